@@ -1,0 +1,84 @@
+//! Enumerations that are an `i32` on the wire and their proto name in JSON.
+
+use std::marker::PhantomData;
+
+use serde::{Deserialize, Deserializer, Serializer};
+
+/// An enumeration of Istio's. A message holds it as `i32`: written with `Mode::Strict.into()`, read with
+/// the getter that prost derives (`tls.mode()`).
+pub trait ProtoEnum: Copy + Default + PartialEq + Into<i32> + TryFrom<i32> {
+    /// Read from users' objects where Istio knows a name that Emcee does not.
+    const UNRECOGNIZED: Self;
+
+    /// The variant of that proto name.
+    fn from_name(name: &str) -> Option<Self>;
+
+    /// The proto name, which [`Self::UNRECOGNIZED`] has not.
+    fn name(self) -> Option<&'static str>;
+}
+
+/// Serde's view of an `i32` field that holds an `E`: `#[serde(with = "ProtoName::<E>")]`.
+#[derive(Debug)]
+pub struct ProtoName<E>(PhantomData<E>);
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's generated code passes fields by reference")]
+impl<E: ProtoEnum> ProtoName<E> {
+    pub(super) fn serialize<S: Serializer>(value: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+        match Self::name(*value) {
+            Some(name) => serializer.serialize_str(name),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Ok(E::from_name(&name).unwrap_or(E::UNRECOGNIZED).into())
+    }
+
+    /// Not to be written: it has no name.
+    pub(super) fn is_nameless(value: &i32) -> bool {
+        Self::name(*value).is_none()
+    }
+
+    /// Not to be written: it has no name, or Istio takes it as unset.
+    pub(super) fn is_unset(value: &i32) -> bool {
+        *value == E::default().into() || Self::is_nameless(value)
+    }
+
+    fn name(value: i32) -> Option<&'static str> {
+        E::try_from(value).ok()?.name()
+    }
+}
+
+/// Declares an enumeration with its numbers and names from Istio's `.proto` files.
+macro_rules! proto_enum {
+    ($(#[$doc:meta])* $enum:ident { $($(#[$variant_doc:meta])* $variant:ident = $number:literal => $name:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+        #[repr(i32)]
+        pub enum $enum {
+            $($(#[$variant_doc])* $variant = $number,)+
+            /// A name that Emcee does not know, in an object it reads.
+            Unrecognized = -1,
+        }
+
+        impl $crate::istio::ProtoEnum for $enum {
+            const UNRECOGNIZED: Self = Self::Unrecognized;
+
+            fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+
+            fn name(self) -> Option<&'static str> {
+                match self {
+                    $(Self::$variant => Some($name),)+
+                    Self::Unrecognized => None,
+                }
+            }
+        }
+    };
+}
+pub(super) use proto_enum;

@@ -1,0 +1,22 @@
+//! Labels and annotations that Emcee reads and writes.
+
+/// Set on everything Emcee generates, with the value [`MANAGED_BY_EMCEE`].
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Value of [`MANAGED_BY`].
+pub const MANAGED_BY_EMCEE: &str = "emcee";
+/// Kind of the owner: one of the three resources, or `Facade`.
+pub const OWNER_KIND: &str = "emcee.io/owner-kind";
+/// Namespace of the owner.
+pub const OWNER_NAMESPACE: &str = "emcee.io/owner-namespace";
+/// Name of the owner; a hash of it when the name is too long for a label value (63 characters).
+pub const OWNER_NAME: &str = "emcee.io/owner-name";
+/// `<namespace>.<name>` of the MeshFedConfig; a hash of it when too long for a label value.
+pub const MESH_FED_CONFIG: &str = "emcee.io/mesh-fed-config";
+/// The one label of gateway pods that Emcee creates. Its value is unique to a gateway in the cluster.
+pub const GATEWAY: &str = "emcee.io/gateway";
+/// Label by which a MeshFedConfig is selected by name: one without it counts as labelled with its own name.
+pub const FED_CONFIG: &str = "fed-config";
+/// Istio: which namespaces see a Service.
+pub const ISTIO_EXPORT_TO: &str = "networking.istio.io/exportTo";
+/// Istio: revision of the control plane.
+pub const ISTIO_REVISION: &str = "istio.io/rev";

@@ -1,0 +1,33 @@
+//! Emcee's three resources, and the Istio kinds that Emcee writes.
+//!
+//! Types only: what may stand in an object, and how it looks in JSON, protobuf and `kubectl explain`.
+//! What it *means* is decided in `emcee-core`.
+
+pub mod condition;
+pub mod istio;
+pub mod labels;
+mod mesh_fed_config;
+mod service_binding;
+mod service_exposition;
+
+pub use condition::Reason;
+pub use mesh_fed_config::{
+    Discovery, ImportMode, MeshFedConfig, MeshFedConfigSpec, MeshFedConfigStatus, OnPeerLoss, Peer,
+    PeerStatus, ServiceType,
+};
+pub use service_binding::{Announcement, ServiceBinding, ServiceBindingSpec, ServiceBindingStatus};
+pub use service_exposition::{ServiceExposition, ServiceExpositionSpec, ServiceExpositionStatus};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// API group of the three resources.
+pub const GROUP: &str = "mm.ibm.istio.io";
+
+/// API version of the three resources.
+pub const VERSION: &str = "v1";
+
+/// The custom resource definitions, in the order in which they are documented.
+pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
+    vec![MeshFedConfig::crd(), ServiceExposition::crd(), ServiceBinding::crd()]
+}

@@ -1,0 +1,301 @@
+//! `MeshFedConfig`: a relationship with one or more other meshes.
+
+#![expect(
+    unreachable_pub,
+    reason = "KubeSchema repeats each struct inside a function, where it is out of reach"
+)]
+#![expect(clippy::duplicated_attributes, reason = "several columns are of the same type")]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A relationship: the data plane style, on whose trust it stands, which gateways carry it, and who the peers
+/// are. Creating one is an administrator's right.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[kube(
+    group = "mm.ibm.istio.io",
+    version = "v1",
+    kind = "MeshFedConfig",
+    plural = "meshfedconfigs",
+    shortname = "mfc",
+    category = "emcee",
+    namespaced,
+    status = "MeshFedConfigStatus",
+    derive = "Default",
+    derive = "PartialEq",
+    doc = "A relationship with one or more other meshes: its data plane style, its trust and its gateways.",
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "Relationship", type_ = "string", json_path = ".status.relationship"),
+    printcolumn(name = "Peers", type_ = "string", json_path = ".status.peer_summary"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(
+    validation = Rule::new(
+        "!has(self.egress_gateway_selector) || size(self.egress_gateway_selector) == 0 \
+         || (has(self.use_egress_gateway) && self.use_egress_gateway)"
+    )
+    .message("does not specify egress, but selects one (set use_egress_gateway: true, or leave the selector out)"),
+    validation = Rule::new(
+        "!has(self.ingress_gateway_selector) || size(self.ingress_gateway_selector) == 0 \
+         || (has(self.use_ingress_gateway) && self.use_ingress_gateway)"
+    )
+    .message("does not specify ingress, but selects one (set use_ingress_gateway: true, or leave the selector out)"),
+    validation = Rule::new(
+        "!(self.mode.lowerAscii() in ['flat', 'passthrough']) \
+         || !has(self.use_egress_gateway) || !self.use_egress_gateway"
+    )
+    .message("this style has no egress gateway (leave use_egress_gateway out)"),
+    validation = Rule::new(
+        "self.mode.lowerAscii() != 'flat' || !has(self.use_ingress_gateway) || !self.use_ingress_gateway"
+    )
+    .message("FLAT has no ingress gateway (leave use_ingress_gateway out)"),
+    validation = Rule::new(
+        "!(self.mode.lowerAscii() in ['boundary', 'wharf']) \
+         || (has(self.use_egress_gateway) && self.use_egress_gateway) \
+         || (has(self.use_ingress_gateway) && self.use_ingress_gateway)"
+    )
+    .message("this style needs the gateway of the side it plays (use_egress_gateway: true to consume, use_ingress_gateway: true to expose)"),
+    validation = Rule::new(
+        "self.mode.lowerAscii() != 'boundary' \
+         || (has(self.tls_context_selector) && size(self.tls_context_selector) > 0)"
+    )
+    .message("BOUNDARY needs tls_context_selector (labels of the relationship's kubernetes.io/tls Secret)")
+)]
+pub struct MeshFedConfigSpec {
+    /// Data plane style, in any letter case. BOUNDARY: both gateways terminate TLS, no common root of trust is
+    /// needed. PASSTHROUGH: TLS passes through the exposing side's gateway. WHARF: TLS passes through both
+    /// gateways. FLAT: no gateways.
+    #[x_kube(
+        validation = Rule::new("self.lowerAscii() in ['boundary', 'passthrough', 'wharf', 'flat']")
+            .message(Message::Expression(
+                "'Unknown Mode \"' + self + '\" (BOUNDARY, PASSTHROUGH, WHARF or FLAT)'".into()
+            ))
+    )]
+    #[schemars(length(max = 64))]
+    pub mode: String,
+
+    /// Labels of the one `kubernetes.io/tls` Secret in this namespace that holds the relationship's certificate
+    /// (`tls.crt`, `tls.key`) and its CA (`ca.crt`, or exactly one other `*.crt` key). Needed for BOUNDARY and
+    /// for discovery.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub tls_context_selector: BTreeMap<String, String>,
+
+    /// Whether services of other meshes are reached through an egress gateway (BOUNDARY and WHARF).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_egress_gateway: Option<bool>,
+
+    /// Whether other meshes reach services of this mesh through an ingress gateway (all styles but FLAT).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_ingress_gateway: Option<bool>,
+
+    /// Labels of existing egress gateway pods. Without it, or where no such pods exist, Emcee creates a gateway
+    /// in this namespace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub egress_gateway_selector: BTreeMap<String, String>,
+
+    /// Labels of existing ingress gateway pods. Without it, or where no such pods exist, Emcee creates a gateway
+    /// in this namespace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub ingress_gateway_selector: BTreeMap<String, String>,
+
+    /// Port of the egress gateway's Service. Default 15443.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub egress_gateway_port: Option<i64>,
+
+    /// Port of the ingress gateway's Service. Default 15443.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub ingress_gateway_port: Option<i64>,
+
+    /// Name that the meshes of this relationship share. Default: this object's name. `binding` is reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self != 'binding'").message("`binding` is a reserved relationship name"))]
+    pub relationship: Option<String>,
+
+    /// Namespaces whose ServiceExpositions and ServiceBindings may use this relationship. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000), inner(length(max = 63)))]
+    pub allowed_namespaces: Option<Vec<String>>,
+
+    /// The other meshes. Without any, the gateways accept every certificate of the relationship's CA, and
+    /// discovery is off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub peers: Vec<Peer>,
+
+    /// What is announced to peers, and what is done with what they announce.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<Discovery>,
+
+    /// Replicas of a gateway that Emcee creates. Default 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub gateway_replicas: Option<i64>,
+
+    /// Type of the Service of an ingress gateway that Emcee creates. Default LoadBalancer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress_gateway_service_type: Option<ServiceType>,
+}
+
+/// Another mesh of the relationship.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[x_kube(
+    validation = Rule::new("has(self.subject_alt_names) && size(self.subject_alt_names) > 0")
+        .message("requires subject_alt_names (the names in this peer's certificate)")
+)]
+pub struct Peer {
+    /// Name of the peer, unique in this MeshFedConfig.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+
+    /// Names in this peer's relationship certificate: DNS names or `spiffe://` URIs, compared exactly. No two
+    /// peers may share one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 2048)))]
+    pub subject_alt_names: Vec<String>,
+
+    /// Where this peer's Emcee listens, as `host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 300))]
+    pub discovery: Option<String>,
+
+    /// The only networks (CIDR) in which this peer's announced addresses may lie.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(max = 64)))]
+    pub networks: Vec<String>,
+
+    /// DNS domains in which this peer's announced host names may lie. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(max = 253)))]
+    pub domains: Vec<String>,
+
+    /// The only trust domains in which the workload identities that this peer announces may lie.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(max = 253)))]
+    pub trust_domains: Vec<String>,
+}
+
+/// What is announced, and what is done with announcements of peers.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct Discovery {
+    /// Whether exposed services are announced to peers. Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announce: Option<bool>,
+
+    /// Manual (default): announced services are listed for a person to bind. Automatic: a ServiceBinding is
+    /// made for each, in the namespaces listed below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<ImportMode>,
+
+    /// Namespaces in which services may be imported automatically. They must exist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), inner(length(max = 63)))]
+    pub namespaces: Vec<String>,
+
+    /// How many services are imported automatically at the most. Default 500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100_000))]
+    pub max_imports: Option<i64>,
+
+    /// Hold (default): when a peer is lost, its last announcements stay. Expire: they go after `expire_after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_peer_loss: Option<OnPeerLoss>,
+
+    /// How long the announcements of a lost peer stay with Expire, such as `10m` (the default).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub expire_after: Option<String>,
+
+    /// Go straight to peers, and not through the egress gateway. Default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct: Option<bool>,
+}
+
+/// What is done with an announced service.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportMode {
+    /// Listed for a person to bind.
+    Manual,
+    /// A ServiceBinding is made.
+    Automatic,
+}
+
+/// What happens to announcements of a peer that is lost.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnPeerLoss {
+    /// They stay.
+    Hold,
+    /// They go after a while.
+    Expire,
+}
+
+/// Type of a gateway's Service.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceType {
+    /// Reached at its load balancer.
+    LoadBalancer,
+    /// Reached at a port of each node.
+    NodePort,
+    /// Reached within the cluster, or at the Service's external IPs.
+    ClusterIP,
+}
+
+/// How the relationship is.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct MeshFedConfigStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(rename = "observedGeneration", default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Accepted, Programmed, Ready, CertificateValid, and warnings by their reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+
+    /// Name of the relationship in effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relationship: Option<String>,
+
+    /// Names of the peers, for `kubectl get`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_summary: Option<String>,
+
+    /// Each peer, as discovery sees it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<PeerStatus>,
+}
+
+/// A peer, as discovery sees it.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct PeerStatus {
+    /// Name of the peer.
+    pub name: String,
+    /// Whether its announcements are being received.
+    pub connected: bool,
+    /// When the connection was last made or lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Time>,
+    /// How many services it announces here.
+    #[serde(default)]
+    pub announced: i64,
+    /// How many of these are bound.
+    #[serde(default)]
+    pub imported: i64,
+    /// Why it is not connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}

@@ -1,0 +1,202 @@
+//! How long a translation takes: of a whole mesh, and after one change.
+//!
+//! Yardstick, in the same run: writing the same plan as JSON. `cargo bench -p emcee-core` prints a table of ratios
+//! after Criterion's own figures; absolute times depend on the machine.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints")]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{BatchSize, Criterion, Throughput};
+use emcee_core::inputs::{Change, Knowledge, Service, Settings};
+use emcee_core::key::Key;
+use emcee_core::parse;
+use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::prelude::*;
+use k8s_openapi::api::core::v1 as k8s;
+use std::sync::Arc;
+
+const RELATIONSHIPS: usize = 10;
+const STYLES: [&str; 4] = ["BOUNDARY", "PASSTHROUGH", "WHARF", "FLAT"];
+
+fn main() {
+    memory();
+    let mut criterion = Criterion::default().sample_size(10).configure_from_args();
+    whole(&mut criterion);
+    one_change(&mut criterion);
+    criterion.final_summary();
+    let filtered = std::env::args().skip(1).any(|argument| argument != "--bench");
+    if !filtered {
+        table();
+    }
+}
+
+fn whole(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("mesh");
+    for services in [1_000, 10_000] {
+        let changes = mesh(services);
+        group.throughput(Throughput::Elements(2 * services as u64));
+        group.bench_function(format!("translate/{services}"), |bench| {
+            bench.iter_batched(
+                || changes.clone(),
+                |changes| Translation::of(settings(), changes),
+                BatchSize::LargeInput,
+            );
+        });
+        let translation = Translation::of(settings(), changes);
+        group.bench_function(format!("json/{services}"), |bench| bench.iter(|| json(&translation)));
+    }
+    group.finish();
+}
+
+fn one_change(criterion: &mut Criterion) {
+    let mut translation = Translation::of(settings(), mesh(10_000));
+    let mut flip = 0_u16;
+    criterion.bench_function("one change of 10000", |bench| {
+        bench.iter(|| {
+            flip += 1;
+            translation.update([changed_binding(flip)])
+        });
+    });
+}
+
+/// First of all, while the allocator has nothing to reuse.
+fn memory() {
+    const SERVICES: usize = 10_000;
+    let changes = mesh(SERVICES);
+    let before = resident();
+    let translation = Translation::of(settings(), changes);
+    let held = resident().saturating_sub(before);
+    println!("memory: {} KB per 1,000 bindings and 1,000 expositions", held / (SERVICES / 1_000) / 1_000);
+    drop(translation);
+}
+
+/// Medians of alternating runs, so that a machine that slows down slows both sides.
+fn table() {
+    println!(
+        "\nexpositions + bindings | objects | translate / JSON | per service against 1k (JSON) | one change / whole | units run"
+    );
+    let mut first = None;
+    for services in [1_000, 10_000, 100_000] {
+        let changes = mesh(services);
+        let rounds = if services > 10_000 { 3 } else { 7 };
+        let (mut ours, mut yardstick) = (Vec::new(), Vec::new());
+        let mut translation = Translation::of(settings(), changes.clone());
+        for _ in 0..rounds {
+            let input = changes.clone();
+            ours.push(timed(|| Translation::of(settings(), input)));
+            yardstick.push(timed(|| json(&translation)));
+        }
+        let (whole, json) = (median(ours), median(yardstick));
+        let mut ran = 0;
+        let changes: Vec<_> = (0..101_u16)
+            .map(|flip| timed(|| ran = translation.update([changed_binding(flip)]).len()))
+            .collect();
+        let each =
+            |time: Duration| time.as_secs_f64() / f64::from(u32::try_from(services).unwrap_or(u32::MAX));
+        let base = *first.get_or_insert((each(whole), each(json)));
+        println!(
+            "{services} + {services} | {} | {:.2} | {:.2} ({:.2}) | {:.5} | {ran}",
+            translation.objects().len(),
+            whole.as_secs_f64() / json.as_secs_f64(),
+            each(whole) / base.0,
+            each(json) / base.1,
+            median(changes).as_secs_f64() / whole.as_secs_f64(),
+        );
+        assert!(translation.verdict(&Unit::ServiceBinding(Key::new("apps", "binding-1"))).is_some());
+    }
+}
+
+/// Letting go of the outcome is not timed: a plan is made to be kept.
+fn timed<T>(work: impl FnOnce() -> T) -> Duration {
+    let start = Instant::now();
+    let outcome = black_box(work());
+    let elapsed = start.elapsed();
+    drop(outcome);
+    elapsed
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Resident memory in bytes; 0 where it cannot be read.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    let pages = pages.and_then(|text| text.split_whitespace().nth(1)?.parse::<usize>().ok());
+    pages.unwrap_or(0) * 4096
+}
+
+fn json(translation: &Translation) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for object in translation.objects() {
+        serde_json::to_writer(&mut bytes, object).expect("a plan can be written");
+    }
+    bytes
+}
+
+fn settings() -> Settings {
+    Settings { knowledge: Knowledge::Partial, ..Settings::default() }
+}
+
+/// As many expositions as bindings, over relationships of all styles in turn.
+fn mesh(services: usize) -> Vec<Change> {
+    let mut changes: Vec<_> = (0..RELATIONSHIPS).map(relationship).collect();
+    for index in 0..services {
+        changes.push(service(index));
+        changes.push(exposition_of(index));
+        changes.push(binding_to(index, 9080));
+    }
+    changes
+}
+
+fn relationship(index: usize) -> Change {
+    let (name, style) = (format!("relationship-{index}"), STYLES[index % STYLES.len()]);
+    let has = |styles: &[&str]| styles.contains(&style);
+    let mut builder = mesh_fed_config(&name, &name).mode(style);
+    if has(&["BOUNDARY", "WHARF"]) {
+        builder = builder.set("/spec/use_egress_gateway", true);
+    }
+    if !has(&["FLAT"]) {
+        builder = builder.set("/spec/use_ingress_gateway", true);
+    }
+    let value = builder.set("/spec/tls_context_selector", serde_json::json!({"relationship": name})).build();
+    let config = parse::fed_config(&value).expect("a valid MeshFedConfig");
+    Change::FedConfig(config.identity.key.clone(), Some(Ok(Arc::new(config))))
+}
+
+fn service(index: usize) -> Change {
+    let name = format!("service-{index}");
+    let object: k8s::Service = emcee_testkit::prelude::service("services", &name)
+        .port("http", 9080)
+        .selector([("app", name.as_str())])
+        .typed();
+    let facts = Service::of(&object);
+    Change::Service(facts.key.clone(), Some(facts))
+}
+
+fn exposition_of(index: usize) -> Change {
+    let fed = format!("relationship-{}", index % RELATIONSHIPS);
+    let value = exposition("services", &format!("service-{index}")).port(9080).fed(&fed).build();
+    let exposition = parse::exposition(&value).expect("a valid ServiceExposition");
+    Change::Exposition(exposition.identity.key.clone(), Some(Ok(Arc::new(exposition))))
+}
+
+fn binding_to(index: usize, port: u16) -> Change {
+    let fed = format!("relationship-{}", index % RELATIONSHIPS);
+    let value = binding("apps", &format!("binding-{index}"))
+        .fed(&fed)
+        .set("/spec/name", format!("remote-{index}"))
+        .set("/spec/port", port)
+        .set("/spec/endpoints", serde_json::json!(["203.0.113.7:15443", "203.0.113.8:15443"]))
+        .set("/spec/subject_alt_names", serde_json::json!(["spiffe://cluster.local/ns/services/sa/remote"]))
+        .build();
+    let binding = parse::binding(&value).expect("a valid ServiceBinding");
+    Change::Binding(binding.identity.key.clone(), Some(Ok(Arc::new(binding))))
+}
+
+fn changed_binding(flip: u16) -> Change {
+    binding_to(1, 9000 + flip % 2)
+}

@@ -1,0 +1,12 @@
+//! Building blocks that the styles share: each makes a few objects that only work together.
+
+mod credential;
+pub(crate) mod facade;
+mod gateway;
+pub(crate) mod guard;
+pub(crate) mod hop;
+pub(crate) mod raw_relay;
+pub(crate) mod relationship;
+pub(crate) mod terminating_relay;
+
+mod istio;

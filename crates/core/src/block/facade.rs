@@ -1,0 +1,68 @@
+//! Facade: the plain name by which applications call a remote service.
+
+use std::collections::BTreeMap;
+
+use emcee_api::istio::{HttpMatch, HttpRewrite, HttpRoute, L4Match, TcpRoute, VirtualServiceSpec};
+use emcee_api::labels;
+use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
+
+use super::istio::{SUBSET, destination, object};
+use crate::key::Key;
+use crate::names;
+use crate::parse::Visibility;
+use crate::plan::{Body, Object, Owner, OwnerKind};
+use crate::protocol::Protocol;
+use crate::resolve::FacadePort;
+
+/// The Service without selector, and the VirtualService that leads its ports to the hops.
+///
+/// Istio's default retries stay on this, the first of the hops.
+pub(crate) fn objects(facade: &Key, ports: &[&FacadePort], cluster_domain: &str) -> Vec<Object> {
+    let Some(first) = ports.first() else { return Vec::new() };
+    let export_to = match first.visibility {
+        Visibility::Namespace => ".",
+        Visibility::Mesh => "*",
+    };
+    let owner = Owner::new(OwnerKind::Facade, facade.clone(), None);
+    let namespace = &facade.namespace;
+    let service = ServiceSpec {
+        ports: Some(ports.iter().map(|port| service_port(port)).collect()),
+        ..ServiceSpec::default()
+    };
+    let mut service = object(namespace, facade.name.to_string(), &owner, Body::Service(Box::new(service)));
+    service.annotations = BTreeMap::from([(labels::ISTIO_EXPORT_TO.to_owned(), export_to.to_owned())]);
+    let routes = VirtualServiceSpec {
+        hosts: vec![names::service_host(&facade.name, namespace, cluster_domain)],
+        http: ports.iter().filter(|port| port.protocol.is_http()).map(|port| http(port)).collect(),
+        tcp: ports.iter().filter(|port| !port.protocol.is_http()).map(|port| tcp(port)).collect(),
+        export_to: vec![export_to.to_owned()],
+        ..VirtualServiceSpec::default()
+    };
+    let routes = object(namespace, owner.base().to_owned(), &owner, Body::VirtualService(Box::new(routes)));
+    vec![service, routes]
+}
+
+/// `tcp` for TLS too, as Istio ignores `tcp` routes on TLS ports.
+fn service_port(port: &FacadePort) -> ServicePort {
+    let protocol = if port.protocol == Protocol::Tls { Protocol::Tcp } else { port.protocol };
+    ServicePort {
+        name: Some(format!("{protocol}-{}", port.port)),
+        port: port.port.into(),
+        app_protocol: Some(protocol.to_string()),
+        ..ServicePort::default()
+    }
+}
+
+fn http(port: &FacadePort) -> HttpRoute {
+    HttpRoute {
+        matches: vec![HttpMatch { port: port.port.into(), ..HttpMatch::default() }],
+        rewrite: Some(HttpRewrite { authority: port.authority.clone(), ..HttpRewrite::default() }),
+        route: vec![destination(&port.host, port.host_port, SUBSET).into()],
+        ..HttpRoute::default()
+    }
+}
+
+fn tcp(port: &FacadePort) -> TcpRoute {
+    let matched = L4Match { port: port.port.into(), ..L4Match::default() };
+    TcpRoute { matches: vec![matched], route: vec![destination(&port.host, port.host_port, SUBSET).into()] }
+}

@@ -1,0 +1,147 @@
+//! A gateway of Emcee's own: a Deployment that Istio's injector fills in, and what belongs to it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use emcee_api::{ServiceType, labels};
+use k8s_openapi::api::apps::v1::DeploymentSpec;
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile, SecurityContext,
+    ServicePort, ServiceSpec,
+};
+use k8s_openapi::api::policy::v1::PodDisruptionBudgetSpec;
+use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::guard;
+use super::istio::object;
+use crate::mode::Side;
+use crate::parse::FedConfig;
+use crate::plan::{Body, Object, Owner};
+use crate::resolve::{Gateway, created_name};
+
+/// The objects of a created gateway.
+pub(crate) fn objects(
+    owner: &Arc<Owner>,
+    config: &FedConfig,
+    gateway: &Gateway,
+    revision: Option<&str>,
+) -> Vec<Object> {
+    let name = created_name(owner, gateway.side);
+    let mut bodies = vec![
+        Body::ServiceAccount,
+        Body::Service(Box::new(service(config, gateway))),
+        Body::Deployment(Box::new(deployment(config, gateway, &name, revision))),
+        Body::PodDisruptionBudget(Box::new(disruption_budget(gateway))),
+    ];
+    if config.mode.terminates() {
+        bodies.push(Body::Role(vec![read_secrets()]));
+        bodies.push(role_binding(&name, &gateway.namespace));
+    }
+    if gateway.side == Side::Egress {
+        bodies.push(guard::only_this_cluster(&gateway.labels));
+    }
+    bodies.into_iter().map(|body| object(&gateway.namespace, name.clone(), owner, body)).collect()
+}
+
+/// istiod gives a gateway its key only if the pod's own ServiceAccount may list Secrets there
+/// (`pilot/pkg/credentials/kube/secrets.go`).
+fn read_secrets() -> PolicyRule {
+    PolicyRule {
+        api_groups: Some(vec![String::new()]),
+        resources: Some(vec!["secrets".into()]),
+        verbs: ["get", "list", "watch"].map(String::from).into(),
+        ..PolicyRule::default()
+    }
+}
+
+fn role_binding(name: &str, namespace: &str) -> Body {
+    let role =
+        RoleRef { api_group: "rbac.authorization.k8s.io".into(), kind: "Role".into(), name: name.to_owned() };
+    let subject = Subject {
+        kind: "ServiceAccount".into(),
+        name: name.to_owned(),
+        namespace: Some(namespace.to_owned()),
+        api_group: None,
+    };
+    Body::RoleBinding(role, vec![subject])
+}
+
+fn service(config: &FedConfig, gateway: &Gateway) -> ServiceSpec {
+    let kind = match (gateway.side, config.ingress_service_type) {
+        (Side::Egress, _) | (_, ServiceType::ClusterIP) => "ClusterIP",
+        (_, ServiceType::LoadBalancer) => "LoadBalancer",
+        (_, ServiceType::NodePort) => "NodePort",
+    };
+    let port = ServicePort {
+        name: Some("tls".into()),
+        port: gateway.port.into(),
+        target_port: Some(IntOrString::Int(gateway.target_port.into())),
+        app_protocol: Some("tls".into()),
+        ..ServicePort::default()
+    };
+    ServiceSpec {
+        type_: Some(kind.into()),
+        selector: Some(gateway.labels.clone()),
+        ports: Some(vec![port]),
+        ..ServiceSpec::default()
+    }
+}
+
+fn disruption_budget(gateway: &Gateway) -> PodDisruptionBudgetSpec {
+    PodDisruptionBudgetSpec {
+        max_unavailable: Some(IntOrString::Int(1)),
+        selector: Some(selector(gateway)),
+        ..PodDisruptionBudgetSpec::default()
+    }
+}
+
+fn deployment(config: &FedConfig, gateway: &Gateway, name: &str, revision: Option<&str>) -> DeploymentSpec {
+    let mut pod_labels = gateway.labels.clone();
+    pod_labels.insert("sidecar.istio.io/inject".into(), "true".into());
+    if let Some(revision) = revision {
+        pod_labels.insert(labels::ISTIO_REVISION.into(), revision.to_owned());
+    }
+    let metadata = ObjectMeta {
+        labels: Some(pod_labels),
+        annotations: Some(BTreeMap::from([("inject.istio.io/templates".into(), "gateway".into())])),
+        ..ObjectMeta::default()
+    };
+    DeploymentSpec {
+        replicas: Some(config.replicas),
+        selector: selector(gateway),
+        template: PodTemplateSpec { metadata: Some(metadata), spec: Some(pod(name)) },
+        ..DeploymentSpec::default()
+    }
+}
+
+/// Name and image of the container are what the injection template looks for.
+fn pod(service_account: &str) -> PodSpec {
+    let proxy = Container {
+        name: "istio-proxy".into(),
+        image: Some("auto".into()),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+            privileged: Some(false),
+            read_only_root_filesystem: Some(true),
+            run_as_non_root: Some(true),
+            ..SecurityContext::default()
+        }),
+        ..Container::default()
+    };
+    PodSpec {
+        service_account_name: Some(service_account.to_owned()),
+        containers: vec![proxy],
+        security_context: Some(PodSecurityContext {
+            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
+            ..PodSecurityContext::default()
+        }),
+        ..PodSpec::default()
+    }
+}
+
+fn selector(gateway: &Gateway) -> LabelSelector {
+    LabelSelector { match_labels: Some(gateway.labels.clone()), match_expressions: None }
+}

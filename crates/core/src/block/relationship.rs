@@ -1,0 +1,28 @@
+//! What a relationship has of its own: gateways, and copies of its credential.
+
+use super::{credential, gateway};
+use crate::plan::Object;
+use crate::resolve::Relationship;
+
+/// Gateways and copies of credentials.
+pub(crate) fn objects(relationship: &Relationship, revision: Option<&str>) -> Vec<Object> {
+    if relationship.usable().is_err() {
+        return Vec::new();
+    }
+    let gateways = [&relationship.egress, &relationship.ingress].into_iter().flatten().flatten();
+    let mut objects = Vec::new();
+    let mut copied = Vec::new();
+    for gateway in gateways {
+        let namespace = &gateway.namespace;
+        if gateway.created {
+            objects.extend(gateway::objects(&relationship.owner, &relationship.config, gateway, revision));
+        }
+        let copy = relationship.credential_name(namespace) == relationship.copied_credential();
+        if relationship.config.mode.terminates() && copy && !copied.contains(&namespace) {
+            copied.push(namespace);
+            let material = relationship.certificate.credential().map(|credential| &credential.material);
+            objects.extend(material.map(|material| credential::copy(relationship, namespace, material)));
+        }
+    }
+    objects
+}

@@ -1,0 +1,120 @@
+//! Terminating relay: a gateway ends one TLS, and begins another.
+
+use std::sync::Arc;
+
+use emcee_api::istio::{
+    ClientTls, ClientTlsMode, Destination, HttpRetry, HttpRewrite, HttpRoute, L4Match, Location, ServerTls,
+    ServerTlsMode, TcpRoute, TlsVersion, VirtualServiceSpec,
+};
+
+use super::istio::{PRIVATE, SUBSET, destination, object, policy, remote_entry, rule, server, service_port};
+use crate::plan::{Body, Object, Owner};
+use crate::protocol::Protocol;
+use crate::resolve::{Consumption, Gateway, Offer};
+
+const PORT: u16 = 15443;
+
+/// On the consuming side: from mesh mTLS for L to the relationship's mTLS for X.
+pub(crate) fn to_remote(remote: &Consumption<'_>) -> Vec<Object> {
+    let (Some(egress), Some(credential)) = (remote.egress, &remote.credential) else { return Vec::new() };
+    let host = format!("relay.{}", remote.host);
+    let tls = ClientTls {
+        credential_name: credential.clone(),
+        sni: remote.server_name.clone(),
+        subject_alt_names: remote.peer_names.clone(),
+        ..ClientTls::new(ClientTlsMode::Mutual)
+    };
+    let mut rule = rule(&host, policy(tls, remote.protocol.is_http(), remote.endpoints.len()), PRIVATE);
+    // Only with a workload selector does Istio give the credential to these pods, and to no others.
+    rule.workload_selector = Some(egress.labels.clone().into());
+    let protocol = if remote.protocol.is_http() { "HTTP" } else { "TLS" };
+    let port = service_port(PORT, "relay", protocol, None);
+    let entry = remote_entry(&host, Location::MeshExternal, port, &remote.endpoints, PRIVATE);
+    let name = || remote.owner.part("relay");
+    let relay = Relay {
+        gateway: egress,
+        name: name(),
+        owner: &remote.owner,
+        host: &remote.host,
+        tls: ServerTls::new(ServerTlsMode::IstioMutual),
+        protocol: remote.protocol,
+        authority: &remote.server_name,
+        to: destination(&host, PORT, SUBSET),
+    };
+    let mut objects = relay.objects();
+    objects.push(object(&egress.namespace, name(), &remote.owner, Body::ServiceEntry(Box::new(entry))));
+    objects.push(object(&egress.namespace, name(), &remote.owner, Body::DestinationRule(Box::new(rule))));
+    objects
+}
+
+/// On the exposing side: from the relationship's mTLS for X to the service, by the user's own rules for it.
+pub(crate) fn to_service(offer: &Offer<'_>) -> Vec<Object> {
+    let (Some(ingress), Some(credential)) = (offer.ingress, &offer.credential) else { return Vec::new() };
+    let tls = ServerTls {
+        credential_name: credential.clone(),
+        subject_alt_names: offer.peer_names.clone(),
+        min_protocol_version: TlsVersion::V1_2.into(),
+        ..ServerTls::new(ServerTlsMode::Mutual)
+    };
+    let subset = offer.exposition.subset.as_deref().unwrap_or_default();
+    let relay = Relay {
+        gateway: ingress,
+        name: offer.owner.base().to_owned(),
+        owner: &offer.owner,
+        host: &offer.server_name,
+        tls,
+        protocol: offer.protocol,
+        authority: &offer.service_host,
+        to: destination(&offer.service_host, offer.port, subset),
+    };
+    relay.objects()
+}
+
+struct Relay<'a> {
+    gateway: &'a Gateway,
+    name: String,
+    owner: &'a Arc<Owner>,
+    host: &'a str,
+    tls: ServerTls,
+    protocol: Protocol,
+    authority: &'a str,
+    to: Destination,
+}
+
+impl Relay<'_> {
+    fn objects(self) -> Vec<Object> {
+        let gateway = self.gateway;
+        let protocol = if self.protocol.is_http() { "HTTPS" } else { "TLS" };
+        let server = server(gateway, protocol, self.host, self.tls);
+        let mut routes = VirtualServiceSpec {
+            hosts: vec![self.host.to_owned()],
+            gateways: vec![format!("{}/{}", gateway.namespace, self.name)],
+            export_to: vec![PRIVATE.to_owned()],
+            ..VirtualServiceSpec::default()
+        };
+        if self.protocol.is_http() {
+            routes.http = vec![http(self.authority, self.to)];
+        } else {
+            routes.tcp = vec![tcp(gateway.port, self.to)];
+        }
+        vec![
+            object(&gateway.namespace, self.name.clone(), self.owner, server),
+            object(&gateway.namespace, self.name, self.owner, Body::VirtualService(Box::new(routes))),
+        ]
+    }
+}
+
+/// No retries here: the caller's sidecar has its own, and they would multiply from hop to hop.
+fn http(authority: &str, to: Destination) -> HttpRoute {
+    HttpRoute {
+        rewrite: Some(HttpRewrite { authority: authority.to_owned(), ..HttpRewrite::default() }),
+        retries: Some(HttpRetry::default()),
+        route: vec![to.into()],
+        ..HttpRoute::default()
+    }
+}
+
+fn tcp(gateway_port: u16, to: Destination) -> TcpRoute {
+    let port = L4Match { port: gateway_port.into(), ..L4Match::default() };
+    TcpRoute { matches: vec![port], route: vec![to.into()] }
+}

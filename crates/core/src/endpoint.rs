@@ -1,0 +1,161 @@
+//! `host:port`, where something can be reached.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::names;
+
+/// A host name of 253 characters, brackets, and a port.
+const LIMIT: usize = 270;
+
+/// An address or host name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Host {
+    /// An IP address.
+    Ip(IpAddr),
+    /// A DNS name, in lower case.
+    Name(Arc<str>),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Where something can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// Address or host name.
+    pub host: Host,
+    /// TCP port, never 0.
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Ip(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.port),
+            host => write!(f, "{host}:{}", self.port),
+        }
+    }
+}
+
+/// Why a text is not an endpoint. Each message ends in what is allowed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum EndpointError {
+    /// Longer than any host name and port.
+    #[error("{0:?}… is longer than any host:port")]
+    TooLong(String),
+    /// No `:port`.
+    #[error("{0:?} has no port (host:port, such as 203.0.113.7:15443)")]
+    NoPort(String),
+    /// The port is not a number from 1 to 65535.
+    #[error("{0:?}: port {1:?} is not one (1 to 65535)")]
+    BadPort(String, String),
+    /// An IPv6 address without brackets.
+    #[error("{0:?}: an IPv6 address stands in brackets ([2001:db8::7]:15443)")]
+    Brackets(String),
+    /// Neither an address nor a DNS name.
+    #[error("{0:?}: {1:?} is neither an IP address nor a DNS name")]
+    BadHost(String, String),
+    /// An address to which no connection can be made.
+    #[error("{0:?}: nothing can be reached at an unspecified or multicast address")]
+    Unreachable(String),
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        if text.len() > LIMIT {
+            let start: String = text.chars().take(40).collect();
+            return Err(EndpointError::TooLong(start));
+        }
+        let (host, port) = split(text)?;
+        let port = match port.parse() {
+            Ok(0) | Err(_) => return Err(EndpointError::BadPort(text.into(), port.into())),
+            Ok(port) => port,
+        };
+        Ok(Self { host: parse_host(text, host)?, port })
+    }
+}
+
+fn split(text: &str) -> Result<(&str, &str), EndpointError> {
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(EndpointError::Brackets(text.into()));
+    }
+    if text.starts_with('[') && text.ends_with(']') {
+        return Err(EndpointError::NoPort(text.into()));
+    }
+    text.rsplit_once(':').ok_or_else(|| EndpointError::NoPort(text.into()))
+}
+
+fn parse_host(text: &str, host: &str) -> Result<Host, EndpointError> {
+    if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let address =
+            inner.parse::<Ipv6Addr>().map_err(|_| EndpointError::BadHost(text.into(), inner.into()))?;
+        return reachable(text, address.into());
+    }
+    if host.contains(':') {
+        return Err(EndpointError::Brackets(text.into()));
+    }
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return reachable(text, address);
+    }
+    let name = host.to_ascii_lowercase();
+    // A last label of digits is a mistyped IPv4 address: no top-level domain is a number.
+    let numeric = name.rsplit('.').next().is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
+    if numeric || !names::is_dns_name(&name) {
+        return Err(EndpointError::BadHost(text.into(), host.into()));
+    }
+    Ok(Host::Name(name.into()))
+}
+
+fn reachable(text: &str, address: IpAddr) -> Result<Host, EndpointError> {
+    if address.is_unspecified() || address.is_multicast() {
+        return Err(EndpointError::Unreachable(text.into()));
+    }
+    Ok(Host::Ip(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(text: &str) -> String {
+        text.parse::<Endpoint>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn endpoints_display_as_written() {
+        for text in ["203.0.113.7:15443", "[2001:db8::7]:443", "ingress.example.com:1"] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
+        }
+        assert_eq!("A.Example:80".parse::<Endpoint>().unwrap().to_string(), "a.example:80");
+    }
+
+    #[test]
+    fn refusals_say_what_is_allowed() {
+        assert_eq!(refused("9.1.2.3"), r#""9.1.2.3" has no port (host:port, such as 203.0.113.7:15443)"#);
+        assert!(refused("[::1]").contains("has no port"));
+        assert!(refused("2001:db8::7").contains("brackets"));
+        assert!(refused("2001:db8::7:zz").contains("brackets") || refused("2001:db8::7:zz").contains("port"));
+        for port in ["0", "70000", "", "http", "-1", "+5 "] {
+            assert!(refused(&format!("a.example:{port}")).contains("1 to 65535"), "{port}");
+        }
+        for host in ["", "a..b", "-a", "1.2.3.999", "a b", "ä.example", "*"] {
+            assert!(refused(&format!("{host}:80")).contains("neither"), "{host}");
+        }
+        assert!(refused("0.0.0.0:80").contains("unspecified"));
+        assert!(refused("[ff02::1]:80").contains("multicast"));
+    }
+}

@@ -1,0 +1,66 @@
+//! All that a translation may look at: users' resources, and the facts it needs of other objects.
+//!
+//! Of a foreign object only what is used is kept (a [`Service`], a [`Workload`], …), so that 10,000 of them are
+//! cheap to hold, and a change to anything else of theirs is no change. Kubernetes watches, a folder of files and
+//! tests are three ways to make the same `Inputs`.
+
+mod credential;
+mod endpoint_slice;
+mod istio;
+mod service;
+mod store;
+mod topic;
+mod workload;
+
+pub use credential::{Credential, CredentialProblem, KeyMaterial};
+pub use endpoint_slice::{EndpointSlice, SliceAddress};
+pub use istio::{MutualTls, PeerAuthentication, Subsets};
+pub use service::{Service, ServicePort, TargetPort};
+pub use store::{Change, Inputs, Parsed};
+pub(crate) use topic::{Topic, TopicMap};
+pub use workload::{Workload, WorkloadKind};
+
+use jiff::Timestamp;
+
+/// What a translation is told about its surroundings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Trust domain of this mesh, without `spiffe://`.
+    pub trust_domain: String,
+    /// DNS domain of the cluster.
+    pub cluster_domain: String,
+    /// Istio's root namespace: configuration there holds for the whole mesh.
+    pub root_namespace: String,
+    /// Istio's revision, for the gateways that Emcee creates.
+    pub revision: Option<String>,
+    /// Namespaces, besides the fed namespace, whose gateway pods may be given configuration and keys.
+    pub gateway_namespaces: Vec<String>,
+    /// Whether an object that is not among the inputs does not exist.
+    pub knowledge: Knowledge,
+    /// The time at which certificates are judged.
+    pub now: Timestamp,
+}
+
+/// What the absence of an object means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knowledge {
+    /// The inputs are a cluster's: what is absent does not exist.
+    Complete,
+    /// The inputs are some files: of what is absent the usual is assumed, and said.
+    Partial,
+}
+
+impl Default for Settings {
+    /// Istio's own defaults, complete knowledge, the epoch.
+    fn default() -> Self {
+        Self {
+            trust_domain: "cluster.local".into(),
+            cluster_domain: "cluster.local".into(),
+            root_namespace: "istio-system".into(),
+            revision: None,
+            gateway_namespaces: Vec::new(),
+            knowledge: Knowledge::Complete,
+            now: Timestamp::UNIX_EPOCH,
+        }
+    }
+}

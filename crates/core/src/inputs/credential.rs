@@ -1,0 +1,290 @@
+//! A relationship's certificate, key and CA, as a Secret holds them, and what is wrong with them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use thiserror::Error;
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::key::Key;
+use crate::parse::Labels;
+
+/// Type of the Secrets that are looked at.
+const SECRET_TYPE: &str = "kubernetes.io/tls";
+
+const CERTIFICATE: &str = "tls.crt";
+const PRIVATE_KEY: &str = "tls.key";
+const CA: &str = "ca.crt";
+
+/// A `kubernetes.io/tls` Secret, read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Credential {
+    /// The Secret.
+    pub key: Key,
+    /// Its labels.
+    pub labels: Labels,
+    /// The bytes, for a copy.
+    pub material: KeyMaterial,
+    /// Whether the Secret has the shape that a gateway reads (`ca.crt`), so that no copy is needed.
+    pub complete: bool,
+    /// Names in the certificate: DNS names and URIs.
+    pub names: Vec<String>,
+    /// From when the certificate is valid.
+    pub not_before: Timestamp,
+    /// Until when the certificate and its CA are valid.
+    pub not_after: Timestamp,
+    /// How many roots the CA has.
+    pub roots: usize,
+    /// What is wrong, apart from its time.
+    pub problem: Option<CredentialProblem>,
+}
+
+/// Certificate, key and CA, as PEM. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyMaterial {
+    /// The certificate chain.
+    pub certificate: Arc<[u8]>,
+    /// The private key.
+    pub private_key: Arc<[u8]>,
+    /// The CA's certificates.
+    pub ca: Arc<[u8]>,
+}
+
+impl fmt::Debug for KeyMaterial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyMaterial(…)")
+    }
+}
+
+/// What is wrong with a Secret. The messages name the key of the Secret, and the mend.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CredentialProblem {
+    /// A key of the Secret is missing.
+    #[error("data.{0} is missing (the Secret needs tls.crt, tls.key and ca.crt)")]
+    Missing(&'static str),
+    /// No `ca.crt`, and not exactly one other certificate.
+    #[error(
+        "data.ca.crt is missing, and there is not exactly one other *.crt key but tls.crt (put the relationship's CA into ca.crt)"
+    )]
+    NoCa,
+    /// Not PEM, or not what is expected in it.
+    #[error("data.{0} cannot be read as PEM: {1}")]
+    Pem(&'static str, String),
+    /// Not an X.509 certificate.
+    #[error("data.{0} holds something that is no X.509 certificate: {1}")]
+    NotCertificate(&'static str, String),
+    /// The private key cannot be used.
+    #[error("data.tls.key is no private key that can be used: {0} (ECDSA, Ed25519 or RSA, unencrypted)")]
+    BadKey(String),
+    /// The private key is another certificate's.
+    #[error("data.tls.key does not belong to the certificate in data.tls.crt (issue the pair again)")]
+    KeyMismatch,
+    /// The certificate has no subjectAltName.
+    #[error(
+        "the certificate in data.tls.crt has no subjectAltName (peers are told apart by DNS names or URIs there, never by the common name)"
+    )]
+    NoName,
+    /// The chain does not end in the CA.
+    #[error(
+        "the certificate in data.tls.crt is not one of the CA in data.ca.crt, or may not be used by both sides of TLS: {0}"
+    )]
+    Chain(String),
+}
+
+impl CredentialProblem {
+    /// The field of the Secret to look at.
+    pub fn field(&self) -> String {
+        match self {
+            Self::Missing(key) | Self::Pem(key, _) | Self::NotCertificate(key, _) => format!("data.{key}"),
+            Self::NoCa => "data.ca.crt".into(),
+            Self::BadKey(_) | Self::KeyMismatch => "data.tls.key".into(),
+            Self::NoName | Self::Chain(_) => "data.tls.crt".into(),
+        }
+    }
+}
+
+impl Credential {
+    /// The facts of a Secret; none of one that is not of type `kubernetes.io/tls`.
+    pub fn of(secret: &Secret) -> Option<Self> {
+        if secret.type_.as_deref() != Some(SECRET_TYPE) {
+            return None;
+        }
+        let metadata = &secret.metadata;
+        let namespace = metadata.namespace.as_deref().unwrap_or("default");
+        let mut credential = Self {
+            key: Key::new(namespace, metadata.name.as_deref().unwrap_or_default()),
+            labels: metadata.labels.clone().unwrap_or_default(),
+            material: KeyMaterial { certificate: [].into(), private_key: [].into(), ca: [].into() },
+            complete: value(secret, CA).is_some(),
+            names: Vec::new(),
+            not_before: Timestamp::MIN,
+            not_after: Timestamp::MAX,
+            roots: 0,
+            problem: None,
+        };
+        credential.problem = credential.read(secret).err();
+        Some(credential)
+    }
+
+    /// Whether the Secret has all of these labels.
+    pub fn has_labels(&self, selector: &Labels) -> bool {
+        selector.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+    }
+
+    /// What is wrong with it at `now`: the field of the Secret, and the words.
+    pub fn problem_at(&self, now: Timestamp) -> Option<(String, String)> {
+        if let Some(problem) = &self.problem {
+            let (field, words) = (problem.field(), problem.to_string());
+            let rest = words.strip_prefix(&field).map(|rest| rest.trim_start().to_owned());
+            return Some((field, rest.unwrap_or(words)));
+        }
+        self.out_of_time(now).map(|words| ("data.tls.crt".to_owned(), words))
+    }
+
+    /// Why a sound certificate is not in force at `now`.
+    pub fn out_of_time(&self, now: Timestamp) -> Option<String> {
+        if now > self.not_after {
+            return Some(format!(
+                "the certificate, or its CA, expired at {} (issue it again)",
+                self.not_after
+            ));
+        }
+        (now < self.not_before)
+            .then(|| format!("the certificate is not valid before {} (check the clock)", self.not_before))
+    }
+
+    fn read(&mut self, secret: &Secret) -> Result<(), CredentialProblem> {
+        let certificate = value(secret, CERTIFICATE).ok_or(CredentialProblem::Missing(CERTIFICATE))?;
+        let private_key = value(secret, PRIVATE_KEY).ok_or(CredentialProblem::Missing(PRIVATE_KEY))?;
+        let ca = ca(secret)?;
+        self.material =
+            KeyMaterial { certificate: certificate.into(), private_key: private_key.into(), ca: ca.into() };
+        let chain = certificates(CERTIFICATE, certificate)?;
+        let roots = certificates(CA, ca)?;
+        self.roots = roots.len();
+        let leaf = parse(CERTIFICATE, &chain[0])?;
+        self.names = names(&leaf);
+        self.not_before = leaf.validity().not_before.timestamp().try_into_timestamp(Timestamp::MIN);
+        self.not_after = leaf.validity().not_after.timestamp().try_into_timestamp(Timestamp::MAX);
+        self.bound_by_roots(&roots)?;
+        key_matches(&chain[0], private_key)?;
+        if self.names.is_empty() {
+            return Err(CredentialProblem::NoName);
+        }
+        verify_chain(&chain, &roots, leaf.validity().not_before.timestamp())
+    }
+
+    /// With one root, its end is the certificate's end too.
+    fn bound_by_roots(&mut self, roots: &[CertificateDer<'_>]) -> Result<(), CredentialProblem> {
+        let mut latest = Timestamp::MIN;
+        for root in roots {
+            let end = parse(CA, root)?.validity().not_after.timestamp().try_into_timestamp(Timestamp::MAX);
+            latest = latest.max(end);
+        }
+        self.not_after = self.not_after.min(latest);
+        Ok(())
+    }
+}
+
+trait TryIntoTimestamp {
+    fn try_into_timestamp(self, otherwise: Timestamp) -> Timestamp;
+}
+
+impl TryIntoTimestamp for i64 {
+    fn try_into_timestamp(self, otherwise: Timestamp) -> Timestamp {
+        Timestamp::from_second(self).unwrap_or(otherwise)
+    }
+}
+
+/// One key of the Secret. In files there may be `stringData`, which wins, as in the API server.
+fn value<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
+    let text = secret.string_data.as_ref().and_then(|data| data.get(key)).map(String::as_bytes);
+    text.or_else(|| secret.data.as_ref()?.get(key).map(|ByteString(bytes)| bytes.as_slice()))
+}
+
+/// `ca.crt`, else exactly one other `*.crt`.
+fn ca(secret: &Secret) -> Result<&[u8], CredentialProblem> {
+    if let Some(ca) = value(secret, CA) {
+        return Ok(ca);
+    }
+    let keys =
+        secret.data.iter().flat_map(|d| d.keys()).chain(secret.string_data.iter().flat_map(|d| d.keys()));
+    let mut others: Vec<&String> = keys.filter(|key| is_certificate(key) && *key != CERTIFICATE).collect();
+    others.sort_unstable();
+    others.dedup();
+    match others.as_slice() {
+        [one] => value(secret, one).ok_or(CredentialProblem::NoCa),
+        _ => Err(CredentialProblem::NoCa),
+    }
+}
+
+fn is_certificate(key: &str) -> bool {
+    key.rsplit_once('.').is_some_and(|(_, extension)| extension == "crt")
+}
+
+fn certificates(key: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CredentialProblem> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let certificates = read.map_err(|error| CredentialProblem::Pem(key, error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(CredentialProblem::Pem(key, "it holds no CERTIFICATE block".into()));
+    }
+    Ok(certificates)
+}
+
+fn parse<'a>(
+    key: &'static str,
+    der: &'a CertificateDer<'_>,
+) -> Result<X509Certificate<'a>, CredentialProblem> {
+    X509Certificate::from_der(der)
+        .map(|(_, certificate)| certificate)
+        .map_err(|error| CredentialProblem::NotCertificate(key, error.to_string()))
+}
+
+fn names(leaf: &X509Certificate<'_>) -> Vec<String> {
+    let extension = leaf.subject_alternative_name().ok().flatten();
+    let names = extension.into_iter().flat_map(|extension| &extension.value.general_names);
+    names
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) | GeneralName::URI(name) => Some((*name).to_owned()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn key_matches(leaf: &CertificateDer<'_>, pem: &[u8]) -> Result<(), CredentialProblem> {
+    let key = PrivateKeyDer::from_pem_slice(pem)
+        .map_err(|_| CredentialProblem::Pem(PRIVATE_KEY, "it holds no private key".into()))?;
+    let key = any_supported_type(&key).map_err(|error| CredentialProblem::BadKey(error.to_string()))?;
+    let certificate = EndEntityCert::try_from(leaf)
+        .map_err(|error| CredentialProblem::NotCertificate(CERTIFICATE, error.to_string()))?;
+    match key.public_key() {
+        Some(public) if public == certificate.subject_public_key_info() => Ok(()),
+        _ => Err(CredentialProblem::KeyMismatch),
+    }
+}
+
+/// Judged at the leaf's own beginning, as its time is judged apart, and again and again.
+fn verify_chain(
+    chain: &[CertificateDer<'_>],
+    roots: &[CertificateDer<'_>],
+    at: i64,
+) -> Result<(), CredentialProblem> {
+    let failed = |error: webpki::Error| CredentialProblem::Chain(error.to_string());
+    let anchors: Result<Vec<_>, _> = roots.iter().map(|root| anchor_from_trusted_cert(root)).collect();
+    let anchors = anchors.map_err(failed)?;
+    let leaf = EndEntityCert::try_from(&chain[0]).map_err(failed)?;
+    let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(at.max(0).unsigned_abs() + 1));
+    for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
+        leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain[1..], at, usage, None, None)
+            .map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What is used of users' own Istio objects.
+
+use std::collections::BTreeMap;
+
+use emcee_api::istio::{
+    DestinationRule as Rule, MutualTls as ApiMutualTls, MutualTlsMode, PeerAuthentication as Policy,
+};
+use emcee_api::labels;
+
+use crate::key::{Age, Key};
+use crate::parse::Labels;
+
+/// What a PeerAuthentication asks of callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MutualTls {
+    /// mTLS or nothing.
+    Strict,
+    /// Plaintext passes too.
+    NotStrict,
+}
+
+/// A PeerAuthentication.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerAuthentication {
+    /// Who it is.
+    pub key: Key,
+    /// Of two of the same reach, Istio takes the older.
+    pub age: Age,
+    /// Labels of the workloads it is about; none: all of its namespace.
+    pub selector: Option<Labels>,
+    /// For all ports; none: what the wider policy says.
+    pub mode: Option<MutualTls>,
+    /// For single ports of the workload.
+    pub port_modes: BTreeMap<u32, MutualTls>,
+}
+
+impl PeerAuthentication {
+    /// The facts of a PeerAuthentication.
+    pub fn of(object: &Policy) -> Self {
+        let metadata = &object.metadata;
+        let namespace = metadata.namespace.as_deref().unwrap_or("default");
+        let key = Key::new(namespace, metadata.name.as_deref().unwrap_or_default());
+        let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let selector = object.spec.selector.as_ref().map(|selector| selector.match_labels.clone());
+        Self {
+            age: Age::new(created, metadata.uid.as_deref(), key.clone()),
+            key,
+            selector: selector.filter(|labels| !labels.is_empty()),
+            mode: object.spec.mtls.as_ref().and_then(mode),
+            port_modes: object
+                .spec
+                .port_level_mtls
+                .iter()
+                .filter_map(|(port, mtls)| Some((*port, mode(mtls)?)))
+                .collect(),
+        }
+    }
+}
+
+/// A mode this build does not know counts as not strict: the unknown is not trusted.
+fn mode(mtls: &ApiMutualTls) -> Option<MutualTls> {
+    match MutualTlsMode::try_from(mtls.mode) {
+        Ok(MutualTlsMode::Unset) => None,
+        Ok(MutualTlsMode::Strict) => Some(MutualTls::Strict),
+        _ => Some(MutualTls::NotStrict),
+    }
+}
+
+/// The subsets that a user's DestinationRule defines for a Service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subsets {
+    /// The DestinationRule.
+    pub key: Key,
+    /// The Service, fully qualified, or a wildcard.
+    pub host: String,
+    /// Namespaces that see the rule; empty: the mesh's default.
+    pub export_to: Vec<String>,
+    /// Labels of each subset's pods.
+    pub labels: BTreeMap<String, Labels>,
+}
+
+impl Subsets {
+    /// The facts of a DestinationRule; none of one that Emcee made.
+    pub fn of(object: &Rule, cluster_domain: &str) -> Option<Self> {
+        let metadata = &object.metadata;
+        let managed = metadata.labels.as_ref().and_then(|labels| labels.get(labels::MANAGED_BY));
+        if managed.is_some_and(|by| by == labels::MANAGED_BY_EMCEE) {
+            return None;
+        }
+        let namespace = metadata.namespace.as_deref().unwrap_or("default");
+        Some(Self {
+            key: Key::new(namespace, metadata.name.as_deref().unwrap_or_default()),
+            host: qualified(&object.spec.host, namespace, cluster_domain),
+            export_to: object.spec.export_to.clone(),
+            labels: object
+                .spec
+                .subsets
+                .iter()
+                .map(|subset| (subset.name.clone(), subset.labels.clone()))
+                .collect(),
+        })
+    }
+}
+
+/// Istio reads a host without dots as a Service of the rule's namespace.
+fn qualified(host: &str, namespace: &str, cluster_domain: &str) -> String {
+    if host.contains('.') {
+        host.to_owned()
+    } else {
+        crate::names::service_host(host, namespace, cluster_domain)
+    }
+}

@@ -1,0 +1,143 @@
+//! What is used of a Kubernetes Service.
+
+use std::collections::BTreeMap;
+
+use emcee_api::labels;
+use k8s_openapi::api::core::v1 as k8s;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::endpoint::Host;
+use crate::key::Key;
+use crate::parse::Labels;
+use crate::protocol::Protocol;
+
+/// A Kubernetes Service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Who it is.
+    pub key: Key,
+    /// Labels of its pods; empty: it has no selector.
+    pub selector: Labels,
+    /// Its TCP ports.
+    pub ports: Vec<ServicePort>,
+    /// Where it can be reached from outside: load balancer, else external IPs.
+    pub addresses: Vec<Host>,
+    /// Whether it is reached at ports of the nodes.
+    pub node_port: bool,
+    /// Whether it is an alias of a DNS name, which Istio cannot route to.
+    pub external_name: bool,
+    /// Namespaces that see it; empty: the mesh's default.
+    pub export_to: Vec<String>,
+    /// Whether it is the facade of this namespace and name that Emcee wrote.
+    pub our_facade: bool,
+}
+
+/// A TCP port of a Service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServicePort {
+    /// Its name; the only port of a Service may have none.
+    pub name: Option<String>,
+    /// Its number.
+    pub number: u16,
+    /// The port of the pods.
+    pub target: TargetPort,
+    /// The port of the nodes.
+    pub node_port: Option<u16>,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
+/// Port of the pods of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    /// The same in all pods.
+    Number(u16),
+    /// The container port of that name.
+    Name(String),
+}
+
+impl Service {
+    /// The facts of a Service.
+    pub fn of(object: &k8s::Service) -> Self {
+        let metadata = &object.metadata;
+        let spec = object.spec.clone().unwrap_or_default();
+        let namespace = metadata.namespace.as_deref().unwrap_or("default");
+        let key = Key::new(namespace, metadata.name.as_deref().unwrap_or_default());
+        let kind = spec.type_.as_deref().unwrap_or("ClusterIP");
+        Self {
+            our_facade: is_our_facade(&key, metadata.labels.as_ref(), &spec),
+            selector: spec.selector.clone().unwrap_or_default(),
+            ports: spec.ports.iter().flatten().filter_map(service_port).collect(),
+            addresses: addresses(object, &spec),
+            node_port: kind == "NodePort",
+            external_name: kind == "ExternalName",
+            export_to: export_to(metadata.annotations.as_ref()),
+            key,
+        }
+    }
+
+    /// The port of that number.
+    pub fn port(&self, number: u16) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| port.number == number)
+    }
+}
+
+/// A facade that somebody gave a selector is theirs: it is released, not fought over. So is a copy of one under
+/// another name.
+fn is_our_facade(key: &Key, labels: Option<&BTreeMap<String, String>>, spec: &k8s::ServiceSpec) -> bool {
+    let has = |key: &str, value: &str| labels.and_then(|l| l.get(key)).is_some_and(|v| v == value);
+    has(labels::MANAGED_BY, labels::MANAGED_BY_EMCEE)
+        && has(labels::OWNER_KIND, "Facade")
+        && has(labels::OWNER_NAMESPACE, &key.namespace)
+        && has(labels::OWNER_NAME, &key.name)
+        && spec.selector.as_ref().is_none_or(BTreeMap::is_empty)
+        && spec.type_.as_deref().unwrap_or("ClusterIP") == "ClusterIP"
+}
+
+fn export_to(annotations: Option<&BTreeMap<String, String>>) -> Vec<String> {
+    let value = annotations.and_then(|annotations| annotations.get(labels::ISTIO_EXPORT_TO));
+    value.into_iter().flat_map(|value| value.split(',')).map(|one| one.trim().to_owned()).collect()
+}
+
+fn service_port(port: &k8s::ServicePort) -> Option<ServicePort> {
+    if port.protocol.as_deref().unwrap_or("TCP") != "TCP" {
+        return None;
+    }
+    let number = u16::try_from(port.port).ok().filter(|number| *number > 0)?;
+    let target = match &port.target_port {
+        None | Some(IntOrString::Int(0)) => TargetPort::Number(number),
+        Some(IntOrString::Int(target)) => TargetPort::Number(u16::try_from(*target).ok()?),
+        Some(IntOrString::String(name)) => {
+            name.parse().map_or_else(|_| TargetPort::Name(name.clone()), TargetPort::Number)
+        }
+    };
+    Some(ServicePort {
+        name: port.name.clone(),
+        number,
+        target,
+        node_port: port.node_port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0),
+        protocol: Protocol::of_service_port(port.app_protocol.as_deref(), port.name.as_deref()),
+    })
+}
+
+fn addresses(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Vec<Host> {
+    let balancer = object.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
+    let given = balancer
+        .into_iter()
+        .flatten()
+        .filter_map(|ingress| ingress.ip.as_ref().or(ingress.hostname.as_ref()));
+    let mut hosts: Vec<Host> = given.filter_map(|text| host(text)).collect();
+    if hosts.is_empty() {
+        hosts = spec.external_ips.iter().flatten().filter_map(|text| host(text)).collect();
+    }
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+fn host(text: &str) -> Option<Host> {
+    if let Ok(address) = text.parse() {
+        return Some(Host::Ip(address));
+    }
+    crate::names::is_dns_name(text).then(|| Host::Name(text.into()))
+}

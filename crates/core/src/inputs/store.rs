@@ -1,0 +1,209 @@
+//! The inputs themselves, by key, and what one change to them touches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use foldhash::HashMap;
+
+use super::topic::Topic;
+use super::{
+    Credential, EndpointSlice, PeerAuthentication, Service, Settings, Subsets, Workload, WorkloadKind,
+};
+use crate::key::Key;
+use crate::parse::{Binding, Exposition, FedConfig, Labels};
+use crate::problem::Problem;
+
+/// A resource that was parsed: the model, or all that is wrong with it.
+pub type Parsed<T> = Result<Arc<T>, Vec<Problem>>;
+
+/// One change to the inputs. `None` removes.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A MeshFedConfig.
+    FedConfig(Key, Option<Parsed<FedConfig>>),
+    /// A ServiceExposition.
+    Exposition(Key, Option<Parsed<Exposition>>),
+    /// A ServiceBinding.
+    Binding(Key, Option<Parsed<Binding>>),
+    /// A Service.
+    Service(Key, Option<Service>),
+    /// An EndpointSlice.
+    EndpointSlice(Key, Option<EndpointSlice>),
+    /// A Pod or a Deployment.
+    Workload(WorkloadKind, Key, Option<Workload>),
+    /// A Secret of type `kubernetes.io/tls`.
+    Credential(Key, Option<Credential>),
+    /// A PeerAuthentication.
+    PeerAuthentication(Key, Option<PeerAuthentication>),
+    /// A user's DestinationRule.
+    Subsets(Key, Option<Subsets>),
+}
+
+type WorkloadId = (WorkloadKind, Key);
+
+/// Everything that a translation may look at. Only the view of `resolve` does, which remembers what was read.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    pub(crate) settings: Settings,
+    pub(crate) fed_configs: BTreeMap<Key, Parsed<FedConfig>>,
+    pub(crate) expositions: BTreeMap<Key, Parsed<Exposition>>,
+    pub(crate) bindings: BTreeMap<Key, Parsed<Binding>>,
+    pub(crate) services: BTreeMap<Key, Service>,
+    pub(crate) slices: BTreeMap<Key, EndpointSlice>,
+    pub(crate) slices_of: HashMap<Key, BTreeSet<Key>>,
+    pub(crate) workloads: BTreeMap<WorkloadId, Workload>,
+    pub(crate) workloads_labelled: HashMap<Topic, BTreeSet<WorkloadId>>,
+    pub(crate) credentials: BTreeMap<Key, Arc<Credential>>,
+    pub(crate) peer_authentications: BTreeMap<Key, PeerAuthentication>,
+    pub(crate) subsets: BTreeMap<Key, Subsets>,
+    pub(crate) subsets_of: HashMap<String, BTreeSet<Key>>,
+}
+
+impl Inputs {
+    /// No objects, and these surroundings.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// The surroundings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Replaces the surroundings; says what that touches, or `None` for everything.
+    pub(crate) fn set_settings(&mut self, settings: Settings) -> Option<Vec<Topic>> {
+        let only_time = Settings { now: self.settings.now, ..settings.clone() } == self.settings;
+        self.settings = settings;
+        only_time.then(|| vec![Topic::now()])
+    }
+
+    /// Takes the change in; says what it touches. The same again touches nothing.
+    pub(crate) fn apply(&mut self, change: Change) -> Vec<Topic> {
+        match change {
+            Change::FedConfig(key, new) => {
+                set(&mut self.fed_configs, &key, new, || vec![Topic::fed_configs()])
+            }
+            Change::Exposition(key, new) => {
+                set(&mut self.expositions, &key, new, || vec![Topic::exposition(&key)])
+            }
+            Change::Binding(key, new) => set(&mut self.bindings, &key, new, || vec![Topic::binding(&key)]),
+            Change::Service(key, new) => set(&mut self.services, &key, new, || {
+                vec![Topic::service(&key), Topic::services_in(&key.namespace)]
+            }),
+            Change::EndpointSlice(key, new) => self.apply_slice(&key, new),
+            Change::Workload(kind, key, new) => self.apply_workload(&(kind, key), new),
+            Change::Credential(key, new) => set(&mut self.credentials, &key, new.map(Arc::new), || {
+                vec![Topic::credentials_in(&key.namespace)]
+            }),
+            Change::PeerAuthentication(key, new) => set(&mut self.peer_authentications, &key, new, || {
+                vec![Topic::peer_authentications_in(&key.namespace)]
+            }),
+            Change::Subsets(key, new) => self.apply_subsets(&key, new),
+        }
+    }
+
+    fn apply_slice(&mut self, key: &Key, new: Option<EndpointSlice>) -> Vec<Topic> {
+        let services =
+            [self.slices.get(key), new.as_ref()].map(|slice| slice.map(|slice| slice.service.clone()));
+        let topics = || services.iter().flatten().map(Topic::slices_of).collect();
+        let topics = set(&mut self.slices, key, new, topics);
+        reindex(&mut self.slices_of, services, key);
+        topics
+    }
+
+    fn apply_workload(&mut self, id: &WorkloadId, new: Option<Workload>) -> Vec<Topic> {
+        let [old, now] = [self.workloads.get(id), new.as_ref()]
+            .map(|workload| workload.map(topics_of).unwrap_or_default());
+        let touched = set(&mut self.workloads, id, new, || {
+            old.iter().chain(&now).copied().chain([Topic::pod(&id.1)]).collect()
+        });
+        for topic in &old {
+            remove_from_index(&mut self.workloads_labelled, topic, id);
+        }
+        for topic in now {
+            self.workloads_labelled.entry(topic).or_default().insert(id.clone());
+        }
+        touched
+    }
+
+    fn apply_subsets(&mut self, key: &Key, new: Option<Subsets>) -> Vec<Topic> {
+        let hosts =
+            [self.subsets.get(key), new.as_ref()].map(|subsets| subsets.map(|subsets| subsets.host.clone()));
+        let topics = || hosts.iter().flatten().map(|host| Topic::subsets_of(host)).collect();
+        let topics = set(&mut self.subsets, key, new, topics);
+        reindex(&mut self.subsets_of, hosts, key);
+        topics
+    }
+
+    /// Keys of the expositions that were given, valid or not.
+    pub fn expositions(&self) -> impl Iterator<Item = (&Key, &Parsed<Exposition>)> {
+        self.expositions.iter()
+    }
+
+    /// Keys of the bindings that were given, valid or not.
+    pub fn bindings(&self) -> impl Iterator<Item = (&Key, &Parsed<Binding>)> {
+        self.bindings.iter()
+    }
+
+    /// The MeshFedConfigs that were given, valid or not.
+    pub fn fed_configs(&self) -> impl Iterator<Item = (&Key, &Parsed<FedConfig>)> {
+        self.fed_configs.iter()
+    }
+
+    pub(crate) fn candidates(&self, topic: Topic, selector: &Labels) -> impl Iterator<Item = &Workload> {
+        let ids = self.workloads_labelled.get(&topic).into_iter().flatten();
+        ids.filter_map(|id| self.workloads.get(id)).filter(|workload| workload.is_selected_by(selector))
+    }
+}
+
+/// The topics by which a workload is found: one for each of its labels, in its namespace and anywhere.
+fn topics_of(workload: &Workload) -> Vec<Topic> {
+    let of = |(label, value): (&String, &String)| {
+        [Topic::workloads_in(&workload.key.namespace, label, value), Topic::workloads(label, value)]
+    };
+    workload.labels.iter().flat_map(of).collect()
+}
+
+/// Sets or removes; says what that touches, which is nothing if it was so before.
+fn set<K: Clone + Ord, V: PartialEq>(
+    map: &mut BTreeMap<K, V>,
+    key: &K,
+    new: Option<V>,
+    touched: impl FnOnce() -> Vec<Topic>,
+) -> Vec<Topic> {
+    if map.get(key) == new.as_ref() {
+        return Vec::new();
+    }
+    match new {
+        Some(new) => map.insert(key.clone(), new),
+        None => map.remove(key),
+    };
+    touched()
+}
+
+/// Moves a member from the group it was in to the one that it is in.
+fn reindex<K: Eq + std::hash::Hash, V: Ord + Clone>(
+    index: &mut HashMap<K, BTreeSet<V>>,
+    [old, new]: [Option<K>; 2],
+    member: &V,
+) {
+    if let Some(old) = old {
+        remove_from_index(index, &old, member);
+    }
+    if let Some(new) = new {
+        index.entry(new).or_default().insert(member.clone());
+    }
+}
+
+fn remove_from_index<K: Eq + std::hash::Hash, V: Ord>(
+    index: &mut HashMap<K, BTreeSet<V>>,
+    key: &K,
+    value: &V,
+) {
+    if let Some(set) = index.get_mut(key) {
+        set.remove(value);
+        if set.is_empty() {
+            index.remove(key);
+        }
+    }
+}

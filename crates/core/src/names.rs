@@ -1,0 +1,111 @@
+//! The names that two meshes must compute alike, and the names of generated objects.
+
+use sha2::{Digest, Sha256};
+
+/// Domain of all hosts that Emcee makes up.
+pub const DOMAIN: &str = "emcee.internal";
+
+/// The relationship name that is kept for [`binding_host`].
+pub const RESERVED_RELATIONSHIP: &str = "binding";
+
+const LABEL_LIMIT: usize = 63;
+const NAME_LIMIT: usize = 253;
+/// `emcee-` + `-` + 12 hex digits leave this much of a DNS label for the owner's name and a part.
+const OWNER_CUT: usize = 26;
+
+/// The server name X of an exposed service: SNI, and in BOUNDARY the authority between the gateways.
+pub fn server_name(exposed_name: &str, namespace: &str, relationship: &str) -> String {
+    [exposed_name, namespace, relationship, DOMAIN].join(".")
+}
+
+/// The relationship whose server name this is, if it is one that Emcee computes.
+pub fn relationship_of(server_name: &str) -> Option<&str> {
+    let rest = server_name.strip_suffix(DOMAIN)?.strip_suffix('.')?;
+    Some(rest.rsplit('.').next().unwrap_or(rest))
+}
+
+/// The binding host L: the consumer's own host for a remote service.
+pub fn binding_host(binding: &str, namespace: &str) -> String {
+    [binding, namespace, RESERVED_RELATIONSHIP, DOMAIN].join(".")
+}
+
+/// Fully qualified host of a Kubernetes Service.
+pub fn service_host(service: &str, namespace: &str, cluster_domain: &str) -> String {
+    [service, namespace, "svc", cluster_domain].join(".")
+}
+
+/// Whether `text` is a DNS label as Kubernetes wants it (RFC 1123): at most 63 of a-z, 0-9 and `-`.
+pub fn is_dns_label(text: &str) -> bool {
+    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = text.as_bytes();
+    (1..=LABEL_LIMIT).contains(&bytes.len())
+        && bytes.iter().all(|&b| alphanumeric(b) || b == b'-')
+        && bytes.first().copied().is_some_and(alphanumeric)
+        && bytes.last().copied().is_some_and(alphanumeric)
+}
+
+/// Whether `text` is dot-separated DNS labels of at most 253 characters.
+pub fn is_dns_name(text: &str) -> bool {
+    text.len() <= NAME_LIMIT && text.split('.').all(is_dns_label)
+}
+
+/// Base name of the objects of one owner: `emcee-<name, cut>-<12 hex>`, a DNS label with room for `-<part>`.
+///
+/// `identity` is hashed in order, with separators: kind, namespace and name of the owner, and the MeshFedConfig.
+pub fn base(owner_name: &str, identity: &[&str]) -> String {
+    let cut = owner_name.char_indices().nth(OWNER_CUT).map_or(owner_name, |(end, _)| &owner_name[..end]);
+    let cut = cut.trim_end_matches(['-', '.']);
+    let name = ["emcee-", cut, "-", &short_hash(identity)].concat();
+    if cut.contains('.') { name.replace('.', "-") } else { name }
+}
+
+/// `value` if it may be a label's value, else a hash of it.
+pub fn label_value(value: &str) -> String {
+    if value.len() <= LABEL_LIMIT { value.to_owned() } else { format!("sha256-{}", short_hash(&[value])) }
+}
+
+fn short_hash(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.as_bytes());
+        // No name contains it, so ("a", "bc") and ("ab", "c") are not confused.
+        hash.update(b"\0");
+    }
+    hex(&hash.finalize()[..6])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|d| char::from(DIGITS[usize::from(d)])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_is_a_label_with_room_for_a_part() {
+        let long = "a.".repeat(126) + "a";
+        for name in ["reviews", "x", long.as_str(), "a.b"] {
+            let base = base(name, &["ServiceBinding", "default", name, "blue", "blue"]);
+            assert!(is_dns_label(&base), "{base}");
+            assert!(base.len() <= 63 - "-egress-relay".len(), "{base}");
+        }
+    }
+
+    #[test]
+    fn owners_that_differ_in_any_part_differ_in_name() {
+        let one = base("a", &["Kind", "ab", "c"]);
+        assert_ne!(one, base("a", &["Kind", "a", "bc"]));
+        assert_ne!(one, base("a", &["Kind", "ab/c"]));
+    }
+
+    #[test]
+    fn labels_and_names() {
+        assert!(is_dns_label("a") && is_dns_label("a-0") && is_dns_label(&"x".repeat(63)));
+        for bad in ["", "-a", "a-", "A", "a.b", "ä", "a_b", &"x".repeat(64)] {
+            assert!(!is_dns_label(bad), "{bad}");
+        }
+        assert!(is_dns_name("a.b.c") && !is_dns_name("a..c") && !is_dns_name(&"a.".repeat(127)));
+    }
+}

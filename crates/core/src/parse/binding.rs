@@ -1,0 +1,182 @@
+//! ServiceBinding: which remote service, under which name here.
+
+use emcee_api::{Announcement, ServiceBinding};
+
+use super::Identity;
+use super::checker::{Checker, Labels, quote};
+use crate::endpoint::Endpoint;
+use crate::names;
+use crate::protocol::Protocol;
+
+/// `relay.` is put before the server name, and a host may have 253 characters.
+const SERVER_NAME_LIMIT: usize = 253 - "relay.".len();
+
+/// Who in this mesh may see a remote service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Visibility {
+    /// The binding's namespace.
+    Namespace,
+    /// The whole mesh.
+    Mesh,
+}
+
+/// A valid ServiceBinding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binding {
+    /// Who it is.
+    pub identity: Identity,
+    /// Name under which the other mesh exposes the service.
+    pub remote_name: String,
+    /// Namespace in the other mesh.
+    pub remote_namespace: String,
+    /// Labels of the one MeshFedConfig.
+    pub fed_config: Labels,
+    /// Name of the facade Service.
+    pub facade: String,
+    /// Port of the facade, when given.
+    pub port: Option<u16>,
+    /// Where the remote service can be reached, when given.
+    pub endpoints: Vec<Endpoint>,
+    /// Whether the remote stands for a subset of a local Service, so that there is no facade.
+    pub subset: Option<String>,
+    /// Protocol, when given.
+    pub protocol: Option<Protocol>,
+    /// The peer that serves, when given.
+    pub peer: Option<String>,
+    /// Server name, when it is not the computed one.
+    pub server_name: Option<String>,
+    /// Identities of the remote service, when given.
+    pub subject_alt_names: Vec<String>,
+    /// Who may see it.
+    pub visibility: Visibility,
+    /// What was last announced, as the status kept it.
+    pub remembered: Option<Remembered>,
+}
+
+/// An announcement, read back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remembered {
+    /// Name of the peer that announced it.
+    pub peer: String,
+    /// Protocol of the remote port.
+    pub protocol: Option<Protocol>,
+    /// Port of the remote Service.
+    pub port: Option<u16>,
+    /// Where it can be reached.
+    pub endpoints: Vec<Endpoint>,
+    /// Identities of its workloads.
+    pub subject_alt_names: Vec<String>,
+}
+
+impl Binding {
+    /// The binding host L.
+    pub fn host(&self) -> String {
+        names::binding_host(&self.identity.key.name, &self.identity.key.namespace)
+    }
+}
+
+pub(super) fn parse(checker: &mut Checker, identity: Identity, object: &ServiceBinding) -> Binding {
+    let spec = &object.spec;
+    let remote_namespace = spec.namespace.clone().unwrap_or_else(|| identity.key.namespace.to_string());
+    own_name(checker, &identity.key.name);
+    checker.label("spec.name", &spec.name);
+    checker.label("spec.namespace", &remote_namespace);
+    checker.mesh_fed_config_selector(&spec.mesh_fed_config_selector);
+    checker.subject_alt_names("spec.subject_alt_names", &spec.subject_alt_names);
+    for (field, value) in [("spec.subset", &spec.subset), ("spec.peer", &spec.peer)] {
+        if let Some(value) = value {
+            checker.label(field, value);
+        }
+    }
+    server_name(checker, spec.server_name.as_deref());
+    Binding {
+        facade: facade(checker, object),
+        identity,
+        remote_name: spec.name.clone(),
+        remote_namespace,
+        fed_config: spec.mesh_fed_config_selector.clone(),
+        port: spec.port.map(|port| checker.port("spec.port", port)),
+        endpoints: checker.endpoints("spec.endpoints", &spec.endpoints),
+        subset: spec.subset.clone(),
+        protocol: checker.protocol("spec.protocol", spec.protocol.as_deref()),
+        peer: spec.peer.clone(),
+        server_name: spec.server_name.clone(),
+        subject_alt_names: spec.subject_alt_names.clone(),
+        visibility: visibility(checker, spec.export_to.as_deref()),
+        remembered: object
+            .status
+            .as_ref()
+            .and_then(|status| status.announcement.as_ref())
+            .and_then(remembered),
+    }
+}
+
+/// The binding's own name is the first label of its host.
+fn own_name(checker: &mut Checker, name: &str) {
+    if !names::is_dns_label(name) {
+        checker.refuse(
+            "metadata.name",
+            format!("{} is not a DNS label, and it is the first label of the binding's host (at most 63 characters, no dots)", quote(name)),
+        );
+    }
+}
+
+/// The facade is a Kubernetes Service, whose name begins with a letter (RFC 1035).
+fn facade(checker: &mut Checker, object: &ServiceBinding) -> String {
+    let (field, name) = match &object.spec.alias {
+        Some(alias) => ("spec.alias", alias),
+        None => ("spec.name", &object.spec.name),
+    };
+    if field == "spec.alias" {
+        checker.alias(field, name);
+    }
+    if object.spec.subset.is_none() && name.starts_with(|c: char| c.is_ascii_digit()) {
+        checker.refuse(
+            field,
+            format!("invalid alias {} (a Service's name begins with a letter: set spec.alias)", quote(name)),
+        );
+    }
+    name.clone()
+}
+
+fn server_name(checker: &mut Checker, name: Option<&str>) {
+    let Some(name) = name else { return };
+    if !names::is_dns_name(name) || !name.contains('.') {
+        checker.refuse(
+            "spec.server_name",
+            format!("{} is not a server name (a DNS name in lower case with at least one dot)", quote(name)),
+        );
+    } else if name.len() > SERVER_NAME_LIMIT {
+        checker.refuse(
+            "spec.server_name",
+            format!("has {} characters (at most {SERVER_NAME_LIMIT})", name.len()),
+        );
+    }
+}
+
+fn visibility(checker: &mut Checker, export_to: Option<&[String]>) -> Visibility {
+    match export_to.map(|values| values.iter().map(String::as_str).collect::<Vec<_>>()).as_deref() {
+        Some(["."]) => Visibility::Namespace,
+        None | Some(["*"]) => Visibility::Mesh,
+        Some(_) => {
+            checker.refuse(
+                "spec.export_to",
+                r#"is neither ["."] (this namespace) nor ["*"] (the whole mesh, the default)"#,
+            );
+            Visibility::Namespace
+        }
+    }
+}
+
+/// What the status kept is Emcee's own writing; what can no longer be read of it is left out, and discovery will
+/// say it again.
+fn remembered(announcement: &Announcement) -> Option<Remembered> {
+    let endpoints: Result<Vec<_>, _> = announcement.endpoints.iter().map(|text| text.parse()).collect();
+    Some(Remembered {
+        peer: announcement.peer.clone(),
+        protocol: announcement.protocol.as_deref().and_then(|word| word.parse().ok()),
+        port: announcement.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0),
+        endpoints: endpoints.ok()?,
+        subject_alt_names: announcement.subject_alt_names.clone(),
+    })
+}

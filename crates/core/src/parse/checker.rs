@@ -1,0 +1,169 @@
+//! Collects what is wrong with an object, field by field.
+
+use std::collections::BTreeMap;
+
+use emcee_api::Reason;
+
+use crate::endpoint::Endpoint;
+use crate::names;
+use crate::problem::Problem;
+use crate::protocol::Protocol;
+
+/// Labels to select by.
+pub type Labels = BTreeMap<String, String>;
+
+const LABEL_ALLOWED: &str = "a DNS label: a-z, 0-9 and `-`, at most 63 characters, no dots or capitals";
+
+#[derive(Default)]
+pub(super) struct Checker {
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Checker {
+    pub(super) fn refuse(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem::at(Reason::Invalid, field, message));
+    }
+
+    pub(super) fn label(&mut self, field: &str, value: &str) {
+        if !names::is_dns_label(value) {
+            self.refuse(field, format!("{} is not a valid name ({LABEL_ALLOWED})", quote(value)));
+        }
+    }
+
+    /// A name that stands for another one; the words are those of the first prototype.
+    pub(super) fn alias(&mut self, field: &str, value: &str) {
+        if !names::is_dns_label(value) {
+            self.refuse(field, format!("invalid alias {} ({LABEL_ALLOWED})", quote(value)));
+        }
+    }
+
+    pub(super) fn port(&mut self, field: &str, value: i64) -> u16 {
+        match u16::try_from(value) {
+            Ok(port) if port > 0 => port,
+            _ => {
+                self.refuse(field, format!("{value} is not a port (1 to 65535)"));
+                1
+            }
+        }
+    }
+
+    pub(super) fn protocol(&mut self, field: &str, value: Option<&str>) -> Option<Protocol> {
+        let value = value?;
+        let protocol = value.parse().ok();
+        if protocol.is_none() {
+            self.refuse(field, format!("unknown protocol {} ({})", quote(value), Protocol::ALLOWED));
+        }
+        protocol
+    }
+
+    pub(super) fn endpoints(&mut self, field: &str, values: &[String]) -> Vec<Endpoint> {
+        let mut endpoints = Vec::with_capacity(values.len());
+        for (index, value) in values.iter().enumerate() {
+            match value.parse::<Endpoint>() {
+                Ok(endpoint) if endpoints.contains(&endpoint) => {
+                    self.refuse(format!("{field}[{index}]"), format!("{endpoint} is listed twice"));
+                }
+                Ok(endpoint) => endpoints.push(endpoint),
+                Err(error) => self.refuse(format!("{field}[{index}]"), error.to_string()),
+            }
+        }
+        endpoints
+    }
+
+    /// Names in a certificate: DNS names or SPIFFE ids.
+    pub(super) fn subject_alt_names(&mut self, field: &str, values: &[String]) {
+        for (index, value) in values.iter().enumerate() {
+            if !names::is_dns_name(value) && !is_spiffe_id(value) {
+                self.refuse(
+                    format!("{field}[{index}]"),
+                    format!("{} is no name in a certificate (a DNS name in lower case without wildcard, or spiffe://trust-domain/path)", quote(value)),
+                );
+            }
+        }
+    }
+
+    pub(super) fn selector(&mut self, field: &str, labels: &Labels) {
+        for (key, value) in labels {
+            if !is_label_key(key) {
+                self.refuse(member(field, key), format!("{} is not a label's key", quote(key)));
+            }
+            if !is_label_value(value) {
+                self.refuse(
+                    member(field, key),
+                    format!(
+                        "{} is not a label's value (at most 63 of a-z, A-Z, 0-9, `-`, `_` and `.`)",
+                        quote(value)
+                    ),
+                );
+            }
+        }
+    }
+
+    /// Labels of MeshFedConfigs; the words are those of the first prototype.
+    pub(super) fn mesh_fed_config_selector(&mut self, labels: &Labels) {
+        let field = "spec.mesh_fed_config_selector";
+        if labels.is_empty() {
+            self.refuse(
+                field,
+                "requires mesh_fed_config_selector (labels of a MeshFedConfig, such as {fed-config: NAME})",
+            );
+        }
+        self.selector(field, labels);
+    }
+}
+
+/// The value in quotes, cut, so that a message stays a line whatever the input.
+pub(super) fn quote(value: &str) -> String {
+    const LIMIT: usize = 80;
+    match value.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{:?}…", &value[..end]),
+        None => format!("{value:?}"),
+    }
+}
+
+/// A text for a message: cut, and without what would break the line.
+pub(super) fn plain(text: &str) -> String {
+    const LIMIT: usize = 200;
+    let cut: String = text.chars().take(LIMIT).collect();
+    let end = if cut.len() < text.len() { "…" } else { "" };
+    format!("{}{end}", cut.escape_debug())
+}
+
+/// The path of a field's member. A name that is not a plain word stands in brackets, as in a label's key.
+pub(super) fn member(path: &str, name: &str) -> String {
+    let is_word = !name.is_empty()
+        && name.len() <= 64
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    match (path, is_word) {
+        ("", true) => name.to_owned(),
+        ("", false) => quote(name),
+        (path, true) => format!("{path}.{name}"),
+        (path, false) => format!("{path}[{}]", plain(name)),
+    }
+}
+
+fn is_spiffe_id(value: &str) -> bool {
+    let Some((trust_domain, path)) = value.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/'))
+    else {
+        return false;
+    };
+    // https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md section 2; Istio's trust domains are DNS names.
+    let segment = |s: &str| {
+        !matches!(s, "" | "." | "..") && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+    };
+    value.len() <= 2048 && names::is_dns_name(trust_domain) && path.split('/').all(segment)
+}
+
+fn is_label_key(key: &str) -> bool {
+    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    !name.is_empty() && is_label_value(name) && prefix.is_none_or(names::is_dns_name)
+}
+
+fn is_label_value(value: &str) -> bool {
+    let alphanumeric = |b: Option<&u8>| b.is_none_or(u8::is_ascii_alphanumeric);
+    let bytes = value.as_bytes();
+    bytes.len() <= 63
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+        && alphanumeric(bytes.first())
+        && alphanumeric(bytes.last())
+}

@@ -1,0 +1,227 @@
+//! Holds an object against its CRD's schema, and says all that is wrong, in words.
+//!
+//! Only the *shape* is judged here: types, unknown fields, missing fields, values of enums. Ranges and patterns
+//! are left to the kinds' own modules, which know better words for them.
+
+use std::sync::LazyLock;
+
+use emcee_api::{MeshFedConfig, Reason, ServiceBinding, ServiceExposition};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use kube::CustomResourceExt;
+use serde_json::{Map, Value};
+
+use super::checker::{member, quote};
+use crate::problem::Problem;
+
+pub(super) static MESH_FED_CONFIG: LazyLock<Schema> = LazyLock::new(|| Schema::of(&MeshFedConfig::crd()));
+pub(super) static SERVICE_EXPOSITION: LazyLock<Schema> =
+    LazyLock::new(|| Schema::of(&ServiceExposition::crd()));
+pub(super) static SERVICE_BINDING: LazyLock<Schema> = LazyLock::new(|| Schema::of(&ServiceBinding::crd()));
+
+/// Fields at the top of every object, which a CRD's schema does not list.
+const ENVELOPE: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
+
+pub(super) struct Schema {
+    spec: JSONSchemaProps,
+}
+
+impl Schema {
+    fn of(crd: &CustomResourceDefinition) -> Self {
+        let root = crd.spec.versions.first().and_then(|v| v.schema.as_ref()?.open_api_v3_schema.as_ref());
+        let spec = root.and_then(|root| root.properties.as_ref()?.get("spec")).cloned();
+        Self { spec: spec.expect("the derived CRD has one version, with a schema that has a spec") }
+    }
+
+    pub(super) fn check(&self, object: &Value) -> Shaped {
+        let mut problems = Vec::new();
+        let Value::Object(fields) = object else {
+            problems.push(wrong("", "is not an object".to_owned()));
+            return Shaped { object: Value::Null, problems, stand_ins: Vec::new() };
+        };
+        for field in fields.keys().filter(|f| *f != "spec" && !ENVELOPE.contains(&f.as_str())) {
+            problems.push(unknown("", field, ["spec"].iter().chain(&ENVELOPE).copied()));
+        }
+        let mut spec = without_nulls(fields.get("spec").unwrap_or(&Value::Null));
+        match &spec {
+            Value::Null => problems.push(wrong("spec", "is missing".to_owned())),
+            spec => check(spec, &self.spec, "spec", &mut problems),
+        }
+        let stand_ins = self.stand_in(&mut spec, &problems);
+        let mut kept: Map<String, Value> = fields
+            .iter()
+            .filter(|(k, _)| ENVELOPE.contains(&k.as_str()))
+            .map(|(k, v)| (k.clone(), without_nulls(v)))
+            .collect();
+        kept.insert("spec".into(), spec);
+        Shaped { object: Value::Object(kept), problems, stand_ins }
+    }
+
+    /// Puts something that can be read where a field has the wrong shape, so that the other fields can be judged too.
+    fn stand_in(&self, spec: &mut Value, problems: &[Problem]) -> Vec<String> {
+        let Some(fields) = spec.as_object_mut() else { return Vec::new() };
+        let mut stand_ins = Vec::new();
+        for (name, schema) in self.spec.properties.iter().flatten() {
+            let path = format!("spec.{name}");
+            if !problems.iter().any(|problem| is_in(&problem.field, &path)) {
+                continue;
+            }
+            let value = match schema.type_.as_deref() {
+                Some("array") => Value::Array(Vec::new()),
+                Some("boolean") => Value::Bool(true),
+                Some("integer" | "number") => Value::from(1),
+                Some("string") => Value::from("x"),
+                _ => Value::Object(Map::new()),
+            };
+            let optional = !schema_requires(&self.spec, name);
+            // An enum has no value that stands for none.
+            if optional && schema.enum_.is_some() {
+                fields.remove(name)
+            } else {
+                fields.insert(name.clone(), value)
+            };
+            stand_ins.push(path);
+        }
+        stand_ins
+    }
+}
+
+/// An object that can be read, whatever was wrong with it.
+pub(super) struct Shaped {
+    /// Without nulls: a null is an absent field, as for the API server.
+    pub(super) object: Value,
+    pub(super) problems: Vec<Problem>,
+    /// Fields whose value is made up, as the given one has the wrong shape.
+    pub(super) stand_ins: Vec<String>,
+}
+
+/// Whether `field` is `path`, or a part of it.
+fn is_in(field: &str, path: &str) -> bool {
+    field.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+fn schema_requires(schema: &JSONSchemaProps, name: &str) -> bool {
+    schema.required.iter().flatten().any(|required| required == name)
+}
+
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key.clone(), without_nulls(value)))
+            .collect(),
+        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        other => other.clone(),
+    }
+}
+
+fn check(value: &Value, schema: &JSONSchemaProps, path: &str, problems: &mut Vec<Problem>) {
+    let wanted = schema.type_.as_deref().unwrap_or("object");
+    match (wanted, value) {
+        ("object", Value::Object(fields)) => check_fields(fields, schema, path, problems),
+        ("array", Value::Array(items)) => check_items(items, schema, path, problems),
+        ("string", Value::String(_)) | ("boolean", Value::Bool(_)) => {
+            check_enum(value, schema, path, problems);
+        }
+        ("integer", Value::Number(number)) if number.as_i64().is_some() => {}
+        ("number", Value::Number(_)) => {}
+        _ => problems.push(wrong(path, format!("is {}, and must be {}", describe(value), article(wanted)))),
+    }
+}
+
+fn check_fields(
+    fields: &Map<String, Value>,
+    schema: &JSONSchemaProps,
+    path: &str,
+    problems: &mut Vec<Problem>,
+) {
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &schema.additional_properties {
+        at_most(fields.len(), schema.max_properties, path, problems);
+        for (name, value) in fields {
+            check(value, values, &member(path, name), problems);
+        }
+        return;
+    }
+    let known = schema.properties.iter().flatten();
+    for (name, value) in fields {
+        match schema.properties.as_ref().and_then(|known| known.get(name)) {
+            Some(field) => check(value, field, &format!("{path}.{name}"), problems),
+            None => problems.push(unknown(path, name, known.clone().map(|(name, _)| name.as_str()))),
+        }
+    }
+    let misspelt = |required: &String| {
+        fields
+            .keys()
+            .any(|name| likely(known.clone().map(|(name, _)| name.as_str()), name) == Some(required.as_str()))
+    };
+    let missing = schema.required.iter().flatten().filter(|name| !fields.contains_key(*name));
+    for name in missing.filter(|name| !misspelt(name)) {
+        problems.push(wrong(&format!("{path}.{name}"), "is missing".to_owned()));
+    }
+}
+
+fn check_items(items: &[Value], schema: &JSONSchemaProps, path: &str, problems: &mut Vec<Problem>) {
+    at_most(items.len(), schema.max_items, path, problems);
+    if let Some(JSONSchemaPropsOrArray::Schema(each)) = &schema.items {
+        for (index, item) in items.iter().enumerate() {
+            check(item, each, &format!("{path}[{index}]"), problems);
+        }
+    }
+}
+
+fn at_most(count: usize, limit: Option<i64>, path: &str, problems: &mut Vec<Problem>) {
+    if let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| count > *limit) {
+        problems.push(wrong(path, format!("has {count} entries (at most {limit})")));
+    }
+}
+
+fn check_enum(value: &Value, schema: &JSONSchemaProps, path: &str, problems: &mut Vec<Problem>) {
+    let Some(allowed) = &schema.enum_ else { return };
+    if allowed.iter().all(|one| one.0 != *value) {
+        let allowed: Vec<_> = allowed.iter().filter_map(|one| one.0.as_str()).collect();
+        problems.push(wrong(path, format!("{} is unknown ({})", describe(value), allowed.join(", "))));
+    }
+}
+
+fn wrong(field: &str, message: String) -> Problem {
+    Problem::at(Reason::Invalid, field, message)
+}
+
+fn unknown<'a>(path: &str, field: &str, known: impl Iterator<Item = &'a str> + Clone) -> Problem {
+    let hint = match likely(known.clone(), field) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => known.collect::<Vec<_>>().join(", "),
+    };
+    wrong(&member(path, field), format!("unknown field ({hint})"))
+}
+
+/// The known name that was probably meant. Comparing costs the square of the length, so only short names are.
+fn likely<'a>(known: impl Iterator<Item = &'a str>, field: &str) -> Option<&'a str> {
+    const LONGEST: usize = 64;
+    let distance = |name: &'a str| (strsim::damerau_levenshtein(name, field), name);
+    let nearest = known.filter(|_| field.len() <= LONGEST).map(distance).min();
+    nearest.filter(|(distance, name)| *distance <= 1 + name.len() / 4).map(|(_, name)| name)
+}
+
+fn describe(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::String(text) => quote(text),
+        Value::Array(_) => "a list".into(),
+        Value::Object(_) => "an object".into(),
+    }
+}
+
+fn article(wanted: &str) -> &'static str {
+    match wanted {
+        "array" => "a list",
+        "boolean" => "true or false",
+        "integer" => "a whole number",
+        "number" => "a number",
+        "string" => "a text (in quotes if it looks like a number or true/false)",
+        _ => "an object",
+    }
+}

@@ -1,0 +1,89 @@
+//! The one list of kinds that Emcee generates. RBAC, watches, pruning and MCP types are made from it.
+
+/// A kind that Emcee generates.
+///
+/// The order is the order of applying: what is referred to stands before what refers to it. Keys and policies
+/// come before what they protect, and a gateway's server after all that it needs. A Service comes before its
+/// VirtualService, so that a facade's name that turns out to be somebody else's is never routed away from them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// `v1 ServiceAccount`
+    ServiceAccount,
+    /// `rbac.authorization.k8s.io/v1 Role`
+    Role,
+    /// `rbac.authorization.k8s.io/v1 RoleBinding`
+    RoleBinding,
+    /// `v1 Secret`
+    Secret,
+    /// `networking.k8s.io/v1 NetworkPolicy`
+    NetworkPolicy,
+    /// `policy/v1 PodDisruptionBudget`
+    PodDisruptionBudget,
+    /// `security.istio.io/v1 AuthorizationPolicy`
+    AuthorizationPolicy,
+    /// `networking.istio.io/v1 DestinationRule`
+    DestinationRule,
+    /// `networking.istio.io/v1 ServiceEntry`
+    ServiceEntry,
+    /// `apps/v1 Deployment`
+    Deployment,
+    /// `v1 Service`
+    Service,
+    /// `networking.istio.io/v1 VirtualService`
+    VirtualService,
+    /// `networking.istio.io/v1 Gateway`
+    Gateway,
+}
+
+impl Kind {
+    /// Every kind, in the order of applying.
+    pub const ALL: [Self; 13] = [
+        Self::ServiceAccount,
+        Self::Role,
+        Self::RoleBinding,
+        Self::Secret,
+        Self::NetworkPolicy,
+        Self::PodDisruptionBudget,
+        Self::AuthorizationPolicy,
+        Self::DestinationRule,
+        Self::ServiceEntry,
+        Self::Deployment,
+        Self::Service,
+        Self::VirtualService,
+        Self::Gateway,
+    ];
+
+    /// Group and version, as in YAML.
+    pub const fn api_version(self) -> &'static str {
+        match self {
+            Self::ServiceAccount | Self::Secret | Self::Service => "v1",
+            Self::Role | Self::RoleBinding => "rbac.authorization.k8s.io/v1",
+            Self::NetworkPolicy => "networking.k8s.io/v1",
+            Self::PodDisruptionBudget => "policy/v1",
+            Self::Deployment => "apps/v1",
+            Self::AuthorizationPolicy => "security.istio.io/v1",
+            Self::DestinationRule | Self::ServiceEntry | Self::VirtualService | Self::Gateway => {
+                "networking.istio.io/v1"
+            }
+        }
+    }
+
+    /// The kind, as in YAML.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Role => "Role",
+            Self::RoleBinding => "RoleBinding",
+            Self::Secret => "Secret",
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::DestinationRule => "DestinationRule",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::Deployment => "Deployment",
+            Self::Service => "Service",
+            Self::VirtualService => "VirtualService",
+            Self::Gateway => "Gateway",
+        }
+    }
+}

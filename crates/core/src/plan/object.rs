@@ -1,0 +1,157 @@
+//! One generated object.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use emcee_api::istio::{
+    AuthorizationPolicySpec, DestinationRuleSpec, GatewaySpec, ServiceEntrySpec, VirtualServiceSpec,
+};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::apps::v1::DeploymentSpec;
+use k8s_openapi::api::core::v1::ServiceSpec;
+use k8s_openapi::api::networking::v1::NetworkPolicySpec;
+use k8s_openapi::api::policy::v1::PodDisruptionBudgetSpec;
+use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+
+use super::{Kind, Owner, OwnerKind};
+use crate::inputs::KeyMaterial;
+
+/// A generated object: whose it is, its name, and its content. Serializes as the Kubernetes object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: String,
+    /// For whom it is.
+    pub owner: Arc<Owner>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Its kind and content.
+    pub body: Body,
+}
+
+/// Content of an [`Object`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// `v1 ServiceAccount`
+    ServiceAccount,
+    /// `rbac.authorization.k8s.io/v1 Role`
+    Role(Vec<PolicyRule>),
+    /// `rbac.authorization.k8s.io/v1 RoleBinding`
+    RoleBinding(RoleRef, Vec<Subject>),
+    /// `v1 Secret` of type `kubernetes.io/tls`, with the CA in `ca.crt`
+    Secret(KeyMaterial),
+    /// `networking.k8s.io/v1 NetworkPolicy`
+    NetworkPolicy(Box<NetworkPolicySpec>),
+    /// `policy/v1 PodDisruptionBudget`
+    PodDisruptionBudget(Box<PodDisruptionBudgetSpec>),
+    /// `security.istio.io/v1 AuthorizationPolicy`
+    AuthorizationPolicy(Box<AuthorizationPolicySpec>),
+    /// `networking.istio.io/v1 DestinationRule`
+    DestinationRule(Box<DestinationRuleSpec>),
+    /// `networking.istio.io/v1 ServiceEntry`
+    ServiceEntry(Box<ServiceEntrySpec>),
+    /// `apps/v1 Deployment`
+    Deployment(Box<DeploymentSpec>),
+    /// `v1 Service`
+    Service(Box<ServiceSpec>),
+    /// `networking.istio.io/v1 VirtualService`
+    VirtualService(Box<VirtualServiceSpec>),
+    /// `networking.istio.io/v1 Gateway`
+    Gateway(Box<GatewaySpec>),
+}
+
+impl Object {
+    /// Its kind.
+    pub const fn kind(&self) -> Kind {
+        match self.body {
+            Body::ServiceAccount => Kind::ServiceAccount,
+            Body::Role(_) => Kind::Role,
+            Body::RoleBinding(..) => Kind::RoleBinding,
+            Body::Secret(_) => Kind::Secret,
+            Body::NetworkPolicy(_) => Kind::NetworkPolicy,
+            Body::PodDisruptionBudget(_) => Kind::PodDisruptionBudget,
+            Body::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+            Body::DestinationRule(_) => Kind::DestinationRule,
+            Body::ServiceEntry(_) => Kind::ServiceEntry,
+            Body::Deployment(_) => Kind::Deployment,
+            Body::Service(_) => Kind::Service,
+            Body::VirtualService(_) => Kind::VirtualService,
+            Body::Gateway(_) => Kind::Gateway,
+        }
+    }
+
+    /// Place in the order of applying: facades last, as they are what applications see.
+    pub(super) fn order(&self) -> (bool, Kind, &str, &str) {
+        (self.owner.kind == OwnerKind::Facade, self.kind(), &self.namespace, &self.name)
+    }
+}
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let kind = self.kind();
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("apiVersion", kind.api_version())?;
+        map.serialize_entry("kind", kind.as_str())?;
+        map.serialize_entry("metadata", &Metadata(self))?;
+        match &self.body {
+            Body::ServiceAccount => {}
+            Body::Role(rules) => map.serialize_entry("rules", rules)?,
+            Body::RoleBinding(role, subjects) => {
+                map.serialize_entry("roleRef", role)?;
+                map.serialize_entry("subjects", subjects)?;
+            }
+            Body::Secret(material) => {
+                map.serialize_entry("type", "kubernetes.io/tls")?;
+                map.serialize_entry("data", &data(material))?;
+            }
+            Body::NetworkPolicy(spec) => map.serialize_entry("spec", spec)?,
+            Body::PodDisruptionBudget(spec) => map.serialize_entry("spec", spec)?,
+            Body::AuthorizationPolicy(spec) => map.serialize_entry("spec", spec)?,
+            Body::DestinationRule(spec) => map.serialize_entry("spec", spec)?,
+            Body::ServiceEntry(spec) => map.serialize_entry("spec", spec)?,
+            Body::Deployment(spec) => map.serialize_entry("spec", spec)?,
+            Body::Service(spec) => map.serialize_entry("spec", spec)?,
+            Body::VirtualService(spec) => map.serialize_entry("spec", spec)?,
+            Body::Gateway(spec) => map.serialize_entry("spec", spec)?,
+        }
+        map.end()
+    }
+}
+
+fn data(material: &KeyMaterial) -> BTreeMap<&'static str, ByteString> {
+    let bytes = |bytes: &[u8]| ByteString(bytes.to_vec());
+    [
+        ("ca.crt", bytes(&material.ca)),
+        ("tls.crt", bytes(&material.certificate)),
+        ("tls.key", bytes(&material.private_key)),
+    ]
+    .into()
+}
+
+struct Metadata<'a>(&'a Object);
+
+impl Serialize for Metadata<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let object = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("name", &object.name)?;
+        map.serialize_entry("namespace", &object.namespace)?;
+        map.serialize_entry("labels", &OwnerLabels(&object.owner))?;
+        if !object.annotations.is_empty() {
+            map.serialize_entry("annotations", &object.annotations)?;
+        }
+        map.end()
+    }
+}
+
+struct OwnerLabels<'a>(&'a Owner);
+
+impl Serialize for OwnerLabels<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.labels())
+    }
+}

@@ -1,0 +1,25 @@
+//! From valid resources and facts to what a style needs to know: gateways, certificates, services, endpoints.
+//!
+//! Here everything is decided that depends on *other* objects. What is resolved is complete: a style only writes
+//! it down.
+
+mod binding;
+mod certificate;
+mod exposition;
+mod gateway;
+mod mutual_tls;
+mod relationship;
+mod upstream;
+mod view;
+
+pub(crate) use binding::{Bound, FacadeClaim, FacadePort, RelayClaim, resolve as binding};
+pub use binding::{Consumption, Relay};
+pub(crate) use certificate::Certificate;
+pub use exposition::Offer;
+pub(crate) use exposition::{Offering, resolve as exposition};
+pub use gateway::Gateway;
+pub(crate) use gateway::created_name;
+pub use relationship::Relationship;
+pub(crate) use relationship::resolve as relationship;
+pub use upstream::Upstream;
+pub(crate) use view::{Relationships, View};

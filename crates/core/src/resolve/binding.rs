@@ -1,0 +1,382 @@
+//! A binding, through its relationship.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use emcee_api::Reason;
+
+use super::exposition::permitted;
+use super::gateway::words;
+use super::{Gateway, Relationship};
+use crate::endpoint::Endpoint;
+use crate::key::Key;
+use crate::mode::{Mode, Side};
+use crate::names;
+use crate::parse::{Binding, FedConfig, Remembered, Visibility};
+use crate::plan::{Owner, OwnerKind};
+use crate::problem::Problem;
+use crate::protocol::Protocol;
+use crate::resolve::View;
+
+/// Port of a facade when neither given nor announced, as in the first prototype.
+const DEFAULT_PORT: u16 = 5000;
+
+/// Ports of L, in order of preference: the first that the gateway's Services do not have, as Istio would translate
+/// that number to a port of the gateway's own.
+const HTTP_PORTS: [u16; 3] = [80, 8080, 8888];
+const OTHER_PORTS: std::ops::Range<u16> = 9443..9543;
+
+/// A remote service reached through one relationship: all that a style needs to know.
+#[derive(Clone, Debug)]
+pub struct Consumption<'a> {
+    /// The binding.
+    pub binding: &'a Binding,
+    /// Owner of the objects.
+    pub owner: Arc<Owner>,
+    /// The egress gateway, if the style has one.
+    pub egress: Option<&'a Gateway>,
+    /// Secret for the gateway, if it begins TLS.
+    pub credential: Option<String>,
+    /// Server name X.
+    pub server_name: String,
+    /// Binding host L.
+    pub host: String,
+    /// Port of L.
+    pub host_port: u16,
+    /// What the remote service speaks.
+    pub protocol: Protocol,
+    /// Where it can be reached.
+    pub endpoints: Vec<Endpoint>,
+    /// Identities that it may have, in the end-to-end styles; empty: any of the root.
+    pub identities: Vec<String>,
+    /// Names in the certificates of the peers that may serve, in BOUNDARY; empty: of any.
+    pub peer_names: Vec<String>,
+    /// Trust domain of this mesh.
+    pub trust_domain: &'a str,
+}
+
+/// What all bindings to one server name share on an egress gateway.
+#[derive(Clone, Debug)]
+pub struct Relay<'a> {
+    /// Owner of the objects.
+    pub owner: Arc<Owner>,
+    /// The gateway.
+    pub egress: &'a Gateway,
+    /// Server name X.
+    pub server_name: &'a str,
+    /// Where it leads.
+    pub endpoints: &'a [Endpoint],
+}
+
+/// A binding wants a port of a facade.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FacadeClaim {
+    pub(crate) facade: Key,
+    pub(crate) port: u16,
+    pub(crate) visibility: Visibility,
+}
+
+/// A binding wants a server name relayed on an egress gateway.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RelayClaim {
+    pub(crate) relationship: Key,
+    /// The pods and the port. Two relationships may have selected the same.
+    pub(crate) gateway: String,
+    pub(crate) server_name: String,
+    /// The peer, or the endpoints that were given: two bindings share a relay only if they mean the same.
+    pub(crate) source: String,
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+/// One port of a facade, and where it leads.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FacadePort {
+    pub(crate) port: u16,
+    pub(crate) protocol: Protocol,
+    pub(crate) host: String,
+    pub(crate) host_port: u16,
+    pub(crate) authority: String,
+    pub(crate) visibility: Visibility,
+}
+
+/// A binding that found its relationship.
+pub(crate) struct Bound<'a> {
+    pub(crate) relationship: &'a Arc<Relationship>,
+    pub(crate) server_name: String,
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// `spec`, or the name of the peer.
+    pub(crate) source: Option<String>,
+    pub(crate) facade: Option<FacadeClaim>,
+    pub(crate) relay: Option<RelayClaim>,
+    pub(crate) facade_port: Option<FacadePort>,
+    pub(crate) consumption: Result<Consumption<'a>, Problem>,
+}
+
+/// A binding through its relationship, or why it has none.
+pub(crate) fn resolve<'a>(
+    view: &View<'a>,
+    binding: &'a Binding,
+    warnings: &mut Vec<Problem>,
+) -> Result<Bound<'a>, Problem> {
+    let relationship = one_relationship(view, binding)?;
+    permitted(relationship, &binding.identity.key.namespace)?;
+    let remote = Remote::of(binding, relationship)?;
+    let port = binding.port.or(remote.announced.and_then(|a| a.port));
+    // Of a service of which nothing is known yet, the port may still be announced: none is taken in advance.
+    let known = port.is_some() || remote.is_known();
+    let facade = (binding.subset.is_none() && known).then(|| FacadeClaim {
+        facade: Key {
+            namespace: Arc::clone(&binding.identity.key.namespace),
+            name: binding.facade.as_str().into(),
+        },
+        port: port.unwrap_or(DEFAULT_PORT),
+        visibility: binding.visibility,
+    });
+    if facade.is_some() && port.is_none() {
+        let message = format!("neither given nor announced: {DEFAULT_PORT} is used");
+        warnings.push(Problem::at(Reason::DefaultPort, "spec.port", message));
+    }
+    let server_name = server_name(binding, relationship);
+    let consumption =
+        consumption(view, binding, relationship, &remote, &server_name, facade.as_ref(), warnings);
+    let relay = relay_claim(relationship, &remote, &server_name);
+    Ok(Bound {
+        facade_port: consumption
+            .as_ref()
+            .ok()
+            .and_then(|c| facade_port(view, c, relationship, facade.as_ref())),
+        relationship,
+        server_name,
+        endpoints: remote.endpoints.to_vec(),
+        source: remote.source(),
+        facade,
+        relay,
+        consumption,
+    })
+}
+
+fn one_relationship<'a>(view: &View<'a>, binding: &Binding) -> Result<&'a Arc<Relationship>, Problem> {
+    let field = "spec.mesh_fed_config_selector";
+    match view.relationships(&binding.fed_config).as_slice() {
+        [one] => Ok(one),
+        [] => {
+            let message = format!(
+                "no MeshFedConfig has the labels {} (one without a label fed-config counts as labelled with its name)",
+                words(&binding.fed_config)
+            );
+            Err(Problem::at(Reason::NoMeshFedConfig, field, message))
+        }
+        several => {
+            let names: Vec<_> = several.iter().map(|relationship| relationship.key().to_string()).collect();
+            let message =
+                format!("matches several MeshFedConfigs: {} (a binding has exactly one)", names.join(", "));
+            Err(Problem::at(Reason::AmbiguousMeshFedConfig, field, message))
+        }
+    }
+}
+
+fn server_name(binding: &Binding, relationship: &Relationship) -> String {
+    let computed = || {
+        names::server_name(&binding.remote_name, &binding.remote_namespace, &relationship.config.relationship)
+    };
+    binding.server_name.clone().unwrap_or_else(computed)
+}
+
+/// A server name of another relationship of this mesh would, on a shared gateway, take that one's traffic.
+fn of_no_other_relationship(
+    view: &View<'_>,
+    binding: &Binding,
+    relationship: &Relationship,
+) -> Result<(), Problem> {
+    let Some(server_name) = &binding.server_name else { return Ok(()) };
+    let Some(owner) = names::relationship_of(server_name) else { return Ok(()) };
+    let other =
+        |config: &&Arc<FedConfig>| config.identity.key != *relationship.key() && config.relationship == owner;
+    if owner == names::RESERVED_RELATIONSHIP || view.fed_configs().find(other).is_some() {
+        let message = format!("{server_name} is a server name of {owner:?}, not of this relationship");
+        return Err(Problem::at(Reason::Invalid, "spec.server_name", message));
+    }
+    Ok(())
+}
+
+/// What is known of the remote service. What the binding says wins over what was announced.
+struct Remote<'a> {
+    announced: Option<&'a Remembered>,
+    /// The peer that serves, if one is known.
+    peer: Option<&'a str>,
+    endpoints: &'a [Endpoint],
+    given: bool,
+}
+
+impl<'a> Remote<'a> {
+    fn of(binding: &'a Binding, relationship: &Relationship) -> Result<Self, Problem> {
+        if let Some(peer) = &binding.peer {
+            relationship.peer(peer).map_err(|words| Problem::at(Reason::UnknownPeer, "spec.peer", words))?;
+        }
+        // An announcement of a peer that is no longer listed, or is not the wanted one, is void.
+        let announced = binding.remembered.as_ref().filter(|remembered| {
+            relationship.peer(&remembered.peer).is_ok()
+                && binding.peer.as_ref().is_none_or(|peer| *peer == remembered.peer)
+        });
+        let given = !binding.endpoints.is_empty();
+        let peer = binding.peer.as_deref().or(announced.filter(|_| !given).map(|a| a.peer.as_str()));
+        let endpoints = if given { &binding.endpoints } else { announced.map_or(&[][..], |a| &a.endpoints) };
+        Ok(Self { announced, peer, endpoints, given })
+    }
+
+    fn is_known(&self) -> bool {
+        self.given || self.announced.is_some()
+    }
+
+    fn source(&self) -> Option<String> {
+        if self.given {
+            Some("spec".to_owned())
+        } else {
+            self.announced.map(|announced| announced.peer.clone())
+        }
+    }
+}
+
+fn consumption<'a>(
+    view: &View<'a>,
+    binding: &'a Binding,
+    relationship: &'a Arc<Relationship>,
+    remote: &Remote<'_>,
+    server_name: &str,
+    facade: Option<&FacadeClaim>,
+    warnings: &mut Vec<Problem>,
+) -> Result<Consumption<'a>, Problem> {
+    let mode = relationship.config.mode;
+    relationship.usable()?;
+    of_no_other_relationship(view, binding, relationship)?;
+    if !remote.is_known() {
+        let message = "neither are endpoints given nor is the service announced (give spec.endpoints, or see that a peer announces it)";
+        return Err(Problem::at(Reason::NotDiscovered, "spec.endpoints", message));
+    }
+    let egress =
+        if mode.has_gateway(Side::Egress) { Some(relationship.gateway(Side::Egress)?) } else { None };
+    if let Some(claim) = facade {
+        nobody_elses(view, &claim.facade)?;
+    }
+    let protocol = binding.protocol.or(remote.announced.and_then(|a| a.protocol)).unwrap_or(Protocol::Http);
+    let key = &binding.identity.key;
+    Ok(Consumption {
+        binding,
+        owner: Owner::new(OwnerKind::ServiceBinding, key.clone(), Some(relationship.key().clone())),
+        credential: egress.filter(|_| mode.terminates()).map(|g| relationship.credential_name(&g.namespace)),
+        egress,
+        server_name: server_name.to_owned(),
+        host: binding.host(),
+        host_port: host_port(protocol, egress)?,
+        protocol,
+        endpoints: remote.endpoints.to_vec(),
+        identities: identities(binding, mode, remote, warnings)?,
+        peer_names: peer_names(relationship, remote),
+        trust_domain: &view.settings().trust_domain,
+    })
+}
+
+/// A Service of the facade's name that somebody else made is never touched.
+fn nobody_elses(view: &View<'_>, facade: &Key) -> Result<(), Problem> {
+    match view.service(facade) {
+        Some(service) if !service.our_facade => {
+            let message = format!(
+                "Service {facade} is not Emcee's, and is left alone (set spec.alias to another name, or spec.subset to stand beside it)"
+            );
+            Err(Problem::at(Reason::FacadeConflict, "spec.alias", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn host_port(protocol: Protocol, egress: Option<&Gateway>) -> Result<u16, Problem> {
+    let free = |port: &u16| egress.is_none_or(|gateway| !gateway.taken_ports.contains(port));
+    let found = if protocol.is_http() {
+        HTTP_PORTS.into_iter().chain(OTHER_PORTS).find(free)
+    } else {
+        OTHER_PORTS.into_iter().find(free)
+    };
+    found.ok_or_else(|| {
+        Problem::new(
+            Reason::GatewayPortClosed,
+            "the egress gateway's Services have every port that could be used for the binding's host",
+        )
+    })
+}
+
+fn identities(
+    binding: &Binding,
+    mode: Mode,
+    remote: &Remote<'_>,
+    warnings: &mut Vec<Problem>,
+) -> Result<Vec<String>, Problem> {
+    if !mode.is_end_to_end() {
+        return Ok(Vec::new());
+    }
+    let announced = || remote.announced.map(|a| a.subject_alt_names.clone()).unwrap_or_default();
+    let identities =
+        if binding.subject_alt_names.is_empty() { announced() } else { binding.subject_alt_names.clone() };
+    let field = "spec.subject_alt_names";
+    if identities.is_empty() && mode.passes_through_egress() {
+        let message = format!(
+            "{mode} needs the identities of the remote service (such as spiffe://cluster.local/ns/default/sa/reviews)"
+        );
+        return Err(Problem::at(Reason::IdentityNeeded, field, message));
+    }
+    if identities.is_empty() {
+        let message = "neither given nor announced: any identity of the common root passes as the service";
+        warnings.push(Problem::at(Reason::AnyIdentity, field, message));
+    }
+    Ok(identities)
+}
+
+/// Of the peer that serves; of all peers where that is not known.
+fn peer_names(relationship: &Relationship, remote: &Remote<'_>) -> Vec<String> {
+    let serves = |name: &str| remote.peer.is_none_or(|peer| peer == name);
+    let peers = relationship.config.peers.iter().filter(|peer| serves(&peer.name));
+    peers.flat_map(|peer| peer.subject_alt_names.iter().cloned()).collect()
+}
+
+fn relay_claim(relationship: &Relationship, remote: &Remote<'_>, server_name: &str) -> Option<RelayClaim> {
+    if !relationship.config.mode.passes_through_egress() || !remote.is_known() {
+        return None;
+    }
+    let source = match remote.peer {
+        Some(peer) if !remote.given => format!("peer {peer}"),
+        _ => {
+            let endpoints: BTreeSet<_> = remote.endpoints.iter().map(ToString::to_string).collect();
+            endpoints.into_iter().collect::<Vec<_>>().join(", ")
+        }
+    };
+    Some(RelayClaim {
+        relationship: relationship.key().clone(),
+        gateway: relationship.gateway(Side::Egress).ok()?.identity(),
+        server_name: server_name.to_owned(),
+        source,
+        endpoints: remote.endpoints.to_vec(),
+    })
+}
+
+fn facade_port(
+    view: &View<'_>,
+    consumption: &Consumption<'_>,
+    relationship: &Relationship,
+    claim: Option<&FacadeClaim>,
+) -> Option<FacadePort> {
+    let claim = claim?;
+    let binding = consumption.binding;
+    // Between BOUNDARY gateways the authority is routed by; end to end it is the service's own business.
+    let authority = if relationship.config.mode.terminates() {
+        consumption.host.clone()
+    } else {
+        names::service_host(&binding.remote_name, &binding.remote_namespace, &view.settings().cluster_domain)
+    };
+    Some(FacadePort {
+        port: claim.port,
+        protocol: consumption.protocol,
+        host: consumption.host.clone(),
+        host_port: consumption.host_port,
+        authority,
+        visibility: claim.visibility,
+    })
+}

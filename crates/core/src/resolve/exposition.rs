@@ -1,0 +1,163 @@
+//! An exposition, through each of its relationships.
+
+use std::sync::Arc;
+
+use emcee_api::Reason;
+
+use super::gateway::words;
+use super::upstream::{self, Upstream};
+use super::{Gateway, Relationship};
+use crate::endpoint::Endpoint;
+use crate::mode::Side;
+use crate::names;
+use crate::parse::Exposition;
+use crate::plan::{Owner, OwnerKind};
+use crate::problem::Problem;
+use crate::protocol::Protocol;
+use crate::resolve::View;
+
+/// A service exposed through one relationship: all that a style needs to know.
+#[derive(Clone, Debug)]
+pub struct Offer<'a> {
+    /// The exposition.
+    pub exposition: &'a Exposition,
+    /// Owner of the objects.
+    pub owner: Arc<Owner>,
+    /// The ingress gateway, if the style has one.
+    pub ingress: Option<&'a Gateway>,
+    /// Secret for the gateway, if it ends TLS.
+    pub credential: Option<String>,
+    /// Server name X.
+    pub server_name: String,
+    /// Host of the Service, fully qualified.
+    pub service_host: String,
+    /// Port of the Service.
+    pub port: u16,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Where a raw relay leads.
+    pub upstream: Upstream,
+    /// Names in the certificates of the peers that may call; empty: of any.
+    pub peer_names: Vec<String>,
+}
+
+/// An exposition through one of its relationships.
+pub(crate) struct Offering<'a> {
+    pub(crate) relationship: &'a Arc<Relationship>,
+    pub(crate) server_name: String,
+    /// Where peers reach it.
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) offer: Result<Offer<'a>, Problem>,
+}
+
+/// An exposition through all of its relationships, in their order, or why there are none.
+pub(crate) fn resolve<'a>(
+    view: &View<'a>,
+    exposition: &'a Exposition,
+    warnings: &mut Vec<Problem>,
+) -> Result<Vec<Offering<'a>>, Problem> {
+    let selected = view.relationships(&exposition.fed_configs);
+    if selected.is_empty() {
+        let message = format!(
+            "no MeshFedConfig has the labels {} (one without a label fed-config counts as labelled with its name)",
+            words(&exposition.fed_configs)
+        );
+        return Err(Problem::at(Reason::NoMeshFedConfig, "spec.mesh_fed_config_selector", message));
+    }
+    if !exposition.ignored.is_empty() {
+        let message = format!("{} is ignored: Emcee finds out by itself", exposition.ignored.join(", "));
+        warnings.push(Problem::new(Reason::FieldIgnored, message));
+    }
+    Ok(selected.into_iter().map(|relationship| offering(view, exposition, relationship, warnings)).collect())
+}
+
+fn offering<'a>(
+    view: &View<'a>,
+    exposition: &'a Exposition,
+    relationship: &'a Arc<Relationship>,
+    warnings: &mut Vec<Problem>,
+) -> Offering<'a> {
+    let namespace = &exposition.identity.key.namespace;
+    let server_name =
+        names::server_name(&exposition.exposed_name, namespace, &relationship.config.relationship);
+    let mut endpoints = Vec::new();
+    let offer = offer(view, exposition, relationship, &server_name, &mut endpoints, warnings);
+    Offering { relationship, server_name, endpoints, offer }
+}
+
+fn offer<'a>(
+    view: &View<'a>,
+    exposition: &'a Exposition,
+    relationship: &'a Arc<Relationship>,
+    server_name: &str,
+    endpoints: &mut Vec<Endpoint>,
+    warnings: &mut Vec<Problem>,
+) -> Result<Offer<'a>, Problem> {
+    let (key, mode) = (&exposition.identity.key, relationship.config.mode);
+    permitted(relationship, &key.namespace)?;
+    let peer_names = peer_names(exposition, relationship, warnings)?;
+    relationship.usable()?;
+    let ingress =
+        if mode.has_gateway(Side::Ingress) { Some(relationship.gateway(Side::Ingress)?) } else { None };
+    let target = upstream::resolve(view, exposition, ingress, mode.is_end_to_end(), warnings)?;
+    *endpoints = match ingress {
+        Some(ingress) => ingress.addresses.clone(),
+        None => target.endpoints,
+    };
+    Ok(Offer {
+        exposition,
+        owner: Owner::new(OwnerKind::ServiceExposition, key.clone(), Some(relationship.key().clone())),
+        credential: ingress.filter(|_| mode.terminates()).map(|g| relationship.credential_name(&g.namespace)),
+        ingress,
+        server_name: server_name.to_owned(),
+        service_host: names::service_host(
+            &exposition.service,
+            &key.namespace,
+            &view.settings().cluster_domain,
+        ),
+        port: exposition.port,
+        protocol: target.protocol,
+        upstream: target.upstream,
+        peer_names,
+    })
+}
+
+/// Whether resources of the namespace may use the relationship.
+pub(super) fn permitted(relationship: &Relationship, namespace: &str) -> Result<(), Problem> {
+    if relationship.config.allows(namespace) {
+        return Ok(());
+    }
+    let message = format!(
+        "MeshFedConfig {} does not allow namespace {namespace} (its allowed_namespaces)",
+        relationship.key()
+    );
+    Err(Problem::at(Reason::NamespaceNotAllowed, "spec.mesh_fed_config_selector", message))
+}
+
+fn peer_names(
+    exposition: &Exposition,
+    relationship: &Relationship,
+    warnings: &mut Vec<Problem>,
+) -> Result<Vec<String>, Problem> {
+    let Some(allowed) = &exposition.peers else {
+        return Ok(relationship
+            .config
+            .peers
+            .iter()
+            .flat_map(|peer| peer.subject_alt_names.clone())
+            .collect());
+    };
+    let mut names = Vec::new();
+    for (index, name) in allowed.iter().enumerate() {
+        let unknown = |message| Problem::at(Reason::UnknownPeer, format!("spec.peers[{index}]"), message);
+        names.extend(relationship.peer(name).map_err(unknown)?.subject_alt_names.iter().cloned());
+    }
+    if relationship.config.mode.is_end_to_end() {
+        let message = format!(
+            "in {} no gateway sees a caller's certificate: peers limits the announcement only (limit callers by an AuthorizationPolicy on the workload)",
+            relationship.config.mode
+        );
+        warnings.push(Problem::at(Reason::CallersNotLimited, "spec.peers", message));
+    }
+    Ok(names)
+}

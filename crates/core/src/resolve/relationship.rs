@@ -1,0 +1,215 @@
+//! A MeshFedConfig among all others: what can be used of it.
+
+use std::sync::Arc;
+
+use emcee_api::Reason;
+
+use super::certificate::{self, Certificate};
+use super::gateway::{self, Gateway};
+use crate::key::Key;
+use crate::mode::{Mode, Side};
+use crate::parse::{FedConfig, PeerModel};
+use crate::plan::{Owner, OwnerKind};
+use crate::problem::Problem;
+use crate::resolve::View;
+
+/// A relationship, as far as it can be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Relationship {
+    /// As the user wants it.
+    pub config: Arc<FedConfig>,
+    /// Owner of its gateways and credentials.
+    pub(crate) owner: Arc<Owner>,
+    /// Why nothing of it is generated.
+    pub refused: Option<Problem>,
+    /// The egress gateway, if it is used, or why it cannot be.
+    pub egress: Option<Result<Gateway, Problem>>,
+    /// The ingress gateway, if it is used, or why it cannot be.
+    pub ingress: Option<Result<Gateway, Problem>>,
+    /// The relationship's certificate.
+    pub(crate) certificate: Certificate,
+    /// What is worth knowing.
+    pub warnings: Vec<Problem>,
+}
+
+impl Relationship {
+    /// Name of the Secret for gateway pods in a namespace: the user's own if it is there and complete, else a copy.
+    pub(crate) fn credential_name(&self, namespace: &str) -> String {
+        match self.certificate.credential() {
+            Some(own) if own.complete && &*own.key.namespace == namespace => own.key.name.to_string(),
+            _ => self.copied_credential(),
+        }
+    }
+
+    /// Name of a copy of the Secret, in whichever namespace.
+    pub(crate) fn copied_credential(&self) -> String {
+        certificate::copied_name(&self.owner)
+    }
+
+    /// The gateway of one side, or why it cannot be used.
+    pub(crate) fn gateway(&self, side: Side) -> Result<&Gateway, Problem> {
+        let gateway = match side {
+            Side::Egress => &self.egress,
+            Side::Ingress => &self.ingress,
+        };
+        match gateway {
+            Some(Ok(gateway)) => Ok(gateway),
+            Some(Err(problem)) => Err(self.not_ready(problem)),
+            None => Err(Problem::at(
+                Reason::GatewayNotUsed,
+                "spec.mesh_fed_config_selector",
+                format!(
+                    "MeshFedConfig {} does not use an {side} gateway (set its use_{side}_gateway: true)",
+                    self.key()
+                ),
+            )),
+        }
+    }
+
+    /// Why nothing can be generated through this relationship, if so.
+    pub(crate) fn usable(&self) -> Result<(), Problem> {
+        if let Some(problem) = &self.refused {
+            return Err(self.not_ready(problem));
+        }
+        match &self.certificate {
+            Certificate::Unusable(problem) if self.config.mode.terminates() => Err(self.not_ready(problem)),
+            _ => Ok(()),
+        }
+    }
+
+    fn not_ready(&self, problem: &Problem) -> Problem {
+        Problem::new(Reason::RelationshipNotReady, format!("MeshFedConfig {}: {problem}", self.key()))
+    }
+
+    /// Its MeshFedConfig.
+    pub(crate) fn key(&self) -> &Key {
+        &self.config.identity.key
+    }
+
+    /// The peer of that name.
+    pub(crate) fn peer(&self, name: &str) -> Result<&PeerModel, String> {
+        self.config.peers.iter().find(|peer| peer.name == name).ok_or_else(|| {
+            let known: Vec<_> = self.config.peers.iter().map(|peer| peer.name.as_str()).collect();
+            let known = if known.is_empty() { "it lists none".to_owned() } else { known.join(", ") };
+            format!("{name:?} is not a peer of MeshFedConfig {} ({known})", self.key())
+        })
+    }
+}
+
+pub(crate) fn resolve(view: &View<'_>, config: &Arc<FedConfig>) -> Relationship {
+    let owner =
+        Owner::new(OwnerKind::MeshFedConfig, config.identity.key.clone(), Some(config.identity.key.clone()));
+    let mut warnings = Vec::new();
+    let mut gateway = |side, settings: &Option<_>| {
+        settings
+            .as_ref()
+            .map(|settings| gateway::resolve(view, config, &owner, side, settings, &mut warnings))
+    };
+    let (egress, ingress) = (gateway(Side::Egress, &config.egress), gateway(Side::Ingress, &config.ingress));
+    let egress = egress.map(|egress| egress.and_then(|egress| apart(view, config, egress, ingress.as_ref())));
+    let certificate = certificate::resolve(view, config, &owner, &mut warnings);
+    trust(config, &certificate, &mut warnings);
+    let refused = among_others(view, config, &mut warnings);
+    Relationship { config: Arc::clone(config), owner, refused, egress, ingress, certificate, warnings }
+}
+
+/// Where both gateways pass TLS on by its server name, one port of one gateway cannot be both: a service that both
+/// meshes have under one name would be sent in circles.
+fn apart(
+    view: &View<'_>,
+    config: &FedConfig,
+    egress: Gateway,
+    ingress: Option<&Result<Gateway, Problem>>,
+) -> Result<Gateway, Problem> {
+    let shared = |ingress: &Gateway| {
+        let pods = view.workloads_in(&egress.namespace, &egress.labels);
+        pods.iter().any(|pod| pod.is_selected_by(&ingress.labels))
+    };
+    let same = |ingress: &Gateway| {
+        ingress.namespace == egress.namespace
+            && (ingress.port == egress.port || ingress.target_port == egress.target_port)
+            && (ingress.labels == egress.labels || shared(ingress))
+    };
+    if config.mode.passes_through_egress() && ingress.is_some_and(|ingress| ingress.as_ref().is_ok_and(same))
+    {
+        let message = format!(
+            "in {} the egress and the ingress cannot be the same port of the same pods (give them different ports, or pods)",
+            config.mode
+        );
+        return Err(Problem::at(Reason::Invalid, "spec.egress_gateway_port", message));
+    }
+    Ok(egress)
+}
+
+fn trust(config: &FedConfig, certificate: &Certificate, warnings: &mut Vec<Problem>) {
+    let roots = certificate.credential().map_or(0, |credential| credential.roots);
+    if roots > 1 && config.peers.len() > 1 {
+        warnings.push(Problem::new(
+            Reason::SharedTrust,
+            format!("ca.crt has {roots} roots, and each of them can issue every peer's name (have a MeshFedConfig for each peer)"),
+        ));
+    }
+    if config.mode.terminates() && config.peers.is_empty() {
+        warnings.push(Problem::at(
+            Reason::AnyPeer,
+            "spec.peers",
+            "none are listed: every certificate of the relationship's CA is accepted, and discovery is off (list the peers with their subject_alt_names)",
+        ));
+    }
+    if config.mode == Mode::Flat {
+        warnings.push(Problem::new(
+            Reason::NotConfined,
+            "FLAT limits what is announced, not who can call: whoever reaches a pod's address reaches it (limit callers by AuthorizationPolicy)",
+        ));
+    }
+}
+
+fn among_others(view: &View<'_>, config: &Arc<FedConfig>, warnings: &mut Vec<Problem>) -> Option<Problem> {
+    let mut refused = None;
+    let own = &config.identity;
+    for other in view.fed_configs().filter(|other| other.identity.key != own.key) {
+        let key = &other.identity.key;
+        if other.relationship == config.relationship && other.identity.age < own.age {
+            refused = Some(Problem::at(
+                Reason::RelationshipConflict,
+                "spec.relationship",
+                format!(
+                    "{:?} is the relationship of the older MeshFedConfig {key} too (give one of them another spec.relationship)",
+                    config.relationship
+                ),
+            ));
+        }
+        if key.namespace == own.key.namespace {
+            warnings.push(Problem::new(
+                Reason::SharedNamespace,
+                format!("MeshFedConfig {key} is in this namespace too: a gateway of one may read the other's Secret (give each relationship a namespace)"),
+            ));
+        }
+        if config.egress.is_some() && config.mode.terminates() && other.mode.is_end_to_end() {
+            warnings.extend(shared_trust_domain(view, other));
+        }
+    }
+    warnings.sort();
+    refused
+}
+
+fn shared_trust_domain(view: &View<'_>, other: &FedConfig) -> Option<Problem> {
+    let own = &view.settings().trust_domain;
+    let shares = |peer: &&PeerModel| peer.trust_domains.is_empty() || peer.trust_domains.contains(own);
+    let peers: Vec<_> = other.peers.iter().filter(shares).map(|peer| peer.name.as_str()).collect();
+    if peers.is_empty() && !other.peers.is_empty() {
+        return None;
+    }
+    let who = if peers.is_empty() {
+        format!("whoever reaches pods here through MeshFedConfig {}", other.identity.key)
+    } else {
+        format!("peer {} of MeshFedConfig {}", peers.join(", "), other.identity.key)
+    };
+    Some(Problem::new(
+        Reason::SharedTrustDomain,
+        format!(
+            "{who} ({}) is, or may be, in this mesh's trust domain {own}, and could spend this relationship's certificate at the egress if it reaches its pods (give the meshes trust domains of their own, and list them in peers[].trust_domains)",
+            other.mode
+        ),
+    ))
+}

@@ -1,0 +1,283 @@
+//! The Service behind an exposition: what a gateway sends its calls to.
+
+use std::collections::BTreeSet;
+
+use emcee_api::Reason;
+
+use super::gateway::target;
+use super::{Gateway, mutual_tls};
+use crate::endpoint::Endpoint;
+use crate::inputs::{EndpointSlice, Knowledge, Service, ServicePort, SliceAddress, Workload};
+use crate::key::Key;
+use crate::names;
+use crate::parse::{Exposition, Labels};
+use crate::problem::Problem;
+use crate::protocol::Protocol;
+use crate::resolve::View;
+
+/// Where a raw relay leads.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Upstream {
+    /// To pods that Istio selects and follows.
+    Workloads {
+        /// Labels of the pods: the Service's selector and the subset's labels.
+        labels: Labels,
+        /// Their port.
+        target_port: u16,
+    },
+    /// To addresses, of a Service without selector.
+    Endpoints(Vec<Endpoint>),
+}
+
+/// What an exposition leads to.
+pub(super) struct Target {
+    pub(super) protocol: Protocol,
+    pub(super) upstream: Upstream,
+    /// Addresses of the pods.
+    pub(super) endpoints: Vec<Endpoint>,
+}
+
+impl Target {
+    /// A BOUNDARY gateway goes by the Service's name, and Istio knows the rest.
+    fn by_name(protocol: Protocol) -> Self {
+        Self { protocol, upstream: Upstream::Endpoints(Vec::new()), endpoints: Vec::new() }
+    }
+}
+
+pub(super) fn resolve(
+    view: &View<'_>,
+    exposition: &Exposition,
+    ingress: Option<&Gateway>,
+    end_to_end: bool,
+    warnings: &mut Vec<Problem>,
+) -> Result<Target, Problem> {
+    let namespace = &exposition.identity.key.namespace;
+    let key = Key::new(namespace, &exposition.service);
+    let Some(service) = view.service(&key) else {
+        return unknown_service(view, exposition, &key, end_to_end, warnings);
+    };
+    if service.external_name {
+        let message = format!(
+            "Service {key} is of type ExternalName, which Istio routes nothing to (expose a Service with pods or endpoints)"
+        );
+        return Err(Problem::at(Reason::ServiceNotFound, "spec.name", message));
+    }
+    let port = port_of(service, exposition)?;
+    let protocol = exposition.protocol.unwrap_or(port.protocol);
+    let subset = subset_labels(view, exposition, service, ingress, end_to_end, warnings)?;
+    if !end_to_end {
+        visible(&service.export_to, &format!("Service {key}"), namespace, ingress)?;
+        return Ok(Target::by_name(protocol));
+    }
+    if service.selector.is_empty() {
+        let endpoints = unselected(view, service, port, warnings)?;
+        return Ok(Target { protocol, upstream: Upstream::Endpoints(endpoints.clone()), endpoints });
+    }
+    let mut labels = service.selector.clone();
+    labels.extend(subset);
+    let pods = view.workloads_in(namespace, &labels);
+    let target_port = target_port(port, &pods, service)?;
+    mutual_tls::check(view, namespace, &labels, &pods, target_port, warnings)?;
+    let chosen = exposition.subset.is_some().then_some(&pods);
+    let endpoints = addresses(view, service, port, |address| is_one_of(address, chosen)).collect();
+    let endpoints = said_if_none(view, service, ingress.is_none(), endpoints, warnings);
+    Ok(Target { protocol, upstream: Upstream::Workloads { labels, target_port }, endpoints })
+}
+
+/// Where only files are known, a BOUNDARY gateway needs no more than the Service's name.
+fn unknown_service(
+    view: &View<'_>,
+    exposition: &Exposition,
+    key: &Key,
+    end_to_end: bool,
+    warnings: &mut Vec<Problem>,
+) -> Result<Target, Problem> {
+    if view.settings().knowledge == Knowledge::Complete {
+        let message = format!("Service {key} does not exist (create it, or mend spec.name)");
+        return Err(Problem::at(Reason::ServiceNotFound, "spec.name", message));
+    }
+    if end_to_end {
+        let message = format!(
+            "Service {key} is not among the files, and its selector and target port are needed in this style (add it)"
+        );
+        return Err(Problem::at(Reason::ServiceNotFound, "spec.name", message));
+    }
+    let protocol = exposition.protocol.unwrap_or(Protocol::Http);
+    let message = format!(
+        "Service {key} is not among the files: assumed to have port {} with protocol {protocol}",
+        exposition.port
+    );
+    warnings.push(Problem::at(Reason::Assumed, "spec.name", message));
+    Ok(Target::by_name(protocol))
+}
+
+fn port_of<'s>(service: &'s Service, exposition: &Exposition) -> Result<&'s ServicePort, Problem> {
+    service.port(exposition.port).ok_or_else(|| {
+        let ports: Vec<_> = service.ports.iter().map(|port| port.number.to_string()).collect();
+        let message = format!(
+            "Service {} has no TCP port {} (it has {})",
+            service.key,
+            exposition.port,
+            ports.join(", ")
+        );
+        Problem::at(Reason::PortNotFound, "spec.port", message)
+    })
+}
+
+/// Labels of the subset's pods. Istio takes the rules of the Service's own namespace, else those of the root
+/// namespace; a rule elsewhere is somebody else's word about this Service.
+fn subset_labels(
+    view: &View<'_>,
+    exposition: &Exposition,
+    service: &Service,
+    ingress: Option<&Gateway>,
+    end_to_end: bool,
+    warnings: &mut Vec<Problem>,
+) -> Result<Labels, Problem> {
+    let Some(subset) = &exposition.subset else { return Ok(Labels::new()) };
+    let namespace = &exposition.identity.key.namespace;
+    let host = names::service_host(&exposition.service, namespace, &view.settings().cluster_domain);
+    let root = &view.settings().root_namespace;
+    let rules = view.subsets_of(&host);
+    let own: Vec<_> = rules.iter().filter(|rule| rule.key.namespace == *namespace).collect();
+    let mesh_wide = rules.iter().filter(|rule| *rule.key.namespace == **root);
+    let rules = if own.is_empty() { mesh_wide.collect() } else { own };
+    let Some(rule) = rules.iter().find(|rule| rule.labels.contains_key(subset)) else {
+        return unknown_subset(view, subset, &host, rules.is_empty(), warnings);
+    };
+    if !end_to_end {
+        visible(&rule.export_to, &format!("DestinationRule {}", rule.key), &rule.key.namespace, ingress)?;
+    }
+    let labels = &rule.labels[subset];
+    if let Some((label, _)) =
+        labels.iter().find(|(k, v)| service.selector.get(*k).is_some_and(|own| own != *v))
+    {
+        let message = format!(
+            "subset {subset:?} of DestinationRule {} wants another {label} than the selector of Service {} (a subset narrows a Service, it cannot select other pods)",
+            rule.key, service.key
+        );
+        return Err(Problem::at(Reason::SubsetNotFound, "spec.subset", message));
+    }
+    Ok(labels.clone())
+}
+
+fn unknown_subset(
+    view: &View<'_>,
+    subset: &str,
+    host: &str,
+    no_rules: bool,
+    warnings: &mut Vec<Problem>,
+) -> Result<Labels, Problem> {
+    if view.settings().knowledge == Knowledge::Partial && no_rules {
+        let message = format!(
+            "no DestinationRule for {host} is among the files: assumed to define subset {subset}, by the label version: {subset}"
+        );
+        warnings.push(Problem::at(Reason::Assumed, "spec.subset", message));
+        return Ok(Labels::from([("version".to_owned(), subset.to_owned())]));
+    }
+    let message = format!(
+        "no DestinationRule for {host} in its namespace defines subset {subset:?} (define it there, or mend spec.subset)"
+    );
+    Err(Problem::at(Reason::SubsetNotFound, "spec.subset", message))
+}
+
+/// A gateway that does not see the Service, or the rule for its subset, answers every call with 503.
+fn visible(
+    export_to: &[String],
+    what: &str,
+    namespace: &str,
+    ingress: Option<&Gateway>,
+) -> Result<(), Problem> {
+    let Some(gateway) = ingress.map(|ingress| &*ingress.namespace) else { return Ok(()) };
+    let shown = |to: &String| to == "*" || to == gateway || (to == "." && namespace == gateway);
+    if export_to.is_empty() || export_to.iter().any(shown) {
+        return Ok(());
+    }
+    let message = format!(
+        "{what} is exported to {} only, and the gateway in {gateway} does not see it (export it to {gateway} too)",
+        export_to.join(", ")
+    );
+    Err(Problem::at(Reason::NotExported, "spec.name", message))
+}
+
+fn target_port(port: &ServicePort, pods: &[&Workload], service: &Service) -> Result<u16, Problem> {
+    target(port, pods).ok_or_else(|| {
+        let message = format!("the target port of port {} of Service {} is a name that its pods do not all have with one number (give it a number)", port.number, service.key);
+        Problem::at(Reason::TargetPortUnknown, "spec.port", message)
+    })
+}
+
+/// Addresses of a Service without selector. Of those that are pods the mTLS is checked; the others are the user's
+/// word.
+fn unselected(
+    view: &View<'_>,
+    service: &Service,
+    port: &ServicePort,
+    warnings: &mut Vec<Problem>,
+) -> Result<Vec<Endpoint>, Problem> {
+    let namespace = &service.key.namespace;
+    let slices: Vec<_> = view.slices_of(&service.key).collect();
+    let mut unknown = false;
+    for (slice, address) in slices.iter().flat_map(|slice| slice.addresses.iter().map(move |a| (slice, a))) {
+        let pod = address.pod.as_ref().and_then(|pod| view.pod(&Key::new(namespace, pod)));
+        match (pod, number(slice, port)) {
+            (Some(pod), Some(number)) => {
+                mutual_tls::check(view, namespace, &pod.labels, &[pod], number, warnings)?;
+            }
+            _ => unknown = true,
+        }
+    }
+    if unknown {
+        let message = format!(
+            "Service {} has no selector, and addresses that are no known pods: callers' TLS is passed to them unread, and they have to ask for certificates themselves",
+            service.key
+        );
+        warnings.push(Problem::at(Reason::Unguarded, "spec.name", message));
+    }
+    let endpoints = addresses(view, service, port, |_| true).collect();
+    Ok(said_if_none(view, service, true, endpoints, warnings))
+}
+
+/// Ready addresses of the Service, with the number that this port has there.
+fn addresses<'v>(
+    view: &View<'v>,
+    service: &Service,
+    port: &'v ServicePort,
+    chosen: impl Fn(&SliceAddress) -> bool + 'v,
+) -> impl Iterator<Item = Endpoint> + 'v {
+    let found: BTreeSet<_> = view
+        .slices_of(&service.key)
+        .filter_map(|slice| Some((slice, number(slice, port)?)))
+        .flat_map(|(slice, number)| slice.addresses.iter().map(move |address| (address, number)))
+        .filter(|(address, _)| chosen(address))
+        .map(|(address, number)| Endpoint { host: address.host.clone(), port: number })
+        .collect();
+    found.into_iter()
+}
+
+fn number(slice: &EndpointSlice, port: &ServicePort) -> Option<u16> {
+    let name = port.name.as_deref().unwrap_or_default();
+    slice.ports.iter().find(|(own, _)| own.as_deref().unwrap_or_default() == name).map(|(_, number)| *number)
+}
+
+fn is_one_of(address: &SliceAddress, pods: Option<&Vec<&Workload>>) -> bool {
+    let is = |pod: &&Workload| address.pod.as_deref() == Some(&*pod.key.name);
+    pods.is_none_or(|pods| pods.iter().any(is))
+}
+
+fn said_if_none(
+    view: &View<'_>,
+    service: &Service,
+    needed: bool,
+    endpoints: Vec<Endpoint>,
+    warnings: &mut Vec<Problem>,
+) -> Vec<Endpoint> {
+    if needed && endpoints.is_empty() && view.settings().knowledge == Knowledge::Partial {
+        let message = format!(
+            "no EndpointSlice of Service {} with ready addresses is among the files: none are known",
+            service.key
+        );
+        warnings.push(Problem::at(Reason::Assumed, "spec.name", message));
+    }
+    endpoints
+}

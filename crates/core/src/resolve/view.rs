@@ -1,0 +1,162 @@
+//! The inputs as a translation sees them: every look is remembered, so that a change reaches all whom it concerns.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Relationship;
+use crate::inputs::{
+    Credential, EndpointSlice, Inputs, Parsed, PeerAuthentication, Service, Settings, Subsets, Topic,
+    Workload, WorkloadKind,
+};
+use crate::key::Key;
+use crate::parse::{Binding, Exposition, FedConfig, Labels};
+
+/// The resolved relationships, by their MeshFedConfig.
+pub(crate) type Relationships = BTreeMap<Key, Arc<Relationship>>;
+
+pub(crate) struct View<'a> {
+    inputs: &'a Inputs,
+    relationships: &'a Relationships,
+    reads: RefCell<Vec<Topic>>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(inputs: &'a Inputs, relationships: &'a Relationships) -> Self {
+        Self { inputs, relationships, reads: RefCell::default() }
+    }
+
+    /// What was looked at, each once, in order.
+    pub(crate) fn into_reads(self) -> Vec<Topic> {
+        let mut reads = self.reads.into_inner();
+        reads.sort_unstable();
+        reads.dedup();
+        reads
+    }
+
+    fn read(&self, topic: Topic) {
+        self.reads.borrow_mut().push(topic);
+    }
+
+    /// The surroundings but the time. A change to them runs everything again.
+    pub(crate) fn settings(&self) -> &'a Settings {
+        &self.inputs.settings
+    }
+
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.read(Topic::now());
+        self.inputs.settings.now
+    }
+
+    pub(crate) fn fed_configs(&self) -> impl Iterator<Item = &'a Arc<FedConfig>> + use<'a> {
+        self.read(Topic::fed_configs());
+        self.inputs.fed_configs.values().filter_map(|parsed| parsed.as_ref().ok())
+    }
+
+    pub(crate) fn fed_config(&self, key: &Key) -> Option<&'a Parsed<FedConfig>> {
+        self.read(Topic::fed_configs());
+        self.inputs.fed_configs.get(key)
+    }
+
+    pub(crate) fn exposition(&self, key: &Key) -> Option<&'a Parsed<Exposition>> {
+        self.read(Topic::exposition(key));
+        self.inputs.expositions.get(key)
+    }
+
+    pub(crate) fn binding(&self, key: &Key) -> Option<&'a Parsed<Binding>> {
+        self.read(Topic::binding(key));
+        self.inputs.bindings.get(key)
+    }
+
+    /// Relationships whose MeshFedConfig has all of these labels. An empty selector selects none.
+    pub(crate) fn relationships(&self, selector: &Labels) -> Vec<&'a Arc<Relationship>> {
+        // A relationship that comes to match, or ceases to, gains or loses each pair; one pair is enough to hear of it.
+        let Some((label, value)) = selector.first_key_value() else { return Vec::new() };
+        self.read(Topic::relationships(label, value));
+        let matching: Vec<_> = self.relationships.values().filter(|r| r.config.matches(selector)).collect();
+        for relationship in &matching {
+            self.read(Topic::relationship(&relationship.config.identity.key));
+        }
+        matching
+    }
+
+    pub(crate) fn service(&self, key: &Key) -> Option<&'a Service> {
+        self.read(Topic::service(key));
+        self.inputs.services.get(key)
+    }
+
+    /// Services of the namespace, in order.
+    pub(crate) fn services_in(&self, namespace: &str) -> impl Iterator<Item = &'a Service> + use<'a> {
+        self.read(Topic::services_in(namespace));
+        in_namespace(&self.inputs.services, namespace)
+    }
+
+    pub(crate) fn slices_of(&self, service: &Key) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
+        self.read(Topic::slices_of(service));
+        let inputs = self.inputs;
+        let keys = inputs.slices_of.get(service).into_iter().flatten();
+        keys.filter_map(|key| inputs.slices.get(key))
+    }
+
+    /// Workloads of a namespace that a selector selects.
+    pub(crate) fn workloads_in(&self, namespace: &str, selector: &Labels) -> Vec<&'a Workload> {
+        let Some((label, value)) = selector.first_key_value() else { return Vec::new() };
+        let topic = Topic::workloads_in(namespace, label, value);
+        self.read(topic);
+        self.inputs.candidates(topic, selector).collect()
+    }
+
+    /// Workloads of all namespaces that a selector selects.
+    pub(crate) fn workloads(&self, selector: &Labels) -> Vec<&'a Workload> {
+        let Some((label, value)) = selector.first_key_value() else { return Vec::new() };
+        let topic = Topic::workloads(label, value);
+        self.read(topic);
+        self.inputs.candidates(topic, selector).collect()
+    }
+
+    pub(crate) fn credentials_in(
+        &self,
+        namespace: &str,
+    ) -> impl Iterator<Item = &'a Arc<Credential>> + use<'a> {
+        self.read(Topic::credentials_in(namespace));
+        in_namespace(&self.inputs.credentials, namespace)
+    }
+
+    pub(crate) fn peer_authentications_in(
+        &self,
+        namespace: &str,
+    ) -> impl Iterator<Item = &'a PeerAuthentication> + use<'a> {
+        self.read(Topic::peer_authentications_in(namespace));
+        in_namespace(&self.inputs.peer_authentications, namespace)
+    }
+
+    /// A Pod by its name.
+    pub(crate) fn pod(&self, key: &Key) -> Option<&'a Workload> {
+        self.read(Topic::pod(key));
+        self.inputs.workloads.get(&(WorkloadKind::Pod, key.clone()))
+    }
+
+    /// Users' rules for a host: those for the very host first, then wildcards, the narrowest first, as Istio does.
+    pub(crate) fn subsets_of(&self, host: &str) -> Vec<&'a Subsets> {
+        let parents = host.match_indices('.').map(|(dot, _)| format!("*{}", &host[dot..]));
+        let hosts = [host.to_owned()].into_iter().chain(parents).chain(["*".to_owned()]);
+        hosts.flat_map(|host| self.subsets_of_exactly(&host)).collect()
+    }
+
+    fn subsets_of_exactly(&self, host: &str) -> impl Iterator<Item = &'a Subsets> + use<'a> {
+        self.read(Topic::subsets_of(host));
+        let inputs = self.inputs;
+        let keys = inputs.subsets_of.get(host).into_iter().flatten();
+        keys.filter_map(|key| inputs.subsets.get(key))
+    }
+}
+
+/// Keys are ordered by namespace first, so a namespace is a range.
+fn in_namespace<'a, V>(
+    map: &'a BTreeMap<Key, V>,
+    namespace: &str,
+) -> impl Iterator<Item = &'a V> + use<'a, V> {
+    let first = Key::new(namespace, "");
+    let namespace = first.namespace.clone();
+    map.range(first..).take_while(move |(key, _)| key.namespace == namespace).map(|(_, value)| value)
+}

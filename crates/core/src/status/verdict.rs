@@ -1,0 +1,231 @@
+//! What a translation says of one resource.
+
+use emcee_api::Reason;
+
+use crate::endpoint::Endpoint;
+use crate::parse::{Binding, Exposition};
+use crate::problem::Problem;
+use crate::resolve::{Bound, Certificate, Offering, Relationship};
+
+/// What a translation says of one resource.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// `metadata.generation` of what was translated.
+    pub generation: Option<i64>,
+    /// What the user has to mend in this resource.
+    pub refusals: Vec<Problem>,
+    /// Why (part of) it is not in place.
+    pub failures: Vec<Problem>,
+    /// Why it cannot be reached, although it is in place.
+    pub unready: Option<Problem>,
+    /// Of a relationship with a certificate: whether that is in force.
+    pub certificate: Option<Result<(), Problem>>,
+    /// What is worth knowing.
+    pub warnings: Vec<Problem>,
+    /// Whether the refusals are of a newer version, and what is in place is the last good one.
+    pub held: bool,
+    /// What the status shows.
+    pub detail: Detail,
+}
+
+/// What a status shows besides conditions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Detail {
+    /// The resource could not be read.
+    #[default]
+    None,
+    /// Of a MeshFedConfig.
+    Relationship {
+        /// Name of the relationship.
+        relationship: String,
+        /// Names of the peers.
+        peers: Vec<String>,
+    },
+    /// Of a ServiceExposition.
+    Exposition {
+        /// Server names, one for each relationship.
+        server_names: Vec<String>,
+        /// Where peers reach it.
+        endpoints: Vec<Endpoint>,
+        /// `<relationship>/<peer>` that are told of it.
+        announced_to: Vec<String>,
+    },
+    /// Of a ServiceBinding.
+    Binding {
+        /// Binding host L.
+        host: String,
+        /// Server name X.
+        server_name: String,
+        /// Endpoints in use.
+        endpoints: Vec<Endpoint>,
+        /// `spec`, or the name of the peer.
+        source: Option<String>,
+    },
+}
+
+impl Verdict {
+    /// Whether the resource makes sense.
+    pub fn is_accepted(&self) -> bool {
+        self.refusals.is_empty()
+    }
+
+    /// Whether all of it is in place.
+    pub fn is_programmed(&self) -> bool {
+        (self.held || self.is_accepted()) && self.failures.is_empty()
+    }
+
+    /// The verdict on a resource of which a newer version was refused, and the last good one stays in place.
+    #[must_use]
+    pub fn holding(mut self, refusals: &[Problem]) -> Self {
+        self.held = true;
+        self.refusals = refusals.to_vec();
+        self
+    }
+
+    /// Whether it can be reached.
+    pub fn is_ready(&self) -> bool {
+        self.is_programmed() && self.unready.is_none()
+    }
+
+    pub(crate) fn refused(problems: &[Problem]) -> Self {
+        Self::new(None, problems.to_vec(), Vec::new(), Detail::None)
+    }
+
+    pub(crate) fn failed(generation: Option<i64>, problem: Problem, warnings: Vec<Problem>) -> Self {
+        Self::new(generation, vec![problem], warnings, Detail::None)
+    }
+
+    pub(crate) fn of_binding(
+        generation: Option<i64>,
+        problems: Vec<Problem>,
+        warnings: Vec<Problem>,
+        detail: Detail,
+    ) -> Self {
+        let mut verdict = Self::new(generation, problems, warnings, detail);
+        if let Detail::Binding { endpoints, .. } = &verdict.detail
+            && endpoints.is_empty()
+        {
+            verdict.unready = Some(Problem::new(
+                Reason::NoAddress,
+                "the peer announces the service, and no address of it for now",
+            ));
+        }
+        verdict
+    }
+
+    pub(crate) fn of_exposition(
+        exposition: &Exposition,
+        offerings: &[Offering<'_>],
+        in_place: &[&Offering<'_>],
+        problems: Vec<Problem>,
+        warnings: Vec<Problem>,
+    ) -> Self {
+        let unreached = in_place.iter().find(|offering| offering.endpoints.is_empty()).map(|offering| {
+            let where_to = match &offering.offer {
+                Ok(offer) if offer.ingress.is_some() => "the ingress gateway has no address yet",
+                _ => "no ready address of the Service is known",
+            };
+            Problem::new(
+                Reason::NoAddress,
+                format!("{where_to} (MeshFedConfig {})", offering.relationship.key()),
+            )
+        });
+        let mut endpoints: Vec<_> = in_place.iter().flat_map(|offering| offering.endpoints.clone()).collect();
+        endpoints.sort();
+        endpoints.dedup();
+        let detail = Detail::Exposition {
+            server_names: offerings.iter().map(|offering| offering.server_name.clone()).collect(),
+            endpoints,
+            announced_to: in_place.iter().flat_map(|offering| announced_to(exposition, offering)).collect(),
+        };
+        let mut verdict = Self::new(exposition.identity.generation, problems, warnings, detail);
+        verdict.unready = unreached;
+        verdict
+    }
+
+    pub(crate) fn of_relationship(relationship: &Relationship) -> Self {
+        let config = &relationship.config;
+        let gateways = [&relationship.egress, &relationship.ingress].into_iter().flatten();
+        let mut problems: Vec<_> = relationship.refused.iter().cloned().collect();
+        problems.extend(gateways.clone().filter_map(|gateway| gateway.as_ref().err().cloned()));
+        if config.mode.terminates()
+            && let Certificate::Unusable(problem) = &relationship.certificate
+        {
+            problems.push(problem.clone());
+        }
+        let detail = Detail::Relationship {
+            relationship: config.relationship.clone(),
+            peers: config.peers.iter().map(|peer| peer.name.clone()).collect(),
+        };
+        let mut verdict =
+            Self::new(config.identity.generation, problems, relationship.warnings.clone(), detail);
+        verdict.certificate = match &relationship.certificate {
+            Certificate::NotAsked | Certificate::Assumed => None,
+            certificate => Some(certificate.problem().map_or(Ok(()), |problem| Err(problem.clone()))),
+        };
+        verdict.unready = relationship.ingress.as_ref().and_then(|ingress| ingress.as_ref().ok()).and_then(|ingress| {
+            let message = "the ingress gateway has no address yet (its Service gets one from a load balancer, or from externalIPs)";
+            ingress.addresses.is_empty().then(|| Problem::new(Reason::NoAddress, message))
+        });
+        verdict
+    }
+
+    fn new(
+        generation: Option<i64>,
+        problems: Vec<Problem>,
+        mut warnings: Vec<Problem>,
+        detail: Detail,
+    ) -> Self {
+        let (refusals, failures) = problems.into_iter().partition(|problem| is_refusal(problem.reason));
+        warnings.sort();
+        warnings.dedup();
+        Self {
+            generation,
+            refusals,
+            failures,
+            unready: None,
+            certificate: None,
+            warnings,
+            held: false,
+            detail,
+        }
+    }
+}
+
+impl Detail {
+    pub(crate) fn of_binding(binding: &Binding, bound: &Bound<'_>) -> Self {
+        Self::Binding {
+            host: binding.host(),
+            server_name: bound.server_name.clone(),
+            endpoints: bound.endpoints.clone(),
+            source: bound.source.clone(),
+        }
+    }
+}
+
+fn announced_to(exposition: &Exposition, offering: &Offering<'_>) -> Vec<String> {
+    let config = &offering.relationship.config;
+    if !exposition.directory || !config.discovery.announce {
+        return Vec::new();
+    }
+    let told = |name: &String| exposition.peers.as_ref().is_none_or(|peers| peers.contains(name));
+    let peers = config.peers.iter().map(|peer| &peer.name).filter(|name| told(name));
+    peers.map(|peer| format!("{}/{peer}", config.relationship)).collect()
+}
+
+/// Whether the user has to change a resource, rather than wait for, or mend, something around it.
+pub(crate) const fn is_refusal(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Invalid
+            | Reason::RelationshipConflict
+            | Reason::AmbiguousMeshFedConfig
+            | Reason::NamespaceNotAllowed
+            | Reason::GatewayNotUsed
+            | Reason::UnknownPeer
+            | Reason::ServerNameConflict
+            | Reason::FacadeConflict
+            | Reason::IdentityNeeded
+            | Reason::PortNotFound
+    )
+}

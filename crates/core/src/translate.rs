@@ -1,0 +1,368 @@
+//! Inputs in, plan out: all of it at first, and after a change only what the change reaches.
+//!
+//! The work is cut into [`Unit`]s: one for each resource, and one for each thing that several bindings share (a
+//! facade, a relay). A unit's output depends on nothing but what it *looked at*, which is remembered, and on the
+//! [claims](Claims) of its rivals. So a change runs again the units that looked at what changed, and the rivals of
+//! those whose claims changed; the outcome is the same as that of a fresh translation, in whatever order the
+//! inputs came.
+
+mod claims;
+mod dependencies;
+mod unit;
+
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt as _, HashSet};
+
+use crate::block;
+use crate::inputs::{Change, Inputs, Settings, Topic};
+use crate::key::{Age, Key};
+use crate::mode::Side;
+use crate::plan::{self, Object, Owner, OwnerKind};
+use crate::problem::Problem;
+use crate::resolve::{self, FacadePort, Relationship, Relationships, RelayClaim, View};
+use crate::status::{Detail, Verdict};
+use crate::style;
+use claims::Claims;
+use dependencies::Dependencies;
+pub use unit::Unit;
+
+/// A translation that follows its inputs.
+#[derive(Debug)]
+pub struct Translation {
+    inputs: Inputs,
+    relationships: Relationships,
+    dependencies: Dependencies,
+    claims: Claims,
+    outputs: HashMap<Unit, Output>,
+}
+
+/// What one unit made.
+#[derive(Debug, Default)]
+struct Output {
+    objects: Vec<Object>,
+    verdict: Option<Verdict>,
+    facade_port: Option<FacadePort>,
+    relays: bool,
+}
+
+/// The units that are to run, by turn: services look at relationships, and what is shared is made of services.
+#[derive(Default)]
+struct Queue {
+    relationships: HashSet<Unit>,
+    services: HashSet<Unit>,
+    shared: HashSet<Unit>,
+}
+
+impl Extend<Unit> for Queue {
+    fn extend<I: IntoIterator<Item = Unit>>(&mut self, units: I) {
+        for unit in units {
+            match unit {
+                Unit::MeshFedConfig(_) => self.relationships.insert(unit),
+                Unit::ServiceExposition(_) | Unit::ServiceBinding(_) => self.services.insert(unit),
+                Unit::Facade(_) | Unit::Relay(..) => self.shared.insert(unit),
+            };
+        }
+    }
+}
+
+impl Translation {
+    /// A translation of nothing.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            inputs: Inputs::new(settings),
+            relationships: Relationships::new(),
+            dependencies: Dependencies::default(),
+            claims: Claims::default(),
+            outputs: HashMap::new(),
+        }
+    }
+
+    /// A translation of all that `changes` bring.
+    pub fn of(settings: Settings, changes: impl IntoIterator<Item = Change>) -> Self {
+        let mut translation = Self::new(settings);
+        translation.update(changes);
+        translation
+    }
+
+    /// What is translated.
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// Takes changes in; says which units ran, each once.
+    pub fn update(&mut self, changes: impl IntoIterator<Item = Change>) -> Vec<Unit> {
+        let mut topics = Vec::new();
+        let mut queue = Queue::default();
+        for change in changes {
+            let unit = Unit::of(&change);
+            let touched = self.inputs.apply(change);
+            queue.extend(unit.filter(|_| !touched.is_empty()));
+            topics.extend(touched);
+        }
+        self.run(queue, &topics)
+    }
+
+    /// Takes new surroundings in; says which units ran, each once.
+    pub fn set_settings(&mut self, settings: Settings) -> Vec<Unit> {
+        let mut queue = Queue::default();
+        let topics = self.inputs.set_settings(settings);
+        if topics.is_none() {
+            queue.extend(self.outputs.keys().cloned());
+        }
+        self.run(queue, &topics.unwrap_or_default())
+    }
+
+    /// All objects, in the order of applying.
+    pub fn objects(&self) -> Vec<&Object> {
+        plan::in_order(self.outputs.values().flat_map(|output| &output.objects))
+    }
+
+    /// The objects of one unit.
+    pub fn objects_of(&self, unit: &Unit) -> &[Object] {
+        self.outputs.get(unit).map_or(&[], |output| &output.objects)
+    }
+
+    /// How each resource is, in order.
+    pub fn verdicts(&self) -> Vec<(&Unit, &Verdict)> {
+        let mut verdicts: Vec<_> =
+            self.outputs.iter().filter_map(|(unit, output)| Some((unit, output.verdict.as_ref()?))).collect();
+        verdicts.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        verdicts
+    }
+
+    /// How one resource is.
+    pub fn verdict(&self, unit: &Unit) -> Option<&Verdict> {
+        self.outputs.get(unit)?.verdict.as_ref()
+    }
+
+    fn run(&mut self, mut queue: Queue, topics: &[Topic]) -> Vec<Unit> {
+        let mut touched = Vec::new();
+        queue.extend(self.dependencies.readers(topics));
+        for unit in &queue.relationships {
+            touched.extend(self.run_relationship(unit));
+        }
+        let mut ran: Vec<_> = queue.relationships.drain().collect();
+        queue.extend(self.dependencies.readers(&touched));
+        let Queue { mut services, mut shared, .. } = queue;
+        self.outputs.reserve(services.len());
+        let mut rivals = HashSet::default();
+        for unit in &services {
+            self.run_service(unit, &mut rivals, &mut shared);
+        }
+        // All claims are in now; a rival's own claims do not change by running again.
+        for unit in std::mem::take(&mut rivals) {
+            self.run_service(&unit, &mut rivals, &mut shared);
+            services.insert(unit);
+        }
+        for unit in &shared {
+            self.run_shared(unit);
+        }
+        ran.extend(services);
+        ran.extend(shared);
+        ran
+    }
+
+    /// Says which topics are touched.
+    fn run_relationship(&mut self, unit: &Unit) -> Vec<Topic> {
+        let Unit::MeshFedConfig(key) = unit else { return Vec::new() };
+        let (relationship, output, reads) = self.relationship(key);
+        let old = match relationship.clone() {
+            Some(new) => self.relationships.insert(key.clone(), new),
+            None => self.relationships.remove(key),
+        };
+        self.store(unit, reads, output);
+        if old == relationship {
+            return Vec::new();
+        }
+        let mut touched = relabelled(old.as_deref(), relationship.as_deref());
+        touched.push(Topic::relationship(key));
+        touched
+    }
+
+    fn relationship(&self, key: &Key) -> (Option<Arc<Relationship>>, Option<Output>, Vec<Topic>) {
+        let view = View::new(&self.inputs, &self.relationships);
+        let (relationship, output) = match view.fed_config(key) {
+            None => (None, None),
+            Some(Err(problems)) => (None, Some(Output::refused(problems))),
+            Some(Ok(config)) => {
+                let relationship = Arc::new(resolve::relationship(&view, config));
+                let objects =
+                    block::relationship::objects(&relationship, view.settings().revision.as_deref());
+                let verdict = Some(Verdict::of_relationship(&relationship));
+                (Some(relationship), Some(Output { objects, verdict, ..Output::default() }))
+            }
+        };
+        (relationship, output, view.into_reads())
+    }
+
+    fn run_service(&mut self, unit: &Unit, rivals: &mut HashSet<Unit>, shared: &mut HashSet<Unit>) {
+        let view = View::new(&self.inputs, &self.relationships);
+        let output = match unit {
+            Unit::ServiceExposition(key) => exposition(&view, key, &mut self.claims, rivals),
+            Unit::ServiceBinding(key) => binding(&view, key, &mut self.claims, rivals, shared),
+            _ => None,
+        };
+        rivals.remove(unit);
+        let reads = view.into_reads();
+        self.store(unit, reads, output);
+    }
+
+    fn run_shared(&mut self, unit: &Unit) {
+        let objects = match unit {
+            Unit::Facade(key) => self.facade(key),
+            Unit::Relay(key, server_name) => self.relay(key, server_name),
+            _ => Vec::new(),
+        };
+        let output = Output { objects, ..Output::default() };
+        self.store(unit, Vec::new(), Some(output).filter(|output| !output.objects.is_empty()));
+    }
+
+    fn facade(&self, key: &Key) -> Vec<Object> {
+        let members = self.claims.facade(key).filter_map(|(age, _)| self.output_of_binding(age));
+        let ports: Vec<_> = members.filter_map(|output| output.facade_port.as_ref()).collect();
+        block::facade::objects(key, &ports, &self.inputs.settings().cluster_domain)
+    }
+
+    /// The oldest binding that is in place says where the relay leads.
+    fn relay(&self, fed_config: &Key, server_name: &str) -> Vec<Object> {
+        let Some(relationship) = self.relationships.get(fed_config) else { return Vec::new() };
+        let Ok(egress) = relationship.gateway(Side::Egress) else { return Vec::new() };
+        let leads = |(age, claim): &(&Age, &RelayClaim)| {
+            claim.relationship == *fed_config
+                && self.output_of_binding(age).is_some_and(|output| output.relays)
+        };
+        let Some((_, claim)) = self.claims.relay(egress.identity(), server_name).find(leads) else {
+            return Vec::new();
+        };
+        let owner = Key { namespace: Arc::clone(&egress.namespace), name: server_name.into() };
+        let relay = resolve::Relay {
+            owner: Owner::new(OwnerKind::Relay, owner, Some(fed_config.clone())),
+            egress,
+            server_name,
+            endpoints: &claim.endpoints,
+        };
+        style::of(relationship.config.mode).relay(&relay)
+    }
+
+    fn output_of_binding(&self, age: &Age) -> Option<&Output> {
+        self.outputs.get(&Unit::ServiceBinding(age.key().clone()))
+    }
+
+    /// A unit without output is gone, and hears of nothing any more.
+    fn store(&mut self, unit: &Unit, reads: Vec<Topic>, output: Option<Output>) {
+        match output {
+            Some(output) => {
+                self.dependencies.set(unit, reads);
+                self.outputs.insert(unit.clone(), output);
+            }
+            None => {
+                self.dependencies.set(unit, Vec::new());
+                self.outputs.remove(unit);
+            }
+        }
+    }
+}
+
+impl Output {
+    /// Nothing but a verdict.
+    fn failed(verdict: Verdict) -> Self {
+        Self { verdict: Some(verdict), ..Self::default() }
+    }
+
+    fn refused(problems: &[Problem]) -> Self {
+        Self::failed(Verdict::refused(problems))
+    }
+}
+
+/// The labels by which a relationship came to be found, or no longer is.
+fn relabelled(old: Option<&Relationship>, new: Option<&Relationship>) -> Vec<Topic> {
+    let labels = |relationship: Option<&Relationship>| {
+        relationship.map(|relationship| relationship.config.labels.clone()).unwrap_or_default()
+    };
+    let (old, new) = (labels(old), labels(new));
+    if old == new {
+        return Vec::new();
+    }
+    old.iter().chain(&new).map(|(label, value)| Topic::relationships(label, value)).collect()
+}
+
+fn exposition(view: &View<'_>, key: &Key, claims: &mut Claims, rivals: &mut HashSet<Unit>) -> Option<Output> {
+    let parsed = view.exposition(key);
+    let mut warnings = Vec::new();
+    let resolved =
+        parsed.and_then(|p| p.as_ref().ok()).map(|e| (e, resolve::exposition(view, e, &mut warnings)));
+    let offerings = resolved.as_ref().and_then(|(_, offerings)| offerings.as_ref().ok());
+    let server_names = offerings.into_iter().flatten().map(|offering| offering.server_name.clone()).collect();
+    let age = resolved.as_ref().map(|(exposition, _)| &exposition.identity.age);
+    rivals.extend(claims.set_server_names(key, age, server_names));
+    let (exposition, offerings) = match (parsed?, resolved) {
+        (Err(problems), _) => return Some(Output::refused(problems)),
+        (Ok(_), Some((exposition, offerings))) => (exposition, offerings),
+        (Ok(_), None) => return None,
+    };
+    let generation = exposition.identity.generation;
+    let offerings = match offerings {
+        Ok(offerings) => offerings,
+        Err(problem) => return Some(Output::failed(Verdict::failed(generation, problem, warnings))),
+    };
+    let mut objects = Vec::new();
+    let mut problems = Vec::new();
+    let mut in_place = Vec::new();
+    for offering in &offerings {
+        let held = claims.server_name_conflict(&offering.server_name, &exposition.identity.age);
+        match (&offering.offer, held) {
+            (Ok(offer), None) => {
+                objects.extend(style::of(offering.relationship.config.mode).exposing(offer));
+                in_place.push(offering);
+            }
+            (offer, held) => problems.extend(offer.as_ref().err().cloned().into_iter().chain(held)),
+        }
+    }
+    let verdict = Verdict::of_exposition(exposition, &offerings, &in_place, problems, warnings);
+    Some(Output { objects, verdict: Some(verdict), ..Output::default() })
+}
+
+fn binding(
+    view: &View<'_>,
+    key: &Key,
+    claims: &mut Claims,
+    rivals: &mut HashSet<Unit>,
+    shared: &mut HashSet<Unit>,
+) -> Option<Output> {
+    let parsed = view.binding(key);
+    let mut warnings = Vec::new();
+    let resolved =
+        parsed.and_then(|p| p.as_ref().ok()).map(|b| (b, resolve::binding(view, b, &mut warnings)));
+    let bound = resolved.as_ref().and_then(|(_, bound)| bound.as_ref().ok());
+    let age = resolved.as_ref().map(|(binding, _)| &binding.identity.age);
+    let (facade, relay) = (bound.and_then(|b| b.facade.clone()), bound.and_then(|b| b.relay.clone()));
+    rivals.extend(claims.set_binding(key, age, facade, relay, shared));
+    let (binding, bound) = match (parsed?, resolved) {
+        (Err(problems), _) => return Some(Output::refused(problems)),
+        (Ok(_), Some((binding, bound))) => (binding, bound),
+        (Ok(_), None) => return None,
+    };
+    let generation = binding.identity.generation;
+    let bound = match bound {
+        Ok(bound) => bound,
+        Err(problem) => return Some(Output::failed(Verdict::failed(generation, problem, warnings))),
+    };
+    let age = &binding.identity.age;
+    let conflict = bound.facade.as_ref().and_then(|claim| claims.facade_conflict(claim, age));
+    let conflict =
+        conflict.or_else(|| bound.relay.as_ref().and_then(|claim| claims.relay_conflict(claim, age)));
+    let detail = Detail::of_binding(binding, &bound);
+    let writes = style::of(bound.relationship.config.mode);
+    let (objects, problems) = match (bound.consumption, conflict) {
+        (Ok(consumption), None) => (writes.consuming(&consumption), Vec::new()),
+        (consumption, conflict) => (Vec::new(), consumption.err().into_iter().chain(conflict).collect()),
+    };
+    let in_place = problems.is_empty();
+    Some(Output {
+        objects,
+        verdict: Some(Verdict::of_binding(generation, problems, warnings, detail)),
+        facade_port: bound.facade_port.filter(|_| in_place),
+        relays: in_place && bound.relay.is_some(),
+    })
+}

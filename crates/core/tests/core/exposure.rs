@@ -1,0 +1,173 @@
+//! Nothing is exposed that no exposition names, to nobody whom the relationship does not know, and nothing leaves
+//! without the TLS that was meant.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use emcee_core::inputs::Parsed;
+use emcee_core::mode::Mode;
+use emcee_core::names::server_name;
+use emcee_core::parse::{Exposition, FedConfig};
+use emcee_core::plan::{Kind, OwnerKind};
+use emcee_core::translate::{Translation, Unit};
+use proptest::prelude::*;
+
+use crate::cases;
+use crate::mesh;
+use crate::plan::{Server, all, id, json, of_kind, servers, text, texts};
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn servers_are_those_of_expositions(mesh in mesh::mesh()) {
+        let translation = mesh.translate();
+        let mut served = BTreeMap::new();
+        for server in servers(&translation) {
+            let Unit::ServiceExposition(key) = &server.owner else { continue };
+            let exposition = accepted(translation.inputs().expositions(), key);
+            let config = accepted(translation.inputs().fed_configs(), &server.fed_config);
+            prop_assert!(is_server_of(&server, exposition, config), "nobody exposes {:?}", server);
+            prop_assert!(config.allows(&key.namespace), "{:?}", server);
+            let again = served.insert(server.host.clone(), server.gateway.clone());
+            prop_assert_eq!(again, None, "{} has two servers", server.host);
+            if config.mode == Mode::Boundary {
+                prop_assert_eq!(text(&server.tls["mode"]), "MUTUAL");
+                prop_assert_eq!(texts(&server.tls["subjectAltNames"]), names_of(config, exposition.peers.as_deref()));
+                prop_assert!(!text(&server.tls["credentialName"]).is_empty());
+            } else {
+                prop_assert_eq!(text(&server.tls["mode"]), "PASSTHROUGH");
+            }
+        }
+    }
+
+    #[test]
+    fn a_programmed_exposition_is_served_everywhere(mesh in mesh::mesh()) {
+        let translation = mesh.translate();
+        let hosts: Vec<_> = servers(&translation).into_iter().map(|server| (server.owner, server.host)).collect();
+        for (unit, verdict) in translation.verdicts() {
+            let Unit::ServiceExposition(key) = unit else { continue };
+            if !verdict.is_programmed() {
+                continue;
+            }
+            let exposition = accepted(translation.inputs().expositions(), key);
+            let selects = |config: &&FedConfig| config.mode != Mode::Flat && config.matches(&exposition.fed_configs);
+            for config in configs(&translation).into_iter().filter(selects) {
+                let host = server_name(&exposition.exposed_name, &key.namespace, &config.relationship);
+                let count = hosts.iter().filter(|(owner, other)| owner == unit && *other == host).count();
+                prop_assert_eq!(count, 1, "{} of {}", host, unit);
+            }
+        }
+    }
+
+    #[test]
+    fn what_lost_its_name_is_announced_to_nobody(mesh in mesh::mesh()) {
+        use emcee_core::status::Detail;
+        let translation = mesh.translate();
+        for (unit, verdict) in translation.verdicts() {
+            let Detail::Exposition { server_names, announced_to, .. } = &verdict.detail else { continue };
+            let lost = verdict.refusals.iter().filter(|p| p.reason == emcee_api::Reason::ServerNameConflict).count();
+            if lost == server_names.len() {
+                prop_assert_eq!(announced_to, &Vec::<String>::new(), "{} {:?}", unit, verdict.refusals);
+            }
+        }
+    }
+
+    #[test]
+    fn no_host_is_a_wildcard(mesh in mesh::mesh()) {
+        for object in mesh.translate().objects() {
+            let value = json(object);
+            for field in ["host", "hosts", "sniHosts", "sni", "authority"] {
+                for hosts in all(&value["spec"], field) {
+                    prop_assert!(!hosts.to_string().contains('*'), "{} {}", id(object), hosts);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_certificate_is_shown_to_known_peers_only(mesh in mesh::mesh()) {
+        let translation = mesh.translate();
+        for rule in of_kind(&translation, Kind::DestinationRule) {
+            let value = json(rule);
+            if !text(&value["spec"]["host"]).starts_with("relay.") || rule.owner.kind == OwnerKind::Relay {
+                continue;
+            }
+            let tls = &value["spec"]["subsets"][0]["trafficPolicy"]["tls"];
+            let config = accepted(translation.inputs().fed_configs(), rule.owner.fed_config.as_ref().expect("one"));
+            let binding = accepted(translation.inputs().bindings(), &rule.owner.key);
+            let computed = server_name(&binding.remote_name, &binding.remote_namespace, &config.relationship);
+            prop_assert_eq!(text(&tls["mode"]), "MUTUAL");
+            prop_assert_eq!(text(&tls["sni"]), binding.server_name.as_deref().unwrap_or(&computed));
+            let (names, all_names) = (texts(&tls["subjectAltNames"]), names_of(config, None));
+            prop_assert!(names.is_subset(&all_names), "{:?}", names);
+            prop_assert_eq!(names.is_empty(), config.peers.is_empty(), "{}", value);
+            if let Some(peer) = &binding.peer {
+                prop_assert_eq!(names, names_of(config, Some(std::slice::from_ref(peer))));
+            }
+            prop_assert!(value["spec"]["workloadSelector"].is_object(), "{}", value);
+        }
+    }
+
+    #[test]
+    fn routes_that_begin_tls_name_the_subset(mesh in mesh::mesh()) {
+        let translation = mesh.translate();
+        let entries = of_kind(&translation, Kind::ServiceEntry);
+        let made = |host: &str| entries.iter().find(|entry| texts(&json(entry)["spec"]["hosts"]).contains(host));
+        for object in of_kind(&translation, Kind::VirtualService) {
+            for destination in all(&json(object), "destination") {
+                let Some(entry) = made(text(&destination["host"])) else { continue };
+                // What a WHARF egress passes on is TLS already.
+                let wanted = if entry.owner.kind == OwnerKind::Relay { "" } else { "emcee" };
+                prop_assert_eq!(text(&destination["subset"]), wanted, "{}", id(object));
+            }
+        }
+    }
+
+    #[test]
+    fn rules_of_emcee_set_tls_in_the_subset_only(mesh in mesh::mesh()) {
+        for rule in of_kind(&mesh.translate(), Kind::DestinationRule) {
+            let spec = &json(rule)["spec"];
+            prop_assert!(all(&spec["trafficPolicy"], "tls").is_empty(), "{}", spec);
+            let modes: Vec<_> = all(&spec["subsets"], "mode").into_iter().map(text).collect();
+            prop_assert!(modes.iter().all(|mode| ["MUTUAL", "ISTIO_MUTUAL", "DISABLE"].contains(mode)), "{:?}", modes);
+            let raw = text(&spec["host"]).starts_with("raw.");
+            prop_assert_eq!(raw, modes == ["DISABLE"], "{}", spec);
+        }
+    }
+}
+
+fn accepted<'a, T>(
+    mut given: impl Iterator<Item = (&'a emcee_core::key::Key, &'a Parsed<T>)>,
+    key: &emcee_core::key::Key,
+) -> &'a T
+where
+    T: 'a,
+{
+    let (_, parsed) = given.find(|(other, _)| *other == key).expect("what is generated has a resource");
+    parsed.as_ref().expect("which is valid")
+}
+
+fn configs(translation: &Translation) -> Vec<&FedConfig> {
+    translation.inputs().fed_configs().filter_map(|(_, parsed)| parsed.as_deref().ok()).collect()
+}
+
+fn is_server_of(server: &Server, exposition: &Exposition, config: &FedConfig) -> bool {
+    let host =
+        server_name(&exposition.exposed_name, &exposition.identity.key.namespace, &config.relationship);
+    let terminates = text(&server.tls["mode"]) == "MUTUAL";
+    config.matches(&exposition.fed_configs)
+        && host == server.host
+        && terminates == (config.mode == Mode::Boundary)
+        && config.mode != Mode::Flat
+}
+
+/// Names in the certificates of all peers, or of some.
+fn names_of(config: &FedConfig, only: Option<&[String]>) -> BTreeSet<String> {
+    let wanted = |name: &String| only.is_none_or(|only| only.contains(name));
+    config
+        .peers
+        .iter()
+        .filter(|peer| wanted(&peer.name))
+        .flat_map(|peer| peer.subject_alt_names.clone())
+        .collect()
+}

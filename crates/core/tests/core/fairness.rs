@@ -1,0 +1,170 @@
+//! Of rivals the oldest has it, and keeps it while it is there, even when it cannot be put in place.
+
+use std::collections::BTreeMap;
+
+use emcee_api::Reason;
+use emcee_core::key::Age;
+use emcee_core::names::server_name;
+use emcee_core::plan::Kind;
+use emcee_core::status::Verdict;
+use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::prelude::*;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::cases;
+use crate::mesh::{self, intake};
+use crate::plan::{json, of_kind, servers};
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn the_oldest_exposition_has_the_server_name(mesh in mesh::mesh()) {
+        let translation = mesh.translate();
+        let holders = holders(&translation);
+        for server in servers(&translation) {
+            if let Unit::ServiceExposition(_) = &server.owner {
+                let holder = &holders[&server.host];
+                prop_assert_eq!(&server.owner, &Unit::ServiceExposition(holder.key().clone()), "{}", server.host);
+            }
+        }
+        for (unit, verdict) in translation.verdicts() {
+            let Unit::ServiceExposition(key) = unit else { continue };
+            let holds_all = holders.iter().all(|(_, age)| age.key() == key) ;
+            if holds_all {
+                prop_assert!(!conflicts(verdict), "{} {:?}", unit, verdict.refusals);
+            }
+        }
+    }
+
+    #[test]
+    fn the_oldest_relationship_has_its_name(mesh in mesh::mesh()) {
+        let translation = mesh.translate();
+        let mut oldest = BTreeMap::new();
+        let valid: Vec<_> = translation.inputs().fed_configs().filter_map(|(_, parsed)| parsed.as_ref().ok()).collect();
+        for config in &valid {
+            let age = oldest.entry(config.relationship.clone()).or_insert_with(|| config.identity.age.clone());
+            *age = age.clone().min(config.identity.age.clone());
+        }
+        for config in &valid {
+            let verdict = translation.verdict(&Unit::MeshFedConfig(config.identity.key.clone())).expect("one");
+            let refused = verdict.refusals.iter().any(|problem| problem.reason == Reason::RelationshipConflict);
+            prop_assert_eq!(refused, oldest[&config.relationship] != config.identity.age);
+            prop_assert!(!refused || translation.objects().iter().all(|object| object.owner.fed_config.as_ref() != Some(&config.identity.key)));
+        }
+    }
+
+    #[test]
+    fn ports_of_a_facade_are_each_of_one_binding(mesh in mesh::mesh()) {
+        for service in of_kind(&mesh.translate(), Kind::Service) {
+            let service = json(service);
+            let mut ports: Vec<_> = service["spec"]["ports"].as_array().expect("ports").iter().map(|p| p["port"].to_string()).collect();
+            let all = ports.len();
+            ports.sort();
+            ports.dedup();
+            prop_assert_eq!(ports.len(), all, "{}", service);
+        }
+    }
+}
+
+/// Of each server name the oldest exposition that is valid and selects the relationship, whether it works or not.
+fn holders(translation: &Translation) -> BTreeMap<String, Age> {
+    let configs: Vec<_> =
+        translation.inputs().fed_configs().filter_map(|(_, parsed)| parsed.as_ref().ok()).collect();
+    let mut holders: BTreeMap<String, Age> = BTreeMap::new();
+    for exposition in translation.inputs().expositions().filter_map(|(_, parsed)| parsed.as_ref().ok()) {
+        let age = &exposition.identity.age;
+        for config in configs.iter().filter(|config| config.matches(&exposition.fed_configs)) {
+            let host = server_name(&exposition.exposed_name, &age.key().namespace, &config.relationship);
+            let holder = holders.entry(host).or_insert_with(|| age.clone());
+            *holder = holder.clone().min(age.clone());
+        }
+    }
+    holders
+}
+
+fn conflicts(verdict: &Verdict) -> bool {
+    verdict.refusals.iter().any(|problem| problem.reason == Reason::ServerNameConflict)
+}
+
+/// A mesh in which `reviews` and `ratings` of shop both want to be `front`, the first being older.
+fn rivals() -> Vec<Value> {
+    let exposed = |name: &str| exposition("shop", name).port(80).fed("blue").alias("front");
+    let bound =
+        |name: &str| binding("shop", name).fed("blue").port(80).alias("far").endpoints(["203.0.113.7:1"]);
+    vec![
+        passthrough("blue").unset("/spec/tls_context_selector").build(),
+        peer_authentication("istio-system", "default").mode("STRICT").build(),
+        service("shop", "reviews").port("http", 80).selector([("app", "reviews")]).build(),
+        service("shop", "ratings").port("http", 80).selector([("app", "ratings")]).build(),
+        exposed("reviews").created("2026-01-02T00:00:00Z").uid("1").build(),
+        exposed("ratings").created("2026-01-03T00:00:00Z").uid("0").build(),
+        bound("b-old").created("2026-01-02T00:00:00Z").uid("1").build(),
+        bound("b-new").created("2026-01-03T00:00:00Z").uid("0").build(),
+    ]
+}
+
+fn unit(kind: &str, name: &str) -> Unit {
+    let key = emcee_core::key::Key::new("shop", name);
+    if kind == "exposition" { Unit::ServiceExposition(key) } else { Unit::ServiceBinding(key) }
+}
+
+#[track_caller]
+fn assert_programmed(translation: &Translation, expected: [(&str, &str, bool); 4]) {
+    for (kind, name, programmed) in expected {
+        let verdict = translation.verdict(&unit(kind, name)).expect("a verdict");
+        assert_eq!(verdict.is_programmed(), programmed, "{kind} {name}: {verdict:?}");
+    }
+}
+
+#[test]
+fn a_younger_rival_never_steps_in() {
+    let mut mesh =
+        Translation::of(emcee_core::inputs::Settings::default(), rivals().iter().map(intake::change));
+    let at_first = [
+        ("exposition", "reviews", true),
+        ("exposition", "ratings", false),
+        ("binding", "b-old", true),
+        ("binding", "b-new", false),
+    ];
+    assert_programmed(&mesh, at_first);
+
+    // The older ones cannot be put in place: the Service is gone, and nobody announces the remote one.
+    mesh.update([intake::removal(&rivals()[2])]);
+    let pending = binding("shop", "b-old").fed("blue").port(80).alias("far");
+    mesh.update([intake::change(&pending.created("2026-01-02T00:00:00Z").uid("1").build())]);
+    let stuck = [
+        ("exposition", "reviews", false),
+        ("exposition", "ratings", false),
+        ("binding", "b-old", false),
+        ("binding", "b-new", false),
+    ];
+    assert_programmed(&mesh, stuck);
+
+    // They come back to what they had.
+    mesh.update(rivals().iter().map(intake::change));
+    assert_programmed(&mesh, at_first);
+
+    // Only when they are gone do the younger have it.
+    mesh.update([&rivals()[4], &rivals()[6]].map(intake::removal));
+    for (kind, name) in [("exposition", "ratings"), ("binding", "b-new")] {
+        assert!(mesh.verdict(&unit(kind, name)).expect("a verdict").is_programmed(), "{name}");
+    }
+}
+
+#[test]
+fn an_older_one_that_comes_later_takes_over() {
+    let mut late: Vec<_> = rivals();
+    let (older_exposition, older_binding) = (late.remove(4), late.remove(5));
+    let mut mesh = Translation::of(emcee_core::inputs::Settings::default(), late.iter().map(intake::change));
+    assert!(mesh.verdict(&unit("exposition", "ratings")).expect("a verdict").is_programmed());
+    mesh.update([&older_exposition, &older_binding].map(intake::change));
+    let expected = [
+        ("exposition", "reviews", true),
+        ("exposition", "ratings", false),
+        ("binding", "b-old", true),
+        ("binding", "b-new", false),
+    ];
+    assert_programmed(&mesh, expected);
+}

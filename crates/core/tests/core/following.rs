@@ -1,0 +1,130 @@
+//! A translation follows its inputs, and comes out as if it had started from them.
+
+use std::collections::BTreeMap;
+
+use emcee_core::inputs::Settings;
+use emcee_core::key::Key;
+use emcee_core::plan::Object;
+use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::prelude::*;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::cases;
+use crate::mesh::{self, Mesh, Step, intake};
+use crate::plan::{owner, snapshot};
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn the_order_of_inputs_never_matters(
+        (mesh, shuffled) in mesh::mesh().prop_flat_map(|mesh| {
+            let objects = Just(mesh.objects.clone()).prop_shuffle();
+            (Just(mesh), objects)
+        }),
+    ) {
+        let shuffled = Mesh { objects: shuffled, settings: mesh.settings.clone() };
+        prop_assert_eq!(snapshot(&mesh.translate()), snapshot(&shuffled.translate()));
+        let mut one_by_one = Translation::new(mesh.settings.clone());
+        for change in shuffled.changes() {
+            one_by_one.update([change]);
+        }
+        prop_assert_eq!(snapshot(&mesh.translate()), snapshot(&one_by_one));
+    }
+
+    #[test]
+    fn following_is_as_good_as_starting_again((mesh, batches) in mesh::history()) {
+        let mut followed = mesh.translate();
+        let mut settings = mesh.settings.clone();
+        let mut objects: BTreeMap<_, _> =
+            mesh.objects.iter().map(|object| (object.id(), object.clone())).collect();
+        for batch in &batches {
+            let mut changes = Vec::new();
+            for step in batch {
+                mesh::after(&mut objects, step);
+                match step {
+                    Step::Put(object) => changes.push(intake::change(&object.0)),
+                    Step::Remove(object) => changes.push(intake::removal(&object.0)),
+                    Step::Settings(new) => {
+                        settings.clone_from(new);
+                        followed.set_settings((**new).clone());
+                    }
+                }
+            }
+            followed.update(changes);
+            let fresh = Mesh { settings: settings.clone(), objects: objects.values().cloned().collect() };
+            prop_assert_eq!(snapshot(&followed), snapshot(&fresh.translate()));
+        }
+    }
+
+    #[test]
+    fn the_same_again_runs_nothing(mesh in mesh::mesh()) {
+        let mut translation = mesh.translate();
+        let before = snapshot(&translation);
+        prop_assert!(translation.update(mesh.changes()).is_empty());
+        prop_assert_eq!(before, snapshot(&translation));
+    }
+
+    #[test]
+    fn all_that_comes_can_go(mesh in mesh::mesh()) {
+        let mut translation = mesh.translate();
+        translation.update(mesh.objects.iter().map(|object| intake::removal(&object.0)));
+        let nothing = Translation::new(Settings::default());
+        prop_assert_eq!(snapshot(&nothing), snapshot(&translation));
+    }
+
+    #[test]
+    fn strangers_change_nothing(mesh in mesh::mesh()) {
+        let before = mesh.translate();
+        let mut after = mesh.translate();
+        after.update(strangers().iter().map(intake::change));
+        let is_stranger = |unit: &Unit| key_of(unit).namespace.starts_with("far");
+        prop_assert_eq!(objects_but(&before, is_stranger), objects_but(&after, is_stranger));
+        for (unit, verdict) in before.verdicts() {
+            prop_assert_eq!(Some(warned_less(verdict)), after.verdict(unit).map(warned_less), "{}", unit);
+        }
+        prop_assert!(after.objects().iter().any(|object| is_stranger(&owner(object))));
+    }
+}
+
+/// A relationship, and a service each way, that have nothing to do with the rest.
+fn strangers() -> Vec<Value> {
+    vec![
+        passthrough("far").unset("/spec/tls_context_selector").build(),
+        boundary("far-too").peer(Peer::new("m7", ["m7.example"])).build(),
+        exposition("far-apps", "reviews").port(80).fed("far").build(),
+        binding("far-apps", "ratings").fed("far").endpoints(["203.0.113.99:15443"]).port(80).build(),
+        service("far-apps", "reviews").port("http", 80).selector([("app", "far")]).build(),
+        pod("far-apps", "far").label("app", "far").container("app", 80).sidecar().build(),
+        peer_authentication("far-apps", "default").mode("STRICT").build(),
+        destination_rule("far-apps", "reviews").host("reviews").subset("v1", [("version", "v1")]).build(),
+        secret_tls("far-apps", "far").label("relationship", "blue").build(),
+        endpoint_slice("far-apps", "reviews").port("http", 80).ready("10.9.9.9").build(),
+    ]
+}
+
+fn key_of(unit: &Unit) -> &Key {
+    match unit {
+        Unit::MeshFedConfig(key)
+        | Unit::ServiceExposition(key)
+        | Unit::ServiceBinding(key)
+        | Unit::Facade(key)
+        | Unit::Relay(key, _) => key,
+    }
+}
+
+fn objects_but(translation: &Translation, strange: impl Fn(&Unit) -> bool) -> Vec<Value> {
+    let known = |object: &&Object| !strange(&owner(object));
+    translation.objects().into_iter().filter(known).map(crate::plan::json).collect()
+}
+
+/// A warning may speak of all relationships there are.
+fn warned_less(verdict: &emcee_core::status::Verdict) -> Value {
+    json!([
+        format!("{:?}", verdict.refusals),
+        format!("{:?}", verdict.failures),
+        verdict.is_ready(),
+        format!("{:?}", verdict.detail)
+    ])
+}

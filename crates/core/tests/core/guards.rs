@@ -1,0 +1,141 @@
+//! Who is let through: pods that would take a stranger's bytes are not exposed end to end, and nobody's labels
+//! decide over somebody else's gateway.
+
+use emcee_api::Reason;
+use emcee_core::inputs::{Knowledge, Settings};
+use emcee_core::key::Key;
+use emcee_core::plan::Kind;
+use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::prelude::*;
+use serde_json::{Value, json};
+
+use crate::mesh::intake;
+
+fn exposed(deployments: Vec<Value>, policies: Vec<Value>) -> Translation {
+    let mut mesh = vec![
+        passthrough("blue").unset("/spec/tls_context_selector").build(),
+        service("shop", "reviews").port("http", 80).selector([("app", "reviews")]).build(),
+        exposition("shop", "reviews").port(80).fed("blue").build(),
+    ];
+    mesh.extend(deployments);
+    mesh.extend(policies);
+    translate(&mesh, Knowledge::Partial)
+}
+
+fn translate(mesh: &[Value], knowledge: Knowledge) -> Translation {
+    Translation::of(Settings { knowledge, ..Settings::default() }, mesh.iter().map(intake::change))
+}
+
+fn why_not(translation: &Translation) -> Option<Reason> {
+    let unit = Unit::ServiceExposition(Key::new("shop", "reviews"));
+    let verdict = translation.verdict(&unit).expect("a verdict");
+    let gateways = translation.objects().iter().filter(|object| object.kind() == Kind::Gateway).count();
+    assert_eq!(gateways == 1, verdict.is_programmed());
+    verdict.failures.first().map(|problem| problem.reason)
+}
+
+fn reviews(version: &str) -> Value {
+    deployment("shop", &format!("reviews-{version}"))
+        .pod_labels([("app", "reviews"), ("version", version)])
+        .build()
+}
+
+fn strict() -> Value {
+    peer_authentication("istio-system", "default").mode("STRICT").build()
+}
+
+#[test]
+fn one_strict_pod_does_not_speak_for_the_others() {
+    for loose in ["v1", "v2"] {
+        let policy =
+            peer_authentication("shop", "loose").selector([("version", loose)]).mode("PERMISSIVE").build();
+        let translation = exposed(vec![reviews("v1"), reviews("v2")], vec![policy]);
+        assert_eq!(why_not(&translation), Some(Reason::NotStrict), "{loose}");
+    }
+}
+
+#[test]
+fn pods_that_the_injector_leaves_alone_have_no_sidecar() {
+    let template = |pointer: &str, value: Value| {
+        let deployment = deployment("shop", "reviews").pod_labels([("app", "reviews")]);
+        deployment.set(&format!("/spec/template{pointer}"), value).build()
+    };
+    assert_eq!(why_not(&exposed(vec![template("/spec/hostNetwork", json!(false))], vec![strict()])), None);
+    let without = [
+        ("/spec/hostNetwork", json!(true)),
+        ("/metadata/annotations", json!({"sidecar.istio.io/inject": "false"})),
+        ("/metadata/labels", json!({"app": "reviews", "sidecar.istio.io/inject": "false"})),
+    ];
+    for (pointer, value) in without {
+        let translation = exposed(vec![template(pointer, value)], vec![strict()]);
+        assert_eq!(why_not(&translation), Some(Reason::NoSidecar), "{pointer}");
+    }
+    for (annotation, why) in [
+        (json!({"traffic.sidecar.istio.io/excludeInboundPorts": "22, 80"}), Some(Reason::NotStrict)),
+        (json!({"traffic.sidecar.istio.io/includeInboundPorts": "8080"}), Some(Reason::NotStrict)),
+        (json!({"traffic.sidecar.istio.io/includeInboundPorts": "*"}), None),
+    ] {
+        let translation =
+            exposed(vec![template("/metadata/annotations", annotation.clone())], vec![strict()]);
+        assert_eq!(why_not(&translation), why, "{annotation}");
+    }
+}
+
+/// Istio takes no policy with a selector in its root namespace.
+#[test]
+fn a_selector_in_the_root_namespace_protects_nothing() {
+    let mut mesh = vec![
+        passthrough("blue").unset("/spec/tls_context_selector").build(),
+        service("istio-system", "reviews").port("http", 80).selector([("app", "reviews")]).build(),
+        exposition("istio-system", "reviews").port(80).fed("blue").build(),
+        peer_authentication("istio-system", "one").selector([("app", "reviews")]).mode("STRICT").build(),
+    ];
+    let verdict = |mesh: &[Value]| {
+        let translation = translate(mesh, Knowledge::Complete);
+        let unit = Unit::ServiceExposition(Key::new("istio-system", "reviews"));
+        translation.verdict(&unit).expect("a verdict").is_programmed()
+    };
+    assert!(!verdict(&mesh));
+    mesh.push(strict());
+    assert!(verdict(&mesh));
+}
+
+/// A tenant's pods that are labelled like the wanted gateway: before Emcee's own runs they are asked about, and then
+/// they change nothing.
+#[test]
+fn a_running_gateway_is_not_given_up_for_a_label() {
+    let blue =
+        passthrough("blue").unset("/spec/tls_context_selector").ingress_gateway_selector([("istio", "in")]);
+    let mut mesh = vec![blue.build(), pod("evil", "evil").label("istio", "in").sidecar().build()];
+    let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
+    let before = translate(&mesh, Knowledge::Complete);
+    assert_eq!(
+        before.verdict(&unit).expect("a verdict").failures[0].reason,
+        Reason::GatewayNamespaceNotAllowed
+    );
+    assert!(before.objects().is_empty());
+    let made = translate(&mesh[..1], Knowledge::Complete);
+    let gateway =
+        made.objects().iter().find(|o| o.kind() == Kind::Deployment).expect("a gateway").name.clone();
+    mesh.push(pod("blue", "ours").label("emcee.io/gateway", &gateway).sidecar().build());
+    let after = translate(&mesh, Knowledge::Complete);
+    assert_eq!(after.objects().len(), made.objects().len());
+    assert!(after.verdict(&unit).expect("a verdict").is_programmed());
+}
+
+/// Two selectors of the same pods are one gateway.
+#[test]
+fn wharf_through_one_gateway_under_two_names_is_refused() {
+    let mesh = [
+        wharf("blue")
+            .unset("/spec/tls_context_selector")
+            .ingress_gateway_selector([("istio", "gw")])
+            .egress_gateway_selector([("app", "gw")])
+            .build(),
+        pod("blue", "gw").label("istio", "gw").label("app", "gw").sidecar().build(),
+        service("blue", "gw").port("tls", 15443).selector([("istio", "gw")]).build(),
+    ];
+    let translation = translate(&mesh, Knowledge::Complete);
+    let verdict = translation.verdict(&Unit::MeshFedConfig(Key::new("blue", "blue"))).expect("a verdict");
+    assert_eq!(verdict.refusals[0].field, "spec.egress_gateway_port");
+}

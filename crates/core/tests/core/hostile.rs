@@ -1,0 +1,317 @@
+//! Input that means no good: never a panic, and refusals that a person can read.
+
+use std::time::{Duration, Instant};
+
+use emcee_core::parse;
+use emcee_core::problem::Problem;
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use serde_json::{Value, json};
+
+use crate::cases;
+
+/// A line that a terminal and a condition can show.
+const LONGEST: usize = 1_000;
+/// What some parser somewhere falls over.
+const TEXTS: [&str; 14] = [
+    "",
+    " ",
+    "\n",
+    "a\nb",
+    "\u{0}",
+    "\u{1b}[31m",
+    "ä",
+    "名前",
+    "\u{202e}abc",
+    "..",
+    "*",
+    "a.b",
+    "UPPER",
+    "${x}",
+];
+
+/// All that is wrong with an object, whatever its kind.
+fn refusals(object: &Value) -> Vec<Problem> {
+    let results = match object["kind"].as_str() {
+        Some("MeshFedConfig") => [parse::fed_config(object).err(), None, None],
+        Some("ServiceExposition") => [parse::exposition(object).err(), None, None],
+        Some("ServiceBinding") => [parse::binding(object).err(), None, None],
+        _ => [parse::fed_config(object).err(), parse::exposition(object).err(), parse::binding(object).err()],
+    };
+    results.into_iter().flatten().flatten().collect()
+}
+
+/// Why a refusal cannot be shown, if so.
+fn unreadable(problem: &Problem) -> Option<String> {
+    let line = problem.to_string();
+    let shown: String = line.chars().take(200).collect();
+    if line.chars().count() > LONGEST {
+        Some(format!("{} characters: {shown}", line.chars().count()))
+    } else if line.chars().any(char::is_control) {
+        Some(format!("control characters: {shown:?}"))
+    } else {
+        (problem.message.is_empty() || !is_path(&problem.field))
+            .then(|| format!("no field and words: {shown:?}"))
+    }
+}
+
+/// `spec.peers[1].name`: begins at the top of the object, and every step has a name.
+fn is_path(field: &str) -> bool {
+    let first = field.split(['.', '[']).next().unwrap_or_default();
+    field.is_empty() || (!first.is_empty() && !field.ends_with('.'))
+}
+
+fn assert_readable(object: &Value) -> Result<(), TestCaseError> {
+    for problem in refusals(object) {
+        prop_assert_eq!(unreadable(&problem), None);
+    }
+    Ok(())
+}
+
+/// One of each kind, with every field set.
+pub(crate) fn complete() -> [Value; 3] {
+    let metadata = json!({"namespace": "shop", "name": "reviews", "uid": "1", "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 1, "labels": {"a": "b"}});
+    let selector = json!({"fed-config": "blue"});
+    let fed_config = json!({
+        "mode": "BOUNDARY", "tls_context_selector": {"a": "b"}, "use_egress_gateway": true,
+        "use_ingress_gateway": true, "egress_gateway_selector": {"istio": "edge"},
+        "ingress_gateway_selector": {"istio": "edge"}, "egress_gateway_port": 443, "ingress_gateway_port": 443,
+        "relationship": "blue", "allowed_namespaces": ["shop"], "gateway_replicas": 3,
+        "ingress_gateway_service_type": "NodePort",
+        "peers": [{"name": "m2", "subject_alt_names": ["m2.example", "spiffe://m2/ns/a/sa/b"],
+            "discovery": "203.0.113.7:15443", "networks": ["10.0.0.0/8"], "domains": ["example.com"],
+            "trust_domains": ["m2"]}],
+        "discovery": {"announce": true, "import": "Automatic", "namespaces": ["shop"], "max_imports": 5,
+            "on_peer_loss": "Expire", "expire_after": "10m", "direct": false},
+    });
+    let exposition = json!({
+        "name": "reviews", "port": 80, "mesh_fed_config_selector": selector, "alias": "front", "subset": "v1",
+        "directory": false, "protocol": "grpc", "peers": ["m2"], "subject_alt_names": ["spiffe://m1/ns/a/sa/b"],
+        "endpoints": ["203.0.113.7:15443"], "clusters": ["m2"],
+    });
+    let binding = json!({
+        "name": "reviews", "namespace": "bank", "mesh_fed_config_selector": selector, "alias": "front", "port": 80,
+        "endpoints": ["203.0.113.7:15443", "[2001:db8::7]:443"], "subset": "v1", "protocol": "tcp", "peer": "m2",
+        "server_name": "one.example.com", "subject_alt_names": ["m2.example"], "export_to": ["."],
+    });
+    let status = json!({"ready": true, "announcement": {"peer": "m2", "endpoints": ["203.0.113.7:15443"]}});
+    let object = |kind: &str, spec: &Value| json!({"apiVersion": "mm.ibm.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec});
+    let mut bound = object("ServiceBinding", &binding);
+    bound["status"] = status;
+    [object("MeshFedConfig", &fed_config), object("ServiceExposition", &exposition), bound]
+}
+
+/// JSON pointers of all that is in a value.
+fn pointers(value: &Value) -> Vec<String> {
+    let step = |(name, value): (String, &Value)| {
+        let deeper = pointers(value).into_iter().map(|rest| format!("/{name}{rest}")).collect::<Vec<_>>();
+        [format!("/{name}")].into_iter().chain(deeper)
+    };
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, v)| (name.replace('~', "~0").replace('/', "~1"), v))
+            .flat_map(step)
+            .collect(),
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(i, v)| (i.to_string(), v)).flat_map(step).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn with(object: &Value, pointer: &str, value: Value) -> Value {
+    let mut object = object.clone();
+    *object.pointer_mut(pointer).expect("it is in the object") = value;
+    object
+}
+
+fn without(object: &Value, pointer: &str) -> Value {
+    let mut object = object.clone();
+    let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
+    match object.pointer_mut(parent) {
+        Some(Value::Object(fields)) => drop(fields.shift_remove(name)),
+        Some(Value::Array(items)) => drop(items.remove(name.parse().expect("an index"))),
+        _ => {}
+    }
+    object
+}
+
+fn any_json() -> BoxedStrategy<Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,40}".prop_map(Value::from),
+        select(&TEXTS[..]).prop_map(Value::from),
+    ];
+    let field = prop_oneof!["[a-z_]{1,12}", ".{0,10}", select(&TEXTS[..]).prop_map(str::to_owned)];
+    leaf.prop_recursive(6, 40, 6, move |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..5).prop_map(Value::from),
+            fields(field.clone().boxed(), inner.boxed())
+        ]
+    })
+    .boxed()
+}
+
+fn fields(name: BoxedStrategy<String>, value: BoxedStrategy<Value>) -> impl Strategy<Value = Value> {
+    btree_map(name, value, 0..5).prop_map(|fields| fields.into_iter().collect())
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    #[test]
+    fn arbitrary_json_is_refused_in_words(object in any_json(), spec in any_json()) {
+        assert_readable(&object)?;
+        for complete in complete() {
+            assert_readable(&with(&complete, "/spec", spec.clone()))?;
+        }
+    }
+
+    #[test]
+    fn arbitrary_values_are_refused_in_words(
+        kind in 0..3_usize, places in vec((any::<Index>(), any_json()), 1..4),
+    ) {
+        let mut object = complete()[kind].clone();
+        for (place, value) in places {
+            let pointers = pointers(&object);
+            if !pointers.is_empty() {
+                object = with(&object, &pointers[place.index(pointers.len())], value);
+            }
+        }
+        assert_readable(&object)?;
+    }
+}
+
+/// Values that are wrong almost everywhere.
+fn wrong_values() -> Vec<Value> {
+    let mut values: Vec<_> = TEXTS.iter().map(|text| json!(text)).collect();
+    values.extend([
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(0),
+        json!(70_000),
+        json!(i64::MAX),
+        json!(u64::MAX),
+    ]);
+    values.extend([
+        json!(1.5),
+        json!(1e300),
+        json!([]),
+        json!({}),
+        json!([[]]),
+        json!([null]),
+        json!({"a": {}}),
+    ]);
+    values.extend([json!(["a", "a"]), json!({"": ""}), json!({"a\nb": "c\nd"}), json!("\n".repeat(5_000))]);
+    values.extend([json!("x".repeat(64)), json!("x".repeat(254)), json!(vec!["x".repeat(5_000)])]);
+    values
+}
+
+#[track_caller]
+fn assert_all_readable(objects: impl IntoIterator<Item = (String, Value)>) {
+    let bad = objects.into_iter().flat_map(|(what, object)| {
+        let lines: Vec<_> = refusals(&object).iter().filter_map(unreadable).collect();
+        lines.into_iter().map(move |line| format!("{what}: {line}"))
+    });
+    let mut bad: Vec<_> = bad.collect();
+    bad.dedup();
+    assert!(
+        bad.is_empty(),
+        "{} refusals cannot be shown:\n{}",
+        bad.len(),
+        bad[..bad.len().min(40)].join("\n")
+    );
+}
+
+#[test]
+fn complete_objects_are_accepted() {
+    for object in complete() {
+        assert_eq!(refusals(&object), [], "{object}");
+    }
+}
+
+#[test]
+fn every_field_may_be_missing_or_wrong() {
+    let mut objects = Vec::new();
+    for object in complete() {
+        for pointer in pointers(&object) {
+            objects.push((format!("without {pointer}"), without(&object, &pointer)));
+            let spoilt =
+                wrong_values().into_iter().map(|value| (pointer.clone(), with(&object, &pointer, value)));
+            objects.extend(spoilt);
+        }
+    }
+    assert_all_readable(objects);
+}
+
+/// An unknown field is refused wherever it is, with its whole path.
+#[test]
+fn fields_that_do_not_exist_are_named() {
+    for object in complete() {
+        for pointer in pointers(&object).iter().filter(|pointer| pointer.starts_with("/spec")) {
+            let place = object.pointer(pointer).expect("it is there");
+            let is_free = pointer.ends_with("selector");
+            if !place.is_object() || is_free {
+                continue;
+            }
+            let mut place = place.clone();
+            place["prot"] = 1.into();
+            let refused = refusals(&with(&object, pointer, place));
+            let at = pointer[1..].replace("/0", "[0]").replace('/', ".") + ".prot";
+            assert!(refused.iter().any(|problem| problem.field == at), "{at}: {refused:?}");
+        }
+    }
+}
+
+/// 10 MiB anywhere: a short answer, soon.
+#[test]
+fn huge_texts_are_cut() {
+    let huge = "x".repeat(10 << 20);
+    for object in complete() {
+        let leaves =
+            pointers(&object).into_iter().filter(|p| object.pointer(p).is_some_and(Value::is_string));
+        for pointer in leaves {
+            let started = Instant::now();
+            assert_all_readable([(pointer.clone(), with(&object, &pointer, json!(huge)))]);
+            assert!(started.elapsed() < Duration::from_secs(5), "{pointer} took {:?}", started.elapsed());
+        }
+    }
+}
+
+/// A long name of a field, too; not 10 MiB, as what it costs must not grow with its square either.
+#[test]
+fn huge_names_of_fields_are_cut() {
+    for object in complete() {
+        for length in [1_000, 200_000] {
+            for place in ["/spec", "/spec/mesh_fed_config_selector", "/spec/tls_context_selector"] {
+                if object.pointer(place).is_none() {
+                    continue;
+                }
+                let mut spoilt = object.clone();
+                spoilt.pointer_mut(place).expect("there")["x".repeat(length)] = json!("a b");
+                let started = Instant::now();
+                assert_all_readable([(format!("{length} characters in {place}"), spoilt)]);
+                assert!(started.elapsed() < Duration::from_secs(2), "took {:?}", started.elapsed());
+            }
+        }
+    }
+}
+
+/// The status is Emcee's own writing, and of no weight for what is valid.
+#[test]
+fn a_strange_status_refuses_nothing() {
+    for object in complete() {
+        for status in wrong_values() {
+            let mut object = object.clone();
+            object["status"] = status.clone();
+            assert_eq!(refusals(&object), [], "{status}");
+        }
+    }
+}

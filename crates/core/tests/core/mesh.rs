@@ -1,0 +1,206 @@
+//! Generated meshes: a few of everything, with names from pools so small that things meet, clash and go missing.
+//!
+//! Objects are JSON as users and the API server write them, and come in through the same doors: what is refused is
+//! part of the mesh too.
+
+pub(crate) mod intake;
+mod resources;
+pub(crate) mod surroundings;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use emcee_core::inputs::{Change, Knowledge, Settings};
+use emcee_core::translate::Translation;
+use jiff::Timestamp;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use serde_json::{Value, json};
+
+/// Fed namespaces, and names of MeshFedConfigs.
+pub(crate) const FEDS: [&str; 2] = ["blue", "red"];
+/// Namespaces with applications.
+pub(crate) const APPS: [&str; 2] = ["shop", "bank"];
+/// Namespaces of gateway pods.
+pub(crate) const GATEWAYS: [&str; 4] = ["istio-system", "istio-system", "blue", "shop"];
+/// Names of services, here and in other meshes.
+pub(crate) const SERVICES: [&str; 2] = ["reviews", "ratings"];
+/// Further names that facades and exposed services go by.
+pub(crate) const ALIASES: [&str; 2] = ["reviews", "front"];
+
+/// An object, shown as a line of JSON.
+#[derive(Clone)]
+pub(crate) struct Given(pub(crate) Value);
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = self.0.clone();
+        if let Some(data) = shown.get_mut("data") {
+            *data = "…".into();
+        }
+        write!(f, "{shown}")
+    }
+}
+
+impl Given {
+    /// Kind, namespace and name.
+    pub(crate) fn id(&self) -> (String, String, String) {
+        let word = |pointer| self.0.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        (word("/kind"), word("/metadata/namespace"), word("/metadata/name"))
+    }
+
+    pub(crate) fn kind(&self) -> &str {
+        self.0["kind"].as_str().unwrap_or_default()
+    }
+}
+
+/// A mesh: its settings, and objects of which no two have the same kind, namespace and name.
+#[derive(Clone, Debug)]
+pub(crate) struct Mesh {
+    pub(crate) settings: Settings,
+    pub(crate) objects: Vec<Given>,
+}
+
+impl Mesh {
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        self.objects.iter().map(|object| intake::change(&object.0)).collect()
+    }
+
+    pub(crate) fn translate(&self) -> Translation {
+        Translation::of(self.settings.clone(), self.changes())
+    }
+
+    pub(crate) fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.objects.iter().filter(move |object| object.kind() == kind).map(|object| &object.0)
+    }
+}
+
+/// One change to a mesh.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Put(Given),
+    Remove(Given),
+    Settings(Box<Settings>),
+}
+
+/// Meshes in which some of everything stands.
+pub(crate) fn mesh() -> BoxedStrategy<Mesh> {
+    let resources = (
+        vec(resources::fed_config(), 1..5),
+        vec(resources::exposition(), 0..6),
+        vec(resources::binding(), 0..7),
+    );
+    let surroundings = (
+        vec(surroundings::service(), 2..6),
+        vec(surroundings::workload(), 0..8),
+        vec(surroundings::policy(), 1..5),
+        vec(surroundings::secret(), 1..5),
+    );
+    (settings(), resources, surroundings)
+        .prop_map(|(settings, resources, surroundings)| {
+            let (services, workloads, policies, secrets) = surroundings;
+            let surroundings = [services, workloads, policies, secrets].concat();
+            let all = [resources.0, resources.1, resources.2, surroundings].concat();
+            Mesh { settings, objects: first_of_each(all) }
+        })
+        .boxed()
+}
+
+/// A mesh, and in batches what happens to it.
+pub(crate) fn history() -> BoxedStrategy<(Mesh, Vec<Vec<Step>>)> {
+    (mesh(), vec(vec(step(), 1..4), 1..7)).boxed()
+}
+
+/// The mesh after a step.
+pub(crate) fn after(objects: &mut BTreeMap<(String, String, String), Given>, step: &Step) {
+    match step {
+        Step::Put(given) => drop(objects.insert(given.id(), given.clone())),
+        Step::Remove(given) => drop(objects.remove(&given.id())),
+        Step::Settings(_) => {}
+    }
+}
+
+fn step() -> BoxedStrategy<Step> {
+    prop_oneof![
+        5 => object().prop_map(Step::Put),
+        3 => object().prop_map(Step::Remove),
+        1 => settings().prop_map(|settings| Step::Settings(Box::new(settings))),
+    ]
+    .boxed()
+}
+
+fn object() -> BoxedStrategy<Given> {
+    prop_oneof![
+        2 => resources::fed_config(),
+        2 => resources::exposition(),
+        2 => resources::binding(),
+        1 => surroundings::service(),
+        1 => surroundings::workload(),
+        1 => surroundings::policy(),
+        1 => surroundings::secret(),
+    ]
+    .boxed()
+}
+
+fn settings() -> BoxedStrategy<Settings> {
+    let knowledge = select(vec![Knowledge::Complete, Knowledge::Partial]);
+    let allowed = prop_oneof![
+        2 => Just(vec!["istio-system".to_owned()]),
+        1 => subsequence(vec!["istio-system".to_owned(), "shop".to_owned()], 0..=2),
+    ];
+    // In force, in its last month, over.
+    let now = select(vec!["2026-11-23T00:00:00Z", "2026-12-20T00:00:00Z", "2027-06-01T00:00:00Z"]);
+    let revision = proptest::option::weighted(0.2, Just("canary".to_owned()));
+    (knowledge, allowed, now, revision)
+        .prop_map(|(knowledge, gateway_namespaces, now, revision)| Settings {
+            knowledge,
+            gateway_namespaces,
+            revision,
+            now: now.parse::<Timestamp>().expect("a time"),
+            ..Settings::default()
+        })
+        .boxed()
+}
+
+fn first_of_each(objects: Vec<Given>) -> Vec<Given> {
+    let mut seen = HashSet::new();
+    objects.into_iter().filter(|object| seen.insert(object.id())).collect()
+}
+
+/// With metadata that says how old the object is, or, as in a file, does not.
+fn aged(object: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Given> {
+    let created = maybe(0.8, one_of(&["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]));
+    let uid = maybe(0.8, one_of(&["1", "2", "3"]));
+    let with_age = |(mut object, created, uid)| {
+        set(&mut object, "/metadata/creationTimestamp", created);
+        set(&mut object, "/metadata/uid", uid);
+        Given(object)
+    };
+    (object, created, uid).prop_map(with_age).boxed()
+}
+
+fn one_of(words: &'static [&'static str]) -> impl Strategy<Value = &'static str> {
+    select(words)
+}
+
+/// Absent in `1 - present` of all cases.
+fn maybe<S: Strategy>(present: f64, strategy: S) -> impl Strategy<Value = Option<S::Value>> {
+    proptest::option::weighted(present, strategy)
+}
+
+fn object_of(api_version: &str, kind: &str, namespace: &str, name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": spec,
+    })
+}
+
+/// Sets a field if there is a value; the object it is in must exist.
+fn set(object: &mut Value, pointer: &str, value: Option<impl Into<Value>>) {
+    let Some(value) = value else { return };
+    let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
+    object.pointer_mut(parent).expect("the object of the field")[field] = value.into();
+}

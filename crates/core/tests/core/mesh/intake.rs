@@ -1,0 +1,69 @@
+//! From an object to the change that it is, as the edges of Emcee do it.
+
+use std::sync::Arc;
+
+use emcee_api::istio;
+use emcee_core::inputs::{
+    Change, Credential, EndpointSlice, Parsed, PeerAuthentication, Service, Subsets, Workload, WorkloadKind,
+};
+use emcee_core::key::Key;
+use emcee_core::{parse, problem::Problem};
+use k8s_openapi::api::{apps::v1 as apps, core::v1 as core, discovery::v1 as discovery};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The change that brings this object.
+pub(crate) fn change(object: &Value) -> Change {
+    let key = key(object);
+    match object["kind"].as_str().expect("a kind") {
+        "MeshFedConfig" => Change::FedConfig(key, Some(parsed(parse::fed_config(object)))),
+        "ServiceExposition" => Change::Exposition(key, Some(parsed(parse::exposition(object)))),
+        "ServiceBinding" => Change::Binding(key, Some(parsed(parse::binding(object)))),
+        "Service" => Change::Service(key, Some(Service::of(&typed::<core::Service>(object)))),
+        "EndpointSlice" => {
+            Change::EndpointSlice(key, EndpointSlice::of(&typed::<discovery::EndpointSlice>(object)))
+        }
+        "Pod" => Change::Workload(WorkloadKind::Pod, key, Workload::of_pod(&typed::<core::Pod>(object))),
+        "Deployment" => {
+            let facts = Workload::of_deployment(&typed::<apps::Deployment>(object));
+            Change::Workload(WorkloadKind::Deployment, key, facts)
+        }
+        "Secret" => Change::Credential(key, Credential::of(&typed::<core::Secret>(object))),
+        "PeerAuthentication" => {
+            let facts = PeerAuthentication::of(&typed::<istio::PeerAuthentication>(object));
+            Change::PeerAuthentication(key, Some(facts))
+        }
+        "DestinationRule" => {
+            Change::Subsets(key, Subsets::of(&typed::<istio::DestinationRule>(object), "cluster.local"))
+        }
+        kind => unreachable!("no generator makes a {kind}"),
+    }
+}
+
+/// The change that takes it away.
+pub(crate) fn removal(object: &Value) -> Change {
+    match change(object) {
+        Change::FedConfig(key, _) => Change::FedConfig(key, None),
+        Change::Exposition(key, _) => Change::Exposition(key, None),
+        Change::Binding(key, _) => Change::Binding(key, None),
+        Change::Service(key, _) => Change::Service(key, None),
+        Change::EndpointSlice(key, _) => Change::EndpointSlice(key, None),
+        Change::Workload(kind, key, _) => Change::Workload(kind, key, None),
+        Change::Credential(key, _) => Change::Credential(key, None),
+        Change::PeerAuthentication(key, _) => Change::PeerAuthentication(key, None),
+        Change::Subsets(key, _) => Change::Subsets(key, None),
+    }
+}
+
+pub(crate) fn key(object: &Value) -> Key {
+    let word = |field: &str| object["metadata"][field].as_str().expect("metadata");
+    Key::new(word("namespace"), word("name"))
+}
+
+fn parsed<T>(result: Result<T, Vec<Problem>>) -> Parsed<T> {
+    result.map(Arc::new)
+}
+
+fn typed<T: DeserializeOwned>(object: &Value) -> T {
+    serde_json::from_value(object.clone()).expect("a generated object is of its type")
+}

@@ -1,0 +1,183 @@
+//! Emcee's own kinds.
+
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use serde_json::{Value, json};
+
+use super::{ALIASES, APPS, FEDS, Given, SERVICES, aged, maybe, object_of, one_of, set};
+
+const API_VERSION: &str = "mm.ibm.istio.io/v1";
+const ENDPOINTS: [&str; 4] =
+    ["203.0.113.7:15443", "203.0.113.8:15443", "[2001:db8::7]:443", "ingress.example.com:15443"];
+
+pub(super) fn fed_config() -> BoxedStrategy<Given> {
+    let who = (select(&FEDS[..]), select(&FEDS[..]), maybe(0.2, one_of(&["blue", "red"])));
+    let style =
+        (one_of(&["BOUNDARY", "PASSTHROUGH", "WHARF", "FLAT"]), any::<(bool, bool)>(), any::<[bool; 8]>());
+    let gateways = (selector(), selector(), port(), port());
+    let whom = (
+        maybe(0.2, subsequence(&APPS[..], 0..=2)),
+        subsequence(&[0_usize, 1][..], 0..=2),
+        maybe(0.3, Just("gold")),
+    );
+    let object = (who, style, gateways, whom, one_of(&["blue", "red"])).prop_map(
+        |((namespace, name, relationship), style, gateways, (allowed, peers, tier), secret)| {
+            let mut spec = json!({"mode": style.0, "tls_context_selector": {"relationship": secret}});
+            set(&mut spec, "/relationship", relationship);
+            sides(&mut spec, style, gateways);
+            set(&mut spec, "/allowed_namespaces", allowed);
+            spec["peers"] = peers.into_iter().map(peer).collect();
+            let mut object = object_of(API_VERSION, "MeshFedConfig", namespace, name, &spec);
+            object["metadata"]["labels"] = tier.map_or(json!({}), |tier| json!({"tier": tier}));
+            object
+        },
+    );
+    aged(object)
+}
+
+type Style = (&'static str, (bool, bool), [bool; 8]);
+type Gateways = (Option<Value>, Option<Value>, Option<u16>, Option<u16>);
+
+/// The sides that fit the style, or, in one of 256 cases, what does not.
+fn sides(spec: &mut Value, (mode, (egress, ingress), chance): Style, gateways: Gateways) {
+    let any_style = chance == [true; 8];
+    let has_egress = any_style || matches!(mode, "BOUNDARY" | "WHARF");
+    let has_ingress = any_style || mode != "FLAT";
+    let (egress, ingress) = (has_egress && (egress || !ingress), has_ingress && (ingress || !has_egress));
+    if egress {
+        spec["use_egress_gateway"] = true.into();
+        set(spec, "/egress_gateway_selector", gateways.0);
+        set(spec, "/egress_gateway_port", gateways.2);
+    }
+    if ingress {
+        spec["use_ingress_gateway"] = true.into();
+        set(spec, "/ingress_gateway_selector", gateways.1);
+        set(spec, "/ingress_gateway_port", gateways.3);
+    }
+}
+
+fn selector() -> impl Strategy<Value = Option<Value>> {
+    maybe(0.6, one_of(&["edge", "edge", "gate"]).prop_map(|value| json!({"istio": value})))
+}
+
+fn port() -> impl Strategy<Value = Option<u16>> {
+    maybe(0.3, select(vec![15443_u16, 443]))
+}
+
+fn peer(index: usize) -> Value {
+    [
+        json!({"name": "m2", "subject_alt_names": ["m2.example"]}),
+        json!({"name": "m3", "subject_alt_names": ["m3.example", "spiffe://m3.example/ns/blue/sa/gateway"]}),
+    ][index]
+        .clone()
+}
+
+pub(super) fn exposition() -> BoxedStrategy<Given> {
+    let who = (select(&APPS[..]), one_of(&["e1", "e2", "e3"]));
+    let what = (
+        select(&SERVICES[..]),
+        select(vec![80_u16, 80, 80, 9090]),
+        fed_selector(),
+        maybe(0.4, select(&ALIASES[..])),
+    );
+    let how = (
+        maybe(0.2, one_of(&["v1", "v2"])),
+        maybe(0.3, protocol()),
+        maybe(0.2, peers()),
+        maybe(0.2, any::<bool>()),
+    );
+    let object = (who, what, how).prop_map(
+        |((namespace, name), (service, port, feds, alias), (subset, protocol, peers, directory))| {
+            let mut spec = json!({"name": service, "port": port, "mesh_fed_config_selector": feds});
+            set(&mut spec, "/alias", alias);
+            set(&mut spec, "/subset", subset);
+            set(&mut spec, "/protocol", protocol);
+            set(&mut spec, "/peers", peers);
+            set(&mut spec, "/directory", directory);
+            // The first prototype wrote it.
+            set(&mut spec, "/endpoints", directory.map(|_| vec!["203.0.113.7:15443"]));
+            object_of(API_VERSION, "ServiceExposition", namespace, name, &spec)
+        },
+    );
+    aged(object)
+}
+
+fn peers() -> impl Strategy<Value = Vec<&'static str>> {
+    select(vec![vec!["m2"], vec!["m2", "m3"], vec!["m9"]])
+}
+
+fn fed_selector() -> impl Strategy<Value = Value> {
+    let by_name = select(&FEDS[..]).prop_map(|name| json!({"fed-config": name}));
+    prop_oneof![6 => by_name, 1 => Just(json!({"tier": "gold"}))]
+}
+
+fn protocol() -> impl Strategy<Value = &'static str> {
+    one_of(&["http", "http2", "grpc", "tcp", "tls"])
+}
+
+pub(super) fn binding() -> BoxedStrategy<Given> {
+    let who = (select(&APPS[..]), one_of(&["b1", "b2", "b3"]));
+    let what =
+        (select(&SERVICES[..]), maybe(0.4, select(&APPS[..])), fed_selector(), maybe(0.2, server_name()));
+    let facade = (
+        maybe(0.3, select(&ALIASES[..])),
+        maybe(0.6, select(vec![80_u16, 5000])),
+        maybe(0.1, Just("v1")),
+        maybe(0.3, export_to()),
+    );
+    let remote = (
+        subsequence(&ENDPOINTS[..], 0..=3),
+        maybe(0.4, protocol()),
+        maybe(0.2, one_of(&["m2", "m3", "m9"])),
+        maybe(0.6, identities()),
+    );
+    let object = (who, what, facade, remote, maybe(0.3, announcement())).prop_map(
+        |((namespace, name), what, facade, remote, announcement)| {
+            let mut spec = json!({"name": what.0, "mesh_fed_config_selector": what.2, "endpoints": remote.0});
+            set(&mut spec, "/namespace", what.1);
+            set(&mut spec, "/server_name", what.3);
+            set(&mut spec, "/alias", facade.0);
+            set(&mut spec, "/port", facade.1);
+            set(&mut spec, "/subset", facade.2);
+            set(&mut spec, "/export_to", facade.3);
+            set(&mut spec, "/protocol", remote.1);
+            set(&mut spec, "/peer", remote.2);
+            set(&mut spec, "/subject_alt_names", remote.3);
+            let mut object = object_of(API_VERSION, "ServiceBinding", namespace, name, &spec);
+            set(
+                &mut object,
+                "/status",
+                announcement.map(|announcement| json!({"ready": true, "announcement": announcement})),
+            );
+            object
+        },
+    );
+    aged(object)
+}
+
+fn server_name() -> impl Strategy<Value = &'static str> {
+    one_of(&["one.example.com", "other.example.com"])
+}
+
+fn export_to() -> impl Strategy<Value = Vec<&'static str>> {
+    select(vec![vec!["."], vec!["*"]])
+}
+
+fn identities() -> impl Strategy<Value = Vec<&'static str>> {
+    Just(vec!["spiffe://cluster.local/ns/shop/sa/reviews"])
+}
+
+fn announcement() -> impl Strategy<Value = Value> {
+    (
+        one_of(&["m2", "m3", "m9"]),
+        subsequence(&ENDPOINTS[..], 0..=2),
+        maybe(0.5, protocol()),
+        maybe(0.5, identities()),
+    )
+        .prop_map(|(peer, endpoints, protocol, identities)| {
+            let mut announcement = json!({"peer": peer, "endpoints": endpoints, "port": 80});
+            set(&mut announcement, "/protocol", protocol);
+            set(&mut announcement, "/subject_alt_names", identities);
+            announcement
+        })
+}

@@ -1,0 +1,171 @@
+//! What else is in a cluster.
+
+use std::sync::LazyLock;
+
+use emcee_testkit::certs::{Ca, Leaf, Pair, days};
+use emcee_testkit::prelude::*;
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+use super::{APPS, FEDS, GATEWAYS, Given, SERVICES, aged, maybe, object_of, one_of, set};
+
+/// Made once, as each costs a signature: two that last, one that ends soon, one with
+/// another's key, one among two roots.
+pub(crate) static PAIRS: LazyLock<[Pair; 5]> = LazyLock::new(|| {
+    let blue = Ca::shared("blue");
+    let issue = |name: &str| blue.issue(&Leaf::dns(name));
+    [
+        issue("m1.blue.example"),
+        Ca::shared("red").issue(&Leaf::dns("m1.red.example")),
+        blue.issue(&Leaf::dns("m1.blue.example").not_after(days("2027-01-01", 0))),
+        issue("m1.blue.example").with_wrong_key(),
+        issue("m1.blue.example").with_roots([blue, Ca::shared("red")]),
+    ]
+});
+
+pub(super) fn service() -> BoxedStrategy<Given> {
+    prop_oneof![5 => app_service(), 1 => foreign_service(), 2 => gateway_service(), 2 => slice()].boxed()
+}
+
+fn app_service() -> BoxedStrategy<Given> {
+    let kind = prop_oneof![8 => Just(None), 1 => Just(Some("ExternalName"))];
+    let target = select(vec![json!(8080), json!("web"), Value::Null]);
+    (
+        select(&APPS[..]),
+        select(&SERVICES[..]),
+        any::<[bool; 3]>(),
+        target,
+        one_of(&["http", "tcp-main", "tls"]),
+        kind,
+    )
+        .prop_map(|(namespace, name, chance, target, port, kind)| {
+            let mut spec = json!({"ports": [{"name": port, "port": 80, "targetPort": target}]});
+            if !(chance[0] && chance[1]) {
+                spec["selector"] = json!({"app": name});
+            }
+            set(&mut spec, "/type", kind);
+            let mut object = object_of("v1", "Service", namespace, name, &spec);
+            if chance[1] && chance[2] {
+                object["metadata"]["annotations"] = json!({"networking.istio.io/exportTo": "."});
+            }
+            Given(object)
+        })
+        .boxed()
+}
+
+/// At the name of a facade: somebody else's, or the one that Emcee wrote.
+fn foreign_service() -> BoxedStrategy<Given> {
+    (select(&APPS[..]), one_of(&["front", "reviews"]), any::<bool>())
+        .prop_map(|(namespace, name, ours)| {
+            let mut object = object_of("v1", "Service", namespace, name, &json!({"ports": [{"port": 80}]}));
+            if ours {
+                object["metadata"]["labels"] = json!({
+                    "app.kubernetes.io/managed-by": "emcee",
+                    "emcee.io/owner-kind": "Facade",
+                    "emcee.io/owner-namespace": namespace,
+                    "emcee.io/owner-name": name,
+                });
+            }
+            Given(object)
+        })
+        .boxed()
+}
+
+fn gateway_service() -> BoxedStrategy<Given> {
+    let port = select(vec![15443_u16, 15443, 443, 8443]);
+    (select(&GATEWAYS[..]), one_of(&["edge", "gate"]), port, select(vec![json!(15443), json!("web")]))
+        .prop_map(|(namespace, name, port, target)| {
+            let ports =
+                json!([{"name": "tls", "port": port, "targetPort": target}, {"name": "http", "port": 80}]);
+            let mut object = object_of(
+                "v1",
+                "Service",
+                namespace,
+                name,
+                &json!({"selector": {"istio": name}, "ports": ports}),
+            );
+            object["status"] = json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.1"}]}});
+            Given(object)
+        })
+        .boxed()
+}
+
+fn slice() -> BoxedStrategy<Given> {
+    (select(&APPS[..]), select(&SERVICES[..]), any::<bool>())
+        .prop_map(|(namespace, service, one)| {
+            let slice = endpoint_slice(namespace, service).port("http", 8080).ready("10.0.0.1").pod("p1");
+            Given(if one { slice.build() } else { slice.ready("10.0.0.2").not_ready("10.0.0.3").build() })
+        })
+        .boxed()
+}
+
+pub(super) fn workload() -> BoxedStrategy<Given> {
+    prop_oneof![3 => app_pod(), 2 => gateway_pod()].boxed()
+}
+
+fn app_pod() -> BoxedStrategy<Given> {
+    let who = (select(&APPS[..]), one_of(&["p1", "p2", "p3"]), select(&SERVICES[..]), one_of(&["v1", "v2"]));
+    (who, prop_oneof![6 => Just(true), 1 => Just(false)], select(vec![8080_u16, 8080, 9090]))
+        .prop_map(|((namespace, name, app, version), sidecar, port)| {
+            let pod = pod(namespace, name).label("app", app).label("version", version).container("app", port);
+            let pod = pod.set("/spec/containers/0/ports/0/name", "web");
+            Given(if sidecar { pod.sidecar().build() } else { pod.build() })
+        })
+        .boxed()
+}
+
+fn gateway_pod() -> BoxedStrategy<Given> {
+    (select(&GATEWAYS[..]), one_of(&["edge", "gate"]), any::<bool>())
+        .prop_map(|(namespace, istio, running)| {
+            let name = format!("{istio}-gateway");
+            Given(if running {
+                let pod = pod(namespace, &name).label("istio", istio).container("istio-proxy", 15443);
+                pod.set("/spec/containers/0/ports/0/name", "web").build()
+            } else {
+                deployment(namespace, &name)
+                    .pod_labels([("istio", istio)])
+                    .container("istio-proxy", "auto")
+                    .build()
+            })
+        })
+        .boxed()
+}
+
+/// Users' own Istio objects.
+pub(super) fn policy() -> BoxedStrategy<Given> {
+    prop_oneof![2 => aged(peer_authentication_anywhere()), 1 => subsets()].boxed()
+}
+
+fn peer_authentication_anywhere() -> impl Strategy<Value = Value> {
+    let mode = prop_oneof![5 => Just("STRICT"), 1 => Just("PERMISSIVE"), 1 => Just("UNSET")];
+    let namespace = one_of(&["istio-system", "istio-system", "shop", "bank"]);
+    (namespace, one_of(&["default", "narrow"]), mode, maybe(0.1, Just("PERMISSIVE"))).prop_map(
+        |(namespace, name, mode, of_port)| {
+            let mut policy = peer_authentication(namespace, name).mode(mode);
+            if name == "narrow" {
+                policy = policy.selector([("app", "reviews")]);
+            }
+            of_port.into_iter().fold(policy, |policy, mode| policy.port_mode(8080, mode)).build()
+        },
+    )
+}
+
+fn subsets() -> BoxedStrategy<Given> {
+    (select(&APPS[..]), select(&SERVICES[..]), any::<bool>())
+        .prop_map(|(namespace, service, both)| {
+            let rule = destination_rule(namespace, service).host(service).subset("v1", [("version", "v1")]);
+            Given(if both { rule.subset("v2", [("version", "v2")]).build() } else { rule.build() })
+        })
+        .boxed()
+}
+
+pub(super) fn secret() -> BoxedStrategy<Given> {
+    let which = select(vec![0_usize, 0, 0, 1, 1, 2, 3, 4]);
+    (select(&FEDS[..]), one_of(&["first", "second"]), select(&FEDS[..]), which, any::<[bool; 2]>())
+        .prop_map(|(namespace, name, relationship, which, odd)| {
+            let secret = secret_tls(namespace, name).label("relationship", relationship).pair(&PAIRS[which]);
+            Given(if odd == [true; 2] { secret.ca_under("example.com.crt").build() } else { secret.build() })
+        })
+        .boxed()
+}

@@ -1,0 +1,96 @@
+//! Names that Kubernetes and Istio take, each standing once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use emcee_core::names::is_dns_label;
+use emcee_core::plan::Kind;
+use emcee_core::status::Detail;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::cases;
+use crate::mesh;
+use crate::plan::{id, json, of_kind, servers, texts};
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn names_are_labels_and_unique(mesh in mesh::mesh()) {
+        let translation = mesh.translate();
+        let mut seen = BTreeSet::new();
+        for object in translation.objects() {
+            prop_assert!(is_dns_label(&object.name), "{}", id(object));
+            prop_assert!(is_dns_label(&object.namespace), "{}", id(object));
+            prop_assert!(seen.insert(id(object)), "{} stands twice", id(object));
+        }
+    }
+
+    #[test]
+    fn labels_are_legal_and_name_the_owner(mesh in mesh::mesh()) {
+        for object in mesh.translate().objects() {
+            let object = json(object);
+            let labels = object["metadata"]["labels"].as_object().expect("labels");
+            prop_assert_eq!(&labels["app.kubernetes.io/managed-by"], "emcee");
+            for label in ["emcee.io/owner-kind", "emcee.io/owner-namespace", "emcee.io/owner-name"] {
+                prop_assert!(labels.contains_key(label), "{} of {}", label, object);
+            }
+            for (label, value) in labels {
+                prop_assert!(is_label_value(value.as_str().expect("a text")), "{} {}", label, value);
+            }
+        }
+    }
+
+    #[test]
+    fn a_host_has_one_service_entry(mesh in mesh::mesh()) {
+        let mut homes = BTreeMap::new();
+        let translation = mesh.translate();
+        for entry in of_kind(&translation, Kind::ServiceEntry) {
+            for host in texts(&json(entry)["spec"]["hosts"]) {
+                let other = homes.insert(host.clone(), id(entry));
+                prop_assert_eq!(other, None, "{} in {} too", host, id(entry));
+            }
+        }
+    }
+
+    #[test]
+    fn a_gateway_has_one_server_for_a_host(mesh in mesh::mesh()) {
+        let mut seen = BTreeMap::new();
+        for server in servers(&mesh.translate()) {
+            let other = seen.insert((server.place.clone(), server.host.clone()), server.gateway.clone());
+            prop_assert_eq!(other, None, "{:?}", server);
+        }
+    }
+
+    #[test]
+    fn a_bound_host_has_its_entry_and_rule(mesh in mesh::mesh()) {
+        let translation = mesh.translate();
+        let hosts = |kind, field: &str| -> Vec<String> {
+            of_kind(&translation, kind).into_iter().flat_map(|object| hosts_of(&json(object)["spec"][field])).collect()
+        };
+        let (entries, rules) = (hosts(Kind::ServiceEntry, "hosts"), hosts(Kind::DestinationRule, "host"));
+        for (unit, verdict) in translation.verdicts() {
+            if let Detail::Binding { host, .. } = &verdict.detail {
+                let wanted = usize::from(verdict.is_programmed());
+                prop_assert_eq!(count(&entries, host), wanted, "{}", unit);
+                prop_assert_eq!(count(&rules, host), wanted, "{}", unit);
+            }
+        }
+    }
+}
+
+fn hosts_of(value: &Value) -> BTreeSet<String> {
+    value.as_str().map_or_else(|| texts(value), |host| BTreeSet::from([host.to_owned()]))
+}
+
+fn count(hosts: &[String], host: &str) -> usize {
+    hosts.iter().filter(|other| *other == host).count()
+}
+
+fn is_label_value(value: &str) -> bool {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    value.len() <= 63
+        && value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        && edge(value.chars().next())
+        && edge(value.chars().last())
+}

@@ -1,0 +1,125 @@
+//! A plan as it is written, and what can be asked of it.
+
+use std::collections::BTreeSet;
+
+use emcee_core::key::Key;
+use emcee_core::plan::{Body, Kind, Object};
+use emcee_core::status::Verdict;
+use emcee_core::translate::{Translation, Unit};
+use serde_json::Value;
+
+/// Objects and verdicts, to compare.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Snapshot {
+    pub(crate) objects: Vec<Value>,
+    pub(crate) verdicts: Vec<(Unit, Verdict)>,
+}
+
+pub(crate) fn snapshot(translation: &Translation) -> Snapshot {
+    Snapshot {
+        objects: translation.objects().into_iter().map(json).collect(),
+        verdicts: translation
+            .verdicts()
+            .into_iter()
+            .map(|(unit, verdict)| (unit.clone(), verdict.clone()))
+            .collect(),
+    }
+}
+
+pub(crate) fn json(object: &Object) -> Value {
+    serde_json::to_value(object).expect("an object can be written")
+}
+
+/// `Kind namespace/name`
+pub(crate) fn id(object: &Object) -> String {
+    format!("{} {}/{}", object.kind().as_str(), object.namespace, object.name)
+}
+
+pub(crate) fn of_kind(translation: &Translation, kind: Kind) -> Vec<&Object> {
+    translation.objects().into_iter().filter(|object| object.kind() == kind).collect()
+}
+
+/// Everything below `value` that stands under `field`, at any depth.
+pub(crate) fn all<'a>(value: &'a Value, field: &str) -> Vec<&'a Value> {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(name, value)| {
+                let here = (name == field).then_some(value);
+                here.into_iter().chain(all(value, field)).collect::<Vec<_>>()
+            })
+            .collect(),
+        Value::Array(items) => items.iter().flat_map(|item| all(item, field)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+pub(crate) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// The texts of a list; none of what is absent.
+pub(crate) fn texts(value: &Value) -> BTreeSet<String> {
+    value.as_array().into_iter().flatten().map(|item| text(item).to_owned()).collect()
+}
+
+/// A server of a generated Gateway.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) gateway: String,
+    /// Namespace and labels of the pods, and the port.
+    pub(crate) place: String,
+    /// The namespace before the slash.
+    pub(crate) namespace: String,
+    pub(crate) host: String,
+    pub(crate) tls: Value,
+    pub(crate) owner: Unit,
+    pub(crate) fed_config: Key,
+}
+
+/// All servers, one for each host.
+pub(crate) fn servers(translation: &Translation) -> Vec<Server> {
+    of_kind(translation, Kind::Gateway).into_iter().flat_map(servers_of).collect()
+}
+
+fn servers_of(object: &Object) -> Vec<Server> {
+    let gateway = json(object);
+    let servers = gateway["spec"]["servers"].as_array().expect("servers").clone();
+    let selector = gateway["spec"]["selector"].to_string();
+    let server = |server: &Value, host: &str| {
+        let (namespace, host) = host.split_once('/').unwrap_or(("", host));
+        Server {
+            gateway: id(object),
+            place: format!("{} {selector} {}", object.namespace, server["port"]["number"]),
+            namespace: namespace.to_owned(),
+            host: host.to_owned(),
+            tls: server["tls"].clone(),
+            owner: owner(object),
+            fed_config: object.owner.fed_config.clone().expect("a server is of a relationship"),
+        }
+    };
+    servers
+        .iter()
+        .flat_map(|s| texts(&s["hosts"]).iter().map(|host| server(s, host)).collect::<Vec<_>>())
+        .collect()
+}
+
+/// The unit that made an object.
+pub(crate) fn owner(object: &Object) -> Unit {
+    use emcee_core::plan::OwnerKind;
+    let key = object.owner.key.clone();
+    match object.owner.kind {
+        OwnerKind::MeshFedConfig => Unit::MeshFedConfig(key),
+        OwnerKind::ServiceExposition => Unit::ServiceExposition(key),
+        OwnerKind::ServiceBinding => Unit::ServiceBinding(key),
+        OwnerKind::Facade => Unit::Facade(key),
+        OwnerKind::Relay => {
+            Unit::Relay(object.owner.fed_config.clone().expect("of a relationship"), key.name)
+        }
+    }
+}
+
+/// Whether it is the one kind that may hold a key.
+pub(crate) const fn is_secret(object: &Object) -> bool {
+    matches!(object.body, Body::Secret(_))
+}

@@ -1,0 +1,120 @@
+//! What happens when one gateway serves two purposes.
+
+use std::collections::BTreeMap;
+
+use emcee_core::inputs::Settings;
+use emcee_core::plan::Kind;
+use emcee_core::translate::Translation;
+use emcee_testkit::prelude::*;
+use serde_json::Value;
+
+use crate::mesh::intake;
+use crate::plan::{id, json, of_kind, servers, texts};
+
+const IDENTITY: [&str; 1] = ["spiffe://cluster.local/ns/shop/sa/reviews"];
+
+/// One gateway `edge` for both sides of everything, and a service with a strict port.
+fn one_gateway() -> Vec<Value> {
+    vec![
+        pod("edges", "edge").label("istio", "edge").container("istio-proxy", 15443).build(),
+        service("edges", "edge")
+            .port("tls", 15443)
+            .selector([("istio", "edge")])
+            .external("198.51.100.1")
+            .build(),
+        service("shop", "reviews").port("http", 80).selector([("app", "reviews")]).build(),
+        peer_authentication("istio-system", "default").mode("STRICT").build(),
+    ]
+}
+
+fn wharf_at_edge(name: &str) -> Value {
+    let edge = [("istio", "edge")];
+    wharf(name)
+        .unset("/spec/tls_context_selector")
+        .egress_gateway_selector(edge)
+        .ingress_gateway_selector(edge)
+        .build()
+}
+
+fn bound(name: &str, fed: &str) -> emcee_testkit::objects::emcee::ServiceBinding {
+    binding("shop", name)
+        .fed(fed)
+        .port(80)
+        .alias(name)
+        .endpoints(["203.0.113.7:15443"])
+        .subject_alt_names(IDENTITY)
+}
+
+fn translate(objects: &[Value]) -> Translation {
+    let settings = Settings { gateway_namespaces: vec!["edges".into()], ..Settings::default() };
+    Translation::of(settings, objects.iter().map(intake::change))
+}
+
+#[track_caller]
+fn assert_each_host_once(translation: &Translation) {
+    let mut at = BTreeMap::new();
+    for server in servers(translation) {
+        let other = at.insert((server.place.clone(), server.host.clone()), server.gateway.clone());
+        assert_eq!(other, None, "{server:?}\n{:#?}", translation.verdicts());
+    }
+    let mut homes = BTreeMap::new();
+    for entry in of_kind(translation, Kind::ServiceEntry) {
+        for host in texts(&json(entry)["spec"]["hosts"]) {
+            assert_eq!(homes.insert(host.clone(), id(entry)), None, "{host}\n{:#?}", translation.verdicts());
+        }
+    }
+}
+
+/// A mesh that exposes `reviews` and also uses the `reviews` of another mesh, by the same relationship.
+#[test]
+fn one_gateway_for_both_sides_of_a_service() {
+    let mut mesh = one_gateway();
+    mesh.push(wharf_at_edge("blue"));
+    mesh.push(exposition("shop", "reviews").port(80).fed("blue").build());
+    mesh.push(bound("far", "blue").to("shop", "reviews").build());
+    assert_each_host_once(&translate(&mesh));
+}
+
+#[test]
+fn two_relationships_lead_one_server_name_through_one_gateway() {
+    let mut mesh = one_gateway();
+    mesh.extend([wharf_at_edge("blue"), wharf_at_edge("red")]);
+    mesh.push(bound("near", "blue").server_name("one.example.com").build());
+    mesh.push(bound("far", "red").server_name("one.example.com").build());
+    assert_each_host_once(&translate(&mesh));
+}
+
+/// A server name that is another binding's host.
+#[test]
+fn a_server_name_is_never_a_host_of_emcees_own() {
+    let edge = [("istio", "edge")];
+    let mut mesh = one_gateway();
+    mesh.push(wharf_at_edge("blue"));
+    mesh.push(boundary("red").egress_gateway_selector(edge).ingress_gateway_selector(edge).build());
+    mesh.push(
+        secret_tls("red", "red").label("relationship", "red").pair(&valid_pair("m1.red.example")).build(),
+    );
+    mesh.push(bound("near", "red").build());
+    mesh.push(bound("far", "blue").server_name("near.shop.binding.emcee.internal").build());
+    assert_each_host_once(&translate(&mesh));
+}
+
+#[test]
+fn bindings_to_one_service_share_its_relay() {
+    let mut mesh = one_gateway();
+    mesh.push(
+        wharf("blue")
+            .unset("/spec/tls_context_selector")
+            .egress_gateway_selector([("istio", "edge")])
+            .build(),
+    );
+    mesh.push(bound("near", "blue").to("bank", "ratings").build());
+    mesh.push(bound("far", "blue").to("bank", "ratings").build());
+    let translation = translate(&mesh);
+    assert_each_host_once(&translation);
+    assert!(
+        translation.verdicts().iter().all(|(_, verdict)| verdict.is_programmed()),
+        "{:#?}",
+        translation.verdicts()
+    );
+}

@@ -1,0 +1,128 @@
+//! A status as it is written, and what it keeps.
+
+use emcee_core::key::{Key, ObjectRef};
+use emcee_core::problem::Problem;
+use emcee_core::status::{Verdict, conditions, status};
+use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::prelude::*;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::mesh::intake;
+
+fn resource(kind: &'static str) -> ObjectRef {
+    ObjectRef { kind, key: Key::new("shop", "reviews") }
+}
+
+fn at(time: &str) -> Timestamp {
+    time.parse().expect("a time")
+}
+
+#[track_caller]
+fn condition<'a>(status: &'a Value, type_: &str) -> &'a Value {
+    let mut conditions = status["conditions"].as_array().expect("conditions").iter();
+    conditions.find(|condition| condition["type"] == type_).expect("the condition")
+}
+
+fn verdict(objects: &[Value]) -> Verdict {
+    let translation =
+        Translation::of(emcee_core::inputs::Settings::default(), objects.iter().map(intake::change));
+    translation.verdict(&Unit::ServiceExposition(Key::new("shop", "reviews"))).expect("a verdict").clone()
+}
+
+fn exposed() -> Vec<Value> {
+    vec![
+        flat("blue").unset("/spec/tls_context_selector").build(),
+        exposition("shop", "reviews").port(80).fed("blue").set("/metadata/generation", 3).build(),
+        service("shop", "reviews").port("http", 80).selector([("app", "reviews")]).build(),
+        endpoint_slice("shop", "reviews").port("http", 80).ready("10.0.0.1").build(),
+        peer_authentication("istio-system", "default").mode("STRICT").build(),
+    ]
+}
+
+#[test]
+fn times_are_kept_where_nothing_changed() {
+    let (good, broken) = (verdict(&exposed()), verdict(&exposed()[..4]));
+    let (day1, day2, day3) =
+        (at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z"), at("2026-01-03T00:00:00Z"));
+    let kind = resource("ServiceExposition");
+    let first = status(&kind, &good, &Value::Null, day1).expect("a status");
+    assert_eq!(first["ready"], true);
+    assert_eq!(first["observedGeneration"], 3);
+    assert_eq!(first["server_name"], "reviews.shop.blue.emcee.internal");
+    assert_eq!(first["endpoints"], json!(["10.0.0.1:80"]));
+    assert_eq!(status(&kind, &good, &first, day2).expect("a status"), first, "the same again is the same");
+
+    let second = status(&kind, &broken, &first, day2).expect("a status");
+    assert_eq!(second["ready"], false);
+    assert_eq!(condition(&second, "Programmed")["reason"], "NotStrict");
+    assert_eq!(condition(&second, "Programmed")["lastTransitionTime"], "2026-01-02T00:00:00Z");
+    assert_eq!(
+        condition(&second, "Accepted")["lastTransitionTime"],
+        "2026-01-01T00:00:00Z",
+        "it did not flip"
+    );
+
+    let third = status(&kind, &good, &second, day3).expect("a status");
+    assert_eq!(condition(&third, "Ready")["lastTransitionTime"], "2026-01-03T00:00:00Z");
+}
+
+#[test]
+fn a_changed_message_is_no_transition() {
+    let (day1, day2) = (at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z"));
+    let one = conditions(&verdict(&exposed()[..4]), &[], day1);
+    let other = conditions(&verdict(&exposed()[..2]), &one, day2);
+    let programmed = other.iter().find(|condition| condition.type_ == "Programmed").expect("it");
+    assert_eq!((programmed.status.as_str(), programmed.reason.as_str()), ("False", "ServiceNotFound"));
+    assert_eq!(programmed.last_transition_time.0, day1);
+}
+
+#[test]
+fn what_is_held_stays_in_place_and_says_so() {
+    let good = verdict(&exposed());
+    let refusal = Problem::at(emcee_api::Reason::Invalid, "spec.port", "0 is not a port (1 to 65535)");
+    let held = good.clone().holding(&[refusal]);
+    assert!(!held.is_accepted() && held.is_programmed() && held.is_ready());
+    let status = status(&resource("ServiceExposition"), &held, &Value::Null, at("2026-01-01T00:00:00Z"))
+        .expect("a status");
+    let accepted = condition(&status, "Accepted");
+    assert_eq!(accepted["status"], "False");
+    assert_eq!(
+        accepted["message"],
+        "spec.port: 0 is not a port (1 to 65535); the last good version stays in place"
+    );
+    assert_eq!(condition(&status, "Programmed")["status"], "True");
+    assert_eq!(condition(&status, "Ready")["status"], "True");
+    assert_eq!(status["server_name"], "reviews.shop.blue.emcee.internal");
+}
+
+#[test]
+fn what_others_wrote_stays() {
+    let peers = json!([
+        {"name": "m2", "connected": true, "announced": 3, "imported": 1},
+        {"name": "gone", "connected": true, "announced": 1, "imported": 1},
+    ]);
+    let blue = flat("blue").unset("/spec/tls_context_selector").peer(Peer::new("m2", ["m2.example"]));
+    let translation = Translation::of(
+        emcee_core::inputs::Settings::default(),
+        [intake::change(&blue.peer(Peer::new("m3", ["m3.example"])).build())],
+    );
+    let verdict = translation.verdict(&Unit::MeshFedConfig(Key::new("blue", "blue"))).expect("a verdict");
+    let now = at("2026-01-01T00:00:00Z");
+    let written =
+        status(&resource("MeshFedConfig"), verdict, &json!({"peers": peers}), now).expect("a status");
+    assert_eq!(written["peers"][0]["announced"], 3);
+    // Nothing is known of m3 yet, and nothing is made up.
+    assert_eq!(written["peers"].as_array().map(Vec::len), Some(1));
+    assert_eq!(written["peer_summary"], "m2,m3");
+
+    let announcement = json!({"peer": "m2", "endpoints": ["203.0.113.7:15443"]});
+    let kept = status(&resource("ServiceBinding"), verdict, &json!({"announcement": announcement}), now)
+        .expect("a status");
+    assert_eq!(kept["announcement"], announcement);
+    for rubbish in [json!(5), json!({"conditions": 7, "peers": "x", "announcement": []}), json!([])] {
+        for kind in ["MeshFedConfig", "ServiceExposition", "ServiceBinding"] {
+            status(&resource(kind), verdict, &rubbish, now).expect("a status, whatever stood there");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The generated meshes reach what the properties speak of: else these would hold of nothing.
+
+use std::collections::BTreeSet;
+
+use emcee_api::Reason;
+use emcee_core::plan::Kind;
+use emcee_core::status::Verdict;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+
+use crate::mesh;
+
+#[test]
+fn generated_meshes_have_every_kind_and_every_reason() {
+    let mut runner = TestRunner::deterministic();
+    let (mut kinds, mut reasons, mut programmed) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for _ in 0..600 {
+        let mesh = mesh::mesh().new_tree(&mut runner).expect("a mesh").current();
+        let translation = mesh.translate();
+        kinds.extend(translation.objects().iter().map(|object| object.kind()));
+        for (_, verdict) in translation.verdicts() {
+            programmed += u32::from(verdict.is_programmed());
+            reasons.extend(reasons_of(verdict));
+        }
+    }
+    let missing: Vec<_> = Kind::ALL.iter().filter(|kind| !kinds.contains(kind)).collect();
+    assert!(missing.is_empty(), "no mesh has a {missing:?}");
+    // `Fine` is no problem's; a `Conflict` is found when writing.
+    let reached =
+        |reason: &&Reason| reasons.contains(*reason) || matches!(reason, Reason::Fine | Reason::Conflict);
+    let missing: Vec<_> = Reason::ALL.iter().filter(|reason| !reached(reason)).collect();
+    assert!(missing.is_empty(), "no mesh has {missing:?}");
+    assert!(programmed > 600, "{programmed}");
+}
+
+fn reasons_of(verdict: &Verdict) -> Vec<Reason> {
+    let certificate = verdict.certificate.iter().filter_map(|result| result.as_ref().err());
+    let problems = verdict.refusals.iter().chain(&verdict.failures).chain(&verdict.warnings);
+    problems.chain(&verdict.unready).chain(certificate).map(|problem| problem.reason).collect()
+}

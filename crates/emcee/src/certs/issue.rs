@@ -1,0 +1,204 @@
+//! The certificates. Pure but for the randomness of keys: time comes in, PEM goes out.
+
+use jiff::Timestamp;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType, string::Ia5String,
+};
+use time::{Duration, OffsetDateTime};
+use x509_parser::{pem::Pem, prelude::X509Certificate, x509::X509Name};
+
+use super::KeyType;
+
+/// Clocks of clusters differ by minutes; a certificate must not be refused for being too young.
+const CLOCK_SKEW: Duration = Duration::minutes(5);
+/// `organizationalUnitName` of the CAs made here; their `commonName` is the relationship.
+const CA_UNIT: &str = "relationship CA";
+const ORGANIZATION: &str = "Emcee";
+
+/// The CA of one relationship, ready to sign.
+pub(super) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// What goes into each mesh's `ca.crt`: the CA, and whatever stands beside it in an existing file.
+    pub(super) bundle: String,
+    pub(super) not_before: OffsetDateTime,
+    pub(super) not_after: OffsetDateTime,
+}
+
+/// Why an existing pair of files cannot sign.
+#[derive(Debug)]
+pub(super) enum Unusable {
+    Certificate(String),
+    Key(String),
+    Mismatch,
+    OtherRelationship(String),
+}
+
+/// Who a certificate is for.
+pub(super) struct Subject<'a> {
+    pub(super) relationship: &'a str,
+    pub(super) mesh: &'a str,
+    pub(super) names: &'a [String],
+    pub(super) spiffe: Option<&'a str>,
+}
+
+/// A certificate, its key, and its end.
+pub(super) struct Issued {
+    pub(super) certificate: String,
+    pub(super) key: String,
+    pub(super) not_after: OffsetDateTime,
+}
+
+impl Authority {
+    pub(super) fn create(
+        relationship: &str,
+        key_type: KeyType,
+        validity: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Self, rcgen::Error> {
+        let key = KeyPair::generate_for(key_type.algorithm())?;
+        let mut params = params(now - CLOCK_SKEW, now + validity, CA_UNIT, relationship);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let bundle = params.self_signed(&key)?.pem();
+        let (not_before, not_after) = (params.not_before, params.not_after);
+        Ok(Self { issuer: Issuer::new(params, key), bundle, not_before, not_after })
+    }
+
+    /// The pair from files. Of several certificates the one that belongs to the key signs.
+    pub(super) fn load(relationship: &str, bundle: &str, key: &str) -> Result<Self, Unusable> {
+        let key = KeyPair::from_pem(key).map_err(|_| {
+            Unusable::Key(
+                "is not a private key that can sign here (PKCS #8 PEM: ECDSA P-256 or P-384, RSA, Ed25519)"
+                    .to_owned(),
+            )
+        })?;
+        let blocks = pem_blocks(bundle).map_err(Unusable::Certificate)?;
+        let mut matching = None;
+        for block in &blocks {
+            let certificate = block.parse_x509().map_err(|_| Unusable::Certificate(BROKEN.to_owned()))?;
+            if certificate.public_key().subject_public_key.data == key.public_key_raw() {
+                matching = Some((&block.contents, certificate));
+            }
+        }
+        let (der, certificate) = matching.ok_or(Unusable::Mismatch)?;
+        check_is_ca(relationship, &certificate)?;
+        let issuer = Issuer::from_ca_cert_der(&der.as_slice().into(), key)
+            .map_err(|_| Unusable::Certificate(UNCOPYABLE.to_owned()))?;
+        check_name_survives(&issuer, &certificate)?;
+        let validity = certificate.validity();
+        let (not_before, not_after) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());
+        Ok(Self { issuer, bundle: bundle.to_owned(), not_before, not_after })
+    }
+
+    /// The CA's key as PEM, for ca.key alone.
+    pub(super) fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    /// Sign a certificate for a fresh key, valid from a little before `now`, never before the CA is.
+    pub(super) fn issue(
+        &self,
+        subject: &Subject<'_>,
+        key_type: KeyType,
+        validity: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Issued, rcgen::Error> {
+        let key = KeyPair::generate_for(key_type.algorithm())?;
+        let not_before = self.not_before.max(now - CLOCK_SKEW);
+        // No serial is set: rcgen then takes 159 bits of a hash over the public key, and the key is fresh
+        // and random, so the serial is unpredictable and never comes twice.
+        let mut params = params(not_before, now + validity, subject.relationship, subject.mesh);
+        params.subject_alt_names = alt_names(subject)?;
+        params.is_ca = IsCa::ExplicitNoCa;
+        // ECDSA keys sign only; keyEncipherment belongs to RSA, which is not made here.
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(Issued { certificate, key: key.serialize_pem(), not_after: params.not_after })
+    }
+}
+
+const BROKEN: &str = "holds a broken certificate";
+const UNCOPYABLE: &str = "has a subject that cannot be copied into certificates (a part twice, or several in one); let emcee make the CA";
+
+/// The certificates of a PEM text, at least one.
+pub(super) fn pem_blocks(text: &str) -> Result<Vec<Pem>, String> {
+    let blocks: Result<Vec<Pem>, _> = Pem::iter_from_buffer(text.as_bytes()).collect();
+    match blocks {
+        Ok(blocks) if !blocks.is_empty() && blocks.iter().all(|block| block.label == "CERTIFICATE") => {
+            Ok(blocks)
+        }
+        _ => Err("is not a PEM certificate".to_owned()),
+    }
+}
+
+/// A moment as people and Kubernetes write it.
+pub(super) fn timestamp(moment: OffsetDateTime) -> Timestamp {
+    Timestamp::from_second(moment.unix_timestamp()).unwrap_or(Timestamp::MAX)
+}
+
+fn params(
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+    unit: &str,
+    name: &str,
+) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.not_before = not_before;
+    params.not_after = not_after;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, ORGANIZATION);
+    params.distinguished_name.push(DnType::OrganizationalUnitName, unit);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+fn alt_names(subject: &Subject<'_>) -> Result<Vec<SanType>, rcgen::Error> {
+    let dns = subject.names.iter().map(|name| Ia5String::try_from(name.as_str()).map(SanType::DnsName));
+    let uri = subject.spiffe.map(|id| Ia5String::try_from(id).map(SanType::URI));
+    dns.chain(uri).collect()
+}
+
+/// A CA of the operator's own may carry any name; one made here must be this relationship's.
+fn check_is_ca(relationship: &str, certificate: &X509Certificate<'_>) -> Result<(), Unusable> {
+    let is_ca = certificate.basic_constraints().ok().flatten().is_some_and(|found| found.value.ca);
+    let signs = certificate.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign());
+    if !(is_ca && signs) {
+        return Err(Unusable::Certificate("is not a CA (basicConstraints CA:TRUE, keyCertSign)".to_owned()));
+    }
+    let name = certificate.subject();
+    if name.iter().any(|part| part.iter().next().is_none()) {
+        // rcgen panics on such a name.
+        return Err(Unusable::Certificate(UNCOPYABLE.to_owned()));
+    }
+    let unit = name.iter_organizational_unit().next().and_then(|unit| unit.as_str().ok());
+    let owner = name.iter_common_name().next().and_then(|owner| owner.as_str().ok());
+    match owner.filter(|owner| unit == Some(CA_UNIT) && *owner != relationship) {
+        Some(other) => Err(Unusable::OtherRelationship(other.to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// rcgen keeps one value per kind of name part: a CA named `DC=example, DC=com` would sign under another name,
+/// and no chain would verify. Found out here and not at the first handshake.
+fn check_name_survives(
+    issuer: &Issuer<'static, KeyPair>,
+    certificate: &X509Certificate<'_>,
+) -> Result<(), Unusable> {
+    let survives = || {
+        let probe = CertificateParams::default().signed_by(issuer.key(), issuer).ok()?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(probe.der()).ok()?;
+        Some(raw(parsed.issuer()) == raw(certificate.subject()))
+    };
+    match survives() {
+        Some(true) => Ok(()),
+        _ => Err(Unusable::Certificate(UNCOPYABLE.to_owned())),
+    }
+}
+
+fn raw(name: &X509Name<'_>) -> Vec<u8> {
+    name.as_raw().to_vec()
+}

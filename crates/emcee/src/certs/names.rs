@@ -1,0 +1,178 @@
+//! The words that arguments are made of. Each check answers with what is wrong and what is allowed.
+
+use emcee_core::names::{is_dns_label, is_dns_name};
+use time::Duration;
+
+/// A century: beyond it dates stop fitting into a certificate, and nobody means it.
+const LONGEST_DAYS: i64 = 36_500;
+
+type Checked<T = ()> = Result<T, String>;
+
+/// A lower-case RFC 1123 label: names of meshes, namespaces and relationships.
+pub(super) fn dns_label(value: &str) -> Checked {
+    if is_dns_label(value) {
+        return Ok(());
+    }
+    Err(format!(
+        "{value:?} is not a DNS label (a-z, 0-9 and '-', at most 63 characters, begins and ends with a letter or digit)"
+    ))
+}
+
+/// An exact DNS name, as `subject_alt_names` of a peer lists it.
+pub(super) fn dns_name(value: &str) -> Checked {
+    if value.contains('*') {
+        return Err(format!("{value:?}: a wildcard is not allowed, peers are known by exact names"));
+    }
+    if value.parse::<std::net::IpAddr>().is_ok() || ends_in_number(value) {
+        return Err(format!("{value:?} is an IP address; a DNS name is needed, it need not resolve"));
+    }
+    if is_dns_name(value) {
+        return Ok(());
+    }
+    let mend = if value.is_ascii() { "" } else { "; names of other alphabets in their xn-- form" };
+    Err(format!(
+        "{value:?} is not a DNS name (labels of a-z, 0-9 and '-', at most 63 characters each, with '.' between, at most 253 in all{mend})"
+    ))
+}
+
+/// A SPIFFE ID of a workload: a trust domain and a path.
+pub(super) fn spiffe_id(value: &str) -> Checked {
+    let fits = value.len() <= 2048
+        && value.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/')).is_some_and(
+            |(trust_domain, path)| is_trust_domain(trust_domain) && path.split('/').all(is_segment),
+        );
+    if fits {
+        return Ok(());
+    }
+    Err(format!(
+        "{value:?} is not a SPIFFE ID (spiffe://TRUST-DOMAIN/PATH, trust domain of a-z 0-9 '.' '-' '_', path of letters, digits, '.' '-' '_', no empty part)"
+    ))
+}
+
+/// A Kubernetes label key: `[prefix/]name`.
+pub(super) fn label_key(value: &str) -> Checked {
+    let (prefix, name) = value.split_once('/').map_or((None, value), |(p, n)| (Some(p), n));
+    let prefix_fits = prefix.is_none_or(is_dns_name);
+    if prefix_fits && !name.is_empty() && is_label_word(name) {
+        return Ok(());
+    }
+    Err(format!(
+        "{value:?} is not a label key ([prefix/]name, name of at most 63 letters, digits, '-', '_', '.')"
+    ))
+}
+
+/// A Kubernetes label value, which may be empty.
+pub(super) fn label_value(value: &str) -> Checked {
+    if is_label_word(value) {
+        return Ok(());
+    }
+    Err(format!(
+        "{value:?} is not a label value (at most 63 letters, digits, '-', '_', '.', begins and ends with a letter or digit)"
+    ))
+}
+
+/// `90d`, `12h`, `30m`.
+pub(super) fn period(value: &str) -> Checked<Duration> {
+    let allowed = "a number and d, h or m (90d, 12h, 30m), at most 36500d";
+    let split = value.len().checked_sub(1).filter(|at| value.is_char_boundary(*at));
+    let (number, unit) = value.split_at(split.unwrap_or(0));
+    let minutes = match unit {
+        "d" => 24 * 60,
+        "h" => 60,
+        "m" => 1,
+        _ => return Err(format!("not a period ({allowed})")),
+    };
+    let number = number.parse::<u32>().map_err(|_| format!("not a period ({allowed})"))?;
+    let period = Duration::minutes(i64::from(number) * minutes);
+    if period.is_zero() || period > Duration::days(LONGEST_DAYS) {
+        return Err(format!("out of range ({allowed}, more than nothing)"));
+    }
+    Ok(period)
+}
+
+fn is_label_word(value: &str) -> bool {
+    let bytes = value.as_bytes();
+    let ends = [bytes.first(), bytes.last()];
+    value.is_empty()
+        || bytes.len() <= 63
+            && ends.into_iter().flatten().all(u8::is_ascii_alphanumeric)
+            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+}
+
+fn ends_in_number(value: &str) -> bool {
+    let last = value.rsplit('.').next().unwrap_or_default();
+    !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_trust_domain(value: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+    (1..=255).contains(&value.len()) && value.bytes().all(allowed)
+}
+
+fn is_segment(value: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    !matches!(value, "" | "." | "..") && value.bytes().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dns_names_are_exact_and_lower_case() {
+        for good in ["m1", "m1.blue.example", "xn--bcher-kva.example", &"a".repeat(63)] {
+            assert_eq!(dns_name(good), Ok(()), "{good}");
+        }
+        let long = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(63)].join(".");
+        for bad in
+            ["", ".", "a.", ".a", "a..b", "A.example", "*.blue.example", "-a", "a-", "a_b", "bücher.example"]
+        {
+            assert!(dns_name(bad).is_err(), "{bad}");
+        }
+        for bad in ["10.0.0.1", "::1", "a.1", &long, &"a".repeat(64), "a b", "a\nb"] {
+            assert!(dns_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn spiffe_ids_have_a_trust_domain_and_a_path() {
+        assert_eq!(spiffe_id("spiffe://m1.example/ns/blue/sa/gateway"), Ok(()));
+        let bad = [
+            "spiffe://m1",
+            "spiffe://m1/",
+            "spiffe:///a",
+            "spiffe://M1/a",
+            "https://m1/a",
+            "spiffe://m1/a//b",
+        ];
+        for bad in bad.into_iter().chain([
+            "spiffe://m1/../a",
+            "spiffe://m1/a?b",
+            "spiffe://u@m1/a",
+            "spiffe://m1:1/a",
+        ]) {
+            assert!(spiffe_id(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn periods_have_a_unit() {
+        assert_eq!(period("365d"), Ok(Duration::days(365)));
+        assert_eq!(period("12h"), Ok(Duration::hours(12)));
+        for bad in ["", "d", "365", "0d", "-1d", "1y", "36501d", "99999999999d", "1ü", "ü"] {
+            assert!(period(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_are_what_kubernetes_takes() {
+        for good in ["mesh", "emcee.example/mesh", "A_b.c-d"] {
+            assert_eq!(label_key(good), Ok(()), "{good}");
+        }
+        for bad in ["", "/a", "a/", "a/b/c", "-a", "ä", "A.example/x"] {
+            assert!(label_key(bad).is_err(), "{bad}");
+        }
+        assert_eq!(label_value(""), Ok(()));
+        assert!(label_value("a b").is_err());
+    }
+}

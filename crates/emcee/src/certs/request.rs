@@ -1,0 +1,222 @@
+//! From arguments to what is wanted: every refusal is collected, none hides another.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use emcee_api::labels::{MANAGED_BY, MANAGED_BY_EMCEE};
+use emcee_core::names::RESERVED_RELATIONSHIP;
+use time::Duration;
+
+use super::{CertsArgs, CertsError, KeyType, names};
+
+/// What is asked for, checked by itself; the folder has not been looked at.
+pub(super) struct Request {
+    pub(super) relationship: String,
+    pub(super) namespace: Option<String>,
+    /// Labels for every mesh, without the default one.
+    pub(super) labels: Labels,
+    pub(super) meshes: BTreeMap<String, MeshRequest>,
+    pub(super) validity: Period,
+    pub(super) ca_validity: Period,
+    pub(super) key_type: KeyType,
+}
+
+pub(super) type Labels = BTreeMap<String, String>;
+
+/// One mesh's wishes. What is `None` stays as it is when its certificate is rotated.
+#[derive(Default)]
+pub(super) struct MeshRequest {
+    pub(super) names: Option<Vec<String>>,
+    pub(super) spiffe: Option<String>,
+    pub(super) labels: Labels,
+    pub(super) rotate: bool,
+}
+
+/// A period and how it was typed.
+#[derive(Default)]
+pub(super) struct Period {
+    pub(super) typed: String,
+    pub(super) length: Duration,
+}
+
+impl Request {
+    pub(super) fn parse(args: &CertsArgs) -> Result<Self, CertsError> {
+        let mut reader = Reader::default();
+        reader.relationship(&args.relationship);
+        reader.meshes(args);
+        reader.spiffe(args);
+        reader.labels(args);
+        if let Some(namespace) = &args.namespace {
+            reader.check("--namespace", namespace, names::dns_label(namespace));
+        }
+        let validity = reader.period("--validity", &args.validity);
+        let ca_validity = reader.period("--ca-validity", &args.ca_validity);
+        CertsError::all(reader.refusals)?;
+        Ok(Self {
+            relationship: args.relationship.clone(),
+            namespace: args.namespace.clone(),
+            labels: reader.labels,
+            meshes: reader.meshes,
+            validity,
+            ca_validity,
+            key_type: args.key_type,
+        })
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    meshes: BTreeMap<String, MeshRequest>,
+    labels: Labels,
+    refusals: Vec<CertsError>,
+}
+
+impl Reader {
+    fn refuse(&mut self, option: &'static str, value: &str, problem: impl Into<String>) {
+        self.refusals.push(CertsError::Argument { option, value: value.to_owned(), problem: problem.into() });
+    }
+
+    /// Whether it passed; a problem is noted.
+    fn check(&mut self, option: &'static str, value: &str, result: Result<(), String>) -> bool {
+        result.map_err(|problem| self.refuse(option, value, problem)).is_ok()
+    }
+
+    fn relationship(&mut self, name: &str) {
+        if name == RESERVED_RELATIONSHIP {
+            let problem = "is reserved for the hosts of bindings (NAME.NAMESPACE.binding.emcee.internal); choose another name";
+            self.refuse("--relationship", name, problem);
+        } else {
+            self.check("--relationship", name, names::dns_label(name));
+        }
+    }
+
+    fn meshes(&mut self, args: &CertsArgs) {
+        for given in &args.meshes {
+            self.mesh(given);
+        }
+        for mesh in &args.rotate {
+            if self.check("--rotate", mesh, names::dns_label(mesh)) {
+                self.meshes.entry(mesh.clone()).or_default().rotate = true;
+            }
+        }
+        if args.meshes.is_empty() && args.rotate.is_empty() {
+            self.refuse("--mesh", "", "name at least one mesh: --mesh m1=m1.blue.example");
+        }
+        self.names_of_two();
+    }
+
+    fn mesh(&mut self, given: &str) {
+        let Some((mesh, dns)) = given.split_once('=') else {
+            return self.refuse("--mesh", given, "must be MESH=DNS-NAME[,DNS-NAME…]");
+        };
+        let names: Vec<String> = dns.split(',').map(str::to_owned).collect();
+        let label_fits = self.check("--mesh", given, names::dns_label(mesh));
+        let unfit = names.iter().filter(|name| !self.check("--mesh", given, names::dns_name(name))).count();
+        if !label_fits || unfit > 0 {
+            // The mesh is known all the same: a refusal of its --label or --spiffe would only confuse.
+            self.meshes.entry(mesh.to_owned()).or_default();
+            return;
+        }
+        if names.iter().collect::<BTreeSet<_>>().len() != names.len() {
+            self.refuse("--mesh", given, "has a name twice");
+        }
+        if self.meshes.get(mesh).is_some_and(|known| known.names.is_some()) {
+            let problem =
+                format!("{mesh:?} is given twice; all its names go into one: --mesh {mesh}=NAME,NAME");
+            return self.refuse("--mesh", given, problem);
+        }
+        self.meshes.entry(mesh.to_owned()).or_default().names = Some(names);
+    }
+
+    fn names_of_two(&mut self) {
+        let mut owners = BTreeMap::<&str, &str>::new();
+        let mut taken = Vec::new();
+        for (mesh, request) in &self.meshes {
+            for name in request.names.iter().flatten() {
+                if let Some(other) = owners.insert(name, mesh).filter(|other| other != mesh) {
+                    taken.push((
+                        name.clone(),
+                        format!("is given to {other:?} and to {mesh:?}; each mesh needs names of its own"),
+                    ));
+                }
+            }
+        }
+        for (name, problem) in taken {
+            self.refuse("--mesh", &name, problem);
+        }
+    }
+
+    fn spiffe(&mut self, args: &CertsArgs) {
+        let mut owners = BTreeMap::<&str, &str>::new();
+        for given in &args.spiffe {
+            let Some((mesh, id)) = given.split_once('=') else {
+                self.refuse("--spiffe", given, "must be MESH=spiffe://TRUST-DOMAIN/PATH");
+                continue;
+            };
+            if !self.check("--spiffe", given, names::spiffe_id(id)) || !self.knows("--spiffe", given, mesh) {
+                continue;
+            }
+            if let Some(other) = owners.insert(id, mesh).filter(|other| *other != mesh) {
+                self.refuse(
+                    "--spiffe",
+                    given,
+                    format!("mesh {other:?} has the same one; each mesh needs its own"),
+                );
+            }
+            if self.meshes.entry(mesh.to_owned()).or_default().spiffe.replace(id.to_owned()).is_some() {
+                self.refuse(
+                    "--spiffe",
+                    given,
+                    format!("{mesh:?} has one already; a certificate carries one SPIFFE ID"),
+                );
+            }
+        }
+    }
+
+    fn labels(&mut self, args: &CertsArgs) {
+        for given in &args.labels {
+            let Some((key, value)) = given.split_once('=') else {
+                self.refuse("--label", given, "must be KEY=VALUE, or MESH:KEY=VALUE for one mesh");
+                continue;
+            };
+            let (mesh, key) = key.split_once(':').map_or((None, key), |(mesh, key)| (Some(mesh), key));
+            let fits =
+                self.check("--label", given, names::label_key(key).and_then(|()| not_ours(key, value)))
+                    && self.check("--label", given, names::label_value(value))
+                    && mesh.is_none_or(|mesh| self.knows("--label", given, mesh));
+            if fits && self.labels_of(mesh).insert(key.to_owned(), value.to_owned()).is_some() {
+                self.refuse("--label", given, format!("{key:?} is given twice"));
+            }
+        }
+    }
+
+    fn labels_of(&mut self, mesh: Option<&str>) -> &mut Labels {
+        match mesh {
+            Some(mesh) => &mut self.meshes.entry(mesh.to_owned()).or_default().labels,
+            None => &mut self.labels,
+        }
+    }
+
+    fn knows(&mut self, option: &'static str, given: &str, mesh: &str) -> bool {
+        let known = self.meshes.contains_key(mesh);
+        if !known {
+            self.refuse(option, given, format!("no --mesh or --rotate names mesh {mesh:?}"));
+        }
+        known
+    }
+
+    fn period(&mut self, option: &'static str, typed: &str) -> Period {
+        let length = names::period(typed).unwrap_or_else(|problem| {
+            self.refuse(option, typed, problem);
+            Duration::ZERO
+        });
+        Period { typed: typed.to_owned(), length }
+    }
+}
+
+/// Emcee prunes what carries its labels: a Secret with them would be removed under its user.
+fn not_ours(key: &str, value: &str) -> Result<(), String> {
+    if key.starts_with("emcee.io/") || (key == MANAGED_BY && value == MANAGED_BY_EMCEE) {
+        return Err(format!("{key:?} marks what Emcee itself makes and removes; choose another label"));
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! The Secret of a mesh: to YAML, and back for a mesh that has one already.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use serde_saphyr::SerializerOptions;
+use time::OffsetDateTime;
+use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
+
+use super::{
+    CertsError,
+    issue::{Issued, pem_blocks, timestamp},
+    names,
+    request::Labels,
+};
+
+const TYPE: &str = "kubernetes.io/tls";
+
+/// What is written for a mesh.
+pub(super) struct NewSecret<'a> {
+    pub(super) relationship: &'a str,
+    pub(super) mesh: &'a str,
+    pub(super) namespace: &'a str,
+    pub(super) labels: &'a Labels,
+    pub(super) names: &'a [String],
+    pub(super) spiffe: Option<&'a str>,
+    pub(super) issued: &'a Issued,
+    pub(super) bundle: &'a str,
+}
+
+/// What is known of a mesh that has its Secret. The key is not kept: nothing needs it.
+pub(super) struct MeshSecret {
+    pub(super) namespace: Option<String>,
+    pub(super) labels: Labels,
+    pub(super) names: Vec<String>,
+    pub(super) uris: Vec<String>,
+    pub(super) bundle: String,
+    pub(super) not_after: OffsetDateTime,
+}
+
+impl NewSecret<'_> {
+    /// `data` and not `stringData`: it is the stored form, so `kubectl get -o yaml`, `diff` and sync tools
+    /// see no difference. What people want to know of it stands in the comment above.
+    pub(super) fn to_yaml(&self) -> Result<String, CertsError> {
+        let yaml = serde_saphyr::to_string_with_options(&self.object(), one_line_each())
+            .map_err(|error| CertsError::Yaml(Box::new(error)))?;
+        Ok(format!("{}{yaml}", self.comment()))
+    }
+
+    fn comment(&self) -> String {
+        let Self { relationship, mesh, .. } = self;
+        let names: Vec<&str> = self.names.iter().map(String::as_str).chain(self.spiffe).collect();
+        format!(
+            "# Certificate and private key of mesh {mesh} in relationship {relationship}: for {mesh}'s cluster only.\n\
+             # Names: {}\n# Valid until: {}\n",
+            names.join(", "),
+            timestamp(self.issued.not_after)
+        )
+    }
+
+    fn object(&self) -> Secret {
+        let data = [
+            ("ca.crt", self.bundle),
+            ("tls.crt", self.issued.certificate.as_str()),
+            ("tls.key", self.issued.key.as_str()),
+        ];
+        Secret {
+            metadata: ObjectMeta {
+                name: Some(self.relationship.to_owned()),
+                namespace: Some(self.namespace.to_owned()),
+                labels: Some(self.labels.clone()),
+                ..ObjectMeta::default()
+            },
+            type_: Some(TYPE.to_owned()),
+            data: Some(data.map(|(key, pem)| (key.to_owned(), ByteString(pem.into()))).into()),
+            ..Secret::default()
+        }
+    }
+}
+
+/// base64 on one line, as kubectl shows it.
+fn one_line_each() -> SerializerOptions {
+    serde_saphyr::ser_options! { prefer_block_scalars: false }
+}
+
+impl MeshSecret {
+    /// `None`: not a Secret that this command wrote, or one that is broken.
+    pub(super) fn from_yaml(yaml: &str) -> Option<Self> {
+        let secret: Secret = serde_saphyr::from_str(yaml).ok()?;
+        let text = |key: &str| value(&secret, key);
+        let blocks = pem_blocks(&text("tls.crt")?).ok()?;
+        let certificate = blocks.first()?.parse_x509().ok()?;
+        let (dns, uris) = alt_names(&certificate);
+        // They come back in a rotation, and into a comment: only names that could have been asked for.
+        let names_fit = dns.iter().all(|name| names::dns_name(name).is_ok())
+            && uris.iter().all(|id| names::spiffe_id(id).is_ok());
+        let is_ours = secret.type_.as_deref() == Some(TYPE) && text("tls.key").is_some() && names_fit;
+        is_ours.then_some(Self {
+            bundle: text("ca.crt")?,
+            not_after: certificate.validity().not_after.to_datetime(),
+            namespace: secret.metadata.namespace,
+            labels: secret.metadata.labels.unwrap_or_default(),
+            names: dns,
+            uris,
+        })
+    }
+}
+
+fn value(secret: &Secret, key: &str) -> Option<String> {
+    let stored = |data: &BTreeMap<String, ByteString>| String::from_utf8(data.get(key)?.0.clone()).ok();
+    let typed = || secret.string_data.as_ref()?.get(key).cloned();
+    typed().or_else(|| secret.data.as_ref().and_then(stored))
+}
+
+fn alt_names(certificate: &X509Certificate<'_>) -> (Vec<String>, Vec<String>) {
+    let (mut names, mut uris) = (Vec::new(), Vec::new());
+    let extension = certificate.subject_alternative_name().ok().flatten();
+    for name in extension.iter().flat_map(|found| &found.value.general_names) {
+        match name {
+            GeneralName::DNSName(name) => names.push((*name).to_owned()),
+            GeneralName::URI(uri) => uris.push((*uri).to_owned()),
+            _ => {}
+        }
+    }
+    (names, uris)
+}

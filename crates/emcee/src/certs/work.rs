@@ -1,0 +1,285 @@
+//! From what is wanted and what is there to what is written. Pure but for the randomness of keys.
+
+use time::OffsetDateTime;
+
+use super::{
+    CertsError,
+    folder::{Folder, Found, NewFile},
+    issue::{Authority, Subject, Unusable, timestamp},
+    request::{Labels, MeshRequest, Request},
+    secret::{MeshSecret, NewSecret},
+};
+
+/// What a run comes to: files to write, and what to tell of each.
+pub(super) struct Work {
+    pub(super) files: Vec<NewFile>,
+    pub(super) ca_is_new: bool,
+    pub(super) ca_not_after: OffsetDateTime,
+    pub(super) meshes: Vec<Done>,
+}
+
+/// What became of one mesh.
+pub(super) struct Done {
+    pub(super) mesh: String,
+    pub(super) fate: Fate,
+    pub(super) names: Vec<String>,
+    pub(super) not_after: OffsetDateTime,
+    pub(super) namespace: String,
+    /// What a person should know of a Secret that was left alone.
+    pub(super) remarks: Vec<&'static str>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    New,
+    Rotated,
+    Kept,
+}
+
+/// All that is needed for one certificate, from the arguments and, in a rotation, from the old Secret.
+struct Wanted<'a> {
+    mesh: &'a str,
+    names: Vec<String>,
+    spiffe: Option<String>,
+    labels: Labels,
+    namespace: String,
+    rotates: bool,
+}
+
+pub(super) fn plan(
+    request: &Request,
+    folder: &Folder,
+    found: &Found,
+    now: OffsetDateTime,
+) -> Result<Work, CertsError> {
+    CertsError::all(conflicts(request, folder, found))?;
+    let (authority, mut files) = authority(request, folder, found, now)?;
+    let mut meshes = Vec::new();
+    for (mesh, wish) in &request.meshes {
+        let existing = found.secrets.get(mesh);
+        if let Some(kept) = existing.filter(|_| !wish.rotate) {
+            meshes.push(keep(mesh, wish, kept, &authority, now));
+            continue;
+        }
+        let wanted = Wanted::new(request, mesh, wish, existing);
+        let (file, done) = wanted.make(request, &authority, now)?;
+        files.push(file);
+        meshes.push(done);
+    }
+    Ok(Work { files, ca_is_new: found.ca_certificate.is_none(), ca_not_after: authority.not_after, meshes })
+}
+
+/// What the arguments ask for and the folder forbids.
+fn conflicts(request: &Request, folder: &Folder, found: &Found) -> Vec<CertsError> {
+    let mut conflicts = Vec::new();
+    for (mesh, wish) in &request.meshes {
+        if found.others.contains(mesh) {
+            conflicts.push(CertsError::NotOurSecret { mesh: mesh.clone(), path: folder.secret(mesh) });
+        } else if wish.rotate && !found.secrets.contains_key(mesh) {
+            conflicts.push(CertsError::NothingToRotate { mesh: mesh.clone(), path: folder.secret(mesh) });
+        }
+        conflicts.extend(taken(request, folder, found, mesh, wish));
+    }
+    conflicts.extend(incomplete_ca(request, folder, found));
+    conflicts
+}
+
+fn incomplete_ca(request: &Request, folder: &Folder, found: &Found) -> Option<CertsError> {
+    match (&found.ca_certificate, &found.ca_key) {
+        (Some(_), Some(_)) => None,
+        (Some(_), None) => Some(CertsError::CaKeyMissing { path: folder.file("ca.crt") }),
+        (None, Some(_)) => Some(CertsError::CaCertificateMissing { path: folder.file("ca.key") }),
+        (None, None) => {
+            let orphan = found.secrets.keys().next();
+            orphan
+                .map(|mesh| CertsError::CaMissing { path: folder.secret(mesh) })
+                .or_else(|| outlives(request))
+        }
+    }
+}
+
+fn outlives(request: &Request) -> Option<CertsError> {
+    (request.validity.length > request.ca_validity.length).then(|| CertsError::Argument {
+        option: "--validity",
+        value: request.validity.typed.clone(),
+        problem: format!(
+            "is longer than --ca-validity {}; a certificate must not outlive its CA",
+            request.ca_validity.typed
+        ),
+    })
+}
+
+/// Names that a certificate about to be made shares with a Secret that stays.
+fn taken(
+    request: &Request,
+    folder: &Folder,
+    found: &Found,
+    mesh: &str,
+    wish: &MeshRequest,
+) -> Vec<CertsError> {
+    if found.secrets.contains_key(mesh) && !wish.rotate {
+        return Vec::new();
+    }
+    let stays = |owner: &&String| {
+        let replaced = request.meshes.get(*owner).is_some_and(|w| w.rotate && w.names.is_some());
+        owner.as_str() != mesh && !replaced
+    };
+    let others = found.secrets.iter().filter(|(owner, _)| stays(owner));
+    let wished: Vec<&String> = wish.names.iter().flatten().chain(&wish.spiffe).collect();
+    others
+        .flat_map(|(owner, secret)| secret.names.iter().chain(&secret.uris).map(move |name| (owner, name)))
+        .filter(|(_, name)| wished.contains(name))
+        .map(|(owner, name)| CertsError::NameTaken {
+            mesh: mesh.to_owned(),
+            name: name.clone(),
+            owner: owner.clone(),
+            path: folder.secret(owner),
+        })
+        .collect()
+}
+
+/// The CA to sign with, and its files if it is new.
+fn authority(
+    request: &Request,
+    folder: &Folder,
+    found: &Found,
+    now: OffsetDateTime,
+) -> Result<(Authority, Vec<NewFile>), CertsError> {
+    if let (Some(bundle), Some(key)) = (&found.ca_certificate, &found.ca_key) {
+        let authority = Authority::load(&request.relationship, bundle, key)
+            .map_err(|reason| unusable(reason, request, folder))?;
+        if request.meshes.iter().any(|(mesh, wish)| wish.rotate || !found.secrets.contains_key(mesh)) {
+            check_time(&authority, request, folder, now)?;
+        }
+        return Ok((authority, Vec::new()));
+    }
+    let authority =
+        Authority::create(&request.relationship, request.key_type, request.ca_validity.length, now)?;
+    let file =
+        |name: &str, content, public| NewFile { name: name.to_owned(), content, public, replaces: false };
+    // The key first: of the two files it is the one that cannot be had from elsewhere.
+    let files =
+        vec![file("ca.key", authority.key_pem(), false), file("ca.crt", authority.bundle.clone(), true)];
+    Ok((authority, files))
+}
+
+fn unusable(reason: Unusable, request: &Request, folder: &Folder) -> CertsError {
+    let (certificate, key) = (folder.file("ca.crt"), folder.file("ca.key"));
+    match reason {
+        Unusable::Certificate(problem) => CertsError::CaUnreadable { path: certificate, problem },
+        Unusable::Key(problem) => CertsError::CaUnreadable { path: key, problem },
+        Unusable::Mismatch => CertsError::CaKeyMismatch { key, certificate },
+        Unusable::OtherRelationship(found) => {
+            let relationship = request.relationship.clone();
+            CertsError::CaOfOtherRelationship { path: certificate, found, relationship }
+        }
+    }
+}
+
+/// What is issued must fit into the CA's time. A run that issues nothing need not care.
+fn check_time(
+    authority: &Authority,
+    request: &Request,
+    folder: &Folder,
+    now: OffsetDateTime,
+) -> Result<(), CertsError> {
+    let path = folder.file("ca.crt");
+    let not_after = timestamp(authority.not_after);
+    if now < authority.not_before {
+        return Err(CertsError::CaNotYetValid { path, not_before: timestamp(authority.not_before) });
+    }
+    if now >= authority.not_after {
+        return Err(CertsError::CaExpired { path, not_after });
+    }
+    if now + request.validity.length > authority.not_after {
+        let days = (authority.not_after - now).whole_days();
+        return Err(CertsError::CaExpiresBeforeLeaf {
+            path,
+            not_after,
+            validity: request.validity.typed.clone(),
+            days,
+        });
+    }
+    Ok(())
+}
+
+fn keep(
+    mesh: &str,
+    wish: &MeshRequest,
+    kept: &MeshSecret,
+    authority: &Authority,
+    now: OffsetDateTime,
+) -> Done {
+    let differs = wish.names.as_ref().is_some_and(|names| *names != kept.names)
+        || wish.spiffe.as_ref().is_some_and(|id| !kept.uris.contains(id));
+    let remarks = [
+        (differs, "its names differ from those asked for"),
+        (kept.not_after <= now, "it has expired"),
+        (kept.bundle != authority.bundle, "its ca.crt is not the one of this folder"),
+    ];
+    Done {
+        mesh: mesh.to_owned(),
+        fate: Fate::Kept,
+        names: kept.names.iter().chain(&kept.uris).cloned().collect(),
+        not_after: kept.not_after,
+        namespace: kept.namespace.clone().unwrap_or_default(),
+        remarks: remarks.into_iter().filter_map(|(applies, remark)| applies.then_some(remark)).collect(),
+    }
+}
+
+impl<'a> Wanted<'a> {
+    /// What the arguments do not say stays as it was.
+    fn new(request: &Request, mesh: &'a str, wish: &MeshRequest, old: Option<&MeshSecret>) -> Self {
+        let default = || Labels::from([("relationship".to_owned(), request.relationship.clone())]);
+        let mut labels = old.map_or_else(default, |old| old.labels.clone());
+        labels.extend(request.labels.clone());
+        labels.extend(wish.labels.clone());
+        let old_namespace = || old.and_then(|old| old.namespace.clone());
+        Self {
+            mesh,
+            names: wish.names.clone().or_else(|| old.map(|old| old.names.clone())).unwrap_or_default(),
+            spiffe: wish.spiffe.clone().or_else(|| old.and_then(|old| old.uris.first().cloned())),
+            labels,
+            namespace: request
+                .namespace
+                .clone()
+                .or_else(old_namespace)
+                .unwrap_or_else(|| request.relationship.clone()),
+            rotates: old.is_some(),
+        }
+    }
+
+    fn make(
+        self,
+        request: &Request,
+        authority: &Authority,
+        now: OffsetDateTime,
+    ) -> Result<(NewFile, Done), CertsError> {
+        let Self { mesh, names, spiffe, labels, namespace, rotates } = self;
+        let spiffe = spiffe.as_deref();
+        let subject = Subject { relationship: &request.relationship, mesh, names: &names, spiffe };
+        let issued = authority.issue(&subject, request.key_type, request.validity.length, now)?;
+        let content = NewSecret {
+            relationship: &request.relationship,
+            mesh,
+            namespace: &namespace,
+            labels: &labels,
+            names: &names,
+            spiffe,
+            issued: &issued,
+            bundle: &authority.bundle,
+        }
+        .to_yaml()?;
+        let fate = if rotates { Fate::Rotated } else { Fate::New };
+        let all_names = names.iter().cloned().chain(spiffe.map(str::to_owned)).collect();
+        let done = Done {
+            mesh: mesh.to_owned(),
+            fate,
+            names: all_names,
+            not_after: issued.not_after,
+            namespace,
+            remarks: Vec::new(),
+        };
+        Ok((NewFile { name: format!("{mesh}.yaml"), content, public: false, replaces: rotates }, done))
+    }
+}

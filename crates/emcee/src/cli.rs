@@ -1,0 +1,95 @@
+//! The command line.
+//!
+//! Exit codes: 0 fine; 1 something was refused (`diff`: there is a difference); 2 the command could not be carried
+//! out (wrong usage, a file that cannot be read; `diff`: something was refused).
+
+mod check;
+mod crds;
+mod diff;
+mod help;
+mod render;
+mod run;
+mod sources;
+mod validate;
+
+use std::io::{self, ErrorKind};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::certs::{self, CertsArgs};
+use crate::console::Console;
+
+/// Master of ceremonies for Istio multi-mesh: expose services to other meshes, bind theirs.
+#[derive(Parser)]
+#[command(name = "emcee", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Validate(validate::ValidateArgs),
+    Render(render::RenderArgs),
+    Diff(diff::DiffArgs),
+    Run(run::RunArgs),
+    Crds(crds::CrdsArgs),
+    Certs(CertsArgs),
+    Completions(help::CompletionsArgs),
+    Man(help::ManArgs),
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Exit code 0.
+    Fine,
+    /// Exit code 1: something was refused, or differs.
+    Refused,
+    /// Exit code 2: the command could not be carried out.
+    Failed,
+}
+
+/// Runs what the process' arguments ask for.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (mut out, mut err) = (anstream::stdout().lock(), anstream::stderr().lock());
+    let mut console = Console::new(&mut out, &mut err);
+    match cli.run(&mut console) {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Refused) => ExitCode::from(1),
+        Ok(Outcome::Failed) => ExitCode::from(2),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Stderr itself may be what is broken; the exit code still tells.
+            let _ = console.refusal(format_args!("emcee: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+impl Cli {
+    fn run(self, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+        match self.command {
+            Command::Validate(args) => validate::run(&args, console),
+            Command::Render(args) => render::run(&args, console),
+            Command::Diff(args) => diff::run(&args, console),
+            Command::Run(args) => run::run(&args, console),
+            Command::Crds(_) => crds::run(console),
+            Command::Certs(args) => {
+                certs::run(&args, console.out())?;
+                Ok(Outcome::Fine)
+            }
+            Command::Completions(args) => help::completions(&args, console),
+            Command::Man(args) => help::man(&args, console),
+        }
+    }
+}
+
+/// `emcee render … | head` ends the reader before the writer, and that is fine.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
+}

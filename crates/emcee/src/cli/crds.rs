@@ -1,0 +1,22 @@
+//! `emcee crds`
+
+use clap::Args;
+use serde_json::Value;
+
+use super::Outcome;
+use crate::console::Console;
+use crate::manifest;
+
+/// Print the custom resource definitions.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  emcee crds | kubectl apply --server-side -f -")]
+pub(super) struct CrdsArgs {}
+
+pub(super) fn run(console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let values: Vec<Value> = emcee_api::custom_resource_definitions()
+        .iter()
+        .map(serde_json::to_value)
+        .collect::<Result<_, _>>()?;
+    console.data(&manifest::to_yaml(&values)?)?;
+    Ok(Outcome::Fine)
+}

@@ -1,0 +1,144 @@
+//! `emcee diff`
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use emcee_api::labels;
+use emcee_core::diff::{Difference, differences};
+use emcee_core::plan::Object;
+use serde_json::Value;
+
+use super::Outcome;
+use super::check::{Duplicates, check};
+use super::sources::{self, Files, Surroundings};
+use crate::console::Console;
+use crate::intake::DEFAULT_NAMESPACE;
+use crate::manifest::{Document, Reading};
+
+const EXAMPLES: &str = "\
+Examples:
+  emcee diff -f mesh/ --against out/
+  kubectl get serviceaccounts,roles,rolebindings,networkpolicies,poddisruptionbudgets,deployments,services,gateways,\
+virtualservices,serviceentries,destinationrules,authorizationpolicies -A -l app.kubernetes.io/managed-by=emcee -o yaml > now.yaml
+  emcee diff -f mesh/ --against now.yaml";
+
+/// Print what would be created (+), changed (~, field by field) and removed (-).
+///
+/// Only objects with the label app.kubernetes.io/managed-by: emcee count as existing. Exit code 0: no difference; 1:
+/// a difference; 2: an error.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct DiffArgs {
+    #[command(flatten)]
+    files: Files,
+
+    /// The objects as they are: files, or folders
+    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    against: Vec<PathBuf>,
+
+    #[command(flatten)]
+    surroundings: Surroundings,
+}
+
+pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let Some(reading) = args.files.read(console)? else { return Ok(Outcome::Failed) };
+    let Some(against) = sources::read(&args.against, console)? else { return Ok(Outcome::Failed) };
+    let checked = check(reading, args.surroundings.settings(), Duplicates::Refused);
+    checked.say(console)?;
+    let refused = checked.say_refusals(console)?;
+    for problem in &against.problems {
+        console.refusal(problem)?;
+    }
+    if refused || !against.problems.is_empty() {
+        return Ok(Outcome::Failed);
+    }
+    let text = compare(&checked.translation.objects(), &against)?;
+    console.data(&text)?;
+    Ok(if text.is_empty() { Outcome::Fine } else { Outcome::Refused })
+}
+
+type Identity = (String, String, String);
+
+fn compare(planned: &[&Object], against: &Reading) -> anyhow::Result<String> {
+    let mut existing: BTreeMap<Identity, &Document> = against
+        .documents
+        .iter()
+        .filter(|document| is_ours(&document.value))
+        .map(|d| (identity(d), d))
+        .collect();
+    let mut text = String::new();
+    for object in planned {
+        let kind = object.kind();
+        let name = format!("{} {}/{}", kind.as_str(), object.namespace, object.name);
+        let identity = (kind.as_str().to_owned(), object.namespace.to_string(), object.name.clone());
+        let Some(old) = existing.remove(&identity) else {
+            writeln!(text, "+ {name}")?;
+            continue;
+        };
+        let changed = differing(&old.value, &serde_json::to_value(object)?);
+        if !changed.is_empty() {
+            writeln!(text, "~ {name}")?;
+            changed
+                .iter()
+                .try_for_each(|difference| writeln!(text, "    {}", shown(kind.as_str(), difference)))?;
+        }
+    }
+    for (kind, namespace, name) in existing.keys() {
+        writeln!(text, "- {kind} {namespace}/{name}")?;
+    }
+    Ok(text)
+}
+
+fn identity(document: &Document) -> Identity {
+    let namespace = document.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+    (document.kind.clone(), namespace.to_owned(), document.name.clone())
+}
+
+fn is_ours(object: &Value) -> bool {
+    object["metadata"]["labels"][labels::MANAGED_BY] == labels::MANAGED_BY_EMCEE
+}
+
+/// Of Kubernetes' own kinds, fields that Emcee does not write are the API server's defaults; Istio's have none.
+fn differing(old: &Value, new: &Value) -> Vec<Difference> {
+    let (mut old, new) = (essence(old), essence(new));
+    if !old["apiVersion"].as_str().is_some_and(|version| version.contains("istio.io")) {
+        keep_what_is_in(&mut old, &new);
+    }
+    differences(&old, &new)
+}
+
+fn keep_what_is_in(old: &mut Value, new: &Value) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            old.retain(|field, _| new.contains_key(field));
+            old.iter_mut().for_each(|(field, value)| keep_what_is_in(value, &new[field]));
+        }
+        (Value::Array(old), Value::Array(new)) => {
+            old.iter_mut().zip(new).for_each(|(old, new)| keep_what_is_in(old, new));
+        }
+        _ => {}
+    }
+}
+
+/// The object without what the API server adds.
+fn essence(object: &Value) -> Value {
+    const KEPT: [&str; 4] = ["name", "namespace", "labels", "annotations"];
+    let mut object = object.clone();
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("status");
+    }
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|field, _| KEPT.contains(&field.as_str()));
+    }
+    object
+}
+
+/// Of a Secret only that it changes: a diff is read over shoulders, and kept in logs.
+fn shown(kind: &str, difference: &Difference) -> String {
+    if kind == "Secret" && difference.field.starts_with("data") {
+        return format!("{}: changes", difference.field);
+    }
+    difference.to_string()
+}

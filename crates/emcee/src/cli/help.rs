@@ -1,0 +1,49 @@
+//! `emcee completions` and `emcee man`
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::{Cli, Outcome};
+use crate::console::Console;
+
+/// Print completions for a shell.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  emcee completions bash > /etc/bash_completion.d/emcee")]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// Print the manual page, or write one for each command.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  emcee man | man -l -\n  emcee man -o /usr/local/share/man/man1")]
+pub(super) struct ManArgs {
+    /// Folder for the pages of all commands
+    #[arg(short = 'o', long = "output", value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+pub(super) fn completions(args: &CompletionsArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "emcee", &mut text);
+    console.data(&String::from_utf8(text)?)?;
+    Ok(Outcome::Fine)
+}
+
+pub(super) fn man(args: &ManArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    match &args.output {
+        Some(folder) => std::fs::create_dir_all(folder)
+            .and_then(|()| clap_mangen::generate_to(Cli::command(), folder))
+            .with_context(|| format!("failed to write manual pages to {}", folder.display()))?,
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            console.data(&String::from_utf8(page)?)?;
+        }
+    }
+    Ok(Outcome::Fine)
+}

@@ -1,0 +1,104 @@
+//! Arguments that several commands share: which files, and in which surroundings.
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::Args;
+use emcee_core::inputs::{Knowledge, Settings};
+use emcee_core::plan::{Kind, Object};
+use jiff::Timestamp;
+
+use crate::console::Console;
+use crate::manifest::{self, Reading};
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Files {
+    /// YAML or JSON files, folders (with all that is in them), or `-` for stdin
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
+    filename: Vec<PathBuf>,
+}
+
+impl Files {
+    /// Reads them all. What cannot be read at all is said, and nothing is returned.
+    pub(super) fn read(&self, console: &mut Console<'_>) -> io::Result<Option<Reading>> {
+        read(&self.filename, console)
+    }
+}
+
+/// Reads files. What cannot be read at all is said, and nothing is returned.
+pub(super) fn read(paths: &[PathBuf], console: &mut Console<'_>) -> io::Result<Option<Reading>> {
+    let reading = manifest::read(paths, io::stdin().lock());
+    for unreadable in &reading.unreadable {
+        console.refusal(format_args!("emcee: {unreadable}"))?;
+    }
+    if reading.unreadable.is_empty() && reading.documents.is_empty() && reading.problems.is_empty() {
+        console.note("emcee: no objects in it (in folders, *.yaml, *.yml and *.json are read)")?;
+    }
+    Ok(reading.unreadable.is_empty().then_some(reading))
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Surroundings")]
+pub(super) struct Surroundings {
+    /// Trust domain of this mesh; without it, Istio's default is assumed: cluster.local
+    #[arg(long, value_name = "DOMAIN", value_parser = dns_name)]
+    trust_domain: Option<String>,
+
+    /// DNS domain of the cluster
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local", value_parser = dns_name)]
+    cluster_domain: String,
+
+    /// Istio's root namespace, whose configuration holds for the whole mesh
+    #[arg(long, value_name = "NAMESPACE", default_value = "istio-system", value_parser = dns_label)]
+    root_namespace: String,
+
+    /// Istio's revision, for the gateways that Emcee creates
+    #[arg(long, value_name = "REVISION", value_parser = dns_label)]
+    revision: Option<String>,
+
+    /// Namespaces, besides a relationship's own, whose gateway pods may be given its configuration and keys
+    #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', value_parser = dns_label)]
+    gateway_namespaces: Vec<String>,
+}
+
+impl Surroundings {
+    /// Says which trust domain was assumed, if objects depend on it: a wrong one locks every caller out.
+    pub(super) fn say_trust_domain(&self, objects: &[&Object], console: &mut Console<'_>) -> io::Result<()> {
+        let settings = self.settings();
+        if self.trust_domain.is_none() && objects.iter().any(|o| o.kind() == Kind::AuthorizationPolicy) {
+            console.warning(format_args!(
+                "assumed: the trust domain of this mesh is {} (--trust-domain)",
+                settings.trust_domain
+            ))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            trust_domain: self.trust_domain.clone().unwrap_or_else(|| Settings::default().trust_domain),
+            cluster_domain: self.cluster_domain.clone(),
+            root_namespace: self.root_namespace.clone(),
+            revision: self.revision.clone(),
+            gateway_namespaces: self.gateway_namespaces.clone(),
+            knowledge: Knowledge::Partial,
+            now: Timestamp::now(),
+        }
+    }
+}
+
+fn dns_name(text: &str) -> Result<String, &'static str> {
+    if emcee_core::names::is_dns_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("not a DNS name in lower case")
+    }
+}
+
+fn dns_label(text: &str) -> Result<String, &'static str> {
+    if emcee_core::names::is_dns_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("not a DNS label (a-z, 0-9 and `-`)")
+    }
+}

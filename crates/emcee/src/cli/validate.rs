@@ -1,0 +1,34 @@
+//! `emcee validate`
+
+use clap::Args;
+
+use super::Outcome;
+use super::check::{Duplicates, check};
+use super::sources::{Files, Surroundings};
+use crate::console::Console;
+
+const EXAMPLES: &str = "\
+Examples:
+  emcee validate -f mesh/
+  kubectl get mfc,sx,sb -A -o yaml | emcee validate -f -";
+
+/// Check resources, and say all that is wrong with them.
+///
+/// Each refusal is one line: FILE:LINE: Kind namespace/name: field: what is wrong (what is allowed).
+/// Exit code 1 if there is any. Files of several meshes may be checked at once; if the same object is in two of them,
+/// each object is judged by itself only.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ValidateArgs {
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    surroundings: Surroundings,
+}
+
+pub(super) fn run(args: &ValidateArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let Some(reading) = args.files.read(console)? else { return Ok(Outcome::Failed) };
+    let checked = check(reading, args.surroundings.settings(), Duplicates::AcrossFiles);
+    checked.say_failures(console)?;
+    Ok(if checked.say_refusals(console)? { Outcome::Refused } else { Outcome::Fine })
+}

@@ -1,0 +1,15 @@
+//! Emcee as a library: what the commands are made of.
+//!
+//! ```text
+//!  cli ──► manifest (files, with lines) ──► intake (objects → changes) ──► emcee-core ──► plan
+//!   │                                                                                     │
+//!   ├──► certs                        standalone (a folder in, a folder out) ◄────────────┘
+//!   └──► console: all that is printed
+//! ```
+
+pub mod certs;
+pub mod cli;
+pub mod console;
+pub mod intake;
+pub mod manifest;
+pub mod standalone;

@@ -1,0 +1,146 @@
+//! Which files the paths mean, and their bytes.
+
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{MAX_BYTES, problem::Plain};
+
+/// A file or folder that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: cannot be read: {source}", Plain(.file))]
+pub struct Unreadable {
+    /// The file as the user named it.
+    pub file: Arc<str>,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// Something to read, and what the user calls it.
+pub(super) struct Source {
+    pub(super) shown: Arc<str>,
+    /// None is the standard input.
+    path: Option<PathBuf>,
+}
+
+impl Source {
+    fn new(path: PathBuf) -> Self {
+        Self { shown: shown(&path), path: Some(path) }
+    }
+
+    fn stdin() -> Self {
+        Self { shown: "<stdin>".into(), path: None }
+    }
+
+    /// The bytes, at most one more than [`MAX_BYTES`]: the one more tells that it is too much.
+    pub(super) fn read(&self, stdin: &mut impl Read) -> Result<Vec<u8>, Unreadable> {
+        let read = match &self.path {
+            Some(path) => File::open(path).and_then(limited),
+            None => limited(stdin),
+        };
+        read.map_err(|source| Unreadable { file: Arc::clone(&self.shown), source })
+    }
+}
+
+fn limited(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn shown(path: &Path) -> Arc<str> {
+    path.to_string_lossy().into()
+}
+
+/// All files that the paths mean, each once, in the order of the paths and of names.
+pub(super) fn find(paths: &[PathBuf]) -> Vec<Result<Source, Unreadable>> {
+    let mut walk = Walk::default();
+    for path in paths {
+        if path.as_os_str() == "-" {
+            walk.stdin();
+        } else {
+            walk.named(path);
+        }
+    }
+    walk.found
+}
+
+/// Folders and files are remembered by their real path, which ends symlink loops.
+#[derive(Default)]
+struct Walk {
+    found: Vec<Result<Source, Unreadable>>,
+    seen: HashSet<PathBuf>,
+}
+
+impl Walk {
+    fn stdin(&mut self) {
+        if self.seen.insert("-".into()) {
+            self.found.push(Ok(Source::stdin()));
+        }
+    }
+
+    fn named(&mut self, path: &Path) {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => self.folder(path.to_owned()),
+            Ok(_) => self.file(path.to_owned()),
+            Err(error) => self.unreadable(path, error),
+        }
+    }
+
+    fn file(&mut self, path: PathBuf) {
+        if self.is_new(&path) {
+            self.found.push(Ok(Source::new(path)));
+        }
+    }
+
+    /// Depth first with the pending paths in reverse, so that the next name is the last.
+    fn folder(&mut self, path: PathBuf) {
+        let mut pending = vec![path];
+        while let Some(path) = pending.pop() {
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => pending.extend(self.entries(&path)),
+                Ok(metadata) if metadata.is_file() && is_manifest(&path) => self.file(path),
+                Err(error) if is_manifest(&path) => self.unreadable(&path, error),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    fn entries(&mut self, folder: &Path) -> Vec<PathBuf> {
+        if !self.is_new(folder) {
+            return Vec::new();
+        }
+        let paths = |entries: fs::ReadDir| entries.map(|entry| Ok(entry?.path())).collect();
+        let mut entries: Vec<_> = fs::read_dir(folder).and_then(paths).unwrap_or_else(|error| {
+            self.unreadable(folder, error);
+            Vec::new()
+        });
+        entries.retain(|path| !path.file_name().is_none_or(is_skipped));
+        entries.sort_unstable_by(|left, right| right.cmp(left));
+        entries
+    }
+
+    /// A pipe such as `/dev/fd/63` has no real path; it then counts by its own.
+    fn is_new(&mut self, path: &Path) -> bool {
+        self.seen.insert(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
+    }
+
+    fn unreadable(&mut self, path: &Path, source: io::Error) {
+        self.found.push(Err(Unreadable { file: shown(path), source }));
+    }
+}
+
+/// Hidden files (the `..data` of mounted volumes among them) and editors' backups.
+fn is_skipped(name: &OsStr) -> bool {
+    matches!(name.as_encoded_bytes(), [b'.' | b'#' | b'~', ..] | [.., b'~'])
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let is = |ending: &str| path.extension().is_some_and(|given| given.eq_ignore_ascii_case(ending));
+    is("yaml") || is("yml") || is("json")
+}

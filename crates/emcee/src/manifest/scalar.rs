@@ -1,0 +1,136 @@
+//! What a scalar means: the same as to kubectl.
+//!
+//! kubectl turns YAML into JSON by `sigs.k8s.io/yaml`, that is by the rules of YAML 1.1 as Go's
+//! yaml.v2 has them, and the API server only sees that JSON. Hence `yes`, `on`, `y` are booleans,
+//! `0644` is octal, `1_000` and `0x10` are integers, `80.0` is 80, dates stay text, and as keys
+//! all of these become text: `8080: x` has the key `8080`, `on: x` the key `true`.
+
+use serde_json::{Number, Value};
+use serde_saphyr::granit_parser::{ScalarStyle, Tag};
+
+use super::fault::Fault;
+
+/// Whole floats up to here are exact, so that they can be told as integers.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// The value of a scalar with its style and tag.
+pub(super) fn value(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, Fault> {
+    match (tag, style) {
+        (Some(tag), _) => tagged(text, tag),
+        (None, ScalarStyle::Plain) => plain(text),
+        (None, _) => Ok(text.into()),
+    }
+}
+
+/// A scalar as a key of a mapping.
+pub(super) fn key(value: Value) -> Result<String, Fault> {
+    match value {
+        Value::String(text) => Ok(text),
+        Value::Null => Err(Fault::NullKey),
+        Value::Bool(_) | Value::Number(_) => Ok(value.to_string()),
+        Value::Array(_) | Value::Object(_) => Err(Fault::ComplexKey),
+    }
+}
+
+fn tagged(text: &str, tag: &Tag) -> Result<Value, Fault> {
+    let name = tag.suffix_in_namespace("tag:yaml.org,2002:");
+    let is_wanted: fn(&Value) -> bool = match name.as_deref() {
+        Some("str" | "timestamp") => return Ok(text.into()),
+        None if is_non_specific(tag) => return Ok(text.into()),
+        Some("null") => Value::is_null,
+        Some("bool") => Value::is_boolean,
+        Some("int") => |value| value.is_i64() || value.is_u64(),
+        Some("float") => Value::is_number,
+        _ => return Err(Fault::Tag(tag.original())),
+    };
+    let mismatch = || Fault::TagMismatch { tag: tag.original(), text: text.into() };
+    Some(plain(text)?).filter(is_wanted).ok_or_else(mismatch)
+}
+
+/// `! text`, which only says "not resolved".
+fn is_non_specific(tag: &Tag) -> bool {
+    tag.original() == "!"
+}
+
+fn plain(text: &str) -> Result<Value, Fault> {
+    Ok(match text {
+        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
+        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => {
+            Value::Bool(true)
+        }
+        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => {
+            Value::Bool(false)
+        }
+        _ if is_not_finite(text) => return Err(Fault::NotFinite(text.into())),
+        _ => number(text).map_or_else(|| text.into(), Value::Number),
+    })
+}
+
+fn is_not_finite(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN")
+}
+
+fn number(text: &str) -> Option<Number> {
+    if !text.starts_with(['+', '-', '.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) {
+        return None;
+    }
+    if text.contains('_') && !text.starts_with('.') {
+        let text = text.replace('_', "");
+        return integer(&text).or_else(|| float(&text));
+    }
+    integer(text).or_else(|| float(text))
+}
+
+fn integer(text: &str) -> Option<Number> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let (radix, digits) = radix(unsigned);
+    // The standard parser takes a sign of its own.
+    if !digits.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let magnitude = u64::from_str_radix(digits, radix).ok()?;
+    if text.starts_with('-') {
+        return 0_i64.checked_sub_unsigned(magnitude).map(Number::from);
+    }
+    Some(magnitude.into())
+}
+
+/// Go's base 0: a prefix gives the base, and so does a plain leading zero.
+fn radix(digits: &str) -> (u32, &str) {
+    match digits.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (16, &digits[2..]),
+        [b'0', b'o' | b'O', ..] => (8, &digits[2..]),
+        [b'0', b'b' | b'B', ..] => (2, &digits[2..]),
+        [b'0', _, ..] => (8, &digits[1..]),
+        _ => (10, digits),
+    }
+}
+
+/// A float that JSON can carry; one out of range stays text, as in kubectl.
+fn float(text: &str) -> Option<Number> {
+    if !is_float(text) {
+        return None;
+    }
+    let float: f64 = text.parse().ok()?;
+    if float.fract() == 0.0 && float.abs() < MAX_EXACT {
+        #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
+        return Some((float as i64).into());
+    }
+    Number::from_f64(float)
+}
+
+/// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`
+fn is_float(text: &str) -> bool {
+    let text = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let (mantissa, exponent) = text.split_once(['e', 'E']).map_or((text, None), |(m, e)| (m, Some(e)));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+    let exponent = exponent.map_or("0", |e| e.strip_prefix(['+', '-']).unwrap_or(e));
+    let all = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit());
+    all(whole)
+        && all(fraction)
+        && all(exponent)
+        && !exponent.is_empty()
+        && !(whole.is_empty() && fraction.is_empty())
+        && (!whole.is_empty() || mantissa.starts_with('.'))
+}

@@ -1,0 +1,223 @@
+//! Never a panic, never much memory, never long.
+
+use std::{fmt::Write, iter};
+
+use proptest::prelude::*;
+
+use super::{
+    super::{MAX_BYTES, MAX_DEPTH, read_text},
+    SOUND, problems,
+};
+
+/// Repeated, each of these leads a reader somewhere it may not come back from.
+const ODD: [&str; 34] = [
+    "a",
+    "- ",
+    "? ",
+    ": ",
+    "[",
+    "]",
+    "{",
+    "}",
+    "\"",
+    "'",
+    "&a ",
+    "*a ",
+    "!",
+    "|\n",
+    ">\n",
+    "\n",
+    "\r",
+    "\t",
+    " ",
+    "#",
+    "%",
+    "---\n",
+    "...\n",
+    "a: ",
+    "a:\n",
+    "- a\n",
+    "a b\n",
+    "\u{feff}",
+    "é",
+    "\0",
+    "{}",
+    "{\"a\":1}\n",
+    "\n\n a",
+    "x: |\n",
+];
+
+const SAMPLE: &str = include_str!("../../../tests/manifest/everything.yaml");
+
+#[test]
+fn bombs_are_refused() {
+    let told = "the alias repeats too much (a file may hold 1000000 values, and 16 MiB of repeated text)";
+    let mut lists = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    let mut merges = String::from("a0: &a0 {k: x}\n");
+    for level in 1..50 {
+        let below = vec![format!("*a{}", level - 1); 10].join(", ");
+        writeln!(lists, "a{level}: &a{level} [{below}]").unwrap();
+        writeln!(merges, "a{level}: &a{level}\n  k{level}: [{below}]\n  <<: *a{}", level - 1).unwrap();
+    }
+    let text = format!("a: &a {}\nb:\n{}", "x".repeat(1 << 20), "- *a\n".repeat(100_000));
+    let keys = format!("a: &a {}\nb:\n{}", "x".repeat(1 << 20), "- *a : 1\n".repeat(100_000));
+    for bomb in [lists, merges, text, keys] {
+        let told_now = problems(&bomb);
+        assert!(told_now.len() == 1 && told_now[0].ends_with(told), "{told_now:.300?}");
+    }
+}
+
+#[test]
+fn many_values_are_refused() {
+    let told = problems(format!("a: [{}]\n---\n{SOUND}", "1,".repeat(1_100_000)));
+    assert_eq!(told.len(), 1);
+    assert!(told[0].ends_with("holds more than 1000000 values (the most one file may hold)"), "{told:?}");
+    assert_eq!(problems("{}".repeat(5_000)).len(), 1_001);
+}
+
+#[test]
+fn depth_is_limited_however_it_is_reached() {
+    let told = |text: String| problems(text).join("\n");
+    let message = format!("is nested more than {MAX_DEPTH} deep");
+    let lists = |deep| format!("{SOUND}a: {}{}\n", "[".repeat(deep), "]".repeat(deep));
+    assert_eq!(told(lists(MAX_DEPTH - 1)), "");
+    assert!(told(lists(MAX_DEPTH)).ends_with(&message));
+    assert!(told(lists(100_000)).ends_with(&message));
+    assert!(told("- ".repeat(100_000)).ends_with(&message));
+    assert!(told("{a: ".repeat(100_000)).ends_with(&message));
+    assert!(told("{\"a\": ".repeat(100_000) + &"}".repeat(100_000)).ends_with(&message));
+    let block = (0..100).fold(String::new(), |text, deep| text + &" ".repeat(deep) + "a:\n");
+    assert!(told(block).ends_with(&message));
+    let aliases = (1..9).fold(String::from("a0: &a0 [[[[[[[[[[1]]]]]]]]]]\n"), |text, level| {
+        text + &format!("a{level}: &a{level} [[[[[[[[[[*a{}]]]]]]]]]]\n", level - 1)
+    });
+    assert!(told(aliases).starts_with("f.yaml:7: a6"));
+}
+
+#[test]
+fn mistakes_have_an_end() {
+    for line in ["---\na: 1\n", "---\n@\n", "a: !x 1\n", "- a: 1\n  a: 2\n", "---\na: [\n"] {
+        let told = problems(line.repeat(20_000));
+        assert!((1..=1_001).contains(&told.len()), "{line}: {}", told.len());
+    }
+    assert!(
+        problems("---\n@\n".repeat(2_000)).last().unwrap().contains("more than 1000 problems in this file")
+    );
+}
+
+#[test]
+fn odd_texts_do_not_take_long() {
+    // Long enough that what grows with the square would take minutes.
+    let long = |text: &str| text.repeat((1 << 17) / text.len());
+    for text in ODD {
+        read_text("f.yaml", long(text).as_bytes());
+        read_text("f.yaml", format!("a:\n  b: {}", long(text)).as_bytes());
+        read_text("f.yaml", format!("a: [\"{}", long(text)).as_bytes());
+        read_text("f.yaml", format!("a: |\n  {}", long(text)).as_bytes());
+    }
+}
+
+#[test]
+#[ignore = "for its figures: cargo test --release -- --ignored --nocapture largest"]
+fn largest() {
+    let clock = |what: &str, text: &str| {
+        let start = std::time::Instant::now();
+        let reading = read_text("f.yaml", text.as_bytes());
+        let (documents, problems) = (reading.documents.len(), reading.problems.len());
+        println!(
+            "{what}: {} bytes, {:?}, {documents} documents, {problems} problems",
+            text.len(),
+            start.elapsed()
+        );
+    };
+    let sample = format!("---\n{SAMPLE}");
+    clock("manifests", &sample.repeat(MAX_BYTES / sample.len()));
+    clock("text", &format!("{SOUND}a: {}\n", "x".repeat(MAX_BYTES - 100)));
+    clock("numbers", &format!("a: [{}1]", "1,".repeat(MAX_BYTES / 2 - 10)));
+    clock("too large", &" ".repeat(MAX_BYTES + 1));
+    let items = iter::repeat_n(
+        r#"{"apiVersion":"v1","kind":"A","metadata":{"name":"x"},"spec":{"text":"some text here"}}"#,
+        MAX_BYTES / 90,
+    );
+    clock(
+        "JSON list",
+        &format!(r#"{{"kind":"List","items":[{}]}}"#, items.clone().collect::<Vec<_>>().join(",\n")),
+    );
+    clock("JSON stream", &items.collect::<String>());
+    clock("many mappings", &format!("a: [{}]", "{a: 1},".repeat(MAX_BYTES / 8)));
+    clock("many lists", &format!("a: [{}]", "[[1]],".repeat(MAX_BYTES / 8)));
+    for text in ODD {
+        clock(&format!("{text:?}"), &text.repeat(MAX_BYTES / text.len()));
+    }
+    let mut bomb = String::from("a0: &a0 [x]\n");
+    for level in 1..1000 {
+        writeln!(bomb, "a{level}: &a{level} [{}]", vec![format!("*a{}", level - 1); 20].join(", ")).unwrap();
+    }
+    clock("bomb", &bomb);
+}
+
+/// What breaks readers, as pieces to insert.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let pieces = [
+        "\t", "\r", "\n", "\u{feff}", "---\n", "...\n", ": ", "- ", "? ", "[", "]", "{", "}", ",", "\"", "'",
+        "&a ", "*a ", "<<: ", "!!int ", "!", "%", "@", "|", ">", "#", "~", "0x", ".nan", "  ", "\\",
+    ];
+    prop_oneof![
+        prop::sample::select(pieces.to_vec()).prop_map(|piece| piece.as_bytes().to_vec()),
+        prop::collection::vec(any::<u8>(), 0..4),
+    ]
+}
+
+fn mutated() -> impl Strategy<Value = Vec<u8>> {
+    let change = (any::<prop::sample::Index>(), 0..20_usize, piece());
+    prop::collection::vec(change, 1..8).prop_map(|changes| {
+        let mut bytes = SAMPLE.as_bytes().to_vec();
+        for (at, removed, piece) in changes {
+            let start = at.index(bytes.len() + 1);
+            let end = (start + removed).min(bytes.len());
+            bytes.splice(start..end, piece);
+        }
+        bytes
+    })
+}
+
+/// Reads, and holds what every reading owes its caller.
+fn check(bytes: &[u8]) {
+    let reading = read_text("f.yaml", bytes);
+    let lines = u32::try_from(bytes.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count()).unwrap() + 1;
+    for problem in &reading.problems {
+        assert!((1..=lines).contains(&problem.line), "{problem}");
+        assert!(!problem.to_string().contains(char::is_control), "{problem}");
+    }
+    for document in &reading.documents {
+        assert!(document.value.is_object() && !document.name.is_empty());
+        for field in ["", "spec", "metadata.name", "spec.endpoints[0]", "spec.a.b.c[1]"] {
+            assert!((1..=lines).contains(&document.line_of(field)));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn arbitrary_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        check(&bytes);
+    }
+
+    #[test]
+    fn arbitrary_text(text in "[-a-c:?\\[\\]{},&*!|>'\"%@#~<\t\r\n 0-9.]{0,60}") {
+        check(text.as_bytes());
+    }
+
+    #[test]
+    fn mutated_samples(bytes in mutated()) {
+        check(&bytes);
+    }
+}
+
+#[test]
+fn the_sample_is_sound() {
+    let reading = read_text("f.yaml", SAMPLE.as_bytes());
+    assert_eq!((reading.documents.len(), reading.problems.as_slice()), (4, &[][..]));
+}

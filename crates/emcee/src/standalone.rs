@@ -1,0 +1,116 @@
+//! Emcee without a cluster: a folder of resources in, a folder of objects and statuses out.
+//!
+//! ```text
+//!  DIR ──► manifest ──► follower (last good versions) ──► emcee-core ──► plan ──► out ──► OUT
+//! ```
+//! The folder is polled by content, as Kubernetes' volumes swap links under a file's name, which watches miss.
+
+mod follower;
+mod out;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use emcee_core::inputs::Settings;
+use jiff::Timestamp;
+
+use crate::console::Console;
+use crate::manifest;
+use follower::Follower;
+use out::OutFolder;
+
+/// What to follow, and where to write.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    /// The folder of resources.
+    pub dir: PathBuf,
+    /// The folder of objects and statuses.
+    pub out: PathBuf,
+}
+
+/// A folder followed into another.
+pub struct Standalone {
+    folders: Folders,
+    follower: Follower,
+    out: OutFolder,
+    seen: Option<u64>,
+    applied: Option<u64>,
+}
+
+impl Standalone {
+    /// Opens the folders. Nothing is written yet.
+    ///
+    /// # Errors
+    /// DIR is no folder, OUT cannot be made or lies in DIR.
+    pub fn open(folders: Folders, settings: Settings) -> io::Result<Self> {
+        if !folders.dir.is_dir() {
+            return Err(io::Error::other(format!("{} is not a folder (--dir)", folders.dir.display())));
+        }
+        let dir = folders.dir.canonicalize()?;
+        let lies_in_dir = |out: &Path| out.starts_with(&dir);
+        let message = format!(
+            "{} lies in {}, and would be read as input (choose another --out)",
+            folders.out.display(),
+            folders.dir.display()
+        );
+        if lies_in_dir(&std::path::absolute(&folders.out)?) {
+            return Err(io::Error::other(message));
+        }
+        fs::create_dir_all(&folders.out).map_err(|error| {
+            io::Error::new(error.kind(), format!("{} cannot be made: {error} (--out)", folders.out.display()))
+        })?;
+        if lies_in_dir(&folders.out.canonicalize()?) {
+            return Err(io::Error::other(message));
+        }
+        let out = OutFolder::open(&folders.out)?;
+        Ok(Self { folders, follower: Follower::new(settings), out, seen: None, applied: None })
+    }
+
+    /// Whether anything is refused now.
+    pub fn is_refused(&self) -> bool {
+        self.follower.is_refused()
+    }
+
+    /// Looks at the folder once. A new content is taken in when it has stood for two looks, so that a file that is
+    /// being written is not read half; `at_once` takes it in now.
+    pub fn look(&mut self, at_once: bool, console: &mut Console<'_>) -> io::Result<()> {
+        let content = manifest::fingerprint(std::slice::from_ref(&self.folders.dir));
+        let settled = at_once || self.seen == Some(content);
+        self.seen = Some(content);
+        let fresh = settled && self.applied != Some(content);
+        if fresh {
+            let reading = manifest::read(std::slice::from_ref(&self.folders.dir), io::empty());
+            self.follower.follow(&reading, console)?;
+            self.applied = Some(content);
+        }
+        if self.follower.set_time(Timestamp::now()) || fresh {
+            self.out.plan(self.follower.translation(), &self.follower.verdicts())?;
+        }
+        self.out.write(self.follower.is_sure(), console)
+    }
+
+    /// Looks at the folder again and again, until `end` comes.
+    pub async fn run(
+        &mut self,
+        every: Duration,
+        end: impl Future<Output = ()>,
+        console: &mut Console<'_>,
+    ) -> io::Result<()> {
+        self.look(true, console)?;
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => return Ok(()),
+                _ = ticks.tick() => {
+                    if let Err(error) = self.look(false, console) {
+                        console.refusal(format_args!("emcee: {error} (tried again)"))?;
+                    }
+                }
+            }
+        }
+    }
+}

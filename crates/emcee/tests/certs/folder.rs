@@ -1,0 +1,140 @@
+//! A folder of `emcee certs`, and ways to look into it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration as StdDuration,
+};
+
+use clap::Parser;
+use emcee::certs::{CertsArgs, CertsError, run_at};
+use emcee_testkit::certs::days;
+use k8s_openapi::api::core::v1::Secret;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_parser::prelude::{ParsedExtension, X509Certificate, X509Extension};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    args: CertsArgs,
+}
+
+pub(crate) fn now() -> OffsetDateTime {
+    days("2026-12-01", 0)
+}
+
+/// `emcee certs -o DIR` with these words.
+pub(crate) fn at(moment: OffsetDateTime, dir: &Path, words: &str) -> Result<String, CertsError> {
+    let output = dir.to_str().expect("a readable path");
+    let words = ["certs", "-o", output].into_iter().chain(words.split_whitespace());
+    let mut out = Vec::new();
+    run_at(&Cli::parse_from(words).args, moment, &mut out)?;
+    Ok(String::from_utf8(out).expect("text"))
+}
+
+pub(crate) fn certs(dir: &Path, words: &str) -> Result<String, CertsError> {
+    at(now(), dir, words)
+}
+
+pub(crate) const TWO: &str = "--relationship blue --mesh m1=m1.blue.example --mesh m2=m2.blue.example";
+
+pub(crate) fn folder_of_two() -> TempDir {
+    let dir = TempDir::new().expect("a temporary folder");
+    certs(dir.path(), TWO).expect("a new relationship");
+    dir
+}
+
+pub(crate) fn refusal(dir: &Path, words: &str) -> String {
+    let before = contents(dir);
+    let error = certs(dir, words).expect_err(words).to_string();
+    assert_eq!(contents(dir), before, "a refusal leaves the folder as it was: {words}");
+    error
+}
+
+/// Every file, temporary ones too.
+pub(crate) fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries
+        .filter(|path| path.is_file())
+        .map(|path| (path.clone(), fs::read(path).expect("readable")))
+        .collect()
+}
+
+pub(crate) fn secret(dir: &Path, mesh: &str) -> Secret {
+    let yaml = fs::read_to_string(dir.join(format!("{mesh}.yaml"))).expect("the mesh's file");
+    serde_saphyr::from_str(&yaml).expect("a Secret")
+}
+
+pub(crate) fn data(secret: &Secret, key: &str) -> String {
+    let bytes = secret.data.as_ref().expect("data")[key].0.clone();
+    String::from_utf8(bytes).expect("PEM is text")
+}
+
+pub(crate) fn labels(secret: &Secret) -> Vec<(&str, &str)> {
+    let labels = secret.metadata.labels.iter().flatten();
+    labels.map(|(key, value)| (key.as_str(), value.as_str())).collect()
+}
+
+pub(crate) fn der(pem: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate")
+}
+
+/// The chain holds at that moment, for both sides of TLS, and for this name.
+pub(crate) fn verify(secret: &Secret, name: &str, moment: OffsetDateTime) -> Result<(), webpki::Error> {
+    let (leaf, root) = (der(&data(secret, "tls.crt")), der(&data(secret, "ca.crt")));
+    let anchors = [anchor_from_trusted_cert(&root)?];
+    let seconds = u64::try_from(moment.unix_timestamp()).expect("after 1970");
+    let time = UnixTime::since_unix_epoch(StdDuration::from_secs(seconds));
+    let leaf = EndEntityCert::try_from(&leaf)?;
+    for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
+        leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &[], time, usage, None, None)?;
+    }
+    leaf.verify_is_valid_for_subject_name(&ServerName::try_from(name).expect("a DNS name"))
+}
+
+pub(crate) fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("the file").permissions().mode() & 0o777
+}
+
+pub(crate) fn parsed<T>(pem: &str, look: impl FnOnce(&X509Certificate<'_>) -> T) -> T {
+    let der = der(pem);
+    let (_, certificate) = x509_parser::parse_x509_certificate(&der).expect("X.509");
+    look(&certificate)
+}
+
+/// Subject and authority key identifier.
+pub(crate) fn key_identifiers(certificate: &X509Certificate<'_>) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+    let extensions = || certificate.iter_extensions().map(X509Extension::parsed_extension);
+    let own = extensions().find_map(|found| match found {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+        _ => None,
+    });
+    let issuer = extensions().find_map(|found| match found {
+        ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0.to_vec()),
+        _ => None,
+    });
+    (own, issuer)
+}
+
+#[expect(clippy::print_stdout, reason = "whoever runs the tests should see what was not tested")]
+pub(crate) fn openssl_is_found() -> bool {
+    let found = Command::new("openssl").arg("version").output().is_ok();
+    if !found {
+        println!("skipped: openssl is not installed");
+    }
+    found
+}
+
+pub(crate) fn openssl(dir: &Path, words: &str) -> String {
+    let output =
+        Command::new("openssl").args(words.split(' ')).current_dir(dir).output().expect("openssl runs");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "openssl {words}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}

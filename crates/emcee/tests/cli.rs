@@ -1,0 +1,24 @@
+//! The command line as a user meets it: the real program, its exit codes, and every word it prints.
+//!
+//! What is printed stands in `cli/snapshots`. After a change of words: `INSTA_UPDATE=always cargo test -p emcee --test cli`,
+//! and read the difference.
+
+#[path = "cli/world.rs"]
+mod world;
+
+#[path = "cli/credentials.rs"]
+mod credentials;
+#[path = "cli/diff.rs"]
+mod diff;
+#[path = "cli/examples.rs"]
+mod examples;
+#[path = "cli/help.rs"]
+mod help;
+#[path = "cli/render.rs"]
+mod render;
+#[path = "cli/text.rs"]
+mod text;
+#[path = "cli/validate.rs"]
+mod validate;
+#[path = "cli/values.rs"]
+mod values;

@@ -1,0 +1,108 @@
+//! The repository's examples, and the samples beside the checkout where there are any.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::world::{in_repository, root, snapshot};
+
+const MESHES: [&str; 6] = [
+    "blue-yellow/m1",
+    "blue-yellow/m2",
+    "blue-yellow/m4",
+    "limited-trust/as-documented",
+    "limited-trust/c1",
+    "limited-trust/c2",
+];
+
+#[test]
+fn each_mesh_renders_and_says_no_more_than_it_must() {
+    for mesh in MESHES {
+        let folder = format!("examples/{mesh}");
+        let ran = in_repository(["render", "-f", &folder]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("not generated"), "{}", ran.stderr);
+        let kinds: BTreeSet<_> = ran.stdout.lines().filter_map(|line| line.strip_prefix("kind: ")).collect();
+        let kinds: Vec<_> = kinds.into_iter().collect();
+        let shown = format!("{}\n--- stderr\n{}", kinds.join("\n"), ran.stderr);
+        snapshot!(format!("example-{}", mesh.replace('/', "-")), shown);
+    }
+}
+
+#[test]
+fn all_valid_ones_together_and_one_by_one() {
+    let ran = in_repository(["validate", "-f", "examples/blue-yellow", "examples/limited-trust"]);
+    assert_eq!((ran.code, ran.stderr.lines().count()), (Some(0), 1));
+    assert!(ran.stderr.contains("files of several meshes"), "{}", ran.stderr);
+    for file in files(&root().join("examples")).iter().filter(|file| !is_invalid(file)) {
+        let ran = in_repository(["validate".as_ref(), "-f".as_ref(), file.as_os_str()]);
+        assert_eq!(ran.code, Some(0), "{}: {}", file.display(), ran.stderr);
+    }
+}
+
+#[test]
+fn invalid_ones_are_refused_in_the_words_of_their_first_line() {
+    let invalid = files(&root().join("examples/invalid"));
+    assert!(invalid.len() >= 4);
+    for file in &invalid {
+        refused_as_announced(file);
+    }
+}
+
+/// Each mesh is in the list above, so none is left untried.
+#[test]
+fn no_example_is_forgotten() {
+    let of = |file: &PathBuf| {
+        let below = file.strip_prefix(root().join("examples")).expect("an example").to_owned();
+        below.parent().map(|folder| folder.to_string_lossy().into_owned())
+    };
+    for mesh in files(&root().join("examples")).iter().filter(|file| !is_invalid(file)).filter_map(of) {
+        assert!(MESHES.contains(&mesh.as_str()), "{mesh} is not tried");
+    }
+}
+
+#[test]
+fn samples_beside_the_checkout() {
+    let samples = root().join("../shared/samples");
+    if !samples.exists() {
+        return; // A checkout of its own.
+    }
+    for file in files(&samples) {
+        if is_invalid(&file) {
+            refused_as_announced(&file);
+            continue;
+        }
+        for command in ["validate", "render"] {
+            let ran = in_repository([command.as_ref(), "-f".as_ref(), file.as_os_str()]);
+            assert_eq!(ran.code, Some(0), "{}: {}", file.display(), ran.stderr);
+        }
+    }
+}
+
+#[track_caller]
+fn refused_as_announced(file: &Path) {
+    let text = fs::read_to_string(file).expect("an example can be read");
+    let words =
+        text.lines().next().and_then(|line| line.strip_prefix("# ")).expect("a first line with the words");
+    let said = in_repository(["validate".as_ref(), "-f".as_ref(), file.as_os_str()]).refusal();
+    assert!(said.contains(words), "{}: {said}", file.display());
+}
+
+fn is_invalid(file: &Path) -> bool {
+    file.parent().is_some_and(|folder| folder.ends_with("invalid"))
+}
+
+/// All manifests below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder of examples") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|ending| ending == "yaml") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}

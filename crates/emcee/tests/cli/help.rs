@@ -1,0 +1,111 @@
+//! `--help`, and the commands that read nothing.
+
+use std::fs;
+use std::process::Command;
+
+use crate::world::{World, in_repository, snapshot};
+
+const COMMANDS: [&str; 8] = ["validate", "render", "diff", "run", "crds", "certs", "completions", "man"];
+
+#[test]
+fn help() {
+    snapshot!("help", in_repository(["--help"]));
+    for command in COMMANDS {
+        snapshot!(format!("help-{command}"), in_repository([command, "--help"]));
+    }
+}
+
+#[test]
+fn every_command_is_listed_here_and_its_help_has_an_example() {
+    let help = in_repository(["--help"]).fine();
+    let (_, list) = help.split_once("Commands:\n").expect("a list of commands");
+    let (list, _) = list.split_once("\n\n").expect("the list ends");
+    let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names: Vec<_> = names.filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, [&COMMANDS[..], &["help"]].concat());
+    for command in COMMANDS {
+        let help = in_repository([command, "--help"]).fine();
+        assert!(help.contains(&format!("  emcee {command}")), "no example in {help}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2_and_says_how() {
+    for (name, args) in [
+        ("no-command", ""),
+        ("unknown-command", "rendr -f mesh.yaml"),
+        ("no-file", "render"),
+        ("unknown-option", "render --secret -f mesh.yaml"),
+        ("unknown-format", "render -f mesh.yaml -o yml"),
+        ("bad-interval", "run --dir a --out b --interval 0"),
+        ("bad-namespace", "render -f mesh.yaml --gateway-namespaces Istio_System"),
+    ] {
+        let ran = World::new().emcee(args);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args}");
+        snapshot!(format!("usage-{name}"), ran);
+    }
+}
+
+#[test]
+fn crds_are_three_documents() {
+    let ran = in_repository(["crds"]);
+    assert_eq!(ran.stderr, "");
+    let crds = ran.fine();
+    let names: Vec<_> = crds.lines().filter_map(|line| line.strip_prefix("  name: ")).collect();
+    let names_expected =
+        ["meshfedconfigs", "serviceexpositions", "servicebindings"].map(|n| format!("{n}.mm.ibm.istio.io"));
+    assert_eq!(names, names_expected);
+}
+
+#[test]
+fn completions_for_every_shell() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = in_repository(["completions", shell]).fine();
+        for command in COMMANDS {
+            assert!(script.contains(command), "{shell} does not know {command}");
+        }
+    }
+    snapshot!("completions-unknown", in_repository(["completions", "tcsh"]));
+}
+
+#[test]
+fn bash_reads_its_completions() {
+    let script = in_repository(["completions", "bash"]).fine();
+    let Ok(bash) = Command::new("bash").args(["-n", "-c", &script]).output() else {
+        return; // No bash on this machine.
+    };
+    assert!(bash.status.success(), "{}", String::from_utf8_lossy(&bash.stderr));
+}
+
+#[test]
+fn a_manual_page_for_each_command() {
+    assert!(in_repository(["man"]).fine().contains(".TH emcee 1"));
+    let world = World::new().with("man1/emcee.1", "an older one");
+    assert_eq!(world.emcee("man -o man1").fine(), "");
+    let entries = fs::read_dir(world.path("man1")).expect("the folder was made");
+    let mut names: Vec<_> =
+        entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    let mut wanted: Vec<_> = COMMANDS.iter().map(|command| format!("emcee-{command}.1")).collect();
+    wanted.push("emcee.1".to_owned());
+    wanted.sort();
+    assert_eq!(names, wanted);
+}
+
+#[test]
+fn man_makes_its_folder() {
+    assert_eq!(World::new().emcee("man -o share/man1").fine(), "");
+}
+
+#[test]
+fn certs_makes_what_render_reads() {
+    let world = World::of(crate::world::BLUE);
+    let args = "certs --relationship blue --mesh m1=m1.blue.example -o made";
+    let said = world.emcee(args).fine();
+    assert!(said.contains("ca.key") && said.contains("m1.blue.example"), "{said}");
+    let ran = world.emcee("render -f mesh.yaml made/m1.yaml");
+    assert_eq!(ran.stderr, "");
+    assert!(ran.fine().contains("kind: Deployment"));
+    let again = world.emcee(args).fine();
+    assert!(!again.contains("new"), "nothing is made twice: {again}");
+}

@@ -1,0 +1,162 @@
+//! What is generated from the code and committed: the CRDs. And what an API server asks of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use emcee_api::custom_resource_definitions;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, CustomResourceDefinitionVersion, JSONSchemaProps, JSONSchemaPropsOrArray,
+    JSONSchemaPropsOrBool,
+};
+
+#[test]
+fn the_committed_crds_are_those_of_the_code() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_emcee")).arg("crds").output();
+    let printed = String::from_utf8(output.expect("the program runs").stdout).expect("UTF-8");
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/crds.yaml"));
+    let committed = fs::read_to_string(path).unwrap_or_default();
+    assert!(printed == committed, "deploy/crds.yaml is out of date: cargo run -- crds > deploy/crds.yaml");
+}
+
+#[test]
+fn every_field_has_a_type_and_a_description() {
+    for_each_field(|path, schema, _| {
+        assert!(schema.type_.is_some(), "{path} has no type, so the schema is not structural");
+        let item = path.ends_with("[]") || path.ends_with(".*");
+        let described = schema.description.as_ref().is_some_and(|text| !text.trim().is_empty());
+        assert!(item || described, "{path} has no description for kubectl explain");
+    });
+}
+
+/// Only what may be left out may be null, and nothing that is null is told from what is left out.
+#[test]
+fn null_is_as_good_as_absent_and_no_more() {
+    for_each_field(|path, schema, required| {
+        let nullable = schema.nullable == Some(true);
+        assert!(!(nullable && required), "{path} is required, and may be null");
+        assert!(!(nullable && schema.default.is_some()), "{path} has a default that null would go past");
+    });
+}
+
+/// Structural schemas have no choice of types, and unknown fields are pruned or refused, not kept.
+#[test]
+fn nothing_that_a_structural_schema_forbids() {
+    for_each_field(|path, schema, _| {
+        for list in [&schema.any_of, &schema.one_of, &schema.all_of] {
+            assert!(list.is_none(), "{path} has a choice of schemas");
+        }
+        assert!(schema.not.is_none() && schema.ref_path.is_none(), "{path}");
+        assert_ne!(schema.x_kubernetes_preserve_unknown_fields, Some(true), "{path} keeps unknown fields");
+        let closed = schema.properties.is_some() && schema.additional_properties.is_some();
+        assert!(!closed, "{path} has both properties and additionalProperties");
+    });
+}
+
+#[test]
+fn status_is_a_subresource_and_columns_are_shown() {
+    for (kind, columns) in [
+        ("MeshFedConfig", &["Mode", "Relationship", "Peers", "Ready", "Age"][..]),
+        ("ServiceExposition", &["Service", "Port", "Server name", "Ready", "Age"]),
+        ("ServiceBinding", &["Service", "Host", "Source", "Ready", "Age"]),
+    ] {
+        let crd = of_kind(kind);
+        assert_eq!((&*crd.spec.group, &*crd.spec.scope), ("mm.ibm.istio.io", "Namespaced"));
+        let version = only_version(&crd);
+        assert_eq!((&*version.name, version.served, version.storage), ("v1", true, true));
+        assert!(version.subresources.as_ref().is_some_and(|sub| sub.status.is_some()), "{kind}");
+        let shown = version.additional_printer_columns.iter().flatten().map(|column| column.name.as_str());
+        assert_eq!(shown.collect::<Vec<_>>(), columns, "{kind}");
+    }
+}
+
+/// What the API server refuses by itself, in the words of the first prototype.
+#[test]
+fn rules_for_the_api_server() {
+    has_rules(&[
+        ("MeshFedConfig.spec.mode", "Unknown Mode"),
+        ("MeshFedConfig.spec.relationship", "is a reserved relationship name"),
+        ("ServiceExposition.spec", "requires mesh_fed_config_selector"),
+        ("ServiceBinding.spec", "requires mesh_fed_config_selector"),
+    ]);
+}
+
+#[test]
+fn rules_about_gateways() {
+    has_rules(&[
+        ("MeshFedConfig.spec", "does not specify egress, but selects one"),
+        ("MeshFedConfig.spec", "does not specify ingress, but selects one"),
+    ]);
+}
+
+#[track_caller]
+fn has_rules(wanted: &[(&str, &str)]) {
+    let mut rules: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for_each_field(|path, schema, _| {
+        for rule in schema.x_kubernetes_validations.iter().flatten() {
+            let words = rule.message.as_ref().or(rule.message_expression.as_ref());
+            let words = words.expect("a rule has a message");
+            rules.entry(path.to_owned()).or_default().push(words.clone());
+        }
+    });
+    for (path, words) in wanted {
+        let found = rules.get(*path).into_iter().flatten().any(|message| message.contains(words));
+        assert!(found, "no rule of {path} says {words:?}: {rules:?}");
+    }
+}
+
+/// A rule costs what its field may hold: without bounds the API server refuses the whole CRD.
+#[test]
+fn what_users_write_is_bounded() {
+    for_each_field(|path, schema, _| {
+        if !path.contains(".spec.") {
+            return;
+        }
+        let unbounded = match schema.type_.as_deref() {
+            Some("array") => schema.max_items.is_none(),
+            Some("integer") => schema.minimum.is_none() || schema.maximum.is_none(),
+            _ => false,
+        };
+        assert!(!unbounded, "{path} has no upper bound");
+    });
+}
+
+fn of_kind(kind: &str) -> CustomResourceDefinition {
+    let found = custom_resource_definitions().into_iter().find(|crd| crd.spec.names.kind == kind);
+    found.expect("one of the three kinds")
+}
+
+fn only_version(crd: &CustomResourceDefinition) -> &CustomResourceDefinitionVersion {
+    assert_eq!(crd.spec.versions.len(), 1);
+    &crd.spec.versions[0]
+}
+
+/// Visits every schema below the root of every CRD: its path, itself, whether it is required.
+fn for_each_field(mut visit: impl FnMut(&str, &JSONSchemaProps, bool)) {
+    for crd in custom_resource_definitions() {
+        let schema = only_version(&crd).schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+        let schema = schema.expect("a schema");
+        assert!(
+            schema.description.is_some(),
+            "kubectl explain {}",
+            crd.spec.names.singular.as_deref().unwrap_or("")
+        );
+        fields_of(&crd.spec.names.kind, schema, &mut visit);
+    }
+}
+
+fn fields_of(path: &str, schema: &JSONSchemaProps, visit: &mut impl FnMut(&str, &JSONSchemaProps, bool)) {
+    for (name, field) in schema.properties.iter().flatten() {
+        let path = format!("{path}.{name}");
+        visit(&path, field, schema.required.iter().flatten().any(|required| required == name));
+        fields_of(&path, field, visit);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(item)) = &schema.items {
+        visit(&format!("{path}[]"), item, true);
+        fields_of(&format!("{path}[]"), item, visit);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(value)) = &schema.additional_properties {
+        visit(&format!("{path}.*"), value, true);
+        fields_of(&format!("{path}.*"), value, visit);
+    }
+}

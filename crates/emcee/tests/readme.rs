@@ -1,0 +1,235 @@
+//! What the documentation says is so: its commands do what it shows, its links lead somewhere, and its references
+//! name all that there is.
+//!
+//! In a page, a ```` ```yaml ```` block whose first line is `# file: PATH` is a file; a command in a ```` ```console ````
+//! block that begins with `emcee` (or `cargo run --release --`) is run beside these files and the examples, and must
+//! print the lines that are shown (`…` is anything) and exit with 0, or with what `; echo $?` shows. A command of
+//! another program is not run, and neither is what stands behind a `|`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::CommandFactory as _;
+use emcee::cli::Cli;
+use emcee_api::Reason;
+use serde_json::Value;
+
+#[test]
+fn commands_do_what_is_shown() {
+    let mut ran = 0;
+    for page in pages() {
+        let place = tempfile::tempdir().expect("a temporary folder");
+        symlink(root().join("examples"), place.path().join("examples")).expect("a link to the examples");
+        for block in blocks(&read(&page)) {
+            match block.language.as_str() {
+                "yaml" => write(place.path(), &block.lines),
+                "console" => {
+                    ran +=
+                        commands(&block.lines).iter().filter(|shown| shown.run(&page, place.path())).count();
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(ran >= 15, "only {ran} commands were found");
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for page in pages() {
+        let text = read(&page);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            if path.contains("://") {
+                continue;
+            }
+            let target = if path.is_empty() { page.clone() } else { page.with_file_name("").join(path) };
+            assert!(target.exists(), "{}: {link}", page.display());
+            if !heading.is_empty() {
+                let found =
+                    read(&target).lines().any(|line| line.starts_with('#') && anchor(line) == heading);
+                assert!(found, "{}: {link}: no such heading", page.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_reason_has_its_row() {
+    let rows = rows(&read(&root().join("docs/reference/conditions.md")));
+    let missing: Vec<_> = Reason::ALL.iter().filter(|reason| !rows.contains(reason.as_str())).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn every_field_has_its_row() {
+    let page = read(&root().join("docs/reference/resources.md"));
+    for crd in emcee_api::custom_resource_definitions() {
+        let mut fields = BTreeSet::new();
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).expect("a schema is JSON");
+        let properties = &schema["openAPIV3Schema"]["properties"];
+        collect("spec", &properties["spec"], &mut fields);
+        collect("status", &properties["status"], &mut fields);
+        let kind = &crd.spec.names.kind;
+        assert_eq!(rows(section(&page, kind)), fields, "{kind}");
+    }
+}
+
+#[test]
+fn every_command_and_flag_has_its_row() {
+    let page = read(&root().join("docs/reference/cli.md"));
+    let shared = rows(section(&page, "Surroundings"));
+    let mut used = BTreeSet::new();
+    for command in Cli::command().get_subcommands() {
+        let name = command.get_name();
+        let flags: BTreeSet<_> =
+            command.get_arguments().filter_map(|a| a.get_long()).map(|long| format!("--{long}")).collect();
+        let own: BTreeSet<_> = flags.difference(&shared).cloned().collect();
+        assert_eq!(rows(section(&page, &format!("emcee {name}"))), own, "emcee {name}");
+        used.extend(flags);
+    }
+    assert!(used.is_superset(&shared), "{shared:?}");
+}
+
+struct Block {
+    language: String,
+    lines: Vec<String>,
+}
+
+struct Shown {
+    line: String,
+    output: Vec<String>,
+}
+
+impl Shown {
+    /// Says whether it was a command of Emcee's.
+    fn run(&self, page: &Path, place: &Path) -> bool {
+        let line = self.line.replacen("cargo run --release --", "emcee", 1);
+        let Some(arguments) = line.strip_prefix("emcee ") else { return false };
+        let mut output = self.output.clone();
+        let (arguments, code) = match arguments.strip_suffix("; echo $?") {
+            Some(arguments) => (arguments, output.pop().expect("the exit code")),
+            None => (arguments, "0".to_owned()),
+        };
+        let arguments = arguments.split(" | ").next().unwrap_or_default();
+        let (arguments, file) = arguments.split_once(" > ").unwrap_or((arguments, ""));
+        let ran = Command::new(env!("CARGO_BIN_EXE_emcee"))
+            .args(arguments.split_whitespace())
+            .current_dir(place)
+            .output()
+            .expect("emcee runs");
+        if !file.is_empty() {
+            fs::write(place.join(file), &ran.stdout).expect("a file can be written");
+        }
+        let printed = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
+        let context = || format!("{}: {}\n{printed}", page.display(), self.line);
+        assert_eq!(ran.status.code().map(|code| code.to_string()), Some(code), "{}", context());
+        for shown in output {
+            assert!(printed.lines().any(|line| fits(line, &shown)), "no line {shown:?} in {}", context());
+        }
+        true
+    }
+}
+
+/// Whether a line is as shown; `…` stands for anything.
+fn fits(line: &str, shown: &str) -> bool {
+    let Some((start, rest)) = shown.split_once('…') else { return line == shown };
+    let Some(line) = line.strip_prefix(start) else { return false };
+    line.char_indices().map(|(at, _)| at).chain([line.len()]).any(|at| fits(&line[at..], rest))
+}
+
+fn blocks(text: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(language) = line.strip_prefix("```") {
+            let lines = lines.by_ref().take_while(|line| *line != "```").map(str::to_owned).collect();
+            blocks.push(Block { language: language.to_owned(), lines });
+        }
+    }
+    blocks
+}
+
+/// A line that begins with `$ ` is a command, which `\` continues; the others are the output of the one before.
+fn commands(lines: &[String]) -> Vec<Shown> {
+    let mut commands: Vec<Shown> = Vec::new();
+    for line in lines {
+        match (line.strip_prefix("$ "), commands.last_mut()) {
+            (Some(line), _) => commands.push(Shown { line: line.to_owned(), output: Vec::new() }),
+            (None, Some(last)) if last.line.ends_with('\\') => {
+                last.line.pop();
+                last.line.push_str(line);
+            }
+            (None, Some(last)) => last.output.push(line.clone()),
+            (None, None) => {}
+        }
+    }
+    commands
+}
+
+fn write(place: &Path, lines: &[String]) {
+    let Some(path) = lines.first().and_then(|line| line.strip_prefix("# file: ")) else { return };
+    let path = place.join(path);
+    fs::create_dir_all(path.with_file_name("")).expect("a folder can be made");
+    fs::write(path, lines.join("\n")).expect("a file can be written");
+}
+
+/// Every field of a schema, by its path. What a `conditions` holds is Kubernetes' own.
+fn collect(path: &str, schema: &Value, fields: &mut BTreeSet<String>) {
+    let known = schema["properties"].as_object().into_iter().flatten();
+    for (name, field) in known.filter(|_| !path.ends_with(".conditions[]")) {
+        let path = format!("{path}.{name}");
+        collect(&path, field, fields);
+        collect(&format!("{path}[]"), &field["items"], fields);
+        fields.insert(path);
+    }
+}
+
+/// The first cell of each row of a table, if it is code.
+fn rows(text: &str) -> BTreeSet<String> {
+    let cells = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    cells.map(|(name, _)| name.to_owned()).collect()
+}
+
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = page.split_once(&format!("\n## {heading}\n")).expect(heading);
+    rest.split("\n## ").next().unwrap_or_default()
+}
+
+/// A heading as a link writes it.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// The pages in the root, and all below `docs`.
+fn pages() -> Vec<PathBuf> {
+    let mut pages: Vec<_> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"]
+        .map(|page| root().join(page))
+        .into();
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("docs can be listed") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages
+}
+
+fn read(path: &Path) -> String {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    text.expect("a page can be read")
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}

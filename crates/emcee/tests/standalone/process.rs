@@ -1,0 +1,245 @@
+//! The two folders, and the program that follows the one into the other.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufRead, BufReader, PipeReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use emcee_testkit::prelude::*;
+use tempfile::TempDir;
+
+/// Longer than any machine takes: a test that waits for it has failed.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// `in` and `out`, in a folder of their own.
+pub(crate) struct Folders {
+    dir: TempDir,
+}
+
+impl Folders {
+    pub(crate) fn new() -> Self {
+        let folders = Self { dir: TempDir::new().expect("a temporary folder") };
+        fs::create_dir(folders.path("in")).expect("a folder can be made");
+        folders
+    }
+
+    /// With a relationship and a binding of reviews.
+    pub(crate) fn with_reviews() -> Self {
+        let folders = Self::new();
+        folders.put("in/flat.yaml", FLAT);
+        folders.put("in/reviews.yaml", binding("reviews"));
+        folders
+    }
+
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    /// Writes a file by a rename, as who edits a followed folder should.
+    pub(crate) fn put(&self, below: &str, text: impl AsRef<[u8]>) {
+        let full = self.path(below);
+        fs::create_dir_all(full.parent().expect("a file lies in a folder")).expect("a folder can be made");
+        let next = self.path("next");
+        fs::write(&next, text).expect("a file can be written");
+        fs::rename(next, full).expect("a file can be renamed");
+    }
+
+    /// A BOUNDARY relationship whose Secret has its CA under another name, so that Emcee keeps a copy.
+    pub(crate) fn put_blue(&self, pair: &Pair) {
+        let secret = secret_tls("blue", "source").label("relationship", "blue").pair(pair);
+        self.put("in/secret.json", secret.ca_under("example.com.crt").build().to_string());
+        self.put("in/blue.yaml", BLUE);
+    }
+
+    pub(crate) fn remove(&self, below: &str) {
+        fs::remove_file(self.path(below)).expect("a file can be removed");
+    }
+
+    #[track_caller]
+    pub(crate) fn read(&self, below: &str) -> String {
+        fs::read_to_string(self.path(below)).expect(below)
+    }
+
+    pub(crate) fn has(&self, below: &str) -> bool {
+        self.path(below).exists()
+    }
+
+    /// Waits until a file has the words.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, below: &str, words: &str) -> String {
+        let began = Instant::now();
+        loop {
+            let text = fs::read_to_string(self.path(below)).unwrap_or_default();
+            if text.contains(words) {
+                return text;
+            }
+            assert!(began.elapsed() < DEADLINE, "{below} has not {words:?}: {text}");
+            thread::yield_now();
+        }
+    }
+
+    fn command(&self, args: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_emcee"));
+        command.current_dir(self.dir.path()).args(args.split_whitespace()).stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn emcee(&self, args: &str) -> Output {
+        self.command(args).output().expect("the program runs")
+    }
+
+    /// Brings OUT up to date, and returns what was printed on stdout.
+    #[track_caller]
+    pub(crate) fn once(&self) -> String {
+        let output = self.emcee("run --dir in --out out --once");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// Follows the folder until the end of the test.
+    pub(crate) fn follow(&self) -> Following {
+        let mut command = self.command("run --dir in --out out --interval 20");
+        let (lines, writer) = io::pipe().expect("a pipe");
+        command.stdout(writer.try_clone().expect("a pipe")).stderr(writer);
+        Following::of(command.spawn().expect("the program runs"), lines)
+    }
+
+    /// Every file of OUT with its content and the time of its last change.
+    pub(crate) fn files(&self) -> BTreeMap<PathBuf, (String, SystemTime)> {
+        let mut found = BTreeMap::new();
+        collect(&self.path("out"), Path::new(""), &mut found);
+        found
+    }
+
+    /// The files of objects with their content, without the statuses.
+    pub(crate) fn objects(&self) -> BTreeMap<PathBuf, String> {
+        let files = self.files().into_iter().filter(|(path, _)| !path.starts_with("status"));
+        files.map(|(path, (text, _))| (path, text)).collect()
+    }
+}
+
+fn collect(root: &Path, below: &Path, found: &mut BTreeMap<PathBuf, (String, SystemTime)>) {
+    let Ok(entries) = fs::read_dir(root.join(below)) else { return };
+    for entry in entries {
+        let entry = entry.expect("an entry");
+        let path = below.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            collect(root, &path, found);
+        } else {
+            let modified = entry.metadata().and_then(|metadata| metadata.modified()).expect("a time");
+            found.insert(path, (fs::read_to_string(entry.path()).expect("a file"), modified));
+        }
+    }
+}
+
+/// The running program, and all that it printed.
+pub(crate) struct Following {
+    child: Child,
+    lines: Receiver<String>,
+    pub(crate) said: Vec<String>,
+}
+
+impl Following {
+    /// Both streams come through one pipe, so that their lines stay in order.
+    fn of(child: Child, pipe: PipeReader) -> Self {
+        let (sender, lines) = channel();
+        pump(pipe, sender);
+        Self { child, lines, said: Vec::new() }
+    }
+
+    /// Waits for a line with these words, and returns it.
+    #[track_caller]
+    pub(crate) fn wait_for(&mut self, words: &str) -> String {
+        let began = Instant::now();
+        loop {
+            let left = DEADLINE.saturating_sub(began.elapsed());
+            let line = self.lines.recv_timeout(left);
+            assert!(line.is_ok(), "no line has {words:?}: {:#?}", self.said);
+            let line = line.unwrap_or_default();
+            self.said.push(line.clone());
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    /// Waits until what was done to DIR before has been taken in: by a binding of this name that is added and then
+    /// changed, as the second look begins only after the first has written and removed all it wanted.
+    #[track_caller]
+    pub(crate) fn settle(&mut self, folders: &Folders, marker: &str) {
+        let file = format!("in/{marker}.yaml");
+        folders.put(&file, binding(marker));
+        self.wait_for(&format!("created VirtualService default/emcee-{marker}-"));
+        folders.put(&file, binding(marker).replace("9080", "9090"));
+        self.wait_for(&format!("changed VirtualService default/emcee-{marker}-"));
+    }
+
+    /// How many lines so far have the words.
+    pub(crate) fn times(&mut self, words: &str) -> usize {
+        self.said.extend(self.lines.try_iter());
+        self.said.iter().filter(|line| line.contains(words)).count()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("the program still runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Sends a signal, and waits for the end.
+    pub(crate) fn end(mut self, signal: &str) -> ExitStatus {
+        let command = format!("kill -{signal} {}", self.child.id());
+        let sent = Command::new("sh").args(["-c", &command]).status().expect("a shell");
+        assert!(sent.success());
+        self.child.wait().expect("it ends")
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        // Ended already, in some tests.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn pump(from: PipeReader, to: Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if to.send(line).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+pub(crate) const FLAT: &str = "\
+apiVersion: mm.ibm.istio.io/v1
+kind: MeshFedConfig
+metadata: {name: flat, namespace: flat}
+spec: {mode: FLAT}
+";
+
+const BLUE: &str = "\
+apiVersion: mm.ibm.istio.io/v1
+kind: MeshFedConfig
+metadata: {name: blue, namespace: blue}
+spec: {mode: BOUNDARY, tls_context_selector: {relationship: blue}, use_egress_gateway: true}
+";
+
+pub(crate) fn binding(name: &str) -> String {
+    format!(
+        "apiVersion: mm.ibm.istio.io/v1\nkind: ServiceBinding\nmetadata: {{name: {name}, namespace: default}}\n\
+         spec:\n  name: {name}\n  port: 9080\n  mesh_fed_config_selector: {{fed-config: flat}}\n  \
+         endpoints: ['203.0.113.12:15443']\n"
+    )
+}
+
+/// The file of a binding's facade, the last of its objects to be written but one.
+pub(crate) fn facade(name: &str) -> String {
+    format!("out/default/Service-{name}.yaml")
+}

@@ -1,0 +1,281 @@
+//! Several meshes and the networks between them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use kube::Client;
+use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
+
+use crate::cluster::{ControlPlane, Setup};
+use crate::istio::{CommonRoot, Istiod, Manifests, Root, await_webhooks};
+use crate::mesh::{Mesh, Objects, Parts};
+use crate::network::{Forward, Inside, Namespace, Plan, Wan};
+use crate::node::{self, Images, Node};
+use crate::progress::say;
+use crate::state::State;
+use crate::toolchain::{self, Binaries, doctor};
+
+/// What to bring up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The meshes, by name.
+    pub meshes: Vec<String>,
+    /// The physical networks and who is on them; empty: one with every mesh on it.
+    pub networks: Vec<(String, Vec<String>)>,
+    /// The meshes whose Istio root is an intermediate of a common one; the others have roots of their own.
+    pub common_root: Vec<String>,
+    /// Trust domains other than `cluster.local`, by mesh.
+    pub trust_domains: BTreeMap<String, String>,
+    /// The `emcee-testbed` program, which is what runs in sample pods.
+    pub program: PathBuf,
+    /// Further images and what runs for them, for instance the `emcee` under test.
+    pub images: BTreeMap<String, Vec<String>>,
+}
+
+impl Options {
+    /// Meshes on one network, each with a root of its own.
+    #[must_use]
+    pub fn new(program: impl Into<PathBuf>, meshes: &[&str]) -> Self {
+        Self {
+            meshes: meshes.iter().map(|name| (*name).to_owned()).collect(),
+            networks: Vec::new(),
+            common_root: Vec::new(),
+            trust_domains: BTreeMap::new(),
+            program: program.into(),
+            images: BTreeMap::new(),
+        }
+    }
+
+    /// All of them under one Istio root, as the end-to-end styles need.
+    #[must_use]
+    pub fn with_common_root(mut self) -> Self {
+        self.common_root.clone_from(&self.meshes);
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure!(!self.meshes.is_empty() && self.meshes.len() <= 40, "a bed has 1 to 40 meshes");
+        for name in &self.meshes {
+            // A device's name has 15 characters, and a pod's folder is told apart from a mesh's by its name.
+            let fits = name.len() <= 8 && name.starts_with(|c: char| c.is_ascii_lowercase());
+            let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+            ensure!(
+                fits && plain,
+                "mesh name {name:?}: 1 to 8 lower-case letters and digits, a letter first"
+            );
+            ensure!(
+                self.meshes.iter().filter(|other| *other == name).count() == 1,
+                "mesh {name} is named twice"
+            );
+        }
+        let members = self.networks.iter().flat_map(|(_, members)| members).chain(&self.common_root);
+        for name in members {
+            ensure!(
+                self.meshes.contains(name),
+                "there is no mesh {name}; there are {}",
+                self.meshes.join(", ")
+            );
+        }
+        Ok(())
+    }
+
+    fn networks(&self) -> Vec<(String, Vec<String>)> {
+        if self.networks.is_empty() {
+            return vec![("wan".to_owned(), self.meshes.clone())];
+        }
+        self.networks.clone()
+    }
+}
+
+/// A running bed. Dropping it ends and removes everything it made.
+pub struct Bed {
+    meshes: Vec<Mesh>,
+    state: Option<State>,
+    binaries: Binaries,
+}
+
+impl Bed {
+    /// Builds what is missing, then brings everything up; what was begun is removed if that fails.
+    pub fn up(options: &Options) -> Result<Self> {
+        options.check()?;
+        doctor::require()?;
+        let binaries = toolchain::build()?;
+        let started = Instant::now();
+        let mut bed = Self { meshes: Vec::new(), state: Some(State::take()?), binaries };
+        bed.state.as_ref().map_or(Ok(()), |state| state.require_room(options.meshes.len()))?;
+        bed.fill(options)?;
+        say(format_args!("bed is up after {:.1} s", started.elapsed().as_secs_f32()));
+        Ok(bed)
+    }
+
+    fn fill(&mut self, options: &Options) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let seeds = self.prepare(options, &runtime)?;
+        let (made, all) = mpsc::channel();
+        for seed in seeds {
+            let made = made.clone();
+            // Meshes start side by side: most of the time is waiting for a process of one's own.
+            std::thread::spawn(move || made.send(seed.grow()));
+        }
+        drop(made);
+        let (meshes, failures): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+        self.meshes = meshes.into_iter().flatten().collect();
+        self.meshes.sort_by(|one, other| one.name().cmp(other.name()));
+        failures.into_iter().next().map_or(Ok(()), |failure| failure.map(drop))
+    }
+
+    /// Namespaces and networks, which the meshes need of each other.
+    fn prepare(&self, options: &Options, runtime: &Runtime) -> Result<Vec<Seed>> {
+        let state = self.state.as_ref().context("a bed that is up holds its state")?;
+        let common = CommonRoot::new()?;
+        let mut images = Images::new(&self.binaries, &options.program.display().to_string());
+        options.images.iter().for_each(|(name, command)| images.insert(name, command.clone()));
+        let mut seeds = Vec::new();
+        for (name, place) in options.meshes.iter().zip(1..) {
+            let is_common = options.common_root.contains(name);
+            let folder = state.mesh(name);
+            std::fs::create_dir_all(folder.join("logs"))?;
+            let forward = Forward::listen()?;
+            seeds.push(Seed {
+                name: name.clone(),
+                namespace: runtime.block_on(node_namespace(state, name, Plan::new(place)))?,
+                setup: Setup {
+                    root: state.root().to_owned(),
+                    folder,
+                    plan: Plan::new(place),
+                    binaries: self.binaries.clone(),
+                    host_port: forward.port(),
+                },
+                forward,
+                root: if is_common { Root::Common(common.clone()) } else { Root::Own },
+                trust_domain: options
+                    .trust_domains
+                    .get(name)
+                    .map_or("cluster.local", String::as_str)
+                    .to_owned(),
+                images: images.clone(),
+            });
+        }
+        for ((network, members), number) in options.networks().iter().zip(1..) {
+            runtime.block_on(connect(state, network, number, members, &seeds))?;
+        }
+        Ok(seeds)
+    }
+
+    /// A mesh by name.
+    pub fn mesh(&self, name: &str) -> Result<&Mesh> {
+        let found = self.meshes.iter().find(|mesh| mesh.name() == name);
+        found.with_context(|| format!("the bed has no mesh {name}"))
+    }
+
+    /// All meshes.
+    pub fn meshes(&self) -> &[Mesh] {
+        &self.meshes
+    }
+
+    /// The binaries it runs, `istioctl` and `kubectl` among them.
+    pub fn binaries(&self) -> &Binaries {
+        &self.binaries
+    }
+
+    /// Ends and removes everything, and says so if something stays.
+    pub fn down(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.meshes.clear();
+        self.state.take().map_or(Ok(()), State::remove)
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            say(format_args!("error: {error:#}; `emcee-testbed doctor --clean` removes what is left"));
+        }
+    }
+}
+
+async fn node_namespace(state: &State, name: &str, plan: Plan) -> Result<Namespace> {
+    let namespace = Namespace::make(state.root(), &format!("{name}-node")).await?;
+    namespace.bridge("br0").await?;
+    namespace.address("br0", plan.node(), 16).await?;
+    Ok(namespace)
+}
+
+async fn connect(state: &State, network: &str, number: u8, members: &[String], seeds: &[Seed]) -> Result<()> {
+    let mut wan = Wan::make(state.root(), network, number).await?;
+    for seed in seeds.iter().filter(|seed| members.contains(&seed.name)) {
+        wan.join(&seed.name, &seed.namespace, seed.setup.plan).await?;
+    }
+    Ok(())
+}
+
+/// Everything a mesh is grown from.
+struct Seed {
+    name: String,
+    namespace: Namespace,
+    setup: Setup,
+    forward: Forward,
+    root: Root,
+    trust_domain: String,
+    images: Images,
+}
+
+impl Seed {
+    fn grow(self) -> Result<Mesh> {
+        let name = self.name.clone();
+        self.start().with_context(|| format!("mesh {name}"))
+    }
+
+    fn start(self) -> Result<Mesh> {
+        let inside = Inside::enter(&self.namespace)?;
+        self.forward.start(&inside, (self.setup.plan.node(), 6443).into());
+        let (name, setup, trust_domain) = (self.name.clone(), self.setup.clone(), self.trust_domain.clone());
+        let (control_plane, manifests) = inside.run(async move {
+            let manifests = Manifests::generate(&setup.binaries, &trust_domain);
+            tokio::try_join!(ControlPlane::start(&name, &setup), manifests)
+        })?;
+        let client = control_plane.client.clone();
+        let (name, setup, root, to) = (self.name.clone(), self.setup.clone(), self.root, client.clone());
+        let istiod = inside.run(async move { install(&name, &setup, &manifests, &root, to).await })?;
+        let node = Node::new(&self.name, &self.setup, self.namespace, self.images, client.clone());
+        inside.handle().spawn(async move {
+            if let Err(error) = Box::pin(node::run(node)).await {
+                say(format_args!("node agent: {error:#}"));
+            }
+        });
+        Ok(Mesh::new(Parts {
+            inside,
+            name: self.name,
+            setup: self.setup,
+            objects: Objects::new(client.clone()),
+            client,
+            istiod: Arc::new(Mutex::new(istiod)),
+            control_plane: Arc::new(Mutex::new(control_plane)),
+        }))
+    }
+}
+
+async fn install(
+    mesh: &str,
+    setup: &Setup,
+    manifests: &Manifests,
+    root: &Root,
+    client: Client,
+) -> Result<Istiod> {
+    let objects = Objects::new(client.clone());
+    let namespace =
+        serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}});
+    objects.apply(vec![namespace]).await?;
+    objects.apply(manifests.definitions.clone()).await?;
+    objects.apply(manifests.objects.clone()).await?;
+    let istiod = Istiod::start(mesh, setup, manifests, root).await?;
+    await_webhooks(client).await?;
+    Ok(istiod)
+}

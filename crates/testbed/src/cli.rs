@@ -1,0 +1,207 @@
+//! The command line.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Parser, Subcommand};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::bed::{Bed, Options};
+use crate::interrupt::Interrupt;
+use crate::mesh::{Mesh, Target, enter, log_path};
+use crate::toolchain::{self, doctor};
+use crate::workload::Workload;
+use crate::{state, workload};
+
+/// Real Kubernetes control planes, istiods and Envoys on one machine
+#[derive(Debug, Parser)]
+#[command(name = "emcee-testbed", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Builds what is missing in the cache of binaries
+    Build,
+    /// Says what this machine lacks
+    Doctor {
+        /// Install what Debian has of it (as root)
+        #[arg(long, conflicts_with = "clean")]
+        install: bool,
+        /// Remove what a run that was killed has left
+        #[arg(long)]
+        clean: bool,
+    },
+    /// Brings meshes up and keeps them until Ctrl-C
+    Up(Up),
+    /// Ends the bed that is up, and removes what it made
+    Down,
+    /// Runs a command in a pod
+    Exec {
+        /// mesh/namespace/pod[/container]; the pod's name may be cut short
+        target: String,
+        /// The command
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Prints a log: mesh/istiod, mesh/kube-apiserver, mesh/namespace/pod[/container]
+    Logs {
+        /// Whose
+        target: String,
+    },
+    /// What sample pods run
+    #[command(subcommand, hide = true)]
+    Workload(Workload),
+}
+
+#[derive(Debug, Args)]
+struct Up {
+    /// Names of the meshes
+    #[arg(long, value_delimiter = ',', default_value = "m1,m2")]
+    meshes: Vec<String>,
+    /// Physical networks and who is on them, as blue=m1,m2 (repeat for more; default: one for all)
+    #[arg(long = "networks", value_parser = network)]
+    networks: Vec<(String, Vec<String>)>,
+    /// Meshes whose Istio root is an intermediate of a common one, as PASSTHROUGH, WHARF and FLAT need
+    #[arg(long, value_delimiter = ',', num_args = 0.., default_missing_value = "")]
+    common_root: Option<Vec<String>>,
+    /// Trust domains, as m1=one.example
+    #[arg(long = "trust-domain", value_parser = pair)]
+    trust_domains: Vec<(String, String)>,
+    /// An image and the program that runs for it, as example/emcee=/path/to/emcee
+    #[arg(long = "image", value_parser = pair)]
+    images: Vec<(String, String)>,
+}
+
+/// Parses the command line and does what it says.
+pub fn run() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Build => toolchain::build().and_then(|binaries| print(binaries.folder().display())),
+        Command::Doctor { clean: true, .. } => clean(),
+        Command::Doctor { install, .. } => return diagnose(install),
+        Command::Up(up) => up.run(),
+        Command::Down => down(),
+        Command::Exec { target, command } => return exec(&target, &command),
+        Command::Logs { target } => logs(&target),
+        Command::Workload(workload) => workload::run(workload),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(line: impl std::fmt::Display) -> Result<()> {
+    Ok(writeln!(std::io::stdout().lock(), "{line}")?)
+}
+
+fn diagnose(install: bool) -> Result<ExitCode> {
+    if install {
+        doctor::install()?;
+    }
+    let findings = doctor::examine();
+    for finding in &findings {
+        print(format_args!("{:<17} {}", finding.name, finding.problem.as_deref().unwrap_or("ok")))?;
+    }
+    let well = findings.iter().all(|finding| finding.problem.is_none());
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn clean() -> Result<()> {
+    let removed = state::clean()?;
+    removed.iter().try_for_each(|what| print(format_args!("removed {what}")))?;
+    if removed.is_empty() { print("nothing to remove") } else { Ok(()) }
+}
+
+impl Up {
+    fn run(self) -> Result<()> {
+        let options = self.options()?;
+        let interrupt = Interrupt::listen()?;
+        let Some(bed) = interrupt.or(move || Bed::up(&options))? else {
+            state::abandon();
+            bail!("interrupted; what was begun is removed");
+        };
+        let bed = bed?;
+        bed.meshes().iter().try_for_each(describe)?;
+        print("Ctrl-C, or `cargo xtask bed down`, ends it")?;
+        interrupt.wait()?;
+        bed.down()
+    }
+
+    fn options(&self) -> Result<Options> {
+        let common_root = match &self.common_root {
+            Some(names) if names.iter().all(String::is_empty) => self.meshes.clone(),
+            names => names.clone().unwrap_or_default(),
+        };
+        Ok(Options {
+            meshes: self.meshes.clone(),
+            networks: self.networks.clone(),
+            common_root,
+            trust_domains: self.trust_domains.iter().cloned().collect(),
+            program: std::env::current_exe().context("cannot find this program's own path")?,
+            images: self.images.iter().map(|(name, program)| (name.clone(), vec![program.clone()])).collect(),
+        })
+    }
+}
+
+fn describe(mesh: &Mesh) -> Result<()> {
+    let (name, kubeconfig) = (mesh.name(), mesh.kubeconfig());
+    print(format_args!("{name}: kubectl --kubeconfig {}", kubeconfig.display()))?;
+    print(format_args!(
+        "    cargo xtask bed exec {name}/NAMESPACE/POD -- COMMAND; logs below {}",
+        mesh.folder().display()
+    ))
+}
+
+fn down() -> Result<()> {
+    let Ok(text) = std::fs::read_to_string(state::root().join("bed.pid")) else { bail!("no bed is up") };
+    let pid: i32 =
+        text.trim().parse().context("the record of the bed is damaged: `emcee-testbed doctor --clean`")?;
+    let patience = Instant::now() + Duration::from_secs(30);
+    // While the lock is held, the pid is the bed's and nobody else's.
+    while state::is_held() {
+        Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::TERM));
+        ensure!(
+            Instant::now() < patience,
+            "the bed (pid {pid}) does not end; kill it and run `doctor --clean`"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    state::clean().map(drop)
+}
+
+fn exec(target: &str, command: &[String]) -> Result<ExitCode> {
+    let (mesh, target) = split(target)?;
+    let pid = target.parse::<Target>()?.pid(&mesh)?;
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let status = enter(pid, &command).status().context("cannot start nsenter; see `emcee-testbed doctor`")?;
+    Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
+}
+
+fn logs(target: &str) -> Result<()> {
+    let (mesh, of) = split(target)?;
+    let path = log_path(&mesh, of)?;
+    let mut file = std::fs::File::open(&path).with_context(|| format!("no log {}", path.display()))?;
+    std::io::copy(&mut file, &mut std::io::stdout().lock())?;
+    Ok(())
+}
+
+fn split(target: &str) -> Result<(PathBuf, &str)> {
+    let (mesh, rest) =
+        target.split_once('/').with_context(|| format!("{target:?} does not begin with a mesh's name"))?;
+    let folder = state::root().join(mesh);
+    ensure!(folder.is_dir(), "no mesh {mesh} is up");
+    Ok((folder, rest))
+}
+
+fn pair(text: &str) -> Result<(String, String)> {
+    let (name, value) = text.split_once('=').context("not NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn network(text: &str) -> Result<(String, Vec<String>)> {
+    let (name, members) = pair(text)?;
+    Ok((name, members.split(',').map(str::to_owned).collect()))
+}

@@ -1,0 +1,9 @@
+//! One Kubernetes control plane as processes on a node namespace.
+
+mod certificates;
+mod control_plane;
+mod kubeconfig;
+
+pub use certificates::{Authority, Identity};
+pub use control_plane::{ControlPlane, Setup};
+pub use kubeconfig::kubeconfig;

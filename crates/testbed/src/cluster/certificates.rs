@@ -1,0 +1,105 @@
+//! Certificates of a control plane and of Istio's roots.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+
+/// A certificate and its key, as PEM.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The certificate.
+    pub certificate: String,
+    /// The private key.
+    pub key: String,
+}
+
+/// A certificate authority.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// A root of its own.
+    pub fn root(name: &str) -> Result<Self> {
+        let issuer = CertifiedIssuer::self_signed(authority(name), KeyPair::generate()?)?;
+        Ok(Self { issuer })
+    }
+
+    /// An authority below this one.
+    pub fn intermediate(&self, name: &str) -> Result<Self> {
+        let issuer = CertifiedIssuer::signed_by(authority(name), KeyPair::generate()?, &self.issuer)?;
+        Ok(Self { issuer })
+    }
+
+    /// Its own certificate and key.
+    pub fn identity(&self) -> Identity {
+        Identity { certificate: self.issuer.pem(), key: self.issuer.key().serialize_pem() }
+    }
+
+    /// A certificate for servers and clients; `group` is what Kubernetes takes for a group.
+    pub fn issue(
+        &self,
+        name: &str,
+        group: Option<&str>,
+        names: &[&str],
+        addresses: &[IpAddr],
+    ) -> Result<Identity> {
+        let key = KeyPair::generate()?;
+        let mut params = subject(name);
+        if let Some(group) = group {
+            params.distinguished_name.push(DnType::OrganizationName, group);
+        }
+        for name in names {
+            params.subject_alt_names.push(SanType::DnsName(Ia5String::try_from(*name)?));
+        }
+        params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+}
+
+impl Identity {
+    /// Writes `<name>.crt` and `<name>.key`.
+    pub fn write(&self, folder: &Path, name: &str) -> Result<()> {
+        let write = |end: &str, text: &str| {
+            let path = folder.join(format!("{name}.{end}"));
+            std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        };
+        write("crt", &self.certificate)?;
+        write("key", &self.key)
+    }
+}
+
+/// The pair of keys that signs service account tokens, as `sa.key` and `sa.pub`.
+pub(super) fn write_token_keys(folder: &Path) -> Result<()> {
+    let key = KeyPair::generate()?;
+    std::fs::write(folder.join("sa.key"), key.serialize_pem())?;
+    Ok(std::fs::write(folder.join("sa.pub"), key.public_key_pem())?)
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = subject(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages =
+        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    params
+}
+
+fn subject(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.use_authority_key_identifier_extension = true;
+    params.not_before = time::OffsetDateTime::now_utc() - time::Duration::hours(1);
+    params.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(365);
+    params
+}

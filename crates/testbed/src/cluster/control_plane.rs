@@ -1,0 +1,207 @@
+//! etcd, kube-apiserver and kube-controller-manager.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::time::{Instant, sleep};
+
+use super::{Authority, certificates, kubeconfig};
+use crate::network::Plan;
+use crate::process::{Process, Spec};
+use crate::toolchain::Binaries;
+
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The processes of a control plane; they end when it is dropped.
+pub struct ControlPlane {
+    /// An administrator's client, for use inside the mesh's namespace.
+    pub client: Client,
+    setup: Setup,
+    server: Process,
+    _manager: Process,
+    _etcd: Process,
+}
+
+/// What a control plane is started from.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The bed's state folder.
+    pub root: PathBuf,
+    /// The mesh's own folder in it.
+    pub folder: PathBuf,
+    /// The mesh's addresses.
+    pub plan: Plan,
+    /// The binaries.
+    pub binaries: Binaries,
+    /// The port on the host's loopback that leads to the apiserver.
+    pub host_port: u16,
+}
+
+impl ControlPlane {
+    /// Starts one; has to run inside the node's namespace.
+    pub async fn start(mesh: &str, setup: &Setup) -> Result<Self> {
+        write_credentials(mesh, setup)?;
+        let etcd = start(setup, "etcd", setup.etcd(), None)?;
+        let mut server = start_apiserver(setup)?;
+        let client = client(&setup.folder.join("inside.kubeconfig")).await?;
+        wait_ready(&client, &mut server).await?;
+        let manager = start(setup, "kube-controller-manager", setup.controller_manager(), None)?;
+        Ok(Self { client, setup: setup.clone(), server, _manager: manager, _etcd: etcd })
+    }
+
+    /// Ends the apiserver at once, runs `meanwhile`, and starts it again on the same data.
+    pub async fn restart_apiserver(&mut self, meanwhile: impl FnOnce() + Send + 'static) -> Result<()> {
+        self.server.kill().await?;
+        // On a thread of its own, so that it may use this thread, which the mesh lives in.
+        tokio::task::spawn_blocking(meanwhile).await?;
+        self.server = start_apiserver(&self.setup)?;
+        wait_ready(&self.client, &mut self.server).await
+    }
+}
+
+impl Setup {
+    fn file(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+
+    fn etcd(&self) -> Vec<String> {
+        let mut command = vec!["etcd".to_owned()];
+        command.extend(flags(&[
+            ("data-dir", &self.file("etcd")),
+            ("listen-client-urls", "http://127.0.0.1:2379"),
+            ("advertise-client-urls", "http://127.0.0.1:2379"),
+            ("listen-peer-urls", "http://127.0.0.1:2380"),
+        ]));
+        // The data does not outlive the bed.
+        command.push("--unsafe-no-fsync".to_owned());
+        command
+    }
+
+    fn apiserver(&self) -> Vec<String> {
+        let node = self.plan.node().to_string();
+        let mut command = vec![self.binaries.command("kube-apiserver")];
+        command.extend(flags(&[
+            ("etcd-servers", "http://127.0.0.1:2379"),
+            ("bind-address", "0.0.0.0"),
+            ("advertise-address", &node),
+            ("secure-port", "6443"),
+            ("tls-cert-file", &self.file("apiserver.crt")),
+            ("tls-private-key-file", &self.file("apiserver.key")),
+            ("client-ca-file", &self.file("ca.crt")),
+            ("service-account-issuer", "https://kubernetes.default.svc"),
+            ("service-account-key-file", &self.file("sa.pub")),
+            ("service-account-signing-key-file", &self.file("sa.key")),
+            ("service-cluster-ip-range", &self.plan.services()),
+            ("authorization-mode", "RBAC"),
+            ("allow-privileged", "true"),
+            // Webhooks that name a Service are called at its endpoints: nothing carries cluster addresses here.
+            ("enable-aggregator-routing", "true"),
+        ]));
+        command
+    }
+
+    fn controller_manager(&self) -> Vec<String> {
+        let mut command = vec![self.binaries.command("kube-controller-manager")];
+        command.extend(flags(&[
+            ("kubeconfig", &self.file("inside.kubeconfig")),
+            ("service-account-private-key-file", &self.file("sa.key")),
+            ("root-ca-file", &self.file("ca.crt")),
+            ("leader-elect", "false"),
+            ("bind-address", "127.0.0.1"),
+            // The node agent renews no lease, so a controller that watches for one would evict every pod.
+            (
+                "controllers",
+                "*,-node-lifecycle-controller,-node-ipam-controller,-cloud-node-lifecycle-controller",
+            ),
+        ]));
+        command
+    }
+}
+
+fn start_apiserver(setup: &Setup) -> Result<Process> {
+    start(setup, "kube-apiserver", setup.apiserver(), Some(hosts(setup)?))
+}
+
+fn flags(pairs: &[(&str, &str)]) -> Vec<String> {
+    pairs.iter().map(|(name, value)| format!("--{name}={value}")).collect()
+}
+
+fn start(setup: &Setup, name: &str, command: Vec<String>, hosts: Option<PathBuf>) -> Result<Process> {
+    let log = setup.folder.join("logs").join(format!("{name}.log"));
+    let command = match hosts {
+        Some(hosts) => with_hosts(&hosts, command),
+        None => command,
+    };
+    let spec = Spec { name: name.to_owned(), command, env: Vec::new(), folder: setup.folder.clone(), log };
+    Process::start(&setup.root, &spec)
+}
+
+/// The apiserver calls Istio's webhooks by the name their certificate has, and no DNS knows it.
+fn hosts(setup: &Setup) -> Result<PathBuf> {
+    let path = setup.folder.join("hosts");
+    let text = format!("127.0.0.1 localhost\n{} istiod.istio-system.svc\n", setup.plan.node());
+    std::fs::write(&path, text).context("cannot write the hosts file")?;
+    Ok(path)
+}
+
+fn with_hosts(hosts: &Path, command: Vec<String>) -> Vec<String> {
+    let script = "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"".to_owned();
+    let own_mounts = ["unshare", "--mount", "--propagation", "private", "sh", "-c"].map(str::to_owned);
+    let mut whole = own_mounts.to_vec();
+    whole.extend([script, "sh".to_owned(), hosts.display().to_string()]);
+    whole.extend(command);
+    whole
+}
+
+fn write_credentials(mesh: &str, setup: &Setup) -> Result<()> {
+    let folder = &setup.folder;
+    let authority = Authority::root(&format!("kubernetes-{mesh}"))?;
+    let ca = authority.identity().certificate;
+    authority.identity().write(folder, "ca")?;
+    let addresses: [IpAddr; 2] = [setup.plan.node().into(), Ipv4Addr::LOCALHOST.into()];
+    let names = ["localhost", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    authority.issue("kube-apiserver", None, &names, &addresses)?.write(folder, "apiserver")?;
+    certificates::write_token_keys(folder)?;
+    let admin = authority.issue("admin", Some("system:masters"), &[], &[])?;
+    let inside = format!("https://{}:6443", setup.plan.node());
+    let outside = format!("https://127.0.0.1:{}", setup.host_port);
+    for (name, server) in [("inside.kubeconfig", inside), ("kubeconfig", outside)] {
+        std::fs::write(folder.join(name), kubeconfig(mesh, &server, &ca, &admin).to_string())?;
+    }
+    Ok(())
+}
+
+/// A client from a kubeconfig file.
+async fn client(path: &Path) -> Result<Client> {
+    let config = Kubeconfig::read_from(path)?;
+    let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
+
+async fn wait_ready(client: &Client, server: &mut Process) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_ready(client).await {
+        server.check_alive()?;
+        if Instant::now() > deadline {
+            bail!("kube-apiserver is not ready after {} s", PATIENCE.as_secs());
+        }
+        // It announces readiness to nobody: asking again is the only way to learn of it.
+        sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+async fn is_ready(client: &Client) -> bool {
+    match http_get("/readyz") {
+        Ok(request) => client.request_text(request).await.is_ok(),
+        Err(_) => false,
+    }
+}
+
+fn http_get(path: &str) -> Result<hyper::Request<Vec<u8>>> {
+    Ok(hyper::Request::get(path).body(Vec::new())?)
+}

@@ -1,0 +1,67 @@
+//! Ctrl-C and SIGTERM in the middle of work.
+
+use std::sync::mpsc;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Waits for SIGINT or SIGTERM.
+pub async fn asked_to_end() {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// Something that waits for a signal, from the moment it is made.
+#[derive(Debug)]
+pub struct Interrupt {
+    events: mpsc::Receiver<Event>,
+    done: mpsc::Sender<Event>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Event {
+    Asked,
+    Done,
+}
+
+impl Interrupt {
+    /// From now on a signal no longer ends the process by itself.
+    pub fn listen() -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (done, events) = mpsc::channel();
+        let asked = done.clone();
+        std::thread::spawn(move || {
+            runtime.block_on(asked_to_end());
+            // Nobody may be waiting any more.
+            let _ = asked.send(Event::Asked);
+        });
+        Ok(Self { events, done })
+    }
+
+    /// Runs `work` to its end, or to the signal's: then there is no result, and what `work` began is abandoned.
+    pub fn or<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<Option<T>> {
+        let done = self.done.clone();
+        let worker = std::thread::spawn(move || {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            let _ = done.send(Event::Done);
+            result
+        });
+        if self.events.recv()? == Event::Asked {
+            return Ok(None);
+        }
+        let result = worker.join().ok().and_then(Result::ok);
+        result.map(Some).context("the work panicked: see above")
+    }
+
+    /// Waits for the signal.
+    pub fn wait(&self) -> Result<()> {
+        self.events.recv().map(drop).context("nothing listens for signals")
+    }
+}

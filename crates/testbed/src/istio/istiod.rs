@@ -1,0 +1,116 @@
+//! istiod as a process on a mesh's node.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::time::{Instant, sleep};
+
+use super::{Manifests, Root};
+use crate::cluster::Setup;
+use crate::node::probe::http_status;
+use crate::process::{Process, Spec};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Switched off: what needs filters that only Istio's own Envoy has, and what a bed does not use.
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("POD_NAMESPACE", "istio-system"),
+    ("CLUSTER_ID", "Kubernetes"),
+    ("REVISION", "default"),
+    ("PILOT_ENABLE_METADATA_EXCHANGE", "false"),
+    ("PILOT_ENABLE_ALPN_FILTER", "false"),
+    ("PILOT_DISABLE_MX_ALPN", "true"),
+    ("PILOT_ENABLE_TELEMETRY_LABEL", "false"),
+    ("PILOT_ENDPOINT_TELEMETRY_LABEL", "false"),
+    ("PILOT_ENABLE_GATEWAY_API", "false"),
+    ("ENABLE_LEADER_ELECTION", "false"),
+    ("INJECTION_WEBHOOK_CONFIG_NAME", "istio-sidecar-injector"),
+    ("VALIDATION_WEBHOOK_CONFIG_NAME", "istio-validator-istio-system"),
+];
+
+/// The process; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Istiod {
+    setup: Setup,
+    spec: Spec,
+    process: Process,
+}
+
+impl Istiod {
+    /// Starts it and waits until it answers; has to run inside the node's namespace.
+    pub async fn start(mesh: &str, setup: &Setup, manifests: &Manifests, root: &Root) -> Result<Self> {
+        let folder = lay_out(mesh, setup, manifests, root)?;
+        let spec = Spec {
+            name: "istiod".to_owned(),
+            command: command(setup),
+            env: environment(mesh),
+            folder,
+            log: setup.folder.join("logs/istiod.log"),
+        };
+        let mut process = Process::start(&setup.root, &spec)?;
+        wait_ready(setup, &mut process).await?;
+        Ok(Self { setup: setup.clone(), spec, process })
+    }
+
+    /// Ends it at once, runs `meanwhile`, and starts it again.
+    pub async fn restart(&mut self, meanwhile: impl FnOnce() + Send + 'static) -> Result<()> {
+        self.process.kill().await?;
+        // On a thread of its own, so that it may use this thread, which the mesh lives in.
+        tokio::task::spawn_blocking(meanwhile).await?;
+        self.process = Process::start(&self.setup.root, &self.spec)?;
+        wait_ready(&self.setup, &mut self.process).await
+    }
+}
+
+/// istiod reads templates and authority below its working folder.
+fn lay_out(mesh: &str, setup: &Setup, manifests: &Manifests, root: &Root) -> Result<PathBuf> {
+    let folder = setup.folder.join("istiod");
+    root.write(mesh, &folder.join("etc/cacerts"))?;
+    let inject = folder.join("var/lib/istio/inject");
+    write(&inject, "config", &manifests.injection.0)?;
+    write(&inject, "values", &manifests.injection.1)?;
+    write(&folder, "mesh.yaml", &manifests.mesh_config)?;
+    Ok(folder)
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(folder.join(name), text).with_context(|| format!("cannot write {name} of istiod"))
+}
+
+fn command(setup: &Setup) -> Vec<String> {
+    let node = setup.plan.node();
+    let flags = [
+        format!("--kubeconfig={}", setup.folder.join("inside.kubeconfig").display()),
+        "--meshConfig=./mesh.yaml".to_owned(),
+        format!("--httpAddr={node}:8080"),
+        format!("--httpsAddr={node}:15017"),
+        format!("--grpcAddr={node}:15010"),
+        format!("--secureGRPCAddr={node}:15012"),
+        format!("--monitoringAddr={node}:15014"),
+        "--ctrlz_port=9876".to_owned(),
+    ];
+    let program = [setup.binaries.command("pilot-discovery"), "discovery".to_owned()];
+    program.into_iter().chain(flags).collect()
+}
+
+fn environment(mesh: &str) -> Vec<(String, String)> {
+    let own = [("POD_NAME", format!("istiod-{mesh}")), ("ROOT_CA_DIR", "./etc/cacerts".to_owned())];
+    let fixed = ENVIRONMENT.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    fixed.chain(own).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+async fn wait_ready(setup: &Setup, process: &mut Process) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let address = (setup.plan.node(), 8080).into();
+    while !http_status(address, "/ready").await.is_ok_and(|status| status == 200) {
+        process.check_alive()?;
+        if Instant::now() > deadline {
+            bail!("istiod is not ready after {} s", PATIENCE.as_secs());
+        }
+        // It announces readiness to nobody: asking again is the only way to learn of it.
+        sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! Istio's own objects, changed where a bed differs from a cluster.
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::mesh::documents;
+use crate::process::output;
+use crate::toolchain::Binaries;
+
+/// Where the webhooks' certificate says istiod is.
+const WEBHOOK: &str = "https://istiod.istio-system.svc:15017";
+
+/// What `istioctl manifest generate` prints, made fit for a bed.
+#[derive(Debug, Clone)]
+pub struct Manifests {
+    /// Custom resource definitions, which have to be there before the rest.
+    pub definitions: Vec<Value>,
+    /// Everything else.
+    pub objects: Vec<Value>,
+    /// The mesh config.
+    pub mesh_config: String,
+    /// The injector's templates and their values.
+    pub injection: (String, String),
+}
+
+impl Manifests {
+    /// Asks `istioctl` for them.
+    pub async fn generate(binaries: &Binaries, trust_domain: &str) -> Result<Self> {
+        let domain = format!("meshConfig.trustDomain={trust_domain}");
+        let options =
+            ["manifest", "generate", "--set", "profile=minimal", "--set", "hub=local", "--set", "tag=dev"];
+        let text =
+            output(&binaries.command("istioctl"), &[&options[..], &["--set", &domain]].concat()).await?;
+        let mut all: Vec<Value> = documents(&text)?.into_iter().filter(|object| !runs_pods(object)).collect();
+        all.iter_mut().for_each(adapt);
+        let mesh_config = data(&all, "istio", "mesh")?;
+        let injection = (
+            data(&all, "istio-sidecar-injector", "config")?,
+            data(&all, "istio-sidecar-injector", "values")?,
+        );
+        let (definitions, objects) =
+            all.into_iter().partition(|object| object["kind"] == "CustomResourceDefinition");
+        Ok(Self { definitions, objects, mesh_config, injection })
+    }
+}
+
+/// istiod runs as a process of the bed, not as a pod.
+fn runs_pods(object: &Value) -> bool {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    ["Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget"].contains(&kind)
+}
+
+fn adapt(object: &mut Value) {
+    if object["kind"].as_str().is_some_and(|kind| kind.ends_with("WebhookConfiguration")) {
+        object["webhooks"].as_array_mut().into_iter().flatten().for_each(call_by_url);
+    }
+    if object["kind"] == "ConfigMap" && object["metadata"]["name"] == "istio" {
+        adapt_mesh_config(&mut object["data"]["mesh"]);
+    }
+}
+
+/// A Service has no endpoints here: istiod is not a pod, and nothing carries cluster addresses for the apiserver.
+fn call_by_url(webhook: &mut Value) {
+    let config = &mut webhook["clientConfig"];
+    let path = config["service"]["path"].as_str().unwrap_or_default().to_owned();
+    if let Some(config) = config.as_object_mut() {
+        config.remove("service");
+        config.insert("url".to_owned(), format!("{WEBHOOK}{path}").into());
+    }
+}
+
+fn adapt_mesh_config(text: &mut Value) {
+    let parsed = text.as_str().and_then(|text| documents(text).ok()?.into_iter().next());
+    let Some(mut config) = parsed else { return };
+    if let Some(config) = config.as_object_mut() {
+        // The default metrics provider emits `istio.stats`, a filter that upstream's Envoy lacks.
+        config.remove("defaultProviders");
+    }
+    config["enablePrometheusMerge"] = json!(false);
+    config["defaultConfig"]["proxyMetadata"]["ISTIO_META_DNS_CAPTURE"] = json!("true");
+    config["defaultConfig"]["terminationDrainDuration"] = json!("1s");
+    *text = Value::String(config.to_string());
+}
+
+fn data(objects: &[Value], name: &str, key: &str) -> Result<String> {
+    let map =
+        objects.iter().find(|object| object["kind"] == "ConfigMap" && object["metadata"]["name"] == name);
+    let text = map.and_then(|map| map["data"][key].as_str());
+    Ok(text.with_context(|| format!("istioctl printed no ConfigMap {name} with {key}"))?.to_owned())
+}

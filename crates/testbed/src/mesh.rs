@@ -1,0 +1,83 @@
+//! A mesh as tests and people hold it.
+
+mod conditions;
+mod credential;
+mod disturbance;
+mod exec;
+mod judge;
+mod objects;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Result;
+use kube::Client;
+use tokio::sync::Mutex;
+
+pub use exec::{Output, Target, enter, log_path};
+pub use objects::{Objects, documents};
+
+use crate::cluster::{ControlPlane, Setup};
+use crate::istio::Istiod;
+use crate::network::{Inside, Plan};
+
+/// One mesh: a Kubernetes cluster with Istio. Its methods block, so a test is an ordinary function;
+/// they are not to be called from an async task.
+#[derive(Clone)]
+pub struct Mesh(Arc<Parts>);
+
+/// What a mesh is made of, in the order it ends: the thread with the node agent and its pods, istiod,
+/// the control plane.
+pub(crate) struct Parts {
+    pub(crate) inside: Inside,
+    pub(crate) name: String,
+    pub(crate) setup: Setup,
+    pub(crate) client: Client,
+    pub(crate) objects: Objects,
+    pub(crate) istiod: Arc<Mutex<Istiod>>,
+    pub(crate) control_plane: Arc<Mutex<ControlPlane>>,
+}
+
+impl Mesh {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Its name in the bed.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its folder: kubeconfigs, logs.
+    pub fn folder(&self) -> &Path {
+        &self.0.setup.folder
+    }
+
+    /// Its addresses.
+    pub fn plan(&self) -> Plan {
+        self.0.setup.plan
+    }
+
+    /// An administrator's kubeconfig that works on the host, through a port on loopback.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.0.setup.folder.join("kubeconfig")
+    }
+
+    /// An administrator's client, for futures given to [`Mesh::run`].
+    pub fn client(&self) -> Client {
+        self.0.client.clone()
+    }
+
+    /// Runs a future inside the mesh's network and waits for it.
+    pub fn run<F, T>(&self, future: F) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.0.inside.run(future)
+    }
+
+    fn objects(&self) -> Objects {
+        self.0.objects.clone()
+    }
+}

@@ -1,0 +1,114 @@
+//! Waiting for what a cluster does by itself.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Service;
+use kube::runtime::wait::await_condition;
+use kube::{Api, Client};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::{Mesh, Output};
+
+/// How long anything may take on a busy machine.
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+
+impl Mesh {
+    /// Waits until every replica of a Deployment is ready and none of an earlier version is left.
+    pub fn wait_rolled_out(&self, namespace: &str, name: &str) -> Result<()> {
+        let api = Api::<Deployment>::namespaced(self.client(), namespace);
+        let what = format!("Deployment {namespace}/{name} of {} is not rolled out", self.name());
+        let deployment = name.to_owned();
+        self.run(async move {
+            let done = |found: Option<&Deployment>| found.is_some_and(rolled_out);
+            timeout(PATIENCE, await_condition(api, &deployment, done)).await.context(what)??;
+            Ok(())
+        })
+    }
+
+    /// Replaces the pods of a Deployment and waits for the new ones.
+    pub fn restart(&self, namespace: &str, name: &str) -> Result<()> {
+        let api = Api::<Deployment>::namespaced(self.client(), namespace);
+        let deployment = name.to_owned();
+        self.run(async move { Ok(api.restart(&deployment).await.map(drop)?) })?;
+        self.wait_rolled_out(namespace, name)
+    }
+
+    /// Waits until a `LoadBalancer` Service has an address, and gives it.
+    pub fn wait_address(&self, namespace: &str, name: &str) -> Result<String> {
+        let what = format!("Service {namespace}/{name} of {} has no address", self.name());
+        let (client, namespace, name) = (self.client(), namespace.to_owned(), name.to_owned());
+        self.run(async move { address(client, &namespace, &name, "").await.context(what) })
+    }
+
+    /// Waits until a `LoadBalancer` Service has another address than `before`, and gives it.
+    pub fn wait_other_address(&self, namespace: &str, name: &str, before: &str) -> Result<String> {
+        let what = format!("Service {namespace}/{name} of {} keeps its address {before}", self.name());
+        let (client, namespace, name, before) =
+            (self.client(), namespace.to_owned(), name.to_owned(), before.to_owned());
+        self.run(async move { address(client, &namespace, &name, &before).await.context(what) })
+    }
+
+    /// Runs a command in a pod until its output is as wanted: how fast istiod pushes is nobody's promise,
+    /// and no event says that a proxy has what was pushed.
+    pub fn eventually(
+        &self,
+        target: &str,
+        command: &[&str],
+        wanted: impl Fn(&Output) -> bool,
+    ) -> Result<Output> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let output = self.exec(target, command)?;
+            if wanted(&output) {
+                return Ok(output);
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "after {} s `{}` in {target} of {} still gives {output:?}",
+                    PATIENCE.as_secs(),
+                    command.join(" "),
+                    self.name()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The addresses of the ready pods behind a Service, from its `EndpointSlices`.
+    pub fn endpoints(&self, namespace: &str, service: &str) -> Result<Vec<String>> {
+        let (client, namespace, service) = (self.client(), namespace.to_owned(), service.to_owned());
+        self.run(async move {
+            let slices =
+                Api::<k8s_openapi::api::discovery::v1::EndpointSlice>::namespaced(client, &namespace);
+            let of_service =
+                kube::api::ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
+            let all = slices.list(&of_service).await?.items.into_iter().flat_map(|slice| slice.endpoints);
+            let ready = all.filter(|one| one.conditions.as_ref().is_some_and(|is| is.ready == Some(true)));
+            Ok(ready.flat_map(|one| one.addresses).collect())
+        })
+    }
+}
+
+fn rolled_out(deployment: &Deployment) -> bool {
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let Some(status) = &deployment.status else { return false };
+    status.observed_generation >= deployment.metadata.generation
+        && status.updated_replicas.unwrap_or(0) == wanted
+        && status.ready_replicas.unwrap_or(0) == wanted
+        && status.replicas.unwrap_or(0) == wanted
+}
+
+async fn address(client: Client, namespace: &str, name: &str, not: &str) -> Result<String> {
+    let api = Api::<Service>::namespaced(client, namespace);
+    let has = |found: Option<&Service>| found.and_then(first_address).is_some_and(|address| address != not);
+    let found = timeout(PATIENCE, await_condition(api, name, has)).await??;
+    found.as_ref().and_then(first_address).context("the Service is gone")
+}
+
+fn first_address(service: &Service) -> Option<String> {
+    let value: Value = serde_json::to_value(service.status.as_ref()?).ok()?;
+    value["loadBalancer"]["ingress"][0]["ip"].as_str().map(str::to_owned)
+}

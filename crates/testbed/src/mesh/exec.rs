@@ -1,0 +1,152 @@
+//! Commands in pods, and what processes have said.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::Mesh;
+use crate::process::tail;
+
+/// What a command gave.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Its exit code; -1 when a signal ended it.
+    pub code: i32,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+/// A pod, or one of its containers: `namespace/pod[/container]`. The pod's name may be cut short.
+#[derive(Debug, Clone)]
+pub struct Target {
+    namespace: String,
+    pod: String,
+    container: Option<String>,
+}
+
+impl std::str::FromStr for Target {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut parts = text.split('/').map(str::to_owned);
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(namespace), Some(pod), container, None) => Ok(Self { namespace, pod, container }),
+            _ => bail!("{text:?} is not namespace/pod[/container]"),
+        }
+    }
+}
+
+impl Target {
+    /// The pod's folder below a mesh's.
+    pub fn folder(&self, mesh: &Path) -> Result<PathBuf> {
+        let pods = mesh.join("pods");
+        let start = format!("{}_{}", self.namespace, self.pod);
+        let mut found: Vec<PathBuf> =
+            files(&pods).filter(|path| file_name(path).starts_with(&start)).collect();
+        // The shortest first: an exact name before those it begins.
+        found.sort_by_key(|path| (file_name(path).len(), path.clone()));
+        let missing = || format!("no pod {}/{} runs (see `kubectl get pods -A`)", self.namespace, self.pod);
+        found.into_iter().next().with_context(missing)
+    }
+
+    /// The pid of a container's process; of the pod's own one where none is named.
+    pub fn pid(&self, mesh: &Path) -> Result<u32> {
+        let folder = self.folder(mesh)?;
+        let named = |name: &str| folder.join(format!("{name}.pid"));
+        let pid = match &self.container {
+            Some(container) => named(container),
+            None => first_own(&folder).unwrap_or_else(|| named("istio-proxy")),
+        };
+        let text = fs::read_to_string(&pid).with_context(|| format!("{} does not run", pid.display()))?;
+        Ok(text.trim().parse()?)
+    }
+}
+
+fn first_own(folder: &Path) -> Option<PathBuf> {
+    let mut own: Vec<PathBuf> = files(folder)
+        .filter(|path| path.extension().is_some_and(|end| end == "pid"))
+        .filter(|path| !file_name(path).starts_with("istio-"))
+        .collect();
+    own.sort();
+    own.into_iter().next()
+}
+
+fn files(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A command that runs where a process runs: its files, its network, its environment.
+#[must_use]
+pub fn enter(pid: u32, command: &[&str]) -> Command {
+    let mut enter = Command::new("nsenter");
+    enter.args(["-t", &pid.to_string(), "-m", "-n", "-r", "-w", "--"]).args(command);
+    enter.env_clear().envs(environment(pid));
+    enter
+}
+
+/// What a process was started with.
+fn environment(pid: u32) -> Vec<(OsString, OsString)> {
+    let all = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let pairs = all.split(|byte| *byte == 0).filter_map(|pair| {
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        Some((
+            OsStr::from_bytes(&pair[..equals]).to_owned(),
+            OsStr::from_bytes(&pair[equals + 1..]).to_owned(),
+        ))
+    });
+    pairs.collect()
+}
+
+impl Mesh {
+    /// Runs a command in a pod, for instance `mesh.exec("default/sleep", &["curl", …])`.
+    pub fn exec(&self, target: &str, command: &[&str]) -> Result<Output> {
+        let pid = target.parse::<Target>()?.pid(self.folder())?;
+        let done =
+            enter(pid, command).output().context("cannot start nsenter; see `emcee-testbed doctor`")?;
+        Ok(Output {
+            code: done.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&done.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
+        })
+    }
+
+    /// The log of `istiod`, `kube-apiserver`, `etcd`, `kube-controller-manager`, or of a container.
+    pub fn log(&self, of: &str) -> Result<String> {
+        let path = log_path(self.folder(), of)?;
+        fs::read_to_string(&path).with_context(|| format!("no log {}", path.display()))
+    }
+
+    /// The ends of all logs, for a failing test to print.
+    pub fn log_tails(&self, lines: usize) -> String {
+        let pods = ["pods", "ended"].into_iter().flat_map(|kind| files(&self.folder().join(kind)));
+        let folders = std::iter::once(self.folder().join("logs")).chain(pods);
+        let logs = folders
+            .flat_map(|folder| files(&folder))
+            .filter(|path| path.extension().is_some_and(|end| end == "log"));
+        let tails: Vec<String> =
+            logs.map(|path| format!("--- {}\n{}", path.display(), tail(&path, lines))).collect();
+        tails.join("\n")
+    }
+}
+
+/// Where a log is.
+pub fn log_path(mesh: &Path, of: &str) -> Result<PathBuf> {
+    if !of.contains('/') {
+        return Ok(mesh.join("logs").join(format!("{of}.log")));
+    }
+    let target: Target = of.parse()?;
+    let folder = target.folder(mesh)?;
+    let own = || first_own(&folder).map(|pid| pid.with_extension("log"));
+    let named = target.container.as_ref().map(|name| folder.join(format!("{name}.log")));
+    Ok(named.or_else(own).unwrap_or_else(|| folder.join("istio-proxy.log")))
+}

@@ -1,0 +1,64 @@
+//! What Istio's own tools say about objects.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Mesh, documents};
+
+impl Mesh {
+    /// `istioctl validate`: every object of a YAML text is one that Istio takes.
+    pub fn validate(&self, yaml: &str) -> Result<()> {
+        let file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
+        std::fs::write(file.path(), yaml)?;
+        let done = self
+            .istioctl()
+            .arg("validate")
+            .arg("-f")
+            .arg(file.path())
+            .output()
+            .context("cannot start istioctl")?;
+        let said = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "istioctl validate: {}", said.trim());
+        Ok(())
+    }
+
+    /// `istioctl analyze`: its messages on objects of these namespaces, but those with a code in `allowed`.
+    /// It reads the whole cluster, as it takes what it has not read for missing.
+    pub fn analyze(&self, namespaces: &[&str], allowed: &[&str]) -> Result<Vec<String>> {
+        let options = ["analyze", "--all-namespaces", "--output", "json", "--kubeconfig"];
+        let done =
+            self.istioctl().args(options).arg(self.kubeconfig()).output().context("cannot start istioctl")?;
+        let text = String::from_utf8_lossy(&done.stdout);
+        let all = documents(&text)?.into_iter().next().unwrap_or_default();
+        let all = all.as_array().cloned().unwrap_or_default();
+        let other = all.iter().filter(|one| {
+            let origin = one["origin"].as_str().unwrap_or_default();
+            namespaces.iter().any(|namespace| is_in(origin, namespace))
+                && !allowed.contains(&one["code"].as_str().unwrap_or_default())
+        });
+        Ok(other.map(ToString::to_string).collect())
+    }
+
+    fn istioctl(&self) -> Command {
+        Command::new(self.0.setup.binaries.path("istioctl"))
+    }
+}
+
+/// An origin is `Kind namespace/name`, or `Kind name` where there is no namespace.
+fn is_in(origin: &str, namespace: &str) -> bool {
+    let name = origin.rsplit(' ').next().unwrap_or_default();
+    name.split('/').next() == Some(namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_in;
+
+    #[test]
+    fn origins_name_their_namespace() {
+        assert!(is_in("VirtualService bound/hola", "bound"));
+        assert!(is_in("Namespace bound", "bound"));
+        assert!(!is_in("VirtualService bound/hola", "hola"));
+    }
+}

@@ -1,0 +1,147 @@
+//! Objects of any kind, by server-side apply.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind};
+use kube::{Api, Client};
+use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::Mesh;
+
+const MANAGER: &str = "emcee-testbed";
+/// A definition that was just written serves its kind a moment later, and a webhook may still be starting.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Reads a stream of YAML documents.
+pub fn documents(text: &str) -> Result<Vec<Value>> {
+    // Istio's definitions alone are larger than the limits that guard against hostile YAML.
+    let options = serde_saphyr::options! { budget: None };
+    let all: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options).context("not YAML")?;
+    Ok(all.into_iter().filter(|document| !document.is_null()).collect())
+}
+
+type Kinds = HashMap<GroupVersionKind, (ApiResource, ApiCapabilities)>;
+
+/// The objects of one cluster.
+#[derive(Clone)]
+pub struct Objects {
+    client: Client,
+    kinds: Arc<Mutex<Kinds>>,
+}
+
+impl Objects {
+    /// With an administrator's client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client, kinds: Arc::default() }
+    }
+
+    /// Applies objects in their order.
+    pub async fn apply(&self, objects: Vec<Value>) -> Result<()> {
+        for object in objects {
+            let what = describe(&object);
+            self.apply_one(object).await.with_context(|| format!("cannot apply {what}"))?;
+        }
+        Ok(())
+    }
+
+    async fn apply_one(&self, object: Value) -> Result<()> {
+        let (api, name) = self.api(&object).await?;
+        let params = PatchParams::apply(MANAGER).force();
+        api.patch(&name, &params, &Patch::Apply(&object)).await?;
+        Ok(())
+    }
+
+    /// Deletes objects in reverse order; those that are gone already are fine.
+    pub async fn delete(&self, objects: Vec<Value>) -> Result<()> {
+        for object in objects.iter().rev() {
+            let (api, name) = self.api(object).await?;
+            match api.delete(&name, &DeleteParams::default()).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                other => drop(other.with_context(|| format!("cannot delete {}", describe(object)))?),
+            }
+        }
+        Ok(())
+    }
+
+    /// One object, by a reference that has `apiVersion`, `kind` and `metadata`.
+    pub async fn get(&self, reference: &Value) -> Result<Option<Value>> {
+        let (api, name) = self.api(reference).await?;
+        let found = api.get_opt(&name).await?;
+        Ok(found.map(|found| serde_json::to_value(found).unwrap_or_default()))
+    }
+
+    async fn api(&self, object: &Value) -> Result<(Api<DynamicObject>, String)> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let name = text(&object["metadata"]["name"]).context("an object without a name")?;
+        let (resource, capabilities) = self.kind(object).await?;
+        let namespace = text(&object["metadata"]["namespace"]).unwrap_or_else(|| "default".to_owned());
+        let api = match capabilities.scope {
+            Scope::Cluster => Api::all_with(self.client.clone(), &resource),
+            Scope::Namespaced => Api::namespaced_with(self.client.clone(), &namespace, &resource),
+        };
+        Ok((api, name))
+    }
+
+    async fn kind(&self, object: &Value) -> Result<(ApiResource, ApiCapabilities)> {
+        let (version, kind) = (object["apiVersion"].as_str(), object["kind"].as_str());
+        let version = version.context("an object without apiVersion")?.parse::<kube::core::GroupVersion>()?;
+        let wanted = version.with_kind(kind.context("an object without kind")?);
+        let mut kinds = self.kinds.lock().await;
+        if let Some(known) = kinds.get(&wanted) {
+            return Ok(known.clone());
+        }
+        let found = self.discover(&wanted).await?;
+        kinds.insert(wanted, found.clone());
+        Ok(found)
+    }
+
+    async fn discover(&self, wanted: &GroupVersionKind) -> Result<(ApiResource, ApiCapabilities)> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match pinned_kind(&self.client, wanted).await {
+                Ok(found) => return Ok(found),
+                Err(error) if Instant::now() > deadline => {
+                    bail!("the cluster has no {}: {error}", wanted.kind)
+                }
+                // Discovery has no watch.
+                Err(_) => sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+}
+
+fn describe(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let metadata = &object["metadata"];
+    format!("{} {}/{}", text(&object["kind"]), text(&metadata["namespace"]), text(&metadata["name"]))
+}
+
+impl Mesh {
+    /// Applies the objects of a YAML text in their order.
+    pub fn apply(&self, yaml: &str) -> Result<()> {
+        let (objects, all) = (self.objects(), documents(yaml)?);
+        self.run(async move { objects.apply(all).await })
+    }
+
+    /// Deletes the objects of a YAML text.
+    pub fn delete(&self, yaml: &str) -> Result<()> {
+        let (objects, all) = (self.objects(), documents(yaml)?);
+        self.run(async move { objects.delete(all).await })
+    }
+
+    /// One object, for instance `mesh.get("v1", "Service", "default", "helloworld")`.
+    pub fn get(&self, api_version: &str, kind: &str, namespace: &str, name: &str) -> Result<Option<Value>> {
+        let metadata = serde_json::json!({"namespace": namespace, "name": name});
+        let reference = serde_json::json!({"apiVersion": api_version, "kind": kind, "metadata": metadata});
+        let objects = self.objects();
+        self.run(async move { objects.get(&reference).await })
+    }
+}

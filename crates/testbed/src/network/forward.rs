@@ -1,0 +1,48 @@
+//! A way in: a port on the host's loopback whose connections go on inside a namespace.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use anyhow::{Context, Result};
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+
+use super::Inside;
+
+/// A listener outside. A socket stays in the namespace it was made in, so one process can hold both ends.
+#[derive(Debug)]
+pub struct Forward {
+    listener: TcpListener,
+    port: u16,
+}
+
+impl Forward {
+    /// Listens on a port that the system chooses.
+    pub fn listen() -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback")?;
+        listener.set_nonblocking(true)?;
+        let port = listener.local_addr()?.port();
+        Ok(Self { listener, port })
+    }
+
+    /// The port outside.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Takes connections on to `target` for as long as the thread inside lives.
+    pub fn start(self, inside: &Inside, target: SocketAddr) {
+        inside.handle().spawn(async move {
+            let Ok(listener) = tokio::net::TcpListener::from_std(self.listener) else { return };
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(carry(stream, target));
+            }
+        });
+    }
+}
+
+async fn carry(mut outside: TcpStream, target: SocketAddr) {
+    if let Ok(mut inside) = TcpStream::connect(target).await {
+        // Either side may close first; both ends see it.
+        let _ = copy_bidirectional(&mut outside, &mut inside).await;
+    }
+}

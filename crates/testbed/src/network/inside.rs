@@ -1,0 +1,78 @@
+//! A thread whose sockets and child processes are in a network namespace.
+
+use std::fs::File;
+use std::future::Future;
+use std::os::fd::AsFd;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::oneshot;
+
+use super::Namespace;
+
+/// A single-threaded runtime inside a namespace; threads it starts are inside too.
+#[derive(Debug)]
+pub struct Inside {
+    handle: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Inside {
+    /// Starts the thread.
+    pub fn enter(namespace: &Namespace) -> Result<Self> {
+        let file =
+            File::open(namespace.path()).with_context(|| format!("no namespace {}", namespace.name()))?;
+        let (stop, stopped) = oneshot::channel();
+        let (ready, entered) = mpsc::channel();
+        let thread = std::thread::Builder::new().name(namespace.name().to_owned());
+        let thread = thread.spawn(move || live(&file, &ready, stopped))?;
+        let handle = entered.recv().context("the namespace's thread ended at once")??;
+        Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Where to spawn what has to be inside.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Runs a future inside and waits for it; not to be called from inside.
+    pub fn run<F, T>(&self, future: F) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (answer, answered) = mpsc::channel();
+        self.handle.spawn(async move {
+            let _ = answer.send(future.await);
+        });
+        answered.recv().context("the bed was taken down meanwhile")?
+    }
+}
+
+fn live(namespace: &File, ready: &mpsc::Sender<Result<Handle>>, stopped: oneshot::Receiver<()>) {
+    let runtime = join(namespace);
+    let _ = ready
+        .send(runtime.as_ref().map(|runtime| runtime.handle().clone()).map_err(|e| anyhow::anyhow!("{e:#}")));
+    if let Ok(runtime) = runtime {
+        let _ = runtime.block_on(stopped);
+    }
+}
+
+fn join(namespace: &File) -> Result<Runtime> {
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+        .context("cannot enter (root?)")?;
+    Ok(Builder::new_current_thread().enable_all().build()?)
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

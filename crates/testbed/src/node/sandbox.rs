@@ -1,0 +1,42 @@
+//! A pod's network: a namespace with one device on the node's bridge.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::Node;
+use crate::network::Namespace;
+
+/// The network of one pod.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    /// The pod's address.
+    pub address: Ipv4Addr,
+    /// The pod's namespace.
+    pub namespace: Namespace,
+}
+
+impl Sandbox {
+    /// Makes it, with the files that name resolution reads.
+    pub(super) async fn make(node: &Node, kubernetes_namespace: &str, folder: &Path) -> Result<Self> {
+        let number = node.next_number();
+        let address = node.plan.pod(number);
+        let namespace = Namespace::make(&node.root, &format!("{}-{number}", node.mesh)).await?;
+        node.namespace.plug("br0", &format!("pod{number}"), &namespace, "eth0").await?;
+        namespace.address("eth0", address, 16).await?;
+        namespace.ip(&["route", "add", "default", "via", &node.plan.node().to_string()]).await?;
+        write_names(node, kubernetes_namespace, folder)?;
+        Ok(Self { address, namespace })
+    }
+}
+
+/// Nothing listens at the name server's address: in a pod with a sidecar the sidecar answers.
+fn write_names(node: &Node, namespace: &str, folder: &Path) -> Result<()> {
+    let address = node.plan.node();
+    let hosts = format!("127.0.0.1 localhost\n{address} istiod.istio-system.svc\n");
+    let search = format!("{namespace}.svc.cluster.local svc.cluster.local cluster.local");
+    fs::write(folder.join("hosts"), hosts)?;
+    Ok(fs::write(folder.join("resolv.conf"), format!("search {search}\nnameserver {address}\n"))?)
+}

@@ -1,0 +1,125 @@
+//! Child processes: recorded on disk, in a process group of their own, with a log each.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+use tokio::process::{Child, Command};
+
+use crate::state;
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// The name in records and messages.
+    pub name: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// The whole environment but PATH.
+    pub env: Vec<(String, String)>,
+    /// The folder to run in.
+    pub folder: PathBuf,
+    /// Where stdout and stderr go.
+    pub log: PathBuf,
+}
+
+/// A process that runs; dropping it ends its group at once.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    pid: u32,
+    record: PathBuf,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a process in the caller's network namespace.
+    pub fn start(root: &Path, spec: &Spec) -> Result<Self> {
+        let (program, arguments) = spec.command.split_first().context("a process needs a program")?;
+        let log = File::options().create(true).append(true).open(&spec.log);
+        let log = log.with_context(|| format!("cannot write {}", spec.log.display()))?;
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(&spec.folder).env_clear().process_group(0);
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).envs(spec.env.iter().cloned());
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child =
+            command.spawn().with_context(|| format!("cannot start {program}; see `emcee-testbed doctor`"))?;
+        let pid = child.id().context("a process that was just started has a pid")?;
+        let record = state::record_process(root, pid, &spec.name)?;
+        Ok(Self { name: spec.name.clone(), child, pid, record, log: spec.log.clone() })
+    }
+
+    /// The process id, which is also its group's.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits for the end of the process.
+    pub async fn wait(&mut self) -> Result<i32> {
+        let status = self.child.wait().await?;
+        Ok(status.code().unwrap_or(-1))
+    }
+
+    /// Fails, with the end of the log, when the process has ended.
+    pub fn check_alive(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("{} ended with {status}:\n{}", self.name, tail(&self.log, 15));
+        }
+        Ok(())
+    }
+
+    /// A process that was killed is gone in a moment, and stays as a zombie until its parent has looked.
+    fn reap(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Ends the group without asking, and waits until it has ended.
+    pub async fn kill(&mut self) -> Result<()> {
+        if self.child.id().is_some() {
+            state::signal_group(self.pid, Signal::KILL);
+        }
+        self.wait().await.map(drop)
+    }
+
+    /// Asks the group to end, and makes it after `grace`.
+    pub async fn end(mut self, grace: Duration) {
+        state::signal_group(self.pid, Signal::TERM);
+        let _ = tokio::time::timeout(grace, self.child.wait()).await;
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Once reaped, the pid may be somebody else's; a child left behind goes with its namespace.
+        if self.child.id().is_some() {
+            state::signal_group(self.pid, Signal::KILL);
+            self.reap();
+        }
+        let _ = std::fs::remove_file(&self.record);
+    }
+}
+
+/// Runs a program to its end and gives its stdout; its stderr is the error.
+pub async fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    let done = Command::new(program).args(arguments).stdin(Stdio::null()).output().await;
+    let done = done.with_context(|| format!("cannot start {program}; see `emcee-testbed doctor`"))?;
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "`{program} {}` failed: {}", arguments.join(" "), stderr.trim());
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// The last lines of a log, for an error message.
+#[must_use]
+pub fn tail(log: &Path, lines: usize) -> String {
+    let text =
+        std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}

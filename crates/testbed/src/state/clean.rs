@@ -1,0 +1,115 @@
+//! Removing what a bed made, whether or not it had a chance to do so itself.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use super::{in_namespace, start_time};
+
+const NETNS_FOLDER: &str = "/run/netns";
+
+/// Removes what a run that is gone has left; refuses while a bed is up. Says what it removed.
+pub fn clean() -> Result<Vec<String>> {
+    let root = super::root();
+    if !root.exists() {
+        return Ok(Vec::new());
+    }
+    let _lock = super::lock(&root)?;
+    let mut removed = sweep(&root)?;
+    fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
+    removed.push(format!("folder {}", root.display()));
+    Ok(removed)
+}
+
+/// Removes what this process, which is about to end, has made; other threads may be making more.
+pub fn abandon() {
+    let root = super::root();
+    // Without the folder of records nothing new can be begun, and the second sweep sees what was under way.
+    for _ in 0..2 {
+        if let Err(error) = sweep(&root) {
+            crate::progress::say(format_args!("error: {error:#}"));
+        }
+    }
+    let _ = fs::remove_dir_all(&root);
+}
+
+/// Ends recorded processes, removes recorded namespaces and all folders but the lock.
+pub(super) fn sweep(root: &Path) -> Result<Vec<String>> {
+    let mut removed = end_recorded(root);
+    for name in names(&root.join("netns")) {
+        removed.extend(remove_namespace(&name)?);
+    }
+    release_netns_folder(root);
+    for entry in names(root).iter().filter(|name| *name != "lock") {
+        let path = root.join(entry);
+        let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+    }
+    Ok(removed)
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+fn end_recorded(root: &Path) -> Vec<String> {
+    let mut ended = Vec::new();
+    for pid in names(&root.join("processes")).iter().filter_map(|name| name.parse::<u32>().ok()) {
+        let record = fs::read_to_string(root.join("processes").join(pid.to_string())).unwrap_or_default();
+        let (started, name) = record.split_once(' ').unwrap_or_default();
+        if start_time(pid).is_some_and(|now| now.to_string() == started) {
+            signal_group(pid, Signal::KILL);
+            ended.push(format!("process {pid} {name}"));
+        }
+    }
+    ended
+}
+
+/// Signals a process group that we made, by its leader's pid.
+pub(crate) fn signal_group(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // Gone already is what we want.
+        let _ = kill_process_group(pid, signal);
+    }
+}
+
+fn remove_namespace(name: &str) -> Result<Option<String>> {
+    let path = Path::new(NETNS_FOLDER).join(name);
+    if !path.exists() {
+        return Ok(None);
+    }
+    empty_namespace(&path);
+    let done = Command::new("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
+    ensure!(done.is_ok_and(|status| status.success()) || !path.exists(), "cannot remove namespace {name}");
+    Ok(Some(format!("namespace {name}")))
+}
+
+/// Whoever is inside a namespace that we made is a child of ours, even where its own parent is gone.
+pub(crate) fn empty_namespace(path: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let own = std::process::id();
+        let inside: Vec<u32> = in_namespace(path).into_iter().filter(|pid| *pid != own).collect();
+        if inside.is_empty() || Instant::now() > deadline {
+            return;
+        }
+        for pid in inside.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// `ip netns` mounts its folder on itself when it is first used; if that was for us, it goes with us.
+fn release_netns_folder(root: &Path) {
+    let made = root.join("netns-folder");
+    if made.exists() && names(Path::new(NETNS_FOLDER)).is_empty() {
+        let _ = Command::new("umount").arg(NETNS_FOLDER).stderr(Stdio::null()).status();
+        let _ = fs::remove_dir(NETNS_FOLDER);
+        let _ = fs::remove_file(made);
+    }
+}

@@ -1,0 +1,93 @@
+//! Filling the cache.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use rustix::fs::{FlockOperation, flock};
+
+use super::{Binaries, CACHE_VARIABLE, doctor, envoy, golang};
+use crate::progress::say;
+
+/// Builds what is missing; a second run finds everything and does nothing.
+pub fn build() -> Result<Binaries> {
+    let binaries = Binaries::expected()?;
+    if binaries.missing().is_empty() {
+        return Ok(binaries);
+    }
+    doctor::require_builders()?;
+    let folder = binaries.folder();
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let lock = File::create(folder.join("lock"))?;
+    say(format_args!("building into {} (minutes when cold; the next run builds nothing)", folder.display()));
+    flock(&lock, FlockOperation::LockExclusive).context("cannot lock the cache")?;
+    remove_abandoned(folder);
+    // On the cache's own file system, so that a rename makes a file appear whole or not at all.
+    let work = tempfile::Builder::new().prefix("building-").tempdir_in(folder)?;
+    fill(&binaries, work.path()).map_err(|error| explain_full_disk(error, folder))?;
+    Ok(binaries)
+}
+
+/// Python's and Go's own words, too, may be all that tells of it.
+fn explain_full_disk(error: anyhow::Error, folder: &Path) -> anyhow::Error {
+    if !format!("{error:#}").contains("No space left on device") {
+        return error;
+    }
+    let folder = folder.display();
+    error
+        .context(format!("the disk is full: free 3 GB for {folder} and Go's caches, or set {CACHE_VARIABLE}"))
+}
+
+/// What a build that was killed has left; the lock says that nobody is at it.
+fn remove_abandoned(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("building-")) {
+        let _ = fs::remove_dir_all(entry.path());
+    }
+}
+
+fn fill(binaries: &Binaries, work: &Path) -> Result<()> {
+    let started = Instant::now();
+    for module in golang::MODULES {
+        fill_module(binaries, work, module)?;
+    }
+    if !binaries.path(envoy::NAME).exists() {
+        step(envoy::NAME, || place(&envoy::fetch(work)?, binaries, envoy::NAME))?;
+    }
+    say(format_args!("all binaries built in {} s", started.elapsed().as_secs()));
+    Ok(())
+}
+
+fn fill_module(binaries: &Binaries, work: &Path, module: &golang::Module) -> Result<()> {
+    let folder = work.join(module.name);
+    module.write(&folder)?;
+    for command in module.commands.iter().filter(|command| !binaries.path(command.name()).exists()) {
+        let target = work.join(command.name());
+        step(command.name(), || {
+            command.build(&folder, &target).and_then(|()| place(&target, binaries, command.name()))
+        })?;
+    }
+    for name in module.files().filter(|name| !binaries.path(name).exists()) {
+        let source = module.data(&folder, name)?.with_context(|| format!("nothing makes {name}"))?;
+        let copy = work.join(name);
+        fs::copy(&source, &copy).with_context(|| format!("cannot copy {}", source.display()))?;
+        place(&copy, binaries, name)?;
+    }
+    Ok(())
+}
+
+fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    say(format_args!("  {name} …"));
+    let started = Instant::now();
+    work()?;
+    say(format_args!("  {name}: {} s", started.elapsed().as_secs()));
+    Ok(())
+}
+
+fn place(source: &Path, binaries: &Binaries, name: &str) -> Result<()> {
+    let mode = if name.contains('.') { 0o644 } else { 0o755 };
+    fs::set_permissions(source, Permissions::from_mode(mode))?;
+    fs::rename(source, binaries.path(name)).with_context(|| format!("cannot place {name} in the cache"))
+}

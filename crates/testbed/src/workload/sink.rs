@@ -1,0 +1,28 @@
+//! A server that shows what a client would have revealed to it.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+
+pub(super) async fn serve(port: u16) -> Result<()> {
+    let listener =
+        TcpListener::bind(("0.0.0.0", port)).await.with_context(|| format!("port {port} is taken"))?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        tokio::spawn(swallow(stream));
+    }
+}
+
+async fn swallow(mut stream: TcpStream) -> Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        let length = stream.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        // Escaped, so that a test can look for the words of a request in the log.
+        writeln!(std::io::stdout(), "sink: {}", buffer[..length].escape_ascii())?;
+    }
+}

