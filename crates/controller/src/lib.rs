@@ -1,0 +1,1 @@
+//! Emcee on Kubernetes.
