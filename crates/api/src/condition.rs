@@ -84,6 +84,12 @@ reasons! {
     NoAddress,
     /// An object of that name is somebody else's.
     Conflict,
+    /// The API server, or a webhook, refused an object, or could not take it.
+    ApplyFailed,
+    /// The API server does not know a kind of Istio's: its CRD is not installed.
+    KindMissing,
+    /// Emcee has no right to write an object.
+    Forbidden,
     /// Warning: no gateway pods have the selected labels, so Emcee creates a gateway.
     GatewayCreated,
     /// Warning: no peers are listed, so any certificate of the CA is accepted.

@@ -1,1 +1,27 @@
 //! Emcee on Kubernetes.
+//!
+//! ```text
+//!  API server ──► observe ──► parse ──► translate ──► apply ──► report ──► API server
+//!                 (watches)   (facts)   (the core)    (objects)  (statuses)
+//!                             └──────── engine: no I/O ────────┘
+//! ```
+//!
+//! Every replica observes and translates, so that it can take over at once. One holds the [`lease`] and writes. What
+//! is in the cluster is compared before anything is written: an unchanged plan causes no write.
+
+mod apply;
+mod engine;
+mod observe;
+mod options;
+mod parse;
+mod report;
+mod run;
+mod translate;
+
+pub use options::{Namespaces, Options, Scope};
+pub use run::{Controller, Error};
+
+/// The field manager of all that Emcee applies.
+pub const FIELD_MANAGER: &str = "emcee";
+/// The finalizer of resources that have objects in other namespaces.
+pub const FINALIZER: &str = "emcee.io/objects";

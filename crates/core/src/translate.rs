@@ -123,6 +123,16 @@ impl Translation {
         self.outputs.get(unit).map_or(&[], |output| &output.objects)
     }
 
+    /// The units that have come to something: objects, a verdict, or both.
+    pub fn units(&self) -> impl Iterator<Item = &Unit> {
+        self.outputs.keys()
+    }
+
+    /// The bindings that share a unit; none for a unit that is one resource's own.
+    pub fn sharers(&self, unit: &Unit) -> Vec<Unit> {
+        self.claims.sharers(unit)
+    }
+
     /// How each resource is, in order.
     pub fn verdicts(&self) -> Vec<(&Unit, &Verdict)> {
         let mut verdicts: Vec<_> =

@@ -9,7 +9,7 @@ mod diff;
 mod help;
 mod render;
 mod run;
-mod sources;
+pub(crate) mod sources;
 mod validate;
 
 use std::io::{self, ErrorKind};
@@ -54,7 +54,8 @@ pub enum Outcome {
 /// Runs what the process' arguments ask for.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let (mut out, mut err) = (anstream::stdout().lock(), anstream::stderr().lock());
+    // Not locked: a controller logs from all its threads.
+    let (mut out, mut err) = (anstream::stdout(), anstream::stderr());
     let mut console = Console::new(&mut out, &mut err);
     match cli.run(&mut console) {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,

@@ -9,6 +9,7 @@
 
 pub mod certs;
 pub mod cli;
+pub mod cluster;
 pub mod console;
 pub mod intake;
 pub mod manifest;

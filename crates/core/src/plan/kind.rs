@@ -68,6 +68,35 @@ impl Kind {
         }
     }
 
+    /// API group; empty for Kubernetes' core.
+    pub fn group(self) -> &'static str {
+        self.api_version().rsplit_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// Version of the group.
+    pub fn version(self) -> &'static str {
+        self.api_version().rsplit_once('/').map_or(self.api_version(), |(_, version)| version)
+    }
+
+    /// The kind in URLs and in RBAC rules.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::ServiceAccount => "serviceaccounts",
+            Self::Role => "roles",
+            Self::RoleBinding => "rolebindings",
+            Self::Secret => "secrets",
+            Self::NetworkPolicy => "networkpolicies",
+            Self::PodDisruptionBudget => "poddisruptionbudgets",
+            Self::AuthorizationPolicy => "authorizationpolicies",
+            Self::DestinationRule => "destinationrules",
+            Self::ServiceEntry => "serviceentries",
+            Self::Deployment => "deployments",
+            Self::Service => "services",
+            Self::VirtualService => "virtualservices",
+            Self::Gateway => "gateways",
+        }
+    }
+
     /// The kind, as in YAML.
     pub const fn as_str(self) -> &'static str {
         match self {

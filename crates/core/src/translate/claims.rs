@@ -122,6 +122,20 @@ impl Claims {
         facades.chain(relays).map(|age| Unit::ServiceBinding(age.key().clone())).collect()
     }
 
+    /// The bindings that claim a facade, or a relay of a relationship; none for other units.
+    pub(super) fn sharers(&self, unit: &Unit) -> Vec<Unit> {
+        let ages: Vec<&Age> = match unit {
+            Unit::Facade(key) => self.facade(key).map(|(age, _)| age).collect(),
+            Unit::Relay(fed_config, name) => {
+                let all = self.relays.iter().filter(|((_, server_name), _)| **server_name == **name);
+                let claims = all.flat_map(|(_, claims)| claims);
+                claims.filter(|(_, claim)| claim.relationship == *fed_config).map(|(age, _)| age).collect()
+            }
+            _ => Vec::new(),
+        };
+        ages.into_iter().map(|age| Unit::ServiceBinding(age.key().clone())).collect()
+    }
+
     /// Claims of a facade, the oldest first.
     pub(super) fn facade(&self, facade: &Key) -> impl Iterator<Item = (&Age, &FacadeClaim)> {
         self.facades.get(facade).into_iter().flatten()

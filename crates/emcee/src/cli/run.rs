@@ -4,65 +4,98 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Outcome;
 use super::sources::Surroundings;
+use crate::cluster::{self, ClusterArgs};
 use crate::console::Console;
 use crate::standalone::{Folders, Standalone};
 
 const EXAMPLES: &str = "\
-Example:
+Examples:
+  emcee run
+  emcee run --kubeconfig ~/.kube/config --context m1
   emcee run --dir mesh/ --out istio/
 
-OUT has one file for each object, NAMESPACE/KIND-NAME.yaml, and status/ with the status of each resource. Files that Emcee did not write are never touched.";
+On Kubernetes: in a pod the pod's ServiceAccount is used, else a kubeconfig as kubectl would choose it.
 
-/// Follow a folder of resources, and keep a folder of Istio configuration equal to what they ask for.
+With --dir: OUT has one file for each object, NAMESPACE/KIND-NAME.yaml, and status/ with the status of each resource. Files that Emcee did not write are never touched.";
+
+/// Keep a mesh as its resources ask for: on Kubernetes, or from a folder into a folder.
 ///
-/// Prints a line for each change. Of what becomes invalid the last good version stays in place, and that is said.
+/// On Kubernetes: follows the resources of the cluster, and keeps in it the objects that they ask for. With --dir:
+/// prints a line for each change. Of what becomes invalid the last good version stays in place, and that is said.
 /// Ends on SIGTERM or Ctrl-C.
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group(ArgGroup::new("folder").multiple(true).conflicts_with("kubernetes")))]
 pub(super) struct RunArgs {
-    /// Folder of resources, and of the Services, Secrets and so on of the mesh
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
+    #[command(flatten)]
+    folder: FolderArgs,
 
-    /// Folder to write to
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-
-    /// Write once, and end
-    #[arg(long)]
-    once: bool,
-
-    /// Milliseconds between two looks at the folder
-    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
-    interval: u64,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 
     #[command(flatten)]
     surroundings: Surroundings,
 }
 
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Without a cluster")]
+struct FolderArgs {
+    /// Folder of resources, and of the Services, Secrets and so on of the mesh
+    #[arg(long, value_name = "DIR", requires = "out", group = "folder")]
+    dir: Option<PathBuf>,
+
+    /// Folder to write to
+    #[arg(long, value_name = "DIR", requires = "dir", group = "folder")]
+    out: Option<PathBuf>,
+
+    /// Write once, and end
+    #[arg(long, requires = "dir", group = "folder")]
+    once: bool,
+
+    /// Milliseconds between two looks at the folder
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
+    interval: u64,
+}
+
 pub(super) fn run(args: &RunArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let folders = Folders { dir: args.dir.clone(), out: args.out.clone() };
+    match (&args.folder.dir, &args.folder.out) {
+        (Some(dir), Some(out)) => {
+            let folders = Folders { dir: dir.clone(), out: out.clone() };
+            follow(args, folders, console)
+        }
+        _ => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(async { cluster::run(&args.cluster, &args.surroundings, ended()?).await })?;
+            Ok(Outcome::Fine)
+        }
+    }
+}
+
+fn follow(args: &RunArgs, folders: Folders, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let mut standalone = Standalone::open(folders, args.surroundings.settings())?;
-    if args.once {
+    if args.folder.once {
         standalone.look(true, console)?;
         return Ok(if standalone.is_refused() { Outcome::Refused } else { Outcome::Fine });
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-        let end = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        standalone.run(Duration::from_millis(args.interval), end, console).await?;
+        standalone.run(Duration::from_millis(args.folder.interval), ended()?, console).await?;
         Ok(Outcome::Fine)
+    })
+}
+
+/// Comes when the process is asked to end.
+fn ended() -> anyhow::Result<impl Future<Output = ()> + Send> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     })
 }

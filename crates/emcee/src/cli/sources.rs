@@ -39,7 +39,7 @@ pub(super) fn read(paths: &[PathBuf], console: &mut Console<'_>) -> io::Result<O
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Surroundings")]
-pub(super) struct Surroundings {
+pub(crate) struct Surroundings {
     /// Trust domain of this mesh; without it, Istio's default is assumed: cluster.local
     #[arg(long, value_name = "DOMAIN", value_parser = dns_name)]
     trust_domain: Option<String>,
@@ -74,7 +74,17 @@ impl Surroundings {
         Ok(())
     }
 
-    pub(super) fn settings(&self) -> Settings {
+    /// The trust domain, where it is given.
+    pub(crate) fn trust_domain(&self) -> Option<&str> {
+        self.trust_domain.as_deref()
+    }
+
+    /// The namespaces that are given for gateways.
+    pub(crate) fn gateway_namespaces(&self) -> &[String] {
+        &self.gateway_namespaces
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
         Settings {
             trust_domain: self.trust_domain.clone().unwrap_or_else(|| Settings::default().trust_domain),
             cluster_domain: self.cluster_domain.clone(),

@@ -1,0 +1,475 @@
+//! What is to be written, and in which order: from units that changed to writes, without doing any.
+//!
+//! The desk of the one replica that writes. It begins when the replica becomes the leader, learns what is in the
+//! cluster, and compares; content that is there already is never written again.
+
+mod body;
+mod book;
+mod fault;
+mod rounds;
+mod write;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Instant;
+
+use emcee_core::key::Key;
+use emcee_core::plan::{Kind, Object};
+use emcee_core::problem::Problem;
+use emcee_core::translate::Unit;
+
+use crate::observe::fact::{Live, ObjectId, OwnerLabels};
+use crate::translate::Model;
+use body::Body;
+use book::{Book, Entry, Step};
+pub(crate) use fault::Fault;
+use rounds::{Rounds, Turn};
+pub(crate) use write::{Write, Written, carry_out};
+
+/// What is to be written.
+#[derive(Default)]
+pub(crate) struct Desk {
+    book: Book,
+    units: HashMap<Unit, Wants>,
+    /// What a binding shares with others.
+    shared: HashMap<Unit, HashSet<Unit>>,
+    /// Resources that are being deleted and wait for their objects to be gone.
+    leaving: HashMap<OwnerLabels, Unit>,
+    rounds: Rounds<Item>,
+    retries: BTreeMap<Instant, Vec<Item>>,
+    /// Whether what is in the cluster is known; before, nothing is written.
+    open: bool,
+}
+
+/// What a unit asks for.
+#[derive(Debug, Default)]
+struct Wants {
+    objects: Vec<ObjectId>,
+    /// The bindings that share it.
+    sharers: Vec<Unit>,
+}
+
+/// Something to do, in its order.
+#[derive(Clone, Debug)]
+enum Item {
+    Object(ObjectId),
+    Finalizer(Unit),
+}
+
+/// What a write is for; to be given back with its outcome.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    turn: Turn,
+    purpose: Purpose,
+}
+
+#[derive(Debug)]
+enum Purpose {
+    Object { id: ObjectId, step: Step, hash: u64 },
+    Finalizer(Unit),
+}
+
+/// How the objects of a resource stand.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// Some are still to be written, and nothing is known to be in the way.
+    Underway,
+    /// Nothing is to be done for now; what could not be done is said.
+    Settled(Vec<Problem>),
+}
+
+impl Desk {
+    /// Everything that is in the cluster has been seen: writing may begin.
+    pub(crate) fn open(&mut self, model: &Model) {
+        self.open = true;
+        let due: Vec<_> =
+            self.book.iter().filter(|(_, entry)| entry.step().is_some()).map(|(id, _)| id.clone()).collect();
+        self.round(model, due);
+        for (unit, _) in model.resources() {
+            self.look_at_finalizer(model, unit);
+        }
+    }
+
+    /// How many writes wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.rounds.waiting()
+    }
+
+    /// How many objects there are.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &ObjectId> {
+        self.book.iter().map(|(id, _)| id)
+    }
+
+    /// When something that failed is to be tried again.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.retries.first_key_value().map(|(at, _)| *at)
+    }
+
+    /// Takes in what units want now. Says whose standing that may change.
+    pub(crate) fn plan(&mut self, model: &Model, units: &[Unit]) -> HashSet<Unit> {
+        let mut due = Vec::new();
+        let mut concerned = HashSet::new();
+        for unit in units {
+            concerned.extend(self.concerned(unit));
+            self.plan_unit(model, unit, &mut due);
+            concerned.extend(self.concerned(unit));
+            self.look_at_finalizer(model, unit);
+        }
+        if self.open {
+            self.round(model, due);
+        }
+        concerned
+    }
+
+    fn plan_unit(&mut self, model: &Model, unit: &Unit, due: &mut Vec<ObjectId>) {
+        let sharers = model.translation().sharers(unit);
+        let mut wants = Wants { objects: Vec::new(), sharers };
+        for object in model.translation().objects_of(unit).iter() {
+            let id = id_of(object);
+            let hash = body_of(model, unit, object).hash;
+            self.book.update(&id, |entry| {
+                if entry.wanted != hash {
+                    entry.waits = false;
+                }
+                (entry.unit, entry.wanted) = (Some(unit.clone()), hash);
+                entry.owner = OwnerLabels::of_object(object);
+            });
+            wants.objects.push(id);
+        }
+        let had = self.units.remove(unit).unwrap_or_default();
+        for id in had.objects {
+            if !wants.objects.contains(&id) && self.book.get(&id).is_some_and(|e| e.unit.as_ref() == Some(unit))
+            {
+                self.book.update(&id, |entry| {
+                    (entry.unit, entry.wanted) = (None, 0);
+                    (entry.failure, entry.waits) = (None, false);
+                });
+                due.push(id);
+            }
+        }
+        due.extend(wants.objects.iter().cloned());
+        self.share(unit, &had.sharers, &wants.sharers);
+        if !wants.objects.is_empty() {
+            self.units.insert(unit.clone(), wants);
+        }
+    }
+
+    /// Notes which bindings share the unit now.
+    fn share(&mut self, unit: &Unit, before: &[Unit], now: &[Unit]) {
+        for binding in before {
+            if let Some(units) = self.shared.get_mut(binding) {
+                units.remove(unit);
+                if units.is_empty() {
+                    self.shared.remove(binding);
+                }
+            }
+        }
+        for binding in now {
+            self.shared.entry(binding.clone()).or_default().insert(unit.clone());
+        }
+    }
+
+    /// Whose standing depends on a unit: the resource itself, or the bindings that share it.
+    fn concerned(&self, unit: &Unit) -> Vec<Unit> {
+        match unit.resource() {
+            Some(_) => vec![unit.clone()],
+            None => self.units.get(unit).map(|wants| wants.sharers.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// How the objects of a resource stand.
+    pub(crate) fn standing(&self, unit: &Unit) -> Standing {
+        let units = std::iter::once(unit).chain(self.shared.get(unit).into_iter().flatten());
+        let objects = units.filter_map(|unit| self.units.get(unit)).flat_map(|wants| &wants.objects);
+        let mut problems = Vec::new();
+        for id in objects {
+            let Some(entry) = self.book.get(id) else { continue };
+            if !entry.is_settled() {
+                return Standing::Underway;
+            }
+            problems.extend(entry.news().map(|fault| fault.problem(id)));
+        }
+        Standing::Settled(problems)
+    }
+
+    /// An object with Emcee's label is there. Says whose standing that may change.
+    pub(crate) fn see(&mut self, model: &Model, live: &Live) -> Vec<Unit> {
+        let known = self.book.get(&live.id);
+        if known.and_then(|entry| entry.there.as_ref()).is_some_and(|there| !live.version.is_newer(&there.version)) {
+            return Vec::new();
+        }
+        let matching = known.and_then(|entry| entry.unit.as_ref()).and_then(|unit| matching(model, unit, live));
+        self.book.update(&live.id, |entry| {
+            // What a write that is under way finds may be older than this.
+            entry.look |= entry.busy && matching.is_none();
+            entry.note(live, matching.unwrap_or_default());
+        });
+        self.after(model, &live.id)
+    }
+
+    /// An object with Emcee's label is gone, or has lost that label. Says whose standing that may change.
+    pub(crate) fn miss(&mut self, model: &Model, id: &ObjectId) -> Vec<Unit> {
+        if self.book.get(id).is_none() {
+            return Vec::new();
+        }
+        let owner = self.book.update(id, |entry| {
+            entry.look |= entry.busy;
+            entry.note_absence();
+            entry.owner.clone()
+        });
+        self.let_go(model, &owner);
+        self.after(model, id)
+    }
+
+    fn after(&mut self, model: &Model, id: &ObjectId) -> Vec<Unit> {
+        if self.open {
+            self.round(model, vec![id.clone()]);
+        }
+        let unit = self.book.get(id).and_then(|entry| entry.unit.clone());
+        unit.map(|unit| self.concerned(&unit)).unwrap_or_default()
+    }
+
+    /// A resource has, or lacks, a finalizer, or is being deleted.
+    pub(crate) fn look_at_finalizer(&mut self, model: &Model, unit: &Unit) {
+        let Some(owner) = OwnerLabels::of_unit(unit) else { return };
+        match model.resource(unit) {
+            Some(known) if known.deleting && known.finalizer => {
+                self.leaving.insert(owner.clone(), unit.clone());
+                self.let_go(model, &owner);
+            }
+            _ => drop(self.leaving.remove(&owner)),
+        }
+    }
+
+    /// Takes the finalizer off a resource that is being deleted, once none of its objects is left.
+    fn let_go(&mut self, model: &Model, owner: &OwnerLabels) {
+        if !self.open || self.book.leftovers(owner) > 0 {
+            return;
+        }
+        let leaving = self.leaving.get(owner).filter(|unit| !self.units.contains_key(*unit));
+        if let Some(unit) = leaving.filter(|unit| model.resource(unit).is_some()).cloned() {
+            self.rounds.push([(FINALIZERS, Item::Finalizer(unit))]);
+        }
+    }
+
+    /// Queues what is due, after a resource's finalizer where it needs one.
+    fn round(&mut self, model: &Model, due: Vec<ObjectId>) {
+        let mut items = Vec::new();
+        let mut owners = HashSet::new();
+        for id in due {
+            let Some(entry) = self.book.get(&id).filter(|entry| entry.is_ready()) else { continue };
+            let Some(step) = entry.step() else { continue };
+            let unit = entry.unit.as_ref().filter(|unit| needs_finalizer(model, unit, &id));
+            if let Some(unit) = unit.filter(|unit| !owners.contains(*unit)) {
+                owners.insert(unit.clone());
+                items.push((FINALIZERS, Item::Finalizer(unit.clone())));
+            }
+            items.push((phase(entry, step, &id), Item::Object(id)));
+        }
+        self.rounds.push(items);
+    }
+
+    /// The next thing to do, if there is one that may be done now.
+    pub(crate) fn next(&mut self, model: &Model, now: Instant) -> Option<(Ticket, Write)> {
+        self.retry(model, now);
+        while let Some((turn, item)) = self.rounds.take() {
+            let found = match item {
+                Item::Object(id) => self.object_write(model, &id),
+                Item::Finalizer(unit) => self.finalizer_write(model, unit),
+            };
+            match found {
+                Some((purpose, write)) => return Some((Ticket { turn, purpose }, write)),
+                None => self.rounds.finish(turn),
+            }
+        }
+        None
+    }
+
+    fn retry(&mut self, model: &Model, now: Instant) {
+        while let Some(entry) = self.retries.first_entry().filter(|entry| *entry.key() <= now) {
+            for item in entry.remove() {
+                match item {
+                    Item::Object(id) => {
+                        self.book.update(&id, |entry| {
+                            entry.waits = false;
+                            entry.look |= entry.foreign && entry.unit.is_some();
+                        });
+                        self.round(model, vec![id]);
+                    }
+                    Item::Finalizer(unit) => self.rounds.push([(FINALIZERS, Item::Finalizer(unit))]),
+                }
+            }
+        }
+    }
+
+    fn object_write(&mut self, model: &Model, id: &ObjectId) -> Option<(Purpose, Write)> {
+        let entry = self.book.get(id).filter(|entry| entry.is_ready())?;
+        let step = entry.step()?;
+        let body = || entry.unit.as_ref().and_then(|unit| wanted(model, unit, id));
+        let there = || entry.there.clone();
+        let (hash, write) = match step {
+            Step::Look => (0, Write::Look(id.clone())),
+            Step::Delete => there().map(|there| (0, Write::Delete(id.clone(), there.uid, there.version)))?,
+            Step::Create => body().map(|body| (body.hash, Write::Create(id.clone(), body)))?,
+            Step::Apply => {
+                let (body, uid) = (body()?, there()?.uid);
+                (body.hash, Write::Apply(id.clone(), body, uid))
+            }
+        };
+        self.book.update(id, |entry| (entry.busy, entry.look) = (true, false));
+        Some((Purpose::Object { id: id.clone(), step, hash }, write))
+    }
+
+    fn finalizer_write(&self, model: &Model, unit: Unit) -> Option<(Purpose, Write)> {
+        let known = model.resource(&unit)?;
+        let wanted = !known.deleting;
+        (known.finalizer != wanted).then(|| {
+            let write = Write::Finalizer(unit.clone(), known.uid.clone(), wanted);
+            (Purpose::Finalizer(unit), write)
+        })
+    }
+
+    /// What came of a write. Says whose standing that may change.
+    pub(crate) fn done(
+        &mut self,
+        model: &Model,
+        ticket: Ticket,
+        outcome: Result<Written, Fault>,
+        now: Instant,
+    ) -> Vec<Unit> {
+        let concerned = match ticket.purpose {
+            Purpose::Object { id, step, hash } => {
+                self.object_done(model, &id, step, hash, outcome, now);
+                self.after(model, &id)
+            }
+            Purpose::Finalizer(unit) => {
+                if outcome.is_err() && model.resource(&unit).is_some() {
+                    self.retries.entry(now + fault::FIRST_DELAY).or_default().push(Item::Finalizer(unit));
+                }
+                Vec::new()
+            }
+        };
+        self.rounds.finish(ticket.turn);
+        concerned
+    }
+
+    fn object_done(
+        &mut self,
+        model: &Model,
+        id: &ObjectId,
+        step: Step,
+        hash: u64,
+        outcome: Result<Written, Fault>,
+        now: Instant,
+    ) {
+        self.book.update(id, |entry| entry.busy = false);
+        match (step, outcome) {
+            (Step::Look, Ok(Written::Live(live))) => self.looked(model, &live, now),
+            (Step::Create | Step::Apply, Ok(Written::Live(live))) => self.book.update(id, |entry| {
+                let seen = entry.there.as_ref().map(|there| there.version.clone());
+                if seen.is_none_or(|seen| !seen.is_newer(&live.version)) {
+                    entry.note(&live, hash);
+                    entry.look = false;
+                }
+                entry.failure = None;
+            }),
+            (Step::Delete, Ok(_)) => self.book.update(id, |entry| {
+                entry.failure = None;
+                entry.there.iter_mut().for_each(|there| there.deleting = true);
+            }),
+            (_, Ok(_) | Err(Fault::Gone)) => self.absent(model, id),
+            (_, Err(fault)) => {
+                let look = step == Step::Look || fault == Fault::Conflict;
+                self.book.update(id, |entry| entry.look |= look);
+                self.failed(id, fault, now);
+            }
+        }
+    }
+
+    fn absent(&mut self, model: &Model, id: &ObjectId) {
+        let owner = self.book.update(id, |entry| {
+            entry.note_absence();
+            entry.owner.clone()
+        });
+        self.let_go(model, &owner);
+    }
+
+    /// The object that is there under the name of one of Emcee's: whose is it?
+    fn looked(&mut self, model: &Model, live: &Live, now: Instant) {
+        let unit = self.book.get(&live.id).and_then(|entry| entry.unit.clone());
+        let matching = unit.and_then(|unit| matching(model, &unit, live)).unwrap_or_default();
+        let foreign = self.book.update(&live.id, |entry| {
+            entry.note(live, matching);
+            if entry.step().is_none() {
+                entry.failure = None;
+            }
+            entry.foreign && entry.unit.is_some()
+        });
+        if foreign {
+            self.failed(&live.id, Fault::Foreign, now);
+        }
+    }
+
+    /// Notes a failure and when to try again; the first conflict is looked into at once.
+    fn failed(&mut self, id: &ObjectId, fault: Fault, now: Instant) {
+        let delay = self.book.update(id, |entry| {
+            let attempts = entry.failure.as_ref().map_or(0, |(_, attempts)| *attempts) + 1;
+            let delay = fault.delay(attempts, fault::spread(id));
+            entry.waits = fault != Fault::Conflict || attempts > 1;
+            entry.failure = Some((fault, attempts));
+            entry.waits.then_some(delay)
+        });
+        if let Some(delay) = delay {
+            self.retries.entry(now + delay).or_default().push(Item::Object(id.clone()));
+        }
+    }
+}
+
+/// Finalizers come before the objects that need them.
+const FINALIZERS: u8 = 0;
+
+/// When a write has its turn in a round: see [`rounds`].
+fn phase(entry: &Entry, step: Step, id: &ObjectId) -> u8 {
+    let class: u8 = match &entry.unit {
+        Some(Unit::MeshFedConfig(_)) => 0,
+        Some(Unit::Relay(..)) => 1,
+        Some(Unit::ServiceExposition(_) | Unit::ServiceBinding(_)) => 2,
+        Some(Unit::Facade(_)) => 3,
+        None => entry.owner.class(),
+    };
+    let kinds = Kind::ALL.len();
+    let place = Kind::ALL.iter().position(|kind| *kind == id.kind).unwrap_or_default();
+    let number = match step {
+        Step::Delete => kinds * 4 + kinds * usize::from(3 - class) + kinds - place,
+        _ => kinds * usize::from(class) + place + 1,
+    };
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
+
+/// Of an object in another namespace Kubernetes' garbage collector must not know the owner; the finalizer keeps the
+/// owner until the object is gone.
+fn needs_finalizer(model: &Model, unit: &Unit, id: &ObjectId) -> bool {
+    let elsewhere = unit.resource().is_some_and(|resource| resource.key.namespace != id.key.namespace);
+    elsewhere && model.resource(unit).is_some_and(|known| !known.finalizer && !known.deleting)
+}
+
+fn id_of(object: &Object) -> ObjectId {
+    let key = Key { namespace: object.namespace.clone(), name: object.name.as_str().into() };
+    ObjectId { kind: object.kind(), key }
+}
+
+fn body_of(model: &Model, unit: &Unit, object: &Object) -> Body {
+    Body::of(object, model.resource(unit).map(|known| &*known.uid))
+}
+
+/// What is wanted of an object.
+fn wanted(model: &Model, unit: &Unit, id: &ObjectId) -> Option<Body> {
+    let objects = model.translation().objects_of(unit);
+    let object = objects.iter().find(|object| id_of(object) == *id)?;
+    Some(body_of(model, unit, object))
+}
+
+/// The hash of the content that is wanted, if the object has it.
+fn matching(model: &Model, unit: &Unit, live: &Live) -> Option<u64> {
+    let body = wanted(model, unit, &live.id)?;
+    body::is_as_wanted(live.id.kind, &live.body, &body.value).then_some(body.hash)
+}

@@ -1,0 +1,158 @@
+//! What Emcee wants to be in the cluster, and what it knows to be there, object by object.
+
+use std::collections::HashMap;
+
+use emcee_core::translate::Unit;
+
+use super::fault::Fault;
+use crate::observe::fact::{Live, ObjectId, OwnerLabels, Version};
+
+/// What is known of one object. Its content is not kept, only hashes of it.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    /// Which unit wants it; none: it is to go.
+    pub(super) unit: Option<Unit>,
+    /// Hash of the content that is wanted.
+    pub(super) wanted: u64,
+    /// The object that is there.
+    pub(super) there: Option<There>,
+    /// Hash of the content that is known to be there; 0: not known.
+    pub(super) applied: u64,
+    /// Whether a write is under way.
+    pub(super) busy: bool,
+    /// Whether it has to be looked at, as what is known of it may be wrong.
+    pub(super) look: bool,
+    /// Whether the one that is there is somebody else's.
+    pub(super) foreign: bool,
+    /// The last write, if it failed, and how many did in a row.
+    pub(super) failure: Option<(Fault, u32)>,
+    /// Whether the next try has its time, and nothing is done before.
+    pub(super) waits: bool,
+    /// For whom it is, by its labels.
+    pub(super) owner: OwnerLabels,
+}
+
+/// An object that is there, as it was last seen.
+#[derive(Clone, Debug)]
+pub(super) struct There {
+    pub(super) uid: Box<str>,
+    pub(super) version: Version,
+    /// Whether it is on its way out: Kubernetes may wait for others' finalizers.
+    pub(super) deleting: bool,
+}
+
+/// What is to be done next about an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Look,
+    Create,
+    Apply,
+    Delete,
+}
+
+impl Entry {
+    /// What is to be done next, once nothing is under way.
+    pub(super) fn step(&self) -> Option<Step> {
+        if self.look {
+            return Some(Step::Look);
+        }
+        match (&self.unit, &self.there) {
+            _ if self.foreign => None,
+            (Some(_), None) => Some(Step::Create),
+            (Some(_), Some(_)) => (self.applied != self.wanted).then_some(Step::Apply),
+            (None, Some(there)) => (!there.deleting).then_some(Step::Delete),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether the next step may be done now.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.busy && !self.waits && self.step().is_some()
+    }
+
+    /// Notes the object as it was seen; `matching` is the hash of the wanted content that it has, else 0.
+    pub(super) fn note(&mut self, live: &Live, matching: u64) {
+        self.there =
+            Some(There { uid: live.uid.clone(), version: live.version.clone(), deleting: live.deleting });
+        self.applied = matching;
+        // Whoever gives a facade a selector has made it theirs. A copy of a generated object has its labels, too.
+        self.foreign = live.released || !live.applied;
+        if self.unit.is_none() {
+            self.owner = live.owner.clone();
+        }
+    }
+
+    /// Forgets the object that was there.
+    pub(super) fn note_absence(&mut self) {
+        (self.there, self.applied, self.foreign) = (None, 0, false);
+        (self.failure, self.waits) = (None, false);
+    }
+
+    /// Whether it is as wanted, or is known not to be for now.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.busy && (self.step().is_none() || self.news().is_some())
+    }
+
+    /// Why it is not as wanted, if that is worth telling.
+    pub(super) fn news(&self) -> Option<&Fault> {
+        self.failure.as_ref().filter(|(fault, attempts)| fault.is_news(*attempts)).map(|(fault, _)| fault)
+    }
+
+    /// Whether it is there, and Emcee's, and nobody wants it.
+    fn is_leftover(&self) -> bool {
+        self.unit.is_none() && self.there.is_some() && !self.foreign
+    }
+}
+
+/// All objects. What nobody wants and is not there has no entry.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    entries: HashMap<ObjectId, Entry>,
+    /// How many objects of an owner are to go.
+    leftovers: HashMap<OwnerLabels, usize>,
+}
+
+impl Book {
+    pub(super) fn get(&self, id: &ObjectId) -> Option<&Entry> {
+        self.entries.get(id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectId, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// Changes what is known of an object.
+    pub(super) fn update<R>(&mut self, id: &ObjectId, change: impl FnOnce(&mut Entry) -> R) -> R {
+        let entry = self.entries.entry(id.clone()).or_default();
+        let before = entry.is_leftover().then(|| entry.owner.clone());
+        let result = change(entry);
+        let after = entry.is_leftover().then(|| entry.owner.clone());
+        if entry.unit.is_none() && entry.there.is_none() && !entry.busy {
+            self.entries.remove(id);
+        }
+        self.count(before, after);
+        result
+    }
+
+    /// How many objects of an owner are there that nobody wants.
+    pub(super) fn leftovers(&self, owner: &OwnerLabels) -> usize {
+        self.leftovers.get(owner).copied().unwrap_or_default()
+    }
+
+    fn count(&mut self, before: Option<OwnerLabels>, after: Option<OwnerLabels>) {
+        if before == after {
+            return;
+        }
+        if let Some(owner) = after {
+            *self.leftovers.entry(owner).or_default() += 1;
+        }
+        if let Some(owner) = before
+            && let Some(count) = self.leftovers.get_mut(&owner)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.leftovers.remove(&owner);
+            }
+        }
+    }
+}

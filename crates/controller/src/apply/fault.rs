@@ -1,0 +1,124 @@
+//! What a refused write means, in words for people, and when to try again.
+
+use std::hash::BuildHasher as _;
+use std::time::Duration;
+
+use emcee_api::Reason;
+use emcee_core::problem::Problem;
+
+use crate::observe::fact::ObjectId;
+
+/// How long to wait after a resource itself could not be written.
+pub(crate) const FIRST_DELAY: Duration = Duration::from_secs(1);
+
+/// A number from 0 to 1 that differs from object to object, so that what failed together is not tried together.
+pub(super) fn spread(id: &ObjectId) -> f64 {
+    let hash = foldhash::quality::RandomState::default().hash_one(id);
+    f64::from(u16::try_from(hash & 0xffff).unwrap_or_default()) / 65535.0
+}
+
+/// Why a write did not get through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The object is not the one that was meant: it is there, or it is another, or it is newer.
+    Conflict,
+    /// The object is somebody else's.
+    Foreign,
+    /// The object is not there.
+    Gone,
+    /// Nobody's fault: the API server is away, busy, or has erred.
+    Transient(String),
+    /// The API server does not know the kind.
+    UnknownKind,
+    /// Emcee may not.
+    Forbidden(String),
+    /// The API server, or a webhook, does not want the object.
+    Refused(String),
+}
+
+impl Fault {
+    pub(crate) fn of(error: &kube::Error) -> Self {
+        let kube::Error::Api(status) = error else { return Self::Transient(error.to_string()) };
+        let message = status.message.clone();
+        match status.code {
+            409 => Self::Conflict,
+            // For a kind without a definition the server speaks of no object.
+            404 if status.details.as_ref().is_none_or(|details| details.name.is_empty()) => Self::UnknownKind,
+            404 if status.details.as_ref().is_some_and(|details| details.kind == "namespaces") => {
+                Self::Refused(message)
+            }
+            404 => Self::Gone,
+            // A namespace that is going takes nothing new in; no right would help.
+            403 if message.contains("because it is being terminated") => Self::Refused(message),
+            401 | 403 => Self::Forbidden(message),
+            429 | 500 | 502..=504 if !is_webhook(&message) => Self::Transient(message),
+            code => Self::Refused(format!("{message} ({code})")),
+        }
+    }
+
+    /// The n-th attempt (the first is 1) has failed: how long to wait for the next. Others' waits differ, see `spread`.
+    pub(crate) fn delay(&self, attempts: u32, spread: f64) -> Duration {
+        let (first, most) = match self {
+            Self::Conflict | Self::Gone | Self::Transient(_) => (0.25, 15.0),
+            Self::Foreign | Self::UnknownKind | Self::Forbidden(_) | Self::Refused(_) => (2.0, 60.0),
+        };
+        let doubled: f64 = first * 2_f64.powi(i32::try_from(attempts.min(16)).unwrap_or(16) - 1);
+        Duration::from_secs_f64(doubled.min(most) * (0.75 + spread / 2.0))
+    }
+
+    /// Whether it is worth telling after so many attempts: what passes by itself is not news at once.
+    pub(crate) fn is_news(&self, attempts: u32) -> bool {
+        match self {
+            Self::Conflict | Self::Gone | Self::Transient(_) => attempts >= 4,
+            Self::Foreign | Self::UnknownKind | Self::Forbidden(_) | Self::Refused(_) => true,
+        }
+    }
+
+    /// For the status of the resource that asked for the object.
+    pub(crate) fn problem(&self, id: &ObjectId) -> Problem {
+        let object = format!("{} {}", id.kind.as_str(), id.key);
+        match self {
+            Self::Conflict => Problem::new(Reason::ApplyFailed, format!("{object}: others keep changing it")),
+            Self::Foreign => Problem::new(
+                Reason::Conflict,
+                format!("{object} is somebody else's, and is left as it is (rename or delete it)"),
+            ),
+            Self::Gone => Problem::new(Reason::ApplyFailed, format!("{object}: others keep deleting it")),
+            Self::Transient(words) => {
+                Problem::new(Reason::ApplyFailed, format!("{object}: {words} (tried again)"))
+            }
+            Self::UnknownKind => Problem::new(
+                Reason::KindMissing,
+                format!(
+                    "{object}: the API server does not know {} {} (install its CRD)",
+                    id.kind.api_version(),
+                    id.kind.as_str()
+                ),
+            ),
+            Self::Forbidden(words) => Problem::new(
+                Reason::Forbidden,
+                format!("{object}: {words} (`emcee manifests rbac --fed-namespaces …` has the rights)"),
+            ),
+            Self::Refused(words) => Problem::new(Reason::ApplyFailed, format!("{object}: {words}")),
+        }
+    }
+}
+
+/// A webhook that cannot be called may be away for long, and is somebody's to mend.
+fn is_webhook(message: &str) -> bool {
+    message.contains("admission webhook") || message.contains("failed calling webhook")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_and_end() {
+        let fault = Fault::Transient(String::new());
+        assert_eq!(fault.delay(1, 0.5), Duration::from_millis(250));
+        assert_eq!(fault.delay(2, 0.5), Duration::from_millis(500));
+        assert_eq!(fault.delay(1000, 0.5), Duration::from_secs(15));
+        assert!(fault.delay(3, 0.0) < fault.delay(3, 1.0));
+    }
+}

@@ -1,0 +1,117 @@
+//! In which order things are written.
+//!
+//! What one change asks for is a round. A round is written phase by phase: what is referred to before what refers
+//! to it, the new before the old is removed, and of the old what is referred to last. Rounds do not wait for each
+//! other, so one change is not held up by ten thousand.
+
+use std::collections::BTreeMap;
+
+/// Several rounds, each at its own phase.
+#[derive(Debug)]
+pub(super) struct Rounds<T> {
+    rounds: BTreeMap<u64, Round<T>>,
+    next: u64,
+    /// The round that had the last turn.
+    turn: u64,
+}
+
+#[derive(Debug)]
+struct Round<T> {
+    phases: BTreeMap<u8, Vec<T>>,
+    /// Items of the phase that are under way.
+    busy: usize,
+}
+
+/// The round that an item belongs to; to be given back when the item is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Turn(u64);
+
+impl<T> Default for Rounds<T> {
+    fn default() -> Self {
+        Self { rounds: BTreeMap::new(), next: 0, turn: 0 }
+    }
+}
+
+impl<T> Rounds<T> {
+    /// A new round.
+    pub(super) fn push(&mut self, items: impl IntoIterator<Item = (u8, T)>) {
+        let mut phases: BTreeMap<u8, Vec<T>> = BTreeMap::new();
+        for (phase, item) in items {
+            phases.entry(phase).or_default().push(item);
+        }
+        if !phases.is_empty() {
+            self.rounds.insert(self.next, Round { phases, busy: 0 });
+            self.next += 1;
+        }
+    }
+
+    /// An item that may be begun now. The rounds take turns.
+    pub(super) fn take(&mut self) -> Option<(Turn, T)> {
+        let after = self.rounds.range(self.turn + 1..).chain(self.rounds.range(..=self.turn));
+        let number = after.filter(|(_, round)| round.has_item()).map(|(number, _)| *number).next()?;
+        self.turn = number;
+        let item = self.rounds.get_mut(&number)?.take()?;
+        Some((Turn(number), item))
+    }
+
+    /// An item is done, well or badly.
+    pub(super) fn finish(&mut self, turn: Turn) {
+        let Some(round) = self.rounds.get_mut(&turn.0) else { return };
+        round.busy -= 1;
+        if round.busy == 0 && round.phases.first_key_value().is_some_and(|(_, items)| items.is_empty()) {
+            round.phases.pop_first();
+        }
+        if round.phases.is_empty() {
+            self.rounds.remove(&turn.0);
+        }
+    }
+
+    /// Items that have not been begun.
+    pub(super) fn waiting(&self) -> usize {
+        self.rounds.values().flat_map(|round| round.phases.values()).map(Vec::len).sum()
+    }
+}
+
+impl<T> Round<T> {
+    fn has_item(&self) -> bool {
+        self.phases.first_key_value().is_some_and(|(_, items)| !items.is_empty())
+    }
+
+    fn take(&mut self) -> Option<T> {
+        let item = self.phases.first_entry()?.get_mut().pop()?;
+        self.busy += 1;
+        Some(item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_waits_for_the_one_before() {
+        let mut rounds = Rounds::default();
+        rounds.push([(2, 'c'), (1, 'a'), (1, 'b')]);
+        let (first, b) = rounds.take().expect("b");
+        let (second, a) = rounds.take().expect("a");
+        assert_eq!((a, b), ('a', 'b'));
+        assert!(rounds.take().is_none(), "a and b are not done");
+        rounds.finish(first);
+        assert!(rounds.take().is_none(), "a is not done");
+        rounds.finish(second);
+        let (third, c) = rounds.take().expect("c");
+        assert_eq!(c, 'c');
+        rounds.finish(third);
+        assert!(rounds.take().is_none() && rounds.rounds.is_empty());
+    }
+
+    #[test]
+    fn a_small_round_does_not_wait_for_a_big_one() {
+        let mut rounds = Rounds::default();
+        rounds.push((0..1000).map(|number| (1, number)));
+        rounds.take();
+        rounds.push([(1, -1)]);
+        assert!([rounds.take(), rounds.take()].iter().flatten().any(|(_, item)| *item == -1));
+        assert_eq!(rounds.waiting(), 998);
+    }
+}

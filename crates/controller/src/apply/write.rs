@@ -1,0 +1,122 @@
+//! Carrying a write out.
+
+use emcee_api::{GROUP, VERSION};
+use emcee_core::plan::Kind;
+use emcee_core::translate::Unit;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use super::body::{Body, is_as_wanted, without_additions};
+use super::fault::Fault;
+use crate::observe::fact::{Fact, Live, ObjectId, Resource, Version};
+use crate::observe::{generated_kind, user_kind};
+use crate::parse::{self, UserKind};
+use crate::{FIELD_MANAGER, FINALIZER};
+
+/// One write.
+#[derive(Clone, Debug)]
+pub(crate) enum Write {
+    /// An object that is not there yet.
+    Create(ObjectId, Body),
+    /// An object that is there, with its UID.
+    Apply(ObjectId, Body, Box<str>),
+    /// Looks at an object that may have been changed.
+    Look(ObjectId),
+    /// Removes an object as it was last seen: UID and resource version.
+    Delete(ObjectId, Box<str>, Version),
+    /// The status of a user's resource, with the resource's UID.
+    Status(Unit, Box<str>, Value),
+    /// Whether a user's resource has Emcee's finalizer, with the resource's UID.
+    Finalizer(Unit, Box<str>, bool),
+}
+
+/// What came of a write that got through.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// The object as it is now.
+    Live(Box<Live>),
+    /// There is nothing to learn from the answer.
+    Done,
+    /// The user's resource as it is now.
+    Resource(Box<Resource>),
+}
+
+/// Carries a write out.
+///
+/// # Errors
+/// What the API server answered, or that it did not.
+pub(crate) async fn carry_out(client: &Client, write: Write) -> Result<Written, Fault> {
+    let written = match write {
+        Write::Create(id, body) => apply(client, &id, &body, &body.to_create()).await,
+        Write::Apply(id, body, uid) => apply(client, &id, &body, &body.to_apply(&uid)).await,
+        Write::Look(id) => of(client, &id).get(&id.key.name).await.map(|object| live(&id, object)),
+        Write::Delete(id, uid, version) => delete(client, &id, &uid, &version).await,
+        Write::Status(unit, uid, status) => user(client, &unit, &uid, json!({"status": status}), true).await,
+        Write::Finalizer(unit, uid, wanted) => {
+            let finalizers = if wanted { vec![FINALIZER] } else { Vec::new() };
+            user(client, &unit, &uid, json!({"metadata": {"finalizers": finalizers}}), false).await
+        }
+    };
+    written.map_err(|error| Fault::of(&error))
+}
+
+fn of(client: &Client, id: &ObjectId) -> Api<DynamicObject> {
+    let (_, resource) = generated_kind(id.kind);
+    Api::namespaced_with(client.clone(), &id.key.namespace, &resource)
+}
+
+fn live(id: &ObjectId, object: DynamicObject) -> Written {
+    match parse::live(id.kind, &id.key, Some(object)) {
+        Fact::Live(live) => Written::Live(live),
+        _ => Written::Done,
+    }
+}
+
+/// An apply leaves fields that others have added; of Istio's kinds each can change what the object does.
+async fn apply(client: &Client, id: &ObjectId, body: &Body, patch: &Value) -> kube::Result<Written> {
+    let api = of(client, id);
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    let object = api.patch(&id.key.name, &parameters, &Patch::Apply(patch)).await?;
+    let Some(additions) = additions(id.kind, &object, body) else { return Ok(live(id, object)) };
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    let object = api.patch(&id.key.name, &parameters, &Patch::Merge(additions)).await?;
+    Ok(live(id, object))
+}
+
+fn additions(kind: Kind, object: &DynamicObject, body: &Body) -> Option<Value> {
+    let value = serde_json::to_value(object).ok()?;
+    if is_as_wanted(kind, &value, &body.value) {
+        return None;
+    }
+    without_additions(kind, &value, &body.value)
+}
+
+async fn delete(client: &Client, id: &ObjectId, uid: &str, version: &Version) -> kube::Result<Written> {
+    let parameters = DeleteParams::background().preconditions(Preconditions {
+        uid: Some(uid.to_owned()),
+        resource_version: Some(version.as_str().to_owned()),
+    });
+    of(client, id).delete(&id.key.name, &parameters).await.map(|_| Written::Done)
+}
+
+async fn user(client: &Client, unit: &Unit, uid: &str, mut patch: Value, status: bool) -> kube::Result<Written> {
+    let Some((kind, key)) = UserKind::of(unit) else { return Ok(Written::Done) };
+    let (name, resource) = user_kind(kind);
+    patch["apiVersion"] = format!("{GROUP}/{VERSION}").into();
+    patch["kind"] = name.into();
+    patch["metadata"]["name"] = (&*key.name).into();
+    patch["metadata"]["uid"] = uid.into();
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &key.namespace, &resource);
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    let patch = Patch::Apply(patch);
+    let object = if status {
+        api.patch_status(&key.name, &parameters, &patch).await?
+    } else {
+        api.patch(&key.name, &parameters, &patch).await?
+    };
+    Ok(match parse::resource(kind, key, Some(object)) {
+        Fact::Resource(resource) => Written::Resource(resource),
+        _ => Written::Done,
+    })
+}

@@ -1,0 +1,215 @@
+//! The pipeline without I/O: facts in, writes out.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use emcee_core::inputs::Settings;
+use emcee_core::translate::Unit;
+use jiff::Timestamp;
+
+use crate::apply::{Desk, Fault, Ticket, Write, Written};
+use crate::observe::fact::Fact;
+use crate::report::{Report, Reports, Transition};
+use crate::translate::Model;
+
+/// How far the time may move before certificates are judged again, in seconds.
+const HOUR: i64 = 3600;
+
+/// The pipeline without I/O.
+pub(crate) struct Engine {
+    model: Model,
+    /// Facts that came before everything had been seen once.
+    early: Vec<Fact>,
+    started: bool,
+    /// What the replica that writes has to write.
+    writing: Option<Writing>,
+}
+
+#[derive(Default)]
+struct Writing {
+    desk: Desk,
+    reports: Reports,
+    open: bool,
+    statuses_turn: bool,
+}
+
+/// What a write is for; to be given back with its outcome.
+#[derive(Debug)]
+pub(crate) enum Task {
+    Object(Ticket),
+    Status(Report),
+}
+
+impl Engine {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { model: Model::new(settings), early: Vec::new(), started: false, writing: None }
+    }
+
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Every watch of inputs has answered once: what has not been seen does not exist.
+    pub(crate) fn start(&mut self) {
+        self.started = true;
+        let early = std::mem::take(&mut self.early);
+        self.see(early);
+    }
+
+    pub(crate) fn is_started(&self) -> bool {
+        self.started
+    }
+
+    /// This replica is the one that writes: what is in the cluster is to be learned from now on.
+    pub(crate) fn begin_writing(&mut self) {
+        let mut writing = Writing::default();
+        let units: Vec<Unit> = self.model.translation().units().cloned().collect();
+        writing.desk.plan(&self.model, &units);
+        self.writing = Some(writing);
+    }
+
+    /// What is in the cluster has been seen.
+    pub(crate) fn open(&mut self) {
+        let Some(writing) = &mut self.writing else { return };
+        writing.open = true;
+        writing.desk.open(&self.model);
+        writing.reports.ask(self.model.resources().map(|(unit, _)| unit.clone()));
+    }
+
+    /// Another replica may write from now on.
+    pub(crate) fn end_writing(&mut self) {
+        self.writing = None;
+    }
+
+    /// Takes in what was seen.
+    pub(crate) fn see(&mut self, facts: Vec<Fact>) {
+        if !self.started {
+            self.early.extend(facts);
+            return;
+        }
+        let mut changes = Vec::new();
+        let mut live = Vec::new();
+        let mut touched = HashSet::new();
+        for fact in facts {
+            match fact {
+                Fact::Input(change) => changes.push(change),
+                Fact::Resource(resource) => {
+                    let unit = resource.unit.clone();
+                    let uid = self.model.resource(&unit).map(|known| known.uid.clone());
+                    let Some(change) = self.model.note(*resource) else { continue };
+                    changes.push(change);
+                    touched.insert((unit.clone(), uid != self.model.resource(&unit).map(|known| known.uid.clone())));
+                }
+                Fact::ResourceGone(unit) => {
+                    changes.extend(self.model.forget(&unit));
+                    touched.insert((unit, true));
+                }
+                fact @ (Fact::Live(_) | Fact::LiveGone(_)) => live.push(fact),
+            }
+        }
+        let mut ran = if changes.is_empty() { Vec::new() } else { self.model.update(changes) };
+        // Objects name the UID of their owner, which the core does not know.
+        ran.extend(touched.iter().filter(|(_, renewed)| *renewed).map(|(unit, _)| unit.clone()));
+        ran.sort_unstable();
+        ran.dedup();
+        self.spread(&ran, touched.into_iter().map(|(unit, _)| unit).collect(), live);
+    }
+
+    fn spread(&mut self, ran: &[Unit], touched: Vec<Unit>, live: Vec<Fact>) {
+        let Some(writing) = &mut self.writing else { return };
+        let mut concerned = HashSet::new();
+        for fact in live {
+            match fact {
+                Fact::Live(live) => concerned.extend(writing.desk.see(&self.model, &live)),
+                Fact::LiveGone(id) => concerned.extend(writing.desk.miss(&self.model, &id)),
+                _ => {}
+            }
+        }
+        concerned.extend(writing.desk.plan(&self.model, ran));
+        for unit in touched {
+            writing.desk.look_at_finalizer(&self.model, &unit);
+            concerned.insert(unit);
+        }
+        if writing.open {
+            writing.reports.ask(concerned);
+        }
+    }
+
+    /// Takes in what was learned of the surroundings.
+    pub(crate) fn set_settings(&mut self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = self.model.settings().clone();
+        change(&mut settings);
+        if settings != *self.model.settings() {
+            let ran = self.model.set_settings(settings);
+            self.spread(&ran, Vec::new(), Vec::new());
+        }
+    }
+
+    /// Certificates are judged again as time goes by.
+    pub(crate) fn set_time(&mut self, now: Timestamp) {
+        if (now.as_second() - self.model.settings().now.as_second()).abs() >= HOUR {
+            self.set_settings(|settings| settings.now = now);
+        }
+    }
+
+    /// The next thing to write, if there is one that may be written now.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<(Task, Write)> {
+        let Writing { desk, reports, statuses_turn, open: true } = self.writing.as_mut()? else { return None };
+        let model = &self.model;
+        let object = |desk: &mut Desk| desk.next(model, now).map(|(ticket, write)| (Task::Object(ticket), write));
+        let status = |reports: &mut Reports, desk: &Desk| {
+            reports.next(model, desk, now).map(|(report, write)| (Task::Status(report), write))
+        };
+        // Neither waits for all of the other.
+        *statuses_turn = !*statuses_turn;
+        if *statuses_turn {
+            status(reports, desk).or_else(|| object(desk))
+        } else {
+            object(desk).or_else(|| status(reports, desk))
+        }
+    }
+
+    /// What came of a write. Says what is to be told to people.
+    pub(crate) fn done(
+        &mut self,
+        task: Task,
+        outcome: Result<Written, Fault>,
+        now: Instant,
+    ) -> Option<Transition> {
+        let outcome = outcome.map(|written| self.learn(written));
+        let writing = self.writing.as_mut()?;
+        match task {
+            Task::Object(ticket) => {
+                let concerned = writing.desk.done(&self.model, ticket, outcome, now);
+                writing.reports.ask(concerned);
+                None
+            }
+            Task::Status(report) => {
+                writing.reports.done(&self.model, &report, &outcome, now);
+                report.transition.filter(|_| outcome.is_ok())
+            }
+        }
+    }
+
+    /// An answer with a user's resource is news of it like any other, so that the next comparison is with what is there.
+    fn learn(&mut self, written: Written) -> Written {
+        match written {
+            Written::Resource(resource) if self.model.resource(&resource.unit).is_some() => {
+                self.see(vec![Fact::Resource(resource)]);
+                Written::Done
+            }
+            written => written,
+        }
+    }
+
+    /// When something that failed is to be tried again.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let writing = self.writing.as_ref()?;
+        writing.desk.deadline().into_iter().chain(writing.reports.deadline()).min()
+    }
+
+    /// How many writes wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.writing.as_ref().map_or(0, |writing| writing.desk.waiting() + writing.reports.waiting())
+    }
+}

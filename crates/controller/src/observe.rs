@@ -1,0 +1,182 @@
+//! The watches: which there are, and where.
+
+pub(crate) mod fact;
+mod source;
+
+use std::fmt;
+
+use emcee_api::labels::{MANAGED_BY, MANAGED_BY_EMCEE};
+use emcee_api::{GROUP, VERSION};
+use emcee_core::key::Key;
+use emcee_core::plan::Kind;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::Resource;
+use kube::runtime::watcher::Config;
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::options::{Namespaces, Options};
+use crate::parse::{self, UserKind};
+use fact::Fact;
+pub(crate) use source::{Observation, What};
+use source::{Read, follow};
+
+/// A watch, as it is called in messages.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    kind: &'static str,
+    namespace: Option<String>,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "watch of {} in namespace {namespace}", self.kind),
+            None => write!(f, "watch of {}", self.kind),
+        }
+    }
+}
+
+/// Several watches that run together. Dropped: they end.
+pub(crate) struct Watches {
+    client: Client,
+    out: mpsc::Sender<Observation>,
+    sources: Vec<Source>,
+    tasks: JoinSet<()>,
+}
+
+impl Watches {
+    fn new(client: &Client, out: &mpsc::Sender<Observation>) -> Self {
+        let tasks = JoinSet::new();
+        Self { client: client.clone(), out: out.clone(), sources: Vec::new(), tasks }
+    }
+
+    /// The watches of everything that is translated.
+    pub(crate) fn of_inputs(client: &Client, options: &Options, out: &mpsc::Sender<Observation>) -> Self {
+        let mut watches = Self::new(client, out);
+        let everywhere = options.scope.everywhere();
+        for kind in UserKind::ALL {
+            let resource = user_kind(kind);
+            watches.follow_dynamic(resource, &everywhere, Config::default(), move |key, object| {
+                Some(parse::resource(kind, key, object))
+            });
+        }
+        let tls = Config::default().fields("type=kubernetes.io/tls");
+        watches.follow_typed::<Secret>(&options.scope.secrets(), tls, parse::secret);
+        watches.follow_typed::<Service>(&everywhere, Config::default(), parse::service);
+        watches.follow_typed::<EndpointSlice>(&everywhere, Config::default(), parse::endpoint_slice);
+        watches.follow_typed::<Pod>(&everywhere, Config::default(), parse::pod);
+        watches.follow_typed::<Deployment>(&everywhere, Config::default(), parse::deployment);
+        watches.follow_istio(options, &everywhere);
+        watches
+    }
+
+    /// The watches of what Emcee has written.
+    pub(crate) fn of_generated(
+        client: &Client,
+        options: &Options,
+        out: &mpsc::Sender<Observation>,
+    ) -> Self {
+        let mut watches = Self::new(client, out);
+        let ours = Config::default().labels(&format!("{MANAGED_BY}={MANAGED_BY_EMCEE}"));
+        for kind in Kind::ALL {
+            let namespaces = match kind {
+                Kind::Secret | Kind::Role | Kind::RoleBinding => options.scope.secrets(),
+                _ => options.scope.everywhere(),
+            };
+            watches.follow_dynamic(generated_kind(kind), &namespaces, ours.clone(), move |key, object| {
+                Some(parse::live(kind, key, object))
+            });
+        }
+        watches
+    }
+
+    /// The watches, in the order of their numbers.
+    pub(crate) fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    fn follow_istio(&mut self, options: &Options, namespaces: &Namespaces) {
+        let mut namespaces = namespaces.clone();
+        if let Namespaces::Only(names) = &mut namespaces {
+            // What the root namespace says holds for the whole mesh.
+            names.insert(options.root_namespace.clone());
+        }
+        let policies = istio("security.istio.io", "PeerAuthentication", "peerauthentications");
+        self.follow_dynamic(policies, &namespaces, Config::default(), |key, object| {
+            Some(parse::peer_authentication(key, object))
+        });
+        let domain = options.cluster_domain.clone();
+        let rules = generated_kind(Kind::DestinationRule);
+        self.follow_dynamic(rules, &namespaces, Config::default(), move |key, object| {
+            parse::destination_rule(&domain, key, object)
+        });
+    }
+
+    fn follow_typed<K>(&mut self, namespaces: &Namespaces, config: Config, read: fn(&Key, Option<K>) -> Fact)
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + k8s_openapi::Resource,
+        K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+    {
+        for namespace in namespaces.watches() {
+            let api = match &namespace {
+                Some(namespace) => Api::<K>::namespaced(self.client.clone(), namespace),
+                None => Api::<K>::all(self.client.clone()),
+            };
+            let read = move |key: &Key, object| Some(read(key, object));
+            self.spawn(api, config.clone(), Source { kind: K::KIND, namespace }, read);
+        }
+    }
+
+    fn follow_dynamic(
+        &mut self,
+        (name, resource): (&'static str, ApiResource),
+        namespaces: &Namespaces,
+        config: Config,
+        read: impl Read<DynamicObject> + Clone,
+    ) {
+        for namespace in namespaces.watches() {
+            let client = self.client.clone();
+            let api = match &namespace {
+                Some(namespace) => Api::<DynamicObject>::namespaced_with(client, namespace, &resource),
+                None => Api::<DynamicObject>::all_with(client, &resource),
+            };
+            self.spawn(api, config.clone(), Source { kind: name, namespace }, read.clone());
+        }
+    }
+
+    fn spawn<K>(&mut self, api: Api<K>, config: Config, source: Source, read: impl Read<K>)
+    where
+        K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+    {
+        let number = self.sources.len();
+        self.sources.push(source);
+        self.tasks.spawn(follow(api, config, number, read, self.out.clone()));
+    }
+}
+
+pub(crate) fn user_kind(kind: UserKind) -> (&'static str, ApiResource) {
+    let (name, plural) = match kind {
+        UserKind::MeshFedConfig => ("MeshFedConfig", "meshfedconfigs"),
+        UserKind::ServiceExposition => ("ServiceExposition", "serviceexpositions"),
+        UserKind::ServiceBinding => ("ServiceBinding", "servicebindings"),
+    };
+    (name, ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, name), plural))
+}
+
+fn istio(group: &str, kind: &'static str, plural: &str) -> (&'static str, ApiResource) {
+    (kind, ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", kind), plural))
+}
+
+/// A generated kind, as the API server calls it.
+pub(crate) fn generated_kind(kind: Kind) -> (&'static str, ApiResource) {
+    let name = kind.as_str();
+    let gvk = GroupVersionKind::gvk(kind.group(), kind.version(), name);
+    (name, ApiResource::from_gvk_with_plural(&gvk, kind.plural()))
+}

@@ -1,0 +1,152 @@
+//! What is kept of an object that was seen.
+
+use emcee_api::labels;
+use emcee_core::inputs::Change;
+use emcee_core::key::Key;
+use emcee_core::names;
+use emcee_core::plan::{Kind, Object, OwnerKind};
+use emcee_core::translate::Unit;
+use serde_json::Value;
+
+/// Something seen in the cluster, reduced to what is needed of it.
+#[derive(Debug)]
+pub(crate) enum Fact {
+    /// Of an object that the core translates.
+    Input(Change),
+    /// Of one of the users' three resources.
+    Resource(Box<Resource>),
+    /// A user's resource is gone.
+    ResourceGone(Unit),
+    /// Of an object with Emcee's label.
+    Live(Box<Live>),
+    /// An object with Emcee's label is gone, or has lost that label.
+    LiveGone(ObjectId),
+}
+
+/// One of the users' resources, as the API server has it.
+#[derive(Debug)]
+pub(crate) struct Resource {
+    /// Which one.
+    pub(crate) unit: Unit,
+    /// `metadata.uid`
+    pub(crate) uid: Box<str>,
+    /// `metadata.resourceVersion`
+    pub(crate) version: Version,
+    /// Whether it is being deleted.
+    pub(crate) deleting: bool,
+    /// Whether it has Emcee's finalizer.
+    pub(crate) finalizer: bool,
+    /// `status`, as JSON text, which takes a fraction of the memory of a tree.
+    pub(crate) status: Box<str>,
+    /// What the core is told of it.
+    pub(crate) change: Change,
+}
+
+/// A resource version: later ones of the same resource are greater numbers.
+///
+/// Source: KEP-5504, "Comparable Resource Version", of Kubernetes 1.35; before, it was so and not promised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Version(Box<str>);
+
+impl Version {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is of a later write. What cannot be compared counts as later, unless it is the same.
+    pub(crate) fn is_newer(&self, than: &Self) -> bool {
+        match (self.0.parse::<u128>(), than.0.parse::<u128>()) {
+            (Ok(this), Ok(than)) => this > than,
+            _ => self != than,
+        }
+    }
+}
+
+/// Which object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ObjectId {
+    /// Its kind.
+    pub(crate) kind: Kind,
+    /// Its namespace and name.
+    pub(crate) key: Key,
+}
+
+/// An object with Emcee's label, as the API server has it.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// Which one.
+    pub(crate) id: ObjectId,
+    /// `metadata.uid`
+    pub(crate) uid: Box<str>,
+    /// `metadata.resourceVersion`
+    pub(crate) version: Version,
+    /// Whether Emcee wrote it: a copy of a generated object has its labels too.
+    pub(crate) applied: bool,
+    /// Whether it is a facade that somebody has made theirs, by a selector or another type.
+    pub(crate) released: bool,
+    /// Whether it is being deleted.
+    pub(crate) deleting: bool,
+    /// For whom it says to be.
+    pub(crate) owner: OwnerLabels,
+    /// All of it but managed fields and status.
+    pub(crate) body: Value,
+}
+
+/// For whom an object is, as its labels say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct OwnerLabels {
+    kind: Box<str>,
+    namespace: Box<str>,
+    name: Box<str>,
+}
+
+impl OwnerLabels {
+    /// The labels of an object that Emcee is going to write.
+    pub(crate) fn of_object(object: &Object) -> Self {
+        let labels: Vec<_> = object.owner.labels().collect();
+        Self::of(labels.iter().map(|(label, value)| (*label, value.as_str())))
+    }
+
+    /// The labels of the objects of a user's resource.
+    pub(crate) fn of_unit(unit: &Unit) -> Option<Self> {
+        let resource = unit.resource()?;
+        Some(Self {
+            kind: resource.kind.into(),
+            namespace: (&*resource.key.namespace).into(),
+            name: names::label_value(&resource.key.name).into(),
+        })
+    }
+
+    /// Place in the order of writing: what others stand on is lower.
+    pub(crate) fn class(&self) -> u8 {
+        match &*self.kind {
+            "MeshFedConfig" => 0,
+            "Relay" => 1,
+            "Facade" => 3,
+            _ => 2,
+        }
+    }
+
+    /// Whether it is a name that applications call.
+    pub(crate) fn is_facade(&self) -> bool {
+        &*self.kind == OwnerKind::Facade.as_str()
+    }
+
+    /// The labels among those of an object.
+    pub(crate) fn of<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut owner = Self::default();
+        for (label, value) in labels {
+            match label {
+                labels::OWNER_KIND => owner.kind = value.into(),
+                labels::OWNER_NAMESPACE => owner.namespace = value.into(),
+                labels::OWNER_NAME => owner.name = value.into(),
+                _ => {}
+            }
+        }
+        owner
+    }
+}

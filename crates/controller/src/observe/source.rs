@@ -1,0 +1,117 @@
+//! One watch, followed for as long as the controller runs.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+
+use emcee_core::key::Key;
+use futures_util::StreamExt as _;
+use k8s_openapi::serde::de::DeserializeOwned;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Resource};
+use tokio::sync::mpsc;
+
+use super::fact::Fact;
+
+/// What a watch says.
+#[derive(Debug)]
+pub(crate) struct Observation {
+    /// Which watch.
+    pub(crate) source: usize,
+    /// What it says.
+    pub(crate) what: What,
+}
+
+/// What a watch says.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// An object is, or is gone.
+    Fact(Fact),
+    /// All there is has been said.
+    Synced,
+    /// It does not get through, and tries again.
+    Failed(String),
+}
+
+/// What is made of an object, or of its absence. `None`: it is of no interest.
+pub(super) trait Read<K>: FnMut(&Key, Option<K>) -> Option<Fact> + Send + 'static {}
+impl<K, F: FnMut(&Key, Option<K>) -> Option<Fact> + Send + 'static> Read<K> for F {}
+
+/// Follows one watch. An object that is missing when the watch has to list again is said to be gone; a list that
+/// fails says nothing about any object.
+pub(super) async fn follow<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    source: usize,
+    mut read: impl Read<K>,
+    out: mpsc::Sender<Observation>,
+) where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let mut known: HashSet<Key> = HashSet::new();
+    let mut missing: HashSet<Key> = HashSet::new();
+    let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
+    while let Some(event) = events.next().await {
+        let mut said = Vec::new();
+        match event {
+            Ok(Event::Init) => missing.clone_from(&known),
+            Ok(Event::InitApply(object)) => {
+                let key = key(&object);
+                missing.remove(&key);
+                said.extend(read(&key, Some(object)).map(What::Fact));
+                known.insert(key);
+            }
+            Ok(Event::Apply(object)) => {
+                let key = key(&object);
+                said.extend(read(&key, Some(object)).map(What::Fact));
+                known.insert(key);
+            }
+            Ok(Event::Delete(object)) => {
+                let key = key(&object);
+                known.remove(&key);
+                said.extend(read(&key, None).map(What::Fact));
+            }
+            Ok(Event::InitDone) => {
+                for key in missing.drain() {
+                    known.remove(&key);
+                    said.extend(read(&key, None).map(What::Fact));
+                }
+                said.push(What::Synced);
+            }
+            Err(error) => said.extend(failed(&error, known.is_empty())),
+        }
+        for what in said {
+            if out.send(Observation { source, what }).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn key<K: Resource>(object: &K) -> Key {
+    let metadata = object.meta();
+    Key::new(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+}
+
+/// A kind that the API server does not know has no objects: that is an answer too. Where objects were known, its
+/// definition was just removed, which is no reason to undo what stands on them.
+fn failed(error: &watcher::Error, nothing_known: bool) -> Vec<What> {
+    if let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error
+        && status.code == 404
+    {
+        let missing = What::Failed("the API server does not know this kind (is its CRD installed?)".into());
+        return if nothing_known { vec![missing, What::Synced] } else { vec![missing] };
+    }
+    vec![What::Failed(words(error))]
+}
+
+/// The error with its causes, without the noise of nested types.
+fn words(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => format!("{} ({})", status.message, status.code),
+        watcher::Error::WatchError(status) => format!("{} ({})", status.message, status.code),
+        error => error.to_string(),
+    }
+}

@@ -1,0 +1,165 @@
+//! From objects, as the API server has them, to what is kept of them. Nothing here can fail: what cannot be read of
+//! an object is a verdict on that object.
+
+use std::sync::Arc;
+
+use emcee_api::istio::{DestinationRule, PeerAuthentication};
+use emcee_api::labels;
+use emcee_core::inputs::{self, Change, Credential, EndpointSlice, Service, Subsets, Workload, WorkloadKind};
+use emcee_core::key::Key;
+use emcee_core::parse;
+use emcee_core::plan::Kind;
+use emcee_core::translate::Unit;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1 as k8s;
+use k8s_openapi::api::discovery::v1 as discovery;
+use kube::api::DynamicObject;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::observe::fact::{Fact, Live, ObjectId, OwnerLabels, Resource, Version};
+use crate::{FIELD_MANAGER, FINALIZER};
+
+/// One of the users' three kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UserKind {
+    /// A relationship.
+    MeshFedConfig,
+    /// An exposed service.
+    ServiceExposition,
+    /// A bound service.
+    ServiceBinding,
+}
+
+impl UserKind {
+    pub(crate) const ALL: [Self; 3] = [Self::MeshFedConfig, Self::ServiceExposition, Self::ServiceBinding];
+
+    pub(crate) fn unit(self, key: Key) -> Unit {
+        match self {
+            Self::MeshFedConfig => Unit::MeshFedConfig(key),
+            Self::ServiceExposition => Unit::ServiceExposition(key),
+            Self::ServiceBinding => Unit::ServiceBinding(key),
+        }
+    }
+
+    /// The user's resource that a unit is about, if it is about one.
+    pub(crate) fn of(unit: &Unit) -> Option<(Self, &Key)> {
+        match unit {
+            Unit::MeshFedConfig(key) => Some((Self::MeshFedConfig, key)),
+            Unit::ServiceExposition(key) => Some((Self::ServiceExposition, key)),
+            Unit::ServiceBinding(key) => Some((Self::ServiceBinding, key)),
+            Unit::Facade(_) | Unit::Relay(..) => None,
+        }
+    }
+
+    /// What the core is told of one; a resource that is being deleted counts as gone.
+    fn change(self, key: Key, object: Option<&Value>) -> Change {
+        match self {
+            Self::MeshFedConfig => {
+                Change::FedConfig(key, object.map(|object| parse::fed_config(object).map(Arc::new)))
+            }
+            Self::ServiceExposition => {
+                Change::Exposition(key, object.map(|object| parse::exposition(object).map(Arc::new)))
+            }
+            Self::ServiceBinding => {
+                Change::Binding(key, object.map(|object| parse::binding(object).map(Arc::new)))
+            }
+        }
+    }
+}
+
+/// A user's resource.
+pub(crate) fn resource(kind: UserKind, key: &Key, object: Option<DynamicObject>) -> Fact {
+    let Some(mut object) = object else { return Fact::ResourceGone(kind.unit(key.clone())) };
+    object.metadata.managed_fields = None;
+    let metadata = &object.metadata;
+    let deleting = metadata.deletion_timestamp.is_some();
+    let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
+    let uid = metadata.uid.as_deref().unwrap_or_default().into();
+    let version = Version::new(metadata.resource_version.as_deref().unwrap_or_default());
+    let finalizer = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
+    let status = object.data.get("status").map(Value::to_string).unwrap_or_default().into();
+    let value = (!deleting).then(|| serde_json::to_value(&object).unwrap_or_default());
+    let change = kind.change(key.clone(), value.as_ref());
+    let unit = kind.unit(key.clone());
+    Fact::Resource(Box::new(Resource { unit, uid, version, deleting, finalizer, status, change }))
+}
+
+pub(crate) fn service(key: &Key, object: Option<k8s::Service>) -> Fact {
+    Fact::Input(Change::Service(key.clone(), object.as_ref().map(Service::of)))
+}
+
+pub(crate) fn endpoint_slice(key: &Key, object: Option<discovery::EndpointSlice>) -> Fact {
+    Fact::Input(Change::EndpointSlice(key.clone(), object.as_ref().and_then(EndpointSlice::of)))
+}
+
+pub(crate) fn pod(key: &Key, object: Option<k8s::Pod>) -> Fact {
+    let workload = object.as_ref().and_then(Workload::of_pod);
+    Fact::Input(Change::Workload(WorkloadKind::Pod, key.clone(), workload))
+}
+
+pub(crate) fn deployment(key: &Key, object: Option<Deployment>) -> Fact {
+    let workload = object.as_ref().and_then(Workload::of_deployment);
+    Fact::Input(Change::Workload(WorkloadKind::Deployment, key.clone(), workload))
+}
+
+pub(crate) fn secret(key: &Key, object: Option<k8s::Secret>) -> Fact {
+    Fact::Input(Change::Credential(key.clone(), object.as_ref().and_then(Credential::of)))
+}
+
+pub(crate) fn peer_authentication(key: &Key, object: Option<DynamicObject>) -> Fact {
+    let policy = object.and_then(typed::<PeerAuthentication>);
+    Fact::Input(Change::PeerAuthentication(
+        key.clone(),
+        policy.as_ref().map(inputs::PeerAuthentication::of),
+    ))
+}
+
+/// Emcee's own rules define no subset that a user can mean.
+pub(crate) fn destination_rule(cluster_domain: &str, key: &Key, object: Option<DynamicObject>) -> Option<Fact> {
+    if object.as_ref().is_some_and(|object| is_managed(object.metadata.labels.as_ref())) {
+        return None;
+    }
+    let rule = object.and_then(typed::<DestinationRule>);
+    Some(Fact::Input(Change::Subsets(key.clone(), rule.and_then(|rule| Subsets::of(&rule, cluster_domain)))))
+}
+
+/// An object of one of the generated kinds.
+pub(crate) fn live(kind: Kind, key: &Key, object: Option<DynamicObject>) -> Fact {
+    let id = ObjectId { kind, key: key.clone() };
+    let Some(mut object) = object else { return Fact::LiveGone(id) };
+    let fields = object.metadata.managed_fields.take().unwrap_or_default();
+    let applied = fields.iter().any(|entry| {
+        entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply")
+    });
+    if let Some(fields) = object.data.as_object_mut() {
+        fields.remove("status");
+    }
+    let labels = object.metadata.labels.iter().flatten().map(|(label, value)| (label.as_str(), value.as_str()));
+    let owner = OwnerLabels::of(labels);
+    Fact::Live(Box::new(Live {
+        id,
+        uid: object.metadata.uid.as_deref().unwrap_or_default().into(),
+        version: Version::new(object.metadata.resource_version.as_deref().unwrap_or_default()),
+        applied,
+        released: kind == Kind::Service && owner.is_facade() && is_released(&object.data["spec"]),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        owner,
+        body: serde_json::to_value(&object).unwrap_or_default(),
+    }))
+}
+
+/// Whoever gives a facade a selector, or another type, has made it theirs.
+fn is_released(spec: &Value) -> bool {
+    let selects = spec["selector"].as_object().is_some_and(|selector| !selector.is_empty());
+    selects || spec["type"].as_str().is_some_and(|kind| kind != "ClusterIP")
+}
+
+fn is_managed(labels: Option<&std::collections::BTreeMap<String, String>>) -> bool {
+    labels.and_then(|labels| labels.get(labels::MANAGED_BY)).is_some_and(|by| by == labels::MANAGED_BY_EMCEE)
+}
+
+/// Istio's kinds are read one by one: an object that Istio would not understand must not end the watch of the others.
+fn typed<K: DeserializeOwned>(object: DynamicObject) -> Option<K> {
+    serde_json::to_value(object).and_then(serde_json::from_value).ok()
+}

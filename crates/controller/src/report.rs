@@ -1,0 +1,144 @@
+//! What is said of each resource: its status, and events when it becomes ready or no longer is.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use emcee_api::condition::READY;
+use emcee_core::problem::Problem;
+use emcee_core::status::{Verdict, status};
+use emcee_core::translate::Unit;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::apply::{Desk, Fault, Standing, Write, Written};
+use crate::translate::Model;
+
+/// A status that could not be written is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How many problems with objects a condition names.
+const NAMED: usize = 3;
+
+/// Which statuses are to be written.
+#[derive(Default)]
+pub(crate) struct Reports {
+    queue: VecDeque<Unit>,
+    queued: HashSet<Unit>,
+    /// Statuses that are being written, and whether there is news since.
+    busy: HashMap<Unit, bool>,
+    retries: BTreeMap<Instant, Vec<Unit>>,
+}
+
+/// A status that is being written.
+#[derive(Debug)]
+pub(crate) struct Report {
+    unit: Unit,
+    /// What to tell people about it, once it is written.
+    pub(crate) transition: Option<Transition>,
+}
+
+/// A resource became ready, or no longer is, or for another reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Transition {
+    /// Of which resource.
+    pub(crate) unit: Unit,
+    /// Its UID.
+    pub(crate) uid: Box<str>,
+    /// Whether it is ready.
+    pub(crate) ready: bool,
+    /// The condition's reason.
+    pub(crate) reason: String,
+    /// The condition's message.
+    pub(crate) message: String,
+}
+
+impl Reports {
+    /// There may be news of these.
+    pub(crate) fn ask(&mut self, units: impl IntoIterator<Item = Unit>) {
+        for unit in units {
+            if let Some(news) = self.busy.get_mut(&unit) {
+                *news = true;
+            } else if self.queued.insert(unit.clone()) {
+                self.queue.push_back(unit);
+            }
+        }
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// When one that failed is to be tried again.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.retries.first_key_value().map(|(at, _)| *at)
+    }
+
+    /// The next status that differs from the one that is there.
+    pub(crate) fn next(&mut self, model: &Model, desk: &Desk, now: Instant) -> Option<(Report, Write)> {
+        while let Some(entry) = self.retries.first_entry().filter(|entry| *entry.key() <= now) {
+            let units = entry.remove();
+            self.ask(units);
+        }
+        while let Some(unit) = self.queue.pop_front() {
+            self.queued.remove(&unit);
+            if let Some((report, write)) = report(model, desk, unit) {
+                self.busy.insert(report.unit.clone(), false);
+                return Some((report, write));
+            }
+        }
+        None
+    }
+
+    /// What came of one.
+    pub(crate) fn done(&mut self, model: &Model, report: &Report, outcome: &Result<Written, Fault>, now: Instant) {
+        let news = self.busy.remove(&report.unit).unwrap_or_default();
+        if outcome.is_err() && model.resource(&report.unit).is_some() {
+            self.retries.entry(now + AGAIN).or_default().push(report.unit.clone());
+        } else if news {
+            self.ask([report.unit.clone()]);
+        }
+    }
+}
+
+/// The status of a resource, if all about it is known and it is another than the one that is there.
+fn report(model: &Model, desk: &Desk, unit: Unit) -> Option<(Report, Write)> {
+    let known = model.resource(&unit).filter(|known| !known.deleting)?;
+    let Standing::Settled(problems) = desk.standing(&unit) else { return None };
+    let verdict = with_failures(model.verdict(&unit)?, problems);
+    let before: Value = serde_json::from_str(&known.status).unwrap_or_default();
+    let after = status(&unit.resource()?, &verdict, &before, Timestamp::now()).ok()?;
+    if after == before {
+        return None;
+    }
+    let uid = known.uid.clone();
+    let transition = transition(&unit, &uid, &before, &after);
+    Some((Report { unit: unit.clone(), transition }, Write::Status(unit, uid, after)))
+}
+
+/// A condition is no place for a thousand lines.
+fn with_failures(mut verdict: Verdict, mut problems: Vec<Problem>) -> Verdict {
+    let more = problems.len().saturating_sub(NAMED);
+    problems.truncate(NAMED);
+    if let (Some(last), 1..) = (problems.last_mut(), more) {
+        last.message = format!("{}; and {more} more objects", last.message);
+    }
+    verdict.failures.extend(problems);
+    verdict
+}
+
+fn transition(unit: &Unit, uid: &str, before: &Value, after: &Value) -> Option<Transition> {
+    let ready = |status: &Value| {
+        let conditions = status["conditions"].as_array()?;
+        conditions.iter().find(|condition| condition["type"] == READY).cloned()
+    };
+    let (before, after) = (ready(before), ready(after)?);
+    let same = |field: &str| before.as_ref().is_some_and(|before| before[field] == after[field]);
+    let text = |field: &str| after[field].as_str().unwrap_or_default().to_owned();
+    (!same("status") || !same("reason")).then(|| Transition {
+        unit: unit.clone(),
+        uid: uid.into(),
+        ready: after["status"] == "True",
+        reason: text("reason"),
+        message: text("message"),
+    })
+}

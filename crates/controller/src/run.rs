@@ -1,0 +1,228 @@
+//! The loop: watches in, writes out.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::Client;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{debug, info, warn};
+
+use crate::apply::{Fault, Written, carry_out};
+use crate::engine::{Engine, Task};
+use crate::observe::{Observation, Source, Watches, What};
+use crate::options::Options;
+
+/// How many observations are taken in at once.
+const BATCH: usize = 1024;
+/// How often the loop turns when nothing happens.
+const TICK: Duration = Duration::from_secs(1);
+/// How long writes that are under way may take at the end.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
+/// Why a controller ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// All watches ended, which they never do by themselves.
+    #[error("the watches of the API server have ended")]
+    WatchesEnded,
+}
+
+/// A controller.
+pub struct Controller {
+    client: Client,
+    options: Options,
+    engine: Engine,
+    inputs: Inbox,
+    generated: Option<Inbox>,
+    writes: JoinSet<(Task, Result<Written, Fault>)>,
+}
+
+/// Watches, and what they have said.
+struct Inbox {
+    watches: Watches,
+    observations: mpsc::Receiver<Observation>,
+    /// The watches that have not said all there is, each with what keeps it.
+    blockers: BTreeMap<usize, Option<String>>,
+}
+
+impl Inbox {
+    fn new(watch: impl FnOnce(&mpsc::Sender<Observation>) -> Watches) -> Self {
+        let (sender, observations) = mpsc::channel(BATCH * 4);
+        let watches = watch(&sender);
+        let blockers = (0..watches.sources().len()).map(|number| (number, None)).collect();
+        Self { watches, observations, blockers }
+    }
+
+    fn source(&self, number: usize) -> Option<&Source> {
+        self.watches.sources().get(number)
+    }
+
+    /// Takes what was said apart: facts, and how the watches are.
+    fn sort(&mut self, batch: Vec<Observation>) -> Vec<crate::observe::fact::Fact> {
+        let mut facts = Vec::with_capacity(batch.len());
+        for Observation { source, what } in batch {
+            match what {
+                What::Fact(fact) => facts.push(fact),
+                What::Synced => drop(self.blockers.remove(&source)),
+                What::Failed(why) => {
+                    if let Some(source) = self.source(source) {
+                        warn!(%source, why, "a watch does not get through; trying again");
+                    }
+                    if let Some(blocker) = self.blockers.get_mut(&source) {
+                        *blocker = Some(why);
+                    }
+                }
+            }
+        }
+        facts
+    }
+}
+
+impl Controller {
+    /// A controller that watches already, and writes nothing before it runs.
+    pub fn new(client: Client, options: Options) -> Self {
+        let engine = Engine::new(options.settings(Timestamp::now()));
+        let inputs = Inbox::new(|out| Watches::of_inputs(&client, &options, out));
+        Self { client, options, engine, inputs, generated: None, writes: JoinSet::new() }
+    }
+
+    /// Runs until `end`. Writes only while `leads` says so; when this returns, nothing is being written any more.
+    ///
+    /// # Errors
+    /// The watches have ended.
+    pub async fn run(
+        &mut self,
+        mut leads: watch::Receiver<bool>,
+        end: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let mut end = std::pin::pin!(end);
+        let mut ticks = tokio::time::interval(TICK);
+        let mut batch = Vec::new();
+        loop {
+            self.begin_writes();
+            let retry = self.engine.deadline().map(tokio::time::Instant::from_std);
+            tokio::select! {
+                () = &mut end => break,
+                count = self.inputs.observations.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return Err(Error::WatchesEnded);
+                    }
+                    let facts = self.inputs.sort(std::mem::take(&mut batch));
+                    self.engine.see(facts);
+                    self.start_when_synced(*leads.borrow());
+                }
+                observations = next_of(&mut self.generated) => self.see_generated(observations),
+                Some(done) = self.writes.join_next() => self.done(done),
+                changed = leads.changed() => {
+                    let leads = changed.is_ok() && *leads.borrow();
+                    self.lead(leads).await;
+                }
+                () = until(retry) => {}
+                _ = ticks.tick() => self.engine.set_time(Timestamp::now()),
+            }
+        }
+        self.last_writes().await;
+        Ok(())
+    }
+
+    fn start_when_synced(&mut self, leads: bool) {
+        if !self.engine.is_started() && self.inputs.blockers.is_empty() {
+            info!("everything has been seen once");
+            self.engine.start();
+            if leads {
+                self.begin_writing();
+            }
+        }
+    }
+
+    async fn lead(&mut self, leads: bool) {
+        if leads && self.generated.is_none() && self.engine.is_started() {
+            self.begin_writing();
+        }
+        if !leads {
+            self.generated = None;
+            self.engine.end_writing();
+            // What is under way must not land after another replica's write.
+            self.writes.shutdown().await;
+        }
+    }
+
+    /// Learns what is in the cluster, to compare before writing.
+    fn begin_writing(&mut self) {
+        info!("this replica writes");
+        self.engine.begin_writing();
+        let (client, options) = (&self.client, &self.options);
+        self.generated = Some(Inbox::new(|out| Watches::of_generated(client, options, out)));
+    }
+
+    fn see_generated(&mut self, observations: Vec<Observation>) {
+        let Some(inbox) = &mut self.generated else { return };
+        let was_blocked = !inbox.blockers.is_empty();
+        let facts = inbox.sort(observations);
+        let open = was_blocked && inbox.blockers.is_empty();
+        self.engine.see(facts);
+        if open {
+            info!("what is in the cluster has been compared");
+            self.engine.open();
+        }
+    }
+
+    fn begin_writes(&mut self) {
+        while self.writes.len() < self.options.concurrency {
+            let Some((task, write)) = self.engine.next(Instant::now()) else { break };
+            let client = self.client.clone();
+            self.writes.spawn(async move {
+                debug!(?task, "write");
+                let outcome = deadline(carry_out(&client, write)).await;
+                (task, outcome)
+            });
+        }
+    }
+
+    fn done(&mut self, done: Result<(Task, Result<Written, Fault>), tokio::task::JoinError>) {
+        match done {
+            Ok((task, outcome)) => {
+                if let Err(fault) = &outcome {
+                    debug!(?task, ?fault, "a write failed");
+                }
+                if let Some(transition) = self.engine.done(task, outcome, Instant::now()) {
+                    info!(unit = %transition.unit, ready = transition.ready, reason = transition.reason, transition.message);
+                }
+            }
+            Err(error) => warn!(%error, "a write was cut off"),
+        }
+    }
+
+    async fn last_writes(&mut self) {
+        let all = async { while self.writes.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WRITES, all).await.is_err() {
+            self.writes.shutdown().await;
+        }
+    }
+}
+
+/// A write that hangs is a write that failed; it is looked at again.
+async fn deadline(write: impl Future<Output = Result<Written, Fault>>) -> Result<Written, Fault> {
+    const MOST: Duration = Duration::from_secs(30);
+    let late = || Err(Fault::Transient(format!("no answer within {} s", MOST.as_secs())));
+    tokio::time::timeout(MOST, write).await.unwrap_or_else(|_| late())
+}
+
+async fn next_of(inbox: &mut Option<Inbox>) -> Vec<Observation> {
+    let Some(inbox) = inbox else { return pending().await };
+    let mut batch = Vec::new();
+    if inbox.observations.recv_many(&mut batch, BATCH).await == 0 {
+        return pending().await;
+    }
+    batch
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => pending().await,
+    }
+}

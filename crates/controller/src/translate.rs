@@ -1,0 +1,85 @@
+//! The core's translation, and what the controller keeps of each resource beside it.
+
+use std::collections::HashMap;
+
+use emcee_core::inputs::{Change, Settings};
+use emcee_core::status::Verdict;
+use emcee_core::translate::{Translation as LastGood, Translation, Unit};
+
+use crate::observe::fact::{Resource, Version};
+
+/// What is translated, and the resources that it is translated from.
+pub(crate) struct Model {
+    last_good: LastGood,
+    resources: HashMap<Unit, Known>,
+}
+
+/// A user's resource, as the API server has it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Known {
+    pub(crate) uid: Box<str>,
+    pub(crate) version: Version,
+    pub(crate) deleting: bool,
+    pub(crate) finalizer: bool,
+    pub(crate) status: Box<str>,
+}
+
+impl Model {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { last_good: LastGood::new(settings), resources: HashMap::new() }
+    }
+
+    pub(crate) fn translation(&self) -> &Translation {
+        &self.last_good
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        self.translation().inputs().settings()
+    }
+
+    pub(crate) fn verdict(&self, unit: &Unit) -> Option<Verdict> {
+        self.last_good.verdict(unit).cloned()
+    }
+
+    pub(crate) fn resource(&self, unit: &Unit) -> Option<&Known> {
+        self.resources.get(unit)
+    }
+
+    pub(crate) fn resources(&self) -> impl Iterator<Item = (&Unit, &Known)> {
+        self.resources.iter()
+    }
+
+    /// Notes what a resource is now. Says what the core is to be told; nothing of what is older than what is known.
+    pub(crate) fn note(&mut self, resource: Resource) -> Option<Change> {
+        let Resource { unit, uid, version, deleting, finalizer, status, change } = resource;
+        if let Some(known) = self.resources.get(&unit)
+            && known.uid == uid
+            && !version.is_newer(&known.version)
+        {
+            return None;
+        }
+        self.resources.insert(unit, Known { uid, version, deleting, finalizer, status });
+        Some(change)
+    }
+
+    /// A resource is gone. Says what the core is to be told.
+    pub(crate) fn forget(&mut self, unit: &Unit) -> Option<Change> {
+        self.resources.remove(unit);
+        match unit {
+            Unit::MeshFedConfig(key) => Some(Change::FedConfig(key.clone(), None)),
+            Unit::ServiceExposition(key) => Some(Change::Exposition(key.clone(), None)),
+            Unit::ServiceBinding(key) => Some(Change::Binding(key.clone(), None)),
+            Unit::Facade(_) | Unit::Relay(..) => None,
+        }
+    }
+
+    /// Takes changes in; says which units ran.
+    pub(crate) fn update(&mut self, changes: Vec<Change>) -> Vec<Unit> {
+        self.last_good.update(changes)
+    }
+
+    /// Takes new surroundings in; says which units ran.
+    pub(crate) fn set_settings(&mut self, settings: Settings) -> Vec<Unit> {
+        self.last_good.set_settings(settings)
+    }
+}

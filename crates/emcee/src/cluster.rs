@@ -1,0 +1,114 @@
+//! Emcee on Kubernetes: from arguments to a running controller.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use emcee_controller::{Controller, Namespaces, Options, Scope};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::sources::Surroundings;
+
+/// Where a pod's own namespace stands.
+const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// Which cluster.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Cluster")]
+pub struct ConnectArgs {
+    /// File that says which cluster, and as whom
+    #[arg(long, value_name = "FILE", group = "kubernetes")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig
+    #[arg(long, value_name = "NAME", group = "kubernetes")]
+    context: Option<String>,
+}
+
+/// Which cluster, and what Emcee may do there.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "On Kubernetes")]
+pub struct ClusterArgs {
+    #[command(flatten)]
+    connect: ConnectArgs,
+
+    /// Namespace of Emcee itself, where its Lease is; by default the pod's own, else emcee-system
+    #[arg(long, value_name = "NAMESPACE", group = "kubernetes")]
+    namespace: Option<String>,
+
+    /// Namespaces whose resources are followed; `*`: all
+    #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', default_value = "*")]
+    watch_namespaces: Vec<String>,
+
+    /// Namespaces in which relationships may have their Secrets and gateways; `*`: all
+    #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', default_value = "*")]
+    fed_namespaces: Vec<String>,
+
+    /// How many writes are under way at most
+    #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    concurrency: u16,
+}
+
+impl ConnectArgs {
+    /// A client for the cluster.
+    ///
+    /// # Errors
+    /// The kubeconfig cannot be read, or there is none.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        let config = match (&self.kubeconfig, &self.context) {
+            (None, None) => Config::infer().await.context("no cluster: neither in a pod, nor a kubeconfig (--kubeconfig)")?,
+            (path, context) => {
+                let kubeconfig = match path {
+                    Some(path) => Kubeconfig::read_from(path),
+                    None => Kubeconfig::read(),
+                };
+                let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+                Config::from_custom_kubeconfig(kubeconfig?, &options).await?
+            }
+        };
+        Ok(Client::try_from(config)?)
+    }
+}
+
+/// Runs a controller until `end`.
+pub(crate) async fn run(
+    args: &ClusterArgs,
+    surroundings: &Surroundings,
+    end: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_env("EMCEE_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
+    let client = args.connect.client().await?;
+    let mut controller = Controller::new(client, options(args, surroundings));
+    let (_leads, leader) = watch::channel(true);
+    controller.run(leader, end).await?;
+    Ok(())
+}
+
+fn options(args: &ClusterArgs, surroundings: &Surroundings) -> Options {
+    let namespace = args.namespace.clone().or_else(|| std::fs::read_to_string(OWN_NAMESPACE).ok());
+    Options {
+        namespace: namespace.map_or_else(|| "emcee-system".to_owned(), |text| text.trim().to_owned()),
+        identity: identity(),
+        scope: Scope {
+            watch: Namespaces::of(&args.watch_namespaces),
+            fed: Namespaces::of(&args.fed_namespaces),
+            gateway: surroundings.gateway_namespaces().iter().cloned().collect(),
+        },
+        trust_domain: surroundings.trust_domain().map(str::to_owned),
+        cluster_domain: surroundings.settings().cluster_domain,
+        root_namespace: surroundings.settings().root_namespace,
+        revision: surroundings.settings().revision,
+        concurrency: usize::from(args.concurrency),
+    }
+}
+
+/// The pod's name; unique also where two replicas run on one machine.
+fn identity() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "emcee".to_owned());
+    format!("{host}_{}", std::process::id())
+}
