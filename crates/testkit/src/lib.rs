@@ -14,6 +14,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "they panic on a test's own mistake, and say which")]
 
+pub mod apiserver;
 pub mod certs;
 pub mod objects;
 

@@ -1,0 +1,13 @@
+//! A small Kubernetes API server in memory, for tests through a real [`kube::Client`] without sockets.
+//!
+//! Lists of maps merge by key only for finalizers, owner references and Service ports; others are atomic.
+//! There is no garbage collection, and no validation.
+
+mod apply;
+mod faults;
+mod service;
+mod store;
+
+pub use faults::{Effect, Fault};
+pub use service::ApiServer;
+pub use store::{Key, Logged, State, Verb};

@@ -1,0 +1,297 @@
+//! The glue between `kube::Client` and the state.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use axum::{
+    body::Body,
+    http::{Request, Response},
+};
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{
+    apply::Owners,
+    faults::{Effect, Fault},
+    store::{Call, Key, Logged, Refusal, State, Verb},
+};
+
+/// A running server; clones are the same one.
+#[derive(Clone)]
+pub struct ApiServer(Arc<Inner>);
+
+struct Inner {
+    state: Mutex<State>,
+    script: Mutex<Script>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct Script {
+    faults: Vec<Fault>,
+    paused: bool,
+    /// Watches of an earlier one are closed.
+    epoch: u64,
+}
+
+impl Default for ApiServer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ApiServer {
+    /// An empty server on which every kind is installed.
+    #[must_use]
+    pub fn new() -> Self {
+        let inner =
+            Inner { state: Mutex::default(), script: Mutex::default(), changed: watch::Sender::new(()) };
+        Self(Arc::new(inner))
+    }
+
+    /// A client of this server. It must be made within a Tokio runtime.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        let server = self.clone();
+        Client::new(tower::service_fn(move |request| server.clone().serve(request)), "default")
+    }
+
+    /// Looks at the state.
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&lock(&self.0.state))
+    }
+
+    /// Waits until the state is so; it is looked at after each request and change.
+    pub async fn until(&self, mut is: impl FnMut(&State) -> bool) {
+        let mut changed = self.0.changed.subscribe();
+        while !self.read(&mut is) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let done = change(&mut lock(&self.0.state));
+        self.0.changed.send_replace(());
+        done
+    }
+
+    fn rescript(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut lock(&self.0.script));
+        self.0.changed.send_replace(());
+    }
+
+    /// Stores an object as it is, status and all, past faults and log.
+    pub fn put(&self, plural: &str, object: Value) -> Value {
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let key = Key { plural: plural.to_owned(), namespace: text("namespace"), name: text("name") };
+        self.change(|state| state.commit(&key, object, Owners::new()))
+    }
+
+    /// A copy of the object.
+    #[must_use]
+    pub fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        self.read(|state| state.get(plural, namespace, name).cloned())
+    }
+
+    /// Removes an object at once, finalizers or not.
+    pub fn delete(&self, plural: &str, namespace: &str, name: &str) {
+        let key = Key { plural: plural.into(), namespace: namespace.into(), name: name.into() };
+        self.change(|state| state.remove(&key));
+    }
+
+    /// Installs a kind again.
+    pub fn install(&self, plural: &str) {
+        self.change(|state| state.set_installed(plural, true));
+    }
+
+    /// Removes a kind and its objects: requests for it get 404.
+    pub fn uninstall(&self, plural: &str) {
+        self.change(|state| state.set_installed(plural, false));
+    }
+
+    /// Adds a fault to the script.
+    pub fn inject(&self, fault: Fault) {
+        self.rescript(|script| script.faults.push(fault));
+    }
+
+    /// Goes down: requests fail and watches end.
+    pub fn pause(&self) {
+        self.rescript(|script| (script.paused, script.epoch) = (true, script.epoch + 1));
+    }
+
+    /// Comes up again.
+    pub fn resume(&self) {
+        self.rescript(|script| script.paused = false);
+    }
+
+    /// Ends all watches.
+    pub fn close_watches(&self) {
+        self.rescript(|script| script.epoch += 1);
+    }
+
+    /// Forgets the past: watches from older versions get 410, open ones too.
+    pub fn compact(&self) {
+        self.change(|state| {
+            state.version += 1;
+            state.compacted = state.version;
+            state.events.clear();
+        });
+    }
+
+    async fn serve(self, request: Request<kube::client::Body>) -> Result<Response<Body>, io::Error> {
+        let (head, body) = request.into_parts();
+        let body = body.collect_bytes().await.map_err(io::Error::other)?;
+        let call = parse(&head, &body);
+        let effect = self.effect(&call);
+        let broken = || io::Error::new(io::ErrorKind::ConnectionReset, "the connection was dropped");
+        let refusal = effect.as_ref().and_then(Effect::refusal);
+        let answer = match (&effect, refusal) {
+            (Some(Effect::DropBefore), _) => None,
+            (_, Some(refusal)) => Some(Err(refusal)),
+            _ if call.verb == Verb::Watch => Some(self.read(|state| started(state, &call))),
+            _ => Some(self.change(|state| state.answer(&call))),
+        };
+        let answer = answer.filter(|_| !matches!(effect, Some(Effect::DropAfter)));
+        let code = match &answer {
+            None => 0,
+            Some(Ok((code, _))) => *code,
+            Some(Err(refusal)) => refusal.code,
+        };
+        self.change(|state| state.log.push(Logged { verb: call.verb, path: call.path.clone(), code }));
+        match answer.ok_or_else(broken)? {
+            Ok(_) if call.verb == Verb::Watch => Ok(Response::new(self.watch(call))),
+            Ok((code, body)) => respond(code, &body),
+            Err(refusal) => respond(refusal.code, &status(&refusal)),
+        }
+    }
+
+    fn effect(&self, call: &Call) -> Option<Effect> {
+        let mut script = lock(&self.0.script);
+        if script.paused {
+            return Some(Effect::DropBefore);
+        }
+        let name = Some(call.key.name.as_str());
+        let met = script
+            .faults
+            .iter_mut()
+            .find_map(|fault| fault.meets(call.verb, &call.key.plural, name).then(|| fault.effect.clone()));
+        met
+    }
+
+    fn watch(&self, call: Call) -> Body {
+        let from = call.query.get("resourceVersion").and_then(|from| from.parse().ok()).unwrap_or(0);
+        let epoch = lock(&self.0.script).epoch;
+        let changed = self.0.changed.subscribe();
+        let start = (self.clone(), call, from, changed);
+        Body::from_stream(futures_util::stream::unfold(
+            start,
+            move |(server, call, from, mut changed)| async move {
+                loop {
+                    if lock(&server.0.script).epoch != epoch || from == ENDED {
+                        return None;
+                    }
+                    if let Some((version, line)) = server.read(|state| next(state, &call, from)) {
+                        return Some((
+                            Ok::<_, io::Error>(format!("{line}\n")),
+                            (server, call, version, changed),
+                        ));
+                    }
+                    changed.changed().await.ok()?;
+                }
+            },
+        ))
+    }
+}
+
+/// The place of a watch that has got its error: as from the real server, it is the last line of a 200.
+const ENDED: u64 = u64::MAX;
+
+/// The next line of a watch, and the version it is at then.
+fn next(state: &State, call: &Call, from: u64) -> Option<(u64, Value)> {
+    if from < state.compacted {
+        let message = format!("too old resource version: {from} ({})", state.compacted);
+        let expired = status(&Refusal { code: 410, reason: "Expired", message });
+        return Some((ENDED, json!({"type": "ERROR", "object": expired})));
+    }
+    let later = state.events.iter().filter(|event| event.version > from);
+    later.filter_map(|event| Some((event.version, event.seen_by(call)?))).next()
+}
+
+fn started(state: &State, call: &Call) -> Result<(u16, Value), Refusal> {
+    state.check_installed(call)?;
+    Ok((200, Value::Null))
+}
+
+fn status(refusal: &Refusal) -> Value {
+    json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
+        "message": refusal.message, "reason": refusal.reason, "code": refusal.code})
+}
+
+fn respond(code: u16, body: &Value) -> Result<Response<Body>, io::Error> {
+    let mut response = Response::builder().status(code).header("content-type", "application/json");
+    if code == 429 {
+        response = response.header("retry-after", "1");
+    }
+    response.body(Body::from(body.to_string())).map_err(io::Error::other)
+}
+
+fn parse(head: &axum::http::request::Parts, body: &[u8]) -> Call {
+    let path = head.uri.path();
+    let mut parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let core = parts[0] == "api";
+    let prefix = parts.drain(..parts.len().min(if core { 2 } else { 3 })).skip(1).collect::<Vec<_>>();
+    let namespaced =
+        parts.len() > 2 && parts[0] == "namespaces" && !(parts.len() == 3 && parts[2] == "status");
+    let namespace = if namespaced { parts.drain(..2).nth(1).unwrap_or_default() } else { "" };
+    let part = |at: usize| parts.get(at).copied().unwrap_or_default();
+    let plural = if core { part(0).to_owned() } else { format!("{}.{}", part(0), prefix[0]) };
+    let query = query(head.uri.query().unwrap_or_default());
+    let watches = query.get("watch").is_some_and(|watch| watch == "true" || watch == "1");
+    let verb = match head.method.as_str() {
+        "POST" => Verb::Create,
+        "PUT" => Verb::Update,
+        "PATCH" => Verb::Patch,
+        "DELETE" => Verb::Delete,
+        _ if watches => Verb::Watch,
+        _ if part(1).is_empty() => Verb::List,
+        _ => Verb::Get,
+    };
+    let content_type =
+        head.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Call {
+        verb,
+        path: path.to_owned(),
+        api_version: prefix.join("/"),
+        key: Key { plural, namespace: namespace.to_owned(), name: part(1).to_owned() },
+        status: part(2) == "status",
+        query,
+        content_type: content_type.to_owned(),
+        body: serde_json::from_slice(body).unwrap_or_default(),
+    }
+}
+
+fn query(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(key, value)| (key.to_owned(), decode(value))).collect()
+}
+
+fn decode(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().replace('+', " ").into_bytes();
+    for part in parts {
+        let (hex, rest) = part.split_at_checked(2).unwrap_or((part, ""));
+        bytes.push(u8::from_str_radix(hex, 16).unwrap_or(b'%'));
+        bytes.extend(rest.replace('+', " ").bytes());
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
