@@ -123,7 +123,7 @@ impl Desk {
     fn plan_unit(&mut self, model: &Model, unit: &Unit, due: &mut Vec<ObjectId>) {
         let sharers = model.translation().sharers(unit);
         let mut wants = Wants { objects: Vec::new(), sharers };
-        for object in model.translation().objects_of(unit).iter() {
+        for object in model.translation().objects_of(unit) {
             let id = id_of(object);
             let hash = body_of(model, unit, object).hash;
             self.book.update(&id, |entry| {
@@ -137,7 +137,8 @@ impl Desk {
         }
         let had = self.units.remove(unit).unwrap_or_default();
         for id in had.objects {
-            if !wants.objects.contains(&id) && self.book.get(&id).is_some_and(|e| e.unit.as_ref() == Some(unit))
+            if !wants.objects.contains(&id)
+                && self.book.get(&id).is_some_and(|e| e.unit.as_ref() == Some(unit))
             {
                 self.book.update(&id, |entry| {
                     (entry.unit, entry.wanted) = (None, 0);
@@ -194,10 +195,14 @@ impl Desk {
     /// An object with Emcee's label is there. Says whose standing that may change.
     pub(crate) fn see(&mut self, model: &Model, live: &Live) -> Vec<Unit> {
         let known = self.book.get(&live.id);
-        if known.and_then(|entry| entry.there.as_ref()).is_some_and(|there| !live.version.is_newer(&there.version)) {
+        if known
+            .and_then(|entry| entry.there.as_ref())
+            .is_some_and(|there| !live.version.is_newer(&there.version))
+        {
             return Vec::new();
         }
-        let matching = known.and_then(|entry| entry.unit.as_ref()).and_then(|unit| matching(model, unit, live));
+        let matching =
+            known.and_then(|entry| entry.unit.as_ref()).and_then(|unit| matching(model, unit, live));
         self.book.update(&live.id, |entry| {
             // What a write that is under way finds may be older than this.
             entry.look |= entry.busy && matching.is_none();
@@ -274,7 +279,7 @@ impl Desk {
         while let Some((turn, item)) = self.rounds.take() {
             let found = match item {
                 Item::Object(id) => self.object_write(model, &id),
-                Item::Finalizer(unit) => self.finalizer_write(model, unit),
+                Item::Finalizer(unit) => finalizer_write(model, unit),
             };
             match found {
                 Some((purpose, write)) => return Some((Ticket { turn, purpose }, write)),
@@ -317,15 +322,6 @@ impl Desk {
         };
         self.book.update(id, |entry| (entry.busy, entry.look) = (true, false));
         Some((Purpose::Object { id: id.clone(), step, hash }, write))
-    }
-
-    fn finalizer_write(&self, model: &Model, unit: Unit) -> Option<(Purpose, Write)> {
-        let known = model.resource(&unit)?;
-        let wanted = !known.deleting;
-        (known.finalizer != wanted).then(|| {
-            let write = Write::Finalizer(unit.clone(), known.uid.clone(), wanted);
-            (Purpose::Finalizer(unit), write)
-        })
     }
 
     /// What came of a write. Says whose standing that may change.
@@ -422,6 +418,15 @@ impl Desk {
             self.retries.entry(now + delay).or_default().push(Item::Object(id.clone()));
         }
     }
+}
+
+fn finalizer_write(model: &Model, unit: Unit) -> Option<(Purpose, Write)> {
+    let known = model.resource(&unit)?;
+    let wanted = !known.deleting;
+    (known.finalizer != wanted).then(|| {
+        let write = Write::Finalizer(unit.clone(), known.uid.clone(), wanted);
+        (Purpose::Finalizer(unit), write)
+    })
 }
 
 /// Finalizers come before the objects that need them.

@@ -98,7 +98,10 @@ impl Engine {
                     let uid = self.model.resource(&unit).map(|known| known.uid.clone());
                     let Some(change) = self.model.note(*resource) else { continue };
                     changes.push(change);
-                    touched.insert((unit.clone(), uid != self.model.resource(&unit).map(|known| known.uid.clone())));
+                    touched.insert((
+                        unit.clone(),
+                        uid != self.model.resource(&unit).map(|known| known.uid.clone()),
+                    ));
                 }
                 Fact::ResourceGone(unit) => {
                     changes.extend(self.model.forget(&unit));
@@ -154,9 +157,12 @@ impl Engine {
 
     /// The next thing to write, if there is one that may be written now.
     pub(crate) fn next(&mut self, now: Instant) -> Option<(Task, Write)> {
-        let Writing { desk, reports, statuses_turn, open: true } = self.writing.as_mut()? else { return None };
+        let Writing { desk, reports, statuses_turn, open: true } = self.writing.as_mut()? else {
+            return None;
+        };
         let model = &self.model;
-        let object = |desk: &mut Desk| desk.next(model, now).map(|(ticket, write)| (Task::Object(ticket), write));
+        let object =
+            |desk: &mut Desk| desk.next(model, now).map(|(ticket, write)| (Task::Object(ticket), write));
         let status = |reports: &mut Reports, desk: &Desk| {
             reports.next(model, desk, now).map(|(report, write)| (Task::Status(report), write))
         };

@@ -60,29 +60,25 @@ impl Watches {
     /// The watches of everything that is translated.
     pub(crate) fn of_inputs(client: &Client, options: &Options, out: &mpsc::Sender<Observation>) -> Self {
         let mut watches = Self::new(client, out);
-        let everywhere = options.scope.everywhere();
+        let (everywhere, all) = (options.scope.everywhere(), Config::default());
         for kind in UserKind::ALL {
             let resource = user_kind(kind);
-            watches.follow_dynamic(resource, &everywhere, Config::default(), move |key, object| {
+            watches.follow_dynamic(resource, &everywhere, &all, move |key, object| {
                 Some(parse::resource(kind, key, object))
             });
         }
         let tls = Config::default().fields("type=kubernetes.io/tls");
-        watches.follow_typed::<Secret>(&options.scope.secrets(), tls, parse::secret);
-        watches.follow_typed::<Service>(&everywhere, Config::default(), parse::service);
-        watches.follow_typed::<EndpointSlice>(&everywhere, Config::default(), parse::endpoint_slice);
-        watches.follow_typed::<Pod>(&everywhere, Config::default(), parse::pod);
-        watches.follow_typed::<Deployment>(&everywhere, Config::default(), parse::deployment);
+        watches.follow_typed::<Secret>(&options.scope.secrets(), &tls, parse::secret);
+        watches.follow_typed::<Service>(&everywhere, &all, parse::service);
+        watches.follow_typed::<EndpointSlice>(&everywhere, &all, parse::endpoint_slice);
+        watches.follow_typed::<Pod>(&everywhere, &all, parse::pod);
+        watches.follow_typed::<Deployment>(&everywhere, &all, parse::deployment);
         watches.follow_istio(options, &everywhere);
         watches
     }
 
     /// The watches of what Emcee has written.
-    pub(crate) fn of_generated(
-        client: &Client,
-        options: &Options,
-        out: &mpsc::Sender<Observation>,
-    ) -> Self {
+    pub(crate) fn of_generated(client: &Client, options: &Options, out: &mpsc::Sender<Observation>) -> Self {
         let mut watches = Self::new(client, out);
         let ours = Config::default().labels(&format!("{MANAGED_BY}={MANAGED_BY_EMCEE}"));
         for kind in Kind::ALL {
@@ -90,7 +86,7 @@ impl Watches {
                 Kind::Secret | Kind::Role | Kind::RoleBinding => options.scope.secrets(),
                 _ => options.scope.everywhere(),
             };
-            watches.follow_dynamic(generated_kind(kind), &namespaces, ours.clone(), move |key, object| {
+            watches.follow_dynamic(generated_kind(kind), &namespaces, &ours, move |key, object| {
                 Some(parse::live(kind, key, object))
             });
         }
@@ -108,18 +104,19 @@ impl Watches {
             // What the root namespace says holds for the whole mesh.
             names.insert(options.root_namespace.clone());
         }
+        let all = Config::default();
         let policies = istio("security.istio.io", "PeerAuthentication", "peerauthentications");
-        self.follow_dynamic(policies, &namespaces, Config::default(), |key, object| {
+        self.follow_dynamic(policies, &namespaces, &all, |key, object| {
             Some(parse::peer_authentication(key, object))
         });
         let domain = options.cluster_domain.clone();
         let rules = generated_kind(Kind::DestinationRule);
-        self.follow_dynamic(rules, &namespaces, Config::default(), move |key, object| {
+        self.follow_dynamic(rules, &namespaces, &all, move |key, object| {
             parse::destination_rule(&domain, key, object)
         });
     }
 
-    fn follow_typed<K>(&mut self, namespaces: &Namespaces, config: Config, read: fn(&Key, Option<K>) -> Fact)
+    fn follow_typed<K>(&mut self, namespaces: &Namespaces, config: &Config, read: fn(&Key, Option<K>) -> Fact)
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + k8s_openapi::Resource,
         K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
@@ -138,7 +135,7 @@ impl Watches {
         &mut self,
         (name, resource): (&'static str, ApiResource),
         namespaces: &Namespaces,
-        config: Config,
+        config: &Config,
         read: impl Read<DynamicObject> + Clone,
     ) {
         for namespace in namespaces.watches() {

@@ -109,14 +109,15 @@ pub(crate) fn secret(key: &Key, object: Option<k8s::Secret>) -> Fact {
 
 pub(crate) fn peer_authentication(key: &Key, object: Option<DynamicObject>) -> Fact {
     let policy = object.and_then(typed::<PeerAuthentication>);
-    Fact::Input(Change::PeerAuthentication(
-        key.clone(),
-        policy.as_ref().map(inputs::PeerAuthentication::of),
-    ))
+    Fact::Input(Change::PeerAuthentication(key.clone(), policy.as_ref().map(inputs::PeerAuthentication::of)))
 }
 
 /// Emcee's own rules define no subset that a user can mean.
-pub(crate) fn destination_rule(cluster_domain: &str, key: &Key, object: Option<DynamicObject>) -> Option<Fact> {
+pub(crate) fn destination_rule(
+    cluster_domain: &str,
+    key: &Key,
+    object: Option<DynamicObject>,
+) -> Option<Fact> {
     if object.as_ref().is_some_and(|object| is_managed(object.metadata.labels.as_ref())) {
         return None;
     }
@@ -135,7 +136,8 @@ pub(crate) fn live(kind: Kind, key: &Key, object: Option<DynamicObject>) -> Fact
     if let Some(fields) = object.data.as_object_mut() {
         fields.remove("status");
     }
-    let labels = object.metadata.labels.iter().flatten().map(|(label, value)| (label.as_str(), value.as_str()));
+    let labels =
+        object.metadata.labels.iter().flatten().map(|(label, value)| (label.as_str(), value.as_str()));
     let owner = OwnerLabels::of(labels);
     Fact::Live(Box::new(Live {
         id,

@@ -90,7 +90,13 @@ impl Reports {
     }
 
     /// What came of one.
-    pub(crate) fn done(&mut self, model: &Model, report: &Report, outcome: &Result<Written, Fault>, now: Instant) {
+    pub(crate) fn done(
+        &mut self,
+        model: &Model,
+        report: &Report,
+        outcome: &Result<Written, Fault>,
+        now: Instant,
+    ) {
         let news = self.busy.remove(&report.unit).unwrap_or_default();
         if outcome.is_err() && model.resource(&report.unit).is_some() {
             self.retries.entry(now + AGAIN).or_default().push(report.unit.clone());

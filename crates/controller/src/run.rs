@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 
 use crate::apply::{Fault, Written, carry_out};
 use crate::engine::{Engine, Task};
+use crate::observe::fact::Fact;
 use crate::observe::{Observation, Source, Watches, What};
 use crate::options::Options;
 
@@ -61,11 +62,11 @@ impl Inbox {
     }
 
     /// Takes what was said apart: facts, and how the watches are.
-    fn sort(&mut self, batch: Vec<Observation>) -> Vec<crate::observe::fact::Fact> {
+    fn sort(&mut self, batch: Vec<Observation>) -> Vec<Fact> {
         let mut facts = Vec::with_capacity(batch.len());
         for Observation { source, what } in batch {
             match what {
-                What::Fact(fact) => facts.push(fact),
+                What::Fact(fact) => facts.push(*fact),
                 What::Synced => drop(self.blockers.remove(&source)),
                 What::Failed(why) => {
                     if let Some(source) = self.source(source) {

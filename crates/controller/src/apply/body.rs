@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::LazyLock;
 
 use emcee_api::{GROUP, VERSION};
-use emcee_core::plan::{Kind, Object, OwnerKind};
+use emcee_core::plan::{Kind, Object};
 use foldhash::quality::FixedState;
 use serde_json::{Map, Value, json};
 
@@ -57,11 +57,6 @@ fn owner_reference(object: &Object, uid: &str) -> Value {
         "name": object.owner.key.name,
         "uid": uid,
     })
-}
-
-/// Whether owners of this kind are resources, which can be referred to.
-pub(crate) const fn is_resource(kind: OwnerKind) -> bool {
-    matches!(kind, OwnerKind::MeshFedConfig | OwnerKind::ServiceExposition | OwnerKind::ServiceBinding)
 }
 
 fn hash(value: &Value) -> u64 {

@@ -9,6 +9,7 @@ use crate::observe::fact::{Live, ObjectId, OwnerLabels, Version};
 
 /// What is known of one object. Its content is not kept, only hashes of it.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and all combinations occur")]
 pub(super) struct Entry {
     /// Which unit wants it; none: it is to go.
     pub(super) unit: Option<Unit>,

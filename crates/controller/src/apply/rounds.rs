@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// Several rounds, each at its own phase.
 #[derive(Debug)]
 pub(super) struct Rounds<T> {
-    rounds: BTreeMap<u64, Round<T>>,
+    open: BTreeMap<u64, Round<T>>,
     next: u64,
     /// The round that had the last turn.
     turn: u64,
@@ -28,7 +28,7 @@ pub(super) struct Turn(u64);
 
 impl<T> Default for Rounds<T> {
     fn default() -> Self {
-        Self { rounds: BTreeMap::new(), next: 0, turn: 0 }
+        Self { open: BTreeMap::new(), next: 0, turn: 0 }
     }
 }
 
@@ -40,35 +40,35 @@ impl<T> Rounds<T> {
             phases.entry(phase).or_default().push(item);
         }
         if !phases.is_empty() {
-            self.rounds.insert(self.next, Round { phases, busy: 0 });
+            self.open.insert(self.next, Round { phases, busy: 0 });
             self.next += 1;
         }
     }
 
     /// An item that may be begun now. The rounds take turns.
     pub(super) fn take(&mut self) -> Option<(Turn, T)> {
-        let after = self.rounds.range(self.turn + 1..).chain(self.rounds.range(..=self.turn));
+        let after = self.open.range(self.turn + 1..).chain(self.open.range(..=self.turn));
         let number = after.filter(|(_, round)| round.has_item()).map(|(number, _)| *number).next()?;
         self.turn = number;
-        let item = self.rounds.get_mut(&number)?.take()?;
+        let item = self.open.get_mut(&number)?.take()?;
         Some((Turn(number), item))
     }
 
     /// An item is done, well or badly.
     pub(super) fn finish(&mut self, turn: Turn) {
-        let Some(round) = self.rounds.get_mut(&turn.0) else { return };
+        let Some(round) = self.open.get_mut(&turn.0) else { return };
         round.busy -= 1;
         if round.busy == 0 && round.phases.first_key_value().is_some_and(|(_, items)| items.is_empty()) {
             round.phases.pop_first();
         }
         if round.phases.is_empty() {
-            self.rounds.remove(&turn.0);
+            self.open.remove(&turn.0);
         }
     }
 
     /// Items that have not been begun.
     pub(super) fn waiting(&self) -> usize {
-        self.rounds.values().flat_map(|round| round.phases.values()).map(Vec::len).sum()
+        self.open.values().flat_map(|round| round.phases.values()).map(Vec::len).sum()
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
         let (third, c) = rounds.take().expect("c");
         assert_eq!(c, 'c');
         rounds.finish(third);
-        assert!(rounds.take().is_none() && rounds.rounds.is_empty());
+        assert!(rounds.take().is_none() && rounds.open.is_empty());
     }
 
     #[test]

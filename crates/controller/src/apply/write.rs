@@ -100,7 +100,13 @@ async fn delete(client: &Client, id: &ObjectId, uid: &str, version: &Version) ->
     of(client, id).delete(&id.key.name, &parameters).await.map(|_| Written::Done)
 }
 
-async fn user(client: &Client, unit: &Unit, uid: &str, mut patch: Value, status: bool) -> kube::Result<Written> {
+async fn user(
+    client: &Client,
+    unit: &Unit,
+    uid: &str,
+    mut patch: Value,
+    status: bool,
+) -> kube::Result<Written> {
     let Some((kind, key)) = UserKind::of(unit) else { return Ok(Written::Done) };
     let (name, resource) = user_kind(kind);
     patch["apiVersion"] = format!("{GROUP}/{VERSION}").into();

@@ -26,7 +26,7 @@ pub(crate) struct Observation {
 #[derive(Debug)]
 pub(crate) enum What {
     /// An object is, or is gone.
-    Fact(Fact),
+    Fact(Box<Fact>),
     /// All there is has been said.
     Synced,
     /// It does not get through, and tries again.
@@ -58,23 +58,23 @@ pub(super) async fn follow<K>(
             Ok(Event::InitApply(object)) => {
                 let key = key(&object);
                 missing.remove(&key);
-                said.extend(read(&key, Some(object)).map(What::Fact));
+                said.extend(read(&key, Some(object)).map(fact));
                 known.insert(key);
             }
             Ok(Event::Apply(object)) => {
                 let key = key(&object);
-                said.extend(read(&key, Some(object)).map(What::Fact));
+                said.extend(read(&key, Some(object)).map(fact));
                 known.insert(key);
             }
             Ok(Event::Delete(object)) => {
                 let key = key(&object);
                 known.remove(&key);
-                said.extend(read(&key, None).map(What::Fact));
+                said.extend(read(&key, None).map(fact));
             }
             Ok(Event::InitDone) => {
                 for key in missing.drain() {
                     known.remove(&key);
-                    said.extend(read(&key, None).map(What::Fact));
+                    said.extend(read(&key, None).map(fact));
                 }
                 said.push(What::Synced);
             }
@@ -86,6 +86,10 @@ pub(super) async fn follow<K>(
             }
         }
     }
+}
+
+fn fact(fact: Fact) -> What {
+    What::Fact(Box::new(fact))
 }
 
 fn key<K: Resource>(object: &K) -> Key {
@@ -110,8 +114,8 @@ fn words(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => format!("{} ({})", status.message, status.code),
-        watcher::Error::WatchError(status) => format!("{} ({})", status.message, status.code),
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => format!("{} ({})", status.message, status.code),
         error => error.to_string(),
     }
 }
