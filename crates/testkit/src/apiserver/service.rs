@@ -181,11 +181,10 @@ impl ApiServer {
             return Some(Effect::DropBefore);
         }
         let name = Some(call.key.name.as_str());
-        let met = script
+        script
             .faults
             .iter_mut()
-            .find_map(|fault| fault.meets(call.verb, &call.key.plural, name).then(|| fault.effect.clone()));
-        met
+            .find_map(|fault| fault.meets(call.verb, &call.key.plural, name).then(|| fault.effect.clone()))
     }
 
     fn watch(&self, call: Call) -> Body {
@@ -223,8 +222,8 @@ fn next(state: &State, call: &Call, from: u64) -> Option<(u64, Value)> {
         let expired = status(&Refusal { code: 410, reason: "Expired", message });
         return Some((ENDED, json!({"type": "ERROR", "object": expired})));
     }
-    let later = state.events.iter().filter(|event| event.version > from);
-    later.filter_map(|event| Some((event.version, event.seen_by(call)?))).next()
+    let mut later = state.events.iter().filter(|event| event.version > from);
+    later.find_map(|event| Some((event.version, event.seen_by(call)?)))
 }
 
 fn started(state: &State, call: &Call) -> Result<(u16, Value), Refusal> {
@@ -254,7 +253,11 @@ fn parse(head: &axum::http::request::Parts, body: &[u8]) -> Call {
         parts.len() > 2 && parts[0] == "namespaces" && !(parts.len() == 3 && parts[2] == "status");
     let namespace = if namespaced { parts.drain(..2).nth(1).unwrap_or_default() } else { "" };
     let part = |at: usize| parts.get(at).copied().unwrap_or_default();
-    let plural = if core { part(0).to_owned() } else { format!("{}.{}", part(0), prefix[0]) };
+    let plural = if core {
+        part(0).to_owned()
+    } else {
+        format!("{}.{}", part(0), prefix.first().copied().unwrap_or_default())
+    };
     let query = query(head.uri.query().unwrap_or_default());
     let watches = query.get("watch").is_some_and(|watch| watch == "true" || watch == "1");
     let verb = match head.method.as_str() {

@@ -137,7 +137,7 @@ impl State {
         self.check_installed(call)?;
         match call.verb {
             Verb::Get => Ok((200, self.found(&call.key)?.0)),
-            Verb::List | Verb::Watch => self.page(call).map(|list| (200, list)),
+            Verb::List | Verb::Watch => Ok((200, self.page(call))),
             Verb::Create => self.create(call),
             Verb::Update => self.update(call, call.body.clone()),
             Verb::Patch => self.patch(call),
@@ -151,7 +151,7 @@ impl State {
             .map_or_else(|| refuse(404, "NotFound", format!("{} \"{}\" not found", key.plural, key.name)), Ok)
     }
 
-    fn page(&self, call: &Call) -> Result<Value, Refusal> {
+    fn page(&self, call: &Call) -> Value {
         let all = self.list().filter(|(key, object)| in_scope(call, key) && selected(call, object));
         let from: usize = call.query.get("continue").and_then(|from| from.parse().ok()).unwrap_or(0);
         let limit = call.query.get("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
@@ -162,12 +162,12 @@ impl State {
             metadata["continue"] = json!((from + limit).to_string());
         }
         let items: Vec<Value> = rest.into_iter().take(limit).collect();
-        Ok(json!({"apiVersion": call.api_version, "kind": "List", "metadata": metadata, "items": items}))
+        json!({"apiVersion": call.api_version, "kind": "List", "metadata": metadata, "items": items})
     }
 
     fn create(&mut self, call: &Call) -> Result<(u16, Value), Refusal> {
         let mut key = call.key.clone();
-        key.name = call.body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        call.body["metadata"]["name"].as_str().unwrap_or_default().clone_into(&mut key.name);
         if self.objects.contains_key(&key) {
             return refuse(409, "AlreadyExists", format!("{} \"{}\" already exists", key.plural, key.name));
         }
