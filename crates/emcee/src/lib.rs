@@ -7,6 +7,7 @@
 //!   └──► console: all that is printed
 //! ```
 
+pub mod admin;
 pub mod certs;
 pub mod cli;
 pub mod cluster;
@@ -14,3 +15,4 @@ pub mod console;
 pub mod intake;
 pub mod manifest;
 pub mod standalone;
+pub mod webhook;

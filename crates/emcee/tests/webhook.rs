@@ -1,0 +1,120 @@
+//! What the webhook answers.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+
+use emcee::webhook::{self, review};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+fn object(spec: Value) -> Value {
+    let api_version = format!("{}/{}", emcee_api::GROUP, emcee_api::VERSION);
+    json!({"apiVersion": api_version, "kind": "ServiceExposition",
+           "metadata": {"name": "reviews", "namespace": "shop"}, "spec": spec})
+}
+
+fn request(operation: &str, object: &Value, old: &Value) -> Value {
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "7", "operation": operation, "object": object, "oldObject": old,
+        "kind": {"group": emcee_api::GROUP, "version": emcee_api::VERSION, "kind": "ServiceExposition"}}})
+}
+
+fn response(request: &Value) -> Value {
+    review::answer(request.to_string().as_bytes()).unwrap()["response"].clone()
+}
+
+fn bad() -> Value {
+    object(json!({"nonsense": 1}))
+}
+
+#[test]
+fn a_bad_object_is_refused_in_the_validators_words() {
+    let response = response(&request("CREATE", &bad(), &Value::Null));
+    let problems = emcee_core::parse::exposition(&bad()).unwrap_err();
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(!problems.is_empty());
+    for problem in problems {
+        assert!(message.contains(&problem.to_string()), "{message} lacks {problem}");
+    }
+    assert_eq!(response["allowed"], false);
+    assert_eq!(response["uid"], "7");
+    assert_eq!(response["status"]["code"], 422);
+}
+
+#[test]
+fn a_bad_change_is_refused_and_a_change_of_metadata_is_not() {
+    let old = object(json!({}));
+    assert_eq!(response(&request("UPDATE", &bad(), &old))["allowed"], false);
+    let mut labelled = bad();
+    labelled["metadata"]["labels"] = json!({"a": "b"});
+    assert_eq!(response(&request("UPDATE", &labelled, &bad()))["allowed"], true);
+    let mut leaving = bad();
+    leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    assert_eq!(response(&request("UPDATE", &leaving, &old))["allowed"], true);
+}
+
+#[test]
+fn what_is_not_ours_is_allowed() {
+    assert_eq!(response(&request("DELETE", &Value::Null, &bad()))["allowed"], true);
+    let mut status = request("UPDATE", &bad(), &object(json!({})));
+    status["request"]["subResource"] = json!("status");
+    assert_eq!(response(&status)["allowed"], true);
+    for (field, value) in [("group", "apps"), ("kind", "Other"), ("version", "v9")] {
+        let mut other = request("CREATE", &bad(), &Value::Null);
+        other["request"]["kind"][field] = json!(value);
+        assert_eq!(response(&other)["allowed"], true, "{field}");
+    }
+}
+
+#[test]
+fn a_review_without_uid_is_not_answered() {
+    let mut request = request("CREATE", &bad(), &Value::Null);
+    request["request"]["uid"] = json!("");
+    assert!(review::answer(request.to_string().as_bytes()).is_err());
+}
+
+async fn post(content_type: &str, body: &[u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move { axum::serve(listener, webhook::router()).await });
+    let length = body.len();
+    let head = format!(
+        "POST /validate HTTP/1.1\r\nHost: emcee\r\nConnection: close\r\n\
+         Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+    );
+    let request = [head.as_bytes(), body].concat();
+    let status = tokio::task::spawn_blocking(move || status_line(address, &request)).await.unwrap();
+    server.abort();
+    status
+}
+
+fn status_line(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(request).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn the_answers_have_their_codes() {
+    let good = request("CREATE", &bad(), &Value::Null).to_string();
+    assert_eq!(post("application/json; charset=utf-8", good.as_bytes()).await, "HTTP/1.1 200");
+    assert_eq!(post("text/plain", good.as_bytes()).await, "HTTP/1.1 415");
+    assert_eq!(post("application/json", b"{").await, "HTTP/1.1 400");
+}
+
+proptest! {
+    #[test]
+    fn garbage_does_no_harm(body in proptest::collection::vec(any::<u8>(), 0..400)) {
+        prop_assert!(review::answer(&body).is_err());
+    }
+
+    #[test]
+    fn any_spec_is_answered(text in ".{0,40}", number in any::<i64>(), field in "[a-z_]{0,12}") {
+        let object = object(json!({"service": text.clone(), field: [number, text]}));
+        let answer = response(&request("CREATE", &object, &Value::Null));
+        prop_assert!(answer["allowed"].is_boolean());
+    }
+}
