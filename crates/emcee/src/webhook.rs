@@ -1,5 +1,6 @@
 //! The validating admission webhook: refuses at `kubectl apply` what `emcee validate` would refuse.
 
+pub mod certificate;
 pub mod review;
 
 use axum::Router;

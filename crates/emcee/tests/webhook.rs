@@ -3,10 +3,16 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
+use emcee::webhook::certificate::{self, Decision, decide};
 use emcee::webhook::{self, review};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime};
 use tokio::net::TcpListener;
+
+const NAME: &str = "emcee-webhook.emcee.svc";
 
 fn object(spec: Value) -> Value {
     let api_version = format!("{}/{}", emcee_api::GROUP, emcee_api::VERSION);
@@ -117,4 +123,36 @@ proptest! {
         let answer = response(&request("CREATE", &object, &Value::Null));
         prop_assert!(answer["allowed"].is_boolean());
     }
+}
+
+fn secret(issued: &certificate::Issued) -> Secret {
+    let field = |name: &str, text: &str| (name.to_owned(), ByteString(text.as_bytes().to_vec()));
+    let data =
+        [field("tls.crt", &issued.certificate), field("tls.key", &issued.key), field("ca.crt", &issued.ca)];
+    Secret { data: Some(data.into()), ..Secret::default() }
+}
+
+#[test]
+fn a_certificate_is_renewed_at_two_thirds_of_its_life_or_when_unfit() {
+    let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
+    let (issued, other) = (certificate::issue(NAME, now).unwrap(), certificate::issue(NAME, now).unwrap());
+    let held = secret(&issued);
+    assert_eq!(decide(Some(&held), NAME, now + Duration::days(59)), Decision::Keep);
+    assert_eq!(decide(Some(&held), NAME, now + Duration::days(61)), Decision::Renew);
+    assert_eq!(decide(Some(&held), "other.emcee.svc", now), Decision::Renew);
+    assert_eq!(decide(None, NAME, now), Decision::Renew);
+    let strange = certificate::Issued { key: other.key, ..issued };
+    assert_eq!(decide(Some(&secret(&strange)), NAME, now), Decision::Renew);
+}
+
+#[test]
+fn the_old_ca_is_trusted_until_it_expires() {
+    let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
+    let later = now + Duration::days(60);
+    let (old, new) = (certificate::issue(NAME, now).unwrap().ca, certificate::issue(NAME, later).unwrap().ca);
+    let both = certificate::bundle(&old, &new, later);
+    assert_eq!(both.matches("BEGIN CERTIFICATE").count(), 2);
+    assert_eq!(certificate::bundle(&both, &new, later), both);
+    let rest = certificate::bundle(&both, &new, now + Duration::days(91));
+    assert_eq!(rest.trim(), new.trim().replace("\r\n", "\n"));
 }

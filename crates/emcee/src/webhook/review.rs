@@ -39,7 +39,7 @@ struct Review {
 struct Request {
     #[serde(default)]
     uid: String,
-    kind: Kind,
+    kind: GroupVersionKind,
     #[serde(default)]
     sub_resource: Option<String>,
     operation: String,
@@ -50,7 +50,7 @@ struct Request {
 }
 
 #[derive(Deserialize)]
-struct Kind {
+struct GroupVersionKind {
     group: String,
     version: String,
     kind: String,

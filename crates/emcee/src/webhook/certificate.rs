@@ -1,0 +1,117 @@
+//! The webhook's certificate. Pure but for the randomness of keys.
+
+use k8s_openapi::api::core::v1::Secret;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PublicKeyData as _,
+};
+use time::{Duration, OffsetDateTime};
+use x509_parser::extensions::GeneralName;
+use x509_parser::pem::Pem;
+use x509_parser::prelude::X509Certificate;
+
+/// How long a certificate and its CA are valid.
+pub const LIFE: Duration = Duration::days(90);
+/// Clocks of nodes differ by minutes.
+const CLOCK_SKEW: Duration = Duration::minutes(5);
+
+/// A serving certificate, its key and the CA that signed it, as PEM. Not `Debug`: the key must reach no log.
+pub struct Issued {
+    /// The serving certificate.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+    /// The CA. Its key is thrown away: each renewal makes a new one.
+    pub ca: String,
+}
+
+/// What to do about the Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It can be served from.
+    Keep,
+    /// It is missing, broken, for another name, or past two thirds of its life.
+    Renew,
+}
+
+/// Makes a CA and a certificate for a DNS name.
+///
+/// # Errors
+/// When the name is none, or no key can be made.
+pub fn issue(name: &str, now: OffsetDateTime) -> Result<Issued, rcgen::Error> {
+    let ca_key = KeyPair::generate()?;
+    let mut ca = params(Vec::new(), "emcee-webhook CA", now)?;
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let ca_pem = ca.self_signed(&ca_key)?.pem();
+    let key = KeyPair::generate()?;
+    let mut leaf = params(vec![name.to_owned()], "emcee-webhook", now)?;
+    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let certificate = leaf.signed_by(&key, &Issuer::new(ca, ca_key))?.pem();
+    Ok(Issued { certificate, key: key.serialize_pem(), ca: ca_pem })
+}
+
+fn params(names: Vec<String>, common: &str, now: OffsetDateTime) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common);
+    params.not_before = now - CLOCK_SKEW;
+    params.not_after = now + LIFE;
+    Ok(params)
+}
+
+/// Whether the Secret can be served from, for this name.
+pub fn decide(secret: Option<&Secret>, name: &str, now: OffsetDateTime) -> Decision {
+    match secret.and_then(|secret| is_fresh(secret, name, now)) {
+        Some(true) => Decision::Keep,
+        _ => Decision::Renew,
+    }
+}
+
+fn is_fresh(secret: &Secret, name: &str, now: OffsetDateTime) -> Option<bool> {
+    let pem = Pem::iter_from_buffer(text(secret, "tls.crt")?.as_bytes()).next()?.ok()?;
+    let certificate = pem.parse_x509().ok()?;
+    let key = KeyPair::from_pem(text(secret, "tls.key")?).ok()?;
+    let fits = certificate.public_key().subject_public_key.data == key.der_bytes();
+    let trusted = !bundle(text(secret, "ca.crt")?, "", now).is_empty();
+    Some(fits && trusted && is_for(&certificate, name) && is_young(&certificate, now))
+}
+
+fn text<'a>(secret: &'a Secret, field: &str) -> Option<&'a str> {
+    std::str::from_utf8(&secret.data.as_ref()?.get(field)?.0).ok()
+}
+
+fn is_for(certificate: &X509Certificate<'_>, name: &str) -> bool {
+    let names = certificate.subject_alternative_name().ok().flatten();
+    names.is_some_and(|names| names.value.general_names.contains(&GeneralName::DNSName(name)))
+}
+
+fn is_young(certificate: &X509Certificate<'_>, now: OffsetDateTime) -> bool {
+    let start = certificate.validity().not_before.timestamp();
+    let end = certificate.validity().not_after.timestamp();
+    let (life, age) = (end.saturating_sub(start), now.unix_timestamp().saturating_sub(start));
+    age >= 0 && age < life / 3 * 2
+}
+
+/// The CAs to trust: the old ones that have not expired, then the new one, each once.
+pub fn bundle(old: &str, new: &str, now: OffsetDateTime) -> String {
+    let mut kept: Vec<String> = Vec::new();
+    for block in blocks(old).chain(blocks(new)) {
+        let is_new = !kept.contains(&block);
+        if is_new && Pem::iter_from_buffer(block.as_bytes()).flatten().any(|pem| is_valid(&pem, now)) {
+            kept.push(block);
+        }
+    }
+    kept.concat()
+}
+
+fn blocks(text: &str) -> impl Iterator<Item = String> {
+    const END: &str = "-----END CERTIFICATE-----";
+    text.split_inclusive(END).map(|block| format!("{}\n", block.trim()))
+}
+
+fn is_valid(pem: &Pem, now: OffsetDateTime) -> bool {
+    pem.label == "CERTIFICATE"
+        && pem.parse_x509().is_ok_and(|ca| ca.validity().not_after.timestamp() > now.unix_timestamp())
+}
