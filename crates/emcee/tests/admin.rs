@@ -30,8 +30,8 @@ fn well() -> Engine {
 }
 
 async fn ask(engine: Engine, is_admin: bool, request: &str) -> String {
-    let listener = admin::bind_admin(([127, 0, 0, 1], 0).into(), false).await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = admin::bind_admin(([127, 0, 0, 1], 0).into(), false).await.expect("the port opens");
+    let address = listener.local_addr().expect("is bound");
     let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(engine) };
     let server = tokio::spawn(async move {
         let end = std::future::pending();
@@ -42,16 +42,17 @@ async fn ask(engine: Engine, is_admin: bool, request: &str) -> String {
         }
     });
     let request = format!("{request} HTTP/1.1\r\nHost: emcee\r\nConnection: close\r\n\r\n");
-    let answer = tokio::task::spawn_blocking(move || exchange(address, &request)).await.unwrap();
+    let answer =
+        tokio::task::spawn_blocking(move || exchange(address, &request)).await.expect("the client ends well");
     server.abort();
     answer
 }
 
 fn exchange(address: SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
+    let mut stream = TcpStream::connect(address).expect("the server accepts");
+    stream.write_all(request.as_bytes()).expect("the server reads");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    stream.read_to_string(&mut answer).expect("the server answers");
     answer
 }
 
