@@ -8,6 +8,7 @@
 
 mod claims;
 mod dependencies;
+mod last_good;
 mod unit;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::status::{Detail, Verdict};
 use crate::style;
 use claims::Claims;
 use dependencies::Dependencies;
+pub use last_good::LastGood;
 pub use unit::Unit;
 
 /// A translation that follows its inputs.

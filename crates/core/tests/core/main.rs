@@ -8,6 +8,7 @@ mod fairness;
 mod following;
 mod guards;
 mod hostile;
+mod last_good;
 mod mesh;
 mod naming;
 mod plan;

@@ -123,3 +123,17 @@ pub(crate) fn owner(object: &Object) -> Unit {
 pub(crate) const fn is_secret(object: &Object) -> bool {
     matches!(object.body, Body::Secret(_))
 }
+
+#[test]
+fn group_and_version_are_those_of_the_api_version() {
+    for kind in Kind::ALL {
+        let (group, version) = (kind.group(), kind.version());
+        let joined = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        assert_eq!(joined, kind.api_version(), "{kind:?}");
+        assert_eq!(version, "v1", "{kind:?}");
+        assert!(
+            kind.plural().starts_with(&kind.as_str().to_lowercase()[..kind.as_str().len() - 1]),
+            "{kind:?}"
+        );
+    }
+}

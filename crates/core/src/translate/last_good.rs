@@ -1,0 +1,187 @@
+//! A translation that keeps the last good version of what becomes invalid.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use emcee_api::Reason;
+
+use super::{Translation, Unit};
+use crate::inputs::{Change, Credential, Settings};
+use crate::key::Key;
+use crate::problem::Problem;
+use crate::status::Verdict;
+
+/// A translation in which a newer version that cannot be used does not displace an older one that can.
+///
+/// Whether a version can be used is judged by the object alone: so the outcome depends on each object's own history,
+/// and not on the order in which different objects came. An object that was deleted and made anew has no history: its
+/// removal has to be given before the new one.
+#[derive(Debug)]
+pub struct LastGood {
+    translation: Translation,
+    /// The resources of which a good version is in place.
+    good: HashSet<Unit>,
+    /// What is wrong with the newest version of a resource of which an older one is in place.
+    held: HashMap<Unit, Vec<Problem>>,
+    /// The Secrets of which a good version is in place.
+    credentials: HashMap<Key, Credential>,
+    /// The newest version of Secrets of which an older one is in place.
+    broken: BTreeMap<Key, Credential>,
+}
+
+impl LastGood {
+    /// A translation of nothing.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            translation: Translation::new(settings),
+            good: HashSet::new(),
+            held: HashMap::new(),
+            credentials: HashMap::new(),
+            broken: BTreeMap::new(),
+        }
+    }
+
+    /// What is in place.
+    pub fn translation(&self) -> &Translation {
+        &self.translation
+    }
+
+    /// Takes changes in; says which units may have other objects or another verdict, each once.
+    pub fn update(&mut self, changes: impl IntoIterator<Item = Change>) -> Vec<Unit> {
+        let mut judged = Vec::new();
+        let mut secrets = HashSet::new();
+        let mut usable = Vec::new();
+        for change in changes {
+            match change {
+                Change::Credential(key, new) => {
+                    let (change, affected) = self.judge_credential(key, new);
+                    secrets.extend(affected);
+                    usable.push(change);
+                }
+                change => match Unit::of(&change) {
+                    Some(unit) => usable.extend(self.judge(unit, change, &mut judged)),
+                    None => usable.push(change),
+                },
+            }
+        }
+        let mut units = self.translation.update(usable);
+        units.extend(judged);
+        units.extend(self.relationships_in(&secrets));
+        units.sort_unstable();
+        units.dedup();
+        units
+    }
+
+    /// Takes new surroundings in; says which units ran, each once.
+    pub fn set_settings(&mut self, settings: Settings) -> Vec<Unit> {
+        self.translation.set_settings(settings)
+    }
+
+    /// How one resource is, a newer version that was refused included.
+    pub fn verdict(&self, unit: &Unit) -> Option<Verdict> {
+        self.translation.verdict(unit).map(|verdict| self.judged(unit, verdict))
+    }
+
+    /// How each resource is, in order.
+    pub fn verdicts(&self) -> Vec<(&Unit, Verdict)> {
+        let verdicts = self.translation.verdicts().into_iter();
+        verdicts.map(|(unit, verdict)| (unit, self.judged(unit, verdict))).collect()
+    }
+
+    /// The change that is to be made of one to a resource; none if its last good version stays.
+    fn judge(&mut self, unit: Unit, change: Change, judged: &mut Vec<Unit>) -> Option<Change> {
+        match verdict_on(&change) {
+            Newest::Refused(problems) if self.good.contains(&unit) => {
+                self.held.insert(unit.clone(), problems.to_vec());
+                judged.push(unit);
+                return None;
+            }
+            Newest::Good => {
+                self.good.insert(unit.clone());
+            }
+            Newest::Gone | Newest::Refused(_) => {
+                self.good.remove(&unit);
+            }
+        }
+        judged.extend(self.held.remove(&unit).map(|_| unit));
+        Some(change)
+    }
+
+    /// The change that is to be made of one to a Secret, and its namespace if that shows in a verdict.
+    ///
+    /// Labels are always the newest: by them it is taken out of use, broken or not.
+    fn judge_credential(&mut self, key: Key, new: Option<Credential>) -> (Change, Option<String>) {
+        let was_broken = self.broken.remove(&key).is_some();
+        let place = match new {
+            Some(new) if new.problem.is_some() && self.credentials.contains_key(&key) => {
+                let good = self.credentials.get(&key).cloned();
+                let place = good.map(|good| Credential { labels: new.labels.clone(), ..good });
+                self.broken.insert(key.clone(), new);
+                place
+            }
+            Some(new) => {
+                if new.problem.is_none() {
+                    self.credentials.insert(key.clone(), new.clone());
+                }
+                Some(new)
+            }
+            None => {
+                self.credentials.remove(&key);
+                None
+            }
+        };
+        let affected = was_broken || self.broken.contains_key(&key);
+        let namespace = affected.then(|| key.namespace.to_string());
+        (Change::Credential(key, place), namespace)
+    }
+
+    fn relationships_in(&self, namespaces: &HashSet<String>) -> Vec<Unit> {
+        if namespaces.is_empty() {
+            return Vec::new();
+        }
+        let keys = self.translation.inputs().fed_configs().map(|(key, _)| key);
+        let there = keys.filter(|key| namespaces.contains(&*key.namespace));
+        there.map(|key| Unit::MeshFedConfig(key.clone())).collect()
+    }
+
+    fn judged(&self, unit: &Unit, verdict: &Verdict) -> Verdict {
+        let mut verdict = verdict.clone();
+        if let Some(problems) = self.held.get(unit) {
+            verdict = verdict.holding(problems);
+        }
+        if verdict.certificate == Some(Ok(()))
+            && let Some(problem) = self.bad_credential(unit)
+        {
+            verdict.certificate = Some(Err(problem));
+        }
+        verdict
+    }
+
+    /// Why the newest version of the Secret that a relationship uses cannot be used.
+    fn bad_credential(&self, unit: &Unit) -> Option<Problem> {
+        let Unit::MeshFedConfig(key) = unit else { return None };
+        let config = self.translation.inputs().fed_configs.get(key)?.as_ref().ok()?;
+        let selector = config.tls_context.as_ref()?;
+        let mut broken = self.broken.values().filter(|secret| secret.key.namespace == key.namespace);
+        let secret = broken.find(|secret| secret.has_labels(selector))?;
+        let problem = secret.problem.as_ref()?;
+        let words = format!("Secret {}: {problem}; the last good one stays in place", secret.key);
+        Some(Problem::at(Reason::CertificateInvalid, "spec.tls_context_selector", words))
+    }
+}
+
+/// What the newest version of a resource is.
+enum Newest<'a> {
+    Good,
+    Refused(&'a [Problem]),
+    Gone,
+}
+
+fn verdict_on(change: &Change) -> Newest<'_> {
+    match change {
+        Change::FedConfig(_, Some(Err(problems)))
+        | Change::Exposition(_, Some(Err(problems)))
+        | Change::Binding(_, Some(Err(problems))) => Newest::Refused(problems),
+        Change::FedConfig(_, None) | Change::Exposition(_, None) | Change::Binding(_, None) => Newest::Gone,
+        _ => Newest::Good,
+    }
+}

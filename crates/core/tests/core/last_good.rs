@@ -1,0 +1,100 @@
+//! What becomes invalid keeps its last good version.
+
+use emcee_core::inputs::Settings;
+use emcee_core::key::Key;
+use emcee_core::translate::{LastGood, Unit};
+use emcee_testkit::certs::{Ca, Leaf};
+use emcee_testkit::prelude::*;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::cases;
+use crate::mesh::{self, Step, intake};
+use crate::plan::snapshot;
+
+fn binding_with(port: &Value) -> Value {
+    let mut value = binding("shop", "ratings").fed("blue").endpoints(["203.0.113.9:15443"]).port(80).build();
+    value["spec"]["port"] = port.clone();
+    value
+}
+
+fn of(values: &[Value]) -> LastGood {
+    let mut last_good = LastGood::new(Settings::default());
+    last_good.update(values.iter().map(intake::change));
+    last_good
+}
+
+#[test]
+fn a_resource_keeps_its_last_good_version_until_it_is_mended_or_removed() {
+    let (good, bad) = (binding_with(&json!(80)), binding_with(&json!("eighty")));
+    let unit = Unit::ServiceBinding(Key::new("shop", "ratings"));
+    // Also when both come at once.
+    for mut last_good in [of(&[good.clone(), bad.clone()]), {
+        let mut last_good = of(std::slice::from_ref(&good));
+        assert_eq!(last_good.update([intake::change(&bad)]), vec![unit.clone()]);
+        last_good
+    }] {
+        let verdict = last_good.verdict(&unit).expect("a verdict");
+        assert!(verdict.held && !verdict.is_accepted());
+        assert_eq!(
+            snapshot(last_good.translation()),
+            snapshot(of(std::slice::from_ref(&good)).translation())
+        );
+        assert_eq!(last_good.update([intake::change(&good)]), vec![unit.clone()]);
+        assert!(!last_good.verdict(&unit).expect("a verdict").held);
+        last_good.update([intake::change(&bad), intake::removal(&good)]);
+        assert_eq!(last_good.verdict(&unit), None);
+        last_good.update([intake::change(&bad)]);
+        assert!(!last_good.verdict(&unit).expect("a verdict").held, "it was never good");
+    }
+}
+
+#[test]
+fn a_broken_secret_leaves_the_last_good_one_in_place() {
+    let pair = Ca::shared("blue").issue(&Leaf::dns("m1.blue.example"));
+    let secret = |pair: &Pair| secret_tls("blue", "blue").label("relationship", "blue").pair(pair).build();
+    let (good, bad) = (secret(&pair), secret(&pair.with_wrong_key()));
+    let config = boundary("blue").build();
+    let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
+    let mut last_good = of(&[config, good.clone()]);
+    last_good.set_settings(Settings {
+        now: "2026-06-01T00:00:00Z".parse().expect("a time"),
+        ..Settings::default()
+    });
+    let before = snapshot(last_good.translation());
+    let certificate = |last_good: &LastGood| last_good.verdict(&unit).and_then(|verdict| verdict.certificate);
+    assert_eq!(certificate(&last_good), Some(Ok(())));
+    assert!(last_good.update([intake::change(&bad)]).contains(&unit));
+    assert_eq!(before, snapshot(last_good.translation()));
+    assert!(matches!(certificate(&last_good), Some(Err(_))));
+    assert!(last_good.update([intake::change(&good)]).contains(&unit));
+    assert_eq!(certificate(&last_good), Some(Ok(())));
+    last_good.update([intake::removal(&good)]);
+    assert!(matches!(certificate(&last_good), Some(Err(_))), "a deleted Secret is a cut-off");
+}
+
+proptest! {
+    #![proptest_config(cases(100))]
+
+    /// Only what one object went through counts, not what came between.
+    #[test]
+    fn only_the_history_of_each_object_matters((mesh, batches) in mesh::history()) {
+        let first = mesh.objects.iter().map(|object| (object.id(), intake::change(&object.0)));
+        let steps = batches.iter().flatten().filter_map(|step| match step {
+            Step::Put(object) => Some((object.id(), intake::change(&object.0))),
+            Step::Remove(object) => Some((object.id(), intake::removal(&object.0))),
+            Step::Settings(_) => None,
+        });
+        let history: Vec<_> = first.chain(steps).collect();
+        let mut in_turn = LastGood::new(mesh.settings.clone());
+        for (_, change) in &history {
+            in_turn.update([change.clone()]);
+        }
+        let mut by_object = history;
+        by_object.sort_by(|a, b| b.0.cmp(&a.0));
+        let mut at_once = LastGood::new(mesh.settings.clone());
+        at_once.update(by_object.into_iter().map(|(_, change)| change));
+        prop_assert_eq!(snapshot(in_turn.translation()), snapshot(at_once.translation()));
+        prop_assert_eq!(in_turn.verdicts(), at_once.verdicts());
+    }
+}
