@@ -19,7 +19,7 @@ use emcee_core::translate::Unit;
 
 use crate::observe::fact::{Live, ObjectId, OwnerLabels};
 use crate::translate::Model;
-use body::Body;
+pub(crate) use body::{Body, is_as_wanted};
 use book::{Book, Entry, Step};
 pub(crate) use fault::Fault;
 use rounds::{Rounds, Turn};
@@ -476,5 +476,5 @@ fn wanted(model: &Model, unit: &Unit, id: &ObjectId) -> Option<Body> {
 /// The hash of the content that is wanted, if the object has it.
 fn matching(model: &Model, unit: &Unit, live: &Live) -> Option<u64> {
     let body = wanted(model, unit, &live.id)?;
-    body::is_as_wanted(live.id.kind, &live.body, &body.value).then_some(body.hash)
+    is_as_wanted(live.id.kind, &live.body, &body.value).then_some(body.hash)
 }

@@ -16,6 +16,8 @@ mod options;
 mod parse;
 mod report;
 mod run;
+#[cfg(test)]
+mod tests;
 mod translate;
 
 pub use options::{Namespaces, Options, Scope};

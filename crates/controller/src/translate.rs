@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use emcee_core::inputs::{Change, Settings};
 use emcee_core::status::Verdict;
-use emcee_core::translate::{Translation as LastGood, Translation, Unit};
+use emcee_core::translate::{LastGood, Translation, Unit};
 
 use crate::observe::fact::{Resource, Version};
 
@@ -30,7 +30,7 @@ impl Model {
     }
 
     pub(crate) fn translation(&self) -> &Translation {
-        &self.last_good
+        self.last_good.translation()
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -38,7 +38,7 @@ impl Model {
     }
 
     pub(crate) fn verdict(&self, unit: &Unit) -> Option<Verdict> {
-        self.last_good.verdict(unit).cloned()
+        self.last_good.verdict(unit)
     }
 
     pub(crate) fn resource(&self, unit: &Unit) -> Option<&Known> {

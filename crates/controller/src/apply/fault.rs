@@ -42,11 +42,8 @@ impl Fault {
         let message = status.message.clone();
         match status.code {
             409 => Self::Conflict,
-            // For a kind without a definition the server speaks of no object.
-            404 if status.details.as_ref().is_none_or(|details| details.name.is_empty()) => Self::UnknownKind,
-            404 if status.details.as_ref().is_some_and(|details| details.kind == "namespaces") => {
-                Self::Refused(message)
-            }
+            404 if is_unknown_kind(&message) => Self::UnknownKind,
+            404 if message.starts_with("namespaces ") => Self::Refused(message),
             404 => Self::Gone,
             // A namespace that is going takes nothing new in; no right would help.
             403 if message.contains("because it is being terminated") => Self::Refused(message),
@@ -102,6 +99,11 @@ impl Fault {
             Self::Refused(words) => Problem::new(Reason::ApplyFailed, format!("{object}: {words}")),
         }
     }
+}
+
+/// Of an object that is missing the API server gives the name; of a kind without a definition it knows nothing.
+fn is_unknown_kind(message: &str) -> bool {
+    message.contains("page not found") || message.contains("could not find the requested resource")
 }
 
 /// A webhook that cannot be called may be away for long, and is somebody's to mend.

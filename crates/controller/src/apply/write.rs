@@ -1,6 +1,7 @@
 //! Carrying a write out.
 
 use emcee_api::{GROUP, VERSION};
+use emcee_core::key::Key;
 use emcee_core::plan::Kind;
 use emcee_core::translate::Unit;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
@@ -53,10 +54,7 @@ pub(crate) async fn carry_out(client: &Client, write: Write) -> Result<Written, 
         Write::Look(id) => of(client, &id).get(&id.key.name).await.map(|object| live(&id, object)),
         Write::Delete(id, uid, version) => delete(client, &id, &uid, &version).await,
         Write::Status(unit, uid, status) => user(client, &unit, &uid, json!({"status": status}), true).await,
-        Write::Finalizer(unit, uid, wanted) => {
-            let finalizers = if wanted { vec![FINALIZER] } else { Vec::new() };
-            user(client, &unit, &uid, json!({"metadata": {"finalizers": finalizers}}), false).await
-        }
+        Write::Finalizer(unit, uid, wanted) => finalizer(client, &unit, &uid, wanted).await,
     };
     written.map_err(|error| Fault::of(&error))
 }
@@ -100,20 +98,38 @@ async fn delete(client: &Client, id: &ObjectId, uid: &str, version: &Version) ->
     of(client, id).delete(&id.key.name, &parameters).await.map(|_| Written::Done)
 }
 
-async fn user(
-    client: &Client,
-    unit: &Unit,
-    uid: &str,
-    mut patch: Value,
-    status: bool,
-) -> kube::Result<Written> {
-    let Some((kind, key)) = UserKind::of(unit) else { return Ok(Written::Done) };
-    let (name, resource) = user_kind(kind);
+/// Whoever writes an object back as a whole owns its finalizers too, and an apply takes away only one's own share.
+async fn finalizer(client: &Client, unit: &Unit, uid: &str, wanted: bool) -> kube::Result<Written> {
+    let finalizers = if wanted { vec![FINALIZER] } else { Vec::new() };
+    let applied = user(client, unit, uid, json!({"metadata": {"finalizers": finalizers}}), false).await?;
+    let Some((api, key)) = api_of(client, unit).filter(|_| !wanted) else { return Ok(applied) };
+    let Written::Resource(resource) = &applied else { return Ok(applied) };
+    if !resource.finalizer {
+        return Ok(applied);
+    }
+    let object = api.get(&key.name).await?;
+    let kept: Vec<_> = object.metadata.finalizers.unwrap_or_default();
+    let kept: Vec<_> = kept.into_iter().filter(|finalizer| finalizer != FINALIZER).collect();
+    let version = object.metadata.resource_version;
+    let patch = json!({"metadata": {"uid": uid, "resourceVersion": version, "finalizers": kept}});
+    api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+    Ok(Written::Done)
+}
+
+fn api_of<'a>(client: &Client, unit: &'a Unit) -> Option<(Api<DynamicObject>, &'a Key)> {
+    let (kind, key) = UserKind::of(unit)?;
+    let (_, resource) = user_kind(kind);
+    Some((Api::namespaced_with(client.clone(), &key.namespace, &resource), key))
+}
+
+async fn user(client: &Client, unit: &Unit, uid: &str, mut patch: Value, status: bool) -> kube::Result<Written> {
+    let (Some((kind, key)), Some((api, _))) = (UserKind::of(unit), api_of(client, unit)) else {
+        return Ok(Written::Done);
+    };
     patch["apiVersion"] = format!("{GROUP}/{VERSION}").into();
-    patch["kind"] = name.into();
+    patch["kind"] = user_kind(kind).0.into();
     patch["metadata"]["name"] = (&*key.name).into();
     patch["metadata"]["uid"] = uid.into();
-    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &key.namespace, &resource);
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let patch = Patch::Apply(patch);
     let object = if status {

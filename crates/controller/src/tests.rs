@@ -1,0 +1,6 @@
+//! Controllers against an API server in memory, which can be made to fail as a real one cannot.
+
+mod chaos;
+mod faults;
+mod hands;
+mod world;

@@ -1,0 +1,100 @@
+//! What an API server can answer, or not.
+
+use emcee_testkit::apiserver::{Effect, Fault, Verb};
+
+use super::world::{BINDINGS, EXPOSITIONS, World, binding_of, exposing};
+
+#[tokio::test]
+async fn every_refusal_passes() {
+    for code in [409, 410, 429, 500, 503] {
+        let world = World::new();
+        world.server.inject(Fault::code(code).verb(Verb::Patch).after(3).times(6));
+        world.server.inject(Fault::code(code).verb(Verb::List).after(2).times(4));
+        world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
+        world.put(BINDINGS, binding_of("bank", "details", "red"));
+        let running = world.start();
+        world.converged().await;
+        world.server.inject(Fault::code(code).verb(Verb::Delete).times(3));
+        world.server.delete(BINDINGS, "bank", "details");
+        world.converged().await;
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn lost_answers_pass() {
+    let world = World::new();
+    world.server.inject(Fault::new(Effect::DropAfter).verb(Verb::Patch).after(2).times(5));
+    world.server.inject(Fault::new(Effect::DropBefore).verb(Verb::Patch).after(9).times(5));
+    world.put(BINDINGS, binding_of("bank", "details", "blue"));
+    let running = world.start();
+    world.converged().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_away_is_caught_up_with() {
+    let world = World::new();
+    world.put(BINDINGS, binding_of("bank", "details", "blue"));
+    let running = world.start();
+    world.converged().await;
+    world.server.pause();
+    world.put(BINDINGS, binding_of("bank", "other", "red"));
+    world.server.delete(BINDINGS, "bank", "details");
+    world.server.resume();
+    world.server.compact();
+    world.converged().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn one_refused_object_blocks_only_itself() {
+    let world = World::new();
+    let gateways = "gateways.networking.istio.io";
+    world.server.inject(Fault::code(422).verb(Verb::Patch).plural(gateways).times(2));
+    world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
+    world.put(EXPOSITIONS, exposing("bank", "ratings", "green"));
+    let running = world.start();
+    world.reason(EXPOSITIONS, "shop", "reviews", "Programmed", "ApplyFailed").await;
+    world.reason(EXPOSITIONS, "bank", "ratings", "Programmed", "Fine").await;
+    world.converged().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_missing_kind_blocks_only_what_needs_it() {
+    let world = World::new();
+    let gateways = "gateways.networking.istio.io";
+    world.server.uninstall(gateways);
+    world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
+    world.put(BINDINGS, binding_of("bank", "details", "green"));
+    let running = world.start();
+    world.reason(EXPOSITIONS, "shop", "reviews", "Programmed", "KindMissing").await;
+    world.reason(BINDINGS, "bank", "details", "Programmed", "Fine").await;
+    world.server.install(gateways);
+    world.converged().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_removed_before_everything_was_seen() {
+    let world = World::new();
+    world.put(BINDINGS, binding_of("bank", "details", "blue"));
+    let running = world.start();
+    world.converged().await;
+    running.stop().await;
+    let objects = || world.server.read(|state| state.list().count());
+    let before = objects();
+    world.server.inject(Fault::code(403).verb(Verb::List).plural("secrets").times(3));
+    let running = world.start();
+    world.until("Secrets are listed in the end", |state| {
+        let lists = state.log().iter().filter(|logged| logged.verb == Verb::List);
+        lists.filter(|logged| logged.path.ends_with("/secrets") && logged.code == 200).count() > 2
+    })
+    .await;
+    world.converged().await;
+    assert_eq!(objects(), before);
+    let deletes = world.server.read(|state| state.log().iter().filter(|l| l.verb == Verb::Delete).count());
+    assert_eq!(deletes, 0);
+    running.stop().await;
+}

@@ -1,0 +1,142 @@
+//! What people do to objects by hand.
+
+use emcee_testkit::apiserver::Verb;
+use serde_json::json;
+
+use super::world::{BINDINGS, EXPOSITIONS, FEDS, World, binding_of, condition, exposing};
+
+const RULES: &str = "destinationrules.networking.istio.io";
+const VIRTUAL: &str = "virtualservices.networking.istio.io";
+
+#[tokio::test]
+async fn what_is_asked_for_comes_and_goes() {
+    let world = World::new();
+    let running = world.start();
+    for fed in ["blue", "red", "green"] {
+        world.put(EXPOSITIONS, exposing("shop", "reviews", fed));
+        world.put(BINDINGS, binding_of("bank", "details", fed));
+        world.converged().await;
+    }
+    world.server.delete(EXPOSITIONS, "shop", "reviews");
+    world.server.delete(BINDINGS, "bank", "details");
+    for fed in ["blue", "red", "green"] {
+        world.server.delete(FEDS, fed, fed);
+    }
+    world.converged().await;
+    let left = world.server.read(|state| {
+        let managed =
+            |object: &&serde_json::Value| object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "emcee";
+        state.list().filter(|(_, object)| managed(object)).count()
+    });
+    assert_eq!(left, 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_written_is_not_written_again() {
+    let world = World::new();
+    world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
+    world.put(BINDINGS, binding_of("bank", "details", "red"));
+    let running = world.start();
+    world.converged().await;
+    running.stop().await;
+    let before = world.server.read(emcee_testkit::apiserver::State::writes);
+    let running = world.start();
+    // Through the same queues as a change that has to be written: what came before it has been judged.
+    world.put(BINDINGS, binding_of("shop", "later", "green"));
+    world.converged().await;
+    let all: Vec<_> = world.server.read(|state| state.log().iter().filter(|logged| is_write(logged.verb)).cloned().collect());
+    let new = &all[before..];
+    assert!(new.iter().all(|write| write.path.contains("later")), "{new:#?}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_changed_or_removed_by_hand_is_restored() {
+    let world = World::new();
+    world.put(BINDINGS, binding_of("bank", "details", "green"));
+    let running = world.start();
+    world.converged().await;
+    let name = world.server.read(|state| {
+        state.list().find(|(key, _)| key.plural == RULES).map(|(key, _)| key.name.clone()).expect("a rule")
+    });
+    for edit in [
+        json!({"spec": {"host": "elsewhere"}}),
+        json!({"spec": {"workloadSelector": {"matchLabels": {"a": "b"}}}}),
+        json!({"metadata": {"labels": null}}),
+    ] {
+        world.edit(RULES, "bank", &name, &edit).await;
+        world.converged().await;
+    }
+    world.server.delete(RULES, "bank", &name);
+    world.converged().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_somebody_elses_stays_theirs() {
+    let world = World::new();
+    world.put(BINDINGS, binding_of("bank", "details", "green"));
+    let running = world.start();
+    world.converged().await;
+    let route = world.server.read(|state| {
+        state.list().find(|(key, _)| key.plural == VIRTUAL).map(|(key, _)| key.clone()).expect("a route")
+    });
+    running.stop().await;
+    world.server.delete(VIRTUAL, &route.namespace, &route.name);
+    let theirs = world.put(
+        VIRTUAL,
+        json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+               "metadata": {"name": route.name, "namespace": route.namespace}, "spec": {"hosts": ["theirs"]}}),
+    );
+    let running = world.start();
+    world.reason(BINDINGS, "bank", "details", "Programmed", "Conflict").await;
+    assert_eq!(world.server.get(VIRTUAL, &route.namespace, &route.name), Some(theirs.clone()));
+    let message = world.server.get(BINDINGS, "bank", "details").map(|o| condition(&o, "Programmed"));
+    let message = message.expect("it is there")["message"].clone();
+    assert!(message.as_str().is_some_and(|text| text.contains(&route.name)), "{message}");
+    // Not even when the binding goes.
+    world.server.delete(BINDINGS, "bank", "details");
+    world.converged().await;
+    assert_eq!(world.server.get(VIRTUAL, &route.namespace, &route.name), Some(theirs));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_facade_with_a_selector_is_released() {
+    let world = World::new();
+    world.put(BINDINGS, binding_of("bank", "details", "green"));
+    let running = world.start();
+    world.converged().await;
+    world.edit("services", "bank", "details-there", &json!({"spec": {"selector": {"app": "mine"}}})).await;
+    let facade = world.server.get("services", "bank", "details-there").expect("a facade");
+    world.reason(BINDINGS, "bank", "details", "Accepted", "FacadeConflict").await;
+    world.server.delete(BINDINGS, "bank", "details");
+    world.until("the hop is gone", |state| state.list().all(|(key, _)| key.plural != RULES)).await;
+    assert_eq!(world.server.get("services", "bank", "details-there"), Some(facade));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_copy_of_a_generated_object_is_left_alone() {
+    let world = World::new();
+    world.put(BINDINGS, binding_of("bank", "details", "green"));
+    let running = world.start();
+    world.converged().await;
+    let mut copy = world.server.read(|state| {
+        state.list().find(|(key, _)| key.plural == RULES).map(|(_, object)| object.clone()).expect("a rule")
+    });
+    copy["metadata"] = json!({"name": "copy", "namespace": "bank", "labels": copy["metadata"]["labels"]});
+    let copy = world.put(RULES, copy);
+    world.server.delete(BINDINGS, "bank", "details");
+    world.until("only the copy is left", |state| {
+        state.list().filter(|(key, _)| key.plural == RULES).count() == 1
+    })
+    .await;
+    assert_eq!(world.server.get(RULES, "bank", "copy"), Some(copy));
+    running.stop().await;
+}
+
+fn is_write(verb: Verb) -> bool {
+    !matches!(verb, Verb::Get | Verb::List | Verb::Watch)
+}

@@ -1,0 +1,256 @@
+//! A cluster in memory, and controllers that come and go.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use emcee_core::inputs::{Change, Knowledge, Settings};
+use emcee_core::key::Key;
+use emcee_core::plan::Kind;
+use emcee_core::translate::Unit;
+use emcee_testkit::apiserver::{ApiServer, State};
+use emcee_testkit::certs::valid_pair;
+use emcee_testkit::prelude::*;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, TypeMeta};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::apply::{Body, is_as_wanted};
+use crate::observe::fact::{Fact, ObjectId};
+use crate::parse::{self, UserKind};
+use crate::translate::Model;
+use crate::{Controller, Namespaces, Options, Scope};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A cluster.
+pub(super) struct World {
+    pub(super) server: ApiServer,
+}
+
+/// A controller that runs.
+pub(super) struct Running {
+    leads: watch::Sender<bool>,
+    end: Option<tokio::sync::oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+pub(super) const FEDS: &str = "meshfedconfigs.mm.ibm.istio.io";
+pub(super) const EXPOSITIONS: &str = "serviceexpositions.mm.ibm.istio.io";
+pub(super) const BINDINGS: &str = "servicebindings.mm.ibm.istio.io";
+
+fn options() -> Options {
+    Options {
+        namespace: "emcee-system".into(),
+        identity: "test".into(),
+        scope: Scope { watch: Namespaces::All, fed: Namespaces::All, gateway: Default::default() },
+        trust_domain: None,
+        cluster_domain: "cluster.local".into(),
+        root_namespace: "istio-system".into(),
+        revision: None,
+        concurrency: 8,
+    }
+}
+
+impl World {
+    /// Two relationships, a service in two namespaces, STRICT everywhere.
+    pub(super) fn new() -> Self {
+        let server = ApiServer::new();
+        let world = Self { server };
+        world.put("secrets", secret_tls("blue", "blue").label("relationship", "blue").pair(&valid_pair("m1.example")).build());
+        world.put(FEDS, boundary("blue").tls_context_selector([("relationship", "blue")]).build());
+        world.put(FEDS, wharf("red").build());
+        world.put(FEDS, flat("green").build());
+        world.put("peerauthentications.security.istio.io", peer_authentication("istio-system", "default").mode("STRICT").build());
+        for namespace in ["shop", "bank"] {
+            for name in ["reviews", "ratings"] {
+                world.put("services", service(namespace, name).port("http", 9080).selector([("app", name)]).build());
+            }
+        }
+        world
+    }
+
+    pub(super) fn put(&self, plural: &str, object: Value) -> Value {
+        self.server.put(plural, object)
+    }
+
+    /// Changes an object as `kubectl edit` does.
+    pub(super) async fn edit(&self, plural: &str, namespace: &str, name: &str, patch: &Value) {
+        let object = self.server.get(plural, namespace, name).unwrap_or_default();
+        let types: TypeMeta = serde_json::from_value(object).expect("an object has a kind");
+        let (group, version) = types.api_version.rsplit_once('/').unwrap_or(("", &types.api_version));
+        let gvk = GroupVersionKind::gvk(group, version, &types.kind);
+        let plural = plural.split('.').next().unwrap_or_default();
+        let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
+        let api = Api::<DynamicObject>::namespaced_with(self.server.client(), namespace, &resource);
+        let by = PatchParams { field_manager: Some("kubectl-edit".into()), ..PatchParams::default() };
+        // It may be gone, or the server may be told to refuse: people are not always lucky either.
+        let _edited = api.patch(name, &by, &Patch::Merge(patch)).await;
+    }
+
+    pub(super) fn start(&self) -> Running {
+        self.start_as(true)
+    }
+
+    /// A controller that begins as the leader, or not.
+    pub(super) fn start_as(&self, leads: bool) -> Running {
+        let (leads, leader) = watch::channel(leads);
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let mut controller = Controller::new(self.server.client(), options());
+        let task = tokio::spawn(async move {
+            let end = async { drop(ended.await) };
+            controller.run(leader, end).await.expect("watches do not end");
+        });
+        Running { leads, end: Some(end), task }
+    }
+
+    /// Waits until the cluster is as its resources ask for, with nothing more and nothing less, and says so.
+    pub(super) async fn converged(&self) {
+        let mut last = Vec::new();
+        let done = self.server.until(|state| {
+            last = differences(state);
+            last.is_empty()
+        });
+        if tokio::time::timeout(PATIENCE, done).await.is_err() {
+            panic!("after {} s: {last:#?}", PATIENCE.as_secs());
+        }
+    }
+
+    /// Waits until the state is so.
+    pub(super) async fn until(&self, what: &str, is: impl FnMut(&State) -> bool) {
+        let done = tokio::time::timeout(PATIENCE, self.server.until(is)).await;
+        assert!(done.is_ok(), "{what}: not after {} s", PATIENCE.as_secs());
+    }
+
+    /// Waits until a condition of a resource has this reason.
+    pub(super) async fn reason(&self, plural: &str, namespace: &str, name: &str, type_: &str, reason: &str) {
+        let what = format!("{type_} of {plural} {namespace}/{name} is {reason}");
+        self.until(&what, |state| {
+            let object = state.get(plural, namespace, name);
+            object.is_some_and(|object| condition(object, type_)["reason"] == reason)
+        })
+        .await;
+    }
+}
+
+impl Running {
+    pub(super) fn lead(&self, leads: bool) {
+        self.leads.send_replace(leads);
+    }
+
+    /// As SIGTERM does.
+    pub(super) async fn stop(mut self) {
+        if let Some(end) = self.end.take() {
+            let _ended_already = end.send(());
+        }
+        self.task.await.expect("it ends");
+    }
+
+    /// As SIGKILL does.
+    pub(super) async fn kill(self) {
+        self.task.abort();
+        let _cancelled = self.task.await;
+    }
+}
+
+pub(super) fn condition(object: &Value, type_: &str) -> Value {
+    let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.into_iter().find(|condition| condition["type"] == type_).unwrap_or_default()
+}
+
+/// What a fresh translation of the cluster finds wrong with the cluster.
+fn differences(state: &State) -> Vec<String> {
+    let mut model = Model::new(Settings { knowledge: Knowledge::Complete, ..options().settings(jiff::Timestamp::now()) });
+    let changes = state.list().filter_map(|(key, object)| change(&mut model, &key.plural, object)).collect();
+    model.update(changes);
+    let mut wanted = wanted(&model);
+    let mut found = Vec::new();
+    for (key, object) in state.list() {
+        let managed = object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "emcee";
+        let Some(kind) = Kind::ALL.into_iter().find(|kind| key.plural == plural(*kind)) else { continue };
+        let id = ObjectId { kind, key: Key::new(&key.namespace, &key.name) };
+        match wanted.remove(&id) {
+            Some(body) if is_as_wanted(kind, object, &body.value) => {}
+            Some(body) => found.push(format!("{key:?} differs: {object} is not {}", body.value)),
+            None if managed => found.push(format!("{key:?} is left")),
+            None => {}
+        }
+    }
+    found.extend(wanted.into_keys().map(|id| format!("{id:?} is missing")));
+    found.extend(unsaid(state));
+    found
+}
+
+/// Resources without a status of their own generation, or on their way out.
+fn unsaid(state: &State) -> Vec<String> {
+    let resources = state.list().filter(|(key, _)| key.plural.ends_with(".mm.ibm.istio.io"));
+    let unsaid = resources.filter(|(_, object)| {
+        let metadata = &object["metadata"];
+        !metadata["deletionTimestamp"].is_null()
+            || condition(object, "Programmed")["status"] != "True"
+            || object["status"]["observedGeneration"] != metadata["generation"]
+    });
+    unsaid.map(|(key, object)| format!("{key:?}: {} {}", object["metadata"], object["status"])).collect()
+}
+
+fn wanted(model: &Model) -> BTreeMap<ObjectId, Body> {
+    let units: Vec<&Unit> = model.translation().units().collect();
+    let objects = units.into_iter().flat_map(|unit| {
+        let uid = model.resource(unit).map(|known| known.uid.clone());
+        let objects = model.translation().objects_of(unit);
+        objects.iter().map(move |object| (object, uid.clone())).collect::<Vec<_>>()
+    });
+    objects
+        .map(|(object, uid)| {
+            let id = ObjectId { kind: object.kind(), key: Key::new(&object.namespace, &object.name) };
+            (id, Body::of(object, uid.as_deref()))
+        })
+        .collect()
+}
+
+/// The plural as the API server in memory has it.
+pub(super) fn plural(kind: Kind) -> String {
+    match kind.group() {
+        "" => kind.plural().to_owned(),
+        group => format!("{}.{group}", kind.plural()),
+    }
+}
+
+fn change(model: &mut Model, plural: &str, object: &Value) -> Option<Change> {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let key = Key::new(&text("namespace"), &text("name"));
+    let dynamic = || serde_json::from_value::<DynamicObject>(object.clone()).ok();
+    let user = |kind| Some(parse::resource(kind, &key, dynamic()));
+    let fact = match plural {
+        FEDS => user(UserKind::MeshFedConfig),
+        EXPOSITIONS => user(UserKind::ServiceExposition),
+        BINDINGS => user(UserKind::ServiceBinding),
+        "services" => Some(parse::service(&key, serde_json::from_value(object.clone()).ok())),
+        "secrets" => Some(parse::secret(&key, serde_json::from_value(object.clone()).ok())),
+        "deployments.apps" => Some(parse::deployment(&key, serde_json::from_value(object.clone()).ok())),
+        "peerauthentications.security.istio.io" => Some(parse::peer_authentication(&key, dynamic())),
+        "destinationrules.networking.istio.io" => parse::destination_rule("cluster.local", &key, dynamic()),
+        _ => None,
+    };
+    match fact? {
+        Fact::Input(change) => Some(change),
+        Fact::Resource(resource) => model.note(*resource),
+        _ => None,
+    }
+}
+
+/// An exposition of a service through every relationship or some.
+pub(super) fn exposing(namespace: &str, name: &str, fed: &str) -> Value {
+    exposition(namespace, name).of(name).port(9080).fed(fed).build()
+}
+
+/// A binding of a service of another mesh.
+pub(super) fn binding_of(namespace: &str, name: &str, fed: &str) -> Value {
+    let mut object = binding(namespace, name).port(9080).fed(fed).endpoints(["203.0.113.7:15443"]).build();
+    object["spec"]["name"] = "details".into();
+    object["spec"]["alias"] = json!(format!("{name}-there"));
+    object["spec"]["subject_alt_names"] = json!(["spiffe://cluster.local/ns/there/sa/details"]);
+    object
+}
