@@ -94,11 +94,6 @@ impl Desk {
         self.rounds.waiting()
     }
 
-    /// How many objects there are.
-    pub(crate) fn objects(&self) -> impl Iterator<Item = &ObjectId> {
-        self.book.iter().map(|(id, _)| id)
-    }
-
     /// When something that failed is to be tried again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.retries.first_key_value().map(|(at, _)| *at)

@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use emcee_core::inputs::Settings;
+use emcee_core::plan::Kind;
 use emcee_core::translate::Unit;
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::apply::{Desk, Fault, Ticket, Write, Written};
 use crate::observe::fact::Fact;
@@ -43,10 +45,6 @@ pub(crate) enum Task {
 impl Engine {
     pub(crate) fn new(settings: Settings) -> Self {
         Self { model: Model::new(settings), early: Vec::new(), started: false, writing: None }
-    }
-
-    pub(crate) fn model(&self) -> &Model {
-        &self.model
     }
 
     /// Every watch of inputs has answered once: what has not been seen does not exist.
@@ -212,6 +210,34 @@ impl Engine {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let writing = self.writing.as_ref()?;
         writing.desk.deadline().into_iter().chain(writing.reports.deadline()).min()
+    }
+
+    /// What is known and wanted, for people. Secrets' contents are left out.
+    pub(crate) fn dump(&self) -> Value {
+        let translation = self.model.translation();
+        let objects = translation.objects().into_iter().map(|object| match object.kind() {
+            Kind::Secret => json!({"kind": "Secret", "namespace": object.namespace, "name": object.name}),
+            _ => serde_json::to_value(object).unwrap_or_default(),
+        });
+        let resources = self.model.resources().filter_map(|(unit, known)| {
+            let standing = self.writing.as_ref().map(|writing| format!("{:?}", writing.desk.standing(unit)));
+            let status: Value = serde_json::from_str(&known.status).unwrap_or_default();
+            Some(json!({"resource": unit.resource()?.to_string(), "status": status, "objects": standing}))
+        });
+        let settings = translation.inputs().settings();
+        json!({
+            "settings": {
+                "trust_domain": settings.trust_domain,
+                "cluster_domain": settings.cluster_domain,
+                "root_namespace": settings.root_namespace,
+                "revision": settings.revision,
+                "gateway_namespaces": settings.gateway_namespaces,
+            },
+            "writes": self.writing.is_some(),
+            "waiting": self.waiting(),
+            "resources": resources.collect::<Vec<_>>(),
+            "objects": objects.collect::<Vec<_>>(),
+        })
     }
 
     /// How many writes wait.

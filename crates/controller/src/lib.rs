@@ -11,6 +11,7 @@
 
 mod apply;
 mod engine;
+mod health;
 mod observe;
 mod options;
 mod parse;
@@ -20,6 +21,7 @@ mod run;
 mod tests;
 mod translate;
 
+pub use health::Health;
 pub use options::{Namespaces, Options, Scope};
 pub use run::{Controller, Error};
 

@@ -116,8 +116,12 @@ impl Watches {
         });
     }
 
-    fn follow_typed<K>(&mut self, namespaces: &Namespaces, config: &Config, read: fn(&Key, Option<K>) -> Fact)
-    where
+    fn follow_typed<K>(
+        &mut self,
+        namespaces: &Namespaces,
+        config: &Config,
+        read: fn(&Key, Option<&K>) -> Fact,
+    ) where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + k8s_openapi::Resource,
         K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
     {
@@ -126,7 +130,7 @@ impl Watches {
                 Some(namespace) => Api::<K>::namespaced(self.client.clone(), namespace),
                 None => Api::<K>::all(self.client.clone()),
             };
-            let read = move |key: &Key, object| Some(read(key, object));
+            let read = move |key: &Key, object: Option<K>| Some(read(key, object.as_ref()));
             self.spawn(api, config.clone(), Source { kind: K::KIND, namespace }, read);
         }
     }

@@ -85,26 +85,26 @@ pub(crate) fn resource(kind: UserKind, key: &Key, object: Option<DynamicObject>)
     Fact::Resource(Box::new(Resource { unit, uid, version, deleting, finalizer, status, change }))
 }
 
-pub(crate) fn service(key: &Key, object: Option<k8s::Service>) -> Fact {
-    Fact::Input(Change::Service(key.clone(), object.as_ref().map(Service::of)))
+pub(crate) fn service(key: &Key, object: Option<&k8s::Service>) -> Fact {
+    Fact::Input(Change::Service(key.clone(), object.map(Service::of)))
 }
 
-pub(crate) fn endpoint_slice(key: &Key, object: Option<discovery::EndpointSlice>) -> Fact {
-    Fact::Input(Change::EndpointSlice(key.clone(), object.as_ref().and_then(EndpointSlice::of)))
+pub(crate) fn endpoint_slice(key: &Key, object: Option<&discovery::EndpointSlice>) -> Fact {
+    Fact::Input(Change::EndpointSlice(key.clone(), object.and_then(EndpointSlice::of)))
 }
 
-pub(crate) fn pod(key: &Key, object: Option<k8s::Pod>) -> Fact {
-    let workload = object.as_ref().and_then(Workload::of_pod);
+pub(crate) fn pod(key: &Key, object: Option<&k8s::Pod>) -> Fact {
+    let workload = object.and_then(Workload::of_pod);
     Fact::Input(Change::Workload(WorkloadKind::Pod, key.clone(), workload))
 }
 
-pub(crate) fn deployment(key: &Key, object: Option<Deployment>) -> Fact {
-    let workload = object.as_ref().and_then(Workload::of_deployment);
+pub(crate) fn deployment(key: &Key, object: Option<&Deployment>) -> Fact {
+    let workload = object.and_then(Workload::of_deployment);
     Fact::Input(Change::Workload(WorkloadKind::Deployment, key.clone(), workload))
 }
 
-pub(crate) fn secret(key: &Key, object: Option<k8s::Secret>) -> Fact {
-    Fact::Input(Change::Credential(key.clone(), object.as_ref().and_then(Credential::of)))
+pub(crate) fn secret(key: &Key, object: Option<&k8s::Secret>) -> Fact {
+    Fact::Input(Change::Credential(key.clone(), object.and_then(Credential::of)))
 }
 
 pub(crate) fn peer_authentication(key: &Key, object: Option<DynamicObject>) -> Fact {

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 
 use crate::apply::{Fault, Written, carry_out};
 use crate::engine::{Engine, Task};
+use crate::health::{self, Health, Pulse};
 use crate::observe::fact::Fact;
 use crate::observe::{Observation, Source, Watches, What};
 use crate::options::Options;
@@ -39,6 +40,8 @@ pub struct Controller {
     inputs: Inbox,
     generated: Option<Inbox>,
     writes: JoinSet<(Task, Result<Written, Fault>)>,
+    health: Health,
+    pulse: Pulse,
 }
 
 /// Watches, and what they have said.
@@ -55,6 +58,16 @@ impl Inbox {
         let watches = watch(&sender);
         let blockers = (0..watches.sources().len()).map(|number| (number, None)).collect();
         Self { watches, observations, blockers }
+    }
+
+    /// What keeps this from being complete, a line each.
+    fn blockers(&self) -> Vec<String> {
+        let named = self.blockers.iter().filter_map(|(number, why)| Some((self.source(*number)?, why)));
+        let line = |(source, why): (&Source, &Option<String>)| match why {
+            Some(why) => format!("{source}: {why}"),
+            None => format!("{source}: no answer yet"),
+        };
+        named.map(line).collect()
     }
 
     fn source(&self, number: usize) -> Option<&Source> {
@@ -87,7 +100,13 @@ impl Controller {
     pub fn new(client: Client, options: Options) -> Self {
         let engine = Engine::new(options.settings(Timestamp::now()));
         let inputs = Inbox::new(|out| Watches::of_inputs(&client, &options, out));
-        Self { client, options, engine, inputs, generated: None, writes: JoinSet::new() }
+        let (health, pulse) = health::health();
+        Self { client, options, engine, inputs, generated: None, writes: JoinSet::new(), health, pulse }
+    }
+
+    /// How it is, for those who ask while it runs.
+    pub fn health(&self) -> Health {
+        self.health.clone()
     }
 
     /// Runs until `end`. Writes only while `leads` says so; when this returns, nothing is being written any more.
@@ -104,6 +123,7 @@ impl Controller {
         let mut batch = Vec::new();
         loop {
             self.begin_writes();
+            self.pulse.beat(|| self.inputs.blockers());
             let retry = self.engine.deadline().map(tokio::time::Instant::from_std);
             tokio::select! {
                 () = &mut end => break,
@@ -122,6 +142,9 @@ impl Controller {
                     self.lead(leads).await;
                 }
                 () = until(retry) => {}
+                question = self.pulse.question() => {
+                    let _nobody_waits_any_more = question.send(self.engine.dump());
+                }
                 _ = ticks.tick() => self.engine.set_time(Timestamp::now()),
             }
         }

@@ -122,7 +122,13 @@ fn api_of<'a>(client: &Client, unit: &'a Unit) -> Option<(Api<DynamicObject>, &'
     Some((Api::namespaced_with(client.clone(), &key.namespace, &resource), key))
 }
 
-async fn user(client: &Client, unit: &Unit, uid: &str, mut patch: Value, status: bool) -> kube::Result<Written> {
+async fn user(
+    client: &Client,
+    unit: &Unit,
+    uid: &str,
+    mut patch: Value,
+    status: bool,
+) -> kube::Result<Written> {
     let (Some((kind, key)), Some((api, _))) = (UserKind::of(unit), api_of(client, unit)) else {
         return Ok(Written::Done);
     };

@@ -87,11 +87,12 @@ async fn nothing_is_removed_before_everything_was_seen() {
     let before = objects();
     world.server.inject(Fault::code(403).verb(Verb::List).plural("secrets").times(3));
     let running = world.start();
-    world.until("Secrets are listed in the end", |state| {
-        let lists = state.log().iter().filter(|logged| logged.verb == Verb::List);
-        lists.filter(|logged| logged.path.ends_with("/secrets") && logged.code == 200).count() > 2
-    })
-    .await;
+    world
+        .until("Secrets are listed in the end", |state| {
+            let lists = state.log().iter().filter(|logged| logged.verb == Verb::List);
+            lists.filter(|logged| logged.path.ends_with("/secrets") && logged.code == 200).count() > 2
+        })
+        .await;
     world.converged().await;
     assert_eq!(objects(), before);
     let deletes = world.server.read(|state| state.log().iter().filter(|l| l.verb == Verb::Delete).count());

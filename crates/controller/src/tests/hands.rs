@@ -24,8 +24,9 @@ async fn what_is_asked_for_comes_and_goes() {
     }
     world.converged().await;
     let left = world.server.read(|state| {
-        let managed =
-            |object: &&serde_json::Value| object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "emcee";
+        let managed = |object: &&serde_json::Value| {
+            object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "emcee"
+        };
         state.list().filter(|(_, object)| managed(object)).count()
     });
     assert_eq!(left, 0);
@@ -45,7 +46,9 @@ async fn what_was_written_is_not_written_again() {
     // Through the same queues as a change that has to be written: what came before it has been judged.
     world.put(BINDINGS, binding_of("shop", "later", "green"));
     world.converged().await;
-    let all: Vec<_> = world.server.read(|state| state.log().iter().filter(|logged| is_write(logged.verb)).cloned().collect());
+    let all: Vec<_> = world
+        .server
+        .read(|state| state.log().iter().filter(|logged| is_write(logged.verb)).cloned().collect());
     let new = &all[before..];
     assert!(new.iter().all(|write| write.path.contains("later")), "{new:#?}");
     running.stop().await;
@@ -129,10 +132,11 @@ async fn a_copy_of_a_generated_object_is_left_alone() {
     copy["metadata"] = json!({"name": "copy", "namespace": "bank", "labels": copy["metadata"]["labels"]});
     let copy = world.put(RULES, copy);
     world.server.delete(BINDINGS, "bank", "details");
-    world.until("only the copy is left", |state| {
-        state.list().filter(|(key, _)| key.plural == RULES).count() == 1
-    })
-    .await;
+    world
+        .until("only the copy is left", |state| {
+            state.list().filter(|(key, _)| key.plural == RULES).count() == 1
+        })
+        .await;
     assert_eq!(world.server.get(RULES, "bank", "copy"), Some(copy));
     running.stop().await;
 }

@@ -1,6 +1,6 @@
 //! A cluster in memory, and controllers that come and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use emcee_core::inputs::{Change, Knowledge, Settings};
@@ -23,7 +23,7 @@ use crate::translate::Model;
 use crate::{Controller, Namespaces, Options, Scope};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A cluster.
 pub(super) struct World {
@@ -45,7 +45,7 @@ fn options() -> Options {
     Options {
         namespace: "emcee-system".into(),
         identity: "test".into(),
-        scope: Scope { watch: Namespaces::All, fed: Namespaces::All, gateway: Default::default() },
+        scope: Scope { watch: Namespaces::All, fed: Namespaces::All, gateway: BTreeSet::default() },
         trust_domain: None,
         cluster_domain: "cluster.local".into(),
         root_namespace: "istio-system".into(),
@@ -59,14 +59,23 @@ impl World {
     pub(super) fn new() -> Self {
         let server = ApiServer::new();
         let world = Self { server };
-        world.put("secrets", secret_tls("blue", "blue").label("relationship", "blue").pair(&valid_pair("m1.example")).build());
+        world.put(
+            "secrets",
+            secret_tls("blue", "blue").label("relationship", "blue").pair(&valid_pair("m1.example")).build(),
+        );
         world.put(FEDS, boundary("blue").tls_context_selector([("relationship", "blue")]).build());
         world.put(FEDS, wharf("red").build());
         world.put(FEDS, flat("green").build());
-        world.put("peerauthentications.security.istio.io", peer_authentication("istio-system", "default").mode("STRICT").build());
+        world.put(
+            "peerauthentications.security.istio.io",
+            peer_authentication("istio-system", "default").mode("STRICT").build(),
+        );
         for namespace in ["shop", "bank"] {
             for name in ["reviews", "ratings"] {
-                world.put("services", service(namespace, name).port("http", 9080).selector([("app", name)]).build());
+                world.put(
+                    "services",
+                    service(namespace, name).port("http", 9080).selector([("app", name)]).build(),
+                );
             }
         }
         world
@@ -113,9 +122,8 @@ impl World {
             last = differences(state);
             last.is_empty()
         });
-        if tokio::time::timeout(PATIENCE, done).await.is_err() {
-            panic!("after {} s: {last:#?}", PATIENCE.as_secs());
-        }
+        let done = tokio::time::timeout(PATIENCE, done).await;
+        assert!(done.is_ok(), "after {} s: {last:#?}", PATIENCE.as_secs());
     }
 
     /// Waits until the state is so.
@@ -162,7 +170,8 @@ pub(super) fn condition(object: &Value, type_: &str) -> Value {
 
 /// What a fresh translation of the cluster finds wrong with the cluster.
 fn differences(state: &State) -> Vec<String> {
-    let mut model = Model::new(Settings { knowledge: Knowledge::Complete, ..options().settings(jiff::Timestamp::now()) });
+    let mut model =
+        Model::new(Settings { knowledge: Knowledge::Complete, ..options().settings(jiff::Timestamp::now()) });
     let changes = state.list().filter_map(|(key, object)| change(&mut model, &key.plural, object)).collect();
     model.update(changes);
     let mut wanted = wanted(&model);
@@ -227,9 +236,11 @@ fn change(model: &mut Model, plural: &str, object: &Value) -> Option<Change> {
         FEDS => user(UserKind::MeshFedConfig),
         EXPOSITIONS => user(UserKind::ServiceExposition),
         BINDINGS => user(UserKind::ServiceBinding),
-        "services" => Some(parse::service(&key, serde_json::from_value(object.clone()).ok())),
-        "secrets" => Some(parse::secret(&key, serde_json::from_value(object.clone()).ok())),
-        "deployments.apps" => Some(parse::deployment(&key, serde_json::from_value(object.clone()).ok())),
+        "services" => Some(parse::service(&key, serde_json::from_value(object.clone()).ok().as_ref())),
+        "secrets" => Some(parse::secret(&key, serde_json::from_value(object.clone()).ok().as_ref())),
+        "deployments.apps" => {
+            Some(parse::deployment(&key, serde_json::from_value(object.clone()).ok().as_ref()))
+        }
         "peerauthentications.security.istio.io" => Some(parse::peer_authentication(&key, dynamic())),
         "destinationrules.networking.istio.io" => parse::destination_rule("cluster.local", &key, dynamic()),
         _ => None,
