@@ -10,6 +10,7 @@ mod help;
 mod render;
 mod run;
 pub(crate) mod sources;
+mod status;
 mod validate;
 
 use std::io::{self, ErrorKind};
@@ -34,6 +35,7 @@ enum Command {
     Render(render::RenderArgs),
     Diff(diff::DiffArgs),
     Run(run::RunArgs),
+    Status(status::StatusArgs),
     Crds(crds::CrdsArgs),
     Certs(CertsArgs),
     Completions(help::CompletionsArgs),
@@ -77,6 +79,7 @@ impl Cli {
             Command::Render(args) => render::run(&args, console),
             Command::Diff(args) => diff::run(&args, console),
             Command::Run(args) => run::run(&args, console),
+            Command::Status(args) => status::run(&args, console),
             Command::Crds(_) => crds::run(console),
             Command::Certs(args) => {
                 certs::run(&args, console.out())?;

@@ -1,5 +1,7 @@
 //! Emcee on Kubernetes: from arguments to a running controller.
 
+pub(crate) mod read;
+
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
@@ -21,11 +23,11 @@ const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/names
 #[command(next_help_heading = "Cluster")]
 pub struct ConnectArgs {
     /// File that says which cluster, and as whom
-    #[arg(long, value_name = "FILE", group = "kubernetes")]
+    #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 
     /// Context of the kubeconfig
-    #[arg(long, value_name = "NAME", group = "kubernetes")]
+    #[arg(long, value_name = "NAME")]
     context: Option<String>,
 }
 
@@ -37,9 +39,21 @@ pub struct ClusterArgs {
     connect: ConnectArgs,
 
     /// Namespace of Emcee itself, where its Lease is; by default the pod's own, else emcee-system
-    #[arg(long, value_name = "NAMESPACE", group = "kubernetes")]
+    #[arg(long, value_name = "NAMESPACE", help_heading = "On Kubernetes")]
     namespace: Option<String>,
 
+    #[command(flatten)]
+    scope: ScopeArgs,
+
+    /// How many writes are under way at most
+    #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    concurrency: u16,
+}
+
+/// Where Emcee looks, and writes.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "On Kubernetes")]
+pub struct ScopeArgs {
     /// Namespaces whose resources are followed; `*`: all
     #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', default_value = "*")]
     watch_namespaces: Vec<String>,
@@ -47,10 +61,17 @@ pub struct ClusterArgs {
     /// Namespaces in which relationships may have their Secrets and gateways; `*`: all
     #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', default_value = "*")]
     fed_namespaces: Vec<String>,
+}
 
-    /// How many writes are under way at most
-    #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    concurrency: u16,
+impl ScopeArgs {
+    /// The namespaces, and those besides that gateways may be in.
+    pub(crate) fn scope(&self, gateway_namespaces: &[String]) -> Scope {
+        Scope {
+            watch: Namespaces::of(&self.watch_namespaces),
+            fed: Namespaces::of(&self.fed_namespaces),
+            gateway: gateway_namespaces.iter().cloned().collect(),
+        }
+    }
 }
 
 impl ConnectArgs {
@@ -90,21 +111,23 @@ pub(crate) async fn run(
 }
 
 fn options(args: &ClusterArgs, surroundings: &Surroundings) -> Options {
-    let namespace = args.namespace.clone().or_else(|| std::fs::read_to_string(OWN_NAMESPACE).ok());
     Options {
-        namespace: namespace.map_or_else(|| "emcee-system".to_owned(), |text| text.trim().to_owned()),
+        namespace: own_namespace(args.namespace.as_deref()),
         identity: identity(),
-        scope: Scope {
-            watch: Namespaces::of(&args.watch_namespaces),
-            fed: Namespaces::of(&args.fed_namespaces),
-            gateway: surroundings.gateway_namespaces().iter().cloned().collect(),
-        },
+        scope: args.scope.scope(surroundings.gateway_namespaces()),
         trust_domain: surroundings.trust_domain().map(str::to_owned),
         cluster_domain: surroundings.settings().cluster_domain,
         root_namespace: surroundings.settings().root_namespace,
         revision: surroundings.settings().revision,
         concurrency: usize::from(args.concurrency),
     }
+}
+
+/// The namespace of Emcee itself: as given, or the pod's, or the usual one.
+pub(crate) fn own_namespace(given: Option<&str>) -> String {
+    let own = || std::fs::read_to_string(OWN_NAMESPACE).ok();
+    let namespace = given.map(str::to_owned).or_else(own);
+    namespace.map_or_else(|| "emcee-system".to_owned(), |text| text.trim().to_owned())
 }
 
 /// The pod's name; unique also where two replicas run on one machine.

@@ -81,7 +81,7 @@ fn every_field_has_its_row() {
 #[test]
 fn every_command_and_flag_has_its_row() {
     let page = read(&root().join("docs/reference/cli.md"));
-    let shared = rows(section(&page, "Surroundings"));
+    let shared = &rows(section(&page, "Surroundings")) | &rows(section(&page, "Cluster"));
     let mut used = BTreeSet::new();
     for command in Cli::command().get_subcommands() {
         let name = command.get_name();

@@ -29,7 +29,7 @@ With --dir: OUT has one file for each object, NAMESPACE/KIND-NAME.yaml, and stat
 /// prints a line for each change. Of what becomes invalid the last good version stays in place, and that is said.
 /// Ends on SIGTERM or Ctrl-C.
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES, group(ArgGroup::new("folder").multiple(true).conflicts_with("kubernetes")))]
+#[command(after_help = EXAMPLES, group(ArgGroup::new("folder").multiple(true).conflicts_with_all(["kubeconfig", "context", "namespace"])))]
 pub(super) struct RunArgs {
     #[command(flatten)]
     folder: FolderArgs,

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use crate::world::{World, in_repository, snapshot};
 
-const COMMANDS: [&str; 8] = ["validate", "render", "diff", "run", "crds", "certs", "completions", "man"];
+const COMMANDS: [&str; 9] =
+    ["validate", "render", "diff", "run", "status", "crds", "certs", "completions", "man"];
 
 #[test]
 fn help() {

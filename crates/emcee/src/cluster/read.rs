@@ -1,0 +1,62 @@
+//! Reading from a cluster, for commands that look once.
+
+use std::fmt::Debug;
+
+use anyhow::{Context as _, anyhow};
+use kube::api::{DynamicObject, ListParams};
+use kube::core::{ApiResource, Resource};
+use kube::{Api, Client};
+
+/// How many objects an answer has at most.
+const PAGE: u32 = 500;
+
+/// All objects of one of Emcee's own kinds, in one namespace or all. Read loosely: an object that an older version
+/// let in is one of them.
+///
+/// # Errors
+/// The API server does not answer, does not know the kind, or does not allow it.
+pub(crate) async fn resources<K>(
+    client: &Client,
+    namespace: Option<&str>,
+) -> anyhow::Result<Vec<DynamicObject>>
+where
+    K: Resource<DynamicType = ()> + Debug,
+{
+    let resource = ApiResource::erase::<K>(&());
+    let api = match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let place = namespace.map_or_else(|| "all namespaces".to_owned(), |name| format!("namespace {name}"));
+    all(&api).await.map_err(|error| match error {
+        kube::Error::Api(status) if status.code == 404 => anyhow!(
+            "the cluster does not know the kind {} (emcee crds | kubectl apply --server-side -f -)",
+            resource.kind
+        ),
+        kube::Error::Api(status) => anyhow!("{} ({})", status.message, status.code)
+            .context(format!("failed to read {} in {place}", resource.plural)),
+        error => anyhow::Error::new(error).context(format!("failed to read {} in {place}", resource.plural)),
+    })
+}
+
+async fn all(api: &Api<DynamicObject>) -> kube::Result<Vec<DynamicObject>> {
+    let mut objects = Vec::new();
+    let mut parameters = ListParams::default().limit(PAGE);
+    loop {
+        let page = api.list(&parameters).await?;
+        objects.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => parameters = parameters.continue_token(&token),
+            None => return Ok(objects),
+        }
+    }
+}
+
+/// Runs one command's conversation with a cluster.
+///
+/// # Errors
+/// What `talk` says, or that no runtime could be started.
+pub(crate) fn converse<T>(talk: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("failed to start")?.block_on(talk)
+}
