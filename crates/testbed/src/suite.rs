@@ -56,11 +56,12 @@ fn on_bed(options: &Options, tests: &'static [Test], arguments: Arguments) -> Re
     })
 }
 
-fn trial(name: &str, test: fn(&Bed) -> Result<()>, bed: Arc<Bed>) -> Trial {
+fn trial(name: &'static str, test: fn(&Bed) -> Result<()>, bed: Arc<Bed>) -> Trial {
     Trial::test(name, move || {
         test(&bed).map_err(|error| {
             let tails: String = bed.meshes().iter().map(|mesh| mesh.log_tails(12)).collect();
-            Failed::from(format!("{error:#}\n{tails}"))
+            // Last, as what is cut off a long output is its beginning.
+            Failed::from(format!("{tails}\n\n{name}: {error:#}"))
         })
     })
 }

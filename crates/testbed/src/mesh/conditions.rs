@@ -10,13 +10,15 @@ use kube::{Api, Client};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use super::objects::patiently;
 use super::{Mesh, Output};
 
-/// How long anything may take on a busy machine.
-pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+/// How long anything may take on a busy machine. Only what is broken takes so long.
+pub(super) const PATIENCE: Duration = Duration::from_mins(3);
 
 impl Mesh {
-    /// Waits until every replica of a Deployment is ready and none of an earlier version is left.
+    /// Waits until every replica of a Deployment is ready and none of an earlier version is left, not even one that
+    /// is still ending: a command in "the pod" must not land in that one.
     pub fn wait_rolled_out(&self, namespace: &str, name: &str) -> Result<()> {
         let api = Api::<Deployment>::namespaced(self.client(), namespace);
         let what = format!("Deployment {namespace}/{name} of {} is not rolled out", self.name());
@@ -32,7 +34,7 @@ impl Mesh {
     pub fn restart(&self, namespace: &str, name: &str) -> Result<()> {
         let api = Api::<Deployment>::namespaced(self.client(), namespace);
         let deployment = name.to_owned();
-        self.run(async move { Ok(api.restart(&deployment).await.map(drop)?) })?;
+        self.run(async move { Ok(patiently(|| api.restart(&deployment)).await.map(drop)?) })?;
         self.wait_rolled_out(namespace, name)
     }
 
@@ -52,7 +54,7 @@ impl Mesh {
     }
 
     /// Runs a command in a pod until its output is as wanted: how fast istiod pushes is nobody's promise,
-    /// and no event says that a proxy has what was pushed.
+    /// and no event says that a proxy has what was pushed. A pod that is just being replaced is waited for too.
     pub fn eventually(
         &self,
         target: &str,
@@ -61,19 +63,19 @@ impl Mesh {
     ) -> Result<Output> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let output = self.exec(target, command)?;
-            if wanted(&output) {
-                return Ok(output);
+            let output = self.exec(target, command);
+            match output {
+                Ok(output) if wanted(&output) => return Ok(output),
+                output if Instant::now() > deadline => {
+                    bail!(
+                        "after {} s `{}` in {target} of {} still gives {output:?}",
+                        PATIENCE.as_secs(),
+                        command.join(" "),
+                        self.name()
+                    );
+                }
+                _ => std::thread::sleep(Duration::from_millis(100)),
             }
-            if Instant::now() > deadline {
-                bail!(
-                    "after {} s `{}` in {target} of {} still gives {output:?}",
-                    PATIENCE.as_secs(),
-                    command.join(" "),
-                    self.name()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(100));
         }
     }
 
@@ -99,6 +101,7 @@ fn rolled_out(deployment: &Deployment) -> bool {
         && status.updated_replicas.unwrap_or(0) == wanted
         && status.ready_replicas.unwrap_or(0) == wanted
         && status.replicas.unwrap_or(0) == wanted
+        && status.terminating_replicas.unwrap_or(0) == 0
 }
 
 async fn address(client: Client, namespace: &str, name: &str, not: &str) -> Result<String> {

@@ -49,8 +49,8 @@ impl Target {
         let start = format!("{}_{}", self.namespace, self.pod);
         let mut found: Vec<PathBuf> =
             files(&pods).filter(|path| file_name(path).starts_with(&start)).collect();
-        // The shortest first: an exact name before those it begins.
-        found.sort_by_key(|path| (file_name(path).len(), path.clone()));
+        // One that runs before one that is being removed; then the shortest: an exact name before those it begins.
+        found.sort_by_key(|path| (!is_running(path), file_name(path).len(), path.clone()));
         let missing = || format!("no pod {}/{} runs (see `kubectl get pods -A`)", self.namespace, self.pod);
         found.into_iter().next().with_context(missing)
     }
@@ -66,6 +66,12 @@ impl Target {
         let text = fs::read_to_string(&pid).with_context(|| format!("{} does not run", pid.display()))?;
         Ok(text.trim().parse()?)
     }
+}
+
+fn is_running(folder: &Path) -> bool {
+    let pids = files(folder).filter(|path| path.extension().is_some_and(|end| end == "pid"));
+    let mut pids = pids.filter_map(|path| fs::read_to_string(path).ok());
+    pids.any(|pid| Path::new("/proc").join(pid.trim()).join("root").exists())
 }
 
 fn first_own(folder: &Path) -> Option<PathBuf> {

@@ -17,7 +17,7 @@ use super::Mesh;
 
 const MANAGER: &str = "emcee-testbed";
 /// A definition that was just written serves its kind a moment later, and a webhook may still be starting.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Reads a stream of YAML documents.
 pub fn documents(text: &str) -> Result<Vec<Value>> {
@@ -55,7 +55,8 @@ impl Objects {
     async fn apply_one(&self, object: Value) -> Result<()> {
         let (api, name) = self.api(&object).await?;
         let params = PatchParams::apply(MANAGER).force();
-        api.patch(&name, &params, &Patch::Apply(&object)).await?;
+        let patch = Patch::Apply(&object);
+        patiently(|| api.patch(&name, &params, &patch)).await?;
         Ok(())
     }
 
@@ -63,7 +64,8 @@ impl Objects {
     pub async fn delete(&self, objects: Vec<Value>) -> Result<()> {
         for object in objects.iter().rev() {
             let (api, name) = self.api(object).await?;
-            match api.delete(&name, &DeleteParams::default()).await {
+            let parameters = DeleteParams::default();
+            match patiently(|| api.delete(&name, &parameters)).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
                 other => drop(other.with_context(|| format!("cannot delete {}", describe(object)))?),
             }
@@ -74,7 +76,7 @@ impl Objects {
     /// One object, by a reference that has `apiVersion`, `kind` and `metadata`.
     pub async fn get(&self, reference: &Value) -> Result<Option<Value>> {
         let (api, name) = self.api(reference).await?;
-        let found = api.get_opt(&name).await?;
+        let found = patiently(|| api.get_opt(&name)).await?;
         Ok(found.map(|found| serde_json::to_value(found).unwrap_or_default()))
     }
 
@@ -115,6 +117,29 @@ impl Objects {
                 Err(_) => sleep(Duration::from_millis(100)).await,
             }
         }
+    }
+}
+
+/// Tries again while the API server, or a webhook behind it, is too busy to answer.
+pub(super) async fn patiently<T, F: Future<Output = kube::Result<T>>>(
+    attempt: impl Fn() -> F,
+) -> kube::Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt().await {
+            Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                sleep(Duration::from_millis(200)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+fn is_passing(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code == 429 || status.code >= 500,
+        kube::Error::Service(_) | kube::Error::HyperError(_) => true,
+        _ => false,
     }
 }
 
