@@ -22,6 +22,62 @@ pub fn differences(old: &Value, new: &Value) -> Vec<Difference> {
     found
 }
 
+/// The fields in which the object that is there does not say what is wanted. Labels, annotations and owners that others
+/// have added are theirs. With `exact`, nothing else may be added: Istio's kinds have no defaults, so what Emcee did
+/// not write, somebody else did. Of Kubernetes' own kinds the API server fills in the rest.
+pub fn deviations(there: &Value, wanted: &Value, exact: bool) -> Vec<Difference> {
+    const METADATA: [&str; 3] = ["labels", "annotations", "ownerReferences"];
+    let mut found = Vec::new();
+    for field in METADATA {
+        let (there, wanted) = (there["metadata"].get(field), wanted["metadata"].get(field));
+        lack(&format!("metadata.{field}"), there, wanted, &mut found);
+    }
+    let fields = wanted.as_object().into_iter().flatten();
+    for (field, wanted) in fields.filter(|(field, _)| !NOT_CONTENT.contains(&field.as_str())) {
+        match there.get(field) {
+            Some(there) if exact => compare(field, Some(there), Some(wanted), &mut found),
+            there => lack(field, there, Some(wanted), &mut found),
+        }
+    }
+    found
+}
+
+const NOT_CONTENT: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
+
+/// What of `wanted` is not there. What is empty need not be.
+fn lack(path: &str, there: Option<&Value>, wanted: Option<&Value>, found: &mut Vec<Difference>) {
+    if is_empty(there) && is_empty(wanted) {
+        return;
+    }
+    match (there, wanted) {
+        (_, None) => {}
+        (Some(Value::Object(there)), Some(Value::Object(wanted))) => {
+            for (name, wanted) in wanted {
+                lack(&format!("{path}.{}", quoted(name)), there.get(name), Some(wanted), found);
+            }
+        }
+        (Some(Value::Array(there)), Some(Value::Array(wanted))) => {
+            for index in 0..there.len().max(wanted.len()) {
+                let path = format!("{path}[{index}]");
+                match (there.get(index), wanted.get(index)) {
+                    (Some(there), Some(wanted)) => lack(&path, Some(there), Some(wanted), found),
+                    (there, wanted) => compare(&path, there, wanted, found),
+                }
+            }
+        }
+        _ => compare(path, there, wanted, found),
+    }
+}
+
+fn is_empty(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null) => true,
+        Some(Value::Array(items)) => items.is_empty(),
+        Some(Value::Object(fields)) => fields.is_empty(),
+        Some(_) => false,
+    }
+}
+
 fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec<Difference>) {
     if old == new {
         return;
@@ -88,5 +144,43 @@ mod tests {
             ]
         );
         assert!(shown(&old, &old).is_empty());
+    }
+
+    fn lacking(there: &Value, wanted: &Value, exact: bool) -> Vec<String> {
+        deviations(there, wanted, exact).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_the_api_server_and_others_add_is_no_deviation() {
+        let wanted = json!({"kind": "Service", "metadata": {"name": "a", "labels": {"x": "y"}},
+            "spec": {"ports": [{"port": 80}], "selector": {}}});
+        let there = json!({"kind": "Service", "status": {},
+            "metadata": {"name": "a", "uid": "1", "labels": {"x": "y", "z": ""}, "annotations": {"by": "others"}},
+            "spec": {"ports": [{"port": 80, "protocol": "TCP"}], "clusterIP": "10.0.0.1"}});
+        assert!(lacking(&there, &wanted, false).is_empty());
+        assert_eq!(
+            lacking(&there, &wanted, true),
+            [
+                r#"spec.clusterIP: "10.0.0.1" goes"#,
+                r#"spec.ports[0].protocol: "TCP" goes"#,
+                "spec.selector: {} is new"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_other_is_a_deviation() {
+        let wanted = json!({"metadata": {"labels": {"x": "y"}}, "spec": {"ports": [{"port": 80}], "type": "ClusterIP"}});
+        let there =
+            json!({"metadata": {"labels": {"x": "z"}}, "spec": {"ports": [{"port": 81}, {"port": 82}]}});
+        assert_eq!(
+            lacking(&there, &wanted, false),
+            [
+                r#"metadata.labels.x: "z" → "y""#,
+                "spec.ports[0].port: 81 → 80",
+                "spec.ports[1].port: 82 goes",
+                r#"spec.type: "ClusterIP" is new"#,
+            ]
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use emcee_api::labels;
-use emcee_core::diff::{Difference, differences};
+use emcee_core::diff::{Difference, deviations};
 use emcee_core::plan::Object;
 use serde_json::Value;
 
@@ -77,7 +77,8 @@ fn compare(planned: &[&Object], against: &Reading) -> anyhow::Result<String> {
             writeln!(text, "+ {name}")?;
             continue;
         };
-        let changed = differing(&old.value, &serde_json::to_value(object)?);
+        let exact = kind.group().ends_with(".istio.io");
+        let changed = deviations(&old.value, &serde_json::to_value(object)?, exact);
         if !changed.is_empty() {
             writeln!(text, "~ {name}")?;
             changed
@@ -98,41 +99,6 @@ fn identity(document: &Document) -> Identity {
 
 fn is_ours(object: &Value) -> bool {
     object["metadata"]["labels"][labels::MANAGED_BY] == labels::MANAGED_BY_EMCEE
-}
-
-/// Of Kubernetes' own kinds, fields that Emcee does not write are the API server's defaults; Istio's have none.
-fn differing(old: &Value, new: &Value) -> Vec<Difference> {
-    let (mut old, new) = (essence(old), essence(new));
-    if !old["apiVersion"].as_str().is_some_and(|version| version.contains("istio.io")) {
-        keep_what_is_in(&mut old, &new);
-    }
-    differences(&old, &new)
-}
-
-fn keep_what_is_in(old: &mut Value, new: &Value) {
-    match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
-            old.retain(|field, _| new.contains_key(field));
-            old.iter_mut().for_each(|(field, value)| keep_what_is_in(value, &new[field]));
-        }
-        (Value::Array(old), Value::Array(new)) => {
-            old.iter_mut().zip(new).for_each(|(old, new)| keep_what_is_in(old, new));
-        }
-        _ => {}
-    }
-}
-
-/// The object without what the API server adds.
-fn essence(object: &Value) -> Value {
-    const KEPT: [&str; 4] = ["name", "namespace", "labels", "annotations"];
-    let mut object = object.clone();
-    if let Some(fields) = object.as_object_mut() {
-        fields.remove("status");
-    }
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.retain(|field, _| KEPT.contains(&field.as_str()));
-    }
-    object
 }
 
 /// Of a Secret only that it changes: a diff is read over shoulders, and kept in logs.
