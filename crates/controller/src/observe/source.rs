@@ -104,7 +104,8 @@ fn failed(error: &watcher::Error, nothing_known: bool) -> Vec<What> {
         && status.code == 404
     {
         let missing = What::Failed("the API server does not know this kind (is its CRD installed?)".into());
-        return if nothing_known { vec![missing, What::Synced] } else { vec![missing] };
+        // Said in this order, the watch is never one that only fails.
+        return if nothing_known { vec![What::Synced, missing] } else { vec![missing] };
     }
     vec![What::Failed(words(error))]
 }

@@ -1,0 +1,221 @@
+//! A cluster as it is at one moment: what a controller that started now would do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use emcee_core::diff::{Difference, deviations};
+use emcee_core::inputs::Change;
+use emcee_core::key::Key;
+use emcee_core::plan::{Kind, Object};
+use emcee_core::translate::{Translation, Unit};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+use kube::api::DynamicObject;
+use kube::{Api, Client};
+use tokio::sync::mpsc;
+
+use crate::apply::{Body, is_as_wanted};
+use crate::observe::fact::{Fact, Live, ObjectId};
+use crate::observe::{Observation, Watches, What, generated_kind};
+use crate::options::Options;
+use crate::translate::Model;
+
+/// How many objects are looked at at once.
+const AT_ONCE: usize = 16;
+
+/// Why a cluster could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// Some watches do not get through, a line each.
+    #[error("the cluster cannot be read: {}", .0.join("; "))]
+    Blocked(Vec<String>),
+    /// An object that has a wanted name could not be looked at.
+    #[error("{0} cannot be looked at")]
+    Object(String, #[source] kube::Error),
+}
+
+/// A cluster as it is at one moment.
+pub struct Snapshot {
+    client: Client,
+    model: Model,
+    live: BTreeMap<ObjectId, Live>,
+}
+
+/// An object that is not as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Divergence {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace and name.
+    pub key: Key,
+    /// What a controller would do about it.
+    pub step: Step,
+}
+
+/// What a controller would do about an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// It is not there.
+    Create,
+    /// It is there, and says something else.
+    Change(Vec<Difference>),
+    /// It is Emcee's, and nothing asks for it.
+    Remove,
+    /// Nothing, as the object of that name is somebody else's.
+    Yield,
+}
+
+impl Snapshot {
+    /// Looks at a cluster: by the watches of a controller, until each has said all there is.
+    ///
+    /// # Errors
+    /// Something cannot be read.
+    pub async fn take(client: Client, options: &Options) -> Result<Self, SnapshotError> {
+        let inputs = settled(|out| Watches::of_inputs(&client, options, out));
+        let generated = settled(|out| Watches::of_generated(&client, options, out));
+        let (inputs, generated) = tokio::try_join!(inputs, generated)?;
+        let model = Model::new(options.settings(Timestamp::now()));
+        let mut snapshot = Self { client, model, live: BTreeMap::new() };
+        snapshot.see(inputs.into_iter().chain(generated));
+        Ok(snapshot)
+    }
+
+    fn see(&mut self, facts: impl Iterator<Item = Fact>) {
+        let mut changes = Vec::new();
+        for fact in facts {
+            match fact {
+                Fact::Input(change) => changes.push(change),
+                Fact::Resource(resource) => changes.extend(self.model.note(*resource)),
+                Fact::ResourceGone(unit) => changes.extend(self.model.forget(&unit)),
+                Fact::Live(live) => drop(self.live.insert(live.id.clone(), *live)),
+                Fact::LiveGone(id) => drop(self.live.remove(&id)),
+            }
+        }
+        self.model.update(changes);
+    }
+
+    /// As if these were applied.
+    pub fn update(&mut self, changes: Vec<Change>) {
+        self.model.update(changes);
+    }
+
+    /// What is asked for.
+    pub fn translation(&self) -> &Translation {
+        self.model.translation()
+    }
+
+    /// What a controller would do: in the order of applying, and then what it would remove.
+    ///
+    /// # Errors
+    /// Whether a name is taken cannot be found out.
+    pub async fn divergences(&self) -> Result<Vec<Divergence>, SnapshotError> {
+        let mut divergences = self.compare();
+        let created = divergences.iter().enumerate().filter(|(_, found)| found.step == Step::Create);
+        let looks = created.map(|(index, found)| async move { Ok((index, self.is_taken(found).await?)) });
+        let taken: Vec<(usize, bool)> =
+            stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
+        for (index, _) in taken.into_iter().filter(|(_, taken)| *taken) {
+            divergences[index].step = Step::Yield;
+        }
+        Ok(divergences)
+    }
+
+    /// Whether there is an object without Emcee's label, which no watch says.
+    async fn is_taken(&self, found: &Divergence) -> Result<bool, SnapshotError> {
+        let (name, resource) = generated_kind(found.kind);
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &found.key.namespace, &resource);
+        let there = api.get_metadata_opt(&found.key.name).await;
+        let there = there.map_err(|error| SnapshotError::Object(format!("{name} {}", found.key), error))?;
+        Ok(there.is_some())
+    }
+
+    fn compare(&self) -> Vec<Divergence> {
+        let owners = self.owners();
+        let mut wanted = BTreeSet::new();
+        let mut found = Vec::new();
+        for object in self.translation().objects() {
+            let id = ObjectId { kind: object.kind(), key: Key::new(&object.namespace, &object.name) };
+            let uid = owners.get(&id).and_then(|unit| self.model.resource(unit)).map(|known| &*known.uid);
+            let body = Body::of(object, uid);
+            found.extend(step(self.live.get(&id), &body).map(|step| divergence(&id, step)));
+            wanted.insert(id);
+        }
+        let left = self.live.iter().filter(|(id, live)| !wanted.contains(id) && is_leftover(live));
+        found.extend(left.map(|(id, _)| divergence(id, Step::Remove)));
+        found
+    }
+
+    /// Which unit each object is of.
+    fn owners(&self) -> BTreeMap<ObjectId, &Unit> {
+        let translation = self.translation();
+        let of = |object: &Object| ObjectId {
+            kind: object.kind(),
+            key: Key::new(&object.namespace, &object.name),
+        };
+        translation
+            .units()
+            .flat_map(|unit| translation.objects_of(unit).iter().map(move |object| (of(object), unit)))
+            .collect()
+    }
+}
+
+fn divergence(id: &ObjectId, step: Step) -> Divergence {
+    Divergence { kind: id.kind, key: id.key.clone(), step }
+}
+
+/// As for the desk of a controller: see `apply`.
+fn step(live: Option<&Live>, wanted: &Body) -> Option<Step> {
+    let Some(live) = live else { return Some(Step::Create) };
+    if live.released || !live.applied {
+        return Some(Step::Yield);
+    }
+    let kind = live.id.kind;
+    let exact = kind.group().ends_with(".istio.io");
+    (!is_as_wanted(kind, &live.body, &wanted.value))
+        .then(|| Step::Change(deviations(&live.body, &wanted.value, exact)))
+}
+
+fn is_leftover(live: &Live) -> bool {
+    live.applied && !live.released && !live.deleting
+}
+
+/// All that watches say until each has said all there is.
+async fn settled(
+    watch: impl FnOnce(&mpsc::Sender<Observation>) -> Watches,
+) -> Result<Vec<Fact>, SnapshotError> {
+    let (sender, mut observations) = mpsc::channel(1024);
+    let watches = watch(&sender);
+    let mut waiting: BTreeMap<usize, Option<String>> =
+        (0..watches.sources().len()).map(|number| (number, None)).collect();
+    let mut facts = Vec::new();
+    while !waiting.is_empty() {
+        if waiting.values().all(Option::is_some) {
+            return Err(blocked(&watches, waiting));
+        }
+        let Some(Observation { source, what }) = observations.recv().await else { break };
+        match what {
+            What::Fact(fact) => facts.push(*fact),
+            What::Synced => drop(waiting.remove(&source)),
+            What::Failed(why) => {
+                if let Some(waiting) = waiting.get_mut(&source) {
+                    *waiting = Some(why);
+                }
+            }
+        }
+    }
+    Ok(facts)
+}
+
+/// One cause often blocks all.
+fn blocked(watches: &Watches, waiting: BTreeMap<usize, Option<String>>) -> SnapshotError {
+    let mut causes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (number, why) in waiting {
+        let source = watches.sources().get(number).map(ToString::to_string);
+        causes.entry(why.unwrap_or_default()).or_default().extend(source);
+    }
+    let words = |(why, sources): (String, Vec<String>)| match sources.as_slice() {
+        [first, second, _, ..] => format!("{first}, {second} and {} more: {why}", sources.len() - 2),
+        sources => format!("{}: {why}", sources.join(", ")),
+    };
+    SnapshotError::Blocked(causes.into_iter().map(words).collect())
+}
