@@ -3,4 +3,6 @@
 mod chaos;
 mod faults;
 mod hands;
+mod lease;
+mod snapshot;
 mod world;

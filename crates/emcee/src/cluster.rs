@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use emcee_controller::lease::Leadership;
 use emcee_controller::{Controller, Namespaces, Options, Scope};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::sources::Surroundings;
@@ -104,22 +104,34 @@ pub(crate) async fn run(
     let filter = EnvFilter::try_from_env("EMCEE_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     let client = args.connect.client().await?;
-    let mut controller = Controller::new(client, options(args, surroundings));
-    let (_leads, leader) = watch::channel(true);
-    controller.run(leader, end).await?;
-    Ok(())
+    let options = options(args, surroundings);
+    let leadership = Leadership::seek(client.clone(), &options.namespace, &options.identity);
+    let mut controller = Controller::new(client, options);
+    let ended = controller.run(leadership.leads(), end).await;
+    leadership.give_back().await;
+    Ok(ended?)
 }
 
 fn options(args: &ClusterArgs, surroundings: &Surroundings) -> Options {
     Options {
         namespace: own_namespace(args.namespace.as_deref()),
-        identity: identity(),
-        scope: args.scope.scope(surroundings.gateway_namespaces()),
-        trust_domain: surroundings.trust_domain().map(str::to_owned),
-        cluster_domain: surroundings.settings().cluster_domain,
-        root_namespace: surroundings.settings().root_namespace,
-        revision: surroundings.settings().revision,
         concurrency: usize::from(args.concurrency),
+        ..options_to_look(&args.scope, surroundings)
+    }
+}
+
+/// For who looks at a cluster, and writes nothing.
+pub(crate) fn options_to_look(scope: &ScopeArgs, surroundings: &Surroundings) -> Options {
+    let settings = surroundings.settings();
+    Options {
+        namespace: own_namespace(None),
+        identity: identity(),
+        scope: scope.scope(surroundings.gateway_namespaces()),
+        trust_domain: surroundings.trust_domain().map(str::to_owned),
+        cluster_domain: settings.cluster_domain,
+        root_namespace: settings.root_namespace,
+        revision: settings.revision,
+        concurrency: 1,
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) const FEDS: &str = "meshfedconfigs.mm.ibm.istio.io";
 pub(super) const EXPOSITIONS: &str = "serviceexpositions.mm.ibm.istio.io";
 pub(super) const BINDINGS: &str = "servicebindings.mm.ibm.istio.io";
 
-fn options() -> Options {
+pub(super) fn options() -> Options {
     Options {
         namespace: "emcee-system".into(),
         identity: "test".into(),

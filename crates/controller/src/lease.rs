@@ -1,0 +1,195 @@
+//! Of several replicas one writes: the one that holds the Lease.
+//!
+//! A holder that cannot renew stops leading before its term ends for the others, also while a request hangs. At the
+//! end it gives the Lease back, after its last write.
+
+mod election;
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::coordination::v1::{Lease as Object, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use election::{Election, Seen, Step, TERM};
+
+/// Name of the Lease.
+pub const NAME: &str = "emcee";
+
+/// Between two looks at the Lease.
+const RETRY: Duration = Duration::from_secs(2);
+/// How long a request may take.
+const REQUEST: Duration = Duration::from_secs(4);
+
+/// A candidate for the Lease, or its holder.
+#[derive(Debug)]
+pub struct Leadership {
+    leads: watch::Receiver<bool>,
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Leadership {
+    /// Stands as a candidate from now on.
+    pub fn seek(client: Client, namespace: &str, identity: &str) -> Self {
+        let (tell, leads) = watch::channel(false);
+        let (end, ended) = oneshot::channel();
+        let candidate = Candidate {
+            api: Api::namespaced(client, namespace),
+            identity: identity.to_owned(),
+            election: Election::new(identity),
+            object: None,
+            tell,
+        };
+        Self { leads, end, task: tokio::spawn(candidate.stand(ended)) }
+    }
+
+    /// Whether this replica leads, as it changes.
+    pub fn leads(&self) -> watch::Receiver<bool> {
+        self.leads.clone()
+    }
+
+    /// Gives the Lease back, if it is held. To be called after the last write.
+    pub async fn give_back(self) {
+        let _ended_already = self.end.send(());
+        if timeout(REQUEST * 2, self.task).await.is_err() {
+            warn!("the Lease could not be given back; others wait for the end of its term");
+        }
+    }
+}
+
+struct Candidate {
+    api: Api<Object>,
+    identity: String,
+    election: Election,
+    /// The Lease as it was seen or written last.
+    object: Option<Object>,
+    tell: watch::Sender<bool>,
+}
+
+impl Candidate {
+    async fn stand(mut self, mut ended: oneshot::Receiver<()>) {
+        loop {
+            let deadline = self.election.until();
+            tokio::select! {
+                _ = &mut ended => break,
+                // Dropped where it stands when the deadline comes: whether it succeeded is seen at the next look.
+                () = reached(deadline) => self.stop_leading("it could not be renewed in time"),
+                () = self.turn() => {}
+            }
+        }
+        self.release().await;
+    }
+
+    /// One look at the Lease, one write if it is due, and a pause.
+    async fn turn(&mut self) {
+        match self.act().await {
+            Ok(()) => sleep(RETRY).await,
+            Err(error) => {
+                debug!(%error, "the Lease");
+                // A conflict means that what was seen is old.
+                self.object = None;
+                sleep(RETRY / 2).await;
+            }
+        }
+    }
+
+    async fn act(&mut self) -> kube::Result<()> {
+        if self.object.is_none() || !*self.tell.borrow() {
+            self.object = limited(self.api.get_opt(NAME)).await?;
+        }
+        let seen = self.object.as_ref().map(seen);
+        let begun = Instant::now();
+        let written = match self.election.step(seen.as_ref(), begun) {
+            Step::Wait => {
+                self.stop_leading("another replica holds it");
+                return Ok(());
+            }
+            Step::Create => limited(self.api.create(&PostParams::default(), &self.lease(true))).await?,
+            Step::Take => limited(self.api.replace(NAME, &PostParams::default(), &self.lease(true))).await?,
+            Step::Renew => {
+                limited(self.api.replace(NAME, &PostParams::default(), &self.lease(false))).await?
+            }
+        };
+        self.object = Some(written);
+        self.election.renewed(begun);
+        if !self.tell.send_replace(true) {
+            info!(identity = self.identity, "this replica leads");
+        }
+        Ok(())
+    }
+
+    /// The Lease as it is to be: held from now on, or still.
+    fn lease(&self, taken: bool) -> Object {
+        let now = MicroTime(jiff::Timestamp::now());
+        let old = self.object.clone().unwrap_or_default();
+        let spec = old.spec.unwrap_or_default();
+        let transitions = spec.lease_transitions.unwrap_or_default();
+        let metadata = ObjectMeta {
+            name: Some(NAME.to_owned()),
+            namespace: old.metadata.namespace,
+            resource_version: old.metadata.resource_version,
+            ..ObjectMeta::default()
+        };
+        Object {
+            metadata,
+            spec: Some(LeaseSpec {
+                holder_identity: Some(self.identity.clone()),
+                lease_duration_seconds: i32::try_from(TERM.as_secs()).ok(),
+                acquire_time: if taken { Some(now.clone()) } else { spec.acquire_time },
+                renew_time: Some(now),
+                lease_transitions: Some(
+                    transitions.saturating_add(i32::from(taken && spec.holder_identity.is_some())),
+                ),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+
+    fn stop_leading(&mut self, why: &str) {
+        self.election.lost();
+        if self.tell.send_replace(false) {
+            warn!(identity = self.identity, why, "this replica leads no more");
+        }
+    }
+
+    async fn release(&mut self) {
+        if !self.tell.send_replace(false) {
+            return;
+        }
+        let mut lease = self.lease(false);
+        if let Some(spec) = &mut lease.spec {
+            spec.holder_identity = None;
+        }
+        match limited(self.api.replace(NAME, &PostParams::default(), &lease)).await {
+            Ok(_) => info!("the Lease is given back"),
+            Err(error) => warn!(%error, "the Lease could not be given back"),
+        }
+    }
+}
+
+fn seen(lease: &Object) -> Seen {
+    let spec = lease.spec.clone().unwrap_or_default();
+    let term = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    Seen {
+        version: lease.metadata.resource_version.clone().unwrap_or_default(),
+        holder: spec.holder_identity.filter(|holder| !holder.is_empty()),
+        term: term.filter(|seconds| *seconds > 0).map_or(TERM, Duration::from_secs),
+    }
+}
+
+async fn limited<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    timeout(REQUEST, request).await.unwrap_or_else(|late| Err(kube::Error::Service(Box::new(late))))
+}
+
+async fn reached(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,119 @@
+//! A snapshot says what a controller then does.
+
+use emcee_core::key::Key;
+use emcee_core::plan::Kind;
+use emcee_testkit::apiserver::Fault;
+use serde_json::{Value, json};
+
+use super::world::{BINDINGS, EXPOSITIONS, FEDS, World, binding_of, exposing, options, plural};
+use crate::{Snapshot, Step};
+
+async fn taken(world: &World) -> Snapshot {
+    Snapshot::take(world.server.client(), &options()).await.expect("it can be read")
+}
+
+async fn steps(world: &World) -> Vec<(Kind, Key, Step)> {
+    let divergences = taken(world).await.divergences().await.expect("it can be read");
+    divergences.into_iter().map(|found| (found.kind, found.key, found.step)).collect()
+}
+
+fn objects(world: &World, kind: Kind) -> Vec<Value> {
+    let plural = plural(kind);
+    world.server.read(|state| {
+        state.list().filter(|(key, _)| key.plural == plural).map(|(_, object)| object.clone()).collect()
+    })
+}
+
+async fn settled() -> World {
+    let world = World::new();
+    world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
+    world.put(BINDINGS, binding_of("bank", "details", "red"));
+    let running = world.start();
+    world.converged().await;
+    running.stop().await;
+    world
+}
+
+#[tokio::test]
+async fn what_is_said_to_be_created_is_what_is_created() {
+    let world = World::new();
+    world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
+    world.put(BINDINGS, binding_of("bank", "details", "red"));
+    let said = steps(&world).await;
+    assert!(said.iter().all(|(.., step)| *step == Step::Create), "{said:#?}");
+    let before = world.server.read(|state| state.list().count());
+    let running = world.start();
+    world.converged().await;
+    running.stop().await;
+    let created = world.server.read(|state| state.list().count()) - before;
+    assert_eq!(said.len(), created);
+    assert_eq!(steps(&world).await, [], "a controller that has done its work has nothing to do");
+}
+
+#[tokio::test]
+async fn hands_are_seen_field_by_field() {
+    let world = settled().await;
+    let rule = objects(&world, Kind::DestinationRule).pop().expect("a rule");
+    let name = rule["metadata"]["name"].as_str().expect("a name");
+    let namespace = rule["metadata"]["namespace"].as_str().expect("a namespace");
+    let host = rule["spec"]["host"].clone();
+    let edit = json!({"spec": {"host": "elsewhere"}, "metadata": {"annotations": {"by": "others"}}});
+    world.edit(&plural(Kind::DestinationRule), namespace, name, &edit).await;
+    let found = steps(&world).await;
+    let [(Kind::DestinationRule, key, Step::Change(fields))] = found.as_slice() else {
+        panic!("{found:#?}");
+    };
+    assert_eq!(*key, Key::new(namespace, name));
+    let shown: Vec<_> = fields.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, [format!(r#"spec.host: "elsewhere" → {host}"#)]);
+}
+
+#[tokio::test]
+async fn leftovers_go_and_what_is_somebody_elses_stays() {
+    let world = settled().await;
+    world.server.delete(BINDINGS, "bank", "details");
+    let found = steps(&world).await;
+    assert!(!found.is_empty() && found.iter().all(|(.., step)| *step == Step::Remove), "{found:#?}");
+    // A copy of an object of Emcee's has its labels.
+    let mut copy = objects(&world, Kind::VirtualService).pop().expect("a route");
+    copy["metadata"] = json!({"name": "copy", "namespace": "bank", "labels": copy["metadata"]["labels"]});
+    world.put(&plural(Kind::VirtualService), copy);
+    assert_eq!(steps(&world).await, found);
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_not_said_to_be_created() {
+    let world = World::new();
+    let facade = json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "details-there", "namespace": "bank"}, "spec": {"ports": [{"port": 9080}]}});
+    world.put(BINDINGS, binding_of("bank", "details", "green"));
+    let virtual_services = steps(&world).await;
+    let other = virtual_services.iter().find(|(kind, ..)| *kind != Kind::Service).expect("another object");
+    let (kind, key, _) = other.clone();
+    let foreign = json!({"apiVersion": kind.api_version(), "kind": kind.as_str(),
+        "metadata": {"name": &*key.name, "namespace": &*key.namespace}, "spec": {}});
+    world.put(&plural(kind), foreign);
+    let found = steps(&world).await;
+    assert!(found.contains(&(kind, key, Step::Yield)), "{found:#?}");
+    world.put("services", facade);
+    let found = steps(&world).await;
+    let of_binding = |(_, key, _): &&(Kind, Key, Step)| &*key.namespace == "bank";
+    assert_eq!(found.iter().find(of_binding), None, "the core itself looks at Services");
+}
+
+#[tokio::test]
+async fn a_kind_that_is_not_installed_has_no_objects() {
+    let world = World::new();
+    world.server.uninstall(FEDS);
+    world.server.uninstall(&plural(Kind::VirtualService));
+    assert_eq!(steps(&world).await, []);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_said_with_its_watches() {
+    let world = World::new();
+    world.server.inject(Fault::code(403).times(usize::MAX));
+    let error = Snapshot::take(world.server.client(), &options()).await.err().expect("nothing can be read");
+    let words = error.to_string();
+    assert!(words.contains("and ") && words.contains(" more: ") && words.contains("forbidden"), "{words}");
+}
