@@ -12,11 +12,13 @@
 mod apply;
 mod engine;
 mod health;
+pub mod lease;
 mod observe;
 mod options;
 mod parse;
 mod report;
 mod run;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod translate;
@@ -24,6 +26,7 @@ mod translate;
 pub use health::Health;
 pub use options::{Namespaces, Options, Scope};
 pub use run::{Controller, Error};
+pub use snapshot::{Divergence, Snapshot, SnapshotError, Step};
 
 /// The field manager of all that Emcee applies.
 pub const FIELD_MANAGER: &str = "emcee";
