@@ -1,5 +1,7 @@
 //! `emcee diff`
 
+mod cluster;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -12,13 +14,16 @@ use serde_json::Value;
 
 use super::Outcome;
 use super::check::{Duplicates, check};
-use super::sources::{self, Files, Surroundings};
+use super::sources::{self, Surroundings};
+use crate::cluster::{ConnectArgs, ScopeArgs};
 use crate::console::Console;
 use crate::intake::DEFAULT_NAMESPACE;
 use crate::manifest::{Document, Reading};
 
 const EXAMPLES: &str = "\
 Examples:
+  emcee diff --cluster
+  emcee diff -f mesh/ --context m1
   emcee diff -f mesh/ --against out/
   kubectl get serviceaccounts,roles,rolebindings,networkpolicies,poddisruptionbudgets,deployments,services,gateways,\
 virtualservices,serviceentries,destinationrules,authorizationpolicies -A -l app.kubernetes.io/managed-by=emcee -o yaml > now.yaml
@@ -26,24 +31,42 @@ virtualservices,serviceentries,destinationrules,authorizationpolicies -A -l app.
 
 /// Print what would be created (+), changed (~, field by field) and removed (-).
 ///
-/// Only objects with the label app.kubernetes.io/managed-by: emcee count as existing. Exit code 0: no difference; 1:
-/// a difference; 2: an error.
+/// With --against: only objects with the label app.kubernetes.io/managed-by: emcee count as existing. With --cluster,
+/// --kubeconfig or --context: what a controller that starts now would do in that cluster; with -f, if these files
+/// were applied to it first. Nothing is written. Exit code 0: no difference; 1: a difference; 2: an error.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct DiffArgs {
-    #[command(flatten)]
-    files: Files,
+    /// YAML or JSON files, folders (with all that is in them), or `-` for stdin
+    #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1.., required_unless_present_any = LIVE)]
+    filename: Vec<PathBuf>,
 
     /// The objects as they are: files, or folders
-    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    #[arg(long, value_name = "PATH", num_args = 1.., required_unless_present_any = LIVE, conflicts_with_all = LIVE)]
     against: Vec<PathBuf>,
+
+    /// The objects as they are: in the cluster that kubectl would choose
+    #[arg(long)]
+    cluster: bool,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
+
+    #[command(flatten)]
+    scope: ScopeArgs,
 
     #[command(flatten)]
     surroundings: Surroundings,
 }
 
+/// The flags that mean a cluster.
+const LIVE: [&str; 3] = ["cluster", "kubeconfig", "context"];
+
 pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let Some(reading) = args.files.read(console)? else { return Ok(Outcome::Failed) };
+    if args.against.is_empty() {
+        return cluster::run(args, console);
+    }
+    let Some(reading) = sources::read(&args.filename, console)? else { return Ok(Outcome::Failed) };
     let Some(against) = sources::read(&args.against, console)? else { return Ok(Outcome::Failed) };
     let checked = check(reading, args.surroundings.settings(), Duplicates::Refused);
     checked.say(console)?;

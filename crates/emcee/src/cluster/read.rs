@@ -3,7 +3,10 @@
 use std::fmt::Debug;
 
 use anyhow::{Context as _, anyhow};
-use kube::api::{DynamicObject, ListParams};
+use emcee_api::{GROUP, VERSION};
+use emcee_core::key::Key;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DynamicObject, GroupVersionKind, ListParams};
 use kube::core::{ApiResource, Resource};
 use kube::{Api, Client};
 
@@ -50,6 +53,18 @@ async fn all(api: &Api<DynamicObject>) -> kube::Result<Vec<DynamicObject>> {
             None => return Ok(objects),
         }
     }
+}
+
+/// The metadata of one of Emcee's own resources, if it is there.
+///
+/// # Errors
+/// The API server does not answer, or does not allow it.
+pub(crate) async fn metadata(client: &Client, kind: &str, key: &Key) -> anyhow::Result<Option<ObjectMeta>> {
+    let gvk = GroupVersionKind::gvk(GROUP, VERSION, kind);
+    let resource = ApiResource::from_gvk(&gvk);
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &key.namespace, &resource);
+    let there = api.get_metadata_opt(&key.name).await;
+    Ok(there.with_context(|| format!("failed to read {kind} {key}"))?.map(|there| there.metadata))
 }
 
 /// Runs one command's conversation with a cluster.
