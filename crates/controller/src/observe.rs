@@ -83,7 +83,8 @@ impl Watches {
         let ours = Config::default().labels(&format!("{MANAGED_BY}={MANAGED_BY_EMCEE}"));
         for kind in Kind::ALL {
             let namespaces = match kind {
-                Kind::Secret | Kind::Role | Kind::RoleBinding => options.scope.secrets(),
+                Kind::Secret => options.scope.secrets(),
+                kind if kind.holds_keys() => options.scope.fed.clone(),
                 _ => options.scope.everywhere(),
             };
             watches.follow_dynamic(generated_kind(kind), &namespaces, &ours, move |key, object| {

@@ -64,7 +64,8 @@ impl Namespaces {
         if names.iter().any(|name| name.as_ref() == "*") {
             return Self::All;
         }
-        Self::Only(names.iter().map(|name| name.as_ref().to_owned()).collect())
+        let names = names.iter().map(AsRef::as_ref).filter(|name| !name.is_empty());
+        Self::Only(names.map(str::to_owned).collect())
     }
 
     fn and(&self, other: &Self) -> Self {

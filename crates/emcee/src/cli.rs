@@ -7,6 +7,7 @@ mod check;
 mod crds;
 mod diff;
 mod help;
+mod manifests;
 mod render;
 mod run;
 pub(crate) mod sources;
@@ -37,6 +38,7 @@ enum Command {
     Run(run::RunArgs),
     Status(status::StatusArgs),
     Crds(crds::CrdsArgs),
+    Manifests(manifests::ManifestsArgs),
     Certs(CertsArgs),
     Completions(help::CompletionsArgs),
     Man(help::ManArgs),
@@ -81,6 +83,7 @@ impl Cli {
             Command::Run(args) => run::run(&args, console),
             Command::Status(args) => status::run(&args, console),
             Command::Crds(_) => crds::run(console),
+            Command::Manifests(args) => manifests::run(&args, console),
             Command::Certs(args) => {
                 certs::run(&args, console.out())?;
                 Ok(Outcome::Fine)

@@ -14,5 +14,6 @@ pub mod cluster;
 pub mod console;
 pub mod intake;
 pub mod manifest;
+pub mod manifests;
 pub mod standalone;
 pub mod webhook;

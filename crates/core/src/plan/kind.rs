@@ -68,6 +68,12 @@ impl Kind {
         }
     }
 
+    /// Whether it holds keys or hands them out. Emcee writes such kinds only where relationships have their Secrets
+    /// and gateways, and has rights to them only there.
+    pub const fn holds_keys(self) -> bool {
+        matches!(self, Self::Secret | Self::Role | Self::RoleBinding)
+    }
+
     /// API group; empty for Kubernetes' core.
     pub fn group(self) -> &'static str {
         self.api_version().rsplit_once('/').map_or("", |(group, _)| group)

@@ -105,10 +105,15 @@ fn dns_name(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn dns_label(text: &str) -> Result<String, &'static str> {
+pub(super) fn dns_label(text: &str) -> Result<String, &'static str> {
     if emcee_core::names::is_dns_label(text) {
         Ok(text.to_owned())
     } else {
         Err("not a DNS label (a-z, 0-9 and `-`)")
     }
+}
+
+/// A namespace, or `*` for all.
+pub(super) fn namespace_or_all(text: &str) -> Result<String, &'static str> {
+    if text == "*" { Ok(text.to_owned()) } else { dns_label(text) }
 }
