@@ -28,8 +28,8 @@ pub enum SnapshotError {
     /// Some watches do not get through, a line each.
     #[error("the cluster cannot be read: {}", .0.join("; "))]
     Blocked(Vec<String>),
-    /// An object that has a wanted name could not be looked at.
-    #[error("{0} cannot be looked at")]
+    /// A kind, or one object, cannot be read.
+    #[error("{0} cannot be read")]
     Object(String, #[source] kube::Error),
 }
 
@@ -180,7 +180,7 @@ fn is_leftover(live: &Live) -> bool {
 }
 
 /// All that watches say until each has said all there is.
-async fn settled(
+pub(crate) async fn settled(
     watch: impl FnOnce(&mpsc::Sender<Observation>) -> Watches,
 ) -> Result<Vec<Fact>, SnapshotError> {
     let (sender, mut observations) = mpsc::channel(1024);

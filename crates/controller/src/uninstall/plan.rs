@@ -1,0 +1,242 @@
+//! What goes, in which order, and what stays: without I/O.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use emcee_api::labels;
+use emcee_core::key::{Key, ObjectRef};
+use emcee_core::names;
+use emcee_core::parse as core;
+use emcee_core::plan::Kind;
+use kube::api::DynamicObject;
+
+use super::{Extent, Remnant};
+use crate::FINALIZER;
+use crate::observe::fact::{Live, ObjectId, OwnerLabels, Version};
+use crate::parse::UserKind;
+
+/// What goes, and what stays.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// The objects that go, by the phase in which they do.
+    pub(super) phases: BTreeMap<(u8, usize), Vec<Target>>,
+    /// The users' resources that have the finalizer, and lose it.
+    pub(super) bearers: Vec<Bearer>,
+    /// What stays, and why.
+    pub(super) kept: Vec<Remnant>,
+}
+
+/// An object that goes.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) id: ObjectId,
+    pub(super) uid: Box<str>,
+    pub(super) version: Version,
+    pub(super) owner: OwnerLabels,
+}
+
+/// A user's resource that has the finalizer.
+#[derive(Debug)]
+pub(super) struct Bearer {
+    pub(super) kind: UserKind,
+    pub(super) key: Key,
+    pub(super) owner: Option<OwnerLabels>,
+}
+
+/// A user's resource.
+#[derive(Debug)]
+pub(super) struct Resource {
+    kind: UserKind,
+    key: Key,
+    finalizer: bool,
+    /// The relationships that it selects, or those as which a MeshFedConfig is selected.
+    labels: Option<BTreeMap<String, String>>,
+    /// The name that a binding gives to applications.
+    facade: Option<String>,
+}
+
+impl Target {
+    fn of(live: Live) -> Self {
+        Self { id: live.id, uid: live.uid, version: live.version, owner: live.owner }
+    }
+
+    pub(super) fn name(&self) -> ObjectRef {
+        ObjectRef { kind: self.id.kind.as_str(), key: self.id.key.clone() }
+    }
+
+    /// The reverse of the order of applying.
+    fn phase(&self) -> (u8, usize) {
+        let place = Kind::ALL.iter().position(|kind| *kind == self.id.kind).unwrap_or_default();
+        (u8::MAX - self.owner.class(), Kind::ALL.len() - place)
+    }
+}
+
+impl Bearer {
+    pub(super) fn name(&self) -> ObjectRef {
+        name(self.kind, &self.key)
+    }
+}
+
+fn name(kind: UserKind, key: &Key) -> ObjectRef {
+    let kind = match kind {
+        UserKind::MeshFedConfig => "MeshFedConfig",
+        UserKind::ServiceExposition => "ServiceExposition",
+        UserKind::ServiceBinding => "ServiceBinding",
+    };
+    ObjectRef { kind, key: key.clone() }
+}
+
+impl Resource {
+    /// Of one that is not valid only the key is known: nothing was made for it.
+    pub(super) fn of(kind: UserKind, object: &DynamicObject) -> Self {
+        let metadata = &object.metadata;
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        let value = serde_json::to_value(object).unwrap_or_default();
+        let binding = (kind == UserKind::ServiceBinding).then(|| core::binding(&value).ok()).flatten();
+        let labels = match kind {
+            UserKind::MeshFedConfig => core::fed_config(&value).ok().map(|config| config.labels),
+            UserKind::ServiceExposition => core::exposition(&value).ok().map(|it| it.fed_configs),
+            UserKind::ServiceBinding => binding.as_ref().map(|binding| binding.fed_config.clone()),
+        };
+        Self {
+            kind,
+            key: Key::new(&text(&metadata.namespace), &text(&metadata.name)),
+            finalizer: metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER),
+            labels,
+            facade: binding.map(|binding| binding.facade),
+        }
+    }
+
+    fn name(&self) -> ObjectRef {
+        name(self.kind, &self.key)
+    }
+
+    fn selects(&self, fed_config: &BTreeMap<String, String>) -> bool {
+        let mut selector = self.labels.iter().flatten();
+        self.labels.is_some() && selector.all(|(label, value)| fed_config.get(label) == Some(value))
+    }
+}
+
+/// Whether Emcee wrote an object, and nobody has made it theirs since.
+pub(super) fn is_ours(live: &Live) -> bool {
+    let owned = [labels::OWNER_KIND, labels::OWNER_NAMESPACE, labels::OWNER_NAME];
+    label(live, labels::MANAGED_BY) == labels::MANAGED_BY_EMCEE
+        && owned.iter().all(|name| !label(live, name).is_empty())
+        && live.applied
+        && !live.released
+}
+
+/// Whether an object is there for this MeshFedConfig.
+fn is_labelled(live: &Live, fed_config: &Key) -> bool {
+    let name = format!("{}.{}", fed_config.namespace, fed_config.name);
+    label(live, labels::MESH_FED_CONFIG) == names::label_value(&name)
+}
+
+fn label<'l>(live: &'l Live, name: &str) -> &'l str {
+    live.body["metadata"]["labels"][name].as_str().unwrap_or_default()
+}
+
+/// What goes, and what stays.
+pub(super) fn plan(extent: &Extent, objects: Vec<Live>, resources: &[Resource]) -> Plan {
+    let mut plan = Plan::default();
+    let mut staying = HashSet::new();
+    let scope = Scope::of(extent, &objects, resources);
+    for live in objects {
+        let why = match (scope.has(&live), is_ours(&live)) {
+            (Membership::Others, _) => {
+                staying.insert(live.owner);
+                continue;
+            }
+            (_, false) if live.released => "somebody has made it theirs".to_owned(),
+            (_, false) => "has Emcee's label, and Emcee did not write it".to_owned(),
+            (Membership::Shared(with), true) => format!("is shared with {with}"),
+            (Membership::Own, true) => {
+                let target = Target::of(live);
+                plan.phases.entry(target.phase()).or_default().push(target);
+                continue;
+            }
+        };
+        plan.kept.push(Remnant { object: ObjectRef { kind: live.id.kind.as_str(), key: live.id.key }, why });
+    }
+    for targets in plan.phases.values_mut() {
+        targets.sort_by(|a, b| a.id.cmp(&b.id));
+    }
+    plan.kept.sort_by(|a, b| a.object.cmp(&b.object));
+    let bearers = resources.iter().filter(|resource| resource.finalizer && scope.concerns(resource));
+    plan.bearers = bearers
+        .map(|resource| {
+            let owner = OwnerLabels::of_unit(&resource.kind.unit(resource.key.clone()));
+            Bearer { kind: resource.kind, key: resource.key.clone(), owner }
+        })
+        .filter(|bearer| bearer.owner.as_ref().is_none_or(|owner| !staying.contains(owner)))
+        .collect();
+    plan
+}
+
+/// Whether an object is of what is taken away.
+enum Membership {
+    Own,
+    /// It is, and another binding's too.
+    Shared(ObjectRef),
+    Others,
+}
+
+/// What is taken away.
+struct Scope<'r> {
+    /// The MeshFedConfig and the labels by which it is selected; none: everything.
+    relationship: Option<(&'r Key, Option<&'r BTreeMap<String, String>>)>,
+    /// Whose objects are there for it.
+    owners: HashSet<OwnerLabels>,
+    /// The bindings behind each facade, by its namespace and its name in labels.
+    facades: HashMap<(&'r str, String), Vec<&'r Resource>>,
+}
+
+impl<'r> Scope<'r> {
+    fn of(extent: &'r Extent, objects: &[Live], resources: &'r [Resource]) -> Self {
+        let Extent::Relationship(key) = extent else {
+            return Self { relationship: None, owners: HashSet::new(), facades: HashMap::new() };
+        };
+        let is_it = |resource: &&Resource| resource.kind == UserKind::MeshFedConfig && resource.key == *key;
+        let labels = resources.iter().find(is_it).and_then(|resource| resource.labels.as_ref());
+        let mut facades: HashMap<_, Vec<_>> = HashMap::new();
+        for resource in resources {
+            if let Some(facade) = &resource.facade {
+                let name = (&*resource.key.namespace, names::label_value(facade));
+                facades.entry(name).or_default().push(resource);
+            }
+        }
+        let owners = objects.iter().filter(|live| is_labelled(live, key)).map(|live| live.owner.clone());
+        Self { relationship: Some((key, labels)), owners: owners.collect(), facades }
+    }
+
+    fn concerns(&self, resource: &Resource) -> bool {
+        let Some((key, labels)) = self.relationship else { return true };
+        let owner = || OwnerLabels::of_unit(&resource.kind.unit(resource.key.clone()));
+        match resource.kind {
+            UserKind::MeshFedConfig => resource.key == *key,
+            _ if labels.is_some_and(|labels| resource.selects(labels)) => true,
+            // Also when the MeshFedConfig is gone, or has other labels now.
+            _ => owner().is_some_and(|owner| self.owners.contains(&owner)),
+        }
+    }
+
+    fn has(&self, live: &Live) -> Membership {
+        let Some((key, _)) = self.relationship else { return Membership::Own };
+        match live.owner.is_facade() {
+            true => self.has_facade(label(live, labels::OWNER_NAMESPACE), label(live, labels::OWNER_NAME)),
+            false if is_labelled(live, key) => Membership::Own,
+            false => Membership::Others,
+        }
+    }
+
+    /// A facade does not say which relationships it is of: its bindings do.
+    fn has_facade(&self, namespace: &str, name: &str) -> Membership {
+        let bindings = self.facades.get(&(namespace, name.to_owned()));
+        let (own, others): (Vec<&Resource>, Vec<&Resource>) =
+            bindings.into_iter().flatten().partition(|binding| self.concerns(binding));
+        match (own.as_slice(), others.as_slice()) {
+            ([], _) => Membership::Others,
+            (_, []) => Membership::Own,
+            (_, [other, ..]) => Membership::Shared(other.name()),
+        }
+    }
+}
