@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::apply::{Desk, Fault, Ticket, Write, Written};
+use crate::metrics::Metrics;
 use crate::observe::fact::Fact;
 use crate::report::{Report, Reports, Transition};
 use crate::translate::Model;
@@ -25,9 +26,9 @@ pub(crate) struct Engine {
     started: bool,
     /// What the replica that writes has to write.
     writing: Option<Writing>,
+    metrics: Metrics,
 }
 
-#[derive(Default)]
 struct Writing {
     desk: Desk,
     reports: Reports,
@@ -43,8 +44,8 @@ pub(crate) enum Task {
 }
 
 impl Engine {
-    pub(crate) fn new(settings: Settings) -> Self {
-        Self { model: Model::new(settings), early: Vec::new(), started: false, writing: None }
+    pub(crate) fn new(settings: Settings, metrics: Metrics) -> Self {
+        Self { model: Model::new(settings), early: Vec::new(), started: false, writing: None, metrics }
     }
 
     /// Every watch of inputs has answered once: what has not been seen does not exist.
@@ -60,7 +61,9 @@ impl Engine {
 
     /// This replica is the one that writes: what is in the cluster is to be learned from now on.
     pub(crate) fn begin_writing(&mut self) {
-        let mut writing = Writing::default();
+        let reports = Reports::new(self.metrics.clone());
+        let mut writing = Writing { desk: Desk::default(), reports, open: false, statuses_turn: false };
+        self.metrics.set_leader(true);
         let units: Vec<Unit> = self.model.translation().units().cloned().collect();
         writing.desk.plan(&self.model, &units);
         self.writing = Some(writing);
@@ -77,6 +80,8 @@ impl Engine {
     /// Another replica may write from now on.
     pub(crate) fn end_writing(&mut self) {
         self.writing = None;
+        self.metrics.set_leader(false);
+        self.metrics.forget_resources();
     }
 
     /// Takes in what was seen.
@@ -221,8 +226,7 @@ impl Engine {
         });
         let resources = self.model.resources().filter_map(|(unit, known)| {
             let standing = self.writing.as_ref().map(|writing| format!("{:?}", writing.desk.standing(unit)));
-            let status: Value = serde_json::from_str(&known.status).unwrap_or_default();
-            Some(json!({"resource": unit.resource()?.to_string(), "status": status, "objects": standing}))
+            Some(json!({"resource": unit.resource()?.to_string(), "status": known.status(), "objects": standing}))
         });
         let settings = translation.inputs().settings();
         json!({

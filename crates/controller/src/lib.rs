@@ -13,6 +13,7 @@ mod apply;
 mod engine;
 mod health;
 pub mod lease;
+mod metrics;
 mod observe;
 mod options;
 mod parse;
@@ -22,11 +23,14 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod translate;
+mod uninstall;
 
 pub use health::Health;
+pub use metrics::Metrics;
 pub use options::{Namespaces, Options, Scope};
 pub use run::{Controller, Error};
 pub use snapshot::{Divergence, Snapshot, SnapshotError, Step};
+pub use uninstall::{Done, Extent, Remnant, Uninstall};
 
 /// The field manager of all that Emcee applies.
 pub const FIELD_MANAGER: &str = "emcee";

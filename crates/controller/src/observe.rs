@@ -34,6 +34,13 @@ pub(crate) struct Source {
     namespace: Option<String>,
 }
 
+impl Source {
+    /// What is watched.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {

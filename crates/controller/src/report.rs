@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::apply::{Desk, Fault, Standing, Write, Written};
+use crate::metrics::{Metrics, Readiness};
 use crate::translate::Model;
 
 /// A status that could not be written is tried again after this.
@@ -19,13 +20,15 @@ const AGAIN: Duration = Duration::from_secs(1);
 const NAMED: usize = 3;
 
 /// Which statuses are to be written.
-#[derive(Default)]
 pub(crate) struct Reports {
     queue: VecDeque<Unit>,
     queued: HashSet<Unit>,
     /// Statuses that are being written, and whether there is news since.
     busy: HashMap<Unit, bool>,
     retries: BTreeMap<Instant, Vec<Unit>>,
+    /// How each resource is counted.
+    counted: HashMap<Unit, Readiness>,
+    metrics: Metrics,
 }
 
 /// A status that is being written.
@@ -52,6 +55,17 @@ pub(crate) struct Transition {
 }
 
 impl Reports {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            queued: HashSet::new(),
+            busy: HashMap::new(),
+            retries: BTreeMap::new(),
+            counted: HashMap::new(),
+            metrics,
+        }
+    }
+
     /// There may be news of these.
     pub(crate) fn ask(&mut self, units: impl IntoIterator<Item = Unit>) {
         for unit in units {
@@ -81,12 +95,25 @@ impl Reports {
         }
         while let Some(unit) = self.queue.pop_front() {
             self.queued.remove(&unit);
-            if let Some((report, write)) = report(model, desk, unit) {
+            let after = status_of(model, desk, &unit);
+            self.count(model, &unit, after.as_ref());
+            if let Some((report, write)) = after.and_then(|after| report(model, unit, after)) {
                 self.busy.insert(report.unit.clone(), false);
                 return Some((report, write));
             }
         }
         None
+    }
+
+    fn count(&mut self, model: &Model, unit: &Unit, status: Option<&Value>) {
+        let is = status.and_then(|status| readiness(unit, status));
+        let gone = model.resource(unit).is_none_or(|known| known.deleting);
+        if is.is_none() && !gone {
+            return;
+        }
+        let was = self.counted.remove(unit);
+        self.metrics.moved(was.as_ref(), is.as_ref());
+        self.counted.extend(is.map(|is| (unit.clone(), is)));
     }
 
     /// What came of one.
@@ -106,19 +133,34 @@ impl Reports {
     }
 }
 
-/// The status of a resource, if all about it is known and it is another than the one that is there.
-fn report(model: &Model, desk: &Desk, unit: Unit) -> Option<(Report, Write)> {
-    let known = model.resource(&unit).filter(|known| !known.deleting)?;
-    let Standing::Settled(problems) = desk.standing(&unit) else { return None };
-    let verdict = with_failures(model.verdict(&unit)?, problems);
-    let before: Value = serde_json::from_str(&known.status).unwrap_or_default();
-    let after = status(&unit.resource()?, &verdict, &before, Timestamp::now()).ok()?;
+/// The status that a resource should have, if all about it is known.
+fn status_of(model: &Model, desk: &Desk, unit: &Unit) -> Option<Value> {
+    let known = model.resource(unit).filter(|known| !known.deleting)?;
+    let Standing::Settled(problems) = desk.standing(unit) else { return None };
+    let verdict = with_failures(model.verdict(unit)?, problems);
+    status(&unit.resource()?, &verdict, &known.status(), Timestamp::now()).ok()
+}
+
+/// The write of a status, if it is another than the one that is there.
+fn report(model: &Model, unit: Unit, after: Value) -> Option<(Report, Write)> {
+    let known = model.resource(&unit)?;
+    let before = known.status();
     if after == before {
         return None;
     }
     let uid = known.uid.clone();
     let transition = transition(&unit, &uid, &before, &after);
     Some((Report { unit: unit.clone(), transition }, Write::Status(unit, uid, after)))
+}
+
+fn readiness(unit: &Unit, status: &Value) -> Option<Readiness> {
+    let ready = ready(status)?;
+    let reason = ready["reason"].as_str().unwrap_or_default().to_owned();
+    Some(Readiness { kind: unit.resource()?.kind, ready: ready["status"] == "True", reason })
+}
+
+fn ready(status: &Value) -> Option<&Value> {
+    status["conditions"].as_array()?.iter().find(|condition| condition["type"] == READY)
 }
 
 /// A condition is no place for a thousand lines.
@@ -133,10 +175,6 @@ fn with_failures(mut verdict: Verdict, mut problems: Vec<Problem>) -> Verdict {
 }
 
 fn transition(unit: &Unit, uid: &str, before: &Value, after: &Value) -> Option<Transition> {
-    let ready = |status: &Value| {
-        let conditions = status["conditions"].as_array()?;
-        conditions.iter().find(|condition| condition["type"] == READY).cloned()
-    };
     let (before, after) = (ready(before), ready(after)?);
     let same = |field: &str| before.as_ref().is_some_and(|before| before[field] == after[field]);
     let text = |field: &str| after[field].as_str().unwrap_or_default().to_owned();

@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 use crate::apply::{Fault, Written, carry_out};
 use crate::engine::{Engine, Task};
 use crate::health::{self, Health, Pulse};
+use crate::metrics::Metrics;
 use crate::observe::fact::Fact;
 use crate::observe::{Observation, Source, Watches, What};
 use crate::options::Options;
@@ -42,6 +43,7 @@ pub struct Controller {
     writes: JoinSet<(Task, Result<Written, Fault>)>,
     health: Health,
     pulse: Pulse,
+    metrics: Metrics,
 }
 
 /// Watches, and what they have said.
@@ -50,14 +52,15 @@ struct Inbox {
     observations: mpsc::Receiver<Observation>,
     /// The watches that have not said all there is, each with what keeps it.
     blockers: BTreeMap<usize, Option<String>>,
+    metrics: Metrics,
 }
 
 impl Inbox {
-    fn new(watch: impl FnOnce(&mpsc::Sender<Observation>) -> Watches) -> Self {
+    fn new(metrics: &Metrics, watch: impl FnOnce(&mpsc::Sender<Observation>) -> Watches) -> Self {
         let (sender, observations) = mpsc::channel(BATCH * 4);
         let watches = watch(&sender);
         let blockers = (0..watches.sources().len()).map(|number| (number, None)).collect();
-        Self { watches, observations, blockers }
+        Self { watches, observations, blockers, metrics: metrics.clone() }
     }
 
     /// What keeps this from being complete, a line each.
@@ -83,6 +86,7 @@ impl Inbox {
                 What::Synced => drop(self.blockers.remove(&source)),
                 What::Failed(why) => {
                     if let Some(source) = self.source(source) {
+                        self.metrics.watch_failed(source.kind());
                         warn!(%source, why, "a watch does not get through; trying again");
                     }
                     if let Some(blocker) = self.blockers.get_mut(&source) {
@@ -97,11 +101,21 @@ impl Inbox {
 
 impl Controller {
     /// A controller that watches already, and writes nothing before it runs.
-    pub fn new(client: Client, options: Options) -> Self {
-        let engine = Engine::new(options.settings(Timestamp::now()));
-        let inputs = Inbox::new(|out| Watches::of_inputs(&client, &options, out));
+    pub fn new(client: Client, options: Options, metrics: Metrics) -> Self {
+        let engine = Engine::new(options.settings(Timestamp::now()), metrics.clone());
+        let inputs = Inbox::new(&metrics, |out| Watches::of_inputs(&client, &options, out));
         let (health, pulse) = health::health();
-        Self { client, options, engine, inputs, generated: None, writes: JoinSet::new(), health, pulse }
+        Self {
+            client,
+            options,
+            engine,
+            inputs,
+            generated: None,
+            writes: JoinSet::new(),
+            health,
+            pulse,
+            metrics,
+        }
     }
 
     /// How it is, for those who ask while it runs.
@@ -179,7 +193,7 @@ impl Controller {
         info!("this replica writes");
         self.engine.begin_writing();
         let (client, options) = (&self.client, &self.options);
-        self.generated = Some(Inbox::new(|out| Watches::of_generated(client, options, out)));
+        self.generated = Some(Inbox::new(&self.metrics, |out| Watches::of_generated(client, options, out)));
     }
 
     fn see_generated(&mut self, observations: Vec<Observation>) {
@@ -197,13 +211,16 @@ impl Controller {
     fn begin_writes(&mut self) {
         while self.writes.len() < self.options.concurrency {
             let Some((task, write)) = self.engine.next(Instant::now()) else { break };
-            let client = self.client.clone();
+            let (client, metrics) = (self.client.clone(), self.metrics.clone());
             self.writes.spawn(async move {
                 debug!(?task, "write");
+                let (begun, (step, kind)) = (Instant::now(), write.labels());
                 let outcome = deadline(carry_out(&client, write)).await;
+                metrics.written(step, kind, outcome.is_ok(), begun.elapsed().as_secs_f64());
                 (task, outcome)
             });
         }
+        self.metrics.set_waiting(self.engine.waiting());
     }
 
     fn done(&mut self, done: Result<(Task, Result<Written, Fault>), tokio::task::JoinError>) {

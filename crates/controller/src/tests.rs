@@ -5,4 +5,5 @@ mod faults;
 mod hands;
 mod lease;
 mod snapshot;
+mod uninstall;
 mod world;

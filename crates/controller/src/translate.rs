@@ -6,6 +6,8 @@ use emcee_core::inputs::{Change, Settings};
 use emcee_core::status::Verdict;
 use emcee_core::translate::{LastGood, Translation, Unit};
 
+use serde_json::Value;
+
 use crate::observe::fact::{Resource, Version};
 
 /// What is translated, and the resources that it is translated from.
@@ -21,7 +23,14 @@ pub(crate) struct Known {
     pub(crate) version: Version,
     pub(crate) deleting: bool,
     pub(crate) finalizer: bool,
-    pub(crate) status: Box<str>,
+    status: Box<str>,
+}
+
+impl Known {
+    /// The status as a tree; null where there is none.
+    pub(crate) fn status(&self) -> Value {
+        serde_json::from_str(&self.status).unwrap_or_default()
+    }
 }
 
 impl Model {

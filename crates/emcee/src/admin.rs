@@ -13,6 +13,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use axum::{Router, serve};
+use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -26,7 +27,21 @@ pub trait Health {
     /// Why its loop is taken to have stopped.
     fn stalled(&self) -> Option<String>;
     /// Everything it knows.
-    fn config_dump(&self) -> Value;
+    fn config_dump(&self) -> BoxFuture<'_, Value>;
+}
+
+impl Health for emcee_controller::Health {
+    fn blockers(&self) -> Vec<String> {
+        self.blockers()
+    }
+
+    fn stalled(&self) -> Option<String> {
+        self.stalled()
+    }
+
+    fn config_dump(&self) -> BoxFuture<'_, Value> {
+        Box::pin(self.config_dump())
+    }
 }
 
 /// What the ports show.
@@ -116,5 +131,5 @@ async fn metrics(State(state): State<AdminState>) -> Response {
 }
 
 async fn config_dump(State(state): State<AdminState>) -> Json<Value> {
-    Json(redact::private_keys(state.health.config_dump()))
+    Json(redact::private_keys(state.health.config_dump().await))
 }

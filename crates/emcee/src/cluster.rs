@@ -1,18 +1,25 @@
 //! Emcee on Kubernetes: from arguments to a running controller.
 
 pub(crate) mod read;
+pub(crate) mod running;
 
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
 use emcee_controller::lease::Leadership;
-use emcee_controller::{Controller, Namespaces, Options, Scope};
+use emcee_controller::{Controller, Metrics, Namespaces, Options, Scope};
+use emcee_core::inputs::Settings;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
+use crate::admin::{self, AdminState};
 use crate::cli::sources::Surroundings;
 
 /// Where a pod's own namespace stands.
@@ -44,6 +51,15 @@ pub struct ClusterArgs {
 
     #[command(flatten)]
     scope: ScopeArgs,
+
+    /// Address on which /live, /ready and /metrics are served, such as 0.0.0.0:8080
+    #[arg(long, value_name = "ADDRESS", group = "kubernetes")]
+    probe_address: Option<SocketAddr>,
+
+    /// Address on which /config_dump is served besides, such as 127.0.0.1:15000; it shows the whole configuration, but
+    /// no private key
+    #[arg(long, value_name = "ADDRESS", group = "kubernetes")]
+    admin_address: Option<SocketAddr>,
 
     /// How many writes are under way at most
     #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -81,7 +97,9 @@ impl ConnectArgs {
     /// The kubeconfig cannot be read, or there is none.
     pub async fn client(&self) -> anyhow::Result<Client> {
         let config = match (&self.kubeconfig, &self.context) {
-            (None, None) => Config::infer().await.context("no cluster: neither in a pod, nor a kubeconfig (--kubeconfig)")?,
+            (None, None) => Config::infer()
+                .await
+                .context("no cluster: neither in a pod, nor a kubeconfig (--kubeconfig)")?,
             (path, context) => {
                 let kubeconfig = match path {
                     Some(path) => Kubeconfig::read_from(path),
@@ -102,14 +120,36 @@ pub(crate) async fn run(
     end: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("EMCEE_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let client = args.connect.client().await?;
     let options = options(args, surroundings);
+    let mut registry = Registry::with_prefix("emcee");
+    let metrics = Metrics::register(&mut registry);
     let leadership = Leadership::seek(client.clone(), &options.namespace, &options.identity);
-    let mut controller = Controller::new(client, options);
+    let mut controller = Controller::new(client, options, metrics);
+    let state = AdminState { registry: Arc::new(registry), health: Arc::new(controller.health()) };
+    let _ports = open_ports(args, &state).await?;
     let ended = controller.run(leadership.leads(), end).await;
     leadership.give_back().await;
     Ok(ended?)
+}
+
+/// Serves the ports for as long as what is returned is kept.
+async fn open_ports(args: &ClusterArgs, state: &AdminState) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
+    let mut ports = JoinSet::new();
+    if let Some(address) = args.probe_address {
+        let listener = admin::bind(address).await?;
+        ports.spawn(admin::serve_probes(listener, state.clone(), std::future::pending()));
+    }
+    if let Some(address) = args.admin_address {
+        let listener = admin::bind_admin(address, true).await?;
+        ports.spawn(admin::serve_admin(listener, state.clone(), std::future::pending()));
+    }
+    Ok(ports)
 }
 
 fn options(args: &ClusterArgs, surroundings: &Surroundings) -> Options {
@@ -124,13 +164,25 @@ fn options(args: &ClusterArgs, surroundings: &Surroundings) -> Options {
 pub(crate) fn options_to_look(scope: &ScopeArgs, surroundings: &Surroundings) -> Options {
     let settings = surroundings.settings();
     Options {
-        namespace: own_namespace(None),
-        identity: identity(),
-        scope: scope.scope(surroundings.gateway_namespaces()),
         trust_domain: surroundings.trust_domain().map(str::to_owned),
         cluster_domain: settings.cluster_domain,
         root_namespace: settings.root_namespace,
         revision: settings.revision,
+        ..options_of(scope.scope(surroundings.gateway_namespaces()))
+    }
+}
+
+/// For these namespaces, in the usual surroundings.
+pub(crate) fn options_of(scope: Scope) -> Options {
+    let Settings { cluster_domain, root_namespace, .. } = Settings::default();
+    Options {
+        namespace: own_namespace(None),
+        identity: identity(),
+        scope,
+        trust_domain: None,
+        cluster_domain,
+        root_namespace,
+        revision: None,
         concurrency: 1,
     }
 }

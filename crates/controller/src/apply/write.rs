@@ -32,6 +32,21 @@ pub(crate) enum Write {
     Finalizer(Unit, Box<str>, bool),
 }
 
+impl Write {
+    /// What is done, and to which kind.
+    pub(crate) fn labels(&self) -> (&'static str, &'static str) {
+        let user = |unit: &Unit| unit.resource().map_or("", |resource| resource.kind);
+        match self {
+            Self::Create(id, _) => ("create", id.kind.as_str()),
+            Self::Apply(id, ..) => ("apply", id.kind.as_str()),
+            Self::Look(id) => ("look", id.kind.as_str()),
+            Self::Delete(id, ..) => ("delete", id.kind.as_str()),
+            Self::Status(unit, ..) => ("status", user(unit)),
+            Self::Finalizer(unit, ..) => ("finalizer", user(unit)),
+        }
+    }
+}
+
 /// What came of a write that got through.
 #[derive(Debug)]
 pub(crate) enum Written {

@@ -20,7 +20,7 @@ use crate::apply::{Body, is_as_wanted};
 use crate::observe::fact::{Fact, ObjectId};
 use crate::parse::{self, UserKind};
 use crate::translate::Model;
-use crate::{Controller, Namespaces, Options, Scope};
+use crate::{Controller, Metrics, Namespaces, Options, Scope};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -107,7 +107,7 @@ impl World {
     pub(super) fn start_as(&self, leads: bool) -> Running {
         let (leads, leader) = watch::channel(leads);
         let (end, ended) = tokio::sync::oneshot::channel();
-        let mut controller = Controller::new(self.server.client(), options());
+        let mut controller = Controller::new(self.server.client(), options(), Metrics::unregistered());
         let task = tokio::spawn(async move {
             let end = async { drop(ended.await) };
             controller.run(leader, end).await.expect("watches do not end");

@@ -1,0 +1,159 @@
+//! What a controller counts, for Prometheus.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// What a controller counts. Clones count together.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    writes: Family<WriteLabels, Counter>,
+    write_duration: Histogram,
+    watch_failures: Family<KindLabels, Counter>,
+    resources: Family<ResourceLabels, Gauge>,
+    leader: Gauge,
+    waiting: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriteLabels {
+    step: &'static str,
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResourceLabels {
+    kind: &'static str,
+    ready: &'static str,
+    reason: String,
+}
+
+/// Why a resource is ready, or is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Readiness {
+    pub(crate) kind: &'static str,
+    pub(crate) ready: bool,
+    pub(crate) reason: String,
+}
+
+impl Metrics {
+    /// Metrics in a registry, whose prefix is to be `emcee`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::unregistered();
+        let clone = metrics.clone();
+        registry.register("writes", "Writes to the API server that were answered, or not", clone.writes);
+        let help = "How long a write took, in seconds";
+        registry.register("write_duration_seconds", help, clone.write_duration);
+        let help = "Times that a watch did not get through";
+        registry.register("watch_failures", help, clone.watch_failures);
+        let help = "Resources of users, by whether they are ready and why not";
+        registry.register("resources", help, clone.resources);
+        registry.register("leader", "Whether this replica writes", clone.leader);
+        registry.register("waiting_writes", "Writes that wait for their turn", clone.waiting);
+        metrics
+    }
+
+    /// Metrics that nobody sees.
+    pub(crate) fn unregistered() -> Self {
+        Self {
+            writes: Family::default(),
+            // From a millisecond to half a minute.
+            write_duration: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
+            watch_failures: Family::default(),
+            resources: Family::default(),
+            leader: Gauge::default(),
+            waiting: Gauge::default(),
+        }
+    }
+
+    pub(crate) fn written(&self, step: &'static str, kind: &'static str, done: bool, seconds: f64) {
+        let outcome = if done { "done" } else { "failed" };
+        self.writes.get_or_create(&WriteLabels { step, kind, outcome }).inc();
+        self.write_duration.observe(seconds);
+    }
+
+    pub(crate) fn watch_failed(&self, kind: &'static str) {
+        self.watch_failures.get_or_create(&KindLabels { kind }).inc();
+    }
+
+    /// A resource is counted otherwise than before.
+    pub(crate) fn moved(&self, before: Option<&Readiness>, now: Option<&Readiness>) {
+        if let Some(before) = before {
+            self.resources.get_or_create(&before.labels()).dec();
+        }
+        if let Some(now) = now {
+            self.resources.get_or_create(&now.labels()).inc();
+        }
+    }
+
+    /// No resource is counted: this replica does not judge any more.
+    pub(crate) fn forget_resources(&self) {
+        self.resources.clear();
+    }
+
+    pub(crate) fn set_leader(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    pub(crate) fn set_waiting(&self, waiting: usize) {
+        self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+}
+
+impl Readiness {
+    fn labels(&self) -> ResourceLabels {
+        let ready = if self.ready { "true" } else { "false" };
+        ResourceLabels { kind: self.kind, ready, reason: self.reason.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page lists what there is, and there is what the page lists.
+    #[test]
+    fn the_reference_lists_them_all() {
+        let mut registry = Registry::with_prefix("emcee");
+        Metrics::register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("a string takes everything");
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let mut names: Vec<String> = types
+            .map(|line| match line.split_once(' ') {
+                Some((name, "counter")) => format!("`{name}_total`"),
+                Some((name, _)) => format!("`{name}`"),
+                None => line.to_owned(),
+            })
+            .collect();
+        let page = include_str!("../../../docs/reference/metrics.md");
+        let mut listed: Vec<String> = page
+            .lines()
+            .filter_map(|line| Some(line.strip_prefix("| ")?.split(' ').next()?.to_owned()))
+            .filter(|word| word.starts_with('`'))
+            .collect();
+        names.sort();
+        listed.sort();
+        assert_eq!(names, listed);
+    }
+
+    #[test]
+    fn a_resource_is_counted_once() {
+        let metrics = Metrics::unregistered();
+        let fine = Readiness { kind: "ServiceBinding", ready: true, reason: "Fine".into() };
+        let conflict = Readiness { ready: false, reason: "Conflict".into(), ..fine.clone() };
+        metrics.moved(None, Some(&conflict));
+        metrics.moved(Some(&conflict), Some(&fine));
+        let count = |readiness: &Readiness| metrics.resources.get_or_create(&readiness.labels()).get();
+        assert_eq!((count(&fine), count(&conflict)), (1, 0));
+    }
+}
