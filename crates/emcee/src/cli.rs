@@ -12,6 +12,7 @@ mod render;
 mod run;
 pub(crate) mod sources;
 mod status;
+mod uninstall;
 mod validate;
 
 use std::io::{self, ErrorKind};
@@ -37,6 +38,7 @@ enum Command {
     Diff(diff::DiffArgs),
     Run(run::RunArgs),
     Status(status::StatusArgs),
+    Uninstall(uninstall::UninstallArgs),
     Crds(crds::CrdsArgs),
     Manifests(manifests::ManifestsArgs),
     Certs(CertsArgs),
@@ -82,6 +84,7 @@ impl Cli {
             Command::Diff(args) => diff::run(&args, console),
             Command::Run(args) => run::run(&args, console),
             Command::Status(args) => status::run(&args, console),
+            Command::Uninstall(args) => uninstall::run(&args, console),
             Command::Crds(_) => crds::run(console),
             Command::Manifests(args) => manifests::run(&args, console),
             Command::Certs(args) => {

@@ -1,0 +1,90 @@
+//! Whether a controller runs in a cluster.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use emcee_controller::lease;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::json;
+
+/// How long a Lease is in force that does not say so itself.
+const TERM: i32 = 15;
+/// Between two looks at the Lease.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Who holds Emcee's Lease, if anybody does.
+///
+/// # Errors
+/// The Lease cannot be read.
+pub(crate) async fn holder(client: &Client, namespace: &str) -> anyhow::Result<Option<String>> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let lease = leases.get_opt(lease::NAME).await;
+    let lease = lease.with_context(|| format!("failed to read the Lease {namespace}/{}", lease::NAME))?;
+    Ok(lease.and_then(|lease| held(&lease.spec.unwrap_or_default(), Timestamp::now())))
+}
+
+/// Scales a Deployment of Emcee's to nothing, and waits until nobody holds the Lease.
+///
+/// # Errors
+/// It may not be scaled, or its replicas do not end in time.
+pub(crate) async fn stop(
+    client: &Client,
+    namespace: &str,
+    deployment: &str,
+    patience: Duration,
+) -> anyhow::Result<()> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
+    match deployments.patch(deployment, &PatchParams::default(), &none).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        scaled => {
+            scaled.with_context(|| format!("failed to scale Deployment {namespace}/{deployment} to 0"))?;
+        }
+    }
+    let end = Instant::now() + patience;
+    while let Some(holder) = holder(client, namespace).await? {
+        if Instant::now() + LOOK > end {
+            bail!("{holder} still holds the Lease {namespace}/{}", lease::NAME);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+fn held(spec: &LeaseSpec, now: Timestamp) -> Option<String> {
+    let term = SignedDuration::from_secs(spec.lease_duration_seconds.unwrap_or(TERM).into());
+    let renewed = spec.renew_time.as_ref()?.0;
+    let holder = spec.holder_identity.as_ref().filter(|holder| !holder.is_empty())?;
+    (now.duration_since(renewed) < term).then(|| holder.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+    use super::*;
+
+    fn spec(holder: &str, renewed: &str, seconds: Option<i32>) -> LeaseSpec {
+        LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            renew_time: Some(MicroTime(renewed.parse().expect("a time"))),
+            lease_duration_seconds: seconds,
+            ..LeaseSpec::default()
+        }
+    }
+
+    #[test]
+    fn a_lease_is_held_until_its_term_ends() {
+        let now = "2026-01-01T00:00:20Z".parse().expect("a time");
+        let held = |spec: &LeaseSpec| held(spec, now);
+        assert_eq!(held(&spec("pod", "2026-01-01T00:00:06Z", None)).as_deref(), Some("pod"));
+        assert_eq!(held(&spec("pod", "2026-01-01T00:00:05Z", None)), None, "15 s ago");
+        assert_eq!(held(&spec("pod", "2026-01-01T00:00:05Z", Some(30))).as_deref(), Some("pod"));
+        assert_eq!(held(&spec("", "2026-01-01T00:00:19Z", None)), None, "given back");
+        assert_eq!(held(&LeaseSpec::default()), None);
+    }
+}
