@@ -5,8 +5,19 @@ use std::process::Command;
 
 use crate::world::{World, in_repository, snapshot};
 
-const COMMANDS: [&str; 9] =
-    ["validate", "render", "diff", "run", "status", "crds", "certs", "completions", "man"];
+const COMMANDS: [&str; 11] = [
+    "validate",
+    "render",
+    "diff",
+    "run",
+    "status",
+    "uninstall",
+    "crds",
+    "manifests",
+    "certs",
+    "completions",
+    "man",
+];
 
 #[test]
 fn help() {
