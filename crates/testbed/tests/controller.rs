@@ -1,0 +1,47 @@
+//! Emcee in two real clusters, under the rights that `emcee manifests rbac` gives it and no others.
+
+#[path = "traffic/users.rs"]
+#[expect(dead_code, reason = "the other suite uses the rest")]
+mod users;
+#[path = "traffic/workloads.rs"]
+#[expect(dead_code, reason = "the other suite uses the rest")]
+mod workloads;
+
+mod controller {
+    pub(crate) mod emcee;
+    pub(crate) mod guards;
+    pub(crate) mod hands;
+    pub(crate) mod styles;
+    pub(crate) mod survival;
+    pub(crate) mod world;
+}
+
+use std::process::ExitCode;
+
+use controller::{guards, hands, styles, survival};
+use emcee_testbed::Options;
+use emcee_testbed::suite::{self, Test};
+use users::{BOUNDARY, FLAT, PASSTHROUGH, WHARF};
+
+/// In this order: the last one takes everything down again, and compares with what was there at first.
+const TESTS: &[Test] = &[
+    ("boundary_carries_traffic", |bed| styles::carries(bed, &BOUNDARY)),
+    ("passthrough_carries_traffic", |bed| styles::carries(bed, &PASSTHROUGH)),
+    ("wharf_carries_traffic", |bed| styles::carries(bed, &WHARF)),
+    ("flat_carries_traffic", |bed| styles::carries(bed, &FLAT)),
+    ("what_is_changed_by_hand_is_restored", hands::restored),
+    ("what_is_somebody_elses_stays_theirs", hands::foreign),
+    ("plaintext_is_not_let_in", guards::strict),
+    ("a_pod_labelled_like_a_gateway_gets_no_key", guards::impostor),
+    ("teams_cannot_make_relationships", guards::teams),
+    ("a_relationship_is_for_whom_it_allows", guards::allowed),
+    ("a_second_replica_takes_over", survival::takeover),
+    ("an_api_server_that_was_away_is_caught_up_with", survival::away),
+    ("nothing_is_left_behind", styles::nothing_left),
+];
+
+fn main() -> ExitCode {
+    let common_root = ["m1", "m2"].map(str::to_owned).into();
+    let options = Options::new(env!("CARGO_BIN_EXE_emcee-testbed"), &["m1", "m2"]);
+    suite::run(&Options { common_root, ..options }, TESTS)
+}

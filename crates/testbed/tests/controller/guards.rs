@@ -1,0 +1,122 @@
+//! What must not come about.
+
+use anyhow::{Context, Result, ensure};
+use emcee_testbed::Bed;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
+use kube::core::GroupVersionKind;
+use serde_json::json;
+
+use super::world::{Resource, World, relationship};
+use crate::users::{FLAT, PASSTHROUGH, SHOP};
+
+fn exposition(alias: &str, style: &str) -> String {
+    format!(
+        "{{apiVersion: mm.ibm.istio.io/v1, kind: ServiceExposition, metadata: {{name: {alias}, namespace: {SHOP}}}, \
+         spec: {{name: helloworld, port: 5000, alias: {alias}, mesh_fed_config_selector: {{fed-config: {style}}}}}}}"
+    )
+}
+
+/// A stranger's plaintext would reach the application through a gateway that only passes on.
+pub(crate) fn strict(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let name = format!("{}-helloworld", PASSTHROUGH.name);
+    let exposition = Resource { kind: "ServiceExposition", namespace: SHOP, name: &name };
+    world.there.apply(&policy("PERMISSIVE"))?;
+    exposition.wait(&world.there, "Programmed", "NotStrict")?;
+    let (client, owner) = (world.there.client(), format!("emcee.io/owner-name={name}"));
+    let left = world.there.run(async move {
+        let gvk = GroupVersionKind::gvk("networking.istio.io", "v1", "Gateway");
+        let api =
+            Api::<DynamicObject>::namespaced_with(client, "fed-passthrough", &ApiResource::from_gvk(&gvk));
+        Ok(api.list(&ListParams::default().labels(&owner)).await?.items.len())
+    })?;
+    ensure!(left == 0, "{left} Gateways let plaintext in");
+    world.there.apply(&policy("STRICT"))?;
+    exposition.wait(&world.there, "Ready", "Fine")?;
+    Ok(())
+}
+
+fn policy(mode: &str) -> String {
+    crate::workloads::strict(SHOP).replace("STRICT", mode)
+}
+
+/// Somebody's pods with the labels that a relationship selects, where the operator did not allow gateways.
+pub(crate) fn impostor(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    world.there.apply(&format!(
+        "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: impostor, namespace: {SHOP}}}
+spec:
+  selector: {{matchLabels: {{istio: edge}}}}
+  template:
+    metadata: {{labels: {{istio: edge, sidecar.istio.io/inject: \"false\"}}}}
+    spec: {{containers: [{{name: app, image: emcee-testbed/client}}]}}
+"
+    ))?;
+    world.there.wait_rolled_out(SHOP, "impostor")?;
+    let relationship = "{apiVersion: mm.ibm.istio.io/v1, kind: MeshFedConfig, \
+         metadata: {name: lured, namespace: fed-boundary}, spec: {mode: BOUNDARY, use_ingress_gateway: true, \
+         ingress_gateway_selector: {istio: edge}, tls_context_selector: {relationship: blue}}}";
+    world.there.apply(relationship)?;
+    let lured = Resource { kind: "MeshFedConfig", namespace: "fed-boundary", name: "lured" };
+    lured.wait(&world.there, "Programmed", "GatewayNamespaceNotAllowed")?;
+    let client = world.there.client();
+    let secrets = world.there.run(async move {
+        let api = Api::<k8s_openapi::api::core::v1::Secret>::namespaced(client, SHOP);
+        Ok(api.list(&ListParams::default()).await?.items.len())
+    })?;
+    ensure!(secrets == 0, "{secrets} Secrets came to {SHOP}");
+    world.there.delete(relationship)?;
+    world.there.delete(&format!(
+        "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: impostor, namespace: {SHOP}}}}}"
+    ))
+}
+
+/// Who has `emcee-user` may expose and bind, and make no relationship.
+pub(crate) fn teams(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let binding = format!(
+        "{{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {{name: team, namespace: {SHOP}}}, \
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: emcee-user}}, \
+         subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: jane}}]}}"
+    );
+    world.there.apply(&binding)?;
+    for (resource, may) in
+        [("serviceexpositions", true), ("servicebindings", true), ("meshfedconfigs", false)]
+    {
+        let review: SubjectAccessReview = serde_json::from_value(json!({
+            "metadata": {},
+            "spec": {"user": "jane", "resourceAttributes": {
+                "group": "mm.ibm.istio.io", "resource": resource, "verb": "create", "namespace": SHOP}},
+        }))?;
+        let client = world.there.client();
+        let answer = world.there.run(async move {
+            Ok(Api::<SubjectAccessReview>::all(client).create(&PostParams::default(), &review).await?)
+        })?;
+        let allowed = answer.status.context("an answer")?.allowed;
+        ensure!(allowed == may, "create {resource}: {allowed}");
+    }
+    world.there.delete(&binding)
+}
+
+/// Only the namespaces that a relationship allows may use it.
+pub(crate) fn allowed(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let closed = FLAT.config("ingress", "m1").replace("spec:", "spec:\n  allowed_namespaces: [elsewhere]");
+    let name = format!("{}-helloworld", FLAT.name);
+    let exposition_of = Resource { kind: "ServiceExposition", namespace: SHOP, name: &name };
+    world.there.apply(&closed)?;
+    exposition_of.wait(&world.there, "Accepted", "NamespaceNotAllowed")?;
+    world.there.apply(&exposition("late", FLAT.name))?;
+    let late = Resource { kind: "ServiceExposition", namespace: SHOP, name: "late" };
+    late.wait(&world.there, "Accepted", "NamespaceNotAllowed")?;
+    world.there.delete(&exposition("late", FLAT.name))?;
+    world.there.apply(&FLAT.config("ingress", "m1"))?;
+    relationship(&FLAT).wait(&world.there, "Ready", "Fine")?;
+    exposition_of.wait(&world.there, "Ready", "Fine")?;
+    Ok(())
+}

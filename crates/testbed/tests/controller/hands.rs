@@ -1,0 +1,70 @@
+//! What people do to objects, and what is theirs.
+
+use anyhow::{Context, Result, ensure};
+use emcee_testbed::{Bed, Mesh};
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
+use serde_json::Value;
+
+use super::world::{Resource, World, until};
+use crate::users::{FLAT, WEB};
+
+const NETWORKING: &str = "networking.istio.io/v1";
+
+/// The generated objects of a kind, of one owner.
+fn generated(mesh: &Mesh, kind: &str, owner: &str) -> Result<Value> {
+    let gvk = GroupVersionKind::gvk("networking.istio.io", "v1", kind);
+    let api = Api::<DynamicObject>::all_with(mesh.client(), &ApiResource::from_gvk(&gvk));
+    let ours = format!("app.kubernetes.io/managed-by=emcee,emcee.io/owner-name={owner}");
+    let found = mesh.run(async move { Ok(api.list(&ListParams::default().labels(&ours)).await?.items) })?;
+    Ok(serde_json::to_value(found.into_iter().next().with_context(|| format!("no {kind} of {owner}"))?)?)
+}
+
+fn place(object: &Value) -> (&str, &str) {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    (text("namespace"), text("name"))
+}
+
+/// A rule that is deleted comes back; one that is changed is changed back, with what was added to it.
+pub(crate) fn restored(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let rule = generated(&world.here, "DestinationRule", "flat-helloworld")?;
+    let uid = rule["metadata"]["uid"].clone();
+    world.here.delete(&rule.to_string())?;
+    let is_new = move |now: Option<&Value>| now.is_some_and(|now| now["metadata"]["uid"] != uid);
+    until(&world.here, (NETWORKING, "DestinationRule"), place(&rule), "it does not come back", is_new)?;
+    let mut edited = serde_json::json!({
+        "apiVersion": NETWORKING, "kind": "DestinationRule",
+        "metadata": {"name": place(&rule).1, "namespace": place(&rule).0},
+        "spec": rule["spec"],
+    });
+    edited["spec"]["host"] = "elsewhere".into();
+    edited["spec"]["trafficPolicy"] = serde_json::json!({"tls": {"mode": "DISABLE"}});
+    world.here.apply(&edited.to_string())?;
+    let spec = rule["spec"].clone();
+    let is_back = move |now: Option<&Value>| now.is_some_and(|now| now["spec"] == spec);
+    until(&world.here, (NETWORKING, "DestinationRule"), place(&rule), "it is not changed back", is_back)
+}
+
+/// A Service of a facade's name, and an object of a generated object's name, stay as they are.
+pub(crate) fn foreign(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let service = format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: flat-mine, namespace: {WEB}}}, \
+         spec: {{selector: {{app: mine}}, ports: [{{name: http, port: 80}}]}}}}"
+    );
+    world.here.apply(&service)?;
+    let mine = world.here.get("v1", "Service", WEB, "flat-mine")?.context("it was applied")?;
+    world.here.apply(&FLAT.binding("mine", "helloworld", 5000, "http", &["203.0.113.7:5000".into()], ""))?;
+    let binding = Resource { kind: "ServiceBinding", namespace: WEB, name: "flat-mine" };
+    let said = binding.wait(&world.here, "Accepted", "FacadeConflict")?;
+    ensure!(said["message"].as_str().is_some_and(|words| words.contains("flat-mine")), "{said}");
+    let now = world.here.get("v1", "Service", WEB, "flat-mine")?.context("it is there")?;
+    ensure!(now["metadata"]["resourceVersion"] == mine["metadata"]["resourceVersion"], "{now}");
+    world.here.delete(&FLAT.binding("mine", "helloworld", 5000, "http", &["203.0.113.7:5000".into()], ""))?;
+    let uid = mine["metadata"]["uid"].clone();
+    let now = world.here.get("v1", "Service", WEB, "flat-mine")?.context("it is there")?;
+    ensure!(now["metadata"]["uid"] == uid, "{now}");
+    world.here.delete(&service)
+}

@@ -1,0 +1,107 @@
+//! Each style, from what users apply to what applications get, and back to nothing.
+
+use anyhow::{Context, Result, ensure};
+use emcee_testbed::{Bed, Mesh};
+
+use super::world::{Resource, World, objects, relationship, until};
+use crate::users::{SHOP, STYLES, Style, WEB};
+use crate::workloads::{ask, call};
+
+const PORTS: [(&str, u16, &str); 2] = [("helloworld", 5000, "http"), ("echo", 9000, "tcp")];
+
+/// What the exposing mesh's users write.
+pub(crate) fn exposing(style: &Style) -> String {
+    style.config("ingress", "m1") + &style.expositions()
+}
+
+/// What the consuming mesh's users write.
+pub(crate) fn consuming(world: &World, style: &Style) -> Result<String> {
+    let mut yaml = style.config("egress", "m2");
+    for (alias, port, protocol) in PORTS {
+        let at = endpoints(world, style, alias)?;
+        yaml += &style.binding(alias, alias, port, protocol, &at, "");
+    }
+    Ok(yaml)
+}
+
+/// Where peers reach an exposition, as its status says.
+fn endpoints(world: &World, style: &Style, alias: &str) -> Result<Vec<String>> {
+    let name = format!("{}-{alias}", style.name);
+    let exposition = world.there.get("mm.ibm.istio.io/v1", "ServiceExposition", SHOP, &name)?;
+    let exposition = exposition.context("it was applied")?;
+    let endpoints: Vec<String> = serde_json::from_value(exposition["status"]["endpoints"].clone())?;
+    ensure!(!endpoints.is_empty(), "{exposition}");
+    Ok(endpoints)
+}
+
+pub(crate) fn carries(bed: &Bed, style: &Style) -> Result<()> {
+    let world = World::of(bed)?;
+    world.there.apply(&exposing(style))?;
+    for (alias, ..) in PORTS {
+        let name = format!("{}-{alias}", style.name);
+        Resource { kind: "ServiceExposition", namespace: SHOP, name: &name }.wait(
+            &world.there,
+            "Ready",
+            "Fine",
+        )?;
+    }
+    world.here.apply(&consuming(&world, style)?)?;
+    for (alias, ..) in PORTS {
+        let name = format!("{}-{alias}", style.name);
+        Resource { kind: "ServiceBinding", namespace: WEB, name: &name }.wait(
+            &world.here,
+            "Ready",
+            "Fine",
+        )?;
+    }
+    for mesh in world.meshes() {
+        relationship(style).wait(mesh, "Ready", "Fine")?;
+    }
+    let answer = ask(&world.here, WEB, &["http", &format!("{}-helloworld.{WEB}:5000", style.name)])?;
+    ensure!(answer["name"] == "helloworld", "{answer}");
+    let echo = call(&world.here, WEB, &["tcp", &format!("{}-echo.{WEB}:9000", style.name), "--say", "hey"])?;
+    ensure!(echo.iter().all(|line| line.starts_with("helloworld v")), "{echo:?}");
+    Ok(())
+}
+
+/// What users wrote they delete; the clusters are as they were before.
+pub(crate) fn nothing_left(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    for style in STYLES {
+        world.here.delete(&consuming(&world, style)?)?;
+        world.there.delete(&exposing(style))?;
+    }
+    for (mesh, before) in world.meshes().into_iter().zip(world.before.iter()) {
+        is_as_before(mesh, before)?;
+    }
+    world.end();
+    Ok(())
+}
+
+fn is_as_before(mesh: &Mesh, before: &std::collections::BTreeSet<String>) -> Result<()> {
+    // Each is waited for by name, so that nothing is compared before Kubernetes has followed.
+    for left in objects(mesh)?.difference(before) {
+        gone(mesh, left)?;
+    }
+    let after = objects(mesh)?;
+    let (more, less): (Vec<_>, Vec<_>) =
+        (after.difference(before).collect(), before.difference(&after).collect());
+    ensure!(more.is_empty() && less.is_empty(), "{}: left {more:?}, lost {less:?}", mesh.name());
+    Ok(())
+}
+
+/// Waits for the end of what ends with something else: the pods of a gateway, and what belongs to them.
+fn gone(mesh: &Mesh, object: &str) -> Result<()> {
+    let (plural, rest) = object.trim_start_matches("namespaced ").split_once(' ').context("a kind")?;
+    let kind = match plural {
+        "pods" => ("v1", "Pod"),
+        "replicasets" => ("apps/v1", "ReplicaSet"),
+        "deployments" => ("apps/v1", "Deployment"),
+        "services" => ("v1", "Service"),
+        "endpoints" => ("v1", "Endpoints"),
+        "endpointslices" => ("discovery.k8s.io/v1", "EndpointSlice"),
+        _ => return Ok(()),
+    };
+    let (namespace, name) = rest.split_once('/').context("a namespace")?;
+    until(mesh, kind, (namespace, name), "it is still there", |object| object.is_none())
+}

@@ -1,0 +1,171 @@
+//! Two meshes with applications in them, and an Emcee each.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use emcee_testbed::cluster::Authority;
+use emcee_testbed::{Bed, Mesh};
+use kube::api::{DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::{ApiResource, Discovery, Scope, verbs};
+use kube::runtime::wait::await_condition;
+use kube::{Api, ResourceExt as _};
+use serde_json::Value;
+
+use super::emcee::{Emcee, print};
+use crate::users::{SHOP, STYLES, Style, WEB, secret, versions};
+use crate::workloads::{client, server};
+
+/// Nothing that works takes so long.
+const PATIENCE: Duration = Duration::from_mins(3);
+/// The fed namespaces of both meshes.
+pub(crate) const FEDS: &str = "fed-boundary,fed-passthrough,fed-wharf,fed-flat";
+
+/// Two meshes.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) here: Mesh,
+    pub(crate) there: Mesh,
+    /// What was there before the users wrote anything.
+    pub(crate) before: Arc<[BTreeSet<String>; 2]>,
+    /// The Emcee of `here` and of `there`.
+    pub(crate) emcees: Arc<Mutex<Vec<Emcee>>>,
+}
+
+static WORLD: Mutex<Option<Result<World, String>>> = Mutex::new(None);
+
+impl World {
+    /// The one that all tests of a run share, made by the first that asks.
+    pub(crate) fn of(bed: &Bed) -> Result<Self> {
+        let mut world = WORLD.lock().expect("no test panics while it makes the world");
+        let made = world.get_or_insert_with(|| make(bed).map_err(|error| format!("{error:#}")));
+        made.clone().map_err(|error| anyhow::anyhow!("the two meshes could not be made ready: {error}"))
+    }
+
+    pub(crate) fn meshes(&self) -> [&Mesh; 2] {
+        [&self.here, &self.there]
+    }
+
+    /// Ends everything that this world runs: statics are not dropped.
+    pub(crate) fn end(&self) {
+        self.emcees.lock().expect("no test panics while it has the replicas").clear();
+    }
+}
+
+fn make(bed: &Bed) -> Result<World> {
+    let (here, there) = (bed.mesh("m1")?.clone(), bed.mesh("m2")?.clone());
+    let authority = Authority::root("a relationship")?;
+    for (mesh, name) in [(&here, "m1"), (&there, "m2")] {
+        for style in STYLES {
+            mesh.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}", style.fed()))?;
+        }
+        let own = authority.issue(name, None, &[&format!("{name}.example")], &[])?;
+        mesh.apply(&secret("fed-boundary", &own.certificate, &own.key, &authority.identity().certificate))?;
+        mesh.apply(&print(&["manifests", "crds"])?)?;
+        mesh.apply(&print(&["manifests", "rbac", "--fed-namespaces", FEDS])?)?;
+    }
+    client(&here, WEB)?;
+    server(&there, SHOP, &["v1", "v2"])?;
+    there.apply(&versions())?;
+    let before = [objects(&here)?, objects(&there)?];
+    let emcees = vec![Emcee::start(&here, FEDS)?, Emcee::start(&there, FEDS)?];
+    Ok(World { here, there, before: before.into(), emcees: Arc::new(emcees.into()) })
+}
+
+/// Every object of a cluster, of every kind that can be listed, but for what comes and goes by itself.
+pub(crate) fn objects(mesh: &Mesh) -> Result<BTreeSet<String>> {
+    let client = mesh.client();
+    mesh.run(async move {
+        let mut found = BTreeSet::new();
+        let discovery = Discovery::new(client.clone()).run().await?;
+        for group in discovery.groups() {
+            for (resource, capabilities) in group.recommended_resources() {
+                if !capabilities.supports_operation(verbs::LIST) || moves_by_itself(&resource) {
+                    continue;
+                }
+                let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
+                let scope = if capabilities.scope == Scope::Cluster { "" } else { "namespaced " };
+                for object in api.list(&ListParams::default()).await? {
+                    let namespace = object.namespace().unwrap_or_default();
+                    found.insert(format!("{scope}{} {namespace}/{}", resource.plural, object.name_any()));
+                }
+            }
+        }
+        Ok(found)
+    })
+}
+
+/// Events end by themselves; Leases are held by what runs, Emcee among it.
+fn moves_by_itself(resource: &ApiResource) -> bool {
+    ["events", "leases"].contains(&resource.plural.as_str())
+}
+
+/// Which of the users' resources.
+pub(crate) struct Resource<'a> {
+    pub(crate) kind: &'a str,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+}
+
+impl Resource<'_> {
+    /// Waits until a condition is so; gives it.
+    pub(crate) fn wait(&self, mesh: &Mesh, type_: &str, reason: &str) -> Result<Value> {
+        let gvk = GroupVersionKind::gvk("mm.ibm.istio.io", "v1", self.kind);
+        let resource = ApiResource::from_gvk(&gvk);
+        let api = Api::<DynamicObject>::namespaced_with(mesh.client(), self.namespace, &resource);
+        let (name, type_, reason) = (self.name.to_owned(), type_.to_owned(), reason.to_owned());
+        let what = format!("{} {}/{name}: {type_} is not {reason}", self.kind, self.namespace);
+        mesh.run(async move {
+            let is = |object: Option<&DynamicObject>| {
+                object.and_then(|object| condition(object, &type_)).is_some_and(|c| c["reason"] == reason)
+            };
+            let waited = tokio::time::timeout(PATIENCE, await_condition(api.clone(), &name, is)).await;
+            let now = api.get_opt(&name).await?;
+            let now = now.map(|object| object.data["status"].clone()).unwrap_or_default();
+            ensure!(waited.is_ok(), "{what}: {now}");
+            let found = waited??.and_then(|object| condition(&object, &type_));
+            found.with_context(|| format!("{what}: {now}"))
+        })
+    }
+}
+
+fn condition(object: &DynamicObject, type_: &str) -> Option<Value> {
+    let current = object.data["status"]["observedGeneration"].as_i64() == object.metadata.generation;
+    let conditions = object.data["status"]["conditions"].as_array()?;
+    conditions.iter().find(|condition| current && condition["type"] == type_).cloned()
+}
+
+/// Waits until an object is so.
+pub(crate) fn until(
+    mesh: &Mesh,
+    (api_version, kind): (&str, &str),
+    (namespace, name): (&str, &str),
+    what: &'static str,
+    is: impl Fn(Option<&Value>) -> bool + Send + Sync + 'static,
+) -> Result<()> {
+    let version: kube::core::GroupVersion = api_version.parse()?;
+    let resource = ApiResource::from_gvk(&version.with_kind(kind));
+    let api = Api::<DynamicObject>::namespaced_with(mesh.client(), namespace, &resource);
+    let name = name.to_owned();
+    mesh.run(async move {
+        let is = |object: Option<&DynamicObject>| {
+            let value = object.map(|object| serde_json::to_value(object).unwrap_or_default());
+            is(value.as_ref())
+        };
+        tokio::time::timeout(PATIENCE, await_condition(api, &name, is)).await.context(what)??;
+        Ok(())
+    })
+}
+
+/// The relationship of a style, as a mesh plays it.
+pub(crate) fn relationship(style: &Style) -> Resource<'static> {
+    let namespace = match style.mode {
+        "BOUNDARY" => "fed-boundary",
+        "PASSTHROUGH" => "fed-passthrough",
+        "WHARF" => "fed-wharf",
+        _ => "fed-flat",
+    };
+    Resource { kind: "MeshFedConfig", namespace, name: style.name }
+}
