@@ -53,12 +53,12 @@ pub struct ClusterArgs {
     scope: ScopeArgs,
 
     /// Address on which /live, /ready and /metrics are served, such as 0.0.0.0:8080
-    #[arg(long, value_name = "ADDRESS", group = "kubernetes")]
+    #[arg(long, value_name = "ADDRESS")]
     probe_address: Option<SocketAddr>,
 
     /// Address on which /config_dump is served besides, such as 127.0.0.1:15000; it shows the whole configuration, but
     /// no private key
-    #[arg(long, value_name = "ADDRESS", group = "kubernetes")]
+    #[arg(long, value_name = "ADDRESS")]
     admin_address: Option<SocketAddr>,
 
     /// How many writes are under way at most

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use emcee_api::labels;
 use emcee_core::diff::{Difference, deviations};
 use emcee_core::plan::Object;
@@ -35,18 +35,18 @@ virtualservices,serviceentries,destinationrules,authorizationpolicies -A -l app.
 /// --kubeconfig or --context: what a controller that starts now would do in that cluster; with -f, if these files
 /// were applied to it first. Nothing is written. Exit code 0: no difference; 1: a difference; 2: an error.
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group(ArgGroup::new("state").required(true).multiple(true).args(["kubeconfig", "context"])))]
 pub(super) struct DiffArgs {
     /// YAML or JSON files, folders (with all that is in them), or `-` for stdin
-    #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1.., required_unless_present_any = LIVE)]
+    #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1..)]
     filename: Vec<PathBuf>,
 
     /// The objects as they are: files, or folders
-    #[arg(long, value_name = "PATH", num_args = 1.., required_unless_present_any = LIVE, conflicts_with_all = LIVE)]
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = LIVE, requires = "filename", group = "state")]
     against: Vec<PathBuf>,
 
     /// The objects as they are: in the cluster that kubectl would choose
-    #[arg(long)]
+    #[arg(long, group = "state")]
     cluster: bool,
 
     #[command(flatten)]

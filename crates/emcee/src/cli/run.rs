@@ -23,13 +23,16 @@ On Kubernetes: in a pod the pod's ServiceAccount is used, else a kubeconfig as k
 
 With --dir: OUT has one file for each object, NAMESPACE/KIND-NAME.yaml, and status/ with the status of each resource. Files that Emcee did not write are never touched.";
 
+/// The flags that have no meaning without a cluster.
+const CLUSTER: [&str; 5] = ["kubeconfig", "context", "namespace", "probe_address", "admin_address"];
+
 /// Keep a mesh as its resources ask for: on Kubernetes, or from a folder into a folder.
 ///
 /// On Kubernetes: follows the resources of the cluster, and keeps in it the objects that they ask for. With --dir:
 /// prints a line for each change. Of what becomes invalid the last good version stays in place, and that is said.
 /// Ends on SIGTERM or Ctrl-C.
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES, group(ArgGroup::new("folder").multiple(true).conflicts_with_all(["kubeconfig", "context", "namespace"])))]
+#[command(after_help = EXAMPLES, group(ArgGroup::new("folder").multiple(true).conflicts_with_all(CLUSTER)))]
 pub(super) struct RunArgs {
     #[command(flatten)]
     folder: FolderArgs,

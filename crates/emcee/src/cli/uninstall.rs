@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use anyhow::bail;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use emcee_controller::{Done, Extent, Remnant, Uninstall};
 use emcee_core::key::Key;
 use jiff::SignedDuration;
@@ -27,14 +27,14 @@ Examples:
 /// are yours, and stay. So does what only looks like Emcee's: copies, and facades that somebody has made theirs. Exit
 /// code 0: nothing is left; 1: something is, and why is said; 2: it was not begun.
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group(ArgGroup::new("extent").required(true)))]
 pub(super) struct UninstallArgs {
     /// Only what is there for this MeshFedConfig
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = key, required_unless_present = "all", conflicts_with = "all")]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = key, group = "extent")]
     relationship: Option<Key>,
 
     /// Everything that Emcee has made
-    #[arg(long)]
+    #[arg(long, group = "extent")]
     all: bool,
 
     /// Do not ask

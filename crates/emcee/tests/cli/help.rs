@@ -50,11 +50,31 @@ fn wrong_usage_is_exit_code_2_and_says_how() {
         ("unknown-option", "render --secret -f mesh.yaml"),
         ("unknown-format", "render -f mesh.yaml -o yml"),
         ("bad-interval", "run --dir a --out b --interval 0"),
+        ("folder-and-cluster", "run --dir a --out b --context m1"),
+        ("diff-against-what", "diff"),
+        ("diff-against-both", "diff -f mesh.yaml --against out --cluster"),
+        ("uninstall-what", "uninstall"),
+        ("uninstall-whom", "uninstall --relationship blue"),
         ("bad-namespace", "render -f mesh.yaml --gateway-namespaces Istio_System"),
     ] {
         let ran = World::new().emcee(args);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args}");
         snapshot!(format!("usage-{name}"), ran);
+    }
+}
+
+/// Each says what is wrong with the kubeconfig, and not with the flags.
+#[test]
+fn what_says_which_cluster_goes_together() {
+    for args in [
+        "status -n shop",
+        "diff -f mesh.yaml --cluster",
+        "uninstall --all --dry-run",
+        "run --namespace emcee --probe-address 127.0.0.1:1 --admin-address 127.0.0.1:2",
+    ] {
+        let ran = World::of("").emcee(&format!("{args} --kubeconfig nowhere --context m1"));
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args}");
+        assert!(ran.stderr.contains("failed to read kubeconfig from"), "{args}: {}", ran.stderr);
     }
 }
 
