@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use emcee_core::inputs::Settings;
 use emcee_core::plan::Kind;
 use emcee_core::translate::Unit;
 use jiff::Timestamp;
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 use crate::apply::{Desk, Fault, Ticket, Write, Written};
 use crate::metrics::Metrics;
 use crate::observe::fact::Fact;
+use crate::options::Options;
 use crate::report::{Report, Reports, Transition};
 use crate::translate::Model;
 
@@ -44,8 +44,14 @@ pub(crate) enum Task {
 }
 
 impl Engine {
-    pub(crate) fn new(settings: Settings, metrics: Metrics) -> Self {
-        Self { model: Model::new(settings), early: Vec::new(), started: false, writing: None, metrics }
+    pub(crate) fn new(options: &Options, metrics: Metrics) -> Self {
+        Self {
+            model: Model::new(options),
+            early: Vec::new(),
+            started: false,
+            writing: None,
+            metrics,
+        }
     }
 
     /// Every watch of inputs has answered once: what has not been seen does not exist.
@@ -90,7 +96,7 @@ impl Engine {
             self.early.extend(facts);
             return;
         }
-        let mut changes = Vec::new();
+        let (mut ran, mut changes) = (Vec::new(), Vec::new());
         let mut live = Vec::new();
         let mut touched = HashSet::new();
         for fact in facts {
@@ -110,10 +116,13 @@ impl Engine {
                     changes.extend(self.model.forget(&unit));
                     touched.insert((unit, true));
                 }
+                Fact::TrustDomain(domain) => ran.extend(self.model.set_trust_domain(domain)),
                 fact @ (Fact::Live(_) | Fact::LiveGone(_)) => live.push(fact),
             }
         }
-        let mut ran = if changes.is_empty() { Vec::new() } else { self.model.update(changes) };
+        if !changes.is_empty() {
+            ran.extend(self.model.update(changes));
+        }
         // Objects name the UID of their owner, which the core does not know.
         ran.extend(touched.iter().filter(|(_, renewed)| *renewed).map(|(unit, _)| unit.clone()));
         ran.sort_unstable();
@@ -141,20 +150,11 @@ impl Engine {
         }
     }
 
-    /// Takes in what was learned of the surroundings.
-    pub(crate) fn set_settings(&mut self, change: impl FnOnce(&mut Settings)) {
-        let mut settings = self.model.settings().clone();
-        change(&mut settings);
-        if settings != *self.model.settings() {
-            let ran = self.model.set_settings(settings);
-            self.spread(&ran, Vec::new(), Vec::new());
-        }
-    }
-
     /// Certificates are judged again as time goes by.
     pub(crate) fn set_time(&mut self, now: Timestamp) {
         if (now.as_second() - self.model.settings().now.as_second()).abs() >= HOUR {
-            self.set_settings(|settings| settings.now = now);
+            let ran = self.model.set_settings(|settings| settings.now = now);
+            self.spread(&ran, Vec::new(), Vec::new());
         }
     }
 

@@ -11,7 +11,9 @@
 
 mod apply;
 mod engine;
+mod events;
 mod health;
+mod istio_mesh;
 pub mod lease;
 mod metrics;
 mod observe;

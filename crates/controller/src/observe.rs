@@ -11,7 +11,7 @@ use emcee_core::key::Key;
 use emcee_core::plan::Kind;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::core::Resource;
@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::istio_mesh;
 use crate::options::{Namespaces, Options};
 use crate::parse::{self, UserKind};
 use fact::Fact;
@@ -113,6 +114,9 @@ impl Watches {
             names.insert(options.root_namespace.clone());
         }
         let all = Config::default();
+        let root = Namespaces::of(&[&options.root_namespace]);
+        let mesh = format!("metadata.name={}", istio_mesh::name(options.revision.as_deref()));
+        self.follow_typed::<ConfigMap>(&root, &Config::default().fields(&mesh), parse::mesh);
         let policies = istio("security.istio.io", "PeerAuthentication", "peerauthentications");
         self.follow_dynamic(policies, &namespaces, &all, |key, object| {
             Some(parse::peer_authentication(key, object))

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::observe::fact::{Fact, Live, ObjectId, OwnerLabels, Resource, Version};
-use crate::{FIELD_MANAGER, FINALIZER};
+use crate::{FIELD_MANAGER, FINALIZER, istio_mesh};
 
 /// One of the users' three kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +123,11 @@ pub(crate) fn destination_rule(
     }
     let rule = object.and_then(typed::<DestinationRule>);
     Some(Fact::Input(Change::Subsets(key.clone(), rule.and_then(|rule| Subsets::of(&rule, cluster_domain)))))
+}
+
+/// Istio's configuration of the mesh.
+pub(crate) fn mesh(_: &Key, object: Option<&k8s::ConfigMap>) -> Fact {
+    Fact::TrustDomain(object.and_then(istio_mesh::trust_domain))
 }
 
 /// An object of one of the generated kinds.

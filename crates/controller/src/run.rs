@@ -12,11 +12,13 @@ use tracing::{debug, info, warn};
 
 use crate::apply::{Fault, Written, carry_out};
 use crate::engine::{Engine, Task};
+use crate::events::Announcer;
 use crate::health::{self, Health, Pulse};
 use crate::metrics::Metrics;
 use crate::observe::fact::Fact;
 use crate::observe::{Observation, Source, Watches, What};
 use crate::options::Options;
+use crate::report::Transition;
 
 /// How many observations are taken in at once.
 const BATCH: usize = 1024;
@@ -44,6 +46,7 @@ pub struct Controller {
     health: Health,
     pulse: Pulse,
     metrics: Metrics,
+    announcer: Announcer,
 }
 
 /// Watches, and what they have said.
@@ -100,10 +103,11 @@ impl Inbox {
 }
 
 impl Controller {
-    /// A controller that watches already, and writes nothing before it runs.
+    /// A controller that watches already, and writes nothing before it runs. It is made within a Tokio runtime.
     pub fn new(client: Client, options: Options, metrics: Metrics) -> Self {
-        let engine = Engine::new(options.settings(Timestamp::now()), metrics.clone());
+        let engine = Engine::new(&options, metrics.clone());
         let inputs = Inbox::new(&metrics, |out| Watches::of_inputs(&client, &options, out));
+        let announcer = Announcer::start(client.clone(), &options.identity);
         let (health, pulse) = health::health();
         Self {
             client,
@@ -115,6 +119,7 @@ impl Controller {
             health,
             pulse,
             metrics,
+            announcer,
         }
     }
 
@@ -230,11 +235,17 @@ impl Controller {
                     debug!(?task, ?fault, "a write failed");
                 }
                 if let Some(transition) = self.engine.done(task, outcome, Instant::now()) {
-                    info!(unit = %transition.unit, ready = transition.ready, reason = transition.reason, transition.message);
+                    self.tell(transition);
                 }
             }
             Err(error) => warn!(%error, "a write was cut off"),
         }
+    }
+
+    fn tell(&mut self, transition: Transition) {
+        let Transition { unit, ready, reason, message, .. } = &transition;
+        info!(%unit, ready, reason, message);
+        self.announcer.tell(transition);
     }
 
     async fn last_writes(&mut self) {

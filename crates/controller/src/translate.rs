@@ -6,14 +6,18 @@ use emcee_core::inputs::{Change, Settings};
 use emcee_core::status::Verdict;
 use emcee_core::translate::{LastGood, Translation, Unit};
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::observe::fact::{Resource, Version};
+use crate::options::Options;
 
 /// What is translated, and the resources that it is translated from.
 pub(crate) struct Model {
     last_good: LastGood,
     resources: HashMap<Unit, Known>,
+    /// Whether Istio's mesh configuration says the trust domain; else it was given.
+    follows_trust_domain: bool,
 }
 
 /// A user's resource, as the API server has it.
@@ -34,8 +38,12 @@ impl Known {
 }
 
 impl Model {
-    pub(crate) fn new(settings: Settings) -> Self {
-        Self { last_good: LastGood::new(settings), resources: HashMap::new() }
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            last_good: LastGood::new(options.settings(Timestamp::now())),
+            resources: HashMap::new(),
+            follows_trust_domain: options.trust_domain.is_none(),
+        }
     }
 
     pub(crate) fn translation(&self) -> &Translation {
@@ -87,8 +95,22 @@ impl Model {
         self.last_good.update(changes)
     }
 
-    /// Takes new surroundings in; says which units ran.
-    pub(crate) fn set_settings(&mut self, settings: Settings) -> Vec<Unit> {
+    /// Changes the surroundings; says which units ran.
+    pub(crate) fn set_settings(&mut self, change: impl FnOnce(&mut Settings)) -> Vec<Unit> {
+        let mut settings = self.settings().clone();
+        change(&mut settings);
+        if settings == *self.settings() {
+            return Vec::new();
+        }
         self.last_good.set_settings(settings)
+    }
+
+    /// Istio's mesh configuration sets this trust domain, or none; says which units ran.
+    pub(crate) fn set_trust_domain(&mut self, domain: Option<String>) -> Vec<Unit> {
+        if !self.follows_trust_domain {
+            return Vec::new();
+        }
+        let domain = domain.unwrap_or_else(|| Settings::default().trust_domain);
+        self.set_settings(|settings| settings.trust_domain = domain)
     }
 }

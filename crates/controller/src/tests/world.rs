@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use emcee_core::inputs::{Change, Knowledge, Settings};
+use emcee_core::inputs::Change;
 use emcee_core::key::Key;
 use emcee_core::plan::Kind;
 use emcee_core::translate::Unit;
@@ -170,8 +170,7 @@ pub(super) fn condition(object: &Value, type_: &str) -> Value {
 
 /// What a fresh translation of the cluster finds wrong with the cluster.
 fn differences(state: &State) -> Vec<String> {
-    let mut model =
-        Model::new(Settings { knowledge: Knowledge::Complete, ..options().settings(jiff::Timestamp::now()) });
+    let mut model = Model::new(&options());
     let changes = state.list().filter_map(|(key, object)| change(&mut model, &key.plural, object)).collect();
     model.update(changes);
     let mut wanted = wanted(&model);

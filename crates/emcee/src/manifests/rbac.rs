@@ -31,10 +31,9 @@ pub(super) fn objects(installation: &Installation) -> Vec<Value> {
         objects.push(role("ClusterRole", "emcee-gateway", None, &of_kinds(|kind| kind == Kind::Secret)));
         objects.extend(bound(installation, "emcee-gateway", gateways));
     }
-    if !Installation::is_all(&installation.watch_namespaces) {
-        objects.push(role("ClusterRole", "emcee-root", None, &of_root()));
-        objects.extend(bound(installation, "emcee-root", std::slice::from_ref(&installation.root_namespace)));
-    }
+    let root = std::slice::from_ref(&installation.root_namespace);
+    objects.push(role("ClusterRole", "emcee-root", None, &of_root(installation)));
+    objects.extend(bound(installation, "emcee-root", root));
     objects.push(role("Role", NAME, Some(&installation.namespace), &of_own_namespace()));
     objects.push(binding(installation, "Role", NAME, Some(&installation.namespace)));
     objects
@@ -71,15 +70,22 @@ fn everywhere() -> Vec<Value> {
     ];
     rules.extend(READ_ONLY.iter().map(|(group, plurals)| rule(group, plurals, &READ)));
     rules.extend(of_kinds(|kind| !kind.holds_keys()));
+    rules.push(rule("events.k8s.io", &["events"], &["create", "patch"]));
     rules
 }
 
-/// Istio's configuration for the whole mesh.
-fn of_root() -> Vec<Value> {
-    vec![
-        rule("security.istio.io", &["peerauthentications"], &READ),
-        rule("networking.istio.io", &["destinationrules"], &READ),
-    ]
+/// Istio's configuration for the whole mesh. Its rules are read by name: the ConfigMap of a revision, and no other.
+fn of_root(installation: &Installation) -> Vec<Value> {
+    let mesh = installation.revision.as_deref().filter(|revision| *revision != "default");
+    let mesh = mesh.map_or_else(|| "istio".to_owned(), |revision| format!("istio-{revision}"));
+    let mut of_mesh = rule("", &["configmaps"], &READ);
+    of_mesh["resourceNames"] = json!([mesh]);
+    let mut rules = vec![of_mesh];
+    if !Installation::is_all(&installation.watch_namespaces) {
+        rules.push(rule("security.istio.io", &["peerauthentications"], &READ));
+        rules.push(rule("networking.istio.io", &["destinationrules"], &READ));
+    }
+    rules
 }
 
 /// The Lease.
