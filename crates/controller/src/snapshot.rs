@@ -97,7 +97,7 @@ impl Snapshot {
         }
         if let Some(trust_domain) = trust_domain.filter(|_| self.follows_trust_domain) {
             let settings = Settings { trust_domain, ..self.model.settings().clone() };
-            self.model.set_settings(settings);
+            self.model.set_settings(|current| *current = settings);
         }
         self.model.update(changes);
     }
