@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use emcee_core::diff::{Difference, deviations};
-use emcee_core::inputs::{Change, Settings};
+use emcee_core::inputs::Change;
 use emcee_core::key::Key;
 use emcee_core::plan::{Kind, Object};
 use emcee_core::translate::{Translation, Unit};
@@ -37,8 +37,6 @@ pub struct Snapshot {
     client: Client,
     model: Model,
     live: BTreeMap<ObjectId, Live>,
-    /// Whether Istio's mesh configuration says the trust domain; else it was given.
-    follows_trust_domain: bool,
 }
 
 /// An object that is not as it should be.
@@ -75,15 +73,13 @@ impl Snapshot {
         let generated = settled(|out| Watches::of_generated(&client, options, out));
         let (inputs, generated) = tokio::try_join!(inputs, generated)?;
         let model = Model::new(options);
-        let follows_trust_domain = options.trust_domain.is_none();
-        let mut snapshot = Self { client, model, live: BTreeMap::new(), follows_trust_domain };
+        let mut snapshot = Self { client, model, live: BTreeMap::new() };
         snapshot.see(inputs.into_iter().chain(generated));
         Ok(snapshot)
     }
 
     fn see(&mut self, facts: impl Iterator<Item = Fact>) {
         let mut changes = Vec::new();
-        let mut trust_domain = None;
         for fact in facts {
             match fact {
                 Fact::Input(change) => changes.push(change),
@@ -91,13 +87,8 @@ impl Snapshot {
                 Fact::ResourceGone(unit) => changes.extend(self.model.forget(&unit)),
                 Fact::Live(live) => drop(self.live.insert(live.id.clone(), *live)),
                 Fact::LiveGone(id) => drop(self.live.remove(&id)),
-                Fact::TrustDomain(domain) => trust_domain = domain.or(trust_domain),
                 Fact::TrustDomain(domain) => drop(self.model.set_trust_domain(domain)),
             }
-        }
-        if let Some(trust_domain) = trust_domain.filter(|_| self.follows_trust_domain) {
-            let settings = Settings { trust_domain, ..self.model.settings().clone() };
-            self.model.set_settings(|current| *current = settings);
         }
         self.model.update(changes);
     }

@@ -77,9 +77,9 @@ impl Report {
             resources::<ServiceBinding>(client, namespace),
         )?;
         Ok(Self {
-            relationships: entry::all(relationships, Relationship::of),
-            expositions: entry::all(expositions, Exposition::of),
-            bindings: entry::all(bindings, Binding::of),
+            relationships: entry::all(&relationships, Relationship::of),
+            expositions: entry::all(&expositions, Exposition::of),
+            bindings: entry::all(&bindings, Binding::of),
         })
     }
 

@@ -28,6 +28,7 @@ Examples:
 /// code 0: nothing is left; 1: something is, and why is said; 2: it was not begun.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, group(ArgGroup::new("extent").required(true)))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct UninstallArgs {
     /// Only what is there for this MeshFedConfig
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = key, group = "extent")]

@@ -12,27 +12,23 @@ use crate::cli::{Outcome, sources};
 use crate::cluster::{self, read};
 use crate::console::Console;
 use crate::intake::{self, DEFAULT_NAMESPACE, Intake};
-use crate::manifest::{Document, Problem, Reading, duplicates};
+use crate::manifest::{Document, Duplicate, Problem, Reading, duplicates};
 
 pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let reading = match args.filename.as_slice() {
-        [] => None,
-        paths => match sources::read(paths, console)? {
-            Some(reading) => Some(reading),
-            None => return Ok(Outcome::Failed),
-        },
-    };
+    let Some(reading) = reading(args, console)? else { return Ok(Outcome::Failed) };
     let found = read::converse(async {
         let client = args.connect.client().await?;
         look(args, client, reading).await
     })?;
-    match found {
-        Ok(found) => say(&found, console),
-        Err(refusals) => {
-            refusals.iter().try_for_each(|refusal| console.refusal(refusal))?;
-            Ok(Outcome::Failed)
-        }
+    say(found, console)
+}
+
+/// The files, if they can be read; without any, nothing.
+fn reading(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<Option<Reading>> {
+    if args.filename.is_empty() {
+        return Ok(Some(Reading::default()));
     }
+    Ok(sources::read(&args.filename, console)?)
 }
 
 struct Found {
@@ -45,21 +41,19 @@ struct Found {
 async fn look(
     args: &DiffArgs,
     client: Client,
-    reading: Option<Reading>,
+    mut reading: Reading,
 ) -> anyhow::Result<Result<Found, Vec<Problem>>> {
     let options = cluster::options_to_look(&args.scope, &args.surroundings);
     let mut snapshot = Snapshot::take(client.clone(), &options).await?;
-    if let Some(mut reading) = reading {
-        for document in &mut reading.documents {
-            settle(&client, document).await?;
-        }
-        let mut intake = Intake::of(&reading.documents, &options.cluster_domain);
-        let refusals = refusals(&reading, &mut intake);
-        if !refusals.is_empty() {
-            return Ok(Err(refusals));
-        }
-        snapshot.update(intake.changes);
+    for document in &mut reading.documents {
+        settle(&client, document).await?;
     }
+    let mut intake = Intake::of(&reading.documents, &options.cluster_domain);
+    let refusals = refusals(&reading, &mut intake);
+    if !refusals.is_empty() {
+        return Ok(Err(refusals));
+    }
+    snapshot.update(intake.changes);
     let divergences = snapshot.divergences().await?;
     Ok(Ok(Found { divergences, failures: failures(&snapshot) }))
 }
@@ -67,7 +61,7 @@ async fn look(
 fn refusals(reading: &Reading, intake: &mut Intake) -> Vec<Problem> {
     let mut refusals = reading.problems.clone();
     let twice = duplicates(&reading.documents, DEFAULT_NAMESPACE);
-    refusals.extend(twice.iter().filter(|pair| pair.again.kind != "Namespace").map(|pair| pair.problem()));
+    refusals.extend(twice.iter().filter(|pair| pair.again.kind != "Namespace").map(Duplicate::problem));
     refusals.append(&mut intake.refusals);
     refusals.extend(intake.bad_credentials(&[], Timestamp::now()).into_iter().map(|(_, problem)| problem));
     refusals
@@ -107,7 +101,14 @@ fn failures(snapshot: &Snapshot) -> Vec<String> {
     failures
 }
 
-fn say(found: &Found, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+fn say(found: Result<Found, Vec<Problem>>, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let found = match found {
+        Ok(found) => found,
+        Err(refusals) => {
+            refusals.iter().try_for_each(|refusal| console.refusal(refusal))?;
+            return Ok(Outcome::Failed);
+        }
+    };
     for failure in &found.failures {
         console.warning(format_args!("not generated: {failure}"))?;
     }
@@ -136,3 +137,6 @@ fn text(divergence: &Divergence) -> String {
         Step::Yield => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,8 @@ pub(super) struct Entry<T> {
 
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Relationship {
-    pub(super) relationship: String,
+    #[serde(rename = "relationship")]
+    pub(super) called: String,
     pub(super) style: String,
     pub(super) peers: Vec<Peer>,
 }
@@ -51,7 +52,7 @@ pub(super) struct Binding {
 }
 
 /// All resources of a kind, by namespace and name.
-pub(super) fn all<T>(objects: Vec<DynamicObject>, detail: fn(&Value) -> T) -> Vec<Entry<T>> {
+pub(super) fn all<T>(objects: &[DynamicObject], detail: fn(&Value) -> T) -> Vec<Entry<T>> {
     let mut entries: Vec<_> = objects.iter().map(|object| Entry::of(object, detail)).collect();
     entries.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     entries
@@ -77,14 +78,14 @@ impl<T> Entry<T> {
 /// Whether it is ready; else a word and a sentence that say why not.
 fn standing(object: &DynamicObject) -> (bool, String, String) {
     let not = |reason: &str, message: String| (false, reason.to_owned(), message);
+    if object.metadata.deletion_timestamp.is_some() {
+        return not("Deleting", "is being deleted".into());
+    }
     let status = &object.data["status"];
     let conditions = status["conditions"].as_array().into_iter().flatten();
     let Some(ready) = conditions.into_iter().find(|condition| condition["type"] == READY) else {
         return not("NoStatus", "nobody has said yet how it is".into());
     };
-    if object.metadata.deletion_timestamp.is_some() {
-        return not("Deleting", "is being deleted".into());
-    }
     let (seen, now) = (status["observedGeneration"].as_i64(), object.metadata.generation);
     if seen != now {
         let words = |generation: Option<i64>| generation.map_or_else(|| "?".into(), |it| it.to_string());
@@ -92,23 +93,23 @@ fn standing(object: &DynamicObject) -> (bool, String, String) {
             format!("its status is of generation {}, it is at generation {}", words(seen), words(now));
         return not("Stale", message);
     }
-    match ready["status"] == "True" {
-        true => (true, String::new(), String::new()),
-        false => not(&text(&ready["reason"]), text(&ready["message"])),
+    if ready["status"] == "True" {
+        return (true, String::new(), String::new());
     }
+    not(&text(&ready["reason"]), text(&ready["message"]))
 }
 
 impl Relationship {
     pub(super) fn of(data: &Value) -> Self {
         let (spec, status) = (&data["spec"], &data["status"]);
-        let named = status["relationship"].as_str().or(spec["relationship"].as_str()).unwrap_or_default();
+        let called = status["relationship"].as_str().or(spec["relationship"].as_str()).unwrap_or_default();
         let connected = |name: &Value| {
             let mut known = status["peers"].as_array().into_iter().flatten();
             known.find(|peer| peer["name"] == *name)?["connected"].as_bool()
         };
         let peers = spec["peers"].as_array().into_iter().flatten().map(|peer| &peer["name"]);
         Self {
-            relationship: named.to_owned(),
+            called: called.to_owned(),
             style: text(&spec["mode"]).to_uppercase(),
             peers: peers.map(|name| Peer { name: text(name), connected: connected(name) }).collect(),
         }

@@ -34,7 +34,7 @@ fn row<T>(entry: &Entry<T>, detail: fn(&T) -> Vec<String>) -> Vec<String> {
 
 fn relationship(detail: &Relationship) -> Vec<String> {
     let peers: Vec<_> = detail.peers.iter().map(peer).collect();
-    vec![shown(&detail.relationship), shown(&detail.style), shown(&peers.join(", "))]
+    vec![shown(&detail.called), shown(&detail.style), shown(&peers.join(", "))]
 }
 
 fn peer(peer: &Peer) -> String {

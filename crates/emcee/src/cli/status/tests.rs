@@ -76,6 +76,25 @@ async fn a_namespace_is_all_that_is_read() {
 }
 
 #[tokio::test]
+async fn what_is_being_deleted_is_not_ready_and_a_lost_peer_is_said() {
+    let server = ApiServer::new();
+    let mut fed = flat("one").build();
+    fed["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    fed["metadata"]["finalizers"] = json!(["emcee.io/objects"]);
+    fed["spec"]["peers"] = json!([{"name": "two"}, {"name": "three"}]);
+    let peers = json!([{"name": "three", "connected": false}, {"name": "gone", "connected": false}]);
+    let status = json!({"observedGeneration": 1, "conditions": ready("True", "Fine", ""), "peers": peers});
+    put(&server, FEDS, fed, status);
+    let report = report(&server, None).await;
+    let table = report.text(Format::Table).expect("text");
+    let row = table.lines().nth(1).expect("a row");
+    assert_eq!(
+        row,
+        "one/one        -             FLAT   two, three (not connected)  no     Deleting: is being deleted"
+    );
+}
+
+#[tokio::test]
 async fn without_any_status_no_emcee_runs() {
     let server = ApiServer::new();
     assert!(report(&server, None).await.hints()[0].contains("no MeshFedConfigs"));

@@ -1,0 +1,117 @@
+use clap::Parser;
+use emcee_testkit::apiserver::{ApiServer, State, Verb};
+use emcee_testkit::prelude::*;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::*;
+
+const FEDS: &str = "meshfedconfigs.mm.ibm.istio.io";
+const BINDINGS: &str = "servicebindings.mm.ibm.istio.io";
+
+#[derive(Parser)]
+struct Only {
+    #[command(flatten)]
+    args: DiffArgs,
+}
+
+struct Ran {
+    outcome: Outcome,
+    out: String,
+    err: String,
+}
+
+async fn ran(server: &ApiServer, files: &[Value]) -> Ran {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("mesh.json");
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": files});
+    std::fs::write(&path, list.to_string()).expect("a file can be written");
+    let mut arguments = vec!["emcee".to_owned(), "--cluster".to_owned()];
+    if !files.is_empty() {
+        arguments.extend(["-f".to_owned(), path.display().to_string()]);
+    }
+    let args = Only::try_parse_from(arguments).expect("flags are right").args;
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut console = Console::new(&mut out, &mut err);
+    let reading = reading(&args, &mut console).expect("a console").expect("files can be read");
+    let found = look(&args, server.client(), reading).await.expect("the cluster can be read");
+    let outcome = say(found, &mut console).expect("a console");
+    let text = |bytes| anstream::adapter::strip_str(&String::from_utf8(bytes).expect("UTF-8")).to_string();
+    Ran { outcome, out: text(out), err: text(err) }
+}
+
+fn bound(name: &str, address: &str) -> Value {
+    let mut object = binding("shop", name).port(9080).fed("blue").endpoints([address]).build();
+    object["spec"]["subject_alt_names"] = serde_json::json!(["spiffe://cluster.local/ns/there/sa/details"]);
+    object
+}
+
+fn lines<'t>(text: &'t str, sign: &str) -> Vec<&'t str> {
+    text.lines().filter(|line| line.starts_with(sign)).collect()
+}
+
+#[tokio::test]
+async fn files_are_judged_on_top_of_the_cluster_and_nothing_is_written() {
+    let server = ApiServer::new();
+    server.put(FEDS, flat("blue").build());
+    assert_eq!(ran(&server, &[]).await.outcome, Outcome::Fine, "FLAT needs no objects of its own");
+    let ran = ran(&server, &[bound("details", "203.0.113.7:15443")]).await;
+    assert_eq!((ran.outcome, ran.err.as_str()), (Outcome::Refused, ""));
+    assert!(lines(&ran.out, "+ ServiceEntry ").len() == 1, "{}", ran.out);
+    assert_eq!(lines(&ran.out, "+ ").len(), ran.out.lines().count());
+    assert_eq!(server.read(State::writes), 0);
+}
+
+#[tokio::test]
+async fn wrong_files_are_refused_and_what_stays_undone_is_said() {
+    let server = ApiServer::new();
+    let twice = [flat("blue").build(), flat("blue").build()];
+    let refused = ran(&server, &twice).await;
+    assert_eq!((refused.outcome, refused.out.as_str()), (Outcome::Failed, ""));
+    assert!(refused.err.contains("mesh.json"), "{}", refused.err);
+    let nowhere = ran(&server, &[bound("details", "203.0.113.7:15443")]).await;
+    assert_eq!((nowhere.outcome, nowhere.out.as_str()), (Outcome::Fine, ""));
+    assert!(nowhere.err.starts_with("not generated: ServiceBinding shop/details: "), "{}", nowhere.err);
+}
+
+/// Of two that want the same name the older has it, and a file has no age of its own.
+#[tokio::test]
+async fn a_new_file_does_not_oust_what_is_there() {
+    let server = ApiServer::new();
+    let aged = |mut object: Value| {
+        object["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
+        object["metadata"]["uid"] = "1".into();
+        object
+    };
+    server.put(FEDS, aged(flat("blue").build()));
+    let alias = |mut object: Value| {
+        object["spec"]["alias"] = "there".into();
+        object
+    };
+    server.put(BINDINGS, aged(alias(bound("old", "203.0.113.7:15443"))));
+    let before = ran(&server, &[]).await;
+    let newer = alias(bound("a-new", "203.0.113.8:15443"));
+    let after = ran(&server, std::slice::from_ref(&newer)).await;
+    assert_eq!(before.out, after.out);
+    assert!(after.err.contains("ServiceBinding shop/a-new: "), "{}", after.err);
+    // One that is there already keeps its age.
+    let again = ran(&server, &[newer, alias(bound("old", "203.0.113.9:15443"))]).await;
+    assert!(again.err.contains("ServiceBinding shop/a-new: "), "{}", again.err);
+    assert_eq!(lines(&again.err, "not generated: ").len(), 1, "{}", again.err);
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_said() {
+    let server = ApiServer::new();
+    server.put(FEDS, flat("blue").build());
+    let planned = ran(&server, &[bound("details", "203.0.113.7:15443")]).await;
+    let entry = lines(&planned.out, "+ ServiceEntry shop/")[0].trim_start_matches("+ ServiceEntry shop/");
+    let foreign = serde_json::json!({"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "spec": {},
+        "metadata": {"name": entry, "namespace": "shop"}});
+    server.put("serviceentries.networking.istio.io", foreign);
+    let ran = ran(&server, &[bound("details", "203.0.113.7:15443")]).await;
+    assert_eq!(lines(&ran.out, "+ ServiceEntry ").len(), 0, "{}", ran.out);
+    let said = format!("left as it is: ServiceEntry shop/{entry} is somebody else's (rename or delete it)\n");
+    assert!(ran.err.ends_with(&said), "{}", ran.err);
+    assert!(server.read(|state| state.count(Verb::Get)) > 0);
+}
