@@ -45,13 +45,7 @@ pub(crate) enum Task {
 
 impl Engine {
     pub(crate) fn new(options: &Options, metrics: Metrics) -> Self {
-        Self {
-            model: Model::new(options),
-            early: Vec::new(),
-            started: false,
-            writing: None,
-            metrics,
-        }
+        Self { model: Model::new(options), early: Vec::new(), started: false, writing: None, metrics }
     }
 
     /// Every watch of inputs has answered once: what has not been seen does not exist.

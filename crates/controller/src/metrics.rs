@@ -124,7 +124,11 @@ mod tests {
     #[test]
     fn the_reference_lists_them_all() {
         let mut registry = Registry::with_prefix("emcee");
-        Metrics::register(&mut registry);
+        let metrics = Metrics::register(&mut registry);
+        // What has no label values yet is not shown.
+        metrics.written("create", "Gateway", true, 0.1);
+        metrics.watch_failed("Gateway");
+        metrics.moved(None, Some(&Readiness { kind: "ServiceBinding", ready: true, reason: "Fine".into() }));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("a string takes everything");
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));

@@ -11,7 +11,7 @@ use super::world::{BINDINGS, EXPOSITIONS, FEDS, World, binding_of, exposing, opt
 use crate::{Done, Extent, FINALIZER, Remnant, Uninstall};
 
 /// Time enough for an API server in memory.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 async fn settled() -> World {
     let world = World::new();
