@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::deny;
+use super::static_binary;
 use super::tally::Tally;
 use crate::bed;
 use crate::command::{cargo, output_of, run, run_seeing};
@@ -36,6 +37,11 @@ pub(super) const STEPS: &[Step] = &[
         run: |_| bed::prepare(),
     },
     Step { name: "test", about: "all tests of the workspace", run: test },
+    Step {
+        name: "static",
+        about: "the program of the image builds, and is static",
+        run: |_| static_binary::check(),
+    },
     Step { name: "deny", about: "dependencies: bans, licences, sources; advisories", run: |_| deny::check() },
 ];
 
