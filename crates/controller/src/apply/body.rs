@@ -70,8 +70,11 @@ fn hash(value: &Value) -> u64 {
 /// Whether the object that is there says what it should, and nothing that would change its meaning.
 pub(crate) fn is_as_wanted(kind: Kind, live: &Value, wanted: &Value) -> bool {
     let metadata = ["labels", "annotations", "ownerReferences"];
-    let metadata_kept =
-        metadata.iter().all(|field| holds(&live["metadata"][*field], &wanted["metadata"][*field]));
+    // What others add is theirs, also where nothing is wanted: a Deployment's revision, an annotation.
+    let metadata_kept = metadata.iter().all(|field| {
+        let wanted = wanted["metadata"].get(*field);
+        wanted.is_none_or(|wanted| holds(&live["metadata"][*field], wanted))
+    });
     metadata_kept && content(wanted).all(|(field, value)| matches(kind, live.get(field), value))
 }
 

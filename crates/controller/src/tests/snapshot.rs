@@ -1,11 +1,14 @@
 //! A snapshot says what a controller then does.
 
+use emcee_core::diff::deviations;
 use emcee_core::key::Key;
 use emcee_core::plan::Kind;
 use emcee_testkit::apiserver::Fault;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::world::{BINDINGS, EXPOSITIONS, FEDS, World, binding_of, exposing, options, plural};
+use crate::apply::is_as_wanted;
 use crate::{Snapshot, Step};
 
 async fn taken(world: &World) -> Snapshot {
@@ -71,6 +74,19 @@ async fn hands_are_seen_field_by_field() {
     assert_eq!(shown, [format!(r#"spec.host: "elsewhere" → {host}"#)]);
 }
 
+/// Kubernetes notes the revision of a Deployment in an annotation.
+#[tokio::test]
+async fn what_others_note_on_an_object_is_no_difference() {
+    let world = settled().await;
+    let note = json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": "1"}}});
+    for kind in [Kind::Deployment, Kind::VirtualService] {
+        let object = objects(&world, kind).pop().expect("an object");
+        let text = |field: &str| object["metadata"][field].as_str().expect("text").to_owned();
+        world.edit(&plural(kind), &text("namespace"), &text("name"), &note).await;
+    }
+    assert_eq!(steps(&world).await, []);
+}
+
 #[tokio::test]
 async fn leftovers_go_and_what_is_somebody_elses_stays() {
     let world = settled().await;
@@ -120,4 +136,43 @@ async fn what_cannot_be_read_is_said_with_its_watches() {
     let error = Snapshot::take(world.server.client(), &options()).await.err().expect("nothing can be read");
     let words = error.to_string();
     assert!(words.contains("and ") && words.contains(" more: ") && words.contains("forbidden"), "{words}");
+}
+
+fn json() -> impl Strategy<Value = Value> {
+    let leaf =
+        prop_oneof![Just(Value::Null), Just(json!(0)), Just(json!("a")), Just(json!({})), Just(json!([])),];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),
+            prop::collection::btree_map("[ab]", inner, 0..3).prop_map(|map| json!(map)),
+        ]
+    })
+}
+
+fn object() -> impl Strategy<Value = Value> {
+    let names = || prop::option::of(prop::collection::btree_map("[ab]", "[xy]", 0..2));
+    (names(), names(), prop::option::of(json())).prop_map(|(labels, annotations, spec)| {
+        let mut object = json!({"metadata": {"name": "it"}});
+        if let Some(labels) = labels {
+            object["metadata"]["labels"] = json!(labels);
+        }
+        if let Some(annotations) = annotations {
+            object["metadata"]["annotations"] = json!(annotations);
+        }
+        if let Some(spec) = spec {
+            object["spec"] = spec;
+        }
+        object
+    })
+}
+
+proptest! {
+    /// What is compared before a write, and what is shown to people, are two walks over the same two objects.
+    #[test]
+    fn there_is_something_to_show_whenever_there_is_something_to_write(there in object(), wanted in object()) {
+        for kind in [Kind::Service, Kind::Gateway] {
+            let shown = deviations(&there, &wanted, kind == Kind::Gateway);
+            prop_assert_eq!(is_as_wanted(kind, &there, &wanted), shown.is_empty(), "{:?}: {:?}", kind, shown);
+        }
+    }
 }
