@@ -12,8 +12,8 @@ use crate::status::Verdict;
 
 /// A translation in which a newer version that cannot be used does not displace an older one that can.
 ///
-/// Whether a version can be used is judged by the object alone: so the outcome depends on each object's own history,
-/// and not on the order in which different objects came. An object that was deleted and made anew has no history: its
+/// Whether a version can be used is judged by the object alone, and of a certificate by the time: so the outcome
+/// depends on each object's own history, and not on the order in which different objects came. An object that was deleted and made anew has no history: its
 /// removal has to be given before the new one.
 #[derive(Debug)]
 pub struct LastGood {
@@ -71,9 +71,15 @@ impl LastGood {
         units
     }
 
-    /// Takes new surroundings in; says which units ran, each once.
+    /// Takes new surroundings in; says which units may have other objects or another verdict, each once. A certificate
+    /// that had to wait for its time may have come into force.
     pub fn set_settings(&mut self, settings: Settings) -> Vec<Unit> {
-        self.translation.set_settings(settings)
+        let mut units = self.translation.set_settings(settings);
+        let waiting: Vec<_> = self.broken.iter().map(|(key, secret)| (key.clone(), secret.clone())).collect();
+        units.extend(self.update(waiting.into_iter().map(|(key, secret)| Change::Credential(key, Some(secret)))));
+        units.sort_unstable();
+        units.dedup();
+        units
     }
 
     /// How one resource is, a newer version that was refused included.
@@ -112,7 +118,7 @@ impl LastGood {
     fn judge_credential(&mut self, key: Key, new: Option<Credential>) -> (Change, Option<String>) {
         let was_broken = self.broken.remove(&key).is_some();
         let place = match new {
-            Some(new) if new.problem.is_some() && self.credentials.contains_key(&key) => {
+            Some(new) if self.is_worse(&key, &new) => {
                 let good = self.credentials.get(&key).cloned();
                 let place = good.map(|good| Credential { labels: new.labels.clone(), ..good });
                 self.broken.insert(key.clone(), new);
@@ -132,6 +138,14 @@ impl LastGood {
         let affected = was_broken || self.broken.contains_key(&key);
         let namespace = affected.then(|| key.namespace.to_string());
         (Change::Credential(key, place), namespace)
+    }
+
+    /// Whether a Secret is in place that can be used, and this version of it cannot, or not now.
+    fn is_worse(&self, key: &Key, new: &Credential) -> bool {
+        let now = self.translation.inputs().settings().now;
+        let in_place = self.credentials.get(key);
+        let in_force = in_place.is_some_and(|good| good.out_of_time(now).is_none());
+        in_place.is_some() && new.problem.is_some() || in_force && new.out_of_time(now).is_some()
     }
 
     fn relationships_in(&self, namespaces: &HashSet<String>) -> Vec<Unit> {
@@ -163,8 +177,8 @@ impl LastGood {
         let selector = config.tls_context.as_ref()?;
         let mut broken = self.broken.values().filter(|secret| secret.key.namespace == key.namespace);
         let secret = broken.find(|secret| secret.has_labels(selector))?;
-        let problem = secret.problem.as_ref()?;
-        let words = format!("Secret {}: {problem}; the last good one stays in place", secret.key);
+        let (field, words) = secret.problem_at(self.translation.inputs().settings().now)?;
+        let words = format!("Secret {}: {field} {words}; the last good one stays in place", secret.key);
         Some(Problem::at(Reason::CertificateInvalid, "spec.tls_context_selector", words))
     }
 }

@@ -73,6 +73,38 @@ fn a_broken_secret_leaves_the_last_good_one_in_place() {
     assert!(matches!(certificate(&last_good), Some(Err(_))), "a deleted Secret is a cut-off");
 }
 
+#[test]
+fn a_certificate_waits_for_its_time_while_another_is_in_force() {
+    let secret = |leaf: &Leaf| {
+        let pair = Ca::shared("blue").issue(leaf);
+        intake::change(&secret_tls("blue", "blue").label("relationship", "blue").pair(&pair).build())
+    };
+    let at = |now: &str| Settings { now: now.parse().expect("a time"), ..Settings::default() };
+    let good = Leaf::dns("m1.blue.example");
+    let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
+    for next in [good.clone().expired(), good.clone().not_yet_valid()] {
+        let mut last_good = of(&[boundary("blue").build()]);
+        last_good.set_settings(at("2026-06-01T00:00:00Z"));
+        last_good.update([secret(&good)]);
+        let before = snapshot(last_good.translation());
+        last_good.update([secret(&next)]);
+        assert_eq!(before, snapshot(last_good.translation()));
+        let certificate = last_good.verdict(&unit).and_then(|verdict| verdict.certificate);
+        let problem = certificate.and_then(Result::err).expect("it is said");
+        assert!(problem.message.contains("the last good one stays in place"), "{problem}");
+    }
+    let mut last_good = of(&[boundary("blue").build()]);
+    last_good.set_settings(at("2026-06-01T00:00:00Z"));
+    last_good.update([secret(&good), secret(&good.clone().not_yet_valid())]);
+    // When the time comes, nobody writes the Secret again.
+    let units = last_good.set_settings(at("2100-06-01T00:00:00Z"));
+    assert!(units.contains(&unit));
+    let mut fresh = of(&[boundary("blue").build()]);
+    fresh.set_settings(at("2100-06-01T00:00:00Z"));
+    fresh.update([secret(&good.not_yet_valid())]);
+    assert_eq!(last_good.verdict(&unit), fresh.verdict(&unit));
+}
+
 proptest! {
     #![proptest_config(cases(100))]
 
