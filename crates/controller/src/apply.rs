@@ -179,7 +179,7 @@ impl Desk {
         let mut problems = Vec::new();
         for id in objects {
             let Some(entry) = self.book.get(id) else { continue };
-            if !entry.is_settled() {
+            if !entry.is_settled() && !self.is_held_back(entry, id) {
                 return Standing::Underway;
             }
             problems.extend(entry.news().map(|fault| fault.problem(id)));
@@ -221,10 +221,14 @@ impl Desk {
     }
 
     fn after(&mut self, model: &Model, id: &ObjectId) -> Vec<Unit> {
-        if self.open {
-            self.round(model, vec![id.clone()]);
-        }
         let unit = self.book.get(id).and_then(|entry| entry.unit.clone());
+        if self.open {
+            let wants =
+                unit.as_ref().filter(|_| id.kind == Kind::Service).and_then(|unit| self.units.get(unit));
+            // Others may have waited for a Service.
+            let due = wants.map_or_else(|| vec![id.clone()], |wants| wants.objects.clone());
+            self.round(model, due);
+        }
         unit.map(|unit| self.concerned(&unit)).unwrap_or_default()
     }
 
@@ -251,12 +255,26 @@ impl Desk {
         }
     }
 
+    /// Whether an object has to wait for another: the routes of a facade, as long as its Service is not Emcee's. They
+    /// would lead somebody else's calls astray.
+    fn is_held_back(&self, entry: &Entry, id: &ObjectId) -> bool {
+        let Some(unit @ Unit::Facade(_)) = &entry.unit else { return false };
+        let objects = self.units.get(unit).map(|wants| wants.objects.as_slice()).unwrap_or_default();
+        let services = objects.iter().filter(|object| object.kind == Kind::Service);
+        let mut entries = services.filter_map(|service| self.book.get(service));
+        id.kind != Kind::Service && !entries.all(Entry::is_ours)
+    }
+
     /// Queues what is due, after a resource's finalizer where it needs one.
     fn round(&mut self, model: &Model, due: Vec<ObjectId>) {
         let mut items = Vec::new();
         let mut owners = HashSet::new();
         for id in due {
-            let Some(entry) = self.book.get(&id).filter(|entry| entry.is_ready()) else { continue };
+            let Some(entry) =
+                self.book.get(&id).filter(|entry| entry.is_ready() && !self.is_held_back(entry, &id))
+            else {
+                continue;
+            };
             let Some(step) = entry.step() else { continue };
             let unit = entry.unit.as_ref().filter(|unit| needs_finalizer(model, unit, &id));
             if let Some(unit) = unit.filter(|unit| !owners.contains(*unit)) {
@@ -302,7 +320,7 @@ impl Desk {
     }
 
     fn object_write(&mut self, model: &Model, id: &ObjectId) -> Option<(Purpose, Write)> {
-        let entry = self.book.get(id).filter(|entry| entry.is_ready())?;
+        let entry = self.book.get(id).filter(|entry| entry.is_ready() && !self.is_held_back(entry, id))?;
         let step = entry.step()?;
         let body = || entry.unit.as_ref().and_then(|unit| wanted(model, unit, id));
         let there = || entry.there.clone();

@@ -94,6 +94,11 @@ impl Entry {
         !self.busy && (self.step().is_none() || self.news().is_some())
     }
 
+    /// Whether it is there, and Emcee's.
+    pub(super) fn is_ours(&self) -> bool {
+        self.there.is_some() && !self.foreign
+    }
+
     /// Why it is not as wanted, if that is worth telling.
     pub(super) fn news(&self) -> Option<&Fault> {
         self.failure.as_ref().filter(|(fault, attempts)| fault.is_news(*attempts)).map(|(fault, _)| fault)

@@ -61,6 +61,22 @@ async fn one_refused_object_blocks_only_itself() {
     running.stop().await;
 }
 
+/// Somebody may be quicker with a Service of a facade's name than any watch: then its calls stay theirs.
+#[tokio::test]
+async fn a_facade_without_its_service_has_no_routes() {
+    let world = World::new();
+    world.server.inject(Fault::code(422).verb(Verb::Patch).plural("services").name("details-there").times(2));
+    world.put(BINDINGS, binding_of("bank", "details", "green"));
+    let running = world.start();
+    world.reason(BINDINGS, "bank", "details", "Programmed", "ApplyFailed").await;
+    let routes = world.server.read(|state| {
+        state.list().filter(|(key, _)| key.plural == "virtualservices.networking.istio.io").count()
+    });
+    assert_eq!(routes, 0);
+    world.converged().await;
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_missing_kind_blocks_only_what_needs_it() {
     let world = World::new();
