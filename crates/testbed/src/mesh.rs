@@ -14,7 +14,9 @@ use anyhow::Result;
 use kube::Client;
 use tokio::sync::Mutex;
 
+pub use conditions::until;
 pub use exec::{Output, Target, enter, log_path};
+pub(crate) use objects::patiently;
 pub use objects::{Objects, documents};
 
 use crate::cluster::{ControlPlane, Setup};

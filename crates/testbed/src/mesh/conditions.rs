@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout_at};
 
 use super::objects::patiently;
 use super::{Mesh, Output};
@@ -25,8 +25,7 @@ impl Mesh {
         let deployment = name.to_owned();
         self.run(async move {
             let done = |found: Option<&Deployment>| found.is_some_and(rolled_out);
-            timeout(PATIENCE, await_condition(api, &deployment, done)).await.context(what)??;
-            Ok(())
+            until(api, &deployment, done).await.context(what).map(drop)
         })
     }
 
@@ -94,6 +93,28 @@ impl Mesh {
     }
 }
 
+/// Waits until an object, or its absence, is as wanted, and gives it. A watch that breaks is begun again:
+/// a busy API server breaks them, and `await_condition` ends at the first error.
+pub async fn until<K>(
+    api: Api<K>,
+    name: &str,
+    is: impl Fn(Option<&K>) -> bool + Send + Sync,
+) -> Result<Option<K>>
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut broken = anyhow!("it is not so after {} s", PATIENCE.as_secs());
+    while let Ok(waited) = timeout_at(deadline, await_condition(api.clone(), name, &is)).await {
+        match waited {
+            Ok(found) => return Ok(found),
+            Err(error) => broken = anyhow!(error).context("the last watch broke"),
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+    Err(broken)
+}
+
 fn rolled_out(deployment: &Deployment) -> bool {
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let Some(status) = &deployment.status else { return false };
@@ -107,7 +128,7 @@ fn rolled_out(deployment: &Deployment) -> bool {
 async fn address(client: Client, namespace: &str, name: &str, not: &str) -> Result<String> {
     let api = Api::<Service>::namespaced(client, namespace);
     let has = |found: Option<&Service>| found.and_then(first_address).is_some_and(|address| address != not);
-    let found = timeout(PATIENCE, await_condition(api, name, has)).await??;
+    let found = until(api, name, has).await?;
     found.as_ref().and_then(first_address).context("the Service is gone")
 }
 

@@ -121,7 +121,7 @@ impl Objects {
 }
 
 /// Tries again while the API server, or a webhook behind it, is too busy to answer.
-pub(super) async fn patiently<T, F: Future<Output = kube::Result<T>>>(
+pub(crate) async fn patiently<T, F: Future<Output = kube::Result<T>>>(
     attempt: impl Fn() -> F,
 ) -> kube::Result<T> {
     let deadline = Instant::now() + PATIENCE;

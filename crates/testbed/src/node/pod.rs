@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use super::report::{self, State};
 use super::sandbox::Sandbox;
 use super::{Node, container, probe, volumes};
+use crate::mesh::patiently;
 use crate::process::Process;
 use crate::progress::say;
 
@@ -233,16 +234,19 @@ async fn bind(node: &Node, pod: &Pod) -> Result<()> {
     let metadata = ObjectMeta { name: Some(name.clone()), ..Default::default() };
     let binding = Binding { metadata, target };
     let pods = Api::<Pod>::namespaced(node.client.clone(), &pod.namespace().unwrap_or_default());
-    pods.create_subresource::<_, serde_json::Value>("binding", &name, &PostParams::default(), &binding)
+    let parameters = PostParams::default();
+    patiently(|| pods.create_subresource::<_, serde_json::Value>("binding", &name, &parameters, &binding))
         .await?;
     Ok(())
 }
 
 async fn forget(node: &Node, pod: &Pod, folder: &Path) {
     let pods = Api::<Pod>::namespaced(node.client.clone(), &pod.namespace().unwrap_or_default());
+    let name = pod.name_any();
     let now = DeleteParams::default().grace_period(0);
     let now = DeleteParams { preconditions: pod.uid().map(this_one), ..now };
-    let _ = pods.delete(&pod.name_any(), &now).await;
+    // Nobody else removes it: a pod that stays keeps its Deployment from being rolled out.
+    let _ = patiently(|| pods.delete(&name, &now)).await;
     keep_logs(node, folder);
 }
 

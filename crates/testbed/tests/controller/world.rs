@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use emcee_testbed::cluster::Authority;
-use emcee_testbed::{Bed, Mesh};
+use emcee_testbed::{Bed, Mesh, mesh};
 use kube::api::{DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{ApiResource, Discovery, Scope, verbs};
-use kube::runtime::wait::await_condition;
 use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
@@ -18,8 +16,6 @@ use super::emcee::{Emcee, print};
 use crate::users::{SHOP, STYLES, Style, WEB, secret, versions};
 use crate::workloads::{client, server};
 
-/// Nothing that works takes so long.
-const PATIENCE: Duration = Duration::from_mins(3);
 /// The fed namespaces of both meshes.
 pub(crate) const FEDS: &str = "fed-boundary,fed-passthrough,fed-wharf,fed-flat";
 
@@ -121,12 +117,11 @@ impl Resource<'_> {
             let is = |object: Option<&DynamicObject>| {
                 object.and_then(|object| condition(object, &type_)).is_some_and(|c| c["reason"] == reason)
             };
-            let waited = tokio::time::timeout(PATIENCE, await_condition(api.clone(), &name, is)).await;
+            let waited = mesh::until(api.clone(), &name, is).await;
             let now = api.get_opt(&name).await?;
             let now = now.map(|object| object.data["status"].clone()).unwrap_or_default();
-            ensure!(waited.is_ok(), "{what}: {now}");
-            let found = waited??.and_then(|object| condition(&object, &type_));
-            found.with_context(|| format!("{what}: {now}"))
+            let found = waited.with_context(|| format!("{what}: {now}"))?;
+            found.and_then(|object| condition(&object, &type_)).with_context(|| format!("{what}: {now}"))
         })
     }
 }
@@ -154,8 +149,7 @@ pub(crate) fn until(
             let value = object.map(|object| serde_json::to_value(object).unwrap_or_default());
             is(value.as_ref())
         };
-        tokio::time::timeout(PATIENCE, await_condition(api, &name, is)).await.context(what)??;
-        Ok(())
+        mesh::until(api, &name, is).await.context(what).map(drop)
     })
 }
 
