@@ -99,12 +99,9 @@ impl Engine {
                 Fact::Resource(resource) => {
                     let unit = resource.unit.clone();
                     let uid = self.model.resource(&unit).map(|known| known.uid.clone());
-                    let Some(change) = self.model.note(*resource) else { continue };
-                    changes.push(change);
-                    touched.insert((
-                        unit.clone(),
-                        uid != self.model.resource(&unit).map(|known| known.uid.clone()),
-                    ));
+                    changes.extend(self.model.note(*resource));
+                    let renewed = uid != self.model.resource(&unit).map(|known| known.uid.clone());
+                    touched.insert((unit, renewed));
                 }
                 Fact::ResourceGone(unit) => {
                     changes.extend(self.model.forget(&unit));

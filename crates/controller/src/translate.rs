@@ -66,17 +66,19 @@ impl Model {
         self.resources.iter()
     }
 
-    /// Notes what a resource is now. Says what the core is to be told; nothing of what is older than what is known.
-    pub(crate) fn note(&mut self, resource: Resource) -> Option<Change> {
+    /// Notes what a resource is now. Says what the core is to be told: nothing of what is older than what is known, and
+    /// of one that was made anew that its predecessor is gone, whose last good version is not its own.
+    pub(crate) fn note(&mut self, resource: Resource) -> Vec<Change> {
         let Resource { unit, uid, version, deleting, finalizer, status, change } = resource;
-        if let Some(known) = self.resources.get(&unit)
-            && known.uid == uid
-            && !version.is_newer(&known.version)
-        {
-            return None;
+        let mut changes = Vec::new();
+        match self.resources.get(&unit) {
+            Some(known) if !version.is_newer(&known.version) => return changes,
+            Some(known) if known.uid != uid => changes.extend(self.forget(&unit)),
+            _ => {}
         }
         self.resources.insert(unit, Known { uid, version, deleting, finalizer, status });
-        Some(change)
+        changes.push(change);
+        changes
     }
 
     /// A resource is gone. Says what the core is to be told.

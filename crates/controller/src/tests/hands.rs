@@ -33,6 +33,25 @@ async fn what_is_asked_for_comes_and_goes() {
     running.stop().await;
 }
 
+/// Its predecessor's last good version is not its own.
+#[tokio::test]
+async fn what_is_made_anew_begins_anew() {
+    let world = World::new();
+    world.put(BINDINGS, binding_of("bank", "details", "green"));
+    let running = world.start();
+    world.converged().await;
+    let mut bad = binding_of("bank", "details", "green");
+    bad["spec"]["port"] = json!("eighty");
+    world.server.pause();
+    world.server.delete(BINDINGS, "bank", "details");
+    world.put(BINDINGS, bad);
+    world.server.resume();
+    world.server.compact();
+    world.reason(BINDINGS, "bank", "details", "Accepted", "Invalid").await;
+    world.until("the rule is gone", |state| state.list().all(|(key, _)| key.plural != RULES)).await;
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn what_was_written_is_not_written_again() {
     let world = World::new();

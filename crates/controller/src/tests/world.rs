@@ -171,7 +171,7 @@ pub(super) fn condition(object: &Value, type_: &str) -> Value {
 /// What a fresh translation of the cluster finds wrong with the cluster.
 fn differences(state: &State) -> Vec<String> {
     let mut model = Model::new(&options());
-    let changes = state.list().filter_map(|(key, object)| change(&mut model, &key.plural, object)).collect();
+    let changes = state.list().flat_map(|(key, object)| changes(&mut model, &key.plural, object)).collect();
     model.update(changes);
     let mut wanted = wanted(&model);
     let mut found = Vec::new();
@@ -226,7 +226,7 @@ pub(super) fn plural(kind: Kind) -> String {
     }
 }
 
-fn change(model: &mut Model, plural: &str, object: &Value) -> Option<Change> {
+fn changes(model: &mut Model, plural: &str, object: &Value) -> Vec<Change> {
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
     let key = Key::new(&text("namespace"), &text("name"));
     let dynamic = || serde_json::from_value::<DynamicObject>(object.clone()).ok();
@@ -244,10 +244,10 @@ fn change(model: &mut Model, plural: &str, object: &Value) -> Option<Change> {
         "destinationrules.networking.istio.io" => parse::destination_rule("cluster.local", &key, dynamic()),
         _ => None,
     };
-    match fact? {
-        Fact::Input(change) => Some(change),
-        Fact::Resource(resource) => model.note(*resource),
-        _ => None,
+    match fact {
+        Some(Fact::Input(change)) => vec![change],
+        Some(Fact::Resource(resource)) => model.note(*resource),
+        _ => Vec::new(),
     }
 }
 
