@@ -5,7 +5,7 @@
 
 mod election;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease as Object, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -13,7 +13,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use election::{Election, Seen, Step, TERM};
@@ -23,6 +23,8 @@ pub const NAME: &str = "emcee";
 
 /// Between two looks at the Lease.
 const RETRY: Duration = Duration::from_secs(2);
+/// Until a candidate that was forbidden to look tries again.
+const REFUSED: Duration = Duration::from_secs(8);
 /// How long a request may take.
 const REQUEST: Duration = Duration::from_secs(4);
 
@@ -44,6 +46,7 @@ impl Leadership {
             identity: identity.to_owned(),
             election: Election::new(identity),
             object: None,
+            refused: false,
             tell,
         };
         Self { leads, end, task: tokio::spawn(candidate.stand(ended)) }
@@ -69,34 +72,50 @@ struct Candidate {
     election: Election,
     /// The Lease as it was seen or written last.
     object: Option<Object>,
+    /// Whether the last request failed, and that was said.
+    refused: bool,
     tell: watch::Sender<bool>,
 }
 
 impl Candidate {
     async fn stand(mut self, mut ended: oneshot::Receiver<()>) {
+        let mut pause = Duration::ZERO;
         loop {
+            // Asked for after each write: a renewal moves it.
             let deadline = self.election.until();
             tokio::select! {
                 _ = &mut ended => break,
                 // Dropped where it stands when the deadline comes: whether it succeeded is seen at the next look.
                 () = reached(deadline) => self.stop_leading("it could not be renewed in time"),
-                () = self.turn() => {}
+                next = self.turn(pause) => pause = next,
             }
         }
         self.release().await;
     }
 
-    /// One look at the Lease, one write if it is due, and a pause.
-    async fn turn(&mut self) {
+    /// After a pause one look at the Lease, and one write if it is due; then how long to pause.
+    async fn turn(&mut self, pause: Duration) -> Duration {
+        sleep(pause).await;
         match self.act().await {
-            Ok(()) => sleep(RETRY).await,
-            Err(error) => {
-                debug!(%error, "the Lease");
-                // A conflict means that what was seen is old.
-                self.object = None;
-                sleep(RETRY / 2).await;
+            Ok(()) => {
+                self.refused = false;
+                RETRY
             }
+            Err(error) => self.failed(&error),
         }
+    }
+
+    /// Says once that requests fail, and how long to pause.
+    fn failed(&mut self, error: &kube::Error) -> Duration {
+        // A conflict means that what was seen is old.
+        self.object = None;
+        if std::mem::replace(&mut self.refused, true) {
+            debug!(%error, "the Lease");
+        } else {
+            warn!(%error, "the Lease {NAME} can not be read or written; trying again");
+        }
+        let forbidden = matches!(error, kube::Error::Api(status) if status.code == 403);
+        if forbidden && !*self.tell.borrow() { REFUSED } else { RETRY / 2 }
     }
 
     async fn act(&mut self) -> kube::Result<()> {
@@ -118,7 +137,7 @@ impl Candidate {
         };
         self.object = Some(written);
         self.election.renewed(begun);
-        if !self.tell.send_replace(true) {
+        if self.tell.send_if_modified(|leads| !std::mem::replace(leads, true)) {
             info!(identity = self.identity, "this replica leads");
         }
         Ok(())
@@ -127,15 +146,12 @@ impl Candidate {
     /// The Lease as it is to be: held from now on, or still.
     fn lease(&self, taken: bool) -> Object {
         let now = MicroTime(jiff::Timestamp::now());
+        let existed = self.object.is_some();
         let old = self.object.clone().unwrap_or_default();
         let spec = old.spec.unwrap_or_default();
         let transitions = spec.lease_transitions.unwrap_or_default();
-        let metadata = ObjectMeta {
-            name: Some(NAME.to_owned()),
-            namespace: old.metadata.namespace,
-            resource_version: old.metadata.resource_version,
-            ..ObjectMeta::default()
-        };
+        // Labels of others stay.
+        let metadata = ObjectMeta { name: Some(NAME.to_owned()), managed_fields: None, ..old.metadata };
         Object {
             metadata,
             spec: Some(LeaseSpec {
@@ -143,9 +159,7 @@ impl Candidate {
                 lease_duration_seconds: i32::try_from(TERM.as_secs()).ok(),
                 acquire_time: if taken { Some(now.clone()) } else { spec.acquire_time },
                 renew_time: Some(now),
-                lease_transitions: Some(
-                    transitions.saturating_add(i32::from(taken && spec.holder_identity.is_some())),
-                ),
+                lease_transitions: Some(transitions.saturating_add(i32::from(taken && existed))),
                 ..LeaseSpec::default()
             }),
         }
@@ -153,23 +167,37 @@ impl Candidate {
 
     fn stop_leading(&mut self, why: &str) {
         self.election.lost();
-        if self.tell.send_replace(false) {
+        if self.tell.send_if_modified(std::mem::take) {
             warn!(identity = self.identity, why, "this replica leads no more");
         }
     }
 
     async fn release(&mut self) {
-        if !self.tell.send_replace(false) {
-            return;
+        self.election.lost();
+        self.tell.send_if_modified(std::mem::take);
+        // Twice: a renewal that was cut off may still arrive in between.
+        for _ in 0..2 {
+            match self.empty().await {
+                Ok(()) => return,
+                Err(error) => warn!(%error, "the Lease could not be given back"),
+            }
+        }
+    }
+
+    /// Takes this replica's name out of the Lease, as it is now.
+    async fn empty(&mut self) -> kube::Result<()> {
+        self.object = limited(self.api.get_opt(NAME)).await?;
+        let holder = self.object.as_ref().and_then(|lease| seen(lease).holder);
+        if holder.as_ref() != Some(&self.identity) {
+            return Ok(());
         }
         let mut lease = self.lease(false);
         if let Some(spec) = &mut lease.spec {
             spec.holder_identity = None;
         }
-        match limited(self.api.replace(NAME, &PostParams::default(), &lease)).await {
-            Ok(_) => info!("the Lease is given back"),
-            Err(error) => warn!(%error, "the Lease could not be given back"),
-        }
+        limited(self.api.replace(NAME, &PostParams::default(), &lease)).await?;
+        info!("the Lease is given back");
+        Ok(())
     }
 }
 
@@ -189,7 +217,7 @@ async fn limited<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Res
 
 async fn reached(deadline: Option<Instant>) {
     match deadline {
-        Some(deadline) => sleep_until(deadline.into()).await,
+        Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }

@@ -1,6 +1,7 @@
 //! Who leads, without I/O: from what is seen of the Lease, and when, to what to do.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a holder that is not heard of keeps the Lease.
 pub(super) const TERM: Duration = Duration::from_secs(15);
@@ -35,8 +36,8 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Election {
     identity: String,
-    /// The version seen last, and when it was first seen. Clocks of others are not asked.
-    last: Option<(String, Instant)>,
+    /// What was seen last, and when that version was first seen. Clocks of others are not asked.
+    last: Option<(Seen, Instant)>,
     /// When the last write that succeeded was begun.
     renewed: Option<Instant>,
 }
@@ -48,17 +49,26 @@ impl Election {
 
     /// What to do about the Lease as it was seen.
     pub(super) fn step(&mut self, lease: Option<&Seen>, now: Instant) -> Step {
-        let Some(lease) = lease else { return Step::Create };
-        if self.last.as_ref().is_none_or(|(version, _)| *version != lease.version) {
-            self.last = Some((lease.version.clone(), now));
+        let Some(lease) = lease else { return self.step_without(now) };
+        if self.last.as_ref().is_none_or(|(seen, _)| seen.version != lease.version) {
+            self.last = Some((lease.clone(), now));
         }
-        let since = self.last.as_ref().map_or(now, |(_, since)| *since);
         match &lease.holder {
             Some(holder) if *holder == self.identity => Step::Renew,
-            None => Step::Take,
-            Some(_) if now.duration_since(since) >= lease.term => Step::Take,
-            Some(_) => Step::Wait,
+            Some(_) if self.term_runs(now) => Step::Wait,
+            _ => Step::Take,
         }
+    }
+
+    /// A Lease that was deleted does not end the term of who held it: that one has not heard of it yet.
+    fn step_without(&self, now: Instant) -> Step {
+        let holder = self.last.as_ref().and_then(|(seen, _)| seen.holder.as_ref());
+        let is_other = holder.is_some_and(|holder| *holder != self.identity);
+        if is_other && self.term_runs(now) { Step::Wait } else { Step::Create }
+    }
+
+    fn term_runs(&self, now: Instant) -> bool {
+        self.last.as_ref().is_some_and(|(seen, since)| now.duration_since(*since) < seen.term)
     }
 
     /// A write that was begun at that time has succeeded.

@@ -1,7 +1,11 @@
 //! Replicas that follow each other, by the Lease.
 
-use emcee_testkit::apiserver::{ApiServer, Fault, Verb};
+use std::time::Duration;
+
+use emcee_testkit::apiserver::{ApiServer, Fault, State, Verb};
+use serde_json::json;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use crate::lease::Leadership;
 
@@ -54,4 +58,81 @@ async fn refusals_do_not_end_it() {
     is(&mut first.leads(), true).await;
     first.give_back().await;
     assert_eq!(holder(&server), "");
+}
+
+const LEASES: &str = "leases.coordination.k8s.io";
+
+/// How often it stops leading within so many seconds.
+async fn losses(leads: &watch::Receiver<bool>, seconds: u64) -> usize {
+    let mut leads = leads.clone();
+    leads.borrow_and_update();
+    // A task of its own: the test's own future is polled rarely, and would miss what is short.
+    let count = tokio::spawn(async move {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        let mut losses = 0;
+        while timeout_at(end, leads.changed()).await.is_ok() {
+            losses += usize::from(!*leads.borrow_and_update());
+        }
+        losses
+    });
+    count.await.expect("it counts")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_renews_keeps_leading() {
+    let server = ApiServer::new();
+    let first = Leadership::seek(server.client(), "emcee-system", "a");
+    is(&mut first.leads(), true).await;
+    assert_eq!(losses(&first.leads(), 120).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_just_before_the_deadline_counts() {
+    let server = ApiServer::new();
+    let first = Leadership::seek(server.client(), "emcee-system", "a");
+    is(&mut first.leads(), true).await;
+    server.inject(Fault::code(500).verb(Verb::Update).plural(LEASES).times(7));
+    assert_eq!(losses(&first.leads(), 60).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_lease_makes_no_second_leader() {
+    let server = ApiServer::new();
+    let first = Leadership::seek(server.client(), "emcee-system", "a");
+    is(&mut first.leads(), true).await;
+    let second = Leadership::seek(server.client(), "emcee-system", "b");
+    // The second has seen who holds it.
+    let looks = |state: &State| state.log().iter().filter(|logged| logged.verb == Verb::Get).count();
+    server.until(|state| looks(state) >= 3).await;
+    server.delete(LEASES, "emcee-system", "emcee");
+    assert_eq!(losses(&first.leads(), 60).await, 0);
+    assert!(!*second.leads().borrow());
+    assert_eq!(holder(&server), "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_given_back_also_after_a_failed_renewal() {
+    let server = ApiServer::new();
+    let first = Leadership::seek(server.client(), "emcee-system", "a");
+    is(&mut first.leads(), true).await;
+    server.inject(Fault::code(500).verb(Verb::Update).plural(LEASES));
+    server.until(|state| state.log().iter().any(|logged| logged.code == 500)).await;
+    first.give_back().await;
+    assert_eq!(holder(&server), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn labels_of_others_stay_and_each_holder_is_counted() {
+    let server = ApiServer::new();
+    let metadata = json!({"name": "emcee", "namespace": "emcee-system", "labels": {"team": "mesh"}});
+    server
+        .put(LEASES, json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}));
+    for identity in ["a", "b"] {
+        let replica = Leadership::seek(server.client(), "emcee-system", identity);
+        is(&mut replica.leads(), true).await;
+        replica.give_back().await;
+    }
+    let lease = server.get(LEASES, "emcee-system", "emcee").unwrap_or_default();
+    assert_eq!(lease["metadata"]["labels"]["team"], "mesh");
+    assert_eq!(lease["spec"]["leaseTransitions"], 2);
 }

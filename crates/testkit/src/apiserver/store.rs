@@ -179,6 +179,16 @@ impl State {
 
     fn update(&mut self, call: &Call, mut body: Value) -> Result<(u16, Value), Refusal> {
         let (before, mut owners) = self.found(&call.key)?;
+        if call.verb == Verb::Update
+            && call.key.plural.starts_with("leases")
+            && !body["metadata"]["resourceVersion"].is_string()
+        {
+            return refuse(
+                422,
+                "Invalid",
+                "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update",
+            );
+        }
         check(&before, &body["metadata"])?;
         keep_other_half(&before, &mut body, call.status);
         let (old, new) = (apply::leaves(&before), apply::leaves(&body));
