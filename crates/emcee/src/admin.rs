@@ -7,16 +7,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use axum::{Router, serve};
 use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::server;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -86,21 +89,18 @@ pub async fn serve_probes(
     listener: TcpListener,
     state: AdminState,
     end: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
-    Ok(serve(listener, probes().with_state(state)).with_graceful_shutdown(end).await?)
+) {
+    server::serve(listener, None, probes().with_state(state), end).await;
 }
 
 /// Serves what the probe port does, and `/config_dump`, until the end.
-///
-/// # Errors
-/// When the socket fails.
 pub async fn serve_admin(
     listener: TcpListener,
     state: AdminState,
     end: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
+) {
     let router = probes().route("/config_dump", get(config_dump)).with_state(state);
-    Ok(serve(listener, router).with_graceful_shutdown(end).await?)
+    server::serve(listener, None, router, end).await;
 }
 
 fn probes() -> Router<AdminState> {
@@ -131,5 +131,8 @@ async fn metrics(State(state): State<AdminState>) -> Response {
 }
 
 async fn config_dump(State(state): State<AdminState>) -> Json<Value> {
+    /// A dump is large: they are made one after the other.
+    static DUMPS: Semaphore = Semaphore::const_new(1);
+    let _turn = DUMPS.acquire().await;
     Json(redact::private_keys(state.health.config_dump().await))
 }

@@ -21,6 +21,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, AdminState};
 use crate::cli::sources::Surroundings;
+use crate::webhook::{self, WebhookOptions};
 
 /// Where a pod's own namespace stands.
 const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -60,6 +61,10 @@ pub struct ClusterArgs {
     /// no private key
     #[arg(long, value_name = "ADDRESS")]
     admin_address: Option<SocketAddr>,
+
+    /// Address on which the admission webhook is served, such as 0.0.0.0:9443
+    #[arg(long, value_name = "ADDRESS")]
+    webhook_address: Option<SocketAddr>,
 
     /// How many writes are under way at most
     #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -130,16 +135,17 @@ pub(crate) async fn run(
     let mut registry = Registry::with_prefix("emcee");
     let metrics = Metrics::register(&mut registry);
     let leadership = Leadership::seek(client.clone(), &options.namespace, &options.identity);
-    let mut controller = Controller::new(client, options, metrics);
+    let mut controller = Controller::new(client.clone(), options, metrics);
     let state = AdminState { registry: Arc::new(registry), health: Arc::new(controller.health()) };
-    let _ports = open_ports(args, &state).await?;
+    let mut ports = open_ports(args, &state).await?;
+    open_webhook(args, client, &mut ports).await?;
     let ended = controller.run(leadership.leads(), end).await;
     leadership.give_back().await;
     Ok(ended?)
 }
 
 /// Serves the ports for as long as what is returned is kept.
-async fn open_ports(args: &ClusterArgs, state: &AdminState) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
+async fn open_ports(args: &ClusterArgs, state: &AdminState) -> anyhow::Result<JoinSet<()>> {
     let mut ports = JoinSet::new();
     if let Some(address) = args.probe_address {
         let listener = admin::bind(address).await?;
@@ -150,6 +156,18 @@ async fn open_ports(args: &ClusterArgs, state: &AdminState) -> anyhow::Result<Jo
         ports.spawn(admin::serve_admin(listener, state.clone(), std::future::pending()));
     }
     Ok(ports)
+}
+
+async fn open_webhook(args: &ClusterArgs, client: Client, ports: &mut JoinSet<()>) -> anyhow::Result<()> {
+    let Some(address) = args.webhook_address else { return Ok(()) };
+    let listener = admin::bind(address).await?;
+    let options = WebhookOptions::usual(&own_namespace(args.namespace.as_deref()));
+    ports.spawn(async move {
+        if let Err(error) = webhook::serve(listener, client, options, std::future::pending()).await {
+            tracing::error!("the webhook has ended: {error:#}");
+        }
+    });
+    Ok(())
 }
 
 fn options(args: &ClusterArgs, surroundings: &Surroundings) -> Options {

@@ -15,5 +15,6 @@ pub mod console;
 pub mod intake;
 pub mod manifest;
 pub mod manifests;
+pub mod server;
 pub mod standalone;
 pub mod webhook;

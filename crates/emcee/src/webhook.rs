@@ -1,7 +1,12 @@
 //! The validating admission webhook: refuses at `kubectl apply` what `emcee validate` would refuse.
 
 pub mod certificate;
+mod keeper;
 pub mod review;
+mod tls;
+mod trust;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -10,12 +15,66 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::post;
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::server;
 
 /// Where the API server sends its reviews.
 pub const PATH: &str = "/validate";
 
 /// The API server takes no larger request itself.
 const LARGEST_BODY: usize = 3 * 1024 * 1024;
+
+/// Where the webhook's objects are.
+#[derive(Clone, Debug)]
+pub struct WebhookOptions {
+    /// Namespace of the Service and the Secret.
+    pub namespace: String,
+    /// The Service at which the API server reaches it.
+    pub service: String,
+    /// The `ValidatingWebhookConfiguration`.
+    pub configuration: String,
+    /// The Secret that has the certificate.
+    pub secret: String,
+}
+
+impl WebhookOptions {
+    /// Those that the manifests have, in this namespace.
+    pub fn usual(namespace: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            service: "emcee-webhook".to_owned(),
+            configuration: "emcee".to_owned(),
+            secret: "emcee-webhook".to_owned(),
+        }
+    }
+
+    /// What the certificate is for.
+    pub fn dns_name(&self) -> String {
+        format!("{}.{}.svc", self.service, self.namespace)
+    }
+}
+
+/// Serves the webhook until the end, with a certificate that it keeps in its Secret.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub async fn serve(
+    listener: TcpListener,
+    client: Client,
+    options: WebhookOptions,
+    end: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
+    let served = Arc::default();
+    let tls = TlsAcceptor::from(Arc::new(tls::config(Arc::clone(&served))?));
+    let keeper = keeper::Keeper::new(client, options, served);
+    tokio::select! {
+        () = server::serve(listener, Some(tls), router(), end) => Ok(()),
+        never = keeper.keep() => match never {},
+    }
+}
 
 /// Answers reviews sent to [`PATH`].
 pub fn router() -> Router {

@@ -12,6 +12,9 @@ const API_VERSION: &str = "admission.k8s.io/v1";
 /// Longer warnings are cut by the API server, and may crowd out others.
 const LONGEST_WARNING: usize = 256;
 
+/// A refusal is for people to read.
+const LONGEST_MESSAGE: usize = 4096;
+
 /// Why something is no review that can be answered.
 #[derive(Debug, Error)]
 pub enum Unanswerable {
@@ -121,7 +124,7 @@ fn ignored(fields: &[&str]) -> Vec<String> {
 fn envelope(uid: &str, verdict: &Verdict) -> Value {
     let mut response = json!({"uid": uid, "allowed": verdict.problems.is_empty()});
     if !verdict.problems.is_empty() {
-        let message = verdict.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let message = message(&verdict.problems);
         response["status"] =
             json!({"status": "Failure", "code": 422, "reason": "Invalid", "message": message});
     }
@@ -129,4 +132,24 @@ fn envelope(uid: &str, verdict: &Verdict) -> Value {
         response["warnings"] = json!(verdict.warnings);
     }
     json!({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response})
+}
+
+/// As many problems as there is room for; of the first, as much.
+fn message(problems: &[Problem]) -> String {
+    // For "; and N more", also when N has 20 digits.
+    let room = LONGEST_MESSAGE - 32;
+    let mut message = String::new();
+    for (told, problem) in problems.iter().enumerate() {
+        let words = problem.to_string();
+        if told == 0 {
+            message.push_str(&words[..words.floor_char_boundary(room)]);
+        } else if message.len() + 2 + words.len() > room {
+            let more = problems.len() - told;
+            return format!("{message}; and {more} more");
+        } else {
+            message.push_str("; ");
+            message.push_str(&words);
+        }
+    }
+    message
 }

@@ -1,0 +1,66 @@
+//! TLS with a certificate that can be exchanged while connections go on.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use anyhow::{Context as _, ensure};
+use k8s_openapi::api::core::v1::Secret;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{Error, ServerConfig};
+
+/// What new connections are served with; until there is something, they are refused.
+#[derive(Default)]
+pub(super) struct Served(RwLock<Option<Arc<CertifiedKey>>>);
+
+impl Served {
+    pub(super) fn set(&self, key: CertifiedKey) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(key));
+    }
+
+    fn get(&self) -> Option<Arc<CertifiedKey>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.get().is_none()
+    }
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Served")
+    }
+}
+
+impl ResolvesServerCert for Served {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.get()
+    }
+}
+
+pub(super) fn config(served: Arc<Served>) -> Result<ServerConfig, Error> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?;
+    let mut config = builder.with_no_client_auth().with_cert_resolver(served);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// What is in the Secret. No error repeats any of it.
+pub(super) fn certified(secret: &Secret) -> anyhow::Result<CertifiedKey> {
+    let field = |name: &str| {
+        let data = secret.data.as_ref().and_then(|data| data.get(name));
+        data.map(|bytes| bytes.0.as_slice()).with_context(|| format!("{name}: is missing"))
+    };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(field("tls.crt")?).collect();
+    let chain = chain.ok().filter(|chain| !chain.is_empty()).context("tls.crt: is no PEM certificate")?;
+    let key = PrivateKeyDer::from_pem_slice(field("tls.key")?).ok().context("tls.key: is no PEM key")?;
+    let key = ring::sign::any_supported_type(&key).ok().context("tls.key: is of no known kind")?;
+    let certified = CertifiedKey::new(chain, key);
+    ensure!(certified.keys_match().is_ok(), "tls.key: is not the key of tls.crt");
+    Ok(certified)
+}

@@ -1,0 +1,23 @@
+//! The CAs in a webhook configuration.
+
+use k8s_openapi::ByteString;
+use serde_json::{Value, json};
+
+use super::WebhookOptions;
+
+/// The webhooks of a configuration; those that are at this service trust what `bundle` makes of the old CAs.
+pub(super) fn with_ca(webhooks: &Value, options: &WebhookOptions, bundle: impl Fn(&str) -> String) -> Value {
+    let mut webhooks = webhooks.clone();
+    for webhook in webhooks.as_array_mut().into_iter().flatten() {
+        let client = &mut webhook["clientConfig"];
+        if client["service"]["name"] == *options.service
+            && client["service"]["namespace"] == *options.namespace
+        {
+            let old = client.get("caBundle").cloned().unwrap_or_default();
+            let old = serde_json::from_value::<ByteString>(old).unwrap_or_default();
+            let new = bundle(&String::from_utf8_lossy(&old.0));
+            client["caBundle"] = json!(ByteString(new.into_bytes()));
+        }
+    }
+    webhooks
+}
