@@ -4,9 +4,11 @@
 
 mod limiter;
 
+use std::hash::BuildHasher as _;
 use std::time::Instant;
 
 use emcee_api::{GROUP, VERSION};
+use foldhash::quality::FixedState;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -75,7 +77,9 @@ fn event(transition: &Transition) -> Event {
     } else {
         (EventType::Warning, transition.reason.clone(), shortened(&transition.message))
     };
-    Event { type_, reason, note: Some(note), action: "Translate".to_owned(), secondary: None }
+    // The recorder counts an Event like an earlier one, and shows the earlier one's note: other words, another action.
+    let action = format!("Translate{:08x}", FixedState::default().hash_one(&note) >> 32);
+    Event { type_, reason, note: Some(note), action, secondary: None }
 }
 
 fn shortened(message: &str) -> String {

@@ -127,7 +127,7 @@ pub(crate) fn destination_rule(
 
 /// Istio's configuration of the mesh.
 pub(crate) fn mesh(_: &Key, object: Option<&k8s::ConfigMap>) -> Fact {
-    Fact::TrustDomain(object.and_then(istio_mesh::trust_domain))
+    Fact::TrustDomain(object.map_or(Ok(None), istio_mesh::trust_domain))
 }
 
 /// An object of one of the generated kinds.

@@ -8,6 +8,7 @@ use emcee_core::translate::{LastGood, Translation, Unit};
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tracing::warn;
 
 use crate::observe::fact::{Resource, Version};
 use crate::options::Options;
@@ -107,12 +108,17 @@ impl Model {
         self.last_good.set_settings(settings)
     }
 
-    /// Istio's mesh configuration sets this trust domain, or none; says which units ran.
-    pub(crate) fn set_trust_domain(&mut self, domain: Option<String>) -> Vec<Unit> {
-        if !self.follows_trust_domain {
-            return Vec::new();
-        }
-        let domain = domain.unwrap_or_else(|| Settings::default().trust_domain);
+    /// Istio's mesh configuration sets this trust domain, or none; says which units ran. One that cannot be read changes
+    /// nothing: every identity depends on it.
+    pub(crate) fn set_trust_domain(&mut self, domain: Result<Option<String>, String>) -> Vec<Unit> {
+        let domain = match domain {
+            _ if !self.follows_trust_domain => return Vec::new(),
+            Ok(domain) => domain.unwrap_or_else(|| Settings::default().trust_domain),
+            Err(why) => {
+                warn!(why, "Istio's mesh configuration cannot be read; the trust domain stays as it was");
+                return Vec::new();
+            }
+        };
         self.set_settings(|settings| settings.trust_domain = domain)
     }
 }

@@ -15,8 +15,8 @@ pub(crate) enum Fact {
     Input(Change),
     /// Of one of the users' three resources.
     Resource(Box<Resource>),
-    /// The trust domain that Istio's mesh configuration sets, if it sets one.
-    TrustDomain(Option<String>),
+    /// The trust domain that Istio's mesh configuration sets, if it sets one and can be read.
+    TrustDomain(Result<Option<String>, String>),
     /// A user's resource is gone.
     ResourceGone(Unit),
     /// Of an object with Emcee's label.
