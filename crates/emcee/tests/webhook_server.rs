@@ -162,7 +162,9 @@ async fn ask(stream: &mut TlsStream<TcpStream>, object: &Value) -> Value {
 async fn the_first_replica_makes_the_certificate_and_others_use_it() {
     let api = cluster();
     let first = Replica::of(&api).await;
-    let answer = ask(&mut first.trusted(&api).await, &exposition("shop", "reviews").build()).await;
+    let answer =
+        ask(&mut first.trusted(&api).await, &exposition("shop", "reviews").fed("west").port(9080).build())
+            .await;
     assert_eq!(answer["allowed"], true, "{answer}");
     let (made, trusted) = (secret(&api), bundle(&api));
     let second = Replica::of(&api).await;
@@ -255,8 +257,8 @@ async fn good_objects_of_each_kind_are_accepted() {
     let api = cluster();
     let replica = Replica::of(&api).await;
     let mut stream = replica.trusted(&api).await;
-    let exposition = exposition("shop", "reviews").fed("west").build();
-    let binding = binding("shop", "reviews").fed("west").build();
+    let exposition = exposition("shop", "reviews").fed("west").port(9080).build();
+    let binding = binding("shop", "reviews").fed("west").port(9080).build();
     for object in [boundary("west").build(), exposition, binding] {
         let answer = ask(&mut stream, &object).await;
         assert_eq!(answer, json!({"uid": "7", "allowed": true}), "{object}");
