@@ -1,17 +1,31 @@
 //! What a cluster needs for Emcee to run in it, beside the CRDs: rights, a Deployment, and what guards them.
 //!
-//! The rights are made from the list of kinds that Emcee generates, so that a new kind cannot be forgotten here.
+//! The rights are made from the list of kinds that Emcee generates, so that a new kind cannot be forgotten here. The
+//! Helm chart is made from the same description, see [`chart`].
 
+pub mod chart;
 mod deployment;
+mod form;
 mod people;
 mod rbac;
+mod uninstall;
+mod values;
+mod webhook;
 
 use serde_json::{Value, json};
 
+use form::{Condition, Form};
+
 /// Name of everything that is Emcee's own.
 pub const NAME: &str = "emcee";
+/// Image of the container where no other is given.
+pub const IMAGE: &str = concat!("emcee:", env!("CARGO_PKG_VERSION"));
 /// Port of probes and metrics.
 const PROBES: u16 = 8080;
+/// Port of the admission webhook.
+const WEBHOOK: u16 = 9443;
+/// What users write.
+const USERS: [&str; 3] = ["meshfedconfigs", "serviceexpositions", "servicebindings"];
 
 /// What an installation may differ in.
 #[derive(Clone, Debug)]
@@ -32,6 +46,8 @@ pub struct Installation {
     pub gateway_namespaces: Vec<String>,
     /// Istio's root namespace.
     pub root_namespace: String,
+    /// Whether resources are checked when they are applied.
+    pub webhook: bool,
 }
 
 /// A part of an installation.
@@ -41,24 +57,34 @@ pub enum Part {
     Rbac,
     /// Emcee itself.
     Deployment,
+    /// What has the API server ask Emcee about resources. Nothing, without a webhook.
+    Webhook,
 }
 
 impl Installation {
     /// The objects of a part, in the order of applying.
     pub fn objects(&self, part: Part) -> Vec<Value> {
+        let objects = part.in_form(&Form::Plain(self));
         match part {
-            Part::Rbac => {
-                let own =
-                    [json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})];
-                own.into_iter().chain(rbac::objects(self)).chain(people::objects()).collect()
-            }
-            Part::Deployment => deployment::objects(self),
+            Part::Rbac => [self.own_namespace()].into_iter().chain(objects).collect(),
+            Part::Deployment | Part::Webhook => objects,
         }
     }
 
-    /// Whether some of these are all.
-    fn is_all(namespaces: &[String]) -> bool {
-        namespaces.iter().any(|namespace| namespace == "*")
+    /// A chart has none: `helm --create-namespace` makes it.
+    fn own_namespace(&self) -> Value {
+        let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}})
+    }
+}
+
+impl Part {
+    fn in_form(self, form: &Form<'_>) -> Vec<Value> {
+        match self {
+            Self::Rbac => rbac::objects(form).into_iter().chain(people::objects()).collect(),
+            Self::Deployment => deployment::objects(form),
+            Self::Webhook => form.when(Condition::Webhook, webhook::objects(form)),
+        }
     }
 }
 

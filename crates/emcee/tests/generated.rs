@@ -1,8 +1,9 @@
-//! What is generated from the code and committed: the CRDs. And what an API server asks of them.
+//! What is generated from the code and committed: the CRDs and the chart. And what an API server asks of the CRDs.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use emcee_api::custom_resource_definitions;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -12,11 +13,43 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 
 #[test]
 fn the_committed_crds_are_those_of_the_code() {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_emcee")).arg("crds").output();
+    let output = Command::new(env!("CARGO_BIN_EXE_emcee")).arg("crds").output();
     let printed = String::from_utf8(output.expect("the program runs").stdout).expect("UTF-8");
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/crds.yaml"));
     let committed = fs::read_to_string(path).unwrap_or_default();
     assert!(printed == committed, "deploy/crds.yaml is out of date: cargo run -- crds > deploy/crds.yaml");
+}
+
+#[test]
+fn the_committed_chart_is_that_of_the_code() {
+    let made = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_emcee"));
+    let status = command.args(["manifests", "chart", "--output"]).arg(made.path()).status();
+    assert!(status.expect("the program runs").success());
+    let made = files(made.path());
+    assert!(made.contains_key("Chart.yaml") && made.contains_key("templates/deployment.yaml"), "{made:?}");
+    let committed = files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/helm/emcee")));
+    let differs = |path: &&String| made.get(*path) != committed.get(*path);
+    let different: Vec<_> = made.keys().chain(committed.keys()).filter(differs).collect();
+    assert!(
+        different.is_empty(),
+        "out of date: {different:?}: rm -r deploy/helm/emcee && cargo run -- manifests chart -o deploy/helm/emcee"
+    );
+}
+
+/// Every file below a folder, by its path in it.
+fn files(folder: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.extend(files(&path).into_iter().map(|(path, text)| (format!("{name}/{path}"), text)));
+        } else {
+            found.insert(name, fs::read_to_string(&path).expect("text"));
+        }
+    }
+    found
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! What `emcee manifests` prints: enough rights for the controller, and no more.
 
+use std::fs;
 use std::process::Command;
 
+use clap::CommandFactory as _;
+use emcee::cli::Cli;
+use emcee::webhook::{PATH, WebhookOptions};
 use emcee_core::plan::Kind;
 use serde_json::Value;
 
@@ -13,50 +17,111 @@ fn manifests(args: &[&str]) -> Vec<Value> {
     serde_saphyr::from_multiple(&text).expect("YAML")
 }
 
-/// Each granted (group, resource, verb), and where: the whole cluster or a namespace.
-fn grants(objects: &[Value]) -> Vec<(String, String, String, String)> {
-    let bindings = objects.iter().filter(|o| o["subjects"][0]["name"] == "emcee");
+/// A right of Emcee's.
+#[derive(Debug, PartialEq, Eq)]
+struct Grant {
+    group: String,
+    resource: String,
+    verb: String,
+    /// The namespace in which it is granted; `*`: in all.
+    place: String,
+    /// Whether it is for one object only.
+    named: bool,
+}
+
+fn grants(objects: &[Value]) -> Vec<Grant> {
     let mut grants = Vec::new();
-    for binding in bindings {
-        let namespace = binding["metadata"]["namespace"].as_str().unwrap_or("*").to_owned();
+    for binding in objects.iter().filter(|o| o["subjects"][0]["name"] == "emcee") {
+        let place = binding["metadata"]["namespace"].as_str().unwrap_or("*");
         let role = &binding["roleRef"];
         let of_role = |o: &&Value| o["kind"] == role["kind"] && o["metadata"]["name"] == role["name"];
         let role = objects.iter().find(of_role).expect("what is bound is there");
-        for rule in role["rules"].as_array().expect("rules") {
-            let list = |field: &str| {
-                let words = rule[field].as_array().expect("a list").iter();
-                words.map(|word| word.as_str().expect("a word").to_owned()).collect::<Vec<_>>()
-            };
-            for resource in list("resources") {
-                for verb in list("verbs") {
-                    grants.push((list("apiGroups")[0].clone(), resource.clone(), verb, namespace.clone()));
-                }
-            }
-        }
+        let rules = role["rules"].as_array().expect("rules");
+        grants.extend(rules.iter().flat_map(|rule| of_rule(rule, place)));
     }
     grants
+}
+
+fn of_rule(rule: &Value, place: &str) -> Vec<Grant> {
+    let [groups, resources, verbs] = ["apiGroups", "resources", "verbs"].map(|field| words(&rule[field]));
+    let mut grants = Vec::new();
+    for (resource, verb) in resources.iter().flat_map(|r| verbs.iter().map(move |verb| (r, verb))) {
+        grants.push(Grant {
+            group: groups[0].clone(),
+            resource: resource.clone(),
+            verb: verb.clone(),
+            place: place.to_owned(),
+            named: rule.get("resourceNames").is_some(),
+        });
+    }
+    grants
+}
+
+fn words(list: &Value) -> Vec<String> {
+    let words = list.as_array().expect("a list").iter();
+    words.map(|word| word.as_str().expect("a word").to_owned()).collect()
+}
+
+/// Where Emcee has all of these rights to a kind.
+fn places(grants: &[Grant], kind: Kind, verbs: &[&str]) -> Vec<String> {
+    let has = |place: &str, verb: &str| {
+        grants.iter().any(|g| {
+            g.resource == kind.plural()
+                && g.group == kind.group()
+                && g.place == place
+                && g.verb == verb
+                && !g.named
+        })
+    };
+    let mut all: Vec<_> = grants.iter().map(|grant| grant.place.clone()).collect();
+    all.sort();
+    all.dedup();
+    all.into_iter().filter(|place| verbs.iter().all(|verb| has(place, verb))).collect()
 }
 
 #[test]
 fn every_generated_kind_can_be_written_where_it_is_generated() {
     let grants = grants(&manifests(&["rbac", "--fed-namespaces", "blue"]));
     for kind in Kind::ALL {
-        let namespace = if kind.holds_keys() { "blue" } else { "*" };
-        for verb in ["get", "list", "watch", "create", "patch", "delete"] {
-            let wanted = (kind.group().into(), kind.plural().into(), verb.into(), namespace.into());
-            assert!(grants.contains(&wanted), "{wanted:?}");
+        let of_mesh = match kind {
+            Kind::ServiceAccount
+            | Kind::Role
+            | Kind::RoleBinding
+            | Kind::Secret
+            | Kind::NetworkPolicy
+            | Kind::PodDisruptionBudget
+            | Kind::Deployment => false,
+            Kind::AuthorizationPolicy
+            | Kind::DestinationRule
+            | Kind::ServiceEntry
+            | Kind::Service
+            | Kind::VirtualService
+            | Kind::Gateway => true,
+        };
+        let written = places(&grants, kind, &["get", "list", "watch", "create", "patch", "delete"]);
+        assert_eq!(written, [if of_mesh { "*" } else { "blue" }], "{kind:?}");
+        // A controller watches the whole cluster for what it has written, but for keys.
+        let watched = places(&grants, kind, &["list", "watch"]).contains(&"*".to_owned());
+        assert_eq!(watched, !kind.holds_keys(), "{kind:?}");
+    }
+}
+
+/// Through a pod, whoever may make one reads every Secret of its namespace.
+#[test]
+fn pods_can_be_had_only_where_secrets_can() {
+    for args in [&["rbac"][..], &["rbac", "--fed-namespaces", "blue,red"], &["rbac", "--fed-namespaces", "*"]]
+    {
+        let grants = grants(&manifests(args));
+        for verb in ["create", "patch"] {
+            let secrets = places(&grants, Kind::Secret, &["get"]);
+            assert_eq!(places(&grants, Kind::Deployment, &[verb]), secrets, "{args:?} {verb}");
         }
     }
 }
 
 #[test]
 fn secrets_are_read_only_where_it_is_said() {
-    let secrets = |args: &[&str]| {
-        let grants = grants(&manifests(args));
-        let mut places: Vec<_> = grants.into_iter().filter(|g| g.1 == "secrets").map(|g| g.3).collect();
-        places.dedup();
-        places
-    };
+    let secrets = |args: &[&str]| places(&grants(&manifests(args)), Kind::Secret, &["get"]);
     assert!(secrets(&["rbac"]).is_empty());
     assert_eq!(secrets(&["rbac", "--fed-namespaces", "blue,red"]), ["blue", "red"]);
     let both = secrets(&["rbac", "--fed-namespaces", "blue", "--gateway-namespaces", "istio-system"]);
@@ -64,24 +129,33 @@ fn secrets_are_read_only_where_it_is_said() {
     assert_eq!(secrets(&["rbac", "--fed-namespaces", "*"]), ["*"]);
 }
 
+/// Its rights to the Secret and the configuration are by name.
+#[test]
+fn a_webhook_adds_rights_to_its_own_objects_only() {
+    let of = |switch: &str| grants(&manifests(&["rbac", "--webhook", switch]));
+    let (without, with) = (of("off"), of("on"));
+    let added: Vec<_> = with.into_iter().filter(|grant| !without.contains(grant)).collect();
+    let wide: Vec<_> = added.iter().filter(|grant| !grant.named).collect();
+    assert!(
+        matches!(&wide[..], [g] if g.verb == "create" && g.resource == "secrets" && g.place == "emcee-system")
+    );
+    let of_configurations = |g: &Grant| g.resource == "validatingwebhookconfigurations" && g.verb == "patch";
+    assert!(added.iter().any(|grant| of_configurations(grant) && grant.named));
+}
+
 #[test]
 fn no_right_is_a_wildcard_and_none_escalates() {
-    for (group, resource, verb, place) in grants(&manifests(&["rbac", "--fed-namespaces", "*"])) {
-        assert!(
-            !verb.contains('*') && !resource.contains('*') && !group.contains('*'),
-            "{group} {resource} {verb}"
-        );
-        assert!(
-            !["escalate", "bind", "impersonate"].contains(&verb.as_str()),
-            "{resource} {verb} in {place}"
-        );
+    for grant in grants(&manifests(&["rbac", "--fed-namespaces", "*"])) {
+        let Grant { group, resource, verb, .. } = &grant;
+        assert!([group, resource, verb].iter().all(|word| !word.contains('*')), "{grant:?}");
+        assert!(!["escalate", "bind", "impersonate"].contains(&verb.as_str()), "{grant:?}");
     }
 }
 
 #[test]
 fn with_watched_namespaces_nothing_is_granted_elsewhere() {
-    let args = ["rbac", "--watch-namespaces", "shop,bank", "--fed-namespaces", "blue"];
-    let mut places: Vec<_> = grants(&manifests(&args)).into_iter().map(|grant| grant.3).collect();
+    let args = ["rbac", "--watch-namespaces", "shop,bank", "--fed-namespaces", "blue", "--webhook", "off"];
+    let mut places: Vec<_> = grants(&manifests(&args)).into_iter().map(|grant| grant.place).collect();
     places.sort();
     places.dedup();
     assert_eq!(places, ["bank", "blue", "emcee-system", "istio-system", "shop"]);
@@ -106,17 +180,123 @@ fn teams_may_not_write_relationships() {
 
 #[test]
 fn the_pod_is_confined_and_its_arguments_are_those_of_run() {
-    let objects = manifests(&["deployment", "--fed-namespaces", "blue", "--revision", "canary"]);
-    let deployment = objects.iter().find(|o| o["kind"] == "Deployment").expect("a Deployment");
-    let pod = &deployment["spec"]["template"]["spec"];
+    let gateways = ["--gateway-namespaces", "istio-system"];
+    let objects = manifests(
+        &[&["deployment", "--fed-namespaces", "blue", "--revision", "canary"], &gateways[..]].concat(),
+    );
+    let pod = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
     let container = &pod["containers"][0];
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+    assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
     assert_eq!(container["securityContext"]["capabilities"]["drop"][0], "ALL");
-    let help = Command::new(env!("CARGO_BIN_EXE_emcee")).args(["run", "--help"]).output().expect("it runs");
-    let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    for argument in container["args"].as_array().expect("arguments").iter().skip(1) {
-        let flag = argument.as_str().expect("text").split('=').next().expect("a flag");
-        assert!(help.contains(flag), "emcee run has no {flag}");
+    is_a_command(&words(&container["args"]));
+}
+
+/// The arguments are a command that exists, down to each value.
+fn is_a_command(arguments: &[String]) {
+    let arguments = ["emcee"].into_iter().chain(arguments.iter().map(String::as_str));
+    Cli::command().try_get_matches_from(arguments).expect("arguments that are understood");
+}
+
+#[test]
+fn a_namespace_for_no_relationship_is_said_and_not_taken_for_all() {
+    let objects = manifests(&["deployment"]);
+    let container = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+    let arguments = words(&container["args"]);
+    assert!(arguments.contains(&"--fed-namespaces=".to_owned()), "by default `emcee run` takes all");
+    is_a_command(&arguments);
+}
+
+#[test]
+fn every_port_is_served_and_let_through() {
+    for (switch, ports) in [("on", &[8080, 9443][..]), ("off", &[8080])] {
+        let objects = manifests(&["deployment", "--webhook", switch]);
+        let container = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+        let numbers = |list: &Value, field: &str| {
+            let numbers =
+                list.as_array().expect("a list").iter().map(|port| port[field].as_u64().expect("a port"));
+            numbers.collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&container["ports"], "containerPort"), ports);
+        let policy = &of_kind(&objects, "NetworkPolicy")["spec"]["ingress"][0];
+        assert_eq!(numbers(&policy["ports"], "port"), ports);
     }
+}
+
+#[test]
+fn the_webhook_is_where_the_server_looks_for_it() {
+    let objects = manifests(&["webhook", "--namespace", "mesh"]);
+    let options = WebhookOptions::usual("mesh");
+    let configuration = of_kind(&objects, "ValidatingWebhookConfiguration");
+    assert_eq!(configuration["metadata"]["name"], options.configuration);
+    let webhook = &configuration["webhooks"][0];
+    assert_eq!(webhook["failurePolicy"], "Ignore");
+    let service = &webhook["clientConfig"]["service"];
+    assert_eq!(
+        (&service["name"], &service["namespace"]),
+        (&options.service.into(), &options.namespace.into())
+    );
+    assert_eq!(service["path"], PATH);
+    let found = of_kind(&objects, "Service");
+    assert_eq!(
+        (&found["metadata"]["name"], &found["metadata"]["namespace"]),
+        (&service["name"], &service["namespace"])
+    );
+    assert_eq!(found["spec"]["ports"][0]["targetPort"], 9443);
+    let plurals: Vec<_> =
+        emcee_api::custom_resource_definitions().into_iter().map(|crd| crd.spec.names.plural).collect();
+    assert_eq!(words(&webhook["rules"][0]["resources"]), plurals);
+}
+
+#[test]
+fn pods_are_found_by_what_selects_them() {
+    let objects = manifests(&["all", "--fed-namespaces", "blue"]);
+    let deployment = of_kind(&objects, "Deployment");
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    let selecting = |object: &Value| match object["kind"].as_str() {
+        Some("Service") => Some(object["spec"]["selector"].clone()),
+        Some("PodDisruptionBudget" | "Deployment") => Some(object["spec"]["selector"]["matchLabels"].clone()),
+        Some("NetworkPolicy") => Some(object["spec"]["podSelector"]["matchLabels"].clone()),
+        _ => None,
+    };
+    let selectors: Vec<_> = objects.iter().filter_map(selecting).collect();
+    assert_eq!(selectors.len(), 5);
+    for selector in selectors {
+        for (label, value) in selector.as_object().expect("labels") {
+            assert_eq!(&labels[label], value);
+        }
+    }
+}
+
+#[test]
+fn the_hook_of_the_chart_runs_a_command_that_exists() {
+    let made = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_emcee"));
+    let status = command.args(["manifests", "chart", "-o"]).arg(made.path()).status();
+    assert!(status.expect("the program runs").success());
+    let text = fs::read_to_string(made.path().join("templates/uninstall.yaml")).expect("a template");
+    let plain =
+        text.lines().filter(|line| !line.trim_start().starts_with("{{-")).map(filled).collect::<Vec<_>>();
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&plain.join("\n")).expect("YAML");
+    let job = of_kind(&objects, "Job");
+    assert_eq!(job["metadata"]["annotations"]["helm.sh/hook"], "pre-delete");
+    is_a_command(&words(&job["spec"]["template"]["spec"]["containers"][0]["args"]));
+}
+
+/// A line of a template with some value in it.
+fn filled(line: &str) -> String {
+    match line.split_once("{{") {
+        Some((before, after)) => {
+            let after = after.split_once("}}").expect("what is opened is closed").1;
+            let value = if after.is_empty() && before.ends_with(": ") { "{}" } else { "blue" };
+            format!("{before}{value}{after}")
+        }
+        None => line.to_owned(),
+    }
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    objects.iter().find(|object| object["kind"] == kind).expect(kind)
 }

@@ -1,5 +1,9 @@
 //! `emcee manifests`
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
@@ -7,13 +11,14 @@ use super::Outcome;
 use super::sources::{dns_label, namespace_or_all};
 use crate::console::Console;
 use crate::manifest;
-use crate::manifests::{Installation, Part};
+use crate::manifests::{IMAGE, Installation, Part, chart};
 
 const EXAMPLES: &str = "\
 Examples:
   emcee manifests crds | kubectl apply --server-side -f -
-  emcee manifests rbac --fed-namespaces blue,yellow | kubectl apply -f -
-  emcee manifests all --image registry.example/emcee:1.0 --fed-namespaces blue | kubectl apply --server-side -f -";
+  emcee manifests rbac --fed-namespaces blue,yellow | kubectl apply --server-side -f -
+  emcee manifests all --image registry.example/emcee:1.0 --fed-namespaces blue | kubectl apply --server-side -f -
+  emcee manifests chart -o chart/ && helm install emcee chart/ -n emcee-system --create-namespace";
 
 /// Print what a cluster needs for Emcee to run in it.
 #[derive(Args, Debug)]
@@ -28,7 +33,7 @@ pub(super) struct ManifestsArgs {
     namespace: String,
 
     /// Image of the container
-    #[arg(long, value_name = "IMAGE", default_value = concat!("emcee:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, value_name = "IMAGE", default_value = IMAGE)]
     image: String,
 
     /// Number of replicas; one of them writes, the others stand by
@@ -55,6 +60,32 @@ pub(super) struct ManifestsArgs {
     /// Namespaces, besides, whose gateway pods may be given a relationship's configuration and keys
     #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', value_parser = dns_label)]
     gateway_namespaces: Vec<String>,
+
+    /// Whether the API server asks Emcee about resources before it takes them; where Emcee is away, it takes all
+    #[arg(long, value_name = "SWITCH", value_enum, default_value_t = Switch::On)]
+    webhook: Switch,
+
+    /// Folder of the chart; the other flags are values of it
+    #[arg(short, long, value_name = "DIR", conflicts_with_all = INSTALLATION)]
+    output: Option<PathBuf>,
+}
+
+const INSTALLATION: [&str; 9] = [
+    "namespace",
+    "image",
+    "replicas",
+    "revision",
+    "root_namespace",
+    "watch_namespaces",
+    "fed_namespaces",
+    "gateway_namespaces",
+    "webhook",
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -65,39 +96,75 @@ enum What {
     Rbac,
     /// Emcee itself
     Deployment,
-    /// All of it
+    /// What has the API server ask Emcee about resources
+    Webhook,
+    /// A Helm chart, written to the folder --output
+    Chart,
+    /// All of it but the chart
     All,
 }
 
 pub(super) fn run(args: &ManifestsArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let installation = Installation {
-        namespace: args.namespace.clone(),
-        image: args.image.clone(),
-        replicas: args.replicas,
-        revision: args.revision.clone(),
-        watch_namespaces: args.watch_namespaces.clone(),
-        fed_namespaces: args.fed_namespaces.clone(),
-        gateway_namespaces: args.gateway_namespaces.clone(),
-        root_namespace: args.root_namespace.clone(),
-    };
-    if args.what != What::Crds && args.fed_namespaces.is_empty() {
+    match (args.what, &args.output) {
+        (What::Chart, Some(folder)) => write_chart(folder)?,
+        (What::Chart, None) => bail!("a chart is several files: give the folder for them (--output DIR)"),
+        (_, Some(_)) => bail!("--output is the folder of a chart (emcee manifests chart --output DIR)"),
+        (What::Webhook, None) if args.webhook == Switch::Off => bail!("with --webhook off there is none"),
+        (what, None) => print(args, what, console)?,
+    }
+    Ok(Outcome::Fine)
+}
+
+fn print(args: &ManifestsArgs, what: What, console: &mut Console<'_>) -> anyhow::Result<()> {
+    let installation = args.installation();
+    if !matches!(what, What::Crds | What::Webhook) && args.fed_namespaces.is_empty() {
         console.warning(
             "no --fed-namespaces: Emcee may read no Secret and make no gateway, so only FLAT and gateways of your own \
              will work",
         )?;
     }
     let mut objects: Vec<Value> = Vec::new();
-    if matches!(args.what, What::Crds | What::All) {
+    if matches!(what, What::Crds | What::All) {
         for definition in emcee_api::custom_resource_definitions() {
             objects.push(serde_json::to_value(definition)?);
         }
     }
-    if matches!(args.what, What::Rbac | What::All) {
+    if matches!(what, What::Rbac | What::All) {
         objects.extend(installation.objects(Part::Rbac));
     }
-    if matches!(args.what, What::Deployment | What::All) {
+    if matches!(what, What::Deployment | What::All) {
         objects.extend(installation.objects(Part::Deployment));
     }
+    if matches!(what, What::Webhook | What::All) {
+        objects.extend(installation.objects(Part::Webhook));
+    }
     console.data(&manifest::to_yaml(&objects)?)?;
-    Ok(Outcome::Fine)
+    Ok(())
+}
+
+fn write_chart(folder: &Path) -> anyhow::Result<()> {
+    for (path, text) in chart::files()? {
+        let path = folder.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        }
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+impl ManifestsArgs {
+    fn installation(&self) -> Installation {
+        Installation {
+            namespace: self.namespace.clone(),
+            image: self.image.clone(),
+            replicas: self.replicas,
+            revision: self.revision.clone(),
+            watch_namespaces: self.watch_namespaces.clone(),
+            fed_namespaces: self.fed_namespaces.clone(),
+            gateway_namespaces: self.gateway_namespaces.clone(),
+            root_namespace: self.root_namespace.clone(),
+            webhook: self.webhook == Switch::On,
+        }
+    }
 }

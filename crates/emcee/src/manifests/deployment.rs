@@ -2,76 +2,90 @@
 
 use serde_json::{Value, json};
 
-use super::{Installation, NAME, PROBES, labels};
+use super::form::{Condition, Form, List};
+use super::{NAME, PROBES, WEBHOOK, labels};
 
-pub(super) fn objects(installation: &Installation) -> Vec<Value> {
-    vec![disruption_budget(installation), network_policy(installation), deployment(installation)]
+/// Any but root: the image names nobody.
+pub(super) const USER: u32 = 65532;
+
+pub(super) fn objects(form: &Form<'_>) -> Vec<Value> {
+    vec![disruption_budget(form), network_policy(form), metrics(form), deployment(form)]
 }
 
-fn metadata(installation: &Installation) -> Value {
-    json!({"name": NAME, "namespace": installation.namespace, "labels": labels()})
+fn metadata(form: &Form<'_>) -> Value {
+    json!({"name": NAME, "namespace": form.namespace(), "labels": labels()})
 }
 
 fn selector() -> Value {
     json!({"matchLabels": {"app.kubernetes.io/name": NAME}})
 }
 
-fn disruption_budget(installation: &Installation) -> Value {
+fn disruption_budget(form: &Form<'_>) -> Value {
     json!({
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": metadata(installation),
+        "metadata": metadata(form),
         "spec": {"maxUnavailable": 1, "selector": selector()},
     })
 }
 
-/// Only probes and metrics come in. What goes out is left open: the API server has no address that a policy could
-/// name in every cluster.
-fn network_policy(installation: &Installation) -> Value {
+/// Only probes, metrics and the API server's reviews come in, from wherever the API server is. What goes out is left open: it is the API server, which has neither an address nor
+/// a port that a policy could name in every cluster, and nothing else once its certificate is checked.
+fn network_policy(form: &Form<'_>) -> Value {
+    let mut ports = vec![json!({"protocol": "TCP", "port": PROBES})];
+    ports.extend(form.when(Condition::Webhook, vec![json!({"protocol": "TCP", "port": WEBHOOK})]));
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": metadata(installation),
+        "metadata": metadata(form),
         "spec": {
             "podSelector": selector(),
             "policyTypes": ["Ingress"],
-            "ingress": [{"ports": [{"protocol": "TCP", "port": PROBES}]}],
+            "ingress": [{"ports": ports}],
         },
     })
 }
 
-fn deployment(installation: &Installation) -> Value {
+/// Names each replica to who gathers metrics: all have some, and they differ.
+fn metrics(form: &Form<'_>) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(form),
+        "spec": {
+            "clusterIP": "None",
+            "selector": {"app.kubernetes.io/name": NAME},
+            "ports": [{"name": "http-metrics", "port": PROBES, "targetPort": PROBES}],
+        },
+    })
+}
+
+fn deployment(form: &Form<'_>) -> Value {
     json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata(installation),
+        "metadata": metadata(form),
         "spec": {
-            "replicas": installation.replicas,
+            "replicas": form.replicas(),
             "selector": selector(),
-            "template": {"metadata": {"labels": pod_labels()}, "spec": pod(installation)},
+            "template": {"metadata": {"labels": pod_labels(labels())}, "spec": pod(form)},
         },
     })
 }
 
 /// Emcee talks to the API server only, and has to run before any mesh does.
-fn pod_labels() -> Value {
-    let mut labels = labels();
+pub(super) fn pod_labels(mut labels: Value) -> Value {
     labels["sidecar.istio.io/inject"] = "false".into();
     labels
 }
 
-fn pod(installation: &Installation) -> Value {
+fn pod(form: &Form<'_>) -> Value {
     json!({
         "serviceAccountName": NAME,
         "enableServiceLinks": false,
         // The Lease is given back at the end, after the last write.
         "terminationGracePeriodSeconds": 30,
-        "securityContext": {
-            "runAsNonRoot": true,
-            "runAsUser": 65532,
-            "runAsGroup": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": pod_security(),
         "topologySpreadConstraints": [{
             "maxSkew": 1,
             "topologyKey": "kubernetes.io/hostname",
@@ -80,33 +94,62 @@ fn pod(installation: &Installation) -> Value {
         }],
         "containers": [{
             "name": NAME,
-            "image": installation.image,
-            "args": arguments(installation),
-            "ports": [{"name": "http-probes", "containerPort": PROBES}],
+            "image": form.image(),
+            "args": arguments(form),
+            "ports": ports(form),
             "livenessProbe": {"httpGet": {"path": "/live", "port": PROBES}, "periodSeconds": 10},
             "readinessProbe": {"httpGet": {"path": "/ready", "port": PROBES}, "periodSeconds": 5},
-            "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
-            "securityContext": {
-                "allowPrivilegeEscalation": false,
-                "readOnlyRootFilesystem": true,
-                "capabilities": {"drop": ["ALL"]},
-            },
+            "resources": form.resources(),
+            "securityContext": container_security(),
         }],
     })
 }
 
-fn arguments(installation: &Installation) -> Vec<String> {
-    let mut arguments = vec![
-        "run".to_owned(),
-        format!("--namespace={}", installation.namespace),
-        format!("--watch-namespaces={}", installation.watch_namespaces.join(",")),
-        format!("--fed-namespaces={}", installation.fed_namespaces.join(",")),
-        format!("--root-namespace={}", installation.root_namespace),
-        format!("--probe-address=0.0.0.0:{PROBES}"),
-    ];
-    if !installation.gateway_namespaces.is_empty() {
-        arguments.push(format!("--gateway-namespaces={}", installation.gateway_namespaces.join(",")));
-    }
-    arguments.extend(installation.revision.iter().map(|revision| format!("--revision={revision}")));
+fn ports(form: &Form<'_>) -> Vec<Value> {
+    let webhook = json!({"name": "https-webhook", "containerPort": WEBHOOK});
+    let mut ports = vec![json!({"name": "http-probes", "containerPort": PROBES})];
+    ports.extend(form.when(Condition::Webhook, vec![webhook]));
+    ports
+}
+
+pub(super) fn pod_security() -> Value {
+    json!({
+        "runAsNonRoot": true,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    })
+}
+
+pub(super) fn container_security() -> Value {
+    json!({
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": true,
+        "capabilities": {"drop": ["ALL"]},
+    })
+}
+
+fn arguments(form: &Form<'_>) -> Vec<Value> {
+    let mut arguments = vec!["run".into(), format!("--namespace={}", form.namespace()).into()];
+    arguments.extend(scope(form));
+    arguments.push(format!("--root-namespace={}", form.root_namespace()).into());
+    let revision = format!("--revision={}", form.revision());
+    arguments.extend(form.when(Condition::Revision, vec![revision.into()]));
+    arguments.push(format!("--probe-address=0.0.0.0:{PROBES}").into());
+    // Only through `kubectl port-forward`.
+    arguments.push("--admin-address=127.0.0.1:15000".into());
+    let webhook = format!("--webhook-address=0.0.0.0:{WEBHOOK}");
+    arguments.extend(form.when(Condition::Webhook, vec![webhook.into()]));
     arguments
+}
+
+/// The flags that say where Emcee looks, and writes.
+pub(super) fn scope(form: &Form<'_>) -> Vec<Value> {
+    let gateways = format!("--gateway-namespaces={}", form.joined(List::Gateways));
+    let mut flags = vec![
+        format!("--watch-namespaces={}", form.joined(List::Watched)).into(),
+        format!("--fed-namespaces={}", form.joined(List::Fed)).into(),
+    ];
+    flags.extend(form.when(Condition::Any(List::Gateways), vec![gateways.into()]));
+    flags
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use emcee_api::GROUP;
+use emcee_controller::lease;
 use emcee_core::plan::Kind;
 use serde_json::{Value, json};
 
-use super::{Installation, NAME, labels};
+use super::form::{Condition, Form, List};
+use super::{NAME, USERS, labels, webhook};
 
 const READ: [&str; 3] = ["get", "list", "watch"];
 /// An apply of an object that is not there needs both of the first two.
@@ -20,91 +22,104 @@ const READ_ONLY: [(&str, &[&str]); 3] = [
 ];
 
 /// Everything about rights of Emcee itself.
-pub(super) fn objects(installation: &Installation) -> Vec<Value> {
-    let mut objects = vec![account(installation)];
+pub(super) fn objects(form: &Form<'_>) -> Vec<Value> {
+    let mut objects = vec![account(form)];
     objects.push(role("ClusterRole", NAME, None, &everywhere()));
-    objects.extend(bound(installation, NAME, &namespaces(installation)));
-    objects.push(role("ClusterRole", "emcee-fed", None, &of_kinds(Kind::holds_keys)));
-    objects.extend(bound(installation, "emcee-fed", &installation.fed_namespaces));
-    let gateways = &installation.gateway_namespaces;
-    if !gateways.is_empty() {
-        objects.push(role("ClusterRole", "emcee-gateway", None, &of_kinds(|kind| kind == Kind::Secret)));
-        objects.extend(bound(installation, "emcee-gateway", gateways));
-    }
-    let root = std::slice::from_ref(&installation.root_namespace);
-    objects.push(role("ClusterRole", "emcee-root", None, &of_root(installation)));
-    objects.extend(bound(installation, "emcee-root", root));
-    objects.push(role("Role", NAME, Some(&installation.namespace), &of_own_namespace()));
-    objects.push(binding(installation, "Role", NAME, Some(&installation.namespace)));
+    objects.extend(bound(form, NAME, List::Everywhere));
+    objects.push(role("ClusterRole", "emcee-fed", None, &of_kinds(is_of_gateways, &WRITE)));
+    objects.extend(bound(form, "emcee-fed", List::Fed));
+    objects.extend(form.when(Condition::Any(List::Gateways), of_gateways(form)));
+    let root = form.root_namespace();
+    objects.push(role("ClusterRole", "emcee-root", None, &of_root(form)));
+    objects.push(binding(form, "ClusterRole", "emcee-root", Some(&root)));
+    let own = form.namespace();
+    objects.push(role("Role", NAME, Some(&own), &of_own_namespace()));
+    objects.push(binding(form, "Role", NAME, Some(&own)));
+    objects.extend(form.when(Condition::Webhook, webhook::rights(form)));
     objects
 }
 
-fn account(installation: &Installation) -> Value {
+fn account(form: &Form<'_>) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": {"name": NAME, "namespace": installation.namespace, "labels": labels()},
+        "metadata": {"name": NAME, "namespace": form.namespace(), "labels": labels()},
     })
 }
 
-/// Where resources, services and generated objects may be.
-fn namespaces(installation: &Installation) -> Vec<String> {
-    if Installation::is_all(&installation.watch_namespaces) {
-        return vec!["*".to_owned()];
-    }
-    let lists =
-        [&installation.watch_namespaces, &installation.fed_namespaces, &installation.gateway_namespaces];
-    let mut all: Vec<_> = lists.into_iter().flatten().filter(|name| *name != "*").cloned().collect();
-    all.sort_unstable();
-    all.dedup();
-    all
-}
-
 fn everywhere() -> Vec<Value> {
-    let users = ["meshfedconfigs", "serviceexpositions", "servicebindings"];
-    let statuses = users.map(|plural| format!("{plural}/status"));
+    let statuses = USERS.map(|plural| format!("{plural}/status"));
     // An apply that only takes a finalizer off, or puts it on, is a patch of the resource.
     let mut rules = vec![
-        rule(GROUP, &users, &["get", "list", "watch", "patch"]),
+        rule(GROUP, &USERS, &["get", "list", "watch", "patch"]),
         rule(GROUP, &statuses.each_ref().map(String::as_str), &["get", "patch"]),
     ];
     rules.extend(READ_ONLY.iter().map(|(group, plurals)| rule(group, plurals, &READ)));
-    rules.extend(of_kinds(|kind| !kind.holds_keys()));
+    rules.extend(of_kinds(|kind| !is_of_gateways(kind), &WRITE));
+    rules.extend(of_kinds(|kind| is_of_gateways(kind) && !kind.holds_keys(), &READ));
     rules.push(rule("events.k8s.io", &["events"], &["create", "patch"]));
     rules
 }
 
-/// Istio's configuration for the whole mesh. Its rules are read by name: the ConfigMap of a revision, and no other.
-fn of_root(installation: &Installation) -> Vec<Value> {
-    let mesh = installation.revision.as_deref().filter(|revision| *revision != "default");
-    let mesh = mesh.map_or_else(|| "istio".to_owned(), |revision| format!("istio-{revision}"));
-    let mut of_mesh = rule("", &["configmaps"], &READ);
-    of_mesh["resourceNames"] = json!([mesh]);
-    let mut rules = vec![of_mesh];
-    if !Installation::is_all(&installation.watch_namespaces) {
-        rules.push(rule("security.istio.io", &["peerauthentications"], &READ));
-        rules.push(rule("networking.istio.io", &["destinationrules"], &READ));
+/// Whether Emcee writes it only beside a relationship: its credential, and gateways of Emcee's own. Whoever may make a
+/// Deployment may read every Secret of its namespace, through a pod, so this is no more to be had everywhere than the
+/// Secrets are.
+fn is_of_gateways(kind: Kind) -> bool {
+    match kind {
+        Kind::ServiceAccount
+        | Kind::Role
+        | Kind::RoleBinding
+        | Kind::Secret
+        | Kind::NetworkPolicy
+        | Kind::PodDisruptionBudget
+        | Kind::Deployment => true,
+        Kind::AuthorizationPolicy
+        | Kind::DestinationRule
+        | Kind::ServiceEntry
+        | Kind::Service
+        | Kind::VirtualService
+        | Kind::Gateway => false,
     }
-    rules
 }
 
-/// The Lease.
+/// For gateways that are there already: copies of the credential.
+fn of_gateways(form: &Form<'_>) -> Vec<Value> {
+    let secrets = of_kinds(|kind| kind == Kind::Secret, &WRITE);
+    let role = role("ClusterRole", "emcee-gateway", None, &secrets);
+    let bind = |namespace: &str| binding(form, "ClusterRole", "emcee-gateway", Some(namespace));
+    [role].into_iter().chain(form.each(List::Gateways, bind)).collect()
+}
+
+/// Istio's configuration for the whole mesh: the ConfigMap of a revision, and no other; and rules that hold for all.
+fn of_root(form: &Form<'_>) -> Vec<Value> {
+    let mut of_mesh = rule("", &["configmaps"], &READ);
+    of_mesh["resourceNames"] = json!([form.mesh_config()]);
+    let of_all = vec![
+        rule("security.istio.io", &["peerauthentications"], &READ),
+        rule("networking.istio.io", &["destinationrules"], &READ),
+    ];
+    [of_mesh].into_iter().chain(form.when(Condition::Some(List::Everywhere), of_all)).collect()
+}
+
+/// The Lease. A right to create cannot be confined to a name.
 fn of_own_namespace() -> Vec<Value> {
-    vec![rule("coordination.k8s.io", &["leases"], &["get", "create", "update"])]
+    let mut lease = rule("coordination.k8s.io", &["leases"], &["get", "update"]);
+    lease["resourceNames"] = json!([lease::NAME]);
+    vec![rule("coordination.k8s.io", &["leases"], &["create"]), lease]
 }
 
 /// Rules for some of the kinds that Emcee generates, a rule for each group.
 ///
 /// To make a Role that reads Secrets, Emcee needs to be able to read them itself; then it needs no right to escalate.
-fn of_kinds(of: impl Fn(Kind) -> bool) -> Vec<Value> {
+fn of_kinds(of: impl Fn(Kind) -> bool, verbs: &[&str]) -> Vec<Value> {
     let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for kind in Kind::ALL.into_iter().filter(|kind| of(*kind)) {
         groups.entry(kind.group()).or_default().push(kind.plural());
     }
-    groups.iter().map(|(group, plurals)| rule(group, plurals, &WRITE)).collect()
+    groups.iter().map(|(group, plurals)| rule(group, plurals, verbs)).collect()
 }
 
-fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
+pub(super) fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
     json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
 }
 
@@ -118,17 +133,17 @@ pub(super) fn role(kind: &str, name: &str, namespace: Option<&str>, rules: &[Val
 }
 
 /// A ClusterRole, bound in these namespaces, or in the whole cluster.
-fn bound(installation: &Installation, role: &str, namespaces: &[String]) -> Vec<Value> {
-    if Installation::is_all(namespaces) {
-        return vec![binding(installation, "ClusterRole", role, None)];
-    }
-    namespaces.iter().map(|name| binding(installation, "ClusterRole", role, Some(name))).collect()
+fn bound(form: &Form<'_>, role: &str, list: List) -> Vec<Value> {
+    let one = vec![binding(form, "ClusterRole", role, None)];
+    let each = form.each(list, |namespace| binding(form, "ClusterRole", role, Some(namespace)));
+    let one = form.when(Condition::All(list), one);
+    one.into_iter().chain(form.when(Condition::Some(list), each)).collect()
 }
 
-fn binding(installation: &Installation, kind: &str, role: &str, namespace: Option<&str>) -> Value {
+pub(super) fn binding(form: &Form<'_>, kind: &str, role: &str, namespace: Option<&str>) -> Value {
     let group = "rbac.authorization.k8s.io";
     // A Role and a ClusterRole of one name may both be bound in Emcee's own namespace.
-    let name = if kind == "Role" { format!("{role}-lease") } else { role.to_owned() };
+    let name = if kind == "Role" && role == NAME { format!("{role}-lease") } else { role.to_owned() };
     let mut metadata = json!({"name": name});
     if let Some(namespace) = namespace {
         metadata["namespace"] = namespace.into();
@@ -139,6 +154,6 @@ fn binding(installation: &Installation, kind: &str, role: &str, namespace: Optio
         "kind": if namespace.is_some() { "RoleBinding" } else { "ClusterRoleBinding" },
         "metadata": metadata,
         "roleRef": {"apiGroup": group, "kind": kind, "name": role},
-        "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": installation.namespace}],
+        "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": form.namespace()}],
     })
 }
