@@ -21,7 +21,7 @@ use crate::observe::fact::{Live, ObjectId, OwnerLabels};
 use crate::translate::Model;
 pub(crate) use body::{Body, is_as_wanted};
 use book::{Book, Entry, Step};
-pub(crate) use fault::Fault;
+pub(crate) use fault::{Fault, spread};
 use rounds::{Rounds, Turn};
 pub(crate) use write::{Write, Written, carry_out};
 
@@ -36,6 +36,8 @@ pub(crate) struct Desk {
     leaving: HashMap<OwnerLabels, Unit>,
     rounds: Rounds<Item>,
     retries: BTreeMap<Instant, Vec<Item>>,
+    /// How often in a row a resource's finalizer could not be written.
+    finalizer_failures: HashMap<Unit, u32>,
     /// Whether what is in the cluster is known; before, nothing is written.
     open: bool,
 }
@@ -351,14 +353,21 @@ impl Desk {
                 self.after(model, &id)
             }
             Purpose::Finalizer(unit) => {
-                if outcome.is_err() && model.resource(&unit).is_some() {
-                    self.retries.entry(now + fault::FIRST_DELAY).or_default().push(Item::Finalizer(unit));
-                }
+                self.finalizer_done(model, unit, outcome.err(), now);
                 Vec::new()
             }
         };
         self.rounds.finish(ticket.turn);
         concerned
+    }
+
+    fn finalizer_done(&mut self, model: &Model, unit: Unit, fault: Option<Fault>, now: Instant) {
+        let before = self.finalizer_failures.remove(&unit).unwrap_or_default();
+        if let Some(fault) = fault.filter(|_| model.resource(&unit).is_some()) {
+            self.finalizer_failures.insert(unit.clone(), before + 1);
+            let again = now + fault.delay(before + 1, spread(&unit));
+            self.retries.entry(again).or_default().push(Item::Finalizer(unit));
+        }
     }
 
     fn object_done(
@@ -422,7 +431,7 @@ impl Desk {
     fn failed(&mut self, id: &ObjectId, fault: Fault, now: Instant) {
         let delay = self.book.update(id, |entry| {
             let attempts = entry.failure.as_ref().map_or(0, |(_, attempts)| *attempts) + 1;
-            let delay = fault.delay(attempts, fault::spread(id));
+            let delay = fault.delay(attempts, spread(id));
             entry.waits = fault != Fault::Conflict || attempts > 1;
             entry.failure = Some((fault, attempts));
             entry.waits.then_some(delay)

@@ -1,7 +1,7 @@
 //! What is said of each resource: its status, and events when it becomes ready or no longer is.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use emcee_api::condition::READY;
 use emcee_core::problem::Problem;
@@ -10,12 +10,10 @@ use emcee_core::translate::Unit;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::apply::{Desk, Fault, Standing, Write, Written};
+use crate::apply::{Desk, Fault, Standing, Write, Written, spread};
 use crate::metrics::{Metrics, Readiness};
 use crate::translate::Model;
 
-/// A status that could not be written is tried again after this.
-const AGAIN: Duration = Duration::from_secs(1);
 /// How many problems with objects a condition names.
 const NAMED: usize = 3;
 
@@ -26,6 +24,8 @@ pub(crate) struct Reports {
     /// Statuses that are being written, and whether there is news since.
     busy: HashMap<Unit, bool>,
     retries: BTreeMap<Instant, Vec<Unit>>,
+    /// How often in a row a status could not be written.
+    failures: HashMap<Unit, u32>,
     /// How each resource is counted.
     counted: HashMap<Unit, Readiness>,
     metrics: Metrics,
@@ -61,6 +61,7 @@ impl Reports {
             queued: HashSet::new(),
             busy: HashMap::new(),
             retries: BTreeMap::new(),
+            failures: HashMap::new(),
             counted: HashMap::new(),
             metrics,
         }
@@ -125,10 +126,15 @@ impl Reports {
         now: Instant,
     ) {
         let news = self.busy.remove(&report.unit).unwrap_or_default();
-        if outcome.is_err() && model.resource(&report.unit).is_some() {
-            self.retries.entry(now + AGAIN).or_default().push(report.unit.clone());
-        } else if news {
-            self.ask([report.unit.clone()]);
+        let before = self.failures.remove(&report.unit).unwrap_or_default();
+        match outcome {
+            Err(fault) if model.resource(&report.unit).is_some() => {
+                self.failures.insert(report.unit.clone(), before + 1);
+                let again = now + fault.delay(before + 1, spread(&report.unit));
+                self.retries.entry(again).or_default().push(report.unit.clone());
+            }
+            _ if news => self.ask([report.unit.clone()]),
+            _ => {}
         }
     }
 }

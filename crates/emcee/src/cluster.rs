@@ -134,11 +134,13 @@ pub(crate) async fn run(
     let options = options(args, surroundings);
     let mut registry = Registry::with_prefix("emcee");
     let metrics = Metrics::register(&mut registry);
-    let leadership = Leadership::seek(client.clone(), &options.namespace, &options.identity);
+    let (namespace, identity) = (options.namespace.clone(), options.identity.clone());
     let mut controller = Controller::new(client.clone(), options, metrics);
     let state = AdminState { registry: Arc::new(registry), health: Arc::new(controller.health()) };
     let mut ports = open_ports(args, &state).await?;
-    open_webhook(args, client, &mut ports).await?;
+    open_webhook(args, client.clone(), &mut ports).await?;
+    // After all that can fail: a Lease that is held by nobody who writes would keep others from it.
+    let leadership = Leadership::seek(client, &namespace, &identity);
     let ended = controller.run(leadership.leads(), end).await;
     leadership.give_back().await;
     Ok(ended?)

@@ -39,9 +39,9 @@ async fn ask(engine: Engine, is_admin: bool, request: &str) -> String {
     let server = tokio::spawn(async move {
         let end = std::future::pending();
         if is_admin {
-            admin::serve_admin(listener, state, end).await
+            admin::serve_admin(listener, state, end).await;
         } else {
-            admin::serve_probes(listener, state, end).await
+            admin::serve_probes(listener, state, end).await;
         }
     });
     let request = format!("{request} HTTP/1.1\r\nHost: emcee\r\nConnection: close\r\n\r\n");

@@ -1,6 +1,6 @@
 //! What a refused write means, in words for people, and when to try again.
 
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hash};
 use std::time::Duration;
 
 use emcee_api::Reason;
@@ -8,12 +8,9 @@ use emcee_core::problem::Problem;
 
 use crate::observe::fact::ObjectId;
 
-/// How long to wait after a resource itself could not be written.
-pub(crate) const FIRST_DELAY: Duration = Duration::from_secs(1);
-
-/// A number from 0 to 1 that differs from object to object, so that what failed together is not tried together.
-pub(super) fn spread(id: &ObjectId) -> f64 {
-    let hash = foldhash::quality::RandomState::default().hash_one(id);
+/// A number from 0 to 1 that differs from one thing to another, so that what failed together is not tried together.
+pub(crate) fn spread(of: impl Hash) -> f64 {
+    let hash = foldhash::quality::RandomState::default().hash_one(of);
     f64::from(u16::try_from(hash & 0xffff).unwrap_or_default()) / 65535.0
 }
 

@@ -76,7 +76,9 @@ impl LastGood {
     pub fn set_settings(&mut self, settings: Settings) -> Vec<Unit> {
         let mut units = self.translation.set_settings(settings);
         let waiting: Vec<_> = self.broken.iter().map(|(key, secret)| (key.clone(), secret.clone())).collect();
-        units.extend(self.update(waiting.into_iter().map(|(key, secret)| Change::Credential(key, Some(secret)))));
+        units.extend(
+            self.update(waiting.into_iter().map(|(key, secret)| Change::Credential(key, Some(secret)))),
+        );
         units.sort_unstable();
         units.dedup();
         units
