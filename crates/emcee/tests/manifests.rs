@@ -7,6 +7,15 @@ use clap::CommandFactory as _;
 use emcee::cli::Cli;
 use emcee::webhook::{PATH, WebhookOptions};
 use emcee_core::plan::Kind;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Namespace, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 fn manifests(args: &[&str]) -> Vec<Value> {
@@ -178,6 +187,35 @@ fn teams_may_not_write_relationships() {
     assert!(labels.keys().all(|label| !label.contains("aggregate")), "a namespace's admin would gain it");
 }
 
+/// A field that Kubernetes does not know would be lost on the way.
+#[test]
+fn kubernetes_knows_every_field() {
+    let whole = ["all", "--fed-namespaces", "blue", "--gateway-namespaces", "gw", "--revision", "canary"];
+    for object in manifests(&whole) {
+        let read = match object["kind"].as_str().expect("a kind") {
+            "CustomResourceDefinition" => continue,
+            "Namespace" => typed::<Namespace>(&object),
+            "ServiceAccount" => typed::<ServiceAccount>(&object),
+            "ClusterRole" => typed::<ClusterRole>(&object),
+            "ClusterRoleBinding" => typed::<ClusterRoleBinding>(&object),
+            "Role" => typed::<Role>(&object),
+            "RoleBinding" => typed::<RoleBinding>(&object),
+            "PodDisruptionBudget" => typed::<PodDisruptionBudget>(&object),
+            "NetworkPolicy" => typed::<NetworkPolicy>(&object),
+            "Service" => typed::<Service>(&object),
+            "Deployment" => typed::<Deployment>(&object),
+            "ValidatingWebhookConfiguration" => typed::<ValidatingWebhookConfiguration>(&object),
+            kind => unreachable!("{kind} has no type here"),
+        };
+        assert_eq!(read, object);
+    }
+}
+
+fn typed<K: DeserializeOwned + Serialize>(object: &Value) -> Value {
+    let object: K = serde_json::from_value(object.clone()).expect("an object of its kind");
+    serde_json::to_value(object).expect("JSON")
+}
+
 #[test]
 fn the_pod_is_confined_and_its_arguments_are_those_of_run() {
     let gateways = ["--gateway-namespaces", "istio-system"];
@@ -281,6 +319,7 @@ fn the_hook_of_the_chart_runs_a_command_that_exists() {
         text.lines().filter(|line| !line.trim_start().starts_with("{{-")).map(filled).collect::<Vec<_>>();
     let objects: Vec<Value> = serde_saphyr::from_multiple(&plain.join("\n")).expect("YAML");
     let job = of_kind(&objects, "Job");
+    assert_eq!(&typed::<Job>(job), job);
     assert_eq!(job["metadata"]["annotations"]["helm.sh/hook"], "pre-delete");
     is_a_command(&words(&job["spec"]["template"]["spec"]["containers"][0]["args"]));
 }
