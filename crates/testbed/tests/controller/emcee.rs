@@ -38,11 +38,34 @@ impl Emcee {
         Ok(Self { child: command.spawn().context("cannot start emcee")? })
     }
 
+    /// As SIGTERM does; waits for the end.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let ended = self.child.wait()?;
+        ensure!(ended.success(), "it ended with {ended}");
+        Ok(())
+    }
+
     /// As SIGKILL does.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+}
+
+/// What a controller would still do in a cluster; nothing, if it has done its work.
+pub(crate) fn undone(mesh: &Mesh) -> Result<String> {
+    let mut diff = Command::new(emcee()?);
+    diff.args(["diff", "--cluster", "--kubeconfig"]).arg(mesh.kubeconfig());
+    let done = diff.output().context("cannot start emcee")?;
+    let said = [done.stdout, done.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    match done.status.code() {
+        Some(0) => Ok(String::new()),
+        Some(1) => Ok(said),
+        _ => anyhow::bail!("emcee diff: {said}"),
     }
 }
 

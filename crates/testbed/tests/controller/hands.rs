@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::{Bed, Mesh};
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use crate::users::{FLAT, WEB};
 const NETWORKING: &str = "networking.istio.io/v1";
 
 /// The generated objects of a kind, of one owner.
-fn generated(mesh: &Mesh, kind: &str, owner: &str) -> Result<Value> {
+pub(crate) fn generated(mesh: &Mesh, kind: &str, owner: &str) -> Result<Value> {
     let gvk = GroupVersionKind::gvk("networking.istio.io", "v1", kind);
     let api = Api::<DynamicObject>::all_with(mesh.client(), &ApiResource::from_gvk(&gvk));
     let ours = format!("app.kubernetes.io/managed-by=emcee,emcee.io/owner-name={owner}");
@@ -47,7 +47,25 @@ pub(crate) fn restored(bed: &Bed) -> Result<()> {
     until(&world.here, (NETWORKING, "DestinationRule"), place(&rule), "it is not changed back", is_back)
 }
 
-/// A Service of a facade's name, and an object of a generated object's name, stay as they are.
+/// Labels that are taken off come back: the object is known by who wrote it.
+pub(crate) fn stripped(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let rule = generated(&world.here, "DestinationRule", "flat-helloworld")?;
+    let labels = rule["metadata"]["labels"].clone();
+    let gvk = GroupVersionKind::gvk("networking.istio.io", "v1", "DestinationRule");
+    let resource = ApiResource::from_gvk(&gvk);
+    let (namespace, name) = place(&rule);
+    let api = Api::<DynamicObject>::namespaced_with(world.here.client(), namespace, &resource);
+    let by_hand = name.to_owned();
+    world.here.run(async move {
+        let none = Patch::Merge(serde_json::json!({"metadata": {"labels": null}}));
+        Ok(api.patch(&by_hand, &PatchParams::default(), &none).await.map(drop)?)
+    })?;
+    let is_back = move |now: Option<&Value>| now.is_some_and(|now| now["metadata"]["labels"] == labels);
+    until(&world.here, (NETWORKING, "DestinationRule"), (namespace, name), "its labels stay off", is_back)
+}
+
+/// A Service of a facade's name stays as it is.
 pub(crate) fn foreign(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let service = format!(

@@ -1,12 +1,14 @@
 //! Replicas and API servers that go and come.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use emcee_testbed::Bed;
+use serde_json::Value;
 
-use super::emcee::Emcee;
-use super::world::{FEDS, Resource, World};
+use super::emcee::{Emcee, undone};
+use super::hands::generated;
+use super::world::{FEDS, Resource, World, until};
 use crate::users::{FLAT, WEB};
 use crate::workloads::{ask, client_pod, command};
 
@@ -20,18 +22,113 @@ fn is_ready(world: &World, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The holder of the Lease is killed; another replica goes on where it was.
+/// Waits until the Lease of Emcee is held as wanted.
+fn wait_holder(world: &World, is: impl Fn(&str) -> bool + Send + Sync + 'static) -> Result<()> {
+    let holder = |lease: Option<&Value>| {
+        lease.and_then(|lease| lease["spec"]["holderIdentity"].as_str()).unwrap_or_default().to_owned()
+    };
+    let held = move |lease: Option<&Value>| is(&holder(lease));
+    let lease = ("coordination.k8s.io/v1", "Lease");
+    until(&world.here, lease, ("emcee-system", "emcee"), "the Lease is not held so", held)
+}
+
+fn replace(world: &World, emcee: Emcee) -> Emcee {
+    let mut emcees = world.emcees.lock().expect("no test panics while it has the replicas");
+    std::mem::replace(&mut emcees[0], emcee)
+}
+
+/// The holder of the Lease is killed; another replica, which stood by, goes on where it was.
 pub(crate) fn takeover(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
-    let second = Emcee::start(&world.here, FEDS)?;
-    let first = {
-        let mut emcees = world.emcees.lock().expect("no test panics while it has the replicas");
-        std::mem::replace(&mut emcees[0], second)
-    };
+    wait_holder(&world, |holder| !holder.is_empty())?;
+    let first = replace(&world, Emcee::start(&world.here, FEDS)?);
     first.kill()?;
     world.here.apply(&binding("late"))?;
     is_ready(&world, "late")?;
     world.here.delete(&binding("late"))
+}
+
+/// At its end a replica gives the Lease back. Somebody takes a generated object's name meanwhile: it stays theirs.
+pub(crate) fn meanwhile(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let rule = generated(&world.here, "DestinationRule", "flat-helloworld")?;
+    // Taken out of the world and ended, and another put in its place at the end.
+    let first = {
+        let mut emcees = world.emcees.lock().expect("no test panics while it has the replicas");
+        emcees.remove(0)
+    };
+    first.stop()?;
+    wait_holder(&world, str::is_empty)?;
+    world.here.delete(&rule.to_string())?;
+    let theirs = serde_json::json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+        "metadata": {"namespace": rule["metadata"]["namespace"], "name": rule["metadata"]["name"]},
+        "spec": {"host": "theirs.example"},
+    })
+    .to_string();
+    world.here.apply(&theirs)?;
+    let second = Emcee::start(&world.here, FEDS)?;
+    world.emcees.lock().expect("no test panics while it has the replicas").insert(0, second);
+    let binding = Resource { kind: "ServiceBinding", namespace: WEB, name: "flat-helloworld" };
+    binding.wait(&world.here, "Programmed", "Conflict")?;
+    let now = generated_or_not(&world, &rule)?;
+    ensure!(now["spec"]["host"] == "theirs.example", "{now}");
+    world.here.delete(&theirs)?;
+    binding.wait(&world.here, "Programmed", "Fine")?;
+    Ok(())
+}
+
+fn generated_or_not(world: &World, rule: &Value) -> Result<Value> {
+    let text = |field: &str| rule["metadata"][field].as_str().unwrap_or_default();
+    let found =
+        world.here.get("networking.istio.io/v1", "DestinationRule", text("namespace"), text("name"))?;
+    found.context("it is there")
+}
+
+/// Numbers that look random, and are the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// Killed at random points during 200 random changes, it converges to what the cluster's resources ask for.
+pub(crate) fn killed(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let mut dice = Dice(20_261_124);
+    for _ in 0..200 {
+        let name = format!("any-{}", dice.below(12));
+        if dice.below(3) == 0 {
+            world.here.delete(&binding(&name))?;
+        } else {
+            let port = u16::try_from(5000 + dice.below(4)).unwrap_or(5000);
+            world.here.apply(&FLAT.binding(&name, "any", port, "http", &["203.0.113.7:5000".into()], ""))?;
+        }
+        if dice.below(20) == 0 {
+            replace(&world, Emcee::start(&world.here, FEDS)?).kill()?;
+        }
+    }
+    converged(&world)?;
+    for number in 0..12 {
+        world.here.delete(&binding(&format!("any-{number}")))?;
+    }
+    converged(&world)
+}
+
+/// Asked again and again, as what is awaited is that no event is left to come.
+fn converged(world: &World) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_mins(3);
+    loop {
+        let undone = undone(&world.here)?;
+        if undone.is_empty() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "still to do: {undone}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// Traffic flows without an API server; what users wrote when it was back is done.
