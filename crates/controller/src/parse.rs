@@ -77,12 +77,13 @@ pub(crate) fn resource(kind: UserKind, key: &Key, object: Option<DynamicObject>)
     let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
     let uid = metadata.uid.as_deref().unwrap_or_default().into();
     let version = Version::new(metadata.resource_version.as_deref().unwrap_or_default());
+    let generation = metadata.generation;
     let finalizer = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
     let status = object.data.get("status").map(Value::to_string).unwrap_or_default().into();
     let value = (!deleting).then(|| serde_json::to_value(&object).unwrap_or_default());
     let change = kind.change(key.clone(), value.as_ref());
     let unit = kind.unit(key.clone());
-    Fact::Resource(Box::new(Resource { unit, uid, version, deleting, finalizer, status, change }))
+    Fact::Resource(Box::new(Resource { unit, uid, version, generation, deleting, finalizer, status, change }))
 }
 
 pub(crate) fn service(key: &Key, object: Option<&k8s::Service>) -> Fact {

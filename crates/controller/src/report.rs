@@ -143,7 +143,9 @@ impl Reports {
 fn status_of(model: &Model, desk: &Desk, unit: &Unit) -> Option<Value> {
     let known = model.resource(unit).filter(|known| !known.deleting)?;
     let Standing::Settled(problems) = desk.standing(unit) else { return None };
-    let verdict = with_failures(model.verdict(unit)?, problems);
+    let mut verdict = with_failures(model.verdict(unit)?, problems);
+    // A verdict on what could not be read, or on the last good version, is about the newest version all the same.
+    verdict.generation = known.generation;
     status(&unit.resource()?, &verdict, &known.status(), Timestamp::now()).ok()
 }
 

@@ -26,6 +26,7 @@ pub(crate) struct Model {
 pub(crate) struct Known {
     pub(crate) uid: Box<str>,
     pub(crate) version: Version,
+    pub(crate) generation: Option<i64>,
     pub(crate) deleting: bool,
     pub(crate) finalizer: bool,
     status: Box<str>,
@@ -70,14 +71,14 @@ impl Model {
     /// Notes what a resource is now. Says what the core is to be told: nothing of what is older than what is known, and
     /// of one that was made anew that its predecessor is gone, whose last good version is not its own.
     pub(crate) fn note(&mut self, resource: Resource) -> Vec<Change> {
-        let Resource { unit, uid, version, deleting, finalizer, status, change } = resource;
+        let Resource { unit, uid, version, generation, deleting, finalizer, status, change } = resource;
         let mut changes = Vec::new();
         match self.resources.get(&unit) {
             Some(known) if !version.is_newer(&known.version) => return changes,
             Some(known) if known.uid != uid => changes.extend(self.forget(&unit)),
             _ => {}
         }
-        self.resources.insert(unit, Known { uid, version, deleting, finalizer, status });
+        self.resources.insert(unit, Known { uid, version, generation, deleting, finalizer, status });
         changes.push(change);
         changes
     }

@@ -34,6 +34,8 @@ pub(crate) struct Resource {
     pub(crate) uid: Box<str>,
     /// `metadata.resourceVersion`
     pub(crate) version: Version,
+    /// `metadata.generation`
+    pub(crate) generation: Option<i64>,
     /// Whether it is being deleted.
     pub(crate) deleting: bool,
     /// Whether it has Emcee's finalizer.

@@ -33,6 +33,25 @@ async fn what_is_asked_for_comes_and_goes() {
     running.stop().await;
 }
 
+/// What a user sees of a mistake: it was read, what is wrong, and that the last good version stays.
+#[tokio::test]
+async fn a_mistake_is_said_of_the_version_that_has_it() {
+    let world = World::new();
+    world.put(BINDINGS, binding_of("bank", "details", "green"));
+    let running = world.start();
+    world.converged().await;
+    world.edit(BINDINGS, "bank", "details", &json!({"spec": {"port": "eighty"}})).await;
+    world.reason(BINDINGS, "bank", "details", "Accepted", "Invalid").await;
+    let object = world.server.get(BINDINGS, "bank", "details").expect("it is there");
+    assert_eq!(object["status"]["observedGeneration"], object["metadata"]["generation"]);
+    let said = condition(&object, "Accepted")["message"].to_string();
+    assert!(said.contains("spec.port") && said.contains("last good version stays"), "{said}");
+    assert_eq!(condition(&object, "Programmed")["status"], "True");
+    world.edit(BINDINGS, "bank", "details", &json!({"spec": {"port": 9080}})).await;
+    world.converged().await;
+    running.stop().await;
+}
+
 /// Its predecessor's last good version is not its own.
 #[tokio::test]
 async fn what_is_made_anew_begins_anew() {
