@@ -22,6 +22,7 @@ pub use objects::{Objects, documents};
 use crate::cluster::{ControlPlane, Setup};
 use crate::istio::Istiod;
 use crate::network::{Inside, Plan};
+use crate::state;
 
 /// One mesh: a Kubernetes cluster with Istio. Its methods block, so a test is an ordinary function;
 /// they are not to be called from an async task.
@@ -77,6 +78,11 @@ impl Mesh {
         T: Send + 'static,
     {
         self.0.inside.run(future)
+    }
+
+    /// Has a process that a test started, in a group of its own, end with the bed at the latest, however the test ends.
+    pub fn adopt(&self, pid: u32, name: &str) -> Result<()> {
+        state::record_process(&self.0.setup.root, pid, name).map(drop)
     }
 
     fn objects(&self) -> Objects {

@@ -35,7 +35,9 @@ impl Emcee {
         command.args(["run", "--kubeconfig"]).arg(kubeconfig(mesh)?);
         command.args(["--namespace", "emcee-system", "--fed-namespaces", fed_namespaces]);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
-        Ok(Self { child: command.spawn().context("cannot start emcee")? })
+        let child = command.spawn().context("cannot start emcee")?;
+        mesh.adopt(child.id(), "emcee")?;
+        Ok(Self { child })
     }
 
     /// As SIGTERM does; waits for the end.

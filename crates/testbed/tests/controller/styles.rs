@@ -1,5 +1,8 @@
 //! Each style, from what users apply to what applications get, and back to nothing.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::{Bed, Mesh};
 
@@ -74,20 +77,24 @@ pub(crate) fn nothing_left(bed: &Bed) -> Result<()> {
     for (mesh, before) in world.meshes().into_iter().zip(world.before.iter()) {
         is_as_before(mesh, before)?;
     }
-    world.end();
     Ok(())
 }
 
-fn is_as_before(mesh: &Mesh, before: &std::collections::BTreeSet<String>) -> Result<()> {
-    // Each is waited for by name, so that nothing is compared before Kubernetes has followed.
-    for left in objects(mesh)?.difference(before) {
-        gone(mesh, left)?;
+/// Asked again: after the API server was away, Kubernetes' own controllers work from old caches for a while, and make
+/// what was just collected once more.
+fn is_as_before(mesh: &Mesh, before: &BTreeSet<String>) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_mins(3);
+    loop {
+        let after = objects(mesh)?;
+        let (more, less): (Vec<_>, Vec<_>) =
+            (after.difference(before).collect(), before.difference(&after).collect());
+        if more.is_empty() && less.is_empty() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{}: left {more:?}, lost {less:?}", mesh.name());
+        more.into_iter().try_for_each(|left| gone(mesh, left))?;
+        std::thread::sleep(Duration::from_millis(200));
     }
-    let after = objects(mesh)?;
-    let (more, less): (Vec<_>, Vec<_>) =
-        (after.difference(before).collect(), before.difference(&after).collect());
-    ensure!(more.is_empty() && less.is_empty(), "{}: left {more:?}, lost {less:?}", mesh.name());
-    Ok(())
 }
 
 /// Waits for the end of what ends with something else: the pods of a gateway, and what belongs to them.
