@@ -16,6 +16,14 @@ pub const MESH_FED_CONFIG: &str = "emcee.io/mesh-fed-config";
 pub const GATEWAY: &str = "emcee.io/gateway";
 /// Label by which a MeshFedConfig is selected by name: one without it counts as labelled with its own name.
 pub const FED_CONFIG: &str = "fed-config";
+/// On a Service: exposes each of its ports through the MeshFedConfig of this name, or, with [`EXPOSE_THE_ONLY_ONE`],
+/// through the only one there is.
+pub const EXPOSE: &str = "emcee.io/expose";
+/// Value of [`EXPOSE`] that names no MeshFedConfig.
+pub const EXPOSE_THE_ONLY_ONE: &str = "true";
+/// On a Service with [`EXPOSE`]: the name under which peers know it, `[<MeshFedConfig>:]<alias>`. An annotation, or a
+/// label, which cannot hold the colon.
+pub const EXPOSE_AS: &str = "emcee.io/exposeAs";
 /// Istio: which namespaces see a Service.
 pub const ISTIO_EXPORT_TO: &str = "networking.istio.io/exportTo";
 /// Istio: revision of the control plane.

@@ -7,13 +7,13 @@ mod body;
 mod book;
 mod fault;
 mod rounds;
+mod wanted;
 mod write;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
 
-use emcee_core::key::Key;
-use emcee_core::plan::{Kind, Object};
+use emcee_core::plan::Kind;
 use emcee_core::problem::Problem;
 use emcee_core::translate::Unit;
 
@@ -23,6 +23,7 @@ pub(crate) use body::{Body, is_as_wanted};
 use book::{Book, Entry, Step};
 pub(crate) use fault::{Fault, spread};
 use rounds::{Rounds, Turn};
+use wanted::{body_of, creation, id_of, matching, wanted};
 pub(crate) use write::{Write, Written, carry_out};
 
 /// What is to be written.
@@ -329,7 +330,7 @@ impl Desk {
         let (hash, write) = match step {
             Step::Look => (0, Write::Look(id.clone())),
             Step::Delete => there().map(|there| (0, Write::Delete(id.clone(), there.uid, there.version)))?,
-            Step::Create => body().map(|body| (body.hash, Write::Create(id.clone(), body)))?,
+            Step::Create => body().map(|body| (body.hash, creation(model, entry, id, body)))?,
             Step::Apply => {
                 let (body, uid) = (body()?, there()?.uid);
                 (body.hash, Write::Apply(id.clone(), body, uid))
@@ -384,9 +385,11 @@ impl Desk {
             (Step::Look, Ok(Written::Live(live))) => self.looked(model, &live, now),
             (Step::Create | Step::Apply, Ok(Written::Live(live))) => self.book.update(id, |entry| {
                 let seen = entry.there.as_ref().map(|there| there.version.clone());
+                // It may have been said to be gone meanwhile, and an absence has no version to compare.
+                let missed = entry.look && seen.is_none();
                 if seen.is_none_or(|seen| !seen.is_newer(&live.version)) {
                     entry.note(&live, hash);
-                    entry.look = false;
+                    entry.look = missed;
                 }
                 entry.failure = None;
             }),
@@ -459,7 +462,7 @@ fn phase(entry: &Entry, step: Step, id: &ObjectId) -> u8 {
     let class: u8 = match &entry.unit {
         Some(Unit::MeshFedConfig(_)) => 0,
         Some(Unit::Relay(..)) => 1,
-        Some(Unit::ServiceExposition(_) | Unit::ServiceBinding(_)) => 2,
+        Some(Unit::ServiceExposition(_) | Unit::ServiceBinding(_) | Unit::AutomaticExposition(_)) => 2,
         Some(Unit::Facade(_)) => 3,
         None => entry.owner.class(),
     };
@@ -477,26 +480,4 @@ fn phase(entry: &Entry, step: Step, id: &ObjectId) -> u8 {
 fn needs_finalizer(model: &Model, unit: &Unit, id: &ObjectId) -> bool {
     let elsewhere = unit.resource().is_some_and(|resource| resource.key.namespace != id.key.namespace);
     elsewhere && model.resource(unit).is_some_and(|known| !known.finalizer && !known.deleting)
-}
-
-fn id_of(object: &Object) -> ObjectId {
-    let key = Key { namespace: object.namespace.clone(), name: object.name.as_str().into() };
-    ObjectId { kind: object.kind(), key }
-}
-
-fn body_of(model: &Model, unit: &Unit, object: &Object) -> Body {
-    Body::of(object, model.resource(unit).map(|known| &*known.uid))
-}
-
-/// What is wanted of an object.
-fn wanted(model: &Model, unit: &Unit, id: &ObjectId) -> Option<Body> {
-    let objects = model.translation().objects_of(unit);
-    let object = objects.iter().find(|object| id_of(object) == *id)?;
-    Some(body_of(model, unit, object))
-}
-
-/// The hash of the content that is wanted, if the object has it.
-fn matching(model: &Model, unit: &Unit, live: &Live) -> Option<u64> {
-    let body = wanted(model, unit, &live.id)?;
-    is_as_wanted(live.id.kind, &live.body, &body.value).then_some(body.hash)
 }

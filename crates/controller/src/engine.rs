@@ -169,6 +169,11 @@ impl Engine {
         }
     }
 
+    /// What is to be told to people, beside what comes of writes. Each is given once.
+    pub(crate) fn transitions(&mut self) -> Vec<Transition> {
+        self.writing.as_mut().map(|writing| writing.reports.transitions()).unwrap_or_default()
+    }
+
     /// What came of a write. Says what is to be told to people.
     pub(crate) fn done(
         &mut self,

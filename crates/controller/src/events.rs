@@ -8,6 +8,7 @@ use std::hash::BuildHasher as _;
 use std::time::Instant;
 
 use emcee_api::{GROUP, VERSION};
+use emcee_core::translate::Unit;
 use foldhash::quality::FixedState;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -62,13 +63,20 @@ async fn write(recorder: Recorder, mut waiting: mpsc::Receiver<Transition>) {
 fn reference(transition: &Transition) -> Option<ObjectReference> {
     let resource = transition.unit.resource()?;
     Some(ObjectReference {
-        api_version: Some(format!("{GROUP}/{VERSION}")),
+        api_version: Some(api_version(&transition.unit)),
         kind: Some(resource.kind.to_owned()),
         namespace: Some(resource.key.namespace.to_string()),
         name: Some(resource.key.name.to_string()),
         uid: Some(transition.uid.to_string()),
         ..ObjectReference::default()
     })
+}
+
+fn api_version(unit: &Unit) -> String {
+    match unit {
+        Unit::AutomaticExposition(_) => "v1".to_owned(),
+        _ => format!("{GROUP}/{VERSION}"),
+    }
 }
 
 fn event(transition: &Transition) -> Event {

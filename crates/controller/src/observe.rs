@@ -11,7 +11,7 @@ use emcee_core::key::Key;
 use emcee_core::plan::Kind;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::core::Resource;
@@ -81,6 +81,7 @@ impl Watches {
         watches.follow_typed::<EndpointSlice>(&everywhere, &all, parse::endpoint_slice);
         watches.follow_typed::<Pod>(&everywhere, &all, parse::pod);
         watches.follow_typed::<Deployment>(&everywhere, &all, parse::deployment);
+        watches.follow_nodes(&everywhere);
         watches.follow_istio(options, &everywhere);
         watches
     }
@@ -105,6 +106,18 @@ impl Watches {
     /// The watches, in the order of their numbers.
     pub(crate) fn sources(&self) -> &[Source] {
         &self.sources
+    }
+
+    /// Nodes are in no namespace: confined to some, Emcee has no right to them.
+    fn follow_nodes(&mut self, namespaces: &Namespaces) {
+        if !matches!(namespaces, Namespaces::All) {
+            return;
+        }
+        let nodes = Api::<Node>::all(self.client.clone());
+        let source = Source { kind: "Node", namespace: None };
+        self.spawn(nodes, Config::default(), source, |key, object: Option<Node>| {
+            Some(parse::node(&key.name, object.as_ref()))
+        });
     }
 
     fn follow_istio(&mut self, options: &Options, namespaces: &Namespaces) {

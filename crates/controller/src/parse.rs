@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use emcee_api::istio::{DestinationRule, PeerAuthentication};
 use emcee_api::labels;
-use emcee_core::inputs::{self, Change, Credential, EndpointSlice, Service, Subsets, Workload, WorkloadKind};
+use emcee_core::inputs::{
+    self, Change, Credential, EndpointSlice, Node, Service, Subsets, Workload, WorkloadKind,
+};
 use emcee_core::key::Key;
 use emcee_core::parse;
 use emcee_core::plan::Kind;
@@ -18,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::observe::fact::{Fact, Live, ObjectId, OwnerLabels, Resource, Version};
-use crate::{FIELD_MANAGER, FINALIZER, istio_mesh};
+use crate::{AUTOMATIC_FIELD_MANAGER, FIELD_MANAGER, FINALIZER, istio_mesh};
 
 /// One of the users' three kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +50,7 @@ impl UserKind {
             Unit::MeshFedConfig(key) => Some((Self::MeshFedConfig, key)),
             Unit::ServiceExposition(key) => Some((Self::ServiceExposition, key)),
             Unit::ServiceBinding(key) => Some((Self::ServiceBinding, key)),
-            Unit::Facade(_) | Unit::Relay(..) => None,
+            Unit::AutomaticExposition(_) | Unit::Facade(_) | Unit::Relay(..) => None,
         }
     }
 
@@ -104,6 +106,10 @@ pub(crate) fn deployment(key: &Key, object: Option<&Deployment>) -> Fact {
     Fact::Input(Change::Workload(WorkloadKind::Deployment, key.clone(), workload))
 }
 
+pub(crate) fn node(name: &str, object: Option<&k8s::Node>) -> Fact {
+    Fact::Input(Change::Node(name.into(), object.and_then(Node::of)))
+}
+
 pub(crate) fn secret(key: &Key, object: Option<&k8s::Secret>) -> Fact {
     Fact::Input(Change::Credential(key.clone(), object.and_then(Credential::of)))
 }
@@ -136,8 +142,9 @@ pub(crate) fn live(kind: Kind, key: &Key, object: Option<DynamicObject>) -> Fact
     let id = ObjectId { kind, key: key.clone() };
     let Some(mut object) = object else { return Fact::LiveGone(id) };
     let fields = object.metadata.managed_fields.take().unwrap_or_default();
+    let manager = field_manager(kind);
     let applied = fields.iter().any(|entry| {
-        entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply")
+        entry.manager.as_deref() == Some(manager) && entry.operation.as_deref() == Some("Apply")
     });
     if let Some(fields) = object.data.as_object_mut() {
         fields.remove("status");
@@ -155,6 +162,14 @@ pub(crate) fn live(kind: Kind, key: &Key, object: Option<DynamicObject>) -> Fact
         owner,
         body: serde_json::to_value(&object).unwrap_or_default(),
     }))
+}
+
+/// By whom a generated object is applied.
+pub(crate) fn field_manager(kind: Kind) -> &'static str {
+    match kind {
+        Kind::ServiceExposition => AUTOMATIC_FIELD_MANAGER,
+        _ => FIELD_MANAGER,
+    }
 }
 
 /// Whoever gives a facade a selector, or another type, has made it theirs.

@@ -26,6 +26,9 @@ pub(crate) struct Reports {
     retries: BTreeMap<Instant, Vec<Unit>>,
     /// How often in a row a status could not be written.
     failures: HashMap<Unit, u32>,
+    /// What is in the way of each Service that is to be exposed by its labels. It has no status of Emcee's, only Events.
+    hindered: HashMap<Unit, Problem>,
+    transitions: Vec<Transition>,
     /// How each resource is counted.
     counted: HashMap<Unit, Readiness>,
     metrics: Metrics,
@@ -62,6 +65,8 @@ impl Reports {
             busy: HashMap::new(),
             retries: BTreeMap::new(),
             failures: HashMap::new(),
+            hindered: HashMap::new(),
+            transitions: Vec::new(),
             counted: HashMap::new(),
             metrics,
         }
@@ -96,6 +101,10 @@ impl Reports {
         }
         while let Some(unit) = self.queue.pop_front() {
             self.queued.remove(&unit);
+            if let Unit::AutomaticExposition(_) = unit {
+                self.look_at_service(model, desk, unit);
+                continue;
+            }
             let after = status_of(model, desk, &unit);
             self.count(model, &unit, after.as_ref());
             if let Some((report, write)) = after.and_then(|after| report(model, unit, after)) {
@@ -104,6 +113,27 @@ impl Reports {
             }
         }
         None
+    }
+
+    /// What is to be told to people, beside what statuses say. Each is given once.
+    pub(crate) fn transitions(&mut self) -> Vec<Transition> {
+        std::mem::take(&mut self.transitions)
+    }
+
+    fn look_at_service(&mut self, model: &Model, desk: &Desk, unit: Unit) {
+        let Standing::Settled(problems) = desk.standing(&unit) else { return };
+        let refusals = model.verdict(&unit).map(|verdict| verdict.refusals).unwrap_or_default();
+        let Some(problem) = refusals.into_iter().chain(problems).next() else {
+            self.hindered.remove(&unit);
+            return;
+        };
+        if self.hindered.get(&unit) == Some(&problem) {
+            return;
+        }
+        let uid = model.owner_uid(&unit).unwrap_or_default().into();
+        let (reason, message) = (problem.reason.as_str().to_owned(), problem.to_string());
+        self.transitions.push(Transition { unit: unit.clone(), uid, ready: false, reason, message });
+        self.hindered.insert(unit, problem);
     }
 
     fn count(&mut self, model: &Model, unit: &Unit, status: Option<&Value>) {

@@ -225,6 +225,9 @@ impl Controller {
                 (task, outcome)
             });
         }
+        for transition in self.engine.transitions() {
+            self.tell(transition);
+        }
         self.metrics.set_waiting(self.engine.waiting());
     }
 

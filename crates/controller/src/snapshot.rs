@@ -135,7 +135,7 @@ impl Snapshot {
         let mut found = Vec::new();
         for object in self.translation().objects() {
             let id = ObjectId { kind: object.kind(), key: Key::new(&object.namespace, &object.name) };
-            let uid = owners.get(&id).and_then(|unit| self.model.resource(unit)).map(|known| &*known.uid);
+            let uid = owners.get(&id).and_then(|unit| self.model.owner_uid(unit));
             let body = Body::of(object, uid);
             found.extend(step(self.live.get(&id), &body).map(|step| divergence(&id, step)));
             wanted.insert(id);

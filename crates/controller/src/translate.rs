@@ -64,6 +64,17 @@ impl Model {
         self.resources.get(unit)
     }
 
+    /// UID of the object that the objects of a unit belong to.
+    pub(crate) fn owner_uid(&self, unit: &Unit) -> Option<&str> {
+        match unit {
+            Unit::AutomaticExposition(service) => {
+                let service = self.translation().inputs().service(service)?;
+                service.expose.as_ref().map(|expose| &*expose.uid)
+            }
+            unit => self.resource(unit).map(|known| &*known.uid),
+        }
+    }
+
     pub(crate) fn resources(&self) -> impl Iterator<Item = (&Unit, &Known)> {
         self.resources.iter()
     }
@@ -90,7 +101,7 @@ impl Model {
             Unit::MeshFedConfig(key) => Some(Change::FedConfig(key.clone(), None)),
             Unit::ServiceExposition(key) => Some(Change::Exposition(key.clone(), None)),
             Unit::ServiceBinding(key) => Some(Change::Binding(key.clone(), None)),
-            Unit::Facade(_) | Unit::Relay(..) => None,
+            Unit::AutomaticExposition(_) | Unit::Facade(_) | Unit::Relay(..) => None,
         }
     }
 

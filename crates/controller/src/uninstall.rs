@@ -117,12 +117,14 @@ impl Uninstall {
                 }
             }
         }
-        for target in self.wait(going, end).await {
+        // What has Emcee's own finalizer can only go once that is taken off.
+        let (bearing, others) = going.into_iter().partition(|target| self.plan.is_borne(target));
+        for target in self.wait(others, end).await {
             owners.insert(target.owner.clone());
-            let why = "is still being deleted: something else's finalizer keeps it".to_owned();
-            left.push(Remnant { object: target.name(), why });
+            left.push(kept(target));
         }
         self.release_all(&owners, tell, &mut left).await;
+        left.extend(self.wait(bearing, end).await.into_iter().map(kept));
         left
     }
 
@@ -227,6 +229,11 @@ impl Uninstall {
         let (_, resource) = generated_kind(target.id.kind);
         Api::namespaced_with(self.client.clone(), &target.id.key.namespace, &resource)
     }
+}
+
+fn kept(target: &Target) -> Remnant {
+    let why = "is still being deleted: something else's finalizer keeps it".to_owned();
+    Remnant { object: target.name(), why }
 }
 
 /// All of the users' resources.

@@ -1,5 +1,6 @@
 //! Building blocks that the styles share: each makes a few objects that only work together.
 
+pub(crate) mod automatic;
 mod credential;
 pub(crate) mod facade;
 mod gateway;

@@ -7,6 +7,7 @@
 mod credential;
 mod endpoint_slice;
 mod istio;
+mod node;
 mod service;
 mod store;
 mod topic;
@@ -15,7 +16,8 @@ mod workload;
 pub use credential::{Credential, CredentialProblem, KeyMaterial};
 pub use endpoint_slice::{EndpointSlice, SliceAddress};
 pub use istio::{MutualTls, PeerAuthentication, Subsets};
-pub use service::{Service, ServicePort, TargetPort};
+pub use node::Node;
+pub use service::{Expose, Service, ServicePort, TargetPort};
 pub use store::{Change, Inputs, Parsed};
 pub(crate) use topic::{Topic, TopicMap};
 pub use workload::{Workload, WorkloadKind};

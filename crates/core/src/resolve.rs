@@ -3,6 +3,7 @@
 //! Here everything is decided that depends on *other* objects. What is resolved is complete: a style only writes
 //! it down.
 
+mod automatic;
 mod binding;
 mod certificate;
 mod exposition;
@@ -12,6 +13,7 @@ mod relationship;
 mod upstream;
 mod view;
 
+pub(crate) use automatic::{AutomaticExposition, resolve as automatic};
 pub(crate) use binding::{Bound, FacadeClaim, FacadePort, RelayClaim, resolve as binding};
 pub use binding::{Consumption, Relay};
 pub(crate) use certificate::Certificate;

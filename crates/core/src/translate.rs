@@ -9,6 +9,7 @@
 mod claims;
 mod dependencies;
 mod last_good;
+mod reflection;
 mod unit;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
 use crate::block;
-use crate::inputs::{Change, Inputs, Settings, Topic};
+use crate::inputs::{Change, Inputs, Knowledge, Service, Settings, Topic};
 use crate::key::{Age, Key};
 use crate::mode::Side;
 use crate::plan::{self, Object, Owner, OwnerKind};
@@ -27,6 +28,7 @@ use crate::style;
 use claims::Claims;
 use dependencies::Dependencies;
 pub use last_good::LastGood;
+use reflection::Reflection;
 pub use unit::Unit;
 
 /// A translation that follows its inputs.
@@ -37,6 +39,7 @@ pub struct Translation {
     dependencies: Dependencies,
     claims: Claims,
     outputs: HashMap<Unit, Output>,
+    reflection: Reflection,
 }
 
 /// What one unit made.
@@ -52,6 +55,7 @@ struct Output {
 #[derive(Default)]
 struct Queue {
     relationships: HashSet<Unit>,
+    automatic: HashSet<Unit>,
     services: HashSet<Unit>,
     shared: HashSet<Unit>,
 }
@@ -63,6 +67,7 @@ impl Extend<Unit> for Queue {
                 Unit::MeshFedConfig(_) => self.relationships.insert(unit),
                 Unit::ServiceExposition(_) | Unit::ServiceBinding(_) => self.services.insert(unit),
                 Unit::Facade(_) | Unit::Relay(..) => self.shared.insert(unit),
+                Unit::AutomaticExposition(_) => self.automatic.insert(unit),
             };
         }
     }
@@ -77,6 +82,7 @@ impl Translation {
             dependencies: Dependencies::default(),
             claims: Claims::default(),
             outputs: HashMap::new(),
+            reflection: Reflection::default(),
         }
     }
 
@@ -97,7 +103,8 @@ impl Translation {
         let mut topics = Vec::new();
         let mut queue = Queue::default();
         for change in changes {
-            let unit = Unit::of(&change);
+            let change = self.reflection.given(change);
+            let unit = Unit::of(&change).or_else(|| self.automatic(&change));
             let touched = self.inputs.apply(change);
             queue.extend(unit.filter(|_| !touched.is_empty()));
             topics.extend(touched);
@@ -135,6 +142,24 @@ impl Translation {
         self.claims.sharers(unit)
     }
 
+    /// The Service whose labels ask for a ServiceExposition that is in place without anybody having written it.
+    pub fn service_of(&self, exposition: &Key) -> Option<&Key> {
+        self.reflection.service_of(exposition)
+    }
+
+    /// Whether what labels ask for is in place at once. An API server gives it back when it is there.
+    fn reflects(&self) -> bool {
+        self.inputs.settings().knowledge == Knowledge::Partial
+    }
+
+    /// The unit of a Service that is, or was, exposed by its labels.
+    fn automatic(&self, change: &Change) -> Option<Unit> {
+        let Change::Service(key, new) = change else { return None };
+        let labelled = |service: Option<&Service>| service.is_some_and(|service| service.expose.is_some());
+        (labelled(new.as_ref()) || labelled(self.inputs.services.get(key)))
+            .then(|| Unit::AutomaticExposition(key.clone()))
+    }
+
     /// How each resource is, in order.
     pub fn verdicts(&self) -> Vec<(&Unit, &Verdict)> {
         let mut verdicts: Vec<_> =
@@ -155,6 +180,11 @@ impl Translation {
             touched.extend(self.run_relationship(unit));
         }
         let mut ran: Vec<_> = queue.relationships.drain().collect();
+        let automatic = std::mem::take(&mut queue.automatic);
+        for unit in &automatic {
+            self.run_automatic(unit, &mut queue, &mut touched);
+        }
+        ran.extend(automatic);
         queue.extend(self.dependencies.readers(&touched));
         let Queue { mut services, mut shared, .. } = queue;
         self.outputs.reserve(services.len());
@@ -206,6 +236,23 @@ impl Translation {
             }
         };
         (relationship, output, view.into_reads())
+    }
+
+    /// Queues what comes of it at once.
+    fn run_automatic(&mut self, unit: &Unit, queue: &mut Queue, touched: &mut Vec<Topic>) {
+        let Unit::AutomaticExposition(key) = unit else { return };
+        let view = View::new(&self.inputs, &self.relationships);
+        let service = self.inputs.services.get(key);
+        let output = service.and_then(|service| automatic(&view, service));
+        let reads = view.into_reads();
+        let objects = output.as_ref().map_or(&[][..], |output| &output.objects);
+        let asked = if self.reflects() { objects } else { &[] };
+        let changes = self.reflection.asked(unit, asked);
+        self.store(unit, reads, output);
+        for change in changes {
+            queue.extend(Unit::of(&change));
+            touched.extend(self.inputs.apply(change));
+        }
     }
 
     fn run_service(&mut self, unit: &Unit, rivals: &mut HashSet<Unit>, shared: &mut HashSet<Unit>) {
@@ -297,6 +344,17 @@ fn relabelled(old: Option<&Relationship>, new: Option<&Relationship>) -> Vec<Top
         return Vec::new();
     }
     old.iter().chain(&new).map(|(label, value)| Topic::relationships(label, value)).collect()
+}
+
+fn automatic(view: &View<'_>, service: &Service) -> Option<Output> {
+    let expose = service.expose.as_deref()?;
+    Some(match resolve::automatic(view, service, expose) {
+        Ok(expositions) => {
+            let objects = block::automatic::objects(&service.key, &expositions);
+            Output { objects, ..Output::default() }
+        }
+        Err(problem) => Output::failed(Verdict::failed(None, problem, Vec::new())),
+    })
 }
 
 fn exposition(view: &View<'_>, key: &Key, claims: &mut Claims, rivals: &mut HashSet<Unit>) -> Option<Output> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use emcee_api::istio::{DestinationRule, PeerAuthentication};
 use emcee_api::{GROUP, Reason, VERSION};
 use emcee_core::inputs::{self, Parsed};
-use emcee_core::inputs::{Change, Credential, EndpointSlice, Service, Subsets, Workload, WorkloadKind};
+use emcee_core::inputs::{Change, Credential, EndpointSlice, Node, Service, Subsets, Workload, WorkloadKind};
 use emcee_core::key::{Key, ObjectRef};
 use emcee_core::names;
 use emcee_core::parse::{self, FedConfig};
@@ -31,7 +31,7 @@ pub struct Intake {
     pub refusals: Vec<Problem>,
     /// Objects of kinds that are not read.
     pub skipped: Vec<Problem>,
-    /// The users' resources, by what they are called in messages.
+    /// The users' resources, and the Services that are exposed by their labels, by what they are called in messages.
     pub resources: HashMap<ObjectRef, Document>,
     /// The certificates, with their documents.
     pub credentials: Vec<(Document, Credential)>,
@@ -99,9 +99,12 @@ impl Intake {
         let key = key(document);
         match (document.group(), document.kind.as_str()) {
             (GROUP, kind) => self.resource(document, kind, key),
-            ("", "Service") => self.fact::<core::v1::Service>(document, |object| {
-                Some(Change::Service(key, Some(Service::of(object))))
-            }),
+            ("", "Service") => self.service(document, key),
+            ("", "Node") => {
+                self.fact::<core::v1::Node>(document, |object| {
+                    Some(Change::Node(key.name, Node::of(object)))
+                });
+            }
             ("", "Pod") => self.fact::<core::v1::Pod>(document, |object| {
                 Some(Change::Workload(WorkloadKind::Pod, key, Workload::of_pod(object)))
             }),
@@ -176,6 +179,15 @@ impl Intake {
         if let Some(object) = self.typed::<K>(document) {
             self.changes.extend(change(&object));
         }
+    }
+
+    fn service(&mut self, document: &Document, key: Key) {
+        let Some(service) = self.typed::<core::v1::Service>(document) else { return };
+        let service = Service::of(&service);
+        if service.expose.is_some() {
+            self.resources.insert(ObjectRef { kind: "Service", key: key.clone() }, document.clone());
+        }
+        self.changes.push(Change::Service(key, Some(service)));
     }
 
     fn secret(&mut self, document: &Document, key: Key) {

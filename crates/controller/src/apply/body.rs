@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::LazyLock;
 
 use emcee_api::{GROUP, VERSION};
-use emcee_core::plan::{Kind, Object};
+use emcee_core::plan::{Kind, Object, OwnerKind};
 use foldhash::quality::FixedState;
 use serde_json::{Map, Value, json};
 
@@ -52,11 +52,18 @@ impl Body {
 
 fn owner_reference(object: &Object, uid: &str) -> Value {
     json!({
-        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "apiVersion": api_version(object.owner.kind),
         "kind": object.owner.kind.as_str(),
         "name": object.owner.key.name,
         "uid": uid,
     })
+}
+
+fn api_version(owner: OwnerKind) -> String {
+    match owner {
+        OwnerKind::Service => "v1".to_owned(),
+        _ => format!("{GROUP}/{VERSION}"),
+    }
 }
 
 fn hash(value: &Value) -> u64 {

@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub(super) look: bool,
     /// Whether the one that is there is somebody else's.
     pub(super) foreign: bool,
+    /// Whether somebody took away the one that was there, although it is wanted: perhaps Kubernetes, as its owner is gone.
+    pub(super) taken: bool,
     /// The last write, if it failed, and how many did in a row.
     pub(super) failure: Option<(Fault, u32)>,
     /// Whether the next try has its time, and nothing is done before.
@@ -75,7 +77,7 @@ impl Entry {
     pub(super) fn note(&mut self, live: &Live, matching: u64) {
         self.there =
             Some(There { uid: live.uid.clone(), version: live.version.clone(), deleting: live.deleting });
-        self.applied = matching;
+        (self.applied, self.taken) = (matching, false);
         // Whoever gives a facade a selector has made it theirs. A copy of a generated object has its labels, too.
         self.foreign = live.released || !live.applied;
         if self.unit.is_none() {
@@ -85,6 +87,7 @@ impl Entry {
 
     /// Forgets the object that was there.
     pub(super) fn note_absence(&mut self) {
+        self.taken |= self.there.is_some() && self.unit.is_some();
         (self.there, self.applied, self.foreign) = (None, 0, false);
         (self.failure, self.waits) = (None, false);
     }

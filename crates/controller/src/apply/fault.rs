@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     Foreign,
     /// The object is not there.
     Gone,
+    /// What it belongs to is gone, and the watch that says so is late.
+    Ownerless,
     /// Nobody's fault: the API server is away, busy, or has erred.
     Transient(String),
     /// The API server does not know the kind.
@@ -53,7 +55,7 @@ impl Fault {
     /// The n-th attempt (the first is 1) has failed: how long to wait for the next. Others' waits differ, see `spread`.
     pub(crate) fn delay(&self, attempts: u32, spread: f64) -> Duration {
         let (first, most) = match self {
-            Self::Conflict | Self::Gone | Self::Transient(_) => (0.25, 15.0),
+            Self::Conflict | Self::Gone | Self::Ownerless | Self::Transient(_) => (0.25, 15.0),
             Self::Foreign | Self::UnknownKind | Self::Forbidden(_) | Self::Refused(_) => (2.0, 60.0),
         };
         let doubled: f64 = first * 2_f64.powi(i32::try_from(attempts.min(16)).unwrap_or(16) - 1);
@@ -63,7 +65,7 @@ impl Fault {
     /// Whether it is worth telling after so many attempts: what passes by itself is not news at once.
     pub(crate) fn is_news(&self, attempts: u32) -> bool {
         match self {
-            Self::Conflict | Self::Gone | Self::Transient(_) => attempts >= 4,
+            Self::Conflict | Self::Gone | Self::Ownerless | Self::Transient(_) => attempts >= 4,
             Self::Foreign | Self::UnknownKind | Self::Forbidden(_) | Self::Refused(_) => true,
         }
     }
@@ -78,6 +80,10 @@ impl Fault {
                 format!("{object} is somebody else's, and is left as it is (rename or delete it)"),
             ),
             Self::Gone => Problem::new(Reason::ApplyFailed, format!("{object}: others keep deleting it")),
+            Self::Ownerless => Problem::new(
+                Reason::ApplyFailed,
+                format!("{object} was taken away, and what it belongs to is not there (tried again)"),
+            ),
             Self::Transient(words) => {
                 Problem::new(Reason::ApplyFailed, format!("{object}: {words} (tried again)"))
             }

@@ -20,6 +20,8 @@ use crate::{FIELD_MANAGER, FINALIZER};
 pub(crate) enum Write {
     /// An object that is not there yet.
     Create(ObjectId, Body),
+    /// An object that somebody has taken away, if its owner, with this UID, is still there.
+    Restore(ObjectId, Body, Unit, Box<str>),
     /// An object that is there, with its UID.
     Apply(ObjectId, Body, Box<str>),
     /// Looks at an object that may have been changed.
@@ -37,7 +39,7 @@ impl Write {
     pub(crate) fn labels(&self) -> (&'static str, &'static str) {
         let user = |unit: &Unit| unit.resource().map_or("", |resource| resource.kind);
         match self {
-            Self::Create(id, _) => ("create", id.kind.as_str()),
+            Self::Create(id, _) | Self::Restore(id, ..) => ("create", id.kind.as_str()),
             Self::Apply(id, ..) => ("apply", id.kind.as_str()),
             Self::Look(id) => ("look", id.kind.as_str()),
             Self::Delete(id, ..) => ("delete", id.kind.as_str()),
@@ -65,6 +67,12 @@ pub(crate) enum Written {
 pub(crate) async fn carry_out(client: &Client, write: Write) -> Result<Written, Fault> {
     let written = match write {
         Write::Create(id, body) => apply(client, &id, &body, &body.to_create()).await,
+        Write::Restore(id, body, owner, uid) => {
+            if !is_there(client, &owner, &uid).await? {
+                return Err(Fault::Ownerless);
+            }
+            apply(client, &id, &body, &body.to_create()).await
+        }
         Write::Apply(id, body, uid) => apply(client, &id, &body, &body.to_apply(&uid)).await,
         Write::Look(id) => of(client, &id).get(&id.key.name).await.map(|object| live(&id, object)),
         Write::Delete(id, uid, version) => delete(client, &id, &uid, &version).await,
@@ -72,6 +80,22 @@ pub(crate) async fn carry_out(client: &Client, write: Write) -> Result<Written, 
         Write::Finalizer(unit, uid, wanted) => finalizer(client, &unit, &uid, wanted).await,
     };
     written.map_err(|error| Fault::of(&error))
+}
+
+/// Whether the owner of an object is there, and is to stay.
+async fn is_there(client: &Client, owner: &Unit, uid: &str) -> Result<bool, Fault> {
+    let (resource, key) = match owner {
+        Unit::AutomaticExposition(service) => (generated_kind(Kind::Service).1, service),
+        owner => match UserKind::of(owner) {
+            Some((kind, key)) => (user_kind(kind).1, key),
+            None => return Ok(true),
+        },
+    };
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &key.namespace, &resource);
+    let found = api.get_metadata_opt(&key.name).await.map_err(|error| Fault::of(&error))?;
+    Ok(found.is_some_and(|owner| {
+        owner.metadata.uid.as_deref() == Some(uid) && owner.metadata.deletion_timestamp.is_none()
+    }))
 }
 
 fn of(client: &Client, id: &ObjectId) -> Api<DynamicObject> {
@@ -89,10 +113,11 @@ fn live(id: &ObjectId, object: DynamicObject) -> Written {
 /// An apply leaves fields that others have added; of Istio's kinds each can change what the object does.
 async fn apply(client: &Client, id: &ObjectId, body: &Body, patch: &Value) -> kube::Result<Written> {
     let api = of(client, id);
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    let manager = parse::field_manager(id.kind);
+    let parameters = PatchParams::apply(manager).force();
     let object = api.patch(&id.key.name, &parameters, &Patch::Apply(patch)).await?;
     let Some(additions) = additions(id.kind, &object, body) else { return Ok(live(id, object)) };
-    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    let parameters = PatchParams { field_manager: Some(manager.into()), ..PatchParams::default() };
     let object = api.patch(&id.key.name, &parameters, &Patch::Merge(additions)).await?;
     Ok(live(id, object))
 }

@@ -54,6 +54,14 @@ pub(super) struct Resource {
     facade: Option<String>,
 }
 
+impl Plan {
+    /// Whether an object has the finalizer itself: a ServiceExposition that was made for a Service.
+    pub(super) fn is_borne(&self, target: &Target) -> bool {
+        target.id.kind == Kind::ServiceExposition
+            && self.bearers.iter().any(|bearer| bearer.name() == target.name())
+    }
+}
+
 impl Target {
     fn of(live: Live) -> Self {
         Self { id: live.id, uid: live.uid, version: live.version, owner: live.owner }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use emcee_api::labels;
 use k8s_openapi::api::core::v1 as k8s;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::endpoint::Host;
@@ -30,6 +31,19 @@ pub struct Service {
     pub export_to: Vec<String>,
     /// Whether it is the facade of this namespace and name that Emcee wrote.
     pub our_facade: bool,
+    /// What its labels ask for, if they ask for it to be exposed.
+    pub expose: Option<Box<Expose>>,
+}
+
+/// The wish, in the labels of a Service, to expose it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expose {
+    /// UID of the Service; empty in files.
+    pub uid: String,
+    /// Through which MeshFedConfig: its name, or `true`.
+    pub through: String,
+    /// Under which name: `[<MeshFedConfig>:]<alias>`.
+    pub as_: Option<String>,
 }
 
 /// A TCP port of a Service.
@@ -72,6 +86,7 @@ impl Service {
             node_port: kind == "NodePort",
             external_name: kind == "ExternalName",
             export_to: export_to(metadata.annotations.as_ref()),
+            expose: expose(metadata),
             key,
         }
     }
@@ -92,6 +107,15 @@ fn is_our_facade(key: &Key, labels: Option<&BTreeMap<String, String>>, spec: &k8
         && has(labels::OWNER_NAME, &key.name)
         && spec.selector.as_ref().is_none_or(BTreeMap::is_empty)
         && spec.type_.as_deref().unwrap_or("ClusterIP") == "ClusterIP"
+}
+
+/// `false` asks for nothing, as whoever writes it expects.
+fn expose(metadata: &ObjectMeta) -> Option<Box<Expose>> {
+    let through = metadata.labels.as_ref()?.get(labels::EXPOSE).filter(|value| *value != "false")?;
+    let alias = |from: Option<&BTreeMap<String, String>>| from?.get(labels::EXPOSE_AS).cloned();
+    let as_ = alias(metadata.annotations.as_ref()).or_else(|| alias(metadata.labels.as_ref()));
+    let uid = metadata.uid.clone().unwrap_or_default();
+    Some(Box::new(Expose { uid, through: through.clone(), as_ }))
 }
 
 fn export_to(annotations: Option<&BTreeMap<String, String>>) -> Vec<String> {

@@ -7,7 +7,7 @@ use foldhash::HashMap;
 
 use super::topic::Topic;
 use super::{
-    Credential, EndpointSlice, PeerAuthentication, Service, Settings, Subsets, Workload, WorkloadKind,
+    Credential, EndpointSlice, Node, PeerAuthentication, Service, Settings, Subsets, Workload, WorkloadKind,
 };
 use crate::key::Key;
 use crate::parse::{Binding, Exposition, FedConfig, Labels};
@@ -37,6 +37,8 @@ pub enum Change {
     PeerAuthentication(Key, Option<PeerAuthentication>),
     /// A user's DestinationRule.
     Subsets(Key, Option<Subsets>),
+    /// A node, by its name.
+    Node(Arc<str>, Option<Node>),
 }
 
 type WorkloadId = (WorkloadKind, Key);
@@ -55,6 +57,7 @@ pub struct Inputs {
     pub(crate) workloads_labelled: HashMap<Topic, BTreeSet<WorkloadId>>,
     pub(crate) credentials: BTreeMap<Key, Arc<Credential>>,
     pub(crate) peer_authentications: BTreeMap<Key, PeerAuthentication>,
+    pub(crate) nodes: BTreeMap<Arc<str>, Node>,
     pub(crate) subsets: BTreeMap<Key, Subsets>,
     pub(crate) subsets_of: HashMap<String, BTreeSet<Key>>,
 }
@@ -99,6 +102,7 @@ impl Inputs {
                 vec![Topic::peer_authentications_in(&key.namespace)]
             }),
             Change::Subsets(key, new) => self.apply_subsets(&key, new),
+            Change::Node(name, new) => set(&mut self.nodes, &name, new, || vec![Topic::nodes()]),
         }
     }
 
@@ -148,6 +152,11 @@ impl Inputs {
     /// The MeshFedConfigs that were given, valid or not.
     pub fn fed_configs(&self) -> impl Iterator<Item = (&Key, &Parsed<FedConfig>)> {
         self.fed_configs.iter()
+    }
+
+    /// A Service that was given.
+    pub fn service(&self, key: &Key) -> Option<&Service> {
+        self.services.get(key)
     }
 
     pub(crate) fn candidates(&self, topic: Topic, selector: &Labels) -> impl Iterator<Item = &Workload> {

@@ -111,6 +111,11 @@ impl Topic {
         Self::of("peer authentications", namespace)
     }
 
+    /// All nodes.
+    pub(crate) fn nodes() -> Self {
+        Self::of("nodes", ())
+    }
+
     /// The subsets that users define for a host.
     pub(crate) fn subsets_of(host: &str) -> Self {
         Self::of("subsets", host)

@@ -33,11 +33,13 @@ pub enum Kind {
     VirtualService,
     /// `networking.istio.io/v1 Gateway`
     Gateway,
+    /// `mm.ibm.istio.io/v1 ServiceExposition`, for a Service that is exposed by its labels
+    ServiceExposition,
 }
 
 impl Kind {
     /// Every kind, in the order of applying.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ServiceAccount,
         Self::Role,
         Self::RoleBinding,
@@ -51,6 +53,7 @@ impl Kind {
         Self::Service,
         Self::VirtualService,
         Self::Gateway,
+        Self::ServiceExposition,
     ];
 
     /// Group and version, as in YAML.
@@ -65,6 +68,7 @@ impl Kind {
             Self::DestinationRule | Self::ServiceEntry | Self::VirtualService | Self::Gateway => {
                 "networking.istio.io/v1"
             }
+            Self::ServiceExposition => "mm.ibm.istio.io/v1",
         }
     }
 
@@ -100,6 +104,7 @@ impl Kind {
             Self::Service => "services",
             Self::VirtualService => "virtualservices",
             Self::Gateway => "gateways",
+            Self::ServiceExposition => "serviceexpositions",
         }
     }
 
@@ -119,6 +124,7 @@ impl Kind {
             Self::Service => "Service",
             Self::VirtualService => "VirtualService",
             Self::Gateway => "Gateway",
+            Self::ServiceExposition => "ServiceExposition",
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use emcee_api::ServiceExpositionSpec;
 use emcee_api::istio::{
     AuthorizationPolicySpec, DestinationRuleSpec, GatewaySpec, ServiceEntrySpec, VirtualServiceSpec,
 };
@@ -62,6 +63,8 @@ pub enum Body {
     VirtualService(Box<VirtualServiceSpec>),
     /// `networking.istio.io/v1 Gateway`
     Gateway(Box<GatewaySpec>),
+    /// `mm.ibm.istio.io/v1 ServiceExposition`
+    ServiceExposition(Box<ServiceExpositionSpec>),
 }
 
 impl Object {
@@ -81,6 +84,7 @@ impl Object {
             Body::Service(_) => Kind::Service,
             Body::VirtualService(_) => Kind::VirtualService,
             Body::Gateway(_) => Kind::Gateway,
+            Body::ServiceExposition(_) => Kind::ServiceExposition,
         }
     }
 
@@ -117,6 +121,7 @@ impl Serialize for Object {
             Body::Service(spec) => map.serialize_entry("spec", spec)?,
             Body::VirtualService(spec) => map.serialize_entry("spec", spec)?,
             Body::Gateway(spec) => map.serialize_entry("spec", spec)?,
+            Body::ServiceExposition(spec) => map.serialize_entry("spec", spec)?,
         }
         map.end()
     }

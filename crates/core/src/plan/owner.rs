@@ -20,6 +20,8 @@ pub enum OwnerKind {
     Facade,
     /// A server name that an egress gateway passes on, shared by the bindings that use it.
     Relay,
+    /// A Service that is exposed by its labels.
+    Service,
 }
 
 impl OwnerKind {
@@ -31,6 +33,7 @@ impl OwnerKind {
             Self::ServiceBinding => "ServiceBinding",
             Self::Facade => "Facade",
             Self::Relay => "Relay",
+            Self::Service => "Service",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use emcee_api::{Reason, labels};
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Host};
 use crate::inputs::{Knowledge, Service, ServicePort, TargetPort, Workload};
 use crate::key::Key;
 use crate::mode::Side;
@@ -16,6 +16,9 @@ use crate::resolve::View;
 
 /// What a created gateway listens on, whatever the port of its Service: unprivileged, and Istio translates.
 const TARGET_PORT: u16 = 15443;
+
+/// How many nodes' addresses peers are told: enough to outlive some nodes.
+const MOST_NODES: usize = 16;
 
 /// The one label of its pods. A pod with a user's labels would load every Gateway of the cluster that selects them.
 fn created_labels(owner: &Owner, side: Side) -> Labels {
@@ -116,7 +119,7 @@ fn created(view: &View<'_>, config: &FedConfig, owner: &Owner, side: Side, port:
         target_port: TARGET_PORT,
         taken_ports: BTreeSet::from([port]),
         created: true,
-        addresses: service.map(|service| addresses(service, port)).unwrap_or_default(),
+        addresses: service.map(|service| addresses(view, service, port)).unwrap_or_default(),
         namespace,
     }
 }
@@ -189,7 +192,7 @@ fn selected(
             ));
         }
     };
-    let addresses: BTreeSet<_> = services.iter().flat_map(|service| addresses(service, port)).collect();
+    let addresses: BTreeSet<_> = services.iter().flat_map(|service| addresses(view, service, port)).collect();
     Ok(Gateway {
         side,
         namespace,
@@ -236,12 +239,23 @@ pub(crate) fn target(port: &ServicePort, pods: &[&Workload]) -> Option<u16> {
     }
 }
 
-/// NodePort needs the addresses of the nodes, which are not among the inputs.
-fn addresses(service: &Service, port: u16) -> Vec<Endpoint> {
-    if service.port(port).is_none() {
-        return Vec::new();
+/// Load balancer, else external IPs; of a Service of type NodePort without those, its ready nodes.
+fn addresses(view: &View<'_>, service: &Service, port: u16) -> Vec<Endpoint> {
+    let Some(open) = service.port(port) else { return Vec::new() };
+    match open.node_port.filter(|_| service.node_port && service.addresses.is_empty()) {
+        Some(port) => nodes(view).into_iter().map(|host| Endpoint { host, port }).collect(),
+        None => service.addresses.iter().map(|host| Endpoint { host: host.clone(), port }).collect(),
     }
-    service.addresses.iter().map(|host| Endpoint { host: host.clone(), port }).collect()
+}
+
+/// Where peers reach the nodes: where any has an external address, those alone, as an internal one leads them elsewhere.
+fn nodes(view: &View<'_>) -> BTreeSet<Host> {
+    let all = || view.nodes();
+    let external: BTreeSet<_> = all().flat_map(|node| &node.external).take(MOST_NODES).cloned().collect();
+    if external.is_empty() {
+        return all().flat_map(|node| &node.internal).take(MOST_NODES).cloned().collect();
+    }
+    external
 }
 
 fn open_ports(services: &[&Service]) -> String {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Relationship;
 use crate::inputs::{
-    Credential, EndpointSlice, Inputs, Parsed, PeerAuthentication, Service, Settings, Subsets, Topic,
+    Credential, EndpointSlice, Inputs, Node, Parsed, PeerAuthentication, Service, Settings, Subsets, Topic,
     Workload, WorkloadKind,
 };
 use crate::key::Key;
@@ -51,6 +51,12 @@ impl<'a> View<'a> {
     pub(crate) fn fed_configs(&self) -> impl Iterator<Item = &'a Arc<FedConfig>> + use<'a> {
         self.read(Topic::fed_configs());
         self.inputs.fed_configs.values().filter_map(|parsed| parsed.as_ref().ok())
+    }
+
+    /// Namespaces and names of all MeshFedConfigs, valid or not.
+    pub(crate) fn fed_config_keys(&self) -> impl Iterator<Item = &'a Key> + use<'a> {
+        self.read(Topic::fed_configs());
+        self.inputs.fed_configs.keys()
     }
 
     pub(crate) fn fed_config(&self, key: &Key) -> Option<&'a Parsed<FedConfig>> {
@@ -128,6 +134,11 @@ impl<'a> View<'a> {
     ) -> impl Iterator<Item = &'a PeerAuthentication> + use<'a> {
         self.read(Topic::peer_authentications_in(namespace));
         in_namespace(&self.inputs.peer_authentications, namespace)
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &'a Node> + use<'a> {
+        self.read(Topic::nodes());
+        self.inputs.nodes.values()
     }
 
     /// A Pod by its name.

@@ -164,7 +164,7 @@ impl Verdict {
             certificate => Some(certificate.problem().map_or(Ok(()), |problem| Err(problem.clone()))),
         };
         verdict.unready = relationship.ingress.as_ref().and_then(|ingress| ingress.as_ref().ok()).and_then(|ingress| {
-            let message = "the ingress gateway has no address yet (its Service gets one from a load balancer, or from externalIPs)";
+            let message = "the ingress gateway has no address yet (its Service gets one from a load balancer or externalIPs, or, of type NodePort, from ready nodes)";
             ingress.addresses.is_empty().then(|| Problem::new(Reason::NoAddress, message))
         });
         verdict

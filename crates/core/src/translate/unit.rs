@@ -19,6 +19,8 @@ pub enum Unit {
     Facade(Key),
     /// A server name on the egress gateway of a relationship, which several bindings may share.
     Relay(Key, Arc<str>),
+    /// The ServiceExpositions of a Service that is exposed by its labels.
+    AutomaticExposition(Key),
 }
 
 impl Unit {
@@ -32,12 +34,13 @@ impl Unit {
         }
     }
 
-    /// The user's resource that it is about; none for what bindings share.
+    /// The user's object that it is about; none for what bindings share.
     pub fn resource(&self) -> Option<ObjectRef> {
         let (kind, key) = match self {
             Self::MeshFedConfig(key) => ("MeshFedConfig", key),
             Self::ServiceExposition(key) => ("ServiceExposition", key),
             Self::ServiceBinding(key) => ("ServiceBinding", key),
+            Self::AutomaticExposition(key) => ("Service", key),
             Self::Facade(_) | Self::Relay(..) => return None,
         };
         Some(ObjectRef { kind, key: key.clone() })
@@ -52,6 +55,7 @@ impl fmt::Display for Unit {
             Self::ServiceBinding(key) => write!(f, "ServiceBinding {key}"),
             Self::Facade(key) => write!(f, "facade {key}"),
             Self::Relay(key, server_name) => write!(f, "relay {server_name} of MeshFedConfig {key}"),
+            Self::AutomaticExposition(key) => write!(f, "Service {key}"),
         }
     }
 }

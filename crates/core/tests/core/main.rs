@@ -2,6 +2,7 @@
 //!
 //! `PROPTEST_CASES=5000 cargo test -p emcee-core --test core` looks longer.
 
+mod automatic;
 mod credentials;
 mod exposure;
 mod fairness;

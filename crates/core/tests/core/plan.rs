@@ -112,6 +112,7 @@ pub(crate) fn owner(object: &Object) -> Unit {
         OwnerKind::MeshFedConfig => Unit::MeshFedConfig(key),
         OwnerKind::ServiceExposition => Unit::ServiceExposition(key),
         OwnerKind::ServiceBinding => Unit::ServiceBinding(key),
+        OwnerKind::Service => Unit::AutomaticExposition(key),
         OwnerKind::Facade => Unit::Facade(key),
         OwnerKind::Relay => {
             Unit::Relay(object.owner.fed_config.clone().expect("of a relationship"), key.name)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use emcee_api::Reason;
 use emcee_core::inputs::Settings;
+use emcee_core::key::ObjectRef;
 use emcee_core::problem;
 use emcee_core::translate::{Translation, Unit};
 
@@ -80,7 +81,7 @@ impl Checked {
     fn take_verdicts(&mut self, intake: &Intake) {
         let Self { translation, refusals, failures, assumptions, warnings, .. } = self;
         for (unit, verdict) in translation.verdicts() {
-            let Some(document) = document(intake, unit) else { continue };
+            let Some(document) = document(intake, translation, unit) else { continue };
             let located = |problem: &problem::Problem| intake::located(document, problem);
             refusals.extend(verdict.refusals.iter().map(located));
             failures.extend(verdict.failures.iter().map(located));
@@ -125,6 +126,9 @@ impl Checked {
     }
 }
 
-fn document<'i>(intake: &'i Intake, unit: &Unit) -> Option<&'i Document> {
-    intake.resources.get(&unit.resource()?)
+/// Where a resource is written; of one that the labels of a Service ask for, that Service.
+fn document<'i>(intake: &'i Intake, translation: &Translation, unit: &Unit) -> Option<&'i Document> {
+    let resource = unit.resource()?;
+    let asking = || Some(ObjectRef { kind: "Service", key: translation.service_of(&resource.key)?.clone() });
+    intake.resources.get(&resource).or_else(|| intake.resources.get(&asking()?))
 }

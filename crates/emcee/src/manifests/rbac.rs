@@ -14,9 +14,10 @@ const READ: [&str; 3] = ["get", "list", "watch"];
 /// An apply of an object that is not there needs both of the first two.
 const WRITE: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 
-/// What Emcee reads of Kubernetes and Istio, and never writes.
+/// What Emcee reads of Kubernetes and Istio, and never writes. Nodes are in no namespace: bound in some namespaces only,
+/// this gives no right to read them.
 const READ_ONLY: [(&str, &[&str]); 3] = [
-    ("", &["pods"]),
+    ("", &["nodes", "pods"]),
     ("discovery.k8s.io", &["endpointslices"]),
     ("security.istio.io", &["peerauthentications"]),
 ];
@@ -78,7 +79,8 @@ fn is_of_gateways(kind: Kind) -> bool {
         | Kind::ServiceEntry
         | Kind::Service
         | Kind::VirtualService
-        | Kind::Gateway => false,
+        | Kind::Gateway
+        | Kind::ServiceExposition => false,
     }
 }
 

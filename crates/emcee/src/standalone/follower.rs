@@ -9,7 +9,7 @@ use emcee_core::inputs::{Change, Settings, WorkloadKind};
 use emcee_core::key::{Key, ObjectRef};
 use emcee_core::problem::Problem;
 use emcee_core::status::Verdict;
-use emcee_core::translate::Translation;
+use emcee_core::translate::{Translation, Unit};
 use jiff::Timestamp;
 
 use crate::console::Console;
@@ -47,6 +47,7 @@ enum Id {
     Credential(Key),
     PeerAuthentication(Key),
     Subsets(Key),
+    Node(Arc<str>),
 }
 
 impl Follower {
@@ -66,10 +67,11 @@ impl Follower {
         &self.translation
     }
 
-    /// How each resource is, newer versions that were refused included.
+    /// How each resource is, newer versions that were refused included. A Service has no such status.
     pub(super) fn verdicts(&self) -> Vec<(ObjectRef, Verdict)> {
         let verdicts = self.translation.verdicts().into_iter();
         verdicts
+            .filter(|(unit, _)| !matches!(unit, Unit::AutomaticExposition(_)))
             .filter_map(|(unit, verdict)| Some((unit.resource()?, verdict.clone())))
             .map(|(r, v)| self.judged(r, v))
             .collect()
@@ -243,6 +245,7 @@ impl Id {
             Change::Credential(key, _) => Self::Credential(key.clone()),
             Change::PeerAuthentication(key, _) => Self::PeerAuthentication(key.clone()),
             Change::Subsets(key, _) => Self::Subsets(key.clone()),
+            Change::Node(name, _) => Self::Node(Arc::clone(name)),
         }
     }
 
@@ -254,6 +257,7 @@ impl Id {
             (GROUP, "ServiceExposition") => Self::Exposition(key),
             (GROUP, "ServiceBinding") => Self::Binding(key),
             ("", "Service") => Self::Service(key),
+            ("", "Node") => Self::Node(key.name),
             ("", "Pod") => Self::Workload(WorkloadKind::Pod, key),
             ("", "Secret") => Self::Credential(key),
             ("apps", "Deployment") => Self::Workload(WorkloadKind::Deployment, key),
@@ -275,6 +279,7 @@ impl Id {
             Self::Credential(key) => Change::Credential(key, None),
             Self::PeerAuthentication(key) => Change::PeerAuthentication(key, None),
             Self::Subsets(key) => Change::Subsets(key, None),
+            Self::Node(name) => Change::Node(name, None),
         }
     }
 }

@@ -104,15 +104,17 @@ where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    let mut broken = anyhow!("it is not so after {} s", PATIENCE.as_secs());
+    let mut broken = None;
     while let Ok(waited) = timeout_at(deadline, await_condition(api.clone(), name, &is)).await {
         match waited {
             Ok(found) => return Ok(found),
-            Err(error) => broken = anyhow!(error).context("the last watch broke"),
+            Err(error) => broken = Some(error),
         }
         sleep(Duration::from_millis(200)).await;
     }
-    Err(broken)
+    let last = broken.map(|error| format!("; the last watch broke: {error}")).unwrap_or_default();
+    let now = api.get_opt(name).await;
+    Err(anyhow!("it is not so after {} s{last}; {} is now {now:?}", PATIENCE.as_secs(), api.resource_url()))
 }
 
 fn rolled_out(deployment: &Deployment) -> bool {

@@ -1,7 +1,9 @@
 //! What must not come about.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
-use emcee_testbed::Bed;
+use emcee_testbed::{Bed, Mesh};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
@@ -93,14 +95,22 @@ pub(crate) fn teams(bed: &Bed) -> Result<()> {
             "spec": {"user": "jane", "resourceAttributes": {
                 "group": "mm.ibm.istio.io", "resource": resource, "verb": "create", "namespace": SHOP}},
         }))?;
-        let client = world.there.client();
-        let answer = world.there.run(async move {
-            Ok(Api::<SubjectAccessReview>::all(client).create(&PostParams::default(), &review).await?)
-        })?;
-        let allowed = answer.status.context("an answer")?.allowed;
-        ensure!(allowed == may, "create {resource}: {allowed}");
+        // The API server itself learns of a RoleBinding in its own time. What is not allowed is asked for last.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while is_allowed(&world.there, &review)? != may {
+            ensure!(Instant::now() < deadline, "create {resource}: not {may}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
     world.there.delete(&binding)
+}
+
+fn is_allowed(mesh: &Mesh, review: &SubjectAccessReview) -> Result<bool> {
+    let (client, review) = (mesh.client(), review.clone());
+    let answer = mesh.run(async move {
+        Ok(Api::<SubjectAccessReview>::all(client).create(&PostParams::default(), &review).await?)
+    })?;
+    Ok(answer.status.context("an answer")?.allowed)
 }
 
 /// Only the namespaces that a relationship allows may use it.

@@ -138,14 +138,15 @@ pub(crate) fn until(
     let version: kube::core::GroupVersion = api_version.parse()?;
     let resource = ApiResource::from_gvk(&version.with_kind(kind));
     let api = Api::<DynamicObject>::namespaced_with(mesh.client(), namespace, &resource);
-    let name = name.to_owned();
+    let awaited = name.to_owned();
     mesh.run(async move {
         let is = |object: Option<&DynamicObject>| {
             let value = object.map(|object| serde_json::to_value(object).unwrap_or_default());
             is(value.as_ref())
         };
-        mesh::until(api, &name, is).await.context(what).map(drop)
+        mesh::until(api, &awaited, is).await.map(drop)
     })
+    .with_context(|| format!("{kind} {namespace}/{name} of {}: {what}", mesh.name()))
 }
 
 /// The relationship of a style, as a mesh plays it.

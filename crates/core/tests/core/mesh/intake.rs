@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use emcee_api::istio;
 use emcee_core::inputs::{
-    Change, Credential, EndpointSlice, Parsed, PeerAuthentication, Service, Subsets, Workload, WorkloadKind,
+    Change, Credential, EndpointSlice, Node, Parsed, PeerAuthentication, Service, Subsets, Workload,
+    WorkloadKind,
 };
 use emcee_core::key::Key;
 use emcee_core::{parse, problem::Problem};
@@ -28,6 +29,7 @@ pub(crate) fn change(object: &Value) -> Change {
             let facts = Workload::of_deployment(&typed::<apps::Deployment>(object));
             Change::Workload(WorkloadKind::Deployment, key, facts)
         }
+        "Node" => Change::Node(key.name, Node::of(&typed::<core::Node>(object))),
         "Secret" => Change::Credential(key, Credential::of(&typed::<core::Secret>(object))),
         "PeerAuthentication" => {
             let facts = PeerAuthentication::of(&typed::<istio::PeerAuthentication>(object));
@@ -52,6 +54,7 @@ pub(crate) fn removal(object: &Value) -> Change {
         Change::Credential(key, _) => Change::Credential(key, None),
         Change::PeerAuthentication(key, _) => Change::PeerAuthentication(key, None),
         Change::Subsets(key, _) => Change::Subsets(key, None),
+        Change::Node(name, _) => Change::Node(name, None),
     }
 }
 

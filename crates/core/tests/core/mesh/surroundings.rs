@@ -38,18 +38,35 @@ fn app_service() -> BoxedStrategy<Given> {
         target,
         one_of(&["http", "tcp-main", "tls"]),
         kind,
+        prop_oneof![6 => Just(None), 1 => exposed().prop_map(Some)],
     )
-        .prop_map(|(namespace, name, chance, target, port, kind)| {
+        .prop_map(|(namespace, name, chance, target, port, kind, exposed)| {
             let mut spec = json!({"ports": [{"name": port, "port": 80, "targetPort": target}]});
             if !(chance[0] && chance[1]) {
                 spec["selector"] = json!({"app": name});
             }
             set(&mut spec, "/type", kind);
             let mut object = object_of("v1", "Service", namespace, name, &spec);
+            if let Some(labels) = exposed {
+                object["metadata"]["labels"] = labels;
+            }
             if chance[1] && chance[2] {
                 object["metadata"]["annotations"] = json!({"networking.istio.io/exportTo": "."});
             }
             Given(object)
+        })
+        .boxed()
+}
+
+/// The labels that ask for a Service to be exposed.
+fn exposed() -> BoxedStrategy<Value> {
+    (one_of(&["blue", "red", "true", "", "nobody"]), one_of(&["front", "blue:front", "-"]), any::<bool>())
+        .prop_map(|(through, alias, named)| {
+            let mut labels = json!({"emcee.io/expose": through});
+            if named {
+                labels["emcee.io/exposeAs"] = alias.into();
+            }
+            labels
         })
         .boxed()
 }

@@ -1,0 +1,43 @@
+//! What is wanted of an object, by what the core has translated.
+
+use emcee_core::key::Key;
+use emcee_core::plan::Object;
+use emcee_core::translate::Unit;
+
+use super::body::{Body, is_as_wanted};
+use super::book::Entry;
+use super::write::Write;
+use crate::observe::fact::{Live, ObjectId};
+use crate::translate::Model;
+
+pub(super) fn id_of(object: &Object) -> ObjectId {
+    let key = Key { namespace: object.namespace.clone(), name: object.name.as_str().into() };
+    ObjectId { kind: object.kind(), key }
+}
+
+pub(super) fn body_of(model: &Model, unit: &Unit, object: &Object) -> Body {
+    Body::of(object, model.owner_uid(unit))
+}
+
+/// What is wanted of an object.
+pub(super) fn wanted(model: &Model, unit: &Unit, id: &ObjectId) -> Option<Body> {
+    let objects = model.translation().objects_of(unit);
+    let object = objects.iter().find(|object| id_of(object) == *id)?;
+    Some(body_of(model, unit, object))
+}
+
+/// The hash of the content that is wanted, if the object has it.
+pub(super) fn matching(model: &Model, unit: &Unit, live: &Live) -> Option<u64> {
+    let body = wanted(model, unit, &live.id)?;
+    is_as_wanted(live.id.kind, &live.body, &body.value).then_some(body.hash)
+}
+
+/// The write that makes an object. What was taken away may have gone with its owner, of which its watch has not told yet:
+/// so the owner is looked for first, or Kubernetes' garbage collector would take the new one, too, and so on.
+pub(super) fn creation(model: &Model, entry: &Entry, id: &ObjectId, body: Body) -> Write {
+    let owner = entry.unit.as_ref().filter(|_| entry.taken);
+    match owner.and_then(|unit| Some((unit, model.owner_uid(unit)?))) {
+        Some((unit, uid)) => Write::Restore(id.clone(), body, unit.clone(), uid.into()),
+        None => Write::Create(id.clone(), body),
+    }
+}

@@ -1,0 +1,175 @@
+//! Services that are exposed by their labels.
+
+use emcee_api::Reason;
+use emcee_core::inputs::{Knowledge, Settings};
+use emcee_core::key::Key;
+use emcee_core::plan::Kind;
+use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::prelude::*;
+use serde_json::{Value, json};
+
+use crate::mesh::intake;
+use crate::plan::json as written;
+
+/// A Service with two ports, labelled and annotated.
+fn labelled(labels: Value, annotations: Value) -> Value {
+    let mut service = service("shop", "reviews")
+        .port("http", 80)
+        .port("admin", 8080)
+        .selector([("app", "reviews")])
+        .build();
+    service["metadata"]["labels"] = labels;
+    service["metadata"]["annotations"] = annotations;
+    service
+}
+
+fn exposed_through(name: &str) -> Value {
+    labelled(json!({"emcee.io/expose": name}), Value::Null)
+}
+
+fn relationship(name: &str) -> Value {
+    flat(name).build()
+}
+
+fn translate(mesh: &[Value], knowledge: Knowledge) -> Translation {
+    Translation::of(Settings { knowledge, ..Settings::default() }, mesh.iter().map(intake::change))
+}
+
+/// Name, port, selected MeshFedConfig and alias of each ServiceExposition that is asked for.
+fn asked(translation: &Translation) -> Vec<[String; 4]> {
+    let objects = translation.objects().into_iter().filter(|object| object.kind() == Kind::ServiceExposition);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let of = |object: Value| {
+        let (metadata, spec) = (&object["metadata"], &object["spec"]);
+        let fed = text(&spec["mesh_fed_config_selector"]["fed-config"]);
+        [text(&metadata["name"]), spec["port"].to_string(), fed, text(&spec["alias"])]
+    };
+    objects.map(|object| of(written(object))).collect()
+}
+
+/// The reason why nothing is asked for, and its words.
+fn refused(mesh: &[Value]) -> (Reason, String) {
+    let translation = translate(mesh, Knowledge::Complete);
+    assert_eq!(asked(&translation), [[""; 4]; 0]);
+    let verdict = translation.verdict(&Unit::AutomaticExposition(Key::new("shop", "reviews")));
+    let problem = verdict.expect("a verdict").refusals.first().cloned().expect("a refusal");
+    (problem.reason, problem.to_string())
+}
+
+#[test]
+fn each_port_is_exposed_and_the_first_keeps_the_services_name() {
+    let translation = translate(&[relationship("blue"), exposed_through("blue")], Knowledge::Complete);
+    let wanted = [
+        ["reviews-auto-exposed", "80", "blue", ""],
+        ["reviews-auto-exposed-admin", "8080", "blue", "reviews-admin"],
+    ];
+    assert_eq!(asked(&translation), wanted);
+}
+
+#[test]
+fn peers_know_it_under_the_annotated_name() {
+    for alias in ["front", "blue:front"] {
+        let service = labelled(json!({"emcee.io/expose": "blue"}), json!({"emcee.io/exposeAs": alias}));
+        let translation = translate(&[relationship("blue"), service], Knowledge::Complete);
+        let aliases: Vec<_> = asked(&translation).into_iter().map(|[.., alias]| alias).collect();
+        assert_eq!(aliases, ["front", "front-admin"], "{alias}");
+    }
+}
+
+#[test]
+fn true_stands_for_the_only_relationship() {
+    let translation = translate(&[relationship("blue"), exposed_through("true")], Knowledge::Complete);
+    assert!(asked(&translation).iter().all(|[_, _, fed, _]| fed == "blue"));
+    let (reason, words) = refused(&[relationship("blue"), relationship("red"), exposed_through("true")]);
+    assert_eq!(reason, Reason::Invalid);
+    assert!(words.contains("there are 2: blue/blue, red/red (name one)"), "{words}");
+    let (_, words) = refused(&[exposed_through("true")]);
+    assert!(words.contains("there is no MeshFedConfig"), "{words}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_at_its_label() {
+    for (through, alias, wanted) in [
+        ("", Value::Null, "metadata.labels[emcee.io/expose]: names no MeshFedConfig"),
+        ("blue", json!("red:front"), "metadata.annotations[emcee.io/exposeAs]: is for MeshFedConfig \"red\""),
+        ("blue", json!("Front"), "metadata.annotations[emcee.io/exposeAs]: \"Front\": invalid alias"),
+    ] {
+        let service = labelled(json!({"emcee.io/expose": through}), json!({"emcee.io/exposeAs": alias}));
+        let (_, words) = refused(&[relationship("blue"), service]);
+        assert!(words.contains(wanted), "{words}");
+    }
+}
+
+#[test]
+fn false_and_no_label_ask_for_nothing() {
+    for labels in [json!({"emcee.io/expose": "false"}), json!({"app": "reviews"})] {
+        let translation =
+            translate(&[relationship("blue"), labelled(labels, Value::Null)], Knowledge::Complete);
+        assert_eq!(asked(&translation), [[""; 4]; 0]);
+    }
+}
+
+/// Without an API server nobody else brings them back.
+#[test]
+fn without_an_api_server_they_are_in_place_and_go_with_the_label() {
+    let mut translation = translate(&[relationship("blue"), exposed_through("blue")], Knowledge::Partial);
+    let unit = Unit::ServiceExposition(Key::new("shop", "reviews-auto-exposed"));
+    assert!(translation.verdict(&unit).is_some_and(|verdict| verdict.is_accepted()));
+    translation.update([intake::change(&labelled(Value::Null, Value::Null))]);
+    assert_eq!(translation.verdict(&unit), None);
+    assert_eq!(asked(&translation), [[""; 4]; 0]);
+}
+
+/// The user's counts, as it does in a cluster.
+#[test]
+fn a_users_own_of_the_same_name_counts() {
+    let own = exposition("shop", "reviews-auto-exposed").of("reviews").port(80).fed("red").build();
+    let mesh = [relationship("blue"), relationship("red"), exposed_through("blue"), own.clone()];
+    let mut translation = translate(&mesh, Knowledge::Partial);
+    let unit = Unit::ServiceExposition(Key::new("shop", "reviews-auto-exposed"));
+    let server_names = |translation: &Translation| format!("{:?}", translation.verdict(&unit));
+    assert!(server_names(&translation).contains("reviews.shop.red."));
+    translation.update([intake::removal(&own)]);
+    assert!(server_names(&translation).contains("reviews.shop.blue."));
+}
+
+fn node(name: &str, ready: &str, addresses: &[(&str, &str)]) -> Value {
+    let addresses: Vec<_> = addresses.iter().map(|(kind, at)| json!({"type": kind, "address": at})).collect();
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "namespace": ""},
+           "status": {"addresses": addresses, "conditions": [{"type": "Ready", "status": ready}]}})
+}
+
+/// Where peers reach a gateway whose Service is of type NodePort.
+fn endpoints(nodes: &[Value]) -> String {
+    let mut gateway = service("blue", "gateway").port("tls", 15443).selector([("istio", "ingress")]).build();
+    gateway["spec"]["type"] = "NodePort".into();
+    gateway["spec"]["ports"][0]["nodePort"] = 31443.into();
+    let mut config = passthrough("blue").unset("/spec/tls_context_selector").build();
+    config["spec"]["ingress_gateway_selector"] = json!({"istio": "ingress"});
+    let pods = [
+        pod("blue", "gateway").label("istio", "ingress").container("istio-proxy", 15443).build(),
+        pod("shop", "reviews").label("app", "reviews").container("app", 80).sidecar().build(),
+    ];
+    let exposed = [
+        service("shop", "reviews").port("http", 80).selector([("app", "reviews")]).build(),
+        exposition("shop", "reviews").port(80).fed("blue").build(),
+        peer_authentication("istio-system", "default").mode("STRICT").build(),
+    ];
+    let mesh: Vec<_> =
+        [gateway, config].into_iter().chain(pods).chain(exposed).chain(nodes.to_vec()).collect();
+    let translation = translate(&mesh, Knowledge::Complete);
+    let verdict = translation.verdict(&Unit::ServiceExposition(Key::new("shop", "reviews")));
+    format!("{:?}", verdict.expect("a verdict").detail)
+}
+
+#[test]
+fn a_node_port_is_reached_at_the_ready_nodes() {
+    let internal = node("a", "True", &[("InternalIP", "192.0.2.1"), ("Hostname", "a")]);
+    let away = node("b", "False", &[("InternalIP", "192.0.2.2")]);
+    let found = endpoints(&[internal.clone(), away]);
+    assert!(found.contains("192.0.2.1") && found.contains("31443"), "{found}");
+    assert!(!found.contains("192.0.2.2"), "{found}");
+    let external = node("c", "True", &[("InternalIP", "192.0.2.3"), ("ExternalIP", "203.0.113.3")]);
+    let found = endpoints(&[internal, external]);
+    assert!(found.contains("203.0.113.3") && !found.contains("192.0.2."), "{found}");
+}
