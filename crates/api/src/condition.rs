@@ -102,6 +102,8 @@ reasons! {
     NotConfined,
     /// Warning: another relationship has its Secret or gateways in the same namespace.
     SharedNamespace,
+    /// Warning: discovery does not go through the egress gateway.
+    DiscoveryDirect,
     /// Warning: TLS is passed to addresses whose own check of certificates is not known.
     Unguarded,
     /// Warning: in this style `peers` limits the announcement, not who can call.

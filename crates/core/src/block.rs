@@ -2,6 +2,7 @@
 
 pub(crate) mod automatic;
 mod credential;
+mod discovery;
 pub(crate) mod facade;
 mod gateway;
 pub(crate) mod guard;

@@ -22,7 +22,11 @@ pub use store::{Change, Inputs, Parsed};
 pub(crate) use topic::{Topic, TopicMap};
 pub use workload::{Workload, WorkloadKind};
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
+
+use crate::parse::Labels;
 
 /// What a translation is told about its surroundings.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,10 +41,23 @@ pub struct Settings {
     pub revision: Option<String>,
     /// Namespaces, besides the fed namespace, whose gateway pods may be given configuration and keys.
     pub gateway_namespaces: Vec<String>,
+    /// Emcee's own pods, where peers can be led to them.
+    pub discovery: Option<DiscoveryPods>,
     /// Whether an object that is not among the inputs does not exist.
     pub knowledge: Knowledge,
     /// The time at which certificates are judged.
     pub now: Timestamp,
+}
+
+/// The pods of Emcee that serve discovery, to which ingress gateways lead peers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DiscoveryPods {
+    /// Their namespace.
+    pub namespace: Arc<str>,
+    /// Their labels.
+    pub labels: Labels,
+    /// The port of discovery.
+    pub port: u16,
 }
 
 /// What the absence of an object means.
@@ -61,6 +78,7 @@ impl Default for Settings {
             root_namespace: "istio-system".into(),
             revision: None,
             gateway_namespaces: Vec::new(),
+            discovery: None,
             knowledge: Knowledge::Complete,
             now: Timestamp::UNIX_EPOCH,
         }

@@ -24,6 +24,11 @@ pub fn relationship_of(server_name: &str) -> Option<&str> {
     Some(rest.rsplit('.').next().unwrap_or(rest))
 }
 
+/// The server name under which a mesh's Emcee serves discovery to the peers of a relationship.
+pub fn discovery_server_name(relationship: &str) -> String {
+    ["discovery", relationship, DOMAIN].join(".")
+}
+
 /// The binding host L: the consumer's own host for a remote service.
 pub fn binding_host(binding: &str, namespace: &str) -> String {
     [binding, namespace, RESERVED_RELATIONSHIP, DOMAIN].join(".")

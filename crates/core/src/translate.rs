@@ -229,8 +229,7 @@ impl Translation {
             Some(Err(problems)) => (None, Some(Output::refused(problems))),
             Some(Ok(config)) => {
                 let relationship = Arc::new(resolve::relationship(&view, config));
-                let objects =
-                    block::relationship::objects(&relationship, view.settings().revision.as_deref());
+                let objects = block::relationship::objects(&relationship, view.settings());
                 let verdict = Some(Verdict::of_relationship(&relationship));
                 (Some(relationship), Some(Output { objects, verdict, ..Output::default() }))
             }
@@ -295,8 +294,10 @@ impl Translation {
             return Vec::new();
         };
         let owner = Key { namespace: Arc::clone(&egress.namespace), name: server_name.into() };
+        let owner = Owner::new(OwnerKind::Relay, owner, Some(fed_config.clone()));
         let relay = resolve::Relay {
-            owner: Owner::new(OwnerKind::Relay, owner, Some(fed_config.clone())),
+            name: owner.base().to_owned(),
+            owner,
             egress,
             server_name,
             endpoints: &claim.endpoints,

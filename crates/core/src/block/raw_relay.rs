@@ -11,6 +11,7 @@ use super::istio::{
     PRIVATE, SUBSET, destination, object, outlier_detection, policy, remote_entry, rule, server, service_port,
 };
 use crate::plan::{Body, Object, Owner};
+use crate::protocol::Protocol;
 use crate::resolve::{Gateway, Offer, Relay, Upstream};
 
 const PORT: u16 = 15443;
@@ -21,13 +22,13 @@ pub(crate) fn to_remote(relay: &Relay<'_>) -> Vec<Object> {
     let port = service_port(PORT, "tls", "TLS", None);
     let entry = remote_entry(&host, Location::MeshExternal, port, relay.endpoints, PRIVATE);
     let namespace = &relay.egress.namespace;
-    let name = || relay.owner.base().to_owned();
-    let mut objects = gateway(relay.egress, relay.server_name, &relay.owner, destination(&host, PORT, ""));
-    objects.push(object(namespace, name(), &relay.owner, Body::ServiceEntry(Box::new(entry))));
+    let mut objects =
+        gateway(relay.egress, relay.server_name, &relay.owner, &relay.name, destination(&host, PORT, ""));
+    let mut bodies = vec![Body::ServiceEntry(Box::new(entry))];
     if relay.endpoints.len() > 1 {
-        let rule = several_endpoints(host);
-        objects.push(object(namespace, name(), &relay.owner, Body::DestinationRule(Box::new(rule))));
+        bodies.push(Body::DestinationRule(Box::new(several_endpoints(host))));
     }
+    objects.extend(bodies.into_iter().map(|body| object(namespace, relay.name.clone(), &relay.owner, body)));
     objects
 }
 
@@ -48,24 +49,53 @@ fn several_endpoints(host: String) -> DestinationRuleSpec {
 /// Service is hidden. The DISABLE keeps Istio from putting a second TLS around the caller's.
 pub(crate) fn to_workloads(offer: &Offer<'_>) -> Vec<Object> {
     let Some(ingress) = offer.ingress else { return Vec::new() };
-    let host = format!("raw.{}", offer.server_name);
-    let namespace = &offer.exposition.identity.key.namespace;
-    let export_to = if *namespace == ingress.namespace { PRIVATE } else { &*ingress.namespace };
-    let entry = workloads(offer, &host, export_to);
+    to_pods(&Inbound {
+        ingress,
+        owner: &offer.owner,
+        name: offer.owner.base().to_owned(),
+        part: offer.owner.part("raw"),
+        server_name: &offer.server_name,
+        namespace: &offer.exposition.identity.key.namespace,
+        port: offer.port,
+        protocol: offer.protocol,
+        upstream: &offer.upstream,
+    })
+}
+
+/// A server name on an ingress gateway, and the workloads that it leads to.
+pub(super) struct Inbound<'a> {
+    pub(super) ingress: &'a Gateway,
+    pub(super) owner: &'a Arc<Owner>,
+    /// Name of the objects beside the gateway.
+    pub(super) name: String,
+    /// Name of the objects beside the workloads.
+    pub(super) part: String,
+    pub(super) server_name: &'a str,
+    /// Namespace of the workloads.
+    pub(super) namespace: &'a Arc<str>,
+    pub(super) port: u16,
+    pub(super) protocol: Protocol,
+    pub(super) upstream: &'a Upstream,
+}
+
+/// To workloads of this mesh.
+pub(super) fn to_pods(to: &Inbound<'_>) -> Vec<Object> {
+    let host = format!("raw.{}", to.server_name);
+    let export_to = if *to.namespace == to.ingress.namespace { PRIVATE } else { &*to.ingress.namespace };
+    let entry = workloads(to, &host, export_to);
     let tls = ClientTls::new(ClientTlsMode::Disable);
     let rule = rule(&host, policy(tls, false, 1), export_to);
-    let name = || offer.owner.part("raw");
-    let mut objects =
-        gateway(ingress, &offer.server_name, &offer.owner, destination(&host, offer.port, SUBSET));
-    objects.push(object(namespace, name(), &offer.owner, Body::ServiceEntry(Box::new(entry))));
-    objects.push(object(namespace, name(), &offer.owner, Body::DestinationRule(Box::new(rule))));
+    let destination = destination(&host, to.port, SUBSET);
+    let mut objects = gateway(to.ingress, to.server_name, to.owner, &to.name, destination);
+    let bodies = [Body::ServiceEntry(Box::new(entry)), Body::DestinationRule(Box::new(rule))];
+    objects.extend(bodies.map(|body| object(to.namespace, to.part.clone(), to.owner, body)));
     objects
 }
 
 /// The protocol is the Service port's: TLS there would turn the workloads' HTTP inbound into TCP.
-fn workloads(offer: &Offer<'_>, host: &str, export_to: &str) -> ServiceEntrySpec {
-    let port = |target| service_port(offer.port, "main", offer.protocol.istio(), target);
-    match &offer.upstream {
+fn workloads(to: &Inbound<'_>, host: &str, export_to: &str) -> ServiceEntrySpec {
+    let port = |target| service_port(to.port, "main", to.protocol.istio(), target);
+    match to.upstream {
         Upstream::Workloads { labels, target_port } => ServiceEntrySpec {
             hosts: vec![host.to_owned()],
             location: Location::MeshInternal.into(),
@@ -81,7 +111,13 @@ fn workloads(offer: &Offer<'_>, host: &str, export_to: &str) -> ServiceEntrySpec
     }
 }
 
-fn gateway(gateway: &Gateway, server_name: &str, owner: &Arc<Owner>, to: Destination) -> Vec<Object> {
+fn gateway(
+    gateway: &Gateway,
+    server_name: &str,
+    owner: &Arc<Owner>,
+    name: &str,
+    to: Destination,
+) -> Vec<Object> {
     let server = server(gateway, "TLS", server_name, ServerTls::new(ServerTlsMode::Passthrough));
     let route = TlsRoute {
         matches: vec![TlsMatch {
@@ -93,14 +129,12 @@ fn gateway(gateway: &Gateway, server_name: &str, owner: &Arc<Owner>, to: Destina
     };
     let routes = VirtualServiceSpec {
         hosts: vec![server_name.to_owned()],
-        gateways: vec![format!("{}/{}", gateway.namespace, owner.base())],
+        gateways: vec![format!("{}/{name}", gateway.namespace)],
         tls: vec![route],
         export_to: vec![PRIVATE.to_owned()],
         ..VirtualServiceSpec::default()
     };
-    let name = || owner.base().to_owned();
-    vec![
-        object(&gateway.namespace, name(), owner, server),
-        object(&gateway.namespace, name(), owner, Body::VirtualService(Box::new(routes))),
-    ]
+    [server, Body::VirtualService(Box::new(routes))]
+        .map(|body| object(&gateway.namespace, name.to_owned(), owner, body))
+        .into()
 }

@@ -1,11 +1,12 @@
 //! What a relationship has of its own: gateways, and copies of its credential.
 
-use super::{credential, gateway};
+use super::{credential, discovery, gateway};
+use crate::inputs::Settings;
 use crate::plan::Object;
 use crate::resolve::Relationship;
 
-/// Gateways and copies of credentials.
-pub(crate) fn objects(relationship: &Relationship, revision: Option<&str>) -> Vec<Object> {
+/// Gateways, copies of credentials, and the ways of discovery through the gateways.
+pub(crate) fn objects(relationship: &Relationship, settings: &Settings) -> Vec<Object> {
     if relationship.usable().is_err() {
         return Vec::new();
     }
@@ -15,7 +16,12 @@ pub(crate) fn objects(relationship: &Relationship, revision: Option<&str>) -> Ve
     for gateway in gateways {
         let namespace = &gateway.namespace;
         if gateway.created {
-            objects.extend(gateway::objects(&relationship.owner, &relationship.config, gateway, revision));
+            objects.extend(gateway::objects(
+                &relationship.owner,
+                &relationship.config,
+                gateway,
+                settings.revision.as_deref(),
+            ));
         }
         let copy = relationship.credential_name(namespace) == relationship.copied_credential();
         if relationship.config.mode.terminates() && copy && !copied.contains(&namespace) {
@@ -24,5 +30,6 @@ pub(crate) fn objects(relationship: &Relationship, revision: Option<&str>) -> Ve
             objects.extend(material.map(|material| credential::copy(relationship, namespace, material)));
         }
     }
+    objects.extend(discovery::objects(relationship, settings));
     objects
 }

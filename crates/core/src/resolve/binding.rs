@@ -55,11 +55,13 @@ pub struct Consumption<'a> {
     pub trust_domain: &'a str,
 }
 
-/// What all bindings to one server name share on an egress gateway.
+/// A server name that an egress gateway passes on. All bindings to one share it.
 #[derive(Clone, Debug)]
 pub struct Relay<'a> {
     /// Owner of the objects.
     pub owner: Arc<Owner>,
+    /// Name of the objects.
+    pub name: String,
     /// The gateway.
     pub egress: &'a Gateway,
     /// Server name X.

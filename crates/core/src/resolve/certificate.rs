@@ -38,6 +38,11 @@ impl Certificate {
         }
     }
 
+    /// Whether there is one, as far as can be known.
+    pub(crate) fn is_there(&self) -> bool {
+        !matches!(self, Self::NotAsked | Self::Unusable(_))
+    }
+
     pub(crate) fn problem(&self) -> Option<&Problem> {
         match self {
             Self::OutOfTime(_, problem) | Self::Unusable(problem) => Some(problem),
