@@ -24,6 +24,8 @@ pub const IMAGE: &str = concat!("emcee:", env!("CARGO_PKG_VERSION"));
 const PROBES: u16 = 8080;
 /// Port of the admission webhook.
 const WEBHOOK: u16 = 9443;
+/// Port of discovery.
+const DISCOVERY: u16 = 15443;
 /// What users write.
 const USERS: [&str; 3] = ["meshfedconfigs", "serviceexpositions", "servicebindings"];
 
@@ -48,6 +50,10 @@ pub struct Installation {
     pub root_namespace: String,
     /// Whether resources are checked when they are applied.
     pub webhook: bool,
+    /// Whether meshes tell each other what they offer.
+    pub discovery: bool,
+    /// Type of the Service of discovery, through which peers come where there is no gateway (FLAT).
+    pub discovery_service_type: String,
 }
 
 /// A part of an installation.
@@ -87,6 +93,9 @@ impl Part {
         }
     }
 }
+
+/// The one label of Emcee's pods by which they are selected.
+pub const POD_LABEL: (&str, &str) = ("app.kubernetes.io/name", NAME);
 
 /// The labels of Emcee's own objects. Not `managed-by: emcee`: that is for what Emcee generates.
 fn labels() -> Value {

@@ -38,7 +38,9 @@ fn named(translation: &Translation, kind: Kind) -> Vec<(String, Value)> {
 
 /// Whether the egress gateway leads to a peer.
 fn leads_out(translation: &Translation) -> bool {
-    named(translation, Kind::ServiceEntry).iter().any(|(_, it)| it["spec"]["hosts"][0] == format!("relay.{NAME}"))
+    named(translation, Kind::ServiceEntry)
+        .iter()
+        .any(|(_, it)| it["spec"]["hosts"][0] == format!("relay.{NAME}"))
 }
 
 fn warns(translation: &Translation) -> bool {
@@ -50,10 +52,12 @@ fn warns(translation: &Translation) -> bool {
 fn an_ingress_gateway_leads_to_emcees_pods_in_every_style_that_has_one() {
     for config in [boundary("blue"), passthrough("blue"), wharf("blue")] {
         let translation = translate(with_pods(), config.peer(peer("m2")));
-        let tls: Vec<_> = servers(&translation).into_iter().filter(|it| it.host == NAME).map(|it| it.tls).collect();
+        let tls: Vec<_> =
+            servers(&translation).into_iter().filter(|it| it.host == NAME).map(|it| it.tls).collect();
         assert!(!tls.is_empty() && tls.iter().all(|tls| tls["mode"] == "PASSTHROUGH"), "{tls:?}");
         let entries = named(&translation, Kind::ServiceEntry);
-        let inbound = entries.iter().find(|(namespace, _)| namespace == "emcee-system").expect("beside the pods");
+        let inbound =
+            entries.iter().find(|(namespace, _)| namespace == "emcee-system").expect("beside the pods");
         assert_eq!(inbound.1["spec"]["workloadSelector"]["labels"]["app"], "emcee");
         assert_eq!(inbound.1["spec"]["exportTo"][0], "blue", "only the gateway sees it");
         assert_eq!(inbound.1["spec"]["ports"][0]["targetPort"], 15443);

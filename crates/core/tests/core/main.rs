@@ -4,6 +4,7 @@
 
 mod automatic;
 mod credentials;
+mod discovery_ways;
 mod exposure;
 mod fairness;
 mod following;

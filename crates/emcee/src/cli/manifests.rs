@@ -65,12 +65,20 @@ pub(super) struct ManifestsArgs {
     #[arg(long, value_name = "SWITCH", value_enum, default_value_t = Switch::On)]
     webhook: Switch,
 
+    /// Whether meshes tell each other what they offer
+    #[arg(long, value_name = "SWITCH", value_enum, default_value_t = Switch::On)]
+    discovery: Switch,
+
+    /// Type of the Service at which peers reach Emcee where there is no gateway (FLAT)
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t = ServiceType::ClusterIp)]
+    discovery_service_type: ServiceType,
+
     /// Folder of the chart; the other flags are values of it
     #[arg(short, long, value_name = "DIR", conflicts_with_all = INSTALLATION)]
     output: Option<PathBuf>,
 }
 
-const INSTALLATION: [&str; 9] = [
+const INSTALLATION: [&str; 11] = [
     "namespace",
     "image",
     "replicas",
@@ -80,12 +88,34 @@ const INSTALLATION: [&str; 9] = [
     "fed_namespaces",
     "gateway_namespaces",
     "webhook",
+    "discovery",
+    "discovery_service_type",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Switch {
     On,
     Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ServiceType {
+    #[value(name = "ClusterIP")]
+    ClusterIp,
+    #[value(name = "LoadBalancer")]
+    LoadBalancer,
+    #[value(name = "NodePort")]
+    NodePort,
+}
+
+impl ServiceType {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "ClusterIP",
+            Self::LoadBalancer => "LoadBalancer",
+            Self::NodePort => "NodePort",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -165,6 +195,8 @@ impl ManifestsArgs {
             gateway_namespaces: self.gateway_namespaces.clone(),
             root_namespace: self.root_namespace.clone(),
             webhook: self.webhook == Switch::On,
+            discovery: self.discovery == Switch::On,
+            discovery_service_type: self.discovery_service_type.as_str().to_owned(),
         }
     }
 }

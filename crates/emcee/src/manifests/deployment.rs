@@ -3,13 +3,19 @@
 use serde_json::{Value, json};
 
 use super::form::{Condition, Form, List};
-use super::{NAME, PROBES, WEBHOOK, labels};
+use super::{DISCOVERY, NAME, POD_LABEL, PROBES, WEBHOOK, labels};
+
+/// Name of the Service of discovery.
+const DISCOVERY_SERVICE: &str = "emcee-discovery";
 
 /// Any but root: the image names nobody.
 pub(super) const USER: u32 = 65532;
 
 pub(super) fn objects(form: &Form<'_>) -> Vec<Value> {
-    vec![disruption_budget(form), network_policy(form), metrics(form), deployment(form)]
+    let mut objects = vec![disruption_budget(form), network_policy(form), metrics(form)];
+    objects.extend(form.when(Condition::Discovery, vec![discovery(form)]));
+    objects.push(deployment(form));
+    objects
 }
 
 fn metadata(form: &Form<'_>) -> Value {
@@ -17,7 +23,7 @@ fn metadata(form: &Form<'_>) -> Value {
 }
 
 fn selector() -> Value {
-    json!({"matchLabels": {"app.kubernetes.io/name": NAME}})
+    json!({"matchLabels": {POD_LABEL.0: POD_LABEL.1}})
 }
 
 fn disruption_budget(form: &Form<'_>) -> Value {
@@ -29,11 +35,13 @@ fn disruption_budget(form: &Form<'_>) -> Value {
     })
 }
 
-/// Only probes, metrics and the API server's reviews come in, from wherever the API server is. What goes out is left open: it is the API server, which has neither an address nor
-/// a port that a policy could name in every cluster, and nothing else once its certificate is checked.
+/// Only probes, metrics, the API server's reviews, from wherever the API server is, and peers come in. What goes out is
+/// left open: it is the API server and the peers, which have neither an address nor a port that a policy could name in
+/// every cluster, and nothing else once their certificates are checked.
 fn network_policy(form: &Form<'_>) -> Value {
     let mut ports = vec![json!({"protocol": "TCP", "port": PROBES})];
     ports.extend(form.when(Condition::Webhook, vec![json!({"protocol": "TCP", "port": WEBHOOK})]));
+    ports.extend(form.when(Condition::Discovery, vec![json!({"protocol": "TCP", "port": DISCOVERY})]));
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -54,8 +62,24 @@ fn metrics(form: &Form<'_>) -> Value {
         "metadata": metadata(form),
         "spec": {
             "clusterIP": "None",
-            "selector": {"app.kubernetes.io/name": NAME},
+            "selector": {POD_LABEL.0: POD_LABEL.1},
             "ports": [{"name": "http-metrics", "port": PROBES, "targetPort": PROBES}],
+        },
+    })
+}
+
+/// Where peers come in who come through no gateway.
+fn discovery(form: &Form<'_>) -> Value {
+    let mut metadata = metadata(form);
+    metadata["name"] = DISCOVERY_SERVICE.into();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata,
+        "spec": {
+            "type": form.discovery_service_type(),
+            "selector": {POD_LABEL.0: POD_LABEL.1},
+            "ports": [{"name": "tls-discovery", "port": DISCOVERY, "targetPort": DISCOVERY, "appProtocol": "tls"}],
         },
     })
 }
@@ -73,7 +97,7 @@ fn deployment(form: &Form<'_>) -> Value {
     })
 }
 
-/// Emcee talks to the API server only, and has to run before any mesh does.
+/// Emcee has to run before any mesh does, and a sidecar would end the TLS that gateways pass through to it.
 pub(super) fn pod_labels(mut labels: Value) -> Value {
     labels["sidecar.istio.io/inject"] = "false".into();
     labels
@@ -109,6 +133,8 @@ fn ports(form: &Form<'_>) -> Vec<Value> {
     let webhook = json!({"name": "https-webhook", "containerPort": WEBHOOK});
     let mut ports = vec![json!({"name": "http-probes", "containerPort": PROBES})];
     ports.extend(form.when(Condition::Webhook, vec![webhook]));
+    let discovery = json!({"name": "tls-discovery", "containerPort": DISCOVERY});
+    ports.extend(form.when(Condition::Discovery, vec![discovery]));
     ports
 }
 
@@ -140,6 +166,8 @@ fn arguments(form: &Form<'_>) -> Vec<Value> {
     arguments.push("--admin-address=127.0.0.1:15000".into());
     let webhook = format!("--webhook-address=0.0.0.0:{WEBHOOK}");
     arguments.extend(form.when(Condition::Webhook, vec![webhook.into()]));
+    let discovery = format!("--discovery-address=0.0.0.0:{DISCOVERY}");
+    arguments.extend(form.when(Condition::Discovery, vec![discovery.into()]));
     arguments
 }
 

@@ -39,6 +39,8 @@ pub(super) enum Condition {
     Revision,
     /// Resources are checked when they are applied.
     Webhook,
+    /// Meshes tell each other what they offer.
+    Discovery,
 }
 
 impl Form<'_> {
@@ -71,6 +73,14 @@ impl Form<'_> {
         match self {
             Self::Plain(_) => super::values::resources(),
             Self::Chart => "{{ toJson $.Values.resources }}".into(),
+        }
+    }
+
+    /// Type of the Service of discovery.
+    pub(super) fn discovery_service_type(&self) -> String {
+        match self {
+            Self::Plain(installation) => installation.discovery_service_type.clone(),
+            Self::Chart => "{{ $.Values.discovery.serviceType }}".to_owned(),
         }
     }
 
@@ -124,6 +134,7 @@ impl Form<'_> {
                     Condition::Any(list) => template(list).to_owned(),
                     Condition::Revision => "$.Values.revision".to_owned(),
                     Condition::Webhook => "$.Values.webhook.enabled".to_owned(),
+                    Condition::Discovery => "$.Values.discovery.enabled".to_owned(),
                 };
                 between(&format!("{{{{- if {test} }}}}"), items)
             }
@@ -164,6 +175,7 @@ impl Installation {
             Condition::Any(list) => !self.list(list).is_empty(),
             Condition::Revision => self.revision.is_some(),
             Condition::Webhook => self.webhook,
+            Condition::Discovery => self.discovery,
         }
     }
 }

@@ -67,6 +67,20 @@ fn settings() -> Vec<Setting> {
             }),
         ),
         of(
+            "discovery",
+            "Whether meshes tell each other what they offer, and how peers come where there is no gateway (FLAT): at a \
+             LoadBalancer of Emcee's own, or, with ClusterIP, not at all from outside of the cluster's network.",
+            json!({"enabled": true, "serviceType": "ClusterIP"}),
+            json!({
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "enabled": {"type": "boolean"},
+                    "serviceType": {"enum": ["ClusterIP", "LoadBalancer", "NodePort"]},
+                },
+            }),
+        ),
+        of(
             "installCrds",
             "Whether the chart brings the custom resource definitions. They stay when it is uninstalled.",
             json!(true),
