@@ -1,0 +1,5 @@
+//! What meshes tell each other: [`Offer`]s.
+
+mod offer;
+
+pub use offer::Offer;
