@@ -10,6 +10,7 @@ mod exposition;
 mod gateway;
 mod mutual_tls;
 mod relationship;
+mod terms;
 mod upstream;
 mod view;
 

@@ -3,6 +3,7 @@
 use crate::endpoint::Endpoint;
 use crate::key::Key;
 use crate::mode::Mode;
+use crate::names;
 use crate::protocol::Protocol;
 
 /// One exposed service, as a peer may learn it: how to reach it, and who answers there.
@@ -26,4 +27,25 @@ pub struct Offer {
     pub trust_domain: String,
     /// Hash of the root certificates of that mesh's workloads, in the end-to-end styles, where known.
     pub root_hash: Option<String>,
+}
+
+impl Offer {
+    /// A hash of its content: the same for the same, in every process.
+    pub fn version(&self) -> String {
+        let texts = |list: &[String]| list.join(",");
+        let endpoints: Vec<_> = self.endpoints.iter().map(ToString::to_string).collect();
+        let root_hash = self.root_hash.as_ref().map(|hash| format!("={hash}")).unwrap_or_default();
+        names::short_hash(&[
+            &self.key.namespace,
+            &self.key.name,
+            self.mode.as_str(),
+            &self.server_name,
+            self.protocol.as_str(),
+            &self.port.to_string(),
+            &texts(&endpoints),
+            &texts(&self.identities),
+            &self.trust_domain,
+            &root_hash,
+        ])
+    }
 }

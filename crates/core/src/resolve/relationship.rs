@@ -6,6 +6,8 @@ use emcee_api::Reason;
 
 use super::certificate::{self, Certificate};
 use super::gateway::{self, Gateway};
+use super::terms;
+use crate::catalogue::Terms;
 use crate::key::Key;
 use crate::mode::{Mode, Side};
 use crate::parse::{FedConfig, PeerModel};
@@ -28,6 +30,8 @@ pub struct Relationship {
     pub ingress: Option<Result<Gateway, Problem>>,
     /// The relationship's certificate.
     pub(crate) certificate: Certificate,
+    /// What discovery has to know of it.
+    pub terms: Arc<Terms>,
     /// What is worth knowing.
     pub warnings: Vec<Problem>,
 }
@@ -109,8 +113,9 @@ pub(crate) fn resolve(view: &View<'_>, config: &Arc<FedConfig>) -> Relationship 
     let egress = egress.map(|egress| egress.and_then(|egress| apart(view, config, egress, ingress.as_ref())));
     let certificate = certificate::resolve(view, config, &owner, &mut warnings);
     trust(config, &certificate, &mut warnings);
+    let terms = Arc::new(terms::resolve(view, config, &certificate, &mut warnings));
     let refused = among_others(view, config, &mut warnings);
-    Relationship { config: Arc::clone(config), owner, refused, egress, ingress, certificate, warnings }
+    Relationship { config: Arc::clone(config), owner, refused, egress, ingress, certificate, terms, warnings }
 }
 
 /// Where both gateways pass TLS on by its server name, one port of one gateway cannot be both: a service that both
