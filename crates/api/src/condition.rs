@@ -66,6 +66,18 @@ reasons! {
     NoSidecar,
     /// Neither given nor announced where the remote service is.
     NotDiscovered,
+    /// The peer no longer announces the remote service.
+    Withdrawn,
+    /// Several peers announce the remote service, and the binding names none of them.
+    AmbiguousPeer,
+    /// An announcement is of another style than the relationship.
+    StyleMismatch,
+    /// An announcement says something that no Emcee announces, or too much of it.
+    AnnouncementInvalid,
+    /// An announced address is none of those that the peer may announce.
+    AddressNotAllowed,
+    /// An announced identity is none of those that the peer may announce.
+    IdentityNotAllowed,
     /// The style needs the identities of the remote service.
     IdentityNeeded,
     /// No Secret, or more than one, has the labels of `tls_context_selector`.
@@ -112,6 +124,18 @@ reasons! {
     AnyIdentity,
     /// Warning: no port was given or announced, so 5000 is used.
     DefaultPort,
+    /// Warning: the peer cannot be reached, and what it last announced stays.
+    PeerLost,
+    /// Warning: some of what a peer announces is refused here.
+    AnnouncementRefused,
+    /// Warning: a peer refuses some of what is announced to it.
+    RefusedByPeer,
+    /// Warning: some announced services are not imported, as somebody else has the name.
+    NameHeld,
+    /// Warning: more services are announced than may be imported.
+    ImportLimit,
+    /// Warning: a Service that names a discovery server does not say which peer's.
+    DiscoveryIgnored,
     /// Warning: a field of the first prototype is ignored.
     FieldIgnored,
     /// Warning: an object is not among the files, and something is assumed of it.

@@ -24,6 +24,12 @@ pub const EXPOSE_THE_ONLY_ONE: &str = "true";
 /// On a Service with [`EXPOSE`]: the name under which peers know it, `[<MeshFedConfig>:]<alias>`. An annotation, or a
 /// label, which cannot hold the colon.
 pub const EXPOSE_AS: &str = "emcee.io/exposeAs";
+/// On a Service in a fed namespace, with the value [`DISCOVERY_SERVER`]: it leads to the Emcee of a peer.
+pub const DISCOVERY: &str = "emcee";
+/// Value of [`DISCOVERY`].
+pub const DISCOVERY_SERVER: &str = "discovery";
+/// On a Service with [`DISCOVERY`]: the name of the peer. A label or an annotation; needed where there are several.
+pub const PEER: &str = "emcee.io/peer";
 /// Istio: which namespaces see a Service.
 pub const ISTIO_EXPORT_TO: &str = "networking.istio.io/exportTo";
 /// Istio: revision of the control plane.

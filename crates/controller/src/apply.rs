@@ -462,7 +462,12 @@ fn phase(entry: &Entry, step: Step, id: &ObjectId) -> u8 {
     let class: u8 = match &entry.unit {
         Some(Unit::MeshFedConfig(_)) => 0,
         Some(Unit::Relay(..)) => 1,
-        Some(Unit::ServiceExposition(_) | Unit::ServiceBinding(_) | Unit::AutomaticExposition(_)) => 2,
+        Some(
+            Unit::ServiceExposition(_)
+            | Unit::ServiceBinding(_)
+            | Unit::AutomaticExposition(_)
+            | Unit::Imports(_),
+        ) => 2,
         Some(Unit::Facade(_)) => 3,
         None => entry.owner.class(),
     };

@@ -36,8 +36,8 @@ pub use uninstall::{Done, Extent, Remnant, Uninstall};
 
 /// The field manager of all that Emcee applies.
 pub const FIELD_MANAGER: &str = "emcee";
-/// The field manager of the ServiceExpositions that Emcee writes for Services. Another one, as statuses and finalizers
-/// are applied by [`FIELD_MANAGER`] to what users wrote, too.
+/// The field manager of the ServiceExpositions that Emcee writes for Services, and of the ServiceBindings that it writes
+/// for announcements. Another one, as statuses and finalizers are applied by [`FIELD_MANAGER`] to what users wrote, too.
 const AUTOMATIC_FIELD_MANAGER: &str = "emcee-automatic";
 /// The finalizer of resources that have objects in other namespaces.
 pub const FINALIZER: &str = "emcee.io/objects";

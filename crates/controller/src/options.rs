@@ -104,6 +104,7 @@ impl Options {
             gateway_namespaces: self.scope.gateway.iter().cloned().collect(),
             knowledge: Knowledge::Complete,
             now,
+            ..Settings::default()
         }
     }
 }

@@ -50,7 +50,7 @@ impl UserKind {
             Unit::MeshFedConfig(key) => Some((Self::MeshFedConfig, key)),
             Unit::ServiceExposition(key) => Some((Self::ServiceExposition, key)),
             Unit::ServiceBinding(key) => Some((Self::ServiceBinding, key)),
-            Unit::AutomaticExposition(_) | Unit::Facade(_) | Unit::Relay(..) => None,
+            Unit::AutomaticExposition(_) | Unit::Imports(_) | Unit::Facade(_) | Unit::Relay(..) => None,
         }
     }
 
@@ -167,7 +167,7 @@ pub(crate) fn live(kind: Kind, key: &Key, object: Option<DynamicObject>) -> Fact
 /// By whom a generated object is applied.
 pub(crate) fn field_manager(kind: Kind) -> &'static str {
     match kind {
-        Kind::ServiceExposition => AUTOMATIC_FIELD_MANAGER,
+        Kind::ServiceExposition | Kind::ServiceBinding => AUTOMATIC_FIELD_MANAGER,
         _ => FIELD_MANAGER,
     }
 }

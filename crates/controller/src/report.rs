@@ -26,7 +26,8 @@ pub(crate) struct Reports {
     retries: BTreeMap<Instant, Vec<Unit>>,
     /// How often in a row a status could not be written.
     failures: HashMap<Unit, u32>,
-    /// What is in the way of each Service that is to be exposed by its labels. It has no status of Emcee's, only Events.
+    /// What is in the way of resources that Emcee itself is to make: for a Service that is exposed by its labels, which
+    /// has no status of Emcee's, only Events; and for announced services, of which one must not hold up the relationship.
     hindered: HashMap<Unit, Problem>,
     transitions: Vec<Transition>,
     /// How each resource is counted.
@@ -101,7 +102,7 @@ impl Reports {
         }
         while let Some(unit) = self.queue.pop_front() {
             self.queued.remove(&unit);
-            if let Unit::AutomaticExposition(_) = unit {
+            if let Unit::AutomaticExposition(_) | Unit::Imports(_) = unit {
                 self.look_at_service(model, desk, unit);
                 continue;
             }

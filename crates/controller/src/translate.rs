@@ -71,6 +71,7 @@ impl Model {
                 let service = self.translation().inputs().service(service)?;
                 service.expose.as_ref().map(|expose| &*expose.uid)
             }
+            Unit::Imports(key) => self.owner_uid(&Unit::MeshFedConfig(key.clone())),
             unit => self.resource(unit).map(|known| &*known.uid),
         }
     }
@@ -101,7 +102,7 @@ impl Model {
             Unit::MeshFedConfig(key) => Some(Change::FedConfig(key.clone(), None)),
             Unit::ServiceExposition(key) => Some(Change::Exposition(key.clone(), None)),
             Unit::ServiceBinding(key) => Some(Change::Binding(key.clone(), None)),
-            Unit::AutomaticExposition(_) | Unit::Facade(_) | Unit::Relay(..) => None,
+            Unit::AutomaticExposition(_) | Unit::Imports(_) | Unit::Facade(_) | Unit::Relay(..) => None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! cheap to hold, and a change to anything else of theirs is no change. Kubernetes watches, a folder of files and
 //! tests are three ways to make the same `Inputs`.
 
+mod announcements;
 mod credential;
 mod endpoint_slice;
 mod istio;
@@ -17,15 +18,17 @@ pub use credential::{Credential, CredentialProblem, KeyMaterial};
 pub use endpoint_slice::{EndpointSlice, SliceAddress};
 pub use istio::{MutualTls, PeerAuthentication, Subsets};
 pub use node::Node;
-pub use service::{Expose, Service, ServicePort, TargetPort};
+pub use service::{DiscoveryServer, Expose, Service, ServicePort, TargetPort};
 pub use store::{Change, Inputs, Parsed};
 pub(crate) use topic::{Topic, TopicMap};
 pub use workload::{Workload, WorkloadKind};
 
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 
+use crate::catalogue::Quota;
 use crate::parse::Labels;
 
 /// What a translation is told about its surroundings.
@@ -45,6 +48,14 @@ pub struct Settings {
     pub discovery: Option<DiscoveryPods>,
     /// Whether an object that is not among the inputs does not exist.
     pub knowledge: Knowledge,
+    /// Hash of the root certificates of this mesh's workloads, where known; peers are told.
+    pub root_hash: Option<String>,
+    /// The cluster's Service and Pod ranges, as far as they are known: no peer's endpoints lie there.
+    pub cluster_networks: Vec<IpNet>,
+    /// Whether peers may announce identities of this mesh's own trust domain, without their `trust_domains` saying so.
+    pub shared_trust_domain: bool,
+    /// How much each peer may announce.
+    pub quota: Quota,
     /// The time at which certificates are judged.
     pub now: Timestamp,
 }
@@ -80,6 +91,10 @@ impl Default for Settings {
             gateway_namespaces: Vec::new(),
             discovery: None,
             knowledge: Knowledge::Complete,
+            root_hash: None,
+            cluster_networks: Vec::new(),
+            shared_trust_domain: false,
+            quota: Quota::default(),
             now: Timestamp::UNIX_EPOCH,
         }
     }

@@ -16,6 +16,7 @@
 //! No I/O, no clock, no environment, no async: time and surroundings are [`inputs::Settings`].
 
 mod block;
+pub mod catalogue;
 pub mod diff;
 pub mod endpoint;
 pub mod inputs;

@@ -69,7 +69,8 @@ pub fn label_value(value: &str) -> String {
     if value.len() <= LABEL_LIMIT { value.to_owned() } else { format!("sha256-{}", short_hash(&[value])) }
 }
 
-fn short_hash(parts: &[&str]) -> String {
+/// 12 hex digits of a hash over parts, told apart from each other.
+pub(crate) fn short_hash(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part.as_bytes());

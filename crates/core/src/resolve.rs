@@ -10,8 +10,10 @@ mod exposition;
 mod gateway;
 mod mutual_tls;
 mod relationship;
+mod terms;
 mod upstream;
 mod view;
+mod ways;
 
 pub(crate) use automatic::{AutomaticExposition, resolve as automatic};
 pub(crate) use binding::{Bound, FacadeClaim, FacadePort, RelayClaim, resolve as binding};

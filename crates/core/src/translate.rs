@@ -9,6 +9,8 @@
 mod claims;
 mod dependencies;
 mod last_good;
+mod offers;
+mod output;
 mod reflection;
 mod unit;
 
@@ -21,13 +23,13 @@ use crate::inputs::{Change, Inputs, Knowledge, Service, Settings, Topic};
 use crate::key::{Age, Key};
 use crate::mode::Side;
 use crate::plan::{self, Object, Owner, OwnerKind};
-use crate::problem::Problem;
-use crate::resolve::{self, FacadePort, Relationship, Relationships, RelayClaim, View};
-use crate::status::{Detail, Verdict};
+use crate::resolve::{self, Relationship, Relationships, RelayClaim, View};
+use crate::status::Verdict;
 use crate::style;
 use claims::Claims;
 use dependencies::Dependencies;
 pub use last_good::LastGood;
+use output::{Output, automatic, binding, exposition};
 use reflection::Reflection;
 pub use unit::Unit;
 
@@ -40,15 +42,6 @@ pub struct Translation {
     claims: Claims,
     outputs: HashMap<Unit, Output>,
     reflection: Reflection,
-}
-
-/// What one unit made.
-#[derive(Debug, Default)]
-struct Output {
-    objects: Vec<Object>,
-    verdict: Option<Verdict>,
-    facade_port: Option<FacadePort>,
-    relays: bool,
 }
 
 /// The units that are to run, by turn: services look at relationships, and what is shared is made of services.
@@ -67,7 +60,7 @@ impl Extend<Unit> for Queue {
                 Unit::MeshFedConfig(_) => self.relationships.insert(unit),
                 Unit::ServiceExposition(_) | Unit::ServiceBinding(_) => self.services.insert(unit),
                 Unit::Facade(_) | Unit::Relay(..) => self.shared.insert(unit),
-                Unit::AutomaticExposition(_) => self.automatic.insert(unit),
+                Unit::AutomaticExposition(_) | Unit::Imports(_) => self.automatic.insert(unit),
             };
         }
     }
@@ -239,10 +232,13 @@ impl Translation {
 
     /// Queues what comes of it at once.
     fn run_automatic(&mut self, unit: &Unit, queue: &mut Queue, touched: &mut Vec<Topic>) {
-        let Unit::AutomaticExposition(key) = unit else { return };
         let view = View::new(&self.inputs, &self.relationships);
-        let service = self.inputs.services.get(key);
-        let output = service.and_then(|service| automatic(&view, service));
+        let output = match unit {
+            Unit::AutomaticExposition(key) => {
+                self.inputs.services.get(key).and_then(|service| automatic(&view, service))
+            }
+            _ => None,
+        };
         let reads = view.into_reads();
         let objects = output.as_ref().map_or(&[][..], |output| &output.objects);
         let asked = if self.reflects() { objects } else { &[] };
@@ -324,17 +320,6 @@ impl Translation {
     }
 }
 
-impl Output {
-    /// Nothing but a verdict.
-    fn failed(verdict: Verdict) -> Self {
-        Self { verdict: Some(verdict), ..Self::default() }
-    }
-
-    fn refused(problems: &[Problem]) -> Self {
-        Self::failed(Verdict::refused(problems))
-    }
-}
-
 /// The labels by which a relationship came to be found, or no longer is.
 fn relabelled(old: Option<&Relationship>, new: Option<&Relationship>) -> Vec<Topic> {
     let labels = |relationship: Option<&Relationship>| {
@@ -345,95 +330,4 @@ fn relabelled(old: Option<&Relationship>, new: Option<&Relationship>) -> Vec<Top
         return Vec::new();
     }
     old.iter().chain(&new).map(|(label, value)| Topic::relationships(label, value)).collect()
-}
-
-fn automatic(view: &View<'_>, service: &Service) -> Option<Output> {
-    let expose = service.expose.as_deref()?;
-    Some(match resolve::automatic(view, service, expose) {
-        Ok(expositions) => {
-            let objects = block::automatic::objects(&service.key, &expositions);
-            Output { objects, ..Output::default() }
-        }
-        Err(problem) => Output::failed(Verdict::failed(None, problem, Vec::new())),
-    })
-}
-
-fn exposition(view: &View<'_>, key: &Key, claims: &mut Claims, rivals: &mut HashSet<Unit>) -> Option<Output> {
-    let parsed = view.exposition(key);
-    let mut warnings = Vec::new();
-    let resolved =
-        parsed.and_then(|p| p.as_ref().ok()).map(|e| (e, resolve::exposition(view, e, &mut warnings)));
-    let offerings = resolved.as_ref().and_then(|(_, offerings)| offerings.as_ref().ok());
-    let server_names = offerings.into_iter().flatten().map(|offering| offering.server_name.clone()).collect();
-    let age = resolved.as_ref().map(|(exposition, _)| &exposition.identity.age);
-    rivals.extend(claims.set_server_names(key, age, server_names));
-    let (exposition, offerings) = match (parsed?, resolved) {
-        (Err(problems), _) => return Some(Output::refused(problems)),
-        (Ok(_), Some((exposition, offerings))) => (exposition, offerings),
-        (Ok(_), None) => return None,
-    };
-    let generation = exposition.identity.generation;
-    let offerings = match offerings {
-        Ok(offerings) => offerings,
-        Err(problem) => return Some(Output::failed(Verdict::failed(generation, problem, warnings))),
-    };
-    let mut objects = Vec::new();
-    let mut problems = Vec::new();
-    let mut in_place = Vec::new();
-    for offering in &offerings {
-        let held = claims.server_name_conflict(&offering.server_name, &exposition.identity.age);
-        match (&offering.offer, held) {
-            (Ok(offer), None) => {
-                objects.extend(style::of(offering.relationship.config.mode).exposing(offer));
-                in_place.push(offering);
-            }
-            (offer, held) => problems.extend(offer.as_ref().err().cloned().into_iter().chain(held)),
-        }
-    }
-    let verdict = Verdict::of_exposition(exposition, &offerings, &in_place, problems, warnings);
-    Some(Output { objects, verdict: Some(verdict), ..Output::default() })
-}
-
-fn binding(
-    view: &View<'_>,
-    key: &Key,
-    claims: &mut Claims,
-    rivals: &mut HashSet<Unit>,
-    shared: &mut HashSet<Unit>,
-) -> Option<Output> {
-    let parsed = view.binding(key);
-    let mut warnings = Vec::new();
-    let resolved =
-        parsed.and_then(|p| p.as_ref().ok()).map(|b| (b, resolve::binding(view, b, &mut warnings)));
-    let bound = resolved.as_ref().and_then(|(_, bound)| bound.as_ref().ok());
-    let age = resolved.as_ref().map(|(binding, _)| &binding.identity.age);
-    let (facade, relay) = (bound.and_then(|b| b.facade.clone()), bound.and_then(|b| b.relay.clone()));
-    rivals.extend(claims.set_binding(key, age, facade, relay, shared));
-    let (binding, bound) = match (parsed?, resolved) {
-        (Err(problems), _) => return Some(Output::refused(problems)),
-        (Ok(_), Some((binding, bound))) => (binding, bound),
-        (Ok(_), None) => return None,
-    };
-    let generation = binding.identity.generation;
-    let bound = match bound {
-        Ok(bound) => bound,
-        Err(problem) => return Some(Output::failed(Verdict::failed(generation, problem, warnings))),
-    };
-    let age = &binding.identity.age;
-    let conflict = bound.facade.as_ref().and_then(|claim| claims.facade_conflict(claim, age));
-    let conflict =
-        conflict.or_else(|| bound.relay.as_ref().and_then(|claim| claims.relay_conflict(claim, age)));
-    let detail = Detail::of_binding(binding, &bound);
-    let writes = style::of(bound.relationship.config.mode);
-    let (objects, problems) = match (bound.consumption, conflict) {
-        (Ok(consumption), None) => (writes.consuming(&consumption), Vec::new()),
-        (consumption, conflict) => (Vec::new(), consumption.err().into_iter().chain(conflict).collect()),
-    };
-    let in_place = problems.is_empty();
-    Some(Output {
-        objects,
-        verdict: Some(Verdict::of_binding(generation, problems, warnings, detail)),
-        facade_port: bound.facade_port.filter(|_| in_place),
-        relays: in_place && bound.relay.is_some(),
-    })
 }

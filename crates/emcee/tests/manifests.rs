@@ -106,7 +106,8 @@ fn every_generated_kind_can_be_written_where_it_is_generated() {
             | Kind::Service
             | Kind::VirtualService
             | Kind::Gateway
-            | Kind::ServiceExposition => true,
+            | Kind::ServiceExposition
+            | Kind::ServiceBinding => true,
         };
         let written = places(&grants, kind, &["get", "list", "watch", "create", "patch", "delete"]);
         assert_eq!(written, [if of_mesh { "*" } else { "blue" }], "{kind:?}");

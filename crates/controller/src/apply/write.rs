@@ -86,6 +86,7 @@ pub(crate) async fn carry_out(client: &Client, write: Write) -> Result<Written, 
 async fn is_there(client: &Client, owner: &Unit, uid: &str) -> Result<bool, Fault> {
     let (resource, key) = match owner {
         Unit::AutomaticExposition(service) => (generated_kind(Kind::Service).1, service),
+        Unit::Imports(fed_config) => (user_kind(UserKind::MeshFedConfig).1, fed_config),
         owner => match UserKind::of(owner) {
             Some((kind, key)) => (user_kind(kind).1, key),
             None => return Ok(true),

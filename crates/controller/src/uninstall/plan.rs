@@ -55,9 +55,10 @@ pub(super) struct Resource {
 }
 
 impl Plan {
-    /// Whether an object has the finalizer itself: a ServiceExposition that was made for a Service.
+    /// Whether an object has the finalizer itself: a ServiceExposition that was made for a Service, or a ServiceBinding
+    /// for an announcement.
     pub(super) fn is_borne(&self, target: &Target) -> bool {
-        target.id.kind == Kind::ServiceExposition
+        matches!(target.id.kind, Kind::ServiceExposition | Kind::ServiceBinding)
             && self.bearers.iter().any(|bearer| bearer.name() == target.name())
     }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::endpoint::Host;
+use crate::endpoint::{Endpoint, Host};
 use crate::key::Key;
 use crate::parse::Labels;
 use crate::protocol::Protocol;
@@ -33,6 +33,17 @@ pub struct Service {
     pub our_facade: bool,
     /// What its labels ask for, if they ask for it to be exposed.
     pub expose: Option<Box<Expose>>,
+    /// The Emcee of a peer, if it leads there.
+    pub discovery: Option<Box<DiscoveryServer>>,
+}
+
+/// The Emcee of a peer, as a Service with the label `emcee: discovery` names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiscoveryServer {
+    /// The peer, where that is said.
+    pub peer: Option<String>,
+    /// Where it listens: the external addresses of the Service, at its port named `discovery`, else its first.
+    pub endpoints: Vec<Endpoint>,
 }
 
 /// The wish, in the labels of a Service, to expose it.
@@ -87,6 +98,7 @@ impl Service {
             external_name: kind == "ExternalName",
             export_to: export_to(metadata.annotations.as_ref()),
             expose: expose(metadata),
+            discovery: discovery(object, &spec),
             key,
         }
     }
@@ -116,6 +128,21 @@ fn expose(metadata: &ObjectMeta) -> Option<Box<Expose>> {
     let as_ = alias(metadata.annotations.as_ref()).or_else(|| alias(metadata.labels.as_ref()));
     let uid = metadata.uid.clone().unwrap_or_default();
     Some(Box::new(Expose { uid, through: through.clone(), as_ }))
+}
+
+fn discovery(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Option<Box<DiscoveryServer>> {
+    let metadata = &object.metadata;
+    let of = |from: Option<&BTreeMap<String, String>>, key: &str| from?.get(key).cloned();
+    of(metadata.labels.as_ref(), labels::DISCOVERY).filter(|value| value == labels::DISCOVERY_SERVER)?;
+    let peer = of(metadata.labels.as_ref(), labels::PEER)
+        .or_else(|| of(metadata.annotations.as_ref(), labels::PEER));
+    let ports: Vec<_> = spec.ports.iter().flatten().filter_map(service_port).collect();
+    let named = ports.iter().find(|port| port.name.as_deref() == Some("discovery"));
+    let port = named.or_else(|| ports.first()).map(|port| port.number);
+    let name = spec.external_name.as_deref().and_then(host);
+    let hosts = addresses(object, spec).into_iter().chain(name);
+    let endpoints = hosts.filter_map(|host| Some(Endpoint { host, port: port? })).collect();
+    Some(Box::new(DiscoveryServer { peer, endpoints }))
 }
 
 fn export_to(annotations: Option<&BTreeMap<String, String>>) -> Vec<String> {

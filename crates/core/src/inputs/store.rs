@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
+use super::announcements::Announcements;
 use super::topic::Topic;
 use super::{
     Credential, EndpointSlice, Node, PeerAuthentication, Service, Settings, Subsets, Workload, WorkloadKind,
 };
+use crate::catalogue::{Offer, PeerState, Source};
 use crate::key::Key;
 use crate::parse::{Binding, Exposition, FedConfig, Labels};
 use crate::problem::Problem;
@@ -39,6 +41,13 @@ pub enum Change {
     Subsets(Key, Option<Subsets>),
     /// A node, by its name.
     Node(Arc<str>, Option<Node>),
+    /// A namespace: whether it is there, and not on its way out.
+    Namespace(Arc<str>, bool),
+    /// What a peer announces of a service, by its namespace there and the name under which it is exposed, as far as it
+    /// was accepted by the relationship's terms. `None`: the peer has taken it back. Losing a peer is no such change.
+    Announcement(Source, Key, Option<Offer>),
+    /// How it stands with a peer. `None`: nothing is known of it, as before the first try.
+    Peer(Source, Option<PeerState>),
 }
 
 type WorkloadId = (WorkloadKind, Key);
@@ -60,6 +69,11 @@ pub struct Inputs {
     pub(crate) nodes: BTreeMap<Arc<str>, Node>,
     pub(crate) subsets: BTreeMap<Key, Subsets>,
     pub(crate) subsets_of: HashMap<String, BTreeSet<Key>>,
+    pub(crate) namespaces: BTreeSet<Arc<str>>,
+    pub(crate) announcements: Announcements,
+    pub(crate) peers: BTreeMap<Source, PeerState>,
+    /// The valid bindings that want a facade, by that.
+    pub(crate) bindings_of_facade: HashMap<Key, BTreeSet<Key>>,
 }
 
 impl Inputs {
@@ -89,7 +103,7 @@ impl Inputs {
             Change::Exposition(key, new) => {
                 set(&mut self.expositions, &key, new, || vec![Topic::exposition(&key)])
             }
-            Change::Binding(key, new) => set(&mut self.bindings, &key, new, || vec![Topic::binding(&key)]),
+            Change::Binding(key, new) => self.apply_binding(&key, new),
             Change::Service(key, new) => set(&mut self.services, &key, new, || {
                 vec![Topic::service(&key), Topic::services_in(&key.namespace)]
             }),
@@ -103,7 +117,41 @@ impl Inputs {
             }),
             Change::Subsets(key, new) => self.apply_subsets(&key, new),
             Change::Node(name, new) => set(&mut self.nodes, &name, new, || vec![Topic::nodes()]),
+            Change::Namespace(name, there) => self.apply_namespace(name, there),
+            Change::Announcement(source, service, new) => self.apply_announcement(&source, &service, new),
+            Change::Peer(source, new) => self.apply_peer(&source, new),
         }
+    }
+
+    fn apply_binding(&mut self, key: &Key, new: Option<Parsed<Binding>>) -> Vec<Topic> {
+        let facades = [self.bindings.get(key), new.as_ref()].map(|parsed| parsed.and_then(facade_of));
+        let topics = || facades.iter().flatten().map(Topic::facade).chain([Topic::binding(key)]).collect();
+        let topics = set(&mut self.bindings, key, new, topics);
+        reindex(&mut self.bindings_of_facade, facades, key);
+        topics
+    }
+
+    fn apply_namespace(&mut self, name: Arc<str>, there: bool) -> Vec<Topic> {
+        let topic = Topic::namespace(&name);
+        let changed = if there { self.namespaces.insert(name) } else { self.namespaces.remove(&name) };
+        changed.then_some(topic).into_iter().collect()
+    }
+
+    fn apply_announcement(&mut self, source: &Source, service: &Key, new: Option<Offer>) -> Vec<Topic> {
+        let fed_config = &source.fed_config;
+        if !self.announcements.set(source, service, new) {
+            return Vec::new();
+        }
+        vec![Topic::announcement(fed_config, service), Topic::announcements(fed_config)]
+    }
+
+    /// What was refused, and why a connection was lost, is shown, and nothing depends on it.
+    fn apply_peer(&mut self, source: &Source, new: Option<PeerState>) -> Vec<Topic> {
+        let standing = |state: Option<&PeerState>| {
+            state.map(|state| (state.is_connected(), state.lost_since(), state.has_answered))
+        };
+        let same = standing(self.peers.get(source)) == standing(new.as_ref());
+        set(&mut self.peers, source, new, || if same { Vec::new() } else { vec![Topic::peer(source)] })
     }
 
     fn apply_slice(&mut self, key: &Key, new: Option<EndpointSlice>) -> Vec<Topic> {
@@ -139,6 +187,16 @@ impl Inputs {
         topics
     }
 
+    /// How it stands with a peer, if anything is known of it.
+    pub fn peer(&self, source: &Source) -> Option<&PeerState> {
+        self.peers.get(source)
+    }
+
+    /// All that a peer announces here, as far as it was accepted, in order.
+    pub fn announced(&self, source: &Source) -> impl Iterator<Item = (&Key, &Arc<Offer>)> {
+        self.announcements.of(source)
+    }
+
     /// Keys of the expositions that were given, valid or not.
     pub fn expositions(&self) -> impl Iterator<Item = (&Key, &Parsed<Exposition>)> {
         self.expositions.iter()
@@ -163,6 +221,11 @@ impl Inputs {
         let ids = self.workloads_labelled.get(&topic).into_iter().flatten();
         ids.filter_map(|id| self.workloads.get(id)).filter(|workload| workload.is_selected_by(selector))
     }
+}
+
+/// The facade that a valid binding wants.
+fn facade_of(parsed: &Parsed<Binding>) -> Option<Key> {
+    parsed.as_ref().ok()?.facade_key()
 }
 
 /// The topics by which a workload is found: one for each of its labels, in its namespace and anywhere.

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use foldhash::quality::RandomState;
 
+use crate::catalogue::Source;
 use crate::key::Key;
 
 /// One thing, or group of things, that can be looked at and can change.
@@ -119,5 +120,30 @@ impl Topic {
     /// The subsets that users define for a host.
     pub(crate) fn subsets_of(host: &str) -> Self {
         Self::of("subsets", host)
+    }
+
+    /// Whether a namespace is there.
+    pub(crate) fn namespace(name: &str) -> Self {
+        Self::of("namespace", name)
+    }
+
+    /// Who announces one service of a relationship, and what.
+    pub(crate) fn announcement(fed_config: &Key, service: &Key) -> Self {
+        Self::of("announcement", (fed_config, service))
+    }
+
+    /// All that is announced in a relationship.
+    pub(crate) fn announcements(fed_config: &Key) -> Self {
+        Self::of("announcements", fed_config)
+    }
+
+    /// Whether a peer can be heard.
+    pub(crate) fn peer(source: &Source) -> Self {
+        Self::of("peer", source)
+    }
+
+    /// The bindings that want a facade.
+    pub(crate) fn facade(facade: &Key) -> Self {
+        Self::of("facade", facade)
     }
 }

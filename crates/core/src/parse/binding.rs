@@ -1,11 +1,16 @@
 //! ServiceBinding: which remote service, under which name here.
 
-use emcee_api::{Announcement, ServiceBinding};
+use emcee_api::{Announcement, ServiceBinding, ServiceBindingStatus, labels};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Identity;
 use super::checker::{Checker, Labels, quote};
 use crate::endpoint::Endpoint;
+use crate::key::Key;
+use crate::mode::Mode;
 use crate::names;
+use crate::plan::OwnerKind;
 use crate::protocol::Protocol;
 
 /// `relay.` is put before the server name, and a host may have 253 characters.
@@ -51,6 +56,8 @@ pub struct Binding {
     pub visibility: Visibility,
     /// What was last announced, as the status kept it.
     pub remembered: Option<Remembered>,
+    /// Whose automatic import it is, as its labels say: namespace of the MeshFedConfig, and its name as a label's value.
+    import_of: Option<(String, String)>,
 }
 
 /// An announcement, read back.
@@ -66,12 +73,43 @@ pub struct Remembered {
     pub endpoints: Vec<Endpoint>,
     /// Identities of its workloads.
     pub subject_alt_names: Vec<String>,
+    /// Style of the relationship when it was announced.
+    pub mode: Option<Mode>,
+    /// Trust domain of the mesh that announced it.
+    pub trust_domain: Option<String>,
+    /// Hash of the root certificates of that mesh's workloads.
+    pub root_hash: Option<String>,
+    /// Version of the announcement.
+    pub version: Option<String>,
+    /// Whether the peer has taken it back.
+    pub withdrawn: bool,
+    /// Since when the peer was lost.
+    pub stale_since: Option<Timestamp>,
 }
 
 impl Binding {
     /// The binding host L.
     pub fn host(&self) -> String {
         names::binding_host(&self.identity.key.name, &self.identity.key.namespace)
+    }
+
+    /// The service in the other mesh: its namespace, and the name under which it is exposed.
+    pub fn remote(&self) -> Key {
+        Key::new(&self.remote_namespace, &self.remote_name)
+    }
+
+    /// The facade; none of one that stands for a subset of a local Service.
+    pub fn facade_key(&self) -> Option<Key> {
+        let namespace = self.identity.key.namespace.clone();
+        self.subset.is_none().then(|| Key { namespace, name: self.facade.as_str().into() })
+    }
+
+    /// Whether it was made for what a peer of this relationship announces. A copy under another name was not.
+    pub fn is_import_of(&self, fed_config: &Key) -> bool {
+        let labelled = self.import_of.as_ref().is_some_and(|(namespace, name)| {
+            **namespace == *fed_config.namespace && *name == names::label_value(&fed_config.name)
+        });
+        labelled && self.identity.key == self.remote()
     }
 }
 
@@ -103,12 +141,20 @@ pub(super) fn parse(checker: &mut Checker, identity: Identity, object: &ServiceB
         server_name: spec.server_name.clone(),
         subject_alt_names: spec.subject_alt_names.clone(),
         visibility: visibility(checker, spec.export_to.as_deref()),
-        remembered: object
-            .status
-            .as_ref()
-            .and_then(|status| status.announcement.as_ref())
-            .and_then(remembered),
+        remembered: object.status.as_ref().and_then(remembered),
+        import_of: import_of(&object.metadata),
     }
+}
+
+fn import_of(metadata: &ObjectMeta) -> Option<(String, String)> {
+    let label = |key: &str| metadata.labels.as_ref()?.get(key);
+    let is = |key: &str, value: &str| label(key).is_some_and(|it| it == value);
+    let ours = is(labels::MANAGED_BY, labels::MANAGED_BY_EMCEE)
+        && is(labels::OWNER_KIND, OwnerKind::MeshFedConfig.as_str());
+    if !ours {
+        return None;
+    }
+    Some((label(labels::OWNER_NAMESPACE)?.clone(), label(labels::OWNER_NAME)?.clone()))
 }
 
 /// The binding's own name is the first label of its host.
@@ -170,7 +216,8 @@ fn visibility(checker: &mut Checker, export_to: Option<&[String]>) -> Visibility
 
 /// What the status kept is Emcee's own writing; what can no longer be read of it is left out, and discovery will
 /// say it again.
-fn remembered(announcement: &Announcement) -> Option<Remembered> {
+fn remembered(status: &ServiceBindingStatus) -> Option<Remembered> {
+    let announcement: &Announcement = status.announcement.as_ref()?;
     let endpoints: Result<Vec<_>, _> = announcement.endpoints.iter().map(|text| text.parse()).collect();
     Some(Remembered {
         peer: announcement.peer.clone(),
@@ -178,5 +225,11 @@ fn remembered(announcement: &Announcement) -> Option<Remembered> {
         port: announcement.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0),
         endpoints: endpoints.ok()?,
         subject_alt_names: announcement.subject_alt_names.clone(),
+        mode: announcement.mode.as_deref().and_then(|word| word.parse().ok()),
+        trust_domain: announcement.trust_domain.clone(),
+        root_hash: announcement.root_hash.clone(),
+        version: announcement.version.clone(),
+        withdrawn: announcement.withdrawn,
+        stale_since: status.stale_since.as_ref().map(|time| time.0),
     })
 }

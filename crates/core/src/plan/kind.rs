@@ -35,11 +35,13 @@ pub enum Kind {
     Gateway,
     /// `mm.ibm.istio.io/v1 ServiceExposition`, for a Service that is exposed by its labels
     ServiceExposition,
+    /// `mm.ibm.istio.io/v1 ServiceBinding`, for a service that is imported automatically
+    ServiceBinding,
 }
 
 impl Kind {
     /// Every kind, in the order of applying.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ServiceAccount,
         Self::Role,
         Self::RoleBinding,
@@ -54,6 +56,7 @@ impl Kind {
         Self::VirtualService,
         Self::Gateway,
         Self::ServiceExposition,
+        Self::ServiceBinding,
     ];
 
     /// Group and version, as in YAML.
@@ -68,7 +71,7 @@ impl Kind {
             Self::DestinationRule | Self::ServiceEntry | Self::VirtualService | Self::Gateway => {
                 "networking.istio.io/v1"
             }
-            Self::ServiceExposition => "mm.ibm.istio.io/v1",
+            Self::ServiceExposition | Self::ServiceBinding => "mm.ibm.istio.io/v1",
         }
     }
 
@@ -105,6 +108,7 @@ impl Kind {
             Self::VirtualService => "virtualservices",
             Self::Gateway => "gateways",
             Self::ServiceExposition => "serviceexpositions",
+            Self::ServiceBinding => "servicebindings",
         }
     }
 
@@ -125,6 +129,7 @@ impl Kind {
             Self::VirtualService => "VirtualService",
             Self::Gateway => "Gateway",
             Self::ServiceExposition => "ServiceExposition",
+            Self::ServiceBinding => "ServiceBinding",
         }
     }
 }

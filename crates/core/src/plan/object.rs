@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use emcee_api::ServiceExpositionSpec;
 use emcee_api::istio::{
     AuthorizationPolicySpec, DestinationRuleSpec, GatewaySpec, ServiceEntrySpec, VirtualServiceSpec,
 };
+use emcee_api::{ServiceBindingSpec, ServiceExpositionSpec};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::DeploymentSpec;
 use k8s_openapi::api::core::v1::ServiceSpec;
@@ -65,6 +65,8 @@ pub enum Body {
     Gateway(Box<GatewaySpec>),
     /// `mm.ibm.istio.io/v1 ServiceExposition`
     ServiceExposition(Box<ServiceExpositionSpec>),
+    /// `mm.ibm.istio.io/v1 ServiceBinding`
+    ServiceBinding(Box<ServiceBindingSpec>),
 }
 
 impl Object {
@@ -85,6 +87,7 @@ impl Object {
             Body::VirtualService(_) => Kind::VirtualService,
             Body::Gateway(_) => Kind::Gateway,
             Body::ServiceExposition(_) => Kind::ServiceExposition,
+            Body::ServiceBinding(_) => Kind::ServiceBinding,
         }
     }
 
@@ -122,6 +125,7 @@ impl Serialize for Object {
             Body::VirtualService(spec) => map.serialize_entry("spec", spec)?,
             Body::Gateway(spec) => map.serialize_entry("spec", spec)?,
             Body::ServiceExposition(spec) => map.serialize_entry("spec", spec)?,
+            Body::ServiceBinding(spec) => map.serialize_entry("spec", spec)?,
         }
         map.end()
     }

@@ -6,10 +6,11 @@ use emcee_api::Reason;
 
 use super::certificate::{self, Certificate};
 use super::gateway::{self, Gateway};
+use super::{terms, ways};
+use crate::catalogue::Terms;
 use crate::endpoint::Endpoint;
 use crate::key::Key;
 use crate::mode::{Mode, Side};
-use crate::names;
 use crate::parse::{FedConfig, PeerModel};
 use crate::plan::{Owner, OwnerKind};
 use crate::problem::Problem;
@@ -30,6 +31,8 @@ pub struct Relationship {
     pub ingress: Option<Result<Gateway, Problem>>,
     /// The relationship's certificate.
     pub(crate) certificate: Certificate,
+    /// What discovery has to know of it.
+    pub terms: Arc<Terms>,
     /// What is worth knowing.
     pub warnings: Vec<Problem>,
 }
@@ -89,16 +92,12 @@ impl Relationship {
         config.discovery.announce && !config.peers.is_empty() && self.certificate.is_there()
     }
 
-    /// The egress gateway through which this mesh's Emcee calls its peer, and where the peer is reached; none if it goes
-    /// [straight](straight) to its peers.
+    /// The egress gateway through which this mesh's Emcee calls its peer, and where that leads; none if it goes straight to
+    /// its peers.
     pub(crate) fn way_to_peer(&self) -> Option<(&Gateway, &[Endpoint])> {
         let egress = self.egress.as_ref()?.as_ref().ok()?;
-        let ingress = self.ingress.as_ref().and_then(|ingress| ingress.as_ref().ok());
-        let peer = self.config.peers.iter().find_map(|peer| peer.discovery.as_ref())?;
-        let goes = !self.config.discovery.direct
-            && self.certificate.is_there()
-            && straight(&self.config, egress, ingress).is_none();
-        goes.then(|| (egress, std::slice::from_ref(peer)))
+        let open = self.terms.via.is_some() && self.certificate.is_there();
+        open.then_some((egress, &*self.terms.relayed_to))
     }
 
     /// Its MeshFedConfig.
@@ -129,30 +128,13 @@ pub(crate) fn resolve(view: &View<'_>, config: &Arc<FedConfig>) -> Relationship 
     let egress = egress.map(|egress| egress.and_then(|egress| apart(view, config, egress, ingress.as_ref())));
     let certificate = certificate::resolve(view, config, &owner, &mut warnings);
     trust(config, &certificate, &mut warnings);
-    let in_use = |gateway: &Option<Result<Gateway, Problem>>| gateway.clone().and_then(Result::ok);
-    if let Some(out) = in_use(&egress).filter(|_| !config.discovery.direct) {
-        warnings.extend(straight(config, &out, in_use(&ingress).as_ref()));
-    }
+    let in_use = |gateway: &'_ Option<Result<Gateway, Problem>>| gateway.clone().and_then(Result::ok);
+    let gateways = (in_use(&egress), in_use(&ingress));
+    let mut terms = terms::resolve(view, config, &certificate, &mut warnings);
+    ways::resolve(view, config, &mut terms, (gateways.0.as_ref(), gateways.1.as_ref()), &mut warnings);
+    let terms = Arc::new(terms);
     let refused = among_others(view, config, &mut warnings);
-    Relationship { config: Arc::clone(config), owner, refused, egress, ingress, certificate, warnings }
-}
-
-/// Why this mesh's Emcee goes straight to its peers, although there is an egress gateway: on one gateway, the server name
-/// of discovery can lead to one place only.
-fn straight(config: &FedConfig, egress: &Gateway, ingress: Option<&Gateway>) -> Option<Problem> {
-    let called: Vec<_> = config.peers.iter().filter(|peer| peer.discovery.is_some()).collect();
-    let why = if called.len() > 1 {
-        "leads to one peer, and there are several (have a MeshFedConfig for each peer"
-    } else if !called.is_empty() && ingress.is_some_and(|ingress| ingress.identity() == egress.identity()) {
-        "leads to this mesh, as the ingress gateway is the same (give the two different pods or ports"
-    } else {
-        return None;
-    };
-    let name = names::discovery_server_name(&config.relationship);
-    let message = format!(
-        "Emcee calls its peers straight, not through the egress gateway: there {name} {why}, or set spec.discovery.direct: true if that is meant)"
-    );
-    Some(Problem::at(Reason::DiscoveryDirect, "spec.peers", message))
+    Relationship { config: Arc::clone(config), owner, refused, egress, ingress, certificate, terms, warnings }
 }
 
 /// Where both gateways pass TLS on by its server name, one port of one gateway cannot be both: a service that both

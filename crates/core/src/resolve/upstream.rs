@@ -239,7 +239,7 @@ fn unselected(
 }
 
 /// Ready addresses of the Service, with the number that this port has there.
-fn addresses<'v>(
+pub(super) fn addresses<'v>(
     view: &View<'v>,
     service: &Service,
     port: &'v ServicePort,

@@ -21,6 +21,8 @@ pub enum Unit {
     Relay(Key, Arc<str>),
     /// The ServiceExpositions of a Service that is exposed by its labels.
     AutomaticExposition(Key),
+    /// The ServiceBindings for what is announced in a relationship, by its MeshFedConfig.
+    Imports(Key),
 }
 
 impl Unit {
@@ -34,10 +36,10 @@ impl Unit {
         }
     }
 
-    /// The user's object that it is about; none for what bindings share.
+    /// The user's object that it is about; none for what bindings share. Imports are about their MeshFedConfig.
     pub fn resource(&self) -> Option<ObjectRef> {
         let (kind, key) = match self {
-            Self::MeshFedConfig(key) => ("MeshFedConfig", key),
+            Self::MeshFedConfig(key) | Self::Imports(key) => ("MeshFedConfig", key),
             Self::ServiceExposition(key) => ("ServiceExposition", key),
             Self::ServiceBinding(key) => ("ServiceBinding", key),
             Self::AutomaticExposition(key) => ("Service", key),
@@ -56,6 +58,7 @@ impl fmt::Display for Unit {
             Self::Facade(key) => write!(f, "facade {key}"),
             Self::Relay(key, server_name) => write!(f, "relay {server_name} of MeshFedConfig {key}"),
             Self::AutomaticExposition(key) => write!(f, "Service {key}"),
+            Self::Imports(key) => write!(f, "imports of MeshFedConfig {key}"),
         }
     }
 }

@@ -112,6 +112,7 @@ fn key_of(unit: &Unit) -> &Key {
         | Unit::ServiceExposition(key)
         | Unit::ServiceBinding(key)
         | Unit::AutomaticExposition(key)
+        | Unit::Imports(key)
         | Unit::Facade(key)
         | Unit::Relay(key, _) => key,
     }

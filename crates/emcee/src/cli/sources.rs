@@ -93,6 +93,7 @@ impl Surroundings {
             gateway_namespaces: self.gateway_namespaces.clone(),
             knowledge: Knowledge::Partial,
             now: Timestamp::now(),
+            ..Settings::default()
         }
     }
 }

@@ -80,7 +80,8 @@ fn is_of_gateways(kind: Kind) -> bool {
         | Kind::Service
         | Kind::VirtualService
         | Kind::Gateway
-        | Kind::ServiceExposition => false,
+        | Kind::ServiceExposition
+        | Kind::ServiceBinding => false,
     }
 }
 

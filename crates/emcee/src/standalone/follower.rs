@@ -71,7 +71,7 @@ impl Follower {
     pub(super) fn verdicts(&self) -> Vec<(ObjectRef, Verdict)> {
         let verdicts = self.translation.verdicts().into_iter();
         verdicts
-            .filter(|(unit, _)| !matches!(unit, Unit::AutomaticExposition(_)))
+            .filter(|(unit, _)| !matches!(unit, Unit::AutomaticExposition(_) | Unit::Imports(_)))
             .filter_map(|(unit, verdict)| Some((unit.resource()?, verdict.clone())))
             .map(|(r, v)| self.judged(r, v))
             .collect()
@@ -128,7 +128,10 @@ impl Follower {
         let files: HashMap<Id, Arc<str>> =
             documents.iter().filter_map(|d| Some((Id::named(d)?, Arc::clone(&d.file)))).collect();
         for change in std::mem::take(&mut intake.changes) {
-            let id = Id::of(&change);
+            let Some(id) = Id::of(&change) else {
+                changes.push(change);
+                continue;
+            };
             found.extend(files.get(&id).map(|file| (id.clone(), Arc::clone(file))));
             let broken = matches!(&id, Id::Credential(key) if bad.iter().any(|(secret, _)| secret == key));
             match refused(&change) {
@@ -234,8 +237,9 @@ fn refused(change: &Change) -> Option<(ObjectRef, Vec<Problem>)> {
 }
 
 impl Id {
-    fn of(change: &Change) -> Self {
-        match change {
+    /// The object that a change is about; none of what is no object.
+    fn of(change: &Change) -> Option<Self> {
+        Some(match change {
             Change::FedConfig(key, _) => Self::FedConfig(key.clone()),
             Change::Exposition(key, _) => Self::Exposition(key.clone()),
             Change::Binding(key, _) => Self::Binding(key.clone()),
@@ -246,7 +250,8 @@ impl Id {
             Change::PeerAuthentication(key, _) => Self::PeerAuthentication(key.clone()),
             Change::Subsets(key, _) => Self::Subsets(key.clone()),
             Change::Node(name, _) => Self::Node(Arc::clone(name)),
-        }
+            Change::Namespace(..) | Change::Announcement(..) | Change::Peer(..) => return None,
+        })
     }
 
     /// The object that a document claims to be.

@@ -55,6 +55,9 @@ pub(crate) fn removal(object: &Value) -> Change {
         Change::PeerAuthentication(key, _) => Change::PeerAuthentication(key, None),
         Change::Subsets(key, _) => Change::Subsets(key, None),
         Change::Node(name, _) => Change::Node(name, None),
+        Change::Namespace(name, _) => Change::Namespace(name, false),
+        Change::Announcement(source, service, _) => Change::Announcement(source, service, None),
+        Change::Peer(source, _) => Change::Peer(source, None),
     }
 }
 

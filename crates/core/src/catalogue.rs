@@ -1,0 +1,18 @@
+//! What meshes tell each other: what is offered to which peer, and what a peer may say.
+//!
+//! [`Addressed`] goes out, [`Terms`] judge what comes in, [`Published`] says what of both changed.
+
+mod addressed;
+mod judge;
+mod listing;
+mod offer;
+mod published;
+mod source;
+mod terms;
+
+pub use addressed::Addressed;
+pub use listing::{Announced, Listing, PeerListing};
+pub use offer::Offer;
+pub use published::Published;
+pub use source::{Connection, PeerState, Refused, Source};
+pub use terms::{Locality, PeerTerms, Quota, Terms};

@@ -1,0 +1,73 @@
+//! What peers announce here, as far as it was accepted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use foldhash::HashMap;
+
+use crate::catalogue::{Offer, Source};
+use crate::key::Key;
+
+/// By peer, and by what is announced.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Announcements {
+    of: HashMap<Source, BTreeMap<Key, Arc<Offer>>>,
+    /// Who announces a service of a relationship, by the MeshFedConfig and the remote namespace and exposed name.
+    announcers: HashMap<(Key, Key), BTreeMap<Arc<str>, Arc<Offer>>>,
+}
+
+impl Announcements {
+    /// Sets or removes; says whether that changed anything.
+    pub(super) fn set(&mut self, source: &Source, service: &Key, new: Option<Offer>) -> bool {
+        let old = self.of.get(source).and_then(|offers| offers.get(service));
+        if old.map(|offer| &**offer) == new.as_ref() {
+            return false;
+        }
+        match new.map(Arc::new) {
+            Some(new) => self.insert(source, service, &new),
+            None => self.remove(source, service),
+        }
+        true
+    }
+
+    fn insert(&mut self, source: &Source, service: &Key, new: &Arc<Offer>) {
+        self.of.entry(source.clone()).or_default().insert(service.clone(), Arc::clone(new));
+        let announcers = self.announcers.entry((source.fed_config.clone(), service.clone())).or_default();
+        announcers.insert(Arc::clone(&source.peer), Arc::clone(new));
+    }
+
+    fn remove(&mut self, source: &Source, service: &Key) {
+        if let Some(offers) = self.of.get_mut(source) {
+            offers.remove(service);
+            if offers.is_empty() {
+                self.of.remove(source);
+            }
+        }
+        let id = (source.fed_config.clone(), service.clone());
+        if let Some(announcers) = self.announcers.get_mut(&id) {
+            announcers.remove(&source.peer);
+            if announcers.is_empty() {
+                self.announcers.remove(&id);
+            }
+        }
+    }
+
+    /// All that a peer announces, in order.
+    pub(crate) fn of(&self, source: &Source) -> impl Iterator<Item = (&Key, &Arc<Offer>)> {
+        self.of.get(source).into_iter().flatten()
+    }
+
+    /// How many services a peer announces.
+    pub(crate) fn count(&self, source: &Source) -> usize {
+        self.of.get(source).map_or(0, BTreeMap::len)
+    }
+
+    /// Who announces a service, by name of the peer.
+    pub(crate) fn announcers(
+        &self,
+        fed_config: &Key,
+        service: &Key,
+    ) -> impl Iterator<Item = (&Arc<str>, &Arc<Offer>)> {
+        self.announcers.get(&(fed_config.clone(), service.clone())).into_iter().flatten()
+    }
+}

@@ -1,0 +1,1 @@
+//! What meshes tell each other, and how: Envoy's incremental xDS carrying Kubernetes EndpointSlices, over mTLS.

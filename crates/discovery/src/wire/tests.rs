@@ -1,0 +1,1 @@
+//! `golden/` holds each message as others code writes it; see its README.
