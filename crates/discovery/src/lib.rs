@@ -1,6 +1,8 @@
 //! What meshes tell each other, and how: Envoy's incremental xDS carrying Kubernetes EndpointSlices, over mTLS.
 
 mod audience;
+pub mod grpc;
+mod refusals;
 pub mod session;
 pub mod shelf;
 pub mod slice;
