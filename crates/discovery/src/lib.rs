@@ -3,6 +3,7 @@
 mod audience;
 pub mod grpc;
 mod refusals;
+pub mod server;
 pub mod session;
 pub mod shelf;
 pub mod slice;
