@@ -40,7 +40,7 @@ const MAX_NAME: usize = 200;
 pub struct Limits {
     /// Names to which it can subscribe one by one.
     pub names: usize,
-    /// Resources that it can hold from an earlier stream.
+    /// Resources that it can hold from an earlier stream; or twice what it may see, if that is more.
     pub held: usize,
 }
 
@@ -65,6 +65,8 @@ pub struct Session {
     has: BTreeSet<u64>,
     /// The first subscription is not answered yet.
     is_unheard: bool,
+    /// Names that were due after the first request.
+    owed_at_start: usize,
 }
 
 /// Why a stream ends. The message is for the peer.
@@ -115,6 +117,7 @@ impl Session {
             start: 0,
             has: BTreeSet::new(),
             is_unheard: false,
+            owed_at_start: 0,
         }
     }
 
@@ -135,7 +138,7 @@ impl Session {
 
     /// Takes a request. An error ends the stream.
     pub fn receive(&mut self, request: &DeltaDiscoveryRequest, offers: &Shelf) -> Result<(), SessionError> {
-        self.check(request)?;
+        self.check(request, offers)?;
         // A stale nonce makes nothing of the answer, and leaves the subscription in the same message as it is.
         self.answers.take(&request.response_nonce, request.error_detail.as_ref());
         let is_first = !self.wanted.is_asked();
@@ -152,12 +155,9 @@ impl Session {
         if is_first {
             self.is_unheard = true;
             self.resume(&request.initial_resource_versions, offers);
+            self.owed_at_start = self.wanted.due();
         }
-        let due = self.limits.names.saturating_add(self.limits.held);
-        if self.wanted.names() > self.limits.names || self.wanted.due() > due {
-            return Err(SessionError::Names(self.limits.names));
-        }
-        Ok(())
+        self.check_names()
     }
 
     /// The next response, if there is something to say and the client has answered enough of what was said. To be
@@ -183,18 +183,28 @@ impl Session {
         Ok(Some(self.answers.send(chunk)))
     }
 
-    fn check(&self, request: &DeltaDiscoveryRequest) -> Result<(), SessionError> {
+    fn check(&self, request: &DeltaDiscoveryRequest, offers: &Shelf) -> Result<(), SessionError> {
         if request.type_url != ENDPOINT_SLICE {
             let shown = request.type_url.chars().take(MAX_NAME).collect();
             return Err(SessionError::Type(shown));
         }
-        let (count, limit) = (request.initial_resource_versions.len(), self.limits.held);
+        // A client that can hold more than usual was offered more than usual.
+        let limit = self.limits.held.max(2 * offers.count(&self.audience));
+        let count = request.initial_resource_versions.len();
         if count > limit {
             return Err(SessionError::Held { count, limit });
         }
         let names = request.resource_names_subscribe.iter().chain(request.initial_resource_versions.keys());
         let too_long = names.map(String::len).find(|length| *length > MAX_NAME);
         too_long.map_or(Ok(()), |length| Err(SessionError::Name(length)))
+    }
+
+    /// Unsubscribing can make more names due than are subscribed to.
+    fn check_names(&self) -> Result<(), SessionError> {
+        let limit = self.limits.names;
+        let is_over =
+            self.wanted.names() > limit || self.wanted.due() > self.owed_at_start.saturating_add(limit);
+        if is_over { Err(SessionError::Names(limit)) } else { Ok(()) }
     }
 
     /// All is sent anew, or what is due by name.

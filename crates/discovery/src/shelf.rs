@@ -19,8 +19,8 @@ use std::sync::Arc;
 use emcee_core::catalogue::Offer;
 use emcee_core::key::Key;
 
-pub(crate) use self::log::Record;
 use self::log::Log;
+pub(crate) use self::log::Record;
 use crate::audience::Audience;
 use crate::slice::{EncodeError, Encoded, encode};
 

@@ -21,6 +21,7 @@ use emcee_core::mode::Mode;
 use emcee_core::protocol::Protocol;
 
 pub use decode::{DecodeError, decode};
+pub(crate) use encode::split;
 pub use encode::{EncodeError, Encoded, encode};
 pub use name::{AddressType, SliceName};
 
@@ -68,6 +69,19 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Those of an offer.
+    pub fn of(offer: &Offer) -> Self {
+        Self {
+            mode: offer.mode,
+            server_name: offer.server_name.clone(),
+            protocol: offer.protocol,
+            port: offer.port,
+            identities: offer.identities.clone(),
+            trust_domain: offer.trust_domain.clone(),
+            root_hash: offer.root_hash.clone(),
+        }
+    }
+
     /// The offer of this, reachable there.
     pub fn offer(&self, key: Key, endpoints: impl IntoIterator<Item = Endpoint>) -> Offer {
         let Self { mode, server_name, protocol, port, identities, trust_domain, root_hash } = self.clone();

@@ -64,7 +64,8 @@ pub enum DecodeError {
 /// The slice in a resource.
 pub fn decode(resource: &wire::Resource) -> Result<Slice, DecodeError> {
     let field = "name";
-    let name = parsed(field, &resource.name, "<namespace>/<service>/<IPv4, IPv6 or FQDN>, or that with -<port>")?;
+    let name =
+        parsed(field, &resource.name, "<namespace>/<service>/<IPv4, IPv6 or FQDN>, or that with -<port>")?;
     if resource.version.len() > MAX_VERSION {
         return Err(not_allowed("version", &resource.version, "at most 64 bytes"));
     }

@@ -1,19 +1,19 @@
 //! An offer becomes resources.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use emcee_core::catalogue::Offer;
-use emcee_core::endpoint::{Endpoint, Host};
+use emcee_core::endpoint::Endpoint;
 use prost::Message;
 use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::{
-    AddressType, DecodeError, MAX_ENDPOINTS, ROOT_HASH, SERVER_NAME, SERVICE_NAME, SERVICE_PORT, STYLE,
-    SUBJECT_ALT_NAMES, SliceName, TRUST_DOMAIN, decode,
+    AddressType, DecodeError, Facts, MAX_ENDPOINTS, ROOT_HASH, SERVER_NAME, SERVICE_NAME, SERVICE_PORT,
+    STYLE, SUBJECT_ALT_NAMES, Slice, SliceName, TRUST_DOMAIN, decode,
 };
 use crate::wire;
 
@@ -48,63 +48,70 @@ pub fn encode(offer: &Offer) -> Result<Vec<Encoded>, EncodeError> {
         return Err(EncodeError::Comma(identity.clone()));
     }
     let annotations = annotations(offer);
-    let slices = split(offer).into_iter().map(|(name, (port, hosts))| {
-        let slice = slice(offer, &name, &annotations, port, &hosts);
-        let resource = resource(&name, &slice);
+    let encoded = split(offer).into_iter().map(|slice| {
+        let resource = resource(&slice, &annotations);
         decode(&resource)?;
         let bytes = resource.encode_to_vec().into();
         Ok(Encoded { name: resource.name.into(), version: resource.version.into(), bytes })
     });
-    slices.collect()
+    encoded.collect()
 }
 
-type Slices<'a> = BTreeMap<SliceName, (Option<u16>, BTreeSet<&'a Host>)>;
-
-fn split(offer: &Offer) -> Slices<'_> {
-    let name = |address_type, port| SliceName { key: offer.key.clone(), address_type, port };
-    let mut groups: BTreeMap<(AddressType, u16), BTreeSet<&Host>> = BTreeMap::new();
-    for Endpoint { host, port } in offer.endpoints.iter().take(MAX_ENDPOINTS) {
-        groups.entry((AddressType::of(host), *port)).or_default().insert(host);
+/// The slices of an offer, whether or not they can be announced.
+pub(crate) fn split(offer: &Offer) -> Vec<Slice> {
+    let facts = Facts::of(offer);
+    let slice = |address_type, port, endpoints| {
+        let name = SliceName { key: offer.key.clone(), address_type, port };
+        Slice { name, facts: facts.clone(), endpoints }
+    };
+    let mut groups: BTreeMap<(AddressType, u16), Vec<Endpoint>> = BTreeMap::new();
+    for endpoint in offer.endpoints.iter().take(MAX_ENDPOINTS) {
+        groups.entry((AddressType::of(&endpoint.host), endpoint.port)).or_default().push(endpoint.clone());
     }
     if groups.is_empty() {
-        return [(name(AddressType::Ipv4, None), (None, BTreeSet::new()))].into();
+        return vec![slice(AddressType::Ipv4, None, Vec::new())];
     }
     let mut before = None;
-    let slices = groups.into_iter().map(|((kind, port), hosts)| {
-        let lowest = before.replace(kind) != Some(kind);
-        (name(kind, (!lowest).then_some(port)), (Some(port), hosts))
+    let slices = groups.into_iter().map(|((kind, port), endpoints)| {
+        let is_lowest = before.replace(kind) != Some(kind);
+        slice(kind, (!is_lowest).then_some(port), endpoints)
     });
     slices.collect()
 }
 
-fn slice(
-    offer: &Offer,
-    name: &SliceName,
-    annotations: &BTreeMap<String, String>,
-    port: Option<u16>,
-    hosts: &BTreeSet<&Host>,
-) -> wire::EndpointSlice {
+fn resource(slice: &Slice, annotations: &BTreeMap<String, String>) -> wire::Resource {
+    let value = content(slice, annotations).encode_to_vec();
+    wire::Resource {
+        name: slice.name.to_string(),
+        version: version(&value),
+        resource: Some(wire::Any { type_url: wire::ENDPOINT_SLICE.to_owned(), value: value.into() }),
+    }
+}
+
+fn content(slice: &Slice, annotations: &BTreeMap<String, String>) -> wire::EndpointSlice {
+    let key = &slice.name.key;
     let metadata = wire::ObjectMeta {
-        name: Some(name.object()),
-        namespace: Some(offer.key.namespace.to_string()),
-        labels: [(SERVICE_NAME.to_owned(), offer.key.name.to_string())].into(),
+        name: Some(slice.name.object()),
+        namespace: Some(key.namespace.to_string()),
+        labels: [(SERVICE_NAME.to_owned(), key.name.to_string())].into(),
         annotations: annotations.clone(),
     };
-    let endpoint = |host: &&Host| wire::Endpoint {
-        addresses: vec![host.to_string()],
-        conditions: Some(wire::EndpointConditions { ready: Some(true) }),
-    };
+    let protocol = slice.facts.protocol.as_str();
     let port = wire::EndpointPort {
-        name: Some(offer.protocol.as_str().to_owned()),
+        name: Some(protocol.to_owned()),
         protocol: Some("TCP".to_owned()),
-        port: port.map(i32::from),
-        app_protocol: Some(offer.protocol.as_str().to_owned()),
+        port: slice.endpoints.first().map(|endpoint| endpoint.port.into()),
+        app_protocol: Some(protocol.to_owned()),
+    };
+    let endpoint = |endpoint: &Endpoint| wire::Endpoint {
+        addresses: vec![endpoint.host.to_string()],
+        conditions: Some(wire::EndpointConditions { ready: Some(true) }),
     };
     wire::EndpointSlice {
         metadata: Some(metadata),
-        endpoints: hosts.iter().map(endpoint).collect(),
+        endpoints: slice.endpoints.iter().map(endpoint).collect(),
         ports: vec![port],
-        address_type: Some(name.address_type.as_str().to_owned()),
+        address_type: Some(slice.name.address_type.as_str().to_owned()),
     }
 }
 
@@ -122,15 +129,6 @@ fn annotations(offer: &Offer) -> BTreeMap<String, String> {
         set(ROOT_HASH, hash.clone());
     }
     annotations
-}
-
-fn resource(name: &SliceName, slice: &wire::EndpointSlice) -> wire::Resource {
-    let value = slice.encode_to_vec();
-    wire::Resource {
-        name: name.to_string(),
-        version: version(&value),
-        resource: Some(wire::Any { type_url: wire::ENDPOINT_SLICE.to_owned(), value: value.into() }),
-    }
 }
 
 fn version(content: &[u8]) -> String {

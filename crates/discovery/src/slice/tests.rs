@@ -229,7 +229,9 @@ fn a_name_is_written_in_one_way() {
     for name in ["default/reviews/IPv4", "a/b/FQDN-8080"] {
         assert_eq!(name.parse::<SliceName>().unwrap().to_string(), name);
     }
-    for name in ["", "a", "a/b", "a/b/ipv4", "a/b/IPv4-", "a/b/IPv4-080", "a/b/IPv4-65536", "A/b/IPv4", "a/b/c/IPv4"] {
+    for name in
+        ["", "a", "a/b", "a/b/ipv4", "a/b/IPv4-", "a/b/IPv4-080", "a/b/IPv4-65536", "A/b/IPv4", "a/b/c/IPv4"]
+    {
         assert!(name.parse::<SliceName>().is_err(), "{name}");
     }
 }
