@@ -4,9 +4,11 @@
 //! the stream lives, and reserves room for what a header only announces. Here a message's room grows with what has
 //! arrived and goes with the message, so an idle stream costs nothing and a hostile one no more than it has sent.
 
+mod call;
 mod incoming;
 mod outgoing;
 
+pub use call::{Call, Connection};
 pub use incoming::{Incoming, ReceiveError};
 pub use outgoing::{Outgoing, Permit, Sender, channel};
 

@@ -44,6 +44,9 @@ pub enum ReceiveError {
     /// The end came within a message.
     #[error("the stream ended within a message")]
     CutOff,
+    /// The answer is an HTTP one.
+    #[error("what answers there is no gRPC server (HTTP status {0})")]
+    NotGrpc(u16),
     /// The other side ended the stream with an error.
     #[error("it ended the stream: {}", status(.0))]
     Status(Status),
@@ -64,7 +67,7 @@ impl ReceiveError {
             Self::TooLong(..) | Self::TooMany => Code::ResourceExhausted,
             Self::Compressed => Code::Unimplemented,
             Self::Malformed(_) | Self::CutOff => Code::InvalidArgument,
-            Self::Status(_) | Self::Lost(_) => Code::Cancelled,
+            Self::NotGrpc(_) | Self::Status(_) | Self::Lost(_) => Code::Cancelled,
         };
         Status::new(code, self.to_string())
     }
@@ -102,7 +105,7 @@ impl<M: Message + Default> Incoming<M> {
         if fields(encoded.clone())? > MAX_FIELDS {
             return Err(ReceiveError::TooMany);
         }
-        M::decode(encoded).map_err(malformed)
+        M::decode(encoded).map_err(|error| malformed(&error))
     }
 
     /// Keeps data; trailers are the end.
@@ -147,7 +150,7 @@ impl<M: Message + Default> Incoming<M> {
     }
 }
 
-fn malformed(error: impl ToString) -> ReceiveError {
+fn malformed(error: &impl ToString) -> ReceiveError {
     ReceiveError::Malformed(error.to_string())
 }
 
@@ -156,13 +159,13 @@ fn fields(mut bytes: Bytes) -> Result<usize, ReceiveError> {
     let mut count = 0;
     while !bytes.is_empty() && count <= MAX_FIELDS {
         // A field's key, a varint and a length are all written the same way.
-        let key = prost::decode_length_delimiter(&mut bytes).map_err(malformed)?;
+        let key = prost::decode_length_delimiter(&mut bytes).map_err(|error| malformed(&error))?;
         let length = match key & 7 {
-            0 => prost::decode_length_delimiter(&mut bytes).map(|_| 0).map_err(malformed)?,
+            0 => prost::decode_length_delimiter(&mut bytes).map(|_| 0).map_err(|error| malformed(&error))?,
             1 => 8,
-            2 => prost::decode_length_delimiter(&mut bytes).map_err(malformed)?,
+            2 => prost::decode_length_delimiter(&mut bytes).map_err(|error| malformed(&error))?,
             5 => 4,
-            _ => return Err(malformed("it has a group")),
+            _ => return Err(malformed(&"it has a group")),
         };
         bytes.advance(length.min(bytes.len()));
         count += 1;

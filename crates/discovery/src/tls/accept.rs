@@ -2,12 +2,14 @@
 
 use std::io;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{Error as RustlsError, ServerConfig};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -15,6 +17,10 @@ use super::authenticated::Authenticated;
 use super::refusal::{CertificateRefusal, Role};
 use super::relationship::{Relationship, Relationships};
 use super::{ALPN, provider, relationship_of, rustls_error};
+
+/// How long, and for how many bytes, a client that is not let in may go on.
+const LINGER: Duration = Duration::from_secs(1);
+const MOST_UNREAD: u64 = 64 * 1024;
 
 /// Why a client is not let in. For this side's log: the client learns a TLS alert.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -78,13 +84,30 @@ where
     let relationship = find(server_name.as_deref(), relationships);
     let Some(relationship) = relationship else {
         // Answered, so that the client's people see an alert and not only an end.
-        let _refused = hello.into_stream(Arc::clone(&NOBODY)).await;
+        if let Err((_, stream)) = hello.into_stream(Arc::clone(&NOBODY)).into_fallible().await {
+            linger(stream).await;
+        }
         return Err(AcceptError::UnknownServerName(server_name));
     };
-    let stream = hello.into_stream(relationship.server_config()).await;
-    let stream = stream.map_err(|error| failure(relationship, &error))?;
+    let stream = match hello.into_stream(relationship.server_config()).into_fallible().await {
+        Ok(stream) => stream,
+        Err((error, stream)) => {
+            linger(stream).await;
+            return Err(failure(relationship, &error));
+        }
+    };
     let authenticated = authenticate(&stream, relationship)?;
     Ok((stream, authenticated))
+}
+
+/// Reads on until the client has gone: a socket that is closed with something unread is reset, and the alert on its way
+/// lost.
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let rest = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(MOST_UNREAD), &mut tokio::io::sink()).await
+    };
+    let _gone_or_late = timeout(LINGER, rest).await;
 }
 
 fn find<'a>(server_name: Option<&str>, relationships: &'a Relationships) -> Option<&'a Arc<Relationship>> {

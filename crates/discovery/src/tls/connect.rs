@@ -46,9 +46,14 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    /// What an error of a TLS stream means, during the handshake or later: in TLS 1.3 a client learns only with its
+    /// What an error of a stream that was opened means, if it is one of TLS: in TLS 1.3 a client learns only with its
     /// first read that its certificate was refused.
-    pub fn of_io(error: &io::Error, relationship: &str) -> Self {
+    pub fn of_open_stream(error: &io::Error, relationship: &str) -> Option<Self> {
+        rustls_error(error).map(|_| Self::of_io(error, relationship))
+    }
+
+    /// What an error of the handshake means.
+    fn of_io(error: &io::Error, relationship: &str) -> Self {
         match rustls_error(error) {
             Some(RustlsError::AlertReceived(alert)) => Self::of_alert(*alert),
             Some(RustlsError::InvalidMessage(_)) => Self::NotTls,
@@ -59,6 +64,14 @@ impl TlsError {
             },
             None if closed(error.kind()) => Self::Closed(server_name(relationship)),
             None => Self::Failed(error.to_string()),
+        }
+    }
+
+    /// Whether it is the same trouble, though the clock has gone on.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Certificate(a), Self::Certificate(b)) => a.is_like(b),
+            (a, b) => a == b,
         }
     }
 

@@ -97,6 +97,16 @@ fn moment(time: UnixTime) -> String {
 }
 
 impl CertificateRefusal {
+    /// Whether it is the same trouble, though the clock has gone on.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::CaOutOfTime { .. }, Self::CaOutOfTime { .. }) => true,
+            (Self::Expired { not_after: a, .. }, Self::Expired { not_after: b, .. })
+            | (Self::NotYetValid { not_before: a, .. }, Self::NotYetValid { not_before: b, .. }) => a == b,
+            (a, b) => a == b,
+        }
+    }
+
     pub(super) fn of_webpki(error: &webpki::Error, role: Role) -> Self {
         match error {
             webpki::Error::CertExpired { time, not_after } => {

@@ -33,7 +33,8 @@ async fn greet(
     let (near, far) = wire().await;
     let client = async {
         let (mut stream, authenticated) = connect(near, client, peer).await?;
-        read_one(&mut stream).await.map_err(|error| TlsError::of_io(&error, "blue"))?;
+        let read = read_one(&mut stream).await;
+        read.map_err(|error| TlsError::of_open_stream(&error, "blue").expect("it is of TLS"))?;
         Ok(authenticated.audience().clone())
     };
     tokio::join!(client, let_in(server, far))
