@@ -1,1 +1,15 @@
 //! What meshes tell each other, and how: Envoy's incremental xDS carrying Kubernetes EndpointSlices, over mTLS.
+
+mod audience;
+pub mod client;
+pub mod grpc;
+mod refusals;
+pub mod server;
+pub mod session;
+pub mod shelf;
+pub mod slice;
+pub mod subscription;
+pub mod tls;
+pub mod wire;
+
+pub use audience::Audience;

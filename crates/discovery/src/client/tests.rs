@@ -1,0 +1,1 @@
+//! The follower against scripted peers in memory, in paused time.

@@ -1,0 +1,72 @@
+//! Resources that a client does not take: remembered on both sides, and told in a NACK.
+//!
+//! xDS cannot refuse one resource of a response. A NACK here means: what its `error_detail` names is refused, the rest
+//! is taken. The detail is a `google.rpc.BadRequest` with a violation for each name; other clients' NACKs, without
+//! such a detail, refuse all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use prost::Message;
+
+use crate::wire::{Any, BAD_REQUEST, BadRequest, Code, FieldViolation, Status};
+
+/// So many are remembered and told; of more, only the number is said.
+const LIMIT: usize = 100;
+/// Characters of a reason that are kept.
+const REASON: usize = 300;
+/// Bytes of a name that are kept; no valid one is longer than 63 + 1 + 63 + 1 + 4 + 6.
+const NAME: usize = 200;
+
+/// Names with reasons: bounded in number and length, whatever comes in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refusals(BTreeMap<Arc<str>, String>);
+
+impl Refusals {
+    pub(crate) fn insert(&mut self, name: &str, reason: &str) {
+        let name = &name[..name.floor_char_boundary(NAME)];
+        if self.0.len() < LIMIT || self.0.contains_key(name) {
+            self.0.insert(plain(name).into(), plain(reason));
+        }
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, reason)| (&**name, &**reason))
+    }
+
+    /// A NACK that says so, of a response with `total` resources of which `refused` are refused.
+    pub(crate) fn nack(&self, refused: usize, total: usize) -> Status {
+        let violation = |(name, reason): (&str, &str)| FieldViolation {
+            field: name.to_owned(),
+            description: reason.to_owned(),
+        };
+        let detail = BadRequest { field_violations: self.iter().map(violation).collect() };
+        Status {
+            code: Code::InvalidArgument.into(),
+            message: format!("{refused} of {total} resources refused, the rest is taken"),
+            details: vec![Any { type_url: BAD_REQUEST.to_owned(), value: detail.encode_to_vec().into() }],
+        }
+    }
+}
+
+/// Names and reasons in a NACK; none when it refuses the response as a whole.
+pub(crate) fn violations(nack: &Status) -> BTreeMap<String, String> {
+    let details = nack.details.iter().filter(|detail| detail.type_url == BAD_REQUEST);
+    let details = details.filter_map(|detail| BadRequest::decode(detail.value.clone()).ok());
+    let violations = details.flat_map(|detail| detail.field_violations);
+    violations.map(|violation| (violation.field, violation.description)).collect()
+}
+
+/// A peer's text, cut, and without what would break a line.
+fn plain(text: &str) -> String {
+    let shown = text.chars().take(REASON).map(|c| if c.is_control() { ' ' } else { c });
+    shown.collect()
+}

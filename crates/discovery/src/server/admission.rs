@@ -1,0 +1,94 @@
+//! Who is connected, and how much each peer may have at once.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::places::{Place, Places};
+use crate::audience::Audience;
+
+/// The quotas of each peer of each relationship. Only who has proved to be a peer has an entry.
+#[derive(Debug)]
+pub(super) struct Admission {
+    connections: usize,
+    streams: usize,
+    peers: Mutex<BTreeMap<Audience, Quota>>,
+}
+
+#[derive(Debug)]
+struct Quota {
+    connections: Places,
+    streams: Arc<Semaphore>,
+    work: Arc<Semaphore>,
+    refused: Vec<(String, String)>,
+}
+
+/// What a peer has here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerStreams {
+    /// Open connections.
+    pub connections: usize,
+    /// Open streams.
+    pub streams: usize,
+    /// What it has refused of what was announced, and why: resource name and the peer's words, both bounded.
+    pub refused: Vec<(String, String)>,
+}
+
+impl Admission {
+    pub(super) fn new(connections: usize, streams: usize) -> Self {
+        Self { connections, streams, peers: Mutex::default() }
+    }
+
+    /// A place for one more connection, which may displace the peer's oldest.
+    pub(super) fn connection(&self, audience: &Audience) -> Place {
+        self.with(audience, |quota| quota.connections.take())
+    }
+
+    /// Room for one more stream, if the peer has not too many.
+    pub(super) fn stream(&self, audience: &Audience) -> Option<OwnedSemaphorePermit> {
+        self.with(audience, |quota| Arc::clone(&quota.streams)).try_acquire_owned().ok()
+    }
+
+    /// Held while a request of the peer is worked on: one at a time, on however many streams they come.
+    pub(super) fn work(&self, audience: &Audience) -> Arc<Semaphore> {
+        self.with(audience, |quota| Arc::clone(&quota.work))
+    }
+
+    /// Keeps what the peer refuses, for people.
+    pub(super) fn refuses<'a>(&self, audience: &Audience, refused: impl Iterator<Item = (&'a str, &'a str)>) {
+        let refused = refused.map(|(name, why)| (name.to_owned(), why.to_owned())).collect();
+        self.with(audience, |quota| quota.refused = refused);
+    }
+
+    pub(super) fn peers(&self) -> BTreeMap<Audience, PeerStreams> {
+        let peers = self.lock();
+        peers.iter().map(|(audience, quota)| (audience.clone(), self.state(quota))).collect()
+    }
+
+    fn state(&self, quota: &Quota) -> PeerStreams {
+        PeerStreams {
+            connections: quota.connections.taken(),
+            streams: self.streams - quota.streams.available_permits().min(self.streams),
+            refused: quota.refused.clone(),
+        }
+    }
+
+    /// Forgets the peers that have gone, as far as there is nothing to know of them.
+    fn with<T>(&self, audience: &Audience, ask: impl FnOnce(&mut Quota) -> T) -> T {
+        let mut peers = self.lock();
+        if !peers.contains_key(audience) {
+            peers.retain(|_, quota| quota.connections.taken() > 0);
+        }
+        ask(peers.entry(audience.clone()).or_insert_with(|| Quota {
+            connections: Places::new(self.connections),
+            streams: Arc::new(Semaphore::new(self.streams)),
+            work: Arc::new(Semaphore::new(1)),
+            refused: Vec::new(),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Audience, Quota>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,248 @@
+//! A resource becomes a slice, or all that there is to say against it. What it says is a peer's: never trusted to be
+//! short, sorted, or text.
+
+use std::str::FromStr;
+
+use emcee_core::endpoint::{Endpoint, EndpointError};
+use emcee_core::mode::Mode;
+use emcee_core::names;
+use emcee_core::protocol::Protocol;
+use prost::Message;
+use thiserror::Error;
+
+use super::{
+    AddressType, Facts, MAX_ENDPOINTS, MAX_IDENTITIES, ROOT_HASH, SERVER_NAME, SERVICE_NAME, SERVICE_PORT,
+    STYLE, SUBJECT_ALT_NAMES, Slice, SliceName, TRUST_DOMAIN,
+};
+use crate::wire;
+
+/// SPIFFE's limit.
+const MAX_IDENTITY: usize = 2_048;
+const MAX_TRUST_DOMAIN: usize = 255;
+const MAX_ROOT_HASH: usize = 128;
+const MAX_VERSION: usize = 64;
+/// Of a peer's text, this much is repeated.
+const SHOWN: usize = 60;
+
+/// Why a resource is not taken. Each message is one line of bounded length, and ends in what is allowed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// There is nothing in it.
+    #[error("it has no content (a removal is a name in removed_resources)")]
+    Empty,
+    /// A field is not what it may be.
+    #[error("{field}: {value} is not allowed ({allowed})")]
+    Field {
+        /// Where.
+        field: &'static str,
+        /// The value, as far as it is shown.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// The bytes are no EndpointSlice.
+    #[error("its content is not a protobuf message of that type")]
+    Malformed,
+    /// A needed field is not there.
+    #[error("{0} is not set")]
+    Missing(&'static str),
+    /// Too many of something.
+    #[error("{count} {what} are too many ({limit} are allowed)")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// An endpoint is none.
+    #[error("endpoints: {0}")]
+    Endpoint(#[from] EndpointError),
+}
+
+/// The slice in a resource.
+pub fn decode(resource: &wire::Resource) -> Result<Slice, DecodeError> {
+    let field = "name";
+    let name =
+        parsed(field, &resource.name, "<namespace>/<service>/<IPv4, IPv6 or FQDN>, or that with -<port>")?;
+    if resource.version.len() > MAX_VERSION {
+        return Err(not_allowed("version", &resource.version, "at most 64 bytes"));
+    }
+    let any = resource.resource.as_ref().ok_or(DecodeError::Empty)?;
+    if any.type_url != wire::ENDPOINT_SLICE {
+        return Err(not_allowed("resource.type_url", &any.type_url, wire::ENDPOINT_SLICE));
+    }
+    let slice = wire::EndpointSlice::decode(any.value.clone()).map_err(|_| DecodeError::Malformed)?;
+    read(name, &slice)
+}
+
+fn read(name: SliceName, slice: &wire::EndpointSlice) -> Result<Slice, DecodeError> {
+    let metadata = slice.metadata.as_ref().ok_or(DecodeError::Missing("metadata"))?;
+    belongs(&name, metadata, slice)?;
+    let [port] = &*slice.ports else {
+        let what = "ports";
+        return Err(DecodeError::TooMany { what, count: slice.ports.len(), limit: 1 });
+    };
+    let facts = facts(metadata, port)?;
+    let endpoints = endpoints(&name, slice, port)?;
+    Ok(Slice { name, facts, endpoints })
+}
+
+/// The name and the content speak of the same.
+fn belongs(
+    name: &SliceName,
+    metadata: &wire::ObjectMeta,
+    slice: &wire::EndpointSlice,
+) -> Result<(), DecodeError> {
+    let same = "the same as in the resource's name";
+    let service = metadata.labels.get(SERVICE_NAME).map(String::as_str);
+    for (field, found, expected) in [
+        ("metadata.namespace", metadata.namespace.as_deref(), &*name.key.namespace),
+        ("metadata.labels[kubernetes.io/service-name]", service, &*name.key.name),
+        ("addressType", slice.address_type.as_deref(), name.address_type.as_str()),
+    ] {
+        let found = found.ok_or(DecodeError::Missing(field))?;
+        if found != expected {
+            return Err(not_allowed(field, found, same));
+        }
+    }
+    Ok(())
+}
+
+fn facts(metadata: &wire::ObjectMeta, port: &wire::EndpointPort) -> Result<Facts, DecodeError> {
+    let get = |name: &'static str| metadata.annotations.get(name).map(String::as_str);
+    let need = |name: &'static str| get(name).ok_or(DecodeError::Missing(name));
+    let protocol = port.app_protocol.as_deref().ok_or(DecodeError::Missing("ports[0].appProtocol"))?;
+    Ok(Facts {
+        mode: parsed(STYLE, need(STYLE)?, Mode::ALLOWED)?,
+        server_name: checked(SERVER_NAME, need(SERVER_NAME)?, names::is_dns_name, "a DNS name")?,
+        protocol: parsed("ports[0].appProtocol", protocol, Protocol::ALLOWED)?,
+        port: service_port(need(SERVICE_PORT)?)?,
+        identities: identities(get(SUBJECT_ALT_NAMES))?,
+        trust_domain: trust_domain(need(TRUST_DOMAIN)?)?,
+        root_hash: get(ROOT_HASH).map(root_hash).transpose()?,
+    })
+}
+
+fn service_port(text: &str) -> Result<u16, DecodeError> {
+    let port = text.parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| not_allowed(SERVICE_PORT, text, "1 to 65535"))
+}
+
+fn identities(text: Option<&str>) -> Result<Vec<String>, DecodeError> {
+    let Some(text) = text else { return Ok(Vec::new()) };
+    let count = text.split(',').count();
+    if count > MAX_IDENTITIES {
+        return Err(DecodeError::TooMany { what: "identities", count, limit: MAX_IDENTITIES });
+    }
+    let allowed = "DNS names or SPIFFE IDs of at most 2048 characters, separated by commas";
+    let identities = text.split(',').map(|name| checked(SUBJECT_ALT_NAMES, name, is_identity, allowed));
+    let mut identities: Vec<_> = identities.collect::<Result<_, _>>()?;
+    identities.sort_unstable();
+    identities.dedup();
+    Ok(identities)
+}
+
+/// As what users give in `subject_alt_names` is checked: it goes into the same place.
+fn is_identity(name: &str) -> bool {
+    let id = name.strip_prefix("spiffe://");
+    name.len() <= MAX_IDENTITY && id.map_or_else(|| names::is_dns_name(name), is_spiffe)
+}
+
+/// <https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md> section 2; Istio's trust domains are DNS names.
+fn is_spiffe(rest: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let segment = |text: &str| !matches!(text, "" | "." | "..") && text.bytes().all(is_allowed);
+    let parts = rest.split_once('/');
+    parts.is_some_and(|(domain, path)| names::is_dns_name(domain) && path.split('/').all(segment))
+}
+
+fn trust_domain(text: &str) -> Result<String, DecodeError> {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
+    let valid = |text: &str| (1..=MAX_TRUST_DOMAIN).contains(&text.len()) && text.bytes().all(is_allowed);
+    checked(TRUST_DOMAIN, text, valid, "1 to 255 of a-z, 0-9, `.`, `-` and `_`")
+}
+
+fn root_hash(text: &str) -> Result<String, DecodeError> {
+    let valid = |text: &str| {
+        (1..=MAX_ROOT_HASH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    checked(ROOT_HASH, text, valid, "1 to 128 letters and digits")
+}
+
+fn endpoints(
+    name: &SliceName,
+    slice: &wire::EndpointSlice,
+    port: &wire::EndpointPort,
+) -> Result<Vec<Endpoint>, DecodeError> {
+    let count = slice.endpoints.len();
+    if count > MAX_ENDPOINTS {
+        return Err(DecodeError::TooMany { what: "endpoints", count, limit: MAX_ENDPOINTS });
+    }
+    if let Some(other) = port.protocol.as_deref().filter(|protocol| *protocol != "TCP") {
+        return Err(not_allowed("ports[0].protocol", other, "TCP"));
+    }
+    if count == 0 && port.port.is_none() {
+        return Ok(Vec::new());
+    }
+    let number = port_number(name, port)?;
+    let is_ready = |endpoint: &&wire::Endpoint| {
+        endpoint.conditions.and_then(|conditions| conditions.ready).unwrap_or(true)
+    };
+    let ready = slice.endpoints.iter().filter(is_ready);
+    let mut endpoints: Vec<_> =
+        ready.map(|endpoint| reached(name.address_type, endpoint, number)).collect::<Result<_, _>>()?;
+    endpoints.sort_unstable();
+    endpoints.dedup();
+    Ok(endpoints)
+}
+
+fn port_number(name: &SliceName, port: &wire::EndpointPort) -> Result<u16, DecodeError> {
+    let number = port.port.ok_or(DecodeError::Missing("ports[0].port"))?;
+    let refused = |allowed| not_allowed("ports[0].port", &number.to_string(), allowed);
+    let valid = u16::try_from(number).ok().filter(|port| *port > 0).ok_or_else(|| refused("1 to 65535"))?;
+    if name.port.is_some_and(|named| named != valid) {
+        return Err(refused("the same as in the resource's name"));
+    }
+    Ok(valid)
+}
+
+/// Of several addresses the first counts, as everywhere in Kubernetes.
+fn reached(kind: AddressType, endpoint: &wire::Endpoint, port: u16) -> Result<Endpoint, DecodeError> {
+    let address = endpoint.addresses.first().ok_or(DecodeError::Missing("endpoints[].addresses[0]"))?;
+    let text = match kind {
+        AddressType::Ipv6 => format!("[{address}]:{port}"),
+        AddressType::Ipv4 | AddressType::Fqdn => format!("{address}:{port}"),
+    };
+    let endpoint: Endpoint = text.parse()?;
+    if AddressType::of(&endpoint.host) != kind {
+        return Err(not_allowed("endpoints[].addresses[0]", address, "of the slice's addressType"));
+    }
+    Ok(endpoint)
+}
+
+fn parsed<T: FromStr>(field: &'static str, text: &str, allowed: &'static str) -> Result<T, DecodeError> {
+    text.parse().map_err(|_| not_allowed(field, text, allowed))
+}
+
+fn checked(
+    field: &'static str,
+    text: &str,
+    is_valid: impl Fn(&str) -> bool,
+    allowed: &'static str,
+) -> Result<String, DecodeError> {
+    if is_valid(text) { Ok(text.to_owned()) } else { Err(not_allowed(field, text, allowed)) }
+}
+
+fn not_allowed(field: &'static str, value: &str, allowed: &'static str) -> DecodeError {
+    DecodeError::Field { field, value: shown(value), allowed }
+}
+
+/// A peer's text in quotes, escaped and cut.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+    }
+}

@@ -1,0 +1,99 @@
+//! Names of resources.
+
+use std::fmt;
+use std::str::FromStr;
+
+use emcee_core::endpoint::Host;
+use emcee_core::key::Key;
+use emcee_core::names;
+
+use super::discovery_key;
+
+/// What kind of addresses a slice holds, as Kubernetes tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AddressType {
+    /// IPv4 addresses.
+    Ipv4,
+    /// IPv6 addresses.
+    Ipv6,
+    /// DNS names.
+    Fqdn,
+}
+
+impl AddressType {
+    /// The type of an address.
+    pub fn of(host: &Host) -> Self {
+        match host {
+            Host::Ip(address) if address.is_ipv4() => Self::Ipv4,
+            Host::Ip(_) => Self::Ipv6,
+            Host::Name(_) => Self::Fqdn,
+        }
+    }
+
+    /// As it stands in an EndpointSlice.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+            Self::Fqdn => "FQDN",
+        }
+    }
+}
+
+impl FromStr for AddressType {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        [Self::Ipv4, Self::Ipv6, Self::Fqdn].into_iter().find(|kind| kind.as_str() == word).ok_or(())
+    }
+}
+
+/// `<namespace>/<exposed name>/<address type>`, with `-<port>` for all but the lowest port of the type.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SliceName {
+    /// The service.
+    pub key: Key,
+    /// Type of its addresses.
+    pub address_type: AddressType,
+    /// Their port, when it is not the lowest.
+    pub port: Option<u16>,
+}
+
+impl SliceName {
+    /// The name of the Kubernetes object: what of this stands in no other field of it.
+    pub(super) fn object(&self) -> String {
+        let kind = self.address_type.as_str().to_ascii_lowercase();
+        match self.port {
+            None => format!("{}-{kind}", self.key.name),
+            Some(port) => format!("{}-{kind}-{port}", self.key.name),
+        }
+    }
+}
+
+impl fmt::Display for SliceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.key, self.address_type.as_str())?;
+        self.port.map_or(Ok(()), |port| write!(f, "-{port}"))
+    }
+}
+
+impl FromStr for SliceName {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (key, last) = text.rsplit_once('/').ok_or(())?;
+        let (namespace, name) = key.split_once('/').ok_or(())?;
+        let key = Key::new(namespace, name);
+        let valid = names::is_dns_label(namespace) && names::is_dns_label(name);
+        if !valid && key != discovery_key() {
+            return Err(());
+        }
+        let (kind, port) = match last.split_once('-') {
+            None => (last, None),
+            Some((kind, port)) => (kind, Some(port.parse().map_err(|_| ())?)),
+        };
+        let name = Self { key, address_type: kind.parse()?, port };
+        // One name for one slice: `-080` and `-80` would be two.
+        if name.to_string() == text { Ok(name) } else { Err(()) }
+    }
+}

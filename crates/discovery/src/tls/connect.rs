@@ -1,0 +1,132 @@
+//! The client's side of a handshake.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::{AlertDescription, Error as RustlsError};
+use rustls_pki_types::ServerName;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::authenticated::Authenticated;
+use super::refusal::{CertificateRefusal, Role};
+use super::relationship::Relationship;
+use super::{ALPN, rustls_error, server_name};
+
+/// Why TLS with a peer failed, for people.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum TlsError {
+    /// The peer's certificate is refused here.
+    #[error("its certificate {0}")]
+    Certificate(#[from] CertificateRefusal),
+    /// The peer refuses this side's certificate, or this side altogether.
+    #[error("it refuses us: {0}")]
+    Refused(&'static str),
+    /// Any other alert.
+    #[error("it ended TLS with the alert {0}")]
+    Alert(String),
+    /// Something answers that is not TLS.
+    #[error(
+        "what answers there does not speak TLS (is it the port of the peer's ingress gateway, or of its Emcee?)"
+    )]
+    NotTls,
+    /// The end came within the handshake, as a gateway does it that has no route for the server name.
+    #[error(
+        "it closed the connection during the TLS handshake (does its gateway pass the server name {0} on to Emcee?)"
+    )]
+    Closed(String),
+    /// Not a gRPC server.
+    #[error("what answers there does not speak HTTP/2 (ALPN h2), so it is no Emcee")]
+    NotHttp2,
+    /// Any other failure.
+    #[error("TLS failed: {0}")]
+    Failed(String),
+}
+
+impl TlsError {
+    /// What an error of a stream that was opened means, if it is one of TLS: in TLS 1.3 a client learns only with its
+    /// first read that its certificate was refused.
+    pub fn of_open_stream(error: &io::Error, relationship: &str) -> Option<Self> {
+        rustls_error(error).map(|_| Self::of_io(error, relationship))
+    }
+
+    /// What an error of the handshake means.
+    fn of_io(error: &io::Error, relationship: &str) -> Self {
+        match rustls_error(error) {
+            Some(RustlsError::AlertReceived(alert)) => Self::of_alert(*alert),
+            Some(RustlsError::InvalidMessage(_)) => Self::NotTls,
+            Some(RustlsError::NoApplicationProtocol) => Self::NotHttp2,
+            Some(other) => match CertificateRefusal::of_rustls(other, Role::Server) {
+                Some(refusal) => Self::Certificate(refusal),
+                None => Self::Failed(other.to_string()),
+            },
+            None if closed(error.kind()) => Self::Closed(server_name(relationship)),
+            None => Self::Failed(error.to_string()),
+        }
+    }
+
+    /// Whether it is the same trouble, though the clock has gone on.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Certificate(a), Self::Certificate(b)) => a.is_like(b),
+            (a, b) => a == b,
+        }
+    }
+
+    fn of_alert(alert: AlertDescription) -> Self {
+        Self::Refused(match alert {
+            AlertDescription::CertificateExpired => {
+                "our certificate is expired or not yet valid by its clock (issue it again, or compare the clocks)"
+            }
+            AlertDescription::UnknownCA => {
+                "our certificate was not issued by the CA that it has for this relationship (both meshes need the same CA in ca.crt)"
+            }
+            AlertDescription::CertificateRevoked => "our certificate is revoked by its ca.crl",
+            AlertDescription::CertificateUnknown => {
+                "our certificate carries no name that it lists for one peer of this relationship (peers[].subject_alt_names on its side)"
+            }
+            AlertDescription::UnsupportedCertificate => {
+                "our certificate may not be used by a client (its extended key usage needs both serverAuth and clientAuth)"
+            }
+            AlertDescription::BadCertificate => "our certificate cannot be used",
+            AlertDescription::CertificateRequired => "it got no certificate from us",
+            AlertDescription::AccessDenied | AlertDescription::UnrecognisedName => {
+                "it has no open relationship of this name (spec.relationship has to be the same in both meshes, and its Secret has to be there)"
+            }
+            AlertDescription::NoApplicationProtocol => return Self::NotHttp2,
+            other => return Self::Alert(format!("{other:?}")),
+        })
+    }
+}
+
+fn closed(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(kind, UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
+}
+
+/// Greets `peer` with the relationship's certificate and accepts that peer's only.
+///
+/// Has no deadline: the caller sets one.
+pub async fn connect<S>(
+    stream: S,
+    relationship: &Arc<Relationship>,
+    peer: &str,
+) -> Result<(TlsStream<S>, Authenticated), TlsError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let name = ServerName::try_from(server_name(relationship.name()))
+        .map_err(|error| TlsError::Failed(error.to_string()))?;
+    let connector = TlsConnector::from(Arc::new(relationship.client_config(peer)));
+    let stream = connector.connect(name, stream).await;
+    let stream = stream.map_err(|error| TlsError::of_io(&error, relationship.name()))?;
+    let (_, session) = stream.get_ref();
+    if session.alpn_protocol() != Some(ALPN) {
+        return Err(TlsError::NotHttp2);
+    }
+    let chain = session.peer_certificates().unwrap_or_default();
+    let authenticated = Authenticated::new(relationship, Role::Server, Some(peer), chain)?;
+    Ok((stream, authenticated))
+}

@@ -1,0 +1,88 @@
+//! Names in certificates.
+
+use std::fmt;
+
+use webpki::EndEntityCert;
+
+/// How many names of a foreign certificate a message shows, and how much of each: its owner chose them.
+const SHOWN: usize = 4;
+const SHOWN_CHARACTERS: usize = 100;
+
+/// A name in a certificate's subjectAltName. Compared exactly: a wildcard is the name `*.…`, and matches nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SubjectAltName {
+    /// A DNS name, in lower case.
+    Dns(String),
+    /// A URI, such as a SPIFFE ID.
+    Uri(String),
+}
+
+impl From<&str> for SubjectAltName {
+    /// What has a scheme is a URI.
+    fn from(text: &str) -> Self {
+        if text.contains("://") { Self::Uri(text.to_owned()) } else { Self::dns(text) }
+    }
+}
+
+impl SubjectAltName {
+    fn dns(name: &str) -> Self {
+        Self::Dns(name.to_ascii_lowercase())
+    }
+
+    /// All names of a certificate by which a peer may be known.
+    pub(super) fn all_of(certificate: &EndEntityCert<'_>) -> Vec<Self> {
+        let dns = certificate.valid_dns_names().map(Self::dns);
+        dns.chain(certificate.valid_uri_names().map(|uri| Self::Uri(uri.to_owned()))).collect()
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Dns(name) | Self::Uri(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for SubjectAltName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.as_str();
+        let cut = name.char_indices().nth(SHOWN_CHARACTERS).map_or(name.len(), |(index, _)| index);
+        let (shown, rest) = name.split_at(cut);
+        write!(f, "{}{}", shown.escape_debug(), if rest.is_empty() { "" } else { "…" })
+    }
+}
+
+/// Some names for a message, however many there are.
+pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a SubjectAltName>) -> String {
+    let mut names = names.into_iter();
+    let shown: Vec<String> = names.by_ref().take(SHOWN).map(ToString::to_string).collect();
+    let text = shown.join(", ");
+    match names.count() {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dns_name_has_no_letter_case_and_a_uri_has() {
+        assert_eq!(SubjectAltName::from("M2.Blue.example"), SubjectAltName::from("m2.blue.example"));
+        assert_ne!(SubjectAltName::from("spiffe://M2/x"), SubjectAltName::from("spiffe://m2/x"));
+    }
+
+    #[test]
+    fn a_uri_is_never_a_dns_name() {
+        let uri = SubjectAltName::Uri("m2.blue.example".into());
+        assert_ne!(uri, SubjectAltName::from("m2.blue.example"));
+    }
+
+    #[test]
+    fn a_message_shows_some_names_without_control_characters() {
+        let long = SubjectAltName::Uri(format!("spiffe://{}", "x".repeat(1000)));
+        let many: Vec<_> = (0..7).map(|i| SubjectAltName::Uri(format!("spiffe://a\n{i}"))).collect();
+        assert_eq!(long.to_string().chars().count(), 101);
+        assert_eq!(list(&many), r"spiffe://a\n0, spiffe://a\n1, spiffe://a\n2, spiffe://a\n3 and 3 more");
+    }
+}

@@ -1,0 +1,128 @@
+//! Whom a relationship trusts: its CAs, its CRLs, and the time.
+
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
+    RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
+};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::name::SubjectAltName;
+use super::refusal::{CertificateRefusal, Role};
+
+/// The CAs of a relationship with what they have revoked.
+#[derive(Debug)]
+pub(super) struct Trust {
+    roots: Vec<Root>,
+    revoked: Vec<CertRevocationList<'static>>,
+}
+
+/// A CA. webpki does not look at a trust anchor's time, so it is kept beside it.
+#[derive(Debug)]
+struct Root {
+    anchor: TrustAnchor<'static>,
+    not_before: UnixTime,
+    not_after: UnixTime,
+}
+
+/// What a certificate says that was found good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Verified {
+    /// All its names, at least one.
+    pub(super) names: Vec<SubjectAltName>,
+    /// The end of it, or of what it hangs on.
+    pub(super) until: UnixTime,
+}
+
+impl Trust {
+    pub(super) fn new(
+        roots: &[CertificateDer<'_>],
+        revoked: Vec<OwnedCertRevocationList>,
+    ) -> Result<Self, webpki::Error> {
+        let roots: Result<_, _> = roots.iter().map(Root::new).collect();
+        Ok(Self { roots: roots?, revoked: revoked.into_iter().map(CertRevocationList::from).collect() })
+    }
+
+    /// Whether a CA has this subject (DER).
+    pub(super) fn has_subject(&self, subject: &[u8]) -> bool {
+        self.roots.iter().any(|root| *root.anchor.subject == *subject)
+    }
+
+    /// Chain, time, extended key usage, revocation; and that there is a name.
+    pub(super) fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        role: Role,
+        now: UnixTime,
+    ) -> Result<Verified, CertificateRefusal> {
+        let anchors = self.anchors(now)?;
+        let refused = |error: webpki::Error| CertificateRefusal::of_webpki(&error, role);
+        let certificate = EndEntityCert::try_from(leaf).map_err(refused)?;
+        let revoked: Vec<_> = self.revoked.iter().collect();
+        let path = certificate
+            .verify_for_usage(
+                webpki::ALL_VERIFICATION_ALGS,
+                &anchors,
+                intermediates,
+                now,
+                usage(role),
+                revocation(&revoked),
+                None,
+            )
+            .map_err(refused)?;
+        let names = SubjectAltName::all_of(&certificate);
+        if names.is_empty() {
+            return Err(CertificateRefusal::NoName);
+        }
+        Ok(Verified { names, until: self.end_of(leaf, &path) })
+    }
+
+    /// The CAs that are in force.
+    fn anchors(&self, now: UnixTime) -> Result<Vec<TrustAnchor<'static>>, CertificateRefusal> {
+        let valid = self.roots.iter().filter(|root| root.not_before <= now && now <= root.not_after);
+        let anchors: Vec<_> = valid.map(|root| root.anchor.clone()).collect();
+        if anchors.is_empty() { Err(CertificateRefusal::CaOutOfTime { now }) } else { Ok(anchors) }
+    }
+
+    fn end_of(&self, leaf: &CertificateDer<'_>, path: &VerifiedPath<'_>) -> UnixTime {
+        let between = path.intermediate_certificates().map(|certificate| validity(&certificate.der()).1);
+        let roots = self.roots.iter().filter(|root| root.anchor == *path.anchor());
+        let above = between.chain(roots.map(|root| root.not_after));
+        above.fold(validity(leaf).1, UnixTime::min)
+    }
+}
+
+impl Root {
+    fn new(certificate: &CertificateDer<'_>) -> Result<Self, webpki::Error> {
+        let anchor = webpki::anchor_from_trusted_cert(certificate)?.to_owned();
+        let (not_before, not_after) = validity(certificate);
+        Ok(Self { anchor, not_before, not_after })
+    }
+}
+
+/// From when and until when. What cannot be read is never in force; webpki has read it before, so that is none.
+fn validity(certificate: &CertificateDer<'_>) -> (UnixTime, UnixTime) {
+    let time = |seconds: i64| {
+        UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    };
+    X509Certificate::from_der(certificate).map_or((time(i64::MAX), time(0)), |(_, certificate)| {
+        let validity = certificate.validity();
+        (time(validity.not_before.timestamp()), time(validity.not_after.timestamp()))
+    })
+}
+
+fn usage(role: Role) -> KeyUsage {
+    match role {
+        Role::Client => KeyUsage::client_auth(),
+        Role::Server => KeyUsage::server_auth(),
+    }
+}
+
+/// A CRL counts for the CA that signed it, and beyond its `nextUpdate`: what it revoked stays so, and a CRL that
+/// nobody renewed must not end a relationship.
+fn revocation<'a>(revoked: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
+    let options = RevocationOptionsBuilder::new(revoked).ok()?;
+    let options = options.with_status_policy(UnknownStatusPolicy::Allow);
+    Some(options.with_expiration_policy(ExpirationPolicy::Ignore).build())
+}

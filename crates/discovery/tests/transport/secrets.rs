@@ -1,0 +1,83 @@
+//! Relationships of the meshes m1, m2 and m3, from the testkit's certificates.
+
+use std::sync::Arc;
+
+use emcee_core::inputs::KeyMaterial;
+use emcee_discovery::tls::{Material, Relationship, Relationships, SubjectAltName};
+use emcee_testkit::certs::{Ca, Leaf, Pair};
+use rcgen::{
+    CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevocationReason, RevokedCertParams,
+    SerialNumber,
+};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use webpki::EndEntityCert;
+
+/// The name of a mesh in its certificate of a relationship.
+pub(crate) fn name(mesh: &str, relationship: &str) -> String {
+    format!("{mesh}.{relationship}.example")
+}
+
+/// A mesh's good certificate of a relationship.
+pub(crate) fn pair(mesh: &str, relationship: &str) -> Pair {
+    Ca::shared(relationship).issue(&Leaf::dns(&name(mesh, relationship)))
+}
+
+pub(crate) fn key_material(pair: &Pair) -> KeyMaterial {
+    KeyMaterial {
+        certificate: pair.certificate.as_bytes().into(),
+        private_key: pair.key.as_bytes().into(),
+        ca: pair.ca.as_bytes().into(),
+    }
+}
+
+pub(crate) fn material(pair: &Pair) -> Material {
+    Material::parse(&key_material(pair), None).unwrap()
+}
+
+/// With these peers, each known by its usual name.
+pub(crate) fn with_peers(relationship: &str, material: Material, peers: &[&str]) -> Arc<Relationship> {
+    let peers = peers.iter().map(|peer| (*peer, [SubjectAltName::from(&*name(peer, relationship))]));
+    Arc::new(Relationship::new(relationship, material, peers))
+}
+
+/// The relationship as `mesh` has it, with a good certificate.
+pub(crate) fn relationship(relationship: &str, mesh: &str, peers: &[&str]) -> Arc<Relationship> {
+    with_peers(relationship, material(&pair(mesh, relationship)), peers)
+}
+
+pub(crate) fn relationships(all: impl IntoIterator<Item = Arc<Relationship>>) -> Relationships {
+    all.into_iter().map(|one| (Arc::clone(one.name()), one)).collect()
+}
+
+/// What m1 has open in most tests: blue with m2 and m3, yellow with m4.
+pub(crate) fn of_m1() -> Relationships {
+    relationships([relationship("blue", "m1", &["m2", "m3"]), relationship("yellow", "m1", &["m4"])])
+}
+
+/// A CRL of this CA that revokes these certificates, as PEM.
+pub(crate) fn crl<'a>(ca: &Ca, revoked: impl IntoIterator<Item = &'a Pair>) -> String {
+    let key = KeyPair::from_pem(&ca.key_pem()).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(ca.pem(), key).unwrap();
+    let day = emcee_testkit::certs::days;
+    let entry = |pair: &Pair| RevokedCertParams {
+        serial_number: serial(pair),
+        revocation_time: day("2026-01-01", 0),
+        reason_code: Some(RevocationReason::KeyCompromise),
+        invalidity_date: None,
+    };
+    let params = CertificateRevocationListParams {
+        this_update: day("2026-01-01", 0),
+        next_update: day("2026-02-01", 0),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.into_iter().map(entry).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    params.signed_by(&issuer).unwrap().pem().unwrap()
+}
+
+fn serial(pair: &Pair) -> SerialNumber {
+    let der = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
+    SerialNumber::from(EndEntityCert::try_from(&der).unwrap().serial().to_vec())
+}

@@ -1,0 +1,360 @@
+//! Who may talk to whom, and what each side is told.
+
+use std::io;
+use std::sync::Arc;
+
+use emcee_discovery::Audience;
+use emcee_discovery::tls::{
+    AcceptError, Authenticated, CertificateRefusal, Material, MaterialError, Relationship, Relationships,
+    Role, SubjectAltName, TlsError, accept, connect, server_name,
+};
+use emcee_testkit::certs::{Ca, Leaf, Pair, days};
+use rustls::{ClientConfig, HandshakeKind};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+
+use super::{raw, secrets};
+
+/// Both ends of a TCP connection.
+async fn wire() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    (client, listener.accept().await.unwrap().0)
+}
+
+/// What both sides of a handshake say when Emcee's own client greets `peer`.
+async fn greet(
+    server: &Relationships,
+    client: &Arc<Relationship>,
+    peer: &str,
+) -> (Result<Audience, TlsError>, Result<Audience, AcceptError>) {
+    let (near, far) = wire().await;
+    let client = async {
+        let (mut stream, authenticated) = connect(near, client, peer).await?;
+        let read = read_one(&mut stream).await;
+        read.map_err(|error| TlsError::of_open_stream(&error, "blue").expect("it is of TLS"))?;
+        Ok(authenticated.audience().clone())
+    };
+    tokio::join!(client, let_in(server, far))
+}
+
+/// The server writes one byte to whom it lets in.
+async fn let_in(server: &Relationships, stream: TcpStream) -> Result<Audience, AcceptError> {
+    let (mut stream, authenticated) = accept(stream, server).await?;
+    // A client that refuses the server is gone by now.
+    let _gone = stream.write_all(b"!").await;
+    let _gone = stream.shutdown().await;
+    Ok(authenticated.audience().clone())
+}
+
+async fn read_one(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Result<u8> {
+    stream.read_u8().await
+}
+
+/// What the server says of a client that shows this certificate for blue, and what the client hears.
+async fn show(pair: Option<&Pair>) -> (String, AcceptError) {
+    ask(&secrets::of_m1(), &server_name("blue"), raw::client(pair)).await
+}
+
+async fn ask(server: &Relationships, name: &str, config: ClientConfig) -> (String, AcceptError) {
+    let (near, far) = wire().await;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let client = async {
+        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, near).await?;
+        read_one(&mut stream).await
+    };
+    let (heard, said) = tokio::join!(client, let_in(server, far));
+    (heard.expect_err("it is refused").to_string(), said.expect_err("it is refused"))
+}
+
+fn refusal(error: AcceptError) -> CertificateRefusal {
+    match error {
+        AcceptError::Certificate { relationship, refusal } if &*relationship == "blue" => refusal,
+        other => panic!("not about the certificate: {other}"),
+    }
+}
+
+#[tokio::test]
+async fn both_sides_know_each_other_by_a_dns_name() {
+    let m2 = secrets::relationship("blue", "m2", &["m1"]);
+    let (client, server) = greet(&secrets::of_m1(), &m2, "m1").await;
+    assert_eq!(client, Ok(Audience::new("blue", "m1")));
+    assert_eq!(server, Ok(Audience::new("blue", "m2")));
+}
+
+#[tokio::test]
+async fn both_sides_know_each_other_by_a_spiffe_id() {
+    let (id1, id2) = ("spiffe://m1/ns/emcee/sa/emcee", "spiffe://m2/ns/emcee/sa/emcee");
+    let side = |own: &str, peer: &str, peer_id: &str| {
+        let material = secrets::material(&Ca::shared("blue").issue(&Leaf::uri(own)));
+        Arc::new(Relationship::new("blue", material, [(peer, [SubjectAltName::from(peer_id)])]))
+    };
+    let m1 = secrets::relationships([side(id1, "m2", id2)]);
+    let (client, server) = greet(&m1, &side(id2, "m1", id1), "m1").await;
+    assert_eq!(client, Ok(Audience::new("blue", "m1")));
+    assert_eq!(server, Ok(Audience::new("blue", "m2")));
+}
+
+#[tokio::test]
+async fn the_server_name_has_no_letter_case() {
+    let (near, far) = wire().await;
+    let config = raw::client(Some(&secrets::pair("m2", "blue")));
+    let name = ServerName::try_from("Discovery.BLUE.emcee.internal").unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    let m1 = secrets::of_m1();
+    let (client, server) = tokio::join!(connector.connect(name, near), let_in(&m1, far));
+    assert!(client.is_ok());
+    assert_eq!(server, Ok(Audience::new("blue", "m2")));
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_relationship_is_refused_though_its_peer_is_known_there() {
+    let (heard, said) = show(Some(&secrets::pair("m4", "yellow"))).await;
+    assert_eq!(refusal(said), CertificateRefusal::UnknownCa);
+    assert!(heard.contains("UnknownCA"), "{heard}");
+}
+
+#[tokio::test]
+async fn the_name_of_a_peer_from_another_ca_is_refused() {
+    let stranger = Ca::new("blue").issue(&Leaf::dns(&secrets::name("m2", "blue")));
+    assert_eq!(refusal(show(Some(&stranger)).await.1), CertificateRefusal::UnknownCa);
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_is_refused() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new([secrets::name("m2", "blue")]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let pair = Pair { certificate, key: key.serialize_pem(), ca: String::new() };
+    assert_eq!(refusal(show(Some(&pair)).await.1), CertificateRefusal::UnknownCa);
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused_and_both_sides_are_told_of_the_clock() {
+    let pair = Ca::shared("blue").issue(&Leaf::dns("m2.blue.example").expired());
+    let (heard, said) = show(Some(&pair)).await;
+    let words = said.to_string();
+    assert!(words.contains("expired at 2025-06-01T00:00:00Z, and it is 20"), "{words}");
+    assert!(words.contains("compare the clocks"), "{words}");
+    assert!(heard.contains("CertificateExpired"), "{heard}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_the_future_is_refused_and_both_sides_are_told_of_the_clock() {
+    let pair = Ca::shared("blue").issue(&Leaf::dns("m2.blue.example").not_yet_valid());
+    let (heard, said) = show(Some(&pair)).await;
+    let words = said.to_string();
+    assert!(words.contains("is not valid before 2100-01-01T00:00:00Z"), "{words}");
+    assert!(heard.contains("CertificateExpired"), "{heard}");
+}
+
+#[tokio::test]
+async fn nobody_is_known_by_a_common_name() {
+    let pair = Ca::shared("blue").issue(&Leaf::common_name_only("m2.blue.example"));
+    assert_eq!(refusal(show(Some(&pair)).await.1), CertificateRefusal::NoName);
+}
+
+#[tokio::test]
+async fn a_certificate_of_the_relationship_that_names_no_peer_is_refused_with_both_names() {
+    let words = show(Some(&secrets::pair("m9", "blue"))).await.1.to_string();
+    assert!(words.contains("carries m9.blue.example, but m2.blue.example, m3.blue.example"), "{words}");
+}
+
+#[tokio::test]
+async fn a_wildcard_is_no_peers_name() {
+    let pair = Ca::shared("blue").issue(&Leaf::dns("*.blue.example"));
+    assert!(matches!(refusal(show(Some(&pair)).await.1), CertificateRefusal::WrongNames { .. }));
+}
+
+#[tokio::test]
+async fn a_certificate_with_the_names_of_two_peers_is_neither() {
+    let pair = Ca::shared("blue").issue(&Leaf::dns("m2.blue.example").and_dns("m3.blue.example"));
+    assert!(matches!(refusal(show(Some(&pair)).await.1), CertificateRefusal::Ambiguous(_)));
+}
+
+#[tokio::test]
+async fn a_certificate_for_servers_only_is_no_clients() {
+    let pair = Ca::shared("blue").issue(&Leaf::dns("m2.blue.example").server_only());
+    assert_eq!(refusal(show(Some(&pair)).await.1), CertificateRefusal::Purpose(Role::Client));
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_is_refused() {
+    let (heard, said) = show(None).await;
+    assert!(heard.contains("CertificateRequired"), "{heard}");
+    assert!(matches!(said, AcceptError::Handshake { .. }), "{said}");
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_is_refused_and_another_of_the_same_name_is_not() {
+    let (revoked, renewed) = (secrets::pair("m2", "blue"), secrets::pair("m2", "blue"));
+    let crl = secrets::crl(Ca::shared("blue"), [&revoked]);
+    let material = secrets::key_material(&secrets::pair("m1", "blue"));
+    let material = Material::parse(&material, Some(crl.as_bytes())).unwrap();
+    let m1 = secrets::relationships([secrets::with_peers("blue", material, &["m2"])]);
+    let m2 = |pair| secrets::with_peers("blue", secrets::material(pair), &["m1"]);
+
+    let (client, server) = greet(&m1, &m2(&revoked), "m1").await;
+    assert_eq!(refusal(server.unwrap_err()), CertificateRefusal::Revoked);
+    assert_eq!(client, Err(TlsError::Refused("our certificate is revoked by its ca.crl")));
+    assert_eq!(greet(&m1, &m2(&renewed), "m1").await.1, Ok(Audience::new("blue", "m2")));
+}
+
+#[tokio::test]
+async fn a_ca_that_is_over_vouches_for_nobody() {
+    let ca = Ca::valid_between("old", days("2020-01-01", 0), days("2026-01-01", 0));
+    let issue = |mesh: &str| secrets::material(&ca.issue(&Leaf::dns(&secrets::name(mesh, "blue"))));
+    let m1 = secrets::relationships([secrets::with_peers("blue", issue("m1"), &["m2"])]);
+    let (client, _) = greet(&m1, &secrets::with_peers("blue", issue("m2"), &["m1"]), "m1").await;
+    let words = client.unwrap_err().to_string();
+    assert!(words.contains("no CA in ca.crt is in force"), "{words}");
+}
+
+#[tokio::test]
+async fn no_server_name_and_an_unknown_one_end_alike() {
+    let pair = secrets::pair("m2", "blue");
+    let mut heard = Vec::new();
+    // An IP address is never sent as a server name.
+    for name in ["127.0.0.1", "discovery.green.emcee.internal", "blue.emcee.internal", "a.b.c"] {
+        let (client, server) = ask(&secrets::of_m1(), name, raw::client(Some(&pair))).await;
+        assert!(matches!(server, AcceptError::UnknownServerName(_)), "{name}: {server}");
+        heard.push(client);
+    }
+    assert!(heard[0].contains("AccessDenied"), "{}", heard[0]);
+    assert!(heard.iter().all(|words| *words == heard[0]), "{heard:?}");
+}
+
+#[tokio::test]
+async fn a_closed_relationship_is_like_one_that_never_was() {
+    let m1 = secrets::relationships([secrets::relationship("yellow", "m1", &["m4"])]);
+    let m2 = secrets::relationship("blue", "m2", &["m1"]);
+    let (client, _) = greet(&m1, &m2, "m1").await;
+    let words = client.unwrap_err().to_string();
+    assert!(words.contains("it has no open relationship of this name"), "{words}");
+}
+
+#[tokio::test]
+async fn what_is_not_tls_is_told_so_on_either_side() {
+    let (mut near, far) = wire().await;
+    near.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    let m1 = secrets::of_m1();
+    let said = accept(far, &m1).await.map(|_| ()).unwrap_err();
+    assert!(matches!(said, AcceptError::NotTls(_)), "{said}");
+
+    let (near, mut far) = wire().await;
+    far.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+    let m2 = secrets::relationship("blue", "m2", &["m1"]);
+    assert_eq!(connect(near, &m2, "m1").await.map(|_| ()), Err(TlsError::NotTls));
+}
+
+#[tokio::test]
+async fn a_gateway_that_does_not_pass_the_name_on_is_told_so() {
+    let (near, far) = wire().await;
+    drop(far);
+    let m2 = secrets::relationship("blue", "m2", &["m1"]);
+    let error = connect(near, &m2, "m1").await.map(|_| ()).unwrap_err();
+    assert_eq!(error, TlsError::Closed("discovery.blue.emcee.internal".into()));
+}
+
+#[tokio::test]
+async fn what_does_not_speak_http2_is_not_let_in() {
+    for alpn in [vec![], vec![b"http/1.1".to_vec()]] {
+        let mut config = raw::client(Some(&secrets::pair("m2", "blue")));
+        config.alpn_protocols = alpn;
+        let (_, said) = ask(&secrets::of_m1(), &server_name("blue"), config).await;
+        assert!(matches!(said, AcceptError::Handshake { .. }), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn one_peer_cannot_answer_for_another() {
+    let m3 = secrets::relationships([secrets::relationship("blue", "m3", &["m1", "m2"])]);
+    let m1 = secrets::relationship("blue", "m1", &["m2", "m3"]);
+    assert_eq!(greet(&m3, &m1, "m3").await.0, Ok(Audience::new("blue", "m3")));
+    let words = greet(&m3, &m1, "m2").await.0.unwrap_err().to_string();
+    assert!(words.contains("carries m3.blue.example, but m2.blue.example is wanted"), "{words}");
+}
+
+#[tokio::test]
+async fn a_client_refuses_the_server_of_another_ca_and_one_out_of_time() {
+    let m2 = secrets::relationship("blue", "m2", &["m1"]);
+    let server =
+        |pair: &Pair| secrets::relationships([secrets::with_peers("blue", secrets::material(pair), &["m2"])]);
+    let stranger = Ca::new("blue").issue(&Leaf::dns("m1.blue.example"));
+    let (client, _) = greet(&server(&stranger), &m2, "m1").await;
+    assert_eq!(client, Err(TlsError::Certificate(CertificateRefusal::UnknownCa)));
+
+    let expired = Ca::shared("blue").issue(&Leaf::dns("m1.blue.example").expired());
+    let (client, _) = greet(&server(&expired), &m2, "m1").await;
+    assert!(matches!(client, Err(TlsError::Certificate(CertificateRefusal::Expired { .. }))), "{client:?}");
+}
+
+#[tokio::test]
+async fn a_client_of_another_ca_learns_that_its_certificate_is_the_trouble() {
+    let own = Ca::new("blue");
+    let pair = own.issue(&Leaf::dns("m2.blue.example")).with_roots([&own, Ca::shared("blue")]);
+    let m2 = secrets::with_peers("blue", secrets::material(&pair), &["m1"]);
+    let words = greet(&secrets::of_m1(), &m2, "m1").await.0.unwrap_err().to_string();
+    assert!(words.contains("it refuses us: our certificate was not issued by the CA"), "{words}");
+}
+
+#[tokio::test]
+async fn no_session_is_ever_resumed() {
+    let m1 = secrets::of_m1();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let config = Arc::new(raw::client_of(Some(&secrets::pair("m2", "blue")), &[version]));
+        for attempt in 0..3 {
+            let (near, far) = wire().await;
+            let name = ServerName::try_from(server_name("blue")).unwrap();
+            let connector = TlsConnector::from(Arc::clone(&config));
+            let client = async {
+                let mut stream = connector.connect(name, near).await?;
+                read_one(&mut stream).await?;
+                io::Result::Ok(stream)
+            };
+            let (client, server) = tokio::join!(client, let_in(&m1, far));
+            assert_eq!(server, Ok(Audience::new("blue", "m2")));
+            let client = client.unwrap();
+            let session = client.get_ref().1;
+            assert_eq!(session.handshake_kind(), Some(HandshakeKind::Full), "{version:?}, {attempt}");
+            assert_eq!(session.tls13_tickets_received(), 0, "{version:?}, {attempt}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_secret_is_said_and_nothing_of_its_key() {
+    let pair = secrets::pair("m1", "blue");
+    let parse = |pair: &Pair| Material::parse(&secrets::key_material(pair), None);
+    assert_eq!(parse(&pair.clone().with_wrong_key()).unwrap_err(), MaterialError::KeyMismatch);
+    let no_name = Ca::shared("blue").issue(&Leaf::common_name_only("m1.blue.example"));
+    assert_eq!(parse(&no_name).unwrap_err(), MaterialError::NoName);
+    for broken in [pair.clone().with_broken_key(), pair.clone().with_broken_ca()] {
+        let words = parse(&broken).unwrap_err().to_string();
+        assert!(words.starts_with("data."), "{words}");
+        assert!(broken.key.lines().skip(1).take(2).all(|line| !words.contains(line)), "{words}");
+    }
+    let shown = format!("{:?}", parse(&pair).unwrap());
+    assert_eq!(shown, r#"Material { names: [Dns("m1.blue.example")], .. }"#);
+}
+
+#[test]
+fn a_crl_that_would_revoke_nothing_is_refused() {
+    let material = secrets::key_material(&secrets::pair("m1", "blue"));
+    let foreign = secrets::crl(Ca::shared("yellow"), []);
+    let parsed = Material::parse(&material, Some(foreign.as_bytes()));
+    assert_eq!(parsed.unwrap_err(), MaterialError::ForeignCrl);
+    let own = secrets::crl(Ca::shared("blue"), []);
+    assert!(Material::parse(&material, Some(own.as_bytes())).is_ok());
+    assert!(Material::parse(&material, Some(b"no PEM")).is_err());
+}
+
+/// Authenticates m2 at this mesh.
+pub(crate) async fn m2_at(server: &Relationships, m2: &Arc<Relationship>) -> Authenticated {
+    let (near, far) = wire().await;
+    let (client, server) = tokio::join!(connect(near, m2, "m1"), accept(far, server));
+    assert!(client.is_ok());
+    server.unwrap().1
+}

@@ -1,0 +1,75 @@
+//! What ends a connection that was let in, and what does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use emcee_discovery::tls::{CertificateRefusal, Ended, Material, Relationships};
+use emcee_testkit::certs::{Ca, Leaf, unix};
+
+use super::secrets;
+use super::tls::m2_at;
+
+fn with_blue(change: impl FnOnce() -> Material, peers: &[&str]) -> Relationships {
+    secrets::relationships([secrets::with_peers("blue", change(), peers)])
+}
+
+#[tokio::test]
+async fn a_change_that_would_let_it_in_again_ends_nothing() {
+    let mut m2 = m2_at(&secrets::of_m1(), &secrets::relationship("blue", "m2", &["m1"])).await;
+    let (old, new) = (Ca::shared("blue"), Ca::new("new"));
+    let renewed = || secrets::material(&secrets::pair("m1", "blue"));
+    let both = || secrets::material(&secrets::pair("m1", "blue").with_roots([old, &new]));
+    for same_for_m2 in [with_blue(renewed, &["m2", "m3"]), with_blue(both, &["m2"])] {
+        assert_eq!(m2.check(&same_for_m2), Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn it_ends_with_its_relationship_its_ca_and_its_name() {
+    let m1 = secrets::of_m1();
+    let m2 = m2_at(&m1, &secrets::relationship("blue", "m2", &["m1"])).await;
+    let good = || secrets::material(&secrets::pair("m1", "blue"));
+    let other_ca = || secrets::material(&Ca::new("blue").issue(&Leaf::dns("m1.blue.example")));
+
+    assert_eq!(m2.clone().check(&m1), Ok(()));
+    assert_eq!(m2.clone().check(&Relationships::new()), Err(Ended::RelationshipClosed));
+    let refused = m2.clone().check(&with_blue(other_ca, &["m2"]));
+    assert_eq!(refused, Err(Ended::Certificate(CertificateRefusal::UnknownCa)));
+    let refused = m2.clone().check(&with_blue(good, &["m3"]));
+    assert!(matches!(refused, Err(Ended::Certificate(CertificateRefusal::WrongNames { .. }))));
+}
+
+#[tokio::test]
+async fn it_ends_when_its_certificate_is_revoked_or_its_name_goes_to_another_peer() {
+    let pair = secrets::pair("m2", "blue");
+    let own = secrets::with_peers("blue", secrets::material(&pair), &["m1"]);
+    let m2 = m2_at(&secrets::of_m1(), &own).await;
+
+    let crl = secrets::crl(Ca::shared("blue"), [&pair]);
+    let m1 = secrets::key_material(&secrets::pair("m1", "blue"));
+    let revoking = with_blue(|| Material::parse(&m1, Some(crl.as_bytes())).unwrap(), &["m2"]);
+    assert_eq!(m2.clone().check(&revoking), Err(Ended::Certificate(CertificateRefusal::Revoked)));
+
+    let material = secrets::material(&secrets::pair("m1", "blue"));
+    let names = [emcee_discovery::tls::SubjectAltName::from("m2.blue.example")];
+    let renamed = emcee_discovery::tls::Relationship::new("blue", material, [("m5", names)]);
+    let renamed = secrets::relationships([Arc::new(renamed)]);
+    assert_eq!(m2.clone().check(&renamed), Err(Ended::OtherPeer("m5".into())));
+}
+
+#[tokio::test]
+async fn it_is_valid_until_its_certificate_or_its_ca_is_over_whichever_is_first() {
+    let at = |days: i64| unix(jiff::Timestamp::now().as_second() + days * 86_400);
+    let ca = Ca::valid_between("short", at(-1), at(10));
+    for (leaf_ends, expected) in [(3, 3), (20, 10)] {
+        let issue = |mesh: &str| {
+            let leaf = Leaf::dns(&secrets::name(mesh, "blue")).not_before(at(-1)).not_after(at(leaf_ends));
+            secrets::material(&ca.issue(&leaf))
+        };
+        let m1 = with_blue(|| issue("m1"), &["m2"]);
+        let m2 = m2_at(&m1, &secrets::with_peers("blue", issue("m2"), &["m1"])).await;
+        let end = Duration::from_secs(expected * 86_400);
+        let left = m2.valid_for();
+        assert!(left <= end && left > end.saturating_sub(Duration::from_mins(5)), "{left:?}");
+    }
+}
