@@ -13,7 +13,7 @@ mod write;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
 
-use emcee_core::plan::Kind;
+use emcee_core::plan::{Kind, Object};
 use emcee_core::problem::Problem;
 use emcee_core::translate::Unit;
 
@@ -41,6 +41,8 @@ pub(crate) struct Desk {
     finalizer_failures: HashMap<Unit, u32>,
     /// Whether what is in the cluster is known; before, nothing is written.
     open: bool,
+    /// Whether istiod gets its objects over MCP: then none of its kinds is written.
+    mcp: bool,
 }
 
 /// What a unit asks for.
@@ -81,6 +83,11 @@ pub(crate) enum Standing {
 }
 
 impl Desk {
+    /// One that knows nothing of the cluster yet.
+    pub(crate) fn new(mcp: bool) -> Self {
+        Self { mcp, ..Self::default() }
+    }
+
     /// Everything that is in the cluster has been seen: writing may begin.
     pub(crate) fn open(&mut self, model: &Model) {
         self.open = true;
@@ -121,7 +128,8 @@ impl Desk {
     fn plan_unit(&mut self, model: &Model, unit: &Unit, due: &mut Vec<ObjectId>) {
         let sharers = model.translation().sharers(unit);
         let mut wants = Wants { objects: Vec::new(), sharers };
-        for object in model.translation().objects_of(unit) {
+        let written = |object: &&Object| !(self.mcp && object.kind().is_istio());
+        for object in model.translation().objects_of(unit).iter().filter(written) {
             let id = id_of(object);
             let hash = body_of(model, unit, object).hash;
             self.book.update(&id, |entry| {

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use emcee_core::plan::Kind;
+use emcee_core::catalogue::Published;
+use emcee_core::inputs::Change;
+use emcee_core::plan::{Kind, Object};
 use emcee_core::translate::Unit;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -24,6 +26,10 @@ pub(crate) struct Engine {
     /// Facts that came before everything had been seen once.
     early: Vec<Fact>,
     started: bool,
+    /// What discovery has not been told yet.
+    unpublished: Vec<Published>,
+    /// Where istiod gets its objects over MCP: whether they may have changed since they were last shown.
+    unshown: Option<bool>,
     /// What the replica that writes has to write.
     writing: Option<Writing>,
     metrics: Metrics,
@@ -45,7 +51,15 @@ pub(crate) enum Task {
 
 impl Engine {
     pub(crate) fn new(options: &Options, metrics: Metrics) -> Self {
-        Self { model: Model::new(options), early: Vec::new(), started: false, writing: None, metrics }
+        Self {
+            model: Model::new(options),
+            early: Vec::new(),
+            started: false,
+            unpublished: Vec::new(),
+            unshown: options.mcp.then_some(false),
+            writing: None,
+            metrics,
+        }
     }
 
     /// Every watch of inputs has answered once: what has not been seen does not exist.
@@ -62,7 +76,8 @@ impl Engine {
     /// This replica is the one that writes: what is in the cluster is to be learned from now on.
     pub(crate) fn begin_writing(&mut self) {
         let reports = Reports::new(self.metrics.clone());
-        let mut writing = Writing { desk: Desk::default(), reports, open: false, statuses_turn: false };
+        let mut writing =
+            Writing { desk: Desk::new(self.unshown.is_some()), reports, open: false, statuses_turn: false };
         self.metrics.set_leader(true);
         let units: Vec<Unit> = self.model.translation().units().cloned().collect();
         writing.desk.plan(&self.model, &units);
@@ -107,6 +122,9 @@ impl Engine {
                     changes.extend(self.model.forget(&unit));
                     touched.insert((unit, true));
                 }
+                Fact::RootHash(hash) => {
+                    ran.extend(self.model.set_settings(|settings| settings.root_hash = hash))
+                }
                 Fact::TrustDomain(domain) => ran.extend(self.model.set_trust_domain(domain)),
                 fact @ (Fact::Live(_) | Fact::LiveGone(_)) => live.push(fact),
             }
@@ -121,7 +139,29 @@ impl Engine {
         self.spread(&ran, touched.into_iter().map(|(unit, _)| unit).collect(), live);
     }
 
+    /// Takes in what peers say.
+    pub(crate) fn hear(&mut self, changes: Vec<Change>) {
+        self.see(changes.into_iter().map(Fact::Input).collect());
+    }
+
+    /// What discovery is to be told. Each is given once.
+    pub(crate) fn published(&mut self) -> Vec<Published> {
+        std::mem::take(&mut self.unpublished)
+    }
+
+    /// All objects for istiod, if they may have changed since they were last asked for.
+    pub(crate) fn changed_objects(&mut self) -> Option<Vec<Object>> {
+        let changed = self.unshown.as_mut().filter(|unshown| **unshown)?;
+        *changed = false;
+        let objects = self.model.translation().objects().into_iter();
+        Some(objects.filter(|object| object.kind().is_istio()).cloned().collect())
+    }
+
     fn spread(&mut self, ran: &[Unit], touched: Vec<Unit>, live: Vec<Fact>) {
+        self.unpublished.extend(self.model.translation().published(ran));
+        if let Some(unshown) = &mut self.unshown {
+            *unshown |= !ran.is_empty();
+        }
         let Some(writing) = &mut self.writing else { return };
         let mut concerned = HashSet::new();
         for fact in live {

@@ -3,6 +3,11 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Deserialize;
 
+/// The ConfigMap that istiod puts into every namespace, with the roots that workloads trust.
+///
+/// Source: `pilot/pkg/serviceregistry/kube/controller/namespacecontroller.go`.
+pub(crate) const ROOT_CERTIFICATES: &str = "istio-ca-root-cert";
+
 /// The ConfigMap of a revision.
 ///
 /// Source: `pilot/pkg/bootstrap/mesh.go`: `istio`, and `istio-<revision>` for revisions other than `default`.

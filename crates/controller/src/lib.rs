@@ -12,6 +12,7 @@
 mod apply;
 mod engine;
 mod events;
+mod exchange;
 mod health;
 mod istio_mesh;
 pub mod lease;
@@ -27,6 +28,7 @@ mod tests;
 mod translate;
 mod uninstall;
 
+pub use exchange::Counterpart;
 pub use health::Health;
 pub use metrics::Metrics;
 pub use options::{Namespaces, Options, Scope};

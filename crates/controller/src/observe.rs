@@ -9,10 +9,10 @@ use emcee_api::labels::{MANAGED_BY, MANAGED_BY_EMCEE};
 use emcee_api::{GROUP, VERSION};
 use emcee_core::key::Key;
 use emcee_core::plan::Kind;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::core::Resource;
 use kube::runtime::watcher::Config;
@@ -81,7 +81,7 @@ impl Watches {
         watches.follow_typed::<EndpointSlice>(&everywhere, &all, parse::endpoint_slice);
         watches.follow_typed::<Pod>(&everywhere, &all, parse::pod);
         watches.follow_typed::<Deployment>(&everywhere, &all, parse::deployment);
-        watches.follow_nodes(&everywhere);
+        watches.follow_cluster(&everywhere);
         watches.follow_istio(options, &everywhere);
         watches
     }
@@ -108,16 +108,23 @@ impl Watches {
         &self.sources
     }
 
-    /// Nodes are in no namespace: confined to some, Emcee has no right to them.
-    fn follow_nodes(&mut self, namespaces: &Namespaces) {
+    /// Nodes and namespaces are in no namespace: confined to some, Emcee has no right to them.
+    fn follow_cluster(&mut self, namespaces: &Namespaces) {
         if !matches!(namespaces, Namespaces::All) {
             return;
         }
-        let nodes = Api::<Node>::all(self.client.clone());
-        let source = Source { kind: "Node", namespace: None };
-        self.spawn(nodes, Config::default(), source, |key, object: Option<Node>| {
-            Some(parse::node(&key.name, object.as_ref()))
-        });
+        self.follow_whole::<Node>(parse::node);
+        self.follow_whole::<Namespace>(parse::namespace);
+    }
+
+    fn follow_whole<K>(&mut self, read: fn(&str, Option<&K>) -> Fact)
+    where
+        K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + k8s_openapi::Resource,
+        K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+    {
+        let source = Source { kind: K::KIND, namespace: None };
+        let read = move |key: &Key, object: Option<K>| Some(read(&key.name, object.as_ref()));
+        self.spawn(Api::<K>::all(self.client.clone()), Config::default(), source, read);
     }
 
     fn follow_istio(&mut self, options: &Options, namespaces: &Namespaces) {
@@ -130,6 +137,8 @@ impl Watches {
         let root = Namespaces::of(&[&options.root_namespace]);
         let mesh = format!("metadata.name={}", istio_mesh::name(options.revision.as_deref()));
         self.follow_typed::<ConfigMap>(&root, &Config::default().fields(&mesh), parse::mesh);
+        let roots = Config::default().fields(&format!("metadata.name={}", istio_mesh::ROOT_CERTIFICATES));
+        self.follow_typed::<ConfigMap>(&root, &roots, |_, object| parse::root_certificates(object));
         let policies = istio("security.istio.io", "PeerAuthentication", "peerauthentications");
         self.follow_dynamic(policies, &namespaces, &all, |key, object| {
             Some(parse::peer_authentication(key, object))

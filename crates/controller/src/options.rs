@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use emcee_core::inputs::{Knowledge, Settings};
+use emcee_core::inputs::{DISCOVERY_SERVICE, Knowledge, Settings};
+use emcee_core::key::Key;
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 /// What a controller is told at its start.
@@ -22,6 +24,10 @@ pub struct Options {
     pub root_namespace: String,
     /// Istio's revision, for the gateways that Emcee creates.
     pub revision: Option<String>,
+    /// The cluster's Service and Pod ranges, as far as they are known.
+    pub cluster_networks: Vec<IpNet>,
+    /// Whether istiod gets its configuration over MCP: then no object of Istio's kinds is written.
+    pub mcp: bool,
     /// How many writes are under way at most.
     pub concurrency: usize,
 }
@@ -50,6 +56,14 @@ impl Scope {
     /// Where users' resources, services and workloads, and generated objects may be.
     pub(crate) fn everywhere(&self) -> Namespaces {
         self.watch.and(&self.fed).and_some(&self.gateway)
+    }
+
+    /// The namespaces to which everything is confined; none, where all are watched.
+    pub(crate) fn confined(&self) -> BTreeSet<String> {
+        match self.everywhere() {
+            Namespaces::All => BTreeSet::new(),
+            Namespaces::Only(names) => names,
+        }
     }
 
     /// Where Secrets and Roles may be.
@@ -102,6 +116,8 @@ impl Options {
             root_namespace: self.root_namespace.clone(),
             revision: self.revision.clone(),
             gateway_namespaces: self.scope.gateway.iter().cloned().collect(),
+            discovery: Key::new(&self.namespace, DISCOVERY_SERVICE),
+            cluster_networks: self.cluster_networks.clone(),
             knowledge: Knowledge::Complete,
             now,
             ..Settings::default()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use emcee_api::istio::{DestinationRule, PeerAuthentication};
 use emcee_api::labels;
+use emcee_core::catalogue::root_hash;
 use emcee_core::inputs::{
     self, Change, Credential, EndpointSlice, Node, Service, Subsets, Workload, WorkloadKind,
 };
@@ -135,6 +136,17 @@ pub(crate) fn destination_rule(
 /// Istio's configuration of the mesh.
 pub(crate) fn mesh(_: &Key, object: Option<&k8s::ConfigMap>) -> Fact {
     Fact::TrustDomain(object.map_or(Ok(None), istio_mesh::trust_domain))
+}
+
+/// The root certificates that Istio hands to each namespace.
+pub(crate) fn root_certificates(object: Option<&k8s::ConfigMap>) -> Fact {
+    let bundle = object.and_then(|object| object.data.as_ref()?.get("root-cert.pem"));
+    Fact::RootHash(bundle.and_then(|bundle| root_hash(bundle)))
+}
+
+pub(crate) fn namespace(name: &str, object: Option<&k8s::Namespace>) -> Fact {
+    let there = object.is_some_and(|object| object.metadata.deletion_timestamp.is_none());
+    Fact::Input(Change::Namespace(name.into(), there))
 }
 
 /// An object of one of the generated kinds.

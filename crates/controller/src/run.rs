@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 use crate::apply::{Fault, Written, carry_out};
 use crate::engine::{Engine, Task};
 use crate::events::Announcer;
+use crate::exchange::{Counterpart, Exchange, exchange};
 use crate::health::{self, Health, Pulse};
 use crate::metrics::Metrics;
 use crate::observe::fact::Fact;
@@ -47,6 +48,9 @@ pub struct Controller {
     pulse: Pulse,
     metrics: Metrics,
     announcer: Announcer,
+    exchange: Exchange,
+    /// Taken by whoever talks to peers.
+    counterpart: Option<Counterpart>,
 }
 
 /// Watches, and what they have said.
@@ -109,6 +113,7 @@ impl Controller {
         let inputs = Inbox::new(&metrics, |out| Watches::of_inputs(&client, &options, out));
         let announcer = Announcer::start(client.clone(), &options.identity);
         let (health, pulse) = health::health();
+        let (exchange, counterpart) = exchange();
         Self {
             client,
             options,
@@ -120,7 +125,14 @@ impl Controller {
             pulse,
             metrics,
             announcer,
+            exchange,
+            counterpart: Some(counterpart),
         }
+    }
+
+    /// The other end of what it tells, and is told, while it runs: of discovery. There is one.
+    pub fn counterpart(&mut self) -> Option<Counterpart> {
+        self.counterpart.take()
     }
 
     /// How it is, for those who ask while it runs.
@@ -142,6 +154,7 @@ impl Controller {
         let mut batch = Vec::new();
         loop {
             self.begin_writes();
+            self.tell_counterpart();
             self.pulse.beat(|| self.inputs.blockers());
             let retry = self.engine.deadline().map(tokio::time::Instant::from_std);
             tokio::select! {
@@ -154,6 +167,7 @@ impl Controller {
                     self.engine.see(facts);
                     self.start_when_synced(*leads.borrow());
                 }
+                changes = self.exchange.hear() => self.engine.hear(changes),
                 observations = next_of(&mut self.generated) => self.see_generated(observations),
                 Some(done) = self.writes.join_next() => self.done(done),
                 changed = leads.changed() => {
@@ -178,6 +192,13 @@ impl Controller {
             if leads {
                 self.begin_writing();
             }
+        }
+    }
+
+    fn tell_counterpart(&mut self) {
+        self.exchange.publish(self.engine.published());
+        if let Some(objects) = self.engine.changed_objects() {
+            self.exchange.show(objects);
         }
     }
 

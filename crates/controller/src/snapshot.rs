@@ -87,6 +87,7 @@ impl Snapshot {
                 Fact::ResourceGone(unit) => changes.extend(self.model.forget(&unit)),
                 Fact::Live(live) => drop(self.live.insert(live.id.clone(), *live)),
                 Fact::LiveGone(id) => drop(self.live.remove(&id)),
+                Fact::RootHash(hash) => drop(self.model.set_settings(|settings| settings.root_hash = hash)),
                 Fact::TrustDomain(domain) => drop(self.model.set_trust_domain(domain)),
             }
         }

@@ -41,11 +41,11 @@ impl Known {
 
 impl Model {
     pub(crate) fn new(options: &Options) -> Self {
-        Self {
-            last_good: LastGood::new(options.settings(Timestamp::now())),
-            resources: HashMap::new(),
-            follows_trust_domain: options.trust_domain.is_none(),
-        }
+        let mut last_good = LastGood::new(options.settings(Timestamp::now()));
+        // Those to which Emcee is confined are taken to be there: what is written into one that is not is refused then.
+        let confined = options.scope.confined().into_iter();
+        last_good.update(confined.map(|namespace| Change::Namespace(namespace.into(), true)));
+        Self { last_good, resources: HashMap::new(), follows_trust_domain: options.trust_domain.is_none() }
     }
 
     pub(crate) fn translation(&self) -> &Translation {

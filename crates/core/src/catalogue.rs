@@ -7,6 +7,7 @@ mod judge;
 mod listing;
 mod offer;
 mod published;
+mod root_hash;
 mod source;
 mod terms;
 
@@ -14,5 +15,6 @@ pub use addressed::Addressed;
 pub use listing::{Announced, Listing, PeerListing};
 pub use offer::Offer;
 pub use published::Published;
+pub use root_hash::root_hash;
 pub use source::{Connection, PeerState, Refused, Source};
 pub use terms::{Locality, PeerTerms, Quota, Terms};

@@ -23,13 +23,14 @@ pub use store::{Change, Inputs, Parsed};
 pub(crate) use topic::{Topic, TopicMap};
 pub use workload::{Workload, WorkloadKind};
 
-use std::sync::Arc;
-
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::catalogue::Quota;
-use crate::parse::Labels;
+use crate::key::Key;
+
+/// Name of the Service of Emcee's own discovery, in Emcee's namespace.
+pub const DISCOVERY_SERVICE: &str = "emcee-discovery";
 
 /// What a translation is told about its surroundings.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,8 +45,8 @@ pub struct Settings {
     pub revision: Option<String>,
     /// Namespaces, besides the fed namespace, whose gateway pods may be given configuration and keys.
     pub gateway_namespaces: Vec<String>,
-    /// Emcee's own pods, where peers can be led to them.
-    pub discovery: Option<DiscoveryPods>,
+    /// The Service of Emcee's own discovery, if it is there: where peers are led.
+    pub discovery: Key,
     /// Whether an object that is not among the inputs does not exist.
     pub knowledge: Knowledge,
     /// Hash of the root certificates of this mesh's workloads, where known; peers are told.
@@ -58,17 +59,6 @@ pub struct Settings {
     pub quota: Quota,
     /// The time at which certificates are judged.
     pub now: Timestamp,
-}
-
-/// The pods of Emcee that serve discovery, to which ingress gateways lead peers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DiscoveryPods {
-    /// Their namespace.
-    pub namespace: Arc<str>,
-    /// Their labels.
-    pub labels: Labels,
-    /// The port of discovery.
-    pub port: u16,
 }
 
 /// What the absence of an object means.
@@ -89,7 +79,7 @@ impl Default for Settings {
             root_namespace: "istio-system".into(),
             revision: None,
             gateway_namespaces: Vec::new(),
-            discovery: None,
+            discovery: Key::new("emcee-system", DISCOVERY_SERVICE),
             knowledge: Knowledge::Complete,
             root_hash: None,
             cluster_networks: Vec::new(),

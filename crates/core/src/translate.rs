@@ -222,7 +222,8 @@ impl Translation {
             Some(Err(problems)) => (None, Some(Output::refused(problems))),
             Some(Ok(config)) => {
                 let relationship = Arc::new(resolve::relationship(&view, config));
-                let objects = block::relationship::objects(&relationship, view.settings());
+                let objects =
+                    block::relationship::objects(&relationship, view.settings().revision.as_deref());
                 let verdict = Some(Verdict::of_relationship(&relationship));
                 (Some(relationship), Some(Output { objects, verdict, ..Output::default() }))
             }

@@ -203,6 +203,8 @@ pub(crate) fn options_of(scope: Scope) -> Options {
         cluster_domain,
         root_namespace,
         revision: None,
+        cluster_networks: Vec::new(),
+        mcp: false,
         concurrency: 1,
     }
 }

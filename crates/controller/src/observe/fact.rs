@@ -17,6 +17,8 @@ pub(crate) enum Fact {
     Resource(Box<Resource>),
     /// The trust domain that Istio's mesh configuration sets, if it sets one and can be read.
     TrustDomain(Result<Option<String>, String>),
+    /// The hash of the root certificates of the mesh's workloads, if they are known.
+    RootHash(Option<String>),
     /// A user's resource is gone.
     ResourceGone(Unit),
     /// Of an object with Emcee's label.

@@ -50,6 +50,8 @@ pub(super) fn options() -> Options {
         cluster_domain: "cluster.local".into(),
         root_namespace: "istio-system".into(),
         revision: None,
+        cluster_networks: Vec::new(),
+        mcp: false,
         concurrency: 8,
     }
 }

@@ -1,12 +1,11 @@
 //! What a relationship has of its own: gateways, and copies of its credential.
 
 use super::{credential, discovery, gateway};
-use crate::inputs::Settings;
 use crate::plan::Object;
 use crate::resolve::Relationship;
 
 /// Gateways, copies of credentials, and the ways of discovery through the gateways.
-pub(crate) fn objects(relationship: &Relationship, settings: &Settings) -> Vec<Object> {
+pub(crate) fn objects(relationship: &Relationship, revision: Option<&str>) -> Vec<Object> {
     if relationship.usable().is_err() {
         return Vec::new();
     }
@@ -16,12 +15,7 @@ pub(crate) fn objects(relationship: &Relationship, settings: &Settings) -> Vec<O
     for gateway in gateways {
         let namespace = &gateway.namespace;
         if gateway.created {
-            objects.extend(gateway::objects(
-                &relationship.owner,
-                &relationship.config,
-                gateway,
-                settings.revision.as_deref(),
-            ));
+            objects.extend(gateway::objects(&relationship.owner, &relationship.config, gateway, revision));
         }
         let copy = relationship.credential_name(namespace) == relationship.copied_credential();
         if relationship.config.mode.terminates() && copy && !copied.contains(&namespace) {
@@ -30,6 +24,6 @@ pub(crate) fn objects(relationship: &Relationship, settings: &Settings) -> Vec<O
             objects.extend(material.map(|material| credential::copy(relationship, namespace, material)));
         }
     }
-    objects.extend(discovery::objects(relationship, settings));
+    objects.extend(discovery::objects(relationship));
     objects
 }

@@ -59,6 +59,11 @@ impl Kind {
         Self::ServiceBinding,
     ];
 
+    /// Whether istiod can be given it over MCP.
+    pub fn is_istio(self) -> bool {
+        matches!(self.group(), "networking.istio.io" | "security.istio.io")
+    }
+
     /// Group and version, as in YAML.
     pub const fn api_version(self) -> &'static str {
         match self {

@@ -240,7 +240,7 @@ pub(crate) fn target(port: &ServicePort, pods: &[&Workload]) -> Option<u16> {
 }
 
 /// Load balancer, else external IPs; of a Service of type NodePort without those, its ready nodes.
-fn addresses(view: &View<'_>, service: &Service, port: u16) -> Vec<Endpoint> {
+pub(super) fn addresses(view: &View<'_>, service: &Service, port: u16) -> Vec<Endpoint> {
     let Some(open) = service.port(port) else { return Vec::new() };
     match open.node_port.filter(|_| service.node_port && service.addresses.is_empty()) {
         Some(port) => nodes(view).into_iter().map(|host| Endpoint { host, port }).collect(),

@@ -6,7 +6,8 @@ use emcee_api::Reason;
 
 use super::certificate::{self, Certificate};
 use super::gateway::{self, Gateway};
-use super::{terms, ways};
+use super::terms;
+use super::ways::{self, DiscoveryService};
 use crate::catalogue::Terms;
 use crate::endpoint::Endpoint;
 use crate::key::Key;
@@ -33,6 +34,8 @@ pub struct Relationship {
     pub(crate) certificate: Certificate,
     /// What discovery has to know of it.
     pub terms: Arc<Terms>,
+    /// Where its ingress gateway leads peers who look for this mesh's Emcee.
+    pub(crate) discovery: Option<DiscoveryService>,
     /// What is worth knowing.
     pub warnings: Vec<Problem>,
 }
@@ -128,13 +131,22 @@ pub(crate) fn resolve(view: &View<'_>, config: &Arc<FedConfig>) -> Relationship 
     let egress = egress.map(|egress| egress.and_then(|egress| apart(view, config, egress, ingress.as_ref())));
     let certificate = certificate::resolve(view, config, &owner, &mut warnings);
     trust(config, &certificate, &mut warnings);
-    let in_use = |gateway: &'_ Option<Result<Gateway, Problem>>| gateway.clone().and_then(Result::ok);
-    let gateways = (in_use(&egress), in_use(&ingress));
+    let in_use = |gateway| Option::as_ref(gateway).and_then(|gateway| Result::as_ref(gateway).ok());
+    let gateways = ways::Gateways { egress: in_use(&egress), ingress: in_use(&ingress) };
     let mut terms = terms::resolve(view, config, &certificate, &mut warnings);
-    ways::resolve(view, config, &mut terms, (gateways.0.as_ref(), gateways.1.as_ref()), &mut warnings);
-    let terms = Arc::new(terms);
+    let discovery = ways::resolve(view, config, &mut terms, gateways, &mut warnings);
     let refused = among_others(view, config, &mut warnings);
-    Relationship { config: Arc::clone(config), owner, refused, egress, ingress, certificate, terms, warnings }
+    Relationship {
+        config: Arc::clone(config),
+        owner,
+        refused,
+        egress,
+        ingress,
+        certificate,
+        terms: Arc::new(terms),
+        discovery,
+        warnings,
+    }
 }
 
 /// Where both gateways pass TLS on by its server name, one port of one gateway cannot be both: a service that both

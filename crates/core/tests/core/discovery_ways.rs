@@ -1,12 +1,11 @@
 //! How discovery passes the gateways: led by its server name, unread, to Emcee's pods here and to the peer there.
 
-use std::collections::BTreeMap;
-
 use emcee_api::Reason;
-use emcee_core::inputs::{DiscoveryPods, Knowledge, Settings};
+use emcee_core::inputs::{Knowledge, Settings};
 use emcee_core::key::Key;
 use emcee_core::plan::Kind;
 use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::objects::emcee::MeshFedConfig;
 use emcee_testkit::prelude::*;
 use serde_json::Value;
 
@@ -15,18 +14,22 @@ use crate::plan::{json, servers};
 
 const NAME: &str = "discovery.blue.emcee.internal";
 
-fn with_pods() -> Settings {
-    let labels = BTreeMap::from([("app".to_owned(), "emcee".to_owned())]);
-    let pods = DiscoveryPods { namespace: "emcee-system".into(), labels, port: 15443 };
-    Settings { knowledge: Knowledge::Partial, discovery: Some(pods), ..Settings::default() }
+/// Emcee's own Service.
+fn discovery_service() -> Value {
+    service("emcee-system", "emcee-discovery").port("tls", 15443).selector([("app", "emcee")]).build()
 }
 
-fn translate(settings: Settings, config: MeshFedConfig) -> Translation {
-    Translation::of(settings, [intake::change(&config.build())])
+fn translate_with(given: Value, config: MeshFedConfig) -> Translation {
+    let settings = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
+    Translation::of(settings, [intake::change(&given), intake::change(&config.build())])
+}
+
+fn translate(config: MeshFedConfig) -> Translation {
+    translate_with(discovery_service(), config)
 }
 
 fn peer(name: &str) -> Peer {
-    Peer::new(name, [format!("{name}.example")]).discovery(&format!("{name}.example:15443"))
+    Peer::new(name, [&*format!("{name}.example")]).discovery(&format!("{name}.example:15443"))
 }
 
 /// The objects of a kind that have the server name in them, with their namespaces.
@@ -51,7 +54,7 @@ fn warns(translation: &Translation) -> bool {
 #[test]
 fn an_ingress_gateway_leads_to_emcees_pods_in_every_style_that_has_one() {
     for config in [boundary("blue"), passthrough("blue"), wharf("blue")] {
-        let translation = translate(with_pods(), config.peer(peer("m2")));
+        let translation = translate(config.peer(peer("m2")));
         let tls: Vec<_> =
             servers(&translation).into_iter().filter(|it| it.host == NAME).map(|it| it.tls).collect();
         assert!(!tls.is_empty() && tls.iter().all(|tls| tls["mode"] == "PASSTHROUGH"), "{tls:?}");
@@ -69,21 +72,21 @@ fn nobody_is_led_to_emcee_who_would_not_be_served() {
     let silent = boundary("blue").peer(peer("m2")).set("/spec/discovery/announce", false);
     let without_certificate = passthrough("blue").peer(peer("m2")).unset("/spec/tls_context_selector");
     for config in [boundary("blue"), flat("blue").peer(peer("m2")), silent, without_certificate] {
-        let translation = translate(with_pods(), config);
+        let translation = translate(config);
         let inbound = named(&translation, Kind::ServiceEntry).into_iter().any(|(it, _)| it == "emcee-system");
         assert!(!inbound);
     }
-    let unknown = Settings { discovery: None, ..with_pods() };
-    let translation = translate(unknown, passthrough("blue").peer(peer("m2")));
+    let unrelated = service("shop", "emcee-discovery").port("tls", 15443).build();
+    let translation = translate_with(unrelated, passthrough("blue").peer(peer("m2")));
     assert_eq!(named(&translation, Kind::Gateway), []);
 }
 
 #[test]
 fn an_egress_gateway_leads_to_the_peer_unless_emcee_goes_straight() {
     for config in [boundary("blue"), wharf("blue")] {
-        let translation = translate(with_pods(), config.clone().peer(peer("m2")));
+        let translation = translate(config.clone().peer(peer("m2")));
         assert!(leads_out(&translation) && !warns(&translation));
-        let direct = translate(with_pods(), config.peer(peer("m2")).set("/spec/discovery/direct", true));
+        let direct = translate(config.peer(peer("m2")).set("/spec/discovery/direct", true));
         assert!(!leads_out(&direct) && !warns(&direct));
     }
 }
@@ -91,11 +94,11 @@ fn an_egress_gateway_leads_to_the_peer_unless_emcee_goes_straight() {
 /// On one gateway a server name leads to one place.
 #[test]
 fn where_the_name_would_lead_to_two_places_emcee_goes_straight_and_says_so() {
-    let several = translate(with_pods(), boundary("blue").peer(peer("m2")).peer(peer("m3")));
+    let several = translate(boundary("blue").peer(peer("m2")).peer(peer("m3")));
     assert!(!leads_out(&several) && warns(&several));
     let one = [("istio", "gateway")];
     let shared = boundary("blue").egress_gateway_selector(one).ingress_gateway_selector(one).peer(peer("m2"));
-    let mut translation = translate(with_pods(), shared);
+    let mut translation = translate(shared);
     let both = [
         pod("blue", "gateway").label("istio", "gateway").container("istio-proxy", 15443).build(),
         service("blue", "gateway").port("tls", 15443).selector([("istio", "gateway")]).build(),

@@ -1,12 +1,10 @@
 //! Emcee itself, as it runs in a cluster.
 
+use emcee_core::inputs::DISCOVERY_SERVICE;
 use serde_json::{Value, json};
 
 use super::form::{Condition, Form, List};
 use super::{DISCOVERY, NAME, POD_LABEL, PROBES, WEBHOOK, labels};
-
-/// Name of the Service of discovery.
-const DISCOVERY_SERVICE: &str = "emcee-discovery";
 
 /// Any but root: the image names nobody.
 pub(super) const USER: u32 = 65532;

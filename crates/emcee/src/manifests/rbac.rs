@@ -14,10 +14,10 @@ const READ: [&str; 3] = ["get", "list", "watch"];
 /// An apply of an object that is not there needs both of the first two.
 const WRITE: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 
-/// What Emcee reads of Kubernetes and Istio, and never writes. Nodes are in no namespace: bound in some namespaces only,
+/// What Emcee reads of Kubernetes and Istio, and never writes. Namespaces and nodes are in no namespace: bound in some namespaces only,
 /// this gives no right to read them.
 const READ_ONLY: [(&str, &[&str]); 3] = [
-    ("", &["nodes", "pods"]),
+    ("", &["namespaces", "nodes", "pods"]),
     ("discovery.k8s.io", &["endpointslices"]),
     ("security.istio.io", &["peerauthentications"]),
 ];
@@ -96,7 +96,7 @@ fn of_gateways(form: &Form<'_>) -> Vec<Value> {
 /// Istio's configuration for the whole mesh: the ConfigMap of a revision, and no other; and rules that hold for all.
 fn of_root(form: &Form<'_>) -> Vec<Value> {
     let mut of_mesh = rule("", &["configmaps"], &READ);
-    of_mesh["resourceNames"] = json!([form.mesh_config()]);
+    of_mesh["resourceNames"] = json!([form.mesh_config(), "istio-ca-root-cert"]);
     let of_all = vec![
         rule("security.istio.io", &["peerauthentications"], &READ),
         rule("networking.istio.io", &["destinationrules"], &READ),

@@ -1,0 +1,44 @@
+//! By what two meshes know whether they have the same root of trust.
+
+use std::collections::BTreeSet;
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use sha2::{Digest as _, Sha256};
+
+/// Hash of the certificates in a bundle, in PEM, whatever their order and whatever stands between them: SHA-256 in
+/// hexadecimal. None where there is no certificate in it, or it cannot be read.
+pub fn root_hash(bundle: &str) -> Option<String> {
+    let certificates: Result<BTreeSet<_>, _> = CertificateDer::pem_slice_iter(bundle.as_bytes())
+        .map(|certificate| certificate.map(|certificate| certificate.to_vec()))
+        .collect();
+    let certificates = certificates.ok().filter(|certificates| !certificates.is_empty())?;
+    let mut hash = Sha256::new();
+    for certificate in certificates {
+        hash.update(certificate.len().to_be_bytes());
+        hash.update(certificate);
+    }
+    Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::root_hash;
+
+    const ONE: &str = "-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n";
+    const OTHER: &str = "-----BEGIN CERTIFICATE-----\nAwQF\n-----END CERTIFICATE-----\n";
+
+    #[test]
+    fn order_and_comments_make_no_difference_and_certificates_do() {
+        let both = format!("{ONE}{OTHER}");
+        assert_eq!(root_hash(&both), root_hash(&format!("# the other\n{OTHER}\n{ONE}{ONE}")));
+        assert_ne!(root_hash(&both), root_hash(ONE));
+    }
+
+    #[test]
+    fn nothing_to_read_has_no_hash() {
+        for nothing in ["", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"] {
+            assert_eq!(root_hash(nothing), None, "{nothing:?}");
+        }
+    }
+}
