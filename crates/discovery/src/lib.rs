@@ -1,6 +1,7 @@
 //! What meshes tell each other, and how: Envoy's incremental xDS carrying Kubernetes EndpointSlices, over mTLS.
 
 mod audience;
+pub mod backoff;
 pub mod client;
 pub mod grpc;
 mod refusals;

@@ -1,9 +1,13 @@
 //! The transport over real sockets on loopback, with real certificates and, where it says so, peers that mean harm.
 
+#[path = "transport/mesh.rs"]
+mod mesh;
 #[path = "transport/raw.rs"]
 mod raw;
 #[path = "transport/secrets.rs"]
 mod secrets;
+#[path = "transport/streams.rs"]
+mod streams;
 #[path = "transport/tls.rs"]
 mod tls;
 #[path = "transport/tls_changes.rs"]

@@ -1,0 +1,184 @@
+//! A mesh's Emcee, as far as the transport goes, on a port of loopback.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use emcee_core::catalogue::Offer;
+use emcee_core::endpoint::Endpoint;
+use emcee_core::key::Key;
+use emcee_core::mode::Mode;
+use emcee_core::names;
+use emcee_core::protocol::Protocol;
+use emcee_discovery::Audience;
+use emcee_discovery::client::{Following, Judge, PeerEvent, PeerTarget, Trouble, follow};
+use emcee_discovery::server::{Announcer, Limits, Server};
+use emcee_discovery::shelf::Visibility;
+use emcee_discovery::subscription::{Event, Settings};
+use emcee_discovery::tls::{Relationship, Relationships};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::secrets;
+
+/// Longer than anything takes here; a test that waits so long has failed.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// The server of a mesh.
+pub(crate) struct Mesh {
+    pub(crate) announcer: Arc<Announcer>,
+    pub(crate) relationships: watch::Sender<Arc<Relationships>>,
+    pub(crate) server: Server,
+    pub(crate) address: SocketAddr,
+    end: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Mesh {
+    /// m1 with blue (m2, m3) and yellow (m4), synced.
+    pub(crate) async fn m1() -> Self {
+        Self::m1_with(Limits::default()).await
+    }
+
+    pub(crate) async fn m1_with(limits: Limits) -> Self {
+        let mesh = Self::unsynced(secrets::of_m1(), limits).await;
+        mesh.announcer.synced();
+        mesh
+    }
+
+    pub(crate) async fn unsynced(relationships: Relationships, limits: Limits) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let announcer = Arc::new(Announcer::new());
+        let (relationships, current) = watch::channel(Arc::new(relationships));
+        let server = Server::new(Arc::clone(&announcer), current, limits);
+        let (end, ending) = oneshot::channel::<()>();
+        let task = tokio::spawn({
+            let server = server.clone();
+            async move { server.serve(listener, async { drop(ending.await) }).await }
+        });
+        Self { announcer, relationships, server, address, end: Some(end), task }
+    }
+
+    pub(crate) fn offer(&self, relationship: &str, name: &str, seen_by: &Visibility) {
+        let offer = offer(relationship, name, 1);
+        self.announcer.try_change(|shelf| shelf.offer(relationship, &offer, seen_by)).unwrap();
+    }
+
+    pub(crate) fn replace(&self, relationship: Arc<Relationship>) {
+        self.relationships.send_modify(|all| {
+            let mut new = Relationships::clone(all);
+            new.insert(Arc::clone(relationship.name()), relationship);
+            *all = Arc::new(new);
+        });
+    }
+
+    pub(crate) fn close(&self, relationship: &str) {
+        self.relationships.send_modify(|all| {
+            let mut new = Relationships::clone(all);
+            new.remove(relationship);
+            *all = Arc::new(new);
+        });
+    }
+
+    /// Ends the server, and waits for it.
+    pub(crate) async fn end(mut self) {
+        drop(self.end.take());
+        timeout(LONG, self.task).await.expect("it ends in time").unwrap();
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.address.to_string().parse().unwrap()
+    }
+
+    /// Follows this mesh as `mesh` of a relationship.
+    pub(crate) fn followed_by(&self, mesh: &str, relationship: &str) -> Peer {
+        Peer::new(secrets::relationship(relationship, mesh, &["m1"]), [self.endpoint()])
+    }
+}
+
+/// Who follows m1.
+pub(crate) struct Peer {
+    pub(crate) relationships: watch::Sender<Arc<Relationships>>,
+    pub(crate) judge: watch::Sender<Judge>,
+    pub(crate) events: Following,
+}
+
+impl Peer {
+    pub(crate) fn new(
+        relationship: Arc<Relationship>,
+        addresses: impl IntoIterator<Item = Endpoint>,
+    ) -> Self {
+        let target = target(relationship.name(), addresses);
+        Self::of(target, secrets::relationships([relationship]))
+    }
+
+    pub(crate) fn of(target: PeerTarget, relationships: Relationships) -> Self {
+        let (relationships, current) = watch::channel(Arc::new(relationships));
+        let accept: Judge = Arc::new(|_| Ok(()));
+        let (judge, judges) = watch::channel(accept);
+        Self { relationships, judge, events: follow(target, current, judges) }
+    }
+
+    pub(crate) async fn next(&mut self) -> PeerEvent {
+        timeout(LONG, self.events.next()).await.expect("something happens").expect("it is followed for ever")
+    }
+
+    pub(crate) async fn connected(&mut self) -> Endpoint {
+        match self.next().await {
+            PeerEvent::Connected { address } => address,
+            other => panic!("not connected: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn lost(&mut self) -> Trouble {
+        match self.next().await {
+            PeerEvent::Lost(why) => why,
+            other => panic!("not lost: {other:?}"),
+        }
+    }
+
+    /// The next change of what is offered: its name, and whether it is offered.
+    pub(crate) async fn changed(&mut self) -> (String, bool) {
+        loop {
+            match self.next().await {
+                PeerEvent::Changed(Event::Offered(offer)) => return (offer.key.name.to_string(), true),
+                PeerEvent::Changed(Event::Withdrawn(key)) => return (key.name.to_string(), false),
+                PeerEvent::Connected { .. } => {}
+                other => panic!("no change of an offer: {other:?}"),
+            }
+        }
+    }
+}
+
+pub(crate) fn target(relationship: &str, addresses: impl IntoIterator<Item = Endpoint>) -> PeerTarget {
+    PeerTarget {
+        audience: Audience::new(relationship, "m1"),
+        addresses: addresses.into_iter().collect(),
+        via: None,
+        settings: Settings::default(),
+        seed: Vec::new(),
+    }
+}
+
+/// A service as one relationship has it.
+pub(crate) fn offer(relationship: &str, name: &str, port: u16) -> Offer {
+    Offer {
+        key: Key::new("default", name),
+        mode: Mode::Boundary,
+        server_name: names::server_name(name, "default", relationship),
+        protocol: Protocol::Http,
+        port,
+        endpoints: vec!["203.0.113.7:15443".parse().unwrap()],
+        identities: Vec::new(),
+        trust_domain: "m1.example".into(),
+        root_hash: None,
+    }
+}
+
+pub(crate) fn only(peer: &str) -> Visibility {
+    Visibility::Peers(BTreeSet::from([Arc::from(peer)]))
+}

@@ -1,0 +1,224 @@
+//! What is announced arrives at those who may know, and with nobody else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use emcee_discovery::Audience;
+use emcee_discovery::client::{Judge, PeerEvent, Trouble};
+use emcee_discovery::server::Limits;
+use emcee_discovery::shelf::Visibility;
+use emcee_discovery::tls::Relationships;
+use emcee_testkit::certs::{Ca, Leaf, unix};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::mesh::{LONG, Mesh, Peer, offer, only, target};
+use super::secrets;
+
+/// Waits for what a server does by itself.
+pub(crate) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < LONG, "never: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_offered_changed_and_withdrawn_arrives() {
+    let m1 = Mesh::m1().await;
+    m1.offer("blue", "reviews", &Visibility::All);
+    let mut m2 = m1.followed_by("m2", "blue");
+    assert_eq!(m2.connected().await, m1.endpoint());
+    assert_eq!(m2.changed().await, ("reviews".into(), true));
+    m1.offer("blue", "ratings", &Visibility::All);
+    assert_eq!(m2.changed().await, ("ratings".into(), true));
+    let key = offer("blue", "ratings", 1).key;
+    m1.announcer.change(|shelf| shelf.withdraw("blue", &key));
+    assert_eq!(m2.changed().await, ("ratings".into(), false));
+}
+
+#[tokio::test]
+async fn each_peer_gets_what_it_may_see() {
+    let m1 = Mesh::m1().await;
+    let (mut m2, mut m3) = (m1.followed_by("m2", "blue"), m1.followed_by("m3", "blue"));
+    let mut m4 = m1.followed_by("m4", "yellow");
+    for peer in [&mut m2, &mut m3, &mut m4] {
+        peer.connected().await;
+    }
+    m1.offer("blue", "for-m3", &only("m3"));
+    m1.offer("yellow", "for-m4", &Visibility::All);
+    assert_eq!(m3.changed().await, ("for-m3".into(), true));
+    assert_eq!(m4.changed().await, ("for-m4".into(), true));
+    m1.offer("blue", "for-both", &Visibility::All);
+    m1.offer("yellow", "last", &Visibility::All);
+    assert_eq!(m2.changed().await, ("for-both".into(), true));
+    assert_eq!(m3.changed().await, ("for-both".into(), true));
+    assert_eq!(m4.changed().await, ("last".into(), true));
+}
+
+#[tokio::test]
+async fn no_stream_is_opened_before_the_first_sync() {
+    let m1 = Mesh::unsynced(secrets::of_m1(), Limits::default()).await;
+    m1.offer("blue", "reviews", &Visibility::All);
+    let mut m2 = m1.followed_by("m2", "blue");
+    let why = m2.lost().await.to_string();
+    assert!(why.contains("not yet ready"), "{why}");
+    m1.announcer.synced();
+    m2.connected().await;
+    assert_eq!(m2.changed().await, ("reviews".into(), true));
+}
+
+#[tokio::test]
+async fn what_a_peer_refuses_is_known_on_both_sides() {
+    let m1 = Mesh::m1().await;
+    m1.offer("blue", "reviews", &Visibility::All);
+    m1.offer("blue", "ratings", &Visibility::All);
+    let mut m2 = m1.followed_by("m2", "blue");
+    let picky: Judge = Arc::new(|offer| match &*offer.key.name {
+        "ratings" => Err("StyleMismatch: no".into()),
+        _ => Ok(()),
+    });
+    m2.judge.send_replace(picky);
+    m2.connected().await;
+    let mut refused = Vec::new();
+    while refused.is_empty() {
+        if let PeerEvent::Refused(all) = m2.next().await {
+            refused = all;
+        }
+    }
+    assert_eq!(refused, [("default/ratings/IPv4".into(), "StyleMismatch: no".into())]);
+    let peer = Audience::new("blue", "m2");
+    eventually("the NACK is known", || m1.server.peers()[&peer].refused == refused).await;
+}
+
+#[tokio::test]
+async fn a_change_of_the_ca_ends_what_it_concerns_and_nothing_else() {
+    let m1 = Mesh::m1().await;
+    let (mut m2, mut m4) = (m1.followed_by("m2", "blue"), m1.followed_by("m4", "yellow"));
+    m2.connected().await;
+    m4.connected().await;
+
+    let other = Ca::new("blue").issue(&Leaf::dns("m1.blue.example"));
+    m1.replace(secrets::with_peers("blue", secrets::material(&other), &["m2", "m3"]));
+    m2.lost().await;
+    let why = m2.lost().await.to_string();
+    assert!(why.contains("was not issued by this relationship's CA"), "{why}");
+
+    m1.offer("yellow", "ratings", &Visibility::All);
+    assert_eq!(m4.changed().await, ("ratings".into(), true));
+    assert_eq!(m1.server.peers()[&Audience::new("yellow", "m4")].connections, 1);
+}
+
+#[tokio::test]
+async fn a_relationship_that_is_closed_and_opened_again_is_followed_at_once() {
+    let m1 = Mesh::m1().await;
+    let mut m2 = m1.followed_by("m2", "blue");
+    m2.connected().await;
+    let relationships = Relationships::clone(&m2.relationships.borrow());
+    m2.relationships.send_replace(Arc::default());
+    // That the stream ended may be told before, or not: the later word replaces the earlier.
+    while m2.lost().await != Trouble::Closed {}
+    m2.relationships.send_replace(Arc::new(relationships));
+    m2.connected().await;
+}
+
+#[tokio::test]
+async fn a_deleted_secret_cuts_the_peers_off() {
+    let m1 = Mesh::m1().await;
+    let mut m2 = m1.followed_by("m2", "blue");
+    m2.connected().await;
+    m1.close("blue");
+    m2.lost().await;
+    let why = m2.lost().await.to_string();
+    assert!(why.contains("it has no open relationship of this name"), "{why}");
+    let peer = Audience::new("blue", "m2");
+    eventually("nothing of it is left", || m1.server.peers()[&peer].streams == 0).await;
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_the_clients_certificate() {
+    let m1 = Mesh::m1().await;
+    let end = jiff::Timestamp::now().as_second() + 3;
+    let leaf = Leaf::dns("m2.blue.example").not_after(unix(end));
+    let pair = Ca::shared("blue").issue(&leaf);
+    let short = secrets::with_peers("blue", secrets::material(&pair), &["m1"]);
+    let mut m2 = Peer::new(short, [m1.endpoint()]);
+    m2.connected().await;
+    m2.lost().await;
+    assert!(jiff::Timestamp::now().as_second() > end);
+    let why = m2.lost().await.to_string();
+    assert!(why.contains("our certificate is expired or not yet valid by its clock"), "{why}");
+}
+
+#[tokio::test]
+async fn a_server_that_ends_says_so_and_is_followed_when_it_is_back() {
+    let m1 = Mesh::m1().await;
+    let mut m2 = m1.followed_by("m2", "blue");
+    m2.connected().await;
+    let start = Instant::now();
+    m1.end().await;
+    assert!(start.elapsed() < Limits::default().drain, "nobody had to be cut off");
+    let why = m2.lost().await.to_string();
+    assert!(why.contains("this Emcee ends"), "{why}");
+}
+
+#[tokio::test]
+async fn what_the_peer_announces_of_itself_is_tried_when_the_configured_address_is_dead() {
+    let m1 = Mesh::m1().await;
+    let mut itself = offer("blue", "discovery", 1);
+    itself.key = emcee_discovery::slice::discovery_key();
+    itself.server_name = emcee_discovery::tls::server_name("blue");
+    itself.endpoints = vec![m1.endpoint()];
+    let mut target = target("blue", ["127.0.0.1:1".parse().unwrap()]);
+    target.seed = vec![itself];
+    let blue = secrets::relationship("blue", "m2", &["m1"]);
+    let mut m2 = Peer::of(target, secrets::relationships([blue]));
+    assert_eq!(m2.connected().await, m1.endpoint());
+}
+
+#[tokio::test]
+async fn through_an_egress_gateway_the_server_name_says_where_to() {
+    let m1 = Mesh::m1().await;
+    let mut target = target("blue", ["192.0.2.1:15443".parse().unwrap()]);
+    // A relay of bytes is all that the gateway is.
+    let gateway = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    target.via = Some(gateway.local_addr().unwrap().to_string().parse().unwrap());
+    let via = target.via.clone();
+    let address = m1.address;
+    tokio::spawn(async move {
+        let (mut near, _) = gateway.accept().await.unwrap();
+        let mut far = tokio::net::TcpStream::connect(address).await.unwrap();
+        let _closed = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+    });
+    let blue = secrets::relationship("blue", "m2", &["m1"]);
+    let mut m2 = Peer::of(target, secrets::relationships([blue]));
+    assert_eq!(Some(m2.connected().await), via);
+}
+
+#[tokio::test]
+async fn why_there_is_no_stream_is_said_once() {
+    let blue = || secrets::relationship("blue", "m2", &["m1"]);
+    let mut nobody = Peer::new(blue(), ["127.0.0.1:1".parse().unwrap()]);
+    let why = nobody.lost().await.to_string();
+    assert_eq!(why, "127.0.0.1:1: 127.0.0.1:1 refuses the connection (nothing listens on this port there)");
+    let again = timeout(Duration::from_secs(3), nobody.events.next()).await;
+    assert!(again.is_err(), "the same trouble is no news: {again:?}");
+
+    let mut nowhere = Peer::new(blue(), ["emcee.invalid:15443".parse().unwrap()]);
+    let why = nowhere.lost().await.to_string();
+    assert!(why.contains("emcee.invalid does not resolve"), "{why}");
+
+    let mut unknown = Peer::new(blue(), []);
+    assert!(unknown.lost().await.to_string().contains("no address is known"));
+}
+
+#[tokio::test]
+async fn a_server_of_other_names_is_told_with_both() {
+    let m1 = Mesh::m1().await;
+    let names = [emcee_discovery::tls::SubjectAltName::from("m9.blue.example")];
+    let material = secrets::material(&secrets::pair("m2", "blue"));
+    let blue = emcee_discovery::tls::Relationship::new("blue", material, [("m1", names)]);
+    let mut m2 = Peer::new(Arc::new(blue), [m1.endpoint()]);
+    let why = m2.lost().await.to_string();
+    assert!(why.contains("carries m1.blue.example, but m9.blue.example is wanted"), "{why}");
+}
