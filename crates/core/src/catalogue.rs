@@ -18,3 +18,8 @@ pub use published::Published;
 pub use root_hash::root_hash;
 pub use source::{Connection, PeerState, Refused, Source};
 pub use terms::{Locality, PeerTerms, Quota, Terms};
+
+/// Endpoints that one service may have, at the most.
+pub const MAX_ENDPOINTS: usize = 1_000;
+/// Identities that one service may have, at the most, as in the fields of the resources.
+pub const MAX_IDENTITIES: usize = 100;

@@ -23,7 +23,8 @@ pub use fed_config::{DiscoverySettings, FedConfig, GatewaySettings, PeerModel};
 use crate::key::{Age, Key};
 use crate::names;
 use crate::problem::Problem;
-use checker::{Checker, plain, quote};
+use checker::{Checker, plain};
+pub(crate) use checker::{is_spiffe_id, quote};
 
 /// Reads a MeshFedConfig.
 ///

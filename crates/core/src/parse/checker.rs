@@ -113,7 +113,7 @@ impl Checker {
 }
 
 /// The value in quotes, cut, so that a message stays a line whatever the input.
-pub(super) fn quote(value: &str) -> String {
+pub(crate) fn quote(value: &str) -> String {
     const LIMIT: usize = 80;
     match value.char_indices().nth(LIMIT) {
         Some((end, _)) => format!("{:?}…", &value[..end]),
@@ -142,7 +142,8 @@ pub(super) fn member(path: &str, name: &str) -> String {
     }
 }
 
-fn is_spiffe_id(value: &str) -> bool {
+/// Whether `value` is a SPIFFE id whose trust domain is a DNS name.
+pub(crate) fn is_spiffe_id(value: &str) -> bool {
     let Some((trust_domain, path)) = value.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/'))
     else {
         return false;

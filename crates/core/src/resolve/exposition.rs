@@ -1,5 +1,6 @@
 //! An exposition, through each of its relationships.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use emcee_api::Reason;
@@ -7,7 +8,10 @@ use emcee_api::Reason;
 use super::gateway::words;
 use super::upstream::{self, Upstream};
 use super::{Gateway, Relationship};
+use crate::catalogue::{self, Addressed};
 use crate::endpoint::Endpoint;
+use crate::inputs::Settings;
+use crate::key::Key;
 use crate::mode::Side;
 use crate::names;
 use crate::parse::Exposition;
@@ -48,6 +52,62 @@ pub(crate) struct Offering<'a> {
     /// Where peers reach it.
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) offer: Result<Offer<'a>, Problem>,
+    /// What peers may be told of the Service; none: it is not to be offered.
+    told: Option<Told>,
+}
+
+/// What peers may be told of a Service.
+struct Told {
+    protocol: Protocol,
+    identities: BTreeSet<String>,
+}
+
+impl Offering<'_> {
+    /// What is offered, if there is anybody who may know of it.
+    ///
+    /// It stays offered, with no endpoints, while there are no pods, or the gateway has no address: only what may no
+    /// longer be reached is taken back.
+    pub(crate) fn addressed(&self, exposition: &Exposition, settings: &Settings) -> Option<Addressed> {
+        let told = self.told.as_ref()?;
+        let peers = self.audience(exposition);
+        if peers.is_empty() {
+            return None;
+        }
+        let (config, key) = (&self.relationship.config, &exposition.identity.key);
+        let end_to_end = config.mode.is_end_to_end();
+        let mut endpoints = self.endpoints.clone();
+        endpoints.sort();
+        endpoints.dedup();
+        endpoints.truncate(catalogue::MAX_ENDPOINTS);
+        let offer = catalogue::Offer {
+            key: Key { namespace: Arc::clone(&key.namespace), name: exposition.exposed_name.as_str().into() },
+            mode: config.mode,
+            server_name: self.server_name.clone(),
+            protocol: told.protocol,
+            port: exposition.port,
+            endpoints,
+            identities: if end_to_end { identities(exposition, told) } else { Vec::new() },
+            trust_domain: settings.trust_domain.clone(),
+            root_hash: settings.root_hash.clone().filter(|_| end_to_end),
+        };
+        Some(Addressed { fed_config: self.relationship.key().clone(), peers, offer })
+    }
+
+    /// The peers that may know of it.
+    fn audience(&self, exposition: &Exposition) -> Vec<String> {
+        let config = &self.relationship.config;
+        if !exposition.directory || !config.discovery.announce {
+            return Vec::new();
+        }
+        let may = |name: &&String| exposition.peers.as_ref().is_none_or(|peers| peers.contains(name));
+        config.peers.iter().map(|peer| &peer.name).filter(may).cloned().collect()
+    }
+}
+
+fn identities(exposition: &Exposition, told: &Told) -> Vec<String> {
+    let given: BTreeSet<String> = exposition.subject_alt_names.iter().cloned().collect();
+    let identities = if given.is_empty() { &told.identities } else { &given };
+    identities.iter().take(catalogue::MAX_IDENTITIES).cloned().collect()
 }
 
 /// An exposition through all of its relationships, in their order, or why there are none.
@@ -80,9 +140,9 @@ fn offering<'a>(
     let namespace = &exposition.identity.key.namespace;
     let server_name =
         names::server_name(&exposition.exposed_name, namespace, &relationship.config.relationship);
-    let mut endpoints = Vec::new();
-    let offer = offer(view, exposition, relationship, &server_name, &mut endpoints, warnings);
-    Offering { relationship, server_name, endpoints, offer }
+    let (mut endpoints, mut told) = (Vec::new(), None);
+    let offer = offer(view, exposition, relationship, &server_name, (&mut endpoints, &mut told), warnings);
+    Offering { relationship, server_name, endpoints, offer, told }
 }
 
 fn offer<'a>(
@@ -90,7 +150,7 @@ fn offer<'a>(
     exposition: &'a Exposition,
     relationship: &'a Arc<Relationship>,
     server_name: &str,
-    endpoints: &mut Vec<Endpoint>,
+    (endpoints, told): (&mut Vec<Endpoint>, &mut Option<Told>),
     warnings: &mut Vec<Problem>,
 ) -> Result<Offer<'a>, Problem> {
     let (key, mode) = (&exposition.identity.key, relationship.config.mode);
@@ -100,6 +160,8 @@ fn offer<'a>(
     let ingress =
         if mode.has_gateway(Side::Ingress) { Some(relationship.gateway(Side::Ingress)?) } else { None };
     let target = upstream::resolve(view, exposition, ingress, mode.is_end_to_end(), warnings)?;
+    *told = Some(Told { protocol: target.protocol, identities: target.identities });
+    let upstream = target.upstream?;
     *endpoints = match ingress {
         Some(ingress) => ingress.addresses.clone(),
         None => target.endpoints,
@@ -117,7 +179,7 @@ fn offer<'a>(
         ),
         port: exposition.port,
         protocol: target.protocol,
-        upstream: target.upstream,
+        upstream,
         peer_names,
     })
 }

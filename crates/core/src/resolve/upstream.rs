@@ -32,15 +32,23 @@ pub enum Upstream {
 /// What an exposition leads to.
 pub(super) struct Target {
     pub(super) protocol: Protocol,
-    pub(super) upstream: Upstream,
+    /// Where a raw relay leads, or why that is not known for now.
+    pub(super) upstream: Result<Upstream, Problem>,
     /// Addresses of the pods.
     pub(super) endpoints: Vec<Endpoint>,
+    /// Identities of the pods, in the end-to-end styles.
+    pub(super) identities: BTreeSet<String>,
 }
 
 impl Target {
     /// A BOUNDARY gateway goes by the Service's name, and Istio knows the rest.
     fn by_name(protocol: Protocol) -> Self {
-        Self { protocol, upstream: Upstream::Endpoints(Vec::new()), endpoints: Vec::new() }
+        Self {
+            protocol,
+            upstream: Ok(Upstream::Endpoints(Vec::new())),
+            endpoints: Vec::new(),
+            identities: BTreeSet::new(),
+        }
     }
 }
 
@@ -70,18 +78,34 @@ pub(super) fn resolve(
         return Ok(Target::by_name(protocol));
     }
     if service.selector.is_empty() {
-        let endpoints = unselected(view, service, port, warnings)?;
-        return Ok(Target { protocol, upstream: Upstream::Endpoints(endpoints.clone()), endpoints });
+        let (endpoints, identities) = unselected(view, service, port, warnings)?;
+        let upstream = Ok(Upstream::Endpoints(endpoints.clone()));
+        return Ok(Target { protocol, upstream, endpoints, identities });
     }
     let mut labels = service.selector.clone();
     labels.extend(subset);
     let pods = view.workloads_in(namespace, &labels);
-    let target_port = target_port(port, &pods, service)?;
+    let identities = identities(view, &pods);
+    let target_port = match target_port(port, &pods, service) {
+        Ok(target_port) => target_port,
+        // It may have no pods for now, or be on its way from one number to another: that takes nothing back.
+        Err(problem) => {
+            return Ok(Target { protocol, upstream: Err(problem), endpoints: Vec::new(), identities });
+        }
+    };
     mutual_tls::check(view, namespace, &labels, &pods, target_port, warnings)?;
     let chosen = exposition.subset.is_some().then_some(&pods);
     let endpoints = addresses(view, service, port, |address| is_one_of(address, chosen)).collect();
     let endpoints = said_if_none(view, service, ingress.is_none(), endpoints, warnings);
-    Ok(Target { protocol, upstream: Upstream::Workloads { labels, target_port }, endpoints })
+    Ok(Target { protocol, upstream: Ok(Upstream::Workloads { labels, target_port }), endpoints, identities })
+}
+
+/// As Istio's CA makes them (`spiffe.MustGenSpiffeURI`).
+fn identities(view: &View<'_>, pods: &[&Workload]) -> BTreeSet<String> {
+    let trust_domain = &view.settings().trust_domain;
+    pods.iter()
+        .map(|pod| format!("spiffe://{trust_domain}/ns/{}/sa/{}", pod.key.namespace, pod.service_account))
+        .collect()
 }
 
 /// Where only files are known, a BOUNDARY gateway needs no more than the Service's name.
@@ -214,8 +238,9 @@ fn unselected(
     service: &Service,
     port: &ServicePort,
     warnings: &mut Vec<Problem>,
-) -> Result<Vec<Endpoint>, Problem> {
+) -> Result<(Vec<Endpoint>, BTreeSet<String>), Problem> {
     let namespace = &service.key.namespace;
+    let mut pods = Vec::new();
     let slices: Vec<_> = view.slices_of(&service.key).collect();
     let mut unknown = false;
     for (slice, address) in slices.iter().flat_map(|slice| slice.addresses.iter().map(move |a| (slice, a))) {
@@ -223,6 +248,7 @@ fn unselected(
         match (pod, number(slice, port)) {
             (Some(pod), Some(number)) => {
                 mutual_tls::check(view, namespace, &pod.labels, &[pod], number, warnings)?;
+                pods.push(pod);
             }
             _ => unknown = true,
         }
@@ -235,7 +261,9 @@ fn unselected(
         warnings.push(Problem::at(Reason::Unguarded, "spec.name", message));
     }
     let endpoints = addresses(view, service, port, |_| true).collect();
-    Ok(said_if_none(view, service, true, endpoints, warnings))
+    // Where some are not known, none are named: callers would refuse the others.
+    let identities = if unknown { BTreeSet::new() } else { identities(view, &pods) };
+    Ok((said_if_none(view, service, true, endpoints, warnings), identities))
 }
 
 /// Ready addresses of the Service, with the number that this port has there.

@@ -117,6 +117,7 @@ impl Verdict {
         exposition: &Exposition,
         offerings: &[Offering<'_>],
         in_place: &[&Offering<'_>],
+        announced_to: Vec<String>,
         problems: Vec<Problem>,
         warnings: Vec<Problem>,
     ) -> Self {
@@ -136,7 +137,7 @@ impl Verdict {
         let detail = Detail::Exposition {
             server_names: offerings.iter().map(|offering| offering.server_name.clone()).collect(),
             endpoints,
-            announced_to: in_place.iter().flat_map(|offering| announced_to(exposition, offering)).collect(),
+            announced_to,
         };
         let mut verdict = Self::new(exposition.identity.generation, problems, warnings, detail);
         verdict.unready = unreached;
@@ -201,16 +202,6 @@ impl Detail {
             source: bound.source.clone(),
         }
     }
-}
-
-fn announced_to(exposition: &Exposition, offering: &Offering<'_>) -> Vec<String> {
-    let config = &offering.relationship.config;
-    if !exposition.directory || !config.discovery.announce {
-        return Vec::new();
-    }
-    let told = |name: &String| exposition.peers.as_ref().is_none_or(|peers| peers.contains(name));
-    let peers = config.peers.iter().map(|peer| &peer.name).filter(|name| told(name));
-    peers.map(|peer| format!("{}/{peer}", config.relationship)).collect()
 }
 
 /// Whether the user has to change a resource, rather than wait for, or mend, something around it.

@@ -10,7 +10,7 @@ use crate::inputs::Service;
 use crate::key::Key;
 use crate::plan::Object;
 use crate::problem::Problem;
-use crate::resolve::{self, FacadePort, View};
+use crate::resolve::{self, FacadePort, Offering, View};
 use crate::status::{Detail, Verdict};
 use crate::style;
 
@@ -74,8 +74,12 @@ pub(super) fn exposition(
     let mut objects = Vec::new();
     let mut problems = Vec::new();
     let mut in_place = Vec::new();
+    let mut offers = Vec::new();
     for offering in &offerings {
         let held = claims.server_name_conflict(&offering.server_name, &exposition.identity.age);
+        if held.is_none() {
+            offers.extend(offering.addressed(exposition, view.settings()));
+        }
         match (&offering.offer, held) {
             (Ok(offer), None) => {
                 objects.extend(style::of(offering.relationship.config.mode).exposing(offer));
@@ -84,8 +88,22 @@ pub(super) fn exposition(
             (offer, held) => problems.extend(offer.as_ref().err().cloned().into_iter().chain(held)),
         }
     }
-    let verdict = Verdict::of_exposition(exposition, &offerings, &in_place, problems, warnings);
-    Some(Output { objects, verdict: Some(verdict), ..Output::default() })
+    let told = told(&offerings, &offers);
+    let verdict = Verdict::of_exposition(exposition, &offerings, &in_place, told, problems, warnings);
+    Some(Output { objects, verdict: Some(verdict), offers, ..Output::default() })
+}
+
+/// `<relationship>/<peer>` of the peers that are told.
+fn told(offerings: &[Offering<'_>], offers: &[Addressed]) -> Vec<String> {
+    let relationship = |fed_config: &Key| {
+        let of = |offering: &&Offering<'_>| offering.relationship.key() == fed_config;
+        offerings.iter().find(of).map(|offering| offering.relationship.config.relationship.as_str())
+    };
+    let names = |offer: &Addressed| {
+        let relationship = relationship(&offer.fed_config).unwrap_or_default();
+        offer.peers.iter().map(|peer| format!("{relationship}/{peer}")).collect::<Vec<_>>()
+    };
+    offers.iter().flat_map(names).collect()
 }
 
 pub(super) fn binding(
