@@ -46,8 +46,9 @@ pub struct PeerTarget {
     pub audience: Audience,
     /// Where its Emcee is said to be. They are tried in turn, and before those that it announces itself.
     pub addresses: Vec<Endpoint>,
-    /// An egress gateway that relays by server name: then it is tried and nothing else.
-    pub via: Option<Endpoint>,
+    /// The pods of an egress gateway that relays by server name: then they are tried and nothing else, also when there is
+    /// none.
+    pub via: Option<Vec<Endpoint>>,
     /// Quotas, and what happens when the peer is lost.
     pub settings: Settings,
     /// Offers that were accepted in an earlier life.

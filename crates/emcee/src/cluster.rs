@@ -13,6 +13,7 @@ use clap::Args;
 use emcee_controller::lease::Leadership;
 use emcee_controller::{Controller, Metrics, Namespaces, Options, Scope};
 use emcee_core::inputs::Settings;
+use ipnet::IpNet;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use prometheus_client::registry::Registry;
@@ -21,6 +22,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, AdminState};
 use crate::cli::sources::Surroundings;
+use crate::discovery::{Discovery, DiscoveryArgs, Ends};
 use crate::webhook::{self, WebhookOptions};
 
 /// Where a pod's own namespace stands.
@@ -65,6 +67,13 @@ pub struct ClusterArgs {
     /// Address on which the admission webhook is served, such as 0.0.0.0:9443
     #[arg(long, value_name = "ADDRESS")]
     webhook_address: Option<SocketAddr>,
+
+    #[command(flatten)]
+    discovery: DiscoveryArgs,
+
+    /// The cluster's Service and Pod ranges: what a peer announces never lies there
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    cluster_networks: Vec<IpNet>,
 
     /// How many writes are under way at most
     #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -139,11 +148,19 @@ pub(crate) async fn run(
     let state = AdminState { registry: Arc::new(registry), health: Arc::new(controller.health()) };
     let mut ports = open_ports(args, &state).await?;
     open_webhook(args, client.clone(), &mut ports).await?;
+    let discovery = Discovery::open(&args.discovery).await?;
     // After all that can fail: a Lease that is held by nobody who writes would keep others from it.
     let leadership = Leadership::seek(client, &namespace, &identity);
-    let ended = controller.run(leadership.leads(), end).await;
+    let counterpart = controller.counterpart().context("nobody else has taken it")?;
+    let ends = Ends { published: counterpart.published, say: counterpart.say, follows: leadership.leads() };
+    let (ending, ended) = tokio::sync::oneshot::channel::<()>();
+    let discovering = tokio::spawn(discovery.run(ends, async { drop(ended.await) }));
+    let ran = controller.run(leadership.leads(), end).await;
+    // It stops writing before it stops serving.
     leadership.give_back().await;
-    Ok(ended?)
+    drop(ending);
+    discovering.await?;
+    Ok(ran?)
 }
 
 /// Serves the ports for as long as what is returned is kept.
@@ -176,6 +193,7 @@ fn options(args: &ClusterArgs, surroundings: &Surroundings) -> Options {
     Options {
         namespace: own_namespace(args.namespace.as_deref()),
         concurrency: usize::from(args.concurrency),
+        cluster_networks: args.cluster_networks.clone(),
         ..options_to_look(&args.scope, surroundings)
     }
 }

@@ -12,6 +12,7 @@ pub mod certs;
 pub mod cli;
 pub mod cluster;
 pub mod console;
+mod discovery;
 pub mod intake;
 pub mod manifest;
 pub mod manifests;

@@ -23,6 +23,7 @@ const SECRET_TYPE: &str = "kubernetes.io/tls";
 const CERTIFICATE: &str = "tls.crt";
 const PRIVATE_KEY: &str = "tls.key";
 const CA: &str = "ca.crt";
+const CRL: &str = "ca.crl";
 
 /// A `kubernetes.io/tls` Secret, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +57,8 @@ pub struct KeyMaterial {
     pub private_key: Arc<[u8]>,
     /// The CA's certificates.
     pub ca: Arc<[u8]>,
+    /// Certificates that are revoked, by the CA, where it says so.
+    pub crl: Option<Arc<[u8]>>,
 }
 
 impl fmt::Debug for KeyMaterial {
@@ -122,7 +125,12 @@ impl Credential {
         let mut credential = Self {
             key: Key::new(namespace, metadata.name.as_deref().unwrap_or_default()),
             labels: metadata.labels.clone().unwrap_or_default(),
-            material: KeyMaterial { certificate: [].into(), private_key: [].into(), ca: [].into() },
+            material: KeyMaterial {
+                certificate: [].into(),
+                private_key: [].into(),
+                ca: [].into(),
+                crl: None,
+            },
             complete: value(secret, CA).is_some(),
             names: Vec::new(),
             not_before: Timestamp::MIN,
@@ -165,8 +173,12 @@ impl Credential {
         let certificate = value(secret, CERTIFICATE).ok_or(CredentialProblem::Missing(CERTIFICATE))?;
         let private_key = value(secret, PRIVATE_KEY).ok_or(CredentialProblem::Missing(PRIVATE_KEY))?;
         let ca = ca(secret)?;
-        self.material =
-            KeyMaterial { certificate: certificate.into(), private_key: private_key.into(), ca: ca.into() };
+        self.material = KeyMaterial {
+            certificate: certificate.into(),
+            private_key: private_key.into(),
+            ca: ca.into(),
+            crl: value(secret, CRL).map(Into::into),
+        };
         let chain = certificates(CERTIFICATE, certificate)?;
         let roots = certificates(CA, ca)?;
         self.roots = roots.len();

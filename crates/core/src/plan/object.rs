@@ -133,12 +133,13 @@ impl Serialize for Object {
 
 fn data(material: &KeyMaterial) -> BTreeMap<&'static str, ByteString> {
     let bytes = |bytes: &[u8]| ByteString(bytes.to_vec());
-    [
+    let crl = material.crl.as_deref().map(|crl| ("ca.crl", bytes(crl)));
+    let rest = [
         ("ca.crt", bytes(&material.ca)),
         ("tls.crt", bytes(&material.certificate)),
         ("tls.key", bytes(&material.private_key)),
-    ]
-    .into()
+    ];
+    crl.into_iter().chain(rest).collect()
 }
 
 struct Metadata<'a>(&'a Object);

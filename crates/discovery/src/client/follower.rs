@@ -124,8 +124,8 @@ impl<C: Connect> Follower<C> {
     }
 
     fn addresses(&self) -> Vec<Endpoint> {
-        if let Some(gateway) = &self.target.via {
-            return vec![gateway.clone()];
+        if let Some(gateways) = &self.target.via {
+            return gateways.clone();
         }
         let mut addresses = self.target.addresses.clone();
         for address in self.keeper.subscription.addresses().into_iter().take(ANNOUNCED) {

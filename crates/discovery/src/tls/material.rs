@@ -64,14 +64,14 @@ pub enum MaterialError {
 }
 
 impl Material {
-    /// What is in a Secret; `crl` is its `ca.crl`, one CRL or several.
+    /// What is in a Secret; in `ca.crl` there may be several CRLs.
     ///
     /// The certificate's own time and chain are not judged: peers will, and the Secret's condition does.
-    pub fn parse(material: &KeyMaterial, crl: Option<&[u8]>) -> Result<Self, MaterialError> {
+    pub fn parse(material: &KeyMaterial) -> Result<Self, MaterialError> {
         let chain: Vec<CertificateDer<'static>> = pem(CERTIFICATE, "CERTIFICATE", &material.certificate)?;
         let names = names(&chain)?;
         let roots: Vec<CertificateDer<'static>> = pem(CA, "CERTIFICATE", &material.ca)?;
-        let revoked = crl.map(revocation_lists).transpose()?.unwrap_or_default();
+        let revoked = material.crl.as_deref().map(revocation_lists).transpose()?.unwrap_or_default();
         let issuers: Vec<_> = revoked.iter().map(issuer).collect();
         let trust = Trust::new(&roots, revoked).map_err(|error| unusable(CA, &error))?;
         for issuer in issuers {

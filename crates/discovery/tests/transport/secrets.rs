@@ -28,11 +28,17 @@ pub(crate) fn key_material(pair: &Pair) -> KeyMaterial {
         certificate: pair.certificate.as_bytes().into(),
         private_key: pair.key.as_bytes().into(),
         ca: pair.ca.as_bytes().into(),
+        crl: None,
     }
 }
 
+/// The same, with this `ca.crl`.
+pub(crate) fn revoking(material: &KeyMaterial, crl: &[u8]) -> KeyMaterial {
+    KeyMaterial { crl: Some(crl.into()), ..material.clone() }
+}
+
 pub(crate) fn material(pair: &Pair) -> Material {
-    Material::parse(&key_material(pair), None).unwrap()
+    Material::parse(&key_material(pair)).unwrap()
 }
 
 /// With these peers, each known by its usual name.

@@ -192,7 +192,7 @@ async fn a_revoked_certificate_is_refused_and_another_of_the_same_name_is_not() 
     let (revoked, renewed) = (secrets::pair("m2", "blue"), secrets::pair("m2", "blue"));
     let crl = secrets::crl(Ca::shared("blue"), [&revoked]);
     let material = secrets::key_material(&secrets::pair("m1", "blue"));
-    let material = Material::parse(&material, Some(crl.as_bytes())).unwrap();
+    let material = Material::parse(&secrets::revoking(&material, crl.as_bytes())).unwrap();
     let m1 = secrets::relationships([secrets::with_peers("blue", material, &["m2"])]);
     let m2 = |pair| secrets::with_peers("blue", secrets::material(pair), &["m1"]);
 
@@ -327,7 +327,7 @@ async fn no_session_is_ever_resumed() {
 #[test]
 fn what_is_wrong_with_a_secret_is_said_and_nothing_of_its_key() {
     let pair = secrets::pair("m1", "blue");
-    let parse = |pair: &Pair| Material::parse(&secrets::key_material(pair), None);
+    let parse = |pair: &Pair| Material::parse(&secrets::key_material(pair));
     assert_eq!(parse(&pair.clone().with_wrong_key()).unwrap_err(), MaterialError::KeyMismatch);
     let no_name = Ca::shared("blue").issue(&Leaf::common_name_only("m1.blue.example"));
     assert_eq!(parse(&no_name).unwrap_err(), MaterialError::NoName);
@@ -344,11 +344,11 @@ fn what_is_wrong_with_a_secret_is_said_and_nothing_of_its_key() {
 fn a_crl_that_would_revoke_nothing_is_refused() {
     let material = secrets::key_material(&secrets::pair("m1", "blue"));
     let foreign = secrets::crl(Ca::shared("yellow"), []);
-    let parsed = Material::parse(&material, Some(foreign.as_bytes()));
+    let parsed = Material::parse(&secrets::revoking(&material, foreign.as_bytes()));
     assert_eq!(parsed.unwrap_err(), MaterialError::ForeignCrl);
     let own = secrets::crl(Ca::shared("blue"), []);
-    assert!(Material::parse(&material, Some(own.as_bytes())).is_ok());
-    assert!(Material::parse(&material, Some(b"no PEM")).is_err());
+    assert!(Material::parse(&secrets::revoking(&material, own.as_bytes())).is_ok());
+    assert!(Material::parse(&secrets::revoking(&material, b"no PEM")).is_err());
 }
 
 /// Authenticates m2 at this mesh.

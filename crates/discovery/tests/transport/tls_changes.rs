@@ -47,7 +47,7 @@ async fn it_ends_when_its_certificate_is_revoked_or_its_name_goes_to_another_pee
 
     let crl = secrets::crl(Ca::shared("blue"), [&pair]);
     let m1 = secrets::key_material(&secrets::pair("m1", "blue"));
-    let revoking = with_blue(|| Material::parse(&m1, Some(crl.as_bytes())).unwrap(), &["m2"]);
+    let revoking = with_blue(|| Material::parse(&secrets::revoking(&m1, crl.as_bytes())).unwrap(), &["m2"]);
     assert_eq!(m2.clone().check(&revoking), Err(Ended::Certificate(CertificateRefusal::Revoked)));
 
     let material = secrets::material(&secrets::pair("m1", "blue"));

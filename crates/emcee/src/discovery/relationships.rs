@@ -1,0 +1,84 @@
+//! The relationships that are open, as TLS needs them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use emcee_core::catalogue::{PeerTerms, Terms};
+use emcee_core::inputs::Credential;
+use emcee_core::key::Key;
+use emcee_discovery::tls::{Material, Relationship, Relationships, SubjectAltName};
+use tokio::sync::watch;
+use tracing::warn;
+
+/// What a relationship is made of. While it stays the same, its connections stay.
+#[derive(PartialEq)]
+struct Made {
+    name: String,
+    certificate: Arc<Credential>,
+    peers: Vec<(Arc<str>, Vec<String>)>,
+}
+
+/// The relationships that are open.
+pub(super) struct OpenRelationships {
+    made: BTreeMap<Key, Made>,
+    open: watch::Sender<Arc<Relationships>>,
+}
+
+impl Default for OpenRelationships {
+    fn default() -> Self {
+        Self { made: BTreeMap::new(), open: watch::channel(Arc::default()).0 }
+    }
+}
+
+impl OpenRelationships {
+    pub(super) fn watch(&self) -> watch::Receiver<Arc<Relationships>> {
+        self.open.subscribe()
+    }
+
+    /// Opens, replaces or closes the relationship of a MeshFedConfig.
+    pub(super) fn set(&mut self, fed_config: &Key, terms: Option<&Terms>) {
+        let made = terms.and_then(Made::of);
+        if self.made.get(fed_config) == made.as_ref() {
+            return;
+        }
+        let before = self.made.remove(fed_config).map(|made| made.name);
+        let opened = made.and_then(|made| {
+            let relationship = made.relationship(fed_config)?;
+            let name: Arc<str> = made.name.as_str().into();
+            self.made.insert(fed_config.clone(), made);
+            Some((name, Arc::new(relationship)))
+        });
+        self.open.send_modify(|open| {
+            let mut all = Relationships::clone(open);
+            if let Some(before) = before {
+                all.remove(&*before);
+            }
+            all.extend(opened);
+            *open = Arc::new(all);
+        });
+    }
+}
+
+impl Made {
+    /// None for a relationship without a certificate, or without peers.
+    fn of(terms: &Terms) -> Option<Self> {
+        let certificate = Arc::clone(terms.certificate.as_ref()?);
+        let of = |peer: &PeerTerms| (Arc::clone(&peer.name), peer.subject_alt_names.clone());
+        let peers: Vec<_> = terms.peers.iter().map(of).collect();
+        (!peers.is_empty()).then(|| Self { name: terms.relationship.clone(), certificate, peers })
+    }
+
+    /// Why a certificate cannot be used its condition says already; here it is closed.
+    fn relationship(&self, fed_config: &Key) -> Option<Relationship> {
+        let material = Material::parse(&self.certificate.material)
+            .inspect_err(
+                |error| warn!(%fed_config, secret = %self.certificate.key, %error, "closed for discovery"),
+            )
+            .ok()?;
+        let names = |names: &[String]| {
+            names.iter().map(|name| SubjectAltName::from(name.as_str())).collect::<Vec<_>>()
+        };
+        let peers = self.peers.iter().map(|(peer, own)| (&**peer, names(own)));
+        Some(Relationship::new(&self.name, material, peers))
+    }
+}
