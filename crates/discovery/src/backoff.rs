@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 /// The first wait is at least this long.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// No wait is longer.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 /// A connection that held so long was good: the next wait is a short one again.
-const STABLE: Duration = Duration::from_secs(60);
+const STABLE: Duration = Duration::from_mins(1);
 
 /// Waits that double from attempt to attempt, each drawn from its upper half: those who were cut off together do not
 /// come back together.
@@ -46,7 +46,7 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     fn waits(seed: u64, count: usize) -> Vec<Duration> {
         let mut backoff = Backoff::new(seed);

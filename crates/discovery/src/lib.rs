@@ -4,6 +4,7 @@ mod audience;
 pub mod backoff;
 pub mod client;
 pub mod grpc;
+pub mod mcp;
 mod refusals;
 pub mod server;
 pub mod session;

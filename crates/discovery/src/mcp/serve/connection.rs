@@ -1,0 +1,128 @@
+//! One connection.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::http::header::CONTENT_TYPE;
+use hyper::http::{Request, Response, StatusCode};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tonic::Status;
+use tracing::{debug, info};
+
+use super::stream::{Stalled, Stream};
+use super::{LAST_WORD, Limits};
+use crate::grpc::{self, Outgoing};
+use crate::mcp::store::Snapshot;
+use crate::mcp::wire::METHOD;
+
+/// A connection on which nothing happens is probed so often, and the answer may take as long.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Of one connection. istiod opens one.
+const STREAMS: u32 = 4;
+const HEADERS: u32 = 16 * 1024;
+/// Bytes of one request. istiod tells its pod's labels and annotations in it.
+const REQUEST: usize = 1024 * 1024;
+
+/// What a connection serves, and until when.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    limits: Limits,
+    snapshots: watch::Receiver<Snapshot>,
+    ending: watch::Receiver<()>,
+    /// By which a stream says that its client does not answer.
+    stalled: Arc<Notify>,
+}
+
+impl Connection {
+    pub(super) fn new(
+        limits: Limits,
+        snapshots: watch::Receiver<Snapshot>,
+        ending: watch::Receiver<()>,
+    ) -> Self {
+        Self { limits, snapshots, ending, stalled: Arc::default() }
+    }
+
+    pub(super) async fn run(self, stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "a client of MCP is gone already");
+            return;
+        }
+        let Some(tls) = tls else { return self.speak(stream).await };
+        let mut ending = self.ending.clone();
+        let greeted = tokio::select! {
+            greeted = timeout(self.limits.handshake, TlsAcceptor::from(tls).accept(stream)) => greeted,
+            _ = ending.changed() => return,
+        };
+        match greeted {
+            Ok(Ok(stream)) => self.speak(stream).await,
+            Ok(Err(error)) => debug!(%error, "a TLS handshake for MCP failed"),
+            Err(_) => debug!("a TLS handshake for MCP took too long"),
+        }
+    }
+
+    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let (mut ending, stalled) = (self.ending.clone(), Arc::clone(&self.stalled));
+        let service = service_fn(move |request| {
+            let answer = self.clone().answer(request);
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let mut http = http2::Builder::new(TokioExecutor::new());
+        http.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).keep_alive_timeout(KEEPALIVE);
+        http.max_concurrent_streams(STREAMS).max_header_list_size(HEADERS);
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            ended = connection.as_mut() => return debug!(?ended, "a connection for MCP has ended"),
+            () = stalled.notified() => info!("a connection for MCP is closed, as what was sent is not answered"),
+            _ = ending.changed() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let _cut_off = timeout(LAST_WORD, connection).await;
+    }
+
+    /// Opens a stream, or says why not.
+    fn answer(self, request: Request<Incoming>) -> Response<Outgoing> {
+        let (head, body) = request.into_parts();
+        if !grpc::is_grpc(head.headers.get(CONTENT_TYPE)) {
+            let mut response = Response::new(Outgoing::none());
+            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return response;
+        }
+        if head.uri.path() != METHOD {
+            return refusal(&Status::unimplemented("only StreamAggregatedResources is served here"));
+        }
+        let (sender, outgoing) = grpc::channel();
+        let requests = grpc::Incoming::new(body, REQUEST);
+        let Self { limits, snapshots, ending, stalled } = self;
+        tokio::spawn(async move {
+            if let Err(Stalled) = Stream::new(requests, snapshots, limits.answer).run(sender, ending).await {
+                stalled.notify_one();
+            }
+        });
+        respond(outgoing)
+    }
+}
+
+fn refusal(status: &Status) -> Response<Outgoing> {
+    let mut response = respond(Outgoing::none());
+    if status.add_header(response.headers_mut()).is_err() {
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    }
+    response
+}
+
+fn respond(body: Outgoing) -> Response<Outgoing> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, grpc::CONTENT_TYPE);
+    response
+}

@@ -1,0 +1,200 @@
+//! Over sockets on loopback, with a client that writes gRPC's framing itself.
+
+mod client;
+
+use std::net::Ipv4Addr;
+
+use emcee_api::istio::ServiceEntrySpec;
+use emcee_core::key::Key;
+use emcee_core::plan::{Body, Object, Owner, OwnerKind};
+use emcee_testkit::certs::{Ca, Leaf, Pair};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::Code;
+
+use self::client::{Client, ack, ask};
+use super::*;
+use crate::mcp::Store;
+use crate::mcp::wire::METHOD;
+
+const ENTRIES: &str = "networking.istio.io/v1/ServiceEntry";
+
+/// As many ServiceEntries.
+fn entries(count: usize) -> Snapshot {
+    let object = |number: usize| Object {
+        namespace: "default".into(),
+        name: format!("emcee-{number}"),
+        owner: Owner::new(OwnerKind::ServiceBinding, Key::new("default", "ratings"), None),
+        annotations: std::collections::BTreeMap::new(),
+        body: Body::ServiceEntry(Box::new(ServiceEntrySpec {
+            hosts: vec![format!("{number}.default.blue.emcee.internal")],
+            ..ServiceEntrySpec::default()
+        })),
+    };
+    Store::default().set(&(0..count).map(object).collect::<Vec<_>>())
+}
+
+struct Server {
+    address: SocketAddr,
+    snapshots: watch::Sender<Snapshot>,
+    end: oneshot::Sender<()>,
+    running: JoinHandle<Result<(), ServeError>>,
+}
+
+impl Server {
+    async fn start(limits: Limits, tls: Option<watch::Receiver<ServerTls>>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (snapshots, receiver) = watch::channel(Snapshot::default());
+        let (end, ended) = oneshot::channel();
+        let until = async { drop(ended.await) };
+        let running = tokio::spawn(serve_within(limits, listener, receiver, tls, until));
+        Self { address, snapshots, end, running }
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_told_when_something_is_known_and_whenever_it_changes() {
+    let server = Server::start(LIMITS, None).await;
+    let mut client = Client::connect(server.address).await;
+    let mut stream = client.stream(METHOD).await;
+    stream.send(&ask(ENTRIES)).await;
+    stream.send(&ask("core/v1alpha1/MeshConfig")).await;
+    server.snapshots.send_replace(entries(2));
+    let first = stream.response().await;
+    assert_eq!((&*first.type_url, first.resources.len()), (ENTRIES, 2));
+    let second = stream.response().await;
+    assert_eq!((&*second.type_url, second.resources.len()), ("core/v1alpha1/MeshConfig", 0));
+    server.snapshots.send_replace(entries(1));
+    stream.send(&ack(&second)).await;
+    stream.send(&ack(&first)).await;
+    let third = stream.response().await;
+    assert_eq!((&*third.type_url, third.resources.len()), (ENTRIES, 1));
+    drop(server.snapshots);
+    server.end.send(()).unwrap();
+    assert_eq!(stream.end().await, Code::Unavailable);
+    drop(client);
+    server.running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_ends_is_told_that_this_was_well() {
+    let server = Server::start(LIMITS, None).await;
+    let mut stream = Client::connect(server.address).await.stream(METHOD).await;
+    stream.close();
+    assert_eq!(stream.end().await, Code::Ok);
+}
+
+#[tokio::test]
+async fn what_is_no_conversation_of_mcp_ends_and_others_go_on() {
+    let server = Server::start(LIMITS, None).await;
+    server.snapshots.send_replace(entries(1));
+    let mut client = Client::connect(server.address).await;
+    let delta = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+    assert_eq!(client.stream(delta).await.end().await, Code::Unimplemented);
+    for (bytes, code) in [
+        (&b"\0\0\0\0\x05hello"[..], Code::InvalidArgument),
+        (b"\0\x40\0\0\0", Code::ResourceExhausted),
+        (b"\x01\0\0\0\0", Code::Unimplemented),
+        (b"\0\0\0\0\0", Code::InvalidArgument),
+    ] {
+        let mut stream = client.stream(METHOD).await;
+        stream.send_raw(bytes.to_vec()).await;
+        assert_eq!(stream.end().await, code, "{bytes:?}");
+    }
+    let mut stream = client.stream(METHOD).await;
+    stream.send(&ask(ENTRIES)).await;
+    assert_eq!(stream.response().await.resources.len(), 1);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_http_end_the_connection() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let server = Server::start(LIMITS, None).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(&[0xff; 4096]).await.unwrap();
+    let mut rest = Vec::new();
+    // A reset is an end as well.
+    drop(stream.read_to_end(&mut rest).await);
+    assert!(!server.running.is_finished());
+}
+
+#[tokio::test]
+async fn who_never_answers_is_told_and_who_never_reads_is_cut_off() {
+    let limits = Limits { answer: Duration::from_millis(20), ..LIMITS };
+    let server = Server::start(limits, None).await;
+    server.snapshots.send_replace(entries(100));
+    let mut client = Client::connect(server.address).await;
+    let mut stream = client.stream(METHOD).await;
+    stream.send(&ask(ENTRIES)).await;
+    assert_eq!(stream.end().await, Code::DeadlineExceeded);
+
+    let mut deaf = Client::with_window(server.address, 100).await;
+    let mut stream = deaf.stream(METHOD).await;
+    stream.send(&ask(ENTRIES)).await;
+    deaf.disconnected().await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait_for_a_place() {
+    let server = Server::start(Limits { connections: 1, ..LIMITS }, None).await;
+    server.snapshots.send_replace(entries(1));
+    let mut first = Client::connect(server.address).await;
+    let mut stream = first.stream(METHOD).await;
+    stream.send(&ask(ENTRIES)).await;
+    stream.response().await;
+    let address = server.address;
+    let second = tokio::spawn(async move {
+        let mut stream = Client::connect(address).await.stream(METHOD).await;
+        stream.send(&ask(ENTRIES)).await;
+        stream.response().await
+    });
+    drop((stream, first));
+    assert_eq!(second.await.unwrap().resources.len(), 1);
+}
+
+#[tokio::test]
+async fn without_tls_nothing_is_served_beyond_loopback() {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
+    let (_snapshots, receiver) = watch::channel(Snapshot::default());
+    let served = serve(listener, receiver, None, std::future::pending()).await;
+    let refusal = served.unwrap_err().to_string();
+    assert!(refusal.contains("0.0.0.0:") && refusal.contains("give a certificate"), "{refusal}");
+}
+
+fn certificate() -> Pair {
+    Ca::shared("mcp").issue(&Leaf::dns("emcee.example"))
+}
+
+fn server_tls(pair: &Pair) -> ServerTls {
+    ServerTls::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn over_tls_each_connection_sees_the_certificate_of_its_time() {
+    let (before, after) = (certificate(), certificate());
+    let (certificates, receiver) = watch::channel(server_tls(&before));
+    let server = Server::start(LIMITS, Some(receiver)).await;
+    server.snapshots.send_replace(entries(3));
+    let mut old = Client::connect_tls(server.address, "mcp", "emcee.example").await;
+    certificates.send_replace(server_tls(&after));
+    let mut new = Client::connect_tls(server.address, "mcp", "emcee.example").await;
+    assert_ne!(old.server_certificate, new.server_certificate);
+    for client in [&mut old, &mut new] {
+        let mut stream = client.stream(METHOD).await;
+        stream.send(&ask(ENTRIES)).await;
+        assert_eq!(stream.response().await.resources.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn who_speaks_no_tls_to_a_server_with_tls_is_cut_off() {
+    let (_certificates, receiver) = watch::channel(server_tls(&certificate()));
+    let limits = Limits { handshake: Duration::from_millis(20), ..LIMITS };
+    let server = Server::start(limits, Some(receiver)).await;
+    Client::connect(server.address).await.disconnected().await;
+    let silent = TcpStream::connect(server.address).await.unwrap();
+    let mut byte = [0];
+    silent.readable().await.unwrap();
+    assert!(matches!(silent.try_read(&mut byte), Ok(0) | Err(_)));
+}

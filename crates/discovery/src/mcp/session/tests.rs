@@ -1,0 +1,258 @@
+//! Conversations, as istiod has them.
+
+use emcee_api::istio::{GatewaySpec, ServiceEntrySpec};
+use emcee_core::key::Key;
+use emcee_core::plan::{Body, Object, Owner, OwnerKind};
+use proptest::prelude::*;
+
+use super::*;
+use crate::mcp::Store;
+use crate::wire::{Node, Status};
+
+const ENTRIES: &str = "networking.istio.io/v1/ServiceEntry";
+const GATEWAYS: &str = "networking.istio.io/v1/Gateway";
+const MESH: &str = "core/v1alpha1/MeshConfig";
+
+fn object(name: &str, body: Body) -> Object {
+    let owner = Owner::new(OwnerKind::ServiceBinding, Key::new("default", name), None);
+    Object { namespace: "default".into(), name: name.into(), owner, annotations: BTreeMap::new(), body }
+}
+
+fn entry(name: &str, host: &str) -> Object {
+    let spec = ServiceEntrySpec { hosts: vec![host.to_owned()], ..ServiceEntrySpec::default() };
+    object(name, Body::ServiceEntry(Box::new(spec)))
+}
+
+fn gateway(name: &str) -> Object {
+    object(name, Body::Gateway(Box::<GatewaySpec>::default()))
+}
+
+fn with(objects: &[Object]) -> Snapshot {
+    Store::default().set(objects)
+}
+
+/// Another's snapshot, of so many ServiceEntries.
+fn entries(count: usize) -> Snapshot {
+    let objects: Vec<_> = (0..count).map(|number| entry(&number.to_string(), "x")).collect();
+    with(&objects)
+}
+
+/// As istiod asks at first: with a time in place of a nonce.
+fn ask(type_url: &str) -> DiscoveryRequest {
+    let nonce = "2026-11-25 03:00:00 +0000 UTC".into();
+    DiscoveryRequest { type_url: type_url.into(), response_nonce: nonce, ..DiscoveryRequest::default() }
+}
+
+fn ack(response: &DiscoveryResponse) -> DiscoveryRequest {
+    DiscoveryRequest {
+        version_info: response.version_info.clone(),
+        type_url: response.type_url.clone(),
+        response_nonce: response.nonce.clone(),
+        ..DiscoveryRequest::default()
+    }
+}
+
+fn nack(response: &DiscoveryResponse, why: &str) -> DiscoveryRequest {
+    let status = Status { code: 3, message: why.into(), details: Vec::new() };
+    DiscoveryRequest { error_detail: Some(status), ..ack(response) }
+}
+
+/// All that is to be sent now.
+fn responses(session: &mut Session, snapshot: &Snapshot) -> Vec<DiscoveryResponse> {
+    std::iter::from_fn(|| session.next(snapshot)).collect()
+}
+
+/// Type and number of resources of all that is to be sent now.
+fn sent(session: &mut Session, snapshot: &Snapshot) -> Vec<(String, usize)> {
+    let sent = responses(session, snapshot).into_iter();
+    sent.map(|response| (response.type_url, response.resources.len())).collect()
+}
+
+fn pairs(pairs: &[(&str, usize)]) -> Vec<(String, usize)> {
+    pairs.iter().map(|(type_url, count)| ((*type_url).to_owned(), *count)).collect()
+}
+
+#[test]
+fn every_type_is_answered_at_once_and_what_is_referred_to_first() {
+    let mut session = Session::default();
+    for type_url in [MESH, GATEWAYS, "telemetry.istio.io/v1/Telemetry", ENTRIES] {
+        assert_eq!(session.receive(ask(type_url)), Ok(Received::Subscribed));
+    }
+    let snapshot = with(&[entry("a", "x"), entry("b", "y"), gateway("g")]);
+    let answers = sent(&mut session, &snapshot);
+    assert_eq!(
+        answers,
+        pairs(&[(ENTRIES, 2), (GATEWAYS, 1), (MESH, 0), ("telemetry.istio.io/v1/Telemetry", 0)])
+    );
+}
+
+#[test]
+fn nothing_is_said_before_anything_is_known() {
+    let mut session = Session::default();
+    session.receive(ask(ENTRIES)).unwrap();
+    assert_eq!(sent(&mut session, &Snapshot::default()), []);
+    assert_eq!(sent(&mut session, &entries(0)), pairs(&[(ENTRIES, 0)]));
+}
+
+#[test]
+fn a_change_sends_the_whole_set_of_its_type_and_of_no_other() {
+    let mut session = Session::default();
+    session.receive(ask(ENTRIES)).unwrap();
+    session.receive(ask(GATEWAYS)).unwrap();
+    for response in responses(&mut session, &with(&[entry("a", "x"), gateway("g")])) {
+        assert_eq!(session.receive(ack(&response)), Ok(Received::Accepted));
+    }
+    let snapshot = with(&[entry("a", "x"), entry("b", "y"), gateway("g")]);
+    let changed = responses(&mut session, &snapshot);
+    assert_eq!(changed.len(), 1);
+    assert_eq!((&*changed[0].type_url, changed[0].resources.len()), (ENTRIES, 2));
+    assert_eq!(changed[0].version_info, snapshot.set(ENTRIES).unwrap().version);
+    assert_eq!(sent(&mut session, &snapshot), []);
+}
+
+#[test]
+fn nonces_differ_and_the_last_one_counts() {
+    let mut session = Session::default();
+    session.receive(ask(ENTRIES)).unwrap();
+    let first = session.next(&entries(1)).unwrap();
+    assert_eq!(session.receive(ack(&first)), Ok(Received::Accepted));
+    let second = session.next(&entries(2)).unwrap();
+    assert_ne!(first.nonce, second.nonce);
+    assert_eq!(session.in_flight(), 1);
+    assert_eq!(session.receive(ack(&first)), Ok(Received::Stale));
+    assert_eq!(session.receive(ask(ENTRIES)), Ok(Received::Stale));
+    assert_eq!(session.in_flight(), 1);
+    assert_eq!(session.receive(ack(&second)), Ok(Received::Accepted));
+    assert_eq!(session.receive(nack(&second, "too late")), Ok(Received::Stale));
+    assert_eq!((session.in_flight(), session.refusals().count()), (0, 0));
+}
+
+#[test]
+fn who_does_not_answer_gets_the_newest_set_and_no_history() {
+    let mut session = Session::default();
+    session.receive(ask(ENTRIES)).unwrap();
+    let first = session.next(&entries(1)).unwrap();
+    assert_eq!(sent(&mut session, &entries(2)), []);
+    assert_eq!(sent(&mut session, &entries(3)), []);
+    session.receive(ack(&first)).unwrap();
+    assert_eq!(sent(&mut session, &entries(3)), pairs(&[(ENTRIES, 3)]));
+}
+
+#[test]
+fn what_was_changed_back_meanwhile_is_not_sent() {
+    let mut session = Session::default();
+    session.receive(ask(ENTRIES)).unwrap();
+    let first = session.next(&entries(1)).unwrap();
+    assert_eq!(sent(&mut session, &entries(2)), []);
+    session.receive(ack(&first)).unwrap();
+    assert_eq!(sent(&mut session, &entries(1)), []);
+}
+
+#[test]
+fn what_is_refused_is_told_and_not_sent_again_before_it_changes() {
+    let mut session = Session::default();
+    session.receive(ask(ENTRIES)).unwrap();
+    session.receive(ask(GATEWAYS)).unwrap();
+    let first = session.next(&entries(1)).unwrap();
+    let why = format!("no\nport {}", "x".repeat(100_000));
+    assert_eq!(session.receive(nack(&first, &why)), Ok(Received::Refused));
+    let refusals: Vec<_> = session.refusals().collect();
+    assert_eq!(refusals.len(), 1);
+    assert_eq!(refusals[0].0, ENTRIES);
+    assert!(refusals[0].1.starts_with("no port x") && refusals[0].1.len() <= 300);
+    assert_eq!(sent(&mut session, &entries(1)), pairs(&[(GATEWAYS, 0)]), "the rest goes on");
+    let second = session.next(&entries(2)).unwrap();
+    session.receive(ack(&second)).unwrap();
+    assert_eq!(session.refusals().count(), 0);
+}
+
+#[test]
+fn a_removal_is_a_set_without_it() {
+    let mut session = Session::default();
+    session.receive(ask(ENTRIES)).unwrap();
+    let first = session.next(&entries(1)).unwrap();
+    session.receive(ack(&first)).unwrap();
+    assert_eq!(sent(&mut session, &entries(0)), pairs(&[(ENTRIES, 0)]));
+}
+
+/// gRPC's usual limit for a received message is 4 MiB; istiod has set it aside.
+#[test]
+fn a_large_set_is_one_response() {
+    let mut session = Session::default();
+    session.receive(ask(ENTRIES)).unwrap();
+    assert_eq!(sent(&mut session, &entries(2_000)), pairs(&[(ENTRIES, 2_000)]));
+}
+
+#[test]
+fn a_new_stream_gets_everything() {
+    let snapshot = entries(2);
+    for _ in 0..2 {
+        let mut session = Session::default();
+        session.receive(ack(&DiscoveryResponse { nonce: "9".into(), ..response(&snapshot) })).unwrap();
+        assert_eq!(sent(&mut session, &snapshot), pairs(&[(ENTRIES, 2)]));
+    }
+}
+
+fn response(snapshot: &Snapshot) -> DiscoveryResponse {
+    let mut session = Session::default();
+    session.receive(ask(ENTRIES)).unwrap();
+    session.next(snapshot).unwrap()
+}
+
+#[test]
+fn a_client_names_itself_in_a_line_of_bounded_length() {
+    let mut session = Session::default();
+    let node = Node { id: "sidecar~10.0.0.1\n".repeat(1_000), ..Node::default() };
+    session.receive(DiscoveryRequest { node: Some(node), ..ask(ENTRIES) }).unwrap();
+    session.receive(ask(GATEWAYS)).unwrap();
+    assert!(session.client().starts_with("sidecar~10.0.0.1 ") && session.client().len() <= 300);
+    assert!(!session.client().contains('\n'));
+}
+
+#[test]
+fn what_no_client_of_mcp_asks_for_ends_the_stream() {
+    let mut session = Session::default();
+    assert_eq!(session.receive(ask("")), Err(SessionError::Type(0)));
+    assert_eq!(session.receive(ask(&"x".repeat(257))), Err(SessionError::Type(257)));
+    for number in 0..64 {
+        session.receive(ask(&format!("a/b/{number}"))).unwrap();
+    }
+    assert_eq!(session.receive(ask("a/b/0")), Ok(Received::Stale), "one that it knows");
+    assert_eq!(session.receive(ask("a/b/64")), Err(SessionError::Types));
+}
+
+proptest! {
+    /// Whatever is asked, answered, refused and changed in whatever order: who answers in the end has the last sets.
+    #[test]
+    fn a_client_that_answers_ends_with_what_there_is(steps in prop::collection::vec((0..5_u8, 0..4_usize), 0..60)) {
+        let mut session = Session::default();
+        let mut has: BTreeMap<String, usize> = BTreeMap::new();
+        let mut open: Vec<DiscoveryResponse> = Vec::new();
+        let mut count = 0;
+        for (step, number) in steps {
+            match step {
+                0 => count = number,
+                1 => drop(session.receive(ask([ENTRIES, GATEWAYS, MESH, "a/b/C"][number])).unwrap()),
+                2 => drop(open.pop().map(|response| session.receive(ack(&response)))),
+                3 => drop(open.pop().map(|response| session.receive(nack(&response, "no")))),
+                _ => open.extend(session.next(&entries(count))),
+            }
+            for response in &open {
+                has.insert(response.type_url.clone(), response.resources.len());
+            }
+        }
+        for _ in 0..2 {
+            for response in open.drain(..) {
+                session.receive(ack(&response)).unwrap();
+            }
+            open.extend(responses(&mut session, &entries(count)));
+            for response in &open {
+                has.insert(response.type_url.clone(), response.resources.len());
+            }
+        }
+        prop_assert!(open.is_empty(), "all is said");
+        for (type_url, resources) in has {
+            prop_assert_eq!(resources, if type_url == ENTRIES { count } else { 0 });
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Objects become resources, each encoded once for all who ask.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::{Arc, LazyLock};
+
+use emcee_api::istio::IstioSpec;
+use emcee_core::key::Key;
+use emcee_core::plan::{Body, Kind, Object};
+use prost::Message;
+use prost::bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::wire::{Metadata, RESOURCE, Resource, Timestamp};
+use crate::wire::Any;
+
+/// The same for all objects, as it is for every replica and after a restart. It makes Emcee's objects the oldest: so
+/// nobody takes traffic of a host of Emcee's by making an object for the same host later. Among themselves Istio orders
+/// them by name.
+const CREATED: Timestamp = Timestamp { seconds: 0, nanos: 0 };
+
+/// 128 bits of SHA-256.
+type Hash = [u8; 16];
+
+/// All objects of the kinds that istiod reads. Whoever translates writes it; sessions read its [`Snapshot`]s.
+#[derive(Debug, Default)]
+pub struct Store {
+    items: BTreeMap<Kind, BTreeMap<Key, Item>>,
+    snapshot: Snapshot,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Item {
+    hash: Hash,
+    bytes: Bytes,
+}
+
+/// What the store held at one moment: nothing is known before the first, and then no request is answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot(Option<Arc<BTreeMap<String, Arc<Set>>>>);
+
+/// All resources of one type.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Hash of the set.
+    pub version: String,
+    /// Each an encoded `Any`, in the order of namespaces and names.
+    pub resources: Vec<Bytes>,
+}
+
+static EMPTY: LazyLock<Arc<Set>> = LazyLock::new(|| Arc::new(Set::of(&BTreeMap::new())));
+
+impl Store {
+    /// Holds these objects and no others. What has not changed is not encoded again, and the set of a type in which
+    /// nothing has changed stays the same. Kinds that are not Istio's are passed over.
+    pub fn set<'a>(&mut self, objects: impl IntoIterator<Item = &'a Object>) -> Snapshot {
+        let mut items: BTreeMap<Kind, BTreeMap<Key, Item>> = BTreeMap::new();
+        for object in objects {
+            if let Some((key, item)) = self.item(object) {
+                items.entry(object.kind()).or_default().insert(key, item);
+            }
+        }
+        let kinds: BTreeSet<_> = self.items.keys().chain(items.keys()).copied().collect();
+        let changed: Vec<_> =
+            kinds.into_iter().filter(|kind| self.items.get(kind) != items.get(kind)).collect();
+        self.items = items;
+        if self.snapshot.0.is_none() || !changed.is_empty() {
+            self.snapshot = self.publish(&changed);
+        }
+        self.snapshot()
+    }
+
+    /// What it holds.
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.clone()
+    }
+
+    fn item(&self, object: &Object) -> Option<(Key, Item)> {
+        let body = body(&object.body)?;
+        let key = Key { namespace: Arc::clone(&object.namespace), name: object.name.as_str().into() };
+        let metadata = metadata(object, &key);
+        let hash = hash(&metadata, &body);
+        let before = self.items.get(&object.kind()).and_then(|items| items.get(&key));
+        if let Some(before) = before.filter(|before| before.hash == hash) {
+            return Some((key, before.clone()));
+        }
+        let resource =
+            Resource { metadata: Some(Metadata { version: hex(&hash), ..metadata }), body: Some(body) };
+        let any = Any { type_url: RESOURCE.to_owned(), value: resource.encode_to_vec().into() };
+        Some((key, Item { hash, bytes: any.encode_to_vec().into() }))
+    }
+
+    fn publish(&self, changed: &[Kind]) -> Snapshot {
+        let sets = self.items.iter().map(|(kind, items)| {
+            let type_url = type_url(*kind);
+            let before = self.snapshot.find(&type_url).filter(|_| !changed.contains(kind));
+            let set = before.map_or_else(|| Arc::new(Set::of(items)), Arc::clone);
+            (type_url, set)
+        });
+        Snapshot(Some(Arc::new(sets.collect())))
+    }
+}
+
+impl Snapshot {
+    /// The resources of a type; none while nothing is known. Of a type that Emcee does not write the set is empty.
+    pub fn set(&self, type_url: &str) -> Option<&Arc<Set>> {
+        self.0.as_ref()?;
+        Some(self.find(type_url).unwrap_or(&EMPTY))
+    }
+
+    fn find(&self, type_url: &str) -> Option<&Arc<Set>> {
+        self.0.as_ref()?.get(type_url)
+    }
+}
+
+impl Set {
+    fn of(items: &BTreeMap<Key, Item>) -> Self {
+        let mut hash = Sha256::new();
+        for item in items.values() {
+            hash.update(item.hash);
+        }
+        let resources = items.values().map(|item| item.bytes.clone()).collect();
+        Self { version: hex(&cut(hash)), resources }
+    }
+}
+
+/// As istiod asks for a kind: `group/version/Kind`.
+pub(super) fn type_url(kind: Kind) -> String {
+    [kind.api_version(), "/", kind.as_str()].concat()
+}
+
+/// The spec of the kinds that istiod reads.
+fn body(body: &Body) -> Option<Any> {
+    match body {
+        Body::AuthorizationPolicy(spec) => Some(any(&**spec)),
+        Body::DestinationRule(spec) => Some(any(&**spec)),
+        Body::ServiceEntry(spec) => Some(any(&**spec)),
+        Body::VirtualService(spec) => Some(any(&**spec)),
+        Body::Gateway(spec) => Some(any(&**spec)),
+        Body::ServiceAccount
+        | Body::Role(_)
+        | Body::RoleBinding(..)
+        | Body::Secret(_)
+        | Body::NetworkPolicy(_)
+        | Body::PodDisruptionBudget(_)
+        | Body::Deployment(_)
+        | Body::Service(_) => None,
+    }
+}
+
+fn any<S: IstioSpec>(spec: &S) -> Any {
+    Any { type_url: S::TYPE_URL.to_owned(), value: spec.encode_to_vec().into() }
+}
+
+/// All but the version.
+fn metadata(object: &Object, key: &Key) -> Metadata {
+    Metadata {
+        name: key.to_string(),
+        create_time: Some(CREATED),
+        version: String::new(),
+        labels: object.owner.labels().map(|(name, value)| (name.to_owned(), value)).collect(),
+        annotations: object.annotations.clone(),
+    }
+}
+
+fn hash(metadata: &Metadata, body: &Any) -> Hash {
+    let mut hash = Sha256::new();
+    // Both with their lengths, so that no two pairs are written alike.
+    hash.update(metadata.encode_length_delimited_to_vec());
+    hash.update(body.encode_length_delimited_to_vec());
+    cut(hash)
+}
+
+fn cut(hash: Sha256) -> Hash {
+    let mut short = Hash::default();
+    short.copy_from_slice(&hash.finalize()[..16]);
+    short
+}
+
+fn hex(hash: &Hash) -> String {
+    hash.iter().fold(String::with_capacity(2 * hash.len()), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes everything");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+use emcee_api::istio::{DestinationRuleSpec, GatewaySpec, ServiceEntrySpec, VirtualServiceSpec};
+use emcee_core::inputs::KeyMaterial;
+use emcee_core::plan::{Owner, OwnerKind};
+
+use super::*;
+
+const ENTRIES: &str = "networking.istio.io/v1/ServiceEntry";
+const RULES: &str = "networking.istio.io/v1/DestinationRule";
+
+fn object(namespace: &str, name: &str, body: Body) -> Object {
+    let fed_config = Some(Key::new("blue", "blue"));
+    let owner = Owner::new(OwnerKind::ServiceBinding, Key::new(namespace, "ratings"), fed_config);
+    Object { namespace: namespace.into(), name: name.into(), owner, annotations: BTreeMap::new(), body }
+}
+
+fn entry(name: &str, host: &str) -> Object {
+    let spec = ServiceEntrySpec { hosts: vec![host.to_owned()], ..ServiceEntrySpec::default() };
+    object("default", name, Body::ServiceEntry(Box::new(spec)))
+}
+
+fn rule(name: &str) -> Object {
+    let spec = DestinationRuleSpec { host: name.to_owned(), ..DestinationRuleSpec::default() };
+    object("default", name, Body::DestinationRule(Box::new(spec)))
+}
+
+fn resources(snapshot: &Snapshot, type_url: &str) -> Vec<Resource> {
+    let set = snapshot.set(type_url).unwrap();
+    let read = |bytes: &Bytes| {
+        let any = Any::decode(bytes.clone()).unwrap();
+        assert_eq!(any.type_url, "type.googleapis.com/istio.mcp.v1alpha1.Resource");
+        Resource::decode(any.value).unwrap()
+    };
+    set.resources.iter().map(read).collect()
+}
+
+#[test]
+fn before_anything_is_set_nothing_is_known_and_after_it_there_is_an_empty_set_of_every_type() {
+    assert_eq!(Store::default().snapshot().set(ENTRIES), None);
+    let snapshot = Store::default().set([]);
+    for type_url in [ENTRIES, "core/v1alpha1/MeshConfig", "anything"] {
+        assert_eq!(snapshot.set(type_url).unwrap().resources.len(), 0);
+    }
+}
+
+#[test]
+fn an_object_is_a_resource_with_its_names_labels_and_spec() {
+    let mut object = entry("emcee-ratings", "ratings.default.blue.emcee.internal");
+    object.annotations.insert("a".into(), "b".into());
+    let snapshot = Store::default().set([&object]);
+    let [resource] = &*resources(&snapshot, ENTRIES) else { panic!("one") };
+    let metadata = resource.metadata.as_ref().unwrap();
+    assert_eq!(metadata.name, "default/emcee-ratings");
+    assert_eq!(metadata.labels["app.kubernetes.io/managed-by"], "emcee");
+    assert_eq!(metadata.labels["emcee.io/mesh-fed-config"], "blue.blue");
+    assert_eq!(metadata.annotations["a"], "b");
+    assert_eq!(metadata.create_time, Some(Timestamp::default()));
+    let body = resource.body.as_ref().unwrap();
+    assert_eq!(body.type_url, "type.googleapis.com/istio.networking.v1alpha3.ServiceEntry");
+    let spec = ServiceEntrySpec::decode(body.value.clone()).unwrap();
+    assert_eq!(spec.hosts, ["ratings.default.blue.emcee.internal"]);
+}
+
+#[test]
+fn each_kind_of_istio_is_of_the_type_for_which_istiod_asks_and_no_other_kind_is_there() {
+    let secret =
+        KeyMaterial { certificate: b"c"[..].into(), private_key: b"k"[..].into(), ca: b"a"[..].into() };
+    let objects = [
+        object("default", "a", Body::AuthorizationPolicy(Box::default())),
+        object("default", "d", Body::DestinationRule(Box::<DestinationRuleSpec>::default())),
+        object("default", "e", Body::ServiceEntry(Box::<ServiceEntrySpec>::default())),
+        object("default", "v", Body::VirtualService(Box::<VirtualServiceSpec>::default())),
+        object("default", "g", Body::Gateway(Box::<GatewaySpec>::default())),
+        object("default", "s", Body::Secret(secret)),
+        object("default", "s", Body::Service(Box::default())),
+        object("default", "d", Body::Deployment(Box::default())),
+        object("default", "n", Body::NetworkPolicy(Box::default())),
+    ];
+    let snapshot = Store::default().set(&objects);
+    for (type_url, body) in [
+        ("security.istio.io/v1/AuthorizationPolicy", "istio.security.v1beta1.AuthorizationPolicy"),
+        (RULES, "istio.networking.v1alpha3.DestinationRule"),
+        (ENTRIES, "istio.networking.v1alpha3.ServiceEntry"),
+        ("networking.istio.io/v1/VirtualService", "istio.networking.v1alpha3.VirtualService"),
+        ("networking.istio.io/v1/Gateway", "istio.networking.v1alpha3.Gateway"),
+    ] {
+        let resources = resources(&snapshot, type_url);
+        let bodies: Vec<_> =
+            resources.iter().map(|resource| &*resource.body.as_ref().unwrap().type_url).collect();
+        assert_eq!(bodies, [format!("type.googleapis.com/{body}")]);
+    }
+    assert_eq!(snapshot.0.unwrap().len(), 5, "nothing else");
+}
+
+#[test]
+fn what_has_not_changed_is_the_same_in_memory() {
+    let mut store = Store::default();
+    let before = store.set(&[entry("a", "x"), entry("b", "y"), rule("r")]);
+    let same = store.set(&[rule("r"), entry("b", "y"), entry("a", "x")]);
+    assert!(Arc::ptr_eq(before.0.as_ref().unwrap(), same.0.as_ref().unwrap()));
+
+    let after = store.set(&[entry("a", "x"), entry("b", "z"), rule("r")]);
+    assert!(Arc::ptr_eq(before.set(RULES).unwrap(), after.set(RULES).unwrap()));
+    let (old, new) = (before.set(ENTRIES).unwrap(), after.set(ENTRIES).unwrap());
+    assert_ne!(old.version, new.version);
+    assert_eq!(old.resources[0].as_ptr(), new.resources[0].as_ptr());
+    assert_ne!(old.resources[1], new.resources[1]);
+}
+
+#[test]
+fn a_version_depends_on_the_content_alone() {
+    let version = |objects: &[Object]| Store::default().set(objects).set(ENTRIES).unwrap().version.clone();
+    let one = version(&[entry("a", "x"), entry("b", "y")]);
+    assert_eq!(one, version(&[entry("b", "y"), entry("a", "x")]), "not on the order");
+    let mut noted = entry("a", "x");
+    noted.annotations.insert("n".into(), "1".into());
+    let others = [
+        version(&[entry("a", "x")]),
+        version(&[entry("a", "x"), entry("b", "z")]),
+        version(&[entry("a", "x"), entry("c", "y")]),
+        version(&[noted, entry("b", "y")]),
+        version(&[]),
+    ];
+    for (index, other) in others.iter().enumerate() {
+        assert!(*other != one && !others[..index].contains(other), "{index}");
+    }
+}
+
+#[test]
+fn what_is_gone_is_gone_and_its_type_is_empty_again() {
+    let mut store = Store::default();
+    let empty = store.set([]).set(ENTRIES).unwrap().version.clone();
+    let two = store.set(&[entry("a", "x"), entry("b", "y")]);
+    assert_eq!(resources(&two, ENTRIES).len(), 2);
+    let one = store.set(&[entry("b", "y")]);
+    assert_eq!(resources(&one, ENTRIES)[0].metadata.as_ref().unwrap().name, "default/b");
+    assert_eq!(resources(&one, ENTRIES).len(), 1);
+    assert_eq!(store.set([]).set(ENTRIES).unwrap().version, empty);
+}

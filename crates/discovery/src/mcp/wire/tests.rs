@@ -1,0 +1,97 @@
+//! `golden/` holds each message as others' code writes it; see its README.
+
+use emcee_api::istio::{Endpoint, IstioSpec, Location, Resolution, ServiceEntrySpec, ServicePort};
+use prost::Message;
+
+use super::*;
+
+fn unhex(text: &str) -> Bytes {
+    let digits: Vec<_> = text.chars().filter_map(|c| c.to_digit(16)).collect();
+    digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
+}
+
+#[track_caller]
+fn agrees_with_go<M: Message + Default + PartialEq + std::fmt::Debug>(message: &M, golden: &str) {
+    assert_eq!(Bytes::from(message.encode_to_vec()), unhex(golden), "written");
+    assert_eq!(&M::decode(unhex(golden)).unwrap(), message, "read");
+}
+
+fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
+#[test]
+fn a_request_is_that_of_go() {
+    let id = "sidecar~10.0.0.1~istiod-7d4.istio-system~istio-system.svc.cluster.local";
+    let request = DiscoveryRequest {
+        node: Some(Node { id: id.into(), ..Node::default() }),
+        type_url: "networking.istio.io/v1/ServiceEntry".into(),
+        response_nonce: "2026-11-25 03:00:00.123456789 +0000 UTC m=+0.1".into(),
+        ..DiscoveryRequest::default()
+    };
+    agrees_with_go(&request, include_str!("../golden/request.hex"));
+}
+
+#[test]
+fn a_nack_is_that_of_go() {
+    let request = DiscoveryRequest {
+        version_info: "v1".into(),
+        type_url: "networking.istio.io/v1/Gateway".into(),
+        response_nonce: "7".into(),
+        error_detail: Some(Status { code: 3, message: "no such port".into(), details: Vec::new() }),
+        ..DiscoveryRequest::default()
+    };
+    agrees_with_go(&request, include_str!("../golden/nack.hex"));
+}
+
+#[test]
+fn a_response_is_that_of_go() {
+    let ratings = ServiceEntrySpec {
+        hosts: vec!["ratings.default.blue.emcee.internal".into()],
+        ports: vec![ServicePort {
+            number: 9080,
+            protocol: "HTTP".into(),
+            name: "http".into(),
+            ..ServicePort::default()
+        }],
+        location: Location::MeshInternal.into(),
+        resolution: Resolution::Static.into(),
+        endpoints: vec![Endpoint {
+            address: "203.0.113.7".into(),
+            ports: [("http".to_owned(), 15443)].into(),
+            ..Endpoint::default()
+        }],
+        export_to: vec![".".into()],
+        ..ServiceEntrySpec::default()
+    };
+    let reviews = ServiceEntrySpec {
+        hosts: vec!["reviews.default.blue.emcee.internal".into()],
+        ..ServiceEntrySpec::default()
+    };
+    let first = Metadata {
+        name: "default/emcee-ratings".into(),
+        create_time: Some(Timestamp::default()),
+        version: "h1".into(),
+        labels: pairs([("app.kubernetes.io/managed-by", "emcee"), ("emcee.io/owner-kind", "ServiceBinding")]),
+        annotations: pairs([("a", "b")]),
+    };
+    let second = Metadata {
+        name: "default/emcee-reviews".into(),
+        create_time: Some(Timestamp { seconds: 1_795_575_600, nanos: 500_000_000 }),
+        version: "h2".into(),
+        ..Metadata::default()
+    };
+    let response = DiscoveryResponse {
+        version_info: "v2".into(),
+        resources: vec![resource(first, &ratings), resource(second, &reviews)],
+        type_url: "networking.istio.io/v1/ServiceEntry".into(),
+        nonce: "7".into(),
+    };
+    agrees_with_go(&response, include_str!("../golden/response.hex"));
+}
+
+fn resource(metadata: Metadata, spec: &ServiceEntrySpec) -> Bytes {
+    let body = Any { type_url: ServiceEntrySpec::TYPE_URL.into(), value: spec.encode_to_vec().into() };
+    let resource = Resource { metadata: Some(metadata), body: Some(body) };
+    Any { type_url: RESOURCE.into(), value: resource.encode_to_vec().into() }.encode_to_vec().into()
+}

@@ -1,0 +1,266 @@
+//! Peers that mean no good: never a panic, and never more than a bounded memory of them.
+
+use std::time::{Duration, Instant};
+
+use emcee_discovery::Audience;
+use emcee_discovery::session::{Limits, Session};
+use emcee_discovery::shelf::{Shelf, Visibility};
+use emcee_discovery::slice::{decode, encode};
+use emcee_discovery::subscription::{Settings, Subscription};
+use emcee_discovery::wire::{
+    Any, BAD_REQUEST, BadRequest, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE,
+    EndpointSlice, FieldViolation, Resource, Status,
+};
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use prost::Message;
+use prost::bytes::Bytes;
+
+use crate::cases;
+use crate::trace::{Stream, at, key, nack_all, offer, peers, put, request, v4};
+
+/// More than this is not said to, or remembered of, anyone.
+const MANY: usize = 100;
+
+fn text() -> impl Strategy<Value = String> {
+    let odd = select(vec![
+        "",
+        "*",
+        "/",
+        "\0",
+        "\n",
+        "default/reviews/IPv4",
+        "default/ratings/IPv4",
+        "_emcee/discovery/IPv4",
+    ]);
+    prop_oneof![4 => odd.prop_map(str::to_owned), 1 => ".{0,300}", 1 => "[a-c]/[a-c]/(IPv4|IPv6|FQDN)(-[0-9]{1,5})?"]
+}
+
+fn bytes() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..200).prop_map(Bytes::from)
+}
+
+/// A valid resource of which some bytes are changed, cut or doubled.
+fn spoilt() -> impl Strategy<Value = Bytes> {
+    let valid = encode(&at("reviews", &["203.0.113.7:80"])).expect("it can be announced").remove(0).bytes;
+    let edits = vec((any::<Index>(), any::<u8>(), 0..3_u8), 0..6);
+    edits.prop_map(move |edits| {
+        let mut bytes = valid.to_vec();
+        for (index, value, kind) in edits {
+            let at = index.index(bytes.len().max(1)).min(bytes.len().saturating_sub(1));
+            match kind {
+                0 if !bytes.is_empty() => bytes[at] = value,
+                1 => bytes.truncate(at),
+                _ => bytes.extend_from_within(at.min(bytes.len())..),
+            }
+        }
+        bytes.into()
+    })
+}
+
+fn any_message() -> impl Strategy<Value = Any> {
+    let violation = (text(), text()).prop_map(|(field, description)| FieldViolation { field, description });
+    let detail = vec(violation, 0..5).prop_map(|field_violations| BadRequest { field_violations });
+    let url = prop_oneof![Just(BAD_REQUEST.to_owned()), Just(ENDPOINT_SLICE.to_owned()), text()];
+    let value = prop_oneof![bytes(), detail.prop_map(|detail| detail.encode_to_vec().into())];
+    (url, value).prop_map(|(type_url, value)| Any { type_url, value })
+}
+
+fn requests() -> impl Strategy<Value = DeltaDiscoveryRequest> {
+    let nonce = prop_oneof![(0..8_u8).prop_map(|nonce| nonce.to_string()), text()];
+    let status = (any::<i32>(), text(), vec(any_message(), 0..3))
+        .prop_map(|(code, message, details)| Status { code, message, details });
+    let names = || vec(text(), 0..6);
+    let held = btree_map(text(), text(), 0..6);
+    (nonce, proptest::option::of(status), names(), names(), held).prop_map(
+        |(response_nonce, error_detail, add, drop, initial_resource_versions)| DeltaDiscoveryRequest {
+            node: None,
+            type_url: ENDPOINT_SLICE.into(),
+            resource_names_subscribe: add,
+            resource_names_unsubscribe: drop,
+            initial_resource_versions,
+            response_nonce,
+            error_detail,
+        },
+    )
+}
+
+fn responses() -> impl Strategy<Value = DeltaDiscoveryResponse> {
+    let resource = prop_oneof![3 => spoilt(), 1 => bytes()];
+    (vec(resource, 0..6), vec(text(), 0..6), text()).prop_map(|(resources, removed_resources, nonce)| {
+        DeltaDiscoveryResponse { type_url: ENDPOINT_SLICE.into(), resources, nonce, removed_resources }
+    })
+}
+
+/// A line that a terminal and a condition can show.
+fn is_readable(line: &str) -> bool {
+    line.chars().count() <= 300 && !line.chars().any(char::is_control)
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn bytes_are_read_or_refused(bytes in bytes()) {
+        let _ = DeltaDiscoveryRequest::decode(bytes.clone());
+        let _ = DeltaDiscoveryResponse::decode(bytes.clone());
+        let _ = EndpointSlice::decode(bytes.clone());
+        let _ = Resource::decode(bytes).map(|resource| decode(&resource));
+    }
+
+    #[test]
+    fn a_spoilt_resource_is_read_as_itself_or_refused_in_a_line(bytes in spoilt()) {
+        if let Ok(resource) = Resource::decode(bytes)
+            && let Err(error) = decode(&resource)
+        {
+            let line = error.to_string();
+            prop_assert!(line.chars().count() < 4_000 && !line.chars().any(char::is_control), "{}", line);
+        }
+    }
+
+    #[test]
+    fn a_session_bears_any_client(requests in vec(requests(), 0..20)) {
+        let mut shelf = Shelf::remembering(2);
+        let mut session = Session::new(Audience::new("blue", "m1"), Limits { names: 10, held: 5 });
+        for (round, request) in requests.iter().enumerate() {
+            let port = u16::try_from(round + 1).unwrap();
+            put(&mut shelf, &at("reviews", &[&format!("203.0.113.7:{port}")]));
+            let _ = shelf.offer("blue", &offer("secret"), &peers(["m2"])).unwrap();
+            if round % 3 == 1 {
+                let _ = shelf.withdraw("blue", &key("reviews"));
+            }
+            if session.receive(request, &shelf).is_err() {
+                break;
+            }
+            let asked = requests.iter().any(|request| format!("{request:?}").contains("secret"));
+            while let Ok(Some(response)) = session.next(&shelf) {
+                let said = format!("{response:?}");
+                prop_assert!(asked || !said.contains("secret"), "{}", said);
+            }
+            prop_assert!(session.in_flight() <= 4);
+            for (name, reason) in session.refusals() {
+                prop_assert!(is_readable(name) && is_readable(reason));
+            }
+        }
+    }
+
+    #[test]
+    fn a_subscription_bears_any_server(
+        responses in vec((responses(), 0..40_u64, 0..8_u8), 0..20),
+    ) {
+        let mut now = Instant::now();
+        let settings = Settings { expire_after: Some(Duration::from_mins(1)), ..Settings::default() };
+        let mut subscription = Subscription::new(settings, now);
+        for (response, seconds, luck) in responses {
+            now += Duration::from_secs(seconds);
+            match luck {
+                0 => subscription.lost(now),
+                1 => drop(subscription.connected()),
+                2 => drop(subscription.pass(now)),
+                _ => {}
+            }
+            let _ = subscription.receive(response, &|offer| {
+                if offer.endpoints.is_empty() { Err("\0 no\n".repeat(100)) } else { Ok(()) }
+            }, now);
+            for (name, reason) in subscription.refusals() {
+                prop_assert!(is_readable(name) && is_readable(reason), "{:?} {:?}", name, reason);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_million_resources_are_refused_and_answered_shortly() {
+    let mut subscription = Subscription::new(Settings::default(), Instant::now());
+    subscription.connected();
+    let empty = vec![Bytes::new(); 500_000];
+    let broken = vec![Bytes::from_static(&[0xff]); 500_000];
+    let response = DeltaDiscoveryResponse {
+        type_url: ENDPOINT_SLICE.into(),
+        resources: [empty, broken].concat(),
+        nonce: "1".into(),
+        removed_resources: vec![String::new(); 100_000],
+    };
+    let (events, answer) = subscription.receive(response, &|_| Ok(()), Instant::now()).unwrap();
+    assert_eq!(events, []);
+    let message = &answer.error_detail.as_ref().unwrap().message;
+    assert_eq!(message, "1000000 of 1000000 resources refused, the rest is taken");
+    assert!(answer.encoded_len() < 50_000);
+    assert_eq!(subscription.refusals().count(), MANY);
+}
+
+#[test]
+fn services_beyond_the_quota_are_refused_and_the_rest_is_held() {
+    let settings = Settings { max_resources: 1_000, ..Settings::default() };
+    let mut subscription = Subscription::new(settings, Instant::now());
+    subscription.connected();
+    let offers = (0..2_000).map(|n| encode(&offer(&format!("service-{n}"))).unwrap()[0].bytes.clone());
+    let response = DeltaDiscoveryResponse {
+        type_url: ENDPOINT_SLICE.into(),
+        resources: offers.collect(),
+        ..DeltaDiscoveryResponse::default()
+    };
+    let (events, answer) = subscription.receive(response, &|_| Ok(()), Instant::now()).unwrap();
+    assert_eq!((events.len(), subscription.offers().count()), (1_000, 1_000));
+    assert!(answer.encoded_len() < 50_000);
+}
+
+#[test]
+fn a_client_that_refuses_everything_at_length_is_remembered_shortly() {
+    let mut shelf = Shelf::default();
+    for n in 0..1_000 {
+        put(&mut shelf, &offer(&format!("service-{n}")));
+    }
+    let mut client = Stream::asking(&shelf, request());
+    client.hear(&shelf);
+    client.ask(&shelf, nack_all("1", &"\n\u{1b}[31m no".repeat(100_000)));
+    let refusals = client.refusals();
+    assert_eq!(refusals.len(), MANY);
+    assert!(refusals.iter().all(|(name, reason)| is_readable(name) && is_readable(reason)));
+}
+
+/// A peer that changes a hundred times between two looks costs one response.
+#[test]
+fn a_flapping_service_is_told_as_it_is_when_it_is_told() {
+    let mut shelf = Shelf::default();
+    let mut client = Stream::asking(&shelf, request().add(["*"]));
+    client.settle(&shelf);
+    for _ in 0..100 {
+        put(&mut shelf, &offer("reviews"));
+        let _ = shelf.withdraw("blue", &key("reviews"));
+        put(&mut shelf, &offer("reviews"));
+    }
+    let said = client.settle(&shelf);
+    assert_eq!((said.len(), said[0].offered()), (1, &[v4("reviews")][..]));
+}
+
+/// Whoever asks for names that are somebody else's cannot tell them from names that are nobody's: the answers are the
+/// same but for the name asked, in number, order and length.
+#[test]
+fn probing_by_name_tells_nothing() {
+    let mut shelf = Shelf::default();
+    put(&mut shelf, &offer("mine"));
+    let _ = shelf.offer("blue", &offer("their"), &peers(["m2"])).unwrap();
+    let _ = shelf.offer("yellow", &offer("other"), &Visibility::All).unwrap();
+    let talk = |shelf: &mut Shelf, name: &str| {
+        let mut client = Stream::of("blue", "m1");
+        let mut said = Vec::new();
+        client.ask(shelf, request().add(["*", name]).holding([(name, "v")]));
+        said.extend(client.settle(shelf));
+        client.ask(shelf, request().drop([name]));
+        said.extend(client.settle(shelf));
+        client.ask(shelf, request().add([name]));
+        said.extend(client.settle(shelf));
+        let _ = shelf.withdraw("yellow", &key("other"));
+        let _ = shelf.offer("yellow", &offer("other"), &Visibility::All).unwrap();
+        said.extend(client.settle(shelf));
+        format!("{said:?}").replace(name, "NAME")
+    };
+    let nobodys = talk(&mut shelf, &v4("ghost"));
+    assert!(nobodys.contains("removes: [\"NAME\"]"));
+    for name in ["their", "other"] {
+        assert_eq!(talk(&mut shelf, &v4(name)), nobodys, "{name}");
+    }
+    assert_ne!(talk(&mut shelf, &v4("mine")), nobodys);
+}

@@ -1,0 +1,135 @@
+//! Both sides, and a wire that loses what is under way when it breaks. Only bytes travel.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use emcee_core::catalogue::Offer;
+use emcee_discovery::Audience;
+use emcee_discovery::session::{Limits, Session};
+use emcee_discovery::shelf::Shelf;
+use emcee_discovery::subscription::{Event, Settings, Subscription};
+use emcee_discovery::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use prost::Message;
+
+/// An offer at this port is refused.
+pub(crate) const REFUSED_PORT: u16 = 666;
+
+/// One peer's client, and its stream while there is one.
+pub(crate) struct Link {
+    audience: Audience,
+    pub(crate) client: Subscription,
+    pub(crate) stream: Option<Stream>,
+    pub(crate) now: Instant,
+    /// Every byte that has come to the client.
+    pub(crate) heard: Vec<u8>,
+    /// How many resources have.
+    pub(crate) resources: usize,
+}
+
+pub(crate) struct Stream {
+    pub(crate) session: Session,
+    requests: VecDeque<Vec<u8>>,
+    responses: VecDeque<Vec<u8>>,
+}
+
+pub(crate) fn judge(offer: &Offer) -> Result<(), String> {
+    if offer.port == REFUSED_PORT { Err(format!("port {REFUSED_PORT} is not wanted")) } else { Ok(()) }
+}
+
+impl Link {
+    pub(crate) fn of(relationship: &str, peer: &str) -> Self {
+        let now = Instant::now();
+        Self {
+            audience: Audience::new(relationship, peer),
+            client: Subscription::new(Settings::default(), now),
+            stream: None,
+            now,
+            heard: Vec::new(),
+            resources: 0,
+        }
+    }
+
+    pub(crate) fn connect(&mut self) {
+        self.cut();
+        let first = self.client.connected().encode_to_vec();
+        let session = Session::new(self.audience.clone(), Limits::default());
+        self.stream = Some(Stream { session, requests: [first].into(), responses: VecDeque::new() });
+    }
+
+    pub(crate) fn cut(&mut self) {
+        if self.stream.take().is_some() {
+            self.client.lost(self.now);
+        }
+    }
+
+    /// The server sends one response, if it has one. An error ends the stream.
+    pub(crate) fn send(&mut self, offers: &Shelf) -> bool {
+        let Some(stream) = &mut self.stream else { return false };
+        match stream.session.next(offers) {
+            Ok(None) => false,
+            Ok(Some(response)) => {
+                stream.responses.push_back(response.encode_to_vec());
+                true
+            }
+            Err(_) => {
+                self.cut();
+                true
+            }
+        }
+    }
+
+    /// One request arrives.
+    pub(crate) fn request_arrives(&mut self, offers: &Shelf) -> bool {
+        let Some(stream) = &mut self.stream else { return false };
+        let Some(bytes) = stream.requests.pop_front() else { return false };
+        let request = DeltaDiscoveryRequest::decode(&*bytes).expect("it was encoded");
+        stream.session.receive(&request, offers).expect("a client of ours is taken");
+        true
+    }
+
+    /// One response arrives.
+    pub(crate) fn response_arrives(&mut self) -> Option<Vec<Event>> {
+        let stream = self.stream.as_mut()?;
+        let bytes = stream.responses.pop_front()?;
+        self.heard.extend(&bytes);
+        let response = DeltaDiscoveryResponse::decode(&*bytes).expect("it was encoded");
+        self.resources += response.resources.len();
+        let (events, answer) =
+            self.client.receive(response, &judge, self.now).expect("a server of ours is taken");
+        stream.requests.push_back(answer.encode_to_vec());
+        Some(events)
+    }
+
+    pub(crate) fn wait(&mut self, time: Duration) -> Vec<Event> {
+        self.now += time;
+        self.client.pass(self.now)
+    }
+
+    /// All that is under way arrives, until there is nothing to say.
+    pub(crate) fn settle(&mut self, offers: &Shelf) -> Vec<Event> {
+        let mut events = Vec::new();
+        loop {
+            if self.stream.is_none() {
+                self.connect();
+            }
+            let mut is_quiet = !self.request_arrives(offers);
+            is_quiet &= !self.send(offers);
+            if let Some(more) = self.response_arrives() {
+                is_quiet = false;
+                events.extend(more);
+            }
+            if is_quiet {
+                return events;
+            }
+        }
+    }
+
+    pub(crate) fn holds(&self) -> Vec<Offer> {
+        self.client.offers().collect()
+    }
+
+    /// Whether these bytes have come to the client, in whatever message.
+    pub(crate) fn has_heard(&self, text: &str) -> bool {
+        self.heard.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+}

@@ -1,0 +1,251 @@
+//! Whatever happens in whatever order: in the end each client holds what it may see.
+//!
+//! Three peers in two relationships. Each service's name begins with who alone may see it, so a search of the bytes
+//! that a peer received shows whether it has learnt of another's.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use emcee_core::catalogue::Offer;
+use emcee_core::key::Key;
+use emcee_discovery::shelf::{Shelf, Visibility};
+use emcee_discovery::subscription::Event;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::cases;
+use crate::link::{Link, REFUSED_PORT, judge};
+use crate::trace::{at, peers};
+
+/// Each with what no other may hear.
+const PEERS: [(&str, &str, &str); 3] =
+    [("blue", "m1", "blue-m1"), ("blue", "m2", "blue-m2"), ("yellow", "m1", "yellow")];
+/// Services by who may see them.
+const SERVICES: [(&str, &str); 7] = [
+    ("blue", "blue-m1-a"),
+    ("blue", "blue-m1-b"),
+    ("blue", "blue-m2-a"),
+    ("blue", "all-a"),
+    ("blue", "all-b"),
+    ("yellow", "yellow-a"),
+    ("yellow", "yellow-b"),
+];
+const ENDPOINTS: [&[&str]; 6] = [
+    &[],
+    &["203.0.113.7:80"],
+    &["203.0.113.7:80", "203.0.113.8:81"],
+    &["203.0.113.7:81", "[2001:db8::7]:80"],
+    &["[2001:db8::7]:80", "a.example:80"],
+    &["a.example:80"],
+];
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// A service is offered: its number, endpoints, port.
+    Offer(usize, usize, u16),
+    /// It is offered to one peer alone, or to all who may see it by its name.
+    Narrow(usize, usize),
+    Withdraw(usize),
+    Connect(usize),
+    Cut(usize),
+    Send(usize),
+    RequestArrives(usize),
+    ResponseArrives(usize),
+    Settle(usize),
+    Wait(usize, u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let service = 0..SERVICES.len();
+    let peer = || 0..PEERS.len();
+    let port = select(vec![80, 81, REFUSED_PORT]);
+    prop_oneof![
+        6 => (service.clone(), 0..ENDPOINTS.len(), port).prop_map(|(s, e, p)| Step::Offer(s, e, p)),
+        1 => (3..5_usize, 0..3_usize).prop_map(|(s, to)| Step::Narrow(s, to)),
+        2 => service.prop_map(Step::Withdraw),
+        2 => peer().prop_map(Step::Connect),
+        1 => peer().prop_map(Step::Cut),
+        4 => peer().prop_map(Step::Send),
+        4 => peer().prop_map(Step::RequestArrives),
+        4 => peer().prop_map(Step::ResponseArrives),
+        3 => peer().prop_map(Step::Settle),
+        1 => (peer(), 1..40_u64).prop_map(|(peer, seconds)| Step::Wait(peer, seconds)),
+    ]
+}
+
+struct World {
+    shelf: Shelf,
+    /// What is offered in each relationship, and to whom.
+    offered: BTreeMap<(&'static str, Key), (Offer, Visibility)>,
+    links: Vec<Link>,
+    /// Everything that each peer could ever have accepted.
+    accepted: Vec<Vec<Offer>>,
+}
+
+impl World {
+    fn new(removals: usize) -> Self {
+        let links = PEERS.map(|(relationship, peer, _)| Link::of(relationship, peer));
+        Self {
+            shelf: Shelf::remembering(removals),
+            offered: BTreeMap::new(),
+            links: links.into(),
+            accepted: vec![Vec::new(); PEERS.len()],
+        }
+    }
+
+    fn run(&mut self, step: &Step) {
+        match *step {
+            Step::Offer(service, endpoints, port) => {
+                let (relationship, name) = SERVICES[service];
+                let offer = Offer { port, ..at(name, ENDPOINTS[endpoints]) };
+                let before = self.offered.get(&(relationship, offer.key.clone()));
+                let seen_by = before.map_or_else(|| usual(name), |(_, seen_by)| seen_by.clone());
+                self.offer(relationship, offer, seen_by);
+            }
+            Step::Narrow(service, to) => {
+                let (relationship, name) = SERVICES[service];
+                let seen_by = [Visibility::All, peers(["m1"]), peers(["m2"])][to].clone();
+                let now = self.offered.get(&(relationship, Key::new("default", name)));
+                if let Some(offer) = now.map(|(offer, _)| offer.clone()) {
+                    self.offer(relationship, offer, seen_by);
+                }
+            }
+            Step::Withdraw(service) => {
+                let (relationship, name) = SERVICES[service];
+                let key = Key::new("default", name);
+                let _ = self.shelf.withdraw(relationship, &key);
+                self.offered.remove(&(relationship, key));
+            }
+            Step::Connect(peer) => self.links[peer].connect(),
+            Step::Cut(peer) => self.links[peer].cut(),
+            Step::Send(peer) => drop(self.links[peer].send(&self.shelf)),
+            Step::RequestArrives(peer) => drop(self.links[peer].request_arrives(&self.shelf)),
+            Step::ResponseArrives(peer) => drop(self.links[peer].response_arrives()),
+            Step::Settle(peer) => drop(self.links[peer].settle(&self.shelf)),
+            Step::Wait(peer, seconds) => drop(self.links[peer].wait(Duration::from_secs(seconds))),
+        }
+    }
+
+    fn offer(&mut self, relationship: &'static str, offer: Offer, seen_by: Visibility) {
+        let _ = self.shelf.offer(relationship, &offer, &seen_by).expect("it can be announced");
+        for (index, (its, peer, _)) in PEERS.iter().enumerate() {
+            if *its == relationship && seen_by.includes(peer) && judge(&offer).is_ok() {
+                self.accepted[index].push(offer.clone());
+            }
+        }
+        self.offered.insert((relationship, offer.key.clone()), (offer, seen_by));
+    }
+
+    /// Everything arrives, and removals have stood.
+    fn come_to_rest(&mut self) -> Vec<Vec<Event>> {
+        let offers = &self.shelf;
+        let rest = |link: &mut Link| {
+            link.settle(offers);
+            link.wait(Duration::from_mins(1));
+            link.settle(offers)
+        };
+        self.links.iter_mut().map(rest).collect()
+    }
+
+    fn may_see(&self, index: usize) -> BTreeMap<Key, Offer> {
+        let (relationship, peer, _) = PEERS[index];
+        let visible = self
+            .offered
+            .iter()
+            .filter(|((its, _), (_, seen_by))| *its == relationship && seen_by.includes(peer));
+        visible.map(|((_, key), (offer, _))| (key.clone(), offer.clone())).collect()
+    }
+
+    /// It holds all that it may see; of what it refuses, no more than it once accepted.
+    fn check(&self, index: usize) -> Result<(), TestCaseError> {
+        let mut visible = self.may_see(index);
+        for held in self.links[index].holds() {
+            let offered = visible.remove(&held.key);
+            let is_right = match &offered {
+                None => false,
+                Some(offer) if judge(offer).is_ok() => held == *offer,
+                Some(_) => is_made_of(&held, &self.accepted[index]),
+            };
+            prop_assert!(is_right, "{:?} holds {:?} of {:?}", PEERS[index], held, offered);
+        }
+        let missing: Vec<_> = visible.values().filter(|offer| judge(offer).is_ok()).collect();
+        prop_assert!(missing.is_empty(), "{:?} lacks {:?}", PEERS[index], missing);
+        Ok(())
+    }
+
+    fn check_secrecy(&self) -> Result<(), TestCaseError> {
+        for (link, (relationship, peer, own)) in self.links.iter().zip(PEERS) {
+            for (_, _, others) in PEERS.into_iter().filter(|(_, _, others)| *others != own) {
+                prop_assert!(!link.has_heard(others), "{} {} has heard of {}", relationship, peer, others);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether all of it was once accepted. It may be of several offers: each slice stays until it is removed or another is
+/// accepted in its place.
+fn is_made_of(held: &Offer, accepted: &[Offer]) -> bool {
+    let bare = |offer: &Offer| Offer { endpoints: Vec::new(), ..offer.clone() };
+    let alike: Vec<_> = accepted.iter().filter(|offer| bare(offer) == bare(held)).collect();
+    let mut endpoints = held.endpoints.iter();
+    !alike.is_empty()
+        && endpoints.all(|endpoint| alike.iter().any(|offer| offer.endpoints.contains(endpoint)))
+}
+
+/// Who may see a service of that name.
+fn usual(name: &str) -> Visibility {
+    match name.split('-').nth(1) {
+        Some("m1") => peers(["m1"]),
+        Some("m2") => peers(["m2"]),
+        _ => Visibility::All,
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn each_client_comes_to_hold_what_it_may_see(removals in 0..6_usize, steps in vec(step(), 0..120)) {
+        let mut world = World::new(removals);
+        for step in &steps {
+            world.run(step);
+        }
+        world.come_to_rest();
+        for index in 0..PEERS.len() {
+            world.check(index)?;
+        }
+        world.check_secrecy()?;
+        let last = world.come_to_rest();
+        prop_assert!(last.iter().all(Vec::is_empty), "at rest: {last:?}");
+    }
+
+    #[test]
+    fn without_a_removal_nothing_goes(steps in vec(step(), 0..120)) {
+        let mut world = World::new(10);
+        let goes = |step: &Step| matches!(step, Step::Withdraw(_) | Step::Narrow(..) | Step::Offer(_, _, REFUSED_PORT));
+        let mut held = vec![0; PEERS.len()];
+        for step in steps.iter().filter(|step| !goes(step)) {
+            world.run(step);
+            for (link, before) in world.links.iter().zip(&mut held) {
+                let now = link.holds().len();
+                prop_assert!(now >= *before, "after {step:?}");
+                *before = now;
+            }
+        }
+    }
+}
+
+/// What the model searches for can be found.
+#[test]
+fn each_peer_hears_of_its_own() {
+    let mut world = World::new(10);
+    for service in 0..SERVICES.len() {
+        world.run(&Step::Offer(service, 1, 80));
+    }
+    world.come_to_rest();
+    for (link, (_, _, own)) in world.links.iter().zip(PEERS) {
+        assert!(link.has_heard(own));
+    }
+}

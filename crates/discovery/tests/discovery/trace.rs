@@ -1,0 +1,255 @@
+//! Words in which conversations are written down.
+//!
+//! ```text
+//! let mut client = Stream::of("blue", "m1");
+//! client.ask(&shelf, request().add(["*"]));
+//! assert_eq!(client.hear(&shelf), [says("1").offers(["default/reviews/IPv4"])]);
+//! client.ask(&shelf, ack("1"));
+//! ```
+
+use emcee_core::catalogue::Offer;
+use emcee_core::key::Key;
+use emcee_core::mode::Mode;
+use emcee_core::protocol::Protocol;
+use emcee_discovery::Audience;
+use emcee_discovery::session::{Limits, Session, SessionError};
+use emcee_discovery::shelf::{Shelf, Visibility};
+use emcee_discovery::slice::encode;
+use emcee_discovery::wire::{
+    Any, BAD_REQUEST, BadRequest, Code, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE,
+    FieldViolation, Resource, Status,
+};
+use prost::Message;
+
+/// The service `default/NAME` of relationship blue, in BOUNDARY, at one address.
+pub(crate) fn offer(name: &str) -> Offer {
+    at(name, &["203.0.113.7:15443"])
+}
+
+/// The same at these addresses.
+pub(crate) fn at(name: &str, endpoints: &[&str]) -> Offer {
+    let mut endpoints: Vec<_> =
+        endpoints.iter().map(|text| text.parse().expect("a test's endpoint")).collect();
+    endpoints.sort_unstable();
+    Offer {
+        key: key(name),
+        mode: Mode::Boundary,
+        server_name: format!("{name}.default.blue.emcee.internal"),
+        protocol: Protocol::Http,
+        port: 9080,
+        endpoints,
+        identities: Vec::new(),
+        trust_domain: "m2.example".into(),
+        root_hash: None,
+    }
+}
+
+pub(crate) fn key(name: &str) -> Key {
+    Key::new("default", name)
+}
+
+/// `default/NAME/IPv4`
+pub(crate) fn v4(name: &str) -> String {
+    format!("default/{name}/IPv4")
+}
+
+pub(crate) fn peers<const N: usize>(names: [&str; N]) -> Visibility {
+    Visibility::Peers(names.map(Into::into).into())
+}
+
+/// The version of the offer's first resource.
+pub(crate) fn version(offer: &Offer) -> String {
+    encode(offer).expect("it can be announced")[0].version.to_string()
+}
+
+/// A shelf that offers these services to all peers of blue.
+pub(crate) fn shelf<const N: usize>(names: [&str; N]) -> Shelf {
+    let mut shelf = Shelf::default();
+    for name in names {
+        put(&mut shelf, &offer(name));
+    }
+    shelf
+}
+
+/// Offers it to all peers of blue.
+pub(crate) fn put(shelf: &mut Shelf, offer: &Offer) {
+    let touched = shelf.offer("blue", offer, &Visibility::All).expect("it can be announced");
+    assert!(touched.is_empty() || touched.contains(&Audience::new("blue", "anyone")));
+}
+
+/// One stream at the server, and the client's hands.
+pub(crate) struct Stream {
+    pub(crate) session: Session,
+}
+
+impl Stream {
+    pub(crate) fn of(relationship: &str, peer: &str) -> Self {
+        Self { session: Session::new(Audience::new(relationship, peer), Limits::default()) }
+    }
+
+    /// A stream of blue's m1 that has asked this.
+    pub(crate) fn asking(offers: &Shelf, request: Asks) -> Self {
+        let mut stream = Self::of("blue", "m1");
+        stream.ask(offers, request);
+        stream
+    }
+
+    #[track_caller]
+    pub(crate) fn ask(&mut self, offers: &Shelf, Asks(request): Asks) {
+        self.session.receive(&request, offers).expect("it may be asked");
+    }
+
+    pub(crate) fn refused(&mut self, offers: &Shelf, Asks(request): Asks) -> SessionError {
+        self.session.receive(&request, offers).expect_err("it may not be asked")
+    }
+
+    /// All that it says now.
+    #[track_caller]
+    pub(crate) fn hear(&mut self, offers: &Shelf) -> Vec<Says> {
+        std::iter::from_fn(|| self.session.next(offers).expect("it is not behind"))
+            .map(|response| Says::of(&response))
+            .collect()
+    }
+
+    /// All that it says, each response acknowledged.
+    #[track_caller]
+    pub(crate) fn settle(&mut self, offers: &Shelf) -> Vec<Says> {
+        let mut all = Vec::new();
+        while let Some(response) = self.session.next(offers).expect("it is not behind") {
+            all.push(Says::of(&response));
+            self.ask(offers, ack(&response.nonce));
+        }
+        all
+    }
+
+    pub(crate) fn refusals(&self) -> Vec<(&str, &str)> {
+        self.session.refusals().collect()
+    }
+}
+
+/// A request.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Asks(pub(crate) DeltaDiscoveryRequest);
+
+pub(crate) fn request() -> Asks {
+    Asks(DeltaDiscoveryRequest { type_url: ENDPOINT_SLICE.into(), ..DeltaDiscoveryRequest::default() })
+}
+
+pub(crate) fn ack(nonce: &str) -> Asks {
+    request().answering(nonce)
+}
+
+/// Refuses these names of a response, with reasons.
+pub(crate) fn nack<const N: usize>(nonce: &str, refused: [(&str, &str); N]) -> Asks {
+    let violation = |(field, description): (&str, &str)| FieldViolation {
+        field: field.into(),
+        description: description.into(),
+    };
+    let detail = BadRequest { field_violations: refused.map(violation).into() };
+    let detail = Any { type_url: BAD_REQUEST.into(), value: detail.encode_to_vec().into() };
+    nack_all(nonce, "some refused").detailed(detail)
+}
+
+/// Refuses a response, as clients do that know no details.
+pub(crate) fn nack_all(nonce: &str, message: &str) -> Asks {
+    let mut request = ack(nonce);
+    let code = Code::InvalidArgument.into();
+    request.0.error_detail = Some(Status { code, message: message.into(), details: Vec::new() });
+    request
+}
+
+impl Asks {
+    pub(crate) fn add<const N: usize>(mut self, names: [&str; N]) -> Self {
+        self.0.resource_names_subscribe.extend(names.map(str::to_owned));
+        self
+    }
+
+    pub(crate) fn drop<const N: usize>(mut self, names: [&str; N]) -> Self {
+        self.0.resource_names_unsubscribe.extend(names.map(str::to_owned));
+        self
+    }
+
+    /// Held from before: names and versions.
+    pub(crate) fn holding<const N: usize>(mut self, held: [(&str, &str); N]) -> Self {
+        self.0.initial_resource_versions.extend(held.map(|(name, version)| (name.into(), version.into())));
+        self
+    }
+
+    pub(crate) fn answering(mut self, nonce: &str) -> Self {
+        self.0.response_nonce = nonce.into();
+        self
+    }
+
+    fn detailed(mut self, detail: Any) -> Self {
+        self.0.error_detail.get_or_insert_default().details.push(detail);
+        self
+    }
+}
+
+/// A response, so far empty, as a server of another make might send it.
+pub(crate) fn response(nonce: &str) -> DeltaDiscoveryResponse {
+    DeltaDiscoveryResponse {
+        type_url: ENDPOINT_SLICE.into(),
+        nonce: nonce.into(),
+        ..DeltaDiscoveryResponse::default()
+    }
+}
+
+/// What is put into it.
+pub(crate) trait Response {
+    fn offering(self, offers: &[Offer]) -> Self;
+    fn removing<const N: usize>(self, names: [&str; N]) -> Self;
+}
+
+impl Response for DeltaDiscoveryResponse {
+    fn offering(mut self, offers: &[Offer]) -> Self {
+        let encoded = offers.iter().flat_map(|offer| encode(offer).expect("it can be announced"));
+        self.resources.extend(encoded.map(|resource| resource.bytes));
+        self
+    }
+
+    fn removing<const N: usize>(mut self, names: [&str; N]) -> Self {
+        self.removed_resources.extend(names.map(str::to_owned));
+        self
+    }
+}
+
+/// A response, by its names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Says {
+    nonce: String,
+    offers: Vec<String>,
+    removes: Vec<String>,
+}
+
+/// A response, so far empty.
+pub(crate) fn says(nonce: &str) -> Says {
+    Says { nonce: nonce.into(), ..Says::default() }
+}
+
+impl Says {
+    pub(crate) fn of(response: &DeltaDiscoveryResponse) -> Self {
+        assert_eq!(response.type_url, ENDPOINT_SLICE);
+        let name =
+            |bytes: &prost::bytes::Bytes| Resource::decode(bytes.clone()).expect("it was encoded").name;
+        Self {
+            nonce: response.nonce.clone(),
+            offers: response.resources.iter().map(name).collect(),
+            removes: response.removed_resources.clone(),
+        }
+    }
+
+    pub(crate) fn offers<const N: usize>(mut self, names: [&str; N]) -> Self {
+        self.offers = names.map(str::to_owned).into();
+        self
+    }
+
+    pub(crate) fn removes<const N: usize>(mut self, names: [&str; N]) -> Self {
+        self.removes = names.map(str::to_owned).into();
+        self
+    }
+
+    pub(crate) fn offered(&self) -> &[String] {
+        &self.offers
+    }
+}
