@@ -104,6 +104,13 @@ impl ScopeArgs {
     }
 }
 
+impl ClusterArgs {
+    /// How discovery is served, with a cluster or without.
+    pub(crate) fn discovery(&self) -> &DiscoveryArgs {
+        &self.discovery
+    }
+}
+
 impl ConnectArgs {
     /// A client for the cluster.
     ///

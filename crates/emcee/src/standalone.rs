@@ -4,6 +4,9 @@
 //!  DIR ──► manifest ──► follower (last good versions) ──► emcee-core ──► plan ──► out ──► OUT
 //! ```
 //! The folder is polled by content, as Kubernetes' volumes swap links under a file's name, which watches miss.
+//!
+//! What discovery tells comes in between looks, and what it has to know goes out after each change. The folder of
+//! statuses is its memory: from it a restart knows what peers announced.
 
 mod follower;
 mod out;
@@ -13,10 +16,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use emcee_core::inputs::Settings;
+use emcee_core::catalogue::Published;
+use emcee_core::inputs::{Change, Settings};
 use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
 
 use crate::console::Console;
+use crate::discovery::Ends;
 use crate::manifest;
 use follower::Follower;
 use out::OutFolder;
@@ -37,7 +43,17 @@ pub struct Standalone {
     out: OutFolder,
     seen: Option<u64>,
     applied: Option<u64>,
+    discovery: Option<DiscoveryEnds>,
 }
+
+/// This side of what discovery is told, and tells.
+struct DiscoveryEnds {
+    publish: mpsc::UnboundedSender<Vec<Published>>,
+    said: mpsc::Receiver<Vec<Change>>,
+}
+
+/// Batches of news of peers that wait.
+const SAID: usize = 64;
 
 impl Standalone {
     /// Opens the folders. Nothing is written yet.
@@ -65,7 +81,16 @@ impl Standalone {
             return Err(io::Error::other(message));
         }
         let out = OutFolder::open(&folders.out)?;
-        Ok(Self { folders, follower: Follower::new(settings), out, seen: None, applied: None })
+        let follower = Follower::new(settings);
+        Ok(Self { folders, follower, out, seen: None, applied: None, discovery: None })
+    }
+
+    /// The ends of discovery, which is told of everything from the first look on.
+    pub(crate) fn discovery(&mut self) -> Ends {
+        let (publish, published) = mpsc::unbounded_channel();
+        let (say, said) = mpsc::channel(SAID);
+        self.discovery = Some(DiscoveryEnds { publish, said });
+        Ends { published, say, follows: watch::channel(true).1 }
     }
 
     /// Whether anything is refused now.
@@ -81,14 +106,33 @@ impl Standalone {
         self.seen = Some(content);
         let fresh = settled && self.applied != Some(content);
         if fresh {
-            let reading = manifest::read(std::slice::from_ref(&self.folders.dir), io::empty());
+            let mut reading = manifest::read(std::slice::from_ref(&self.folders.dir), io::empty());
+            self.out.remind(&mut reading);
             self.follower.follow(&reading, console)?;
             self.applied = Some(content);
         }
         if self.follower.set_time(Timestamp::now()) || fresh {
-            self.out.plan(self.follower.translation(), &self.follower.verdicts())?;
+            self.spend()?;
         }
         self.out.write(self.follower.is_sure(), console)
+    }
+
+    /// Takes in what peers say.
+    fn hear(&mut self, changes: Vec<Change>, console: &mut Console<'_>) -> io::Result<()> {
+        self.follower.hear(changes, console)?;
+        self.spend()?;
+        self.out.write(self.follower.is_sure(), console)
+    }
+
+    /// Plans what is to be in the folder, and tells discovery what has changed.
+    fn spend(&mut self) -> io::Result<()> {
+        self.out.plan(self.follower.translation(), &self.follower.verdicts())?;
+        let published = self.follower.published();
+        if let Some(discovery) = &self.discovery {
+            // Where it has ended, the process is about to.
+            let _ended = discovery.publish.send(published);
+        }
+        Ok(())
     }
 
     /// Looks at the folder again and again, until `end` comes.
@@ -105,6 +149,11 @@ impl Standalone {
         loop {
             tokio::select! {
                 () = &mut end => return Ok(()),
+                changes = said(&mut self.discovery) => {
+                    if let Err(error) = self.hear(changes, console) {
+                        console.refusal(format_args!("emcee: {error} (tried again)"))?;
+                    }
+                }
                 _ = ticks.tick() => {
                     if let Err(error) = self.look(false, console) {
                         console.refusal(format_args!("emcee: {error} (tried again)"))?;
@@ -112,5 +161,14 @@ impl Standalone {
                 }
             }
         }
+    }
+}
+
+/// The next of what peers say; never, without discovery.
+async fn said(discovery: &mut Option<DiscoveryEnds>) -> Vec<Change> {
+    let Some(discovery) = discovery else { return std::future::pending().await };
+    match discovery.said.recv().await {
+        Some(changes) => changes,
+        None => std::future::pending().await,
     }
 }

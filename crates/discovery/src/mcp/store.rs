@@ -144,7 +144,9 @@ fn body(body: &Body) -> Option<Any> {
         | Body::NetworkPolicy(_)
         | Body::PodDisruptionBudget(_)
         | Body::Deployment(_)
-        | Body::Service(_) => None,
+        | Body::Service(_)
+        | Body::ServiceExposition(_)
+        | Body::ServiceBinding(_) => None,
     }
 }
 

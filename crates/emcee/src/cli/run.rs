@@ -11,6 +11,7 @@ use super::Outcome;
 use super::sources::Surroundings;
 use crate::cluster::{self, ClusterArgs};
 use crate::console::Console;
+use crate::discovery::Discovery;
 use crate::standalone::{Folders, Standalone};
 
 const EXAMPLES: &str = "\
@@ -84,9 +85,15 @@ fn follow(args: &RunArgs, folders: Folders, console: &mut Console<'_>) -> anyhow
         standalone.look(true, console)?;
         return Ok(if standalone.is_refused() { Outcome::Refused } else { Outcome::Fine });
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        let discovery = Discovery::open(args.cluster.discovery()).await?;
+        let ends = standalone.discovery();
+        let (ending, until) = tokio::sync::oneshot::channel::<()>();
+        let discovering = tokio::spawn(discovery.run(ends, async { drop(until.await) }));
         standalone.run(Duration::from_millis(args.folder.interval), ended()?, console).await?;
+        drop(ending);
+        discovering.await?;
         Ok(Outcome::Fine)
     })
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use emcee_api::GROUP;
+use emcee_core::catalogue::Published;
 use emcee_core::inputs::{Change, Settings, WorkloadKind};
 use emcee_core::key::{Key, ObjectRef};
 use emcee_core::problem::Problem;
@@ -33,6 +34,10 @@ pub(super) struct Follower {
     refused: bool,
     /// What was said last, so that it is not said again.
     said: BTreeSet<String>,
+    /// What of the folder was said last.
+    of_folder: BTreeSet<String>,
+    /// What ran since discovery was last told.
+    ran: Vec<Unit>,
 }
 
 /// An object of the inputs.
@@ -60,6 +65,8 @@ impl Follower {
             sure: false,
             refused: false,
             said: BTreeSet::new(),
+            of_folder: BTreeSet::new(),
+            ran: Vec::new(),
         }
     }
 
@@ -103,9 +110,24 @@ impl Follower {
         let mut settings = self.translation.inputs().settings().clone();
         if (now.as_second() - settings.now.as_second()).abs() >= HOUR {
             settings.now = now;
-            return !self.translation.set_settings(settings).is_empty();
+            let ran = self.translation.set_settings(settings);
+            let changed = !ran.is_empty();
+            self.ran.extend(ran);
+            return changed;
         }
         false
+    }
+
+    /// What discovery has to be told, since it was asked for last.
+    pub(super) fn published(&mut self) -> Vec<Published> {
+        let ran = std::mem::take(&mut self.ran);
+        self.translation.published(&ran)
+    }
+
+    /// Takes in what peers say.
+    pub(super) fn hear(&mut self, changes: Vec<Change>, console: &mut Console<'_>) -> io::Result<()> {
+        self.ran.extend(self.translation.update(changes));
+        self.say(console)
     }
 
     /// Takes in what was read.
@@ -159,13 +181,14 @@ impl Follower {
         }
         self.present = found;
         self.held = held;
-        self.translation.update(changes);
+        self.ran.extend(self.translation.update(changes));
         let verdicts = self.translation.verdicts();
         self.refused = !refusals.is_empty()
             || !reading.unreadable.is_empty()
             || verdicts.iter().any(|(_, verdict)| !verdict.is_accepted());
         self.sure |= refusals.is_empty() && reading.unreadable.is_empty();
-        self.say(reading, &refusals, console)
+        self.of_folder = self.lines(reading, &refusals);
+        self.say(console)
     }
 
     /// Whether the version in place is a valid one.
@@ -179,22 +202,17 @@ impl Follower {
         }
     }
 
-    fn say(
-        &mut self,
-        reading: &Reading,
-        refusals: &[manifest::Problem],
-        console: &mut Console<'_>,
-    ) -> io::Result<()> {
-        let mut said = BTreeSet::new();
-        for unreadable in &reading.unreadable {
-            said.insert(format!("emcee: {unreadable}: all that was read before stays in place"));
-        }
-        said.extend(refusals.iter().map(ToString::to_string));
-        said.extend(
-            self.held
-                .keys()
-                .map(|resource| format!("kept: {resource}: its last good version stays in place")),
-        );
+    /// What there is to say of what was read.
+    fn lines(&self, reading: &Reading, refusals: &[manifest::Problem]) -> BTreeSet<String> {
+        let unreadable = reading.unreadable.iter();
+        let unreadable = unreadable
+            .map(|unreadable| format!("emcee: {unreadable}: all that was read before stays in place"));
+        let kept = |resource: &ObjectRef| format!("kept: {resource}: its last good version stays in place");
+        unreadable.chain(refusals.iter().map(ToString::to_string)).chain(self.held.keys().map(kept)).collect()
+    }
+
+    fn say(&mut self, console: &mut Console<'_>) -> io::Result<()> {
+        let mut said = self.of_folder.clone();
         for (unit, verdict) in self.translation.verdicts() {
             let problems = verdict.refusals.iter().chain(&verdict.failures);
             said.extend(problems.map(|problem| format!("not generated: {unit}: {problem}")));

@@ -23,11 +23,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::console::Console;
-use crate::manifest;
+use crate::intake;
+use crate::manifest::{self, Document, Reading};
 
 const HEADER: &str = "# Written by Emcee, and overwritten by it.\n";
 const TEMPORARY: &str = ".emcee-";
 const STATUS: &str = "status";
+const BINDING: &str = "ServiceBinding";
 
 pub(super) struct OutFolder {
     root: PathBuf,
@@ -98,6 +100,20 @@ impl OutFolder {
             }
         }
         Ok(())
+    }
+
+    /// Gives bindings back what their peers announced when that was last known. Their files do not say it.
+    pub(super) fn remind(&self, reading: &mut Reading) {
+        let of_folder =
+            |document: &&mut Document| document.kind == BINDING && document.value.get("status").is_none();
+        for document in reading.documents.iter_mut().filter(of_folder) {
+            let key = intake::key(document);
+            let path = Path::new(STATUS).join(path(BINDING, &key.namespace, &key.name));
+            let status = self.files.get(&path).map(|ours| status_of(&ours.text)).unwrap_or_default();
+            if let Some(announcement) = status.get("announcement") {
+                document.value["status"] = json!({"announcement": announcement});
+            }
+        }
     }
 
     /// Takes a new plan in.
