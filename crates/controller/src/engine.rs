@@ -65,6 +65,10 @@ impl Engine {
     /// Every watch of inputs has answered once: what has not been seen does not exist.
     pub(crate) fn start(&mut self) {
         self.started = true;
+        // Also if there is nothing: istiod waits until it has heard that.
+        if let Some(unshown) = &mut self.unshown {
+            *unshown = true;
+        }
         let early = std::mem::take(&mut self.early);
         self.see(early);
     }

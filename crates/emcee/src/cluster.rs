@@ -23,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 use crate::admin::{self, AdminState};
 use crate::cli::sources::Surroundings;
 use crate::discovery::{Discovery, DiscoveryArgs, Ends};
+use crate::mcp::McpArgs;
 use crate::webhook::{self, WebhookOptions};
 
 /// Where a pod's own namespace stands.
@@ -70,6 +71,9 @@ pub struct ClusterArgs {
 
     #[command(flatten)]
     discovery: DiscoveryArgs,
+
+    #[command(flatten)]
+    mcp: McpArgs,
 
     /// The cluster's Service and Pod ranges: what a peer announces never lies there
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
@@ -156,9 +160,13 @@ pub(crate) async fn run(
     let mut ports = open_ports(args, &state).await?;
     open_webhook(args, client.clone(), &mut ports).await?;
     let discovery = Discovery::open(&args.discovery).await?;
+    let mcp = args.mcp.open().await?;
     // After all that can fail: a Lease that is held by nobody who writes would keep others from it.
     let leadership = Leadership::seek(client, &namespace, &identity);
     let counterpart = controller.counterpart().context("nobody else has taken it")?;
+    if let Some(mcp) = mcp {
+        ports.spawn(mcp.run(counterpart.objects));
+    }
     let ends = Ends { published: counterpart.published, say: counterpart.say, follows: leadership.leads() };
     let (ending, ended) = tokio::sync::oneshot::channel::<()>();
     let discovering = tokio::spawn(discovery.run(ends, async { drop(ended.await) }));
@@ -201,6 +209,7 @@ fn options(args: &ClusterArgs, surroundings: &Surroundings) -> Options {
         namespace: own_namespace(args.namespace.as_deref()),
         concurrency: usize::from(args.concurrency),
         cluster_networks: args.cluster_networks.clone(),
+        mcp: args.mcp.is_on(),
         ..options_to_look(&args.scope, surroundings)
     }
 }

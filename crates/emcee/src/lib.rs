@@ -16,6 +16,7 @@ mod discovery;
 pub mod intake;
 pub mod manifest;
 pub mod manifests;
+mod mcp;
 pub mod server;
 pub mod standalone;
 pub mod webhook;
