@@ -132,6 +132,8 @@ reasons! {
     RefusedByPeer,
     /// Warning: some announced services are not imported, as somebody else has the name.
     NameHeld,
+    /// Warning: services are announced for a namespace of automatic import that does not exist.
+    NamespaceMissing,
     /// Warning: more services are announced than may be imported.
     ImportLimit,
     /// Warning: a Service that names a discovery server does not say which peer's.

@@ -7,6 +7,7 @@ pub(crate) mod facade;
 mod gateway;
 pub(crate) mod guard;
 pub(crate) mod hop;
+pub(crate) mod imports;
 pub(crate) mod raw_relay;
 pub(crate) mod relationship;
 pub(crate) mod terminating_relay;

@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub(crate) use binding::import_labels;
 pub use binding::{Binding, Remembered, Visibility};
 pub use checker::Labels;
 pub use exposition::Exposition;

@@ -8,4 +8,4 @@ mod verdict;
 
 pub use conditions::conditions;
 pub use object::status;
-pub use verdict::{Detail, Verdict};
+pub use verdict::{Detail, PeerDetail, Verdict};

@@ -12,6 +12,7 @@ mod last_good;
 mod offers;
 mod output;
 mod reflection;
+mod tally;
 mod unit;
 
 use std::sync::Arc;
@@ -29,8 +30,9 @@ use crate::style;
 use claims::Claims;
 use dependencies::Dependencies;
 pub use last_good::LastGood;
-use output::{Output, automatic, binding, exposition};
+use output::{Output, automatic, binding, exposition, imports};
 use reflection::Reflection;
+use tally::Tally;
 pub use unit::Unit;
 
 /// A translation that follows its inputs.
@@ -42,6 +44,7 @@ pub struct Translation {
     claims: Claims,
     outputs: HashMap<Unit, Output>,
     reflection: Reflection,
+    tally: Tally,
 }
 
 /// The units that are to run, by turn: services look at relationships, and what is shared is made of services.
@@ -76,6 +79,7 @@ impl Translation {
             claims: Claims::default(),
             outputs: HashMap::new(),
             reflection: Reflection::default(),
+            tally: Tally::default(),
         }
     }
 
@@ -97,6 +101,9 @@ impl Translation {
         let mut queue = Queue::default();
         for change in changes {
             let change = self.reflection.given(change);
+            if let Change::Announcement(source, ..) | Change::Peer(source, _) = &change {
+                self.tally.has_news(&source.fed_config);
+            }
             let unit = Unit::of(&change).or_else(|| self.automatic(&change));
             let touched = self.inputs.apply(change);
             queue.extend(unit.filter(|_| !touched.is_empty()));
@@ -172,13 +179,19 @@ impl Translation {
         for unit in &queue.relationships {
             touched.extend(self.run_relationship(unit));
         }
-        let mut ran: Vec<_> = queue.relationships.drain().collect();
-        let automatic = std::mem::take(&mut queue.automatic);
-        for unit in &automatic {
-            self.run_automatic(unit, &mut queue, &mut touched);
-        }
-        ran.extend(automatic);
+        let mut ran: HashSet<_> = queue.relationships.drain().collect();
+        queue.automatic.extend(ran.iter().filter_map(imports_of));
         queue.extend(self.dependencies.readers(&touched));
+        // A name that one lets go may be taken by another. Nothing is let go because another takes, so this ends.
+        while !queue.automatic.is_empty() {
+            let automatic = std::mem::take(&mut queue.automatic);
+            let mut touched = Vec::new();
+            for unit in &automatic {
+                self.run_automatic(unit, &mut queue, &mut touched);
+            }
+            ran.extend(automatic);
+            queue.extend(self.dependencies.readers(&touched));
+        }
         let Queue { mut services, mut shared, .. } = queue;
         self.outputs.reserve(services.len());
         let mut rivals = HashSet::default();
@@ -195,7 +208,9 @@ impl Translation {
         }
         ran.extend(services);
         ran.extend(shared);
-        ran
+        let news = self.tally.take_news();
+        ran.extend(self.report(news));
+        ran.into_iter().collect()
     }
 
     /// Says which topics are touched.
@@ -207,6 +222,7 @@ impl Translation {
             None => self.relationships.remove(key),
         };
         self.store(unit, reads, output);
+        self.tally.has_news(key);
         if old == relationship {
             return Vec::new();
         }
@@ -224,8 +240,8 @@ impl Translation {
                 let relationship = Arc::new(resolve::relationship(&view, config));
                 let objects =
                     block::relationship::objects(&relationship, view.settings().revision.as_deref());
-                let verdict = Some(Verdict::of_relationship(&relationship));
-                (Some(relationship), Some(Output { objects, verdict, ..Output::default() }))
+                // Its verdict follows when all that it speaks of has run.
+                (Some(relationship), Some(Output { objects, ..Output::default() }))
             }
         };
         (relationship, output, view.into_reads())
@@ -238,10 +254,14 @@ impl Translation {
             Unit::AutomaticExposition(key) => {
                 self.inputs.services.get(key).and_then(|service| automatic(&view, service))
             }
+            Unit::Imports(key) => imports(&view, key),
             _ => None,
         };
         let reads = view.into_reads();
         let objects = output.as_ref().map_or(&[][..], |output| &output.objects);
+        if let Unit::Imports(key) = unit {
+            self.tally.has_news(key);
+        }
         let asked = if self.reflects() { objects } else { &[] };
         let changes = self.reflection.asked(unit, asked);
         self.store(unit, reads, output);
@@ -260,6 +280,9 @@ impl Translation {
         };
         rivals.remove(unit);
         let reads = view.into_reads();
+        if let Unit::ServiceBinding(key) = unit {
+            self.tally.note(key, output.as_ref().and_then(|output| output.uses.clone()));
+        }
         self.store(unit, reads, output);
     }
 
@@ -318,6 +341,14 @@ impl Translation {
                 self.outputs.remove(unit);
             }
         }
+    }
+}
+
+/// Whatever is announced in a relationship is imported by what it says of itself.
+fn imports_of(unit: &Unit) -> Option<Unit> {
+    match unit {
+        Unit::MeshFedConfig(key) => Some(Unit::Imports(key.clone())),
+        _ => None,
     }
 }
 

@@ -12,9 +12,9 @@ use crate::names;
 use crate::parse::Visibility;
 use crate::plan::{Body, Object, Owner, OwnerKind};
 use crate::protocol::Protocol;
-use crate::resolve::FacadePort;
+use crate::resolve::{FacadePort, FacadeRoute};
 
-/// The Service without selector, and the VirtualService that leads its ports to the hops.
+/// The Service without selector, and the VirtualService that leads its ports to the hops, as far as they lead anywhere.
 ///
 /// Istio's default retries stay on this, the first of the hops.
 pub(crate) fn objects(facade: &Key, ports: &[&FacadePort], cluster_domain: &str) -> Vec<Object> {
@@ -31,10 +31,14 @@ pub(crate) fn objects(facade: &Key, ports: &[&FacadePort], cluster_domain: &str)
     };
     let mut service = object(namespace, facade.name.to_string(), &owner, Body::Service(Box::new(service)));
     service.annotations = BTreeMap::from([(labels::ISTIO_EXPORT_TO.to_owned(), export_to.to_owned())]);
+    let leading = || ports.iter().filter_map(|port| Some((*port, port.route.as_ref()?)));
+    if leading().next().is_none() {
+        return vec![service];
+    }
     let routes = VirtualServiceSpec {
         hosts: vec![names::service_host(&facade.name, namespace, cluster_domain)],
-        http: ports.iter().filter(|port| port.protocol.is_http()).map(|port| http(port)).collect(),
-        tcp: ports.iter().filter(|port| !port.protocol.is_http()).map(|port| tcp(port)).collect(),
+        http: leading().filter(|(port, _)| port.protocol.is_http()).map(http).collect(),
+        tcp: leading().filter(|(port, _)| !port.protocol.is_http()).map(tcp).collect(),
         export_to: vec![export_to.to_owned()],
         ..VirtualServiceSpec::default()
     };
@@ -53,16 +57,16 @@ fn service_port(port: &FacadePort) -> ServicePort {
     }
 }
 
-fn http(port: &FacadePort) -> HttpRoute {
+fn http((port, route): (&FacadePort, &FacadeRoute)) -> HttpRoute {
     HttpRoute {
         matches: vec![HttpMatch { port: port.port.into(), ..HttpMatch::default() }],
-        rewrite: Some(HttpRewrite { authority: port.authority.clone(), ..HttpRewrite::default() }),
-        route: vec![destination(&port.host, port.host_port, SUBSET).into()],
+        rewrite: Some(HttpRewrite { authority: route.authority.clone(), ..HttpRewrite::default() }),
+        route: vec![destination(&route.host, route.port, SUBSET).into()],
         ..HttpRoute::default()
     }
 }
 
-fn tcp(port: &FacadePort) -> TcpRoute {
+fn tcp((port, route): (&FacadePort, &FacadeRoute)) -> TcpRoute {
     let matched = L4Match { port: port.port.into(), ..L4Match::default() };
-    TcpRoute { matches: vec![matched], route: vec![destination(&port.host, port.host_port, SUBSET).into()] }
+    TcpRoute { matches: vec![matched], route: vec![destination(&route.host, route.port, SUBSET).into()] }
 }

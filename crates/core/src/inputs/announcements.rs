@@ -53,7 +53,7 @@ impl Announcements {
     }
 
     /// All that a peer announces, in order.
-    pub(crate) fn of(&self, source: &Source) -> impl Iterator<Item = (&Key, &Arc<Offer>)> {
+    pub(crate) fn of<'a>(&'a self, source: &Source) -> impl Iterator<Item = (&'a Key, &'a Arc<Offer>)> + use<'a> {
         self.of.get(source).into_iter().flatten()
     }
 
@@ -63,11 +63,11 @@ impl Announcements {
     }
 
     /// Who announces a service, by name of the peer.
-    pub(crate) fn announcers(
-        &self,
+    pub(crate) fn announcers<'a>(
+        &'a self,
         fed_config: &Key,
         service: &Key,
-    ) -> impl Iterator<Item = (&Arc<str>, &Arc<Offer>)> {
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Arc<Offer>)> + use<'a> {
         self.announcers.get(&(fed_config.clone(), service.clone())).into_iter().flatten()
     }
 }

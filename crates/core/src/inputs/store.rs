@@ -74,6 +74,8 @@ pub struct Inputs {
     pub(crate) peers: BTreeMap<Source, PeerState>,
     /// The valid bindings that want a facade, by that.
     pub(crate) bindings_of_facade: HashMap<Key, BTreeSet<Key>>,
+    /// The valid bindings that were made for announcements, by whose labels they have.
+    pub(crate) imports_of: HashMap<(String, String), BTreeSet<Key>>,
 }
 
 impl Inputs {
@@ -125,9 +127,15 @@ impl Inputs {
 
     fn apply_binding(&mut self, key: &Key, new: Option<Parsed<Binding>>) -> Vec<Topic> {
         let facades = [self.bindings.get(key), new.as_ref()].map(|parsed| parsed.and_then(facade_of));
-        let topics = || facades.iter().flatten().map(Topic::facade).chain([Topic::binding(key)]).collect();
+        let owners = [self.bindings.get(key), new.as_ref()]
+            .map(|parsed| parsed.and_then(|parsed| parsed.as_ref().ok()?.import_of.clone()));
+        let topics = || {
+            let imports = owners.iter().flatten().map(Topic::imports_of);
+            facades.iter().flatten().map(Topic::facade).chain(imports).chain([Topic::binding(key)]).collect()
+        };
         let topics = set(&mut self.bindings, key, new, topics);
         reindex(&mut self.bindings_of_facade, facades, key);
+        reindex(&mut self.imports_of, owners, key);
         topics
     }
 

@@ -142,6 +142,11 @@ impl Topic {
         Self::of("peer", source)
     }
 
+    /// The bindings that were made for what is announced in a relationship, by their labels.
+    pub(crate) fn imports_of(owner: &(String, String)) -> Self {
+        Self::of("imports", owner)
+    }
+
     /// The bindings that want a facade.
     pub(crate) fn facade(facade: &Key) -> Self {
         Self::of("facade", facade)

@@ -57,7 +57,7 @@ pub struct Binding {
     /// What was last announced, as the status kept it.
     pub remembered: Option<Remembered>,
     /// Whose automatic import it is, as its labels say: namespace of the MeshFedConfig, and its name as a label's value.
-    import_of: Option<(String, String)>,
+    pub(crate) import_of: Option<(String, String)>,
 }
 
 /// An announcement, read back.
@@ -106,10 +106,7 @@ impl Binding {
 
     /// Whether it was made for what a peer of this relationship announces. A copy under another name was not.
     pub fn is_import_of(&self, fed_config: &Key) -> bool {
-        let labelled = self.import_of.as_ref().is_some_and(|(namespace, name)| {
-            **namespace == *fed_config.namespace && *name == names::label_value(&fed_config.name)
-        });
-        labelled && self.identity.key == self.remote()
+        self.import_of.as_ref() == Some(&import_labels(fed_config)) && self.identity.key == self.remote()
     }
 }
 
@@ -144,6 +141,11 @@ pub(super) fn parse(checker: &mut Checker, identity: Identity, object: &ServiceB
         remembered: object.status.as_ref().and_then(remembered),
         import_of: import_of(&object.metadata),
     }
+}
+
+/// What the labels of the imports of a relationship say: whose they are.
+pub(crate) fn import_labels(fed_config: &Key) -> (String, String) {
+    (fed_config.namespace.to_string(), names::label_value(&fed_config.name))
 }
 
 fn import_of(metadata: &ObjectMeta) -> Option<(String, String)> {

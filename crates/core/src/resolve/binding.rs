@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use emcee_api::Reason;
+use emcee_api::{Announcement, Reason};
+use jiff::Timestamp;
 
 use super::exposition::permitted;
 use super::gateway::words;
+use super::remote::Remote;
 use super::{Gateway, Relationship};
+use crate::catalogue::Source;
 use crate::endpoint::Endpoint;
 use crate::key::Key;
 use crate::mode::{Mode, Side};
 use crate::names;
-use crate::parse::{Binding, FedConfig, Remembered, Visibility};
+use crate::parse::{Binding, FedConfig, Visibility};
 use crate::plan::{Owner, OwnerKind};
 use crate::problem::Problem;
 use crate::protocol::Protocol;
@@ -95,10 +98,17 @@ pub(crate) struct RelayClaim {
 pub(crate) struct FacadePort {
     pub(crate) port: u16,
     pub(crate) protocol: Protocol,
-    pub(crate) host: String,
-    pub(crate) host_port: u16,
-    pub(crate) authority: String,
+    /// Where it leads; none: nowhere.
+    pub(crate) route: Option<FacadeRoute>,
     pub(crate) visibility: Visibility,
+}
+
+/// Where a port of a facade leads.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FacadeRoute {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) authority: String,
 }
 
 /// A binding that found its relationship.
@@ -108,6 +118,12 @@ pub(crate) struct Bound<'a> {
     pub(crate) endpoints: Vec<Endpoint>,
     /// `spec`, or the name of the peer.
     pub(crate) source: Option<String>,
+    /// The peer whose announcement it follows.
+    pub(crate) uses: Option<Source>,
+    /// Since when that peer is lost.
+    pub(crate) stale_since: Option<Timestamp>,
+    /// What the status is to keep.
+    pub(crate) announcement: Option<Announcement>,
     pub(crate) facade: Option<FacadeClaim>,
     pub(crate) relay: Option<RelayClaim>,
     pub(crate) facade_port: Option<FacadePort>,
@@ -122,15 +138,12 @@ pub(crate) fn resolve<'a>(
 ) -> Result<Bound<'a>, Problem> {
     let relationship = one_relationship(view, binding)?;
     permitted(relationship, &binding.identity.key.namespace)?;
-    let remote = Remote::of(binding, relationship)?;
-    let port = binding.port.or(remote.announced.and_then(|a| a.port));
+    let remote = Remote::of(view, binding, relationship, warnings)?;
+    let port = binding.port.or(remote.announced.as_ref().and_then(|a| a.port));
     // Of a service of which nothing is known yet, the port may still be announced: none is taken in advance.
     let known = port.is_some() || remote.is_known();
-    let facade = (binding.subset.is_none() && known).then(|| FacadeClaim {
-        facade: Key {
-            namespace: Arc::clone(&binding.identity.key.namespace),
-            name: binding.facade.as_str().into(),
-        },
+    let facade = binding.facade_key().filter(|_| known).map(|facade| FacadeClaim {
+        facade,
         port: port.unwrap_or(DEFAULT_PORT),
         visibility: binding.visibility,
     });
@@ -142,15 +155,19 @@ pub(crate) fn resolve<'a>(
     let consumption =
         consumption(view, binding, relationship, &remote, &server_name, facade.as_ref(), warnings);
     let relay = relay_claim(relationship, &remote, &server_name);
+    let facade_port = facade.as_ref().and_then(|claim| match &consumption {
+        Ok(consumption) => Some(facade_port(view, consumption, relationship, claim)),
+        Err(_) => kept_port(view, binding, &remote, relationship, claim),
+    });
     Ok(Bound {
-        facade_port: consumption
-            .as_ref()
-            .ok()
-            .and_then(|c| facade_port(view, c, relationship, facade.as_ref())),
+        facade_port,
         relationship,
         server_name,
-        endpoints: remote.endpoints.to_vec(),
+        uses: remote.uses(relationship),
         source: remote.source(),
+        stale_since: remote.stale_since,
+        announcement: remote.kept,
+        endpoints: remote.endpoints,
         facade,
         relay,
         consumption,
@@ -201,49 +218,11 @@ fn of_no_other_relationship(
     Ok(())
 }
 
-/// What is known of the remote service. What the binding says wins over what was announced.
-struct Remote<'a> {
-    announced: Option<&'a Remembered>,
-    /// The peer that serves, if one is known.
-    peer: Option<&'a str>,
-    endpoints: &'a [Endpoint],
-    given: bool,
-}
-
-impl<'a> Remote<'a> {
-    fn of(binding: &'a Binding, relationship: &Relationship) -> Result<Self, Problem> {
-        if let Some(peer) = &binding.peer {
-            relationship.peer(peer).map_err(|words| Problem::at(Reason::UnknownPeer, "spec.peer", words))?;
-        }
-        // An announcement of a peer that is no longer listed, or is not the wanted one, is void.
-        let announced = binding.remembered.as_ref().filter(|remembered| {
-            relationship.peer(&remembered.peer).is_ok()
-                && binding.peer.as_ref().is_none_or(|peer| *peer == remembered.peer)
-        });
-        let given = !binding.endpoints.is_empty();
-        let peer = binding.peer.as_deref().or(announced.filter(|_| !given).map(|a| a.peer.as_str()));
-        let endpoints = if given { &binding.endpoints } else { announced.map_or(&[][..], |a| &a.endpoints) };
-        Ok(Self { announced, peer, endpoints, given })
-    }
-
-    fn is_known(&self) -> bool {
-        self.given || self.announced.is_some()
-    }
-
-    fn source(&self) -> Option<String> {
-        if self.given {
-            Some("spec".to_owned())
-        } else {
-            self.announced.map(|announced| announced.peer.clone())
-        }
-    }
-}
-
 fn consumption<'a>(
     view: &View<'a>,
     binding: &'a Binding,
     relationship: &'a Arc<Relationship>,
-    remote: &Remote<'_>,
+    remote: &Remote,
     server_name: &str,
     facade: Option<&FacadeClaim>,
     warnings: &mut Vec<Problem>,
@@ -251,16 +230,15 @@ fn consumption<'a>(
     let mode = relationship.config.mode;
     relationship.usable()?;
     of_no_other_relationship(view, binding, relationship)?;
-    if !remote.is_known() {
-        let message = "neither are endpoints given nor is the service announced (give spec.endpoints, or see that a peer announces it)";
-        return Err(Problem::at(Reason::NotDiscovered, "spec.endpoints", message));
+    if let Some(problem) = &remote.problem {
+        return Err(problem.clone());
     }
     let egress =
         if mode.has_gateway(Side::Egress) { Some(relationship.gateway(Side::Egress)?) } else { None };
     if let Some(claim) = facade {
         nobody_elses(view, &claim.facade)?;
     }
-    let protocol = binding.protocol.or(remote.announced.and_then(|a| a.protocol)).unwrap_or(Protocol::Http);
+    let protocol = protocol(binding, remote);
     let key = &binding.identity.key;
     Ok(Consumption {
         binding,
@@ -271,7 +249,7 @@ fn consumption<'a>(
         host: binding.host(),
         host_port: host_port(protocol, egress)?,
         protocol,
-        endpoints: remote.endpoints.to_vec(),
+        endpoints: remote.endpoints.clone(),
         identities: identities(binding, mode, remote, warnings)?,
         peer_names: peer_names(relationship, remote),
         trust_domain: &view.settings().trust_domain,
@@ -309,13 +287,13 @@ fn host_port(protocol: Protocol, egress: Option<&Gateway>) -> Result<u16, Proble
 fn identities(
     binding: &Binding,
     mode: Mode,
-    remote: &Remote<'_>,
+    remote: &Remote,
     warnings: &mut Vec<Problem>,
 ) -> Result<Vec<String>, Problem> {
     if !mode.is_end_to_end() {
         return Ok(Vec::new());
     }
-    let announced = || remote.announced.map(|a| a.subject_alt_names.clone()).unwrap_or_default();
+    let announced = || remote.announced.as_ref().map(|a| a.identities.clone()).unwrap_or_default();
     let identities =
         if binding.subject_alt_names.is_empty() { announced() } else { binding.subject_alt_names.clone() };
     let field = "spec.subject_alt_names";
@@ -333,17 +311,17 @@ fn identities(
 }
 
 /// Of the peer that serves; of all peers where that is not known.
-fn peer_names(relationship: &Relationship, remote: &Remote<'_>) -> Vec<String> {
-    let serves = |name: &str| remote.peer.is_none_or(|peer| peer == name);
+fn peer_names(relationship: &Relationship, remote: &Remote) -> Vec<String> {
+    let serves = |name: &str| remote.peer.as_ref().is_none_or(|peer| **peer == *name);
     let peers = relationship.config.peers.iter().filter(|peer| serves(&peer.name));
     peers.flat_map(|peer| peer.subject_alt_names.iter().cloned()).collect()
 }
 
-fn relay_claim(relationship: &Relationship, remote: &Remote<'_>, server_name: &str) -> Option<RelayClaim> {
-    if !relationship.config.mode.passes_through_egress() || !remote.is_known() {
+fn relay_claim(relationship: &Relationship, remote: &Remote, server_name: &str) -> Option<RelayClaim> {
+    if !relationship.config.mode.passes_through_egress() || !remote.serves() {
         return None;
     }
-    let source = match remote.peer {
+    let source = match &remote.peer {
         Some(peer) if !remote.given => format!("peer {peer}"),
         _ => {
             let endpoints: BTreeSet<_> = remote.endpoints.iter().map(ToString::to_string).collect();
@@ -355,7 +333,7 @@ fn relay_claim(relationship: &Relationship, remote: &Remote<'_>, server_name: &s
         gateway: relationship.gateway(Side::Egress).ok()?.identity(),
         server_name: server_name.to_owned(),
         source,
-        endpoints: remote.endpoints.to_vec(),
+        endpoints: remote.endpoints.clone(),
     })
 }
 
@@ -363,9 +341,8 @@ fn facade_port(
     view: &View<'_>,
     consumption: &Consumption<'_>,
     relationship: &Relationship,
-    claim: Option<&FacadeClaim>,
-) -> Option<FacadePort> {
-    let claim = claim?;
+    claim: &FacadeClaim,
+) -> FacadePort {
     let binding = consumption.binding;
     // Between BOUNDARY gateways the authority is routed by; end to end it is the service's own business.
     let authority = if relationship.config.mode.terminates() {
@@ -373,12 +350,34 @@ fn facade_port(
     } else {
         names::service_host(&binding.remote_name, &binding.remote_namespace, &view.settings().cluster_domain)
     };
-    Some(FacadePort {
+    let route = FacadeRoute { host: consumption.host.clone(), port: consumption.host_port, authority };
+    FacadePort {
         port: claim.port,
         protocol: consumption.protocol,
-        host: consumption.host.clone(),
-        host_port: consumption.host_port,
-        authority,
+        route: Some(route),
+        visibility: claim.visibility,
+    }
+}
+
+/// The port of a service that was taken back: its name stays, so that callers are refused by something, and nobody else
+/// is put there.
+fn kept_port(
+    view: &View<'_>,
+    binding: &Binding,
+    remote: &Remote,
+    relationship: &Relationship,
+    claim: &FacadeClaim,
+) -> Option<FacadePort> {
+    let stays = remote.is_withdrawn() && relationship.usable().is_ok();
+    (stays && nobody_elses(view, &claim.facade).is_ok()).then(|| FacadePort {
+        port: claim.port,
+        protocol: protocol(binding, remote),
+        route: None,
         visibility: claim.visibility,
     })
+}
+
+fn protocol(binding: &Binding, remote: &Remote) -> Protocol {
+    let announced = remote.announced.as_ref().and_then(|announced| announced.protocol);
+    binding.protocol.or(announced).unwrap_or(Protocol::Http)
 }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Relationship;
+use crate::catalogue::{Offer, PeerState, Source};
 use crate::inputs::{
-    Credential, EndpointSlice, Inputs, Node, Parsed, PeerAuthentication, Service, Settings, Subsets, Topic,
+    Credential, EndpointSlice, Inputs, Knowledge, Node, Parsed, PeerAuthentication, Service, Settings, Subsets, Topic,
     Workload, WorkloadKind,
 };
 use crate::key::Key;
-use crate::parse::{Binding, Exposition, FedConfig, Labels};
+use crate::parse::{Binding, Exposition, FedConfig, Labels, import_labels};
 
 /// The resolved relationships, by their MeshFedConfig.
 pub(crate) type Relationships = BTreeMap<Key, Arc<Relationship>>;
@@ -134,6 +135,65 @@ impl<'a> View<'a> {
     ) -> impl Iterator<Item = &'a PeerAuthentication> + use<'a> {
         self.read(Topic::peer_authentications_in(namespace));
         in_namespace(&self.inputs.peer_authentications, namespace)
+    }
+
+    /// Whether a namespace is there. Where only files are known, all are assumed to be.
+    pub(crate) fn has_namespace(&self, name: &str) -> bool {
+        self.read(Topic::namespace(name));
+        self.inputs.settings.knowledge == Knowledge::Partial || self.inputs.namespaces.contains(name)
+    }
+
+    /// Who announces a service of a relationship, and what.
+    pub(crate) fn announcers(
+        &self,
+        fed_config: &Key,
+        service: &Key,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Arc<Offer>)> + use<'a> {
+        self.read(Topic::announcement(fed_config, service));
+        self.inputs.announcements.announcers(fed_config, service)
+    }
+
+    /// All that a peer announces, in order.
+    pub(crate) fn announced(
+        &self,
+        source: &Source,
+    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Offer>)> + use<'a> {
+        self.read(Topic::announcements(&source.fed_config));
+        self.inputs.announcements.of(source)
+    }
+
+    /// Whether a peer can be heard.
+    pub(crate) fn peer(&self, source: &Source) -> Option<&'a PeerState> {
+        self.read(Topic::peer(source));
+        self.inputs.peers.get(source)
+    }
+
+    /// Whether what a peer does not announce counts as withdrawn.
+    pub(crate) fn has_answered(&self, source: &Source) -> bool {
+        self.peer(source).is_some_and(|state| state.has_answered)
+    }
+
+    /// The bindings that were made for what is announced in a relationship, in order.
+    pub(crate) fn imports_of(&self, fed_config: &Key) -> impl Iterator<Item = &'a Arc<Binding>> + use<'a> {
+        let owner = import_labels(fed_config);
+        self.read(Topic::imports_of(&owner));
+        let inputs = self.inputs;
+        let keys = inputs.imports_of.get(&owner).into_iter().flatten();
+        keys.filter_map(|key| inputs.bindings.get(key)?.as_ref().ok())
+    }
+
+    /// One relationship, as resolved.
+    pub(crate) fn relationship(&self, fed_config: &Key) -> Option<&'a Arc<Relationship>> {
+        self.read(Topic::relationship(fed_config));
+        self.relationships.get(fed_config)
+    }
+
+    /// The valid bindings that want a facade, in order.
+    pub(crate) fn bindings_of_facade(&self, facade: &Key) -> impl Iterator<Item = &'a Arc<Binding>> + use<'a> {
+        self.read(Topic::facade(facade));
+        let inputs = self.inputs;
+        let keys = inputs.bindings_of_facade.get(facade).into_iter().flatten();
+        keys.filter_map(|key| inputs.bindings.get(key)?.as_ref().ok())
     }
 
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &'a Node> + use<'a> {

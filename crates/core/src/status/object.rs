@@ -4,15 +4,16 @@ use emcee_api::{
     Announcement, MeshFedConfigStatus, PeerStatus, ServiceBindingStatus, ServiceExpositionStatus,
 };
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde_json::Value;
 
-use super::{Detail, Verdict, conditions};
+use super::{Detail, PeerDetail, Verdict, conditions};
+use crate::catalogue::Connection;
 use crate::endpoint::Endpoint;
 use crate::key::ObjectRef;
 
 /// The status of a resource. `before` is the status that it has: conditions that say the same keep their time, and
-/// what others wrote (peers, announcements) stays.
+/// what an earlier process learned of peers stays as long as this one has not learned more.
 ///
 /// # Errors
 /// Never for a status that this crate made: its types are plain data.
@@ -43,18 +44,43 @@ fn mesh_fed_config(
     conditions: Vec<Condition>,
     known: &[PeerStatus],
 ) -> MeshFedConfigStatus {
-    let (relationship, names) = match &verdict.detail {
+    let (relationship, peers) = match &verdict.detail {
         Detail::Relationship { relationship, peers } => (Some(relationship.clone()), peers.as_slice()),
         _ => (None, &[][..]),
     };
+    let names: Vec<_> = peers.iter().map(|peer| peer.name.as_str()).collect();
     MeshFedConfigStatus {
         observed_generation: verdict.generation,
         conditions,
         relationship,
         peer_summary: Some(names.join(",")).filter(|summary| !summary.is_empty()),
-        // Discovery writes them; what it said of a peer that is no longer listed goes.
-        peers: known.iter().filter(|peer| names.contains(&peer.name)).cloned().collect(),
+        peers: peers.iter().filter_map(|peer| peer_status(peer, known)).collect(),
     }
+}
+
+/// Until a connection is made or given up, what was said before stays: a restart is no transition.
+fn peer_status(peer: &PeerDetail, known: &[PeerStatus]) -> Option<PeerStatus> {
+    let before = known.iter().find(|before| before.name == peer.name);
+    let (connected, last_seen, error) = match &peer.connection {
+        None => return before.cloned(),
+        Some(Connection::Pending) => {
+            let nothing = || PeerStatus { name: peer.name.clone(), ..PeerStatus::default() };
+            return Some(before.cloned().unwrap_or_else(nothing));
+        }
+        Some(Connection::Connected(since)) => (true, *since, None),
+        Some(Connection::Lost { since, error }) => {
+            let earlier = before.filter(|before| !before.connected).and_then(|before| before.last_seen.as_ref());
+            (false, earlier.map_or(*since, |earlier| earlier.0.min(*since)), error.clone())
+        }
+    };
+    Some(PeerStatus {
+        name: peer.name.clone(),
+        connected,
+        last_seen: Some(Time(last_seen)),
+        announced: peer.announced.try_into().unwrap_or(i64::MAX),
+        imported: peer.imported.try_into().unwrap_or(i64::MAX),
+        error,
+    })
 }
 
 fn service_exposition(verdict: &Verdict, conditions: Vec<Condition>) -> ServiceExpositionStatus {
@@ -84,7 +110,11 @@ fn service_binding(
         announcement,
         ..ServiceBindingStatus::default()
     };
-    if let Detail::Binding { host, server_name, endpoints, source } = &verdict.detail {
+    if let Detail::Binding { host, server_name, endpoints, source, stale_since, announcement } =
+        &verdict.detail
+    {
+        status.announcement = announcement.as_deref().cloned();
+        status.stale_since = stale_since.map(Time);
         status.host = Some(host.clone());
         status.server_name = Some(server_name.clone());
         status.endpoints = words(endpoints);

@@ -1,7 +1,9 @@
 //! What a translation says of one resource.
 
-use emcee_api::Reason;
+use emcee_api::{Announcement, Reason};
+use jiff::Timestamp;
 
+use crate::catalogue::Connection;
 use crate::endpoint::Endpoint;
 use crate::parse::{Binding, Exposition};
 use crate::problem::Problem;
@@ -38,8 +40,8 @@ pub enum Detail {
     Relationship {
         /// Name of the relationship.
         relationship: String,
-        /// Names of the peers.
-        peers: Vec<String>,
+        /// Its peers.
+        peers: Vec<PeerDetail>,
     },
     /// Of a ServiceExposition.
     Exposition {
@@ -60,7 +62,24 @@ pub enum Detail {
         endpoints: Vec<Endpoint>,
         /// `spec`, or the name of the peer.
         source: Option<String>,
+        /// Since when that peer is lost.
+        stale_since: Option<Timestamp>,
+        /// The announcement that it follows, or last followed.
+        announcement: Option<Box<Announcement>>,
     },
+}
+
+/// How it stands with a peer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerDetail {
+    /// Its name.
+    pub name: String,
+    /// Whether it is heard; none: nothing is known of that.
+    pub connection: Option<Connection>,
+    /// How many services it announces here, as far as they were accepted.
+    pub announced: usize,
+    /// How many bindings follow what it announces, or last announced.
+    pub imported: usize,
 }
 
 impl Verdict {
@@ -104,6 +123,7 @@ impl Verdict {
         let mut verdict = Self::new(generation, problems, warnings, detail);
         if let Detail::Binding { endpoints, .. } = &verdict.detail
             && endpoints.is_empty()
+            && verdict.is_programmed()
         {
             verdict.unready = Some(Problem::new(
                 Reason::NoAddress,
@@ -144,7 +164,11 @@ impl Verdict {
         verdict
     }
 
-    pub(crate) fn of_relationship(relationship: &Relationship) -> Self {
+    pub(crate) fn of_relationship(
+        relationship: &Relationship,
+        peers: Vec<PeerDetail>,
+        mut warnings: Vec<Problem>,
+    ) -> Self {
         let config = &relationship.config;
         let gateways = [&relationship.egress, &relationship.ingress].into_iter().flatten();
         let mut problems: Vec<_> = relationship.refused.iter().cloned().collect();
@@ -156,10 +180,10 @@ impl Verdict {
         }
         let detail = Detail::Relationship {
             relationship: config.relationship.clone(),
-            peers: config.peers.iter().map(|peer| peer.name.clone()).collect(),
+            peers,
         };
-        let mut verdict =
-            Self::new(config.identity.generation, problems, relationship.warnings.clone(), detail);
+        warnings.extend(relationship.warnings.iter().cloned());
+        let mut verdict = Self::new(config.identity.generation, problems, warnings, detail);
         verdict.certificate = match &relationship.certificate {
             Certificate::NotAsked | Certificate::Assumed => None,
             certificate => Some(certificate.problem().map_or(Ok(()), |problem| Err(problem.clone()))),
@@ -200,6 +224,8 @@ impl Detail {
             server_name: bound.server_name.clone(),
             endpoints: bound.endpoints.clone(),
             source: bound.source.clone(),
+            stale_since: bound.stale_since,
+            announcement: bound.announcement.clone().map(Box::new),
         }
     }
 }
@@ -214,6 +240,7 @@ pub(crate) const fn is_refusal(reason: Reason) -> bool {
             | Reason::NamespaceNotAllowed
             | Reason::GatewayNotUsed
             | Reason::UnknownPeer
+            | Reason::AmbiguousPeer
             | Reason::ServerNameConflict
             | Reason::FacadeConflict
             | Reason::IdentityNeeded

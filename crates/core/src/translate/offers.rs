@@ -1,10 +1,13 @@
 //! What discovery is told.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{Translation, Unit};
-use crate::catalogue::{Addressed, Listing, Offer, Published, Source, Terms};
+use crate::catalogue::{Addressed, Announced, Listing, Offer, PeerListing, Published, Source, Terms};
 use crate::key::Key;
+use crate::parse::{Binding, PeerModel};
+use crate::resolve::Relationship;
 
 impl Translation {
     /// What discovery has to be told when these units have run. It is all there is of each, changed or not.
@@ -50,11 +53,84 @@ impl Translation {
     /// What peers announced to an earlier process, as the statuses of bindings kept it: what a subscription begins with,
     /// so that its peer is asked whether it still holds.
     pub fn remembered(&self) -> Vec<(Source, Offer)> {
-        Vec::new()
+        let valid = self.inputs.bindings.values().filter_map(|parsed| parsed.as_ref().ok());
+        let of = |binding: &Arc<Binding>| {
+            let source = self.output_of_binding(&binding.identity.age)?.uses.clone()?;
+            let memory = binding.remembered.as_ref().filter(|memory| *memory.peer == *source.peer)?;
+            let relationship = self.relationships.get(&source.fed_config)?;
+            Some(((source, binding.remote()), memory.offer(&binding.remote(), relationship)))
+        };
+        // Several bindings may follow one announcement: one of them is asked.
+        let once: BTreeMap<_, _> = valid.filter_map(of).collect();
+        once.into_iter().map(|((source, _), offer)| (source, offer)).collect()
     }
 
     /// What is offered in each relationship, each way.
     pub fn listing(&self) -> Vec<Listing> {
-        Vec::new()
+        let (followers, offered) = (self.followers(), self.offered());
+        let usable = self.relationships.values().filter(|relationship| relationship.refused.is_none());
+        let of = |relationship: &Arc<Relationship>| {
+            let peers = relationship.config.peers.iter();
+            let source = |peer: &PeerModel| Source::new(relationship.key().clone(), &peer.name);
+            Listing {
+                fed_config: relationship.key().clone(),
+                relationship: relationship.config.relationship.clone(),
+                mode: relationship.config.mode,
+                peers: peers.map(|peer| self.peer_listing(source(peer), &followers, &offered)).collect(),
+            }
+        };
+        usable.map(of).collect()
+    }
+
+    fn peer_listing(
+        &self,
+        source: Source,
+        followers: &HashMap<(&Source, Key), Vec<Key>>,
+        offered: &HashMap<(&Key, &str), Vec<&Offer>>,
+    ) -> PeerListing {
+        let imports = self.outputs.get(&Unit::Imports(source.fed_config.clone()));
+        let skipped = imports.into_iter().flat_map(|output| &output.skipped);
+        let skipped: HashMap<_, _> = skipped
+            .filter(|skipped| skipped.peer == source.peer)
+            .map(|skipped| (&skipped.service, &skipped.problem))
+            .collect();
+        let announced = self.inputs.announcements.of(&source).map(|(service, offer)| Announced {
+            offer: Arc::clone(offer),
+            bindings: followers.get(&(&source, service.clone())).cloned().unwrap_or_default(),
+            not_imported: skipped.get(service).map(|problem| (*problem).clone()),
+        });
+        let offered = offered.get(&(&source.fed_config, &*source.peer)).into_iter().flatten();
+        PeerListing {
+            announced: announced.collect(),
+            offered: offered.copied().cloned().collect(),
+            state: self.inputs.peers.get(&source).cloned(),
+            name: source.peer,
+        }
+    }
+
+    /// The bindings that follow an announcement, in order.
+    fn followers(&self) -> HashMap<(&Source, Key), Vec<Key>> {
+        let mut followers: HashMap<_, Vec<_>> = HashMap::new();
+        for binding in self.inputs.bindings.values().filter_map(|parsed| parsed.as_ref().ok()) {
+            let output = self.output_of_binding(&binding.identity.age);
+            if let Some(source) = output.and_then(|output| output.uses.as_ref()) {
+                followers.entry((source, binding.remote())).or_default().push(binding.identity.key.clone());
+            }
+        }
+        followers
+    }
+
+    /// What is offered to each peer, in order.
+    fn offered(&self) -> HashMap<(&Key, &str), Vec<&Offer>> {
+        let mut offered: HashMap<_, Vec<_>> = HashMap::new();
+        for (_, addressed) in self.offers() {
+            for peer in &addressed.peers {
+                offered.entry((&addressed.fed_config, peer.as_str())).or_default().push(&addressed.offer);
+            }
+        }
+        for offers in offered.values_mut() {
+            offers.sort_by(|a, b| a.key.cmp(&b.key));
+        }
+        offered
     }
 }

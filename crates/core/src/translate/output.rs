@@ -5,12 +5,12 @@ use foldhash::HashSet;
 use super::Unit;
 use super::claims::Claims;
 use crate::block;
-use crate::catalogue::Addressed;
+use crate::catalogue::{Addressed, Source};
 use crate::inputs::Service;
 use crate::key::Key;
 use crate::plan::Object;
 use crate::problem::Problem;
-use crate::resolve::{self, FacadePort, Offering, View};
+use crate::resolve::{self, FacadePort, Imports, Offering, Skipped, View};
 use crate::status::{Detail, Verdict};
 use crate::style;
 
@@ -21,6 +21,10 @@ pub(super) struct Output {
     pub(super) verdict: Option<Verdict>,
     pub(super) facade_port: Option<FacadePort>,
     pub(super) relays: bool,
+    /// The peer whose announcement a binding follows.
+    pub(super) uses: Option<Source>,
+    /// What is announced and not imported.
+    pub(super) skipped: Vec<Skipped>,
     /// What an exposition offers.
     pub(super) offers: Vec<Addressed>,
 }
@@ -45,6 +49,14 @@ pub(super) fn automatic(view: &View<'_>, service: &Service) -> Option<Output> {
         }
         Err(problem) => Output::failed(Verdict::failed(None, problem, Vec::new())),
     })
+}
+
+/// None of a relationship in which nothing is imported automatically.
+pub(super) fn imports(view: &View<'_>, fed_config: &Key) -> Option<Output> {
+    let relationship = view.relationship(fed_config)?;
+    let Imports { bindings, skipped } = resolve::imports(view, relationship)?;
+    let objects = block::imports::objects(&relationship.config, &bindings);
+    Some(Output { objects, skipped, ..Output::default() })
 }
 
 pub(super) fn exposition(
@@ -135,6 +147,7 @@ pub(super) fn binding(
     let conflict = bound.facade.as_ref().and_then(|claim| claims.facade_conflict(claim, age));
     let conflict =
         conflict.or_else(|| bound.relay.as_ref().and_then(|claim| claims.relay_conflict(claim, age)));
+    let has_name = conflict.is_none();
     let detail = Detail::of_binding(binding, &bound);
     let writes = style::of(bound.relationship.config.mode);
     let (objects, problems) = match (bound.consumption, conflict) {
@@ -145,7 +158,8 @@ pub(super) fn binding(
     Some(Output {
         objects,
         verdict: Some(Verdict::of_binding(generation, problems, warnings, detail)),
-        facade_port: bound.facade_port.filter(|_| in_place),
+        facade_port: bound.facade_port.filter(|port| in_place || port.route.is_none() && has_name),
+        uses: bound.uses,
         relays: in_place && bound.relay.is_some(),
         ..Output::default()
     })

@@ -1,4 +1,4 @@
-//! Without an API server, the ServiceExpositions that labels ask for come back from nowhere: here they do.
+//! Without an API server, the resources that Emcee itself asks for come back from nowhere: here they do.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,60 +6,107 @@ use std::sync::Arc;
 use super::Unit;
 use crate::inputs::{Change, Parsed};
 use crate::key::Key;
-use crate::parse::{self, Exposition};
-use crate::plan::Object;
+use crate::parse::{self, Binding, Exposition};
+use crate::plan::{Kind, Object};
 
-/// What labels ask for, beside what users wrote. A user's resource of the same name counts, as in a cluster, where it
+/// What is asked for, beside what users wrote. A user's resource of the same name counts, as in a cluster, where it
 /// is there already.
 #[derive(Debug, Default)]
 pub(super) struct Reflection {
+    expositions: Asked<Exposition>,
+    bindings: Asked<Binding>,
+    services: HashMap<Key, Key>,
+}
+
+/// Resources of one kind.
+#[derive(Debug)]
+struct Asked<T> {
     given: HashSet<Key>,
-    asked: HashMap<Key, Parsed<Exposition>>,
+    asked: HashMap<Key, Parsed<T>>,
     /// Whose they are.
     of: HashMap<Unit, Vec<Key>>,
-    services: HashMap<Key, Key>,
+}
+
+impl<T> Default for Asked<T> {
+    fn default() -> Self {
+        Self { given: HashSet::new(), asked: HashMap::new(), of: HashMap::new() }
+    }
+}
+
+impl<T> Asked<T> {
+    /// What is there after a user wrote a resource, or took it away.
+    fn given(&mut self, key: &Key, new: Option<Parsed<T>>) -> Option<Parsed<T>> {
+        if new.is_some() {
+            self.given.insert(key.clone());
+            return new;
+        }
+        self.given.remove(key);
+        self.asked.get(key).cloned()
+    }
+
+    /// What is asked for in a unit's name now. Says what is there instead of what was.
+    fn ask(&mut self, unit: &Unit, new: &HashMap<Key, Parsed<T>>) -> Vec<(Key, Option<Parsed<T>>)> {
+        let gone: Vec<Key> = self.of.remove(unit).unwrap_or_default();
+        let gone: Vec<Key> = gone.into_iter().filter(|key| !new.contains_key(key)).collect();
+        for key in &gone {
+            self.asked.remove(key);
+        }
+        if !new.is_empty() {
+            self.of.insert(unit.clone(), new.keys().cloned().collect());
+        }
+        self.asked.extend(new.iter().map(|(key, parsed)| (key.clone(), parsed.clone())));
+        let gone = gone.into_iter().map(|key| (key, None));
+        let new = new.iter().map(|(key, parsed)| (key.clone(), Some(parsed.clone())));
+        gone.chain(new).filter(|(key, _)| !self.given.contains(key)).collect()
+    }
 }
 
 impl Reflection {
     /// A change that a user made: what is to be made of it.
     pub(super) fn given(&mut self, change: Change) -> Change {
-        let Change::Exposition(key, new) = change else { return change };
-        if new.is_some() {
-            self.given.insert(key.clone());
-            return Change::Exposition(key, new);
+        match change {
+            Change::Exposition(key, new) => {
+                let new = self.expositions.given(&key, new);
+                Change::Exposition(key, new)
+            }
+            Change::Binding(key, new) => {
+                let new = self.bindings.given(&key, new);
+                Change::Binding(key, new)
+            }
+            change => change,
         }
-        self.given.remove(&key);
-        let asked = self.asked.get(&key).cloned();
-        Change::Exposition(key, asked)
     }
 
-    /// The changes that come of what the labels of a Service ask for now.
+    /// The changes that come of what is asked for in a unit's name now.
     pub(super) fn asked(&mut self, unit: &Unit, objects: &[Object]) -> Vec<Change> {
-        let new: HashMap<Key, Parsed<Exposition>> = objects.iter().map(reflected).collect();
-        let gone: Vec<Key> = self.of.remove(unit).unwrap_or_default();
-        let gone: Vec<Key> = gone.into_iter().filter(|key| !new.contains_key(key)).collect();
-        for key in &gone {
-            self.asked.remove(key);
-            self.services.remove(key);
+        let expositions = reflected(objects, Kind::ServiceExposition, parse::exposition);
+        let bindings = reflected(objects, Kind::ServiceBinding, parse::binding);
+        if let Unit::AutomaticExposition(service) = unit {
+            self.services.retain(|key, of| of != service || expositions.contains_key(key));
+            self.services.extend(expositions.keys().map(|key| (key.clone(), service.clone())));
         }
-        if let (false, Unit::AutomaticExposition(service)) = (new.is_empty(), unit) {
-            self.of.insert(unit.clone(), new.keys().cloned().collect());
-            self.services.extend(new.keys().map(|key| (key.clone(), service.clone())));
-        }
-        self.asked.extend(new.clone());
-        let gone = gone.into_iter().map(|key| (key, None));
-        let changes = gone.chain(new.into_iter().map(|(key, parsed)| (key, Some(parsed))));
-        let free = changes.filter(|(key, _)| !self.given.contains(key));
-        free.map(|(key, parsed)| Change::Exposition(key, parsed)).collect()
+        let expositions = self.expositions.ask(unit, &expositions).into_iter();
+        let bindings = self.bindings.ask(unit, &bindings).into_iter();
+        expositions
+            .map(|(key, new)| Change::Exposition(key, new))
+            .chain(bindings.map(|(key, new)| Change::Binding(key, new)))
+            .collect()
     }
 
     /// The Service whose labels ask for a ServiceExposition that no user wrote.
     pub(super) fn service_of(&self, exposition: &Key) -> Option<&Key> {
-        self.services.get(exposition).filter(|_| !self.given.contains(exposition))
+        self.services.get(exposition).filter(|_| !self.expositions.given.contains(exposition))
     }
 }
 
-fn reflected(object: &Object) -> (Key, Parsed<Exposition>) {
-    let value = serde_json::to_value(object).unwrap_or_default();
-    (Key::new(&object.namespace, &object.name), parse::exposition(&value).map(Arc::new))
+fn reflected<T>(
+    objects: &[Object],
+    kind: Kind,
+    parse: fn(&serde_json::Value) -> Result<T, Vec<crate::problem::Problem>>,
+) -> HashMap<Key, Parsed<T>> {
+    let of = |object: &Object| {
+        let value = serde_json::to_value(object).unwrap_or_default();
+        (Key::new(&object.namespace, &object.name), parse(&value).map(Arc::new))
+    };
+    objects.iter().filter(|object| object.kind() == kind).map(of).collect()
 }

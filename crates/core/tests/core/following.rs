@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use emcee_core::inputs::Settings;
+use emcee_core::inputs::{Knowledge, Settings};
 use emcee_core::key::Key;
-use emcee_core::plan::Object;
+use emcee_core::plan::{Kind, Object};
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::prelude::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::cases;
-use crate::mesh::{self, Mesh, Step, intake};
-use crate::plan::{owner, snapshot};
+use crate::mesh::{self, Given, Mesh, Step, intake};
+use crate::plan::{of_kind, owner, snapshot};
 
 proptest! {
     #![proptest_config(cases(200))]
@@ -24,7 +24,8 @@ proptest! {
             (Just(mesh), objects)
         }),
     ) {
-        let shuffled = Mesh { objects: shuffled, settings: mesh.settings.clone() };
+        let shuffled = Mesh { objects: shuffled, settings: mesh.settings.clone() }.without_memory();
+        let mesh = mesh.without_memory();
         prop_assert_eq!(snapshot(&mesh.translate()), snapshot(&shuffled.translate()));
         let mut one_by_one = Translation::new(mesh.settings.clone());
         for change in shuffled.changes() {
@@ -53,7 +54,8 @@ proptest! {
                 }
             }
             followed.update(changes);
-            let fresh = Mesh { settings: settings.clone(), objects: objects.values().cloned().collect() };
+            let mut fresh = Mesh { settings: settings.clone(), objects: objects.values().cloned().collect() };
+            fresh.objects.extend(memory(&followed, &objects));
             prop_assert_eq!(snapshot(&followed), snapshot(&fresh.translate()));
         }
     }
@@ -88,6 +90,18 @@ proptest! {
         }
         prop_assert!(after.objects().iter().any(|object| is_stranger(&owner(object))));
     }
+}
+
+/// Where only files are known, the imports that are in place: they are read back after a restart, as an API server would
+/// give them back.
+fn memory(
+    followed: &Translation,
+    objects: &BTreeMap<(String, String, String), Given>,
+) -> impl Iterator<Item = Given> {
+    let partial = followed.inputs().settings().knowledge == Knowledge::Partial;
+    let imports = of_kind(followed, Kind::ServiceBinding).into_iter().filter(|_| partial);
+    let imports: Vec<_> = imports.map(|object| Given(crate::plan::json(object))).collect();
+    imports.into_iter().filter(|import| !objects.contains_key(&import.id()))
 }
 
 /// A relationship, and a service each way, that have nothing to do with the rest.

@@ -3,6 +3,7 @@
 //! Objects are JSON as users and the API server write them, and come in through the same doors: what is refused is
 //! part of the mesh too.
 
+mod discovery;
 pub(crate) mod intake;
 mod resources;
 pub(crate) mod surroundings;
@@ -71,6 +72,15 @@ impl Mesh {
         Translation::of(self.settings.clone(), self.changes())
     }
 
+    /// Without automatic imports where there is no API server: the translation itself then remembers who was the first
+    /// to take a name, and it matters who came first.
+    pub(crate) fn without_memory(mut self) -> Self {
+        if self.settings.knowledge == Knowledge::Partial {
+            self.objects.iter_mut().for_each(import_manually);
+        }
+        self
+    }
+
     pub(crate) fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
         self.objects.iter().filter(move |object| object.kind() == kind).map(|object| &object.0)
     }
@@ -92,6 +102,7 @@ pub(crate) fn mesh() -> BoxedStrategy<Mesh> {
         vec(resources::binding(), 0..7),
     );
     let surroundings = (
+        vec(discovery::news(), 0..8),
         vec(surroundings::service(), 2..6),
         vec(surroundings::workload(), 0..8),
         vec(surroundings::policy(), 1..5),
@@ -99,8 +110,8 @@ pub(crate) fn mesh() -> BoxedStrategy<Mesh> {
     );
     (settings(), resources, surroundings)
         .prop_map(|(settings, resources, surroundings)| {
-            let (services, workloads, policies, secrets) = surroundings;
-            let surroundings = [services, workloads, policies, secrets].concat();
+            let (news, services, workloads, policies, secrets) = surroundings;
+            let surroundings = [news, services, workloads, policies, secrets].concat();
             let all = [resources.0, resources.1, resources.2, surroundings].concat();
             Mesh { settings, objects: first_of_each(all) }
         })
@@ -110,6 +121,13 @@ pub(crate) fn mesh() -> BoxedStrategy<Mesh> {
 /// A mesh, and in batches what happens to it.
 pub(crate) fn history() -> BoxedStrategy<(Mesh, Vec<Vec<Step>>)> {
     (mesh(), vec(vec(step(), 1..4), 1..7)).boxed()
+}
+
+/// A MeshFedConfig that imports nothing by itself; any other object as it is.
+pub(crate) fn import_manually(object: &mut Given) {
+    if let Some(discovery) = object.0.pointer_mut("/spec/discovery") {
+        discovery["import"] = "Manual".into();
+    }
 }
 
 /// The mesh after a step.
@@ -135,6 +153,7 @@ fn object() -> BoxedStrategy<Given> {
         2 => resources::fed_config(),
         2 => resources::exposition(),
         2 => resources::binding(),
+        2 => discovery::news(),
         1 => surroundings::service(),
         1 => surroundings::workload(),
         1 => surroundings::policy(),

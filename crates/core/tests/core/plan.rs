@@ -109,6 +109,7 @@ pub(crate) fn owner(object: &Object) -> Unit {
     use emcee_core::plan::OwnerKind;
     let key = object.owner.key.clone();
     match object.owner.kind {
+        OwnerKind::MeshFedConfig if object.kind() == Kind::ServiceBinding => Unit::Imports(key),
         OwnerKind::MeshFedConfig => Unit::MeshFedConfig(key),
         OwnerKind::ServiceExposition => Unit::ServiceExposition(key),
         OwnerKind::ServiceBinding => Unit::ServiceBinding(key),

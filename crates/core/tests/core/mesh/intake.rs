@@ -38,7 +38,7 @@ pub(crate) fn change(object: &Value) -> Change {
         "DestinationRule" => {
             Change::Subsets(key, Subsets::of(&typed::<istio::DestinationRule>(object), "cluster.local"))
         }
-        kind => unreachable!("no generator makes a {kind}"),
+        _ => super::discovery::change(object),
     }
 }
 

@@ -19,13 +19,15 @@ pub(super) fn fed_config() -> BoxedStrategy<Given> {
         maybe(0.2, subsequence(&APPS[..], 0..=2)),
         subsequence(&[0_usize, 1][..], 0..=2),
         maybe(0.3, Just("gold")),
+        maybe(0.5, automatic()),
     );
     let object = (who, style, gateways, whom, one_of(&["blue", "red"])).prop_map(
-        |((namespace, name, relationship), style, gateways, (allowed, peers, tier), secret)| {
+        |((namespace, name, relationship), style, gateways, (allowed, peers, tier, discovery), secret)| {
             let mut spec = json!({"mode": style.0, "tls_context_selector": {"relationship": secret}});
             set(&mut spec, "/relationship", relationship);
             sides(&mut spec, style, gateways);
             set(&mut spec, "/allowed_namespaces", allowed);
+            set(&mut spec, "/discovery", discovery);
             spec["peers"] = peers.into_iter().map(peer).collect();
             let mut object = object_of(API_VERSION, "MeshFedConfig", namespace, name, &spec);
             object["metadata"]["labels"] = tier.map_or(json!({}), |tier| json!({"tier": tier}));
@@ -33,6 +35,16 @@ pub(super) fn fed_config() -> BoxedStrategy<Given> {
         },
     );
     aged(object)
+}
+
+fn automatic() -> impl Strategy<Value = Value> {
+    let limit = maybe(0.3, select(vec![0_u16, 1]));
+    (subsequence(&APPS[..], 1..=2), limit, any::<bool>()).prop_map(|(namespaces, limit, announce)| {
+        let mut discovery =
+            json!({"import": "Automatic", "namespaces": namespaces, "announce": announce});
+        set(&mut discovery, "/max_imports", limit);
+        discovery
+    })
 }
 
 type Style = (&'static str, (bool, bool), [bool; 8]);
@@ -116,6 +128,31 @@ fn protocol() -> impl Strategy<Value = &'static str> {
 }
 
 pub(super) fn binding() -> BoxedStrategy<Given> {
+    prop_oneof![5 => own_binding(), 1 => import()].boxed()
+}
+
+/// One that Emcee made for an announcement.
+fn import() -> BoxedStrategy<Given> {
+    let who = (select(&APPS[..]), select(&SERVICES[..]));
+    let whose = (select(&FEDS[..]), select(&FEDS[..]), one_of(&["m2", "m2", "m3", "m9"]));
+    let object = (who, whose, maybe(0.5, announcement())).prop_map(|((namespace, name), whose, announcement)| {
+        let (fed_namespace, fed, peer) = whose;
+        let spec = json!({"name": name, "mesh_fed_config_selector": {"fed-config": fed}, "peer": peer});
+        let mut object = object_of(API_VERSION, "ServiceBinding", namespace, name, &spec);
+        object["metadata"]["labels"] = json!({
+            "app.kubernetes.io/managed-by": "emcee",
+            "emcee.io/owner-kind": "MeshFedConfig",
+            "emcee.io/owner-namespace": fed_namespace,
+            "emcee.io/owner-name": fed,
+        });
+        let status = announcement.map(|announcement| json!({"announcement": announcement}));
+        set(&mut object, "/status", status);
+        object
+    });
+    aged(object)
+}
+
+fn own_binding() -> BoxedStrategy<Given> {
     let who = (select(&APPS[..]), one_of(&["b1", "b2", "b3"]));
     let what =
         (select(&SERVICES[..]), maybe(0.4, select(&APPS[..])), fed_selector(), maybe(0.2, server_name()));
@@ -164,18 +201,21 @@ fn export_to() -> impl Strategy<Value = Vec<&'static str>> {
 }
 
 fn identities() -> impl Strategy<Value = Vec<&'static str>> {
-    Just(vec!["spiffe://cluster.local/ns/shop/sa/reviews"])
+    let theirs = vec!["spiffe://m2.example/ns/shop/sa/reviews"];
+    select(vec![theirs.clone(), theirs, vec!["spiffe://cluster.local/ns/shop/sa/reviews"]])
 }
 
 fn announcement() -> impl Strategy<Value = Value> {
     (
         one_of(&["m2", "m3", "m9"]),
-        subsequence(&ENDPOINTS[..], 0..=2),
+        subsequence(&ENDPOINTS[..3], 0..=2),
         maybe(0.5, protocol()),
         maybe(0.5, identities()),
+        maybe(0.2, Just(true)),
     )
-        .prop_map(|(peer, endpoints, protocol, identities)| {
+        .prop_map(|(peer, endpoints, protocol, identities, withdrawn)| {
             let mut announcement = json!({"peer": peer, "endpoints": endpoints, "port": 80});
+            set(&mut announcement, "/withdrawn", withdrawn);
             set(&mut announcement, "/protocol", protocol);
             set(&mut announcement, "/subject_alt_names", identities);
             announcement

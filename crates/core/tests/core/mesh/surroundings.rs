@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
+use super::discovery::discovery_server;
 use super::{APPS, FEDS, GATEWAYS, Given, SERVICES, aged, maybe, object_of, one_of, set};
 
 /// Made once, as each costs a signature: two that last, one that ends soon, one with
@@ -25,7 +26,7 @@ pub(crate) static PAIRS: LazyLock<[Pair; 5]> = LazyLock::new(|| {
 });
 
 pub(super) fn service() -> BoxedStrategy<Given> {
-    prop_oneof![5 => app_service(), 1 => foreign_service(), 2 => gateway_service(), 2 => slice()].boxed()
+    prop_oneof![5 => app_service(), 1 => foreign_service(), 2 => gateway_service(), 2 => slice(), 1 => discovery_server()].boxed()
 }
 
 fn app_service() -> BoxedStrategy<Given> {

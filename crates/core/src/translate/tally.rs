@@ -1,0 +1,148 @@
+//! Which bindings follow which peers, and what a relationship's verdict says of them.
+
+use std::collections::BTreeSet;
+
+use emcee_api::Reason;
+use foldhash::HashMap;
+
+use super::{Translation, Unit};
+use crate::catalogue::{PeerState, Refused, Source};
+use crate::key::Key;
+use crate::problem::Problem;
+use crate::resolve::{Relationship, Skipped};
+use crate::status::{PeerDetail, Verdict};
+
+/// How many of a kind a condition names.
+const NAMED: usize = 3;
+
+/// Which bindings follow which peers.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    of_binding: HashMap<Key, Source>,
+    counts: HashMap<Source, usize>,
+    /// Relationships of which something is to be said anew.
+    news: BTreeSet<Key>,
+}
+
+impl Tally {
+    /// Notes which peer a binding follows now.
+    pub(super) fn note(&mut self, binding: &Key, uses: Option<Source>) {
+        let old = match &uses {
+            Some(new) => self.of_binding.insert(binding.clone(), new.clone()),
+            None => self.of_binding.remove(binding),
+        };
+        if old == uses {
+            return;
+        }
+        for source in [&old, &uses].into_iter().flatten() {
+            self.news.insert(source.fed_config.clone());
+        }
+        if let Some(new) = uses {
+            *self.counts.entry(new).or_default() += 1;
+        }
+        if let Some(old) = old
+            && let Some(count) = self.counts.get_mut(&old)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&old);
+            }
+        }
+    }
+
+    /// Notes that there is news of a relationship.
+    pub(super) fn has_news(&mut self, fed_config: &Key) {
+        self.news.insert(fed_config.clone());
+    }
+
+    /// The relationships of which there is news. Each is given once.
+    pub(super) fn take_news(&mut self) -> BTreeSet<Key> {
+        std::mem::take(&mut self.news)
+    }
+
+    fn count(&self, source: &Source) -> usize {
+        self.counts.get(source).copied().unwrap_or_default()
+    }
+}
+
+impl Translation {
+    /// Says of relationships how it stands with their peers; says of which that is another than before.
+    pub(super) fn report(&mut self, fed_configs: BTreeSet<Key>) -> Vec<Unit> {
+        let mut changed = Vec::new();
+        for key in fed_configs {
+            let Some(relationship) = self.relationships.get(&key) else { continue };
+            let verdict = self.verdict_of(relationship);
+            let unit = Unit::MeshFedConfig(key);
+            if let Some(output) = self.outputs.get_mut(&unit)
+                && output.verdict.as_ref() != Some(&verdict)
+            {
+                output.verdict = Some(verdict);
+                changed.push(unit);
+            }
+        }
+        changed
+    }
+
+    fn verdict_of(&self, relationship: &Relationship) -> Verdict {
+        let imports = self.outputs.get(&Unit::Imports(relationship.key().clone()));
+        let mut warnings = imports.map(|output| skipped(&output.skipped)).unwrap_or_default();
+        let mut peers = Vec::new();
+        for peer in &relationship.config.peers {
+            let source = Source::new(relationship.key().clone(), &peer.name);
+            let state = self.inputs.peers.get(&source);
+            warnings.extend(state.into_iter().flat_map(|state| troubles(&peer.name, state)));
+            peers.push(PeerDetail {
+                name: peer.name.clone(),
+                connection: state.map(|state| state.connection.clone()),
+                announced: self.inputs.announcements.count(&source),
+                imported: self.tally.count(&source),
+            });
+        }
+        Verdict::of_relationship(relationship, peers, warnings)
+    }
+}
+
+/// What is worth knowing of a peer. Why it is lost is said beside, as those words may change while it stays lost.
+fn troubles(peer: &str, state: &PeerState) -> Vec<Problem> {
+    let lost = state.lost_since().map(|since| {
+        let message = format!("peer {peer} is lost since {since}; what it last announced stays in place");
+        Problem::new(Reason::PeerLost, message)
+    });
+    let here = refused(&state.refused).map(|which| {
+        let message = format!("of what peer {peer} announces, some is refused: {which}");
+        Problem::new(Reason::AnnouncementRefused, message)
+    });
+    let there = refused(&state.refused_by_peer).map(|which| {
+        let message = format!("peer {peer} refuses some of what is announced to it: {which}");
+        Problem::new(Reason::RefusedByPeer, message)
+    });
+    [lost, here, there].into_iter().flatten().collect()
+}
+
+fn refused(refused: &[Refused]) -> Option<String> {
+    named(refused.iter().map(|refused| format!("{}: {}", refused.resource, refused.reason)))
+}
+
+/// What is not imported, by reason. That a namespace is not listed is as it was meant.
+fn skipped(skipped: &[Skipped]) -> Vec<Problem> {
+    let of = |reason: Reason| {
+        let those = skipped.iter().filter(move |skipped| skipped.problem.reason == reason);
+        let which =
+            named(those.map(|it| format!("{} of peer {}: {}", it.service, it.peer, it.problem.message)))?;
+        Some(Problem::at(reason, "spec.discovery", format!("not imported: {which}")))
+    };
+    [Reason::Invalid, Reason::NamespaceMissing, Reason::NameHeld, Reason::ImportLimit]
+        .into_iter()
+        .filter_map(of)
+        .collect()
+}
+
+/// The first few, and how many more.
+fn named(all: impl Iterator<Item = String>) -> Option<String> {
+    let mut all: Vec<_> = all.collect();
+    all.sort_unstable();
+    let more = all.len().saturating_sub(NAMED);
+    all.truncate(NAMED);
+    let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+    (!all.is_empty()).then(|| all.join("; ") + &rest)
+}

@@ -1,0 +1,129 @@
+//! What peers announce, as if it were objects: a `kind`, the MeshFedConfig's namespace, and a name that says the rest.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use emcee_core::catalogue::{Connection, Offer, PeerState, Refused, Source};
+use emcee_core::inputs::Change;
+use emcee_core::key::Key;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use serde_json::{Value, json};
+
+use super::{APPS, FEDS, Given, SERVICES, maybe, object_of, one_of};
+
+/// Names of peers in generated relationships.
+const PEERS: [&str; 2] = ["m2", "m3"];
+const LOST: &str = "2026-11-20T00:00:00Z";
+
+pub(super) fn news() -> BoxedStrategy<Given> {
+    prop_oneof![5 => announcement(), 2 => peer(), 1 => namespace()].boxed()
+}
+
+fn announcement() -> impl Strategy<Value = Given> {
+    let who = (select(&FEDS[..]), select(&FEDS[..]), select(&PEERS[..]));
+    let what = (select(&APPS[..]), select(&SERVICES[..]));
+    let how = (
+        one_of(&["BOUNDARY", "PASSTHROUGH", "WHARF", "FLAT"]),
+        select(&FEDS[..]),
+        subsequence(&["203.0.113.7:15443", "203.0.113.8:15443", "[2001:db8::7]:443"][..], 0..=3),
+        maybe(0.1, one_of(&["127.0.0.1:80", "ingress.example.com:15443"])),
+        maybe(0.6, one_of(&["m2.example", "m2.example", "cluster.local"])),
+        prop_oneof![9 => Just(80_u16), 1 => Just(0)],
+    );
+    (who, what, how).prop_map(|((namespace, fed, peer), (app, service), how)| {
+        let (mode, relationship, mut endpoints, odd, trust_domain, port) = how;
+        endpoints.extend(odd);
+        let spec = json!({
+            "mode": mode,
+            "server_name": format!("{service}.{app}.{relationship}.emcee.internal"),
+            "endpoints": endpoints,
+            "identities": trust_domain.map(|domain| format!("spiffe://{domain}/ns/{app}/sa/{service}")),
+            "port": port,
+        });
+        let name = format!("{fed}/{peer}/{app}/{service}");
+        Given(object_of("", "Announcement", namespace, &name, &spec))
+    })
+}
+
+fn peer() -> impl Strategy<Value = Given> {
+    let who = (select(&FEDS[..]), select(&FEDS[..]), select(&PEERS[..]));
+    let how = (one_of(&["Pending", "Connected", "Lost"]), any::<bool>(), any::<[bool; 2]>());
+    (who, how).prop_map(|((namespace, fed, peer), (connection, has_answered, refused))| {
+        let spec = json!({
+            "connection": connection,
+            "has_answered": has_answered,
+            "refused": refused[0],
+            "refused_by_peer": refused[1],
+        });
+        Given(object_of("", "Peer", namespace, &format!("{fed}/{peer}"), &spec))
+    })
+}
+
+fn namespace() -> impl Strategy<Value = Given> {
+    select(&APPS[..]).prop_map(|name| Given(object_of("v1", "Namespace", "", name, &Value::Null)))
+}
+
+/// The change that brings one of these.
+pub(super) fn change(object: &Value) -> Change {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let name: Vec<&str> = text("/metadata/name").split('/').collect();
+    let source = |fed: &str, peer: &str| Source::new(Key::new(text("/metadata/namespace"), fed), peer);
+    match (text("/kind"), name.as_slice()) {
+        ("Announcement", [fed, peer, namespace, service]) => {
+            let key = Key::new(namespace, service);
+            Change::Announcement(source(fed, peer), key.clone(), Some(offer(key, &object["spec"])))
+        }
+        ("Peer", [fed, peer]) => Change::Peer(source(fed, peer), Some(state(&object["spec"]))),
+        (_, [name]) => Change::Namespace(Arc::from(*name), true),
+        (kind, _) => unreachable!("no generator makes a {kind}"),
+    }
+}
+
+fn offer(key: Key, spec: &Value) -> Offer {
+    let text = |field: &str| spec[field].as_str().unwrap_or_default();
+    let endpoints = spec["endpoints"].as_array().into_iter().flatten();
+    Offer {
+        key,
+        mode: text("mode").parse().expect("a mode"),
+        server_name: text("server_name").to_owned(),
+        protocol: emcee_core::protocol::Protocol::Http2,
+        port: spec["port"].as_u64().and_then(|port| port.try_into().ok()).unwrap_or_default(),
+        endpoints: endpoints.filter_map(|text| text.as_str()?.parse().ok()).collect(),
+        identities: spec["identities"].as_str().map(str::to_owned).into_iter().collect(),
+        trust_domain: "m2.example".into(),
+        root_hash: None,
+    }
+}
+
+fn state(spec: &Value) -> PeerState {
+    let since = LOST.parse().expect("a time");
+    let refused = |field: &str| {
+        let one = Refused { resource: "shop/far/IPv4".into(), reason: "port: 0 is not a port".into() };
+        if spec[field] == true { vec![one] } else { Vec::new() }
+    };
+    PeerState {
+        connection: match spec["connection"].as_str() {
+            Some("Connected") => Connection::Connected(since),
+            Some("Lost") => Connection::Lost { since, error: Some("connection refused".into()) },
+            _ => Connection::Pending,
+        },
+        has_answered: spec["has_answered"] == true,
+        refused: refused("refused"),
+        refused_by_peer: refused("refused_by_peer"),
+    }
+}
+
+/// A Service that names the Emcee of a peer.
+pub(super) fn discovery_server() -> impl Strategy<Value = Given> {
+    (select(&FEDS[..]), maybe(0.5, one_of(&["m2", "m9"]))).prop_map(|(namespace, peer)| {
+        let address: IpAddr = [203, 0, 113, 9].into();
+        let spec = json!({"ports": [{"name": "discovery", "port": 15443}], "externalIPs": [address]});
+        let mut object = object_of("v1", "Service", namespace, "peer", &spec);
+        object["metadata"]["labels"] = json!({"emcee": "discovery"});
+        if let Some(peer) = peer {
+            object["metadata"]["labels"]["emcee.io/peer"] = peer.into();
+        }
+        Given(object)
+    })
+}
