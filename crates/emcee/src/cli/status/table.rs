@@ -2,6 +2,7 @@
 
 use super::Report;
 use super::entry::{Binding, Entry, Exposition, Peer, Relationship};
+use crate::table::{aligned, printable};
 
 /// Each kind that has any is a table of its own.
 pub(super) fn text(report: &Report) -> String {
@@ -52,26 +53,4 @@ fn binding(detail: &Binding) -> Vec<String> {
 
 fn shown(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
-}
-
-/// Whoever may write a resource must not reach the terminal of whoever reads it.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or_default()
-    };
-    let widths: Vec<_> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
 }
