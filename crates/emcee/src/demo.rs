@@ -139,8 +139,8 @@ fn certificates(root: &Path, relationship: &str, meshes: &[&str]) -> anyhow::Res
         spiffe: Vec::new(),
         rotate: Vec::new(),
         namespace: None,
-        validity: "1d".to_owned(),
-        ca_validity: "1d".to_owned(),
+        validity: "90d".to_owned(),
+        ca_validity: "90d".to_owned(),
         key_type: KeyType::default(),
     };
     certs::run(&args, &mut std::io::sink())?;

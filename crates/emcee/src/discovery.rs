@@ -127,6 +127,7 @@ impl Discovery {
         let mut looks = tokio::time::interval(REFUSALS);
         let mut events = Vec::new();
         let mut is_first = true;
+        self.followers.follow(*ends.follows.borrow_and_update());
         loop {
             let deadline = self.followers.deadline();
             tokio::select! {
