@@ -1,9 +1,13 @@
 //! The transport over real sockets on loopback, with real certificates and, where it says so, peers that mean harm.
 
+#[path = "transport/hostile.rs"]
+mod hostile;
 #[path = "transport/mesh.rs"]
 mod mesh;
 #[path = "transport/raw.rs"]
 mod raw;
+#[path = "transport/scripted.rs"]
+mod scripted;
 #[path = "transport/secrets.rs"]
 mod secrets;
 #[path = "transport/streams.rs"]
