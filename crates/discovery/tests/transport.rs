@@ -2,10 +2,14 @@
 
 #[path = "transport/hostile.rs"]
 mod hostile;
+#[path = "transport/leak.rs"]
+mod leak;
 #[path = "transport/mesh.rs"]
 mod mesh;
 #[path = "transport/raw.rs"]
 mod raw;
+#[path = "transport/recorder.rs"]
+mod recorder;
 #[path = "transport/scripted.rs"]
 mod scripted;
 #[path = "transport/secrets.rs"]
