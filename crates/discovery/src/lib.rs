@@ -5,6 +5,8 @@ pub mod backoff;
 pub mod client;
 pub mod grpc;
 pub mod mcp;
+pub mod openapi;
+pub mod parcel;
 mod refusals;
 pub mod server;
 pub mod session;
