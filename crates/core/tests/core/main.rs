@@ -2,13 +2,16 @@
 //!
 //! `PROPTEST_CASES=5000 cargo test -p emcee-core --test core` looks longer.
 
+mod announcements;
 mod automatic;
+mod catalogue;
 mod credentials;
 mod exposure;
 mod fairness;
 mod following;
 mod guards;
 mod hostile;
+mod imports;
 mod last_good;
 mod mesh;
 mod naming;
