@@ -63,7 +63,7 @@ fn offers(config: MeshFedConfig, exposition: ServiceExposition, surroundings: Ve
 
 #[track_caller]
 fn one(offers: &[Addressed]) -> &Addressed {
-    let [one] = offers else { panic!("one offer, not {offers:?}") };
+    let [one] = offers else { unreachable!("one offer, not {offers:?}") };
     one
 }
 
