@@ -166,6 +166,7 @@ impl Engine {
         if let Some(unshown) = &mut self.unshown {
             *unshown |= !ran.is_empty();
         }
+        self.show_certificates(ran);
         let Some(writing) = &mut self.writing else { return };
         let mut concerned = HashSet::new();
         for fact in live {
@@ -182,6 +183,15 @@ impl Engine {
         }
         if writing.open {
             writing.reports.ask(concerned);
+        }
+    }
+
+    /// Every replica does: whether one leads is nothing to a certificate.
+    fn show_certificates(&self, ran: &[Unit]) {
+        for unit in ran {
+            if let Unit::MeshFedConfig(key) = unit {
+                self.metrics.set_certificate(key, self.model.translation().certificate_end(key));
+            }
         }
     }
 
