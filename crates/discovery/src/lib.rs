@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod client;
 pub mod grpc;
 pub mod mcp;
+pub mod openapi;
 mod refusals;
 pub mod server;
 pub mod session;

@@ -1,9 +1,17 @@
 //! The transport over real sockets on loopback, with real certificates and, where it says so, peers that mean harm.
 
+#[path = "transport/hostile.rs"]
+mod hostile;
+#[path = "transport/leak.rs"]
+mod leak;
 #[path = "transport/mesh.rs"]
 mod mesh;
 #[path = "transport/raw.rs"]
 mod raw;
+#[path = "transport/recorder.rs"]
+mod recorder;
+#[path = "transport/scripted.rs"]
+mod scripted;
 #[path = "transport/secrets.rs"]
 mod secrets;
 #[path = "transport/streams.rs"]

@@ -1,1 +1,271 @@
-//! The follower against scripted peers in memory, in paused time.
+//! The follower against scripted peers in memory, in paused time: a minute is as long as nothing happens in it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use emcee_core::catalogue::Offer;
+use emcee_core::endpoint::Endpoint;
+use emcee_core::inputs::KeyMaterial;
+use emcee_core::key::Key;
+use emcee_core::mode::Mode;
+use emcee_core::names;
+use emcee_core::protocol::Protocol;
+use emcee_testkit::certs::{Ca, Leaf};
+use hyper::http::{Request, Response};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{DuplexStream, duplex};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::*;
+use crate::grpc::{CONTENT_TYPE, Incoming, Sender, channel};
+use crate::slice::encode;
+use crate::tls::{Material, Relationship, SubjectAltName, accept};
+use crate::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
+
+/// One stream, on the peer's side.
+type Served = (Incoming<DeltaDiscoveryRequest>, Sender);
+
+/// A network of one peer, m1: it is there, or it is not.
+#[derive(Clone)]
+struct Network {
+    there: Arc<Mutex<bool>>,
+    attempts: Arc<Mutex<VecDeque<Instant>>>,
+    streams: mpsc::Sender<Served>,
+}
+
+impl dial::Connect for Network {
+    type Stream = DuplexStream;
+
+    async fn connect(&self, _: &Endpoint) -> Result<DuplexStream, ConnectError> {
+        self.attempts.lock().unwrap().push_back(Instant::now());
+        if !*self.there.lock().unwrap() {
+            return Err(ConnectError::Refused(([192, 0, 2, 1], 15443).into()));
+        }
+        let (near, far) = duplex(64 * 1024);
+        tokio::spawn(serve(far, self.streams.clone()));
+        Ok(near)
+    }
+}
+
+async fn serve(stream: DuplexStream, streams: mpsc::Sender<Served>) {
+    let m1 = relationship("m1", "m2");
+    let all = Relationships::from([(Arc::clone(m1.name()), m1)]);
+    let (stream, _) = accept(stream, &all).await.unwrap();
+    let answer = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (sender, body) = channel();
+        let requests = Incoming::new(request.into_body(), 4 * 1024 * 1024);
+        let streams = streams.clone();
+        async move {
+            let _ended = streams.send((requests, sender)).await;
+            Response::builder().header("content-type", CONTENT_TYPE).body(body)
+        }
+    });
+    let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let _ended = http.serve_connection(TokioIo::new(stream), answer).await;
+}
+
+fn relationship(mesh: &str, peer: &str) -> Arc<Relationship> {
+    let pair = Ca::shared("blue").issue(&Leaf::dns(&format!("{mesh}.blue.example")));
+    let material = KeyMaterial {
+        certificate: pair.certificate.as_bytes().into(),
+        private_key: pair.key.as_bytes().into(),
+        ca: pair.ca.as_bytes().into(),
+    };
+    let material = Material::parse(&material, None).unwrap();
+    let names = [SubjectAltName::from(&*format!("{peer}.blue.example"))];
+    Arc::new(Relationship::new("blue", material, [(peer, names)]))
+}
+
+/// m2, which follows m1.
+struct Test {
+    network: Network,
+    streams: mpsc::Receiver<Served>,
+    events: Following,
+    _relationships: watch::Sender<Arc<Relationships>>,
+    _judge: watch::Sender<Judge>,
+}
+
+impl Test {
+    fn new(there: bool, settings: Settings) -> Self {
+        let (sender, streams) = mpsc::channel(1);
+        let there = Arc::new(Mutex::new(there));
+        let network = Network { there, attempts: Arc::default(), streams: sender };
+        let m2 = relationship("m2", "m1");
+        let all = Relationships::from([(Arc::clone(m2.name()), m2)]);
+        let (relationships, current) = watch::channel(Arc::new(all));
+        let accept: Judge = Arc::new(|_| Ok(()));
+        let (judge, judges) = watch::channel(accept);
+        let target = PeerTarget {
+            audience: Audience::new("blue", "m1"),
+            addresses: vec!["192.0.2.1:15443".parse().unwrap()],
+            via: None,
+            settings,
+            seed: Vec::new(),
+        };
+        let events = follow_over(network.clone(), target, current, judges);
+        Self { network, streams, events, _relationships: relationships, _judge: judge }
+    }
+
+    async fn stream(&mut self) -> Served {
+        self.streams.recv().await.unwrap()
+    }
+}
+
+fn offer(name: &str, port: u16) -> Offer {
+    Offer {
+        key: Key::new("default", name),
+        mode: Mode::Boundary,
+        server_name: names::server_name(name, "default", "blue"),
+        protocol: Protocol::Http,
+        port,
+        endpoints: vec!["203.0.113.7:15443".parse().unwrap()],
+        identities: Vec::new(),
+        trust_domain: "m1.example".into(),
+        root_hash: None,
+    }
+}
+
+fn response(offers: &[Offer]) -> DeltaDiscoveryResponse {
+    let encoded = offers.iter().flat_map(|offer| encode(offer).unwrap());
+    DeltaDiscoveryResponse {
+        type_url: ENDPOINT_SLICE.into(),
+        nonce: "1".into(),
+        resources: encoded.map(|resource| resource.bytes).collect(),
+        ..Default::default()
+    }
+}
+
+async fn send(sender: &Sender, offers: &[Offer]) {
+    sender.ready().await.unwrap().send(&response(offers));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_flaps_a_hundred_times_a_second_causes_one_event_a_second() {
+    let mut test = Test::new(true, Settings::default());
+    let (mut requests, sender) = test.stream().await;
+    let flapping = tokio::spawn(async move {
+        for tick in 0..1_000 {
+            send(&sender, &[offer("flapping", 1 + tick % 2)]).await;
+            assert!(requests.next().await.unwrap().is_some());
+            sleep(Duration::from_millis(10)).await;
+        }
+        (requests, sender)
+    });
+    let start = Instant::now();
+    let mut delivered = Vec::new();
+    while let Ok(event) = timeout(Duration::from_secs(5), test.events.next()).await {
+        if let Some(PeerEvent::Changed(_)) = event {
+            delivered.push(start.elapsed());
+        }
+    }
+    let _open = flapping.await.unwrap();
+    assert_eq!(delivered.len(), 11, "at 0 s, 1 s, … 10 s: {delivered:?}");
+    assert!(delivered.is_sorted_by(|a, b| *a + Duration::from_secs(1) <= *b), "{delivered:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_away_is_tried_for_ever_ever_more_seldom_and_told_of_once() {
+    let mut test = Test::new(false, Settings::default());
+    let mut lost = 0;
+    while let Ok(event) = timeout(Duration::from_hours(10), test.events.next()).await {
+        assert!(matches!(event, Some(PeerEvent::Lost(_))), "{event:?}");
+        lost += 1;
+    }
+    assert_eq!(lost, 1);
+    let attempts: Vec<_> = test.network.attempts.lock().unwrap().iter().copied().collect();
+    let waits: Vec<_> = attempts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let tolerance = Duration::from_millis(10);
+    assert!(waits.iter().all(|wait| *wait >= Duration::from_secs(1)), "{waits:?}");
+    assert!(waits.iter().all(|wait| *wait <= Duration::from_mins(1) + tolerance), "{waits:?}");
+    assert!(waits[0] <= Duration::from_secs(2) + tolerance, "{waits:?}");
+    assert!(attempts.len() > 600, "{} in ten hours", attempts.len());
+
+    *test.network.there.lock().unwrap() = true;
+    let (_requests, sender) = test.stream().await;
+    send(&sender, &[]).await;
+    assert!(matches!(test.events.next().await, Some(PeerEvent::Connected { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_is_told_to_the_next_stream_and_stays_meanwhile() {
+    let mut test = Test::new(true, Settings::default());
+    let (mut requests, sender) = test.stream().await;
+    let first = requests.next().await.unwrap().unwrap();
+    assert!(first.initial_resource_versions.is_empty());
+    send(&sender, &[offer("reviews", 1)]).await;
+    assert!(matches!(test.events.next().await, Some(PeerEvent::Connected { .. })));
+    assert!(matches!(test.events.next().await, Some(PeerEvent::Changed(Event::Offered(_)))));
+    drop((requests, sender));
+    assert!(matches!(test.events.next().await, Some(PeerEvent::Lost(_))));
+
+    let (mut requests, sender) = test.stream().await;
+    let first = requests.next().await.unwrap().unwrap();
+    let names: Vec<_> = first.initial_resource_versions.keys().collect();
+    assert_eq!(names, ["default/reviews/IPv4"]);
+    send(&sender, &[]).await;
+    assert!(matches!(test.events.next().await, Some(PeerEvent::Connected { .. })));
+    assert!(timeout(Duration::from_secs(10), test.events.next()).await.is_err(), "nothing has changed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_goes_on_without_a_connection() {
+    let expire_after = Some(Duration::from_mins(10));
+    let mut test = Test::new(true, Settings { expire_after, ..Settings::default() });
+    let (_requests, sender) = test.stream().await;
+    send(&sender, &[offer("reviews", 1)]).await;
+    test.events.next().await;
+    test.events.next().await;
+    *test.network.there.lock().unwrap() = false;
+    let lost = Instant::now();
+    drop(sender);
+    let expired = loop {
+        match test.events.next().await {
+            Some(PeerEvent::Changed(event)) => break event,
+            Some(PeerEvent::Lost(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(expired, Event::Expired(offer("reviews", 1).key));
+    assert!(lost.elapsed() >= Duration::from_mins(10) && lost.elapsed() < Duration::from_mins(11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_says_nothing_is_given_up() {
+    let mut test = Test::new(true, Settings::default());
+    let _silent = test.stream().await;
+    let Some(PeerEvent::Lost(why)) = test.events.next().await else { panic!("lost") };
+    let why = why.to_string();
+    assert!(why.contains("the first response did not end within 60 s"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_nobody_takes_the_events_the_peer_is_not_read() {
+    let mut test = Test::new(true, Settings { max_resources: 100, ..Settings::default() });
+    let (mut requests, sender) = test.stream().await;
+    let answers = tokio::spawn(async move { while let Ok(Some(_)) = requests.next().await {} });
+    let mut sent = 0;
+    // Offered and withdrawn: nothing of it is held, and no event replaces one of another service.
+    while let Ok(ready) = timeout(Duration::from_mins(1), sender.ready()).await {
+        let round = sent / 2;
+        let names = (0..50).map(|index| format!("service-{round}-{index}"));
+        let mut response = response(&[]);
+        if sent % 2 == 0 {
+            response = self::response(&names.map(|name| offer(&name, 1)).collect::<Vec<_>>());
+        } else {
+            response.removed_resources = names.map(|name| format!("default/{name}/IPv4")).collect();
+        }
+        ready.unwrap().send(&response);
+        sent += 1;
+        assert!(sent < 1_000, "it reads for ever");
+    }
+    assert!(sent >= 3, "the queue and the pacer have room: {sent}");
+    let mut taken = 0;
+    while timeout(Duration::from_secs(5), test.events.next()).await.is_ok() {
+        taken += 1;
+    }
+    assert!(taken >= 100, "then it goes on: {taken}");
+    answers.abort();
+}

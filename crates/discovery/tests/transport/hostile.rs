@@ -1,0 +1,222 @@
+//! Peers that mean harm: what they send is refused or bounded, and they are told so, if they listen.
+
+use std::time::Duration;
+
+use emcee_discovery::Audience;
+use emcee_discovery::client::PeerEvent;
+use emcee_discovery::grpc::{Call, Connection, ReceiveError};
+use emcee_discovery::server::Limits;
+use emcee_discovery::shelf::Visibility;
+use emcee_discovery::tls::connect;
+use emcee_discovery::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
+use prost::bytes::Bytes;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+use tonic::Code;
+
+use super::mesh::{LONG, Mesh};
+use super::scripted::{Deaf, Raw, Scripted, frame};
+use super::secrets;
+use super::streams::eventually;
+
+/// A connection of m2, authenticated for blue.
+pub(crate) async fn m2(mesh: &Mesh) -> TlsStream<TcpStream> {
+    let blue = secrets::relationship("blue", "m2", &["m1"]);
+    let stream = TcpStream::connect(mesh.address).await.unwrap();
+    connect(stream, &blue, "m1").await.unwrap().0
+}
+
+pub(crate) async fn connection(mesh: &Mesh) -> Connection {
+    Connection::over(m2(mesh).await, LONG).await.unwrap()
+}
+
+pub(crate) fn wildcard() -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        type_url: ENDPOINT_SLICE.into(),
+        resource_names_subscribe: vec!["*".into()],
+        ..Default::default()
+    }
+}
+
+pub(crate) async fn call(mesh: &Mesh, first: &DeltaDiscoveryRequest) -> Call<DeltaDiscoveryResponse> {
+    let connection = connection(mesh).await;
+    connection.call("m1", wire::METHOD, first, wire::MAX_RESPONSE).await.unwrap()
+}
+
+/// What the server says at the end of a stream with this body.
+async fn told(mesh: &Mesh, chunks: Vec<Bytes>) -> ReceiveError {
+    let stream = m2(mesh).await;
+    timeout(LONG, Raw::send(stream, chunks)).await.expect("the server answers")
+}
+
+fn code(error: &ReceiveError) -> Code {
+    match error {
+        ReceiveError::Status(status) => status.code(),
+        other => panic!("no status: {other}"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_request_ends_the_stream_with_the_reason() {
+    let m1 = Mesh::m1().await;
+    let garbage = told(&m1, vec![frame(&[0xff; 100])]).await;
+    assert_eq!(code(&garbage), Code::InvalidArgument, "{garbage}");
+    let compressed = told(&m1, vec![Bytes::from_static(&[1, 0, 0, 0, 1, 0])]).await;
+    assert_eq!(code(&compressed), Code::Unimplemented, "{compressed}");
+    let cut_off = told(&m1, vec![Bytes::from_static(&[0, 0, 0, 0, 9, 1])]).await;
+    assert_eq!(code(&cut_off), Code::InvalidArgument, "{cut_off}");
+    let many = told(&m1, vec![frame(&[0x1a, 0].repeat(1_000_000))]).await;
+    assert_eq!(code(&many), Code::ResourceExhausted, "{many}");
+}
+
+#[tokio::test]
+async fn a_request_that_is_announced_too_large_is_refused_before_it_is_sent() {
+    let m1 = Mesh::m1().await;
+    let gigabyte = told(&m1, vec![Bytes::from_static(&[0, 0x40, 0, 0, 0])]).await;
+    assert_eq!(code(&gigabyte), Code::ResourceExhausted, "{gigabyte}");
+    assert!(gigabyte.to_string().contains("1073741824 bytes, of which 4194304 are allowed"), "{gigabyte}");
+}
+
+#[tokio::test]
+async fn another_type_is_not_served() {
+    let m1 = Mesh::m1().await;
+    let secrets = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
+    let request = DeltaDiscoveryRequest { type_url: secrets.into(), ..wildcard() };
+    let mut call = call(&m1, &request).await;
+    let error = call.responses.next().await.unwrap_err();
+    assert_eq!(code(&error), Code::InvalidArgument, "{error}");
+}
+
+#[tokio::test]
+async fn another_method_is_not_served() {
+    let m1 = Mesh::m1().await;
+    let connection = connection(&m1).await;
+    let method = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
+    let call = connection.call::<DeltaDiscoveryResponse>("m1", method, &wildcard(), 1).await;
+    assert_eq!(code(&call.unwrap_err()), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_http_end_the_connection() {
+    let m1 = Mesh::m1().await;
+    let mut stream = m2(&m1).await;
+    stream.write_all(&[0x5a; 4096]).await.unwrap();
+    let rest = timeout(LONG, stream.read_to_end(&mut Vec::new())).await;
+    assert!(rest.is_ok(), "the server ends it");
+    eventually("it is gone", || m1.server.peers()[&Audience::new("blue", "m2")].connections == 0).await;
+}
+
+#[tokio::test]
+async fn a_peer_has_so_many_streams_and_another_peer_its_own() {
+    let m1 = Mesh::m1_with(Limits { streams: 2, ..Limits::default() }).await;
+    let _first = call(&m1, &wildcard()).await;
+    let _second = call(&m1, &wildcard()).await;
+    let connection = connection(&m1).await;
+    let third = connection.call::<DeltaDiscoveryResponse>("m1", wire::METHOD, &wildcard(), 1).await;
+    assert_eq!(code(&third.unwrap_err()), Code::ResourceExhausted);
+    m1.followed_by("m3", "blue").connected().await;
+}
+
+#[tokio::test]
+async fn of_a_peers_connections_the_newest_stay() {
+    let m1 = Mesh::m1_with(Limits { connections: 2, ..Limits::default() }).await;
+    let mut m3 = m1.followed_by("m3", "blue");
+    m3.connected().await;
+    let mut oldest = call(&m1, &wildcard()).await;
+    assert!(oldest.responses.next().await.unwrap().is_some());
+    let _second = call(&m1, &wildcard()).await;
+    let _third = call(&m1, &wildcard()).await;
+    let error = timeout(LONG, oldest.responses.next()).await.unwrap().unwrap_err();
+    assert_eq!(code(&error), Code::Unavailable, "{error}");
+    m1.offer("blue", "reviews", &Visibility::All);
+    assert_eq!(m3.changed().await, ("reviews".into(), true));
+}
+
+/// Takes its answers off the network, or leaves them there.
+async fn fills_up(m1: &Mesh) {
+    let mut m3 = m1.followed_by("m3", "blue");
+    m3.connected().await;
+    for index in 0..500 {
+        m1.offer("blue", &format!("service-{index}"), &Visibility::All);
+    }
+    for _ in 0..500 {
+        m3.changed().await;
+    }
+    let peers = m1.server.peers();
+    assert_eq!(peers[&Audience::new("blue", "m3")].connections, 1);
+}
+
+#[tokio::test]
+async fn who_reads_nothing_is_disconnected_and_keeps_nobody_waiting() {
+    let m1 = Mesh::m1_with(Limits { answer: Duration::from_secs(1), ..Limits::default() }).await;
+    let peer = Audience::new("blue", "m2");
+    let connection = Connection::over(Deaf(m2(&m1).await), LONG).await.unwrap();
+    let stuck = tokio::spawn(async move {
+        connection.call::<DeltaDiscoveryResponse>("m1", wire::METHOD, &wildcard(), 1).await
+    });
+    eventually("its stream is open", || m1.server.peers().get(&peer).is_some_and(|p| p.streams == 1)).await;
+    fills_up(&m1).await;
+    eventually("it is disconnected", || m1.server.peers()[&peer].connections == 0).await;
+    assert!(!stuck.is_finished(), "it has not heard of it");
+    stuck.abort();
+}
+
+#[tokio::test]
+async fn who_answers_nothing_is_disconnected_and_keeps_nobody_waiting() {
+    let m1 = Mesh::m1_with(Limits { answer: Duration::from_secs(1), ..Limits::default() }).await;
+    let peer = Audience::new("blue", "m2");
+    let mut dumb = call(&m1, &wildcard()).await;
+    fills_up(&m1).await;
+    while let Ok(Some(_)) = timeout(LONG, dumb.responses.next()).await.expect("it ends") {}
+    eventually("it is disconnected", || m1.server.peers()[&peer].connections == 0).await;
+}
+
+#[tokio::test]
+async fn handshakes_that_never_end_keep_nobody_out() {
+    let m1 = Mesh::m1_with(Limits { handshakes: 8, ..Limits::default() }).await;
+    let mut waiting = Vec::new();
+    for _ in 0..40 {
+        let mut stream = TcpStream::connect(m1.address).await.unwrap();
+        stream.write_all(&[0x16, 3, 1]).await.unwrap();
+        waiting.push(stream);
+    }
+    let mut m3 = m1.followed_by("m3", "blue");
+    m3.connected().await;
+    // The oldest have made way.
+    let closed = timeout(LONG, waiting[0].read(&mut [0])).await.expect("it is closed");
+    assert!(matches!(closed, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn a_handshake_has_a_deadline() {
+    let m1 = Mesh::m1_with(Limits { handshake: Duration::from_millis(200), ..Limits::default() }).await;
+    let mut silent = TcpStream::connect(m1.address).await.unwrap();
+    let closed = timeout(LONG, silent.read(&mut [0])).await.expect("it is closed");
+    assert!(matches!(closed, Ok(0) | Err(_)));
+}
+
+/// What a follower says of a server that answers its first request so.
+async fn answered(chunks: Vec<Bytes>) -> String {
+    let server = Scripted::serve("blue", chunks).await;
+    let mut m1 = server.followed();
+    loop {
+        if let PeerEvent::Lost(why) = m1.next().await {
+            return why.to_string();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_gives_up_what_is_no_response_and_says_why() {
+    let gigabyte = answered(vec![Bytes::from_static(&[0, 0x40, 0, 0, 0])]).await;
+    assert!(gigabyte.contains("announced a message of 1073741824 bytes"), "{gigabyte}");
+    let garbage = answered(vec![frame(&[0xff; 100])]).await;
+    assert!(garbage.contains("cannot be decoded"), "{garbage}");
+    let many = answered(vec![frame(&[0x12, 0].repeat(400_000))]).await;
+    assert!(many.contains("more than 65536 parts"), "{many}");
+    let other = DeltaDiscoveryResponse { type_url: "other".into(), ..Default::default() };
+    let other = answered(vec![frame(&prost::Message::encode_to_vec(&other))]).await;
+    assert!(other.contains(r#"sent resources of type "other""#), "{other}");
+}

@@ -1,0 +1,179 @@
+//! With blue and yellow on one Emcee, a peer of blue learns nothing of yellow, whatever it asks.
+
+use std::sync::Arc;
+
+use emcee_core::catalogue::Offer;
+use emcee_core::key::Key;
+use emcee_discovery::shelf::Visibility;
+use emcee_discovery::tls::server_name;
+use emcee_discovery::wire::DeltaDiscoveryRequest;
+use rustls_pki_types::ServerName;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::hostile::wildcard;
+use super::mesh::{Mesh, offer, only};
+use super::recorder::Recorder;
+use super::{raw, secrets};
+
+/// What only a peer of yellow, or only m3 of blue, may know. None of it is a part of anything that m2 may know.
+const YELLOW: [&str; 6] = ["yellow", "saffron", "mustard", "198.51.100.99", "canary.example", "m4"];
+const OF_M3: [&str; 2] = ["indigo", "198.51.100.33"];
+
+fn saffron(port: u16) -> Offer {
+    Offer {
+        key: Key::new("mustard", "saffron"),
+        server_name: "saffron.mustard.yellow.emcee.internal".into(),
+        endpoints: vec!["198.51.100.99:15443".parse().unwrap()],
+        trust_domain: "canary.example".into(),
+        ..offer("yellow", "saffron", port)
+    }
+}
+
+fn indigo() -> Offer {
+    let endpoints = vec!["198.51.100.33:15443".parse().unwrap()];
+    Offer { endpoints, ..offer("blue", "indigo", 1) }
+}
+
+async fn m1() -> Mesh {
+    let m1 = Mesh::m1().await;
+    m1.offer("blue", "reviews", &Visibility::All);
+    let put = |relationship: &str, offer: &Offer, seen_by: &Visibility| {
+        m1.announcer.try_change(|shelf| shelf.offer(relationship, offer, seen_by)).unwrap();
+    };
+    put("yellow", &saffron(1), &Visibility::All);
+    put("blue", &indigo(), &only("m3"));
+    m1
+}
+
+fn subscribe(name: &str) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest { resource_names_subscribe: vec![name.into()], ..wildcard() }
+}
+
+/// Names of which each is the same to a peer of blue: of yellow's, of another peer's, and of nobody's.
+const PROBES: [&str; 5] = [
+    "mustard/saffron/IPv4",
+    "mustard/saffron/IPv6",
+    "default/indigo/IPv4",
+    "default/nothing/IPv4",
+    "saffron.mustard.yellow.emcee.internal",
+];
+
+#[tokio::test]
+async fn the_search_finds_what_a_peer_may_know() {
+    let m1 = m1().await;
+    let mut m4 = Recorder::open(&m1, "m4", "yellow", &wildcard()).await.unwrap();
+    m4.next().await.unwrap();
+    for needle in YELLOW.iter().filter(|needle| **needle != "m4") {
+        assert!(m4.received.contains(needle), "{needle}");
+    }
+    let mut m3 = Recorder::open(&m1, "m3", "blue", &wildcard()).await.unwrap();
+    m3.next().await.unwrap();
+    for needle in OF_M3 {
+        assert!(m3.received.contains(needle), "{needle}");
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_to_all_brings_nothing_of_others() {
+    let m1 = m1().await;
+    let mut m2 = Recorder::open(&m1, "m2", "blue", &wildcard()).await.unwrap();
+    m2.next().await.unwrap();
+    assert!(m2.received.contains("reviews"));
+    for needle in YELLOW.iter().chain(&OF_M3) {
+        assert!(!m2.received.contains(needle), "{needle}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_of_others_is_answered_as_one_of_nobody() {
+    let m1 = m1().await;
+    let mut answers = Vec::new();
+    for probe in PROBES {
+        let mut m2 = Recorder::open(&m1, "m2", "blue", &subscribe(probe)).await.unwrap();
+        let answer = m2.next().await.unwrap();
+        assert!(answer.resources.is_empty(), "{probe}");
+        assert_eq!(answer.removed_resources, [probe]);
+        answers.push((m2.received.len() - probe.len(), answer.nonce));
+        // Its own words come back, and nothing else.
+        for needle in YELLOW.iter().chain(&OF_M3).filter(|needle| !probe.contains(**needle)) {
+            assert!(!m2.received.contains(needle), "{probe}: {needle}");
+        }
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+}
+
+#[tokio::test]
+async fn what_it_claims_to_hold_of_others_is_answered_as_what_is_of_nobody() {
+    let m1 = m1().await;
+    let held = PROBES.map(|probe| (probe.to_owned(), "1".to_owned()));
+    let request = DeltaDiscoveryRequest { initial_resource_versions: held.into(), ..wildcard() };
+    let mut m2 = Recorder::open(&m1, "m2", "blue", &request).await.unwrap();
+    let answer = m2.next().await.unwrap();
+    let mut removed = answer.removed_resources;
+    removed.sort_unstable();
+    let mut probes = PROBES;
+    probes.sort_unstable();
+    assert_eq!(removed, probes);
+    assert_eq!(answer.resources.len(), 1);
+}
+
+#[tokio::test]
+async fn a_hundred_changes_of_others_are_not_heard() {
+    let m1 = m1().await;
+    let mut m2 = Recorder::open(&m1, "m2", "blue", &wildcard()).await.unwrap();
+    let mut m4 = Recorder::open(&m1, "m4", "yellow", &wildcard()).await.unwrap();
+    m2.next().await.unwrap();
+    m4.next().await.unwrap();
+    // What comes of the ACKs has come when this is answered.
+    m1.offer("blue", "ratings", &Visibility::All);
+    m2.next().await.unwrap();
+    let heard = m2.received.len();
+    for port in 2..102 {
+        m1.announcer.try_change(|shelf| shelf.offer("yellow", &saffron(port), &Visibility::All)).unwrap();
+        m4.next().await.unwrap();
+    }
+    // Whatever the changes had sent to m2 would stand before this.
+    m1.offer("blue", "details", &Visibility::All);
+    let nonce = m2.next().await.unwrap().nonce;
+    let heard = m2.received.len() - heard;
+    m1.offer("blue", "gallery", &Visibility::All);
+    let quiet = m2.received.len();
+    let next = m2.next().await.unwrap().nonce;
+    let quiet = m2.received.len() - quiet;
+    assert_eq!(
+        heard, quiet,
+        "as many bytes for one change, with a hundred of others before it and with none"
+    );
+    assert_eq!(nonce.len(), next.len());
+    for needle in YELLOW.iter().chain(&OF_M3) {
+        assert!(!m2.received.contains(needle), "{needle}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_nothing_of_others() {
+    let m1 = m1().await;
+    let other = DeltaDiscoveryRequest { type_url: "type.googleapis.com/other".into(), ..wildcard() };
+    let mut m2 = Recorder::open(&m1, "m2", "blue", &other).await.unwrap();
+    m2.next().await.unwrap_err();
+    assert!(m2.received.contains("is not served here"), "the words of a status are searched too");
+    for needle in YELLOW.iter().chain(&OF_M3) {
+        assert!(!m2.received.contains(needle), "{needle}");
+    }
+}
+
+/// The certificate of yellow is shown to whoever guesses its name, as TLS wants it; nothing is said within.
+#[tokio::test]
+async fn by_the_server_name_of_others_nobody_gets_in() {
+    let m1 = m1().await;
+    let stream = TcpStream::connect(m1.address).await.unwrap();
+    let connector = TlsConnector::from(Arc::new(raw::client(Some(&secrets::pair("m2", "blue")))));
+    let name = ServerName::try_from(server_name("yellow")).unwrap();
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    let mut within = Vec::new();
+    let error = stream.read_to_end(&mut within).await.unwrap_err().to_string();
+    assert!(error.contains("UnknownCA"), "{error}");
+    assert!(within.is_empty());
+}

@@ -1,0 +1,125 @@
+//! A client that keeps every byte it is sent, as it is after decryption.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use emcee_discovery::grpc::{Call, Connection, ReceiveError};
+use emcee_discovery::tls::connect;
+use emcee_discovery::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::mesh::{LONG, Mesh};
+use super::secrets;
+
+/// What was received: all bytes within TLS, and what the compressed headers among them say.
+#[derive(Clone, Default)]
+pub(crate) struct Received {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    words: Arc<Mutex<String>>,
+}
+
+impl Received {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.lock().unwrap().len()
+    }
+
+    /// Whether this stands anywhere in it.
+    pub(crate) fn contains(&self, needle: &str) -> bool {
+        let bytes = self.bytes.lock().unwrap();
+        let in_bytes = bytes.windows(needle.len()).any(|window| window == needle.as_bytes());
+        in_bytes || self.words.lock().unwrap().contains(needle)
+    }
+}
+
+/// A stream as a peer of a relationship.
+pub(crate) struct Recorder {
+    pub(crate) received: Received,
+    call: Call<DeltaDiscoveryResponse>,
+}
+
+impl Recorder {
+    pub(crate) async fn open(
+        mesh: &Mesh,
+        peer: &str,
+        relationship: &str,
+        first: &DeltaDiscoveryRequest,
+    ) -> Result<Self, ReceiveError> {
+        let received = Received::default();
+        Self::open_into(received, mesh, peer, relationship, first).await
+    }
+
+    /// Another stream, recorded with what was received before.
+    pub(crate) async fn open_into(
+        received: Received,
+        mesh: &Mesh,
+        peer: &str,
+        relationship: &str,
+        first: &DeltaDiscoveryRequest,
+    ) -> Result<Self, ReceiveError> {
+        let own = secrets::relationship(relationship, peer, &["m1"]);
+        let stream = TcpStream::connect(mesh.address).await.unwrap();
+        let (stream, _) = connect(stream, &own, "m1").await.unwrap();
+        let stream = Recorded { stream, received: received.clone() };
+        let call = Connection::over(stream, LONG).await?.call("m1", wire::METHOD, first, usize::MAX).await;
+        let call = call.inspect_err(|error| received.words.lock().unwrap().push_str(&error.to_string()))?;
+        Ok(Self { received, call })
+    }
+
+    pub(crate) async fn ask(&self, request: &DeltaDiscoveryRequest) {
+        self.call.requests.ready().await.expect("the stream is open").send(request);
+    }
+
+    /// The next response, which is answered.
+    pub(crate) async fn next(&mut self) -> Result<DeltaDiscoveryResponse, ReceiveError> {
+        let response = timeout(LONG, self.call.responses.next()).await.expect("there is an answer");
+        let note = |error: &ReceiveError| self.received.words.lock().unwrap().push_str(&error.to_string());
+        let response = response.inspect_err(note)?.expect("the stream goes on");
+        let answer = DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            ..Default::default()
+        };
+        self.ask(&answer).await;
+        Ok(response)
+    }
+}
+
+struct Recorded<S> {
+    stream: S,
+    received: Received,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Recorded<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.received.bytes.lock().unwrap().extend_from_slice(&buffer.filled()[before..]);
+        result
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Recorded<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,149 @@
+//! Both sides of a stream with whatever bytes a script says.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use emcee_core::endpoint::Endpoint;
+use emcee_discovery::grpc::{Incoming, ReceiveError};
+use emcee_discovery::tls::{Relationship, Relationships, accept};
+use emcee_discovery::wire::{self, DeltaDiscoveryResponse};
+use hyper::body::{Body, Frame};
+use hyper::http::{Request, Response};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpListener;
+use tonic::Status;
+
+use super::mesh::Peer;
+use super::secrets;
+
+/// A message in gRPC's frame.
+pub(crate) fn frame(message: &[u8]) -> Bytes {
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    [&[0][..], &length, message].concat().into()
+}
+
+/// A body of these bytes, which ends, or does not.
+struct Script {
+    chunks: VecDeque<Bytes>,
+    ends: bool,
+}
+
+impl Body for Script {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.chunks.pop_front() {
+            Some(chunk) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
+            None if self.ends => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// A client.
+pub(crate) struct Raw;
+
+impl Raw {
+    /// Sends a request with this body to the one method, and gives the status at the end of the answer.
+    pub(crate) async fn send<S>(stream: S, chunks: Vec<Bytes>) -> ReceiveError
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let http = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (mut requests, connection) = http.await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::post(format!("https://m1{}", wire::METHOD))
+            .header("content-type", "application/grpc")
+            .body(Script { chunks: chunks.into(), ends: true })
+            .unwrap();
+        let response = requests.send_request(request).await.unwrap();
+        if let Some(status) = Status::from_header_map(response.headers()) {
+            return ReceiveError::Status(status);
+        }
+        let mut responses = Incoming::<DeltaDiscoveryResponse>::new(response.into_body(), wire::MAX_RESPONSE);
+        loop {
+            match responses.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("a good end"),
+                Err(error) => return error,
+            }
+        }
+    }
+}
+
+/// A connection that is written to and never read.
+pub(crate) struct Deaf<S>(pub(crate) S);
+
+impl<S: Unpin> AsyncRead for Deaf<S> {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Deaf<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+/// m2 as a server, which gives each stream the same bytes and then nothing.
+pub(crate) struct Scripted {
+    address: Endpoint,
+    relationship: String,
+}
+
+impl Scripted {
+    pub(crate) async fn serve(relationship: &str, chunks: Vec<Bytes>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let m2 = secrets::relationships([secrets::relationship(relationship, "m2", &["m1"])]);
+        tokio::spawn(answer_all(listener, m2, chunks));
+        Self { address, relationship: relationship.to_owned() }
+    }
+
+    /// m1, which follows it.
+    pub(crate) fn followed(&self) -> Peer {
+        let m1: Arc<Relationship> = secrets::relationship(&self.relationship, "m1", &["m2"]);
+        let mut target = super::mesh::target(&self.relationship, [self.address.clone()]);
+        target.audience.peer = "m2".into();
+        Peer::of(target, secrets::relationships([m1]))
+    }
+}
+
+async fn answer_all(listener: TcpListener, relationships: Relationships, chunks: Vec<Bytes>) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (stream, _) = accept(stream, &relationships).await.unwrap();
+        let chunks = chunks.clone();
+        let answer = service_fn(move |_: Request<hyper::body::Incoming>| {
+            let body = Script { chunks: chunks.clone().into(), ends: false };
+            let response = Response::builder().header("content-type", "application/grpc").body(body);
+            async move { response }
+        });
+        let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        tokio::spawn(http.serve_connection(TokioIo::new(stream), answer));
+    }
+}
