@@ -6,6 +6,7 @@ pub mod client;
 pub mod grpc;
 pub mod mcp;
 pub mod openapi;
+pub mod parcel;
 mod refusals;
 pub mod server;
 pub mod session;

@@ -24,6 +24,7 @@ use clap::{Parser, Subcommand};
 
 use crate::certs::{self, CertsArgs};
 use crate::console::Console;
+use crate::demo::{self, DemoArgs};
 
 /// Master of ceremonies for Istio multi-mesh: expose services to other meshes, bind theirs.
 #[derive(Parser)]
@@ -39,6 +40,7 @@ enum Command {
     Render(render::RenderArgs),
     Diff(diff::DiffArgs),
     Run(run::RunArgs),
+    Demo(DemoArgs),
     Status(status::StatusArgs),
     Catalogue(catalogue::CatalogueArgs),
     Uninstall(uninstall::UninstallArgs),
@@ -86,6 +88,10 @@ impl Cli {
             Command::Render(args) => render::run(&args, console),
             Command::Diff(args) => diff::run(&args, console),
             Command::Run(args) => run::run(&args, console),
+            Command::Demo(args) => {
+                demo::run(&args, run::ended, console)?;
+                Ok(Outcome::Fine)
+            }
             Command::Status(args) => status::run(&args, console),
             Command::Catalogue(args) => catalogue::run(&args, console),
             Command::Uninstall(args) => uninstall::run(&args, console),

@@ -49,6 +49,13 @@ pub(crate) struct DiscoveryArgs {
     discovery_advertise: Vec<Endpoint>,
 }
 
+impl DiscoveryArgs {
+    /// Serves at an address, and is reached there.
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self { discovery_address: Some(address), discovery_advertise: Vec::new() }
+    }
+}
+
 /// What is told to discovery, and what it tells.
 pub(crate) struct Ends {
     /// What is published, from the first batch on, which holds everything.
@@ -120,6 +127,7 @@ impl Discovery {
         let mut looks = tokio::time::interval(REFUSALS);
         let mut events = Vec::new();
         let mut is_first = true;
+        self.followers.follow(*ends.follows.borrow_and_update());
         loop {
             let deadline = self.followers.deadline();
             tokio::select! {

@@ -16,8 +16,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use emcee_core::catalogue::Published;
+use emcee_core::catalogue::{Listing, Published};
 use emcee_core::inputs::{Change, Settings};
+use emcee_core::plan::Object;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
@@ -44,6 +45,16 @@ pub struct Standalone {
     seen: Option<u64>,
     applied: Option<u64>,
     discovery: Option<DiscoveryEnds>,
+    views: watch::Sender<View>,
+}
+
+/// What is known and wanted.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// What is offered, each way.
+    pub listing: Vec<Listing>,
+    /// The objects, in the order of applying.
+    pub objects: Vec<Object>,
 }
 
 /// This side of what discovery is told, and tells.
@@ -82,7 +93,20 @@ impl Standalone {
         }
         let out = OutFolder::open(&folders.out)?;
         let follower = Follower::new(settings);
-        Ok(Self { folders, follower, out, seen: None, applied: None, discovery: None })
+        Ok(Self {
+            folders,
+            follower,
+            out,
+            seen: None,
+            applied: None,
+            discovery: None,
+            views: watch::channel(View::default()).0,
+        })
+    }
+
+    /// What is known and wanted, as it changes.
+    pub fn views(&self) -> watch::Receiver<View> {
+        self.views.subscribe()
     }
 
     /// The ends of discovery, which is told of everything from the first look on.
@@ -127,6 +151,11 @@ impl Standalone {
     /// Plans what is to be in the folder, and tells discovery what has changed.
     fn spend(&mut self) -> io::Result<()> {
         self.out.plan(self.follower.translation(), &self.follower.verdicts())?;
+        let translation = self.follower.translation();
+        if self.views.receiver_count() > 0 {
+            let objects = translation.objects().into_iter().cloned().collect();
+            self.views.send_replace(View { listing: translation.listing(), objects });
+        }
         let published = self.follower.published();
         if let Some(discovery) = &self.discovery {
             // Where it has ended, the process is about to.

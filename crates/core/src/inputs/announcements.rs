@@ -53,7 +53,10 @@ impl Announcements {
     }
 
     /// All that a peer announces, in order.
-    pub(crate) fn of<'a>(&'a self, source: &Source) -> impl Iterator<Item = (&'a Key, &'a Arc<Offer>)> + use<'a> {
+    pub(crate) fn of<'a>(
+        &'a self,
+        source: &Source,
+    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Offer>)> + use<'a> {
         self.of.get(source).into_iter().flatten()
     }
 

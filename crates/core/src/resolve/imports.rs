@@ -117,7 +117,8 @@ fn obstacle(
 ) -> Option<Problem> {
     let namespace = &service.namespace;
     if !takes(config, namespace) {
-        let message = format!("namespace {namespace} is not one of spec.discovery.namespaces that may use it");
+        let message =
+            format!("namespace {namespace} is not one of spec.discovery.namespaces that may use it");
         return Some(Problem::new(Reason::NamespaceNotAllowed, message));
     }
     if !names::is_dns_label(&service.name) || service.name.starts_with(|c: char| c.is_ascii_digit()) {

@@ -257,11 +257,9 @@ fn kept(
 ) -> Option<Announcement> {
     match (choice, announced) {
         (Choice::Live(_, offer), Some(announced)) if serves => Some(announcement(offer, announced)),
-        (Choice::Withdrawn(memory), _) => Some(Announcement {
-            endpoints: Vec::new(),
-            withdrawn: true,
-            ..memory.announcement()
-        }),
+        (Choice::Withdrawn(memory), _) => {
+            Some(Announcement { endpoints: Vec::new(), withdrawn: true, ..memory.announcement() })
+        }
         _ => memory.map(Remembered::announcement),
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::Relationship;
 use crate::catalogue::{Offer, PeerState, Source};
 use crate::inputs::{
-    Credential, EndpointSlice, Inputs, Knowledge, Node, Parsed, PeerAuthentication, Service, Settings, Subsets, Topic,
-    Workload, WorkloadKind,
+    Credential, EndpointSlice, Inputs, Knowledge, Node, Parsed, PeerAuthentication, Service, Settings,
+    Subsets, Topic, Workload, WorkloadKind,
 };
 use crate::key::Key;
 use crate::parse::{Binding, Exposition, FedConfig, Labels, import_labels};
@@ -189,7 +189,10 @@ impl<'a> View<'a> {
     }
 
     /// The valid bindings that want a facade, in order.
-    pub(crate) fn bindings_of_facade(&self, facade: &Key) -> impl Iterator<Item = &'a Arc<Binding>> + use<'a> {
+    pub(crate) fn bindings_of_facade(
+        &self,
+        facade: &Key,
+    ) -> impl Iterator<Item = &'a Arc<Binding>> + use<'a> {
         self.read(Topic::facade(facade));
         let inputs = self.inputs;
         let keys = inputs.bindings_of_facade.get(facade).into_iter().flatten();

@@ -69,7 +69,8 @@ fn peer_status(peer: &PeerDetail, known: &[PeerStatus]) -> Option<PeerStatus> {
         }
         Some(Connection::Connected(since)) => (true, *since, None),
         Some(Connection::Lost { since, error }) => {
-            let earlier = before.filter(|before| !before.connected).and_then(|before| before.last_seen.as_ref());
+            let earlier =
+                before.filter(|before| !before.connected).and_then(|before| before.last_seen.as_ref());
             (false, earlier.map_or(*since, |earlier| earlier.0.min(*since)), error.clone())
         }
     };

@@ -178,10 +178,7 @@ impl Verdict {
         {
             problems.push(problem.clone());
         }
-        let detail = Detail::Relationship {
-            relationship: config.relationship.clone(),
-            peers,
-        };
+        let detail = Detail::Relationship { relationship: config.relationship.clone(), peers };
         warnings.extend(relationship.warnings.iter().cloned());
         let mut verdict = Self::new(config.identity.generation, problems, warnings, detail);
         verdict.certificate = match &relationship.certificate {

@@ -22,14 +22,14 @@ pub(super) struct Reflection {
 #[derive(Debug)]
 struct Asked<T> {
     given: HashSet<Key>,
-    asked: HashMap<Key, Parsed<T>>,
+    wanted: HashMap<Key, Parsed<T>>,
     /// Whose they are.
     of: HashMap<Unit, Vec<Key>>,
 }
 
 impl<T> Default for Asked<T> {
     fn default() -> Self {
-        Self { given: HashSet::new(), asked: HashMap::new(), of: HashMap::new() }
+        Self { given: HashSet::new(), wanted: HashMap::new(), of: HashMap::new() }
     }
 }
 
@@ -41,7 +41,7 @@ impl<T> Asked<T> {
             return new;
         }
         self.given.remove(key);
-        self.asked.get(key).cloned()
+        self.wanted.get(key).cloned()
     }
 
     /// What is asked for in a unit's name now. Says what is there instead of what was.
@@ -49,12 +49,12 @@ impl<T> Asked<T> {
         let gone: Vec<Key> = self.of.remove(unit).unwrap_or_default();
         let gone: Vec<Key> = gone.into_iter().filter(|key| !new.contains_key(key)).collect();
         for key in &gone {
-            self.asked.remove(key);
+            self.wanted.remove(key);
         }
         if !new.is_empty() {
             self.of.insert(unit.clone(), new.keys().cloned().collect());
         }
-        self.asked.extend(new.iter().map(|(key, parsed)| (key.clone(), parsed.clone())));
+        self.wanted.extend(new.iter().map(|(key, parsed)| (key.clone(), parsed.clone())));
         let gone = gone.into_iter().map(|key| (key, None));
         let new = new.iter().map(|(key, parsed)| (key.clone(), Some(parsed.clone())));
         gone.chain(new).filter(|(key, _)| !self.given.contains(key)).collect()

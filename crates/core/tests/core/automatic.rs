@@ -94,7 +94,8 @@ fn what_makes_no_sense_is_refused_at_its_label() {
         ("blue", json!("red:front"), "metadata.annotations[emcee.io/exposeAs]: is for MeshFedConfig \"red\""),
         ("blue", json!("Front"), "metadata.annotations[emcee.io/exposeAs]: \"Front\": invalid alias"),
     ] {
-        let service = labelled(json!({"emcee.io/expose": through}), json!({"emcee.io/exposeAs": alias}));
+        let annotations = if alias.is_null() { alias } else { json!({"emcee.io/exposeAs": alias}) };
+        let service = labelled(json!({"emcee.io/expose": through}), annotations);
         let (_, words) = refused(&[relationship("blue"), service]);
         assert!(words.contains(wanted), "{words}");
     }

@@ -2,7 +2,9 @@
 //!
 //! `PROPTEST_CASES=5000 cargo test -p emcee-core --test core` looks longer.
 
+mod announcements;
 mod automatic;
+mod catalogue;
 mod credentials;
 mod discovery_ways;
 mod exposure;
@@ -10,6 +12,7 @@ mod fairness;
 mod following;
 mod guards;
 mod hostile;
+mod imports;
 mod last_good;
 mod mesh;
 mod naming;

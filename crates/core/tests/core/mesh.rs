@@ -102,8 +102,8 @@ pub(crate) fn mesh() -> BoxedStrategy<Mesh> {
         vec(resources::binding(), 0..7),
     );
     let surroundings = (
-        vec(discovery::news(), 0..8),
-        vec(surroundings::service(), 2..6),
+        vec(discovery::news(), 0..12),
+        vec(surroundings::service(), 2..7),
         vec(surroundings::workload(), 0..8),
         vec(surroundings::policy(), 1..5),
         vec(surroundings::secret(), 1..5),

@@ -99,7 +99,7 @@ fn follow(args: &RunArgs, folders: Folders, console: &mut Console<'_>) -> anyhow
 }
 
 /// Comes when the process is asked to end.
-fn ended() -> anyhow::Result<impl Future<Output = ()> + Send> {
+pub(super) fn ended() -> anyhow::Result<impl Future<Output = ()> + Send> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     Ok(async move {

@@ -4,7 +4,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::manifest::{self, unprintable};
+use crate::manifest;
+use crate::table::{aligned, printable};
 
 /// In which form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,26 +50,4 @@ pub(super) fn tables(tables: impl IntoIterator<Item = String>) -> String {
 /// A cell that is never empty, so that columns can be told apart by programs too.
 pub(super) fn shown(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
-}
-
-/// Whoever may write a resource, or announce a service, must not reach the terminal of whoever reads it.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if unprintable(c) { ' ' } else { c }).collect()
-}
-
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or_default()
-    };
-    let widths: Vec<_> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
 }

@@ -133,3 +133,6 @@ fn offer(shelf: &mut Shelf, relationship: &str, offer: &Offer, seen_by: &Visibil
         Touched::default()
     })
 }
+
+#[cfg(test)]
+mod tests;

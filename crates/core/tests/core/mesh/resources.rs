@@ -40,8 +40,7 @@ pub(super) fn fed_config() -> BoxedStrategy<Given> {
 fn automatic() -> impl Strategy<Value = Value> {
     let limit = maybe(0.3, select(vec![0_u16, 1]));
     (subsequence(&APPS[..], 1..=2), limit, any::<bool>()).prop_map(|(namespaces, limit, announce)| {
-        let mut discovery =
-            json!({"import": "Automatic", "namespaces": namespaces, "announce": announce});
+        let mut discovery = json!({"import": "Automatic", "namespaces": namespaces, "announce": announce});
         set(&mut discovery, "/max_imports", limit);
         discovery
     })
@@ -135,20 +134,21 @@ pub(super) fn binding() -> BoxedStrategy<Given> {
 fn import() -> BoxedStrategy<Given> {
     let who = (select(&APPS[..]), select(&SERVICES[..]));
     let whose = (select(&FEDS[..]), select(&FEDS[..]), one_of(&["m2", "m2", "m3", "m9"]));
-    let object = (who, whose, maybe(0.5, announcement())).prop_map(|((namespace, name), whose, announcement)| {
-        let (fed_namespace, fed, peer) = whose;
-        let spec = json!({"name": name, "mesh_fed_config_selector": {"fed-config": fed}, "peer": peer});
-        let mut object = object_of(API_VERSION, "ServiceBinding", namespace, name, &spec);
-        object["metadata"]["labels"] = json!({
-            "app.kubernetes.io/managed-by": "emcee",
-            "emcee.io/owner-kind": "MeshFedConfig",
-            "emcee.io/owner-namespace": fed_namespace,
-            "emcee.io/owner-name": fed,
+    let object =
+        (who, whose, maybe(0.5, announcement())).prop_map(|((namespace, name), whose, announcement)| {
+            let (fed_namespace, fed, peer) = whose;
+            let spec = json!({"name": name, "mesh_fed_config_selector": {"fed-config": fed}, "peer": peer});
+            let mut object = object_of(API_VERSION, "ServiceBinding", namespace, name, &spec);
+            object["metadata"]["labels"] = json!({
+                "app.kubernetes.io/managed-by": "emcee",
+                "emcee.io/owner-kind": "MeshFedConfig",
+                "emcee.io/owner-namespace": fed_namespace,
+                "emcee.io/owner-name": fed,
+            });
+            let status = announcement.map(|announcement| json!({"announcement": announcement}));
+            set(&mut object, "/status", status);
+            object
         });
-        let status = announcement.map(|announcement| json!({"announcement": announcement}));
-        set(&mut object, "/status", status);
-        object
-    });
     aged(object)
 }
 

@@ -1,0 +1,448 @@
+//! Bindings follow what peers announce: a lost peer is no withdrawal, and nobody takes a service over.
+
+use std::sync::Arc;
+
+use emcee_api::Reason;
+use emcee_core::catalogue::{Connection, Offer, PeerState, Refused, Source};
+use emcee_core::inputs::{Change, Settings};
+use emcee_core::key::Key;
+use emcee_core::mode::Mode;
+use emcee_core::names::server_name;
+use emcee_core::plan::Kind;
+use emcee_core::protocol::Protocol;
+use emcee_core::status::{Verdict, status};
+use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::objects::emcee::{MeshFedConfig, ServiceBinding};
+use emcee_testkit::prelude::*;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::mesh::intake;
+use crate::plan::{json as written, of_kind};
+
+const T0: &str = "2026-11-20T00:00:00Z";
+const T1: &str = "2026-11-21T00:00:00Z";
+
+pub(crate) fn at(time: &str) -> Timestamp {
+    time.parse().expect("a time")
+}
+
+pub(crate) fn source(peer: &str) -> Source {
+    Source::new(Key::new("blue", "blue"), peer)
+}
+
+pub(crate) fn service_of(namespace: &str, name: &str) -> Key {
+    Key::new(namespace, name)
+}
+
+/// As FLAT's peers announce it, at an address of the peer's.
+pub(crate) fn offer(service: &Key, address: &str) -> Offer {
+    Offer {
+        server_name: server_name(&service.name, &service.namespace, "blue"),
+        key: service.clone(),
+        mode: Mode::Flat,
+        protocol: Protocol::Http,
+        port: 9080,
+        endpoints: vec![address.parse().expect("an endpoint")],
+        identities: vec![format!("spiffe://m2.example/ns/{}/sa/{}", service.namespace, service.name)],
+        trust_domain: "m2.example".into(),
+        root_hash: Some("0a1b".into()),
+    }
+}
+
+pub(crate) fn announces(peer: &str, address: &str) -> Change {
+    let reviews = service_of("shop", "reviews");
+    Change::Announcement(source(peer), reviews.clone(), Some(offer(&reviews, address)))
+}
+
+pub(crate) fn takes_back(peer: &str) -> Change {
+    Change::Announcement(source(peer), service_of("shop", "reviews"), None)
+}
+
+pub(crate) fn state(connection: Connection, has_answered: bool) -> PeerState {
+    PeerState { connection, has_answered, ..PeerState::PENDING }
+}
+
+pub(crate) fn connected(peer: &str) -> Change {
+    Change::Peer(source(peer), Some(state(Connection::Connected(at(T0)), true)))
+}
+
+fn lost(peer: &str, since: &str, has_answered: bool) -> Change {
+    let connection = Connection::Lost { since: at(since), error: Some("connection refused".into()) };
+    Change::Peer(source(peer), Some(state(connection, has_answered)))
+}
+
+pub(crate) fn two_peers(config: MeshFedConfig) -> MeshFedConfig {
+    config
+        .unset("/spec/tls_context_selector")
+        .peer(Peer::new("m2", ["m2.example"]))
+        .peer(Peer::new("m3", ["m3.example"]))
+}
+
+fn reviews() -> ServiceBinding {
+    binding("shop", "reviews").fed("blue")
+}
+
+/// A mesh with one binding, whose status is fed back as an API server does.
+struct Mesh {
+    translation: Translation,
+    binding: Value,
+}
+
+impl Mesh {
+    fn new(config: MeshFedConfig, binding: ServiceBinding) -> Self {
+        let binding = binding.build();
+        let changes = [intake::change(&config.build()), intake::change(&binding)];
+        Self { translation: Translation::of(Settings::default(), changes), binding }
+    }
+
+    fn blue(binding: ServiceBinding) -> Self {
+        Self::new(two_peers(flat("blue")), binding)
+    }
+
+    fn hear(&mut self, changes: impl IntoIterator<Item = Change>) -> &mut Self {
+        self.translation.update(changes);
+        self.write_status();
+        self
+    }
+
+    /// Until nothing is to be written any more.
+    fn write_status(&mut self) {
+        for _ in 0..3 {
+            let after = self.status();
+            if self.binding["status"] == after {
+                return;
+            }
+            self.binding["status"] = after;
+            self.translation.update([intake::change(&self.binding)]);
+        }
+        panic!("the status never comes to rest");
+    }
+
+    /// A new process, which knows the cluster and has heard nobody.
+    fn restarted(&self, config: MeshFedConfig) -> Self {
+        let changes = [intake::change(&config.build()), intake::change(&self.binding)];
+        Self { translation: Translation::of(Settings::default(), changes), binding: self.binding.clone() }
+    }
+
+    fn unit() -> Unit {
+        Unit::ServiceBinding(Key::new("shop", "reviews"))
+    }
+
+    fn verdict(&self) -> &Verdict {
+        self.translation.verdict(&Self::unit()).expect("a verdict")
+    }
+
+    fn status(&self) -> Value {
+        let unit = Self::unit().resource().expect("a resource");
+        status(&unit, self.verdict(), &self.binding["status"], at(T1)).expect("a status")
+    }
+
+    fn why(&self) -> Option<Reason> {
+        let verdict = self.verdict();
+        verdict.refusals.iter().chain(&verdict.failures).map(|problem| problem.reason).next()
+    }
+
+    fn warns(&self, reason: Reason) -> bool {
+        self.verdict().warnings.iter().any(|problem| problem.reason == reason)
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        let status = self.status();
+        let texts = status["endpoints"].as_array().into_iter().flatten();
+        texts.map(|text| text.as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        self.translation.objects().into_iter().map(emcee_core::plan::Object::kind).collect()
+    }
+}
+
+const ALL: [Kind; 4] = [Kind::DestinationRule, Kind::ServiceEntry, Kind::Service, Kind::VirtualService];
+const M2: &str = "203.0.113.2:9080";
+const M3: &str = "203.0.113.3:9080";
+
+#[test]
+fn a_binding_follows_what_is_announced() {
+    let mut mesh = Mesh::blue(reviews());
+    assert_eq!((mesh.why(), mesh.kinds().as_slice()), (Some(Reason::NotDiscovered), &[][..]));
+    mesh.hear([connected("m2"), announces("m2", M2)]);
+    assert_eq!((mesh.why(), mesh.endpoints()), (None, vec![M2.to_owned()]));
+    assert_eq!(mesh.kinds(), ALL);
+    let status = mesh.status();
+    assert_eq!((&status["source"], &status["ready"]), (&json!("m2"), &json!(true)));
+    let wanted = json!({
+        "peer": "m2", "protocol": "http", "port": 9080, "endpoints": [M2],
+        "subject_alt_names": ["spiffe://m2.example/ns/shop/sa/reviews"],
+        "version": offer(&service_of("shop", "reviews"), M2).version(),
+        "mode": "FLAT", "trust_domain": "m2.example", "root_hash": "0a1b",
+    });
+    assert_eq!(status["announcement"], wanted);
+    mesh.hear([announces("m2", M3)]);
+    assert_eq!(mesh.endpoints(), [M3]);
+    assert_eq!(mesh.status()["announcement"]["endpoints"], json!([M3]));
+}
+
+#[test]
+fn what_the_binding_says_wins() {
+    let mut mesh = Mesh::blue(reviews().endpoints(["198.51.100.1:1"]).peer("m2"));
+    mesh.hear([connected("m2"), announces("m2", M2)]);
+    assert_eq!(mesh.endpoints(), ["198.51.100.1:1"]);
+    assert_eq!(mesh.status()["source"], "spec");
+    let service =
+        of_kind(&mesh.translation, Kind::Service).into_iter().map(written).next().expect("a facade");
+    assert_eq!(service["spec"]["ports"][0]["port"], 9080, "the port is the announced one all the same");
+    // Two that announce it do not matter to a binding that goes its own way.
+    let mut mesh = Mesh::blue(reviews().endpoints(["198.51.100.1:1"]));
+    mesh.hear([announces("m2", M2), announces("m3", M3), lost("m2", T0, true)]);
+    assert_eq!((mesh.why(), mesh.endpoints()), (None, vec!["198.51.100.1:1".to_owned()]));
+    assert!(!mesh.warns(Reason::PeerLost));
+}
+
+#[test]
+fn a_withdrawal_leaves_the_name_and_nothing_behind_it() {
+    let mut mesh = Mesh::blue(reviews());
+    mesh.hear([connected("m2"), announces("m2", M2)]).hear([takes_back("m2")]);
+    assert_eq!((mesh.why(), mesh.endpoints().len()), (Some(Reason::Withdrawn), 0));
+    assert_eq!(mesh.kinds(), [Kind::Service]);
+    let facade = written(of_kind(&mesh.translation, Kind::Service)[0]);
+    assert_eq!(
+        (&facade["metadata"]["name"], &facade["spec"]["ports"][0]["port"]),
+        (&json!("reviews"), &json!(9080))
+    );
+    assert_eq!(mesh.status()["announcement"]["withdrawn"], true);
+    // Also over a restart, before anybody is heard.
+    let again = mesh.restarted(two_peers(flat("blue")));
+    assert_eq!((again.why(), again.kinds()), (Some(Reason::Withdrawn), vec![Kind::Service]));
+    assert_eq!(again.status(), mesh.status());
+    mesh.hear([announces("m2", M2)]);
+    assert_eq!((mesh.why(), mesh.kinds().as_slice()), (None, &ALL[..]));
+    assert_eq!(mesh.status()["announcement"]["withdrawn"], Value::Null);
+}
+
+#[test]
+fn the_name_of_a_withdrawn_service_is_nobody_elses() {
+    let mut mesh = Mesh::blue(reviews());
+    let foreign = service("shop", "reviews").port("http", 80).build();
+    mesh.hear([connected("m2"), announces("m2", M2)]).hear([takes_back("m2"), intake::change(&foreign)]);
+    assert_eq!(mesh.kinds(), [], "a Service that is not Emcee's is left alone");
+}
+
+#[test]
+fn a_lost_peer_is_no_withdrawal() {
+    let mut mesh = Mesh::blue(reviews());
+    mesh.hear([connected("m2"), announces("m2", M2)]);
+    let before = (mesh.endpoints(), mesh.kinds());
+    mesh.hear([lost("m2", T0, true)]);
+    assert_eq!((mesh.endpoints(), mesh.kinds()), before);
+    assert!(mesh.warns(Reason::PeerLost));
+    assert_eq!((&mesh.status()["stale_since"], &mesh.status()["ready"]), (&json!(T0), &json!(true)));
+    mesh.hear([connected("m2")]);
+    assert!(!mesh.warns(Reason::PeerLost));
+    assert_eq!(mesh.status()["stale_since"], Value::Null);
+    // Expiry comes as removals.
+    mesh.hear([lost("m2", T0, true), takes_back("m2")]);
+    assert_eq!(mesh.why(), Some(Reason::Withdrawn));
+}
+
+/// Whatever is known of the peer, until it has answered.
+#[test]
+fn a_restart_deletes_nothing_before_the_peer_has_answered() {
+    let mut mesh = Mesh::blue(reviews());
+    mesh.hear([connected("m2"), announces("m2", M2)]).hear([lost("m2", T0, true)]);
+    let config = || two_peers(flat("blue"));
+    let (objects, status) = (mesh.translation.objects().len(), mesh.status());
+    let mut again = mesh.restarted(config());
+    assert_eq!((again.translation.objects().len(), again.status()), (objects, status.clone()));
+    for news in [
+        Change::Peer(source("m2"), Some(PeerState::PENDING)),
+        lost("m2", T1, false),
+        // Another peer is no substitute.
+        connected("m3"),
+        announces("m3", M3),
+    ] {
+        again.hear([news]);
+        assert_eq!((again.endpoints(), again.kinds().as_slice()), (vec![M2.to_owned()], &ALL[..]));
+        assert_eq!(again.status(), status, "the peer has been lost since then, and not since the restart");
+    }
+    let half = state(Connection::Connected(at(T1)), false);
+    again.hear([Change::Peer(source("m2"), Some(half))]);
+    assert_eq!(again.endpoints(), [M2], "not all has arrived yet");
+    again.hear([Change::Peer(source("m3"), None), takes_back("m3"), connected("m2")]);
+    assert_eq!(again.why(), Some(Reason::Withdrawn));
+}
+
+#[test]
+fn what_was_announced_is_asked_for_after_a_restart() {
+    let mut mesh = Mesh::blue(reviews());
+    mesh.hear([connected("m2"), announces("m2", M2)]);
+    let again = mesh.restarted(two_peers(flat("blue")));
+    let wanted = offer(&service_of("shop", "reviews"), M2);
+    assert_eq!(again.translation.remembered(), [(source("m2"), wanted)]);
+    mesh.hear([takes_back("m2")]);
+    assert_eq!(mesh.restarted(two_peers(flat("blue"))).translation.remembered(), []);
+}
+
+#[test]
+fn of_two_peers_one_has_to_be_named() {
+    let mut mesh = Mesh::blue(reviews());
+    mesh.hear([connected("m2"), connected("m3"), announces("m2", M2), announces("m3", M3)]);
+    assert_eq!(mesh.why(), Some(Reason::AmbiguousPeer));
+    assert!(!mesh.verdict().is_accepted(), "it is the user's to mend");
+    mesh.binding["spec"]["peer"] = "m3".into();
+    let change = intake::change(&mesh.binding);
+    mesh.hear([change]);
+    assert_eq!(mesh.endpoints(), [M3]);
+}
+
+#[test]
+fn nobody_takes_a_service_over_by_announcing_it_too() {
+    let mut mesh = Mesh::blue(reviews());
+    mesh.hear([connected("m2"), connected("m3"), announces("m2", M2)]).hear([announces("m3", M3)]);
+    assert_eq!((mesh.why(), mesh.endpoints()), (None, vec![M2.to_owned()]));
+    mesh.hear([lost("m2", T0, true)]);
+    assert_eq!(mesh.endpoints(), [M2]);
+    // Who has taken it back does not serve it any more.
+    mesh.hear([takes_back("m2")]);
+    assert_eq!(mesh.endpoints(), [M3]);
+    mesh.hear([announces("m2", M2)]);
+    assert_eq!(mesh.endpoints(), [M3]);
+}
+
+#[test]
+fn a_named_peer_is_the_only_one() {
+    let mut mesh = Mesh::blue(reviews().peer("m2"));
+    mesh.hear([connected("m2"), connected("m3"), announces("m3", M3)]);
+    assert_eq!(mesh.why(), Some(Reason::NotDiscovered));
+    mesh.hear([announces("m2", M2)]).hear([takes_back("m2")]);
+    assert_eq!(mesh.why(), Some(Reason::Withdrawn));
+}
+
+/// Whoever accepted it: the terms may have changed since.
+#[test]
+fn what_the_terms_forbid_leads_nowhere() {
+    let narrow = || {
+        let m2 = Peer::new("m2", ["m2.example"]).networks(["198.51.100.0/24"]);
+        flat("blue").unset("/spec/tls_context_selector").peer(m2)
+    };
+    let mut mesh = Mesh::new(two_peers(flat("blue")), reviews());
+    mesh.hear([connected("m2"), announces("m2", M2)]);
+    let kept = mesh.status()["announcement"].clone();
+    mesh.hear([intake::change(&narrow().build())]);
+    assert_eq!((mesh.why(), mesh.kinds().as_slice()), (Some(Reason::AddressNotAllowed), &[][..]));
+    assert_eq!(mesh.status()["announcement"], kept);
+    assert_eq!(mesh.restarted(narrow()).why(), Some(Reason::AddressNotAllowed));
+    // Of another style, nothing is remembered.
+    let other = two_peers(passthrough("blue"));
+    assert_eq!(mesh.restarted(other).why(), Some(Reason::NotDiscovered));
+}
+
+/// Else scaling to nothing would let anybody of the common root stand in.
+#[test]
+fn an_announcement_without_identities_widens_nothing() {
+    let mut mesh = Mesh::blue(reviews());
+    let reviews = service_of("shop", "reviews");
+    let nobody = Offer { identities: Vec::new(), ..offer(&reviews, M2) };
+    mesh.hear([announces("m2", M2)]).hear([Change::Announcement(source("m2"), reviews, Some(nobody))]);
+    assert!(!mesh.warns(Reason::AnyIdentity));
+    let names = &mesh.status()["announcement"]["subject_alt_names"];
+    assert_eq!(*names, json!(["spiffe://m2.example/ns/shop/sa/reviews"]));
+}
+
+#[test]
+fn no_endpoints_are_no_withdrawal() {
+    let mut mesh = Mesh::blue(reviews());
+    let reviews = service_of("shop", "reviews");
+    let nowhere = Offer { endpoints: Vec::new(), ..offer(&reviews, M2) };
+    mesh.hear([connected("m2"), Change::Announcement(source("m2"), reviews, Some(nowhere))]);
+    assert_eq!((mesh.why(), mesh.kinds().as_slice()), (None, &ALL[..]));
+    let unready = mesh.verdict().unready.as_ref().expect("not ready");
+    assert_eq!(unready.reason, Reason::NoAddress);
+}
+
+fn fed_status(mesh: &Mesh, before: &Value) -> Value {
+    let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
+    let verdict = mesh.translation.verdict(&unit).expect("a verdict");
+    status(&unit.resource().expect("a resource"), verdict, before, at(T1)).expect("a status")
+}
+
+#[test]
+fn a_relationship_says_how_it_stands_with_its_peers() {
+    let mut mesh = Mesh::blue(reviews());
+    assert_eq!(fed_status(&mesh, &Value::Null)["peers"], Value::Null, "nothing is made up");
+    mesh.hear([connected("m2"), announces("m2", M2), lost("m3", T1, false)]);
+    let first = fed_status(&mesh, &Value::Null);
+    let wanted = json!([
+        {"name": "m2", "connected": true, "last_seen": T0, "announced": 1, "imported": 1},
+        {"name": "m3", "connected": false, "last_seen": T1, "announced": 0, "imported": 0, "error": "connection refused"},
+    ]);
+    assert_eq!(first["peers"], wanted);
+    // A restart is no transition.
+    let mut again = mesh.restarted(two_peers(flat("blue")));
+    assert_eq!(fed_status(&again, &first)["peers"], wanted);
+    again.hear([Change::Peer(source("m2"), Some(PeerState::PENDING))]);
+    assert_eq!(fed_status(&again, &first)["peers"], wanted);
+    let later =
+        Connection::Lost { since: at("2026-11-22T00:00:00Z"), error: Some("connection refused".into()) };
+    again.hear([Change::Peer(source("m3"), Some(state(later, false)))]);
+    assert_eq!(fed_status(&again, &first)["peers"], wanted);
+}
+
+#[test]
+fn a_relationship_says_what_is_refused() {
+    let mut mesh = Mesh::blue(reviews());
+    let refused = |resource: &str| Refused { resource: resource.into(), reason: "style: is WHARF".into() };
+    let state = PeerState {
+        refused: ["shop/a/IPv4", "shop/b/IPv4", "shop/c/IPv4", "shop/d/IPv4"].map(refused).to_vec(),
+        refused_by_peer: vec![refused("shop/own/IPv4")],
+        ..state(Connection::Connected(at(T0)), true)
+    };
+    let units = mesh.translation.update([Change::Peer(source("m2"), Some(state))]);
+    let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
+    assert_eq!(units, [unit.clone()], "bindings have nothing to do with it");
+    let verdict = mesh.translation.verdict(&unit).expect("a verdict");
+    let words = |reason| {
+        let found = verdict.warnings.iter().find(|problem| problem.reason == reason);
+        found.map(|problem| problem.message.clone()).unwrap_or_default()
+    };
+    let here = words(Reason::AnnouncementRefused);
+    assert!(here.contains("m2") && here.contains("shop/a/IPv4: style: is WHARF"), "{here}");
+    assert!(here.ends_with("and 1 more") && !here.contains("shop/d"), "{here}");
+    assert!(words(Reason::RefusedByPeer).contains("shop/own/IPv4"));
+}
+
+#[test]
+fn only_the_bindings_of_what_changed_run() {
+    let mut mesh = Mesh::blue(reviews());
+    let others: Vec<_> = (0..50)
+        .map(|n| binding("shop", &format!("b{n}")).to("shop", &format!("s{n}")).fed("blue").build())
+        .collect();
+    mesh.hear(others.iter().map(intake::change)).hear([announces("m2", M2)]);
+    let units = mesh.translation.update([announces("m2", M3)]);
+    let bindings: Vec<_> = units.iter().filter(|unit| matches!(unit, Unit::ServiceBinding(_))).collect();
+    assert_eq!(bindings, [&Mesh::unit()]);
+}
+
+#[test]
+fn the_catalogue_lists_both_ways() {
+    let mut mesh = Mesh::blue(reviews());
+    let own = [
+        exposition("shop", "ratings").port(80).fed("blue").peers(["m3"]).build(),
+        service("shop", "ratings").port("http", 80).selector([("app", "ratings")]).build(),
+        peer_authentication("istio-system", "default").mode("STRICT").build(),
+    ];
+    mesh.hear(own.iter().map(intake::change)).hear([connected("m2"), announces("m2", M2)]);
+    let listing = mesh.translation.listing();
+    let [blue] = listing.as_slice() else { panic!("{listing:?}") };
+    assert_eq!((&blue.fed_config, blue.relationship.as_str()), (&Key::new("blue", "blue"), "blue"));
+    let [m2, m3] = blue.peers.as_slice() else { panic!("{blue:?}") };
+    assert!(m2.state.as_ref().is_some_and(PeerState::is_connected) && m3.state.is_none());
+    let [announced] = m2.announced.as_slice() else { panic!("{m2:?}") };
+    assert_eq!(announced.offer, Arc::new(offer(&service_of("shop", "reviews"), M2)));
+    assert_eq!(
+        (announced.bindings.as_slice(), &announced.not_imported),
+        (&[Key::new("shop", "reviews")][..], &None)
+    );
+    assert_eq!((m2.offered.len(), m3.announced.len()), (0, 0));
+    assert_eq!(m3.offered[0].key, Key::new("shop", "ratings"));
+}

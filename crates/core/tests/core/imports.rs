@@ -1,0 +1,348 @@
+//! Automatic import: a name belongs to the first who takes it, and nothing of anybody else's is touched.
+
+use emcee_api::{ImportMode, Reason};
+use emcee_core::catalogue::{Connection, Source};
+use emcee_core::inputs::{Change, Knowledge, Settings};
+use emcee_core::key::Key;
+use emcee_core::plan::Kind;
+use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::objects::emcee::MeshFedConfig;
+use emcee_testkit::prelude::*;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::announcements::{announces, at, connected, offer, source, state, takes_back, two_peers};
+use crate::cases;
+use crate::mesh::{self, intake};
+use crate::plan::{json as written, of_kind};
+
+const M2: &str = "203.0.113.2:9080";
+const M3: &str = "203.0.113.3:9080";
+
+fn automatic(config: MeshFedConfig) -> MeshFedConfig {
+    config.discovery("import", "Automatic").discovery("namespaces", json!(["shop", "bank"]))
+}
+
+fn blue() -> MeshFedConfig {
+    automatic(two_peers(flat("blue")))
+}
+
+fn only_m2() -> MeshFedConfig {
+    automatic(flat("blue").unset("/spec/tls_context_selector").peer(Peer::new("m2", ["m2.example"])))
+}
+
+/// A cluster: what is generated comes back, and goes when it is no longer wanted.
+struct Cluster {
+    translation: Translation,
+    there: Vec<Value>,
+}
+
+impl Cluster {
+    fn new(configs: Vec<MeshFedConfig>) -> Self {
+        let mut translation = Translation::new(Settings::default());
+        translation.update(configs.into_iter().map(|config| intake::change(&config.build())));
+        translation.update(["shop", "bank"].map(|name| Change::Namespace(name.into(), true)));
+        Self { translation, there: Vec::new() }
+    }
+
+    fn hear(&mut self, changes: impl IntoIterator<Item = Change>) -> &mut Self {
+        self.translation.update(changes);
+        self.settle();
+        self
+    }
+
+    /// Until nothing is to be written or taken away any more.
+    fn settle(&mut self) {
+        for _ in 0..4 {
+            let wanted = self.wanted();
+            if wanted == self.there {
+                return;
+            }
+            let gone: Vec<_> = self.there.iter().filter(|object| !wanted.contains(object)).collect();
+            self.translation.update(gone.into_iter().map(intake::removal));
+            self.translation.update(wanted.iter().map(intake::change));
+            self.there = wanted;
+        }
+        panic!("the imports never come to rest");
+    }
+
+    fn wanted(&self) -> Vec<Value> {
+        of_kind(&self.translation, Kind::ServiceBinding).into_iter().map(written).collect()
+    }
+
+    /// A new process, which has heard nobody.
+    fn restarted(&self, configs: Vec<MeshFedConfig>) -> Self {
+        let mut again = Self::new(configs);
+        again.translation.update(self.there.iter().map(intake::change));
+        again.there.clone_from(&self.there);
+        again
+    }
+
+    /// `<namespace>/<name> <peer>` of each import.
+    fn imports(&self) -> Vec<String> {
+        let of = |object: &Value| {
+            let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            format!("{}/{} {}", text("/metadata/namespace"), text("/metadata/name"), text("/spec/peer"))
+        };
+        self.there.iter().map(of).collect()
+    }
+
+    fn warns(&self, fed: &str, reason: Reason) -> Option<String> {
+        let verdict = self.translation.verdict(&Unit::MeshFedConfig(Key::new(fed, fed)))?;
+        let found = verdict.warnings.iter().find(|problem| problem.reason == reason)?;
+        Some(found.to_string())
+    }
+}
+
+fn announces_all(peer: &str, names: &[&str]) -> Vec<Change> {
+    let all = names.iter().map(|name| {
+        let service = Key::new("shop", name);
+        Change::Announcement(source(peer), service.clone(), Some(offer(&service, M2)))
+    });
+    all.collect()
+}
+
+#[test]
+fn what_is_announced_is_bound_in_its_own_namespace() {
+    let mut cluster = Cluster::new(vec![blue()]);
+    cluster.hear([connected("m2"), announces("m2", M2)]);
+    let [import] = cluster.there.as_slice() else { panic!("{:?}", cluster.there) };
+    let wanted = json!({"name": "reviews", "mesh_fed_config_selector": {"fed-config": "blue"}, "peer": "m2"});
+    assert_eq!(import["spec"], wanted);
+    assert_eq!(import["metadata"]["labels"]["emcee.io/owner-kind"], "MeshFedConfig");
+    let verdict = cluster.translation.verdict(&Unit::ServiceBinding(Key::new("shop", "reviews")));
+    assert!(verdict.is_some_and(|verdict| verdict.is_ready()), "{verdict:?}");
+}
+
+#[test]
+fn only_in_listed_namespaces_that_exist() {
+    let mut cluster = Cluster::new(vec![blue()]);
+    let elsewhere = Key::new("kube-system", "reviews");
+    let unlisted = Change::Announcement(source("m2"), elsewhere.clone(), Some(offer(&elsewhere, M2)));
+    cluster.hear([unlisted, announces("m2", M2), Change::Namespace("shop".into(), false)]);
+    assert_eq!(cluster.imports(), [""; 0]);
+    assert!(cluster.warns("blue", Reason::NamespaceMissing).is_some_and(|words| words.contains("shop")));
+    let listing = cluster.translation.listing();
+    let reasons =
+        listing[0].peers[0].announced.iter().map(|it| it.not_imported.as_ref().map(|why| why.reason));
+    let wanted = [Some(Reason::NamespaceNotAllowed), Some(Reason::NamespaceMissing)];
+    assert_eq!(reasons.collect::<Vec<_>>(), wanted);
+    cluster.hear([Change::Namespace("shop".into(), true)]);
+    assert_eq!(cluster.imports(), ["shop/reviews m2"]);
+    let mut cluster = Cluster::new(vec![blue().allowed_namespaces(["bank"])]);
+    cluster.hear([announces("m2", M2)]);
+    assert_eq!(cluster.imports(), [""; 0]);
+}
+
+#[test]
+fn nothing_is_imported_that_nobody_asked_for() {
+    let mut cluster = Cluster::new(vec![two_peers(flat("blue"))]);
+    cluster.hear([announces("m2", M2)]);
+    assert_eq!(cluster.imports(), [""; 0]);
+    assert_eq!(cluster.translation.listing()[0].peers[0].announced.len(), 1, "it can be listed");
+}
+
+#[test]
+fn what_is_taken_back_goes_and_what_is_lost_stays() {
+    let mut cluster = Cluster::new(vec![only_m2()]);
+    cluster.hear([connected("m2"), announces("m2", M2)]);
+    let lost = Connection::Lost { since: at("2026-11-20T00:00:00Z"), error: None };
+    cluster.hear([Change::Peer(source("m2"), Some(state(lost.clone(), true)))]);
+    assert_eq!(cluster.imports(), ["shop/reviews m2"]);
+    let mut again = cluster.restarted(vec![only_m2()]);
+    for news in [
+        None,
+        Some(state(lost, false)),
+        Some(state(Connection::Connected(at("2026-11-21T00:00:00Z")), false)),
+    ] {
+        again.hear([Change::Peer(source("m2"), news)]);
+        assert_eq!(again.imports(), ["shop/reviews m2"], "it has not answered");
+    }
+    again.hear([connected("m2")]);
+    assert_eq!(again.imports(), [""; 0], "it has answered, and does not announce it");
+    cluster.hear([takes_back("m2")]);
+    assert_eq!(cluster.imports(), [""; 0]);
+}
+
+#[test]
+fn a_withdrawal_lets_nobody_else_step_in() {
+    let mut cluster = Cluster::new(vec![blue()]);
+    cluster.hear([connected("m2"), connected("m3"), announces("m2", M2)]).hear([announces("m3", M3)]);
+    assert_eq!(cluster.imports(), ["shop/reviews m2"]);
+    let words = cluster.warns("blue", Reason::NameHeld).expect("it is said");
+    assert!(words.contains("shop/reviews of peer m3"), "{words}");
+    cluster.hear([takes_back("m2")]);
+    assert_eq!(cluster.imports(), ["shop/reviews m2"], "the name stays m2's");
+    let unit = Unit::ServiceBinding(Key::new("shop", "reviews"));
+    let verdict = cluster.translation.verdict(&unit).expect("a verdict");
+    assert!(!verdict.is_programmed(), "and nothing leads there");
+    // Until a person frees it.
+    let freed = intake::removal(&cluster.there.remove(0));
+    cluster.hear([freed]);
+    assert_eq!(cluster.imports(), ["shop/reviews m3"]);
+}
+
+#[test]
+fn the_other_may_be_of_another_relationship() {
+    let yellow = || {
+        automatic(flat("yellow").unset("/spec/tls_context_selector").peer(Peer::new("m4", ["m4.example"])))
+    };
+    let m4 = Source::new(Key::new("yellow", "yellow"), "m4");
+    let reviews = Key::new("shop", "reviews");
+    let by_m4 = || {
+        let mut offer = offer(&reviews, M3);
+        offer.server_name = "reviews.shop.yellow.emcee.internal".into();
+        Change::Announcement(m4.clone(), reviews.clone(), Some(offer))
+    };
+    let mut cluster = Cluster::new(vec![only_m2(), yellow()]);
+    cluster.hear([connected("m2"), announces("m2", M2)]).hear([by_m4()]).hear([takes_back("m2")]);
+    assert_eq!(cluster.imports(), ["shop/reviews m2"]);
+    assert!(cluster.warns("yellow", Reason::NameHeld).is_some());
+    // Of two at once the older relationship takes it, whichever is looked at first.
+    for (blue, yellow_age, wanted) in [("1", "2", "shop/reviews m2"), ("2", "1", "shop/reviews m4")] {
+        let at = |day: &str| format!("2026-01-0{day}T00:00:00Z");
+        let configs = vec![only_m2().created(&at(blue)), yellow().created(&at(yellow_age))];
+        let mut cluster = Cluster::new(configs);
+        cluster.hear([announces("m2", M2), by_m4()]);
+        assert_eq!(cluster.imports(), [wanted]);
+    }
+}
+
+#[test]
+fn what_is_somebody_elses_is_left_alone() {
+    let own = binding("shop", "reviews").fed("blue").endpoints(["198.51.100.1:1"]).port(80).build();
+    let by_alias =
+        binding("shop", "other").fed("blue").alias("reviews").endpoints(["198.51.100.1:1"]).port(80).build();
+    let foreign = service("shop", "reviews").port("http", 80).build();
+    for object in [own, by_alias, foreign] {
+        let mut cluster = Cluster::new(vec![blue()]);
+        cluster.hear([intake::change(&object), announces("m2", M2)]);
+        assert_eq!(cluster.imports(), [""; 0], "{object}");
+        assert!(cluster.warns("blue", Reason::NameHeld).is_some());
+        cluster.hear([intake::removal(&object)]);
+        assert_eq!(cluster.imports(), ["shop/reviews m2"]);
+    }
+    // A name that no Service can have.
+    let mut cluster = Cluster::new(vec![blue()]);
+    cluster.hear(announces_all("m2", &["1st"]));
+    assert_eq!(cluster.imports(), [""; 0]);
+    assert!(cluster.warns("blue", Reason::Invalid).is_some_and(|words| words.contains("1st")));
+}
+
+#[test]
+fn there_are_no_more_than_allowed_and_the_oldest_stay() {
+    let two = || only_m2().discovery("max_imports", 2);
+    let mut cluster = Cluster::new(vec![two()]);
+    cluster.hear(announces_all("m2", &["m", "n"])).hear(announces_all("m2", &["a", "b"]));
+    assert_eq!(cluster.imports(), ["shop/m m2", "shop/n m2"]);
+    let words = cluster.warns("blue", Reason::ImportLimit).expect("it is said");
+    assert!(words.contains("shop/a") && words.contains("max_imports"), "{words}");
+    let gone = Change::Announcement(source("m2"), Key::new("shop", "m"), None);
+    cluster.hear([connected("m2"), gone]);
+    assert_eq!(cluster.imports(), ["shop/a m2", "shop/n m2"]);
+    cluster.hear([intake::change(&two().discovery("max_imports", 0).build())]);
+    assert_eq!(cluster.imports(), [""; 0]);
+}
+
+#[test]
+fn manual_again_takes_the_imports_away() {
+    let mut cluster = Cluster::new(vec![blue()]);
+    cluster.hear([announces("m2", M2)]);
+    cluster.hear([intake::change(&blue().discovery("import", "Manual").build())]);
+    assert_eq!(cluster.imports(), [""; 0]);
+    cluster.hear([intake::change(&blue().build())]);
+    assert_eq!(cluster.imports(), ["shop/reviews m2"]);
+    cluster.hear([intake::removal(&blue().build())]);
+    assert_eq!(cluster.imports(), [""; 0]);
+}
+
+/// Without an API server nobody else brings them back.
+#[test]
+fn without_an_api_server_they_are_in_place() {
+    let settings = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
+    let mut translation = Translation::of(settings, [intake::change(&blue().build())]);
+    let unit = Unit::ServiceBinding(Key::new("shop", "reviews"));
+    let peer = |translation: &Translation| {
+        let imports: Vec<_> = of_kind(translation, Kind::ServiceBinding).into_iter().map(written).collect();
+        imports.iter().map(|import| import["spec"]["peer"].to_string()).collect::<String>()
+    };
+    translation.update([connected("m2"), connected("m3"), announces("m3", M3)]);
+    translation.update([announces("m2", M2)]);
+    assert_eq!(peer(&translation), "\"m3\"", "it was the first");
+    assert!(translation.verdict(&unit).is_some_and(|verdict| verdict.is_programmed()));
+    translation.update([takes_back("m3")]);
+    assert_eq!(peer(&translation), "\"m3\"");
+    // A person frees the name by taking the relationship's imports away, and the next has it at once.
+    translation.update([
+        intake::change(&blue().discovery("namespaces", json!(["bank"])).build()),
+        intake::change(&blue().build()),
+    ]);
+    translation.update([intake::change(&blue().discovery("namespaces", json!(["bank"])).build())]);
+    assert_eq!((peer(&translation).as_str(), translation.verdict(&unit)), ("", None));
+    translation.update([intake::change(&blue().build())]);
+    assert_eq!(peer(&translation), "\"m2\"");
+}
+
+/// In one update: what one relationship lets go, another takes.
+#[test]
+fn a_freed_name_is_taken_at_once_where_only_files_are_known() {
+    let settings = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
+    let mut translation = Translation::of(settings, [intake::change(&only_m2().build())]);
+    translation.update([announces("m2", M2)]);
+    let m4 = Source::new(Key::new("yellow", "yellow"), "m4");
+    let yellow =
+        automatic(flat("yellow").unset("/spec/tls_context_selector").peer(Peer::new("m4", ["m4.example"])));
+    let reviews = Key::new("shop", "reviews");
+    translation.update([
+        intake::change(&yellow.build()),
+        Change::Announcement(m4, reviews.clone(), Some(offer(&reviews, M3))),
+    ]);
+    translation.update([intake::removal(&only_m2().build())]);
+    let [import] = of_kind(&translation, Kind::ServiceBinding)[..] else { panic!("one import") };
+    assert_eq!(written(import)["spec"]["peer"], "m4");
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn imports_keep_to_what_was_allowed(mesh in mesh::mesh()) {
+        let translation = mesh.translate();
+        for (key, config) in translation.inputs().fed_configs() {
+            let objects = translation.objects_of(&Unit::Imports(key.clone()));
+            let Ok(config) = config else { continue };
+            let discovery = &config.discovery;
+            prop_assert!(objects.len() <= discovery.max_imports);
+            for object in objects {
+                prop_assert_eq!(discovery.import, ImportMode::Automatic);
+                prop_assert!(discovery.namespaces.contains(&*object.namespace), "{:?}", object);
+                prop_assert!(config.allows(&object.namespace));
+                let import = written(object);
+                let peer = import["spec"]["peer"].as_str().unwrap_or_default();
+                prop_assert!(config.peers.iter().any(|listed| listed.name == peer), "{}", import);
+            }
+        }
+        // Never over a user's own.
+        for given in mesh.of_kind("ServiceBinding").filter(|given| given["metadata"]["labels"].is_null()) {
+            let key = intake::key(given);
+            let over = |object: &&emcee_core::plan::Object| *object.namespace == *key.namespace && *object.name == *key.name;
+            prop_assert!(!of_kind(&translation, Kind::ServiceBinding).iter().any(over), "{}", given);
+        }
+    }
+
+    /// What an API server gives back changes nothing.
+    #[test]
+    fn imports_are_at_rest(mesh in mesh::mesh()) {
+        let mut settings = mesh.settings.clone();
+        settings.knowledge = Knowledge::Complete;
+        let mut translation = Translation::of(settings, mesh.changes());
+        let imports = |translation: &Translation| -> Vec<Value> {
+            of_kind(translation, Kind::ServiceBinding).into_iter().map(written).collect()
+        };
+        let wanted = imports(&translation);
+        let is_there = |import: &&Value| mesh.of_kind("ServiceBinding").any(|given| intake::key(given) == intake::key(import));
+        let new: Vec<_> = wanted.iter().filter(|import| !is_there(import)).map(intake::change).collect();
+        translation.update(new);
+        prop_assert_eq!(imports(&translation), wanted);
+    }
+}

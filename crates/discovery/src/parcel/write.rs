@@ -1,0 +1,81 @@
+//! A parcel becomes EndpointSlices.
+
+use std::collections::BTreeMap;
+
+use emcee_core::catalogue::Offer;
+use prost::Message;
+use serde_json::{Map, Value, json};
+
+use super::{API_VERSION, EXPORTED_AT, KIND, MESH, Parcel, RELATIONSHIP, SERVICE_NAME, WriteError};
+use crate::slice::{discovery_key, encode};
+use crate::wire;
+
+/// The EndpointSlices of a parcel, in the order of its offers.
+///
+/// # Errors
+/// For each offer that no mesh would take.
+pub fn write(parcel: &Parcel) -> Result<Vec<Value>, Vec<WriteError>> {
+    let (mut objects, mut errors) = (Vec::new(), Vec::new());
+    // How this Emcee itself is reached is of no use to who has no stream.
+    for offer in parcel.offers.iter().filter(|offer| offer.key != discovery_key()) {
+        match slices(offer) {
+            Ok(slices) => objects.extend(slices.iter().map(|slice| object(parcel, offer, slice))),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(objects) } else { Err(errors) }
+}
+
+fn slices(offer: &Offer) -> Result<Vec<wire::EndpointSlice>, WriteError> {
+    let encoded = encode(offer).map_err(|reason| WriteError { key: offer.key.clone(), reason })?;
+    let slice = |bytes| {
+        let resource = wire::Resource::decode(bytes).ok()?;
+        wire::EndpointSlice::decode(resource.resource?.value).ok()
+    };
+    let slices = encoded.into_iter().map(|resource| slice(resource.bytes));
+    Ok(slices.map(|slice| slice.expect("what was encoded just now can be decoded")).collect())
+}
+
+fn object(parcel: &Parcel, offer: &Offer, slice: &wire::EndpointSlice) -> Value {
+    let metadata = slice.metadata.clone().unwrap_or_default();
+    let mut annotations = metadata.annotations;
+    annotations.extend(about(parcel));
+    json!({
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {
+            "name": metadata.name,
+            "namespace": metadata.namespace,
+            "labels": { SERVICE_NAME: &*offer.key.name },
+            "annotations": annotations,
+        },
+        "addressType": slice.address_type,
+        "endpoints": slice.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+        "ports": slice.ports.iter().map(port).collect::<Vec<_>>(),
+    })
+}
+
+fn about(parcel: &Parcel) -> BTreeMap<String, String> {
+    let mesh = parcel.mesh.iter().map(|mesh| (MESH.to_owned(), mesh.clone()));
+    let always = [
+        (RELATIONSHIP.to_owned(), parcel.relationship.clone()),
+        (EXPORTED_AT.to_owned(), parcel.exported_at.to_string()),
+    ];
+    mesh.chain(always).collect()
+}
+
+fn endpoint(endpoint: &wire::Endpoint) -> Value {
+    let ready = endpoint.conditions.and_then(|conditions| conditions.ready);
+    json!({"addresses": endpoint.addresses, "conditions": {"ready": ready}})
+}
+
+fn port(port: &wire::EndpointPort) -> Value {
+    let fields = [
+        ("name", port.name.clone().map(Value::from)),
+        ("appProtocol", port.app_protocol.clone().map(Value::from)),
+        ("protocol", port.protocol.clone().map(Value::from)),
+        ("port", port.port.map(Value::from)),
+    ];
+    let set = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Value::Object(set.collect::<Map<_, _>>())
+}

@@ -1,0 +1,129 @@
+//! How it is told: plain words and tables.
+
+use std::io;
+use std::path::Path;
+
+use emcee_core::catalogue::{Connection, Listing, Offer, PeerListing};
+use emcee_core::endpoint::Endpoint;
+
+use super::Meshes;
+use crate::console::Console;
+use crate::standalone::View;
+use crate::table::aligned;
+
+pub(super) const OPENING: &str = "\
+Three meshes, which trust each other only as far as two relationships say:
+
+   m2 ──blue (BOUNDARY: both gateways end TLS)──► m1 ◄──yellow (FLAT: pod to pod)── m4
+
+Each has its Emcee and its certificates, made just now. They speak mTLS over 127.0.0.1.
+";
+
+pub(super) const END: &str = "\n== Seen: all of it\n";
+
+/// What meshes offer.
+pub(super) fn offers(meshes: &[(&str, &View)]) -> String {
+    let mut rows = vec![header(&["MESH", "TO", "OVER", "STYLE", "SERVICE", "PROTOCOL", "REACHED AT"])];
+    for (mesh, view) in meshes {
+        for (listing, peer) in peers_of(view) {
+            rows.extend(peer.offered.iter().map(|offer| {
+                let mut row = vec![(*mesh).to_owned(), peer.name.to_string(), listing.relationship.clone()];
+                row.extend([
+                    listing.mode.to_string(),
+                    service(offer),
+                    speaks(offer),
+                    places(&offer.endpoints),
+                ]);
+                row
+            }));
+        }
+    }
+    aligned(&rows)
+}
+
+/// What peers announce.
+pub(super) fn arrivals(view: &View) -> String {
+    let mut rows = vec![header(&["FROM", "OVER", "SERVICE", "PROTOCOL", "REACHED AT", "USED BY"])];
+    for (listing, peer) in peers_of(view) {
+        rows.extend(peer.announced.iter().map(|announced| {
+            let users: Vec<_> =
+                announced.bindings.iter().map(|key| format!("ServiceBinding {key}")).collect();
+            let offer = &announced.offer;
+            let row = [peer.name.to_string(), listing.relationship.clone(), service(offer), speaks(offer)];
+            row.into_iter().chain([places(&offer.endpoints), users.join(", ")]).collect()
+        }));
+    }
+    aligned(&rows)
+}
+
+/// How it stands with the peers.
+pub(super) fn peers(view: &View) -> String {
+    let mut rows = vec![header(&["PEER", "OVER", "CONNECTION", "ANNOUNCED", "USED"])];
+    rows.extend(peers_of(view).map(|(listing, peer)| {
+        let used = peer.announced.iter().filter(|announced| !announced.bindings.is_empty()).count();
+        let row = [peer.name.to_string(), listing.relationship.clone(), connection(peer)];
+        row.into_iter().chain([peer.announced.len().to_string(), used.to_string()]).collect()
+    }));
+    aligned(&rows)
+}
+
+/// The objects of Istio's kinds and the facades, each with what it is for.
+pub(super) fn objects(view: &View) -> String {
+    let mut rows = vec![header(&["KIND", "NAMESPACE", "NAME", "FOR"])];
+    rows.extend(view.objects.iter().map(|object| {
+        let owner = &object.owner;
+        let of = format!("{} {}", owner.kind.as_str(), owner.key);
+        vec![object.kind().as_str().to_owned(), object.namespace.to_string(), object.name.clone(), of]
+    }));
+    aligned(&rows)
+}
+
+/// What to look at, and to try.
+pub(super) fn stay(root: &Path, meshes: &Meshes, console: &mut Console<'_>) -> io::Result<()> {
+    let mut rows = vec![header(&["MESH", "RESOURCES", "WHAT COMES OF THEM", "EMCEE AT"])];
+    rows.extend([&meshes.m1, &meshes.m2, &meshes.m4].map(|mesh| {
+        let folders = [mesh.dir.display().to_string(), mesh.out.display().to_string()];
+        [mesh.name.to_owned()].into_iter().chain(folders).chain([mesh.address().to_string()]).collect()
+    }));
+    console.data(&format!("\n{}", aligned(&rows)))?;
+    let try_it = meshes.m2.dir.join("mesh.yaml");
+    console.data(&format!(
+        "\nTry: change directory: in {}, and look at {}.\nIt stays up until Ctrl-C; {} goes then, unless it was given.\n",
+        try_it.display(),
+        meshes.m1.out.display(),
+        root.display()
+    ))
+}
+
+/// `1 object`, `2 objects`
+pub(super) fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+fn header(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn peers_of(view: &View) -> impl Iterator<Item = (&Listing, &PeerListing)> {
+    view.listing.iter().flat_map(|listing| listing.peers.iter().map(move |peer| (listing, peer)))
+}
+
+fn service(offer: &Offer) -> String {
+    offer.key.to_string()
+}
+
+fn speaks(offer: &Offer) -> String {
+    format!("{}:{}", offer.protocol, offer.port)
+}
+
+fn places(endpoints: &[Endpoint]) -> String {
+    endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn connection(peer: &PeerListing) -> String {
+    match peer.state.as_ref().map(|state| &state.connection) {
+        None | Some(Connection::Pending) => "not yet".to_owned(),
+        Some(Connection::Connected(_)) => "connected".to_owned(),
+        Some(Connection::Lost { .. }) => "lost".to_owned(),
+    }
+}

@@ -1,0 +1,187 @@
+//! What is to be seen, in order. Each step waits for it, and fails if it does not come.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use emcee_core::catalogue::{Listing, PeerListing};
+use emcee_core::plan::Object;
+
+use super::scene::{self, plural};
+use super::{Mesh, Meshes};
+use crate::console::Console;
+use crate::standalone::View;
+
+/// For one step. Each takes a second or two.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) struct Story<'a, 'c, 'o> {
+    meshes: &'a mut Meshes,
+    console: &'c mut Console<'o>,
+}
+
+impl<'a, 'c, 'o> Story<'a, 'c, 'o> {
+    pub(super) fn new(meshes: &'a mut Meshes, console: &'c mut Console<'o>) -> Self {
+        Self { meshes, console }
+    }
+
+    pub(super) async fn tell(&mut self) -> anyhow::Result<()> {
+        self.say(scene::OPENING)?;
+        self.meshes.m1.start()?;
+        self.announced().await?;
+        self.arrived().await?;
+        self.configured().await?;
+        self.unlisted().await?;
+        let held = self.killed().await?;
+        self.returned(&held).await?;
+        self.say(scene::END)
+    }
+
+    async fn announced(&mut self) -> anyhow::Result<()> {
+        self.chapter("What each mesh announces, and to whom")?;
+        let m2 = see(&self.meshes.m2, "m2 offers reviews to m1, and not httpbin", |view| {
+            names(view, "blue", "m1", offered) == ["reviews"]
+        });
+        let m4 = see(&self.meshes.m4, "m4 offers ratings to m1", |view| {
+            names(view, "yellow", "m1", offered) == ["ratings"]
+        });
+        let (m2, m4) = (m2.await?, m4.await?);
+        self.say(&scene::offers(&[("m2", &m2), ("m4", &m4)]))?;
+        self.say("httpbin of m2 is exposed as well, with directory: false. Who knows of it can call it; nobody is told.\n")
+    }
+
+    async fn arrived(&mut self) -> anyhow::Result<()> {
+        self.chapter("What arrives at m1")?;
+        let view = see(&self.meshes.m1, "m1 uses reviews of m2 and ratings of m4", |view| {
+            bound(view, "blue", "m2") == ["reviews"] && bound(view, "yellow", "m4") == ["ratings"]
+        });
+        let view = view.await?;
+        self.say(&scene::arrivals(&view))?;
+        self.say(
+            "reviews was bound by itself (import: Automatic), ratings by a person: its ServiceBinding says neither where it\n\
+             is nor who answers there. Discovery does.\n",
+        )
+    }
+
+    async fn configured(&mut self) -> anyhow::Result<()> {
+        self.chapter("The Istio objects that result in m1")?;
+        let view = see(&self.meshes.m1, "m1 has objects for both", |view| {
+            has_objects(view, "reviews") && has_objects(view, "ratings")
+        });
+        let view = view.await?;
+        self.say(&scene::objects(&view))?;
+        self.say(
+            "Applications in m1 call http://reviews:9080 and http://ratings:9080, as if both ran there.\n",
+        )
+    }
+
+    async fn unlisted(&mut self) -> anyhow::Result<()> {
+        self.chapter("m2 no longer announces reviews")?;
+        self.meshes.m2.edit("directory: true", "directory: false")?;
+        let view = see(&self.meshes.m1, "m1 lets go of reviews", |view| {
+            bound(view, "blue", "m2").is_empty()
+                && !has_objects(view, "reviews")
+                && has_objects(view, "ratings")
+        });
+        let view = view.await?;
+        let left = view.objects.len();
+        self.say(&format!(
+            "m1 has taken away its ServiceBinding and all that came of it. ratings is as it was ({}).\n",
+            plural(left, "object")
+        ))?;
+        self.meshes.m2.edit("directory: false", "directory: true")?;
+        let back = see(&self.meshes.m1, "reviews is back", |view| {
+            bound(view, "blue", "m2") == ["reviews"] && has_objects(view, "reviews")
+        });
+        back.await?;
+        self.say("Announced again, it is back.\n")
+    }
+
+    /// The objects that are held.
+    async fn killed(&mut self) -> anyhow::Result<Vec<Object>> {
+        self.chapter("m2's Emcee is killed")?;
+        self.meshes.m2.kill();
+        let view = see(&self.meshes.m1, "m1 has lost m2, and holds what it knows", |view| {
+            let lost = peer(view, "blue", "m2").is_some_and(|peer| !connected(peer));
+            let other = peer(view, "yellow", "m4").is_some_and(connected);
+            lost && other && bound(view, "blue", "m2") == ["reviews"] && has_objects(view, "reviews")
+        });
+        let view = view.await?;
+        self.say(&scene::peers(&view))?;
+        self.say(
+            "Losing a peer is not a withdrawal: every object for reviews is still in place, and traffic would flow.\n\
+             yellow does not notice.\n",
+        )?;
+        Ok(view.objects)
+    }
+
+    async fn returned(&mut self, held: &[Object]) -> anyhow::Result<()> {
+        self.chapter("m2's Emcee is back")?;
+        self.meshes.m2.start()?;
+        let view = see(&self.meshes.m1, "m1 follows m2 again", |view| {
+            peer(view, "blue", "m2").is_some_and(connected) && view.objects == held
+        });
+        let view = view.await?;
+        self.say(&scene::peers(&view))?;
+        self.say("Every object in m1 is what it was before.\n")
+    }
+
+    fn chapter(&mut self, title: &str) -> anyhow::Result<()> {
+        self.say(&format!("\n== {title}\n\n"))
+    }
+
+    fn say(&mut self, text: &str) -> anyhow::Result<()> {
+        Ok(self.console.data(text)?)
+    }
+}
+
+/// Waits until a mesh is so.
+async fn see(mesh: &Mesh, what: &str, is: impl FnMut(&View) -> bool) -> anyhow::Result<View> {
+    let mut views = mesh.views();
+    let mut is = is;
+    let seen = tokio::time::timeout(PATIENCE, views.wait_for(|view| is(view))).await;
+    match seen {
+        Ok(seen) => Ok(seen.with_context(|| format!("{} has ended", mesh.name))?.clone()),
+        Err(_) => bail!(
+            "not seen within {} s: {what} (its folders: {} and {})",
+            PATIENCE.as_secs(),
+            mesh.dir.display(),
+            mesh.out.display()
+        ),
+    }
+}
+
+fn peer<'v>(view: &'v View, relationship: &str, name: &str) -> Option<&'v PeerListing> {
+    let listing: &Listing = view.listing.iter().find(|listing| listing.relationship == relationship)?;
+    listing.peers.iter().find(|peer| &*peer.name == name)
+}
+
+fn connected(peer: &PeerListing) -> bool {
+    peer.state.as_ref().is_some_and(|state| state.is_connected())
+}
+
+fn offered(peer: &PeerListing) -> Vec<&str> {
+    peer.offered.iter().map(|offer| &*offer.key.name).collect()
+}
+
+/// Names of the services that are bound, of those that a peer announces.
+fn bound<'v>(view: &'v View, relationship: &str, name: &str) -> Vec<&'v str> {
+    let used = |peer: &'v PeerListing| {
+        let bound = peer.announced.iter().filter(|announced| !announced.bindings.is_empty());
+        bound.map(|announced| &*announced.offer.key.name).collect()
+    };
+    peer(view, relationship, name).map(used).unwrap_or_default()
+}
+
+fn names<'v>(
+    view: &'v View,
+    relationship: &str,
+    name: &str,
+    of: fn(&'v PeerListing) -> Vec<&'v str>,
+) -> Vec<&'v str> {
+    peer(view, relationship, name).map(of).unwrap_or_default()
+}
+
+/// Whether there are objects for a facade of that name.
+fn has_objects(view: &View, facade: &str) -> bool {
+    view.objects.iter().any(|object: &Object| object.kind().is_istio() && *object.owner.key.name == *facade)
+}
