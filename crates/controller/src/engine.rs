@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::apply::{Desk, Fault, Ticket, Write, Written};
+use crate::health::Offers;
 use crate::metrics::Metrics;
 use crate::observe::fact::Fact;
 use crate::options::Options;
@@ -292,6 +293,12 @@ impl Engine {
             "resources": resources.collect::<Vec<_>>(),
             "objects": objects.collect::<Vec<_>>(),
         })
+    }
+
+    /// What is offered each way; none before everything has been seen once.
+    pub(crate) fn offers(&self) -> Option<Offers> {
+        let listings = || self.model.translation().listing();
+        self.started.then(|| Offers { follows: self.writing.is_some(), listings: listings() })
     }
 
     /// How many writes wait.

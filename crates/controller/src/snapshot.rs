@@ -10,13 +10,14 @@ use emcee_core::translate::{Translation, Unit};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use kube::api::DynamicObject;
 use kube::{Api, Client};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::apply::{Body, is_as_wanted};
 use crate::observe::fact::{Fact, Live, ObjectId};
 use crate::observe::{Observation, Watches, What, generated_kind};
 use crate::options::Options;
-use crate::translate::Model;
+use crate::translate::{Known, Model};
 
 /// How many objects are looked at at once.
 const AT_ONCE: usize = 16;
@@ -102,6 +103,11 @@ impl Snapshot {
     /// What is asked for.
     pub fn translation(&self) -> &Translation {
         self.model.translation()
+    }
+
+    /// The status that a resource has.
+    pub fn status(&self, unit: &Unit) -> Option<Value> {
+        self.model.resource(unit).map(Known::status)
     }
 
     /// What a controller would do: in the order of applying, and then what it would remove.

@@ -3,6 +3,7 @@
 //! Exit codes: 0 fine; 1 something was refused (`diff`: there is a difference); 2 the command could not be carried
 //! out (wrong usage, a file that cannot be read; `diff`: something was refused).
 
+mod catalogue;
 mod check;
 mod crds;
 mod diff;
@@ -12,6 +13,7 @@ mod render;
 mod run;
 pub(crate) mod sources;
 mod status;
+mod table;
 mod uninstall;
 mod validate;
 
@@ -40,6 +42,7 @@ enum Command {
     Run(run::RunArgs),
     Demo(DemoArgs),
     Status(status::StatusArgs),
+    Catalogue(catalogue::CatalogueArgs),
     Uninstall(uninstall::UninstallArgs),
     Crds(crds::CrdsArgs),
     Manifests(manifests::ManifestsArgs),
@@ -90,6 +93,7 @@ impl Cli {
                 Ok(Outcome::Fine)
             }
             Command::Status(args) => status::run(&args, console),
+            Command::Catalogue(args) => catalogue::run(&args, console),
             Command::Uninstall(args) => uninstall::run(&args, console),
             Command::Crds(_) => crds::run(console),
             Command::Manifests(args) => manifests::run(&args, console),

@@ -34,6 +34,7 @@ use std::{
 pub use document::{Document, Duplicate, duplicates};
 pub use files::Unreadable;
 pub use problem::Problem;
+pub(crate) use problem::unprintable;
 pub use write::{WriteError, to_yaml};
 
 /// The largest file that is read; the API server refuses objects of a tenth of this.
