@@ -128,7 +128,7 @@ impl Engine {
                     touched.insert((unit, true));
                 }
                 Fact::RootHash(hash) => {
-                    ran.extend(self.model.set_settings(|settings| settings.root_hash = hash))
+                    ran.extend(self.model.set_settings(|settings| settings.root_hash = hash));
                 }
                 Fact::TrustDomain(domain) => ran.extend(self.model.set_trust_domain(domain)),
                 fact @ (Fact::Live(_) | Fact::LiveGone(_)) => live.push(fact),
