@@ -1,7 +1,7 @@
 //! `--mcp-listen`: istiod gets Emcee's objects over MCP, and the API server none of Istio's kinds.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -102,12 +102,14 @@ async fn keep(
         snapshot.send_replace(new);
     }
     // The controller has ended, and the process is about to.
-    std::future::pending().await
+    std::future::pending().await;
 }
 
 /// A certificate that cannot be used does not displace one that can.
 async fn renew(files: Option<Files>) {
-    let Some(mut files) = files else { return std::future::pending().await };
+    let Some(mut files) = files else {
+        return std::future::pending().await;
+    };
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
@@ -134,12 +136,12 @@ impl Files {
     }
 }
 
-fn content(certificate: &PathBuf, key: &PathBuf) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+fn content(certificate: &Path, key: &Path) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
     let read =
         |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     Ok((read(certificate)?, read(key)?))
 }
 
-fn pair(certificate: &PathBuf, content: &(Vec<u8>, Vec<u8>)) -> anyhow::Result<ServerTls> {
+fn pair(certificate: &Path, content: &(Vec<u8>, Vec<u8>)) -> anyhow::Result<ServerTls> {
     ServerTls::from_pem(&content.0, &content.1).with_context(|| format!("{}", certificate.display()))
 }
