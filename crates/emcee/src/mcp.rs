@@ -102,7 +102,7 @@ async fn keep(
         snapshot.send_replace(new);
     }
     // The controller has ended, and the process is about to.
-    std::future::pending().await;
+    std::future::pending::<()>().await;
 }
 
 /// A certificate that cannot be used does not displace one that can.
@@ -138,7 +138,7 @@ impl Files {
 
 fn content(certificate: &Path, key: &Path) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
     let read =
-        |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     Ok((read(certificate)?, read(key)?))
 }
 
