@@ -99,10 +99,10 @@ pub(super) fn run(args: &ExposeArgs, console: &mut Console<'_>) -> anyhow::Resul
         let client = args.write.client().await?;
         let selector = match &client {
             None => None,
-            Some(client) => match Relationships::of_cluster(client, Settings::default()).await? {
-                None => None,
-                Some(relationships) => Some(args.selector(&relationships)),
-            },
+            Some(client) => {
+                let relationships = Relationships::of_cluster(client, Settings::default()).await?;
+                relationships.map(|relationships| args.selector(&relationships))
+            }
         };
         let mut refusals = Vec::new();
         let selector = match selector {

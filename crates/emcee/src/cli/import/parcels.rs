@@ -78,12 +78,11 @@ fn endpoint(problem: &Problem, offer: &Offer) -> Option<String> {
 /// Where the host stands. Addresses can be written in several ways, so one that is not found is anywhere.
 fn address(document: &Document, host: &str) -> Option<String> {
     let endpoints = document.value["endpoints"].as_array()?;
-    let found = endpoints.iter().enumerate().find_map(|(index, endpoint)| {
+    endpoints.iter().enumerate().find_map(|(index, endpoint)| {
         let mut addresses = endpoint["addresses"].as_array()?.iter();
         let at = addresses.position(|address| is(address, host))?;
         Some(format!("endpoints[{index}].addresses[{at}]"))
-    });
-    found
+    })
 }
 
 fn is(address: &Value, host: &str) -> bool {
