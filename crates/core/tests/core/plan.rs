@@ -1,18 +1,23 @@
 //! A plan as it is written, and what can be asked of it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use emcee_core::catalogue::{Addressed, Listing, Terms};
 use emcee_core::key::Key;
 use emcee_core::plan::{Body, Kind, Object};
 use emcee_core::status::Verdict;
 use emcee_core::translate::{Translation, Unit};
 use serde_json::Value;
 
-/// Objects and verdicts, to compare.
+/// Objects, verdicts, and what discovery is told, to compare.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Snapshot {
     pub(crate) objects: Vec<Value>,
     pub(crate) verdicts: Vec<(Unit, Verdict)>,
+    pub(crate) offers: Vec<(Key, Addressed)>,
+    pub(crate) terms: Vec<Arc<Terms>>,
+    pub(crate) listing: Vec<Listing>,
 }
 
 pub(crate) fn snapshot(translation: &Translation) -> Snapshot {
@@ -23,7 +28,17 @@ pub(crate) fn snapshot(translation: &Translation) -> Snapshot {
             .into_iter()
             .map(|(unit, verdict)| (unit.clone(), verdict.clone()))
             .collect(),
+        offers: offers(translation),
+        terms: translation.terms().cloned().collect(),
+        listing: translation.listing(),
     }
+}
+
+fn offers(translation: &Translation) -> Vec<(Key, Addressed)> {
+    let mut offers: Vec<_> =
+        translation.offers().map(|(key, addressed)| (key.clone(), addressed.clone())).collect();
+    offers.sort_by(|a, b| (&a.0, &a.1.fed_config).cmp(&(&b.0, &b.1.fed_config)));
+    offers
 }
 
 pub(crate) fn json(object: &Object) -> Value {
