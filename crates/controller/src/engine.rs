@@ -159,7 +159,7 @@ impl Engine {
         let changed = self.unshown.as_mut().filter(|unshown| **unshown)?;
         *changed = false;
         let objects = self.model.translation().objects().into_iter();
-        Some(objects.filter(|object| object.kind().is_istio()).cloned().collect())
+        Some(objects.filter(|object| object.kind().is_istio()).collect())
     }
 
     fn spread(&mut self, ran: &[Unit], touched: Vec<Unit>, live: Vec<Fact>) {

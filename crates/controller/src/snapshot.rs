@@ -143,7 +143,7 @@ impl Snapshot {
         for object in self.translation().objects() {
             let id = ObjectId { kind: object.kind(), key: Key::new(&object.namespace, &object.name) };
             let uid = owners.get(&id).and_then(|unit| self.model.owner_uid(unit));
-            let body = Body::of(object, uid);
+            let body = Body::of(&object, uid);
             found.extend(step(self.live.get(&id), &body).map(|step| divergence(&id, step)));
             wanted.insert(id);
         }
@@ -161,7 +161,7 @@ impl Snapshot {
         };
         translation
             .units()
-            .flat_map(|unit| translation.objects_of(unit).iter().map(move |object| (of(object), unit)))
+            .flat_map(|unit| translation.objects_of(unit).into_iter().map(move |object| (of(&object), unit)))
             .collect()
     }
 }
