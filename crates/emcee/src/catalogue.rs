@@ -9,7 +9,7 @@ use emcee_core::catalogue::{self, Connection, Offer, PeerListing, PeerState};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use binding::{Consumer, binding};
+pub use binding::{Consumer, complete, following};
 pub use choice::{Unchosen, choose_peer, choose_relationship, known};
 
 /// What is offered in all relationships, each way.

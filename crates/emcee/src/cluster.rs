@@ -1,5 +1,6 @@
 //! Emcee on Kubernetes: from arguments to a running controller.
 
+pub(crate) mod create;
 pub(crate) mod read;
 pub(crate) mod running;
 

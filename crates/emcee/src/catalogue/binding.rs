@@ -2,8 +2,9 @@
 
 use emcee_api::{GROUP, VERSION};
 use emcee_core::catalogue::Offer;
+use emcee_core::key::Key;
 use emcee_core::parse::Labels;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Who uses what is offered.
 #[derive(Clone, Debug)]
@@ -14,39 +15,38 @@ pub struct Consumer<'a> {
     pub fed_config: Labels,
     /// The peer that offers.
     pub peer: Option<&'a str>,
-    /// Whether the ServiceBinding says all that was offered, so that it needs no announcement.
-    pub complete: bool,
 }
 
-/// A ServiceBinding of an offer.
-pub fn binding(offer: &Offer, consumer: &Consumer<'_>) -> Value {
-    let namespace = consumer.namespace.unwrap_or(&offer.key.namespace);
-    let mut spec = Map::new();
-    spec.insert("name".into(), json!(&*offer.key.name));
-    if *namespace != *offer.key.namespace {
-        spec.insert("namespace".into(), json!(&*offer.key.namespace));
-    }
-    spec.insert("mesh_fed_config_selector".into(), json!(consumer.fed_config));
-    if let Some(peer) = consumer.peer {
-        spec.insert("peer".into(), json!(peer));
-    }
-    if consumer.complete {
-        complete(&mut spec, offer);
-    }
-    json!({
+/// A ServiceBinding of a service, which follows what is announced of it.
+pub fn following(service: &Key, consumer: &Consumer<'_>) -> Value {
+    let namespace = consumer.namespace.unwrap_or(&service.namespace);
+    let mut binding = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": "ServiceBinding",
-        "metadata": {"name": &*offer.key.name, "namespace": namespace},
-        "spec": spec,
-    })
+        "metadata": {"name": &*service.name, "namespace": namespace},
+        "spec": {"name": &*service.name},
+    });
+    let spec = &mut binding["spec"];
+    if *namespace != *service.namespace {
+        spec["namespace"] = json!(&*service.namespace);
+    }
+    spec["mesh_fed_config_selector"] = json!(consumer.fed_config);
+    if let Some(peer) = consumer.peer {
+        spec["peer"] = json!(peer);
+    }
+    binding
 }
 
-fn complete(spec: &mut Map<String, Value>, offer: &Offer) {
+/// A ServiceBinding of an offer that says all there is to say, and needs no announcement.
+pub fn complete(offer: &Offer, consumer: &Consumer<'_>) -> Value {
+    let mut binding = following(&offer.key, consumer);
+    let spec = &mut binding["spec"];
     let endpoints: Vec<_> = offer.endpoints.iter().map(ToString::to_string).collect();
-    spec.insert("port".into(), json!(offer.port));
-    spec.insert("protocol".into(), json!(offer.protocol.as_str()));
-    spec.insert("endpoints".into(), json!(endpoints));
+    spec["port"] = json!(offer.port);
+    spec["protocol"] = json!(offer.protocol.as_str());
+    spec["endpoints"] = json!(endpoints);
     if !offer.identities.is_empty() {
-        spec.insert("subject_alt_names".into(), json!(offer.identities));
+        spec["subject_alt_names"] = json!(offer.identities);
     }
+    binding
 }

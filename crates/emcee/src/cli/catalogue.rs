@@ -74,7 +74,7 @@ pub(super) fn run(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow::Re
 }
 
 fn look(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let found = match args.source.look(console)? {
+    let found = match args.source.look(&[], console)? {
         Ok(found) => found,
         Err(unknown) => return Ok(unknown.outcome()),
     };

@@ -172,16 +172,21 @@ async fn listen(target: &Target<'_>, material: &Material, names: &[String]) -> R
     };
     let mut following = follow(peer, open, judge);
     let mut heard = Ear::default();
+    let silence = target.silence.min(LONGEST);
     let mut end = Instant::now() + FIRST;
-    let mut last = end;
-    while let Ok(Some(event)) = timeout_at(end.min(last), following.next()).await {
+    let mut last = None;
+    while let Ok(Some(event)) = timeout_at(last.map_or(end, |last| end.min(last)), following.next()).await {
         match event {
-            PeerEvent::Connected { .. } => last = Instant::now() + LONGEST,
+            PeerEvent::Connected { .. } => last = Some(Instant::now() + LONGEST),
             PeerEvent::Lost(trouble) => return Err(trouble),
             PeerEvent::Changed(event) => heard.change(event),
             PeerEvent::Refused(refused) => heard.refused = refused,
         }
-        end = Instant::now() + target.silence;
+        end = Instant::now() + silence;
+    }
+    if last.is_none() {
+        let late = ConnectError::TimedOut { what: "all that was tried", after: FIRST };
+        return Err(Trouble::Tried(vec![(target.address.clone(), late)]));
     }
     Ok(heard.heard(target, names))
 }

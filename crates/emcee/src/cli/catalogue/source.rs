@@ -6,12 +6,14 @@ use clap::Args;
 use emcee_api::MeshFedConfigStatus;
 use emcee_controller::Snapshot;
 use emcee_core::catalogue::{Connection, Listing, PeerState, Source, Terms};
-use emcee_core::inputs::Change;
+use emcee_core::inputs::{Change, Settings};
 use emcee_core::translate::Unit;
+use ipnet::IpNet;
 use jiff::Timestamp;
 use kube::Client;
 
 use crate::cli::check::{Duplicates, check};
+use crate::cli::relationships::Relationships;
 use crate::cli::sources::{self, Surroundings};
 use crate::cluster::{self, ConnectArgs, ScopeArgs, read};
 use crate::console::Console;
@@ -53,7 +55,7 @@ pub(in crate::cli) struct Found {
     /// What is offered in each, each way.
     pub(in crate::cli) listings: Vec<Listing>,
     /// What may be said in each.
-    pub(in crate::cli) terms: Vec<Terms>,
+    pub(in crate::cli) relationships: Relationships,
     /// Whether a cluster was looked at.
     pub(in crate::cli) live: bool,
 }
@@ -64,17 +66,27 @@ impl SourceArgs {
         !self.filename.is_empty() || self.cluster || self.connect.is_given()
     }
 
+    /// Whether files are looked at.
+    pub(in crate::cli) fn has_files(&self) -> bool {
+        !self.filename.is_empty()
+    }
+
     /// A client of the cluster.
     pub(in crate::cli) async fn client(&self) -> anyhow::Result<Client> {
         self.connect.client().await
     }
 
-    /// Looks at the files, else at the cluster.
-    pub(in crate::cli) fn look(&self, console: &mut Console<'_>) -> anyhow::Result<Result<Found, Unknown>> {
+    /// Looks at the files, else at the cluster, which has these networks.
+    pub(in crate::cli) fn look(
+        &self,
+        networks: &[IpNet],
+        console: &mut Console<'_>,
+    ) -> anyhow::Result<Result<Found, Unknown>> {
         if self.filename.is_empty() {
             let found = read::converse(async {
                 let client = self.connect.client().await?;
-                let options = cluster::options_to_look(&self.scope, &self.surroundings);
+                let mut options = cluster::options_to_look(&self.scope, &self.surroundings);
+                options.cluster_networks = networks.to_vec();
                 Ok(of_cluster(Snapshot::take(client, &options).await?))
             });
             return Ok(Ok(found?));
@@ -82,28 +94,29 @@ impl SourceArgs {
         let Some(reading) = sources::read(&self.filename, console)? else {
             return Ok(Err(Unknown::Unreadable));
         };
-        let checked = check(reading, self.surroundings.settings(), Duplicates::Refused);
+        let settings = Settings { cluster_networks: networks.to_vec(), ..self.surroundings.settings() };
+        let checked = check(reading, settings, Duplicates::Refused);
         checked.say(console)?;
         if checked.say_refusals(console)? {
             return Ok(Err(Unknown::Refused));
         }
         let translation = checked.translation;
-        let terms = translation.terms().map(|terms| Terms::clone(terms)).collect();
-        Ok(Ok(Found { listings: translation.listing(), terms, live: false }))
+        let relationships = Relationships::of(&translation);
+        Ok(Ok(Found { listings: translation.listing(), relationships, live: false }))
     }
 }
 
 /// What peers announce is not in the cluster; what the statuses of resources keep of it is.
 fn of_cluster(mut snapshot: Snapshot) -> Found {
     let translation = snapshot.translation();
-    let terms: Vec<_> = translation.terms().map(|terms| Terms::clone(terms)).collect();
     let remembered = translation.remembered().into_iter();
     let announced =
         remembered.map(|(source, offer)| Change::Announcement(source, offer.key.clone(), Some(offer)));
-    let peers = terms.iter().flat_map(|terms| peers(&snapshot, terms));
+    let peers = translation.terms().flat_map(|terms| peers(&snapshot, terms));
     let changes = peers.chain(announced).collect();
     snapshot.update(changes);
-    Found { listings: snapshot.translation().listing(), terms, live: true }
+    let translation = snapshot.translation();
+    Found { listings: translation.listing(), relationships: Relationships::of(translation), live: true }
 }
 
 fn peers(snapshot: &Snapshot, terms: &Terms) -> Vec<Change> {
