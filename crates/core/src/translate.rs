@@ -332,7 +332,7 @@ impl Translation {
             claim.relationship == *fed_config
                 && self.output_of_binding(age).is_some_and(|output| output.relays)
         };
-        let Some((_, claim)) = self.claims.relay(egress.identity(), server_name).find(leads) else {
+        let Some((_, claim)) = self.claims.relay(&egress.identity(), server_name).find(leads) else {
             return Vec::new();
         };
         let owner = Key { namespace: Arc::clone(&egress.namespace), name: server_name.into() };

@@ -53,7 +53,7 @@ proptest! {
     #[test]
     fn routes_and_gateways_find_each_other(mesh in mesh::mesh()) {
         let translation = mesh.translate();
-        let gateways: BTreeSet<_> = of_kind(&translation, Kind::Gateway).iter().map(|g| key(g)).collect();
+        let gateways: BTreeSet<_> = of_kind(&translation, Kind::Gateway).iter().map(key).collect();
         let routes = of_kind(&translation, Kind::VirtualService);
         for route in &routes {
             let wanted = texts(&json(route)["spec"]["gateways"]);
