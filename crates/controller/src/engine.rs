@@ -276,8 +276,8 @@ impl Engine {
             _ => serde_json::to_value(object).unwrap_or_default(),
         });
         let resources = self.model.resources().filter_map(|(unit, known)| {
-            let standing = self.writing.as_ref().map(|writing| format!("{:?}", writing.desk.standing(unit)));
-            Some(json!({"resource": unit.resource()?.to_string(), "status": known.status(), "objects": standing}))
+            let standing = self.writing.as_ref().map(|writing| format!("{:?}", writing.desk.standing(&self.model, unit)));
+            Some(json!({"resource": unit.resource()?.to_string(), "status": known.said.kept(), "objects": standing}))
         });
         let settings = translation.inputs().settings();
         json!({

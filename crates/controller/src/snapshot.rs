@@ -17,7 +17,7 @@ use crate::apply::{Body, is_as_wanted};
 use crate::observe::fact::{Fact, Live, ObjectId};
 use crate::observe::{Observation, Watches, What, generated_kind};
 use crate::options::Options;
-use crate::translate::{Known, Model};
+use crate::translate::Model;
 
 /// How many objects are looked at at once.
 const AT_ONCE: usize = 16;
@@ -105,9 +105,9 @@ impl Snapshot {
         self.model.translation()
     }
 
-    /// The status that a resource has.
+    /// The status that a resource has; of an exposition or a binding, its conditions without their words.
     pub fn status(&self, unit: &Unit) -> Option<Value> {
-        self.model.resource(unit).map(Known::status)
+        self.model.resource(unit).map(|known| known.said.kept())
     }
 
     /// What a controller would do: in the order of applying, and then what it would remove.
