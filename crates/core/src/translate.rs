@@ -156,6 +156,14 @@ impl Translation {
         self.claims.sharers(unit)
     }
 
+    /// The units that a binding shares with others; none of any other unit.
+    pub fn shared_by(&self, unit: &Unit) -> Vec<Unit> {
+        match unit {
+            Unit::ServiceBinding(key) => self.claims.shared_by(key).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The Service whose labels ask for a ServiceExposition that is in place without anybody having written it.
     pub fn service_of(&self, exposition: &Key) -> Option<&Key> {
         self.reflection.service_of(exposition)

@@ -110,12 +110,8 @@ impl Claims {
         let old = self.of_bindings.remove(key);
         // Shared units are made of their members' outputs, so they run whenever a member does.
         for (_, facade, relay) in [&old, &new].into_iter().flatten() {
-            shared.extend(facade.as_ref().map(|claim| Unit::Facade(claim.facade.clone())));
-            shared.extend(
-                relay
-                    .as_ref()
-                    .map(|claim| Unit::Relay(claim.relationship.clone(), claim.server_name.as_str().into())),
-            );
+            shared.extend(facade.as_deref().map(facade_unit));
+            shared.extend(relay.as_deref().map(relay_unit));
         }
         let unchanged = old == new;
         let mut rivals = HashSet::default();
@@ -156,10 +152,15 @@ impl Claims {
     fn rivals(&self, (_, facade, relay): &OfBinding) -> Vec<Unit> {
         let facades = facade.iter().flat_map(|claim| self.facade(&claim.facade).map(|(age, _)| age));
         let relays = relay.iter().flat_map(|claim| self.relay(&claim.gateway, &claim.server_name));
-        facades
-            .chain(relays.map(|(age, _)| age))
-            .map(|age| Unit::ServiceBinding(age.key().clone()))
-            .collect()
+        facades.chain(relays.map(|(age, _)| age)).map(|age| Unit::ServiceBinding(age.key().clone())).collect()
+    }
+
+    /// What a binding claims together with others.
+    pub(super) fn shared_by(&self, binding: &Key) -> impl Iterator<Item = Unit> {
+        let claims = self.of_bindings.get(binding);
+        let facade = claims.and_then(|(_, facade, _)| facade.as_deref()).map(facade_unit);
+        let relay = claims.and_then(|(_, _, relay)| relay.as_deref()).map(relay_unit);
+        facade.into_iter().chain(relay)
     }
 
     /// The bindings that claim a facade, or a relay of a relationship; none for other units.
@@ -241,6 +242,14 @@ impl Claims {
         );
         Some(Problem::at(Reason::ServerNameConflict, "spec.endpoints", message))
     }
+}
+
+fn facade_unit(claim: &FacadeClaim) -> Unit {
+    Unit::Facade(claim.facade.clone())
+}
+
+fn relay_unit(claim: &RelayClaim) -> Unit {
+    Unit::Relay(claim.relationship.clone(), claim.server_name.as_str().into())
 }
 
 /// Takes a member out of a group, and the group away with its last.
