@@ -159,7 +159,7 @@ impl Engine {
         let changed = self.unshown.as_mut().filter(|unshown| **unshown)?;
         *changed = false;
         let objects = self.model.translation().objects().into_iter();
-        Some(objects.filter(|object| object.kind().is_istio()).cloned().collect())
+        Some(objects.filter(|object| object.kind().is_istio()).collect())
     }
 
     fn spread(&mut self, ran: &[Unit], touched: Vec<Unit>, live: Vec<Fact>) {
@@ -276,8 +276,8 @@ impl Engine {
             _ => serde_json::to_value(object).unwrap_or_default(),
         });
         let resources = self.model.resources().filter_map(|(unit, known)| {
-            let standing = self.writing.as_ref().map(|writing| format!("{:?}", writing.desk.standing(unit)));
-            Some(json!({"resource": unit.resource()?.to_string(), "status": known.status(), "objects": standing}))
+            let standing = self.writing.as_ref().map(|writing| format!("{:?}", writing.desk.standing(&self.model, unit)));
+            Some(json!({"resource": unit.resource()?.to_string(), "status": known.said.kept(), "objects": standing}))
         });
         let settings = translation.inputs().settings();
         json!({

@@ -17,7 +17,7 @@ use crate::apply::{Body, is_as_wanted};
 use crate::observe::fact::{Fact, Live, ObjectId};
 use crate::observe::{Observation, Watches, What, generated_kind};
 use crate::options::Options;
-use crate::translate::{Known, Model};
+use crate::translate::Model;
 
 /// How many objects are looked at at once.
 const AT_ONCE: usize = 16;
@@ -105,9 +105,9 @@ impl Snapshot {
         self.model.translation()
     }
 
-    /// The status that a resource has.
+    /// The status that a resource has; of an exposition or a binding, its conditions without their words.
     pub fn status(&self, unit: &Unit) -> Option<Value> {
-        self.model.resource(unit).map(Known::status)
+        self.model.resource(unit).map(|known| known.said.kept())
     }
 
     /// What a controller would do: in the order of applying, and then what it would remove.
@@ -143,7 +143,7 @@ impl Snapshot {
         for object in self.translation().objects() {
             let id = ObjectId { kind: object.kind(), key: Key::new(&object.namespace, &object.name) };
             let uid = owners.get(&id).and_then(|unit| self.model.owner_uid(unit));
-            let body = Body::of(object, uid);
+            let body = Body::of(&object, uid);
             found.extend(step(self.live.get(&id), &body).map(|step| divergence(&id, step)));
             wanted.insert(id);
         }
@@ -161,7 +161,7 @@ impl Snapshot {
         };
         translation
             .units()
-            .flat_map(|unit| translation.objects_of(unit).iter().map(move |object| (of(object), unit)))
+            .flat_map(|unit| translation.objects_of(unit).into_iter().map(move |object| (of(&object), unit)))
             .collect()
     }
 }

@@ -176,7 +176,7 @@ fn key_of(unit: &Unit) -> &Key {
 }
 
 fn objects_but(translation: &Translation, strange: impl Fn(&Unit) -> bool) -> Vec<Value> {
-    let known = |object: &&Object| !strange(&owner(object));
+    let known = |object: &Object| !strange(&owner(object));
     translation.objects().into_iter().filter(known).map(crate::plan::json).collect()
 }
 

@@ -299,7 +299,7 @@ fn a_freed_name_is_taken_at_once_where_only_files_are_known() {
         Change::Announcement(m4, reviews.clone(), Some(offer(&reviews, M3))),
     ]);
     translation.update([intake::removal(&only_m2().build())]);
-    let [import] = of_kind(&translation, Kind::ServiceBinding)[..] else { panic!("one import") };
+    let [import] = &of_kind(&translation, Kind::ServiceBinding)[..] else { panic!("one import") };
     assert_eq!(written(import)["spec"]["peer"], "m4");
 }
 
@@ -326,7 +326,7 @@ proptest! {
         // Never over a user's own.
         for given in mesh.of_kind("ServiceBinding").filter(|given| given["metadata"]["labels"].is_null()) {
             let key = intake::key(given);
-            let over = |object: &&emcee_core::plan::Object| *object.namespace == *key.namespace && *object.name == *key.name;
+            let over = |object: &emcee_core::plan::Object| *object.namespace == *key.namespace && *object.name == *key.name;
             prop_assert!(!of_kind(&translation, Kind::ServiceBinding).iter().any(over), "{}", given);
         }
     }

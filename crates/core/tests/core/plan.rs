@@ -1,5 +1,6 @@
 //! A plan as it is written, and what can be asked of it.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -41,16 +42,17 @@ fn offers(translation: &Translation) -> Vec<(Key, Addressed)> {
     offers
 }
 
-pub(crate) fn json(object: &Object) -> Value {
-    serde_json::to_value(object).expect("an object can be written")
+pub(crate) fn json(object: impl Borrow<Object>) -> Value {
+    serde_json::to_value(object.borrow()).expect("an object can be written")
 }
 
 /// `Kind namespace/name`
-pub(crate) fn id(object: &Object) -> String {
+pub(crate) fn id(object: impl Borrow<Object>) -> String {
+    let object = object.borrow();
     format!("{} {}/{}", object.kind().as_str(), object.namespace, object.name)
 }
 
-pub(crate) fn of_kind(translation: &Translation, kind: Kind) -> Vec<&Object> {
+pub(crate) fn of_kind(translation: &Translation, kind: Kind) -> Vec<Object> {
     translation.objects().into_iter().filter(|object| object.kind() == kind).collect()
 }
 
@@ -94,7 +96,7 @@ pub(crate) struct Server {
 
 /// All servers, one for each host.
 pub(crate) fn servers(translation: &Translation) -> Vec<Server> {
-    of_kind(translation, Kind::Gateway).into_iter().flat_map(servers_of).collect()
+    of_kind(translation, Kind::Gateway).into_iter().flat_map(|object| servers_of(&object)).collect()
 }
 
 fn servers_of(object: &Object) -> Vec<Server> {

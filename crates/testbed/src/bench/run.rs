@@ -1,5 +1,6 @@
 //! The runs: Emcee on one stage, the raw client on another like it.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -132,6 +133,15 @@ struct Times {
     servers: Vec<u32>,
 }
 
+impl Times {
+    /// Of the client; and of all that has to do with it, this process among them, which is its users.
+    fn now(&self) -> [Duration; 2] {
+        let all = self.servers.iter().copied().chain([std::process::id(), self.client]);
+        let each_once: BTreeSet<u32> = all.collect();
+        [processor_time(&[self.client]), processor_time(&each_once.into_iter().collect::<Vec<_>>())]
+    }
+}
+
 /// Does the work, and measures until all is programmed.
 async fn pass(
     client: &Client,
@@ -140,14 +150,14 @@ async fn pass(
     work: impl Future<Output = Result<()>>,
 ) -> Result<Pass> {
     let mut statuses = Statuses::follow(client, &WRITTEN);
-    let time = || (processor_time(&[times.client]), processor_time(&times.servers));
-    let (before, begun) = (time(), Instant::now());
+    let (before, begun) = (times.now(), Instant::now());
     let programmed = async {
         statuses.count(2 * size, PATIENCE + PATIENCE_EACH * u32::try_from(size)?).await?;
-        Ok((begun.elapsed(), time()))
+        Ok((begun.elapsed(), times.now()))
     };
     let ((), (elapsed, after)) = tokio::try_join!(work, programmed)?;
-    Ok(Pass { elapsed, client: after.0.saturating_sub(before.0), servers: after.1.saturating_sub(before.1) })
+    let [client, all] = [0, 1].map(|which| after[which].saturating_sub(before[which]));
+    Ok(Pass { elapsed, client, all })
 }
 
 /// Makes the relationships, and what a load balancer would do for their gateways.

@@ -80,7 +80,7 @@ impl Drop for Emcee {
 }
 
 /// As the administrator's, but for whom it speaks.
-fn kubeconfig(mesh: &Mesh) -> Result<PathBuf> {
+pub(crate) fn kubeconfig(mesh: &Mesh) -> Result<PathBuf> {
     let mut config: Value = serde_saphyr::from_str(&fs::read_to_string(mesh.kubeconfig())?)?;
     config["users"][0]["user"] = json!({"token": token(mesh)?});
     let path = mesh.folder().join("emcee-kubeconfig");
