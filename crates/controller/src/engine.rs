@@ -128,7 +128,7 @@ impl Engine {
                     touched.insert((unit, true));
                 }
                 Fact::RootHash(hash) => {
-                    ran.extend(self.model.set_settings(|settings| settings.root_hash = hash))
+                    ran.extend(self.model.set_settings(|settings| settings.root_hash = hash));
                 }
                 Fact::TrustDomain(domain) => ran.extend(self.model.set_trust_domain(domain)),
                 fact @ (Fact::Live(_) | Fact::LiveGone(_)) => live.push(fact),
@@ -167,6 +167,7 @@ impl Engine {
         if let Some(unshown) = &mut self.unshown {
             *unshown |= !ran.is_empty();
         }
+        self.show_certificates(ran);
         let Some(writing) = &mut self.writing else { return };
         let mut concerned = HashSet::new();
         for fact in live {
@@ -183,6 +184,15 @@ impl Engine {
         }
         if writing.open {
             writing.reports.ask(concerned);
+        }
+    }
+
+    /// Every replica does: whether one leads is nothing to a certificate.
+    fn show_certificates(&self, ran: &[Unit]) {
+        for unit in ran {
+            if let Unit::MeshFedConfig(key) = unit {
+                self.metrics.set_certificate(key, self.model.translation().certificate_end(key));
+            }
         }
     }
 

@@ -18,6 +18,7 @@ mod unit;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
+use jiff::Timestamp;
 
 use crate::block;
 use crate::inputs::{Change, Inputs, Knowledge, Service, Settings, Topic};
@@ -166,6 +167,12 @@ impl Translation {
             self.outputs.iter().filter_map(|(unit, output)| Some((unit, output.verdict.as_ref()?))).collect();
         verdicts.sort_unstable_by(|a, b| a.0.cmp(b.0));
         verdicts
+    }
+
+    /// Until when the certificate that a relationship uses, and its CA, are valid.
+    pub fn certificate_end(&self, fed_config: &Key) -> Option<Timestamp> {
+        let certificate = &self.relationships.get(fed_config)?.certificate;
+        certificate.credential().map(|credential| credential.not_after)
     }
 
     /// How one resource is.

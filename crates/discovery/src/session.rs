@@ -261,10 +261,10 @@ impl Session {
         if record.content.is_some() {
             return true;
         }
-        // A removal of what is due is said when it is due; one of what this client never had, never. And what has
-        // come to be seen by others than before is gone from one log and is in another.
+        // The removal of what this client never had is none. And what others than before may see now is gone from one
+        // log and is in another.
         let had = revision > self.start || self.wanted.names_one_by_one(name);
-        had && !self.wanted.is_due(name) && offers.current(&self.audience, name).is_none()
+        had && offers.current(&self.audience, name).is_none()
     }
 
     /// Moves what the client is owed by name into the chunk, there or not.

@@ -10,6 +10,10 @@ use serde_json::Value;
 
 /// Something seen in the cluster, reduced to what is needed of it.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most facts are inputs, and a box for each would cost more than the room"
+)]
 pub(crate) enum Fact {
     /// Of an object that the core translates.
     Input(Change),

@@ -116,7 +116,7 @@ impl Mesh {
             self.binding["status"] = after;
             self.translation.update([intake::change(&self.binding)]);
         }
-        panic!("the status never comes to rest");
+        unreachable!("the status never comes to rest");
     }
 
     /// A new process, which knows the cluster and has heard nobody.
@@ -399,7 +399,7 @@ fn a_relationship_says_what_is_refused() {
     };
     let units = mesh.translation.update([Change::Peer(source("m2"), Some(state))]);
     let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
-    assert_eq!(units, [unit.clone()], "bindings have nothing to do with it");
+    assert_eq!(units, std::slice::from_ref(&unit), "bindings have nothing to do with it");
     let verdict = mesh.translation.verdict(&unit).expect("a verdict");
     let words = |reason| {
         let found = verdict.warnings.iter().find(|problem| problem.reason == reason);

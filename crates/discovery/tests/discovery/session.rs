@@ -277,6 +277,16 @@ fn what_changes_between_the_first_request_and_its_answer_is_right() {
 }
 
 #[test]
+fn who_has_dropped_what_it_held_is_sent_it() {
+    let shelf = shelf(["reviews"]);
+    let same = version(&offer("reviews"));
+    let mut client = Stream::asking(&shelf, request().add(["*"]).holding([(REVIEWS, &same)]));
+    client.ask(&shelf, request().drop(["*"]));
+    client.ask(&shelf, request().add(["*"]));
+    assert_eq!(client.settle(&shelf), [says("1").offers([REVIEWS])]);
+}
+
+#[test]
 fn by_name_too_what_is_held_is_not_sent_again() {
     let shelf = shelf(["ratings", "reviews"]);
     let same = version(&offer("ratings"));
