@@ -20,6 +20,8 @@ mod run;
 pub(crate) mod sources;
 mod status;
 mod table;
+#[cfg(test)]
+mod trial;
 mod uninstall;
 mod validate;
 mod written;

@@ -2,11 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 
 use emcee::admin::{self, AdminState, Health};
 use emcee_controller::Offers;
-use emcee_core::inputs::{Change, Settings};
+use emcee_core::inputs::{Change, Knowledge, Service, Settings};
+use emcee_core::key::Key;
 use emcee_core::parse;
 use emcee_core::translate::Translation;
 use emcee_testkit::prelude::*;
@@ -49,15 +51,33 @@ fn offering() -> Engine {
         Change::FedConfig(config.identity.key.clone(), Some(Ok(Arc::new(config))))
     };
     let peer = |name: &str| Peer::new(name, [&*format!("{name}.example")]);
+    let reviews = service("shop", "reviews").port("http", 9080);
     let exposition = exposition("shop", "reviews").of("reviews").port(9080).protocol("http").fed("yellow");
     let exposition = parse::exposition(&exposition.build()).expect("it is valid");
     let changes = [
         fed(flat("blue").peer(peer("m2")).peer(peer("m3")).build()),
         fed(flat("yellow").peer(peer("m4")).build()),
+        Change::Service(Key::new("shop", "reviews"), Some(Service::of(&reviews.typed()))),
         Change::Exposition(exposition.identity.key.clone(), Some(Ok(Arc::new(exposition)))),
     ];
-    let translation = Translation::of(Settings::default(), changes);
+    let settings = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
+    let translation = Translation::of(settings, changes);
     Engine { offers: Some(Offers { follows: true, listings: translation.listing() }), ..well() }
+}
+
+/// What a command says of a running Emcee: stdout, stderr and exit code.
+async fn command(engine: Engine, args: &str) -> (String, String, Option<i32>) {
+    let listener = admin::bind_admin(([127, 0, 0, 1], 0).into(), false).await.expect("the port opens");
+    let address = listener.local_addr().expect("is bound");
+    let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(engine) };
+    let server = tokio::spawn(admin::serve_admin(listener, state, std::future::pending()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_emcee"));
+    command.args(args.split_whitespace()).arg(format!("--admin=http://{address}"));
+    let output = tokio::task::spawn_blocking(move || command.output().expect("the program runs"));
+    let output = output.await.expect("it ends well");
+    server.abort();
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (text(output.stdout), text(output.stderr).replace(&address.to_string(), "ADDRESS"), output.status.code())
 }
 
 async fn ask(engine: Engine, is_admin: bool, request: &str) -> String {
@@ -193,4 +213,35 @@ async fn nothing_is_said_of_offers_before_everything_has_been_seen() {
         let answer = ask(well(), true, &format!("GET {path}")).await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn the_command_line_shows_the_catalogue_of_a_running_emcee() {
+    let (out, err, code) = command(offering(), "catalogue").await;
+    assert_eq!((err.as_str(), code), ("", Some(0)));
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(lines[3], "yellow        FLAT   m4    not followed: no address of it is known");
+    assert!(lines[6].starts_with("yellow/m4/shop/reviews  http      9080  "), "{out}");
+    let standby =
+        Engine { offers: offering().offers.map(|offers| Offers { follows: false, ..offers }), ..well() };
+    let (_, err, code) = command(standby, "catalogue -o json").await;
+    assert!(err.starts_with("note: the Emcee that was asked stands by") && code == Some(0), "{err}");
+}
+
+#[tokio::test]
+async fn the_command_line_prints_the_document_of_a_running_emcee() {
+    let (out, err, code) = command(offering(), "openapi --relationship yellow").await;
+    assert_eq!((err.as_str(), code), ("", Some(0)));
+    assert!(out.contains("\"/shop/reviews\": {"), "{out}");
+    let (out, err, code) = command(offering(), "openapi --relationship blu").await;
+    let expected = "emcee: there is no relationship \"blu\" here (did you mean blue? there are: blue, yellow) (--relationship, --peer)\n";
+    assert_eq!((out.as_str(), err.as_str(), code), ("", expected, Some(1)));
+}
+
+#[tokio::test]
+async fn an_emcee_that_is_not_ready_is_said_to_be_so() {
+    let engine = Engine { blockers: vec!["watch of Secrets: 403".into()], ..offering() };
+    let (out, err, code) = command(engine, "catalogue").await;
+    let expected = "emcee: the Emcee at http://ADDRESS is not ready: watch of Secrets: 403\n";
+    assert_eq!((out.as_str(), err.as_str(), code), ("", expected, Some(2)));
 }

@@ -44,7 +44,9 @@ pub fn complete(offer: &Offer, consumer: &Consumer<'_>) -> Value {
     let endpoints: Vec<_> = offer.endpoints.iter().map(ToString::to_string).collect();
     spec["port"] = json!(offer.port);
     spec["protocol"] = json!(offer.protocol.as_str());
-    spec["endpoints"] = json!(endpoints);
+    if !endpoints.is_empty() {
+        spec["endpoints"] = json!(endpoints);
+    }
     if !offer.identities.is_empty() {
         spec["subject_alt_names"] = json!(offer.identities);
     }

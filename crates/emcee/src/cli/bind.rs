@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::{ArgGroup, Args};
 use emcee_core::key::Key;
 use emcee_core::names;
+use kube::Client;
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -103,18 +104,28 @@ impl FromStr for Offered {
 pub(super) fn run(args: &BindArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     converse(async {
         let client = args.write.client().await?;
-        let relationships = match &client {
-            Some(client) => Relationships::of_cluster(client, args.surroundings.settings()).await?,
-            None => None,
-        };
-        let bindings = match (&args.service, &args.catalogue) {
-            (Some(service), _) => args.one(service, relationships.as_ref(), console)?,
-            (None, Some(path)) => document::bindings(path, args, relationships.as_ref(), console)?,
-            (None, None) => None,
-        };
-        let Some(bindings) = bindings else { return Ok(Outcome::Refused) };
-        finish(&bindings, How::Create, args.write.target(client.as_ref()), console).await
+        bind(args, client.as_ref(), console).await
     })
+}
+
+async fn bind(
+    args: &BindArgs,
+    client: Option<&Client>,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Outcome> {
+    let relationships = match client {
+        Some(client) => Relationships::of_cluster(client, args.surroundings.settings()).await?,
+        None => None,
+    };
+    let bindings = match (&args.service, &args.catalogue) {
+        (Some(service), _) => args.one(service, relationships.as_ref(), console)?,
+        (None, Some(path)) => document::bindings(path, args, relationships.as_ref(), console)?,
+        (None, None) => None,
+    };
+    match bindings {
+        Some(bindings) => finish(&bindings, How::Create, args.write.target(client), console).await,
+        None => Ok(Outcome::Refused),
+    }
 }
 
 impl BindArgs {
@@ -125,36 +136,41 @@ impl BindArgs {
         relationships: Option<&Relationships>,
         console: &mut Console<'_>,
     ) -> anyhow::Result<Option<Vec<Value>>> {
-        let namespace = self.namespace.as_deref().unwrap_or(&offered.service.namespace);
+        let Offered { relationship, peer, service } = offered;
+        let namespace = self.namespace.as_deref().unwrap_or(&service.namespace);
         let selector = match relationships {
+            Some(relationships) => relationships.used(relationship, &[peer], namespace),
             None => {
-                say_assumed(&offered.relationship, console)?;
-                Ok(assumed(&offered.relationship))
+                say_assumed(relationship, console)?;
+                Ok(assumed(relationship))
             }
-            Some(relationships) => relationships.used(&offered.relationship, &[&offered.peer], namespace),
         };
-        let fed_config = match selector {
-            Ok(selector) => selector,
+        match selector {
+            Ok(fed_config) => {
+                let consumer = Consumer { namespace: Some(namespace), fed_config, peer: Some(peer) };
+                Ok(Some(vec![self.named(following(service, &consumer))]))
+            }
             Err(words) => {
                 console.refusal(format_args!("emcee: {words}"))?;
-                return Ok(None);
+                Ok(None)
             }
-        };
-        let consumer = Consumer { namespace: Some(namespace), fed_config, peer: Some(&offered.peer) };
-        let mut binding = following(&offered.service, &consumer);
+        }
+    }
+
+    /// The ServiceBinding with what was asked for.
+    fn named(&self, mut binding: Value) -> Value {
         if let Some(name) = self.name.as_ref().or(self.alias.as_ref()) {
             binding["metadata"]["name"] = json!(name);
         }
-        let spec = &mut binding["spec"];
         for (field, value) in [("alias", &self.alias), ("subset", &self.subset)] {
             if let Some(value) = value {
-                spec[field] = json!(value);
+                binding["spec"][field] = json!(value);
             }
         }
         if let Some(port) = self.port {
-            spec["port"] = json!(port);
+            binding["spec"]["port"] = json!(port);
         }
-        Ok(Some(vec![binding]))
+        binding
     }
 }
 

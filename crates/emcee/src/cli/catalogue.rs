@@ -51,10 +51,10 @@ pub(super) struct CatalogueArgs {
     admin: AdminArgs,
 
     #[command(flatten)]
-    remote: RemoteArgs,
+    source: SourceArgs,
 
     #[command(flatten)]
-    source: SourceArgs,
+    remote: RemoteArgs,
 }
 
 pub(super) fn run(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
@@ -113,3 +113,6 @@ impl Unknown {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

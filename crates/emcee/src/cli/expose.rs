@@ -8,6 +8,7 @@ use emcee_api::{GROUP, VERSION};
 use emcee_core::inputs::Settings;
 use emcee_core::key::Key;
 use emcee_core::names;
+use emcee_core::parse::Labels;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -97,44 +98,48 @@ impl FromStr for ServicePort {
 pub(super) fn run(args: &ExposeArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     converse(async {
         let client = args.write.client().await?;
-        let selector = match &client {
-            None => None,
-            Some(client) => {
-                let relationships = Relationships::of_cluster(client, Settings::default()).await?;
-                relationships.map(|relationships| args.selector(&relationships))
-            }
-        };
-        let mut refusals = Vec::new();
-        let selector = match selector {
-            Some(Ok(selector)) => selector,
-            Some(Err(words)) => {
-                refusals.push(words);
-                assumed(&args.to)
-            }
-            None => {
-                say_assumed(&args.to, console)?;
-                assumed(&args.to)
-            }
-        };
-        if let Some(client) = &client {
-            refusals.extend(unknown_port(client, &args.service).await?);
-        }
-        if !refusals.is_empty() {
-            refusals.iter().try_for_each(|words| console.refusal(format_args!("emcee: {words}")))?;
-            return Ok(Outcome::Refused);
-        }
-        let exposition = args.exposition(&json!(selector));
-        finish(&[exposition], How::Create, args.write.target(client.as_ref()), console).await
+        expose(args, client.as_ref(), console).await
     })
 }
 
+async fn expose(
+    args: &ExposeArgs,
+    client: Option<&Client>,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Outcome> {
+    let relationships = match client {
+        Some(client) => Relationships::of_cluster(client, Settings::default()).await?,
+        None => None,
+    };
+    let mut refusals = Vec::new();
+    if let Some(client) = client {
+        refusals.extend(unknown_port(client, &args.service).await?);
+    }
+    let selector = match relationships.map(|relationships| args.selector(&relationships)) {
+        Some(Ok(selector)) => selector,
+        Some(Err(words)) => {
+            refusals.push(words);
+            Labels::new()
+        }
+        None => {
+            say_assumed(&args.to, console)?;
+            assumed(&args.to)
+        }
+    };
+    if !refusals.is_empty() {
+        refusals.iter().try_for_each(|words| console.refusal(format_args!("emcee: {words}")))?;
+        return Ok(Outcome::Refused);
+    }
+    finish(&[args.exposition(&selector)], How::Create, args.write.target(client), console).await
+}
+
 impl ExposeArgs {
-    fn selector(&self, relationships: &Relationships) -> Result<emcee_core::parse::Labels, String> {
+    fn selector(&self, relationships: &Relationships) -> Result<Labels, String> {
         let peers: Vec<_> = self.peers.iter().map(String::as_str).collect();
         relationships.used(&self.to, &peers, &self.service.service.namespace)
     }
 
-    fn exposition(&self, selector: &Value) -> Value {
+    fn exposition(&self, selector: &Labels) -> Value {
         let Key { namespace, name } = &self.service.service;
         let own = self.name.as_ref().or(self.alias.as_ref()).map_or(&**name, String::as_str);
         let mut spec = json!({

@@ -10,6 +10,7 @@ use clap::Args;
 use emcee_core::catalogue::Offer;
 use emcee_discovery::parcel::Parcel;
 use ipnet::IpNet;
+use kube::Client;
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -89,18 +90,27 @@ pub(super) fn run(args: &ImportArgs, console: &mut Console<'_>) -> anyhow::Resul
         if args.dry_run {
             return finish(&bindings, How::Apply, None, console).await;
         }
-        let client = args.source.client().await?;
-        let earlier = earlier::of(&client, &args.source_name()).await?;
-        if let Some(words) = earlier::newer(&earlier, &read.parcel) {
-            console.refusal(format_args!("emcee: {words}"))?;
-            return Ok(Outcome::Refused);
-        }
-        let outcome = finish(&bindings, How::Apply, Some(&client), console).await?;
-        for words in earlier::left(&earlier, &bindings) {
-            console.warning(words)?;
-        }
-        Ok(outcome)
+        write(args, &args.source.client().await?, &read.parcel, &bindings, console).await
     })
+}
+
+async fn write(
+    args: &ImportArgs,
+    client: &Client,
+    parcel: &Parcel,
+    bindings: &[Value],
+    console: &mut Console<'_>,
+) -> anyhow::Result<Outcome> {
+    let earlier = earlier::of(client, &args.source_name()).await?;
+    if let Some(words) = earlier::newer(&earlier, parcel) {
+        console.refusal(format_args!("emcee: {words}"))?;
+        return Ok(Outcome::Refused);
+    }
+    let outcome = finish(bindings, How::Apply, Some(client), console).await?;
+    for words in earlier::left(&earlier, bindings) {
+        console.warning(words)?;
+    }
+    Ok(outcome)
 }
 
 impl ImportArgs {

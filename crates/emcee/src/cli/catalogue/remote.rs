@@ -240,3 +240,6 @@ fn text(heard: &Heard) -> String {
         table(&["CANNOT BE READ", "WHY"], refused),
     ])
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,8 +18,9 @@ use crate::cli::sources::{self, Surroundings};
 use crate::cluster::{self, ConnectArgs, ScopeArgs, read};
 use crate::console::Console;
 
-/// What is offered can be known from.
+/// Files, or a cluster.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Where to look")]
 pub(in crate::cli) struct SourceArgs {
     /// Look at these: YAML or JSON files, folders (with all that is in them), or `-` for stdin
     #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1.., conflicts_with_all = LIVE)]
@@ -107,7 +108,7 @@ impl SourceArgs {
 }
 
 /// What peers announce is not in the cluster; what the statuses of resources keep of it is.
-fn of_cluster(mut snapshot: Snapshot) -> Found {
+pub(super) fn of_cluster(mut snapshot: Snapshot) -> Found {
     let translation = snapshot.translation();
     let remembered = translation.remembered().into_iter();
     let announced =

@@ -54,13 +54,19 @@ impl Read {
     /// What the peer may not say of a service, and where it says it.
     pub(super) fn refusal(&self, terms: &Terms, peer: &str, offer: &Offer) -> Option<String> {
         let problem = terms.judge(peer, offer).err()?;
-        let mut documents = self.documents.iter().filter(|document| is_of(document, &offer.key));
-        let (document, field) = match endpoint(&problem, offer) {
-            Some(host) => documents.find_map(|document| Some((document, address(document, &host)?)))?,
-            None => (documents.next()?, annotation(&problem.field)),
+        let documents = || self.documents.iter().filter(|document| is_of(document, &offer.key));
+        let place = match endpoint(&problem, offer) {
+            Some(host) => documents().find_map(|document| Some((document, address(document, &host)?))),
+            None => documents().next().map(|document| (document, annotation(&problem.field))),
         };
-        let field = Some(field.as_str()).filter(|field| !field.is_empty());
-        Some(document.problem(field, problem.message).to_string())
+        // A refusal without a place is one all the same.
+        Some(match place {
+            Some((document, field)) => {
+                let field = Some(field.as_str()).filter(|field| !field.is_empty());
+                document.problem(field, problem.message).to_string()
+            }
+            None => format!("service {}: {problem}", offer.key),
+        })
     }
 }
 
