@@ -6,6 +6,8 @@ mod hostile;
 mod leak;
 #[path = "transport/mesh.rs"]
 mod mesh;
+#[path = "transport/neighbours.rs"]
+mod neighbours;
 #[path = "transport/raw.rs"]
 mod raw;
 #[path = "transport/recorder.rs"]

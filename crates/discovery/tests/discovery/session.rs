@@ -149,6 +149,15 @@ fn unsubscribing_from_a_name_under_a_wildcard_sends_it_again() {
 }
 
 #[test]
+fn what_is_no_longer_wanted_is_not_answered() {
+    let shelf = shelf(["reviews"]);
+    let held = [("default/gone/IPv4", "v")];
+    let mut client = Stream::asking(&shelf, request().add(["*", REVIEWS]).holding(held));
+    client.ask(&shelf, request().drop([REVIEWS, "*"]));
+    assert_eq!(client.settle(&shelf), [says("1")]);
+}
+
+#[test]
 fn unsubscribing_from_the_wildcard_leaves_the_names() {
     let mut shelf = shelf(["ratings", "reviews"]);
     let mut client = Stream::asking(&shelf, request().add(["*", REVIEWS]));
