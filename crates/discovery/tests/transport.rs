@@ -1,4 +1,9 @@
 //! The transport over real sockets on loopback, with real certificates and, where it says so, peers that mean harm.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what the tests share is test code, too, and clippy knows only the tests themselves"
+)]
 
 #[path = "transport/hostile.rs"]
 mod hostile;

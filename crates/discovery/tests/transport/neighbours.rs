@@ -141,7 +141,7 @@ async fn request(m1: std::net::SocketAddr, body: Bytes) {
 /// Subscribes to all and reads nothing.
 async fn deaf(m1: std::net::SocketAddr) {
     let Some(stream) = tls(m1).await else { return };
-    let Ok(connection) = Connection::over(Deaf(stream), Duration::from_secs(60)).await else { return };
+    let Ok(connection) = Connection::over(Deaf(stream), Duration::from_mins(1)).await else { return };
     let first = wildcard();
     let call = connection.call::<DeltaDiscoveryResponse>("m1", wire::METHOD, &first, 1);
     let _nothing = timeout(Duration::from_secs(5), call).await;
@@ -150,7 +150,7 @@ async fn deaf(m1: std::net::SocketAddr) {
 /// Subscribes and unsubscribes, without an end.
 async fn chatty(m1: std::net::SocketAddr) {
     let Some(stream) = tls(m1).await else { return };
-    let Ok(connection) = Connection::over(stream, Duration::from_secs(60)).await else { return };
+    let Ok(connection) = Connection::over(stream, Duration::from_mins(1)).await else { return };
     let first = wildcard();
     let call = connection.call::<DeltaDiscoveryResponse>("m1", wire::METHOD, &first, usize::MAX).await;
     let Ok(call) = call else { return };
