@@ -251,8 +251,13 @@ fn a_namespace_for_no_relationship_is_said_and_not_taken_for_all() {
 
 #[test]
 fn every_port_is_served_and_let_through() {
-    for (switch, ports) in [("on", &[8080, 9443][..]), ("off", &[8080])] {
-        let objects = manifests(&["deployment", "--webhook", switch]);
+    for (webhook, discovery, ports) in [
+        ("on", "on", &[8080, 9443, 15443][..]),
+        ("off", "on", &[8080, 15443]),
+        ("on", "off", &[8080, 9443]),
+        ("off", "off", &[8080]),
+    ] {
+        let objects = manifests(&["deployment", "--webhook", webhook, "--discovery", discovery]);
         let container = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
         let numbers = |list: &Value, field: &str| {
             let numbers =
@@ -302,7 +307,7 @@ fn pods_are_found_by_what_selects_them() {
         _ => None,
     };
     let selectors: Vec<_> = objects.iter().filter_map(selecting).collect();
-    assert_eq!(selectors.len(), 5);
+    assert_eq!(selectors.len(), 6);
     for selector in selectors {
         for (label, value) in selector.as_object().expect("labels") {
             assert_eq!(&labels[label], value);

@@ -88,7 +88,7 @@ async fn what_was_written_is_not_written_again() {
         .server
         .read(|state| state.log().iter().filter(|logged| is_write(logged.verb)).cloned().collect());
     // An Event says that it is ready, in its own time.
-    let expected = |path: &str| path.contains("later") || path.ends_with("/namespaces/shop/events");
+    let expected = |path: &str| path.contains("later") || path.ends_with("/events");
     let new = &all[before..];
     assert!(new.iter().all(|write| expected(&write.path)), "{new:#?}");
     running.stop().await;

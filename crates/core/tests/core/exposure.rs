@@ -89,7 +89,8 @@ proptest! {
         let translation = mesh.translate();
         for rule in of_kind(&translation, Kind::DestinationRule) {
             let value = json(&rule);
-            if !text(&value["spec"]["host"]).starts_with("relay.") || rule.owner.kind == OwnerKind::Relay {
+            // What passes on TLS shows nothing.
+            if !text(&value["spec"]["host"]).starts_with("relay.") || rule.owner.kind != OwnerKind::ServiceBinding {
                 continue;
             }
             let tls = &value["spec"]["subsets"][0]["trafficPolicy"]["tls"];
@@ -116,8 +117,9 @@ proptest! {
         for object in of_kind(&translation, Kind::VirtualService) {
             for destination in all(&json(&object), "destination") {
                 let Some(entry) = made(text(&destination["host"])) else { continue };
-                // What a WHARF egress passes on is TLS already.
-                let wanted = if entry.owner.kind == OwnerKind::Relay { "" } else { "emcee" };
+                // What a WHARF egress passes on is TLS already, and so is what goes to a peer's Emcee.
+                let passed = entry.owner.kind == OwnerKind::Relay || entry.name.ends_with("-to-peer");
+                let wanted = if passed { "" } else { "emcee" };
                 prop_assert_eq!(text(&destination["subset"]), wanted, "{}", id(&object));
             }
         }

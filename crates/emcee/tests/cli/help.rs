@@ -5,11 +5,12 @@ use std::process::Command;
 
 use crate::world::{World, in_repository, snapshot};
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "validate",
     "render",
     "diff",
     "run",
+    "demo",
     "status",
     "catalogue",
     "bind",

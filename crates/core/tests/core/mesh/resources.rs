@@ -77,8 +77,9 @@ fn port() -> impl Strategy<Value = Option<u16>> {
 
 fn peer(index: usize) -> Value {
     [
-        json!({"name": "m2", "subject_alt_names": ["m2.example"]}),
-        json!({"name": "m3", "subject_alt_names": ["m3.example", "spiffe://m3.example/ns/blue/sa/gateway"]}),
+        json!({"name": "m2", "subject_alt_names": ["m2.example"], "discovery": "203.0.113.12:15443"}),
+        json!({"name": "m3", "subject_alt_names": ["m3.example", "spiffe://m3.example/ns/blue/sa/gateway"],
+               "discovery": "203.0.113.13:15443"}),
     ][index]
         .clone()
 }
