@@ -19,10 +19,28 @@ pub const EMCEE_VARIABLE: &str = "EMCEE_BIN";
 /// A test: its name, and what it does with the bed.
 pub type Test = (&'static str, fn(&Bed) -> Result<()>);
 
+/// The image of the `emcee` under test, in beds of suites that [`run_with_emcee`] runs.
+pub const EMCEE_IMAGE: &str = "emcee";
+
 /// Brings the bed up, runs the tests one after the other, takes it down.
 ///
 /// Where the machine cannot run a bed they are ignored with the reason in one line; with `CI=true` that fails.
 pub fn run(options: &Options, tests: &'static [Test]) -> ExitCode {
+    run_on(|| Ok(options.clone()), tests)
+}
+
+/// As [`run`], on a bed whose pods can run the `emcee` under test, as [`EMCEE_IMAGE`].
+pub fn run_with_emcee(options: &Options, tests: &'static [Test]) -> ExitCode {
+    let with_emcee = || {
+        let mut options = options.clone();
+        options.images.insert(EMCEE_IMAGE.to_owned(), vec![emcee()?.display().to_string()]);
+        Ok(options)
+    };
+    run_on(with_emcee, tests)
+}
+
+/// The options are made only where the machine can run a bed: that may take a build.
+fn run_on(options: impl FnOnce() -> Result<Options>, tests: &'static [Test]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Each test has namespaces of its own, but two cores have no time for two tests.
     arguments.test_threads.get_or_insert(1);
@@ -32,7 +50,7 @@ pub fn run(options: &Options, tests: &'static [Test]) -> ExitCode {
     if arguments.list {
         return libtest_mimic::run(&arguments, ignored(tests, "")).exit_code();
     }
-    match on_bed(options, tests, arguments) {
+    match options().and_then(|options| on_bed(options, tests, arguments)) {
         Ok(code) => code,
         Err(error) => {
             say(format_args!("error: {error:#}"));
@@ -41,9 +59,8 @@ pub fn run(options: &Options, tests: &'static [Test]) -> ExitCode {
     }
 }
 
-fn on_bed(options: &Options, tests: &'static [Test], arguments: Arguments) -> Result<ExitCode> {
+fn on_bed(options: Options, tests: &'static [Test], arguments: Arguments) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
-    let options = options.clone();
     let code = interrupt.or(move || {
         let bed = Arc::new(Bed::up(&options)?);
         let trials = tests.iter().map(|(name, test)| trial(name, *test, Arc::clone(&bed))).collect();
@@ -110,14 +127,18 @@ fn build_emcee() -> Result<PathBuf> {
     executables.next_back().context("cargo built no emcee")
 }
 
-/// What `emcee render -f DIR` prints.
-pub fn render(dir: &Path) -> Result<String> {
-    let done =
-        Command::new(emcee()?).arg("render").arg("-f").arg(dir).output().context("cannot start emcee")?;
+/// What `emcee` prints; its complaint, if it fails.
+pub fn print(arguments: &[&str]) -> Result<String> {
+    let done = Command::new(emcee()?).args(arguments).output().context("cannot start emcee")?;
     if !done.status.success() {
-        bail!("emcee render -f {}: {}", dir.display(), String::from_utf8_lossy(&done.stderr).trim());
+        bail!("emcee {}: {}", arguments.join(" "), String::from_utf8_lossy(&done.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// What `emcee render -f DIR` prints.
+pub fn render(dir: &Path) -> Result<String> {
+    print(&["render", "-f", dir.to_str().context("a folder whose name is no text")?])
 }
 
 /// What `emcee render` prints for a file with these contents.

@@ -11,6 +11,7 @@ mod controller {
     pub(crate) mod emcee;
     pub(crate) mod guards;
     pub(crate) mod hands;
+    pub(crate) mod resource;
     pub(crate) mod styles;
     pub(crate) mod survival;
     pub(crate) mod world;

@@ -19,13 +19,6 @@ pub(crate) struct Emcee {
     child: Child,
 }
 
-/// What `emcee` prints.
-pub(crate) fn print(arguments: &[&str]) -> Result<String> {
-    let done = Command::new(emcee()?).args(arguments).output().context("cannot start emcee")?;
-    ensure!(done.status.success(), "emcee {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
-    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
-}
-
 impl Emcee {
     /// Starts a replica. Its log is beside the mesh's others.
     pub(crate) fn start(mesh: &Mesh, fed_namespaces: &str) -> Result<Self> {

@@ -10,7 +10,8 @@ use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
 use kube::core::GroupVersionKind;
 use serde_json::json;
 
-use super::world::{Resource, World, relationship};
+use super::resource::Resource;
+use super::world::{World, relationship};
 use crate::users::{FLAT, PASSTHROUGH, SHOP};
 
 fn exposition(alias: &str, style: &str) -> String {

@@ -7,7 +7,8 @@ use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::Value;
 
-use super::world::{Resource, World, until};
+use super::resource::{Resource, until};
+use super::world::World;
 use crate::users::{FLAT, WEB};
 
 const NETWORKING: &str = "networking.istio.io/v1";

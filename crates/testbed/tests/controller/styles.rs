@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::{Bed, Mesh};
 
-use super::world::{Resource, World, objects, relationship, until};
+use super::resource::{Resource, until};
+use super::world::{World, objects, relationship};
 use crate::users::{SHOP, STYLES, Style, WEB};
 use crate::workloads::{ask, call};
 
