@@ -44,8 +44,22 @@ pub(crate) fn prepare() -> Result<()> {
 
 /// A program of the workspace, where `cargo test` puts it.
 pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    Ok(folder("target_directory")?.join("debug").join(name))
+}
+
+/// A program of the workspace, where `cargo build --release` puts it.
+pub(crate) fn released(name: &str) -> Result<PathBuf> {
+    Ok(folder("target_directory")?.join("release").join(name))
+}
+
+/// The workspace's own folder.
+pub(crate) fn workspace() -> Result<PathBuf> {
+    folder("workspace_root")
+}
+
+fn folder(which: &str) -> Result<PathBuf> {
     let json = output_of(&mut cargo(&["metadata", "--locked", "--no-deps", "--format-version", "1"]))?;
     let metadata: Value = serde_json::from_str(&json)?;
-    let folder = metadata["target_directory"].as_str().context("cargo metadata names the target folder")?;
-    Ok(PathBuf::from(folder).join("debug").join(name))
+    let folder = metadata[which].as_str().with_context(|| format!("cargo metadata names no {which}"))?;
+    Ok(PathBuf::from(folder))
 }

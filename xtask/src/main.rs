@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people: it prints its result")]
 
 mod bed;
+mod bench;
 mod command;
 mod test;
 
@@ -17,11 +18,15 @@ enum Xtask {
     Test(test::Args),
     /// Real meshes on this machine: up, down, exec, logs, doctor, build (crates/testbed).
     Bed(bed::Args),
+    /// Measure what needs a cluster.
+    #[command(subcommand)]
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
     match Xtask::parse() {
         Xtask::Test(args) => test::run(&args),
         Xtask::Bed(args) => bed::run(&args),
+        Xtask::Bench(args) => bench::run(&args),
     }
 }

@@ -7,10 +7,12 @@ mod body;
 mod book;
 mod fault;
 mod rounds;
+mod uid;
 mod wanted;
 mod write;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use emcee_core::plan::{Kind, Object};
@@ -30,9 +32,8 @@ pub(crate) use write::{Write, Written, carry_out};
 #[derive(Default)]
 pub(crate) struct Desk {
     book: Book,
-    units: HashMap<Unit, Wants>,
-    /// What a binding shares with others.
-    shared: HashMap<Unit, HashSet<Unit>>,
+    /// The objects that each unit asks for.
+    units: HashMap<Arc<Unit>, Box<[ObjectId]>>,
     /// Resources that are being deleted and wait for their objects to be gone.
     leaving: HashMap<OwnerLabels, Unit>,
     rounds: Rounds<Item>,
@@ -43,14 +44,6 @@ pub(crate) struct Desk {
     open: bool,
     /// Whether istiod gets its objects over MCP: then none of its kinds is written.
     mcp: bool,
-}
-
-/// What a unit asks for.
-#[derive(Debug, Default)]
-struct Wants {
-    objects: Vec<ObjectId>,
-    /// The bindings that share it.
-    sharers: Vec<Unit>,
 }
 
 /// Something to do, in its order.
@@ -114,9 +107,8 @@ impl Desk {
         let mut due = Vec::new();
         let mut concerned = HashSet::new();
         for unit in units {
-            concerned.extend(self.concerned(unit));
             self.plan_unit(model, unit, &mut due);
-            concerned.extend(self.concerned(unit));
+            concerned.extend(concerned_by(model, unit));
             self.look_at_finalizer(model, unit);
         }
         if self.open {
@@ -126,67 +118,39 @@ impl Desk {
     }
 
     fn plan_unit(&mut self, model: &Model, unit: &Unit, due: &mut Vec<ObjectId>) {
-        let sharers = model.translation().sharers(unit);
-        let mut wants = Wants { objects: Vec::new(), sharers };
+        let (unit, had) =
+            self.units.remove_entry(unit).unwrap_or_else(|| (Arc::new(unit.clone()), Box::default()));
         let written = |object: &&Object| !(self.mcp && object.kind().is_istio());
-        for object in model.translation().objects_of(unit).iter().filter(written) {
-            let id = id_of(object);
-            let hash = body_of(model, unit, object).hash;
+        let objects = model.translation().objects_of(&unit);
+        let mut wanted: Vec<ObjectId> = Vec::with_capacity(objects.len());
+        for object in objects.iter().filter(written) {
+            let id = id_of(object, had.iter().chain(&wanted));
+            let hash = body_of(model, &unit, object).hash;
             self.book.update(&id, |entry| {
                 if entry.wanted != hash {
                     entry.waits = false;
                 }
-                (entry.unit, entry.wanted) = (Some(unit.clone()), hash);
-                entry.owner = OwnerLabels::of_object(object);
+                (entry.unit, entry.wanted, entry.owner) = (Some(Arc::clone(&unit)), hash, None);
             });
-            wants.objects.push(id);
+            wanted.push(id);
         }
-        let had = self.units.remove(unit).unwrap_or_default();
-        for id in had.objects {
-            if !wants.objects.contains(&id)
-                && self.book.get(&id).is_some_and(|e| e.unit.as_ref() == Some(unit))
-            {
-                self.book.update(&id, |entry| {
-                    (entry.unit, entry.wanted) = (None, 0);
-                    (entry.failure, entry.waits) = (None, false);
-                });
+        for id in had {
+            if !wanted.contains(&id) && self.book.get(&id).is_some_and(|e| e.unit.as_ref() == Some(&unit)) {
+                self.book.update(&id, Entry::abandon);
                 due.push(id);
             }
         }
-        due.extend(wants.objects.iter().cloned());
-        self.share(unit, &had.sharers, &wants.sharers);
-        if !wants.objects.is_empty() {
-            self.units.insert(unit.clone(), wants);
-        }
-    }
-
-    /// Notes which bindings share the unit now.
-    fn share(&mut self, unit: &Unit, before: &[Unit], now: &[Unit]) {
-        for binding in before {
-            if let Some(units) = self.shared.get_mut(binding) {
-                units.remove(unit);
-                if units.is_empty() {
-                    self.shared.remove(binding);
-                }
-            }
-        }
-        for binding in now {
-            self.shared.entry(binding.clone()).or_default().insert(unit.clone());
-        }
-    }
-
-    /// Whose standing depends on a unit: the resource itself, or the bindings that share it.
-    fn concerned(&self, unit: &Unit) -> Vec<Unit> {
-        match unit.resource() {
-            Some(_) => vec![unit.clone()],
-            None => self.units.get(unit).map(|wants| wants.sharers.clone()).unwrap_or_default(),
+        due.extend(wanted.iter().cloned());
+        if !wanted.is_empty() {
+            self.units.insert(unit, wanted.into());
         }
     }
 
     /// How the objects of a resource stand.
-    pub(crate) fn standing(&self, unit: &Unit) -> Standing {
-        let units = std::iter::once(unit).chain(self.shared.get(unit).into_iter().flatten());
-        let objects = units.filter_map(|unit| self.units.get(unit)).flat_map(|wants| &wants.objects);
+    pub(crate) fn standing(&self, model: &Model, unit: &Unit) -> Standing {
+        let shared = model.translation().shared_by(unit);
+        let units = std::iter::once(unit).chain(&shared);
+        let objects = units.filter_map(|unit| self.units.get(unit)).flatten();
         let mut problems = Vec::new();
         for id in objects {
             let Some(entry) = self.book.get(id) else { continue };
@@ -222,30 +186,26 @@ impl Desk {
         if self.book.get(id).is_none() {
             return Vec::new();
         }
-        let owner = self.book.update(id, |entry| {
-            entry.look |= entry.busy;
-            entry.note_absence();
-            entry.owner.clone()
-        });
-        self.let_go(model, &owner);
+        self.book.update(id, |entry| entry.look |= entry.busy);
+        self.absent(model, id);
         self.after(model, id)
     }
 
     fn after(&mut self, model: &Model, id: &ObjectId) -> Vec<Unit> {
         let unit = self.book.get(id).and_then(|entry| entry.unit.clone());
         if self.open {
-            let wants =
+            let of_unit =
                 unit.as_ref().filter(|_| id.kind == Kind::Service).and_then(|unit| self.units.get(unit));
             // Others may have waited for a Service.
-            let due = wants.map_or_else(|| vec![id.clone()], |wants| wants.objects.clone());
+            let due = of_unit.map_or_else(|| vec![id.clone()], |objects| objects.to_vec());
             self.round(model, due);
         }
-        unit.map(|unit| self.concerned(&unit)).unwrap_or_default()
+        unit.map(|unit| concerned_by(model, &unit)).unwrap_or_default()
     }
 
     /// A resource has, or lacks, a finalizer, or is being deleted.
     pub(crate) fn look_at_finalizer(&mut self, model: &Model, unit: &Unit) {
-        let Some(owner) = OwnerLabels::of_unit(unit) else { return };
+        let Some(owner) = OwnerLabels::of_resource(unit) else { return };
         match model.resource(unit) {
             Some(known) if known.deleting && known.finalizer => {
                 self.leaving.insert(owner.clone(), unit.clone());
@@ -269,9 +229,9 @@ impl Desk {
     /// Whether an object has to wait for another: the routes of a facade, as long as its Service is not Emcee's. They
     /// would lead somebody else's calls astray.
     fn is_held_back(&self, entry: &Entry, id: &ObjectId) -> bool {
-        let Some(unit @ Unit::Facade(_)) = &entry.unit else { return false };
-        let objects = self.units.get(unit).map(|wants| wants.objects.as_slice()).unwrap_or_default();
-        let services = objects.iter().filter(|object| object.kind == Kind::Service);
+        let Some(unit @ Unit::Facade(_)) = entry.unit.as_deref() else { return false };
+        let services =
+            self.units.get(unit).into_iter().flatten().filter(|object| object.kind == Kind::Service);
         let mut entries = services.filter_map(|service| self.book.get(service));
         id.kind != Kind::Service && !entries.all(Entry::is_ours)
     }
@@ -289,8 +249,8 @@ impl Desk {
             let Some(step) = entry.step() else { continue };
             let unit = entry.unit.as_ref().filter(|unit| needs_finalizer(model, unit, &id));
             if let Some(unit) = unit.filter(|unit| !owners.contains(*unit)) {
-                owners.insert(unit.clone());
-                items.push((FINALIZERS, Item::Finalizer(unit.clone())));
+                owners.insert(Arc::clone(unit));
+                items.push((FINALIZERS, Item::Finalizer(Unit::clone(unit))));
             }
             items.push((phase(entry, step, &id), Item::Object(id)));
         }
@@ -337,11 +297,12 @@ impl Desk {
         let there = || entry.there.clone();
         let (hash, write) = match step {
             Step::Look => (0, Write::Look(id.clone())),
-            Step::Delete => there().map(|there| (0, Write::Delete(id.clone(), there.uid, there.version)))?,
+            Step::Delete => there()
+                .map(|there| (0, Write::Delete(id.clone(), there.uid.to_string().into(), there.version)))?,
             Step::Create => body().map(|body| (body.hash, creation(model, entry, id, body)))?,
             Step::Apply => {
                 let (body, uid) = (body()?, there()?.uid);
-                (body.hash, Write::Apply(id.clone(), body, uid))
+                (body.hash, Write::Apply(id.clone(), body, uid.to_string().into()))
             }
         };
         self.book.update(id, |entry| (entry.busy, entry.look) = (true, false));
@@ -419,7 +380,9 @@ impl Desk {
             entry.note_absence();
             entry.owner.clone()
         });
-        self.let_go(model, &owner);
+        if let Some(owner) = owner {
+            self.let_go(model, &owner);
+        }
     }
 
     /// The object that is there under the name of one of Emcee's: whose is it?
@@ -441,15 +404,23 @@ impl Desk {
     /// Notes a failure and when to try again; the first conflict is looked into at once.
     fn failed(&mut self, id: &ObjectId, fault: Fault, now: Instant) {
         let delay = self.book.update(id, |entry| {
-            let attempts = entry.failure.as_ref().map_or(0, |(_, attempts)| *attempts) + 1;
+            let attempts = entry.failure.as_ref().map_or(0, |failure| failure.1) + 1;
             let delay = fault.delay(attempts, spread(id));
             entry.waits = fault != Fault::Conflict || attempts > 1;
-            entry.failure = Some((fault, attempts));
+            entry.failure = Some(Box::new((fault, attempts)));
             entry.waits.then_some(delay)
         });
         if let Some(delay) = delay {
             self.retries.entry(now + delay).or_default().push(Item::Object(id.clone()));
         }
+    }
+}
+
+/// Whose standing depends on a unit: the resource itself, or the bindings that share it.
+fn concerned_by(model: &Model, unit: &Unit) -> Vec<Unit> {
+    match unit.resource() {
+        Some(_) => vec![unit.clone()],
+        None => model.translation().sharers(unit),
     }
 }
 
@@ -467,7 +438,7 @@ const FINALIZERS: u8 = 0;
 
 /// When a write has its turn in a round: see [`rounds`].
 fn phase(entry: &Entry, step: Step, id: &ObjectId) -> u8 {
-    let class: u8 = match &entry.unit {
+    let class: u8 = match entry.unit.as_deref() {
         Some(Unit::MeshFedConfig(_)) => 0,
         Some(Unit::Relay(..)) => 1,
         Some(
@@ -477,7 +448,7 @@ fn phase(entry: &Entry, step: Step, id: &ObjectId) -> u8 {
             | Unit::Imports(_),
         ) => 2,
         Some(Unit::Facade(_)) => 3,
-        None => entry.owner.class(),
+        None => entry.owner.as_deref().map_or(2, OwnerLabels::class),
     };
     let kinds = Kind::ALL.len();
     let place = Kind::ALL.iter().position(|kind| *kind == id.kind).unwrap_or_default();

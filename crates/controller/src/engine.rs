@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::apply::{Desk, Fault, Ticket, Write, Written};
+use crate::health::Offers;
 use crate::metrics::Metrics;
 use crate::observe::fact::Fact;
 use crate::options::Options;
@@ -127,7 +128,7 @@ impl Engine {
                     touched.insert((unit, true));
                 }
                 Fact::RootHash(hash) => {
-                    ran.extend(self.model.set_settings(|settings| settings.root_hash = hash))
+                    ran.extend(self.model.set_settings(|settings| settings.root_hash = hash));
                 }
                 Fact::TrustDomain(domain) => ran.extend(self.model.set_trust_domain(domain)),
                 fact @ (Fact::Live(_) | Fact::LiveGone(_)) => live.push(fact),
@@ -158,7 +159,7 @@ impl Engine {
         let changed = self.unshown.as_mut().filter(|unshown| **unshown)?;
         *changed = false;
         let objects = self.model.translation().objects().into_iter();
-        Some(objects.filter(|object| object.kind().is_istio()).cloned().collect())
+        Some(objects.filter(|object| object.kind().is_istio()).collect())
     }
 
     fn spread(&mut self, ran: &[Unit], touched: Vec<Unit>, live: Vec<Fact>) {
@@ -166,6 +167,7 @@ impl Engine {
         if let Some(unshown) = &mut self.unshown {
             *unshown |= !ran.is_empty();
         }
+        self.show_certificates(ran);
         let Some(writing) = &mut self.writing else { return };
         let mut concerned = HashSet::new();
         for fact in live {
@@ -182,6 +184,15 @@ impl Engine {
         }
         if writing.open {
             writing.reports.ask(concerned);
+        }
+    }
+
+    /// Every replica does: whether one leads is nothing to a certificate.
+    fn show_certificates(&self, ran: &[Unit]) {
+        for unit in ran {
+            if let Unit::MeshFedConfig(key) = unit {
+                self.metrics.set_certificate(key, self.model.translation().certificate_end(key));
+            }
         }
     }
 
@@ -265,8 +276,8 @@ impl Engine {
             _ => serde_json::to_value(object).unwrap_or_default(),
         });
         let resources = self.model.resources().filter_map(|(unit, known)| {
-            let standing = self.writing.as_ref().map(|writing| format!("{:?}", writing.desk.standing(unit)));
-            Some(json!({"resource": unit.resource()?.to_string(), "status": known.status(), "objects": standing}))
+            let standing = self.writing.as_ref().map(|writing| format!("{:?}", writing.desk.standing(&self.model, unit)));
+            Some(json!({"resource": unit.resource()?.to_string(), "status": known.said.kept(), "objects": standing}))
         });
         let settings = translation.inputs().settings();
         json!({
@@ -282,6 +293,12 @@ impl Engine {
             "resources": resources.collect::<Vec<_>>(),
             "objects": objects.collect::<Vec<_>>(),
         })
+    }
+
+    /// What is offered each way; none before everything has been seen once.
+    pub(crate) fn offers(&self) -> Option<Offers> {
+        let listings = || self.model.translation().listing();
+        self.started.then(|| Offers { follows: self.writing.is_some(), listings: listings() })
     }
 
     /// How many writes wait.

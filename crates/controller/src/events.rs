@@ -1,18 +1,20 @@
 //! Kubernetes Events: what people see in `kubectl describe`.
 //!
-//! They are for people, and never hold anything up: what cannot be said soon is not said.
+//! They are for people, and never hold anything up: what cannot be said soon is not said. Each is one of its own: to
+//! count like ones together, all that were told would have to be kept.
 
 mod limiter;
 
-use std::hash::BuildHasher as _;
 use std::time::Instant;
 
 use emcee_api::{GROUP, VERSION};
 use emcee_core::translate::Unit;
-use foldhash::quality::FixedState;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::PostParams;
+use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -24,6 +26,8 @@ use limiter::Limiter;
 const WAITING: usize = 256;
 /// The API server takes no longer notes.
 const LONGEST: usize = 1000;
+/// What a resource's name may take in its Events' names, which are no longer either.
+const LONGEST_NAME: usize = 200;
 
 /// Where transitions are told.
 #[derive(Debug)]
@@ -36,8 +40,7 @@ impl Announcer {
     /// Begins to write what is told.
     pub(crate) fn start(client: Client, identity: &str) -> Self {
         let (out, waiting) = mpsc::channel(WAITING);
-        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(identity.to_owned()) };
-        tokio::spawn(write(Recorder::new(client, reporter), waiting));
+        tokio::spawn(write(client, identity.to_owned(), waiting));
         Self { limiter: Limiter::default(), out }
     }
 
@@ -51,10 +54,13 @@ impl Announcer {
     }
 }
 
-async fn write(recorder: Recorder, mut waiting: mpsc::Receiver<Transition>) {
+async fn write(client: Client, identity: String, mut waiting: mpsc::Receiver<Transition>) {
     while let Some(transition) = waiting.recv().await {
-        let Some(reference) = reference(&transition) else { continue };
-        if let Err(error) = recorder.publish(&event(&transition), &reference).await {
+        let Some(regarding) = reference(&transition) else { continue };
+        let namespace = regarding.namespace.clone().unwrap_or_default();
+        let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
+        let event = event(&transition, regarding, &identity, Timestamp::now());
+        if let Err(error) = events.create(&PostParams::default(), &event).await {
             debug!(%error, "an Event is not written");
         }
     }
@@ -79,33 +85,68 @@ fn api_version(unit: &Unit) -> String {
     }
 }
 
-fn event(transition: &Transition) -> Event {
+fn event(transition: &Transition, regarding: ObjectReference, identity: &str, now: Timestamp) -> Event {
     let (type_, reason, note) = if transition.ready {
-        (EventType::Normal, "Ready".to_owned(), "it is in place and can be reached".to_owned())
+        ("Normal", "Ready", "it is in place and can be reached".to_owned())
     } else {
-        (EventType::Warning, transition.reason.clone(), shortened(&transition.message))
+        ("Warning", transition.reason.as_str(), shortened(&transition.message, LONGEST))
     };
-    // The recorder counts an Event like an earlier one, and shows the earlier one's note: other words, another action.
-    let action = format!("Translate{:08x}", FixedState::default().hash_one(&note) >> 32);
-    Event { type_, reason, note: Some(note), action, secondary: None }
+    let name = shortened(regarding.name.as_deref().unwrap_or_default(), LONGEST_NAME);
+    Event {
+        action: Some("Translate".to_owned()),
+        event_time: Some(MicroTime(now)),
+        metadata: ObjectMeta {
+            name: Some(format!("{}.{:x}", name.trim_end_matches(['.', '-', '…']), now.as_nanosecond())),
+            namespace: regarding.namespace.clone(),
+            ..ObjectMeta::default()
+        },
+        note: Some(note),
+        reason: Some(reason.to_owned()),
+        regarding: Some(regarding),
+        reporting_controller: Some(FIELD_MANAGER.to_owned()),
+        reporting_instance: Some(identity.to_owned()),
+        type_: Some(type_.to_owned()),
+        ..Event::default()
+    }
 }
 
-fn shortened(message: &str) -> String {
-    if message.len() <= LONGEST {
-        return message.to_owned();
+fn shortened(text: &str, longest: usize) -> String {
+    if text.len() <= longest {
+        return text.to_owned();
     }
-    format!("{}…", &message[..message.floor_char_boundary(LONGEST)])
+    format!("{}…", &text[..text.floor_char_boundary(longest)])
 }
 
 #[cfg(test)]
 mod tests {
+    use emcee_core::key::Key;
+
     use super::*;
 
     #[test]
     fn a_long_message_is_cut_between_characters() {
         let message = "ü".repeat(LONGEST);
-        let short = shortened(&message);
+        let short = shortened(&message, LONGEST);
         assert!(short.len() <= LONGEST + '…'.len_utf8() && short.ends_with("ü…"), "{}", short.len());
-        assert_eq!(shortened("short"), "short");
+        assert_eq!(shortened("short", LONGEST), "short");
+    }
+
+    #[test]
+    fn an_event_names_its_resource_and_has_a_name_that_is_allowed() {
+        let name = "a.".repeat(126) + "a";
+        let transition = Transition {
+            unit: Unit::ServiceBinding(Key::new("shop", &name)),
+            uid: "uid".into(),
+            ready: false,
+            reason: "NoAddress".to_owned(),
+            message: "the gateway has no address".to_owned(),
+        };
+        let regarding = reference(&transition).expect("a binding is a resource");
+        let event = event(&transition, regarding, "emcee-0", Timestamp::from_second(1).expect("a time"));
+        let regarding = event.regarding.expect("a resource");
+        assert_eq!((regarding.name.as_deref(), regarding.uid.as_deref()), (Some(&*name), Some("uid")));
+        let own = event.metadata.name.expect("a name");
+        assert!(own.len() <= 253 && own.ends_with("a.3b9aca00") && !own.contains(".."), "{own}");
+        assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Warning"), Some("NoAddress")));
     }
 }

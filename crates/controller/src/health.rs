@@ -3,8 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use emcee_core::catalogue::Listing;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::engine::Engine;
 
 /// A loop that has not turned for so long hangs: it turns each second when nothing happens.
 const STALLED: Duration = Duration::from_secs(30);
@@ -13,7 +16,36 @@ const STALLED: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Health {
     shared: Arc<Mutex<Shared>>,
-    questions: mpsc::Sender<oneshot::Sender<Value>>,
+    questions: mpsc::Sender<Question>,
+}
+
+/// What is offered between this mesh and its peers, as a controller knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Offers {
+    /// Whether this is the replica that writes, and so the one that follows peers. Another one knows nothing of peers but
+    /// what the statuses of resources say.
+    pub follows: bool,
+    /// What is offered in each relationship, each way.
+    pub listings: Vec<Listing>,
+}
+
+/// What is asked, and where the answer goes.
+#[derive(Debug)]
+pub(crate) enum Question {
+    /// What is known and wanted.
+    Dump(oneshot::Sender<Value>),
+    /// What is offered; nothing is to be said of it before everything has been seen once.
+    Offers(oneshot::Sender<Option<Offers>>),
+}
+
+impl Question {
+    /// Answers it. Perhaps nobody waits any more.
+    pub(crate) fn answer(self, engine: &Engine) {
+        match self {
+            Self::Dump(asker) => drop(asker.send(engine.dump())),
+            Self::Offers(asker) => drop(asker.send(engine.offers())),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -26,7 +58,7 @@ struct Shared {
 #[derive(Debug)]
 pub(crate) struct Pulse {
     shared: Arc<Mutex<Shared>>,
-    questions: mpsc::Receiver<oneshot::Sender<Value>>,
+    questions: mpsc::Receiver<Question>,
 }
 
 /// The two ends.
@@ -52,10 +84,19 @@ impl Health {
 
     /// What the controller knows and wants. No Secret's content is in it.
     pub async fn config_dump(&self) -> Value {
-        let (answer, answered) = oneshot::channel();
-        let asked = self.questions.send(answer).await.is_ok();
-        let none = json!({"error": "the controller does not run"});
-        if asked { answered.await.unwrap_or(none) } else { none }
+        let none = || json!({"error": "the controller does not run"});
+        self.ask(Question::Dump).await.unwrap_or_else(none)
+    }
+
+    /// What is offered between this mesh and its peers; none: the controller does not run, or has not seen everything.
+    pub async fn offers(&self) -> Option<Offers> {
+        self.ask(Question::Offers).await?
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Option<T> {
+        let (asker, answered) = oneshot::channel();
+        self.questions.send(question(asker)).await.ok()?;
+        answered.await.ok()
     }
 }
 
@@ -67,8 +108,8 @@ impl Pulse {
         shared.blockers = blockers();
     }
 
-    /// The next one who asks what the controller knows.
-    pub(crate) async fn question(&mut self) -> oneshot::Sender<Value> {
+    /// The next question.
+    pub(crate) async fn question(&mut self) -> Question {
         match self.questions.recv().await {
             Some(question) => question,
             None => std::future::pending().await,

@@ -29,7 +29,7 @@ mod translate;
 mod uninstall;
 
 pub use exchange::Counterpart;
-pub use health::Health;
+pub use health::{Health, Offers};
 pub use metrics::Metrics;
 pub use options::{Namespaces, Options, Scope};
 pub use run::{Controller, Error};

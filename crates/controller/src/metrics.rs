@@ -1,5 +1,7 @@
 //! What a controller counts, for Prometheus.
 
+use emcee_core::key::Key;
+use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,6 +16,7 @@ pub struct Metrics {
     write_duration: Histogram,
     watch_failures: Family<KindLabels, Counter>,
     resources: Family<ResourceLabels, Gauge>,
+    certificates: Family<RelationshipLabels, Gauge>,
     leader: Gauge,
     waiting: Gauge,
 }
@@ -37,6 +40,12 @@ struct ResourceLabels {
     reason: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RelationshipLabels {
+    namespace: String,
+    name: String,
+}
+
 /// Why a resource is ready, or is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Readiness {
@@ -57,6 +66,8 @@ impl Metrics {
         registry.register("watch_failures", help, clone.watch_failures);
         let help = "Resources of users, by whether they are ready and why not";
         registry.register("resources", help, clone.resources);
+        let help = "When the certificate that a relationship uses, or its CA, ends, in Unix time";
+        registry.register("certificate_end_seconds", help, clone.certificates);
         registry.register("leader", "Whether this replica writes", clone.leader);
         registry.register("waiting_writes", "Writes that wait for their turn", clone.waiting);
         metrics
@@ -70,6 +81,7 @@ impl Metrics {
             write_duration: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             watch_failures: Family::default(),
             resources: Family::default(),
+            certificates: Family::default(),
             leader: Gauge::default(),
             waiting: Gauge::default(),
         }
@@ -98,6 +110,16 @@ impl Metrics {
     /// No resource is counted: this replica does not judge any more.
     pub(crate) fn forget_resources(&self) {
         self.resources.clear();
+    }
+
+    /// The certificate of a relationship ends then; or it has none that can be used.
+    pub(crate) fn set_certificate(&self, fed_config: &Key, end: Option<Timestamp>) {
+        let (namespace, name) = (fed_config.namespace.to_string(), fed_config.name.to_string());
+        let labels = RelationshipLabels { namespace, name };
+        match end {
+            Some(end) => drop(self.certificates.get_or_create(&labels).set(end.as_second())),
+            None => drop(self.certificates.remove(&labels)),
+        }
     }
 
     pub(crate) fn set_leader(&self, leads: bool) {
@@ -129,6 +151,7 @@ mod tests {
         metrics.written("create", "Gateway", true, 0.1);
         metrics.watch_failed("Gateway");
         metrics.moved(None, Some(&Readiness { kind: "ServiceBinding", ready: true, reason: "Fine".into() }));
+        metrics.set_certificate(&Key::new("blue", "blue"), Some(Timestamp::UNIX_EPOCH));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("a string takes everything");
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
@@ -148,6 +171,24 @@ mod tests {
         names.sort();
         listed.sort();
         assert_eq!(names, listed);
+    }
+
+    #[test]
+    fn a_certificate_that_is_gone_is_not_shown() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let shown = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry)
+                .expect("a string takes everything");
+            text.lines().find(|line| line.starts_with("certificate_end_seconds{")).map(str::to_owned)
+        };
+        let blue = Key::new("fed", "blue");
+        metrics.set_certificate(&blue, Some(Timestamp::from_second(86400).expect("a time")));
+        let wanted = r#"certificate_end_seconds{namespace="fed",name="blue"} 86400"#;
+        assert_eq!(shown().as_deref(), Some(wanted));
+        metrics.set_certificate(&blue, None);
+        assert_eq!(shown(), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The watches: which there are, and where.
 
 pub(crate) mod fact;
+mod said;
 mod source;
 
 use std::fmt;

@@ -20,7 +20,7 @@ use kube::api::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::observe::fact::{Fact, Live, ObjectId, OwnerLabels, Resource, Version};
+use crate::observe::fact::{Fact, Live, ObjectId, OwnerLabels, Resource, Said, Version};
 use crate::{AUTOMATIC_FIELD_MANAGER, FIELD_MANAGER, FINALIZER, istio_mesh};
 
 /// One of the users' three kinds.
@@ -82,7 +82,7 @@ pub(crate) fn resource(kind: UserKind, key: &Key, object: Option<DynamicObject>)
     let version = Version::new(metadata.resource_version.as_deref().unwrap_or_default());
     let generation = metadata.generation;
     let finalizer = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
-    let status = object.data.get("status").map(Value::to_string).unwrap_or_default().into();
+    let status = Said::of(kind, object.data.get("status").unwrap_or(&Value::Null));
     let value = (!deleting).then(|| serde_json::to_value(&object).unwrap_or_default());
     let change = kind.change(key.clone(), value.as_ref());
     let unit = kind.unit(key.clone());

@@ -122,7 +122,7 @@ impl Reports {
     }
 
     fn look_at_service(&mut self, model: &Model, desk: &Desk, unit: Unit) {
-        let Standing::Settled(problems) = desk.standing(&unit) else { return };
+        let Standing::Settled(problems) = desk.standing(model, &unit) else { return };
         let refusals = model.verdict(&unit).map(|verdict| verdict.refusals).unwrap_or_default();
         let Some(problem) = refusals.into_iter().chain(problems).next() else {
             self.hindered.remove(&unit);
@@ -173,20 +173,20 @@ impl Reports {
 /// The status that a resource should have, if all about it is known.
 fn status_of(model: &Model, desk: &Desk, unit: &Unit) -> Option<Value> {
     let known = model.resource(unit).filter(|known| !known.deleting)?;
-    let Standing::Settled(problems) = desk.standing(unit) else { return None };
+    let Standing::Settled(problems) = desk.standing(model, unit) else { return None };
     let mut verdict = with_failures(model.verdict(unit)?, problems);
     // A verdict on what could not be read, or on the last good version, is about the newest version all the same.
     verdict.generation = known.generation;
-    status(&unit.resource()?, &verdict, &known.status(), Timestamp::now()).ok()
+    status(&unit.resource()?, &verdict, &known.said.kept(), Timestamp::now()).ok()
 }
 
 /// The write of a status, if it is another than the one that is there.
 fn report(model: &Model, unit: Unit, after: Value) -> Option<(Report, Write)> {
     let known = model.resource(&unit)?;
-    let before = known.status();
-    if after == before {
+    if known.said.is(&after) {
         return None;
     }
+    let before = known.said.kept();
     let uid = known.uid.clone();
     let transition = transition(&unit, &uid, &before, &after);
     Some((Report { unit: unit.clone(), transition }, Write::Status(unit, uid, after)))

@@ -175,9 +175,7 @@ impl Controller {
                     self.lead(leads).await;
                 }
                 () = until(retry) => {}
-                question = self.pulse.question() => {
-                    let _nobody_waits_any_more = question.send(self.engine.dump());
-                }
+                question = self.pulse.question() => question.answer(&self.engine),
                 _ = ticks.tick() => self.engine.set_time(Timestamp::now()),
             }
         }

@@ -10,6 +10,7 @@ use emcee_core::translate::{Translation, Unit};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use kube::api::DynamicObject;
 use kube::{Api, Client};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::apply::{Body, is_as_wanted};
@@ -104,6 +105,11 @@ impl Snapshot {
         self.model.translation()
     }
 
+    /// The status that a resource has; of an exposition or a binding, its conditions without their words.
+    pub fn status(&self, unit: &Unit) -> Option<Value> {
+        self.model.resource(unit).map(|known| known.said.kept())
+    }
+
     /// What a controller would do: in the order of applying, and then what it would remove.
     ///
     /// # Errors
@@ -137,7 +143,7 @@ impl Snapshot {
         for object in self.translation().objects() {
             let id = ObjectId { kind: object.kind(), key: Key::new(&object.namespace, &object.name) };
             let uid = owners.get(&id).and_then(|unit| self.model.owner_uid(unit));
-            let body = Body::of(object, uid);
+            let body = Body::of(&object, uid);
             found.extend(step(self.live.get(&id), &body).map(|step| divergence(&id, step)));
             wanted.insert(id);
         }
@@ -155,7 +161,7 @@ impl Snapshot {
         };
         translation
             .units()
-            .flat_map(|unit| translation.objects_of(unit).iter().map(move |object| (of(object), unit)))
+            .flat_map(|unit| translation.objects_of(unit).into_iter().map(move |object| (of(&object), unit)))
             .collect()
     }
 }

@@ -7,10 +7,9 @@ use emcee_core::status::Verdict;
 use emcee_core::translate::{LastGood, Translation, Unit};
 
 use jiff::Timestamp;
-use serde_json::Value;
 use tracing::warn;
 
-use crate::observe::fact::{Resource, Version};
+use crate::observe::fact::{Resource, Said, Version};
 use crate::options::Options;
 
 /// What is translated, and the resources that it is translated from.
@@ -29,14 +28,7 @@ pub(crate) struct Known {
     pub(crate) generation: Option<i64>,
     pub(crate) deleting: bool,
     pub(crate) finalizer: bool,
-    status: Box<str>,
-}
-
-impl Known {
-    /// The status as a tree; null where there is none.
-    pub(crate) fn status(&self) -> Value {
-        serde_json::from_str(&self.status).unwrap_or_default()
-    }
+    pub(crate) said: Said,
 }
 
 impl Model {
@@ -90,7 +82,7 @@ impl Model {
             Some(known) if known.uid != uid => changes.extend(self.forget(&unit)),
             _ => {}
         }
-        self.resources.insert(unit, Known { uid, version, generation, deleting, finalizer, status });
+        self.resources.insert(unit, Known { uid, version, generation, deleting, finalizer, said: status });
         changes.push(change);
         changes
     }

@@ -135,7 +135,7 @@ impl Uninstall {
         for _ in 0..ATTEMPTS {
             let parameters = DeleteParams::background().preconditions(Preconditions {
                 uid: Some(target.uid.to_string()),
-                resource_version: Some(version.as_str().to_owned()),
+                resource_version: Some(version.to_string()),
             });
             match api.delete(&target.id.key.name, &parameters).await {
                 Ok(_) => return Ok(()),

@@ -12,6 +12,7 @@ use criterion::{BatchSize, Criterion, Throughput};
 use emcee_core::inputs::{Change, Knowledge, Service, Settings};
 use emcee_core::key::Key;
 use emcee_core::parse;
+use emcee_core::plan::Object;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::prelude::*;
 use k8s_openapi::api::core::v1 as k8s;
@@ -44,8 +45,8 @@ fn whole(criterion: &mut Criterion) {
                 BatchSize::LargeInput,
             );
         });
-        let translation = Translation::of(settings(), changes);
-        group.bench_function(format!("json/{services}"), |bench| bench.iter(|| json(&translation)));
+        let objects = Translation::of(settings(), changes).objects();
+        group.bench_function(format!("json/{services}"), |bench| bench.iter(|| json(&objects)));
     }
     group.finish();
 }
@@ -85,8 +86,13 @@ fn table() {
         let mut translation = Translation::of(settings(), changes.clone());
         for _ in 0..rounds {
             let input = changes.clone();
-            ours.push(timed(|| Translation::of(settings(), input)));
-            yardstick.push(timed(|| json(&translation)));
+            // Objects are made when they are asked for, which belongs to the work.
+            ours.push(timed(|| {
+                let whole = Translation::of(settings(), input);
+                (whole.objects(), whole)
+            }));
+            let objects = translation.objects();
+            yardstick.push(timed(|| json(&objects)));
         }
         let (whole, json) = (median(ours), median(yardstick));
         let mut ran = 0;
@@ -129,9 +135,9 @@ fn resident() -> usize {
     pages.unwrap_or(0) * 4096
 }
 
-fn json(translation: &Translation) -> Vec<u8> {
+fn json(objects: &[Object]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for object in translation.objects() {
+    for object in objects {
         serde_json::to_writer(&mut bytes, object).expect("a plan can be written");
     }
     bytes

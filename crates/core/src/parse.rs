@@ -24,8 +24,8 @@ pub use fed_config::{DiscoverySettings, FedConfig, GatewaySettings, PeerModel};
 use crate::key::{Age, Key};
 use crate::names;
 use crate::problem::Problem;
-use checker::{Checker, plain};
-pub(crate) use checker::{is_spiffe_id, quote};
+use checker::Checker;
+pub(crate) use checker::{is_spiffe_id, plain, quote};
 
 /// Reads a MeshFedConfig.
 ///

@@ -10,7 +10,7 @@ pub use owner::{Owner, OwnerKind};
 
 /// All objects, in the order in which they are to be applied: whatever an object refers to comes before it, so
 /// nothing is half-reachable on the way.
-pub fn in_order<'a>(objects: impl IntoIterator<Item = &'a Object>) -> Vec<&'a Object> {
+pub fn in_order(objects: impl IntoIterator<Item = Object>) -> Vec<Object> {
     let mut ordered: Vec<_> = objects.into_iter().collect();
     ordered.sort_unstable_by(|a, b| a.order().cmp(&b.order()));
     ordered

@@ -18,6 +18,7 @@ mod unit;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
+use jiff::Timestamp;
 
 use crate::block;
 use crate::inputs::{Change, Inputs, Knowledge, Service, Settings, Topic};
@@ -30,7 +31,7 @@ use crate::style;
 use claims::Claims;
 use dependencies::Dependencies;
 pub use last_good::LastGood;
-use output::{Output, automatic, binding, exposition, imports};
+use output::{Output, automatic, binding, consuming, exposing, exposition, imports};
 use reflection::Reflection;
 use tally::Tally;
 pub use unit::Unit;
@@ -122,14 +123,27 @@ impl Translation {
         self.run(queue, &topics.unwrap_or_default())
     }
 
-    /// All objects, in the order of applying.
-    pub fn objects(&self) -> Vec<&Object> {
-        plan::in_order(self.outputs.values().flat_map(|output| &output.objects))
+    /// All objects, in the order of applying. They are not kept, but made anew.
+    pub fn objects(&self) -> Vec<Object> {
+        plan::in_order(self.outputs.keys().flat_map(|unit| self.objects_of(unit)))
     }
 
-    /// The objects of one unit.
-    pub fn objects_of(&self, unit: &Unit) -> &[Object] {
-        self.outputs.get(unit).map_or(&[], |output| &output.objects)
+    /// The objects of one unit, made anew.
+    pub fn objects_of(&self, unit: &Unit) -> Vec<Object> {
+        let view = View::new(&self.inputs, &self.relationships);
+        match unit {
+            Unit::MeshFedConfig(key) => {
+                let relationship = self.relationships.get(key);
+                relationship.map(|relationship| self.of_relationship(relationship)).unwrap_or_default()
+            }
+            Unit::ServiceExposition(key) => exposing(&view, key, &self.claims),
+            Unit::ServiceBinding(key) => consuming(&view, key, &self.claims),
+            Unit::Facade(key) => self.facade(key),
+            Unit::Relay(key, server_name) => self.relay(key, server_name),
+            Unit::AutomaticExposition(_) | Unit::Imports(_) => {
+                self.asked_for(&view, unit).map(|(_, objects)| objects).unwrap_or_default()
+            }
+        }
     }
 
     /// The units that have come to something: objects, a verdict, or both.
@@ -140,6 +154,14 @@ impl Translation {
     /// The bindings that share a unit; none for a unit that is one resource's own.
     pub fn sharers(&self, unit: &Unit) -> Vec<Unit> {
         self.claims.sharers(unit)
+    }
+
+    /// The units that a binding shares with others; none of any other unit.
+    pub fn shared_by(&self, unit: &Unit) -> Vec<Unit> {
+        match unit {
+            Unit::ServiceBinding(key) => self.claims.shared_by(key).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// The Service whose labels ask for a ServiceExposition that is in place without anybody having written it.
@@ -166,6 +188,12 @@ impl Translation {
             self.outputs.iter().filter_map(|(unit, output)| Some((unit, output.verdict.as_ref()?))).collect();
         verdicts.sort_unstable_by(|a, b| a.0.cmp(b.0));
         verdicts
+    }
+
+    /// Until when the certificate that a relationship uses, and its CA, are valid.
+    pub fn certificate_end(&self, fed_config: &Key) -> Option<Timestamp> {
+        let certificate = &self.relationships.get(fed_config)?.certificate;
+        certificate.credential().map(|credential| credential.not_after)
     }
 
     /// How one resource is.
@@ -236,34 +264,37 @@ impl Translation {
         let (relationship, output) = match view.fed_config(key) {
             None => (None, None),
             Some(Err(problems)) => (None, Some(Output::refused(problems))),
+            // Its verdict follows when all that it speaks of has run.
             Some(Ok(config)) => {
-                let relationship = Arc::new(resolve::relationship(&view, config));
-                let objects =
-                    block::relationship::objects(&relationship, view.settings().revision.as_deref());
-                // Its verdict follows when all that it speaks of has run.
-                (Some(relationship), Some(Output { objects, ..Output::default() }))
+                (Some(Arc::new(resolve::relationship(&view, config))), Some(Output::default()))
             }
         };
         (relationship, output, view.into_reads())
     }
 
+    fn of_relationship(&self, relationship: &Relationship) -> Vec<Object> {
+        block::relationship::objects(relationship, self.inputs.settings().revision.as_deref())
+    }
+
+    /// What labels of a Service, or announcements, ask for.
+    fn asked_for(&self, view: &View<'_>, unit: &Unit) -> Option<(Output, Vec<Object>)> {
+        match unit {
+            Unit::AutomaticExposition(key) => automatic(view, self.inputs.services.get(key)?),
+            Unit::Imports(key) => imports(view, key),
+            _ => None,
+        }
+    }
+
     /// Queues what comes of it at once.
     fn run_automatic(&mut self, unit: &Unit, queue: &mut Queue, touched: &mut Vec<Topic>) {
         let view = View::new(&self.inputs, &self.relationships);
-        let output = match unit {
-            Unit::AutomaticExposition(key) => {
-                self.inputs.services.get(key).and_then(|service| automatic(&view, service))
-            }
-            Unit::Imports(key) => imports(&view, key),
-            _ => None,
-        };
+        let (output, objects) = self.asked_for(&view, unit).unzip();
         let reads = view.into_reads();
-        let objects = output.as_ref().map_or(&[][..], |output| &output.objects);
         if let Unit::Imports(key) = unit {
             self.tally.has_news(key);
         }
-        let asked = if self.reflects() { objects } else { &[] };
-        let changes = self.reflection.asked(unit, asked);
+        let asked = if self.reflects() { objects.unwrap_or_default() } else { Vec::new() };
+        let changes = self.reflection.asked(unit, &asked);
         self.store(unit, reads, output);
         for change in changes {
             queue.extend(Unit::of(&change));
@@ -292,8 +323,7 @@ impl Translation {
             Unit::Relay(key, server_name) => self.relay(key, server_name),
             _ => Vec::new(),
         };
-        let output = Output { objects, ..Output::default() };
-        self.store(unit, Vec::new(), Some(output).filter(|output| !output.objects.is_empty()));
+        self.store(unit, Vec::new(), (!objects.is_empty()).then(Output::default));
     }
 
     fn facade(&self, key: &Key) -> Vec<Object> {
@@ -310,7 +340,7 @@ impl Translation {
             claim.relationship == *fed_config
                 && self.output_of_binding(age).is_some_and(|output| output.relays)
         };
-        let Some((_, claim)) = self.claims.relay(egress.identity(), server_name).find(leads) else {
+        let Some((_, claim)) = self.claims.relay(&egress.identity(), server_name).find(leads) else {
             return Vec::new();
         };
         let owner = Key { namespace: Arc::clone(&egress.namespace), name: server_name.into() };

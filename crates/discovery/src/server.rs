@@ -3,7 +3,7 @@
 //! ```text
 //!   listener ──► handshake ──────────────► connection ──► stream ──► Session ◄── Shelf
 //!                10 s, so many at once,    so many of     so many    (one response waits,
-//!                CPU in turns              each peer      of each     no more)
+//!                computed aside            each peer      of each     no more)
 //! ```
 //!
 //! What a peer can use up is counted for that peer of that relationship, and what nobody has proved to be anybody's yet
@@ -55,6 +55,11 @@ pub struct Limits {
     pub streams: usize,
     /// Bytes of one request.
     pub request: usize,
+    /// Bytes of requests of one peer that are taken at once. A stream counts as 64 KiB, a response as an eighth of its
+    /// bytes.
+    pub burst: usize,
+    /// Such bytes that are taken each second, in the long run.
+    pub rate: usize,
     /// How long a peer may leave a response unanswered.
     pub answer: Duration,
     /// How often a connection on which nothing happens is probed, and how long the answer may take.
@@ -73,6 +78,8 @@ impl Default for Limits {
             connections: 8,
             streams: 8,
             request: 4 * 1024 * 1024,
+            burst: 8 * 1024 * 1024,
+            rate: 512 * 1024,
             answer: Duration::from_mins(2),
             keepalive: Duration::from_secs(20),
             drain: Duration::from_secs(5),
@@ -103,7 +110,7 @@ impl Server {
         limits: Limits,
     ) -> Self {
         let handshakes = Handshakes::new(limits.handshakes, limits.handshake);
-        let admission = Arc::new(Admission::new(limits.connections, limits.streams));
+        let admission = Arc::new(Admission::new(limits));
         Self(Arc::new(Shared { announcer, relationships, limits, handshakes, admission }))
     }
 

@@ -19,7 +19,7 @@ mod answers;
 mod chunk;
 mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use thiserror::Error;
 
@@ -61,8 +61,8 @@ pub struct Session {
     cursor: u64,
     /// Revision at which this client began: it cannot have what was gone by then, but for what it says it has.
     start: u64,
-    /// Revisions up to `start` that the client has from an earlier stream.
-    has: BTreeSet<u64>,
+    /// Revisions up to `start` that the client has from an earlier stream, sorted.
+    has: Vec<u64>,
     /// The first subscription is not answered yet.
     is_unheard: bool,
     /// Names that were due after the first request.
@@ -115,7 +115,7 @@ impl Session {
             answers: Answers::default(),
             cursor: 0,
             start: 0,
-            has: BTreeSet::new(),
+            has: Vec::new(),
             is_unheard: false,
             owed_at_start: 0,
         }
@@ -211,7 +211,7 @@ impl Session {
     fn begin(&mut self, offers: &Shelf) {
         self.start = offers.revision();
         self.cursor = if self.wanted.all() { 0 } else { self.start };
-        self.has = BTreeSet::new();
+        self.has = Vec::new();
     }
 
     /// What the client has from an earlier stream need not be sent, and what of it is gone is due.
@@ -219,13 +219,14 @@ impl Session {
         for (name, version) in held {
             match offers.current(&self.audience, name) {
                 Some((revision, record)) if record.has_version(version) => {
-                    self.has.insert(revision);
+                    self.has.push(revision);
                     self.wanted.settle(name);
                 }
                 Some(_) => {}
                 None => self.wanted.owe(name),
             }
         }
+        self.has.sort_unstable();
     }
 
     /// Moves changes since the cursor into the chunk. Whether that was all of them.
@@ -247,23 +248,23 @@ impl Session {
         }
         self.cursor = if is_complete { offers.revision() } else { chunk.revision() };
         if self.cursor >= self.start {
-            self.has = BTreeSet::new();
+            self.has = Vec::new();
         }
         is_complete
     }
 
     fn is_news(&self, revision: u64, record: &Record, offers: &Shelf) -> bool {
         let name = &record.name;
-        if !self.wanted.wants(name) || self.has.contains(&revision) {
+        if !self.wanted.wants(name) || self.has.binary_search(&revision).is_ok() {
             return false;
         }
         if record.content.is_some() {
             return true;
         }
-        // A removal of what is due is said when it is due; one of what this client never had, never. And what has
-        // come to be seen by others than before is gone from one log and is in another.
+        // The removal of what this client never had is none. And what others than before may see now is gone from one
+        // log and is in another.
         let had = revision > self.start || self.wanted.names_one_by_one(name);
-        had && !self.wanted.is_due(name) && offers.current(&self.audience, name).is_none()
+        had && offers.current(&self.audience, name).is_none()
     }
 
     /// Moves what the client is owed by name into the chunk, there or not.

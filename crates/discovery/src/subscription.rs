@@ -5,9 +5,9 @@
 //!                       └── refused ──► NACK               └── refused
 //! ```
 //!
-//! A service is taken or refused as a whole: if one of its slices in a response is refused, what was held of it
-//! before stays. Of slices that say different things about one service, the first of a response is right; what was held
-//! from before is outdated, and what comes later in the response is refused.
+//! What is new of a service in a response is taken or refused as a whole. If it is refused, what was held of the service
+//! stays, but for what the response removes. Of slices that say different things about one service, the first of a
+//! response is right; what was held from before is outdated, and what comes later in the response is refused.
 //!
 //! Only `removed_resources` removes. A stream's **first exchange** is the time from its beginning until
 //! [`Settings::grace`] after its first response. If within it a resource is removed that is held from before this stream and
@@ -146,8 +146,8 @@ impl Subscription {
     }
 
     /// Takes a response, of which `judge` accepts each offer or says why not; one of [`discovery_key`] is the peer's own
-    /// Emcee. The request is the answer, to be sent.
-    /// An error ends the stream: it is to be closed, and [`lost`](Self::lost) told.
+    /// Emcee. The request is the answer, to be sent. An error ends the stream: it is to be closed, and
+    /// [`lost`](Self::lost) told.
     pub fn receive(
         &mut self,
         response: DeltaDiscoveryResponse,

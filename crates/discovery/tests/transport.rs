@@ -1,4 +1,9 @@
 //! The transport over real sockets on loopback, with real certificates and, where it says so, peers that mean harm.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what the tests share is test code, too, and clippy knows only the tests themselves"
+)]
 
 #[path = "transport/hostile.rs"]
 mod hostile;
@@ -6,6 +11,8 @@ mod hostile;
 mod leak;
 #[path = "transport/mesh.rs"]
 mod mesh;
+#[path = "transport/neighbours.rs"]
+mod neighbours;
 #[path = "transport/raw.rs"]
 mod raw;
 #[path = "transport/recorder.rs"]

@@ -9,16 +9,19 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use emcee_controller::Offers;
+use emcee_discovery::openapi;
 use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::catalogue::{Catalogue, Unchosen, choose_peer, choose_relationship};
 use crate::server;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -31,6 +34,8 @@ pub trait Health {
     fn stalled(&self) -> Option<String>;
     /// Everything it knows.
     fn config_dump(&self) -> BoxFuture<'_, Value>;
+    /// What is offered between this mesh and its peers; none: it cannot say, or not yet.
+    fn offers(&self) -> BoxFuture<'_, Option<Offers>>;
 }
 
 impl Health for emcee_controller::Health {
@@ -44,6 +49,10 @@ impl Health for emcee_controller::Health {
 
     fn config_dump(&self) -> BoxFuture<'_, Value> {
         Box::pin(self.config_dump())
+    }
+
+    fn offers(&self) -> BoxFuture<'_, Option<Offers>> {
+        Box::pin(self.offers())
     }
 }
 
@@ -93,14 +102,17 @@ pub async fn serve_probes(
     server::serve(listener, None, probes().with_state(state), end).await;
 }
 
-/// Serves what the probe port does, and `/config_dump`, until the end.
+/// Serves what the probe port does, and `/config_dump`, `/catalogue` and `/openapi.json`, until the end.
 pub async fn serve_admin(
     listener: TcpListener,
     state: AdminState,
     end: impl Future<Output = ()> + Send + 'static,
 ) {
-    let router = probes().route("/config_dump", get(config_dump)).with_state(state);
-    server::serve(listener, None, router, end).await;
+    let router = probes()
+        .route("/config_dump", get(config_dump))
+        .route("/catalogue", get(catalogue))
+        .route("/openapi.json", get(openapi_document));
+    server::serve(listener, None, router.with_state(state), end).await;
 }
 
 fn probes() -> Router<AdminState> {
@@ -130,9 +142,60 @@ async fn metrics(State(state): State<AdminState>) -> Response {
     }
 }
 
+/// What is asked here is large: answers are made one after the other.
+static TURN: Semaphore = Semaphore::const_new(1);
+
 async fn config_dump(State(state): State<AdminState>) -> Json<Value> {
-    /// A dump is large: they are made one after the other.
-    static DUMPS: Semaphore = Semaphore::const_new(1);
-    let _turn = DUMPS.acquire().await;
+    let _turn = TURN.acquire().await;
     Json(redact::private_keys(state.health.config_dump().await))
+}
+
+async fn catalogue(State(state): State<AdminState>) -> Response {
+    let _turn = TURN.acquire().await;
+    match offers(&state).await {
+        Ok(offers) => Json(Catalogue::of(&offers)).into_response(),
+        Err(answer) => answer,
+    }
+}
+
+/// What a peer may know, as OpenAPI: `?relationship=NAME&peer=NAME`, which may be left out where there is only one.
+async fn openapi_document(State(state): State<AdminState>, uri: Uri) -> Response {
+    let _turn = TURN.acquire().await;
+    let offers = match offers(&state).await {
+        Ok(offers) => offers,
+        Err(answer) => return answer,
+    };
+    match document(&offers, uri.query().unwrap_or_default()) {
+        Ok(document) => Json(document).into_response(),
+        Err(words) => (StatusCode::BAD_REQUEST, words + "\n").into_response(),
+    }
+}
+
+fn document(offers: &Offers, query: &str) -> Result<openapi::Document, String> {
+    let (mut relationship, mut peer) = (None, None);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "relationship" => relationship = Some(value),
+            "peer" => peer = Some(value),
+            _ => return Err(format!("there is no parameter {name:?} (relationship, peer)")),
+        }
+    }
+    let unchosen = |error: Unchosen| format!("{error}: /openapi.json?relationship=NAME&peer=NAME");
+    let listing = choose_relationship(&offers.listings, relationship.as_deref(), |listing| {
+        (&listing.relationship, &listing.fed_config)
+    });
+    let listing = listing.map_err(unchosen)?;
+    let peer = choose_peer(&listing.relationship, &listing.peers, peer.as_deref(), |peer| &peer.name);
+    let peer = peer.map_err(unchosen)?;
+    Ok(openapi::document(&listing.relationship, &peer.name, &peer.offered))
+}
+
+/// What is offered. Before everything has been seen once, nothing would look like a withdrawal of all.
+async fn offers(state: &AdminState) -> Result<Offers, Response> {
+    let blockers = state.health.blockers();
+    if !blockers.is_empty() {
+        return Err(unavailable(&blockers));
+    }
+    let none = || unavailable(&["what is offered is not known here".to_owned()]);
+    state.health.offers().await.ok_or_else(none)
 }

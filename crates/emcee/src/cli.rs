@@ -3,17 +3,28 @@
 //! Exit codes: 0 fine; 1 something was refused (`diff`: there is a difference); 2 the command could not be carried
 //! out (wrong usage, a file that cannot be read; `diff`: something was refused).
 
+mod bind;
+mod catalogue;
 mod check;
 mod crds;
 mod diff;
+mod export;
+mod expose;
 mod help;
+mod import;
 mod manifests;
+mod openapi;
+mod relationships;
 mod render;
 mod run;
 pub(crate) mod sources;
 mod status;
+mod table;
+#[cfg(test)]
+mod trial;
 mod uninstall;
 mod validate;
+mod written;
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
@@ -40,6 +51,12 @@ enum Command {
     Run(run::RunArgs),
     Demo(DemoArgs),
     Status(status::StatusArgs),
+    Catalogue(catalogue::CatalogueArgs),
+    Bind(bind::BindArgs),
+    Expose(expose::ExposeArgs),
+    Openapi(openapi::OpenapiArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
     Uninstall(uninstall::UninstallArgs),
     Crds(crds::CrdsArgs),
     Manifests(manifests::ManifestsArgs),
@@ -90,6 +107,12 @@ impl Cli {
                 Ok(Outcome::Fine)
             }
             Command::Status(args) => status::run(&args, console),
+            Command::Catalogue(args) => catalogue::run(&args, console),
+            Command::Bind(args) => bind::run(&args, console),
+            Command::Expose(args) => expose::run(&args, console),
+            Command::Openapi(args) => openapi::run(&args, console),
+            Command::Export(args) => export::run(&args, console),
+            Command::Import(args) => import::run(&args, console),
             Command::Uninstall(args) => uninstall::run(&args, console),
             Command::Crds(_) => crds::run(console),
             Command::Manifests(args) => manifests::run(&args, console),

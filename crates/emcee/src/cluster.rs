@@ -1,5 +1,6 @@
 //! Emcee on Kubernetes: from arguments to a running controller.
 
+pub(crate) mod create;
 pub(crate) mod read;
 pub(crate) mod running;
 
@@ -60,8 +61,8 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "ADDRESS")]
     probe_address: Option<SocketAddr>,
 
-    /// Address on which /config_dump is served besides, such as 127.0.0.1:15000; it shows the whole configuration, but
-    /// no private key
+    /// Address on which /config_dump, /catalogue and /openapi.json are served besides, such as 127.0.0.1:15000; they show
+    /// the whole configuration, but no private key
     #[arg(long, value_name = "ADDRESS")]
     admin_address: Option<SocketAddr>,
 
@@ -116,6 +117,11 @@ impl ClusterArgs {
 }
 
 impl ConnectArgs {
+    /// Whether a cluster is named.
+    pub fn is_given(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some()
+    }
+
     /// A client for the cluster.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod admin;
+pub mod catalogue;
 pub mod certs;
 pub mod cli;
 pub mod cluster;

@@ -19,6 +19,7 @@ mod node;
 mod parse;
 mod problem;
 mod scalar;
+mod tree;
 mod write;
 
 #[cfg(test)]
@@ -27,13 +28,15 @@ mod tests;
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{self, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 pub use document::{Document, Duplicate, duplicates};
 pub use files::Unreadable;
 pub use problem::Problem;
+pub(crate) use problem::unprintable;
+pub use tree::Tree;
 pub use write::{WriteError, to_yaml};
 
 /// The largest file that is read; the API server refuses objects of a tenth of this.
@@ -84,6 +87,16 @@ pub fn read(paths: &[PathBuf], mut stdin: impl Read) -> Reading {
         }
     }
     reading
+}
+
+/// Reads the one document of a file, or of `-`, which is `stdin`: any value, in YAML or JSON.
+///
+/// # Errors
+/// The file cannot be read. Within: all that is wrong with its text.
+pub fn read_tree(path: &Path, mut stdin: impl Read) -> Result<Result<Tree, Vec<Problem>>, Unreadable> {
+    let source = files::single(path);
+    let bytes = source.read(&mut stdin)?;
+    Ok(tree::read(&source.shown, &bytes))
 }
 
 /// A hash of what [`read`] would read, to tell whether it is worth reading again.

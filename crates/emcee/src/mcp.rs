@@ -1,7 +1,7 @@
 //! `--mcp-listen`: istiod gets Emcee's objects over MCP, and the API server none of Istio's kinds.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -23,16 +23,22 @@ const LOOK: Duration = Duration::from_secs(10);
 pub(crate) struct McpArgs {
     /// Address on which istiod gets Emcee's objects over MCP, such as 127.0.0.1:15010; objects of Istio's kinds are then
     /// not written to the cluster
-    #[arg(long, value_name = "ADDRESS")]
-    mcp_listen: Option<SocketAddr>,
+    #[arg(long = "mcp-listen", id = "mcp_listen", value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
 
     /// File with the certificate chain for it, in PEM; without one it is served on loopback only
-    #[arg(long, value_name = "FILE", requires = "mcp_key", requires = "mcp_listen")]
-    mcp_certificate: Option<PathBuf>,
+    #[arg(
+        long = "mcp-certificate",
+        id = "mcp_certificate",
+        value_name = "FILE",
+        requires = "mcp_key",
+        requires = "mcp_listen"
+    )]
+    certificate: Option<PathBuf>,
 
     /// File with its private key, in PEM
-    #[arg(long, value_name = "FILE", requires = "mcp_certificate")]
-    mcp_key: Option<PathBuf>,
+    #[arg(long = "mcp-key", id = "mcp_key", value_name = "FILE", requires = "mcp_certificate")]
+    key: Option<PathBuf>,
 }
 
 /// MCP, with its port open.
@@ -53,7 +59,7 @@ struct Files {
 impl McpArgs {
     /// Whether it is wanted.
     pub(crate) fn is_on(&self) -> bool {
-        self.mcp_listen.is_some()
+        self.listen.is_some()
     }
 
     /// Opens the port, if one is wanted.
@@ -61,8 +67,8 @@ impl McpArgs {
     /// # Errors
     /// The port cannot be had, or is not on loopback and there is no certificate; the certificate cannot be used.
     pub(crate) async fn open(&self) -> anyhow::Result<Option<Mcp>> {
-        let Some(address) = self.mcp_listen else { return Ok(None) };
-        let files = match (&self.mcp_certificate, &self.mcp_key) {
+        let Some(address) = self.listen else { return Ok(None) };
+        let files = match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => Some(Files::read(certificate.clone(), key.clone())?),
             _ => None,
         };
@@ -102,12 +108,14 @@ async fn keep(
         snapshot.send_replace(new);
     }
     // The controller has ended, and the process is about to.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// A certificate that cannot be used does not displace one that can.
 async fn renew(files: Option<Files>) {
-    let Some(mut files) = files else { return std::future::pending().await };
+    let Some(mut files) = files else {
+        return std::future::pending().await;
+    };
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
@@ -134,12 +142,11 @@ impl Files {
     }
 }
 
-fn content(certificate: &PathBuf, key: &PathBuf) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
-    let read =
-        |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+fn content(certificate: &Path, key: &Path) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     Ok((read(certificate)?, read(key)?))
 }
 
-fn pair(certificate: &PathBuf, content: &(Vec<u8>, Vec<u8>)) -> anyhow::Result<ServerTls> {
+fn pair(certificate: &Path, content: &(Vec<u8>, Vec<u8>)) -> anyhow::Result<ServerTls> {
     ServerTls::from_pem(&content.0, &content.1).with_context(|| format!("{}", certificate.display()))
 }

@@ -153,7 +153,7 @@ impl Standalone {
         self.out.plan(self.follower.translation(), &self.follower.verdicts())?;
         let translation = self.follower.translation();
         if self.views.receiver_count() > 0 {
-            let objects = translation.objects().into_iter().cloned().collect();
+            let objects = translation.objects();
             self.views.send_replace(View { listing: translation.listing(), objects });
         }
         let published = self.follower.published();

@@ -1,5 +1,7 @@
 //! Tables for people.
 
+use crate::manifest::unprintable;
+
 /// Rows as lines whose columns align.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
@@ -18,7 +20,7 @@ pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// Whoever may write a resource must not reach the terminal of whoever reads it.
+/// Whoever may write a resource, or announce a service, must not reach the terminal of whoever reads it.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if unprintable(c) { ' ' } else { c }).collect()
 }

@@ -2,9 +2,16 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 
 use emcee::admin::{self, AdminState, Health};
+use emcee_controller::Offers;
+use emcee_core::inputs::{Change, Knowledge, Service, Settings};
+use emcee_core::key::Key;
+use emcee_core::parse;
+use emcee_core::translate::Translation;
+use emcee_testkit::prelude::*;
 use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -12,6 +19,7 @@ use serde_json::{Value, json};
 struct Engine {
     blockers: Vec<String>,
     stalled: Option<String>,
+    offers: Option<Offers>,
 }
 
 impl Health for Engine {
@@ -26,10 +34,50 @@ impl Health for Engine {
             json!({"kept": "yes", "list": ["-----BEGIN PRIVATE KEY-----\nsecret"], "data": {"tls.key": "c2VjcmV0"}})
         })
     }
+    fn offers(&self) -> BoxFuture<'_, Option<Offers>> {
+        let offers = self.offers.clone();
+        Box::pin(async { offers })
+    }
 }
 
 fn well() -> Engine {
-    Engine { blockers: Vec::new(), stalled: None }
+    Engine { blockers: Vec::new(), stalled: None, offers: None }
+}
+
+/// Blue with m2 and m3, yellow with m4; yellow's peer may know of reviews.
+fn offering() -> Engine {
+    let fed = |object: Value| {
+        let config = parse::fed_config(&object).expect("it is valid");
+        Change::FedConfig(config.identity.key.clone(), Some(Ok(Arc::new(config))))
+    };
+    let peer = |name: &str| Peer::new(name, [&*format!("{name}.example")]);
+    let reviews = service("shop", "reviews").port("http", 9080);
+    let exposition = exposition("shop", "reviews").of("reviews").port(9080).protocol("http").fed("yellow");
+    let exposition = parse::exposition(&exposition.build()).expect("it is valid");
+    let changes = [
+        fed(flat("blue").peer(peer("m2")).peer(peer("m3")).build()),
+        fed(flat("yellow").peer(peer("m4")).build()),
+        Change::Service(Key::new("shop", "reviews"), Some(Service::of(&reviews.typed()))),
+        Change::Exposition(exposition.identity.key.clone(), Some(Ok(Arc::new(exposition)))),
+    ];
+    let settings = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
+    let translation = Translation::of(settings, changes);
+    Engine { offers: Some(Offers { follows: true, listings: translation.listing() }), ..well() }
+}
+
+/// What a command says of a running Emcee: stdout, stderr and exit code.
+async fn command(engine: Engine, args: &str) -> (String, String, Option<i32>) {
+    let listener = admin::bind_admin(([127, 0, 0, 1], 0).into(), false).await.expect("the port opens");
+    let address = listener.local_addr().expect("is bound");
+    let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(engine) };
+    let server = tokio::spawn(admin::serve_admin(listener, state, std::future::pending()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_emcee"));
+    command.args(args.split_whitespace()).arg(format!("--admin=http://{address}"));
+    let output = tokio::task::spawn_blocking(move || command.output().expect("the program runs"));
+    let output = output.await.expect("it ends well");
+    server.abort();
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (text(output.stdout), text(output.stderr).replace(&address.to_string(), "ADDRESS"), output.status.code())
 }
 
 async fn ask(engine: Engine, is_admin: bool, request: &str) -> String {
@@ -106,4 +154,94 @@ async fn the_admin_port_opens_to_others_only_when_told() {
     let error = admin::bind_admin(address, false).await.unwrap_err().to_string();
     assert!(error.contains("--admin-address"), "{error}");
     assert!(admin::bind_admin(address, true).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_catalogue_has_each_peer_of_each_relationship_and_what_is_offered_to_it() {
+    let answer = ask(offering(), true, "GET /catalogue").await;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("application/json"), "{head}");
+    let catalogue: Value = serde_json::from_str(body).expect("JSON");
+    assert_eq!(catalogue["follows"], true);
+    let [blue, yellow] = [0, 1].map(|at| &catalogue["relationships"][at]);
+    assert_eq!((&blue["relationship"], &blue["style"]), (&json!("blue"), &json!("FLAT")));
+    let peers = blue["peers"].as_array().expect("a list");
+    assert_eq!(peers.iter().map(|peer| &peer["name"]).collect::<Vec<_>>(), ["m2", "m3"]);
+    assert_eq!(peers[0]["offered"], json!([]));
+    let offered = &yellow["peers"][0]["offered"][0];
+    assert_eq!(offered["server_name"], "reviews.shop.yellow.emcee.internal");
+    assert_eq!((&offered["port"], &offered["protocol"]), (&json!(9080), &json!("http")));
+}
+
+#[tokio::test]
+async fn an_openapi_document_is_of_one_peer() {
+    let answer = ask(offering(), true, "GET /openapi.json?relationship=yellow").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains(r#""/shop/reviews":"#), "{answer}");
+    let answer = ask(offering(), true, "GET /openapi.json?relationship=blue&peer=m3").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(r#""paths":{}"#), "{answer}");
+}
+
+#[tokio::test]
+async fn who_does_not_say_of_which_peer_is_told_which_there_are() {
+    for (query, expected) in [
+        ("", "there are several relationships: say which (blue, yellow)"),
+        (
+            "?relationship=blu",
+            r#"there is no relationship "blu" here (did you mean blue? there are: blue, yellow)"#,
+        ),
+        ("?relationship=blue", "relationship blue has several peers: say which (m2, m3)"),
+        ("?relationship=blue&peer=%0d%0a", r#"relationship blue has no peer "\r\n" (there are: m2, m3)"#),
+        ("?peers=m2", r#"there is no parameter "peers""#),
+    ] {
+        let answer = ask(offering(), true, &format!("GET /openapi.json{query}")).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        assert!(body.starts_with(expected) && body.lines().count() == 1, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_said_of_offers_before_everything_has_been_seen() {
+    for path in ["/catalogue", "/openapi.json"] {
+        let engine = Engine { blockers: vec!["watch of Secrets: 403".into()], ..offering() };
+        let answer = ask(engine, true, &format!("GET {path}")).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && answer.ends_with("watch of Secrets: 403\n"),
+            "{answer}"
+        );
+        let answer = ask(well(), true, &format!("GET {path}")).await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn the_command_line_shows_the_catalogue_of_a_running_emcee() {
+    let (out, err, code) = command(offering(), "catalogue").await;
+    assert_eq!((err.as_str(), code), ("", Some(0)));
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(lines[3], "yellow        FLAT   m4    not followed: no address of it is known");
+    assert!(lines[6].starts_with("yellow/m4/shop/reviews  http      9080  "), "{out}");
+    let standby =
+        Engine { offers: offering().offers.map(|offers| Offers { follows: false, ..offers }), ..well() };
+    let (_, err, code) = command(standby, "catalogue -o json").await;
+    assert!(err.starts_with("note: the Emcee that was asked stands by") && code == Some(0), "{err}");
+}
+
+#[tokio::test]
+async fn the_command_line_prints_the_document_of_a_running_emcee() {
+    let (out, err, code) = command(offering(), "openapi --relationship yellow").await;
+    assert_eq!((err.as_str(), code), ("", Some(0)));
+    assert!(out.contains("\"/shop/reviews\": {"), "{out}");
+    let (out, err, code) = command(offering(), "openapi --relationship blu").await;
+    let expected = "emcee: there is no relationship \"blu\" here (did you mean blue? there are: blue, yellow) (--relationship, --peer)\n";
+    assert_eq!((out.as_str(), err.as_str(), code), ("", expected, Some(1)));
+}
+
+#[tokio::test]
+async fn an_emcee_that_is_not_ready_is_said_to_be_so() {
+    let engine = Engine { blockers: vec!["watch of Secrets: 403".into()], ..offering() };
+    let (out, err, code) = command(engine, "catalogue").await;
+    let expected = "emcee: the Emcee at http://ADDRESS is not ready: watch of Secrets: 403\n";
+    assert_eq!((out.as_str(), err.as_str(), code), ("", expected, Some(2)));
 }

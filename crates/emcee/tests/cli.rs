@@ -14,6 +14,8 @@ mod diff;
 mod examples;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/offers.rs"]
+mod offers;
 #[path = "cli/render.rs"]
 mod render;
 #[path = "cli/text.rs"]

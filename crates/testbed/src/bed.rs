@@ -149,6 +149,7 @@ impl Bed {
                     plan: Plan::new(place),
                     binaries: self.binaries.clone(),
                     host_port: forward.port(),
+                    apiserver_flags: Vec::new(),
                 },
                 forward,
                 root: if is_common { Root::Common(common.clone()) } else { Root::Own },
@@ -201,7 +202,7 @@ impl Drop for Bed {
     }
 }
 
-async fn node_namespace(state: &State, name: &str, plan: Plan) -> Result<Namespace> {
+pub(crate) async fn node_namespace(state: &State, name: &str, plan: Plan) -> Result<Namespace> {
     let namespace = Namespace::make(state.root(), &format!("{name}-node")).await?;
     namespace.bridge("br0").await?;
     namespace.address("br0", plan.node(), 16).await?;

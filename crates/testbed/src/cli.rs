@@ -1,5 +1,7 @@
 //! The command line.
 
+mod bench;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,6 +56,9 @@ enum Command {
         /// Whose
         target: String,
     },
+    /// Measures
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// What sample pods run
     #[command(subcommand, hide = true)]
     Workload(Workload),
@@ -88,6 +93,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Down => down(),
         Command::Exec { target, command } => return exec(&target, &command),
         Command::Logs { target } => logs(&target),
+        Command::Bench(bench) => return bench.run(),
         Command::Workload(workload) => workload::run(workload),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -11,6 +11,7 @@
 //! throughout: each is one line that says what is wrong and how to mend it.
 
 pub mod bed;
+pub mod bench;
 pub mod cli;
 pub mod cluster;
 pub mod interrupt;

@@ -6,6 +6,7 @@ mod disturbance;
 mod exec;
 mod judge;
 mod objects;
+mod refusal;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use conditions::until;
 pub use exec::{Output, Target, enter, log_path};
 pub(crate) use objects::patiently;
 pub use objects::{Objects, documents};
+pub use refusal::Refusal;
 
 use crate::cluster::{ControlPlane, Setup};
 use crate::istio::Istiod;

@@ -19,8 +19,11 @@ pub const EMCEE_VARIABLE: &str = "EMCEE_BIN";
 /// A test: its name, and what it does with the bed.
 pub type Test = (&'static str, fn(&Bed) -> Result<()>);
 
-/// The image of the `emcee` under test, in beds of suites that [`run_with_emcee`] runs.
-pub const EMCEE_IMAGE: &str = "emcee";
+/// A test that makes by itself what it needs.
+pub type Alone = (&'static str, fn() -> Result<()>);
+
+/// What pods with this image run, in beds of suites that [`run_with_emcee`] runs, is the `emcee` under test.
+pub const EMCEE_IMAGE: &str = "emcee-testbed/emcee";
 
 /// Brings the bed up, runs the tests one after the other, takes it down.
 ///
@@ -44,11 +47,12 @@ fn run_on(options: impl FnOnce() -> Result<Options>, tests: &'static [Test]) -> 
     let mut arguments = Arguments::from_args();
     // Each test has namespaces of its own, but two cores have no time for two tests.
     arguments.test_threads.get_or_insert(1);
+    let names: Vec<_> = tests.iter().map(|(name, _)| *name).collect();
     if let Err(reason) = doctor::require() {
-        return skip(&arguments, tests, &reason);
+        return skip(&arguments, &names, &reason);
     }
     if arguments.list {
-        return libtest_mimic::run(&arguments, ignored(tests, "")).exit_code();
+        return libtest_mimic::run(&arguments, ignored(&names, "")).exit_code();
     }
     match options().and_then(|options| on_bed(options, tests, arguments)) {
         Ok(code) => code,
@@ -57,6 +61,20 @@ fn run_on(options: impl FnOnce() -> Result<Options>, tests: &'static [Test]) -> 
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs tests that each make what they need: a bed is up for none of them. Where the machine cannot, as [`run`].
+pub fn run_alone(tests: &'static [Alone]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(1);
+    let names: Vec<_> = tests.iter().map(|(name, _)| *name).collect();
+    if let Err(reason) = doctor::require() {
+        return skip(&arguments, &names, &reason);
+    }
+    let trials = tests.iter().map(|(name, test)| {
+        Trial::test(*name, || test().map_err(|error| Failed::from(format!("{error:#}"))))
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
 fn on_bed(options: Options, tests: &'static [Test], arguments: Arguments) -> Result<ExitCode> {
@@ -83,7 +101,7 @@ fn trial(name: &'static str, test: fn(&Bed) -> Result<()>, bed: Arc<Bed>) -> Tri
     })
 }
 
-fn skip(arguments: &Arguments, tests: &[Test], reason: &anyhow::Error) -> ExitCode {
+fn skip(arguments: &Arguments, tests: &[&'static str], reason: &anyhow::Error) -> ExitCode {
     say(format_args!("end-to-end tests ignored: {reason:#}"));
     if std::env::var("CI").is_ok_and(|value| value == "true") {
         return ExitCode::FAILURE;
@@ -91,10 +109,10 @@ fn skip(arguments: &Arguments, tests: &[Test], reason: &anyhow::Error) -> ExitCo
     libtest_mimic::run(arguments, ignored(tests, "no bed")).exit_code()
 }
 
-fn ignored(tests: &[Test], kind: &str) -> Vec<Trial> {
+fn ignored(tests: &[&'static str], kind: &str) -> Vec<Trial> {
     tests
         .iter()
-        .map(|(name, _)| Trial::test(*name, || Ok(())).with_kind(kind).with_ignored_flag(!kind.is_empty()))
+        .map(|name| Trial::test(*name, || Ok(())).with_kind(kind).with_ignored_flag(!kind.is_empty()))
         .collect()
 }
 

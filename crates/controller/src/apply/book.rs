@@ -1,10 +1,12 @@
 //! What Emcee wants to be in the cluster, and what it knows to be there, object by object.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use emcee_core::translate::Unit;
 
 use super::fault::Fault;
+use super::uid::Uid;
 use crate::observe::fact::{Live, ObjectId, OwnerLabels, Version};
 
 /// What is known of one object. Its content is not kept, only hashes of it.
@@ -12,7 +14,7 @@ use crate::observe::fact::{Live, ObjectId, OwnerLabels, Version};
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and all combinations occur")]
 pub(super) struct Entry {
     /// Which unit wants it; none: it is to go.
-    pub(super) unit: Option<Unit>,
+    pub(super) unit: Option<Arc<Unit>>,
     /// Hash of the content that is wanted.
     pub(super) wanted: u64,
     /// The object that is there.
@@ -28,17 +30,17 @@ pub(super) struct Entry {
     /// Whether somebody took away the one that was there, although it is wanted: perhaps Kubernetes, as its owner is gone.
     pub(super) taken: bool,
     /// The last write, if it failed, and how many did in a row.
-    pub(super) failure: Option<(Fault, u32)>,
+    pub(super) failure: Option<Box<(Fault, u32)>>,
     /// Whether the next try has its time, and nothing is done before.
     pub(super) waits: bool,
-    /// For whom it is, by its labels.
-    pub(super) owner: OwnerLabels,
+    /// For whom it was, by its labels, if nobody wants it any more.
+    pub(super) owner: Option<Box<OwnerLabels>>,
 }
 
 /// An object that is there, as it was last seen.
 #[derive(Clone, Debug)]
 pub(super) struct There {
-    pub(super) uid: Box<str>,
+    pub(super) uid: Uid,
     pub(super) version: Version,
     /// Whether it is on its way out: Kubernetes may wait for others' finalizers.
     pub(super) deleting: bool,
@@ -76,12 +78,12 @@ impl Entry {
     /// Notes the object as it was seen; `matching` is the hash of the wanted content that it has, else 0.
     pub(super) fn note(&mut self, live: &Live, matching: u64) {
         self.there =
-            Some(There { uid: live.uid.clone(), version: live.version.clone(), deleting: live.deleting });
+            Some(There { uid: Uid::new(&live.uid), version: live.version.clone(), deleting: live.deleting });
         (self.applied, self.taken) = (matching, false);
         // Whoever gives a facade a selector has made it theirs. A copy of a generated object has its labels, too.
         self.foreign = live.released || !live.applied;
         if self.unit.is_none() {
-            self.owner = live.owner.clone();
+            self.owner = Some(Box::new(live.owner.clone()));
         }
     }
 
@@ -104,12 +106,20 @@ impl Entry {
 
     /// Why it is not as wanted, if that is worth telling.
     pub(super) fn news(&self) -> Option<&Fault> {
-        self.failure.as_ref().filter(|(fault, attempts)| fault.is_news(*attempts)).map(|(fault, _)| fault)
+        let (fault, attempts) = self.failure.as_deref()?;
+        fault.is_news(*attempts).then_some(fault)
     }
 
-    /// Whether it is there, and Emcee's, and nobody wants it.
-    fn is_leftover(&self) -> bool {
-        self.unit.is_none() && self.there.is_some() && !self.foreign
+    /// Nobody wants it any more, for whom it was.
+    pub(super) fn abandon(&mut self) {
+        self.owner = self.unit.take().map(|unit| Box::new(OwnerLabels::of_unit(&unit)));
+        (self.wanted, self.failure, self.waits) = (0, None, false);
+    }
+
+    /// For whom it was, if it is there, and Emcee's, and nobody wants it.
+    fn leftover_of(&self) -> Option<OwnerLabels> {
+        let is_leftover = self.unit.is_none() && self.there.is_some() && !self.foreign;
+        self.owner.as_deref().filter(|_| is_leftover).cloned()
     }
 }
 
@@ -133,9 +143,9 @@ impl Book {
     /// Changes what is known of an object.
     pub(super) fn update<R>(&mut self, id: &ObjectId, change: impl FnOnce(&mut Entry) -> R) -> R {
         let entry = self.entries.entry(id.clone()).or_default();
-        let before = entry.is_leftover().then(|| entry.owner.clone());
+        let before = entry.leftover_of();
         let result = change(entry);
-        let after = entry.is_leftover().then(|| entry.owner.clone());
+        let after = entry.leftover_of();
         if entry.unit.is_none() && entry.there.is_none() && !entry.busy {
             self.entries.remove(id);
         }

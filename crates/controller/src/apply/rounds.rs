@@ -13,6 +13,8 @@ pub(super) struct Rounds<T> {
     next: u64,
     /// The round that had the last turn.
     turn: u64,
+    /// Items that have not been begun.
+    waiting: usize,
 }
 
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub(super) struct Turn(u64);
 
 impl<T> Default for Rounds<T> {
     fn default() -> Self {
-        Self { open: BTreeMap::new(), next: 0, turn: 0 }
+        Self { open: BTreeMap::new(), next: 0, turn: 0, waiting: 0 }
     }
 }
 
@@ -38,6 +40,7 @@ impl<T> Rounds<T> {
         let mut phases: BTreeMap<u8, Vec<T>> = BTreeMap::new();
         for (phase, item) in items {
             phases.entry(phase).or_default().push(item);
+            self.waiting += 1;
         }
         if !phases.is_empty() {
             self.open.insert(self.next, Round { phases, busy: 0 });
@@ -51,6 +54,7 @@ impl<T> Rounds<T> {
         let number = after.filter(|(_, round)| round.has_item()).map(|(number, _)| *number).next()?;
         self.turn = number;
         let item = self.open.get_mut(&number)?.take()?;
+        self.waiting -= 1;
         Some((Turn(number), item))
     }
 
@@ -68,7 +72,7 @@ impl<T> Rounds<T> {
 
     /// Items that have not been begun.
     pub(super) fn waiting(&self) -> usize {
-        self.open.values().flat_map(|round| round.phases.values()).map(Vec::len).sum()
+        self.waiting
     }
 }
 

@@ -134,7 +134,7 @@ fn additions(kind: Kind, object: &DynamicObject, body: &Body) -> Option<Value> {
 async fn delete(client: &Client, id: &ObjectId, uid: &str, version: &Version) -> kube::Result<Written> {
     let parameters = DeleteParams::background().preconditions(Preconditions {
         uid: Some(uid.to_owned()),
-        resource_version: Some(version.as_str().to_owned()),
+        resource_version: Some(version.to_string()),
     });
     of(client, id).delete(&id.key.name, &parameters).await.map(|_| Written::Done)
 }

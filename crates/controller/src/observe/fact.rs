@@ -1,15 +1,23 @@
 //! What is kept of an object that was seen.
 
+use std::fmt;
+
 use emcee_api::labels;
 use emcee_core::inputs::Change;
 use emcee_core::key::Key;
 use emcee_core::names;
-use emcee_core::plan::{Kind, Object, OwnerKind};
+use emcee_core::plan::{Kind, OwnerKind};
 use emcee_core::translate::Unit;
 use serde_json::Value;
 
+pub(crate) use super::said::Said;
+
 /// Something seen in the cluster, reduced to what is needed of it.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most facts are inputs, and a box for each would cost more than the room"
+)]
 pub(crate) enum Fact {
     /// Of an object that the core translates.
     Input(Change),
@@ -42,8 +50,8 @@ pub(crate) struct Resource {
     pub(crate) deleting: bool,
     /// Whether it has Emcee's finalizer.
     pub(crate) finalizer: bool,
-    /// `status`, as JSON text, which takes a fraction of the memory of a tree.
-    pub(crate) status: Box<str>,
+    /// What is kept of `status`.
+    pub(crate) status: Said,
     /// What the core is told of it.
     pub(crate) change: Change,
 }
@@ -52,22 +60,43 @@ pub(crate) struct Resource {
 ///
 /// Source: KEP-5504, "Comparable Resource Version", of Kubernetes 1.35; before, it was so and not promised.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Version(Box<str>);
+pub(crate) enum Version {
+    /// As all are today.
+    Number(u64),
+    /// Any other.
+    Text(Box<str>),
+}
 
 impl Version {
     pub(crate) fn new(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        match text.parse::<u64>() {
+            // Only what is written back as it was is kept as a number.
+            Ok(number) if !text.starts_with(['0', '+']) => Self::Number(number),
+            _ => Self::Text(text.into()),
+        }
     }
 
     /// Whether this is of a later write. What cannot be compared counts as later, unless it is the same.
     pub(crate) fn is_newer(&self, than: &Self) -> bool {
-        match (self.0.parse::<u128>(), than.0.parse::<u128>()) {
-            (Ok(this), Ok(than)) => this > than,
+        match (self.number(), than.number()) {
+            (Some(this), Some(than)) => this > than,
             _ => self != than,
+        }
+    }
+
+    fn number(&self) -> Option<u128> {
+        match self {
+            Self::Number(number) => Some((*number).into()),
+            Self::Text(text) => text.parse().ok(),
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => f.write_str(text),
         }
     }
 }
@@ -111,20 +140,25 @@ pub(crate) struct OwnerLabels {
 }
 
 impl OwnerLabels {
-    /// The labels of an object that Emcee is going to write.
-    pub(crate) fn of_object(object: &Object) -> Self {
-        let labels: Vec<_> = object.owner.labels().collect();
-        Self::of(labels.iter().map(|(label, value)| (*label, value.as_str())))
+    /// The labels of the objects of a user's resource; none of what bindings share.
+    pub(crate) fn of_resource(unit: &Unit) -> Option<Self> {
+        let resource = unit.resource()?;
+        Some(Self::new(resource.kind, &resource.key.namespace, &resource.key.name))
     }
 
-    /// The labels of the objects of a user's resource.
-    pub(crate) fn of_unit(unit: &Unit) -> Option<Self> {
-        let resource = unit.resource()?;
-        Some(Self {
-            kind: resource.kind.into(),
-            namespace: (&*resource.key.namespace).into(),
-            name: names::label_value(&resource.key.name).into(),
-        })
+    /// As the labels of a unit's objects are, but that a relay's name the namespace of its gateway.
+    pub(crate) fn of_unit(unit: &Unit) -> Self {
+        match unit {
+            Unit::Facade(key) => Self::new(OwnerKind::Facade.as_str(), &key.namespace, &key.name),
+            Unit::Relay(key, server_name) => {
+                Self::new(OwnerKind::Relay.as_str(), &key.namespace, server_name)
+            }
+            unit => Self::of_resource(unit).unwrap_or_default(),
+        }
+    }
+
+    fn new(kind: &str, namespace: &str, name: &str) -> Self {
+        Self { kind: kind.into(), namespace: namespace.into(), name: names::label_value(name).into() }
     }
 
     /// Place in the order of writing: what others stand on is lower.

@@ -210,12 +210,12 @@ fn wanted(model: &Model) -> BTreeMap<ObjectId, Body> {
     let objects = units.into_iter().flat_map(|unit| {
         let uid = model.resource(unit).map(|known| known.uid.clone());
         let objects = model.translation().objects_of(unit);
-        objects.iter().map(move |object| (object, uid.clone())).collect::<Vec<_>>()
+        objects.into_iter().map(move |object| (object, uid.clone()))
     });
     objects
         .map(|(object, uid)| {
             let id = ObjectId { kind: object.kind(), key: Key::new(&object.namespace, &object.name) };
-            (id, Body::of(object, uid.as_deref()))
+            (id, Body::of(&object, uid.as_deref()))
         })
         .collect()
 }

@@ -173,7 +173,7 @@ pub(super) fn plan(extent: &Extent, objects: Vec<Live>, resources: &[Resource]) 
     let bearers = resources.iter().filter(|resource| resource.finalizer && scope.concerns(resource));
     plan.bearers = bearers
         .map(|resource| {
-            let owner = OwnerLabels::of_unit(&resource.kind.unit(resource.key.clone()));
+            let owner = OwnerLabels::of_resource(&resource.kind.unit(resource.key.clone()));
             Bearer { kind: resource.kind, key: resource.key.clone(), owner }
         })
         .filter(|bearer| bearer.owner.as_ref().is_none_or(|owner| !staying.contains(owner)))
@@ -219,7 +219,7 @@ impl<'r> Scope<'r> {
 
     fn concerns(&self, resource: &Resource) -> bool {
         let Some((key, labels)) = self.relationship else { return true };
-        let owner = || OwnerLabels::of_unit(&resource.kind.unit(resource.key.clone()));
+        let owner = || OwnerLabels::of_resource(&resource.kind.unit(resource.key.clone()));
         match resource.kind {
             UserKind::MeshFedConfig => resource.key == *key,
             _ if labels.is_some_and(|labels| resource.selects(labels)) => true,

@@ -46,54 +46,56 @@ impl Terms {
         };
         self.is_well_formed(offer)?;
         for (index, endpoint) in offer.endpoints.iter().enumerate() {
-            self.may_be_at(peer, endpoint)
-                .map_err(|words| refusal(Reason::AddressNotAllowed, &format!("endpoints[{index}]"), words))?;
+            let refused = |words| at(Reason::AddressNotAllowed, "endpoints", index, words);
+            self.may_be_at(peer, endpoint).map_err(refused)?;
         }
         for (index, identity) in offer.identities.iter().enumerate() {
-            self.may_be(peer, identity).map_err(|words| {
-                refusal(Reason::IdentityNotAllowed, &format!("identities[{index}]"), words)
-            })?;
+            let refused = |words| at(Reason::IdentityNotAllowed, "identities", index, words);
+            self.may_be(peer, identity).map_err(refused)?;
         }
         Ok(())
     }
 
+    /// What an Emcee announces, and no more than it would.
     fn is_well_formed(&self, offer: &Offer) -> Result<(), Problem> {
-        let invalid = |field: &str, words: String| Err(refusal(Reason::AnnouncementInvalid, field, words));
-        for (field, name) in [("namespace", &offer.key.namespace), ("name", &offer.key.name)] {
-            if !names::is_dns_label(name) {
-                return invalid(field, format!("{} is not a DNS label", quote(name)));
-            }
-        }
+        self.is_named(offer)?;
         if offer.mode != self.mode {
             let words = format!(
                 "is {}, and MeshFedConfig {} is {} (the meshes have to agree on spec.mode)",
                 offer.mode, self.fed_config, self.mode
             );
-            return Err(refusal(Reason::StyleMismatch, "style", words));
-        }
-        let expected = names::server_name(&offer.key.name, &offer.key.namespace, &self.relationship);
-        if offer.server_name != expected {
-            let words = format!("{} is not {expected}", quote(&offer.server_name));
-            return invalid("server_name", words);
+            return Err(Problem::at(Reason::StyleMismatch, "style", words));
         }
         if offer.port == 0 {
-            return invalid("port", "0 is not a port (1 to 65535)".to_owned());
+            return Err(invalid("port", "0 is not a port (1 to 65535)"));
         }
-        for (field, count, limit) in [
-            ("endpoints", offer.endpoints.len(), MAX_ENDPOINTS),
-            ("identities", offer.identities.len(), MAX_IDENTITIES),
-        ] {
-            if count > limit {
-                return invalid(field, format!("has {count} entries (at most {limit})"));
-            }
-        }
+        is_bounded("endpoints", offer.endpoints.len(), MAX_ENDPOINTS)?;
+        is_bounded("identities", offer.identities.len(), MAX_IDENTITIES)?;
         if !offer.trust_domain.is_empty() && !names::is_dns_name(&offer.trust_domain) {
-            return invalid("trust_domain", format!("{} is not a trust domain", quote(&offer.trust_domain)));
+            return Err(invalid(
+                "trust_domain",
+                format!("{} is not a trust domain", quote(&offer.trust_domain)),
+            ));
         }
         match &offer.root_hash {
-            Some(hash) if !is_hash(hash) => invalid("root_hash", format!("{} is not a hash", quote(hash))),
+            Some(hash) if !is_hash(hash) => {
+                Err(invalid("root_hash", format!("{} is not a hash", quote(hash))))
+            }
             _ => Ok(()),
         }
+    }
+
+    fn is_named(&self, offer: &Offer) -> Result<(), Problem> {
+        for (field, name) in [("namespace", &offer.key.namespace), ("name", &offer.key.name)] {
+            if !names::is_dns_label(name) {
+                return Err(invalid(field, format!("{} is not a DNS label", quote(name))));
+            }
+        }
+        let computed = names::server_name(&offer.key.name, &offer.key.namespace, &self.relationship);
+        if offer.server_name == computed {
+            return Ok(());
+        }
+        Err(invalid("server_name", format!("{} is not {computed}", quote(&offer.server_name))))
     }
 
     fn may_be_at(&self, peer: &PeerTerms, endpoint: &Endpoint) -> Result<(), String> {
@@ -199,6 +201,17 @@ fn is_hash(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b':')
 }
 
-fn refusal(reason: Reason, field: &str, words: String) -> Problem {
-    Problem::at(reason, field, words)
+fn at(reason: Reason, list: &str, index: usize, words: String) -> Problem {
+    Problem::at(reason, format!("{list}[{index}]"), words)
+}
+
+fn is_bounded(field: &str, count: usize, limit: usize) -> Result<(), Problem> {
+    if count <= limit {
+        return Ok(());
+    }
+    Err(invalid(field, format!("has {count} entries (at most {limit})")))
+}
+
+fn invalid(field: &str, words: impl Into<String>) -> Problem {
+    Problem::at(Reason::AnnouncementInvalid, field, words)
 }

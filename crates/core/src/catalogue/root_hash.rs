@@ -6,6 +6,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 
+use crate::names;
+
 /// Hash of the certificates in a bundle, in PEM, whatever their order and whatever stands between them: SHA-256 in
 /// hexadecimal. None where there is no certificate in it, or it cannot be read.
 pub fn root_hash(bundle: &str) -> Option<String> {
@@ -18,7 +20,7 @@ pub fn root_hash(bundle: &str) -> Option<String> {
         hash.update(certificate.len().to_be_bytes());
         hash.update(certificate);
     }
-    Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(names::hex(&hash.finalize()))
 }
 
 #[cfg(test)]

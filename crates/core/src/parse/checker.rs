@@ -122,7 +122,7 @@ pub(crate) fn quote(value: &str) -> String {
 }
 
 /// A text for a message: cut, and without what would break the line.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     const LIMIT: usize = 200;
     let cut: String = text.chars().take(LIMIT).collect();
     let end = if cut.len() < text.len() { "…" } else { "" };

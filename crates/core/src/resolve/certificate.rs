@@ -12,8 +12,9 @@ use crate::plan::Owner;
 use crate::problem::Problem;
 use crate::resolve::View;
 
-/// From how long before its end a certificate is said to expire soon.
-const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// From how many days before its end a certificate is said to expire soon, the most urgent first. Each is other words,
+/// so that the warning is news again.
+const SOON: [i64; 3] = [1, 7, 30];
 
 /// The certificate of a relationship.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,14 +90,14 @@ fn judge(credential: &Arc<Credential>, now: Timestamp, warnings: &mut Vec<Proble
             Problem::at(Reason::CertificateInvalid, "spec.tls_context_selector", message),
         );
     }
-    if credential.not_after.duration_since(now) < SOON {
-        warnings.push(Problem::new(
-            Reason::CertificateExpiring,
-            format!(
-                "Secret {secret}: the certificate, or its CA, expires at {} (issue it again)",
-                credential.not_after
-            ),
-        ));
+    let left = credential.not_after.duration_since(now);
+    if let Some(days) = SOON.into_iter().find(|days| left < SignedDuration::from_hours(days * 24)) {
+        let unit = if days == 1 { "day" } else { "days" };
+        let message = format!(
+            "Secret {secret}: the certificate, or its CA, expires in less than {days} {unit}, at {} (issue it again)",
+            credential.not_after
+        );
+        warnings.push(Problem::new(Reason::CertificateExpiring, message));
     }
     Certificate::Good(Arc::clone(credential))
 }

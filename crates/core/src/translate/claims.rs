@@ -3,7 +3,9 @@
 //! A claim is held as long as the resource that makes it is valid, even while it cannot be put in place: so a
 //! service that goes away for a while finds its name as it left it, and nobody steps in meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::sync::Arc;
 
 use emcee_api::Reason;
 use foldhash::{HashMap, HashSet};
@@ -13,18 +15,49 @@ use crate::key::{Age, Key};
 use crate::problem::Problem;
 use crate::resolve::{FacadeClaim, RelayClaim};
 
-/// A gateway, and a server name on it.
-type RelayKey = (String, String);
-
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    server_names: HashMap<String, BTreeSet<Age>>,
-    facades: HashMap<Key, BTreeMap<Age, FacadeClaim>>,
-    relays: HashMap<RelayKey, BTreeMap<Age, RelayClaim>>,
+    server_names: HashMap<Arc<str>, Group<()>>,
+    facades: HashMap<Key, Group<Arc<FacadeClaim>>>,
+    /// By server name, on whichever gateway: seldom is one claimed on several.
+    relays: HashMap<Arc<str>, Group<Arc<RelayClaim>>>,
     /// What each exposition claims now.
-    of_expositions: HashMap<Key, (Age, Vec<String>)>,
+    of_expositions: HashMap<Key, OfExposition>,
     /// What each binding claims now.
-    of_bindings: HashMap<Key, (Age, Option<FacadeClaim>, Option<RelayClaim>)>,
+    of_bindings: HashMap<Key, OfBinding>,
+}
+
+type OfExposition = (Age, Box<[Arc<str>]>);
+type OfBinding = (Age, Option<Arc<FacadeClaim>>, Option<Arc<RelayClaim>>);
+
+/// Who claims one thing, the oldest first. Nearly always it is one, for which a tree would take ten times the memory.
+#[derive(Debug)]
+struct Group<T>(Vec<(Age, T)>);
+
+impl<T> Default for Group<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Group<T> {
+    fn insert(&mut self, age: &Age, claim: T) {
+        match self.0.binary_search_by(|(other, _)| other.cmp(age)) {
+            Ok(place) => self.0[place].1 = claim,
+            Err(place) => {
+                self.0.reserve_exact(1);
+                self.0.insert(place, (age.clone(), claim));
+            }
+        }
+    }
+
+    fn remove(&mut self, age: &Age) {
+        self.0.retain(|(other, _)| other != age);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&Age, &T)> {
+        self.0.iter().map(|(age, claim)| (age, claim))
+    }
 }
 
 impl Claims {
@@ -36,26 +69,32 @@ impl Claims {
         mut names: Vec<String>,
     ) -> HashSet<Unit> {
         names.sort_unstable();
-        let new = age.map(|age| (age.clone(), names));
-        if self.of_expositions.get(key) == new.as_ref() {
+        let is_same = match (self.of_expositions.get(key), age) {
+            (Some((old_age, old)), Some(age)) => {
+                old_age == age && old.iter().map(|name| &**name).eq(names.iter().map(String::as_str))
+            }
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        if is_same {
             return HashSet::default();
         }
-        let mut touched = BTreeSet::new();
+        let mut touched: Vec<Arc<str>> = Vec::new();
         if let Some((age, names)) = self.of_expositions.remove(key) {
             for name in names {
-                remove(&mut self.server_names, &name, |group| group.remove(&age), BTreeSet::is_empty);
-                touched.insert(name);
+                leave(&mut self.server_names, &name, &age);
+                touched.push(name);
             }
         }
-        if let Some((age, names)) = new {
+        if let Some(age) = age {
+            let names: Box<[Arc<str>]> = names.into_iter().map(Arc::from).collect();
             for name in &names {
-                self.server_names.entry(name.clone()).or_default().insert(age.clone());
-                touched.insert(name.clone());
+                self.server_names.entry(Arc::clone(name)).or_default().insert(age, ());
             }
-            self.of_expositions.insert(key.clone(), (age, names));
+            touched.extend(names.iter().cloned());
+            self.of_expositions.insert(key.clone(), (age.clone(), names));
         }
-        let members = touched.iter().filter_map(|name| self.server_names.get(name)).flatten();
-        members.map(|age| Unit::ServiceExposition(age.key().clone())).collect()
+        let groups = touched.iter().filter_map(|name| self.server_names.get(name));
+        groups.flat_map(Group::iter).map(|(age, ())| Unit::ServiceExposition(age.key().clone())).collect()
     }
 
     /// Replaces what a binding claims; says whose claims are affected, and which shared units.
@@ -67,59 +106,61 @@ impl Claims {
         relay: Option<RelayClaim>,
         shared: &mut HashSet<Unit>,
     ) -> HashSet<Unit> {
-        let new = age.map(|age| (age.clone(), facade, relay));
+        let new = age.map(|age| (age.clone(), facade.map(Arc::new), relay.map(Arc::new)));
         let old = self.of_bindings.remove(key);
         // Shared units are made of their members' outputs, so they run whenever a member does.
         for (_, facade, relay) in [&old, &new].into_iter().flatten() {
-            shared.extend(facade.as_ref().map(|claim| Unit::Facade(claim.facade.clone())));
-            shared.extend(
-                relay
-                    .as_ref()
-                    .map(|claim| Unit::Relay(claim.relationship.clone(), claim.server_name.as_str().into())),
-            );
+            shared.extend(facade.as_deref().map(facade_unit));
+            shared.extend(relay.as_deref().map(relay_unit));
         }
         let unchanged = old == new;
         let mut rivals = HashSet::default();
-        if !unchanged {
-            if let Some((age, facade, relay)) = &old {
-                self.drop_claims(age, facade.as_ref(), relay.as_ref());
-                rivals.extend(self.rivals(facade.as_ref(), relay.as_ref()));
-            }
-            if let Some((age, facade, relay)) = &new {
-                self.add_claims(age, facade.as_ref(), relay.as_ref());
-                rivals.extend(self.rivals(facade.as_ref(), relay.as_ref()));
-            }
+        if unchanged {
+            self.of_bindings.extend(old.map(|old| (key.clone(), old)));
+            return rivals;
+        }
+        if let Some(old) = &old {
+            self.drop_claims(old);
+            rivals.extend(self.rivals(old));
         }
         if let Some(new) = new {
+            self.add_claims(&new);
+            rivals.extend(self.rivals(&new));
             self.of_bindings.insert(key.clone(), new);
         }
         rivals
     }
 
-    fn drop_claims(&mut self, age: &Age, facade: Option<&FacadeClaim>, relay: Option<&RelayClaim>) {
+    fn drop_claims(&mut self, (age, facade, relay): &OfBinding) {
         if let Some(claim) = facade {
-            remove(&mut self.facades, &claim.facade, |group| group.remove(age), BTreeMap::is_empty);
+            leave(&mut self.facades, &claim.facade, age);
         }
         if let Some(claim) = relay {
-            remove(&mut self.relays, &relay_key(claim), |group| group.remove(age), BTreeMap::is_empty);
+            leave(&mut self.relays, &*claim.server_name, age);
         }
     }
 
-    fn add_claims(&mut self, age: &Age, facade: Option<&FacadeClaim>, relay: Option<&RelayClaim>) {
+    fn add_claims(&mut self, (age, facade, relay): &OfBinding) {
         if let Some(claim) = facade {
-            self.facades.entry(claim.facade.clone()).or_default().insert(age.clone(), claim.clone());
+            self.facades.entry(claim.facade.clone()).or_default().insert(age, Arc::clone(claim));
         }
         if let Some(claim) = relay {
-            self.relays.entry(relay_key(claim)).or_default().insert(age.clone(), claim.clone());
+            self.relays.entry(claim.server_name.as_str().into()).or_default().insert(age, Arc::clone(claim));
         }
     }
 
-    fn rivals(&self, facade: Option<&FacadeClaim>, relay: Option<&RelayClaim>) -> Vec<Unit> {
-        let facades =
-            facade.and_then(|claim| self.facades.get(&claim.facade)).into_iter().flat_map(BTreeMap::keys);
-        let relays =
-            relay.and_then(|claim| self.relays.get(&relay_key(claim))).into_iter().flat_map(BTreeMap::keys);
-        facades.chain(relays).map(|age| Unit::ServiceBinding(age.key().clone())).collect()
+    fn rivals(&self, (_, facade, relay): &OfBinding) -> Vec<Unit> {
+        let facades = facade.iter().flat_map(|claim| self.facade(&claim.facade).map(|(age, _)| age));
+        let relays = relay.iter().flat_map(|claim| self.relay(&claim.gateway, &claim.server_name));
+        facades.chain(relays.map(|(age, _)| age)).map(|age| Unit::ServiceBinding(age.key().clone())).collect()
+    }
+
+    /// What a binding claims together with others.
+    pub(super) fn shared_by(&self, binding: &Key) -> impl Iterator<Item = Unit> {
+        let claims = self.of_bindings.get(binding);
+        let facade = claims.and_then(|(_, facade, _)| facade.as_deref()).map(facade_unit);
+        let relay = claims.and_then(|(_, _, relay)| relay.as_deref()).map(relay_unit);
+        facade.into_iter().chain(relay)
     }
 
     /// The bindings that claim a facade, or a relay of a relationship; none for other units.
@@ -127,8 +168,7 @@ impl Claims {
         let ages: Vec<&Age> = match unit {
             Unit::Facade(key) => self.facade(key).map(|(age, _)| age).collect(),
             Unit::Relay(fed_config, name) => {
-                let all = self.relays.iter().filter(|((_, server_name), _)| **server_name == **name);
-                let claims = all.flat_map(|(_, claims)| claims);
+                let claims = self.relays.get(&**name).into_iter().flat_map(Group::iter);
                 claims.filter(|(_, claim)| claim.relationship == *fed_config).map(|(age, _)| age).collect()
             }
             _ => Vec::new(),
@@ -138,21 +178,23 @@ impl Claims {
 
     /// Claims of a facade, the oldest first.
     pub(super) fn facade(&self, facade: &Key) -> impl Iterator<Item = (&Age, &FacadeClaim)> {
-        self.facades.get(facade).into_iter().flatten()
+        let claims = self.facades.get(facade).into_iter().flat_map(Group::iter);
+        claims.map(|(age, claim)| (age, &**claim))
     }
 
     /// Claims of a server name on a gateway, the oldest first.
     pub(super) fn relay(
         &self,
-        gateway: String,
+        gateway: &str,
         server_name: &str,
     ) -> impl Iterator<Item = (&Age, &RelayClaim)> {
-        self.relays.get(&(gateway, server_name.to_owned())).into_iter().flatten()
+        let claims = self.relays.get(server_name).into_iter().flat_map(Group::iter);
+        claims.map(|(age, claim)| (age, &**claim)).filter(move |(_, claim)| claim.gateway == gateway)
     }
 
     /// Why an exposition of that age does not have the server name.
     pub(super) fn server_name_conflict(&self, server_name: &str, age: &Age) -> Option<Problem> {
-        let holder = self.server_names.get(server_name)?.first()?;
+        let (holder, ()) = self.server_names.get(server_name)?.iter().next()?;
         if holder == age {
             return None;
         }
@@ -188,7 +230,7 @@ impl Claims {
 
     /// Why a binding of that age cannot use the relay: the oldest leads it elsewhere.
     pub(super) fn relay_conflict(&self, claim: &RelayClaim, age: &Age) -> Option<Problem> {
-        let (holder, oldest) = self.relay(claim.gateway.clone(), &claim.server_name).next()?;
+        let (holder, oldest) = self.relay(&claim.gateway, &claim.server_name).next()?;
         if holder == age || (oldest.source == claim.source && oldest.relationship == claim.relationship) {
             return None;
         }
@@ -202,19 +244,23 @@ impl Claims {
     }
 }
 
-fn relay_key(claim: &RelayClaim) -> RelayKey {
-    (claim.gateway.clone(), claim.server_name.clone())
+fn facade_unit(claim: &FacadeClaim) -> Unit {
+    Unit::Facade(claim.facade.clone())
 }
 
-fn remove<K: Eq + std::hash::Hash, G, R>(
-    groups: &mut HashMap<K, G>,
-    key: &K,
-    take: impl FnOnce(&mut G) -> R,
-    is_empty: impl FnOnce(&G) -> bool,
-) {
+fn relay_unit(claim: &RelayClaim) -> Unit {
+    Unit::Relay(claim.relationship.clone(), claim.server_name.as_str().into())
+}
+
+/// Takes a member out of a group, and the group away with its last.
+fn leave<K, Q, T>(groups: &mut HashMap<K, Group<T>>, key: &Q, age: &Age)
+where
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ?Sized,
+{
     if let Some(group) = groups.get_mut(key) {
-        take(group);
-        if is_empty(group) {
+        group.remove(age);
+        if group.0.is_empty() {
             groups.remove(key);
         }
     }

@@ -8,16 +8,17 @@ use crate::block;
 use crate::catalogue::{Addressed, Source};
 use crate::inputs::Service;
 use crate::key::Key;
+use crate::parse::{Binding, Exposition};
 use crate::plan::Object;
 use crate::problem::Problem;
-use crate::resolve::{self, FacadePort, Imports, Offering, Skipped, View};
+use crate::resolve::{self, Bound, FacadePort, Imports, Offering, Skipped, View};
 use crate::status::{Detail, Verdict};
 use crate::style;
 
-/// What one unit made.
+/// What is kept of what one unit came to. Its objects are not: they would be most of the memory, and are made again
+/// when they are asked for.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    pub(super) objects: Vec<Object>,
     pub(super) verdict: Option<Verdict>,
     pub(super) facade_port: Option<FacadePort>,
     pub(super) relays: bool,
@@ -40,23 +41,37 @@ impl Output {
     }
 }
 
-pub(super) fn automatic(view: &View<'_>, service: &Service) -> Option<Output> {
+pub(super) fn automatic(view: &View<'_>, service: &Service) -> Option<(Output, Vec<Object>)> {
     let expose = service.expose.as_deref()?;
     Some(match resolve::automatic(view, service, expose) {
-        Ok(expositions) => {
-            let objects = block::automatic::objects(&service.key, &expositions);
-            Output { objects, ..Output::default() }
-        }
-        Err(problem) => Output::failed(Verdict::failed(None, problem, Vec::new())),
+        Ok(expositions) => (Output::default(), block::automatic::objects(&service.key, &expositions)),
+        Err(problem) => (Output::failed(Verdict::failed(None, problem, Vec::new())), Vec::new()),
     })
 }
 
 /// None of a relationship in which nothing is imported automatically.
-pub(super) fn imports(view: &View<'_>, fed_config: &Key) -> Option<Output> {
+pub(super) fn imports(view: &View<'_>, fed_config: &Key) -> Option<(Output, Vec<Object>)> {
     let relationship = view.relationship(fed_config)?;
     let Imports { bindings, skipped } = resolve::imports(view, relationship)?;
     let objects = block::imports::objects(&relationship.config, &bindings);
-    Some(Output { objects, skipped, ..Output::default() })
+    Some((Output { skipped, ..Output::default() }, objects))
+}
+
+/// An exposition that could be read, and its relationships.
+struct Exposed<'a> {
+    exposition: &'a Exposition,
+    offerings: Result<Vec<Offering<'a>>, Problem>,
+    warnings: Vec<Problem>,
+}
+
+fn exposed<'a>(view: &View<'a>, key: &Key) -> Option<Result<Exposed<'a>, &'a [Problem]>> {
+    let exposition = match view.exposition(key)? {
+        Ok(exposition) => exposition,
+        Err(problems) => return Some(Err(problems)),
+    };
+    let mut warnings = Vec::new();
+    let offerings = resolve::exposition(view, exposition, &mut warnings);
+    Some(Ok(Exposed { exposition, offerings, warnings }))
 }
 
 pub(super) fn exposition(
@@ -65,44 +80,57 @@ pub(super) fn exposition(
     claims: &mut Claims,
     rivals: &mut HashSet<Unit>,
 ) -> Option<Output> {
-    let parsed = view.exposition(key);
-    let mut warnings = Vec::new();
-    let resolved =
-        parsed.and_then(|p| p.as_ref().ok()).map(|e| (e, resolve::exposition(view, e, &mut warnings)));
-    let offerings = resolved.as_ref().and_then(|(_, offerings)| offerings.as_ref().ok());
+    let exposed = exposed(view, key);
+    let valid = exposed.as_ref().and_then(|exposed| exposed.as_ref().ok());
+    let offerings = valid.and_then(|exposed| exposed.offerings.as_ref().ok());
     let server_names = offerings.into_iter().flatten().map(|offering| offering.server_name.clone()).collect();
-    let age = resolved.as_ref().map(|(exposition, _)| &exposition.identity.age);
+    let age = valid.map(|exposed| &exposed.exposition.identity.age);
     rivals.extend(claims.set_server_names(key, age, server_names));
-    let (exposition, offerings) = match (parsed?, resolved) {
-        (Err(problems), _) => return Some(Output::refused(problems)),
-        (Ok(_), Some((exposition, offerings))) => (exposition, offerings),
-        (Ok(_), None) => return None,
+    Some(match exposed? {
+        Ok(exposed) => exposed.output(view, claims),
+        Err(problems) => Output::refused(problems),
+    })
+}
+
+/// The objects of an exposition, as its claims are now.
+pub(super) fn exposing(view: &View<'_>, key: &Key, claims: &Claims) -> Vec<Object> {
+    let Some(Ok(exposed)) = exposed(view, key) else { return Vec::new() };
+    let age = &exposed.exposition.identity.age;
+    let in_place = exposed.offerings.iter().flatten().filter(|offering| {
+        offering.offer.is_ok() && claims.server_name_conflict(&offering.server_name, age).is_none()
+    });
+    let objects = |offering: &Offering<'_>| {
+        let style = style::of(offering.relationship.config.mode);
+        offering.offer.as_ref().map(|offer| style.exposing(offer)).unwrap_or_default()
     };
-    let generation = exposition.identity.generation;
-    let offerings = match offerings {
-        Ok(offerings) => offerings,
-        Err(problem) => return Some(Output::failed(Verdict::failed(generation, problem, warnings))),
-    };
-    let mut objects = Vec::new();
-    let mut problems = Vec::new();
-    let mut in_place = Vec::new();
-    let mut offers = Vec::new();
-    for offering in &offerings {
-        let held = claims.server_name_conflict(&offering.server_name, &exposition.identity.age);
-        if held.is_none() {
-            offers.extend(offering.addressed(exposition, view.settings()));
-        }
-        match (&offering.offer, held) {
-            (Ok(offer), None) => {
-                objects.extend(style::of(offering.relationship.config.mode).exposing(offer));
-                in_place.push(offering);
+    in_place.flat_map(objects).collect()
+}
+
+impl Exposed<'_> {
+    fn output(self, view: &View<'_>, claims: &Claims) -> Output {
+        let Self { exposition, offerings, warnings } = self;
+        let generation = exposition.identity.generation;
+        let offerings = match offerings {
+            Ok(offerings) => offerings,
+            Err(problem) => return Output::failed(Verdict::failed(generation, problem, warnings)),
+        };
+        let mut problems = Vec::new();
+        let mut in_place = Vec::new();
+        let mut offers = Vec::new();
+        for offering in &offerings {
+            let held = claims.server_name_conflict(&offering.server_name, &exposition.identity.age);
+            if held.is_none() {
+                offers.extend(offering.addressed(exposition, view.settings()));
             }
-            (offer, held) => problems.extend(offer.as_ref().err().cloned().into_iter().chain(held)),
+            match (&offering.offer, held) {
+                (Ok(_), None) => in_place.push(offering),
+                (offer, held) => problems.extend(offer.as_ref().err().cloned().into_iter().chain(held)),
+            }
         }
+        let told = told(&offerings, &offers);
+        let verdict = Verdict::of_exposition(exposition, &offerings, &in_place, told, problems, warnings);
+        Output { verdict: Some(verdict), offers, ..Output::default() }
     }
-    let told = told(&offerings, &offers);
-    let verdict = Verdict::of_exposition(exposition, &offerings, &in_place, told, problems, warnings);
-    Some(Output { objects, verdict: Some(verdict), offers, ..Output::default() })
 }
 
 /// `<relationship>/<peer>` of the peers that are told.
@@ -118,6 +146,23 @@ fn told(offerings: &[Offering<'_>], offers: &[Addressed]) -> Vec<String> {
     offers.iter().flat_map(names).collect()
 }
 
+/// A binding that could be read, and what it binds.
+struct Binds<'a> {
+    binding: &'a Binding,
+    bound: Result<Bound<'a>, Problem>,
+    warnings: Vec<Problem>,
+}
+
+fn binds<'a>(view: &View<'a>, key: &Key) -> Option<Result<Binds<'a>, &'a [Problem]>> {
+    let binding = match view.binding(key)? {
+        Ok(binding) => binding,
+        Err(problems) => return Some(Err(problems)),
+    };
+    let mut warnings = Vec::new();
+    let bound = resolve::binding(view, binding, &mut warnings);
+    Some(Ok(Binds { binding, bound, warnings }))
+}
+
 pub(super) fn binding(
     view: &View<'_>,
     key: &Key,
@@ -125,42 +170,53 @@ pub(super) fn binding(
     rivals: &mut HashSet<Unit>,
     shared: &mut HashSet<Unit>,
 ) -> Option<Output> {
-    let parsed = view.binding(key);
-    let mut warnings = Vec::new();
-    let resolved =
-        parsed.and_then(|p| p.as_ref().ok()).map(|b| (b, resolve::binding(view, b, &mut warnings)));
-    let bound = resolved.as_ref().and_then(|(_, bound)| bound.as_ref().ok());
-    let age = resolved.as_ref().map(|(binding, _)| &binding.identity.age);
+    let binds = binds(view, key);
+    let valid = binds.as_ref().and_then(|binds| binds.as_ref().ok());
+    let bound = valid.and_then(|binds| binds.bound.as_ref().ok());
+    let age = valid.map(|binds| &binds.binding.identity.age);
     let (facade, relay) = (bound.and_then(|b| b.facade.clone()), bound.and_then(|b| b.relay.clone()));
     rivals.extend(claims.set_binding(key, age, facade, relay, shared));
-    let (binding, bound) = match (parsed?, resolved) {
-        (Err(problems), _) => return Some(Output::refused(problems)),
-        (Ok(_), Some((binding, bound))) => (binding, bound),
-        (Ok(_), None) => return None,
-    };
-    let generation = binding.identity.generation;
-    let bound = match bound {
-        Ok(bound) => bound,
-        Err(problem) => return Some(Output::failed(Verdict::failed(generation, problem, warnings))),
-    };
-    let age = &binding.identity.age;
-    let conflict = bound.facade.as_ref().and_then(|claim| claims.facade_conflict(claim, age));
-    let conflict =
-        conflict.or_else(|| bound.relay.as_ref().and_then(|claim| claims.relay_conflict(claim, age)));
-    let has_name = conflict.is_none();
-    let detail = Detail::of_binding(binding, &bound);
-    let writes = style::of(bound.relationship.config.mode);
-    let (objects, problems) = match (bound.consumption, conflict) {
-        (Ok(consumption), None) => (writes.consuming(&consumption), Vec::new()),
-        (consumption, conflict) => (Vec::new(), consumption.err().into_iter().chain(conflict).collect()),
-    };
-    let in_place = problems.is_empty();
-    Some(Output {
-        objects,
-        verdict: Some(Verdict::of_binding(generation, problems, warnings, detail)),
-        facade_port: bound.facade_port.filter(|port| in_place || port.route.is_none() && has_name),
-        uses: bound.uses,
-        relays: in_place && bound.relay.is_some(),
-        ..Output::default()
+    Some(match binds? {
+        Ok(binds) => binds.output(claims),
+        Err(problems) => Output::refused(problems),
     })
+}
+
+/// The objects of a binding, as its claims are now.
+pub(super) fn consuming(view: &View<'_>, key: &Key, claims: &Claims) -> Vec<Object> {
+    let Some(Ok(Binds { binding, bound: Ok(bound), .. })) = binds(view, key) else { return Vec::new() };
+    match (&bound.consumption, conflict(&bound, binding, claims)) {
+        (Ok(consumption), None) => style::of(bound.relationship.config.mode).consuming(consumption),
+        _ => Vec::new(),
+    }
+}
+
+/// Why a binding does not have what it claims.
+fn conflict(bound: &Bound<'_>, binding: &Binding, claims: &Claims) -> Option<Problem> {
+    let age = &binding.identity.age;
+    let facade = bound.facade.as_ref().and_then(|claim| claims.facade_conflict(claim, age));
+    facade.or_else(|| bound.relay.as_ref().and_then(|claim| claims.relay_conflict(claim, age)))
+}
+
+impl Binds<'_> {
+    fn output(self, claims: &Claims) -> Output {
+        let Self { binding, bound, warnings } = self;
+        let generation = binding.identity.generation;
+        let bound = match bound {
+            Ok(bound) => bound,
+            Err(problem) => return Output::failed(Verdict::failed(generation, problem, warnings)),
+        };
+        let conflict = conflict(&bound, binding, claims);
+        let has_name = conflict.is_none();
+        let detail = Detail::of_binding(binding, &bound);
+        let problems: Vec<_> = bound.consumption.err().into_iter().chain(conflict).collect();
+        let in_place = problems.is_empty();
+        Output {
+            verdict: Some(Verdict::of_binding(generation, problems, warnings, detail)),
+            facade_port: bound.facade_port.filter(|port| in_place || port.route.is_none() && has_name),
+            uses: bound.uses,
+            relays: in_place && bound.relay.is_some(),
+            ..Output::default()
+        }
+    }
 }

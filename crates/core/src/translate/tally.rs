@@ -6,8 +6,9 @@ use emcee_api::Reason;
 use foldhash::HashMap;
 
 use super::{Translation, Unit};
-use crate::catalogue::{PeerState, Refused, Source};
+use crate::catalogue::{Connection, PeerState, Refused, Source};
 use crate::key::Key;
+use crate::parse::plain;
 use crate::problem::Problem;
 use crate::resolve::{Relationship, Skipped};
 use crate::status::{PeerDetail, Verdict};
@@ -93,12 +94,22 @@ impl Translation {
             warnings.extend(state.into_iter().flat_map(|state| troubles(&peer.name, state)));
             peers.push(PeerDetail {
                 name: peer.name.clone(),
-                connection: state.map(|state| state.connection.clone()),
+                connection: state.map(|state| plainly(&state.connection)),
                 announced: self.inputs.announcements.count(&source),
                 imported: self.tally.count(&source),
             });
         }
         Verdict::of_relationship(relationship, peers, warnings)
+    }
+}
+
+/// Why a connection was lost may be a peer's words.
+fn plainly(connection: &Connection) -> Connection {
+    match connection {
+        Connection::Lost { since, error } => {
+            Connection::Lost { since: *since, error: error.as_deref().map(plain) }
+        }
+        connection => connection.clone(),
     }
 }
 
@@ -119,8 +130,15 @@ fn troubles(peer: &str, state: &PeerState) -> Vec<Problem> {
     [lost, here, there].into_iter().flatten().collect()
 }
 
+/// In order, as they come in any; and cut, as they are a peer's words.
 fn refused(refused: &[Refused]) -> Option<String> {
-    named(refused.iter().map(|refused| format!("{}: {}", refused.resource, refused.reason)))
+    let mut refused: Vec<_> = refused.iter().collect();
+    refused.sort();
+    named(
+        refused
+            .into_iter()
+            .map(|refused| format!("{}: {}", plain(&refused.resource), plain(&refused.reason))),
+    )
 }
 
 /// What is not imported, by reason. That a namespace is not listed is as it was meant.
@@ -138,11 +156,9 @@ fn skipped(skipped: &[Skipped]) -> Vec<Problem> {
 }
 
 /// The first few, and how many more.
-fn named(all: impl Iterator<Item = String>) -> Option<String> {
-    let mut all: Vec<_> = all.collect();
-    all.sort_unstable();
-    let more = all.len().saturating_sub(NAMED);
-    all.truncate(NAMED);
+fn named(mut all: impl Iterator<Item = String>) -> Option<String> {
+    let first: Vec<_> = all.by_ref().take(NAMED).collect();
+    let more = all.count();
     let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
-    (!all.is_empty()).then(|| all.join("; ") + &rest)
+    (!first.is_empty()).then(|| first.join("; ") + &rest)
 }

@@ -116,7 +116,7 @@ impl Mesh {
             self.binding["status"] = after;
             self.translation.update([intake::change(&self.binding)]);
         }
-        panic!("the status never comes to rest");
+        unreachable!("the status never comes to rest");
     }
 
     /// A new process, which knows the cluster and has heard nobody.
@@ -154,7 +154,7 @@ impl Mesh {
     }
 
     fn kinds(&self) -> Vec<Kind> {
-        self.translation.objects().into_iter().map(emcee_core::plan::Object::kind).collect()
+        self.translation.objects().into_iter().map(|object| object.kind()).collect()
     }
 }
 
@@ -205,7 +205,7 @@ fn a_withdrawal_leaves_the_name_and_nothing_behind_it() {
     mesh.hear([connected("m2"), announces("m2", M2)]).hear([takes_back("m2")]);
     assert_eq!((mesh.why(), mesh.endpoints().len()), (Some(Reason::Withdrawn), 0));
     assert_eq!(mesh.kinds(), [Kind::Service]);
-    let facade = written(of_kind(&mesh.translation, Kind::Service)[0]);
+    let facade = written(&of_kind(&mesh.translation, Kind::Service)[0]);
     assert_eq!(
         (&facade["metadata"]["name"], &facade["spec"]["ports"][0]["port"]),
         (&json!("reviews"), &json!(9080))
@@ -399,7 +399,7 @@ fn a_relationship_says_what_is_refused() {
     };
     let units = mesh.translation.update([Change::Peer(source("m2"), Some(state))]);
     let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
-    assert_eq!(units, [unit.clone()], "bindings have nothing to do with it");
+    assert_eq!(units, std::slice::from_ref(&unit), "bindings have nothing to do with it");
     let verdict = mesh.translation.verdict(&unit).expect("a verdict");
     let words = |reason| {
         let found = verdict.warnings.iter().find(|problem| problem.reason == reason);

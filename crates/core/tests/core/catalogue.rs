@@ -1,5 +1,7 @@
 //! What is offered to whom, and what a peer may say.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use emcee_api::Reason;
 use emcee_core::catalogue::{Addressed, MAX_ENDPOINTS, MAX_IDENTITIES, Offer, Published, Terms};
 use emcee_core::endpoint::{Endpoint, Host};
@@ -11,8 +13,11 @@ use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::certs::{Ca, Leaf};
 use emcee_testkit::objects::emcee::{MeshFedConfig, ServiceExposition};
 use emcee_testkit::prelude::*;
+use proptest::prelude::*;
+use proptest::sample::select;
 use serde_json::{Value, json};
 
+use crate::cases;
 use crate::mesh::intake;
 
 fn settings() -> Settings {
@@ -63,7 +68,7 @@ fn offers(config: MeshFedConfig, exposition: ServiceExposition, surroundings: Ve
 
 #[track_caller]
 fn one(offers: &[Addressed]) -> &Addressed {
-    let [one] = offers else { panic!("one offer, not {offers:?}") };
+    let [one] = offers else { unreachable!("one offer, not {offers:?}") };
     one
 }
 
@@ -243,7 +248,8 @@ fn at(address: &str) -> Endpoint {
 fn judged(peer: Peer, offer: &Offer) -> Result<(), Reason> {
     let verdict = terms_of(flat("blue").peer(peer)).judge("m2", offer);
     if let Err(problem) = &verdict {
-        assert!(problem.to_string().len() < 400 && !problem.to_string().contains('\n'), "{problem}");
+        let line = problem.to_string();
+        assert!(line.chars().count() < 1_500 && !line.chars().any(char::is_control), "{line:?}");
     }
     verdict.map_err(|problem| problem.reason)
 }
@@ -394,6 +400,62 @@ fn identities_are_never_this_meshs_own() {
     let terms = translation.terms_of(&Key::new("blue", "blue")).expect("terms");
     let own = Offer { identities: vec!["spiffe://m1.example/ns/shop/sa/reviews".into()], ..offer() };
     assert_eq!(terms.judge("m2", &own), Ok(()));
+}
+
+/// An address, half of them near what must not pass.
+fn address() -> impl Strategy<Value = IpAddr> {
+    let v4 = any::<u32>().prop_map(|bits| IpAddr::from(Ipv4Addr::from_bits(bits)));
+    let near = select(vec![[127, 0], [169, 254], [224, 0], [0, 0], [10, 96], [255, 255]]);
+    let near = (near, any::<[u8; 2]>()).prop_map(|([a, b], [c, d])| IpAddr::from([a, b, c, d]));
+    let v6 = any::<u128>().prop_map(|bits| IpAddr::from(Ipv6Addr::from_bits(bits)));
+    let scoped = (select(vec![0xfe80_u16, 0xff02, 0xfebf, 0]), any::<u16>())
+        .prop_map(|(first, last)| IpAddr::from([first, 0, 0, 0, 0, 0, 0, last]));
+    let plain = prop_oneof![v4, near, v6, scoped];
+    (plain, any::<bool>()).prop_map(|(address, mapped)| match address {
+        IpAddr::V4(address) if mapped => address.to_ipv6_mapped().into(),
+        address => address,
+    })
+}
+
+/// Whatever the networks, and in whichever notation.
+fn is_out_of_the_question(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(a) => a.is_unspecified() || a.is_link_local() || a.is_multicast() || a.is_broadcast(),
+        IpAddr::V6(a) => a.is_unspecified() || a.is_unicast_link_local() || a.is_multicast(),
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(500))]
+
+    #[test]
+    fn no_forbidden_address_passes(address in address(), wide in any::<bool>()) {
+        let peer = if wide { m2().networks(["0.0.0.0/0", "::/0"]) } else { m2() };
+        let offer = Offer { endpoints: vec![Endpoint { host: Host::Ip(address), port: 1 }], ..offer() };
+        let passes = judged(peer, &offer).is_ok();
+        let own = address.to_canonical().is_loopback()
+            || "10.96.0.0/12".parse::<ipnet::IpNet>().is_ok_and(|own| own.contains(&address.to_canonical()));
+        prop_assert!(!passes || !is_out_of_the_question(address) && !own, "{}", address);
+    }
+
+    #[test]
+    fn any_text_is_judged_in_a_line(text in "(?s).{0,300}", other in "[a-z.:/*-]{0,80}") {
+        for text in [text, other] {
+            let host = Host::Name(text.as_str().into());
+            for offer in [
+                Offer { key: Key::new(&text, "reviews"), ..offer() },
+                Offer { key: Key::new("shop", &text), ..offer() },
+                Offer { server_name: text.clone(), ..offer() },
+                Offer { identities: vec![text.clone()], ..offer() },
+                Offer { trust_domain: text.clone(), ..offer() },
+                Offer { root_hash: Some(text.clone()), ..offer() },
+                Offer { endpoints: vec![Endpoint { host, port: 1 }], ..offer() },
+            ] {
+                // It asserts that a refusal is a line.
+                let _ = judged(m2(), &offer);
+            }
+        }
+    }
 }
 
 #[test]

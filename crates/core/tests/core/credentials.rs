@@ -125,7 +125,15 @@ fn a_relationship_says_how_its_certificate_is() {
     let fine = at("2026-06-01T00:00:00Z");
     assert_eq!(fine.certificate, Some(Ok(())));
     assert!(!warns(&fine, Reason::CertificateExpiring) && !warns(&fine, Reason::SharedTrust));
-    assert!(warns(&at("2026-12-02T00:00:00Z"), Reason::CertificateExpiring));
+    for (time, left) in [
+        ("2026-12-01T00:00:01Z", "less than 30 days"),
+        ("2026-12-24T00:00:01Z", "less than 7 days"),
+        ("2026-12-30T00:00:01Z", "less than 1 day, at 2026-12-31T00:00:00Z"),
+    ] {
+        let warnings = at(time).warnings;
+        let warning = warnings.iter().find(|warning| warning.reason == Reason::CertificateExpiring);
+        assert!(warning.is_some_and(|warning| warning.message.contains(left)), "{time}: {warnings:?}");
+    }
     let over = at("2027-01-02T00:00:00Z");
     assert!(matches!(over.certificate, Some(Err(_))));
     assert!(over.is_programmed(), "what is in place stays: {over:?}");

@@ -19,13 +19,13 @@ fn discovery_service() -> Value {
     service("emcee-system", "emcee-discovery").port("tls", 15443).selector([("app", "emcee")]).build()
 }
 
-fn translate_with(given: Value, config: MeshFedConfig) -> Translation {
+fn translate_with(given: &Value, config: MeshFedConfig) -> Translation {
     let settings = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
-    Translation::of(settings, [intake::change(&given), intake::change(&config.build())])
+    Translation::of(settings, [intake::change(given), intake::change(&config.build())])
 }
 
 fn translate(config: MeshFedConfig) -> Translation {
-    translate_with(discovery_service(), config)
+    translate_with(&discovery_service(), config)
 }
 
 fn peer(name: &str) -> Peer {
@@ -77,7 +77,7 @@ fn nobody_is_led_to_emcee_who_would_not_be_served() {
         assert!(!inbound);
     }
     let unrelated = service("shop", "emcee-discovery").port("tls", 15443).build();
-    let translation = translate_with(unrelated, passthrough("blue").peer(peer("m2")));
+    let translation = translate_with(&unrelated, passthrough("blue").peer(peer("m2")));
     assert_eq!(named(&translation, Kind::Gateway), []);
 }
 

@@ -75,10 +75,10 @@ proptest! {
     #[test]
     fn no_host_is_a_wildcard(mesh in mesh::mesh()) {
         for object in mesh.translate().objects() {
-            let value = json(object);
+            let value = json(&object);
             for field in ["host", "hosts", "sniHosts", "sni", "authority"] {
                 for hosts in all(&value["spec"], field) {
-                    prop_assert!(!hosts.to_string().contains('*'), "{} {}", id(object), hosts);
+                    prop_assert!(!hosts.to_string().contains('*'), "{} {}", id(&object), hosts);
                 }
             }
         }
@@ -88,7 +88,7 @@ proptest! {
     fn the_certificate_is_shown_to_known_peers_only(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         for rule in of_kind(&translation, Kind::DestinationRule) {
-            let value = json(rule);
+            let value = json(&rule);
             if !text(&value["spec"]["host"]).starts_with("relay.") || rule.owner.kind == OwnerKind::Relay {
                 continue;
             }
@@ -112,13 +112,13 @@ proptest! {
     fn routes_that_begin_tls_name_the_subset(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let entries = of_kind(&translation, Kind::ServiceEntry);
-        let made = |host: &str| entries.iter().find(|entry| texts(&json(entry)["spec"]["hosts"]).contains(host));
+        let made = |host: &str| entries.iter().find(|entry| texts(&json(*entry)["spec"]["hosts"]).contains(host));
         for object in of_kind(&translation, Kind::VirtualService) {
-            for destination in all(&json(object), "destination") {
+            for destination in all(&json(&object), "destination") {
                 let Some(entry) = made(text(&destination["host"])) else { continue };
                 // What a WHARF egress passes on is TLS already.
                 let wanted = if entry.owner.kind == OwnerKind::Relay { "" } else { "emcee" };
-                prop_assert_eq!(text(&destination["subset"]), wanted, "{}", id(object));
+                prop_assert_eq!(text(&destination["subset"]), wanted, "{}", id(&object));
             }
         }
     }

@@ -1,7 +1,9 @@
 //! A translation follows its inputs, and comes out as if it had started from them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use emcee_core::catalogue::{Addressed, Published, Terms};
 use emcee_core::inputs::{Knowledge, Settings};
 use emcee_core::key::Key;
 use emcee_core::plan::{Kind, Object};
@@ -60,6 +62,28 @@ proptest! {
         }
     }
 
+    /// Whoever is told only of what ran knows all.
+    #[test]
+    fn nothing_is_missing_of_what_is_published((mesh, batches) in mesh::history()) {
+        let mut followed = mesh.translate();
+        let mut told = Told::default();
+        told.hear(followed.published(&followed.units().cloned().collect::<Vec<_>>()));
+        for step in batches.iter().flatten() {
+            let ran = match step {
+                Step::Put(object) => followed.update([intake::change(&object.0)]),
+                Step::Remove(object) => followed.update([intake::removal(&object.0)]),
+                Step::Settings(new) => followed.set_settings((**new).clone()),
+            };
+            told.hear(followed.published(&ran));
+            let snapshot = snapshot(&followed);
+            prop_assert_eq!(told.terms.values().cloned().collect::<Vec<_>>(), snapshot.terms);
+            let offers = told.offers.iter().flat_map(|(key, offers)| offers.iter().map(|it| (key.clone(), it.clone())));
+            let mut offers: Vec<_> = offers.collect();
+            offers.sort_by(|a, b| (&a.0, &a.1.fed_config).cmp(&(&b.0, &b.1.fed_config)));
+            prop_assert_eq!(offers, snapshot.offers);
+        }
+    }
+
     #[test]
     fn the_same_again_runs_nothing(mesh in mesh::mesh()) {
         let mut translation = mesh.translate();
@@ -89,6 +113,25 @@ proptest! {
             prop_assert_eq!(Some(warned_less(verdict)), after.verdict(unit).map(warned_less), "{}", unit);
         }
         prop_assert!(after.objects().iter().any(|object| is_stranger(&owner(object))));
+    }
+}
+
+/// What discovery knows by what it was told.
+#[derive(Default)]
+struct Told {
+    terms: BTreeMap<Key, Arc<Terms>>,
+    offers: BTreeMap<Key, Vec<Addressed>>,
+}
+
+impl Told {
+    fn hear(&mut self, published: Vec<Published>) {
+        for news in published {
+            match news {
+                Published::Terms(key, Some(terms)) => drop(self.terms.insert(key, terms)),
+                Published::Terms(key, None) => drop(self.terms.remove(&key)),
+                Published::Offers(key, offers) => drop(self.offers.insert(key, offers)),
+            }
+        }
     }
 }
 
@@ -133,7 +176,7 @@ fn key_of(unit: &Unit) -> &Key {
 }
 
 fn objects_but(translation: &Translation, strange: impl Fn(&Unit) -> bool) -> Vec<Value> {
-    let known = |object: &&Object| !strange(&owner(object));
+    let known = |object: &Object| !strange(&owner(object));
     translation.objects().into_iter().filter(known).map(crate::plan::json).collect()
 }
 

@@ -5,6 +5,7 @@ use emcee_core::catalogue::{Connection, Source};
 use emcee_core::inputs::{Change, Knowledge, Settings};
 use emcee_core::key::Key;
 use emcee_core::plan::Kind;
+use emcee_core::status::Verdict;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::objects::emcee::MeshFedConfig;
 use emcee_testkit::prelude::*;
@@ -63,7 +64,7 @@ impl Cluster {
             self.translation.update(wanted.iter().map(intake::change));
             self.there = wanted;
         }
-        panic!("the imports never come to rest");
+        unreachable!("the imports never come to rest");
     }
 
     fn wanted(&self) -> Vec<Value> {
@@ -111,7 +112,7 @@ fn what_is_announced_is_bound_in_its_own_namespace() {
     assert_eq!(import["spec"], wanted);
     assert_eq!(import["metadata"]["labels"]["emcee.io/owner-kind"], "MeshFedConfig");
     let verdict = cluster.translation.verdict(&Unit::ServiceBinding(Key::new("shop", "reviews")));
-    assert!(verdict.is_some_and(|verdict| verdict.is_ready()), "{verdict:?}");
+    assert!(verdict.is_some_and(Verdict::is_ready), "{verdict:?}");
 }
 
 #[test]
@@ -269,7 +270,7 @@ fn without_an_api_server_they_are_in_place() {
     translation.update([connected("m2"), connected("m3"), announces("m3", M3)]);
     translation.update([announces("m2", M2)]);
     assert_eq!(peer(&translation), "\"m3\"", "it was the first");
-    assert!(translation.verdict(&unit).is_some_and(|verdict| verdict.is_programmed()));
+    assert!(translation.verdict(&unit).is_some_and(Verdict::is_programmed));
     translation.update([takes_back("m3")]);
     assert_eq!(peer(&translation), "\"m3\"");
     // A person frees the name by taking the relationship's imports away, and the next has it at once.
@@ -298,7 +299,7 @@ fn a_freed_name_is_taken_at_once_where_only_files_are_known() {
         Change::Announcement(m4, reviews.clone(), Some(offer(&reviews, M3))),
     ]);
     translation.update([intake::removal(&only_m2().build())]);
-    let [import] = of_kind(&translation, Kind::ServiceBinding)[..] else { panic!("one import") };
+    let [import] = &of_kind(&translation, Kind::ServiceBinding)[..] else { panic!("one import") };
     assert_eq!(written(import)["spec"]["peer"], "m4");
 }
 
@@ -325,7 +326,7 @@ proptest! {
         // Never over a user's own.
         for given in mesh.of_kind("ServiceBinding").filter(|given| given["metadata"]["labels"].is_null()) {
             let key = intake::key(given);
-            let over = |object: &&emcee_core::plan::Object| *object.namespace == *key.namespace && *object.name == *key.name;
+            let over = |object: &emcee_core::plan::Object| *object.namespace == *key.namespace && *object.name == *key.name;
             prop_assert!(!of_kind(&translation, Kind::ServiceBinding).iter().any(over), "{}", given);
         }
     }

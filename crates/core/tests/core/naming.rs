@@ -20,9 +20,9 @@ proptest! {
         let translation = mesh.translate();
         let mut seen = BTreeSet::new();
         for object in translation.objects() {
-            prop_assert!(is_dns_label(&object.name), "{}", id(object));
-            prop_assert!(is_dns_label(&object.namespace), "{}", id(object));
-            prop_assert!(seen.insert(id(object)), "{} stands twice", id(object));
+            prop_assert!(is_dns_label(&object.name), "{}", id(&object));
+            prop_assert!(is_dns_label(&object.namespace), "{}", id(&object));
+            prop_assert!(seen.insert(id(&object)), "{} stands twice", id(&object));
         }
     }
 
@@ -46,9 +46,9 @@ proptest! {
         let mut homes = BTreeMap::new();
         let translation = mesh.translate();
         for entry in of_kind(&translation, Kind::ServiceEntry) {
-            for host in texts(&json(entry)["spec"]["hosts"]) {
-                let other = homes.insert(host.clone(), id(entry));
-                prop_assert_eq!(other, None, "{} in {} too", host, id(entry));
+            for host in texts(&json(&entry)["spec"]["hosts"]) {
+                let other = homes.insert(host.clone(), id(&entry));
+                prop_assert_eq!(other, None, "{} in {} too", host, id(&entry));
             }
         }
     }

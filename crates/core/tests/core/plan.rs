@@ -1,18 +1,24 @@
 //! A plan as it is written, and what can be asked of it.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use emcee_core::catalogue::{Addressed, Listing, Terms};
 use emcee_core::key::Key;
 use emcee_core::plan::{Body, Kind, Object};
 use emcee_core::status::Verdict;
 use emcee_core::translate::{Translation, Unit};
 use serde_json::Value;
 
-/// Objects and verdicts, to compare.
+/// Objects, verdicts, and what discovery is told, to compare.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Snapshot {
     pub(crate) objects: Vec<Value>,
     pub(crate) verdicts: Vec<(Unit, Verdict)>,
+    pub(crate) offers: Vec<(Key, Addressed)>,
+    pub(crate) terms: Vec<Arc<Terms>>,
+    pub(crate) listing: Vec<Listing>,
 }
 
 pub(crate) fn snapshot(translation: &Translation) -> Snapshot {
@@ -23,19 +29,30 @@ pub(crate) fn snapshot(translation: &Translation) -> Snapshot {
             .into_iter()
             .map(|(unit, verdict)| (unit.clone(), verdict.clone()))
             .collect(),
+        offers: offers(translation),
+        terms: translation.terms().cloned().collect(),
+        listing: translation.listing(),
     }
 }
 
-pub(crate) fn json(object: &Object) -> Value {
-    serde_json::to_value(object).expect("an object can be written")
+fn offers(translation: &Translation) -> Vec<(Key, Addressed)> {
+    let mut offers: Vec<_> =
+        translation.offers().map(|(key, addressed)| (key.clone(), addressed.clone())).collect();
+    offers.sort_by(|a, b| (&a.0, &a.1.fed_config).cmp(&(&b.0, &b.1.fed_config)));
+    offers
+}
+
+pub(crate) fn json(object: impl Borrow<Object>) -> Value {
+    serde_json::to_value(object.borrow()).expect("an object can be written")
 }
 
 /// `Kind namespace/name`
-pub(crate) fn id(object: &Object) -> String {
+pub(crate) fn id(object: impl Borrow<Object>) -> String {
+    let object = object.borrow();
     format!("{} {}/{}", object.kind().as_str(), object.namespace, object.name)
 }
 
-pub(crate) fn of_kind(translation: &Translation, kind: Kind) -> Vec<&Object> {
+pub(crate) fn of_kind(translation: &Translation, kind: Kind) -> Vec<Object> {
     translation.objects().into_iter().filter(|object| object.kind() == kind).collect()
 }
 
@@ -79,7 +96,7 @@ pub(crate) struct Server {
 
 /// All servers, one for each host.
 pub(crate) fn servers(translation: &Translation) -> Vec<Server> {
-    of_kind(translation, Kind::Gateway).into_iter().flat_map(servers_of).collect()
+    of_kind(translation, Kind::Gateway).into_iter().flat_map(|object| servers_of(&object)).collect()
 }
 
 fn servers_of(object: &Object) -> Vec<Server> {

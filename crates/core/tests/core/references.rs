@@ -53,15 +53,15 @@ proptest! {
     #[test]
     fn routes_and_gateways_find_each_other(mesh in mesh::mesh()) {
         let translation = mesh.translate();
-        let gateways: BTreeSet<_> = of_kind(&translation, Kind::Gateway).iter().map(|g| key(g)).collect();
+        let gateways: BTreeSet<_> = of_kind(&translation, Kind::Gateway).iter().map(key).collect();
         let routes = of_kind(&translation, Kind::VirtualService);
         for route in &routes {
             let wanted = texts(&json(route)["spec"]["gateways"]);
             prop_assert!(wanted.is_subset(&gateways), "{} names {:?}", id(route), wanted);
         }
         for server in servers(&translation) {
-            let leads = |route: &&&Object| {
-                let spec = &json(route)["spec"];
+            let leads = |route: &&Object| {
+                let spec = &json(*route)["spec"];
                 *route.namespace == *server.namespace
                     && texts(&spec["hosts"]).contains(&server.host)
                     && texts(&spec["gateways"]).iter().any(|gateway| server.gateway == format!("Gateway {gateway}"))
@@ -90,13 +90,13 @@ proptest! {
     fn credentials_are_where_the_pods_are(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let given = mesh.of_kind("Secret").map(|s| format!("{}/{}", text(&s["metadata"]["namespace"]), text(&s["metadata"]["name"])));
-        let copies = of_kind(&translation, Kind::Secret).into_iter().map(key);
+        let copies = of_kind(&translation, Kind::Secret).into_iter().map(|secret| key(&secret));
         let known: BTreeSet<_> = given.chain(copies).collect();
         for object in translation.objects() {
-            for name in all(&json(object), "credentialName") {
+            for name in all(&json(&object), "credentialName") {
                 let secret = format!("{}/{}", object.namespace, text(name));
                 let assumed = mesh.settings.knowledge == Knowledge::Partial && secret.ends_with("-credential");
-                prop_assert!(known.contains(&secret) || assumed, "{} wants {}", id(object), secret);
+                prop_assert!(known.contains(&secret) || assumed, "{} wants {}", id(&object), secret);
             }
         }
     }
@@ -110,7 +110,7 @@ fn destinations(translation: &Translation) -> Vec<(String, Value)> {
     let of = |object: &Object| -> Vec<_> {
         all(&json(object), "destination").into_iter().map(|to| (id(object), to.clone())).collect()
     };
-    of_kind(translation, Kind::VirtualService).into_iter().flat_map(of).collect()
+    of_kind(translation, Kind::VirtualService).into_iter().flat_map(|object| of(&object)).collect()
 }
 
 fn hosts(mesh: &Mesh, translation: &Translation) -> BTreeSet<String> {

@@ -22,7 +22,7 @@ proptest! {
         prop_assert!(!is_told(&format!("{translation:?}")), "in the translation's Debug output");
         for object in translation.objects() {
             prop_assert!(!is_told(&format!("{object:?}")), "in an object's Debug output");
-            prop_assert_eq!(is_told(&json(object).to_string()), is_secret(object));
+            prop_assert_eq!(is_told(&json(&object).to_string()), is_secret(&object));
         }
         for (unit, verdict) in translation.verdicts() {
             let resource: ObjectRef = unit.resource().expect("a verdict is on a resource");

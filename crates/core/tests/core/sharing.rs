@@ -59,8 +59,8 @@ fn assert_each_host_once(translation: &Translation) {
     }
     let mut homes = BTreeMap::new();
     for entry in of_kind(translation, Kind::ServiceEntry) {
-        for host in texts(&json(entry)["spec"]["hosts"]) {
-            assert_eq!(homes.insert(host.clone(), id(entry)), None, "{host}\n{:#?}", translation.verdicts());
+        for host in texts(&json(&entry)["spec"]["hosts"]) {
+            assert_eq!(homes.insert(host.clone(), id(&entry)), None, "{host}\n{:#?}", translation.verdicts());
         }
     }
 }

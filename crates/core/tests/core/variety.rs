@@ -17,7 +17,7 @@ fn generated_meshes_have_every_kind_and_every_reason() {
     for _ in 0..900 {
         let mesh = mesh::mesh().new_tree(&mut runner).expect("a mesh").current();
         let translation = mesh.translate();
-        kinds.extend(translation.objects().iter().map(|object| object.kind()));
+        kinds.extend(translation.objects().iter().map(emcee_core::plan::Object::kind));
         for (_, verdict) in translation.verdicts() {
             programmed += u32::from(verdict.is_programmed());
             reasons.extend(reasons_of(verdict));

@@ -73,8 +73,9 @@ fn relationship(mesh: &str, peer: &str) -> Arc<Relationship> {
         certificate: pair.certificate.as_bytes().into(),
         private_key: pair.key.as_bytes().into(),
         ca: pair.ca.as_bytes().into(),
+        crl: None,
     };
-    let material = Material::parse(&material, None).unwrap();
+    let material = Material::parse(&material).unwrap();
     let names = [SubjectAltName::from(&*format!("{peer}.blue.example"))];
     Arc::new(Relationship::new("blue", material, [(peer, names)]))
 }

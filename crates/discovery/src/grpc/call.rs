@@ -14,8 +14,9 @@ use tonic::{Code, Status};
 use super::incoming::words;
 use super::{Incoming, Outgoing, ReceiveError, Sender, channel, is_grpc};
 
-/// Bytes that a server may send before they are read: a chunk of resources, so that it need not wait within one.
-const WINDOW: u32 = 1024 * 1024;
+/// Bytes that a server may send before they are read: enough for megabytes a second over the widest distance, and not
+/// more, as each may come in a frame of its own, which is a hundred times as large in memory.
+const WINDOW: u32 = 256 * 1024;
 /// Bytes of a response's headers.
 const HEADERS: u32 = 16 * 1024;
 

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
+use super::Limits;
 use super::places::{Place, Places};
+use super::requests::Allowance;
 use crate::audience::Audience;
 
 /// The quotas of each peer of each relationship. Only who has proved to be a peer has an entry.
 #[derive(Debug)]
 pub(super) struct Admission {
-    connections: usize,
-    streams: usize,
+    limits: Limits,
     peers: Mutex<BTreeMap<Audience, Quota>>,
 }
 
@@ -21,6 +23,7 @@ struct Quota {
     connections: Places,
     streams: Arc<Semaphore>,
     work: Arc<Semaphore>,
+    allowance: Allowance,
     refused: Vec<(String, String)>,
 }
 
@@ -35,9 +38,21 @@ pub struct PeerStreams {
     pub refused: Vec<(String, String)>,
 }
 
+impl Quota {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            connections: Places::new(limits.connections),
+            streams: Arc::new(Semaphore::new(limits.streams.min(Semaphore::MAX_PERMITS))),
+            work: Arc::new(Semaphore::new(1)),
+            allowance: Allowance::new(limits.burst, limits.rate, Instant::now()),
+            refused: Vec::new(),
+        }
+    }
+}
+
 impl Admission {
-    pub(super) fn new(connections: usize, streams: usize) -> Self {
-        Self { connections, streams, peers: Mutex::default() }
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, peers: Mutex::default() }
     }
 
     /// A place for one more connection, which may displace the peer's oldest.
@@ -55,6 +70,11 @@ impl Admission {
         self.with(audience, |quota| Arc::clone(&quota.work))
     }
 
+    /// What the peer may still ask.
+    pub(super) fn allowance(&self, audience: &Audience) -> Allowance {
+        self.with(audience, |quota| quota.allowance.clone())
+    }
+
     /// Keeps what the peer refuses, for people.
     pub(super) fn refuses<'a>(&self, audience: &Audience, refused: impl Iterator<Item = (&'a str, &'a str)>) {
         let refused = refused.map(|(name, why)| (name.to_owned(), why.to_owned())).collect();
@@ -69,7 +89,7 @@ impl Admission {
     fn state(&self, quota: &Quota) -> PeerStreams {
         PeerStreams {
             connections: quota.connections.taken(),
-            streams: self.streams - quota.streams.available_permits().min(self.streams),
+            streams: self.limits.streams.saturating_sub(quota.streams.available_permits()),
             refused: quota.refused.clone(),
         }
     }
@@ -80,12 +100,7 @@ impl Admission {
         if !peers.contains_key(audience) {
             peers.retain(|_, quota| quota.connections.taken() > 0);
         }
-        ask(peers.entry(audience.clone()).or_insert_with(|| Quota {
-            connections: Places::new(self.connections),
-            streams: Arc::new(Semaphore::new(self.streams)),
-            work: Arc::new(Semaphore::new(1)),
-            refused: Vec::new(),
-        }))
+        ask(peers.entry(audience.clone()).or_insert_with(|| Quota::new(&self.limits)))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Audience, Quota>> {

@@ -26,9 +26,9 @@ use crate::grpc::{self, Outgoing};
 use crate::tls::{Authenticated, Ended};
 use crate::wire;
 
-/// Bytes of requests that wait to be read, of one stream and of a connection.
-const STREAM_WINDOW: u32 = 128 * 1024;
-const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// Bytes of requests that wait to be read, of a stream and of a connection: the least there is, as each may come in a frame
+/// of its own, which is a hundred times as large in memory.
+const WINDOW: u32 = 65_535;
 /// Bytes of a request's headers: method, path and a few more.
 const HEADERS: u32 = 16 * 1024;
 /// A timer that is to last years is set anew each day.
@@ -78,10 +78,9 @@ impl Connection {
         }
         let relationships = Arc::clone(&self.shared.relationships.borrow());
         let accepted = tokio::select! {
-            accepted = self.shared.handshakes.run(stream, &relationships) => accepted,
+            accepted = self.shared.handshakes.run(stream, relationships) => accepted,
             _ = self.ending.changed() => None,
         };
-        drop(relationships);
         let Some((stream, authenticated)) = accepted else { return };
         let audience = authenticated.audience().clone();
         let place = self.shared.admission.connection(&audience);
@@ -149,8 +148,8 @@ fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
         .keep_alive_interval(limits.keepalive)
         .keep_alive_timeout(limits.keepalive)
         .max_concurrent_streams(u32::try_from(limits.streams).unwrap_or(u32::MAX))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .max_header_list_size(HEADERS);
     http
 }

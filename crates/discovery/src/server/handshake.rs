@@ -1,24 +1,21 @@
 //! Handshakes of clients that may be anybody.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::ready;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::PollSemaphore;
 use tracing::{debug, info};
 
 use super::places::Places;
 use crate::tls::{AcceptError, Authenticated, Relationships, accept};
 
-/// Handshakes that compute at once. The others wait outside of the runtime's queue, where they would stand before the
-/// streams of peers that have long been let in.
+/// Handshakes that compute at once.
 const TURNS: usize = 1;
 
 /// Between two lines in the log about one relationship's failed handshakes.
@@ -43,10 +40,11 @@ impl Handshakes {
     pub(super) async fn run(
         &self,
         stream: TcpStream,
-        relationships: &Relationships,
+        relationships: Arc<Relationships>,
     ) -> Option<(TlsStream<TcpStream>, Authenticated)> {
         let mut place = self.places.take();
-        let handshake = in_turns(Arc::clone(&self.turns), accept(stream, relationships));
+        let handshake = async move { accept(stream, &relationships).await };
+        let handshake = aside(Arc::clone(&self.turns), handshake);
         let done = tokio::select! {
             done = timeout(self.deadline, handshake) => done,
             () = place.lost() => {
@@ -55,11 +53,12 @@ impl Handshakes {
             }
         };
         match done {
-            Ok(Ok(accepted)) => Some(accepted),
-            Ok(Err(error)) => {
+            Ok(Some(Ok(accepted))) => Some(accepted),
+            Ok(Some(Err(error))) => {
                 self.tell(&error);
                 None
             }
+            Ok(None) => None,
             Err(_) => {
                 debug!("a TLS handshake took too long");
                 None
@@ -82,38 +81,76 @@ impl Handshakes {
     }
 }
 
-/// Runs `work`, which computes only while it has a turn, and keeps none while it waits for the network.
-async fn in_turns<F: Future>(turns: Arc<Semaphore>, work: F) -> F::Output {
-    let mut work = pin!(work);
-    let mut turns = PollSemaphore::new(turns);
-    poll_fn(|context| {
-        let _turn = ready!(turns.poll_acquire(context));
-        work.as_mut().poll(context)
-    })
-    .await
+/// Runs `work` aside from the runtime's workers, where what it computes would stand before the streams of peers that have
+/// long been let in. It computes only while it has a turn, and keeps none while it waits for the network.
+///
+/// None when the runtime ends before.
+async fn aside<F>(turns: Arc<Semaphore>, work: F) -> Option<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let mut work = Box::pin(work);
+    let woken = Arc::new(Woken::default());
+    loop {
+        let turn = turns.acquire().await.ok()?;
+        let waker = Waker::from(Arc::clone(&woken));
+        let polled = spawn_blocking(move || {
+            let polled = work.as_mut().poll(&mut Context::from_waker(&waker));
+            (polled, work)
+        });
+        let (polled, pending) = polled.await.ok()?;
+        drop(turn);
+        match polled {
+            Poll::Ready(done) => return Some(done),
+            Poll::Pending => work = pending,
+        }
+        woken.0.notified().await;
+    }
+}
+
+/// Remembers that it was woken, also while nobody waits for it.
+#[derive(Default)]
+struct Woken(Notify);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt as _;
     use std::future::pending;
+    use tokio::task::yield_now;
 
-    #[test]
-    fn one_that_waits_for_the_network_keeps_nobody_from_computing() {
+    #[tokio::test]
+    async fn one_that_waits_for_the_network_keeps_nobody_from_computing() {
         let turns = Arc::new(Semaphore::new(1));
-        let mut stalled = Box::pin(in_turns(Arc::clone(&turns), pending::<()>()));
-        assert_eq!(stalled.as_mut().now_or_never(), None);
-        assert_eq!(in_turns(turns, async { 7 }).now_or_never(), Some(7));
+        let stalled = tokio::spawn(aside(Arc::clone(&turns), pending::<()>()));
+        assert_eq!(aside(turns, async { 7 }).await, Some(7));
+        stalled.abort();
     }
 
-    #[test]
-    fn without_a_turn_nothing_is_computed() {
+    #[tokio::test]
+    async fn it_goes_on_whenever_it_is_woken() {
+        let work = async {
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            7
+        };
+        assert_eq!(aside(Arc::new(Semaphore::new(1)), work).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn without_a_turn_nothing_is_computed() {
         let turns = Arc::new(Semaphore::new(1));
         let other = Arc::clone(&turns).try_acquire_owned().unwrap();
-        let mut waiting = Box::pin(in_turns(turns, async { 7 }));
-        assert_eq!(waiting.as_mut().now_or_never(), None);
+        let waiting = tokio::spawn(aside(turns, async { 7 }));
+        yield_now().await;
+        assert!(!waiting.is_finished());
         drop(other);
-        assert_eq!(waiting.as_mut().now_or_never(), Some(7));
+        assert_eq!(waiting.await.unwrap(), Some(7));
     }
 }

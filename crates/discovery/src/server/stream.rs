@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message as _;
 use prost::bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Status};
 use tracing::debug;
@@ -18,6 +20,9 @@ use crate::wire::DeltaDiscoveryRequest;
 
 /// For the client to take the status with which a stream ends.
 const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// A request of so many bytes is understood within microseconds.
+const SMALL: usize = 4 * 1024;
 
 /// Never waits for its client with anything in hand but one response.
 pub(super) struct Stream {
@@ -51,8 +56,9 @@ impl Stream {
     ) -> Self {
         let bell = shared.announcer.bell(&audience);
         let work = shared.admission.work(&audience);
+        let allowance = shared.admission.allowance(&audience);
+        allowance.open(Instant::now());
         let session = Session::new(audience, shared.limits.session);
-        let allowance = Allowance::new(Instant::now());
         Self { shared, session, requests, bell, work, allowance, waiting_since: None, refused: true }
     }
 
@@ -94,7 +100,7 @@ impl Stream {
                     match self.shared.announcer.read(|shelf| self.session.next(shelf)) {
                         Ok(Some(response)) => {
                             permit.send(&response);
-                            self.allowance.respond();
+                            self.allowance.respond(response.encoded_len(), Instant::now());
                             self.note();
                         }
                         Ok(None) => has_more = false,
@@ -115,19 +121,30 @@ impl Stream {
             Err(ReceiveError::Lost(_)) => return Err(End::Gone),
             Err(error) => return Err(End::With(error.status())),
         };
-        self.allowance.spend(message.len(), Instant::now());
-        let work = Arc::clone(&self.work);
-        let _turn = work.acquire().await;
-        let request: DeltaDiscoveryRequest =
-            Incoming::decode(message).map_err(|error: ReceiveError| End::With(error.status()))?;
+        self.allowance.receive(message.len(), Instant::now());
         let unanswered = self.session.in_flight();
-        let received = self.shared.announcer.read(|shelf| self.session.receive(&request, shelf));
-        received.map_err(|error| refused(&error))?;
+        self.understand(message).await?;
         if self.session.in_flight() < unanswered {
             self.waiting_since = None;
         }
         self.note();
         Ok(())
+    }
+
+    /// A large request is understood aside from the runtime's workers, for which other peers wait too.
+    async fn understand(&mut self, message: Bytes) -> Result<(), End> {
+        let work = Arc::clone(&self.work);
+        let _turn = work.acquire().await;
+        if message.len() <= SMALL {
+            return understand(&mut self.session, message, &self.shared);
+        }
+        let empty = Session::new(self.session.audience().clone(), self.shared.limits.session);
+        let mut session = std::mem::replace(&mut self.session, empty);
+        let shared = Arc::clone(&self.shared);
+        let understood = spawn_blocking(move || (understand(&mut session, message, &shared), session));
+        let (result, session) = understood.await.map_err(|_| End::Gone)?;
+        self.session = session;
+        result
     }
 
     /// Whether the client owes an answer, and what it refuses.
@@ -142,6 +159,13 @@ impl Stream {
         }
         self.refused = refuses;
     }
+}
+
+fn understand(session: &mut Session, message: Bytes, shared: &Shared) -> Result<(), End> {
+    let request = Incoming::<DeltaDiscoveryRequest>::decode(message);
+    let request = request.map_err(|error| End::With(error.status()))?;
+    let received = shared.announcer.read(|shelf| session.receive(&request, shelf));
+    received.map_err(|error| refused(&error))
 }
 
 fn refused(error: &SessionError) -> End {

@@ -104,10 +104,6 @@ impl Wanted {
         self.due.remove(name);
     }
 
-    pub(super) fn is_due(&self, name: &str) -> bool {
-        self.due.contains(name)
-    }
-
     pub(super) fn first_due(&self) -> Option<Arc<str>> {
         self.due.first().cloned()
     }

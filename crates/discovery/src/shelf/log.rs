@@ -1,10 +1,11 @@
 //! Resources in the order of their last change.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use emcee_core::key::Key;
+use foldhash::{HashMap, HashMapExt};
 use prost::bytes::Bytes;
 
 use crate::slice::Encoded;

@@ -149,6 +149,15 @@ fn unsubscribing_from_a_name_under_a_wildcard_sends_it_again() {
 }
 
 #[test]
+fn what_is_no_longer_wanted_is_not_answered() {
+    let shelf = shelf(["reviews"]);
+    let held = [("default/gone/IPv4", "v")];
+    let mut client = Stream::asking(&shelf, request().add(["*", REVIEWS]).holding(held));
+    client.ask(&shelf, request().drop([REVIEWS, "*"]));
+    assert_eq!(client.settle(&shelf), [says("1")]);
+}
+
+#[test]
 fn unsubscribing_from_the_wildcard_leaves_the_names() {
     let mut shelf = shelf(["ratings", "reviews"]);
     let mut client = Stream::asking(&shelf, request().add(["*", REVIEWS]));
@@ -274,6 +283,16 @@ fn what_changes_between_the_first_request_and_its_answer_is_right() {
     put(&mut shelf, &offer("details"));
     let expected = says("1").offers(["default/details/IPv4"]).removes([RATINGS, REVIEWS]);
     assert_eq!(client.settle(&shelf), [expected]);
+}
+
+#[test]
+fn who_has_dropped_what_it_held_is_sent_it() {
+    let shelf = shelf(["reviews"]);
+    let same = version(&offer("reviews"));
+    let mut client = Stream::asking(&shelf, request().add(["*"]).holding([(REVIEWS, &same)]));
+    client.ask(&shelf, request().drop(["*"]));
+    client.ask(&shelf, request().add(["*"]));
+    assert_eq!(client.settle(&shelf), [says("1").offers([REVIEWS])]);
 }
 
 #[test]

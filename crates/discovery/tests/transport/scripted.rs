@@ -60,23 +60,31 @@ impl Raw {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        Self::try_send(stream, chunks).await.unwrap()
+    }
+
+    /// The same, if the server lets it.
+    pub(crate) async fn try_send<S>(stream: S, chunks: Vec<Bytes>) -> hyper::Result<ReceiveError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let http = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-        let (mut requests, connection) = http.await.unwrap();
+        let (mut requests, connection) = http.await?;
         tokio::spawn(connection);
         let request = Request::post(format!("https://m1{}", wire::METHOD))
             .header("content-type", "application/grpc")
             .body(Script { chunks: chunks.into(), ends: true })
             .unwrap();
-        let response = requests.send_request(request).await.unwrap();
+        let response = requests.send_request(request).await?;
         if let Some(status) = Status::from_header_map(response.headers()) {
-            return ReceiveError::Status(status);
+            return Ok(ReceiveError::Status(status));
         }
         let mut responses = Incoming::<DeltaDiscoveryResponse>::new(response.into_body(), wire::MAX_RESPONSE);
         loop {
             match responses.next().await {
                 Ok(Some(_)) => {}
                 Ok(None) => panic!("a good end"),
-                Err(error) => return error,
+                Err(error) => return Ok(error),
             }
         }
     }

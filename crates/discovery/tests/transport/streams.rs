@@ -182,7 +182,7 @@ async fn through_an_egress_gateway_the_server_name_says_where_to() {
     let mut target = target("blue", ["192.0.2.1:15443".parse().unwrap()]);
     // A relay of bytes is all that the gateway is.
     let gateway = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    target.via = Some(gateway.local_addr().unwrap().to_string().parse().unwrap());
+    target.via = Some(vec![gateway.local_addr().unwrap().to_string().parse().unwrap()]);
     let via = target.via.clone();
     let address = m1.address;
     tokio::spawn(async move {
@@ -192,7 +192,7 @@ async fn through_an_egress_gateway_the_server_name_says_where_to() {
     });
     let blue = secrets::relationship("blue", "m2", &["m1"]);
     let mut m2 = Peer::of(target, secrets::relationships([blue]));
-    assert_eq!(Some(m2.connected().await), via);
+    assert_eq!(Some(vec![m2.connected().await]), via);
 }
 
 #[tokio::test]

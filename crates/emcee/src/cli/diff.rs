@@ -84,7 +84,7 @@ pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<
 
 type Identity = (String, String, String);
 
-fn compare(planned: &[&Object], against: &Reading) -> anyhow::Result<String> {
+fn compare(planned: &[Object], against: &Reading) -> anyhow::Result<String> {
     let mut existing: BTreeMap<Identity, &Document> = against
         .documents
         .iter()

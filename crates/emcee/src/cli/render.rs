@@ -69,7 +69,7 @@ pub(super) fn run(args: &RenderArgs, console: &mut Console<'_>) -> anyhow::Resul
     Ok(Outcome::Fine)
 }
 
-fn text(objects: &[&Object], format: Format) -> anyhow::Result<String> {
+fn text(objects: &[Object], format: Format) -> anyhow::Result<String> {
     let values: Vec<Value> = objects
         .iter()
         .map(serde_json::to_value)

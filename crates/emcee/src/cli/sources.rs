@@ -63,7 +63,7 @@ pub(crate) struct Surroundings {
 
 impl Surroundings {
     /// Says which trust domain was assumed, if objects depend on it: a wrong one locks every caller out.
-    pub(super) fn say_trust_domain(&self, objects: &[&Object], console: &mut Console<'_>) -> io::Result<()> {
+    pub(super) fn say_trust_domain(&self, objects: &[Object], console: &mut Console<'_>) -> io::Result<()> {
         let settings = self.settings();
         if self.trust_domain.is_none() && objects.iter().any(|o| o.kind() == Kind::AuthorizationPolicy) {
             console.warning(format_args!(

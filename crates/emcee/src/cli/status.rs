@@ -3,17 +3,16 @@
 mod entry;
 mod table;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use emcee_api::{MeshFedConfig, ServiceBinding, ServiceExposition};
 use kube::Client;
 use serde::Serialize;
-use serde_json::json;
 
 use super::Outcome;
+use super::table::Format;
 use crate::cluster::ConnectArgs;
 use crate::cluster::read::{converse, resources};
 use crate::console::Console;
-use crate::manifest;
 use entry::{Binding, Entry, Exposition, Relationship};
 
 const EXAMPLES: &str = "\
@@ -39,16 +38,6 @@ pub(super) struct StatusArgs {
 
     #[command(flatten)]
     connect: ConnectArgs,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    /// A line for each
-    Table,
-    /// One object
-    Json,
-    /// One document
-    Yaml,
 }
 
 /// All that a cluster has of Emcee's resources.
@@ -84,11 +73,7 @@ impl Report {
     }
 
     fn text(&self, format: Format) -> anyhow::Result<String> {
-        Ok(match format {
-            Format::Table => table::text(self),
-            Format::Json => format!("{}\n", serde_json::to_string_pretty(self)?),
-            Format::Yaml => manifest::to_yaml(&[json!(self)])?,
-        })
+        format.text(self, table::text)
     }
 
     /// Of each resource: whether it is ready, and whether it has no status at all.

@@ -222,7 +222,7 @@ fn key(text: &str) -> Result<Key, &'static str> {
     }
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     let time: SignedDuration = text.parse().map_err(|_| "not a time such as 60s or 2m".to_owned())?;
     Duration::try_from(time).map_err(|_| "must not be negative".to_owned())
 }

@@ -36,11 +36,35 @@ where
             "the cluster does not know the kind {} (emcee crds | kubectl apply --server-side -f -)",
             resource.kind
         ),
+        kube::Error::Api(status) if status.code == 403 => {
+            anyhow::Error::new(Forbidden(status.message.clone()))
+                .context(format!("failed to read {} in {place}", resource.plural))
+        }
         kube::Error::Api(status) => anyhow!("{} ({})", status.message, status.code)
             .context(format!("failed to read {} in {place}", resource.plural)),
         error => anyhow::Error::new(error).context(format!("failed to read {} in {place}", resource.plural)),
     })
 }
+
+/// All objects of one of Emcee's own kinds, of all namespaces; none, if they may not be read.
+///
+/// # Errors
+/// As [`resources`], but for that.
+pub(crate) async fn readable<K>(client: &Client) -> anyhow::Result<Option<Vec<DynamicObject>>>
+where
+    K: Resource<DynamicType = ()> + Debug,
+{
+    match resources::<K>(client, None).await {
+        Ok(objects) => Ok(Some(objects)),
+        Err(error) if error.downcast_ref::<Forbidden>().is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the API server does not allow, in its words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} (403)")]
+struct Forbidden(String);
 
 async fn all(api: &Api<DynamicObject>) -> kube::Result<Vec<DynamicObject>> {
     let mut objects = Vec::new();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use emcee_core::catalogue::{Listing, PeerListing};
+use emcee_core::catalogue::{Listing, PeerListing, PeerState};
 use emcee_core::plan::Object;
 
 use super::scene::{self, plural};
@@ -156,7 +156,7 @@ fn peer<'v>(view: &'v View, relationship: &str, name: &str) -> Option<&'v PeerLi
 }
 
 fn connected(peer: &PeerListing) -> bool {
-    peer.state.as_ref().is_some_and(|state| state.is_connected())
+    peer.state.as_ref().is_some_and(PeerState::is_connected)
 }
 
 fn offered(peer: &PeerListing) -> Vec<&str> {

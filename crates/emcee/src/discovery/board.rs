@@ -94,7 +94,7 @@ impl Board {
         });
     }
 
-    fn set(&mut self, shelf: &mut Shelf, exposition: &Key, offers: Vec<Addressed>) -> Touched {
+    fn set(&mut self, on: &mut Shelf, exposition: &Key, offers: Vec<Addressed>) -> Touched {
         let mut touched = Touched::default();
         let before = self.places.remove(exposition).unwrap_or_default();
         let mut now = Vec::new();
@@ -102,14 +102,14 @@ impl Board {
             let Some(terms) = self.terms.get(&addressed.fed_config) else { continue };
             let relationship: Arc<str> = terms.relationship.as_str().into();
             let place = (relationship, addressed.offer.key.clone());
-            touched = touched.and(offer(shelf, &place.0, &addressed.offer, &visibility(terms, &addressed)));
+            touched = touched.and(offer(on, &place.0, &addressed.offer, &visibility(terms, &addressed)));
             self.owners.insert(place.clone(), exposition.clone());
             now.push(place);
         }
         for place in before.into_iter().filter(|place| !now.contains(place)) {
             if self.owners.get(&place) == Some(exposition) {
                 self.owners.remove(&place);
-                touched = touched.and(shelf.withdraw(&place.0, &place.1));
+                touched = touched.and(on.withdraw(&place.0, &place.1));
             }
         }
         if !now.is_empty() {
@@ -133,3 +133,6 @@ fn offer(shelf: &mut Shelf, relationship: &str, offer: &Offer, seen_by: &Visibil
         Touched::default()
     })
 }
+
+#[cfg(test)]
+mod tests;

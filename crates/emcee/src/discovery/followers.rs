@@ -90,7 +90,9 @@ impl Followers {
             }
         } else {
             let sources: Vec<_> = self.followed.keys().cloned().collect();
-            sources.iter().for_each(|source| self.leave(source));
+            for source in &sources {
+                self.leave(source);
+            }
         }
     }
 
@@ -100,7 +102,9 @@ impl Followers {
         let peers: Vec<_> = peers.collect();
         let gone = |source: &&Source| source.fed_config == *fed_config && !peers.contains(&source.peer);
         let gone: Vec<_> = self.followed.keys().filter(gone).cloned().collect();
-        gone.iter().for_each(|source| self.leave(source));
+        for source in &gone {
+            self.leave(source);
+        }
         match terms {
             Some(terms) => {
                 self.terms.insert(fed_config.clone(), Arc::clone(&terms));

@@ -111,7 +111,7 @@ pub(super) fn read(file: &Arc<str>, bytes: &[u8]) -> (Vec<Document>, Vec<Problem
     (found.documents, found.problems)
 }
 
-fn decode(bytes: &[u8]) -> Result<&str, Located> {
+pub(super) fn decode(bytes: &[u8]) -> Result<&str, Located> {
     let refuse = |line, fault| Err(Located { line, field: None, fault });
     if bytes.len() > MAX_BYTES {
         return refuse(1, Fault::TooLarge);

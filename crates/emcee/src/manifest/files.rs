@@ -57,6 +57,11 @@ fn shown(path: &Path) -> Arc<str> {
     path.to_string_lossy().into()
 }
 
+/// The one file that the path means.
+pub(super) fn single(path: &Path) -> Source {
+    if path.as_os_str() == "-" { Source::stdin() } else { Source::new(path.to_owned()) }
+}
+
 /// All files that the paths mean, each once, in the order of the paths and of names.
 pub(super) fn find(paths: &[PathBuf]) -> Vec<Result<Source, Unreadable>> {
     let mut walk = Walk::default();

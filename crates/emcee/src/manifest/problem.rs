@@ -47,6 +47,6 @@ impl Display for Plain<'_> {
 }
 
 /// Controls, line and paragraph separators, and the marks that reorder text.
-fn unprintable(c: char) -> bool {
+pub(crate) fn unprintable(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

@@ -58,7 +58,7 @@ fn everywhere() -> Vec<Value> {
     rules.extend(READ_ONLY.iter().map(|(group, plurals)| rule(group, plurals, &READ)));
     rules.extend(of_kinds(|kind| !is_of_gateways(kind), &WRITE));
     rules.extend(of_kinds(|kind| is_of_gateways(kind) && !kind.holds_keys(), &READ));
-    rules.push(rule("events.k8s.io", &["events"], &["create", "patch"]));
+    rules.push(rule("events.k8s.io", &["events"], &["create"]));
     rules
 }
 

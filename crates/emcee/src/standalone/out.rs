@@ -241,7 +241,7 @@ fn objects(translation: &Translation) -> io::Result<Vec<Wanted>> {
         let kind = object.kind();
         Ok(Wanted {
             path: path(kind.as_str(), &object.namespace, &object.name),
-            text: text(&serde_json::to_value(object)?)?,
+            text: text(&serde_json::to_value(&object)?)?,
             secret: kind == Kind::Secret,
             name: Some(format!("{} {}/{}", kind.as_str(), object.namespace, object.name)),
         })

@@ -5,12 +5,18 @@ use std::process::Command;
 
 use crate::world::{World, in_repository, snapshot};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 17] = [
     "validate",
     "render",
     "diff",
     "run",
     "status",
+    "catalogue",
+    "bind",
+    "expose",
+    "openapi",
+    "export",
+    "import",
     "uninstall",
     "crds",
     "manifests",
@@ -55,6 +61,15 @@ fn wrong_usage_is_exit_code_2_and_says_how() {
         ("diff-against-both", "diff -f mesh.yaml --against out --cluster"),
         ("uninstall-what", "uninstall"),
         ("uninstall-whom", "uninstall --relationship blue"),
+        ("bind-what", "bind"),
+        ("bind-whom", "bind blue/m2/reviews"),
+        ("bind-one-or-all", "bind blue/m2/default/reviews --catalogue all.json"),
+        ("expose-what", "expose default/reviews --to blue"),
+        ("expose-to-whom", "expose default/reviews:9080"),
+        ("catalogue-from", "catalogue --from 203.0.113.12:15443"),
+        ("catalogue-both", "catalogue -f mesh.yaml --cluster"),
+        ("catalogue-admin", "catalogue --admin https://127.0.0.1:15000"),
+        ("import-where", "import parcel.yaml --relationship blue --peer m2 -f mesh.yaml"),
         ("bad-namespace", "render -f mesh.yaml --gateway-namespaces Istio_System"),
     ] {
         let ran = World::new().emcee(args);

@@ -22,8 +22,8 @@ pub struct ControlPlane {
     pub client: Client,
     setup: Setup,
     server: Process,
-    _manager: Process,
-    _etcd: Process,
+    /// etcd, and the controller manager where one runs.
+    others: Vec<Process>,
 }
 
 /// What a control plane is started from.
@@ -39,18 +39,32 @@ pub struct Setup {
     pub binaries: Binaries,
     /// The port on the host's loopback that leads to the apiserver.
     pub host_port: u16,
+    /// Further flags of the apiserver, as `--name=value`.
+    pub apiserver_flags: Vec<String>,
 }
 
 impl ControlPlane {
     /// Starts one; has to run inside the node's namespace.
     pub async fn start(mesh: &str, setup: &Setup) -> Result<Self> {
+        let mut begun = Self::start_without_controllers(mesh, setup).await?;
+        begun.others.push(start(setup, "kube-controller-manager", setup.controller_manager(), None)?);
+        Ok(begun)
+    }
+
+    /// As [`start`](Self::start), but nobody acts upon what is written: no Kubernetes controller runs.
+    pub async fn start_without_controllers(mesh: &str, setup: &Setup) -> Result<Self> {
         write_credentials(mesh, setup)?;
         let etcd = start(setup, "etcd", setup.etcd(), None)?;
         let mut server = start_apiserver(setup)?;
         let client = client(&setup.folder.join("inside.kubeconfig")).await?;
         wait_ready(&client, &mut server).await?;
-        let manager = start(setup, "kube-controller-manager", setup.controller_manager(), None)?;
-        Ok(Self { client, setup: setup.clone(), server, _manager: manager, _etcd: etcd })
+        Ok(Self { client, setup: setup.clone(), server, others: vec![etcd] })
+    }
+
+    /// Process ids of the apiserver and of what it stands on.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        [&self.server].into_iter().chain(&self.others).map(Process::pid).collect()
     }
 
     /// Ends the apiserver at once, runs `meanwhile`, and starts it again on the same data.
@@ -101,6 +115,7 @@ impl Setup {
             // Webhooks that name a Service are called at its endpoints: nothing carries cluster addresses here.
             ("enable-aggregator-routing", "true"),
         ]));
+        command.extend_from_slice(&self.apiserver_flags);
         command
     }
 

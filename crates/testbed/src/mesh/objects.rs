@@ -60,6 +60,14 @@ impl Objects {
         Ok(())
     }
 
+    /// Applies an object, and nothing comes of it but what the API server and its webhooks say.
+    pub async fn try_out(&self, object: &Value) -> Result<()> {
+        let (api, name) = self.api(object).await?;
+        let params = PatchParams { dry_run: true, ..PatchParams::apply(MANAGER).force() };
+        api.patch(&name, &params, &Patch::Apply(object)).await?;
+        Ok(())
+    }
+
     /// Deletes objects in reverse order; those that are gone already are fine.
     pub async fn delete(&self, objects: Vec<Value>) -> Result<()> {
         for object in objects.iter().rev() {
@@ -154,6 +162,24 @@ impl Mesh {
     pub fn apply(&self, yaml: &str) -> Result<()> {
         let (objects, all) = (self.objects(), documents(yaml)?);
         self.run(async move { objects.apply(all).await })
+    }
+
+    /// What the API server and its webhooks say of an object, of which nothing comes.
+    pub fn try_out(&self, object: &Value) -> Result<()> {
+        let (objects, object) = (self.objects(), object.clone());
+        self.run(async move { objects.try_out(&object).await })
+    }
+
+    /// Waits until the API server refuses an object, with all of these words: nothing says when it has heard of a webhook.
+    pub fn wait_refused(&self, object: &Value, words: &[&str]) -> Result<()> {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            match self.try_out(object) {
+                Err(error) if words.iter().all(|word| format!("{error:#}").contains(word)) => return Ok(()),
+                tried if std::time::Instant::now() > deadline => bail!("it is not refused: {tried:?}"),
+                _ => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
     }
 
     /// Deletes the objects of a YAML text.

@@ -51,6 +51,20 @@ impl Inside {
         });
         answered.recv().context("the bed was taken down meanwhile")?
     }
+
+    /// As [`run`](Self::run), with all processors: what measures must not be what is slow.
+    pub fn run_on_all<F, T>(&self, future: F) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let worker = self.run(async move {
+            // Threads begin in the namespace of the one that starts them.
+            let work = move || Builder::new_multi_thread().enable_all().build()?.block_on(future);
+            Ok(std::thread::spawn(work))
+        })?;
+        worker.join().map_err(|_| anyhow::anyhow!("the work panicked: see above"))?
+    }
 }
 
 fn live(namespace: &File, ready: &mpsc::Sender<Result<Handle>>, stopped: oneshot::Receiver<()>) {

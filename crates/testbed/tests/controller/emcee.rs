@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::Mesh;
 use emcee_testbed::suite::emcee;
+pub(crate) use emcee_testbed::suite::print;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
@@ -73,7 +74,7 @@ impl Drop for Emcee {
 }
 
 /// As the administrator's, but for whom it speaks.
-fn kubeconfig(mesh: &Mesh) -> Result<PathBuf> {
+pub(crate) fn kubeconfig(mesh: &Mesh) -> Result<PathBuf> {
     let mut config: Value = serde_saphyr::from_str(&fs::read_to_string(mesh.kubeconfig())?)?;
     config["users"][0]["user"] = json!({"token": token(mesh)?});
     let path = mesh.folder().join("emcee-kubeconfig");

@@ -10,11 +10,10 @@ use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
 use kube::core::GroupVersionKind;
 use serde_json::json;
 
-use super::resource::Resource;
-use super::world::{World, relationship};
+use super::world::{Resource, World, relationship};
 use crate::users::{FLAT, PASSTHROUGH, SHOP};
 
-fn exposition(alias: &str, style: &str) -> String {
+pub(crate) fn exposition(alias: &str, style: &str) -> String {
     format!(
         "{{apiVersion: mm.ibm.istio.io/v1, kind: ServiceExposition, metadata: {{name: {alias}, namespace: {SHOP}}}, \
          spec: {{name: helloworld, port: 5000, alias: {alias}, mesh_fed_config_selector: {{fed-config: {style}}}}}}}"

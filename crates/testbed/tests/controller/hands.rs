@@ -7,11 +7,11 @@ use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::Value;
 
-use super::resource::{Resource, until};
-use super::world::World;
-use crate::users::{FLAT, WEB};
+use super::guards::exposition;
+use super::world::{Resource, World, until};
+use crate::users::{BOUNDARY, FLAT, SHOP, WEB};
 
-const NETWORKING: &str = "networking.istio.io/v1";
+pub(crate) const NETWORKING: &str = "networking.istio.io/v1";
 
 /// The generated objects of a kind, of one owner.
 pub(crate) fn generated(mesh: &Mesh, kind: &str, owner: &str) -> Result<Value> {
@@ -22,7 +22,7 @@ pub(crate) fn generated(mesh: &Mesh, kind: &str, owner: &str) -> Result<Value> {
     Ok(serde_json::to_value(found.into_iter().next().with_context(|| format!("no {kind} of {owner}"))?)?)
 }
 
-fn place(object: &Value) -> (&str, &str) {
+pub(crate) fn place(object: &Value) -> (&str, &str) {
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
     (text("namespace"), text("name"))
 }
@@ -46,6 +46,37 @@ pub(crate) fn restored(bed: &Bed) -> Result<()> {
     let spec = rule["spec"].clone();
     let is_back = move |now: Option<&Value>| now.is_some_and(|now| now["spec"] == spec);
     until(&world.here, (NETWORKING, "DestinationRule"), place(&rule), "it is not changed back", is_back)
+}
+
+/// A Gateway that has the name of one of Emcee's stays as it is, before Emcee's own would be there and after.
+pub(crate) fn squatted(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let resource = Resource { kind: "ServiceExposition", namespace: SHOP, name: "squatted" };
+    let exposition = exposition("squatted", BOUNDARY.name);
+    world.there.apply(&exposition)?;
+    resource.wait(&world.there, "Ready", "Fine")?;
+    let ours = generated(&world.there, "Gateway", "squatted")?;
+    world.there.delete(&exposition)?;
+    let gone = |object: Option<&Value>| object.is_none();
+    until(&world.there, (NETWORKING, "Gateway"), place(&ours), "it stays", gone)?;
+
+    let theirs = serde_json::json!({
+        "apiVersion": NETWORKING, "kind": "Gateway",
+        "metadata": {"namespace": place(&ours).0, "name": place(&ours).1},
+        "spec": {"selector": {"gateway": "theirs"}, "servers": [
+            {"port": {"number": 8080, "name": "http", "protocol": "HTTP"}, "hosts": ["theirs.example"]},
+        ]},
+    });
+    world.there.apply(&theirs.to_string())?;
+    let before = world.there.get(NETWORKING, "Gateway", place(&ours).0, place(&ours).1)?;
+    world.there.apply(&exposition)?;
+    let said = resource.wait(&world.there, "Programmed", "Conflict")?;
+    ensure!(said["message"].as_str().is_some_and(|words| words.contains(place(&ours).1)), "{said}");
+    world.there.delete(&exposition)?;
+    until(&world.there, ("mm.ibm.istio.io/v1", "ServiceExposition"), (SHOP, "squatted"), "it stays", gone)?;
+    let after = world.there.get(NETWORKING, "Gateway", place(&ours).0, place(&ours).1)?;
+    ensure!(before.is_some() && before == after, "{before:?} became {after:?}");
+    world.there.delete(&theirs.to_string())
 }
 
 /// Labels that are taken off come back: the object is known by who wrote it.

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::{Bed, Mesh};
 
-use super::resource::{Resource, until};
-use super::world::{World, objects, relationship};
+use super::world::{Resource, World, objects, relationship, until};
 use crate::users::{SHOP, STYLES, Style, WEB};
 use crate::workloads::{ask, call};
 

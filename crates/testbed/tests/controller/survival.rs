@@ -8,8 +8,7 @@ use serde_json::Value;
 
 use super::emcee::{Emcee, undone};
 use super::hands::generated;
-use super::resource::{Resource, until};
-use super::world::{FEDS, World};
+use super::world::{FEDS, Resource, World, until};
 use crate::users::{FLAT, WEB};
 use crate::workloads::{ask, client_pod, command};
 

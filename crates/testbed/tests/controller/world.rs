@@ -3,16 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use emcee_testbed::cluster::Authority;
-use emcee_testbed::suite::print;
 use emcee_testbed::{Bed, Mesh};
 use kube::api::{DynamicObject, ListParams};
 use kube::discovery::{ApiResource, Discovery, Scope, verbs};
 use kube::{Api, ResourceExt as _};
 
-use super::emcee::Emcee;
-use super::resource::Resource;
+use super::emcee::{Emcee, print};
+pub(crate) use super::resource::{Resource, until};
 use crate::users::{SHOP, STYLES, Style, WEB, secret, versions};
 use crate::workloads::{client, server};
 

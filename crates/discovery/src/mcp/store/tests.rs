@@ -62,8 +62,12 @@ fn an_object_is_a_resource_with_its_names_labels_and_spec() {
 
 #[test]
 fn each_kind_of_istio_is_of_the_type_for_which_istiod_asks_and_no_other_kind_is_there() {
-    let secret =
-        KeyMaterial { certificate: b"c"[..].into(), private_key: b"k"[..].into(), ca: b"a"[..].into() };
+    let secret = KeyMaterial {
+        certificate: b"c"[..].into(),
+        private_key: b"k"[..].into(),
+        ca: b"a"[..].into(),
+        crl: None,
+    };
     let objects = [
         object("default", "a", Body::AuthorizationPolicy(Box::default())),
         object("default", "d", Body::DestinationRule(Box::<DestinationRuleSpec>::default())),

@@ -2,26 +2,19 @@
 
 use super::Report;
 use super::entry::{Binding, Entry, Exposition, Peer, Relationship};
-use crate::table::{aligned, printable};
+use crate::cli::table::{shown, table, tables};
 
 /// Each kind that has any is a table of its own.
 pub(super) fn text(report: &Report) -> String {
-    let tables = [
-        table(&["MESHFEDCONFIG", "RELATIONSHIP", "STYLE", "PEERS"], &report.relationships, relationship),
-        table(&["SERVICEEXPOSITION", "SERVER NAME", "ENDPOINTS"], &report.expositions, exposition),
-        table(&["SERVICEBINDING", "HOST", "SOURCE"], &report.bindings, binding),
-    ];
-    let filled: Vec<_> = tables.into_iter().filter(|table| !table.is_empty()).collect();
-    filled.join("\n")
+    tables([
+        of(&["MESHFEDCONFIG", "RELATIONSHIP", "STYLE", "PEERS"], &report.relationships, relationship),
+        of(&["SERVICEEXPOSITION", "SERVER NAME", "ENDPOINTS"], &report.expositions, exposition),
+        of(&["SERVICEBINDING", "HOST", "SOURCE"], &report.bindings, binding),
+    ])
 }
 
-fn table<T>(names: &[&str], entries: &[Entry<T>], detail: fn(&T) -> Vec<String>) -> String {
-    if entries.is_empty() {
-        return String::new();
-    }
-    let header = names.iter().chain(&["READY", "WHY NOT"]).map(|name| (*name).to_owned()).collect();
-    let rows = entries.iter().map(|entry| row(entry, detail));
-    aligned(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
+fn of<T>(names: &[&str], entries: &[Entry<T>], detail: fn(&T) -> Vec<String>) -> String {
+    table(&[names, &["READY", "WHY NOT"]].concat(), entries.iter().map(|entry| row(entry, detail)))
 }
 
 fn row<T>(entry: &Entry<T>, detail: fn(&T) -> Vec<String>) -> Vec<String> {
@@ -30,7 +23,7 @@ fn row<T>(entry: &Entry<T>, detail: fn(&T) -> Vec<String>) -> Vec<String> {
     cells.push(if entry.ready { "yes" } else { "no" }.to_owned());
     let why = [entry.reason.as_str(), entry.message.as_str()];
     cells.push(why.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(": "));
-    cells.iter().map(|cell| printable(cell)).collect()
+    cells
 }
 
 fn relationship(detail: &Relationship) -> Vec<String> {
@@ -49,8 +42,4 @@ fn exposition(detail: &Exposition) -> Vec<String> {
 
 fn binding(detail: &Binding) -> Vec<String> {
     vec![shown(&detail.host), shown(&detail.source)]
-}
-
-fn shown(text: &str) -> String {
-    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }

@@ -1,0 +1,76 @@
+//! A UID, in less room than its text takes.
+
+use std::fmt;
+
+/// The UID of an object. Kubernetes' are random UUIDs; it promises no more than a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Uid {
+    Uuid([u8; 16]),
+    Text(Box<str>),
+}
+
+const LENGTH: usize = 36;
+const DASHES: [usize; 4] = [8, 13, 18, 23];
+
+impl Uid {
+    pub(super) fn new(text: &str) -> Self {
+        uuid(text).map_or_else(|| Self::Text(text.into()), Self::Uuid)
+    }
+}
+
+/// Only of a text that is written again as it was.
+fn uuid(text: &str) -> Option<[u8; 16]> {
+    let bytes = text.as_bytes();
+    if bytes.len() != LENGTH || DASHES.iter().any(|place| bytes[*place] != b'-') {
+        return None;
+    }
+    let digits =
+        bytes.iter().enumerate().filter(|(place, _)| !DASHES.contains(place)).map(|(_, digit)| digit);
+    let mut uuid = [0; 16];
+    for (place, digit) in digits.enumerate() {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        uuid[place / 2] = uuid[place / 2] << 4 | value;
+    }
+    Some(uuid)
+}
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let uuid = match self {
+            Self::Uuid(uuid) => uuid,
+            Self::Text(text) => return f.write_str(text),
+        };
+        for (place, byte) in uuid.iter().enumerate() {
+            let dash = if matches!(place, 4 | 6 | 8 | 10) { "-" } else { "" };
+            write!(f, "{dash}{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_takes_its_bytes_and_is_written_as_it_was() {
+        let text = "0c9f2a4e-75d1-4b7b-8f3a-00ff19ab6cde";
+        let uid = Uid::new(text);
+        assert!(matches!(uid, Uid::Uuid([0x0c, 0x9f, ..])), "{uid:?}");
+        assert_eq!(uid.to_string(), text);
+    }
+
+    #[test]
+    fn any_other_text_is_kept() {
+        for text in
+            ["", "uid-7", "0C9F2A4E-75D1-4B7B-8F3A-00FF19AB6CDE", "0c9f2a4e-75d1-4b7b-8f3a-00ff19ab6cdé"]
+        {
+            assert_eq!(Uid::new(text), Uid::Text(text.into()));
+            assert_eq!(Uid::new(text).to_string(), text);
+        }
+    }
+}

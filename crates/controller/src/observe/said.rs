@@ -1,0 +1,134 @@
+//! What is kept of the status of a user's resource.
+
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+use std::sync::LazyLock;
+
+use foldhash::quality::RandomState;
+use serde_json::{Map, Value, json};
+
+use crate::parse::UserKind;
+
+/// What is kept of a status: what the next one is made of, and whether it is another. The whole would be most of what is
+/// kept of a resource.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Said {
+    /// As JSON text, which takes a fraction of the memory of a tree.
+    kept: Box<str>,
+    digest: u64,
+}
+
+impl Said {
+    /// Of a status; null: of none. That of a relationship is kept whole, as others look at it.
+    pub(crate) fn of(kind: UserKind, status: &Value) -> Self {
+        let kept = match (kind, status) {
+            (_, Value::Null) => String::new(),
+            (UserKind::MeshFedConfig, status) => status.to_string(),
+            (_, status) => reduced(status).to_string(),
+        };
+        Self { kept: kept.into(), digest: digest(status) }
+    }
+
+    /// What is kept of it, as a tree; null where there is none.
+    pub(crate) fn kept(&self) -> Value {
+        serde_json::from_str(&self.kept).unwrap_or_default()
+    }
+
+    /// Whether it says the same as this status.
+    pub(crate) fn is(&self, status: &Value) -> bool {
+        self.digest == digest(status)
+    }
+}
+
+/// Conditions without their words, and what discovery has written.
+fn reduced(status: &Value) -> Value {
+    let conditions = status["conditions"].as_array().into_iter().flatten().map(|condition| {
+        let fields = ["type", "status", "reason", "lastTransitionTime"];
+        let kept =
+            fields.iter().filter_map(|field| Some(((*field).to_owned(), condition.get(*field)?.clone())));
+        let mut kept: Map<String, Value> = kept.collect();
+        // A condition without one cannot be read.
+        kept.insert("message".to_owned(), "".into());
+        Value::Object(kept)
+    });
+    let mut kept = json!({"conditions": conditions.collect::<Vec<_>>()});
+    if let Some(announcement) = status.get("announcement") {
+        kept["announcement"] = announcement.clone();
+    }
+    kept
+}
+
+/// The same for the same content, in whatever order its fields come.
+fn digest(value: &Value) -> u64 {
+    // Seeded anew in each process, so that nobody can make up statuses that collide.
+    static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+    let mut hasher = SEED.build_hasher();
+    match value {
+        Value::Null => 0_u8.hash(&mut hasher),
+        Value::Bool(value) => (1_u8, value).hash(&mut hasher),
+        Value::Number(value) => (2_u8, value).hash(&mut hasher),
+        Value::String(value) => (3_u8, value).hash(&mut hasher),
+        Value::Array(items) => {
+            (4_u8, items.len()).hash(&mut hasher);
+            for item in items {
+                hasher.write_u64(digest(item));
+            }
+        }
+        Value::Object(fields) => {
+            (5_u8, fields.len()).hash(&mut hasher);
+            let field = |(name, value): (&String, &Value)| SEED.hash_one((name, digest(value)));
+            hasher.write_u64(fields.iter().map(field).fold(0, u64::wrapping_add));
+        }
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> Value {
+        json!({
+            "observedGeneration": 3,
+            "conditions": [
+                {"type": "Ready", "status": "False", "reason": "NoAddress", "message": "the gateway has none",
+                 "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 3},
+            ],
+            "announcement": {"peer": "m2"},
+            "endpoints": ["203.0.113.7:15443"],
+        })
+    }
+
+    #[test]
+    fn another_word_is_another_status_and_another_order_is_not() {
+        let said = Said::of(UserKind::ServiceBinding, &status());
+        assert!(said.is(&status()));
+        let mut reordered = Map::new();
+        for (field, value) in status().as_object().expect("an object").iter().rev() {
+            reordered.insert(field.clone(), value.clone());
+        }
+        assert!(said.is(&Value::Object(reordered)));
+        for (pointer, other) in [
+            ("/conditions/0/message", json!("it has none")),
+            ("/observedGeneration", json!(4)),
+            ("/endpoints", json!([])),
+            ("/announcement/peer", json!("m3")),
+        ] {
+            let mut changed = status();
+            *changed.pointer_mut(pointer).expect("it is there") = other;
+            assert!(!said.is(&changed), "{pointer}");
+        }
+        assert!(!said.is(&Value::Null));
+        assert!(Said::of(UserKind::ServiceBinding, &Value::Null).is(&Value::Null));
+    }
+
+    #[test]
+    fn what_the_next_one_is_made_of_is_kept() {
+        let kept = Said::of(UserKind::ServiceBinding, &status()).kept();
+        let condition = &kept["conditions"][0];
+        assert_eq!(condition["lastTransitionTime"], "2026-01-01T00:00:00Z");
+        assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("NoAddress")));
+        assert_eq!(kept["announcement"], json!({"peer": "m2"}));
+        assert_eq!(Said::of(UserKind::MeshFedConfig, &status()).kept(), status());
+        assert_eq!(Said::of(UserKind::ServiceBinding, &Value::Null).kept(), Value::Null);
+    }
+}

@@ -1,0 +1,192 @@
+//! How long a change takes to reach a peer of yellow, while a peer of blue does its worst.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use emcee_discovery::grpc::Connection;
+use emcee_discovery::shelf::Visibility;
+use emcee_discovery::tls::{Relationship, connect, server_name};
+use emcee_discovery::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use prost::bytes::Bytes;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::{interval, timeout};
+use tokio_rustls::TlsConnector;
+
+use super::hostile::wildcard;
+use super::mesh::{Mesh, Peer, offer};
+use super::scripted::{Deaf, Raw, frame};
+use super::{raw, secrets};
+
+/// The two measurements take turns, so that what else this machine does falls into both.
+const TURNS: usize = 8;
+/// Changes in each turn of each.
+const SAMPLES: usize = 75;
+/// Below this a delay is the machine's.
+const NOISE: Duration = Duration::from_millis(if cfg!(debug_assertions) { 10 } else { 1 });
+/// When even without the attack the slowest take so long, others have this machine's cores, and nothing can be said.
+const STARVED: Duration = Duration::from_millis(if cfg!(debug_assertions) { 30 } else { 10 });
+/// Between two blows of the attack. Unoptimized, a handshake takes ten times as long, on the attacker's side too, which
+/// has to be on the same machine here.
+const BLOWS: Duration = Duration::from_millis(if cfg!(debug_assertions) { 50 } else { 5 });
+
+/// From a change to its arrival, many times.
+async fn measure(m1: &Mesh, m4: &mut Peer, name: &str, delays: &mut Vec<Duration>) {
+    let mut pause = interval(Duration::from_millis(5));
+    for index in 0..SAMPLES {
+        pause.tick().await;
+        let name = format!("{name}-{index}");
+        let start = Instant::now();
+        m1.offer("yellow", &name, &Visibility::All);
+        assert_eq!(m4.changed().await, (name, true));
+        delays.push(start.elapsed());
+    }
+}
+
+/// Of the delays without the attack and with it: median and 99th percentile.
+async fn compare(m1: &Mesh, m4: &mut Peer, round: usize) -> [[Duration; 2]; 2] {
+    let (mut quiet, mut loud) = (Vec::new(), Vec::new());
+    for turn in 0..TURNS {
+        measure(m1, m4, &format!("{round}-quiet-{turn}"), &mut quiet).await;
+        let attack = Attack::on(m1);
+        measure(m1, m4, &format!("{round}-loud-{turn}"), &mut loud).await;
+        drop(attack);
+    }
+    [quiet, loud].map(|mut delays| {
+        delays.sort_unstable();
+        [delays[delays.len() / 2], delays[delays.len() * 99 / 100]]
+    })
+}
+
+/// All that a peer of blue can think of, from a thread of its own, until it is dropped.
+struct Attack {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Attack {
+    fn on(mesh: &Mesh) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let (until, address) = (Arc::clone(&over), mesh.address);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(attack(address, &until));
+        });
+        Self { over, thread: Some(thread) }
+    }
+}
+
+impl Drop for Attack {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// Each kind of harm, so many times a second.
+async fn attack(m1: std::net::SocketAddr, over: &AtomicBool) {
+    let mut held = Vec::new();
+    let mut ticks = interval(BLOWS);
+    let mut tick = 0_u32;
+    while !over.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        tick += 1;
+        // A handshake that never ends, and bytes that are none.
+        if let Ok(mut slow) = TcpStream::connect(m1).await {
+            let _refused = slow.write_all(&[0x16, 3, 1]).await;
+            held.push(slow);
+        }
+        if held.len() > 600 {
+            held.clear();
+        }
+        match tick % 5 {
+            0 => drop(tokio::spawn(stranger(m1))),
+            1 => drop(tokio::spawn(request(m1, Bytes::from_static(&[0, 0x40, 0, 0, 0])))),
+            2 => drop(tokio::spawn(request(m1, frame(&[0x1a, 0].repeat(1_000_000))))),
+            3 => drop(tokio::spawn(deaf(m1))),
+            _ => drop(tokio::spawn(chatty(m1))),
+        }
+    }
+}
+
+/// Shows a certificate of nobody.
+async fn stranger(m1: std::net::SocketAddr) {
+    static CONFIG: LazyLock<Arc<ClientConfig>> =
+        LazyLock::new(|| Arc::new(raw::client(Some(&secrets::pair("m9", "green")))));
+    let connector = TlsConnector::from(Arc::clone(&CONFIG));
+    let name = ServerName::try_from(server_name("blue")).unwrap();
+    if let Ok(stream) = TcpStream::connect(m1).await {
+        let _refused = connector.connect(name, stream).await;
+    }
+}
+
+async fn tls(m1: std::net::SocketAddr) -> Option<tokio_rustls::client::TlsStream<TcpStream>> {
+    static BLUE: LazyLock<Arc<Relationship>> = LazyLock::new(|| secrets::relationship("blue", "m2", &["m1"]));
+    let stream = TcpStream::connect(m1).await.ok()?;
+    Some(connect(stream, &BLUE, "m1").await.ok()?.0)
+}
+
+async fn request(m1: std::net::SocketAddr, body: Bytes) {
+    if let Some(stream) = tls(m1).await {
+        let _told = timeout(Duration::from_secs(1), Raw::try_send(stream, vec![body])).await;
+    }
+}
+
+/// Subscribes to all and reads nothing.
+async fn deaf(m1: std::net::SocketAddr) {
+    let Some(stream) = tls(m1).await else { return };
+    let Ok(connection) = Connection::over(Deaf(stream), Duration::from_mins(1)).await else { return };
+    let first = wildcard();
+    let call = connection.call::<DeltaDiscoveryResponse>("m1", wire::METHOD, &first, 1);
+    let _nothing = timeout(Duration::from_secs(5), call).await;
+}
+
+/// Subscribes and unsubscribes, without an end.
+async fn chatty(m1: std::net::SocketAddr) {
+    let Some(stream) = tls(m1).await else { return };
+    let Ok(connection) = Connection::over(stream, Duration::from_mins(1)).await else { return };
+    let first = wildcard();
+    let call = connection.call::<DeltaDiscoveryResponse>("m1", wire::METHOD, &first, usize::MAX).await;
+    let Ok(call) = call else { return };
+    let names: Vec<_> = (0..900).map(|index| format!("default/name-{index}/IPv4")).collect();
+    for round in 0..200 {
+        let mut request = DeltaDiscoveryRequest { resource_names_subscribe: Vec::new(), ..wildcard() };
+        if round % 2 == 0 {
+            request.resource_names_subscribe.clone_from(&names);
+        } else {
+            request.resource_names_unsubscribe.clone_from(&names);
+        }
+        let Some(permit) = call.requests.ready().await else { return };
+        permit.send(&request);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hostile_peer_of_blue_does_not_delay_what_yellow_is_told() {
+    let m1 = Mesh::m1().await;
+    for index in 0..300 {
+        let offer = offer("blue", &format!("service-{index}"), 1);
+        m1.announcer.try_change(|shelf| shelf.offer("blue", &offer, &Visibility::All)).unwrap();
+    }
+    let mut m4 = m1.followed_by("m4", "yellow");
+    m4.connected().await;
+    let mut found = Vec::new();
+    let mut judged = 0;
+    for round in 0..4 {
+        let [quiet, loud] = compare(&m1, &mut m4, round).await;
+        found.push([quiet, loud]);
+        if loud[1] < 2 * quiet[1].max(NOISE) {
+            println!("median and p99, without the attack and with it: {found:?}");
+            return;
+        }
+        judged += usize::from(quiet[1] < STARVED);
+        assert!(judged < 2, "median and p99, without the attack and with it: {found:?}");
+    }
+    println!("not judged, as this machine is busy: {found:?}");
+}

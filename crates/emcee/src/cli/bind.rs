@@ -1,0 +1,186 @@
+//! `emcee bind`
+
+mod document;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{ArgGroup, Args};
+use emcee_core::key::Key;
+use emcee_core::names;
+use kube::Client;
+use serde_json::{Value, json};
+
+use super::Outcome;
+use super::relationships::{Relationships, assumed};
+use super::sources::{Surroundings, dns_label};
+use super::written::{How, WriteArgs, finish};
+use crate::catalogue::{Consumer, following};
+use crate::cluster::read::converse;
+use crate::console::Console;
+
+const EXAMPLES: &str = "\
+Examples:
+  emcee bind blue/m2/default/reviews
+  emcee bind blue/m2/default/reviews -n shop --alias reviews-of-m2 --port 9080
+  emcee bind blue/m2/default/reviews --dry-run > reviews.yaml
+  emcee bind --catalogue m2.json --peer m2 --dry-run";
+
+/// Make a ServiceBinding of a service that a peer offers, or of all in an OpenAPI document.
+///
+/// The service is called as `emcee catalogue` prints it. A ServiceBinding that is there already and says something else
+/// is left as it is. Those of a document follow what the peer announces, where its address is known; else they say all
+/// that the document says, judged as an announcement would be. Exit code 0: it is there; 1: it was refused; 2: the
+/// cluster cannot be asked.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES, group(ArgGroup::new("what").required(true).args(["service", "catalogue"])))]
+pub(super) struct BindArgs {
+    /// The service: RELATIONSHIP/PEER/NAMESPACE/NAME
+    #[arg(value_name = "RELATIONSHIP/PEER/NAMESPACE/NAME")]
+    service: Option<Offered>,
+
+    /// OpenAPI document of what a peer offers, as its `emcee openapi` prints it: a file, or `-` for stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["alias", "port", "subset", "name"])]
+    catalogue: Option<PathBuf>,
+
+    /// The peer that offers what is in the document. By default the only one there is
+    #[arg(long, value_name = "NAME", requires = "catalogue", value_parser = dns_label)]
+    peer: Option<String>,
+
+    /// Namespace of the ServiceBinding. By default the one of the same name as the service's
+    #[arg(short = 'n', long, value_name = "NAMESPACE", value_parser = dns_label)]
+    namespace: Option<String>,
+
+    /// Name under which the service is called here. By default its own
+    #[arg(long, value_name = "NAME")]
+    alias: Option<String>,
+
+    /// Port under which it is called here. By default the announced one
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+
+    /// It stands for this subset of a local Service of the same name
+    #[arg(long, value_name = "SUBSET")]
+    subset: Option<String>,
+
+    /// Name of the ServiceBinding. By default the alias, else the service's name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    #[command(flatten)]
+    write: WriteArgs,
+
+    #[command(flatten)]
+    surroundings: Surroundings,
+}
+
+/// A service that a peer offers.
+#[derive(Clone, Debug)]
+struct Offered {
+    relationship: String,
+    peer: String,
+    service: Key,
+}
+
+impl FromStr for Offered {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Vec<_> = text.split('/').collect();
+        let [relationship, peer, namespace, name] = parts[..] else {
+            return Err("not RELATIONSHIP/PEER/NAMESPACE/NAME, as `emcee catalogue` prints it".to_owned());
+        };
+        match parts.iter().find(|part| !names::is_dns_label(part)) {
+            Some(part) => Err(format!("{part:?} is not a DNS label (a-z, 0-9 and `-`)")),
+            None => Ok(Self {
+                relationship: relationship.to_owned(),
+                peer: peer.to_owned(),
+                service: Key::new(namespace, name),
+            }),
+        }
+    }
+}
+
+pub(super) fn run(args: &BindArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    converse(async {
+        let client = args.write.client().await?;
+        bind(args, client.as_ref(), console).await
+    })
+}
+
+async fn bind(
+    args: &BindArgs,
+    client: Option<&Client>,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Outcome> {
+    let relationships = match client {
+        Some(client) => Relationships::of_cluster(client, args.surroundings.settings()).await?,
+        None => None,
+    };
+    let bindings = match (&args.service, &args.catalogue) {
+        (Some(service), _) => args.one(service, relationships.as_ref(), console)?,
+        (None, Some(path)) => document::bindings(path, args, relationships.as_ref(), console)?,
+        (None, None) => None,
+    };
+    match bindings {
+        Some(bindings) => finish(&bindings, How::Create, args.write.target(client), console).await,
+        None => Ok(Outcome::Refused),
+    }
+}
+
+impl BindArgs {
+    /// The ServiceBinding of one service; none, if it is refused, which is said.
+    fn one(
+        &self,
+        offered: &Offered,
+        relationships: Option<&Relationships>,
+        console: &mut Console<'_>,
+    ) -> anyhow::Result<Option<Vec<Value>>> {
+        let Offered { relationship, peer, service } = offered;
+        let namespace = self.namespace.as_deref().unwrap_or(&service.namespace);
+        let selector = match relationships {
+            Some(relationships) => relationships.used(relationship, &[peer], namespace),
+            None => {
+                say_assumed(relationship, console)?;
+                Ok(assumed(relationship))
+            }
+        };
+        match selector {
+            Ok(fed_config) => {
+                let consumer = Consumer { namespace: Some(namespace), fed_config, peer: Some(peer) };
+                Ok(Some(vec![self.named(following(service, &consumer))]))
+            }
+            Err(words) => {
+                console.refusal(format_args!("emcee: {words}"))?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The ServiceBinding with what was asked for.
+    fn named(&self, mut binding: Value) -> Value {
+        if let Some(name) = self.name.as_ref().or(self.alias.as_ref()) {
+            binding["metadata"]["name"] = json!(name);
+        }
+        for (field, value) in [("alias", &self.alias), ("subset", &self.subset)] {
+            if let Some(value) = value {
+                binding["spec"][field] = json!(value);
+            }
+        }
+        if let Some(port) = self.port {
+            binding["spec"]["port"] = json!(port);
+        }
+        binding
+    }
+}
+
+/// Says which labels were assumed.
+pub(super) fn say_assumed(relationship: &str, console: &mut Console<'_>) -> std::io::Result<()> {
+    console.warning(format_args!(
+        "assumed: the MeshFedConfig of relationship {relationship} is called {relationship}, or labelled fed-config: \
+         {relationship} (MeshFedConfigs were not read)"
+    ))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! ServiceBindings of an OpenAPI document.
+
+use std::io;
+use std::path::Path;
+
+use emcee_core::catalogue::{Offer, Terms};
+use emcee_core::parse::Labels;
+use emcee_discovery::openapi::{self, Catalogue};
+use serde_json::Value;
+
+use super::{BindArgs, say_assumed};
+use crate::catalogue::{Consumer, complete, following};
+use crate::cli::relationships::{Known, Relationships, assumed};
+use crate::console::Console;
+use crate::manifest::{self, Tree};
+
+/// The ServiceBindings; none, if anything is refused, which is said.
+pub(super) fn bindings(
+    path: &Path,
+    args: &BindArgs,
+    relationships: Option<&Relationships>,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Option<Vec<Value>>> {
+    let tree = match manifest::read_tree(path, io::stdin().lock())? {
+        Ok(tree) => tree,
+        Err(problems) => {
+            problems.iter().try_for_each(|problem| console.refusal(problem))?;
+            return Ok(None);
+        }
+    };
+    let catalogue = match openapi::read(&tree.value) {
+        Ok(catalogue) => catalogue,
+        Err(problems) => {
+            let located = |problem: &openapi::Problem| tree.problem(&problem.field, problem.message.clone());
+            problems.iter().try_for_each(|problem| console.refusal(located(problem)))?;
+            return Ok(None);
+        }
+    };
+    let Some(relationships) = relationships else {
+        say_assumed(&catalogue.relationship, console)?;
+        console.warning("assumed: the peer may say what the document says (no MeshFedConfig was read)")?;
+        let selector = assumed(&catalogue.relationship);
+        return Ok(Some(made(&catalogue, args, selector, args.peer.as_deref(), false)));
+    };
+    match judged(&tree, &catalogue, args, relationships) {
+        Ok(bindings) => Ok(Some(bindings)),
+        Err(refusals) => {
+            refusals.iter().try_for_each(|words| console.refusal(words))?;
+            Ok(None)
+        }
+    }
+}
+
+fn judged(
+    tree: &Tree,
+    catalogue: &Catalogue,
+    args: &BindArgs,
+    relationships: &Relationships,
+) -> Result<Vec<Value>, Vec<String>> {
+    let said = |words: String| vec![format!("emcee: {words}")];
+    let known = relationships.named(&catalogue.relationship).map_err(|error| said(error.to_string()))?;
+    let peer = known.peer(args.peer.as_deref()).map_err(|error| said(format!("{error} (--peer)")))?;
+    let selector = relationships.selector(known).map_err(said)?;
+    let mut refusals: Vec<_> =
+        catalogue.offers.iter().filter_map(|offer| refusal(tree, &known.terms, peer, offer)).collect();
+    refusals.extend(closed(catalogue, args, known));
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    Ok(made(catalogue, args, selector, Some(peer), is_followed(&known.terms, peer)))
+}
+
+/// The namespaces that may not use the relationship, each once.
+fn closed(catalogue: &Catalogue, args: &BindArgs, known: &Known) -> Vec<String> {
+    let namespaces =
+        catalogue.offers.iter().map(|offer| args.namespace.as_deref().unwrap_or(&offer.key.namespace));
+    let mut closed: Vec<_> = namespaces.filter_map(|namespace| known.refuses(namespace)).collect();
+    closed.dedup();
+    closed.into_iter().map(|words| format!("emcee: {words}")).collect()
+}
+
+fn refusal(tree: &Tree, terms: &Terms, peer: &str, offer: &Offer) -> Option<String> {
+    let problem = terms.judge(peer, offer).err()?;
+    // Fields are called there as in a ServiceBinding.
+    let field = problem.field.replacen("identities", "subject_alt_names", 1);
+    let field = format!("paths[/{}].x-emcee.{field}", offer.key);
+    Some(tree.problem(field.trim_end_matches('.'), problem.message).to_string())
+}
+
+fn is_followed(terms: &Terms, peer: &str) -> bool {
+    terms.peer(peer).is_some_and(|peer| !peer.discovery.is_empty())
+}
+
+fn made(
+    catalogue: &Catalogue,
+    args: &BindArgs,
+    fed_config: Labels,
+    peer: Option<&str>,
+    is_followed: bool,
+) -> Vec<Value> {
+    let consumer = Consumer { namespace: args.namespace.as_deref(), fed_config, peer };
+    let binding = |offer: &Offer| {
+        if is_followed { following(&offer.key, &consumer) } else { complete(offer, &consumer) }
+    };
+    catalogue.offers.iter().map(binding).collect()
+}

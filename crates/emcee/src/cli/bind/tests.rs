@@ -1,0 +1,259 @@
+use std::io::Write as _;
+
+use emcee_core::catalogue::Offer;
+use emcee_core::mode::Mode;
+use emcee_core::protocol::Protocol;
+use emcee_discovery::openapi;
+use emcee_testkit::apiserver::{ApiServer, Fault};
+use emcee_testkit::prelude::*;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use super::*;
+use crate::cli::trial::{BINDINGS, FEDS, Said, args, said};
+
+/// Blue with m2, whom nobody can follow, and m3; red is not for shops.
+fn server() -> ApiServer {
+    let server = ApiServer::new();
+    let peer = |name: &str| Peer::new(name, [&*format!("{name}.example")]);
+    let blue = flat("blue")
+        .tls_context_selector([("relationship", "blue")])
+        .peer(peer("m2").networks(["203.0.113.0/24"]))
+        .peer(peer("m3").discovery("203.0.113.3:15443"));
+    server.put(FEDS, blue.build());
+    let red = boundary("red").peer(peer("m4")).allowed_namespaces(["bank"]);
+    let mut red = red.build();
+    red["metadata"]["labels"] = json!({"fed-config": "rot"});
+    server.put(FEDS, red);
+    server
+}
+
+async fn run(server: &ApiServer, line: &str) -> Said {
+    let args: BindArgs = args(line);
+    said(async |console: &mut Console<'_>| bind(&args, Some(&server.client()), console).await).await
+}
+
+async fn dry(line: &str) -> Said {
+    let args: BindArgs = args(&format!("{line} --dry-run"));
+    said(async |console: &mut Console<'_>| bind(&args, None, console).await).await
+}
+
+fn spec(server: &ApiServer, namespace: &str, name: &str) -> Option<Value> {
+    Some(server.get(BINDINGS, namespace, name)?["spec"].clone())
+}
+
+#[tokio::test]
+async fn a_service_is_bound_by_the_name_that_the_catalogue_prints() {
+    let server = server();
+    let bound = run(&server, "blue/m2/default/reviews").await;
+    assert_eq!(bound.fine(), "created: ServiceBinding default/reviews\n");
+    let expected =
+        json!({"name": "reviews", "mesh_fed_config_selector": {"fed-config": "blue"}, "peer": "m2"});
+    assert_eq!(spec(&server, "default", "reviews"), Some(expected));
+}
+
+#[tokio::test]
+async fn it_is_called_here_as_the_user_wants() {
+    let server = server();
+    let line = "red/m4/default/reviews -n bank --alias critics --port 80 --subset v2 --name theirs";
+    let bound = run(&server, line).await;
+    assert!(bound.err.contains("emcee status -n bank"), "{}", bound.err);
+    assert_eq!(bound.fine(), "created: ServiceBinding bank/theirs\n");
+    let expected = json!({"name": "reviews", "namespace": "default", "mesh_fed_config_selector": {"fed-config": "rot"},
+        "peer": "m4", "alias": "critics", "subset": "v2", "port": 80});
+    assert_eq!(spec(&server, "bank", "theirs"), Some(expected));
+}
+
+#[tokio::test]
+async fn what_is_mistyped_is_answered_with_what_there_is() {
+    let server = server();
+    for (line, expected) in [
+        (
+            "blu/m2/default/reviews",
+            r#"emcee: there is no relationship "blu" here (did you mean blue? there are: blue, red)"#,
+        ),
+        (
+            "blue/m4/default/reviews",
+            r#"emcee: relationship blue has no peer "m4" (did you mean m2? there are: m2, m3)"#,
+        ),
+        (
+            "red/m4/shop/reviews",
+            "emcee: MeshFedConfig red/red does not allow namespace shop (spec.allowed_namespaces)",
+        ),
+        ("blue/m2/default/reviews --alias 1st", "ServiceBinding default/1st: spec.alias: "),
+    ] {
+        let refusal = run(&server, line).await.refusal();
+        assert!(refusal.starts_with(expected), "{refusal}");
+    }
+    assert_eq!(server.read(|state| state.list().filter(|(key, _)| key.plural == BINDINGS).count()), 0);
+}
+
+#[tokio::test]
+async fn what_is_there_is_left_as_it_is() {
+    let server = server();
+    run(&server, "blue/m2/default/reviews").await.fine();
+    let again = run(&server, "blue/m2/default/reviews").await;
+    assert_eq!(again.fine(), "unchanged: ServiceBinding default/reviews\n");
+    let before = spec(&server, "default", "reviews");
+    let other = run(&server, "blue/m3/default/reviews").await.refusal();
+    let (said, next) = other.split_once('\n').expect("two lines");
+    assert!(
+        said.starts_with(
+            "ServiceBinding default/reviews is there already and says something else: spec.peer: "
+        ),
+        "{said}"
+    );
+    assert!(said.contains("--name") && next.starts_with("next: "), "{other}");
+    assert_eq!(spec(&server, "default", "reviews"), before);
+}
+
+#[tokio::test]
+async fn a_selector_selects_one_mesh_fed_config_only() {
+    let server = server();
+    let labelled = |name: &str, stage: &str| {
+        let mut config = flat(name).build();
+        config["metadata"]["labels"] = json!({"fed-config": "shared", "stage": stage});
+        config
+    };
+    server.put(FEDS, {
+        let mut config = labelled("test", "test");
+        config["spec"]["peers"] = json!([{"name": "m5", "subject_alt_names": ["m5.example"]}]);
+        config
+    });
+    server.put(FEDS, labelled("production", "production"));
+    run(&server, "test/m5/default/reviews").await.fine();
+    let bound = spec(&server, "default", "reviews").expect("it is there");
+    assert_eq!(bound["mesh_fed_config_selector"], json!({"fed-config": "shared", "stage": "test"}));
+    server.put(FEDS, {
+        let mut config = labelled("copy", "test");
+        config["metadata"]["name"] = "copy".into();
+        config
+    });
+    let refusal = run(&server, "test/m5/default/other").await.refusal();
+    assert!(refusal.contains("has no labels that do not select copy/copy too"), "{refusal}");
+}
+
+#[tokio::test]
+async fn who_may_not_read_relationships_is_told_what_was_assumed() {
+    let server = server();
+    server.inject(Fault::code(403).plural(FEDS));
+    let bound = run(&server, "green/m2/default/reviews").await;
+    assert!(
+        bound.err.starts_with("assumed: the MeshFedConfig of relationship green is called green"),
+        "{}",
+        bound.err
+    );
+    bound.fine();
+    let bound = spec(&server, "default", "reviews").expect("it is there");
+    assert_eq!(bound["mesh_fed_config_selector"], json!({"fed-config": "green"}));
+}
+
+#[tokio::test]
+async fn what_the_api_server_refuses_is_said_with_its_words() {
+    let server = server();
+    server.inject(Fault::code(422).plural(BINDINGS));
+    let refusal = run(&server, "blue/m2/default/reviews").await.refusal();
+    assert!(refusal.starts_with("ServiceBinding default/reviews: "), "{refusal}");
+}
+
+fn offer(name: &str, endpoint: &str) -> Offer {
+    Offer {
+        key: Key::new("default", name),
+        mode: Mode::Flat,
+        server_name: names::server_name(name, "default", "blue"),
+        protocol: Protocol::Grpc,
+        port: 9080,
+        endpoints: vec![endpoint.parse().expect("an endpoint")],
+        identities: vec!["spiffe://m2.example/ns/default/sa/reviews".to_owned()],
+        trust_domain: "m2.example".to_owned(),
+        root_hash: None,
+    }
+}
+
+fn file(text: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().expect("a file");
+    file.write_all(text.as_bytes()).expect("it can be written");
+    file
+}
+
+fn document(offers: &[Offer]) -> NamedTempFile {
+    let document = openapi::document("blue", "m1", offers);
+    file(&serde_json::to_string_pretty(&document).expect("JSON"))
+}
+
+#[tokio::test]
+async fn of_a_peer_that_nobody_can_follow_a_document_says_everything() {
+    let server = server();
+    let document = document(&[offer("reviews", "203.0.113.7:80")]);
+    let line = format!("--catalogue {} --peer m2 -n shop", document.path().display());
+    assert_eq!(run(&server, &line).await.fine(), "created: ServiceBinding shop/reviews\n");
+    let expected = json!({"name": "reviews", "namespace": "default", "mesh_fed_config_selector": {"fed-config": "blue"},
+        "peer": "m2", "port": 9080, "protocol": "grpc", "endpoints": ["203.0.113.7:80"],
+        "subject_alt_names": ["spiffe://m2.example/ns/default/sa/reviews"]});
+    assert_eq!(spec(&server, "shop", "reviews"), Some(expected));
+}
+
+#[tokio::test]
+async fn of_a_peer_that_is_followed_a_binding_follows_what_it_announces() {
+    let server = server();
+    let document = document(&[offer("reviews", "203.0.113.7:80"), offer("ratings", "203.0.113.7:80")]);
+    let line = format!("--catalogue {} --peer m3", document.path().display());
+    let said = run(&server, &line).await.fine();
+    assert_eq!(said, "created: ServiceBinding default/ratings\ncreated: ServiceBinding default/reviews\n");
+    let spec = spec(&server, "default", "reviews").expect("it is there");
+    assert_eq!(spec["endpoints"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_document_is_judged_as_an_announcement_is() {
+    let server = server();
+    let document = document(&[offer("reviews", "203.0.113.7:80"), offer("ratings", "198.51.100.1:80")]);
+    let path = document.path().display().to_string();
+    let refusal = run(&server, &format!("--catalogue {path} --peer m2")).await.refusal();
+    let text = std::fs::read_to_string(&path).expect("it can be read");
+    let line = text.lines().position(|line| line.contains("198.51.100.1")).expect("it is there") + 1;
+    let expected = format!(
+        "{path}:{line}: paths[/default/ratings].x-emcee.endpoints[0]: 198.51.100.1 lies in none of the networks of peer m2"
+    );
+    assert!(refusal.starts_with(&expected), "{refusal}");
+    assert_eq!(spec(&server, "default", "reviews"), None, "all or nothing");
+    let refusal = run(&server, &format!("--catalogue {path}")).await.refusal();
+    assert_eq!(refusal, "emcee: relationship blue has several peers: say which (m2, m3) (--peer)\n");
+}
+
+#[tokio::test]
+async fn without_a_cluster_a_document_says_everything_and_that_is_said() {
+    let document = document(&[offer("reviews", "203.0.113.7:80")]);
+    let printed = dry(&format!("--catalogue {}", document.path().display())).await;
+    assert!(printed.err.contains("assumed: the peer may say what the document says"), "{}", printed.err);
+    let yaml = printed.fine();
+    assert!(yaml.contains("- 203.0.113.7:80") && yaml.contains("fed-config: blue"), "{yaml}");
+}
+
+#[tokio::test]
+async fn a_document_that_is_wrong_is_refused_at_its_lines() {
+    let good =
+        serde_json::to_string_pretty(&openapi::document("blue", "m1", &[offer("reviews", "203.0.113.7:80")]))
+            .expect("JSON");
+    for (from, to, expected) in [
+        (
+            "\"port\": 9080",
+            "\"port\": 0",
+            "paths[/default/reviews].x-emcee.port: 0 is not a port (1 to 65535)",
+        ),
+        ("\"FLAT\"", "\"FLATT\"", "paths[/default/reviews].x-emcee.style: \"FLATT\" is unknown"),
+        ("\"3.1.0\"", "\"2.0\"", "openapi: is \"2.0\""),
+        ("\"port\":", "\"port\"", "is not YAML at column"),
+    ] {
+        let file = file(&good.replacen(from, to, 1));
+        let path = file.path().display().to_string();
+        let refusal = dry(&format!("--catalogue {path}")).await.refusal();
+        let line = good.lines().position(|line| line.contains(from)).expect("it is there") + 1;
+        let first = refusal.lines().next().expect("a line");
+        if from == "\"port\":" {
+            assert!(first.contains(expected), "{first}");
+        } else {
+            assert!(first.starts_with(&format!("{path}:{line}: {expected}")), "{first}");
+        }
+    }
+}

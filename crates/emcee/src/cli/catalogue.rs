@@ -1,0 +1,118 @@
+//! `emcee catalogue`
+
+pub(super) mod admin;
+mod remote;
+pub(super) mod source;
+mod table;
+
+use anyhow::Context as _;
+use clap::Args;
+use emcee_controller::Offers;
+
+use self::admin::AdminArgs;
+use self::remote::RemoteArgs;
+use self::source::{SourceArgs, Unknown};
+use super::Outcome;
+use super::table::Format;
+use crate::catalogue::Catalogue;
+use crate::console::Console;
+
+const EXAMPLES: &str = "\
+Examples:
+  kubectl -n emcee-system port-forward deployment/emcee 15000 &
+  emcee catalogue
+  emcee catalogue --context m1 -o json
+  emcee catalogue --from 203.0.113.12:15443 --relationship blue --secret blue/m1-blue --peer-name m2.blue.example
+  emcee catalogue --from 203.0.113.12:15443 --relationship blue --secret certs/blue/m1.yaml";
+
+const OF_STATUSES: &str = "\
+note: of peers, only what is bound is known here; what nobody has bound is known to the running Emcee only \
+(kubectl -n emcee-system port-forward deployment/emcee 15000, then: emcee catalogue)";
+
+const STANDS_BY: &str = "\
+note: the Emcee that was asked stands by, and follows no peer; ask the replica that writes \
+(kubectl -n emcee-system get lease emcee says which pod it is)";
+
+/// Print what each peer offers here, and what is offered to each peer.
+///
+/// Asks a running Emcee over its admin port. With --cluster, --kubeconfig or --context: what is offered to peers as a
+/// controller that starts now would offer it, and of peers what the statuses of resources say. With -f: the same of
+/// files. With --from: asks the Emcee of another mesh, as a peer of it, and says what hinders. What a peer offers is
+/// called as `emcee bind` takes it. Exit code 0: it is known; 1: the peer does not answer, or files were refused; 2: it
+/// could not be asked.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct CatalogueArgs {
+    /// Format
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    output: Format,
+
+    #[command(flatten)]
+    admin: AdminArgs,
+
+    #[command(flatten)]
+    source: SourceArgs,
+
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+pub(super) fn run(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    if let Some(remote) = args.remote.target() {
+        return remote::run(&remote, &args.source, args.output, console);
+    }
+    if args.source.is_given() {
+        return look(args, console);
+    }
+    let catalogue = args.ask()?;
+    console.data(&args.output.text(&catalogue, table::text)?)?;
+    if !catalogue.follows {
+        console.note(STANDS_BY)?;
+    }
+    say_if_empty(&catalogue, console)?;
+    Ok(Outcome::Fine)
+}
+
+fn look(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let found = match args.source.look(&[], console)? {
+        Ok(found) => found,
+        Err(unknown) => return Ok(unknown.outcome()),
+    };
+    let catalogue = Catalogue::of(&Offers { follows: false, listings: found.listings });
+    console.data(&args.output.text(&catalogue, table::text)?)?;
+    if found.live {
+        console.note(OF_STATUSES)?;
+    }
+    say_if_empty(&catalogue, console)?;
+    Ok(Outcome::Fine)
+}
+
+fn say_if_empty(catalogue: &Catalogue, console: &mut Console<'_>) -> anyhow::Result<()> {
+    if catalogue.relationships.is_empty() {
+        console.note("there are no relationships here (no MeshFedConfig that can be used)")?;
+    }
+    Ok(())
+}
+
+impl CatalogueArgs {
+    fn ask(&self) -> anyhow::Result<Catalogue> {
+        let name = self.admin.name();
+        match self.admin.get("/catalogue")? {
+            Ok(body) => serde_json::from_slice(&body)
+                .with_context(|| format!("{name} answers with something that is no catalogue")),
+            Err(words) => anyhow::bail!("{name} refuses: {words}"),
+        }
+    }
+}
+
+impl Unknown {
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Unreadable => Outcome::Failed,
+            Self::Refused => Outcome::Refused,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

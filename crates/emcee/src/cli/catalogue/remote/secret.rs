@@ -1,0 +1,97 @@
+//! The relationship's certificate, from a file or a cluster.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use emcee_core::inputs::Credential;
+use emcee_core::names;
+use emcee_discovery::tls::Material;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+
+use super::SourceArgs;
+use crate::cli::sources;
+use crate::cluster::read::converse;
+use crate::console::Console;
+use crate::intake::Intake;
+
+/// The certificate, key and CA; none, if they cannot be used, which is said then.
+pub(super) fn read(
+    place: &str,
+    source: &SourceArgs,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Option<Material>> {
+    match place.split_once('/') {
+        Some((namespace, name)) if !Path::new(place).exists() && is_key(namespace, name) => {
+            let credential = of_cluster(namespace, name, source)?;
+            let problem = credential.problem_at(Timestamp::now());
+            let problem = problem.map(|(field, words)| format!("Secret {place}: {field}: {words}"));
+            usable(&credential, problem, console)
+        }
+        _ => of_file(place, console),
+    }
+}
+
+fn is_key(namespace: &str, name: &str) -> bool {
+    names::is_dns_label(namespace) && names::is_dns_name(name)
+}
+
+fn of_cluster(namespace: &str, name: &str, source: &SourceArgs) -> anyhow::Result<Credential> {
+    let secret = converse(async {
+        let client = source.client().await?;
+        let secrets: Api<Secret> = Api::namespaced(client, namespace);
+        let found = secrets.get_opt(name).await;
+        found.with_context(|| format!("failed to read Secret {namespace}/{name}"))
+    })?;
+    let Some(secret) = secret else {
+        bail!("there is neither a file {namespace}/{name}, nor a Secret {namespace}/{name} in the cluster")
+    };
+    Credential::of(&secret)
+        .with_context(|| format!("Secret {namespace}/{name} is not of type kubernetes.io/tls"))
+}
+
+fn of_file(place: &str, console: &mut Console<'_>) -> anyhow::Result<Option<Material>> {
+    let Some(reading) = sources::read(&[PathBuf::from(place)], console)? else {
+        bail!("the certificate of the relationship cannot be read (--secret FILE, or NAMESPACE/NAME)")
+    };
+    let mut problems = reading.problems.clone();
+    // Of documents that are no Secrets nothing is asked.
+    let secrets: Vec<_> = reading.documents.into_iter().filter(|it| it.kind == "Secret").collect();
+    let mut intake = Intake::of(&secrets, "cluster.local");
+    problems.append(&mut intake.refusals);
+    for problem in &problems {
+        console.refusal(problem)?;
+    }
+    if !problems.is_empty() {
+        return Ok(None);
+    }
+    match intake.credentials.as_slice() {
+        [(document, credential)] => {
+            let problem = credential.problem_at(Timestamp::now());
+            let problem = problem.map(|(field, words)| document.problem(Some(&field), words));
+            usable(credential, problem, console)
+        }
+        [] => bail!("{place}: there is no Secret of type kubernetes.io/tls in it"),
+        several => bail!("{place}: there are {} Secrets in it, and one is needed", several.len()),
+    }
+}
+
+fn usable(
+    credential: &Credential,
+    problem: Option<impl Display>,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Option<Material>> {
+    if let Some(problem) = problem {
+        console.refusal(problem)?;
+        return Ok(None);
+    }
+    match Material::parse(&credential.material) {
+        Ok(material) => Ok(Some(material)),
+        Err(error) => {
+            console.refusal(format_args!("Secret {}: {error}", credential.key))?;
+            Ok(None)
+        }
+    }
+}

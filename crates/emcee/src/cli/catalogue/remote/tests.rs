@@ -1,0 +1,169 @@
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener as StdListener;
+
+use emcee_core::inputs::KeyMaterial;
+use emcee_core::mode::Mode;
+use emcee_core::names;
+use emcee_core::protocol::Protocol;
+use emcee_discovery::server::{Announcer, Limits, Server};
+use emcee_discovery::shelf::Visibility;
+use emcee_testkit::prelude::*;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::*;
+
+fn issued(leaf: &Leaf) -> Pair {
+    Ca::shared("remote-blue").issue(leaf)
+}
+
+fn material(pair: &Pair) -> Material {
+    let bytes = |text: &str| text.as_bytes().into();
+    let (certificate, private_key, ca) = (bytes(&pair.certificate), bytes(&pair.key), bytes(&pair.ca));
+    Material::parse(&KeyMaterial { certificate, private_key, ca, crl: None }).expect("it is good")
+}
+
+fn own() -> Material {
+    material(&issued(&Leaf::dns("m1.example")))
+}
+
+fn offer(name: &str) -> Offer {
+    Offer {
+        key: Key::new("default", name),
+        mode: Mode::Boundary,
+        server_name: names::server_name(name, "default", "blue"),
+        protocol: Protocol::Http,
+        port: 9080,
+        endpoints: vec!["203.0.113.7:15443".parse().expect("an endpoint")],
+        identities: Vec::new(),
+        trust_domain: "m2.example".into(),
+        root_hash: None,
+    }
+}
+
+/// m2's Emcee: blue with m1, to which reviews and ratings are offered, and m3, to which nothing is.
+struct M2 {
+    address: Endpoint,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl M2 {
+    async fn start() -> Self {
+        Self::showing(&issued(&Leaf::dns("m2.example").and_dns("m2.blue.example"))).await
+    }
+
+    async fn showing(pair: &Pair) -> Self {
+        let name = |name: &str| [SubjectAltName::from(name)];
+        let peers = [("m1", name("m1.example")), ("m3", name("m3.example"))];
+        let relationship = Arc::new(Relationship::new("blue", material(pair), peers));
+        let all = [(Arc::from("blue"), relationship)].into_iter().collect();
+        let announcer = Arc::new(Announcer::new());
+        let m1 = Visibility::Peers([Arc::from("m1")].into());
+        for service in ["reviews", "ratings"] {
+            let offered = announcer.try_change(|shelf| shelf.offer("blue", &offer(service), &m1));
+            offered.expect("it can be offered");
+        }
+        announcer.synced();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let task: JoinHandle<()> = tokio::spawn(async move {
+            // Kept as long as it serves.
+            let (_all, current) = watch::channel(Arc::new(all));
+            let server = Server::new(announcer, current, Limits::default());
+            server.serve(listener, std::future::pending()).await;
+        });
+        Self { address: address.parse().expect("an endpoint"), _task: AbortOnDropHandle::new(task) }
+    }
+}
+
+/// Asks for a relationship, as whom.
+async fn asked(
+    address: &Endpoint,
+    relationship: &str,
+    who: &Material,
+    names: &[&str],
+) -> Result<Heard, String> {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let target = Target { address, relationship, secret: "", names: &names, silence: Duration::from_secs(1) };
+    ask(&target, who).await.map_err(|trouble| trouble.to_string())
+}
+
+#[tokio::test]
+async fn what_is_offered_to_this_mesh_is_heard() {
+    let m2 = M2::start().await;
+    let heard = asked(&m2.address, "blue", &own(), &["m2.blue.example"]).await.expect("it answers");
+    let services: Vec<_> = heard.offered.iter().map(|service| &*service.name).collect();
+    assert_eq!(services, ["ratings", "reviews"]);
+    let table = text(&heard);
+    assert!(
+        table.contains("default/reviews  http      9080  203.0.113.7:15443  BOUNDARY  reviews.default.blue.emcee.internal"),
+        "{table}"
+    );
+}
+
+#[tokio::test]
+async fn who_does_not_know_its_name_learns_it() {
+    let m2 = M2::start().await;
+    let heard = asked(&m2.address, "blue", &own(), &[]).await.expect("it answers");
+    assert_eq!((heard.names, heard.offered.len()), (vec!["m2.example".to_owned()], 2));
+}
+
+#[tokio::test]
+async fn a_mesh_to_which_nothing_is_offered_hears_nothing() {
+    let m2 = M2::start().await;
+    let m3 = material(&issued(&Leaf::dns("m3.example")));
+    let heard = asked(&m2.address, "blue", &m3, &["m2.example"]).await.expect("it answers");
+    assert_eq!(heard.offered, []);
+}
+
+#[tokio::test]
+async fn what_hinders_is_said_with_the_mend() {
+    let m2 = M2::start().await;
+    let address = &m2.address;
+    let stranger = material(&issued(&Leaf::dns("m9.example")));
+    for (relationship, who, name, expected) in [
+        ("blue", own(), "m4.example", "carries m2.example, m2.blue.example, but m4.example is wanted"),
+        ("green", own(), "m2.example", "it has no open relationship of this name"),
+        ("blue", stranger, "m2.example", "our certificate carries no name that it lists for one peer"),
+    ] {
+        let trouble = asked(address, relationship, &who, &[name]).await.expect_err(expected);
+        assert!(trouble.starts_with(&format!("{address}: ")) && trouble.contains(expected), "{trouble}");
+    }
+    let nobody = asked(address, "green", &own(), &[]).await.expect_err("unknown");
+    assert!(nobody.contains("it has no open relationship of this name"), "{nobody}");
+}
+
+#[tokio::test]
+async fn clocks_that_differ_are_named_with_both_times() {
+    let pair = issued(&Leaf::dns("m2.example").expired());
+    let m2 = M2::showing(&pair).await;
+    let trouble = asked(&m2.address, "blue", &own(), &["m2.example"]).await.expect_err("it is expired");
+    assert!(
+        trouble.contains("its certificate expired at ") && trouble.contains("compare the clocks"),
+        "{trouble}"
+    );
+}
+
+#[tokio::test]
+async fn a_port_where_no_emcee_listens_is_told_apart() {
+    let closed = StdListener::bind("127.0.0.1:0").expect("a port");
+    let address: Endpoint =
+        closed.local_addr().expect("it is bound").to_string().parse().expect("an endpoint");
+    drop(closed);
+    let trouble = asked(&address, "blue", &own(), &[]).await.expect_err("nobody is there");
+    assert!(trouble.contains("refuses the connection"), "{trouble}");
+
+    let plain = StdListener::bind("127.0.0.1:0").expect("a port");
+    let address: Endpoint =
+        plain.local_addr().expect("it is bound").to_string().parse().expect("an endpoint");
+    let served = std::thread::spawn(move || {
+        let (mut stream, _) = plain.accept().expect("somebody comes");
+        // A record of TLS, as long as it is, has begun.
+        stream.read_exact(&mut [0; 5]).expect("it says something");
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("it listens");
+    });
+    let trouble = asked(&address, "blue", &own(), &[]).await.expect_err("it is no Emcee");
+    assert!(trouble.contains("does not speak TLS"), "{trouble}");
+    served.join().expect("it was asked");
+}

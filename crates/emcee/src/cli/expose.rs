@@ -1,0 +1,204 @@
+//! `emcee expose`
+
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use clap::Args;
+use emcee_api::{GROUP, VERSION};
+use emcee_core::inputs::Settings;
+use emcee_core::key::Key;
+use emcee_core::names;
+use emcee_core::parse::Labels;
+use k8s_openapi::api::core::v1::Service;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use super::Outcome;
+use super::bind::say_assumed;
+use super::relationships::{Relationships, assumed};
+use super::sources::dns_label;
+use super::written::{How, WriteArgs, finish};
+use crate::catalogue;
+use crate::cluster::read::converse;
+use crate::console::Console;
+
+const EXAMPLES: &str = "\
+Examples:
+  emcee expose default/reviews:9080 --to blue
+  emcee expose default/reviews:9080 --to blue --alias critics --peers m1,m3
+  emcee expose default/reviews:9080 --to blue --no-directory --dry-run";
+
+/// Make a ServiceExposition: expose a port of a Service to the peers of a relationship.
+///
+/// A ServiceExposition that is there already and says something else is left as it is. Exit code 0: it is there; 1: it
+/// was refused; 2: the cluster cannot be asked.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ExposeArgs {
+    /// The port of the Service: NAMESPACE/SERVICE:PORT
+    #[arg(value_name = "NAMESPACE/SERVICE:PORT")]
+    service: ServicePort,
+
+    /// The relationship
+    #[arg(long, value_name = "RELATIONSHIP", value_parser = dns_label)]
+    to: String,
+
+    /// Name under which peers know the service. By default its own
+    #[arg(long, value_name = "NAME")]
+    alias: Option<String>,
+
+    /// Only this subset of it, as a DestinationRule defines it
+    #[arg(long, value_name = "SUBSET")]
+    subset: Option<String>,
+
+    /// The only peers that may know of it. By default all
+    #[arg(long, value_name = "PEER,…", value_delimiter = ',')]
+    peers: Vec<String>,
+
+    /// Tell no peer of it; who knows of it can reach it
+    #[arg(long)]
+    no_directory: bool,
+
+    /// Name of the ServiceExposition. By default the alias, else the Service's name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+#[derive(Clone, Debug)]
+struct ServicePort {
+    service: Key,
+    port: u16,
+}
+
+impl FromStr for ServicePort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/').and_then(|(namespace, rest)| {
+            let (name, port) = rest.split_once(':')?;
+            Some((namespace, name, port))
+        });
+        let Some((namespace, name, port)) = parts else {
+            return Err("not NAMESPACE/SERVICE:PORT, such as default/reviews:9080".to_owned());
+        };
+        if let Some(part) = [namespace, name].into_iter().find(|part| !names::is_dns_label(part)) {
+            return Err(format!("{part:?} is not a DNS label (a-z, 0-9 and `-`)"));
+        }
+        match port.parse() {
+            Ok(0) | Err(_) => Err(format!("{port:?} is not a port (1 to 65535)")),
+            Ok(port) => Ok(Self { service: Key::new(namespace, name), port }),
+        }
+    }
+}
+
+pub(super) fn run(args: &ExposeArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    converse(async {
+        let client = args.write.client().await?;
+        expose(args, client.as_ref(), console).await
+    })
+}
+
+async fn expose(
+    args: &ExposeArgs,
+    client: Option<&Client>,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Outcome> {
+    let relationships = match client {
+        Some(client) => Relationships::of_cluster(client, Settings::default()).await?,
+        None => None,
+    };
+    let mut refusals = Vec::new();
+    if let Some(client) = client {
+        refusals.extend(unknown_port(client, &args.service).await?);
+    }
+    let selector = match relationships.map(|relationships| args.selector(&relationships)) {
+        Some(Ok(selector)) => selector,
+        Some(Err(words)) => {
+            refusals.push(words);
+            Labels::new()
+        }
+        None => {
+            say_assumed(&args.to, console)?;
+            assumed(&args.to)
+        }
+    };
+    if !refusals.is_empty() {
+        refusals.iter().try_for_each(|words| console.refusal(format_args!("emcee: {words}")))?;
+        return Ok(Outcome::Refused);
+    }
+    finish(&[args.exposition(&selector)], How::Create, args.write.target(client), console).await
+}
+
+impl ExposeArgs {
+    fn selector(&self, relationships: &Relationships) -> Result<Labels, String> {
+        let peers: Vec<_> = self.peers.iter().map(String::as_str).collect();
+        relationships.used(&self.to, &peers, &self.service.service.namespace)
+    }
+
+    fn exposition(&self, selector: &Labels) -> Value {
+        let Key { namespace, name } = &self.service.service;
+        let own = self.name.as_ref().or(self.alias.as_ref()).map_or(&**name, String::as_str);
+        let mut spec = json!({
+            "name": &**name,
+            "port": self.service.port,
+            "mesh_fed_config_selector": selector,
+        });
+        for (field, value) in [("alias", &self.alias), ("subset", &self.subset)] {
+            if let Some(value) = value {
+                spec[field] = json!(value);
+            }
+        }
+        if !self.peers.is_empty() {
+            spec["peers"] = json!(self.peers);
+        }
+        if self.no_directory {
+            spec["directory"] = json!(false);
+        }
+        json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"),
+            "kind": "ServiceExposition",
+            "metadata": {"name": own, "namespace": &**namespace},
+            "spec": spec,
+        })
+    }
+}
+
+/// Why there is no such port, if so. Who may not read Services is told by the status later.
+async fn unknown_port(client: &Client, wanted: &ServicePort) -> anyhow::Result<Option<String>> {
+    let ServicePort { service: key, port } = wanted;
+    let services: Api<Service> = Api::namespaced(client.clone(), &key.namespace);
+    let service = match services.get_opt(&key.name).await {
+        Ok(Some(service)) => service,
+        Ok(None) => return Ok(Some(unknown_service(&services, key).await?)),
+        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("failed to read Service {key}")),
+    };
+    let ports = service.spec.unwrap_or_default().ports.unwrap_or_default();
+    if ports.iter().any(|known| known.port == i32::from(*port)) {
+        return Ok(None);
+    }
+    let ports: Vec<_> = ports.iter().map(|known| known.port.to_string()).collect();
+    Ok(Some(format!("Service {key} has no port {port} (there are: {})", ports.join(", "))))
+}
+
+async fn unknown_service(services: &Api<Service>, key: &Key) -> anyhow::Result<String> {
+    let all = services.list_metadata(&ListParams::default().limit(500)).await;
+    let all = all.with_context(|| format!("failed to read the Services of namespace {}", key.namespace))?;
+    let names: Vec<_> = all.items.into_iter().filter_map(|service| service.metadata.name).collect();
+    if names.is_empty() {
+        return Ok(format!("there is no Service in namespace {}", key.namespace));
+    }
+    Ok(format!(
+        "there is no Service {:?} in namespace {} ({})",
+        &*key.name,
+        key.namespace,
+        catalogue::known(&key.name, &names)
+    ))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! A parcel with the lines of its objects.
+
+use std::io;
+use std::path::PathBuf;
+
+use emcee_core::catalogue::{Offer, Terms};
+use emcee_core::key::Key;
+use emcee_core::problem::Problem;
+use emcee_discovery::parcel::{self, Parcel};
+use serde_json::Value;
+
+use crate::console::Console;
+use crate::manifest::{self, Document};
+
+/// Label of a parcel's objects that names the service.
+const SERVICE_NAME: &str = "emcee.io/service-name";
+
+/// What was read.
+pub(super) struct Read {
+    pub(super) parcel: Parcel,
+    documents: Vec<Document>,
+}
+
+/// Reads a parcel; none, if anything is wrong with it, which is said.
+pub(super) fn read(file: &PathBuf, console: &mut Console<'_>) -> anyhow::Result<Option<Read>> {
+    let reading = manifest::read(std::slice::from_ref(file), io::stdin().lock());
+    if let Some(unreadable) = reading.unreadable.into_iter().next() {
+        return Err(unreadable.into());
+    }
+    reading.problems.iter().try_for_each(|problem| console.refusal(problem))?;
+    if !reading.problems.is_empty() {
+        return Ok(None);
+    }
+    let documents = reading.documents;
+    let objects: Vec<_> = documents.iter().map(|document| document.value.clone()).collect();
+    match parcel::read(&objects) {
+        Ok(parcel) => Ok(Some(Read { parcel, documents })),
+        Err(problems) => {
+            for problem in &problems {
+                match problem.item.and_then(|item| documents.get(item)) {
+                    Some(document) => console.refusal(document.problem(
+                        Some(problem.field.as_str()).filter(|field| !field.is_empty()),
+                        problem.message.clone(),
+                    ))?,
+                    None => console.refusal(format_args!("{}: {problem}", file.display()))?,
+                }
+            }
+            Ok(None)
+        }
+    }
+}
+
+impl Read {
+    /// What the peer may not say of a service, and where it says it.
+    pub(super) fn refusal(&self, terms: &Terms, peer: &str, offer: &Offer) -> Option<String> {
+        let problem = terms.judge(peer, offer).err()?;
+        let documents = || self.documents.iter().filter(|document| is_of(document, &offer.key));
+        let place = match endpoint(&problem, offer) {
+            Some(host) => documents().find_map(|document| Some((document, address(document, &host)?))),
+            None => documents().next().map(|document| (document, annotation(&problem.field))),
+        };
+        // A refusal without a place is one all the same.
+        Some(match place {
+            Some((document, field)) => {
+                let field = Some(field.as_str()).filter(|field| !field.is_empty());
+                document.problem(field, problem.message).to_string()
+            }
+            None => format!("service {}: {problem}", offer.key),
+        })
+    }
+}
+
+fn is_of(document: &Document, service: &Key) -> bool {
+    document.namespace.as_deref() == Some(&service.namespace)
+        && document.value["metadata"]["labels"][SERVICE_NAME] == *service.name
+}
+
+/// The host of the endpoint that a problem is about.
+fn endpoint(problem: &Problem, offer: &Offer) -> Option<String> {
+    let index = problem.field.strip_prefix("endpoints[")?.strip_suffix(']')?;
+    Some(offer.endpoints.get(index.parse::<usize>().ok()?)?.host.to_string())
+}
+
+/// Where the host stands. Addresses can be written in several ways, so one that is not found is anywhere.
+fn address(document: &Document, host: &str) -> Option<String> {
+    let endpoints = document.value["endpoints"].as_array()?;
+    endpoints.iter().enumerate().find_map(|(index, endpoint)| {
+        let mut addresses = endpoint["addresses"].as_array()?.iter();
+        let at = addresses.position(|address| is(address, host))?;
+        Some(format!("endpoints[{index}].addresses[{at}]"))
+    })
+}
+
+fn is(address: &Value, host: &str) -> bool {
+    let text = address.as_str().unwrap_or_default();
+    let same = |text: &str| Some(text.parse::<std::net::IpAddr>().ok()?.to_string());
+    text == host || same(text).is_some_and(|text| text == host)
+}
+
+/// The annotation that says what an offer has in this field.
+fn annotation(field: &str) -> String {
+    let name = match field.split('[').next().unwrap_or_default() {
+        "style" => "style",
+        "server_name" => "server-name",
+        "port" => "service-port",
+        "identities" => "subject-alt-names",
+        "trust_domain" => "trust-domain",
+        "root_hash" => "root-hash",
+        _ => return String::new(),
+    };
+    format!("metadata.annotations[emcee.io/{name}]")
+}

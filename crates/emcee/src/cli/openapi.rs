@@ -1,0 +1,117 @@
+//! `emcee openapi`
+
+use anyhow::bail;
+use clap::Args;
+use emcee_core::catalogue::{Listing, PeerListing};
+use emcee_discovery::openapi;
+
+use super::Outcome;
+use super::catalogue::admin::AdminArgs;
+use super::catalogue::source::SourceArgs;
+use crate::catalogue::{Unchosen, choose_peer, choose_relationship};
+use crate::console::Console;
+
+const EXAMPLES: &str = "\
+Examples:
+  emcee openapi > catalogue.json
+  emcee openapi --relationship blue --peer m1 --context m2
+  emcee openapi -f examples/blue-yellow/m2 --relationship blue --peer m1";
+
+/// Print what a peer may know of this mesh's services, as an OpenAPI 3.1 document.
+///
+/// Asks a running Emcee over its admin port. With --cluster, --kubeconfig or --context: as a controller that starts now
+/// would say it; with -f: the same of files. `emcee bind --catalogue` makes ServiceBindings of it.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct OpenapiArgs {
+    #[command(flatten)]
+    audience: AudienceArgs,
+
+    #[command(flatten)]
+    admin: AdminArgs,
+
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+/// For whom it is.
+#[derive(Args, Clone, Debug)]
+pub(super) struct AudienceArgs {
+    /// Name of the relationship, or NAMESPACE/NAME of its MeshFedConfig. By default the only one there is
+    #[arg(long, value_name = "RELATIONSHIP")]
+    relationship: Option<String>,
+
+    /// Name of the peer that may know it. By default the only one there is
+    #[arg(long, value_name = "PEER")]
+    peer: Option<String>,
+}
+
+impl AudienceArgs {
+    /// The peer, among what was found.
+    pub(super) fn choose<'l>(
+        &self,
+        listings: &'l [Listing],
+    ) -> Result<(&'l Listing, &'l PeerListing), Unchosen> {
+        let listing = choose_relationship(listings, self.relationship.as_deref(), |listing| {
+            (&listing.relationship, &listing.fed_config)
+        })?;
+        let (name, peer) = (&listing.relationship, self.peer.as_deref());
+        Ok((listing, choose_peer(name, &listing.peers, peer, |peer| &peer.name)?))
+    }
+
+    fn query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in [("relationship", &self.relationship), ("peer", &self.peer)] {
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
+        }
+        query.finish()
+    }
+}
+
+pub(super) fn run(args: &OpenapiArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let document = if args.source.is_given() {
+        let found = match args.source.look(&[], console)? {
+            Ok(found) => found,
+            Err(unknown) => return Ok(unknown.outcome()),
+        };
+        let chosen = args.audience.choose(&found.listings);
+        chosen
+            .map_err(|error| error.to_string())
+            .and_then(|(listing, peer)| text(listing, peer).map_err(|error| error.to_string()))
+    } else {
+        ask(args)?
+    };
+    match document {
+        Ok(document) => {
+            console.data(&document)?;
+            Ok(Outcome::Fine)
+        }
+        Err(words) => {
+            console.refusal(format_args!("emcee: {words}"))?;
+            Ok(Outcome::Refused)
+        }
+    }
+}
+
+fn text(listing: &Listing, peer: &PeerListing) -> serde_json::Result<String> {
+    let document = openapi::document(&listing.relationship, &peer.name, &peer.offered);
+    Ok(serde_json::to_string_pretty(&document)? + "\n")
+}
+
+/// The document of a running Emcee, or why it refuses.
+fn ask(args: &OpenapiArgs) -> anyhow::Result<Result<String, String>> {
+    let body = match args.admin.get(&format!("/openapi.json?{}", args.audience.query()))? {
+        Ok(body) => body,
+        // What follows is of the path, and here it is flags.
+        Err(words) => {
+            let words = words.split(": /openapi.json").next().unwrap_or_default();
+            return Ok(Err(format!("{words} (--relationship, --peer)")));
+        }
+    };
+    let Ok(document) = serde_json::from_slice::<serde_json::Value>(&body) else {
+        bail!("{} answers with something that is no JSON", args.admin.name());
+    };
+    Ok(Ok(serde_json::to_string_pretty(&document)? + "\n"))
+}

@@ -1,0 +1,150 @@
+use emcee_api::ImportMode;
+use emcee_core::catalogue::{Locality, PeerTerms, Quota};
+use emcee_core::mode::Mode;
+use emcee_discovery::Audience;
+
+use super::*;
+
+fn terms(relationship: &str, peers: &[&str]) -> Arc<Terms> {
+    let peer = |name: &&str| PeerTerms {
+        name: (*name).into(),
+        subject_alt_names: vec![format!("{name}.example")],
+        discovery: Vec::new(),
+        networks: Vec::new(),
+        domains: Vec::new(),
+        trust_domains: Vec::new(),
+    };
+    Arc::new(Terms {
+        fed_config: Key::new(relationship, relationship),
+        relationship: relationship.to_owned(),
+        mode: Mode::Boundary,
+        announce: true,
+        certificate: None,
+        peers: peers.iter().map(peer).collect(),
+        via: None,
+        relayed_to: Vec::new(),
+        reached_at: Vec::new(),
+        expire_after: None,
+        import: ImportMode::Manual,
+        quota: Quota::default(),
+        locality: Locality {
+            trust_domain: "m1.example".to_owned(),
+            shared_trust_domain: false,
+            networks: Vec::new(),
+        },
+    })
+}
+
+fn offer_of(relationship: &str, name: &str, peers: &[&str]) -> Addressed {
+    let offer = Offer {
+        key: Key::new("shop", name),
+        mode: Mode::Boundary,
+        server_name: names::server_name(name, "shop", relationship),
+        protocol: Protocol::Http,
+        port: 80,
+        endpoints: vec!["203.0.113.7:15443".parse().unwrap()],
+        identities: Vec::new(),
+        trust_domain: "m1.example".to_owned(),
+        root_hash: None,
+    };
+    let peers = peers.iter().map(|peer| (*peer).to_owned()).collect();
+    Addressed { fed_config: Key::new(relationship, relationship), peers, offer }
+}
+
+struct Room {
+    board: Board,
+    announcer: Arc<Announcer>,
+}
+
+impl Room {
+    fn of(relationships: &[&str]) -> Self {
+        let announcer = Arc::new(Announcer::new());
+        let mut board = Board::new(Arc::clone(&announcer), Vec::new());
+        for name in relationships {
+            board.set_terms(&Key::new(name, name), Some(terms(name, &["m2", "m3"])));
+        }
+        Self { board, announcer }
+    }
+
+    /// How much a peer may see.
+    fn seen_by(&self, relationship: &str, peer: &str) -> usize {
+        let mut count = 0;
+        self.announcer.change(|shelf| {
+            count = shelf.count(&Audience::new(relationship, peer));
+            Touched::default()
+        });
+        count
+    }
+}
+
+fn exposition(name: &str) -> Key {
+    Key::new("shop", name)
+}
+
+#[test]
+fn an_offer_is_for_the_peers_that_it_names_and_for_nobody_of_another_relationship() {
+    let mut room = Room::of(&["blue", "yellow"]);
+    room.board.set_offers(vec![(exposition("a"), vec![offer_of("blue", "a", &["m2"])])]);
+    assert_eq!([room.seen_by("blue", "m2"), room.seen_by("blue", "m3")], [1, 0]);
+    assert_eq!(room.seen_by("yellow", "m2"), 0);
+}
+
+#[test]
+fn what_an_exposition_no_longer_offers_is_withdrawn() {
+    let mut room = Room::of(&["blue"]);
+    room.board.set_offers(vec![(exposition("a"), vec![offer_of("blue", "a", &["m2", "m3"])])]);
+    room.board.set_offers(vec![(exposition("a"), vec![offer_of("blue", "b", &["m2", "m3"])])]);
+    assert_eq!(room.seen_by("blue", "m3"), 1);
+    room.board.set_offers(vec![(exposition("a"), Vec::new())]);
+    assert_eq!(room.seen_by("blue", "m3"), 0);
+}
+
+/// Which of the two is heard of first is chance.
+#[test]
+fn a_name_that_changes_hands_stays_announced() {
+    for new_owner_first in [true, false] {
+        let mut room = Room::of(&["blue"]);
+        room.board.set_offers(vec![(exposition("old"), vec![offer_of("blue", "front", &["m2"])])]);
+        let mut batch = vec![
+            (exposition("new"), vec![offer_of("blue", "front", &["m2"])]),
+            (exposition("old"), Vec::new()),
+        ];
+        if !new_owner_first {
+            batch.reverse();
+        }
+        room.board.set_offers(batch);
+        assert_eq!(room.seen_by("blue", "m2"), 1, "{new_owner_first}");
+        room.board.set_offers(vec![(exposition("new"), Vec::new())]);
+        assert_eq!(room.seen_by("blue", "m2"), 0);
+    }
+}
+
+#[test]
+fn a_relationship_that_closes_takes_its_own_offers_along_and_no_others() {
+    let mut room = Room::of(&["blue", "yellow"]);
+    for relationship in ["blue", "yellow"] {
+        let offered = vec![offer_of(relationship, "a", &["m2", "m3"])];
+        room.board.set_offers(vec![(exposition(relationship), offered)]);
+    }
+    room.board.set_terms(&Key::new("blue", "blue"), None);
+    assert_eq!([room.seen_by("blue", "m2"), room.seen_by("yellow", "m2")], [0, 1]);
+    room.board.set_terms(&Key::new("blue", "blue"), Some(terms("blue", &["m2", "m3"])));
+    let again = vec![offer_of("blue", "a", &["m2", "m3"])];
+    room.board.set_offers(vec![(exposition("blue"), again)]);
+    assert_eq!(room.seen_by("blue", "m2"), 1);
+}
+
+#[test]
+fn emcee_announces_itself_where_it_can_be_reached() {
+    let mut room = Room::of(&["blue"]);
+    assert_eq!(room.seen_by("blue", "m2"), 0);
+    let reached = Terms {
+        reached_at: vec!["203.0.113.7:15443".parse().unwrap()],
+        ..Terms::clone(&terms("blue", &["m2"]))
+    };
+    room.board.set_terms(&Key::new("blue", "blue"), Some(Arc::new(reached.clone())));
+    assert_eq!(room.seen_by("blue", "m2"), 1);
+    let silent = Terms { announce: false, ..reached };
+    room.board.set_terms(&Key::new("blue", "blue"), Some(Arc::new(silent)));
+    assert_eq!(room.seen_by("blue", "m2"), 0);
+}

@@ -1,0 +1,65 @@
+//! One document that need not be a Kubernetes object.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::document::decode;
+use super::fault::Located;
+use super::lines::Lines;
+use super::parse::parse;
+use super::problem::Problem;
+
+/// A value, with the line of each of its fields.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    file: Arc<str>,
+    /// The whole of it.
+    pub value: Value,
+    lines: Lines,
+}
+
+impl Tree {
+    /// Something wrong with `field`; an empty one is the document as a whole.
+    pub fn problem(&self, field: &str, message: impl Into<String>) -> Problem {
+        problem(&self.file, self.lines.of(field), field, message)
+    }
+}
+
+fn problem(file: &Arc<str>, line: u32, field: &str, message: impl Into<String>) -> Problem {
+    Problem {
+        file: Arc::clone(file),
+        line,
+        object: None,
+        field: Some(field.to_owned()).filter(|field| !field.is_empty()),
+        message: message.into(),
+    }
+}
+
+/// The only document of a file, or all that is wrong with its text.
+pub(super) fn read(file: &Arc<str>, bytes: &[u8]) -> Result<Tree, Vec<Problem>> {
+    let located = |Located { line, field, fault }: Located| {
+        problem(file, line, field.as_deref().unwrap_or_default(), fault.to_string())
+    };
+    let text = decode(bytes).map_err(|fault| vec![located(fault)])?;
+    let (mut roots, mut problems) = (Vec::new(), Vec::new());
+    for parsed in parse(text) {
+        roots.extend(parsed.root.filter(|(value, _)| !value.is_null()));
+        problems.extend(parsed.faults.into_iter().map(located));
+    }
+    if !problems.is_empty() {
+        problems.sort_by_key(|problem| problem.line);
+        return Err(problems);
+    }
+    let count = roots.len();
+    match roots.pop() {
+        Some((value, lines)) if count == 1 => Ok(Tree { file: Arc::clone(file), value, lines }),
+        Some((_, lines)) => Err(vec![problem(
+            file,
+            lines.first(),
+            "",
+            format!("is the last of {count} documents (one is needed)"),
+        )]),
+        None => Err(vec![problem(file, 1, "", "is empty")]),
+    }
+}

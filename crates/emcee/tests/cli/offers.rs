@@ -1,0 +1,147 @@
+//! What meshes offer each other, by files: catalogue, documents, parcels, and the resources that are made of them.
+
+use std::fs;
+
+use crate::world::{BLUE, FLAT, Ran, World, root, snapshot};
+
+/// A world with the examples.
+fn world() -> World {
+    let world = World::new();
+    std::os::unix::fs::symlink(root().join("examples"), world.path("examples"))
+        .expect("a link to the examples");
+    world
+}
+
+const C1: &str = "examples/limited-trust/c1";
+const C2: &str = "examples/limited-trust/c2";
+
+/// What a command prints, in a file of that name.
+fn keep(world: &World, name: &str, ran: Ran) -> String {
+    let text = ran.fine();
+    fs::write(world.path(name), &text).expect("a file can be written");
+    text
+}
+
+/// The only time in it is when it was exported.
+fn timeless(text: &str) -> String {
+    let line = |line: &str| match line.split_once("exported-at: ") {
+        Some((start, _)) => format!("{start}exported-at: TIME\n"),
+        None => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn what_is_offered_to_a_peer_travels_as_a_document() {
+    let world = world();
+    snapshot!("catalogue", world.emcee(&format!("catalogue -f {C2}")));
+    let document = keep(&world, "document.json", world.emcee(&format!("openapi -f {C2}")));
+    snapshot!("openapi", document);
+    snapshot!("bind-catalogue", world.emcee("bind --catalogue document.json --peer c2 -n shop --dry-run"));
+    let wrong = document.replace("15443", "154430").replace("\"http\"", "\"htpp\"");
+    fs::write(world.path("wrong.json"), wrong).expect("a file can be written");
+    snapshot!("bind-catalogue-wrong", world.emcee("bind --catalogue wrong.json --dry-run"));
+}
+
+#[test]
+fn what_is_offered_to_a_peer_travels_as_a_file() {
+    let world = world();
+    let parcel = keep(&world, "parcel.yaml", world.emcee(&format!("export -f {C2} --mesh c2")));
+    snapshot!("export", timeless(&parcel));
+    let import = format!("import parcel.yaml --relationship limited-trust --peer c2 -f {C1} --dry-run");
+    let bindings = keep(&world, "bindings/all.yaml", {
+        fs::create_dir(world.path("bindings")).expect("a folder can be made");
+        world.emcee(&import)
+    });
+    snapshot!("import", timeless(&bindings));
+    world.emcee("validate -f bindings").fine();
+}
+
+/// An imported binding needs no announcement.
+#[test]
+fn what_was_imported_renders() {
+    let world = world();
+    let flat = |peers: &str| FLAT.replace("mode: FLAT", &format!("mode: FLAT, peers: [{peers}]"));
+    let c2 = "{name: c2, subject_alt_names: [c2.example], networks: [203.0.113.0/24], trust_domains: [c2.example]}";
+    let world = world.with("mesh/flat.yaml", flat(c2));
+    let parcel = "\
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: reviews-ipv4
+  namespace: default
+  labels: {emcee.io/service-name: reviews}
+  annotations:
+    emcee.io/exported-at: 2026-11-25T08:00:00Z
+    emcee.io/relationship: flat
+    emcee.io/server-name: reviews.default.flat.emcee.internal
+    emcee.io/service-port: '9080'
+    emcee.io/style: FLAT
+    emcee.io/subject-alt-names: spiffe://c2.example/ns/default/sa/reviews
+    emcee.io/trust-domain: c2.example
+addressType: IPv4
+endpoints:
+- addresses: [203.0.113.7]
+ports:
+- {name: http, appProtocol: http, protocol: TCP, port: 80}
+";
+    let world = world.with("parcel.yaml", parcel);
+    let import = "import parcel.yaml --relationship flat --peer c2 -f mesh --dry-run";
+    keep(&world, "mesh/bindings.yaml", world.emcee(import));
+    let rendered = world.emcee("render -f mesh --trust-domain c1.example").fine();
+    assert!(rendered.contains("address: \"203.0.113.7\""), "{rendered}");
+    assert!(rendered.contains("spiffe://c2.example/ns/default/sa/reviews"), "{rendered}");
+
+    let world = world.with("elsewhere.yaml", parcel.replace("203.0.113.7", "198.51.100.7"));
+    snapshot!("import-elsewhere", world.emcee(&import.replace("parcel", "elsewhere")));
+    let world = world.with("green.yaml", parcel.replace("relationship: flat", "relationship: green"));
+    snapshot!("import-other", world.emcee(&import.replace("parcel", "green")));
+    snapshot!("import-nothing", world.with("none.yaml", "").emcee(&import.replace("parcel", "none")));
+    let folder = World::new().with("mesh/flat.yaml", flat(c2)).with("parcel.yaml", parcel);
+    snapshot!("import-mistyped", folder.emcee(&import.replace("--peer c2", "--peer c3")));
+}
+
+#[test]
+fn resources_are_printed_before_they_are_written() {
+    let world = World::new();
+    snapshot!(
+        "bind",
+        world.emcee("bind blue/m2/default/reviews -n shop --alias critics --port 80 --dry-run")
+    );
+    snapshot!("bind-refused", world.emcee("bind blue/m2/default/reviews --alias 1st --dry-run"));
+    let expose = "expose default/reviews:9080 --to blue --peers m1 --no-directory --dry-run";
+    snapshot!("expose", world.emcee(expose));
+    snapshot!("expose-refused", world.emcee(&expose.replace("m1", "m1,m1")));
+}
+
+#[test]
+fn who_is_meant_has_to_be_clear() {
+    let other = BLUE.replace("peers:", "peers:\n  - {name: m3, subject_alt_names: [m3.blue.example]}");
+    let world = World::of(&BLUE.replace("blue", "red")).with("blue.yaml", other);
+    for (name, args) in [
+        ("relationship", "openapi -f mesh.yaml blue.yaml"),
+        ("mistyped", "openapi -f mesh.yaml blue.yaml --relationship bleu"),
+        ("peer", "export -f mesh.yaml blue.yaml --relationship blue"),
+        ("nothing", "export -f mesh.yaml blue.yaml --relationship red"),
+    ] {
+        snapshot!(format!("meant-{name}"), world.emcee(args));
+    }
+}
+
+#[test]
+fn a_secret_that_cannot_be_used_is_said_before_anybody_is_asked() {
+    let world = World::of(BLUE).with(
+        "secret.yaml",
+        "\
+apiVersion: v1
+kind: Secret
+metadata: {name: blue, namespace: blue}
+type: kubernetes.io/tls
+stringData: {tls.crt: x, ca.crt: x}
+",
+    );
+    let from = "catalogue --from 203.0.113.12:15443 --relationship blue --secret";
+    for (name, secret) in [("missing", "nowhere.yaml"), ("none", "mesh.yaml"), ("broken", "secret.yaml")] {
+        snapshot!(format!("secret-{name}"), world.emcee(&format!("{from} {secret}")));
+    }
+}

@@ -1,0 +1,110 @@
+//! What Emcee wrote, from the API server's audit log.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The user that Emcee is.
+pub(super) const USER: &str = "system:serviceaccount:emcee-system:emcee";
+
+const POLICY: &str = "policy.json";
+const LOG: &str = "audit.log";
+
+/// A write that was answered well.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    /// Kubernetes' verb, as create or patch.
+    pub(super) verb: String,
+    /// Path and query.
+    pub(super) uri: String,
+    /// Null where there is none.
+    pub(super) body: Value,
+    /// When the API server had it, in RFC 3339, which sorts by time.
+    pub(super) at: String,
+}
+
+/// Flags that have the API server log the writes of that user with their bodies, in this folder.
+pub(super) fn flags(folder: &Path) -> Result<Vec<String>> {
+    let policy = serde_json::json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [
+            {"level": "None", "resources": [{"group": "coordination.k8s.io", "resources": ["leases"]}]},
+            {"level": "Request", "users": [USER], "verbs": ["create", "update", "patch", "delete"]},
+            {"level": "None"},
+        ],
+    });
+    let path = folder.join(POLICY);
+    std::fs::write(&path, policy.to_string()).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(vec![
+        format!("--audit-policy-file={}", path.display()),
+        format!("--audit-log-path={}", folder.join(LOG).display()),
+        // One file, however long: megabytes.
+        "--audit-log-maxsize=100000".to_owned(),
+    ])
+}
+
+/// How long the log is: a place in it.
+pub(super) fn length(folder: &Path) -> Result<u64> {
+    Ok(std::fs::metadata(folder.join(LOG)).context("no audit log")?.len())
+}
+
+/// The writes that were logged from that place on, in the order in which the API server had them.
+pub(super) fn read(folder: &Path, from: u64) -> Result<Vec<Recorded>> {
+    let mut file = File::open(folder.join(LOG)).context("no audit log")?;
+    file.seek(SeekFrom::Start(from))?;
+    let mut all = Vec::new();
+    for line in BufReader::new(file).lines() {
+        let line = line?;
+        all.extend(recorded(&line).with_context(|| format!("not an audit event: {line}"))?);
+    }
+    all.sort_by(|one, other| one.at.cmp(&other.at));
+    Ok(all)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    verb: String,
+    #[serde(rename = "requestURI")]
+    request_uri: String,
+    request_received_timestamp: String,
+    response_status: Status,
+    #[serde(default)]
+    request_object: Value,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    code: u16,
+}
+
+fn recorded(line: &str) -> Result<Option<Recorded>> {
+    let event: Event = serde_json::from_str(line)?;
+    let well = (200..300).contains(&event.response_status.code);
+    let Event { verb, request_uri: uri, request_received_timestamp: at, request_object, .. } = event;
+    Ok(well.then(|| Recorded { verb, uri, body: request_object, at }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_keeps_its_body_and_a_refused_one_is_left_out() {
+        let line = |code: u16| {
+            format!(
+                r#"{{"kind":"Event","verb":"patch","requestURI":"/api/v1/x?force=true","requestReceivedTimestamp":"2026-01-01T00:00:00.000001Z","responseStatus":{{"metadata":{{}},"code":{code}}},"requestObject":{{"b":1,"a":2}}}}"#
+            )
+        };
+        let write = recorded(&line(201)).expect("an event").expect("a write that was done");
+        assert_eq!((write.verb.as_str(), write.uri.as_str()), ("patch", "/api/v1/x?force=true"));
+        assert_eq!(write.body.to_string(), r#"{"b":1,"a":2}"#);
+        assert!(recorded(&line(409)).expect("an event").is_none());
+    }
+}

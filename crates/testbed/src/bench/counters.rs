@@ -1,0 +1,93 @@
+//! The API server's own request counters, as its `/metrics` shows them.
+
+use std::collections::BTreeMap;
+
+const COUNTER: &str = "apiserver_request_total{";
+const WRITES: [&str; 6] = ["POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"];
+
+/// What is counted together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// The verb, as POST or APPLY.
+    pub verb: String,
+    /// The resource and, if any, its subresource, as expositions/status.
+    pub resource: String,
+    /// The HTTP status.
+    pub code: String,
+}
+
+/// How many writes there were of each kind; leases are left out.
+pub type Writes = BTreeMap<Key, u64>;
+
+/// The writes that `/metrics` counts.
+#[must_use]
+pub fn writes(metrics: &str) -> Writes {
+    let mut all = Writes::new();
+    for (key, count) in metrics.lines().filter_map(sample) {
+        if WRITES.contains(&key.verb.as_str()) && key.resource != "leases" {
+            *all.entry(key).or_default() += count;
+        }
+    }
+    all
+}
+
+/// What came between two looks.
+#[must_use]
+pub fn since(before: &Writes, after: &Writes) -> Writes {
+    let grown = |(key, count): (&Key, &u64)| {
+        let more = count.saturating_sub(before.get(key).copied().unwrap_or_default());
+        (more > 0).then(|| (key.clone(), more))
+    };
+    after.iter().filter_map(grown).collect()
+}
+
+fn sample(line: &str) -> Option<(Key, u64)> {
+    let (labels, count) = line.strip_prefix(COUNTER)?.rsplit_once("} ")?;
+    // No label of this counter has a quote or a comma in its value.
+    let label = |name: &str| {
+        let pairs = labels.split(',').filter_map(|pair| pair.split_once('='));
+        let mut values = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"'));
+        values.next().unwrap_or_default().to_owned()
+    };
+    let subresource = label("subresource");
+    let separator = if subresource.is_empty() { "" } else { "/" };
+    let resource = format!("{}{separator}{subresource}", label("resource"));
+    Some((Key { verb: label("verb"), resource, code: label("code") }, whole(count)?))
+}
+
+/// Prometheus prints large counts as floating point: 1.234567e+06.
+fn whole(count: &str) -> Option<u64> {
+    count.parse().ok().or_else(|| format!("{:.0}", count.parse::<f64>().ok()?).parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const METRICS: &str = r#"# TYPE apiserver_request_total counter
+apiserver_request_total{code="200",component="apiserver",dry_run="",group="g",resource="expositions",scope="resource",subresource="status",verb="APPLY",version="v1"} 7
+apiserver_request_total{code="200",component="apiserver",dry_run="",group="g",resource="expositions",scope="resource",subresource="",verb="GET",version="v1"} 5
+apiserver_request_total{code="200",component="apiserver",dry_run="",group="coordination.k8s.io",resource="leases",scope="resource",subresource="",verb="PUT",version="v1"} 9
+apiserver_request_total{code="201",component="apiserver",dry_run="",group="",resource="services",scope="resource",subresource="",verb="POST",version="v1"} 1.5e+06
+"#;
+
+    fn key(verb: &str, resource: &str, code: &str) -> Key {
+        Key { verb: verb.to_owned(), resource: resource.to_owned(), code: code.to_owned() }
+    }
+
+    #[test]
+    fn writes_are_counted_without_reads_and_leases() {
+        let status = (key("APPLY", "expositions/status", "200"), 7);
+        let services = (key("POST", "services", "201"), 1_500_000);
+        assert_eq!(writes(METRICS), Writes::from([status, services]));
+    }
+
+    #[test]
+    fn only_what_grew_came_since() {
+        let before = writes(METRICS);
+        let mut after = before.clone();
+        after.insert(key("APPLY", "expositions/status", "200"), 10);
+        assert_eq!(since(&before, &after), Writes::from([(key("APPLY", "expositions/status", "200"), 3)]));
+        assert_eq!(since(&before, &before), Writes::new());
+    }
+}

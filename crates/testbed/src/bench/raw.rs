@@ -1,0 +1,89 @@
+//! Requests as they are, without a thought: the yardstick.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use http_body_util::BodyExt as _;
+use hyper::Method;
+use hyper::header::CONTENT_TYPE;
+use kube::Client;
+use kube::client::Body;
+use serde::Deserialize;
+use tokio::task::JoinSet;
+
+/// A request.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub(super) method: Method,
+    /// Path and query.
+    pub(super) uri: String,
+    pub(super) content_type: &'static str,
+    pub(super) body: Vec<u8>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) code: u16,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.code)
+    }
+
+    /// UID of the object in it.
+    pub(super) fn uid(&self) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Object {
+            metadata: Metadata,
+        }
+        #[derive(Deserialize)]
+        struct Metadata {
+            uid: String,
+        }
+        let object: Object = serde_json::from_slice(&self.body).with_context(|| self.words())?;
+        Ok(object.metadata.uid)
+    }
+
+    /// For an error message.
+    pub(super) fn words(&self) -> String {
+        format!("{} {}", self.code, String::from_utf8_lossy(&self.body))
+    }
+}
+
+/// Sends it, and reads the whole answer.
+pub(super) async fn send(client: &Client, request: Request) -> Result<Answer> {
+    let Request { method, uri, content_type, body } = request;
+    let request = hyper::Request::builder().method(method).uri(uri).header(CONTENT_TYPE, content_type);
+    let response = client.send(request.body(Body::from(body))?).await?;
+    let code = response.status().as_u16();
+    let body = response.into_body().collect().await?.to_bytes().to_vec();
+    Ok(Answer { code, body })
+}
+
+/// Does `work` with every item, begun in their order, so many at once.
+pub(super) async fn each<T, F, W>(items: Vec<T>, at_once: usize, work: W) -> Result<()>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<()>> + Send,
+    W: Fn(T) -> F + Clone + Send + 'static,
+{
+    let items = Arc::new(Mutex::new(items.into_iter()));
+    let mut workers = JoinSet::<Result<()>>::new();
+    for _ in 0..at_once {
+        let (items, work) = (Arc::clone(&items), work.clone());
+        workers.spawn(async move {
+            loop {
+                let item = items.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(item) = item else { return Ok(()) };
+                work(item).await?;
+            }
+        });
+    }
+    while let Some(ended) = workers.join_next().await {
+        ended.context("a worker panicked")??;
+    }
+    Ok(())
+}

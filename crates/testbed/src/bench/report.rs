@@ -1,0 +1,212 @@
+//! What was measured, as a table.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::durations::quantile;
+use super::latency::Change;
+use super::run::Rest;
+
+/// The share of a raw client's writes per second that is asked for.
+const SHARE: f64 = 0.8;
+/// Until a change is seen, beside one write.
+const REACTION: Duration = Duration::from_millis(50);
+/// Memory that is asked for, in bytes, at the greatest size.
+const MEMORY: u64 = 150 << 20;
+/// The greatest size that these targets are for.
+const GREATEST: usize = 10_000;
+
+/// What was measured of one size.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How many expositions, and as many bindings.
+    pub size: usize,
+    /// How many writes it takes until all are programmed.
+    pub writes: usize,
+    /// By Emcee.
+    pub ours: Pass,
+    /// By the raw client.
+    pub raw: Pass,
+    /// How long nothing changed.
+    pub idle: Duration,
+    /// What else was measured of Emcee.
+    pub rest: Rest,
+}
+
+/// All of them programmed, by one client or the other.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass {
+    /// From the first that users wrote to the last that was programmed.
+    pub elapsed: Duration,
+    /// Processor time of the client.
+    pub client: Duration,
+    /// Processor time of the client, of the API server and etcd, and of the users.
+    pub all: Duration,
+}
+
+/// A line of the table: what it is, its target, and the value at each size.
+struct Row {
+    what: &'static str,
+    target: String,
+    value: fn(&Outcome) -> String,
+}
+
+impl Outcome {
+    /// Writes that were made although nothing changed.
+    #[must_use]
+    pub fn idle_writes(&self) -> u64 {
+        self.rest.idle_writes.values().sum()
+    }
+
+    /// Emcee's writes per second, as a share of the raw client's.
+    fn share(&self) -> f64 {
+        self.raw.elapsed.as_secs_f64() / self.ours.elapsed.as_secs_f64()
+    }
+
+    fn per_second(&self, pass: Pass) -> f64 {
+        count(self.writes) / pass.elapsed.as_secs_f64()
+    }
+
+    fn change(&self, of: fn(&Change) -> Duration, percent: usize) -> Duration {
+        let all: Vec<_> = self.rest.changes.iter().map(of).collect();
+        quantile(&all, percent).unwrap_or_default()
+    }
+
+    /// What the 99th percentile of changes may be.
+    fn allowed(&self) -> Duration {
+        REACTION + self.change(|change| change.write, 50)
+    }
+}
+
+fn rows() -> Vec<Row> {
+    let none = String::new;
+    vec![
+        Row { what: "writes until all are Programmed", target: none(), value: |of| of.writes.to_string() },
+        Row { what: "time of Emcee", target: none(), value: |of| seconds(of.ours.elapsed) },
+        Row { what: "time of the raw client", target: none(), value: |of| seconds(of.raw.elapsed) },
+        Row {
+            what: "writes per second, Emcee",
+            target: none(),
+            value: |of| format!("{:.0}", of.per_second(of.ours)),
+        },
+        Row {
+            what: "writes per second, raw client",
+            target: none(),
+            value: |of| format!("{:.0}", of.per_second(of.raw)),
+        },
+        Row {
+            what: "**share of the raw client's writes per second**",
+            target: format!("≥ {:.0} %", SHARE * 100.0),
+            value: |of| verdict(format!("{:.0} %", of.share() * 100.0), of.share() >= SHARE),
+        },
+        Row {
+            what: "processor time per write: Emcee alone",
+            target: none(),
+            value: |of| each(of.ours.client, of.writes),
+        },
+        Row {
+            what: "the same: Emcee, API server, etcd, users",
+            target: none(),
+            value: |of| each(of.ours.all, of.writes),
+        },
+        Row {
+            what: "the same: raw client, API server, etcd, users",
+            target: none(),
+            value: |of| each(of.raw.all, of.writes),
+        },
+        Row {
+            what: "one write to the API server: p50, p99",
+            target: none(),
+            value: |of| {
+                [50, 99].map(|percent| milliseconds(of.change(|change| change.write, percent))).join(", ")
+            },
+        },
+        Row {
+            what: "**one exposition changed → its VirtualService: p50, p99**",
+            target: format!("p99 ≤ {} ms + one write (p50)", REACTION.as_millis()),
+            value: |of| {
+                let [half, most] = [50, 99].map(|percent| of.change(|change| change.whole, percent));
+                verdict(format!("{}, {}", milliseconds(half), milliseconds(most)), most <= of.allowed())
+            },
+        },
+        Row {
+            what: "memory when all are Programmed",
+            target: none(),
+            value: |of| megabytes(of.rest.after.resident),
+        },
+        Row {
+            what: "**memory, the most until then**",
+            target: memory_target(),
+            value: |of| verdict(megabytes(of.rest.after.peak), fits(of, of.rest.after.peak)),
+        },
+        Row {
+            what: "**memory, idle**",
+            target: memory_target(),
+            value: |of| verdict(megabytes(of.rest.steady.resident), fits(of, of.rest.steady.resident)),
+        },
+        Row {
+            what: "**writes while nothing changes**",
+            target: "0, but for the Lease".to_owned(),
+            value: |of| {
+                let writes = of.idle_writes();
+                verdict(format!("{writes} in {} s", of.idle.as_secs()), writes == 0)
+            },
+        },
+    ]
+}
+
+fn memory_target() -> String {
+    format!("≤ {} MB at {GREATEST}", MEMORY >> 20)
+}
+
+fn fits(outcome: &Outcome, bytes: u64) -> bool {
+    outcome.size > GREATEST || bytes <= MEMORY
+}
+
+fn verdict(value: String, met: bool) -> String {
+    if met { value } else { format!("{value} **(missed)**") }
+}
+
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+fn each(time: Duration, writes: usize) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1000.0 / count(writes))
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes.div_ceil(1 << 20))
+}
+
+/// The table.
+#[must_use]
+pub fn markdown(outcomes: &[Outcome]) -> String {
+    let mut text = String::from("| | target |");
+    for outcome in outcomes {
+        let _ = write!(text, " {0} + {0} |", thousands(outcome.size));
+    }
+    text += "\n|---|---|";
+    text += &"--:|".repeat(outcomes.len());
+    text.push('\n');
+    for Row { what, target, value } in rows() {
+        let _ = write!(text, "| {what} | {target} |");
+        for outcome in outcomes {
+            let _ = write!(text, " {} |", value(outcome));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn thousands(number: usize) -> String {
+    if number < 1000 { number.to_string() } else { format!("{},{:03}", number / 1000, number % 1000) }
+}

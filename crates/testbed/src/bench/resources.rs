@@ -1,0 +1,211 @@
+//! A mesh of many services: what is there, and what its users write.
+
+use serde_json::{Value, json};
+
+use super::raw::Request;
+use hyper::Method;
+
+/// The styles, each a relationship of its own name.
+pub(super) const STYLES: [&str; 4] = ["BOUNDARY", "PASSTHROUGH", "WHARF", "FLAT"];
+/// Among how many namespaces the services are spread, and the callers.
+const NAMESPACES: usize = 10;
+/// Ports of every exposed Service.
+pub(super) const PORTS: [u16; 2] = [9080, 9081];
+/// Namespace of what Emcee itself has.
+pub(super) const SYSTEM: &str = "emcee-system";
+
+const GROUP: &str = "mm.ibm.istio.io/v1";
+
+/// An object that is made by a POST.
+#[derive(Debug, Clone)]
+pub(super) struct Object {
+    plural: &'static str,
+    pub(super) value: Value,
+}
+
+impl Object {
+    pub(super) fn namespace(&self) -> &str {
+        self.value["metadata"]["namespace"].as_str().unwrap_or_default()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.value["metadata"]["name"].as_str().unwrap_or_default()
+    }
+
+    /// `KIND/NAMESPACE/NAME`
+    pub(super) fn key(&self) -> String {
+        [self.value["kind"].as_str().unwrap_or_default(), self.namespace(), self.name()].join("/")
+    }
+
+    fn collection(&self) -> String {
+        let version = self.value["apiVersion"].as_str().unwrap_or_default();
+        let root = if version.contains('/') { "apis" } else { "api" };
+        format!("/{root}/{version}/namespaces/{}/{}", self.namespace(), self.plural)
+    }
+
+    /// Path of the object itself.
+    pub(super) fn uri(&self) -> String {
+        format!("{}/{}", self.collection(), self.name())
+    }
+
+    pub(super) fn to_create(&self) -> Request {
+        Request {
+            method: Method::POST,
+            uri: self.collection(),
+            content_type: "application/json",
+            body: self.value.to_string().into_bytes(),
+        }
+    }
+}
+
+/// The fed namespace of a style.
+pub(super) fn fed(style: &str) -> String {
+    format!("fed-{}", style.to_lowercase())
+}
+
+fn shop(index: usize) -> String {
+    format!("shop-{}", index % NAMESPACES)
+}
+
+fn web(index: usize) -> String {
+    format!("web-{}", index % NAMESPACES)
+}
+
+fn style_of(index: usize) -> &'static str {
+    // Each namespace has services of all styles.
+    STYLES[index / NAMESPACES % STYLES.len()]
+}
+
+/// Whether an exposition leads through a route to the Service's port.
+pub(super) fn is_routed(index: usize) -> bool {
+    style_of(index) == "BOUNDARY"
+}
+
+/// Namespaces, the ServiceAccounts of pods, and mTLS throughout; to be applied in this order.
+pub(super) fn surroundings() -> Vec<Value> {
+    let namespace = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let account = |namespace: &str| json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "app", "namespace": namespace}});
+    let shops: Vec<String> = (0..NAMESPACES).map(shop).collect();
+    let feds = STYLES.iter().map(|style| fed(style));
+    let others = ["istio-system", SYSTEM].map(str::to_owned);
+    let names: Vec<String> =
+        shops.iter().cloned().chain((0..NAMESPACES).map(web)).chain(feds).chain(others).collect();
+    let strict = json!({
+        "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication",
+        "metadata": {"name": "default", "namespace": "istio-system"},
+        "spec": {"mtls": {"mode": "STRICT"}},
+    });
+    let namespaces = names.iter().map(|name| namespace(name));
+    namespaces.chain(shops.iter().map(|shop| account(shop))).chain([strict]).collect()
+}
+
+/// A relationship of each style.
+pub(super) fn relationships() -> Vec<Object> {
+    STYLES.iter().map(|style| relationship(style)).collect()
+}
+
+fn relationship(style: &str) -> Object {
+    let mut spec = json!({
+        "mode": style,
+        "peers": [{"name": "peer", "subject_alt_names": ["peer.example"]}],
+    });
+    if style == "BOUNDARY" {
+        spec["tls_context_selector"] = json!({"relationship": "blue"});
+    }
+    if style != "FLAT" {
+        spec["use_ingress_gateway"] = true.into();
+        spec["gateway_replicas"] = 1.into();
+    }
+    if ["BOUNDARY", "WHARF"].contains(&style) {
+        spec["use_egress_gateway"] = true.into();
+    }
+    user("MeshFedConfig", "meshfedconfigs", &fed(style), &style.to_lowercase(), &spec)
+}
+
+/// What stands behind the expositions: of each a Service with a pod.
+pub(super) fn services(size: usize) -> Vec<Object> {
+    (0..size).flat_map(|index| [service(index), pod(index), slice(index)]).collect()
+}
+
+/// What users write at once: as many expositions as bindings.
+pub(super) fn written(size: usize) -> Vec<Object> {
+    (0..size).flat_map(|index| [exposition(index), binding(index)]).collect()
+}
+
+fn user(kind: &str, plural: &'static str, namespace: &str, name: &str, spec: &Value) -> Object {
+    let metadata = json!({"name": name, "namespace": namespace});
+    let value = json!({"apiVersion": GROUP, "kind": kind, "metadata": metadata, "spec": spec});
+    Object { plural, value }
+}
+
+fn service_name(index: usize) -> String {
+    format!("service-{index}")
+}
+
+fn service(index: usize) -> Object {
+    let name = service_name(index);
+    let ports = PORTS.map(|port| json!({"name": format!("http-{port}"), "port": port}));
+    let value = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": name, "namespace": shop(index)},
+        "spec": {"clusterIP": "None", "selector": {"app": name}, "ports": ports},
+    });
+    Object { plural: "services", value }
+}
+
+/// Nothing runs it; Emcee looks at its labels, account and sidecar.
+fn pod(index: usize) -> Object {
+    let name = service_name(index);
+    let value = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": shop(index), "labels": {"app": name, "version": "v1"}},
+        "spec": {
+            "serviceAccountName": "app",
+            "automountServiceAccountToken": false,
+            "containers": [{"name": "app", "image": "example/app"}, {"name": "istio-proxy", "image": "example/proxy"}],
+        },
+    });
+    Object { plural: "pods", value }
+}
+
+fn slice(index: usize) -> Object {
+    let name = service_name(index);
+    let address = format!("10.99.{}.{}", index / 250, index % 250 + 1);
+    let ports = PORTS.map(|port| json!({"name": format!("http-{port}"), "port": port, "protocol": "TCP"}));
+    let value = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": name, "namespace": shop(index), "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv4",
+        "endpoints": [{
+            "addresses": [address], "conditions": {"ready": true},
+            "targetRef": {"kind": "Pod", "name": name, "namespace": shop(index)},
+        }],
+        "ports": ports,
+    });
+    Object { plural: "endpointslices", value }
+}
+
+/// An exposition of [`service`]'s first port.
+pub(super) fn exposition(index: usize) -> Object {
+    let spec = json!({
+        "name": service_name(index),
+        "port": PORTS[0],
+        "mesh_fed_config_selector": {"fed-config": style_of(index).to_lowercase()},
+    });
+    user("ServiceExposition", "serviceexpositions", &shop(index), &service_name(index), &spec)
+}
+
+fn binding(index: usize) -> Object {
+    let mut spec = json!({
+        "name": format!("remote-{index}"),
+        "namespace": "remote",
+        "port": PORTS[0],
+        "protocol": "http",
+        "mesh_fed_config_selector": {"fed-config": style_of(index).to_lowercase()},
+        "endpoints": ["203.0.113.7:15443", "203.0.113.8:15443"],
+    });
+    if style_of(index) != "BOUNDARY" {
+        spec["subject_alt_names"] = json!(["spiffe://cluster.local/ns/remote/sa/app"]);
+    }
+    user("ServiceBinding", "servicebindings", &web(index), &format!("binding-{index}"), &spec)
+}

@@ -1,0 +1,222 @@
+//! The runs: Emcee on one stage, the raw client on another like it.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::audit::{self, Recorded};
+use super::counters::{self, Writes};
+use super::report::{Outcome, Pass};
+use super::resources::{STYLES, fed, relationships, written};
+use super::stage::{Stage, create};
+use super::statuses::Statuses;
+use super::uids::Uids;
+use super::usage::{Memory, memory, processor_time};
+use super::{Options, latency, replay};
+use crate::progress::say;
+use crate::toolchain::{self, Binaries, doctor};
+
+/// How long anything may take that does not grow with the number of resources.
+const PATIENCE: Duration = Duration::from_mins(3);
+/// How much longer for each exposition, with its binding.
+const PATIENCE_EACH: Duration = Duration::from_millis(200);
+/// So long without a write, and what was to be written is.
+const QUIET: Duration = Duration::from_secs(3);
+/// What users write at once.
+const WRITTEN: [&str; 2] = ["ServiceExposition", "ServiceBinding"];
+
+/// Measures each size.
+pub fn controller(options: &Options) -> Result<Vec<Outcome>> {
+    doctor::require()?;
+    let binaries = toolchain::build()?;
+    options.sizes.iter().map(|size| measure(&binaries, options, *size)).collect()
+}
+
+fn measure(binaries: &Binaries, options: &Options, size: usize) -> Result<Outcome> {
+    say(format_args!("{size} expositions and {size} bindings: Emcee …"));
+    let Ours { pass: ours, rest, recorded, uids } = with_emcee(binaries, options, size)?;
+    let writes = recorded.len();
+    say(format_args!("  {writes} writes in {:.1} s; the same by a raw client …", ours.elapsed.as_secs_f64()));
+    let raw = with_raw_client(binaries, options, size, recorded, &uids)?;
+    say(format_args!("  in {:.1} s", raw.elapsed.as_secs_f64()));
+    Ok(Outcome { size, writes, ours, raw, idle: options.idle, rest })
+}
+
+/// A run of Emcee.
+struct Ours {
+    pass: Pass,
+    rest: Rest,
+    /// What it wrote until the last of them was programmed.
+    recorded: Vec<Recorded>,
+    /// Of users' resources.
+    uids: Uids,
+}
+
+/// What is measured once all are programmed.
+#[derive(Debug)]
+pub struct Rest {
+    /// Emcee's memory, right after.
+    pub after: Memory,
+    /// Its memory when it had nothing to do for a while.
+    pub steady: Memory,
+    /// What was written while nothing changed.
+    pub idle_writes: Writes,
+    /// Single changes.
+    pub changes: Vec<latency::Change>,
+}
+
+fn with_emcee(binaries: &Binaries, options: &Options, size: usize) -> Result<Ours> {
+    let stage = Stage::set(binaries, &options.emcee, size)?;
+    let (access, folder) = (stage.administrator()?, stage.folder()?.to_owned());
+    let emcee = stage.start_emcee()?;
+    let pid = emcee.pid();
+    let related = access.clone();
+    let uids = stage.run(async move { relate(&related.client().await?).await })?;
+    let begin = audit::length(&folder)?;
+    let (times, users, users_uids) =
+        (Times { client: pid, servers: stage.pids()? }, access.clone(), uids.clone());
+    let pass = stage.run(async move {
+        let client = users.client().await?;
+        let work = create(&client, written(size), &users_uids);
+        pass(&client, &times, size, work).await
+    })?;
+    let after = memory(pid)?;
+    let idle = options.idle;
+    let quiet = access.clone();
+    let idle_writes = stage.run(async move { stand_still(&quiet.client().await?, idle).await })?;
+    let recorded = until_the_last_status(audit::read(&folder, begin)?);
+    let steady = memory(pid)?;
+    let count = options.changes;
+    let changes = stage.run(async move {
+        let client = access.client().await?;
+        let mut statuses = Statuses::follow(&client, &WRITTEN[..1]);
+        latency::measure(&client, &mut statuses, size, count).await
+    })?;
+    drop(emcee);
+    Ok(Ours { pass, rest: Rest { after, steady, idle_writes, changes }, recorded, uids })
+}
+
+fn with_raw_client(
+    binaries: &Binaries,
+    options: &Options,
+    size: usize,
+    recorded: Vec<Recorded>,
+    then: &Uids,
+) -> Result<Pass> {
+    let stage = Stage::set(binaries, &options.emcee, size)?;
+    let writes = replay::ready(recorded, then)?;
+    let (users, emcee) = (stage.administrator()?, stage.as_emcee()?);
+    let times = Times { client: std::process::id(), servers: stage.pids()? };
+    stage.run(async move {
+        let (users, emcee, uids) = (users.client().await?, emcee.client().await?, Uids::default());
+        create(&users, relationships(), &uids).await?;
+        let work = async {
+            let both = tokio::try_join!(
+                create(&users, written(size), &uids),
+                replay::carry_out(&emcee, writes, &uids)
+            );
+            both.map(drop)
+        };
+        pass(&users, &times, size, work).await
+    })
+}
+
+/// Whose processor time is counted.
+struct Times {
+    client: u32,
+    servers: Vec<u32>,
+}
+
+impl Times {
+    /// Of the client; and of all that has to do with it, this process among them, which is its users.
+    fn now(&self) -> [Duration; 2] {
+        let all = self.servers.iter().copied().chain([std::process::id(), self.client]);
+        let each_once: BTreeSet<u32> = all.collect();
+        [processor_time(&[self.client]), processor_time(&each_once.into_iter().collect::<Vec<_>>())]
+    }
+}
+
+/// Does the work, and measures until all is programmed.
+async fn pass(
+    client: &Client,
+    times: &Times,
+    size: usize,
+    work: impl Future<Output = Result<()>>,
+) -> Result<Pass> {
+    let mut statuses = Statuses::follow(client, &WRITTEN);
+    let (before, begun) = (times.now(), Instant::now());
+    let programmed = async {
+        statuses.count(2 * size, PATIENCE + PATIENCE_EACH * u32::try_from(size)?).await?;
+        Ok((begun.elapsed(), times.now()))
+    };
+    let ((), (elapsed, after)) = tokio::try_join!(work, programmed)?;
+    let [client, all] = [0, 1].map(|which| after[which].saturating_sub(before[which]));
+    Ok(Pass { elapsed, client, all })
+}
+
+/// Makes the relationships, and what a load balancer would do for their gateways.
+async fn relate(client: &Client) -> Result<Uids> {
+    let uids = Uids::default();
+    create(client, relationships(), &uids).await?;
+    let mut statuses = Statuses::follow(client, &["MeshFedConfig"]);
+    statuses.count(STYLES.len(), PATIENCE).await.context("see Emcee's log")?;
+    settle(client).await?;
+    for style in STYLES {
+        give_addresses(client, &fed(style)).await?;
+    }
+    settle(client).await?;
+    Ok(uids)
+}
+
+async fn give_addresses(client: &Client, namespace: &str) -> Result<()> {
+    let services = Api::<Service>::namespaced(client.clone(), namespace);
+    for service in services.list(&ListParams::default()).await? {
+        let kind = service.spec.as_ref().and_then(|spec| spec.type_.as_deref());
+        if kind == Some("LoadBalancer") {
+            let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.1"}]}}});
+            let patch = Patch::Merge(status);
+            services.patch_status(&service.name_any(), &PatchParams::default(), &patch).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The writes that there were in that time, once what had to be written was.
+async fn stand_still(client: &Client, idle: Duration) -> Result<Writes> {
+    let before = settle(client).await?;
+    sleep(idle).await;
+    Ok(counters::since(&before, &count(client).await?))
+}
+
+/// Waits until nothing is written any more; gives the counters.
+async fn settle(client: &Client) -> Result<Writes> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut before = count(client).await?;
+    loop {
+        sleep(QUIET).await;
+        let now = count(client).await?;
+        if now == before {
+            return Ok(now);
+        }
+        ensure!(Instant::now() < deadline, "still written: {:?}", counters::since(&before, &now));
+        before = now;
+    }
+}
+
+async fn count(client: &Client) -> Result<Writes> {
+    let request = hyper::Request::get("/metrics").body(Vec::new())?;
+    Ok(counters::writes(&client.request_text(request).await?))
+}
+
+/// What comes after it programmed nothing any more.
+fn until_the_last_status(mut recorded: Vec<Recorded>) -> Vec<Recorded> {
+    let last = recorded.iter().rposition(|write| write.uri.contains("/status?"));
+    recorded.truncate(last.map_or(0, |last| last + 1));
+    recorded
+}

@@ -1,0 +1,220 @@
+//! A control plane alone, with everything on it that Emcee and its users need.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::PostParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde_json::{Value, json};
+
+use super::raw::{each, send};
+use super::resources::{Object, STYLES, SYSTEM, fed, services, surroundings};
+use super::uids::Uids;
+use super::{AT_ONCE, audit};
+use crate::bed::node_namespace;
+use crate::cluster::{Authority, ControlPlane, Setup};
+use crate::istio::Manifests;
+use crate::mesh::{Objects, documents};
+use crate::network::{Forward, Inside, Plan};
+use crate::process::{Process, Spec, output};
+use crate::state::State;
+use crate::toolchain::Binaries;
+
+/// The name of the one mesh.
+const NAME: &str = "bench";
+/// As whom Emcee speaks.
+const KUBECONFIG: &str = "emcee.kubeconfig";
+/// As long as a benchmark may take.
+const TOKEN_SECONDS: i64 = 24 * 3600;
+/// So many expositions, with as many bindings, take as much room as a mesh of the test bed.
+const SIZE_OF_A_MESH: usize = 2000;
+
+/// A control plane of its own; dropped, nothing of it stays.
+pub(super) struct Stage {
+    parts: Option<Parts>,
+    state: Option<State>,
+    emcee: PathBuf,
+}
+
+struct Parts {
+    inside: Inside,
+    setup: Setup,
+    control_plane: ControlPlane,
+}
+
+impl Stage {
+    /// Starts etcd and kube-apiserver, and makes everything but the relationships.
+    pub(super) fn set(binaries: &Binaries, emcee: &Path, size: usize) -> Result<Self> {
+        let mut made = Self { parts: None, state: Some(State::take()?), emcee: emcee.to_owned() };
+        let state = made.state.as_ref().context("it was just taken")?;
+        state.require_room(1 + size / SIZE_OF_A_MESH)?;
+        let parts = start(state, binaries)?;
+        let (client, folder, emcee) =
+            (parts.control_plane.client.clone(), parts.setup.folder.clone(), emcee.to_owned());
+        let binaries = binaries.clone();
+        let prepared = parts.inside.run(async move { prepare(client, &binaries, &emcee, &folder).await });
+        made.parts = Some(parts);
+        prepared?;
+        let administrator = made.administrator()?;
+        made.run(
+            async move { create(&administrator.client().await?, services(size), &Uids::default()).await },
+        )?;
+        Ok(made)
+    }
+
+    fn parts(&self) -> Result<&Parts> {
+        self.parts.as_ref().context("a stage that is set has its parts")
+    }
+
+    /// Runs a future beside the API server.
+    pub(super) fn run<F, T>(&self, future: F) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.parts()?.inside.run_on_all(future)
+    }
+
+    /// Its folder: logs, kubeconfigs.
+    pub(super) fn folder(&self) -> Result<&Path> {
+        Ok(&self.parts()?.setup.folder)
+    }
+
+    /// Process ids of the API server and its etcd.
+    pub(super) fn pids(&self) -> Result<Vec<u32>> {
+        Ok(self.parts()?.control_plane.pids())
+    }
+
+    /// As an administrator.
+    pub(super) fn administrator(&self) -> Result<Access> {
+        Ok(Access(self.folder()?.join("inside.kubeconfig")))
+    }
+
+    /// As Emcee.
+    pub(super) fn as_emcee(&self) -> Result<Access> {
+        Ok(Access(self.folder()?.join(KUBECONFIG)))
+    }
+
+    /// Starts Emcee with the rights of its own ServiceAccount.
+    pub(super) fn start_emcee(&self) -> Result<Process> {
+        let parts = self.parts()?;
+        let folder = parts.setup.folder.clone();
+        let text = |path: PathBuf| path.display().to_string();
+        let command = [
+            text(self.emcee.clone()),
+            "run".to_owned(),
+            format!("--kubeconfig={}", text(folder.join(KUBECONFIG))),
+            format!("--namespace={SYSTEM}"),
+            format!("--fed-namespaces={}", feds()),
+            format!("--concurrency={AT_ONCE}"),
+        ];
+        let log = folder.join("logs/emcee.log");
+        let spec = Spec { name: "emcee".to_owned(), command: command.into(), env: Vec::new(), folder, log };
+        let root = parts.setup.root.clone();
+        parts.inside.run(async move { Process::start(&root, &spec) })
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.parts = None;
+        if let Some(Err(error)) = self.state.take().map(State::remove) {
+            crate::progress::say(format_args!("error: {error:#}"));
+        }
+    }
+}
+
+/// A kubeconfig. A client belongs to the runtime that uses it, so each makes its own.
+#[derive(Debug, Clone)]
+pub(super) struct Access(PathBuf);
+
+impl Access {
+    pub(super) async fn client(&self) -> Result<Client> {
+        let config = Kubeconfig::read_from(&self.0)?;
+        let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+        Ok(Client::try_from(config)?)
+    }
+}
+
+fn start(state: &State, binaries: &Binaries) -> Result<Parts> {
+    let (plan, folder) = (Plan::new(1), state.mesh(NAME));
+    std::fs::create_dir_all(folder.join("logs"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let namespace = runtime.block_on(node_namespace(state, NAME, plan))?;
+    let forward = Forward::listen()?;
+    let setup = Setup {
+        root: state.root().to_owned(),
+        plan,
+        binaries: binaries.clone(),
+        host_port: forward.port(),
+        apiserver_flags: audit::flags(&folder)?,
+        folder,
+    };
+    let inside = Inside::enter(&namespace)?;
+    forward.start(&inside, (plan.node(), 6443).into());
+    let own = setup.clone();
+    let control_plane =
+        inside.run(async move { ControlPlane::start_without_controllers(NAME, &own).await })?;
+    Ok(Parts { inside, setup, control_plane })
+}
+
+/// Kinds, rights, namespaces, and the relationship's credential.
+async fn prepare(client: Client, binaries: &Binaries, emcee: &Path, folder: &Path) -> Result<()> {
+    let objects = Objects::new(client.clone());
+    let manifests = Manifests::generate(binaries, "cluster.local").await?;
+    objects.apply(manifests.definitions).await?;
+    let emcee = emcee.display().to_string();
+    objects.apply(documents(&output(&emcee, &["manifests", "crds"]).await?)?).await?;
+    objects.apply(surroundings()).await?;
+    let feds = feds();
+    let rights = output(&emcee, &["manifests", "rbac", "--fed-namespaces", &feds]).await?;
+    objects.apply(documents(&rights)?).await?;
+    objects.apply(vec![credential()?]).await?;
+    let token = token(client).await?;
+    let administrator = std::fs::read_to_string(folder.join("inside.kubeconfig"))?;
+    let mut config: Value = serde_json::from_str(&administrator)?;
+    config["users"][0]["user"] = json!({"token": token});
+    std::fs::write(folder.join(KUBECONFIG), config.to_string()).context("cannot write a kubeconfig")
+}
+
+fn feds() -> String {
+    STYLES.map(fed).join(",")
+}
+
+fn credential() -> Result<Value> {
+    let authority = Authority::root("a relationship")?;
+    let own = authority.issue("bench", None, &["bench.example"], &[])?;
+    Ok(json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": "relationship", "namespace": fed(STYLES[0]), "labels": {"relationship": "blue"}},
+        "stringData": {
+            "tls.crt": own.certificate, "tls.key": own.key, "ca.crt": authority.identity().certificate,
+        },
+    }))
+}
+
+async fn token(client: Client) -> Result<String> {
+    let accounts = Api::<ServiceAccount>::namespaced(client, SYSTEM);
+    let spec = TokenRequestSpec { expiration_seconds: Some(TOKEN_SECONDS), ..TokenRequestSpec::default() };
+    let request = TokenRequest { spec, ..TokenRequest::default() };
+    let granted = accounts.create_token_request("emcee", &PostParams::default(), &request).await?;
+    Ok(granted.status.context("a token was asked for")?.token)
+}
+
+/// Creates objects, so many at once, and notes their UIDs.
+pub(super) async fn create(client: &Client, objects: Vec<Object>, uids: &Uids) -> Result<()> {
+    let (client, uids) = (client.clone(), uids.clone());
+    each(objects, AT_ONCE, move |object| {
+        let (client, uids) = (client.clone(), uids.clone());
+        async move {
+            let answer = send(&client, object.to_create()).await?;
+            ensure!(answer.is_success(), "cannot create {}: {}", object.key(), answer.words());
+            uids.note(object.key(), answer.uid()?);
+            Ok(())
+        }
+    })
+    .await
+}

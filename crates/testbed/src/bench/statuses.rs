@@ -1,0 +1,107 @@
+//! Which resources are programmed, as a watch tells.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures_util::StreamExt as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::ApiResource;
+use kube::core::{GroupVersionKind, Object};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client, ResourceExt as _};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    observed_generation: Option<i64>,
+    #[serde(default)]
+    conditions: Vec<Condition>,
+}
+
+type Resource = Object<IgnoredAny, Status>;
+/// The generation of which each programmed resource speaks, by `KIND/NAMESPACE/NAME`.
+type Programmed = Arc<Mutex<HashMap<String, i64>>>;
+
+/// Follows the statuses of some kinds until it is dropped.
+pub(super) struct Statuses {
+    programmed: Programmed,
+    changes: watch::Receiver<()>,
+    _watches: JoinSet<()>,
+}
+
+impl Statuses {
+    /// Follows these kinds.
+    pub(super) fn follow(client: &Client, kinds: &[&str]) -> Self {
+        let programmed = Programmed::default();
+        let (tell, changes) = watch::channel(());
+        let mut watches = JoinSet::new();
+        for kind in kinds {
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("mm.ibm.istio.io", "v1", kind));
+            let api = Api::<Resource>::all_with(client.clone(), &resource);
+            watches.spawn(follow(api, (*kind).to_owned(), Arc::clone(&programmed), tell.clone()));
+        }
+        Self { programmed, changes, _watches: watches }
+    }
+
+    /// Waits until so many are programmed.
+    pub(super) async fn count(&mut self, wanted: usize, patience: Duration) -> Result<()> {
+        self.until(patience, |programmed| programmed.len() >= wanted).await.with_context(|| {
+            format!(
+                "{} of {wanted} are programmed after {} s",
+                lock(&self.programmed).len(),
+                patience.as_secs()
+            )
+        })
+    }
+
+    /// Waits until one is programmed as its generation asks.
+    pub(super) async fn generation(&mut self, key: &str, wanted: i64, patience: Duration) -> Result<()> {
+        let is = |programmed: &HashMap<String, i64>| programmed.get(key).is_some_and(|is| *is >= wanted);
+        self.until(patience, is).await.with_context(|| format!("{key} is not programmed"))
+    }
+
+    async fn until(&mut self, patience: Duration, is: impl Fn(&HashMap<String, i64>) -> bool) -> Result<()> {
+        let programmed = Arc::clone(&self.programmed);
+        let waited = async {
+            while !is(&lock(&programmed)) {
+                self.changes.changed().await.context("the watches have ended")?;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(patience, waited).await?
+    }
+}
+
+fn lock(programmed: &Programmed) -> MutexGuard<'_, HashMap<String, i64>> {
+    programmed.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn follow(api: Api<Resource>, kind: String, programmed: Programmed, tell: watch::Sender<()>) {
+    let mut events = std::pin::pin!(watcher::watcher(api, watcher::Config::default()).default_backoff());
+    while let Some(event) = events.next().await {
+        if let Ok(Event::InitApply(resource) | Event::Apply(resource)) = event {
+            let key = [&kind, &resource.namespace().unwrap_or_default(), &resource.name_any()]
+                .map(String::as_str)
+                .join("/");
+            match generation(&resource) {
+                Some(generation) => lock(&programmed).insert(key, generation),
+                None => lock(&programmed).remove(&key),
+            };
+            tell.send_replace(());
+        }
+    }
+}
+
+/// The generation that is programmed.
+fn generation(resource: &Resource) -> Option<i64> {
+    let status = resource.status.as_ref()?;
+    let is = |condition: &Condition| condition.type_ == "Programmed" && condition.status == "True";
+    status.conditions.iter().any(is).then_some(status.observed_generation?)
+}

@@ -1,0 +1,55 @@
+//! Which UID an object has, as soon as it is there.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+/// UIDs by `KIND/NAMESPACE/NAME`. Clones know the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Uids {
+    known: Arc<Mutex<HashMap<String, String>>>,
+    noted: Arc<Notify>,
+}
+
+impl Uids {
+    /// An object was made.
+    pub(super) fn note(&self, key: String, uid: String) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, uid);
+        self.noted.notify_waiters();
+    }
+
+    /// Waits until it is there.
+    pub(super) async fn of(&self, key: &str) -> String {
+        loop {
+            let noted = self.noted.notified();
+            if let Some(uid) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
+                return uid.clone();
+            }
+            noted.await;
+        }
+    }
+
+    /// The keys by their UIDs.
+    pub(super) fn keys(&self) -> HashMap<String, String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().map(|(key, uid)| (uid.clone(), key.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_early_waits() {
+        let uids = Uids::default();
+        let early = uids.clone();
+        let asked = tokio::spawn(async move { early.of("A/b/c").await });
+        tokio::task::yield_now().await;
+        uids.note("A/b/d".to_owned(), "1".to_owned());
+        uids.note("A/b/c".to_owned(), "2".to_owned());
+        assert_eq!(asked.await.expect("no panic"), "2");
+        assert_eq!(uids.keys()["1"], "A/b/d");
+    }
+}

@@ -1,0 +1,65 @@
+//! What processes use: memory and processor time, as the kernel counts them.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// Memory of a process, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Resident now.
+    pub resident: u64,
+    /// The most that was ever resident.
+    pub peak: u64,
+}
+
+/// Memory of a process that runs.
+pub(super) fn memory(pid: u32) -> Result<Memory> {
+    let path = format!("/proc/{pid}/status");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    memory_in(&text).with_context(|| format!("{path} names no memory"))
+}
+
+fn memory_in(status: &str) -> Option<Memory> {
+    let of = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+    };
+    Some(Memory { resident: of("VmRSS")?, peak: of("VmHWM")? })
+}
+
+/// Processor time that processes have used since they began, in user and in kernel mode.
+pub(super) fn processor_time(pids: &[u32]) -> Duration {
+    let ticks: u64 = pids.iter().filter_map(|pid| ticks(*pid)).sum();
+    // Linux shows 100 a second to programs, whatever it counts with.
+    Duration::from_millis(ticks * 10)
+}
+
+fn ticks(pid: u32) -> Option<u64> {
+    ticks_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name of a program, in brackets, may contain anything; what follows it are numbers.
+fn ticks_in(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let status = "Name:\temcee\nVmPeak:\t  900 kB\nVmHWM:\t   300 kB\nVmRSS:\t   200 kB\n";
+        assert_eq!(memory_in(status), Some(Memory { resident: 200 * 1024, peak: 300 * 1024 }));
+        assert_eq!(memory_in("Name:\tkthreadd\n"), None);
+    }
+
+    #[test]
+    fn a_programs_name_does_not_shift_the_fields() {
+        let stat = "7 (a) b c) S 1 7 7 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 9 0 1";
+        assert_eq!(ticks_in(stat), Some(200));
+    }
+}

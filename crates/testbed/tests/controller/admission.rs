@@ -1,0 +1,66 @@
+//! What others who judge objects do to Emcee, and what Emcee's own judgement does to others.
+
+use anyhow::{Context, Result, ensure};
+use emcee_testbed::Bed;
+use serde_json::{Value, json};
+
+use super::hands::{NETWORKING, generated, place};
+use super::installed::install;
+use super::world::{Resource, World, until};
+use crate::users::{FLAT, WEB};
+
+const WORDS: &str = "the moon is in the wrong house";
+
+fn binding(name: &str) -> String {
+    FLAT.binding(name, "helloworld", 5000, "http", &["203.0.113.7:5000".into()], "")
+}
+
+/// An object that a webhook refuses, as Istio's would, keeps nothing else from being written; it comes when it may.
+pub(crate) fn refused(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let picky = Resource { kind: "ServiceBinding", namespace: WEB, name: "flat-picky" };
+    let plain = Resource { kind: "ServiceBinding", namespace: WEB, name: "flat-plain" };
+    // The names of generated objects are always the same: this is how the one to be refused is known beforehand.
+    world.here.apply(&binding("picky"))?;
+    picky.wait(&world.here, "Ready", "Fine")?;
+    let rule = generated(&world.here, "DestinationRule", "flat-picky")?;
+    world.here.delete(&binding("picky"))?;
+    let gone = |object: Option<&Value>| object.is_none();
+    until(&world.here, (NETWORKING, "DestinationRule"), place(&rule), "it stays", gone)?;
+    let rule = json!({
+        "apiVersion": NETWORKING, "kind": "DestinationRule", "spec": rule["spec"],
+        "metadata": {"namespace": place(&rule).0, "name": place(&rule).1},
+    });
+
+    let refusal = world.here.refuse(&rule, WORDS)?;
+    world.here.apply(&(binding("picky") + &binding("plain")))?;
+    let said = picky.wait(&world.here, "Programmed", "ApplyFailed")?;
+    let message = said["message"].as_str().unwrap_or_default();
+    ensure!(message.contains(WORDS) && message.contains(place(&rule).1), "{said}");
+    plain.wait(&world.here, "Ready", "Fine")?;
+    let entry = generated(&world.here, "ServiceEntry", "flat-picky")?;
+    ensure!(place(&entry).1 == place(&rule).1, "the rest of it is written: {entry}");
+    drop(refusal);
+    picky.wait(&world.here, "Ready", "Fine")?;
+    world.here.delete(&(binding("picky") + &binding("plain")))
+}
+
+/// Emcee in a pod, as it is installed: the API server asks its webhook, and people hear the validator's words.
+pub(crate) fn asked(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    install(&world.there)?;
+    let config = |gateway: &str| {
+        json!({
+            "apiVersion": "mm.ibm.istio.io/v1", "kind": "MeshFedConfig",
+            "metadata": {"name": "odd", "namespace": "fed-flat"},
+            "spec": {"mode": "FLAT", gateway: true},
+        })
+    };
+    // The webhook lets everything through until Emcee serves it.
+    world.there.wait_refused(&config("use_ingress_gateway"), &["emcee", "spec.use_ingress_gateway"])?;
+    let good = config("use_ingress_gateway")["metadata"].clone();
+    let good = json!({
+        "apiVersion": "mm.ibm.istio.io/v1", "kind": "MeshFedConfig", "metadata": good, "spec": {"mode": "FLAT"},
+    });
+    world.there.try_out(&good).context("what is right is taken")
+}

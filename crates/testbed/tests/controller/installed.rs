@@ -1,0 +1,116 @@
+//! Emcee in a pod, by its own manifests.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use emcee_testbed::suite::{EMCEE_IMAGE, emcee};
+use emcee_testbed::{Bed, Mesh};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
+
+use super::emcee::{Emcee, kubeconfig, print};
+use super::world::{FEDS, Resource, World};
+use crate::users::{FLAT, SHOP, STYLES, WEB};
+use crate::workloads::ask;
+
+fn manifests(what: &str) -> Result<String> {
+    print(&["manifests", what, "--image", EMCEE_IMAGE, "--replicas", "1", "--fed-namespaces", FEDS])
+}
+
+/// Has Emcee run in a pod, with its webhook.
+pub(crate) fn install(mesh: &Mesh) -> Result<()> {
+    mesh.apply(&manifests("deployment")?)?;
+    mesh.apply(&manifests("webhook")?)?;
+    mesh.wait_rolled_out("emcee-system", "emcee")
+}
+
+/// What the chart gives its pre-delete hook besides Emcee's own rights.
+const HOOK: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: emcee-uninstall, namespace: emcee-system}
+rules: [{apiGroups: [apps], resources: [deployments], verbs: [get, patch], resourceNames: [emcee]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: emcee-uninstall, namespace: emcee-system}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: emcee-uninstall}
+subjects: [{kind: ServiceAccount, name: emcee, namespace: emcee-system}]
+";
+
+/// What the chart's pre-delete hook does, with its rights: Emcee's pods end, and nothing of what it made is left, nor any
+/// finalizer. Users' resources stay, and another installation goes on with them.
+pub(crate) fn uninstalled(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    install(&world.there)?;
+    // The pod writes from now on.
+    world.emcees.lock().expect("no test panics while it has the replicas").remove(1).stop()?;
+    world.there.apply(HOOK)?;
+    let mut uninstall = Command::new(emcee()?);
+    uninstall.args([
+        "uninstall",
+        "--all",
+        "--yes",
+        "--stop=emcee",
+        "--namespace=emcee-system",
+        "--timeout=120s",
+    ]);
+    uninstall.args(["--fed-namespaces", FEDS]).arg("--kubeconfig").arg(kubeconfig(&world.there)?);
+    let done = uninstall.output().context("cannot start emcee")?;
+    let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    ensure!(done.status.success(), "{said}");
+
+    ensure!(replicas(&world.there)? == Some(0), "the Deployment is not scaled to 0");
+    for (group, kind) in [
+        ("networking.istio.io", "Gateway"),
+        ("networking.istio.io", "VirtualService"),
+        ("networking.istio.io", "ServiceEntry"),
+        ("networking.istio.io", "DestinationRule"),
+        ("apps", "Deployment"),
+        ("", "Secret"),
+        ("", "Service"),
+    ] {
+        let left = list(&world.there, group, kind, "app.kubernetes.io/managed-by=emcee,emcee.io/owner-kind")?;
+        ensure!(left.is_empty(), "left: {kind} {left:?}");
+    }
+    for kind in ["MeshFedConfig", "ServiceExposition"] {
+        let resources = list(&world.there, "mm.ibm.istio.io", kind, "")?;
+        ensure!(!resources.is_empty(), "the user's {kind}s are gone");
+        let held = resources.iter().find(|resource| resource.metadata.finalizers.is_some());
+        ensure!(held.is_none(), "{kind} {held:?}");
+    }
+
+    world.there.delete(HOOK)?;
+    world.there.delete(&manifests("webhook")?)?;
+    world.there.delete(&manifests("deployment")?)?;
+    // A user deletes the namespace; what is in it are the webhook's certificate and the rights.
+    world
+        .there
+        .delete("{apiVersion: v1, kind: Secret, metadata: {name: emcee-webhook, namespace: emcee-system}}")?;
+    let again = Emcee::start(&world.there, FEDS)?;
+    world.emcees.lock().expect("no test panics while it has the replicas").push(again);
+    for style in STYLES {
+        let name = format!("{}-helloworld", style.name);
+        Resource { kind: "ServiceExposition", namespace: SHOP, name: &name }.wait(
+            &world.there,
+            "Ready",
+            "Fine",
+        )?;
+    }
+    ask(&world.here, WEB, &["http", &format!("{}-helloworld.{WEB}:5000", FLAT.name)])?;
+    Ok(())
+}
+
+fn replicas(mesh: &Mesh) -> Result<Option<i32>> {
+    let deployments = Api::<Deployment>::namespaced(mesh.client(), "emcee-system");
+    mesh.run(async move { Ok(deployments.get("emcee").await?.spec.and_then(|spec| spec.replicas)) })
+}
+
+fn list(mesh: &Mesh, group: &str, kind: &str, labels: &str) -> Result<Vec<DynamicObject>> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+    let api = Api::<DynamicObject>::all_with(mesh.client(), &resource);
+    let labels = ListParams::default().labels(labels);
+    mesh.run(async move { Ok(api.list(&labels).await?.items) })
+}

@@ -1,0 +1,120 @@
+//! A gateway that others use too.
+
+use anyhow::{Result, ensure};
+use emcee_testbed::{Bed, Mesh};
+use serde_json::Value;
+
+use super::world::{Resource, World, until};
+use crate::users::{PASSTHROUGH, SHOP, Style, WEB};
+use crate::workloads::{ask, call_once};
+
+/// A relationship through the user's own gateway.
+const EDGE: Style = Style { name: "edge", ..PASSTHROUGH };
+const FED: &str = "fed-passthrough";
+
+/// Pods and Service of the user's gateway, and what they serve with it: plain HTTP on another port.
+fn theirs() -> String {
+    format!(
+        "
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: edge, namespace: {FED}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: edge, namespace: {FED}}}
+spec:
+  selector: {{matchLabels: {{gateway: theirs}}}}
+  template:
+    metadata:
+      labels: {{gateway: theirs, sidecar.istio.io/inject: \"true\"}}
+      annotations: {{inject.istio.io/templates: gateway}}
+    spec: {{serviceAccountName: edge, containers: [{{name: istio-proxy, image: auto}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: edge, namespace: {FED}}}
+spec:
+  type: LoadBalancer
+  selector: {{gateway: theirs}}
+  ports: [{{name: http, port: 8080}}, {{name: tls, port: 15443}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: theirs, namespace: {FED}}}
+spec:
+  selector: {{gateway: theirs}}
+  servers: [{{port: {{number: 8080, name: http, protocol: HTTP}}, hosts: [\"*\"]}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: theirs, namespace: {FED}}}
+spec:
+  hosts: [\"*\"]
+  gateways: [theirs]
+  http: [{{route: [{{destination: {{host: helloworld.{SHOP}.svc.cluster.local, subset: v2, port: {{number: 5000}}}}}}]}}]
+---
+"
+    )
+}
+
+fn exposing() -> String {
+    let config = EDGE
+        .config("ingress", "m1")
+        .replace(&format!("namespace: {}", EDGE.fed()), &format!("namespace: {FED}"))
+        .replace("gateway_replicas: 1", "ingress_gateway_selector: {gateway: theirs}");
+    config + &exposition()
+}
+
+fn exposition() -> String {
+    format!(
+        "
+apiVersion: mm.ibm.istio.io/v1
+kind: ServiceExposition
+metadata: {{name: edge-edged, namespace: {SHOP}}}
+spec: {{name: helloworld, port: 5000, alias: edged, mesh_fed_config_selector: {{fed-config: edge}}}}
+---"
+    )
+}
+
+fn consuming(address: &str) -> String {
+    let config = EDGE
+        .config("egress", "m2")
+        .replace(&format!("namespace: {}", EDGE.fed()), &format!("namespace: {FED}"));
+    config + &EDGE.binding("edged", "edged", 5000, "http", &[format!("{address}:15443")], "")
+}
+
+/// What is the user's own works before, with, and after Emcee's objects on the same pods; and so do the user's own subsets.
+pub(crate) fn undisturbed(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    world.there.apply(&theirs())?;
+    world.there.wait_rolled_out(FED, "edge")?;
+    let address = world.there.wait_address(FED, "edge")?;
+    let own = format!("{address}:8080");
+    ensure!(ask(&world.here, WEB, &["http", &own])?["version"] == "v2", "before");
+
+    world.there.apply(&exposing())?;
+    let exposition = Resource { kind: "ServiceExposition", namespace: SHOP, name: "edge-edged" };
+    exposition.wait(&world.there, "Ready", "Fine")?;
+    world.here.apply(&consuming(&address))?;
+    let answer = ask(&world.here, WEB, &["http", &format!("edge-edged.{WEB}:5000")])?;
+    ensure!(answer["name"] == "helloworld", "{answer}");
+    still_served(&world.here, &own)?;
+
+    world.here.delete(&consuming(&address))?;
+    world.there.delete(&exposing())?;
+    let gone = |object: Option<&Value>| object.is_none();
+    let config = ("mm.ibm.istio.io/v1", "ServiceExposition");
+    until(&world.there, config, (SHOP, "edge-edged"), "it stays", gone)?;
+    still_served(&world.here, &own)?;
+    world.there.delete(&theirs())
+}
+
+/// Not one call fails: istiod has pushed Emcee's objects to these pods, as calls through them have shown.
+fn still_served(mesh: &Mesh, at: &str) -> Result<()> {
+    for call in 0..20 {
+        let output = call_once(mesh, WEB, &["http", at])?;
+        ensure!(output.code == 0 && output.stdout.contains("\"version\":\"v2\""), "call {call}: {output:?}");
+    }
+    Ok(())
+}
