@@ -22,10 +22,28 @@ pub type Test = (&'static str, fn(&Bed) -> Result<()>);
 /// A test that makes by itself what it needs.
 pub type Alone = (&'static str, fn() -> Result<()>);
 
+/// What pods with this image run, in beds of suites that [`run_with_emcee`] runs, is the `emcee` under test.
+pub const EMCEE_IMAGE: &str = "emcee-testbed/emcee";
+
 /// Brings the bed up, runs the tests one after the other, takes it down.
 ///
 /// Where the machine cannot run a bed they are ignored with the reason in one line; with `CI=true` that fails.
 pub fn run(options: &Options, tests: &'static [Test]) -> ExitCode {
+    run_on(|| Ok(options.clone()), tests)
+}
+
+/// As [`run`], on a bed whose pods can run the `emcee` under test, as [`EMCEE_IMAGE`].
+pub fn run_with_emcee(options: &Options, tests: &'static [Test]) -> ExitCode {
+    let with_emcee = || {
+        let mut options = options.clone();
+        options.images.insert(EMCEE_IMAGE.to_owned(), vec![emcee()?.display().to_string()]);
+        Ok(options)
+    };
+    run_on(with_emcee, tests)
+}
+
+/// The options are made only where the machine can run a bed: that may take a build.
+fn run_on(options: impl FnOnce() -> Result<Options>, tests: &'static [Test]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Each test has namespaces of its own, but two cores have no time for two tests.
     arguments.test_threads.get_or_insert(1);
@@ -36,7 +54,7 @@ pub fn run(options: &Options, tests: &'static [Test]) -> ExitCode {
     if arguments.list {
         return libtest_mimic::run(&arguments, ignored(&names, "")).exit_code();
     }
-    match on_bed(options, tests, arguments) {
+    match options().and_then(|options| on_bed(options, tests, arguments)) {
         Ok(code) => code,
         Err(error) => {
             say(format_args!("error: {error:#}"));
@@ -59,9 +77,8 @@ pub fn run_alone(tests: &'static [Alone]) -> ExitCode {
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
-fn on_bed(options: &Options, tests: &'static [Test], arguments: Arguments) -> Result<ExitCode> {
+fn on_bed(options: Options, tests: &'static [Test], arguments: Arguments) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
-    let options = options.clone();
     let code = interrupt.or(move || {
         let bed = Arc::new(Bed::up(&options)?);
         let trials = tests.iter().map(|(name, test)| trial(name, *test, Arc::clone(&bed))).collect();
@@ -128,14 +145,18 @@ fn build_emcee() -> Result<PathBuf> {
     executables.next_back().context("cargo built no emcee")
 }
 
-/// What `emcee render -f DIR` prints.
-pub fn render(dir: &Path) -> Result<String> {
-    let done =
-        Command::new(emcee()?).arg("render").arg("-f").arg(dir).output().context("cannot start emcee")?;
+/// What `emcee` prints; its complaint, if it fails.
+pub fn print(arguments: &[&str]) -> Result<String> {
+    let done = Command::new(emcee()?).args(arguments).output().context("cannot start emcee")?;
     if !done.status.success() {
-        bail!("emcee render -f {}: {}", dir.display(), String::from_utf8_lossy(&done.stderr).trim());
+        bail!("emcee {}: {}", arguments.join(" "), String::from_utf8_lossy(&done.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// What `emcee render -f DIR` prints.
+pub fn render(dir: &Path) -> Result<String> {
+    print(&["render", "-f", dir.to_str().context("a folder whose name is no text")?])
 }
 
 /// What `emcee render` prints for a file with these contents.

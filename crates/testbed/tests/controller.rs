@@ -15,6 +15,7 @@ mod controller {
     pub(crate) mod installed;
     pub(crate) mod labels;
     pub(crate) mod neighbours;
+    pub(crate) mod resource;
     pub(crate) mod styles;
     pub(crate) mod survival;
     pub(crate) mod world;
@@ -22,11 +23,9 @@ mod controller {
 
 use std::process::ExitCode;
 
-use controller::installed::IMAGE;
 use controller::{admission, guards, hands, installed, labels, neighbours, styles, survival};
 use emcee_testbed::Options;
 use emcee_testbed::suite::{self, Test};
-use emcee_testbed::toolchain::doctor;
 use users::{BOUNDARY, FLAT, PASSTHROUGH, WHARF};
 
 /// In this order: the last one takes everything down again, and compares with what was there at first.
@@ -58,9 +57,5 @@ const TESTS: &[Test] = &[
 fn main() -> ExitCode {
     let common_root = ["m1", "m2"].map(str::to_owned).into();
     let options = Options::new(env!("CARGO_BIN_EXE_emcee-testbed"), &["m1", "m2"]);
-    // Where the tests are ignored there need be none.
-    let image = doctor::require()
-        .and_then(|()| suite::emcee())
-        .map(|emcee| (IMAGE.to_owned(), vec![emcee.display().to_string()]));
-    suite::run(&Options { common_root, images: image.into_iter().collect(), ..options }, TESTS)
+    suite::run_with_emcee(&Options { common_root, ..options }, TESTS)
 }

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::Mesh;
 use emcee_testbed::suite::emcee;
+pub(crate) use emcee_testbed::suite::print;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
@@ -17,13 +18,6 @@ use serde_json::{Value, json};
 /// A replica. Dropped, it is killed.
 pub(crate) struct Emcee {
     child: Child,
-}
-
-/// What `emcee` prints.
-pub(crate) fn print(arguments: &[&str]) -> Result<String> {
-    let done = Command::new(emcee()?).args(arguments).output().context("cannot start emcee")?;
-    ensure!(done.status.success(), "emcee {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
-    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
 impl Emcee {

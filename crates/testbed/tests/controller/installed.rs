@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use emcee_testbed::suite::emcee;
+use emcee_testbed::suite::{EMCEE_IMAGE, emcee};
 use emcee_testbed::{Bed, Mesh};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
@@ -15,11 +15,8 @@ use super::world::{FEDS, Resource, World};
 use crate::users::{FLAT, SHOP, STYLES, WEB};
 use crate::workloads::ask;
 
-/// What pods with this image run is the Emcee under test.
-pub(crate) const IMAGE: &str = "emcee-testbed/emcee";
-
 fn manifests(what: &str) -> Result<String> {
-    print(&["manifests", what, "--image", IMAGE, "--replicas", "1", "--fed-namespaces", FEDS])
+    print(&["manifests", what, "--image", EMCEE_IMAGE, "--replicas", "1", "--fed-namespaces", FEDS])
 }
 
 /// Has Emcee run in a pod, with its webhook.

@@ -3,16 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use emcee_testbed::cluster::Authority;
-use emcee_testbed::{Bed, Mesh, mesh};
+use emcee_testbed::{Bed, Mesh};
 use kube::api::{DynamicObject, ListParams};
-use kube::core::GroupVersionKind;
 use kube::discovery::{ApiResource, Discovery, Scope, verbs};
 use kube::{Api, ResourceExt as _};
-use serde_json::Value;
 
 use super::emcee::{Emcee, print};
+pub(crate) use super::resource::{Resource, until};
 use crate::users::{SHOP, STYLES, Style, WEB, secret, versions};
 use crate::workloads::{client, server};
 
@@ -91,62 +90,6 @@ pub(crate) fn objects(mesh: &Mesh) -> Result<BTreeSet<String>> {
 /// Events end by themselves; Leases are held by what runs, Emcee among it.
 fn moves_by_itself(resource: &ApiResource) -> bool {
     ["events", "leases"].contains(&resource.plural.as_str())
-}
-
-/// Which of the users' resources.
-pub(crate) struct Resource<'a> {
-    pub(crate) kind: &'a str,
-    pub(crate) namespace: &'a str,
-    pub(crate) name: &'a str,
-}
-
-impl Resource<'_> {
-    /// Waits until a condition is so; gives it.
-    pub(crate) fn wait(&self, mesh: &Mesh, type_: &str, reason: &str) -> Result<Value> {
-        let gvk = GroupVersionKind::gvk("mm.ibm.istio.io", "v1", self.kind);
-        let resource = ApiResource::from_gvk(&gvk);
-        let api = Api::<DynamicObject>::namespaced_with(mesh.client(), self.namespace, &resource);
-        let (name, type_, reason) = (self.name.to_owned(), type_.to_owned(), reason.to_owned());
-        let what = format!("{} {}/{name}: {type_} is not {reason}", self.kind, self.namespace);
-        mesh.run(async move {
-            let is = |object: Option<&DynamicObject>| {
-                object.and_then(|object| condition(object, &type_)).is_some_and(|c| c["reason"] == reason)
-            };
-            let waited = mesh::until(api.clone(), &name, is).await;
-            let now = api.get_opt(&name).await?;
-            let now = now.map(|object| object.data["status"].clone()).unwrap_or_default();
-            let found = waited.with_context(|| format!("{what}: {now}"))?;
-            found.and_then(|object| condition(&object, &type_)).with_context(|| format!("{what}: {now}"))
-        })
-    }
-}
-
-fn condition(object: &DynamicObject, type_: &str) -> Option<Value> {
-    let current = object.data["status"]["observedGeneration"].as_i64() == object.metadata.generation;
-    let conditions = object.data["status"]["conditions"].as_array()?;
-    conditions.iter().find(|condition| current && condition["type"] == type_).cloned()
-}
-
-/// Waits until an object is so.
-pub(crate) fn until(
-    mesh: &Mesh,
-    (api_version, kind): (&str, &str),
-    (namespace, name): (&str, &str),
-    what: &'static str,
-    is: impl Fn(Option<&Value>) -> bool + Send + Sync + 'static,
-) -> Result<()> {
-    let version: kube::core::GroupVersion = api_version.parse()?;
-    let resource = ApiResource::from_gvk(&version.with_kind(kind));
-    let api = Api::<DynamicObject>::namespaced_with(mesh.client(), namespace, &resource);
-    let awaited = name.to_owned();
-    mesh.run(async move {
-        let is = |object: Option<&DynamicObject>| {
-            let value = object.map(|object| serde_json::to_value(object).unwrap_or_default());
-            is(value.as_ref())
-        };
-        mesh::until(api, &awaited, is).await.map(drop)
-    })
-    .with_context(|| format!("{kind} {namespace}/{name} of {}: {what}", mesh.name()))
 }
 
 /// The relationship of a style, as a mesh plays it.

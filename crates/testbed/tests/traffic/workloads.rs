@@ -22,7 +22,8 @@ pub(crate) fn server(mesh: &Mesh, namespace: &str, versions: &[&str]) -> Result<
     versions.iter().try_for_each(|version| mesh.wait_rolled_out(namespace, &format!("helloworld-{version}")))
 }
 
-fn namespaced(namespace: &str) -> String {
+/// A namespace with only mesh mTLS in it.
+pub(crate) fn namespaced(namespace: &str) -> String {
     format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n---{}", strict(namespace))
 }
 
@@ -56,9 +57,10 @@ spec:
     )
 }
 
-fn deployment(namespace: &str, app: &str, version: &str, image: &str) -> String {
+/// Account and Deployment of one version of an application, with a sidecar.
+pub(crate) fn deployment(namespace: &str, app: &str, version: &str, image: &str) -> String {
     let probe =
-        if app == "helloworld" { "readinessProbe: {tcpSocket: {port: 9000}, periodSeconds: 1}," } else { "" };
+        if image.ends_with("server") { "readinessProbe: {tcpSocket: {port: 9000}, periodSeconds: 1}," } else { "" };
     format!(
         "
 apiVersion: v1

@@ -1,0 +1,50 @@
+//! Emcee in a cluster, as `emcee manifests` installs it.
+
+use anyhow::Result;
+use emcee_testbed::Mesh;
+use emcee_testbed::suite::{EMCEE_IMAGE, print};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+/// The namespaces of relationships, in every mesh.
+pub(crate) const FEDS: &str = "blue,yellow";
+/// Emcee's own namespace.
+pub(crate) const HOME: &str = "emcee-system";
+/// Its Deployment.
+pub(crate) const EMCEE: &str = "emcee";
+
+/// Applies everything, and waits for none of it.
+pub(crate) fn install(mesh: &Mesh) -> Result<()> {
+    for fed in FEDS.split(',') {
+        mesh.apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {fed}}}}}"))?;
+    }
+    let image = ["--image", EMCEE_IMAGE, "--replicas", "1", "--webhook", "off"];
+    let reach = ["--fed-namespaces", FEDS, "--discovery-service-type", "LoadBalancer"];
+    mesh.apply(&print(&[&["manifests", "all"][..], &image, &reach].concat())?)
+}
+
+/// Until it runs and knows its cluster.
+pub(crate) fn wait_installed(mesh: &Mesh) -> Result<()> {
+    mesh.wait_rolled_out(HOME, EMCEE)
+}
+
+/// Ends every pod of it, and waits until they have ended.
+pub(crate) fn stop(mesh: &Mesh) -> Result<()> {
+    scale(mesh, 0)
+}
+
+/// Has it run again, and waits until it does.
+pub(crate) fn start(mesh: &Mesh) -> Result<()> {
+    scale(mesh, 1)
+}
+
+fn scale(mesh: &Mesh, replicas: u32) -> Result<()> {
+    let api = Api::<Deployment>::namespaced(mesh.client(), HOME);
+    mesh.run(async move {
+        let wanted = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        Ok(api.patch_scale(EMCEE, &PatchParams::default(), &wanted).await.map(drop)?)
+    })?;
+    mesh.wait_rolled_out(HOME, EMCEE)
+}

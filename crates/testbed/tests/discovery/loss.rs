@@ -1,0 +1,94 @@
+//! A peer's Emcee that goes and comes back.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use emcee_testbed::{Bed, Mesh};
+use kube::api::{DynamicObject, ListParams};
+use kube::discovery::{Discovery, verbs};
+use kube::{Api, ResourceExt as _};
+use serde_json::Value;
+
+use super::install::{start, stop};
+use super::story::resource;
+use super::traffic::Traffic;
+use super::users::{APPS, binding, exposition};
+use super::world::{World, bound};
+use crate::resource::{Resource, until};
+use crate::workloads::ask;
+
+const BLUE: Resource<'_> = Resource { kind: "MeshFedConfig", namespace: "blue", name: "blue" };
+
+/// m2's Emcee is away while a pod behind its gateway is replaced and m1's own Emcee starts anew: not one call fails,
+/// and nothing is deleted. What changed in m2 meanwhile comes when it is back.
+pub(crate) fn held(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let World { m1, m2, .. } = &world;
+    let traffic = Traffic::start(m1, "reviews:9080")?;
+    let before = generated(m1)?;
+    ensure!(before.keys().any(|object| object.starts_with("ServiceEntry ")), "{before:?}");
+    stop(m2)?;
+    BLUE.wait(m1, "PeerLost", "PeerLost")?;
+    m2.restart(APPS, "reviews-v1")?;
+    m2.apply(&exposition("blue", "reviews", "critiques", ""))?;
+    restart(m1)?;
+    same(&before, &generated(m1)?)?;
+    let binding = resource(m1, "ServiceBinding", APPS, "reviews")?;
+    ensure!(!binding["status"]["stale_since"].is_null(), "{binding}");
+    start(m2)?;
+    until(m1, ("mm.ibm.istio.io/v1", "MeshFedConfig"), ("blue", "blue"), "m2 is still lost", is_connected)?;
+    bound("critiques").wait(m1, "Ready", "Fine")?;
+    let answer = ask(m1, APPS, &["http", "critiques:9080"])?;
+    ensure!(answer["name"] == "reviews", "{answer}");
+    let now = generated(m1)?;
+    same(&before, &now.into_iter().filter(|(object, _)| before.contains_key(object)).collect())?;
+    traffic.end()
+}
+
+fn is_connected(relationship: Option<&Value>) -> bool {
+    relationship.is_some_and(|relationship| relationship["status"]["peers"][0]["connected"] == true)
+}
+
+/// Until the new one has written what was asked of it, as it would write all else by then.
+fn restart(mesh: &Mesh) -> Result<()> {
+    stop(mesh)?;
+    start(mesh)?;
+    let late = binding("yellow", "late", "endpoints: [\"10.103.9.9:5000\"]\n  port: 9080");
+    mesh.apply(&late)?;
+    bound("late").wait(mesh, "Ready", "Fine")?;
+    BLUE.wait(mesh, "PeerLost", "PeerLost")?;
+    mesh.delete(&late)?;
+    let service = ("v1", "Service");
+    until(mesh, service, (APPS, "late"), "its facade stays", |found| found.is_none())
+}
+
+fn same(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Result<()> {
+    let lost: Vec<_> = before.iter().filter(|(object, uid)| after.get(*object) != Some(*uid)).collect();
+    let more: Vec<_> = after.keys().filter(|object| !before.contains_key(*object)).collect();
+    ensure!(lost.is_empty() && more.is_empty(), "lost, or made anew: {lost:?}; come about: {more:?}");
+    Ok(())
+}
+
+/// Every generated object, with its UID: one that was deleted and made again is another.
+pub(crate) fn generated(mesh: &Mesh) -> Result<BTreeMap<String, String>> {
+    let client = mesh.client();
+    let ours = ListParams::default().labels("app.kubernetes.io/managed-by=emcee");
+    mesh.run(async move {
+        let mut found = BTreeMap::new();
+        let discovery = Discovery::new(client.clone()).run().await?;
+        for group in discovery.groups() {
+            for (kind, capabilities) in group.recommended_resources() {
+                if !capabilities.supports_operation(verbs::LIST) {
+                    continue;
+                }
+                let api = Api::<DynamicObject>::all_with(client.clone(), &kind);
+                for object in api.list(&ours).await? {
+                    let namespace = object.namespace().unwrap_or_default();
+                    let place = format!("{} {namespace}/{}", kind.kind, object.name_any());
+                    found.insert(place, object.uid().unwrap_or_default());
+                }
+            }
+        }
+        Ok(found)
+    })
+}

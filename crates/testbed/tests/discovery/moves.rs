@@ -1,0 +1,67 @@
+//! An ingress gateway that is reached elsewhere.
+
+use anyhow::{Context, Result, ensure};
+use emcee_testbed::{Bed, Mesh};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+
+use super::traffic::Traffic;
+use super::users::{APPS, exposition};
+use super::world::{World, bound, gateway};
+use crate::resource::until;
+
+/// m2's ingress gets another address, and what stood at the old one goes: m1 follows, and not one call fails. What m2
+/// announces afterwards still comes, although m1's users wrote the old address.
+pub(crate) fn followed(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let World { m1, m2, .. } = &world;
+    let ingress = gateway(m2, "blue", "ingress")?;
+    let before = m2.wait_address("blue", &ingress)?;
+    let pods = m2.endpoints("blue", &ingress)?;
+    let other = pods.iter().find(|pod| **pod != before).context("the ingress has one pod")?;
+    let traffic = Traffic::start(m1, "reviews:9080")?;
+    readdress(m2, &ingress, other)?;
+    let endpoint = json!([format!("{other}:15443")]);
+    let has_moved = move |binding: Option<&Value>| {
+        binding.is_some_and(|binding| binding["status"]["endpoints"] == endpoint)
+    };
+    let kind = ("mm.ibm.istio.io/v1", "ServiceBinding");
+    until(m1, kind, (APPS, "reviews"), "it does not follow", has_moved)?;
+    let egress = format!("blue/{}", gateway(m1, "blue", "egress")?);
+    // No event says that a proxy has what was pushed.
+    m1.eventually(&egress, &["pilot-agent", "request", "GET", "clusters"], |clusters| {
+        let mut of_reviews = clusters.stdout.lines().filter(|line| line.contains("reviews."));
+        clusters.code == 0 && !of_reviews.any(|line| line.contains(&format!("::{before}:")))
+    })?;
+    remove(m2, &before)?;
+    m2.apply(&exposition("blue", "reviews", "opinions", ""))?;
+    bound("opinions").wait(m1, "Ready", "Fine")?;
+    traffic.end()
+}
+
+/// As a load balancer does.
+fn readdress(mesh: &Mesh, service: &str, address: &str) -> Result<()> {
+    let api = Api::<Service>::namespaced(mesh.client(), "blue");
+    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": address}]}}});
+    let service = service.to_owned();
+    mesh.run(async move {
+        Ok(api.patch_status(&service, &PatchParams::default(), &Patch::Merge(status)).await.map(drop)?)
+    })
+}
+
+/// Deletes the gateway's pod of that address, and waits for its end.
+fn remove(mesh: &Mesh, address: &str) -> Result<()> {
+    let api = Api::<Pod>::namespaced(mesh.client(), "blue");
+    let address = address.to_owned();
+    let pod = mesh.run(async move {
+        let all = api.list(&ListParams::default()).await?.items;
+        let is_it = |pod: &Pod| pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()) == Some(&address);
+        let pod = all.iter().find(|pod| is_it(pod)).context("no pod has the address")?.name_any();
+        api.delete(&pod, &DeleteParams::default()).await?;
+        Ok(pod)
+    })?;
+    ensure!(!pod.is_empty(), "a pod has a name");
+    until(mesh, ("v1", "Pod"), ("blue", &pod), "it stays", |found| found.is_none())
+}

@@ -1,0 +1,108 @@
+//! m1 takes reviews from m2 over blue, and ratings from m4 over yellow.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result, ensure};
+use emcee_testbed::{Bed, Mesh};
+use serde_json::Value;
+
+use super::install::{EMCEE, HOME};
+use super::users::{APPS, binding};
+use super::world::{World, bound, gateway};
+use crate::workloads::ask;
+
+/// Nobody wrote where they are; both answer, and each sees who calls as its style has it.
+pub(crate) fn answers(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let reviews = ask(&world.m1, APPS, &["http", "reviews:9080"])?;
+    let caller = reviews["caller"].as_str().unwrap_or_default();
+    ensure!(reviews["name"] == "reviews", "{reviews}");
+    ensure!(caller.contains("DNS=m1.blue.example"), "the peer's certificate: {reviews}");
+    ensure!(caller.contains("URI=spiffe://two.example/ns/blue/sa/"), "the ingress: {reviews}");
+    let ratings = ask(&world.m1, APPS, &["http", "ratings:9080"])?;
+    let caller = ratings["caller"].as_str().unwrap_or_default();
+    ensure!(ratings["name"] == "ratings", "{ratings}");
+    ensure!(caller.contains("URI=spiffe://cluster.local/ns/default/sa/sleep"), "{ratings}");
+    for (name, peer) in [("reviews", "m2"), ("ratings", "m4")] {
+        let binding = resource(&world.m1, "ServiceBinding", APPS, name)?;
+        ensure!(binding["spec"]["endpoints"].is_null(), "{binding}");
+        ensure!(binding["status"]["source"] == peer, "{binding}");
+    }
+    Ok(())
+}
+
+/// httpbin is exposed with `directory: false`: nobody is told, and who knows of it can call it.
+pub(crate) fn unannounced(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let exposition = resource(&world.m2, "ServiceExposition", APPS, "httpbin")?;
+    let told = exposition["status"]["announced_to"].as_array().map_or(0, Vec::len);
+    ensure!(told == 0, "{exposition}");
+    let relationship = resource(&world.m1, "MeshFedConfig", "blue", "blue")?;
+    let peer = &relationship["status"]["peers"][0];
+    ensure!(peer["name"] == "m2" && peer["connected"] == true && peer["announced"] == 1, "{relationship}");
+    let none = world.m1.get("mm.ibm.istio.io/v1", "ServiceBinding", APPS, "httpbin")?;
+    ensure!(none.is_none(), "{none:?}");
+    let at = &exposition["status"]["endpoints"];
+    world.m1.apply(&binding("blue", "httpbin", &format!("endpoints: {at}\n  port: 9080")))?;
+    bound("httpbin").wait(&world.m1, "Ready", "Fine")?;
+    let answer = ask(&world.m1, APPS, &["http", "httpbin:9080"])?;
+    ensure!(answer["name"] == "httpbin", "{answer}");
+    Ok(())
+}
+
+/// m1's Emcee leaves by its egress gateway, and reaches m2's by the ingress there; m4's it reaches straight.
+pub(crate) fn through_gateways(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let egress = pods(&world.m1, "egress")?;
+    let ingress = pods(&world.m2, "ingress")?;
+    let calls = connections(&world.m1, |connection| connection.remote)?;
+    ensure!(calls.iter().any(|(address, _)| egress.contains(address)), "{calls:?} has none of {egress:?}");
+    ensure!(!calls.iter().any(|(address, _)| address.octets()[1] == 102), "straight into m2: {calls:?}");
+    ensure!(calls.iter().any(|(address, port)| address.octets()[1] == 103 && *port == 15443), "{calls:?}");
+    let callers: BTreeSet<_> = connections(&world.m2, |connection| connection.remote)?;
+    let at_discovery = connections(&world.m2, |connection| connection.local)?;
+    ensure!(at_discovery.iter().any(|(_, port)| *port == 15443), "{at_discovery:?}");
+    ensure!(callers.iter().any(|(address, _)| ingress.contains(address)), "{callers:?}, not {ingress:?}");
+    Ok(())
+}
+
+fn pods(mesh: &Mesh, side: &str) -> Result<Vec<Ipv4Addr>> {
+    let pods = mesh.endpoints("blue", &gateway(mesh, "blue", side)?)?;
+    pods.iter().map(|pod| Ok(pod.parse()?)).collect()
+}
+
+type Address = (Ipv4Addr, u16);
+
+struct Connection {
+    local: Address,
+    remote: Address,
+}
+
+/// One end of each connection of a mesh's Emcee.
+fn connections(mesh: &Mesh, end: impl Fn(&Connection) -> Address) -> Result<BTreeSet<Address>> {
+    let pod = format!("{HOME}/{EMCEE}");
+    let table = mesh.exec(&pod, &["cat", "/proc/net/tcp", "/proc/net/tcp6"])?.stdout;
+    Ok(table.lines().filter_map(established).map(|connection| end(&connection)).collect())
+}
+
+/// A line of the kernel's table: number, local, remote, state, …
+fn established(line: &str) -> Option<Connection> {
+    let mut words = line.split_whitespace().skip(1);
+    let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
+    (state == "01").then_some(())?;
+    Some(Connection { local: address(local)?, remote: address(remote)? })
+}
+
+/// Four bytes, the last one first; of an IPv4 address in IPv6 the last word.
+fn address(text: &str) -> Option<Address> {
+    let (address, port) = text.split_once(':')?;
+    let word = u32::from_str_radix(address.get(address.len().checked_sub(8)?..)?, 16).ok()?;
+    Some((Ipv4Addr::from(word.swap_bytes()), u16::from_str_radix(port, 16).ok()?))
+}
+
+/// A resource of users', with its status.
+pub(crate) fn resource(mesh: &Mesh, kind: &str, namespace: &str, name: &str) -> Result<Value> {
+    let found = mesh.get("mm.ibm.istio.io/v1", kind, namespace, name)?;
+    found.with_context(|| format!("{} has no {kind} {namespace}/{name}", mesh.name()))
+}

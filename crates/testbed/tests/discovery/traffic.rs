@@ -1,0 +1,66 @@
+//! Traffic that goes on while something happens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use emcee_testbed::Mesh;
+
+use super::users::APPS;
+use crate::workloads::{ask, call_once};
+
+/// Calls one after the other, until it is ended or dropped.
+pub(crate) struct Traffic {
+    end: Arc<AtomicBool>,
+    caller: Option<JoinHandle<Called>>,
+}
+
+#[derive(Default)]
+struct Called {
+    answers: usize,
+    failures: Vec<String>,
+}
+
+impl Traffic {
+    /// From a mesh's client to a service there, once that answers.
+    pub(crate) fn start(mesh: &Mesh, to: &'static str) -> Result<Self> {
+        ask(mesh, APPS, &["http", to])?;
+        let end = Arc::new(AtomicBool::new(false));
+        let (mesh, ended) = (mesh.clone(), Arc::clone(&end));
+        let caller = std::thread::spawn(move || {
+            let mut called = Called::default();
+            while !ended.load(Ordering::Relaxed) {
+                called.call(&mesh, to);
+            }
+            called
+        });
+        Ok(Self { end, caller: Some(caller) })
+    }
+
+    /// Ends it. All were answered, and there were some.
+    pub(crate) fn end(mut self) -> Result<()> {
+        self.end.store(true, Ordering::Relaxed);
+        let caller = self.caller.take().context("it ends once")?;
+        let Called { answers, failures } = caller.join().map_err(|_| anyhow!("the caller panicked"))?;
+        let all = answers + failures.len();
+        ensure!(failures.is_empty(), "{} of {all} calls failed: {failures:?}", failures.len());
+        ensure!(answers > 0, "nothing was called");
+        Ok(())
+    }
+}
+
+impl Called {
+    fn call(&mut self, mesh: &Mesh, to: &str) {
+        match call_once(mesh, APPS, &["http", to]) {
+            Ok(output) if output.code == 0 => self.answers += 1,
+            other => self.failures.push(format!("{other:?}")),
+        }
+    }
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+    }
+}

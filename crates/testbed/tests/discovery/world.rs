@@ -1,0 +1,104 @@
+//! Three meshes that are linked.
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result};
+use emcee_testbed::cluster::Authority;
+use emcee_testbed::{Bed, Mesh};
+use k8s_openapi::api::core::v1::Service;
+use kube::Api;
+use kube::api::ListParams;
+
+use super::install::{HOME, install, wait_installed};
+use super::users::{self, APPS, secret, service};
+use crate::resource::Resource;
+use crate::workloads::{client, deployment, namespaced};
+
+/// Three meshes, and who certifies in which relationship.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) m1: Mesh,
+    pub(crate) m2: Mesh,
+    pub(crate) m4: Mesh,
+    pub(crate) blue: Arc<Authority>,
+    pub(crate) yellow: Arc<Authority>,
+}
+
+static WORLD: Mutex<Option<Result<World, String>>> = Mutex::new(None);
+
+impl World {
+    /// The one that all tests of a run share, made by the first that asks.
+    pub(crate) fn of(bed: &Bed) -> Result<Self> {
+        let mut world = WORLD.lock().expect("no test panics while it makes the world");
+        let made = world.get_or_insert_with(|| make(bed).map_err(|error| format!("{error:#}")));
+        made.clone().map_err(|error| anyhow::anyhow!("the three meshes could not be linked: {error}"))
+    }
+}
+
+fn make(bed: &Bed) -> Result<World> {
+    let mesh = |name| bed.mesh(name).cloned();
+    let (m1, m2, m4) = (mesh("m1")?, mesh("m2")?, mesh("m4")?);
+    let (blue, yellow) = (Authority::root("blue")?, Authority::root("yellow")?);
+    for mesh in [&m1, &m2, &m4] {
+        install(mesh)?;
+    }
+    for (mesh, relationship, authority) in
+        [(&m1, "blue", &blue), (&m1, "yellow", &yellow), (&m2, "blue", &blue), (&m4, "yellow", &yellow)]
+    {
+        credential(mesh, relationship, authority)?;
+    }
+    serve(&m2, &["reviews", "httpbin"], &users::m2())?;
+    serve(&m4, &["ratings"], &users::m4())?;
+    client(&m1, APPS)?;
+    [&m1, &m2, &m4].into_iter().try_for_each(wait_installed)?;
+    link(&m1, &m2, &m4)?;
+    Ok(World { m1, m2, m4, blue: Arc::new(blue), yellow: Arc::new(yellow) })
+}
+
+fn credential(mesh: &Mesh, relationship: &str, authority: &Authority) -> Result<()> {
+    let name = format!("{}.{relationship}.example", mesh.name());
+    let own = authority.issue(mesh.name(), None, &[&name], &[])?;
+    mesh.apply(&secret(relationship, &own.certificate, &own.key, &authority.identity().certificate))
+}
+
+fn serve(mesh: &Mesh, applications: &[&str], resources: &str) -> Result<()> {
+    mesh.apply(&namespaced(APPS))?;
+    for app in applications {
+        mesh.apply(&service(app))?;
+        mesh.apply(&deployment(APPS, app, "v1", "emcee-testbed/server"))?;
+    }
+    mesh.apply(resources)
+}
+
+/// m1 is told where the others' Emcees are reached, and nothing else of them.
+fn link(m1: &Mesh, m2: &Mesh, m4: &Mesh) -> Result<()> {
+    let m2_at = format!("{}:15443", m2.wait_address("blue", &gateway(m2, "blue", "ingress")?)?);
+    let m4_at = format!("{}:15443", m4.wait_address(HOME, "emcee-discovery")?);
+    exposed("reviews", m2)?;
+    exposed("httpbin", m2)?;
+    exposed("ratings", m4)?;
+    m1.apply(&users::m1(&m2_at, &m4_at))?;
+    for binding in ["reviews", "ratings"] {
+        bound(binding).wait(m1, "Ready", "Fine")?;
+    }
+    Ok(())
+}
+
+fn exposed(name: &str, mesh: &Mesh) -> Result<()> {
+    Resource { kind: "ServiceExposition", namespace: APPS, name }.wait(mesh, "Ready", "Fine").map(drop)
+}
+
+/// A ServiceBinding of that name.
+pub(crate) fn bound(name: &str) -> Resource<'_> {
+    Resource { kind: "ServiceBinding", namespace: APPS, name }
+}
+
+/// The name of a gateway that was made for a relationship, once it is there.
+pub(crate) fn gateway(mesh: &Mesh, relationship: &str, side: &str) -> Result<String> {
+    let relationship_of = Resource { kind: "MeshFedConfig", namespace: relationship, name: relationship };
+    relationship_of.wait(mesh, "Programmed", "Fine")?;
+    let api = Api::<Service>::namespaced(mesh.client(), relationship);
+    let all = mesh.run(async move { Ok(api.list(&ListParams::default()).await?.items) })?;
+    let mut names = all.into_iter().filter_map(|service| service.metadata.name);
+    names.find(|name| name.ends_with(side)).with_context(|| format!("{} has no {side}", mesh.name()))
+}
