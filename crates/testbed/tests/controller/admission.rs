@@ -49,18 +49,19 @@ pub(crate) fn refused(bed: &Bed) -> Result<()> {
 pub(crate) fn asked(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     install(&world.there)?;
-    let config = |gateway: &str| {
+    let with_peers = |names: [&str; 2]| {
+        let peers = ["m2", "m3"].iter().zip(names);
+        let peers = peers.map(|(peer, name)| json!({"name": peer, "subject_alt_names": [name]}));
         json!({
             "apiVersion": "mm.ibm.istio.io/v1", "kind": "MeshFedConfig",
             "metadata": {"name": "odd", "namespace": "fed-flat"},
-            "spec": {"mode": "FLAT", gateway: true},
+            "spec": {"mode": "FLAT", "peers": peers.collect::<Vec<_>>()},
         })
     };
-    // The webhook lets everything through until Emcee serves it.
-    world.there.wait_refused(&config("use_ingress_gateway"), &["emcee", "spec.use_ingress_gateway"])?;
-    let good = config("use_ingress_gateway")["metadata"].clone();
-    let good = json!({
-        "apiVersion": "mm.ibm.istio.io/v1", "kind": "MeshFedConfig", "metadata": good, "spec": {"mode": "FLAT"},
-    });
-    world.there.try_out(&good).context("what is right is taken")
+    // What the definition of the resource itself cannot refuse. The webhook lets everything through until Emcee serves it.
+    let one_name_for_two = with_peers(["m.example", "m.example"]);
+    world
+        .there
+        .wait_refused(&one_name_for_two, &["denied the request", "spec.peers[1].subject_alt_names"])?;
+    world.there.try_out(&with_peers(["m2.example", "m3.example"])).context("what is right is taken")
 }

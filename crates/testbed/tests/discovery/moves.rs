@@ -57,7 +57,8 @@ fn remove(mesh: &Mesh, address: &str) -> Result<()> {
     let address = address.to_owned();
     let pod = mesh.run(async move {
         let all = api.list(&ListParams::default()).await?.items;
-        let is_it = |pod: &Pod| pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()) == Some(&address);
+        let is_it =
+            |pod: &Pod| pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()) == Some(&address);
         let pod = all.iter().find(|pod| is_it(pod)).context("no pod has the address")?.name_any();
         api.delete(&pod, &DeleteParams::default()).await?;
         Ok(pod)

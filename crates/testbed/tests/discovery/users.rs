@@ -15,8 +15,12 @@ spec:
   use_ingress_gateway: true
   peers: [{name: m1, subject_alt_names: [m1.blue.example]}]
 ---";
-    [relationship, &exposition("blue", "reviews", "reviews", ""), &exposition("blue", "httpbin", "httpbin", "directory: false")]
-        .concat()
+    [
+        relationship,
+        &exposition("blue", "reviews", "reviews", ""),
+        &exposition("blue", "httpbin", "httpbin", "directory: false"),
+    ]
+    .concat()
 }
 
 /// m4 exposes one service to m1.
@@ -30,8 +34,16 @@ spec:
   tls_context_selector: {relationship: yellow}
   peers: [{name: m1, subject_alt_names: [m1.yellow.example]}]
 ---";
-    [relationship, &exposition("yellow", "ratings", "ratings", "subject_alt_names: [\"spiffe://cluster.local/ns/default/sa/ratings\"]")]
-        .concat()
+    [
+        relationship,
+        &exposition(
+            "yellow",
+            "ratings",
+            "ratings",
+            "subject_alt_names: [\"spiffe://cluster.local/ns/default/sa/ratings\"]",
+        ),
+    ]
+    .concat()
 }
 
 /// m1 takes what m2 tells of by itself, and of m4's what a person chose.

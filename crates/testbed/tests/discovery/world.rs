@@ -1,6 +1,6 @@
 //! Three meshes that are linked.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use anyhow::{Context, Result};
 use emcee_testbed::cluster::Authority;
@@ -14,14 +14,11 @@ use super::users::{self, APPS, secret, service};
 use crate::resource::Resource;
 use crate::workloads::{client, deployment, namespaced};
 
-/// Three meshes, and who certifies in which relationship.
+/// The mesh that uses the others, and one of those.
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) m1: Mesh,
     pub(crate) m2: Mesh,
-    pub(crate) m4: Mesh,
-    pub(crate) blue: Arc<Authority>,
-    pub(crate) yellow: Arc<Authority>,
 }
 
 static WORLD: Mutex<Option<Result<World, String>>> = Mutex::new(None);
@@ -52,7 +49,7 @@ fn make(bed: &Bed) -> Result<World> {
     client(&m1, APPS)?;
     [&m1, &m2, &m4].into_iter().try_for_each(wait_installed)?;
     link(&m1, &m2, &m4)?;
-    Ok(World { m1, m2, m4, blue: Arc::new(blue), yellow: Arc::new(yellow) })
+    Ok(World { m1, m2 })
 }
 
 fn credential(mesh: &Mesh, relationship: &str, authority: &Authority) -> Result<()> {

@@ -59,8 +59,11 @@ spec:
 
 /// Account and Deployment of one version of an application, with a sidecar.
 pub(crate) fn deployment(namespace: &str, app: &str, version: &str, image: &str) -> String {
-    let probe =
-        if image.ends_with("server") { "readinessProbe: {tcpSocket: {port: 9000}, periodSeconds: 1}," } else { "" };
+    let probe = if image.ends_with("server") {
+        "readinessProbe: {tcpSocket: {port: 9000}, periodSeconds: 1},"
+    } else {
+        ""
+    };
     format!(
         "
 apiVersion: v1
