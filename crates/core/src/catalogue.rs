@@ -13,7 +13,7 @@ mod terms;
 
 pub use addressed::Addressed;
 pub use listing::{Announced, Listing, PeerListing};
-pub use offer::Offer;
+pub use offer::{Offer, discovery_key};
 pub use published::Published;
 pub use root_hash::root_hash;
 pub use source::{Connection, PeerState, Refused, Source};

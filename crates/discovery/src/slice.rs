@@ -15,6 +15,7 @@ mod name;
 mod tests;
 
 use emcee_core::catalogue::Offer;
+pub use emcee_core::catalogue::discovery_key;
 use emcee_core::endpoint::Endpoint;
 use emcee_core::key::Key;
 use emcee_core::mode::Mode;
@@ -38,11 +39,6 @@ const SERVICE_PORT: &str = "emcee.io/service-port";
 const SUBJECT_ALT_NAMES: &str = "emcee.io/subject-alt-names";
 const TRUST_DOMAIN: &str = "emcee.io/trust-domain";
 const ROOT_HASH: &str = "emcee.io/root-hash";
-
-/// The key under which an Emcee announces itself. No namespace has such a name.
-pub fn discovery_key() -> Key {
-    Key::new("_emcee", "discovery")
-}
 
 /// One EndpointSlice of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -88,9 +88,12 @@ impl Process {
         self.wait().await.map(drop)
     }
 
-    /// Asks the group to end, and makes it after `grace`.
+    /// Asks the process to end, and makes its group after `grace`. Its children it asks itself, as the first process of a
+    /// container does: a proxy that is asked beside its agent would not drain.
     pub async fn end(mut self, grace: Duration) {
-        state::signal_group(self.pid, Signal::TERM);
+        if self.child.id().is_some() {
+            state::signal(self.pid, Signal::TERM);
+        }
         let _ = tokio::time::timeout(grace, self.child.wait()).await;
     }
 }

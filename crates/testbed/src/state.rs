@@ -18,7 +18,7 @@ mod clean;
 mod proc;
 
 pub use clean::{abandon, clean};
-pub(crate) use clean::{empty_namespace, signal_group};
+pub(crate) use clean::{empty_namespace, signal, signal_group};
 pub use proc::{in_namespace, start_time};
 
 /// Names the folder that holds a bed's state.

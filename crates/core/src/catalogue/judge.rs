@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use emcee_api::Reason;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{MAX_ENDPOINTS, MAX_IDENTITIES, Offer, PeerTerms, Terms};
+use super::{MAX_ENDPOINTS, MAX_IDENTITIES, Offer, PeerTerms, Terms, discovery_key};
 use crate::endpoint::{Endpoint, Host};
 use crate::names;
 use crate::parse::{is_spiffe_id, quote};
@@ -86,16 +86,15 @@ impl Terms {
     }
 
     fn is_named(&self, offer: &Offer) -> Result<(), Problem> {
+        if offer.key == discovery_key() {
+            return is_called(offer, &names::discovery_server_name(&self.relationship));
+        }
         for (field, name) in [("namespace", &offer.key.namespace), ("name", &offer.key.name)] {
             if !names::is_dns_label(name) {
                 return Err(invalid(field, format!("{} is not a DNS label", quote(name))));
             }
         }
-        let computed = names::server_name(&offer.key.name, &offer.key.namespace, &self.relationship);
-        if offer.server_name == computed {
-            return Ok(());
-        }
-        Err(invalid("server_name", format!("{} is not {computed}", quote(&offer.server_name))))
+        is_called(offer, &names::server_name(&offer.key.name, &offer.key.namespace, &self.relationship))
     }
 
     fn may_be_at(&self, peer: &PeerTerms, endpoint: &Endpoint) -> Result<(), String> {
@@ -203,6 +202,13 @@ fn is_hash(text: &str) -> bool {
 
 fn at(reason: Reason, list: &str, index: usize, words: String) -> Problem {
     Problem::at(reason, format!("{list}[{index}]"), words)
+}
+
+fn is_called(offer: &Offer, computed: &str) -> Result<(), Problem> {
+    if offer.server_name == computed {
+        return Ok(());
+    }
+    Err(invalid("server_name", format!("{} is not {computed}", quote(&offer.server_name))))
 }
 
 fn is_bounded(field: &str, count: usize, limit: usize) -> Result<(), Problem> {

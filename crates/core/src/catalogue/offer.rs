@@ -49,3 +49,8 @@ impl Offer {
         ])
     }
 }
+
+/// The key under which an Emcee announces itself. No namespace has such a name.
+pub fn discovery_key() -> Key {
+    Key::new("_emcee", "discovery")
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::endpoint::Endpoint;
 use crate::key::Key;
 
 /// A peer in one relationship. The same mesh in another relationship is another source.
@@ -40,6 +41,8 @@ pub struct PeerState {
     /// process began (a first exchange has no end; removals in it have to stand for a while). Once set it stays, even
     /// when the peer is lost. Also to be set when a lost peer's announcements have expired.
     pub has_answered: bool,
+    /// Where it says that its own Emcee is reached, beside the configured addresses.
+    pub addresses: Vec<Endpoint>,
     /// What of its announcements was refused here; a bounded number.
     pub refused: Vec<Refused>,
     /// What it refuses of that which is announced to it; a bounded number.
@@ -76,6 +79,7 @@ impl PeerState {
     pub const PENDING: Self = Self {
         connection: Connection::Pending,
         has_answered: false,
+        addresses: Vec::new(),
         refused: Vec::new(),
         refused_by_peer: Vec::new(),
     };

@@ -158,8 +158,12 @@ impl Inputs {
         let standing = |state: Option<&PeerState>| {
             state.map(|state| (state.is_connected(), state.lost_since(), state.has_answered))
         };
-        let same = standing(self.peers.get(source)) == standing(new.as_ref());
-        set(&mut self.peers, source, new, || if same { Vec::new() } else { vec![Topic::peer(source)] })
+        let old = self.peers.get(source);
+        let stands = (standing(old) != standing(new.as_ref())).then(|| Topic::peer(source));
+        let addresses = |state: Option<&PeerState>| state.map(|state| state.addresses.clone());
+        let moved = addresses(old).unwrap_or_default() != addresses(new.as_ref()).unwrap_or_default();
+        let moved = moved.then(|| Topic::peer_addresses(source));
+        set(&mut self.peers, source, new, || stands.into_iter().chain(moved).collect())
     }
 
     fn apply_slice(&mut self, key: &Key, new: Option<EndpointSlice>) -> Vec<Topic> {

@@ -142,6 +142,11 @@ impl Topic {
         Self::of("peer", source)
     }
 
+    /// Where a peer's Emcee says to be.
+    pub(crate) fn peer_addresses(source: &Source) -> Self {
+        Self::of("peer addresses", source)
+    }
+
     /// The bindings that were made for what is announced in a relationship, by their labels.
     pub(crate) fn imports_of(owner: &(String, String)) -> Self {
         Self::of("imports", owner)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Relationship;
 use crate::catalogue::{Offer, PeerState, Source};
+use crate::endpoint::Endpoint;
 use crate::inputs::{
     Credential, EndpointSlice, Inputs, Knowledge, Node, Parsed, PeerAuthentication, Service, Settings,
     Subsets, Topic, Workload, WorkloadKind,
@@ -160,6 +161,12 @@ impl<'a> View<'a> {
     ) -> impl Iterator<Item = (&'a Key, &'a Arc<Offer>)> + use<'a> {
         self.read(Topic::announcements(&source.fed_config));
         self.inputs.announcements.of(source)
+    }
+
+    /// Where a peer's Emcee says to be.
+    pub(crate) fn peer_addresses(&self, source: &Source) -> &'a [Endpoint] {
+        self.read(Topic::peer_addresses(source));
+        self.inputs.peers.get(source).map_or(&[], |state| &state.addresses)
     }
 
     /// Whether a peer can be heard.

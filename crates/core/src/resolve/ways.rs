@@ -8,12 +8,15 @@ use emcee_api::Reason;
 use super::View;
 use super::gateway::{self, Gateway};
 use super::upstream::{self, Upstream};
-use crate::catalogue::Terms;
+use crate::catalogue::{Source, Terms};
 use crate::endpoint::Endpoint;
 use crate::inputs::{Service, ServicePort, TargetPort, Workload};
 use crate::names;
 use crate::parse::FedConfig;
 use crate::problem::Problem;
+
+/// To how many addresses of a peer's Emcee an egress gateway leads: its own word is among them.
+const MOST_ADDRESSES: usize = 16;
 
 /// Emcee's own port of discovery, as an ingress gateway leads to it.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +92,9 @@ fn outbound(
         warnings.push(Problem::at(Reason::DiscoveryDirect, "spec.peers", message));
         return;
     }
-    terms.relayed_to = peer.discovery.clone();
+    let source = Source::new(config.identity.key.clone(), &peer.name);
+    let further = view.peer_addresses(&source).iter().filter(|address| !peer.discovery.contains(address));
+    terms.relayed_to = peer.discovery.iter().chain(further).take(MOST_ADDRESSES).cloned().collect();
     terms.via = Some(pods(view, egress));
 }
 

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use emcee_api::Reason;
-use emcee_core::catalogue::{Addressed, MAX_ENDPOINTS, MAX_IDENTITIES, Offer, Published, Terms};
+use emcee_core::catalogue::{
+    Addressed, MAX_ENDPOINTS, MAX_IDENTITIES, Offer, Published, Terms, discovery_key,
+};
 use emcee_core::endpoint::{Endpoint, Host};
 use emcee_core::inputs::Settings;
 use emcee_core::key::Key;
@@ -305,6 +307,21 @@ fn what_makes_no_sense_is_refused() {
         terms_of(flat("blue").peer(m2())).judge("m3", &offer()).map_err(|problem| problem.reason),
         Err(Reason::UnknownPeer)
     );
+}
+
+#[test]
+fn a_peers_emcee_announces_itself_under_the_relationships_own_name_and_where_it_may_be() {
+    let own = Offer {
+        key: discovery_key(),
+        server_name: "discovery.blue.emcee.internal".into(),
+        identities: Vec::new(),
+        ..offer()
+    };
+    assert_eq!(judged(m2(), &own), Ok(()));
+    let another = Offer { server_name: "discovery.red.emcee.internal".into(), ..own.clone() };
+    assert_eq!(judged(m2(), &another), Err(Reason::AnnouncementInvalid));
+    let here = Offer { endpoints: vec![at("127.0.0.1:15443")], ..own };
+    assert_eq!(judged(m2(), &here), Err(Reason::AddressNotAllowed));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! How discovery passes the gateways: led by its server name, unread, to Emcee's pods here and to the peer there.
 
 use emcee_api::Reason;
-use emcee_core::inputs::{Knowledge, Settings};
+use emcee_core::catalogue::{PeerState, Source};
+use emcee_core::inputs::{Change, Knowledge, Settings};
 use emcee_core::key::Key;
 use emcee_core::plan::Kind;
 use emcee_core::translate::{Translation, Unit};
@@ -10,7 +11,7 @@ use emcee_testkit::prelude::*;
 use serde_json::Value;
 
 use crate::mesh::intake;
-use crate::plan::{json, servers};
+use crate::plan::{all, json, servers};
 
 const NAME: &str = "discovery.blue.emcee.internal";
 
@@ -105,4 +106,22 @@ fn where_the_name_would_lead_to_two_places_emcee_goes_straight_and_says_so() {
     ];
     translation.update(both.iter().map(intake::change));
     assert!(!leads_out(&translation) && warns(&translation));
+}
+
+/// What the peer says of itself is tried besides what the user wrote, and never in its place.
+#[test]
+fn the_egress_gateway_leads_to_the_peers_further_addresses_too() {
+    let config = boundary("blue").peer(peer("m2"));
+    let mut translation = translate(config);
+    let said = PeerState {
+        addresses: vec!["203.0.113.9:15443".parse().expect("an endpoint")],
+        ..PeerState::PENDING
+    };
+    let source = Source::new(Key::new("blue", "blue"), "m2");
+    translation.update([Change::Peer(source, Some(said))]);
+    let entries = named(&translation, Kind::ServiceEntry);
+    let relay = entries.iter().find(|(namespace, _)| namespace == "blue").expect("a relay to the peer");
+    let led: Vec<_> =
+        all(&relay.1["spec"], "address").into_iter().map(|at| at.as_str().expect("text")).collect();
+    assert_eq!(led, ["m2.example", "203.0.113.9"]);
 }

@@ -248,8 +248,11 @@ impl Followed {
                 self.state.has_answered = true;
                 vec![change, self.state(source)]
             }
-            // The client tries them itself.
-            Event::Addresses(_) => Vec::new(),
+            // The client tries them itself, unless an egress gateway stands between.
+            Event::Addresses(addresses) => {
+                self.state.addresses = addresses;
+                vec![self.state(source)]
+            }
         }
     }
 

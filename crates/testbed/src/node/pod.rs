@@ -160,7 +160,7 @@ impl Keeper {
         loop {
             let Ok(mut process) = self.plan.start() else { return };
             tokio::select! {
-                grace = &mut ended => return process.end(grace.unwrap_or_default()).await,
+                grace = &mut ended => return self.end(process, grace.unwrap_or_default()).await,
                 () = self.watch(&mut process, restarts) => {}
             }
             drop(process);
@@ -171,6 +171,15 @@ impl Keeper {
                 () = sleep(pause) => pause = (pause * 2).min(Duration::from_secs(10)),
             }
         }
+    }
+
+    /// As a kubelet does: what is to be done before it is asked to end counts as part of its grace.
+    async fn end(&self, process: Process, grace: Duration) {
+        let hook = self.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
+        let seconds = hook.and_then(|hook| hook.sleep.as_ref()).map_or(0, |pause| pause.seconds);
+        let pause = Duration::from_secs(u64::try_from(seconds).unwrap_or_default()).min(grace);
+        sleep(pause).await;
+        process.end(grace.saturating_sub(pause)).await;
     }
 
     /// Follows a process to its end.

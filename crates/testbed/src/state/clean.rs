@@ -69,6 +69,14 @@ fn end_recorded(root: &Path) -> Vec<String> {
     ended
 }
 
+/// Signals a process that we started.
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // Gone already is what we want.
+        let _ = kill_process(pid, signal);
+    }
+}
+
 /// Signals a process group that we made, by its leader's pid.
 pub(crate) fn signal_group(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {

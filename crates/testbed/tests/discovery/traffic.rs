@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use emcee_testbed::Mesh;
@@ -29,9 +30,9 @@ impl Traffic {
         let end = Arc::new(AtomicBool::new(false));
         let (mesh, ended) = (mesh.clone(), Arc::clone(&end));
         let caller = std::thread::spawn(move || {
-            let mut called = Called::default();
+            let (mut called, start) = (Called::default(), Instant::now());
             while !ended.load(Ordering::Relaxed) {
-                called.call(&mesh, to);
+                called.call(&mesh, to, start);
             }
             called
         });
@@ -51,10 +52,10 @@ impl Traffic {
 }
 
 impl Called {
-    fn call(&mut self, mesh: &Mesh, to: &str) {
+    fn call(&mut self, mesh: &Mesh, to: &str, start: Instant) {
         match call_once(mesh, APPS, &["http", to]) {
             Ok(output) if output.code == 0 => self.answers += 1,
-            other => self.failures.push(format!("{other:?}")),
+            other => self.failures.push(format!("after {:?}: {other:?}", start.elapsed())),
         }
     }
 }

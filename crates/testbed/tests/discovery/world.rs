@@ -14,6 +14,8 @@ use super::users::{self, APPS, secret, service};
 use crate::resource::Resource;
 use crate::workloads::{client, deployment, namespaced};
 
+const SERVER: &str = "emcee-testbed/server";
+
 /// The mesh that uses the others, and one of those.
 #[derive(Clone)]
 pub(crate) struct World {
@@ -62,9 +64,17 @@ fn serve(mesh: &Mesh, applications: &[&str], resources: &str) -> Result<()> {
     mesh.apply(&namespaced(APPS))?;
     for app in applications {
         mesh.apply(&service(app))?;
-        mesh.apply(&deployment(APPS, app, "v1", "emcee-testbed/server"))?;
+        mesh.apply(&patient(&deployment(APPS, app, "v1", SERVER)))?;
     }
     mesh.apply(resources)
+}
+
+/// Serves until nobody can still be on the way to it: its sidecar takes five seconds to end.
+fn patient(deployment: &str) -> String {
+    deployment.replace(
+        &format!("image: {SERVER},"),
+        &format!("image: {SERVER}, lifecycle: {{preStop: {{sleep: {{seconds: 7}}}}}},"),
+    )
 }
 
 /// m1 is told where the others' Emcees are reached, and nothing else of them.

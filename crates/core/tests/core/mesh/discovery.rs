@@ -110,6 +110,7 @@ fn state(spec: &Value) -> PeerState {
             _ => Connection::Pending,
         },
         has_answered: spec["has_answered"] == true,
+        addresses: Vec::new(),
         refused: refused("refused"),
         refused_by_peer: refused("refused_by_peer"),
     }
