@@ -56,7 +56,7 @@ struct PathItem {
     service: Service,
 }
 
-/// An offer, in a form that [`read`] takes.
+/// An offer, in a form that [`read()`] takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Service {
     style: &'static str,

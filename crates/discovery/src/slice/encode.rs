@@ -42,7 +42,7 @@ pub enum EncodeError {
     Unacceptable(#[from] DecodeError),
 }
 
-/// The resources of an offer, in the order of [`SliceName`]s. Each is such that [`decode`] takes it.
+/// The resources of an offer, in the order of [`SliceName`]s. Each is such that [`decode()`] takes it.
 pub fn encode(offer: &Offer) -> Result<Vec<Encoded>, EncodeError> {
     if let Some(identity) = offer.identities.iter().find(|identity| identity.contains(',')) {
         return Err(EncodeError::Comma(identity.clone()));
