@@ -1,6 +1,7 @@
 //! `cargo xtask test`: steps in the order in which they are cheapest to fail.
 
 mod deny;
+mod openapi;
 mod static_binary;
 mod steps;
 mod tally;

@@ -124,6 +124,8 @@ reasons! {
     AnyIdentity,
     /// Warning: no port was given or announced, so 5000 is used.
     DefaultPort,
+    /// Warning: the peer's workloads have other root certificates than this mesh's.
+    RootsDiffer,
     /// Warning: the peer cannot be reached, and what it last announced stays.
     PeerLost,
     /// Warning: some of what a peer announces is refused here.

@@ -7,10 +7,12 @@
 mod call;
 mod incoming;
 mod outgoing;
+mod response;
 
 pub use call::{Call, Connection};
 pub use incoming::{Incoming, ReceiveError};
 pub use outgoing::{Outgoing, Permit, Sender, channel};
+pub(crate) use response::{accepted, refused, unsupported};
 
 use hyper::http::HeaderValue;
 

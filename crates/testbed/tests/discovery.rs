@@ -13,8 +13,10 @@ mod resource;
 mod workloads;
 
 mod discovery {
+    pub(crate) mod foreign;
     pub(crate) mod install;
     pub(crate) mod loss;
+    pub(crate) mod mcp;
     pub(crate) mod moves;
     pub(crate) mod story;
     pub(crate) mod traffic;
@@ -24,7 +26,7 @@ mod discovery {
 
 use std::process::ExitCode;
 
-use discovery::{loss, moves, story};
+use discovery::{foreign, loss, mcp, moves, story};
 use emcee_testbed::Options;
 use emcee_testbed::suite::{self, Test};
 
@@ -32,8 +34,12 @@ const TESTS: &[Test] = &[
     ("what_peers_announce_answers", story::answers),
     ("what_is_not_announced_answers_who_knows_of_it", story::unannounced),
     ("discovery_goes_through_the_gateways", story::through_gateways),
+    ("a_client_of_others_follows", foreign::go_client),
+    ("strangers_are_told_nothing_by_the_gateway_either", foreign::strangers),
     ("a_lost_peer_breaks_nothing", loss::held),
     ("an_ingress_that_moves_is_followed", moves::followed),
+    // The last: the mesh has another Emcee and another istiod from then on.
+    ("istiod_is_fed_by_mcp_alone", mcp::alone),
 ];
 
 fn main() -> ExitCode {

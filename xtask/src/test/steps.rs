@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::deny;
+use super::openapi;
 use super::static_binary;
 use super::tally::Tally;
 use crate::bed;
@@ -41,6 +42,11 @@ pub(super) const STEPS: &[Step] = &[
         name: "static",
         about: "the program of the image builds, and is static",
         run: |_| static_binary::check(),
+    },
+    Step {
+        name: "openapi",
+        about: "the OpenAPI catalogue passes a public validator",
+        run: |_| openapi::check(),
     },
     Step { name: "deny", about: "dependencies: bans, licences, sources; advisories", run: |_| deny::check() },
 ];

@@ -39,6 +39,7 @@ pub(super) struct Announced {
     pub(super) port: Option<u16>,
     endpoints: Vec<Endpoint>,
     pub(super) identities: Vec<String>,
+    root_hash: Option<String>,
 }
 
 /// Whose word counts.
@@ -76,7 +77,19 @@ impl Remote {
             let message = format!("peer {peer} is lost since {since}; what it last announced stays in place");
             warnings.push(Problem::new(Reason::PeerLost, message));
         }
+        warnings.extend(remote.roots_differ(view));
         Ok(remote)
+    }
+
+    /// Only a warning: what is compared are whole sets, and one root in both is enough.
+    fn roots_differ(&self, view: &View<'_>) -> Option<Problem> {
+        let announced = self.announced.as_ref().filter(|_| !self.given && self.serves())?;
+        let (theirs, ours) = (announced.root_hash.as_ref()?, view.settings().root_hash.as_ref()?);
+        let peer = &announced.peer;
+        let message = format!(
+            "the workloads of peer {peer} have other root certificates than this mesh's: if none is common to both, calls fail (give both meshes a common root, or use BOUNDARY)"
+        );
+        (theirs != ours).then(|| Problem::new(Reason::RootsDiffer, message))
     }
 
     fn by(view: &View<'_>, binding: &Binding, relationship: &Relationship, choice: &Choice<'_>) -> Self {
@@ -142,6 +155,7 @@ impl Announced {
             endpoints: offer.endpoints.clone(),
             identities: before
                 .map_or_else(|| offer.identities.clone(), |memory| memory.subject_alt_names.clone()),
+            root_hash: offer.root_hash.clone(),
         }
     }
 
@@ -152,6 +166,7 @@ impl Announced {
             port: memory.port,
             endpoints: memory.endpoints.clone(),
             identities: memory.subject_alt_names.clone(),
+            root_hash: memory.root_hash.clone(),
         }
     }
 }

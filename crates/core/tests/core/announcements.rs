@@ -199,6 +199,22 @@ fn what_the_binding_says_wins() {
     assert!(!mesh.warns(Reason::PeerLost));
 }
 
+/// `0a1b` is announced.
+#[test]
+fn other_roots_than_ones_own_are_said_and_hinder_nothing() {
+    for (own, differ) in [(Some("0a1b"), false), (Some("ffff"), true), (None, false)] {
+        let config = two_peers(flat("blue")).build();
+        let settings = Settings { root_hash: own.map(str::to_owned), ..Settings::default() };
+        let given = reviews().endpoints(["198.51.100.1:1"]).build();
+        for (binding, differ) in [(reviews().build(), differ), (given, false)] {
+            let changes = [intake::change(&config), intake::change(&binding)];
+            let mut mesh = Mesh { translation: Translation::of(settings.clone(), changes), binding };
+            mesh.hear([connected("m2"), announces("m2", M2)]);
+            assert_eq!((mesh.why(), mesh.warns(Reason::RootsDiffer)), (None, differ), "{own:?}");
+        }
+    }
+}
+
 #[test]
 fn a_withdrawal_leaves_the_name_and_nothing_behind_it() {
     let mut mesh = Mesh::blue(reviews());

@@ -102,7 +102,7 @@ pub(crate) fn mesh() -> BoxedStrategy<Mesh> {
         vec(resources::binding(), 0..7),
     );
     let surroundings = (
-        vec(discovery::news(), 0..12),
+        vec(discovery::news(), 0..20),
         vec(surroundings::service(), 2..7),
         vec(surroundings::workload(), 0..8),
         vec(surroundings::policy(), 1..5),
@@ -171,11 +171,13 @@ fn settings() -> BoxedStrategy<Settings> {
     // In force, in its last month, over.
     let now = select(vec!["2026-11-23T00:00:00Z", "2026-12-20T00:00:00Z", "2027-06-01T00:00:00Z"]);
     let revision = proptest::option::weighted(0.2, Just("canary".to_owned()));
-    (knowledge, allowed, now, revision)
-        .prop_map(|(knowledge, gateway_namespaces, now, revision)| Settings {
+    let root_hash = select(vec![None, Some(discovery::ROOT_HASH.to_owned()), Some("ffff".to_owned())]);
+    (knowledge, allowed, now, revision, root_hash)
+        .prop_map(|(knowledge, gateway_namespaces, now, revision, root_hash)| Settings {
             knowledge,
             gateway_namespaces,
             revision,
+            root_hash,
             now: now.parse::<Timestamp>().expect("a time"),
             ..Settings::default()
         })

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::http::header::CONTENT_TYPE;
-use hyper::http::{Method, Request, Response, StatusCode};
+use hyper::http::{Method, Request, Response};
 use hyper::server::conn::http2;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -171,21 +171,21 @@ impl Streams {
     fn answer(self, request: Request<Incoming>) -> Response<Outgoing> {
         let (head, body) = request.into_parts();
         if !grpc::is_grpc(head.headers.get(CONTENT_TYPE)) {
-            let mut response = Response::new(Outgoing::none());
-            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            return response;
+            return grpc::unsupported();
         }
         if head.method != Method::POST || head.uri.path() != wire::METHOD {
-            return refusal(&Status::unimplemented(
+            return grpc::refused(&Status::unimplemented(
                 "only delta xDS (DeltaAggregatedResources) is served here",
             ));
         }
         if !self.shared.announcer.is_synced() {
-            return refusal(&Status::unavailable("not yet ready: what is announced here is not known yet"));
+            return grpc::refused(&Status::unavailable(
+                "not yet ready: what is announced here is not known yet",
+            ));
         }
         let Some(permit) = self.shared.admission.stream(&self.audience) else {
             let limit = self.shared.limits.streams;
-            return refusal(&Status::resource_exhausted(format!("more than {limit} streams are open")));
+            return grpc::refused(&Status::resource_exhausted(format!("more than {limit} streams are open")));
         };
         let (sender, outgoing) = grpc::channel();
         let requests = grpc::Incoming::new(body, self.shared.limits.request);
@@ -195,20 +195,6 @@ impl Streams {
             stream.run(sender, ending, stalled).await;
             drop(permit);
         });
-        respond(outgoing)
+        grpc::accepted(outgoing)
     }
-}
-
-fn refusal(status: &Status) -> Response<Outgoing> {
-    let mut response = respond(Outgoing::none());
-    if status.add_header(response.headers_mut()).is_err() {
-        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    }
-    response
-}
-
-fn respond(body: Outgoing) -> Response<Outgoing> {
-    let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, grpc::CONTENT_TYPE);
-    response
 }

@@ -65,6 +65,7 @@ fn key() -> String {
     for module in golang::MODULES {
         hash.update(module.go_mod);
         hash.update(module.go_sum);
+        hash.update(module.source.1);
         hash.update(format!("{:?}", module.commands));
     }
     hash.update(envoy::VERSION);

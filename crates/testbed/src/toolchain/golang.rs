@@ -5,13 +5,14 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// A module of ours that pins upstream's commands.
+/// A module of ours: it pins upstream's commands, or is one.
 #[derive(Debug)]
 pub(super) struct Module {
     pub(super) name: &'static str,
     pub(super) go_mod: &'static str,
     pub(super) go_sum: &'static str,
-    tools: &'static str,
+    /// Its one source file: name and text.
+    pub(super) source: (&'static str, &'static str),
     pub(super) commands: &'static [GoCommand],
     /// A file of the first command's own module: its path there, its name in the cache.
     data: Option<(&'static str, &'static str, &'static str)>,
@@ -34,7 +35,7 @@ const fn kube(package: &'static str) -> GoCommand {
     GoCommand { package, tags: "", link: KUBE_VERSION }
 }
 
-const fn istio(package: &'static str, tags: &'static str) -> GoCommand {
+const fn plain(package: &'static str, tags: &'static str) -> GoCommand {
     GoCommand { package, tags, link: STRIPPED }
 }
 
@@ -43,11 +44,11 @@ pub(super) const MODULES: &[Module] = &[
         name: "istio",
         go_mod: include_str!("../../go/istio/go.mod"),
         go_sum: include_str!("../../go/istio/go.sum"),
-        tools: include_str!("../../go/istio/tools.go"),
+        source: ("tools.go", include_str!("../../go/istio/tools.go")),
         commands: &[
-            istio("istio.io/istio/istioctl/cmd/istioctl", "vtprotobuf,disable_pgv"),
-            istio("istio.io/istio/pilot/cmd/pilot-discovery", "vtprotobuf,disable_pgv"),
-            istio("istio.io/istio/pilot/cmd/pilot-agent", "agent,disable_pgv,grpcnotrace,retrynotrace"),
+            plain("istio.io/istio/istioctl/cmd/istioctl", "vtprotobuf,disable_pgv"),
+            plain("istio.io/istio/pilot/cmd/pilot-discovery", "vtprotobuf,disable_pgv"),
+            plain("istio.io/istio/pilot/cmd/pilot-agent", "agent,disable_pgv,grpcnotrace,retrynotrace"),
         ],
         data: Some(("istio.io/istio", "tools/packaging/common/envoy_bootstrap.json", "envoy_bootstrap.json")),
     },
@@ -55,12 +56,20 @@ pub(super) const MODULES: &[Module] = &[
         name: "kube",
         go_mod: include_str!("../../go/kube/go.mod"),
         go_sum: include_str!("../../go/kube/go.sum"),
-        tools: include_str!("../../go/kube/tools.go"),
+        source: ("tools.go", include_str!("../../go/kube/tools.go")),
         commands: &[
             kube("k8s.io/kubernetes/cmd/kube-apiserver"),
             kube("k8s.io/kubernetes/cmd/kube-controller-manager"),
             kube("k8s.io/kubernetes/cmd/kubectl"),
         ],
+        data: None,
+    },
+    Module {
+        name: "discovery-client",
+        go_mod: include_str!("../../go/discovery-client/go.mod"),
+        go_sum: include_str!("../../go/discovery-client/go.sum"),
+        source: ("main.go", include_str!("../../go/discovery-client/main.go")),
+        commands: &[plain("emcee.io/testbed/discovery-client", "")],
         data: None,
     },
 ];
@@ -75,7 +84,7 @@ impl Module {
     /// Writes the module's own files to a folder to build in.
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder)?;
-        for (name, text) in [("go.mod", self.go_mod), ("go.sum", self.go_sum), ("tools.go", self.tools)] {
+        for (name, text) in [("go.mod", self.go_mod), ("go.sum", self.go_sum), self.source] {
             std::fs::write(folder.join(name), text)
                 .with_context(|| format!("cannot write {}", folder.display()))?;
         }

@@ -14,6 +14,8 @@ use super::{APPS, FEDS, Given, maybe, object_of, one_of};
 
 /// Names of peers in generated relationships.
 const PEERS: [&str; 2] = ["m2", "m3"];
+/// What peers announce of their roots.
+pub(super) const ROOT_HASH: &str = "0a1b";
 const LOST: &str = "2026-11-20T00:00:00Z";
 
 pub(super) fn news() -> BoxedStrategy<Given> {
@@ -28,7 +30,7 @@ fn announcement() -> impl Strategy<Value = Given> {
         one_of(&["BOUNDARY", "PASSTHROUGH", "WHARF", "FLAT"]),
         select(&FEDS[..]),
         subsequence(&["203.0.113.7:15443", "203.0.113.8:15443", "[2001:db8::7]:443"][..], 0..=3),
-        maybe(0.2, one_of(&["127.0.0.1:80", "ingress.example.com:15443"])),
+        maybe(0.4, one_of(&["127.0.0.1:80", "ingress.example.com:15443"])),
         maybe(0.6, one_of(&["m2.example", "m2.example", "cluster.local"])),
         prop_oneof![6 => Just(80_u16), 1 => Just(0)],
     );
@@ -93,7 +95,7 @@ fn offer(key: Key, spec: &Value) -> Offer {
         endpoints: endpoints.filter_map(|text| text.as_str()?.parse().ok()).collect(),
         identities: spec["identities"].as_str().map(str::to_owned).into_iter().collect(),
         trust_domain: "m2.example".into(),
-        root_hash: None,
+        root_hash: Some(ROOT_HASH.into()).filter(|_| text("mode") != "BOUNDARY"),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::http::header::CONTENT_TYPE;
-use hyper::http::{Request, Response, StatusCode};
+use hyper::http::{Request, Response};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -94,12 +94,10 @@ impl Connection {
     fn answer(self, request: Request<Incoming>) -> Response<Outgoing> {
         let (head, body) = request.into_parts();
         if !grpc::is_grpc(head.headers.get(CONTENT_TYPE)) {
-            let mut response = Response::new(Outgoing::none());
-            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            return response;
+            return grpc::unsupported();
         }
         if head.uri.path() != METHOD {
-            return refusal(&Status::unimplemented("only StreamAggregatedResources is served here"));
+            return grpc::refused(&Status::unimplemented("only StreamAggregatedResources is served here"));
         }
         let (sender, outgoing) = grpc::channel();
         let requests = grpc::Incoming::new(body, REQUEST);
@@ -109,20 +107,6 @@ impl Connection {
                 stalled.notify_one();
             }
         });
-        respond(outgoing)
+        grpc::accepted(outgoing)
     }
-}
-
-fn refusal(status: &Status) -> Response<Outgoing> {
-    let mut response = respond(Outgoing::none());
-    if status.add_header(response.headers_mut()).is_err() {
-        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    }
-    response
-}
-
-fn respond(body: Outgoing) -> Response<Outgoing> {
-    let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, grpc::CONTENT_TYPE);
-    response
 }

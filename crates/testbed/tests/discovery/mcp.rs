@@ -1,0 +1,175 @@
+//! istiod that has Emcee's objects from Emcee itself.
+
+use std::fs;
+use std::path::Path;
+use std::sync::mpsc::channel;
+
+use anyhow::{Context, Result, ensure};
+use emcee_testbed::cluster::{Authority, Identity};
+use emcee_testbed::{Bed, Mesh};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::discovery::{Discovery, verbs};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+
+use super::install::{EMCEE, HOME};
+use super::traffic::Traffic;
+use super::users::APPS;
+use super::world::{World, gateway};
+use crate::resource::until;
+use crate::workloads::{ask, strict};
+
+const PORT: u16 = 15010;
+/// In the certificate that istiod asks for.
+const NAME: &str = "emcee-mcp.example";
+/// Where the certificate is, in Emcee's pod.
+const FOLDER: &str = "/etc/emcee/mcp";
+
+/// m1 goes over to MCP while istiod is away, and no call fails. Then it has no object of Istio's kinds, and what starts
+/// anew, and has all it knows from istiod, carries the same traffic.
+pub(crate) fn alone(bed: &Bed) -> Result<()> {
+    let World { m1, .. } = World::of(bed)?;
+    m1.delete(&strict(APPS))?;
+    let traffic = Traffic::start(&m1, "reviews:9080")?;
+    change_over(&m1)?;
+    traffic.end()?;
+    none_of_istio(&m1)?;
+    m1.restart("blue", &gateway(&m1, "blue", "egress")?)?;
+    m1.restart(APPS, "sleep-v1")?;
+    for name in ["reviews", "ratings"] {
+        let answer = ask(&m1, APPS, &["http", &format!("{name}:9080")])?;
+        ensure!(answer["name"] == name, "{answer}");
+    }
+    none_of_istio(&m1)
+}
+
+/// As the guide has it: istiod ends; Emcee starts with MCP, and takes away what it had written; istiod starts.
+fn change_over(mesh: &Mesh) -> Result<()> {
+    let authority = Authority::root("mcp")?;
+    let own = authority.issue("mcp", None, &[NAME], &[])?;
+    let ca = authority.identity().certificate;
+    let written = istio_objects(mesh)?;
+    ensure!(!written.is_empty(), "there is nothing that could go");
+    let (sender, done) = channel();
+    let inner = mesh.clone();
+    mesh.without_istiod(move || {
+        // Whoever waits below has what came of it, whatever it is.
+        let _ = sender.send(meanwhile(&inner, &own, &ca, &written));
+    })?;
+    done.recv().context("nobody did what was to be done")?
+}
+
+fn meanwhile(mesh: &Mesh, own: &Identity, ca: &str, written: &[Reference]) -> Result<()> {
+    serve_mcp(mesh, own)?;
+    for object in written {
+        let kind = (&*object.api_version, &*object.kind);
+        until(mesh, kind, (&object.namespace, &object.name), "it stays", |found| found.is_none())?;
+    }
+    feed_istiod(mesh, &pod_address(mesh)?, ca)
+}
+
+/// Emcee starts anew, and serves MCP.
+fn serve_mcp(mesh: &Mesh, own: &Identity) -> Result<()> {
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mcp", "namespace": HOME},
+        "stringData": {"tls.crt": own.certificate, "tls.key": own.key},
+    });
+    mesh.apply(&secret.to_string())?;
+    let api = Api::<Deployment>::namespaced(mesh.client(), HOME);
+    mesh.run(async move {
+        let mut deployment = serde_json::to_value(api.get(EMCEE).await?)?;
+        add_mcp(&mut deployment["spec"]["template"]["spec"])?;
+        let wanted = json!({"spec": {"template": {"spec": deployment["spec"]["template"]["spec"]}}});
+        Ok(api.patch(EMCEE, &PatchParams::default(), &Patch::Merge(wanted)).await.map(drop)?)
+    })?;
+    mesh.wait_rolled_out(HOME, EMCEE)
+}
+
+fn add_mcp(pod: &mut Value) -> Result<()> {
+    let container = &mut pod["containers"][0];
+    let arguments = [
+        format!("--mcp-listen=0.0.0.0:{PORT}"),
+        format!("--mcp-certificate={FOLDER}/tls.crt"),
+        format!("--mcp-key={FOLDER}/tls.key"),
+    ];
+    add(&mut container["args"], arguments)?;
+    add(&mut container["volumeMounts"], [json!({"name": "mcp", "mountPath": FOLDER, "readOnly": true})])?;
+    add(&mut pod["volumes"], [json!({"name": "mcp", "secret": {"secretName": "mcp"}})])
+}
+
+/// To a list, which need not be there yet.
+fn add<T: Into<Value>>(list: &mut Value, more: impl IntoIterator<Item = T>) -> Result<()> {
+    if list.is_null() {
+        *list = json!([]);
+    }
+    list.as_array_mut().context("it is a list")?.extend(more.into_iter().map(Into::into));
+    Ok(())
+}
+
+/// istiod is a process on the node, which knows pods' addresses and no Services'.
+fn pod_address(mesh: &Mesh) -> Result<String> {
+    let api = Api::<Pod>::namespaced(mesh.client(), HOME);
+    let pods = mesh.run(async move { Ok(api.list(&ListParams::default()).await?.items) })?;
+    let is_ours = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none() && pod.name_any().starts_with(EMCEE);
+    let pod = pods.iter().find(is_ours).context("Emcee has a pod")?;
+    pod.status.as_ref().and_then(|status| status.pod_ip.clone()).context("it has an address")
+}
+
+fn feed_istiod(mesh: &Mesh, address: &str, ca: &str) -> Result<()> {
+    let path = mesh.folder().join("istiod/mesh.yaml");
+    let mut config = read(&path)?;
+    let tls = json!({"mode": "SIMPLE", "caCertificates": ca, "sni": NAME, "subjectAltNames": [NAME]});
+    let emcee = json!({"address": format!("xds://{address}:{PORT}"), "tlsSettings": tls});
+    config["configSources"] = json!([emcee, {"address": "k8s://"}]);
+    fs::write(&path, config.to_string()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The bed writes it as JSON.
+fn read(path: &Path) -> Result<Value> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn none_of_istio(mesh: &Mesh) -> Result<()> {
+    let left = istio_objects(mesh)?;
+    ensure!(left.is_empty(), "istiod could have these from elsewhere: {left:?}");
+    Ok(())
+}
+
+/// Which object.
+#[derive(Debug)]
+struct Reference {
+    api_version: String,
+    kind: String,
+    namespace: String,
+    name: String,
+}
+
+/// Every object of Istio's kinds, whoever made it.
+fn istio_objects(mesh: &Mesh) -> Result<Vec<Reference>> {
+    let client = mesh.client();
+    mesh.run(async move {
+        let mut found = Vec::new();
+        let discovery = Discovery::new(client.clone()).run().await?;
+        let istios = |name: &str| name.ends_with("istio.io") && name != "mm.ibm.istio.io";
+        for group in discovery.groups().filter(|group| istios(group.name())) {
+            for (kind, capabilities) in group.recommended_resources() {
+                if !capabilities.supports_operation(verbs::LIST) {
+                    continue;
+                }
+                let api = Api::<DynamicObject>::all_with(client.clone(), &kind);
+                for object in api.list(&ListParams::default()).await? {
+                    found.push(Reference {
+                        api_version: kind.api_version.clone(),
+                        kind: kind.kind.clone(),
+                        namespace: object.namespace().unwrap_or_default(),
+                        name: object.name_any(),
+                    });
+                }
+            }
+        }
+        Ok(found)
+    })
+}
