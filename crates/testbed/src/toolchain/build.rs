@@ -61,7 +61,8 @@ fn fill(binaries: &Binaries, work: &Path) -> Result<()> {
 }
 
 fn fill_module(binaries: &Binaries, work: &Path, module: &golang::Module) -> Result<()> {
-    let folder = work.join(module.name);
+    // Apart from what is built, which may be called like its module.
+    let folder = work.join("modules").join(module.name);
     module.write(&folder)?;
     for command in module.commands.iter().filter(|command| !binaries.path(command.name()).exists()) {
         let target = work.join(command.name());
