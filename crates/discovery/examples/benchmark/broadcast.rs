@@ -41,7 +41,7 @@ pub(crate) fn run(credentials: &Credentials, services: usize) -> Result<()> {
     let source = Arc::new(Mutex::new(source));
     obey(|line| {
         let (number, source, station) = (change(line)?, Arc::clone(&source), station.clone());
-        let changed = runtime.spawn(async move {
+        let announced = runtime.spawn(async move {
             let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
             let at = now();
             let responses = source.change(usize::from(number) % services, number)?;
@@ -50,7 +50,7 @@ pub(crate) fn run(credentials: &Credentials, services: usize) -> Result<()> {
             }
             anyhow::Ok(at)
         });
-        let at = runtime.block_on(changed)??;
+        let at = runtime.block_on(announced)??;
         say(format_args!("changed {at}"));
         Ok(())
     })
@@ -115,22 +115,25 @@ impl Station {
         first.chain(changes)
     }
 
-    async fn subscribe(
-        self,
-        request: Request<Streaming<()>>,
-    ) -> Result<Response<BoxStream<'static, Result<Bytes, Status>>>, Status> {
-        let mut answers = request.into_inner();
+    fn subscribe(&self, answers: Streaming<()>) -> BoxStream<'static, Result<Bytes, Status>> {
         // Read, as they would fill the window otherwise, and forgotten.
-        tokio::spawn(async move { while let Ok(Some(())) = answers.message().await {} });
-        Ok(Response::new(self.programme().boxed()))
+        tokio::spawn(forget(answers));
+        self.programme().boxed()
     }
+}
+
+async fn forget(mut answers: Streaming<()>) {
+    while let Ok(Some(())) = answers.message().await {}
 }
 
 async fn serve(listener: TcpListener, relationships: Arc<Relationships>, station: Station) -> Result<()> {
     let service = service_fn(move |request| {
         let station = station.clone();
         async move {
-            let method = service_fn(move |request| station.clone().subscribe(request));
+            let method = service_fn(move |request: Request<Streaming<()>>| {
+                let programme = station.subscribe(request.into_inner());
+                async { Ok(Response::new(programme)) }
+            });
             let answer = tonic::server::Grpc::new(Untouched).streaming(method, request).await;
             Ok::<_, Infallible>(answer)
         }
