@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: measurements that need more than `cargo bench`.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
@@ -12,6 +12,8 @@ use crate::command::{cargo, run as run_command};
 pub(crate) enum Args {
     /// Emcee as a controller on a real API server, against a raw client (as root). Writes docs/benchmarks.md.
     Controller(Controller),
+    /// Emcee's discovery server with many subscribers, against a bare tonic server. Writes docs/benchmarks.md.
+    Discovery(Discovery),
 }
 
 #[derive(clap::Args)]
@@ -21,10 +23,20 @@ pub(crate) struct Controller {
     sizes: Vec<usize>,
 }
 
-/// Builds both programs as they are released, and measures.
+#[derive(clap::Args)]
+pub(crate) struct Discovery {
+    /// So many services to so many subscribers, and the page stays as it is; may be given more than once.
+    #[arg(long = "size", value_name = "SERVICESxSUBSCRIBERS")]
+    sizes: Vec<String>,
+}
+
+/// Builds the programs as they are released, and measures.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let Args::Controller(controller) = args;
-    match controller.run() {
+    let done = match args {
+        Args::Controller(controller) => controller.run(),
+        Args::Discovery(discovery) => discovery.run(),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -35,16 +47,34 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 impl Controller {
     fn run(&self) -> Result<()> {
-        let programs = ["--package", "emcee", "--package", "emcee-testbed"];
-        run_command(&mut cargo(&[&["build", "--locked", "--release"], &programs[..]].concat()))?;
-        let mut command = std::process::Command::new(bed::released("emcee-testbed")?);
+        build(&["--package", "emcee", "--package", "emcee-testbed"])?;
+        let mut command = Command::new(bed::released("emcee-testbed")?);
         command.args(["bench", "controller", "--emcee"]).arg(bed::released("emcee")?);
-        if self.sizes.is_empty() {
-            command.arg("--page").arg(bed::workspace()?.join("docs/benchmarks.md"));
-        }
-        for size in &self.sizes {
-            command.args(["--size", &size.to_string()]);
-        }
-        run_command(&mut command)
+        measure(command, &self.sizes)
     }
+}
+
+impl Discovery {
+    fn run(&self) -> Result<()> {
+        build(&["--package", "emcee-testbed"])?;
+        build(&["--package", "emcee-discovery", "--example", "benchmark"])?;
+        let mut command = Command::new(bed::released("emcee-testbed")?);
+        command.args(["bench", "discovery", "--program"]).arg(bed::released("examples/benchmark")?);
+        measure(command, &self.sizes)
+    }
+}
+
+fn build(what: &[&str]) -> Result<()> {
+    run_command(&mut cargo(&[&["build", "--locked", "--release"], what].concat()))
+}
+
+/// Only the usual sizes are for the page.
+fn measure(mut command: Command, sizes: &[impl ToString]) -> Result<()> {
+    if sizes.is_empty() {
+        command.arg("--page").arg(bed::workspace()?.join("docs/benchmarks.md"));
+    }
+    for size in sizes {
+        command.args(["--size", &size.to_string()]);
+    }
+    run_command(&mut command)
 }

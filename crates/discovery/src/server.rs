@@ -53,7 +53,7 @@ pub struct Limits {
     pub connections: usize,
     /// Streams of one peer, on all its connections.
     pub streams: usize,
-    /// Bytes of one request.
+    /// Bytes of one request; or 128 for each resource that its peer may see, if that is more.
     pub request: usize,
     /// Bytes of requests of one peer that are taken at once. A stream counts as 64 KiB, a response as an eighth of its
     /// bytes.

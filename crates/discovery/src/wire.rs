@@ -24,8 +24,9 @@ pub const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
 /// Path of the one gRPC method.
 pub const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
-/// A response holds resources of at most this many bytes, or one that is larger.
-pub const CHUNK: usize = 512 * 1024;
+/// A response holds resources of at most this many bytes, or one that is larger. As many as may be unanswered fill the
+/// client's window, so more would not be faster; and what all peers are sent at once, after a restart, needs room for each.
+pub const CHUNK: usize = 64 * 1024;
 
 /// No message of ours is larger, in bytes; a larger one need not be read. A resource of all the texts and endpoints that
 /// [`crate::slice`] allows fits in.

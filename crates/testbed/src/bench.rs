@@ -1,4 +1,6 @@
-//! The controller's benchmark: Emcee against a raw client, on a real API server.
+//! Benchmarks that need more than one process.
+//!
+//! The controller's: Emcee against a raw client, on a real API server. [`discovery`] is one of its own.
 //!
 //! ```text
 //! stage (etcd and kube-apiserver alone) ◄── resources (what users write)
@@ -11,9 +13,12 @@
 
 mod audit;
 pub mod counters;
+pub mod discovery;
 pub mod durations;
+mod figures;
 mod latency;
 mod machine;
+pub mod page;
 mod raw;
 mod replay;
 mod report;
@@ -21,6 +26,7 @@ mod resources;
 mod run;
 mod stage;
 mod statuses;
+mod table;
 mod uids;
 mod usage;
 

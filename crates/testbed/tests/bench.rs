@@ -1,21 +1,29 @@
-//! The benchmark of the controller works, and a small mesh is left alone once it is as wanted.
+//! The benchmarks work at a small size: a small mesh is left alone once it is as wanted, and subscribers get what they lack
+//! and nothing else.
 
-use std::process::ExitCode;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use emcee_testbed::bench::{self, Options};
+use emcee_testbed::bench::{self, Options, discovery};
 use emcee_testbed::suite;
 
 /// An application each of every style, at the least.
 const SIZE: usize = 50;
 
+/// Names the example `benchmark` of emcee-discovery.
+const PROGRAM_VARIABLE: &str = "EMCEE_DISCOVERY_BENCHMARK";
+
 fn main() -> ExitCode {
-    suite::run_alone(&[("controller_at_a_small_size", small)])
+    suite::run_alone(&[
+        ("controller_at_a_small_size", controller),
+        ("discovery_at_a_small_size", subscribers_get_what_they_lack),
+    ])
 }
 
 /// How fast it is says nothing here: the build is not for speed, and others use the machine.
-fn small() -> Result<()> {
+fn controller() -> Result<()> {
     let idle = Duration::from_secs(10);
     let options = Options { emcee: suite::emcee()?, sizes: vec![SIZE], idle, changes: 30 };
     let outcomes = bench::controller(&options)?;
@@ -27,4 +35,43 @@ fn small() -> Result<()> {
     let table = bench::markdown(&outcomes);
     ensure!(table.lines().all(|line| line.matches('|').count() == 4), "{table}");
     Ok(())
+}
+
+fn subscribers_get_what_they_lack() -> Result<()> {
+    let size = discovery::Size { services: SIZE, subscribers: 5 };
+    let options =
+        discovery::Options { program: program()?, sizes: vec![size], changes: 60, idle: Duration::ZERO };
+    let outcomes = discovery::measure(&options)?;
+    let outcome = outcomes.first().context("one size was asked for")?;
+    for side in [&outcome.emcee, &outcome.bare] {
+        ensure!(side.sync.resources == 5 * SIZE, "{:?}", side.sync);
+        ensure!(side.changes.len() == 60, "{:?}", side.changes);
+        ensure!(side.changes.iter().all(|change| change.resources == 5), "{:?}", side.changes);
+    }
+    ensure!(outcome.reconnect.resources == 0, "sent again: {:?}", outcome.reconnect);
+    ensure!(outcome.afterwards.resources == 5, "{:?}", outcome.afterwards);
+    let table = discovery::markdown(&outcomes);
+    ensure!(table.lines().all(|line| line.matches('|').count() == 4), "{table}");
+    ensure!(table.contains("| 50 × 5 |") && table.contains("how many times as long"), "{table}");
+    Ok(())
+}
+
+/// The one that the environment names, or else built here.
+fn program() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os(PROGRAM_VARIABLE).map(PathBuf::from) {
+        ensure!(path.is_file(), "{PROGRAM_VARIABLE}={} is no file", path.display());
+        return Ok(path);
+    }
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--locked", "--package", "emcee-discovery", "--example", "benchmark"]);
+    cargo.args(["--message-format", "json-render-diagnostics"]);
+    let done = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output();
+    let done = done.context("cannot start cargo")?;
+    ensure!(done.status.success(), "the benchmark's program cannot be built; or set {PROGRAM_VARIABLE}");
+    let said = String::from_utf8_lossy(&done.stdout);
+    let mut executables = said.lines().filter_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        line["executable"].as_str().map(PathBuf::from)
+    });
+    executables.next_back().context("cargo built no program")
 }

@@ -13,9 +13,11 @@ use tonic::{Code, Status};
 
 use super::HEADER;
 
-/// Fields of one message at its top level: what each of a million empty ones would need here is far more than the two
-/// bytes that it needs there.
-const MAX_FIELDS: usize = 65_536;
+/// Fields that one message may have at its top level, however small it is: what each of a million empty ones would need
+/// here is far more than the two bytes that it needs there.
+const FIELDS: usize = 65_536;
+/// A message that has more has so many bytes for each, at the least. What a client says that it holds has twice as many.
+const FIELD: usize = 32;
 
 /// A stream of messages that are being read.
 #[derive(Debug)]
@@ -33,8 +35,8 @@ pub enum ReceiveError {
     #[error("it announced a message of {0} bytes, of which {1} are allowed")]
     TooLong(usize, usize),
     /// A message has too many parts. Nothing was decoded of it.
-    #[error("it sent a message of more than {MAX_FIELDS} parts")]
-    TooMany,
+    #[error("it sent a message of more than {0} parts")]
+    TooMany(usize),
     /// A message is compressed, which nobody asked for.
     #[error("it sent a compressed message, or something that is not gRPC")]
     Compressed,
@@ -64,7 +66,7 @@ impl ReceiveError {
     /// What the other side is told of it.
     pub(crate) fn status(&self) -> Status {
         let code = match self {
-            Self::TooLong(..) | Self::TooMany => Code::ResourceExhausted,
+            Self::TooLong(..) | Self::TooMany(_) => Code::ResourceExhausted,
             Self::Compressed => Code::Unimplemented,
             Self::Malformed(_) | Self::CutOff => Code::InvalidArgument,
             Self::NotGrpc(_) | Self::Status(_) | Self::Lost(_) => Code::Cancelled,
@@ -102,8 +104,9 @@ impl<M: Message + Default> Incoming<M> {
 
     /// Decodes a message, unless it has so many parts that they alone would need far more room than its bytes.
     pub fn decode(encoded: Bytes) -> Result<M, ReceiveError> {
-        if fields(encoded.clone())? > MAX_FIELDS {
-            return Err(ReceiveError::TooMany);
+        let most = FIELDS.max(encoded.len() / FIELD);
+        if !has_at_most(most, encoded.clone())? {
+            return Err(ReceiveError::TooMany(most));
         }
         M::decode(encoded).map_err(|error| malformed(&error))
     }
@@ -154,10 +157,12 @@ fn malformed(error: &impl ToString) -> ReceiveError {
     ReceiveError::Malformed(error.to_string())
 }
 
-/// How many fields a message has at its top level. A group, which no message here has, would hide others.
-fn fields(mut bytes: Bytes) -> Result<usize, ReceiveError> {
-    let mut count = 0;
-    while !bytes.is_empty() && count <= MAX_FIELDS {
+/// Whether a message has so many fields at its top level, or less. A group, which no message here has, would hide others.
+fn has_at_most(most: usize, mut bytes: Bytes) -> Result<bool, ReceiveError> {
+    for _ in 0..most {
+        if bytes.is_empty() {
+            break;
+        }
         // A field's key, a varint and a length are all written the same way.
         let key = prost::decode_length_delimiter(&mut bytes).map_err(|error| malformed(&error))?;
         let length = match key & 7 {
@@ -168,9 +173,8 @@ fn fields(mut bytes: Bytes) -> Result<usize, ReceiveError> {
             _ => return Err(malformed(&"it has a group")),
         };
         bytes.advance(length.min(bytes.len()));
-        count += 1;
     }
-    Ok(count)
+    Ok(bytes.is_empty())
 }
 
 /// An error with what lies beneath it, as hyper says "error reading a body from connection" and no more.
@@ -196,16 +200,28 @@ mod tests {
             resource_names_subscribe: vec!["a".into(), String::new()],
             ..Default::default()
         };
-        assert_eq!(fields(request.encode_to_vec().into()).unwrap(), 3);
-        assert_eq!(fields(Bytes::new()).unwrap(), 0);
-        assert_eq!(fields(Bytes::from_static(&[0x18, 0xff, 0x01, 0x21, 0, 0, 0, 0, 0, 0, 0, 0])).unwrap(), 2);
+        let request = Bytes::from(request.encode_to_vec());
+        let numbers = Bytes::from_static(&[0x18, 0xff, 0x01, 0x21, 0, 0, 0, 0, 0, 0, 0, 0]);
+        for (count, message) in [(3, request), (0, Bytes::new()), (2, numbers)] {
+            assert!(has_at_most(count, message.clone()).unwrap(), "{count}");
+            assert!(count == 0 || !has_at_most(count - 1, message).unwrap(), "{count}");
+        }
+    }
+
+    #[test]
+    fn a_client_may_hold_more_than_a_small_message_could_name() {
+        let held = |index: u32| (format!("shop/service-{index:06}/IPv4"), format!("{index:032x}"));
+        let initial_resource_versions = (0..100_000).map(held).collect();
+        let request = DeltaDiscoveryRequest { initial_resource_versions, ..Default::default() };
+        let decoded = Incoming::<DeltaDiscoveryRequest>::decode(request.encode_to_vec().into());
+        assert_eq!(decoded.unwrap(), request);
     }
 
     #[test]
     fn a_million_empty_resources_are_too_many() {
         let empty = Bytes::from([0x12, 0].repeat(1_000_000));
         let decoded = Incoming::<DeltaDiscoveryResponse>::decode(empty);
-        assert!(matches!(decoded, Err(ReceiveError::TooMany)));
+        assert!(matches!(decoded, Err(ReceiveError::TooMany(65_536))));
     }
 
     #[test]

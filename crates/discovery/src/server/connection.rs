@@ -31,6 +31,8 @@ use crate::wire;
 const WINDOW: u32 = 65_535;
 /// Bytes of a request's headers: method, path and a few more.
 const HEADERS: u32 = 16 * 1024;
+/// Bytes of a request for each resource that its client may hold: a name as they are, a version, and some more.
+const HELD: usize = 128;
 /// A timer that is to last years is set anew each day.
 const LONGEST_TIMER: Duration = Duration::from_hours(24);
 /// For a connection that has to go to say goodbye.
@@ -188,7 +190,7 @@ impl Streams {
             return grpc::refused(&Status::resource_exhausted(format!("more than {limit} streams are open")));
         };
         let (sender, outgoing) = grpc::channel();
-        let requests = grpc::Incoming::new(body, self.shared.limits.request);
+        let requests = grpc::Incoming::new(body, self.longest_request());
         let stream = Stream::new(self.shared, self.audience, requests);
         let (ending, stalled) = (self.ending, self.stalled);
         tokio::spawn(async move {
@@ -196,5 +198,11 @@ impl Streams {
             drop(permit);
         });
         grpc::accepted(outgoing)
+    }
+
+    /// A client that is offered more than usual has more to say when it comes back.
+    fn longest_request(&self) -> usize {
+        let offered = self.shared.announcer.read(|shelf| shelf.count(&self.audience));
+        self.shared.limits.request.max(offered.saturating_mul(HELD))
     }
 }

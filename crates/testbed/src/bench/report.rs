@@ -1,11 +1,12 @@
 //! What was measured, as a table.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::durations::quantile;
+use super::figures::{count, each, megabytes, milliseconds, seconds, thousands, verdict};
 use super::latency::Change;
 use super::run::Rest;
+use super::table::{self, Row};
 
 /// The share of a raw client's writes per second that is asked for.
 const SHARE: f64 = 0.8;
@@ -44,13 +45,6 @@ pub struct Pass {
     pub all: Duration,
 }
 
-/// A line of the table: what it is, its target, and the value at each size.
-struct Row {
-    what: &'static str,
-    target: String,
-    value: fn(&Outcome) -> String,
-}
-
 impl Outcome {
     /// Writes that were made although nothing changed.
     #[must_use]
@@ -78,7 +72,7 @@ impl Outcome {
     }
 }
 
-fn rows() -> Vec<Row> {
+fn rows() -> Vec<Row<Outcome>> {
     let none = String::new;
     vec![
         Row { what: "writes until all are Programmed", target: none(), value: |of| of.writes.to_string() },
@@ -163,50 +157,8 @@ fn fits(outcome: &Outcome, bytes: u64) -> bool {
     outcome.size > GREATEST || bytes <= MEMORY
 }
 
-fn verdict(value: String, met: bool) -> String {
-    if met { value } else { format!("{value} **(missed)**") }
-}
-
-fn count(number: usize) -> f64 {
-    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
-}
-
-fn milliseconds(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
-}
-
-fn each(time: Duration, writes: usize) -> String {
-    format!("{:.2} ms", time.as_secs_f64() * 1000.0 / count(writes))
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{} MB", bytes.div_ceil(1 << 20))
-}
-
 /// The table.
 #[must_use]
 pub fn markdown(outcomes: &[Outcome]) -> String {
-    let mut text = String::from("| | target |");
-    for outcome in outcomes {
-        let _ = write!(text, " {0} + {0} |", thousands(outcome.size));
-    }
-    text += "\n|---|---|";
-    text += &"--:|".repeat(outcomes.len());
-    text.push('\n');
-    for Row { what, target, value } in rows() {
-        let _ = write!(text, "| {what} | {target} |");
-        for outcome in outcomes {
-            let _ = write!(text, " {} |", value(outcome));
-        }
-        text.push('\n');
-    }
-    text
-}
-
-fn thousands(number: usize) -> String {
-    if number < 1000 { number.to_string() } else { format!("{},{:03}", number / 1000, number % 1000) }
+    table::markdown(&rows(), outcomes, |of| format!("{0} + {0}", thousands(of.size)))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
-use crate::bench::{self, Options, Outcome};
+use crate::bench::{self, Options, Outcome, discovery, page};
 use crate::interrupt::Interrupt;
 use crate::progress::say;
 use crate::state;
@@ -17,6 +17,8 @@ use crate::state;
 pub(super) enum Bench {
     /// Emcee as a controller, against a raw client, on a real API server
     Controller(Controller),
+    /// Emcee's discovery server, against a bare tonic server, with many subscribers
+    Discovery(Discovery),
 }
 
 #[derive(Debug, Args)]
@@ -33,7 +35,26 @@ pub(super) struct Controller {
     /// How many changes are timed
     #[arg(long, value_name = "NUMBER", default_value_t = 300)]
     changes: usize,
-    /// A page to write the table to, with how it was measured
+    /// A page to write the table to, with how it was measured; what it says of other benchmarks stays
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Discovery {
+    /// The example `benchmark` of emcee-discovery; a release build, if the numbers are to mean anything
+    #[arg(long, value_name = "FILE")]
+    program: PathBuf,
+    /// How many services, and how many subscribe to all of them; may be given more than once
+    #[arg(long = "size", value_name = "SERVICESxSUBSCRIBERS", default_values = ["10000x1000", "100000x100"])]
+    sizes: Vec<discovery::Size>,
+    /// How many changes are timed
+    #[arg(long, value_name = "NUMBER", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=20_000))]
+    changes: u16,
+    /// Seconds for which nothing happens before memory is looked at
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    idle: u64,
+    /// A page to write the table to, with how it was measured; what it says of other benchmarks stays
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
 }
@@ -48,8 +69,10 @@ fn size(text: &str) -> Result<usize, String> {
 
 impl Bench {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let Self::Controller(controller) = self;
-        controller.run()
+        match self {
+            Self::Controller(controller) => controller.run(),
+            Self::Discovery(discovery) => discovery.run(),
+        }
     }
 }
 
@@ -67,9 +90,31 @@ impl Controller {
         let outcomes = outcomes?;
         let table = bench::markdown(&outcomes);
         super::print(&table)?;
-        self.page.map_or(Ok(()), |page| write(&page, &table))?;
+        let how = include_str!("bench/controller.md");
+        self.page.map_or(Ok(()), |page| write(&page, "controller", how, &table))?;
         Ok(verdict(&outcomes))
     }
+}
+
+impl Discovery {
+    fn run(self) -> Result<ExitCode> {
+        let program =
+            self.program.canonicalize().with_context(|| format!("no program {}", self.program.display()))?;
+        let (sizes, idle) = (self.sizes, Duration::from_secs(self.idle));
+        let options = discovery::Options { program, sizes, changes: self.changes, idle };
+        let outcomes = discovery::measure(&options)?;
+        let table = discovery::markdown(&outcomes);
+        super::print(&table)?;
+        let how = include_str!("bench/discovery.md");
+        self.page.map_or(Ok(()), |page| write(&page, "discovery", how, &table))?;
+        let sent = outcomes.iter().map(|outcome| outcome.reconnect.resources).sum();
+        Ok(if sent == 0 { ExitCode::SUCCESS } else { sent_for_nothing(sent) })
+    }
+}
+
+fn sent_for_nothing(resources: usize) -> ExitCode {
+    say(format_args!("error: {resources} resources were sent to subscribers that had them"));
+    ExitCode::FAILURE
 }
 
 /// Speed is a matter of the machine; a write without a reason is an error on any.
@@ -85,8 +130,13 @@ fn verdict(outcomes: &[Outcome]) -> ExitCode {
     code
 }
 
-fn write(page: &Path, table: &str) -> Result<()> {
-    let how = include_str!("bench/page.md").trim_end();
-    let text = format!("{how}\n\nMeasured on {}.\n\n{table}", bench::machine());
-    std::fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))
+/// Writes one benchmark's section of the page.
+fn write(file: &Path, benchmark: &str, how: &str, table: &str) -> Result<()> {
+    let before = match std::fs::read_to_string(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read.with_context(|| format!("cannot read {}", file.display()))?,
+    };
+    let section = format!("{}\n\nMeasured on {}.\n\n{table}", how.trim_end(), bench::machine());
+    let after = page::with_section(&before, benchmark, &section);
+    std::fs::write(file, after).with_context(|| format!("cannot write {}", file.display()))
 }

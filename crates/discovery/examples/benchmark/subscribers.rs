@@ -1,0 +1,175 @@
+//! Everybody who subscribes, to whichever server: no more of a client than the wire asks for, so that a client's work is
+//! small, and the same for both servers.
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use emcee_discovery::grpc::{Call, Connection};
+use emcee_discovery::tls::{connect, server_name};
+use emcee_discovery::wire::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE, MAX_RESPONSE, METHOD, Resource,
+};
+use foldhash::fast::FixedState;
+use prost::Message as _;
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::credentials::{Credentials, RELATIONSHIP, SERVER};
+use crate::lines::{now, obey, say};
+
+/// How many connect at once. The server may have no more handshakes under way than 512.
+const AT_ONCE: usize = 64;
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+pub(crate) fn run(credentials: Credentials, services: usize, address: SocketAddr) -> Result<()> {
+    let (credentials, runtime) = (Arc::new(credentials), Runtime::new()?);
+    let held = Arc::new(Mutex::new(BTreeMap::new()));
+    let mut subscribed = JoinSet::new();
+    obey(|line| {
+        let held_before = match line {
+            "sync" => BTreeMap::new(),
+            "reconnect" => lock(&held).clone(),
+            _ => bail!("what is {line:?}?"),
+        };
+        runtime.block_on(subscribed.shutdown());
+        let fleet = Arc::new(Fleet {
+            credentials: Arc::clone(&credentials),
+            address,
+            expected: services - held_before.len(),
+            first: first_request(held_before),
+            gate: Semaphore::new(AT_ONCE),
+            tally: Tally { all: credentials.peers(), ..Tally::default() },
+            held: Arc::clone(&held),
+        });
+        say(format_args!("begun {}", now()));
+        for index in 0..credentials.peers() {
+            subscribed.spawn_on(or_end(index, Arc::clone(&fleet).subscribe(index)), runtime.handle());
+        }
+        Ok(())
+    })
+}
+
+/// Nobody may fail.
+async fn or_end(index: usize, subscription: impl Future<Output = Result<()>>) {
+    if let Err(error) = subscription.await {
+        let _nobody_listens = writeln!(std::io::stderr(), "error: subscriber {index}: {error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn first_request(held: BTreeMap<String, String>) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        type_url: ENDPOINT_SLICE.to_owned(),
+        resource_names_subscribe: vec!["*".to_owned()],
+        initial_resource_versions: held,
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+/// All who subscribe at one time.
+struct Fleet {
+    credentials: Arc<Credentials>,
+    address: SocketAddr,
+    /// How many resources each lacks.
+    expected: usize,
+    first: DeltaDiscoveryRequest,
+    gate: Semaphore,
+    tally: Tally,
+    /// What each of them has: all have the same, so one keeps it for all.
+    held: Arc<Mutex<BTreeMap<String, String>>>,
+}
+
+impl Fleet {
+    async fn subscribe(self: Arc<Self>, index: usize) -> Result<()> {
+        let mut call = self.call(index).await?;
+        let mut lacks = Some(self.expected);
+        let mut digest = 0_u64;
+        loop {
+            let response = call.responses.next().await?.context("the server has ended the stream")?;
+            let permit = call.requests.ready().await.context("the server has closed the stream")?;
+            permit.send(&answer(&response));
+            let count = response.resources.len();
+            ensure!(response.removed_resources.is_empty(), "something is removed");
+            digest = response.resources.iter().map(|bytes| hash(bytes)).fold(digest, u64::wrapping_add);
+            if index == 0 {
+                self.keep(&response)?;
+            }
+            self.tally.resources.fetch_add(count, Ordering::Relaxed);
+            lacks = lacks.map(|lacks| lacks.saturating_sub(count));
+            match lacks {
+                Some(1..) => continue,
+                None if count == 0 => continue,
+                _ => lacks = None,
+            }
+            self.tally.done(std::mem::take(&mut digest))?;
+        }
+    }
+
+    async fn call(&self, index: usize) -> Result<Call<DeltaDiscoveryResponse>> {
+        let _turn = self.gate.acquire().await?;
+        let relationship = self.credentials.of_peer(index)?;
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        let (stream, _) = connect(stream, &relationship, SERVER).await?;
+        let connection = Connection::over(stream, KEEPALIVE).await?;
+        Ok(connection.call(&server_name(RELATIONSHIP), METHOD, &self.first, MAX_RESPONSE).await?)
+    }
+
+    fn keep(&self, response: &DeltaDiscoveryResponse) -> Result<()> {
+        let mut held = lock(&self.held);
+        for bytes in &response.resources {
+            let Resource { name, version, .. } = Resource::decode(bytes.clone())?;
+            held.insert(name, version);
+        }
+        Ok(())
+    }
+}
+
+fn answer(response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        type_url: ENDPOINT_SLICE.to_owned(),
+        response_nonce: response.nonce.clone(),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    FixedState::default().hash_one(bytes)
+}
+
+/// Who has what all are to have: everything, the answer to a first request, or one change.
+#[derive(Default)]
+struct Tally {
+    all: usize,
+    done: AtomicUsize,
+    resources: AtomicUsize,
+    /// What the first who had it had.
+    digest: Mutex<Option<u64>>,
+}
+
+impl Tally {
+    /// The last says so. The next change comes after its word, so nobody is counted twice.
+    fn done(&self, digest: u64) -> Result<()> {
+        ensure!(*lock(&self.digest).get_or_insert(digest) == digest, "it has other resources than others");
+        let at = now();
+        if self.done.fetch_add(1, Ordering::AcqRel) + 1 == self.all {
+            *lock(&self.digest) = None;
+            self.done.store(0, Ordering::Release);
+            let resources = self.resources.swap(0, Ordering::AcqRel);
+            say(format_args!("done {at} {resources}"));
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

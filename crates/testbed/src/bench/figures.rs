@@ -1,0 +1,33 @@
+//! Measured values as people read them.
+
+use std::time::Duration;
+
+/// A value beside its target.
+pub(super) fn verdict(value: String, met: bool) -> String {
+    if met { value } else { format!("{value} **(missed)**") }
+}
+
+pub(super) fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+pub(super) fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+pub(super) fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+/// Of so many, one's share.
+pub(super) fn each(time: Duration, of: usize) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1000.0 / count(of))
+}
+
+pub(super) fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes.div_ceil(1 << 20))
+}
+
+pub(super) fn thousands(number: usize) -> String {
+    if number < 1000 { number.to_string() } else { format!("{},{:03}", number / 1000, number % 1000) }
+}

@@ -1,0 +1,89 @@
+//! The page of all benchmarks: each writes its own section, and leaves the others as they are.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+const TITLE: &str = "# Benchmarks";
+const HEAD: &str = "\
+Each section is written by the command that it names, and is not to be edited. Look at the ratios: absolute numbers are
+one machine's, on which all that takes part shares the cores.";
+/// Whose a page is that tells no sections apart: this benchmark was there before they were.
+const FIRST: &str = "controller";
+
+/// The page with this text as the section of `benchmark`, in place of the one before.
+#[must_use]
+pub fn with_section(page: &str, benchmark: &str, text: &str) -> String {
+    let mut sections = sections(page);
+    sections.insert(benchmark, text.trim());
+    let mut page = format!("{TITLE}\n\n{HEAD}\n");
+    for (name, text) in sections {
+        // A String takes everything.
+        let _ = write!(page, "\n{}\n\n{text}\n\n{}\n", begin(name), end(name));
+    }
+    page
+}
+
+fn begin(name: &str) -> String {
+    format!("<!-- {name} -->")
+}
+
+fn end(name: &str) -> String {
+    format!("<!-- /{name} -->")
+}
+
+/// By name.
+fn sections(page: &str) -> BTreeMap<&str, &str> {
+    let mut found = BTreeMap::new();
+    let mut rest = page;
+    while let Some((name, text, after)) = next(rest) {
+        found.insert(name, text.trim());
+        rest = after;
+    }
+    let unmarked = page.trim().strip_prefix(TITLE).unwrap_or(page).trim();
+    if found.is_empty() && !unmarked.is_empty() {
+        found.insert(FIRST, unmarked);
+    }
+    found
+}
+
+/// The first section, and what follows it.
+fn next(page: &str) -> Option<(&str, &str, &str)> {
+    let (_, rest) = page.split_once("<!-- ")?;
+    let (name, rest) = rest.split_once(" -->")?;
+    match rest.split_once(&*end(name)) {
+        Some((text, after)) => Some((name, text, after)),
+        None => next(rest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_benchmark_replaces_its_own_section_only() {
+        let page = with_section("", "discovery", "## Discovery\n\nfast\n");
+        let page = with_section(&page, "controller", "## Controller\n\nslow");
+        let both = with_section(&page, "controller", "## Controller\n\nfast");
+        let sections = "\n<!-- controller -->\n\n## Controller\n\nfast\n\n<!-- /controller -->\n\
+                        \n<!-- discovery -->\n\n## Discovery\n\nfast\n\n<!-- /discovery -->\n";
+        assert_eq!(both, format!("{TITLE}\n\n{HEAD}\n{sections}"));
+        assert_eq!(with_section(&both, "discovery", "## Discovery\n\nfast"), both);
+    }
+
+    #[test]
+    fn a_page_without_sections_is_the_controllers() {
+        let old = "# Benchmarks\n\nof the controller\n\n| a |\n";
+        let page = with_section(old, "discovery", "new");
+        let sections = "\n<!-- controller -->\n\nof the controller\n\n| a |\n\n<!-- /controller -->\n\
+                        \n<!-- discovery -->\n\nnew\n\n<!-- /discovery -->\n";
+        assert_eq!(page, format!("{TITLE}\n\n{HEAD}\n{sections}"));
+        assert!(!with_section(old, "controller", "new").contains("| a |"));
+    }
+
+    #[test]
+    fn a_comment_that_begins_no_section_is_none() {
+        let page = format!("<!-- a note -->\n{}\nfast\n{}", begin("discovery"), end("discovery"));
+        assert_eq!(sections(&page), BTreeMap::from([("discovery", "fast")]));
+    }
+}
