@@ -30,8 +30,8 @@ use crate::audience::Audience;
 use crate::shelf::{Record, Shelf};
 use crate::wire::{Code, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
 
-/// Responses that wait for an answer at most: one is read while the next travels.
-const WINDOW: usize = 4;
+/// Responses that wait for an answer at most: full ones fill the window of Emcee's client.
+const WINDOW: usize = 16;
 /// No resource's name is longer, in bytes.
 const MAX_NAME: usize = 200;
 

@@ -26,7 +26,7 @@ pub const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService
 
 /// A response holds resources of at most this many bytes, or one that is larger. As many as may be unanswered fill the
 /// client's window, so more would not be faster; and what all peers are sent at once, after a restart, needs room for each.
-pub const CHUNK: usize = 64 * 1024;
+pub const CHUNK: usize = 16 * 1024;
 
 /// No message of ours is larger, in bytes; a larger one need not be read. A resource of all the texts and endpoints that
 /// [`crate::slice`] allows fits in.
