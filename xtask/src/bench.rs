@@ -14,6 +14,9 @@ pub(crate) enum Args {
     Controller(Controller),
     /// Emcee's discovery server with many subscribers, against a bare tonic server. Writes docs/benchmarks.md.
     Discovery(Discovery),
+    /// From an exposition in one mesh to its import in another, on two real API servers (as root). Writes
+    /// docs/benchmarks.md.
+    Imports(Imports),
 }
 
 #[derive(clap::Args)]
@@ -30,11 +33,19 @@ pub(crate) struct Discovery {
     sizes: Vec<String>,
 }
 
+#[derive(clap::Args)]
+pub(crate) struct Imports {
+    /// So many services, and the page stays as it is.
+    #[arg(long, value_name = "NUMBER")]
+    services: Option<u16>,
+}
+
 /// Builds the programs as they are released, and measures.
 pub(crate) fn run(args: &Args) -> ExitCode {
     let done = match args {
         Args::Controller(controller) => controller.run(),
         Args::Discovery(discovery) => discovery.run(),
+        Args::Imports(imports) => imports.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -50,7 +61,16 @@ impl Controller {
         build(&["--package", "emcee", "--package", "emcee-testbed"])?;
         let mut command = Command::new(bed::released("emcee-testbed")?);
         command.args(["bench", "controller", "--emcee"]).arg(bed::released("emcee")?);
-        measure(command, &self.sizes)
+        measure(command, "--size", &self.sizes)
+    }
+}
+
+impl Imports {
+    fn run(&self) -> Result<()> {
+        build(&["--package", "emcee", "--package", "emcee-testbed"])?;
+        let mut command = Command::new(bed::released("emcee-testbed")?);
+        command.args(["bench", "imports", "--emcee"]).arg(bed::released("emcee")?);
+        measure(command, "--services", self.services.as_slice())
     }
 }
 
@@ -60,7 +80,7 @@ impl Discovery {
         build(&["--package", "emcee-discovery", "--example", "benchmark"])?;
         let mut command = Command::new(bed::released("emcee-testbed")?);
         command.args(["bench", "discovery", "--program"]).arg(bed::released("examples/benchmark")?);
-        measure(command, &self.sizes)
+        measure(command, "--size", &self.sizes)
     }
 }
 
@@ -69,12 +89,12 @@ fn build(what: &[&str]) -> Result<()> {
 }
 
 /// Only the usual sizes are for the page.
-fn measure(mut command: Command, sizes: &[impl ToString]) -> Result<()> {
+fn measure(mut command: Command, flag: &str, sizes: &[impl ToString]) -> Result<()> {
     if sizes.is_empty() {
         command.arg("--page").arg(bed::workspace()?.join("docs/benchmarks.md"));
     }
     for size in sizes {
-        command.args(["--size", &size.to_string()]);
+        command.args([flag, &size.to_string()]);
     }
     run_command(&mut command)
 }

@@ -1,6 +1,7 @@
 //! Benchmarks that need more than one process.
 //!
-//! The controller's: Emcee against a raw client, on a real API server. [`discovery`] is one of its own.
+//! The controller's: Emcee against a raw client, on a real API server. [`discovery`] is one of its own, and [`imports`]
+//! joins the two.
 //!
 //! ```text
 //! stage (etcd and kube-apiserver alone) ◄── resources (what users write)
@@ -16,6 +17,7 @@ pub mod counters;
 pub mod discovery;
 pub mod durations;
 mod figures;
+pub mod imports;
 mod latency;
 mod machine;
 pub mod page;

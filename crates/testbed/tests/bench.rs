@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use emcee_testbed::bench::{self, Options, discovery};
+use emcee_testbed::bench::{self, Options, discovery, imports};
 use emcee_testbed::suite;
 
 /// An application each of every style, at the least.
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     suite::run_alone(&[
         ("controller_at_a_small_size", controller),
         ("discovery_at_a_small_size", subscribers_get_what_they_lack),
+        ("imports_at_a_small_size", what_is_exposed_is_imported),
     ])
 }
 
@@ -53,6 +54,18 @@ fn subscribers_get_what_they_lack() -> Result<()> {
     let table = discovery::markdown(&outcomes);
     ensure!(table.lines().all(|line| line.matches('|').count() == 4), "{table}");
     ensure!(table.contains("| 50 × 5 |") && table.contains("how many times as long"), "{table}");
+    Ok(())
+}
+
+fn what_is_exposed_is_imported() -> Result<()> {
+    let imports = imports::measure(&imports::Options { emcee: suite::emcee()?, services: 10 })?;
+    ensure!(imports.len() == 10, "{imports:?}");
+    ensure!(
+        imports.iter().all(|one| !one.floor.is_zero() && one.whole < Duration::from_mins(1)),
+        "{imports:?}"
+    );
+    let table = imports::markdown(&imports);
+    ensure!(table.lines().all(|line| line.matches('|').count() == 4), "{table}");
     Ok(())
 }
 

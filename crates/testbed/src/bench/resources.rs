@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::raw::Request;
+use crate::cluster::Identity;
 use hyper::Method;
 
 /// The styles, each a relationship of its own name.
@@ -85,7 +86,7 @@ pub(super) fn is_routed(index: usize) -> bool {
 pub(super) fn surroundings() -> Vec<Value> {
     let namespace = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let account = |namespace: &str| json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "app", "namespace": namespace}});
-    let shops: Vec<String> = (0..NAMESPACES).map(shop).collect();
+    let shops = shops();
     let feds = STYLES.iter().map(|style| fed(style));
     let others = ["istio-system", SYSTEM].map(str::to_owned);
     let names: Vec<String> =
@@ -120,6 +121,47 @@ fn relationship(style: &str) -> Object {
         spec["use_egress_gateway"] = true.into();
     }
     user("MeshFedConfig", "meshfedconfigs", &fed(style), &style.to_lowercase(), &spec)
+}
+
+/// The relationship without gateways, which has its own credential, as one of two meshes has it: who the other is, and with
+/// `more` of it.
+pub(super) fn link(own: &Identity, ca: &str, other: &str, more: &Value, discovery: &Value) -> [Object; 2] {
+    let namespace = fed("FLAT");
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": "link", "namespace": namespace, "labels": {"relationship": "link"}},
+        "stringData": {"tls.crt": own.certificate, "tls.key": own.key, "ca.crt": ca},
+    });
+    let mut peer = json!({"name": other, "subject_alt_names": [format!("{other}.example")]});
+    if let (Some(peer), Some(more)) = (peer.as_object_mut(), more.as_object()) {
+        peer.extend(more.clone());
+    }
+    let spec = json!({
+        "mode": "FLAT", "tls_context_selector": {"relationship": "link"}, "peers": [peer], "discovery": discovery,
+    });
+    let config = user("MeshFedConfig", "meshfedconfigs", &namespace, "flat", &spec);
+    [Object { plural: "secrets", value: secret }, config]
+}
+
+/// Namespaces of services.
+pub(super) fn shops() -> Vec<String> {
+    (0..NAMESPACES).map(shop).collect()
+}
+
+/// A service that is exposed without a gateway.
+pub(super) fn flat_exposition(index: usize) -> Object {
+    let mut object = exposition(index);
+    object.value["spec"]["mesh_fed_config_selector"] = json!({"fed-config": "flat"});
+    object
+}
+
+/// Something that nobody but a watch looks at.
+pub(super) fn config_map(name: &str) -> Object {
+    let metadata = json!({"name": name, "namespace": SYSTEM});
+    Object {
+        plural: "configmaps",
+        value: json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}),
+    }
 }
 
 /// What stands behind the expositions: of each a Service with a pod.

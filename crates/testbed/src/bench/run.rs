@@ -73,14 +73,14 @@ pub struct Rest {
 
 fn with_emcee(binaries: &Binaries, options: &Options, size: usize) -> Result<Ours> {
     let stage = Stage::set(binaries, &options.emcee, size)?;
-    let (access, folder) = (stage.administrator()?, stage.folder()?.to_owned());
-    let emcee = stage.start_emcee()?;
+    let (access, folder) = (stage.administrator(), stage.folder().to_owned());
+    let emcee = stage.start_emcee(&[])?;
     let pid = emcee.pid();
     let related = access.clone();
     let uids = stage.run(async move { relate(&related.client().await?).await })?;
     let begin = audit::length(&folder)?;
     let (times, users, users_uids) =
-        (Times { client: pid, servers: stage.pids()? }, access.clone(), uids.clone());
+        (Times { client: pid, servers: stage.pids() }, access.clone(), uids.clone());
     let pass = stage.run(async move {
         let client = users.client().await?;
         let work = create(&client, written(size), &users_uids);
@@ -111,8 +111,8 @@ fn with_raw_client(
 ) -> Result<Pass> {
     let stage = Stage::set(binaries, &options.emcee, size)?;
     let writes = replay::ready(recorded, then)?;
-    let (users, emcee) = (stage.administrator()?, stage.as_emcee()?);
-    let times = Times { client: std::process::id(), servers: stage.pids()? };
+    let (users, emcee) = (stage.administrator(), stage.as_emcee());
+    let times = Times { client: std::process::id(), servers: stage.pids() };
     stage.run(async move {
         let (users, emcee, uids) = (users.client().await?, emcee.client().await?, Uids::default());
         create(&users, relationships(), &uids).await?;

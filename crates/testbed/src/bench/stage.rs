@@ -1,6 +1,8 @@
 //! A control plane alone, with everything on it that Emcee and its users need.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -18,13 +20,14 @@ use crate::bed::node_namespace;
 use crate::cluster::{Authority, ControlPlane, Setup};
 use crate::istio::Manifests;
 use crate::mesh::{Objects, documents};
-use crate::network::{Forward, Inside, Plan};
+use crate::network::{Forward, Inside, Namespace, Plan, Wan};
 use crate::process::{Process, Spec, output};
 use crate::state::State;
 use crate::toolchain::Binaries;
 
-/// The name of the one mesh.
+/// The name of the one mesh; and of two that are linked, of which the first exports and the second imports.
 const NAME: &str = "bench";
+const NAMES: [&str; 2] = ["exporter", "importer"];
 /// As whom Emcee speaks.
 const KUBECONFIG: &str = "emcee.kubeconfig";
 /// As long as a benchmark may take.
@@ -34,12 +37,37 @@ const SIZE_OF_A_MESH: usize = 2000;
 
 /// A control plane of its own; dropped, nothing of it stays.
 pub(super) struct Stage {
-    parts: Option<Parts>,
-    state: Option<State>,
+    /// Before the ground under them: they are dropped in this order.
+    parts: Parts,
+    _ground: Arc<Ground>,
     emcee: PathBuf,
 }
 
+/// What stages stand on; removed with the last of them.
+struct Ground(Option<State>);
+
+impl Ground {
+    fn take(meshes: usize) -> Result<Arc<Self>> {
+        let taken = Arc::new(Self(Some(State::take()?)));
+        taken.state()?.require_room(meshes)?;
+        Ok(taken)
+    }
+
+    fn state(&self) -> Result<&State> {
+        self.0.as_ref().context("the ground is there until it is dropped")
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.take().map(State::remove) {
+            crate::progress::say(format_args!("error: {error:#}"));
+        }
+    }
+}
+
 struct Parts {
+    namespace: Namespace,
     inside: Inside,
     setup: Setup,
     control_plane: ControlPlane,
@@ -48,25 +76,44 @@ struct Parts {
 impl Stage {
     /// Starts etcd and kube-apiserver, and makes everything but the relationships.
     pub(super) fn set(binaries: &Binaries, emcee: &Path, size: usize) -> Result<Self> {
-        let mut made = Self { parts: None, state: Some(State::take()?), emcee: emcee.to_owned() };
-        let state = made.state.as_ref().context("it was just taken")?;
-        state.require_room(1 + size / SIZE_OF_A_MESH)?;
-        let parts = start(state, binaries)?;
-        let (client, folder, emcee) =
-            (parts.control_plane.client.clone(), parts.setup.folder.clone(), emcee.to_owned());
-        let binaries = binaries.clone();
-        let prepared = parts.inside.run(async move { prepare(client, &binaries, &emcee, &folder).await });
-        made.parts = Some(parts);
-        prepared?;
-        let administrator = made.administrator()?;
+        Self::on(Ground::take(1 + size / SIZE_OF_A_MESH)?, NAME, Plan::new(1), binaries, emcee, size)
+    }
+
+    /// Two of them, of which the first has that many services and the second none, on one network.
+    pub(super) fn set_two(binaries: &Binaries, emcee: &Path, size: usize) -> Result<[Self; 2]> {
+        let ground = Ground::take(2 + size / SIZE_OF_A_MESH)?;
+        let stage = |name, plan, size| Self::on(Arc::clone(&ground), name, plan, binaries, emcee, size);
+        let stages = [stage(NAMES[0], Plan::new(1), size)?, stage(NAMES[1], Plan::new(2), 0)?];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut wan = Wan::make(ground.state()?.root(), NAME, 1).await?;
+            for (stage, name) in stages.iter().zip(NAMES) {
+                let parts = &stage.parts;
+                wan.join(name, &parts.namespace, parts.setup.plan).await?;
+            }
+            anyhow::Ok(())
+        })?;
+        Ok(stages)
+    }
+
+    fn on(
+        ground: Arc<Ground>,
+        name: &str,
+        plan: Plan,
+        binaries: &Binaries,
+        emcee: &Path,
+        size: usize,
+    ) -> Result<Self> {
+        let parts = start(ground.state()?, name, plan, binaries)?;
+        let (client, folder) = (parts.control_plane.client.clone(), parts.setup.folder.clone());
+        let (binaries, program) = (binaries.clone(), emcee.to_owned());
+        let made = Self { parts, _ground: ground, emcee: emcee.to_owned() };
+        made.parts.inside.run(async move { prepare(client, &binaries, &program, &folder).await })?;
+        let administrator = made.administrator();
         made.run(
             async move { create(&administrator.client().await?, services(size), &Uids::default()).await },
         )?;
         Ok(made)
-    }
-
-    fn parts(&self) -> Result<&Parts> {
-        self.parts.as_ref().context("a stage that is set has its parts")
     }
 
     /// Runs a future beside the API server.
@@ -75,35 +122,40 @@ impl Stage {
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
     {
-        self.parts()?.inside.run_on_all(future)
+        self.parts.inside.run_on_all(future)
     }
 
     /// Its folder: logs, kubeconfigs.
-    pub(super) fn folder(&self) -> Result<&Path> {
-        Ok(&self.parts()?.setup.folder)
+    pub(super) fn folder(&self) -> &Path {
+        &self.parts.setup.folder
     }
 
     /// Process ids of the API server and its etcd.
-    pub(super) fn pids(&self) -> Result<Vec<u32>> {
-        Ok(self.parts()?.control_plane.pids())
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.parts.control_plane.pids()
     }
 
     /// As an administrator.
-    pub(super) fn administrator(&self) -> Result<Access> {
-        Ok(Access(self.folder()?.join("inside.kubeconfig")))
+    pub(super) fn administrator(&self) -> Access {
+        Access(self.folder().join("inside.kubeconfig"))
     }
 
     /// As Emcee.
-    pub(super) fn as_emcee(&self) -> Result<Access> {
-        Ok(Access(self.folder()?.join(KUBECONFIG)))
+    pub(super) fn as_emcee(&self) -> Access {
+        Access(self.folder().join(KUBECONFIG))
     }
 
-    /// Starts Emcee with the rights of its own ServiceAccount.
-    pub(super) fn start_emcee(&self) -> Result<Process> {
-        let parts = self.parts()?;
+    /// Where the other of two reaches it.
+    pub(super) fn address(&self) -> Ipv4Addr {
+        self.parts.setup.plan.node()
+    }
+
+    /// Starts Emcee with the rights of its own ServiceAccount, and with these flags besides.
+    pub(super) fn start_emcee(&self, flags: &[String]) -> Result<Process> {
+        let parts = &self.parts;
         let folder = parts.setup.folder.clone();
         let text = |path: PathBuf| path.display().to_string();
-        let command = [
+        let own = [
             text(self.emcee.clone()),
             "run".to_owned(),
             format!("--kubeconfig={}", text(folder.join(KUBECONFIG))),
@@ -112,18 +164,15 @@ impl Stage {
             format!("--concurrency={AT_ONCE}"),
         ];
         let log = folder.join("logs/emcee.log");
-        let spec = Spec { name: "emcee".to_owned(), command: command.into(), env: Vec::new(), folder, log };
+        let spec = Spec {
+            name: "emcee".to_owned(),
+            command: [&own[..], flags].concat(),
+            env: Vec::new(),
+            folder,
+            log,
+        };
         let root = parts.setup.root.clone();
         parts.inside.run(async move { Process::start(&root, &spec) })
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        self.parts = None;
-        if let Some(Err(error)) = self.state.take().map(State::remove) {
-            crate::progress::say(format_args!("error: {error:#}"));
-        }
     }
 }
 
@@ -139,11 +188,11 @@ impl Access {
     }
 }
 
-fn start(state: &State, binaries: &Binaries) -> Result<Parts> {
-    let (plan, folder) = (Plan::new(1), state.mesh(NAME));
+fn start(state: &State, name: &str, plan: Plan, binaries: &Binaries) -> Result<Parts> {
+    let folder = state.mesh(name);
     std::fs::create_dir_all(folder.join("logs"))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let namespace = runtime.block_on(node_namespace(state, NAME, plan))?;
+    let namespace = runtime.block_on(node_namespace(state, name, plan))?;
     let forward = Forward::listen()?;
     let setup = Setup {
         root: state.root().to_owned(),
@@ -156,9 +205,10 @@ fn start(state: &State, binaries: &Binaries) -> Result<Parts> {
     let inside = Inside::enter(&namespace)?;
     forward.start(&inside, (plan.node(), 6443).into());
     let own = setup.clone();
+    let of = name.to_owned();
     let control_plane =
-        inside.run(async move { ControlPlane::start_without_controllers(NAME, &own).await })?;
-    Ok(Parts { inside, setup, control_plane })
+        inside.run(async move { ControlPlane::start_without_controllers(&of, &own).await })?;
+    Ok(Parts { namespace, inside, setup, control_plane })
 }
 
 /// Kinds, rights, namespaces, and the relationship's credential.

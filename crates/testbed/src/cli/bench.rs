@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
-use crate::bench::{self, Options, Outcome, discovery, page};
+use crate::bench::{self, Options, Outcome, discovery, imports, page};
 use crate::interrupt::Interrupt;
 use crate::progress::say;
 use crate::state;
@@ -19,6 +19,8 @@ pub(super) enum Bench {
     Controller(Controller),
     /// Emcee's discovery server, against a bare tonic server, with many subscribers
     Discovery(Discovery),
+    /// Two Emcees, each at a real API server: from an exposition at one to a binding at the other
+    Imports(Imports),
 }
 
 #[derive(Debug, Args)]
@@ -59,6 +61,19 @@ pub(super) struct Discovery {
     page: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Imports {
+    /// The emcee under test; a release build, if the numbers are to mean anything
+    #[arg(long, value_name = "FILE")]
+    emcee: PathBuf,
+    /// How many services are exposed and imported
+    #[arg(long, value_name = "NUMBER", default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    services: u16,
+    /// A page to write the table to, with how it was measured; what it says of other benchmarks stays
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
+}
+
 /// Too few have none of some style; too many have no address each.
 fn size(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -72,22 +87,17 @@ impl Bench {
         match self {
             Self::Controller(controller) => controller.run(),
             Self::Discovery(discovery) => discovery.run(),
+            Self::Imports(imports) => imports.run(),
         }
     }
 }
 
 impl Controller {
     fn run(self) -> Result<ExitCode> {
-        let interrupt = Interrupt::listen()?;
-        let emcee =
-            self.emcee.canonicalize().with_context(|| format!("no program {}", self.emcee.display()))?;
+        let emcee = program(&self.emcee)?;
         let (sizes, idle) = (self.sizes, Duration::from_secs(self.idle));
         let options = Options { emcee, sizes, idle, changes: self.changes };
-        let Some(outcomes) = interrupt.or(move || bench::controller(&options))? else {
-            state::abandon();
-            bail!("interrupted; what was begun is removed");
-        };
-        let outcomes = outcomes?;
+        let outcomes = interruptible(move || bench::controller(&options))?;
         let table = bench::markdown(&outcomes);
         super::print(&table)?;
         let how = include_str!("bench/controller.md");
@@ -98,8 +108,7 @@ impl Controller {
 
 impl Discovery {
     fn run(self) -> Result<ExitCode> {
-        let program =
-            self.program.canonicalize().with_context(|| format!("no program {}", self.program.display()))?;
+        let program = program(&self.program)?;
         let (sizes, idle) = (self.sizes, Duration::from_secs(self.idle));
         let options = discovery::Options { program, sizes, changes: self.changes, idle };
         let outcomes = discovery::measure(&options)?;
@@ -110,6 +119,31 @@ impl Discovery {
         let sent = outcomes.iter().map(|outcome| outcome.reconnect.resources).sum();
         Ok(if sent == 0 { ExitCode::SUCCESS } else { sent_for_nothing(sent) })
     }
+}
+
+impl Imports {
+    fn run(self) -> Result<ExitCode> {
+        let options = imports::Options { emcee: program(&self.emcee)?, services: self.services.into() };
+        let imports = interruptible(move || imports::measure(&options))?;
+        let table = imports::markdown(&imports);
+        super::print(&table)?;
+        let how = include_str!("bench/imports.md");
+        self.page.map_or(Ok(()), |page| write(&page, "imports", how, &table))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn program(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().with_context(|| format!("no program {}", path.display()))
+}
+
+/// What was begun goes also when a person ends it.
+fn interruptible<T: Send + 'static>(measure: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let interrupt = Interrupt::listen()?;
+    interrupt.or(measure)?.unwrap_or_else(|| {
+        state::abandon();
+        bail!("interrupted; what was begun is removed")
+    })
 }
 
 fn sent_for_nothing(resources: usize) -> ExitCode {

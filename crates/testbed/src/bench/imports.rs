@@ -1,0 +1,179 @@
+//! From an exposition in one mesh to a binding in another: two API servers, an Emcee at each, linked by discovery.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use futures_util::StreamExt as _;
+use kube::api::{ApiResource, DynamicObject};
+use kube::core::GroupVersionKind;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::durations::quantile;
+use super::figures::{milliseconds, thousands};
+use super::raw::send;
+use super::resources::{Object, config_map, flat_exposition, link, shops};
+use super::stage::{Access, Stage, create};
+use super::table::{self, Row};
+use super::uids::Uids;
+use crate::cluster::Authority;
+use crate::progress::say;
+use crate::toolchain::{self, doctor};
+
+/// How long anything may take; the first import waits for a connection, which may be tried again late.
+const PATIENCE: Duration = Duration::from_mins(2);
+const PORT: u16 = 15_443;
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The `emcee` under test.
+    pub emcee: PathBuf,
+    /// How many services are exposed and imported, one after the other.
+    pub services: usize,
+}
+
+/// One service.
+#[derive(Debug, Clone, Copy)]
+pub struct Import {
+    /// From sending the exposition to one API server to when a watch of the other shows the binding.
+    pub whole: Duration,
+    /// On each of the two, from sending an object to when a watch shows it: both together.
+    pub floor: Duration,
+}
+
+/// Measures one after the other, each when the one before has arrived.
+pub fn measure(options: &Options) -> Result<Vec<Import>> {
+    doctor::require()?;
+    let binaries = toolchain::build()?;
+    // One more, by which it is known that they are linked.
+    let services = options.services + 1;
+    say(format_args!("two API servers, {services} services …"));
+    let stages = Stage::set_two(&binaries, &options.emcee, services)?;
+    let [exporter, importer] = &stages;
+    let serve = format!("--discovery-address=0.0.0.0:{PORT}");
+    let _exporting = exporter.start_emcee(&[serve])?;
+    let _importing = importer.start_emcee(&[])?;
+    let at = format!("{}:{PORT}", exporter.address());
+    introduce([exporter, importer], &at)?;
+    let (from, to) = (exporter.administrator(), importer.administrator());
+    // They are on one network: from the importer's side both API servers are reached.
+    importer.run(async move { one_by_one(&from, &to, services).await })
+}
+
+/// Each is told of the other, and the importer to import.
+fn introduce([exporter, importer]: [&Stage; 2], at: &str) -> Result<()> {
+    let authority = Authority::root("link")?;
+    let ca = authority.identity().certificate;
+    let identity = |name: &str| authority.issue(name, None, &[&format!("{name}.example")], &[]);
+    let there = json!({"discovery": at, "trust_domains": ["cluster.local"]});
+    let automatic = json!({"import": "Automatic", "namespaces": shops(), "max_imports": 100_000});
+    let of_exporter = link(&identity("exporter")?, &ca, "importer", &json!({}), &json!({}));
+    let of_importer = link(&identity("importer")?, &ca, "exporter", &there, &automatic);
+    for (stage, objects) in [(exporter, of_exporter), (importer, of_importer)] {
+        let access = stage.administrator();
+        stage.run(async move { create(&access.client().await?, objects.into(), &Uids::default()).await })?;
+    }
+    Ok(())
+}
+
+async fn one_by_one(exporter: &Access, importer: &Access, services: usize) -> Result<Vec<Import>> {
+    let [exporter, importer] = [exporter.client().await?, importer.client().await?];
+    let [here, there] = [&exporter, &importer].map(|client| Seen::follow(client, "", "ConfigMap"));
+    let mut probes = [here.await?, there.await?];
+    let mut bindings = Seen::follow(&importer, "mm.ibm.istio.io", "ServiceBinding").await?;
+    let mut imports = Vec::with_capacity(services);
+    for index in 0..services {
+        let mut floor = Duration::ZERO;
+        for (client, seen) in [&exporter, &importer].into_iter().zip(&mut probes) {
+            let probe = config_map(&format!("probe-{index}"));
+            floor += write_and_wait(client, &probe, seen).await?;
+        }
+        let whole = write_and_wait(&exporter, &flat_exposition(index), &mut bindings).await;
+        let whole = whole.with_context(|| format!("the import of service {index}; see the logs of both"))?;
+        imports.push(Import { whole, floor });
+    }
+    // The first has waited for the connection.
+    Ok(imports.split_off(1))
+}
+
+/// From sending it to when an object of its namespace and name is seen.
+async fn write_and_wait(client: &Client, object: &Object, seen: &mut Seen) -> Result<Duration> {
+    let begun = Instant::now();
+    let answer = send(client, object.to_create()).await?;
+    ensure!(answer.is_success(), "cannot create {}: {}", object.key(), answer.words());
+    let seen = timeout(PATIENCE, seen.wait(object.namespace(), object.name())).await;
+    let at = seen.with_context(|| format!("nothing came of {}", object.key()))??;
+    Ok(at.duration_since(begun))
+}
+
+/// Objects of a kind, when a watch shows them.
+struct Seen(mpsc::UnboundedReceiver<(String, String, Instant)>);
+
+impl Seen {
+    /// From when all that there are have been seen.
+    async fn follow(client: &Client, group: &str, kind: &str) -> Result<Self> {
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+        let api = Api::<DynamicObject>::all_with(client.clone(), &kind);
+        let (tell, seen) = mpsc::unbounded_channel();
+        let (listed, all) = oneshot::channel();
+        tokio::spawn(async move {
+            let events = watcher::watcher(api, watcher::Config::default()).default_backoff();
+            let (mut events, mut listed) = (std::pin::pin!(events), Some(listed));
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(Event::InitDone) => drop(listed.take().map(|listed| listed.send(()))),
+                    Ok(Event::Apply(object)) if tell.send(place(&object)).is_err() => return,
+                    _ => {}
+                }
+            }
+        });
+        timeout(PATIENCE, all).await.context("they cannot be listed")??;
+        Ok(Self(seen))
+    }
+
+    /// When the next of that namespace and name was seen.
+    async fn wait(&mut self, namespace: &str, name: &str) -> Result<Instant> {
+        loop {
+            let (of, named, at) = self.0.recv().await.context("the watch has ended")?;
+            if of == namespace && named == name {
+                return Ok(at);
+            }
+        }
+    }
+}
+
+fn place(object: &DynamicObject) -> (String, String, Instant) {
+    let at = Instant::now();
+    (object.namespace().unwrap_or_default(), object.name_any(), at)
+}
+
+fn rows() -> Vec<Row<Vec<Import>>> {
+    vec![
+        Row::plain("exposition in one mesh → ServiceBinding in the other: p50, p99", |all| {
+            both(all, |one| one.whole)
+        }),
+        Row::plain("one write and one watch delivery on each API server: p50, p99", |all| {
+            both(all, |one| one.floor)
+        }),
+        Row::plain("the difference, each of its own: p50, p99", |all| {
+            both(all, |one| one.whole.saturating_sub(one.floor))
+        }),
+    ]
+}
+
+fn both(imports: &[Import], of: fn(&Import) -> Duration) -> String {
+    let all: Vec<_> = imports.iter().map(of).collect();
+    [50, 99].map(|percent| milliseconds(quantile(&all, percent).unwrap_or_default())).join(", ")
+}
+
+/// The table.
+#[must_use]
+pub fn markdown(imports: &[Import]) -> String {
+    table::markdown(&rows(), &[imports.to_vec()], |all| format!("{} services", thousands(all.len())))
+}
