@@ -58,8 +58,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 impl Controller {
     fn run(&self) -> Result<()> {
-        build(&["--package", "emcee", "--package", "emcee-testbed"])?;
-        let mut command = Command::new(bed::released("emcee-testbed")?);
+        let mut command = testbed()?;
         command.args(["bench", "controller", "--emcee"]).arg(bed::released("emcee")?);
         measure(command, "--size", &self.sizes)
     }
@@ -67,8 +66,7 @@ impl Controller {
 
 impl Imports {
     fn run(&self) -> Result<()> {
-        build(&["--package", "emcee", "--package", "emcee-testbed"])?;
-        let mut command = Command::new(bed::released("emcee-testbed")?);
+        let mut command = testbed()?;
         command.args(["bench", "imports", "--emcee"]).arg(bed::released("emcee")?);
         measure(command, "--services", self.services.as_slice())
     }
@@ -76,12 +74,17 @@ impl Imports {
 
 impl Discovery {
     fn run(&self) -> Result<()> {
-        build(&["--package", "emcee-testbed"])?;
+        let mut command = testbed()?;
         build(&["--package", "emcee-discovery", "--example", "benchmark"])?;
-        let mut command = Command::new(bed::released("emcee-testbed")?);
         command.args(["bench", "discovery", "--program"]).arg(bed::released("examples/benchmark")?);
         measure(command, "--size", &self.sizes)
     }
+}
+
+/// With `emcee` in any case: alone, its dependencies would have other features, and be built once more.
+fn testbed() -> Result<Command> {
+    build(&["--package", "emcee", "--package", "emcee-testbed"])?;
+    Ok(Command::new(bed::released("emcee-testbed")?))
 }
 
 fn build(what: &[&str]) -> Result<()> {
