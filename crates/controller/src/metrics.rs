@@ -37,7 +37,7 @@ struct KindLabels {
 struct ResourceLabels {
     kind: &'static str,
     ready: &'static str,
-    reason: String,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,7 +51,7 @@ struct RelationshipLabels {
 pub(crate) struct Readiness {
     pub(crate) kind: &'static str,
     pub(crate) ready: bool,
-    pub(crate) reason: String,
+    pub(crate) reason: &'static str,
 }
 
 impl Metrics {
@@ -134,7 +134,7 @@ impl Metrics {
 impl Readiness {
     fn labels(&self) -> ResourceLabels {
         let ready = if self.ready { "true" } else { "false" };
-        ResourceLabels { kind: self.kind, ready, reason: self.reason.clone() }
+        ResourceLabels { kind: self.kind, ready, reason: self.reason }
     }
 }
 

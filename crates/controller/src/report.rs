@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
+use emcee_api::Reason;
 use emcee_api::condition::READY;
 use emcee_core::problem::Problem;
 use emcee_core::status::{Verdict, status};
@@ -194,7 +195,7 @@ fn report(model: &Model, unit: Unit, after: Value) -> Option<(Report, Write)> {
 
 fn readiness(unit: &Unit, status: &Value) -> Option<Readiness> {
     let ready = ready(status)?;
-    let reason = ready["reason"].as_str().unwrap_or_default().to_owned();
+    let reason = Reason::ALL.iter().find(|reason| ready["reason"] == reason.as_str())?.as_str();
     Some(Readiness { kind: unit.resource()?.kind, ready: ready["status"] == "True", reason })
 }
 

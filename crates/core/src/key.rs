@@ -49,21 +49,26 @@ impl fmt::Display for ObjectRef {
 ///
 /// Creation time, then UID, then namespace and name, so that files (which have neither time nor UID) are ordered
 /// too, and the order of inputs never matters. An object without a creation time is older than one with it.
+///
+/// It is kept in many places, so a clone shares.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Age {
+pub struct Age(Arc<Facts>);
+
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Facts {
     created: Option<Timestamp>,
-    uid: Arc<str>,
+    uid: Box<str>,
     key: Key,
 }
 
 impl Age {
     /// Age of the object `key`, created at `created` with `uid`.
     pub fn new(created: Option<Timestamp>, uid: Option<&str>, key: Key) -> Self {
-        Self { created, uid: uid.unwrap_or_default().into(), key }
+        Self(Arc::new(Facts { created, uid: uid.unwrap_or_default().into(), key }))
     }
 
     /// The object of this age.
     pub fn key(&self) -> &Key {
-        &self.key
+        &self.0.key
     }
 }

@@ -21,6 +21,8 @@ pub mod diff;
 pub mod endpoint;
 pub mod inputs;
 pub mod key;
+pub mod labels;
+mod members;
 pub mod mode;
 pub mod names;
 pub mod parse;

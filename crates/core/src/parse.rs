@@ -17,7 +17,6 @@ use serde_json::Value;
 
 pub(crate) use binding::import_labels;
 pub use binding::{Binding, Remembered, Visibility};
-pub use checker::Labels;
 pub use exposition::Exposition;
 pub use fed_config::{DiscoverySettings, FedConfig, GatewaySettings, PeerModel};
 

@@ -43,7 +43,7 @@ pub struct Translation {
     relationships: Relationships,
     dependencies: Dependencies,
     claims: Claims,
-    outputs: HashMap<Unit, Output>,
+    outputs: HashMap<Unit, Box<Output>>,
     reflection: Reflection,
     tally: Tally,
 }
@@ -101,7 +101,7 @@ impl Translation {
         let mut topics = Vec::new();
         let mut queue = Queue::default();
         for change in changes {
-            let change = self.reflection.given(change);
+            let change = if self.reflects() { self.reflection.given(change) } else { change };
             if let Change::Announcement(source, ..) | Change::Peer(source, _) = &change {
                 self.tally.has_news(&source.fed_config);
             }
@@ -169,6 +169,18 @@ impl Translation {
         self.reflection.service_of(exposition)
     }
 
+    /// Whether a valid version of a user's resource is in place.
+    fn has_good(&self, unit: &Unit) -> bool {
+        let Inputs { fed_configs, expositions, bindings, .. } = &self.inputs;
+        let valid = match unit {
+            Unit::MeshFedConfig(key) => fed_configs.get(key).is_some_and(Result::is_ok),
+            Unit::ServiceExposition(key) => expositions.get(key).is_some_and(Result::is_ok),
+            Unit::ServiceBinding(key) => bindings.get(key).is_some_and(Result::is_ok),
+            _ => false,
+        };
+        valid && (!self.reflects() || self.reflection.is_given(unit))
+    }
+
     /// Whether what labels ask for is in place at once. An API server gives it back when it is there.
     fn reflects(&self) -> bool {
         self.inputs.settings().knowledge == Knowledge::Partial
@@ -178,14 +190,17 @@ impl Translation {
     fn automatic(&self, change: &Change) -> Option<Unit> {
         let Change::Service(key, new) = change else { return None };
         let labelled = |service: Option<&Service>| service.is_some_and(|service| service.expose.is_some());
-        (labelled(new.as_ref()) || labelled(self.inputs.services.get(key)))
+        (labelled(new.as_ref()) || labelled(self.inputs.service(key)))
             .then(|| Unit::AutomaticExposition(key.clone()))
     }
 
     /// How each resource is, in order.
     pub fn verdicts(&self) -> Vec<(&Unit, &Verdict)> {
-        let mut verdicts: Vec<_> =
-            self.outputs.iter().filter_map(|(unit, output)| Some((unit, output.verdict.as_ref()?))).collect();
+        let mut verdicts: Vec<_> = self
+            .outputs
+            .iter()
+            .filter_map(|(unit, output)| Some((unit, output.verdict.as_deref()?)))
+            .collect();
         verdicts.sort_unstable_by(|a, b| a.0.cmp(b.0));
         verdicts
     }
@@ -198,7 +213,7 @@ impl Translation {
 
     /// How one resource is.
     pub fn verdict(&self, unit: &Unit) -> Option<&Verdict> {
-        self.outputs.get(unit)?.verdict.as_ref()
+        self.outputs.get(unit)?.verdict.as_deref()
     }
 
     fn run(&mut self, mut queue: Queue, topics: &[Topic]) -> Vec<Unit> {
@@ -279,7 +294,7 @@ impl Translation {
     /// What labels of a Service, or announcements, ask for.
     fn asked_for(&self, view: &View<'_>, unit: &Unit) -> Option<(Output, Vec<Object>)> {
         match unit {
-            Unit::AutomaticExposition(key) => automatic(view, self.inputs.services.get(key)?),
+            Unit::AutomaticExposition(key) => automatic(view, self.inputs.service(key)?),
             Unit::Imports(key) => imports(view, key),
             _ => None,
         }
@@ -328,7 +343,7 @@ impl Translation {
 
     fn facade(&self, key: &Key) -> Vec<Object> {
         let members = self.claims.facade(key).filter_map(|(age, _)| self.output_of_binding(age));
-        let ports: Vec<_> = members.filter_map(|output| output.facade_port.as_ref()).collect();
+        let ports: Vec<_> = members.filter_map(|output| output.facade_port.as_deref()).collect();
         block::facade::objects(key, &ports, &self.inputs.settings().cluster_domain)
     }
 
@@ -356,7 +371,7 @@ impl Translation {
     }
 
     fn output_of_binding(&self, age: &Age) -> Option<&Output> {
-        self.outputs.get(&Unit::ServiceBinding(age.key().clone()))
+        self.outputs.get(&Unit::ServiceBinding(age.key().clone())).map(|output| &**output)
     }
 
     /// A unit without output is gone, and hears of nothing any more.
@@ -364,7 +379,7 @@ impl Translation {
         match output {
             Some(output) => {
                 self.dependencies.set(unit, reads);
-                self.outputs.insert(unit.clone(), output);
+                self.outputs.insert(unit.clone(), Box::new(output));
             }
             None => {
                 self.dependencies.set(unit, Vec::new());
@@ -391,5 +406,5 @@ fn relabelled(old: Option<&Relationship>, new: Option<&Relationship>) -> Vec<Top
     if old == new {
         return Vec::new();
     }
-    old.iter().chain(&new).map(|(label, value)| Topic::relationships(label, value)).collect()
+    old.iter().chain(new.iter()).map(|(label, value)| Topic::relationships(label, value)).collect()
 }

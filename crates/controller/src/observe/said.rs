@@ -30,7 +30,10 @@ impl Said {
 
     /// What is kept of it, as a tree; null where there is none.
     pub(crate) fn kept(&self) -> Value {
-        serde_json::from_str(&self.kept).unwrap_or_default()
+        match serde_json::from_str(&self.kept).unwrap_or_default() {
+            Value::Array(reduced) => restored(reduced),
+            whole => whole,
+        }
     }
 
     /// Whether it says the same as this status.
@@ -39,22 +42,35 @@ impl Said {
     }
 }
 
-/// Conditions without their words, and what discovery has written.
+/// What is kept of a condition.
+const FIELDS: [&str; 4] = ["type", "status", "reason", "lastTransitionTime"];
+
+/// What discovery has written, and conditions without their words: `[announcement, condition, …]`, each condition the
+/// values of its fields in turn, as their names would be the greater part of it.
 fn reduced(status: &Value) -> Value {
-    let conditions = status["conditions"].as_array().into_iter().flatten().map(|condition| {
-        let fields = ["type", "status", "reason", "lastTransitionTime"];
-        let kept =
-            fields.iter().filter_map(|field| Some(((*field).to_owned(), condition.get(*field)?.clone())));
-        let mut kept: Map<String, Value> = kept.collect();
-        // A condition without one cannot be read.
-        kept.insert("message".to_owned(), "".into());
-        Value::Object(kept)
-    });
-    let mut kept = json!({"conditions": conditions.collect::<Vec<_>>()});
-    if let Some(announcement) = status.get("announcement") {
-        kept["announcement"] = announcement.clone();
+    let values = |condition: &Value| FIELDS.map(|field| condition[field].clone()).into_iter().collect();
+    let conditions = status["conditions"].as_array().into_iter().flatten().map(values);
+    [status["announcement"].clone()].into_iter().chain(conditions).collect()
+}
+
+fn restored(reduced: Vec<Value>) -> Value {
+    let mut parts = reduced.into_iter();
+    let announcement = parts.next().filter(|announcement| !announcement.is_null());
+    let conditions: Vec<_> = parts.map(condition).collect();
+    let mut status = json!({"conditions": conditions});
+    if let Some(announcement) = announcement {
+        status["announcement"] = announcement;
     }
-    kept
+    status
+}
+
+fn condition(values: Value) -> Value {
+    let Value::Array(values) = values else { return Value::Null };
+    let fields = FIELDS.iter().map(|field| (*field).to_owned()).zip(values);
+    let mut condition: Map<String, Value> = fields.filter(|(_, value)| !value.is_null()).collect();
+    // A condition without one cannot be read.
+    condition.insert("message".to_owned(), "".into());
+    Value::Object(condition)
 }
 
 /// The same for the same content, in whatever order its fields come.

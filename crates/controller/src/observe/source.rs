@@ -48,8 +48,8 @@ pub(super) async fn follow<K>(
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let mut known: HashSet<Key> = HashSet::new();
-    let mut missing: HashSet<Key> = HashSet::new();
+    let mut known: HashSet<Place> = HashSet::new();
+    let mut missing: HashSet<Place> = HashSet::new();
     let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
         let mut said = Vec::new();
@@ -57,24 +57,25 @@ pub(super) async fn follow<K>(
             Ok(Event::Init) => missing.clone_from(&known),
             Ok(Event::InitApply(object)) => {
                 let key = key(&object);
-                missing.remove(&key);
+                let place = place(&key);
+                missing.remove(&place);
+                known.insert(place);
                 said.extend(read(&key, Some(object)).map(fact));
-                known.insert(key);
             }
             Ok(Event::Apply(object)) => {
                 let key = key(&object);
+                known.insert(place(&key));
                 said.extend(read(&key, Some(object)).map(fact));
-                known.insert(key);
             }
             Ok(Event::Delete(object)) => {
                 let key = key(&object);
-                known.remove(&key);
+                known.remove(&place(&key));
                 said.extend(read(&key, None).map(fact));
             }
             Ok(Event::InitDone) => {
-                for key in missing.drain() {
-                    known.remove(&key);
-                    said.extend(read(&key, None).map(fact));
+                for place in missing.drain() {
+                    known.remove(&place);
+                    said.extend(read(&key_of(&place), None).map(fact));
                 }
                 said.push(What::Synced);
             }
@@ -90,6 +91,18 @@ pub(super) async fn follow<K>(
 
 fn fact(fact: Fact) -> What {
     What::Fact(Box::new(fact))
+}
+
+/// `namespace/name`, in one piece: there is one for each object of the cluster that is watched.
+type Place = Box<str>;
+
+fn place(key: &Key) -> Place {
+    format!("{}/{}", key.namespace, key.name).into()
+}
+
+fn key_of(place: &str) -> Key {
+    let (namespace, name) = place.split_once('/').unwrap_or_default();
+    Key::new(namespace, name)
 }
 
 fn key<K: Resource>(object: &K) -> Key {

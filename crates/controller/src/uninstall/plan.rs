@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use emcee_api::labels;
 use emcee_core::key::{Key, ObjectRef};
+use emcee_core::labels::Labels;
 use emcee_core::names;
 use emcee_core::parse as core;
 use emcee_core::plan::Kind;
@@ -49,7 +50,7 @@ pub(super) struct Resource {
     key: Key,
     finalizer: bool,
     /// The relationships that it selects, or those as which a MeshFedConfig is selected.
-    labels: Option<BTreeMap<String, String>>,
+    labels: Option<Labels>,
     /// The name that a binding gives to applications.
     facade: Option<String>,
 }
@@ -119,9 +120,8 @@ impl Resource {
         name(self.kind, &self.key)
     }
 
-    fn selects(&self, fed_config: &BTreeMap<String, String>) -> bool {
-        let mut selector = self.labels.iter().flatten();
-        self.labels.is_some() && selector.all(|(label, value)| fed_config.get(label) == Some(value))
+    fn selects(&self, fed_config: &Labels) -> bool {
+        self.labels.as_ref().is_some_and(|selector| fed_config.has_all(selector))
     }
 }
 
@@ -192,7 +192,7 @@ enum Membership {
 /// What is taken away.
 struct Scope<'r> {
     /// The MeshFedConfig and the labels by which it is selected; none: everything.
-    relationship: Option<(&'r Key, Option<&'r BTreeMap<String, String>>)>,
+    relationship: Option<(&'r Key, Option<&'r Labels>)>,
     /// Whose objects are there for it.
     owners: HashSet<OwnerLabels>,
     /// The bindings behind each facade, by its namespace and its name in labels.

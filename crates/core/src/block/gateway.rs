@@ -83,7 +83,7 @@ fn service(config: &FedConfig, gateway: &Gateway) -> ServiceSpec {
     };
     ServiceSpec {
         type_: Some(kind.into()),
-        selector: Some(gateway.labels.clone()),
+        selector: Some(gateway.labels.to_map()),
         ports: Some(vec![port]),
         ..ServiceSpec::default()
     }
@@ -98,7 +98,7 @@ fn disruption_budget(gateway: &Gateway) -> PodDisruptionBudgetSpec {
 }
 
 fn deployment(config: &FedConfig, gateway: &Gateway, name: &str, revision: Option<&str>) -> DeploymentSpec {
-    let mut pod_labels = gateway.labels.clone();
+    let mut pod_labels = gateway.labels.to_map();
     pod_labels.insert("sidecar.istio.io/inject".into(), "true".into());
     if let Some(revision) = revision {
         pod_labels.insert(labels::ISTIO_REVISION.into(), revision.to_owned());
@@ -143,5 +143,5 @@ fn pod(service_account: &str) -> PodSpec {
 }
 
 fn selector(gateway: &Gateway) -> LabelSelector {
-    LabelSelector { match_labels: Some(gateway.labels.clone()), match_expressions: None }
+    LabelSelector { match_labels: Some(gateway.labels.to_map()), match_expressions: None }
 }

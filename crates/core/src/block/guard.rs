@@ -5,7 +5,8 @@ use k8s_openapi::api::networking::v1::{NetworkPolicyIngressRule, NetworkPolicyPe
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::istio::object;
-use crate::parse::{Labels, Visibility};
+use crate::labels::Labels;
+use crate::parse::Visibility;
 use crate::plan::{Body, Object};
 use crate::resolve::Consumption;
 
@@ -29,9 +30,9 @@ pub(crate) fn callers_of(remote: &Consumption<'_>) -> Object {
     let rule =
         Rule { from: vec![RuleFrom { source: Some(others) }], when: vec![server_name], ..Rule::default() };
     let (namespace, labels) =
-        remote.egress.map_or((&key.namespace, Labels::new()), |e| (&e.namespace, e.labels.clone()));
+        remote.egress.map_or((&key.namespace, Labels::none()), |e| (&e.namespace, e.labels.clone()));
     let policy = AuthorizationPolicySpec {
-        selector: Some(labels.into()),
+        selector: Some(labels.to_map().into()),
         rules: vec![rule],
         action: Action::Deny.into(),
     };
@@ -61,5 +62,5 @@ pub(crate) fn only_this_cluster(labels: &Labels) -> Body {
 }
 
 fn selector(labels: &Labels) -> LabelSelector {
-    LabelSelector { match_labels: Some(labels.clone()), match_expressions: None }
+    LabelSelector { match_labels: Some(labels.to_map()), match_expressions: None }
 }

@@ -29,7 +29,7 @@ pub(crate) fn to_egress(remote: &Consumption<'_>, sni: &str, identities: &[Strin
         location: Location::MeshInternal.into(),
         resolution: Resolution::Static.into(),
         ports: vec![service_port(remote.host_port, name(remote), protocol(remote), Some(egress.target_port))],
-        workload_selector: Some(egress.labels.clone().into()),
+        workload_selector: Some(egress.labels.to_map().into()),
         export_to: vec![export_from(egress, remote)],
         ..ServiceEntrySpec::default()
     };

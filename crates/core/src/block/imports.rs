@@ -22,8 +22,8 @@ pub(crate) fn objects(config: &FedConfig, bindings: &BTreeMap<Key, Arc<str>>) ->
 }
 
 fn spec(config: &FedConfig, key: &Key, peer: &str) -> ServiceBindingSpec {
-    let selected = config.labels.get_key_value(labels::FED_CONFIG);
-    let selector = selected.map(|(label, value)| (label.clone(), value.clone()));
+    let selected = config.labels.get(labels::FED_CONFIG);
+    let selector = selected.map(|value| (labels::FED_CONFIG.to_owned(), value.to_owned()));
     ServiceBindingSpec {
         name: key.name.to_string(),
         mesh_fed_config_selector: selector.into_iter().collect::<BTreeMap<_, _>>(),

@@ -48,7 +48,7 @@ pub(super) fn server(gateway: &Gateway, protocol: &str, host: &str, tls: ServerT
         tls: Some(tls),
         name: String::new(),
     };
-    Body::Gateway(Box::new(GatewaySpec { selector: gateway.labels.clone(), servers: vec![server] }))
+    Body::Gateway(Box::new(GatewaySpec { selector: gateway.labels.to_map(), servers: vec![server] }))
 }
 
 /// A ServiceEntry for remote endpoints. STATIC when all are addresses, DNS as soon as one is a name.

@@ -101,7 +101,7 @@ fn workloads(to: &Inbound<'_>, host: &str, export_to: &str) -> ServiceEntrySpec 
             location: Location::MeshInternal.into(),
             resolution: Resolution::Static.into(),
             ports: vec![port(Some(*target_port))],
-            workload_selector: Some(labels.clone().into()),
+            workload_selector: Some(labels.to_map().into()),
             export_to: vec![export_to.to_owned()],
             ..ServiceEntrySpec::default()
         },

@@ -26,7 +26,7 @@ pub(crate) fn to_remote(remote: &Consumption<'_>) -> Vec<Object> {
     };
     let mut rule = rule(&host, policy(tls, remote.protocol.is_http(), remote.endpoints.len()), PRIVATE);
     // Only with a workload selector does Istio give the credential to these pods, and to no others.
-    rule.workload_selector = Some(egress.labels.clone().into());
+    rule.workload_selector = Some(egress.labels.to_map().into());
     let protocol = if remote.protocol.is_http() { "HTTP" } else { "TLS" };
     let port = service_port(PORT, "relay", protocol, None);
     let entry = remote_entry(&host, Location::MeshExternal, port, &remote.endpoints, PRIVATE);

@@ -15,7 +15,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::key::Key;
-use crate::parse::Labels;
+use crate::labels::Labels;
 
 /// Type of the Secrets that are looked at.
 const SECRET_TYPE: &str = "kubernetes.io/tls";
@@ -124,7 +124,7 @@ impl Credential {
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
         let mut credential = Self {
             key: Key::new(namespace, metadata.name.as_deref().unwrap_or_default()),
-            labels: metadata.labels.clone().unwrap_or_default(),
+            labels: metadata.labels.as_ref().map(Labels::from).unwrap_or_default(),
             material: KeyMaterial {
                 certificate: [].into(),
                 private_key: [].into(),
@@ -144,7 +144,7 @@ impl Credential {
 
     /// Whether the Secret has all of these labels.
     pub fn has_labels(&self, selector: &Labels) -> bool {
-        selector.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+        self.labels.has_all(selector)
     }
 
     /// What is wrong with it at `now`: the field of the Secret, and the words.

@@ -17,9 +17,9 @@ pub struct EndpointSlice {
     /// The Service that it belongs to.
     pub service: Key,
     /// Ready addresses.
-    pub addresses: Vec<SliceAddress>,
+    pub addresses: Box<[SliceAddress]>,
     /// Named ports of the addresses.
-    pub ports: Vec<(Option<String>, u16)>,
+    pub ports: Box<[(Option<String>, u16)]>,
 }
 
 /// One ready address.

@@ -8,7 +8,7 @@ use emcee_api::istio::{
 use emcee_api::labels;
 
 use crate::key::{Age, Key};
-use crate::parse::Labels;
+use crate::labels::Labels;
 
 /// What a PeerAuthentication asks of callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl PeerAuthentication {
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
         let key = Key::new(namespace, metadata.name.as_deref().unwrap_or_default());
         let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
-        let selector = object.spec.selector.as_ref().map(|selector| selector.match_labels.clone());
+        let selector = object.spec.selector.as_ref().map(|selector| Labels::from(&selector.match_labels));
         Self {
             age: Age::new(created, metadata.uid.as_deref(), key.clone()),
             key,
@@ -96,7 +96,7 @@ impl Subsets {
                 .spec
                 .subsets
                 .iter()
-                .map(|subset| (subset.name.clone(), subset.labels.clone()))
+                .map(|subset| (subset.name.clone(), Labels::from(&subset.labels)))
                 .collect(),
         })
     }

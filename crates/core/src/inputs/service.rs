@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::endpoint::{Endpoint, Host};
 use crate::key::Key;
-use crate::parse::Labels;
+use crate::labels::Labels;
 use crate::protocol::Protocol;
 
 /// A Kubernetes Service.
@@ -20,15 +20,15 @@ pub struct Service {
     /// Labels of its pods; empty: it has no selector.
     pub selector: Labels,
     /// Its TCP ports.
-    pub ports: Vec<ServicePort>,
+    pub ports: Box<[ServicePort]>,
     /// Where it can be reached from outside: load balancer, else external IPs.
-    pub addresses: Vec<Host>,
+    pub addresses: Box<[Host]>,
     /// Whether it is reached at ports of the nodes.
     pub node_port: bool,
     /// Whether it is an alias of a DNS name, which Istio cannot route to.
     pub external_name: bool,
     /// Namespaces that see it; empty: the mesh's default.
-    pub export_to: Vec<String>,
+    pub export_to: Box<[String]>,
     /// Whether it is the facade of this namespace and name that Emcee wrote.
     pub our_facade: bool,
     /// What its labels ask for, if they ask for it to be exposed.
@@ -91,9 +91,9 @@ impl Service {
         let kind = spec.type_.as_deref().unwrap_or("ClusterIP");
         Self {
             our_facade: is_our_facade(&key, metadata.labels.as_ref(), &spec),
-            selector: spec.selector.clone().unwrap_or_default(),
+            selector: spec.selector.as_ref().map(Labels::from).unwrap_or_default(),
             ports: spec.ports.iter().flatten().filter_map(service_port).collect(),
-            addresses: addresses(object, &spec),
+            addresses: addresses(object, &spec).into(),
             node_port: kind == "NodePort",
             external_name: kind == "ExternalName",
             export_to: export_to(metadata.annotations.as_ref()),
@@ -145,7 +145,7 @@ fn discovery(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Option<Box<Disco
     Some(Box::new(DiscoveryServer { peer, endpoints }))
 }
 
-fn export_to(annotations: Option<&BTreeMap<String, String>>) -> Vec<String> {
+fn export_to(annotations: Option<&BTreeMap<String, String>>) -> Box<[String]> {
     let value = annotations.and_then(|annotations| annotations.get(labels::ISTIO_EXPORT_TO));
     value.into_iter().flat_map(|value| value.split(',')).map(|one| one.trim().to_owned()).collect()
 }

@@ -1,18 +1,21 @@
 //! The inputs themselves, by key, and what one change to them touches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap as StdHashMap};
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use foldhash::HashMap;
 
 use super::announcements::Announcements;
-use super::topic::Topic;
+use super::topic::{Topic, TopicMap};
 use super::{
     Credential, EndpointSlice, Node, PeerAuthentication, Service, Settings, Subsets, Workload, WorkloadKind,
 };
 use crate::catalogue::{Offer, PeerState, Source};
 use crate::key::Key;
-use crate::parse::{Binding, Exposition, FedConfig, Labels};
+use crate::labels::Labels;
+use crate::members::Members;
+use crate::parse::{Binding, Exposition, FedConfig};
 use crate::problem::Problem;
 
 /// A resource that was parsed: the model, or all that is wrong with it.
@@ -59,23 +62,23 @@ pub struct Inputs {
     pub(crate) fed_configs: BTreeMap<Key, Parsed<FedConfig>>,
     pub(crate) expositions: BTreeMap<Key, Parsed<Exposition>>,
     pub(crate) bindings: BTreeMap<Key, Parsed<Binding>>,
-    pub(crate) services: BTreeMap<Key, Service>,
-    pub(crate) slices: BTreeMap<Key, EndpointSlice>,
-    pub(crate) slices_of: HashMap<Key, BTreeSet<Key>>,
-    pub(crate) workloads: BTreeMap<WorkloadId, Workload>,
-    pub(crate) workloads_labelled: HashMap<Topic, BTreeSet<WorkloadId>>,
+    pub(crate) services: BTreeMap<Key, Box<Service>>,
+    pub(crate) slices: BTreeMap<Key, Box<EndpointSlice>>,
+    pub(crate) slices_of: HashMap<Key, Members<Key>>,
+    pub(crate) workloads: BTreeMap<WorkloadId, Box<Workload>>,
+    pub(crate) workloads_labelled: TopicMap<Members<WorkloadId>>,
     pub(crate) credentials: BTreeMap<Key, Arc<Credential>>,
     pub(crate) peer_authentications: BTreeMap<Key, PeerAuthentication>,
     pub(crate) nodes: BTreeMap<Arc<str>, Node>,
     pub(crate) subsets: BTreeMap<Key, Subsets>,
-    pub(crate) subsets_of: HashMap<String, BTreeSet<Key>>,
+    pub(crate) subsets_of: HashMap<String, Members<Key>>,
     pub(crate) namespaces: BTreeSet<Arc<str>>,
     pub(crate) announcements: Announcements,
     pub(crate) peers: BTreeMap<Source, PeerState>,
     /// The valid bindings that want a facade, by that.
-    pub(crate) bindings_of_facade: HashMap<Key, BTreeSet<Key>>,
+    pub(crate) bindings_of_facade: HashMap<Key, Members<Key>>,
     /// The valid bindings that were made for announcements, by whose labels they have.
-    pub(crate) imports_of: HashMap<(String, String), BTreeSet<Key>>,
+    pub(crate) imports_of: HashMap<(String, String), Members<Key>>,
 }
 
 impl Inputs {
@@ -106,7 +109,7 @@ impl Inputs {
                 set(&mut self.expositions, &key, new, || vec![Topic::exposition(&key)])
             }
             Change::Binding(key, new) => self.apply_binding(&key, new),
-            Change::Service(key, new) => set(&mut self.services, &key, new, || {
+            Change::Service(key, new) => set(&mut self.services, &key, new.map(Box::new), || {
                 vec![Topic::service(&key), Topic::services_in(&key.namespace)]
             }),
             Change::EndpointSlice(key, new) => self.apply_slice(&key, new),
@@ -167,25 +170,25 @@ impl Inputs {
     }
 
     fn apply_slice(&mut self, key: &Key, new: Option<EndpointSlice>) -> Vec<Topic> {
-        let services =
-            [self.slices.get(key), new.as_ref()].map(|slice| slice.map(|slice| slice.service.clone()));
+        let services = [self.slices.get(key).map(|slice| &**slice), new.as_ref()]
+            .map(|slice| slice.map(|slice| slice.service.clone()));
         let topics = || services.iter().flatten().map(Topic::slices_of).collect();
-        let topics = set(&mut self.slices, key, new, topics);
+        let topics = set(&mut self.slices, key, new.map(Box::new), topics);
         reindex(&mut self.slices_of, services, key);
         topics
     }
 
     fn apply_workload(&mut self, id: &WorkloadId, new: Option<Workload>) -> Vec<Topic> {
-        let [old, now] = [self.workloads.get(id), new.as_ref()]
+        let [old, now] = [self.workloads.get(id).map(|workload| &**workload), new.as_ref()]
             .map(|workload| workload.map(topics_of).unwrap_or_default());
-        let touched = set(&mut self.workloads, id, new, || {
+        let touched = set(&mut self.workloads, id, new.map(Box::new), || {
             old.iter().chain(&now).copied().chain([Topic::pod(&id.1)]).collect()
         });
         for topic in &old {
             remove_from_index(&mut self.workloads_labelled, topic, id);
         }
         for topic in now {
-            self.workloads_labelled.entry(topic).or_default().insert(id.clone());
+            add_to_index(&mut self.workloads_labelled, topic, id);
         }
         touched
     }
@@ -226,12 +229,13 @@ impl Inputs {
 
     /// A Service that was given.
     pub fn service(&self, key: &Key) -> Option<&Service> {
-        self.services.get(key)
+        self.services.get(key).map(|service| &**service)
     }
 
     pub(crate) fn candidates(&self, topic: Topic, selector: &Labels) -> impl Iterator<Item = &Workload> {
-        let ids = self.workloads_labelled.get(&topic).into_iter().flatten();
-        ids.filter_map(|id| self.workloads.get(id)).filter(|workload| workload.is_selected_by(selector))
+        let ids = self.workloads_labelled.get(&topic).into_iter().flat_map(Members::iter);
+        ids.filter_map(|id| self.workloads.get(id).map(|workload| &**workload))
+            .filter(|workload| workload.is_selected_by(selector))
     }
 }
 
@@ -242,7 +246,7 @@ fn facade_of(parsed: &Parsed<Binding>) -> Option<Key> {
 
 /// The topics by which a workload is found: one for each of its labels, in its namespace and anywhere.
 fn topics_of(workload: &Workload) -> Vec<Topic> {
-    let of = |(label, value): (&String, &String)| {
+    let of = |(label, value): (&str, &str)| {
         [Topic::workloads_in(&workload.key.namespace, label, value), Topic::workloads(label, value)]
     };
     workload.labels.iter().flat_map(of).collect()
@@ -266,8 +270,8 @@ fn set<K: Clone + Ord, V: PartialEq>(
 }
 
 /// Moves a member from the group it was in to the one that it is in.
-fn reindex<K: Eq + std::hash::Hash, V: Ord + Clone>(
-    index: &mut HashMap<K, BTreeSet<V>>,
+fn reindex<K: Eq + Hash, V: Ord + Clone>(
+    index: &mut HashMap<K, Members<V>>,
     [old, new]: [Option<K>; 2],
     member: &V,
 ) {
@@ -275,19 +279,27 @@ fn reindex<K: Eq + std::hash::Hash, V: Ord + Clone>(
         remove_from_index(index, &old, member);
     }
     if let Some(new) = new {
-        index.entry(new).or_default().insert(member.clone());
+        add_to_index(index, new, member);
     }
 }
 
-fn remove_from_index<K: Eq + std::hash::Hash, V: Ord>(
-    index: &mut HashMap<K, BTreeSet<V>>,
-    key: &K,
-    value: &V,
+fn add_to_index<K: Eq + Hash, V: Ord + Clone, S: BuildHasher>(
+    index: &mut StdHashMap<K, Members<V>, S>,
+    key: K,
+    member: &V,
 ) {
-    if let Some(set) = index.get_mut(key) {
-        set.remove(value);
-        if set.is_empty() {
-            index.remove(key);
-        }
+    index
+        .entry(key)
+        .and_modify(|members| members.add(member.clone()))
+        .or_insert_with(|| Members::One(member.clone()));
+}
+
+fn remove_from_index<K: Eq + Hash, V: Ord, S: BuildHasher>(
+    index: &mut StdHashMap<K, Members<V>, S>,
+    key: &K,
+    member: &V,
+) {
+    if index.get_mut(key).is_some_and(|members| members.remove(member)) {
+        index.remove(key);
     }
 }

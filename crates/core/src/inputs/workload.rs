@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::key::Key;
-use crate::parse::Labels;
+use crate::labels::Labels;
 
 /// Where a workload was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,7 +80,7 @@ impl Workload {
                 .unwrap_or_default(),
             only_ports: ports_of(pods, "traffic.sidecar.istio.io/includeInboundPorts"),
             ours: labels.contains_key(labels::GATEWAY),
-            labels,
+            labels: (&labels).into(),
         }
     }
 
@@ -92,7 +92,7 @@ impl Workload {
 
     /// Whether the pods have all of these labels. An empty selector selects none, as in a Service.
     pub fn is_selected_by(&self, selector: &Labels) -> bool {
-        !selector.is_empty() && selector.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+        !selector.is_empty() && self.labels.has_all(selector)
     }
 }
 
@@ -102,7 +102,11 @@ fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
 }
 
 /// Whether Istio's injector leaves the pods alone. A namespace without injection is not seen here.
-fn uninjected(labels: &Labels, annotations: Option<&BTreeMap<String, String>>, spec: &PodSpec) -> bool {
+fn uninjected(
+    labels: &BTreeMap<String, String>,
+    annotations: Option<&BTreeMap<String, String>>,
+    spec: &PodSpec,
+) -> bool {
     const INJECT: &str = "sidecar.istio.io/inject";
     let said = labels.get(INJECT).or_else(|| annotations?.get(INJECT));
     said.is_some_and(|said| said == "false") || spec.host_network == Some(true)

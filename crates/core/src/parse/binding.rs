@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Identity;
-use super::checker::{Checker, Labels, quote};
+use super::checker::{Checker, quote};
 use crate::endpoint::Endpoint;
 use crate::key::Key;
+use crate::labels::Labels;
 use crate::mode::Mode;
 use crate::names;
 use crate::plan::OwnerKind;
@@ -55,7 +56,7 @@ pub struct Binding {
     /// Who may see it.
     pub visibility: Visibility,
     /// What was last announced, as the status kept it.
-    pub remembered: Option<Remembered>,
+    pub remembered: Option<Box<Remembered>>,
     /// Whose automatic import it is, as its labels say: namespace of the MeshFedConfig, and its name as a label's value.
     pub(crate) import_of: Option<(String, String)>,
 }
@@ -129,7 +130,7 @@ pub(super) fn parse(checker: &mut Checker, identity: Identity, object: &ServiceB
         identity,
         remote_name: spec.name.clone(),
         remote_namespace,
-        fed_config: spec.mesh_fed_config_selector.clone(),
+        fed_config: (&spec.mesh_fed_config_selector).into(),
         port: spec.port.map(|port| checker.port("spec.port", port)),
         endpoints: checker.endpoints("spec.endpoints", &spec.endpoints),
         subset: spec.subset.clone(),
@@ -138,7 +139,7 @@ pub(super) fn parse(checker: &mut Checker, identity: Identity, object: &ServiceB
         server_name: spec.server_name.clone(),
         subject_alt_names: spec.subject_alt_names.clone(),
         visibility: visibility(checker, spec.export_to.as_deref()),
-        remembered: object.status.as_ref().and_then(remembered),
+        remembered: object.status.as_ref().and_then(remembered).map(Box::new),
         import_of: import_of(&object.metadata),
     }
 }

@@ -9,9 +9,6 @@ use crate::names;
 use crate::problem::Problem;
 use crate::protocol::Protocol;
 
-/// Labels to select by.
-pub type Labels = BTreeMap<String, String>;
-
 const LABEL_ALLOWED: &str = "a DNS label: a-z, 0-9 and `-`, at most 63 characters, no dots or capitals";
 
 #[derive(Default)]
@@ -82,7 +79,7 @@ impl Checker {
         }
     }
 
-    pub(super) fn selector(&mut self, field: &str, labels: &Labels) {
+    pub(super) fn selector(&mut self, field: &str, labels: &BTreeMap<String, String>) {
         for (key, value) in labels {
             if !is_label_key(key) {
                 self.refuse(member(field, key), format!("{} is not a label's key", quote(key)));
@@ -100,7 +97,7 @@ impl Checker {
     }
 
     /// Labels of MeshFedConfigs; the words are those of the first prototype.
-    pub(super) fn mesh_fed_config_selector(&mut self, labels: &Labels) {
+    pub(super) fn mesh_fed_config_selector(&mut self, labels: &BTreeMap<String, String>) {
         let field = "spec.mesh_fed_config_selector";
         if labels.is_empty() {
             self.refuse(

@@ -3,7 +3,8 @@
 use emcee_api::ServiceExposition;
 
 use super::Identity;
-use super::checker::{Checker, Labels, quote};
+use super::checker::{Checker, quote};
+use crate::labels::Labels;
 use crate::protocol::Protocol;
 
 /// A valid ServiceExposition.
@@ -50,7 +51,7 @@ pub(super) fn parse(checker: &mut Checker, identity: Identity, object: &ServiceE
         identity,
         service: spec.name.clone(),
         port: checker.port("spec.port", spec.port),
-        fed_configs: spec.mesh_fed_config_selector.clone(),
+        fed_configs: (&spec.mesh_fed_config_selector).into(),
         exposed_name: spec.alias.as_ref().unwrap_or(&spec.name).clone(),
         subset: spec.subset.clone(),
         directory: spec.directory.unwrap_or(true),

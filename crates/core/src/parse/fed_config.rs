@@ -9,8 +9,9 @@ use emcee_api::{
 use ipnet::IpNet;
 
 use super::Identity;
-use super::checker::{Checker, Labels, plain, quote};
+use super::checker::{Checker, plain, quote};
 use crate::endpoint::Endpoint;
+use crate::labels::Labels;
 use crate::mode::{Mode, Side};
 use crate::names;
 
@@ -96,7 +97,7 @@ pub struct DiscoverySettings {
 impl FedConfig {
     /// Whether a selector of an exposition or a binding selects this MeshFedConfig.
     pub fn matches(&self, selector: &Labels) -> bool {
-        selector.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+        self.labels.has_all(selector)
     }
 
     /// Whether resources of `namespace` may use this relationship.
@@ -116,7 +117,7 @@ pub(super) fn parse(checker: &mut Checker, identity: Identity, object: &MeshFedC
         mode: mode.unwrap_or(Mode::Flat),
         relationship: relationship(checker, spec.relationship.as_deref(), &identity.key.name),
         identity,
-        tls_context: Some(&spec.tls_context_selector).filter(|labels| !labels.is_empty()).cloned(),
+        tls_context: labels_of(&spec.tls_context_selector),
         egress: gateway(checker, mode, Side::Egress, spec),
         ingress: gateway(checker, mode, Side::Ingress, spec),
         allowed_namespaces: allowed_namespaces(checker, spec.allowed_namespaces.as_deref()),
@@ -138,7 +139,12 @@ fn mode(checker: &mut Checker, word: &str) -> Option<Mode> {
 fn effective_labels(object: &MeshFedConfig, name: &str) -> Labels {
     let mut labels = object.metadata.labels.clone().unwrap_or_default();
     labels.entry(labels::FED_CONFIG.to_owned()).or_insert_with(|| name.to_owned());
-    labels
+    (&labels).into()
+}
+
+/// None where no labels are given.
+fn labels_of(selector: &BTreeMap<String, String>) -> Option<Labels> {
+    (!selector.is_empty()).then(|| selector.into())
 }
 
 fn relationship(checker: &mut Checker, given: Option<&str>, own_name: &str) -> String {
@@ -205,7 +211,7 @@ fn gateway(
     if let Some(mode) = mode {
         gateway_fits(checker, mode, side, used, spec);
     }
-    used.then(|| GatewaySettings { selector: Some(selector).filter(|s| !s.is_empty()).cloned(), port })
+    used.then(|| GatewaySettings { selector: labels_of(selector), port })
 }
 
 fn gateway_fits(checker: &mut Checker, mode: Mode, side: Side, used: bool, spec: &MeshFedConfigSpec) {

@@ -70,7 +70,7 @@ fn the_only_one(view: &View<'_>) -> Result<String, Problem> {
         [one] => {
             let config = view.fed_config(one).and_then(|parsed| parsed.as_ref().ok());
             let label = config.and_then(|config| config.labels.get(labels::FED_CONFIG));
-            Ok(label.map_or_else(|| one.name.to_string(), Clone::clone))
+            Ok(label.unwrap_or(&one.name).to_owned())
         }
         [] => Err(at(labels::EXPOSE, "there is no MeshFedConfig to expose it through")),
         several => {

@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::gateway::words;
 use crate::inputs::{Credential, Knowledge};
-use crate::parse::{FedConfig, Labels};
+use crate::labels::Labels;
+use crate::parse::FedConfig;
 use crate::plan::Owner;
 use crate::problem::Problem;
 use crate::resolve::View;

@@ -8,8 +8,9 @@ use emcee_api::{Reason, labels};
 use crate::endpoint::{Endpoint, Host};
 use crate::inputs::{Knowledge, Service, ServicePort, TargetPort, Workload};
 use crate::key::Key;
+use crate::labels::Labels;
 use crate::mode::Side;
-use crate::parse::{FedConfig, GatewaySettings, Labels};
+use crate::parse::{FedConfig, GatewaySettings};
 use crate::plan::Owner;
 use crate::problem::Problem;
 use crate::resolve::View;
@@ -22,7 +23,7 @@ const MOST_NODES: usize = 16;
 
 /// The one label of its pods. A pod with a user's labels would load every Gateway of the cluster that selects them.
 fn created_labels(owner: &Owner, side: Side) -> Labels {
-    Labels::from([(labels::GATEWAY.to_owned(), created_name(owner, side))])
+    Labels::one(labels::GATEWAY, &created_name(owner, side))
 }
 
 /// Name of its Service, Deployment and the rest.

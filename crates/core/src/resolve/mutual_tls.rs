@@ -6,7 +6,7 @@
 use emcee_api::Reason;
 
 use crate::inputs::{Knowledge, MutualTls, PeerAuthentication, Workload};
-use crate::parse::Labels;
+use crate::labels::Labels;
 use crate::problem::Problem;
 use crate::resolve::View;
 
@@ -95,7 +95,7 @@ impl<'a> Policies<'a> {
             policy
                 .selector
                 .iter()
-                .flatten()
+                .flat_map(Labels::iter)
                 .all(|(key, value)| selector.get(key).is_none_or(|own| own == value))
         };
         let loose = |policy: &PeerAuthentication| {
@@ -108,7 +108,7 @@ impl<'a> Policies<'a> {
     /// The narrowest policy that says something; of two of the same reach the older.
     fn effective(&self, labels: &Labels, port: u32) -> Option<MutualTls> {
         let selects = |policy: &&&PeerAuthentication| {
-            policy.selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
+            policy.selector.as_ref().is_none_or(|selector| labels.has_all(selector))
         };
         let narrow = self.workload.iter().find(selects);
         let of_port = narrow.and_then(|policy| policy.port_modes.get(&port).copied());

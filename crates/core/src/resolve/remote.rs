@@ -93,7 +93,7 @@ impl Remote {
     }
 
     fn by(view: &View<'_>, binding: &Binding, relationship: &Relationship, choice: &Choice<'_>) -> Self {
-        let memory = binding.remembered.as_ref().filter(|memory| counts(memory, binding, relationship));
+        let memory = binding.remembered.as_deref().filter(|memory| counts(memory, binding, relationship));
         let announced = match choice {
             Choice::Live(peer, offer) => Some(Announced::live(peer, offer, memory)),
             Choice::Remembered(memory) | Choice::Withdrawn(memory) => Some(Announced::remembered(memory)),
@@ -190,7 +190,7 @@ fn choose<'a>(
         .announcers(relationship.key(), &binding.remote())
         .filter(|(peer, _)| wanted(peer) && relationship.peer(peer).is_ok())
         .collect();
-    let memory = binding.remembered.as_ref().filter(|memory| counts(memory, binding, relationship));
+    let memory = binding.remembered.as_deref().filter(|memory| counts(memory, binding, relationship));
     if let Some(memory) = memory.filter(|memory| !memory.withdrawn) {
         if let Some((peer, offer)) = live.iter().find(|(peer, _)| ***peer == *memory.peer) {
             return Ok(Choice::Live(peer, offer));

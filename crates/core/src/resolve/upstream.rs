@@ -9,8 +9,9 @@ use super::{Gateway, mutual_tls};
 use crate::endpoint::Endpoint;
 use crate::inputs::{EndpointSlice, Knowledge, Service, ServicePort, SliceAddress, Workload};
 use crate::key::Key;
+use crate::labels::Labels;
 use crate::names;
-use crate::parse::{Exposition, Labels};
+use crate::parse::Exposition;
 use crate::problem::Problem;
 use crate::protocol::Protocol;
 use crate::resolve::View;
@@ -82,8 +83,7 @@ pub(super) fn resolve(
         let upstream = Ok(Upstream::Endpoints(endpoints.clone()));
         return Ok(Target { protocol, upstream, endpoints, identities });
     }
-    let mut labels = service.selector.clone();
-    labels.extend(subset);
+    let labels = subset.or(&service.selector);
     let pods = view.workloads_in(namespace, &labels);
     let identities = identities(view, &pods);
     let target_port = match target_port(port, &pods, service) {
@@ -158,7 +158,7 @@ fn subset_labels(
     end_to_end: bool,
     warnings: &mut Vec<Problem>,
 ) -> Result<Labels, Problem> {
-    let Some(subset) = &exposition.subset else { return Ok(Labels::new()) };
+    let Some(subset) = &exposition.subset else { return Ok(Labels::none()) };
     let namespace = &exposition.identity.key.namespace;
     let host = names::service_host(&exposition.service, namespace, &view.settings().cluster_domain);
     let root = &view.settings().root_namespace;
@@ -174,7 +174,7 @@ fn subset_labels(
     }
     let labels = &rule.labels[subset];
     if let Some((label, _)) =
-        labels.iter().find(|(k, v)| service.selector.get(*k).is_some_and(|own| own != *v))
+        labels.iter().find(|(k, v)| service.selector.get(k).is_some_and(|own| own != *v))
     {
         let message = format!(
             "subset {subset:?} of DestinationRule {} wants another {label} than the selector of Service {} (a subset narrows a Service, it cannot select other pods)",
@@ -197,7 +197,7 @@ fn unknown_subset(
             "no DestinationRule for {host} is among the files: assumed to define subset {subset}, by the label version: {subset}"
         );
         warnings.push(Problem::at(Reason::Assumed, "spec.subset", message));
-        return Ok(Labels::from([("version".to_owned(), subset.to_owned())]));
+        return Ok(Labels::one("version", subset));
     }
     let message = format!(
         "no DestinationRule for {host} in its namespace defines subset {subset:?} (define it there, or mend spec.subset)"

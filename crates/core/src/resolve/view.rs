@@ -12,7 +12,9 @@ use crate::inputs::{
     Subsets, Topic, Workload, WorkloadKind,
 };
 use crate::key::Key;
-use crate::parse::{Binding, Exposition, FedConfig, Labels, import_labels};
+use crate::labels::Labels;
+use crate::members::Members;
+use crate::parse::{Binding, Exposition, FedConfig, import_labels};
 
 /// The resolved relationships, by their MeshFedConfig.
 pub(crate) type Relationships = BTreeMap<Key, Arc<Relationship>>;
@@ -79,7 +81,7 @@ impl<'a> View<'a> {
     /// Relationships whose MeshFedConfig has all of these labels. An empty selector selects none.
     pub(crate) fn relationships(&self, selector: &Labels) -> Vec<&'a Arc<Relationship>> {
         // A relationship that comes to match, or ceases to, gains or loses each pair; one pair is enough to hear of it.
-        let Some((label, value)) = selector.first_key_value() else { return Vec::new() };
+        let Some((label, value)) = selector.iter().next() else { return Vec::new() };
         self.read(Topic::relationships(label, value));
         let matching: Vec<_> = self.relationships.values().filter(|r| r.config.matches(selector)).collect();
         for relationship in &matching {
@@ -90,25 +92,25 @@ impl<'a> View<'a> {
 
     pub(crate) fn service(&self, key: &Key) -> Option<&'a Service> {
         self.read(Topic::service(key));
-        self.inputs.services.get(key)
+        self.inputs.service(key)
     }
 
     /// Services of the namespace, in order.
     pub(crate) fn services_in(&self, namespace: &str) -> impl Iterator<Item = &'a Service> + use<'a> {
         self.read(Topic::services_in(namespace));
-        in_namespace(&self.inputs.services, namespace)
+        in_namespace(&self.inputs.services, namespace).map(|service| &**service)
     }
 
     pub(crate) fn slices_of(&self, service: &Key) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
         self.read(Topic::slices_of(service));
         let inputs = self.inputs;
-        let keys = inputs.slices_of.get(service).into_iter().flatten();
-        keys.filter_map(|key| inputs.slices.get(key))
+        let keys = inputs.slices_of.get(service).into_iter().flat_map(Members::iter);
+        keys.filter_map(|key| inputs.slices.get(key).map(|slice| &**slice))
     }
 
     /// Workloads of a namespace that a selector selects.
     pub(crate) fn workloads_in(&self, namespace: &str, selector: &Labels) -> Vec<&'a Workload> {
-        let Some((label, value)) = selector.first_key_value() else { return Vec::new() };
+        let Some((label, value)) = selector.iter().next() else { return Vec::new() };
         let topic = Topic::workloads_in(namespace, label, value);
         self.read(topic);
         self.inputs.candidates(topic, selector).collect()
@@ -116,7 +118,7 @@ impl<'a> View<'a> {
 
     /// Workloads of all namespaces that a selector selects.
     pub(crate) fn workloads(&self, selector: &Labels) -> Vec<&'a Workload> {
-        let Some((label, value)) = selector.first_key_value() else { return Vec::new() };
+        let Some((label, value)) = selector.iter().next() else { return Vec::new() };
         let topic = Topic::workloads(label, value);
         self.read(topic);
         self.inputs.candidates(topic, selector).collect()
@@ -185,7 +187,7 @@ impl<'a> View<'a> {
         let owner = import_labels(fed_config);
         self.read(Topic::imports_of(&owner));
         let inputs = self.inputs;
-        let keys = inputs.imports_of.get(&owner).into_iter().flatten();
+        let keys = inputs.imports_of.get(&owner).into_iter().flat_map(Members::iter);
         keys.filter_map(|key| inputs.bindings.get(key)?.as_ref().ok())
     }
 
@@ -202,7 +204,7 @@ impl<'a> View<'a> {
     ) -> impl Iterator<Item = &'a Arc<Binding>> + use<'a> {
         self.read(Topic::facade(facade));
         let inputs = self.inputs;
-        let keys = inputs.bindings_of_facade.get(facade).into_iter().flatten();
+        let keys = inputs.bindings_of_facade.get(facade).into_iter().flat_map(Members::iter);
         keys.filter_map(|key| inputs.bindings.get(key)?.as_ref().ok())
     }
 
@@ -214,7 +216,7 @@ impl<'a> View<'a> {
     /// A Pod by its name.
     pub(crate) fn pod(&self, key: &Key) -> Option<&'a Workload> {
         self.read(Topic::pod(key));
-        self.inputs.workloads.get(&(WorkloadKind::Pod, key.clone()))
+        self.inputs.workloads.get(&(WorkloadKind::Pod, key.clone())).map(|pod| &**pod)
     }
 
     /// Users' rules for a host: those for the very host first, then wildcards, the narrowest first, as Istio does.
@@ -227,7 +229,7 @@ impl<'a> View<'a> {
     fn subsets_of_exactly(&self, host: &str) -> impl Iterator<Item = &'a Subsets> + use<'a> {
         self.read(Topic::subsets_of(host));
         let inputs = self.inputs;
-        let keys = inputs.subsets_of.get(host).into_iter().flatten();
+        let keys = inputs.subsets_of.get(host).into_iter().flat_map(Members::iter);
         keys.filter_map(|key| inputs.subsets.get(key))
     }
 }

@@ -16,10 +16,13 @@ pub fn conditions(verdict: &Verdict, before: &[Condition], now: Timestamp) -> Ve
     let mut conditions = vec![
         (ACCEPTED, accepted(verdict)),
         (PROGRAMMED, judged(blocked.clone())),
-        (READY, judged(blocked.chain(&verdict.unready))),
+        (READY, judged(blocked.chain(verdict.unready.as_deref()))),
     ];
     if let Some(certificate) = &verdict.certificate {
-        conditions.push((CERTIFICATE_VALID, judged(certificate.as_ref().err().into_iter())));
+        conditions.push((
+            CERTIFICATE_VALID,
+            judged(certificate.as_ref().err().map(|problem| &**problem).into_iter()),
+        ));
     }
     let mut warnings: Vec<(&str, Judgement)> = Vec::new();
     for warning in &verdict.warnings {

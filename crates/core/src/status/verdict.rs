@@ -19,9 +19,9 @@ pub struct Verdict {
     /// Why (part of) it is not in place.
     pub failures: Vec<Problem>,
     /// Why it cannot be reached, although it is in place.
-    pub unready: Option<Problem>,
+    pub unready: Option<Box<Problem>>,
     /// Of a relationship with a certificate: whether that is in force.
-    pub certificate: Option<Result<(), Problem>>,
+    pub certificate: Option<Result<(), Box<Problem>>>,
     /// What is worth knowing.
     pub warnings: Vec<Problem>,
     /// Whether the refusals are of a newer version, and what is in place is the last good one.
@@ -125,10 +125,8 @@ impl Verdict {
             && endpoints.is_empty()
             && verdict.is_programmed()
         {
-            verdict.unready = Some(Problem::new(
-                Reason::NoAddress,
-                "the peer announces the service, and no address of it for now",
-            ));
+            let message = "the peer announces the service, and no address of it for now";
+            verdict.unready = Some(Box::new(Problem::new(Reason::NoAddress, message)));
         }
         verdict
     }
@@ -160,7 +158,7 @@ impl Verdict {
             announced_to,
         };
         let mut verdict = Self::new(exposition.identity.generation, problems, warnings, detail);
-        verdict.unready = unreached;
+        verdict.unready = unreached.map(Box::new);
         verdict
     }
 
@@ -183,11 +181,13 @@ impl Verdict {
         let mut verdict = Self::new(config.identity.generation, problems, warnings, detail);
         verdict.certificate = match &relationship.certificate {
             Certificate::NotAsked | Certificate::Assumed => None,
-            certificate => Some(certificate.problem().map_or(Ok(()), |problem| Err(problem.clone()))),
+            certificate => {
+                Some(certificate.problem().map_or(Ok(()), |problem| Err(Box::new(problem.clone()))))
+            }
         };
         verdict.unready = relationship.ingress.as_ref().and_then(|ingress| ingress.as_ref().ok()).and_then(|ingress| {
             let message = "the ingress gateway has no address yet (its Service gets one from a load balancer or externalIPs, or, of type NodePort, from ready nodes)";
-            ingress.addresses.is_empty().then(|| Problem::new(Reason::NoAddress, message))
+            ingress.addresses.is_empty().then(|| Box::new(Problem::new(Reason::NoAddress, message)))
         });
         verdict
     }

@@ -4,73 +4,79 @@ use foldhash::{HashMap, HashSet};
 
 use super::Unit;
 use crate::inputs::{Topic, TopicMap};
+use crate::members::Members;
 
+/// Who looked at what. Tens of thousands of units look at some topics each, and all at a few: so a unit is a number here.
 #[derive(Debug, Default)]
 pub(super) struct Dependencies {
-    /// Sorted, each once.
-    reads: HashMap<Unit, Box<[Topic]>>,
-    readers: TopicMap<Readers>,
+    numbers: HashMap<Unit, Number>,
+    /// By number. Sorted, each once.
+    readings: Vec<Reading>,
+    free: Vec<Number>,
+    readers: TopicMap<Members<Number>>,
 }
 
-/// Most things are looked at by one unit.
+/// Place of a unit in `readings`.
+type Number = u32;
+
 #[derive(Debug)]
-enum Readers {
-    One(Unit),
-    Many(HashSet<Unit>),
+struct Reading {
+    unit: Unit,
+    topics: Box<[Topic]>,
 }
 
 impl Dependencies {
     /// Replaces what a unit looked at. `reads` is sorted.
     pub(super) fn set(&mut self, unit: &Unit, reads: Vec<Topic>) {
-        let old = self.reads.remove(unit).unwrap_or_default();
-        for topic in old.iter().filter(|topic| reads.binary_search(topic).is_err()) {
-            if self.readers.get_mut(topic).is_some_and(|readers| readers.remove(unit)) {
+        let Some(number) = self.number(unit, reads.is_empty()) else { return };
+        let reading = &mut self.readings[number as usize];
+        let old = std::mem::replace(&mut reading.topics, reads.into());
+        let new = &reading.topics;
+        for topic in old.iter().filter(|topic| new.binary_search(topic).is_err()) {
+            if self.readers.get_mut(topic).is_some_and(|readers| readers.remove(&number)) {
                 self.readers.remove(topic);
             }
         }
-        for topic in reads.iter().filter(|topic| old.binary_search(topic).is_err()) {
+        for topic in new.iter().filter(|topic| old.binary_search(topic).is_err()) {
             self.readers
                 .entry(*topic)
-                .and_modify(|readers| readers.add(unit))
-                .or_insert_with(|| Readers::One(unit.clone()));
+                .and_modify(|readers| readers.add(number))
+                .or_insert(Members::One(number));
         }
-        if !reads.is_empty() {
-            self.reads.insert(unit.clone(), reads.into());
+        if new.is_empty() {
+            self.numbers.remove(unit);
+            self.free.push(number);
         }
+    }
+
+    /// The number of a unit; none of one that looks at nothing, and did not before.
+    fn number(&mut self, unit: &Unit, looks_at_nothing: bool) -> Option<Number> {
+        if let Some(number) = self.numbers.get(unit) {
+            return Some(*number);
+        }
+        if looks_at_nothing {
+            return None;
+        }
+        let reading = Reading { unit: unit.clone(), topics: Box::default() };
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.readings[number as usize] = reading;
+                number
+            }
+            None => {
+                let number = Number::try_from(self.readings.len()).ok()?;
+                self.readings.push(reading);
+                number
+            }
+        };
+        self.numbers.insert(unit.clone(), number);
+        Some(number)
     }
 
     /// The units that looked at any of these.
     pub(super) fn readers<'a>(&self, topics: impl IntoIterator<Item = &'a Topic>) -> HashSet<Unit> {
-        let mut units = HashSet::default();
-        for readers in topics.into_iter().filter_map(|topic| self.readers.get(topic)) {
-            match readers {
-                Readers::One(unit) => units.extend([unit.clone()]),
-                Readers::Many(many) => units.extend(many.iter().cloned()),
-            }
-        }
-        units
-    }
-}
-
-impl Readers {
-    fn add(&mut self, unit: &Unit) {
-        match self {
-            Self::One(one) if one == unit => {}
-            Self::One(one) => *self = Self::Many(HashSet::from_iter([one.clone(), unit.clone()])),
-            Self::Many(many) => {
-                many.insert(unit.clone());
-            }
-        }
-    }
-
-    /// Says whether none is left.
-    fn remove(&mut self, unit: &Unit) -> bool {
-        match self {
-            Self::One(one) => one == unit,
-            Self::Many(many) => {
-                many.remove(unit);
-                many.is_empty()
-            }
-        }
+        let readers = topics.into_iter().filter_map(|topic| self.readers.get(topic));
+        let numbers: HashSet<_> = readers.flat_map(Members::iter).copied().collect();
+        numbers.into_iter().map(|number| self.readings[number as usize].unit.clone()).collect()
     }
 }

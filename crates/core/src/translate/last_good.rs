@@ -18,8 +18,6 @@ use crate::status::Verdict;
 #[derive(Debug)]
 pub struct LastGood {
     translation: Translation,
-    /// The resources of which a good version is in place.
-    good: HashSet<Unit>,
     /// What is wrong with the newest version of a resource of which an older one is in place.
     held: HashMap<Unit, Vec<Problem>>,
     /// The Secrets of which a good version is in place.
@@ -33,7 +31,6 @@ impl LastGood {
     pub fn new(settings: Settings) -> Self {
         Self {
             translation: Translation::new(settings),
-            good: HashSet::new(),
             held: HashMap::new(),
             credentials: HashMap::new(),
             broken: BTreeMap::new(),
@@ -47,7 +44,7 @@ impl LastGood {
 
     /// Takes changes in; says which units may have other objects or another verdict, each once.
     pub fn update(&mut self, changes: impl IntoIterator<Item = Change>) -> Vec<Unit> {
-        let mut judged = Vec::new();
+        let mut judged = Judged::default();
         let mut secrets = HashSet::new();
         let mut usable = Vec::new();
         for change in changes {
@@ -64,7 +61,7 @@ impl LastGood {
             }
         }
         let mut units = self.translation.update(usable);
-        units.extend(judged);
+        units.extend(judged.units);
         units.extend(self.relationships_in(&secrets));
         units.sort_unstable();
         units.dedup();
@@ -96,21 +93,18 @@ impl LastGood {
     }
 
     /// The change that is to be made of one to a resource; none if its last good version stays.
-    fn judge(&mut self, unit: Unit, change: Change, judged: &mut Vec<Unit>) -> Option<Change> {
-        match verdict_on(&change) {
-            Newest::Refused(problems) if self.good.contains(&unit) => {
+    fn judge(&mut self, unit: Unit, change: Change, judged: &mut Judged) -> Option<Change> {
+        let newest = verdict_on(&change);
+        match newest {
+            Newest::Refused(problems) if judged.has_good(&unit, &self.translation) => {
                 self.held.insert(unit.clone(), problems.to_vec());
-                judged.push(unit);
+                judged.units.push(unit);
                 return None;
             }
-            Newest::Good => {
-                self.good.insert(unit.clone());
-            }
-            Newest::Gone | Newest::Refused(_) => {
-                self.good.remove(&unit);
-            }
-        }
-        judged.extend(self.held.remove(&unit).map(|_| unit));
+            Newest::Good => judged.good.insert(unit.clone(), true),
+            Newest::Gone | Newest::Refused(_) => judged.good.insert(unit.clone(), false),
+        };
+        judged.units.extend(self.held.remove(&unit).map(|_| unit));
         Some(change)
     }
 
@@ -167,7 +161,7 @@ impl LastGood {
         if verdict.certificate == Some(Ok(()))
             && let Some(problem) = self.bad_credential(unit)
         {
-            verdict.certificate = Some(Err(problem));
+            verdict.certificate = Some(Err(Box::new(problem)));
         }
         verdict
     }
@@ -182,6 +176,20 @@ impl LastGood {
         let (field, words) = secret.problem_at(self.translation.inputs().settings().now)?;
         let words = format!("Secret {}: {field} {words}; the last good one stays in place", secret.key);
         Some(Problem::at(Reason::CertificateInvalid, "spec.tls_context_selector", words))
+    }
+}
+
+/// What came of the changes to resources so far, of which the translation has not heard yet.
+#[derive(Default)]
+struct Judged {
+    units: Vec<Unit>,
+    /// Whether a good version will be in place.
+    good: HashMap<Unit, bool>,
+}
+
+impl Judged {
+    fn has_good(&self, unit: &Unit, before: &Translation) -> bool {
+        self.good.get(unit).copied().unwrap_or_else(|| before.has_good(unit))
     }
 }
 

@@ -19,21 +19,21 @@ use crate::style;
 /// when they are asked for.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    pub(super) verdict: Option<Verdict>,
-    pub(super) facade_port: Option<FacadePort>,
+    pub(super) verdict: Option<Box<Verdict>>,
+    pub(super) facade_port: Option<Box<FacadePort>>,
     pub(super) relays: bool,
     /// The peer whose announcement a binding follows.
     pub(super) uses: Option<Source>,
     /// What is announced and not imported.
     pub(super) skipped: Vec<Skipped>,
     /// What an exposition offers.
-    pub(super) offers: Vec<Addressed>,
+    pub(super) offers: Box<[Addressed]>,
 }
 
 impl Output {
     /// Nothing but a verdict.
     pub(super) fn failed(verdict: Verdict) -> Self {
-        Self { verdict: Some(verdict), ..Self::default() }
+        Self { verdict: Some(Box::new(verdict)), ..Self::default() }
     }
 
     pub(super) fn refused(problems: &[Problem]) -> Self {
@@ -129,7 +129,7 @@ impl Exposed<'_> {
         }
         let told = told(&offerings, &offers);
         let verdict = Verdict::of_exposition(exposition, &offerings, &in_place, told, problems, warnings);
-        Output { verdict: Some(verdict), offers, ..Output::default() }
+        Output { verdict: Some(Box::new(verdict)), offers: offers.into(), ..Output::default() }
     }
 }
 
@@ -212,8 +212,11 @@ impl Binds<'_> {
         let problems: Vec<_> = bound.consumption.err().into_iter().chain(conflict).collect();
         let in_place = problems.is_empty();
         Output {
-            verdict: Some(Verdict::of_binding(generation, problems, warnings, detail)),
-            facade_port: bound.facade_port.filter(|port| in_place || port.route.is_none() && has_name),
+            verdict: Some(Box::new(Verdict::of_binding(generation, problems, warnings, detail))),
+            facade_port: bound
+                .facade_port
+                .filter(|port| in_place || port.route.is_none() && has_name)
+                .map(Box::new),
             uses: bound.uses,
             relays: in_place && bound.relay.is_some(),
             ..Output::default()

@@ -77,6 +77,15 @@ impl Reflection {
         }
     }
 
+    /// Whether a user wrote it.
+    pub(super) fn is_given(&self, unit: &Unit) -> bool {
+        match unit {
+            Unit::ServiceExposition(key) => self.expositions.given.contains(key),
+            Unit::ServiceBinding(key) => self.bindings.given.contains(key),
+            _ => true,
+        }
+    }
+
     /// The changes that come of what is asked for in a unit's name now.
     pub(super) fn asked(&mut self, unit: &Unit, objects: &[Object]) -> Vec<Change> {
         let expositions = reflected(objects, Kind::ServiceExposition, parse::exposition);

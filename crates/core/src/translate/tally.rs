@@ -75,9 +75,9 @@ impl Translation {
             let verdict = self.verdict_of(relationship);
             let unit = Unit::MeshFedConfig(key);
             if let Some(output) = self.outputs.get_mut(&unit)
-                && output.verdict.as_ref() != Some(&verdict)
+                && output.verdict.as_deref() != Some(&verdict)
             {
-                output.verdict = Some(verdict);
+                output.verdict = Some(Box::new(verdict));
                 changed.push(unit);
             }
         }

@@ -40,5 +40,6 @@ fn is_elsewhere(reason: Reason) -> bool {
 fn reasons_of(verdict: &Verdict) -> Vec<Reason> {
     let certificate = verdict.certificate.iter().filter_map(|result| result.as_ref().err());
     let problems = verdict.refusals.iter().chain(&verdict.failures).chain(&verdict.warnings);
-    problems.chain(&verdict.unready).chain(certificate).map(|problem| problem.reason).collect()
+    let rest = verdict.unready.iter().chain(certificate).map(|problem| &**problem);
+    problems.chain(rest).map(|problem| problem.reason).collect()
 }

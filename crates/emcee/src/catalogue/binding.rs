@@ -3,7 +3,7 @@
 use emcee_api::{GROUP, VERSION};
 use emcee_core::catalogue::Offer;
 use emcee_core::key::Key;
-use emcee_core::parse::Labels;
+use emcee_core::labels::Labels;
 use serde_json::{Value, json};
 
 /// Who uses what is offered.

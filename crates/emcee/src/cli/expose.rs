@@ -7,8 +7,8 @@ use clap::Args;
 use emcee_api::{GROUP, VERSION};
 use emcee_core::inputs::Settings;
 use emcee_core::key::Key;
+use emcee_core::labels::Labels;
 use emcee_core::names;
-use emcee_core::parse::Labels;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -119,7 +119,7 @@ async fn expose(
         Some(Ok(selector)) => selector,
         Some(Err(words)) => {
             refusals.push(words);
-            Labels::new()
+            Labels::none()
         }
         None => {
             say_assumed(&args.to, console)?;

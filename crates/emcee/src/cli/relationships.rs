@@ -6,7 +6,8 @@ use emcee_api::labels::FED_CONFIG;
 use emcee_api::{GROUP, MeshFedConfig, VERSION};
 use emcee_core::catalogue::Terms;
 use emcee_core::inputs::{Change, Settings};
-use emcee_core::parse::{self, FedConfig, Labels};
+use emcee_core::labels::Labels;
+use emcee_core::parse::{self, FedConfig};
 use emcee_core::translate::Translation;
 use kube::Client;
 use kube::api::DynamicObject;
@@ -75,11 +76,7 @@ impl Relationships {
     /// There are none, in words.
     pub(super) fn selector(&self, of: &Known) -> Result<Labels, String> {
         let own = &of.config.labels;
-        let by_name: Labels = own
-            .get_key_value(FED_CONFIG)
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .into_iter()
-            .collect();
+        let by_name = own.get(FED_CONFIG).map(|name| Labels::one(FED_CONFIG, name)).unwrap_or_default();
         let others = |selector: &Labels| {
             let mut others = self.0.iter().filter(|known| !Arc::ptr_eq(&known.config, &of.config));
             others.find(|other| other.config.matches(selector)).map(|other| &other.config.identity.key)
@@ -121,7 +118,7 @@ impl Known {
 /// Labels that select a MeshFedConfig of which nothing is known but the relationship's name: those of one that says
 /// nothing else.
 pub(super) fn assumed(relationship: &str) -> Labels {
-    [(FED_CONFIG.to_owned(), relationship.to_owned())].into()
+    Labels::one(FED_CONFIG, relationship)
 }
 
 /// What nothing can be said of is passed over: it cannot be used.

@@ -20,9 +20,10 @@ type Place = (Arc<str>, Key);
 pub(super) struct Board {
     announcer: Arc<Announcer>,
     advertised: Vec<Endpoint>,
-    terms: BTreeMap<Key, Arc<Terms>>,
+    /// The name of each relationship, and its terms.
+    terms: BTreeMap<Key, (Arc<str>, Arc<Terms>)>,
     /// By exposition, where its offers are.
-    places: HashMap<Key, Vec<Place>>,
+    places: HashMap<Key, Box<[Place]>>,
     /// Whose offer is in a place. It may have changed hands when its former owner is heard of.
     owners: HashMap<Place, Key>,
 }
@@ -40,7 +41,7 @@ impl Board {
     /// A relationship opens, changes or closes.
     pub(super) fn set_terms(&mut self, fed_config: &Key, terms: Option<Arc<Terms>>) {
         let before = self.terms.remove(fed_config);
-        if let Some(before) = &before
+        if let Some((_, before)) = &before
             && terms.as_ref().is_none_or(|terms| terms.relationship != before.relationship)
         {
             self.close(&before.relationship);
@@ -51,7 +52,7 @@ impl Board {
             Some(own) => offer(shelf, &terms.relationship, own, &Visibility::All),
             None => shelf.withdraw(&terms.relationship, &discovery_key()),
         });
-        self.terms.insert(fed_config.clone(), terms);
+        self.terms.insert(fed_config.clone(), (terms.relationship.as_str().into(), terms));
     }
 
     fn close(&mut self, relationship: &str) {
@@ -99,9 +100,8 @@ impl Board {
         let before = self.places.remove(exposition).unwrap_or_default();
         let mut now = Vec::new();
         for addressed in offers {
-            let Some(terms) = self.terms.get(&addressed.fed_config) else { continue };
-            let relationship: Arc<str> = terms.relationship.as_str().into();
-            let place = (relationship, addressed.offer.key.clone());
+            let Some((relationship, terms)) = self.terms.get(&addressed.fed_config) else { continue };
+            let place = (Arc::clone(relationship), addressed.offer.key.clone());
             touched = touched.and(offer(on, &place.0, &addressed.offer, &visibility(terms, &addressed)));
             self.owners.insert(place.clone(), exposition.clone());
             now.push(place);
@@ -113,7 +113,7 @@ impl Board {
             }
         }
         if !now.is_empty() {
-            self.places.insert(exposition.clone(), now);
+            self.places.insert(exposition.clone(), now.into());
         }
         touched
     }

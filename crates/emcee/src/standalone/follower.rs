@@ -91,7 +91,7 @@ impl Follower {
         if let Some(problem) = self.bad_credentials.get(&resource)
             && verdict.certificate == Some(Ok(()))
         {
-            verdict.certificate = Some(Err(problem.clone()));
+            verdict.certificate = Some(Err(Box::new(problem.clone())));
         }
         (resource, verdict)
     }

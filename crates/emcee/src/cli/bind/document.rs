@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use emcee_core::catalogue::{Offer, Terms};
-use emcee_core::parse::Labels;
+use emcee_core::labels::Labels;
 use emcee_discovery::openapi::{self, Catalogue};
 use serde_json::Value;
 

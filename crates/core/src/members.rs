@@ -1,0 +1,49 @@
+//! A set that nearly always has one member.
+
+use std::collections::BTreeSet;
+
+/// A set that nearly always has one member, and may have very many. For one, a tree or a table would take ten times
+/// the memory.
+#[derive(Clone, Debug)]
+pub(crate) enum Members<T> {
+    One(T),
+    Many(BTreeSet<T>),
+}
+
+impl<T: Ord> Members<T> {
+    pub(crate) fn add(&mut self, member: T) {
+        match self {
+            Self::One(one) if *one == member => {}
+            Self::One(_) => {
+                if let Self::One(one) = std::mem::replace(self, Self::Many(BTreeSet::from([member])))
+                    && let Self::Many(many) = self
+                {
+                    many.insert(one);
+                }
+            }
+            Self::Many(many) => {
+                many.insert(member);
+            }
+        }
+    }
+
+    /// Says whether none is left.
+    pub(crate) fn remove(&mut self, member: &T) -> bool {
+        match self {
+            Self::One(one) => one == member,
+            Self::Many(many) => {
+                many.remove(member);
+                many.is_empty()
+            }
+        }
+    }
+
+    /// In order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        let (one, many) = match self {
+            Self::One(one) => (Some(one), None),
+            Self::Many(many) => (None, Some(many)),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+}
