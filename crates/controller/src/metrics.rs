@@ -1,5 +1,6 @@
 //! What a controller counts, for Prometheus.
 
+use emcee_api::Reason;
 use emcee_core::key::Key;
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -47,11 +48,10 @@ struct RelationshipLabels {
 }
 
 /// Why a resource is ready, or is not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Readiness {
-    pub(crate) kind: &'static str,
     pub(crate) ready: bool,
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Reason,
 }
 
 impl Metrics {
@@ -98,12 +98,12 @@ impl Metrics {
     }
 
     /// A resource is counted otherwise than before.
-    pub(crate) fn moved(&self, before: Option<&Readiness>, now: Option<&Readiness>) {
+    pub(crate) fn moved(&self, kind: &'static str, before: Option<Readiness>, now: Option<Readiness>) {
         if let Some(before) = before {
-            self.resources.get_or_create(&before.labels()).dec();
+            self.resources.get_or_create(&before.labels(kind)).dec();
         }
         if let Some(now) = now {
-            self.resources.get_or_create(&now.labels()).inc();
+            self.resources.get_or_create(&now.labels(kind)).inc();
         }
     }
 
@@ -132,9 +132,9 @@ impl Metrics {
 }
 
 impl Readiness {
-    fn labels(&self) -> ResourceLabels {
+    fn labels(self, kind: &'static str) -> ResourceLabels {
         let ready = if self.ready { "true" } else { "false" };
-        ResourceLabels { kind: self.kind, ready, reason: self.reason }
+        ResourceLabels { kind, ready, reason: self.reason.as_str() }
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
         // What has no label values yet is not shown.
         metrics.written("create", "Gateway", true, 0.1);
         metrics.watch_failed("Gateway");
-        metrics.moved(None, Some(&Readiness { kind: "ServiceBinding", ready: true, reason: "Fine".into() }));
+        metrics.moved("ServiceBinding", None, Some(Readiness { ready: true, reason: Reason::Fine }));
         metrics.set_certificate(&Key::new("blue", "blue"), Some(Timestamp::UNIX_EPOCH));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("a string takes everything");
@@ -194,11 +194,12 @@ mod tests {
     #[test]
     fn a_resource_is_counted_once() {
         let metrics = Metrics::unregistered();
-        let fine = Readiness { kind: "ServiceBinding", ready: true, reason: "Fine".into() };
-        let conflict = Readiness { ready: false, reason: "Conflict".into(), ..fine.clone() };
-        metrics.moved(None, Some(&conflict));
-        metrics.moved(Some(&conflict), Some(&fine));
-        let count = |readiness: &Readiness| metrics.resources.get_or_create(&readiness.labels()).get();
-        assert_eq!((count(&fine), count(&conflict)), (1, 0));
+        let kind = "ServiceBinding";
+        let fine = Readiness { ready: true, reason: Reason::Fine };
+        let conflict = Readiness { ready: false, reason: Reason::Conflict };
+        metrics.moved(kind, None, Some(conflict));
+        metrics.moved(kind, Some(conflict), Some(fine));
+        let count = |readiness: Readiness| metrics.resources.get_or_create(&readiness.labels(kind)).get();
+        assert_eq!((count(fine), count(conflict)), (1, 0));
     }
 }

@@ -56,19 +56,35 @@ impl UserKind {
     }
 
     /// What the core is told of one; a resource that is being deleted counts as gone.
-    fn change(self, key: Key, object: Option<&Value>) -> Change {
-        match self {
+    fn change(self, key: &Key, object: Option<&Value>) -> (Unit, Change) {
+        let (key, change) = match self {
             Self::MeshFedConfig => {
-                Change::FedConfig(key, object.map(|object| parse::fed_config(object).map(Arc::new)))
+                let parsed = object.map(|object| parse::fed_config(object).map(Arc::new));
+                let key = own_key(key, valid(parsed.as_ref()).map(|config| &config.identity.key));
+                (key.clone(), Change::FedConfig(key, parsed))
             }
             Self::ServiceExposition => {
-                Change::Exposition(key, object.map(|object| parse::exposition(object).map(Arc::new)))
+                let parsed = object.map(|object| parse::exposition(object).map(Arc::new));
+                let key = own_key(key, valid(parsed.as_ref()).map(|exposition| &exposition.identity.key));
+                (key.clone(), Change::Exposition(key, parsed))
             }
             Self::ServiceBinding => {
-                Change::Binding(key, object.map(|object| parse::binding(object).map(Arc::new)))
+                let parsed = object.map(|object| parse::binding(object).map(Arc::new));
+                let key = own_key(key, valid(parsed.as_ref()).map(|binding| &binding.identity.key));
+                (key.clone(), Change::Binding(key, parsed))
             }
-        }
+        };
+        (self.unit(key), change)
     }
+}
+
+fn valid<T>(parsed: Option<&inputs::Parsed<T>>) -> Option<&Arc<T>> {
+    parsed?.as_ref().ok()
+}
+
+/// The key as what was read of the object has it: so its text is kept once.
+fn own_key(key: &Key, own: Option<&Key>) -> Key {
+    own.filter(|own| *own == key).unwrap_or(key).clone()
 }
 
 /// A user's resource.
@@ -84,22 +100,24 @@ pub(crate) fn resource(kind: UserKind, key: &Key, object: Option<DynamicObject>)
     let finalizer = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
     let status = Said::of(kind, object.data.get("status").unwrap_or(&Value::Null));
     let value = (!deleting).then(|| serde_json::to_value(&object).unwrap_or_default());
-    let change = kind.change(key.clone(), value.as_ref());
-    let unit = kind.unit(key.clone());
+    let (unit, change) = kind.change(key, value.as_ref());
     Fact::Resource(Box::new(Resource { unit, uid, version, generation, deleting, finalizer, status, change }))
 }
 
 pub(crate) fn service(key: &Key, object: Option<&k8s::Service>) -> Fact {
-    Fact::Input(Change::Service(key.clone(), object.map(Service::of)))
+    let service = object.map(Service::of);
+    Fact::Input(Change::Service(own_key(key, service.as_ref().map(|service| &service.key)), service))
 }
 
 pub(crate) fn endpoint_slice(key: &Key, object: Option<&discovery::EndpointSlice>) -> Fact {
-    Fact::Input(Change::EndpointSlice(key.clone(), object.and_then(EndpointSlice::of)))
+    let slice = object.and_then(EndpointSlice::of);
+    Fact::Input(Change::EndpointSlice(own_key(key, slice.as_ref().map(|slice| &slice.key)), slice))
 }
 
 pub(crate) fn pod(key: &Key, object: Option<&k8s::Pod>) -> Fact {
     let workload = object.and_then(Workload::of_pod);
-    Fact::Input(Change::Workload(WorkloadKind::Pod, key.clone(), workload))
+    let key = own_key(key, workload.as_ref().map(|workload| &workload.key));
+    Fact::Input(Change::Workload(WorkloadKind::Pod, key, workload))
 }
 
 pub(crate) fn deployment(key: &Key, object: Option<&Deployment>) -> Fact {

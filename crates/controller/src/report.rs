@@ -139,13 +139,14 @@ impl Reports {
     }
 
     fn count(&mut self, model: &Model, unit: &Unit, status: Option<&Value>) {
-        let is = status.and_then(|status| readiness(unit, status));
+        let Some(kind) = unit.resource().map(|resource| resource.kind) else { return };
+        let is = status.and_then(readiness);
         let gone = model.resource(unit).is_none_or(|known| known.deleting);
         if is.is_none() && !gone {
             return;
         }
         let was = self.counted.remove(unit);
-        self.metrics.moved(was.as_ref(), is.as_ref());
+        self.metrics.moved(kind, was, is);
         self.counted.extend(is.map(|is| (unit.clone(), is)));
     }
 
@@ -193,10 +194,10 @@ fn report(model: &Model, unit: Unit, after: Value) -> Option<(Report, Write)> {
     Some((Report { unit: unit.clone(), transition }, Write::Status(unit, uid, after)))
 }
 
-fn readiness(unit: &Unit, status: &Value) -> Option<Readiness> {
+fn readiness(status: &Value) -> Option<Readiness> {
     let ready = ready(status)?;
-    let reason = Reason::ALL.iter().find(|reason| ready["reason"] == reason.as_str())?.as_str();
-    Some(Readiness { kind: unit.resource()?.kind, ready: ready["status"] == "True", reason })
+    let reason = *Reason::ALL.iter().find(|reason| ready["reason"] == reason.as_str())?;
+    Some(Readiness { ready: ready["status"] == "True", reason })
 }
 
 fn ready(status: &Value) -> Option<&Value> {

@@ -7,7 +7,11 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug)]
 pub(crate) enum Members<T> {
     One(T),
-    Many(BTreeSet<T>),
+    #[expect(
+        clippy::box_collection,
+        reason = "the set is what is rare, and the room for one is all that counts"
+    )]
+    Many(Box<BTreeSet<T>>),
 }
 
 impl<T: Ord> Members<T> {
@@ -15,7 +19,8 @@ impl<T: Ord> Members<T> {
         match self {
             Self::One(one) if *one == member => {}
             Self::One(_) => {
-                if let Self::One(one) = std::mem::replace(self, Self::Many(BTreeSet::from([member])))
+                if let Self::One(one) =
+                    std::mem::replace(self, Self::Many(Box::new(BTreeSet::from([member]))))
                     && let Self::Many(many) = self
                 {
                     many.insert(one);
@@ -44,6 +49,6 @@ impl<T: Ord> Members<T> {
             Self::One(one) => (Some(one), None),
             Self::Many(many) => (None, Some(many)),
         };
-        one.into_iter().chain(many.into_iter().flatten())
+        one.into_iter().chain(many.into_iter().flat_map(|many| many.iter()))
     }
 }

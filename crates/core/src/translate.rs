@@ -31,7 +31,10 @@ use crate::style;
 use claims::Claims;
 use dependencies::Dependencies;
 pub use last_good::LastGood;
-use output::{Output, automatic, binding, consuming, exposing, exposition, imports};
+use output::{
+    Binds, Output, automatic, binding, binding_verdict, consuming, exposing, exposition, exposition_verdict,
+    imports,
+};
 use reflection::Reflection;
 use tally::Tally;
 pub use unit::Unit;
@@ -43,7 +46,7 @@ pub struct Translation {
     relationships: Relationships,
     dependencies: Dependencies,
     claims: Claims,
-    outputs: HashMap<Unit, Box<Output>>,
+    outputs: HashMap<Unit, Output>,
     reflection: Reflection,
     tally: Tally,
 }
@@ -195,12 +198,9 @@ impl Translation {
     }
 
     /// How each resource is, in order.
-    pub fn verdicts(&self) -> Vec<(&Unit, &Verdict)> {
-        let mut verdicts: Vec<_> = self
-            .outputs
-            .iter()
-            .filter_map(|(unit, output)| Some((unit, output.verdict.as_deref()?)))
-            .collect();
+    pub fn verdicts(&self) -> Vec<(&Unit, Verdict)> {
+        let units = self.outputs.keys();
+        let mut verdicts: Vec<_> = units.filter_map(|unit| Some((unit, self.verdict(unit)?))).collect();
         verdicts.sort_unstable_by(|a, b| a.0.cmp(b.0));
         verdicts
     }
@@ -211,9 +211,16 @@ impl Translation {
         certificate.credential().map(|credential| credential.not_after)
     }
 
-    /// How one resource is.
-    pub fn verdict(&self, unit: &Unit) -> Option<&Verdict> {
-        self.outputs.get(unit)?.verdict.as_deref()
+    /// How one resource is. The verdict on a service is not kept, but made anew.
+    pub fn verdict(&self, unit: &Unit) -> Option<Verdict> {
+        let view = View::new(&self.inputs, &self.relationships);
+        match unit {
+            Unit::ServiceExposition(key) => {
+                exposition_verdict(&view, key, &self.claims).map(|(verdict, _)| verdict)
+            }
+            Unit::ServiceBinding(key) => binding_verdict(&view, key, &self.claims),
+            unit => self.outputs.get(unit)?.verdict().cloned(),
+        }
     }
 
     fn run(&mut self, mut queue: Queue, topics: &[Topic]) -> Vec<Unit> {
@@ -278,11 +285,9 @@ impl Translation {
         let view = View::new(&self.inputs, &self.relationships);
         let (relationship, output) = match view.fed_config(key) {
             None => (None, None),
-            Some(Err(problems)) => (None, Some(Output::refused(problems))),
+            Some(Err(problems)) => (None, Some(Output::Verdict(Box::new(Verdict::refused(problems))))),
             // Its verdict follows when all that it speaks of has run.
-            Some(Ok(config)) => {
-                (Some(Arc::new(resolve::relationship(&view, config))), Some(Output::default()))
-            }
+            Some(Ok(config)) => (Some(Arc::new(resolve::relationship(&view, config))), Some(Output::Unkept)),
         };
         (relationship, output, view.into_reads())
     }
@@ -327,7 +332,7 @@ impl Translation {
         rivals.remove(unit);
         let reads = view.into_reads();
         if let Unit::ServiceBinding(key) = unit {
-            self.tally.note(key, output.as_ref().and_then(|output| output.uses.clone()));
+            self.tally.note(key, output.as_ref().and_then(|output| output.binds()?.uses.clone()));
         }
         self.store(unit, reads, output);
     }
@@ -338,12 +343,12 @@ impl Translation {
             Unit::Relay(key, server_name) => self.relay(key, server_name),
             _ => Vec::new(),
         };
-        self.store(unit, Vec::new(), (!objects.is_empty()).then(Output::default));
+        self.store(unit, Vec::new(), (!objects.is_empty()).then_some(Output::Unkept));
     }
 
     fn facade(&self, key: &Key) -> Vec<Object> {
         let members = self.claims.facade(key).filter_map(|(age, _)| self.output_of_binding(age));
-        let ports: Vec<_> = members.filter_map(|output| output.facade_port.as_deref()).collect();
+        let ports: Vec<_> = members.filter_map(|binds| binds.facade_port.as_ref()).collect();
         block::facade::objects(key, &ports, &self.inputs.settings().cluster_domain)
     }
 
@@ -352,8 +357,7 @@ impl Translation {
         let Some(relationship) = self.relationships.get(fed_config) else { return Vec::new() };
         let Ok(egress) = relationship.gateway(Side::Egress) else { return Vec::new() };
         let leads = |(age, claim): &(&Age, &RelayClaim)| {
-            claim.relationship == *fed_config
-                && self.output_of_binding(age).is_some_and(|output| output.relays)
+            claim.relationship == *fed_config && self.output_of_binding(age).is_some_and(|binds| binds.relays)
         };
         let Some((_, claim)) = self.claims.relay(&egress.identity(), server_name).find(leads) else {
             return Vec::new();
@@ -370,8 +374,8 @@ impl Translation {
         style::of(relationship.config.mode).relay(&relay)
     }
 
-    fn output_of_binding(&self, age: &Age) -> Option<&Output> {
-        self.outputs.get(&Unit::ServiceBinding(age.key().clone())).map(|output| &**output)
+    fn output_of_binding(&self, age: &Age) -> Option<&Binds> {
+        self.outputs.get(&Unit::ServiceBinding(age.key().clone()))?.binds()
     }
 
     /// A unit without output is gone, and hears of nothing any more.
@@ -379,7 +383,7 @@ impl Translation {
         match output {
             Some(output) => {
                 self.dependencies.set(unit, reads);
-                self.outputs.insert(unit.clone(), Box::new(output));
+                self.outputs.insert(unit.clone(), output);
             }
             None => {
                 self.dependencies.set(unit, Vec::new());

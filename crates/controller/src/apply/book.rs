@@ -126,18 +126,19 @@ impl Entry {
 /// All objects. What nobody wants and is not there has no entry.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    entries: HashMap<ObjectId, Entry>,
+    /// In boxes, as a table is half empty at times.
+    entries: HashMap<ObjectId, Box<Entry>>,
     /// How many objects of an owner are to go.
     leftovers: HashMap<OwnerLabels, usize>,
 }
 
 impl Book {
     pub(super) fn get(&self, id: &ObjectId) -> Option<&Entry> {
-        self.entries.get(id)
+        self.entries.get(id).map(|entry| &**entry)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectId, &Entry)> {
-        self.entries.iter()
+        self.entries.iter().map(|(id, entry)| (id, &**entry))
     }
 
     /// Changes what is known of an object.

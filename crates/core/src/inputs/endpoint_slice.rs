@@ -1,6 +1,7 @@
 //! What is used of a Kubernetes EndpointSlice.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1 as k8s;
 
@@ -40,9 +41,10 @@ impl EndpointSlice {
         let ready = object.endpoints.iter().filter(|endpoint| {
             endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
         });
+        let key = Key::new(namespace, metadata.name.as_deref().unwrap_or_default());
         Some(Self {
-            key: Key::new(namespace, metadata.name.as_deref().unwrap_or_default()),
-            service: Key::new(namespace, service),
+            service: Key { namespace: Arc::clone(&key.namespace), name: service.as_str().into() },
+            key,
             addresses: ready.flat_map(addresses).collect(),
             ports: object
                 .ports

@@ -153,8 +153,7 @@ impl LastGood {
         there.map(|key| Unit::MeshFedConfig(key.clone())).collect()
     }
 
-    fn judged(&self, unit: &Unit, verdict: &Verdict) -> Verdict {
-        let mut verdict = verdict.clone();
+    fn judged(&self, unit: &Unit, mut verdict: Verdict) -> Verdict {
         if let Some(problems) = self.held.get(unit) {
             verdict = verdict.holding(problems);
         }

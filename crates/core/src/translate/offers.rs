@@ -3,20 +3,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::output::exposition_verdict;
 use super::{Translation, Unit};
 use crate::catalogue::{Addressed, Announced, Listing, Offer, PeerListing, Published, Source, Terms};
 use crate::key::Key;
 use crate::parse::{Binding, PeerModel};
-use crate::resolve::Relationship;
+use crate::resolve::{Relationship, View};
 
 impl Translation {
     /// What discovery has to be told when these units have run. It is all there is of each, changed or not.
     pub fn published(&self, units: &[Unit]) -> Vec<Published> {
         let of = |unit: &Unit| match unit {
             Unit::MeshFedConfig(key) => Some(Published::Terms(key.clone(), self.terms_of(key).cloned())),
-            Unit::ServiceExposition(key) => {
-                Some(Published::Offers(key.clone(), self.offers_of(key).to_vec()))
-            }
+            Unit::ServiceExposition(key) => Some(Published::Offers(key.clone(), self.offers_of(key))),
             _ => None,
         };
         units.iter().filter_map(of).collect()
@@ -34,20 +33,21 @@ impl Translation {
     }
 
     /// All that is offered, with the ServiceExposition that offers it; in no order.
-    pub fn offers(&self) -> impl Iterator<Item = (&Key, &Addressed)> {
-        self.outputs.iter().flat_map(|(unit, output)| {
+    pub fn offers(&self) -> impl Iterator<Item = (&Key, Addressed)> {
+        self.outputs.keys().flat_map(|unit| {
             let key = match unit {
                 Unit::ServiceExposition(key) => Some(key),
                 _ => None,
             };
-            key.into_iter().flat_map(|key| output.offers.iter().map(move |offer| (key, offer)))
+            key.into_iter().flat_map(|key| self.offers_of(key).into_iter().map(move |offer| (key, offer)))
         })
     }
 
-    /// What a ServiceExposition offers.
-    pub fn offers_of(&self, exposition: &Key) -> &[Addressed] {
-        let unit = Unit::ServiceExposition(exposition.clone());
-        self.outputs.get(&unit).map_or(&[], |output| &output.offers)
+    /// What a ServiceExposition offers. It is not kept, but made anew.
+    pub fn offers_of(&self, exposition: &Key) -> Vec<Addressed> {
+        let view = View::new(&self.inputs, &self.relationships);
+        let judged = exposition_verdict(&view, exposition, &self.claims);
+        judged.map(|(_, offers)| offers).unwrap_or_default()
     }
 
     /// What peers announced to an earlier process, as the statuses of bindings kept it: what a subscription begins with,
@@ -86,10 +86,10 @@ impl Translation {
         &self,
         source: Source,
         followers: &HashMap<(&Source, Key), Vec<Key>>,
-        offered: &HashMap<(&Key, &str), Vec<&Offer>>,
+        offered: &HashMap<(Key, String), Vec<Offer>>,
     ) -> PeerListing {
         let imports = self.outputs.get(&Unit::Imports(source.fed_config.clone()));
-        let skipped = imports.into_iter().flat_map(|output| &output.skipped);
+        let skipped = imports.into_iter().flat_map(|output| output.skipped());
         let skipped: HashMap<_, _> = skipped
             .filter(|skipped| skipped.peer == source.peer)
             .map(|skipped| (&skipped.service, &skipped.problem))
@@ -99,10 +99,11 @@ impl Translation {
             bindings: followers.get(&(&source, service.clone())).cloned().unwrap_or_default(),
             not_imported: skipped.get(service).map(|problem| (*problem).clone()),
         });
-        let offered = offered.get(&(&source.fed_config, &*source.peer)).into_iter().flatten();
+        let offered =
+            offered.get(&(source.fed_config.clone(), source.peer.to_string())).into_iter().flatten();
         PeerListing {
             announced: announced.collect(),
-            offered: offered.copied().cloned().collect(),
+            offered: offered.cloned().collect(),
             state: self.inputs.peers.get(&source).cloned(),
             name: source.peer,
         }
@@ -113,7 +114,7 @@ impl Translation {
         let mut followers: HashMap<_, Vec<_>> = HashMap::new();
         for binding in self.inputs.bindings.values().filter_map(|parsed| parsed.as_ref().ok()) {
             let output = self.output_of_binding(&binding.identity.age);
-            if let Some(source) = output.and_then(|output| output.uses.as_ref()) {
+            if let Some(source) = output.and_then(|binds| binds.uses.as_ref()) {
                 followers.entry((source, binding.remote())).or_default().push(binding.identity.key.clone());
             }
         }
@@ -121,11 +122,11 @@ impl Translation {
     }
 
     /// What is offered to each peer, in order.
-    fn offered(&self) -> HashMap<(&Key, &str), Vec<&Offer>> {
-        let mut offered: HashMap<_, Vec<_>> = HashMap::new();
-        for (_, addressed) in self.offers() {
-            for peer in &addressed.peers {
-                offered.entry((&addressed.fed_config, peer.as_str())).or_default().push(&addressed.offer);
+    fn offered(&self) -> HashMap<(Key, String), Vec<Offer>> {
+        let mut offered: HashMap<_, Vec<Offer>> = HashMap::new();
+        for (_, Addressed { fed_config, peers, offer }) in self.offers() {
+            for peer in peers {
+                offered.entry((fed_config.clone(), peer)).or_default().push(offer.clone());
             }
         }
         for offers in offered.values_mut() {

@@ -15,37 +15,57 @@ use crate::resolve::{self, Bound, FacadePort, Imports, Offering, Skipped, View};
 use crate::status::{Detail, Verdict};
 use crate::style;
 
-/// What is kept of what one unit came to. Its objects are not: they would be most of the memory, and are made again
-/// when they are asked for.
-#[derive(Debug, Default)]
-pub(super) struct Output {
-    pub(super) verdict: Option<Box<Verdict>>,
-    pub(super) facade_port: Option<Box<FacadePort>>,
+/// What is kept of what one unit came to: what others look at. Its objects, and the verdicts on services and what they
+/// offer, would be most of the memory, and are made again when they are asked for.
+#[derive(Debug)]
+pub(super) enum Output {
+    /// Nothing is kept.
+    Unkept,
+    /// Of a relationship, or of a Service that is exposed by its labels.
+    Verdict(Box<Verdict>),
+    /// Of a binding.
+    Bound(Box<Binds>),
+    /// Of what is announced: what of it is not imported.
+    Skipped(Box<[Skipped]>),
+}
+
+/// What a binding comes to for those who share with it.
+#[derive(Debug)]
+pub(super) struct Binds {
+    pub(super) facade_port: Option<FacadePort>,
     pub(super) relays: bool,
-    /// The peer whose announcement a binding follows.
+    /// The peer whose announcement it follows.
     pub(super) uses: Option<Source>,
-    /// What is announced and not imported.
-    pub(super) skipped: Vec<Skipped>,
-    /// What an exposition offers.
-    pub(super) offers: Box<[Addressed]>,
 }
 
 impl Output {
-    /// Nothing but a verdict.
-    pub(super) fn failed(verdict: Verdict) -> Self {
-        Self { verdict: Some(Box::new(verdict)), ..Self::default() }
+    pub(super) fn verdict(&self) -> Option<&Verdict> {
+        match self {
+            Self::Verdict(verdict) => Some(verdict),
+            _ => None,
+        }
     }
 
-    pub(super) fn refused(problems: &[Problem]) -> Self {
-        Self::failed(Verdict::refused(problems))
+    pub(super) fn binds(&self) -> Option<&Binds> {
+        match self {
+            Self::Bound(binds) => Some(binds),
+            _ => None,
+        }
+    }
+
+    pub(super) fn skipped(&self) -> &[Skipped] {
+        match self {
+            Self::Skipped(skipped) => skipped,
+            _ => &[],
+        }
     }
 }
 
 pub(super) fn automatic(view: &View<'_>, service: &Service) -> Option<(Output, Vec<Object>)> {
     let expose = service.expose.as_deref()?;
     Some(match resolve::automatic(view, service, expose) {
-        Ok(expositions) => (Output::default(), block::automatic::objects(&service.key, &expositions)),
-        Err(problem) => (Output::failed(Verdict::failed(None, problem, Vec::new())), Vec::new()),
+        Ok(expositions) => (Output::Unkept, block::automatic::objects(&service.key, &expositions)),
+        Err(problem) => (Output::Verdict(Box::new(Verdict::failed(None, problem, Vec::new()))), Vec::new()),
     })
 }
 
@@ -54,7 +74,7 @@ pub(super) fn imports(view: &View<'_>, fed_config: &Key) -> Option<(Output, Vec<
     let relationship = view.relationship(fed_config)?;
     let Imports { bindings, skipped } = resolve::imports(view, relationship)?;
     let objects = block::imports::objects(&relationship.config, &bindings);
-    Some((Output { skipped, ..Output::default() }, objects))
+    Some((Output::Skipped(skipped.into()), objects))
 }
 
 /// An exposition that could be read, and its relationships.
@@ -86,9 +106,18 @@ pub(super) fn exposition(
     let server_names = offerings.into_iter().flatten().map(|offering| offering.server_name.clone()).collect();
     let age = valid.map(|exposed| &exposed.exposition.identity.age);
     rivals.extend(claims.set_server_names(key, age, server_names));
-    Some(match exposed? {
-        Ok(exposed) => exposed.output(view, claims),
-        Err(problems) => Output::refused(problems),
+    exposed.map(|_| Output::Unkept)
+}
+
+/// How an exposition is, as its claims are now, and what it offers.
+pub(super) fn exposition_verdict(
+    view: &View<'_>,
+    key: &Key,
+    claims: &Claims,
+) -> Option<(Verdict, Vec<Addressed>)> {
+    Some(match exposed(view, key)? {
+        Ok(exposed) => exposed.judged(view, claims),
+        Err(problems) => (Verdict::refused(problems), Vec::new()),
     })
 }
 
@@ -107,12 +136,12 @@ pub(super) fn exposing(view: &View<'_>, key: &Key, claims: &Claims) -> Vec<Objec
 }
 
 impl Exposed<'_> {
-    fn output(self, view: &View<'_>, claims: &Claims) -> Output {
+    fn judged(self, view: &View<'_>, claims: &Claims) -> (Verdict, Vec<Addressed>) {
         let Self { exposition, offerings, warnings } = self;
         let generation = exposition.identity.generation;
         let offerings = match offerings {
             Ok(offerings) => offerings,
-            Err(problem) => return Output::failed(Verdict::failed(generation, problem, warnings)),
+            Err(problem) => return (Verdict::failed(generation, problem, warnings), Vec::new()),
         };
         let mut problems = Vec::new();
         let mut in_place = Vec::new();
@@ -129,7 +158,7 @@ impl Exposed<'_> {
         }
         let told = told(&offerings, &offers);
         let verdict = Verdict::of_exposition(exposition, &offerings, &in_place, told, problems, warnings);
-        Output { verdict: Some(Box::new(verdict)), offers: offers.into(), ..Output::default() }
+        (verdict, offers)
     }
 }
 
@@ -147,20 +176,20 @@ fn told(offerings: &[Offering<'_>], offers: &[Addressed]) -> Vec<String> {
 }
 
 /// A binding that could be read, and what it binds.
-struct Binds<'a> {
+struct Read<'a> {
     binding: &'a Binding,
     bound: Result<Bound<'a>, Problem>,
     warnings: Vec<Problem>,
 }
 
-fn binds<'a>(view: &View<'a>, key: &Key) -> Option<Result<Binds<'a>, &'a [Problem]>> {
+fn read<'a>(view: &View<'a>, key: &Key) -> Option<Result<Read<'a>, &'a [Problem]>> {
     let binding = match view.binding(key)? {
         Ok(binding) => binding,
         Err(problems) => return Some(Err(problems)),
     };
     let mut warnings = Vec::new();
     let bound = resolve::binding(view, binding, &mut warnings);
-    Some(Ok(Binds { binding, bound, warnings }))
+    Some(Ok(Read { binding, bound, warnings }))
 }
 
 pub(super) fn binding(
@@ -170,21 +199,29 @@ pub(super) fn binding(
     rivals: &mut HashSet<Unit>,
     shared: &mut HashSet<Unit>,
 ) -> Option<Output> {
-    let binds = binds(view, key);
-    let valid = binds.as_ref().and_then(|binds| binds.as_ref().ok());
-    let bound = valid.and_then(|binds| binds.bound.as_ref().ok());
-    let age = valid.map(|binds| &binds.binding.identity.age);
+    let read = read(view, key);
+    let valid = read.as_ref().and_then(|read| read.as_ref().ok());
+    let bound = valid.and_then(|read| read.bound.as_ref().ok());
+    let age = valid.map(|read| &read.binding.identity.age);
     let (facade, relay) = (bound.and_then(|b| b.facade.clone()), bound.and_then(|b| b.relay.clone()));
     rivals.extend(claims.set_binding(key, age, facade, relay, shared));
-    Some(match binds? {
-        Ok(binds) => binds.output(claims),
-        Err(problems) => Output::refused(problems),
+    Some(match read? {
+        Ok(Read { binding, bound: Ok(bound), .. }) => Output::Bound(Box::new(bound.binds(binding, claims))),
+        Ok(Read { bound: Err(_), .. }) | Err(_) => Output::Unkept,
+    })
+}
+
+/// How a binding is, as its claims are now.
+pub(super) fn binding_verdict(view: &View<'_>, key: &Key, claims: &Claims) -> Option<Verdict> {
+    Some(match read(view, key)? {
+        Ok(read) => read.judged(claims),
+        Err(problems) => Verdict::refused(problems),
     })
 }
 
 /// The objects of a binding, as its claims are now.
 pub(super) fn consuming(view: &View<'_>, key: &Key, claims: &Claims) -> Vec<Object> {
-    let Some(Ok(Binds { binding, bound: Ok(bound), .. })) = binds(view, key) else { return Vec::new() };
+    let Some(Ok(Read { binding, bound: Ok(bound), .. })) = read(view, key) else { return Vec::new() };
     match (&bound.consumption, conflict(&bound, binding, claims)) {
         (Ok(consumption), None) => style::of(bound.relationship.config.mode).consuming(consumption),
         _ => Vec::new(),
@@ -198,28 +235,29 @@ fn conflict(bound: &Bound<'_>, binding: &Binding, claims: &Claims) -> Option<Pro
     facade.or_else(|| bound.relay.as_ref().and_then(|claim| claims.relay_conflict(claim, age)))
 }
 
-impl Binds<'_> {
-    fn output(self, claims: &Claims) -> Output {
+impl Bound<'_> {
+    fn binds(self, binding: &Binding, claims: &Claims) -> Binds {
+        let has_name = conflict(&self, binding, claims).is_none();
+        let in_place = has_name && self.consumption.is_ok();
+        Binds {
+            facade_port: self.facade_port.filter(|port| in_place || port.route.is_none() && has_name),
+            uses: self.uses,
+            relays: in_place && self.relay.is_some(),
+        }
+    }
+}
+
+impl Read<'_> {
+    fn judged(self, claims: &Claims) -> Verdict {
         let Self { binding, bound, warnings } = self;
         let generation = binding.identity.generation;
         let bound = match bound {
             Ok(bound) => bound,
-            Err(problem) => return Output::failed(Verdict::failed(generation, problem, warnings)),
+            Err(problem) => return Verdict::failed(generation, problem, warnings),
         };
         let conflict = conflict(&bound, binding, claims);
-        let has_name = conflict.is_none();
         let detail = Detail::of_binding(binding, &bound);
         let problems: Vec<_> = bound.consumption.err().into_iter().chain(conflict).collect();
-        let in_place = problems.is_empty();
-        Output {
-            verdict: Some(Box::new(Verdict::of_binding(generation, problems, warnings, detail))),
-            facade_port: bound
-                .facade_port
-                .filter(|port| in_place || port.route.is_none() && has_name)
-                .map(Box::new),
-            uses: bound.uses,
-            relays: in_place && bound.relay.is_some(),
-            ..Output::default()
-        }
+        Verdict::of_binding(generation, problems, warnings, detail)
     }
 }

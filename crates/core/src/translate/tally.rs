@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use emcee_api::Reason;
 use foldhash::HashMap;
 
+use super::output::Output;
 use super::{Translation, Unit};
 use crate::catalogue::{Connection, PeerState, Refused, Source};
 use crate::key::Key;
@@ -75,9 +76,9 @@ impl Translation {
             let verdict = self.verdict_of(relationship);
             let unit = Unit::MeshFedConfig(key);
             if let Some(output) = self.outputs.get_mut(&unit)
-                && output.verdict.as_deref() != Some(&verdict)
+                && output.verdict() != Some(&verdict)
             {
-                output.verdict = Some(Box::new(verdict));
+                *output = Output::Verdict(Box::new(verdict));
                 changed.push(unit);
             }
         }
@@ -86,7 +87,7 @@ impl Translation {
 
     fn verdict_of(&self, relationship: &Relationship) -> Verdict {
         let imports = self.outputs.get(&Unit::Imports(relationship.key().clone()));
-        let mut warnings = imports.map(|output| skipped(&output.skipped)).unwrap_or_default();
+        let mut warnings = imports.map(|output| skipped(output.skipped())).unwrap_or_default();
         let mut peers = Vec::new();
         for peer in &relationship.config.peers {
             let source = Source::new(relationship.key().clone(), &peer.name);

@@ -129,13 +129,13 @@ impl Mesh {
         Unit::ServiceBinding(Key::new("shop", "reviews"))
     }
 
-    fn verdict(&self) -> &Verdict {
+    fn verdict(&self) -> Verdict {
         self.translation.verdict(&Self::unit()).expect("a verdict")
     }
 
     fn status(&self) -> Value {
         let unit = Self::unit().resource().expect("a resource");
-        status(&unit, self.verdict(), &self.binding["status"], at(T1)).expect("a status")
+        status(&unit, &self.verdict(), &self.binding["status"], at(T1)).expect("a status")
     }
 
     fn why(&self) -> Option<Reason> {
@@ -372,14 +372,14 @@ fn no_endpoints_are_no_withdrawal() {
     let nowhere = Offer { endpoints: Vec::new(), ..offer(&reviews, M2) };
     mesh.hear([connected("m2"), Change::Announcement(source("m2"), reviews, Some(nowhere))]);
     assert_eq!((mesh.why(), mesh.kinds().as_slice()), (None, &ALL[..]));
-    let unready = mesh.verdict().unready.as_ref().expect("not ready");
+    let unready = mesh.verdict().unready.expect("not ready");
     assert_eq!(unready.reason, Reason::NoAddress);
 }
 
 fn fed_status(mesh: &Mesh, before: &Value) -> Value {
     let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
     let verdict = mesh.translation.verdict(&unit).expect("a verdict");
-    status(&unit.resource().expect("a resource"), verdict, before, at(T1)).expect("a status")
+    status(&unit.resource().expect("a resource"), &verdict, before, at(T1)).expect("a status")
 }
 
 #[test]

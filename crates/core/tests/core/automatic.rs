@@ -115,7 +115,7 @@ fn false_and_no_label_ask_for_nothing() {
 fn without_an_api_server_they_are_in_place_and_go_with_the_label() {
     let mut translation = translate(&[relationship("blue"), exposed_through("blue")], Knowledge::Partial);
     let unit = Unit::ServiceExposition(Key::new("shop", "reviews-auto-exposed"));
-    assert!(translation.verdict(&unit).is_some_and(emcee_core::status::Verdict::is_accepted));
+    assert!(translation.verdict(&unit).as_ref().is_some_and(emcee_core::status::Verdict::is_accepted));
     translation.update([intake::change(&labelled(Value::Null, Value::Null))]);
     assert_eq!(translation.verdict(&unit), None);
     assert_eq!(asked(&translation), [[""; 4]; 0]);

@@ -33,7 +33,7 @@ proptest! {
             let Unit::ServiceExposition(key) = unit else { continue };
             let holds_all = holders.iter().all(|(_, age)| age.key() == key) ;
             if holds_all {
-                prop_assert!(!conflicts(verdict), "{} {:?}", unit, verdict.refusals);
+                prop_assert!(!conflicts(&verdict), "{} {:?}", unit, verdict.refusals);
             }
         }
     }

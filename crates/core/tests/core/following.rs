@@ -7,6 +7,7 @@ use emcee_core::catalogue::{Addressed, Published, Terms};
 use emcee_core::inputs::{Knowledge, Settings};
 use emcee_core::key::Key;
 use emcee_core::plan::{Kind, Object};
+use emcee_core::status::Verdict;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::prelude::*;
 use proptest::prelude::*;
@@ -84,6 +85,28 @@ proptest! {
         }
     }
 
+    /// Whoever asks only for what ran knows how everything is, and what is to be written.
+    #[test]
+    fn nothing_is_missing_of_what_ran((mesh, batches) in mesh::history()) {
+        let mut followed = mesh.translate();
+        let mut known: BTreeMap<_, _> = followed.units().map(|unit| (unit.clone(), said(&followed, unit))).collect();
+        for step in batches.iter().flatten() {
+            let ran = match step {
+                Step::Put(object) => followed.update([intake::change(&object.0)]),
+                Step::Remove(object) => followed.update([intake::removal(&object.0)]),
+                Step::Settings(new) => followed.set_settings((**new).clone()),
+            };
+            for unit in ran {
+                let said = said(&followed, &unit);
+                known.insert(unit, said);
+            }
+            known.retain(|_, said| *said != Said::default());
+            let fresh = followed.units().map(|unit| (unit.clone(), said(&followed, unit)));
+            let fresh: BTreeMap<_, _> = fresh.filter(|(_, said)| *said != Said::default()).collect();
+            prop_assert_eq!(&known, &fresh);
+        }
+    }
+
     #[test]
     fn the_same_again_runs_nothing(mesh in mesh::mesh()) {
         let mut translation = mesh.translate();
@@ -110,10 +133,18 @@ proptest! {
         let is_stranger = |unit: &Unit| key_of(unit).namespace.starts_with("far");
         prop_assert_eq!(objects_but(&before, is_stranger), objects_but(&after, is_stranger));
         for (unit, verdict) in before.verdicts() {
-            prop_assert_eq!(Some(warned_less(verdict)), after.verdict(unit).map(warned_less), "{}", unit);
+            prop_assert_eq!(Some(warned_less(&verdict)), after.verdict(unit).as_ref().map(warned_less), "{}", unit);
         }
         prop_assert!(after.objects().iter().any(|object| is_stranger(&owner(object))));
     }
+}
+
+/// How a unit is, and what it comes to.
+type Said = (Option<Verdict>, Vec<Value>);
+
+fn said(translation: &Translation, unit: &Unit) -> Said {
+    let objects = translation.objects_of(unit).into_iter().map(crate::plan::json).collect();
+    (translation.verdict(unit), objects)
 }
 
 /// What discovery knows by what it was told.
@@ -181,7 +212,7 @@ fn objects_but(translation: &Translation, strange: impl Fn(&Unit) -> bool) -> Ve
 }
 
 /// A warning may speak of all relationships there are.
-fn warned_less(verdict: &emcee_core::status::Verdict) -> Value {
+fn warned_less(verdict: &Verdict) -> Value {
     json!([
         format!("{:?}", verdict.refusals),
         format!("{:?}", verdict.failures),

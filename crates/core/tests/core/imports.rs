@@ -112,7 +112,7 @@ fn what_is_announced_is_bound_in_its_own_namespace() {
     assert_eq!(import["spec"], wanted);
     assert_eq!(import["metadata"]["labels"]["emcee.io/owner-kind"], "MeshFedConfig");
     let verdict = cluster.translation.verdict(&Unit::ServiceBinding(Key::new("shop", "reviews")));
-    assert!(verdict.is_some_and(Verdict::is_ready), "{verdict:?}");
+    assert!(verdict.as_ref().is_some_and(Verdict::is_ready), "{verdict:?}");
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn without_an_api_server_they_are_in_place() {
     translation.update([connected("m2"), connected("m3"), announces("m3", M3)]);
     translation.update([announces("m2", M2)]);
     assert_eq!(peer(&translation), "\"m3\"", "it was the first");
-    assert!(translation.verdict(&unit).is_some_and(Verdict::is_programmed));
+    assert!(translation.verdict(&unit).as_ref().is_some_and(Verdict::is_programmed));
     translation.update([takes_back("m3")]);
     assert_eq!(peer(&translation), "\"m3\"");
     // A person frees the name by taking the relationship's imports away, and the next has it at once.

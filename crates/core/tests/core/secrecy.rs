@@ -26,7 +26,7 @@ proptest! {
         }
         for (unit, verdict) in translation.verdicts() {
             let resource: ObjectRef = unit.resource().expect("a verdict is on a resource");
-            let status = status::status(&resource, verdict, &Value::Null, Timestamp::UNIX_EPOCH).expect("a status");
+            let status = status::status(&resource, &verdict, &Value::Null, Timestamp::UNIX_EPOCH).expect("a status");
             prop_assert!(!is_told(&format!("{verdict:?} {status}")), "in the status of {}", unit);
         }
     }

@@ -110,19 +110,19 @@ fn what_others_wrote_stays() {
     let verdict = translation.verdict(&Unit::MeshFedConfig(Key::new("blue", "blue"))).expect("a verdict");
     let now = at("2026-01-01T00:00:00Z");
     let written =
-        status(&resource("MeshFedConfig"), verdict, &json!({"peers": peers}), now).expect("a status");
+        status(&resource("MeshFedConfig"), &verdict, &json!({"peers": peers}), now).expect("a status");
     assert_eq!(written["peers"][0]["announced"], 3);
     // Nothing is known of m3 yet, and nothing is made up.
     assert_eq!(written["peers"].as_array().map(Vec::len), Some(1));
     assert_eq!(written["peer_summary"], "m2,m3");
 
     let announcement = json!({"peer": "m2", "endpoints": ["203.0.113.7:15443"]});
-    let kept = status(&resource("ServiceBinding"), verdict, &json!({"announcement": announcement}), now)
+    let kept = status(&resource("ServiceBinding"), &verdict, &json!({"announcement": announcement}), now)
         .expect("a status");
     assert_eq!(kept["announcement"], announcement);
     for rubbish in [json!(5), json!({"conditions": 7, "peers": "x", "announcement": []}), json!([])] {
         for kind in ["MeshFedConfig", "ServiceExposition", "ServiceBinding"] {
-            status(&resource(kind), verdict, &rubbish, now).expect("a status, whatever stood there");
+            status(&resource(kind), &verdict, &rubbish, now).expect("a status, whatever stood there");
         }
     }
 }

@@ -20,7 +20,7 @@ fn generated_meshes_have_every_kind_and_every_reason() {
         kinds.extend(translation.objects().iter().map(emcee_core::plan::Object::kind));
         for (_, verdict) in translation.verdicts() {
             programmed += u32::from(verdict.is_programmed());
-            reasons.extend(reasons_of(verdict));
+            reasons.extend(reasons_of(&verdict));
         }
     }
     let missing: Vec<_> = Kind::ALL.iter().filter(|kind| !kinds.contains(kind)).collect();

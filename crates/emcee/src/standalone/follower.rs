@@ -79,7 +79,7 @@ impl Follower {
         let verdicts = self.translation.verdicts().into_iter();
         verdicts
             .filter(|(unit, _)| !matches!(unit, Unit::AutomaticExposition(_) | Unit::Imports(_)))
-            .filter_map(|(unit, verdict)| Some((unit.resource()?, verdict.clone())))
+            .filter_map(|(unit, verdict)| Some((unit.resource()?, verdict)))
             .map(|(r, v)| self.judged(r, v))
             .collect()
     }
