@@ -2,16 +2,19 @@
 //!
 //! Of tonic the statuses are used, and not its codec: that keeps the largest buffer a stream ever needed for as long as
 //! the stream lives, and reserves room for what a header only announces. Here a message's room grows with what has
-//! arrived and goes with the message, so an idle stream costs nothing and a hostile one no more than it has sent.
+//! arrived and goes with the message, so an idle stream costs nothing and a hostile one no more than it has sent. On its
+//! way out a message has a buffer only while it is written.
 
 mod call;
 mod incoming;
 mod outgoing;
+mod payload;
 mod response;
 
 pub use call::{Call, Connection};
 pub use incoming::{Incoming, ReceiveError};
 pub use outgoing::{Outgoing, Permit, Sender, channel};
+pub use payload::Payload;
 pub(crate) use response::{accepted, refused, unsupported};
 
 use hyper::http::HeaderValue;

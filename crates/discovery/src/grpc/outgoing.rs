@@ -7,11 +7,10 @@ use std::task::{Context, Poll, ready};
 use hyper::body::{Body, Frame};
 use hyper::http::HeaderMap;
 use prost::Message;
-use prost::bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::HEADER;
+use super::Payload;
 
 /// The body of a stream that is being written: at most one message waits in it, and HTTP/2 takes one more from it only
 /// when the other side has made room.
@@ -27,7 +26,7 @@ pub struct Sender(mpsc::Sender<Item>);
 
 #[derive(Debug)]
 enum Item {
-    Message(Bytes),
+    Message(Payload),
     End(Box<HeaderMap>),
 }
 
@@ -76,28 +75,23 @@ impl Sender {
 impl Permit<'_> {
     /// Encodes and sends.
     pub fn send(self, message: &impl Message) {
-        self.0.send(Item::Message(frame(message)));
+        self.0.send(Item::Message(Payload::now(message)));
+    }
+
+    /// Sends a message that is encoded when HTTP/2 writes it, for one that needs less room until then.
+    pub fn send_late(self, message: impl Message + 'static) {
+        self.0.send(Item::Message(Payload::late(message)));
     }
 }
 
-/// The message behind its header, in a buffer of just that size.
-fn frame(message: &impl Message) -> Bytes {
-    let length = message.encoded_len();
-    let mut buffer = BytesMut::with_capacity(HEADER + length);
-    buffer.put_u8(0);
-    buffer.put_u32(u32::try_from(length).expect("messages are cut into chunks far below 4 GiB"));
-    message.encode(&mut buffer).expect("a BytesMut grows as needed");
-    buffer.freeze()
-}
-
 impl Body for Outgoing {
-    type Data = Bytes;
+    type Data = Payload;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Payload>, Infallible>>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -105,7 +99,7 @@ impl Body for Outgoing {
         self.ended = !matches!(item, Some(Item::Message(_)));
         Poll::Ready(item.map(|item| {
             Ok(match item {
-                Item::Message(bytes) => Frame::data(bytes),
+                Item::Message(payload) => Frame::data(payload),
                 Item::End(trailers) => Frame::trailers(*trailers),
             })
         }))

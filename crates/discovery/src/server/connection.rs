@@ -144,7 +144,8 @@ impl Connection {
     }
 }
 
-/// Without the date: its length in HTTP/2 differs with its digits, and answers that are to be alike would not be.
+/// Without the date: its length in HTTP/2 differs with its digits, and answers that are to be alike would not be. And with
+/// room for one response that is not written yet: else as many wait as the client's window has room for.
 fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
@@ -154,7 +155,8 @@ fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
         .max_concurrent_streams(u32::try_from(limits.streams).unwrap_or(u32::MAX))
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
-        .max_header_list_size(HEADERS);
+        .max_header_list_size(HEADERS)
+        .max_send_buf_size(wire::CHUNK);
     http
 }
 

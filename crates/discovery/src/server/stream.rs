@@ -99,8 +99,8 @@ impl Stream {
                     let Some(permit) = permit else { return End::Gone };
                     match self.shared.announcer.read(|shelf| self.session.next(shelf)) {
                         Ok(Some(response)) => {
-                            permit.send(&response);
                             self.allowance.respond(response.encoded_len(), Instant::now());
+                            permit.send_late(response);
                             self.note();
                         }
                         Ok(None) => has_more = false,

@@ -1,13 +1,17 @@
 //! What is announced arrives at those who may know, and with nobody else.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use emcee_core::catalogue::Offer;
 use emcee_discovery::Audience;
 use emcee_discovery::client::{Judge, PeerEvent, Trouble};
 use emcee_discovery::server::Limits;
 use emcee_discovery::shelf::Visibility;
+use emcee_discovery::slice::{MAX_ENDPOINTS, encode};
 use emcee_discovery::tls::Relationships;
+use emcee_discovery::wire;
 use emcee_testkit::certs::{Ca, Leaf, unix};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -35,6 +39,27 @@ async fn what_is_offered_changed_and_withdrawn_arrives() {
     let key = offer("blue", "ratings", 1).key;
     m1.announcer.change(|shelf| shelf.withdraw("blue", &key));
     assert_eq!(m2.changed().await, ("ratings".into(), false));
+}
+
+/// More of it than may wait to be written.
+#[tokio::test]
+async fn a_large_resource_among_small_ones_arrives() {
+    let m1 = Mesh::m1().await;
+    let host = |index| format!("host-{index:03}.{}.example:15443", "a".repeat(63)).parse().unwrap();
+    let large = Offer { endpoints: (0..MAX_ENDPOINTS).map(host).collect(), ..offer("blue", "large", 1) };
+    let size: usize = encode(&large).unwrap().iter().map(|resource| resource.bytes.len()).sum();
+    assert!(size > 4 * wire::CHUNK, "{size}");
+    let names = (0..100).map(|index| format!("service-{index:02}"));
+    names.for_each(|name| m1.offer("blue", &name, &Visibility::All));
+    m1.announcer.try_change(|shelf| shelf.offer("blue", &large, &Visibility::All)).unwrap();
+    m1.offer("blue", "last", &Visibility::All);
+    let mut m2 = m1.followed_by("m2", "blue");
+    m2.connected().await;
+    let mut arrived = BTreeSet::new();
+    while arrived.len() < 102 {
+        arrived.insert(m2.changed().await.0);
+    }
+    assert!(arrived.contains("large") && arrived.contains("last"), "{arrived:?}");
 }
 
 #[tokio::test]

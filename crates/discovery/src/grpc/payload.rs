@@ -1,0 +1,91 @@
+//! A message that is encoded when HTTP/2 writes it.
+
+use std::cell::LazyCell;
+use std::fmt;
+
+use prost::Message;
+use prost::bytes::{Buf, BufMut as _, Bytes, BytesMut};
+
+use super::HEADER;
+
+type Encode = Box<dyn FnOnce() -> Bytes + Send>;
+
+/// A message behind its header. hyper and h2 each keep some that the other side is not ready for; of these only the one
+/// that is being written has a buffer, and the others are what they are made of, which many share.
+pub struct Payload {
+    encoded: LazyCell<Bytes, Encode>,
+    length: usize,
+    written: usize,
+}
+
+impl Payload {
+    /// What was made of a message that stays with its sender.
+    pub(super) fn now(message: &impl Message) -> Self {
+        let encoded = frame(message);
+        Self::new(encoded.len(), Box::new(move || encoded))
+    }
+
+    /// What will be made of the message.
+    pub(super) fn late(message: impl Message + 'static) -> Self {
+        Self::new(HEADER + message.encoded_len(), Box::new(move || frame(&message)))
+    }
+
+    fn new(length: usize, encode: Encode) -> Self {
+        Self { encoded: LazyCell::new(encode), length, written: 0 }
+    }
+}
+
+/// The message behind its header, in a buffer of just that size.
+fn frame(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut buffer = BytesMut::with_capacity(HEADER + length);
+    buffer.put_u8(0);
+    buffer.put_u32(u32::try_from(length).expect("messages are cut into chunks far below 4 GiB"));
+    message.encode(&mut buffer).expect("a BytesMut grows as needed");
+    buffer.freeze()
+}
+
+impl Buf for Payload {
+    fn remaining(&self) -> usize {
+        self.length - self.written
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.encoded[self.written..]
+    }
+
+    fn advance(&mut self, count: usize) {
+        assert!(count <= self.remaining(), "a Buf is not advanced beyond its end");
+        self.written += count;
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Payload")
+            .field("length", &self.length)
+            .field("written", &self.written)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::DeltaDiscoveryResponse;
+
+    #[test]
+    fn nothing_is_encoded_before_it_is_read() {
+        let resource = Bytes::from(vec![7; 100]);
+        let response = DeltaDiscoveryResponse { resources: vec![resource.clone()], ..Default::default() };
+        let encoded = frame(&response);
+        let mut payload = Payload::late(response);
+        assert_eq!(payload.remaining(), encoded.len());
+        assert!(!resource.is_unique(), "it is shared until it is encoded");
+        assert_eq!(payload.chunk(), encoded);
+        assert!(resource.is_unique(), "and copied then");
+        payload.advance(HEADER);
+        assert_eq!(payload.copy_to_bytes(payload.remaining()), encoded[HEADER..]);
+        assert!(!payload.has_remaining());
+    }
+}
