@@ -83,6 +83,8 @@ impl<'a> Chunk<'a> {
         let mut response = DeltaDiscoveryResponse {
             type_url: ENDPOINT_SLICE.to_owned(),
             nonce: nonce.to_string(),
+            // A few of these wait in each stream while all are sent everything.
+            resources: Vec::with_capacity(self.entries.len()),
             ..DeltaDiscoveryResponse::default()
         };
         for entry in self.entries {
