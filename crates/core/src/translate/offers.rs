@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::output::exposition_verdict;
+use super::output::{Output, exposition_verdict};
 use super::{Translation, Unit};
 use crate::catalogue::{Addressed, Announced, Listing, Offer, PeerListing, Published, Source, Terms};
 use crate::key::Key;
@@ -89,7 +89,7 @@ impl Translation {
         offered: &HashMap<(Key, String), Vec<Offer>>,
     ) -> PeerListing {
         let imports = self.outputs.get(&Unit::Imports(source.fed_config.clone()));
-        let skipped = imports.into_iter().flat_map(|output| output.skipped());
+        let skipped = imports.into_iter().flat_map(Output::skipped);
         let skipped: HashMap<_, _> = skipped
             .filter(|skipped| skipped.peer == source.peer)
             .map(|skipped| (&skipped.service, &skipped.problem))

@@ -65,7 +65,7 @@ fn exposed() -> ServiceExposition {
 
 fn offers(config: MeshFedConfig, exposition: ServiceExposition, surroundings: Vec<Value>) -> Vec<Addressed> {
     let mesh: Vec<_> = [config.build(), exposition.build()].into_iter().chain(surroundings).collect();
-    translate(&mesh).offers_of(&Key::new("shop", "reviews")).to_vec()
+    translate(&mesh).offers_of(&Key::new("shop", "reviews"))
 }
 
 #[track_caller]
