@@ -26,6 +26,7 @@ mod replay;
 mod report;
 mod resources;
 mod run;
+mod seen;
 mod stage;
 mod statuses;
 mod table;

@@ -5,6 +5,7 @@ mod credential;
 mod disturbance;
 mod exec;
 mod judge;
+mod listing;
 mod objects;
 mod refusal;
 
@@ -17,6 +18,7 @@ use tokio::sync::Mutex;
 
 pub use conditions::until;
 pub use exec::{Output, Target, enter, log_path};
+pub use listing::Listed;
 pub(crate) use objects::patiently;
 pub use objects::{Objects, documents};
 pub use refusal::Refusal;

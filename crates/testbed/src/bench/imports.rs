@@ -4,20 +4,18 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use futures_util::StreamExt as _;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::durations::quantile;
 use super::figures::{milliseconds, thousands};
 use super::raw::send;
 use super::resources::{Object, config_map, flat_exposition, link, shops};
+use super::seen::Seen;
 use super::stage::{Access, Stage, create};
 use super::table::{self, Row};
 use super::uids::Uids;
@@ -28,6 +26,9 @@ use crate::toolchain::{self, doctor};
 /// How long anything may take; the first import waits for a connection, which may be tried again late.
 const PATIENCE: Duration = Duration::from_mins(2);
 const PORT: u16 = 15_443;
+
+/// Namespace and name.
+type Place = (String, String);
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -84,9 +85,9 @@ fn introduce([exporter, importer]: [&Stage; 2], at: &str) -> Result<()> {
 
 async fn one_by_one(exporter: &Access, importer: &Access, services: usize) -> Result<Vec<Import>> {
     let [exporter, importer] = [exporter.client().await?, importer.client().await?];
-    let [here, there] = [&exporter, &importer].map(|client| Seen::follow(client, "", "ConfigMap"));
+    let [here, there] = [&exporter, &importer].map(|client| follow(client, "", "ConfigMap"));
     let mut probes = [here.await?, there.await?];
-    let mut bindings = Seen::follow(&importer, "mm.ibm.istio.io", "ServiceBinding").await?;
+    let mut bindings = follow(&importer, "mm.ibm.istio.io", "ServiceBinding").await?;
     let mut imports = Vec::with_capacity(services);
     for index in 0..services {
         let mut floor = Duration::ZERO;
@@ -103,54 +104,25 @@ async fn one_by_one(exporter: &Access, importer: &Access, services: usize) -> Re
 }
 
 /// From sending it to when an object of its namespace and name is seen.
-async fn write_and_wait(client: &Client, object: &Object, seen: &mut Seen) -> Result<Duration> {
+async fn write_and_wait(client: &Client, object: &Object, seen: &mut Seen<Place>) -> Result<Duration> {
     let begun = Instant::now();
     let answer = send(client, object.to_create()).await?;
     ensure!(answer.is_success(), "cannot create {}: {}", object.key(), answer.words());
-    let seen = timeout(PATIENCE, seen.wait(object.namespace(), object.name())).await;
+    let seen = timeout(
+        PATIENCE,
+        seen.wait(|(namespace, name)| namespace == object.namespace() && name == object.name()),
+    )
+    .await;
     let at = seen.with_context(|| format!("nothing came of {}", object.key()))??;
     Ok(at.duration_since(begun))
 }
 
-/// Objects of a kind, when a watch shows them.
-struct Seen(mpsc::UnboundedReceiver<(String, String, Instant)>);
-
-impl Seen {
-    /// From when all that there are have been seen.
-    async fn follow(client: &Client, group: &str, kind: &str) -> Result<Self> {
-        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
-        let api = Api::<DynamicObject>::all_with(client.clone(), &kind);
-        let (tell, seen) = mpsc::unbounded_channel();
-        let (listed, all) = oneshot::channel();
-        tokio::spawn(async move {
-            let events = watcher::watcher(api, watcher::Config::default()).default_backoff();
-            let (mut events, mut listed) = (std::pin::pin!(events), Some(listed));
-            while let Some(event) = events.next().await {
-                match event {
-                    Ok(Event::InitDone) => drop(listed.take().map(|listed| listed.send(()))),
-                    Ok(Event::Apply(object)) if tell.send(place(&object)).is_err() => return,
-                    _ => {}
-                }
-            }
-        });
-        timeout(PATIENCE, all).await.context("they cannot be listed")??;
-        Ok(Self(seen))
-    }
-
-    /// When the next of that namespace and name was seen.
-    async fn wait(&mut self, namespace: &str, name: &str) -> Result<Instant> {
-        loop {
-            let (of, named, at) = self.0.recv().await.context("the watch has ended")?;
-            if of == namespace && named == name {
-                return Ok(at);
-            }
-        }
-    }
-}
-
-fn place(object: &DynamicObject) -> (String, String, Instant) {
-    let at = Instant::now();
-    (object.namespace().unwrap_or_default(), object.name_any(), at)
+/// Objects of a kind, by namespace and name.
+async fn follow(client: &Client, group: &str, kind: &str) -> Result<Seen<Place>> {
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+    let api = Api::<DynamicObject>::all_with(client.clone(), &kind);
+    let place = |object: &DynamicObject| (object.namespace().unwrap_or_default(), object.name_any());
+    Seen::follow(api, Config::default(), PATIENCE, place).await
 }
 
 fn rows() -> Vec<Row<Vec<Import>>> {

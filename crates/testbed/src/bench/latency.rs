@@ -3,19 +3,17 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use futures_util::StreamExt as _;
 use hyper::Method;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::raw::{Request, send};
 use super::resources::{Object, PORTS, STYLES, exposition, fed, is_routed};
+use super::seen::Seen;
 use super::statuses::Statuses;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -33,7 +31,6 @@ pub struct Change {
 struct Route {
     exposition: String,
     port: u64,
-    at: Instant,
 }
 
 /// Changes one exposition after the other, each when the one before has settled.
@@ -58,7 +55,7 @@ pub(super) async fn measure(
 async fn change(
     client: &Client,
     statuses: &mut Statuses,
-    routes: &mut mpsc::UnboundedReceiver<Route>,
+    routes: &mut Seen<Route>,
     object: &Object,
     port: u16,
 ) -> Result<Change> {
@@ -67,7 +64,8 @@ async fn change(
     let write = begun.elapsed();
     ensure!(answer.is_success(), "cannot change {}: {}", object.key(), answer.words());
     let written: Value = serde_json::from_slice(&answer.body)?;
-    let seen = timeout(PATIENCE, route(routes, object.name(), port)).await;
+    let led = |route: &Route| route.exposition == object.name() && route.port == u64::from(port);
+    let seen = timeout(PATIENCE, routes.wait(led)).await;
     let seen = seen.with_context(|| format!("no VirtualService follows {}", object.key()))??;
     let generation = written["metadata"]["generation"].as_i64().context("a generation")?;
     statuses.generation(&object.key(), generation, PATIENCE).await?;
@@ -83,42 +81,17 @@ fn patch(object: &Object, port: u16) -> Request {
     }
 }
 
-/// When the route of that exposition had that port.
-async fn route(routes: &mut mpsc::UnboundedReceiver<Route>, exposition: &str, port: u16) -> Result<Instant> {
-    loop {
-        let route = routes.recv().await.context("the watch of VirtualServices has ended")?;
-        if route.exposition == exposition && route.port == u64::from(port) {
-            return Ok(route.at);
-        }
-    }
-}
-
-/// Follows the routes of expositions in BOUNDARY, from when all that there are have been seen.
-async fn follow(client: &Client) -> Result<mpsc::UnboundedReceiver<Route>> {
+/// The routes of expositions in BOUNDARY.
+async fn follow(client: &Client) -> Result<Seen<Route>> {
     let resource =
         ApiResource::from_gvk(&GroupVersionKind::gvk("networking.istio.io", "v1", "VirtualService"));
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), &fed(STYLES[0]), &resource);
-    let config = watcher::Config::default().labels("emcee.io/owner-kind=ServiceExposition");
-    let (tell, routes) = mpsc::unbounded_channel();
-    let (listed, all) = tokio::sync::oneshot::channel();
-    tokio::spawn(async move {
-        let (mut events, mut listed) =
-            (std::pin::pin!(watcher::watcher(api, config).default_backoff()), Some(listed));
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(Event::InitDone) => drop(listed.take().map(|listed| listed.send(()))),
-                Ok(Event::Apply(object)) if tell.send(seen(&object)).is_err() => return,
-                _ => {}
-            }
-        }
-    });
-    timeout(PATIENCE, all).await.context("the VirtualServices cannot be listed")??;
-    Ok(routes)
+    let config = Config::default().labels("emcee.io/owner-kind=ServiceExposition");
+    Seen::follow(api, config, PATIENCE, route).await
 }
 
-fn seen(object: &DynamicObject) -> Route {
-    let at = Instant::now();
+fn route(object: &DynamicObject) -> Route {
     let exposition = object.labels().get("emcee.io/owner-name").cloned().unwrap_or_default();
     let port = &object.data["spec"]["http"][0]["route"][0]["destination"]["port"]["number"];
-    Route { exposition, port: port.as_u64().unwrap_or_default(), at }
+    Route { exposition, port: port.as_u64().unwrap_or_default() }
 }

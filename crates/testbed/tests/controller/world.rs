@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use emcee_testbed::cluster::Authority;
+use emcee_testbed::mesh::Listed;
 use emcee_testbed::{Bed, Mesh};
-use kube::api::{DynamicObject, ListParams};
-use kube::discovery::{ApiResource, Discovery, Scope, verbs};
-use kube::{Api, ResourceExt as _};
+use kube::ResourceExt as _;
+use kube::api::{ApiResource, ListParams};
 
 use super::emcee::{Emcee, print};
 pub(crate) use super::resource::{Resource, until};
@@ -66,25 +66,13 @@ fn make(bed: &Bed) -> Result<World> {
 
 /// Every object of a cluster, of every kind that can be listed, but for what comes and goes by itself.
 pub(crate) fn objects(mesh: &Mesh) -> Result<BTreeSet<String>> {
-    let client = mesh.client();
-    mesh.run(async move {
-        let mut found = BTreeSet::new();
-        let discovery = Discovery::new(client.clone()).run().await?;
-        for group in discovery.groups() {
-            for (resource, capabilities) in group.recommended_resources() {
-                if !capabilities.supports_operation(verbs::LIST) || moves_by_itself(&resource) {
-                    continue;
-                }
-                let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
-                let scope = if capabilities.scope == Scope::Cluster { "" } else { "namespaced " };
-                for object in api.list(&ListParams::default()).await? {
-                    let namespace = object.namespace().unwrap_or_default();
-                    found.insert(format!("{scope}{} {namespace}/{}", resource.plural, object.name_any()));
-                }
-            }
-        }
-        Ok(found)
-    })
+    let place = |Listed { resource, is_namespaced, object }: Listed| {
+        let scope = if is_namespaced { "namespaced " } else { "" };
+        let namespace = object.namespace().unwrap_or_default();
+        format!("{scope}{} {namespace}/{}", resource.plural, object.name_any())
+    };
+    let all = mesh.list_all(ListParams::default(), |resource| !moves_by_itself(resource))?;
+    Ok(all.into_iter().map(place).collect())
 }
 
 /// Events end by themselves; Leases are held by what runs, Emcee among it.

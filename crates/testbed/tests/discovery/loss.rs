@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
+use emcee_testbed::mesh::Listed;
 use emcee_testbed::{Bed, Mesh};
-use kube::api::{DynamicObject, ListParams};
-use kube::discovery::{Discovery, verbs};
-use kube::{Api, ResourceExt as _};
+use kube::ResourceExt as _;
+use kube::api::ListParams;
 use serde_json::Value;
 
 use super::install::{start, stop};
@@ -71,24 +71,11 @@ fn same(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> 
 
 /// Every generated object, with its UID: one that was deleted and made again is another.
 pub(crate) fn generated(mesh: &Mesh) -> Result<BTreeMap<String, String>> {
-    let client = mesh.client();
     let ours = ListParams::default().labels("app.kubernetes.io/managed-by=emcee");
-    mesh.run(async move {
-        let mut found = BTreeMap::new();
-        let discovery = Discovery::new(client.clone()).run().await?;
-        for group in discovery.groups() {
-            for (kind, capabilities) in group.recommended_resources() {
-                if !capabilities.supports_operation(verbs::LIST) {
-                    continue;
-                }
-                let api = Api::<DynamicObject>::all_with(client.clone(), &kind);
-                for object in api.list(&ours).await? {
-                    let namespace = object.namespace().unwrap_or_default();
-                    let place = format!("{} {namespace}/{}", kind.kind, object.name_any());
-                    found.insert(place, object.uid().unwrap_or_default());
-                }
-            }
-        }
-        Ok(found)
-    })
+    let of = |Listed { resource, object, .. }: Listed| {
+        let namespace = object.namespace().unwrap_or_default();
+        let place = format!("{} {namespace}/{}", resource.kind, object.name_any());
+        (place, object.uid().unwrap_or_default())
+    };
+    Ok(mesh.list_all(ours, |_| true)?.into_iter().map(of).collect())
 }

@@ -6,11 +6,11 @@ use std::sync::mpsc::channel;
 
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::cluster::{Authority, Identity};
+use emcee_testbed::mesh::Listed;
 use emcee_testbed::{Bed, Mesh};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
-use kube::discovery::{Discovery, verbs};
+use kube::api::{ApiResource, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
@@ -149,27 +149,12 @@ struct Reference {
 
 /// Every object of Istio's kinds, whoever made it.
 fn istio_objects(mesh: &Mesh) -> Result<Vec<Reference>> {
-    let client = mesh.client();
-    mesh.run(async move {
-        let mut found = Vec::new();
-        let discovery = Discovery::new(client.clone()).run().await?;
-        let istios = |name: &str| name.ends_with("istio.io") && name != "mm.ibm.istio.io";
-        for group in discovery.groups().filter(|group| istios(group.name())) {
-            for (kind, capabilities) in group.recommended_resources() {
-                if !capabilities.supports_operation(verbs::LIST) {
-                    continue;
-                }
-                let api = Api::<DynamicObject>::all_with(client.clone(), &kind);
-                for object in api.list(&ListParams::default()).await? {
-                    found.push(Reference {
-                        api_version: kind.api_version.clone(),
-                        kind: kind.kind.clone(),
-                        namespace: object.namespace().unwrap_or_default(),
-                        name: object.name_any(),
-                    });
-                }
-            }
-        }
-        Ok(found)
-    })
+    let istios = |kind: &ApiResource| kind.group.ends_with("istio.io") && kind.group != "mm.ibm.istio.io";
+    let of = |Listed { resource, object, .. }: Listed| Reference {
+        api_version: resource.api_version,
+        kind: resource.kind,
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+    };
+    Ok(mesh.list_all(ListParams::default(), istios)?.into_iter().map(of).collect())
 }

@@ -1,0 +1,51 @@
+//! When a watch shows an object.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use futures_util::StreamExt as _;
+use kube::Api;
+use kube::api::DynamicObject;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Config, Event};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// Objects that a watch shows: of each what is looked for, and when.
+pub(super) struct Seen<T>(mpsc::UnboundedReceiver<(T, Instant)>);
+
+impl<T: Send + 'static> Seen<T> {
+    /// From when all that there are have been seen.
+    pub(super) async fn follow(
+        api: Api<DynamicObject>,
+        config: Config,
+        patience: Duration,
+        of: fn(&DynamicObject) -> T,
+    ) -> Result<Self> {
+        let (tell, seen) = mpsc::unbounded_channel();
+        let (listed, all) = oneshot::channel();
+        tokio::spawn(async move {
+            let events = watcher::watcher(api, config).default_backoff();
+            let (mut events, mut listed) = (std::pin::pin!(events), Some(listed));
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(Event::InitDone) => drop(listed.take().map(|listed| listed.send(()))),
+                    Ok(Event::Apply(object)) if tell.send((of(&object), Instant::now())).is_err() => return,
+                    _ => {}
+                }
+            }
+        });
+        timeout(patience, all).await.context("the objects cannot be listed")??;
+        Ok(Self(seen))
+    }
+
+    /// When the next such object was seen.
+    pub(super) async fn wait(&mut self, is: impl Fn(&T) -> bool) -> Result<Instant> {
+        loop {
+            let (seen, at) = self.0.recv().await.context("the watch has ended")?;
+            if is(&seen) {
+                return Ok(at);
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! All that there is in a cluster.
+
+use anyhow::Result;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::discovery::{ApiGroup, Discovery, Scope, verbs};
+
+use super::Mesh;
+
+/// An object, with its kind.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The kind, in the version that the API server recommends.
+    pub resource: ApiResource,
+    /// Whether objects of that kind are in namespaces.
+    pub is_namespaced: bool,
+    /// The object.
+    pub object: DynamicObject,
+}
+
+impl Mesh {
+    /// Every object of all kinds that can be listed and are `wanted`.
+    pub fn list_all(
+        &self,
+        params: ListParams,
+        wanted: impl Fn(&ApiResource) -> bool + Send + 'static,
+    ) -> Result<Vec<Listed>> {
+        let client = self.client();
+        self.run(async move {
+            let mut all = Vec::new();
+            let discovery = Discovery::new(client.clone()).run().await?;
+            for (resource, capabilities) in discovery.groups().flat_map(ApiGroup::recommended_resources) {
+                if !capabilities.supports_operation(verbs::LIST) || !wanted(&resource) {
+                    continue;
+                }
+                let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
+                let is_namespaced = capabilities.scope == Scope::Namespaced;
+                let objects = api.list(&params).await?.into_iter();
+                all.extend(objects.map(|object| Listed {
+                    resource: resource.clone(),
+                    is_namespaced,
+                    object,
+                }));
+            }
+            Ok(all)
+        })
+    }
+}
