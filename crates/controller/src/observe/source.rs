@@ -57,15 +57,16 @@ pub(super) async fn follow<K>(
             Ok(Event::Init) => missing.clone_from(&known),
             Ok(Event::InitApply(object)) => {
                 let key = key(&object);
-                let place = place(&key);
-                missing.remove(&place);
-                known.insert(place);
-                said.extend(read(&key, Some(object)).map(fact));
+                missing.remove(&place(&key));
+                let news = read(&key, Some(object));
+                known.extend(news.is_some().then(|| place(&key)));
+                said.extend(news.map(fact));
             }
             Ok(Event::Apply(object)) => {
                 let key = key(&object);
-                known.insert(place(&key));
-                said.extend(read(&key, Some(object)).map(fact));
+                let news = read(&key, Some(object));
+                known.extend(news.is_some().then(|| place(&key)));
+                said.extend(news.map(fact));
             }
             Ok(Event::Delete(object)) => {
                 let key = key(&object);

@@ -1,6 +1,7 @@
 //! A peer's Emcee that goes and comes back.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use emcee_testbed::mesh::Listed;
@@ -19,6 +20,9 @@ use crate::workloads::ask;
 
 const BLUE: Resource<'_> = Resource { kind: "MeshFedConfig", namespace: "blue", name: "blue" };
 
+/// How long m2's Emcee is away.
+const AWAY: Duration = Duration::from_mins(1);
+
 /// m2's Emcee is away while a pod behind its gateway is replaced and m1's own Emcee starts anew: not one call fails,
 /// and nothing is deleted. What changed in m2 meanwhile comes when it is back.
 pub(crate) fn held(bed: &Bed) -> Result<()> {
@@ -28,10 +32,12 @@ pub(crate) fn held(bed: &Bed) -> Result<()> {
     let before = generated(m1)?;
     ensure!(before.keys().any(|object| object.starts_with("ServiceEntry ")), "{before:?}");
     stop(m2)?;
+    let stopped = Instant::now();
     BLUE.wait(m1, "PeerLost", "PeerLost")?;
     m2.restart(APPS, "reviews-v1")?;
     m2.apply(&exposition("blue", "reviews", "critiques", ""))?;
     restart(m1)?;
+    traffic.go_on_until(stopped + AWAY)?;
     same(&before, &generated(m1)?)?;
     let binding = resource(m1, "ServiceBinding", APPS, "reviews")?;
     ensure!(!binding["status"]["stale_since"].is_null(), "{binding}");

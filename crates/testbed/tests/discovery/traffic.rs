@@ -39,6 +39,14 @@ impl Traffic {
         Ok(Self { end, caller: Some(caller) })
     }
 
+    /// Lets it go on until then.
+    pub(crate) fn go_on_until(&self, then: Instant) -> Result<()> {
+        std::thread::sleep(then.saturating_duration_since(Instant::now()));
+        let goes_on = self.caller.as_ref().is_some_and(|caller| !caller.is_finished());
+        ensure!(goes_on, "nobody calls any more");
+        Ok(())
+    }
+
     /// Ends it. All were answered, and there were some.
     pub(crate) fn end(mut self) -> Result<()> {
         self.end.store(true, Ordering::Relaxed);
