@@ -27,14 +27,19 @@ pub(crate) fn consuming(world: &World, style: &Style) -> Result<String> {
     Ok(yaml)
 }
 
+/// The same, to delete it: only kinds and names count, and there may be nobody who says where anything is.
+fn consumed(style: &Style) -> String {
+    let binding = |(alias, port, protocol)| style.binding(alias, alias, port, protocol, &[], "");
+    style.config("egress", "m2") + &PORTS.map(binding).concat()
+}
+
 /// Where peers reach an exposition, as its status says.
 fn endpoints(world: &World, style: &Style, alias: &str) -> Result<Vec<String>> {
     let name = format!("{}-{alias}", style.name);
     let exposition = world.there.get("mm.ibm.istio.io/v1", "ServiceExposition", SHOP, &name)?;
     let exposition = exposition.context("it was applied")?;
-    let endpoints: Vec<String> = serde_json::from_value(exposition["status"]["endpoints"].clone())?;
-    ensure!(!endpoints.is_empty(), "{exposition}");
-    Ok(endpoints)
+    let endpoints = serde_json::from_value(exposition["status"]["endpoints"].clone());
+    endpoints.with_context(|| format!("it has none: {exposition}"))
 }
 
 pub(crate) fn carries(bed: &Bed, style: &Style) -> Result<()> {
@@ -71,7 +76,7 @@ pub(crate) fn carries(bed: &Bed, style: &Style) -> Result<()> {
 pub(crate) fn nothing_left(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     for style in STYLES {
-        world.here.delete(&consuming(&world, style)?)?;
+        world.here.delete(&consumed(style))?;
         world.there.delete(&exposing(style))?;
     }
     for (mesh, before) in world.meshes().into_iter().zip(world.before.iter()) {
