@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::{Bed, Mesh};
+use serde_json::Value;
 
 use super::world::{Resource, World, objects, relationship, until};
 use crate::users::{SHOP, STYLES, Style, WEB};
@@ -27,19 +28,20 @@ pub(crate) fn consuming(world: &World, style: &Style) -> Result<String> {
     Ok(yaml)
 }
 
-/// The same, to delete it: only kinds and names count, and there may be nobody who says where anything is.
-fn consumed(style: &Style) -> String {
-    let binding = |(alias, port, protocol)| style.binding(alias, alias, port, protocol, &[], "");
-    style.config("egress", "m2") + &PORTS.map(binding).concat()
-}
-
-/// Where peers reach an exposition, as its status says.
+/// Where peers reach an exposition, once its status says so: an Emcee that was just installed may have made its gateway
+/// anew, which has no address at first.
 fn endpoints(world: &World, style: &Style, alias: &str) -> Result<Vec<String>> {
     let name = format!("{}-{alias}", style.name);
-    let exposition = world.there.get("mm.ibm.istio.io/v1", "ServiceExposition", SHOP, &name)?;
-    let exposition = exposition.context("it was applied")?;
-    let endpoints = serde_json::from_value(exposition["status"]["endpoints"].clone());
-    endpoints.with_context(|| format!("it has none: {exposition}"))
+    let kind = ("mm.ibm.istio.io/v1", "ServiceExposition");
+    let has_some = |exposition: Option<&Value>| {
+        let endpoints = exposition.and_then(|exposition| exposition["status"]["endpoints"].as_array());
+        endpoints.is_some_and(|endpoints| !endpoints.is_empty())
+    };
+    until(&world.there, kind, (SHOP, &name), "it has no endpoints", has_some)?;
+    let exposition = world.there.get(kind.0, kind.1, SHOP, &name)?.context("it was applied")?;
+    let endpoints: Vec<String> = serde_json::from_value(exposition["status"]["endpoints"].clone())?;
+    ensure!(!endpoints.is_empty(), "{exposition}");
+    Ok(endpoints)
 }
 
 pub(crate) fn carries(bed: &Bed, style: &Style) -> Result<()> {
@@ -76,7 +78,7 @@ pub(crate) fn carries(bed: &Bed, style: &Style) -> Result<()> {
 pub(crate) fn nothing_left(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     for style in STYLES {
-        world.here.delete(&consumed(style))?;
+        world.here.delete(&consuming(&world, style)?)?;
         world.there.delete(&exposing(style))?;
     }
     for (mesh, before) in world.meshes().into_iter().zip(world.before.iter()) {
