@@ -51,18 +51,10 @@ pub fn encode(offer: &Offer) -> Result<Vec<Encoded>, EncodeError> {
     let encoded = split(offer).into_iter().map(|slice| {
         let resource = resource(&slice, &annotations);
         decode(&resource)?;
-        let bytes = shared(resource.encode_to_vec());
+        let bytes = resource.encode_to_vec().into();
         Ok(Encoded { name: resource.name.into(), version: resource.version.into(), bytes })
     });
     encoded.collect()
-}
-
-/// Bytes that have their count of references already, which [`Bytes`] else allocates at the first clone: one for each
-/// resource, when the first peer is sent everything, among the buffers of that.
-fn shared(encoded: Vec<u8>) -> Bytes {
-    let bytes = Bytes::from(encoded);
-    drop(bytes.clone());
-    bytes
 }
 
 /// The slices of an offer, whether or not they can be announced.
