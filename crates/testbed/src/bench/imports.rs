@@ -9,7 +9,6 @@ use kube::core::GroupVersionKind;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
-use tokio::time::timeout;
 
 use super::durations::quantile;
 use super::figures::{milliseconds, thousands};
@@ -108,12 +107,8 @@ async fn write_and_wait(client: &Client, object: &Object, seen: &mut Seen<Place>
     let begun = Instant::now();
     let answer = send(client, object.to_create()).await?;
     ensure!(answer.is_success(), "cannot create {}: {}", object.key(), answer.words());
-    let seen = timeout(
-        PATIENCE,
-        seen.wait(|(namespace, name)| namespace == object.namespace() && name == object.name()),
-    )
-    .await;
-    let at = seen.with_context(|| format!("nothing came of {}", object.key()))??;
+    let is_it = |(namespace, name): &Place| namespace == object.namespace() && name == object.name();
+    let at = seen.wait(is_it).await.with_context(|| format!("nothing came of {}", object.key()))?;
     Ok(at.duration_since(begun))
 }
 

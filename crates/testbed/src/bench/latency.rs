@@ -9,7 +9,6 @@ use kube::core::GroupVersionKind;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use super::raw::{Request, send};
 use super::resources::{Object, PORTS, STYLES, exposition, fed, is_routed};
@@ -65,8 +64,8 @@ async fn change(
     ensure!(answer.is_success(), "cannot change {}: {}", object.key(), answer.words());
     let written: Value = serde_json::from_slice(&answer.body)?;
     let led = |route: &Route| route.exposition == object.name() && route.port == u64::from(port);
-    let seen = timeout(PATIENCE, routes.wait(led)).await;
-    let seen = seen.with_context(|| format!("no VirtualService follows {}", object.key()))??;
+    let seen = routes.wait(led).await;
+    let seen = seen.with_context(|| format!("no VirtualService follows {}", object.key()))?;
     let generation = written["metadata"]["generation"].as_i64().context("a generation")?;
     statuses.generation(&object.key(), generation, PATIENCE).await?;
     Ok(Change { write, whole: seen.duration_since(begun) })

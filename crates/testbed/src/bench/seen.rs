@@ -12,7 +12,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 /// Objects that a watch shows: of each what is looked for, and when.
-pub(super) struct Seen<T>(mpsc::UnboundedReceiver<(T, Instant)>);
+pub(super) struct Seen<T> {
+    objects: mpsc::UnboundedReceiver<(T, Instant)>,
+    /// How long is waited for one.
+    patience: Duration,
+}
 
 impl<T: Send + 'static> Seen<T> {
     /// From when all that there are have been seen.
@@ -22,7 +26,7 @@ impl<T: Send + 'static> Seen<T> {
         patience: Duration,
         of: fn(&DynamicObject) -> T,
     ) -> Result<Self> {
-        let (tell, seen) = mpsc::unbounded_channel();
+        let (tell, objects) = mpsc::unbounded_channel();
         let (listed, all) = oneshot::channel();
         tokio::spawn(async move {
             let events = watcher::watcher(api, config).default_backoff();
@@ -36,16 +40,20 @@ impl<T: Send + 'static> Seen<T> {
             }
         });
         timeout(patience, all).await.context("the objects cannot be listed")??;
-        Ok(Self(seen))
+        Ok(Self { objects, patience })
     }
 
     /// When the next such object was seen.
     pub(super) async fn wait(&mut self, is: impl Fn(&T) -> bool) -> Result<Instant> {
-        loop {
-            let (seen, at) = self.0.recv().await.context("the watch has ended")?;
-            if is(&seen) {
-                return Ok(at);
+        let objects = &mut self.objects;
+        let found = async move {
+            loop {
+                let (object, at) = objects.recv().await.context("the watch has ended")?;
+                if is(&object) {
+                    return Ok(at);
+                }
             }
-        }
+        };
+        timeout(self.patience, found).await?
     }
 }
