@@ -7,11 +7,12 @@ use emcee_api::istio::{DestinationRule, PeerAuthentication};
 use emcee_api::labels;
 use emcee_core::catalogue::root_hash;
 use emcee_core::inputs::{
-    self, Change, Credential, EndpointSlice, Node, Service, Subsets, Workload, WorkloadKind,
+    self, Change, Credential, EndpointSlice, Node, Parsed, Service, Subsets, Workload, WorkloadKind,
 };
 use emcee_core::key::Key;
-use emcee_core::parse;
+use emcee_core::parse::{self, Identity};
 use emcee_core::plan::Kind;
+use emcee_core::problem::Problem;
 use emcee_core::translate::Unit;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as k8s;
@@ -59,18 +60,15 @@ impl UserKind {
     fn change(self, key: &Key, object: Option<&Value>) -> (Unit, Change) {
         let (key, change) = match self {
             Self::MeshFedConfig => {
-                let parsed = object.map(|object| parse::fed_config(object).map(Arc::new));
-                let key = own_key(key, valid(parsed.as_ref()).map(|config| &config.identity.key));
+                let (key, parsed) = parsed(key, object, parse::fed_config, |it| &it.identity);
                 (key.clone(), Change::FedConfig(key, parsed))
             }
             Self::ServiceExposition => {
-                let parsed = object.map(|object| parse::exposition(object).map(Arc::new));
-                let key = own_key(key, valid(parsed.as_ref()).map(|exposition| &exposition.identity.key));
+                let (key, parsed) = parsed(key, object, parse::exposition, |it| &it.identity);
                 (key.clone(), Change::Exposition(key, parsed))
             }
             Self::ServiceBinding => {
-                let parsed = object.map(|object| parse::binding(object).map(Arc::new));
-                let key = own_key(key, valid(parsed.as_ref()).map(|binding| &binding.identity.key));
+                let (key, parsed) = parsed(key, object, parse::binding, |it| &it.identity);
                 (key.clone(), Change::Binding(key, parsed))
             }
         };
@@ -78,8 +76,15 @@ impl UserKind {
     }
 }
 
-fn valid<T>(parsed: Option<&inputs::Parsed<T>>) -> Option<&Arc<T>> {
-    parsed?.as_ref().ok()
+fn parsed<T>(
+    key: &Key,
+    object: Option<&Value>,
+    parse: fn(&Value) -> Result<T, Vec<Problem>>,
+    identity: fn(&T) -> &Identity,
+) -> (Key, Option<Parsed<T>>) {
+    let parsed = object.map(|object| parse(object).map(Arc::new));
+    let valid = parsed.as_ref().and_then(|parsed| parsed.as_ref().ok());
+    (own_key(key, valid.map(|valid| &identity(valid).key)), parsed)
 }
 
 /// The key as what was read of the object has it: so its text is kept once.

@@ -13,11 +13,6 @@ type Pair = (Box<str>, Box<str>);
 pub struct Labels(Box<[Pair]>);
 
 impl Labels {
-    /// No labels.
-    pub fn none() -> Self {
-        Self::default()
-    }
-
     /// One label.
     pub fn one(key: &str, value: &str) -> Self {
         Self([(key.into(), value.into())].into())

@@ -14,18 +14,11 @@ pub(crate) enum Members<T> {
     Many(Box<BTreeSet<T>>),
 }
 
-impl<T: Ord> Members<T> {
+impl<T: Ord + Clone> Members<T> {
     pub(crate) fn add(&mut self, member: T) {
         match self {
             Self::One(one) if *one == member => {}
-            Self::One(_) => {
-                if let Self::One(one) =
-                    std::mem::replace(self, Self::Many(Box::new(BTreeSet::from([member]))))
-                    && let Self::Many(many) = self
-                {
-                    many.insert(one);
-                }
-            }
+            Self::One(one) => *self = Self::Many(Box::new(BTreeSet::from([one.clone(), member]))),
             Self::Many(many) => {
                 many.insert(member);
             }

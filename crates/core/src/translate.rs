@@ -215,9 +215,7 @@ impl Translation {
     pub fn verdict(&self, unit: &Unit) -> Option<Verdict> {
         let view = View::new(&self.inputs, &self.relationships);
         match unit {
-            Unit::ServiceExposition(key) => {
-                exposition_verdict(&view, key, &self.claims).map(|(verdict, _)| verdict)
-            }
+            Unit::ServiceExposition(key) => exposition_verdict(&view, key, &self.claims),
             Unit::ServiceBinding(key) => binding_verdict(&view, key, &self.claims),
             unit => self.outputs.get(unit)?.verdict().cloned(),
         }

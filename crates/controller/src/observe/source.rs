@@ -55,17 +55,12 @@ pub(super) async fn follow<K>(
         let mut said = Vec::new();
         match event {
             Ok(Event::Init) => missing.clone_from(&known),
-            Ok(Event::InitApply(object)) => {
+            Ok(Event::InitApply(object) | Event::Apply(object)) => {
                 let key = key(&object);
-                missing.remove(&place(&key));
+                let place = place(&key);
+                missing.remove(&place);
                 let news = read(&key, Some(object));
-                known.extend(news.is_some().then(|| place(&key)));
-                said.extend(news.map(fact));
-            }
-            Ok(Event::Apply(object)) => {
-                let key = key(&object);
-                let news = read(&key, Some(object));
-                known.extend(news.is_some().then(|| place(&key)));
+                known.extend(news.is_some().then_some(place));
                 said.extend(news.map(fact));
             }
             Ok(Event::Delete(object)) => {

@@ -1,5 +1,7 @@
 //! Guards of an egress gateway, which spends the relationship's certificate for whoever may call it.
 
+use std::collections::BTreeMap;
+
 use emcee_api::istio::{Action, AuthorizationPolicySpec, Rule, RuleCondition, RuleFrom, Source};
 use k8s_openapi::api::networking::v1::{NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -30,9 +32,9 @@ pub(crate) fn callers_of(remote: &Consumption<'_>) -> Object {
     let rule =
         Rule { from: vec![RuleFrom { source: Some(others) }], when: vec![server_name], ..Rule::default() };
     let (namespace, labels) =
-        remote.egress.map_or((&key.namespace, Labels::none()), |e| (&e.namespace, e.labels.clone()));
+        remote.egress.map_or((&key.namespace, BTreeMap::new()), |e| (&e.namespace, e.labels.to_map()));
     let policy = AuthorizationPolicySpec {
-        selector: Some(labels.to_map().into()),
+        selector: Some(labels.into()),
         rules: vec![rule],
         action: Action::Deny.into(),
     };

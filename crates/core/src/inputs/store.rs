@@ -294,7 +294,7 @@ fn add_to_index<K: Eq + Hash, V: Ord + Clone, S: BuildHasher>(
         .or_insert_with(|| Members::One(member.clone()));
 }
 
-fn remove_from_index<K: Eq + Hash, V: Ord, S: BuildHasher>(
+fn remove_from_index<K: Eq + Hash, V: Ord + Clone, S: BuildHasher>(
     index: &mut StdHashMap<K, Members<V>, S>,
     key: &K,
     member: &V,

@@ -158,7 +158,7 @@ fn subset_labels(
     end_to_end: bool,
     warnings: &mut Vec<Problem>,
 ) -> Result<Labels, Problem> {
-    let Some(subset) = &exposition.subset else { return Ok(Labels::none()) };
+    let Some(subset) = &exposition.subset else { return Ok(Labels::default()) };
     let namespace = &exposition.identity.key.namespace;
     let host = names::service_host(&exposition.service, namespace, &view.settings().cluster_domain);
     let root = &view.settings().root_namespace;

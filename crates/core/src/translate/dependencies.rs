@@ -1,6 +1,7 @@
 //! Who looked at what.
 
 use foldhash::{HashMap, HashSet};
+use slab::Slab;
 
 use super::Unit;
 use crate::inputs::{Topic, TopicMap};
@@ -10,18 +11,17 @@ use crate::members::Members;
 #[derive(Debug, Default)]
 pub(super) struct Dependencies {
     numbers: HashMap<Unit, Number>,
-    /// By number. Sorted, each once.
-    readings: Vec<Reading>,
-    free: Vec<Number>,
+    readings: Slab<Reading>,
     readers: TopicMap<Members<Number>>,
 }
 
 /// Place of a unit in `readings`.
-type Number = u32;
+type Number = usize;
 
 #[derive(Debug)]
 struct Reading {
     unit: Unit,
+    /// Sorted, each once.
     topics: Box<[Topic]>,
 }
 
@@ -29,7 +29,7 @@ impl Dependencies {
     /// Replaces what a unit looked at. `reads` is sorted.
     pub(super) fn set(&mut self, unit: &Unit, reads: Vec<Topic>) {
         let Some(number) = self.number(unit, reads.is_empty()) else { return };
-        let reading = &mut self.readings[number as usize];
+        let reading = &mut self.readings[number];
         let old = std::mem::replace(&mut reading.topics, reads.into());
         let new = &reading.topics;
         for topic in old.iter().filter(|topic| new.binary_search(topic).is_err()) {
@@ -45,7 +45,7 @@ impl Dependencies {
         }
         if new.is_empty() {
             self.numbers.remove(unit);
-            self.free.push(number);
+            self.readings.remove(number);
         }
     }
 
@@ -57,18 +57,7 @@ impl Dependencies {
         if looks_at_nothing {
             return None;
         }
-        let reading = Reading { unit: unit.clone(), topics: Box::default() };
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.readings[number as usize] = reading;
-                number
-            }
-            None => {
-                let number = Number::try_from(self.readings.len()).ok()?;
-                self.readings.push(reading);
-                number
-            }
-        };
+        let number = self.readings.insert(Reading { unit: unit.clone(), topics: Box::default() });
         self.numbers.insert(unit.clone(), number);
         Some(number)
     }
@@ -77,6 +66,6 @@ impl Dependencies {
     pub(super) fn readers<'a>(&self, topics: impl IntoIterator<Item = &'a Topic>) -> HashSet<Unit> {
         let readers = topics.into_iter().filter_map(|topic| self.readers.get(topic));
         let numbers: HashSet<_> = readers.flat_map(Members::iter).copied().collect();
-        numbers.into_iter().map(|number| self.readings[number as usize].unit.clone()).collect()
+        numbers.into_iter().map(|number| self.readings[number].unit.clone()).collect()
     }
 }

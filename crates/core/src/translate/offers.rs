@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::output::{Output, exposition_verdict};
+use super::output::{self, Output};
 use super::{Translation, Unit};
 use crate::catalogue::{Addressed, Announced, Listing, Offer, PeerListing, Published, Source, Terms};
 use crate::key::Key;
@@ -46,8 +46,7 @@ impl Translation {
     /// What a ServiceExposition offers. It is not kept, but made anew.
     pub fn offers_of(&self, exposition: &Key) -> Vec<Addressed> {
         let view = View::new(&self.inputs, &self.relationships);
-        let judged = exposition_verdict(&view, exposition, &self.claims);
-        judged.map(|(_, offers)| offers).unwrap_or_default()
+        output::offers(&view, exposition, &self.claims)
     }
 
     /// What peers announced to an earlier process, as the statuses of bindings kept it: what a subscription begins with,
@@ -67,16 +66,20 @@ impl Translation {
 
     /// What is offered in each relationship, each way.
     pub fn listing(&self) -> Vec<Listing> {
-        let (followers, offered) = (self.followers(), self.offered());
+        let (followers, mut offered) = (self.followers(), self.offered());
         let usable = self.relationships.values().filter(|relationship| relationship.refused.is_none());
         let of = |relationship: &Arc<Relationship>| {
             let peers = relationship.config.peers.iter();
-            let source = |peer: &PeerModel| Source::new(relationship.key().clone(), &peer.name);
+            let mut listing = |peer: &PeerModel| {
+                let offered = offered.remove(&(relationship.key().clone(), peer.name.clone()));
+                let source = Source::new(relationship.key().clone(), &peer.name);
+                self.peer_listing(source, &followers, offered.unwrap_or_default())
+            };
             Listing {
                 fed_config: relationship.key().clone(),
                 relationship: relationship.config.relationship.clone(),
                 mode: relationship.config.mode,
-                peers: peers.map(|peer| self.peer_listing(source(peer), &followers, &offered)).collect(),
+                peers: peers.map(&mut listing).collect(),
             }
         };
         usable.map(of).collect()
@@ -86,7 +89,7 @@ impl Translation {
         &self,
         source: Source,
         followers: &HashMap<(&Source, Key), Vec<Key>>,
-        offered: &HashMap<(Key, String), Vec<Offer>>,
+        offered: Vec<Offer>,
     ) -> PeerListing {
         let imports = self.outputs.get(&Unit::Imports(source.fed_config.clone()));
         let skipped = imports.into_iter().flat_map(Output::skipped);
@@ -99,11 +102,9 @@ impl Translation {
             bindings: followers.get(&(&source, service.clone())).cloned().unwrap_or_default(),
             not_imported: skipped.get(service).map(|problem| (*problem).clone()),
         });
-        let offered =
-            offered.get(&(source.fed_config.clone(), source.peer.to_string())).into_iter().flatten();
         PeerListing {
             announced: announced.collect(),
-            offered: offered.cloned().collect(),
+            offered,
             state: self.inputs.peers.get(&source).cloned(),
             name: source.peer,
         }

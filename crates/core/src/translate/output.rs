@@ -109,16 +109,20 @@ pub(super) fn exposition(
     exposed.map(|_| Output::Unkept)
 }
 
-/// How an exposition is, as its claims are now, and what it offers.
-pub(super) fn exposition_verdict(
-    view: &View<'_>,
-    key: &Key,
-    claims: &Claims,
-) -> Option<(Verdict, Vec<Addressed>)> {
+/// How an exposition is, as its claims are now.
+pub(super) fn exposition_verdict(view: &View<'_>, key: &Key, claims: &Claims) -> Option<Verdict> {
     Some(match exposed(view, key)? {
         Ok(exposed) => exposed.judged(view, claims),
-        Err(problems) => (Verdict::refused(problems), Vec::new()),
+        Err(problems) => Verdict::refused(problems),
     })
+}
+
+/// What an exposition offers, as its claims are now.
+pub(super) fn offers(view: &View<'_>, key: &Key, claims: &Claims) -> Vec<Addressed> {
+    match exposed(view, key) {
+        Some(Ok(exposed)) => exposed.offers(view, claims),
+        Some(Err(_)) | None => Vec::new(),
+    }
 }
 
 /// The objects of an exposition, as its claims are now.
@@ -136,29 +140,33 @@ pub(super) fn exposing(view: &View<'_>, key: &Key, claims: &Claims) -> Vec<Objec
 }
 
 impl Exposed<'_> {
-    fn judged(self, view: &View<'_>, claims: &Claims) -> (Verdict, Vec<Addressed>) {
+    fn offers(&self, view: &View<'_>, claims: &Claims) -> Vec<Addressed> {
+        let age = &self.exposition.identity.age;
+        let held =
+            |offering: &&Offering<'_>| claims.server_name_conflict(&offering.server_name, age).is_none();
+        let offerings = self.offerings.iter().flatten().filter(held);
+        offerings.filter_map(|offering| offering.addressed(self.exposition, view.settings())).collect()
+    }
+
+    fn judged(self, view: &View<'_>, claims: &Claims) -> Verdict {
+        let offers = self.offers(view, claims);
         let Self { exposition, offerings, warnings } = self;
         let generation = exposition.identity.generation;
         let offerings = match offerings {
             Ok(offerings) => offerings,
-            Err(problem) => return (Verdict::failed(generation, problem, warnings), Vec::new()),
+            Err(problem) => return Verdict::failed(generation, problem, warnings),
         };
         let mut problems = Vec::new();
         let mut in_place = Vec::new();
-        let mut offers = Vec::new();
         for offering in &offerings {
             let held = claims.server_name_conflict(&offering.server_name, &exposition.identity.age);
-            if held.is_none() {
-                offers.extend(offering.addressed(exposition, view.settings()));
-            }
             match (&offering.offer, held) {
                 (Ok(_), None) => in_place.push(offering),
                 (offer, held) => problems.extend(offer.as_ref().err().cloned().into_iter().chain(held)),
             }
         }
         let told = told(&offerings, &offers);
-        let verdict = Verdict::of_exposition(exposition, &offerings, &in_place, told, problems, warnings);
-        (verdict, offers)
+        Verdict::of_exposition(exposition, &offerings, &in_place, told, problems, warnings)
     }
 }
 

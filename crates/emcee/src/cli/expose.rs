@@ -119,7 +119,7 @@ async fn expose(
         Some(Ok(selector)) => selector,
         Some(Err(words)) => {
             refusals.push(words);
-            Labels::none()
+            Labels::default()
         }
         None => {
             say_assumed(&args.to, console)?;
