@@ -22,6 +22,7 @@ mod refusals;
 mod secrecy;
 mod sharing;
 mod status;
+mod terms;
 mod variety;
 
 use proptest::test_runner::Config;

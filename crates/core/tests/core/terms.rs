@@ -1,0 +1,336 @@
+//! On which terms peers are met, and what they may say.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use emcee_api::Reason;
+use emcee_core::catalogue::{MAX_ENDPOINTS, MAX_IDENTITIES, Offer, Terms, discovery_key};
+use emcee_core::endpoint::{Endpoint, Host};
+use emcee_core::inputs::Settings;
+use emcee_core::key::Key;
+use emcee_core::mode::Mode;
+use emcee_core::protocol::Protocol;
+use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::certs::{Ca, Leaf};
+use emcee_testkit::objects::emcee::MeshFedConfig;
+use emcee_testkit::prelude::*;
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+use crate::cases;
+use crate::catalogue::{settings, translate};
+use crate::mesh::intake;
+
+fn terms_of(config: MeshFedConfig) -> Terms {
+    let translation = translate(&[config.unset("/spec/tls_context_selector").build()]);
+    Terms::clone(translation.terms_of(&Key::new("blue", "blue")).expect("terms"))
+}
+
+/// As m2 may announce it.
+pub(crate) fn offer() -> Offer {
+    Offer {
+        key: Key::new("shop", "reviews"),
+        mode: Mode::Flat,
+        server_name: "reviews.shop.blue.emcee.internal".into(),
+        protocol: Protocol::Http,
+        port: 80,
+        endpoints: vec!["203.0.113.7:15443".parse().expect("an endpoint")],
+        identities: vec!["spiffe://m2.example/ns/shop/sa/reviews".into()],
+        trust_domain: "m2.example".into(),
+        root_hash: Some("0a1b".into()),
+    }
+}
+
+fn at(address: &str) -> Endpoint {
+    let (host, port) = address.rsplit_once(':').expect("a port");
+    let host = match host.trim_matches(['[', ']']).parse() {
+        Ok(address) => Host::Ip(address),
+        Err(_) => Host::Name(host.into()),
+    };
+    Endpoint { host, port: port.parse().expect("a port") }
+}
+
+#[track_caller]
+fn judged(peer: Peer, offer: &Offer) -> Result<(), Reason> {
+    let verdict = terms_of(flat("blue").peer(peer)).judge("m2", offer);
+    if let Err(problem) = &verdict {
+        let line = problem.to_string();
+        assert!(line.chars().count() < 1_500 && !line.chars().any(char::is_control), "{line:?}");
+    }
+    verdict.map_err(|problem| problem.reason)
+}
+
+fn m2() -> Peer {
+    Peer::new("m2", ["m2.example"])
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let invalid = Err(Reason::AnnouncementInvalid);
+    let long = "x".repeat(10_000);
+    let many = |count: usize| (0..count).map(|port| at(&format!("203.0.113.7:{}", port + 1))).collect();
+    let identities = |count: usize| (0..count).map(|n| format!("spiffe://m2.example/ns/a/sa/{n}")).collect();
+    for (offer, wanted) in [
+        (offer(), Ok(())),
+        (Offer { root_hash: None, trust_domain: String::new(), identities: Vec::new(), ..offer() }, Ok(())),
+        (Offer { endpoints: Vec::new(), ..offer() }, Ok(())),
+        (Offer { endpoints: many(MAX_ENDPOINTS), ..offer() }, Ok(())),
+        (Offer { endpoints: many(MAX_ENDPOINTS + 1), ..offer() }, invalid),
+        (Offer { identities: identities(MAX_IDENTITIES), ..offer() }, Ok(())),
+        (Offer { identities: identities(MAX_IDENTITIES + 1), ..offer() }, invalid),
+        (Offer { mode: Mode::Boundary, ..offer() }, Err(Reason::StyleMismatch)),
+        (Offer { server_name: "reviews.shop.yellow.emcee.internal".into(), ..offer() }, invalid),
+        (Offer { server_name: "ratings.shop.blue.emcee.internal".into(), ..offer() }, invalid),
+        (Offer { server_name: long.clone(), ..offer() }, invalid),
+        (Offer { key: Key::new("kube-system", "reviews"), ..offer() }, invalid),
+        (
+            Offer {
+                key: Key::new("", "reviews"),
+                server_name: "reviews..blue.emcee.internal".into(),
+                ..offer()
+            },
+            invalid,
+        ),
+        (
+            Offer {
+                key: Key::new("shop", "a.b"),
+                server_name: "a.b.shop.blue.emcee.internal".into(),
+                ..offer()
+            },
+            invalid,
+        ),
+        (Offer { port: 0, ..offer() }, invalid),
+        (Offer { trust_domain: "M2\n".into(), ..offer() }, invalid),
+        (Offer { root_hash: Some(long.clone()), ..offer() }, invalid),
+        (Offer { root_hash: Some("a b".into()), ..offer() }, invalid),
+        (Offer { root_hash: Some(String::new()), ..offer() }, invalid),
+    ] {
+        assert_eq!(judged(m2(), &offer), wanted, "{:.200}", format!("{offer:?}"));
+    }
+    assert_eq!(
+        terms_of(flat("blue").peer(m2())).judge("m3", &offer()).map_err(|problem| problem.reason),
+        Err(Reason::UnknownPeer)
+    );
+}
+
+#[test]
+fn a_peers_emcee_announces_itself_under_the_relationships_own_name_and_where_it_may_be() {
+    let own = Offer {
+        key: discovery_key(),
+        server_name: "discovery.blue.emcee.internal".into(),
+        identities: Vec::new(),
+        ..offer()
+    };
+    assert_eq!(judged(m2(), &own), Ok(()));
+    let another = Offer { server_name: "discovery.red.emcee.internal".into(), ..own.clone() };
+    assert_eq!(judged(m2(), &another), Err(Reason::AnnouncementInvalid));
+    let here = Offer { endpoints: vec![at("127.0.0.1:15443")], ..own };
+    assert_eq!(judged(m2(), &here), Err(Reason::AddressNotAllowed));
+}
+
+#[test]
+fn addresses_lie_where_the_operator_says() {
+    let everywhere = || m2().networks(["0.0.0.0/0", "::/0"]);
+    let (good, bad) = (Ok(()), Err(Reason::AddressNotAllowed));
+    for (peer, address, wanted) in [
+        (m2(), "203.0.113.7:1", good),
+        (m2(), "[2001:db8::7]:1", good),
+        (m2(), "203.0.113.7:0", bad),
+        // Never, whatever the operator says.
+        (everywhere(), "0.0.0.0:1", bad),
+        (everywhere(), "0.1.2.3:1", bad),
+        (everywhere(), "[::]:1", bad),
+        (everywhere(), "224.0.0.1:1", bad),
+        (everywhere(), "255.255.255.255:1", bad),
+        (everywhere(), "[ff02::1]:1", bad),
+        (everywhere(), "169.254.169.254:80", bad),
+        (everywhere(), "[fe80::1]:1", bad),
+        (everywhere(), "[::ffff:169.254.169.254]:80", bad),
+        (everywhere(), "[64:ff9b::a9fe:a9fe]:80", bad),
+        (m2().networks(["169.254.0.0/16"]), "169.254.1.1:1", bad),
+        // This host, unless a network says just that.
+        (m2(), "127.0.0.1:1", bad),
+        (m2(), "127.9.9.9:1", bad),
+        (m2(), "[::1]:1", bad),
+        (m2(), "[::ffff:127.0.0.1]:1", bad),
+        (everywhere(), "127.0.0.1:1", bad),
+        (m2().networks(["127.0.0.0/8", "::1/128"]), "127.0.0.1:1", good),
+        (m2().networks(["127.0.0.0/8", "::1/128"]), "[::1]:1", good),
+        (m2().networks(["127.0.0.1/32"]), "127.0.0.2:1", bad),
+        // This cluster's Services and Pods, likewise.
+        (m2(), "10.96.0.10:1", bad),
+        (m2().networks(["10.0.0.0/8"]), "10.96.0.10:1", bad),
+        (m2().networks(["10.0.0.0/8"]), "10.1.0.10:1", good),
+        (m2().networks(["10.96.0.0/16"]), "10.96.0.10:1", good),
+        // What is listed is all there is.
+        (m2().networks(["203.0.113.0/24"]), "203.0.113.7:1", good),
+        (m2().networks(["203.0.113.0/24"]), "198.51.100.7:1", bad),
+        (m2().networks(["203.0.113.0/24"]), "[::ffff:203.0.113.7]:1", good),
+        (m2().networks(["203.0.113.0/24"]), "[2001:db8::7]:1", bad),
+    ] {
+        let offer = Offer { endpoints: vec![at("203.0.113.7:1"), at(address)], ..offer() };
+        let offer = if wanted == good { Offer { endpoints: vec![at(address)], ..offer } } else { offer };
+        assert_eq!(judged(peer.clone(), &offer), wanted, "{address} {peer:?}");
+    }
+}
+
+#[test]
+fn host_names_lie_in_the_peers_domains() {
+    let (good, bad) = (Ok(()), Err(Reason::AddressNotAllowed));
+    for (peer, name, wanted) in [
+        (m2(), "ingress.m2.example", bad),
+        (m2().domains(["m2.example"]), "ingress.m2.example", good),
+        (m2().domains(["m2.example"]), "m2.example", good),
+        (m2().domains(["m2.example"]), "evilm2.example", bad),
+        (m2().domains(["m2.example"]), "m2.example.evil", bad),
+        (m2().domains(["m2.example"]).networks(["203.0.113.0/24"]), "ingress.m2.example", good),
+        (m2().domains(["example"]), "a..example", bad),
+        (m2().domains(["example"]), "A.example", bad),
+        (m2().domains(["254"]), "169.254.169.254", bad),
+        (m2().networks(["0.0.0.0/0"]), "localhost", bad),
+    ] {
+        let endpoint = Endpoint { host: Host::Name(name.into()), port: 443 };
+        let offer = Offer { endpoints: vec![endpoint], ..offer() };
+        assert_eq!(judged(peer.clone(), &offer), wanted, "{name} {peer:?}");
+    }
+}
+
+#[test]
+fn identities_are_never_this_meshs_own() {
+    let (good, bad) = (Ok(()), Err(Reason::IdentityNotAllowed));
+    for (peer, identity, wanted) in [
+        (m2(), "spiffe://m2.example/ns/shop/sa/reviews", good),
+        (m2(), "spiffe://m1.example/ns/shop/sa/reviews", bad),
+        (m2().trust_domains(["m1.example"]), "spiffe://m1.example/ns/shop/sa/reviews", good),
+        (m2().trust_domains(["m2.example"]), "spiffe://m2.example/ns/shop/sa/reviews", good),
+        (m2().trust_domains(["m2.example"]), "spiffe://m3.example/ns/shop/sa/reviews", bad),
+        (m2().trust_domains(["m2.example"]), "spiffe://m2.example.evil/ns/shop/sa/reviews", bad),
+        (m2(), "spiffe://m2.example", bad),
+        (m2(), "spiffe://m2.example/../m1", bad),
+        (m2(), "", bad),
+        (m2(), "*", bad),
+        (m2(), "istiod.istio-system.svc", bad),
+        (m2().domains(["m2.example"]), "legacy.m2.example", good),
+    ] {
+        let offer = Offer { identities: vec![identity.into()], ..offer() };
+        assert_eq!(judged(peer.clone(), &offer), wanted, "{identity} {peer:?}");
+    }
+    let shared = Settings { shared_trust_domain: true, ..settings() };
+    let config = flat("blue").unset("/spec/tls_context_selector").peer(m2()).build();
+    let translation = Translation::of(shared, [intake::change(&config)]);
+    let terms = translation.terms_of(&Key::new("blue", "blue")).expect("terms");
+    let own = Offer { identities: vec!["spiffe://m1.example/ns/shop/sa/reviews".into()], ..offer() };
+    assert_eq!(terms.judge("m2", &own), Ok(()));
+}
+
+/// An address, half of them near what must not pass.
+fn address() -> impl Strategy<Value = IpAddr> {
+    let v4 = any::<u32>().prop_map(|bits| IpAddr::from(Ipv4Addr::from_bits(bits)));
+    let near = select(vec![[127, 0], [169, 254], [224, 0], [0, 0], [10, 96], [255, 255]]);
+    let near = (near, any::<[u8; 2]>()).prop_map(|([a, b], [c, d])| IpAddr::from([a, b, c, d]));
+    let v6 = any::<u128>().prop_map(|bits| IpAddr::from(Ipv6Addr::from_bits(bits)));
+    let scoped = (select(vec![0xfe80_u16, 0xff02, 0xfebf, 0]), any::<u16>())
+        .prop_map(|(first, last)| IpAddr::from([first, 0, 0, 0, 0, 0, 0, last]));
+    let plain = prop_oneof![v4, near, v6, scoped];
+    (plain, any::<bool>()).prop_map(|(address, mapped)| match address {
+        IpAddr::V4(address) if mapped => address.to_ipv6_mapped().into(),
+        address => address,
+    })
+}
+
+/// Whatever the networks, and in whichever notation.
+fn is_out_of_the_question(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(a) => a.is_unspecified() || a.is_link_local() || a.is_multicast() || a.is_broadcast(),
+        IpAddr::V6(a) => a.is_unspecified() || a.is_unicast_link_local() || a.is_multicast(),
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(500))]
+
+    #[test]
+    fn no_forbidden_address_passes(address in address(), wide in any::<bool>()) {
+        let peer = if wide { m2().networks(["0.0.0.0/0", "::/0"]) } else { m2() };
+        let offer = Offer { endpoints: vec![Endpoint { host: Host::Ip(address), port: 1 }], ..offer() };
+        let passes = judged(peer, &offer).is_ok();
+        let own = address.to_canonical().is_loopback()
+            || "10.96.0.0/12".parse::<ipnet::IpNet>().is_ok_and(|own| own.contains(&address.to_canonical()));
+        prop_assert!(!passes || !is_out_of_the_question(address) && !own, "{}", address);
+    }
+
+    #[test]
+    fn any_text_is_judged_in_a_line(text in "(?s).{0,300}", other in "[a-z.:/*-]{0,80}") {
+        for text in [text, other] {
+            let host = Host::Name(text.as_str().into());
+            for offer in [
+                Offer { key: Key::new(&text, "reviews"), ..offer() },
+                Offer { key: Key::new("shop", &text), ..offer() },
+                Offer { server_name: text.clone(), ..offer() },
+                Offer { identities: vec![text.clone()], ..offer() },
+                Offer { trust_domain: text.clone(), ..offer() },
+                Offer { root_hash: Some(text.clone()), ..offer() },
+                Offer { endpoints: vec![Endpoint { host, port: 1 }], ..offer() },
+            ] {
+                // It asserts that a refusal is a line.
+                let _ = judged(m2(), &offer);
+            }
+        }
+    }
+}
+
+#[test]
+fn terms_hold_what_discovery_needs() {
+    let pair = Ca::shared("blue").issue(&Leaf::dns("m1.blue.example"));
+    let secret = secret_tls("blue", "blue").label("relationship", "blue").pair(&pair).build();
+    let config = flat("blue").peer(m2().discovery("203.0.113.9:15443")).discovery("on_peer_loss", "Expire");
+    let mut mesh = vec![config.build()];
+    let key = Key::new("blue", "blue");
+    let terms = |mesh: &[Value]| Terms::clone(translate(mesh).terms_of(&key).expect("terms"));
+    assert_eq!(terms(&mesh).certificate, None, "without its Secret it is closed");
+    mesh.push(secret);
+    let terms = terms(&mesh);
+    let certificate = terms.certificate.as_ref().expect("a certificate");
+    assert_eq!(certificate.names, ["m1.blue.example"]);
+    assert_eq!((terms.relationship.as_str(), terms.mode, terms.announce), ("blue", Mode::Flat, true));
+    assert_eq!(terms.peers[0].discovery, [at("203.0.113.9:15443")]);
+    assert_eq!(terms.expire_after, Some(std::time::Duration::from_mins(10)));
+    assert_eq!(terms.locality.trust_domain, "m1.example");
+    // Of two with one name the older counts, and the other has no terms.
+    let rival = flat("blue").set("/metadata/name", "rival").relationship("blue").build();
+    mesh.push(rival);
+    assert_eq!(translate(&mesh).terms().count(), 1);
+}
+
+/// A Service that leads to the Emcee of a peer, as the first prototype had it.
+fn discovery_server(name: &str, address: &str, labels: &Value) -> Value {
+    let mut service =
+        service("blue", name).port("grpc", 9999).port("discovery", 15443).external(address).build();
+    service["metadata"]["labels"] = labels.clone();
+    service
+}
+
+#[test]
+fn services_name_discovery_servers_of_peers() {
+    let key = Key::new("blue", "blue");
+    let addresses = |peers: Vec<Peer>, labels: Value| {
+        let config = flat("blue").unset("/spec/tls_context_selector");
+        let config = peers.into_iter().fold(config, MeshFedConfig::peer).build();
+        let translation = translate(&[config, discovery_server("peer", "203.0.113.9", &labels)]);
+        let terms = translation.terms_of(&key).expect("terms").clone();
+        let ignored = translation.verdict(&Unit::MeshFedConfig(key.clone())).is_some_and(|verdict| {
+            verdict.warnings.iter().any(|problem| problem.reason == Reason::DiscoveryIgnored)
+        });
+        let peers = terms.peers.iter().map(|peer| peer.discovery.clone()).collect::<Vec<_>>();
+        (peers, ignored)
+    };
+    let found = vec![at("203.0.113.9:15443")];
+    let m3 = || Peer::new("m3", ["m3.example"]);
+    let plain = json!({"emcee": "discovery"});
+    assert_eq!(addresses(vec![m2()], plain.clone()), (vec![found.clone()], false));
+    assert_eq!(addresses(vec![m2(), m3()], plain), (vec![Vec::new(), Vec::new()], true));
+    let named = json!({"emcee": "discovery", "emcee.io/peer": "m3"});
+    assert_eq!(addresses(vec![m2(), m3()], named.clone()), (vec![Vec::new(), found], false));
+    assert_eq!(addresses(vec![m2()], named), (vec![Vec::new()], true));
+    assert_eq!(addresses(vec![m2()], json!({"emcee": "other"})), (vec![Vec::new()], false));
+}
