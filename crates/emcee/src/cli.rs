@@ -89,7 +89,7 @@ pub fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Stderr itself may be what is broken; the exit code still tells.
-            let _ = console.refusal(format_args!("emcee: {error:#}"));
+            let _ = console.refusal(format_args!("emcee: {}", words(&error)));
             ExitCode::from(2)
         }
     }
@@ -124,6 +124,19 @@ impl Cli {
             Command::Man(args) => help::man(&args, console),
         }
     }
+}
+
+/// The error with its causes, in one line. Many a library's error names its cause itself, which is not said again then.
+fn words(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+        if said.is_empty() {
+            cause
+        } else if said.contains(&cause) {
+            said
+        } else {
+            format!("{said}: {cause}")
+        }
+    })
 }
 
 /// `emcee render … | head` ends the reader before the writer, and that is fine.

@@ -130,7 +130,7 @@ impl ConnectArgs {
         let config = match (&self.kubeconfig, &self.context) {
             (None, None) => Config::infer()
                 .await
-                .context("no cluster: neither in a pod, nor a kubeconfig (--kubeconfig)")?,
+                .context("no cluster: neither in a pod, nor a kubeconfig (name one with --kubeconfig)")?,
             (path, context) => {
                 let kubeconfig = match path {
                     Some(path) => Kubeconfig::read_from(path),

@@ -91,7 +91,21 @@ fn what_says_which_cluster_goes_together() {
         let ran = World::of("").emcee(&format!("{args} --kubeconfig nowhere --context m1"));
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args}");
         assert!(ran.stderr.contains("failed to read kubeconfig from"), "{args}: {}", ran.stderr);
+        assert_eq!(ran.stderr.matches("(os error 2)").count(), 1, "{args}: {}", ran.stderr);
     }
+}
+
+#[test]
+fn that_there_is_no_cluster_is_said_once_and_in_one_line() {
+    let world = World::of("");
+    let mut command = world.command("status");
+    for variable in ["KUBECONFIG", "KUBERNETES_SERVICE_HOST"] {
+        command.env_remove(variable);
+    }
+    let output = command.env("HOME", world.path("home")).output().expect("the program runs");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(said.starts_with("emcee: no cluster: ") && said.contains("--kubeconfig"), "{said}");
+    assert_eq!((said.lines().count(), said.matches("(os error 2)").count()), (1, 1), "{said}");
 }
 
 #[test]
