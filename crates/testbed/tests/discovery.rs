@@ -14,6 +14,7 @@ mod workloads;
 
 mod discovery {
     pub(crate) mod foreign;
+    pub(crate) mod go_client;
     pub(crate) mod install;
     pub(crate) mod loss;
     pub(crate) mod mcp;

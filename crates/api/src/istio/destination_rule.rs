@@ -75,10 +75,24 @@ pub struct Subset {
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConnectionPool {
+    /// For all protocols.
+    #[prost(message, optional, tag = "1")]
+    #[serde(skip_serializing_if = "is_unset")]
+    pub tcp: Option<TcpSettings>,
     /// For HTTP only.
     #[prost(message, optional, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub http: Option<HttpSettings>,
+}
+
+/// `istio.networking.v1alpha3.ConnectionPoolSettings.TCPSettings`.
+#[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TcpSettings {
+    /// How long a connection may take to be there; absent means the mesh's own, which is 10 s by default.
+    #[prost(message, optional, tag = "2")]
+    #[serde(skip_serializing_if = "is_unset")]
+    pub connect_timeout: Option<Duration>,
 }
 
 /// `istio.networking.v1alpha3.ConnectionPoolSettings.HTTPSettings`.
@@ -111,6 +125,11 @@ pub struct OutlierDetection {
     #[prost(int32, tag = "4")]
     #[serde(skip_serializing_if = "is_unset")]
     pub max_ejection_percent: i32,
+    /// With fewer endpoints left, all are used again: Envoy's panic threshold, of which Istio makes 0, that is never,
+    /// where this is absent.
+    #[prost(int32, tag = "5")]
+    #[serde(skip_serializing_if = "is_unset")]
+    pub min_health_percent: i32,
 }
 
 /// `istio.networking.v1alpha3.ClientTLSSettings`.

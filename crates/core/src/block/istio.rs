@@ -98,20 +98,23 @@ pub(super) fn rule(host: &str, policy: TrafficPolicy, export_to: &str) -> Destin
 
 /// TLS settings; `http`: the caller's HTTP version is kept; several endpoints: bad ones are left out for a while.
 pub(super) fn policy(tls: ClientTls, http: bool, endpoints: usize) -> TrafficPolicy {
-    let pool = ConnectionPool { http: Some(HttpSettings { use_client_protocol: true }) };
+    let http_settings = HttpSettings { use_client_protocol: true };
+    let pool = ConnectionPool { http: Some(http_settings), ..ConnectionPool::default() };
     TrafficPolicy {
         tls: Some(tls),
         connection_pool: http.then_some(pool),
-        outlier_detection: (endpoints > 1).then(outlier_detection),
+        outlier_detection: (endpoints > 1).then(|| outlier_detection(5)),
     }
 }
 
-/// Up to all endpoints may be left out: with none left, Envoy goes back to all of them.
-pub(super) fn outlier_detection() -> OutlierDetection {
+/// After how many errors in a row an endpoint is left out for a while. Up to all may be: with none left, Envoy goes back
+/// to all of them, which Istio forbids unless a percentage is named.
+pub(super) fn outlier_detection(errors: u32) -> OutlierDetection {
     OutlierDetection {
-        consecutive_5xx_errors: Some(5),
+        consecutive_5xx_errors: Some(errors),
         interval: Some(Duration::from_secs(5)),
         base_ejection_time: Some(Duration::from_secs(20)),
         max_ejection_percent: 100,
+        min_health_percent: 1,
     }
 }

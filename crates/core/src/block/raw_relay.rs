@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use emcee_api::istio::{
-    ClientTls, ClientTlsMode, Destination, DestinationRuleSpec, Location, Resolution, ServerTls,
-    ServerTlsMode, ServiceEntrySpec, TlsMatch, TlsRoute, TrafficPolicy, VirtualServiceSpec,
+    ClientTls, ClientTlsMode, ConnectionPool, Destination, DestinationRuleSpec, Duration, Location,
+    Resolution, ServerTls, ServerTlsMode, ServiceEntrySpec, TcpSettings, TlsMatch, TlsRoute, TrafficPolicy,
+    VirtualServiceSpec,
 };
 
 use super::istio::{
@@ -32,12 +33,19 @@ pub(crate) fn to_remote(relay: &Relay<'_>) -> Vec<Object> {
     objects
 }
 
-/// Without TLS settings: what passes is TLS already, and a missing rule loses only the care for bad endpoints.
+/// Seconds that an address may take to answer: less than a caller waits for its TLS, or the caller would be the one to
+/// give up, and nothing would be counted against the address.
+const CONNECT: u32 = 5;
+
+/// Without TLS settings: what passes is TLS already, and a missing rule loses only the care for bad endpoints. As nothing
+/// of it is read, an error is an address that does not answer, and one is enough.
 fn several_endpoints(host: String) -> DestinationRuleSpec {
+    let tcp = TcpSettings { connect_timeout: Some(Duration::from_secs(CONNECT)) };
     DestinationRuleSpec {
         host,
         traffic_policy: Some(TrafficPolicy {
-            outlier_detection: Some(outlier_detection()),
+            connection_pool: Some(ConnectionPool { tcp: Some(tcp), ..ConnectionPool::default() }),
+            outlier_detection: Some(outlier_detection(1)),
             ..TrafficPolicy::default()
         }),
         export_to: vec![PRIVATE.to_owned()],

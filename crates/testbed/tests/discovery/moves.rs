@@ -7,6 +7,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
+use super::go_client::Client;
 use super::traffic::Traffic;
 use super::users::{APPS, exposition};
 use super::world::{World, bound, gateway};
@@ -38,7 +39,21 @@ pub(crate) fn followed(bed: &Bed) -> Result<()> {
     remove(m2, &before)?;
     m2.apply(&exposition("blue", "reviews", "opinions", ""))?;
     bound("opinions").wait(m1, "Ready", "Fine")?;
-    traffic.end()
+    traffic.end()?;
+    reached_past_the_old(m1, bed)
+}
+
+/// Connections through m1's egress gateway to m2's Emcee, one after the other.
+const CONNECTIONS: usize = 16;
+
+/// The address that m1's users wrote leads nowhere now. By chance half of all connections would go there.
+fn reached_past_the_old(m1: &Mesh, bed: &Bed) -> Result<()> {
+    let pods = m1.endpoints("blue", &gateway(m1, "blue", "egress")?)?;
+    let address = format!("{}:15443", pods.first().context("the egress has a pod")?);
+    let connect = || Client::start(m1, bed, &address, "blue", "")?.response(|_| true);
+    let failed: Vec<_> = (0..CONNECTIONS).filter_map(|_| connect().err()).collect();
+    ensure!(failed.len() <= 1, "{} of {CONNECTIONS} connections failed: {failed:?}", failed.len());
+    Ok(())
 }
 
 /// As a load balancer does.

@@ -1,0 +1,121 @@
+//! The client of go-control-plane's and Kubernetes' own types, in a process of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use emcee_testbed::{Bed, Mesh};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// What a peer shows.
+#[derive(Clone)]
+pub(crate) struct Credential {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+    pub(crate) ca: String,
+}
+
+impl Credential {
+    /// A mesh's own for a relationship.
+    pub(crate) fn of(mesh: &Mesh, relationship: &str) -> Result<Self> {
+        let api = Api::<Secret>::namespaced(mesh.client(), relationship);
+        let secret = mesh.run(async move { Ok(api.get("rel").await?) })?;
+        let data = secret.data.context("the Secret has data")?;
+        let text = |key: &str| {
+            let bytes = data.get(key).with_context(|| format!("the Secret has no {key}"))?;
+            Ok::<_, anyhow::Error>(String::from_utf8(bytes.0.clone())?)
+        };
+        Ok(Self { certificate: text("tls.crt")?, key: text("tls.key")?, ca: text("ca.crt")? })
+    }
+
+    fn write(&self, folder: &Path) -> Result<()> {
+        std::fs::write(folder.join("tls.crt"), &self.certificate)?;
+        std::fs::write(folder.join("tls.key"), &self.key)?;
+        Ok(std::fs::write(folder.join("ca.crt"), &self.ca)?)
+    }
+}
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// The Go client; it ends with this.
+pub(crate) struct Client {
+    child: Child,
+    lines: Receiver<String>,
+    _files: TempDir,
+}
+
+impl Client {
+    /// With a mesh's own credential of a relationship with m2.
+    pub(crate) fn start(
+        mesh: &Mesh,
+        bed: &Bed,
+        address: &str,
+        relationship: &str,
+        refuse: &str,
+    ) -> Result<Self> {
+        let server_name = format!("discovery.{relationship}.emcee.internal");
+        Self::with(mesh, bed, address, &server_name, &Credential::of(mesh, relationship)?, refuse)
+    }
+
+    pub(crate) fn with(
+        mesh: &Mesh,
+        bed: &Bed,
+        address: &str,
+        server_name: &str,
+        credential: &Credential,
+        refuse: &str,
+    ) -> Result<Self> {
+        let files = tempfile::tempdir()?;
+        credential.write(files.path())?;
+        let mut command = Command::new(bed.binaries().path("discovery-client"));
+        command.args(["-address", address, "-server-name", server_name, "-peer", "m2.blue.example"]);
+        command.args(["-certificate", "tls.crt", "-key", "tls.key", "-ca", "ca.crt", "-refuse", refuse]);
+        command.current_dir(files.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Where it is started it is in the mesh's network.
+        let mut child = mesh.run(async move { command.spawn().context("cannot start discovery-client") })?;
+        let said = BufReader::new(child.stdout.take().context("its output is piped")?);
+        let (sender, lines) = channel();
+        // It ends with the client's output, or when nobody listens.
+        std::thread::spawn(move || said.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Ok(Self { child, lines, _files: files })
+    }
+
+    /// The next response that is so.
+    pub(crate) fn response(&mut self, is: impl Fn(&Value) -> bool) -> Result<Value> {
+        while let Some(line) = self.line()? {
+            let response = serde_json::from_str(&line).with_context(|| line.clone())?;
+            if is(&response) {
+                return Ok(response);
+            }
+        }
+        bail!("discovery-client ended: {}", self.ended()?)
+    }
+
+    /// What it says next; nothing once it has ended.
+    pub(crate) fn line(&self) -> Result<Option<String>> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Ok(Some(line)),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => bail!("discovery-client waits and says nothing"),
+        }
+    }
+
+    pub(crate) fn ended(&mut self) -> Result<ExitStatus> {
+        Ok(self.child.wait()?)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // It ends when its input does; if it has ended by itself there is nothing to close.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
