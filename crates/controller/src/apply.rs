@@ -7,7 +7,6 @@ mod body;
 mod book;
 mod fault;
 mod rounds;
-mod uid;
 mod wanted;
 mod write;
 
@@ -297,12 +296,11 @@ impl Desk {
         let there = || entry.there.clone();
         let (hash, write) = match step {
             Step::Look => (0, Write::Look(id.clone())),
-            Step::Delete => there()
-                .map(|there| (0, Write::Delete(id.clone(), there.uid.to_string().into(), there.version)))?,
+            Step::Delete => there().map(|there| (0, Write::Delete(id.clone(), there.uid, there.version)))?,
             Step::Create => body().map(|body| (body.hash, creation(model, entry, id, body)))?,
             Step::Apply => {
                 let (body, uid) = (body()?, there()?.uid);
-                (body.hash, Write::Apply(id.clone(), body, uid.to_string().into()))
+                (body.hash, Write::Apply(id.clone(), body, uid))
             }
         };
         self.book.update(id, |entry| (entry.busy, entry.look) = (true, false));
@@ -364,7 +362,7 @@ impl Desk {
             }),
             (Step::Delete, Ok(_)) => self.book.update(id, |entry| {
                 entry.failure = None;
-                entry.there.iter_mut().for_each(|there| there.deleting = true);
+                entry.deleting = entry.there.is_some();
             }),
             (_, Ok(_) | Err(Fault::Gone)) => self.absent(model, id),
             (_, Err(fault)) => {

@@ -120,6 +120,7 @@ fn shortened(text: &str, longest: usize) -> String {
 #[cfg(test)]
 mod tests {
     use emcee_core::key::Key;
+    use emcee_core::uid::Uid;
 
     use super::*;
 
@@ -136,7 +137,7 @@ mod tests {
         let name = "a.".repeat(126) + "a";
         let transition = Transition {
             unit: Unit::ServiceBinding(Key::new("shop", &name)),
-            uid: "uid".into(),
+            uid: Uid::new(Some("uid")),
             ready: false,
             reason: "NoAddress".to_owned(),
             message: "the gateway has no address".to_owned(),

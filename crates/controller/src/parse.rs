@@ -14,6 +14,7 @@ use emcee_core::parse::{self, Identity};
 use emcee_core::plan::Kind;
 use emcee_core::problem::Problem;
 use emcee_core::translate::Unit;
+use emcee_core::uid::Uid;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::api::discovery::v1 as discovery;
@@ -99,7 +100,7 @@ pub(crate) fn resource(kind: UserKind, key: &Key, object: Option<DynamicObject>)
     let metadata = &object.metadata;
     let deleting = metadata.deletion_timestamp.is_some();
     let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
-    let uid = metadata.uid.as_deref().unwrap_or_default().into();
+    let uid = Uid::new(metadata.uid.as_deref());
     let version = Version::new(metadata.resource_version.as_deref().unwrap_or_default());
     let generation = metadata.generation;
     let finalizer = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
@@ -189,7 +190,7 @@ pub(crate) fn live(kind: Kind, key: &Key, object: Option<DynamicObject>) -> Fact
     let owner = OwnerLabels::of(labels);
     Fact::Live(Box::new(Live {
         id,
-        uid: object.metadata.uid.as_deref().unwrap_or_default().into(),
+        uid: Uid::new(object.metadata.uid.as_deref()),
         version: Version::new(object.metadata.resource_version.as_deref().unwrap_or_default()),
         applied,
         released: kind == Kind::Service && owner.is_facade() && is_released(&object.data["spec"]),

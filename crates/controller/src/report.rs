@@ -8,6 +8,7 @@ use emcee_api::condition::READY;
 use emcee_core::problem::Problem;
 use emcee_core::status::{Verdict, status};
 use emcee_core::translate::Unit;
+use emcee_core::uid::Uid;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -50,7 +51,7 @@ pub(crate) struct Transition {
     /// Of which resource.
     pub(crate) unit: Unit,
     /// Its UID.
-    pub(crate) uid: Box<str>,
+    pub(crate) uid: Uid,
     /// Whether it is ready.
     pub(crate) ready: bool,
     /// The condition's reason.
@@ -132,7 +133,7 @@ impl Reports {
         if self.hindered.get(&unit) == Some(&problem) {
             return;
         }
-        let uid = model.owner_uid(&unit).unwrap_or_default().into();
+        let Some(uid) = model.owner_uid(&unit).cloned() else { return };
         let (reason, message) = (problem.reason.as_str().to_owned(), problem.to_string());
         self.transitions.push(Transition { unit: unit.clone(), uid, ready: false, reason, message });
         self.hindered.insert(unit, problem);
@@ -215,13 +216,13 @@ fn with_failures(mut verdict: Verdict, mut problems: Vec<Problem>) -> Verdict {
     verdict
 }
 
-fn transition(unit: &Unit, uid: &str, before: &Value, after: &Value) -> Option<Transition> {
+fn transition(unit: &Unit, uid: &Uid, before: &Value, after: &Value) -> Option<Transition> {
     let (before, after) = (ready(before), ready(after)?);
     let same = |field: &str| before.as_ref().is_some_and(|before| before[field] == after[field]);
     let text = |field: &str| after[field].as_str().unwrap_or_default().to_owned();
     (!same("status") || !same("reason")).then(|| Transition {
         unit: unit.clone(),
-        uid: uid.into(),
+        uid: uid.clone(),
         ready: after["status"] == "True",
         reason: text("reason"),
         message: text("message"),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use emcee_core::inputs::{Change, Settings};
 use emcee_core::status::Verdict;
 use emcee_core::translate::{LastGood, Translation, Unit};
+use emcee_core::uid::Uid;
 
 use jiff::Timestamp;
 use tracing::warn;
@@ -23,7 +24,7 @@ pub(crate) struct Model {
 /// A user's resource, as the API server has it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Known {
-    pub(crate) uid: Box<str>,
+    pub(crate) uid: Uid,
     pub(crate) version: Version,
     pub(crate) generation: Option<i64>,
     pub(crate) deleting: bool,
@@ -57,14 +58,14 @@ impl Model {
     }
 
     /// UID of the object that the objects of a unit belong to.
-    pub(crate) fn owner_uid(&self, unit: &Unit) -> Option<&str> {
+    pub(crate) fn owner_uid(&self, unit: &Unit) -> Option<&Uid> {
         match unit {
             Unit::AutomaticExposition(service) => {
                 let service = self.translation().inputs().service(service)?;
-                service.expose.as_ref().map(|expose| &*expose.uid)
+                service.expose.as_ref().map(|expose| &expose.uid)
             }
             Unit::Imports(key) => self.owner_uid(&Unit::MeshFedConfig(key.clone())),
-            unit => self.resource(unit).map(|known| &*known.uid),
+            unit => self.resource(unit).map(|known| &known.uid),
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use emcee_core::key::{Key, ObjectRef};
+use emcee_core::uid::Uid;
 use futures_util::{StreamExt as _, stream};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
@@ -172,7 +173,7 @@ impl Uninstall {
     /// Whether the object, and not another of its name, is there, as far as can be told.
     async fn is_there(&self, target: &Target) -> bool {
         match self.generated(target).get_metadata_opt(&target.id.key.name).await {
-            Ok(there) => there.is_some_and(|there| there.metadata.uid.as_deref() == Some(&*target.uid)),
+            Ok(there) => there.is_some_and(|there| Uid::new(there.metadata.uid.as_deref()) == target.uid),
             Err(_) => true,
         }
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::uid::Uid;
+
 /// Namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
@@ -57,14 +59,14 @@ pub struct Age(Arc<Facts>);
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Facts {
     created: Option<Timestamp>,
-    uid: Box<str>,
+    uid: Uid,
     key: Key,
 }
 
 impl Age {
     /// Age of the object `key`, created at `created` with `uid`.
     pub fn new(created: Option<Timestamp>, uid: Option<&str>, key: Key) -> Self {
-        Self(Arc::new(Facts { created, uid: uid.unwrap_or_default().into(), key }))
+        Self(Arc::new(Facts { created, uid: Uid::new(uid), key }))
     }
 
     /// The object of this age.

@@ -33,3 +33,4 @@ pub mod resolve;
 pub mod status;
 pub mod style;
 pub mod translate;
+pub mod uid;

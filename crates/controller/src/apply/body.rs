@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use emcee_api::{GROUP, VERSION};
 use emcee_core::plan::{Kind, Object, OwnerKind};
+use emcee_core::uid::Uid;
 use foldhash::quality::FixedState;
 use serde_json::{Map, Value, json};
 
@@ -24,7 +25,7 @@ pub(crate) struct Body {
 impl Body {
     /// The object, owned by the resource with this UID if it is in the same namespace: across namespaces Kubernetes'
     /// garbage collector would delete it.
-    pub(crate) fn of(object: &Object, owner_uid: Option<&str>) -> Self {
+    pub(crate) fn of(object: &Object, owner_uid: Option<&Uid>) -> Self {
         let mut value = serde_json::to_value(object).unwrap_or_default();
         if let Some(uid) = owner_uid.filter(|_| object.owner.key.namespace == object.namespace) {
             value["metadata"]["ownerReferences"] = json!([owner_reference(object, uid)]);
@@ -39,8 +40,8 @@ impl Body {
     }
 
     /// For the object with this UID and no other.
-    pub(crate) fn to_apply(&self, uid: &str) -> Value {
-        self.with("uid", uid)
+    pub(crate) fn to_apply(&self, uid: &Uid) -> Value {
+        self.with("uid", &uid.to_string())
     }
 
     fn with(&self, field: &str, value: &str) -> Value {
@@ -50,12 +51,12 @@ impl Body {
     }
 }
 
-fn owner_reference(object: &Object, uid: &str) -> Value {
+fn owner_reference(object: &Object, uid: &Uid) -> Value {
     json!({
         "apiVersion": api_version(object.owner.kind),
         "kind": object.owner.kind.as_str(),
         "name": object.owner.key.name,
-        "uid": uid,
+        "uid": uid.to_string(),
     })
 }
 

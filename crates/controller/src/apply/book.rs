@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use emcee_core::translate::Unit;
+use emcee_core::uid::Uid;
 
 use super::fault::Fault;
-use super::uid::Uid;
 use crate::observe::fact::{Live, ObjectId, OwnerLabels, Version};
 
 /// What is known of one object. Its content is not kept, only hashes of it.
@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub(super) look: bool,
     /// Whether the one that is there is somebody else's.
     pub(super) foreign: bool,
+    /// Whether the one that is there is on its way out: Kubernetes may wait for others' finalizers.
+    pub(super) deleting: bool,
     /// Whether somebody took away the one that was there, although it is wanted: perhaps Kubernetes, as its owner is gone.
     pub(super) taken: bool,
     /// The last write, if it failed, and how many did in a row.
@@ -42,8 +44,6 @@ pub(super) struct Entry {
 pub(super) struct There {
     pub(super) uid: Uid,
     pub(super) version: Version,
-    /// Whether it is on its way out: Kubernetes may wait for others' finalizers.
-    pub(super) deleting: bool,
 }
 
 /// What is to be done next about an object.
@@ -65,7 +65,7 @@ impl Entry {
             _ if self.foreign => None,
             (Some(_), None) => Some(Step::Create),
             (Some(_), Some(_)) => (self.applied != self.wanted).then_some(Step::Apply),
-            (None, Some(there)) => (!there.deleting).then_some(Step::Delete),
+            (None, Some(_)) => (!self.deleting).then_some(Step::Delete),
             (None, None) => None,
         }
     }
@@ -77,9 +77,8 @@ impl Entry {
 
     /// Notes the object as it was seen; `matching` is the hash of the wanted content that it has, else 0.
     pub(super) fn note(&mut self, live: &Live, matching: u64) {
-        self.there =
-            Some(There { uid: Uid::new(&live.uid), version: live.version.clone(), deleting: live.deleting });
-        (self.applied, self.taken) = (matching, false);
+        self.there = Some(There { uid: live.uid.clone(), version: live.version.clone() });
+        (self.deleting, self.applied, self.taken) = (live.deleting, matching, false);
         // Whoever gives a facade a selector has made it theirs. A copy of a generated object has its labels, too.
         self.foreign = live.released || !live.applied;
         if self.unit.is_none() {
@@ -90,7 +89,7 @@ impl Entry {
     /// Forgets the object that was there.
     pub(super) fn note_absence(&mut self) {
         self.taken |= self.there.is_some() && self.unit.is_some();
-        (self.there, self.applied, self.foreign) = (None, 0, false);
+        (self.there, self.applied, self.foreign, self.deleting) = (None, 0, false, false);
         (self.failure, self.waits) = (None, false);
     }
 

@@ -4,6 +4,7 @@
 //! to it, the new before the old is removed, and of the old what is referred to last. Rounds do not wait for each
 //! other, so one change is not held up by ten thousand.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// Several rounds, each at its own phase.
@@ -19,8 +20,11 @@ pub(super) struct Rounds<T> {
 
 #[derive(Debug)]
 struct Round<T> {
-    phases: BTreeMap<u8, Vec<T>>,
-    /// Items of the phase that are under way.
+    /// Those that have not been begun, with their phases, the next at the end: in one piece, as thousands of rounds may wait.
+    items: Vec<(u8, T)>,
+    /// The phase of those that are under way.
+    phase: u8,
+    /// Items that are under way.
     busy: usize,
 }
 
@@ -37,15 +41,15 @@ impl<T> Default for Rounds<T> {
 impl<T> Rounds<T> {
     /// A new round.
     pub(super) fn push(&mut self, items: impl IntoIterator<Item = (u8, T)>) {
-        let mut phases: BTreeMap<u8, Vec<T>> = BTreeMap::new();
-        for (phase, item) in items {
-            phases.entry(phase).or_default().push(item);
-            self.waiting += 1;
+        let mut items: Vec<_> = items.into_iter().collect();
+        if items.is_empty() {
+            return;
         }
-        if !phases.is_empty() {
-            self.open.insert(self.next, Round { phases, busy: 0 });
-            self.next += 1;
-        }
+        items.sort_by_key(|(phase, _)| Reverse(*phase));
+        items.shrink_to_fit();
+        self.waiting += items.len();
+        self.open.insert(self.next, Round { items, phase: 0, busy: 0 });
+        self.next += 1;
     }
 
     /// An item that may be begun now. The rounds take turns.
@@ -62,10 +66,7 @@ impl<T> Rounds<T> {
     pub(super) fn finish(&mut self, turn: Turn) {
         let Some(round) = self.open.get_mut(&turn.0) else { return };
         round.busy -= 1;
-        if round.busy == 0 && round.phases.first_key_value().is_some_and(|(_, items)| items.is_empty()) {
-            round.phases.pop_first();
-        }
-        if round.phases.is_empty() {
+        if round.busy == 0 && round.items.is_empty() {
             self.open.remove(&turn.0);
         }
     }
@@ -77,12 +78,14 @@ impl<T> Rounds<T> {
 }
 
 impl<T> Round<T> {
+    /// A phase begins when nothing of the one before is under way.
     fn has_item(&self) -> bool {
-        self.phases.first_key_value().is_some_and(|(_, items)| !items.is_empty())
+        self.items.last().is_some_and(|(phase, _)| self.busy == 0 || *phase == self.phase)
     }
 
     fn take(&mut self) -> Option<T> {
-        let item = self.phases.first_entry()?.get_mut().pop()?;
+        let (phase, item) = self.items.pop()?;
+        self.phase = phase;
         self.busy += 1;
         Some(item)
     }

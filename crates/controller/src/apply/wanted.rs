@@ -46,7 +46,7 @@ pub(super) fn matching(model: &Model, unit: &Unit, live: &Live) -> Option<u64> {
 pub(super) fn creation(model: &Model, entry: &Entry, id: &ObjectId, body: Body) -> Write {
     let owner = entry.unit.as_deref().filter(|_| entry.taken);
     match owner.and_then(|unit| Some((unit, model.owner_uid(unit)?))) {
-        Some((unit, uid)) => Write::Restore(id.clone(), body, unit.clone(), uid.into()),
+        Some((unit, uid)) => Write::Restore(id.clone(), body, unit.clone(), uid.clone()),
         None => Write::Create(id.clone(), body),
     }
 }

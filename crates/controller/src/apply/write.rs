@@ -4,6 +4,7 @@ use emcee_api::{GROUP, VERSION};
 use emcee_core::key::Key;
 use emcee_core::plan::Kind;
 use emcee_core::translate::Unit;
+use emcee_core::uid::Uid;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -21,17 +22,17 @@ pub(crate) enum Write {
     /// An object that is not there yet.
     Create(ObjectId, Body),
     /// An object that somebody has taken away, if its owner, with this UID, is still there.
-    Restore(ObjectId, Body, Unit, Box<str>),
+    Restore(ObjectId, Body, Unit, Uid),
     /// An object that is there, with its UID.
-    Apply(ObjectId, Body, Box<str>),
+    Apply(ObjectId, Body, Uid),
     /// Looks at an object that may have been changed.
     Look(ObjectId),
     /// Removes an object as it was last seen: UID and resource version.
-    Delete(ObjectId, Box<str>, Version),
+    Delete(ObjectId, Uid, Version),
     /// The status of a user's resource, with the resource's UID.
-    Status(Unit, Box<str>, Value),
+    Status(Unit, Uid, Value),
     /// Whether a user's resource has Emcee's finalizer, with the resource's UID.
-    Finalizer(Unit, Box<str>, bool),
+    Finalizer(Unit, Uid, bool),
 }
 
 impl Write {
@@ -83,7 +84,7 @@ pub(crate) async fn carry_out(client: &Client, write: Write) -> Result<Written, 
 }
 
 /// Whether the owner of an object is there, and is to stay.
-async fn is_there(client: &Client, owner: &Unit, uid: &str) -> Result<bool, Fault> {
+async fn is_there(client: &Client, owner: &Unit, uid: &Uid) -> Result<bool, Fault> {
     let (resource, key) = match owner {
         Unit::AutomaticExposition(service) => (generated_kind(Kind::Service).1, service),
         Unit::Imports(fed_config) => (user_kind(UserKind::MeshFedConfig).1, fed_config),
@@ -95,7 +96,7 @@ async fn is_there(client: &Client, owner: &Unit, uid: &str) -> Result<bool, Faul
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &key.namespace, &resource);
     let found = api.get_metadata_opt(&key.name).await.map_err(|error| Fault::of(&error))?;
     Ok(found.is_some_and(|owner| {
-        owner.metadata.uid.as_deref() == Some(uid) && owner.metadata.deletion_timestamp.is_none()
+        Uid::new(owner.metadata.uid.as_deref()) == *uid && owner.metadata.deletion_timestamp.is_none()
     }))
 }
 
@@ -131,16 +132,16 @@ fn additions(kind: Kind, object: &DynamicObject, body: &Body) -> Option<Value> {
     without_additions(kind, &value, &body.value)
 }
 
-async fn delete(client: &Client, id: &ObjectId, uid: &str, version: &Version) -> kube::Result<Written> {
+async fn delete(client: &Client, id: &ObjectId, uid: &Uid, version: &Version) -> kube::Result<Written> {
     let parameters = DeleteParams::background().preconditions(Preconditions {
-        uid: Some(uid.to_owned()),
+        uid: Some(uid.to_string()),
         resource_version: Some(version.to_string()),
     });
     of(client, id).delete(&id.key.name, &parameters).await.map(|_| Written::Done)
 }
 
 /// Whoever writes an object back as a whole owns its finalizers too, and an apply takes away only one's own share.
-async fn finalizer(client: &Client, unit: &Unit, uid: &str, wanted: bool) -> kube::Result<Written> {
+async fn finalizer(client: &Client, unit: &Unit, uid: &Uid, wanted: bool) -> kube::Result<Written> {
     let finalizers = if wanted { vec![FINALIZER] } else { Vec::new() };
     let applied = user(client, unit, uid, json!({"metadata": {"finalizers": finalizers}}), false).await?;
     let Some((api, key)) = api_of(client, unit).filter(|_| !wanted) else { return Ok(applied) };
@@ -152,7 +153,7 @@ async fn finalizer(client: &Client, unit: &Unit, uid: &str, wanted: bool) -> kub
     let kept: Vec<_> = object.metadata.finalizers.unwrap_or_default();
     let kept: Vec<_> = kept.into_iter().filter(|finalizer| finalizer != FINALIZER).collect();
     let version = object.metadata.resource_version;
-    let patch = json!({"metadata": {"uid": uid, "resourceVersion": version, "finalizers": kept}});
+    let patch = json!({"metadata": {"uid": uid.to_string(), "resourceVersion": version, "finalizers": kept}});
     api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
     Ok(Written::Done)
 }
@@ -166,7 +167,7 @@ fn api_of<'a>(client: &Client, unit: &'a Unit) -> Option<(Api<DynamicObject>, &'
 async fn user(
     client: &Client,
     unit: &Unit,
-    uid: &str,
+    uid: &Uid,
     mut patch: Value,
     status: bool,
 ) -> kube::Result<Written> {
@@ -176,7 +177,7 @@ async fn user(
     patch["apiVersion"] = format!("{GROUP}/{VERSION}").into();
     patch["kind"] = user_kind(kind).0.into();
     patch["metadata"]["name"] = (&*key.name).into();
-    patch["metadata"]["uid"] = uid.into();
+    patch["metadata"]["uid"] = uid.to_string().into();
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let patch = Patch::Apply(patch);
     let object = if status {

@@ -8,6 +8,7 @@ use emcee_core::key::Key;
 use emcee_core::names;
 use emcee_core::plan::{Kind, OwnerKind};
 use emcee_core::translate::Unit;
+use emcee_core::uid::Uid;
 use serde_json::Value;
 
 pub(crate) use super::said::Said;
@@ -41,7 +42,7 @@ pub(crate) struct Resource {
     /// Which one.
     pub(crate) unit: Unit,
     /// `metadata.uid`
-    pub(crate) uid: Box<str>,
+    pub(crate) uid: Uid,
     /// `metadata.resourceVersion`
     pub(crate) version: Version,
     /// `metadata.generation`
@@ -116,7 +117,7 @@ pub(crate) struct Live {
     /// Which one.
     pub(crate) id: ObjectId,
     /// `metadata.uid`
-    pub(crate) uid: Box<str>,
+    pub(crate) uid: Uid,
     /// `metadata.resourceVersion`
     pub(crate) version: Version,
     /// Whether Emcee wrote it: a copy of a generated object has its labels too.

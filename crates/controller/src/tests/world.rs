@@ -215,7 +215,7 @@ fn wanted(model: &Model) -> BTreeMap<ObjectId, Body> {
     objects
         .map(|(object, uid)| {
             let id = ObjectId { kind: object.kind(), key: Key::new(&object.namespace, &object.name) };
-            (id, Body::of(&object, uid.as_deref()))
+            (id, Body::of(&object, uid.as_ref()))
         })
         .collect()
 }

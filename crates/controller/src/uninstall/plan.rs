@@ -8,6 +8,7 @@ use emcee_core::labels::Labels;
 use emcee_core::names;
 use emcee_core::parse as core;
 use emcee_core::plan::Kind;
+use emcee_core::uid::Uid;
 use kube::api::DynamicObject;
 
 use super::{Extent, Remnant};
@@ -30,7 +31,7 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) id: ObjectId,
-    pub(super) uid: Box<str>,
+    pub(super) uid: Uid,
     pub(super) version: Version,
     pub(super) owner: OwnerLabels,
 }

@@ -11,6 +11,7 @@ use crate::endpoint::{Endpoint, Host};
 use crate::key::Key;
 use crate::labels::Labels;
 use crate::protocol::Protocol;
+use crate::uid::Uid;
 
 /// A Kubernetes Service.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +51,7 @@ pub struct DiscoveryServer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expose {
     /// UID of the Service; empty in files.
-    pub uid: String,
+    pub uid: Uid,
     /// Through which MeshFedConfig: its name, or `true`.
     pub through: String,
     /// Under which name: `[<MeshFedConfig>:]<alias>`.
@@ -126,7 +127,7 @@ fn expose(metadata: &ObjectMeta) -> Option<Box<Expose>> {
     let through = metadata.labels.as_ref()?.get(labels::EXPOSE).filter(|value| *value != "false")?;
     let alias = |from: Option<&BTreeMap<String, String>>| from?.get(labels::EXPOSE_AS).cloned();
     let as_ = alias(metadata.annotations.as_ref()).or_else(|| alias(metadata.labels.as_ref()));
-    let uid = metadata.uid.clone().unwrap_or_default();
+    let uid = Uid::new(metadata.uid.as_deref());
     Some(Box::new(Expose { uid, through: through.clone(), as_ }))
 }
 

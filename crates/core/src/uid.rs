@@ -2,19 +2,24 @@
 
 use std::fmt;
 
-/// The UID of an object. Kubernetes' are random UUIDs; it promises no more than a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Uid {
-    Uuid([u8; 16]),
+/// The UID of an object, empty in files. Kubernetes' are random UUIDs; it promises no more than a text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Uid(Form);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Form {
     Text(Box<str>),
+    Uuid([u8; 16]),
 }
 
 const LENGTH: usize = 36;
 const DASHES: [usize; 4] = [8, 13, 18, 23];
 
 impl Uid {
-    pub(super) fn new(text: &str) -> Self {
-        uuid(text).map_or_else(|| Self::Text(text.into()), Self::Uuid)
+    /// Of its text; an object without one has the empty one.
+    pub fn new(text: Option<&str>) -> Self {
+        let text = text.unwrap_or_default();
+        Self(uuid(text).map_or_else(|| Form::Text(text.into()), Form::Uuid))
     }
 }
 
@@ -40,9 +45,9 @@ fn uuid(text: &str) -> Option<[u8; 16]> {
 
 impl fmt::Display for Uid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let uuid = match self {
-            Self::Uuid(uuid) => uuid,
-            Self::Text(text) => return f.write_str(text),
+        let uuid = match &self.0 {
+            Form::Uuid(uuid) => uuid,
+            Form::Text(text) => return f.write_str(text),
         };
         for (place, byte) in uuid.iter().enumerate() {
             let dash = if matches!(place, 4 | 6 | 8 | 10) { "-" } else { "" };
@@ -59,8 +64,8 @@ mod tests {
     #[test]
     fn a_uuid_takes_its_bytes_and_is_written_as_it_was() {
         let text = "0c9f2a4e-75d1-4b7b-8f3a-00ff19ab6cde";
-        let uid = Uid::new(text);
-        assert!(matches!(uid, Uid::Uuid([0x0c, 0x9f, ..])), "{uid:?}");
+        let uid = Uid::new(Some(text));
+        assert!(matches!(uid.0, Form::Uuid([0x0c, 0x9f, ..])), "{uid:?}");
         assert_eq!(uid.to_string(), text);
     }
 
@@ -69,8 +74,8 @@ mod tests {
         for text in
             ["", "uid-7", "0C9F2A4E-75D1-4B7B-8F3A-00FF19AB6CDE", "0c9f2a4e-75d1-4b7b-8f3a-00ff19ab6cdé"]
         {
-            assert_eq!(Uid::new(text), Uid::Text(text.into()));
-            assert_eq!(Uid::new(text).to_string(), text);
+            assert_eq!(Uid::new(Some(text)).0, Form::Text(text.into()));
+            assert_eq!(Uid::new(Some(text)).to_string(), text);
         }
     }
 }
