@@ -18,7 +18,7 @@ use emcee_core::plan::{Kind, Object};
 use emcee_core::problem::Problem;
 use emcee_core::translate::Unit;
 
-use crate::observe::fact::{Live, ObjectId, OwnerLabels};
+use crate::observe::fact::{List, Live, ObjectId, OwnerLabels};
 use crate::translate::Model;
 pub(crate) use body::{Body, is_as_wanted};
 use book::{Book, Entry, Step};
@@ -163,6 +163,7 @@ impl Desk {
 
     /// An object with Emcee's label is there. Says whose standing that may change.
     pub(crate) fn see(&mut self, model: &Model, live: &Live) -> Vec<Unit> {
+        self.book.mark_listed(&live.id);
         let known = self.book.get(&live.id);
         if known
             .and_then(|entry| entry.there.as_ref())
@@ -188,6 +189,18 @@ impl Desk {
         self.book.update(id, |entry| entry.look |= entry.busy);
         self.absent(model, id);
         self.after(model, id)
+    }
+
+    /// All objects of a list are going to be told of again.
+    pub(crate) fn begin_list(&mut self, list: &List) {
+        self.book.begin_list(list);
+    }
+
+    /// What was not told of since then is looked at. It may have been written while the list was made. Says whose standing
+    /// that may change.
+    pub(crate) fn end_list(&mut self, model: &Model, list: &List) -> HashSet<Unit> {
+        let unlisted = self.book.end_list(list);
+        unlisted.iter().flat_map(|id| self.after(model, id)).collect()
     }
 
     fn after(&mut self, model: &Model, id: &ObjectId) -> Vec<Unit> {
@@ -386,6 +399,9 @@ impl Desk {
     /// The object that is there under the name of one of Emcee's: whose is it?
     fn looked(&mut self, model: &Model, live: &Live, now: Instant) {
         let unit = self.book.get(&live.id).and_then(|entry| entry.unit.clone());
+        if unit.is_none() && !live.is_labelled() {
+            return self.absent(model, &live.id);
+        }
         let matching = unit.and_then(|unit| matching(model, &unit, live)).unwrap_or_default();
         let foreign = self.book.update(&live.id, |entry| {
             entry.note(live, matching);

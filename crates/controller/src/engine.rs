@@ -131,7 +131,9 @@ impl Engine {
                     ran.extend(self.model.set_settings(|settings| settings.root_hash = hash));
                 }
                 Fact::TrustDomain(domain) => ran.extend(self.model.set_trust_domain(domain)),
-                fact @ (Fact::Live(_) | Fact::LiveGone(_)) => live.push(fact),
+                fact @ (Fact::Live(_) | Fact::LiveGone(_) | Fact::Listing(_) | Fact::Listed(_)) => {
+                    live.push(fact);
+                }
             }
         }
         if !changes.is_empty() {
@@ -174,6 +176,8 @@ impl Engine {
             match fact {
                 Fact::Live(live) => concerned.extend(writing.desk.see(&self.model, &live)),
                 Fact::LiveGone(id) => concerned.extend(writing.desk.miss(&self.model, &id)),
+                Fact::Listing(list) => writing.desk.begin_list(&list),
+                Fact::Listed(list) => concerned.extend(writing.desk.end_list(&self.model, &list)),
                 _ => {}
             }
         }

@@ -1,6 +1,7 @@
 //! The watches: which there are, and where.
 
 pub(crate) mod fact;
+mod memory;
 mod said;
 mod source;
 
@@ -25,7 +26,8 @@ use tokio::task::JoinSet;
 use crate::istio_mesh;
 use crate::options::{Namespaces, Options};
 use crate::parse::{self, UserKind};
-use fact::Fact;
+use fact::{Fact, List};
+use memory::Memory;
 pub(crate) use source::{Observation, What};
 use source::{Read, follow};
 
@@ -72,7 +74,7 @@ impl Watches {
         let (everywhere, all) = (options.scope.everywhere(), Config::default());
         for kind in UserKind::ALL {
             let resource = user_kind(kind);
-            watches.follow_dynamic(resource, &everywhere, &all, move |key, object| {
+            watches.follow_dynamic(resource, &everywhere, &all, None, move |key, object| {
                 Some(parse::resource(kind, key, object))
             });
         }
@@ -97,9 +99,13 @@ impl Watches {
                 kind if kind.holds_keys() => options.scope.fed.clone(),
                 _ => options.scope.everywhere(),
             };
-            watches.follow_dynamic(generated_kind(kind), &namespaces, &ours, move |key, object| {
-                Some(parse::live(kind, key, object))
-            });
+            watches.follow_dynamic(
+                generated_kind(kind),
+                &namespaces,
+                &ours,
+                Some(kind),
+                move |key, object| Some(parse::live(kind, key, object)),
+            );
         }
         watches
     }
@@ -125,7 +131,7 @@ impl Watches {
     {
         let source = Source { kind: K::KIND, namespace: None };
         let read = move |key: &Key, object: Option<K>| Some(read(&key.name, object.as_ref()));
-        self.spawn(Api::<K>::all(self.client.clone()), Config::default(), source, read);
+        self.spawn(Api::<K>::all(self.client.clone()), Config::default(), source, Memory::own(), read);
     }
 
     fn follow_istio(&mut self, options: &Options, namespaces: &Namespaces) {
@@ -141,12 +147,12 @@ impl Watches {
         let roots = Config::default().fields(&format!("metadata.name={}", istio_mesh::ROOT_CERTIFICATES));
         self.follow_typed::<ConfigMap>(&root, &roots, |_, object| parse::root_certificates(object));
         let policies = istio("security.istio.io", "PeerAuthentication", "peerauthentications");
-        self.follow_dynamic(policies, &namespaces, &all, |key, object| {
+        self.follow_dynamic(policies, &namespaces, &all, None, |key, object| {
             Some(parse::peer_authentication(key, object))
         });
         let domain = options.cluster_domain.clone();
         let rules = generated_kind(Kind::DestinationRule);
-        self.follow_dynamic(rules, &namespaces, &all, move |key, object| {
+        self.follow_dynamic(rules, &namespaces, &all, None, move |key, object| {
             parse::destination_rule(&domain, key, object)
         });
     }
@@ -166,15 +172,17 @@ impl Watches {
                 None => Api::<K>::all(self.client.clone()),
             };
             let read = move |key: &Key, object: Option<K>| Some(read(key, object.as_ref()));
-            self.spawn(api, config.clone(), Source { kind: K::KIND, namespace }, read);
+            self.spawn(api, config.clone(), Source { kind: K::KIND, namespace }, Memory::own(), read);
         }
     }
 
+    /// `kept`: the kind of objects that whoever is told of them keeps.
     fn follow_dynamic(
         &mut self,
         (name, resource): (&'static str, ApiResource),
         namespaces: &Namespaces,
         config: &Config,
+        kept: Option<Kind>,
         read: impl Read<DynamicObject> + Clone,
     ) {
         for namespace in namespaces.watches() {
@@ -183,17 +191,19 @@ impl Watches {
                 Some(namespace) => Api::<DynamicObject>::namespaced_with(client, namespace, &resource),
                 None => Api::<DynamicObject>::all_with(client, &resource),
             };
-            self.spawn(api, config.clone(), Source { kind: name, namespace }, read.clone());
+            let list = |kind| List { kind, namespace: namespace.clone() };
+            let memory = kept.map(list).map_or_else(Memory::own, Memory::keeper);
+            self.spawn(api, config.clone(), Source { kind: name, namespace }, memory, read.clone());
         }
     }
 
-    fn spawn<K>(&mut self, api: Api<K>, config: Config, source: Source, read: impl Read<K>)
+    fn spawn<K>(&mut self, api: Api<K>, config: Config, source: Source, memory: Memory, read: impl Read<K>)
     where
         K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
     {
         let number = self.sources.len();
         self.sources.push(source);
-        self.tasks.spawn(follow(api, config, number, read, self.out.clone()));
+        self.tasks.spawn(follow(api, config, number, memory, read, self.out.clone()));
     }
 }
 

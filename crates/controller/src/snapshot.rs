@@ -90,6 +90,8 @@ impl Snapshot {
                 Fact::LiveGone(id) => drop(self.live.remove(&id)),
                 Fact::RootHash(hash) => drop(self.model.set_settings(|settings| settings.root_hash = hash)),
                 Fact::TrustDomain(domain) => drop(self.model.set_trust_domain(domain)),
+                // Only a watch lists again.
+                Fact::Listing(_) | Fact::Listed(_) => {}
             }
         }
         self.model.update(changes);

@@ -7,7 +7,7 @@ use emcee_core::translate::Unit;
 use emcee_core::uid::Uid;
 
 use super::fault::Fault;
-use crate::observe::fact::{Live, ObjectId, OwnerLabels, Version};
+use crate::observe::fact::{List, Live, ObjectId, OwnerLabels, Version};
 
 /// What is known of one object. Its content is not kept, only hashes of it.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub(super) busy: bool,
     /// Whether it has to be looked at, as what is known of it may be wrong.
     pub(super) look: bool,
+    /// Whether a list has begun that has not told of the one that is there.
+    pub(super) unlisted: bool,
     /// Whether the one that is there is somebody else's.
     pub(super) foreign: bool,
     /// Whether the one that is there is on its way out: Kubernetes may wait for others' finalizers.
@@ -78,7 +80,7 @@ impl Entry {
     /// Notes the object as it was seen; `matching` is the hash of the wanted content that it has, else 0.
     pub(super) fn note(&mut self, live: &Live, matching: u64) {
         self.there = Some(There { uid: live.uid.clone(), version: live.version.clone() });
-        (self.deleting, self.applied, self.taken) = (live.deleting, matching, false);
+        (self.deleting, self.applied, self.taken, self.unlisted) = (live.deleting, matching, false, false);
         // Whoever gives a facade a selector has made it theirs. A copy of a generated object has its labels, too.
         self.foreign = live.released || !live.applied;
         if self.unit.is_none() {
@@ -90,7 +92,7 @@ impl Entry {
     pub(super) fn note_absence(&mut self) {
         self.taken |= self.there.is_some() && self.unit.is_some();
         (self.there, self.applied, self.foreign, self.deleting) = (None, 0, false, false);
-        (self.failure, self.waits) = (None, false);
+        (self.failure, self.waits, self.unlisted) = (None, false, false);
     }
 
     /// Whether it is as wanted, or is known not to be for now.
@@ -151,6 +153,29 @@ impl Book {
         }
         self.count(before, after);
         result
+    }
+
+    /// What is there of a list has yet to be told of again.
+    pub(super) fn begin_list(&mut self, list: &List) {
+        let covered = self.entries.iter_mut().filter(|(id, _)| list.covers(id));
+        covered.for_each(|(_, entry)| entry.unlisted = entry.there.is_some());
+    }
+
+    /// The list tells of this object.
+    pub(super) fn mark_listed(&mut self, id: &ObjectId) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.unlisted = false;
+        }
+    }
+
+    /// The list is complete. Says which objects it has not told of: they have to be looked at.
+    pub(super) fn end_list(&mut self, list: &List) -> Vec<ObjectId> {
+        let covered = self.entries.iter_mut().filter(|(id, entry)| entry.unlisted && list.covers(id));
+        let look = |(id, entry): (&ObjectId, &mut Box<Entry>)| {
+            (entry.unlisted, entry.look) = (false, true);
+            id.clone()
+        };
+        covered.map(look).collect()
     }
 
     /// How many objects of an owner are there that nobody wants.

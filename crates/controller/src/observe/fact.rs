@@ -34,6 +34,10 @@ pub(crate) enum Fact {
     Live(Box<Live>),
     /// An object with Emcee's label is gone, or has lost that label.
     LiveGone(ObjectId),
+    /// All objects with Emcee's label are going to be told of again.
+    Listing(List),
+    /// They have been: what was not told of is not there.
+    Listed(List),
 }
 
 /// One of the users' resources, as the API server has it.
@@ -111,6 +115,23 @@ pub(crate) struct ObjectId {
     pub(crate) key: Key,
 }
 
+/// The objects with Emcee's label of one kind, in one namespace or in all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct List {
+    /// Their kind.
+    pub(crate) kind: Kind,
+    /// Their namespace, if it is only one.
+    pub(crate) namespace: Option<String>,
+}
+
+impl List {
+    /// Whether the object would be in it.
+    pub(crate) fn covers(&self, id: &ObjectId) -> bool {
+        id.kind == self.kind
+            && self.namespace.as_deref().is_none_or(|namespace| *id.key.namespace == *namespace)
+    }
+}
+
 /// An object with Emcee's label, as the API server has it.
 #[derive(Debug)]
 pub(crate) struct Live {
@@ -130,6 +151,13 @@ pub(crate) struct Live {
     pub(crate) owner: OwnerLabels,
     /// All of it but managed fields and status.
     pub(crate) body: Value,
+}
+
+impl Live {
+    /// Whether it has Emcee's label. Without it, it is none of those that are told of.
+    pub(crate) fn is_labelled(&self) -> bool {
+        self.body["metadata"]["labels"][labels::MANAGED_BY] == labels::MANAGED_BY_EMCEE
+    }
 }
 
 /// For whom an object is, as its labels say.

@@ -1,6 +1,5 @@
 //! One watch, followed for as long as the controller runs.
 
-use std::collections::HashSet;
 use std::fmt::Debug;
 
 use emcee_core::key::Key;
@@ -12,6 +11,7 @@ use kube::{Api, Resource};
 use tokio::sync::mpsc;
 
 use super::fact::Fact;
+use super::memory::Memory;
 
 /// What a watch says.
 #[derive(Debug)]
@@ -37,45 +37,38 @@ pub(crate) enum What {
 pub(super) trait Read<K>: FnMut(&Key, Option<K>) -> Option<Fact> + Send + 'static {}
 impl<K, F: FnMut(&Key, Option<K>) -> Option<Fact> + Send + 'static> Read<K> for F {}
 
-/// Follows one watch. An object that is missing when the watch has to list again is said to be gone; a list that
-/// fails says nothing about any object.
+/// Follows one watch.
 pub(super) async fn follow<K>(
     api: Api<K>,
     config: watcher::Config,
     source: usize,
+    mut memory: Memory,
     mut read: impl Read<K>,
     out: mpsc::Sender<Observation>,
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let mut known: HashSet<Place> = HashSet::new();
-    let mut missing: HashSet<Place> = HashSet::new();
     let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
         let mut said = Vec::new();
         match event {
-            Ok(Event::Init) => missing.clone_from(&known),
+            Ok(Event::Init) => said.extend(memory.begin().map(fact)),
             Ok(Event::InitApply(object) | Event::Apply(object)) => {
                 let key = key(&object);
-                let place = place(&key);
-                missing.remove(&place);
                 let news = read(&key, Some(object));
-                known.extend(news.is_some().then_some(place));
+                memory.note(&key, news.is_some());
                 said.extend(news.map(fact));
             }
             Ok(Event::Delete(object)) => {
                 let key = key(&object);
-                known.remove(&place(&key));
+                memory.forget(&key);
                 said.extend(read(&key, None).map(fact));
             }
             Ok(Event::InitDone) => {
-                for place in missing.drain() {
-                    known.remove(&place);
-                    said.extend(read(&key_of(&place), None).map(fact));
-                }
+                said.extend(memory.end(|key| read(key, None)).into_iter().map(fact));
                 said.push(What::Synced);
             }
-            Err(error) => said.extend(failed(&error, known.is_empty())),
+            Err(error) => said.extend(failed(&error, memory.is_empty())),
         }
         for what in said {
             if out.send(Observation { source, what }).await.is_err() {
@@ -87,18 +80,6 @@ pub(super) async fn follow<K>(
 
 fn fact(fact: Fact) -> What {
     What::Fact(Box::new(fact))
-}
-
-/// `namespace/name`, in one piece: there is one for each object of the cluster that is watched.
-type Place = Box<str>;
-
-fn place(key: &Key) -> Place {
-    format!("{}/{}", key.namespace, key.name).into()
-}
-
-fn key_of(place: &str) -> Key {
-    let (namespace, name) = place.split_once('/').unwrap_or_default();
-    Key::new(namespace, name)
 }
 
 fn key<K: Resource>(object: &K) -> Key {

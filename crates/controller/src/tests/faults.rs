@@ -1,8 +1,12 @@
 //! What an API server can answer, or not.
 
-use emcee_testkit::apiserver::{Effect, Fault, Verb};
+use emcee_testkit::apiserver::{Effect, Fault, State, Verb};
+
+use serde_json::json;
 
 use super::world::{BINDINGS, EXPOSITIONS, World, binding_of, exposing};
+
+const RULES: &str = "destinationrules.networking.istio.io";
 
 #[tokio::test]
 async fn every_refusal_passes() {
@@ -44,6 +48,61 @@ async fn a_server_that_was_away_is_caught_up_with() {
     world.server.resume();
     world.server.compact();
     world.converged().await;
+    running.stop().await;
+}
+
+/// What no watch has told of is missed when the watch lists again. Nothing else is touched.
+#[tokio::test]
+async fn what_went_while_nobody_watched_is_made_again() {
+    let world = World::new();
+    world.put(BINDINGS, binding_of("bank", "details", "blue"));
+    world.put(BINDINGS, binding_of("bank", "other", "green"));
+    let running = world.start();
+    world.converged().await;
+    let before = world.server.read(|state| state.log().len());
+    let rule = world.server.read(|state| {
+        state.list().find(|(key, _)| key.plural == RULES).map(|(key, _)| key.clone()).expect("a rule")
+    });
+    world.server.pause();
+    world.server.delete(RULES, &rule.namespace, &rule.name);
+    world.server.resume();
+    world.server.compact();
+    world.converged().await;
+    running.stop().await;
+    let patched = world.server.read(|state| {
+        let patched = state.log()[before..].iter().filter(|logged| logged.verb == Verb::Patch);
+        patched.map(|logged| logged.path.clone()).collect::<Vec<_>>()
+    });
+    let made = format!("/destinationrules/{}", rule.name);
+    assert!(patched.iter().all(|path| path.ends_with(&made) || path.ends_with("/status")), "{patched:?}");
+}
+
+/// Also where nobody wants it any more, and no watch has told of it: without its label it is the user's.
+#[tokio::test]
+async fn what_has_lost_its_label_is_left() {
+    let world = World::new();
+    let running = world.start();
+    world.converged().await;
+    let labelled = |state: &State| {
+        let label = "app.kubernetes.io/managed-by";
+        state.list().filter(|(_, object)| !object["metadata"]["labels"][label].is_null()).count()
+    };
+    let before = world.server.read(labelled);
+    world.put(BINDINGS, binding_of("bank", "details", "green"));
+    world.converged().await;
+    let rule = world.server.read(|state| {
+        state.list().find(|(key, _)| key.plural == RULES).map(|(key, _)| key.clone()).expect("a rule")
+    });
+    world.server.inject(Fault::code(500).verb(Verb::Watch).plural(RULES).times(usize::MAX));
+    world.server.close_watches();
+    world.edit(RULES, &rule.namespace, &rule.name, &json!({"metadata": {"labels": null}})).await;
+    let theirs = world.server.get(RULES, &rule.namespace, &rule.name);
+    world.server.delete(BINDINGS, "bank", "details");
+    world.until("the rest is gone", |state| labelled(state) == before).await;
+    // Through the same queues: what came before it has been judged.
+    world.put(BINDINGS, binding_of("shop", "later", "blue"));
+    world.reason(BINDINGS, "shop", "later", "Programmed", "Fine").await;
+    assert_eq!(world.server.get(RULES, &rule.namespace, &rule.name), theirs);
     running.stop().await;
 }
 
