@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use emcee_core::catalogue::Published;
 use emcee_core::inputs::Change;
-use emcee_core::plan::{Kind, Object};
+use emcee_core::plan::Object;
 use emcee_core::translate::Unit;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -275,10 +275,6 @@ impl Engine {
     /// What is known and wanted, for people. Secrets' contents are left out.
     pub(crate) fn dump(&self) -> Value {
         let translation = self.model.translation();
-        let objects = translation.objects().into_iter().map(|object| match object.kind() {
-            Kind::Secret => json!({"kind": "Secret", "namespace": object.namespace, "name": object.name}),
-            _ => serde_json::to_value(object).unwrap_or_default(),
-        });
         let resources = self.model.resources().filter_map(|(unit, known)| {
             let standing = self.writing.as_ref().map(|writing| format!("{:?}", writing.desk.standing(&self.model, unit)));
             Some(json!({"resource": unit.resource()?.to_string(), "status": known.said.kept(), "objects": standing}))
@@ -295,7 +291,7 @@ impl Engine {
             "writes": self.writing.is_some(),
             "waiting": self.waiting(),
             "resources": resources.collect::<Vec<_>>(),
-            "objects": objects.collect::<Vec<_>>(),
+            "objects": translation.objects().iter().map(Object::for_people).collect::<Vec<_>>(),
         })
     }
 

@@ -13,6 +13,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use clap::Args;
 use emcee_controller::Offers;
 use emcee_discovery::openapi;
 use futures_util::future::BoxFuture;
@@ -20,11 +21,52 @@ use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::catalogue::{Catalogue, Unchosen, choose_peer, choose_relationship};
 use crate::server;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Where people and probes look in.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Ports")]
+pub(crate) struct AdminArgs {
+    /// Address on which /live, /ready and /metrics are served, such as 0.0.0.0:8080
+    #[arg(long, value_name = "ADDRESS")]
+    probe_address: Option<SocketAddr>,
+
+    /// Address on which /config_dump, /catalogue and /openapi.json are served besides, such as 127.0.0.1:15000; they show
+    /// the whole configuration, but no private key
+    #[arg(long, value_name = "ADDRESS")]
+    admin_address: Option<SocketAddr>,
+}
+
+impl AdminArgs {
+    /// Whether anything is to be served.
+    pub(crate) fn is_given(&self) -> bool {
+        self.probe_address.is_some() || self.admin_address.is_some()
+    }
+
+    /// Serves the ports for as long as what is returned is kept; and says which are where.
+    ///
+    /// # Errors
+    /// An address cannot be had.
+    pub(crate) async fn open(&self, state: &AdminState) -> anyhow::Result<(JoinSet<()>, Vec<String>)> {
+        let (mut ports, mut opened) = (JoinSet::new(), Vec::new());
+        if let Some(address) = self.probe_address {
+            let listener = bind(address).await?;
+            opened.push(format!("the probe port is at {}", listener.local_addr()?));
+            ports.spawn(serve_probes(listener, state.clone(), std::future::pending()));
+        }
+        if let Some(address) = self.admin_address {
+            let listener = bind_admin(address, true).await?;
+            opened.push(format!("the admin port is at {}", listener.local_addr()?));
+            ports.spawn(serve_admin(listener, state.clone(), std::future::pending()));
+        }
+        Ok((ports, opened))
+    }
+}
 
 /// How the engine is.
 pub trait Health {

@@ -14,14 +14,14 @@ use clap::Args;
 use emcee_controller::lease::Leadership;
 use emcee_controller::{Controller, Metrics, Namespaces, Options, Scope};
 use emcee_core::inputs::Settings;
-use ipnet::IpNet;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
+use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-use crate::admin::{self, AdminState};
+use crate::admin::{self, AdminArgs, AdminState};
 use crate::cli::sources::Surroundings;
 use crate::discovery::{Discovery, DiscoveryArgs, Ends};
 use crate::mcp::McpArgs;
@@ -57,32 +57,22 @@ pub struct ClusterArgs {
     #[command(flatten)]
     scope: ScopeArgs,
 
-    /// Address on which /live, /ready and /metrics are served, such as 0.0.0.0:8080
-    #[arg(long, value_name = "ADDRESS")]
-    probe_address: Option<SocketAddr>,
-
-    /// Address on which /config_dump, /catalogue and /openapi.json are served besides, such as 127.0.0.1:15000; they show
-    /// the whole configuration, but no private key
-    #[arg(long, value_name = "ADDRESS")]
-    admin_address: Option<SocketAddr>,
-
     /// Address on which the admission webhook is served, such as 0.0.0.0:9443
     #[arg(long, value_name = "ADDRESS")]
     webhook_address: Option<SocketAddr>,
+
+    /// How many writes are under way at most
+    #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    concurrency: u16,
+
+    #[command(flatten)]
+    admin: AdminArgs,
 
     #[command(flatten)]
     discovery: DiscoveryArgs,
 
     #[command(flatten)]
     mcp: McpArgs,
-
-    /// The cluster's Service and Pod ranges: what a peer announces never lies there
-    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
-    cluster_networks: Vec<IpNet>,
-
-    /// How many writes are under way at most
-    #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    concurrency: u16,
 }
 
 /// Where Emcee looks, and writes.
@@ -110,6 +100,11 @@ impl ScopeArgs {
 }
 
 impl ClusterArgs {
+    /// Where people and probes look in, with a cluster or without.
+    pub(crate) fn admin(&self) -> &AdminArgs {
+        &self.admin
+    }
+
     /// How discovery is served, with a cluster or without.
     pub(crate) fn discovery(&self) -> &DiscoveryArgs {
         &self.discovery
@@ -163,7 +158,10 @@ pub(crate) async fn run(
     let (namespace, identity) = (options.namespace.clone(), options.identity.clone());
     let mut controller = Controller::new(client.clone(), options, metrics);
     let state = AdminState { registry: Arc::new(registry), health: Arc::new(controller.health()) };
-    let mut ports = open_ports(args, &state).await?;
+    let (mut ports, opened) = args.admin.open(&state).await?;
+    for opened in opened {
+        info!("{opened}");
+    }
     open_webhook(args, client.clone(), &mut ports).await?;
     let discovery = Discovery::open(&args.discovery).await?;
     let mcp = args.mcp.open().await?;
@@ -184,20 +182,6 @@ pub(crate) async fn run(
     Ok(ran?)
 }
 
-/// Serves the ports for as long as what is returned is kept.
-async fn open_ports(args: &ClusterArgs, state: &AdminState) -> anyhow::Result<JoinSet<()>> {
-    let mut ports = JoinSet::new();
-    if let Some(address) = args.probe_address {
-        let listener = admin::bind(address).await?;
-        ports.spawn(admin::serve_probes(listener, state.clone(), std::future::pending()));
-    }
-    if let Some(address) = args.admin_address {
-        let listener = admin::bind_admin(address, true).await?;
-        ports.spawn(admin::serve_admin(listener, state.clone(), std::future::pending()));
-    }
-    Ok(ports)
-}
-
 async fn open_webhook(args: &ClusterArgs, client: Client, ports: &mut JoinSet<()>) -> anyhow::Result<()> {
     let Some(address) = args.webhook_address else { return Ok(()) };
     let listener = admin::bind(address).await?;
@@ -214,7 +198,7 @@ fn options(args: &ClusterArgs, surroundings: &Surroundings) -> Options {
     Options {
         namespace: own_namespace(args.namespace.as_deref()),
         concurrency: usize::from(args.concurrency),
-        cluster_networks: args.cluster_networks.clone(),
+        cluster_networks: args.discovery.cluster_networks().to_vec(),
         mcp: args.mcp.is_on(),
         ..options_to_look(&args.scope, surroundings)
     }

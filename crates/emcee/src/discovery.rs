@@ -22,6 +22,7 @@ use emcee_core::catalogue::Published;
 use emcee_core::endpoint::Endpoint;
 use emcee_core::inputs::Change;
 use emcee_discovery::server::{Announcer, Limits, Server};
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -47,12 +48,21 @@ pub(crate) struct DiscoveryArgs {
     /// Where peers reach that address, where neither a gateway nor Emcee's own Service says so
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     discovery_advertise: Vec<Endpoint>,
+
+    /// The cluster's Service and Pod ranges: what a peer announces never lies there
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    cluster_networks: Vec<IpNet>,
 }
 
 impl DiscoveryArgs {
     /// Serves at an address, and is reached there.
     pub(crate) fn at(address: SocketAddr) -> Self {
-        Self { discovery_address: Some(address), discovery_advertise: Vec::new() }
+        Self { discovery_address: Some(address), ..Self::default() }
+    }
+
+    /// What a peer announces never lies there.
+    pub(crate) fn cluster_networks(&self) -> &[IpNet] {
+        &self.cluster_networks
     }
 }
 

@@ -9,6 +9,7 @@
 //! statuses is its memory: from it a restart knows what peers announced.
 
 mod follower;
+mod health;
 mod out;
 
 use std::fs;
@@ -26,6 +27,7 @@ use crate::console::Console;
 use crate::discovery::Ends;
 use crate::manifest;
 use follower::Follower;
+use health::FolderHealth;
 use out::OutFolder;
 
 /// What to follow, and where to write.
@@ -51,6 +53,8 @@ pub struct Standalone {
 /// What is known and wanted.
 #[derive(Clone, Debug, Default)]
 pub struct View {
+    /// Whether the folder has been read.
+    pub is_complete: bool,
     /// What is offered, each way.
     pub listing: Vec<Listing>,
     /// The objects, in the order of applying.
@@ -109,6 +113,11 @@ impl Standalone {
         self.views.subscribe()
     }
 
+    /// What the admin port shows.
+    pub(crate) fn health(&self) -> FolderHealth {
+        FolderHealth::new(self.views())
+    }
+
     /// The ends of discovery, which is told of everything from the first look on.
     pub(crate) fn discovery(&mut self) -> Ends {
         let (publish, published) = mpsc::unbounded_channel();
@@ -154,7 +163,7 @@ impl Standalone {
         let translation = self.follower.translation();
         if self.views.receiver_count() > 0 {
             let objects = translation.objects();
-            self.views.send_replace(View { listing: translation.listing(), objects });
+            self.views.send_replace(View { is_complete: true, listing: translation.listing(), objects });
         }
         let published = self.follower.published();
         if let Some(discovery) = &self.discovery {

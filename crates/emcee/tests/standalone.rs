@@ -5,6 +5,8 @@
 #[path = "standalone/process.rs"]
 mod process;
 
+#[path = "standalone/admin.rs"]
+mod admin;
 #[path = "standalone/failures.rs"]
 mod failures;
 #[path = "standalone/following.rs"]

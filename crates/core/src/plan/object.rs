@@ -15,6 +15,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudgetSpec;
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+use serde_json::{Value, json};
 
 use super::{Kind, Owner, OwnerKind};
 use crate::inputs::KeyMaterial;
@@ -88,6 +89,15 @@ impl Object {
             Body::Gateway(_) => Kind::Gateway,
             Body::ServiceExposition(_) => Kind::ServiceExposition,
             Body::ServiceBinding(_) => Kind::ServiceBinding,
+        }
+    }
+
+    /// As JSON, to be looked at: of a Secret no more than which one it is.
+    pub fn for_people(&self) -> Value {
+        match self.kind() {
+            Kind::Secret => json!({"kind": "Secret", "namespace": self.namespace, "name": self.name}),
+            // Nothing in an object has a form that JSON has not.
+            _ => serde_json::to_value(self).unwrap_or_default(),
         }
     }
 

@@ -1,14 +1,19 @@
 //! `emcee run`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{ArgGroup, Args};
+use emcee_core::inputs::Settings;
+use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 use super::Outcome;
 use super::sources::Surroundings;
+use crate::admin::{AdminArgs, AdminState};
 use crate::cluster::{self, ClusterArgs};
 use crate::console::Console;
 use crate::discovery::Discovery;
@@ -19,13 +24,23 @@ Examples:
   emcee run
   emcee run --kubeconfig ~/.kube/config --context m1
   emcee run --dir mesh/ --out istio/
+  emcee run --dir mesh/ --out istio/ --admin-address 127.0.0.1:15000
 
 On Kubernetes: in a pod the pod's ServiceAccount is used, else a kubeconfig as kubectl would choose it.
 
 With --dir: OUT has one file for each object, NAMESPACE/KIND-NAME.yaml, and status/ with the status of each resource. Files that Emcee did not write are never touched.";
 
 /// The flags that have no meaning without a cluster.
-const CLUSTER: [&str; 5] = ["kubeconfig", "context", "namespace", "probe_address", "admin_address"];
+const CLUSTER: [&str; 8] = [
+    "kubeconfig",
+    "context",
+    "namespace",
+    "watch_namespaces",
+    "fed_namespaces",
+    "webhook_address",
+    "mcp_listen",
+    "concurrency",
+];
 
 /// Keep a mesh as its resources ask for: on Kubernetes, or from a folder into a folder.
 ///
@@ -80,13 +95,16 @@ pub(super) fn run(args: &RunArgs, console: &mut Console<'_>) -> anyhow::Result<O
 }
 
 fn follow(args: &RunArgs, folders: Folders, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let mut standalone = Standalone::open(folders, args.surroundings.settings())?;
+    let cluster_networks = args.cluster.discovery().cluster_networks().to_vec();
+    let settings = Settings { cluster_networks, ..args.surroundings.settings() };
+    let mut standalone = Standalone::open(folders, settings)?;
     if args.folder.once {
         standalone.look(true, console)?;
         return Ok(if standalone.is_refused() { Outcome::Refused } else { Outcome::Fine });
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        let _ports = open_ports(args.cluster.admin(), &standalone, console).await?;
         let discovery = Discovery::open(args.cluster.discovery()).await?;
         let ends = standalone.discovery();
         let (ending, until) = tokio::sync::oneshot::channel::<()>();
@@ -96,6 +114,24 @@ fn follow(args: &RunArgs, folders: Folders, console: &mut Console<'_>) -> anyhow
         discovering.await?;
         Ok(Outcome::Fine)
     })
+}
+
+/// Where nobody looks in, nothing is kept for them.
+async fn open_ports(
+    args: &AdminArgs,
+    standalone: &Standalone,
+    console: &mut Console<'_>,
+) -> anyhow::Result<JoinSet<()>> {
+    if !args.is_given() {
+        return Ok(JoinSet::new());
+    }
+    let health = Arc::new(standalone.health());
+    let state = AdminState { registry: Arc::new(Registry::with_prefix("emcee")), health };
+    let (ports, opened) = args.open(&state).await?;
+    for opened in opened {
+        console.note(format_args!("emcee: {opened}"))?;
+    }
+    Ok(ports)
 }
 
 /// Comes when the process is asked to end.

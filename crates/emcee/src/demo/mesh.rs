@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use emcee_core::inputs::{Knowledge, Settings};
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
+use crate::admin::{self, AdminState};
 use crate::console::Console;
 use crate::discovery::{Discovery, DiscoveryArgs};
 use crate::standalone::{Folders, Standalone, View};
@@ -26,10 +28,16 @@ pub(super) struct Mesh {
     /// What comes of them.
     pub(super) out: PathBuf,
     trust_domain: &'static str,
-    /// Where its Emcee listens: any port at first, and the same one after.
-    address: SocketAddr,
+    /// Where its Emcee listens: any ports at first, and the same ones after.
+    ports: Ports,
     running: Option<Running>,
     views: watch::Receiver<View>,
+}
+
+#[derive(Clone, Copy)]
+struct Ports {
+    discovery: SocketAddr,
+    admin: SocketAddr,
 }
 
 struct Running {
@@ -49,13 +57,20 @@ impl Mesh {
         for (file, text) in files {
             fs::write(dir.join(file), text)?;
         }
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let ports = Ports { discovery: any, admin: any };
         let views = watch::channel(View::default()).1;
-        Ok(Self { name, dir, out, trust_domain, address, running: None, views })
+        Ok(Self { name, dir, out, trust_domain, ports, running: None, views })
     }
 
+    /// Where its peers find it.
     pub(super) fn address(&self) -> SocketAddr {
-        self.address
+        self.ports.discovery
+    }
+
+    /// Where people look in.
+    pub(super) fn admin(&self) -> SocketAddr {
+        self.ports.admin
     }
 
     /// What it knows and wants, as it changes.
@@ -84,14 +99,14 @@ impl Mesh {
         self.views = standalone.views();
         let (kill, killed) = oneshot::channel();
         let (listens, listening) = std::sync::mpsc::channel();
-        let address = self.address;
+        let ports = self.ports;
         let thread = std::thread::Builder::new().name(self.name.to_owned()).spawn(move || {
-            if let Err(error) = follow(standalone, address, killed, &listens) {
+            if let Err(error) = follow(standalone, ports, killed, &listens) {
                 // Whoever waits for it to listen is told; later, what does not come about says it.
                 let _nobody_waits = listens.send(Err(error));
             }
         })?;
-        self.address = listening.recv().map_err(|_| anyhow!("{} ended before it listened", self.name))??;
+        self.ports = listening.recv().map_err(|_| anyhow!("{} ended before it listened", self.name))??;
         self.running = Some(Running { kill, thread });
         Ok(())
     }
@@ -112,20 +127,23 @@ impl Drop for Mesh {
     }
 }
 
-type Listens = std::sync::mpsc::Sender<anyhow::Result<SocketAddr>>;
+type Listens = std::sync::mpsc::Sender<anyhow::Result<Ports>>;
 
 /// Until it is killed. The runtime goes then, and all its connections with it.
 fn follow(
     mut standalone: Standalone,
-    address: SocketAddr,
+    ports: Ports,
     killed: oneshot::Receiver<()>,
     listens: &Listens,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let discovery = Discovery::open(&DiscoveryArgs::at(address)).await?;
+        let discovery = Discovery::open(&DiscoveryArgs::at(ports.discovery)).await?;
+        let admin = admin::bind_admin(ports.admin, false).await?;
         let address = discovery.address().context("it listens")?;
-        listens.send(Ok(address))?;
+        listens.send(Ok(Ports { discovery: address, admin: admin.local_addr()? }))?;
+        let state = AdminState { registry: Arc::default(), health: Arc::new(standalone.health()) };
+        let looking_in = tokio::spawn(admin::serve_admin(admin, state, std::future::pending()));
         let ends = standalone.discovery();
         let discovering = tokio::spawn(discovery.run(ends, std::future::pending()));
         let (mut out, mut err) = (io::sink(), io::sink());
@@ -133,6 +151,7 @@ fn follow(
         let killed = async { drop(killed.await) };
         standalone.run(LOOK, killed, &mut console).await?;
         discovering.abort();
+        looking_in.abort();
         Ok(())
     })
 }

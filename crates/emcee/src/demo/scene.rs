@@ -80,17 +80,21 @@ pub(super) fn objects(view: &View) -> String {
 
 /// What to look at, and to try.
 pub(super) fn stay(root: &Path, meshes: &Meshes, console: &mut Console<'_>) -> io::Result<()> {
-    let mut rows = vec![header(&["MESH", "RESOURCES", "WHAT COMES OF THEM", "EMCEE AT"])];
+    let mut rows =
+        vec![header(&["MESH", "RESOURCES", "WHAT COMES OF THEM", "PEERS FIND IT AT", "CATALOGUE"])];
     rows.extend([&meshes.m1, &meshes.m2, &meshes.m4].map(|mesh| {
         let folders = [mesh.dir.display().to_string(), mesh.out.display().to_string()];
-        [mesh.name.to_owned()].into_iter().chain(folders).chain([mesh.address().to_string()]).collect()
+        let catalogue = format!("http://{}/catalogue", mesh.admin());
+        let reached = [mesh.address().to_string(), catalogue];
+        [mesh.name.to_owned()].into_iter().chain(folders).chain(reached).collect()
     }));
     console.data(&format!("\n{}", aligned(&rows)))?;
     let try_it = meshes.m2.dir.join("mesh.yaml");
     console.data(&format!(
-        "\nTry: change directory: in {}, and look at {}.\nIt stays up until Ctrl-C; {} goes then, unless it was given.\n",
+        "\nTry: change directory: in {}, and look at {}.\nThe catalogue as a table: emcee catalogue --admin http://{}\nIt stays up until Ctrl-C; {} goes then, unless it was given.\n",
         try_it.display(),
         meshes.m1.out.display(),
+        meshes.m1.admin(),
         root.display()
     ))
 }

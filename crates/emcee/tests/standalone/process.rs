@@ -102,7 +102,12 @@ impl Folders {
 
     /// Follows the folder until the end of the test.
     pub(crate) fn follow(&self) -> Following {
-        let mut command = self.command("run --dir in --out out --interval 20");
+        self.follow_with("")
+    }
+
+    /// The same, with more flags.
+    pub(crate) fn follow_with(&self, flags: &str) -> Following {
+        let mut command = self.command(&format!("run --dir in --out out --interval 20 {flags}"));
         let (lines, writer) = io::pipe().expect("a pipe");
         command.stdout(writer.try_clone().expect("a pipe")).stderr(writer);
         Following::of(command.spawn().expect("the program runs"), lines)

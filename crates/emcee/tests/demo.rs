@@ -1,0 +1,51 @@
+//! `emcee demo` that stays up: what it says to look at is there. README's test runs it with `--once`.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+/// It ends with the test, and its folders with it.
+struct Demo(Child);
+
+impl Demo {
+    /// As Ctrl-C does; says whether it ended well.
+    fn interrupt(&mut self) -> bool {
+        let command = format!("kill -INT {}", self.0.id());
+        let sent = Command::new("sh").args(["-c", &command]).status().expect("a shell");
+        sent.success() && self.0.wait().expect("it ends").success()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // Ended already, if all went well.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn emcee(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_emcee"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn it_stays_up_and_says_where_to_look() {
+    let mut child = emcee(&["demo"]).stdout(Stdio::piped()).spawn().expect("the program runs");
+    let said = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut demo = Demo(child);
+    let mut lines =
+        said.lines().map_while(Result::ok).skip_while(|line| !line.ends_with("CATALOGUE")).skip(1);
+    let m1 = lines.next().expect("a line for m1");
+    let columns: Vec<_> = m1.split_whitespace().collect();
+    let [name, resources, objects, _, catalogue] = columns[..] else { panic!("{m1}") };
+    assert_eq!(name, "m1");
+    assert!(std::path::Path::new(resources).join("mesh.yaml").is_file(), "{m1}");
+    assert!(std::path::Path::new(objects).join("status").is_dir(), "{m1}");
+    let url = catalogue.strip_suffix("/catalogue").expect("a URL");
+    let shown = emcee(&["catalogue", "--admin", url]).output().expect("the program runs");
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("reviews") && shown.contains("ratings"), "{shown}");
+    lines.find(|line| line.contains("Ctrl-C")).expect("it says how it ends");
+    assert!(demo.interrupt());
+}
