@@ -119,7 +119,11 @@ impl Translation {
     /// Takes new surroundings in; says which units ran, each once.
     pub fn set_settings(&mut self, settings: Settings) -> Vec<Unit> {
         let mut queue = Queue::default();
+        let reflected = self.reflects();
         let topics = self.inputs.set_settings(settings);
+        if self.reflects() && !reflected {
+            self.reflection.begin(&self.inputs);
+        }
         if topics.is_none() {
             queue.extend(self.outputs.keys().cloned());
         }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Unit;
-use crate::inputs::{Change, Parsed};
+use crate::inputs::{Change, Inputs, Parsed};
 use crate::key::Key;
 use crate::parse::{self, Binding, Exposition};
 use crate::plan::{Kind, Object};
@@ -62,6 +62,12 @@ impl<T> Asked<T> {
 }
 
 impl Reflection {
+    /// Until now, all that is there was given, by users or by an API server.
+    pub(super) fn begin(&mut self, inputs: &Inputs) {
+        self.expositions.given = inputs.expositions().map(|(key, _)| key.clone()).collect();
+        self.bindings.given = inputs.bindings().map(|(key, _)| key.clone()).collect();
+    }
+
     /// A change that a user made: what is to be made of it.
     pub(super) fn given(&mut self, change: Change) -> Change {
         match change {

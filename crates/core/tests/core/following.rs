@@ -166,6 +166,40 @@ impl Told {
     }
 }
 
+/// What an API server gave back stays what it is when only files are known from then on.
+#[test]
+fn what_was_given_before_is_not_asked_for_again() {
+    let relationship = |spec: Value| {
+        json!({"apiVersion": "mm.ibm.istio.io/v1", "kind": "MeshFedConfig",
+               "metadata": {"namespace": "red", "name": "blue"}, "spec": spec})
+    };
+    let at_first = relationship(
+        json!({"mode": "BOUNDARY", "use_egress_gateway": true, "tls_context_selector": {"relationship": "blue"}, "peers": []}),
+    );
+    let imported = json!({
+        "apiVersion": "mm.ibm.istio.io/v1", "kind": "ServiceBinding",
+        "metadata": {"namespace": "shop", "name": "reviews", "labels": {
+            "app.kubernetes.io/managed-by": "emcee", "emcee.io/owner-kind": "MeshFedConfig",
+            "emcee.io/owner-namespace": "red", "emcee.io/owner-name": "blue"}},
+        "spec": {"name": "reviews", "mesh_fed_config_selector": {"fed-config": "blue"}, "peer": "m2"},
+        "status": {"announcement": {"peer": "m2", "endpoints": [], "port": 80}}
+    });
+    let automatic = relationship(json!({
+        "mode": "BOUNDARY", "use_egress_gateway": true, "tls_context_selector": {"relationship": "blue"},
+        "discovery": {"announce": false, "import": "Automatic", "namespaces": ["shop"]},
+        "peers": [{"name": "m2", "subject_alt_names": ["m2.example"], "discovery": "203.0.113.12:15443"}]
+    }));
+    let knowing = |knowledge| Settings { knowledge, ..Settings::default() };
+    let theirs = service("shop", "reviews").port("http", 80).selector([("app", "reviews")]).build();
+    let mut followed =
+        Translation::of(knowing(Knowledge::Complete), [&at_first, &imported, &theirs].map(intake::change));
+    followed.set_settings(knowing(Knowledge::Partial));
+    followed.update([intake::change(&automatic)]);
+    let fresh =
+        Translation::of(knowing(Knowledge::Partial), [&automatic, &imported, &theirs].map(intake::change));
+    assert_eq!(snapshot(&followed), snapshot(&fresh));
+}
+
 /// Where only files are known, the imports that are in place: they are read back after a restart, as an API server would
 /// give them back.
 fn memory(

@@ -12,6 +12,8 @@ use tokio::time::sleep;
 
 use super::audit::{self, Recorded};
 use super::counters::{self, Writes};
+use super::durations::quantile;
+use super::figures::{megabytes, milliseconds};
 use super::report::{Outcome, Pass};
 use super::resources::{STYLES, fed, relationships, written};
 use super::stage::{Stage, create};
@@ -42,10 +44,19 @@ fn measure(binaries: &Binaries, options: &Options, size: usize) -> Result<Outcom
     say(format_args!("{size} expositions and {size} bindings: Emcee …"));
     let Ours { pass: ours, rest, recorded, uids } = with_emcee(binaries, options, size)?;
     let writes = recorded.len();
-    say(format_args!("  {writes} writes in {:.1} s; the same by a raw client …", ours.elapsed.as_secs_f64()));
+    say(format_args!("  {writes} writes in {:.1} s, {}", ours.elapsed.as_secs_f64(), words(&rest)));
+    say(format_args!("  the same by a raw client …"));
     let raw = with_raw_client(binaries, options, size, recorded, &uids)?;
     say(format_args!("  in {:.1} s", raw.elapsed.as_secs_f64()));
     Ok(Outcome { size, writes, ours, raw, idle: options.idle, rest })
+}
+
+/// What is known before the raw client, which takes as long again.
+fn words(rest: &Rest) -> String {
+    let changes: Vec<_> = rest.changes.iter().map(|change| change.whole).collect();
+    let [half, most] = [50, 99].map(|percent| milliseconds(quantile(&changes, percent).unwrap_or_default()));
+    let [peak, steady] = [rest.after.peak, rest.steady.resident].map(megabytes);
+    format!("at most {peak}, idle {steady}; one exposition changed: {half}, {most}")
 }
 
 /// A run of Emcee.

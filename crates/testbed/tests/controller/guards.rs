@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::{Bed, Mesh};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
-use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
 use kube::core::GroupVersionKind;
+use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::world::{Resource, World, relationship};
+use super::world::{Resource, World, relationship, until};
 use crate::users::{FLAT, PASSTHROUGH, SHOP};
 
 pub(crate) fn exposition(alias: &str, style: &str) -> String {
@@ -25,16 +25,24 @@ pub(crate) fn strict(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let name = format!("{}-helloworld", PASSTHROUGH.name);
     let exposition = Resource { kind: "ServiceExposition", namespace: SHOP, name: &name };
+    let (client, owner) = (world.there.client(), format!("emcee.io/owner-name={name}"));
+    let gateways = world.there.run(async move {
+        let gvk = GroupVersionKind::gvk("networking.istio.io", "v1", "Gateway");
+        let resource = ApiResource::from_gvk(&gvk);
+        let api = Api::<DynamicObject>::namespaced_with(client, "fed-passthrough", &resource);
+        let all = api.list(&ListParams::default().labels(&owner)).await?.items;
+        Ok(all.iter().map(ResourceExt::name_any).collect::<Vec<_>>())
+    })?;
+    ensure!(!gateways.is_empty(), "nothing leads to it");
     world.there.apply(&policy("PERMISSIVE"))?;
     exposition.wait(&world.there, "Programmed", "NotStrict")?;
-    let (client, owner) = (world.there.client(), format!("emcee.io/owner-name={name}"));
-    let left = world.there.run(async move {
-        let gvk = GroupVersionKind::gvk("networking.istio.io", "v1", "Gateway");
-        let api =
-            Api::<DynamicObject>::namespaced_with(client, "fed-passthrough", &ApiResource::from_gvk(&gvk));
-        Ok(api.list(&ListParams::default().labels(&owner)).await?.items.len())
-    })?;
-    ensure!(left == 0, "{left} Gateways let plaintext in");
+    // What is to go is not waited for before that is said.
+    for gateway in gateways {
+        let kind = ("networking.istio.io/v1", "Gateway");
+        until(&world.there, kind, ("fed-passthrough", &gateway), "lets plaintext in", |found| {
+            found.is_none()
+        })?;
+    }
     world.there.apply(&policy("STRICT"))?;
     exposition.wait(&world.there, "Ready", "Fine")?;
     Ok(())
