@@ -51,10 +51,19 @@ pub fn encode(offer: &Offer) -> Result<Vec<Encoded>, EncodeError> {
     let encoded = split(offer).into_iter().map(|slice| {
         let resource = resource(&slice, &annotations);
         decode(&resource)?;
-        let bytes = resource.encode_to_vec().into();
+        let bytes = shared(resource.encode_to_vec());
         Ok(Encoded { name: resource.name.into(), version: resource.version.into(), bytes })
     });
     encoded.collect()
+}
+
+/// Bytes that have their count of references already, which [`Bytes`] else allocates at the first clone. It is the shelf's
+/// memory, one for each resource; made when the first peer is sent everything, it would lie among the buffers of that,
+/// and hold their pages.
+fn shared(encoded: Vec<u8>) -> Bytes {
+    let bytes = Bytes::from(encoded);
+    drop(bytes.clone());
+    bytes
 }
 
 /// The slices of an offer, whether or not they can be announced.
