@@ -163,8 +163,7 @@ impl Desk {
 
     /// An object with Emcee's label is there. Says whose standing that may change.
     pub(crate) fn see(&mut self, model: &Model, live: &Live) -> Vec<Unit> {
-        self.book.mark_listed(&live.id);
-        let known = self.book.get(&live.id);
+        let known = self.book.listed(&live.id);
         if known
             .and_then(|entry| entry.there.as_ref())
             .is_some_and(|there| !live.version.is_newer(&there.version))

@@ -161,11 +161,11 @@ impl Book {
         covered.for_each(|(_, entry)| entry.unlisted = entry.there.is_some());
     }
 
-    /// The list tells of this object.
-    pub(super) fn mark_listed(&mut self, id: &ObjectId) {
-        if let Some(entry) = self.entries.get_mut(id) {
-            entry.unlisted = false;
-        }
+    /// What is known of an object that a list, if one has begun, tells of.
+    pub(super) fn listed(&mut self, id: &ObjectId) -> Option<&Entry> {
+        let entry = self.entries.get_mut(id)?;
+        entry.unlisted = false;
+        Some(entry)
     }
 
     /// The list is complete. Says which objects it has not told of: they have to be looked at.

@@ -36,7 +36,7 @@ pub(crate) enum Fact {
     LiveGone(ObjectId),
     /// All objects with Emcee's label are going to be told of again.
     Listing(List),
-    /// They have been: what was not told of is not there.
+    /// They have been: what was not told of may be gone.
     Listed(List),
 }
 

@@ -1,12 +1,9 @@
 //! What an API server can answer, or not.
 
 use emcee_testkit::apiserver::{Effect, Fault, State, Verb};
-
 use serde_json::json;
 
-use super::world::{BINDINGS, EXPOSITIONS, World, binding_of, exposing};
-
-const RULES: &str = "destinationrules.networking.istio.io";
+use super::world::{BINDINGS, EXPOSITIONS, RULES, World, binding_of, exposing};
 
 #[tokio::test]
 async fn every_refusal_passes() {
@@ -60,9 +57,7 @@ async fn what_went_while_nobody_watched_is_made_again() {
     let running = world.start();
     world.converged().await;
     let before = world.server.read(|state| state.log().len());
-    let rule = world.server.read(|state| {
-        state.list().find(|(key, _)| key.plural == RULES).map(|(key, _)| key.clone()).expect("a rule")
-    });
+    let rule = world.any(RULES);
     world.server.pause();
     world.server.delete(RULES, &rule.namespace, &rule.name);
     world.server.resume();
@@ -90,9 +85,7 @@ async fn what_has_lost_its_label_is_left() {
     let before = world.server.read(labelled);
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     world.converged().await;
-    let rule = world.server.read(|state| {
-        state.list().find(|(key, _)| key.plural == RULES).map(|(key, _)| key.clone()).expect("a rule")
-    });
+    let rule = world.any(RULES);
     world.server.inject(Fault::code(500).verb(Verb::Watch).plural(RULES).times(usize::MAX));
     world.server.close_watches();
     world.edit(RULES, &rule.namespace, &rule.name, &json!({"metadata": {"labels": null}})).await;

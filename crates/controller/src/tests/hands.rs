@@ -3,9 +3,8 @@
 use emcee_testkit::apiserver::{Fault, Verb};
 use serde_json::json;
 
-use super::world::{BINDINGS, EXPOSITIONS, FEDS, World, binding_of, condition, exposing};
+use super::world::{BINDINGS, EXPOSITIONS, FEDS, RULES, World, binding_of, condition, exposing};
 
-const RULES: &str = "destinationrules.networking.istio.io";
 const VIRTUAL: &str = "virtualservices.networking.istio.io";
 
 #[tokio::test]
@@ -100,9 +99,7 @@ async fn what_is_changed_or_removed_by_hand_is_restored() {
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
     world.converged().await;
-    let name = world.server.read(|state| {
-        state.list().find(|(key, _)| key.plural == RULES).map(|(key, _)| key.name.clone()).expect("a rule")
-    });
+    let name = world.any(RULES).name;
     for edit in [
         json!({"spec": {"host": "elsewhere"}}),
         json!({"spec": {"workloadSelector": {"matchLabels": {"a": "b"}}}}),
@@ -124,9 +121,7 @@ async fn what_is_collected_with_its_owner_is_not_made_again() {
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
     world.converged().await;
-    let name = world.server.read(|state| {
-        state.list().find(|(key, _)| key.plural == RULES).map(|(key, _)| key.name.clone()).expect("a rule")
-    });
+    let name = world.any(RULES).name;
     let before = world.server.read(|state| state.log().len());
     world.server.inject(Fault::code(503).verb(Verb::Watch).plural(BINDINGS).times(2));
     world.server.close_watches();
@@ -153,9 +148,7 @@ async fn what_is_somebody_elses_stays_theirs() {
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
     world.converged().await;
-    let route = world.server.read(|state| {
-        state.list().find(|(key, _)| key.plural == VIRTUAL).map(|(key, _)| key.clone()).expect("a route")
-    });
+    let route = world.any(VIRTUAL);
     running.stop().await;
     world.server.delete(VIRTUAL, &route.namespace, &route.name);
     let theirs = world.put(
@@ -197,9 +190,8 @@ async fn a_copy_of_a_generated_object_is_left_alone() {
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
     world.converged().await;
-    let mut copy = world.server.read(|state| {
-        state.list().find(|(key, _)| key.plural == RULES).map(|(_, object)| object.clone()).expect("a rule")
-    });
+    let rule = world.any(RULES);
+    let mut copy = world.server.get(RULES, &rule.namespace, &rule.name).expect("a rule");
     copy["metadata"] = json!({"name": "copy", "namespace": "bank", "labels": copy["metadata"]["labels"]});
     let copy = world.put(RULES, copy);
     world.server.delete(BINDINGS, "bank", "details");

@@ -7,7 +7,7 @@ use emcee_core::inputs::Change;
 use emcee_core::key::Key;
 use emcee_core::plan::Kind;
 use emcee_core::translate::Unit;
-use emcee_testkit::apiserver::{ApiServer, State};
+use emcee_testkit::apiserver::{self as server, ApiServer, State};
 use emcee_testkit::certs::valid_pair;
 use emcee_testkit::prelude::*;
 use kube::Api;
@@ -40,6 +40,7 @@ pub(super) struct Running {
 pub(super) const FEDS: &str = "meshfedconfigs.mm.ibm.istio.io";
 pub(super) const EXPOSITIONS: &str = "serviceexpositions.mm.ibm.istio.io";
 pub(super) const BINDINGS: &str = "servicebindings.mm.ibm.istio.io";
+pub(super) const RULES: &str = "destinationrules.networking.istio.io";
 
 pub(super) fn options() -> Options {
     Options {
@@ -85,6 +86,14 @@ impl World {
 
     pub(super) fn put(&self, plural: &str, object: Value) -> Value {
         self.server.put(plural, object)
+    }
+
+    /// The key of an object of that kind, of which there has to be one.
+    #[track_caller]
+    pub(super) fn any(&self, plural: &str) -> server::Key {
+        let first =
+            |state: &State| state.list().map(|(key, _)| key).find(|key| key.plural == plural).cloned();
+        self.server.read(first).expect(plural)
     }
 
     /// Changes an object as `kubectl edit` does.
