@@ -149,16 +149,32 @@ impl Desk {
     pub(crate) fn standing(&self, model: &Model, unit: &Unit) -> Standing {
         let shared = model.translation().shared_by(unit);
         let units = std::iter::once(unit).chain(&shared);
-        let objects = units.filter_map(|unit| self.units.get(unit)).flatten();
+        let wanted = units.filter_map(|unit| self.units.get(unit)).flatten();
+        let wanted = wanted.filter_map(|id| Some((id, self.book.get(id)?)));
         let mut problems = Vec::new();
-        for id in objects {
-            let Some(entry) = self.book.get(id) else { continue };
+        for (id, entry) in wanted.chain(self.leftovers_of(model, unit)) {
             if !entry.is_settled() && !self.is_held_back(entry, id) {
                 return Standing::Underway;
             }
-            problems.extend(entry.news().map(|fault| fault.problem(id)));
+            problems.extend(entry.problem(id));
         }
         Standing::Settled(problems)
+    }
+
+    /// What a resource no longer asks for, and is still there: a service is not withdrawn before its route is.
+    fn leftovers_of<'a>(
+        &'a self,
+        model: &Model,
+        unit: &Unit,
+    ) -> impl Iterator<Item = (&'a ObjectId, &'a Entry)> {
+        let owner = OwnerLabels::of_resource(unit).filter(|_| self.book.has_leftovers());
+        let leftovers = owner.into_iter().flat_map(|owner| self.book.leftovers(&owner));
+        leftovers.filter(|(id, entry)| waiter(model, id, entry).as_ref() == Some(unit))
+    }
+
+    /// The resource that no longer asks for an object, if that is still there.
+    fn waiter(&self, model: &Model, id: &ObjectId) -> Option<Unit> {
+        self.book.get(id).and_then(|entry| waiter(model, id, entry))
     }
 
     /// An object with Emcee's label is there. Says whose standing that may change.
@@ -172,12 +188,13 @@ impl Desk {
         }
         let matching =
             known.and_then(|entry| entry.unit.as_ref()).and_then(|unit| matching(model, unit, live));
+        let waiter = self.waiter(model, &live.id);
         self.book.update(&live.id, |entry| {
             // What a write that is under way finds may be older than this.
             entry.look |= entry.busy && matching.is_none();
             entry.note(live, matching.unwrap_or_default());
         });
-        self.after(model, &live.id)
+        self.after(model, &live.id, waiter)
     }
 
     /// An object with Emcee's label is gone, or has lost that label. Says whose standing that may change.
@@ -185,9 +202,10 @@ impl Desk {
         if self.book.get(id).is_none() {
             return Vec::new();
         }
+        let waiter = self.waiter(model, id);
         self.book.update(id, |entry| entry.look |= entry.busy);
         self.absent(model, id);
-        self.after(model, id)
+        self.after(model, id, waiter)
     }
 
     /// All objects of a list are going to be told of again.
@@ -199,10 +217,11 @@ impl Desk {
     /// that may change.
     pub(crate) fn end_list(&mut self, model: &Model, list: &List) -> HashSet<Unit> {
         let unlisted = self.book.end_list(list);
-        unlisted.iter().flat_map(|id| self.after(model, id)).collect()
+        unlisted.iter().flat_map(|id| self.after(model, id, None)).collect()
     }
 
-    fn after(&mut self, model: &Model, id: &ObjectId) -> Vec<Unit> {
+    /// Something has come of an object, for which a resource may have waited that no longer asks for it.
+    fn after(&mut self, model: &Model, id: &ObjectId, waiter: Option<Unit>) -> Vec<Unit> {
         let unit = self.book.get(id).and_then(|entry| entry.unit.clone());
         if self.open {
             let of_unit =
@@ -211,7 +230,7 @@ impl Desk {
             let due = of_unit.map_or_else(|| vec![id.clone()], |objects| objects.to_vec());
             self.round(model, due);
         }
-        unit.map(|unit| concerned_by(model, &unit)).unwrap_or_default()
+        unit.iter().flat_map(|unit| concerned_by(model, unit)).chain(waiter).collect()
     }
 
     /// A resource has, or lacks, a finalizer, or is being deleted.
@@ -228,7 +247,7 @@ impl Desk {
 
     /// Takes the finalizer off a resource that is being deleted, once none of its objects is left.
     fn let_go(&mut self, model: &Model, owner: &OwnerLabels) {
-        if !self.open || self.book.leftovers(owner) > 0 {
+        if !self.open || self.book.leftovers(owner).next().is_some() {
             return;
         }
         let leaving = self.leaving.get(owner).filter(|unit| !self.units.contains_key(*unit));
@@ -329,8 +348,9 @@ impl Desk {
     ) -> Vec<Unit> {
         let concerned = match ticket.purpose {
             Purpose::Object { id, step, hash } => {
+                let waiter = self.waiter(model, &id);
                 self.object_done(model, &id, step, hash, outcome, now);
-                self.after(model, &id)
+                self.after(model, &id, waiter)
             }
             Purpose::Finalizer(unit) => {
                 self.finalizer_done(model, unit, outcome.err(), now);
@@ -372,9 +392,10 @@ impl Desk {
                 }
                 entry.failure = None;
             }),
-            (Step::Delete, Ok(_)) => self.book.update(id, |entry| {
+            (Step::Delete, Ok(written)) => self.book.update(id, |entry| {
                 entry.failure = None;
                 entry.deleting = entry.there.is_some();
+                entry.lingers = entry.deleting && matches!(written, Written::Lingers);
             }),
             (_, Ok(_) | Err(Fault::Gone)) => self.absent(model, id),
             (_, Err(fault)) => {
@@ -435,6 +456,12 @@ fn concerned_by(model: &Model, unit: &Unit) -> Vec<Unit> {
         Some(_) => vec![unit.clone()],
         None => model.translation().sharers(unit),
     }
+}
+
+/// The resource that no longer asks for an object, if nothing does.
+fn waiter(model: &Model, id: &ObjectId, entry: &Entry) -> Option<Unit> {
+    let owner = entry.owner.as_deref().filter(|_| entry.unit.is_none())?;
+    model.unit_of(owner, id.kind)
 }
 
 fn finalizer_write(model: &Model, unit: Unit) -> Option<(Purpose, Write)> {

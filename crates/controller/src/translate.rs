@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use emcee_core::inputs::{Change, Settings};
+use emcee_core::plan::Kind;
 use emcee_core::status::Verdict;
 use emcee_core::translate::{LastGood, Translation, Unit};
 use emcee_core::uid::Uid;
@@ -10,7 +11,7 @@ use emcee_core::uid::Uid;
 use jiff::Timestamp;
 use tracing::warn;
 
-use crate::observe::fact::{Resource, Said, Version};
+use crate::observe::fact::{OwnerLabels, Resource, Said, Version};
 use crate::options::Options;
 
 /// What is translated, and the resources that it is translated from.
@@ -67,6 +68,11 @@ impl Model {
             Unit::Imports(key) => self.owner_uid(&Unit::MeshFedConfig(key.clone())),
             unit => self.resource(unit).map(|known| &known.uid),
         }
+    }
+
+    /// The unit that asks, or asked, for an object of this kind with these labels.
+    pub(crate) fn unit_of(&self, owner: &OwnerLabels, kind: Kind) -> Option<Unit> {
+        owner.unit(kind, self.resources.keys())
     }
 
     pub(crate) fn resources(&self) -> impl Iterator<Item = (&Unit, &Known)> {

@@ -10,6 +10,8 @@ pub const RESERVED_RELATIONSHIP: &str = "binding";
 
 const LABEL_LIMIT: usize = 63;
 const NAME_LIMIT: usize = 253;
+/// Before the hash of what is too long for a label's value.
+const HASHED: &str = "sha256-";
 /// `emcee-` + `-` + 12 hex digits leave this much of a DNS label for the owner's name and a part.
 const OWNER_CUT: usize = 26;
 
@@ -66,7 +68,12 @@ pub fn base(owner_name: &str, identity: &[&str]) -> String {
 
 /// `value` if it may be a label's value, else a hash of it.
 pub fn label_value(value: &str) -> String {
-    if value.len() <= LABEL_LIMIT { value.to_owned() } else { format!("sha256-{}", short_hash(&[value])) }
+    if value.len() <= LABEL_LIMIT { value.to_owned() } else { format!("{HASHED}{}", short_hash(&[value])) }
+}
+
+/// Whether a label's value may be a hash of another: see [`label_value`].
+pub fn is_shortened(value: &str) -> bool {
+    value.starts_with(HASHED)
 }
 
 /// 12 hex digits of a hash over parts, told apart from each other.
@@ -104,6 +111,12 @@ mod tests {
         let one = base("a", &["Kind", "ab", "c"]);
         assert_ne!(one, base("a", &["Kind", "a", "bc"]));
         assert_ne!(one, base("a", &["Kind", "ab/c"]));
+    }
+
+    #[test]
+    fn what_is_too_long_for_a_label_is_known_to_be_shortened() {
+        let long = "x".repeat(64);
+        assert!(is_shortened(&label_value(&long)) && !is_shortened(&label_value(&long[1..])));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What Emcee wants to be in the cluster, and what it knows to be there, object by object.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use emcee_core::problem::Problem;
 use emcee_core::translate::Unit;
 use emcee_core::uid::Uid;
 
-use super::fault::Fault;
+use super::fault::{Fault, lingering};
 use crate::observe::fact::{List, Live, ObjectId, OwnerLabels, Version};
 
 /// What is known of one object. Its content is not kept, only hashes of it.
@@ -29,8 +30,10 @@ pub(super) struct Entry {
     pub(super) unlisted: bool,
     /// Whether the one that is there is somebody else's.
     pub(super) foreign: bool,
-    /// Whether the one that is there is on its way out: Kubernetes may wait for others' finalizers.
+    /// Whether the one that is there is on its way out.
     pub(super) deleting: bool,
+    /// Whether it still was there after that: Kubernetes waits for others' finalizers.
+    pub(super) lingers: bool,
     /// Whether somebody took away the one that was there, although it is wanted: perhaps Kubernetes, as its owner is gone.
     pub(super) taken: bool,
     /// The last write, if it failed, and how many did in a row.
@@ -80,7 +83,8 @@ impl Entry {
     /// Notes the object as it was seen; `matching` is the hash of the wanted content that it has, else 0.
     pub(super) fn note(&mut self, live: &Live, matching: u64) {
         self.there = Some(There { uid: live.uid.clone(), version: live.version.clone() });
-        (self.deleting, self.applied, self.taken, self.unlisted) = (live.deleting, matching, false, false);
+        (self.applied, self.taken, self.unlisted) = (matching, false, false);
+        (self.deleting, self.lingers) = (live.deleting, live.deleting);
         // Whoever gives a facade a selector has made it theirs. A copy of a generated object has its labels, too.
         self.foreign = live.released || !live.applied;
         if self.unit.is_none() {
@@ -91,8 +95,9 @@ impl Entry {
     /// Forgets the object that was there.
     pub(super) fn note_absence(&mut self) {
         self.taken |= self.there.is_some() && self.unit.is_some();
-        (self.there, self.applied, self.foreign, self.deleting) = (None, 0, false, false);
-        (self.failure, self.waits, self.unlisted) = (None, false, false);
+        (self.there, self.applied, self.foreign) = (None, 0, false);
+        (self.deleting, self.lingers, self.unlisted) = (false, false, false);
+        (self.failure, self.waits) = (None, false);
     }
 
     /// Whether it is as wanted, or is known not to be for now.
@@ -106,7 +111,14 @@ impl Entry {
     }
 
     /// Why it is not as wanted, if that is worth telling.
-    pub(super) fn news(&self) -> Option<&Fault> {
+    pub(super) fn problem(&self, id: &ObjectId) -> Option<Problem> {
+        let (wanted, lingers) = (self.unit.is_some(), self.lingers);
+        let problem = self.news().map(|fault| fault.problem(id, wanted));
+        problem.or_else(|| (lingers && !wanted).then(|| lingering(id)))
+    }
+
+    /// The fault that is in the way, if that is worth telling.
+    fn news(&self) -> Option<&Fault> {
         let (fault, attempts) = self.failure.as_deref()?;
         fault.is_news(*attempts).then_some(fault)
     }
@@ -129,8 +141,8 @@ impl Entry {
 pub(super) struct Book {
     /// In boxes, as a table is half empty at times.
     entries: HashMap<ObjectId, Box<Entry>>,
-    /// How many objects of an owner are to go.
-    leftovers: HashMap<OwnerLabels, usize>,
+    /// The objects of each owner that are to go.
+    leftovers: HashMap<OwnerLabels, BTreeSet<ObjectId>>,
 }
 
 impl Book {
@@ -151,7 +163,7 @@ impl Book {
         if entry.unit.is_none() && entry.there.is_none() && !entry.busy {
             self.entries.remove(id);
         }
-        self.count(before, after);
+        self.note_leftover(id, before, after);
         result
     }
 
@@ -178,23 +190,32 @@ impl Book {
         covered.map(look).collect()
     }
 
-    /// How many objects of an owner are there that nobody wants.
-    pub(super) fn leftovers(&self, owner: &OwnerLabels) -> usize {
-        self.leftovers.get(owner).copied().unwrap_or_default()
+    /// Whether anything is there that nobody wants.
+    pub(super) fn has_leftovers(&self) -> bool {
+        !self.leftovers.is_empty()
     }
 
-    fn count(&mut self, before: Option<OwnerLabels>, after: Option<OwnerLabels>) {
+    /// The objects of an owner that are there, and nobody wants.
+    pub(super) fn leftovers<'a>(
+        &'a self,
+        owner: &OwnerLabels,
+    ) -> impl Iterator<Item = (&'a ObjectId, &'a Entry)> + use<'a> {
+        let leftovers = self.leftovers.get(owner).into_iter().flatten();
+        leftovers.filter_map(|id| Some((id, self.get(id)?)))
+    }
+
+    fn note_leftover(&mut self, id: &ObjectId, before: Option<OwnerLabels>, after: Option<OwnerLabels>) {
         if before == after {
             return;
         }
         if let Some(owner) = after {
-            *self.leftovers.entry(owner).or_default() += 1;
+            self.leftovers.entry(owner).or_default().insert(id.clone());
         }
         if let Some(owner) = before
-            && let Some(count) = self.leftovers.get_mut(&owner)
+            && let Some(leftovers) = self.leftovers.get_mut(&owner)
         {
-            *count -= 1;
-            if *count == 0 {
+            leftovers.remove(id);
+            if leftovers.is_empty() {
                 self.leftovers.remove(&owner);
             }
         }

@@ -70,9 +70,9 @@ impl Fault {
         }
     }
 
-    /// For the status of the resource that asked for the object.
-    pub(crate) fn problem(&self, id: &ObjectId) -> Problem {
-        let object = format!("{} {}", id.kind.as_str(), id.key);
+    /// For the status of the resource that asks for the object, or no longer does.
+    pub(crate) fn problem(&self, id: &ObjectId, wanted: bool) -> Problem {
+        let object = if wanted { format!("{} {}", id.kind.as_str(), id.key) } else { leftover(id) };
         match self {
             Self::Conflict => Problem::new(Reason::ApplyFailed, format!("{object}: others keep changing it")),
             Self::Foreign => Problem::new(
@@ -102,6 +102,17 @@ impl Fault {
             Self::Refused(words) => Problem::new(Reason::ApplyFailed, format!("{object}: {words}")),
         }
     }
+}
+
+/// For the status of the resource that no longer asks for the object, which is being deleted.
+pub(super) fn lingering(id: &ObjectId) -> Problem {
+    let message =
+        format!("{}: others' finalizers keep it (its `metadata.finalizers` name them)", leftover(id));
+    Problem::new(Reason::ApplyFailed, message)
+}
+
+fn leftover(id: &ObjectId) -> String {
+    format!("{} {} is no longer wanted, and still there", id.kind.as_str(), id.key)
 }
 
 /// Of an object that is missing the API server gives the name; of a kind without a definition it knows nothing.

@@ -6,7 +6,7 @@ use emcee_core::plan::Kind;
 use emcee_core::translate::Unit;
 use emcee_core::uid::Uid;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::body::{Body, is_as_wanted, without_additions};
@@ -57,6 +57,8 @@ pub(crate) enum Written {
     Live(Box<Live>),
     /// There is nothing to learn from the answer.
     Done,
+    /// The object is going to go, once others have taken their finalizers off it.
+    Lingers,
     /// The user's resource as it is now.
     Resource(Box<Resource>),
 }
@@ -137,7 +139,10 @@ async fn delete(client: &Client, id: &ObjectId, uid: &Uid, version: &Version) ->
         uid: Some(uid.to_string()),
         resource_version: Some(version.to_string()),
     });
-    of(client, id).delete(&id.key.name, &parameters).await.map(|_| Written::Done)
+    let deleted = of(client, id).delete(&id.key.name, &parameters).await?;
+    // Of some kinds the API server answers with the object although it is gone.
+    let lingers = deleted.left().is_some_and(|object| !object.finalizers().is_empty());
+    Ok(if lingers { Written::Lingers } else { Written::Done })
 }
 
 /// Whoever writes an object back as a whole owns its finalizers too, and an apply takes away only one's own share.

@@ -190,6 +190,24 @@ impl OwnerLabels {
         Self { kind: kind.into(), namespace: namespace.into(), name: names::label_value(name).into() }
     }
 
+    /// The unit that asks, or asked, for an object of this kind; none for what bindings share. The labels do not have all
+    /// of a long name: `resources` are those that may be meant then.
+    pub(crate) fn unit<'a>(&self, kind: Kind, mut resources: impl Iterator<Item = &'a Unit>) -> Option<Unit> {
+        let key = if names::is_shortened(&self.name) {
+            resources.find(|unit| Self::of_resource(unit).as_ref() == Some(self))?.resource()?.key
+        } else {
+            Key::new(&self.namespace, &self.name)
+        };
+        match (&*self.kind, kind) {
+            ("MeshFedConfig", Kind::ServiceBinding) => Some(Unit::Imports(key)),
+            ("MeshFedConfig", _) => Some(Unit::MeshFedConfig(key)),
+            ("ServiceExposition", _) => Some(Unit::ServiceExposition(key)),
+            ("ServiceBinding", _) => Some(Unit::ServiceBinding(key)),
+            ("Service", _) => Some(Unit::AutomaticExposition(key)),
+            _ => None,
+        }
+    }
+
     /// Place in the order of writing: what others stand on is lower.
     pub(crate) fn class(&self) -> u8 {
         match &*self.kind {

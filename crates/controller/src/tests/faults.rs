@@ -1,9 +1,10 @@
 //! What an API server can answer, or not.
 
 use emcee_testkit::apiserver::{Effect, Fault, State, Verb};
+use emcee_testkit::prelude::*;
 use serde_json::json;
 
-use super::world::{BINDINGS, EXPOSITIONS, RULES, World, binding_of, exposing};
+use super::world::{BINDINGS, EXPOSITIONS, GATEWAYS, RULES, World, binding_of, condition, exposing};
 
 #[tokio::test]
 async fn every_refusal_passes() {
@@ -99,11 +100,66 @@ async fn what_has_lost_its_label_is_left() {
     running.stop().await;
 }
 
+/// A service is not said to be withdrawn as long as a gateway lets callers in; nor is that forgotten if it stays so.
+#[tokio::test]
+async fn a_withdrawal_is_said_when_it_is_one() {
+    for name in ["reviews", &["reviews"; 9].join(".")] {
+        let world = World::new();
+        world.put(
+            EXPOSITIONS,
+            exposition("shop", name).of("reviews").alias("r").port(9080).fed("red").build(),
+        );
+        let running = world.start();
+        world.converged().await;
+        world.server.inject(Fault::code(403).verb(Verb::Delete).plural(GATEWAYS).times(1));
+        let permissive = peer_authentication("istio-system", "default").mode("PERMISSIVE").build();
+        world.put("peerauthentications.security.istio.io", permissive);
+        let mut stood = false;
+        let withdrawn = |state: &State| {
+            let object = state.get(EXPOSITIONS, "shop", name).expect("it is there");
+            let said = condition(object, "Programmed");
+            let stands = state.list().any(|(key, object)| {
+                key.plural == GATEWAYS
+                    && object["metadata"]["labels"]["emcee.io/owner-kind"] == "ServiceExposition"
+            });
+            let told = said["message"].as_str().is_some_and(|message| message.contains("still there"));
+            stood |= told;
+            assert!(said["reason"] != "NotStrict" || told || !stands, "{said}");
+            said["reason"] == "NotStrict" && !told
+        };
+        world.until("it is withdrawn", withdrawn).await;
+        assert!(stood, "it was never said that the gateway stood");
+        running.stop().await;
+    }
+}
+
+/// Istio uses what is being deleted like anything else.
+#[tokio::test]
+async fn what_others_keep_is_said_to_be_there() {
+    let world = World::new();
+    world.put(EXPOSITIONS, exposing("shop", "reviews", "red"));
+    let running = world.start();
+    world.converged().await;
+    let gateway = world.any(GATEWAYS);
+    let keep = |finalizers| json!({"metadata": {"finalizers": finalizers}});
+    world.edit(GATEWAYS, &gateway.namespace, &gateway.name, &keep(json!(["others.example/keep"]))).await;
+    let permissive = peer_authentication("istio-system", "default").mode("PERMISSIVE").build();
+    world.put("peerauthentications.security.istio.io", permissive);
+    let told = |state: &State| {
+        let object = state.get(EXPOSITIONS, "shop", "reviews").expect("it is there");
+        condition(object, "Programmed")["message"].as_str().unwrap_or_default().contains("still there")
+    };
+    world.until("it is kept", told).await;
+    world.edit(GATEWAYS, &gateway.namespace, &gateway.name, &keep(json!(null))).await;
+    world.until("it is gone", |state| !told(state)).await;
+    assert_eq!(world.server.get(GATEWAYS, &gateway.namespace, &gateway.name), None);
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn one_refused_object_blocks_only_itself() {
     let world = World::new();
-    let gateways = "gateways.networking.istio.io";
-    world.server.inject(Fault::code(422).verb(Verb::Patch).plural(gateways).times(2));
+    world.server.inject(Fault::code(422).verb(Verb::Patch).plural(GATEWAYS).times(2));
     world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
     world.put(EXPOSITIONS, exposing("bank", "ratings", "green"));
     let running = world.start();
@@ -132,14 +188,13 @@ async fn a_facade_without_its_service_has_no_routes() {
 #[tokio::test]
 async fn a_missing_kind_blocks_only_what_needs_it() {
     let world = World::new();
-    let gateways = "gateways.networking.istio.io";
-    world.server.uninstall(gateways);
+    world.server.uninstall(GATEWAYS);
     world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
     world.reason(EXPOSITIONS, "shop", "reviews", "Programmed", "KindMissing").await;
     world.reason(BINDINGS, "bank", "details", "Programmed", "Fine").await;
-    world.server.install(gateways);
+    world.server.install(GATEWAYS);
     world.converged().await;
     running.stop().await;
 }

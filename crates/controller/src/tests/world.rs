@@ -40,6 +40,7 @@ pub(super) struct Running {
 pub(super) const FEDS: &str = "meshfedconfigs.mm.ibm.istio.io";
 pub(super) const EXPOSITIONS: &str = "serviceexpositions.mm.ibm.istio.io";
 pub(super) const BINDINGS: &str = "servicebindings.mm.ibm.istio.io";
+pub(super) const GATEWAYS: &str = "gateways.networking.istio.io";
 pub(super) const RULES: &str = "destinationrules.networking.istio.io";
 
 pub(super) fn options() -> Options {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::{Bed, Mesh};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
 use kube::core::GroupVersionKind;
-use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::world::{Resource, World, relationship, until};
@@ -26,23 +26,19 @@ pub(crate) fn strict(bed: &Bed) -> Result<()> {
     let name = format!("{}-helloworld", PASSTHROUGH.name);
     let exposition = Resource { kind: "ServiceExposition", namespace: SHOP, name: &name };
     let (client, owner) = (world.there.client(), format!("emcee.io/owner-name={name}"));
-    let gateways = world.there.run(async move {
-        let gvk = GroupVersionKind::gvk("networking.istio.io", "v1", "Gateway");
-        let resource = ApiResource::from_gvk(&gvk);
-        let api = Api::<DynamicObject>::namespaced_with(client, "fed-passthrough", &resource);
-        let all = api.list(&ListParams::default().labels(&owner)).await?.items;
-        Ok(all.iter().map(ResourceExt::name_any).collect::<Vec<_>>())
-    })?;
-    ensure!(!gateways.is_empty(), "nothing leads to it");
+    let gateways = || {
+        let (client, list) = (client.clone(), ListParams::default().labels(&owner));
+        world.there.run(async move {
+            let gvk = GroupVersionKind::gvk("networking.istio.io", "v1", "Gateway");
+            let resource = ApiResource::from_gvk(&gvk);
+            let api = Api::<DynamicObject>::namespaced_with(client, "fed-passthrough", &resource);
+            Ok(api.list(&list).await?.items)
+        })
+    };
+    ensure!(!gateways()?.is_empty(), "nothing leads to it");
     world.there.apply(&policy("PERMISSIVE"))?;
     exposition.wait(&world.there, "Programmed", "NotStrict")?;
-    // What is to go is not waited for before that is said.
-    for gateway in gateways {
-        let kind = ("networking.istio.io/v1", "Gateway");
-        until(&world.there, kind, ("fed-passthrough", &gateway), "lets plaintext in", |found| {
-            found.is_none()
-        })?;
-    }
+    ensure!(gateways()?.is_empty(), "it is said to be withdrawn, and its gateway lets callers in");
     world.there.apply(&policy("STRICT"))?;
     exposition.wait(&world.there, "Ready", "Fine")?;
     Ok(())
