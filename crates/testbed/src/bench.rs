@@ -53,6 +53,8 @@ pub struct Options {
     pub idle: Duration,
     /// How many changes of one exposition are timed.
     pub changes: usize,
+    /// How many runs there are of a small size, where a run is short.
+    pub runs: usize,
 }
 
 /// How many requests are under way at most: Emcee's own default.

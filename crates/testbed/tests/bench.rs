@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 /// How fast it is says nothing here: the build is not for speed, and others use the machine.
 fn controller() -> Result<()> {
     let idle = Duration::from_secs(10);
-    let options = Options { emcee: suite::emcee()?, sizes: vec![SIZE], idle, changes: 30 };
+    let options = Options { emcee: suite::emcee()?, sizes: vec![SIZE], idle, changes: 30, runs: 1 };
     let outcomes = bench::controller(&options)?;
     let outcome = outcomes.first().context("one size was asked for")?;
     ensure!(outcome.idle_writes() == 0, "written for nothing: {:?}", outcome.rest.idle_writes);

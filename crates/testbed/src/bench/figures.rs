@@ -7,6 +7,10 @@ pub(super) fn verdict(value: String, met: bool) -> String {
     if met { value } else { format!("{value} **(missed)**") }
 }
 
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
 pub(super) fn count(number: usize) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::durations::quantile;
-use super::figures::{count, each, megabytes, milliseconds, seconds, thousands, verdict};
+use super::figures::{count, each, megabytes, milliseconds, percent, seconds, thousands, verdict};
 use super::latency::Change;
 use super::run::Rest;
 use super::table::{self, Row};
@@ -28,6 +28,8 @@ pub struct Outcome {
     pub ours: Pass,
     /// By the raw client.
     pub raw: Pass,
+    /// The shares of the raw client's speed in all runs of this size, of which this is the one in the middle.
+    pub shares: Vec<f64>,
     /// How long nothing changed.
     pub idle: Duration,
     /// What else was measured of Emcee.
@@ -53,7 +55,7 @@ impl Outcome {
     }
 
     /// Emcee's writes per second, as a share of the raw client's.
-    fn share(&self) -> f64 {
+    pub(super) fn share(&self) -> f64 {
         self.raw.elapsed.as_secs_f64() / self.ours.elapsed.as_secs_f64()
     }
 
@@ -91,7 +93,12 @@ fn rows() -> Vec<Row<Outcome>> {
         Row {
             what: "**share of the raw client's writes per second**",
             target: format!("≥ {:.0} %", SHARE * 100.0),
-            value: |of| verdict(format!("{:.0} %", of.share() * 100.0), of.share() >= SHARE),
+            value: |of| verdict(percent(of.share()), of.share() >= SHARE),
+        },
+        Row {
+            what: "the same in each run",
+            target: none(),
+            value: |of| of.shares.iter().map(|share| percent(*share)).collect::<Vec<_>>().join(", "),
         },
         Row {
             what: "processor time per write: Emcee alone",

@@ -37,6 +37,9 @@ pub(super) struct Controller {
     /// How many changes are timed
     #[arg(long, value_name = "NUMBER", default_value_t = 300)]
     changes: usize,
+    /// How many runs there are of sizes up to 2000; that with the median share is shown
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+    runs: u8,
     /// A page to write the table to, with how it was measured; what it says of other benchmarks stays
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
@@ -96,7 +99,7 @@ impl Controller {
     fn run(self) -> Result<ExitCode> {
         let emcee = program(&self.emcee)?;
         let (sizes, idle) = (self.sizes, Duration::from_secs(self.idle));
-        let options = Options { emcee, sizes, idle, changes: self.changes };
+        let options = Options { emcee, sizes, idle, changes: self.changes, runs: self.runs.into() };
         let outcomes = interruptible(move || bench::controller(&options))?;
         let table = bench::markdown(&outcomes);
         super::print(&table)?;
