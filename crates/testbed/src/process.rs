@@ -46,6 +46,8 @@ impl Process {
         command.args(arguments).current_dir(&spec.folder).env_clear().process_group(0);
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).envs(spec.env.iter().cloned());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        // One that cannot be recorded, as the bed is being removed, must not outlive it.
+        command.kill_on_drop(true);
         let child =
             command.spawn().with_context(|| format!("cannot start {program}; see `emcee-testbed doctor`"))?;
         let pid = child.id().context("a process that was just started has a pid")?;
@@ -125,4 +127,31 @@ pub fn tail(log: &Path, lines: usize) -> String {
         std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::unix::pipe;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_cannot_be_recorded_does_not_run() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fifo = folder.path().join("fifo");
+        output("mkfifo", &[fifo.to_str().expect("text")]).await.expect("a pipe");
+        let mut reader = pipe::OpenOptions::new().open_receiver(&fifo).expect("the pipe opens");
+        let spec = Spec {
+            name: "unrecorded".to_owned(),
+            command: ["sleep", "60"].map(str::to_owned).to_vec(),
+            env: Vec::new(),
+            folder: folder.path().to_owned(),
+            log: fifo,
+        };
+        Process::start(&folder.path().join("gone"), &spec).expect_err("there is no folder for records");
+        // The pipe ends with the last process that has it.
+        let read = tokio::time::timeout(Duration::from_secs(30), reader.read_u8()).await;
+        assert!(read.expect("it has ended").is_err(), "it wrote nothing");
+    }
 }
