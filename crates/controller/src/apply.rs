@@ -247,7 +247,8 @@ impl Desk {
 
     /// Takes the finalizer off a resource that is being deleted, once none of its objects is left.
     fn let_go(&mut self, model: &Model, owner: &OwnerLabels) {
-        if !self.open || self.book.leftovers(owner).next().is_some() {
+        let is_waited_for = |(id, entry): (&ObjectId, &Entry)| waiter(model, id, entry).is_some();
+        if !self.open || self.book.leftovers(owner).any(is_waited_for) {
             return;
         }
         let leaving = self.leaving.get(owner).filter(|unit| !self.units.contains_key(*unit));
@@ -461,7 +462,7 @@ fn concerned_by(model: &Model, unit: &Unit) -> Vec<Unit> {
 /// The resource that no longer asks for an object, if nothing does.
 fn waiter(model: &Model, id: &ObjectId, entry: &Entry) -> Option<Unit> {
     let owner = entry.owner.as_deref().filter(|_| entry.unit.is_none())?;
-    model.unit_of(owner, id.kind)
+    model.unit_of(owner, id)
 }
 
 fn finalizer_write(model: &Model, unit: Unit) -> Option<(Purpose, Write)> {

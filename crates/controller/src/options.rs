@@ -66,7 +66,7 @@ impl Scope {
         }
     }
 
-    /// Where Secrets and Roles may be.
+    /// Where Secrets and Roles may be, and all else that a relationship has.
     pub(crate) fn secrets(&self) -> Namespaces {
         self.fed.and_some(&self.gateway)
     }
@@ -95,6 +95,13 @@ impl Namespaces {
         match self {
             Self::All => Self::All,
             Self::Only(some) => Self::Only(some | others),
+        }
+    }
+
+    pub(crate) fn contains(&self, namespace: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(some) => some.contains(namespace),
         }
     }
 

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use emcee_core::inputs::{Change, Settings};
-use emcee_core::plan::Kind;
 use emcee_core::status::Verdict;
 use emcee_core::translate::{LastGood, Translation, Unit};
 use emcee_core::uid::Uid;
@@ -11,8 +10,8 @@ use emcee_core::uid::Uid;
 use jiff::Timestamp;
 use tracing::warn;
 
-use crate::observe::fact::{OwnerLabels, Resource, Said, Version};
-use crate::options::Options;
+use crate::observe::fact::{ObjectId, OwnerLabels, Resource, Said, Version};
+use crate::options::{Namespaces, Options};
 
 /// What is translated, and the resources that it is translated from.
 pub(crate) struct Model {
@@ -20,6 +19,8 @@ pub(crate) struct Model {
     resources: HashMap<Unit, Known>,
     /// Whether Istio's mesh configuration says the trust domain; else it was given.
     follows_trust_domain: bool,
+    /// Where relationships may have objects, wherever their resources are.
+    fed: Namespaces,
 }
 
 /// A user's resource, as the API server has it.
@@ -39,7 +40,8 @@ impl Model {
         // Those to which Emcee is confined are taken to be there: what is written into one that is not is refused then.
         let confined = options.scope.confined().into_iter();
         last_good.update(confined.map(|namespace| Change::Namespace(namespace.into(), true)));
-        Self { last_good, resources: HashMap::new(), follows_trust_domain: options.trust_domain.is_none() }
+        let (follows_trust_domain, fed) = (options.trust_domain.is_none(), options.scope.secrets());
+        Self { last_good, resources: HashMap::new(), follows_trust_domain, fed }
     }
 
     pub(crate) fn translation(&self) -> &Translation {
@@ -70,9 +72,16 @@ impl Model {
         }
     }
 
-    /// The unit that asks, or asked, for an object of this kind with these labels.
-    pub(crate) fn unit_of(&self, owner: &OwnerLabels, kind: Kind) -> Option<Unit> {
-        owner.unit(kind, self.resources.keys())
+    /// The unit that asks, or asked, for an object with these labels; none where none has objects: labels, and an object that
+    /// does not go, may be a stranger's who wants to hold up somebody else's resource.
+    pub(crate) fn unit_of(&self, owner: &OwnerLabels, id: &ObjectId) -> Option<Unit> {
+        let namespace = &*id.key.namespace;
+        let has_relationship = || {
+            let mut relationships = self.translation().inputs().fed_configs();
+            relationships.any(|(key, _)| *key.namespace == *namespace)
+        };
+        let may_be = owner.is_in(namespace) || self.fed.contains(namespace) || has_relationship();
+        may_be.then(|| owner.unit(id.kind, self.resources.keys())).flatten()
     }
 
     pub(crate) fn resources(&self) -> impl Iterator<Item = (&Unit, &Known)> {

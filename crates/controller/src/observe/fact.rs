@@ -190,6 +190,11 @@ impl OwnerLabels {
         Self { kind: kind.into(), namespace: namespace.into(), name: names::label_value(name).into() }
     }
 
+    /// Whether the resource is in that namespace.
+    pub(crate) fn is_in(&self, namespace: &str) -> bool {
+        *self.namespace == *namespace
+    }
+
     /// The unit that asks, or asked, for an object of this kind; none for what bindings share. The labels do not have all
     /// of a long name: `resources` are those that may be meant then.
     pub(crate) fn unit<'a>(&self, kind: Kind, mut resources: impl Iterator<Item = &'a Unit>) -> Option<Unit> {

@@ -52,21 +52,10 @@ async fn change(world: &World, dice: &mut Dice) {
     match dice.below(10) {
         0..=2 => drop(world.put(EXPOSITIONS, exposing(namespace, name, relationship))),
         3..=5 => drop(world.put(BINDINGS, binding_of(namespace, name, relationship))),
-        6 => leave(world, EXPOSITIONS, namespace, name),
-        7 => leave(world, BINDINGS, namespace, name),
+        6 => world.leave(EXPOSITIONS, namespace, name),
+        7 => world.leave(BINDINGS, namespace, name),
         8 => restore(world, relationship),
         _ => tamper(world, dice).await,
-    }
-}
-
-/// As `kubectl delete` does: with a finalizer, it is only marked.
-fn leave(world: &World, plural: &str, namespace: &str, name: &str) {
-    let Some(mut object) = world.server.get(plural, namespace, name) else { return };
-    if object["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty()) {
-        object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-        world.put(plural, object);
-    } else {
-        world.server.delete(plural, namespace, name);
     }
 }
 

@@ -1,10 +1,13 @@
 //! What an API server can answer, or not.
 
-use emcee_testkit::apiserver::{Effect, Fault, State, Verb};
+use emcee_testkit::apiserver::{Effect, Fault, Key, State, Verb};
 use emcee_testkit::prelude::*;
-use serde_json::json;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use serde_json::{Value, json};
 
-use super::world::{BINDINGS, EXPOSITIONS, GATEWAYS, RULES, World, binding_of, condition, exposing};
+use super::world::{BINDINGS, EXPOSITIONS, GATEWAYS, RULES, World, binding_of, condition, exposing, options};
+use crate::{FIELD_MANAGER, Namespaces, Options, Scope};
 
 #[tokio::test]
 async fn every_refusal_passes() {
@@ -153,6 +156,37 @@ async fn what_others_keep_is_said_to_be_there() {
     world.edit(GATEWAYS, &gateway.namespace, &gateway.name, &keep(json!(null))).await;
     world.until("it is gone", |state| !told(state)).await;
     assert_eq!(world.server.get(GATEWAYS, &gateway.namespace, &gateway.name), None);
+    running.stop().await;
+}
+
+/// Whoever may write Gateways in some namespace can give one anybody's labels, and a finalizer.
+#[tokio::test]
+async fn a_strangers_object_holds_up_nobody() {
+    let world = World::new();
+    world.put(EXPOSITIONS, exposing("shop", "reviews", "red"));
+    let scope = Scope { fed: Namespaces::of(&["blue", "red", "green"]), ..options().scope };
+    let running = world.start_with(Options { scope, ..options() }, true);
+    world.converged().await;
+    let of_exposition = |(key, object): &(&Key, &Value)| {
+        key.plural == GATEWAYS && object["metadata"]["labels"]["emcee.io/owner-kind"] == "ServiceExposition"
+    };
+    let ours = world.server.read(|state| state.list().find(of_exposition).map(|(_, ours)| ours.clone()));
+    let ours = ours.expect("the exposition has a gateway");
+    let theirs = json!({"apiVersion": ours["apiVersion"], "kind": ours["kind"], "spec": ours["spec"], "metadata":
+        {"name": "theirs", "labels": ours["metadata"]["labels"], "finalizers": ["bank.example/keep"]}});
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("networking.istio.io", "v1", "Gateway"));
+    let api = Api::<DynamicObject>::namespaced_with(world.server.client(), "bank", &resource);
+    let as_emcee = PatchParams::apply(FIELD_MANAGER);
+    api.patch("theirs", &as_emcee, &Patch::Apply(theirs)).await.expect("it is written");
+    let is_leaving = |object: &Value| !object["metadata"]["deletionTimestamp"].is_null();
+    world.until("it is deleted", |state| state.get(GATEWAYS, "bank", "theirs").is_some_and(is_leaving)).await;
+    // Through the same queues: what came before it has been judged.
+    world.put(BINDINGS, binding_of("shop", "later", "green"));
+    world.reason(BINDINGS, "shop", "later", "Programmed", "Fine").await;
+    world.reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Fine").await;
+    world.leave(EXPOSITIONS, "shop", "reviews");
+    world.until("it is let go", |state| state.get(EXPOSITIONS, "shop", "reviews").is_none()).await;
+    assert!(world.server.get(GATEWAYS, "bank", "theirs").is_some(), "their finalizer keeps theirs");
     running.stop().await;
 }
 

@@ -111,15 +111,31 @@ impl World {
         let _edited = api.patch(name, &by, &Patch::Merge(patch)).await;
     }
 
+    /// As `kubectl delete` does: with a finalizer, it is only marked.
+    pub(super) fn leave(&self, plural: &str, namespace: &str, name: &str) {
+        let Some(mut object) = self.server.get(plural, namespace, name) else { return };
+        if object["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty()) {
+            object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            self.put(plural, object);
+        } else {
+            self.server.delete(plural, namespace, name);
+        }
+    }
+
     pub(super) fn start(&self) -> Running {
         self.start_as(true)
     }
 
     /// A controller that begins as the leader, or not.
     pub(super) fn start_as(&self, leads: bool) -> Running {
+        self.start_with(options(), leads)
+    }
+
+    /// A controller that is told something else.
+    pub(super) fn start_with(&self, options: Options, leads: bool) -> Running {
         let (leads, leader) = watch::channel(leads);
         let (end, ended) = tokio::sync::oneshot::channel();
-        let mut controller = Controller::new(self.server.client(), options(), Metrics::unregistered());
+        let mut controller = Controller::new(self.server.client(), options, Metrics::unregistered());
         let task = tokio::spawn(async move {
             let end = async { drop(ended.await) };
             controller.run(leader, end).await.expect("watches do not end");

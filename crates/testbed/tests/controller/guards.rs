@@ -10,7 +10,7 @@ use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
 use kube::core::GroupVersionKind;
 use serde_json::json;
 
-use super::world::{Resource, World, relationship, until};
+use super::world::{Resource, World, relationship};
 use crate::users::{FLAT, PASSTHROUGH, SHOP};
 
 pub(crate) fn exposition(alias: &str, style: &str) -> String {
