@@ -1,6 +1,7 @@
 //! Images are names of programs on this machine.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::toolchain::Binaries;
 
@@ -9,12 +10,17 @@ pub const SERVER: &str = "emcee-testbed/server";
 /// The image of our sample client, which waits to be told what to do by `exec`.
 pub const CLIENT: &str = "emcee-testbed/client";
 
-/// What to run when a container names an image and no command.
+/// The images that there are.
 #[derive(Debug, Clone)]
-pub struct Images {
-    entrypoints: BTreeMap<String, Vec<String>>,
-    /// What lies in Istio's proxy image: source on this machine, path in the image.
-    proxy_files: Vec<(String, String)>,
+pub struct Images(BTreeMap<String, Image>);
+
+/// What an image has.
+#[derive(Debug, Clone)]
+struct Image {
+    /// What to run when a container names no command.
+    entrypoint: Vec<String>,
+    /// Files to put into the container's root: source on this machine, path in the image.
+    files: Vec<(String, String)>,
 }
 
 impl Images {
@@ -22,41 +28,61 @@ impl Images {
     #[must_use]
     pub fn new(binaries: &Binaries, testbed: &str) -> Self {
         let sample = |verb: &str| vec![testbed.to_owned(), "workload".to_owned(), verb.to_owned()];
-        let proxy = vec!["/usr/local/bin/pilot-agent".to_owned()];
-        let entrypoints = [("proxyv2", proxy), (SERVER, sample("serve")), (CLIENT, sample("wait"))];
+        let mut images = Self(BTreeMap::new());
+        images.0.insert("proxyv2".to_owned(), Image::proxy(binaries));
+        images.insert(SERVER, sample("serve"));
+        images.insert(CLIENT, sample("wait"));
+        images
+    }
+
+    /// Adds an image of one program on this machine, with arguments.
+    pub fn insert(&mut self, name: &str, command: Vec<String>) {
+        self.0.insert(name.to_owned(), Image::of_program(command));
+    }
+
+    /// The program of an image, by its name with or without registry and tag.
+    #[must_use]
+    pub fn entrypoint(&self, image: &str) -> Option<&[String]> {
+        self.get(image).map(|image| image.entrypoint.as_slice())
+    }
+
+    /// Files to put into the container's root: source, target.
+    #[must_use]
+    pub fn files(&self, image: &str) -> Vec<(String, String)> {
+        self.get(image).map(|image| image.files.clone()).unwrap_or_default()
+    }
+
+    fn get(&self, image: &str) -> Option<&Image> {
+        let plain = without_tag(image);
+        let last = plain.rsplit('/').next().unwrap_or(plain);
+        self.0.get(plain).or_else(|| self.0.get(last))
+    }
+}
+
+impl Image {
+    fn proxy(binaries: &Binaries) -> Self {
         let files = [
             ("pilot-agent", "/usr/local/bin/pilot-agent"),
             ("envoy", "/usr/local/bin/envoy"),
             ("envoy_bootstrap.json", "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json"),
         ];
         Self {
-            entrypoints: entrypoints.into_iter().map(|(name, command)| (name.to_owned(), command)).collect(),
-            proxy_files: files.map(|(name, path)| (binaries.command(name), path.to_owned())).to_vec(),
+            entrypoint: vec!["/usr/local/bin/pilot-agent".to_owned()],
+            files: files.map(|(name, path)| (binaries.command(name), path.to_owned())).to_vec(),
         }
     }
 
-    /// Adds an image.
-    pub fn insert(&mut self, name: &str, command: Vec<String>) {
-        self.entrypoints.insert(name.to_owned(), command);
-    }
-
-    /// The program of an image, by its name with or without registry and tag.
-    #[must_use]
-    pub fn entrypoint(&self, image: &str) -> Option<&[String]> {
-        let plain = without_tag(image);
-        let last = plain.rsplit('/').next().unwrap_or(plain);
-        self.entrypoints.get(plain).or_else(|| self.entrypoints.get(last)).map(Vec::as_slice)
-    }
-
-    /// Files to put into the container's root: source, target.
-    #[must_use]
-    pub fn files(&self, image: &str) -> Vec<(String, String)> {
-        if without_tag(image).ends_with("proxyv2") {
-            return self.proxy_files.clone();
+    /// The program is also where it is on this machine, which is how `exec` names it: that may be a file system that is
+    /// not the root's, which the container does not see. Its own user may have no right to enter the folders there.
+    fn of_program(mut command: Vec<String>) -> Self {
+        let mut files = Vec::new();
+        if let Some(program) = command.first_mut() {
+            let name = Path::new(program.as_str()).file_name().unwrap_or_default();
+            let within = Path::new("/usr/local/bin").join(name).display().to_string();
+            files.extend([program.clone(), within.clone()].map(|target| (program.clone(), target)));
+            *program = within;
         }
-        // The program may lie on a file system that is not the root's, which the container does not see.
-        let program = self.entrypoint(image).and_then(<[String]>::first);
-        program.map(|path| (path.clone(), path.clone())).into_iter().collect()
+        Self { entrypoint: command, files }
     }
 }
 
@@ -70,7 +96,16 @@ fn without_tag(image: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::without_tag;
+    use super::*;
+
+    #[test]
+    fn a_program_is_where_any_user_may_start_it() {
+        let mut images = Images(BTreeMap::new());
+        images.insert("emcee", ["/private/target/emcee", "run"].map(str::to_owned).to_vec());
+        let program = "/usr/local/bin/emcee".to_owned();
+        assert_eq!(images.entrypoint("emcee:1"), Some(&[program.clone(), "run".to_owned()][..]));
+        assert!(images.files("emcee:1").contains(&("/private/target/emcee".to_owned(), program)));
+    }
 
     #[test]
     fn a_port_of_a_registry_is_no_tag() {
