@@ -4,6 +4,7 @@ mod chaos;
 mod faults;
 mod hands;
 mod lease;
+mod leftovers;
 mod snapshot;
 mod uninstall;
 mod world;
