@@ -6,11 +6,11 @@ use anyhow::{Context, Result, ensure};
 use emcee_testbed::{Bed, Mesh};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
-use kube::core::GroupVersionKind;
-use serde_json::json;
+use kube::api::{ListParams, PostParams};
+use serde_json::{Value, json};
 
-use super::world::{Resource, World, relationship};
+use super::hands::{NETWORKING, generated, place};
+use super::world::{Resource, World, relationship, until};
 use crate::users::{FLAT, PASSTHROUGH, SHOP};
 
 pub(crate) fn exposition(alias: &str, style: &str) -> String {
@@ -20,28 +20,44 @@ pub(crate) fn exposition(alias: &str, style: &str) -> String {
     )
 }
 
-/// A stranger's plaintext would reach the application through a gateway that only passes on.
+/// A stranger's plaintext would reach the application through a gateway that only passes on. It is not said to be withdrawn
+/// while that gateway is there.
 pub(crate) fn strict(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
-    let name = format!("{}-helloworld", PASSTHROUGH.name);
-    let exposition = Resource { kind: "ServiceExposition", namespace: SHOP, name: &name };
-    let (client, owner) = (world.there.client(), format!("emcee.io/owner-name={name}"));
-    let gateways = || {
-        let (client, list) = (client.clone(), ListParams::default().labels(&owner));
-        world.there.run(async move {
-            let gvk = GroupVersionKind::gvk("networking.istio.io", "v1", "Gateway");
-            let resource = ApiResource::from_gvk(&gvk);
-            let api = Api::<DynamicObject>::namespaced_with(client, "fed-passthrough", &resource);
-            Ok(api.list(&list).await?.items)
-        })
+    let name = "guarded";
+    world.there.apply(&exposition(name, PASSTHROUGH.name))?;
+    let guarded = Resource { kind: "ServiceExposition", namespace: SHOP, name };
+    guarded.wait(&world.there, "Ready", "Fine")?;
+    let gateway = generated(&world.there, "Gateway", name)?;
+    let there = || world.there.get(NETWORKING, "Gateway", place(&gateway).0, place(&gateway).1);
+    let withdrawn = || -> Result<()> {
+        ensure!(there()?.is_none(), "it is said to be withdrawn, and its gateway lets callers in");
+        world.there.apply(&policy("STRICT"))?;
+        guarded.wait(&world.there, "Ready", "Fine").map(drop)
     };
-    ensure!(!gateways()?.is_empty(), "nothing leads to it");
     world.there.apply(&policy("PERMISSIVE"))?;
-    exposition.wait(&world.there, "Programmed", "NotStrict")?;
-    ensure!(gateways()?.is_empty(), "it is said to be withdrawn, and its gateway lets callers in");
-    world.there.apply(&policy("STRICT"))?;
-    exposition.wait(&world.there, "Ready", "Fine")?;
-    Ok(())
+    guarded.wait(&world.there, "Programmed", "NotStrict")?;
+    withdrawn()?;
+
+    world.there.apply(&kept(&gateway, &["others.example/keep"]))?;
+    world.there.apply(&policy("PERMISSIVE"))?;
+    let said = guarded.wait(&world.there, "Programmed", "NotStrict")?;
+    ensure!(said.to_string().contains("still there") && there()?.is_some(), "{said}");
+    world.there.apply(&kept(&gateway, &[]))?;
+    let is_not_told = |object: Option<&Value>| {
+        object.is_some_and(|object| !object["status"]["conditions"].to_string().contains("still there"))
+    };
+    let kind = ("mm.ibm.istio.io/v1", "ServiceExposition");
+    until(&world.there, kind, (SHOP, name), "its gateway is said to be there", is_not_told)?;
+    withdrawn()?;
+    world.there.delete(&exposition(name, PASSTHROUGH.name))
+}
+
+/// Somebody's finalizers on an object.
+fn kept(object: &Value, finalizers: &[&str]) -> String {
+    let (namespace, name) = place(object);
+    let metadata = json!({"namespace": namespace, "name": name, "finalizers": finalizers});
+    json!({"apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": metadata}).to_string()
 }
 
 fn policy(mode: &str) -> String {
