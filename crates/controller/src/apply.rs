@@ -7,6 +7,7 @@ mod body;
 mod book;
 mod fault;
 mod rounds;
+mod standing;
 mod wanted;
 mod write;
 
@@ -15,7 +16,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use emcee_core::plan::{Kind, Object};
-use emcee_core::problem::Problem;
 use emcee_core::translate::Unit;
 
 use crate::observe::fact::{List, Live, ObjectId, OwnerLabels};
@@ -24,6 +24,8 @@ pub(crate) use body::{Body, is_as_wanted};
 use book::{Book, Entry, Step};
 pub(crate) use fault::{Fault, spread};
 use rounds::{Rounds, Turn};
+pub(crate) use standing::Standing;
+use standing::{concerned_by, waiter};
 use wanted::{body_of, creation, id_of, matching, wanted};
 pub(crate) use write::{Write, Written, carry_out};
 
@@ -63,15 +65,6 @@ pub(crate) struct Ticket {
 enum Purpose {
     Object { id: ObjectId, step: Step, hash: u64 },
     Finalizer(Unit),
-}
-
-/// How the objects of a resource stand.
-#[derive(Debug)]
-pub(crate) enum Standing {
-    /// Some are still to be written, and nothing is known to be in the way.
-    Underway,
-    /// Nothing is to be done for now; what could not be done is said.
-    Settled(Vec<Problem>),
 }
 
 impl Desk {
@@ -145,38 +138,6 @@ impl Desk {
         }
     }
 
-    /// How the objects of a resource stand.
-    pub(crate) fn standing(&self, model: &Model, unit: &Unit) -> Standing {
-        let shared = model.translation().shared_by(unit);
-        let units = std::iter::once(unit).chain(&shared);
-        let wanted = units.filter_map(|unit| self.units.get(unit)).flatten();
-        let wanted = wanted.filter_map(|id| Some((id, self.book.get(id)?)));
-        let mut problems = Vec::new();
-        for (id, entry) in wanted.chain(self.leftovers_of(model, unit)) {
-            if !entry.is_settled() && !self.is_held_back(entry, id) {
-                return Standing::Underway;
-            }
-            problems.extend(entry.problem(id));
-        }
-        Standing::Settled(problems)
-    }
-
-    /// What a resource no longer asks for, and is still there: a service is not withdrawn before its route is.
-    fn leftovers_of<'a>(
-        &'a self,
-        model: &Model,
-        unit: &Unit,
-    ) -> impl Iterator<Item = (&'a ObjectId, &'a Entry)> {
-        let owner = OwnerLabels::of_resource(unit).filter(|_| self.book.has_leftovers());
-        let leftovers = owner.into_iter().flat_map(|owner| self.book.leftovers(&owner));
-        leftovers.filter(|(id, entry)| waiter(model, id, entry).as_ref() == Some(unit))
-    }
-
-    /// The resource that no longer asks for an object, if that is still there.
-    fn waiter(&self, model: &Model, id: &ObjectId) -> Option<Unit> {
-        self.book.get(id).and_then(|entry| waiter(model, id, entry))
-    }
-
     /// An object with Emcee's label is there. Says whose standing that may change.
     pub(crate) fn see(&mut self, model: &Model, live: &Live) -> Vec<Unit> {
         let known = self.book.listed(&live.id);
@@ -188,7 +149,7 @@ impl Desk {
         }
         let matching =
             known.and_then(|entry| entry.unit.as_ref()).and_then(|unit| matching(model, unit, live));
-        let waiter = self.waiter(model, &live.id);
+        let waiter = known.and_then(|entry| waiter(model, &live.id, entry));
         self.book.update(&live.id, |entry| {
             // What a write that is under way finds may be older than this.
             entry.look |= entry.busy && matching.is_none();
@@ -199,10 +160,8 @@ impl Desk {
 
     /// An object with Emcee's label is gone, or has lost that label. Says whose standing that may change.
     pub(crate) fn miss(&mut self, model: &Model, id: &ObjectId) -> Vec<Unit> {
-        if self.book.get(id).is_none() {
-            return Vec::new();
-        }
-        let waiter = self.waiter(model, id);
+        let Some(entry) = self.book.get(id) else { return Vec::new() };
+        let waiter = waiter(model, id, entry);
         self.book.update(id, |entry| entry.look |= entry.busy);
         self.absent(model, id);
         self.after(model, id, waiter)
@@ -349,7 +308,7 @@ impl Desk {
     ) -> Vec<Unit> {
         let concerned = match ticket.purpose {
             Purpose::Object { id, step, hash } => {
-                let waiter = self.waiter(model, &id);
+                let waiter = self.book.get(&id).and_then(|entry| waiter(model, &id, entry));
                 self.object_done(model, &id, step, hash, outcome, now);
                 self.after(model, &id, waiter)
             }
@@ -449,20 +408,6 @@ impl Desk {
             self.retries.entry(now + delay).or_default().push(Item::Object(id.clone()));
         }
     }
-}
-
-/// Whose standing depends on a unit: the resource itself, or the bindings that share it.
-fn concerned_by(model: &Model, unit: &Unit) -> Vec<Unit> {
-    match unit.resource() {
-        Some(_) => vec![unit.clone()],
-        None => model.translation().sharers(unit),
-    }
-}
-
-/// The resource that no longer asks for an object, if nothing does.
-fn waiter(model: &Model, id: &ObjectId, entry: &Entry) -> Option<Unit> {
-    let owner = entry.owner.as_deref().filter(|_| entry.unit.is_none())?;
-    model.unit_of(owner, id)
 }
 
 fn finalizer_write(model: &Model, unit: Unit) -> Option<(Purpose, Write)> {

@@ -1,13 +1,30 @@
 //! What nobody asks for any more, and does not go at once.
 
-use emcee_testkit::apiserver::{Fault, Key, State, Verb};
+use emcee_testkit::apiserver::{Fault, State, Verb};
 use emcee_testkit::prelude::*;
-use kube::Api;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::world::{BINDINGS, EXPOSITIONS, GATEWAYS, RULES, World, binding_of, condition, exposing, options};
 use crate::{FIELD_MANAGER, Namespaces, Options, Scope};
+
+fn let_plaintext_in(world: &World) {
+    let permissive = peer_authentication("istio-system", "default").mode("PERMISSIVE").build();
+    world.put("peerauthentications.security.istio.io", permissive);
+}
+
+/// The Gateway of the one exposition.
+fn gateway(state: &State) -> Option<&Value> {
+    let of_exposition =
+        |object: &Value| object["metadata"]["labels"]["emcee.io/owner-kind"] == "ServiceExposition";
+    let mut gateways = state.list().filter(|(key, _)| key.plural == GATEWAYS).map(|(_, object)| object);
+    gateways.find(|object| of_exposition(object))
+}
+
+/// Whether a condition names what stays.
+fn is_told(condition: &Value) -> bool {
+    condition["message"].as_str().is_some_and(|message| message.contains("still there"))
+}
 
 /// Where nobody wants it any more, and no watch has told of it: without its label it is the user's.
 #[tokio::test]
@@ -48,17 +65,12 @@ async fn a_withdrawal_is_said_when_it_is_one() {
         let running = world.start();
         world.converged().await;
         world.server.inject(Fault::code(403).verb(Verb::Delete).plural(GATEWAYS).times(1));
-        let permissive = peer_authentication("istio-system", "default").mode("PERMISSIVE").build();
-        world.put("peerauthentications.security.istio.io", permissive);
+        let_plaintext_in(&world);
         let mut stood = false;
         let withdrawn = |state: &State| {
             let object = state.get(EXPOSITIONS, "shop", name).expect("it is there");
             let said = condition(object, "Programmed");
-            let stands = state.list().any(|(key, object)| {
-                key.plural == GATEWAYS
-                    && object["metadata"]["labels"]["emcee.io/owner-kind"] == "ServiceExposition"
-            });
-            let told = said["message"].as_str().is_some_and(|message| message.contains("still there"));
+            let (stands, told) = (gateway(state).is_some(), is_told(&said));
             stood |= told;
             assert!(said["reason"] != "NotStrict" || told || !stands, "{said}");
             said["reason"] == "NotStrict" && !told
@@ -79,11 +91,10 @@ async fn what_others_keep_is_said_to_be_there() {
     let gateway = world.any(GATEWAYS);
     let keep = |finalizers| json!({"metadata": {"finalizers": finalizers}});
     world.edit(GATEWAYS, &gateway.namespace, &gateway.name, &keep(json!(["others.example/keep"]))).await;
-    let permissive = peer_authentication("istio-system", "default").mode("PERMISSIVE").build();
-    world.put("peerauthentications.security.istio.io", permissive);
+    let_plaintext_in(&world);
     let told = |state: &State| {
         let object = state.get(EXPOSITIONS, "shop", "reviews").expect("it is there");
-        condition(object, "Programmed")["message"].as_str().unwrap_or_default().contains("still there")
+        is_told(&condition(object, "Programmed"))
     };
     world.until("it is kept", told).await;
     world.edit(GATEWAYS, &gateway.namespace, &gateway.name, &keep(json!(null))).await;
@@ -100,15 +111,10 @@ async fn a_strangers_object_holds_up_nobody() {
     let scope = Scope { fed: Namespaces::of(&["blue", "red", "green"]), ..options().scope };
     let running = world.start_with(Options { scope, ..options() }, true);
     world.converged().await;
-    let of_exposition = |(key, object): &(&Key, &Value)| {
-        key.plural == GATEWAYS && object["metadata"]["labels"]["emcee.io/owner-kind"] == "ServiceExposition"
-    };
-    let ours = world.server.read(|state| state.list().find(of_exposition).map(|(_, ours)| ours.clone()));
-    let ours = ours.expect("the exposition has a gateway");
+    let ours = world.server.read(|state| gateway(state).cloned()).expect("the exposition has a gateway");
     let theirs = json!({"apiVersion": ours["apiVersion"], "kind": ours["kind"], "spec": ours["spec"], "metadata":
         {"name": "theirs", "labels": ours["metadata"]["labels"], "finalizers": ["bank.example/keep"]}});
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("networking.istio.io", "v1", "Gateway"));
-    let api = Api::<DynamicObject>::namespaced_with(world.server.client(), "bank", &resource);
+    let api = world.api(GATEWAYS, "bank", ours);
     let as_emcee = PatchParams::apply(FIELD_MANAGER);
     api.patch("theirs", &as_emcee, &Patch::Apply(theirs)).await.expect("it is written");
     let is_leaving = |object: &Value| !object["metadata"]["deletionTimestamp"].is_null();

@@ -97,15 +97,20 @@ impl World {
         self.server.read(first).expect(plural)
     }
 
-    /// Changes an object as `kubectl edit` does.
-    pub(super) async fn edit(&self, plural: &str, namespace: &str, name: &str, patch: &Value) {
-        let object = self.server.get(plural, namespace, name).unwrap_or_default();
+    /// Where objects like this one are, in a namespace.
+    pub(super) fn api(&self, plural: &str, namespace: &str, object: Value) -> Api<DynamicObject> {
         let types: TypeMeta = serde_json::from_value(object).expect("an object has a kind");
         let (group, version) = types.api_version.rsplit_once('/').unwrap_or(("", &types.api_version));
         let gvk = GroupVersionKind::gvk(group, version, &types.kind);
         let plural = plural.split('.').next().unwrap_or_default();
         let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
-        let api = Api::<DynamicObject>::namespaced_with(self.server.client(), namespace, &resource);
+        Api::namespaced_with(self.server.client(), namespace, &resource)
+    }
+
+    /// Changes an object as `kubectl edit` does.
+    pub(super) async fn edit(&self, plural: &str, namespace: &str, name: &str, patch: &Value) {
+        let object = self.server.get(plural, namespace, name).unwrap_or_default();
+        let api = self.api(plural, namespace, object);
         let by = PatchParams { field_manager: Some("kubectl-edit".into()), ..PatchParams::default() };
         // It may be gone, or the server may be told to refuse: people are not always lucky either.
         let _edited = api.patch(name, &by, &Patch::Merge(patch)).await;

@@ -92,7 +92,7 @@ fn rows() -> Vec<Row<Outcome>> {
         },
         Row {
             what: "**share of the raw client's writes per second**",
-            target: format!("≥ {:.0} %", SHARE * 100.0),
+            target: format!("≥ {}", percent(SHARE)),
             value: |of| verdict(percent(of.share()), of.share() >= SHARE),
         },
         Row {

@@ -48,7 +48,6 @@ fn measure_median(binaries: &Binaries, options: &Options, size: usize) -> Result
     let mut outcomes: Vec<_> = (0..runs).map(|_| measure(binaries, options, size)).collect::<Result<_>>()?;
     outcomes.sort_by(|one, other| one.share().total_cmp(&other.share()));
     let shares = outcomes.iter().map(Outcome::share).collect();
-    ensure!(!outcomes.is_empty(), "nothing is measured in no run");
     Ok(Outcome { shares, ..outcomes.swap_remove(outcomes.len() / 2) })
 }
 
