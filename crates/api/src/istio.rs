@@ -18,6 +18,7 @@ mod peer_authentication;
 mod selector;
 mod service_entry;
 mod virtual_service;
+mod workload_entry;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use virtual_service::{
     HttpRouteDestination, L4Match, RouteDestination, TcpRoute, TlsMatch, TlsRoute, VirtualService,
     VirtualServiceSpec,
 };
+pub use workload_entry::{WorkloadEntry, WorkloadEntrySpec};
 
 /// The spec of an Istio kind: the protobuf message that MCP carries in an `Any`.
 pub trait IstioSpec: prost::Message + Default {
@@ -63,6 +65,7 @@ type_urls! {
     PeerAuthenticationSpec = "istio.security.v1beta1.PeerAuthentication",
     ServiceEntrySpec = "istio.networking.v1alpha3.ServiceEntry",
     VirtualServiceSpec = "istio.networking.v1alpha3.VirtualService",
+    WorkloadEntrySpec = "istio.networking.v1alpha3.WorkloadEntry",
 }
 
 /// Whether proto3 would leave the field out, as JSON then does.

@@ -84,6 +84,10 @@ impl Watches {
         watches.follow_typed::<EndpointSlice>(&everywhere, &all, parse::endpoint_slice);
         watches.follow_typed::<Pod>(&everywhere, &all, parse::pod);
         watches.follow_typed::<Deployment>(&everywhere, &all, parse::deployment);
+        let entries = istio("networking.istio.io", "WorkloadEntry", "workloadentries");
+        watches.follow_dynamic(entries, &everywhere, &all, None, |key, object| {
+            Some(parse::workload_entry(key, object))
+        });
         watches.follow_cluster(&everywhere);
         watches.follow_istio(options, &everywhere);
         watches

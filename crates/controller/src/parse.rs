@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use emcee_api::istio::{DestinationRule, PeerAuthentication};
+use emcee_api::istio::{DestinationRule, PeerAuthentication, WorkloadEntry};
 use emcee_api::labels;
 use emcee_core::catalogue::root_hash;
 use emcee_core::inputs::{
@@ -132,7 +132,7 @@ pub(crate) fn deployment(key: &Key, object: Option<&Deployment>) -> Fact {
 }
 
 pub(crate) fn node(name: &str, object: Option<&k8s::Node>) -> Fact {
-    Fact::Input(Change::Node(name.into(), object.and_then(Node::of)))
+    Fact::Input(Change::Node(name.into(), object.map(Node::of)))
 }
 
 pub(crate) fn secret(key: &Key, object: Option<&k8s::Secret>) -> Fact {
@@ -142,6 +142,11 @@ pub(crate) fn secret(key: &Key, object: Option<&k8s::Secret>) -> Fact {
 pub(crate) fn peer_authentication(key: &Key, object: Option<DynamicObject>) -> Fact {
     let policy = object.and_then(typed::<PeerAuthentication>);
     Fact::Input(Change::PeerAuthentication(key.clone(), policy.as_ref().map(inputs::PeerAuthentication::of)))
+}
+
+pub(crate) fn workload_entry(key: &Key, object: Option<DynamicObject>) -> Fact {
+    let entry = object.and_then(typed::<WorkloadEntry>).as_ref().map(inputs::WorkloadEntry::of);
+    Fact::Input(Change::WorkloadEntry(own_key(key, entry.as_ref().map(|entry| &entry.key)), entry))
 }
 
 /// Emcee's own rules define no subset that a user can mean.

@@ -12,6 +12,7 @@ mod source;
 mod terms;
 
 pub use addressed::Addressed;
+pub(crate) use judge::canonical;
 pub use listing::{Announced, Listing, PeerListing};
 pub use offer::{Offer, discovery_key};
 pub use published::Published;

@@ -4,6 +4,7 @@
 //! cheap to hold, and a change to anything else of theirs is no change. Kubernetes watches, a folder of files and
 //! tests are three ways to make the same `Inputs`.
 
+mod addresses;
 mod announcements;
 mod credential;
 mod endpoint_slice;
@@ -13,7 +14,10 @@ mod service;
 mod store;
 mod topic;
 mod workload;
+mod workload_entry;
 
+pub use addresses::AddressOwner;
+pub(crate) use addresses::Addresses;
 pub use credential::{Credential, CredentialProblem, KeyMaterial};
 pub use endpoint_slice::{EndpointSlice, SliceAddress};
 pub use istio::{MutualTls, PeerAuthentication, Subsets};
@@ -22,6 +26,7 @@ pub use service::{DiscoveryServer, Expose, Service, ServicePort, TargetPort};
 pub use store::{Change, Inputs, Parsed};
 pub(crate) use topic::{Topic, TopicMap};
 pub use workload::{Workload, WorkloadKind};
+pub use workload_entry::WorkloadEntry;
 
 use ipnet::IpNet;
 use jiff::Timestamp;

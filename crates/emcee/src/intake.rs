@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use emcee_api::istio::{DestinationRule, PeerAuthentication};
+use emcee_api::istio::{DestinationRule, PeerAuthentication, WorkloadEntry};
 use emcee_api::{GROUP, Reason, VERSION};
 use emcee_core::inputs::{self, Parsed};
 use emcee_core::inputs::{Change, Credential, EndpointSlice, Node, Service, Subsets, Workload, WorkloadKind};
@@ -102,7 +102,7 @@ impl Intake {
             ("", "Service") => self.service(document, key),
             ("", "Node") => {
                 self.fact::<core::v1::Node>(document, |object| {
-                    Some(Change::Node(key.name, Node::of(object)))
+                    Some(Change::Node(key.name, Some(Node::of(object))))
                 });
             }
             ("", "Pod") => self.fact::<core::v1::Pod>(document, |object| {
@@ -120,6 +120,9 @@ impl Intake {
                 }),
             ("networking.istio.io", "DestinationRule") => self.fact::<DestinationRule>(document, |object| {
                 Some(Change::Subsets(key, Subsets::of(object, cluster_domain)))
+            }),
+            ("networking.istio.io", "WorkloadEntry") => self.fact::<WorkloadEntry>(document, |object| {
+                Some(Change::WorkloadEntry(key, Some(inputs::WorkloadEntry::of(object))))
             }),
             ("", "Secret") => self.secret(document, key),
             ("", "Namespace") => {}

@@ -30,6 +30,7 @@ golden! {
     authorization_policy: AuthorizationPolicySpec = "authorization_policy",
     authorization_policy_for_all: AuthorizationPolicySpec = "authorization_policy_allow",
     peer_authentication: PeerAuthenticationSpec = "peer_authentication",
+    workload_entry: WorkloadEntrySpec = "workload_entry",
 }
 
 fn agrees_with_go<S>(object: &str, wire: &[u8])
@@ -117,6 +118,7 @@ fn resources_name_their_kind_as_kubernetes_does() {
         named::<AuthorizationPolicy>(),
         "security.istio.io/v1/AuthorizationPolicy authorizationpolicies"
     );
+    assert_eq!(named::<WorkloadEntry>(), "networking.istio.io/v1/WorkloadEntry workloadentries");
     assert_eq!(named::<PeerAuthentication>(), "security.istio.io/v1/PeerAuthentication peerauthentications");
 }
 

@@ -274,6 +274,7 @@ fn changes(model: &mut Model, plural: &str, object: &Value) -> Vec<Change> {
             Some(parse::deployment(&key, serde_json::from_value(object.clone()).ok().as_ref()))
         }
         "peerauthentications.security.istio.io" => Some(parse::peer_authentication(&key, dynamic())),
+        "workloadentries.networking.istio.io" => Some(parse::workload_entry(&key, dynamic())),
         "destinationrules.networking.istio.io" => parse::destination_rule("cluster.local", &key, dynamic()),
         _ => None,
     };

@@ -185,7 +185,7 @@ fn is_within(domains: &[String], name: &str) -> bool {
 }
 
 /// An IPv4 address in IPv6's clothes is that IPv4 address.
-fn canonical(address: IpAddr) -> IpAddr {
+pub(crate) fn canonical(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(address) if TRANSLATED.contains(&address) => {
             let [.., a, b, c, d] = address.octets();

@@ -1,5 +1,8 @@
 //! What is used of a node of the cluster.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as k8s;
 
 use crate::endpoint::Host;
@@ -7,27 +10,51 @@ use crate::endpoint::Host;
 /// Kubernetes: a node that load balancers are not to send anything to.
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
-/// A node of the cluster that takes connections from outside, at the node ports of Services.
+/// A node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Where it is reached from outside of the cluster's network.
+    /// Where it takes connections at the node ports of Services from outside of the cluster's network: nowhere, if it is
+    /// not ready, or not for traffic from outside.
     pub external: Vec<Host>,
-    /// Where it is reached from within.
+    /// Where it takes them from within.
     pub internal: Vec<Host>,
+    /// All of its IP addresses, ready or not.
+    pub addresses: Vec<IpAddr>,
+    /// The ranges of its pods' addresses (`podCIDRs`).
+    pub pod_ranges: Vec<IpNet>,
 }
 
 impl Node {
-    /// The facts of a node; none of one that is not ready, or not for traffic from outside.
-    pub fn of(object: &k8s::Node) -> Option<Self> {
-        let status = object.status.as_ref()?;
-        let excluded = object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(EXCLUDED));
-        let conditions = status.conditions.iter().flatten();
-        let unready = conditions.filter(|condition| condition.type_ == "Ready").any(|it| it.status != "True");
+    /// The facts of a node.
+    pub fn of(object: &k8s::Node) -> Self {
+        let serves = serves(object);
+        let all = || object.status.iter().flat_map(|status| status.addresses.iter().flatten());
         let of_type = |type_: &str| {
-            let addresses = status.addresses.iter().flatten().filter(|address| address.type_ == type_);
+            let addresses = all().filter(|address| serves && address.type_ == type_);
             addresses.filter_map(|address| address.address.parse().ok().map(Host::Ip)).collect()
         };
-        (!excluded && !unready)
-            .then(|| Self { external: of_type("ExternalIP"), internal: of_type("InternalIP") })
+        Self {
+            external: of_type("ExternalIP"),
+            internal: of_type("InternalIP"),
+            addresses: all().filter_map(|address| address.address.parse().ok()).collect(),
+            pod_ranges: pod_ranges(object),
+        }
     }
+}
+
+fn serves(object: &k8s::Node) -> bool {
+    let excluded = object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(EXCLUDED));
+    let conditions = object.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let unready = conditions.filter(|condition| condition.type_ == "Ready").any(|it| it.status != "True");
+    !excluded && !unready
+}
+
+fn pod_ranges(object: &k8s::Node) -> Vec<IpNet> {
+    let Some(spec) = &object.spec else { return Vec::new() };
+    let all = spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr);
+    let mut ranges: Vec<_> =
+        all.filter_map(|text| text.parse().ok()).map(|range: IpNet| range.trunc()).collect();
+    ranges.sort_unstable();
+    ranges.dedup();
+    ranges
 }

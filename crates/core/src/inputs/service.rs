@@ -1,6 +1,7 @@
 //! What is used of a Kubernetes Service.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use emcee_api::labels;
 use k8s_openapi::api::core::v1 as k8s;
@@ -24,6 +25,8 @@ pub struct Service {
     pub ports: Box<[ServicePort]>,
     /// Where it can be reached from outside: load balancer, else external IPs.
     pub addresses: Box<[Host]>,
+    /// Its IP addresses: its ClusterIPs, and those that a load balancer gave it.
+    pub ips: Box<[IpAddr]>,
     /// Whether it is reached at ports of the nodes.
     pub node_port: bool,
     /// Whether it is an alias of a DNS name, which Istio cannot route to.
@@ -95,6 +98,7 @@ impl Service {
             selector: spec.selector.as_ref().map(Labels::from).unwrap_or_default(),
             ports: spec.ports.iter().flatten().filter_map(service_port).collect(),
             addresses: addresses(object, &spec).into(),
+            ips: ips(object, &spec),
             node_port: kind == "NodePort",
             external_name: kind == "ExternalName",
             export_to: export_to(metadata.annotations.as_ref()),
@@ -185,6 +189,17 @@ fn addresses(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Vec<Host> {
     hosts.sort();
     hosts.dedup();
     hosts
+}
+
+/// Without `externalIPs`, which the owner of a Service may make up.
+fn ips(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Box<[IpAddr]> {
+    let balancer = object.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
+    let given = balancer.into_iter().flatten().filter_map(|ingress| ingress.ip.as_ref());
+    let all = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).chain(given);
+    let mut ips: Vec<IpAddr> = all.filter_map(|text| text.parse().ok()).collect();
+    ips.sort_unstable();
+    ips.dedup();
+    ips.into()
 }
 
 fn host(text: &str) -> Option<Host> {

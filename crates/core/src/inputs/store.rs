@@ -9,7 +9,8 @@ use foldhash::HashMap;
 use super::announcements::Announcements;
 use super::topic::{Topic, TopicMap};
 use super::{
-    Credential, EndpointSlice, Node, PeerAuthentication, Service, Settings, Subsets, Workload, WorkloadKind,
+    AddressOwner, Addresses, Credential, EndpointSlice, Node, PeerAuthentication, Service, Settings, Subsets,
+    Workload, WorkloadEntry, WorkloadKind,
 };
 use crate::catalogue::{Offer, PeerState, Source};
 use crate::key::Key;
@@ -36,6 +37,8 @@ pub enum Change {
     EndpointSlice(Key, Option<EndpointSlice>),
     /// A Pod or a Deployment.
     Workload(WorkloadKind, Key, Option<Workload>),
+    /// A `WorkloadEntry`.
+    WorkloadEntry(Key, Option<WorkloadEntry>),
     /// A Secret of type `kubernetes.io/tls`.
     Credential(Key, Option<Credential>),
     /// A PeerAuthentication.
@@ -67,6 +70,9 @@ pub struct Inputs {
     pub(crate) slices_of: HashMap<Key, Members<Key>>,
     pub(crate) workloads: BTreeMap<WorkloadId, Box<Workload>>,
     pub(crate) workloads_labelled: TopicMap<Members<WorkloadId>>,
+    pub(crate) entries: BTreeMap<Key, Box<WorkloadEntry>>,
+    pub(crate) entries_labelled: TopicMap<Members<Key>>,
+    pub(crate) addresses: Addresses,
     pub(crate) credentials: BTreeMap<Key, Arc<Credential>>,
     pub(crate) peer_authentications: BTreeMap<Key, PeerAuthentication>,
     pub(crate) nodes: BTreeMap<Arc<str>, Node>,
@@ -109,11 +115,10 @@ impl Inputs {
                 set(&mut self.expositions, &key, new, || vec![Topic::exposition(&key)])
             }
             Change::Binding(key, new) => self.apply_binding(&key, new),
-            Change::Service(key, new) => set(&mut self.services, &key, new.map(Box::new), || {
-                vec![Topic::service(&key), Topic::services_in(&key.namespace)]
-            }),
+            Change::Service(key, new) => self.apply_service(&key, new),
             Change::EndpointSlice(key, new) => self.apply_slice(&key, new),
             Change::Workload(kind, key, new) => self.apply_workload(&(kind, key), new),
+            Change::WorkloadEntry(key, new) => self.apply_entry(&key, new),
             Change::Credential(key, new) => set(&mut self.credentials, &key, new.map(Arc::new), || {
                 vec![Topic::credentials_in(&key.namespace)]
             }),
@@ -121,7 +126,7 @@ impl Inputs {
                 vec![Topic::peer_authentications_in(&key.namespace)]
             }),
             Change::Subsets(key, new) => self.apply_subsets(&key, new),
-            Change::Node(name, new) => set(&mut self.nodes, &name, new, || vec![Topic::nodes()]),
+            Change::Node(name, new) => self.apply_node(&name, new),
             Change::Namespace(name, there) => self.apply_namespace(name, there),
             Change::Announcement(source, service, new) => self.apply_announcement(&source, &service, new),
             Change::Peer(source, new) => self.apply_peer(&source, new),
@@ -181,7 +186,9 @@ impl Inputs {
     fn apply_workload(&mut self, id: &WorkloadId, new: Option<Workload>) -> Vec<Topic> {
         let [old, now] = [self.workloads.get(id).map(|workload| &**workload), new.as_ref()]
             .map(|workload| workload.map(topics_of).unwrap_or_default());
-        let touched = set(&mut self.workloads, id, new.map(Box::new), || {
+        let [was_at, is_at] = [self.workloads.get(id).map(|workload| &**workload), new.as_ref()]
+            .map(|workload| workload.map(|workload| workload.addresses.clone()).unwrap_or_default());
+        let mut touched = set(&mut self.workloads, id, new.map(Box::new), || {
             old.iter().chain(&now).copied().chain([Topic::pod(&id.1)]).collect()
         });
         for topic in &old {
@@ -190,6 +197,44 @@ impl Inputs {
         for topic in now {
             add_to_index(&mut self.workloads_labelled, topic, id);
         }
+        touched.extend(self.addresses.moved(&AddressOwner::Pod(id.1.clone()), &was_at, &is_at));
+        touched
+    }
+
+    fn apply_service(&mut self, key: &Key, new: Option<Service>) -> Vec<Topic> {
+        let ips = |service: Option<&Service>| service.map(|service| service.ips.clone()).unwrap_or_default();
+        let (old, now) = (ips(self.services.get(key).map(|service| &**service)), ips(new.as_ref()));
+        let mut touched = set(&mut self.services, key, new.map(Box::new), || {
+            vec![Topic::service(key), Topic::services_in(&key.namespace)]
+        });
+        touched.extend(self.addresses.moved(&AddressOwner::Service(key.clone()), &old, &now));
+        touched
+    }
+
+    fn apply_node(&mut self, name: &Arc<str>, new: Option<Node>) -> Vec<Topic> {
+        let facts = |node: Option<&Node>| {
+            node.map(|node| (node.addresses.clone(), node.pod_ranges.clone())).unwrap_or_default()
+        };
+        let (old, now) = (facts(self.nodes.get(name)), facts(new.as_ref()));
+        let mut touched = set(&mut self.nodes, name, new, || vec![Topic::nodes()]);
+        let (node, pods) = (AddressOwner::Node(Arc::clone(name)), AddressOwner::PodRange(Arc::clone(name)));
+        touched.extend(self.addresses.moved(&node, &old.0, &now.0));
+        touched.extend(self.addresses.ranges_moved(&pods, &old.1, &now.1));
+        touched
+    }
+
+    fn apply_entry(&mut self, key: &Key, new: Option<WorkloadEntry>) -> Vec<Topic> {
+        let both = [self.entries.get(key).map(|entry| &**entry), new.as_ref()];
+        let [old, now] = both.map(|entry| entry.map(topics_of_entry).unwrap_or_default());
+        let [was_at, is_at] = both.map(|entry| Vec::from_iter(entry.and_then(WorkloadEntry::address)));
+        let mut touched = set(&mut self.entries, key, new.map(Box::new), || [&*old, &*now].concat());
+        for topic in &old {
+            remove_from_index(&mut self.entries_labelled, topic, key);
+        }
+        for topic in now {
+            add_to_index(&mut self.entries_labelled, topic, key);
+        }
+        touched.extend(self.addresses.moved(&AddressOwner::WorkloadEntry(key.clone()), &was_at, &is_at));
         touched
     }
 
@@ -232,6 +277,16 @@ impl Inputs {
         self.services.get(key).map(|service| &**service)
     }
 
+    pub(crate) fn entries_selected(
+        &self,
+        topic: Topic,
+        selector: &Labels,
+    ) -> impl Iterator<Item = &WorkloadEntry> {
+        let keys = self.entries_labelled.get(&topic).into_iter().flat_map(Members::iter);
+        keys.filter_map(|key| self.entries.get(key).map(|entry| &**entry))
+            .filter(|entry| entry.labels.has_all(selector))
+    }
+
     pub(crate) fn candidates(&self, topic: Topic, selector: &Labels) -> impl Iterator<Item = &Workload> {
         let ids = self.workloads_labelled.get(&topic).into_iter().flat_map(Members::iter);
         ids.filter_map(|id| self.workloads.get(id).map(|workload| &**workload))
@@ -250,6 +305,12 @@ fn topics_of(workload: &Workload) -> Vec<Topic> {
         [Topic::workloads_in(&workload.key.namespace, label, value), Topic::workloads(label, value)]
     };
     workload.labels.iter().flat_map(of).collect()
+}
+
+/// The topics by which a `WorkloadEntry` is found: one for each of its labels, in its namespace.
+fn topics_of_entry(entry: &WorkloadEntry) -> Vec<Topic> {
+    let of = |(label, value)| Topic::workload_entries_in(&entry.key.namespace, label, value);
+    entry.labels.iter().map(of).collect()
 }
 
 /// Sets or removes; says what that touches, which is nothing if it was so before.
@@ -283,7 +344,7 @@ fn reindex<K: Eq + Hash, V: Ord + Clone>(
     }
 }
 
-fn add_to_index<K: Eq + Hash, V: Ord + Clone, S: BuildHasher>(
+pub(super) fn add_to_index<K: Eq + Hash, V: Ord + Clone, S: BuildHasher>(
     index: &mut StdHashMap<K, Members<V>, S>,
     key: K,
     member: &V,
@@ -294,7 +355,7 @@ fn add_to_index<K: Eq + Hash, V: Ord + Clone, S: BuildHasher>(
         .or_insert_with(|| Members::One(member.clone()));
 }
 
-fn remove_from_index<K: Eq + Hash, V: Ord + Clone, S: BuildHasher>(
+pub(super) fn remove_from_index<K: Eq + Hash, V: Ord + Clone, S: BuildHasher>(
     index: &mut StdHashMap<K, Members<V>, S>,
     key: &K,
     member: &V,

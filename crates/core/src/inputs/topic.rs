@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use foldhash::quality::RandomState;
+use ipnet::IpNet;
 
 use crate::catalogue::Source;
 use crate::key::Key;
@@ -110,6 +112,26 @@ impl Topic {
     /// The PeerAuthentications of a namespace.
     pub(crate) fn peer_authentications_in(namespace: &str) -> Self {
         Self::of("peer authentications", namespace)
+    }
+
+    /// Whose an IP address is.
+    pub(crate) fn address(address: IpAddr) -> Self {
+        Self::of("address", address)
+    }
+
+    /// Whose pods have the addresses of a range.
+    pub(crate) fn pod_range(range: IpNet) -> Self {
+        Self::of("pod range", range)
+    }
+
+    /// How long the ranges of pods are.
+    pub(crate) fn pod_range_lengths() -> Self {
+        Self::of("pod range lengths", ())
+    }
+
+    /// The `WorkloadEntries` of a namespace that have this label.
+    pub(crate) fn workload_entries_in(namespace: &str, label: &str, value: &str) -> Self {
+        Self::of("workload entries", (namespace, label, value))
     }
 
     /// All nodes.

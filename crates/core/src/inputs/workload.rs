@@ -1,6 +1,7 @@
 //! What is used of Pods, and of Deployments where only files are known.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use emcee_api::labels;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -40,6 +41,8 @@ pub struct Workload {
     pub only_ports: Option<Vec<u16>>,
     /// Whether Emcee created it.
     pub ours: bool,
+    /// IP addresses of a Pod that has some already.
+    pub addresses: Box<[IpAddr]>,
 }
 
 impl Workload {
@@ -53,6 +56,7 @@ impl Workload {
         let mut workload = Self::of_template(WorkloadKind::Pod, &pod.metadata, &pod.metadata, spec);
         let proxied = containers(spec).any(|container| container.name == "istio-proxy");
         workload.sidecar = Some(proxied && spec.host_network != Some(true));
+        workload.addresses = addresses(pod);
         Some(workload)
     }
 
@@ -81,6 +85,7 @@ impl Workload {
             only_ports: ports_of(pods, "traffic.sidecar.istio.io/includeInboundPorts"),
             ours: labels.contains_key(labels::GATEWAY),
             labels: (&labels).into(),
+            addresses: Box::default(),
         }
     }
 
@@ -94,6 +99,15 @@ impl Workload {
     pub fn is_selected_by(&self, selector: &Labels) -> bool {
         !selector.is_empty() && self.labels.has_all(selector)
     }
+}
+
+fn addresses(pod: &Pod) -> Box<[IpAddr]> {
+    let Some(status) = &pod.status else { return Box::default() };
+    let all = status.pod_ips.iter().flatten().map(|address| &address.ip).chain(&status.pod_ip);
+    let mut addresses: Vec<IpAddr> = all.filter_map(|text| text.parse().ok()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses.into()
 }
 
 /// Sidecars may be init containers that keep running (Kubernetes 1.29).

@@ -2,14 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Relationship;
-use crate::catalogue::{Offer, PeerState, Source};
+use crate::catalogue::{Offer, PeerState, Source, canonical};
 use crate::endpoint::Endpoint;
 use crate::inputs::{
-    Credential, EndpointSlice, Inputs, Knowledge, Node, Parsed, PeerAuthentication, Service, Settings,
-    Subsets, Topic, Workload, WorkloadKind,
+    AddressOwner, Credential, EndpointSlice, Inputs, Knowledge, Node, Parsed, PeerAuthentication, Service,
+    Settings, Subsets, Topic, Workload, WorkloadEntry, WorkloadKind,
 };
 use crate::key::Key;
 use crate::labels::Labels;
@@ -217,6 +218,26 @@ impl<'a> View<'a> {
     pub(crate) fn pod(&self, key: &Key) -> Option<&'a Workload> {
         self.read(Topic::pod(key));
         self.inputs.workloads.get(&(WorkloadKind::Pod, key.clone())).map(|pod| &**pod)
+    }
+
+    /// The `WorkloadEntries` of a namespace that a selector selects.
+    pub(crate) fn workload_entries_in(&self, namespace: &str, selector: &Labels) -> Vec<&'a WorkloadEntry> {
+        let Some((label, value)) = selector.iter().next() else { return Vec::new() };
+        let topic = Topic::workload_entries_in(namespace, label, value);
+        self.read(topic);
+        self.inputs.entries_selected(topic, selector).collect()
+    }
+
+    /// Whose an IP address is, as far as that is known. Pods in the network of their node share its addresses.
+    pub(crate) fn address_owners(&self, address: IpAddr) -> Vec<&'a AddressOwner> {
+        let address = canonical(address);
+        let addresses = &self.inputs.addresses;
+        self.read(Topic::address(address));
+        self.read(Topic::pod_range_lengths());
+        for range in addresses.ranges_of(address) {
+            self.read(Topic::pod_range(range));
+        }
+        addresses.owners_of(address).collect()
     }
 
     /// Users' rules for a host: those for the very host first, then wildcards, the narrowest first, as Istio does.

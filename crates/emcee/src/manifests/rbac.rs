@@ -16,9 +16,10 @@ const WRITE: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 
 /// What Emcee reads of Kubernetes and Istio, and never writes. Namespaces and nodes are in no namespace: bound in some namespaces only,
 /// this gives no right to read them.
-const READ_ONLY: [(&str, &[&str]); 3] = [
+const READ_ONLY: [(&str, &[&str]); 4] = [
     ("", &["namespaces", "nodes", "pods"]),
     ("discovery.k8s.io", &["endpointslices"]),
+    ("networking.istio.io", &["workloadentries"]),
     ("security.istio.io", &["peerauthentications"]),
 ];
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use emcee_api::istio;
 use emcee_core::inputs::{
     Change, Credential, EndpointSlice, Node, Parsed, PeerAuthentication, Service, Subsets, Workload,
-    WorkloadKind,
+    WorkloadEntry, WorkloadKind,
 };
 use emcee_core::key::Key;
 use emcee_core::{parse, problem::Problem};
@@ -29,7 +29,10 @@ pub(crate) fn change(object: &Value) -> Change {
             let facts = Workload::of_deployment(&typed::<apps::Deployment>(object));
             Change::Workload(WorkloadKind::Deployment, key, facts)
         }
-        "Node" => Change::Node(key.name, Node::of(&typed::<core::Node>(object))),
+        "Node" => Change::Node(key.name, Some(Node::of(&typed::<core::Node>(object)))),
+        "WorkloadEntry" => {
+            Change::WorkloadEntry(key, Some(WorkloadEntry::of(&typed::<istio::WorkloadEntry>(object))))
+        }
         "Secret" => Change::Credential(key, Credential::of(&typed::<core::Secret>(object))),
         "PeerAuthentication" => {
             let facts = PeerAuthentication::of(&typed::<istio::PeerAuthentication>(object));
@@ -51,6 +54,7 @@ pub(crate) fn removal(object: &Value) -> Change {
         Change::Service(key, _) => Change::Service(key, None),
         Change::EndpointSlice(key, _) => Change::EndpointSlice(key, None),
         Change::Workload(kind, key, _) => Change::Workload(kind, key, None),
+        Change::WorkloadEntry(key, _) => Change::WorkloadEntry(key, None),
         Change::Credential(key, _) => Change::Credential(key, None),
         Change::PeerAuthentication(key, _) => Change::PeerAuthentication(key, None),
         Change::Subsets(key, _) => Change::Subsets(key, None),

@@ -1,0 +1,191 @@
+//! Whose the IP addresses of the cluster are.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use foldhash::HashMap;
+use ipnet::IpNet;
+
+use super::Topic;
+use crate::catalogue::canonical;
+use crate::key::Key;
+use crate::members::Members;
+
+/// Who has an IP address of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AddressOwner {
+    /// A Pod that runs; a Pod in its node's network has the node's addresses.
+    Pod(Key),
+    /// A node, by its name.
+    Node(Arc<str>),
+    /// The pods of a node, by its name: the address lies in its `podCIDRs`.
+    PodRange(Arc<str>),
+    /// A Service: one of its ClusterIPs, or what a load balancer gave it.
+    Service(Key),
+    /// A `WorkloadEntry`.
+    WorkloadEntry(Key),
+}
+
+/// The owners, by address and by range.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Addresses {
+    owners: HashMap<IpAddr, Members<AddressOwner>>,
+    ranges: HashMap<IpNet, Members<AddressOwner>>,
+    /// How many ranges there are of each length, IPv4's and IPv6's.
+    lengths: BTreeMap<(bool, u8), usize>,
+}
+
+impl Addresses {
+    /// The owners of an address: Pods and others that have it, then whoever has the range in which it lies.
+    pub(crate) fn owners_of(&self, address: IpAddr) -> impl Iterator<Item = &AddressOwner> {
+        let ranges = self.ranges_of(address).filter_map(|range| self.ranges.get(&range));
+        self.owners.get(&address).into_iter().chain(ranges).flat_map(Members::iter)
+    }
+
+    /// The ranges in which an address may lie: one for each length that any range has.
+    pub(crate) fn ranges_of(&self, address: IpAddr) -> impl Iterator<Item = IpNet> {
+        let own = self.lengths.keys().filter(move |(v6, _)| *v6 == address.is_ipv6());
+        own.filter_map(move |(_, length)| Some(IpNet::new(address, *length).ok()?.trunc()))
+    }
+
+    /// Replaces the addresses that an owner has; says what that touches.
+    pub(super) fn moved(&mut self, owner: &AddressOwner, old: &[IpAddr], new: &[IpAddr]) -> Vec<Topic> {
+        let (old, new): (Vec<_>, Vec<_>) = (each(old), each(new));
+        let (gone, come) = (without(&old, &new), without(&new, &old));
+        for address in &gone {
+            super::store::remove_from_index(&mut self.owners, address, owner);
+        }
+        for address in &come {
+            super::store::add_to_index(&mut self.owners, *address, owner);
+        }
+        gone.into_iter().chain(come).map(Topic::address).collect()
+    }
+
+    /// Replaces the ranges that an owner has; says what that touches.
+    pub(super) fn ranges_moved(&mut self, owner: &AddressOwner, old: &[IpNet], new: &[IpNet]) -> Vec<Topic> {
+        let (gone, come) = (without(old, new), without(new, old));
+        let lengths: Vec<_> = self.lengths.keys().copied().collect();
+        for range in &gone {
+            super::store::remove_from_index(&mut self.ranges, range, owner);
+            self.count(range, false);
+        }
+        for range in &come {
+            super::store::add_to_index(&mut self.ranges, *range, owner);
+            self.count(range, true);
+        }
+        let other_lengths = !self.lengths.keys().eq(lengths.iter());
+        let ranges = gone.into_iter().chain(come).map(Topic::pod_range);
+        ranges.chain(other_lengths.then(Topic::pod_range_lengths)).collect()
+    }
+
+    fn count(&mut self, range: &IpNet, one_more: bool) {
+        let length = (matches!(range, IpNet::V6(_)), range.prefix_len());
+        let count = self.lengths.entry(length).or_default();
+        *count = if one_more { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            self.lengths.remove(&length);
+        }
+    }
+}
+
+/// Each address once, an IPv4 address in IPv6's form as what it is.
+fn each(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let mut addresses: Vec<_> = addresses.iter().copied().map(canonical).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+fn without<T: Copy + PartialEq>(these: &[T], those: &[T]) -> Vec<T> {
+    these.iter().copied().filter(|one| !those.contains(one)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    fn pod(name: &str) -> AddressOwner {
+        AddressOwner::Pod(Key::new("shop", name))
+    }
+
+    fn node(name: &str) -> AddressOwner {
+        AddressOwner::Node(name.into())
+    }
+
+    fn range(name: &str) -> AddressOwner {
+        AddressOwner::PodRange(name.into())
+    }
+
+    fn owners(addresses: &Addresses, of: &str) -> Vec<AddressOwner> {
+        addresses.owners_of(ip(of)).cloned().collect()
+    }
+
+    #[test]
+    fn pods_in_the_network_of_their_node_share_its_address() {
+        let mut addresses = Addresses::default();
+        for owner in [node("a"), pod("p"), pod("q")] {
+            addresses.moved(&owner, &[], &[ip("192.0.2.1")]);
+        }
+        assert_eq!(owners(&addresses, "192.0.2.1"), [pod("p"), pod("q"), node("a")]);
+        addresses.moved(&pod("p"), &[ip("192.0.2.1")], &[]);
+        assert_eq!(owners(&addresses, "192.0.2.1"), [pod("q"), node("a")]);
+        addresses.moved(&pod("q"), &[ip("192.0.2.1")], &[]);
+        addresses.moved(&node("a"), &[ip("192.0.2.1")], &[]);
+        assert!(addresses.owners.is_empty());
+    }
+
+    #[test]
+    fn only_what_changes_is_touched() {
+        let mut addresses = Addresses::default();
+        let both = [ip("10.0.0.1"), ip("fd00::1")];
+        let two = [Topic::address(ip("10.0.0.1")), Topic::address(ip("fd00::1"))];
+        assert_eq!(addresses.moved(&pod("p"), &[], &both), two);
+        assert_eq!(addresses.moved(&pod("p"), &both, &both), []);
+        let next = [ip("10.0.0.2"), ip("fd00::1")];
+        let touched = [Topic::address(ip("10.0.0.1")), Topic::address(ip("10.0.0.2"))];
+        assert_eq!(addresses.moved(&pod("p"), &both, &next), touched);
+        assert_eq!(owners(&addresses, "10.0.0.1"), []);
+        assert_eq!(owners(&addresses, "fd00::1"), [pod("p")]);
+    }
+
+    #[test]
+    fn an_ipv4_address_in_the_form_of_ipv6_is_itself() {
+        let mut addresses = Addresses::default();
+        addresses.moved(&pod("p"), &[], &[ip("::ffff:10.0.0.1"), ip("10.0.0.1"), ip("64:ff9b::a00:1")]);
+        assert_eq!(owners(&addresses, "10.0.0.1"), [pod("p")]);
+        assert_eq!(addresses.owners.len(), 1);
+    }
+
+    #[test]
+    fn an_address_lies_in_the_ranges_of_its_family() {
+        let mut addresses = Addresses::default();
+        addresses.ranges_moved(&range("a"), &[], &[net("10.244.1.0/24"), net("fd00:1::/64")]);
+        addresses.ranges_moved(&range("b"), &[], &[net("10.244.2.0/24"), net("10.0.0.0/8")]);
+        assert_eq!(owners(&addresses, "10.244.1.7"), [range("b"), range("a")]);
+        assert_eq!(owners(&addresses, "10.244.3.7"), [range("b")]);
+        assert_eq!(owners(&addresses, "fd00:1::7"), [range("a")]);
+        assert_eq!(owners(&addresses, "11.0.0.1"), []);
+    }
+
+    #[test]
+    fn a_new_length_of_ranges_is_told_to_all() {
+        let mut addresses = Addresses::default();
+        let (one, other) = (net("10.244.1.0/24"), net("10.244.2.0/24"));
+        let first = [Topic::pod_range(one), Topic::pod_range_lengths()];
+        assert_eq!(addresses.ranges_moved(&range("a"), &[], &[one]), first);
+        assert_eq!(addresses.ranges_moved(&range("b"), &[], &[other]), [Topic::pod_range(other)]);
+        assert_eq!(addresses.ranges_moved(&range("a"), &[one], &[]), [Topic::pod_range(one)]);
+        let last = [Topic::pod_range(other), Topic::pod_range_lengths()];
+        assert_eq!(addresses.ranges_moved(&range("b"), &[other], &[]), last);
+        assert!(addresses.ranges.is_empty() && addresses.lengths.is_empty());
+    }
+}
