@@ -50,6 +50,8 @@ reasons! {
     ServerNameConflict,
     /// A Service of that name is somebody else's, or an older binding has that port.
     FacadeConflict,
+    /// There is more of something than is taken: the oldest keep their place. As a warning: a part is left out.
+    LimitExceeded,
     /// The Service does not exist.
     ServiceNotFound,
     /// The Service has no such port.

@@ -49,6 +49,17 @@ pub struct Translation {
     outputs: HashMap<Unit, Output>,
     reflection: Reflection,
     tally: Tally,
+    /// How many units have run so far.
+    runs: u64,
+}
+
+/// How much work a translation has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// Units that were run.
+    pub units: u64,
+    /// Claims that were looked at, to find out who has what.
+    pub claims: u64,
 }
 
 /// The units that are to run, by turn: services look at relationships, and what is shared is made of services.
@@ -84,6 +95,7 @@ impl Translation {
             outputs: HashMap::new(),
             reflection: Reflection::default(),
             tally: Tally::default(),
+            runs: 0,
         }
     }
 
@@ -160,7 +172,22 @@ impl Translation {
 
     /// The bindings that share a unit; none for a unit that is one resource's own.
     pub fn sharers(&self, unit: &Unit) -> Vec<Unit> {
-        self.claims.sharers(unit)
+        match unit {
+            Unit::Facade(key) => self.claims.sharers_of_facade(key),
+            Unit::Relay(key, server_name) => {
+                let relationship = self.relationships.get(key);
+                let egress = relationship.and_then(|relationship| relationship.gateway(Side::Egress).ok());
+                egress.map_or_else(Vec::new, |egress| {
+                    self.claims.sharers_of_relay(&egress.identity(), server_name, key)
+                })
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// How much work has been done so far: it grows with the changes, however fast the machine is.
+    pub fn effort(&self) -> Effort {
+        Effort { units: self.runs, claims: self.claims.looks() }
     }
 
     /// The units that a binding shares with others; none of any other unit.
@@ -246,13 +273,13 @@ impl Translation {
         }
         let Queue { mut services, mut shared, .. } = queue;
         self.outputs.reserve(services.len());
-        let mut rivals = HashSet::default();
         for unit in &services {
-            self.run_service(unit, &mut rivals, &mut shared);
+            self.run_service(unit, &mut shared);
         }
-        // All claims are in now; a rival's own claims do not change by running again.
-        for unit in std::mem::take(&mut rivals) {
-            self.run_service(&unit, &mut rivals, &mut shared);
+        // All claims are in now. What a rival looks at is as before, so it does not run again: what is shared takes of it
+        // what it has now.
+        for unit in self.claims.settle() {
+            shared.extend(self.shared_by(&unit));
             services.insert(unit);
         }
         for unit in &shared {
@@ -324,14 +351,13 @@ impl Translation {
         }
     }
 
-    fn run_service(&mut self, unit: &Unit, rivals: &mut HashSet<Unit>, shared: &mut HashSet<Unit>) {
+    fn run_service(&mut self, unit: &Unit, shared: &mut HashSet<Unit>) {
         let view = View::new(&self.inputs, &self.relationships);
         let output = match unit {
-            Unit::ServiceExposition(key) => exposition(&view, key, &mut self.claims, rivals),
-            Unit::ServiceBinding(key) => binding(&view, key, &mut self.claims, rivals, shared),
+            Unit::ServiceExposition(key) => exposition(&view, key, &mut self.claims),
+            Unit::ServiceBinding(key) => binding(&view, key, &mut self.claims, shared),
             _ => None,
         };
-        rivals.remove(unit);
         let reads = view.into_reads();
         if let Unit::ServiceBinding(key) = unit {
             self.tally.note(key, output.as_ref().and_then(|output| output.binds()?.uses.clone()));
@@ -349,8 +375,9 @@ impl Translation {
     }
 
     fn facade(&self, key: &Key) -> Vec<Object> {
-        let members = self.claims.facade(key).filter_map(|(age, _)| self.output_of_binding(age));
-        let ports: Vec<_> = members.filter_map(|binds| binds.facade_port.as_ref()).collect();
+        let members = self.claims.facade(key).map(|(age, _)| age).filter(|age| self.claims.has_all(age));
+        let binds = members.filter_map(|age| self.output_of_binding(age));
+        let ports: Vec<_> = binds.filter_map(|binds| binds.facade_port.as_ref()).collect();
         block::facade::objects(key, &ports, &self.inputs.settings().cluster_domain)
     }
 
@@ -359,7 +386,9 @@ impl Translation {
         let Some(relationship) = self.relationships.get(fed_config) else { return Vec::new() };
         let Ok(egress) = relationship.gateway(Side::Egress) else { return Vec::new() };
         let leads = |(age, claim): &(&Age, &RelayClaim)| {
-            claim.relationship == *fed_config && self.output_of_binding(age).is_some_and(|binds| binds.relays)
+            claim.relationship == *fed_config
+                && self.output_of_binding(age).is_some_and(|binds| binds.relays)
+                && self.claims.has_all(age)
         };
         let Some((_, claim)) = self.claims.relay(&egress.identity(), server_name).find(leads) else {
             return Vec::new();
@@ -382,6 +411,7 @@ impl Translation {
 
     /// A unit without output is gone, and hears of nothing any more.
     fn store(&mut self, unit: &Unit, reads: Vec<Topic>, output: Option<Output>) {
+        self.runs += 1;
         match output {
             Some(output) => {
                 self.dependencies.set(unit, reads);

@@ -86,8 +86,8 @@ pub(crate) struct FacadeClaim {
 pub(crate) struct RelayClaim {
     pub(crate) relationship: Key,
     /// The pods and the port. Two relationships may have selected the same.
-    pub(crate) gateway: String,
-    pub(crate) server_name: String,
+    pub(crate) gateway: Arc<str>,
+    pub(crate) server_name: Arc<str>,
     /// The peer, or the endpoints that were given: two bindings share a relay only if they mean the same.
     pub(crate) source: String,
     pub(crate) endpoints: Vec<Endpoint>,
@@ -124,8 +124,8 @@ pub(crate) struct Bound<'a> {
     pub(crate) stale_since: Option<Timestamp>,
     /// What the status is to keep.
     pub(crate) announcement: Option<Announcement>,
-    pub(crate) facade: Option<FacadeClaim>,
-    pub(crate) relay: Option<RelayClaim>,
+    pub(crate) facade: Option<Arc<FacadeClaim>>,
+    pub(crate) relay: Option<Arc<RelayClaim>>,
     pub(crate) facade_port: Option<FacadePort>,
     pub(crate) consumption: Result<Consumption<'a>, Problem>,
 }
@@ -142,10 +142,9 @@ pub(crate) fn resolve<'a>(
     let port = binding.port.or(remote.announced.as_ref().and_then(|a| a.port));
     // Of a service of which nothing is known yet, the port may still be announced: none is taken in advance.
     let known = port.is_some() || remote.is_known();
-    let facade = binding.facade_key().filter(|_| known).map(|facade| FacadeClaim {
-        facade,
-        port: port.unwrap_or(DEFAULT_PORT),
-        visibility: binding.visibility,
+    let facade = binding.facade_key().filter(|_| known).map(|facade| {
+        let visibility = binding.visibility;
+        Arc::new(FacadeClaim { facade, port: port.unwrap_or(DEFAULT_PORT), visibility })
     });
     if facade.is_some() && port.is_none() {
         let message = format!("neither given nor announced: {DEFAULT_PORT} is used");
@@ -153,8 +152,8 @@ pub(crate) fn resolve<'a>(
     }
     let server_name = server_name(binding, relationship);
     let consumption =
-        consumption(view, binding, relationship, &remote, &server_name, facade.as_ref(), warnings);
-    let relay = relay_claim(relationship, &remote, &server_name);
+        consumption(view, binding, relationship, &remote, &server_name, facade.as_deref(), warnings);
+    let relay = relay_claim(relationship, &remote, &server_name).map(Arc::new);
     let facade_port = facade.as_ref().and_then(|claim| match &consumption {
         Ok(consumption) => Some(facade_port(view, consumption, relationship, claim)),
         Err(_) => kept_port(view, binding, &remote, relationship, claim),
@@ -330,8 +329,8 @@ fn relay_claim(relationship: &Relationship, remote: &Remote, server_name: &str) 
     };
     Some(RelayClaim {
         relationship: relationship.key().clone(),
-        gateway: relationship.gateway(Side::Egress).ok()?.identity(),
-        server_name: server_name.to_owned(),
+        gateway: relationship.gateway(Side::Egress).ok()?.identity().into(),
+        server_name: server_name.into(),
         source,
         endpoints: remote.endpoints.clone(),
     })

@@ -240,6 +240,7 @@ pub(crate) const fn is_refusal(reason: Reason) -> bool {
             | Reason::AmbiguousPeer
             | Reason::ServerNameConflict
             | Reason::FacadeConflict
+            | Reason::LimitExceeded
             | Reason::IdentityNeeded
             | Reason::PortNotFound
     )

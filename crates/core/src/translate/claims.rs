@@ -2,184 +2,194 @@
 //!
 //! A claim is held as long as the resource that makes it is valid, even while it cannot be put in place: so a
 //! service that goes away for a while finds its name as it left it, and nobody steps in meanwhile.
+//!
+//! The cost of a change does not grow with the number of rivals. Of those who want one name, the oldest
+//! [`MAX_RIVALS`] are compared with each other; the others are refused for their number alone, so that nothing that
+//! happens to the oldest changes what is said of them.
+
+mod group;
+mod problems;
+mod settle;
 
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use emcee_api::Reason;
 use foldhash::{HashMap, HashSet};
 
 use super::Unit;
 use crate::key::{Age, Key};
-use crate::problem::Problem;
 use crate::resolve::{FacadeClaim, RelayClaim};
+use group::{Group, Places};
+use settle::Unsettled;
+
+/// How many resources that want one server name, or one facade, are compared. A facade has at most as many ports.
+pub(crate) const MAX_RIVALS: usize = 100;
+/// How many ServiceExpositions, and how many ServiceBindings, of one namespace a relationship takes.
+pub(crate) const MAX_RESOURCES: usize = 10_000;
+
+/// Gateway and server name.
+type RelayKey = (Arc<str>, Arc<str>);
+/// MeshFedConfig and namespace.
+type QuotaKey = (Key, Arc<str>);
 
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     server_names: HashMap<Arc<str>, Group<()>>,
     facades: HashMap<Key, Group<Arc<FacadeClaim>>>,
-    /// By server name, on whichever gateway: seldom is one claimed on several.
-    relays: HashMap<Arc<str>, Group<Arc<RelayClaim>>>,
+    relays: HashMap<RelayKey, Group<Arc<RelayClaim>>>,
+    expositions_in: HashMap<QuotaKey, Places>,
+    bindings_in: HashMap<QuotaKey, Places>,
     /// What each exposition claims now.
     of_expositions: HashMap<Key, OfExposition>,
     /// What each binding claims now.
     of_bindings: HashMap<Key, OfBinding>,
+    unsettled: Unsettled,
+    /// How many claims have been looked at so far.
+    looks: AtomicU64,
 }
 
-type OfExposition = (Age, Box<[Arc<str>]>);
-type OfBinding = (Age, Option<Arc<FacadeClaim>>, Option<Arc<RelayClaim>>);
-
-/// Who claims one thing, the oldest first. Nearly always it is one, for which a tree would take ten times the memory.
-#[derive(Debug)]
-struct Group<T>(Vec<(Age, T)>);
-
-impl<T> Default for Group<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
+#[derive(Debug, PartialEq)]
+struct OfExposition {
+    age: Age,
+    offerings: Box<[OfferingClaim]>,
 }
 
-impl<T> Group<T> {
-    fn insert(&mut self, age: &Age, claim: T) {
-        match self.0.binary_search_by(|(other, _)| other.cmp(age)) {
-            Ok(place) => self.0[place].1 = claim,
-            Err(place) => {
-                self.0.reserve_exact(1);
-                self.0.insert(place, (age.clone(), claim));
-            }
-        }
-    }
+/// An exposition wants a server name, and a place in the relationship.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct OfferingClaim {
+    pub(super) server_name: Arc<str>,
+    pub(super) fed_config: Key,
+}
 
-    fn remove(&mut self, age: &Age) {
-        self.0.retain(|(other, _)| other != age);
-    }
+/// What a binding claims: a place in its relationship, and names.
+#[derive(Debug, PartialEq)]
+struct OfBinding {
+    age: Age,
+    claim: BindingClaim,
+}
 
-    fn iter(&self) -> impl Iterator<Item = (&Age, &T)> {
-        self.0.iter().map(|(age, claim)| (age, claim))
-    }
+/// A binding that found its relationship wants a place in it, and names.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct BindingClaim {
+    pub(super) fed_config: Option<Key>,
+    pub(super) facade: Option<Arc<FacadeClaim>>,
+    pub(super) relay: Option<Arc<RelayClaim>>,
 }
 
 impl Claims {
-    /// Replaces the server names that an exposition claims; says whose claims are affected.
-    pub(super) fn set_server_names(
-        &mut self,
-        key: &Key,
-        age: Option<&Age>,
-        mut names: Vec<String>,
-    ) -> HashSet<Unit> {
-        names.sort_unstable();
-        let is_same = match (self.of_expositions.get(key), age) {
-            (Some((old_age, old)), Some(age)) => {
-                old_age == age && old.iter().map(|name| &**name).eq(names.iter().map(String::as_str))
-            }
-            (old, new) => old.is_none() && new.is_none(),
-        };
-        if is_same {
-            return HashSet::default();
+    /// Replaces what an exposition claims.
+    pub(super) fn set_exposition(&mut self, key: &Key, age: Option<&Age>, mut offerings: Vec<OfferingClaim>) {
+        offerings.sort_unstable();
+        let new = age.map(|age| OfExposition { age: age.clone(), offerings: offerings.into() });
+        if self.of_expositions.get(key) == new.as_ref() {
+            return;
         }
-        let mut touched: Vec<Arc<str>> = Vec::new();
-        if let Some((age, names)) = self.of_expositions.remove(key) {
-            for name in names {
-                leave(&mut self.server_names, &name, &age);
-                touched.push(name);
+        if let Some(OfExposition { age, offerings }) = self.of_expositions.remove(key) {
+            for offering in &offerings {
+                self.touch_server_name(&offering.server_name);
+                leave(&mut self.server_names, &offering.server_name, &age);
+                let moved = leave_place(&mut self.expositions_in, &quota(&offering.fed_config, &age), &age);
+                self.unsettled.moved.extend(moved.map(|age| exposition_unit(&age)));
             }
         }
-        if let Some(age) = age {
-            let names: Box<[Arc<str>]> = names.into_iter().map(Arc::from).collect();
-            for name in &names {
-                self.server_names.entry(Arc::clone(name)).or_default().insert(age, ());
+        if let Some(new) = new {
+            for offering in &new.offerings {
+                self.touch_server_name(&offering.server_name);
+                let name = Arc::clone(&offering.server_name);
+                self.server_names.entry(name).or_default().insert(&new.age, ());
+                let places = self.expositions_in.entry(quota(&offering.fed_config, &new.age)).or_default();
+                let moved = places.insert(&new.age, MAX_RESOURCES);
+                self.unsettled.moved.extend(moved.map(|age| exposition_unit(&age)));
             }
-            touched.extend(names.iter().cloned());
-            self.of_expositions.insert(key.clone(), (age.clone(), names));
+            self.of_expositions.insert(key.clone(), new);
         }
-        let groups = touched.iter().filter_map(|name| self.server_names.get(name));
-        groups.flat_map(Group::iter).map(|(age, ())| Unit::ServiceExposition(age.key().clone())).collect()
     }
 
-    /// Replaces what a binding claims; says whose claims are affected, and which shared units.
+    /// Replaces what a binding claims; says which shared units that concerns.
     pub(super) fn set_binding(
         &mut self,
         key: &Key,
         age: Option<&Age>,
-        facade: Option<FacadeClaim>,
-        relay: Option<RelayClaim>,
+        claim: BindingClaim,
         shared: &mut HashSet<Unit>,
-    ) -> HashSet<Unit> {
-        let new = age.map(|age| (age.clone(), facade.map(Arc::new), relay.map(Arc::new)));
+    ) {
+        let new = age.map(|age| OfBinding { age: age.clone(), claim });
         let old = self.of_bindings.remove(key);
         // Shared units are made of their members' outputs, so they run whenever a member does.
-        for (_, facade, relay) in [&old, &new].into_iter().flatten() {
-            shared.extend(facade.as_deref().map(facade_unit));
-            shared.extend(relay.as_deref().map(relay_unit));
+        for of in [&old, &new].into_iter().flatten() {
+            shared.extend(of.shared());
         }
-        let unchanged = old == new;
-        let mut rivals = HashSet::default();
-        if unchanged {
+        if old == new {
             self.of_bindings.extend(old.map(|old| (key.clone(), old)));
-            return rivals;
+            return;
         }
         if let Some(old) = &old {
             self.drop_claims(old);
-            rivals.extend(self.rivals(old));
         }
         if let Some(new) = new {
             self.add_claims(&new);
-            rivals.extend(self.rivals(&new));
             self.of_bindings.insert(key.clone(), new);
         }
-        rivals
     }
 
-    fn drop_claims(&mut self, (age, facade, relay): &OfBinding) {
-        if let Some(claim) = facade {
-            leave(&mut self.facades, &claim.facade, age);
+    fn drop_claims(&mut self, OfBinding { age, claim }: &OfBinding) {
+        if let Some(facade) = &claim.facade {
+            self.touch_facade(&facade.facade);
+            leave(&mut self.facades, &facade.facade, age);
         }
-        if let Some(claim) = relay {
-            leave(&mut self.relays, &*claim.server_name, age);
+        if let Some(relay) = &claim.relay {
+            self.touch_relay(relay);
+            leave(&mut self.relays, &relay_key(relay), age);
         }
-    }
-
-    fn add_claims(&mut self, (age, facade, relay): &OfBinding) {
-        if let Some(claim) = facade {
-            self.facades.entry(claim.facade.clone()).or_default().insert(age, Arc::clone(claim));
-        }
-        if let Some(claim) = relay {
-            self.relays.entry(claim.server_name.as_str().into()).or_default().insert(age, Arc::clone(claim));
+        if let Some(fed_config) = &claim.fed_config {
+            let moved = leave_place(&mut self.bindings_in, &quota(fed_config, age), age);
+            self.unsettled.moved.extend(moved.map(|age| binding_unit(&age)));
         }
     }
 
-    fn rivals(&self, (_, facade, relay): &OfBinding) -> Vec<Unit> {
-        let facades = facade.iter().flat_map(|claim| self.facade(&claim.facade).map(|(age, _)| age));
-        let relays = relay.iter().flat_map(|claim| self.relay(&claim.gateway, &claim.server_name));
-        facades.chain(relays.map(|(age, _)| age)).map(|age| Unit::ServiceBinding(age.key().clone())).collect()
+    fn add_claims(&mut self, OfBinding { age, claim }: &OfBinding) {
+        if let Some(facade) = &claim.facade {
+            self.touch_facade(&facade.facade);
+            self.facades.entry(facade.facade.clone()).or_default().insert(age, Arc::clone(facade));
+        }
+        if let Some(relay) = &claim.relay {
+            self.touch_relay(relay);
+            self.relays.entry(relay_key(relay)).or_default().insert(age, Arc::clone(relay));
+        }
+        if let Some(fed_config) = &claim.fed_config {
+            let places = self.bindings_in.entry(quota(fed_config, age)).or_default();
+            let moved = places.insert(age, MAX_RESOURCES);
+            self.unsettled.moved.extend(moved.map(|age| binding_unit(&age)));
+        }
     }
 
     /// What a binding claims together with others.
     pub(super) fn shared_by(&self, binding: &Key) -> impl Iterator<Item = Unit> {
-        let claims = self.of_bindings.get(binding);
-        let facade = claims.and_then(|(_, facade, _)| facade.as_deref()).map(facade_unit);
-        let relay = claims.and_then(|(_, _, relay)| relay.as_deref()).map(relay_unit);
-        facade.into_iter().chain(relay)
+        let of = self.of_bindings.get(binding);
+        let is_compared = |of: &OfBinding, facade: &Key| self.facade(facade).any(|(age, _)| *age == of.age);
+        of.into_iter().flat_map(OfBinding::shared).filter(move |unit| match (unit, of) {
+            (Unit::Facade(facade), Some(of)) => is_compared(of, facade),
+            _ => true,
+        })
     }
 
-    /// The bindings that claim a facade, or a relay of a relationship; none for other units.
-    pub(super) fn sharers(&self, unit: &Unit) -> Vec<Unit> {
-        let ages: Vec<&Age> = match unit {
-            Unit::Facade(key) => self.facade(key).map(|(age, _)| age).collect(),
-            Unit::Relay(fed_config, name) => {
-                let claims = self.relays.get(&**name).into_iter().flat_map(Group::iter);
-                claims.filter(|(_, claim)| claim.relationship == *fed_config).map(|(age, _)| age).collect()
-            }
-            _ => Vec::new(),
-        };
-        ages.into_iter().map(|age| Unit::ServiceBinding(age.key().clone())).collect()
+    /// The bindings that claim a facade, as far as they are compared.
+    pub(super) fn sharers_of_facade(&self, facade: &Key) -> Vec<Unit> {
+        self.facade(facade).map(|(age, _)| binding_unit(age)).collect()
     }
 
-    /// Claims of a facade, the oldest first.
+    /// The bindings that claim a relay of a relationship.
+    pub(super) fn sharers_of_relay(&self, gateway: &str, server_name: &str, fed_config: &Key) -> Vec<Unit> {
+        let claims = self.relay(gateway, server_name).filter(|(_, claim)| claim.relationship == *fed_config);
+        claims.map(|(age, _)| binding_unit(age)).collect()
+    }
+
+    /// The oldest claims of a facade, the oldest first.
     pub(super) fn facade(&self, facade: &Key) -> impl Iterator<Item = (&Age, &FacadeClaim)> {
-        let claims = self.facades.get(facade).into_iter().flat_map(Group::iter);
-        claims.map(|(age, claim)| (age, &**claim))
+        let claims = self.facades.get(facade).into_iter().flat_map(Group::iter).take(MAX_RIVALS);
+        claims.inspect(|_| self.look()).map(|(age, claim)| (age, &**claim))
     }
 
     /// Claims of a server name on a gateway, the oldest first.
@@ -188,68 +198,44 @@ impl Claims {
         gateway: &str,
         server_name: &str,
     ) -> impl Iterator<Item = (&Age, &RelayClaim)> {
-        let claims = self.relays.get(server_name).into_iter().flat_map(Group::iter);
-        claims.map(|(age, claim)| (age, &**claim)).filter(move |(_, claim)| claim.gateway == gateway)
+        let claims = self.relays.get(&(gateway.into(), server_name.into())).into_iter().flat_map(Group::iter);
+        claims.inspect(|_| self.look()).map(|(age, claim)| (age, &**claim))
     }
 
-    /// Why an exposition of that age does not have the server name.
-    pub(super) fn server_name_conflict(&self, server_name: &str, age: &Age) -> Option<Problem> {
-        let (holder, ()) = self.server_names.get(server_name)?.iter().next()?;
-        if holder == age {
-            return None;
-        }
-        let message = format!(
-            "the older ServiceExposition {} already has the server name {server_name} (set alias to another name)",
-            holder.key()
-        );
-        Some(Problem::at(Reason::ServerNameConflict, "spec.alias", message))
+    /// How many claims have been looked at so far.
+    pub(super) fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
     }
 
-    /// Why a binding of that age does not have the port of the facade. All ports of one facade are seen by the same
-    /// callers: those whom its oldest binding lets see it.
-    pub(super) fn facade_conflict(&self, claim: &FacadeClaim, age: &Age) -> Option<Problem> {
-        let older: Vec<_> = self.facade(&claim.facade).take_while(|(other, _)| *other < age).collect();
-        let (first, oldest) = older.first()?;
-        if oldest.visibility != claim.visibility {
-            let message = format!(
-                "the older ServiceBinding {} lets others see {} (set the same export_to, or another spec.alias)",
-                first.key(),
-                claim.facade
-            );
-            return Some(Problem::at(Reason::FacadeConflict, "spec.export_to", message));
-        }
-        let (holder, _) = older.iter().find(|(_, other)| other.port == claim.port)?;
-        let message = format!(
-            "the older ServiceBinding {} already has port {} of {} (set spec.port or spec.alias)",
-            holder.key(),
-            claim.port,
-            claim.facade
-        );
-        Some(Problem::at(Reason::FacadeConflict, "spec.port", message))
-    }
-
-    /// Why a binding of that age cannot use the relay: the oldest leads it elsewhere.
-    pub(super) fn relay_conflict(&self, claim: &RelayClaim, age: &Age) -> Option<Problem> {
-        let (holder, oldest) = self.relay(&claim.gateway, &claim.server_name).next()?;
-        if holder == age || (oldest.source == claim.source && oldest.relationship == claim.relationship) {
-            return None;
-        }
-        let message = format!(
-            "the older ServiceBinding {} leads {} to {} through the same egress gateway (use the same endpoints, or have the exposing mesh set an alias)",
-            holder.key(),
-            claim.server_name,
-            oldest.source
-        );
-        Some(Problem::at(Reason::ServerNameConflict, "spec.endpoints", message))
+    fn look(&self) {
+        self.looks.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-fn facade_unit(claim: &FacadeClaim) -> Unit {
-    Unit::Facade(claim.facade.clone())
+impl OfBinding {
+    fn shared(&self) -> impl Iterator<Item = Unit> + use<> {
+        let facade = self.claim.facade.as_deref().map(|claim| Unit::Facade(claim.facade.clone()));
+        let relay = self.claim.relay.as_deref();
+        let relay =
+            relay.map(|claim| Unit::Relay(claim.relationship.clone(), Arc::clone(&claim.server_name)));
+        facade.into_iter().chain(relay)
+    }
 }
 
-fn relay_unit(claim: &RelayClaim) -> Unit {
-    Unit::Relay(claim.relationship.clone(), claim.server_name.as_str().into())
+fn relay_key(claim: &RelayClaim) -> RelayKey {
+    (Arc::clone(&claim.gateway), Arc::clone(&claim.server_name))
+}
+
+fn quota(fed_config: &Key, age: &Age) -> QuotaKey {
+    (fed_config.clone(), Arc::clone(&age.key().namespace))
+}
+
+fn exposition_unit(age: &Age) -> Unit {
+    Unit::ServiceExposition(age.key().clone())
+}
+
+fn binding_unit(age: &Age) -> Unit {
+    Unit::ServiceBinding(age.key().clone())
 }
 
 /// Takes a member out of a group, and the group away with its last.
@@ -260,8 +246,18 @@ where
 {
     if let Some(group) = groups.get_mut(key) {
         group.remove(age);
-        if group.0.is_empty() {
+        if group.is_empty() {
             groups.remove(key);
         }
     }
+}
+
+/// Gives a place up; returns who gets it.
+fn leave_place(places: &mut HashMap<QuotaKey, Places>, key: &QuotaKey, age: &Age) -> Option<Age> {
+    let those = places.get_mut(key)?;
+    let moved = those.remove(age);
+    if those.is_empty() {
+        places.remove(key);
+    }
+    moved
 }

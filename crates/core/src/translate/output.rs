@@ -3,7 +3,7 @@
 use foldhash::HashSet;
 
 use super::Unit;
-use super::claims::Claims;
+use super::claims::{BindingClaim, Claims, OfferingClaim};
 use crate::block;
 use crate::catalogue::{Addressed, Source};
 use crate::inputs::Service;
@@ -29,7 +29,7 @@ pub(super) enum Output {
     Skipped(Box<[Skipped]>),
 }
 
-/// What a binding comes to for those who share with it.
+/// What a binding comes to for those who share with it, if it has all that it claims.
 #[derive(Debug)]
 pub(super) struct Binds {
     pub(super) facade_port: Option<FacadePort>,
@@ -94,18 +94,13 @@ fn exposed<'a>(view: &View<'a>, key: &Key) -> Option<Result<Exposed<'a>, &'a [Pr
     Some(Ok(Exposed { exposition, offerings, warnings }))
 }
 
-pub(super) fn exposition(
-    view: &View<'_>,
-    key: &Key,
-    claims: &mut Claims,
-    rivals: &mut HashSet<Unit>,
-) -> Option<Output> {
+pub(super) fn exposition(view: &View<'_>, key: &Key, claims: &mut Claims) -> Option<Output> {
     let exposed = exposed(view, key);
     let valid = exposed.as_ref().and_then(|exposed| exposed.as_ref().ok());
     let offerings = valid.and_then(|exposed| exposed.offerings.as_ref().ok());
-    let server_names = offerings.into_iter().flatten().map(|offering| offering.server_name.clone()).collect();
+    let wanted = offerings.into_iter().flatten().map(Offering::claim).collect();
     let age = valid.map(|exposed| &exposed.exposition.identity.age);
-    rivals.extend(claims.set_server_names(key, age, server_names));
+    claims.set_exposition(key, age, wanted);
     exposed.map(|_| Output::Unkept)
 }
 
@@ -130,7 +125,7 @@ pub(super) fn exposing(view: &View<'_>, key: &Key, claims: &Claims) -> Vec<Objec
     let Some(Ok(exposed)) = exposed(view, key) else { return Vec::new() };
     let age = &exposed.exposition.identity.age;
     let in_place = exposed.offerings.iter().flatten().filter(|offering| {
-        offering.offer.is_ok() && claims.server_name_conflict(&offering.server_name, age).is_none()
+        offering.offer.is_ok() && claims.exposition_conflict(&offering.claim(), age).is_none()
     });
     let objects = |offering: &Offering<'_>| {
         let style = style::of(offering.relationship.config.mode);
@@ -139,11 +134,18 @@ pub(super) fn exposing(view: &View<'_>, key: &Key, claims: &Claims) -> Vec<Objec
     in_place.flat_map(objects).collect()
 }
 
+impl Offering<'_> {
+    fn claim(&self) -> OfferingClaim {
+        let fed_config = self.relationship.key().clone();
+        OfferingClaim { server_name: self.server_name.as_str().into(), fed_config }
+    }
+}
+
 impl Exposed<'_> {
     fn offers(&self, view: &View<'_>, claims: &Claims) -> Vec<Addressed> {
         let age = &self.exposition.identity.age;
         let held =
-            |offering: &&Offering<'_>| claims.server_name_conflict(&offering.server_name, age).is_none();
+            |offering: &&Offering<'_>| claims.exposition_conflict(&offering.claim(), age).is_none();
         let offerings = self.offerings.iter().flatten().filter(held);
         offerings.filter_map(|offering| offering.addressed(self.exposition, view.settings())).collect()
     }
@@ -159,7 +161,7 @@ impl Exposed<'_> {
         let mut problems = Vec::new();
         let mut in_place = Vec::new();
         for offering in &offerings {
-            let held = claims.server_name_conflict(&offering.server_name, &exposition.identity.age);
+            let held = claims.exposition_conflict(&offering.claim(), &exposition.identity.age);
             match (&offering.offer, held) {
                 (Ok(_), None) => in_place.push(offering),
                 (offer, held) => problems.extend(offer.as_ref().err().cloned().into_iter().chain(held)),
@@ -204,17 +206,15 @@ pub(super) fn binding(
     view: &View<'_>,
     key: &Key,
     claims: &mut Claims,
-    rivals: &mut HashSet<Unit>,
     shared: &mut HashSet<Unit>,
 ) -> Option<Output> {
     let read = read(view, key);
     let valid = read.as_ref().and_then(|read| read.as_ref().ok());
     let bound = valid.and_then(|read| read.bound.as_ref().ok());
     let age = valid.map(|read| &read.binding.identity.age);
-    let (facade, relay) = (bound.and_then(|b| b.facade.clone()), bound.and_then(|b| b.relay.clone()));
-    rivals.extend(claims.set_binding(key, age, facade, relay, shared));
+    claims.set_binding(key, age, bound.map(Bound::claim).unwrap_or_default(), shared);
     Some(match read? {
-        Ok(Read { binding, bound: Ok(bound), .. }) => Output::Bound(Box::new(bound.binds(binding, claims))),
+        Ok(Read { bound: Ok(bound), .. }) => Output::Bound(Box::new(bound.binds())),
         Ok(Read { bound: Err(_), .. }) | Err(_) => Output::Unkept,
     })
 }
@@ -230,27 +230,26 @@ pub(super) fn binding_verdict(view: &View<'_>, key: &Key, claims: &Claims) -> Op
 /// The objects of a binding, as its claims are now.
 pub(super) fn consuming(view: &View<'_>, key: &Key, claims: &Claims) -> Vec<Object> {
     let Some(Ok(Read { binding, bound: Ok(bound), .. })) = read(view, key) else { return Vec::new() };
-    match (&bound.consumption, conflict(&bound, binding, claims)) {
+    match (&bound.consumption, claims.binding_conflict(&bound.claim(), &binding.identity.age)) {
         (Ok(consumption), None) => style::of(bound.relationship.config.mode).consuming(consumption),
         _ => Vec::new(),
     }
 }
 
-/// Why a binding does not have what it claims.
-fn conflict(bound: &Bound<'_>, binding: &Binding, claims: &Claims) -> Option<Problem> {
-    let age = &binding.identity.age;
-    let facade = bound.facade.as_ref().and_then(|claim| claims.facade_conflict(claim, age));
-    facade.or_else(|| bound.relay.as_ref().and_then(|claim| claims.relay_conflict(claim, age)))
-}
-
 impl Bound<'_> {
-    fn binds(self, binding: &Binding, claims: &Claims) -> Binds {
-        let has_name = conflict(&self, binding, claims).is_none();
-        let in_place = has_name && self.consumption.is_ok();
+    fn claim(&self) -> BindingClaim {
+        BindingClaim {
+            fed_config: Some(self.relationship.key().clone()),
+            facade: self.facade.clone(),
+            relay: self.relay.clone(),
+        }
+    }
+
+    fn binds(self) -> Binds {
         Binds {
-            facade_port: self.facade_port.filter(|port| in_place || port.route.is_none() && has_name),
+            relays: self.consumption.is_ok() && self.relay.is_some(),
+            facade_port: self.facade_port,
             uses: self.uses,
-            relays: in_place && self.relay.is_some(),
         }
     }
 }
@@ -263,7 +262,7 @@ impl Read<'_> {
             Ok(bound) => bound,
             Err(problem) => return Verdict::failed(generation, problem, warnings),
         };
-        let conflict = conflict(&bound, binding, claims);
+        let conflict = claims.binding_conflict(&bound.claim(), &binding.identity.age);
         let detail = Detail::of_binding(binding, &bound);
         let problems: Vec<_> = bound.consumption.err().into_iter().chain(conflict).collect();
         Verdict::of_binding(generation, problems, warnings, detail)

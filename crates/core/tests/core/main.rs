@@ -19,6 +19,7 @@ mod naming;
 mod plan;
 mod references;
 mod refusals;
+mod rivals;
 mod secrecy;
 mod sharing;
 mod status;

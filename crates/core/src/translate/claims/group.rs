@@ -1,0 +1,167 @@
+//! Those who want one thing, the oldest first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::key::Age;
+
+/// From how many members on a tree is used. Nearly always there is one, for which a tree takes ten times the memory.
+const FEW: usize = 32;
+
+/// Those who want one thing, the oldest first.
+#[derive(Debug)]
+pub(super) enum Group<T> {
+    Few(Vec<(Age, T)>),
+    Many(BTreeMap<Age, T>),
+}
+
+impl<T> Default for Group<T> {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl<T> Group<T> {
+    pub(super) fn insert(&mut self, age: &Age, claim: T) {
+        match self {
+            Self::Few(few) => match few.binary_search_by(|(other, _)| other.cmp(age)) {
+                Ok(place) => few[place].1 = claim,
+                Err(place) if few.len() < FEW => {
+                    few.reserve_exact(1);
+                    few.insert(place, (age.clone(), claim));
+                }
+                Err(_) => {
+                    let mut many: BTreeMap<_, _> = std::mem::take(few).into_iter().collect();
+                    many.insert(age.clone(), claim);
+                    *self = Self::Many(many);
+                }
+            },
+            Self::Many(many) => {
+                many.insert(age.clone(), claim);
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, age: &Age) {
+        match self {
+            Self::Few(few) => {
+                if let Ok(place) = few.binary_search_by(|(other, _)| other.cmp(age)) {
+                    few.remove(place);
+                }
+            }
+            Self::Many(many) => {
+                many.remove(age);
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Few(few) => few.is_empty(),
+            Self::Many(many) => many.is_empty(),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Age, &T)> {
+        let (few, many) = match self {
+            Self::Few(few) => (Some(few), None),
+            Self::Many(many) => (None, Some(many)),
+        };
+        let few = few.into_iter().flatten().map(|(age, claim)| (age, claim));
+        few.chain(many.into_iter().flatten())
+    }
+}
+
+/// Those who want one of a limited number of places: the oldest have them.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    within: BTreeSet<Age>,
+    beyond: BTreeSet<Age>,
+}
+
+impl Places {
+    /// One more wants a place. Returns another that loses its place to it.
+    pub(super) fn insert(&mut self, age: &Age, limit: usize) -> Option<Age> {
+        if self.within.len() >= limit && self.within.last().is_some_and(|youngest| youngest < age) {
+            self.beyond.insert(age.clone());
+            return None;
+        }
+        self.within.insert(age.clone());
+        if self.within.len() <= limit {
+            return None;
+        }
+        let displaced = self.within.pop_last()?;
+        self.beyond.insert(displaced.clone());
+        Some(displaced)
+    }
+
+    /// One no longer wants a place. Returns another that gets the place.
+    pub(super) fn remove(&mut self, age: &Age) -> Option<Age> {
+        if !self.within.remove(age) {
+            self.beyond.remove(age);
+            return None;
+        }
+        let next = self.beyond.pop_first()?;
+        self.within.insert(next.clone());
+        Some(next)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.within.is_empty()
+    }
+
+    pub(super) fn is_beyond(&self, age: &Age) -> bool {
+        self.beyond.contains(age)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::key::Key;
+
+    fn age(number: usize) -> Age {
+        Age::new(None, Some(&format!("{number:03}")), Key::new("shop", &number.to_string()))
+    }
+
+    proptest! {
+        #[test]
+        fn a_group_is_in_order_of_age(steps in proptest::collection::vec((any::<bool>(), 0..60_usize), 0..200)) {
+            let (mut group, mut expected) = (Group::default(), BTreeMap::new());
+            for (step, (add, number)) in steps.into_iter().enumerate() {
+                if add {
+                    group.insert(&age(number), step);
+                    expected.insert(age(number), step);
+                } else {
+                    group.remove(&age(number));
+                    expected.remove(&age(number));
+                }
+                prop_assert_eq!(group.is_empty(), expected.is_empty());
+                prop_assert!(group.iter().eq(expected.iter()));
+            }
+        }
+
+        #[test]
+        fn the_oldest_have_the_places(steps in proptest::collection::vec((any::<bool>(), 0..9_usize), 0..60)) {
+            const LIMIT: usize = 3;
+            let (mut places, mut all) = (Places::default(), BTreeSet::new());
+            for (add, number) in steps {
+                let age = age(number);
+                let beyond = |all: &BTreeSet<Age>| all.iter().skip(LIMIT).cloned().collect::<BTreeSet<_>>();
+                let before = beyond(&all);
+                if add == all.contains(&age) {
+                    continue;
+                }
+                let moved = if add { all.insert(age.clone()); places.insert(&age, LIMIT) } else { all.remove(&age); places.remove(&age) };
+                let after = beyond(&all);
+                let others: BTreeSet<_> = before.symmetric_difference(&after).filter(|other| **other != age).cloned().collect();
+                prop_assert_eq!(others, moved.into_iter().collect::<BTreeSet<_>>());
+                prop_assert!(all.iter().all(|age| places.is_beyond(age) == after.contains(age)));
+                prop_assert_eq!(places.is_empty(), all.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Why a resource does not have what it claims.
+
+use std::sync::Arc;
+
+use emcee_api::Reason;
+
+use super::{BindingClaim, Claims, MAX_RESOURCES, MAX_RIVALS, OfferingClaim, QuotaKey, group::Places, quota};
+use crate::key::{Age, Key};
+use crate::problem::Problem;
+use crate::resolve::{FacadeClaim, RelayClaim};
+use foldhash::HashMap;
+
+/// Why a binding does not have a port of a facade.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum FacadeRival {
+    /// The oldest binding lets others see the facade.
+    Seen(Age),
+    /// An older binding has the port.
+    Port(Age),
+}
+
+impl FacadeRival {
+    /// All ports of one facade are seen by the same callers: those whom its oldest binding lets see it.
+    pub(super) fn of(older: &[(&Age, &FacadeClaim)], claim: &FacadeClaim) -> Option<Self> {
+        let (first, oldest) = older.first()?;
+        if oldest.visibility != claim.visibility {
+            return Some(Self::Seen((*first).clone()));
+        }
+        let (holder, _) = older.iter().find(|(_, other)| other.port == claim.port)?;
+        Some(Self::Port((*holder).clone()))
+    }
+}
+
+impl Claims {
+    /// Why an exposition of that age does not have its place in the relationship, or its server name.
+    pub(in crate::translate) fn exposition_conflict(
+        &self,
+        claim: &OfferingClaim,
+        age: &Age,
+    ) -> Option<Problem> {
+        self.no_place(&self.expositions_in, &claim.fed_config, age, "ServiceExpositions")
+            .or_else(|| self.server_name_conflict(&claim.server_name, age))
+    }
+
+    /// Why a binding of that age does not have its place in the relationship, or what it claims of others.
+    pub(in crate::translate) fn binding_conflict(&self, claim: &BindingClaim, age: &Age) -> Option<Problem> {
+        let place = claim.fed_config.as_ref().and_then(|fed_config| {
+            self.no_place(&self.bindings_in, fed_config, age, "ServiceBindings")
+        });
+        place
+            .or_else(|| self.facade_conflict(claim.facade.as_deref()?, age))
+            .or_else(|| self.relay_conflict(claim.relay.as_deref()?, age))
+    }
+
+    /// Whether a binding has all that it claims.
+    pub(in crate::translate) fn has_all(&self, binding: &Age) -> bool {
+        let claims = self.of_bindings.get(binding.key()).filter(|of| of.age == *binding);
+        claims.is_some_and(|of| self.binding_conflict(&of.claim, binding).is_none())
+    }
+
+    fn no_place(
+        &self,
+        places: &HashMap<QuotaKey, Places>,
+        fed_config: &Key,
+        age: &Age,
+        what: &str,
+    ) -> Option<Problem> {
+        self.look();
+        if !places.get(&quota(fed_config, age))?.is_beyond(age) {
+            return None;
+        }
+        let namespace = &age.key().namespace;
+        let message = format!(
+            "namespace {namespace} has {MAX_RESOURCES} older {what} in MeshFedConfig {fed_config}, which takes no more of one namespace (delete some, or use another namespace)"
+        );
+        Some(Problem::at(Reason::LimitExceeded, "spec.mesh_fed_config_selector", message))
+    }
+
+    fn server_name_conflict(&self, server_name: &Arc<str>, age: &Age) -> Option<Problem> {
+        let group = self.server_names.get(server_name)?;
+        let older = group.iter().take(MAX_RIVALS).inspect(|_| self.look());
+        let older: Vec<_> = older.map(|(other, ())| other).take_while(|other| *other < age).collect();
+        let holder = older.first()?;
+        if older.len() == MAX_RIVALS {
+            let message = format!(
+                "{MAX_RIVALS} older ServiceExpositions want the server name {server_name}, which one can have (set alias to another name)"
+            );
+            return Some(Problem::at(Reason::LimitExceeded, "spec.alias", message));
+        }
+        let message = format!(
+            "the older ServiceExposition {} already has the server name {server_name} (set alias to another name)",
+            holder.key()
+        );
+        Some(Problem::at(Reason::ServerNameConflict, "spec.alias", message))
+    }
+
+    fn facade_conflict(&self, claim: &FacadeClaim, age: &Age) -> Option<Problem> {
+        let facade = &claim.facade;
+        let older: Vec<_> = self.facade(facade).take_while(|(other, _)| *other < age).collect();
+        if older.len() == MAX_RIVALS {
+            let message = format!(
+                "{MAX_RIVALS} older ServiceBindings want {facade}, which has at most {MAX_RIVALS} ports (set spec.alias to another name)"
+            );
+            return Some(Problem::at(Reason::LimitExceeded, "spec.alias", message));
+        }
+        Some(match FacadeRival::of(&older, claim)? {
+            FacadeRival::Seen(first) => {
+                let message = format!(
+                    "the older ServiceBinding {} lets others see {facade} (set the same export_to, or another spec.alias)",
+                    first.key()
+                );
+                Problem::at(Reason::FacadeConflict, "spec.export_to", message)
+            }
+            FacadeRival::Port(holder) => {
+                let message = format!(
+                    "the older ServiceBinding {} already has port {} of {facade} (set spec.port or spec.alias)",
+                    holder.key(),
+                    claim.port
+                );
+                Problem::at(Reason::FacadeConflict, "spec.port", message)
+            }
+        })
+    }
+
+    /// The oldest leads the relay.
+    fn relay_conflict(&self, claim: &RelayClaim, age: &Age) -> Option<Problem> {
+        let (holder, oldest) = self.relay(&claim.gateway, &claim.server_name).next()?;
+        if holder == age || agree(claim, oldest) {
+            return None;
+        }
+        let message = format!(
+            "the older ServiceBinding {} leads {} to {} through the same egress gateway (use the same endpoints, or have the exposing mesh set an alias)",
+            holder.key(),
+            claim.server_name,
+            oldest.source
+        );
+        Some(Problem::at(Reason::ServerNameConflict, "spec.endpoints", message))
+    }
+}
+
+/// Whether two bindings can share a relay.
+pub(super) fn agree(one: &RelayClaim, other: &RelayClaim) -> bool {
+    one.source == other.source && one.relationship == other.relationship
+}

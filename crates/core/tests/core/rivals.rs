@@ -1,0 +1,242 @@
+//! Very many who want one thing: the cost grows as with as many who want nothing of each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use emcee_api::Reason;
+use emcee_core::inputs::{Change, Settings};
+use emcee_core::key::Key;
+use emcee_core::plan::Kind;
+use emcee_core::translate::{Effort, Translation, Unit};
+use emcee_testkit::prelude::*;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::cases;
+use crate::mesh::intake;
+use crate::plan::{json, of_kind, snapshot};
+
+/// How many bindings a facade takes.
+const LIMIT: usize = 100;
+
+fn relationship() -> Value {
+    flat("blue").unset("/spec/tls_context_selector").build()
+}
+
+/// The binding number `age`, the oldest first.
+fn bound(age: usize, facade: &str, port: u16, export_to: &str) -> Value {
+    binding("shop", &format!("b{age}"))
+        .fed("blue")
+        .to("shop", &format!("remote-{age}"))
+        .alias(facade)
+        .port(port)
+        .export_to([export_to])
+        .endpoints(["203.0.113.7:15443"])
+        .uid(&format!("{age:06}"))
+        .build()
+}
+
+fn port(number: usize) -> u16 {
+    u16::try_from(1 + number).expect("a port")
+}
+
+fn exposed(age: usize, alias: &str) -> Value {
+    let exposition = exposition("shop", &format!("e{age}")).fed("blue").of("reviews").port(80);
+    exposition.alias(alias).uid(&format!("{age:06}")).build()
+}
+
+fn translation(objects: impl IntoIterator<Item = Value>) -> Translation {
+    let changes: Vec<Change> = [relationship()].into_iter().chain(objects).map(|it| intake::change(&it)).collect();
+    Translation::of(Settings::default(), changes)
+}
+
+/// All that is asked of a translation once: what a `render` does.
+fn effort_of(objects: impl IntoIterator<Item = Value>) -> Effort {
+    let translation = translation(objects);
+    let (objects, verdicts) = (translation.objects(), translation.verdicts());
+    assert!(!verdicts.is_empty() && objects.len() < 10 * verdicts.len());
+    translation.effort()
+}
+
+/// So many bindings whose facades are shared by so many.
+fn in_facades(count: usize, of: usize) -> Effort {
+    effort_of((0..count).map(|n| bound(n, &format!("facade-{}", n / of), port(n % of), "*")))
+}
+
+fn with_names(count: usize, of: usize) -> Effort {
+    effort_of((0..count).map(|n| exposed(n, &format!("name-{}", n / of))))
+}
+
+/// `u64` has no lossless way to `f64`.
+fn ratio(rivals: u64, independents: u64) -> f64 {
+    f64::from(u32::try_from(rivals).expect("small")) / f64::from(u32::try_from(independents).expect("small"))
+}
+
+/// What one more costs is bounded by the limit, not by how many there are.
+#[track_caller]
+fn assert_cheap(name: &str, run: impl Fn(usize, usize) -> Effort, sizes: [usize; 2]) {
+    let [small, large] = sizes.map(|count| {
+        let alone = run(count, 1);
+        [LIMIT, count].map(|of| {
+            let together = run(count, of);
+            let units = ratio(together.units, alone.units);
+            assert!(units <= 1.5, "{name}: {units} × the units of {count} independents");
+            together.claims
+        })
+    });
+    for (small, large) in small.into_iter().zip(large) {
+        let growth = ratio(large, small);
+        let size = f64::from(u32::try_from(sizes[1] / sizes[0]).expect("small"));
+        assert!(growth <= 1.5 * size, "{name}: {growth} × the claims looked at, of {size} × as many");
+    }
+}
+
+#[test]
+fn bindings_of_one_facade_cost_what_independent_ones_do() {
+    assert_cheap("facades", in_facades, [400, 1600]);
+}
+
+#[test]
+fn expositions_of_one_server_name_cost_what_independent_ones_do() {
+    assert_cheap("server names", with_names, [400, 1600]);
+}
+
+/// Whatever happens to one of very many, only those who are compared are concerned.
+#[test]
+fn a_change_of_one_concerns_no_more_than_are_compared() {
+    const COUNT: usize = 1000;
+    let mut mesh = translation((0..COUNT).map(|n| bound(n, "front", port(n), "*")));
+    let changes = [
+        (bound(0, "front", port(0), "."), LIMIT + 2),
+        (bound(0, "front", port(0), "*"), LIMIT + 2),
+        (bound(0, "front", 5000, "*"), 3),
+        (bound(50, "other", 80, "*"), 4),
+        (bound(COUNT - 1, "front", 80, "*"), 2),
+    ];
+    for (change, most) in changes {
+        let before = mesh.effort();
+        let ran = mesh.update([intake::change(&change)]);
+        let effort = mesh.effort();
+        assert!(ran.len() <= most, "{} units ran after {change}", ran.len());
+        assert!(effort.units - before.units <= 3, "{change}");
+        let claims = effort.claims - before.claims;
+        assert!(claims <= 2 * 100 * 100, "{claims} claims were looked at after {change}");
+    }
+}
+
+#[test]
+fn a_facade_has_the_ports_of_its_oldest_bindings() {
+    let mut mesh = translation((0..LIMIT + 2).map(|n| bound(n, "front", port(n), "*")));
+    let verdict = |mesh: &Translation, n: usize| {
+        mesh.verdict(&Unit::ServiceBinding(Key::new("shop", &format!("b{n}")))).expect("a verdict")
+    };
+    let ports = |mesh: &Translation| {
+        let services = of_kind(mesh, Kind::Service);
+        let ports = json(&services[0])["spec"]["ports"].as_array().expect("ports").clone();
+        ports.iter().filter_map(|port| port["port"].as_u64()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(ports(&mesh), (1..=100).collect());
+    for n in 0..LIMIT + 2 {
+        let reasons: Vec<_> = verdict(&mesh, n).refusals.iter().map(|problem| problem.reason).collect();
+        assert_eq!(reasons, if n < LIMIT { vec![] } else { vec![Reason::LimitExceeded] }, "b{n}");
+    }
+    let words = verdict(&mesh, LIMIT).refusals[0].to_string();
+    assert!(words.contains("shop/front") && words.contains("100") && words.contains("spec.alias"), "{words}");
+
+    let ran = mesh.update([intake::removal(&bound(3, "front", port(3), "*"))]);
+    assert_eq!(ports(&mesh), (1..=101).filter(|port| *port != 4).collect());
+    assert!(ran.contains(&Unit::ServiceBinding(Key::new("shop", "b100"))), "{ran:?}");
+    assert!(verdict(&mesh, LIMIT).is_programmed() && !verdict(&mesh, LIMIT + 1).is_programmed());
+}
+
+#[test]
+fn of_very_many_expositions_of_one_name_the_oldest_has_it() {
+    let mesh = translation((0..LIMIT + 1).map(|n| exposed(n, "front")));
+    let reason = |n: usize| {
+        let verdict = mesh.verdict(&Unit::ServiceExposition(Key::new("shop", &format!("e{n}"))));
+        verdict.expect("a verdict").refusals.first().map(|problem| problem.reason)
+    };
+    assert_eq!(reason(0), None);
+    assert_eq!(reason(LIMIT - 1), Some(Reason::ServerNameConflict));
+    assert_eq!(reason(LIMIT), Some(Reason::LimitExceeded));
+}
+
+/// A namespace has so many places in a relationship.
+#[test]
+fn the_oldest_of_a_namespace_keep_their_places_in_a_relationship() {
+    const PLACES: usize = 10_000;
+    let own = |n: usize| bound(n, &format!("facade-{n}"), 80, "*");
+    let mut mesh = translation((0..=PLACES).map(own));
+    let elsewhere = binding("bank", "young").fed("blue").port(80).endpoints(["203.0.113.7:15443"]);
+    mesh.update([intake::change(&elsewhere.uid("999999").build())]);
+    let reason = |mesh: &Translation, namespace: &str, name: &str| {
+        let verdict = mesh.verdict(&Unit::ServiceBinding(Key::new(namespace, name))).expect("a verdict");
+        verdict.refusals.first().map(|problem| problem.reason)
+    };
+    assert_eq!(reason(&mesh, "shop", "b9999"), None);
+    assert_eq!(reason(&mesh, "shop", "b10000"), Some(Reason::LimitExceeded));
+    assert_eq!(reason(&mesh, "bank", "young"), None, "another namespace has places of its own");
+    let last = Unit::ServiceBinding(Key::new("shop", "b10000"));
+    assert_eq!(mesh.objects_of(&last).len() + mesh.objects_of(&Unit::Facade(Key::new("shop", "facade-10000"))).len(), 0);
+
+    let ran = mesh.update([intake::removal(&own(7))]);
+    assert!(ran.contains(&last), "{ran:?}");
+    assert!(mesh.verdict(&last).expect("a verdict").is_programmed());
+    assert!(!mesh.objects_of(&Unit::Facade(Key::new("shop", "facade-10000"))).is_empty());
+}
+
+/// A member of the crowd: whether it is there, its port and who sees it.
+type Member = (bool, u16, bool);
+
+fn member() -> impl Strategy<Value = Member> {
+    // Few who are not seen, and ports of which some meet.
+    (prop::bool::weighted(0.95), 1..200_u16, prop::bool::weighted(0.97))
+}
+
+fn object((age, (_, port, seen)): (usize, Member)) -> Value {
+    bound(age, "front", port, if seen { "*" } else { "." })
+}
+
+/// Who has a port, by the rule as it is documented: written apart from the core.
+fn holders(crowd: &BTreeMap<usize, Member>) -> BTreeSet<usize> {
+    let there: Vec<_> = crowd.iter().filter(|(_, (there, ..))| *there).take(LIMIT).collect();
+    let Some((_, (_, _, seen))) = there.first() else { return BTreeSet::new() };
+    let mut taken = BTreeSet::new();
+    let first_of_port = there.iter().filter(|(_, (_, port, _))| taken.insert(*port)).collect::<Vec<_>>();
+    first_of_port.into_iter().filter(|(_, (.., own))| own == seen).map(|(age, _)| **age).collect()
+}
+
+proptest! {
+    #![proptest_config(cases(8))]
+
+    #[test]
+    fn a_crowd_at_one_facade_is_judged_by_age_whatever_happens(
+        crowd in prop::collection::vec(member(), LIMIT - 10..LIMIT + 20),
+        steps in prop::collection::vec((prop_oneof![2 => 0..10_usize, 1 => 0..LIMIT + 20], member()), 0..12),
+    ) {
+        let mut crowd: BTreeMap<usize, Member> = crowd.into_iter().enumerate().collect();
+        let present = |crowd: &BTreeMap<usize, Member>| {
+            crowd.iter().filter(|(_, (there, ..))| *there).map(|(age, member)| object((*age, *member))).collect::<Vec<_>>()
+        };
+        let mut followed = translation(present(&crowd));
+        let said = |mesh: &Translation| {
+            let units = mesh.units().map(|unit| (unit.clone(), (mesh.verdict(unit), mesh.objects_of(unit).len())));
+            units.collect::<BTreeMap<_, _>>()
+        };
+        for (age, new) in steps {
+            crowd.insert(age, new);
+            let change = object((age, new));
+            let before = said(&followed);
+            let ran: BTreeSet<_> = followed.update([if new.0 { intake::change(&change) } else { intake::removal(&change) }]).into_iter().collect();
+            let after = said(&followed);
+            for unit in before.keys().chain(after.keys()) {
+                prop_assert!(before.get(unit) == after.get(unit) || ran.contains(unit), "{}", unit);
+            }
+            let programmed = after.iter().filter_map(|(unit, (verdict, _))| match unit {
+                Unit::ServiceBinding(key) if verdict.as_ref()?.is_programmed() => key.name[1..].parse().ok(),
+                _ => None,
+            });
+            prop_assert_eq!(programmed.collect::<BTreeSet<usize>>(), holders(&crowd));
+        }
+        prop_assert_eq!(snapshot(&followed), snapshot(&translation(present(&crowd))));
+    }
+}
