@@ -11,17 +11,19 @@ mod dependencies;
 mod last_good;
 mod offers;
 mod output;
+mod queue;
 mod reflection;
+mod run;
 mod tally;
 mod unit;
 
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashMapExt as _, HashSet};
+use foldhash::{HashMap, HashMapExt as _};
 use jiff::Timestamp;
 
 use crate::block;
-use crate::inputs::{Change, Inputs, Knowledge, Service, Settings, Topic};
+use crate::inputs::{Change, Inputs, Knowledge, Service, Settings};
 use crate::key::{Age, Key};
 use crate::mode::Side;
 use crate::plan::{self, Object, Owner, OwnerKind};
@@ -31,10 +33,8 @@ use crate::style;
 use claims::Claims;
 use dependencies::Dependencies;
 pub use last_good::LastGood;
-use output::{
-    Binds, Output, automatic, binding, binding_verdict, consuming, exposing, exposition, exposition_verdict,
-    imports,
-};
+use output::{Binds, Output, binding_verdict, consuming, exposing, exposition_verdict};
+use queue::Queue;
 use reflection::Reflection;
 use tally::Tally;
 pub use unit::Unit;
@@ -49,6 +49,7 @@ pub struct Translation {
     outputs: HashMap<Unit, Output>,
     reflection: Reflection,
     tally: Tally,
+    queue: Queue,
     /// How many units have run so far.
     runs: u64,
 }
@@ -62,28 +63,6 @@ pub struct Effort {
     pub claims: u64,
 }
 
-/// The units that are to run, by turn: services look at relationships, and what is shared is made of services.
-#[derive(Default)]
-struct Queue {
-    relationships: HashSet<Unit>,
-    automatic: HashSet<Unit>,
-    services: HashSet<Unit>,
-    shared: HashSet<Unit>,
-}
-
-impl Extend<Unit> for Queue {
-    fn extend<I: IntoIterator<Item = Unit>>(&mut self, units: I) {
-        for unit in units {
-            match unit {
-                Unit::MeshFedConfig(_) => self.relationships.insert(unit),
-                Unit::ServiceExposition(_) | Unit::ServiceBinding(_) => self.services.insert(unit),
-                Unit::Facade(_) | Unit::Relay(..) => self.shared.insert(unit),
-                Unit::AutomaticExposition(_) | Unit::Imports(_) => self.automatic.insert(unit),
-            };
-        }
-    }
-}
-
 impl Translation {
     /// A translation of nothing.
     pub fn new(settings: Settings) -> Self {
@@ -95,6 +74,7 @@ impl Translation {
             outputs: HashMap::new(),
             reflection: Reflection::default(),
             tally: Tally::default(),
+            queue: Queue::default(),
             runs: 0,
         }
     }
@@ -109,37 +89,6 @@ impl Translation {
     /// What is translated.
     pub fn inputs(&self) -> &Inputs {
         &self.inputs
-    }
-
-    /// Takes changes in; says which units ran, each once.
-    pub fn update(&mut self, changes: impl IntoIterator<Item = Change>) -> Vec<Unit> {
-        let mut topics = Vec::new();
-        let mut queue = Queue::default();
-        for change in changes {
-            let change = if self.reflects() { self.reflection.given(change) } else { change };
-            if let Change::Announcement(source, ..) | Change::Peer(source, _) = &change {
-                self.tally.has_news(&source.fed_config);
-            }
-            let unit = Unit::of(&change).or_else(|| self.automatic(&change));
-            let touched = self.inputs.apply(change);
-            queue.extend(unit.filter(|_| !touched.is_empty()));
-            topics.extend(touched);
-        }
-        self.run(queue, &topics)
-    }
-
-    /// Takes new surroundings in; says which units ran, each once.
-    pub fn set_settings(&mut self, settings: Settings) -> Vec<Unit> {
-        let mut queue = Queue::default();
-        let reflected = self.reflects();
-        let topics = self.inputs.set_settings(settings);
-        if self.reflects() && !reflected {
-            self.reflection.begin(&self.inputs);
-        }
-        if topics.is_none() {
-            queue.extend(self.outputs.keys().cloned());
-        }
-        self.run(queue, &topics.unwrap_or_default())
     }
 
     /// All objects, in the order of applying. They are not kept, but made anew.
@@ -252,126 +201,8 @@ impl Translation {
         }
     }
 
-    fn run(&mut self, mut queue: Queue, topics: &[Topic]) -> Vec<Unit> {
-        let mut touched = Vec::new();
-        queue.extend(self.dependencies.readers(topics));
-        for unit in &queue.relationships {
-            touched.extend(self.run_relationship(unit));
-        }
-        let mut ran: HashSet<_> = queue.relationships.drain().collect();
-        queue.automatic.extend(ran.iter().filter_map(imports_of));
-        queue.extend(self.dependencies.readers(&touched));
-        // A name that one lets go may be taken by another. Nothing is let go because another takes, so this ends.
-        while !queue.automatic.is_empty() {
-            let automatic = std::mem::take(&mut queue.automatic);
-            let mut touched = Vec::new();
-            for unit in &automatic {
-                self.run_automatic(unit, &mut queue, &mut touched);
-            }
-            ran.extend(automatic);
-            queue.extend(self.dependencies.readers(&touched));
-        }
-        let Queue { mut services, mut shared, .. } = queue;
-        self.outputs.reserve(services.len());
-        for unit in &services {
-            self.run_service(unit, &mut shared);
-        }
-        // All claims are in now. What a rival looks at is as before, so it does not run again: what is shared takes of it
-        // what it has now.
-        for unit in self.claims.settle() {
-            shared.extend(self.shared_by(&unit));
-            services.insert(unit);
-        }
-        for unit in &shared {
-            self.run_shared(unit);
-        }
-        ran.extend(services);
-        ran.extend(shared);
-        let news = self.tally.take_news();
-        ran.extend(self.report(news));
-        ran.into_iter().collect()
-    }
-
-    /// Says which topics are touched.
-    fn run_relationship(&mut self, unit: &Unit) -> Vec<Topic> {
-        let Unit::MeshFedConfig(key) = unit else { return Vec::new() };
-        let (relationship, output, reads) = self.relationship(key);
-        let old = match relationship.clone() {
-            Some(new) => self.relationships.insert(key.clone(), new),
-            None => self.relationships.remove(key),
-        };
-        self.store(unit, reads, output);
-        self.tally.has_news(key);
-        if old == relationship {
-            return Vec::new();
-        }
-        let mut touched = relabelled(old.as_deref(), relationship.as_deref());
-        touched.push(Topic::relationship(key));
-        touched
-    }
-
-    fn relationship(&self, key: &Key) -> (Option<Arc<Relationship>>, Option<Output>, Vec<Topic>) {
-        let view = View::new(&self.inputs, &self.relationships);
-        let (relationship, output) = match view.fed_config(key) {
-            None => (None, None),
-            Some(Err(problems)) => (None, Some(Output::Verdict(Box::new(Verdict::refused(problems))))),
-            // Its verdict follows when all that it speaks of has run.
-            Some(Ok(config)) => (Some(Arc::new(resolve::relationship(&view, config))), Some(Output::Unkept)),
-        };
-        (relationship, output, view.into_reads())
-    }
-
     fn of_relationship(&self, relationship: &Relationship) -> Vec<Object> {
         block::relationship::objects(relationship, self.inputs.settings().revision.as_deref())
-    }
-
-    /// What labels of a Service, or announcements, ask for.
-    fn asked_for(&self, view: &View<'_>, unit: &Unit) -> Option<(Output, Vec<Object>)> {
-        match unit {
-            Unit::AutomaticExposition(key) => automatic(view, self.inputs.service(key)?),
-            Unit::Imports(key) => imports(view, key),
-            _ => None,
-        }
-    }
-
-    /// Queues what comes of it at once.
-    fn run_automatic(&mut self, unit: &Unit, queue: &mut Queue, touched: &mut Vec<Topic>) {
-        let view = View::new(&self.inputs, &self.relationships);
-        let (output, objects) = self.asked_for(&view, unit).unzip();
-        let reads = view.into_reads();
-        if let Unit::Imports(key) = unit {
-            self.tally.has_news(key);
-        }
-        let asked = if self.reflects() { objects.unwrap_or_default() } else { Vec::new() };
-        let changes = self.reflection.asked(unit, &asked);
-        self.store(unit, reads, output);
-        for change in changes {
-            queue.extend(Unit::of(&change));
-            touched.extend(self.inputs.apply(change));
-        }
-    }
-
-    fn run_service(&mut self, unit: &Unit, shared: &mut HashSet<Unit>) {
-        let view = View::new(&self.inputs, &self.relationships);
-        let output = match unit {
-            Unit::ServiceExposition(key) => exposition(&view, key, &mut self.claims),
-            Unit::ServiceBinding(key) => binding(&view, key, &mut self.claims, shared),
-            _ => None,
-        };
-        let reads = view.into_reads();
-        if let Unit::ServiceBinding(key) = unit {
-            self.tally.note(key, output.as_ref().and_then(|output| output.binds()?.uses.clone()));
-        }
-        self.store(unit, reads, output);
-    }
-
-    fn run_shared(&mut self, unit: &Unit) {
-        let objects = match unit {
-            Unit::Facade(key) => self.facade(key),
-            Unit::Relay(key, server_name) => self.relay(key, server_name),
-            _ => Vec::new(),
-        };
-        self.store(unit, Vec::new(), (!objects.is_empty()).then_some(Output::Unkept));
     }
 
     fn facade(&self, key: &Key) -> Vec<Object> {
@@ -409,38 +240,4 @@ impl Translation {
         self.outputs.get(&Unit::ServiceBinding(age.key().clone()))?.binds()
     }
 
-    /// A unit without output is gone, and hears of nothing any more.
-    fn store(&mut self, unit: &Unit, reads: Vec<Topic>, output: Option<Output>) {
-        self.runs += 1;
-        match output {
-            Some(output) => {
-                self.dependencies.set(unit, reads);
-                self.outputs.insert(unit.clone(), output);
-            }
-            None => {
-                self.dependencies.set(unit, Vec::new());
-                self.outputs.remove(unit);
-            }
-        }
-    }
-}
-
-/// Whatever is announced in a relationship is imported by what it says of itself.
-fn imports_of(unit: &Unit) -> Option<Unit> {
-    match unit {
-        Unit::MeshFedConfig(key) => Some(Unit::Imports(key.clone())),
-        _ => None,
-    }
-}
-
-/// The labels by which a relationship came to be found, or no longer is.
-fn relabelled(old: Option<&Relationship>, new: Option<&Relationship>) -> Vec<Topic> {
-    let labels = |relationship: Option<&Relationship>| {
-        relationship.map(|relationship| relationship.config.labels.clone()).unwrap_or_default()
-    };
-    let (old, new) = (labels(old), labels(new));
-    if old == new {
-        return Vec::new();
-    }
-    old.iter().chain(new.iter()).map(|(label, value)| Topic::relationships(label, value)).collect()
 }

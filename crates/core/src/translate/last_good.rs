@@ -44,6 +44,18 @@ impl LastGood {
 
     /// Takes changes in; says which units may have other objects or another verdict, each once.
     pub fn update(&mut self, changes: impl IntoIterator<Item = Change>) -> Vec<Unit> {
+        self.take(changes);
+        self.finish()
+    }
+
+    /// Takes new surroundings in; says which units may have other objects or another verdict, each once.
+    pub fn set_settings(&mut self, settings: Settings) -> Vec<Unit> {
+        self.take_settings(settings);
+        self.finish()
+    }
+
+    /// Takes changes in. What they reach is to [`work`](Self::work).
+    pub fn take(&mut self, changes: impl IntoIterator<Item = Change>) {
         let mut judged = Judged::default();
         let mut secrets = HashSet::new();
         let mut usable = Vec::new();
@@ -60,22 +72,36 @@ impl LastGood {
                 },
             }
         }
-        let mut units = self.translation.update(usable);
-        units.extend(judged.units);
-        units.extend(self.relationships_in(&secrets));
-        units.sort_unstable();
-        units.dedup();
-        units
+        self.translation.take(usable);
+        for unit in judged.units.into_iter().chain(self.relationships_in(&secrets)) {
+            self.translation.recall(unit);
+        }
     }
 
-    /// Takes new surroundings in; says which units may have other objects or another verdict, each once. A certificate
-    /// that had to wait for its time may have come into force.
-    pub fn set_settings(&mut self, settings: Settings) -> Vec<Unit> {
-        let mut units = self.translation.set_settings(settings);
+    /// Takes new surroundings in. What they reach is to [`work`](Self::work). A certificate that had to wait for its time
+    /// may have come into force.
+    pub fn take_settings(&mut self, settings: Settings) {
+        self.translation.take_settings(settings);
         let waiting: Vec<_> = self.broken.iter().map(|(key, secret)| (key.clone(), secret.clone())).collect();
-        units.extend(
-            self.update(waiting.into_iter().map(|(key, secret)| Change::Credential(key, Some(secret)))),
-        );
+        self.take(waiting.into_iter().map(|(key, secret)| Change::Credential(key, Some(secret))));
+    }
+
+    /// Runs units as [`Translation::work`] does; says which may have other objects or another verdict.
+    pub fn work(&mut self, goes_on: impl FnMut() -> bool) -> Vec<Vec<Unit>> {
+        let mut pieces = self.translation.work(goes_on);
+        for piece in &mut pieces {
+            piece.sort_unstable();
+        }
+        pieces
+    }
+
+    /// Has a unit be among those that [`work`](Self::work) returns.
+    pub fn recall(&mut self, unit: Unit) {
+        self.translation.recall(unit);
+    }
+
+    fn finish(&mut self) -> Vec<Unit> {
+        let mut units: Vec<_> = self.work(|| true).into_iter().flatten().collect();
         units.sort_unstable();
         units.dedup();
         units

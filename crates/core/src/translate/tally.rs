@@ -57,6 +57,11 @@ impl Tally {
         self.news.insert(fed_config.clone());
     }
 
+    /// Whether there is any news.
+    pub(super) fn has_any_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
     /// The relationships of which there is news. Each is given once.
     pub(super) fn take_news(&mut self) -> BTreeSet<Key> {
         std::mem::take(&mut self.news)

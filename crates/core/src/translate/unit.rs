@@ -36,6 +36,18 @@ impl Unit {
         }
     }
 
+    /// The namespace of what it is about.
+    pub fn namespace(&self) -> &Arc<str> {
+        let (Self::MeshFedConfig(key)
+        | Self::ServiceExposition(key)
+        | Self::ServiceBinding(key)
+        | Self::Facade(key)
+        | Self::Relay(key, _)
+        | Self::AutomaticExposition(key)
+        | Self::Imports(key)) = self;
+        &key.namespace
+    }
+
     /// The user's object that it is about; none for what bindings share. Imports are about their MeshFedConfig.
     pub fn resource(&self) -> Option<ObjectRef> {
         let (kind, key) = match self {

@@ -22,6 +22,7 @@ mod refusals;
 mod rivals;
 mod secrecy;
 mod sharing;
+mod slicing;
 mod status;
 mod terms;
 mod variety;

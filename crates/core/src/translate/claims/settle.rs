@@ -48,6 +48,13 @@ impl Claims {
         }
     }
 
+    /// Whether something else may be said of a binding when claims are settled.
+    pub(in crate::translate) fn are_unsettled_of(&self, binding: &Key) -> bool {
+        let claim = self.of_bindings.get(binding).map(|of| &of.claim);
+        let relay = claim.and_then(|claim| claim.relay.as_deref()).map(relay_key);
+        relay.is_some_and(|relay| self.unsettled.relays.contains_key(&relay))
+    }
+
     /// The units of which something else is to be said since this was last asked, beside those whose claims changed.
     pub(in crate::translate) fn settle(&mut self) -> HashSet<Unit> {
         let Unsettled { server_names, facades, relays, moved: mut concerned } =

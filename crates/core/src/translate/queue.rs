@@ -1,0 +1,239 @@
+//! Which units are to run, and in which order: relationships first, then what labels and announcements ask for, then
+//! services, and last what services share.
+//!
+//! Namespaces take turns, unit by unit, so that one with very much to do holds no other up. What a namespace comes to
+//! is given out when all its units have run and its claims are settled; what comes of a changed relationship, when
+//! everything has run. So nothing is given out that an older rival, which is still to run, takes back at once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashSet};
+
+use super::Unit;
+use crate::inputs::Topic;
+
+/// The units that are to run, and those that have run.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    relationships: Phase,
+    automatic: Phase,
+    /// What has changed by these, and of which the readers are not queued yet.
+    touched: Vec<Topic>,
+    lanes: HashMap<Arc<str>, Lane>,
+    /// The namespaces that have a lane, the next first.
+    turns: VecDeque<Arc<str>>,
+    /// Whether nothing is given out before everything has run.
+    whole: bool,
+    /// What is kept back until then.
+    kept: HashSet<Unit>,
+    /// What can be given out, in pieces that belong together.
+    done: Vec<Vec<Unit>>,
+}
+
+/// Units that all run before what comes of them is looked at.
+#[derive(Debug, Default)]
+struct Phase {
+    running: Vec<Unit>,
+    waiting: HashSet<Unit>,
+}
+
+/// The work for one namespace, in rounds: services, then claims, then what is shared.
+#[derive(Debug, Default)]
+struct Lane {
+    stage: Stage,
+    /// For the next round, so that a round ends whatever comes in meanwhile.
+    waiting: HashSet<Unit>,
+    services: Vec<Unit>,
+    shared: HashSet<Unit>,
+    sharing: Vec<Unit>,
+    ran: HashSet<Unit>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Stage {
+    #[default]
+    Waiting,
+    Services,
+    Shared,
+}
+
+/// The next thing to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    Relationship(Unit),
+    Automatic(Unit),
+    /// The readers of these are to be queued.
+    Readers(Vec<Topic>),
+    Service(Unit),
+    /// All services of a namespace have run.
+    Settle,
+    /// What services of a namespace share.
+    Shared(Arc<str>, Unit),
+    /// Everything for a namespace is done, and this can be given out.
+    Release(HashSet<Unit>),
+}
+
+impl Phase {
+    fn pop(&mut self) -> Option<Unit> {
+        self.running.pop()
+    }
+
+    /// Says whether there is another round.
+    fn begin(&mut self) -> bool {
+        self.running.extend(self.waiting.drain());
+        !self.running.is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
+    }
+}
+
+impl Extend<Unit> for Queue {
+    fn extend<I: IntoIterator<Item = Unit>>(&mut self, units: I) {
+        for unit in units {
+            match unit {
+                Unit::MeshFedConfig(_) => drop(self.relationships.waiting.insert(unit)),
+                Unit::AutomaticExposition(_) | Unit::Imports(_) => drop(self.automatic.waiting.insert(unit)),
+                Unit::ServiceExposition(_) | Unit::ServiceBinding(_) => {
+                    self.lane(unit.namespace()).waiting.insert(unit);
+                }
+                Unit::Facade(_) | Unit::Relay(..) => {
+                    self.lane(unit.namespace()).shared.insert(unit);
+                }
+            }
+        }
+    }
+}
+
+impl Queue {
+    /// The next thing to do.
+    pub(super) fn next(&mut self) -> Option<Work> {
+        loop {
+            if let Some(unit) = self.relationships.pop() {
+                return Some(Work::Relationship(unit));
+            }
+            if let Some(unit) = self.automatic.pop() {
+                return Some(Work::Automatic(unit));
+            }
+            if !self.touched.is_empty() {
+                return Some(Work::Readers(std::mem::take(&mut self.touched)));
+            }
+            if !self.relationships.begin() && !self.automatic.begin() {
+                return self.next_of_lanes();
+            }
+        }
+    }
+
+    fn next_of_lanes(&mut self) -> Option<Work> {
+        let namespace = self.turns.pop_front()?;
+        let lane = self.lanes.get_mut(&namespace)?;
+        let work = lane.next(&namespace);
+        if let (Work::Release(_), true) = (&work, lane.waiting.is_empty()) {
+            self.lanes.remove(&namespace);
+        } else {
+            self.turns.push_back(namespace);
+        }
+        Some(work)
+    }
+
+    /// The lane of a namespace, which takes its turns from now on.
+    fn lane(&mut self, namespace: &Arc<str>) -> &mut Lane {
+        let turns = &mut self.turns;
+        self.lanes.entry(Arc::clone(namespace)).or_insert_with(|| {
+            turns.push_back(Arc::clone(namespace));
+            Lane::default()
+        })
+    }
+
+    /// A unit has run, or something else is to be said of it.
+    pub(super) fn note(&mut self, unit: Unit) {
+        self.lane(unit.namespace()).ran.insert(unit);
+    }
+
+    /// What services of a namespace share has run: it belongs to what comes of them.
+    pub(super) fn note_shared(&mut self, namespace: &Arc<str>, unit: Unit) {
+        self.lane(namespace).ran.insert(unit);
+    }
+
+    /// What a unit shares is to run when the services of its namespace have.
+    pub(super) fn share(&mut self, unit: &Unit, shared: impl IntoIterator<Item = Unit>) {
+        self.lane(unit.namespace()).shared.extend(shared);
+    }
+
+    /// These have changed.
+    pub(super) fn touch(&mut self, topics: Vec<Topic>) {
+        self.touched.extend(topics);
+    }
+
+    /// From now on nothing is given out before everything has run.
+    pub(super) fn keep_back(&mut self) {
+        self.whole = true;
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// These belong together, and can be given out.
+    pub(super) fn release(&mut self, units: HashSet<Unit>) {
+        if self.whole {
+            self.kept.extend(units);
+        } else if !units.is_empty() {
+            self.done.push(units.into_iter().collect());
+        }
+    }
+
+    /// Everything has run.
+    pub(super) fn finish(&mut self, units: impl IntoIterator<Item = Unit>) {
+        self.whole = false;
+        let mut kept = std::mem::take(&mut self.kept);
+        kept.extend(units);
+        self.release(kept);
+    }
+
+    /// What can be given out now, in pieces that belong together.
+    pub(super) fn take_done(&mut self) -> Vec<Vec<Unit>> {
+        std::mem::take(&mut self.done)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.is_empty() && self.relationships_are_done() && self.kept.is_empty() && self.done.is_empty()
+    }
+
+    fn relationships_are_done(&self) -> bool {
+        self.relationships.is_empty() && self.automatic.is_empty() && self.touched.is_empty()
+    }
+
+    /// Whether what comes of a unit may still change without any further input.
+    pub(super) fn holds(&self, unit: &Unit) -> bool {
+        self.whole || !self.relationships_are_done() || self.lanes.contains_key(unit.namespace())
+    }
+}
+
+impl Lane {
+    fn next(&mut self, namespace: &Arc<str>) -> Work {
+        if let Stage::Waiting = self.stage {
+            self.services.extend(self.waiting.drain());
+            self.stage = Stage::Services;
+        }
+        if let Stage::Services = self.stage {
+            if let Some(unit) = self.services.pop() {
+                return Work::Service(unit);
+            }
+            self.stage = Stage::Shared;
+            return Work::Settle;
+        }
+        if self.sharing.is_empty() {
+            self.sharing.extend(self.shared.drain());
+        }
+        match self.sharing.pop() {
+            Some(unit) => Work::Shared(Arc::clone(namespace), unit),
+            None => {
+                self.stage = Stage::Waiting;
+                Work::Release(std::mem::take(&mut self.ran))
+            }
+        }
+    }
+}

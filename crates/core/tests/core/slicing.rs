@@ -1,0 +1,146 @@
+//! A translation that stops again and again comes out as one that does not, and gives nothing out half done.
+
+use std::collections::BTreeMap;
+
+use emcee_core::inputs::{Change, Knowledge, Settings};
+use emcee_core::key::Key;
+use emcee_core::status::Verdict;
+use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::prelude::*;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::cases;
+use crate::mesh::{self, Mesh, Step, intake};
+use crate::plan::{json, snapshot};
+
+/// Does so many steps.
+fn work(translation: &mut Translation, steps: usize) -> Vec<Vec<Unit>> {
+    let mut left = steps;
+    translation.work(|| {
+        left = left.saturating_sub(1);
+        left > 0
+    })
+}
+
+type Said = (Option<Verdict>, Vec<Value>);
+
+fn said(translation: &Translation, unit: &Unit) -> Said {
+    (translation.verdict(unit), translation.objects_of(unit).into_iter().map(json).collect())
+}
+
+/// What is known by what was returned.
+fn hear(known: &mut BTreeMap<Unit, Said>, translation: &Translation, pieces: Vec<Vec<Unit>>) {
+    for unit in pieces.into_iter().flatten() {
+        let said = said(translation, &unit);
+        known.insert(unit, said);
+    }
+}
+
+/// Of a relay, others than its own namespace decide: it is only compared in the end.
+fn is_compared(translation: &Translation, unit: &Unit) -> bool {
+    !translation.holds(unit) && !matches!(unit, Unit::Relay(..))
+}
+
+fn complete(settings: &Settings) -> Settings {
+    Settings { knowledge: Knowledge::Complete, ..settings.clone() }
+}
+
+proptest! {
+    #![proptest_config(cases(150))]
+
+    #[test]
+    fn it_comes_out_the_same_wherever_it_stops(
+        (mesh, batches) in mesh::history(),
+        stops in prop::collection::vec(1..12_usize, 1..12),
+    ) {
+        let mut stops = stops.iter().cycle();
+        let mut settings = complete(&mesh.settings);
+        let mut objects: BTreeMap<_, _> = mesh.objects.iter().map(|object| (object.id(), object.clone())).collect();
+        let mut translation = Translation::new(settings.clone());
+        let mut known = BTreeMap::new();
+        translation.take(mesh.changes());
+        for step in batches.iter().flatten() {
+            let pieces = work(&mut translation, stops.next().copied().unwrap_or(1));
+            hear(&mut known, &translation, pieces);
+            for unit in translation.units().filter(|unit| is_compared(&translation, unit)) {
+                prop_assert_eq!(known.get(unit), Some(&said(&translation, unit)), "{}", unit);
+            }
+            mesh::after(&mut objects, step);
+            match step {
+                Step::Put(object) => translation.take([intake::change(&object.0)]),
+                Step::Remove(object) => translation.take([intake::removal(&object.0)]),
+                Step::Settings(new) => {
+                    settings = complete(new);
+                    translation.take_settings(settings.clone());
+                }
+            }
+        }
+        while !translation.is_settled() {
+            let pieces = work(&mut translation, 3);
+            hear(&mut known, &translation, pieces);
+        }
+        known.retain(|_, said| *said != Said::default());
+        let all = translation.units().map(|unit| (unit.clone(), said(&translation, unit)));
+        prop_assert_eq!(&known, &all.filter(|(_, said)| *said != Said::default()).collect::<BTreeMap<_, _>>());
+        let fresh = Mesh { settings, objects: objects.into_values().collect() };
+        prop_assert_eq!(snapshot(&translation), snapshot(&fresh.translate()));
+    }
+}
+
+fn bound(namespace: &str, name: usize, port: u16) -> Change {
+    let binding = binding(namespace, &format!("b{name}")).fed("blue").to("shop", &format!("remote-{name}"));
+    intake::change(&binding.port(port).endpoints(["203.0.113.7:15443"]).build())
+}
+
+fn in_place() -> Translation {
+    let mut changes = vec![intake::change(&flat("blue").unset("/spec/tls_context_selector").build())];
+    changes.extend((0..500).map(|name| bound("mallory", name, 80)));
+    changes.push(bound("shop", 0, 80));
+    Translation::of(Settings::default(), changes)
+}
+
+#[test]
+fn a_namespace_with_little_to_do_waits_for_none_with_much() {
+    let mut translation = in_place();
+    translation.take((0..500).map(|name| bound("mallory", name, 81)));
+    let pieces = work(&mut translation, 50);
+    assert!(pieces.is_empty(), "{pieces:?}");
+    translation.take([bound("shop", 0, 81)]);
+    let pieces = work(&mut translation, 20);
+    let [piece] = pieces.as_slice() else { panic!("{pieces:?}") };
+    let theirs = Unit::ServiceBinding(Key::new("shop", "b0"));
+    assert!(piece.contains(&theirs) && piece.contains(&Unit::Facade(Key::new("shop", "remote-0"))), "{piece:?}");
+    assert!(piece.iter().all(|unit| &**unit.namespace() == "shop"), "{piece:?}");
+    assert!(!translation.holds(&theirs) && !translation.is_settled());
+}
+
+/// All may have to do with a relationship: until all have run, one may seem to have what an older one is to get.
+#[test]
+fn nothing_of_a_changed_relationship_is_given_out_before_all_is_known() {
+    let mut translation = in_place();
+    let changed = passthrough("blue").unset("/spec/tls_context_selector").build();
+    translation.take([intake::change(&changed)]);
+    let mut steps = 0;
+    let piece = loop {
+        let mut pieces = work(&mut translation, 1);
+        steps += 1;
+        if let Some(piece) = pieces.pop() {
+            break piece;
+        }
+        assert!(steps < 10_000 && translation.holds(&Unit::ServiceBinding(Key::new("shop", "b0"))));
+    };
+    assert!(steps > 1000 && piece.len() > 1000, "{} after {steps}", piece.len());
+    assert!(translation.is_settled() && !translation.is_whole());
+}
+
+/// A lane ends although more comes in all the time.
+#[test]
+fn a_namespace_that_never_rests_is_given_out_all_the_same() {
+    let mut translation = in_place();
+    let own = (0..200).map(|turn| {
+        translation.take([bound("shop", 0, 100 + turn)]);
+        work(&mut translation, 2).len()
+    });
+    assert!(own.sum::<usize>() >= 20);
+}
