@@ -133,6 +133,9 @@ fn pod(service_account: &str) -> PodSpec {
     };
     PodSpec {
         service_account_name: Some(service_account.to_owned()),
+        // istiod asks what this account may do; the proxy never asks the API server. Its token for istiod is a volume of
+        // its own (`istio-token`), which the injection template adds.
+        automount_service_account_token: Some(false),
         containers: vec![proxy],
         security_context: Some(PodSecurityContext {
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),

@@ -3,6 +3,7 @@
 //! `PROPTEST_CASES=5000 cargo test -p emcee-core --test core` looks longer.
 
 mod announcements;
+mod attacks;
 mod automatic;
 mod catalogue;
 mod credentials;

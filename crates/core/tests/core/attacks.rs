@@ -1,0 +1,158 @@
+//! Attacks on what is generated: they found nothing, and these tests keep it so.
+//! [`attacks-that-hold.md`](../../../../docs/proofs/attacks-that-hold.md) lists them all.
+
+use std::collections::BTreeMap;
+
+use emcee_api::Reason;
+use emcee_core::inputs::{Knowledge, Settings};
+use emcee_core::key::Key;
+use emcee_core::plan::Kind;
+use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::prelude::*;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::cases;
+use crate::mesh::{self, intake};
+use crate::plan::{id, json as written, of_kind, text, texts};
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    /// A gateway's ServiceAccount may list Secrets, as istiod asks for that right; nothing in the pod uses it.
+    #[test]
+    fn a_pod_of_a_gateway_has_no_token_of_the_api_server(mesh in mesh::mesh()) {
+        for deployment in of_kind(&mesh.translate(), Kind::Deployment) {
+            let pod = &written(&deployment)["spec"]["template"]["spec"];
+            prop_assert_eq!(&pod["automountServiceAccountToken"], &json!(false), "{}", id(&deployment));
+            let tokens = pod["volumes"].as_array().into_iter().flatten().count();
+            prop_assert_eq!(tokens, 0, "{} has volumes of its own", id(&deployment));
+        }
+    }
+
+    /// A request with one name in TLS and another in `Host` finds no route: each server of a Gateway has one host, and
+    /// its routes are in a table of their own, which objects of other namespaces cannot add to.
+    #[test]
+    fn a_server_name_leads_to_no_other_host(mesh in mesh::mesh()) {
+        let translation = mesh.translate();
+        let mut servers = BTreeMap::new();
+        for gateway in of_kind(&translation, Kind::Gateway) {
+            let spec = written(&gateway)["spec"].clone();
+            let all = spec["servers"].as_array().expect("servers");
+            prop_assert_eq!(all.len(), 1, "{}", id(&gateway));
+            let hosts = texts(&all[0]["hosts"]);
+            prop_assert_eq!(hosts.len(), 1, "{}", id(&gateway));
+            let host = hosts.first().expect("a host").clone();
+            let (namespace, host) = host.split_once('/').expect("a namespace and a host");
+            prop_assert_eq!(namespace, &*gateway.namespace, "{}", id(&gateway));
+            servers.insert(format!("{}/{}", gateway.namespace, gateway.name), host.to_owned());
+        }
+        for route in of_kind(&translation, Kind::VirtualService) {
+            let spec = written(&route)["spec"].clone();
+            let gateways = texts(&spec["gateways"]);
+            let Some(gateway) = gateways.first() else { continue };
+            prop_assert_eq!(gateways.len(), 1, "{}", id(&route));
+            let hosts: Vec<_> = texts(&spec["hosts"]).into_iter().collect();
+            prop_assert_eq!(Some(&hosts[..]), servers.get(gateway).map(std::slice::from_ref), "{}", id(&route));
+            prop_assert_eq!(texts(&spec["exportTo"]).into_iter().collect::<Vec<_>>(), ["."], "{}", id(&route));
+        }
+    }
+}
+
+/// Why a service with these policies is not exposed end to end; nothing: it is.
+fn why_not(policies: &[Value]) -> Option<Reason> {
+    let mut objects = vec![
+        passthrough("blue").unset("/spec/tls_context_selector").build(),
+        service("shop", "reviews").port("http", 80).target_port(8080).selector([("app", "reviews")]).build(),
+        exposition("shop", "reviews").port(80).fed("blue").build(),
+        deployment("shop", "reviews").pod_labels([("app", "reviews")]).build(),
+    ];
+    objects.extend_from_slice(policies);
+    let settings = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
+    let translation = Translation::of(settings, objects.iter().map(intake::change));
+    let unit = Unit::ServiceExposition(Key::new("shop", "reviews"));
+    let verdict = translation.verdict(&unit).expect("a verdict");
+    let served = of_kind(&translation, Kind::Gateway).len();
+    assert_eq!(served, usize::from(verdict.is_programmed()), "{policies:?}");
+    verdict.failures.first().map(|problem| problem.reason)
+}
+
+/// The workload's policy before that of its namespace, and that before the mesh's; a port before all ports; UNSET says
+/// nothing; the port is the pod's, not the Service's.
+#[test]
+fn the_narrowest_peer_authentication_decides() {
+    let of_mesh = |mode| peer_authentication("istio-system", "mesh").mode(mode);
+    let of_namespace = |mode| peer_authentication("shop", "wide").mode(mode);
+    let of_pods = |mode| peer_authentication("shop", "narrow").selector([("app", "reviews")]).mode(mode);
+    let of_others = |mode| peer_authentication("shop", "others").selector([("app", "ratings")]).mode(mode);
+    let elsewhere = |mode| peer_authentication("bank", "wide").mode(mode);
+    let (open, shut) = (Some(Reason::NotStrict), None);
+    for (policies, wanted) in [
+        (vec![of_mesh("STRICT")], shut),
+        (vec![of_mesh("PERMISSIVE")], open),
+        (vec![of_mesh("DISABLE")], open),
+        (vec![of_mesh("STRICT"), of_namespace("PERMISSIVE")], open),
+        (vec![of_mesh("PERMISSIVE"), of_namespace("STRICT")], shut),
+        (vec![of_mesh("STRICT"), of_namespace("UNSET")], shut),
+        (vec![of_namespace("STRICT"), of_pods("PERMISSIVE")], open),
+        (vec![of_namespace("STRICT"), of_pods("DISABLE")], open),
+        (vec![of_namespace("PERMISSIVE"), of_pods("STRICT")], shut),
+        (vec![of_namespace("STRICT"), of_pods("UNSET")], shut),
+        (vec![of_namespace("PERMISSIVE"), of_pods("UNSET")], open),
+        (vec![of_namespace("STRICT"), of_others("PERMISSIVE")], shut),
+        (vec![of_namespace("PERMISSIVE"), of_others("STRICT")], open),
+        (vec![of_mesh("PERMISSIVE"), elsewhere("STRICT")], open),
+        (vec![of_mesh("STRICT"), elsewhere("PERMISSIVE")], shut),
+        (vec![of_pods("STRICT").port_mode(8080, "PERMISSIVE")], open),
+        (vec![of_pods("STRICT").port_mode(80, "PERMISSIVE")], shut),
+        (vec![of_pods("PERMISSIVE").port_mode(8080, "STRICT")], shut),
+        (vec![of_pods("PERMISSIVE").port_mode(80, "STRICT")], open),
+        (vec![of_namespace("STRICT"), of_pods("UNSET").port_mode(8080, "DISABLE")], open),
+    ] {
+        let policies: Vec<_> = policies.into_iter().map(|policy| policy.build()).collect();
+        assert_eq!(why_not(&policies), wanted, "{policies:?}");
+    }
+    assert_eq!(text(&of_mesh("STRICT").build()["spec"]["mtls"]["mode"]), "STRICT");
+}
+
+/// What the ServiceEntries of a binding lead to, if its status claims that a peer announced this.
+fn led_to(announcement: &Value) -> Vec<Value> {
+    let config = flat("blue").unset("/spec/tls_context_selector").peer(Peer::new("m2", ["m2.example"]));
+    let mut binding = binding("shop", "reviews").fed("blue").build();
+    binding["status"] = json!({"announcement": announcement});
+    let settings = Settings { trust_domain: "m1.example".into(), ..Settings::default() };
+    let translation = Translation::of(settings, [intake::change(&config.build()), intake::change(&binding)]);
+    let entries = of_kind(&translation, Kind::ServiceEntry);
+    entries
+        .iter()
+        .flat_map(|entry| written(entry)["spec"]["endpoints"].as_array().cloned().unwrap_or_default())
+        .collect()
+}
+
+/// In files anybody who writes a binding can write its status: it is judged as if the peer had said it just now.
+#[test]
+fn a_forged_status_leads_nowhere() {
+    let claim = |endpoint: &str, identity: &str| {
+        json!({
+            "peer": "m2", "protocol": "http", "port": 80, "mode": "FLAT", "trust_domain": "m2.example",
+            "endpoints": [endpoint], "subject_alt_names": [identity],
+        })
+    };
+    let theirs = "spiffe://m2.example/ns/shop/sa/reviews";
+    assert_eq!(led_to(&claim("203.0.113.7:80", theirs)).len(), 1, "an honest one is used");
+    for endpoint in [
+        "127.0.0.1:80",
+        "[::1]:80",
+        "[::ffff:127.0.0.1]:80",
+        "169.254.169.254:80",
+        "[::ffff:169.254.169.254]:80",
+        "[64:ff9b::a9fe:a9fe]:80",
+        "224.0.0.1:80",
+        "kubernetes.default.svc:443",
+    ] {
+        assert!(led_to(&claim(endpoint, theirs)).is_empty(), "{endpoint}");
+    }
+    assert!(led_to(&claim("203.0.113.7:80", "spiffe://m1.example/ns/bank/sa/vault")).is_empty());
+    let stranger = json!({"peer": "m9", "port": 80, "protocol": "http", "mode": "FLAT", "endpoints": ["203.0.113.7:80"]});
+    assert!(led_to(&stranger).is_empty(), "no peer of the relationship");
+}
