@@ -1,0 +1,87 @@
+//! `deploy/Dockerfile`, as far as it can be judged without a container engine: what would be in the image, and who runs it.
+
+use std::fs;
+use std::path::Path;
+
+/// An instruction and its arguments.
+type Instruction = (String, String);
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).expect(path)
+}
+
+/// The instructions of each stage, its FROM first; before the first stage those that belong to none.
+fn stages(text: &str) -> Vec<Vec<Instruction>> {
+    let lines = text.replace("\\\n", " ");
+    let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut stages = vec![Vec::new()];
+    for line in lines {
+        let (name, arguments) = line.split_once(' ').expect("an instruction has arguments");
+        if name == "FROM" {
+            stages.push(Vec::new());
+        }
+        stages.last_mut().expect("one at the least").push((name.to_owned(), arguments.trim().to_owned()));
+    }
+    stages
+}
+
+#[test]
+fn the_image_is_one_program_and_no_root() {
+    let stages = stages(&read("deploy/Dockerfile"));
+    let last = stages.last().expect("a stage");
+    let names: Vec<_> = last.iter().map(|(name, _)| name.as_str()).collect();
+    // No RUN: there is nothing in it that could run. No ENV, EXPOSE or VOLUME that would say otherwise.
+    assert_eq!(names, ["FROM", "COPY", "USER", "ENTRYPOINT"]);
+    assert_eq!(last[0].1, "scratch");
+    let copied: Vec<_> = last[1].1.split_whitespace().collect();
+    let [from, program, to] = copied[..] else { panic!("{copied:?}") };
+    assert_eq!((from, to), ("--from=build", "/emcee"));
+    assert!(program.ends_with("/x86_64-unknown-linux-musl/release/emcee"), "{program}");
+    // Numbers, as there is no file of names; `runAsNonRoot` judges only numbers.
+    let ids: Vec<u32> = last[2].1.split(':').map(|id| id.parse().expect("a number")).collect();
+    assert!(ids.len() == 2 && ids.iter().all(|id| *id >= 10_000), "{ids:?}");
+    // The exec form: the other one needs a shell.
+    let entry: Vec<String> = serde_json::from_str(&last[3].1).expect("a list");
+    assert_eq!(entry, ["/emcee"]);
+}
+
+/// The manifests name a user of their own: the image's has to be the same, or a cluster and a laptop differ.
+#[test]
+fn the_images_user_is_that_of_the_manifests() {
+    let stages = stages(&read("deploy/Dockerfile"));
+    let user = stages.last().and_then(|last| last.iter().find(|(name, _)| name == "USER"));
+    let user = user.expect("a user").1.clone();
+    let manifest = read("deploy/helm/emcee/templates/deployment.yaml");
+    let id = |field: &str| {
+        let line = manifest
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(&format!("{field}: ")).map(str::to_owned));
+        line.expect(field)
+    };
+    assert_eq!(user, format!("{}:{}", id("runAsUser"), id("runAsGroup")));
+}
+
+/// Whoever builds says what compiles: by digest, if they like. The default is the toolchain of the repository.
+#[test]
+fn what_compiles_is_a_build_argument() {
+    let stages = stages(&read("deploy/Dockerfile"));
+    let [(name, default)] = &stages[0][..] else { panic!("{:?}", stages[0]) };
+    assert_eq!(name, "ARG");
+    let image = default.strip_prefix("BUILD_IMAGE=").expect("BUILD_IMAGE");
+    assert_eq!(stages[1][0], ("FROM".into(), "${BUILD_IMAGE} AS build".into()));
+    assert_eq!(stages.len(), 3, "one stage compiles, one is the image");
+    let toolchain = read("rust-toolchain.toml");
+    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).expect("a channel");
+    let tag = image.strip_prefix("docker.io/library/rust:").expect("the official image, by its full name");
+    let version = tag.split('-').next().expect("a version");
+    assert!(channel.trim_matches('"').starts_with(version), "{image} compiles, and {channel} is wanted");
+    // A digest that nobody has checked would be worse than none.
+    assert!(!image.contains("@sha256:"), "{image}");
+    for page in ["docs/guides/install.md", "deploy/Dockerfile"] {
+        assert!(read(page).contains("--build-arg BUILD_IMAGE=docker.io/library/rust:"), "{page}");
+    }
+}
