@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use super::{raw, secrets};
 
 /// Both ends of a TCP connection.
-async fn wire() -> (TcpStream, TcpStream) {
+pub(crate) async fn wire() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     (client, listener.accept().await.unwrap().0)
@@ -54,7 +54,7 @@ async fn read_one(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Resul
 }
 
 /// What the server says of a client that shows this certificate for blue, and what the client hears.
-async fn show(pair: Option<&Pair>) -> (String, AcceptError) {
+pub(crate) async fn show(pair: Option<&Pair>) -> (String, AcceptError) {
     ask(&secrets::of_m1(), &server_name("blue"), raw::client(pair)).await
 }
 
@@ -69,7 +69,7 @@ async fn ask(server: &Relationships, name: &str, config: ClientConfig) -> (Strin
     (heard.expect_err("it is refused").to_string(), said.expect_err("it is refused"))
 }
 
-fn refusal(error: AcceptError) -> CertificateRefusal {
+pub(crate) fn refusal(error: AcceptError) -> CertificateRefusal {
     match error {
         AcceptError::Certificate { relationship, refusal } if &*relationship == "blue" => refusal,
         other => panic!("not about the certificate: {other}"),

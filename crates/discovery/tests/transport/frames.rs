@@ -1,0 +1,264 @@
+//! HTTP/2 by hand: what a peer can do with frames that no client library writes. Each attack ends with its connection, or
+//! goes on without harm; a peer of another relationship is told of every change meanwhile.
+
+use std::io;
+use std::time::Duration;
+
+use emcee_discovery::Audience;
+use emcee_discovery::server::Limits;
+use emcee_discovery::shelf::Visibility;
+use emcee_discovery::wire;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+
+use super::hostile::m2;
+use super::mesh::{LONG, Mesh, Peer};
+use super::streams::eventually;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// An error code of HTTP/2.
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The headers of a call of the one method, by the static table of HPACK.
+fn request() -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()][..], text.as_bytes()].concat();
+    // POST, https, a path, an authority, a content type.
+    [
+        &[0x83, 0x87, 0x04][..],
+        &text(wire::METHOD),
+        &[0x01],
+        &text("m1"),
+        &[0x0f, 0x10],
+        &text("application/grpc"),
+    ]
+    .concat()
+}
+
+/// Numbers of a client's streams.
+fn streams(count: u32) -> impl Iterator<Item = u32> {
+    (0..count).map(|index| 2 * index + 1)
+}
+
+/// A frame that the server sent.
+#[derive(Debug)]
+struct Frame {
+    kind: u8,
+    flags: u8,
+    payload: Vec<u8>,
+}
+
+impl Frame {
+    /// The error code of a GOAWAY or RST_STREAM.
+    fn code(&self) -> u32 {
+        let code = self.payload.iter().skip(if self.kind == GOAWAY { 4 } else { 0 });
+        code.take(4).fold(0, |code, byte| code << 8 | u32::from(*byte))
+    }
+}
+
+/// m2's connection: frames are written by hand, and what the server sends is read all the while.
+struct Hand {
+    stream: WriteHalf<TlsStream<TcpStream>>,
+    frames: mpsc::UnboundedReceiver<Frame>,
+}
+
+impl Hand {
+    async fn of_m2(mesh: &Mesh) -> Self {
+        let (mut reader, mut stream) = split(m2(mesh).await);
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+        let (sender, frames) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(frame) = read(&mut reader).await {
+                if sender.send(frame).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { stream, frames }
+    }
+
+    /// Whether the server still takes what is written.
+    async fn write(&mut self, bytes: &[u8]) -> bool {
+        let written = timeout(LONG, self.stream.write_all(bytes)).await.expect("the server reads, or closes");
+        written.is_ok() && self.stream.flush().await.is_ok()
+    }
+
+    /// Writes all this, in pieces, until the server has had enough.
+    async fn flood(&mut self, frames: impl IntoIterator<Item = Vec<u8>>) {
+        let mut piece = Vec::new();
+        for frame in frames {
+            piece.extend(frame);
+            if piece.len() > 8 * 1024 && !self.write(&std::mem::take(&mut piece)).await {
+                return;
+            }
+        }
+        self.write(&piece).await;
+    }
+
+    /// The next frame; none when the server has hung up.
+    async fn next(&mut self) -> Option<Frame> {
+        timeout(LONG, self.frames.recv()).await.expect("the server says something, or hangs up")
+    }
+
+    async fn hang_up(mut self) {
+        let _closed = timeout(LONG, self.stream.shutdown()).await.expect("the server reads, or is gone");
+    }
+
+    /// Waits until the server hangs up by itself; gives the code of its GOAWAY, if it sent one.
+    async fn ended_by_server(mut self) -> Option<u32> {
+        let mut code = None;
+        while let Some(frame) = self.next().await {
+            code = code.or((frame.kind == GOAWAY).then(|| frame.code()));
+        }
+        code
+    }
+
+    /// Whether the server answers a PING, after all that was sent before it; else it has hung up.
+    async fn answers(&mut self) -> bool {
+        self.write(&frame(PING, 0, 0, b"finished")).await;
+        while let Some(frame) = self.next().await {
+            if frame.kind == PING && frame.flags & ACK != 0 && frame.payload == b"finished" {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+async fn read(stream: &mut ReadHalf<TlsStream<TcpStream>>) -> io::Result<Frame> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await?;
+    let [a, b, c, kind, flags, ..] = head;
+    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+    stream.read_exact(&mut payload).await?;
+    Ok(Frame { kind, flags, payload })
+}
+
+/// m1, and m4, which follows it in another relationship.
+async fn m1_and_m4() -> (Mesh, Peer) {
+    let m1 = Mesh::m1_with(Limits { answer: Duration::from_secs(2), ..Limits::default() }).await;
+    let mut m4 = m1.followed_by("m4", "yellow");
+    m4.connected().await;
+    (m1, m4)
+}
+
+/// Another relationship's peer is told, and what the attacker had open is gone.
+async fn has_no_effect(m1: &Mesh, m4: &mut Peer) {
+    m1.offer("yellow", "after", &Visibility::All);
+    assert_eq!(m4.changed().await, ("after".into(), true));
+    let peer = Audience::new("blue", "m2");
+    let gone = || m1.server.peers().get(&peer).is_none_or(|peer| peer.connections == 0 && peer.streams == 0);
+    eventually("the attacker's connection and its streams are gone", gone).await;
+    assert_eq!(m1.server.peers()[&Audience::new("yellow", "m4")].connections, 1);
+    // It is let in again, as any peer that comes back.
+    m1.followed_by("m2", "blue").connected().await;
+}
+
+/// The connection was ended for what was sent: with the code for that, or without a word.
+fn is_too_much(code: Option<u32>) -> bool {
+    code.is_none_or(|code| code == ENHANCE_YOUR_CALM)
+}
+
+#[tokio::test]
+async fn streams_that_are_reset_at_once_end_the_connection() {
+    let (m1, mut m4) = m1_and_m4().await;
+    let mut hand = Hand::of_m2(&m1).await;
+    let reset = |stream| {
+        let open = frame(HEADERS, END_HEADERS, stream, &request());
+        [open, frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+    };
+    hand.flood(streams(100_000).map(reset)).await;
+    let code = hand.ended_by_server().await;
+    assert!(is_too_much(code), "{code:?}");
+    has_no_effect(&m1, &mut m4).await;
+}
+
+#[tokio::test]
+async fn headers_that_never_end_end_the_connection() {
+    let (m1, mut m4) = m1_and_m4().await;
+    // Nothing, `accept-encoding` by its index, a name and a value of its own.
+    for payload in [&[][..], &[0x90], &[0x40, 1, b'a', 1, b'b']] {
+        let mut hand = Hand::of_m2(&m1).await;
+        hand.write(&frame(HEADERS, 0, 1, &request())).await;
+        hand.flood((0..100_000).map(|_| frame(CONTINUATION, 0, 1, payload))).await;
+        let code = hand.ended_by_server().await;
+        assert!(is_too_much(code), "{payload:?}: {code:?}");
+    }
+    has_no_effect(&m1, &mut m4).await;
+}
+
+#[tokio::test]
+async fn more_streams_than_allowed_are_refused() {
+    let (m1, mut m4) = m1_and_m4().await;
+    let mut hand = Hand::of_m2(&m1).await;
+    hand.flood(streams(300).map(|stream| frame(HEADERS, END_HEADERS, stream, &request()))).await;
+    assert!(hand.answers().await, "what is beyond the limit ends as streams, not as a connection");
+    let peer = Audience::new("blue", "m2");
+    eventually("its streams are open", || m1.server.peers().get(&peer).is_some_and(|p| p.streams >= 1)).await;
+    let open = m1.server.peers()[&peer].streams;
+    assert!(open <= Limits::default().streams, "{open} streams are open");
+    hand.hang_up().await;
+    has_no_effect(&m1, &mut m4).await;
+}
+
+/// Frames that ask for nothing: they are read, or end the connection, and either way harm nobody.
+#[tokio::test]
+async fn frames_that_say_nothing_do_no_harm() {
+    let floods: [(&str, fn(u32) -> Vec<u8>); 7] = [
+        ("empty DATA", |_| frame(DATA, 0, 1, &[])),
+        ("PRIORITY", |index| frame(PRIORITY, 0, 2 * index + 3, &[0, 0, 0, 1, 16])),
+        ("SETTINGS", |_| frame(SETTINGS, 0, 0, &[])),
+        ("PING", |index| frame(PING, 0, 0, &u64::from(index).to_be_bytes())),
+        ("WINDOW_UPDATE of the connection", |_| frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes())),
+        ("WINDOW_UPDATE of a stream", |_| frame(WINDOW_UPDATE, 0, 1, &1_u32.to_be_bytes())),
+        ("an unknown kind", |_| frame(0xbe, 0xff, 1, &[1, 2, 3])),
+    ];
+    for (what, one) in floods {
+        let (m1, mut m4) = m1_and_m4().await;
+        let mut hand = Hand::of_m2(&m1).await;
+        hand.write(&frame(HEADERS, END_HEADERS, 1, &request())).await;
+        hand.flood((0..50_000).map(one)).await;
+        m1.offer("yellow", "during", &Visibility::All);
+        assert_eq!(m4.changed().await, ("during".into(), true), "{what}");
+        let goes_on = hand.answers().await;
+        println!("{what}: {}", if goes_on { "is read" } else { "ends the connection" });
+        hand.hang_up().await;
+        has_no_effect(&m1, &mut m4).await;
+    }
+}
+
+/// A window that is made larger than any may be, and frames that were not agreed on.
+#[tokio::test]
+async fn frames_that_break_the_rules_end_the_connection() {
+    let (m1, mut m4) = m1_and_m4().await;
+    let wide = frame(WINDOW_UPDATE, 0, 0, &0x7fff_ffff_u32.to_be_bytes());
+    let long = frame(DATA, 0, 1, &[0; 17 * 1024]);
+    let alone = frame(CONTINUATION, END_HEADERS, 1, &[]);
+    for broken in [wide, long, alone] {
+        let mut hand = Hand::of_m2(&m1).await;
+        hand.write(&frame(HEADERS, END_HEADERS, 1, &request())).await;
+        hand.write(&broken).await;
+        assert!(hand.ended_by_server().await.is_some(), "{:?}", &broken[..9]);
+    }
+    has_no_effect(&m1, &mut m4).await;
+}

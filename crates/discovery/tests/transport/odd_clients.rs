@@ -1,0 +1,124 @@
+//! Clients that are nearly a peer: certificates of the relationship's own CA whose names only look like a peer's, and old
+//! versions of TLS.
+
+use emcee_discovery::tls::{AcceptError, CertificateRefusal, accept, server_name};
+use emcee_testkit::certs::{Ca, Pair};
+use rcgen::string::Ia5String;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::secrets;
+use super::tls::{refusal, show, wire};
+
+/// A certificate of blue's CA, for both sides, with these names.
+fn certificate(names: Vec<SanType>) -> Pair {
+    let ca = Ca::shared("blue");
+    let issuer = Issuer::from_ca_cert_pem(ca.pem(), KeyPair::from_pem(&ca.key_pem()).unwrap()).unwrap();
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = names;
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+    Pair { certificate, key: key.serialize_pem(), ca: ca.pem().to_owned() }
+}
+
+fn ascii(text: &str) -> Ia5String {
+    Ia5String::try_from(text).unwrap()
+}
+
+fn dns(text: &str) -> SanType {
+    SanType::DnsName(ascii(text))
+}
+
+/// The name of m2 is `m2.blue.example`.
+#[tokio::test]
+async fn a_name_that_looks_like_a_peers_is_none() {
+    for names in [
+        vec![dns("m2.blue.example.")],
+        vec![dns(".m2.blue.example")],
+        vec![dns("a.m2.blue.example")],
+        vec![dns("blue.example")],
+        vec![dns("*.blue.example")],
+        vec![dns("m*.blue.example")],
+        vec![dns("*")],
+        vec![dns("m2.blue.example\0")],
+        vec![dns("m2.blue.example\0.evil.example")],
+        vec![dns(" m2.blue.example")],
+        vec![dns("m2.blue.example:443")],
+        vec![dns("")],
+        vec![SanType::URI(ascii("m2.blue.example"))],
+        vec![SanType::URI(ascii("https://m2.blue.example"))],
+        vec![SanType::URI(ascii("spiffe://m2.blue.example/ns/a/sa/b"))],
+        vec![SanType::Rfc822Name(ascii("m2.blue.example"))],
+        vec![SanType::Rfc822Name(ascii("admin@m2.blue.example"))],
+        vec![SanType::IpAddress([127, 0, 0, 1].into())],
+        // None of several makes up for another.
+        vec![dns("*.blue.example"), SanType::URI(ascii("m2.blue.example")), dns("m2.blue.example.")],
+    ] {
+        let refused = refusal(show(Some(&certificate(names.clone()))).await.1);
+        let by_name = matches!(refused, CertificateRefusal::NoName | CertificateRefusal::WrongNames { .. });
+        assert!(by_name, "{names:?}: {refused:?}");
+    }
+}
+
+/// What is refused above is refused for its names, and not for how it is made here.
+#[tokio::test]
+async fn the_same_certificate_with_the_peers_name_is_let_in() {
+    for name in ["m2.blue.example", "M2.Blue.Example"] {
+        let (near, far) = wire().await;
+        let pair = certificate(vec![dns(name), dns("also.example")]);
+        let m2 = secrets::with_peers("blue", secrets::material(&pair), &["m1"]);
+        let m1 = secrets::of_m1();
+        let (client, server) = tokio::join!(emcee_discovery::tls::connect(near, &m2, "m1"), accept(far, &m1));
+        assert!(client.is_ok() && server.is_ok(), "{name}");
+    }
+}
+
+/// A ClientHello of TLS 1.1 for blue; with `versions`, one that hides it in the extension of TLS 1.3.
+fn old_hello(versions: Option<&[u8]>) -> Vec<u8> {
+    let name = server_name("blue");
+    let list = [&[0][..], &sized16(name.as_bytes())].concat();
+    let mut extensions = extension(0, &sized16(&list));
+    extensions.extend(extension(10, &sized16(&[0, 0x17])));
+    extensions.extend(extension(11, &[1, 0]));
+    extensions.extend(extension(13, &sized16(&[4, 3, 2, 3])));
+    if let Some(versions) = versions {
+        let list = [&[u8::try_from(versions.len()).unwrap()][..], versions].concat();
+        extensions.extend(extension(43, &list));
+    }
+    let version = if versions.is_some() { [3, 3] } else { [3, 2] };
+    // Two suites of TLS 1.0 with an ECDSA certificate, and no compression.
+    let suites = [&version[..], &[7; 32], &[0], &sized16(&[0xc0, 0x09, 0xc0, 0x0a]), &[1, 0]].concat();
+    let body = [suites, sized16(&extensions)].concat();
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    let handshake = [&[1][..], &length[1..], &body].concat();
+    [&[0x16, 3, 1][..], &sized16(&handshake)].concat()
+}
+
+fn extension(kind: u16, content: &[u8]) -> Vec<u8> {
+    [&kind.to_be_bytes()[..], &sized16(content)].concat()
+}
+
+fn sized16(bytes: &[u8]) -> Vec<u8> {
+    [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
+}
+
+#[tokio::test]
+async fn versions_before_tls_1_2_are_refused() {
+    for versions in [None, Some(&[3, 2][..]), Some(&[3, 1, 3, 2]), Some(&[3, 0])] {
+        let (mut near, far) = wire().await;
+        near.write_all(&old_hello(versions)).await.unwrap();
+        near.shutdown().await.unwrap();
+        let m1 = secrets::of_m1();
+        let mut answer = Vec::new();
+        let (said, read) = tokio::join!(accept(far, &m1), near.read_to_end(&mut answer));
+        read.unwrap();
+        let said = said.map(|_| ()).unwrap_err();
+        let is_handshake =
+            matches!(&said, AcceptError::Handshake { relationship, .. } if &**relationship == "blue");
+        assert!(is_handshake, "{versions:?}: {said}");
+        // A fatal alert, protocol_version, and not a byte of a certificate.
+        assert_eq!(answer.get(5..), Some(&[2, 70][..]), "{versions:?}: {answer:?}");
+    }
+}
