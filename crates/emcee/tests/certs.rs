@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::PathBuf
 use emcee_core::inputs::Credential;
 use emcee_testkit::certs::{Ca, Leaf};
 use folder::{
-    TWO, at, certs, contents, data, folder_of_two, key_identifiers, labels, mode, now, openssl,
+    TWO, at, certs, contents, data, folder_of_two, is_refused, key_identifiers, labels, mode, now, openssl,
     openssl_is_found, parsed, refusal, secret, verify,
 };
 use tempfile::TempDir;
@@ -264,6 +264,34 @@ fn each_argument_is_refused_with_a_reason() {
         let words = format!("--relationship={name} --mesh m1=a.example");
         assert!(refusal(dir.path(), &words).contains("is not a DNS label"), "{name}");
     }
+}
+
+/// A mesh's name becomes a file's, a relationship's that of a Secret and its namespace.
+#[test]
+fn no_name_leads_out_of_the_folder() {
+    let place = TempDir::new().expect("a temporary folder");
+    let dir = place.path().join("certs");
+    for name in
+        ["..", ".", "../m1", "a/b", "/etc/m1", "..\\m1", "m1.yaml", "ca\u{202e}", "m1%2f", "-m1", "m1\n"]
+    {
+        for words in [
+            vec![format!("--mesh={name}=m1.blue.example"), "--relationship=blue".into()],
+            vec!["--mesh=m1=m1.blue.example".into(), format!("--relationship={name}")],
+            vec![
+                "--mesh=m1=m1.blue.example".into(),
+                "--relationship=blue".into(),
+                format!("--namespace={name}"),
+            ],
+            vec![format!("--rotate={name}"), "--relationship=blue".into()],
+        ] {
+            assert!(is_refused(&dir, &words), "{words:?}");
+        }
+    }
+    for name in ["*.blue.example", "*", "m1.*.example", "../m1", "m1.blue.example/..", "m1 .blue.example"] {
+        let words = [format!("--mesh=m1={name}"), "--relationship=blue".into()];
+        assert!(is_refused(&dir, &words), "{words:?}");
+    }
+    assert_eq!(fs::read_dir(place.path()).expect("a folder").count(), 0, "something was written");
 }
 
 #[test]

@@ -189,6 +189,30 @@ fn teams_may_not_write_relationships() {
     assert!(labels.keys().all(|label| !label.contains("aggregate")), "a namespace's admin would gain it");
 }
 
+/// A status says what Emcee found, and is what it remembers: a team that could write one would speak in its name.
+#[test]
+fn teams_may_not_write_a_status() {
+    let objects = manifests(&["all", "--fed-namespaces", "*"]);
+    let roles = objects.iter().filter(|o| o["kind"] == "ClusterRole");
+    let of_teams =
+        roles.filter(|o| o["metadata"]["name"] == "emcee-user" || o["metadata"]["name"] == "emcee-viewer");
+    let rules: Vec<_> = of_teams.flat_map(|role| role["rules"].as_array().expect("rules")).collect();
+    assert!(rules.len() >= 2);
+    for rule in rules {
+        let writes =
+            words(&rule["verbs"]).iter().any(|verb| !["get", "list", "watch"].contains(&verb.as_str()));
+        // `*` would mean the subresources, too.
+        let beyond = words(&rule["resources"]).iter().any(|name| name.contains(['/', '*']));
+        assert!(!(writes && beyond), "{rule}");
+    }
+    // Without the subresource, who may write a resource may write its status.
+    let crds: Vec<_> = objects.iter().filter(|o| o["kind"] == "CustomResourceDefinition").collect();
+    assert_eq!(crds.len(), 3);
+    for version in crds.iter().flat_map(|crd| crd["spec"]["versions"].as_array().expect("versions")) {
+        assert!(version["subresources"]["status"].is_object(), "{version}");
+    }
+}
+
 /// A field that Kubernetes does not know would be lost on the way.
 #[test]
 fn kubernetes_knows_every_field() {

@@ -156,3 +156,33 @@ fn a_forged_status_leads_nowhere() {
     let stranger = json!({"peer": "m9", "port": 80, "protocol": "http", "mode": "FLAT", "endpoints": ["203.0.113.7:80"]});
     assert!(led_to(&stranger).is_empty(), "no peer of the relationship");
 }
+
+/// Whether a binding of relationship blue may ask for this server name, where there is a relationship red, too.
+fn may_ask_for(server_name: &str) -> bool {
+    let mut objects: Vec<_> =
+        ["blue", "red"].map(|name| wharf(name).unset("/spec/tls_context_selector").build()).into();
+    let asks = binding("shop", "reviews").fed("blue").port(80).endpoints(["203.0.113.7:15443"]);
+    let asks = asks.subject_alt_names(["spiffe://m2.example/ns/shop/sa/reviews"]).server_name(server_name);
+    objects.push(asks.build());
+    let translation = Translation::of(Settings::default(), objects.iter().map(intake::change));
+    let unit = Unit::ServiceBinding(Key::new("shop", "reviews"));
+    let accepted = translation.verdict(&unit).expect("a verdict").is_accepted();
+    let relays = of_kind(&translation, Kind::Gateway);
+    let asked = relays.iter().any(|gateway| written(gateway).to_string().contains(server_name));
+    assert_eq!(asked, accepted, "{server_name}");
+    accepted
+}
+
+/// On a gateway that several relationships use it would take the other's traffic; and the hosts of bindings are Emcee's.
+#[test]
+fn a_binding_takes_no_name_of_another_relationship() {
+    assert!(may_ask_for("reviews.shop.blue.emcee.internal"), "one of its own");
+    for name in [
+        "reviews.shop.red.emcee.internal",
+        "discovery.red.emcee.internal",
+        "reviews.shop.binding.emcee.internal",
+        "a.b.c.red.emcee.internal",
+    ] {
+        assert!(!may_ask_for(name), "{name}");
+    }
+}

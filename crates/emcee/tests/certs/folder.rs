@@ -31,8 +31,16 @@ pub(crate) fn now() -> OffsetDateTime {
 
 /// `emcee certs -o DIR` with these words.
 pub(crate) fn at(moment: OffsetDateTime, dir: &Path, words: &str) -> Result<String, CertsError> {
+    of(moment, dir, words.split_whitespace())
+}
+
+fn of<'a>(
+    moment: OffsetDateTime,
+    dir: &'a Path,
+    words: impl IntoIterator<Item = &'a str>,
+) -> Result<String, CertsError> {
     let output = dir.to_str().expect("a readable path");
-    let words = ["certs", "-o", output].into_iter().chain(words.split_whitespace());
+    let words = ["certs", "-o", output].into_iter().chain(words);
     let mut out = Vec::new();
     run_at(&Cli::parse_from(words).args, moment, &mut out)?;
     Ok(String::from_utf8(out).expect("text"))
@@ -55,6 +63,11 @@ pub(crate) fn refusal(dir: &Path, words: &str) -> String {
     let error = certs(dir, words).expect_err(words).to_string();
     assert_eq!(contents(dir), before, "a refusal leaves the folder as it was: {words}");
     error
+}
+
+/// Of arguments that may hold anything, spaces too.
+pub(crate) fn is_refused(dir: &Path, words: &[String]) -> bool {
+    of(now(), dir, words.iter().map(String::as_str)).is_err()
 }
 
 /// Every file, temporary ones too.

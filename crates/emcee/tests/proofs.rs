@@ -1,0 +1,86 @@
+//! What `docs/proofs` says is shown by a test is: each test that a row names is in the file that the row links.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A row of a table: where its page is, what it is about, and the tests that it names, each with its file.
+#[derive(Debug, PartialEq)]
+struct Row {
+    claim: String,
+    tests: Vec<(String, String)>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/proofs")
+}
+
+/// The rows of all tables with two columns.
+fn rows(page: &str) -> Vec<Row> {
+    let lines = page.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let rows = lines.filter_map(|line| line.split_once(" | "));
+    rows.filter(|(_, tests)| *tests != "tests").map(|(claim, tests)| row(claim, tests)).collect()
+}
+
+/// `[file](path) `a`, `b`; [another](path) `c``
+fn row(claim: &str, text: &str) -> Row {
+    let mut tests = Vec::new();
+    for file in text.split('[').skip(1) {
+        let Some((_, rest)) = file.split_once("](") else { continue };
+        let Some((path, names)) = rest.split_once(')') else { continue };
+        let names = names.split('`').skip(1).step_by(2).filter(|name| !name.contains('/'));
+        tests.extend(names.map(|name| (path.to_owned(), name.to_owned())));
+    }
+    Row { claim: claim.to_owned(), tests }
+}
+
+/// Whether a file has a test of this name: a function with a test's attribute, or an entry of a test bed's list.
+fn has_test(source: &str, name: &str) -> bool {
+    if source.contains("suite::run") && source.contains(&format!("(\"{name}\", ")) {
+        return true;
+    }
+    let lines: Vec<_> = source.lines().map(str::trim_start).collect();
+    let is_start = |line: &str| {
+        let line = line.strip_prefix("async ").unwrap_or(line);
+        line.strip_prefix("fn ")
+            .and_then(|line| line.strip_prefix(name))
+            .is_some_and(|rest| rest.starts_with('('))
+    };
+    let before = |index: usize| lines[..index].iter().rev().take_while(|line| line.starts_with(['#', '/']));
+    let is_test = |line: &&str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+    lines.iter().enumerate().any(|(index, line)| is_start(line) && before(index).any(|line| is_test(line)))
+}
+
+#[test]
+fn every_test_that_is_named_exists() {
+    let mut count = 0;
+    for entry in fs::read_dir(folder()).expect("docs/proofs") {
+        let path = entry.expect("an entry").path();
+        for row in rows(&fs::read_to_string(&path).expect("a page")) {
+            assert!(!row.tests.is_empty(), "{}: no test for: {}", path.display(), row.claim);
+            for (file, name) in &row.tests {
+                let file = folder().join(file);
+                let source =
+                    fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+                assert!(has_test(&source, name), "{}: {} has no test {name}", path.display(), file.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 90, "only {count} tests are named");
+}
+
+#[test]
+fn a_name_alone_is_no_test() {
+    let source = "#[test]\n#[ignore = \"slow\"]\nfn ignored() {}\n#[tokio::test]\nasync fn awaits() {}\nfn helper() {}\n";
+    assert!(has_test(source, "ignored") && has_test(source, "awaits"));
+    for name in ["helper", "missing", "await", "awaitsx"] {
+        assert!(!has_test(source, name), "{name}");
+    }
+    let bed = "suite::run(&options, &[(\"on_a_bed\", on_a_bed)])";
+    assert!(has_test(bed, "on_a_bed") && !has_test("(\"on_a_bed\", 1)", "on_a_bed"));
+    let table = "| attack | tests |\n|---|---|\n| a | [x.rs](../x.rs) `one`, `two`; [y](../y.rs) `three` (`a/b`) |\n| b | none |\n";
+    let test = |file: &str, name: &str| (file.to_owned(), name.to_owned());
+    let named = vec![test("../x.rs", "one"), test("../x.rs", "two"), test("../y.rs", "three")];
+    let found = rows(table);
+    assert_eq!(found, [Row { claim: "a".into(), tests: named }, Row { claim: "b".into(), tests: vec![] }]);
+}
