@@ -5,10 +5,6 @@
     reason = "what the tests share is test code, too, and clippy knows only the tests themselves"
 )]
 
-#[path = "transport/flapping.rs"]
-mod flapping;
-#[path = "transport/frames.rs"]
-mod frames;
 #[path = "transport/hostile.rs"]
 mod hostile;
 #[path = "transport/leak.rs"]
@@ -17,8 +13,6 @@ mod leak;
 mod mesh;
 #[path = "transport/neighbours.rs"]
 mod neighbours;
-#[path = "transport/odd_clients.rs"]
-mod odd_clients;
 #[path = "transport/raw.rs"]
 mod raw;
 #[path = "transport/recorder.rs"]
@@ -33,3 +27,9 @@ mod streams;
 mod tls;
 #[path = "transport/tls_changes.rs"]
 mod tls_changes;
+#[path = "transport/flapping.rs"]
+mod flapping;
+#[path = "transport/frames.rs"]
+mod frames;
+#[path = "transport/odd_clients.rs"]
+mod odd_clients;

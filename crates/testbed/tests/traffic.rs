@@ -1,6 +1,7 @@
 //! Real traffic between two real meshes under a common root, by objects written by hand and by those that `emcee render` prints.
 
 mod traffic {
+    pub(crate) mod attacks;
     pub(crate) mod boundary;
     pub(crate) mod flat;
     pub(crate) mod judged;
@@ -21,7 +22,7 @@ use emcee_testbed::Options;
 use emcee_testbed::suite::{self, Test};
 
 use traffic::users::{BOUNDARY, FLAT, PASSTHROUGH, WHARF};
-use traffic::{judged, rendered, rules, stranger};
+use traffic::{attacks, judged, rendered, rules, stranger};
 
 const TESTS: &[Test] = &[
     ("local_calls_show_the_callers_identity", traffic::local::identity),
@@ -60,6 +61,8 @@ const TESTS: &[Test] = &[
     ("rendered_passthrough_stranger_is_refused", |bed| stranger::refused(bed, &PASSTHROUGH)),
     ("rendered_wharf_stranger_is_refused", |bed| stranger::refused(bed, &WHARF)),
     ("rendered_flat_stranger_is_refused", |bed| stranger::refused(bed, &FLAT)),
+    ("rendered_boundary_a_server_name_leads_to_no_other_host", attacks::fronted),
+    ("rendered_boundary_gateways_have_no_token_of_the_api_server", attacks::no_token),
     ("rendered_istioctl_has_no_complaint", judged::clean),
 ];
 
