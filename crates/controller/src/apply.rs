@@ -6,6 +6,7 @@
 mod body;
 mod book;
 mod fault;
+mod outdated;
 mod rounds;
 mod standing;
 mod wanted;
@@ -18,11 +19,12 @@ use std::time::Instant;
 use emcee_core::plan::{Kind, Object};
 use emcee_core::translate::Unit;
 
-use crate::observe::fact::{List, Live, ObjectId, OwnerLabels};
+use crate::observe::fact::{List, Live, ObjectId, Origin, OwnerLabels};
 use crate::translate::Model;
-pub(crate) use body::{Body, is_as_wanted};
+pub(crate) use body::{Body, is_as_wanted, is_copy_of};
 use book::{Book, Entry, Step};
-pub(crate) use fault::{Fault, spread};
+pub(crate) use fault::{Fault, hand_over, spread};
+pub(crate) use outdated::outdated;
 use rounds::{Rounds, Turn};
 pub(crate) use standing::Standing;
 use standing::{concerned_by, waiter};
@@ -76,8 +78,9 @@ impl Desk {
     /// Everything that is in the cluster has been seen: writing may begin.
     pub(crate) fn open(&mut self, model: &Model) {
         self.open = true;
+        let is_due = |entry: &Entry| entry.step().is_some() || entry.is_left();
         let due: Vec<_> =
-            self.book.iter().filter(|(_, entry)| entry.step().is_some()).map(|(id, _)| id.clone()).collect();
+            self.book.iter().filter(|(_, entry)| is_due(entry)).map(|(id, _)| id.clone()).collect();
         self.round(model, due);
         for (unit, _) in model.resources() {
             self.look_at_finalizer(model, unit);
@@ -118,12 +121,7 @@ impl Desk {
         for object in objects.iter().filter(written) {
             let id = id_of(object, had.iter().chain(&wanted));
             let hash = body_of(model, &unit, object).hash;
-            self.book.update(&id, |entry| {
-                if entry.wanted != hash {
-                    entry.waits = false;
-                }
-                (entry.unit, entry.wanted, entry.owner) = (Some(Arc::clone(&unit)), hash, None);
-            });
+            self.book.update(&id, |entry| entry.want(&unit, hash));
             wanted.push(id);
         }
         for id in had {
@@ -147,8 +145,7 @@ impl Desk {
         {
             return Vec::new();
         }
-        let matching =
-            known.and_then(|entry| entry.unit.as_ref()).and_then(|unit| matching(model, unit, live));
+        let matching = known.and_then(|entry| matching(model, entry, live));
         let waiter = known.and_then(|entry| waiter(model, &live.id, entry));
         self.book.update(&live.id, |entry| {
             // What a write that is under way finds may be older than this.
@@ -231,18 +228,18 @@ impl Desk {
         let mut items = Vec::new();
         let mut owners = HashSet::new();
         for id in due {
-            let Some(entry) =
-                self.book.get(&id).filter(|entry| entry.is_ready() && !self.is_held_back(entry, &id))
-            else {
+            let Some(entry) = self.book.get(&id) else { continue };
+            let is_ready = entry.is_ready() && !self.is_held_back(entry, &id);
+            let step = entry.step().filter(|_| is_ready);
+            if step.is_none() && !entry.is_left() {
                 continue;
-            };
-            let Some(step) = entry.step() else { continue };
-            let unit = entry.unit.as_ref().filter(|unit| needs_finalizer(model, unit, &id));
+            }
+            let unit = entry.unit.as_ref().filter(|unit| needs_finalizer(model, unit, &id, entry));
             if let Some(unit) = unit.filter(|unit| !owners.contains(*unit)) {
                 owners.insert(Arc::clone(unit));
                 items.push((FINALIZERS, Item::Finalizer(Unit::clone(unit))));
             }
-            items.push((phase(entry, step, &id), Item::Object(id)));
+            items.extend(step.map(|step| (phase(entry, step, &id), Item::Object(id))));
         }
         self.rounds.push(items);
     }
@@ -270,7 +267,7 @@ impl Desk {
                     Item::Object(id) => {
                         self.book.update(&id, |entry| {
                             entry.waits = false;
-                            entry.look |= entry.foreign && entry.unit.is_some();
+                            entry.look |= entry.origin != Origin::Emcee && entry.unit.is_some();
                         });
                         self.round(model, vec![id]);
                     }
@@ -289,6 +286,10 @@ impl Desk {
             Step::Look => (0, Write::Look(id.clone())),
             Step::Delete => there().map(|there| (0, Write::Delete(id.clone(), there.uid, there.version)))?,
             Step::Create => body().map(|body| (body.hash, creation(model, entry, id, body)))?,
+            Step::TakeOver => {
+                let (body, there) = (body()?, there()?);
+                (body.hash, Write::TakeOver(id.clone(), body, there.uid, there.version))
+            }
             Step::Apply => {
                 let (body, uid) = (body()?, there()?.uid);
                 (body.hash, Write::Apply(id.clone(), body, uid))
@@ -342,16 +343,19 @@ impl Desk {
         self.book.update(id, |entry| entry.busy = false);
         match (step, outcome) {
             (Step::Look, Ok(Written::Live(live))) => self.looked(model, &live, now),
-            (Step::Create | Step::Apply, Ok(Written::Live(live))) => self.book.update(id, |entry| {
-                let seen = entry.there.as_ref().map(|there| there.version.clone());
-                // It may have been said to be gone meanwhile, and an absence has no version to compare.
-                let missed = entry.look && seen.is_none();
-                if seen.is_none_or(|seen| !seen.is_newer(&live.version)) {
-                    entry.note(&live, hash);
-                    entry.look = missed;
-                }
-                entry.failure = None;
-            }),
+            (Step::Create | Step::TakeOver | Step::Apply, Ok(Written::Live(live))) => {
+                self.book.update(id, |entry| {
+                    entry.sent = hash;
+                    let seen = entry.there.as_ref().map(|there| there.version.clone());
+                    // It may have been said to be gone meanwhile, and an absence has no version to compare.
+                    let missed = entry.look && seen.is_none();
+                    if seen.is_none_or(|seen| !seen.is_newer(&live.version)) {
+                        entry.note(&live, hash);
+                        entry.look = missed;
+                    }
+                    entry.failure = None;
+                })
+            }
             (Step::Delete, Ok(written)) => self.book.update(id, |entry| {
                 entry.failure = None;
                 entry.deleting = entry.there.is_some();
@@ -378,17 +382,17 @@ impl Desk {
 
     /// The object that is there under the name of one of Emcee's: whose is it?
     fn looked(&mut self, model: &Model, live: &Live, now: Instant) {
-        let unit = self.book.get(&live.id).and_then(|entry| entry.unit.clone());
-        if unit.is_none() && !live.is_labelled() {
+        let known = self.book.get(&live.id);
+        if known.is_none_or(|entry| entry.unit.is_none()) && !live.is_labelled() {
             return self.absent(model, &live.id);
         }
-        let matching = unit.and_then(|unit| matching(model, &unit, live)).unwrap_or_default();
+        let matching = known.and_then(|entry| matching(model, entry, live)).unwrap_or_default();
         let foreign = self.book.update(&live.id, |entry| {
             entry.note(live, matching);
             if entry.step().is_none() {
                 entry.failure = None;
             }
-            entry.foreign && entry.unit.is_some()
+            entry.origin == Origin::Other && entry.unit.is_some()
         });
         if foreign {
             self.failed(&live.id, Fault::Foreign, now);
@@ -445,9 +449,10 @@ fn phase(entry: &Entry, step: Step, id: &ObjectId) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
 
-/// Of an object in another namespace Kubernetes' garbage collector must not know the owner; the finalizer keeps the
-/// owner until the object is gone.
-fn needs_finalizer(model: &Model, unit: &Unit, id: &ObjectId) -> bool {
+/// Of an object in another namespace Kubernetes' garbage collector must not know the owner, and of one that somebody else
+/// wrote it may not know it; the finalizer keeps the owner until the object is gone.
+fn needs_finalizer(model: &Model, unit: &Unit, id: &ObjectId, entry: &Entry) -> bool {
     let elsewhere = unit.resource().is_some_and(|resource| resource.key.namespace != id.key.namespace);
-    elsewhere && model.resource(unit).is_some_and(|known| !known.finalizer && !known.deleting)
+    (elsewhere || entry.is_left())
+        && model.resource(unit).is_some_and(|known| !known.finalizer && !known.deleting)
 }

@@ -94,6 +94,7 @@ impl Engine {
         let Some(writing) = &mut self.writing else { return };
         writing.open = true;
         writing.desk.open(&self.model);
+        writing.desk.tell_of_strays(&self.model);
         writing.reports.ask(self.model.resources().map(|(unit, _)| unit.clone()));
     }
 

@@ -18,6 +18,7 @@ use emcee_core::uid::Uid;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -182,11 +183,9 @@ pub(crate) fn namespace(name: &str, object: Option<&k8s::Namespace>) -> Fact {
 pub(crate) fn live(kind: Kind, key: &Key, object: Option<DynamicObject>) -> Fact {
     let id = ObjectId { kind, key: key.clone() };
     let Some(mut object) = object else { return Fact::LiveGone(id) };
-    let fields = object.metadata.managed_fields.take().unwrap_or_default();
-    let manager = field_manager(kind);
-    let applied = fields.iter().any(|entry| {
-        entry.manager.as_deref() == Some(manager) && entry.operation.as_deref() == Some("Apply")
-    });
+    let entries = object.metadata.managed_fields.take().unwrap_or_default();
+    let own = entries.into_iter().find(|entry| is_own(kind, entry));
+    let applied = own.map(|entry| entry.fields_v1.map(|fields| fields.0).unwrap_or_default());
     if let Some(fields) = object.data.as_object_mut() {
         fields.remove("status");
     }
@@ -203,6 +202,11 @@ pub(crate) fn live(kind: Kind, key: &Key, object: Option<DynamicObject>) -> Fact
         owner,
         body: serde_json::to_value(&object).unwrap_or_default(),
     }))
+}
+
+/// Whether an entry of `metadata.managedFields` is of what Emcee applies.
+pub(crate) fn is_own(kind: Kind, entry: &ManagedFieldsEntry) -> bool {
+    entry.manager.as_deref() == Some(field_manager(kind)) && entry.operation.as_deref() == Some("Apply")
 }
 
 /// By whom a generated object is applied.

@@ -173,11 +173,16 @@ impl Reports {
     }
 }
 
-/// The status that a resource should have, if all about it is known.
+/// The status that a resource should have, if all about it is known; of one that is being deleted, only why it still waits.
 fn status_of(model: &Model, desk: &Desk, unit: &Unit) -> Option<Value> {
-    let known = model.resource(unit).filter(|known| !known.deleting)?;
+    let known = model.resource(unit)?;
     let Standing::Settled(problems) = desk.standing(model, unit) else { return None };
-    let mut verdict = with_failures(model.verdict(unit)?, problems);
+    let verdict = match known.deleting {
+        true if problems.is_empty() || !known.finalizer => return None,
+        true => Verdict::of_deletion(known.generation, Vec::new()),
+        false => model.verdict(unit)?,
+    };
+    let mut verdict = with_failures(verdict, problems);
     // A verdict on what could not be read, or on the last good version, is about the newest version all the same.
     verdict.generation = known.generation;
     status(&unit.resource()?, &verdict, &known.said.kept(), Timestamp::now()).ok()

@@ -13,8 +13,8 @@ use kube::{Api, Client};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::apply::{Body, is_as_wanted};
-use crate::observe::fact::{Fact, Live, ObjectId};
+use crate::apply::{Body, hand_over, is_as_wanted, is_copy_of, outdated};
+use crate::observe::fact::{Fact, Live, ObjectId, Origin};
 use crate::observe::{Observation, Watches, What, generated_kind};
 use crate::options::Options;
 use crate::translate::Model;
@@ -60,8 +60,20 @@ pub enum Step {
     Change(Vec<Difference>),
     /// It is Emcee's, and nothing asks for it.
     Remove,
+    /// It is as it should be, and somebody else wrote it: it becomes Emcee's.
+    TakeOver,
     /// Nothing, as the object of that name is somebody else's.
     Yield,
+    /// Nothing, as somebody else wrote it with Emcee's label, and it says something else than it should; or, without
+    /// differences, nothing asks for it. With what an administrator does about it.
+    Leave(Vec<Difference>, String),
+}
+
+impl Step {
+    /// Whether an object is left as it is that is not as it should be.
+    pub fn is_left(&self) -> bool {
+        matches!(self, Self::Yield | Self::Leave(..))
+    }
 }
 
 impl Snapshot {
@@ -149,8 +161,8 @@ impl Snapshot {
             found.extend(step(self.live.get(&id), &body).map(|step| divergence(&id, step)));
             wanted.insert(id);
         }
-        let left = self.live.iter().filter(|(id, live)| !wanted.contains(id) && is_leftover(live));
-        found.extend(left.map(|(id, _)| divergence(id, Step::Remove)));
+        let unwanted = self.live.iter().filter(|(id, live)| !wanted.contains(id) && !live.deleting);
+        found.extend(unwanted.filter_map(|(id, live)| Some(divergence(id, farewell(live)?))));
         found
     }
 
@@ -175,17 +187,37 @@ fn divergence(id: &ObjectId, step: Step) -> Divergence {
 /// As for the desk of a controller: see `apply`.
 fn step(live: Option<&Live>, wanted: &Body) -> Option<Step> {
     let Some(live) = live else { return Some(Step::Create) };
-    if live.released || !live.applied {
-        return Some(Step::Yield);
-    }
     let kind = live.id.kind;
     let exact = kind.group().ends_with(".istio.io");
-    (!is_as_wanted(kind, &live.body, &wanted.value))
-        .then(|| Step::Change(deviations(&live.body, &wanted.value, exact)))
+    let deviations = || deviations(&live.body, &wanted.value, exact);
+    match live.origin() {
+        Origin::Other => Some(Step::Yield),
+        Origin::Copy if is_copy_of(kind, &live.body, &wanted.value) => Some(Step::TakeOver),
+        Origin::Copy => Some(Step::Leave(deviations(), hand_over(&live.id))),
+        Origin::Emcee => {
+            let applied = live.applied.as_ref();
+            let outdated = applied.map(|applied| outdated(applied, &live.body, &wanted.value));
+            let outdated = outdated.unwrap_or_default();
+            let changes = !is_as_wanted(kind, &live.body, &wanted.value) || !outdated.is_empty();
+            changes.then(|| {
+                Step::Change(deviations().into_iter().chain(unless_exact(exact, outdated)).collect())
+            })
+        }
+    }
 }
 
-fn is_leftover(live: &Live) -> bool {
-    live.applied && !live.released && !live.deleting
+/// What nothing asks for.
+fn farewell(live: &Live) -> Option<Step> {
+    match live.origin() {
+        Origin::Emcee => Some(Step::Remove),
+        Origin::Copy => Some(Step::Leave(Vec::new(), hand_over(&live.id))),
+        Origin::Other => None,
+    }
+}
+
+/// Of Istio's kinds, content that is not wanted is a deviation already.
+fn unless_exact(exact: bool, outdated: Vec<Difference>) -> impl Iterator<Item = Difference> {
+    outdated.into_iter().filter(move |it| !exact || it.field.starts_with("metadata."))
 }
 
 /// All that watches say until each has said all there is.

@@ -1,6 +1,7 @@
 //! Controllers against an API server in memory, which can be made to fail as a real one cannot.
 
 mod chaos;
+mod copies;
 mod faults;
 mod hands;
 mod lease;

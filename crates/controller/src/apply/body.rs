@@ -9,6 +9,8 @@ use emcee_core::uid::Uid;
 use foldhash::quality::FixedState;
 use serde_json::{Map, Value, json};
 
+use crate::observe::fact::Version;
+
 /// A resource that no object has had, as etcd counts from 1 and its first write is 2. An apply with it is a create:
 /// of an object that exists it is refused as a conflict.
 const NEVER: &str = "1";
@@ -44,6 +46,13 @@ impl Body {
         self.with("uid", &uid.to_string())
     }
 
+    /// For the object with this UID as it was seen, and no other.
+    pub(crate) fn to_take_over(&self, uid: &Uid, version: &Version) -> Value {
+        let mut object = self.to_apply(uid);
+        object["metadata"]["resourceVersion"] = version.to_string().into();
+        object
+    }
+
     fn with(&self, field: &str, value: &str) -> Value {
         let mut object = self.value.clone();
         object["metadata"][field] = value.into();
@@ -77,13 +86,19 @@ fn hash(value: &Value) -> u64 {
 
 /// Whether the object that is there says what it should, and nothing that would change its meaning.
 pub(crate) fn is_as_wanted(kind: Kind, live: &Value, wanted: &Value) -> bool {
-    let metadata = ["labels", "annotations", "ownerReferences"];
-    // What others add is theirs, also where nothing is wanted: a Deployment's revision, an annotation.
-    let metadata_kept = metadata.iter().all(|field| {
-        let wanted = wanted["metadata"].get(*field);
-        wanted.is_none_or(|wanted| holds(&live["metadata"][*field], wanted))
-    });
-    metadata_kept && content(wanted).all(|(field, value)| matches(kind, live.get(field), value))
+    is_copy_of(kind, live, wanted) && has_metadata("ownerReferences", live, wanted)
+}
+
+/// As [`is_as_wanted`], of an object that somebody else wrote: which owner it names for Kubernetes' garbage collector is
+/// nothing that it says.
+pub(crate) fn is_copy_of(kind: Kind, live: &Value, wanted: &Value) -> bool {
+    ["labels", "annotations"].iter().all(|field| has_metadata(field, live, wanted))
+        && content(wanted).all(|(field, value)| matches(kind, live.get(field), value))
+}
+
+/// What others add is theirs, also where nothing is wanted: a Deployment's revision, an annotation.
+fn has_metadata(field: &str, live: &Value, wanted: &Value) -> bool {
+    wanted["metadata"].get(field).is_none_or(|wanted| holds(&live["metadata"][field], wanted))
 }
 
 /// The fields that say what an object is for.

@@ -7,8 +7,8 @@ use emcee_core::problem::Problem;
 use emcee_core::translate::Unit;
 use emcee_core::uid::Uid;
 
-use super::fault::{Fault, lingering};
-use crate::observe::fact::{List, Live, ObjectId, OwnerLabels, Version};
+use super::fault::{Fault, left_copy, lingering};
+use crate::observe::fact::{List, Live, ObjectId, Origin, OwnerLabels, Version};
 
 /// What is known of one object. Its content is not kept, only hashes of it.
 #[derive(Debug, Default)]
@@ -28,8 +28,10 @@ pub(super) struct Entry {
     pub(super) look: bool,
     /// Whether a list has begun that has not told of the one that is there.
     pub(super) unlisted: bool,
-    /// Whether the one that is there is somebody else's.
-    pub(super) foreign: bool,
+    /// Hash of the content that was last sent.
+    pub(super) sent: u64,
+    /// Who wrote the one that is there.
+    pub(super) origin: Origin,
     /// Whether the one that is there is on its way out.
     pub(super) deleting: bool,
     /// Whether it still was there after that: Kubernetes waits for others' finalizers.
@@ -40,7 +42,7 @@ pub(super) struct Entry {
     pub(super) failure: Option<Box<(Fault, u32)>>,
     /// Whether the next try has its time, and nothing is done before.
     pub(super) waits: bool,
-    /// For whom it was, by its labels, if nobody wants it any more.
+    /// For whom it is, by its labels, if somebody else wrote it; for whom it was, if nobody wants it any more.
     pub(super) owner: Option<Box<OwnerLabels>>,
 }
 
@@ -56,6 +58,8 @@ pub(super) struct There {
 pub(super) enum Step {
     Look,
     Create,
+    /// Somebody else wrote just what is wanted: from now on it is Emcee's.
+    TakeOver,
     Apply,
     Delete,
 }
@@ -67,7 +71,10 @@ impl Entry {
             return Some(Step::Look);
         }
         match (&self.unit, &self.there) {
-            _ if self.foreign => None,
+            (Some(_), Some(_)) if self.origin == Origin::Copy => {
+                self.is_same_copy().then_some(Step::TakeOver)
+            }
+            (_, Some(_)) if self.origin != Origin::Emcee => None,
             (Some(_), None) => Some(Step::Create),
             (Some(_), Some(_)) => (self.applied != self.wanted).then_some(Step::Apply),
             (None, Some(_)) => (!self.deleting).then_some(Step::Delete),
@@ -85,17 +92,38 @@ impl Entry {
         self.there = Some(There { uid: live.uid.clone(), version: live.version.clone() });
         (self.applied, self.taken, self.unlisted) = (matching, false, false);
         (self.deleting, self.lingers) = (live.deleting, live.deleting);
-        // Whoever gives a facade a selector has made it theirs. A copy of a generated object has its labels, too.
-        self.foreign = live.released || !live.applied;
-        if self.unit.is_none() {
-            self.owner = Some(Box::new(live.owner.clone()));
+        self.origin = live.origin();
+        let is_labelled_for = self.unit.is_none() || self.origin == Origin::Copy;
+        self.owner = is_labelled_for.then(|| Box::new(live.owner.clone()));
+    }
+
+    /// A unit wants it, with content of this hash.
+    pub(super) fn want(&mut self, unit: &Arc<Unit>, hash: u64) {
+        if self.wanted != hash {
+            self.waits = false;
+            // Its content is not kept, and it may be what is wanted now.
+            self.look |= self.origin == Origin::Copy && self.there.is_some();
         }
+        if self.origin != Origin::Copy {
+            self.owner = None;
+        }
+        (self.unit, self.wanted) = (Some(Arc::clone(unit)), hash);
+    }
+
+    /// Whether somebody else wrote what is there, and it is as wanted.
+    fn is_same_copy(&self) -> bool {
+        self.applied == self.wanted && !self.deleting
+    }
+
+    /// Whether what is there has Emcee's label, somebody else wrote it, and Emcee leaves it as it is.
+    pub(super) fn is_left(&self) -> bool {
+        self.origin == Origin::Copy && self.there.is_some() && self.step().is_none()
     }
 
     /// Forgets the object that was there.
     pub(super) fn note_absence(&mut self) {
         self.taken |= self.there.is_some() && self.unit.is_some();
-        (self.there, self.applied, self.foreign) = (None, 0, false);
+        (self.there, self.applied, self.origin) = (None, 0, Origin::Emcee);
         (self.deleting, self.lingers, self.unlisted) = (false, false, false);
         (self.failure, self.waits) = (None, false);
     }
@@ -107,14 +135,19 @@ impl Entry {
 
     /// Whether it is there, and Emcee's.
     pub(super) fn is_ours(&self) -> bool {
-        self.there.is_some() && !self.foreign
+        self.there.is_some() && self.origin == Origin::Emcee
     }
 
     /// Why it is not as wanted, if that is worth telling.
     pub(super) fn problem(&self, id: &ObjectId) -> Option<Problem> {
         let (wanted, lingers) = (self.unit.is_some(), self.lingers);
         let problem = self.news().map(|fault| fault.problem(id, wanted));
-        problem.or_else(|| (lingers && !wanted).then(|| lingering(id)))
+        problem.or_else(|| match (wanted, lingers) {
+            (false, true) => Some(lingering(id)),
+            // One that is on its way out, and as wanted until then, is made again when it is gone.
+            (true, _) if self.applied == self.wanted => None,
+            _ => self.is_left().then(|| left_copy(id, wanted)),
+        })
     }
 
     /// The fault that is in the way, if that is worth telling.
@@ -125,13 +158,16 @@ impl Entry {
 
     /// Nobody wants it any more, for whom it was.
     pub(super) fn abandon(&mut self) {
-        self.owner = self.unit.take().map(|unit| Box::new(OwnerLabels::of_unit(&unit)));
+        let unit = self.unit.take();
+        if self.origin != Origin::Copy {
+            self.owner = unit.map(|unit| Box::new(OwnerLabels::of_unit(&unit)));
+        }
         (self.wanted, self.failure, self.waits) = (0, None, false);
     }
 
-    /// For whom it was, if it is there, and Emcee's, and nobody wants it.
+    /// For whom it was, if it is there, with Emcee's label, and nobody wants it.
     fn leftover_of(&self) -> Option<OwnerLabels> {
-        let is_leftover = self.unit.is_none() && self.there.is_some() && !self.foreign;
+        let is_leftover = self.unit.is_none() && self.there.is_some() && self.origin != Origin::Other;
         self.owner.as_deref().filter(|_| is_leftover).cloned()
     }
 }

@@ -7,6 +7,7 @@ use emcee_api::Reason;
 use emcee_core::problem::Problem;
 
 use crate::observe::fact::ObjectId;
+use crate::parse::field_manager;
 
 /// A number from 0 to 1 that differs from one thing to another, so that what failed together is not tried together.
 pub(crate) fn spread(of: impl Hash) -> f64 {
@@ -109,6 +110,37 @@ pub(super) fn lingering(id: &ObjectId) -> Problem {
     let message =
         format!("{}: others' finalizers keep it (its `metadata.finalizers` name them)", leftover(id));
     Problem::new(Reason::ApplyFailed, message)
+}
+
+/// For the status of the resource that asks for an object which somebody else wrote with Emcee's labels and other content, or
+/// no longer asks for it.
+pub(super) fn left_copy(id: &ObjectId, wanted: bool) -> Problem {
+    let message = if wanted {
+        format!(
+            "{} {} has Emcee's label, but somebody else wrote it, and it is not as it should be: it is left as it is ({})",
+            id.kind.as_str(),
+            id.key,
+            hand_over(id)
+        )
+    } else {
+        format!("{}: it has Emcee's label, but somebody else wrote it ({})", leftover(id), hand_over(id))
+    };
+    Problem::new(Reason::Conflict, message)
+}
+
+/// What an administrator does about an object that has Emcee's label, and that somebody else wrote.
+pub(crate) fn hand_over(id: &ObjectId) -> String {
+    let (kind, key) = (id.kind, &id.key);
+    let kinds = match kind.group() {
+        "" => kind.plural().to_owned(),
+        group => format!("{}.{group}", kind.plural()),
+    };
+    format!(
+        "delete it, or hand it over to Emcee: `kubectl -n {} get {kinds} {} -o yaml | kubectl apply --server-side --field-manager {} -f -`",
+        key.namespace,
+        key.name,
+        field_manager(kind)
+    )
 }
 
 fn leftover(id: &ObjectId) -> String {

@@ -3,10 +3,16 @@
 use emcee_core::problem::Problem;
 use emcee_core::translate::Unit;
 
+use tracing::warn;
+
 use super::Desk;
 use super::book::Entry;
+use super::fault::hand_over;
 use crate::observe::fact::{ObjectId, OwnerLabels};
 use crate::translate::Model;
+
+/// How many objects that are for no resource are named in the log.
+const STRAYS_NAMED: usize = 20;
 
 /// How the objects of a resource stand.
 #[derive(Debug)]
@@ -32,6 +38,26 @@ impl Desk {
             problems.extend(entry.problem(id));
         }
         Standing::Settled(problems)
+    }
+
+    /// Tells the log of what has Emcee's label, was written by somebody else, and is for no resource that could say so in its
+    /// status.
+    pub(crate) fn tell_of_strays(&self, model: &Model) {
+        let is_said = |(id, entry): &(&ObjectId, &Entry)| {
+            waiter(model, id, entry).is_some_and(|unit| model.resource(&unit).is_some())
+        };
+        let strays = self.book.iter().filter(|(_, entry)| entry.unit.is_none() && entry.is_left());
+        let strays: Vec<_> = strays.filter(|stray| !is_said(stray)).collect();
+        for (id, _) in strays.iter().take(STRAYS_NAMED) {
+            warn!(kind = id.kind.as_str(), object = %id.key,
+                "has Emcee's label, somebody else wrote it, and no resource asks for it: it is left as it is ({})", hand_over(id));
+        }
+        if strays.len() > STRAYS_NAMED {
+            warn!(
+                "{} more such objects are left as they are (`emcee diff --cluster` has them all)",
+                strays.len() - STRAYS_NAMED
+            );
+        }
     }
 
     /// What a resource no longer asks for, and is still there: a service is not withdrawn before its route is.

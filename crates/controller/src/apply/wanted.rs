@@ -6,8 +6,9 @@ use emcee_core::key::Key;
 use emcee_core::plan::Object;
 use emcee_core::translate::Unit;
 
-use super::body::{Body, is_as_wanted};
+use super::body::{Body, is_as_wanted, is_copy_of};
 use super::book::Entry;
+use super::outdated::outdated;
 use super::write::Write;
 use crate::observe::fact::{Live, ObjectId};
 use crate::translate::Model;
@@ -36,9 +37,18 @@ pub(super) fn wanted(model: &Model, unit: &Unit, id: &ObjectId) -> Option<Body> 
 }
 
 /// The hash of the content that is wanted, if the object has it.
-pub(super) fn matching(model: &Model, unit: &Unit, live: &Live) -> Option<u64> {
-    let body = wanted(model, unit, &live.id)?;
-    is_as_wanted(live.id.kind, &live.body, &body.value).then_some(body.hash)
+pub(super) fn matching(model: &Model, entry: &Entry, live: &Live) -> Option<u64> {
+    let body = wanted(model, entry.unit.as_deref()?, &live.id)?;
+    let matches = match &live.applied {
+        None => is_copy_of(live.id.kind, &live.body, &body.value),
+        // What was sent already has taken away all that can be taken away.
+        Some(_) if entry.sent == body.hash => is_as_wanted(live.id.kind, &live.body, &body.value),
+        Some(applied) => {
+            is_as_wanted(live.id.kind, &live.body, &body.value)
+                && outdated(applied, &live.body, &body.value).is_empty()
+        }
+    };
+    matches.then_some(body.hash)
 }
 
 /// The write that makes an object. What was taken away may have gone with its owner, of which its watch has not told yet:

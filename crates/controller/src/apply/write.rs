@@ -5,9 +5,11 @@ use emcee_core::key::Key;
 use emcee_core::plan::Kind;
 use emcee_core::translate::Unit;
 use emcee_core::uid::Uid;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
+use tracing::info;
 
 use super::body::{Body, is_as_wanted, without_additions};
 use super::fault::Fault;
@@ -25,6 +27,8 @@ pub(crate) enum Write {
     Restore(ObjectId, Body, Unit, Uid),
     /// An object that is there, with its UID.
     Apply(ObjectId, Body, Uid),
+    /// An object that somebody else wrote as it is wanted, as it was last seen: UID and resource version.
+    TakeOver(ObjectId, Body, Uid, Version),
     /// Looks at an object that may have been changed.
     Look(ObjectId),
     /// Removes an object as it was last seen: UID and resource version.
@@ -41,7 +45,7 @@ impl Write {
         let user = |unit: &Unit| unit.resource().map_or("", |resource| resource.kind);
         match self {
             Self::Create(id, _) | Self::Restore(id, ..) => ("create", id.kind.as_str()),
-            Self::Apply(id, ..) => ("apply", id.kind.as_str()),
+            Self::Apply(id, ..) | Self::TakeOver(id, ..) => ("apply", id.kind.as_str()),
             Self::Look(id) => ("look", id.kind.as_str()),
             Self::Delete(id, ..) => ("delete", id.kind.as_str()),
             Self::Status(unit, ..) => ("status", user(unit)),
@@ -77,6 +81,7 @@ pub(crate) async fn carry_out(client: &Client, write: Write) -> Result<Written, 
             apply(client, &id, &body, &body.to_create()).await
         }
         Write::Apply(id, body, uid) => apply(client, &id, &body, &body.to_apply(&uid)).await,
+        Write::TakeOver(id, body, uid, version) => take_over(client, &id, &body, &uid, &version).await,
         Write::Look(id) => of(client, &id).get(&id.key.name).await.map(|object| live(&id, object)),
         Write::Delete(id, uid, version) => delete(client, &id, &uid, &version).await,
         Write::Status(unit, uid, status) => user(client, &unit, &uid, json!({"status": status}), true).await,
@@ -123,6 +128,33 @@ async fn apply(client: &Client, id: &ObjectId, body: &Body, patch: &Value) -> ku
     let Some(additions) = additions(id.kind, &object, body) else { return Ok(live(id, object)) };
     let parameters = PatchParams { field_manager: Some(manager.into()), ..PatchParams::default() };
     let object = api.patch(&id.key.name, &parameters, &Patch::Merge(additions)).await?;
+    Ok(live(id, object))
+}
+
+/// Takes over an object that is still as it was seen. Nobody else keeps a share in its fields: an apply that leaves one
+/// out would not remove it.
+async fn take_over(
+    client: &Client,
+    id: &ObjectId,
+    body: &Body,
+    uid: &Uid,
+    version: &Version,
+) -> kube::Result<Written> {
+    let api = of(client, id);
+    let manager = parse::field_manager(id.kind);
+    let parameters = PatchParams::apply(manager).force();
+    let patch = body.to_take_over(uid, version);
+    let mut object = api.patch(&id.key.name, &parameters, &Patch::Apply(patch)).await?;
+    let entries = object.metadata.managed_fields.clone().unwrap_or_default();
+    let count = entries.len();
+    let keeps = |entry: &ManagedFieldsEntry| parse::is_own(id.kind, entry) || entry.subresource.is_some();
+    let kept: Vec<_> = entries.into_iter().filter(keeps).collect();
+    if kept.len() < count {
+        let parameters = PatchParams { field_manager: Some(manager.into()), ..PatchParams::default() };
+        let patch = json!({"metadata": {"uid": uid.to_string(), "managedFields": kept}});
+        object = api.patch(&id.key.name, &parameters, &Patch::Merge(patch)).await?;
+    }
+    info!(kind = id.kind.as_str(), object = %id.key, "taken over: somebody else wrote it just as it is wanted");
     Ok(live(id, object))
 }
 

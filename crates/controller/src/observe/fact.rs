@@ -141,8 +141,9 @@ pub(crate) struct Live {
     pub(crate) uid: Uid,
     /// `metadata.resourceVersion`
     pub(crate) version: Version,
-    /// Whether Emcee wrote it: a copy of a generated object has its labels too.
-    pub(crate) applied: bool,
+    /// The fields that Emcee applied, as `fieldsV1` has them; none where Emcee did not apply it: a copy of a generated
+    /// object has its labels too.
+    pub(crate) applied: Option<Value>,
     /// Whether it is a facade that somebody has made theirs, by a selector or another type.
     pub(crate) released: bool,
     /// Whether it is being deleted.
@@ -153,7 +154,29 @@ pub(crate) struct Live {
     pub(crate) body: Value,
 }
 
+/// Who wrote an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Emcee applied it.
+    #[default]
+    Emcee,
+    /// It has Emcee's label, and somebody else wrote it: from a backup, or what `emcee render` prints.
+    Copy,
+    /// It is somebody else's.
+    Other,
+}
+
 impl Live {
+    /// Who wrote it. Somebody who gives a facade a selector has made it theirs.
+    pub(crate) fn origin(&self) -> Origin {
+        match self {
+            _ if self.released => Origin::Other,
+            _ if self.applied.is_some() => Origin::Emcee,
+            _ if self.is_labelled() => Origin::Copy,
+            _ => Origin::Other,
+        }
+    }
+
     /// Whether it has Emcee's label. Without it, it is none of those that are told of.
     pub(crate) fn is_labelled(&self) -> bool {
         self.body["metadata"]["labels"][labels::MANAGED_BY] == labels::MANAGED_BY_EMCEE

@@ -4,12 +4,13 @@ use emcee_core::diff::deviations;
 use emcee_core::key::Key;
 use emcee_core::plan::Kind;
 use emcee_testkit::apiserver::Fault;
+use kube::api::{Patch, PatchParams};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::world::{BINDINGS, EXPOSITIONS, FEDS, World, binding_of, exposing, options, plural};
 use crate::apply::is_as_wanted;
-use crate::{Snapshot, Step};
+use crate::{FIELD_MANAGER, Snapshot, Step};
 
 async fn taken(world: &World) -> Snapshot {
     Snapshot::take(world.server.client(), &options()).await.expect("it can be read")
@@ -97,7 +98,50 @@ async fn leftovers_go_and_what_is_somebody_elses_stays() {
     let mut copy = objects(&world, Kind::VirtualService).pop().expect("a route");
     copy["metadata"] = json!({"name": "copy", "namespace": "bank", "labels": copy["metadata"]["labels"]});
     world.put(&plural(Kind::VirtualService), copy);
-    assert_eq!(steps(&world).await, found);
+    let with_copy = steps(&world).await;
+    let (left, others): (Vec<_>, Vec<_>) = with_copy.into_iter().partition(|(.., step)| step.is_left());
+    assert_eq!(others, found);
+    let [(Kind::VirtualService, _, Step::Leave(differences, mend))] = left.as_slice() else {
+        panic!("{left:#?}")
+    };
+    assert!(
+        differences.is_empty() && mend.contains("-n bank get virtualservices.networking.istio.io copy"),
+        "{mend}"
+    );
+}
+
+/// What somebody else wrote as it is wanted is taken over, and what differs is left.
+#[tokio::test]
+async fn copies_are_taken_over_or_left() {
+    let world = settled().await;
+    let mut gateway = objects(&world, Kind::Gateway).pop().expect("a gateway");
+    gateway["metadata"]["managedFields"] = Value::Null;
+    world.put(&plural(Kind::Gateway), gateway.clone());
+    let found = steps(&world).await;
+    assert!(matches!(found.as_slice(), [(Kind::Gateway, _, Step::TakeOver)]), "{found:#?}");
+    gateway["spec"]["selector"] = json!({"gateway": "old"});
+    world.put(&plural(Kind::Gateway), gateway);
+    let found = steps(&world).await;
+    let [(Kind::Gateway, _, Step::Leave(differences, _))] = found.as_slice() else { panic!("{found:#?}") };
+    assert!(differences.iter().all(|it| it.field.starts_with("spec.selector")), "{differences:?}");
+}
+
+#[tokio::test]
+async fn what_emcee_wrote_once_and_does_not_want_any_more_is_shown() {
+    let world = settled().await;
+    let ours = objects(&world, Kind::Deployment).pop().expect("a gateway's Deployment");
+    let text = |field: &str| ours["metadata"][field].as_str().expect("text").to_owned();
+    let mut older = json!({"apiVersion": ours["apiVersion"], "kind": ours["kind"], "spec": ours["spec"],
+        "metadata": {"name": ours["metadata"]["name"], "labels": ours["metadata"]["labels"],
+            "annotations": ours["metadata"]["annotations"], "ownerReferences": ours["metadata"]["ownerReferences"]}});
+    older["spec"]["template"]["metadata"]["labels"]["istio.io/rev"] = "prod".into();
+    let api = world.api(&plural(Kind::Deployment), &text("namespace"), ours.clone());
+    let by = PatchParams::apply(FIELD_MANAGER).force();
+    api.patch(&text("name"), &by, &Patch::Apply(older)).await.expect("applied");
+    let found = steps(&world).await;
+    let [(Kind::Deployment, _, Step::Change(fields))] = found.as_slice() else { panic!("{found:#?}") };
+    let shown: Vec<_> = fields.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, [r#"spec.template.metadata.labels.[istio.io/rev]: "prod" goes"#]);
 }
 
 #[tokio::test]

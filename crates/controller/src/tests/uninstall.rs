@@ -122,10 +122,12 @@ async fn what_is_somebody_elses_stays() {
         .iter()
         .map(|it| (it.object.to_string(), it.why.clone()))
         .collect();
+    let copied = "has Emcee's label, but somebody else wrote it: it goes on doing what it says (delete it, or hand it over \
+        to Emcee: `kubectl -n bank get services copy -o yaml | kubectl apply --server-side --field-manager emcee -f -`)";
     assert_eq!(
         kept,
         [
-            ("Service bank/copy".to_owned(), "has Emcee's label, and Emcee did not write it".to_owned()),
+            ("Service bank/copy".to_owned(), copied.to_owned()),
             ("Service bank/details-there".to_owned(), "somebody has made it theirs".to_owned()),
         ]
     );

@@ -13,7 +13,8 @@ use kube::api::DynamicObject;
 
 use super::{Extent, Remnant};
 use crate::FINALIZER;
-use crate::observe::fact::{Live, ObjectId, OwnerLabels, Version};
+use crate::apply::hand_over;
+use crate::observe::fact::{Live, ObjectId, Origin, OwnerLabels, Version};
 use crate::parse::UserKind;
 
 /// What goes, and what stays.
@@ -131,8 +132,7 @@ pub(super) fn is_ours(live: &Live) -> bool {
     let owned = [labels::OWNER_KIND, labels::OWNER_NAMESPACE, labels::OWNER_NAME];
     label(live, labels::MANAGED_BY) == labels::MANAGED_BY_EMCEE
         && owned.iter().all(|name| !label(live, name).is_empty())
-        && live.applied
-        && !live.released
+        && live.origin() == Origin::Emcee
 }
 
 /// Whether an object is there for this MeshFedConfig.
@@ -157,7 +157,10 @@ pub(super) fn plan(extent: &Extent, objects: Vec<Live>, resources: &[Resource]) 
                 continue;
             }
             (_, false) if live.released => "somebody has made it theirs".to_owned(),
-            (_, false) => "has Emcee's label, and Emcee did not write it".to_owned(),
+            (_, false) => format!(
+                "has Emcee's label, but somebody else wrote it: it goes on doing what it says ({})",
+                hand_over(&live.id)
+            ),
             (Membership::Shared(with), true) => format!("is shared with {with}"),
             (Membership::Own, true) => {
                 let target = Target::of(live);

@@ -106,6 +106,11 @@ impl Verdict {
         self.is_programmed() && self.unready.is_none()
     }
 
+    /// The verdict on a resource that is being deleted, of which not all objects can be removed.
+    pub fn of_deletion(generation: Option<i64>, problems: Vec<Problem>) -> Self {
+        Self::new(generation, problems, Vec::new(), Detail::None)
+    }
+
     pub(crate) fn refused(problems: &[Problem]) -> Self {
         Self::new(None, problems.to_vec(), Vec::new(), Detail::None)
     }

@@ -33,7 +33,8 @@ virtualservices,serviceentries,destinationrules,authorizationpolicies -A -l app.
 ///
 /// With --against: only objects with the label app.kubernetes.io/managed-by: emcee count as existing. With --cluster,
 /// --kubeconfig or --context: what a controller that starts now would do in that cluster; with -f, if these files
-/// were applied to it first. Nothing is written. Exit code 0: no difference; 1: a difference; 2: an error.
+/// were applied to it first. Nothing is written. Exit code 0: no difference; 1: a difference, or an object that would be
+/// left although it is not as it should be; 2: an error.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, group(ArgGroup::new("state").required(true).multiple(true).args(["kubeconfig", "context"])))]
 pub(super) struct DiffArgs {

@@ -141,6 +141,19 @@ pub(super) fn update(
     owners.retain(|_, paths| !paths.is_empty());
 }
 
+/// A write that leaves entries out of `metadata.managedFields` takes the fields from those managers.
+pub(super) fn disown(owners: &mut Owners, kept: &Value) {
+    let Some(kept) = kept.as_array() else { return };
+    let is = |entry: &Value, field: &str, value: &str| entry[field].as_str().unwrap_or_default() == value;
+    owners.retain(|(manager, operation, subresource), _| {
+        kept.iter().any(|entry| {
+            is(entry, "manager", manager)
+                && is(entry, "operation", operation)
+                && is(entry, "subresource", subresource)
+        })
+    });
+}
+
 /// `metadata.managedFields` as the server shows it.
 pub(super) fn managed_fields(owners: &Owners, api_version: &Value) -> Value {
     let entry = |((manager, operation, subresource), paths): (&(String, &str, String), &BTreeSet<Path>)| {

@@ -192,6 +192,7 @@ impl State {
         check(&before, &body["metadata"])?;
         keep_other_half(&before, &mut body, call.status);
         let (old, new) = (apply::leaves(&before), apply::leaves(&body));
+        apply::disown(&mut owners, &body["metadata"]["managedFields"]);
         apply::update(&mut owners, &old, &new, &manager(call, "Update"));
         Ok((200, self.commit(&call.key, body, owners)))
     }

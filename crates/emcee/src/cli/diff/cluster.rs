@@ -112,16 +112,27 @@ fn say(found: Result<Found, Vec<Problem>>, console: &mut Console<'_>) -> anyhow:
     for failure in &found.failures {
         console.warning(format_args!("not generated: {failure}"))?;
     }
-    let (foreign, changes): (Vec<_>, Vec<_>) =
-        found.divergences.iter().partition(|divergence| divergence.step == Step::Yield);
-    for Divergence { kind, key, .. } in foreign {
-        console.warning(format_args!(
-            "left as it is: {} {key} is somebody else's (rename or delete it)",
-            kind.as_str()
-        ))?;
+    let (left, changes): (Vec<_>, Vec<_>) =
+        found.divergences.iter().partition(|divergence| divergence.step.is_left());
+    for divergence in left {
+        console.warning(format_args!("left as it is: {}", why_left(divergence)))?;
     }
     console.data(&changes.iter().map(|divergence| text(divergence)).collect::<String>())?;
-    Ok(if changes.is_empty() { Outcome::Fine } else { Outcome::Refused })
+    Ok(if found.divergences.is_empty() { Outcome::Fine } else { Outcome::Refused })
+}
+
+/// Why Emcee does not make an object what it should be, and what to do.
+fn why_left(Divergence { kind, key, step }: &Divergence) -> String {
+    let name = format!("{} {key}", kind.as_str());
+    let Step::Leave(differences, mend) = step else {
+        return format!("{name} is somebody else's (rename or delete it)");
+    };
+    let written = "has Emcee's label, but somebody else wrote it, and";
+    if differences.is_empty() {
+        return format!("{name} {written} no resource asks for it ({mend})");
+    }
+    let fields: String = differences.iter().map(|it| format!("\n    {}", shown(kind.as_str(), it))).collect();
+    format!("{name} {written} it is not as it should be ({mend}){fields}")
 }
 
 fn text(divergence: &Divergence) -> String {
@@ -134,7 +145,8 @@ fn text(divergence: &Divergence) -> String {
             format!("~ {name}\n{}", fields.collect::<String>())
         }
         Step::Remove => format!("- {name}\n"),
-        Step::Yield => String::new(),
+        Step::TakeOver => format!("~ {name}\n    somebody else wrote it as it should be: it is taken over\n"),
+        Step::Yield | Step::Leave(..) => String::new(),
     }
 }
 

@@ -115,3 +115,49 @@ async fn a_name_that_is_taken_is_said() {
     assert!(ran.err.ends_with(&said), "{}", ran.err);
     assert!(server.read(|state| state.count(Verb::Get)) > 0);
 }
+
+/// What is left as it is is a difference, with what an administrator does about it.
+#[tokio::test]
+async fn what_is_left_as_it_is_is_a_difference() {
+    let server = ApiServer::new();
+    server.put(FEDS, flat("blue").build());
+    server.put(BINDINGS, bound("details", "203.0.113.7:15443"));
+    let planned = ran(&server, &[]).await;
+    let entry =
+        lines(&planned.out, "+ ServiceEntry shop/")[0].trim_start_matches("+ ServiceEntry shop/").to_owned();
+    let copy = serde_json::json!({"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+        "spec": {"hosts": ["old.example"]}, "metadata": {"name": entry, "namespace": "shop",
+            "labels": {"app.kubernetes.io/managed-by": "emcee"}}});
+    server.put("serviceentries.networking.istio.io", copy.clone());
+    let mut unwanted = copy;
+    unwanted["metadata"]["name"] = "unwanted".into();
+    server.put("serviceentries.networking.istio.io", unwanted);
+    // All else is there: only what is left makes the difference.
+    let found = ran(&server, &[]).await;
+    let mend = |name: &str| {
+        format!(
+            "delete it, or hand it over to Emcee: `kubectl -n shop get serviceentries.networking.istio.io {name} -o yaml | kubectl apply --server-side --field-manager emcee -f -`"
+        )
+    };
+    for words in [
+        format!(
+            "left as it is: ServiceEntry shop/{entry} has Emcee's label, but somebody else wrote it, and it is not as it should be ({})\n    spec.",
+            mend(&entry)
+        ),
+        format!(
+            "left as it is: ServiceEntry shop/unwanted has Emcee's label, but somebody else wrote it, and no resource asks for it ({})\n",
+            mend("unwanted")
+        ),
+    ] {
+        assert!(found.err.contains(&words), "{words}\n{}", found.err);
+    }
+    let alone = ApiServer::new();
+    alone.put(
+        "serviceentries.networking.istio.io",
+        serde_json::json!({"apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry", "spec": {}, "metadata": {"name": "unwanted", "namespace": "shop",
+            "labels": {"app.kubernetes.io/managed-by": "emcee"}}}),
+    );
+    let found = ran(&alone, &[]).await;
+    assert_eq!((found.outcome, found.out.as_str()), (Outcome::Refused, ""));
+}

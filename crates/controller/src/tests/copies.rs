@@ -1,0 +1,390 @@
+//! Objects with Emcee's labels that somebody else wrote: from a backup, or what `emcee render` prints.
+
+use emcee_core::plan::Kind;
+use emcee_testkit::apiserver::{Fault, State, Verb};
+use emcee_testkit::prelude::*;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::world::{
+    BINDINGS, EXPOSITIONS, FEDS, GATEWAYS, World, binding_of, condition, exposing, options, plural,
+};
+use crate::{FIELD_MANAGER, Namespaces, Options, Scope};
+
+const LABEL: &str = "app.kubernetes.io/managed-by";
+
+fn is_generated(object: &Value) -> bool {
+    object["metadata"]["labels"][LABEL] == "emcee"
+}
+
+/// The objects that Emcee has made: plural and object.
+fn generated(state: &State) -> Vec<(String, Value)> {
+    let objects = state.list().filter(|(_, object)| is_generated(object));
+    objects.map(|(key, object)| (key.plural.clone(), object.clone())).collect()
+}
+
+/// Who writes an object: `manager/operation` of each entry.
+fn managers(object: &Value) -> Vec<String> {
+    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let of = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+    entries.map(|entry| format!("{}/{}", of(entry, "manager"), of(entry, "operation"))).collect()
+}
+
+fn is_applied(object: &Value) -> bool {
+    managers(object).iter().any(|manager| manager.starts_with("emcee") && manager.ends_with("/Apply"))
+}
+
+/// As a backup has it, or `emcee render` prints it: without what the API server adds.
+fn copy_of(object: &Value, with_owners: bool) -> Value {
+    let mut copy = object.clone();
+    copy["metadata"] = json!({"name": object["metadata"]["name"], "namespace": object["metadata"]["namespace"],
+        "labels": object["metadata"]["labels"]});
+    for field in ["annotations", "ownerReferences"] {
+        let value = &object["metadata"][field];
+        if !value.is_null() && (with_owners || field != "ownerReferences") {
+            copy["metadata"][field] = value.clone();
+        }
+    }
+    copy
+}
+
+/// Somebody makes the object, in place of the one that is there, as `kubectl create` does.
+async fn create(world: &World, plural: &str, object: &Value) {
+    let text = |field: &str| object["metadata"][field].as_str().expect("text").to_owned();
+    world.server.delete(plural, &text("namespace"), &text("name"));
+    let api = world.api(plural, &text("namespace"), object.clone());
+    let by = kube::api::PostParams { field_manager: Some("kubectl-create".into()), ..Default::default() };
+    let object = serde_json::from_value(object.clone()).expect("an object");
+    api.create(&by, &object).await.expect("it is created");
+}
+
+/// All that Emcee made is replaced by copies.
+async fn restore(world: &World, with_owners: bool) -> usize {
+    let all = world.server.read(generated);
+    for (plural, object) in &all {
+        create(world, plural, &copy_of(object, with_owners)).await;
+    }
+    all.len()
+}
+
+async fn taken_over(world: &World) {
+    let is_taken = |state: &State| generated(state).iter().all(|(_, object)| is_applied(object));
+    world.until("everything is taken over", is_taken).await;
+}
+
+/// The Gateway of the one exposition.
+fn gateway(state: &State) -> Option<Value> {
+    let of_exposition =
+        |object: &Value| object["metadata"]["labels"]["emcee.io/owner-kind"] == "ServiceExposition";
+    generated(state)
+        .into_iter()
+        .find(|(plural, it)| plural == GATEWAYS && of_exposition(it))
+        .map(|(_, it)| it)
+}
+
+fn place(object: &Value) -> (String, String) {
+    let text = |field: &str| object["metadata"][field].as_str().expect("text").to_owned();
+    (text("namespace"), text("name"))
+}
+
+async fn world_with(objects: &[(&str, Value)]) -> World {
+    let world = World::new();
+    for (plural, object) in objects {
+        world.put(plural, object.clone());
+    }
+    let running = world.start();
+    world.converged().await;
+    running.stop().await;
+    world
+}
+
+/// The exposition of the relationship blue, whose Gateway names the peers.
+async fn exposed() -> World {
+    world_with(&[(EXPOSITIONS, exposing("shop", "reviews", "blue"))]).await
+}
+
+fn peers(name: &str) -> Value {
+    json!({"spec": {"peers": [{"name": "m2", "subject_alt_names": [name]}]}})
+}
+
+fn names_peer(gateway: &Value, name: &str) -> bool {
+    gateway["spec"]["servers"].to_string().contains(name)
+}
+
+#[tokio::test]
+async fn what_was_restored_from_a_backup_is_taken_over_and_followed() {
+    for with_owners in [true, false] {
+        let world = world_with(&[
+            (EXPOSITIONS, exposing("shop", "reviews", "blue")),
+            (BINDINGS, binding_of("bank", "details", "red")),
+        ])
+        .await;
+        let count = restore(&world, with_owners).await;
+        assert!(count > 10);
+        let before = world.server.read(|state| state.log().len());
+        let running = world.start();
+        taken_over(&world).await;
+        world.converged().await;
+        let deleted = world
+            .server
+            .read(|state| state.log()[before..].iter().filter(|logged| logged.verb == Verb::Delete).count());
+        assert_eq!((deleted, world.server.read(generated).len()), (0, count));
+        // Nobody else keeps a share: what is no longer wanted can be taken away.
+        for (_, object) in world.server.read(generated) {
+            assert!(
+                managers(&object).iter().all(|manager| manager.starts_with("emcee")),
+                "{:?}",
+                managers(&object)
+            );
+        }
+        world.edit(FEDS, "blue", "blue", &peers("other.example")).await;
+        let follows = |state: &State| gateway(state).is_some_and(|it| names_peer(&it, "other.example"));
+        world.until("the Gateway follows", follows).await;
+        world.server.delete(EXPOSITIONS, "shop", "reviews");
+        world.server.delete(BINDINGS, "bank", "details");
+        world.converged().await;
+        running.stop().await;
+    }
+}
+
+/// In a controller that runs, too: a watch tells of the copies.
+#[tokio::test]
+async fn what_is_restored_meanwhile_is_taken_over() {
+    let world = exposed().await;
+    let running = world.start();
+    world.put(BINDINGS, binding_of("bank", "details", "red"));
+    world.converged().await;
+    restore(&world, true).await;
+    taken_over(&world).await;
+    world.converged().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_copy_that_differs_is_a_conflict_until_it_is_handed_over() {
+    let world = exposed().await;
+    let ours = world.server.read(gateway).expect("a Gateway");
+    let mut old = copy_of(&ours, true);
+    old["spec"]["selector"] = json!({"gateway": "old"});
+    create(&world, GATEWAYS, &old).await;
+    let running = world.start();
+    world.reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Conflict").await;
+    let exposition = world.server.get(EXPOSITIONS, "shop", "reviews").expect("it is there");
+    let said = condition(&exposition, "Programmed");
+    let words = said["message"].as_str().unwrap_or_default();
+    let (namespace, name) = place(&ours);
+    let mend = format!(
+        "`kubectl -n {namespace} get gateways.networking.istio.io {name} -o yaml | kubectl apply --server-side --field-manager emcee -f -`"
+    );
+    assert!(
+        words.contains(&format!("Gateway {namespace}/{name} has Emcee's label")) && words.contains(&mend),
+        "{words}"
+    );
+    assert_eq!(condition(&exposition, "Ready")["status"], "False");
+    assert_eq!(world.server.read(gateway).expect("it stays")["spec"], old["spec"]);
+    // What the message says: then it is Emcee's.
+    let (api, by) = (world.api(GATEWAYS, &namespace, old.clone()), PatchParams::apply(FIELD_MANAGER));
+    api.patch(&name, &by, &Patch::Apply(old)).await.expect("it is handed over");
+    world.reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Fine").await;
+    world.converged().await;
+    running.stop().await;
+}
+
+/// A copy becomes what is wanted by a change of the resource, not of the copy.
+#[tokio::test]
+async fn a_copy_is_looked_at_again_when_something_else_is_wanted() {
+    let world = exposed().await;
+    let ours = world.server.read(gateway).expect("a Gateway");
+    let was = world.server.get(FEDS, "blue", "blue").expect("a relationship")["spec"]["peers"].clone();
+    let running = world.start();
+    world.edit(FEDS, "blue", "blue", &peers("other.example")).await;
+    world
+        .until("it follows", |state| gateway(state).is_some_and(|it| names_peer(&it, "other.example")))
+        .await;
+    create(&world, GATEWAYS, &copy_of(&ours, true)).await;
+    world.reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Conflict").await;
+    world.edit(FEDS, "blue", "blue", &json!({"spec": {"peers": was}})).await;
+    world.reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Fine").await;
+    taken_over(&world).await;
+    world.converged().await;
+    running.stop().await;
+}
+
+/// `emcee render | kubectl apply`, and then the controller: the peer that is replaced is let in no more, or the exposition
+/// does not say that it is as asked for.
+#[tokio::test]
+async fn a_gateway_that_lets_a_removed_peer_in_is_never_ready() {
+    let world = exposed().await;
+    restore(&world, false).await;
+    world.edit(FEDS, "blue", "blue", &peers("other.example")).await;
+    let generation =
+        world.server.get(FEDS, "blue", "blue").expect("it is there")["metadata"]["generation"].clone();
+    // What an earlier controller said is of what there was.
+    let mut exposition = world.server.get(EXPOSITIONS, "shop", "reviews").expect("it is there");
+    exposition["status"] = Value::Null;
+    world.put(EXPOSITIONS, exposition);
+    let running = world.start();
+    let mut said = false;
+    let judged = |state: &State| {
+        let exposition = state.get(EXPOSITIONS, "shop", "reviews").expect("it is there");
+        let lets_in = gateway(state).is_some_and(|it| !names_peer(&it, "other.example"));
+        let ready = condition(exposition, "Ready")["status"] == "True";
+        assert!(!(ready && lets_in), "Ready, and the Gateway has the old peer");
+        said |= condition(exposition, "Programmed")["reason"] == "Conflict";
+        said && state.get(FEDS, "blue", "blue").expect("it is there")["status"]["observedGeneration"]
+            == generation
+    };
+    world.until("the conflict is said", judged).await;
+    running.stop().await;
+}
+
+/// In the relationship's own namespace Kubernetes would collect it, if Emcee had written it.
+#[tokio::test]
+async fn a_deletion_waits_for_what_it_cannot_remove_and_says_so() {
+    for namespace in ["shop", "blue"] {
+        let world = World::new();
+        world.put(
+            "services",
+            service("blue", "reviews").port("http", 9080).selector([("app", "reviews")]).build(),
+        );
+        world.put(EXPOSITIONS, exposing(namespace, "reviews", "blue"));
+        let running = world.start();
+        world.converged().await;
+        running.stop().await;
+        let ours = world.server.read(gateway).expect("a Gateway");
+        let mut old = copy_of(&ours, false);
+        old["spec"]["selector"] = json!({"gateway": "old"});
+        create(&world, GATEWAYS, &old).await;
+        let running = world.start();
+        world.reason(EXPOSITIONS, namespace, "reviews", "Programmed", "Conflict").await;
+        let has_finalizer = |object: &Value| !object["metadata"]["finalizers"].is_null();
+        world
+            .until("it is kept", |state| {
+                state.get(EXPOSITIONS, namespace, "reviews").is_some_and(has_finalizer)
+            })
+            .await;
+        world.leave(EXPOSITIONS, namespace, "reviews");
+        let is_said = |state: &State| {
+            let exposition = state.get(EXPOSITIONS, namespace, "reviews").expect("it waits");
+            let said = condition(exposition, "Programmed");
+            said["message"]
+                .as_str()
+                .is_some_and(|it| it.contains("is no longer wanted, and still there: it has Emcee's label"))
+        };
+        world.until("why it waits is said", is_said).await;
+        let ready =
+            condition(&world.server.get(EXPOSITIONS, namespace, "reviews").expect("it waits"), "Ready");
+        assert_eq!((&ready["status"], &ready["reason"]), (&json!("False"), &json!("Conflict")));
+        // A controller that starts now knows as much.
+        running.kill().await;
+        let running = world.start();
+        world.put(BINDINGS, binding_of("bank", "details", "green"));
+        world.reason(BINDINGS, "bank", "details", "Programmed", "Fine").await;
+        assert!(world.server.read(|state| is_said(state) && gateway(state).is_some()));
+        let (of, name) = place(&ours);
+        world.server.delete(GATEWAYS, &of, &name);
+        world.until("it is let go", |state| state.get(EXPOSITIONS, namespace, "reviews").is_none()).await;
+        running.stop().await;
+    }
+}
+
+/// An older backup has what is not asked for any more.
+#[tokio::test]
+async fn a_withdrawal_waits_for_a_copy_and_one_that_is_handed_over_is_removed() {
+    let world = exposed().await;
+    let ours = world.server.read(gateway).expect("a Gateway");
+    let permissive = peer_authentication("istio-system", "default").mode("PERMISSIVE").build();
+    world.put(FEDS, flat("blue").build());
+    world.put("peerauthentications.security.istio.io", permissive);
+    let running = world.start();
+    world.until("the Gateway is gone", |state| gateway(state).is_none()).await;
+    create(&world, GATEWAYS, &copy_of(&ours, true)).await;
+    let still = |state: &State| {
+        let said = condition(state.get(EXPOSITIONS, "shop", "reviews").expect("it is there"), "Programmed");
+        said["status"] == "False" && said["message"].to_string().contains("still there")
+    };
+    world.until("it is said", still).await;
+    let ((namespace, name), copy) = (place(&ours), copy_of(&ours, true));
+    let api = world.api(GATEWAYS, &namespace, copy.clone());
+    api.patch(&name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(copy))
+        .await
+        .expect("it is handed over");
+    world.until("it is removed", |state| gateway(state).is_none() && !still(state)).await;
+    running.stop().await;
+}
+
+/// Whoever may write Gateways in some namespace can give one anybody's labels.
+#[tokio::test]
+async fn a_strangers_copy_holds_up_nobody() {
+    let world = exposed().await;
+    let ours = world.server.read(gateway).expect("a Gateway");
+    let mut theirs = copy_of(&ours, false);
+    (theirs["metadata"]["namespace"], theirs["metadata"]["name"]) = ("bank".into(), "theirs".into());
+    create(&world, GATEWAYS, &theirs).await;
+    let scope = Scope { fed: Namespaces::of(&["blue", "red", "green"]), ..options().scope };
+    let running = world.start_with(Options { scope, ..options() }, true);
+    // Through the same queues: what came before it has been judged.
+    world.put(BINDINGS, binding_of("shop", "later", "green"));
+    world.reason(BINDINGS, "shop", "later", "Programmed", "Fine").await;
+    world.reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Fine").await;
+    world.leave(EXPOSITIONS, "shop", "reviews");
+    world.until("it is let go", |state| state.get(EXPOSITIONS, "shop", "reviews").is_none()).await;
+    let now = world.server.get(GATEWAYS, "bank", "theirs").expect("it stays");
+    assert_eq!((&now["spec"], is_applied(&now)), (&theirs["spec"], false));
+    running.stop().await;
+}
+
+/// Between the look and the write somebody may change it: then it is judged again.
+#[tokio::test]
+async fn a_copy_that_changes_meanwhile_is_not_taken_over() {
+    let world = exposed().await;
+    let ours = world.server.read(gateway).expect("a Gateway");
+    let (namespace, name) = place(&ours);
+    create(&world, GATEWAYS, &copy_of(&ours, true)).await;
+    world.server.inject(Fault::code(409).verb(Verb::Patch).plural(GATEWAYS).name(&name).times(1));
+    let running = world.start();
+    taken_over(&world).await;
+    world.converged().await;
+    running.stop().await;
+    let looked = world.server.read(|state| {
+        let mut looks = state.log().iter().filter(|logged| logged.verb == Verb::Get);
+        looks.any(|logged| logged.path.contains(&namespace) && logged.path.ends_with(&name))
+    });
+    assert!(looked, "it was not looked at again");
+}
+
+/// As an earlier version of Emcee wrote it, or one with another flag.
+#[tokio::test]
+async fn what_emcee_wrote_once_and_does_not_want_any_more_goes_after_a_restart() {
+    let world = exposed().await;
+    for kind in [Kind::Deployment, Kind::Gateway] {
+        let plural = plural(kind);
+        let found = world.server.read(generated).into_iter().find(|(it, _)| *it == plural);
+        let (_, ours) = found.expect("there is one");
+        let (namespace, name) = place(&ours);
+        let mut older = copy_of(&ours, true);
+        older["metadata"]["labels"]["istio.io/rev"] = "prod".into();
+        older["metadata"]["annotations"]["emcee.io/older"] = "yes".into();
+        if kind == Kind::Deployment {
+            older["spec"]["template"]["metadata"]["labels"]["istio.io/rev"] = "prod".into();
+        }
+        let api = world.api(&plural, &namespace, older.clone());
+        api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(older))
+            .await
+            .expect("applied");
+        // Others' additions stay.
+        let theirs = json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": "1"}}});
+        world.edit(&plural, &namespace, &name, &theirs).await;
+        let running = world.start();
+        let is_gone = |state: &State| {
+            let now = state.get(&plural, &namespace, &name).expect("it is there");
+            let text =
+                json!([now["metadata"]["labels"], now["metadata"]["annotations"], now["spec"]]).to_string();
+            !text.contains("istio.io/rev") && !text.contains("emcee.io/older")
+        };
+        world.until("what is no longer wanted is gone", is_gone).await;
+        let now = world.server.get(&plural, &namespace, &name).expect("it is there");
+        assert_eq!(now["metadata"]["annotations"]["deployment.kubernetes.io/revision"], "1");
+        running.stop().await;
+    }
+}
