@@ -32,5 +32,6 @@ pub mod protocol;
 pub mod resolve;
 pub mod status;
 pub mod style;
+pub mod text;
 pub mod translate;
 pub mod uid;

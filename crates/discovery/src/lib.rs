@@ -7,6 +7,7 @@ pub mod grpc;
 pub mod mcp;
 pub mod openapi;
 pub mod parcel;
+pub mod places;
 mod refusals;
 pub mod server;
 pub mod session;
@@ -14,6 +15,7 @@ pub mod shelf;
 pub mod slice;
 pub mod subscription;
 pub mod tls;
+pub mod turns;
 pub mod wire;
 
 pub use audience::Audience;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use emcee_core::text::plain;
 use prost::Message;
 
 use crate::wire::{Any, BAD_REQUEST, BadRequest, Code, FieldViolation, Status};
@@ -26,7 +27,7 @@ impl Refusals {
     pub(crate) fn insert(&mut self, name: &str, reason: &str) {
         let name = &name[..name.floor_char_boundary(NAME)];
         if self.0.len() < LIMIT || self.0.contains_key(name) {
-            self.0.insert(plain(name).into(), plain(reason));
+            self.0.insert(plain(name, NAME).into(), plain(reason, REASON));
         }
     }
 
@@ -65,8 +66,14 @@ pub(crate) fn violations(nack: &Status) -> BTreeMap<String, String> {
     violations.map(|violation| (violation.field, violation.description)).collect()
 }
 
-/// A peer's text, cut, and without what would break a line.
-fn plain(text: &str) -> String {
-    let shown = text.chars().take(REASON).map(|c| if c.is_control() { ' ' } else { c });
-    shown.collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_says_reorders_no_line_and_hides_nothing() {
+        let mut refusals = Refusals::default();
+        refusals.insert("shop/a\u{202e}b/IPv4", "no\u{2066}t\u{200b} ta\u{feff}ken\u{1b}[2J");
+        assert_eq!(refusals.iter().collect::<Vec<_>>(), [("shop/a b/IPv4", "no t  ta ken [2J")]);
+    }
 }

@@ -7,13 +7,14 @@
 //! ```
 //!
 //! What a peer can use up is counted for that peer of that relationship, and what nobody has proved to be anybody's yet
-//! is bounded as a whole, the newest displacing the oldest: so nobody is kept out by those who only wait.
+//! is bounded as a whole. Where there are too many, the newest displaces the oldest of whoever has most: so nobody is kept
+//! out by those who only wait. Handshakes compute one at a time, and relationships take turns.
 
 mod admission;
 mod announcer;
 mod connection;
+mod frames;
 mod handshake;
-mod places;
 mod requests;
 mod stream;
 
@@ -22,6 +23,7 @@ pub use announcer::Announcer;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +35,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::audience::Audience;
+use crate::places::client_of;
 use crate::session;
 use crate::tls::Relationships;
 use admission::Admission;
@@ -51,7 +54,7 @@ pub struct Limits {
     pub handshake: Duration,
     /// Connections of one peer.
     pub connections: usize,
-    /// Streams of one peer, on all its connections.
+    /// Streams of one peer, on all its connections. The newest displaces the oldest of the connection that has most.
     pub streams: usize,
     /// Bytes of one request; or 128 for each resource that its peer may see, if that is more.
     pub request: usize,
@@ -128,8 +131,8 @@ impl Server {
             tokio::select! {
                 () = &mut end => break,
                 Some(_) = connections.join_next() => {}
-                stream = accept(&listener) => {
-                    let connection = Connection::new(Arc::clone(&self.0), ending.clone());
+                (stream, client) = accept(&listener) => {
+                    let connection = Connection::new(Arc::clone(&self.0), client, ending.clone());
                     connections.spawn(connection.run(stream));
                 }
             }
@@ -142,10 +145,10 @@ impl Server {
     }
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok((stream, client)) => return (stream, client_of(client.ip())),
             // The client was gone before; nothing is wrong here.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {

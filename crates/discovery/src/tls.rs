@@ -18,7 +18,7 @@ mod relationship;
 mod trust;
 mod verifier;
 
-pub use accept::{AcceptError, accept};
+pub use accept::{AcceptError, Hello, accept, greet};
 pub use authenticated::{Authenticated, Ended};
 pub use connect::{TlsError, connect};
 pub use material::{Material, MaterialError};

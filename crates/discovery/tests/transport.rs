@@ -5,6 +5,8 @@
     reason = "what the tests share is test code, too, and clippy knows only the tests themselves"
 )]
 
+#[path = "transport/floods.rs"]
+mod floods;
 #[path = "transport/hostile.rs"]
 mod hostile;
 #[path = "transport/leak.rs"]

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use emcee_core::plan::Kind;
+use emcee_core::text::plain;
 use thiserror::Error;
 
 use super::store::{Snapshot, type_url};
@@ -83,11 +84,11 @@ impl Session {
             return Err(SessionError::Type(request.type_url.len()));
         }
         if let Some(node) = &request.node {
-            self.client = shown(&node.id);
+            self.client = plain(&node.id, MAX_TEXT);
         }
         let type_url = (rank(&request.type_url), request.type_url);
         if let Some(subscription) = self.types.get_mut(&type_url) {
-            let refusal = request.error_detail.map(|status| shown(&status.message));
+            let refusal = request.error_detail.map(|status| plain(&status.message, MAX_TEXT));
             return Ok(subscription.answer(&request.response_nonce, refusal));
         }
         if self.types.len() >= MAX_TYPES {
@@ -155,11 +156,6 @@ impl Subscription {
 fn rank(type_url_asked: &str) -> usize {
     let position = Kind::ALL.into_iter().position(|kind| type_url(kind) == type_url_asked);
     position.unwrap_or(Kind::ALL.len())
-}
-
-/// A client's text, cut, and without what would break a line.
-fn shown(text: &str) -> String {
-    text.chars().take(MAX_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
 //! Who is connected, and how much each peer may have at once.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::Limits;
-use super::places::{Place, Places};
 use super::requests::Allowance;
 use crate::audience::Audience;
+use crate::places::{Place, Places};
 
 /// The quotas of each peer of each relationship. Only who has proved to be a peer has an entry.
 #[derive(Debug)]
@@ -20,8 +21,9 @@ pub(super) struct Admission {
 
 #[derive(Debug)]
 struct Quota {
-    connections: Places,
-    streams: Arc<Semaphore>,
+    connections: Places<IpAddr>,
+    /// By connection.
+    streams: Places<u64>,
     work: Arc<Semaphore>,
     allowance: Allowance,
     refused: Vec<(String, String)>,
@@ -42,10 +44,18 @@ impl Quota {
     fn new(limits: &Limits) -> Self {
         Self {
             connections: Places::new(limits.connections),
-            streams: Arc::new(Semaphore::new(limits.streams.min(Semaphore::MAX_PERMITS))),
+            streams: Places::new(limits.streams),
             work: Arc::new(Semaphore::new(1)),
             allowance: Allowance::new(limits.burst, limits.rate, Instant::now()),
             refused: Vec::new(),
+        }
+    }
+
+    fn state(&self) -> PeerStreams {
+        PeerStreams {
+            connections: self.connections.taken(),
+            streams: self.streams.taken(),
+            refused: self.refused.clone(),
         }
     }
 }
@@ -55,14 +65,15 @@ impl Admission {
         Self { limits, peers: Mutex::default() }
     }
 
-    /// A place for one more connection, which may displace the peer's oldest.
-    pub(super) fn connection(&self, audience: &Audience) -> Place {
-        self.with(audience, |quota| quota.connections.take())
+    /// A place for one more connection from this client, which may displace an older one of the peer.
+    pub(super) fn connection(&self, audience: &Audience, client: IpAddr) -> Place<IpAddr> {
+        self.with(audience, |quota| quota.connections.take(client))
     }
 
-    /// Room for one more stream, if the peer has not too many.
-    pub(super) fn stream(&self, audience: &Audience) -> Option<OwnedSemaphorePermit> {
-        self.with(audience, |quota| Arc::clone(&quota.streams)).try_acquire_owned().ok()
+    /// A place for one more stream on this connection, which may displace an older one of the peer: one of the connection
+    /// that has most.
+    pub(super) fn stream(&self, audience: &Audience, connection: u64) -> Place<u64> {
+        self.with(audience, |quota| quota.streams.take(connection))
     }
 
     /// Held while a request of the peer is worked on: one at a time, on however many streams they come.
@@ -83,15 +94,7 @@ impl Admission {
 
     pub(super) fn peers(&self) -> BTreeMap<Audience, PeerStreams> {
         let peers = self.lock();
-        peers.iter().map(|(audience, quota)| (audience.clone(), self.state(quota))).collect()
-    }
-
-    fn state(&self, quota: &Quota) -> PeerStreams {
-        PeerStreams {
-            connections: quota.connections.taken(),
-            streams: self.limits.streams.saturating_sub(quota.streams.available_permits()),
-            refused: quota.refused.clone(),
-        }
+        peers.iter().map(|(audience, quota)| (audience.clone(), quota.state())).collect()
     }
 
     /// Forgets the peers that have gone, as far as there is nothing to know of them.

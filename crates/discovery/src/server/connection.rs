@@ -1,6 +1,7 @@
 //! One client's connection, from its first byte to its end.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +14,17 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::server::TlsStream;
 use tonic::Status;
 use tracing::{debug, info};
 
-use super::places::Place;
+use super::frames::{Counted, Frames};
 use super::stream::Stream;
 use super::{Limits, Shared};
 use crate::audience::Audience;
 use crate::grpc::{self, Outgoing};
+use crate::places::Place;
 use crate::tls::{Authenticated, Ended};
 use crate::wire;
 
@@ -42,6 +44,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Connection {
     shared: Arc<Shared>,
+    client: IpAddr,
     ending: watch::Receiver<()>,
 }
 
@@ -50,6 +53,10 @@ pub(super) struct Connection {
 struct Streams {
     shared: Arc<Shared>,
     audience: Audience,
+    /// The connection's number.
+    connection: u64,
+    /// What the connection may still send.
+    frames: Frames,
     /// Ends the streams when its sender is dropped.
     ending: watch::Receiver<()>,
     /// By which a stream says that its client does not read.
@@ -66,11 +73,13 @@ enum End {
     Polite(&'static str),
     /// Its client does not read.
     Stalled,
+    /// Its client sends frames, and little else.
+    Flood,
 }
 
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared>, ending: watch::Receiver<()>) -> Self {
-        Self { shared, ending }
+    pub(super) fn new(shared: Arc<Shared>, client: IpAddr, ending: watch::Receiver<()>) -> Self {
+        Self { shared, client, ending }
     }
 
     pub(super) async fn run(mut self, stream: TcpStream) {
@@ -80,26 +89,37 @@ impl Connection {
         }
         let relationships = Arc::clone(&self.shared.relationships.borrow());
         let accepted = tokio::select! {
-            accepted = self.shared.handshakes.run(stream, relationships) => accepted,
+            accepted = self.shared.handshakes.run(stream, self.client, relationships) => accepted,
             _ = self.ending.changed() => None,
         };
         let Some((stream, authenticated)) = accepted else { return };
         let audience = authenticated.audience().clone();
-        let place = self.shared.admission.connection(&audience);
+        let place = self.shared.admission.connection(&audience, self.client);
         debug!(%audience, "connected");
         match self.serve(stream, authenticated, place).await {
             End::Gone => debug!(%audience, "the connection has ended"),
             End::Forbidden(why) => info!(%audience, %why, "the connection is closed"),
             End::Polite(why) => debug!(%audience, why, "the connection is closed"),
             End::Stalled => info!(%audience, "the connection is closed, as what was sent is not read"),
+            End::Flood => info!(%audience, "the connection is closed, as it sent more HTTP/2 frames than it may"),
         }
     }
 
-    async fn serve(self, stream: TlsStream<TcpStream>, client: Authenticated, place: Place) -> End {
+    async fn serve(self, stream: TlsStream<TcpStream>, client: Authenticated, place: Place<IpAddr>) -> End {
         let (until_end, ending) = watch::channel(());
         let (stalled, stalls) = mpsc::channel(1);
         let audience = client.audience().clone();
-        let streams = Streams { shared: Arc::clone(&self.shared), audience, ending, stalled };
+        let frames = Frames::new(Instant::now());
+        let stream = Counted::new(stream, frames.clone());
+        let connection = place.ticket().number();
+        let streams = Streams {
+            shared: Arc::clone(&self.shared),
+            audience,
+            connection,
+            frames: frames.clone(),
+            ending,
+            stalled,
+        };
         let service = service_fn(move |request| {
             let answer = streams.clone().answer(request);
             async move { Ok::<_, Infallible>(answer) }
@@ -108,7 +128,7 @@ impl Connection {
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
         let end = tokio::select! {
             end = self.watch(client, place, stalls) => end,
-            _ = connection.as_mut() => End::Gone,
+            _ = connection.as_mut() => if frames.are_too_many() { End::Flood } else { End::Gone },
         };
         drop(until_end);
         if let End::Polite(_) = end {
@@ -121,7 +141,7 @@ impl Connection {
     async fn watch(
         &self,
         mut client: Authenticated,
-        mut place: Place,
+        mut place: Place<IpAddr>,
         mut stalls: mpsc::Receiver<()>,
     ) -> End {
         let mut relationships = self.shared.relationships.clone();
@@ -162,7 +182,7 @@ fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
 
 /// GOAWAY, and the ends of the streams.
 async fn say_goodbye<S>(
-    mut connection: Pin<&mut http2::Connection<TokioIo<TlsStream<TcpStream>>, S, TokioExecutor>>,
+    mut connection: Pin<&mut http2::Connection<TokioIo<Counted<TlsStream<TcpStream>>>, S, TokioExecutor>>,
 ) where
     S: HttpService<Incoming, ResBody = Outgoing>,
     S::Future: Send + 'static,
@@ -189,18 +209,11 @@ impl Streams {
                 "not yet ready: what is announced here is not known yet",
             ));
         }
-        let Some(permit) = self.shared.admission.stream(&self.audience) else {
-            let limit = self.shared.limits.streams;
-            return grpc::refused(&Status::resource_exhausted(format!("more than {limit} streams are open")));
-        };
+        let place = self.shared.admission.stream(&self.audience, self.connection);
         let (sender, outgoing) = grpc::channel();
         let requests = grpc::Incoming::new(body, self.longest_request());
-        let stream = Stream::new(self.shared, self.audience, requests);
-        let (ending, stalled) = (self.ending, self.stalled);
-        tokio::spawn(async move {
-            stream.run(sender, ending, stalled).await;
-            drop(permit);
-        });
+        let stream = Stream::new(self.shared, self.audience, requests, self.frames);
+        tokio::spawn(stream.run(sender, place, self.ending, self.stalled));
         grpc::accepted(outgoing)
     }
 

@@ -1,19 +1,18 @@
 //! Handshakes of clients that may be anybody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info};
 
-use super::places::Places;
-use crate::tls::{AcceptError, Authenticated, Relationships, accept};
+use crate::places::{Places, Ticket};
+use crate::tls::{AcceptError, Authenticated, Relationships, greet};
+use crate::turns::Turns;
 
 /// Handshakes that compute at once.
 const TURNS: usize = 1;
@@ -21,30 +20,54 @@ const TURNS: usize = 1;
 /// Between two lines in the log about one relationship's failed handshakes.
 const QUIET: Duration = Duration::from_mins(1);
 
+/// Clients of one relationship that are known at once.
+const KNOWN: usize = 64;
+
+/// For which relationship (none: it has not said, or there is no such one), and by whom.
+type Group = (Option<Arc<str>>, IpAddr);
+
+/// A relationship's handshakes wait in lanes of their own, so that another's delay them by one turn. Of these, clients
+/// from whose address a peer has come before are before strangers, and the second step, to which no recorded ClientHello
+/// comes, has a lane of its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Lane {
+    relationship: Option<Arc<str>>,
+    is_stranger: bool,
+    has_greeted: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Handshakes {
-    places: Places,
+    places: Places<Group>,
     deadline: Duration,
-    turns: Arc<Semaphore>,
+    turns: Turns<Lane>,
+    known: Mutex<Known>,
     /// When a relationship's failed handshakes were last spoken of.
     told: Mutex<BTreeMap<Arc<str>, Instant>>,
 }
 
+type Accepted = (TlsStream<TcpStream>, Authenticated);
+
 impl Handshakes {
     pub(super) fn new(most: usize, deadline: Duration) -> Self {
-        let turns = Arc::new(Semaphore::new(TURNS));
-        Self { places: Places::new(most), deadline, turns, told: Mutex::default() }
+        Self {
+            places: Places::new(most),
+            deadline,
+            turns: Turns::new(TURNS),
+            known: Mutex::default(),
+            told: Mutex::default(),
+        }
     }
 
     /// One handshake, within its deadline, and unless too many others come after it.
     pub(super) async fn run(
         &self,
         stream: TcpStream,
+        client: IpAddr,
         relationships: Arc<Relationships>,
-    ) -> Option<(TlsStream<TcpStream>, Authenticated)> {
-        let mut place = self.places.take();
-        let handshake = async move { accept(stream, &relationships).await };
-        let handshake = aside(Arc::clone(&self.turns), handshake);
+    ) -> Option<Accepted> {
+        let mut place = self.places.take((None, client));
+        let handshake = self.shake(stream, client, &relationships, place.ticket());
         let done = tokio::select! {
             done = timeout(self.deadline, handshake) => done,
             () = place.lost() => {
@@ -66,6 +89,33 @@ impl Handshakes {
         }
     }
 
+    /// To read what a client wants costs little, and is done at once; to answer it waits for its turn.
+    async fn shake(
+        &self,
+        stream: TcpStream,
+        client: IpAddr,
+        relationships: &Relationships,
+        ticket: Ticket<Group>,
+    ) -> Option<Result<Accepted, AcceptError>> {
+        let hello = match greet(stream, relationships).await {
+            Ok(hello) => hello,
+            Err(error) => return Some(Err(error)),
+        };
+        let relationship = hello.relationship().cloned();
+        ticket.regroup((relationship.clone(), client));
+        let is_stranger = !self.known().contains(relationship.as_ref(), client);
+        let lane = |has_greeted| Lane { relationship: relationship.clone(), is_stranger, has_greeted };
+        let done = self.turns.aside([lane(false), lane(true)], hello.answer()).await?;
+        if let (Ok(_), Some(relationship)) = (&done, &relationship) {
+            self.known().insert(relationship, client);
+        }
+        Some(done)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A relationship's failures are worth a line, so many as there may be of them; a stranger's are not.
     fn tell(&self, error: &AcceptError) {
         let told = |relationship: &Arc<str>| {
@@ -81,76 +131,20 @@ impl Handshakes {
     }
 }
 
-/// Runs `work` aside from the runtime's workers, where what it computes would stand before the streams of peers that have
-/// long been let in. It computes only while it has a turn, and keeps none while it waits for the network.
-///
-/// None when the runtime ends before.
-async fn aside<F>(turns: Arc<Semaphore>, work: F) -> Option<F::Output>
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    let mut work = Box::pin(work);
-    let woken = Arc::new(Woken::default());
-    loop {
-        let turn = turns.acquire().await.ok()?;
-        let waker = Waker::from(Arc::clone(&woken));
-        let polled = spawn_blocking(move || {
-            let polled = work.as_mut().poll(&mut Context::from_waker(&waker));
-            (polled, work)
-        });
-        let (polled, pending) = polled.await.ok()?;
-        drop(turn);
-        match polled {
-            Poll::Ready(done) => return Some(done),
-            Poll::Pending => work = pending,
+/// From where peers have come, by relationship. Only who had a certificate of its CA adds to it.
+#[derive(Debug, Default)]
+struct Known(BTreeMap<Arc<str>, BTreeSet<IpAddr>>);
+
+impl Known {
+    fn contains(&self, relationship: Option<&Arc<str>>, client: IpAddr) -> bool {
+        relationship.and_then(|name| self.0.get(name)).is_some_and(|clients| clients.contains(&client))
+    }
+
+    fn insert(&mut self, relationship: &Arc<str>, client: IpAddr) {
+        let clients = self.0.entry(Arc::clone(relationship)).or_default();
+        if clients.len() >= KNOWN && !clients.contains(&client) {
+            clients.clear();
         }
-        woken.0.notified().await;
-    }
-}
-
-/// Remembers that it was woken, also while nobody waits for it.
-#[derive(Default)]
-struct Woken(Notify);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.notify_one();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::future::pending;
-    use tokio::task::yield_now;
-
-    #[tokio::test]
-    async fn one_that_waits_for_the_network_keeps_nobody_from_computing() {
-        let turns = Arc::new(Semaphore::new(1));
-        let stalled = tokio::spawn(aside(Arc::clone(&turns), pending::<()>()));
-        assert_eq!(aside(turns, async { 7 }).await, Some(7));
-        stalled.abort();
-    }
-
-    #[tokio::test]
-    async fn it_goes_on_whenever_it_is_woken() {
-        let work = async {
-            for _ in 0..100 {
-                yield_now().await;
-            }
-            7
-        };
-        assert_eq!(aside(Arc::new(Semaphore::new(1)), work).await, Some(7));
-    }
-
-    #[tokio::test]
-    async fn without_a_turn_nothing_is_computed() {
-        let turns = Arc::new(Semaphore::new(1));
-        let other = Arc::clone(&turns).try_acquire_owned().unwrap();
-        let waiting = tokio::spawn(aside(turns, async { 7 }));
-        yield_now().await;
-        assert!(!waiting.is_finished());
-        drop(other);
-        assert_eq!(waiting.await.unwrap(), Some(7));
+        clients.insert(client);
     }
 }

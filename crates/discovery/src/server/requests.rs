@@ -19,8 +19,9 @@ const ANSWER: usize = EACH + 64;
 #[derive(Clone, Debug)]
 pub(super) struct Allowance(Arc<Mutex<Account>>);
 
+/// So much at once, and so much more each second.
 #[derive(Debug)]
-struct Account {
+pub(super) struct Account {
     most: usize,
     per_second: usize,
     left: usize,
@@ -30,8 +31,7 @@ struct Account {
 
 impl Allowance {
     pub(super) fn new(most: usize, per_second: usize, now: Instant) -> Self {
-        let per_second = per_second.max(1);
-        Self(Arc::new(Mutex::new(Account { most, per_second, left: most, debt: 0, since: now })))
+        Self(Arc::new(Mutex::new(Account::new(most, per_second, now))))
     }
 
     /// A stream was opened.
@@ -62,7 +62,16 @@ impl Allowance {
 }
 
 impl Account {
-    fn spend(&mut self, cost: usize, now: Instant) {
+    pub(super) fn new(most: usize, per_second: usize, now: Instant) -> Self {
+        Self { most, per_second: per_second.max(1), left: most, debt: 0, since: now }
+    }
+
+    /// More has been spent than there was.
+    pub(super) fn is_in_debt(&self) -> bool {
+        self.debt > 0
+    }
+
+    pub(super) fn spend(&mut self, cost: usize, now: Instant) {
         self.refill(now);
         self.debt = self.debt.saturating_add(cost.saturating_sub(self.left));
         self.left = self.left.saturating_sub(cost);
@@ -82,7 +91,7 @@ impl Account {
         }
     }
 
-    fn earn(&mut self, bytes: usize) {
+    pub(super) fn earn(&mut self, bytes: usize) {
         let paid = bytes.min(self.debt);
         self.debt -= paid;
         self.left = self.left.saturating_add(bytes - paid).min(self.most);

@@ -12,9 +12,11 @@ use tonic::{Code, Status};
 use tracing::debug;
 
 use super::Shared;
+use super::frames::Frames;
 use super::requests::Allowance;
 use crate::audience::Audience;
 use crate::grpc::{Incoming, ReceiveError, Sender};
+use crate::places::Place;
 use crate::session::{Session, SessionError};
 use crate::wire::DeltaDiscoveryRequest;
 
@@ -32,6 +34,7 @@ pub(super) struct Stream {
     bell: watch::Receiver<()>,
     work: Arc<Semaphore>,
     allowance: Allowance,
+    frames: Frames,
     /// Since when the client has left a response unanswered, or has not taken it.
     waiting_since: Option<Instant>,
     /// Whether the peer was last heard to refuse something; at first that may be so from an earlier stream.
@@ -53,23 +56,29 @@ impl Stream {
         shared: Arc<Shared>,
         audience: Audience,
         requests: Incoming<DeltaDiscoveryRequest>,
+        frames: Frames,
     ) -> Self {
         let bell = shared.announcer.bell(&audience);
         let work = shared.admission.work(&audience);
         let allowance = shared.admission.allowance(&audience);
         allowance.open(Instant::now());
         let session = Session::new(audience, shared.limits.session);
-        Self { shared, session, requests, bell, work, allowance, waiting_since: None, refused: true }
+        Self { shared, session, requests, bell, work, allowance, frames, waiting_since: None, refused: true }
     }
 
     pub(super) async fn run(
         mut self,
         sender: Sender,
+        mut place: Place<u64>,
         mut ending: watch::Receiver<()>,
         stalled: mpsc::Sender<()>,
     ) {
         let end = tokio::select! {
             end = self.talk(&sender) => end,
+            () = place.lost() => End::With(Status::resource_exhausted(format!(
+                "a newer stream of this peer has taken the place of this one (a peer has {} at once)",
+                self.shared.limits.streams
+            ))),
             _ = ending.changed() => End::With(Status::unavailable("this Emcee ends; it, or another, will be back")),
         };
         match end {
@@ -99,7 +108,9 @@ impl Stream {
                     let Some(permit) = permit else { return End::Gone };
                     match self.shared.announcer.read(|shelf| self.session.next(shelf)) {
                         Ok(Some(response)) => {
-                            self.allowance.respond(response.encoded_len(), Instant::now());
+                            let bytes = response.encoded_len();
+                            self.allowance.respond(bytes, Instant::now());
+                            self.frames.respond(bytes, Instant::now());
                             permit.send_late(response);
                             self.note();
                         }

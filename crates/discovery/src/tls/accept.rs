@@ -4,14 +4,15 @@ use std::io;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use emcee_core::text::plain;
 use rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{Error as RustlsError, ServerConfig};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
-use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use super::authenticated::Authenticated;
 use super::refusal::{CertificateRefusal, Role};
@@ -21,6 +22,8 @@ use super::{ALPN, provider, relationship_of, rustls_error};
 /// How long, and for how many bytes, a client that is not let in may go on.
 const LINGER: Duration = Duration::from_secs(1);
 const MOST_UNREAD: u64 = 64 * 1024;
+/// Characters of an error that are kept.
+const MOST_WORDS: usize = 300;
 
 /// Why a client is not let in. For this side's log: the client learns a TLS alert.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -78,26 +81,58 @@ pub async fn accept<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await;
-    let hello = hello.map_err(|error| AcceptError::NotTls(error.to_string()))?;
-    let server_name = hello.client_hello().server_name().map(str::to_owned);
-    let relationship = find(server_name.as_deref(), relationships);
-    let Some(relationship) = relationship else {
-        // Answered, so that the client's people see an alert and not only an end.
-        if let Err((_, stream)) = hello.into_stream(Arc::clone(&NOBODY)).into_fallible().await {
-            linger(stream).await;
-        }
-        return Err(AcceptError::UnknownServerName(server_name));
-    };
-    let stream = match hello.into_stream(relationship.server_config()).into_fallible().await {
-        Ok(stream) => stream,
-        Err((error, stream)) => {
-            linger(stream).await;
-            return Err(failure(relationship, &error));
-        }
-    };
-    let authenticated = authenticate(&stream, relationship)?;
-    Ok((stream, authenticated))
+    greet(stream, relationships).await?.answer().await
+}
+
+/// A client that has said which relationship it wants, and was told nothing yet.
+pub struct Hello<S> {
+    start: StartHandshake<S>,
+    server_name: Option<String>,
+    relationship: Option<Arc<Relationship>>,
+}
+
+/// Reads the ClientHello, which costs little.
+pub async fn greet<S>(stream: S, relationships: &Relationships) -> Result<Hello<S>, AcceptError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await;
+    let start = start.map_err(|error| AcceptError::NotTls(plain(&error.to_string(), MOST_WORDS)))?;
+    let server_name = start.client_hello().server_name().map(str::to_owned);
+    let relationship = find(server_name.as_deref(), relationships).cloned();
+    Ok(Hello { start, server_name, relationship })
+}
+
+impl<S> Hello<S> {
+    /// The open relationship that it asks for.
+    pub fn relationship(&self) -> Option<&Arc<str>> {
+        self.relationship.as_ref().map(|relationship| relationship.name())
+    }
+}
+
+impl<S> Hello<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Answers as that relationship, and finds out which peer it is.
+    pub async fn answer(self) -> Result<(TlsStream<S>, Authenticated), AcceptError> {
+        let Some(relationship) = self.relationship else {
+            // Answered, so that the client's people see an alert and not only an end.
+            if let Err((_, stream)) = self.start.into_stream(Arc::clone(&NOBODY)).into_fallible().await {
+                linger(stream).await;
+            }
+            return Err(AcceptError::UnknownServerName(self.server_name));
+        };
+        let stream = match self.start.into_stream(relationship.server_config()).into_fallible().await {
+            Ok(stream) => stream,
+            Err((error, stream)) => {
+                linger(stream).await;
+                return Err(failure(&relationship, &error));
+            }
+        };
+        let authenticated = authenticate(&stream, &relationship)?;
+        Ok((stream, authenticated))
+    }
 }
 
 /// Reads on until the client has gone: a socket that is closed with something unread is reset, and the alert on its way
@@ -136,7 +171,7 @@ fn failure(relationship: &Relationship, error: &io::Error) -> AcceptError {
     let refusal = rustls_error(error).and_then(|error| CertificateRefusal::of_rustls(error, Role::Client));
     match refusal {
         Some(refusal) => AcceptError::Certificate { relationship: name, refusal },
-        None => AcceptError::Handshake { relationship: name, reason: error.to_string() },
+        None => AcceptError::Handshake { relationship: name, reason: plain(&error.to_string(), MOST_WORDS) },
     }
 }
 

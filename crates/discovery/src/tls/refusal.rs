@@ -32,6 +32,20 @@ pub enum CertificateRefusal {
     /// Not X.509, or not as TLS wants it.
     #[error("cannot be used: {0}")]
     Unusable(String),
+    /// More certificates than are looked at.
+    #[error(
+        "comes with a chain of {certificates} certificates and {bytes} bytes (at most {most} and {most_bytes}; tls.crt needs the certificate and its intermediates, without the CA)"
+    )]
+    LongChain {
+        /// With the leaf.
+        certificates: usize,
+        /// All together.
+        bytes: usize,
+        /// Certificates that are looked at.
+        most: usize,
+        /// Bytes that are looked at.
+        most_bytes: usize,
+    },
     /// No chain to one of the relationship's CAs.
     #[error("was not issued by this relationship's CA (both meshes need the same CA in ca.crt)")]
     UnknownCa,

@@ -10,6 +10,13 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::name::SubjectAltName;
 use super::refusal::{CertificateRefusal, Role};
 
+/// Certificates of a chain that are looked at, the leaf among them, and their bytes: more are refused before any signature is
+/// computed.
+const MAX_CHAIN: usize = 8;
+const MAX_CHAIN_BYTES: usize = 16 * 1024;
+/// Intermediates of one name: an old and a new one, when their CA exchanges keys.
+const MAX_OF_ONE_NAME: usize = 2;
+
 /// The CAs of a relationship with what they have revoked.
 #[derive(Debug)]
 pub(super) struct Trust {
@@ -56,7 +63,9 @@ impl Trust {
         role: Role,
         now: UnixTime,
     ) -> Result<Verified, CertificateRefusal> {
+        bounded(leaf, intermediates)?;
         let anchors = self.anchors(now)?;
+        let intermediates = &self.leading_here(intermediates);
         let refused = |error: webpki::Error| CertificateRefusal::of_webpki(&error, role);
         let certificate = EndEntityCert::try_from(leaf).map_err(refused)?;
         let revoked: Vec<_> = self.revoked.iter().collect();
@@ -78,6 +87,28 @@ impl Trust {
         Ok(Verified { names, until: self.end_of(leaf, &path) })
     }
 
+    /// The intermediates from which a way leads to a CA, by their names: all others could only cost time. Of one name the
+    /// first are kept, as there are as many ways as there are choices.
+    fn leading_here(&self, intermediates: &[CertificateDer<'_>]) -> Vec<CertificateDer<'static>> {
+        let mut left: Vec<_> = intermediates.iter().filter_map(Names::of).collect();
+        let mut kept: Vec<Names<'_>> = Vec::new();
+        loop {
+            let leads = |names: &Names<'_>| {
+                self.has_subject(&names.issuer) || kept.iter().any(|above| above.subject == names.issuer)
+            };
+            let (found, others): (Vec<_>, Vec<_>) = left.into_iter().partition(leads);
+            if found.is_empty() {
+                return kept.into_iter().map(|names| names.certificate.clone().into_owned()).collect();
+            }
+            for names in found {
+                if kept.iter().filter(|other| other.subject == names.subject).count() < MAX_OF_ONE_NAME {
+                    kept.push(names);
+                }
+            }
+            left = others;
+        }
+    }
+
     /// The CAs that are in force.
     fn anchors(&self, now: UnixTime) -> Result<Vec<TrustAnchor<'static>>, CertificateRefusal> {
         let valid = self.roots.iter().filter(|root| root.not_before <= now && now <= root.not_after);
@@ -90,6 +121,35 @@ impl Trust {
         let roots = self.roots.iter().filter(|root| root.anchor == *path.anchor());
         let above = between.chain(roots.map(|root| root.not_after));
         above.fold(validity(leaf).1, UnixTime::min)
+    }
+}
+
+/// Refuses a chain of which nobody needs so much.
+fn bounded(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+) -> Result<(), CertificateRefusal> {
+    let certificates = 1 + intermediates.len();
+    let bytes = leaf.len() + intermediates.iter().map(|certificate| certificate.len()).sum::<usize>();
+    if certificates > MAX_CHAIN || bytes > MAX_CHAIN_BYTES {
+        let (most, most_bytes) = (MAX_CHAIN, MAX_CHAIN_BYTES);
+        return Err(CertificateRefusal::LongChain { certificates, bytes, most, most_bytes });
+    }
+    Ok(())
+}
+
+/// Whom an intermediate is, and who issued it, as it says itself.
+struct Names<'a> {
+    certificate: &'a CertificateDer<'a>,
+    subject: Vec<u8>,
+    issuer: Vec<u8>,
+}
+
+impl<'a> Names<'a> {
+    /// None of what cannot be read.
+    fn of(certificate: &'a CertificateDer<'a>) -> Option<Self> {
+        let read = EndEntityCert::try_from(certificate).ok()?;
+        Some(Self { certificate, subject: read.subject().to_vec(), issuer: read.issuer().to_vec() })
     }
 }
 

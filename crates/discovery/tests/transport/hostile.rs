@@ -109,17 +109,6 @@ async fn bytes_that_are_no_http_end_the_connection() {
 }
 
 #[tokio::test]
-async fn a_peer_has_so_many_streams_and_another_peer_its_own() {
-    let m1 = Mesh::m1_with(Limits { streams: 2, ..Limits::default() }).await;
-    let _first = call(&m1, &wildcard()).await;
-    let _second = call(&m1, &wildcard()).await;
-    let connection = connection(&m1).await;
-    let third = connection.call::<DeltaDiscoveryResponse>("m1", wire::METHOD, &wildcard(), 1).await;
-    assert_eq!(code(&third.unwrap_err()), Code::ResourceExhausted);
-    m1.followed_by("m3", "blue").connected().await;
-}
-
-#[tokio::test]
 async fn of_a_peers_connections_the_newest_stay() {
     let m1 = Mesh::m1_with(Limits { connections: 2, ..Limits::default() }).await;
     let mut m3 = m1.followed_by("m3", "blue");

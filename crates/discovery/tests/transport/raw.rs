@@ -33,6 +33,21 @@ pub(crate) fn client_of(pair: Option<&Pair>, versions: &[&'static SupportedProto
     config
 }
 
+/// As [`client`], with this chain.
+pub(crate) fn client_with(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> ClientConfig {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyServer));
+    let mut config = builder.with_client_auth_cert(chain, key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config
+}
+
 #[derive(Debug)]
 struct AnyServer;
 

@@ -54,7 +54,29 @@ impl Body for Script {
 /// A client.
 pub(crate) struct Raw;
 
+/// A stream that is held open.
+pub(crate) type HeldOpen = tokio::task::JoinHandle<hyper::Result<Response<hyper::body::Incoming>>>;
+
 impl Raw {
+    /// Opens so many streams on one connection, each with this body, and ends none.
+    pub(crate) async fn hold<S>(stream: S, chunk: Bytes, times: usize) -> Vec<HeldOpen>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let http = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (requests, connection) = http.await.unwrap();
+        tokio::spawn(connection);
+        let open = |_| {
+            let request = Request::post(format!("https://m1{}", wire::METHOD))
+                .header("content-type", "application/grpc")
+                .body(Script { chunks: [chunk.clone()].into(), ends: false })
+                .unwrap();
+            let mut requests = requests.clone();
+            tokio::spawn(async move { requests.send_request(request).await })
+        };
+        (0..times).map(open).collect()
+    }
+
     /// Sends a request with this body to the one method, and gives the status at the end of the answer.
     pub(crate) async fn send<S>(stream: S, chunks: Vec<Bytes>) -> ReceiveError
     where

@@ -1,0 +1,39 @@
+//! Texts of other meshes and of strangers, made fit for a status, a log and a terminal.
+
+/// The text, cut, in one line: what a reader does not see as a character of its own (controls, separators of lines, marks
+/// that turn the direction of what follows, characters without width) is a space.
+///
+/// All text of a peer goes through here, or through [`str::escape_debug`], before it is shown.
+pub fn plain(text: &str, most: usize) -> String {
+    text.chars().take(most).map(|c| if is_seen(c) { c } else { ' ' }).collect()
+}
+
+/// Whether a character is seen where it stands. Rust's own table of what is printed says so, but for a few letters that are
+/// blank.
+pub fn is_seen(c: char) -> bool {
+    const BLANK: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
+    // A backslash and one character for quotes, `\u{…}` for what is not printed.
+    !c.is_control() && c.escape_debug().len() <= 2 && !BLANK.contains(&c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_seen_is_a_space() {
+        let hidden = ['\0', '\n', '\r', '\t', '\u{7f}', '\u{85}', '\u{9b}', '\u{ad}', '\u{61c}', '\u{180e}', '\u{feff}'];
+        let ranges = ['\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}', '\u{fff9}'..='\u{fffb}'];
+        let tags = ['\u{e0001}', '\u{e0041}', '\u{fe0f}', '\u{34f}', '\u{3164}'];
+        for c in hidden.into_iter().chain(ranges.into_iter().flatten()).chain(tags) {
+            assert_eq!(plain(&format!("a{c}b"), 10), "a b", "{:x}", u32::from(c));
+        }
+    }
+
+    #[test]
+    fn what_is_seen_stays_and_is_cut_by_characters() {
+        let text = r#"it's "größer" \ 10 € – 漢字 Ελλάδα 😀"#;
+        assert_eq!(plain(text, 1000), text);
+        assert_eq!(plain("größer", 4), "größ");
+    }
+}

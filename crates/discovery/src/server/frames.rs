@@ -1,0 +1,206 @@
+//! How many HTTP/2 frames a client may send.
+//!
+//! The HTTP/2 library answers or notes most frames by itself (PING, SETTINGS, WINDOW_UPDATE, PRIORITY, empty DATA), and
+//! tells nobody of them. So they are counted where the bytes come in: by their headers, which say how long each is.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::requests::Account;
+
+/// Frames that a connection may send at once, and each second in the long run.
+const BURST: usize = 2000;
+const RATE: usize = 200;
+/// What each response gives back: its answer, the windows of stream and connection, a PING that measures the way, and as
+/// many again.
+const RESPONSE: usize = 8;
+/// And as many for so many of its bytes.
+const BYTES: usize = 4 * 1024;
+
+/// What a client sends first, before all frames.
+const PREFACE: usize = 24;
+const HEADER: usize = 9;
+
+/// The frames that one connection may still send.
+#[derive(Clone, Debug)]
+pub(super) struct Frames(Arc<Mutex<Account>>);
+
+impl Frames {
+    pub(super) fn new(now: Instant) -> Self {
+        Self(Arc::new(Mutex::new(Account::new(BURST, RATE, now))))
+    }
+
+    /// A response of so many bytes was sent.
+    pub(super) fn respond(&self, bytes: usize, now: Instant) {
+        let mut account = self.account();
+        account.spend(0, now);
+        account.earn(RESPONSE * (1 + bytes / BYTES));
+    }
+
+    /// So many came in. Whether they were too many.
+    fn take(&self, frames: usize, now: Instant) -> bool {
+        let mut account = self.account();
+        account.spend(frames, now);
+        account.is_in_debt()
+    }
+
+    /// More came in than may.
+    pub(super) fn are_too_many(&self) -> bool {
+        self.account().is_in_debt()
+    }
+
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client's bytes, of which the frames are counted. When there are too many, it gives no more.
+#[derive(Debug)]
+pub(super) struct Counted<S> {
+    stream: S,
+    frames: Frames,
+    scan: Scan,
+}
+
+impl<S> Counted<S> {
+    pub(super) fn new(stream: S, frames: Frames) -> Self {
+        Self { stream, frames, scan: Scan::default() }
+    }
+}
+
+/// Where in the frames the bytes have come to.
+#[derive(Debug)]
+struct Scan {
+    skip: usize,
+    header: [u8; HEADER],
+    have: usize,
+}
+
+impl Default for Scan {
+    fn default() -> Self {
+        Self { skip: PREFACE, header: [0; HEADER], have: 0 }
+    }
+}
+
+impl Scan {
+    /// How many frames have begun in these bytes.
+    fn count(&mut self, mut bytes: &[u8]) -> usize {
+        let mut frames = 0;
+        while !bytes.is_empty() {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            let taken = bytes.len().min(HEADER - self.have);
+            self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            bytes = &bytes[taken..];
+            if self.have == HEADER {
+                frames += 1;
+                let [high, middle, low, ..] = self.header;
+                self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
+                self.have = 0;
+            }
+        }
+        frames
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let frames = self.scan.count(&buffer.filled()[before..]);
+        if frames > 0 && self.frames.take(frames, Instant::now()) {
+            return Poll::Ready(Err(io::Error::other("too many HTTP/2 frames")));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn frame(length: usize) -> Vec<u8> {
+        let mut frame = u32::try_from(length).unwrap().to_be_bytes()[1..].to_vec();
+        frame.extend([6, 0, 0, 0, 0, 0]);
+        frame.extend(vec![0xff; length]);
+        frame
+    }
+
+    #[test]
+    fn frames_are_counted_however_the_bytes_come() {
+        let lengths = [0, 8, 16_384, 1, 0, 0, 300];
+        let frames: Vec<u8> = lengths.into_iter().flat_map(frame).collect();
+        let bytes = [&[b'P'; PREFACE][..], &frames].concat();
+        for size in [1, 2, 7, 9, 10, 24, 25, 1000, bytes.len()] {
+            let mut scan = Scan::default();
+            let counted: usize = bytes.chunks(size).map(|part| scan.count(part)).sum();
+            assert_eq!(counted, lengths.len(), "in parts of {size}");
+            assert_eq!((scan.skip, scan.have), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_flood_is_too_much_and_a_pace_is_not() {
+        let now = Instant::now();
+        let frames = Frames::new(now);
+        assert!(!frames.take(BURST, now) && frames.take(1, now) && frames.are_too_many());
+        let frames = Frames::new(now);
+        for second in 0..100 {
+            assert!(!frames.take(RATE, now + Duration::from_secs(second)));
+        }
+    }
+
+    #[test]
+    fn who_is_sent_much_may_answer_much() {
+        let now = Instant::now();
+        let frames = Frames::new(now);
+        for _ in 0..10_000 {
+            frames.respond(500, now);
+            assert!(!frames.take(5, now));
+        }
+        assert!(!frames.take(BURST - 5, now), "no more is saved up than the burst");
+        assert!(frames.take(1, now));
+    }
+}
