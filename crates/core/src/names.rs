@@ -56,6 +56,19 @@ pub fn is_dns_name(text: &str) -> bool {
     text.len() <= NAME_LIMIT && text.split('.').all(is_dns_label)
 }
 
+/// Whether `text` may be the name of a container's port (RFC 6335): at most 15 of a-z, 0-9 and `-`, with a letter.
+pub fn is_port_name(text: &str) -> bool {
+    text.len() <= 15
+        && is_dns_label(text)
+        && !text.contains("--")
+        && text.bytes().any(|b| b.is_ascii_lowercase())
+}
+
+/// 32 hex digits of a hash over parts, told apart from each other: nobody finds other parts that have the same ones.
+pub fn digest(parts: &[&str]) -> String {
+    hex(&hash(parts)[..16])
+}
+
 /// Base name of the objects of one owner: `emcee-<name, cut>-<12 hex>`, a DNS label with room for `-<part>`.
 ///
 /// `identity` is hashed in order, with separators: kind, namespace and name of the owner, and the MeshFedConfig.
@@ -78,13 +91,17 @@ pub fn is_shortened(value: &str) -> bool {
 
 /// 12 hex digits of a hash over parts, told apart from each other.
 pub(crate) fn short_hash(parts: &[&str]) -> String {
+    hex(&hash(parts)[..6])
+}
+
+fn hash(parts: &[&str]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part.as_bytes());
         // No name contains it, so ("a", "bc") and ("ab", "c") are not confused.
         hash.update(b"\0");
     }
-    hex(&hash.finalize()[..6])
+    hash.finalize().into()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -117,6 +134,14 @@ mod tests {
     fn what_is_too_long_for_a_label_is_known_to_be_shortened() {
         let long = "x".repeat(64);
         assert!(is_shortened(&label_value(&long)) && !is_shortened(&label_value(&long[1..])));
+    }
+
+    #[test]
+    fn names_of_ports() {
+        assert!(is_port_name("http-web") && is_port_name("a") && is_port_name("p2p"));
+        for bad in ["", "80", "a--b", "-a", "a-", "HTTP", "a.b", "sixteen-letters-", "a234567890123456"] {
+            assert!(!is_port_name(bad), "{bad}");
+        }
     }
 
     #[test]

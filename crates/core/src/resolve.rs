@@ -17,7 +17,7 @@ mod upstream;
 mod view;
 mod ways;
 
-pub(crate) use automatic::{AutomaticExposition, resolve as automatic};
+pub(crate) use automatic::{Asked, AutomaticExposition, resolve as automatic};
 pub(crate) use binding::{Bound, FacadeClaim, FacadePort, FacadeRoute, RelayClaim, resolve as binding};
 pub use binding::{Consumption, Relay};
 pub(crate) use certificate::Certificate;

@@ -153,7 +153,7 @@ impl Translation {
     }
 
     /// Whether a valid version of a user's resource is in place.
-    fn has_good(&self, unit: &Unit) -> bool {
+    pub fn has_good(&self, unit: &Unit) -> bool {
         let Inputs { fed_configs, expositions, bindings, .. } = &self.inputs;
         let valid = match unit {
             Unit::MeshFedConfig(key) => fed_configs.get(key).is_some_and(Result::is_ok),

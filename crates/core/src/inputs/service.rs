@@ -168,7 +168,7 @@ fn service_port(port: &k8s::ServicePort) -> Option<ServicePort> {
         }
     };
     Some(ServicePort {
-        name: port.name.clone(),
+        name: port.name.clone().filter(|name| !name.is_empty()),
         number,
         target,
         node_port: port.node_port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0),

@@ -5,6 +5,7 @@ use emcee_api::{Reason, labels};
 use super::View;
 use crate::inputs::{Expose, Service, ServicePort};
 use crate::names;
+use crate::parse::quote;
 use crate::problem::Problem;
 
 /// A port of a Service, as it is to be exposed.
@@ -20,12 +21,16 @@ pub(crate) struct AutomaticExposition {
     pub(crate) alias: Option<String>,
 }
 
+/// What a Service asks for by its labels.
+pub(crate) struct Asked {
+    /// The ServiceExpositions.
+    pub(crate) expositions: Vec<AutomaticExposition>,
+    /// Why some of its ports have none.
+    pub(crate) refused: Vec<Problem>,
+}
+
 /// One for each TCP port. The first port keeps the Service's name, as most Services have one.
-pub(crate) fn resolve(
-    view: &View<'_>,
-    service: &Service,
-    expose: &Expose,
-) -> Result<Vec<AutomaticExposition>, Problem> {
+pub(crate) fn resolve(view: &View<'_>, service: &Service, expose: &Expose) -> Result<Asked, Problem> {
     let fed_config = through(view, expose)?;
     let alias = alias(expose, &fed_config)?;
     if service.ports.is_empty() {
@@ -48,7 +53,26 @@ pub(crate) fn resolve(
         fed_config: fed_config.clone(),
         alias,
     };
-    Ok([first].into_iter().chain(further).map(of).collect())
+    let (expositions, refused) = [first].into_iter().chain(further).map(of).partition(is_named);
+    Ok(Asked { expositions, refused: refused.iter().map(unnamed).collect() })
+}
+
+/// Whether both names are such as a ServiceExposition may have.
+fn is_named(exposition: &AutomaticExposition) -> bool {
+    names::is_dns_name(&exposition.name) && exposition.alias.as_deref().is_none_or(names::is_dns_label)
+}
+
+/// Why a port is not exposed whose names are made of too much.
+fn unnamed(exposition: &AutomaticExposition) -> Problem {
+    let AutomaticExposition { name, port, alias, .. } = exposition;
+    let known_as = alias.as_deref().unwrap_or_default();
+    let message = format!(
+        "port {port} is not exposed: it would need a ServiceExposition {}, known to peers as {}, and that is not a valid name (at most 63 characters; give the port a shorter name, or the Service a shorter {})",
+        quote(name),
+        quote(known_as),
+        labels::EXPOSE_AS
+    );
+    at(labels::EXPOSE, message)
 }
 
 fn part(port: &ServicePort) -> String {

@@ -11,7 +11,7 @@ use crate::key::Key;
 use crate::parse::{Binding, Exposition};
 use crate::plan::Object;
 use crate::problem::Problem;
-use crate::resolve::{self, Bound, FacadePort, Imports, Offering, Skipped, View};
+use crate::resolve::{self, Asked, Bound, FacadePort, Imports, Offering, Skipped, View};
 use crate::status::{Detail, Verdict};
 use crate::style;
 
@@ -64,7 +64,11 @@ impl Output {
 pub(super) fn automatic(view: &View<'_>, service: &Service) -> Option<(Output, Vec<Object>)> {
     let expose = service.expose.as_deref()?;
     Some(match resolve::automatic(view, service, expose) {
-        Ok(expositions) => (Output::Unkept, block::automatic::objects(&service.key, &expositions)),
+        Ok(Asked { expositions, refused }) => {
+            let refusal = || Output::Verdict(Box::new(Verdict::refused(&refused)));
+            let output = if refused.is_empty() { Output::Unkept } else { refusal() };
+            (output, block::automatic::objects(&service.key, &expositions))
+        }
         Err(problem) => (Output::Verdict(Box::new(Verdict::failed(None, problem, Vec::new()))), Vec::new()),
     })
 }

@@ -25,9 +25,10 @@ impl Translation {
         self.finish()
     }
 
-    /// Takes changes in. What they reach is to [`work`](Self::work).
+    /// Takes changes in. What they reach is to [`work`](Self::work). An object whose names Kubernetes would refuse is
+    /// passed over.
     pub fn take(&mut self, changes: impl IntoIterator<Item = Change>) {
-        for change in changes {
+        for change in changes.into_iter().filter(|change| change.problem().is_none()) {
             let change = if self.reflects() { self.reflection.given(change) } else { change };
             if let Change::Announcement(source, ..) | Change::Peer(source, _) = &change {
                 self.tally.has_news(&source.fed_config);

@@ -101,6 +101,23 @@ fn what_makes_no_sense_is_refused_at_its_label() {
     }
 }
 
+/// The other ports are exposed as before.
+#[test]
+fn a_port_whose_names_would_be_too_long_is_refused_and_makes_nothing() {
+    let long = "p".repeat(60);
+    let mut service = exposed_through("blue");
+    service["spec"]["ports"][1]["name"] = json!(long);
+    for knowledge in [Knowledge::Complete, Knowledge::Partial] {
+        let translation = translate(&[relationship("blue"), service.clone()], knowledge);
+        assert_eq!(asked(&translation), [["reviews-auto-exposed", "80", "blue", ""]]);
+        let verdict = translation.verdict(&Unit::AutomaticExposition(Key::new("shop", "reviews")));
+        let refusals = verdict.expect("a verdict").refusals;
+        let [refusal] = refusals.as_slice() else { panic!("{refusals:?}") };
+        assert_eq!(refusal.field, "metadata.labels[emcee.io/expose]");
+        assert!(refusal.message.contains("port 8080 is not exposed"), "{refusal}");
+    }
+}
+
 #[test]
 fn false_and_no_label_ask_for_nothing() {
     for labels in [json!({"emcee.io/expose": "false"}), json!({"app": "reviews"})] {

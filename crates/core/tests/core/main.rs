@@ -16,6 +16,7 @@ mod hostile;
 mod imports;
 mod last_good;
 mod mesh;
+mod names;
 mod naming;
 mod plan;
 mod references;

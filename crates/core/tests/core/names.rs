@@ -1,0 +1,113 @@
+//! An object whose names Kubernetes would refuse does not exist, whoever brings it.
+
+use emcee_core::inputs::{Change, Inputs, Knowledge, Settings, WorkloadKind};
+use emcee_core::key::Key;
+use emcee_core::translate::Translation;
+use emcee_testkit::prelude::*;
+use serde_json::{Value, json};
+
+use crate::mesh::intake;
+
+const BAD: [&str; 16] = [
+    "",
+    ".",
+    "..",
+    "/",
+    "../../evil",
+    "/etc",
+    "a/b",
+    "a\\b",
+    "a\0",
+    "A",
+    "a_b",
+    "\u{e4}",
+    "a..b",
+    "-a",
+    "a.",
+    " ",
+];
+
+/// One object of each kind that has a namespace.
+fn objects() -> Vec<Value> {
+    let of = |version: &str, kind: &str, spec: Value| json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x", "namespace": "shop"}, "spec": spec});
+    let mut slice = of("discovery.k8s.io/v1", "EndpointSlice", Value::Null);
+    slice["metadata"]["labels"] = json!({"kubernetes.io/service-name": "x"});
+    slice["addressType"] = json!("IPv4");
+    slice["endpoints"] = json!([]);
+    let mut secret = of("v1", "Secret", Value::Null);
+    secret["type"] = json!("kubernetes.io/tls");
+    vec![
+        of("v1", "Service", json!({"ports": [{"port": 80}]})),
+        of("v1", "Pod", json!({"containers": []})),
+        of("apps/v1", "Deployment", json!({"selector": {}, "template": {"spec": {"containers": []}}})),
+        of("security.istio.io/v1", "PeerAuthentication", json!({})),
+        of("networking.istio.io/v1", "DestinationRule", json!({"host": "x"})),
+        of("mm.ibm.istio.io/v1", "ServiceBinding", json!({"name": "x"})),
+        of("mm.ibm.istio.io/v1", "ServiceExposition", json!({"name": "x"})),
+        of("mm.ibm.istio.io/v1", "MeshFedConfig", json!({"mode": "FLAT"})),
+        slice,
+        secret,
+    ]
+}
+
+#[track_caller]
+fn is_passed_over(object: &Value, field: &str) {
+    let change = intake::change(object);
+    let problem = change.problem().unwrap_or_else(|| panic!("{field} of {object}"));
+    assert_eq!(problem.field, field, "{object}");
+    let mut translation = Translation::new(Settings { knowledge: Knowledge::Partial, ..Settings::default() });
+    assert!(translation.update([change]).is_empty() && is_empty(translation.inputs()), "{object}");
+}
+
+fn is_empty(inputs: &Inputs) -> bool {
+    format!("{inputs:?}") == format!("{:?}", Inputs::new(inputs.settings().clone()))
+}
+
+#[test]
+fn whatever_its_kind() {
+    for object in objects() {
+        assert_eq!(intake::change(&object).problem(), None, "{object}");
+        for bad in BAD {
+            let with = |field: &str, value: &str| {
+                let mut object = object.clone();
+                object["metadata"][field] = json!(value);
+                object
+            };
+            is_passed_over(&with("name", bad), "metadata.name");
+            is_passed_over(&with("namespace", bad), "metadata.namespace");
+        }
+    }
+    let node = |name: &str| Change::Node(name.into(), None);
+    assert!(node("worker-1.example").problem().is_none());
+    assert!(BAD.iter().all(|bad| node(bad).problem().is_some()));
+}
+
+#[test]
+fn names_within_an_object_are_judged_too() {
+    let mut service = service("shop", "x").port("http", 80).build();
+    service["spec"]["ports"][0]["name"] = json!("/../../x");
+    is_passed_over(&service, "spec.ports");
+    let mut pod = objects().swap_remove(1);
+    pod["spec"]["serviceAccountName"] = json!("x/ns/other/sa/x");
+    is_passed_over(&pod, "spec.serviceAccountName");
+    pod["spec"] = json!({"containers": [{"name": "x", "ports": [{"name": "../x", "containerPort": 1}]}]});
+    is_passed_over(&pod, "spec.containers.ports");
+    let mut slice = objects().swap_remove(8);
+    slice["metadata"]["labels"]["kubernetes.io/service-name"] = json!("../x");
+    is_passed_over(&slice, "metadata.labels[kubernetes.io/service-name]");
+}
+
+/// What is there stays as it was.
+#[test]
+fn a_newer_version_with_a_bad_name_displaces_nothing() {
+    let good = service("shop", "x").port("http", 80).build();
+    let mut translation = Translation::of(Settings::default(), [intake::change(&good)]);
+    let before = translation.inputs().service(&Key::new("shop", "x")).cloned();
+    let mut bad = good;
+    bad["spec"]["ports"][0]["name"] = json!("..");
+    translation.update([intake::change(&bad)]);
+    assert_eq!(translation.inputs().service(&Key::new("shop", "x")).cloned(), before);
+    assert!(before.is_some());
+    let gone = Change::Workload(WorkloadKind::Pod, Key::new("..", "x"), None);
+    assert!(gone.problem().is_some(), "a removal neither");
+}
