@@ -8,6 +8,7 @@ mod binding;
 mod checker;
 mod exposition;
 mod fed_config;
+mod problems;
 mod shape;
 
 use emcee_api::{MeshFedConfig, Reason, ServiceBinding, ServiceExposition};
@@ -68,8 +69,8 @@ fn read<K: DeserializeOwned, M>(
     parse: fn(&mut Checker, Identity, &K) -> M,
 ) -> Result<M, Vec<Problem>> {
     let shape::Shaped { mut object, mut problems, stand_ins } = schema.check(object);
-    if !object["spec"].is_object() {
-        return Err(problems);
+    if !object["spec"].is_object() || problems.is_full() {
+        return Err(problems.into_list());
     }
     if serde_json::from_value::<K>(object.clone()).is_err()
         && let Some(fields) = object.as_object_mut()
@@ -87,8 +88,8 @@ fn read<K: DeserializeOwned, M>(
             None
         }
     };
-    checker.problems.retain(|problem| !stand_ins.iter().any(|field| problem.field.starts_with(field)));
-    problems.extend(checker.problems);
+    problems.extend(checker.problems, &stand_ins);
+    let problems = problems.into_list();
     match model {
         Some(model) if problems.is_empty() => Ok(model),
         _ => Err(problems),
@@ -105,7 +106,7 @@ fn identity(checker: &mut Checker, metadata: &ObjectMeta) -> Option<Identity> {
         );
     }
     checker.label("metadata.namespace", namespace);
-    if !checker.problems.is_empty() {
+    if !checker.problems.list().is_empty() {
         return None;
     }
     let key = Key::new(namespace, name);

@@ -1,9 +1,10 @@
 //! Collects what is wrong with an object, field by field.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use emcee_api::Reason;
 
+use super::problems::Problems;
 use crate::endpoint::Endpoint;
 use crate::names;
 use crate::problem::Problem;
@@ -13,7 +14,7 @@ const LABEL_ALLOWED: &str = "a DNS label: a-z, 0-9 and `-`, at most 63 character
 
 #[derive(Default)]
 pub(super) struct Checker {
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Problems,
 }
 
 impl Checker {
@@ -55,9 +56,10 @@ impl Checker {
 
     pub(super) fn endpoints(&mut self, field: &str, values: &[String]) -> Vec<Endpoint> {
         let mut endpoints = Vec::with_capacity(values.len());
+        let mut seen = HashSet::with_capacity(values.len());
         for (index, value) in values.iter().enumerate() {
             match value.parse::<Endpoint>() {
-                Ok(endpoint) if endpoints.contains(&endpoint) => {
+                Ok(endpoint) if !seen.insert(endpoint.clone()) => {
                     self.refuse(format!("{field}[{index}]"), format!("{endpoint} is listed twice"));
                 }
                 Ok(endpoint) => endpoints.push(endpoint),

@@ -13,6 +13,7 @@ use kube::CustomResourceExt;
 use serde_json::{Map, Value};
 
 use super::checker::{member, quote};
+use super::problems::Problems;
 use crate::problem::Problem;
 
 pub(super) static MESH_FED_CONFIG: LazyLock<Schema> = LazyLock::new(|| Schema::of(&MeshFedConfig::crd()));
@@ -35,20 +36,23 @@ impl Schema {
     }
 
     pub(super) fn check(&self, object: &Value) -> Shaped {
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         let Value::Object(fields) = object else {
             problems.push(wrong("", "is not an object".to_owned()));
             return Shaped { object: Value::Null, problems, stand_ins: Vec::new() };
         };
         for field in fields.keys().filter(|f| *f != "spec" && !ENVELOPE.contains(&f.as_str())) {
-            problems.push(unknown("", field, ["spec"].iter().chain(&ENVELOPE).copied()));
+            if problems.is_full() {
+                break;
+            }
+            problems.unknown("", field, ["spec"].iter().chain(&ENVELOPE).copied());
         }
         let mut spec = without_nulls(fields.get("spec").unwrap_or(&Value::Null));
         match &spec {
             Value::Null => problems.push(wrong("spec", "is missing".to_owned())),
             spec => check(spec, &self.spec, "spec", &mut problems),
         }
-        let stand_ins = self.stand_in(&mut spec, &problems);
+        let stand_ins = self.stand_in(&mut spec, problems.list());
         let mut kept: Map<String, Value> = fields
             .iter()
             .filter(|(k, _)| ENVELOPE.contains(&k.as_str()))
@@ -91,7 +95,7 @@ impl Schema {
 pub(super) struct Shaped {
     /// Without nulls: a null is an absent field, as for the API server.
     pub(super) object: Value,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Problems,
     /// Fields whose value is made up, as the given one has the wrong shape.
     pub(super) stand_ins: Vec<String>,
 }
@@ -117,7 +121,7 @@ fn without_nulls(value: &Value) -> Value {
     }
 }
 
-fn check(value: &Value, schema: &JSONSchemaProps, path: &str, problems: &mut Vec<Problem>) {
+fn check(value: &Value, schema: &JSONSchemaProps, path: &str, problems: &mut Problems) {
     let wanted = schema.type_.as_deref().unwrap_or("object");
     match (wanted, value) {
         ("object", Value::Object(fields)) => check_fields(fields, schema, path, problems),
@@ -131,53 +135,59 @@ fn check(value: &Value, schema: &JSONSchemaProps, path: &str, problems: &mut Vec
     }
 }
 
-fn check_fields(
-    fields: &Map<String, Value>,
-    schema: &JSONSchemaProps,
-    path: &str,
-    problems: &mut Vec<Problem>,
-) {
+fn check_fields(fields: &Map<String, Value>, schema: &JSONSchemaProps, path: &str, problems: &mut Problems) {
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &schema.additional_properties {
-        at_most(fields.len(), schema.max_properties, path, problems);
-        for (name, value) in fields {
+        let within = at_most(fields.len(), schema.max_properties, path, problems);
+        for (name, value) in fields.iter().take(within) {
+            if problems.is_full() {
+                return;
+            }
             check(value, values, &member(path, name), problems);
         }
         return;
     }
     let known = schema.properties.iter().flatten();
+    let mut misspelt = Vec::new();
     for (name, value) in fields {
+        if problems.is_full() {
+            return;
+        }
         match schema.properties.as_ref().and_then(|known| known.get(name)) {
             Some(field) => check(value, field, &format!("{path}.{name}"), problems),
-            None => problems.push(unknown(path, name, known.clone().map(|(name, _)| name.as_str()))),
+            None => {
+                misspelt.extend(problems.unknown(path, name, known.clone().map(|(name, _)| name.as_str())));
+            }
         }
     }
-    let misspelt = |required: &String| {
-        fields
-            .keys()
-            .any(|name| likely(known.clone().map(|(name, _)| name.as_str()), name) == Some(required.as_str()))
-    };
     let missing = schema.required.iter().flatten().filter(|name| !fields.contains_key(*name));
-    for name in missing.filter(|name| !misspelt(name)) {
+    for name in missing.filter(|name| !misspelt.contains(&name.as_str())) {
         problems.push(wrong(&format!("{path}.{name}"), "is missing".to_owned()));
     }
 }
 
-fn check_items(items: &[Value], schema: &JSONSchemaProps, path: &str, problems: &mut Vec<Problem>) {
-    at_most(items.len(), schema.max_items, path, problems);
+fn check_items(items: &[Value], schema: &JSONSchemaProps, path: &str, problems: &mut Problems) {
+    let within = at_most(items.len(), schema.max_items, path, problems);
     if let Some(JSONSchemaPropsOrArray::Schema(each)) = &schema.items {
-        for (index, item) in items.iter().enumerate() {
+        for (index, item) in items.iter().take(within).enumerate() {
+            if problems.is_full() {
+                return;
+            }
             check(item, each, &format!("{path}[{index}]"), problems);
         }
     }
 }
 
-fn at_most(count: usize, limit: Option<i64>, path: &str, problems: &mut Vec<Problem>) {
-    if let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| count > *limit) {
-        problems.push(wrong(path, format!("has {count} entries (at most {limit})")));
-    }
+/// Refuses too many entries. Returns how many of them are worth a look.
+fn at_most(count: usize, limit: Option<i64>, path: &str, problems: &mut Problems) -> usize {
+    let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| count > *limit)
+    else {
+        return count;
+    };
+    problems.push(wrong(path, format!("has {count} entries (at most {limit})")));
+    limit
 }
 
-fn check_enum(value: &Value, schema: &JSONSchemaProps, path: &str, problems: &mut Vec<Problem>) {
+fn check_enum(value: &Value, schema: &JSONSchemaProps, path: &str, problems: &mut Problems) {
     let Some(allowed) = &schema.enum_ else { return };
     if allowed.iter().all(|one| one.0 != *value) {
         let allowed: Vec<_> = allowed.iter().filter_map(|one| one.0.as_str()).collect();
@@ -185,24 +195,8 @@ fn check_enum(value: &Value, schema: &JSONSchemaProps, path: &str, problems: &mu
     }
 }
 
-fn wrong(field: &str, message: String) -> Problem {
+pub(super) fn wrong(field: &str, message: String) -> Problem {
     Problem::at(Reason::Invalid, field, message)
-}
-
-fn unknown<'a>(path: &str, field: &str, known: impl Iterator<Item = &'a str> + Clone) -> Problem {
-    let hint = match likely(known.clone(), field) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None => known.collect::<Vec<_>>().join(", "),
-    };
-    wrong(&member(path, field), format!("unknown field ({hint})"))
-}
-
-/// The known name that was probably meant. Comparing costs the square of the length, so only short names are.
-fn likely<'a>(known: impl Iterator<Item = &'a str>, field: &str) -> Option<&'a str> {
-    const LONGEST: usize = 64;
-    let distance = |name: &'a str| (strsim::damerau_levenshtein(name, field), name);
-    let nearest = known.filter(|_| field.len() <= LONGEST).map(distance).min();
-    nearest.filter(|(distance, name)| *distance <= 1 + name.len() / 4).map(|(_, name)| name)
 }
 
 fn describe(value: &Value) -> String {

@@ -315,3 +315,68 @@ fn a_strange_status_refuses_nothing() {
         }
     }
 }
+
+/// Objects that consist of mistakes, each in another place.
+fn mistakes(count: usize) -> Vec<Value> {
+    let [fed_config, exposition, binding] = complete();
+    let unknown = |length: usize| -> serde_json::Map<String, Value> {
+        (0..count).map(|number| (format!("{number:x>length$}"), json!(1))).collect()
+    };
+    let all = |value: &str| Value::from(vec![value; count]);
+    let mut top = exposition.clone();
+    top.as_object_mut().expect("an object").extend(unknown(8));
+    let mut longer = exposition.clone();
+    longer["spec"].as_object_mut().expect("an object").extend(unknown(60));
+    vec![
+        top,
+        longer,
+        with(&exposition, "/spec", Value::Object(unknown(5))),
+        with(&binding, "/spec/endpoints", all("nowhere")),
+        with(&binding, "/spec/endpoints", all("203.0.113.7:1")),
+        with(&binding, "/spec/mesh_fed_config_selector", Value::Object(unknown(60))),
+        with(&fed_config, "/spec/peers", Value::from(vec![json!({"nmae": 1}); count])),
+        with(&fed_config, "/spec/peers/0/networks", all("?")),
+        with(&fed_config, "/spec/allowed_namespaces", Value::from(vec![json!(7); count])),
+    ]
+}
+
+#[test]
+fn an_object_of_mistakes_costs_little_and_says_enough() {
+    for object in mistakes(250_000) {
+        let began = Instant::now();
+        let problems = refusals(&object);
+        let took = began.elapsed();
+        assert!((1..=101).contains(&problems.len()), "{} problems", problems.len());
+        // A second, if the machine has nothing else to do.
+        assert!(took < Duration::from_secs(30), "{took:?}: {}", problems[0]);
+    }
+}
+
+#[test]
+fn who_has_more_problems_than_are_listed_is_told() {
+    let of = |count: usize| {
+        let fields = (0..count).map(|number| (format!("f{number}"), json!(1))).collect();
+        refusals(&with(&complete()[1], "/spec", Value::Object(fields)))
+    };
+    let last = of(1_000).last().expect("a problem").to_string();
+    assert_eq!(last, "and more problems: only the first 100 of this object are listed");
+    // Three fields are missing besides.
+    assert_eq!((of(97).len(), of(98).len()), (100, 101));
+}
+
+/// Which field was meant is said of the first few, and those are not said to be missing, too.
+#[test]
+fn the_first_unknown_fields_are_compared_with_the_known_ones() {
+    let spec = json!({"nmae": "a", "prot": 80, "mesh_fed_config_selectr": {"a": "b"}});
+    let told = refusals(&with(&complete()[1], "/spec", spec));
+    let told: Vec<_> =
+        told.iter().filter(|problem| !problem.field.is_empty()).map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "spec.nmae: unknown field (did you mean `name`?)",
+            "spec.prot: unknown field (did you mean `port`?)",
+            "spec.mesh_fed_config_selectr: unknown field (did you mean `mesh_fed_config_selector`?)"
+        ]
+    );
+}
