@@ -138,12 +138,8 @@ fn unknown_service(
 fn port_of<'s>(service: &'s Service, exposition: &Exposition) -> Result<&'s ServicePort, Problem> {
     service.port(exposition.port).ok_or_else(|| {
         let ports: Vec<_> = service.ports.iter().map(|port| port.number.to_string()).collect();
-        let message = format!(
-            "Service {} has no TCP port {} (it has {})",
-            service.key,
-            exposition.port,
-            ports.join(", ")
-        );
+        let has = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
+        let message = format!("Service {} has no TCP port {} (it has {has})", service.key, exposition.port);
         Problem::at(Reason::PortNotFound, "spec.port", message)
     })
 }

@@ -47,15 +47,36 @@ struct Judgement {
 fn accepted(verdict: &Verdict) -> Judgement {
     let mut judgement = judged(verdict.refusals.iter());
     if verdict.held {
-        judgement.message.push_str("; the last good version stays in place");
+        let last_good = match verdict.is_programmed() {
+            true => "; the last good version stays in place",
+            false => "; the last good version counts, and is not in place (see Programmed)",
+        };
+        judgement.message.push_str(last_good);
     }
     judgement
 }
 
 fn judged<'a>(problems: impl Iterator<Item = &'a Problem> + Clone) -> Judgement {
     let reason = problems.clone().next().map_or(Reason::Fine, |problem| problem.reason);
-    let messages: Vec<_> = problems.map(ToString::to_string).collect();
-    Judgement { status: messages.is_empty(), reason, message: messages.join("; ") }
+    Judgement { status: problems.clone().next().is_none(), reason, message: message(problems) }
+}
+
+/// As many problems as a person reads. An API server takes 32 KiB.
+fn message<'a>(problems: impl Iterator<Item = &'a Problem> + Clone) -> String {
+    const LONGEST: usize = 8 << 10;
+    let count = problems.clone().count();
+    let mut message = String::new();
+    for (told, problem) in problems.enumerate() {
+        let words = problem.to_string();
+        if told > 0 && message.len() + words.len() > LONGEST {
+            return format!("{message}; and {} more", count - told);
+        }
+        if told > 0 {
+            message.push_str("; ");
+        }
+        message.push_str(&words);
+    }
+    message
 }
 
 impl Judgement {

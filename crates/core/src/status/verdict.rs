@@ -93,11 +93,13 @@ impl Verdict {
         (self.held || self.is_accepted()) && self.failures.is_empty()
     }
 
-    /// The verdict on a resource of which a newer version was refused, and the last good one stays in place.
+    /// The verdict on a resource of which a newer version was refused, and the last good one stays. What is refused of
+    /// that one, as something around it has changed, keeps it from being in place.
     #[must_use]
     pub fn holding(mut self, refusals: &[Problem]) -> Self {
+        let of_last_good = std::mem::replace(&mut self.refusals, refusals.to_vec());
+        self.failures.splice(0..0, of_last_good);
         self.held = true;
-        self.refusals = refusals.to_vec();
         self
     }
 

@@ -1,5 +1,6 @@
 //! A status as it is written, and what it keeps.
 
+use emcee_api::Reason;
 use emcee_core::key::{Key, ObjectRef};
 use emcee_core::problem::Problem;
 use emcee_core::status::{Verdict, conditions, status};
@@ -94,6 +95,40 @@ fn what_is_held_stays_in_place_and_says_so() {
     assert_eq!(condition(&status, "Programmed")["status"], "True");
     assert_eq!(condition(&status, "Ready")["status"], "True");
     assert_eq!(status["server_name"], "reviews.shop.blue.emcee.internal");
+}
+
+/// What it is made of has changed: it stays the version that counts, and nothing of it is there.
+#[test]
+fn what_is_held_and_cannot_be_in_place_is_not_said_to_be() {
+    let refusal = |reason, field: &str| Problem::at(reason, field, "of the test");
+    let mut good = verdict(&exposed());
+    good.refusals.push(refusal(Reason::PortNotFound, "spec.port"));
+    let held = good.holding(&[refusal(Reason::Invalid, "spec.prt")]);
+    assert!(!held.is_accepted() && !held.is_programmed() && !held.is_ready());
+    let status = status(&resource("ServiceExposition"), &held, &Value::Null, at("2026-01-01T00:00:00Z"))
+        .expect("a status");
+    let accepted = condition(&status, "Accepted")["message"].as_str().expect("a message");
+    assert_eq!(
+        accepted,
+        "spec.prt: of the test; the last good version counts, and is not in place (see Programmed)"
+    );
+    for kind in ["Programmed", "Ready"] {
+        let condition = condition(&status, kind);
+        assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("PortNotFound")));
+        assert_eq!(condition["message"], "spec.port: of the test");
+    }
+    assert_eq!(status["ready"], false);
+}
+
+#[test]
+fn a_condition_of_many_problems_is_cut() {
+    let mut verdict = verdict(&exposed());
+    let problem = |number| Problem::at(Reason::Invalid, format!("spec.f{number}"), "x".repeat(1000));
+    verdict.refusals = (0..100).map(problem).collect();
+    let all = conditions(&verdict, &[], at("2026-01-01T00:00:00Z"));
+    let accepted = all.iter().find(|condition| condition.type_ == "Accepted").expect("Accepted");
+    assert!(accepted.message.len() < 10_000, "{}", accepted.message.len());
+    assert!(accepted.message.starts_with("spec.f0: x") && accepted.message.ends_with("x; and 92 more"));
 }
 
 #[test]
