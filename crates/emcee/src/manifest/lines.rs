@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+/// How many steps of a path are tried as parts of one key with dots.
+const MOST_STEPS: usize = 64;
+
 /// The line of a value and of everything below it; it has the shape of the value.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
@@ -14,7 +17,29 @@ pub(super) struct Lines {
 pub(super) enum Below {
     Nothing,
     Items(Box<[Lines]>),
-    Fields(Box<[(Arc<str>, Lines)]>),
+    Fields(Fields),
+}
+
+/// The fields of a mapping in the order of their names, so that one of many is found soon.
+#[derive(Clone, Debug)]
+pub(super) struct Fields {
+    /// Line of the field that is written first.
+    first: Option<u32>,
+    sorted: Box<[(Arc<str>, Lines)]>,
+}
+
+impl Fields {
+    /// Of fields in the order in which they are written. No name is given twice.
+    pub(super) fn new(mut fields: Vec<(Arc<str>, Lines)>) -> Self {
+        let first = fields.first().map(|(_, lines)| lines.line);
+        fields.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+        Self { first, sorted: fields.into() }
+    }
+
+    fn get(&self, name: &str) -> Option<&Lines> {
+        let at = self.sorted.binary_search_by(|(key, _)| (**key).cmp(name)).ok()?;
+        self.sorted.get(at).map(|(_, lines)| lines)
+    }
 }
 
 impl Lines {
@@ -47,7 +72,7 @@ impl Lines {
         let Below::Fields(fields) = self.below else {
             return Vec::new();
         };
-        let found = fields.into_iter().find(|(key, _)| &**key == name);
+        let found = fields.sorted.into_iter().find(|(key, _)| &**key == name);
         match found.map(|(_, lines)| lines.below) {
             Some(Below::Items(items)) => items.into_vec(),
             _ => Vec::new(),
@@ -57,7 +82,7 @@ impl Lines {
     /// The line on which the value itself starts: for a mapping that of its first key.
     pub(super) fn first(&self) -> u32 {
         match &self.below {
-            Below::Fields(fields) => fields.first().map_or(self.line, |(_, lines)| lines.line),
+            Below::Fields(fields) => fields.first.unwrap_or(self.line),
             _ => self.line,
         }
     }
@@ -70,20 +95,19 @@ fn bracket(path: &str) -> Option<(&str, &str)> {
     Some((unquoted('"').or_else(|| unquoted('\'')).unwrap_or(inside), after))
 }
 
-fn bracketed_field<'l, 'p>(fields: &'l [(Arc<str>, Lines)], path: &'p str) -> Option<(&'l Lines, &'p str)> {
+fn bracketed_field<'l, 'p>(fields: &'l Fields, path: &'p str) -> Option<(&'l Lines, &'p str)> {
     let (name, after) = bracket(path)?;
-    let (_, lines) = fields.iter().find(|(key, _)| &**key == name)?;
-    Some((lines, after))
+    Some((fields.get(name)?, after))
 }
 
-/// The longest key that the path starts with, so that keys with dots need no escaping.
-fn field<'l, 'p>(fields: &'l [(Arc<str>, Lines)], path: &'p str) -> Option<(&'l Lines, &'p str)> {
+/// The longest key that the path starts with, so that keys with dots need no escaping. A key ends where a step may begin.
+fn field<'l, 'p>(fields: &'l Fields, path: &'p str) -> Option<(&'l Lines, &'p str)> {
     let path = path.strip_prefix('.').unwrap_or(path);
-    let starts = |key: &str| {
-        let after = path.strip_prefix(key)?;
-        (after.is_empty() || after.starts_with(['.', '['])).then_some(after)
-    };
-    let matching = fields.iter().filter_map(|(key, lines)| Some((key, lines, starts(key)?)));
-    let (_, lines, after) = matching.max_by_key(|(key, ..)| key.len())?;
-    Some((lines, after))
+    let within = path.match_indices(['.', '[']).map(|(at, _)| at).take(MOST_STEPS);
+    let mut ends: Vec<usize> = within.chain([path.len()]).collect();
+    ends.reverse();
+    ends.into_iter().find_map(|end| {
+        let (name, after) = path.split_at(end);
+        Some((fields.get(name)?, after))
+    })
 }

@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc};
 
 use serde_json::Value;
 
-use super::lines::{Below, Lines};
+use super::lines::{Below, Fields, Lines};
 
 /// A value with its line and its weight once aliases are written out.
 #[derive(Clone, Debug)]
@@ -116,5 +116,5 @@ fn finish_map(entries: Vec<Entry>) -> (Value, Below) {
         map.insert(String::from(&*key), value);
         lines.push((key, Lines { line, ..below }));
     }
-    (Value::Object(map), Below::Fields(lines.into()))
+    (Value::Object(map), Below::Fields(Fields::new(lines)))
 }
