@@ -8,7 +8,6 @@ use emcee_api::{GROUP, Reason, VERSION};
 use emcee_core::inputs::{self, Parsed};
 use emcee_core::inputs::{Change, Credential, EndpointSlice, Node, Service, Subsets, Workload, WorkloadKind};
 use emcee_core::key::{Key, ObjectRef};
-use emcee_core::names;
 use emcee_core::parse::{self, FedConfig};
 use emcee_core::problem;
 use jiff::Timestamp;
@@ -95,7 +94,19 @@ impl Intake {
             .collect()
     }
 
+    /// Takes a document in. What is no name is refused, and becomes the name of nothing.
     fn take(&mut self, document: &Document, cluster_domain: &str) {
+        let before = self.changes.len();
+        self.read(document, cluster_domain);
+        for change in self.changes.split_off(before) {
+            match change.problem() {
+                Some(problem) => self.refusals.push(located(document, &problem)),
+                None => self.changes.push(change),
+            }
+        }
+    }
+
+    fn read(&mut self, document: &Document, cluster_domain: &str) {
         let key = key(document);
         match (document.group(), document.kind.as_str()) {
             (GROUP, kind) => self.resource(document, kind, key),
@@ -164,8 +175,8 @@ impl Intake {
             }
             _ => Change::Binding(key.clone(), Some(self.parsed(document, parse::binding(&value)))),
         };
-        // What is no name is refused above, and must not become the name of anything.
-        if is_nameable(&key) {
+        // What is no name was refused with all else that is wrong.
+        if change.problem().is_none() {
             self.changes.push(change);
         }
         self.resources.insert(ObjectRef { kind, key }, document.clone());
@@ -186,6 +197,10 @@ impl Intake {
 
     fn service(&mut self, document: &Document, key: Key) {
         let Some(service) = self.typed::<core::v1::Service>(document) else { return };
+        if let Some(problem) = inputs::ports_problem(&service) {
+            self.refusals.push(located(document, &problem));
+            return;
+        }
         let service = Service::of(&service);
         if service.expose.is_some() {
             self.resources.insert(ObjectRef { kind: "Service", key: key.clone() }, document.clone());
@@ -221,10 +236,6 @@ impl Intake {
 fn selects(config: &FedConfig, credential: &Credential) -> bool {
     config.identity.key.namespace == credential.key.namespace
         && config.tls_context.as_ref().is_some_and(|selector| credential.has_labels(selector))
-}
-
-fn is_nameable(key: &Key) -> bool {
-    names::is_dns_label(&key.namespace) && names::is_dns_name(&key.name)
 }
 
 /// Others have a kind ServiceBinding too.

@@ -8,9 +8,12 @@
 //! What discovery tells comes in between looks, and what it has to know goes out after each change. The folder of
 //! statuses is its memory: from it a restart knows what peers announced.
 
+mod disk;
 mod follower;
 mod health;
 mod out;
+mod place;
+mod trouble;
 
 use std::fs;
 use std::io;
@@ -95,7 +98,7 @@ impl Standalone {
         if lies_in_dir(&folders.out.canonicalize()?) {
             return Err(io::Error::other(message));
         }
-        let out = OutFolder::open(&folders.out)?;
+        let out = OutFolder::open(&folders.out);
         let follower = Follower::new(settings);
         Ok(Self {
             folders,
@@ -126,9 +129,14 @@ impl Standalone {
         Ends { published, say, follows: watch::channel(true).1 }
     }
 
-    /// Whether anything is refused now.
+    /// Whether anything is refused now, or somebody else's file is in the way.
     pub fn is_refused(&self) -> bool {
-        self.follower.is_refused()
+        self.follower.is_refused() || self.out.has_refusals()
+    }
+
+    /// Whether a file or folder could not be written, removed or read at the last look.
+    pub fn has_failures(&self) -> bool {
+        self.out.has_failures()
     }
 
     /// Looks at the folder once. A new content is taken in when it has stood for two looks, so that a file that is
@@ -144,22 +152,27 @@ impl Standalone {
             self.follower.follow(&reading, console)?;
             self.applied = Some(content);
         }
-        if self.follower.set_time(Timestamp::now()) || fresh {
-            self.spend()?;
-        }
-        self.out.write(self.follower.is_sure(), console)
+        let is_news = self.follower.set_time(Timestamp::now()) || fresh;
+        self.write(is_news, console)
     }
 
     /// Takes in what peers say.
     fn hear(&mut self, changes: Vec<Change>, console: &mut Console<'_>) -> io::Result<()> {
         self.follower.hear(changes, console)?;
-        self.spend()?;
-        self.out.write(self.follower.is_sure(), console)
+        self.write(true, console)
     }
 
-    /// Plans what is to be in the folder, and tells discovery what has changed.
-    fn spend(&mut self) -> io::Result<()> {
-        self.out.plan(self.follower.translation(), &self.follower.verdicts())?;
+    /// Makes the folder what it should be. News changes what that is, and discovery is told of them first.
+    fn write(&mut self, is_news: bool, console: &mut Console<'_>) -> io::Result<()> {
+        if is_news {
+            self.out.plan(&self.follower)?;
+            self.spend();
+        }
+        self.out.write(&self.follower, console)
+    }
+
+    /// Tells discovery, and who looks in, what has changed.
+    fn spend(&mut self) {
         let translation = self.follower.translation();
         if self.views.receiver_count() > 0 {
             let objects = translation.objects();
@@ -170,7 +183,6 @@ impl Standalone {
             // Where it has ended, the process is about to.
             let _ended = discovery.publish.send(published);
         }
-        Ok(())
     }
 
     /// Looks at the folder again and again, until `end` comes.
@@ -185,18 +197,24 @@ impl Standalone {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::pin!(end);
         loop {
-            tokio::select! {
+            let news = async {
+                tokio::select! {
+                    changes = said(&mut self.discovery) => Some(changes),
+                    _ = ticks.tick() => None,
+                }
+            };
+            // The end first: peers can say something at every turn.
+            let news = tokio::select! {
+                biased;
                 () = &mut end => return Ok(()),
-                changes = said(&mut self.discovery) => {
-                    if let Err(error) = self.hear(changes, console) {
-                        console.refusal(format_args!("emcee: {error} (tried again)"))?;
-                    }
-                }
-                _ = ticks.tick() => {
-                    if let Err(error) = self.look(false, console) {
-                        console.refusal(format_args!("emcee: {error} (tried again)"))?;
-                    }
-                }
+                news = news => news,
+            };
+            let done = match news {
+                Some(changes) => self.hear(changes, console),
+                None => self.look(false, console),
+            };
+            if let Err(error) = done {
+                console.refusal(format_args!("emcee: {error} (tried again)"))?;
             }
         }
     }

@@ -13,5 +13,9 @@ mod failures;
 mod following;
 #[path = "standalone/foreign.rs"]
 mod foreign;
+#[path = "standalone/isolation.rs"]
+mod isolation;
+#[path = "standalone/paths.rs"]
+mod paths;
 #[path = "standalone/restarts.rs"]
 mod restarts;

@@ -100,7 +100,7 @@ fn follow(args: &RunArgs, folders: Folders, console: &mut Console<'_>) -> anyhow
     let mut standalone = Standalone::open(folders, settings)?;
     if args.folder.once {
         standalone.look(true, console)?;
-        return Ok(if standalone.is_refused() { Outcome::Refused } else { Outcome::Fine });
+        return Ok(outcome(&standalone));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -114,6 +114,16 @@ fn follow(args: &RunArgs, folders: Folders, console: &mut Console<'_>) -> anyhow
         discovering.await?;
         Ok(Outcome::Fine)
     })
+}
+
+fn outcome(standalone: &Standalone) -> Outcome {
+    if standalone.has_failures() {
+        Outcome::Failed
+    } else if standalone.is_refused() {
+        Outcome::Refused
+    } else {
+        Outcome::Fine
+    }
 }
 
 /// Where nobody looks in, nothing is kept for them.

@@ -1,6 +1,6 @@
 //! Follows what was read: keeps the last good version of what becomes invalid or cannot be read.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -146,6 +146,7 @@ impl Follower {
         let in_use: Vec<_> =
             self.translation.inputs().fed_configs().filter_map(|(_, config)| config.clone().ok()).collect();
         let bad = intake.bad_credentials(&in_use, now);
+        let bad_secrets: HashSet<&Key> = bad.iter().map(|(secret, _)| secret).collect();
         let mut changes = Vec::new();
         let mut held = HashMap::new();
         let files: HashMap<Id, Arc<str>> =
@@ -156,7 +157,7 @@ impl Follower {
                 continue;
             };
             found.extend(files.get(&id).map(|file| (id.clone(), Arc::clone(file))));
-            let broken = matches!(&id, Id::Credential(key) if bad.iter().any(|(secret, _)| secret == key));
+            let broken = matches!(&id, Id::Credential(key) if bad_secrets.contains(key));
             match refused(&change) {
                 Some((resource, problems)) if self.is_good(&id) => {
                     held.insert(resource, problems);
@@ -192,15 +193,15 @@ impl Follower {
         self.say(console)
     }
 
-    /// Whether the version in place is a valid one.
+    /// Whether a valid version of a user's resource is in place.
     fn is_good(&self, id: &Id) -> bool {
-        let inputs = self.translation.inputs();
-        match id {
-            Id::FedConfig(key) => inputs.fed_configs().any(|(k, parsed)| k == key && parsed.is_ok()),
-            Id::Exposition(key) => inputs.expositions().any(|(k, parsed)| k == key && parsed.is_ok()),
-            Id::Binding(key) => inputs.bindings().any(|(k, parsed)| k == key && parsed.is_ok()),
-            _ => false,
-        }
+        let unit = match id {
+            Id::FedConfig(key) => Unit::MeshFedConfig(key.clone()),
+            Id::Exposition(key) => Unit::ServiceExposition(key.clone()),
+            Id::Binding(key) => Unit::ServiceBinding(key.clone()),
+            _ => return false,
+        };
+        self.translation.has_good(&unit)
     }
 
     /// What there is to say of what was read.
@@ -208,8 +209,23 @@ impl Follower {
         let unreadable = reading.unreadable.iter();
         let unreadable = unreadable
             .map(|unreadable| format!("emcee: {unreadable}: all that was read before stays in place"));
-        let kept = |resource: &ObjectRef| format!("kept: {resource}: its last good version stays in place");
+        let kept = |resource: &ObjectRef| {
+            let how =
+                if self.is_in_place(resource) { "stays in place" } else { "counts, and is not in place" };
+            format!("kept: {resource}: its last good version {how}")
+        };
         unreadable.chain(refusals.iter().map(ToString::to_string)).chain(self.held.keys().map(kept)).collect()
+    }
+
+    /// Whether what a resource asked for in its last good version is there.
+    fn is_in_place(&self, resource: &ObjectRef) -> bool {
+        let key = resource.key.clone();
+        let unit = match resource.kind {
+            "MeshFedConfig" => Unit::MeshFedConfig(key),
+            "ServiceExposition" => Unit::ServiceExposition(key),
+            _ => Unit::ServiceBinding(key),
+        };
+        self.translation.verdict(&unit).is_some_and(|verdict| verdict.is_programmed())
     }
 
     fn say(&mut self, console: &mut Console<'_>) -> io::Result<()> {
@@ -234,9 +250,10 @@ impl Follower {
 /// The documents that are there once, and the refusals of the others: which of two counts cannot be guessed.
 fn without_duplicates(documents: &[Document]) -> (Vec<Document>, Vec<manifest::Problem>) {
     let again = duplicates(documents, DEFAULT_NAMESPACE);
-    let twice = |document: &Document| {
-        again.iter().any(|pair| std::ptr::eq(pair.first, document) || std::ptr::eq(pair.again, document))
-    };
+    let pairs =
+        again.iter().flat_map(|pair| [std::ptr::from_ref(pair.first), std::ptr::from_ref(pair.again)]);
+    let pairs: HashSet<*const Document> = pairs.collect();
+    let twice = |document: &Document| pairs.contains(&std::ptr::from_ref(document));
     let once = documents.iter().filter(|document| !twice(document)).cloned().collect();
     let both = again.iter().flat_map(|pair| {
         let message = format!("is given twice (again at {}:{})", pair.again.file, pair.again.line);

@@ -4,43 +4,45 @@
 //!  OUT/<namespace>/<kind>-<name>.yaml
 //!  OUT/status/<namespace>/<kind>-<name>.yaml
 //! ```
-//! A file is Emcee's if it begins with [`HEADER`]. No other file is ever changed or removed. Files are written under
-//! a temporary name and renamed, so a reader sees the old content or the new.
+//! A file is Emcee's if it begins with [`HEADER`](super::disk::HEADER). No other file is ever changed or removed.
+//!
+//! What fails for one file is that file's matter: it is named and tried again at the next look, and the status of the
+//! resource that asks for the object says so. The rest goes on, removals included.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
-use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::io;
+use std::path::Path;
 
-use emcee_core::key::ObjectRef;
 use emcee_core::plan::Kind;
-use emcee_core::status::{self, Verdict};
-use emcee_core::translate::Translation;
+use emcee_core::status;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::disk::{Disk, Existing, Folder, HEADER, Stamp};
+use super::follower::Follower;
+use super::place::{NotAName, Place};
+use super::trouble::{Blocked, Trouble, Troubles};
 use crate::console::Console;
 use crate::intake;
 use crate::manifest::{self, Document, Reading};
 
-const HEADER: &str = "# Written by Emcee, and overwritten by it.\n";
-const TEMPORARY: &str = ".emcee-";
-const STATUS: &str = "status";
 const BINDING: &str = "ServiceBinding";
 
 pub(super) struct OutFolder {
-    root: PathBuf,
-    /// Emcee's files, by their path below the root.
-    files: BTreeMap<PathBuf, Ours>,
+    disk: Disk,
+    /// Emcee's files.
+    files: BTreeMap<Place, Ours>,
     /// Those of an earlier run that this one has not planned yet.
-    inherited: HashSet<PathBuf>,
+    inherited: HashSet<Place>,
+    /// Folders that could not be read yet: what an earlier run wrote may be in them.
+    unread: BTreeSet<Folder>,
     /// What is to be there, in the order of applying.
-    wanted: Vec<Wanted>,
-    /// Paths at which somebody else's file stands.
-    foreign: BTreeMap<PathBuf, String>,
+    objects: Vec<Wanted>,
+    statuses: Vec<Wanted>,
+    /// Objects that can have no file.
+    unnamed: Vec<NotAName>,
+    troubles: Troubles,
 }
 
 /// A file that Emcee wrote: its content, and how it looked from outside then.
@@ -49,16 +51,8 @@ struct Ours {
     stamp: Option<Stamp>,
 }
 
-/// What changes when somebody writes a file.
-#[derive(PartialEq)]
-struct Stamp {
-    modified: SystemTime,
-    length: u64,
-    inode: u64,
-}
-
 struct Wanted {
-    path: PathBuf,
+    place: Place,
     text: String,
     secret: bool,
     /// As it is called when it changes; a status is not spoken of.
@@ -66,40 +60,40 @@ struct Wanted {
 }
 
 impl OutFolder {
-    pub(super) fn open(root: &Path) -> io::Result<Self> {
+    pub(super) fn open(root: &Path) -> Self {
         let mut folder = Self {
-            root: root.to_owned(),
+            disk: Disk::new(root),
             files: BTreeMap::new(),
             inherited: HashSet::new(),
-            wanted: Vec::new(),
-            foreign: BTreeMap::new(),
+            unread: BTreeSet::from([Folder::Root]),
+            objects: Vec::new(),
+            statuses: Vec::new(),
+            unnamed: Vec::new(),
+            troubles: Troubles::default(),
         };
-        folder.find(Path::new(""))?;
-        folder.inherited = folder.files.keys().cloned().collect();
-        Ok(folder)
+        folder.find();
+        folder
     }
 
-    /// Finds Emcee's files of an earlier run, and clears away what it left half-written.
-    fn find(&mut self, below: &Path) -> io::Result<()> {
-        for entry in fs::read_dir(self.root.join(below))? {
-            let entry = entry?;
-            let path = below.join(entry.file_name());
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                self.find(&path)?;
-            } else if kind.is_file() && entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-                let text = fs::read_to_string(entry.path()).unwrap_or_else(|_| "not text".to_owned());
-                if text.starts_with(HEADER) || HEADER.starts_with(&text) {
-                    fs::remove_file(entry.path())?;
+    /// Finds Emcee's files of an earlier run in the folders that have not been read yet.
+    fn find(&mut self) {
+        let mut pending: Vec<Folder> = std::mem::take(&mut self.unread).into_iter().collect();
+        while let Some(folder) = pending.pop() {
+            match self.disk.look_into(&folder) {
+                Ok(contents) => {
+                    pending.extend(contents.folders);
+                    for (place, text) in contents.files {
+                        self.inherited.insert(place.clone());
+                        self.files.insert(place, Ours { text, stamp: None });
+                    }
                 }
-            } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "yaml") {
-                let text = fs::read_to_string(entry.path()).unwrap_or_default();
-                if text.starts_with(HEADER) {
-                    self.files.insert(path, Ours { text, stamp: None });
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    self.troubles.add_folder(&self.disk.folder(&folder), &error);
+                    self.unread.insert(folder);
                 }
             }
         }
-        Ok(())
     }
 
     /// Gives bindings back what their peers announced when that was last known. Their files do not say it.
@@ -108,163 +102,179 @@ impl OutFolder {
             |document: &&mut Document| document.kind == BINDING && document.value.get("status").is_none();
         for document in reading.documents.iter_mut().filter(of_folder) {
             let key = intake::key(document);
-            let path = Path::new(STATUS).join(path(BINDING, &key.namespace, &key.name));
-            let status = self.files.get(&path).map(|ours| status_of(&ours.text)).unwrap_or_default();
+            let Ok(place) = Place::of_status(BINDING, &key.namespace, &key.name) else { continue };
+            let status = self.files.get(&place).map(|ours| status_of(&ours.text)).unwrap_or_default();
             if let Some(announcement) = status.get("announcement") {
                 document.value["status"] = json!({"announcement": announcement});
             }
         }
     }
 
+    /// Whether something could not be written, removed or read.
+    pub(super) fn has_failures(&self) -> bool {
+        self.troubles.has_failures()
+    }
+
+    /// Whether something is somebody else's, or has no name.
+    pub(super) fn has_refusals(&self) -> bool {
+        self.troubles.has_refusals()
+    }
+
     /// Takes a new plan in.
-    pub(super) fn plan(
-        &mut self,
-        translation: &Translation,
-        verdicts: &[(ObjectRef, Verdict)],
-    ) -> io::Result<()> {
-        let mut wanted = objects(translation)?;
-        wanted.extend(self.statuses(verdicts)?);
-        self.wanted = wanted;
-        Ok(())
+    pub(super) fn plan(&mut self, follower: &Follower) -> io::Result<()> {
+        self.objects.clear();
+        self.unnamed.clear();
+        for object in follower.translation().objects() {
+            let kind = object.kind();
+            let name = format!("{} {}/{}", kind.as_str(), object.namespace, object.name);
+            match Place::of_object(kind.as_str(), &object.namespace, &object.name) {
+                Ok(place) => self.objects.push(Wanted {
+                    place,
+                    text: text(&serde_json::to_value(&object)?)?,
+                    secret: kind == Kind::Secret,
+                    name: Some(name),
+                }),
+                Err(error) => self.unnamed.push(error),
+            }
+        }
+        self.statuses(follower)
     }
 
-    /// Makes the folder equal to the plan: writes in the order of applying, then removes. If the plan
-    /// is not `whole`, what an earlier run wrote stays, as it may be of something that could not be read.
-    pub(super) fn write(&mut self, whole: bool, console: &mut Console<'_>) -> io::Result<()> {
-        let wanted = std::mem::take(&mut self.wanted);
-        let written = self.write_all(&wanted, whole, console);
-        self.wanted = wanted;
-        written
+    /// Makes the folder equal to the plan: writes the objects in the order of applying, removes what is no longer
+    /// planned, and then writes how each resource is. If the plan is not whole, what an earlier run wrote stays, as it
+    /// may be of something that could not be read.
+    ///
+    /// # Errors
+    /// Nothing can be printed, or a status cannot be made.
+    pub(super) fn write(&mut self, follower: &Follower, console: &mut Console<'_>) -> io::Result<()> {
+        let before = self.troubles.begin();
+        self.find();
+        self.unnamed.iter().for_each(|error| self.troubles.add_unnamed(error));
+        let objects = std::mem::take(&mut self.objects);
+        let written = self.put_all(&objects, console);
+        self.objects = objects;
+        written?;
+        self.remove_all(follower.is_sure(), console)?;
+        if self.troubles.blocking() != before {
+            self.statuses(follower)?;
+        }
+        let statuses = std::mem::take(&mut self.statuses);
+        let written = self.put_all(&statuses, console);
+        self.statuses = statuses;
+        written?;
+        self.troubles.end(console)
     }
 
-    fn write_all(&mut self, wanted: &[Wanted], whole: bool, console: &mut Console<'_>) -> io::Result<()> {
+    fn put_all(&mut self, wanted: &[Wanted], console: &mut Console<'_>) -> io::Result<()> {
+        let mut entered = HashMap::new();
         for file in wanted {
-            self.inherited.remove(&file.path);
-            self.put(file, console)?;
-        }
-        let keep: HashSet<&PathBuf> = wanted.iter().map(|wanted| &wanted.path).collect();
-        let mut gone: Vec<PathBuf> = self.files.keys().filter(|path| !keep.contains(path)).cloned().collect();
-        gone.retain(|path| whole || !self.inherited.contains(path));
-        gone.sort_by_key(|path| Reverse(place(path)));
-        gone.iter().try_for_each(|path| self.remove(path, console))
-    }
-
-    fn put(&mut self, wanted: &Wanted, console: &mut Console<'_>) -> io::Result<()> {
-        let full = self.root.join(&wanted.path);
-        let ours = self.files.get(&wanted.path).filter(|ours| ours.text == wanted.text);
-        if ours.is_some_and(|ours| ours.stamp.is_some() && ours.stamp == stamp(&full)) {
-            return Ok(());
-        }
-        let existing = self.existing(&wanted.path)?;
-        if existing.as_ref().is_some_and(|text| !text.starts_with(HEADER)) {
-            return self.leave_alone(wanted, &full, console);
-        }
-        let same = existing.as_deref() == Some(&wanted.text);
-        if !same {
-            write_whole(&full, &wanted.text, wanted.secret)?;
-        }
-        self.foreign.remove(&wanted.path);
-        let ours = Ours { text: wanted.text.clone(), stamp: stamp(&full) };
-        let verb = match self.files.insert(wanted.path.clone(), ours) {
-            _ if same => return Ok(()),
-            None => "created",
-            Some(old) if old.text == wanted.text => "restored",
-            Some(_) => "changed",
-        };
-        wanted.name.iter().try_for_each(|name| console.data(&format!("{verb} {name}\n")))
-    }
-
-    /// The content of a file, if there is one. A link, a folder, and whatever is behind a link, count as somebody
-    /// else's.
-    fn existing(&self, path: &Path) -> io::Result<Option<String>> {
-        let folders = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
-        for folder in folders {
-            if fs::symlink_metadata(self.root.join(folder)).is_ok_and(|metadata| !metadata.is_dir()) {
-                return Ok(Some(String::new()));
+            let place = &file.place;
+            self.inherited.remove(place);
+            let is_entered = *entered
+                .entry((place.is_status(), place.namespace()))
+                .or_insert_with(|| self.disk.has_folder(place));
+            match self.put(file, is_entered) {
+                Ok(None) => {}
+                Ok(Some(verb)) => {
+                    file.name.iter().try_for_each(|name| console.data(&format!("{verb} {name}\n")))?;
+                }
+                Err(trouble) => self.troubles.add(place, trouble, console)?,
             }
-        }
-        let full = self.root.join(path);
-        match fs::symlink_metadata(&full) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-            Ok(metadata) if metadata.is_file() => {
-                fs::read(&full).map(|bytes| Some(String::from_utf8_lossy(&bytes).into_owned()))
-            }
-            Ok(_) => Ok(Some(String::new())),
-        }
-    }
-
-    fn leave_alone(&mut self, wanted: &Wanted, full: &Path, console: &mut Console<'_>) -> io::Result<()> {
-        self.files.remove(&wanted.path);
-        let line = format!("emcee: {} is not Emcee's, and is left alone (move it away)", full.display());
-        if self.foreign.insert(wanted.path.clone(), line.clone()).is_none() {
-            console.refusal(line)?;
         }
         Ok(())
     }
 
-    fn remove(&mut self, path: &Path, console: &mut Console<'_>) -> io::Result<()> {
-        let full = self.root.join(path);
-        if self.existing(path)?.is_some_and(|text| text.starts_with(HEADER)) {
-            fs::remove_file(&full)?;
-            // Only if nothing else is in it.
-            let _ = full.parent().filter(|parent| *parent != self.root).map(fs::remove_dir);
+    /// Writes a file if it is not as it should be. Says what was done. One that looks from outside as it did when it was
+    /// written is as it was, if its folder is one that may be entered.
+    fn put(&mut self, wanted: &Wanted, is_entered: bool) -> Result<Option<&'static str>, Trouble> {
+        let place = &wanted.place;
+        let path = self.disk.path(place);
+        let ours = self.files.get(place).filter(|ours| ours.text == wanted.text);
+        let is_as_written = |ours: &Ours| ours.stamp.is_some() && ours.stamp == self.disk.stamp(place);
+        if is_entered && ours.is_some_and(is_as_written) {
+            return Ok(None);
         }
-        self.files.remove(path);
-        if path.starts_with(STATUS) {
-            return Ok(());
+        let same = match self.disk.existing(place) {
+            Ok(Existing::Ours(text)) => text == wanted.text,
+            Ok(Existing::Nothing) => false,
+            Ok(Existing::Foreign) => {
+                self.files.remove(place);
+                return Err(Trouble::foreign(&path));
+            }
+            Err(error) => return Err(Trouble::unwritten(&path, &error)),
+        };
+        if !same {
+            let written = self.disk.write(place, &wanted.text, wanted.secret);
+            written.map_err(|error| Trouble::unwritten(&path, &error))?;
         }
-        console.data(&format!("removed {}\n", spoken(path)))
+        let ours = Ours { text: wanted.text.clone(), stamp: self.disk.stamp(place) };
+        Ok(match self.files.insert(place.clone(), ours) {
+            _ if same => None,
+            None => Some("created"),
+            Some(old) if old.text == wanted.text => Some("restored"),
+            Some(_) => Some("changed"),
+        })
     }
 
-    fn statuses(&self, verdicts: &[(ObjectRef, Verdict)]) -> io::Result<Vec<Wanted>> {
-        let mut wanted = Vec::new();
-        for (resource, verdict) in verdicts {
-            let path =
-                Path::new(STATUS).join(path(resource.kind, &resource.key.namespace, &resource.key.name));
-            let before = self.files.get(&path).map(|ours| status_of(&ours.text)).unwrap_or_default();
-            let status = status::status(resource, verdict, &before, Timestamp::now())?;
+    /// Removes what is not planned, against the order of applying; statuses first.
+    fn remove_all(&mut self, whole: bool, console: &mut Console<'_>) -> io::Result<()> {
+        let keep: HashSet<&Place> =
+            self.objects.iter().chain(&self.statuses).map(|wanted| &wanted.place).collect();
+        let mut gone: Vec<Place> = self.files.keys().filter(|place| !keep.contains(place)).cloned().collect();
+        gone.retain(|place| whole || !self.inherited.contains(place));
+        gone.sort_by_key(|place| Reverse(turn(place)));
+        for place in &gone {
+            match self.disk.remove(place) {
+                Err(error) => {
+                    let trouble = Trouble::unremoved(&self.disk.path(place), &error);
+                    self.troubles.add(place, trouble, console)?;
+                }
+                Ok(existing) => {
+                    let removed = self.files.remove(place);
+                    if !place.is_status() && !matches!(existing, Existing::Foreign) {
+                        let text = removed.map(|ours| ours.text).unwrap_or_default();
+                        console.data(&format!("removed {}\n", spoken(place, &text)))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How each resource is, what is in the way of its objects included.
+    fn statuses(&mut self, follower: &Follower) -> io::Result<()> {
+        let blocked = Blocked::of(follower.translation(), &self.troubles);
+        self.statuses.clear();
+        for (resource, verdict) in follower.verdicts() {
+            // What is no name is refused and said where it is read.
+            let Ok(place) = Place::of_status(resource.kind, &resource.key.namespace, &resource.key.name)
+            else {
+                continue;
+            };
+            let verdict = blocked.judged(&resource, verdict);
+            let before = self.files.get(&place).map(|ours| status_of(&ours.text)).unwrap_or_default();
+            let status = status::status(&resource, &verdict, &before, Timestamp::now())?;
             let object = json!({
                 "apiVersion": format!("{}/{}", emcee_api::GROUP, emcee_api::VERSION),
                 "kind": resource.kind,
                 "metadata": {"name": &*resource.key.name, "namespace": &*resource.key.namespace},
                 "status": status,
             });
-            wanted.push(Wanted { path, text: text(&object)?, secret: false, name: None });
+            self.statuses.push(Wanted { place, text: text(&object)?, secret: false, name: None });
         }
-        Ok(wanted)
+        Ok(())
     }
 }
 
-fn objects(translation: &Translation) -> io::Result<Vec<Wanted>> {
-    let wanted = translation.objects().into_iter().map(|object| {
-        let kind = object.kind();
-        Ok(Wanted {
-            path: path(kind.as_str(), &object.namespace, &object.name),
-            text: text(&serde_json::to_value(&object)?)?,
-            secret: kind == Kind::Secret,
-            name: Some(format!("{} {}/{}", kind.as_str(), object.namespace, object.name)),
-        })
-    });
-    wanted.collect()
+/// Its turn in the order of applying. Removing goes the other way; statuses go first.
+fn turn(place: &Place) -> (bool, Option<usize>) {
+    (place.is_status(), Kind::ALL.iter().position(|known| known.as_str() == place.kind()))
 }
 
-fn path(kind: &str, namespace: &str, name: &str) -> PathBuf {
-    Path::new(namespace).join(format!("{kind}-{name}.yaml"))
-}
-
-/// Place in the order of applying, from a path. Removing goes the other way; statuses go first.
-fn place(path: &Path) -> Option<(bool, Option<usize>)> {
-    let kind = path.file_name()?.to_str()?.split('-').next()?;
-    Some((path.starts_with(STATUS), Kind::ALL.iter().position(|known| known.as_str() == kind)))
-}
-
-/// `Kind namespace/name`, from a path.
-fn spoken(path: &Path) -> String {
-    let namespace = path.parent().map(|parent| parent.display().to_string()).unwrap_or_default();
-    let file = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let (kind, name) = file.split_once('-').unwrap_or((&file, ""));
-    format!("{kind} {namespace}/{name}")
+/// `Kind namespace/name`: as the object says it, for its file may have a shorter name.
+fn spoken(place: &Place, text: &str) -> String {
+    let documents = manifest::read_text("", text.as_bytes()).documents;
+    documents.first().map_or_else(|| place.to_string(), Document::object)
 }
 
 fn text(object: &Value) -> io::Result<String> {
@@ -275,20 +285,4 @@ fn text(object: &Value) -> io::Result<String> {
 fn status_of(text: &str) -> Value {
     let documents = manifest::read_text("status", text.as_bytes()).documents;
     documents.first().map(|document| document.value["status"].clone()).unwrap_or_default()
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = fs::symlink_metadata(path).ok()?;
-    Some(Stamp { modified: metadata.modified().ok()?, length: metadata.len(), inode: metadata.ino() })
-}
-
-fn write_whole(path: &Path, text: &str, secret: bool) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    let mode = if secret { 0o600 } else { 0o644 };
-    file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-    file.persist(path)?;
-    Ok(())
 }

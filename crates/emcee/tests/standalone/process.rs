@@ -82,7 +82,7 @@ impl Folders {
         }
     }
 
-    fn command(&self, args: &str) -> Command {
+    pub(crate) fn command(&self, args: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_emcee"));
         command.current_dir(self.dir.path()).args(args.split_whitespace()).stdin(Stdio::null());
         command
@@ -107,7 +107,23 @@ impl Folders {
 
     /// The same, with more flags.
     pub(crate) fn follow_with(&self, flags: &str) -> Following {
-        let mut command = self.command(&format!("run --dir in --out out --interval 20 {flags}"));
+        Self::follow_by(self.command(&format!("run --dir in --out out --interval 20 {flags}")))
+    }
+
+    /// The same, in a process that a shell has prepared: `exec "$@"` starts the program.
+    pub(crate) fn follow_prepared(&self, script: &str) -> Following {
+        Self::follow_by(self.prepared(script, "run --dir in --out out --interval 20"))
+    }
+
+    /// The program in a process that a shell has prepared.
+    pub(crate) fn prepared(&self, script: &str, args: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_emcee")]).args(args.split_whitespace());
+        command
+    }
+
+    fn follow_by(mut command: Command) -> Following {
         let (lines, writer) = io::pipe().expect("a pipe");
         command.stdout(writer.try_clone().expect("a pipe")).stderr(writer);
         Following::of(command.spawn().expect("the program runs"), lines)
@@ -197,11 +213,16 @@ impl Following {
 
     /// Sends a signal, and waits for the end.
     pub(crate) fn end(mut self, signal: &str) -> ExitStatus {
-        let command = format!("kill -{signal} {}", self.child.id());
-        let sent = Command::new("sh").args(["-c", &command]).status().expect("a shell");
-        assert!(sent.success());
+        send(signal, self.child.id());
         self.child.wait().expect("it ends")
     }
+}
+
+/// Sends a signal to a process that was started here.
+pub(crate) fn send(signal: &str, process: u32) {
+    let command = format!("kill -{signal} {process}");
+    let sent = Command::new("sh").args(["-c", &command]).status().expect("a shell");
+    assert!(sent.success());
 }
 
 impl Drop for Following {

@@ -1,0 +1,295 @@
+//! The one place where names become a path.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use emcee_core::names;
+
+/// Below it are the statuses.
+const STATUS: &str = "status";
+/// The longest name of a file, in bytes, on all file systems in use.
+const LONGEST_NAME: usize = 255;
+/// Before the hash in the name of a file. No name of an object contains it, so no two files have one name.
+const HASHED: char = '_';
+const ENDING: &str = ".yaml";
+
+/// Where a file of Emcee's is, below OUT: `<namespace>/<Kind>-<name>.yaml`, or that below `status/`.
+///
+/// Its parts are names that Kubernetes allows, so it never leads out of OUT.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Place {
+    is_status: bool,
+    namespace: String,
+    file: String,
+}
+
+/// An object that can have no file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} {namespace:?}/{name:?} is not written: its {part} is not a name that Kubernetes allows")]
+pub(super) struct NotAName {
+    kind: String,
+    namespace: String,
+    name: String,
+    part: &'static str,
+}
+
+impl Place {
+    /// Place of an object.
+    pub(super) fn of_object(kind: &str, namespace: &str, name: &str) -> Result<Self, NotAName> {
+        Self::judged(false, kind, namespace, name)
+    }
+
+    /// Place of the status of a resource.
+    pub(super) fn of_status(kind: &str, namespace: &str, name: &str) -> Result<Self, NotAName> {
+        Self::judged(true, kind, namespace, name)
+    }
+
+    fn judged(is_status: bool, kind: &str, namespace: &str, name: &str) -> Result<Self, NotAName> {
+        let cut = |text: &str| text.chars().take(80).collect();
+        let refuse =
+            |part| Err(NotAName { kind: cut(kind), namespace: cut(namespace), name: cut(name), part });
+        match (is_kind(kind), names::is_dns_label(namespace), names::is_dns_name(name)) {
+            (false, ..) => refuse("kind"),
+            (_, false, _) => refuse("namespace"),
+            (.., false) => refuse("name"),
+            _ => Ok(Self { is_status, namespace: namespace.to_owned(), file: file_name(kind, name) }),
+        }
+    }
+
+    /// Place of a file that was found in the folder of this namespace, if Emcee writes files of such a name.
+    pub(super) fn found(is_status: bool, namespace: &str, file: &str) -> Option<Self> {
+        let (kind, name) = file.strip_suffix(ENDING)?.split_once('-')?;
+        let (start, hash) = name.split_once(HASHED).unwrap_or((name, "0"));
+        let is_hash = hash.bytes().all(|b| b.is_ascii_hexdigit());
+        let is_start =
+            start.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
+        let is_ours = is_kind(kind) && is_folder(namespace) && is_start && is_hash && !start.is_empty();
+        is_ours.then(|| Self { is_status, namespace: namespace.to_owned(), file: file.to_owned() })
+    }
+
+    /// Whether it is the place of a status.
+    pub(super) fn is_status(&self) -> bool {
+        self.is_status
+    }
+
+    /// The kind of the object.
+    pub(super) fn kind(&self) -> &str {
+        self.file.split('-').next().unwrap_or_default()
+    }
+
+    /// The namespace of the object.
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The name of the object, or the start of a long one.
+    pub(super) fn name(&self) -> &str {
+        let name = self.file.strip_suffix(ENDING).and_then(|file| file.split_once('-'));
+        name.map_or("", |(_, name)| name)
+    }
+
+    /// The folders that it is in, the outermost first.
+    pub(super) fn folders(&self) -> impl Iterator<Item = &str> {
+        self.is_status.then_some(STATUS).into_iter().chain([self.namespace.as_str()])
+    }
+
+    /// The whole path.
+    pub(super) fn below(&self, root: &Path) -> PathBuf {
+        self.folders().fold(root.to_owned(), |path, folder| path.join(folder)).join(&self.file)
+    }
+}
+
+/// `Kind namespace/name`
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind(), self.namespace, self.name())
+    }
+}
+
+/// Whether a folder of OUT may be that of a namespace.
+pub(super) fn is_folder(name: &str) -> bool {
+    names::is_dns_label(name)
+}
+
+/// Whether a folder of OUT has the statuses. It is that of the namespace of this name besides.
+pub(super) fn is_folder_of_statuses(name: &str) -> bool {
+    name == STATUS
+}
+
+fn is_kind(kind: &str) -> bool {
+    (1..=40).contains(&kind.len()) && kind.bytes().all(|b| b.is_ascii_alphabetic())
+}
+
+/// A name that is too long for a file ends in a hash of the whole.
+fn file_name(kind: &str, name: &str) -> String {
+    let whole = format!("{kind}-{name}{ENDING}");
+    if whole.len() <= LONGEST_NAME {
+        return whole;
+    }
+    let end = format!("{HASHED}{}{ENDING}", names::digest(&[kind, name]));
+    let start = whole.get(..LONGEST_NAME - end.len()).expect("judged names are ASCII");
+    format!("{start}{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::path::Component;
+
+    use super::*;
+
+    /// Numbers that look random, the same in each run.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from(self.0 % limit as u64).expect("it is below a usize")
+        }
+    }
+
+    const PARTS: [&str; 34] = [
+        "a",
+        "b",
+        "x1",
+        "0",
+        "-",
+        ".",
+        "..",
+        "/",
+        "//",
+        "\\",
+        "\0",
+        "~",
+        "_",
+        "_0",
+        " ",
+        "\n",
+        "A",
+        "ä",
+        "ﬀ",
+        "名",
+        "\u{202e}",
+        "%2e%2e",
+        "%2f",
+        "status",
+        "default",
+        ".emcee-",
+        ".yaml",
+        "Service",
+        "../..",
+        "/etc/passwd",
+        "a.b",
+        "C:",
+        "*",
+        "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    ];
+
+    /// Half of them are names; the others have something in them that no name has.
+    fn text(numbers: &mut Numbers) -> String {
+        let harmless = [0, 1, 2, 3, 23, 24, 30, 33];
+        let is_harmless = numbers.below(2) == 0;
+        let part = |numbers: &mut Numbers| match is_harmless {
+            true => PARTS[harmless[numbers.below(harmless.len())]],
+            false => PARTS[numbers.below(PARTS.len())],
+        };
+        let (dots, count) = (numbers.below(3) == 0, numbers.below(6));
+        let parts: Vec<_> = (0..count).map(|_| part(numbers)).collect();
+        parts.join(if dots { "." } else { "" })
+    }
+
+    /// Judges a path by itself, without a word about names.
+    fn leads_into(root: &Path, path: &Path, depth: usize) -> bool {
+        let Ok(below) = path.strip_prefix(root) else { return false };
+        let plain = |part: Component<'_>| match part {
+            Component::Normal(name) => {
+                let name = name.to_str().unwrap_or("/");
+                name.len() <= 255
+                    && !name.starts_with('.')
+                    && name.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
+            }
+            _ => false,
+        };
+        below.components().count() == depth && below.components().all(plain)
+    }
+
+    /// Property: whatever the names, no path leads out of OUT, and no two objects have one.
+    #[test]
+    fn no_place_of_a_million_leads_out() {
+        let (mut numbers, root) = (Numbers(0x9e37_79b9_7f4a_7c15), Path::new("/some/out"));
+        let mut names_of = HashMap::new();
+        let mut refused = 0;
+        for _ in 0..1_000_000 {
+            let (namespace, name) = (text(&mut numbers), text(&mut numbers));
+            let is_status = numbers.below(2) == 0;
+            let kind = ["Service", "ServiceExposition"][numbers.below(2)];
+            let Ok(place) = Place::judged(is_status, kind, &namespace, &name) else {
+                refused += 1;
+                continue;
+            };
+            let path = place.below(root);
+            assert!(
+                leads_into(root, &path, if is_status { 3 } else { 2 }),
+                "{namespace:?} {name:?}: {path:?}"
+            );
+            let file = path.file_name().and_then(|file| file.to_str()).expect("a name");
+            assert_eq!(Place::found(is_status, &namespace, file).as_ref(), Some(&place), "it is found again");
+            let names = (kind, namespace, name);
+            let first = names_of.entry(place).or_insert_with(|| names.clone());
+            assert_eq!(*first, names, "two objects, one file");
+        }
+        assert!((100_000..900_000).contains(&refused), "both are tried: {refused}");
+    }
+
+    /// Property: nor does that of any file that is found.
+    #[test]
+    fn no_place_that_is_found_leads_out() {
+        let (mut numbers, root) = (Numbers(0x2545_f491_4f6c_dd1d), Path::new("/some/out"));
+        let mut taken = 0;
+        for _ in 0..200_000 {
+            let (namespace, name) = (text(&mut numbers), text(&mut numbers));
+            let file = format!("Service-{name}.yaml");
+            if let Some(place) = Place::found(false, &namespace, &file) {
+                taken += 1;
+                assert!(leads_into(root, &place.below(root), 2), "{namespace:?} {file:?}");
+            }
+        }
+        assert!(taken > 1_000, "{taken}");
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused_and_named() {
+        for (kind, namespace, name, part) in [
+            ("Service", "../../evil", "x1", "namespace"),
+            ("Service", "", "x1", "namespace"),
+            ("Service", "a.b", "x1", "namespace"),
+            ("Service", "shop", "x3-/../../other", "name"),
+            ("Service", "shop", "..", "name"),
+            ("Service", "shop", "", "name"),
+            ("../x", "shop", "x", "kind"),
+        ] {
+            let error = Place::of_object(kind, namespace, name).expect_err(name);
+            assert_eq!(error.part, part, "{error}");
+            assert_eq!(Place::of_status(kind, namespace, name).expect_err(name).part, part);
+        }
+        let error = Place::of_object("Service", "..", "x\n").expect_err("no name");
+        assert_eq!(
+            error.to_string(),
+            "Service \"..\"/\"x\\n\" is not written: its namespace is not a name that Kubernetes allows"
+        );
+    }
+
+    #[test]
+    fn long_names_are_hashed_and_keep_their_start() {
+        let name = |end: &str| format!("{}.{end}", ["x".repeat(60).as_str(); 4].join("."));
+        let place = |name: &str| Place::of_object("ServiceExposition", "shop", name).expect("a name");
+        let (one, other) = (place(&name("a")), place(&name("b")));
+        assert_ne!(one, other);
+        assert_eq!(one.file.len(), LONGEST_NAME);
+        assert!(one.file.starts_with("ServiceExposition-xxxxxxx") && one.file.ends_with(".yaml"));
+        let fits = "x".repeat(60) + "." + &"y".repeat(60);
+        assert_eq!(place(&fits).file, format!("ServiceExposition-{fits}.yaml"), "as it always was");
+    }
+}

@@ -1,0 +1,219 @@
+//! No name of any object leads out of OUT: nothing outside of it is written, overwritten or removed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use crate::process::{Folders, binding, facade};
+
+const HEADER: &str = "# Written by Emcee, and overwritten by it.\n";
+
+/// All that lies beside `in` and `out`: files with their content, folders and links.
+fn outside(folders: &Folders) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    collect(&folders.path(""), &mut found);
+    let within = [folders.path("in"), folders.path("out")];
+    found.retain(|path, _| !within.iter().any(|folder| path.starts_with(folder)));
+    found
+}
+
+fn collect(folder: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let kind = entry.file_type().expect("a type");
+        found.insert(entry.path(), kind.is_file().then(|| fs::read(entry.path()).expect("a file")));
+        if kind.is_dir() {
+            collect(&entry.path(), found);
+        }
+    }
+}
+
+fn exposed(namespace: &str, name: &str, ports: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: '{namespace}', labels: {{emcee.io/expose: flat}}}}\n\
+         spec: {{selector: {{app: x}}, ports: [{ports}]}}\n"
+    )
+}
+
+#[track_caller]
+fn run_refuses(folders: &Folders, words: &str) {
+    let output = folders.emcee("run --dir in --out out --once");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains(words), "{words}: {said} {}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(output.status.code(), Some(1), "{said}");
+}
+
+#[test]
+fn the_namespace_of_an_exposed_service_leads_nowhere() {
+    let folders = Folders::with_reviews();
+    folders.put("in/x1.yaml", exposed("../evil", "x1", "{name: http, port: 80}"));
+    let before = outside(&folders);
+    run_refuses(&folders, "in/x1.yaml:3: Service ../evil/x1: metadata.namespace: ");
+    assert_eq!(outside(&folders), before);
+    assert!(!folders.has("evil") && folders.has(&facade("reviews")));
+}
+
+/// The whole path, and so a file of another mesh's OUT, is what the name of a port says.
+#[test]
+fn the_name_of_a_port_leads_nowhere() {
+    let folders = Folders::with_reviews();
+    let theirs = "other/blue/Gateway-emcee-pay.yaml";
+    folders.put(theirs, format!("{HEADER}kind: Gateway\n"));
+    let before = outside(&folders);
+    let ports = "{name: http, port: 80}, {name: /../../../other/blue/Gateway-emcee-pay, port: 81}";
+    folders.put("in/x3.yaml", exposed("shop", "x3", ports));
+    run_refuses(&folders, "in/x3.yaml:4: Service shop/x3: spec.ports[1].name: ");
+    assert_eq!(outside(&folders), before, "written");
+    folders.remove("in/x3.yaml");
+    folders.once();
+    assert_eq!(outside(&folders), before, "removed");
+}
+
+/// Whatever the kind: what the API server would refuse is refused where it is read.
+#[test]
+fn every_object_is_judged_by_its_names() {
+    let of = |kind: &str, group: &str| {
+        format!("apiVersion: {group}\nkind: {kind}\nmetadata: {{name: NAME, namespace: 'SPACE'}}\n")
+    };
+    let kinds = [
+        of("Service", "v1") + "spec: {ports: [{port: 80}]}\n",
+        of("Pod", "v1") + "spec: {containers: [{name: a}]}\n",
+        of("Secret", "v1"),
+        of("Deployment", "apps/v1") + "spec: {selector: {}, template: {spec: {containers: []}}}\n",
+        of("EndpointSlice", "discovery.k8s.io/v1") + "addressType: IPv4\nendpoints: []\n",
+        of("PeerAuthentication", "security.istio.io/v1") + "spec: {}\n",
+        of("DestinationRule", "networking.istio.io/v1") + "spec: {host: a}\n",
+        of("ServiceBinding", "mm.ibm.istio.io/v1") + "spec: {}\n",
+    ];
+    let folders = Folders::with_reviews();
+    for kind in kinds {
+        for (name, space, field) in [
+            ("../x", "shop", "metadata.name: "),
+            ("a/b", "shop", "metadata.name: "),
+            ("x", "../..", "metadata.namespace: "),
+            ("x", "/etc", "metadata.namespace: "),
+            ("x", "a.b", "metadata.namespace: "),
+        ] {
+            folders.put("in/x.yaml", kind.replace("NAME", name).replace("SPACE", space));
+            let output = folders.emcee("validate -f in/x.yaml");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(
+                output.status.code() == Some(1) && said.contains(field),
+                "{name} {space}: {said}\n{kind}"
+            );
+        }
+    }
+}
+
+/// A folder that is a link is somebody else's, whatever lies behind it.
+#[test]
+fn nothing_behind_a_link_is_written_or_removed() {
+    let folders = Folders::with_reviews();
+    folders.put("precious/Service-old.yaml", format!("{HEADER}kind: Service\n"));
+    fs::create_dir_all(folders.path("out")).expect("a folder");
+    for link in ["default", "flat", "status"] {
+        symlink(folders.path("precious"), folders.path("out").join(link)).expect("a link");
+    }
+    let before = outside(&folders);
+    let output = folders.emcee("run --dir in --out out --once");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("out/default/Service-reviews.yaml is not Emcee's, and is left alone"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    folders.remove("in/reviews.yaml");
+    folders.emcee("run --dir in --out out --once");
+    assert_eq!(outside(&folders), before);
+}
+
+/// A folder that becomes a link while Emcee runs.
+#[test]
+fn a_folder_that_is_replaced_by_a_link_is_not_followed() {
+    let folders = Folders::with_reviews();
+    let mut following = folders.follow();
+    following.wait_for("created VirtualService");
+    fs::rename(folders.path("out/default"), folders.path("precious")).expect("a rename");
+    symlink(folders.path("precious"), folders.path("out/default")).expect("a link");
+    following.wait_for("left alone");
+    let before = outside(&folders);
+    folders.put("in/reviews.yaml", binding("reviews").replace("9080", "9081"));
+    folders.put("in/marker.yaml", exposed("marker", "x", ""));
+    following.wait_for("Service marker/x");
+    folders.remove("in/reviews.yaml");
+    folders.put("in/flat.yaml", crate::process::FLAT.replace("flat", "flatter"));
+    folders.wait_for("out/status/flatter/MeshFedConfig-flatter.yaml", "Accepted");
+    assert_eq!(outside(&folders), before);
+}
+
+/// Numbers that look random, the same in each run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % limit as u64).expect("it is below a usize")
+    }
+
+    /// Mostly a name, else something in which a path hides.
+    fn name(&mut self) -> String {
+        const PARTS: [&str; 14] =
+            ["a", "b", "status", "default", "x1", "..", "/", "../..", "\0", ".", "ä", "_", "\\", "/tmp"];
+        let parts = if self.below(4) > 0 { 5 } else { PARTS.len() };
+        let count = 1 + self.below(3);
+        (0..count).map(|_| PARTS[self.below(parts)]).collect()
+    }
+
+    /// An object with such names: a Service that is exposed, or a resource.
+    fn object(&mut self) -> serde_json::Value {
+        let (name, namespace) = (self.name(), self.name());
+        let metadata =
+            serde_json::json!({"name": name, "namespace": namespace, "labels": {"emcee.io/expose": "flat"}});
+        let fed = serde_json::json!({"fed-config": "flat"});
+        if self.below(2) == 0 {
+            let ports = [80, 81, 82].map(|port| serde_json::json!({"name": self.name(), "port": port}));
+            return serde_json::json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata,
+                "spec": {"selector": {"app": "a"}, "ports": ports}});
+        }
+        let (kind, name, alias) =
+            (["ServiceBinding", "ServiceExposition"][self.below(2)], self.name(), self.name());
+        let mut spec =
+            serde_json::json!({"name": name, "alias": alias, "port": 80, "mesh_fed_config_selector": fed});
+        if kind == "ServiceBinding" {
+            spec["endpoints"] = serde_json::json!(["203.0.113.12:15443"]);
+        }
+        serde_json::json!({"apiVersion": "mm.ibm.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec})
+    }
+}
+
+/// Property, with real folders: whatever objects are called, all that is written, replaced and removed is in OUT.
+#[test]
+fn whatever_objects_are_called_nothing_outside_is_touched() {
+    let folders = Folders::with_reviews();
+    folders.put("evil/ServiceExposition-a-auto-exposed.yaml", format!("{HEADER}kind: ServiceExposition\n"));
+    folders.put("default/Service-a.yaml", format!("{HEADER}kind: Service\n"));
+    folders.put("out/deep/er/out/.keep", "");
+    let before = outside(&folders);
+    let of = emcee::standalone::Folders { dir: folders.path("in"), out: folders.path("out/deep/er/out") };
+    let settings = emcee_core::inputs::Settings {
+        knowledge: emcee_core::inputs::Knowledge::Partial,
+        ..emcee_core::inputs::Settings::default()
+    };
+    let (mut numbers, mut written) = (Numbers(0x9e37_79b9_7f4a_7c15), 0);
+    let (mut out, mut err) = (std::io::sink(), std::io::sink());
+    let mut console = emcee::console::Console::new(&mut out, &mut err);
+    for start in 0..5 {
+        let mut standalone =
+            emcee::standalone::Standalone::open(of.clone(), settings.clone()).expect("folders");
+        for round in 0..20 {
+            let objects: Vec<_> = (0..20).map(|_| numbers.object().to_string()).collect();
+            folders.put("in/objects.yaml", objects.join("\n---\n"));
+            standalone.look(true, &mut console).expect("it goes on");
+            assert_eq!(outside(&folders), before, "start {start} round {round}: {objects:#?}");
+            let files: Vec<_> = folders.files().into_keys().collect();
+            assert!(files.iter().all(|file| file.starts_with("deep/er/out")), "{files:?}");
+            written += files.len();
+        }
+    }
+    assert!(written > 1_000, "{written}");
+}
