@@ -34,6 +34,7 @@ use clap::{Parser, Subcommand};
 use crate::certs::{self, CertsArgs};
 use crate::console::Console;
 use crate::demo::{self, DemoArgs};
+use crate::ending;
 
 /// Master of ceremonies for Istio multi-mesh: expose services to other meshes, bind theirs.
 #[derive(Parser)]
@@ -103,7 +104,7 @@ impl Cli {
             Command::Diff(args) => diff::run(&args, console),
             Command::Run(args) => run::run(&args, console),
             Command::Demo(args) => {
-                demo::run(&args, run::ended, console)?;
+                demo::run(&args, ending::ended, console)?;
                 Ok(Outcome::Fine)
             }
             Command::Status(args) => status::run(&args, console),

@@ -24,6 +24,7 @@ use tracing_subscriber::EnvFilter;
 use crate::admin::{self, AdminArgs, AdminState};
 use crate::cli::sources::Surroundings;
 use crate::discovery::{Discovery, DiscoveryArgs, Ends};
+use crate::ending;
 use crate::mcp::McpArgs;
 use crate::webhook::{self, WebhookOptions};
 
@@ -172,13 +173,14 @@ pub(crate) async fn run(
         ports.spawn(mcp.run(counterpart.objects));
     }
     let ends = Ends { published: counterpart.published, say: counterpart.say, follows: leadership.leads() };
-    let (ending, ended) = tokio::sync::oneshot::channel::<()>();
+    let (until, ended) = tokio::sync::oneshot::channel::<()>();
     let discovering = tokio::spawn(discovery.run(ends, async { drop(ended.await) }));
     let ran = controller.run(leadership.leads(), end).await;
     // It stops writing before it stops serving.
     leadership.give_back().await;
-    drop(ending);
-    discovering.await?;
+    // What peers say has no taker any more, and what has none is not waited for.
+    drop((until, controller));
+    ending::in_time(discovering, ending::LAST_WORDS).await?;
     Ok(ran?)
 }
 

@@ -160,8 +160,14 @@ impl Discovery {
                 _ = looks.tick() => self.followers.note_refusals(&self.server.peers()),
             }
             let changes = self.followers.changes();
-            if !changes.is_empty() && ends.say.send(changes).await.is_err() {
-                return;
+            if changes.is_empty() {
+                continue;
+            }
+            // The taker may be busy, or wait for this to end.
+            tokio::select! {
+                biased;
+                () = &mut end => return,
+                sent = ends.say.send(changes) => if sent.is_err() { return },
             }
         }
     }
@@ -189,3 +195,6 @@ async fn until(deadline: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

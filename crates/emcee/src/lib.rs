@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod console;
 mod demo;
 mod discovery;
+mod ending;
 pub mod intake;
 pub mod manifest;
 pub mod manifests;

@@ -7,6 +7,8 @@ mod process;
 
 #[path = "standalone/admin.rs"]
 mod admin;
+#[path = "standalone/ending.rs"]
+mod ending;
 #[path = "standalone/failures.rs"]
 mod failures;
 #[path = "standalone/following.rs"]

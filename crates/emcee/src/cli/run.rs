@@ -4,11 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{ArgGroup, Args};
 use emcee_core::inputs::Settings;
 use prometheus_client::registry::Registry;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::Outcome;
@@ -17,6 +15,7 @@ use crate::admin::{AdminArgs, AdminState};
 use crate::cluster::{self, ClusterArgs};
 use crate::console::Console;
 use crate::discovery::Discovery;
+use crate::ending;
 use crate::standalone::{Folders, Standalone};
 
 const EXAMPLES: &str = "\
@@ -88,7 +87,8 @@ pub(super) fn run(args: &RunArgs, console: &mut Console<'_>) -> anyhow::Result<O
         }
         _ => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(async { cluster::run(&args.cluster, &args.surroundings, ended()?).await })?;
+            let end = ending::ended()?;
+            ending::run(runtime, cluster::run(&args.cluster, &args.surroundings, end))?;
             Ok(Outcome::Fine)
         }
     }
@@ -102,16 +102,18 @@ fn follow(args: &RunArgs, folders: Folders, console: &mut Console<'_>) -> anyhow
         standalone.look(true, console)?;
         return Ok(outcome(&standalone));
     }
+    let end = ending::ended()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    ending::run(runtime, async {
         let _ports = open_ports(args.cluster.admin(), &standalone, console).await?;
         let discovery = Discovery::open(args.cluster.discovery()).await?;
         let ends = standalone.discovery();
-        let (ending, until) = tokio::sync::oneshot::channel::<()>();
-        let discovering = tokio::spawn(discovery.run(ends, async { drop(until.await) }));
-        standalone.run(Duration::from_millis(args.folder.interval), ended()?, console).await?;
-        drop(ending);
-        discovering.await?;
+        let (until, ended) = tokio::sync::oneshot::channel::<()>();
+        let discovering = tokio::spawn(discovery.run(ends, async { drop(ended.await) }));
+        standalone.run(Duration::from_millis(args.folder.interval), end, console).await?;
+        // What peers say has no taker any more, and what has none is not waited for.
+        drop((until, standalone));
+        ending::in_time(discovering, ending::LAST_WORDS).await?;
         Ok(Outcome::Fine)
     })
 }
@@ -142,16 +144,4 @@ async fn open_ports(
         console.note(format_args!("emcee: {opened}"))?;
     }
     Ok(ports)
-}
-
-/// Comes when the process is asked to end.
-pub(super) fn ended() -> anyhow::Result<impl Future<Output = ()> + Send> {
-    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

@@ -1,0 +1,53 @@
+//! Discovery ends when it is asked to, whatever the others do.
+
+use emcee_core::inputs::Settings;
+use emcee_core::translate::Translation;
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::timeout;
+
+use super::*;
+use crate::intake::Intake;
+use crate::manifest;
+
+/// Longer than any machine takes: a test that waits for it has failed.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A relationship with a peer that nobody answers for.
+fn relationship(name: &str) -> Vec<Published> {
+    let text = format!(
+        "apiVersion: mm.ibm.istio.io/v1\nkind: MeshFedConfig\nmetadata: {{name: {name}, namespace: {name}}}\n\
+         spec:\n  mode: FLAT\n  tls_context_selector: {{relationship: {name}}}\n  peers:\n  \
+         - {{name: m2, subject_alt_names: [m2.example], discovery: '127.0.0.1:1'}}\n"
+    );
+    let reading = manifest::read_text("mesh.yaml", text.as_bytes());
+    let intake = Intake::of(&reading.documents, "cluster.local");
+    assert!(intake.refusals.is_empty(), "{:?}", intake.refusals);
+    let mut translation = Translation::new(Settings::default());
+    let units = translation.update(intake.changes);
+    translation.published(&units)
+}
+
+/// It has something to say, there is no room for it, and the taker does not take.
+#[tokio::test]
+async fn it_ends_while_what_peers_say_has_no_taker() {
+    let discovery = Discovery::open(&DiscoveryArgs::default()).await.expect("it opens no port");
+    let (publish, published) = mpsc::unbounded_channel();
+    let (say, said) = mpsc::channel(1);
+    let (_leads, follows) = watch::channel(true);
+    let (until, ended) = oneshot::channel::<()>();
+    let ends = Ends { published, say: say.clone(), follows };
+    let running = tokio::spawn(discovery.run(ends, async { drop(ended.await) }));
+    publish.send(relationship("blue")).expect("it listens");
+    while say.capacity() > 0 {
+        yield_now().await;
+    }
+    publish.send(relationship("yellow")).expect("it listens");
+    // There is one thread: it runs until it waits.
+    for _ in 0..100 {
+        yield_now().await;
+    }
+    drop(until);
+    timeout(DEADLINE, running).await.expect("it ends").expect("it does not panic");
+    assert_eq!(said.len(), 1, "nothing more could be said");
+}
