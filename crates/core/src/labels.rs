@@ -9,7 +9,7 @@ type Pair = (Box<str>, Box<str>);
 /// Labels of an object, or labels to select by; in order, each key once.
 ///
 /// Thousands of objects have one or two each, for which a tree would take ten times the memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Labels(Box<[Pair]>);
 
 impl Labels {

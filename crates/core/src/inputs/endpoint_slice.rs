@@ -32,6 +32,9 @@ pub struct SliceAddress {
     pub pod: Option<String>,
 }
 
+/// How many ready addresses of one slice are kept. Kubernetes' own slices have at most 1,000 endpoints, of one address each.
+const MAX_ADDRESSES: usize = 2_000;
+
 impl EndpointSlice {
     /// The facts of an EndpointSlice; none of one that belongs to no Service.
     pub fn of(object: &k8s::EndpointSlice) -> Option<Self> {
@@ -45,7 +48,7 @@ impl EndpointSlice {
         Some(Self {
             service: Key { namespace: Arc::clone(&key.namespace), name: service.as_str().into() },
             key,
-            addresses: ready.flat_map(addresses).collect(),
+            addresses: ready.flat_map(addresses).take(MAX_ADDRESSES).collect(),
             ports: object
                 .ports
                 .iter()

@@ -142,7 +142,37 @@ fn offering<'a>(
         names::server_name(&exposition.exposed_name, namespace, &relationship.config.relationship);
     let (mut endpoints, mut told) = (Vec::new(), None);
     let offer = offer(view, exposition, relationship, &server_name, (&mut endpoints, &mut told), warnings);
+    warnings.extend(cut(view, exposition, relationship, offer.as_ref().ok(), endpoints.len()));
     Offering { relationship, server_name, endpoints, offer, told }
+}
+
+/// What is left out, as no object and no announcement takes so many addresses.
+fn cut(
+    view: &View<'_>,
+    exposition: &Exposition,
+    relationship: &Relationship,
+    offer: Option<&Offer<'_>>,
+    announced: usize,
+) -> Option<Problem> {
+    const MOST: usize = catalogue::MAX_ENDPOINTS;
+    let offer = offer?;
+    if announced > MOST {
+        let message = format!(
+            "the ingress gateway has {announced} addresses: the first {MOST} are announced (give it a load balancer, or fewer externalIPs)"
+        );
+        return Some(Problem::new(Reason::LimitExceeded, message));
+    }
+    // Pods that a gateway selects are followed by Istio, however many there are.
+    let by_address = offer.ingress.is_none() || matches!(offer.upstream, Upstream::Endpoints(_));
+    let service = Key::new(&exposition.identity.key.namespace, &exposition.service);
+    let uses_addresses = relationship.config.mode.is_end_to_end() && by_address;
+    let count = if uses_addresses { view.addresses_of(&service) } else { 0 };
+    (count > MOST).then(|| {
+        let message = format!(
+            "Service {service} has {count} ready addresses in its EndpointSlices: {MOST} are used (divide it into several Services)"
+        );
+        Problem::at(Reason::LimitExceeded, "spec.name", message)
+    })
 }
 
 fn offer<'a>(

@@ -3,6 +3,8 @@
 //! In the end-to-end styles bytes of strangers are passed to it unread: under PERMISSIVE the application would
 //! execute them.
 
+use std::collections::BTreeSet;
+
 use emcee_api::Reason;
 
 use crate::inputs::{Knowledge, MutualTls, PeerAuthentication, Workload};
@@ -34,8 +36,9 @@ pub(crate) fn check(
         );
         return Err(Problem::at(Reason::NotStrict, "spec.name", message));
     }
-    let labels: Vec<&Labels> =
-        if pods.is_empty() { vec![selector] } else { pods.iter().map(|pod| &pod.labels).collect() };
+    // Pods of one Deployment have the same labels: each set is judged once.
+    let labels: BTreeSet<&Labels> =
+        if pods.is_empty() { BTreeSet::from([selector]) } else { pods.iter().map(|pod| &pod.labels).collect() };
     let policies = Policies::of(view, namespace);
     if pods.is_empty()
         && let Some(policy) = policies.may_loosen(selector, port.into())

@@ -1,11 +1,12 @@
 //! The Service behind an exposition: what a gateway sends its calls to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use emcee_api::Reason;
 
 use super::gateway::target;
 use super::{Gateway, mutual_tls};
+use crate::catalogue::MAX_ENDPOINTS;
 use crate::endpoint::Endpoint;
 use crate::inputs::{EndpointSlice, Knowledge, Service, ServicePort, SliceAddress, Workload};
 use crate::key::Key;
@@ -236,18 +237,21 @@ fn unselected(
     warnings: &mut Vec<Problem>,
 ) -> Result<(Vec<Endpoint>, BTreeSet<String>), Problem> {
     let namespace = &service.key.namespace;
-    let mut pods = Vec::new();
+    let (mut pods, mut by_port) = (Vec::new(), BTreeMap::<u16, Vec<&Workload>>::new());
     let slices: Vec<_> = view.slices_of(&service.key).collect();
     let mut unknown = false;
     for (slice, address) in slices.iter().flat_map(|slice| slice.addresses.iter().map(move |a| (slice, a))) {
         let pod = address.pod.as_ref().and_then(|pod| view.pod(&Key::new(namespace, pod)));
         match (pod, number(slice, port)) {
             (Some(pod), Some(number)) => {
-                mutual_tls::check(view, namespace, &pod.labels, &[pod], number, warnings)?;
+                by_port.entry(number).or_default().push(pod);
                 pods.push(pod);
             }
             _ => unknown = true,
         }
+    }
+    for (number, pods) in by_port {
+        mutual_tls::check(view, namespace, &Labels::default(), &pods, number, warnings)?;
     }
     if unknown {
         let message = format!(
@@ -262,7 +266,7 @@ fn unselected(
     Ok((said_if_none(view, service, true, endpoints, warnings), identities))
 }
 
-/// Ready addresses of the Service, with the number that this port has there.
+/// Ready addresses of the Service, as many as an object takes, with the number that this port has there.
 pub(super) fn addresses<'v>(
     view: &View<'v>,
     service: &Service,
@@ -276,7 +280,7 @@ pub(super) fn addresses<'v>(
         .filter(|(address, _)| chosen(address))
         .map(|(address, number)| Endpoint { host: address.host.clone(), port: number })
         .collect();
-    found.into_iter()
+    found.into_iter().take(MAX_ENDPOINTS)
 }
 
 fn number(slice: &EndpointSlice, port: &ServicePort) -> Option<u16> {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Relationship;
-use crate::catalogue::{Offer, PeerState, Source, canonical};
+use crate::catalogue::{MAX_ENDPOINTS, Offer, PeerState, Source, canonical};
 use crate::endpoint::Endpoint;
 use crate::inputs::{
     AddressOwner, Credential, EndpointSlice, Inputs, Knowledge, Node, Parsed, PeerAuthentication, Service,
@@ -16,6 +16,9 @@ use crate::key::Key;
 use crate::labels::Labels;
 use crate::members::Members;
 use crate::parse::{Binding, Exposition, FedConfig, import_labels};
+
+/// How many addresses of a Service are looked at, at least: some may stand in several slices.
+const LOOKED_AT: usize = 2 * MAX_ENDPOINTS;
 
 /// The resolved relationships, by their MeshFedConfig.
 pub(crate) type Relationships = BTreeMap<Key, Arc<Relationship>>;
@@ -102,7 +105,23 @@ impl<'a> View<'a> {
         in_namespace(&self.inputs.services, namespace).map(|service| &**service)
     }
 
+    /// The EndpointSlices of a Service, in order, as far as they are looked at: no object takes more addresses than the
+    /// first of them hold.
     pub(crate) fn slices_of(&self, service: &Key) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
+        let mut seen = 0;
+        self.all_slices_of(service).take_while(move |slice| {
+            let is_first_enough = seen < LOOKED_AT;
+            seen += slice.addresses.len();
+            is_first_enough
+        })
+    }
+
+    /// How many ready addresses a Service has.
+    pub(crate) fn addresses_of(&self, service: &Key) -> usize {
+        self.all_slices_of(service).map(|slice| slice.addresses.len()).sum()
+    }
+
+    fn all_slices_of(&self, service: &Key) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
         self.read(Topic::slices_of(service));
         let inputs = self.inputs;
         let keys = inputs.slices_of.get(service).into_iter().flat_map(Members::iter);

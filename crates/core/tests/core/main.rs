@@ -5,6 +5,7 @@
 mod announcements;
 mod attacks;
 mod automatic;
+mod bounds;
 mod catalogue;
 mod credentials;
 mod discovery_ways;
