@@ -37,6 +37,7 @@ use output::{Binds, Output, binding_verdict, consuming, exposing, exposition_ver
 use queue::Queue;
 use reflection::Reflection;
 use tally::Tally;
+pub use queue::Piece;
 pub use unit::Unit;
 
 /// A translation that follows its inputs.

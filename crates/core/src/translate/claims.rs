@@ -71,7 +71,7 @@ struct OfBinding {
 }
 
 /// A binding that found its relationship wants a place in it, and names.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct BindingClaim {
     pub(super) fed_config: Option<Key>,
     pub(super) facade: Option<Arc<FacadeClaim>>,
@@ -79,9 +79,8 @@ pub(super) struct BindingClaim {
 }
 
 impl Claims {
-    /// Replaces what an exposition claims.
-    pub(super) fn set_exposition(&mut self, key: &Key, age: Option<&Age>, mut offerings: Vec<OfferingClaim>) {
-        offerings.sort_unstable();
+    /// Replaces what an exposition claims. `offerings` is sorted.
+    pub(super) fn set_exposition(&mut self, key: &Key, age: Option<&Age>, offerings: Vec<OfferingClaim>) {
         let new = age.map(|age| OfExposition { age: age.clone(), offerings: offerings.into() });
         if self.of_expositions.get(key) == new.as_ref() {
             return;
@@ -163,6 +162,16 @@ impl Claims {
             let moved = places.insert(age, MAX_RESOURCES);
             self.unsettled.moved.extend(moved.map(|age| binding_unit(&age)));
         }
+    }
+
+    /// What an exposition claims, and how old it is.
+    pub(super) fn of_exposition(&self, key: &Key) -> Option<(Age, Vec<OfferingClaim>)> {
+        self.of_expositions.get(key).map(|of| (of.age.clone(), of.offerings.to_vec()))
+    }
+
+    /// What a binding claims, and how old it is.
+    pub(super) fn of_binding(&self, key: &Key) -> Option<(Age, BindingClaim)> {
+        self.of_bindings.get(key).map(|of| (of.age.clone(), of.claim.clone()))
     }
 
     /// What a binding claims together with others.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use emcee_api::Reason;
 
-use super::{Translation, Unit};
+use super::{Piece, Translation, Unit};
 use crate::inputs::{Change, Credential, Settings};
 use crate::key::Key;
 use crate::problem::Problem;
@@ -87,12 +87,17 @@ impl LastGood {
     }
 
     /// Runs units as [`Translation::work`] does; says which may have other objects or another verdict.
-    pub fn work(&mut self, goes_on: impl FnMut() -> bool) -> Vec<Vec<Unit>> {
+    pub fn work(&mut self, goes_on: impl FnMut() -> bool) -> Vec<Piece> {
         let mut pieces = self.translation.work(goes_on);
         for piece in &mut pieces {
-            piece.sort_unstable();
+            piece.units.sort_unstable();
         }
         pieces
+    }
+
+    /// What came of a piece has been asked for.
+    pub fn passed_on(&mut self, piece: &Piece) {
+        self.translation.passed_on(piece);
     }
 
     /// Has a unit be among those that [`work`](Self::work) returns.
@@ -101,9 +106,8 @@ impl LastGood {
     }
 
     fn finish(&mut self) -> Vec<Unit> {
-        let mut units: Vec<_> = self.work(|| true).into_iter().flatten().collect();
+        let mut units = self.translation.finish();
         units.sort_unstable();
-        units.dedup();
         units
     }
 

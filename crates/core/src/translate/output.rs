@@ -7,7 +7,7 @@ use super::claims::{BindingClaim, Claims, OfferingClaim};
 use crate::block;
 use crate::catalogue::{Addressed, Source};
 use crate::inputs::Service;
-use crate::key::Key;
+use crate::key::{Age, Key};
 use crate::parse::{Binding, Exposition};
 use crate::plan::Object;
 use crate::problem::Problem;
@@ -101,11 +101,14 @@ fn exposed<'a>(view: &View<'a>, key: &Key) -> Option<Result<Exposed<'a>, &'a [Pr
 pub(super) fn exposition(view: &View<'_>, key: &Key, claims: &mut Claims) -> Option<Output> {
     let exposed = exposed(view, key);
     let valid = exposed.as_ref().and_then(|exposed| exposed.as_ref().ok());
-    let offerings = valid.and_then(|exposed| exposed.offerings.as_ref().ok());
-    let wanted = offerings.into_iter().flatten().map(Offering::claim).collect();
-    let age = valid.map(|exposed| &exposed.exposition.identity.age);
-    claims.set_exposition(key, age, wanted);
+    let (age, wanted) = valid.map(Exposed::claims).unzip();
+    claims.set_exposition(key, age.as_ref(), wanted.unwrap_or_default());
     exposed.map(|_| Output::Unkept)
+}
+
+/// What an exposition would claim if it ran now.
+pub(super) fn exposition_claims(view: &View<'_>, key: &Key) -> Option<(Age, Vec<OfferingClaim>)> {
+    Some(exposed(view, key)?.ok()?.claims())
 }
 
 /// How an exposition is, as its claims are now.
@@ -146,6 +149,13 @@ impl Offering<'_> {
 }
 
 impl Exposed<'_> {
+    /// In order.
+    fn claims(&self) -> (Age, Vec<OfferingClaim>) {
+        let mut claims: Vec<_> = self.offerings.iter().flatten().map(Offering::claim).collect();
+        claims.sort_unstable();
+        (self.exposition.identity.age.clone(), claims)
+    }
+
     fn offers(&self, view: &View<'_>, claims: &Claims) -> Vec<Addressed> {
         let age = &self.exposition.identity.age;
         let held =
@@ -214,13 +224,17 @@ pub(super) fn binding(
 ) -> Option<Output> {
     let read = read(view, key);
     let valid = read.as_ref().and_then(|read| read.as_ref().ok());
-    let bound = valid.and_then(|read| read.bound.as_ref().ok());
-    let age = valid.map(|read| &read.binding.identity.age);
-    claims.set_binding(key, age, bound.map(Bound::claim).unwrap_or_default(), shared);
+    let (age, wanted) = valid.map(Read::claims).unzip();
+    claims.set_binding(key, age.as_ref(), wanted.unwrap_or_default(), shared);
     Some(match read? {
         Ok(Read { bound: Ok(bound), .. }) => Output::Bound(Box::new(bound.binds())),
         Ok(Read { bound: Err(_), .. }) | Err(_) => Output::Unkept,
     })
+}
+
+/// What a binding would claim if it ran now.
+pub(super) fn binding_claims(view: &View<'_>, key: &Key) -> Option<(Age, BindingClaim)> {
+    Some(read(view, key)?.ok()?.claims())
 }
 
 /// How a binding is, as its claims are now.
@@ -259,6 +273,11 @@ impl Bound<'_> {
 }
 
 impl Read<'_> {
+    fn claims(&self) -> (Age, BindingClaim) {
+        let claim = self.bound.as_ref().map(Bound::claim).unwrap_or_default();
+        (self.binding.identity.age.clone(), claim)
+    }
+
     fn judged(self, claims: &Claims) -> Verdict {
         let Self { binding, bound, warnings } = self;
         let generation = binding.identity.generation;

@@ -21,14 +21,23 @@ pub(super) struct Queue {
     /// What has changed by these, and of which the readers are not queued yet.
     touched: Vec<Topic>,
     lanes: HashMap<Arc<str>, Lane>,
-    /// The namespaces that have a lane, the next first.
+    /// The namespaces that have something to do, the next first.
     turns: VecDeque<Arc<str>>,
     /// Whether nothing is given out before everything has run.
     whole: bool,
     /// What is kept back until then.
     kept: HashSet<Unit>,
-    /// What can be given out, in pieces that belong together.
-    done: Vec<Vec<Unit>>,
+    /// What can be given out.
+    done: Vec<Piece>,
+}
+
+/// Units that belong together, of which something else may be said than before.
+#[derive(Debug)]
+pub struct Piece {
+    /// Each once, in no order.
+    pub units: Vec<Unit>,
+    /// The namespace that rests until these have been passed on.
+    rests: Option<Arc<str>>,
 }
 
 /// Units that all run before what comes of them is looked at.
@@ -48,9 +57,11 @@ struct Lane {
     shared: HashSet<Unit>,
     sharing: Vec<Unit>,
     ran: HashSet<Unit>,
+    /// Whether the next round waits until what came of the last one has been passed on, so that it is not half done again.
+    rests: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Stage {
     #[default]
     Waiting,
@@ -71,7 +82,7 @@ pub(super) enum Work {
     /// What services of a namespace share.
     Shared(Arc<str>, Unit),
     /// Everything for a namespace is done, and this can be given out.
-    Release(HashSet<Unit>),
+    Release(Arc<str>, HashSet<Unit>),
 }
 
 impl Phase {
@@ -130,10 +141,10 @@ impl Queue {
         let namespace = self.turns.pop_front()?;
         let lane = self.lanes.get_mut(&namespace)?;
         let work = lane.next(&namespace);
-        if let (Work::Release(_), true) = (&work, lane.waiting.is_empty()) {
-            self.lanes.remove(&namespace);
-        } else {
-            self.turns.push_back(namespace);
+        match &work {
+            Work::Release(_, units) if !self.whole && !units.is_empty() => lane.rests = true,
+            Work::Release(..) if lane.is_idle() => drop(self.lanes.remove(&namespace)),
+            _ => self.turns.push_back(namespace),
         }
         Some(work)
     }
@@ -176,26 +187,46 @@ impl Queue {
         self.whole
     }
 
-    /// These belong together, and can be given out.
-    pub(super) fn release(&mut self, units: HashSet<Unit>) {
+    /// All that came of a round of a namespace.
+    pub(super) fn release(&mut self, namespace: Arc<str>, units: HashSet<Unit>) {
         if self.whole {
             self.kept.extend(units);
         } else if !units.is_empty() {
-            self.done.push(units.into_iter().collect());
+            let rests = self.lanes.get(&namespace).is_some_and(|lane| lane.rests).then_some(namespace);
+            self.done.push(Piece { units: units.into_iter().collect(), rests });
         }
     }
 
-    /// Everything has run.
+    /// Nothing is left to do; with what is to be given out beside.
     pub(super) fn finish(&mut self, units: impl IntoIterator<Item = Unit>) {
         self.whole = false;
         let mut kept = std::mem::take(&mut self.kept);
         kept.extend(units);
-        self.release(kept);
+        if !kept.is_empty() {
+            self.done.push(Piece { units: kept.into_iter().collect(), rests: None });
+        }
     }
 
-    /// What can be given out now, in pieces that belong together.
-    pub(super) fn take_done(&mut self) -> Vec<Vec<Unit>> {
+    /// Whether some namespaces rest, and everything is to be given out at once.
+    pub(super) fn waits(&self) -> bool {
+        self.whole && !self.lanes.is_empty()
+    }
+
+    /// What can be given out now.
+    pub(super) fn take_done(&mut self) -> Vec<Piece> {
         std::mem::take(&mut self.done)
+    }
+
+    /// What was given out has been passed on.
+    pub(super) fn passed_on(&mut self, piece: &Piece) {
+        let Some(namespace) = &piece.rests else { return };
+        let Some(lane) = self.lanes.get_mut(namespace) else { return };
+        lane.rests = false;
+        if lane.is_idle() {
+            self.lanes.remove(namespace);
+        } else {
+            self.turns.push_back(Arc::clone(namespace));
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -206,13 +237,24 @@ impl Queue {
         self.relationships.is_empty() && self.automatic.is_empty() && self.touched.is_empty()
     }
 
-    /// Whether what comes of a unit may still change without any further input.
-    pub(super) fn holds(&self, unit: &Unit) -> bool {
-        self.whole || !self.relationships_are_done() || self.lanes.contains_key(unit.namespace())
+    /// Whether claims that a unit may have to do with, or what it shares, are half done.
+    pub(super) fn is_half_done(&self, unit: &Unit) -> bool {
+        let under_way = |lane: &Lane| lane.stage != Stage::Waiting;
+        self.whole || !self.relationships_are_done() || self.lanes.get(unit.namespace()).is_some_and(under_way)
+    }
+
+    /// Whether a unit is to run, or to be given out.
+    pub(super) fn has(&self, unit: &Unit) -> bool {
+        let lane = self.lanes.get(unit.namespace());
+        lane.is_some_and(|lane| [&lane.waiting, &lane.shared, &lane.ran].iter().any(|units| units.contains(unit)))
     }
 }
 
 impl Lane {
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.shared.is_empty() && self.ran.is_empty()
+    }
+
     fn next(&mut self, namespace: &Arc<str>) -> Work {
         if let Stage::Waiting = self.stage {
             self.services.extend(self.waiting.drain());
@@ -232,7 +274,7 @@ impl Lane {
             Some(unit) => Work::Shared(Arc::clone(namespace), unit),
             None => {
                 self.stage = Stage::Waiting;
-                Work::Release(std::mem::take(&mut self.ran))
+                Work::Release(Arc::clone(namespace), std::mem::take(&mut self.ran))
             }
         }
     }

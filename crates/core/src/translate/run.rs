@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use foldhash::HashSet;
 
-use super::output::{Output, automatic, binding, exposition, imports};
-use super::queue::Work;
+use super::output::{
+    Output, automatic, binding, binding_claims, exposition, exposition_claims, imports,
+};
+use super::queue::{Piece, Work};
 use super::{Translation, Unit};
 use crate::inputs::{Change, Settings, Topic};
 use crate::plan::Object;
@@ -60,10 +62,16 @@ impl Translation {
     /// something else may be said than before, in pieces that belong together: of a unit that is not returned, what is
     /// asked for may be half done ([`holds`](Self::holds)).
     ///
-    /// Namespaces take turns. The outcome is the same whenever it stops.
-    pub fn work(&mut self, mut goes_on: impl FnMut() -> bool) -> Vec<Vec<Unit>> {
+    /// Namespaces take turns, and each rests until its piece has been [passed on](Self::passed_on). The outcome is the same
+    /// whenever it stops.
+    pub fn work(&mut self, mut goes_on: impl FnMut() -> bool) -> Vec<Piece> {
         while self.step() && goes_on() {}
         self.queue.take_done()
+    }
+
+    /// What came of a piece has been asked for.
+    pub fn passed_on(&mut self, piece: &Piece) {
+        self.queue.passed_on(piece);
     }
 
     /// Whether nothing is left to run.
@@ -76,11 +84,31 @@ impl Translation {
         self.queue.is_whole()
     }
 
-    /// Whether what is asked for a unit may be half done: it, or one with which it may have to do, is still to run.
+    /// Whether what is asked for a unit may be half done, or other than when it was last returned: it, or one with which
+    /// it may have to do, is still to run.
     pub fn holds(&self, unit: &Unit) -> bool {
+        self.queue.has(unit) || self.is_half_done(unit)
+    }
+
+    /// Whether objects of a unit can be planned as they are asked for now. It may be about to run again; then it has to claim
+    /// what it has claimed, as others may have what it is about to claim.
+    pub fn is_sound(&self, unit: &Unit) -> bool {
+        !self.is_half_done(unit) && (!self.queue.has(unit) || self.claims_what_it_has(unit))
+    }
+
+    fn is_half_done(&self, unit: &Unit) -> bool {
         // All that is claimed but relays is claimed by one namespace.
         let unsettled = || matches!(unit, Unit::ServiceBinding(key) if self.claims.are_unsettled_of(key));
-        self.queue.holds(unit) || unsettled()
+        self.queue.is_half_done(unit) || unsettled()
+    }
+
+    fn claims_what_it_has(&self, unit: &Unit) -> bool {
+        let view = View::new(&self.inputs, &self.relationships);
+        match unit {
+            Unit::ServiceExposition(key) => exposition_claims(&view, key) == self.claims.of_exposition(key),
+            Unit::ServiceBinding(key) => binding_claims(&view, key) == self.claims.of_binding(key),
+            _ => true,
+        }
     }
 
     /// Has a unit be among those that [`work`](Self::work) returns when it is no longer held.
@@ -88,15 +116,27 @@ impl Translation {
         self.queue.note(unit);
     }
 
-    fn finish(&mut self) -> Vec<Unit> {
-        let pieces = self.work(|| true);
-        let once: HashSet<Unit> = pieces.into_iter().flatten().collect();
-        once.into_iter().collect()
+    /// Runs everything; says which units ran, each once.
+    pub(super) fn finish(&mut self) -> Vec<Unit> {
+        let mut once = HashSet::default();
+        loop {
+            let pieces = self.work(|| true);
+            if pieces.is_empty() {
+                return once.into_iter().collect();
+            }
+            for piece in pieces {
+                self.passed_on(&piece);
+                once.extend(piece.units);
+            }
+        }
     }
 
     /// Says whether there was anything to do.
     fn step(&mut self) -> bool {
         let Some(work) = self.queue.next() else {
+            if self.queue.waits() {
+                return false;
+            }
             let news = self.tally.take_news();
             let changed = self.report(news);
             self.queue.finish(changed);
@@ -109,12 +149,12 @@ impl Translation {
             Work::Service(unit) => self.run_service(unit),
             Work::Settle => self.settle(),
             Work::Shared(namespace, unit) => self.run_shared(&namespace, unit),
-            Work::Release(mut units) => {
+            Work::Release(namespace, mut units) => {
                 if !self.queue.is_whole() {
                     let news = self.tally.take_news();
                     units.extend(self.report(news));
                 }
-                self.queue.release(units);
+                self.queue.release(namespace, units);
             }
         }
         true

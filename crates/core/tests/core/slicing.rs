@@ -14,13 +14,15 @@ use crate::cases;
 use crate::mesh::{self, Mesh, Step, intake};
 use crate::plan::{json, snapshot};
 
-/// Does so many steps.
+/// Does so many steps. What comes of them is passed on at once.
 fn work(translation: &mut Translation, steps: usize) -> Vec<Vec<Unit>> {
     let mut left = steps;
-    translation.work(|| {
+    let pieces = translation.work(|| {
         left = left.saturating_sub(1);
         left > 0
-    })
+    });
+    pieces.iter().for_each(|piece| translation.passed_on(piece));
+    pieces.into_iter().map(|piece| piece.units).collect()
 }
 
 type Said = (Option<Verdict>, Vec<Value>);
@@ -143,4 +145,24 @@ fn a_namespace_that_never_rests_is_given_out_all_the_same() {
         work(&mut translation, 2).len()
     });
     assert!(own.sum::<usize>() >= 20);
+}
+
+/// What comes of a namespace is not half done again before it has been passed on.
+#[test]
+fn a_namespace_rests_until_what_came_of_it_is_passed_on() {
+    let mut translation = in_place();
+    translation.take([bound("shop", 0, 81)]);
+    let mut pieces = translation.work(|| true);
+    translation.take([bound("shop", 0, 82), bound("mallory", 0, 82)]);
+    let theirs = Unit::ServiceBinding(Key::new("shop", "b0"));
+    let others = translation.work(|| true);
+    assert!(others.iter().flat_map(|piece| &piece.units).all(|unit| &**unit.namespace() == "mallory"), "{others:?}");
+    assert!(translation.holds(&theirs) && !translation.is_sound(&theirs), "it is to claim another port");
+    let facade = translation.objects_of(&Unit::Facade(Key::new("shop", "remote-0")));
+    assert!(json(&facade[0]).to_string().contains("81"), "{facade:?}");
+    others.iter().chain(&pieces).for_each(|piece| translation.passed_on(piece));
+    pieces = translation.work(|| true);
+    assert!(pieces.iter().any(|piece| piece.units.contains(&theirs)), "{pieces:?}");
+    pieces.iter().for_each(|piece| translation.passed_on(piece));
+    assert!(translation.is_settled());
 }
