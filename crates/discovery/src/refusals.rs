@@ -4,7 +4,7 @@
 //! is taken. The detail is a `google.rpc.BadRequest` with a violation for each name; other clients' NACKs, without
 //! such a detail, refuse all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use emcee_core::text::plain;
@@ -33,6 +33,20 @@ impl Refusals {
 
     pub(crate) fn remove(&mut self, name: &str) {
         self.0.remove(name);
+    }
+
+    /// The names of which the other says something else, or nothing, or alone says something.
+    pub(crate) fn differing(&self, other: &Self) -> BTreeSet<String> {
+        let of = |one: &Self, another: &Self| {
+            let differ =
+                one.iter().filter(|(name, reason)| another.0.get(*name).is_none_or(|it| it != reason));
+            differ.map(|(name, _)| name.to_owned()).collect::<BTreeSet<_>>()
+        };
+        of(self, other).union(&of(other, self)).cloned().collect()
+    }
+
+    pub(crate) fn retain(&mut self, keeps: impl Fn(&str) -> bool) {
+        self.0.retain(|name, _| keeps(name));
     }
 
     pub(crate) fn is_empty(&self) -> bool {

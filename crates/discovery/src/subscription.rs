@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  response ──► incoming (read, grouped by service) ──► judge ──► held ──► events
-//!                       └── refused ──► NACK               └── refused
+//!                       └── refused ──► NACK    └── refused ──► aside
 //! ```
 //!
 //! What is new of a service in a response is taken or refused as a whole. If it is refused, what was held of the service
-//! stays, but for what the response removes. Of slices that say different things about one service, the first of a
+//! stays, but for what the response removes. What was refused is set aside, in the room that the quota leaves, until the
+//! next stream: when other things are acceptable it is judged again. Of slices that say different things about one service, the first of a
 //! response is right; what was held from before is outdated, and what comes later in the response is refused.
 //!
 //! Only `removed_resources` removes. A stream's **first exchange** is the time from its beginning until
@@ -87,6 +88,8 @@ pub enum SubscriptionError {
 pub struct Subscription {
     settings: Settings,
     held: Held,
+    /// What was refused by the judge, and is newer than what is held of it.
+    aside: Held,
     stream: Stream,
     /// Removals that have to stand, and until when.
     standing: BTreeMap<SliceName, Instant>,
@@ -110,6 +113,7 @@ impl Subscription {
         Self {
             settings,
             held: Held::default(),
+            aside: Held::default(),
             stream: Stream::default(),
             standing: BTreeMap::new(),
             lost_since: Some(now),
@@ -118,8 +122,9 @@ impl Subscription {
     }
 
     /// Takes an offer that was accepted in an earlier life, before the first stream. If it is not known completely,
-    /// the peer will send it again.
-    pub fn seed(&mut self, offer: &Offer) {
+    /// the peer will send it again. Says whether there is room for it.
+    #[must_use]
+    pub fn seed(&mut self, offer: &Offer) -> bool {
         let encoded = encode(offer).unwrap_or_default();
         let slices = split(offer).into_iter().map(|slice| {
             let name = slice.name.to_string();
@@ -129,12 +134,19 @@ impl Subscription {
             HeldSlice { slice, version, size }
         });
         self.held.forget(&offer.key);
-        self.held.update(&offer.key, slices.collect());
+        let slices: Vec<_> = slices.collect();
+        let has_room = self.held.with(&offer.key, &slices, &self.settings).is_ok();
+        if has_room {
+            self.held.update(&offer.key, slices);
+        }
+        has_room
     }
 
     /// A stream begins: its first request.
     pub fn connected(&mut self) -> DeltaDiscoveryRequest {
         self.stream = Stream { carried: self.held.names().cloned().collect(), ..Stream::default() };
+        // The server is not told of it, so it would not say that it is gone.
+        self.aside = Held::default();
         let program = "emcee".to_owned();
         DeltaDiscoveryRequest {
             node: Some(Node { id: program.clone(), user_agent_name: program }),
@@ -163,8 +175,9 @@ impl Subscription {
         self.lost_since = None;
         if self.stream.first_response.is_none() {
             self.stream.first_response = Some(now);
-            // What is still refused is sent again in this stream.
-            self.refusals = Refusals::default();
+            // What is still refused is sent again in this stream, but for what came to be refused since it began.
+            let aside: BTreeSet<_> = self.aside.names().map(ToString::to_string).collect();
+            self.refusals.retain(|name| aside.contains(name));
         }
         let total = response.resources.len();
         let nonce = response.nonce;
@@ -202,26 +215,81 @@ impl Subscription {
             }
         });
         if self.expiry().is_some_and(|expiry| expiry <= now) {
-            self.stream.is_void = true;
+            // Of what was set aside the server was not told.
+            self.stream.is_void |= self.held.has_services();
+            self.aside = Held::default();
             events.extend(self.held.clear().into_iter().map(Event::Expired));
         }
         events
     }
 
-    /// What is acceptable has changed: drops what is not any more. What was refused before is not held, and so cannot
-    /// be judged again: it comes again in the next stream.
-    pub fn judge_again(&mut self, judge: Judge<'_>) -> Vec<Event> {
+    /// What is acceptable has changed: drops what is not any more, and takes of what was refused what is now. If there is a
+    /// stream, the names are what the peer is to be asked for [again](Self::again), so that it learns of it: a bounded number.
+    pub fn judge_again(&mut self, judge: Judge<'_>) -> (Vec<Event>, BTreeSet<String>) {
         let judged: Vec<_> = self.held.offers().map(|offer| (judge(&offer), offer.key)).collect();
         let refused = judged.into_iter().filter_map(|(verdict, key)| Some((key, verdict.err()?)));
         let refused: Vec<_> = refused.collect();
-        self.changing(refused.iter().map(|(key, _)| key.clone()).collect(), |this| {
+        let mut keys: BTreeSet<_> = refused.iter().map(|(key, _)| key.clone()).collect();
+        keys.extend(self.aside.keys().cloned());
+        let before = self.refusals.clone();
+        let events = self.changing(keys, |this| {
             for (key, reason) in &refused {
-                for name in this.held.names_of(key) {
-                    this.remove(&name);
-                    this.refusals.insert(&name.to_string(), reason);
-                }
+                this.set_aside_held(key, reason);
             }
-        })
+            for key in this.aside.keys().cloned().collect::<Vec<_>>() {
+                this.take_aside(&key, judge);
+            }
+            this.make_room();
+        });
+        let is_heard = self.stream.first_response.is_some();
+        (events, if is_heard { before.differing(&self.refusals) } else { BTreeSet::new() })
+    }
+
+    /// Asks for resources again: subscribes to their names and ends that at once. As all is subscribed to, the server sends
+    /// them once more.
+    pub fn again(names: &BTreeSet<String>) -> DeltaDiscoveryRequest {
+        let names: Vec<_> = names.iter().cloned().collect();
+        DeltaDiscoveryRequest {
+            type_url: ENDPOINT_SLICE.to_owned(),
+            resource_names_subscribe: names.clone(),
+            resource_names_unsubscribe: names,
+            ..DeltaDiscoveryRequest::default()
+        }
+    }
+
+    /// What is held of a service is not acceptable any more. What was set aside of it is newer.
+    fn set_aside_held(&mut self, key: &Key, reason: &str) {
+        let newer = self.aside.take(key);
+        let slices = self.held.take(key);
+        for name in slices.iter().map(|held| &held.slice.name) {
+            self.standing.remove(name);
+            self.stream.carried.remove(name);
+            self.refusals.insert(&name.to_string(), reason);
+        }
+        self.aside.update(key, slices);
+        self.aside.update(key, newer);
+    }
+
+    /// Takes what was set aside of a service, if it is acceptable now.
+    fn take_aside(&mut self, key: &Key, judge: Judge<'_>) {
+        let slices = self.aside.take(key);
+        let names = slices.iter().map(|held| held.slice.name.to_string());
+        let names: Vec<_> = names.collect();
+        match self.held.with(key, &slices, &self.settings).and_then(|offer| judge(&offer)) {
+            Ok(()) => {
+                self.held.update(key, slices);
+                names.iter().for_each(|name| self.refusals.remove(name));
+            }
+            Err(reason) => {
+                self.aside.update(key, slices);
+                names.iter().for_each(|name| self.refusals.insert(name, &reason));
+            }
+        }
+    }
+
+    /// What is held and what is set aside are no more together than may be held.
+    fn make_room(&mut self) {
+        while !self.held.fits_with(&self.aside, &self.settings) && self.aside.forget_first() {}
     }
 
     /// Since when the peer has not answered; none while it does.
@@ -245,7 +313,8 @@ impl Subscription {
     }
 
     fn expiry(&self) -> Option<Instant> {
-        let since = self.lost_since.filter(|_| self.held.has_services())?;
+        let has_any = self.held.has_services() || self.aside.has_services();
+        let since = self.lost_since.filter(|_| has_any)?;
         // Beyond what the clock can say is never.
         since.checked_add(self.settings.expire_after?)
     }
@@ -254,6 +323,10 @@ impl Subscription {
         for name in &incoming.offered {
             self.standing.remove(name);
             self.stream.carried.remove(name);
+        }
+        // What is new, or gone, is in place of what was refused.
+        for name in incoming.offered.iter().chain(&incoming.removed) {
+            self.aside.remove(name);
         }
         let at_once: Vec<_> = std::mem::take(&mut incoming.removed)
             .into_iter()
@@ -296,9 +369,17 @@ impl Subscription {
         let (slices, others) = agreeing(slices);
         incoming.refuse_all(&others, "it and an earlier slice of the service in the response disagree");
         match self.held.with(key, &slices, &self.settings).and_then(|offer| judge(&offer)) {
-            Ok(()) => self.held.update(key, slices),
-            Err(reason) => incoming.refuse_all(&slices, &reason),
+            Ok(()) => {
+                // What was refused and says something else of the service is outdated.
+                self.aside.retain_like(key, &slices);
+                self.held.update(key, slices);
+            }
+            Err(reason) => {
+                incoming.refuse_all(&slices, &reason);
+                self.aside.update(key, slices);
+            }
         }
+        self.make_room();
     }
 
     fn remember(&mut self, incoming: &Incoming) {

@@ -1,5 +1,6 @@
 //! The task that follows one peer.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +15,17 @@ use super::pacer::Pacer;
 use super::trouble::{ConnectError, Trouble};
 use super::{Judge, PeerEvent, PeerTarget};
 use crate::backoff::Backoff;
-use crate::grpc::Call;
+use crate::grpc::{Call, Permit, Sender};
 use crate::subscription::{Event, Subscription};
 use crate::tls::{Authenticated, Ended, Relationship, Relationships, server_name};
-use crate::wire::{self, DeltaDiscoveryResponse};
+use crate::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 
 /// For the first response, which every server of delta xDS owes.
 const FIRST_RESPONSE: Duration = Duration::from_mins(1);
 /// Addresses that a peer announces of itself and that are tried.
 const ANNOUNCED: usize = 16;
+/// Resources for which a peer is asked again at once. A server takes no more than 1,000.
+const AGAIN: usize = 500;
 /// A timer that is to last years is set anew each day.
 const LONGEST_TIMER: Duration = Duration::from_hours(24);
 
@@ -43,6 +46,10 @@ struct Keeper {
     /// What was last said: connected, or why not.
     said: Option<Result<(), Trouble>>,
     refused: Vec<(String, String)>,
+    /// Where requests of the present stream go that answer no response.
+    requests: Option<Sender>,
+    /// What the peer is to be asked for again.
+    again: BTreeSet<String>,
     /// Events that wait for longer than a response is read.
     most_waiting: usize,
 }
@@ -71,18 +78,21 @@ impl<C: Connect> Follower<C> {
         events: mpsc::Sender<PeerEvent>,
     ) -> Self {
         let mut subscription = Subscription::new(target.settings, Instant::now().into_std());
-        for offer in std::mem::take(&mut target.seed) {
-            subscription.seed(&offer);
-        }
-        let keeper = Keeper {
+        let seed = std::mem::take(&mut target.seed).into_iter();
+        // Under another quota there may be no room for all of it.
+        let left: Vec<_> = seed.filter(|offer| !subscription.seed(offer)).collect();
+        let mut keeper = Keeper {
             subscription,
             judge,
             pacer: Pacer::default(),
             events,
             said: None,
             refused: Vec::new(),
+            requests: None,
+            again: BTreeSet::new(),
             most_waiting: target.settings.max_resources,
         };
+        keeper.push(left.into_iter().map(|offer| Event::Withdrawn(offer.key)).collect());
         Self { connector, target, relationships, keeper }
     }
 
@@ -144,6 +154,7 @@ impl<C: Connect> Follower<C> {
         let call = self.keeper.during(timeout(FIRST_RESPONSE, call)).await;
         let late = |_| ConnectError::TimedOut { what: "the opening of the stream", after: FIRST_RESPONSE };
         let call = call.map_err(late)?.map_err(|error| fault.explain(error))?;
+        self.keeper.requests = Some(call.requests.clone());
         Ok(Talk { call, peer, fault, relationships: self.relationships.clone() })
     }
 
@@ -206,7 +217,7 @@ impl Talk {
     }
 
     /// Sends it, unless the stream is over, which the next response tells.
-    async fn answer(&mut self, answer: &wire::DeltaDiscoveryRequest) -> Result<(), ConnectError> {
+    async fn answer(&mut self, answer: &DeltaDiscoveryRequest) -> Result<(), ConnectError> {
         let ready = tokio::select! {
             ready = self.call.requests.ready() => ready,
             ended = ended(&mut self.peer, &mut self.relationships) => return Err(ended.into()),
@@ -267,22 +278,29 @@ impl Keeper {
             () = at(delivery), if !is_due => return,
             () = at(deadline) => Due::Deadline,
             Ok(()) = self.judge.changed() => Due::Judge,
+            permit = ready(self.requests.as_ref()), if !self.again.is_empty() => {
+                let names = std::mem::take(&mut self.again);
+                if let Some(permit) = permit {
+                    permit.send(&Subscription::again(&names));
+                }
+                return;
+            }
         };
         let events = match due {
             Due::Deadline => self.subscription.pass(Instant::now().into_std()),
             Due::Judge => {
                 let judge = Arc::clone(&self.judge.borrow_and_update());
-                self.subscription.judge_again(&*judge)
+                let (events, again) = self.subscription.judge_again(&*judge);
+                let room = AGAIN.saturating_sub(self.again.len());
+                self.again.extend(again.into_iter().take(room));
+                events
             }
         };
         self.push(events);
         self.note_refusals();
     }
 
-    fn take(
-        &mut self,
-        response: DeltaDiscoveryResponse,
-    ) -> Result<wire::DeltaDiscoveryRequest, ConnectError> {
+    fn take(&mut self, response: DeltaDiscoveryResponse) -> Result<DeltaDiscoveryRequest, ConnectError> {
         let judge = Arc::clone(&self.judge.borrow());
         let (events, answer) = self.subscription.receive(response, &*judge, Instant::now().into_std())?;
         self.push(events);
@@ -316,6 +334,7 @@ impl Keeper {
 
     fn lost(&mut self, target: &PeerTarget, why: Trouble) {
         let now = Instant::now().into_std();
+        (self.requests, self.again) = (None, BTreeSet::new());
         self.subscription.lost(now);
         if matches!(&self.said, Some(Err(said)) if said.is_like(&why)) {
             return;
@@ -324,6 +343,11 @@ impl Keeper {
         self.said = Some(Err(why.clone()));
         self.pacer.push(PeerEvent::Lost(why), now);
     }
+}
+
+/// Waits until there is room for a request; none when the stream is over, or there is none.
+async fn ready(requests: Option<&Sender>) -> Option<Permit<'_>> {
+    requests?.ready().await
 }
 
 async fn at(moment: Option<Instant>) {

@@ -20,8 +20,8 @@ pub struct Outgoing {
     ended: bool,
 }
 
-/// Writes to an [`Outgoing`]. Dropped, it ends the stream: a client's cleanly, a server's without a status.
-#[derive(Debug)]
+/// Writes to an [`Outgoing`]. When the last clone is dropped it ends the stream: a client's cleanly, a server's without a status.
+#[derive(Clone, Debug)]
 pub struct Sender(mpsc::Sender<Item>);
 
 #[derive(Debug)]

@@ -33,8 +33,31 @@ impl Held {
         self.services.values().flat_map(BTreeMap::keys)
     }
 
-    pub(super) fn names_of(&self, key: &Key) -> Vec<SliceName> {
-        self.services.get(key).into_iter().flat_map(BTreeMap::keys).cloned().collect()
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.services.keys()
+    }
+
+    /// Takes out all of a service.
+    pub(super) fn take(&mut self, key: &Key) -> Vec<HeldSlice> {
+        self.take_service(key).into_values().collect()
+    }
+
+    /// Forgets one service, if there is one.
+    pub(super) fn forget_first(&mut self) -> bool {
+        let first = self.services.keys().next().cloned();
+        first.inspect(|key| self.forget(key)).is_some()
+    }
+
+    /// Of a service, keeps only the slices with the facts of these, which agree.
+    pub(super) fn retain_like(&mut self, key: &Key, like: &[HeldSlice]) {
+        let mut service = self.take_service(key);
+        service.retain(|_, held| like.first().is_some_and(|like| held.slice.facts == like.slice.facts));
+        self.put_service(key, service);
+    }
+
+    /// Whether this and the other are together no more than may be held.
+    pub(super) fn fits_with(&self, other: &Self, settings: &Settings) -> bool {
+        self.count + other.count <= settings.max_resources && self.bytes + other.bytes <= settings.max_bytes
     }
 
     /// As `initial_resource_versions` has them.

@@ -76,7 +76,7 @@ fn a_client_that_begins_anew_with_what_it_knew_is_sent_no_resource() {
     let shelf = shelf(["ratings", "reviews"]);
     let mut link = Link::of("blue", "m1");
     for held in linked(&shelf).holds() {
-        link.client.seed(&held);
+        assert!(link.client.seed(&held));
     }
     assert_eq!((link.settle(&shelf), link.resources), (vec![], 0));
 }

@@ -20,6 +20,8 @@ pub(crate) struct Link {
     pub(crate) client: Subscription,
     pub(crate) stream: Option<Stream>,
     pub(crate) now: Instant,
+    /// Whether offers at [`REFUSED_PORT`] are refused.
+    pub(crate) is_strict: bool,
     /// Every byte that has come to the client.
     pub(crate) heard: Vec<u8>,
     /// How many resources have.
@@ -32,8 +34,12 @@ pub(crate) struct Stream {
     responses: VecDeque<Vec<u8>>,
 }
 
-pub(crate) fn judge(offer: &Offer) -> Result<(), String> {
-    if offer.port == REFUSED_PORT { Err(format!("port {REFUSED_PORT} is not wanted")) } else { Ok(()) }
+pub(crate) fn judge(offer: &Offer, is_strict: bool) -> Result<(), String> {
+    if is_strict && offer.port == REFUSED_PORT {
+        Err(format!("port {REFUSED_PORT} is not wanted"))
+    } else {
+        Ok(())
+    }
 }
 
 impl Link {
@@ -44,6 +50,7 @@ impl Link {
             client: Subscription::new(Settings::default(), now),
             stream: None,
             now,
+            is_strict: true,
             heard: Vec::new(),
             resources: 0,
         }
@@ -94,10 +101,22 @@ impl Link {
         self.heard.extend(&bytes);
         let response = DeltaDiscoveryResponse::decode(&*bytes).expect("it was encoded");
         self.resources += response.resources.len();
+        let is_strict = self.is_strict;
+        let judge = move |offer: &Offer| judge(offer, is_strict);
         let (events, answer) =
             self.client.receive(response, &judge, self.now).expect("a server of ours is taken");
         stream.requests.push_back(answer.encode_to_vec());
         Some(events)
+    }
+
+    /// Other offers are acceptable.
+    pub(crate) fn judge_again(&mut self, is_strict: bool) -> Vec<Event> {
+        self.is_strict = is_strict;
+        let (events, again) = self.client.judge_again(&|offer| judge(offer, is_strict));
+        if let Some(stream) = self.stream.as_mut().filter(|_| !again.is_empty()) {
+            stream.requests.push_back(Subscription::again(&again).encode_to_vec());
+        }
+        events
     }
 
     pub(crate) fn wait(&mut self, time: Duration) -> Vec<Event> {

@@ -4,6 +4,7 @@
 
 mod conversation;
 mod hostile;
+mod judged;
 mod link;
 mod model;
 mod session;

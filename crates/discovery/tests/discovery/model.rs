@@ -53,6 +53,8 @@ enum Step {
     RequestArrives(usize),
     ResponseArrives(usize),
     Settle(usize),
+    /// The peer's client takes other offers from now on.
+    Judge(usize, bool),
     Wait(usize, u64),
 }
 
@@ -70,6 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => peer().prop_map(Step::RequestArrives),
         4 => peer().prop_map(Step::ResponseArrives),
         3 => peer().prop_map(Step::Settle),
+        2 => (peer(), any::<bool>()).prop_map(|(peer, is_strict)| Step::Judge(peer, is_strict)),
         1 => (peer(), 1..40_u64).prop_map(|(peer, seconds)| Step::Wait(peer, seconds)),
     ]
 }
@@ -123,6 +126,7 @@ impl World {
             Step::RequestArrives(peer) => drop(self.links[peer].request_arrives(&self.shelf)),
             Step::ResponseArrives(peer) => drop(self.links[peer].response_arrives()),
             Step::Settle(peer) => drop(self.links[peer].settle(&self.shelf)),
+            Step::Judge(peer, is_strict) => drop(self.links[peer].judge_again(is_strict)),
             Step::Wait(peer, seconds) => drop(self.links[peer].wait(Duration::from_secs(seconds))),
         }
     }
@@ -130,7 +134,7 @@ impl World {
     fn offer(&mut self, relationship: &'static str, offer: Offer, seen_by: Visibility) {
         let _ = self.shelf.offer(relationship, &offer, &seen_by).expect("it can be announced");
         for (index, (its, peer, _)) in PEERS.iter().enumerate() {
-            if *its == relationship && seen_by.includes(peer) && judge(&offer).is_ok() {
+            if *its == relationship && seen_by.includes(peer) {
                 self.accepted[index].push(offer.clone());
             }
         }
@@ -157,15 +161,18 @@ impl World {
         visible.map(|((_, key), (offer, _))| (key.clone(), offer.clone())).collect()
     }
 
-    /// It holds all that it may see; of what it refuses, no more than it once accepted.
+    /// It holds all that it may see, and nothing that is not acceptable; of what it refuses, no more than it once
+    /// accepted.
     fn check(&self, index: usize) -> Result<(), TestCaseError> {
         let mut visible = self.may_see(index);
+        let is_strict = self.links[index].is_strict;
+        let judge = |offer: &Offer| judge(offer, is_strict);
         for held in self.links[index].holds() {
             let offered = visible.remove(&held.key);
             let is_right = match &offered {
                 None => false,
                 Some(offer) if judge(offer).is_ok() => held == *offer,
-                Some(_) => is_made_of(&held, &self.accepted[index]),
+                Some(_) => judge(&held).is_ok() && is_made_of(&held, &self.accepted[index]),
             };
             prop_assert!(is_right, "{:?} holds {:?} of {:?}", PEERS[index], held, offered);
         }
@@ -224,7 +231,7 @@ proptest! {
     #[test]
     fn without_a_removal_nothing_goes(steps in vec(step(), 0..120)) {
         let mut world = World::new(10);
-        let goes = |step: &Step| matches!(step, Step::Withdraw(_) | Step::Narrow(..) | Step::Offer(_, _, REFUSED_PORT));
+        let goes = |step: &Step| matches!(step, Step::Withdraw(_) | Step::Narrow(..) | Step::Judge(..) | Step::Offer(_, _, REFUSED_PORT));
         let mut held = vec![0; PEERS.len()];
         for step in steps.iter().filter(|step| !goes(step)) {
             world.run(step);

@@ -11,30 +11,30 @@ use prost::Message;
 
 use crate::trace::{Asks, Response as _, ack, at, key, nack, offer, request, response, v4, version};
 
-const REVIEWS: &str = "default/reviews/IPv4";
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const REVIEWS: &str = "default/reviews/IPv4";
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(30);
 
 /// A client, and the time it lives in.
-struct Client {
-    subscription: Subscription,
+pub(crate) struct Client {
+    pub(crate) subscription: Subscription,
     now: Instant,
     /// Of whom no offer is accepted.
-    unwanted: &'static str,
+    pub(crate) unwanted: &'static str,
 }
 
 impl Client {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Settings::default())
     }
 
-    fn with(settings: Settings) -> Self {
+    pub(crate) fn with(settings: Settings) -> Self {
         let now = Instant::now();
         Self { subscription: Subscription::new(settings, now), now, unwanted: "nobody" }
     }
 
     /// One that holds this from an earlier stream, and has a new one.
-    fn back_with(offers: &[Offer]) -> Self {
+    pub(crate) fn back_with(offers: &[Offer]) -> Self {
         let mut client = Self::new();
         client.connect();
         client.hears(response("1").offering(offers));
@@ -43,18 +43,18 @@ impl Client {
         client
     }
 
-    fn connect(&mut self) -> Asks {
+    pub(crate) fn connect(&mut self) -> Asks {
         self.now += SECOND;
         Asks(self.subscription.connected())
     }
 
-    fn lose(&mut self) {
+    pub(crate) fn lose(&mut self) {
         self.now += SECOND;
         self.subscription.lost(self.now);
     }
 
     /// What it answers, and what changed.
-    fn answers(&mut self, response: DeltaDiscoveryResponse) -> (Vec<Event>, Asks) {
+    pub(crate) fn answers(&mut self, response: DeltaDiscoveryResponse) -> (Vec<Event>, Asks) {
         let unwanted = key(self.unwanted);
         let judge = move |offer: &Offer| {
             if offer.key == unwanted { Err("not wanted".to_owned()) } else { Ok(()) }
@@ -66,19 +66,19 @@ impl Client {
     }
 
     #[track_caller]
-    fn hears(&mut self, response: DeltaDiscoveryResponse) -> Vec<Event> {
+    pub(crate) fn hears(&mut self, response: DeltaDiscoveryResponse) -> Vec<Event> {
         let nonce = response.nonce.clone();
         let (events, answer) = self.answers(response);
         assert_eq!(answer, ack(&nonce));
         events
     }
 
-    fn wait(&mut self, time: Duration) -> Vec<Event> {
+    pub(crate) fn wait(&mut self, time: Duration) -> Vec<Event> {
         self.now += time;
         self.subscription.pass(self.now)
     }
 
-    fn holds(&self) -> Vec<Offer> {
+    pub(crate) fn holds(&self) -> Vec<Offer> {
         self.subscription.offers().collect()
     }
 }
@@ -318,7 +318,7 @@ fn a_lost_peer_keeps_its_offers() {
     assert_eq!(client.subscription.lost_since(), None);
 }
 
-fn expiring() -> Client {
+pub(crate) fn expiring() -> Client {
     Client::with(Settings { expire_after: Some(600 * SECOND), ..Settings::default() })
 }
 
@@ -357,7 +357,7 @@ fn a_stream_on_which_nothing_is_said_keeps_nothing_alive() {
 #[test]
 fn an_expiry_beyond_the_clock_is_never() {
     let mut client = Client::with(Settings { expire_after: Some(Duration::MAX), ..Settings::default() });
-    client.subscription.seed(&offer("reviews"));
+    assert!(client.subscription.seed(&offer("reviews")));
     assert_eq!((client.subscription.deadline(), client.wait(SECOND)), (None, vec![]));
 }
 
@@ -365,9 +365,9 @@ fn an_expiry_beyond_the_clock_is_never() {
 fn what_is_known_from_an_earlier_life_is_held_and_told() {
     let mut client = expiring();
     let partly = Offer { trust_domain: String::new(), ..offer("ratings") };
-    client.subscription.seed(&at("reviews", &["203.0.113.9:1"]));
-    client.subscription.seed(&offer("reviews"));
-    client.subscription.seed(&partly);
+    assert!(client.subscription.seed(&at("reviews", &["203.0.113.9:1"])));
+    assert!(client.subscription.seed(&offer("reviews")));
+    assert!(client.subscription.seed(&partly));
     assert_eq!(client.holds(), [partly, offer("reviews")]);
     assert!(client.subscription.deadline().is_some(), "the peer is lost until it answers");
     let versions = client.connect().0.initial_resource_versions;
@@ -446,7 +446,8 @@ fn what_is_acceptable_can_change() {
     client.connect();
     client.hears(response("1").offering(&[offer("ratings"), offer("reviews")]));
     let judge = |offer: &Offer| if offer.key == key("ratings") { Err("no more".to_owned()) } else { Ok(()) };
-    assert_eq!(client.subscription.judge_again(&judge), [Event::Withdrawn(key("ratings"))]);
+    let (events, again) = client.subscription.judge_again(&judge);
+    assert_eq!((events, again), (vec![Event::Withdrawn(key("ratings"))], [v4("ratings")].into()));
     assert_eq!(client.subscription.refusals().collect::<Vec<_>>(), [(&*v4("ratings"), "no more")]);
     client.lose();
     let again = client.connect();

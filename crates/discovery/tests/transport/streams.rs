@@ -10,6 +10,7 @@ use emcee_discovery::client::{Judge, PeerEvent, Trouble};
 use emcee_discovery::server::Limits;
 use emcee_discovery::shelf::Visibility;
 use emcee_discovery::slice::{MAX_ENDPOINTS, encode};
+use emcee_discovery::subscription::Event;
 use emcee_discovery::tls::Relationships;
 use emcee_discovery::wire;
 use emcee_testkit::certs::{Ca, Leaf, unix};
@@ -114,6 +115,41 @@ async fn what_a_peer_refuses_is_known_on_both_sides() {
     assert_eq!(refused, [("default/ratings/IPv4".into(), "StyleMismatch: no".into())]);
     let peer = Audience::new("blue", "m2");
     eventually("the NACK is known", || m1.server.peers()[&peer].refused == refused).await;
+}
+
+/// A range that is typed wrongly, and then rightly: what was refused comes, and the peer learns of it, on the same stream.
+#[tokio::test]
+async fn what_was_refused_is_judged_again_when_other_things_are_acceptable() {
+    let m1 = Mesh::m1().await;
+    let names: Vec<_> = (0..150).map(|index| format!("service-{index:03}")).collect();
+    names.iter().for_each(|name| m1.offer("blue", name, &Visibility::All));
+    let (mut m2, mut m3) = (m1.followed_by("m2", "blue"), m1.followed_by("m3", "blue"));
+    let nothing: Judge = Arc::new(|_| Err("AddressNotAllowed: a typo".into()));
+    m2.judge.send_replace(nothing);
+    m2.connected().await;
+    m3.connected().await;
+    for name in &names {
+        assert_eq!(m3.changed().await, (name.clone(), true));
+    }
+    let peer = Audience::new("blue", "m2");
+    eventually("the NACK is known", || m1.server.peers()[&peer].refused.len() == 100).await;
+    let all: Judge = Arc::new(|_| Ok(()));
+    m2.judge.send_replace(all);
+    let fixed = Instant::now();
+    let mut came = BTreeSet::new();
+    let mut is_clear = false;
+    while came.len() < names.len() || !is_clear {
+        match m2.next().await {
+            PeerEvent::Changed(Event::Offered(offer)) => drop(came.insert(offer.key.name.to_string())),
+            PeerEvent::Refused(refused) => is_clear = refused.is_empty(),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(fixed.elapsed() < Duration::from_secs(2), "{:?}", fixed.elapsed());
+    eventually("m1 knows it", || m1.server.peers()[&peer].refused.is_empty()).await;
+    m1.offer("blue", "last", &Visibility::All);
+    assert_eq!(m2.changed().await, ("last".into(), true), "it is the same stream");
+    assert_eq!(m3.changed().await, ("last".into(), true));
 }
 
 #[tokio::test]

@@ -185,3 +185,6 @@ fn names<'v>(
 fn has_objects(view: &View, facade: &str) -> bool {
     view.objects.iter().any(|object: &Object| object.kind().is_istio() && *object.owner.key.name == *facade)
 }
+
+#[cfg(test)]
+mod tests;

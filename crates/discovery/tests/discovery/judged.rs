@@ -1,0 +1,116 @@
+//! What is acceptable changes: what was announced is judged again.
+
+use emcee_core::catalogue::Offer;
+use emcee_discovery::subscription::{Event, Settings, Subscription};
+
+use crate::subscription::{Client, REVIEWS, SECOND, expiring};
+use crate::trace::{Asks, Response as _, at, key, offer, request, response, v4};
+
+/// A range that is typed wrongly, and then rightly.
+#[test]
+fn what_was_refused_is_judged_again() {
+    let mut client = Client::new();
+    client.connect();
+    client.unwanted = "ratings";
+    let (events, _) = client.answers(response("1").offering(&[offer("ratings"), offer("reviews")]));
+    assert_eq!(events, [Event::Offered(offer("reviews"))]);
+    let nothing = |_: &Offer| Err("a typo".to_owned());
+    let (events, again) = client.subscription.judge_again(&nothing);
+    assert_eq!((events, again.len()), (vec![Event::Withdrawn(key("reviews"))], 2));
+    assert_eq!(client.subscription.refusals().map(|(_, why)| why).collect::<Vec<_>>(), ["a typo", "a typo"]);
+    let (events, again) = client.subscription.judge_again(&|_| Ok(()));
+    assert_eq!(events, [Event::Offered(offer("ratings")), Event::Offered(offer("reviews"))]);
+    assert_eq!(client.subscription.refusals().count(), 0);
+    // The peer is asked, so that it learns what is refused no more.
+    let asked = Asks(Subscription::again(&again));
+    assert_eq!(asked, request().add([&*v4("ratings"), REVIEWS]).drop([&*v4("ratings"), REVIEWS]));
+    client.unwanted = "nobody";
+    assert_eq!(client.hears(response("2").offering(&[offer("ratings"), offer("reviews")])), []);
+}
+
+#[test]
+fn of_a_service_the_newest_that_was_refused_is_judged_again() {
+    let mut client = Client::new();
+    client.connect();
+    let (older, newer) = (at("reviews", &["203.0.113.8:1"]), at("reviews", &["203.0.113.9:1"]));
+    client.hears(response("1").offering(&[offer("reviews")]));
+    client.unwanted = "reviews";
+    client.answers(response("2").offering(&[older]));
+    client.answers(response("3").offering(std::slice::from_ref(&newer)));
+    let (events, _) = client.subscription.judge_again(&|_| Err("no more".to_owned()));
+    assert_eq!(events, [Event::Withdrawn(key("reviews"))], "what was held before is not acceptable either");
+    assert_eq!(client.subscription.judge_again(&|_| Ok(())).0, [Event::Offered(newer)]);
+}
+
+#[test]
+fn what_the_peer_has_removed_does_not_come_back() {
+    let mut client = Client::new();
+    client.connect();
+    client.unwanted = "reviews";
+    client.answers(response("1").offering(&[offer("reviews")]));
+    client.hears(response("2").removing([REVIEWS]));
+    assert_eq!(client.subscription.judge_again(&|_| Ok(())), (vec![], [].into()));
+    // Nor what was removed while there was no stream, or has expired.
+    client.answers(response("3").offering(&[offer("reviews")]));
+    client.lose();
+    client.connect();
+    client.hears(response("1").offering(&[]));
+    assert_eq!(client.subscription.judge_again(&|_| Ok(())).0, []);
+    let mut client = expiring();
+    client.connect();
+    client.unwanted = "reviews";
+    client.answers(response("1").offering(&[offer("reviews")]));
+    client.lose();
+    assert_eq!(client.wait(1_000 * SECOND), []);
+    assert_eq!(client.subscription.judge_again(&|_| Ok(())).0, []);
+}
+
+/// As what was announced last is in force while a peer is lost.
+#[test]
+fn what_was_refused_is_judged_again_without_a_stream() {
+    let mut client = Client::new();
+    client.connect();
+    client.hears(response("1").offering(&[offer("reviews")]));
+    client.lose();
+    let (events, again) = client.subscription.judge_again(&|_| Err("a typo".to_owned()));
+    assert_eq!((events, again), (vec![Event::Withdrawn(key("reviews"))], [].into()));
+    assert_eq!(client.subscription.judge_again(&|_| Ok(())).0, [Event::Offered(offer("reviews"))]);
+}
+
+#[test]
+fn what_was_refused_has_only_the_room_that_is_left() {
+    let settings = Settings { max_resources: 3, ..Settings::default() };
+    let mut client = Client::with(settings);
+    client.connect();
+    client.unwanted = "refused";
+    client.answers(response("1").offering(&[offer("refused")]));
+    client.hears(response("2").offering(&[offer("a"), offer("b"), offer("c")]));
+    assert_eq!(client.holds().len(), 3, "what is accepted needs its room");
+    let (events, _) = client.subscription.judge_again(&|_| Ok(()));
+    assert_eq!((events, client.holds().len()), (vec![], 3));
+    assert!(!client.subscription.seed(&offer("d")), "there is no room");
+}
+
+/// The server was told that this is held, and does not send it again.
+#[test]
+fn what_is_refused_between_a_streams_beginning_and_its_first_response_comes_back() {
+    let mut client = Client::back_with(&[offer("reviews")]);
+    let (events, _) = client.subscription.judge_again(&|_| Err("a typo".to_owned()));
+    assert_eq!(events, [Event::Withdrawn(key("reviews"))]);
+    client.hears(response("1").offering(&[]));
+    assert_eq!(client.subscription.refusals().collect::<Vec<_>>(), [(REVIEWS, "a typo")]);
+    let (events, again) = client.subscription.judge_again(&|_| Ok(()));
+    assert_eq!((events, again.len()), (vec![Event::Offered(offer("reviews"))], 1));
+}
+
+/// The server of the next stream is not told of what was refused, so it would not say that it is gone.
+#[test]
+fn what_was_refused_in_an_earlier_stream_is_not_taken_in_the_next() {
+    let mut client = Client::new();
+    client.connect();
+    client.unwanted = "reviews";
+    client.answers(response("1").offering(&[offer("reviews")]));
+    client.lose();
+    client.connect();
+    assert_eq!(client.subscription.judge_again(&|_| Ok(())).0, []);
+}
