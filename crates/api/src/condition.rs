@@ -78,6 +78,10 @@ reasons! {
     AnnouncementInvalid,
     /// An announced address is none of those that the peer may announce.
     AddressNotAllowed,
+    /// An endpoint in a ServiceBinding is none of those that the MeshFedConfig allows.
+    EndpointNotAllowed,
+    /// A server name in a ServiceBinding is none of those that the MeshFedConfig allows.
+    ServerNameNotAllowed,
     /// An announced identity is none of those that the peer may announce.
     IdentityNotAllowed,
     /// The style needs the identities of the remote service.
@@ -142,6 +146,8 @@ reasons! {
     ImportLimit,
     /// Warning: a Service that names a discovery server does not say which peer's.
     DiscoveryIgnored,
+    /// Warning: nothing is known of this cluster's own networks.
+    OwnNetworksUnknown,
     /// Warning: a field of the first prototype is ignored.
     FieldIgnored,
     /// Warning: an object is not among the files, and something is assumed of it.

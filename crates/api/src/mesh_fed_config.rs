@@ -131,6 +131,15 @@ pub struct MeshFedConfigSpec {
     #[schemars(length(min = 1, max = 1000), inner(length(max = 63)))]
     pub allowed_namespaces: Option<Vec<String>>,
 
+    /// Server names outside of `emcee.internal` that ServiceBindings may ask for: exact ones, or `*.` and a domain for
+    /// all names below it. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 100),
+        inner(length(max = 247), regex(pattern = r"^([*][.])?[a-z0-9][-a-z0-9.]*[a-z0-9]$"))
+    )]
+    pub allowed_server_names: Vec<String>,
+
     /// The other meshes. Without any, the gateways accept every certificate of the relationship's CA, and
     /// discovery is off.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -174,12 +183,12 @@ pub struct Peer {
     #[schemars(length(min = 1, max = 300))]
     pub discovery: Option<String>,
 
-    /// The only networks (CIDR) in which this peer's announced addresses may lie.
+    /// The only networks (CIDR) in which this peer's endpoints may lie, announced or given in a binding.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(max = 64)))]
     pub networks: Vec<String>,
 
-    /// DNS domains in which this peer's announced host names may lie. Default: none.
+    /// DNS domains in which this peer's host names may lie, announced or given in a binding. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(max = 253)))]
     pub domains: Vec<String>,

@@ -90,9 +90,17 @@ pub struct ServiceBindingSpec {
     pub peer: Option<String>,
 
     /// Server name (SNI) of the remote service, when it is not the one made of name, namespace and
-    /// relationship.
+    /// relationship. Below `emcee.internal` it must be that of a service of the relationship; any other name must be
+    /// listed in the MeshFedConfig's `allowed_server_names`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(
+        validation = Rule::new(
+            "!(self == 'emcee.internal' || self.endsWith('.emcee.internal')) \
+             || self.matches('^([-a-z0-9]{1,63}[.]){3}emcee[.]internal$')"
+        )
+        .message("is a name of Emcee's own (below emcee.internal only <name>.<namespace>.<relationship>.emcee.internal)")
+    )]
     pub server_name: Option<String>,
 
     /// Identities (SPIFFE ids) that the remote service may have, in the styles in which TLS is end to end.

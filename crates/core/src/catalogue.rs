@@ -11,8 +11,8 @@ mod root_hash;
 mod source;
 mod terms;
 
+pub(crate) use crate::policy::canonical;
 pub use addressed::Addressed;
-pub(crate) use judge::canonical;
 pub use listing::{Announced, Listing, PeerListing};
 pub use offer::{Offer, discovery_key};
 pub use published::Published;

@@ -111,9 +111,7 @@ fn parse_host(text: &str, host: &str) -> Result<Host, EndpointError> {
         return reachable(text, address);
     }
     let name = host.to_ascii_lowercase();
-    // A last label of digits is a mistyped IPv4 address: no top-level domain is a number.
-    let numeric = name.rsplit('.').next().is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
-    if numeric || !names::is_dns_name(&name) {
+    if names::ends_in_number(&name) || !names::is_dns_name(&name) {
         return Err(EndpointError::BadHost(text.into(), host.into()));
     }
     Ok(Host::Name(name.into()))
@@ -152,7 +150,7 @@ mod tests {
         for port in ["0", "70000", "", "http", "-1", "+5 "] {
             assert!(refused(&format!("a.example:{port}")).contains("1 to 65535"), "{port}");
         }
-        for host in ["", "a..b", "-a", "1.2.3.999", "a b", "ä.example", "*"] {
+        for host in ["", "a..b", "-a", "1.2.3.999", "0x7f000001", "127.0x1", "a b", "ä.example", "*"] {
             assert!(refused(&format!("{host}:80")).contains("neither"), "{host}");
         }
         assert!(refused("0.0.0.0:80").contains("unspecified"));

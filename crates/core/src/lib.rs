@@ -7,6 +7,7 @@
 //! ```
 //!
 //! * [`parse`]: an object as a user wrote it becomes a model that can only be valid, or a list of all that is wrong.
+//! * `policy`: what a peer, or a user of a namespace, may name: addresses, host names, server names.
 //! * [`inputs`]: those models, and the facts that are needed of other objects.
 //! * [`resolve`]: everything that depends on other objects: gateways, certificates, services, endpoints.
 //! * [`style`] and `block`: what each of the four styles writes.
@@ -27,6 +28,7 @@ pub mod mode;
 pub mod names;
 pub mod parse;
 pub mod plan;
+mod policy;
 pub mod problem;
 pub mod protocol;
 pub mod resolve;

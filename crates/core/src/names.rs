@@ -20,10 +20,23 @@ pub fn server_name(exposed_name: &str, namespace: &str, relationship: &str) -> S
     [exposed_name, namespace, relationship, DOMAIN].join(".")
 }
 
-/// The relationship whose server name this is, if it is one that Emcee computes.
-pub fn relationship_of(server_name: &str) -> Option<&str> {
-    let rest = server_name.strip_suffix(DOMAIN)?.strip_suffix('.')?;
-    Some(rest.rsplit('.').next().unwrap_or(rest))
+/// The three labels of a server name of the form that [`server_name`] makes: exposed name, namespace and relationship.
+/// None of any other name, also below [`DOMAIN`]: those of discovery, and binding hosts, are no service's.
+pub fn parts_of_server_name(name: &str) -> Option<[&str; 3]> {
+    let labels: Vec<&str> = name.strip_suffix(DOMAIN)?.strip_suffix('.')?.split('.').collect();
+    let [exposed, namespace, relationship] = *labels.as_slice() else { return None };
+    let parts = [exposed, namespace, relationship];
+    (relationship != RESERVED_RELATIONSHIP && parts.into_iter().all(is_dns_label)).then_some(parts)
+}
+
+/// Whether a name is [`DOMAIN`] or lies below it: all of these are Emcee's.
+pub fn is_emcees(name: &str) -> bool {
+    is_within(DOMAIN, name)
+}
+
+/// Whether a name is `domain` or lies below it.
+pub fn is_within(domain: &str, name: &str) -> bool {
+    name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 /// The server name under which a mesh's Emcee serves discovery to the peers of a relationship.
@@ -67,6 +80,14 @@ pub fn is_port_name(text: &str) -> bool {
 /// 32 hex digits of a hash over parts, told apart from each other: nobody finds other parts that have the same ones.
 pub fn digest(parts: &[&str]) -> String {
     hex(&hash(parts)[..16])
+}
+
+/// Whether resolvers may read a name as an IPv4 address: its last label is a number, decimal or hexadecimal. No top-level
+/// domain is one.
+pub fn ends_in_number(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let hexadecimal = |digits: &str| digits.bytes().all(|b| b.is_ascii_hexdigit());
+    last.bytes().all(|b| b.is_ascii_digit()) || last.strip_prefix("0x").is_some_and(hexadecimal)
 }
 
 /// Base name of the objects of one owner: `emcee-<name, cut>-<12 hex>`, a DNS label with room for `-<part>`.
@@ -141,6 +162,37 @@ mod tests {
         assert!(is_port_name("http-web") && is_port_name("a") && is_port_name("p2p"));
         for bad in ["", "80", "a--b", "-a", "a-", "HTTP", "a.b", "sixteen-letters-", "a234567890123456"] {
             assert!(!is_port_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_names_of_services_have_the_form_of_a_server_name() {
+        assert_eq!(
+            parts_of_server_name("reviews.shop.blue.emcee.internal"),
+            Some(["reviews", "shop", "blue"])
+        );
+        for bad in [
+            "emcee.internal",
+            "discovery.blue.emcee.internal",
+            "near.shop.binding.emcee.internal",
+            "a.reviews.shop.blue.emcee.internal",
+            ".shop.blue.emcee.internal",
+            "reviews.shop.Blue.emcee.internal",
+            "reviews.shop.blue.emcee.internal.",
+            "reviews.shop.blue.xemcee.internal",
+            "reviews.shop.blue.example.com",
+        ] {
+            assert_eq!(parts_of_server_name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_at_the_end() {
+        for number in ["127.1", "10", "0x7f.0x1", "0x", "a.0xff", ""] {
+            assert!(ends_in_number(number), "{number}");
+        }
+        for name in ["a.example", "1.a", "0xy", "x0"] {
+            assert!(!ends_in_number(name), "{name}");
         }
     }
 

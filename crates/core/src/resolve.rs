@@ -10,6 +10,7 @@ mod exposition;
 mod gateway;
 mod imports;
 mod mutual_tls;
+mod own;
 mod relationship;
 mod remote;
 mod terms;

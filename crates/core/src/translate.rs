@@ -128,7 +128,7 @@ impl Translation {
                 let relationship = self.relationships.get(key);
                 let egress = relationship.and_then(|relationship| relationship.gateway(Side::Egress).ok());
                 egress.map_or_else(Vec::new, |egress| {
-                    self.claims.sharers_of_relay(&egress.identity(), server_name, key)
+                    self.claims.sharers_of_relay(&egress.namespace, server_name, key)
                 })
             }
             _ => Vec::new(),
@@ -222,7 +222,7 @@ impl Translation {
                 && self.output_of_binding(age).is_some_and(|binds| binds.relays)
                 && self.claims.has_all(age)
         };
-        let Some((_, claim)) = self.claims.relay(&egress.identity(), server_name).find(leads) else {
+        let Some((_, claim)) = self.claims.relay(&egress.namespace, server_name).find(leads) else {
             return Vec::new();
         };
         let owner = Key { namespace: Arc::clone(&egress.namespace), name: server_name.into() };

@@ -14,6 +14,8 @@ mod diff;
 mod examples;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/names.rs"]
+mod names;
 #[path = "cli/offers.rs"]
 mod offers;
 #[path = "cli/render.rs"]

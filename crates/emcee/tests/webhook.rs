@@ -48,6 +48,26 @@ fn a_bad_object_is_refused_in_the_validators_words() {
     assert_eq!(response["status"]["code"], 422);
 }
 
+/// What needs no other object to be refused.
+#[test]
+fn a_binding_that_names_what_is_nobodys_to_name_is_refused() {
+    for (field, value) in [
+        ("server_name", json!("discovery.blue.emcee.internal")),
+        ("endpoints", json!(["169.254.169.254:80"])),
+    ] {
+        let mut spec = json!({"name": "spy", "mesh_fed_config_selector": {"fed-config": "blue"}});
+        spec[field] = value;
+        let mut binding = object(&spec);
+        binding["kind"] = "ServiceBinding".into();
+        let mut request = request("CREATE", &binding, &Value::Null);
+        request["request"]["kind"]["kind"] = "ServiceBinding".into();
+        let response = response(&request);
+        assert_eq!(response["allowed"], false, "{field}");
+        let message = response["status"]["message"].as_str().unwrap();
+        assert!(message.contains(&format!("spec.{field}")), "{message}");
+    }
+}
+
 #[test]
 fn a_bad_change_is_refused_and_a_change_of_metadata_is_not() {
     let old = object(&json!({}));

@@ -84,6 +84,8 @@ pub struct Locality {
     pub shared_trust_domain: bool,
     /// The cluster's Service and Pod ranges.
     pub networks: Vec<IpNet>,
+    /// DNS domain of the cluster.
+    pub cluster_domain: String,
 }
 
 impl Terms {

@@ -49,6 +49,11 @@ impl Addresses {
         own.filter_map(move |(_, length)| Some(IpNet::new(address, *length).ok()?.trunc()))
     }
 
+    /// The ranges of pods in which an address lies.
+    pub(crate) fn pod_ranges_of(&self, address: IpAddr) -> impl Iterator<Item = IpNet> {
+        self.ranges_of(address).filter(|range| self.ranges.contains_key(range))
+    }
+
     /// Replaces the addresses that an owner has; says what that touches.
     pub(super) fn moved(&mut self, owner: &AddressOwner, old: &[IpAddr], new: &[IpAddr]) -> Vec<Topic> {
         let (old, new): (Vec<_>, Vec<_>) = (each(old), each(new));

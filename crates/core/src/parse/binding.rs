@@ -12,10 +12,8 @@ use crate::labels::Labels;
 use crate::mode::Mode;
 use crate::names;
 use crate::plan::OwnerKind;
+use crate::policy;
 use crate::protocol::Protocol;
-
-/// `relay.` is put before the server name, and a host may have 253 characters.
-const SERVER_NAME_LIMIT: usize = 253 - "relay.".len();
 
 /// Who in this mesh may see a remote service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,7 +130,7 @@ pub(super) fn parse(checker: &mut Checker, identity: Identity, object: &ServiceB
         remote_namespace,
         fed_config: (&spec.mesh_fed_config_selector).into(),
         port: spec.port.map(|port| checker.port("spec.port", port)),
-        endpoints: checker.endpoints("spec.endpoints", &spec.endpoints),
+        endpoints: endpoints(checker, &spec.endpoints),
         subset: spec.subset.clone(),
         protocol: checker.protocol("spec.protocol", spec.protocol.as_deref()),
         peer: spec.peer.clone(),
@@ -188,18 +186,20 @@ fn facade(checker: &mut Checker, object: &ServiceBinding) -> String {
     name.clone()
 }
 
+/// Whether a peer may be there depends on the MeshFedConfig; that nobody's can be does not.
+fn endpoints(checker: &mut Checker, values: &[String]) -> Vec<Endpoint> {
+    let field = "spec.endpoints";
+    for (index, value) in values.iter().enumerate() {
+        if let Some(words) = value.parse().ok().and_then(|endpoint| policy::never(&endpoint)) {
+            checker.refuse(format!("{field}[{index}]"), words);
+        }
+    }
+    checker.endpoints(field, values)
+}
+
 fn server_name(checker: &mut Checker, name: Option<&str>) {
-    let Some(name) = name else { return };
-    if !names::is_dns_name(name) || !name.contains('.') {
-        checker.refuse(
-            "spec.server_name",
-            format!("{} is not a server name (a DNS name in lower case with at least one dot)", quote(name)),
-        );
-    } else if name.len() > SERVER_NAME_LIMIT {
-        checker.refuse(
-            "spec.server_name",
-            format!("has {} characters (at most {SERVER_NAME_LIMIT})", name.len()),
-        );
+    if let Some(words) = name.and_then(policy::server_name::misformed) {
+        checker.refuse("spec.server_name", words);
     }
 }
 

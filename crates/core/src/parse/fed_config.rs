@@ -14,6 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::labels::Labels;
 use crate::mode::{Mode, Side};
 use crate::names;
+use crate::policy;
 
 const DEFAULT_GATEWAY_PORT: u16 = 15443;
 const DEFAULT_REPLICAS: i32 = 2;
@@ -39,6 +40,8 @@ pub struct FedConfig {
     pub ingress: Option<GatewaySettings>,
     /// The only namespaces that may use this relationship.
     pub allowed_namespaces: Option<BTreeSet<String>>,
+    /// Server names outside of `emcee.internal` that bindings may ask for: exact ones, and `*.` with a domain.
+    pub allowed_server_names: Vec<String>,
     /// The other meshes.
     pub peers: Vec<PeerModel>,
     /// What is announced and imported.
@@ -121,6 +124,7 @@ pub(super) fn parse(checker: &mut Checker, identity: Identity, object: &MeshFedC
         egress: gateway(checker, mode, Side::Egress, spec),
         ingress: gateway(checker, mode, Side::Ingress, spec),
         allowed_namespaces: allowed_namespaces(checker, spec.allowed_namespaces.as_deref()),
+        allowed_server_names: allowed_server_names(checker, &spec.allowed_server_names),
         peers: peers(checker, &spec.peers),
         discovery,
         replicas: replicas(checker, spec.gateway_replicas),
@@ -239,6 +243,15 @@ fn allowed_namespaces(checker: &mut Checker, names: Option<&[String]>) -> Option
         checker.label(&format!("spec.allowed_namespaces[{index}]"), name);
     }
     Some(names.iter().cloned().collect())
+}
+
+fn allowed_server_names(checker: &mut Checker, patterns: &[String]) -> Vec<String> {
+    for (index, pattern) in patterns.iter().enumerate() {
+        if let Some(words) = policy::server_name::misformed_pattern(pattern) {
+            checker.refuse(format!("spec.allowed_server_names[{index}]"), words);
+        }
+    }
+    patterns.to_vec()
 }
 
 fn replicas(checker: &mut Checker, given: Option<i64>) -> i32 {

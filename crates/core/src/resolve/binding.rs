@@ -15,8 +15,9 @@ use crate::endpoint::Endpoint;
 use crate::key::Key;
 use crate::mode::{Mode, Side};
 use crate::names;
-use crate::parse::{Binding, FedConfig, Visibility};
+use crate::parse::{Binding, Visibility};
 use crate::plan::{Owner, OwnerKind};
+use crate::policy;
 use crate::problem::Problem;
 use crate::protocol::Protocol;
 use crate::resolve::View;
@@ -85,8 +86,9 @@ pub(crate) struct FacadeClaim {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RelayClaim {
     pub(crate) relationship: Key,
-    /// The pods and the port. Two relationships may have selected the same.
-    pub(crate) gateway: Arc<str>,
+    /// Namespace of the gateway's pods. There a server name is relayed once: two relationships may have selected the same
+    /// pods, and a ServiceEntry of one would have the host of the other's.
+    pub(crate) namespace: Arc<str>,
     pub(crate) server_name: Arc<str>,
     /// The peer, or the endpoints that were given: two bindings share a relay only if they mean the same.
     pub(crate) source: String,
@@ -151,9 +153,14 @@ pub(crate) fn resolve<'a>(
         warnings.push(Problem::at(Reason::DefaultPort, "spec.port", message));
     }
     let server_name = server_name(binding, relationship);
-    let consumption =
-        consumption(view, binding, relationship, &remote, &server_name, facade.as_deref(), warnings);
-    let relay = relay_claim(relationship, &remote, &server_name).map(Arc::new);
+    let refused = server_name_refused(view, binding, relationship);
+    // What may not be asked for is not claimed either: it would keep those away who may.
+    let relay = if refused.is_none() { relay_claim(relationship, &remote, &server_name) } else { None };
+    let relay = relay.map(Arc::new);
+    let consumption = match refused {
+        Some(problem) => Err(problem),
+        None => consumption(view, binding, relationship, &remote, &server_name, facade.as_deref(), warnings),
+    };
     let facade_port = facade.as_ref().and_then(|claim| match &consumption {
         Ok(consumption) => Some(facade_port(view, consumption, relationship, claim)),
         Err(_) => kept_port(view, binding, &remote, relationship, claim),
@@ -200,21 +207,18 @@ fn server_name(binding: &Binding, relationship: &Relationship) -> String {
     binding.server_name.clone().unwrap_or_else(computed)
 }
 
-/// A server name of another relationship of this mesh would, on a shared gateway, take that one's traffic.
-fn of_no_other_relationship(
-    view: &View<'_>,
-    binding: &Binding,
-    relationship: &Relationship,
-) -> Result<(), Problem> {
-    let Some(server_name) = &binding.server_name else { return Ok(()) };
-    let Some(owner) = names::relationship_of(server_name) else { return Ok(()) };
-    let other =
-        |config: &&Arc<FedConfig>| config.identity.key != *relationship.key() && config.relationship == owner;
-    if owner == names::RESERVED_RELATIONSHIP || view.fed_configs().find(other).is_some() {
-        let message = format!("{server_name} is a server name of {owner:?}, not of this relationship");
-        return Err(Problem::at(Reason::Invalid, "spec.server_name", message));
-    }
-    Ok(())
+/// Why the binding may not ask for the server name that it gives.
+fn server_name_refused(view: &View<'_>, binding: &Binding, relationship: &Relationship) -> Option<Problem> {
+    let (name, config) = (binding.server_name.as_ref()?, &relationship.config);
+    let fed_config = relationship.key().to_string();
+    let judged = policy::server_name::judge(
+        name,
+        &config.relationship,
+        &config.allowed_server_names,
+        &view.settings().cluster_domain,
+        &fed_config,
+    );
+    judged.err().map(|words| Problem::at(Reason::ServerNameNotAllowed, "spec.server_name", words))
 }
 
 fn consumption<'a>(
@@ -228,7 +232,6 @@ fn consumption<'a>(
 ) -> Result<Consumption<'a>, Problem> {
     let mode = relationship.config.mode;
     relationship.usable()?;
-    of_no_other_relationship(view, binding, relationship)?;
     if let Some(problem) = &remote.problem {
         return Err(problem.clone());
     }
@@ -329,7 +332,7 @@ fn relay_claim(relationship: &Relationship, remote: &Remote, server_name: &str) 
     };
     Some(RelayClaim {
         relationship: relationship.key().clone(),
-        gateway: relationship.gateway(Side::Egress).ok()?.identity().into(),
+        namespace: Arc::clone(&relationship.gateway(Side::Egress).ok()?.namespace),
         server_name: server_name.into(),
         source,
         endpoints: remote.endpoints.clone(),

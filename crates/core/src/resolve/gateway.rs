@@ -53,9 +53,15 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// The same for two gateways that are the same port of the same pods.
-    pub(crate) fn identity(&self) -> String {
-        format!("{}/{}:{}", self.namespace, words(&self.labels), self.port)
+    /// Whether two gateways are one port of some of the same pods, by whichever labels they were selected.
+    pub(super) fn is_same_port(&self, view: &View<'_>, other: &Self) -> bool {
+        let shares_pods = || {
+            let pods = view.workloads_in(&self.namespace, &self.labels);
+            pods.iter().any(|pod| pod.is_selected_by(&other.labels))
+        };
+        self.namespace == other.namespace
+            && (self.port == other.port || self.target_port == other.target_port)
+            && (self.labels == other.labels || shares_pods())
     }
 }
 

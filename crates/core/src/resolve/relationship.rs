@@ -6,10 +6,12 @@ use emcee_api::Reason;
 
 use super::certificate::{self, Certificate};
 use super::gateway::{self, Gateway};
+use super::own::OwnObjects;
 use super::terms;
 use super::ways::{self, DiscoveryService};
 use crate::catalogue::Terms;
 use crate::endpoint::Endpoint;
+use crate::inputs::Knowledge;
 use crate::key::Key;
 use crate::mode::{Mode, Side};
 use crate::parse::{FedConfig, PeerModel};
@@ -133,8 +135,10 @@ pub(crate) fn resolve(view: &View<'_>, config: &Arc<FedConfig>) -> Relationship 
     trust(config, &certificate, &mut warnings);
     let in_use = |gateway| Option::as_ref(gateway).and_then(|gateway| Result::as_ref(gateway).ok());
     let gateways = ways::Gateways { egress: in_use(&egress), ingress: in_use(&ingress) };
-    let mut terms = terms::resolve(view, config, &certificate, &mut warnings);
-    let discovery = ways::resolve(view, config, &mut terms, gateways, &mut warnings);
+    let own = OwnObjects::new(view, config, [gateways.egress, gateways.ingress].into_iter().flatten());
+    let mut terms = terms::resolve(view, config, &certificate, &own, &mut warnings);
+    let discovery = ways::resolve(view, config, &mut terms, gateways, &own, &mut warnings);
+    warnings.extend(own_networks_unknown(view, config));
     let refused = among_others(view, config, &mut warnings);
     Relationship {
         config: Arc::clone(config),
@@ -157,15 +161,7 @@ fn apart(
     egress: Gateway,
     ingress: Option<&Result<Gateway, Problem>>,
 ) -> Result<Gateway, Problem> {
-    let shared = |ingress: &Gateway| {
-        let pods = view.workloads_in(&egress.namespace, &egress.labels);
-        pods.iter().any(|pod| pod.is_selected_by(&ingress.labels))
-    };
-    let same = |ingress: &Gateway| {
-        ingress.namespace == egress.namespace
-            && (ingress.port == egress.port || ingress.target_port == egress.target_port)
-            && (ingress.labels == egress.labels || shared(ingress))
-    };
+    let same = |ingress: &Gateway| egress.is_same_port(view, ingress);
     if config.mode.passes_through_egress() && ingress.is_some_and(|ingress| ingress.as_ref().is_ok_and(same))
     {
         let message = format!(
@@ -198,6 +194,20 @@ fn trust(config: &FedConfig, certificate: &Certificate, warnings: &mut Vec<Probl
             "FLAT limits what is announced, not who can call: whoever reaches a pod's address reaches it (limit callers by AuthorizationPolicy)",
         ));
     }
+}
+
+/// Where nodes are seen, Emcee follows all namespaces, and so sees all pods and Services too.
+fn own_networks_unknown(view: &View<'_>, config: &FedConfig) -> Option<Problem> {
+    let settings = view.settings();
+    if config.peers.is_empty() || settings.knowledge == Knowledge::Partial {
+        return None;
+    }
+    (settings.cluster_networks.is_empty() && view.nodes().next().is_none()).then(|| {
+        Problem::new(
+            Reason::OwnNetworksUnknown,
+            "neither --cluster-networks is set nor are nodes seen: an address of this cluster's own pods and Services could pass for a peer's (set --cluster-networks to the Pod and Service ranges, or list peers[].networks)",
+        )
+    })
 }
 
 fn among_others(view: &View<'_>, config: &Arc<FedConfig>, warnings: &mut Vec<Problem>) -> Option<Problem> {

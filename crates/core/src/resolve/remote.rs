@@ -5,12 +5,14 @@ use std::sync::Arc;
 use emcee_api::{Announcement, Reason};
 use jiff::Timestamp;
 
+use super::own::OwnObjects;
 use super::{Relationship, View};
 use crate::catalogue::{Connection, Offer, Source};
 use crate::endpoint::Endpoint;
 use crate::key::Key;
 use crate::names;
 use crate::parse::{Binding, Remembered};
+use crate::policy::Author;
 use crate::problem::Problem;
 use crate::protocol::Protocol;
 
@@ -70,8 +72,9 @@ impl Remote {
         let mut remote = Self::by(view, binding, relationship, &choice);
         if given {
             remote.peer = binding.peer.as_deref().map(Arc::from);
-            remote.endpoints.clone_from(&binding.endpoints);
-            (remote.given, remote.problem, remote.stale_since) = (true, None, None);
+            (remote.given, remote.stale_since) = (true, None);
+            remote.problem = given_refused(view, binding, relationship);
+            remote.endpoints = if remote.serves() { binding.endpoints.clone() } else { Vec::new() };
         }
         if let (Some(since), Some(peer)) = (remote.stale_since, &remote.peer) {
             let message = format!("peer {peer} is lost since {since}; what it last announced stays in place");
@@ -99,7 +102,7 @@ impl Remote {
             Choice::Remembered(memory) | Choice::Withdrawn(memory) => Some(Announced::remembered(memory)),
             Choice::Nobody => None,
         };
-        let problem = problem(binding, relationship, choice, announced.as_ref());
+        let problem = problem(view, binding, relationship, choice, announced.as_ref());
         let serves = problem.is_none();
         let peer = announced.as_ref().filter(|_| serves).map(|announced| Arc::clone(&announced.peer));
         let endpoints = announced.as_ref().filter(|_| serves).map(|announced| announced.endpoints.clone());
@@ -214,6 +217,7 @@ fn ambiguous<'a>(peers: impl Iterator<Item = &'a str>) -> Problem {
 
 /// Why nothing leads there. What was accepted once is judged again, as the terms may have changed since.
 fn problem(
+    view: &View<'_>,
     binding: &Binding,
     relationship: &Relationship,
     choice: &Choice<'_>,
@@ -235,9 +239,22 @@ fn problem(
         }
         (Choice::Nobody, _) => return Some(not_discovered()),
     };
-    let refused = judged.err()?;
+    let endpoints = announced.map_or(&[][..], |announced| &announced.endpoints);
+    let refused = judged.err().or_else(|| {
+        let own = OwnObjects::of(view, relationship);
+        let (index, words) = own.refused(Author::Peer, &relationship.config, Some(peer), endpoints)?;
+        Some(Problem::at(Reason::AddressNotAllowed, format!("endpoints[{index}]"), words))
+    })?;
     let message = format!("what peer {peer} announces of {service} is refused: {refused}");
     Some(Problem::new(refused.reason, message))
+}
+
+/// Why the endpoints that a binding gives are not where its peer, or one of the peers, may be.
+fn given_refused(view: &View<'_>, binding: &Binding, relationship: &Relationship) -> Option<Problem> {
+    let own = OwnObjects::of(view, relationship);
+    let (config, peer) = (&relationship.config, binding.peer.as_deref());
+    let (index, words) = own.refused(Author::User, config, peer, &binding.endpoints)?;
+    Some(Problem::at(Reason::EndpointNotAllowed, format!("spec.endpoints[{index}]"), words))
 }
 
 fn not_discovered() -> Problem {

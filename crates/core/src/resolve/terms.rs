@@ -4,16 +4,19 @@ use emcee_api::{OnPeerLoss, Reason, labels};
 
 use super::View;
 use super::certificate::Certificate;
+use super::own::OwnObjects;
 use crate::catalogue::{Locality, PeerTerms, Terms};
 use crate::endpoint::Endpoint;
 use crate::inputs::Service;
 use crate::parse::{FedConfig, PeerModel};
+use crate::policy::Author;
 use crate::problem::Problem;
 
 pub(super) fn resolve(
     view: &View<'_>,
     config: &FedConfig,
     certificate: &Certificate,
+    own: &OwnObjects<'_, '_>,
     warnings: &mut Vec<Problem>,
 ) -> Terms {
     let (settings, discovery) = (view.settings(), &config.discovery);
@@ -23,7 +26,7 @@ pub(super) fn resolve(
         mode: config.mode,
         announce: discovery.announce,
         certificate: certificate.credential().cloned(),
-        peers: peers(view, config, warnings),
+        peers: peers(view, config, own, warnings),
         via: None,
         relayed_to: Vec::new(),
         reached_at: Vec::new(),
@@ -34,19 +37,30 @@ pub(super) fn resolve(
             trust_domain: settings.trust_domain.clone(),
             shared_trust_domain: settings.shared_trust_domain,
             networks: settings.cluster_networks.clone(),
+            cluster_domain: settings.cluster_domain.clone(),
         },
     }
 }
 
-fn peers(view: &View<'_>, config: &FedConfig, warnings: &mut Vec<Problem>) -> Vec<PeerTerms> {
+fn peers(
+    view: &View<'_>,
+    config: &FedConfig,
+    own: &OwnObjects<'_, '_>,
+    warnings: &mut Vec<Problem>,
+) -> Vec<PeerTerms> {
     let mut peers: Vec<_> = config.peers.iter().map(peer).collect();
     let namespace = &config.identity.key.namespace;
     for service in view.services_in(namespace).filter(|service| service.discovery.is_some()) {
-        match addresses(service, &mut peers) {
-            Some((peer, endpoints)) => {
-                peer.discovery.extend(endpoints.iter().cloned());
+        let Some((peer, endpoints)) = addresses(service, &mut peers) else {
+            warnings.push(of_nobody(service));
+            continue;
+        };
+        match own.refused(Author::User, config, Some(&peer.name), endpoints) {
+            None => peer.discovery.extend(endpoints.iter().cloned()),
+            Some((_, words)) => {
+                let message = format!("Service {} leads to no Emcee of {}: {words}", service.key, peer.name);
+                warnings.push(Problem::new(Reason::DiscoveryIgnored, message));
             }
-            None => warnings.push(of_nobody(service)),
         }
     }
     for peer in &mut peers {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::Relationship;
 use crate::catalogue::{MAX_ENDPOINTS, Offer, PeerState, Source, canonical};
 use crate::endpoint::Endpoint;
@@ -257,6 +259,16 @@ impl<'a> View<'a> {
             self.read(Topic::pod_range(range));
         }
         addresses.owners_of(address).collect()
+    }
+
+    /// The ranges of pods (`podCIDRs`) in which an address lies. [`View::address_owners`] has the owners.
+    pub(crate) fn pod_ranges_of(&self, address: IpAddr) -> impl Iterator<Item = IpNet> {
+        let address = canonical(address);
+        self.read(Topic::pod_range_lengths());
+        for range in self.inputs.addresses.ranges_of(address) {
+            self.read(Topic::pod_range(range));
+        }
+        self.inputs.addresses.pod_ranges_of(address)
     }
 
     /// Users' rules for a host: those for the very host first, then wildcards, the narrowest first, as Istio does.

@@ -7,12 +7,14 @@ use emcee_api::Reason;
 
 use super::View;
 use super::gateway::{self, Gateway};
+use super::own::OwnObjects;
 use super::upstream::{self, Upstream};
 use crate::catalogue::{Source, Terms};
 use crate::endpoint::Endpoint;
 use crate::inputs::{Service, ServicePort, TargetPort, Workload};
 use crate::names;
 use crate::parse::FedConfig;
+use crate::policy::Author;
 use crate::problem::Problem;
 
 /// To how many addresses of a peer's Emcee an egress gateway leads: its own word is among them.
@@ -40,10 +42,11 @@ pub(super) fn resolve(
     config: &FedConfig,
     terms: &mut Terms,
     gateways: Gateways<'_>,
+    own: &OwnObjects<'_, '_>,
     warnings: &mut Vec<Problem>,
 ) -> Option<DiscoveryService> {
     if let Some(egress) = gateways.egress {
-        outbound(view, config, terms, egress, gateways.ingress, warnings);
+        outbound(view, config, terms, (egress, gateways.ingress), own, warnings);
     }
     let service = view.service(&view.settings().discovery)?;
     let port = service.ports.first()?;
@@ -77,14 +80,14 @@ fn outbound(
     view: &View<'_>,
     config: &FedConfig,
     terms: &mut Terms,
-    egress: &Gateway,
-    ingress: Option<&Gateway>,
+    (egress, ingress): (&Gateway, Option<&Gateway>),
+    own: &OwnObjects<'_, '_>,
     warnings: &mut Vec<Problem>,
 ) {
     let mut called = terms.peers.iter().filter(|peer| !peer.discovery.is_empty());
     let first = called.next().filter(|_| !config.discovery.direct && config.tls_context.is_some());
     let Some(peer) = first else { return };
-    if let Some(why) = not_through(called.next().is_some(), egress, ingress) {
+    if let Some(why) = not_through(view, called.next().is_some(), egress, ingress) {
         let name = names::discovery_server_name(&config.relationship);
         let message = format!(
             "Emcee calls its peers straight, not through the egress gateway: there {name} {why}, or set spec.discovery.direct: true if that is meant)"
@@ -93,17 +96,25 @@ fn outbound(
         return;
     }
     let source = Source::new(config.identity.key.clone(), &peer.name);
+    let may_be_there =
+        |address: &&Endpoint| own.refused(Author::Peer, config, Some(&peer.name), [*address]).is_none();
     let further = view.peer_addresses(&source).iter().filter(|address| !peer.discovery.contains(address));
+    let further = further.filter(may_be_there);
     terms.relayed_to = peer.discovery.iter().chain(further).take(MOST_ADDRESSES).cloned().collect();
     terms.via = Some(pods(view, egress));
 }
 
 /// On one gateway the server name of discovery can lead to one place only.
-fn not_through(several: bool, egress: &Gateway, ingress: Option<&Gateway>) -> Option<&'static str> {
+fn not_through(
+    view: &View<'_>,
+    several: bool,
+    egress: &Gateway,
+    ingress: Option<&Gateway>,
+) -> Option<&'static str> {
     if several {
         return Some("leads to one peer, and there are several (have a MeshFedConfig for each peer");
     }
-    let one = ingress.is_some_and(|ingress| ingress.identity() == egress.identity());
+    let one = ingress.is_some_and(|ingress| egress.is_same_port(view, ingress));
     one.then_some(
         "leads to this mesh, as the ingress gateway is the same (give the two different pods or ports",
     )

@@ -244,6 +244,8 @@ pub(crate) const fn is_refusal(reason: Reason) -> bool {
             | Reason::NamespaceNotAllowed
             | Reason::GatewayNotUsed
             | Reason::UnknownPeer
+            | Reason::EndpointNotAllowed
+            | Reason::ServerNameNotAllowed
             | Reason::AmbiguousPeer
             | Reason::ServerNameConflict
             | Reason::FacadeConflict

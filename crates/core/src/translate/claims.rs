@@ -29,7 +29,7 @@ pub(crate) const MAX_RIVALS: usize = 100;
 /// How many ServiceExpositions, and how many ServiceBindings, of one namespace a relationship takes.
 pub(crate) const MAX_RESOURCES: usize = 10_000;
 
-/// Gateway and server name.
+/// Namespace of the gateway, and server name.
 type RelayKey = (Arc<str>, Arc<str>);
 /// MeshFedConfig and namespace.
 type QuotaKey = (Key, Arc<str>);
@@ -190,8 +190,8 @@ impl Claims {
     }
 
     /// The bindings that claim a relay of a relationship.
-    pub(super) fn sharers_of_relay(&self, gateway: &str, server_name: &str, fed_config: &Key) -> Vec<Unit> {
-        let claims = self.relay(gateway, server_name).filter(|(_, claim)| claim.relationship == *fed_config);
+    pub(super) fn sharers_of_relay(&self, namespace: &str, server_name: &str, fed_config: &Key) -> Vec<Unit> {
+        let claims = self.relay(namespace, server_name).filter(|(_, claim)| claim.relationship == *fed_config);
         claims.map(|(age, _)| binding_unit(age)).collect()
     }
 
@@ -201,13 +201,13 @@ impl Claims {
         claims.inspect(|_| self.look()).map(|(age, claim)| (age, &**claim))
     }
 
-    /// Claims of a server name on a gateway, the oldest first.
+    /// Claims of a server name on gateways in a namespace, the oldest first.
     pub(super) fn relay(
         &self,
-        gateway: &str,
+        namespace: &str,
         server_name: &str,
     ) -> impl Iterator<Item = (&Age, &RelayClaim)> {
-        let claims = self.relays.get(&(gateway.into(), server_name.into())).into_iter().flat_map(Group::iter);
+        let claims = self.relays.get(&(namespace.into(), server_name.into())).into_iter().flat_map(Group::iter);
         claims.inspect(|_| self.look()).map(|(age, claim)| (age, &**claim))
     }
 
@@ -232,7 +232,7 @@ impl OfBinding {
 }
 
 fn relay_key(claim: &RelayClaim) -> RelayKey {
-    (Arc::clone(&claim.gateway), Arc::clone(&claim.server_name))
+    (Arc::clone(&claim.namespace), Arc::clone(&claim.server_name))
 }
 
 fn quota(fed_config: &Key, age: &Age) -> QuotaKey {

@@ -108,6 +108,23 @@ fn where_the_name_would_lead_to_two_places_emcee_goes_straight_and_says_so() {
     assert!(!leads_out(&translation) && warns(&translation));
 }
 
+/// By whichever labels the pods were selected.
+#[test]
+fn two_selectors_of_the_same_pods_are_one_gateway() {
+    let config = boundary("blue").egress_gateway_selector([("istio", "gateway")]);
+    let config = config.ingress_gateway_selector([("app", "gateway")]).peer(peer("m2"));
+    let mut translation = translate(config);
+    let pod = pod("blue", "gateway").label("istio", "gateway").label("app", "gateway");
+    let both = [
+        pod.container("istio-proxy", 15443).build(),
+        service("blue", "gateway").port("tls", 15443).selector([("istio", "gateway")]).build(),
+    ];
+    translation.update(both.iter().map(intake::change));
+    let served = servers(&translation).into_iter().filter(|server| server.host == NAME).count();
+    assert_eq!(served, 1, "one server for the name on the same pods");
+    assert!(!leads_out(&translation) && warns(&translation));
+}
+
 /// What the peer says of itself is tried besides what the user wrote, and never in its place.
 #[test]
 fn the_egress_gateway_leads_to_the_peers_further_addresses_too() {

@@ -33,6 +33,7 @@ fn wharf_at_edge(name: &str) -> Value {
         .unset("/spec/tls_context_selector")
         .egress_gateway_selector(edge)
         .ingress_gateway_selector(edge)
+        .allowed_server_names(["one.example.com"])
         .build()
 }
 
@@ -82,6 +83,23 @@ fn two_relationships_lead_one_server_name_through_one_gateway() {
     mesh.push(bound("near", "blue").server_name("one.example.com").build());
     mesh.push(bound("far", "red").server_name("one.example.com").build());
     assert_each_host_once(&translate(&mesh));
+}
+
+/// Other pods, in the same namespace: there a ServiceEntry of one would have the host of the other's.
+#[test]
+fn two_gateways_in_one_namespace_never_have_entries_for_one_host() {
+    let mut mesh = one_gateway();
+    mesh.push(pod("edges", "gate").label("istio", "gate").container("istio-proxy", 15443).build());
+    mesh.push(service("edges", "gate").port("tls", 15443).selector([("istio", "gate")]).build());
+    let gate =
+        |labels| wharf("red").egress_gateway_selector(labels).allowed_server_names(["one.example.com"]);
+    for labels in [[("istio", "gate")], [("istio", "edge")]] {
+        let mut mesh = mesh.clone();
+        mesh.extend([wharf_at_edge("blue"), gate(labels).unset("/spec/tls_context_selector").build()]);
+        mesh.push(bound("near", "blue").server_name("one.example.com").build());
+        mesh.push(bound("far", "red").server_name("one.example.com").build());
+        assert_each_host_once(&translate(&mesh));
+    }
 }
 
 /// A server name that is another binding's host.

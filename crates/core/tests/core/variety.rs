@@ -14,7 +14,7 @@ use crate::mesh;
 fn generated_meshes_have_every_kind_and_every_reason() {
     let mut runner = TestRunner::deterministic();
     let (mut kinds, mut reasons, mut programmed) = (BTreeSet::new(), BTreeSet::new(), 0);
-    for _ in 0..1_500 {
+    for _ in 0..3_000 {
         let mesh = mesh::mesh().new_tree(&mut runner).expect("a mesh").current();
         let translation = mesh.translate();
         kinds.extend(translation.objects().iter().map(emcee_core::plan::Object::kind));
@@ -28,7 +28,7 @@ fn generated_meshes_have_every_kind_and_every_reason() {
     let missing: Vec<_> =
         Reason::ALL.iter().filter(|reason| !reasons.contains(reason) && !is_elsewhere(**reason)).collect();
     assert!(missing.is_empty(), "no mesh has {missing:?}");
-    assert!(programmed > 1_500, "{programmed}");
+    assert!(programmed > 3_000, "{programmed}");
 }
 
 /// `Fine` is no problem's; the others are found when writing.

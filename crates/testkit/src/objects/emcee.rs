@@ -114,6 +114,12 @@ impl MeshFedConfig {
         self.set("/spec/relationship", name)
     }
 
+    /// Server names outside of `emcee.internal` that bindings may ask for.
+    #[must_use]
+    pub fn allowed_server_names<const N: usize>(self, names: [&str; N]) -> Self {
+        self.set("/spec/allowed_server_names", strings(names))
+    }
+
     /// Namespaces whose expositions and bindings may use it.
     #[must_use]
     pub fn allowed_namespaces<const N: usize>(self, namespaces: [&str; N]) -> Self {

@@ -124,12 +124,12 @@ impl Claims {
 
     /// The oldest leads the relay.
     fn relay_conflict(&self, claim: &RelayClaim, age: &Age) -> Option<Problem> {
-        let (holder, oldest) = self.relay(&claim.gateway, &claim.server_name).next()?;
+        let (holder, oldest) = self.relay(&claim.namespace, &claim.server_name).next()?;
         if holder == age || agree(claim, oldest) {
             return None;
         }
         let message = format!(
-            "the older ServiceBinding {} leads {} to {} through the same egress gateway (use the same endpoints, or have the exposing mesh set an alias)",
+            "the older ServiceBinding {} leads {} to {} through an egress gateway in the same namespace (use the same endpoints, or have the exposing mesh set an alias)",
             holder.key(),
             claim.server_name,
             oldest.source

@@ -20,14 +20,22 @@ pub(super) fn fed_config() -> BoxedStrategy<Given> {
         subsequence(&[0_usize, 1][..], 0..=2),
         maybe(0.3, Just("gold")),
         maybe(0.5, automatic()),
+        maybe(0.7, allowed_server_names()),
     );
     let object = (who, style, gateways, whom, one_of(&["blue", "red"])).prop_map(
-        |((namespace, name, relationship), style, gateways, (allowed, peers, tier, discovery), secret)| {
+        |(
+            (namespace, name, relationship),
+            style,
+            gateways,
+            (allowed, peers, tier, discovery, names),
+            secret,
+        )| {
             let mut spec = json!({"mode": style.0, "tls_context_selector": {"relationship": secret}});
             set(&mut spec, "/relationship", relationship);
             sides(&mut spec, style, gateways);
             set(&mut spec, "/allowed_namespaces", allowed);
             set(&mut spec, "/discovery", discovery);
+            set(&mut spec, "/allowed_server_names", names);
             spec["peers"] = peers.into_iter().map(peer).collect();
             let mut object = object_of(API_VERSION, "MeshFedConfig", namespace, name, &spec);
             object["metadata"]["labels"] = tier.map_or(json!({}), |tier| json!({"tier": tier}));
@@ -164,14 +172,19 @@ fn own_binding() -> BoxedStrategy<Given> {
         maybe(0.3, export_to()),
     );
     let remote = (
-        subsequence(&ENDPOINTS[..], 0..=3),
+        (
+            subsequence(&ENDPOINTS[..], 0..=3),
+            maybe(0.05, one_of(&["127.0.0.1:80", "localhost:443", "edge.edges:443"])),
+        ),
         maybe(0.4, protocol()),
         maybe(0.2, one_of(&["m2", "m3", "m9"])),
         maybe(0.6, identities()),
     );
     let object = (who, what, facade, remote, maybe(0.3, announcement())).prop_map(
         |((namespace, name), what, facade, remote, announcement)| {
-            let mut spec = json!({"name": what.0, "mesh_fed_config_selector": what.2, "endpoints": remote.0});
+            let endpoints: Vec<_> = remote.0.0.into_iter().chain(remote.0.1).collect();
+            let mut spec =
+                json!({"name": what.0, "mesh_fed_config_selector": what.2, "endpoints": endpoints});
             set(&mut spec, "/namespace", what.1);
             set(&mut spec, "/server_name", what.3);
             set(&mut spec, "/alias", facade.0);
@@ -193,8 +206,20 @@ fn own_binding() -> BoxedStrategy<Given> {
     aged(object)
 }
 
+/// Outside of `emcee.internal`, of this relationship or another, of discovery, and of another binding.
 fn server_name() -> impl Strategy<Value = &'static str> {
-    one_of(&["one.example.com", "other.example.com"])
+    one_of(&[
+        "one.example.com",
+        "one.example.com",
+        "other.example.com",
+        "reviews.shop.blue.emcee.internal",
+        "discovery.blue.emcee.internal",
+        "b1.shop.binding.emcee.internal",
+    ])
+}
+
+fn allowed_server_names() -> impl Strategy<Value = Vec<&'static str>> {
+    select(vec![vec!["one.example.com"], vec!["*.example.com"], vec!["kubernetes.default.svc"]])
 }
 
 fn export_to() -> impl Strategy<Value = Vec<&'static str>> {

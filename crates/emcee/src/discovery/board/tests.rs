@@ -31,6 +31,7 @@ fn terms(relationship: &str, peers: &[&str]) -> Arc<Terms> {
             trust_domain: "m1.example".to_owned(),
             shared_trust_domain: false,
             networks: Vec::new(),
+            cluster_domain: "cluster.local".to_owned(),
         },
     })
 }

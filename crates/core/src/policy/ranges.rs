@@ -1,0 +1,133 @@
+//! Addresses that are special by standard.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+const fn v4(a: u8, b: u8, c: u8, d: u8, length: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length))
+}
+
+const fn v6(address: [u16; 8], length: u8) -> IpNet {
+    let [a, b, c, d, e, f, g, h] = address;
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), length))
+}
+
+/// Where nothing of a peer's can ever be: "this network" (RFC 1122), link-local, where clouds have their metadata
+/// services (RFC 3927, RFC 4291), multicast, and what is reserved or broadcast (RFC 1112, RFC 919).
+const NEVER: [IpNet; 6] = [
+    v4(0, 0, 0, 0, 8),
+    v4(169, 254, 0, 0, 16),
+    // Multicast and all that is reserved above it.
+    v4(224, 0, 0, 0, 3),
+    v6([0, 0, 0, 0, 0, 0, 0, 0], 128),
+    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),
+    v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),
+];
+
+/// IPv4-compatible addresses (RFC 4291, 2.5.5.1): deprecated, never a peer's. The loopback address lies among them.
+const COMPATIBLE: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 96);
+
+/// What is local to a host, a network or a cloud: a peer's only where the administrator says so.
+pub(super) const LOCAL: [(IpNet, &str); 8] = [
+    (v4(127, 0, 0, 0, 8), "this mesh's own"),
+    (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "this mesh's own"),
+    // RFC 6890. Some clouds have their metadata service there.
+    (v4(192, 0, 0, 0, 24), "reserved for protocols"),
+    // RFC 8215: a translator of this network, to whatever it translates to.
+    (v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), "for a translator of this network"),
+    // Metadata services that have no link-local address: Alibaba Cloud, Azure, AWS and Google Cloud.
+    (v4(100, 100, 100, 200, 32), "a metadata service of a cloud"),
+    (v4(168, 63, 129, 16, 32), "a metadata service of a cloud"),
+    (v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32), "a metadata service of a cloud"),
+    (v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0], 64), "a metadata service of a cloud"),
+];
+
+/// IPv6 prefixes whose last 32 bits are an IPv4 address, and nothing else: translators (RFC 6052, RFC 2765).
+const TRANSLATED: [Ipv6Net; 2] = [
+    Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96),
+    Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96),
+];
+const TRANSLATED_LOCALLY: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48);
+/// 6to4 (RFC 3056) and Teredo (RFC 4380): tunnels to an IPv4 address within.
+const SIX_TO_FOUR: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16);
+const TEREDO: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 32);
+/// ISATAP (RFC 5214): the third quarter of the address, without the bit that says whether it is unique.
+const ISATAP: u32 = 0x0000_5efe;
+const UNIQUE: u32 = 0x0200_0000;
+
+/// Whether nothing of a peer's can ever be there.
+pub(super) fn is_never(address: IpAddr) -> bool {
+    let compatible =
+        matches!(address, IpAddr::V6(v6) if COMPATIBLE.contains(&v6) && v6 != Ipv6Addr::LOCALHOST);
+    compatible || NEVER.iter().any(|network| network.contains(&address))
+}
+
+/// An address without disguise: IPv4 that is written as IPv6 (mapped, or for a translator) is that IPv4 address.
+pub(crate) fn canonical(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) if TRANSLATED.iter().any(|prefix| prefix.contains(&v6)) => quarter(v6, 3).into(),
+        address => address.to_canonical(),
+    }
+}
+
+/// A canonical address, and the IPv4 addresses to which a tunnel or a local translator would carry it.
+pub(super) fn forms(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let within = match address {
+        IpAddr::V4(_) => [None; 3],
+        IpAddr::V6(v6) => embedded(v6),
+    };
+    [address].into_iter().chain(within.into_iter().flatten().map(IpAddr::V4))
+}
+
+fn embedded(v6: Ipv6Addr) -> [Option<Ipv4Addr>; 3] {
+    let isatap = quarter(v6, 2).to_bits() & !UNIQUE == ISATAP;
+    let last = (isatap || TRANSLATED_LOCALLY.contains(&v6)).then(|| quarter(v6, 3));
+    if SIX_TO_FOUR.contains(&v6) {
+        let [_, _, a, b, c, d, ..] = v6.octets();
+        return [Some(Ipv4Addr::new(a, b, c, d)), last, None];
+    }
+    if TEREDO.contains(&v6) {
+        // The server, and the client, whose bits are inverted.
+        let client = Ipv4Addr::from_bits(!quarter(v6, 3).to_bits());
+        return [Some(quarter(v6, 1)), Some(client), last];
+    }
+    [last, None, None]
+}
+
+/// 32 of the 128 bits, as an IPv4 address.
+fn quarter(v6: Ipv6Addr, index: usize) -> Ipv4Addr {
+    let segments = v6.segments();
+    let [high, low] = [segments[2 * index], segments[2 * index + 1]].map(u32::from);
+    Ipv4Addr::from_bits(high << 16 | low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn forms_of(text: &str) -> Vec<String> {
+        let address = canonical(text.parse().expect("an address"));
+        forms(address).map(|form| form.to_string()).collect()
+    }
+
+    #[test]
+    fn an_ipv4_address_is_found_in_each_disguise() {
+        for disguise in ["::ffff:127.0.0.1", "64:ff9b::7f00:1", "::ffff:0:127.0.0.1"] {
+            assert_eq!(forms_of(disguise), ["127.0.0.1"], "{disguise}");
+        }
+        for tunnel in ["2002:7f00:1::1", "2001:0:7f00:1::1", "64:ff9b:1::7f00:1", "fd00::5efe:7f00:1"] {
+            assert!(forms_of(tunnel).contains(&"127.0.0.1".to_owned()), "{tunnel}: {:?}", forms_of(tunnel));
+        }
+        assert!(forms_of("2001::80ff:fffe").contains(&"127.0.0.1".to_owned()), "the client of Teredo");
+        assert!(forms_of("fd00::200:5efe:7f00:1").contains(&"127.0.0.1".to_owned()), "a unique ISATAP");
+        assert_eq!(forms_of("2001:db8::7"), ["2001:db8::7"]);
+    }
+
+    #[test]
+    fn compatible_addresses_are_never_a_peers_but_loopback_may_be_named() {
+        assert!(is_never("::127.0.0.1".parse().expect("an address")));
+        assert!(!is_never(Ipv6Addr::LOCALHOST.into()));
+    }
+}

@@ -1,0 +1,167 @@
+//! Whether a binding may ask for a server name.
+//!
+//! A server name is a claim on gateways that others use too, and in BOUNDARY it is asked for with this mesh's own
+//! certificate. So below `emcee.internal` a binding has the names of services of its relationship only, and outside of it
+//! those that the administrator allows. That parts the names of bindings from all that Emcee makes up for itself
+//! (`discovery.…`, `relay.…`, binding hosts), whatever comes first.
+
+use super::host_name::local_domain;
+use crate::names;
+use crate::parse::quote;
+
+/// `relay.` is put before the server name, and a host may have 253 characters.
+pub(crate) const LIMIT: usize = 253 - "relay.".len();
+
+/// Why a text is no server name that any binding may ask for, whatever its relationship.
+pub(crate) fn misformed(name: &str) -> Option<String> {
+    if !names::is_dns_name(name) || !name.contains('.') {
+        return Some(format!(
+            "{} is not a server name (a DNS name in lower case with at least one dot)",
+            quote(name)
+        ));
+    }
+    if name.len() > LIMIT {
+        return Some(format!("has {} characters (at most {LIMIT})", name.len()));
+    }
+    (names::is_emcees(name) && names::parts_of_server_name(name).is_none()).then(|| {
+        format!(
+            "{name} is a name of Emcee's own (below {} a binding asks for <name>.<namespace>.<relationship>.{} only; leave server_name out for the computed one)",
+            names::DOMAIN,
+            names::DOMAIN
+        )
+    })
+}
+
+/// Decides whether a binding of a relationship may ask for a server name; else says why not, and what would allow it.
+/// `allowed` is what the MeshFedConfig `fed_config` allows outside of `emcee.internal`.
+pub(crate) fn judge(
+    name: &str,
+    relationship: &str,
+    allowed: &[String],
+    cluster_domain: &str,
+    fed_config: &str,
+) -> Result<(), String> {
+    if let Some(words) = misformed(name) {
+        return Err(words);
+    }
+    if let Some([_, _, owner]) = names::parts_of_server_name(name) {
+        let words = format!(
+            "{name} is a server name of {owner:?}, not of this relationship (<name>.<namespace>.{relationship}.{}; leave server_name out for the computed one)",
+            names::DOMAIN
+        );
+        return if owner == relationship { Ok(()) } else { Err(words) };
+    }
+    let is_local = local_domain(name, Some(cluster_domain)).is_some();
+    let allows = |pattern: &String| match pattern.strip_prefix("*.") {
+        Some(domain) => !is_local && name != domain && names::is_within(domain, name),
+        None => pattern == name,
+    };
+    if allowed.iter().any(allows) {
+        return Ok(());
+    }
+    Err(format!(
+        "{name} is not in allowed_server_names of MeshFedConfig {fed_config}, and lies outside of {} (if it is meant, its administrator adds `allowed_server_names: [{name}]` to its spec; else leave server_name out for the computed one)",
+        names::DOMAIN
+    ))
+}
+
+/// Why a text is not one that `allowed_server_names` may have: a server name outside of `emcee.internal`, or `*.` and a
+/// domain with a dot that is not local.
+pub(crate) fn misformed_pattern(pattern: &str) -> Option<String> {
+    let domain = pattern.strip_prefix("*.");
+    let name = domain.unwrap_or(pattern);
+    if !names::is_dns_name(name) || !name.contains('.') || pattern.len() > LIMIT {
+        return Some(format!(
+            "{} is not a server name (a DNS name in lower case with at least one dot, or `*.` and such a name for all below it; at most {LIMIT} characters)",
+            quote(pattern)
+        ));
+    }
+    if names::is_emcees(name) {
+        return Some(format!(
+            "{} is Emcee's own (a binding may ask for the names of its relationship without this)",
+            quote(pattern)
+        ));
+    }
+    // The cluster's domain, if it is another, is not known here; `judge` takes no name below it for allowed either.
+    let local = domain.and_then(|domain| local_domain(domain, None));
+    local.map(|local| {
+        format!(
+            "{} is wide open to names of this cluster or host (names below {local} are written out)",
+            quote(pattern)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(name: &str, patterns: &[&str]) -> bool {
+        let patterns: Vec<_> = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+        judge(name, "blue", &patterns, "k8s.example", "blue/blue").is_ok()
+    }
+
+    #[test]
+    fn below_emcee_internal_only_services_of_the_relationship() {
+        assert!(allowed("reviews.shop.blue.emcee.internal", &[]));
+        for bad in [
+            "discovery.blue.emcee.internal",
+            "reviews.shop.red.emcee.internal",
+            "near.shop.binding.emcee.internal",
+            "binding.emcee.internal",
+            "blue.emcee.internal",
+            "emcee.internal",
+            "a.reviews.shop.blue.emcee.internal",
+            "Reviews.shop.blue.emcee.internal",
+            "reviews.shop.blue.emcee.internal.",
+        ] {
+            assert!(!allowed(bad, &[bad, "*.internal", "*.emcee.internal"]), "{bad}");
+        }
+    }
+
+    #[test]
+    fn outside_of_it_what_the_administrator_allows() {
+        for (name, pattern, wanted) in [
+            ("api.stripe.com", "api.stripe.com", true),
+            ("api.stripe.com", "stripe.com", false),
+            ("api.stripe.com", "*.stripe.com", true),
+            ("v1.api.stripe.com", "*.stripe.com", true),
+            ("stripe.com", "*.stripe.com", false),
+            ("evilstripe.com", "*.stripe.com", false),
+            ("kubernetes.default.svc", "kubernetes.default.svc", true),
+            ("kubernetes.default.svc", "*.default.svc", false),
+            ("a.b.svc.k8s.example", "*.svc.k8s.example", false),
+            ("a.b.svc.k8s.example", "a.b.svc.k8s.example", true),
+        ] {
+            assert_eq!(allowed(name, &[pattern]), wanted, "{name} by {pattern}");
+        }
+        assert!(!allowed("api.stripe.com", &[]));
+    }
+
+    #[test]
+    fn patterns_that_allow_too_much_are_refused() {
+        for good in ["api.stripe.com", "*.stripe.com", "kubernetes.default.svc"] {
+            assert_eq!(misformed_pattern(good), None, "{good}");
+        }
+        let long = format!("*.{}", vec!["a"; 124].join("."));
+        for bad in [
+            "",
+            "*",
+            "*.com",
+            "*.",
+            "com",
+            "*.*.com",
+            "a.*.com",
+            "A.example.com",
+            "a.example.com.",
+            "emcee.internal",
+            "*.emcee.internal",
+            "discovery.blue.emcee.internal",
+            "*.default.svc",
+            "*.svc.cluster.local",
+            &long,
+        ] {
+            assert!(misformed_pattern(bad).is_some(), "{bad}");
+        }
+    }
+}

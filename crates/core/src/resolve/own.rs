@@ -1,0 +1,108 @@
+//! What is this mesh's own, as all its objects show it, and the endpoints that are judged by it.
+
+use std::net::IpAddr;
+
+use super::{Gateway, Relationship, View};
+use crate::endpoint::{Endpoint, Host};
+use crate::inputs::AddressOwner;
+use crate::key::Key;
+use crate::parse::{FedConfig, PeerModel};
+use crate::policy::{Author, EndpointPolicy, Limits, Own, OwnNetwork};
+
+/// What is this mesh's own: its networks, pods, nodes and Services, and the gateways of a relationship.
+pub(super) struct OwnObjects<'v, 'a> {
+    view: &'v View<'a>,
+    fed_namespace: &'v str,
+    gateways: Vec<&'v Endpoint>,
+}
+
+impl<'v, 'a> OwnObjects<'v, 'a> {
+    pub(super) fn new(
+        view: &'v View<'a>,
+        config: &'v FedConfig,
+        gateways: impl IntoIterator<Item = &'v Gateway>,
+    ) -> Self {
+        let gateways = gateways.into_iter().flat_map(|gateway| &gateway.addresses).collect();
+        Self { view, fed_namespace: &config.identity.key.namespace, gateways }
+    }
+
+    /// With the gateways of a relationship that is resolved.
+    pub(super) fn of(view: &'v View<'a>, relationship: &'v Relationship) -> Self {
+        let gateways = [&relationship.egress, &relationship.ingress].into_iter().flatten();
+        Self::new(view, &relationship.config, gateways.filter_map(|gateway| gateway.as_ref().ok()))
+    }
+
+    /// The first of some endpoints that may not be of one of these peers, and why. `peer`: only that one.
+    pub(super) fn refused<'e>(
+        &self,
+        author: Author,
+        config: &FedConfig,
+        peer: Option<&str>,
+        endpoints: impl IntoIterator<Item = &'e Endpoint>,
+    ) -> Option<(usize, String)> {
+        let asked = |model: &&PeerModel| peer.is_none_or(|peer| model.name == peer);
+        let policy = EndpointPolicy {
+            author,
+            peers: config.peers.iter().filter(asked).map(Limits::from).collect(),
+            own: self,
+            field_of: format!(" of MeshFedConfig {}", config.identity.key),
+        };
+        let judged = endpoints.into_iter().map(|endpoint| policy.judge(endpoint)).enumerate();
+        judged.into_iter().find_map(|(index, verdict)| Some((index, verdict.err()?)))
+    }
+}
+
+impl OwnObjects<'_, '_> {
+    /// What has an address here. A user can write any address into a `WorkloadEntry`, which so proves nothing. The names of
+    /// objects stay out of messages: they go to users of other namespaces.
+    fn words(&self, owner: &AddressOwner) -> Option<&'static str> {
+        match owner {
+            AddressOwner::Pod(_) => Some("the address of a pod here"),
+            AddressOwner::Node(_) => Some("the address of a node here"),
+            AddressOwner::Service(key) => {
+                (!self.leads_to_peer(key)).then_some("the address of a Service here")
+            }
+            AddressOwner::PodRange(_) | AddressOwner::WorkloadEntry(_) => None,
+        }
+    }
+
+    /// Whether a Service is the administrator's name for the Emcee of a peer.
+    fn leads_to_peer(&self, service: &Key) -> bool {
+        *service.namespace == *self.fed_namespace
+            && self.view.service(service).is_some_and(|service| service.discovery.is_some())
+    }
+}
+
+impl Own for OwnObjects<'_, '_> {
+    fn cluster_domain(&self) -> &str {
+        &self.view.settings().cluster_domain
+    }
+
+    fn networks_of(&self, address: IpAddr) -> Vec<OwnNetwork> {
+        let given = self.view.settings().cluster_networks.iter().copied();
+        let given = given.filter(|network| network.contains(&address));
+        let mut own: Vec<_> = given.map(|network| OwnNetwork { network, what: "this mesh's own" }).collect();
+        let ranges = self.view.pod_ranges_of(address);
+        own.extend(ranges.map(|network| OwnNetwork { network, what: "the range of a node's pods here" }));
+        let owners = self.view.address_owners(address);
+        let words = owners.into_iter().filter_map(|owner| self.words(owner));
+        own.extend(words.map(|what| OwnNetwork { network: address.into(), what }));
+        let is_gateway = self.gateways.iter().any(|gateway| gateway.host == Host::Ip(address));
+        own.extend(
+            is_gateway.then(|| OwnNetwork { network: address.into(), what: "a gateway of this mesh" }),
+        );
+        own
+    }
+
+    /// A resolver in a pod completes `service.namespace`, and what stands before it, by the cluster's domain.
+    fn has_name(&self, name: &str) -> bool {
+        let is_gateway =
+            |endpoint: &&&Endpoint| matches!(&endpoint.host, Host::Name(host) if **host == *name);
+        if self.gateways.iter().any(|endpoint| is_gateway(&endpoint)) {
+            return true;
+        }
+        let mut labels = name.rsplit('.');
+        let (Some(namespace), Some(service)) = (labels.next(), labels.next()) else { return false };
+        self.view.service(&Key::new(namespace, service)).is_some()
+    }
+}

@@ -1,0 +1,386 @@
+//! What a user may name, and a peer: endpoints, server names. The administrator's MeshFedConfig decides.
+
+use emcee_api::Reason;
+use emcee_core::catalogue::{PeerState, Source};
+use emcee_core::inputs::{Change, Knowledge, Settings};
+use emcee_core::key::Key;
+use emcee_core::plan::Kind;
+use emcee_core::problem::Problem;
+use emcee_core::status::Verdict;
+use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::objects::emcee::{MeshFedConfig, ServiceBinding};
+use emcee_testkit::prelude::*;
+use serde_json::{Value, json};
+
+use crate::announcements::{announces, connected};
+use crate::mesh::intake;
+use crate::plan::{all, json as written, of_kind};
+
+const IDENTITY: [&str; 1] = ["spiffe://m2.example/ns/a/sa/b"];
+
+fn m2() -> Peer {
+    Peer::new("m2", ["m2.blue.example"])
+}
+
+fn limited() -> Peer {
+    m2().networks(["203.0.113.0/24"])
+}
+
+/// Of each style, with everything that it needs to consume.
+fn styles(peer: &Peer) -> [MeshFedConfig; 4] {
+    let secret_free = |config: MeshFedConfig| config.unset("/spec/tls_context_selector").peer(peer.clone());
+    let [flat, passthrough, wharf] = [flat("blue"), passthrough("blue"), wharf("blue")].map(secret_free);
+    [flat, passthrough, wharf, boundary("blue").peer(peer.clone())]
+}
+
+fn wharf_to(peer: Peer) -> MeshFedConfig {
+    wharf("blue").unset("/spec/tls_context_selector").peer(peer)
+}
+
+fn spy() -> ServiceBinding {
+    binding("mallory", "spy")
+        .fed("blue")
+        .port(80)
+        .endpoints(["203.0.113.12:15443"])
+        .subject_alt_names(IDENTITY)
+}
+
+fn translate(objects: &[Value]) -> Translation {
+    let settings = Settings {
+        knowledge: Knowledge::Partial,
+        cluster_networks: vec!["10.96.0.0/12".parse().expect("a network")],
+        ..Settings::default()
+    };
+    let pair = valid_pair("m1.blue.example");
+    let secret = secret_tls("blue", "blue").label("relationship", "blue").pair(&pair).build();
+    let now = "2026-06-01T00:00:00Z".parse().expect("a time");
+    let changes = objects.iter().chain([&secret]).map(intake::change);
+    Translation::of(Settings { now, ..settings }, changes)
+}
+
+fn verdict_of(translation: &Translation) -> Verdict {
+    let unit = Unit::ServiceBinding(Key::new("mallory", "spy"));
+    translation.verdict(&unit).expect("a verdict")
+}
+
+/// What is wrong with the only binding, of which nothing is then generated.
+#[track_caller]
+fn refused(config: &MeshFedConfig, others: &[Value], binding: ServiceBinding) -> Option<Problem> {
+    let mut objects = vec![config.clone().build(), binding.build()];
+    objects.extend_from_slice(others);
+    let translation = translate(&objects);
+    let verdict = verdict_of(&translation);
+    let refusal = verdict.refusals.first().cloned();
+    assert_eq!(verdict.is_programmed(), refusal.is_none(), "{verdict:?}");
+    let of_binding = |object: &Value| object.to_string().contains("mallory");
+    let generated = translation.objects().iter().map(written).any(|object| of_binding(&object));
+    assert_eq!(generated, refusal.is_none(), "{refusal:?}");
+    refusal
+}
+
+#[track_caller]
+fn reason(config: &MeshFedConfig, binding: ServiceBinding) -> Option<Reason> {
+    refused(config, &[], binding).map(|problem| problem.reason)
+}
+
+#[test]
+fn no_binding_speaks_to_a_peers_emcee_or_takes_a_name_of_emcees_own() {
+    for config in styles(&limited()) {
+        assert_eq!(reason(&config, spy()), None);
+        assert_eq!(reason(&config, spy().server_name("reviews.shop.blue.emcee.internal")), None);
+        for name in [
+            "discovery.blue.emcee.internal",
+            "discovery.red.emcee.internal",
+            "emcee.internal",
+            "blue.emcee.internal",
+            "binding.emcee.internal",
+            "spy.mallory.binding.emcee.internal",
+            "relay.reviews.shop.blue.emcee.internal",
+            "a.discovery.blue.emcee.internal.",
+            "Discovery.blue.emcee.internal",
+        ] {
+            assert_eq!(reason(&config, spy().server_name(name)), Some(Reason::Invalid), "{name}");
+        }
+        // Also where no such relationship is here: it may come.
+        let red = reason(&config, spy().server_name("reviews.shop.red.emcee.internal"));
+        assert_eq!(red, Some(Reason::ServerNameNotAllowed));
+    }
+}
+
+#[test]
+fn a_server_name_outside_of_emcee_internal_is_the_administrators_to_allow() {
+    for config in styles(&limited()) {
+        for name in ["api.stripe.com", "kubernetes.default.svc", "exfil.attacker.example"] {
+            let asked = spy().server_name(name);
+            let problem = refused(&config, &[], asked.clone()).expect("a refusal");
+            assert_eq!((problem.reason, &*problem.field), (Reason::ServerNameNotAllowed, "spec.server_name"));
+            let line = format!("`allowed_server_names: [{name}]`");
+            assert!(problem.message.contains(&line) && problem.message.contains("blue/blue"), "{problem}");
+            assert_eq!(reason(&config.clone().allowed_server_names([name]), asked), None);
+        }
+        let wide = config.allowed_server_names(["*.stripe.com"]);
+        assert_eq!(reason(&wide, spy().server_name("api.stripe.com")), None);
+        assert!(reason(&wide, spy().server_name("stripe.com")).is_some());
+        assert!(reason(&wide, spy().server_name("api.stripe.com.attacker.example")).is_some());
+    }
+}
+
+#[test]
+fn endpoints_of_a_binding_lie_where_the_administrator_says() {
+    let not_allowed = Some(Reason::EndpointNotAllowed);
+    let invalid = Some(Reason::Invalid);
+    let m3 = || Peer::new("m3", ["m3.example"]).networks(["198.51.100.0/24"]);
+    let both = || wharf_to(limited()).peer(m3());
+    for (config, endpoint, wanted) in [
+        (wharf_to(limited()), "198.51.100.66:443", not_allowed),
+        (wharf_to(limited()), "203.0.113.66:443", None),
+        (wharf_to(limited()), "[::ffff:203.0.113.66]:443", None),
+        (wharf_to(limited()), "ingress.m2.example:443", not_allowed),
+        (wharf_to(limited().domains(["m2.example"])), "ingress.m2.example:443", None),
+        (wharf_to(m2().domains(["m2.example"])), "ingress.m3.example:443", not_allowed),
+        (both(), "198.51.100.66:443", None),
+        (both(), "192.0.2.66:443", not_allowed),
+        // Without any word of the administrator, all but what is local or this mesh's own.
+        (wharf_to(m2()), "198.51.100.66:443", None),
+        (wharf_to(m2()), "ingress.m2.example:443", None),
+        (wharf_to(m2()), "127.0.0.1:15443", not_allowed),
+        (wharf_to(m2()), "[::1]:15443", not_allowed),
+        (wharf_to(m2()), "[2002:7f00:1::1]:15443", not_allowed),
+        (wharf_to(m2()), "localhost:15443", not_allowed),
+        (wharf_to(m2()), "LOCALHOST:15443", not_allowed),
+        (wharf_to(m2()), "a.localhost:15443", not_allowed),
+        (wharf_to(m2()), "kubernetes.default.svc:443", not_allowed),
+        (wharf_to(m2()), "kubernetes.default.svc.cluster.local:443", not_allowed),
+        (wharf_to(m2()), "kubernetes:443", not_allowed),
+        (wharf_to(m2()), "10.96.0.1:443", not_allowed),
+        (wharf_to(m2().networks(["0.0.0.0/0"])), "127.0.0.1:443", not_allowed),
+        (wharf_to(m2().networks(["127.0.0.0/8"])), "127.0.0.1:443", None),
+        (wharf_to(m2().networks(["10.0.0.0/8"])), "10.96.0.1:443", not_allowed),
+        (wharf_to(m2().networks(["10.96.0.0/16"])), "10.96.0.1:443", None),
+        (wharf_to(m2().domains(["local"])), "a.b.svc.cluster.local:443", not_allowed),
+        (wharf_to(m2().domains(["svc.cluster.local"])), "a.b.svc.cluster.local:443", None),
+        (wharf_to(m2()), "100.100.100.200:80", not_allowed),
+        // Never, whatever the administrator says, and so refused without looking at the MeshFedConfig.
+        (wharf_to(m2()), "169.254.169.254:443", invalid),
+        (wharf_to(m2()), "[64:ff9b::a9fe:a9fe]:443", invalid),
+        (wharf_to(m2()), "[2002:a9fe:a9fe::]:443", invalid),
+        (wharf_to(m2()), "[::ffff:169.254.169.254]:443", invalid),
+        (wharf_to(m2()), "[fe80::1]:443", invalid),
+        (wharf_to(m2()), "relay.discovery.blue.emcee.internal:443", invalid),
+        (wharf_to(m2().domains(["emcee.internal"])), "spy.mallory.binding.emcee.internal:443", invalid),
+    ] {
+        let asked = reason(&config, spy().endpoints([endpoint]));
+        assert_eq!(asked, wanted, "{endpoint} {:?}", config.build()["spec"]["peers"]);
+    }
+    let problem =
+        refused(&wharf_to(m2()), &[], spy().endpoints(["203.0.113.12:1", "127.0.0.1:1"])).expect("one");
+    assert_eq!(
+        problem.to_string(),
+        "spec.endpoints[1]: 127.0.0.1 lies in 127.0.0.0/8, which is this mesh's own (if the peer is there: name that network, or a part of it, in spec.peers[].networks of MeshFedConfig blue/blue)"
+    );
+    // The peer that the binding names is the one that counts.
+    let at_m3 = || spy().endpoints(["198.51.100.66:443"]);
+    assert_eq!(reason(&both(), at_m3().peer("m3")), None);
+    assert_eq!(reason(&both(), at_m3().peer("m2")), not_allowed);
+    // A relationship without peers names nobody.
+    let without = || wharf("blue").unset("/spec/tls_context_selector");
+    assert_eq!(reason(&without(), spy()), None);
+    assert_eq!(reason(&without(), spy().endpoints(["127.0.0.1:1"])), not_allowed);
+}
+
+fn node(name: &str, address: &str, pods: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"namespace": "", "name": name}, "spec": {"podCIDR": pods, "podCIDRs": [pods]},
+           "status": {"addresses": [{"type": "InternalIP", "address": address}]}})
+}
+
+/// Pods, a Service, a node, and the Service of an ingress gateway.
+fn cluster() -> Vec<Value> {
+    vec![
+        pod("shop", "r1").label("app", "reviews").container("app", 80).running("172.16.1.7").build(),
+        service("shop", "reviews").port("http", 80).cluster_ip("172.20.0.9").build(),
+        node("n1", "192.0.2.10", "172.17.1.0/24"),
+        service("edges", "edge").port("tls", 15443).external("198.51.100.9").build(),
+        json!({"apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry",
+               "metadata": {"namespace": "mallory", "name": "peer"}, "spec": {"address": "203.0.113.12"}}),
+    ]
+}
+
+const OWN: [&str; 6] = [
+    "172.16.1.7:80",
+    "[::ffff:172.16.1.7]:80",
+    "172.20.0.9:80",
+    "192.0.2.10:80",
+    "172.17.1.99:80",
+    "198.51.100.9:15443",
+];
+
+#[test]
+fn the_addresses_of_this_clusters_pods_services_nodes_and_gateways_are_no_endpoints() {
+    for endpoint in OWN {
+        let asked = || spy().endpoints([endpoint]);
+        assert_eq!(reason(&wharf_to(m2()), asked()), None, "{endpoint}: nobody has it");
+        let problem = refused(&wharf_to(m2()), &cluster(), asked()).expect("a refusal");
+        assert_eq!(problem.reason, Reason::EndpointNotAllowed, "{endpoint}");
+        assert!(!problem.message.contains("shop"), "objects of other namespaces stay unnamed: {problem}");
+        let wide = wharf_to(m2().networks(["0.0.0.0/0"]));
+        assert!(refused(&wide, &cluster(), asked()).is_some(), "{endpoint}");
+    }
+    // Two meshes in one cluster: the administrator names what is the peer's.
+    let named = m2().networks(["172.16.1.7/32", "172.17.1.0/24"]);
+    for endpoint in ["172.16.1.7:80", "172.17.1.99:80"] {
+        assert_eq!(refused(&wharf_to(named.clone()), &cluster(), spy().endpoints([endpoint])), None);
+    }
+    // What a user can write into a WorkloadEntry takes no address away from a peer.
+    assert_eq!(refused(&wharf_to(m2()), &cluster(), spy()), None);
+}
+
+/// A resolver in a pod completes short names by the cluster's domain.
+#[test]
+fn short_names_of_services_are_no_endpoints() {
+    for endpoint in ["reviews.shop:80", "pod-0.reviews.shop:80"] {
+        let asked = || spy().endpoints([endpoint]);
+        assert_eq!(reason(&wharf_to(m2()), asked()), None, "{endpoint}");
+        let problem = refused(&wharf_to(m2()), &cluster(), asked()).expect("a refusal");
+        assert_eq!(problem.reason, Reason::EndpointNotAllowed, "{endpoint}");
+    }
+}
+
+/// As of the peers in `announcements`: FLAT, nothing limited, nothing known of the cluster's ranges.
+fn following(config: MeshFedConfig, address: &str) -> Translation {
+    let reviews = binding("shop", "reviews").fed("blue").alias("far").build();
+    let mut changes = vec![connected("m2"), announces("m2", address)];
+    changes.extend([config.build(), reviews].iter().chain(&cluster()).map(intake::change));
+    Translation::of(Settings::default(), changes)
+}
+
+#[test]
+fn what_a_peer_announces_at_an_address_of_this_cluster_is_refused_without_any_flag() {
+    let unit = Unit::ServiceBinding(Key::new("shop", "reviews"));
+    let config = |peer: Peer| flat("blue").unset("/spec/tls_context_selector").peer(peer);
+    for address in OWN {
+        let translation = following(config(m2()), address);
+        let verdict = translation.verdict(&unit).expect("a verdict");
+        let reasons: Vec<_> = verdict.failures.iter().map(|problem| problem.reason).collect();
+        assert_eq!(reasons, [Reason::AddressNotAllowed], "{address}");
+        assert_eq!(of_kind(&translation, Kind::ServiceEntry), [], "{address}");
+    }
+    let elsewhere = following(config(m2()), "203.0.113.7:80");
+    assert!(elsewhere.verdict(&unit).is_some_and(|verdict| verdict.is_programmed()));
+    let named = following(config(m2().networks(["172.16.1.7/32"])), "172.16.1.7:80");
+    assert!(named.verdict(&unit).is_some_and(|verdict| verdict.is_programmed()));
+}
+
+/// The pod comes after the announcement, and goes.
+#[test]
+fn an_announcement_is_judged_again_when_a_pod_gets_its_address() {
+    let unit = Unit::ServiceBinding(Key::new("shop", "reviews"));
+    let config = flat("blue").unset("/spec/tls_context_selector").peer(m2());
+    let mut translation = following(config, "172.16.1.8:80");
+    let stands = |translation: &Translation| translation.verdict(&unit).is_some_and(|it| it.is_programmed());
+    assert!(stands(&translation));
+    let late = pod("bank", "late").container("app", 80).running("172.16.1.8").build();
+    translation.update([intake::change(&late)]);
+    assert!(!stands(&translation));
+    translation.update([intake::removal(&late)]);
+    assert!(stands(&translation));
+}
+
+#[test]
+fn where_nothing_is_known_of_the_clusters_networks_the_relationship_says_so() {
+    let warns = |settings: Settings, config: MeshFedConfig, objects: &[Value]| {
+        let config = config.unset("/spec/tls_context_selector").build();
+        let changes = objects.iter().chain([&config]).map(intake::change);
+        let translation = Translation::of(settings, changes);
+        let verdict = translation.verdict(&Unit::MeshFedConfig(Key::new("blue", "blue"))).expect("a verdict");
+        verdict.warnings.iter().any(|warning| warning.reason == Reason::OwnNetworksUnknown)
+    };
+    let told = Settings { cluster_networks: vec!["10.0.0.0/8".parse().expect("one")], ..Settings::default() };
+    let files = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
+    assert!(warns(Settings::default(), flat("blue").peer(m2()), &[]));
+    assert!(!warns(told, flat("blue").peer(m2()), &[]));
+    assert!(!warns(files, flat("blue").peer(m2()), &[]));
+    assert!(!warns(Settings::default(), flat("blue").peer(m2()), &cluster()));
+    assert!(!warns(Settings::default(), flat("blue"), &[]), "nobody to believe");
+}
+
+/// Where a peer's Emcee is: by a Service of the fed namespace, and by its own word.
+#[test]
+fn discovery_goes_to_no_address_of_this_mesh() {
+    let config = || wharf("blue").peer(m2().discovery("203.0.113.12:15443"));
+    let server = |address: &str| {
+        let mut service = service("blue", "peer").port("discovery", 15443).build();
+        service["metadata"]["labels"] = json!({"emcee": "discovery"});
+        service["spec"]["externalIPs"] = json!([address]);
+        service
+    };
+    let led = |service: Value, said: &str| {
+        let mut objects = cluster();
+        objects.extend([config().build(), service]);
+        let mut translation = translate(&objects);
+        let said = PeerState { addresses: vec![said.parse().expect("one")], ..PeerState::PENDING };
+        translation.update([Change::Peer(Source::new(Key::new("blue", "blue"), "m2"), Some(said))]);
+        let key = Key::new("blue", "blue");
+        let verdict = translation.verdict(&Unit::MeshFedConfig(key.clone())).expect("a verdict");
+        let ignored = verdict.warnings.iter().any(|warning| warning.reason == Reason::DiscoveryIgnored);
+        let terms = translation.terms_of(&key).expect("terms");
+        let led = terms.relayed_to.iter().map(|endpoint| endpoint.host.to_string()).collect::<Vec<_>>();
+        (led, ignored)
+    };
+    let texts = |hosts: &[&str]| hosts.iter().map(|&host| host.to_owned()).collect::<Vec<_>>();
+    let good = (texts(&["203.0.113.12", "203.0.113.13", "203.0.113.14"]), false);
+    assert_eq!(led(server("203.0.113.13"), "203.0.113.14:15443"), good);
+    for bad in ["127.0.0.1", "172.16.1.7", "10.96.0.1", "169.254.169.254"] {
+        let only = texts(&["203.0.113.12"]);
+        assert_eq!(led(server(bad), &format!("{bad}:15443")), (only, true), "{bad}");
+    }
+}
+
+/// A refusal holds nothing: else a user keeps a name, or a service, from those who may have it.
+#[test]
+fn what_is_refused_is_not_claimed() {
+    let edge = |name: &str| {
+        let config = wharf(name).unset("/spec/tls_context_selector").peer(limited());
+        config.egress_gateway_selector([("istio", "edge")])
+    };
+    let gateway = [
+        pod("edges", "edge").label("istio", "edge").container("istio-proxy", 15443).build(),
+        service("edges", "edge").port("tls", 15443).selector([("istio", "edge")]).build(),
+    ];
+    let aged =
+        |binding: ServiceBinding, day: u8| binding.created(&format!("2026-01-0{day}T00:00:00Z")).build();
+    let honest = binding("shop", "reviews").port(80).subject_alt_names(IDENTITY);
+    let honest = || honest.clone().endpoints(["203.0.113.12:15443"]);
+    let programmed = |objects: Vec<Value>| {
+        let settings = Settings { gateway_namespaces: vec!["edges".into()], ..Settings::default() };
+        let changes = gateway.iter().chain(&objects).map(intake::change);
+        let translation = Translation::of(settings, changes);
+        let honest = Unit::ServiceBinding(Key::new("shop", "reviews"));
+        [verdict_of(&translation), translation.verdict(&honest).expect("a verdict")]
+            .map(|it| it.is_programmed())
+    };
+    let named = programmed(vec![
+        edge("blue").build(),
+        edge("red").allowed_server_names(["api.stripe.com"]).build(),
+        aged(spy().server_name("api.stripe.com"), 1),
+        aged(honest().fed("red").server_name("api.stripe.com"), 2),
+    ]);
+    assert_eq!(named, [false, true]);
+    let led = programmed(vec![
+        edge("blue").build(),
+        aged(spy().to("shop", "reviews").endpoints(["198.51.100.66:443"]), 1),
+        aged(honest().fed("blue"), 2),
+    ]);
+    assert_eq!(led, [false, true]);
+}
+
+#[test]
+fn the_relationships_own_way_to_its_peer_is_nobody_elses() {
+    let config = wharf("blue").peer(limited().discovery("203.0.113.12:15443"));
+    let asked = spy().server_name("discovery.blue.emcee.internal").endpoints(["203.0.113.66:443"]);
+    let translation = translate(&[config.build(), asked.build()]);
+    let hosts: Vec<_> = of_kind(&translation, Kind::ServiceEntry)
+        .iter()
+        .flat_map(|entry| all(&written(entry), "hosts").into_iter().cloned().collect::<Vec<_>>())
+        .collect();
+    assert_eq!(hosts, [json!(["relay.discovery.blue.emcee.internal"])]);
+}

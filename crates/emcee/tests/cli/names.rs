@@ -1,0 +1,67 @@
+//! What a binding names that is not its user's to name: server names and endpoints.
+
+use crate::world::{World, stream};
+
+/// A relationship whose administrator says where its only peer is.
+const BLUE: &str = "\
+apiVersion: mm.ibm.istio.io/v1
+kind: MeshFedConfig
+metadata: {name: blue, namespace: blue}
+spec:
+  mode: STYLE
+  tls_context_selector: {relationship: blue}
+  use_egress_gateway: true
+  peers:
+  - {name: m2, subject_alt_names: [m2.blue.example], discovery: \"203.0.113.12:15443\", networks: [203.0.113.0/24]}
+";
+
+/// What is said of a user's binding with these lines in its spec, and that nothing is made of it.
+#[track_caller]
+fn refused(style: &str, more: &str) -> String {
+    let spy = format!(
+        "apiVersion: mm.ibm.istio.io/v1\nkind: ServiceBinding\nmetadata: {{name: spy, namespace: mallory}}\nspec:\n  \
+         name: spy\n  port: 80\n  mesh_fed_config_selector: {{fed-config: blue}}\n  \
+         subject_alt_names: [\"spiffe://m2/ns/a/sa/b\"]\n{more}"
+    );
+    let world = World::of(&stream(&[&BLUE.replace("STYLE", style), &spy]));
+    let said = world.emcee("validate -f mesh.yaml").refusal();
+    let rendered = world.emcee("render -f mesh.yaml");
+    assert!(!rendered.stdout.contains("mallory"), "{}", rendered.stdout);
+    said
+}
+
+const PEER: &str = "  endpoints: [\"203.0.113.12:15443\"]\n";
+
+#[test]
+fn the_peers_emcee_is_no_service_to_bind() {
+    for style in ["BOUNDARY", "WHARF"] {
+        let said = refused(style, &format!("  server_name: discovery.blue.emcee.internal\n{PEER}"));
+        let wanted = "ServiceBinding mallory/spy: spec.server_name: discovery.blue.emcee.internal is a name of Emcee's own (below emcee.internal a binding asks for <name>.<namespace>.<relationship>.emcee.internal only; leave server_name out for the computed one)";
+        assert!(said.contains(wanted), "{said}");
+    }
+}
+
+#[test]
+fn another_tenants_server_name_is_the_administrators_to_allow() {
+    for name in ["api.stripe.com", "kubernetes.default.svc", "exfil.attacker.example"] {
+        let said = refused("WHARF", &format!("  server_name: {name}\n{PEER}"));
+        let wanted = format!("`allowed_server_names: [{name}]`");
+        assert!(said.contains(&wanted) && said.contains("MeshFedConfig blue/blue"), "{said}");
+    }
+}
+
+#[test]
+fn the_gateway_itself_and_the_clusters_own_are_no_endpoints() {
+    for endpoint in [
+        "127.0.0.1:15443",
+        "198.51.100.66:443",
+        "10.96.0.1:443",
+        "169.254.169.254:443",
+        "kubernetes.default.svc:443",
+        "emcee-blue-egress.blue.svc.cluster.local:15443",
+        "exfil.attacker.example:443",
+    ] {
+        let said = refused("WHARF", &format!("  endpoints: [\"203.0.113.12:15443\", \"{endpoint}\"]\n"));
+        assert!(said.contains("ServiceBinding mallory/spy: spec.endpoints[1]: "), "{said}");
+    }
+}
