@@ -49,7 +49,7 @@ pub(crate) struct DiscoveryArgs {
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     discovery_advertise: Vec<Endpoint>,
 
-    /// The cluster's Service and Pod ranges: what a peer announces never lies there
+    /// The cluster's Service and Pod ranges: no endpoint of a peer lies there, unless `peers[].networks` names it
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     cluster_networks: Vec<IpNet>,
 }

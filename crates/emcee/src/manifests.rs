@@ -12,6 +12,7 @@ mod uninstall;
 mod values;
 mod webhook;
 
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use form::{Condition, Form};
@@ -48,6 +49,8 @@ pub struct Installation {
     pub gateway_namespaces: Vec<String>,
     /// Istio's root namespace.
     pub root_namespace: String,
+    /// The cluster's Service and Pod ranges.
+    pub cluster_networks: Vec<IpNet>,
     /// Whether resources are checked when they are applied.
     pub webhook: bool,
     /// Whether meshes tell each other what they offer.

@@ -216,7 +216,17 @@ fn teams_may_not_write_a_status() {
 /// A field that Kubernetes does not know would be lost on the way.
 #[test]
 fn kubernetes_knows_every_field() {
-    let whole = ["all", "--fed-namespaces", "blue", "--gateway-namespaces", "gw", "--revision", "canary"];
+    let whole = [
+        "all",
+        "--fed-namespaces",
+        "blue",
+        "--gateway-namespaces",
+        "gw",
+        "--revision",
+        "canary",
+        "--cluster-networks",
+        "10.96.0.0/12",
+    ];
     for object in manifests(&whole) {
         let read = match object["kind"].as_str().expect("a kind") {
             "CustomResourceDefinition" => continue,
@@ -244,7 +254,12 @@ fn typed<K: DeserializeOwned + Serialize>(object: &Value) -> Value {
 
 #[test]
 fn the_pod_is_confined_and_its_arguments_are_those_of_run() {
-    let gateways = ["--gateway-namespaces", "istio-system"];
+    let gateways = [
+        "--gateway-namespaces",
+        "istio-system",
+        "--cluster-networks",
+        "10.96.0.0/12,10.244.0.0/16,fd00::/64",
+    ];
     let objects = manifests(
         &[&["deployment", "--fed-namespaces", "blue", "--revision", "canary"], &gateways[..]].concat(),
     );
@@ -255,7 +270,9 @@ fn the_pod_is_confined_and_its_arguments_are_those_of_run() {
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
     assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
     assert_eq!(container["securityContext"]["capabilities"]["drop"][0], "ALL");
-    is_a_command(&words(&container["args"]));
+    let arguments = words(&container["args"]);
+    assert!(arguments.iter().any(|it| it == "--cluster-networks=10.96.0.0/12,10.244.0.0/16,fd00::/64"));
+    is_a_command(&arguments);
 }
 
 /// The arguments are a command that exists, down to each value.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use serde_json::Value;
 
 use super::Outcome;
@@ -61,6 +62,10 @@ pub(super) struct ManifestsArgs {
     #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', value_parser = dns_label)]
     gateway_namespaces: Vec<String>,
 
+    /// The cluster's Service and Pod ranges: no endpoint of a peer lies there
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    cluster_networks: Vec<IpNet>,
+
     /// Whether the API server asks Emcee about resources before it takes them; where Emcee is away, it takes all
     #[arg(long, value_name = "SWITCH", value_enum, default_value_t = Switch::On)]
     webhook: Switch,
@@ -78,7 +83,7 @@ pub(super) struct ManifestsArgs {
     output: Option<PathBuf>,
 }
 
-const INSTALLATION: [&str; 11] = [
+const INSTALLATION: [&str; 12] = [
     "namespace",
     "image",
     "replicas",
@@ -87,6 +92,7 @@ const INSTALLATION: [&str; 11] = [
     "watch_namespaces",
     "fed_namespaces",
     "gateway_namespaces",
+    "cluster_networks",
     "webhook",
     "discovery",
     "discovery_service_type",
@@ -194,6 +200,7 @@ impl ManifestsArgs {
             fed_namespaces: self.fed_namespaces.clone(),
             gateway_namespaces: self.gateway_namespaces.clone(),
             root_namespace: self.root_namespace.clone(),
+            cluster_networks: self.cluster_networks.clone(),
             webhook: self.webhook == Switch::On,
             discovery: self.discovery == Switch::On,
             discovery_service_type: self.discovery_service_type.as_str().to_owned(),

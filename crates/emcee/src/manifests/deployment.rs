@@ -159,6 +159,8 @@ fn arguments(form: &Form<'_>) -> Vec<Value> {
     arguments.push(format!("--root-namespace={}", form.root_namespace()).into());
     let revision = format!("--revision={}", form.revision());
     arguments.extend(form.when(Condition::Revision, vec![revision.into()]));
+    let networks = format!("--cluster-networks={}", form.cluster_networks());
+    arguments.extend(form.when(Condition::Networks, vec![networks.into()]));
     arguments.push(format!("--probe-address=0.0.0.0:{PROBES}").into());
     // Only through `kubectl port-forward`.
     arguments.push("--admin-address=127.0.0.1:15000".into());

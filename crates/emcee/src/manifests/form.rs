@@ -37,6 +37,8 @@ pub(super) enum Condition {
     Any(List),
     /// A revision of Istio is chosen.
     Revision,
+    /// The cluster's own networks are given.
+    Networks,
     /// Resources are checked when they are applied.
     Webhook,
     /// Meshes tell each other what they offer.
@@ -100,6 +102,17 @@ impl Form<'_> {
         }
     }
 
+    /// The cluster's own networks, as a flag takes them.
+    pub(super) fn cluster_networks(&self) -> String {
+        match self {
+            Self::Plain(installation) => {
+                let networks = installation.cluster_networks.iter().map(ToString::to_string);
+                networks.collect::<Vec<_>>().join(",")
+            }
+            Self::Chart => "{{ join `,` $.Values.clusterNetworks }}".to_owned(),
+        }
+    }
+
     /// Name of the ConfigMap from which Istio of this revision reads the mesh's configuration.
     pub(super) fn mesh_config(&self) -> String {
         match self {
@@ -133,6 +146,7 @@ impl Form<'_> {
                     Condition::Some(list) => format!("not ({})", is_all(list)),
                     Condition::Any(list) => template(list).to_owned(),
                     Condition::Revision => "$.Values.revision".to_owned(),
+                    Condition::Networks => "$.Values.clusterNetworks".to_owned(),
                     Condition::Webhook => "$.Values.webhook.enabled".to_owned(),
                     Condition::Discovery => "$.Values.discovery.enabled".to_owned(),
                 };
@@ -174,6 +188,7 @@ impl Installation {
             Condition::Some(list) => !self.holds(Condition::All(list)),
             Condition::Any(list) => !self.list(list).is_empty(),
             Condition::Revision => self.revision.is_some(),
+            Condition::Networks => !self.cluster_networks.is_empty(),
             Condition::Webhook => self.webhook,
             Condition::Discovery => self.discovery,
         }

@@ -57,6 +57,13 @@ fn settings() -> Vec<Setting> {
             json!({"type": "array", "items": label(LABEL)}),
         ),
         of(
+            "clusterNetworks",
+            "The cluster's Service and Pod ranges, as CIDRs: no endpoint of a peer lies there. Without them Emcee goes by \
+             the addresses of pods, nodes and Services that it sees.",
+            json!([]),
+            json!({"type": "array", "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$"}}),
+        ),
+        of(
             "webhook",
             "Whether what users apply is checked before the API server takes it. Where Emcee is away, it takes everything.",
             json!({"enabled": true}),
