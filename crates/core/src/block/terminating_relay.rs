@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use emcee_api::istio::{
-    ClientTls, ClientTlsMode, Destination, HttpRetry, HttpRewrite, HttpRoute, L4Match, Location, ServerTls,
-    ServerTlsMode, TcpRoute, TlsVersion, VirtualServiceSpec,
+    ClientTls, ClientTlsMode, Destination, HeaderOperations, Headers, HttpRetry, HttpRewrite, HttpRoute,
+    L4Match, Location, ServerTls, ServerTlsMode, TcpRoute, TlsVersion, VirtualServiceSpec,
 };
 
 use super::istio::{PRIVATE, SUBSET, destination, object, policy, remote_entry, rule, server, service_port};
@@ -13,6 +13,18 @@ use crate::protocol::Protocol;
 use crate::resolve::{Consumption, Gateway, Offer};
 
 const PORT: u16 = 15443;
+
+/// Request headers in which the egress gateway would tell the peer about this mesh: the SPIFFE id and certificate of the
+/// caller, which an Istio gateway writes by default, the metadata of its proxies, and the name of its route.
+///
+/// Envoy writes them before it chooses the route, and removes what a route removes after that. Sources:
+/// `pilot/pkg/networking/core/gateway.go` (`SANITIZE_SET`), Envoy's `RouteEntryImplBase::finalizeRequestHeaders`.
+const KEPT_FROM_REQUESTS: [&str; 4] =
+    ["x-forwarded-client-cert", "x-envoy-peer-metadata", "x-envoy-peer-metadata-id", "x-envoy-decorator-operation"];
+
+/// Response headers in which the service's proxies would tell the peer about this mesh.
+const KEPT_FROM_RESPONSES: [&str; 3] =
+    ["x-envoy-peer-metadata", "x-envoy-peer-metadata-id", "x-envoy-decorator-operation"];
 
 /// On the consuming side: from mesh mTLS for L to the relationship's mTLS for X.
 pub(crate) fn to_remote(remote: &Consumption<'_>) -> Vec<Object> {
@@ -39,6 +51,7 @@ pub(crate) fn to_remote(remote: &Consumption<'_>) -> Vec<Object> {
         tls: ServerTls::new(ServerTlsMode::IstioMutual),
         protocol: remote.protocol,
         authority: &remote.server_name,
+        headers: Headers { request: Some(without(&KEPT_FROM_REQUESTS)), response: None },
         to: destination(&host, PORT, SUBSET),
     };
     let mut objects = relay.objects();
@@ -65,6 +78,7 @@ pub(crate) fn to_service(offer: &Offer<'_>) -> Vec<Object> {
         tls,
         protocol: offer.protocol,
         authority: &offer.service_host,
+        headers: Headers { request: None, response: Some(without(&KEPT_FROM_RESPONSES)) },
         to: destination(&offer.service_host, offer.port, subset),
     };
     relay.objects()
@@ -78,6 +92,8 @@ struct Relay<'a> {
     tls: ServerTls,
     protocol: Protocol,
     authority: &'a str,
+    /// For HTTP: what must not leave this mesh.
+    headers: Headers,
     to: Destination,
 }
 
@@ -93,7 +109,7 @@ impl Relay<'_> {
             ..VirtualServiceSpec::default()
         };
         if self.protocol.is_http() {
-            routes.http = vec![http(self.authority, self.to)];
+            routes.http = vec![http(self.authority, self.headers, self.to)];
         } else {
             routes.tcp = vec![tcp(gateway.port, self.to)];
         }
@@ -105,12 +121,20 @@ impl Relay<'_> {
 }
 
 /// No retries here: the caller's sidecar has its own, and they would multiply from hop to hop.
-fn http(authority: &str, to: Destination) -> HttpRoute {
+fn http(authority: &str, headers: Headers, to: Destination) -> HttpRoute {
     HttpRoute {
+        headers: Some(headers),
         rewrite: Some(HttpRewrite { authority: authority.to_owned(), ..HttpRewrite::default() }),
         retries: Some(HttpRetry::default()),
         route: vec![to.into()],
         ..HttpRoute::default()
+    }
+}
+
+fn without(headers: &[&str]) -> HeaderOperations {
+    HeaderOperations {
+        remove: headers.iter().map(|&header| header.to_owned()).collect(),
+        ..HeaderOperations::default()
     }
 }
 
