@@ -90,6 +90,8 @@ reasons! {
     NoSecret,
     /// The certificate, key or CA cannot be used.
     CertificateInvalid,
+    /// A Secret next to the credential replaces its CA at a gateway.
+    ShadowedCA,
     /// The gateway pods are in a namespace that the operator did not allow.
     GatewayNamespaceNotAllowed,
     /// Gateway pods with these labels are in more than one namespace.
@@ -116,6 +118,8 @@ reasons! {
     SharedTrust,
     /// Warning: an end-to-end peer shares this mesh's trust domain and could use a BOUNDARY egress.
     SharedTrustDomain,
+    /// Warning: this mesh's sidecars refuse the callers of an end-to-end peer, whose trust domain is no alias of its own.
+    TrustDomainNotAccepted,
     /// Warning: no gateway stands between; whoever reaches a pod's address reaches it.
     NotConfined,
     /// Warning: another relationship has its Secret or gateways in the same namespace.
@@ -154,4 +158,12 @@ reasons! {
     Assumed,
     /// Warning: the certificate expires soon.
     CertificateExpiring,
+    /// Warning: a CRL in the Secret is past its `nextUpdate`, so gateways refuse the certificates of its CA.
+    CrlExpired,
+    /// Warning: there are CRLs in the Secret, and none of one of its CAs, so gateways refuse the certificates of that CA.
+    CrlMissing,
+    /// Warning: the certificate has a wildcard name, which gateways accept as any name that it covers.
+    WildcardName,
+    /// Warning: a peer announces another port or protocol for an import than the one in use.
+    AnnouncementChanged,
 }

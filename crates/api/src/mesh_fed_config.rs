@@ -200,7 +200,7 @@ pub struct Peer {
 }
 
 /// What is announced, and what is done with announcements of peers.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Discovery {
     /// Whether exposed services are announced to peers. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -220,6 +220,16 @@ pub struct Discovery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100_000))]
     pub max_imports: Option<i64>,
+
+    /// Who in this mesh may see what is imported automatically: `["."]` (the import's namespace, the default) or
+    /// `["*"]` (all).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1), inner(length(max = 63)))]
+    #[x_kube(
+        validation = Rule::new("self == ['.'] || self == ['*']")
+            .message("is neither [\".\"] (the import's namespace, the default) nor [\"*\"] (the whole mesh)")
+    )]
+    pub export_to: Option<Vec<String>>,
 
     /// Hold (default): when a peer is lost, its last announcements stay. Expire: they go after `expire_after`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

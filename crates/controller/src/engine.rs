@@ -131,7 +131,7 @@ impl Engine {
                 Fact::RootHash(hash) => {
                     ran.extend(self.model.set_settings(|settings| settings.root_hash = hash));
                 }
-                Fact::TrustDomain(domain) => ran.extend(self.model.set_trust_domain(domain)),
+                Fact::MeshTrust(trust) => ran.extend(self.model.set_mesh_trust(trust)),
                 fact @ (Fact::Live(_) | Fact::LiveGone(_) | Fact::Listing(_) | Fact::Listed(_)) => {
                     live.push(fact);
                 }
@@ -284,6 +284,7 @@ impl Engine {
         json!({
             "settings": {
                 "trust_domain": settings.trust_domain,
+                "trust_domain_aliases": settings.trust_domain_aliases,
                 "cluster_domain": settings.cluster_domain,
                 "root_namespace": settings.root_namespace,
                 "revision": settings.revision,

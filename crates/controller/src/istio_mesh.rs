@@ -24,20 +24,35 @@ struct Mesh {
     // Istio reads it as protobuf's JSON, which takes both spellings.
     #[serde(alias = "trust_domain")]
     trust_domain: Option<String>,
+    #[serde(alias = "trust_domain_aliases")]
+    trust_domain_aliases: Option<Vec<String>>,
 }
 
-/// The trust domain that it sets; none where it sets none.
+/// What Istio's mesh configuration says of whom this mesh's sidecars accept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MeshTrust {
+    /// `trustDomain`, where it is set.
+    pub(crate) trust_domain: Option<String>,
+    /// `trustDomainAliases`
+    pub(crate) aliases: Vec<String>,
+}
+
+/// Reads what a mesh configuration says of trust domains.
 ///
 /// # Errors
 /// Why it cannot be read. Then istiod goes on with what it knew (`pkg/config/mesh/meshwatcher/collection.go`), and so is Emcee to.
-pub(crate) fn trust_domain(object: &ConfigMap) -> Result<Option<String>, String> {
-    let Some(text) = object.data.as_ref().and_then(|data| data.get("mesh")) else { return Ok(None) };
+pub(crate) fn trust(object: &ConfigMap) -> Result<MeshTrust, String> {
+    let Some(text) = object.data.as_ref().and_then(|data| data.get("mesh")) else {
+        return Ok(MeshTrust::default());
+    };
     let mesh: Mesh = serde_saphyr::from_str(text).map_err(|error| format!("data.mesh: {error}"))?;
     match mesh.trust_domain {
         Some(domain) if !emcee_core::names::is_dns_name(&domain) => {
             Err(format!("data.mesh: trustDomain {domain:?} is not a DNS name"))
         }
-        domain => Ok(domain),
+        trust_domain => {
+            Ok(MeshTrust { trust_domain, aliases: mesh.trust_domain_aliases.unwrap_or_default() })
+        }
     }
 }
 
@@ -45,18 +60,33 @@ pub(crate) fn trust_domain(object: &ConfigMap) -> Result<Option<String>, String>
 mod tests {
     use super::*;
 
-    fn of(mesh: &str) -> Result<Option<String>, String> {
+    fn of(mesh: &str) -> Result<MeshTrust, String> {
         let data = [("mesh".to_owned(), mesh.to_owned())].into();
-        trust_domain(&ConfigMap { data: Some(data), ..ConfigMap::default() })
+        trust(&ConfigMap { data: Some(data), ..ConfigMap::default() })
     }
 
     #[test]
     fn it_is_read_among_all_the_rest() {
         let mesh = "accessLogFile: /dev/stdout\ntrustDomain: m1.example\nrootNamespace: istio-system\n";
-        assert_eq!(of(mesh), Ok(Some("m1.example".into())));
-        assert_eq!(of("trust_domain: m1.example"), Ok(Some("m1.example".into())));
-        assert_eq!(of("accessLogFile: /dev/stdout"), Ok(None));
-        assert_eq!(trust_domain(&ConfigMap::default()), Ok(None));
+        let m1 = MeshTrust { trust_domain: Some("m1.example".into()), aliases: Vec::new() };
+        assert_eq!(of(mesh), Ok(m1.clone()));
+        assert_eq!(of("trust_domain: m1.example"), Ok(m1));
+        assert_eq!(of("accessLogFile: /dev/stdout"), Ok(MeshTrust::default()));
+        assert_eq!(trust(&ConfigMap::default()), Ok(MeshTrust::default()));
+    }
+
+    #[test]
+    fn aliases_are_read_in_both_spellings() {
+        let aliases = ["two.example".to_owned(), "old.example".to_owned()];
+        for key in ["trustDomainAliases", "trust_domain_aliases"] {
+            let trust = of(&format!("{key}: [two.example, old.example]\ntrustDomain: m1.example\n")).unwrap();
+            assert_eq!(
+                (trust.trust_domain.as_deref(), trust.aliases),
+                (Some("m1.example"), aliases.to_vec())
+            );
+        }
+        assert_eq!(of("trustDomainAliases:"), Ok(MeshTrust::default()));
+        assert!(of("trustDomainAliases: two.example").is_err());
     }
 
     #[test]

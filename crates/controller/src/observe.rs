@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Servic
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
-use kube::core::Resource;
+use kube::core::{PartialObjectMeta, Resource};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
@@ -80,6 +80,7 @@ impl Watches {
         }
         let tls = Config::default().fields("type=kubernetes.io/tls");
         watches.follow_typed::<Secret>(&options.scope.secrets(), &tls, parse::secret);
+        watches.follow_names_of_secrets(&options.scope.secrets());
         watches.follow_typed::<Service>(&everywhere, &all, parse::service);
         watches.follow_typed::<EndpointSlice>(&everywhere, &all, parse::endpoint_slice);
         watches.follow_typed::<Pod>(&everywhere, &all, parse::pod);
@@ -177,6 +178,21 @@ impl Watches {
             };
             let read = move |key: &Key, object: Option<K>| Some(read(key, object.as_ref()));
             self.spawn(api, config.clone(), Source { kind: K::KIND, namespace }, Memory::own(), read);
+        }
+    }
+
+    /// Secrets of other types matter by their names alone, so nothing else of them is asked for.
+    fn follow_names_of_secrets(&mut self, namespaces: &Namespaces) {
+        for namespace in namespaces.watches() {
+            let api = match &namespace {
+                Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+                None => Api::all(self.client.clone()),
+            };
+            let source = Source { kind: <Secret as k8s_openapi::Resource>::KIND, namespace };
+            let read = |key: &Key, object: Option<PartialObjectMeta<Secret>>| {
+                parse::ca_secret(key, object.is_some())
+            };
+            self.spawn(api, Config::default(), source, Memory::own(), read);
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Options {
     pub scope: Scope,
     /// Trust domain of this mesh; else Istio's own mesh configuration says it.
     pub trust_domain: Option<String>,
+    /// Trust domains that this mesh accepts like its own; else Istio's own mesh configuration says them.
+    pub trust_domain_aliases: Option<Vec<String>>,
     /// DNS domain of the cluster.
     pub cluster_domain: String,
     /// Istio's root namespace.
@@ -119,6 +121,7 @@ impl Options {
     pub(crate) fn settings(&self, now: Timestamp) -> Settings {
         Settings {
             trust_domain: self.trust_domain.clone().unwrap_or_else(|| Settings::default().trust_domain),
+            trust_domain_aliases: self.trust_domain_aliases.clone().unwrap_or_default(),
             cluster_domain: self.cluster_domain.clone(),
             root_namespace: self.root_namespace.clone(),
             revision: self.revision.clone(),

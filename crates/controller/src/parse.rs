@@ -140,6 +140,11 @@ pub(crate) fn secret(key: &Key, object: Option<&k8s::Secret>) -> Fact {
     Fact::Input(Change::Credential(key.clone(), object.and_then(Credential::of)))
 }
 
+/// A Secret, of which no more than the name is known.
+pub(crate) fn ca_secret(key: &Key, there: bool) -> Option<Fact> {
+    inputs::may_shadow(&key.name).then(|| Fact::Input(Change::CaSecret(key.clone(), there)))
+}
+
 pub(crate) fn peer_authentication(key: &Key, object: Option<DynamicObject>) -> Fact {
     let policy = object.and_then(typed::<PeerAuthentication>);
     Fact::Input(Change::PeerAuthentication(key.clone(), policy.as_ref().map(inputs::PeerAuthentication::of)))
@@ -165,7 +170,7 @@ pub(crate) fn destination_rule(
 
 /// Istio's configuration of the mesh.
 pub(crate) fn mesh(_: &Key, object: Option<&k8s::ConfigMap>) -> Fact {
-    Fact::TrustDomain(object.map_or(Ok(None), istio_mesh::trust_domain))
+    Fact::MeshTrust(object.map_or_else(|| Ok(istio_mesh::MeshTrust::default()), istio_mesh::trust))
 }
 
 /// The root certificates that Istio hands to each namespace.

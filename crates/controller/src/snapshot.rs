@@ -101,7 +101,7 @@ impl Snapshot {
                 Fact::Live(live) => drop(self.live.insert(live.id.clone(), *live)),
                 Fact::LiveGone(id) => drop(self.live.remove(&id)),
                 Fact::RootHash(hash) => drop(self.model.set_settings(|settings| settings.root_hash = hash)),
-                Fact::TrustDomain(domain) => drop(self.model.set_trust_domain(domain)),
+                Fact::MeshTrust(trust) => drop(self.model.set_mesh_trust(trust)),
                 // Only a watch lists again.
                 Fact::Listing(_) | Fact::Listed(_) => {}
             }

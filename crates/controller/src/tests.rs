@@ -7,5 +7,6 @@ mod hands;
 mod lease;
 mod leftovers;
 mod snapshot;
+mod trust;
 mod uninstall;
 mod world;

@@ -10,6 +10,7 @@ use emcee_core::uid::Uid;
 use jiff::Timestamp;
 use tracing::warn;
 
+use crate::istio_mesh::MeshTrust;
 use crate::observe::fact::{ObjectId, OwnerLabels, Resource, Said, Version};
 use crate::options::{Namespaces, Options};
 
@@ -19,6 +20,8 @@ pub(crate) struct Model {
     resources: HashMap<Unit, Known>,
     /// Whether Istio's mesh configuration says the trust domain; else it was given.
     follows_trust_domain: bool,
+    /// Whether Istio's mesh configuration says its aliases; else they were given.
+    follows_aliases: bool,
     /// Where relationships may have objects, wherever their resources are.
     fed: Namespaces,
 }
@@ -40,8 +43,13 @@ impl Model {
         // Those to which Emcee is confined are taken to be there: what is written into one that is not is refused then.
         let confined = options.scope.confined().into_iter();
         last_good.update(confined.map(|namespace| Change::Namespace(namespace.into(), true)));
-        let (follows_trust_domain, fed) = (options.trust_domain.is_none(), options.scope.secrets());
-        Self { last_good, resources: HashMap::new(), follows_trust_domain, fed }
+        Self {
+            last_good,
+            resources: HashMap::new(),
+            follows_trust_domain: options.trust_domain.is_none(),
+            follows_aliases: options.trust_domain_aliases.is_none(),
+            fed: options.scope.secrets(),
+        }
     }
 
     pub(crate) fn translation(&self) -> &Translation {
@@ -129,17 +137,24 @@ impl Model {
         self.last_good.set_settings(settings)
     }
 
-    /// Istio's mesh configuration sets this trust domain, or none; says which units ran. One that cannot be read changes
-    /// nothing: every identity depends on it.
-    pub(crate) fn set_trust_domain(&mut self, domain: Result<Option<String>, String>) -> Vec<Unit> {
-        let domain = match domain {
-            _ if !self.follows_trust_domain => return Vec::new(),
-            Ok(domain) => domain.unwrap_or_else(|| Settings::default().trust_domain),
+    /// Takes over what Istio's mesh configuration says of trust domains, as far as no flag says it; returns the units that
+    /// ran. A configuration that cannot be read changes nothing: every identity depends on it.
+    pub(crate) fn set_mesh_trust(&mut self, trust: Result<MeshTrust, String>) -> Vec<Unit> {
+        let MeshTrust { trust_domain, aliases } = match trust {
+            Ok(trust) => trust,
             Err(why) => {
                 warn!(why, "Istio's mesh configuration cannot be read; the trust domain stays as it was");
                 return Vec::new();
             }
         };
-        self.set_settings(|settings| settings.trust_domain = domain)
+        let (follows_trust_domain, follows_aliases) = (self.follows_trust_domain, self.follows_aliases);
+        self.set_settings(|settings| {
+            if follows_trust_domain {
+                settings.trust_domain = trust_domain.unwrap_or_else(|| Settings::default().trust_domain);
+            }
+            if follows_aliases {
+                settings.trust_domain_aliases = aliases;
+            }
+        })
     }
 }

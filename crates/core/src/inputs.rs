@@ -7,6 +7,7 @@
 mod addresses;
 mod announcements;
 mod credential;
+mod crl;
 mod endpoint_slice;
 mod istio;
 mod judge;
@@ -19,7 +20,9 @@ mod workload_entry;
 
 pub use addresses::AddressOwner;
 pub(crate) use addresses::Addresses;
-pub use credential::{Credential, CredentialProblem, KeyMaterial};
+pub(crate) use credential::shadow_of;
+pub use credential::{Credential, CredentialProblem, KeyMaterial, may_shadow};
+pub use crl::Revocation;
 pub use endpoint_slice::{EndpointSlice, SliceAddress};
 pub use istio::{MutualTls, PeerAuthentication, Subsets};
 pub use judge::ports_problem;
@@ -44,6 +47,8 @@ pub const DISCOVERY_SERVICE: &str = "emcee-discovery";
 pub struct Settings {
     /// Trust domain of this mesh, without `spiffe://`.
     pub trust_domain: String,
+    /// Trust domains whose workloads this mesh's sidecars accept like its own (`trustDomainAliases`).
+    pub trust_domain_aliases: Vec<String>,
     /// DNS domain of the cluster.
     pub cluster_domain: String,
     /// Istio's root namespace: configuration there holds for the whole mesh.
@@ -82,6 +87,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             trust_domain: "cluster.local".into(),
+            trust_domain_aliases: Vec::new(),
             cluster_domain: "cluster.local".into(),
             root_namespace: "istio-system".into(),
             revision: None,

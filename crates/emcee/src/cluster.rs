@@ -211,6 +211,7 @@ pub(crate) fn options_to_look(scope: &ScopeArgs, surroundings: &Surroundings) ->
     let settings = surroundings.settings();
     Options {
         trust_domain: surroundings.trust_domain().map(str::to_owned),
+        trust_domain_aliases: surroundings.trust_domain_aliases().map(<[String]>::to_vec),
         cluster_domain: settings.cluster_domain,
         root_namespace: settings.root_namespace,
         revision: settings.revision,
@@ -226,6 +227,7 @@ pub(crate) fn options_of(scope: Scope) -> Options {
         identity: identity(),
         scope,
         trust_domain: None,
+        trust_domain_aliases: None,
         cluster_domain,
         root_namespace,
         revision: None,

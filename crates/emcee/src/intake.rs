@@ -135,7 +135,12 @@ impl Intake {
             ("networking.istio.io", "WorkloadEntry") => self.fact::<WorkloadEntry>(document, |object| {
                 Some(Change::WorkloadEntry(key, Some(inputs::WorkloadEntry::of(object))))
             }),
-            ("", "Secret") => self.secret(document, key),
+            ("", "Secret") => {
+                if inputs::may_shadow(&key.name) {
+                    self.changes.push(Change::CaSecret(key.clone(), true));
+                }
+                self.secret(document, key);
+            }
             ("", "Namespace") => {}
             (group, "MeshFedConfig" | "ServiceExposition" | "ServiceBinding") if is_misspelt(group) => {
                 let message = format!("{group:?} is not the group of {} ({GROUP}/{VERSION})", document.kind);

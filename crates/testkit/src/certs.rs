@@ -21,7 +21,10 @@ use std::{
     sync::{LazyLock, Mutex, PoisonError},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SerialNumber,
+};
 use time::OffsetDateTime;
 
 pub use leaf::{Leaf, days, unix};
@@ -82,9 +85,37 @@ impl Ca {
     /// Sign a certificate for a fresh key.
     pub fn issue(&self, leaf: &Leaf) -> Pair {
         let key = KeyPair::generate().expect(VALID);
-        let certificate = leaf.params().signed_by(&key, &self.issuer).expect(VALID);
+        let mut params = leaf.params();
+        params.serial_number = Some(serial(&key));
+        let certificate = params.signed_by(&key, &self.issuer).expect(VALID);
         Pair { certificate: certificate.pem(), key: key.serialize_pem(), ca: self.pem.clone() }
     }
+
+    /// A CRL of 2026 that revokes these certificates, as PEM. See [`days`].
+    pub fn crl(&self, revoked: &[&Pair], next_update: OffsetDateTime) -> String {
+        let entry = |pair: &&Pair| RevokedCertParams {
+            serial_number: serial(&KeyPair::from_pem(&pair.key).expect("a revoked pair has its own key")),
+            revocation_time: days("2026-01-01", 0),
+            reason_code: Some(RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: days("2026-01-01", 0),
+            next_update,
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).expect(VALID).pem().expect(VALID)
+    }
+}
+
+/// The serial number of a certificate for this key: positive, and as rare as the key.
+fn serial(key: &KeyPair) -> SerialNumber {
+    let mut bytes = key.public_key_raw()[1..17].to_vec();
+    bytes[0] = bytes[0] & 0x3f | 0x40;
+    SerialNumber::from(bytes)
 }
 
 impl fmt::Debug for Ca {

@@ -12,6 +12,7 @@ use emcee_core::uid::Uid;
 use serde_json::Value;
 
 pub(crate) use super::said::Said;
+use crate::istio_mesh::MeshTrust;
 
 /// Something seen in the cluster, reduced to what is needed of it.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub(crate) enum Fact {
     Input(Change),
     /// Of one of the users' three resources.
     Resource(Box<Resource>),
-    /// The trust domain that Istio's mesh configuration sets, if it sets one and can be read.
-    TrustDomain(Result<Option<String>, String>),
+    /// What Istio's mesh configuration says of trust domains, or why it cannot be read.
+    MeshTrust(Result<MeshTrust, String>),
     /// The hash of the root certificates of the mesh's workloads, if they are known.
     RootHash(Option<String>),
     /// A user's resource is gone.

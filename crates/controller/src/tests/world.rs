@@ -49,6 +49,7 @@ pub(super) fn options() -> Options {
         identity: "test".into(),
         scope: Scope { watch: Namespaces::All, fed: Namespaces::All, gateway: BTreeSet::default() },
         trust_domain: None,
+        trust_domain_aliases: None,
         cluster_domain: "cluster.local".into(),
         root_namespace: "istio-system".into(),
         revision: None,

@@ -9,7 +9,6 @@ use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use super::istio::{SUBSET, destination, object};
 use crate::key::Key;
 use crate::names;
-use crate::parse::Visibility;
 use crate::plan::{Body, Object, Owner, OwnerKind};
 use crate::protocol::Protocol;
 use crate::resolve::{FacadePort, FacadeRoute};
@@ -19,10 +18,7 @@ use crate::resolve::{FacadePort, FacadeRoute};
 /// Istio's default retries stay on this, the first of the hops.
 pub(crate) fn objects(facade: &Key, ports: &[&FacadePort], cluster_domain: &str) -> Vec<Object> {
     let Some(first) = ports.first() else { return Vec::new() };
-    let export_to = match first.visibility {
-        Visibility::Namespace => ".",
-        Visibility::Mesh => "*",
-    };
+    let export_to = first.visibility.as_str();
     let owner = Owner::new(OwnerKind::Facade, facade.clone(), None);
     let namespace = &facade.namespace;
     let service = ServiceSpec {

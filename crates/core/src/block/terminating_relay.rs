@@ -19,8 +19,12 @@ const PORT: u16 = 15443;
 ///
 /// Envoy writes them before it chooses the route, and removes what a route removes after that. Sources:
 /// `pilot/pkg/networking/core/gateway.go` (`SANITIZE_SET`), Envoy's `RouteEntryImplBase::finalizeRequestHeaders`.
-const KEPT_FROM_REQUESTS: [&str; 4] =
-    ["x-forwarded-client-cert", "x-envoy-peer-metadata", "x-envoy-peer-metadata-id", "x-envoy-decorator-operation"];
+const KEPT_FROM_REQUESTS: [&str; 4] = [
+    "x-forwarded-client-cert",
+    "x-envoy-peer-metadata",
+    "x-envoy-peer-metadata-id",
+    "x-envoy-decorator-operation",
+];
 
 /// Response headers in which the service's proxies would tell the peer about this mesh.
 const KEPT_FROM_RESPONSES: [&str; 3] =

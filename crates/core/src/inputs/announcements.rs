@@ -14,6 +14,9 @@ pub(crate) struct Announcements {
     of: HashMap<Source, BTreeMap<Key, Arc<Offer>>>,
     /// Who announces a service of a relationship, by the MeshFedConfig and the remote namespace and exposed name.
     announcers: HashMap<(Key, Key), BTreeMap<Arc<str>, Arc<Offer>>>,
+    /// The trust domains that a peer's mesh says to have, and how many announcements say each. All of one peer should be
+    /// alike; what differs is a peer's fault, and bounded by the number of its announcements.
+    trust_domains: HashMap<Source, BTreeMap<String, usize>>,
 }
 
 impl Announcements {
@@ -23,11 +26,39 @@ impl Announcements {
         if old.map(|offer| &**offer) == new.as_ref() {
             return false;
         }
+        let old = old.map(|offer| offer.trust_domain.clone());
+        self.count_trust_domain(source, old.as_deref(), new.as_ref().map(|offer| &*offer.trust_domain));
         match new.map(Arc::new) {
             Some(new) => self.insert(source, service, &new),
             None => self.remove(source, service),
         }
         true
+    }
+
+    fn count_trust_domain(&mut self, source: &Source, old: Option<&str>, new: Option<&str>) {
+        if old == new {
+            return;
+        }
+        let counts = self.trust_domains.entry(source.clone()).or_default();
+        if let Some(new) = new.filter(|domain| !domain.is_empty()) {
+            *counts.entry(new.to_owned()).or_default() += 1;
+        }
+        if let Some(old) = old
+            && let Some(count) = counts.get_mut(old)
+        {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(old);
+            }
+        }
+        if counts.is_empty() {
+            self.trust_domains.remove(source);
+        }
+    }
+
+    /// The trust domains that a peer's announcements name, in order.
+    pub(crate) fn trust_domains(&self, source: &Source) -> impl Iterator<Item = &str> {
+        self.trust_domains.get(source).into_iter().flat_map(|counts| counts.keys().map(String::as_str))
     }
 
     fn insert(&mut self, source: &Source, service: &Key, new: &Arc<Offer>) {

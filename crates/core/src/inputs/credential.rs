@@ -14,6 +14,7 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::crl::{self, Revocation};
 use crate::key::Key;
 use crate::labels::Labels;
 
@@ -44,8 +45,25 @@ pub struct Credential {
     pub not_after: Timestamp,
     /// How many roots the CA has.
     pub roots: usize,
+    /// What its CRLs say, where it has `ca.crl`.
+    pub revocation: Revocation,
     /// What is wrong, apart from its time.
     pub problem: Option<CredentialProblem>,
+}
+
+/// Suffix of the Secret whose CA Istio prefers to the one in a credential.
+///
+/// Source: `pilot/pkg/credentials/kube/secrets.go`, `GetCaCert`, and `SdsCaSuffix` of `pilot/pkg/model/credentials`.
+const CA_SUFFIX: &str = "-cacert";
+
+/// Name of the Secret whose CA Istio takes in place of that of the credential `name`, where there is one.
+pub(crate) fn shadow_of(name: &str) -> String {
+    format!("{name}{CA_SUFFIX}")
+}
+
+/// Whether a Secret of this name may replace the CA of a credential.
+pub fn may_shadow(secret: &str) -> bool {
+    secret.ends_with(CA_SUFFIX)
 }
 
 /// Certificate, key and CA, as PEM. Never shown.
@@ -100,6 +118,19 @@ pub enum CredentialProblem {
         "the certificate in data.tls.crt is not one of the CA in data.ca.crt, or may not be used by both sides of TLS: {0}"
     )]
     Chain(String),
+    /// Not an X.509 CRL.
+    #[error("data.ca.crl holds something that is no X.509 CRL: {0} (export it again as PEM, or take it out)")]
+    NotCrl(String),
+    /// It would revoke nothing.
+    #[error(
+        "data.ca.crl has a CRL of a CA that is neither in data.ca.crt nor in data.tls.crt (it would revoke nothing; take it out, or add its CA)"
+    )]
+    ForeignCrl,
+    /// Somebody else made it.
+    #[error(
+        "data.ca.crl has a CRL whose signature is not of its CA's key in data.ca.crt or data.tls.crt (take the CRL from the CA again)"
+    )]
+    CrlSignature,
 }
 
 impl CredentialProblem {
@@ -110,6 +141,7 @@ impl CredentialProblem {
             Self::NoCa => "data.ca.crt".into(),
             Self::BadKey(_) | Self::KeyMismatch => "data.tls.key".into(),
             Self::NoName | Self::Chain(_) => "data.tls.crt".into(),
+            Self::NotCrl(_) | Self::ForeignCrl | Self::CrlSignature => "data.ca.crl".into(),
         }
     }
 }
@@ -136,6 +168,7 @@ impl Credential {
             not_before: Timestamp::MIN,
             not_after: Timestamp::MAX,
             roots: 0,
+            revocation: Revocation::default(),
             problem: None,
         };
         credential.problem = credential.read(secret).err();
@@ -191,7 +224,11 @@ impl Credential {
         if self.names.is_empty() {
             return Err(CredentialProblem::NoName);
         }
-        verify_chain(&chain, &roots, leaf.validity().not_before.timestamp())
+        verify_chain(&chain, &roots, leaf.validity().not_before.timestamp())?;
+        if let Some(crl) = value(secret, CRL) {
+            self.revocation = crl::judge(crl, roots.iter().chain(&chain[1..]))?;
+        }
+        Ok(())
     }
 
     /// With one root, its end is the certificate's end too.

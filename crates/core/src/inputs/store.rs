@@ -41,6 +41,8 @@ pub enum Change {
     WorkloadEntry(Key, Option<WorkloadEntry>),
     /// A Secret of type `kubernetes.io/tls`.
     Credential(Key, Option<Credential>),
+    /// A Secret, of any type, whose name [may shadow](super::may_shadow) the CA of a credential: whether it is there.
+    CaSecret(Key, bool),
     /// A PeerAuthentication.
     PeerAuthentication(Key, Option<PeerAuthentication>),
     /// A user's DestinationRule.
@@ -74,6 +76,7 @@ pub struct Inputs {
     pub(crate) entries_labelled: TopicMap<Members<Key>>,
     pub(crate) addresses: Addresses,
     pub(crate) credentials: BTreeMap<Key, Arc<Credential>>,
+    pub(crate) ca_secrets: BTreeSet<Key>,
     pub(crate) peer_authentications: BTreeMap<Key, PeerAuthentication>,
     pub(crate) nodes: BTreeMap<Arc<str>, Node>,
     pub(crate) subsets: BTreeMap<Key, Subsets>,
@@ -122,6 +125,7 @@ impl Inputs {
             Change::Credential(key, new) => set(&mut self.credentials, &key, new.map(Arc::new), || {
                 vec![Topic::credentials_in(&key.namespace)]
             }),
+            Change::CaSecret(key, there) => self.apply_ca_secret(key, there),
             Change::PeerAuthentication(key, new) => set(&mut self.peer_authentications, &key, new, || {
                 vec![Topic::peer_authentications_in(&key.namespace)]
             }),
@@ -145,6 +149,12 @@ impl Inputs {
         reindex(&mut self.bindings_of_facade, facades, key);
         reindex(&mut self.imports_of, owners, key);
         topics
+    }
+
+    fn apply_ca_secret(&mut self, key: Key, there: bool) -> Vec<Topic> {
+        let topic = Topic::credentials_in(&key.namespace);
+        let changed = if there { self.ca_secrets.insert(key) } else { self.ca_secrets.remove(&key) };
+        changed.then_some(topic).into_iter().collect()
     }
 
     fn apply_namespace(&mut self, name: Arc<str>, there: bool) -> Vec<Topic> {

@@ -24,6 +24,25 @@ pub enum Visibility {
     Mesh,
 }
 
+impl Visibility {
+    /// What an `export_to` means; none where it means nothing.
+    pub(super) fn of(export_to: &[String]) -> Option<Self> {
+        match export_to {
+            [one] if one == "." => Some(Self::Namespace),
+            [one] if one == "*" => Some(Self::Mesh),
+            _ => None,
+        }
+    }
+
+    /// As it stands in `export_to`.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => ".",
+            Self::Mesh => "*",
+        }
+    }
+}
+
 /// A valid ServiceBinding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Binding {
@@ -204,10 +223,10 @@ fn server_name(checker: &mut Checker, name: Option<&str>) {
 }
 
 fn visibility(checker: &mut Checker, export_to: Option<&[String]>) -> Visibility {
-    match export_to.map(|values| values.iter().map(String::as_str).collect::<Vec<_>>()).as_deref() {
-        Some(["."]) => Visibility::Namespace,
-        None | Some(["*"]) => Visibility::Mesh,
-        Some(_) => {
+    let Some(export_to) = export_to else { return Visibility::Mesh };
+    match Visibility::of(export_to) {
+        Some(visibility) => visibility,
+        None => {
             checker.refuse(
                 "spec.export_to",
                 r#"is neither ["."] (this namespace) nor ["*"] (the whole mesh, the default)"#,

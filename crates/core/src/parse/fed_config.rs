@@ -9,6 +9,7 @@ use emcee_api::{
 use ipnet::IpNet;
 
 use super::Identity;
+use super::binding::Visibility;
 use super::checker::{Checker, plain, quote};
 use crate::endpoint::Endpoint;
 use crate::labels::Labels;
@@ -89,6 +90,8 @@ pub struct DiscoverySettings {
     pub namespaces: BTreeSet<String>,
     /// Limit of automatic imports.
     pub max_imports: usize,
+    /// Who may see automatic imports.
+    pub export_to: Visibility,
     /// What happens when a peer is lost.
     pub on_peer_loss: OnPeerLoss,
     /// How long a lost peer's announcements stay.
@@ -352,10 +355,23 @@ fn discovery(checker: &mut Checker, given: Option<&Discovery>) -> DiscoverySetti
         import: given.import.unwrap_or(ImportMode::Manual),
         namespaces: given.namespaces.into_iter().collect(),
         max_imports: max_imports.unwrap_or(DEFAULT_MAX_IMPORTS),
+        export_to: export_to(checker, given.export_to.as_deref()),
         on_peer_loss: given.on_peer_loss.unwrap_or(OnPeerLoss::Hold),
         expire_after: expire_after(checker, given.expire_after.as_deref()),
         direct: given.direct.unwrap_or(false),
     }
+}
+
+/// A peer chooses names, ports and protocols of imports: only the namespaces that were listed for them see them.
+fn export_to(checker: &mut Checker, given: Option<&[String]>) -> Visibility {
+    let Some(given) = given else { return Visibility::Namespace };
+    Visibility::of(given).unwrap_or_else(|| {
+        checker.refuse(
+            "spec.discovery.export_to",
+            r#"is neither ["."] (the import's namespace, the default) nor ["*"] (the whole mesh)"#,
+        );
+        Visibility::Namespace
+    })
 }
 
 fn expire_after(checker: &mut Checker, given: Option<&str>) -> Duration {

@@ -148,6 +148,7 @@ pub(crate) fn resolve<'a>(
         let visibility = binding.visibility;
         Arc::new(FacadeClaim { facade, port: port.unwrap_or(DEFAULT_PORT), visibility })
     });
+    warnings.extend(announced_otherwise(binding, relationship, &remote));
     if facade.is_some() && port.is_none() {
         let message = format!("neither given nor announced: {DEFAULT_PORT} is used");
         warnings.push(Problem::at(Reason::DefaultPort, "spec.port", message));
@@ -178,6 +179,22 @@ pub(crate) fn resolve<'a>(
         relay,
         consumption,
     })
+}
+
+/// What a peer announces now of an import that was made for another port or protocol.
+fn announced_otherwise(binding: &Binding, relationship: &Relationship, remote: &Remote) -> Option<Problem> {
+    let announced =
+        remote.announced.as_ref().filter(|_| remote.serves() && binding.is_import_of(relationship.key()))?;
+    let (port, protocol) = (announced.port?, announced.protocol?);
+    let (own_port, own_protocol) = (binding.port.unwrap_or(port), binding.protocol.unwrap_or(protocol));
+    if (own_port, own_protocol) == (port, protocol) {
+        return None;
+    }
+    let message = format!(
+        "peer {} announces port {port}, protocol {protocol} now; port {own_port}, protocol {own_protocol} stay, as applications call them (set spec.port and spec.protocol, or delete this ServiceBinding to have it imported again)",
+        announced.peer
+    );
+    Some(Problem::new(Reason::AnnouncementChanged, message))
 }
 
 fn one_relationship<'a>(view: &View<'a>, binding: &Binding) -> Result<&'a Arc<Relationship>, Problem> {

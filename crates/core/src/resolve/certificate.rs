@@ -65,7 +65,7 @@ pub(crate) fn resolve(
         |credential: &&Arc<Credential>| selector.iter().all(|(k, v)| credential.labels.get(k) == Some(v));
     let found: Vec<_> = view.credentials_in(namespace).filter(matches).collect();
     match found.as_slice() {
-        [one] => judge(one, view.now(), warnings),
+        [one] => judge(config, one, view.now(), warnings),
         [] if view.settings().knowledge == Knowledge::Partial => {
             warnings.push(assumed(config, owner, selector));
             Certificate::Assumed
@@ -75,7 +75,12 @@ pub(crate) fn resolve(
     }
 }
 
-fn judge(credential: &Arc<Credential>, now: Timestamp, warnings: &mut Vec<Problem>) -> Certificate {
+fn judge(
+    config: &FedConfig,
+    credential: &Arc<Credential>,
+    now: Timestamp,
+    warnings: &mut Vec<Problem>,
+) -> Certificate {
     let secret = &credential.key;
     if let Some(problem) = &credential.problem {
         return Certificate::Unusable(Problem::at(
@@ -91,6 +96,8 @@ fn judge(credential: &Arc<Credential>, now: Timestamp, warnings: &mut Vec<Proble
             Problem::at(Reason::CertificateInvalid, "spec.tls_context_selector", message),
         );
     }
+    warnings.extend(revocation(credential, now));
+    warnings.extend(wildcards(config, credential));
     let left = credential.not_after.duration_since(now);
     if let Some(days) = SOON.into_iter().find(|days| left < SignedDuration::from_hours(days * 24)) {
         let unit = if days == 1 { "day" } else { "days" };
@@ -101,6 +108,68 @@ fn judge(credential: &Arc<Credential>, now: Timestamp, warnings: &mut Vec<Proble
         warnings.push(Problem::new(Reason::CertificateExpiring, message));
     }
     Certificate::Good(Arc::clone(credential))
+}
+
+/// Envoy refuses each certificate of a CA whose CRL is past its `nextUpdate`, or missing. Discovery goes on with what there
+/// is: what was revoked stays so.
+fn revocation(credential: &Credential, now: Timestamp) -> impl Iterator<Item = Problem> {
+    let (secret, revocation) = (&credential.key, &credential.revocation);
+    let next_update = revocation.next_update.filter(|next_update| *next_update < now);
+    let expired = next_update.map(|next_update| {
+        let message = format!(
+            "Secret {secret}: the time of a CRL in data.ca.crl was over at {next_update}: gateways refuse every certificate of its CA (put the CA's newest CRL into ca.crl)"
+        );
+        Problem::new(Reason::CrlExpired, message)
+    });
+    let missing = (!revocation.without_list.is_empty()).then(|| {
+        let message = format!(
+            "Secret {secret}: data.ca.crl has no CRL of the CA {}: gateways refuse every certificate of that CA (add its CRL, also if it revokes nothing)",
+            revocation.without_list.join(", ")
+        );
+        Problem::new(Reason::CrlMissing, message)
+    });
+    expired.into_iter().chain(missing)
+}
+
+/// Discovery compares names exactly; at gateways Envoy takes a wildcard in a certificate for each name that it covers.
+fn wildcards(config: &FedConfig, credential: &Credential) -> Option<Problem> {
+    let is_wildcard = |name: &&String| name.starts_with("*.");
+    let wildcards: Vec<_> = credential.names.iter().filter(is_wildcard).map(String::as_str).collect();
+    if wildcards.is_empty() {
+        return None;
+    }
+    let covers = |name: &str| {
+        wildcards.iter().any(|wildcard| {
+            name.split_once('.').is_some_and(|(_, parent)| wildcard.strip_prefix("*.") == Some(parent))
+        })
+    };
+    let covered = |peer: &&crate::parse::PeerModel| peer.subject_alt_names.iter().any(|name| covers(name));
+    let peers: Vec<_> = config.peers.iter().filter(covered).map(|peer| peer.name.as_str()).collect();
+    let also =
+        if peers.is_empty() { String::new() } else { format!(", peer {} among them", peers.join(", ")) };
+    let message = format!(
+        "Secret {}: the certificate has the name {}, and gateways of peers take it for every mesh whose name that covers{also} (issue it for this mesh's own name)",
+        credential.key,
+        wildcards.join(", ")
+    );
+    Some(Problem::at(Reason::WildcardName, "spec.tls_context_selector", message))
+}
+
+/// Why the gateway pods of a namespace would trust another CA than that of their credential.
+pub(super) fn shadowed(view: &View<'_>, namespace: &str, credential: &str) -> Option<Problem> {
+    let shadow = view.shadow_of(namespace, credential)?;
+    let message = format!(
+        "Secret {shadow} is next to {credential}, and Istio's gateways trust the CA in it instead of the relationship's: nothing is generated while it is there (delete it, or give it another name)"
+    );
+    Some(Problem::at(Reason::ShadowedCA, "spec.tls_context_selector", message))
+}
+
+/// Name of the Secret for gateway pods in a namespace: the user's own if it is there and complete, else a copy.
+pub(super) fn name_for(certificate: &Certificate, owner: &Owner, namespace: &str) -> String {
+    match certificate.credential() {
+        Some(own) if own.complete && &*own.key.namespace == namespace => own.key.name.to_string(),
+        _ => copied_name(owner),
+    }
 }
 
 /// Name of a copy of a relationship's Secret.

@@ -9,19 +9,29 @@ use std::sync::Arc;
 use emcee_api::{ImportMode, Reason};
 
 use super::{Relationship, View};
-use crate::catalogue::Source;
+use crate::catalogue::{Offer, Source};
 use crate::key::Key;
 use crate::names;
 use crate::parse::{Binding, FedConfig};
 use crate::problem::Problem;
+use crate::protocol::Protocol;
 
 /// What is announced in a relationship, as it is imported.
 #[derive(Debug, Default)]
 pub(crate) struct Imports {
-    /// The ServiceBindings, and the peer that each is of.
-    pub(crate) bindings: BTreeMap<Key, Arc<str>>,
+    /// The ServiceBindings, each with what it is of.
+    pub(crate) bindings: BTreeMap<Key, Import>,
     /// What is announced and not imported, and why.
     pub(crate) skipped: Vec<Skipped>,
+}
+
+/// An import. Its port and protocol are those that were announced first: applications call it by these, and a peer does
+/// not change them. The ServiceBinding that is there is the memory of that too, so a person can.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Import {
+    pub(crate) peer: Arc<str>,
+    pub(crate) port: Option<u16>,
+    pub(crate) protocol: Option<Protocol>,
 }
 
 /// An announced service that is not imported.
@@ -41,12 +51,19 @@ pub(crate) fn resolve(view: &View<'_>, relationship: &Relationship) -> Option<Im
     let mut imports = Imports { bindings: kept(view, config), skipped: Vec::new() };
     for peer in &config.peers {
         let source = Source::new(config.identity.key.clone(), &peer.name);
-        for (service, _) in view.announced(&source) {
-            if imports.bindings.get(service) == Some(&source.peer) {
+        for (service, offer) in view.announced(&source) {
+            if let Some(import) = imports.bindings.get_mut(service)
+                && import.peer == source.peer
+            {
+                import.learn(offer);
                 continue;
             }
-            match obstacle(view, config, service, &imports.bindings) {
-                None => drop(imports.bindings.insert(service.clone(), Arc::clone(&source.peer))),
+            match obstacle(view, config, service, offer, &imports.bindings) {
+                None => {
+                    let mut import = Import { peer: Arc::clone(&source.peer), port: None, protocol: None };
+                    import.learn(offer);
+                    imports.bindings.insert(service.clone(), import);
+                }
                 Some(problem) => {
                     let (peer, service) = (Arc::clone(&source.peer), service.clone());
                     imports.skipped.push(Skipped { peer, service, problem });
@@ -57,15 +74,28 @@ pub(crate) fn resolve(view: &View<'_>, relationship: &Relationship) -> Option<Im
     Some(imports)
 }
 
+impl Import {
+    /// Takes over what is announced, as far as nothing is there yet.
+    fn learn(&mut self, offer: &Offer) {
+        // 0 is refused before it comes here. In a ServiceBinding it would be a fault, and no memory.
+        self.port = self.port.or_else(|| Some(offer.port).filter(|port| *port > 0));
+        self.protocol.get_or_insert(offer.protocol);
+    }
+}
+
 /// The imports that are there and stay, the oldest first where there are too many.
-fn kept(view: &View<'_>, config: &FedConfig) -> BTreeMap<Key, Arc<str>> {
+fn kept(view: &View<'_>, config: &FedConfig) -> BTreeMap<Key, Import> {
     let fed_config = &config.identity.key;
     let mut there: Vec<_> =
         view.imports_of(fed_config).filter(|binding| binding.is_import_of(fed_config)).collect();
     there.sort_by(|a, b| a.identity.age.cmp(&b.identity.age));
     let staying = there.into_iter().filter_map(|binding| {
         let peer = stays(view, config, binding)?;
-        Some((binding.identity.key.clone(), peer))
+        // An older Emcee wrote neither into the binding.
+        let memory = binding.remembered.as_deref().filter(|memory| *memory.peer == *peer);
+        let port = binding.port.or_else(|| memory.and_then(|memory| memory.port));
+        let protocol = binding.protocol.or_else(|| memory.and_then(|memory| memory.protocol));
+        Some((binding.identity.key.clone(), Import { peer, port, protocol }))
     });
     staying.take(config.discovery.max_imports).collect()
 }
@@ -113,7 +143,8 @@ fn obstacle(
     view: &View<'_>,
     config: &FedConfig,
     service: &Key,
-    taken: &BTreeMap<Key, Arc<str>>,
+    offer: &Offer,
+    taken: &BTreeMap<Key, Import>,
 ) -> Option<Problem> {
     let namespace = &service.namespace;
     if !takes(config, namespace) {
@@ -124,6 +155,12 @@ fn obstacle(
     if !names::is_dns_label(&service.name) || service.name.starts_with(|c: char| c.is_ascii_digit()) {
         let message = format!("{:?} is no name of a Service (bind it with an alias)", service.name);
         return Some(Problem::new(Reason::Invalid, message));
+    }
+    if config.mode.is_end_to_end() && offer.identities.is_empty() {
+        let message = format!(
+            "{service} is announced without identities, so any workload of the common root would pass as it (wait until it has pods, or bind it by hand)"
+        );
+        return Some(Problem::new(Reason::IdentityNeeded, message));
     }
     if !view.has_namespace(namespace) {
         let message = format!("namespace {namespace} does not exist (create it)");
@@ -144,10 +181,10 @@ fn holder(
     view: &View<'_>,
     config: &FedConfig,
     service: &Key,
-    taken: &BTreeMap<Key, Arc<str>>,
+    taken: &BTreeMap<Key, Import>,
 ) -> Option<String> {
-    if let Some(peer) = taken.get(service) {
-        return Some(format!("the import from peer {peer}"));
+    if let Some(import) = taken.get(service) {
+        return Some(format!("the import from peer {}", import.peer));
     }
     if view.binding(service).is_some() {
         return Some(format!("ServiceBinding {service}"));

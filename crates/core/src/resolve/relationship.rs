@@ -7,8 +7,8 @@ use emcee_api::Reason;
 use super::certificate::{self, Certificate};
 use super::gateway::{self, Gateway};
 use super::own::OwnObjects;
-use super::terms;
 use super::ways::{self, DiscoveryService};
+use super::{terms, trust_domain};
 use crate::catalogue::Terms;
 use crate::endpoint::Endpoint;
 use crate::inputs::Knowledge;
@@ -43,12 +43,9 @@ pub struct Relationship {
 }
 
 impl Relationship {
-    /// Name of the Secret for gateway pods in a namespace: the user's own if it is there and complete, else a copy.
+    /// Name of the Secret for gateway pods in a namespace.
     pub(crate) fn credential_name(&self, namespace: &str) -> String {
-        match self.certificate.credential() {
-            Some(own) if own.complete && &*own.key.namespace == namespace => own.key.name.to_string(),
-            _ => self.copied_credential(),
-        }
+        certificate::name_for(&self.certificate, &self.owner, namespace)
     }
 
     /// Name of a copy of the Secret, in whichever namespace.
@@ -132,6 +129,7 @@ pub(crate) fn resolve(view: &View<'_>, config: &Arc<FedConfig>) -> Relationship 
     let (egress, ingress) = (gateway(Side::Egress, &config.egress), gateway(Side::Ingress, &config.ingress));
     let egress = egress.map(|egress| egress.and_then(|egress| apart(view, config, egress, ingress.as_ref())));
     let certificate = certificate::resolve(view, config, &owner, &mut warnings);
+    let certificate = not_shadowed(view, config, &owner, certificate, [&egress, &ingress]);
     trust(config, &certificate, &mut warnings);
     let in_use = |gateway| Option::as_ref(gateway).and_then(|gateway| Result::as_ref(gateway).ok());
     let gateways = ways::Gateways { egress: in_use(&egress), ingress: in_use(&ingress) };
@@ -151,6 +149,26 @@ pub(crate) fn resolve(view: &View<'_>, config: &Arc<FedConfig>) -> Relationship 
         discovery,
         warnings,
     }
+}
+
+/// The certificate; unusable where a gateway that would hold it takes the CA of another Secret. It is not enough to say
+/// so, as a gateway that trusts a CA which nobody chose lets its holders in.
+fn not_shadowed(
+    view: &View<'_>,
+    config: &FedConfig,
+    owner: &Owner,
+    certificate: Certificate,
+    gateways: [&Option<Result<Gateway, Problem>>; 2],
+) -> Certificate {
+    if !config.mode.terminates() || !certificate.is_there() {
+        return certificate;
+    }
+    let gateways = gateways.into_iter().flatten().flatten();
+    let mut problems = gateways.filter_map(|gateway| {
+        let name = certificate::name_for(&certificate, owner, &gateway.namespace);
+        certificate::shadowed(view, &gateway.namespace, &name)
+    });
+    problems.next().map_or(certificate.clone(), Certificate::Unusable)
 }
 
 /// Where both gateways pass TLS on by its server name, one port of one gateway cannot be both: a service that both
@@ -232,30 +250,9 @@ fn among_others(view: &View<'_>, config: &Arc<FedConfig>, warnings: &mut Vec<Pro
             ));
         }
         if config.egress.is_some() && config.mode.terminates() && other.mode.is_end_to_end() {
-            warnings.extend(shared_trust_domain(view, other));
+            warnings.extend(trust_domain::shared(view.settings(), other));
         }
     }
     warnings.sort();
     refused
-}
-
-fn shared_trust_domain(view: &View<'_>, other: &FedConfig) -> Option<Problem> {
-    let own = &view.settings().trust_domain;
-    let shares = |peer: &&PeerModel| peer.trust_domains.is_empty() || peer.trust_domains.contains(own);
-    let peers: Vec<_> = other.peers.iter().filter(shares).map(|peer| peer.name.as_str()).collect();
-    if peers.is_empty() && !other.peers.is_empty() {
-        return None;
-    }
-    let who = if peers.is_empty() {
-        format!("whoever reaches pods here through MeshFedConfig {}", other.identity.key)
-    } else {
-        format!("peer {} of MeshFedConfig {}", peers.join(", "), other.identity.key)
-    };
-    Some(Problem::new(
-        Reason::SharedTrustDomain,
-        format!(
-            "{who} ({}) is, or may be, in this mesh's trust domain {own}, and could spend this relationship's certificate at the egress if it reaches its pods (give the meshes trust domains of their own, and list them in peers[].trust_domains)",
-            other.mode
-        ),
-    ))
 }

@@ -12,7 +12,7 @@ use crate::catalogue::{MAX_ENDPOINTS, Offer, PeerState, Source, canonical};
 use crate::endpoint::Endpoint;
 use crate::inputs::{
     AddressOwner, Credential, EndpointSlice, Inputs, Knowledge, Node, Parsed, PeerAuthentication, Service,
-    Settings, Subsets, Topic, Workload, WorkloadEntry, WorkloadKind,
+    Settings, Subsets, Topic, Workload, WorkloadEntry, WorkloadKind, shadow_of,
 };
 use crate::key::Key;
 use crate::labels::Labels;
@@ -152,6 +152,12 @@ impl<'a> View<'a> {
     ) -> impl Iterator<Item = &'a Arc<Credential>> + use<'a> {
         self.read(Topic::credentials_in(namespace));
         in_namespace(&self.inputs.credentials, namespace)
+    }
+
+    /// Whether there is a Secret whose CA Istio takes in place of that of the credential `name`.
+    pub(crate) fn shadow_of(&self, namespace: &str, name: &str) -> Option<&'a Key> {
+        self.read(Topic::credentials_in(namespace));
+        self.inputs.ca_secrets.get(&Key::new(namespace, &shadow_of(name)))
     }
 
     pub(crate) fn peer_authentications_in(

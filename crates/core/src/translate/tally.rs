@@ -11,7 +11,7 @@ use crate::catalogue::{Connection, PeerState, Refused, Source};
 use crate::key::Key;
 use crate::parse::plain;
 use crate::problem::Problem;
-use crate::resolve::{Relationship, Skipped};
+use crate::resolve::{Relationship, Skipped, trust_domain_not_accepted};
 use crate::status::{PeerDetail, Verdict};
 
 /// How many of a kind a condition names.
@@ -98,6 +98,9 @@ impl Translation {
             let source = Source::new(relationship.key().clone(), &peer.name);
             let state = self.inputs.peers.get(&source);
             warnings.extend(state.into_iter().flat_map(|state| troubles(&peer.name, state)));
+            let announced = self.inputs.announcements.trust_domains(&source);
+            let settings = self.inputs.settings();
+            warnings.extend(trust_domain_not_accepted(settings, &relationship.config, peer, announced));
             peers.push(PeerDetail {
                 name: peer.name.clone(),
                 connection: state.map(|state| plainly(&state.connection)),
@@ -155,10 +158,14 @@ fn skipped(skipped: &[Skipped]) -> Vec<Problem> {
             named(those.map(|it| format!("{} of peer {}: {}", it.service, it.peer, it.problem.message)))?;
         Some(Problem::at(reason, "spec.discovery", format!("not imported: {which}")))
     };
-    [Reason::Invalid, Reason::NamespaceMissing, Reason::NameHeld, Reason::ImportLimit]
-        .into_iter()
-        .filter_map(of)
-        .collect()
+    let said = [
+        Reason::Invalid,
+        Reason::IdentityNeeded,
+        Reason::NamespaceMissing,
+        Reason::NameHeld,
+        Reason::ImportLimit,
+    ];
+    said.into_iter().filter_map(of).collect()
 }
 
 /// The first few, and how many more.

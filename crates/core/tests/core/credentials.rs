@@ -3,9 +3,11 @@
 use emcee_api::Reason;
 use emcee_core::inputs::{Credential, CredentialProblem, Settings};
 use emcee_core::key::Key;
+use emcee_core::plan::Kind;
 use emcee_core::status::Verdict;
-use emcee_core::translate::{Translation, Unit};
+use emcee_core::translate::{LastGood, Translation, Unit};
 use emcee_testkit::certs::{Ca, Leaf, days};
+use emcee_testkit::objects::emcee::MeshFedConfig;
 use emcee_testkit::objects::secret::Secret;
 use emcee_testkit::prelude::*;
 use jiff::Timestamp;
@@ -83,6 +85,163 @@ fn problems_name_the_field_of_the_secret() {
     assert_eq!(at(given(&good()).without("ca.crt")), "data.ca.crt");
     assert_eq!(at(given(&good().with_wrong_key())), "data.tls.key");
     assert_eq!(at(given(&good().with_ca(&Ca::new("other")))), "data.tls.crt");
+}
+
+fn revoking(crl: impl AsRef<[u8]>) -> Secret {
+    given(&good()).data("ca.crl", crl)
+}
+
+/// Each of these revokes nothing at a gateway, and would not be said.
+#[test]
+fn a_crl_that_would_not_be_enforced_is_a_fault_of_the_secret() {
+    use CredentialProblem as P;
+    let (blue, later) = (Ca::shared("blue"), days("2027-01-01", 0));
+    let crl = blue.crl(&[&good()], later);
+    let sound = read(revoking(&crl));
+    assert_eq!((sound.problem, sound.revocation.next_update), (None, Some(now("2027-01-01T00:00:00Z"))));
+    assert!(sound.revocation.without_list.is_empty());
+
+    for content in ["", "garbage", "\u{0}\u{1}", blue.pem()] {
+        assert!(matches!(problem(revoking(content)), P::Pem("ca.crl", _)), "{content:?}");
+    }
+    let lines: Vec<_> = crl.lines().collect();
+    let cut = [&lines[..2], &lines[lines.len() - 1..]].concat().join("\n");
+    assert!(matches!(problem(revoking(cut)), P::NotCrl(_) | P::Pem("ca.crl", _)));
+    assert_eq!(problem(revoking(Ca::shared("red").crl(&[], later))), P::ForeignCrl);
+    // Of the right name, and of somebody else's key.
+    assert_eq!(problem(revoking(Ca::new("blue").crl(&[], later))), P::CrlSignature);
+    // One bad one among good ones.
+    assert_eq!(problem(revoking(crl.clone() + &Ca::shared("red").crl(&[], later))), P::ForeignCrl);
+    assert_eq!(
+        read(revoking("garbage")).problem_at(now("2026-06-01T00:00:00Z")).expect("a problem").0,
+        "data.ca.crl"
+    );
+}
+
+#[test]
+fn a_crl_past_its_next_update_is_said() {
+    let (early, late) = (days("2026-02-01", 0), days("2027-01-01", 0));
+    let blue = Ca::shared("blue");
+    let both = revoking(blue.crl(&[], late) + &blue.crl(&[], early));
+    let warning = |at: &str| {
+        let verdict = relationship(std::slice::from_ref(&both), at);
+        assert_eq!(verdict.certificate, Some(Ok(())), "{at}");
+        verdict.warnings.into_iter().find(|warning| warning.reason == Reason::CrlExpired)
+    };
+    assert_eq!(warning("2026-01-31T00:00:00Z"), None);
+    let words = warning("2026-02-01T00:00:01Z").expect("it is said").message;
+    assert!(words.contains("2026-02-01T00:00:00Z"), "{words}");
+}
+
+/// Envoy asks for a CRL of each CA as soon as there is one of any.
+#[test]
+fn a_ca_without_a_crl_is_said_where_another_has_one() {
+    let (blue, red) = (Ca::shared("blue"), Ca::shared("red"));
+    let both = |crl: String| given(&good().with_roots([blue, red])).data("ca.crl", crl);
+    let missing = |secret: Secret| {
+        let verdict = relationship(&[secret], "2026-06-01T00:00:00Z");
+        verdict.warnings.into_iter().find(|warning| warning.reason == Reason::CrlMissing).map(|it| it.message)
+    };
+    let (of_blue, of_red) = (blue.crl(&[], days("2027-01-01", 0)), red.crl(&[], days("2027-01-01", 0)));
+    assert!(missing(both(of_blue.clone())).is_some_and(|words| words.contains("CA CN=red")));
+    assert_eq!(missing(both(of_blue + &of_red)), None);
+    assert_eq!(missing(given(&good().with_roots([blue, red]))), None, "nor where nothing is revoked at all");
+}
+
+/// The rest of the Secret goes on, and its condition says why the newest version is not in use.
+#[test]
+fn a_bad_crl_leaves_the_last_good_version_in_place() {
+    let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
+    let settings = Settings { now: now("2026-06-01T00:00:00Z"), ..Settings::default() };
+    let mut last_good = LastGood::new(settings);
+    last_good.update(
+        [boundary("blue").peer(Peer::new("m2", ["m2.example"])).build(), given(&good()).build()]
+            .iter()
+            .map(intake::change),
+    );
+    let objects = last_good.translation().objects().len();
+    assert_eq!(last_good.verdict(&unit).expect("a verdict").certificate, Some(Ok(())));
+    assert_eq!(last_good.update([intake::change(&revoking("garbage").build())]), [unit.clone()]);
+    let verdict = last_good.verdict(&unit).expect("a verdict");
+    let Some(Err(problem)) = &verdict.certificate else { panic!("{verdict:?}") };
+    assert_eq!(problem.reason, Reason::CertificateInvalid);
+    assert!(
+        problem.message.contains("data.ca.crl") && problem.message.contains("last good one"),
+        "{problem}"
+    );
+    assert!(verdict.is_programmed());
+    assert_eq!(last_good.translation().objects().len(), objects);
+    last_good.update([intake::change(&revoking(Ca::shared("blue").crl(&[], days("2027-01-01", 0))).build())]);
+    assert_eq!(last_good.verdict(&unit).expect("a verdict").certificate, Some(Ok(())));
+}
+
+#[test]
+fn a_wildcard_of_its_own_is_said_with_the_peers_that_it_covers() {
+    let warning = |leaf: &Leaf| {
+        let verdict = relationship(&[given(&Ca::shared("blue").issue(leaf))], "2026-06-01T00:00:00Z");
+        verdict.warnings.into_iter().find(|warning| warning.reason == Reason::WildcardName)
+    };
+    assert_eq!(warning(&Leaf::dns("m1.blue.example").and_uri("spiffe://m1.example/ns/blue/sa/*")), None);
+    let words = warning(&Leaf::dns("*.blue.example")).expect("it is said").message;
+    assert!(words.contains("*.blue.example") && !words.contains("among them"), "{words}");
+    // Its peers are m2.example and m3.example.
+    let words = warning(&Leaf::dns("m1.blue.example").and_dns("*.example")).expect("it is said").message;
+    assert!(words.contains("peer m2, m3 among them"), "{words}");
+    let words = warning(&Leaf::dns("*.m2.example")).expect("it is said").message;
+    assert!(!words.contains("among them"), "a wildcard covers one label: {words}");
+}
+
+/// Istio takes the CA of `<name>-cacert` before that of the credential, for the user's own Secret and for a copy.
+#[test]
+fn a_secret_that_replaces_the_ca_at_a_gateway_is_refused() {
+    let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
+    let settings = Settings {
+        now: now("2026-06-01T00:00:00Z"),
+        gateway_namespaces: vec!["istio-system".into()],
+        ..Settings::default()
+    };
+    let own = || vec![boundary("blue").peer(Peer::new("m2", ["m2.example"]))];
+    let elsewhere = || {
+        vec![
+            boundary("blue")
+                .ingress_gateway_selector([("istio", "edge")])
+                .peer(Peer::new("m2", ["m2.example"])),
+        ]
+    };
+    let gateway = [
+        pod("istio-system", "edge").label("istio", "edge").sidecar().build(),
+        service("istio-system", "edge").port("tls", 15443).selector([("istio", "edge")]).build(),
+    ];
+    let copy = {
+        let mesh = [boundary("blue").build(), given(&good()).ca_under("example.com.crt").build()];
+        let translation = Translation::of(settings.clone(), mesh.iter().map(intake::change));
+        let objects = translation.objects();
+        objects.iter().find(|object| object.kind() == Kind::Secret).expect("a copy").name.clone()
+    };
+    for (config, secret, namespace, shadow, is_refused) in [
+        (own(), given(&good()), "blue", "blue-cacert".to_owned(), true),
+        (own(), given(&good()), "blue", "other-cacert".to_owned(), false),
+        (own(), given(&good()), "shop", "blue-cacert".to_owned(), false),
+        (own(), given(&good()).ca_under("example.com.crt"), "blue", "blue-cacert".to_owned(), false),
+        (own(), given(&good()).ca_under("example.com.crt"), "blue", format!("{copy}-cacert"), true),
+        (elsewhere(), given(&good()), "istio-system", format!("{copy}-cacert"), true),
+        (elsewhere(), given(&good()), "istio-system", "blue-cacert".to_owned(), false),
+    ] {
+        let mut mesh: Vec<_> = config.into_iter().map(MeshFedConfig::build).collect();
+        mesh.push(secret.build());
+        mesh.extend(gateway.clone());
+        let mut translation = Translation::of(settings.clone(), mesh.iter().map(intake::change));
+        let before = translation.objects().len();
+        let shadow = emcee_testkit::objects::secret::secret(namespace, &shadow).build();
+        translation.update([intake::change(&shadow)]);
+        let verdict = translation.verdict(&unit).expect("a verdict");
+        let reason = verdict.certificate.clone().and_then(Result::err).map(|problem| problem.reason);
+        assert_eq!(reason, is_refused.then_some(Reason::ShadowedCA), "{shadow} {verdict:?}");
+        assert_eq!(verdict.is_programmed(), !is_refused, "{verdict:?}");
+        assert_eq!(translation.objects().is_empty(), is_refused, "{shadow}");
+        translation.update([intake::removal(&shadow)]);
+        assert_eq!(translation.objects().len(), before, "it is free again");
+    }
 }
 
 fn now(text: &str) -> Timestamp {

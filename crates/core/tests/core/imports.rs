@@ -1,10 +1,12 @@
 //! Automatic import: a name belongs to the first who takes it, and nothing of anybody else's is touched.
 
 use emcee_api::{ImportMode, Reason};
-use emcee_core::catalogue::{Connection, Source};
+use emcee_core::catalogue::{Connection, Offer, Source};
 use emcee_core::inputs::{Change, Knowledge, Settings};
 use emcee_core::key::Key;
+use emcee_core::mode::Mode;
 use emcee_core::plan::Kind;
+use emcee_core::protocol::Protocol;
 use emcee_core::status::Verdict;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::objects::emcee::MeshFedConfig;
@@ -108,11 +110,135 @@ fn what_is_announced_is_bound_in_its_own_namespace() {
     let mut cluster = Cluster::new(vec![blue()]);
     cluster.hear([connected("m2"), announces("m2", M2)]);
     let [import] = cluster.there.as_slice() else { panic!("{:?}", cluster.there) };
-    let wanted = json!({"name": "reviews", "mesh_fed_config_selector": {"fed-config": "blue"}, "peer": "m2"});
+    let wanted = json!({
+        "name": "reviews", "mesh_fed_config_selector": {"fed-config": "blue"}, "peer": "m2",
+        "port": 9080, "protocol": "http", "export_to": ["."],
+    });
     assert_eq!(import["spec"], wanted);
     assert_eq!(import["metadata"]["labels"]["emcee.io/owner-kind"], "MeshFedConfig");
     let verdict = cluster.translation.verdict(&Unit::ServiceBinding(Key::new("shop", "reviews")));
     assert!(verdict.as_ref().is_some_and(Verdict::is_ready), "{verdict:?}");
+}
+
+fn exports_of(cluster: &Cluster) -> Vec<String> {
+    let facade = Unit::Facade(Key::new("shop", "reviews"));
+    let objects = cluster.translation.objects_of(&facade);
+    let written: Vec<_> = objects.iter().map(written).collect();
+    let annotation =
+        |object: &Value| object["metadata"]["annotations"]["networking.istio.io/exportTo"].clone();
+    let field = |object: &Value| object["spec"]["exportTo"][0].clone();
+    let all = written.iter().flat_map(|object| [annotation(object), field(object)]);
+    all.filter_map(|value| value.as_str().map(str::to_owned)).collect()
+}
+
+/// A peer chooses name, port and protocol: a listener for these stands in the sidecars of the listed namespaces only.
+#[test]
+fn an_import_is_seen_in_its_namespace_unless_the_administrator_says_otherwise() {
+    let mut cluster = Cluster::new(vec![blue()]);
+    cluster.hear([connected("m2"), announces("m2", M2)]);
+    assert_eq!(exports_of(&cluster), [".", "."]);
+    cluster.hear([intake::change(&blue().discovery("export_to", json!(["*"])).build())]);
+    assert_eq!(exports_of(&cluster), ["*", "*"]);
+    cluster.hear([intake::change(&blue().discovery("export_to", json!(["."])).build())]);
+    assert_eq!(exports_of(&cluster), [".", "."]);
+}
+
+fn announces_as(peer: &str, port: u16, protocol: Protocol) -> Change {
+    let reviews = Key::new("shop", "reviews");
+    let offer = Offer { port, protocol, ..offer(&reviews, M2) };
+    Change::Announcement(source(peer), reviews, Some(offer))
+}
+
+fn port_and_protocol(cluster: &Cluster) -> String {
+    let objects = cluster.translation.objects_of(&Unit::Facade(Key::new("shop", "reviews")));
+    let service = objects.iter().map(written).find(|object| object["kind"] == "Service").expect("a facade");
+    let port = &service["spec"]["ports"][0];
+    format!("{} {}", port["port"], port["appProtocol"])
+}
+
+fn changed(cluster: &Cluster) -> Option<String> {
+    let verdict = cluster.translation.verdict(&Unit::ServiceBinding(Key::new("shop", "reviews")))?;
+    assert!(verdict.is_programmed(), "{verdict:?}");
+    verdict.warnings.into_iter().find(|it| it.reason == Reason::AnnouncementChanged).map(|it| it.message)
+}
+
+/// Applications call an import by its port, and sidecars treat that port by its protocol.
+#[test]
+fn a_peer_does_not_change_an_imports_port_or_protocol() {
+    let mut cluster = Cluster::new(vec![blue()]);
+    cluster.hear([connected("m2"), announces_as("m2", 9080, Protocol::Tcp)]);
+    assert_eq!((port_and_protocol(&cluster), changed(&cluster)), ("9080 \"tcp\"".into(), None));
+    for (port, protocol) in [(3306, Protocol::Tcp), (9080, Protocol::Http), (3306, Protocol::Http)] {
+        cluster.hear([announces_as("m2", port, protocol)]);
+        assert_eq!(port_and_protocol(&cluster), "9080 \"tcp\"");
+        let words = changed(&cluster).expect("it is said");
+        assert!(words.contains(&format!("port {port}, protocol {protocol} now")), "{words}");
+    }
+    let mut again = cluster.restarted(vec![blue()]);
+    again.hear([connected("m2"), announces_as("m2", 3306, Protocol::Http)]);
+    assert_eq!(port_and_protocol(&again), "9080 \"tcp\"", "also after a restart");
+    cluster.hear([announces_as("m2", 9080, Protocol::Tcp)]);
+    assert_eq!(changed(&cluster), None);
+}
+
+#[test]
+fn a_person_changes_an_imports_port_by_editing_or_deleting_it() {
+    let mut cluster = Cluster::new(vec![blue()]);
+    cluster.hear([connected("m2"), announces_as("m2", 9080, Protocol::Tcp)]);
+    cluster.hear([announces_as("m2", 3306, Protocol::Http)]);
+    let mut edited = cluster.there[0].clone();
+    edited["spec"]["port"] = json!(3306);
+    cluster.hear([intake::change(&edited)]);
+    assert_eq!(port_and_protocol(&cluster), "3306 \"tcp\"");
+    assert!(changed(&cluster).is_some(), "of the protocol");
+    let freed = intake::removal(&cluster.there.remove(0));
+    cluster.hear([freed]);
+    assert_eq!((port_and_protocol(&cluster), changed(&cluster)), ("3306 \"http\"".into(), None));
+}
+
+/// An older Emcee wrote no port into its imports: what the status remembers is what applications call.
+#[test]
+fn an_older_import_keeps_the_port_that_its_status_remembers() {
+    let mut cluster = Cluster::new(vec![blue()]);
+    cluster.hear([connected("m2"), announces_as("m2", 9080, Protocol::Tcp)]);
+    let mut older = cluster.there[0].clone();
+    for field in ["port", "protocol", "export_to"] {
+        older["spec"].as_object_mut().expect("a spec").remove(field);
+    }
+    older["status"] =
+        json!({"announcement": {"peer": "m2", "port": 9080, "protocol": "tcp", "endpoints": [M2]}});
+    let mut upgraded = Cluster::new(vec![blue()]);
+    upgraded.hear([intake::change(&older), connected("m2"), announces_as("m2", 3306, Protocol::Http)]);
+    assert_eq!(port_and_protocol(&upgraded), "9080 \"tcp\"");
+}
+
+/// With none, any workload of the common root would pass as the service, and nobody decided that.
+#[test]
+fn end_to_end_nothing_is_imported_whose_identity_is_not_known() {
+    let nameless = |mode| {
+        let reviews = Key::new("shop", "reviews");
+        let offer = Offer { identities: Vec::new(), mode, ..offer(&reviews, M2) };
+        Change::Announcement(source("m2"), reviews, Some(offer))
+    };
+    for (config, mode) in
+        [(flat("blue"), Mode::Flat), (passthrough("blue"), Mode::Passthrough), (wharf("blue"), Mode::Wharf)]
+    {
+        let mut cluster = Cluster::new(vec![automatic(two_peers(config))]);
+        cluster.hear([connected("m2"), nameless(mode)]);
+        assert_eq!(cluster.imports(), [""; 0], "{mode}");
+        let words = cluster.warns("blue", Reason::IdentityNeeded).expect("it is said");
+        assert!(words.contains("shop/reviews of peer m2"), "{words}");
+        let why =
+            cluster.translation.listing()[0].peers[0].announced[0].not_imported.as_ref().map(|it| it.reason);
+        assert_eq!(why, Some(Reason::IdentityNeeded));
+    }
+    let mut cluster = Cluster::new(vec![automatic(boundary("blue").peer(Peer::new("m2", ["m2.example"])))]);
+    cluster.hear([connected("m2"), nameless(Mode::Boundary)]);
+    assert_eq!(cluster.imports(), ["shop/reviews m2"], "BOUNDARY checks the peer's gateway");
+    // One that is there stays, while its service has no pods.
+    let mut cluster = Cluster::new(vec![blue()]);
+    cluster.hear([connected("m2"), announces("m2", M2)]).hear([nameless(Mode::Flat)]);
+    assert_eq!(cluster.imports(), ["shop/reviews m2"]);
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod sharing;
 mod slicing;
 mod status;
 mod terms;
+mod trust_domains;
 mod variety;
 
 use proptest::test_runner::Config;

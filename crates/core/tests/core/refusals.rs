@@ -122,6 +122,7 @@ fn bindings() {
 
 #[test]
 fn relationships() {
+    const EXPORT: &str = r#"spec.discovery.export_to: is neither ["."] (the import's namespace, the default) nor ["*"] (the whole mesh)"#;
     const NEEDS: &str = "needs the gateway of the side it plays (use_egress_gateway: true to consume, use_ingress_gateway: true to expose)";
     refused!(0:
         {"/spec/mode": "MESH"} => [r#"spec.mode: Unknown Mode "MESH" (BOUNDARY, PASSTHROUGH, WHARF or FLAT)"#];
@@ -145,6 +146,11 @@ fn relationships() {
         {"/spec/discovery/expire_after": "soon"} => [r#"spec.discovery.expire_after: "soon" is not a duration (such as 90s, 10m or 1h)"#];
         {"/spec/discovery/expire_after": "-1m"} => [r#"spec.discovery.expire_after: "-1m" is not a duration (such as 90s, 10m or 1h)"#];
         {"/spec/discovery/max_imports": -1} => ["spec.discovery.max_imports: is negative (0 or more)"];
+        {"/spec/discovery/export_to": ["."]} => [];
+        {"/spec/discovery/export_to": ["*"]} => [];
+        {"/spec/discovery/export_to": []} => [EXPORT];
+        {"/spec/discovery/export_to": ["shop"]} => [EXPORT];
+        {"/spec/discovery/export_to": [".", "*"]} => ["spec.discovery.export_to: has 2 entries (at most 1)"];
         {"/spec/ingress_gateway_service_type": "Ingress"} => [r#"spec.ingress_gateway_service_type: "Ingress" is unknown (LoadBalancer, NodePort, ClusterIP)"#];
     );
 }

@@ -44,6 +44,10 @@ pub(crate) struct Surroundings {
     #[arg(long, value_name = "DOMAIN", value_parser = dns_name)]
     trust_domain: Option<String>,
 
+    /// Trust domains whose workloads this mesh accepts like its own: trustDomainAliases of Istio's mesh configuration
+    #[arg(long, value_name = "DOMAIN,…", value_delimiter = ',', value_parser = dns_name)]
+    trust_domain_aliases: Option<Vec<String>>,
+
     /// DNS domain of the cluster
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local", value_parser = dns_name)]
     cluster_domain: String,
@@ -79,6 +83,11 @@ impl Surroundings {
         self.trust_domain.as_deref()
     }
 
+    /// The aliases of the trust domain, where they are given.
+    pub(crate) fn trust_domain_aliases(&self) -> Option<&[String]> {
+        self.trust_domain_aliases.as_deref()
+    }
+
     /// The namespaces that are given for gateways.
     pub(crate) fn gateway_namespaces(&self) -> &[String] {
         &self.gateway_namespaces
@@ -87,6 +96,7 @@ impl Surroundings {
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             trust_domain: self.trust_domain.clone().unwrap_or_else(|| Settings::default().trust_domain),
+            trust_domain_aliases: self.trust_domain_aliases.clone().unwrap_or_default(),
             cluster_domain: self.cluster_domain.clone(),
             root_namespace: self.root_namespace.clone(),
             revision: self.revision.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use emcee_api::istio;
 use emcee_core::inputs::{
     Change, Credential, EndpointSlice, Node, Parsed, PeerAuthentication, Service, Subsets, Workload,
-    WorkloadEntry, WorkloadKind,
+    WorkloadEntry, WorkloadKind, may_shadow,
 };
 use emcee_core::key::Key;
 use emcee_core::{parse, problem::Problem};
@@ -33,6 +33,7 @@ pub(crate) fn change(object: &Value) -> Change {
         "WorkloadEntry" => {
             Change::WorkloadEntry(key, Some(WorkloadEntry::of(&typed::<istio::WorkloadEntry>(object))))
         }
+        "Secret" if may_shadow(&key.name) => Change::CaSecret(key, true),
         "Secret" => Change::Credential(key, Credential::of(&typed::<core::Secret>(object))),
         "PeerAuthentication" => {
             let facts = PeerAuthentication::of(&typed::<istio::PeerAuthentication>(object));
@@ -56,6 +57,7 @@ pub(crate) fn removal(object: &Value) -> Change {
         Change::Workload(kind, key, _) => Change::Workload(kind, key, None),
         Change::WorkloadEntry(key, _) => Change::WorkloadEntry(key, None),
         Change::Credential(key, _) => Change::Credential(key, None),
+        Change::CaSecret(key, _) => Change::CaSecret(key, false),
         Change::PeerAuthentication(key, _) => Change::PeerAuthentication(key, None),
         Change::Subsets(key, _) => Change::Subsets(key, None),
         Change::Node(name, _) => Change::Node(name, None),

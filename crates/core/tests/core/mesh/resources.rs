@@ -50,6 +50,9 @@ fn automatic() -> impl Strategy<Value = Value> {
     (subsequence(&APPS[..], 1..=2), limit, any::<bool>()).prop_map(|(namespaces, limit, announce)| {
         let mut discovery = json!({"import": "Automatic", "namespaces": namespaces, "announce": announce});
         set(&mut discovery, "/max_imports", limit);
+        if announce {
+            discovery["export_to"] = json!(["*"]);
+        }
         discovery
     })
 }
@@ -143,10 +146,13 @@ pub(super) fn binding() -> BoxedStrategy<Given> {
 fn import() -> BoxedStrategy<Given> {
     let who = (select(&APPS[..]), select(&SERVICES[..]));
     let whose = (select(&FEDS[..]), select(&FEDS[..]), one_of(&["m2", "m2", "m3", "m9"]));
-    let object =
-        (who, whose, maybe(0.5, announcement())).prop_map(|((namespace, name), whose, announcement)| {
+    let port = maybe(0.5, select(vec![80_u16, 5000]));
+    let object = (who, whose, port, maybe(0.5, announcement())).prop_map(
+        |((namespace, name), whose, port, announcement)| {
             let (fed_namespace, fed, peer) = whose;
-            let spec = json!({"name": name, "mesh_fed_config_selector": {"fed-config": fed}, "peer": peer});
+            let mut spec =
+                json!({"name": name, "mesh_fed_config_selector": {"fed-config": fed}, "peer": peer});
+            set(&mut spec, "/port", port);
             let mut object = object_of(API_VERSION, "ServiceBinding", namespace, name, &spec);
             object["metadata"]["labels"] = json!({
                 "app.kubernetes.io/managed-by": "emcee",
@@ -157,7 +163,8 @@ fn import() -> BoxedStrategy<Given> {
             let status = announcement.map(|announcement| json!({"announcement": announcement}));
             set(&mut object, "/status", status);
             object
-        });
+        },
+    );
     aged(object)
 }
 

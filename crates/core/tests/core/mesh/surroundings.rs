@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use emcee_testkit::certs::{Ca, Leaf, Pair, days};
+use emcee_testkit::objects::secret::secret as opaque;
 use emcee_testkit::prelude::*;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -12,8 +13,8 @@ use super::discovery::discovery_server;
 use super::{APPS, FEDS, GATEWAYS, Given, SERVICES, aged, maybe, object_of, one_of, set};
 
 /// Made once, as each costs a signature: two that last, one that ends soon, one with
-/// another's key, one among two roots.
-pub(crate) static PAIRS: LazyLock<[Pair; 5]> = LazyLock::new(|| {
+/// another's key, one among two roots, one with a wildcard name.
+pub(crate) static PAIRS: LazyLock<[Pair; 6]> = LazyLock::new(|| {
     let blue = Ca::shared("blue");
     let issue = |name: &str| blue.issue(&Leaf::dns(name));
     [
@@ -22,8 +23,12 @@ pub(crate) static PAIRS: LazyLock<[Pair; 5]> = LazyLock::new(|| {
         blue.issue(&Leaf::dns("m1.blue.example").not_after(days("2027-01-01", 0))),
         issue("m1.blue.example").with_wrong_key(),
         issue("m1.blue.example").with_roots([blue, Ca::shared("red")]),
+        issue("*.blue.example"),
     ]
 });
+
+/// Of the CA of most pairs, and over.
+static CRL: LazyLock<String> = LazyLock::new(|| Ca::shared("blue").crl(&[], days("2026-02-01", 0)));
 
 pub(super) fn service() -> BoxedStrategy<Given> {
     prop_oneof![5 => app_service(), 1 => foreign_service(), 2 => gateway_service(), 2 => slice(), 1 => discovery_server()].boxed()
@@ -179,10 +184,23 @@ fn subsets() -> BoxedStrategy<Given> {
 }
 
 pub(super) fn secret() -> BoxedStrategy<Given> {
-    let which = select(vec![0_usize, 0, 0, 1, 1, 2, 3, 4]);
-    (select(&FEDS[..]), one_of(&["first", "second"]), select(&FEDS[..]), which, any::<[bool; 2]>())
-        .prop_map(|(namespace, name, relationship, which, odd)| {
+    prop_oneof![12 => credential(), 1 => shadow()].boxed()
+}
+
+/// By its name it replaces the CA of another.
+fn shadow() -> BoxedStrategy<Given> {
+    (select(&FEDS[..]), one_of(&["first-cacert", "second-cacert"]))
+        .prop_map(|(namespace, name)| Given(opaque(namespace, name).set("/type", "Opaque").build()))
+        .boxed()
+}
+
+fn credential() -> BoxedStrategy<Given> {
+    let which = select(vec![0_usize, 0, 0, 1, 1, 2, 3, 4, 5]);
+    let crl = maybe(0.1, Just(()));
+    (select(&FEDS[..]), one_of(&["first", "second"]), select(&FEDS[..]), (which, crl), any::<[bool; 2]>())
+        .prop_map(|(namespace, name, relationship, (which, crl), odd)| {
             let secret = secret_tls(namespace, name).label("relationship", relationship).pair(&PAIRS[which]);
+            let secret = crl.into_iter().fold(secret, |secret, ()| secret.data("ca.crl", &*CRL));
             Given(if odd == [true; 2] { secret.ca_under("example.com.crt").build() } else { secret.build() })
         })
         .boxed()

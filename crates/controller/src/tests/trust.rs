@@ -1,0 +1,80 @@
+//! What decides about trust, and is no resource of Emcee's.
+
+use emcee_testkit::objects::secret::secret;
+use emcee_testkit::prelude::*;
+use serde_json::{Value, json};
+
+use super::world::{EXPOSITIONS, FEDS, GATEWAYS, World, condition, exposing, options};
+use crate::Options;
+
+/// A Secret of any type, of which no more than the name is asked for, closes the relationship while it is there.
+#[tokio::test]
+async fn a_secret_that_replaces_the_ca_takes_the_gateways_servers_away() {
+    let world = World::new();
+    world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
+    let running = world.start();
+    world.converged().await;
+    world.put("secrets", secret("blue", "blue-cacert").set("/type", "Opaque").build());
+    world.reason(FEDS, "blue", "blue", "CertificateValid", "ShadowedCA").await;
+    world.reason(FEDS, "blue", "blue", "Programmed", "ShadowedCA").await;
+    world.until("no server is left", |state| !state.list().any(|(key, _)| key.plural == GATEWAYS)).await;
+    world.server.delete("secrets", "blue", "blue-cacert");
+    world.converged().await;
+    world.reason(FEDS, "blue", "blue", "CertificateValid", "Fine").await;
+    running.stop().await;
+}
+
+fn mesh_config(mesh: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "istio", "namespace": "istio-system"}, "data": {"mesh": mesh},
+    })
+}
+
+fn end_to_end() -> Value {
+    passthrough("pass")
+        .unset("/spec/tls_context_selector")
+        .peer(Peer::new("m2", ["m2.example"]).trust_domains(["two.example"]))
+        .build()
+}
+
+async fn is_accepted(world: &World, accepted: bool) {
+    let what = format!("two.example is accepted: {accepted}");
+    world
+        .until(&what, |state| {
+            let config = state.get(FEDS, "pass", "pass").cloned().unwrap_or_default();
+            let said = condition(&config, "TrustDomainNotAccepted");
+            condition(&config, "Accepted")["status"] == "True" && said.is_null() == accepted
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn aliases_are_followed_in_istios_mesh_configuration() {
+    let world = World::new();
+    world.put(FEDS, end_to_end());
+    world.put("configmaps", mesh_config("trustDomain: one.example"));
+    let running = world.start();
+    is_accepted(&world, false).await;
+    world.put("configmaps", mesh_config("trustDomain: one.example\ntrustDomainAliases: [two.example]"));
+    is_accepted(&world, true).await;
+    // What cannot be read changes nothing: the next change is seen, and the one before it is not undone.
+    world.put("configmaps", mesh_config("trustDomainAliases: 7"));
+    world.put("configmaps", mesh_config("trustDomain: two.example"));
+    is_accepted(&world, true).await;
+    world.put("configmaps", mesh_config("trustDomain: one.example"));
+    is_accepted(&world, false).await;
+    running.stop().await;
+}
+
+/// As with the trust domain: a flag is the operator's word.
+#[tokio::test]
+async fn aliases_that_are_given_by_a_flag_are_not_followed() {
+    let world = World::new();
+    world.put(FEDS, end_to_end());
+    world.put("configmaps", mesh_config("trustDomainAliases: [other.example]"));
+    let given = Options { trust_domain_aliases: Some(vec!["two.example".into()]), ..options() };
+    let running = world.start_with(given, true);
+    is_accepted(&world, true).await;
+    running.stop().await;
+}

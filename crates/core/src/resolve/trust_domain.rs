@@ -1,0 +1,98 @@
+//! Which trust domains of peers this mesh's sidecars accept, and what follows from that.
+//!
+//! A sidecar accepts a caller whose certificate is of Istio's root and of this mesh's trust domain or one of its aliases
+//! (`trustDomainAliases`); Istio replaces the trust domain in an AuthorizationPolicy by all of these too. So an alias
+//! is what an end-to-end peer with a trust domain of its own needs to call, and what opens the policy of a BOUNDARY
+//! egress to it. Sources: `pilot/pkg/security/authn/utils/utils.go`, `pilot/pkg/security/trustdomain/bundle.go`.
+
+use std::collections::BTreeSet;
+
+use emcee_api::Reason;
+
+use crate::inputs::{Knowledge, Settings};
+use crate::mode::Mode;
+use crate::parse::{FedConfig, PeerModel};
+use crate::problem::Problem;
+
+/// How many trust domains of one peer a message names.
+const NAMED: usize = 3;
+
+impl Settings {
+    /// Whether this mesh's sidecars accept workloads of a trust domain.
+    fn accepts(&self, trust_domain: &str) -> bool {
+        self.trust_domain == trust_domain
+            || self.trust_domain_aliases.iter().any(|alias| alias == trust_domain)
+    }
+}
+
+/// Why the policy of a BOUNDARY egress may let in workloads of another, end-to-end relationship's peers.
+pub(super) fn shared(settings: &Settings, other: &FedConfig) -> Option<Problem> {
+    let may_pass = |peer: &&PeerModel| {
+        peer.trust_domains.is_empty() || peer.trust_domains.iter().any(|it| settings.accepts(it))
+    };
+    let peers: Vec<_> = other.peers.iter().filter(may_pass).collect();
+    if peers.is_empty() && !other.peers.is_empty() {
+        return None;
+    }
+    let who = if peers.is_empty() {
+        format!("whoever reaches pods here through MeshFedConfig {}", other.identity.key)
+    } else {
+        let names: Vec<_> = peers.iter().map(|peer| peer.name.as_str()).collect();
+        format!("peer {} of MeshFedConfig {}", names.join(", "), other.identity.key)
+    };
+    let (own, mode) = (&settings.trust_domain, other.mode);
+    let aliases: BTreeSet<_> = peers
+        .iter()
+        .flat_map(|peer| &peer.trust_domains)
+        .filter(|it| *it != own && settings.accepts(it))
+        .collect();
+    let only_by_aliases = !peers.is_empty()
+        && peers.iter().all(|peer| !peer.trust_domains.is_empty() && !peer.trust_domains.contains(own));
+    let message = if only_by_aliases {
+        let aliases: Vec<_> = aliases.into_iter().map(String::as_str).collect();
+        format!(
+            "{who} ({mode}) is in the trust domain {}, an alias of this mesh's own (trustDomainAliases), and could spend this relationship's certificate at the egress if it reaches its pods: Istio's policies do not tell an alias from {own} (let a NetworkPolicy admit only pods of this cluster to the egress gateway's pods)",
+            aliases.join(", ")
+        )
+    } else {
+        format!(
+            "{who} ({mode}) is, or may be, in this mesh's trust domain {own}, and could spend this relationship's certificate at the egress if it reaches its pods (give the meshes trust domains of their own, and list them in peers[].trust_domains)"
+        )
+    };
+    Some(Problem::new(Reason::SharedTrustDomain, message))
+}
+
+/// Why calls of an end-to-end peer fail at this mesh's sidecars: its trust domains, as listed and as it announced them,
+/// are neither this mesh's own nor aliases of it. None where this mesh exposes nothing to it.
+pub(crate) fn not_accepted<'a>(
+    settings: &Settings,
+    config: &FedConfig,
+    peer: &'a PeerModel,
+    announced: impl Iterator<Item = &'a str>,
+) -> Option<Problem> {
+    let exposes = config.ingress.is_some() || config.mode == Mode::Flat;
+    if !config.mode.is_end_to_end() || !exposes {
+        return None;
+    }
+    let listed = peer.trust_domains.iter().map(String::as_str);
+    let missing: BTreeSet<_> = listed.chain(announced).filter(|domain| !settings.accepts(domain)).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let count = missing.len();
+    let mut named: Vec<_> = missing.into_iter().take(NAMED).collect();
+    let shown = named.join(", ");
+    let more = if count > NAMED { format!(" and {} more", count - NAMED) } else { String::new() };
+    let kept = settings.trust_domain_aliases.iter().map(String::as_str);
+    named = kept.chain(named).collect();
+    let flag = match settings.knowledge {
+        Knowledge::Partial => ", and say so with --trust-domain-aliases",
+        Knowledge::Complete => "",
+    };
+    let message = format!(
+        "callers of peer {} are in the trust domain {shown}{more}, which this mesh's sidecars do not accept: every call of theirs fails (add to this mesh's meshConfig: `trustDomainAliases: [{}]`{flag})",
+        peer.name,
+        named.join(", ")
+    );
+    Some(Problem::at(Reason::TrustDomainNotAccepted, "spec.peers", message))
+}

@@ -1,0 +1,127 @@
+//! Trust domains of peers: whom this mesh's sidecars accept, and whom that lets at a BOUNDARY egress.
+
+use emcee_api::Reason;
+use emcee_core::catalogue::{Offer, Source};
+use emcee_core::inputs::{Change, Knowledge, Settings};
+use emcee_core::key::Key;
+use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::objects::emcee::MeshFedConfig;
+use emcee_testkit::prelude::*;
+
+use crate::announcements::offer;
+use crate::mesh::intake;
+
+fn settings(aliases: &[&str]) -> Settings {
+    let aliases = aliases.iter().map(|&alias| alias.to_owned()).collect();
+    Settings { trust_domain: "m1.example".into(), trust_domain_aliases: aliases, ..Settings::default() }
+}
+
+fn warning(translation: &Translation, fed: &str, reason: Reason) -> Option<String> {
+    let verdict = translation.verdict(&Unit::MeshFedConfig(Key::new(fed, fed))).expect("a verdict");
+    verdict.warnings.into_iter().find(|warning| warning.reason == reason).map(|warning| warning.message)
+}
+
+fn m2(trust_domains: &[&str]) -> Peer {
+    let peer = Peer::new("m2", ["m2.example"]);
+    match trust_domains {
+        [] => peer,
+        [one] => peer.trust_domains([*one]),
+        [one, two, ..] => peer.trust_domains([*one, *two]),
+    }
+}
+
+fn translate(aliases: &[&str], configs: Vec<MeshFedConfig>) -> Translation {
+    let changes: Vec<_> = configs.into_iter().map(|config| intake::change(&config.build())).collect();
+    Translation::of(settings(aliases), changes)
+}
+
+/// Istio replaces the trust domain in a policy by all of its aliases: the guard of an egress does not tell them apart.
+#[test]
+fn an_alias_that_is_an_end_to_end_peers_opens_the_egress() {
+    let said = |aliases: &[&str], trust_domains: &[&str]| {
+        let flat = flat("yellow").unset("/spec/tls_context_selector").peer(m2(trust_domains));
+        let blue = boundary("blue").peer(Peer::new("m3", ["m3.example"]));
+        warning(&translate(aliases, vec![blue, flat]), "blue", Reason::SharedTrustDomain)
+    };
+    assert_eq!(said(&[], &["m2.example"]), None);
+    assert_eq!(said(&["m4.example"], &["m2.example"]), None);
+    let words = said(&["m4.example", "m2.example"], &["m2.example"]).expect("it is said");
+    assert!(words.contains("trust domain m2.example, an alias"), "{words}");
+    assert!(words.contains("NetworkPolicy"), "what still helps: {words}");
+    for trust_domains in [&[][..], &["m1.example"], &["m2.example", "m1.example"]] {
+        let words = said(&["m2.example"], trust_domains).expect("it is said");
+        assert!(words.contains("this mesh's trust domain m1.example"), "{words}");
+    }
+}
+
+fn styles(peer: &Peer) -> [(&'static str, MeshFedConfig, bool); 6] {
+    let plain = |config: MeshFedConfig| config.unset("/spec/tls_context_selector").peer(peer.clone());
+    [
+        ("PASSTHROUGH", plain(passthrough("blue")), true),
+        ("WHARF", plain(wharf("blue")), true),
+        ("FLAT", plain(flat("blue")), true),
+        // What only consumes has no callers from there.
+        ("PASSTHROUGH, consuming", plain(passthrough("blue").unset("/spec/use_ingress_gateway")), false),
+        ("WHARF, consuming", plain(wharf("blue").unset("/spec/use_ingress_gateway")), false),
+        ("BOUNDARY", boundary("blue").peer(peer.clone()), false),
+    ]
+}
+
+#[test]
+fn callers_whose_trust_domain_is_no_alias_are_refused_by_sidecars_and_that_is_said() {
+    for (style, config, exposes) in styles(&m2(&["m2.example"])) {
+        let said = |aliases: &[&str]| {
+            warning(&translate(aliases, vec![config.clone()]), "blue", Reason::TrustDomainNotAccepted)
+        };
+        let words = said(&[]);
+        assert_eq!(words.is_some(), exposes, "{style}");
+        let line = "`trustDomainAliases: [old.example, m2.example]`";
+        assert!(
+            said(&["old.example"]).is_none_or(|words| words.contains(line)),
+            "what there is stays: {style}"
+        );
+        assert_eq!(said(&["m2.example"]), None, "{style}");
+    }
+    for accepted in [&[][..], &["m1.example"]] {
+        let config = styles(&m2(accepted))[0].1.clone();
+        let words = warning(&translate(&[], vec![config]), "blue", Reason::TrustDomainNotAccepted);
+        assert_eq!(words, None, "{accepted:?}");
+    }
+}
+
+/// Where no trust domain is listed, the peer's own word is as good as any for a warning.
+#[test]
+fn an_announced_trust_domain_counts_as_long_as_it_is_announced() {
+    let config = styles(&m2(&[]))[0].1.clone();
+    let mut translation = translate(&[], vec![config]);
+    let said = |translation: &Translation| warning(translation, "blue", Reason::TrustDomainNotAccepted);
+    let source = Source::new(Key::new("blue", "blue"), "m2");
+    let announces = |name: &str, trust_domain: Option<&str>| {
+        let service = Key::new("shop", name);
+        let offer = trust_domain.map(|trust_domain| Offer {
+            trust_domain: trust_domain.into(),
+            ..offer(&service, "203.0.113.2:9080")
+        });
+        Change::Announcement(source.clone(), service, offer)
+    };
+    assert_eq!(said(&translation), None);
+    translation.update([announces("a", Some("two.example")), announces("b", Some("two.example"))]);
+    assert!(said(&translation).is_some_and(|words| words.contains("two.example")));
+    translation.update([announces("a", None)]);
+    assert!(said(&translation).is_some(), "b is of it too");
+    translation.update([announces("b", Some("m1.example"))]);
+    assert_eq!(said(&translation), None);
+    translation.update([announces("b", Some("")), announces("a", Some("two.example"))]);
+    assert!(said(&translation).is_some());
+    translation.set_settings(settings(&["two.example"]));
+    assert_eq!(said(&translation), None);
+}
+
+#[test]
+fn where_only_files_are_known_the_flag_is_named() {
+    let config = styles(&m2(&["m2.example"]))[0].1.clone();
+    let settings = Settings { knowledge: Knowledge::Partial, ..settings(&[]) };
+    let translation = Translation::of(settings, [intake::change(&config.build())]);
+    let words = warning(&translation, "blue", Reason::TrustDomainNotAccepted).expect("it is said");
+    assert!(words.contains("--trust-domain-aliases"), "{words}");
+}
