@@ -22,8 +22,15 @@ mod tests {
 
     #[test]
     fn what_is_not_seen_is_a_space() {
-        let hidden = ['\0', '\n', '\r', '\t', '\u{7f}', '\u{85}', '\u{9b}', '\u{ad}', '\u{61c}', '\u{180e}', '\u{feff}'];
-        let ranges = ['\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}', '\u{fff9}'..='\u{fffb}'];
+        let hidden = [
+            '\0', '\n', '\r', '\t', '\u{7f}', '\u{85}', '\u{9b}', '\u{ad}', '\u{61c}', '\u{180e}', '\u{feff}',
+        ];
+        let ranges = [
+            '\u{200b}'..='\u{200f}',
+            '\u{2028}'..='\u{202e}',
+            '\u{2060}'..='\u{206f}',
+            '\u{fff9}'..='\u{fffb}',
+        ];
         let tags = ['\u{e0001}', '\u{e0041}', '\u{fe0f}', '\u{34f}', '\u{3164}'];
         for c in hidden.into_iter().chain(ranges.into_iter().flatten()).chain(tags) {
             assert_eq!(plain(&format!("a{c}b"), 10), "a b", "{:x}", u32::from(c));

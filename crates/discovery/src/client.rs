@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::audience::Audience;
-use crate::subscription::{Event, Settings};
+use crate::subscription::{Budget, Event, Settings};
 use crate::tls::Relationships;
 use dial::Tcp;
 use follower::Follower;
@@ -53,6 +53,8 @@ pub struct PeerTarget {
     pub settings: Settings,
     /// Offers that were accepted in an earlier life.
     pub seed: Vec<Offer>,
+    /// What may be held of all peers together.
+    pub budget: Option<Budget>,
 }
 
 /// What happens with a peer.

@@ -15,6 +15,7 @@
 //! that this stream has not offered, the removal has to stand that long: a replica that is not yet itself must not empty
 //! its peers. It is void if meanwhile the resource is offered, or the stream ends.
 
+mod budget;
 mod held;
 mod incoming;
 
@@ -25,6 +26,8 @@ use emcee_core::catalogue::Offer;
 use emcee_core::endpoint::Endpoint;
 use emcee_core::key::Key;
 use thiserror::Error;
+
+pub use self::budget::{Budget, Share};
 
 use self::held::{Held, HeldSlice};
 use self::incoming::Incoming;
@@ -119,6 +122,11 @@ impl Subscription {
             lost_since: Some(now),
             refusals: Refusals::default(),
         }
+    }
+
+    /// The same, which holds no more than its share of what all peers may.
+    pub fn within(settings: Settings, share: Share, now: Instant) -> Self {
+        Self { held: Held::within(share), ..Self::new(settings, now) }
     }
 
     /// Takes an offer that was accepted in an earlier life, before the first stream. If it is not known completely,

@@ -22,6 +22,7 @@ use emcee_core::catalogue::Published;
 use emcee_core::endpoint::Endpoint;
 use emcee_core::inputs::Change;
 use emcee_discovery::server::{Announcer, Limits, Server};
+use emcee_discovery::subscription::Budget;
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -35,6 +36,8 @@ use relationships::OpenRelationships;
 const BATCH: usize = 256;
 /// How often it is looked what peers refuse of what is announced to them.
 const REFUSALS: Duration = Duration::from_secs(5);
+/// Encoded bytes of all peers' announcements that are held; in memory they are about six times as many.
+const MAX_ANNOUNCED: usize = 32 * 1024 * 1024;
 
 /// How discovery is served.
 #[derive(Args, Clone, Debug, Default)]
@@ -52,12 +55,22 @@ pub(crate) struct DiscoveryArgs {
     /// The cluster's Service and Pod ranges: no endpoint of a peer lies there, unless `peers[].networks` names it
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     cluster_networks: Vec<IpNet>,
+
+    /// Bytes of what all peers together announce that are held; each peer has its part, others' unused ones besides. Default:
+    /// 33554432
+    #[arg(long, value_name = "BYTES")]
+    max_announced_bytes: Option<usize>,
 }
 
 impl DiscoveryArgs {
     /// Serves at an address, and is reached there.
     pub(crate) fn at(address: SocketAddr) -> Self {
         Self { discovery_address: Some(address), ..Self::default() }
+    }
+
+    /// What is held of all peers together.
+    fn budget(&self) -> Budget {
+        Budget::new(self.max_announced_bytes.unwrap_or(MAX_ANNOUNCED))
     }
 
     /// What a peer announces never lies there.
@@ -98,7 +111,7 @@ impl Discovery {
         let announcer = Arc::new(Announcer::new());
         let relationships = OpenRelationships::default();
         let server = Server::new(Arc::clone(&announcer), relationships.watch(), Limits::default());
-        let followers = Followers::new(relationships.watch());
+        let followers = Followers::new(relationships.watch(), args.budget());
         Ok(Self {
             server,
             listener,

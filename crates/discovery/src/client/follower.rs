@@ -16,7 +16,7 @@ use super::trouble::{ConnectError, Trouble};
 use super::{Judge, PeerEvent, PeerTarget};
 use crate::backoff::Backoff;
 use crate::grpc::{Call, Permit, Sender};
-use crate::subscription::{Event, Subscription};
+use crate::subscription::{Budget, Event, Subscription};
 use crate::tls::{Authenticated, Ended, Relationship, Relationships, server_name};
 use crate::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 
@@ -77,7 +77,11 @@ impl<C: Connect> Follower<C> {
         judge: watch::Receiver<Judge>,
         events: mpsc::Sender<PeerEvent>,
     ) -> Self {
-        let mut subscription = Subscription::new(target.settings, Instant::now().into_std());
+        let now = Instant::now().into_std();
+        let mut subscription = match target.budget.as_ref().map(Budget::share) {
+            Some(share) => Subscription::within(target.settings, share, now),
+            None => Subscription::new(target.settings, now),
+        };
         let seed = std::mem::take(&mut target.seed).into_iter();
         // Under another quota there may be no room for all of it.
         let left: Vec<_> = seed.filter(|offer| !subscription.seed(offer)).collect();

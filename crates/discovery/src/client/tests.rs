@@ -105,6 +105,7 @@ impl Test {
             via: None,
             settings,
             seed: Vec::new(),
+            budget: None,
         };
         let events = follow_over(network.clone(), target, current, judges);
         Self { network, streams, events, _relationships: relationships, _judge: judge }

@@ -101,7 +101,9 @@ impl Connection {
             End::Forbidden(why) => info!(%audience, %why, "the connection is closed"),
             End::Polite(why) => debug!(%audience, why, "the connection is closed"),
             End::Stalled => info!(%audience, "the connection is closed, as what was sent is not read"),
-            End::Flood => info!(%audience, "the connection is closed, as it sent more HTTP/2 frames than it may"),
+            End::Flood => {
+                info!(%audience, "the connection is closed, as it sent more HTTP/2 frames than it may")
+            }
         }
     }
 

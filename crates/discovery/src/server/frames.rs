@@ -25,6 +25,9 @@ const BYTES: usize = 4 * 1024;
 /// What a client sends first, before all frames.
 const PREFACE: usize = 24;
 const HEADER: usize = 9;
+const DATA: u8 = 0;
+/// DATA of so many bytes is a request on its way, of which the bytes are counted.
+const FULL: usize = 1024;
 
 /// The frames that one connection may still send.
 #[derive(Clone, Debug)]
@@ -88,7 +91,7 @@ impl Default for Scan {
 }
 
 impl Scan {
-    /// How many frames have begun in these bytes.
+    /// How many frames have begun in these bytes, without those that carry a request.
     fn count(&mut self, mut bytes: &[u8]) -> usize {
         let mut frames = 0;
         while !bytes.is_empty() {
@@ -100,10 +103,10 @@ impl Scan {
             self.have += taken;
             bytes = &bytes[taken..];
             if self.have == HEADER {
-                frames += 1;
-                let [high, middle, low, ..] = self.header;
+                let [high, middle, low, kind, ..] = self.header;
                 self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
                 self.have = 0;
+                frames += usize::from(kind != DATA || self.skip < FULL);
             }
         }
         frames
@@ -161,9 +164,9 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn frame(length: usize) -> Vec<u8> {
+    fn frame(kind: u8, length: usize) -> Vec<u8> {
         let mut frame = u32::try_from(length).unwrap().to_be_bytes()[1..].to_vec();
-        frame.extend([6, 0, 0, 0, 0, 0]);
+        frame.extend([kind, 0, 0, 0, 0, 0]);
         frame.extend(vec![0xff; length]);
         frame
     }
@@ -171,7 +174,7 @@ mod tests {
     #[test]
     fn frames_are_counted_however_the_bytes_come() {
         let lengths = [0, 8, 16_384, 1, 0, 0, 300];
-        let frames: Vec<u8> = lengths.into_iter().flat_map(frame).collect();
+        let frames: Vec<u8> = lengths.into_iter().flat_map(|length| frame(6, length)).collect();
         let bytes = [&[b'P'; PREFACE][..], &frames].concat();
         for size in [1, 2, 7, 9, 10, 24, 25, 1000, bytes.len()] {
             let mut scan = Scan::default();
@@ -179,6 +182,16 @@ mod tests {
             assert_eq!(counted, lengths.len(), "in parts of {size}");
             assert_eq!((scan.skip, scan.have), (0, 0));
         }
+    }
+
+    #[test]
+    fn a_large_request_is_no_flood_and_many_small_pieces_are() {
+        let mut scan = Scan { skip: 0, ..Scan::default() };
+        assert_eq!(
+            [(0, 16_384), (0, 1024), (0, 1023), (0, 0), (4, 6000)]
+                .map(|(kind, length)| scan.count(&frame(kind, length))),
+            [0, 0, 1, 1, 1]
+        );
     }
 
     #[test]

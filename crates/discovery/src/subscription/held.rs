@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use emcee_core::catalogue::Offer;
 use emcee_core::key::Key;
 
-use super::Settings;
+use super::{Settings, Share};
 use crate::slice::{MAX_ENDPOINTS, Slice, SliceName, discovery_key};
 
 /// A slice with what is known about it.
@@ -26,9 +26,15 @@ pub(super) struct Held {
     services: BTreeMap<Key, Service>,
     count: usize,
     bytes: usize,
+    share: Option<Share>,
 }
 
 impl Held {
+    /// One that holds no more than its share of what all peers may.
+    pub(super) fn within(share: Share) -> Self {
+        Self { share: Some(share), ..Self::default() }
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &SliceName> {
         self.services.values().flat_map(BTreeMap::keys)
     }
@@ -92,6 +98,10 @@ impl Held {
         if self.bytes - before + after > settings.max_bytes {
             return Err(format!("more than {} bytes of one peer are not held", settings.max_bytes));
         }
+        if let Some(share) = self.share.as_ref().filter(|share| !share.allows(self.bytes - before + after)) {
+            let most = share.budget().most();
+            return Err(format!("more than {most} bytes of all peers are not held (--max-announced-bytes)"));
+        }
         let offer = combined(&service).ok_or("there is nothing in it")?;
         if offer.endpoints.len() > MAX_ENDPOINTS {
             return Err(format!("its slices have more than {MAX_ENDPOINTS} endpoints together"));
@@ -108,6 +118,7 @@ impl Held {
 
     pub(super) fn forget(&mut self, key: &Key) {
         self.take_service(key);
+        self.put_service(key, Service::new());
     }
 
     pub(super) fn remove(&mut self, name: &SliceName) {
@@ -120,7 +131,7 @@ impl Held {
     pub(super) fn clear(&mut self) -> Vec<Key> {
         let keys: Vec<_> = self.services.keys().filter(|key| **key != discovery_key()).cloned().collect();
         for key in &keys {
-            self.take_service(key);
+            self.forget(key);
         }
         keys
     }
@@ -135,6 +146,9 @@ impl Held {
     fn put_service(&mut self, key: &Key, service: Service) {
         self.count += service.len();
         self.bytes += service.values().map(|held| held.size).sum::<usize>();
+        if let Some(share) = &self.share {
+            share.set(self.bytes);
+        }
         if !service.is_empty() {
             self.services.insert(key.clone(), service);
         }

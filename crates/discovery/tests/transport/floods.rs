@@ -96,7 +96,8 @@ async fn a_connection_of_nothing_but_small_frames_is_ended() {
     }
     assert!(!is_ended_after(&m1, &ping, 100).await, "a hundred are no flood");
     let peer = Audience::new("blue", "m2");
-    eventually("all are gone", || m1.server.peers().get(&peer).is_none_or(|peer| peer.connections == 0)).await;
+    eventually("all are gone", || m1.server.peers().get(&peer).is_none_or(|peer| peer.connections == 0))
+        .await;
 }
 
 /// A ClientHello for this relationship, and nothing more.

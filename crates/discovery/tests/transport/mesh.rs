@@ -161,6 +161,7 @@ pub(crate) fn target(relationship: &str, addresses: impl IntoIterator<Item = End
         via: None,
         settings: Settings::default(),
         seed: Vec::new(),
+        budget: None,
     }
 }
 

@@ -34,10 +34,7 @@ pub(crate) fn client_of(pair: Option<&Pair>, versions: &[&'static SupportedProto
 }
 
 /// As [`client`], with this chain.
-pub(crate) fn client_with(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> ClientConfig {
+pub(crate) fn client_with(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()

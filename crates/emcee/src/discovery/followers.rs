@@ -11,7 +11,7 @@ use emcee_core::key::Key;
 use emcee_discovery::Audience;
 use emcee_discovery::client::{Judge, PeerEvent, PeerTarget, follow};
 use emcee_discovery::server::PeerStreams;
-use emcee_discovery::subscription::{Event, Settings};
+use emcee_discovery::subscription::{Budget, Event, Settings};
 use emcee_discovery::tls::Relationships;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -32,6 +32,7 @@ pub(super) struct Followers {
     pub(super) events: mpsc::Receiver<PeerNews>,
     say: mpsc::Sender<PeerNews>,
     relationships: watch::Receiver<Arc<Relationships>>,
+    budget: Budget,
     terms: BTreeMap<Key, Arc<Terms>>,
     follows: bool,
     followed: BTreeMap<Source, Followed>,
@@ -60,12 +61,14 @@ struct Way {
 }
 
 impl Followers {
-    pub(super) fn new(relationships: watch::Receiver<Arc<Relationships>>) -> Self {
+    /// Of all peers together, no more than `budget` is held.
+    pub(super) fn new(relationships: watch::Receiver<Arc<Relationships>>, budget: Budget) -> Self {
         let (say, events) = mpsc::channel(WAITING);
         Self {
             events,
             say,
             relationships,
+            budget,
             terms: BTreeMap::new(),
             follows: false,
             followed: BTreeMap::new(),
@@ -144,6 +147,7 @@ impl Followers {
             via: way.via.clone(),
             settings: way.settings,
             seed: held.values().cloned().collect(),
+            budget: Some(self.budget.clone()),
         };
         let (judge, judged) = watch::channel(judge);
         let mut following = follow(target, self.relationships.clone(), judged);

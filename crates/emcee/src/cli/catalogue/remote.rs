@@ -169,6 +169,7 @@ async fn listen(target: &Target<'_>, material: &Material, names: &[String]) -> R
         via: None,
         settings: Settings::default(),
         seed: Vec::new(),
+        budget: None,
     };
     let mut following = follow(peer, open, judge);
     let mut heard = Ear::default();
