@@ -1,18 +1,21 @@
 //! The probe and admin ports.
 
+mod guard;
 mod redact;
+mod stream;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use axum::Router;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use axum::{Router, middleware};
+
 use clap::Args;
 use emcee_controller::Offers;
 use emcee_discovery::openapi;
@@ -23,8 +26,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::catalogue::{Catalogue, Unchosen, choose_peer, choose_relationship};
-use crate::server;
+use crate::catalogue::{Unchosen, choose_peer, choose_relationship};
+use crate::server::{self, Limits};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -141,7 +144,7 @@ pub async fn serve_probes(
     state: AdminState,
     end: impl Future<Output = ()> + Send + 'static,
 ) {
-    server::serve(listener, None, probes().with_state(state), end).await;
+    server::serve(listener, None, probes().with_state(state), Limits::PROBES, end).await;
 }
 
 /// Serves what the probe port does, and `/config_dump`, `/catalogue` and `/openapi.json`, until the end.
@@ -154,7 +157,8 @@ pub async fn serve_admin(
         .route("/config_dump", get(config_dump))
         .route("/catalogue", get(catalogue))
         .route("/openapi.json", get(openapi_document));
-    server::serve(listener, None, router.with_state(state), end).await;
+    let router = router.layer(middleware::from_fn(guard::guard)).with_state(state);
+    server::serve(listener, None, router, Limits::ADMIN, end).await;
 }
 
 fn probes() -> Router<AdminState> {
@@ -193,9 +197,9 @@ async fn config_dump(State(state): State<AdminState>) -> Json<Value> {
 }
 
 async fn catalogue(State(state): State<AdminState>) -> Response {
-    let _turn = TURN.acquire().await;
+    let turn = TURN.acquire().await;
     match offers(&state).await {
-        Ok(offers) => Json(Catalogue::of(&offers)).into_response(),
+        Ok(offers) => stream::json(turn, offers),
         Err(answer) => answer,
     }
 }

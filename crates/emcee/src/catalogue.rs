@@ -3,6 +3,9 @@
 
 mod binding;
 mod choice;
+mod shown;
+
+use std::io::{self, Write};
 
 use emcee_controller::Offers;
 use emcee_core::catalogue::{self, Connection, Offer, PeerListing, PeerState};
@@ -118,6 +121,14 @@ pub struct Refused {
     pub resource: String,
     /// Why.
     pub reason: String,
+}
+
+/// Writes a [`Catalogue`] as JSON, of which one service at a time is there.
+///
+/// # Errors
+/// Those of the writer.
+pub(crate) fn write(offers: &Offers, writer: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(writer, &shown::Catalogue(offers)).map_err(Into::into)
 }
 
 impl Catalogue {

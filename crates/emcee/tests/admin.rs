@@ -92,7 +92,12 @@ async fn ask(engine: Engine, is_admin: bool, request: &str) -> String {
             admin::serve_probes(listener, state, end).await;
         }
     });
-    let request = format!("{request} HTTP/1.1\r\nHost: emcee\r\nConnection: close\r\n\r\n");
+    // Probes are asked at an address that nobody knows beforehand.
+    let host = if is_admin { "localhost:25000" } else { "pod.example:8080" };
+    let (line, headers) = request.split_once('\n').unwrap_or((request, ""));
+    let host = if headers.contains("Host") { String::new() } else { format!("Host: {host}\r\n") };
+    let headers = headers.replace('\n', "\r\n");
+    let request = format!("{line} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n");
     let answer =
         tokio::task::spawn_blocking(move || exchange(address, &request)).await.expect("the client ends well");
     server.abort();
@@ -146,6 +151,66 @@ async fn what_is_not_served_is_refused() {
     assert!(ask(well(), false, "GET /config_dump").await.starts_with("HTTP/1.1 404"));
     assert!(ask(well(), true, "POST /config_dump").await.starts_with("HTTP/1.1 405"));
     assert!(ask(well(), true, "TRACE /live").await.starts_with("HTTP/1.1 405"));
+}
+
+#[tokio::test]
+async fn the_admin_port_tells_a_web_page_of_elsewhere_nothing() {
+    for line in
+        ["GET /config_dump", "GET /catalogue", "GET /openapi.json", "GET /live", "GET /metrics", "POST /live"]
+    {
+        for headers in [
+            "Host: evil.example:25000\n",
+            "Host: localhost.evil.example\n",
+            "NoHost: 1\n",
+            "Host: localhost\nHost: evil.example\n",
+            "Host: localhost\nOrigin: http://evil.example\n",
+            "Host: localhost\nOrigin: null\n",
+            "Host: localhost\nSec-Fetch-Site: cross-site\n",
+            "Host: localhost\nSec-Fetch-Site: same-site\n",
+        ] {
+            let answer = ask(well(), true, &format!("{line}\n{headers}")).await;
+            assert!(answer.starts_with("HTTP/1.1 403"), "{line} {headers}: {answer}");
+            assert!(!answer.contains("kept"), "{answer}");
+        }
+    }
+    let evil = ask(well(), true, "GET /config_dump\nHost: evil.example\n").await;
+    assert!(
+        evil.contains(
+            r#"header Host: "evil.example" is not allowed (localhost, 127.0.0.1, [::1], 127.0.0.1:"#
+        )
+    );
+    for headers in ["Host: localhost\n", "Host: [::1]:15000\n", "Host: 127.0.0.1\nSec-Fetch-Site: none\n"] {
+        let answer = ask(well(), true, &format!("GET /config_dump\n{headers}")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{headers}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn sockets_that_say_nothing_keep_no_probe_waiting() {
+    let listener = admin::bind(([127, 0, 0, 1], 0).into()).await.expect("the port opens");
+    let address = listener.local_addr().expect("is bound");
+    let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(well()) };
+    let server = tokio::spawn(admin::serve_probes(listener, state, std::future::pending()));
+    let probes = tokio::task::spawn_blocking(move || {
+        let mut held = Vec::new();
+        for probe in 0..9 {
+            for _ in 0..60 {
+                let mut stream = TcpStream::connect(address).expect("the server accepts");
+                stream.write_all(b"GET /live HTTP/1.1\r\nHost").expect("the server reads");
+                held.push(stream);
+            }
+            let mut stream = TcpStream::connect(address).expect("the server accepts");
+            stream.set_read_timeout(Some(std::time::Duration::from_secs(1))).expect("it is no zero");
+            stream.write_all(b"GET /live HTTP/1.1\r\nHost: pod\r\n\r\n").expect("the server reads");
+            let mut answer = [0; 12];
+            let read = stream.read_exact(&mut answer);
+            assert!(read.is_ok() && answer == *b"HTTP/1.1 200", "probe {probe}: {read:?}");
+            // The connection ends with its answer.
+            assert!(stream.read_to_end(&mut Vec::new()).is_ok(), "probe {probe}: it stays open");
+        }
+    });
+    probes.await.expect("each is answered within a second");
+    server.abort();
 }
 
 #[tokio::test]

@@ -100,6 +100,22 @@ fn a_review_without_uid_is_not_answered() {
     assert!(review::answer(request.to_string().as_bytes()).is_err());
 }
 
+/// On a runtime of one thread: what is computed on it is there at the first look, and everything else waits for it.
+#[tokio::test]
+async fn a_review_is_computed_aside_from_the_runtime() {
+    let body = request("CREATE", &bad(), &Value::Null).to_string();
+    let review = axum::extract::Request::post(webhook::PATH)
+        .header("content-type", "application/json")
+        .body(axum::body::Body::from(body))
+        .expect("a request");
+    let mut router = std::pin::pin!(hyper::service::Service::call(
+        &hyper_util::service::TowerToHyperService::new(webhook::router()),
+        review
+    ));
+    assert!(futures_util::FutureExt::now_or_never(router.as_mut()).is_none(), "it was computed in place");
+    assert_eq!(router.await.expect("it never fails").status(), 200);
+}
+
 async fn post(content_type: &str, body: &[u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("the port opens");
     let address = listener.local_addr().expect("is bound");

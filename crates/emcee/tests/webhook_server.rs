@@ -239,6 +239,21 @@ async fn a_configuration_that_comes_later_gets_its_bundle() {
 }
 
 #[tokio::test]
+async fn sockets_that_say_nothing_keep_no_review_waiting() {
+    let api = cluster();
+    let replica = Replica::of(&api).await;
+    drop(replica.trusted(&api).await);
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        held.push(TcpStream::connect(replica.address).await.expect("the server accepts"));
+    }
+    let object = binding("shop", "reviews").build();
+    let reviewed = async { ask(&mut replica.trusted(&api).await, &object).await };
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(4), reviewed).await;
+    assert!(answer.expect("the API server waits no longer")["allowed"].is_boolean());
+}
+
+#[tokio::test]
 async fn plain_http_and_a_client_that_stalls_hold_up_nobody() {
     let api = cluster();
     let replica = Replica::of(&api).await;

@@ -46,7 +46,7 @@ impl Display for Plain<'_> {
     }
 }
 
-/// Controls, line and paragraph separators, and the marks that reorder text.
+/// What a reader does not see as a character of its own: controls, separators, marks that reorder text.
 pub(crate) fn unprintable(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    !emcee_core::text::is_seen(c)
 }

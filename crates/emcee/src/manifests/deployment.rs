@@ -119,11 +119,21 @@ fn pod(form: &Form<'_>) -> Value {
             "image": form.image(),
             "args": arguments(form),
             "ports": ports(form),
-            "livenessProbe": {"httpGet": {"path": "/live", "port": PROBES}, "periodSeconds": 10},
-            "readinessProbe": {"httpGet": {"path": "/ready", "port": PROBES}, "periodSeconds": 5},
+            // A replica that is slow for a while is not helped by a restart: it has a minute.
+            "livenessProbe": probe("/live", 10, 6),
+            "readinessProbe": probe("/ready", 5, 3),
             "resources": form.resources(),
             "securityContext": container_security(),
         }],
+    })
+}
+
+fn probe(path: &str, period: u8, failures: u8) -> Value {
+    json!({
+        "httpGet": {"path": path, "port": PROBES},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
     })
 }
 

@@ -1,0 +1,134 @@
+//! A [`Catalogue`](super::Catalogue) that is never there as a whole: each service is made when it is written.
+
+use emcee_controller::Offers;
+use emcee_core::catalogue::{Listing, PeerListing, PeerState, Refused as Refusal};
+use serde::ser::{Serialize, SerializeStruct as _, Serializer};
+
+use super::{Announced, Refused, Service, standing};
+
+/// Serializes as a `Catalogue`.
+pub(super) struct Catalogue<'a>(pub(super) &'a Offers);
+
+struct Relationship<'a>(&'a Listing);
+
+struct Peer<'a>(&'a PeerListing);
+
+/// Each made of an item when it is written.
+struct Each<'a, T, S>(&'a [T], fn(&T) -> S);
+
+impl<T, S: Serialize> Serialize for Each<'_, T, S> {
+    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        serializer.collect_seq(self.0.iter().map(self.1))
+    }
+}
+
+impl Serialize for Catalogue<'_> {
+    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        let mut shown = serializer.serialize_struct("Catalogue", 2)?;
+        shown.serialize_field("follows", &self.0.follows)?;
+        let relationships: Vec<_> = self.0.listings.iter().map(Relationship).collect();
+        shown.serialize_field("relationships", &relationships)?;
+        shown.end()
+    }
+}
+
+impl Serialize for Relationship<'_> {
+    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        let mut shown = serializer.serialize_struct("Relationship", 4)?;
+        shown.serialize_field("relationship", &self.0.relationship)?;
+        shown.serialize_field("mesh_fed_config", &self.0.fed_config.to_string())?;
+        shown.serialize_field("style", &self.0.mode.to_string())?;
+        let peers: Vec<_> = self.0.peers.iter().map(Peer).collect();
+        shown.serialize_field("peers", &peers)?;
+        shown.end()
+    }
+}
+
+impl Serialize for Peer<'_> {
+    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        let Self(peer) = self;
+        let (state, since, error) = standing(peer.state.as_ref());
+        let refused = |of: fn(&PeerState) -> &[Refusal]| {
+            Each(peer.state.as_ref().map(of).unwrap_or_default(), Refused::of)
+        };
+        let mut shown = serializer.serialize_struct("Peer", 8)?;
+        shown.serialize_field("name", &*peer.name)?;
+        shown.serialize_field("state", &state)?;
+        if let Some(since) = since {
+            shown.serialize_field("since", &since)?;
+        }
+        if let Some(error) = error {
+            shown.serialize_field("error", &error)?;
+        }
+        shown.serialize_field("announced", &Each(&peer.announced, Announced::of))?;
+        let here = refused(|state| &state.refused);
+        if !here.0.is_empty() {
+            shown.serialize_field("refused", &here)?;
+        }
+        shown.serialize_field("offered", &Each(&peer.offered, Service::of))?;
+        let there = refused(|state| &state.refused_by_peer);
+        if !there.0.is_empty() {
+            shown.serialize_field("refused_by_peer", &there)?;
+        }
+        shown.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use emcee_core::catalogue::{self, Connection};
+    use emcee_core::key::Key;
+    use emcee_core::mode::Mode;
+    use emcee_core::protocol::Protocol;
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn it_reads_as_the_catalogue_that_is_made_as_a_whole() {
+        let offer = catalogue::Offer {
+            key: Key::new("shop", "reviews"),
+            mode: Mode::Boundary,
+            server_name: "reviews.shop.blue.emcee.internal".into(),
+            protocol: Protocol::Http,
+            port: 9080,
+            endpoints: vec!["203.0.113.7:15443".parse().unwrap()],
+            identities: vec!["spiffe://m2.example/ns/shop/sa/reviews".into()],
+            trust_domain: "m2.example".into(),
+            root_hash: None,
+        };
+        let refusal = |resource: &str| Refusal { resource: resource.into(), reason: "so it is".into() };
+        let state = |connection| PeerState {
+            connection,
+            refused: vec![refusal("a"), refusal("b")],
+            refused_by_peer: vec![refusal("c")],
+            ..PeerState::PENDING
+        };
+        let peer = |name: &str, state| PeerListing {
+            name: name.into(),
+            state,
+            announced: vec![catalogue::Announced {
+                offer: Arc::new(offer.clone()),
+                bindings: vec![Key::new("shop", "reviews")],
+                not_imported: None,
+            }],
+            offered: vec![offer.clone(), offer.clone()],
+        };
+        let lost = Connection::Lost { since: Timestamp::UNIX_EPOCH, error: Some("gone".into()) };
+        let listing = Listing {
+            fed_config: Key::new("fed", "blue"),
+            relationship: "blue".into(),
+            mode: Mode::Boundary,
+            peers: vec![
+                peer("m2", Some(state(lost))),
+                peer("m3", None),
+                peer("m4", Some(PeerState::PENDING)),
+            ],
+        };
+        let offers = Offers { follows: true, listings: vec![listing] };
+        let whole = serde_json::to_string(&super::super::Catalogue::of(&offers)).unwrap();
+        assert_eq!(serde_json::to_string(&Catalogue(&offers)).unwrap(), whole);
+    }
+}
