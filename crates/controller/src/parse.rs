@@ -10,7 +10,7 @@ use emcee_core::inputs::{
     self, Change, Credential, EndpointSlice, Node, Parsed, Service, Subsets, Workload, WorkloadKind,
 };
 use emcee_core::key::Key;
-use emcee_core::parse::{self, Identity};
+use emcee_core::parse::{self, Binding, Identity};
 use emcee_core::plan::Kind;
 use emcee_core::problem::Problem;
 use emcee_core::translate::Unit;
@@ -58,8 +58,9 @@ impl UserKind {
         }
     }
 
-    /// What the core is told of one; a resource that is being deleted counts as gone.
-    fn change(self, key: &Key, object: Option<&Value>) -> (Unit, Change) {
+    /// What the core is told of one; a resource that is being deleted counts as gone. One that Emcee has not applied is a
+    /// user's, whatever its labels say.
+    fn change(self, key: &Key, object: Option<&Value>, applied: bool) -> (Unit, Change) {
         let (key, change) = match self {
             Self::MeshFedConfig => {
                 let (key, parsed) = parsed(key, object, parse::fed_config, |it| &it.identity);
@@ -70,7 +71,9 @@ impl UserKind {
                 (key.clone(), Change::Exposition(key, parsed))
             }
             Self::ServiceBinding => {
-                let (key, parsed) = parsed(key, object, parse::binding, |it| &it.identity);
+                let own: fn(&Value) -> Result<Binding, Vec<Problem>> = |object| parse::binding(object).map(Binding::not_imported);
+                let parse = if applied { parse::binding } else { own };
+                let (key, parsed) = parsed(key, object, parse, |it| &it.identity);
                 (key.clone(), Change::Binding(key, parsed))
             }
         };
@@ -97,7 +100,8 @@ fn own_key(key: &Key, own: Option<&Key>) -> Key {
 /// A user's resource.
 pub(crate) fn resource(kind: UserKind, key: &Key, object: Option<DynamicObject>) -> Fact {
     let Some(mut object) = object else { return Fact::ResourceGone(kind.unit(key.clone())) };
-    object.metadata.managed_fields = None;
+    let fields = object.metadata.managed_fields.take().unwrap_or_default();
+    let applied = fields.iter().any(|entry| is_own(Kind::ServiceBinding, entry));
     let metadata = &object.metadata;
     let deleting = metadata.deletion_timestamp.is_some();
     let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
@@ -107,7 +111,7 @@ pub(crate) fn resource(kind: UserKind, key: &Key, object: Option<DynamicObject>)
     let finalizer = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
     let status = Said::of(kind, object.data.get("status").unwrap_or(&Value::Null));
     let value = (!deleting).then(|| serde_json::to_value(&object).unwrap_or_default());
-    let (unit, change) = kind.change(key, value.as_ref());
+    let (unit, change) = kind.change(key, value.as_ref(), applied);
     Fact::Resource(Box::new(Resource { unit, uid, version, generation, deleting, finalizer, status, change }))
 }
 

@@ -4,6 +4,7 @@ mod chaos;
 mod copies;
 mod faults;
 mod hands;
+mod imports;
 mod lease;
 mod leftovers;
 mod snapshot;

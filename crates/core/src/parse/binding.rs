@@ -122,6 +122,12 @@ impl Binding {
         self.subset.is_none().then(|| Key { namespace, name: self.facade.as_str().into() })
     }
 
+    /// The same, made by somebody else than Emcee: labels say whose import a binding is, and anybody can write them.
+    #[must_use]
+    pub fn not_imported(self) -> Self {
+        Self { import_of: None, ..self }
+    }
+
     /// Whether it was made for what a peer of this relationship announces. A copy under another name was not.
     pub fn is_import_of(&self, fed_config: &Key) -> bool {
         self.import_of.as_ref() == Some(&import_labels(fed_config)) && self.identity.key == self.remote()

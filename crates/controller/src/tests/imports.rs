@@ -1,0 +1,92 @@
+//! Which ServiceBindings count as imports: those that Emcee has applied, whatever labels others have.
+
+use emcee_core::catalogue::{Offer, Source};
+use emcee_core::inputs::Change;
+use emcee_core::key::Key;
+use emcee_core::protocol::Protocol;
+use emcee_core::translate::Unit;
+use emcee_testkit::prelude::*;
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+
+use super::world::options;
+use crate::observe::fact::Fact;
+use crate::parse::{self, UserKind};
+use crate::translate::Model;
+
+fn changes(model: &mut Model, kind: UserKind, object: &Value) -> Vec<Change> {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let key = Key::new(&text("namespace"), &text("name"));
+    let object: DynamicObject = serde_json::from_value(object.clone()).expect("an object");
+    match parse::resource(kind, &key, Some(object)) {
+        Fact::Resource(resource) => model.note(*resource),
+        fact => panic!("{fact:?}"),
+    }
+}
+
+/// A binding with the labels of an import, as it is in a cluster when this manager has applied it.
+fn labelled(name: &str, manager: &str, operation: &str) -> Value {
+    let mut object = binding("shop", name).fed("blue").peer("m3").to("shop", name).uid(name).build();
+    object["metadata"]["labels"] = json!({
+        "app.kubernetes.io/managed-by": "emcee",
+        "emcee.io/owner-kind": "MeshFedConfig",
+        "emcee.io/owner-namespace": "blue",
+        "emcee.io/owner-name": "blue",
+    });
+    object["metadata"]["resourceVersion"] = "1".into();
+    object["metadata"]["managedFields"] = json!([
+        {"manager": "emcee", "operation": "Apply", "apiVersion": "mm.ibm.istio.io/v1", "fieldsType": "FieldsV1", "fieldsV1": {}},
+        {"manager": manager, "operation": operation, "apiVersion": "mm.ibm.istio.io/v1", "fieldsType": "FieldsV1", "fieldsV1": {}},
+    ]);
+    object
+}
+
+/// A relationship that takes three imports, with three bindings that look like some, and a service that m2 announces.
+fn with(manager: &str, operation: &str) -> Model {
+    let mut model = Model::new(&options());
+    let config = flat("blue")
+        .peer(Peer::new("m2", ["m2.example"]).discovery("203.0.113.12:15443").networks(["203.0.113.0/24"]))
+        .peer(Peer::new("m3", ["m3.example"]).discovery("203.0.113.13:15443"))
+        .discovery("import", "Automatic")
+        .discovery("namespaces", vec!["shop"])
+        .discovery("max_imports", 3)
+        .uid("blue")
+        .build();
+    let mut all = changes(&mut model, UserKind::MeshFedConfig, &config);
+    for name in ["a", "b", "c"] {
+        all.extend(changes(&mut model, UserKind::ServiceBinding, &labelled(name, manager, operation)));
+    }
+    let reviews = Key::new("shop", "reviews");
+    let offer = Offer {
+        key: reviews.clone(),
+        mode: "FLAT".parse().expect("a mode"),
+        server_name: "reviews.shop.blue.emcee.internal".into(),
+        protocol: Protocol::Http,
+        port: 80,
+        endpoints: vec!["203.0.113.7:80".parse().expect("an endpoint")],
+        identities: vec!["spiffe://m2.example/ns/shop/sa/reviews".into()],
+        trust_domain: "m2.example".into(),
+        root_hash: None,
+    };
+    all.push(Change::Namespace("shop".into(), true));
+    all.push(Change::Announcement(Source::new(Key::new("blue", "blue"), "m2"), reviews, Some(offer)));
+    model.update(all);
+    model
+}
+
+fn imported(model: &Model) -> Vec<String> {
+    let objects = model.translation().objects_of(&Unit::Imports(Key::new("blue", "blue")));
+    objects.iter().map(|object| object.name.to_string()).collect()
+}
+
+#[test]
+fn what_emcee_has_not_applied_uses_up_no_imports() {
+    for (manager, operation) in [("kubectl", "Apply"), ("emcee-automatic", "Update"), ("emcee", "Apply")] {
+        assert_eq!(imported(&with(manager, operation)), ["reviews"], "{manager} {operation}");
+    }
+}
+
+#[test]
+fn what_emcee_has_applied_is_an_import() {
+    assert_eq!(imported(&with("emcee-automatic", "Apply")), ["a", "b", "c"]);
+}
