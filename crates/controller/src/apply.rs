@@ -43,10 +43,19 @@ pub(crate) struct Desk {
     retries: BTreeMap<Instant, Vec<Item>>,
     /// How often in a row a resource's finalizer could not be written.
     finalizer_failures: HashMap<Unit, u32>,
+    /// Units of which something else is wanted than was planned.
+    outdated: Vec<Unit>,
     /// Whether what is in the cluster is known; before, nothing is written.
     open: bool,
     /// Whether istiod gets its objects over MCP: then none of its kinds is written.
     mcp: bool,
+}
+
+/// What some units want, as far as they are planned.
+#[derive(Debug, Default)]
+pub(crate) struct Planned {
+    due: Vec<ObjectId>,
+    concerned: HashSet<Unit>,
 }
 
 /// Something to do, in its order.
@@ -97,19 +106,29 @@ impl Desk {
         self.retries.first_key_value().map(|(at, _)| *at)
     }
 
-    /// Takes in what units want now. Says whose standing that may change.
-    pub(crate) fn plan(&mut self, model: &Model, units: &[Unit]) -> HashSet<Unit> {
-        let mut due = Vec::new();
-        let mut concerned = HashSet::new();
-        for unit in units {
-            self.plan_unit(model, unit, &mut due);
-            concerned.extend(concerned_by(model, unit));
-            self.look_at_finalizer(model, unit);
-        }
+    /// Takes in what one of some units wants now, which are written in one round.
+    pub(crate) fn plan(&mut self, model: &Model, unit: &Unit, planned: &mut Planned) {
+        self.plan_unit(model, unit, &mut planned.due);
+        planned.concerned.extend(concerned_by(model, unit));
+        self.look_at_finalizer(model, unit);
+    }
+
+    /// All of some units are planned: they are a round. Says whose standing that may change.
+    pub(crate) fn end_plan(&mut self, model: &Model, planned: Planned) -> HashSet<Unit> {
         if self.open {
-            self.round(model, due);
+            self.round(model, planned.due);
         }
-        concerned
+        planned.concerned
+    }
+
+    /// Units of which something else is wanted than was planned; each is to be planned again. Each is given once.
+    pub(crate) fn outdated(&mut self) -> Vec<Unit> {
+        std::mem::take(&mut self.outdated)
+    }
+
+    /// The unit that asks for an object.
+    pub(crate) fn unit_of(&self, id: &ObjectId) -> Option<&Unit> {
+        self.book.get(id)?.unit.as_deref()
     }
 
     fn plan_unit(&mut self, model: &Model, unit: &Unit, due: &mut Vec<ObjectId>) {
@@ -280,21 +299,29 @@ impl Desk {
     fn object_write(&mut self, model: &Model, id: &ObjectId) -> Option<(Purpose, Write)> {
         let entry = self.book.get(id).filter(|entry| entry.is_ready() && !self.is_held_back(entry, id))?;
         let step = entry.step()?;
-        let body = || entry.unit.as_ref().and_then(|unit| wanted(model, unit, id));
-        let there = || entry.there.clone();
-        let (hash, write) = match step {
-            Step::Look => (0, Write::Look(id.clone())),
-            Step::Delete => there().map(|there| (0, Write::Delete(id.clone(), there.uid, there.version)))?,
-            Step::Create => body().map(|body| (body.hash, creation(model, entry, id, body)))?,
-            Step::TakeOver => {
-                let (body, there) = (body()?, there()?);
-                (body.hash, Write::TakeOver(id.clone(), body, there.uid, there.version))
+        let mut outdated = None;
+        // What is not planned yet may be half done.
+        let mut body = || {
+            let unit = entry.unit.as_ref()?;
+            let body = wanted(model, unit, id).filter(|body| body.hash == entry.wanted);
+            if body.is_none() {
+                outdated = Some(Unit::clone(unit));
             }
-            Step::Apply => {
-                let (body, uid) = (body()?, there()?.uid);
-                (body.hash, Write::Apply(id.clone(), body, uid))
-            }
+            body
         };
+        let there = || entry.there.clone();
+        let found = match step {
+            Step::Look => Some((0, Write::Look(id.clone()))),
+            Step::Delete => there().map(|there| (0, Write::Delete(id.clone(), there.uid, there.version))),
+            Step::Create => body().map(|body| (body.hash, creation(model, entry, id, body))),
+            Step::TakeOver => body().and_then(|body| {
+                let there = there()?;
+                Some((body.hash, Write::TakeOver(id.clone(), body, there.uid, there.version)))
+            }),
+            Step::Apply => body().and_then(|body| Some((body.hash, Write::Apply(id.clone(), body, there()?.uid)))),
+        };
+        self.outdated.extend(outdated);
+        let (hash, write) = found?;
         self.book.update(id, |entry| (entry.busy, entry.look) = (true, false));
         Some((Purpose::Object { id: id.clone(), step, hash }, write))
     }

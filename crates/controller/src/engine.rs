@@ -1,16 +1,17 @@
 //! The pipeline without I/O: facts in, writes out.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use emcee_core::catalogue::Published;
 use emcee_core::inputs::Change;
 use emcee_core::plan::Object;
-use emcee_core::translate::Unit;
+use emcee_core::translate::{Piece, Unit};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::apply::{Desk, Fault, Ticket, Write, Written};
+use crate::apply::{Desk, Fault, Planned, Ticket, Write, Written};
+use crate::fair::Groups;
 use crate::health::Offers;
 use crate::metrics::Metrics;
 use crate::observe::fact::Fact;
@@ -27,6 +28,10 @@ pub(crate) struct Engine {
     /// Facts that came before everything had been seen once.
     early: Vec<Fact>,
     started: bool,
+    /// Units of which something else may be wanted than before, and has not been passed on yet.
+    changed: Groups<Changed>,
+    /// Resources of which there is news, and of which what is wanted may be half done.
+    touched: BTreeSet<Unit>,
     /// What discovery has not been told yet.
     unpublished: Vec<Published>,
     /// Where istiod gets its objects over MCP: whether they may have changed since they were last shown.
@@ -39,8 +44,24 @@ pub(crate) struct Engine {
 struct Writing {
     desk: Desk,
     reports: Reports,
+    /// Whether what is in the cluster is being learned: after everything is planned, so that each object is compared with
+    /// what is wanted when it is seen.
+    learns: bool,
     open: bool,
+    /// Whether what is in the cluster has been seen: it is open once everything is planned.
+    opening: bool,
     statuses_turn: bool,
+    /// Whether there was no time to look at all statuses.
+    cut_short: bool,
+}
+
+/// What has come of a piece so far.
+#[derive(Default)]
+struct Changed {
+    piece: Option<Piece>,
+    planned: Planned,
+    /// Units of which what is wanted is half done: they are planned another time.
+    unsound: Vec<Unit>,
 }
 
 /// What a write is for; to be given back with its outcome.
@@ -56,6 +77,8 @@ impl Engine {
             model: Model::new(options),
             early: Vec::new(),
             started: false,
+            changed: Groups::default(),
+            touched: BTreeSet::new(),
             unpublished: Vec::new(),
             unshown: options.mcp.then_some(false),
             writing: None,
@@ -78,24 +101,145 @@ impl Engine {
         self.started
     }
 
-    /// This replica is the one that writes: what is in the cluster is to be learned from now on.
+    /// This replica is the one that writes: what is in the cluster is to be learned as soon as everything is planned.
     pub(crate) fn begin_writing(&mut self) {
         let reports = Reports::new(self.metrics.clone());
-        let mut writing =
-            Writing { desk: Desk::new(self.unshown.is_some()), reports, open: false, statuses_turn: false };
         self.metrics.set_leader(true);
-        let units: Vec<Unit> = self.model.translation().units().cloned().collect();
-        writing.desk.plan(&self.model, &units);
-        self.writing = Some(writing);
+        // What is under way for a replica that writes nothing is for this desk, too: all units are planned in full.
+        self.changed.push(self.model.translation().units().cloned().collect(), Changed::default());
+        self.writing = Some(Writing {
+            desk: Desk::new(self.unshown.is_some()),
+            reports,
+            learns: false,
+            open: false,
+            opening: false,
+            statuses_turn: false,
+            cut_short: false,
+        });
     }
 
-    /// What is in the cluster has been seen.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// Whether what is in the cluster is to be learned from now on. It is said once.
+    pub(crate) fn begins_to_learn(&mut self) -> bool {
+        let is_planned = self.is_planned();
+        let Some(writing) = self.writing.as_mut().filter(|writing| !writing.learns && is_planned) else {
+            return false;
+        };
+        writing.learns = true;
+        true
+    }
+
+    /// What is in the cluster has been seen. Writing begins when everything is planned: an object that nothing asks for
+    /// yet would be removed.
     pub(crate) fn open(&mut self) {
-        let Some(writing) = &mut self.writing else { return };
-        writing.open = true;
+        if let Some(writing) = &mut self.writing {
+            writing.opening = true;
+        }
+        self.open_when_planned();
+    }
+
+    fn open_when_planned(&mut self) {
+        let is_planned = self.is_planned();
+        let Some(writing) = self.writing.as_mut().filter(|writing| writing.opening && is_planned) else { return };
+        (writing.opening, writing.open) = (false, true);
         writing.desk.open(&self.model);
         writing.desk.tell_of_strays(&self.model);
         writing.reports.ask(self.model.resources().map(|(unit, _)| unit.clone()));
+    }
+
+    /// Whether all that is known has been passed on.
+    fn is_planned(&self) -> bool {
+        self.changed.is_empty() && self.model.translation().is_settled()
+    }
+
+    /// Whether further facts may come. While everything has to be done before anything can be written, they wait, so that
+    /// this ends. Istiod gets all objects in one piece, so over MCP it is always so.
+    pub(crate) fn accepts(&self) -> bool {
+        let opening = self.writing.as_ref().is_some_and(|writing| writing.opening || !writing.learns);
+        let shown = self.unshown.is_none() || self.is_planned();
+        shown && !opening && !self.model.translation().is_whole()
+    }
+
+    /// Whether there is something to [`work`](Self::work) at.
+    pub(crate) fn is_busy(&self) -> bool {
+        let cut_short = self.writing.as_ref().is_some_and(|writing| writing.cut_short);
+        cut_short || !self.is_planned()
+    }
+
+    /// Does what is to be done while `goes_on` says so. Namespaces take turns, and the outcome is the same whenever it stops.
+    pub(crate) fn work(&mut self, mut goes_on: impl FnMut() -> bool) {
+        for mut piece in self.model.work(&mut goes_on) {
+            if let Some(unshown) = &mut self.unshown {
+                *unshown = true;
+            }
+            let units = std::mem::take(&mut piece.units);
+            self.changed.push(units, Changed { piece: Some(piece), ..Changed::default() });
+        }
+        while !self.changed.is_empty() {
+            self.pass_on();
+            if !goes_on() {
+                break;
+            }
+        }
+        self.open_when_planned();
+        self.look_at_touched();
+        if let Some(writing) = &mut self.writing {
+            writing.cut_short = false;
+            writing.reports.resume();
+        }
+    }
+
+    /// Passes on what the next unit comes to.
+    fn pass_on(&mut self) {
+        let (model, metrics, unpublished) = (&self.model, &self.metrics, &mut self.unpublished);
+        let mut desk = self.writing.as_mut().map(|writing| &mut writing.desk);
+        let changed = self.changed.step(|unit, changed| {
+            if !model.translation().is_sound(unit) {
+                return changed.unsound.push(unit.clone());
+            }
+            unpublished.extend(model.translation().published(std::slice::from_ref(unit)));
+            // Every replica shows it: whether one leads is nothing to a certificate.
+            if let Unit::MeshFedConfig(key) = unit {
+                metrics.set_certificate(key, model.translation().certificate_end(key));
+            }
+            if let Some(desk) = &mut desk {
+                desk.plan(model, unit, &mut changed.planned);
+            }
+        });
+        let Some(Changed { piece, planned, unsound }) = changed else { return };
+        for unit in unsound {
+            self.model.recall(unit);
+        }
+        if let Some(piece) = piece {
+            self.model.passed_on(&piece);
+        }
+        if let Some(writing) = &mut self.writing {
+            let concerned = writing.desk.end_plan(&self.model, planned);
+            if writing.open {
+                writing.reports.ask(concerned);
+            }
+        }
+    }
+
+    fn look_at_touched(&mut self) {
+        let touched = std::mem::take(&mut self.touched).into_iter();
+        let (held, ready): (BTreeSet<_>, BTreeSet<_>) = touched.partition(|unit| self.holds(unit));
+        self.touched = held;
+        let Some(writing) = &mut self.writing else { return };
+        for unit in &ready {
+            writing.desk.look_at_finalizer(&self.model, unit);
+        }
+        if writing.open {
+            writing.reports.ask(ready);
+        }
+    }
+
+    /// Whether what is wanted of a unit may be half done, or not planned yet.
+    fn holds(&self, unit: &Unit) -> bool {
+        holds(&self.model, &self.changed, unit)
     }
 
     /// Another replica may write from now on.
@@ -111,9 +255,7 @@ impl Engine {
             self.early.extend(facts);
             return;
         }
-        let (mut ran, mut changes) = (Vec::new(), Vec::new());
-        let mut live = Vec::new();
-        let mut touched = HashSet::new();
+        let (mut changes, mut renewed, mut live) = (Vec::new(), Vec::new(), Vec::new());
         for fact in facts {
             match fact {
                 Fact::Input(change) => changes.push(change),
@@ -121,30 +263,54 @@ impl Engine {
                     let unit = resource.unit.clone();
                     let uid = self.model.resource(&unit).map(|known| known.uid.clone());
                     changes.extend(self.model.note(*resource));
-                    let renewed = uid != self.model.resource(&unit).map(|known| known.uid.clone());
-                    touched.insert((unit, renewed));
+                    if uid != self.model.resource(&unit).map(|known| known.uid.clone()) {
+                        renewed.push(unit.clone());
+                    }
+                    self.touched.insert(unit);
                 }
                 Fact::ResourceGone(unit) => {
                     changes.extend(self.model.forget(&unit));
-                    touched.insert((unit, true));
+                    renewed.push(unit.clone());
+                    self.touched.insert(unit);
                 }
-                Fact::RootHash(hash) => {
-                    ran.extend(self.model.set_settings(|settings| settings.root_hash = hash));
-                }
-                Fact::MeshTrust(trust) => ran.extend(self.model.set_mesh_trust(trust)),
+                Fact::RootHash(hash) => self.model.take_settings(|settings| settings.root_hash = hash),
+                Fact::MeshTrust(trust) => self.model.take_mesh_trust(trust),
                 fact @ (Fact::Live(_) | Fact::LiveGone(_) | Fact::Listing(_) | Fact::Listed(_)) => {
                     live.push(fact);
                 }
             }
         }
-        if !changes.is_empty() {
-            ran.extend(self.model.update(changes));
-        }
+        self.model.take(changes);
         // Objects name the UID of their owner, which the core does not know.
-        ran.extend(touched.iter().filter(|(_, renewed)| *renewed).map(|(unit, _)| unit.clone()));
-        ran.sort_unstable();
-        ran.dedup();
-        self.spread(&ran, touched.into_iter().map(|(unit, _)| unit).collect(), live);
+        for unit in renewed {
+            self.model.recall(unit);
+        }
+        self.see_live(live);
+        self.look_at_touched();
+    }
+
+    fn see_live(&mut self, live: Vec<Fact>) {
+        let Some(writing) = &mut self.writing else { return };
+        let mut concerned = BTreeSet::new();
+        for fact in live {
+            // With what is half done it cannot be compared for good.
+            if let Fact::Live(live) = &fact
+                && let Some(unit) = writing.desk.unit_of(&live.id)
+                && self.model.translation().holds(unit)
+            {
+                self.model.recall(unit.clone());
+            }
+            match fact {
+                Fact::Live(live) => concerned.extend(writing.desk.see(&self.model, &live)),
+                Fact::LiveGone(id) => concerned.extend(writing.desk.miss(&self.model, &id)),
+                Fact::Listing(list) => writing.desk.begin_list(&list),
+                Fact::Listed(list) => concerned.extend(writing.desk.end_list(&self.model, &list)),
+                _ => {}
+            }
+        }
+        if writing.open {
+            writing.reports.ask(concerned);
+        }
     }
 
     /// Takes in what peers say.
@@ -157,76 +323,49 @@ impl Engine {
         std::mem::take(&mut self.unpublished)
     }
 
-    /// All objects for istiod, if they may have changed since they were last asked for.
+    /// All objects for istiod, if they may have changed since they were last asked for, and none is half done.
     pub(crate) fn changed_objects(&mut self) -> Option<Vec<Object>> {
+        if !self.is_planned() {
+            return None;
+        }
         let changed = self.unshown.as_mut().filter(|unshown| **unshown)?;
         *changed = false;
         let objects = self.model.translation().objects().into_iter();
         Some(objects.filter(|object| object.kind().is_istio()).collect())
     }
 
-    fn spread(&mut self, ran: &[Unit], touched: Vec<Unit>, live: Vec<Fact>) {
-        self.unpublished.extend(self.model.translation().published(ran));
-        if let Some(unshown) = &mut self.unshown {
-            *unshown |= !ran.is_empty();
-        }
-        self.show_certificates(ran);
-        let Some(writing) = &mut self.writing else { return };
-        let mut concerned = HashSet::new();
-        for fact in live {
-            match fact {
-                Fact::Live(live) => concerned.extend(writing.desk.see(&self.model, &live)),
-                Fact::LiveGone(id) => concerned.extend(writing.desk.miss(&self.model, &id)),
-                Fact::Listing(list) => writing.desk.begin_list(&list),
-                Fact::Listed(list) => concerned.extend(writing.desk.end_list(&self.model, &list)),
-                _ => {}
-            }
-        }
-        concerned.extend(writing.desk.plan(&self.model, ran));
-        for unit in touched {
-            writing.desk.look_at_finalizer(&self.model, &unit);
-            concerned.insert(unit);
-        }
-        if writing.open {
-            writing.reports.ask(concerned);
-        }
-    }
-
-    /// Every replica does: whether one leads is nothing to a certificate.
-    fn show_certificates(&self, ran: &[Unit]) {
-        for unit in ran {
-            if let Unit::MeshFedConfig(key) = unit {
-                self.metrics.set_certificate(key, self.model.translation().certificate_end(key));
-            }
-        }
-    }
-
     /// Certificates are judged again as time goes by.
     pub(crate) fn set_time(&mut self, now: Timestamp) {
         if (now.as_second() - self.model.settings().now.as_second()).abs() >= HOUR {
-            let ran = self.model.set_settings(|settings| settings.now = now);
-            self.spread(&ran, Vec::new(), Vec::new());
+            self.model.take_settings(|settings| settings.now = now);
         }
     }
 
-    /// The next thing to write, if there is one that may be written now.
-    pub(crate) fn next(&mut self, now: Instant) -> Option<(Task, Write)> {
-        let Writing { desk, reports, statuses_turn, open: true } = self.writing.as_mut()? else {
+    /// The next thing to write, if there is one that may be written now and it is found while `goes_on` says so.
+    pub(crate) fn next(&mut self, now: Instant, mut goes_on: impl FnMut() -> bool) -> Option<(Task, Write)> {
+        let Writing { desk, reports, statuses_turn, open: true, cut_short, .. } = self.writing.as_mut()? else {
             return None;
         };
-        let model = &self.model;
+        let (model, changed) = (&self.model, &self.changed);
         let object =
             |desk: &mut Desk| desk.next(model, now).map(|(ticket, write)| (Task::Object(ticket), write));
-        let status = |reports: &mut Reports, desk: &Desk| {
-            reports.next(model, desk, now).map(|(report, write)| (Task::Status(report), write))
+        let mut status = |reports: &mut Reports, desk: &Desk| {
+            let held = |unit: &Unit| holds(model, changed, unit);
+            let next = reports.next(model, desk, now, held, &mut goes_on);
+            next.map(|(report, write)| (Task::Status(report), write))
         };
         // Neither waits for all of the other.
         *statuses_turn = !*statuses_turn;
-        if *statuses_turn {
+        let next = if *statuses_turn {
             status(reports, desk).or_else(|| object(desk))
         } else {
             object(desk).or_else(|| status(reports, desk))
+        };
+        *cut_short = next.is_none() && reports.has_some();
+        for unit in desk.outdated() {
+            self.model.recall(unit);
         }
+        next
     }
 
     /// What is to be told to people, beside what comes of writes. Each is given once.
@@ -307,4 +446,12 @@ impl Engine {
     pub(crate) fn waiting(&self) -> usize {
         self.writing.as_ref().map_or(0, |writing| writing.desk.waiting() + writing.reports.waiting())
     }
+}
+
+/// Whether what is wanted of a unit, or of what it shares, may be half done, or not planned yet.
+fn holds(model: &Model, changed: &Groups<Changed>, unit: &Unit) -> bool {
+    let translation = model.translation();
+    translation.holds(unit)
+        || !changed.is_empty()
+            && (changed.contains(unit) || translation.shared_by(unit).iter().any(|unit| changed.contains(unit)))
 }

@@ -13,6 +13,7 @@ mod apply;
 mod engine;
 mod events;
 mod exchange;
+mod fair;
 mod health;
 mod istio_mesh;
 pub mod lease;

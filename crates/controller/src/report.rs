@@ -1,6 +1,6 @@
 //! What is said of each resource: its status, and events when it becomes ready or no longer is.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use emcee_api::Reason;
@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::apply::{Desk, Fault, Standing, Write, Written, spread};
+use crate::fair::Units;
 use crate::metrics::{Metrics, Readiness};
 use crate::translate::Model;
 
@@ -21,8 +22,9 @@ const NAMED: usize = 3;
 
 /// Which statuses are to be written.
 pub(crate) struct Reports {
-    queue: VecDeque<Unit>,
-    queued: HashSet<Unit>,
+    queue: Units,
+    /// Those of which what is wanted may be half done.
+    held: Vec<Unit>,
     /// Statuses that are being written, and whether there is news since.
     busy: HashMap<Unit, bool>,
     retries: BTreeMap<Instant, Vec<Unit>>,
@@ -63,8 +65,8 @@ pub(crate) struct Transition {
 impl Reports {
     pub(crate) fn new(metrics: Metrics) -> Self {
         Self {
-            queue: VecDeque::new(),
-            queued: HashSet::new(),
+            queue: Units::default(),
+            held: Vec::new(),
             busy: HashMap::new(),
             retries: BTreeMap::new(),
             failures: HashMap::new(),
@@ -80,8 +82,8 @@ impl Reports {
         for unit in units {
             if let Some(news) = self.busy.get_mut(&unit) {
                 *news = true;
-            } else if self.queued.insert(unit.clone()) {
-                self.queue.push_back(unit);
+            } else {
+                self.queue.push(unit);
             }
         }
     }
@@ -96,14 +98,36 @@ impl Reports {
         self.retries.first_key_value().map(|(at, _)| *at)
     }
 
-    /// The next status that differs from the one that is there.
-    pub(crate) fn next(&mut self, model: &Model, desk: &Desk, now: Instant) -> Option<(Report, Write)> {
+    /// Those that were held may be looked at again.
+    pub(crate) fn resume(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        self.ask(held);
+    }
+
+    /// Whether some are to be looked at.
+    pub(crate) fn has_some(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// The next status that differs from the one that is there, if it is found while `goes_on` says so. Nothing is said of
+    /// what is `held`: what is wanted of it may be half done.
+    pub(crate) fn next(
+        &mut self,
+        model: &Model,
+        desk: &Desk,
+        now: Instant,
+        held: impl Fn(&Unit) -> bool,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Option<(Report, Write)> {
         while let Some(entry) = self.retries.first_entry().filter(|entry| *entry.key() <= now) {
             let units = entry.remove();
             self.ask(units);
         }
-        while let Some(unit) = self.queue.pop_front() {
-            self.queued.remove(&unit);
+        while let Some(unit) = goes_on().then(|| self.queue.pop()).flatten() {
+            if held(&unit) {
+                self.held.push(unit);
+                continue;
+            }
             if let Unit::AutomaticExposition(_) | Unit::Imports(_) = unit {
                 self.look_at_service(model, desk, unit);
                 continue;

@@ -25,6 +25,8 @@ use crate::report::Transition;
 const BATCH: usize = 1024;
 /// How often the loop turns when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
+/// How long one turn of the loop works at what has changed, before everything else has its turn.
+const SLICE: Duration = Duration::from_millis(100);
 /// How long writes that are under way may take at the end.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
@@ -153,13 +155,15 @@ impl Controller {
         let mut ticks = tokio::time::interval(TICK);
         let mut batch = Vec::new();
         loop {
+            self.learn_when_planned();
             self.begin_writes();
             self.tell_counterpart();
             self.pulse.beat(|| self.inputs.blockers());
             let retry = self.engine.deadline().map(tokio::time::Instant::from_std);
+            let accepts = self.engine.accepts();
             tokio::select! {
                 () = &mut end => break,
-                count = self.inputs.observations.recv_many(&mut batch, BATCH) => {
+                count = self.inputs.observations.recv_many(&mut batch, BATCH), if accepts => {
                     if count == 0 {
                         return Err(Error::WatchesEnded);
                     }
@@ -167,7 +171,7 @@ impl Controller {
                     self.engine.see(facts);
                     self.start_when_synced(*leads.borrow());
                 }
-                changes = self.exchange.hear() => self.engine.hear(changes),
+                changes = self.exchange.hear(), if accepts => self.engine.hear(changes),
                 observations = next_of(&mut self.generated) => self.see_generated(observations),
                 Some(done) = self.writes.join_next() => self.done(done),
                 changed = leads.changed() => {
@@ -175,6 +179,7 @@ impl Controller {
                     self.lead(leads).await;
                 }
                 () = until(retry) => {}
+                () = tokio::task::yield_now(), if self.engine.is_busy() => self.engine.work(within(SLICE)),
                 question = self.pulse.question() => question.answer(&self.engine),
                 _ = ticks.tick() => self.engine.set_time(Timestamp::now()),
             }
@@ -201,7 +206,7 @@ impl Controller {
     }
 
     async fn lead(&mut self, leads: bool) {
-        if leads && self.generated.is_none() && self.engine.is_started() {
+        if leads && !self.engine.is_writing() && self.engine.is_started() {
             self.begin_writing();
         }
         if !leads {
@@ -212,10 +217,16 @@ impl Controller {
         }
     }
 
-    /// Learns what is in the cluster, to compare before writing.
     fn begin_writing(&mut self) {
         info!("this replica writes");
         self.engine.begin_writing();
+    }
+
+    /// Learns what is in the cluster, to compare before writing.
+    fn learn_when_planned(&mut self) {
+        if !self.engine.begins_to_learn() {
+            return;
+        }
         let (client, options) = (&self.client, &self.options);
         self.generated = Some(Inbox::new(&self.metrics, |out| Watches::of_generated(client, options, out)));
     }
@@ -233,8 +244,9 @@ impl Controller {
     }
 
     fn begin_writes(&mut self) {
+        let mut goes_on = within(SLICE);
         while self.writes.len() < self.options.concurrency {
-            let Some((task, write)) = self.engine.next(Instant::now()) else { break };
+            let Some((task, write)) = self.engine.next(Instant::now(), &mut goes_on) else { break };
             let (client, metrics) = (self.client.clone(), self.metrics.clone());
             self.writes.spawn(async move {
                 debug!(?task, "write");
@@ -276,6 +288,12 @@ impl Controller {
             self.writes.shutdown().await;
         }
     }
+}
+
+/// Says whether so much time has not passed yet.
+fn within(time: Duration) -> impl FnMut() -> bool {
+    let begun = Instant::now();
+    move || begun.elapsed() < time
 }
 
 /// A write that hangs is a write that failed; it is looked at again.

@@ -100,8 +100,8 @@ impl Snapshot {
                 Fact::ResourceGone(unit) => changes.extend(self.model.forget(&unit)),
                 Fact::Live(live) => drop(self.live.insert(live.id.clone(), *live)),
                 Fact::LiveGone(id) => drop(self.live.remove(&id)),
-                Fact::RootHash(hash) => drop(self.model.set_settings(|settings| settings.root_hash = hash)),
-                Fact::MeshTrust(trust) => drop(self.model.set_mesh_trust(trust)),
+                Fact::RootHash(hash) => self.model.take_settings(|settings| settings.root_hash = hash),
+                Fact::MeshTrust(trust) => self.model.take_mesh_trust(trust),
                 // Only a watch lists again.
                 Fact::Listing(_) | Fact::Listed(_) => {}
             }

@@ -7,6 +7,7 @@ mod hands;
 mod imports;
 mod lease;
 mod leftovers;
+mod slices;
 mod snapshot;
 mod trust;
 mod uninstall;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use emcee_core::inputs::{Change, Settings};
 use emcee_core::status::Verdict;
-use emcee_core::translate::{LastGood, Translation, Unit};
+use emcee_core::translate::{LastGood, Piece, Translation, Unit};
 use emcee_core::uid::Uid;
 
 use jiff::Timestamp;
@@ -122,39 +122,59 @@ impl Model {
         }
     }
 
-    /// Takes changes in; says which units ran.
-    pub(crate) fn update(&mut self, changes: Vec<Change>) -> Vec<Unit> {
-        self.last_good.update(changes)
+    /// Takes changes in, and runs all that they reach.
+    pub(crate) fn update(&mut self, changes: Vec<Change>) {
+        self.last_good.update(changes);
     }
 
-    /// Changes the surroundings; says which units ran.
-    pub(crate) fn set_settings(&mut self, change: impl FnOnce(&mut Settings)) -> Vec<Unit> {
+    /// Takes changes in. What they reach is to [`work`](Self::work).
+    pub(crate) fn take(&mut self, changes: Vec<Change>) {
+        self.last_good.take(changes);
+    }
+
+    /// Runs units while `goes_on` says so; returns those of which something else may be said, in pieces that belong
+    /// together.
+    pub(crate) fn work(&mut self, goes_on: impl FnMut() -> bool) -> Vec<Piece> {
+        self.last_good.work(goes_on)
+    }
+
+    /// What came of a piece has been passed on.
+    pub(crate) fn passed_on(&mut self, piece: &Piece) {
+        self.last_good.passed_on(piece);
+    }
+
+    /// Has a unit be among those that [`work`](Self::work) returns.
+    pub(crate) fn recall(&mut self, unit: Unit) {
+        self.last_good.recall(unit);
+    }
+
+    /// Changes the surroundings. What that reaches is to [`work`](Self::work).
+    pub(crate) fn take_settings(&mut self, change: impl FnOnce(&mut Settings)) {
         let mut settings = self.settings().clone();
         change(&mut settings);
-        if settings == *self.settings() {
-            return Vec::new();
+        if settings != *self.settings() {
+            self.last_good.take_settings(settings);
         }
-        self.last_good.set_settings(settings)
     }
 
-    /// Takes over what Istio's mesh configuration says of trust domains, as far as no flag says it; returns the units that
-    /// ran. A configuration that cannot be read changes nothing: every identity depends on it.
-    pub(crate) fn set_mesh_trust(&mut self, trust: Result<MeshTrust, String>) -> Vec<Unit> {
+    /// Takes over what Istio's mesh configuration says of trust domains, as far as no flag says it. A configuration that
+    /// cannot be read changes nothing: every identity depends on it.
+    pub(crate) fn take_mesh_trust(&mut self, trust: Result<MeshTrust, String>) {
         let MeshTrust { trust_domain, aliases } = match trust {
             Ok(trust) => trust,
             Err(why) => {
                 warn!(why, "Istio's mesh configuration cannot be read; the trust domain stays as it was");
-                return Vec::new();
+                return;
             }
         };
         let (follows_trust_domain, follows_aliases) = (self.follows_trust_domain, self.follows_aliases);
-        self.set_settings(|settings| {
+        self.take_settings(|settings| {
             if follows_trust_domain {
                 settings.trust_domain = trust_domain.unwrap_or_else(|| Settings::default().trust_domain);
             }
             if follows_aliases {
                 settings.trust_domain_aliases = aliases;
             }
-        })
+        });
     }
 }

@@ -1,0 +1,162 @@
+//! Queues in which namespaces take turns, so that one with very much to do holds no other up.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use emcee_core::translate::Unit;
+
+/// Units that wait, each once; the namespaces take turns.
+#[derive(Debug, Default)]
+pub(crate) struct Units {
+    of: HashMap<Arc<str>, VecDeque<Unit>>,
+    /// The namespaces that have units, the next first.
+    turns: VecDeque<Arc<str>>,
+    queued: HashSet<Unit>,
+}
+
+impl Units {
+    /// Adds a unit that does not wait yet.
+    pub(crate) fn push(&mut self, unit: Unit) {
+        if !self.queued.insert(unit.clone()) {
+            return;
+        }
+        let namespace = Arc::clone(unit.namespace());
+        let units = self.of.entry(Arc::clone(&namespace)).or_default();
+        if units.is_empty() {
+            self.turns.push_back(namespace);
+        }
+        units.push_back(unit);
+    }
+
+    /// The next unit.
+    pub(crate) fn pop(&mut self) -> Option<Unit> {
+        let namespace = self.turns.pop_front()?;
+        let units = self.of.get_mut(&namespace)?;
+        let unit = units.pop_front()?;
+        if units.is_empty() {
+            self.of.remove(&namespace);
+        } else {
+            self.turns.push_back(namespace);
+        }
+        self.queued.remove(&unit);
+        Some(unit)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queued.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queued.is_empty()
+    }
+}
+
+/// Groups of units, each to be done as a whole; the groups take turns.
+#[derive(Debug)]
+pub(crate) struct Groups<T> {
+    open: VecDeque<Group<T>>,
+    /// In how many open groups each unit is.
+    members: HashMap<Unit, usize>,
+}
+
+/// Units that changed together, and what has come of those that are done.
+#[derive(Debug)]
+struct Group<T> {
+    units: Vec<Unit>,
+    done: usize,
+    outcome: T,
+}
+
+impl<T> Default for Groups<T> {
+    fn default() -> Self {
+        Self { open: VecDeque::new(), members: HashMap::new() }
+    }
+}
+
+impl<T> Groups<T> {
+    /// Adds a group, with what has come of it so far.
+    pub(crate) fn push(&mut self, units: Vec<Unit>, outcome: T) {
+        for unit in &units {
+            *self.members.entry(unit.clone()).or_default() += 1;
+        }
+        self.open.push_back(Group { units, done: 0, outcome });
+    }
+
+    /// Whether a unit is in a group that is not done.
+    pub(crate) fn contains(&self, unit: &Unit) -> bool {
+        self.members.contains_key(unit)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Does the next unit of the next group. Returns the outcome of a group with its last unit.
+    pub(crate) fn step(&mut self, one: impl FnOnce(&Unit, &mut T)) -> Option<T> {
+        let mut group = self.open.pop_front()?;
+        if let Some(unit) = group.units.get(group.done) {
+            one(unit, &mut group.outcome);
+        }
+        group.done += 1;
+        if group.done < group.units.len() {
+            self.open.push_back(group);
+            return None;
+        }
+        for unit in &group.units {
+            if let Some(count) = self.members.get_mut(unit) {
+                *count -= 1;
+                if *count == 0 {
+                    self.members.remove(unit);
+                }
+            }
+        }
+        Some(group.outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use emcee_core::key::Key;
+
+    use super::*;
+
+    fn unit(namespace: &str, name: usize) -> Unit {
+        Unit::ServiceBinding(Key::new(namespace, &name.to_string()))
+    }
+
+    #[test]
+    fn a_namespace_with_one_unit_does_not_wait_for_one_with_a_thousand() {
+        let mut units = Units::default();
+        for name in 0..1000 {
+            units.push(unit("mallory", name));
+        }
+        units.push(unit("shop", 0));
+        units.push(unit("shop", 0));
+        assert_eq!(units.len(), 1001);
+        let first: Vec<_> = std::iter::from_fn(|| units.pop()).take(2).collect();
+        assert_eq!(first, [unit("mallory", 0), unit("shop", 0)]);
+        let rest: Vec<_> = std::iter::from_fn(|| units.pop()).collect();
+        assert_eq!(rest, (1..1000).map(|name| unit("mallory", name)).collect::<Vec<_>>());
+        assert!(units.is_empty());
+    }
+
+    #[test]
+    fn a_small_group_is_done_while_a_big_one_is_under_way() {
+        let mut groups: Groups<Vec<Unit>> = Groups::default();
+        groups.push((0..1000).map(|name| unit("mallory", name)).collect(), Vec::new());
+        groups.push(vec![unit("shop", 0), unit("shop", 1)], Vec::new());
+        let mut steps = 0;
+        let mut step = |groups: &mut Groups<Vec<Unit>>| {
+            steps += 1;
+            (steps, groups.step(|unit, done| done.push(unit.clone())))
+        };
+        let (steps, small) = loop {
+            if let (steps, Some(done)) = step(&mut groups) {
+                break (steps, done);
+            }
+        };
+        assert_eq!((steps, small), (4, vec![unit("shop", 0), unit("shop", 1)]));
+        let big = std::iter::from_fn(|| (!groups.is_empty()).then(|| step(&mut groups).1)).flatten().next();
+        assert_eq!(big.map(|done| done.len()), Some(1000));
+    }
+}
