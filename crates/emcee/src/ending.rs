@@ -121,7 +121,7 @@ mod tests {
         let (dropped, gone) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             let _held = dropped;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
         in_time(task, Duration::from_millis(1)).await.expect("it is no error");
         assert!(gone.await.is_err(), "it is gone");

@@ -47,9 +47,10 @@ struct Judgement {
 fn accepted(verdict: &Verdict) -> Judgement {
     let mut judgement = judged(verdict.refusals.iter());
     if verdict.held {
-        let last_good = match verdict.is_programmed() {
-            true => "; the last good version stays in place",
-            false => "; the last good version counts, and is not in place (see Programmed)",
+        let last_good = if verdict.is_programmed() {
+            "; the last good version stays in place"
+        } else {
+            "; the last good version counts, and is not in place (see Programmed)"
         };
         judgement.message.push_str(last_good);
     }

@@ -149,7 +149,9 @@ impl Blocked {
                 }
             }
         }
-        blocked.values_mut().for_each(|problems| problems.sort());
+        for problems in blocked.values_mut() {
+            problems.sort();
+        }
         Self(blocked)
     }
 

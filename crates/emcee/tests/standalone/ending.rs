@@ -19,11 +19,12 @@ fn ends(mut child: Child) -> ExitStatus {
         if let Some(status) = child.try_wait().expect("it is a child") {
             return status;
         }
-        if began.elapsed() > DEADLINE {
+        let is_late = began.elapsed() > DEADLINE;
+        if is_late {
             child.kill().expect("it can be killed");
             child.wait().expect("it ends");
-            panic!("it has not ended");
         }
+        assert!(!is_late, "it has not ended");
         thread::yield_now();
     }
 }
@@ -35,7 +36,7 @@ fn a_second_signal_ends_at_once_what_hangs() {
     let mut command = folders.command("run --dir in --out out --admin-address 127.0.0.1:0");
     let (reader, mut writer) = io::pipe().expect("a pipe");
     // All that a pipe holds.
-    writer.write_all(&[b'x'; 65536]).expect("it holds as much");
+    writer.write_all(&vec![b'x'; 65536]).expect("it holds as much");
     let (errors, error_writer) = io::pipe().expect("a pipe");
     let child = command.stdout(writer).stderr(error_writer).spawn().expect("the program runs");
     drop(command);
