@@ -10,6 +10,7 @@
 
 mod disk;
 mod follower;
+mod given;
 mod health;
 mod out;
 mod place;

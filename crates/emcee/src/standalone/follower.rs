@@ -13,6 +13,7 @@ use emcee_core::status::Verdict;
 use emcee_core::translate::{Translation, Unit};
 use jiff::Timestamp;
 
+use super::given::Given;
 use crate::console::Console;
 use crate::intake::{self, DEFAULT_NAMESPACE, Intake};
 use crate::manifest::{self, Document, Reading, duplicates};
@@ -31,6 +32,8 @@ pub(super) struct Follower {
     /// Whether everything there is has once been read and understood since the start. Until then what is missing may
     /// be what an earlier run made objects of.
     sure: bool,
+    /// The resources that were named when the folder was read last.
+    given: Given,
     refused: bool,
     /// What was said last, so that it is not said again.
     said: BTreeSet<String>,
@@ -65,6 +68,7 @@ impl Follower {
             held: HashMap::new(),
             bad_credentials: HashMap::new(),
             sure: false,
+            given: Given::default(),
             refused: false,
             said: BTreeSet::new(),
             of_folder: BTreeSet::new(),
@@ -101,6 +105,11 @@ impl Follower {
     /// Whether what is not in the translation is known to be gone.
     pub(super) fn is_sure(&self) -> bool {
         self.sure
+    }
+
+    /// The resources that the folder names.
+    pub(super) fn given(&self) -> &Given {
+        &self.given
     }
 
     pub(super) fn is_refused(&self) -> bool {
@@ -189,6 +198,7 @@ impl Follower {
         self.refused = !refusals.is_empty()
             || !reading.unreadable.is_empty()
             || verdicts.iter().any(|(_, verdict)| !verdict.is_accepted());
+        self.given = Given::of(reading);
         self.sure |= refusals.is_empty() && reading.unreadable.is_empty();
         self.of_folder = self.lines(reading, &refusals);
         self.say(console)
@@ -237,7 +247,7 @@ impl Follower {
         }
         if !self.sure {
             said.insert(
-                "emcee: until that is mended, nothing that an earlier run wrote is removed".to_owned(),
+                "emcee: until that is fixed, nothing is removed that an earlier run wrote for a resource that is still there, or for several".to_owned(),
             );
         }
         for line in said.difference(&self.said) {

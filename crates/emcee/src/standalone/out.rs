@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::disk::{Disk, Existing, Folder, HEADER, Stamp};
 use super::follower::Follower;
+use super::given::{Given, Owner};
 use super::place::{NotAName, Place};
 use super::trouble::{Blocked, Trouble, Troubles};
 use crate::console::Console;
@@ -35,6 +36,8 @@ pub(super) struct OutFolder {
     files: BTreeMap<Place, Ours>,
     /// Those of an earlier run that this one has not planned yet.
     inherited: HashSet<Place>,
+    /// For whom they were written, as far as that was asked.
+    owners: HashMap<Place, Option<Owner>>,
     /// Folders that could not be read yet: what an earlier run wrote may be in them.
     unread: BTreeSet<Folder>,
     /// What is to be there, in the order of applying.
@@ -65,6 +68,7 @@ impl OutFolder {
             disk: Disk::new(root),
             files: BTreeMap::new(),
             inherited: HashSet::new(),
+            owners: HashMap::new(),
             unread: BTreeSet::from([Folder::Root]),
             objects: Vec::new(),
             statuses: Vec::new(),
@@ -141,8 +145,8 @@ impl OutFolder {
     }
 
     /// Makes the folder equal to the plan: writes the objects in the order of applying, removes what is no longer
-    /// planned, and then writes how each resource is. If the plan is not whole, what an earlier run wrote stays, as it
-    /// may be of something that could not be read.
+    /// planned, and then writes how each resource is. If not all that was read is understood, what an earlier run wrote
+    /// stays, unless the resource that asked for it is gone.
     ///
     /// # Errors
     /// Nothing can be printed, or a status cannot be made.
@@ -154,7 +158,7 @@ impl OutFolder {
         let written = self.put_all(&objects, console);
         self.objects = objects;
         written?;
-        self.remove_all(follower.is_sure(), console)?;
+        self.remove_all(follower, console)?;
         if self.troubles.blocking() != before {
             self.statuses(follower)?;
         }
@@ -217,11 +221,13 @@ impl OutFolder {
     }
 
     /// Removes what is not planned, against the order of applying; statuses first.
-    fn remove_all(&mut self, whole: bool, console: &mut Console<'_>) -> io::Result<()> {
+    fn remove_all(&mut self, follower: &Follower, console: &mut Console<'_>) -> io::Result<()> {
         let keep: HashSet<&Place> =
             self.objects.iter().chain(&self.statuses).map(|wanted| &wanted.place).collect();
         let mut gone: Vec<Place> = self.files.keys().filter(|place| !keep.contains(place)).cloned().collect();
-        gone.retain(|place| whole || !self.inherited.contains(place));
+        if !follower.is_sure() {
+            gone.retain(|place| !self.inherited.contains(place) || self.is_orphan(place, follower.given()));
+        }
         gone.sort_by_key(|place| Reverse(turn(place)));
         for place in &gone {
             match self.disk.remove(place) {
@@ -239,6 +245,18 @@ impl OutFolder {
             }
         }
         Ok(())
+    }
+
+    /// Whether the resource that asked for a file of an earlier run is gone. One that Emcee made itself is in no folder.
+    fn is_orphan(&mut self, place: &Place, given: &Given) -> bool {
+        if !self.owners.contains_key(place) {
+            let text = self.files.get(place).map_or("", |ours| ours.text.as_str());
+            self.owners.insert(place.clone(), Owner::of(place, text));
+        }
+        let owner = self.owners.get(place).and_then(Option::as_ref);
+        owner.is_some_and(|owner| {
+            given.lacks(owner) && owner.place().is_some_and(|own| !self.files.contains_key(&own))
+        })
     }
 
     /// How each resource is, what is in the way of its objects included.

@@ -71,3 +71,37 @@ fn a_restart_with_a_broken_file_removes_nothing() {
     folders.emcee("run --dir in --out out --once");
     assert!(folders.has(&facade("reviews")));
 }
+
+/// Somebody's mistake keeps what they have, and nobody else's.
+#[test]
+fn a_restart_with_an_invalid_resource_removes_what_is_of_others_and_gone() {
+    let folders = Folders::with_reviews();
+    folders.put("in/ratings.yaml", binding("ratings"));
+    folders.once();
+    folders.put("in/ratings.yaml", binding("ratings").replace("9080", "70000"));
+    folders.remove("in/reviews.yaml");
+    let output = folders.emcee("run --dir in --out out --once");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("removed ServiceEntry default/emcee-reviews-"), "{told}");
+    assert!(!told.contains("ratings"), "{told}");
+    assert!(!folders.has("out/status/default/ServiceBinding-reviews.yaml"));
+    assert!(folders.has(&facade("ratings")) && folders.has("out/status/default/ServiceBinding-ratings.yaml"));
+    assert!(folders.has(&facade("reviews")), "bindings that could not be read may share it");
+}
+
+/// What Emcee made by itself of a Service is in no folder.
+#[test]
+fn a_restart_with_an_invalid_service_keeps_what_its_labels_asked_for() {
+    let folders = Folders::new();
+    folders.put("in/flat.yaml", FLAT.replace("mode: FLAT", "mode: PASSTHROUGH, use_ingress_gateway: true"));
+    let service = "apiVersion: v1\nkind: Service\n\
+                   metadata: {name: front, namespace: default, labels: {emcee.io/expose: flat}}\n\
+                   spec: {selector: {app: front}, ports: [{name: http, port: 80}]}\n";
+    folders.put("in/front.yaml", service);
+    folders.once();
+    let before = folders.objects();
+    folders.put("in/front.yaml", service.replace("80", "0"));
+    let output = folders.emcee("run --dir in --out out --once");
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{output:?}");
+    assert_eq!(folders.objects(), before);
+}
