@@ -1,5 +1,7 @@
 //! The names that two meshes must compute alike, and the names of generated objects.
 
+use std::net::Ipv4Addr;
+
 use sha2::{Digest, Sha256};
 
 /// Domain of all hosts that Emcee makes up.
@@ -98,6 +100,18 @@ pub fn base(owner_name: &str, identity: &[&str]) -> String {
     let cut = cut.trim_end_matches(['-', '.']);
     let name = ["emcee-", cut, "-", &short_hash(identity)].concat();
     if cut.contains('.') { name.replace('.', "-") } else { name }
+}
+
+/// Host by which a gateway leads a server name to workloads of this mesh, TLS unread.
+pub(crate) fn raw_host(server_name: &str) -> String {
+    format!("raw.{server_name}")
+}
+
+/// An unused address, for a host: one of 240.241.0.0 to 240.255.255.255, which is reserved (RFC 1112) and
+/// above the range from which Istio takes such addresses (240.240.0.0/16).
+pub(crate) fn idle_address(host: &str) -> Ipv4Addr {
+    let hash = Sha256::digest(host.as_bytes());
+    Ipv4Addr::new(240, 241 + hash[0] % 15, hash[1], hash[2])
 }
 
 /// `value` if it may be a label's value, else a hash of it.

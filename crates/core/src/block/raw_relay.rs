@@ -11,6 +11,7 @@ use emcee_api::istio::{
 use super::istio::{
     PRIVATE, SUBSET, destination, object, outlier_detection, policy, remote_entry, rule, server, service_port,
 };
+use crate::names;
 use crate::plan::{Body, Object, Owner};
 use crate::protocol::Protocol;
 use crate::resolve::{Gateway, Offer, Relay, Upstream};
@@ -88,7 +89,7 @@ pub(super) struct Inbound<'a> {
 
 /// To workloads of this mesh.
 pub(super) fn to_pods(to: &Inbound<'_>) -> Vec<Object> {
-    let host = format!("raw.{}", to.server_name);
+    let host = names::raw_host(to.server_name);
     let export_to = if *to.namespace == to.ingress.namespace { PRIVATE } else { &*to.ingress.namespace };
     let entry = workloads(to, &host, export_to);
     let tls = ClientTls::new(ClientTlsMode::Disable);
@@ -101,7 +102,19 @@ pub(super) fn to_pods(to: &Inbound<'_>) -> Vec<Object> {
 }
 
 /// The protocol is the Service port's: TLS there would turn the workloads' HTTP inbound into TCP.
+///
+/// Every sidecar that sees the entry listens for it. HTTP is told apart by Host, whatever the address; anything else is
+/// not, and without an address of the entry's own the listener would be `0.0.0.0:<port>`: it would take the calls of
+/// these sidecars to any other server on that port (where no DNS capture gives the host an address).
 fn workloads(to: &Inbound<'_>, host: &str, export_to: &str) -> ServiceEntrySpec {
+    let mut entry = to_upstream(to, host, export_to);
+    if !to.protocol.is_http() {
+        entry.addresses = vec![names::idle_address(host).to_string()];
+    }
+    entry
+}
+
+fn to_upstream(to: &Inbound<'_>, host: &str, export_to: &str) -> ServiceEntrySpec {
     let port = |target| service_port(to.port, "main", to.protocol.istio(), target);
     match to.upstream {
         Upstream::Workloads { labels, target_port } => ServiceEntrySpec {
