@@ -64,6 +64,10 @@ reasons! {
     SubsetNotFound,
     /// The port also accepts plaintext, which a passed-through stranger could use.
     NotStrict,
+    /// The Service leads to an address that is somebody else's.
+    ForeignAddress,
+    /// A DestinationRule would have the ingress gateway speak TLS of the rule's choice to the exposed host.
+    ForeignCredential,
     /// A pod has no sidecar to ask for a certificate.
     NoSidecar,
     /// Neither given nor announced where the remote service is.
@@ -124,9 +128,11 @@ reasons! {
     NotConfined,
     /// Warning: another relationship has its Secret or gateways in the same namespace.
     SharedNamespace,
+    /// Warning: a gateway that Emcee did not create holds the relationship's key.
+    SharedGateway,
     /// Warning: discovery does not go through the egress gateway.
     DiscoveryDirect,
-    /// Warning: TLS is passed to addresses whose own check of certificates is not known.
+    /// Warning: calls of peers are sent to addresses that are no known pods.
     Unguarded,
     /// Warning: in this style `peers` limits the announcement, not who can call.
     CallersNotLimited,

@@ -29,7 +29,7 @@ pub use authorization_policy::{
 };
 pub use destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, DestinationRule, DestinationRuleSpec, HttpSettings,
-    OutlierDetection, Subset, TcpSettings, TrafficPolicy,
+    OutlierDetection, PortTrafficPolicy, Subset, TcpSettings, TrafficPolicy,
 };
 pub use duration::{Duration, ParseDurationError};
 pub use enumeration::{ProtoEnum, ProtoName};

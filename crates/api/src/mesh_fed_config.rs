@@ -140,6 +140,17 @@ pub struct MeshFedConfigSpec {
     )]
     pub allowed_server_names: Vec<String>,
 
+    /// Networks (CIDR) in which exposed Services may have addresses that are no pods of their own namespaces, although
+    /// these are known to be somebody else's, or this cluster's own. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(max = 64)))]
+    pub allowed_backend_networks: Vec<String>,
+
+    /// DNS domains in which names may lie that exposed Services have for addresses. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(max = 253)))]
+    pub allowed_backend_domains: Vec<String>,
+
     /// The other meshes. Without any, the gateways accept every certificate of the relationship's CA, and
     /// discovery is off.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

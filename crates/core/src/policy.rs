@@ -11,4 +11,4 @@ mod ranges;
 pub(crate) mod server_name;
 
 pub(crate) use endpoint::{Author, EndpointPolicy, Limits, Own, OwnNetwork, never};
-pub(crate) use ranges::canonical;
+pub(crate) use ranges::{canonical, is_special};

@@ -4,8 +4,10 @@
 //! it down.
 
 mod automatic;
+mod backends;
 mod binding;
 mod certificate;
+mod client_tls;
 mod exposition;
 mod gateway;
 mod imports;

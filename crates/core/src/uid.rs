@@ -16,6 +16,11 @@ const LENGTH: usize = 36;
 const DASHES: [usize; 4] = [8, 13, 18, 23];
 
 impl Uid {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.0, Form::Text(text) if text.is_empty())
+    }
+
     /// Of its text; an object without one has the empty one.
     pub fn new(text: Option<&str>) -> Self {
         let text = text.unwrap_or_default();

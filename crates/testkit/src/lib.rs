@@ -25,7 +25,7 @@ pub mod prelude {
         objects::{
             Builder,
             emcee::{Peer, binding, boundary, exposition, flat, mesh_fed_config, passthrough, wharf},
-            istio::{destination_rule, peer_authentication},
+            istio::{destination_rule, peer_authentication, workload_entry},
             secret::secret_tls,
             service::{endpoint_slice, service},
             workload::{deployment, namespace, pod},

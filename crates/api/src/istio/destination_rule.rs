@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
-use super::{Duration, ProtoName, WorkloadSelector, enumeration::proto_enum, is_unset};
+use super::{Duration, PortSelector, ProtoName, WorkloadSelector, enumeration::proto_enum, is_unset};
 
 /// `istio.networking.v1alpha3.DestinationRule`: how clients talk to a host.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message, CustomResource)]
@@ -49,6 +49,24 @@ pub struct TrafficPolicy {
     pub outlier_detection: Option<OutlierDetection>,
     /// TLS of the client.
     #[prost(message, optional, tag = "4")]
+    #[serde(skip_serializing_if = "is_unset")]
+    pub tls: Option<ClientTls>,
+    /// In place of all this, for single ports of the host. Only read.
+    #[prost(message, repeated, tag = "5")]
+    #[serde(skip_serializing_if = "is_unset")]
+    pub port_level_settings: Vec<PortTrafficPolicy>,
+}
+
+/// `istio.networking.v1alpha3.TrafficPolicy.PortTrafficPolicy`.
+#[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PortTrafficPolicy {
+    /// The port.
+    #[prost(message, optional, tag = "1")]
+    #[serde(skip_serializing_if = "is_unset")]
+    pub port: Option<PortSelector>,
+    /// TLS of the client.
+    #[prost(message, optional, tag = "5")]
     #[serde(skip_serializing_if = "is_unset")]
     pub tls: Option<ClientTls>,
 }

@@ -104,6 +104,7 @@ pub(super) fn policy(tls: ClientTls, http: bool, endpoints: usize) -> TrafficPol
         tls: Some(tls),
         connection_pool: http.then_some(pool),
         outlier_detection: (endpoints > 1).then(|| outlier_detection(5)),
+        ..TrafficPolicy::default()
     }
 }
 

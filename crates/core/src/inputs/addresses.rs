@@ -37,7 +37,7 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    /// The owners of an address: Pods and others that have it, then whoever has the range in which it lies.
+    /// The owners of an address: Pods and others that have it, then the nodes in whose ranges it lies.
     pub(crate) fn owners_of(&self, address: IpAddr) -> impl Iterator<Item = &AddressOwner> {
         let ranges = self.ranges_of(address).filter_map(|range| self.ranges.get(&range));
         self.owners.get(&address).into_iter().chain(ranges).flat_map(Members::iter)

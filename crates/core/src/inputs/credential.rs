@@ -17,6 +17,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::crl::{self, Revocation};
 use crate::key::Key;
 use crate::labels::Labels;
+use crate::uid::Uid;
 
 /// Type of the Secrets that are looked at.
 const SECRET_TYPE: &str = "kubernetes.io/tls";
@@ -31,6 +32,8 @@ const CRL: &str = "ca.crl";
 pub struct Credential {
     /// The Secret.
     pub key: Key,
+    /// Its UID; empty in files.
+    pub uid: Uid,
     /// Its labels.
     pub labels: Labels,
     /// The bytes, for a copy.
@@ -156,6 +159,7 @@ impl Credential {
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
         let mut credential = Self {
             key: Key::new(namespace, metadata.name.as_deref().unwrap_or_default()),
+            uid: Uid::new(metadata.uid.as_deref()),
             labels: metadata.labels.as_ref().map(Labels::from).unwrap_or_default(),
             material: KeyMaterial {
                 certificate: [].into(),

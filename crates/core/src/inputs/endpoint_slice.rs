@@ -9,6 +9,9 @@ use crate::endpoint::Host;
 use crate::key::Key;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// Kubernetes' own controller, for Services with a selector. It takes everything else out of slices with this label.
+const KUBERNETES: &str = "endpointslice-controller.k8s.io";
 
 /// Addresses of a Service.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,20 +22,28 @@ pub struct EndpointSlice {
     pub service: Key,
     /// Ready addresses.
     pub addresses: Box<[SliceAddress]>,
+    /// Addresses that are not ready, of a slice that a user keeps: Istio may be told to use these too.
+    pub not_ready: Box<[SliceAddress]>,
+    /// Whether it has more addresses than are kept.
+    pub is_cut: bool,
     /// Named ports of the addresses.
     pub ports: Box<[(Option<String>, u16)]>,
+    /// Whether Kubernetes keeps it, if its Service has a selector.
+    pub by_kubernetes: bool,
 }
 
-/// One ready address.
+/// One address.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SliceAddress {
     /// The address.
     pub host: Host,
-    /// The Pod behind it, in the same namespace.
+    /// The Pod behind it, in the same namespace, as the slice says.
     pub pod: Option<String>,
+    /// The Pod of another namespace that the slice says is behind it.
+    pub elsewhere: Option<Box<Key>>,
 }
 
-/// How many ready addresses of one slice are kept. Kubernetes' own slices have at most 1,000 endpoints, of one address each.
+/// How many addresses of one slice are kept. Kubernetes' own slices have at most 1,000 endpoints, of one address each.
 const MAX_ADDRESSES: usize = 2_000;
 
 impl EndpointSlice {
@@ -40,15 +51,26 @@ impl EndpointSlice {
     pub fn of(object: &k8s::EndpointSlice) -> Option<Self> {
         let metadata = &object.metadata;
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
-        let service = metadata.labels.as_ref()?.get(SERVICE_NAME)?;
-        let ready = object.endpoints.iter().filter(|endpoint| {
+        let labels = metadata.labels.as_ref()?;
+        let service = labels.get(SERVICE_NAME)?;
+        let by_kubernetes = labels.get(MANAGED_BY).is_some_and(|by| by == KUBERNETES);
+        let (ready, not_ready): (Vec<_>, Vec<_>) = object.endpoints.iter().partition(|endpoint| {
             endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
         });
+        // Kubernetes leaves Pods that have ended among its own, and others may have their addresses already.
+        let not_ready = not_ready.into_iter().filter(|_| !by_kubernetes);
+        let all = |endpoint| addresses(namespace, endpoint);
+        let (mut ready, mut not_ready) = (ready.into_iter().flat_map(all), not_ready.flat_map(all));
+        let kept: Box<[_]> = ready.by_ref().take(MAX_ADDRESSES).collect();
+        let kept_not_ready: Box<[_]> = not_ready.by_ref().take(MAX_ADDRESSES - kept.len()).collect();
         let key = Key::new(namespace, metadata.name.as_deref().unwrap_or_default());
         Some(Self {
             service: Key { namespace: Arc::clone(&key.namespace), name: service.as_str().into() },
+            addresses: kept,
+            not_ready: kept_not_ready,
+            is_cut: ready.next().is_some() || not_ready.next().is_some(),
             key,
-            addresses: ready.flat_map(addresses).take(MAX_ADDRESSES).collect(),
+            by_kubernetes,
             ports: object
                 .ports
                 .iter()
@@ -60,15 +82,24 @@ impl EndpointSlice {
     }
 }
 
-fn addresses(endpoint: &k8s::Endpoint) -> impl Iterator<Item = SliceAddress> + '_ {
-    let pod = endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod"));
-    let pod = pod.and_then(|target| target.name.clone());
+fn addresses<'e>(
+    namespace: &'e str,
+    endpoint: &'e k8s::Endpoint,
+) -> impl Iterator<Item = SliceAddress> + use<'e> {
+    let target = endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod"));
+    let name = target.and_then(|target| target.name.as_deref());
+    let of = target.and_then(|target| target.namespace.as_deref()).filter(|of| !of.is_empty());
+    let elsewhere = of.filter(|of| *of != namespace);
     endpoint.addresses.iter().filter_map(move |text| {
         let host = match text.parse::<IpAddr>() {
             Ok(address) => Host::Ip(address),
             Err(_) if crate::names::is_dns_name(text) => Host::Name(text.as_str().into()),
             Err(_) => return None,
         };
-        Some(SliceAddress { host, pod: pod.clone() })
+        Some(SliceAddress {
+            host,
+            pod: name.filter(|_| elsewhere.is_none()).map(str::to_owned),
+            elsewhere: elsewhere.map(|of| Box::new(Key::new(of, name.unwrap_or_default()))),
+        })
     })
 }

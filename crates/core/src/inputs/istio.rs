@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use emcee_api::istio::{
-    DestinationRule as Rule, MutualTls as ApiMutualTls, MutualTlsMode, PeerAuthentication as Policy,
+    ClientTls, ClientTlsMode, DestinationRule as Rule, MutualTls as ApiMutualTls, MutualTlsMode,
+    PeerAuthentication as Policy, TrafficPolicy,
 };
 use emcee_api::labels;
 
@@ -66,17 +67,21 @@ fn mode(mtls: &ApiMutualTls) -> Option<MutualTls> {
     }
 }
 
-/// The subsets that a user's DestinationRule defines for a Service.
+/// A user's DestinationRule: the subsets that it defines for a host, and whether clients are to use TLS of its choice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subsets {
     /// The DestinationRule.
     pub key: Key,
-    /// The Service, fully qualified, or a wildcard.
+    /// The host, fully qualified, or a wildcard.
     pub host: String,
     /// Namespaces that see the rule; empty: the mesh's default.
     pub export_to: Vec<String>,
     /// Labels of each subset's pods.
     pub labels: BTreeMap<String, Labels>,
+    /// Whether it is for some clients of its own namespace only.
+    pub selects_clients: bool,
+    /// The field by which clients are to use a credential, or TLS that is neither none nor the mesh's own.
+    pub foreign_tls: Option<Box<str>>,
 }
 
 impl Subsets {
@@ -98,13 +103,38 @@ impl Subsets {
                 .iter()
                 .map(|subset| (subset.name.clone(), Labels::from(&subset.labels)))
                 .collect(),
+            selects_clients: object.spec.workload_selector.is_some(),
+            foreign_tls: foreign_tls(object).map(String::into_boxed_str),
         })
     }
 }
 
+fn foreign_tls(rule: &Rule) -> Option<String> {
+    let spec = &rule.spec;
+    let of_all = spec.traffic_policy.iter().map(|policy| ("spec.trafficPolicy".to_owned(), policy));
+    let of_subsets = spec.subsets.iter().enumerate().filter_map(|(index, subset)| {
+        Some((format!("spec.subsets[{index}].trafficPolicy"), subset.traffic_policy.as_ref()?))
+    });
+    of_all.chain(of_subsets).find_map(|(field, policy)| foreign_tls_of(&field, policy))
+}
+
+fn foreign_tls_of(field: &str, policy: &TrafficPolicy) -> Option<String> {
+    let of_ports = policy.port_level_settings.iter().enumerate().filter_map(|(index, port)| {
+        Some((format!("{field}.portLevelSettings[{index}].tls"), port.tls.as_ref()?))
+    });
+    let of_all = policy.tls.iter().map(|tls| (format!("{field}.tls"), tls));
+    of_all.chain(of_ports).find(|(_, tls)| is_foreign(tls)).map(|(field, _)| field)
+}
+
+/// A mode that this build does not know counts: the unknown is not trusted.
+fn is_foreign(tls: &ClientTls) -> bool {
+    let known = matches!(tls.mode(), ClientTlsMode::Disable | ClientTlsMode::IstioMutual);
+    !known || !tls.credential_name.is_empty()
+}
+
 /// Istio reads a host without dots as a Service of the rule's namespace.
 fn qualified(host: &str, namespace: &str, cluster_domain: &str) -> String {
-    if host.contains('.') {
+    if host.contains('.') || host == "*" {
         host.to_owned()
     } else {
         crate::names::service_host(host, namespace, cluster_domain)

@@ -81,6 +81,8 @@ pub struct Inputs {
     pub(crate) nodes: BTreeMap<Arc<str>, Node>,
     pub(crate) subsets: BTreeMap<Key, Subsets>,
     pub(crate) subsets_of: HashMap<String, Members<Key>>,
+    /// Rules for wildcards, by their namespace.
+    pub(crate) wildcards_in: HashMap<Arc<str>, Members<Key>>,
     pub(crate) namespaces: BTreeSet<Arc<str>>,
     pub(crate) announcements: Announcements,
     pub(crate) peers: BTreeMap<Source, PeerState>,
@@ -249,11 +251,17 @@ impl Inputs {
     }
 
     fn apply_subsets(&mut self, key: &Key, new: Option<Subsets>) -> Vec<Topic> {
-        let hosts =
-            [self.subsets.get(key), new.as_ref()].map(|subsets| subsets.map(|subsets| subsets.host.clone()));
-        let topics = || hosts.iter().flatten().map(|host| Topic::subsets_of(host)).collect();
+        let both = [self.subsets.get(key), new.as_ref()];
+        let is_wide = |rule: &&Subsets| rule.host.starts_with('*');
+        let hosts = both.map(|rule| rule.filter(|rule| !is_wide(rule)).map(|rule| rule.host.clone()));
+        let wildcards = both.map(|rule| rule.filter(is_wide).map(|_| Arc::clone(&key.namespace)));
+        let topics = || {
+            let wide = wildcards.iter().flatten().map(|namespace| Topic::wildcard_rules_in(namespace));
+            hosts.iter().flatten().map(|host| Topic::subsets_of(host)).chain(wide).collect()
+        };
         let topics = set(&mut self.subsets, key, new, topics);
         reindex(&mut self.subsets_of, hosts, key);
+        reindex(&mut self.wildcards_in, wildcards, key);
         topics
     }
 

@@ -139,7 +139,12 @@ impl Topic {
         Self::of("nodes", ())
     }
 
-    /// The subsets that users define for a host.
+    /// The rules of a namespace for wildcards.
+    pub(crate) fn wildcard_rules_in(namespace: &str) -> Self {
+        Self::of("wildcard rules", namespace)
+    }
+
+    /// The rules that users have for a host.
     pub(crate) fn subsets_of(host: &str) -> Self {
         Self::of("subsets", host)
     }

@@ -1,5 +1,6 @@
 //! What is used of an Istio `WorkloadEntry`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use emcee_api::istio::WorkloadEntry as Entry;
@@ -30,7 +31,7 @@ impl WorkloadEntry {
         Self {
             key: Key::new(namespace, metadata.name.as_deref().unwrap_or_default()),
             host: host(&spec.address),
-            labels: Labels::from(&spec.labels),
+            labels: labels(metadata.labels.as_ref(), &spec.labels),
             service_account: Some(spec.service_account.clone()).filter(|name| !name.is_empty()),
         }
     }
@@ -42,6 +43,11 @@ impl WorkloadEntry {
             Some(Host::Name(_)) | None => None,
         }
     }
+}
+
+/// Istio takes those of the object and of its spec together, and of two with one key the object's.
+fn labels(own: Option<&BTreeMap<String, String>>, spec: &BTreeMap<String, String>) -> Labels {
+    own.map(Labels::from).unwrap_or_default().or(&Labels::from(spec))
 }
 
 fn host(text: &str) -> Option<Host> {

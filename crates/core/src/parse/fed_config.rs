@@ -43,6 +43,10 @@ pub struct FedConfig {
     pub allowed_namespaces: Option<BTreeSet<String>>,
     /// Server names outside of `emcee.internal` that bindings may ask for: exact ones, and `*.` with a domain.
     pub allowed_server_names: Vec<String>,
+    /// Networks in which exposed Services may have addresses that are no pods of theirs.
+    pub allowed_backend_networks: Vec<IpNet>,
+    /// Domains in which they may have names for addresses.
+    pub allowed_backend_domains: Vec<String>,
     /// The other meshes.
     pub peers: Vec<PeerModel>,
     /// What is announced and imported.
@@ -128,6 +132,16 @@ pub(super) fn parse(checker: &mut Checker, identity: Identity, object: &MeshFedC
         ingress: gateway(checker, mode, Side::Ingress, spec),
         allowed_namespaces: allowed_namespaces(checker, spec.allowed_namespaces.as_deref()),
         allowed_server_names: allowed_server_names(checker, &spec.allowed_server_names),
+        allowed_backend_networks: networks(
+            checker,
+            "spec.allowed_backend_networks",
+            &spec.allowed_backend_networks,
+        ),
+        allowed_backend_domains: domains(
+            checker,
+            "spec.allowed_backend_domains",
+            &spec.allowed_backend_domains,
+        ),
         peers: peers(checker, &spec.peers),
         discovery,
         replicas: replicas(checker, spec.gateway_replicas),
@@ -303,14 +317,6 @@ fn peer(checker: &mut Checker, index: usize, peer: &Peer) -> PeerModel {
         checker.refuse(at("subject_alt_names"), "is missing (the names in this peer's certificate; without them it could not be told from others)");
     }
     checker.subject_alt_names(&at("subject_alt_names"), &peer.subject_alt_names);
-    for (field, values) in [("domains", &peer.domains), ("trust_domains", &peer.trust_domains)] {
-        for (i, value) in values.iter().enumerate().filter(|(_, value)| !names::is_dns_name(value)) {
-            checker.refuse(
-                format!("{}[{i}]", at(field)),
-                format!("{} is not a DNS name in lower case", quote(value)),
-            );
-        }
-    }
     PeerModel {
         name: peer.name.clone(),
         subject_alt_names: peer.subject_alt_names.clone(),
@@ -322,9 +328,17 @@ fn peer(checker: &mut Checker, index: usize, peer: &Peer) -> PeerModel {
                 .ok()
         }),
         networks: networks(checker, &at("networks"), &peer.networks),
-        domains: peer.domains.clone(),
-        trust_domains: peer.trust_domains.clone(),
+        domains: domains(checker, &at("domains"), &peer.domains),
+        trust_domains: domains(checker, &at("trust_domains"), &peer.trust_domains),
     }
+}
+
+fn domains(checker: &mut Checker, field: &str, values: &[String]) -> Vec<String> {
+    for (index, value) in values.iter().enumerate().filter(|(_, value)| !names::is_dns_name(value)) {
+        let message = format!("{} is not a DNS name in lower case", quote(value));
+        checker.refuse(format!("{field}[{index}]"), message);
+    }
+    values.to_vec()
 }
 
 fn networks(checker: &mut Checker, field: &str, values: &[String]) -> Vec<IpNet> {

@@ -63,6 +63,13 @@ pub(super) fn is_never(address: IpAddr) -> bool {
     compatible || NEVER.iter().any(|network| network.contains(&address))
 }
 
+/// Whether an address, or one to which a tunnel or a local translator would carry it, is special: loopback, link-local,
+/// unspecified, multicast, reserved, or a cloud's metadata service.
+pub(crate) fn is_special(address: IpAddr) -> bool {
+    let is_local = |form: IpAddr| LOCAL.iter().any(|(network, _)| network.contains(&form));
+    forms(canonical(address)).any(|form| is_never(form) || is_local(form))
+}
+
 /// An address without disguise: IPv4 that is written as IPv6 (mapped, or for a translator) is that IPv4 address.
 pub(crate) fn canonical(address: IpAddr) -> IpAddr {
     match address {

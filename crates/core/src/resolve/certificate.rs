@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::gateway::words;
 use crate::inputs::{Credential, Knowledge};
 use crate::labels::Labels;
+use crate::names;
 use crate::parse::FedConfig;
 use crate::plan::Owner;
 use crate::problem::Problem;
@@ -173,15 +174,24 @@ pub(super) fn name_for(certificate: &Certificate, owner: &Owner, namespace: &str
 }
 
 /// Name of a copy of a relationship's Secret.
-pub(super) fn copied_name(owner: &Owner) -> String {
-    owner.part("credential")
+///
+/// A user who knows it, and may write a rule that the gateway follows, can have the gateway use the key. So a hash of the
+/// Secret's UID is part of it: only users who may read the Secret know that, and it stays when the content changes.
+pub(super) fn copied_name(owner: &Owner, credential: Option<&Credential>) -> String {
+    let name = owner.part("credential");
+    match credential.map(|credential| &credential.uid) {
+        Some(uid) if !uid.is_empty() => {
+            format!("{name}-{}", names::short_hash(&["credential", &uid.to_string()]))
+        }
+        _ => name,
+    }
 }
 
 fn assumed(config: &FedConfig, owner: &Owner, selector: &Labels) -> Problem {
     let copy = if config.mode.terminates() {
         format!(
             "; the gateways look for a copy of it by the name {} (add its file to have that made)",
-            copied_name(owner)
+            copied_name(owner, None)
         )
     } else {
         String::new()

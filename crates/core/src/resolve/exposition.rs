@@ -7,7 +7,7 @@ use emcee_api::Reason;
 
 use super::gateway::words;
 use super::upstream::{self, Upstream};
-use super::{Gateway, Relationship};
+use super::{Gateway, Relationship, client_tls};
 use crate::catalogue::{self, Addressed};
 use crate::endpoint::Endpoint;
 use crate::inputs::Settings;
@@ -189,7 +189,14 @@ fn offer<'a>(
     relationship.usable()?;
     let ingress =
         if mode.has_gateway(Side::Ingress) { Some(relationship.gateway(Side::Ingress)?) } else { None };
-    let target = upstream::resolve(view, exposition, ingress, mode.is_end_to_end(), warnings)?;
+    let service_host =
+        names::service_host(&exposition.service, &key.namespace, &view.settings().cluster_domain);
+    let target = upstream::resolve(view, exposition, &relationship.config, ingress, warnings)?;
+    if let Some(ingress) = ingress {
+        let raw_host = names::raw_host(server_name);
+        let host = if mode.terminates() { &service_host } else { &raw_host };
+        client_tls::check(view, host, &key.namespace, &ingress.namespace)?;
+    }
     *told = Some(Told { protocol: target.protocol, identities: target.identities });
     let upstream = target.upstream?;
     *endpoints = match ingress {
@@ -202,11 +209,7 @@ fn offer<'a>(
         credential: ingress.filter(|_| mode.terminates()).map(|g| relationship.credential_name(&g.namespace)),
         ingress,
         server_name: server_name.to_owned(),
-        service_host: names::service_host(
-            &exposition.service,
-            &key.namespace,
-            &view.settings().cluster_domain,
-        ),
+        service_host,
         port: exposition.port,
         protocol: target.protocol,
         upstream,

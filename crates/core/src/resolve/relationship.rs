@@ -50,7 +50,7 @@ impl Relationship {
 
     /// Name of a copy of the Secret, in whichever namespace.
     pub(crate) fn copied_credential(&self) -> String {
-        certificate::copied_name(&self.owner)
+        certificate::copied_name(&self.owner, self.certificate.credential().map(|it| &**it))
     }
 
     /// The gateway of one side, or why it cannot be used.
@@ -130,6 +130,9 @@ pub(crate) fn resolve(view: &View<'_>, config: &Arc<FedConfig>) -> Relationship 
     let egress = egress.map(|egress| egress.and_then(|egress| apart(view, config, egress, ingress.as_ref())));
     let certificate = certificate::resolve(view, config, &owner, &mut warnings);
     let certificate = not_shadowed(view, config, &owner, certificate, [&egress, &ingress]);
+    warnings.extend(
+        [&egress, &ingress].into_iter().flatten().flatten().filter_map(|it| shared_gateway(config, it)),
+    );
     trust(config, &certificate, &mut warnings);
     let in_use = |gateway| Option::as_ref(gateway).and_then(|gateway| Result::as_ref(gateway).ok());
     let gateways = ways::Gateways { egress: in_use(&egress), ingress: in_use(&ingress) };
@@ -225,6 +228,18 @@ fn own_networks_unknown(view: &View<'_>, config: &FedConfig) -> Option<Problem> 
             Reason::OwnNetworksUnknown,
             "neither --cluster-networks is set nor are nodes seen: an address of this cluster's own pods and Services could pass for a peer's (set --cluster-networks to the Pod and Service ranges, or list peers[].networks)",
         )
+    })
+}
+
+/// A gateway that others use takes keys by their rules too.
+fn shared_gateway(config: &FedConfig, gateway: &Gateway) -> Option<Problem> {
+    (config.mode.terminates() && !gateway.created).then(|| {
+        let side = gateway.side;
+        let message = format!(
+            "the {side} gateway in {} is not Emcee's own, and is handed the relationship's key: anybody who may write a Gateway or a DestinationRule that it follows, in any namespace, can have it use that key (leave the selector out, and Emcee creates a gateway)",
+            gateway.namespace
+        );
+        Problem::at(Reason::SharedGateway, format!("spec.{side}_gateway_selector"), message)
     })
 }
 

@@ -1,18 +1,20 @@
 //! The Service behind an exposition: what a gateway sends its calls to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use emcee_api::Reason;
 
+use super::backends::{self, Backends};
 use super::gateway::target;
 use super::{Gateway, mutual_tls};
-use crate::catalogue::MAX_ENDPOINTS;
-use crate::endpoint::Endpoint;
+use crate::catalogue::{MAX_ENDPOINTS, canonical};
+use crate::endpoint::{Endpoint, Host};
 use crate::inputs::{EndpointSlice, Knowledge, Service, ServicePort, SliceAddress, Workload};
 use crate::key::Key;
 use crate::labels::Labels;
 use crate::names;
-use crate::parse::Exposition;
+use crate::parse::{Exposition, FedConfig};
 use crate::problem::Problem;
 use crate::protocol::Protocol;
 use crate::resolve::View;
@@ -57,10 +59,11 @@ impl Target {
 pub(super) fn resolve(
     view: &View<'_>,
     exposition: &Exposition,
+    config: &FedConfig,
     ingress: Option<&Gateway>,
-    end_to_end: bool,
     warnings: &mut Vec<Problem>,
 ) -> Result<Target, Problem> {
+    let end_to_end = config.mode.is_end_to_end();
     let namespace = &exposition.identity.key.namespace;
     let key = Key::new(namespace, &exposition.service);
     let Some(service) = view.service(&key) else {
@@ -75,18 +78,24 @@ pub(super) fn resolve(
     let port = port_of(service, exposition)?;
     let protocol = exposition.protocol.unwrap_or(port.protocol);
     let subset = subset_labels(view, exposition, service, ingress, end_to_end, warnings)?;
+    let backends = backends::judge(view, config, service, port, warnings)?;
     if !end_to_end {
         visible(&service.export_to, &format!("Service {key}"), namespace, ingress)?;
+        unguarded(service, &backends, end_to_end, warnings);
         return Ok(Target::by_name(protocol));
     }
+    of_pods(view, &backends, warnings)?;
+    unguarded(service, &backends, end_to_end, warnings);
     if service.selector.is_empty() {
-        let (endpoints, identities) = unselected(view, service, port, warnings)?;
+        let endpoints = addresses(view, service, port, |_| true).collect();
+        let endpoints = said_if_none(view, service, true, endpoints, warnings);
+        let identities = identities(view, &[], &backends);
         let upstream = Ok(Upstream::Endpoints(endpoints.clone()));
         return Ok(Target { protocol, upstream, endpoints, identities });
     }
     let labels = subset.or(&service.selector);
     let pods = view.workloads_in(namespace, &labels);
-    let identities = identities(view, &pods);
+    let identities = identities(view, &pods, &backends);
     let target_port = match target_port(port, &pods, service) {
         Ok(target_port) => target_port,
         // It may have no pods for now, or be on its way from one number to another: that takes nothing back.
@@ -95,18 +104,52 @@ pub(super) fn resolve(
         }
     };
     mutual_tls::check(view, namespace, &labels, &pods, target_port, warnings)?;
-    let chosen = exposition.subset.is_some().then_some(&pods);
-    let endpoints = addresses(view, service, port, |address| is_one_of(address, chosen)).collect();
+    let chosen = exposition.subset.is_some().then(|| Chosen::of(&pods));
+    let is_chosen = |address: &SliceAddress| chosen.as_ref().is_none_or(|chosen| chosen.has(address));
+    let endpoints = addresses(view, service, port, is_chosen).collect();
     let endpoints = said_if_none(view, service, ingress.is_none(), endpoints, warnings);
     Ok(Target { protocol, upstream: Ok(Upstream::Workloads { labels, target_port }), endpoints, identities })
 }
 
-/// As Istio's CA makes them (`spiffe.MustGenSpiffeURI`).
-fn identities(view: &View<'_>, pods: &[&Workload]) -> BTreeSet<String> {
+/// As Istio's CA makes them (`spiffe.MustGenSpiffeURI`). Where some are not known, none are named: callers would refuse
+/// the others.
+fn identities(view: &View<'_>, pods: &[&Workload], backends: &Backends<'_>) -> BTreeSet<String> {
+    let pods = pods.iter().copied().chain(backends.pods.iter().map(|(pod, _)| *pod));
+    let of_pods = pods.map(|pod| (&pod.key, Some(&pod.service_account)));
+    let of_entries = backends.entries.iter().map(|entry| (&entry.key, entry.service_account.as_ref()));
     let trust_domain = &view.settings().trust_domain;
-    pods.iter()
-        .map(|pod| format!("spiffe://{trust_domain}/ns/{}/sa/{}", pod.key.namespace, pod.service_account))
-        .collect()
+    let all = of_pods
+        .chain(of_entries)
+        .map(|(key, account)| Some(format!("spiffe://{trust_domain}/ns/{}/sa/{}", key.namespace, account?)));
+    if backends.unknown { BTreeSet::new() } else { all.collect::<Option<_>>().unwrap_or_default() }
+}
+
+/// Whether the Pods that slices lead to, besides those that the Service selects, take nothing but mTLS.
+fn of_pods(view: &View<'_>, backends: &Backends<'_>, warnings: &mut Vec<Problem>) -> Result<(), Problem> {
+    let mut by_port: BTreeMap<u16, Vec<&Workload>> = BTreeMap::new();
+    for (pod, port) in &backends.pods {
+        by_port.entry(*port).or_default().push(pod);
+    }
+    for (port, pods) in by_port {
+        let first = pods[0];
+        mutual_tls::check(view, &first.key.namespace, &first.labels, &pods, port, warnings)?;
+    }
+    Ok(())
+}
+
+fn unguarded(service: &Service, backends: &Backends<'_>, end_to_end: bool, warnings: &mut Vec<Problem>) {
+    if !backends.unknown && backends.entries.is_empty() {
+        return;
+    }
+    let selector =
+        if service.selector.is_empty() { "has no selector, and addresses" } else { "has addresses" };
+    let what = if end_to_end {
+        "callers' TLS is passed to them unread, and they have to ask for certificates themselves"
+    } else {
+        "peers' calls are sent to them, and it is not known whose they are"
+    };
+    let message = format!("Service {} {selector} that are no known pods: {what}", service.key);
+    warnings.push(Problem::at(Reason::Unguarded, "spec.name", message));
 }
 
 /// Where only files are known, a BOUNDARY gateway needs no more than the Service's name.
@@ -158,11 +201,8 @@ fn subset_labels(
     let Some(subset) = &exposition.subset else { return Ok(Labels::default()) };
     let namespace = &exposition.identity.key.namespace;
     let host = names::service_host(&exposition.service, namespace, &view.settings().cluster_domain);
-    let root = &view.settings().root_namespace;
-    let rules = view.subsets_of(&host);
-    let own: Vec<_> = rules.iter().filter(|rule| rule.key.namespace == *namespace).collect();
-    let mesh_wide = rules.iter().filter(|rule| *rule.key.namespace == **root);
-    let rules = if own.is_empty() { mesh_wide.collect() } else { own };
+    let own = view.rules_for(&host, namespace);
+    let rules = if own.is_empty() { view.rules_for(&host, &view.settings().root_namespace) } else { own };
     let Some(rule) = rules.iter().find(|rule| rule.labels.contains_key(subset)) else {
         return unknown_subset(view, subset, &host, rules.is_empty(), warnings);
     };
@@ -228,44 +268,6 @@ fn target_port(port: &ServicePort, pods: &[&Workload], service: &Service) -> Res
     })
 }
 
-/// Addresses of a Service without selector. Of those that are pods the mTLS is checked; the others are the user's
-/// word.
-fn unselected(
-    view: &View<'_>,
-    service: &Service,
-    port: &ServicePort,
-    warnings: &mut Vec<Problem>,
-) -> Result<(Vec<Endpoint>, BTreeSet<String>), Problem> {
-    let namespace = &service.key.namespace;
-    let (mut pods, mut by_port) = (Vec::new(), BTreeMap::<u16, Vec<&Workload>>::new());
-    let slices: Vec<_> = view.slices_of(&service.key).collect();
-    let mut unknown = false;
-    for (slice, address) in slices.iter().flat_map(|slice| slice.addresses.iter().map(move |a| (slice, a))) {
-        let pod = address.pod.as_ref().and_then(|pod| view.pod(&Key::new(namespace, pod)));
-        match (pod, number(slice, port)) {
-            (Some(pod), Some(number)) => {
-                by_port.entry(number).or_default().push(pod);
-                pods.push(pod);
-            }
-            _ => unknown = true,
-        }
-    }
-    for (number, pods) in by_port {
-        mutual_tls::check(view, namespace, &Labels::default(), &pods, number, warnings)?;
-    }
-    if unknown {
-        let message = format!(
-            "Service {} has no selector, and addresses that are no known pods: callers' TLS is passed to them unread, and they have to ask for certificates themselves",
-            service.key
-        );
-        warnings.push(Problem::at(Reason::Unguarded, "spec.name", message));
-    }
-    let endpoints = addresses(view, service, port, |_| true).collect();
-    // Where some are not known, none are named: callers would refuse the others.
-    let identities = if unknown { BTreeSet::new() } else { identities(view, &pods) };
-    Ok((said_if_none(view, service, true, endpoints, warnings), identities))
-}
-
 /// Ready addresses of the Service, as many as an object takes, with the number that this port has there.
 pub(super) fn addresses<'v>(
     view: &View<'v>,
@@ -283,14 +285,28 @@ pub(super) fn addresses<'v>(
     found.into_iter().take(MAX_ENDPOINTS)
 }
 
-fn number(slice: &EndpointSlice, port: &ServicePort) -> Option<u16> {
+pub(super) fn number(slice: &EndpointSlice, port: &ServicePort) -> Option<u16> {
     let name = port.name.as_deref().unwrap_or_default();
     slice.ports.iter().find(|(own, _)| own.as_deref().unwrap_or_default() == name).map(|(_, number)| *number)
 }
 
-fn is_one_of(address: &SliceAddress, pods: Option<&Vec<&Workload>>) -> bool {
-    let is = |pod: &&Workload| address.pod.as_deref() == Some(&*pod.key.name);
-    pods.is_none_or(|pods| pods.iter().any(is))
+/// The Pods of a subset.
+struct Chosen<'v> {
+    addresses: BTreeSet<IpAddr>,
+    /// Names of those that have no address, as happens among files: of them a slice is believed.
+    names: BTreeSet<&'v str>,
+}
+
+impl<'v> Chosen<'v> {
+    fn of(pods: &[&'v Workload]) -> Self {
+        let unplaced = pods.iter().filter(|pod| pod.addresses.is_empty());
+        Self { addresses: backends::addresses_of(pods), names: unplaced.map(|pod| &*pod.key.name).collect() }
+    }
+
+    fn has(&self, address: &SliceAddress) -> bool {
+        let placed = matches!(address.host, Host::Ip(ip) if self.addresses.contains(&canonical(ip)));
+        placed || address.pod.as_deref().is_some_and(|name| self.names.contains(name))
+    }
 }
 
 fn said_if_none(

@@ -123,7 +123,8 @@ impl<'a> View<'a> {
         self.all_slices_of(service).map(|slice| slice.addresses.len()).sum()
     }
 
-    fn all_slices_of(&self, service: &Key) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
+    /// All EndpointSlices of a Service, in order.
+    pub(crate) fn all_slices_of(&self, service: &Key) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
         self.read(Topic::slices_of(service));
         let inputs = self.inputs;
         let keys = inputs.slices_of.get(service).into_iter().flat_map(Members::iter);
@@ -277,18 +278,19 @@ impl<'a> View<'a> {
         self.inputs.addresses.pod_ranges_of(address)
     }
 
-    /// Users' rules for a host: those for the very host first, then wildcards, the narrowest first, as Istio does.
-    pub(crate) fn subsets_of(&self, host: &str) -> Vec<&'a Subsets> {
-        let parents = host.match_indices('.').map(|(dot, _)| format!("*{}", &host[dot..]));
-        let hosts = [host.to_owned()].into_iter().chain(parents).chain(["*".to_owned()]);
-        hosts.flat_map(|host| self.subsets_of_exactly(&host)).collect()
-    }
-
-    fn subsets_of_exactly(&self, host: &str) -> impl Iterator<Item = &'a Subsets> + use<'a> {
+    /// Users' rules of a namespace for a host: those for the very host first, then wildcards, the narrowest first, as
+    /// Istio does.
+    pub(crate) fn rules_for(&self, host: &str, namespace: &str) -> Vec<&'a Subsets> {
         self.read(Topic::subsets_of(host));
+        self.read(Topic::wildcard_rules_in(namespace));
         let inputs = self.inputs;
-        let keys = inputs.subsets_of.get(host).into_iter().flat_map(Members::iter);
-        keys.filter_map(|key| inputs.subsets.get(key))
+        let rule = |key| inputs.subsets.get(key);
+        let exact = inputs.subsets_of.get(host).into_iter().flat_map(Members::iter);
+        let exact = exact.filter(|key| *key.namespace == *namespace).filter_map(rule);
+        let wide = inputs.wildcards_in.get(namespace).into_iter().flat_map(Members::iter).filter_map(rule);
+        let mut wide: Vec<_> = wide.filter(|rule| host.ends_with(&rule.host[1..])).collect();
+        wide.sort_by_key(|rule| std::cmp::Reverse(rule.host.len()));
+        exact.chain(wide).collect()
     }
 }
 

@@ -252,5 +252,7 @@ pub(crate) const fn is_refusal(reason: Reason) -> bool {
             | Reason::LimitExceeded
             | Reason::IdentityNeeded
             | Reason::PortNotFound
+            | Reason::ForeignAddress
+            | Reason::ForeignCredential
     )
 }

@@ -79,6 +79,7 @@ pub(crate) fn complete() -> [Value; 3] {
         "ingress_gateway_selector": {"istio": "edge"}, "egress_gateway_port": 443, "ingress_gateway_port": 443,
         "relationship": "blue", "allowed_namespaces": ["shop"],
         "allowed_server_names": ["one.example.com", "*.example.org"], "gateway_replicas": 3,
+        "allowed_backend_networks": ["10.0.0.0/8"], "allowed_backend_domains": ["example.com"],
         "ingress_gateway_service_type": "NodePort",
         "peers": [{"name": "m2", "subject_alt_names": ["m2.example", "spiffe://m2/ns/a/sa/b"],
             "discovery": "203.0.113.7:15443", "networks": ["10.0.0.0/8"], "domains": ["example.com"],

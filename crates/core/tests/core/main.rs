@@ -5,8 +5,10 @@
 mod announcements;
 mod attacks;
 mod automatic;
+mod backends;
 mod bounds;
 mod catalogue;
+mod client_tls;
 mod credentials;
 mod discovery_ways;
 mod exposure;

@@ -161,6 +161,8 @@ fn peers() {
         {"/spec/peers/0/subject_alt_names": []} => ["spec.peers[0].subject_alt_names: is missing (the names in this peer's certificate; without them it could not be told from others)"];
         {"/spec/peers/0/networks": ["10.0.0.0/33"]} => [r#"spec.peers[0].networks[0]: "10.0.0.0/33" is not a network (such as 203.0.113.0/24)"#];
         {"/spec/peers/0/networks": ["2001:db8::/32"]} => [];
+        {"/spec/allowed_backend_networks": ["10.0.0.7", "fd00::/8"]} => [r#"spec.allowed_backend_networks[0]: "10.0.0.7" is not a network (such as 203.0.113.0/24)"#];
+        {"/spec/allowed_backend_domains": ["db.example", "*.example", "A.example"]} => [r#"spec.allowed_backend_domains[1]: "*.example" is not a DNS name in lower case"#, r#"spec.allowed_backend_domains[2]: "A.example" is not a DNS name in lower case"#];
         {"/spec/peers/0/domains": ["*.example"]} => [r#"spec.peers[0].domains[0]: "*.example" is not a DNS name in lower case"#];
         {"/spec/peers/0/discovery": "m2"} => [r#"spec.peers[0].discovery: "m2" has no port (host:port, such as 203.0.113.7:15443)"#];
         {"/spec/peers/1": {"name": "m2", "subject_alt_names": ["m3.example"]}} => [r#"spec.peers[1].name: "m2" is the name of spec.peers[0] too (names are unique)"#];

@@ -9,6 +9,8 @@ builders! {
     PeerAuthentication, peer_authentication, "security.istio.io/v1", "PeerAuthentication";
     /// A `DestinationRule`; say its [`host`](DestinationRule::host).
     DestinationRule, destination_rule, "networking.istio.io/v1", "DestinationRule";
+    /// A `WorkloadEntry`; say its [`address`](WorkloadEntry::address).
+    WorkloadEntry, workload_entry, "networking.istio.io/v1", "WorkloadEntry";
 }
 
 impl PeerAuthentication {
@@ -49,6 +51,20 @@ impl DestinationRule {
     #[must_use]
     pub fn tls_mode(self, mode: &str) -> Self {
         self.set("/spec/trafficPolicy/tls/mode", mode)
+    }
+}
+
+impl WorkloadEntry {
+    /// Where it is.
+    #[must_use]
+    pub fn address(self, address: &str) -> Self {
+        self.set("/spec/address", address)
+    }
+
+    /// Labels by which it is selected.
+    #[must_use]
+    pub fn labels<const N: usize>(self, labels: [(&str, &str); N]) -> Self {
+        self.set("/spec/labels", map(labels))
     }
 }
 

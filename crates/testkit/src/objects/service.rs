@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Builder, at, builders, list_at, map};
+use super::{Builder, at, builders, list_at, map, map_at};
 
 builders! {
     /// A Service.
@@ -72,10 +72,13 @@ impl Service {
     }
 }
 
-/// The `EndpointSlice` of a Service, labelled for it.
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+
+/// The `EndpointSlice` of a Service, labelled for it as Kubernetes does.
 pub fn endpoint_slice(namespace: &str, service: &str) -> EndpointSlice {
     slice_named(namespace, &format!("{service}-1"))
         .label("kubernetes.io/service-name", service)
+        .label(MANAGED_BY, "endpointslice-controller.k8s.io")
         .set("/addressType", "IPv4")
         .set("/endpoints", json!([]))
         .set("/ports", json!([]))
@@ -107,6 +110,13 @@ impl EndpointSlice {
         let namespace = self.0["metadata"]["namespace"].clone();
         let last = list_at(&mut self.0, "/endpoints").last_mut().expect("an endpoint comes before its pod");
         *at(last, "/targetRef") = json!({"kind": "Pod", "name": name, "namespace": namespace});
+        self
+    }
+
+    /// Made by a person, not by Kubernetes for the Service's pods.
+    #[must_use]
+    pub fn by_hand(mut self) -> Self {
+        map_at(&mut self.0, "/metadata/labels").shift_remove(MANAGED_BY);
         self
     }
 

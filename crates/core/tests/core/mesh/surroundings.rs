@@ -118,13 +118,17 @@ fn slice() -> BoxedStrategy<Given> {
     (select(&APPS[..]), select(&SERVICES[..]), any::<bool>())
         .prop_map(|(namespace, service, one)| {
             let slice = endpoint_slice(namespace, service).port("http", 8080).ready("10.0.0.1").pod("p1");
-            Given(if one { slice.build() } else { slice.ready("10.0.0.2").not_ready("10.0.0.3").build() })
+            Given(if one {
+                slice.build()
+            } else {
+                slice.ready("10.0.0.2").not_ready("10.0.0.3").by_hand().build()
+            })
         })
         .boxed()
 }
 
 pub(super) fn workload() -> BoxedStrategy<Given> {
-    prop_oneof![3 => app_pod(), 2 => gateway_pod()].boxed()
+    prop_oneof![6 => app_pod(), 4 => gateway_pod(), 1 => entry()].boxed()
 }
 
 fn app_pod() -> BoxedStrategy<Given> {
@@ -133,7 +137,20 @@ fn app_pod() -> BoxedStrategy<Given> {
         .prop_map(|((namespace, name, app, version), sidecar, port)| {
             let pod = pod(namespace, name).label("app", app).label("version", version).container("app", port);
             let pod = pod.set("/spec/containers/0/ports/0/name", "web");
+            let pod = if name == "p3" {
+                pod
+            } else {
+                pod.running(if name == "p1" { "10.0.0.1" } else { "10.0.0.2" })
+            };
             Given(if sidecar { pod.sidecar().build() } else { pod.build() })
+        })
+        .boxed()
+}
+
+fn entry() -> BoxedStrategy<Given> {
+    (select(&APPS[..]), select(&SERVICES[..]), one_of(&["10.0.0.1", "10.0.0.2", "203.0.113.9", "vm.example"]))
+        .prop_map(|(namespace, app, address)| {
+            Given(workload_entry(namespace, "machine").address(address).labels([("app", app)]).build())
         })
         .boxed()
 }
@@ -157,7 +174,7 @@ fn gateway_pod() -> BoxedStrategy<Given> {
 
 /// Users' own Istio objects.
 pub(super) fn policy() -> BoxedStrategy<Given> {
-    prop_oneof![2 => aged(peer_authentication_anywhere()), 1 => subsets()].boxed()
+    prop_oneof![4 => aged(peer_authentication_anywhere()), 2 => subsets(), 1 => client_tls()].boxed()
 }
 
 fn peer_authentication_anywhere() -> impl Strategy<Value = Value> {
@@ -179,6 +196,16 @@ fn subsets() -> BoxedStrategy<Given> {
         .prop_map(|(namespace, service, both)| {
             let rule = destination_rule(namespace, service).host(service).subset("v1", [("version", "v1")]);
             Given(if both { rule.subset("v2", [("version", "v2")]).build() } else { rule.build() })
+        })
+        .boxed()
+}
+
+/// Rules that have clients speak TLS, some of it with a key.
+fn client_tls() -> BoxedStrategy<Given> {
+    let host = one_of(&["reviews", "*", "*.svc.cluster.local", "*.emcee.internal"]);
+    (one_of(&["shop", "bank", "istio-system"]), host, one_of(&["MUTUAL", "ISTIO_MUTUAL"]))
+        .prop_map(|(namespace, host, mode)| {
+            Given(destination_rule(namespace, "tls").host(host).tls_mode(mode).build())
         })
         .boxed()
 }

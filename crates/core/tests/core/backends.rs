@@ -1,0 +1,422 @@
+//! Whose the addresses of an exposed Service are: what is somebody else's is not exposed, in any style.
+
+use std::net::IpAddr;
+
+use emcee_api::Reason;
+use emcee_core::inputs::{Knowledge, Settings};
+use emcee_core::key::Key;
+use emcee_core::plan::Kind;
+use emcee_core::status::Verdict;
+use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::objects::service::EndpointSlice;
+use emcee_testkit::prelude::*;
+use serde_json::{Value, json};
+
+use crate::mesh::intake;
+use crate::plan::{json, of_kind};
+
+const STYLES: [&str; 4] = ["BOUNDARY", "PASSTHROUGH", "WHARF", "FLAT"];
+
+fn relationship(style: &str) -> Value {
+    match style {
+        "BOUNDARY" => boundary("blue").build(),
+        "PASSTHROUGH" => passthrough("blue").build(),
+        "WHARF" => wharf("blue").build(),
+        _ => flat("blue").build(),
+    }
+}
+
+/// A cluster with a victim in another namespace, a node, a Service, and the tenant's own pod, all known.
+fn cluster(style: &str) -> Vec<Value> {
+    vec![
+        relationship(style),
+        secret_tls("blue", "blue").label("relationship", "blue").pair(&valid_pair("m1.example")).build(),
+        peer_authentication("istio-system", "default").mode("STRICT").build(),
+        peer_authentication("payments", "default").mode("PERMISSIVE").build(),
+        pod("payments", "ledger").label("app", "ledger").sidecar().running("10.244.1.7").build(),
+        pod("mallory", "mine").label("app", "mine").sidecar().running("10.244.1.8").build(),
+        service("payments", "ledger").port("http", 80).set("/spec/clusterIP", "10.96.0.7").build(),
+        service("payments", "open").port("http", 80).external("198.51.100.7").build(),
+        node("n1", &["192.0.2.1", "fd00::1"], &["10.244.0.0/16"]),
+        workload_entry("payments", "machine").address("10.9.0.7").build(),
+        exposition("mallory", "front").port(80).fed("blue").build(),
+    ]
+}
+
+fn node(name: &str, addresses: &[&str], ranges: &[&str]) -> Value {
+    let addresses: Vec<_> = addresses.iter().map(|it| json!({"type": "InternalIP", "address": it})).collect();
+    json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": {"namespace": "", "name": name},
+        "spec": {"podCIDRs": ranges},
+        "status": {"addresses": addresses, "conditions": [{"type": "Ready", "status": "True"}]},
+    })
+}
+
+fn settings() -> Settings {
+    Settings { now: "2026-11-23T00:00:00Z".parse().expect("a time"), ..Settings::default() }
+}
+
+fn translate(objects: &[Value]) -> Translation {
+    Translation::of(settings(), objects.iter().map(intake::change))
+}
+
+fn unit() -> Unit {
+    Unit::ServiceExposition(Key::new("mallory", "front"))
+}
+
+fn verdict(objects: &[Value]) -> Verdict {
+    translate(objects).verdict(&unit()).expect("a verdict").clone()
+}
+
+/// The refusal, and that nothing is generated or announced for it.
+#[track_caller]
+fn refused(objects: &[Value]) -> String {
+    let translation = translate(objects);
+    let verdict = translation.verdict(&unit()).expect("a verdict");
+    let problem = verdict.refusals.first().unwrap_or_else(|| panic!("refused: {verdict:?}"));
+    assert_eq!(problem.reason, Reason::ForeignAddress, "{problem}");
+    assert_eq!(translation.objects_of(&unit()).len(), 0, "nothing is generated");
+    problem.to_string()
+}
+
+#[track_caller]
+fn accepted(objects: &[Value]) -> Vec<(Reason, String)> {
+    let verdict = verdict(objects);
+    assert!(verdict.is_programmed(), "{verdict:?}");
+    verdict.warnings.iter().map(|problem| (problem.reason, problem.message.clone())).collect()
+}
+
+fn slice(address: &str) -> EndpointSlice {
+    endpoint_slice("mallory", "front").by_hand().port("http", 8080).ready(address)
+}
+
+fn without_selector() -> Value {
+    service("mallory", "front").port("http", 80).build()
+}
+
+fn selecting() -> Value {
+    service("mallory", "front").port("http", 80).selector([("app", "mine")]).build()
+}
+
+fn with(style: &str, more: impl IntoIterator<Item = Value>) -> Vec<Value> {
+    cluster(style).into_iter().chain(more).collect()
+}
+
+#[test]
+fn a_pod_of_another_namespace_is_refused_whatever_the_slice_calls_it() {
+    for style in STYLES {
+        let said = refused(&with(style, [without_selector(), slice("10.244.1.7").pod("mine").build()]));
+        assert!(said.contains("10.244.1.7, which is Pod payments/ledger of another namespace"), "{said}");
+        assert!(said.contains("spec.allowed_backend_networks of MeshFedConfig blue/blue"), "{said}");
+        refused(&with(style, [without_selector(), slice("10.244.1.7").build()]));
+        refused(&with(style, [selecting(), slice("10.244.1.7").build()]));
+    }
+}
+
+#[test]
+fn a_reference_into_another_namespace_is_refused_whatever_the_address() {
+    for style in STYLES {
+        for address in ["10.244.1.7", "203.0.113.9", "10.244.1.8"] {
+            for service in [without_selector(), selecting()] {
+                let mut slice = slice(address).build();
+                slice["endpoints"][0]["targetRef"] =
+                    json!({"kind": "Pod", "name": "ledger", "namespace": "payments"});
+                let said = refused(&with(style, [service, slice]));
+                assert!(said.contains("calls it Pod payments/ledger of another namespace"), "{said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn addresses_that_are_somebody_elses_are_refused_in_every_form() {
+    let foreign = [
+        ("192.0.2.1", "node n1"),
+        ("fd00::1", "node n1"),
+        ("10.96.0.7", "Service payments/ledger"),
+        ("198.51.100.7", "Service payments/open"),
+        ("10.9.0.7", "WorkloadEntry payments/machine"),
+        ("::ffff:10.244.1.7", "Pod payments/ledger"),
+        ("64:ff9b::af4:107", "Pod payments/ledger"),
+        ("127.0.0.1", "loopback"),
+        ("::1", "loopback"),
+        ("::ffff:127.0.0.1", "loopback"),
+        ("169.254.169.254", "link-local"),
+        ("fe80::1", "link-local"),
+        ("0.0.0.0", "unspecified"),
+        ("224.0.0.1", "multicast"),
+        ("240.240.0.17", "reserved"),
+        ("10.244.9.9", "which is for Pods of node n1"),
+        ("ledger.payments.svc.cluster.local", "a name, which may lead to anybody"),
+    ];
+    for style in STYLES {
+        for (address, who) in foreign {
+            for service in [without_selector(), selecting()] {
+                let said = refused(&with(style, [service, slice(address).build()]));
+                assert!(said.contains(who), "{address}: {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_networks_of_the_cluster_are_refused_where_they_are_given() {
+    let objects = with("BOUNDARY", [without_selector(), slice("10.77.0.9").build()]);
+    assert_eq!(accepted(&objects)[0].0, Reason::Unguarded);
+    let networks = vec!["10.77.0.0/16".parse().expect("a network")];
+    let settings = Settings { cluster_networks: networks, ..settings() };
+    let translation = Translation::of(settings, objects.iter().map(intake::change));
+    let verdict = translation.verdict(&unit()).expect("a verdict");
+    assert_eq!(verdict.refusals[0].reason, Reason::ForeignAddress);
+}
+
+#[test]
+fn one_foreign_address_among_good_ones_is_enough() {
+    for style in STYLES {
+        let slice = slice("10.244.1.8").pod("mine").ready("10.244.1.7").pod("mine").build();
+        refused(&with(style, [without_selector(), slice]));
+    }
+}
+
+#[test]
+fn an_own_pod_is_known_by_its_address_and_not_by_its_name() {
+    for style in STYLES {
+        for slice in [slice("10.244.1.8").build(), slice("10.244.1.8").pod("other").build()] {
+            let warnings = accepted(&with(style, [without_selector(), slice.clone()]));
+            assert!(warnings.iter().all(|(reason, _)| *reason != Reason::Unguarded), "{style}: {warnings:?}");
+            accepted(&with(style, [selecting(), slice]));
+        }
+    }
+}
+
+#[test]
+fn an_own_pod_that_takes_plaintext_is_found_by_its_address() {
+    let permissive = peer_authentication("mallory", "default").mode("PERMISSIVE").build();
+    for style in ["PASSTHROUGH", "WHARF", "FLAT"] {
+        for slice in [slice("10.244.1.8").build(), slice("10.244.1.8").pod("other").build()] {
+            let verdict = verdict(&with(style, [without_selector(), slice, permissive.clone()]));
+            assert_eq!(verdict.failures[0].reason, Reason::NotStrict, "{style}");
+        }
+    }
+}
+
+#[test]
+fn what_is_outside_of_the_cluster_is_exposed_with_a_warning_in_every_style() {
+    for style in STYLES {
+        for service in [without_selector(), selecting()] {
+            for slice in [slice("203.0.113.9").build(), slice("203.0.113.9").pod("mine").build()] {
+                let warnings = accepted(&with(style, [service.clone(), slice]));
+                let unguarded = |(reason, _): &&(Reason, String)| *reason == Reason::Unguarded;
+                assert_eq!(warnings.iter().filter(unguarded).count(), 1, "{style}: {warnings:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn slices_that_kubernetes_keeps_are_not_doubted_while_a_pod_is_on_its_way() {
+    for style in STYLES {
+        // In the range of Pods, and the Pod itself has not been heard of yet.
+        let slice = endpoint_slice("mallory", "front").port("http", 8080).ready("10.244.1.99").pod("new");
+        let warnings = accepted(&with(style, [selecting(), slice.clone().build()]));
+        assert!(warnings.iter().all(|(reason, _)| *reason != Reason::Unguarded), "{style}: {warnings:?}");
+        // Of a Service without selector Kubernetes keeps no slices, whatever their label says.
+        refused(&with(style, [without_selector(), slice.build()]));
+        // What is known to be another's is refused all the same.
+        let forged = endpoint_slice("mallory", "front").port("http", 8080).ready("10.244.1.7").pod("mine");
+        refused(&with(style, [selecting(), forged.build()]));
+    }
+}
+
+#[test]
+fn pods_in_the_network_of_their_node_are_the_namespaces_own() {
+    let own =
+        pod("mallory", "agent").label("app", "mine").container("app", 8080).running("192.0.2.1").build();
+    let slice =
+        || endpoint_slice("mallory", "front").port("http", 8080).ready("192.0.2.1").pod("agent").build();
+    accepted(&with("BOUNDARY", [selecting(), slice(), own.clone()]));
+    accepted(&with("BOUNDARY", [without_selector(), slice(), own]));
+    // Without it, the address is the node's, or that of somebody else's agent.
+    refused(&with("BOUNDARY", [without_selector(), slice()]));
+}
+
+#[test]
+fn a_claim_on_the_address_of_its_pod_stops_no_exposition() {
+    let claims = [
+        workload_entry("payments", "claim").address("10.244.1.8").build(),
+        pod("payments", "claim").sidecar().running("10.244.1.8").build(),
+        service("payments", "claim").set("/spec/clusterIP", "10.244.1.8").build(),
+    ];
+    for style in STYLES {
+        for service in [without_selector(), selecting()] {
+            let objects = with(style, [service, slice("10.244.1.8").pod("mine").build()]);
+            accepted(&objects.into_iter().chain(claims.clone()).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn a_service_has_a_bounded_number_of_addresses_that_are_judged() {
+    let address = |number: usize| format!("203.0.{}.{}", number / 250, number % 250 + 1);
+    let many = |count| (0..count).fold(slice("203.0.113.9"), |slice, number| slice.ready(&address(number)));
+    for style in STYLES {
+        accepted(&with(style, [without_selector(), many(999).build()]));
+        let said = refused(&with(style, [without_selector(), many(1_000).build()]));
+        assert!(said.contains("more than 1000 addresses"), "{said}");
+    }
+}
+
+#[test]
+fn the_address_of_a_pod_that_has_ended_is_not_its_own_any_more() {
+    for style in STYLES {
+        for phase in ["Succeeded", "Failed"] {
+            let job =
+                pod("mallory", "job").sidecar().running("10.244.1.7").set("/status/phase", phase).build();
+            let said =
+                refused(&with(style, [without_selector(), slice("10.244.1.7").pod("job").build(), job]));
+            assert!(said.contains("Pod payments/ledger"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn entries_that_the_selector_selects_are_judged_like_slices() {
+    let entry = |address: &str| {
+        workload_entry("mallory", "machine").address(address).labels([("app", "mine"), ("x", "y")]).build()
+    };
+    for style in STYLES {
+        for address in
+            ["10.244.1.7", "192.0.2.1", "10.96.0.7", "10.9.0.7", "127.0.0.1", "10.244.9.9", "a.example"]
+        {
+            let said = refused(&with(style, [selecting(), entry(address)]));
+            assert!(said.contains(&format!("WorkloadEntry mallory/machine has {address}")), "{said}");
+        }
+        refused(&with(style, [selecting(), entry("unix:///var/run/x")]));
+        let warnings = accepted(&with(style, [selecting(), entry("203.0.113.9")]));
+        assert!(warnings.iter().any(|(reason, _)| *reason == Reason::Unguarded), "{style}: {warnings:?}");
+        // One that is not selected does not count.
+        let other =
+            workload_entry("mallory", "other").address("10.244.1.7").labels([("app", "else")]).build();
+        accepted(&with(style, [selecting(), other]));
+    }
+    // Labels of the object count, before those of its spec.
+    let by_own = workload_entry("mallory", "machine").address("10.244.1.7").labels([("app", "else")]);
+    refused(&with("BOUNDARY", [selecting(), by_own.label("app", "mine").build()]));
+}
+
+#[test]
+fn an_entry_is_announced_by_its_own_identity() {
+    let entry = |account: Option<&str>| {
+        let entry = workload_entry("mallory", "machine").address("203.0.113.9").labels([("app", "mine")]);
+        account.map_or(entry.clone(), |account| entry.set("/spec/serviceAccount", account)).build()
+    };
+    let announced = |account| {
+        let mut objects = with("PASSTHROUGH", [selecting(), entry(account)]);
+        objects[0]["spec"]["peers"] = json!([{"name": "m2", "subject_alt_names": ["m2.example"]}]);
+        let translation = translate(&objects);
+        let offers = crate::plan::snapshot(&translation).offers;
+        offers.into_iter().flat_map(|(_, addressed)| addressed.offer.identities.clone()).collect::<Vec<_>>()
+    };
+    let of = |account: &str| format!("spiffe://cluster.local/ns/mallory/sa/{account}");
+    assert_eq!(announced(Some("machine")), [of("default"), of("machine")]);
+    assert_eq!(announced(None), [""; 0], "callers would refuse the one whose identity is not known");
+}
+
+#[test]
+fn the_administrator_may_allow_networks_and_domains() {
+    for style in STYLES {
+        let mut objects = with(style, [without_selector()]);
+        objects[0]["spec"]["allowed_backend_networks"] =
+            json!(["10.244.1.7/32", "192.0.2.0/24", "127.0.0.0/8", "fd00::/16"]);
+        objects[0]["spec"]["allowed_backend_domains"] = json!(["example.com"]);
+        for address in
+            ["10.244.1.7", "::ffff:10.244.1.7", "192.0.2.1", "127.0.0.1", "fd00::1", "db.example.com"]
+        {
+            let allowed: Vec<_> = objects.iter().cloned().chain([slice(address).build()]).collect();
+            let warnings = accepted(&allowed);
+            assert!(
+                warnings.iter().any(|(reason, _)| *reason == Reason::Unguarded),
+                "{address}: {warnings:?}"
+            );
+        }
+        for address in ["10.96.0.7", "10.244.1.99", "dbexample.com", "db.example.com.evil.test"] {
+            refused(&objects.iter().cloned().chain([slice(address).build()]).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn a_pod_that_comes_and_goes_is_followed() {
+    for style in STYLES {
+        let objects = with(style, [without_selector(), slice("203.0.113.9").build()]);
+        let mut translation = translate(&objects);
+        let is_in_place =
+            |translation: &Translation| translation.verdict(&unit()).expect("one").is_programmed();
+        assert!(is_in_place(&translation));
+        for object in [
+            pod("payments", "late").sidecar().running("203.0.113.9").build(),
+            service("payments", "late").set("/spec/clusterIPs", json!(["203.0.113.9"])).build(),
+            workload_entry("payments", "late").address("203.0.113.9").build(),
+            node("n2", &["203.0.113.9"], &[]),
+            node("n3", &[], &["203.0.113.0/24"]),
+            node("n4", &[], &["203.0.112.0/20"]),
+        ] {
+            translation.update([intake::change(&object)]);
+            assert!(!is_in_place(&translation), "{style}: {object}");
+            translation.update([intake::removal(&object)]);
+            assert!(is_in_place(&translation), "{style}: {object}");
+        }
+    }
+}
+
+#[test]
+fn among_files_what_is_known_is_refused_and_what_is_not_is_said() {
+    let partial = |objects: &[Value]| {
+        let settings = Settings { knowledge: Knowledge::Partial, ..settings() };
+        let translation = Translation::of(settings, objects.iter().map(intake::change));
+        translation.verdict(&unit()).expect("a verdict").clone()
+    };
+    for style in STYLES {
+        let known = partial(&with(style, [without_selector(), slice("10.244.1.7").pod("mine").build()]));
+        assert_eq!(known.refusals[0].reason, Reason::ForeignAddress);
+        // A Pod's file may have no address, and then the slice is believed, which is said.
+        let mut objects = with(style, [without_selector(), slice("203.0.113.9").pod("mine").build()]);
+        objects.retain(|object| object["metadata"]["name"] != "mine");
+        objects.push(pod("mallory", "mine").label("app", "mine").sidecar().build());
+        let assumed = partial(&objects);
+        assert!(assumed.is_programmed(), "{assumed:?}");
+        let said = |problem: &&emcee_core::problem::Problem| {
+            problem.message.contains("Pod mallory/mine has no address")
+        };
+        assert_eq!(assumed.warnings.iter().filter(said).count(), 1, "{assumed:?}");
+    }
+}
+
+#[test]
+fn an_address_is_its_owners_in_ipv6_too() {
+    let translation = translate(&with("FLAT", [without_selector(), slice("10.244.1.8").build()]));
+    assert_eq!(of_kind(&translation, Kind::ServiceEntry).len(), 0, "FLAT exposes without objects");
+    let mapped: IpAddr = "::ffff:10.244.1.8".parse().expect("an address");
+    accepted(&with("FLAT", [without_selector(), slice(&mapped.to_string()).build()]));
+}
+
+#[test]
+fn a_raw_relay_that_is_not_http_opens_no_listener_for_all_addresses() {
+    for style in ["PASSTHROUGH", "WHARF"] {
+        for (protocol, own) in [("tcp", true), ("tls", true), ("http", false), ("grpc", false)] {
+            for service in [without_selector(), selecting()] {
+                let mut objects = with(style, [service, slice("10.244.1.8").build()]);
+                let exposed = objects.iter_mut().find(|object| object["kind"] == "ServiceExposition");
+                exposed.expect("it")["spec"]["protocol"] = protocol.into();
+                let entries = of_kind(&translate(&objects), Kind::ServiceEntry);
+                let [entry] = entries.as_slice() else { panic!("one: {entries:?}") };
+                let spec = &json(entry)["spec"];
+                let address = spec["addresses"][0].as_str().map(|it| it.parse::<std::net::Ipv4Addr>());
+                assert_eq!(address.is_some(), own, "{protocol}: {spec}");
+                // Reserved, and beside Istio's own 240.240.0.0/16.
+                let idle = address.is_none_or(|it| matches!(it.expect("it").octets(), [240, 241..=255, ..]));
+                assert!(idle, "{spec}");
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! A tenant's DestinationRule cannot have an ingress gateway spend a key.
+
+use emcee_api::Reason;
+use emcee_core::inputs::Settings;
+use emcee_core::key::Key;
+use emcee_core::plan::Kind;
+use emcee_core::translate::{Translation, Unit};
+use emcee_testkit::prelude::*;
+use serde_json::{Value, json};
+
+use crate::mesh::intake;
+use crate::plan::{json, of_kind};
+
+const HOST: &str = "front.mallory.svc.cluster.local";
+const RAW: &str = "raw.front.mallory.blue.emcee.internal";
+
+fn mesh(config: Value) -> Vec<Value> {
+    vec![
+        config,
+        secret_tls("blue", "blue").label("relationship", "blue").pair(&valid_pair("m1.example")).build(),
+        peer_authentication("istio-system", "default").mode("STRICT").build(),
+        pod("mallory", "mine").label("app", "mine").sidecar().running("10.244.1.8").build(),
+        service("mallory", "front").port("http", 80).selector([("app", "mine")]).build(),
+        exposition("mallory", "front").port(80).fed("blue").build(),
+    ]
+}
+
+fn translation(config: Value, rules: impl IntoIterator<Item = Value>) -> Translation {
+    let settings = Settings { now: "2026-11-23T00:00:00Z".parse().expect("a time"), ..Settings::default() };
+    let objects: Vec<_> = mesh(config).into_iter().chain(rules).collect();
+    Translation::of(settings, objects.iter().map(intake::change))
+}
+
+fn unit() -> Unit {
+    Unit::ServiceExposition(Key::new("mallory", "front"))
+}
+
+/// What is said of the rule, if the exposition is refused for it.
+fn said(config: Value, rule: Value) -> Option<String> {
+    let translation = translation(config, [rule]);
+    let verdict = translation.verdict(&unit()).expect("a verdict");
+    let refusal = verdict.refusals.first().map(|problem| (problem.reason, problem.to_string()));
+    let made = !translation.objects_of(&unit()).is_empty();
+    assert!(refusal.is_none() || !made, "{verdict:?}");
+    refusal.map(|(reason, said)| {
+        assert_eq!(reason, Reason::ForeignCredential, "{said}");
+        said
+    })
+}
+
+fn rule(namespace: &str, host: &str) -> Value {
+    destination_rule(namespace, "rule").host(host).build()
+}
+
+/// The finding's own rule.
+fn spends(namespace: &str, host: &str) -> Value {
+    let mut rule = rule(namespace, host);
+    rule["spec"]["trafficPolicy"] = json!({"tls": {
+        "mode": "MUTUAL",
+        "credentialName": "emcee-blue-f8d9ad307ce1-credential",
+        "sni": "pay.payments.blue.emcee.internal",
+    }});
+    rule
+}
+
+#[test]
+fn a_rule_with_a_credential_is_refused_and_named() {
+    let said = said(boundary("blue").build(), spends("mallory", HOST)).expect("refused");
+    assert!(said.contains("DestinationRule mallory/rule sets spec.trafficPolicy.tls"), "{said}");
+    assert!(said.contains(r#"exportTo ["."]"#), "{said}");
+    assert!(!said.contains("emcee-blue-f8d9ad307ce1-credential"), "{said}");
+}
+
+#[test]
+fn it_is_found_wherever_it_stands() {
+    let tls = json!({"mode": "MUTUAL", "credentialName": "x"});
+    let places = [
+        ("spec.trafficPolicy.tls", json!({"trafficPolicy": {"tls": tls}})),
+        (
+            "spec.trafficPolicy.portLevelSettings[1].tls",
+            json!({"trafficPolicy": {
+                "tls": {"mode": "ISTIO_MUTUAL"},
+                "portLevelSettings": [{"port": {"number": 81}}, {"port": {"number": 80}, "tls": tls}],
+            }}),
+        ),
+        (
+            "spec.subsets[1].trafficPolicy.tls",
+            json!({"subsets": [{"name": "a"}, {"name": "b", "trafficPolicy": {"tls": tls}}]}),
+        ),
+        (
+            "spec.subsets[0].trafficPolicy.portLevelSettings[0].tls",
+            json!({"subsets": [{"name": "a", "trafficPolicy": {"portLevelSettings": [{"port": {"number": 80}, "tls": tls}]}}]}),
+        ),
+    ];
+    for (field, spec) in places {
+        let mut rule = rule("mallory", HOST);
+        rule["spec"].as_object_mut().expect("it").extend(spec.as_object().expect("it").clone());
+        let said = said(boundary("blue").build(), rule).unwrap_or_default();
+        assert!(said.contains(&format!("sets {field} for")), "{field}: {said:?}");
+    }
+}
+
+#[test]
+fn only_no_tls_and_that_of_the_mesh_pass() {
+    let modes = [
+        (json!({"mode": "DISABLE"}), true),
+        (json!({"mode": "ISTIO_MUTUAL"}), true),
+        (json!({}), true),
+        (json!({"mode": "SIMPLE"}), false),
+        (json!({"mode": "MUTUAL", "clientCertificate": "/etc/certs/a", "privateKey": "/etc/certs/b"}), false),
+        (json!({"mode": "SIMPLE", "credentialName": "x"}), false),
+        (json!({"mode": "ISTIO_MUTUAL", "credentialName": "x"}), false),
+        (json!({"mode": "QUANTUM"}), false),
+    ];
+    for (tls, passes) in modes {
+        let mut rule = rule("mallory", HOST);
+        rule["spec"]["trafficPolicy"] = json!({"tls": tls});
+        assert_eq!(said(boundary("blue").build(), rule).is_none(), passes, "{tls}");
+    }
+}
+
+#[test]
+fn rules_are_found_where_istio_looks_for_them() {
+    let foreign = |namespace, host| said(boundary("blue").build(), spends(namespace, host)).is_some();
+    for namespace in ["mallory", "istio-system", "blue"] {
+        for host in [HOST, "*.mallory.svc.cluster.local", "*.svc.cluster.local", "*.local", "*"] {
+            assert!(foreign(namespace, host), "{namespace} {host}");
+        }
+        for host in [
+            "other.mallory.svc.cluster.local",
+            "*.payments.svc.cluster.local",
+            "ront.mallory.svc.cluster.local",
+        ] {
+            assert!(!foreign(namespace, host), "{namespace} {host}");
+        }
+    }
+    assert!(foreign("mallory", "front"), "a short name is of the rule's namespace");
+    assert!(!foreign("istio-system", "front"));
+    for host in [HOST, "*.svc.cluster.local", "*"] {
+        assert!(
+            !foreign("payments", host),
+            "a rule about a Service of another namespace does not count: {host}"
+        );
+    }
+}
+
+#[test]
+fn the_narrowest_host_of_a_namespace_counts() {
+    let narrow = destination_rule("mallory", "narrow").host(HOST).tls_mode("ISTIO_MUTUAL").build();
+    let wide = spends("mallory", "*.svc.cluster.local");
+    let translation = translation(boundary("blue").build(), [narrow, wide]);
+    assert!(translation.verdict(&unit()).expect("a verdict").is_programmed());
+    // Rules for one host are merged, so either counts.
+    let other = destination_rule("mallory", "other").host(HOST).tls_mode("ISTIO_MUTUAL").build();
+    let both = self::translation(boundary("blue").build(), [other, spends("mallory", HOST)]);
+    assert!(!both.verdict(&unit()).expect("a verdict").is_programmed());
+}
+
+#[test]
+fn a_rule_that_the_gateway_does_not_see_passes() {
+    let exported = |to: &[&str]| {
+        let mut rule = spends("mallory", HOST);
+        rule["spec"]["exportTo"] = json!(to);
+        said(boundary("blue").build(), rule).is_some()
+    };
+    assert!(!exported(&["."]) && !exported(&["payments"]) && !exported(&["mallory"]));
+    assert!(exported(&["*"]) && exported(&["blue"]) && exported(&[".", "blue"]) && exported(&[]));
+    let mut selecting = spends("mallory", HOST);
+    selecting["spec"]["workloadSelector"] = json!({"matchLabels": {"app": "mine"}});
+    assert_eq!(said(boundary("blue").build(), selecting), None, "it is for clients of its own namespace");
+}
+
+#[test]
+fn end_to_end_only_a_rule_for_emcees_own_host_counts() {
+    for config in [passthrough("blue").build(), wharf("blue").build()] {
+        assert_eq!(said(config.clone(), spends("mallory", HOST)), None);
+        for host in [RAW, "*.emcee.internal", "*"] {
+            assert!(said(config.clone(), spends("mallory", host)).is_some(), "{host}");
+        }
+    }
+    for host in [HOST, RAW, "*"] {
+        assert_eq!(said(flat("blue").build(), spends("mallory", host)), None, "FLAT has no gateway");
+    }
+}
+
+#[test]
+fn a_rule_that_comes_and_goes_is_followed() {
+    let mut translation = translation(boundary("blue").build(), []);
+    for rule in [spends("mallory", HOST), spends("istio-system", "*"), spends("mallory", "*.local")] {
+        assert!(translation.verdict(&unit()).expect("a verdict").is_programmed());
+        translation.update([intake::change(&rule)]);
+        assert!(!translation.verdict(&unit()).expect("a verdict").is_programmed(), "{rule}");
+        translation.update([intake::removal(&rule)]);
+    }
+    assert!(translation.verdict(&unit()).expect("a verdict").is_programmed());
+}
+
+#[test]
+fn a_gateway_that_others_use_is_said_where_it_holds_a_key() {
+    let edge = pod("blue", "edge").label("istio", "edge").container("istio-proxy", 15443).build();
+    let front = service("blue", "edge").port("tls", 15443).selector([("istio", "edge")]).build();
+    let said = |config: Value| {
+        let translation = translation(config, [edge.clone(), front.clone()]);
+        let verdict = translation.verdict(&Unit::MeshFedConfig(Key::new("blue", "blue"))).expect("a verdict");
+        let fields = verdict.warnings.iter().filter(|it| it.reason == Reason::SharedGateway);
+        fields.map(|problem| problem.field.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(said(boundary("blue").build()), [""; 0]);
+    let ingress = boundary("blue").ingress_gateway_selector([("istio", "edge")]);
+    assert_eq!(said(ingress.clone().build()), ["spec.ingress_gateway_selector"]);
+    assert_eq!(said(ingress.mode("PASSTHROUGH").unset("/spec/use_egress_gateway").build()), [""; 0]);
+}
+
+#[test]
+fn the_name_of_a_copy_cannot_be_guessed_and_outlives_a_rotation() {
+    let edge = pod("edge", "edge").label("istio", "edge").container("istio-proxy", 15443).build();
+    let front = service("edge", "edge").port("tls", 15443).selector([("istio", "edge")]).build();
+    let config = boundary("blue").ingress_gateway_selector([("istio", "edge")]).build();
+    let now = "2026-11-23T00:00:00Z".parse().expect("a time");
+    let settings = || Settings { now, gateway_namespaces: vec!["edge".to_owned()], ..Settings::default() };
+    let copy = |uid: &str, name: &str| {
+        let secret =
+            secret_tls("blue", "blue").label("relationship", "blue").pair(&valid_pair(name)).uid(uid);
+        let mut objects = mesh(config.clone());
+        objects.retain(|object| object["kind"] != "Secret");
+        objects.extend([edge.clone(), front.clone(), secret.build()]);
+        let translation = Translation::of(settings(), objects.iter().map(intake::change));
+        let copies = of_kind(&translation, Kind::Secret);
+        let [copy] = copies.as_slice() else { panic!("one copy: {copies:?}") };
+        let gateways = of_kind(&translation, Kind::Gateway);
+        let named = gateways.iter().filter_map(|gateway| {
+            json(gateway)["spec"]["servers"][0]["tls"]["credentialName"].as_str().map(str::to_owned)
+        });
+        assert!(named.into_iter().any(|named| named == copy.name), "{gateways:?}");
+        copy.name.clone()
+    };
+    let (one, other) = ("0c9f2a4e-75d1-4b7b-8f3a-00ff19ab6cde", "0c9f2a4e-75d1-4b7b-8f3a-00ff19ab6cdf");
+    assert!(copy("", "m1.example").ends_with("-credential"), "in files there is no UID");
+    assert_eq!(copy(one, "m1.example"), copy(one, "m1.again.example"), "a rotation moves nothing");
+    assert_ne!(copy(one, "m1.example"), copy(other, "m1.example"));
+    let suffix = copy(one, "m1.example").rsplit('-').next().unwrap_or_default().to_owned();
+    assert_eq!(suffix.len(), 12, "{suffix}");
+}
