@@ -11,6 +11,7 @@ mod traffic {
     pub(crate) mod rendered;
     pub(crate) mod rules;
     pub(crate) mod stranger;
+    pub(crate) mod tenants;
     pub(crate) mod users;
     pub(crate) mod workloads;
     pub(crate) mod world;
@@ -22,7 +23,7 @@ use emcee_testbed::Options;
 use emcee_testbed::suite::{self, Test};
 
 use traffic::users::{BOUNDARY, FLAT, PASSTHROUGH, WHARF};
-use traffic::{attacks, judged, rendered, rules, stranger};
+use traffic::{attacks, judged, rendered, rules, stranger, tenants};
 
 const TESTS: &[Test] = &[
     ("local_calls_show_the_callers_identity", traffic::local::identity),
@@ -63,6 +64,11 @@ const TESTS: &[Test] = &[
     ("rendered_flat_stranger_is_refused", |bed| stranger::refused(bed, &FLAT)),
     ("rendered_boundary_a_server_name_leads_to_no_other_host", attacks::fronted),
     ("rendered_boundary_gateways_have_no_token_of_the_api_server", attacks::no_token),
+    ("rendered_passthrough_opens_no_port_beside_the_gateway", |bed| {
+        tenants::beside_the_gateway(bed, &PASSTHROUGH)
+    }),
+    ("rendered_wharf_opens_no_port_beside_the_gateway", |bed| tenants::beside_the_gateway(bed, &WHARF)),
+    ("rendered_boundary_a_tenants_rule_spends_no_key", tenants::spends_no_key),
     ("rendered_istioctl_has_no_complaint", judged::clean),
 ];
 

@@ -1,0 +1,176 @@
+//! What a tenant, or somebody beside a gateway, gets of what is exposed: nothing that is not meant for it.
+
+use anyhow::{Context, Result, ensure};
+use emcee_testbed::mesh::documents;
+use emcee_testbed::suite::render_text;
+use emcee_testbed::{Bed, Mesh};
+use serde_json::Value;
+
+use super::users::{BOUNDARY, Style, secret, versions};
+use super::workloads::{client_pod, command, namespaced, service, strict};
+use super::world::{World, gateway};
+
+/// A tenant's namespace.
+const MALLORY: &str = "mallory";
+const THIEF: &str = "thief.mallory.svc.cluster.local";
+
+/// A sidecar beside the ingress, without DNS capture, calls a server that is no part of the mesh on a port that is
+/// exposed as TCP elsewhere: it is answered by the one that it called.
+pub(crate) fn beside_the_gateway(bed: &Bed, style: &Style) -> Result<()> {
+    let world = World::of(bed)?;
+    let (there, fed) = (&world.there, style.fed());
+    there.apply(&beside(&fed))?;
+    for name in ["sleep-v1", "bare"] {
+        there.wait_rolled_out(&fed, name)?;
+    }
+    // The sidecar has what is exposed.
+    let listeners = ["pilot-agent", "request", "GET", "listeners"];
+    let proxy = format!("{}/istio-proxy", client_pod(&fed));
+    let seen = there.eventually(&proxy, &listeners, |output| output.stdout.contains("_9000::"))?.stdout;
+    let bare = there.endpoints(&fed, "bare")?.first().context("the server has an address")?.clone();
+    let call = ["tcp", &format!("{bare}:9000"), "--say", "hey"];
+    let answer = there.eventually(&client_pod(&fed), &command(&call), |output| output.code == 0)?.stdout;
+    ensure!(answer.trim() == "bare v1: hey", "{bare}:9000 was answered by {answer:?}; listeners:\n{seen}");
+    ensure!(!seen.contains("0.0.0.0_9000::"), "{seen}");
+    Ok(())
+}
+
+fn beside(fed: &str) -> String {
+    format!(
+        "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: sleep-v1, namespace: {fed}}}
+spec:
+  selector: {{matchLabels: {{app: sleep}}}}
+  template:
+    metadata:
+      labels: {{app: sleep, sidecar.istio.io/inject: \"true\"}}
+      annotations: {{proxy.istio.io/config: '{{\"proxyMetadata\": {{\"ISTIO_META_DNS_CAPTURE\": \"false\"}}}}'}}
+    spec:
+      containers: [{{name: app, image: emcee-testbed/client}}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: bare, namespace: {fed}}}
+spec:
+  selector: {{matchLabels: {{app: bare}}}}
+  template:
+    metadata: {{labels: {{app: bare}}}}
+    spec:
+      containers:
+      - {{name: app, image: emcee-testbed/server, readinessProbe: {{tcpSocket: {{port: 9000}}, periodSeconds: 1}}, env: [{{name: SERVER_NAME, value: bare}}, {{name: SERVER_VERSION, value: v1}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: bare, namespace: {fed}}}
+spec: {{selector: {{app: bare}}, ports: [{{name: tcp, port: 19000, targetPort: 9000}}]}}
+"
+    )
+}
+
+/// A rule of the tenant's for its own Service has the ingress present the relationship's certificate to whatever the
+/// Service leads to. Emcee does not expose a Service with such a rule.
+pub(crate) fn spends_no_key(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let there = &world.there;
+    there.apply(&namespaced(MALLORY))?;
+    let own = thief();
+    there.apply(&own)?;
+    let known = known(&world, &own)?;
+    let exposed = render_text(&known)?;
+    ensure!(of_thief(&exposed)? == 2, "a Gateway and its routes: {exposed}");
+    there.apply(&exposed)?;
+    let ingress = format!("{}/{}", BOUNDARY.fed(), gateway(there, &BOUNDARY, "ingress")?);
+    there.eventually(&ingress, &DUMP, |output| !spends(&output.stdout) && leads(&output.stdout))?;
+    there.apply(&rule())?;
+    let dump = there.eventually(&ingress, &DUMP, |output| spends(&output.stdout)).context("what Istio does");
+    there.delete(&rule())?;
+    dump?;
+    let judged = render_text(&format!("{known}{}", rule()))?;
+    ensure!(of_thief(&judged)? == 0, "the rule is not followed: {judged}");
+    delete_thief(there, &exposed)
+}
+
+const DUMP: [&str; 4] = ["pilot-agent", "request", "GET", "config_dump"];
+
+/// The tenant's Service, which leads to a place of the tenant's choice.
+fn thief() -> String {
+    format!(
+        "
+apiVersion: v1
+kind: Service
+metadata: {{name: thief, namespace: {MALLORY}}}
+spec: {{ports: [{{name: http, port: 80, targetPort: 15443}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: thief-1, namespace: {MALLORY}, labels: {{kubernetes.io/service-name: thief}}}}
+addressType: IPv4
+ports: [{{name: http, port: 15443}}]
+endpoints: [{{addresses: [203.0.113.66], conditions: {{ready: true}}}}]
+---"
+    )
+}
+
+fn rule() -> String {
+    format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: thief, namespace: {MALLORY}}}
+spec:
+  host: {THIEF}
+  trafficPolicy: {{tls: {{mode: MUTUAL, credentialName: rel, sni: pay.payments.blue.emcee.internal}}}}
+---"
+    )
+}
+
+/// What Emcee knows in the exposing mesh, with the tenant's exposition.
+fn known(world: &World, own: &str) -> Result<String> {
+    let issued = world.authority.issue("m2", None, &["m2.example"], &[])?;
+    let secret =
+        secret(&BOUNDARY.fed(), &issued.certificate, &issued.key, &world.authority.identity().certificate);
+    let exposition = format!(
+        "
+apiVersion: mm.ibm.istio.io/v1
+kind: ServiceExposition
+metadata: {{name: thief, namespace: {MALLORY}}}
+spec: {{name: thief, port: 80, mesh_fed_config_selector: {{fed-config: boundary}}}}
+---"
+    );
+    let shop = versions() + &strict("shop") + "---" + &service("shop") + "---";
+    Ok(format!("{shop}\n{secret}{}{exposition}{own}", BOUNDARY.config("ingress", "m1")))
+}
+
+fn is_of_thief(object: &Value) -> bool {
+    object["metadata"]["labels"]["emcee.io/owner-name"] == "thief"
+}
+
+fn of_thief(yaml: &str) -> Result<usize> {
+    Ok(documents(yaml)?.iter().filter(|object| is_of_thief(object)).count())
+}
+
+fn delete_thief(mesh: &Mesh, yaml: &str) -> Result<()> {
+    for object in documents(yaml)?.iter().filter(|object| is_of_thief(object)) {
+        mesh.delete(&object.to_string())?;
+    }
+    Ok(())
+}
+
+fn leads(dump: &str) -> bool {
+    cluster(dump).is_some()
+}
+
+/// Whether the gateway presents the relationship's certificate to the tenant's Service.
+fn spends(dump: &str) -> bool {
+    cluster(dump).is_some_and(|cluster| cluster.contains("kubernetes://rel"))
+}
+
+fn cluster(dump: &str) -> Option<String> {
+    let dump: Value = serde_json::from_str(dump).ok()?;
+    let all =
+        dump["configs"].as_array()?.iter().filter_map(|config| config["dynamic_active_clusters"].as_array());
+    let mut clusters = all.flatten().map(|one| &one["cluster"]);
+    clusters.find(|cluster| cluster["name"] == format!("outbound|80||{THIEF}")).map(Value::to_string)
+}
