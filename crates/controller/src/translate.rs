@@ -81,14 +81,20 @@ impl Model {
     }
 
     /// The unit that asks, or asked, for an object with these labels; none where none has objects: labels, and an object that
-    /// does not go, may be a stranger's who wants to hold up somebody else's resource.
-    pub(crate) fn unit_of(&self, owner: &OwnerLabels, id: &ObjectId) -> Option<Unit> {
+    /// does not go, may be a stranger's who wants to hold up somebody else's resource. One that is known to have been asked
+    /// for can be anywhere.
+    pub(crate) fn unit_of(&self, owner: &OwnerLabels, id: &ObjectId, is_known: bool) -> Option<Unit> {
         let namespace = &*id.key.namespace;
+        // Where all namespaces may be fed namespaces, that a namespace is one says nothing.
+        let is_operators = || match &self.fed {
+            Namespaces::All => self.settings().gateway_namespaces.iter().any(|it| **it == *namespace),
+            some @ Namespaces::Only(_) => some.contains(namespace),
+        };
         let has_relationship = || {
             let mut relationships = self.translation().inputs().fed_configs();
             relationships.any(|(key, _)| *key.namespace == *namespace)
         };
-        let may_be = owner.is_in(namespace) || self.fed.contains(namespace) || has_relationship();
+        let may_be = is_known || owner.is_in(namespace) || is_operators() || has_relationship();
         may_be.then(|| owner.unit(id.kind, self.resources.keys())).flatten()
     }
 

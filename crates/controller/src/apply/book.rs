@@ -44,6 +44,8 @@ pub(super) struct Entry {
     pub(super) waits: bool,
     /// For whom it is, by its labels, if somebody else wrote it; for whom it was, if nobody wants it any more.
     pub(super) owner: Option<Box<OwnerLabels>>,
+    /// Whether the owner has asked for it since this process began.
+    pub(super) was_wanted: bool,
 }
 
 /// An object that is there, as it was last seen.
@@ -94,6 +96,7 @@ impl Entry {
         (self.deleting, self.lingers) = (live.deleting, live.deleting);
         self.origin = live.origin();
         let is_labelled_for = self.unit.is_none() || self.origin == Origin::Copy;
+        self.was_wanted &= self.owner.as_deref() == Some(&live.owner);
         self.owner = is_labelled_for.then(|| Box::new(live.owner.clone()));
     }
 
@@ -158,9 +161,12 @@ impl Entry {
 
     /// Nobody wants it any more, for whom it was.
     pub(super) fn abandon(&mut self) {
-        let unit = self.unit.take();
+        let owner = self.unit.take().map(|unit| Box::new(OwnerLabels::of_unit(&unit)));
         if self.origin != Origin::Copy {
-            self.owner = unit.map(|unit| Box::new(OwnerLabels::of_unit(&unit)));
+            self.owner = owner;
+            self.was_wanted = true;
+        } else {
+            self.was_wanted = self.owner == owner;
         }
         (self.wanted, self.failure, self.waits) = (0, None, false);
     }

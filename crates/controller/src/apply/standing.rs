@@ -83,5 +83,5 @@ pub(super) fn concerned_by(model: &Model, unit: &Unit) -> Vec<Unit> {
 /// The resource that no longer asks for an object, if nothing does.
 pub(super) fn waiter(model: &Model, id: &ObjectId, entry: &Entry) -> Option<Unit> {
     let owner = entry.owner.as_deref().filter(|_| entry.unit.is_none())?;
-    model.unit_of(owner, id)
+    model.unit_of(owner, id, entry.was_wanted)
 }

@@ -316,12 +316,18 @@ async fn a_withdrawal_waits_for_a_copy_and_one_that_is_handed_over_is_removed() 
 /// Whoever may write Gateways in some namespace can give one anybody's labels.
 #[tokio::test]
 async fn a_strangers_copy_holds_up_nobody() {
+    for fed in [Namespaces::of(&["blue", "red", "green"]), Namespaces::All] {
+        strangers_copy(fed).await;
+    }
+}
+
+async fn strangers_copy(fed: Namespaces) {
     let world = exposed().await;
     let ours = world.server.read(gateway).expect("a Gateway");
     let mut theirs = copy_of(&ours, false);
     (theirs["metadata"]["namespace"], theirs["metadata"]["name"]) = ("bank".into(), "theirs".into());
     create(&world, GATEWAYS, &theirs).await;
-    let scope = Scope { fed: Namespaces::of(&["blue", "red", "green"]), ..options().scope };
+    let scope = Scope { fed, ..options().scope };
     let running = world.start_with(Options { scope, ..options() }, true);
     // Through the same queues: what came before it has been judged.
     world.put(BINDINGS, binding_of("shop", "later", "green"));

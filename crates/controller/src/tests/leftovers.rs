@@ -106,9 +106,19 @@ async fn what_others_keep_is_said_to_be_there() {
 /// Whoever may write Gateways in some namespace can give one anybody's labels, and a finalizer.
 #[tokio::test]
 async fn a_strangers_object_holds_up_nobody() {
+    strangers_object(Namespaces::of(&["blue", "red", "green"])).await;
+}
+
+/// That every namespace may be a fed namespace makes none one.
+#[tokio::test]
+async fn nor_does_it_where_all_namespaces_may_be_fed_namespaces() {
+    strangers_object(Namespaces::All).await;
+}
+
+async fn strangers_object(fed: Namespaces) {
     let world = World::new();
     world.put(EXPOSITIONS, exposing("shop", "reviews", "red"));
-    let scope = Scope { fed: Namespaces::of(&["blue", "red", "green"]), ..options().scope };
+    let scope = Scope { fed, ..options().scope };
     let running = world.start_with(Options { scope, ..options() }, true);
     world.converged().await;
     let ours = world.server.read(|state| gateway(state).cloned()).expect("the exposition has a gateway");

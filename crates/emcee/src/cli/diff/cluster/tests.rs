@@ -132,7 +132,6 @@ async fn what_is_left_as_it_is_is_a_difference() {
     let mut unwanted = copy;
     unwanted["metadata"]["name"] = "unwanted".into();
     server.put("serviceentries.networking.istio.io", unwanted);
-    // All else is there: only what is left makes the difference.
     let found = ran(&server, &[]).await;
     let mend = |name: &str| {
         format!(
@@ -141,7 +140,7 @@ async fn what_is_left_as_it_is_is_a_difference() {
     };
     for words in [
         format!(
-            "left as it is: ServiceEntry shop/{entry} has Emcee's label, but somebody else wrote it, and it is not as it should be ({})\n    spec.",
+            "left as it is: ServiceEntry shop/{entry} has Emcee's label, but somebody else wrote it, and it is not as it should be ({})\n    metadata.labels.",
             mend(&entry)
         ),
         format!(
