@@ -9,6 +9,7 @@ mod workloads;
 
 mod controller {
     pub(crate) mod admission;
+    pub(crate) mod backup;
     pub(crate) mod emcee;
     pub(crate) mod guards;
     pub(crate) mod hands;
@@ -23,7 +24,7 @@ mod controller {
 
 use std::process::ExitCode;
 
-use controller::{admission, guards, hands, installed, labels, neighbours, styles, survival};
+use controller::{admission, backup, guards, hands, installed, labels, neighbours, styles, survival};
 use emcee_testbed::Options;
 use emcee_testbed::suite::{self, Test};
 use users::{BOUNDARY, FLAT, PASSTHROUGH, WHARF};
@@ -38,6 +39,7 @@ const TESTS: &[Test] = &[
     ("labels_that_are_taken_off_come_back", hands::stripped),
     ("what_is_somebody_elses_stays_theirs", hands::foreign),
     ("a_gateway_of_a_generated_name_stays_as_it_is", hands::squatted),
+    ("what_comes_from_a_backup_is_taken_over", backup::restored),
     ("a_gateway_that_is_selected_serves_its_own_as_before", neighbours::undisturbed),
     ("a_service_is_exposed_by_its_label", labels::exposed),
     ("one_object_that_a_webhook_refuses_stops_no_other", admission::refused),

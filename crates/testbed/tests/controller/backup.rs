@@ -1,0 +1,170 @@
+//! All that Emcee made comes back from a backup.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use emcee_testbed::mesh::Listed;
+use emcee_testbed::{Bed, Mesh};
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+
+use super::emcee::{Emcee, undone};
+use super::hands::{NETWORKING, generated, place};
+use super::world::{FEDS, World, relationship, until};
+use crate::users::BOUNDARY;
+
+/// For everything to be Emcee's again.
+const SOON: Duration = Duration::from_mins(1);
+
+/// An object of a backup, and how to write it.
+struct Saved {
+    resource: ApiResource,
+    object: DynamicObject,
+}
+
+impl Saved {
+    fn api(&self, mesh: &Mesh) -> Api<DynamicObject> {
+        let namespace = self.object.namespace().unwrap_or_default();
+        Api::namespaced_with(mesh.client(), &namespace, &self.resource)
+    }
+
+    fn name(&self) -> String {
+        format!(
+            "{} {}/{}",
+            self.resource.kind,
+            self.object.namespace().unwrap_or_default(),
+            self.object.name_any()
+        )
+    }
+}
+
+/// As tools for backups write it: nothing that only the API server knows.
+fn saved(mesh: &Mesh) -> Result<Vec<Saved>> {
+    let ours = ListParams::default().labels("app.kubernetes.io/managed-by=emcee");
+    let all = mesh.list_all(ours, |_| true)?;
+    let save = |Listed { resource, object, .. }: Listed| {
+        let mut object = object;
+        let metadata = &mut object.metadata;
+        metadata.managed_fields = None;
+        (metadata.uid, metadata.resource_version) = (None, None);
+        (metadata.generation, metadata.creation_timestamp) = (None, None);
+        if let Some(fields) = object.data.as_object_mut() {
+            fields.remove("status");
+        }
+        Saved { resource, object }
+    };
+    // What others make of Emcee's objects has their labels, and is made again.
+    let is_made = |listed: &Listed| {
+        let kinds = ["endpoints", "endpointslices", "pods", "replicasets"];
+        !kinds.contains(&listed.resource.plural.as_str())
+    };
+    Ok(all.into_iter().filter(is_made).map(save).collect())
+}
+
+/// Makes each in place of the one that is there, and says by which UID.
+fn restore(mesh: &Mesh, backup: &[Saved]) -> Result<Vec<String>> {
+    let by = PostParams { field_manager: Some("kubectl-create".to_owned()), ..PostParams::default() };
+    let restore = |saved: &Saved| {
+        let (api, by, object) = (saved.api(mesh), by.clone(), saved.object.clone());
+        mesh.run(async move {
+            let name = object.name_any();
+            let deleted = api.delete(&name, &kube::api::DeleteParams::background()).await;
+            deleted.map(drop).or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) })?;
+            // One that is on its way out has its name for a moment.
+            let end = Instant::now() + SOON;
+            loop {
+                match api.create(&by, &object).await {
+                    Ok(made) => return Ok(made.uid().unwrap_or_default()),
+                    Err(error) if Instant::now() > end => return Err(error.into()),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        })
+        .with_context(|| format!("{} cannot be restored", saved.name()))
+    };
+    backup.iter().map(restore).collect()
+}
+
+fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+fn now(mesh: &Mesh, saved: &Saved) -> Result<DynamicObject> {
+    let (api, name) = (saved.api(mesh), saved.object.name_any());
+    mesh.run(async move { Ok(api.get(&name).await?) }).with_context(|| saved.name())
+}
+
+fn is_emcees(object: &DynamicObject) -> bool {
+    let by = |entry: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry| {
+        entry.manager.as_deref().is_some_and(|manager| manager.starts_with("emcee"))
+            && entry.operation.as_deref() == Some("Apply")
+    };
+    object.managed_fields().iter().any(|entry| by(&entry))
+}
+
+/// Within a minute all is Emcee's again, nothing was deleted in between, and what then changes reaches the Gateway.
+pub(crate) fn restored(bed: &Bed) -> Result<()> {
+    let world = World::of(bed)?;
+    let mesh = &world.there;
+    let backup = saved(mesh)?;
+    ensure!(backup.len() > 20, "{} objects are not worth a backup", backup.len());
+    {
+        let mut emcees = world.emcees.lock().expect("no test panics while it has the replicas");
+        emcees.remove(1).stop()?;
+    }
+    let uids = restore(mesh, &backup)?;
+    let begun = Instant::now();
+    let second = Emcee::start(mesh, FEDS)?;
+    world.emcees.lock().expect("no test panics while it has the replicas").insert(1, second);
+    loop {
+        let objects: Vec<_> = backup.iter().map(|saved| now(mesh, saved)).collect::<Result<_>>()?;
+        let left: Vec<_> =
+            objects.iter().filter(|object| !is_emcees(object)).map(|object| object.name_any()).collect();
+        let undone = if left.is_empty() { undone(mesh)? } else { left.join(", ") };
+        if undone.is_empty() {
+            let now: Vec<_> = objects.iter().map(|object| object.uid().unwrap_or_default()).collect();
+            ensure!(now == uids, "something was deleted and made again");
+            break;
+        }
+        ensure!(begun.elapsed() < SOON, "still to do: {undone}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    println!("{} objects are taken over after {:?}", backup.len(), begun.elapsed());
+    relationship(&BOUNDARY).wait(mesh, "Ready", "Fine")?;
+    followed(&world)
+}
+
+/// Another peer is let in, and then the first again.
+fn followed(world: &World) -> Result<()> {
+    let resource = relationship(&BOUNDARY);
+    let fed = world.there.get("mm.ibm.istio.io/v1", resource.kind, resource.namespace, resource.name)?;
+    let peers = fed.context("it is there")?["spec"]["peers"].clone();
+    let mut others = peers.clone();
+    others[0]["subject_alt_names"] = json!(["other.example"]);
+    for (peers, name) in [
+        (others, "other.example"),
+        (peers.clone(), peers[0]["subject_alt_names"][0].as_str().unwrap_or_default()),
+    ] {
+        let gateway = generated(&world.there, "Gateway", "boundary-helloworld")?;
+        let patch =
+            json!({"apiVersion": "mm.ibm.istio.io/v1", "kind": resource.kind, "spec": {"peers": peers}});
+        let api = Api::<DynamicObject>::namespaced_with(
+            world.there.client(),
+            resource.namespace,
+            &ApiResource::from_gvk_with_plural(
+                &kube::core::GroupVersionKind::gvk("mm.ibm.istio.io", "v1", resource.kind),
+                "meshfedconfigs",
+            ),
+        );
+        let of = resource.name.to_owned();
+        world.there.run(async move {
+            Ok(api.patch(&of, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)?)
+        })?;
+        let name = name.to_owned();
+        let lets_in =
+            move |now: Option<&Value>| now.is_some_and(|now| now["spec"].to_string().contains(&name));
+        until(&world.there, (NETWORKING, "Gateway"), place(&gateway), "it does not follow", lets_in)?;
+    }
+    Ok(())
+}
