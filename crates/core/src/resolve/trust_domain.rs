@@ -63,20 +63,21 @@ pub(super) fn shared(settings: &Settings, other: &FedConfig) -> Option<Problem> 
 }
 
 /// Why calls of an end-to-end peer fail at this mesh's sidecars: its trust domains, as listed and as it announced them,
-/// are neither this mesh's own nor aliases of it. None where this mesh exposes nothing to it.
+/// are neither this mesh's own nor aliases of it. None where this mesh exposes nothing to it; in FLAT, which has no gateway
+/// for that, `exposes` says so.
 pub(crate) fn not_accepted<'a>(
     settings: &Settings,
     config: &FedConfig,
     peer: &'a PeerModel,
     announced: impl Iterator<Item = &'a str>,
+    exposes: impl FnOnce() -> bool,
 ) -> Option<Problem> {
-    let exposes = config.ingress.is_some() || config.mode == Mode::Flat;
-    if !config.mode.is_end_to_end() || !exposes {
+    if !config.mode.is_end_to_end() || config.mode != Mode::Flat && config.ingress.is_none() {
         return None;
     }
     let listed = peer.trust_domains.iter().map(String::as_str);
     let missing: BTreeSet<_> = listed.chain(announced).filter(|domain| !settings.accepts(domain)).collect();
-    if missing.is_empty() {
+    if missing.is_empty() || config.mode == Mode::Flat && !exposes() {
         return None;
     }
     let count = missing.len();
@@ -90,7 +91,7 @@ pub(crate) fn not_accepted<'a>(
         Knowledge::Complete => "",
     };
     let message = format!(
-        "callers of peer {} are in the trust domain {shown}{more}, which this mesh's sidecars do not accept: every call of theirs fails (add to this mesh's meshConfig: `trustDomainAliases: [{}]`{flag})",
+        "callers of peer {} are in the trust domain {shown}{more}, which this mesh's sidecars do not accept: every call of theirs to what is exposed here fails (add to this mesh's meshConfig: `trustDomainAliases: [{}]`{flag})",
         peer.name,
         named.join(", ")
     );

@@ -30,7 +30,9 @@ impl Translation {
     /// Takes changes in. What they reach is to [`work`](Self::work). An object whose names Kubernetes would refuse is
     /// passed over.
     pub fn take(&mut self, changes: impl IntoIterator<Item = Change>) {
+        let mut exposes = false;
         for change in changes.into_iter().filter(|change| change.problem().is_none()) {
+            exposes |= matches!(change, Change::Exposition(..) | Change::Service(..));
             let change = if self.reflects() { self.reflection.given(change) } else { change };
             if let Change::Announcement(source, ..) | Change::Peer(source, _) = &change {
                 self.tally.has_news(&source.fed_config);
@@ -39,6 +41,9 @@ impl Translation {
             let touched = self.inputs.apply(change);
             self.queue.extend(unit.filter(|_| !touched.is_empty()));
             self.queue.touch(touched);
+        }
+        if exposes {
+            self.has_news_of_expositions();
         }
     }
 

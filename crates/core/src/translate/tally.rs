@@ -9,7 +9,8 @@ use super::output::Output;
 use super::{Translation, Unit};
 use crate::catalogue::{Connection, PeerState, Refused, Source};
 use crate::key::Key;
-use crate::parse::plain;
+use crate::mode::Mode;
+use crate::parse::{FedConfig, plain};
 use crate::problem::Problem;
 use crate::resolve::{Relationship, Skipped, trust_domain_not_accepted};
 use crate::status::{PeerDetail, Verdict};
@@ -100,7 +101,9 @@ impl Translation {
             warnings.extend(state.into_iter().flat_map(|state| troubles(&peer.name, state)));
             let announced = self.inputs.announcements.trust_domains(&source);
             let settings = self.inputs.settings();
-            warnings.extend(trust_domain_not_accepted(settings, &relationship.config, peer, announced));
+            let exposes = || self.exposes_through(&relationship.config);
+            let config = &relationship.config;
+            warnings.extend(trust_domain_not_accepted(settings, config, peer, announced, exposes));
             peers.push(PeerDetail {
                 name: peer.name.clone(),
                 connection: state.map(|state| plainly(&state.connection)),
@@ -109,6 +112,23 @@ impl Translation {
             });
         }
         Verdict::of_relationship(relationship, peers, warnings)
+    }
+}
+
+impl Translation {
+    /// Whether an exposition selects a relationship, in place or not.
+    fn exposes_through(&self, config: &FedConfig) -> bool {
+        let mut expositions = self.inputs.expositions.values().filter_map(|parsed| parsed.as_ref().ok());
+        expositions.any(|exposition| config.matches(&exposition.fed_configs))
+    }
+
+    /// A FLAT relationship has no gateway that says whether this mesh exposes anything through it.
+    pub(super) fn has_news_of_expositions(&mut self) {
+        for relationship in self.relationships.values() {
+            if relationship.config.mode == Mode::Flat {
+                self.tally.has_news(relationship.key());
+            }
+        }
     }
 }
 

@@ -30,9 +30,13 @@ fn m2(trust_domains: &[&str]) -> Peer {
     }
 }
 
+fn exposed() -> Change {
+    intake::change(&exposition("shop", "reviews").port(80).fed("blue").build())
+}
+
 fn translate(aliases: &[&str], configs: Vec<MeshFedConfig>) -> Translation {
     let changes: Vec<_> = configs.into_iter().map(|config| intake::change(&config.build())).collect();
-    Translation::of(settings(aliases), changes)
+    Translation::of(settings(aliases), changes.into_iter().chain([exposed()]))
 }
 
 /// Istio replaces the trust domain in a policy by all of its aliases: the guard of an egress does not tell them apart.
@@ -89,6 +93,23 @@ fn callers_whose_trust_domain_is_no_alias_are_refused_by_sidecars_and_that_is_sa
     }
 }
 
+/// Without a gateway only an exposition says that this mesh has callers there.
+#[test]
+fn in_flat_that_counts_as_long_as_something_is_exposed() {
+    let config = styles(&m2(&["m2.example"]))[2].1.clone();
+    let mut translation = Translation::of(settings(&[]), [intake::change(&config.build())]);
+    let said =
+        |translation: &Translation| warning(translation, "blue", Reason::TrustDomainNotAccepted).is_some();
+    assert!(!said(&translation));
+    translation.update([exposed()]);
+    assert!(said(&translation));
+    translation.update([Change::Exposition(Key::new("shop", "reviews"), None)]);
+    assert!(!said(&translation));
+    let elsewhere = exposition("shop", "reviews").port(80).fed("red").build();
+    translation.update([intake::change(&elsewhere)]);
+    assert!(!said(&translation));
+}
+
 /// Where no trust domain is listed, the peer's own word is as good as any for a warning.
 #[test]
 fn an_announced_trust_domain_counts_as_long_as_it_is_announced() {
@@ -121,7 +142,7 @@ fn an_announced_trust_domain_counts_as_long_as_it_is_announced() {
 fn where_only_files_are_known_the_flag_is_named() {
     let config = styles(&m2(&["m2.example"]))[0].1.clone();
     let settings = Settings { knowledge: Knowledge::Partial, ..settings(&[]) };
-    let translation = Translation::of(settings, [intake::change(&config.build())]);
+    let translation = Translation::of(settings, [intake::change(&config.build()), exposed()]);
     let words = warning(&translation, "blue", Reason::TrustDomainNotAccepted).expect("it is said");
     assert!(words.contains("--trust-domain-aliases"), "{words}");
 }
