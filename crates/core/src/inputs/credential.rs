@@ -38,7 +38,8 @@ pub struct Credential {
     pub labels: Labels,
     /// The bytes, for a copy.
     pub material: KeyMaterial,
-    /// Whether the Secret has the shape that a gateway reads (`ca.crt`), so that no copy is needed.
+    /// Whether a gateway reads of the Secret what Emcee reads of it (`ca.crt`, and none of the keys that Istio prefers), so
+    /// that no copy is needed.
     pub complete: bool,
     /// Names in the certificate: DNS names and URIs.
     pub names: Vec<String>,
@@ -167,7 +168,7 @@ impl Credential {
                 ca: [].into(),
                 crl: None,
             },
-            complete: value(secret, CA).is_some(),
+            complete: value(secret, CA).is_some() && !has_other_keys(secret),
             names: Vec::new(),
             not_before: Timestamp::MIN,
             not_after: Timestamp::MAX,
@@ -261,6 +262,13 @@ impl TryIntoTimestamp for i64 {
 fn value<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
     let text = secret.string_data.as_ref().and_then(|data| data.get(key)).map(String::as_bytes);
     text.or_else(|| secret.data.as_ref()?.get(key).map(|ByteString(bytes)| bytes.as_slice()))
+}
+
+/// Keys that Istio reads of a Secret before `tls.crt`, `tls.key` and `ca.crt`. A copy has none of them.
+///
+/// Source: `pilot/pkg/credentials/kube/secrets.go`, `ExtractCertInfo` and `ExtractRoot`.
+fn has_other_keys(secret: &Secret) -> bool {
+    ["cacert", "cert", "key", "crl"].into_iter().any(|key| value(secret, key).is_some())
 }
 
 /// `ca.crt`, else exactly one other `*.crt`.

@@ -50,7 +50,6 @@ pub(super) fn judge<'a>(
 }
 
 /// Which issuer made a list, and its `nextUpdate`.
-
 fn judge_one(
     der: &CertificateRevocationListDer<'_>,
     issuers: &[X509Certificate<'_>],

@@ -191,6 +191,26 @@ fn a_wildcard_of_its_own_is_said_with_the_peers_that_it_covers() {
     assert!(!words.contains("among them"), "a wildcard covers one label: {words}");
 }
 
+/// Of one Secret Istio reads `cacert`, and `cert` with `key`, before what Emcee judges: gateways get a copy without them.
+#[test]
+fn keys_that_istio_prefers_do_not_come_to_a_gateway() {
+    let retired = Ca::new("retired");
+    for (key, content) in
+        [("cacert", retired.pem()), ("cert", "x"), ("key", "x"), ("crl", "x"), ("other", "x")]
+    {
+        let secret = given(&good()).data(key, content);
+        assert_eq!(read(secret.clone()).problem, None, "{key}");
+        let mesh = [boundary("blue").peer(Peer::new("m2", ["m2.example"])).build(), secret.build()];
+        let settings = Settings { now: now("2026-06-01T00:00:00Z"), ..Settings::default() };
+        let translation = Translation::of(settings, mesh.iter().map(intake::change));
+        let objects = translation.objects();
+        let copy = objects.iter().find(|object| object.kind() == Kind::Secret);
+        assert_eq!(copy.is_some(), key != "other", "{key}");
+        let data = copy.map(|copy| serde_json::to_value(copy).expect("JSON")["data"].clone());
+        assert!(data.is_none_or(|data| data[key].is_null() && data["ca.crt"].is_string()), "{key}");
+    }
+}
+
 /// Istio takes the CA of `<name>-cacert` before that of the credential, for the user's own Secret and for a copy.
 #[test]
 fn a_secret_that_replaces_the_ca_at_a_gateway_is_refused() {
