@@ -4,6 +4,7 @@
 mod bed;
 mod bench;
 mod command;
+mod proof;
 mod test;
 
 use std::process::ExitCode;
@@ -21,6 +22,9 @@ enum Xtask {
     /// Measure what needs a cluster.
     #[command(subcommand)]
     Bench(bench::Args),
+    /// Show what only a long run can.
+    #[command(subcommand)]
+    Proof(proof::Args),
 }
 
 fn main() -> ExitCode {
@@ -28,5 +32,6 @@ fn main() -> ExitCode {
         Xtask::Test(args) => test::run(&args),
         Xtask::Bed(args) => bed::run(&args),
         Xtask::Bench(args) => bench::run(&args),
+        Xtask::Proof(args) => proof::run(&args),
     }
 }

@@ -1,0 +1,226 @@
+//! What others notice of an attack.
+
+use std::fmt;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use emcee_core::inputs::KeyMaterial;
+use emcee_discovery::grpc::{Call, Connection};
+use emcee_discovery::tls::{Material, Relationship, SubjectAltName, connect};
+use emcee_discovery::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
+use tokio::time::timeout;
+
+use crate::attackers::peak_memory_mib;
+use crate::stage::{Stage, Target, role};
+
+/// Longer than anything takes: what is not there by then never comes.
+const LONG: Duration = Duration::from_secs(20);
+
+/// What was found in a time.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    time: Duration,
+    pub(crate) attacks: u64,
+    pub(crate) probes: usize,
+    /// Within [`LONG`].
+    pub(crate) unanswered: usize,
+    pub(crate) slowest: Duration,
+    /// From a change of yellow to its arrival.
+    pub(crate) delays: Vec<Duration>,
+    pub(crate) memory_mib: u64,
+}
+
+impl Found {
+    pub(crate) fn p99(&self) -> Duration {
+        let mut delays = self.delays.clone();
+        delays.sort_unstable();
+        delays.get(delays.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn rate(&self) -> f64 {
+        self.attacks as f64 / self.time.as_secs_f64()
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.0} attacks/s; {} probes, slowest {:.1?}, {} unanswered; {} changes, p99 {:.1?}; {} MiB",
+            self.rate(),
+            self.probes,
+            self.slowest,
+            self.unanswered,
+            self.delays.len(),
+            self.p99(),
+            self.memory_mib
+        )
+    }
+}
+
+/// Measures for some time, under this attack.
+pub(crate) fn measure(stage: &Stage, time: Duration, attack: Option<&str>) -> Found {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut peer = match stage.target {
+        Target::Emcee => Some(runtime.block_on(async { Peer::of_yellow(stage).await })),
+        Target::Webhook => None,
+    };
+    let attacker = attack.map(|attack| Attacker::start(stage, attack));
+    let over = Arc::new(AtomicBool::new(false));
+    let probes = std::thread::spawn({
+        let (over, address) = (Arc::clone(&over), stage.probes);
+        move || probe_until(&over, address)
+    });
+    let begun = Instant::now();
+    let mut delays = Vec::new();
+    while begun.elapsed() < time {
+        match &mut peer {
+            Some(peer) => delays.push(runtime.block_on(peer.delay(stage))),
+            None => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+    let found = probes.join().unwrap();
+    let attacks = attacker.as_ref().map_or(0, |attacker| attacker.count.load(Ordering::Relaxed));
+    Found { time: begun.elapsed(), attacks, delays, memory_mib: peak_memory_mib(stage.pid()), ..found }
+}
+
+/// As a kubelet does, but more often.
+fn probe_until(over: &AtomicBool, address: SocketAddr) -> Found {
+    let mut found = Found::default();
+    while !over.load(Ordering::Relaxed) || found.probes == 0 {
+        let begun = Instant::now();
+        found.probes += 1;
+        if !is_live(address) {
+            found.unanswered += 1;
+        }
+        found.slowest = found.slowest.max(begun.elapsed());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    found
+}
+
+fn is_live(address: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, LONG) else { return false };
+    let _deadline = stream.set_read_timeout(Some(LONG));
+    let mut answer = [0; 12];
+    let asked = stream.write_all(b"GET /live HTTP/1.1\r\nHost: pod\r\n\r\n");
+    asked.and_then(|()| stream.read_exact(&mut answer)).is_ok() && answer == *b"HTTP/1.1 200"
+}
+
+/// A process that attacks, until it is dropped.
+struct Attacker {
+    process: Child,
+    count: Arc<AtomicU64>,
+}
+
+impl Attacker {
+    /// Waits until it has begun.
+    fn start(stage: &Stage, attack: &str) -> Self {
+        let target = if attack == "probes" { stage.probes } else { stage.service };
+        let mut command = role(1, attack);
+        command.env("EMCEE_TARGET", target.to_string()).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let output = process.stdout.take().unwrap();
+        let count = Arc::new(AtomicU64::new(0));
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        let number =
+            |line: &str| line.split_once("attacks ").and_then(|(_, count)| count.parse::<u64>().ok());
+        let begun = lines.find_map(|line| number(&line).filter(|count| *count > 0)).expect("it attacks");
+        std::thread::spawn({
+            let count = Arc::clone(&count);
+            move || {
+                for now in lines.filter_map(|line| number(&line)) {
+                    count.store(now - begun, Ordering::Relaxed);
+                }
+            }
+        });
+        Self { process, count }
+    }
+}
+
+impl Drop for Attacker {
+    fn drop(&mut self) {
+        let _ended = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+/// m1, which follows m4's yellow. Not as Emcee does, which takes a service's changes at its own pace.
+struct Peer {
+    call: Call<DeltaDiscoveryResponse>,
+}
+
+static NUMBER: Mutex<usize> = Mutex::new(1);
+
+impl Peer {
+    async fn of_yellow(stage: &Stage) -> Self {
+        let pair = &stage.yellow;
+        let material = KeyMaterial {
+            certificate: pair.certificate.as_bytes().into(),
+            private_key: pair.key.as_bytes().into(),
+            ca: pair.ca.as_bytes().into(),
+            crl: None,
+        };
+        let m4 = ("m4", [SubjectAltName::from("m4.yellow.example")]);
+        let yellow = Arc::new(Relationship::new("yellow", Material::parse(&material).unwrap(), [m4]));
+        let first = DeltaDiscoveryRequest {
+            type_url: ENDPOINT_SLICE.into(),
+            resource_names_subscribe: vec!["*".into()],
+            ..Default::default()
+        };
+        let begun = Instant::now();
+        loop {
+            // It may not listen yet, or not have looked at its folder.
+            if let Some(call) = call(stage, &yellow, &first).await {
+                let mut peer = Self { call };
+                peer.delay(stage).await;
+                return peer;
+            }
+            assert!(begun.elapsed() < LONG, "m4 lets its peer in");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// From a change to its arrival.
+    async fn delay(&mut self, stage: &Stage) -> Duration {
+        let number = {
+            let mut number = NUMBER.lock().unwrap();
+            *number += 1;
+            *number
+        };
+        let begun = Instant::now();
+        let identity = stage.change(number);
+        loop {
+            let response = timeout(LONG, self.call.responses.next()).await.expect("the change arrives");
+            let response = response.unwrap().expect("the stream goes on");
+            let has =
+                |resource: &[u8]| resource.windows(identity.len()).any(|part| part == identity.as_bytes());
+            let arrived = response.resources.iter().any(|resource| has(resource));
+            let answer = DeltaDiscoveryRequest {
+                type_url: ENDPOINT_SLICE.into(),
+                response_nonce: response.nonce,
+                ..Default::default()
+            };
+            self.call.requests.ready().await.expect("the stream goes on").send(&answer);
+            if arrived {
+                return begun.elapsed();
+            }
+        }
+    }
+}
+
+async fn call(
+    stage: &Stage,
+    yellow: &Arc<Relationship>,
+    first: &DeltaDiscoveryRequest,
+) -> Option<Call<DeltaDiscoveryResponse>> {
+    let stream = tokio::net::TcpStream::connect(stage.service).await.ok()?;
+    let (stream, _) = connect(stream, yellow, "m4").await.ok()?;
+    let connection = Connection::over(stream, LONG).await.ok()?;
+    connection.call("m4", wire::METHOD, first, wire::MAX_RESPONSE).await.ok()
+}

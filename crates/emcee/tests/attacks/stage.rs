@@ -1,0 +1,199 @@
+//! Who is attacked: the program with two relationships, or the webhook.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use emcee::admin::{self, AdminState, Health};
+use emcee::webhook::{self, WebhookOptions};
+use emcee_controller::Offers;
+use emcee_testkit::apiserver::ApiServer;
+use emcee_testkit::certs::Ca;
+use emcee_testkit::prelude::*;
+use futures_util::future::BoxFuture;
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const MESH: &str = include_str!("mesh.yaml");
+
+/// What is attacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// `emcee run --dir`.
+    Emcee,
+    /// The webhook and the probe port, in one process.
+    Webhook,
+}
+
+/// A process that is attacked, and ended when it is dropped.
+pub(crate) struct Stage {
+    pub(crate) target: Target,
+    folder: TempDir,
+    process: Child,
+    pub(crate) probes: SocketAddr,
+    /// Discovery or the webhook.
+    pub(crate) service: SocketAddr,
+    /// m1's certificate of yellow.
+    pub(crate) yellow: Pair,
+}
+
+/// A command on this processor, if there are two.
+pub(crate) fn pinned(processor: usize, program: &PathBuf) -> Command {
+    let several = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+    if !several || Command::new("taskset").arg("--version").output().is_err() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("taskset");
+    command.arg("-c").arg(processor.to_string()).arg(program);
+    command
+}
+
+/// This program in another role.
+pub(crate) fn role(processor: usize, role: &str) -> Command {
+    let mut command = pinned(processor, &std::env::current_exe().unwrap());
+    command.args(["--exact", "role", "--ignored", "--nocapture"]).env("EMCEE_ROLE", role);
+    command
+}
+
+impl Stage {
+    pub(crate) fn new(target: Target) -> Self {
+        let folder = TempDir::new().unwrap();
+        let yellow = Ca::shared("yellow").issue(&Leaf::dns("m1.yellow.example"));
+        let mut command = match target {
+            Target::Emcee => emcee(&folder),
+            Target::Webhook => role(0, "webhook"),
+        };
+        let mut process =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let [probes, service] = match target {
+            Target::Emcee => {
+                let discovery = fs::read_to_string(folder.path().join("discovery")).unwrap();
+                let line = said(process.stderr.take().unwrap(), "the probe port is at ");
+                [line, discovery]
+            }
+            Target::Webhook => {
+                let line = said(process.stdout.take().unwrap(), "ready ");
+                let (probes, service) = line.split_once(' ').unwrap();
+                [probes.to_owned(), service.to_owned()]
+            }
+        };
+        let stage = Self {
+            target,
+            folder,
+            process,
+            probes: probes.parse().unwrap(),
+            service: service.parse().unwrap(),
+            yellow,
+        };
+        if target == Target::Emcee {
+            stage.change(0);
+        }
+        stage
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Who answers as ratings of yellow.
+    pub(crate) fn change(&self, number: usize) -> String {
+        let identity = format!("spiffe://m4.example/ns/default/sa/ratings-{number}");
+        let exposition = exposition("default", "ratings").port(9080).fed("yellow").build();
+        let mut exposition = exposition;
+        exposition["spec"]["subject_alt_names"] = json!([identity]);
+        let next = self.folder.path().join("next");
+        fs::write(&next, exposition.to_string()).unwrap();
+        fs::rename(next, self.folder.path().join("in/ratings.json")).unwrap();
+        identity
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+fn emcee(folder: &TempDir) -> Command {
+    let resources = folder.path().join("in");
+    fs::create_dir(&resources).unwrap();
+    fs::write(resources.join("mesh.yaml"), MESH).unwrap();
+    for relationship in ["blue", "yellow"] {
+        let pair = Ca::shared(relationship).issue(&Leaf::dns(&format!("m4.{relationship}.example")));
+        let secret = secret_tls(relationship, "source").label("relationship", relationship).pair(&pair);
+        fs::write(resources.join(format!("{relationship}.json")), secret.build().to_string()).unwrap();
+    }
+    // Free a moment ago.
+    let discovery = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    fs::write(folder.path().join("discovery"), discovery.to_string()).unwrap();
+    let mut command = pinned(0, &PathBuf::from(env!("CARGO_BIN_EXE_emcee")));
+    command.args([
+        "run",
+        "--dir",
+        "in",
+        "--out",
+        "out",
+        "--interval",
+        "20",
+        "--probe-address",
+        "127.0.0.1:0",
+    ]);
+    command.arg(format!("--discovery-address={discovery}")).current_dir(folder.path());
+    command
+}
+
+/// What follows these words; what comes after is read, and nobody's.
+fn said(output: impl std::io::Read + Send + 'static, words: &'static str) -> String {
+    let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+    let found = lines.find_map(|line| line.split_once(words).map(|(_, rest)| rest.to_owned()));
+    std::thread::spawn(move || lines.for_each(drop));
+    found.expect("it says where it listens")
+}
+
+struct Well;
+
+impl Health for Well {
+    fn blockers(&self) -> Vec<String> {
+        Vec::new()
+    }
+    fn stalled(&self) -> Option<String> {
+        None
+    }
+    fn config_dump(&self) -> BoxFuture<'_, Value> {
+        Box::pin(async { Value::Null })
+    }
+    fn offers(&self) -> BoxFuture<'_, Option<Offers>> {
+        Box::pin(async { None })
+    }
+}
+
+/// The webhook and the probe port, as a replica has them, until it is ended.
+pub(crate) fn serve_webhook() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let api = ApiServer::new();
+        let client = json!({"service": {"name": "emcee-webhook", "namespace": "emcee", "path": "/validate"}});
+        api.put(
+            "validatingwebhookconfigurations.admissionregistration.k8s.io",
+            json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+                "metadata": {"name": "emcee"}, "webhooks": [{"name": "emcee.io", "clientConfig": client}]}),
+        );
+        let bind = || admin::bind(([127, 0, 0, 1], 0).into());
+        let (probes, reviews) = (bind().await.unwrap(), bind().await.unwrap());
+        let addresses = (probes.local_addr().unwrap(), reviews.local_addr().unwrap());
+        let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(Well) };
+        tokio::spawn(admin::serve_probes(probes, state, std::future::pending()));
+        let options = WebhookOptions::usual("emcee");
+        tokio::spawn(webhook::serve(reviews, api.client(), options, std::future::pending()));
+        api.until(|state| state.get("secrets", "emcee", "emcee-webhook").is_some()).await;
+        println!("ready {} {}", addresses.0, addresses.1);
+        tokio::time::sleep(Duration::from_hours(1)).await;
+    });
+}
