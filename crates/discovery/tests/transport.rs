@@ -5,8 +5,12 @@
     reason = "what the tests share is test code, too, and clippy knows only the tests themselves"
 )]
 
+#[path = "transport/flapping.rs"]
+mod flapping;
 #[path = "transport/floods.rs"]
 mod floods;
+#[path = "transport/frames.rs"]
+mod frames;
 #[path = "transport/hostile.rs"]
 mod hostile;
 #[path = "transport/leak.rs"]
@@ -15,6 +19,8 @@ mod leak;
 mod mesh;
 #[path = "transport/neighbours.rs"]
 mod neighbours;
+#[path = "transport/odd_clients.rs"]
+mod odd_clients;
 #[path = "transport/raw.rs"]
 mod raw;
 #[path = "transport/recorder.rs"]
@@ -29,9 +35,3 @@ mod streams;
 mod tls;
 #[path = "transport/tls_changes.rs"]
 mod tls_changes;
-#[path = "transport/flapping.rs"]
-mod flapping;
-#[path = "transport/frames.rs"]
-mod frames;
-#[path = "transport/odd_clients.rs"]
-mod odd_clients;

@@ -196,9 +196,9 @@ fn teams_may_not_write_a_status() {
     let roles = objects.iter().filter(|o| o["kind"] == "ClusterRole");
     let of_teams =
         roles.filter(|o| o["metadata"]["name"] == "emcee-user" || o["metadata"]["name"] == "emcee-viewer");
-    let rules: Vec<_> = of_teams.flat_map(|role| role["rules"].as_array().expect("rules")).collect();
-    assert!(rules.len() >= 2);
-    for rule in rules {
+    let granted: Vec<_> = of_teams.flat_map(|role| role["rules"].as_array().expect("rules")).collect();
+    assert!(granted.len() >= 2);
+    for rule in granted {
         let writes =
             words(&rule["verbs"]).iter().any(|verb| !["get", "list", "watch"].contains(&verb.as_str()));
         // `*` would mean the subresources, too.

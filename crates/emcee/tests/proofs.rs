@@ -47,7 +47,7 @@ fn has_test(source: &str, name: &str) -> bool {
     };
     let before = |index: usize| lines[..index].iter().rev().take_while(|line| line.starts_with(['#', '/']));
     let is_test = |line: &&str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");
-    lines.iter().enumerate().any(|(index, line)| is_start(line) && before(index).any(|line| is_test(line)))
+    lines.iter().enumerate().any(|(index, line)| is_start(line) && before(index).any(is_test))
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn the_narrowest_peer_authentication_decides() {
         (vec![of_pods("PERMISSIVE").port_mode(80, "STRICT")], open),
         (vec![of_namespace("STRICT"), of_pods("UNSET").port_mode(8080, "DISABLE")], open),
     ] {
-        let policies: Vec<_> = policies.into_iter().map(|policy| policy.build()).collect();
+        let policies: Vec<_> = policies.into_iter().map(Builder::build).collect();
         assert_eq!(why_not(&policies), wanted, "{policies:?}");
     }
     assert_eq!(text(&of_mesh("STRICT").build()["spec"]["mtls"]["mode"]), "STRICT");

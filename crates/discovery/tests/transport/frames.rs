@@ -54,6 +54,9 @@ fn request() -> Vec<u8> {
     .concat()
 }
 
+/// Makes a frame of its number.
+type Flood = fn(u32) -> Vec<u8>;
+
 /// Numbers of a client's streams.
 fn streams(count: u32) -> impl Iterator<Item = u32> {
     (0..count).map(|index| 2 * index + 1)
@@ -224,7 +227,7 @@ async fn more_streams_than_allowed_are_refused() {
 /// Frames that ask for nothing: they are read, or end the connection, and either way harm nobody.
 #[tokio::test]
 async fn frames_that_say_nothing_do_no_harm() {
-    let floods: [(&str, fn(u32) -> Vec<u8>); 7] = [
+    let floods: [(&str, Flood); 7] = [
         ("empty DATA", |_| frame(DATA, 0, 1, &[])),
         ("PRIORITY", |index| frame(PRIORITY, 0, 2 * index + 3, &[0, 0, 0, 1, 16])),
         ("SETTINGS", |_| frame(SETTINGS, 0, 0, &[])),
@@ -252,7 +255,7 @@ async fn frames_that_say_nothing_do_no_harm() {
 async fn frames_that_break_the_rules_end_the_connection() {
     let (m1, mut m4) = m1_and_m4().await;
     let wide = frame(WINDOW_UPDATE, 0, 0, &0x7fff_ffff_u32.to_be_bytes());
-    let long = frame(DATA, 0, 1, &[0; 17 * 1024]);
+    let long = frame(DATA, 0, 1, &vec![0; 17 * 1024]);
     let alone = frame(CONTINUATION, END_HEADERS, 1, &[]);
     for broken in [wide, long, alone] {
         let mut hand = Hand::of_m2(&m1).await;
