@@ -19,8 +19,6 @@ mod leak;
 mod mesh;
 #[path = "transport/neighbours.rs"]
 mod neighbours;
-#[path = "transport/odd_clients.rs"]
-mod odd_clients;
 #[path = "transport/raw.rs"]
 mod raw;
 #[path = "transport/recorder.rs"]
@@ -35,3 +33,11 @@ mod streams;
 mod tls;
 #[path = "transport/tls_changes.rs"]
 mod tls_changes;
+
+// Attacks that hold: docs/proofs/attacks-that-hold.md.
+#[path = "transport/flapping.rs"]
+mod flapping;
+#[path = "transport/frames.rs"]
+mod frames;
+#[path = "transport/odd_clients.rs"]
+mod odd_clients;

@@ -14,11 +14,19 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/proofs")
 }
 
-/// The rows of all tables with two columns.
+/// The rows of all tables whose second column is `tests`; other tables are about something else.
 fn rows(page: &str) -> Vec<Row> {
-    let lines = page.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
-    let rows = lines.filter_map(|line| line.split_once(" | "));
-    rows.filter(|(_, tests)| *tests != "tests").map(|(claim, tests)| row(claim, tests)).collect()
+    let mut is_of_tests = false;
+    let mut found = Vec::new();
+    for line in page.lines() {
+        let cells = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")?.split_once(" | "));
+        match cells {
+            Some((_, "tests")) => is_of_tests = true,
+            Some((claim, tests)) if is_of_tests => found.push(row(claim, tests)),
+            _ => is_of_tests &= line.starts_with('|'),
+        }
+    }
+    found
 }
 
 /// `[file](path) `a`, `b`; [another](path) `c``
@@ -78,7 +86,7 @@ fn a_name_alone_is_no_test() {
     }
     let bed = "suite::run(&options, &[(\"on_a_bed\", on_a_bed)])";
     assert!(has_test(bed, "on_a_bed") && !has_test("(\"on_a_bed\", 1)", "on_a_bed"));
-    let table = "| attack | tests |\n|---|---|\n| a | [x.rs](../x.rs) `one`, `two`; [y](../y.rs) `three` (`a/b`) |\n| b | none |\n";
+    let table = "| attack | tests |\n|---|---|\n| a | [x.rs](../x.rs) `one`, `two`; [y](../y.rs) `three` (`a/b`) |\n| b | none |\n\n| other | value |\n|---|---|\n| c | 1 |\n";
     let test = |file: &str, name: &str| (file.to_owned(), name.to_owned());
     let named = vec![test("../x.rs", "one"), test("../x.rs", "two"), test("../y.rs", "three")];
     let found = rows(table);
