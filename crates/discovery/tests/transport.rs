@@ -35,9 +35,5 @@ mod tls;
 mod tls_changes;
 
 // Attacks that hold: docs/proofs/attacks-that-hold.md.
-#[path = "transport/flapping.rs"]
-mod flapping;
-#[path = "transport/frames.rs"]
-mod frames;
 #[path = "transport/odd_clients.rs"]
 mod odd_clients;

@@ -23,7 +23,7 @@ use emcee_testbed::Options;
 use emcee_testbed::suite::{self, Test};
 
 use traffic::users::{BOUNDARY, FLAT, PASSTHROUGH, WHARF};
-use traffic::{attacks, judged, rendered, rules, stranger, tenants};
+use traffic::{judged, rendered, rules, stranger, tenants};
 
 const TESTS: &[Test] = &[
     ("local_calls_show_the_callers_identity", traffic::local::identity),
@@ -39,6 +39,8 @@ const TESTS: &[Test] = &[
     ("rendered_boundary_unexposed_is_refused", |bed| rendered::hidden(bed, &BOUNDARY)),
     ("rendered_boundary_private_to_its_namespace", |bed| rendered::private(bed, &BOUNDARY)),
     ("rendered_boundary_egress_is_guarded", |bed| rendered::guarded(bed, &BOUNDARY)),
+    ("rendered_boundary_a_server_name_leads_to_no_other_host", traffic::attacks::fronted),
+    ("rendered_boundary_gateways_have_no_token_of_the_api_server", traffic::attacks::no_token),
     ("rendered_boundary_sink_sees_nothing_without_a_rule", |bed| rules::sunk(bed, &BOUNDARY)),
     ("rendered_boundary_no_rule_no_answer", |bed| rules::frail(bed, &BOUNDARY)),
     ("rendered_passthrough_every_protocol_with_its_identity", |bed| rendered::protocols(bed, &PASSTHROUGH)),
@@ -62,8 +64,6 @@ const TESTS: &[Test] = &[
     ("rendered_passthrough_stranger_is_refused", |bed| stranger::refused(bed, &PASSTHROUGH)),
     ("rendered_wharf_stranger_is_refused", |bed| stranger::refused(bed, &WHARF)),
     ("rendered_flat_stranger_is_refused", |bed| stranger::refused(bed, &FLAT)),
-    ("rendered_boundary_a_server_name_leads_to_no_other_host", attacks::fronted),
-    ("rendered_boundary_gateways_have_no_token_of_the_api_server", attacks::no_token),
     ("rendered_passthrough_opens_no_port_beside_the_gateway", |bed| {
         tenants::beside_the_gateway(bed, &PASSTHROUGH)
     }),
