@@ -1,7 +1,9 @@
 //! How long a translation takes: of a whole mesh, and after one change.
 //!
 //! Yardstick, in the same run: writing the same plan as JSON. `cargo bench -p emcee-core` prints a table of ratios
-//! after Criterion's own figures; absolute times depend on the machine.
+//! after Criterion's own figures; absolute times depend on the machine. `cargo bench -p emcee-core --bench translate --
+//! rivals` prints only how as many who want one thing compare with as many who want nothing of each other; numbers after it
+//! are sizes.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -22,6 +24,9 @@ const RELATIONSHIPS: usize = 10;
 const STYLES: [&str; 4] = ["BOUNDARY", "PASSTHROUGH", "WHARF", "FLAT"];
 
 fn main() {
+    if std::env::args().any(|argument| argument == "rivals") {
+        return rivals();
+    }
     memory();
     let mut criterion = Criterion::default().sample_size(10).configure_from_args();
     whole(&mut criterion);
@@ -30,6 +35,7 @@ fn main() {
     let filtered = std::env::args().skip(1).any(|argument| argument != "--bench");
     if !filtered {
         table();
+        rivals();
     }
 }
 
@@ -112,6 +118,88 @@ fn table() {
         );
         assert!(translation.verdict(&Unit::ServiceBinding(Key::new("apps", "binding-1"))).is_some());
     }
+}
+
+/// How resources get their port and their name, by number.
+type Crowd = (&'static str, fn(usize) -> Change);
+
+/// Each is compared with as many of the same kind that are independent.
+const CROWDS: [Crowd; 6] = [
+    ("bindings, each with a facade", |n| bound(n, &format!("facade-{n}"), 80)),
+    ("bindings, 100 to a facade", |n| bound(n, &format!("facade-{}", n / 100), port(n % 100))),
+    ("bindings, one facade, own ports", |n| bound(n, "facade", port(n))),
+    ("bindings, one facade, one port", |n| bound(n, "facade", 80)),
+    ("expositions, each with a name", |n| exposed(n, &format!("name-{n}"))),
+    ("expositions, one name", |n| exposed(n, "name")),
+];
+
+/// A mesh of rivals, and one change of its oldest, each against the independents of its kind.
+fn rivals() {
+    println!(
+        "\nrivals | number | whole, against independents | one change, against independents | units run"
+    );
+    let given: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    for count in if given.is_empty() { vec![1_000, 5_000, 20_000] } else { given } {
+        let mut independents = (Duration::ZERO, Duration::ZERO);
+        for (name, of) in CROWDS {
+            let all: Vec<_> = [relationship(3)].into_iter().chain((0..count).map(of)).collect();
+            let runs = (0..3).map(|_| {
+                let input = all.clone();
+                timed(|| {
+                    let whole = Translation::of(settings(), input);
+                    (whole.objects(), whole.verdicts().len(), whole)
+                })
+            });
+            let whole = median(runs.collect());
+            let mut translation = Translation::of(settings(), all);
+            let (mut flip, mut ran) = (0, 0);
+            let changes = (0..21).map(|_| {
+                flip += 1;
+                let change = if name.starts_with('b') {
+                    bound(0, "facade", port(flip % 2))
+                } else {
+                    exposed(0, ["name", "other"][flip % 2])
+                };
+                timed(|| ran = translation.update([change]).len())
+            });
+            let change = median(changes.collect());
+            if name.contains("each") {
+                independents = (whole, change);
+            }
+            let ratio = |time: Duration, of: Duration| time.as_secs_f64() / of.as_secs_f64();
+            println!(
+                "{name} | {count} | {:.2} | {:.2} | {ran}",
+                ratio(whole, independents.0),
+                ratio(change, independents.1)
+            );
+        }
+    }
+}
+
+fn port(number: usize) -> u16 {
+    u16::try_from(number + 1).expect("a port")
+}
+
+fn bound(index: usize, alias: &str, port: u16) -> Change {
+    let value = binding("apps", &format!("binding-{index}"))
+        .fed("relationship-3")
+        .set("/spec/name", format!("remote-{index}"))
+        .set("/spec/alias", alias)
+        .set("/spec/port", port)
+        .set("/spec/endpoints", serde_json::json!(["203.0.113.7:15443"]))
+        .set("/spec/subject_alt_names", serde_json::json!(["spiffe://cluster.local/ns/services/sa/remote"]))
+        .uid(&format!("{index:06}"))
+        .build();
+    let binding = parse::binding(&value).expect("a valid ServiceBinding");
+    Change::Binding(binding.identity.key.clone(), Some(Ok(Arc::new(binding))))
+}
+
+fn exposed(index: usize, alias: &str) -> Change {
+    let value =
+        exposition("services", &format!("exposition-{index}")).of("service").port(9080).fed("relationship-3");
+    let value = value.alias(alias).uid(&format!("{index:06}")).build();
+    let exposition = parse::exposition(&value).expect("a valid ServiceExposition");
+    Change::Exposition(exposition.identity.key.clone(), Some(Ok(Arc::new(exposition))))
 }
 
 /// Letting go of the outcome is not timed: a plan is made to be kept.

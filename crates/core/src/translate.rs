@@ -34,10 +34,10 @@ use claims::Claims;
 use dependencies::Dependencies;
 pub use last_good::LastGood;
 use output::{Binds, Output, binding_verdict, consuming, exposing, exposition_verdict};
+pub use queue::Piece;
 use queue::Queue;
 use reflection::Reflection;
 use tally::Tally;
-pub use queue::Piece;
 pub use unit::Unit;
 
 /// A translation that follows its inputs.
@@ -207,8 +207,8 @@ impl Translation {
     }
 
     fn facade(&self, key: &Key) -> Vec<Object> {
-        let members = self.claims.facade(key).map(|(age, _)| age).filter(|age| self.claims.has_all(age));
-        let binds = members.filter_map(|age| self.output_of_binding(age));
+        let holders = self.claims.holders_of_facade(key);
+        let binds = holders.into_iter().filter_map(|age| self.output_of_binding(age));
         let ports: Vec<_> = binds.filter_map(|binds| binds.facade_port.as_ref()).collect();
         block::facade::objects(key, &ports, &self.inputs.settings().cluster_domain)
     }
@@ -240,5 +240,4 @@ impl Translation {
     fn output_of_binding(&self, age: &Age) -> Option<&Binds> {
         self.outputs.get(&Unit::ServiceBinding(age.key().clone()))?.binds()
     }
-
 }

@@ -37,8 +37,11 @@ pub(crate) fn check(
         return Err(Problem::at(Reason::NotStrict, "spec.name", message));
     }
     // Pods of one Deployment have the same labels: each set is judged once.
-    let labels: BTreeSet<&Labels> =
-        if pods.is_empty() { BTreeSet::from([selector]) } else { pods.iter().map(|pod| &pod.labels).collect() };
+    let labels: BTreeSet<&Labels> = if pods.is_empty() {
+        BTreeSet::from([selector])
+    } else {
+        pods.iter().map(|pod| &pod.labels).collect()
+    };
     let policies = Policies::of(view, namespace);
     if pods.is_empty()
         && let Some(policy) = policies.may_loosen(selector, port.into())

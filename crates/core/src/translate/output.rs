@@ -158,8 +158,7 @@ impl Exposed<'_> {
 
     fn offers(&self, view: &View<'_>, claims: &Claims) -> Vec<Addressed> {
         let age = &self.exposition.identity.age;
-        let held =
-            |offering: &&Offering<'_>| claims.exposition_conflict(&offering.claim(), age).is_none();
+        let held = |offering: &&Offering<'_>| claims.exposition_conflict(&offering.claim(), age).is_none();
         let offerings = self.offerings.iter().flatten().filter(held);
         offerings.filter_map(|offering| offering.addressed(self.exposition, view.settings())).collect()
     }

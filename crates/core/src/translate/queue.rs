@@ -18,7 +18,7 @@ use crate::inputs::Topic;
 pub(super) struct Queue {
     relationships: Phase,
     automatic: Phase,
-    /// What has changed by these, and of which the readers are not queued yet.
+    /// What has changed by these; its readers are not queued yet.
     touched: Vec<Topic>,
     lanes: HashMap<Arc<str>, Lane>,
     /// The namespaces that have something to do, the next first.
@@ -31,7 +31,7 @@ pub(super) struct Queue {
     done: Vec<Piece>,
 }
 
-/// Units that belong together, of which something else may be said than before.
+/// Units that belong together, and may have other objects or another verdict than before.
 #[derive(Debug)]
 pub struct Piece {
     /// Each once, in no order.
@@ -158,7 +158,7 @@ impl Queue {
         })
     }
 
-    /// A unit has run, or something else is to be said of it.
+    /// A unit has run, or stands differently than before.
     pub(super) fn note(&mut self, unit: Unit) {
         self.lane(unit.namespace()).ran.insert(unit);
     }
@@ -197,7 +197,7 @@ impl Queue {
         }
     }
 
-    /// Nothing is left to do; with what is to be given out beside.
+    /// Nothing is left to do. `units` are given out, too.
     pub(super) fn finish(&mut self, units: impl IntoIterator<Item = Unit>) {
         self.whole = false;
         let mut kept = std::mem::take(&mut self.kept);
@@ -207,7 +207,7 @@ impl Queue {
         }
     }
 
-    /// Whether some namespaces rest, and everything is to be given out at once.
+    /// Whether some namespaces rest, and everything has to be given out at once.
     pub(super) fn waits(&self) -> bool {
         self.whole && !self.lanes.is_empty()
     }
@@ -240,13 +240,17 @@ impl Queue {
     /// Whether claims that a unit may have to do with, or what it shares, are half done.
     pub(super) fn is_half_done(&self, unit: &Unit) -> bool {
         let under_way = |lane: &Lane| lane.stage != Stage::Waiting;
-        self.whole || !self.relationships_are_done() || self.lanes.get(unit.namespace()).is_some_and(under_way)
+        self.whole
+            || !self.relationships_are_done()
+            || self.lanes.get(unit.namespace()).is_some_and(under_way)
     }
 
     /// Whether a unit is to run, or to be given out.
     pub(super) fn has(&self, unit: &Unit) -> bool {
         let lane = self.lanes.get(unit.namespace());
-        lane.is_some_and(|lane| [&lane.waiting, &lane.shared, &lane.ran].iter().any(|units| units.contains(unit)))
+        lane.is_some_and(|lane| {
+            [&lane.waiting, &lane.shared, &lane.ran].iter().any(|units| units.contains(unit))
+        })
     }
 }
 

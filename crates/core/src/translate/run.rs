@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use foldhash::HashSet;
 
-use super::output::{
-    Output, automatic, binding, binding_claims, exposition, exposition_claims, imports,
-};
+use super::output::{Output, automatic, binding, binding_claims, exposition, exposition_claims, imports};
 use super::queue::{Piece, Work};
 use super::{Translation, Unit};
 use crate::inputs::{Change, Settings, Topic};
@@ -63,9 +61,9 @@ impl Translation {
         }
     }
 
-    /// Runs units as long as there are any and `goes_on` says so, which is asked after each. Returns the units of which
-    /// something else may be said than before, in pieces that belong together: of a unit that is not returned, what is
-    /// asked for may be half done ([`holds`](Self::holds)).
+    /// Runs units as long as there are any and `goes_on` says so, which is asked after each. Returns the units that may have
+    /// other objects or another verdict than before, in pieces that belong together. The objects of a unit that is not
+    /// returned may be half done ([`holds`](Self::holds)).
     ///
     /// Namespaces take turns, and each rests until its piece has been [passed on](Self::passed_on). The outcome is the same
     /// whenever it stops.

@@ -68,9 +68,8 @@ fn a_raw_relay_has_a_bounded_number_of_endpoints() {
 
 #[test]
 fn what_is_left_out_of_an_announcement_is_said() {
-    let relationship = || {
-        flat("blue").unset("/spec/tls_context_selector").peer(Peer::new("m2", ["m2.example"])).build()
-    };
+    let relationship =
+        || flat("blue").unset("/spec/tls_context_selector").peer(Peer::new("m2", ["m2.example"])).build();
     let many = exposing(relationship(), 1, MAX_ENDPOINTS + 1);
     let announced: Vec<_> = many.offers().map(|(_, offer)| offer.offer.endpoints.len()).collect();
     assert_eq!((announced, limits(&verdict(&many)).len()), (vec![MAX_ENDPOINTS], 1));
@@ -87,6 +86,8 @@ fn which_addresses_are_left_out_depends_on_no_order() {
     for object in mesh.iter().rev() {
         backwards.update([intake::change(object)]);
     }
-    let entry = |translation: &Translation| of_kind(translation, Kind::ServiceEntry).iter().map(json).collect::<Vec<_>>();
+    let entry = |translation: &Translation| {
+        of_kind(translation, Kind::ServiceEntry).iter().map(json).collect::<Vec<_>>()
+    };
     assert_eq!(entry(&forwards), entry(&backwards));
 }

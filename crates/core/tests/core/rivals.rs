@@ -45,7 +45,8 @@ fn exposed(age: usize, alias: &str) -> Value {
 }
 
 fn translation(objects: impl IntoIterator<Item = Value>) -> Translation {
-    let changes: Vec<Change> = [relationship()].into_iter().chain(objects).map(|it| intake::change(&it)).collect();
+    let changes: Vec<Change> =
+        [relationship()].into_iter().chain(objects).map(|it| intake::change(&it)).collect();
     Translation::of(Settings::default(), changes)
 }
 
@@ -176,7 +177,10 @@ fn the_oldest_of_a_namespace_keep_their_places_in_a_relationship() {
     assert_eq!(reason(&mesh, "shop", "b10000"), Some(Reason::LimitExceeded));
     assert_eq!(reason(&mesh, "bank", "young"), None, "another namespace has places of its own");
     let last = Unit::ServiceBinding(Key::new("shop", "b10000"));
-    assert_eq!(mesh.objects_of(&last).len() + mesh.objects_of(&Unit::Facade(Key::new("shop", "facade-10000"))).len(), 0);
+    assert_eq!(
+        mesh.objects_of(&last).len() + mesh.objects_of(&Unit::Facade(Key::new("shop", "facade-10000"))).len(),
+        0
+    );
 
     let ran = mesh.update([intake::removal(&own(7))]);
     assert!(ran.contains(&last), "{ran:?}");
@@ -188,7 +192,7 @@ fn the_oldest_of_a_namespace_keep_their_places_in_a_relationship() {
 type Member = (bool, u16, bool);
 
 fn member() -> impl Strategy<Value = Member> {
-    // Few who are not seen, and ports of which some meet.
+    // Few that are not seen, and some ports twice.
     (prop::bool::weighted(0.95), 1..200_u16, prop::bool::weighted(0.97))
 }
 

@@ -112,7 +112,10 @@ fn a_namespace_with_little_to_do_waits_for_none_with_much() {
     let pieces = work(&mut translation, 20);
     let [piece] = pieces.as_slice() else { panic!("{pieces:?}") };
     let theirs = Unit::ServiceBinding(Key::new("shop", "b0"));
-    assert!(piece.contains(&theirs) && piece.contains(&Unit::Facade(Key::new("shop", "remote-0"))), "{piece:?}");
+    assert!(
+        piece.contains(&theirs) && piece.contains(&Unit::Facade(Key::new("shop", "remote-0"))),
+        "{piece:?}"
+    );
     assert!(piece.iter().all(|unit| &**unit.namespace() == "shop"), "{piece:?}");
     assert!(!translation.holds(&theirs) && !translation.is_settled());
 }
@@ -156,7 +159,10 @@ fn a_namespace_rests_until_what_came_of_it_is_passed_on() {
     translation.take([bound("shop", 0, 82), bound("mallory", 0, 82)]);
     let theirs = Unit::ServiceBinding(Key::new("shop", "b0"));
     let others = translation.work(|| true);
-    assert!(others.iter().flat_map(|piece| &piece.units).all(|unit| &**unit.namespace() == "mallory"), "{others:?}");
+    assert!(
+        others.iter().flat_map(|piece| &piece.units).all(|unit| &**unit.namespace() == "mallory"),
+        "{others:?}"
+    );
     assert!(translation.holds(&theirs) && !translation.is_sound(&theirs), "it is to claim another port");
     let facade = translation.objects_of(&Unit::Facade(Key::new("shop", "remote-0")));
     assert!(json(&facade[0]).to_string().contains("81"), "{facade:?}");

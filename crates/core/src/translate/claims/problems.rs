@@ -44,12 +44,30 @@ impl Claims {
 
     /// Why a binding of that age does not have its place in the relationship, or what it claims of others.
     pub(in crate::translate) fn binding_conflict(&self, claim: &BindingClaim, age: &Age) -> Option<Problem> {
-        let place = claim.fed_config.as_ref().and_then(|fed_config| {
-            self.no_place(&self.bindings_in, fed_config, age, "ServiceBindings")
-        });
-        place
-            .or_else(|| self.facade_conflict(claim.facade.as_deref()?, age))
+        let facade = || self.facade_conflict(claim.facade.as_deref()?, age);
+        self.no_place_of_binding(claim, age)
+            .or_else(facade)
             .or_else(|| self.relay_conflict(claim.relay.as_deref()?, age))
+    }
+
+    /// The bindings whose ports a facade has, the oldest first.
+    pub(in crate::translate) fn holders_of_facade(&self, facade: &Key) -> Vec<&Age> {
+        let claims: Vec<_> = self.facade(facade).collect();
+        let has_port = |(place, (age, claim)): (usize, &(&Age, &FacadeClaim))| {
+            FacadeRival::of(&claims[..place], claim).is_none() && self.has_all_but_facade(age)
+        };
+        let holders = claims.iter().enumerate().filter(|member| has_port(*member));
+        holders.map(|(_, (age, _))| *age).collect()
+    }
+
+    fn has_all_but_facade(&self, binding: &Age) -> bool {
+        let Some(of) = self.of_bindings.get(binding.key()) else { return false };
+        let relay = of.claim.relay.as_deref().and_then(|relay| self.relay_conflict(relay, binding));
+        relay.is_none() && self.no_place_of_binding(&of.claim, binding).is_none()
+    }
+
+    fn no_place_of_binding(&self, claim: &BindingClaim, age: &Age) -> Option<Problem> {
+        self.no_place(&self.bindings_in, claim.fed_config.as_ref()?, age, "ServiceBindings")
     }
 
     /// Whether a binding has all that it claims.

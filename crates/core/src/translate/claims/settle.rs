@@ -1,4 +1,4 @@
-//! Who is concerned when claims have changed: those of whom something else is to be said than before.
+//! Whom a change of claims concerns: resources that stand differently than before.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ impl Claims {
         relay.is_some_and(|relay| self.unsettled.relays.contains_key(&relay))
     }
 
-    /// The units of which something else is to be said since this was last asked, beside those whose claims changed.
+    /// The units that stand differently since this was last asked, beside those whose claims changed.
     pub(in crate::translate) fn settle(&mut self) -> HashSet<Unit> {
         let Unsettled { server_names, facades, relays, moved: mut concerned } =
             std::mem::take(&mut self.unsettled);
@@ -87,7 +87,8 @@ impl Claims {
 }
 
 fn of_server_name(group: Option<&Group<()>>) -> Standings<Option<Age>> {
-    let ages: Vec<_> = group.into_iter().flat_map(Group::iter).take(MAX_RIVALS).map(|(age, ())| age).collect();
+    let ages: Vec<_> =
+        group.into_iter().flat_map(Group::iter).take(MAX_RIVALS).map(|(age, ())| age).collect();
     let behind = |age: &Age| ages.first().filter(|first| **first != age).map(|first| (*first).clone());
     ages.iter().map(|age| ((*age).clone(), behind(age))).collect()
 }
