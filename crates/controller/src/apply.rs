@@ -381,7 +381,7 @@ impl Desk {
                         entry.look = missed;
                     }
                     entry.failure = None;
-                })
+                });
             }
             (Step::Delete, Ok(written)) => self.book.update(id, |entry| {
                 entry.failure = None;

@@ -286,11 +286,15 @@ impl Subscription {
         match self.held.with(key, &slices, &self.settings).and_then(|offer| judge(&offer)) {
             Ok(()) => {
                 self.held.update(key, slices);
-                names.iter().for_each(|name| self.refusals.remove(name));
+                for name in &names {
+                    self.refusals.remove(name);
+                }
             }
             Err(reason) => {
                 self.aside.update(key, slices);
-                names.iter().for_each(|name| self.refusals.insert(name, &reason));
+                for name in &names {
+                    self.refusals.insert(name, &reason);
+                }
             }
         }
     }

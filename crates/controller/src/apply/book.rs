@@ -162,11 +162,10 @@ impl Entry {
     /// Nobody wants it any more, for whom it was.
     pub(super) fn abandon(&mut self) {
         let owner = self.unit.take().map(|unit| Box::new(OwnerLabels::of_unit(&unit)));
-        if self.origin != Origin::Copy {
-            self.owner = owner;
-            self.was_wanted = true;
-        } else {
+        if self.origin == Origin::Copy {
             self.was_wanted = self.owner == owner;
+        } else {
+            (self.owner, self.was_wanted) = (owner, true);
         }
         (self.wanted, self.failure, self.waits) = (0, None, false);
     }

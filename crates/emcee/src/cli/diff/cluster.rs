@@ -131,8 +131,8 @@ fn why_left(Divergence { kind, key, step }: &Divergence) -> String {
     if differences.is_empty() {
         return format!("{name} {written} no resource asks for it ({mend})");
     }
-    let fields: String = differences.iter().map(|it| format!("\n    {}", shown(kind.as_str(), it))).collect();
-    format!("{name} {written} it is not as it should be ({mend}){fields}")
+    let fields = differences.iter().map(|it| shown(kind.as_str(), it)).collect::<Vec<_>>().join("\n    ");
+    format!("{name} {written} it is not as it should be ({mend})\n    {fields}")
 }
 
 fn text(divergence: &Divergence) -> String {
