@@ -7,6 +7,8 @@ mod sink;
 mod tcp;
 mod websocket;
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
@@ -61,6 +63,9 @@ pub struct Answer {
     pub path: String,
     /// `X-Forwarded-Client-Cert`: the caller's identity, from the sidecar.
     pub caller: Option<String>,
+    /// All headers it saw, by their names in lower case; of several of one name the last.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
     /// What the request carried.
     pub said: Option<String>,
 }

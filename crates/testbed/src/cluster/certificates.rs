@@ -6,8 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,
+    RevokedCertParams, SanType, SerialNumber,
 };
 
 /// A certificate and its key, as PEM.
@@ -52,6 +53,7 @@ impl Authority {
     ) -> Result<Identity> {
         let key = KeyPair::generate()?;
         let mut params = subject(name);
+        params.serial_number = Some(serial(&key));
         if let Some(group) = group {
             params.distinguished_name.push(DnType::OrganizationName, group);
         }
@@ -65,6 +67,35 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
     }
+
+    /// A CRL that revokes these certificates of this authority, as PEM.
+    pub fn revoke(&self, revoked: &[&Identity]) -> Result<String> {
+        let now = time::OffsetDateTime::now_utc();
+        let entry = |identity: &&Identity| -> Result<RevokedCertParams> {
+            Ok(RevokedCertParams {
+                serial_number: serial(&KeyPair::from_pem(&identity.key)?),
+                revocation_time: now,
+                reason_code: Some(RevocationReason::KeyCompromise),
+                invalidity_date: None,
+            })
+        };
+        let params = CertificateRevocationListParams {
+            this_update: now - time::Duration::hours(1),
+            next_update: now + time::Duration::days(30),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect::<Result<_>>()?,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(params.signed_by(&self.issuer)?.pem()?)
+    }
+}
+
+/// The serial number of a certificate for this key: positive, and as rare as the key.
+fn serial(key: &KeyPair) -> SerialNumber {
+    let mut bytes = key.public_key_raw()[1..17].to_vec();
+    bytes[0] = bytes[0] & 0x3f | 0x40;
+    SerialNumber::from(bytes)
 }
 
 impl Identity {

@@ -34,6 +34,9 @@ pub struct Call {
     /// How often to say it, over one connection (gRPC: in one stream)
     #[arg(long, default_value_t = 1)]
     count: usize,
+    /// For HTTP/1.1: headers to send, as NAME=VALUE
+    #[arg(long = "header", value_name = "NAME=VALUE")]
+    headers: Vec<String>,
     /// Seconds after which no answer is a failure
     #[arg(long, default_value_t = 10)]
     within: u64,
@@ -87,7 +90,12 @@ impl Call {
         tokio::spawn(connection);
         let mut answers = Vec::new();
         for _ in 0..self.count {
-            let request = Request::post(&self.path).header(HOST, &self.to).body(self.body())?;
+            let mut request = Request::post(&self.path).header(HOST, &self.to);
+            for header in &self.headers {
+                let (name, value) = header.split_once('=').context("a header is NAME=VALUE")?;
+                request = request.header(name, value);
+            }
+            let request = request.body(self.body())?;
             answers.push(text(sender.send_request(request).await?).await?);
         }
         Ok(answers)

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Collected, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, UPGRADE};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, UPGRADE};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -61,8 +61,13 @@ pub(super) fn seen(serve: &Serve, request: &Request<Incoming>) -> Answer {
         host: authority.or_else(|| header(HOST)).unwrap_or_default(),
         path: request.uri().path().to_owned(),
         caller: header(CALLER),
+        headers: request.headers().iter().map(shown).collect(),
         said: None,
     }
+}
+
+fn shown((name, value): (&HeaderName, &HeaderValue)) -> (String, String) {
+    (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
 /// One line of JSON.

@@ -1,0 +1,39 @@
+//! Whom meshes trust, and what they learn of each other: two real meshes under a common root, with trust domains of their
+//! own, each with an Emcee.
+
+#[path = "controller/emcee.rs"]
+#[expect(dead_code, reason = "the other suite uses the rest")]
+mod emcee;
+#[path = "controller/resource.rs"]
+mod resource;
+#[path = "traffic/workloads.rs"]
+#[expect(dead_code, reason = "the other suites use the rest")]
+mod workloads;
+
+mod trust {
+    pub(crate) mod credentials;
+    pub(crate) mod domains;
+    pub(crate) mod headers;
+    pub(crate) mod world;
+}
+
+use std::process::ExitCode;
+
+use emcee_testbed::Options;
+use emcee_testbed::suite::{self, Test};
+
+use trust::{credentials, domains, headers};
+
+const TESTS: &[Test] = &[
+    ("a_peer_is_not_told_who_calls", headers::kept),
+    ("callers_of_another_trust_domain_need_an_alias", domains::accepted),
+    ("a_revoked_certificate_is_refused_at_the_gateway", credentials::revoked),
+    ("a_bad_crl_changes_nothing_and_is_said", credentials::unreadable),
+    ("a_secret_that_replaces_the_ca_closes_the_relationship", credentials::shadowed),
+];
+
+fn main() -> ExitCode {
+    let options = Options::new(env!("CARGO_BIN_EXE_emcee-testbed"), &["m1", "m2"]).with_common_root();
+    let trust_domains = [("m2".to_owned(), "two.example".to_owned())].into();
+    suite::run_with_emcee(&Options { trust_domains, ..options }, TESTS)
+}

@@ -1,0 +1,47 @@
+//! What a peer learns from HTTP headers.
+
+use anyhow::{Context, Result, ensure};
+use emcee_testbed::{Bed, Mesh};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use super::world::{WEB, World, consuming, gateway};
+use crate::workloads::ask;
+
+const CALL: [&str; 2] = ["http", "blue-hello.web:5000"];
+
+/// The ingress of a curious peer forwards what callers' proxies say, so the service shows it.
+pub(crate) fn kept(bed: &Bed) -> Result<()> {
+    let World { m1, m2, .. } = World::of(bed)?;
+    ask(&m1, WEB, &CALL)?;
+    let ingress = gateway(&m2, "blue", "ingress")?;
+    let before = m2.wait_address("blue", &ingress)?;
+    be_curious(&m2, &ingress)?;
+    m2.wait_other_address("blue", &ingress, &before)?;
+    m1.apply(&consuming(&m2, "blue", "BOUNDARY")?)?;
+    let answer = ask(&m1, WEB, &CALL)?;
+    let caller = answer["caller"].as_str().unwrap_or_default();
+    ensure!(caller.contains("DNS=m1.example"), "the peer mesh is known: {answer}");
+    ensure!(!caller.contains("/ns/web/") && !caller.contains("sa/sleep"), "and not who calls: {answer}");
+    // The bed's proxies write no metadata: an application does it for them.
+    let written = ["--header", "x-envoy-peer-metadata=web", "--header", "x-envoy-peer-metadata-id=sleep"];
+    let answer = ask(&m1, WEB, &[&CALL[..], &written, &["--header", "traceparent=00-0a"]].concat())?;
+    let headers = answer["headers"].as_object().context("a server that shows headers")?;
+    ensure!(headers.contains_key("traceparent"), "traces stay whole: {answer}");
+    ensure!(!headers.keys().any(|name| name.starts_with("x-envoy-peer-metadata")), "{answer}");
+    Ok(())
+}
+
+/// Its operator has the ingress forward client certificates instead of replacing them.
+fn be_curious(mesh: &Mesh, ingress: &str) -> Result<()> {
+    let config = json!({"gatewayTopology": {"forwardClientCertDetails": "APPEND_FORWARD"}}).to_string();
+    let annotations = json!({"proxy.istio.io/config": config});
+    let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
+    let (api, name) = (Api::<Deployment>::namespaced(mesh.client(), "blue"), ingress.to_owned());
+    mesh.run(
+        async move { Ok(api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)?) },
+    )?;
+    mesh.wait_rolled_out("blue", ingress)
+}

@@ -1,0 +1,162 @@
+//! m1 consumes, m2 exposes: in BOUNDARY (`blue`), and end to end (`pass`).
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result};
+use emcee_testbed::cluster::{Authority, Identity};
+use emcee_testbed::{Bed, Mesh};
+use k8s_openapi::api::core::v1::Service;
+use kube::Api;
+use kube::api::ListParams;
+
+use crate::emcee::{Emcee, print};
+use crate::resource::Resource;
+use crate::workloads::{client, server};
+
+pub(crate) const SHOP: &str = "shop";
+pub(crate) const WEB: &str = "web";
+const FEDS: &str = "blue,pass";
+
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) m1: Mesh,
+    pub(crate) m2: Mesh,
+    pub(crate) authority: Arc<Authority>,
+    /// The certificate of m2 in `blue`.
+    pub(crate) own: Identity,
+    /// They end with the bed: a static is not dropped.
+    _emcees: Arc<[Emcee; 2]>,
+}
+
+static WORLD: Mutex<Option<Result<World, String>>> = Mutex::new(None);
+
+impl World {
+    /// The one that all tests of a run share, made by the first that asks.
+    pub(crate) fn of(bed: &Bed) -> Result<Self> {
+        let mut world = WORLD.lock().expect("no test panics while it makes the world");
+        let made = world.get_or_insert_with(|| make(bed).map_err(|error| format!("{error:#}")));
+        made.clone().map_err(|error| anyhow::anyhow!("the two meshes could not be linked: {error}"))
+    }
+}
+
+fn make(bed: &Bed) -> Result<World> {
+    let (m1, m2) = (bed.mesh("m1")?.clone(), bed.mesh("m2")?.clone());
+    let authority = Authority::root("blue")?;
+    let issue = |mesh: &str| authority.issue(mesh, None, &[&format!("{mesh}.example")], &[]);
+    let (other, own) = (issue("m1")?, issue("m2")?);
+    for (mesh, identity) in [(&m1, &other), (&m2, &own)] {
+        for fed in FEDS.split(',') {
+            mesh.apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {fed}}}}}"))?;
+        }
+        mesh.apply(&secret(&authority, identity, None))?;
+        mesh.apply(&print(&["manifests", "crds"])?)?;
+        mesh.apply(&print(&["manifests", "rbac", "--fed-namespaces", FEDS])?)?;
+    }
+    client(&m1, WEB)?;
+    server(&m2, SHOP, &["v1"])?;
+    let emcees = [Emcee::start(&m1, FEDS)?, Emcee::start(&m2, FEDS)?];
+    m2.apply(&(exposing("blue", "BOUNDARY") + &exposing("pass", "PASSTHROUGH")))?;
+    for relationship in ["blue", "pass"] {
+        exposition(relationship).wait(&m2, "Ready", "Fine")?;
+        m2.wait_rolled_out(relationship, &gateway(&m2, relationship, "ingress")?)?;
+    }
+    m1.apply(&(consuming(&m2, "blue", "BOUNDARY")? + &consuming(&m2, "pass", "PASSTHROUGH")?))?;
+    for name in ["blue-hello", "pass-hello"] {
+        Resource { kind: "ServiceBinding", namespace: WEB, name }.wait(&m1, "Ready", "Fine")?;
+    }
+    Ok(World { m1, m2, authority: Arc::new(authority), own, _emcees: Arc::new(emcees) })
+}
+
+pub(crate) fn exposition(relationship: &str) -> Resource<'static> {
+    let name = if relationship == "blue" { "blue-hello" } else { "pass-hello" };
+    Resource { kind: "ServiceExposition", namespace: SHOP, name }
+}
+
+pub(crate) fn relationship(name: &str) -> Resource<'_> {
+    Resource { kind: "MeshFedConfig", namespace: name, name }
+}
+
+/// The relationship's Secret of a mesh.
+pub(crate) fn secret(authority: &Authority, own: &Identity, crl: Option<&str>) -> String {
+    let mut secret = serde_json::json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": "rel", "namespace": "blue", "labels": {"relationship": "blue"}},
+        "stringData": {"tls.crt": own.certificate, "tls.key": own.key, "ca.crt": authority.identity().certificate},
+    });
+    if let Some(crl) = crl {
+        secret["stringData"]["ca.crl"] = crl.into();
+    }
+    secret.to_string()
+}
+
+/// The peer is in m1's trust domain, and m2 is told so: what only consumes announces nothing.
+fn exposing(name: &str, mode: &str) -> String {
+    format!(
+        "
+apiVersion: mm.ibm.istio.io/v1
+kind: MeshFedConfig
+metadata: {{name: {name}, namespace: {name}}}
+spec:
+  mode: {mode}
+  use_ingress_gateway: true
+  gateway_replicas: 1
+  {trust}
+  peers: [{{name: m1, subject_alt_names: [m1.example], trust_domains: [cluster.local]}}]
+---
+apiVersion: mm.ibm.istio.io/v1
+kind: ServiceExposition
+metadata: {{name: {name}-hello, namespace: {SHOP}}}
+spec: {{name: helloworld, port: 5000, alias: hello, mesh_fed_config_selector: {{fed-config: {name}}}}}
+---",
+        trust = trust(mode)
+    )
+}
+
+pub(crate) fn consuming(m2: &Mesh, name: &str, mode: &str) -> Result<String> {
+    let at = m2.wait_address(name, &gateway(m2, name, "ingress")?)?;
+    let (egress, identity) = if mode == "BOUNDARY" {
+        ("use_egress_gateway: true", "")
+    } else {
+        ("", "subject_alt_names: [\"spiffe://two.example/ns/shop/sa/helloworld\"]")
+    };
+    Ok(format!(
+        "
+apiVersion: mm.ibm.istio.io/v1
+kind: MeshFedConfig
+metadata: {{name: {name}, namespace: {name}}}
+spec:
+  mode: {mode}
+  {egress}
+  gateway_replicas: 1
+  {trust}
+  peers: [{{name: m2, subject_alt_names: [m2.example], trust_domains: [two.example]}}]
+---
+apiVersion: mm.ibm.istio.io/v1
+kind: ServiceBinding
+metadata: {{name: {name}-hello, namespace: {WEB}}}
+spec:
+  name: hello
+  namespace: {SHOP}
+  alias: {name}-hello
+  port: 5000
+  protocol: http
+  mesh_fed_config_selector: {{fed-config: {name}}}
+  endpoints: [\"{at}:15443\"]
+  {identity}
+---",
+        trust = trust(mode)
+    ))
+}
+
+fn trust(mode: &str) -> &'static str {
+    if mode == "BOUNDARY" { "tls_context_selector: {relationship: blue}" } else { "" }
+}
+
+/// The name of a gateway that was made for a relationship, once it is there.
+pub(crate) fn gateway(mesh: &Mesh, name: &str, side: &str) -> Result<String> {
+    relationship(name).wait(mesh, "Programmed", "Fine")?;
+    let api = Api::<Service>::namespaced(mesh.client(), name);
+    let all = mesh.run(async move { Ok(api.list(&ListParams::default()).await?.items) })?;
+    let mut names = all.into_iter().filter_map(|service| service.metadata.name);
+    names.find(|name| name.ends_with(side)).with_context(|| format!("{} has no {side}", mesh.name()))
+}
