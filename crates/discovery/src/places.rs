@@ -154,11 +154,11 @@ impl<G: Ord + Clone> Ticket<G> {
     }
 
     /// The place belongs to this group from now on.
-    pub fn regroup(&self, group: G) {
+    pub fn regroup(&self, group: &G) {
         let mut taken = lock(&self.taken);
         let Some(holder) = taken.holders.get_mut(&self.number) else { return };
         let before = std::mem::replace(&mut holder.group, group.clone());
-        taken.join(&group);
+        taken.join(group);
         taken.leave(&before);
     }
 
@@ -233,7 +233,7 @@ mod tests {
         assert!(!is_lost(&mut honest));
         drop(flood);
         let mut moved = places.take("flood");
-        moved.ticket().regroup("moved");
+        moved.ticket().regroup(&"moved");
         let _flood: Vec<_> = (0..100).map(|_| places.take("flood")).collect();
         assert!(!is_lost(&mut honest) && !is_lost(&mut moved));
         assert_eq!(places.taken(), 4);
@@ -244,7 +244,7 @@ mod tests {
         let places = Places::new(3);
         let mut held = [places.take(1), places.take(2), places.take(3)];
         let _fourth = places.take(4);
-        assert_eq!(held.each_mut().map(|place| is_lost(place)), [true, false, false]);
+        assert_eq!(held.each_mut().map(is_lost), [true, false, false]);
     }
 
     #[test]

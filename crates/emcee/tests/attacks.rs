@@ -82,7 +82,7 @@ fn proof() {
             Target::Emcee => format!("{:.1?}, {:.1?}", quiet.p99(), loud.p99()),
         };
         let row = format!(
-            "| {} | {:.0}/s | {:.1?}, {:.1?} | {delivered} | {} MiB |",
+            "| {} | {}/s | {:.1?}, {:.1?} | {delivered} | {} MiB |",
             attack.name,
             loud.rate(),
             quiet.slowest,

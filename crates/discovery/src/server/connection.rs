@@ -63,6 +63,9 @@ struct Streams {
     stalled: mpsc::Sender<()>,
 }
 
+/// What HTTP/2 is spoken over.
+type Transport = TokioIo<Counted<TlsStream<TcpStream>>>;
+
 /// Why a connection does not go on.
 enum End {
     /// Its client is gone, or speaks no HTTP/2.
@@ -102,7 +105,7 @@ impl Connection {
             End::Polite(why) => debug!(%audience, why, "the connection is closed"),
             End::Stalled => info!(%audience, "the connection is closed, as what was sent is not read"),
             End::Flood => {
-                info!(%audience, "the connection is closed, as it sent more HTTP/2 frames than it may")
+                info!(%audience, "the connection is closed, as it sent more HTTP/2 frames than it may");
             }
         }
     }
@@ -183,9 +186,8 @@ fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
 }
 
 /// GOAWAY, and the ends of the streams.
-async fn say_goodbye<S>(
-    mut connection: Pin<&mut http2::Connection<TokioIo<Counted<TlsStream<TcpStream>>>, S, TokioExecutor>>,
-) where
+async fn say_goodbye<S>(mut connection: Pin<&mut http2::Connection<Transport, S, TokioExecutor>>)
+where
     S: HttpService<Incoming, ResBody = Outgoing>,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -102,7 +102,7 @@ impl Handshakes {
             Err(error) => return Some(Err(error)),
         };
         let relationship = hello.relationship().cloned();
-        ticket.regroup((relationship.clone(), client));
+        ticket.regroup(&(relationship.clone(), client));
         let is_stranger = !self.known().contains(relationship.as_ref(), client);
         let lane = |has_greeted| Lane { relationship: relationship.clone(), is_stranger, has_greeted };
         let done = self.turns.aside([lane(false), lane(true)], hello.answer()).await?;

@@ -56,7 +56,7 @@ fn sends(address: SocketAddr, bytes: &[u8], count: &AtomicU64) {
     loop {
         // At most 8,000 a second.
         let done = count.load(Ordering::Relaxed);
-        if done as f64 > begun.elapsed().as_secs_f64() * 8000.0 {
+        if u128::from(done) > begun.elapsed().as_millis() * 8 {
             std::thread::sleep(Duration::from_micros(200));
             continue;
         }

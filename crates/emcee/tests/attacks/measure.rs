@@ -18,7 +18,7 @@ use crate::attackers::peak_memory_mib;
 use crate::stage::{Stage, Target, role};
 
 /// Longer than anything takes: what is not there by then never comes.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_mins(1);
 
 /// What was found in a time.
 #[derive(Debug, Default)]
@@ -41,8 +41,9 @@ impl Found {
         delays.get(delays.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default()
     }
 
-    pub(crate) fn rate(&self) -> f64 {
-        self.attacks as f64 / self.time.as_secs_f64()
+    /// Attacks in a second.
+    pub(crate) fn rate(&self) -> u128 {
+        u128::from(self.attacks) * 1000 / self.time.as_millis().max(1)
     }
 }
 
@@ -50,7 +51,7 @@ impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:.0} attacks/s; {} probes, slowest {:.1?}, {} unanswered; {} changes, p99 {:.1?}; {} MiB",
+            "{} attacks/s; {} probes, slowest {:.1?}, {} unanswered; {} changes, p99 {:.1?}; {} MiB",
             self.rate(),
             self.probes,
             self.slowest,
