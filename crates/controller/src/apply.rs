@@ -43,7 +43,7 @@ pub(crate) struct Desk {
     retries: BTreeMap<Instant, Vec<Item>>,
     /// How often in a row a resource's finalizer could not be written.
     finalizer_failures: HashMap<Unit, u32>,
-    /// Units of which something else is wanted than was planned.
+    /// Units that want something else than was planned.
     outdated: Vec<Unit>,
     /// Whether what is in the cluster is known; before, nothing is written.
     open: bool,
@@ -121,7 +121,7 @@ impl Desk {
         planned.concerned
     }
 
-    /// Units of which something else is wanted than was planned; each is to be planned again. Each is given once.
+    /// Units that want something else than was planned; each is to be planned again. Each is given once.
     pub(crate) fn outdated(&mut self) -> Vec<Unit> {
         std::mem::take(&mut self.outdated)
     }
@@ -318,7 +318,9 @@ impl Desk {
                 let there = there()?;
                 Some((body.hash, Write::TakeOver(id.clone(), body, there.uid, there.version)))
             }),
-            Step::Apply => body().and_then(|body| Some((body.hash, Write::Apply(id.clone(), body, there()?.uid)))),
+            Step::Apply => {
+                body().and_then(|body| Some((body.hash, Write::Apply(id.clone(), body, there()?.uid))))
+            }
         };
         self.outdated.extend(outdated);
         let (hash, write) = found?;

@@ -28,9 +28,9 @@ pub(crate) struct Engine {
     /// Facts that came before everything had been seen once.
     early: Vec<Fact>,
     started: bool,
-    /// Units of which something else may be wanted than before, and has not been passed on yet.
+    /// Units that may want something else than before, which has not been passed on yet.
     changed: Groups<Changed>,
-    /// Resources of which there is news, and of which what is wanted may be half done.
+    /// Resources that have changed, and whose objects may be half done.
     touched: BTreeSet<Unit>,
     /// What discovery has not been told yet.
     unpublished: Vec<Published>,
@@ -60,7 +60,9 @@ struct Writing {
 struct Changed {
     piece: Option<Piece>,
     planned: Planned,
-    /// Units of which what is wanted is half done: they are planned another time.
+    /// What discovery is told when all of it is known.
+    published: Vec<Published>,
+    /// Units whose objects are half done: they are planned another time.
     unsound: Vec<Unit>,
 }
 
@@ -101,11 +103,11 @@ impl Engine {
         self.started
     }
 
-    /// This replica is the one that writes: what is in the cluster is to be learned as soon as everything is planned.
+    /// This replica is the one that writes: it learns what is in the cluster as soon as everything is planned.
     pub(crate) fn begin_writing(&mut self) {
         let reports = Reports::new(self.metrics.clone());
         self.metrics.set_leader(true);
-        // What is under way for a replica that writes nothing is for this desk, too: all units are planned in full.
+        // What is under way for a replica that writes nothing counts here, too: all units are planned in full.
         self.changed.push(self.model.translation().units().cloned().collect(), Changed::default());
         self.writing = Some(Writing {
             desk: Desk::new(self.unshown.is_some()),
@@ -122,7 +124,7 @@ impl Engine {
         self.writing.is_some()
     }
 
-    /// Whether what is in the cluster is to be learned from now on. It is said once.
+    /// Whether this replica learns what is in the cluster from now on. It is said once.
     pub(crate) fn begins_to_learn(&mut self) -> bool {
         let is_planned = self.is_planned();
         let Some(writing) = self.writing.as_mut().filter(|writing| !writing.learns && is_planned) else {
@@ -143,7 +145,9 @@ impl Engine {
 
     fn open_when_planned(&mut self) {
         let is_planned = self.is_planned();
-        let Some(writing) = self.writing.as_mut().filter(|writing| writing.opening && is_planned) else { return };
+        let Some(writing) = self.writing.as_mut().filter(|writing| writing.opening && is_planned) else {
+            return;
+        };
         (writing.opening, writing.open) = (false, true);
         writing.desk.open(&self.model);
         writing.desk.tell_of_strays(&self.model);
@@ -169,7 +173,7 @@ impl Engine {
         cut_short || !self.is_planned()
     }
 
-    /// Does what is to be done while `goes_on` says so. Namespaces take turns, and the outcome is the same whenever it stops.
+    /// Works while `goes_on` says so. Namespaces take turns, and the outcome is the same whenever it stops.
     pub(crate) fn work(&mut self, mut goes_on: impl FnMut() -> bool) {
         for mut piece in self.model.work(&mut goes_on) {
             if let Some(unshown) = &mut self.unshown {
@@ -194,13 +198,13 @@ impl Engine {
 
     /// Passes on what the next unit comes to.
     fn pass_on(&mut self) {
-        let (model, metrics, unpublished) = (&self.model, &self.metrics, &mut self.unpublished);
+        let (model, metrics) = (&self.model, &self.metrics);
         let mut desk = self.writing.as_mut().map(|writing| &mut writing.desk);
         let changed = self.changed.step(|unit, changed| {
             if !model.translation().is_sound(unit) {
                 return changed.unsound.push(unit.clone());
             }
-            unpublished.extend(model.translation().published(std::slice::from_ref(unit)));
+            changed.published.extend(model.translation().published(std::slice::from_ref(unit)));
             // Every replica shows it: whether one leads is nothing to a certificate.
             if let Unit::MeshFedConfig(key) = unit {
                 metrics.set_certificate(key, model.translation().certificate_end(key));
@@ -209,7 +213,8 @@ impl Engine {
                 desk.plan(model, unit, &mut changed.planned);
             }
         });
-        let Some(Changed { piece, planned, unsound }) = changed else { return };
+        let Some(Changed { piece, planned, published, unsound }) = changed else { return };
+        self.unpublished.extend(published);
         for unit in unsound {
             self.model.recall(unit);
         }
@@ -343,7 +348,8 @@ impl Engine {
 
     /// The next thing to write, if there is one that may be written now and it is found while `goes_on` says so.
     pub(crate) fn next(&mut self, now: Instant, mut goes_on: impl FnMut() -> bool) -> Option<(Task, Write)> {
-        let Writing { desk, reports, statuses_turn, open: true, cut_short, .. } = self.writing.as_mut()? else {
+        let Writing { desk, reports, statuses_turn, open: true, cut_short, .. } = self.writing.as_mut()?
+        else {
             return None;
         };
         let (model, changed) = (&self.model, &self.changed);
@@ -453,5 +459,6 @@ fn holds(model: &Model, changed: &Groups<Changed>, unit: &Unit) -> bool {
     let translation = model.translation();
     translation.holds(unit)
         || !changed.is_empty()
-            && (changed.contains(unit) || translation.shared_by(unit).iter().any(|unit| changed.contains(unit)))
+            && (changed.contains(unit)
+                || translation.shared_by(unit).iter().any(|unit| changed.contains(unit)))
 }

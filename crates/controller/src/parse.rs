@@ -71,7 +71,8 @@ impl UserKind {
                 (key.clone(), Change::Exposition(key, parsed))
             }
             Self::ServiceBinding => {
-                let own: fn(&Value) -> Result<Binding, Vec<Problem>> = |object| parse::binding(object).map(Binding::not_imported);
+                let own: fn(&Value) -> Result<Binding, Vec<Problem>> =
+                    |object| parse::binding(object).map(Binding::not_imported);
                 let parse = if applied { parse::binding } else { own };
                 let (key, parsed) = parsed(key, object, parse, |it| &it.identity);
                 (key.clone(), Change::Binding(key, parsed))

@@ -23,7 +23,7 @@ const NAMED: usize = 3;
 /// Which statuses are to be written.
 pub(crate) struct Reports {
     queue: Units,
-    /// Those of which what is wanted may be half done.
+    /// Those whose objects may be half done.
     held: Vec<Unit>,
     /// Statuses that are being written, and whether there is news since.
     busy: HashMap<Unit, bool>,
@@ -110,7 +110,7 @@ impl Reports {
     }
 
     /// The next status that differs from the one that is there, if it is found while `goes_on` says so. Nothing is said of
-    /// what is `held`: what is wanted of it may be half done.
+    /// what is `held`: its objects may be half done.
     pub(crate) fn next(
         &mut self,
         model: &Model,

@@ -138,8 +138,8 @@ impl Model {
         self.last_good.take(changes);
     }
 
-    /// Runs units while `goes_on` says so; returns those of which something else may be said, in pieces that belong
-    /// together.
+    /// Runs units while `goes_on` says so; returns those that may have other objects or another verdict, in pieces that
+    /// belong together.
     pub(crate) fn work(&mut self, goes_on: impl FnMut() -> bool) -> Vec<Piece> {
         self.last_good.work(goes_on)
     }

@@ -74,7 +74,9 @@ fn writes(engine: &mut Engine) -> Vec<(String, Value)> {
 /// The namespace, and what is written.
 fn show(write: &Write) -> (String, Value) {
     match write {
-        Write::Create(id, body) | Write::Apply(id, body, _) => (id.key.namespace.to_string(), body.value.clone()),
+        Write::Create(id, body) | Write::Apply(id, body, _) => {
+            (id.key.namespace.to_string(), body.value.clone())
+        }
         Write::Delete(id, ..) | Write::Look(id) => (id.key.namespace.to_string(), json!("gone")),
         Write::Status(unit, _, status) => (unit.namespace().to_string(), status.clone()),
         Write::Finalizer(unit, ..) => (unit.namespace().to_string(), json!("finalizer")),
@@ -138,7 +140,8 @@ fn a_changed_relationship_is_written_when_all_of_it_is_known() {
         assert!(steps < 5, "it is taken for a change of one resource");
     }
     while !engine.accepts() {
-        let namespaces: BTreeSet<_> = writes(&mut engine).into_iter().map(|(namespace, _)| namespace).collect();
+        let namespaces: BTreeSet<_> =
+            writes(&mut engine).into_iter().map(|(namespace, _)| namespace).collect();
         assert!(namespaces.is_empty(), "{namespaces:?} after {steps} steps");
         step(&mut engine);
         steps += 1;
