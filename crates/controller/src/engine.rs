@@ -41,6 +41,7 @@ pub(crate) struct Engine {
     metrics: Metrics,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is asked for alone")]
 struct Writing {
     desk: Desk,
     reports: Reports,

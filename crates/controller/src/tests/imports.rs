@@ -76,7 +76,7 @@ fn with(manager: &str, operation: &str) -> Model {
 
 fn imported(model: &Model) -> Vec<String> {
     let objects = model.translation().objects_of(&Unit::Imports(Key::new("blue", "blue")));
-    objects.iter().map(|object| object.name.to_string()).collect()
+    objects.iter().map(|object| object.name.clone()).collect()
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn a_facade_has_the_ports_of_its_oldest_bindings() {
 
 #[test]
 fn of_very_many_expositions_of_one_name_the_oldest_has_it() {
-    let mesh = translation((0..LIMIT + 1).map(|n| exposed(n, "front")));
+    let mesh = translation((0..=LIMIT).map(|n| exposed(n, "front")));
     let reason = |n: usize| {
         let verdict = mesh.verdict(&Unit::ServiceExposition(Key::new("shop", &format!("e{n}"))));
         verdict.expect("a verdict").refusals.first().map(|problem| problem.reason)

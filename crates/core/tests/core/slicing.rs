@@ -21,7 +21,9 @@ fn work(translation: &mut Translation, steps: usize) -> Vec<Vec<Unit>> {
         left = left.saturating_sub(1);
         left > 0
     });
-    pieces.iter().for_each(|piece| translation.passed_on(piece));
+    for piece in &pieces {
+        translation.passed_on(piece);
+    }
     pieces.into_iter().map(|piece| piece.units).collect()
 }
 
@@ -169,6 +171,8 @@ fn a_namespace_rests_until_what_came_of_it_is_passed_on() {
     others.iter().chain(&pieces).for_each(|piece| translation.passed_on(piece));
     pieces = translation.work(|| true);
     assert!(pieces.iter().any(|piece| piece.units.contains(&theirs)), "{pieces:?}");
-    pieces.iter().for_each(|piece| translation.passed_on(piece));
+    for piece in &pieces {
+        translation.passed_on(piece);
+    }
     assert!(translation.is_settled());
 }
