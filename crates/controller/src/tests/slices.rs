@@ -74,7 +74,7 @@ fn writes(engine: &mut Engine) -> Vec<(String, Value)> {
 /// The namespace, and what is written.
 fn show(write: &Write) -> (String, Value) {
     match write {
-        Write::Create(id, body) | Write::Apply(id, body, _) => {
+        Write::Create(id, body) | Write::Apply(id, body, _) | Write::TakeOver(id, body, ..) => {
             (id.key.namespace.to_string(), body.value.clone())
         }
         Write::Delete(id, ..) | Write::Look(id) => (id.key.namespace.to_string(), json!("gone")),

@@ -35,9 +35,11 @@ impl Change {
                 (!is_dns_label(service)).then(|| bad(field, service, LABEL))
             }),
             Self::Workload(_, key, new) => judge_key(key).or_else(|| judge_workload(new.as_ref()?)),
-            Self::Credential(key, _) | Self::PeerAuthentication(key, _) | Self::Subsets(key, _) => {
-                judge_key(key)
-            }
+            Self::WorkloadEntry(key, _)
+            | Self::Credential(key, _)
+            | Self::CaSecret(key, _)
+            | Self::PeerAuthentication(key, _)
+            | Self::Subsets(key, _) => judge_key(key),
             Self::Node(name, _) => judge_name(name),
             Self::Namespace(name, _) => (!is_dns_label(name)).then(|| bad("metadata.name", name, LABEL)),
             // Judged with all that a peer announces, and known by the name of a peer.

@@ -169,7 +169,7 @@ pub(super) fn shadowed(view: &View<'_>, namespace: &str, credential: &str) -> Op
 pub(super) fn name_for(certificate: &Certificate, owner: &Owner, namespace: &str) -> String {
     match certificate.credential() {
         Some(own) if own.complete && &*own.key.namespace == namespace => own.key.name.to_string(),
-        _ => copied_name(owner),
+        credential => copied_name(owner, credential.map(Arc::as_ref)),
     }
 }
 
