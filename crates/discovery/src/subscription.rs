@@ -302,6 +302,7 @@ impl Subscription {
     /// What is held and what is set aside are no more together than may be held.
     fn make_room(&mut self) {
         while !self.held.fits_with(&self.aside, &self.settings) && self.aside.forget_first() {}
+        self.held.count_in(&self.aside);
     }
 
     /// Since when the peer has not answered; none while it does.

@@ -22,7 +22,7 @@ pub struct EndpointSlice {
     pub service: Key,
     /// Ready addresses.
     pub addresses: Box<[SliceAddress]>,
-    /// Addresses that are not ready, of a slice that a user keeps: Istio may be told to use these too.
+    /// Addresses that are not ready: Istio may be told to use these too.
     pub not_ready: Box<[SliceAddress]>,
     /// Whether it has more addresses than are kept.
     pub is_cut: bool,
@@ -57,10 +57,8 @@ impl EndpointSlice {
         let (ready, not_ready): (Vec<_>, Vec<_>) = object.endpoints.iter().partition(|endpoint| {
             endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
         });
-        // Kubernetes leaves Pods that have ended among its own, and others may have their addresses already.
-        let not_ready = not_ready.into_iter().filter(|_| !by_kubernetes);
         let all = |endpoint| addresses(namespace, endpoint);
-        let (mut ready, mut not_ready) = (ready.into_iter().flat_map(all), not_ready.flat_map(all));
+        let (mut ready, mut not_ready) = (ready.into_iter().flat_map(all), not_ready.into_iter().flat_map(all));
         let kept: Box<[_]> = ready.by_ref().take(MAX_ADDRESSES).collect();
         let kept_not_ready: Box<[_]> = not_ready.by_ref().take(MAX_ADDRESSES - kept.len()).collect();
         let key = Key::new(namespace, metadata.name.as_deref().unwrap_or_default());

@@ -2,10 +2,10 @@
 
 use crate::names;
 
-/// Domains that no public DNS has: names below them are a cluster's, a host's, or a local network's (RFC 6761, RFC 6762),
-/// or are the metadata service of a cloud.
-const LOCAL: [&str; 6] =
-    ["svc", "local", "localhost", "localdomain", "home.arpa", "metadata.google.internal"];
+/// Domains that no public DNS has: names below them are a cluster's (its resolvers complete `….svc` and `….pod`), a host's,
+/// or a local network's (RFC 6761, RFC 6762, and `internal`, where clouds have the names of nodes and their metadata
+/// services).
+const LOCAL: [&str; 7] = ["svc", "pod", "local", "localhost", "localdomain", "home.arpa", "internal"];
 
 /// The domain, of those that are local to a cluster, a host or a network, in which a name lies: the whole name where it
 /// has no dot, as a resolver then looks for it in the namespace of the gateway.
@@ -30,7 +30,9 @@ mod tests {
             ("a.b.svc.cluster.local", "local"),
             ("a.b.svc.k8s.example", "k8s.example"),
             ("printer.local", "local"),
-            ("metadata.google.internal", "metadata.google.internal"),
+            ("10-244-1-7.payments.pod", "pod"),
+            ("metadata.google.internal", "internal"),
+            ("ip-10-0-0-1.ec2.internal", "internal"),
         ] {
             assert_eq!(local_domain(name, Some("k8s.example")), Some(domain), "{name}");
         }

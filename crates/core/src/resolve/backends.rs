@@ -60,15 +60,11 @@ pub(super) fn judge<'v>(
     let mut backends = Backends::default();
     let selected = judge.selected();
     let mut unkept = 0;
-    // All of them: a gateway of BOUNDARY goes by the Service's name, and Istio uses each.
-    for slice in view.all_slices_of(&service.key) {
+    for slice in judge.slices() {
         judge.whole(slice)?;
         let number = number(slice, port);
-        let ready = slice.addresses.iter().map(|address| (address, number));
-        // Nothing is announced of what is not ready, so its port is of no interest.
-        let not_ready = slice.not_ready.iter().map(|address| (address, None));
-        for (address, number) in ready.chain(not_ready).filter(|(address, _)| !is_at(address, &selected)) {
-            unkept += usize::from(!judge.is_kept(slice));
+        for (address, number) in judge.addresses(slice, number).filter(|(address, _)| !is_at(address, &selected)) {
+            unkept += usize::from(judge.by_name() && !judge.is_kept(slice));
             judge.bounded(unkept)?;
             judge.address(slice, address, number, &mut backends, warnings)?;
         }
@@ -103,6 +99,30 @@ impl<'v> Judge<'_, 'v> {
     /// them is heard of by its labels.
     fn selected(&self) -> BTreeSet<IpAddr> {
         addresses_of(&self.view.workloads_in(&self.service.key.namespace, &self.service.selector))
+    }
+
+    /// Whether a gateway goes by the Service's name: then Istio uses every address, and not only those that Emcee gives it.
+    fn by_name(&self) -> bool {
+        self.config.mode.terminates()
+    }
+
+    /// The EndpointSlices of the Service, as far as they are used.
+    fn slices(&self) -> Vec<&'v EndpointSlice> {
+        let key = &self.service.key;
+        if self.by_name() { self.view.all_slices_of(key).collect() } else { self.view.slices_of(key).collect() }
+    }
+
+    /// The addresses of a slice that are used, each with its port. Nothing is announced of one that is not ready, so its port
+    /// is of no interest.
+    fn addresses<'s>(
+        &self,
+        slice: &'s EndpointSlice,
+        number: Option<u16>,
+    ) -> impl Iterator<Item = (&'s SliceAddress, Option<u16>)> + use<'s> {
+        // Kubernetes leaves Pods that end in its slices, and others may have their addresses already.
+        let not_ready = if self.by_name() && !self.is_kept(slice) { &*slice.not_ready } else { &[] };
+        let ready = slice.addresses.iter().map(move |address| (address, number));
+        ready.chain(not_ready.iter().map(|address| (address, None)))
     }
 
     fn address(
@@ -237,7 +257,7 @@ impl<'v> Judge<'_, 'v> {
 
     /// What is not kept of a slice cannot be judged.
     fn whole(&self, slice: &EndpointSlice) -> Result<(), Problem> {
-        if !slice.is_cut {
+        if !slice.is_cut || !self.by_name() {
             return Ok(());
         }
         let message =
@@ -254,7 +274,7 @@ impl<'v> Judge<'_, 'v> {
             "Service {} has more than {MAX_ENDPOINTS} addresses besides those of the Pods that it selects (at most {MAX_ENDPOINTS} are judged: take some out of its EndpointSlices)",
             self.service.key
         );
-        Err(Problem::at(Reason::ForeignAddress, "spec.name", message))
+        Err(Problem::at(Reason::LimitExceeded, "spec.name", message))
     }
 
     fn refused(&self, words: String) -> Problem {

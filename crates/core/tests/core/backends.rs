@@ -71,10 +71,15 @@ fn verdict(objects: &[Value]) -> Verdict {
 /// The refusal, and that nothing is generated or announced for it.
 #[track_caller]
 fn refused(objects: &[Value]) -> String {
+    refused_for(Reason::ForeignAddress, objects)
+}
+
+#[track_caller]
+fn refused_for(reason: Reason, objects: &[Value]) -> String {
     let translation = translate(objects);
     let verdict = translation.verdict(&unit()).expect("a verdict");
     let problem = verdict.refusals.first().unwrap_or_else(|| panic!("refused: {verdict:?}"));
-    assert_eq!(problem.reason, Reason::ForeignAddress, "{problem}");
+    assert_eq!(problem.reason, reason, "{problem}");
     assert_eq!(translation.objects_of(&unit()).len(), 0, "nothing is generated");
     problem.to_string()
 }
@@ -255,14 +260,63 @@ fn a_claim_on_the_address_of_its_pod_stops_no_exposition() {
     }
 }
 
+/// Istio uses every address of a Service whose name a BOUNDARY gateway goes by. In the other styles it has those that
+/// Emcee gives it.
 #[test]
-fn a_service_has_a_bounded_number_of_addresses_that_are_judged() {
+fn where_istio_uses_every_address_only_as_many_are_taken_as_are_judged() {
     let address = |number: usize| format!("203.0.{}.{}", number / 250, number % 250 + 1);
     let many = |count| (0..count).fold(slice("203.0.113.9"), |slice, number| slice.ready(&address(number)));
     for style in STYLES {
         accepted(&with(style, [without_selector(), many(999).build()]));
-        let said = refused(&with(style, [without_selector(), many(1_000).build()]));
-        assert!(said.contains("more than 1000 addresses"), "{said}");
+    }
+    let said = refused_for(Reason::LimitExceeded, &with("BOUNDARY", [without_selector(), many(1_000).build()]));
+    assert!(said.contains("more than 1000 addresses"), "{said}");
+}
+
+#[test]
+fn an_address_is_judged_however_many_stand_before_it() {
+    let name = |name: &str, slice: EndpointSlice| slice.set("/metadata/name", name).build();
+    let address = |number: usize| format!("10.244.1.{}", number % 250 + 1);
+    let own = (0..250).map(|number| {
+        let pod = pod("mallory", &format!("mine-{number}")).label("app", "mine").sidecar();
+        pod.running(&address(number)).build()
+    });
+    let own: Vec<_> = own.collect();
+    let full = |count| (1..count).fold(slice("10.244.1.1"), |slice, number| slice.ready(&address(number)));
+    let of = |slices: Vec<Value>| {
+        let mut objects = with("BOUNDARY", [selecting()]);
+        objects.retain(|object| object["metadata"]["name"] != "ledger" || object["kind"] != "Pod");
+        objects.extend(own.clone());
+        objects.extend(slices);
+        objects
+    };
+    accepted(&of(vec![name("a", full(2_000)), name("b", full(2_000))]));
+    let said = refused(&of(vec![name("a", full(2_000)), name("b", full(2_000)), name("c", slice("192.0.2.1"))]));
+    assert!(said.contains("mallory/c has 192.0.2.1, which is node n1"), "{said}");
+    let said = refused_for(Reason::LimitExceeded, &of(vec![name("a", full(2_000).ready("192.0.2.1"))]));
+    assert!(said.contains("EndpointSlice mallory/a has more addresses than are judged"), "{said}");
+}
+
+/// Istio sends to such an address where the Service asks for it (persistent sessions, traffic distribution) and a
+/// DestinationRule sets a panic threshold.
+#[test]
+fn an_address_that_is_not_ready_is_judged_where_istio_may_use_it() {
+    let unready = json!({"ready": false});
+    let draining = json!({"ready": false, "serving": true, "terminating": true});
+    for conditions in [unready, draining] {
+        let slice = || {
+            let slice = endpoint_slice("mallory", "front").port("http", 8080).not_ready("10.244.1.7");
+            slice.set("/endpoints/0/conditions", conditions.clone())
+        };
+        for service in [without_selector(), selecting()] {
+            let said = refused(&with("BOUNDARY", [service, slice().by_hand().build()]));
+            assert!(said.contains("10.244.1.7, which is Pod payments/ledger of another namespace"), "{said}");
+        }
+        // Kubernetes corrects its own slices, but not those of a Service without selector, whatever they are labelled.
+        refused(&with("BOUNDARY", [without_selector(), slice().build()]));
+        accepted(&with("BOUNDARY", [selecting(), slice().build()]));
+        // Where a gateway has the addresses from Emcee, it has the ready ones.
+        accepted(&with("PASSTHROUGH", [without_selector(), slice().by_hand().build()]));
     }
 }
 

@@ -176,12 +176,13 @@ fn ends_in(name: &str, domain: &str) -> bool {
 fn local_domains(name: &str) -> Vec<&str> {
     let local = [
         "svc",
+        "pod",
         "local",
         "cluster.local",
         "localhost",
         "localdomain",
         "home.arpa",
-        "metadata.google.internal",
+        "internal",
     ];
     let mut found: Vec<_> = local.into_iter().filter(|domain| ends_in(name, domain)).collect();
     // The Service of the mesh, and a name that the resolver looks for in the own namespace.
@@ -300,6 +301,8 @@ fn name() -> impl Strategy<Value = String> {
         "blue.emcee.internal",
         "shop.blue.emcee.internal",
         "svc",
+        "payments.pod",
+        "ec2.internal",
         "svc.cluster.local",
         "local",
         "localhost",

@@ -63,7 +63,16 @@ impl Held {
 
     /// Whether this and the other are together no more than may be held.
     pub(super) fn fits_with(&self, other: &Self, settings: &Settings) -> bool {
-        self.count + other.count <= settings.max_resources && self.bytes + other.bytes <= settings.max_bytes
+        let bytes = self.bytes + other.bytes;
+        let is_allowed = self.share.as_ref().is_none_or(|share| share.allows(bytes));
+        self.count + other.count <= settings.max_resources && bytes <= settings.max_bytes && is_allowed
+    }
+
+    /// Counts the other to this one's share, until this one changes.
+    pub(super) fn count_in(&self, other: &Self) {
+        if let Some(share) = &self.share {
+            share.set(self.bytes + other.bytes);
+        }
     }
 
     /// As `initial_resource_versions` has them.

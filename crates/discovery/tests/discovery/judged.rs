@@ -1,7 +1,7 @@
 //! What is acceptable changes: what was announced is judged again.
 
 use emcee_core::catalogue::Offer;
-use emcee_discovery::subscription::{Event, Settings, Subscription};
+use emcee_discovery::subscription::{Budget, Event, Settings, Subscription};
 
 use crate::subscription::{Client, REVIEWS, SECOND, expiring};
 use crate::trace::{Asks, Response as _, at, key, offer, request, response, v4};
@@ -113,4 +113,20 @@ fn what_was_refused_in_an_earlier_stream_is_not_taken_in_the_next() {
     client.lose();
     client.connect();
     assert_eq!(client.subscription.judge_again(&|_| Ok(())).0, []);
+}
+
+/// Two peers may have 500 bytes each, and 1,000 are for the one that needs them first.
+#[test]
+fn what_was_refused_counts_to_what_all_peers_may_have_here() {
+    let many: Vec<Offer> = (0..12).map(|number| at(&format!("reviews-{number}"), &["203.0.113.7:1"])).collect();
+    let budget = Budget::new(2_000);
+    let [mut refused, mut accepted] = [(); 2].map(|()| Client::within(&budget));
+    refused.connect();
+    refused.hears(response("1").offering(&many));
+    refused.subscription.judge_again(&|_| Err("a typo".to_owned()));
+    accepted.connect();
+    let held = |client: &mut Client, version| client.answers(response(version).offering(&many)).0.len();
+    let beside = held(&mut accepted, "1");
+    drop(refused);
+    assert!((1..held(&mut accepted, "2")).contains(&beside), "{beside} fit beside what was refused");
 }

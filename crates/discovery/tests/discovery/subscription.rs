@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use emcee_core::catalogue::Offer;
 use emcee_discovery::slice::{discovery_key, encode};
-use emcee_discovery::subscription::{Event, Settings, Subscription, SubscriptionError};
+use emcee_discovery::subscription::{Budget, Event, Settings, Subscription, SubscriptionError};
 use emcee_discovery::tls::server_name;
 use emcee_discovery::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 use prost::Message;
@@ -31,6 +31,12 @@ impl Client {
     pub(crate) fn with(settings: Settings) -> Self {
         let now = Instant::now();
         Self { subscription: Subscription::new(settings, now), now, unwanted: "nobody" }
+    }
+
+    pub(crate) fn within(budget: &Budget) -> Self {
+        let now = Instant::now();
+        let subscription = Subscription::within(Settings::default(), budget.share(), now);
+        Self { subscription, now, unwanted: "nobody" }
     }
 
     /// One that holds this from an earlier stream, and has a new one.
