@@ -102,8 +102,8 @@ fn each(addresses: &[IpAddr]) -> Vec<IpAddr> {
     addresses
 }
 
-fn without<T: Copy + PartialEq>(these: &[T], those: &[T]) -> Vec<T> {
-    these.iter().copied().filter(|one| !those.contains(one)).collect()
+fn without<T: Copy + PartialEq>(these: &[T], others: &[T]) -> Vec<T> {
+    these.iter().copied().filter(|one| !others.contains(one)).collect()
 }
 
 #[cfg(test)]

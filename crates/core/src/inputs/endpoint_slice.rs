@@ -58,7 +58,8 @@ impl EndpointSlice {
             endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
         });
         let all = |endpoint| addresses(namespace, endpoint);
-        let (mut ready, mut not_ready) = (ready.into_iter().flat_map(all), not_ready.into_iter().flat_map(all));
+        let (mut ready, mut not_ready) =
+            (ready.into_iter().flat_map(all), not_ready.into_iter().flat_map(all));
         let kept: Box<[_]> = ready.by_ref().take(MAX_ADDRESSES).collect();
         let kept_not_ready: Box<[_]> = not_ready.by_ref().take(MAX_ADDRESSES - kept.len()).collect();
         let key = Key::new(namespace, metadata.name.as_deref().unwrap_or_default());

@@ -22,8 +22,6 @@ impl Change {
     /// What Kubernetes would refuse of the object's names, if anything.
     pub fn problem(&self) -> Option<Problem> {
         match self {
-            // Also of one that is refused for other reasons: it has a status, by its name.
-            Self::FedConfig(key, _) | Self::Exposition(key, _) | Self::Binding(key, _) => judge_key(key),
             Self::Service(key, new) => judge_service_key(key).or_else(|| {
                 let names =
                     new.iter().flat_map(|service| &service.ports).filter_map(|port| port.name.as_deref());
@@ -35,7 +33,11 @@ impl Change {
                 (!is_dns_label(service)).then(|| bad(field, service, LABEL))
             }),
             Self::Workload(_, key, new) => judge_key(key).or_else(|| judge_workload(new.as_ref()?)),
-            Self::WorkloadEntry(key, _)
+            // Resources also if they are refused for other reasons: they have a status, by their name.
+            Self::FedConfig(key, _)
+            | Self::Exposition(key, _)
+            | Self::Binding(key, _)
+            | Self::WorkloadEntry(key, _)
             | Self::Credential(key, _)
             | Self::CaSecret(key, _)
             | Self::PeerAuthentication(key, _)

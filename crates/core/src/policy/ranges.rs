@@ -9,8 +9,7 @@ const fn v4(a: u8, b: u8, c: u8, d: u8, length: u8) -> IpNet {
 }
 
 const fn v6(address: [u16; 8], length: u8) -> IpNet {
-    let [a, b, c, d, e, f, g, h] = address;
-    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), length))
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::from_segments(address), length))
 }
 
 /// Where nothing of a peer's can ever be: "this network" (RFC 1122), link-local, where clouds have their metadata

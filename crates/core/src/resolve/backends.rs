@@ -63,7 +63,9 @@ pub(super) fn judge<'v>(
     for slice in judge.slices() {
         judge.whole(slice)?;
         let number = number(slice, port);
-        for (address, number) in judge.addresses(slice, number).filter(|(address, _)| !is_at(address, &selected)) {
+        for (address, number) in
+            judge.addresses(slice, number).filter(|(address, _)| !is_at(address, &selected))
+        {
             unkept += usize::from(judge.by_name() && !judge.is_kept(slice));
             judge.bounded(unkept)?;
             judge.address(slice, address, number, &mut backends, warnings)?;
@@ -109,7 +111,11 @@ impl<'v> Judge<'_, 'v> {
     /// The EndpointSlices of the Service, as far as they are used.
     fn slices(&self) -> Vec<&'v EndpointSlice> {
         let key = &self.service.key;
-        if self.by_name() { self.view.all_slices_of(key).collect() } else { self.view.slices_of(key).collect() }
+        if self.by_name() {
+            self.view.all_slices_of(key).collect()
+        } else {
+            self.view.slices_of(key).collect()
+        }
     }
 
     /// The addresses of a slice that are used, each with its port. Nothing is announced of one that is not ready, so its port
@@ -139,13 +145,13 @@ impl<'v> Judge<'_, 'v> {
                 "{}, and calls it Pod {pod} of another namespace, whose identity Istio would expect there",
                 what()
             );
-            return Err(self.refused(words));
+            return Err(self.refused(&words));
         }
         // A Pod that is not known yet, or no longer, is on its way.
         let by_kubernetes = self.is_kept(slice);
         match self.whose(&address.host) {
-            Whose::Foreign(words) => Err(self.refused(format!("{}, {words}", what()))),
-            Whose::Unassigned(words) if !by_kubernetes => Err(self.refused(format!("{}, {words}", what()))),
+            Whose::Foreign(words) => Err(self.refused(&format!("{}, {words}", what()))),
+            Whose::Unassigned(words) if !by_kubernetes => Err(self.refused(&format!("{}, {words}", what()))),
             Whose::OwnPods(_) | Whose::Unassigned(_) | Whose::Outside if by_kubernetes => Ok(()),
             Whose::OwnPods(pods) => {
                 backends.pods.extend(pods.into_iter().filter_map(|pod| Some((pod, number?))));
@@ -173,11 +179,11 @@ impl<'v> Judge<'_, 'v> {
     fn entry(&self, entry: &WorkloadEntry) -> Result<(), Problem> {
         let Some(host) = &entry.host else {
             let words = format!("WorkloadEntry {} has no IP address and no name", entry.key);
-            return Err(self.refused(words));
+            return Err(self.refused(&words));
         };
         match self.whose(host) {
             Whose::Foreign(words) | Whose::Unassigned(words) => {
-                Err(self.refused(format!("WorkloadEntry {} has {host}, {words}", entry.key)))
+                Err(self.refused(&format!("WorkloadEntry {} has {host}, {words}", entry.key)))
             }
             Whose::OwnPods(_) | Whose::Outside => Ok(()),
         }
@@ -225,7 +231,8 @@ impl<'v> Judge<'_, 'v> {
         }
         if policy::is_special(address) {
             return Whose::Foreign(
-                "which is loopback, link-local, unspecified, multicast, reserved or a metadata service".to_owned(),
+                "which is loopback, link-local, unspecified, multicast, reserved or a metadata service"
+                    .to_owned(),
             );
         }
         let namespace = &self.service.key.namespace;
@@ -260,8 +267,10 @@ impl<'v> Judge<'_, 'v> {
         if !slice.is_cut || !self.by_name() {
             return Ok(());
         }
-        let message =
-            format!("EndpointSlice {} has more addresses than are judged (divide it into several)", slice.key);
+        let message = format!(
+            "EndpointSlice {} has more addresses than are judged (divide it into several)",
+            slice.key
+        );
         Err(Problem::at(Reason::LimitExceeded, "spec.name", message))
     }
 
@@ -277,7 +286,7 @@ impl<'v> Judge<'_, 'v> {
         Err(Problem::at(Reason::LimitExceeded, "spec.name", message))
     }
 
-    fn refused(&self, words: String) -> Problem {
+    fn refused(&self, words: &str) -> Problem {
         let message = format!(
             "{words}; Service {} may lead to Pods of its namespace and to addresses outside of the cluster (take it out, or have the administrator list its network in spec.allowed_backend_networks of MeshFedConfig {})",
             self.service.key, self.config.identity.key

@@ -22,9 +22,8 @@ pub(super) fn check(view: &View<'_>, host: &str, namespace: &str, gateway: &str)
         let mut seen = rules.iter().filter(|rule| is_seen(rule, gateway)).peekable();
         // Rules for one host are merged; of several hosts that match, the narrowest counts.
         let narrowest = seen.peek().map(|rule| rule.host.as_str());
-        let chosen = seen.filter(|rule| Some(rule.host.as_str()) == narrowest);
-        if let Some((rule, field)) = chosen.filter_map(|rule| Some((rule, rule.foreign_tls.as_ref()?))).next()
-        {
+        let mut chosen = seen.filter(|rule| Some(rule.host.as_str()) == narrowest);
+        if let Some((rule, field)) = chosen.find_map(|rule| Some((rule, rule.foreign_tls.as_ref()?))) {
             return Err(refused(rule, field, host, gateway));
         }
     }

@@ -191,7 +191,8 @@ impl Claims {
 
     /// The bindings that claim a relay of a relationship.
     pub(super) fn sharers_of_relay(&self, namespace: &str, server_name: &str, fed_config: &Key) -> Vec<Unit> {
-        let claims = self.relay(namespace, server_name).filter(|(_, claim)| claim.relationship == *fed_config);
+        let claims =
+            self.relay(namespace, server_name).filter(|(_, claim)| claim.relationship == *fed_config);
         claims.map(|(age, _)| binding_unit(age)).collect()
     }
 
@@ -207,7 +208,8 @@ impl Claims {
         namespace: &str,
         server_name: &str,
     ) -> impl Iterator<Item = (&Age, &RelayClaim)> {
-        let claims = self.relays.get(&(namespace.into(), server_name.into())).into_iter().flat_map(Group::iter);
+        let claims =
+            self.relays.get(&(namespace.into(), server_name.into())).into_iter().flat_map(Group::iter);
         claims.inspect(|_| self.look()).map(|(age, claim)| (age, &**claim))
     }
 

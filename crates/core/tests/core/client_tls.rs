@@ -203,7 +203,7 @@ fn a_gateway_that_others_use_is_said_where_it_holds_a_key() {
         let translation = translation(config, [edge.clone(), front.clone()]);
         let verdict = translation.verdict(&Unit::MeshFedConfig(Key::new("blue", "blue"))).expect("a verdict");
         let fields = verdict.warnings.iter().filter(|it| it.reason == Reason::SharedGateway);
-        fields.map(|problem| problem.field.to_string()).collect::<Vec<_>>()
+        fields.map(|problem| problem.field.clone()).collect::<Vec<_>>()
     };
     assert_eq!(said(boundary("blue").build()), [""; 0]);
     let ingress = boundary("blue").ingress_gateway_selector([("istio", "edge")]);

@@ -63,11 +63,12 @@ fn bound(field: &str, value: Value) -> Change {
 fn begins(bits: &str, prefix: &str) -> bool {
     let (base, length) = prefix.split_once('/').expect("a length");
     let digits: String = if base.contains('.') || !bits.len().eq(&128) {
-        base.split('.').map(|byte| format!("{:08b}", byte.parse::<u8>().expect("a byte"))).collect()
+        let bytes: Vec<_> =
+            base.split('.').map(|byte| format!("{:08b}", byte.parse::<u8>().expect("a byte"))).collect();
+        bytes.concat()
     } else {
-        base.split(':')
-            .map(|word| format!("{:016b}", u16::from_str_radix(word, 16).expect("a word")))
-            .collect()
+        let word = |word: &str| format!("{:016b}", u16::from_str_radix(word, 16).expect("a word"));
+        base.split(':').map(word).collect::<Vec<_>>().concat()
     };
     let length: usize = length.parse().expect("a length");
     bits.starts_with(&format!("{digits:0<length$}")[..length])
@@ -174,16 +175,7 @@ fn ends_in(name: &str, domain: &str) -> bool {
 
 /// The local domain in which a name lies, and which a listed domain has to lie in.
 fn local_domains(name: &str) -> Vec<&str> {
-    let local = [
-        "svc",
-        "pod",
-        "local",
-        "cluster.local",
-        "localhost",
-        "localdomain",
-        "home.arpa",
-        "internal",
-    ];
+    let local = ["svc", "pod", "local", "cluster.local", "localhost", "localdomain", "home.arpa", "internal"];
     let mut found: Vec<_> = local.into_iter().filter(|domain| ends_in(name, domain)).collect();
     // The Service of the mesh, and a name that the resolver looks for in the own namespace.
     if !name.contains('.') || ends_in(name, "reviews.shop") {
@@ -242,7 +234,8 @@ fn address() -> impl Strategy<Value = IpAddr> {
     ]);
     let v4 = prop_oneof![3 => first.prop_map(Ipv4Addr::from), 1 => any::<u32>().prop_map(Ipv4Addr::from)];
     (v4, 0..12_u8, any::<u16>()).prop_map(|(v4, disguise, any)| {
-        let [high, low] = [u32::from(v4) >> 16, u32::from(v4) & 0xffff].map(|half| half as u16);
+        let [a, b, c, d] = v4.octets().map(u16::from);
+        let [high, low] = [a << 8 | b, c << 8 | d];
         let [inverted_high, inverted_low] = [!high, !low];
         let v6 = |words: [u16; 8]| IpAddr::V6(Ipv6Addr::from(words));
         match disguise {

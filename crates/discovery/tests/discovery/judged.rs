@@ -118,7 +118,8 @@ fn what_was_refused_in_an_earlier_stream_is_not_taken_in_the_next() {
 /// Two peers may have 500 bytes each, and 1,000 are for the one that needs them first.
 #[test]
 fn what_was_refused_counts_to_what_all_peers_may_have_here() {
-    let many: Vec<Offer> = (0..12).map(|number| at(&format!("reviews-{number}"), &["203.0.113.7:1"])).collect();
+    let many: Vec<Offer> =
+        (0..12).map(|number| at(&format!("reviews-{number}"), &["203.0.113.7:1"])).collect();
     let budget = Budget::new(2_000);
     let [mut refused, mut accepted] = [(); 2].map(|()| Client::within(&budget));
     refused.connect();

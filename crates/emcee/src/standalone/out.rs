@@ -4,7 +4,7 @@
 //!  OUT/<namespace>/<kind>-<name>.yaml
 //!  OUT/status/<namespace>/<kind>-<name>.yaml
 //! ```
-//! A file is Emcee's if it begins with [`HEADER`](super::disk::HEADER). No other file is ever changed or removed.
+//! A file is Emcee's if it begins with [`HEADER`]. No other file is ever changed or removed.
 //!
 //! What fails for one file is that file's matter: it is named and tried again at the next look, and the status of the
 //! resource that asks for the object says so. The rest goes on, removals included.

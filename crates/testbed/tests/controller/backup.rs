@@ -120,7 +120,7 @@ pub(crate) fn restored(bed: &Bed) -> Result<()> {
     loop {
         let objects: Vec<_> = backup.iter().map(|saved| now(mesh, saved)).collect::<Result<_>>()?;
         let left: Vec<_> =
-            objects.iter().filter(|object| !is_emcees(object)).map(|object| object.name_any()).collect();
+            objects.iter().filter(|object| !is_emcees(object)).map(kube::ResourceExt::name_any).collect();
         let undone = if left.is_empty() { undone(mesh)? } else { left.join(", ") };
         if undone.is_empty() {
             let now: Vec<_> = objects.iter().map(|object| object.uid().unwrap_or_default()).collect();
@@ -130,7 +130,6 @@ pub(crate) fn restored(bed: &Bed) -> Result<()> {
         ensure!(begun.elapsed() < SOON, "still to do: {undone}");
         std::thread::sleep(Duration::from_millis(200));
     }
-    println!("{} objects are taken over after {:?}", backup.len(), begun.elapsed());
     relationship(&BOUNDARY).wait(mesh, "Ready", "Fine")?;
     followed(&world)
 }
