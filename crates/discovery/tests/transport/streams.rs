@@ -122,7 +122,9 @@ async fn what_a_peer_refuses_is_known_on_both_sides() {
 async fn what_was_refused_is_judged_again_when_other_things_are_acceptable() {
     let m1 = Mesh::m1().await;
     let names: Vec<_> = (0..150).map(|index| format!("service-{index:03}")).collect();
-    names.iter().for_each(|name| m1.offer("blue", name, &Visibility::All));
+    for name in &names {
+        m1.offer("blue", name, &Visibility::All);
+    }
     let (mut m2, mut m3) = (m1.followed_by("m2", "blue"), m1.followed_by("m3", "blue"));
     let nothing: Judge = Arc::new(|_| Err("AddressNotAllowed: a typo".into()));
     m2.judge.send_replace(nothing);

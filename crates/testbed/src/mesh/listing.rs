@@ -1,6 +1,6 @@
 //! All that there is in a cluster.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::discovery::{ApiGroup, Discovery, Scope, verbs};
@@ -28,15 +28,16 @@ impl Mesh {
         let client = self.client();
         self.run(async move {
             let mut all = Vec::new();
-            let discovery = Discovery::new(client.clone()).run().await?;
+            let discovery = Discovery::new(client.clone()).run().await.context("cannot list the kinds")?;
             for (resource, capabilities) in discovery.groups().flat_map(ApiGroup::recommended_resources) {
                 if !capabilities.supports_operation(verbs::LIST) || !wanted(&resource) {
                     continue;
                 }
                 let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
                 let is_namespaced = capabilities.scope == Scope::Namespaced;
-                let objects = api.list(&params).await?.into_iter();
-                all.extend(objects.map(|object| Listed {
+                let objects =
+                    api.list(&params).await.with_context(|| format!("cannot list {}", resource.plural))?;
+                all.extend(objects.into_iter().map(|object| Listed {
                     resource: resource.clone(),
                     is_namespaced,
                     object,

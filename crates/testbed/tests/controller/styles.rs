@@ -88,11 +88,18 @@ pub(crate) fn nothing_left(bed: &Bed) -> Result<()> {
 }
 
 /// Asked again: after the API server was away, Kubernetes' own controllers work from old caches for a while, and make
-/// what was just collected once more.
+/// what was just collected once more. The API server itself answers with half a list of kinds while one of them comes or
+/// goes.
 fn is_as_before(mesh: &Mesh, before: &BTreeSet<String>) -> Result<()> {
     let deadline = Instant::now() + Duration::from_mins(3);
     loop {
-        let after = objects(mesh)?;
+        let after = match objects(mesh) {
+            Err(_) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(200));
+                continue;
+            }
+            after => after?,
+        };
         let (more, less): (Vec<_>, Vec<_>) =
             (after.difference(before).collect(), before.difference(&after).collect());
         if more.is_empty() && less.is_empty() {
