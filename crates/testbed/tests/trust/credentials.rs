@@ -21,12 +21,6 @@ pub(crate) fn revoked(bed: &Bed) -> Result<()> {
     // Connections that stand go on.
     m1.restart("blue", &gateway(&m1, "blue", "egress")?)?;
     is_refused(&m1)?;
-    let ingress = format!("blue/{}", gateway(&m2, "blue", "ingress")?);
-    m2.eventually(
-        &ingress,
-        &["pilot-agent", "request", "GET", "stats?filter=fail_verify_error&usedonly"],
-        |output| output.stdout.contains("fail_verify_error: "),
-    )?;
     relationship("blue").wait(&m2, "CertificateValid", "Fine")?;
 
     m1.apply(&secret(&authority, &authority.issue("m1", None, &["m1.example"], &[])?, None))?;
