@@ -24,8 +24,9 @@ pub use fed_config::{DiscoverySettings, FedConfig, GatewaySettings, PeerModel};
 use crate::key::{Age, Key};
 use crate::names;
 use crate::problem::Problem;
+use crate::text::quote;
 use checker::Checker;
-pub(crate) use checker::{is_spiffe_id, plain, quote};
+pub(crate) use checker::{is_spiffe_id, plain};
 
 /// Reads a MeshFedConfig.
 ///

@@ -1,4 +1,4 @@
-//! Texts of other meshes and of strangers, made fit for a status, a log and a terminal.
+//! Texts of other meshes, of users and of strangers, made fit for a status, a log and a terminal.
 
 /// The text, cut, in one line: what a reader does not see as a character of its own (controls, separators of lines, marks
 /// that turn the direction of what follows, characters without width) is a space.
@@ -14,6 +14,15 @@ pub fn is_seen(c: char) -> bool {
     const BLANK: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
     // A backslash and one character for quotes, `\u{…}` for what is not printed.
     !c.is_control() && c.escape_debug().len() <= 2 && !BLANK.contains(&c)
+}
+
+/// The value in quotes, cut, so that a message stays a line whatever the input.
+pub(crate) fn quote(value: &str) -> String {
+    const LIMIT: usize = 80;
+    match value.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{:?}…", &value[..end]),
+        None => format!("{value:?}"),
+    }
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use emcee_api::Reason;
 
 use super::{Locality, MAX_ENDPOINTS, MAX_IDENTITIES, Offer, PeerTerms, Terms, discovery_key};
 use crate::names;
-use crate::parse::{is_spiffe_id, quote};
+use crate::parse::is_spiffe_id;
 use crate::policy::{Author, EndpointPolicy, Limits, Own, OwnNetwork};
 use crate::problem::Problem;
+use crate::text::quote;
 
 /// Longest hash of root certificates: hexadecimal SHA-512, with its name.
 const LONGEST_HASH: usize = 128 + "sha512:".len();

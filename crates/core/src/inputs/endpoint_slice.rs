@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1 as k8s;
 
+use super::ServicePort;
 use crate::endpoint::Host;
 use crate::key::Key;
 
@@ -78,6 +79,13 @@ impl EndpointSlice {
                 .filter_map(|port| Some((port.name.clone(), u16::try_from(port.port?).ok()?)))
                 .collect(),
         })
+    }
+
+    /// The number that a port of the Service has at these addresses.
+    pub fn number_of(&self, port: &ServicePort) -> Option<u16> {
+        let name = port.name.as_deref().unwrap_or_default();
+        let mut ports = self.ports.iter();
+        ports.find(|(own, _)| own.as_deref().unwrap_or_default() == name).map(|(_, number)| *number)
     }
 }
 

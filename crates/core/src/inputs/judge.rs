@@ -11,8 +11,8 @@ use k8s_openapi::api::core::v1 as k8s;
 use super::{Change, Workload};
 use crate::key::Key;
 use crate::names::{is_dns_label, is_dns_name, is_port_name};
-use crate::parse::quote;
 use crate::problem::Problem;
+use crate::text::quote;
 
 const LABEL: &str = "a DNS label: a-z, 0-9 and `-`, at most 63 characters";
 const NAME: &str = "a-z, 0-9, `-` and `.`, at most 253 characters";

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Identity;
-use super::checker::{Checker, quote};
+use super::checker::Checker;
 use crate::endpoint::Endpoint;
 use crate::key::Key;
 use crate::labels::Labels;
@@ -14,6 +14,7 @@ use crate::names;
 use crate::plan::OwnerKind;
 use crate::policy;
 use crate::protocol::Protocol;
+use crate::text::quote;
 
 /// Who in this mesh may see a remote service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -9,6 +9,7 @@ use crate::endpoint::Endpoint;
 use crate::names;
 use crate::problem::Problem;
 use crate::protocol::Protocol;
+use crate::text::quote;
 
 const LABEL_ALLOWED: &str = "a DNS label: a-z, 0-9 and `-`, at most 63 characters, no dots or capitals";
 
@@ -108,15 +109,6 @@ impl Checker {
             );
         }
         self.selector(field, labels);
-    }
-}
-
-/// The value in quotes, cut, so that a message stays a line whatever the input.
-pub(crate) fn quote(value: &str) -> String {
-    const LIMIT: usize = 80;
-    match value.char_indices().nth(LIMIT) {
-        Some((end, _)) => format!("{:?}…", &value[..end]),
-        None => format!("{value:?}"),
     }
 }
 

@@ -3,9 +3,10 @@
 use emcee_api::ServiceExposition;
 
 use super::Identity;
-use super::checker::{Checker, quote};
+use super::checker::Checker;
 use crate::labels::Labels;
 use crate::protocol::Protocol;
+use crate::text::quote;
 
 /// A valid ServiceExposition.
 #[derive(Clone, Debug, PartialEq)]

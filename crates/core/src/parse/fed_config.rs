@@ -10,12 +10,13 @@ use ipnet::IpNet;
 
 use super::Identity;
 use super::binding::Visibility;
-use super::checker::{Checker, plain, quote};
+use super::checker::{Checker, plain};
 use crate::endpoint::Endpoint;
 use crate::labels::Labels;
 use crate::mode::{Mode, Side};
 use crate::names;
 use crate::policy;
+use crate::text::quote;
 
 const DEFAULT_GATEWAY_PORT: u16 = 15443;
 const DEFAULT_REPLICAS: i32 = 2;

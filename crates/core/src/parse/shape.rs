@@ -12,9 +12,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::{Map, Value};
 
-use super::checker::{member, quote};
+use super::checker::member;
 use super::problems::Problems;
 use crate::problem::Problem;
+use crate::text::quote;
 
 pub(super) static MESH_FED_CONFIG: LazyLock<Schema> = LazyLock::new(|| Schema::of(&MeshFedConfig::crd()));
 pub(super) static SERVICE_EXPOSITION: LazyLock<Schema> =

@@ -8,7 +8,8 @@ use super::host_name::local_domain;
 use super::ranges::{LOCAL, canonical, forms, is_never};
 use crate::endpoint::{Endpoint, Host};
 use crate::names;
-use crate::parse::{PeerModel, quote};
+use crate::parse::PeerModel;
+use crate::text::quote;
 
 /// Where one peer may be, as the administrator says in the MeshFedConfig.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@
 
 use super::host_name::local_domain;
 use crate::names;
-use crate::parse::quote;
+use crate::text::quote;
 
 /// `relay.` is put before the server name, and a host may have 253 characters.
 pub(crate) const LIMIT: usize = 253 - "relay.".len();

@@ -5,8 +5,8 @@ use emcee_api::{Reason, labels};
 use super::View;
 use crate::inputs::{Expose, Service, ServicePort};
 use crate::names;
-use crate::parse::quote;
 use crate::problem::Problem;
+use crate::text::quote;
 
 /// A port of a Service, as it is to be exposed.
 #[derive(Clone, Debug, PartialEq, Eq)]

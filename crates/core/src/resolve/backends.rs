@@ -9,7 +9,6 @@ use std::net::IpAddr;
 
 use emcee_api::Reason;
 
-use super::upstream::number;
 use crate::catalogue::{MAX_ENDPOINTS, canonical};
 use crate::endpoint::Host;
 use crate::inputs::{
@@ -62,7 +61,7 @@ pub(super) fn judge<'v>(
     let mut unkept = 0;
     for slice in judge.slices() {
         judge.whole(slice)?;
-        let number = number(slice, port);
+        let number = slice.number_of(port);
         for (address, number) in
             judge.addresses(slice, number).filter(|(address, _)| !is_at(address, &selected))
         {

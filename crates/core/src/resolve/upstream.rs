@@ -10,7 +10,7 @@ use super::gateway::target;
 use super::{Gateway, mutual_tls};
 use crate::catalogue::{MAX_ENDPOINTS, canonical};
 use crate::endpoint::{Endpoint, Host};
-use crate::inputs::{EndpointSlice, Knowledge, Service, ServicePort, SliceAddress, Workload};
+use crate::inputs::{Knowledge, Service, ServicePort, SliceAddress, Workload};
 use crate::key::Key;
 use crate::labels::Labels;
 use crate::names;
@@ -277,17 +277,12 @@ pub(super) fn addresses<'v>(
 ) -> impl Iterator<Item = Endpoint> + 'v {
     let found: BTreeSet<_> = view
         .slices_of(&service.key)
-        .filter_map(|slice| Some((slice, number(slice, port)?)))
+        .filter_map(|slice| Some((slice, slice.number_of(port)?)))
         .flat_map(|(slice, number)| slice.addresses.iter().map(move |address| (address, number)))
         .filter(|(address, _)| chosen(address))
         .map(|(address, number)| Endpoint { host: address.host.clone(), port: number })
         .collect();
     found.into_iter().take(MAX_ENDPOINTS)
-}
-
-pub(super) fn number(slice: &EndpointSlice, port: &ServicePort) -> Option<u16> {
-    let name = port.name.as_deref().unwrap_or_default();
-    slice.ports.iter().find(|(own, _)| own.as_deref().unwrap_or_default() == name).map(|(_, number)| *number)
 }
 
 /// The Pods of a subset.
