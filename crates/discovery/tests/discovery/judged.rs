@@ -115,19 +115,26 @@ fn what_was_refused_in_an_earlier_stream_is_not_taken_in_the_next() {
     assert_eq!(client.subscription.judge_again(&|_| Ok(())).0, []);
 }
 
+/// Endpoints of a service that takes more than 1,000 bytes, and less than 1,500.
+const LARGE: usize = 30;
+
 /// Two peers may have 500 bytes each, and 1,000 are for the one that needs them first.
 #[test]
 fn what_was_refused_counts_to_what_all_peers_may_have_here() {
     let many: Vec<Offer> =
         (0..12).map(|number| at(&format!("reviews-{number}"), &["203.0.113.7:1"])).collect();
+    let accepted_of =
+        |client: &mut Client, version| client.answers(response(version).offering(&many)).0.len();
     let budget = Budget::new(2_000);
-    let [mut refused, mut accepted] = [(); 2].map(|()| Client::within(&budget));
-    refused.connect();
-    refused.hears(response("1").offering(&many));
-    refused.subscription.judge_again(&|_| Err("a typo".to_owned()));
-    accepted.connect();
-    let held = |client: &mut Client, version| client.answers(response(version).offering(&many)).0.len();
-    let beside = held(&mut accepted, "1");
-    drop(refused);
-    assert!((1..held(&mut accepted, "2")).contains(&beside), "{beside} fit beside what was refused");
+    let [mut first, mut second] = [(); 2].map(|()| Client::within(&budget));
+    first.connect();
+    first.unwanted = "large";
+    let addresses: Vec<_> = (1..=LARGE).map(|number| format!("203.0.113.{number}:1")).collect();
+    let large = at("large", &addresses.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(first.answers(response("1").offering(&[large])).0, []);
+    second.connect();
+    let beside = accepted_of(&mut second, "1");
+    drop(first);
+    let alone = accepted_of(&mut second, "2");
+    assert!(beside > 0 && alone > beside, "{beside} fit beside what was refused, {alone} more without it");
 }
