@@ -210,13 +210,18 @@ fn pod(index: usize) -> Object {
     Object { plural: "pods", value }
 }
 
+/// As Kubernetes keeps it for the Service's selector: the pod has no address of its own, as nothing runs it.
 fn slice(index: usize) -> Object {
     let name = service_name(index);
+    let labels = json!({
+        "kubernetes.io/service-name": name,
+        "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+    });
     let address = format!("10.99.{}.{}", index / 250, index % 250 + 1);
     let ports = PORTS.map(|port| json!({"name": format!("http-{port}"), "port": port, "protocol": "TCP"}));
     let value = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {"name": name, "namespace": shop(index), "labels": {"kubernetes.io/service-name": name}},
+        "metadata": {"name": name, "namespace": shop(index), "labels": labels},
         "addressType": "IPv4",
         "endpoints": [{
             "addresses": [address], "conditions": {"ready": true},
