@@ -59,7 +59,10 @@ fn saved(mesh: &Mesh) -> Result<Vec<Saved>> {
         let kinds = ["endpoints", "endpointslices", "pods", "replicasets"];
         !kinds.contains(&listed.resource.plural.as_str())
     };
-    Ok(all.into_iter().filter(is_made).map(save).collect())
+    let mut saved: Vec<_> = all.into_iter().filter(is_made).map(save).collect();
+    // As these tools order them: a pod that starts with the account that is replaced next has a token that no longer counts.
+    saved.sort_by_key(|saved| saved.resource.kind == "Deployment");
+    Ok(saved)
 }
 
 /// Makes each in place of the one that is there, and says by which UID.
