@@ -11,7 +11,6 @@ mod root_hash;
 mod source;
 mod terms;
 
-pub(crate) use crate::policy::canonical;
 pub use addressed::Addressed;
 pub use listing::{Announced, Listing, PeerListing};
 pub use offer::{Offer, discovery_key};

@@ -8,9 +8,9 @@ use foldhash::HashMap;
 use ipnet::IpNet;
 
 use super::Topic;
-use crate::catalogue::canonical;
 use crate::key::Key;
 use crate::members::Members;
+use crate::policy::canonical;
 
 /// Who has an IP address of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

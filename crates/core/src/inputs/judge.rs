@@ -23,9 +23,9 @@ impl Change {
     pub fn problem(&self) -> Option<Problem> {
         match self {
             Self::Service(key, new) => judge_service_key(key).or_else(|| {
-                let names =
+                let mut names =
                     new.iter().flat_map(|service| &service.ports).filter_map(|port| port.name.as_deref());
-                names.filter(|name| !is_dns_label(name)).map(|name| bad("spec.ports", name, LABEL)).next()
+                names.find(|name| !is_dns_label(name)).map(|name| bad("spec.ports", name, LABEL))
             }),
             Self::EndpointSlice(key, new) => judge_key(key).or_else(|| {
                 let service = &new.as_ref()?.service.name;

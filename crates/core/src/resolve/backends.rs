@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use emcee_api::Reason;
 
-use crate::catalogue::{MAX_ENDPOINTS, canonical};
+use crate::catalogue::MAX_ENDPOINTS;
 use crate::endpoint::Host;
 use crate::inputs::{
     AddressOwner, EndpointSlice, Knowledge, Service, ServicePort, SliceAddress, Workload, WorkloadEntry,
@@ -17,7 +17,7 @@ use crate::inputs::{
 };
 use crate::names;
 use crate::parse::FedConfig;
-use crate::policy;
+use crate::policy::{self, canonical};
 use crate::problem::Problem;
 use crate::resolve::View;
 

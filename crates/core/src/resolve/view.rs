@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::Relationship;
-use crate::catalogue::{MAX_ENDPOINTS, Offer, PeerState, Source, canonical};
+use crate::catalogue::{MAX_ENDPOINTS, Offer, PeerState, Source};
 use crate::endpoint::Endpoint;
 use crate::inputs::{
     AddressOwner, Credential, EndpointSlice, Inputs, Knowledge, Node, Parsed, PeerAuthentication, Service,
@@ -18,6 +18,7 @@ use crate::key::Key;
 use crate::labels::Labels;
 use crate::members::Members;
 use crate::parse::{Binding, Exposition, FedConfig, import_labels};
+use crate::policy::canonical;
 
 /// How many addresses of a Service are looked at, at least: some may stand in several slices.
 const LOOKED_AT: usize = 2 * MAX_ENDPOINTS;
