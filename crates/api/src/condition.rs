@@ -1,8 +1,8 @@
-//! Condition types, and the one list of reasons that status, events, metrics and the command line share.
+//! Condition types, and the list of reasons that status, events, metrics and the command line share.
 
 use serde::{Deserialize, Serialize};
 
-/// Condition: the resource makes sense.
+/// Condition: the resource is valid.
 pub const ACCEPTED: &str = "Accepted";
 /// Condition: the Istio objects are in place.
 pub const PROGRAMMED: &str = "Programmed";
@@ -13,15 +13,15 @@ pub const CERTIFICATE_VALID: &str = "CertificateValid";
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// Why a condition is as it is. A warning is a condition whose type is the reason itself.
+        /// Reason of a condition. A warning is a condition whose type is the reason itself.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Reason { $($(#[doc = $doc])+ $name,)+ }
 
         impl Reason {
-            /// Every reason.
+            /// All reasons, in the order of their declaration.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
-            /// The reason as it stands in a condition, an event or a metric.
+            /// Returns the reason as written in a condition, an event or a metric.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)+ }
             }
@@ -30,9 +30,9 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Nothing is wrong.
+    /// The condition is true: no problem was found.
     Fine,
-    /// A field is missing or wrong.
+    /// A field is missing or has an invalid value.
     Invalid,
     /// An older MeshFedConfig has the same relationship name.
     RelationshipConflict,
@@ -44,57 +44,59 @@ reasons! {
     NamespaceNotAllowed,
     /// The relationship does not use the gateway that this needs.
     GatewayNotUsed,
-    /// A named peer is not one of the relationship.
+    /// A listed peer is not a peer of the relationship.
     UnknownPeer,
-    /// An older exposition has the same server name, or an older binding relays it from elsewhere.
+    /// An older exposition has the same server name, or an older binding relays that name to another
+    /// destination.
     ServerNameConflict,
-    /// A Service of that name is somebody else's, or an older binding has that port.
+    /// A Service of that name is not managed by Emcee, or an older binding has that port.
     FacadeConflict,
-    /// There is more of something than is taken: the oldest keep their place. As a warning: a part is left out.
+    /// There are more items than allowed: the oldest ones are kept. As a warning: some items are left out.
     LimitExceeded,
     /// The Service does not exist.
     ServiceNotFound,
     /// The Service has no such port.
     PortNotFound,
-    /// The gateway's namespace does not see the Service, or the rule for its subset.
+    /// The Service, or the DestinationRule for its subset, is not exported to the gateway's namespace.
     NotExported,
-    /// A named target port is not one number in all pods.
+    /// A named target port does not have the same number in all pods.
     TargetPortUnknown,
     /// No DestinationRule for the Service defines that subset.
     SubsetNotFound,
-    /// The port also accepts plaintext, which a passed-through stranger could use.
+    /// The port also accepts plaintext, which an unauthenticated client could send through the gateway.
     NotStrict,
-    /// The Service leads to an address that is somebody else's.
+    /// The Service has an address that does not belong to its namespace.
     ForeignAddress,
-    /// A DestinationRule would have the ingress gateway speak TLS of the rule's choice to the exposed host.
+    /// A DestinationRule would make the ingress gateway use TLS settings of the rule's choice for the exposed
+    /// host.
     ForeignCredential,
-    /// A pod has no sidecar to ask for a certificate.
+    /// A pod has no sidecar that would require a client certificate.
     NoSidecar,
-    /// Neither given nor announced where the remote service is.
+    /// The binding gives no endpoints, and no peer announces the remote service.
     NotDiscovered,
     /// The peer no longer announces the remote service.
     Withdrawn,
     /// Several peers announce the remote service, and the binding names none of them.
     AmbiguousPeer,
-    /// An announcement is of another style than the relationship.
+    /// The style of an announcement differs from the style of the relationship.
     StyleMismatch,
-    /// An announcement says something that no Emcee announces, or too much of it.
+    /// An announcement has content that Emcee never announces, or exceeds a limit.
     AnnouncementInvalid,
-    /// An announced address is none of those that the peer may announce.
+    /// An announced address is outside the addresses that the peer may announce.
     AddressNotAllowed,
-    /// An endpoint in a ServiceBinding is none of those that the MeshFedConfig allows.
+    /// An endpoint in a ServiceBinding is outside the endpoints that the MeshFedConfig allows.
     EndpointNotAllowed,
-    /// A server name in a ServiceBinding is none of those that the MeshFedConfig allows.
+    /// The MeshFedConfig does not allow the server name in a ServiceBinding.
     ServerNameNotAllowed,
-    /// An announced identity is none of those that the peer may announce.
+    /// An announced identity is outside the identities that the peer may announce.
     IdentityNotAllowed,
-    /// The style needs the identities of the remote service.
+    /// The style requires the identities of the remote service.
     IdentityNeeded,
     /// No Secret, or more than one, has the labels of `tls_context_selector`.
     NoSecret,
     /// The certificate, key or CA cannot be used.
     CertificateInvalid,
-    /// A Secret next to the credential replaces its CA at a gateway.
+    /// A Secret with the credential's name and a CA suffix replaces the credential's CA at a gateway.
     ShadowedCA,
     /// The gateway pods are in a namespace that the operator did not allow.
     GatewayNamespaceNotAllowed,
@@ -102,17 +104,17 @@ reasons! {
     GatewayAmbiguous,
     /// No Service of the gateway has that port.
     GatewayPortClosed,
-    /// The relationship itself is not usable.
+    /// The relationship cannot be used.
     RelationshipNotReady,
     /// The gateway has no address yet.
     NoAddress,
-    /// An object of that name is somebody else's.
+    /// An object of that name exists and is not managed by Emcee.
     Conflict,
-    /// The API server, or a webhook, refused an object, or could not take it.
+    /// The API server or a webhook rejected an object, or was unable to process it.
     ApplyFailed,
-    /// The API server does not know a kind of Istio's: its CRD is not installed.
+    /// The API server does not know an Istio kind: its CRD is not installed.
     KindMissing,
-    /// Emcee has no right to write an object.
+    /// Emcee does not have permission to write an object.
     Forbidden,
     /// Warning: no gateway pods have the selected labels, so Emcee creates a gateway.
     GatewayCreated,
@@ -122,9 +124,10 @@ reasons! {
     SharedTrust,
     /// Warning: an end-to-end peer shares this mesh's trust domain and could use a BOUNDARY egress.
     SharedTrustDomain,
-    /// Warning: this mesh's sidecars refuse the callers of an end-to-end peer, whose trust domain is no alias of its own.
+    /// Warning: this mesh's sidecars reject the callers of an end-to-end peer, because its trust domain is
+    /// not an alias of this mesh's own.
     TrustDomainNotAccepted,
-    /// Warning: no gateway stands between; whoever reaches a pod's address reaches it.
+    /// Warning: no gateway controls access; any client that can reach a pod's address can call it.
     NotConfined,
     /// Warning: another relationship has its Secret or gateways in the same namespace.
     SharedNamespace,
@@ -132,41 +135,43 @@ reasons! {
     SharedGateway,
     /// Warning: discovery does not go through the egress gateway.
     DiscoveryDirect,
-    /// Warning: calls of peers are sent to addresses that are no known pods.
+    /// Warning: calls from peers are sent to addresses that are not known pods.
     Unguarded,
     /// Warning: in this style `peers` limits the announcement, not who can call.
     CallersNotLimited,
-    /// Warning: the remote service's identity is not known, so any of the root is accepted.
+    /// Warning: the remote service's identity is unknown, so any identity of the root of trust is accepted.
     AnyIdentity,
     /// Warning: no port was given or announced, so 5000 is used.
     DefaultPort,
-    /// Warning: the peer's workloads have other root certificates than this mesh's.
+    /// Warning: the peer's workloads have different root certificates than this mesh's workloads.
     RootsDiffer,
-    /// Warning: the peer cannot be reached, and what it last announced stays.
+    /// Warning: the peer is unreachable, and its last announcements stay in use.
     PeerLost,
-    /// Warning: some of what a peer announces is refused here.
+    /// Warning: this mesh rejects some of the announcements of a peer.
     AnnouncementRefused,
-    /// Warning: a peer refuses some of what is announced to it.
+    /// Warning: a peer rejects some of the announcements of this mesh.
     RefusedByPeer,
-    /// Warning: some announced services are not imported, as somebody else has the name.
+    /// Warning: some announced services are not imported, because their name is already in use.
     NameHeld,
-    /// Warning: services are announced for a namespace of automatic import that does not exist.
+    /// Warning: services are announced for a namespace that is configured for automatic import but does not
+    /// exist.
     NamespaceMissing,
-    /// Warning: more services are announced than may be imported.
+    /// Warning: more services are announced than the import limit allows.
     ImportLimit,
-    /// Warning: a Service that names a discovery server does not say which peer's.
+    /// Warning: a Service that points to a discovery server does not say to which peer it belongs.
     DiscoveryIgnored,
-    /// Warning: nothing is known of this cluster's own networks.
+    /// Warning: this cluster's own networks are unknown.
     OwnNetworksUnknown,
-    /// Warning: a field of the first prototype is ignored.
+    /// Warning: a field of the first prototype is set and ignored.
     FieldIgnored,
-    /// Warning: an object is not among the files, and something is assumed of it.
+    /// Warning: an object is not among the files, so Emcee makes an assumption about it.
     Assumed,
     /// Warning: the certificate expires soon.
     CertificateExpiring,
     /// Warning: a CRL in the Secret is past its `nextUpdate`, so gateways refuse the certificates of its CA.
     CrlExpired,
-    /// Warning: there are CRLs in the Secret, and none of one of its CAs, so gateways refuse the certificates of that CA.
+    /// Warning: the Secret has CRLs, but none for one of its CAs, so gateways refuse the certificates of that
+    /// CA.
     CrlMissing,
     /// Warning: the certificate has a wildcard name, which gateways accept as any name that it covers.
     WildcardName,

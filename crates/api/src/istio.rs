@@ -1,13 +1,12 @@
-//! The Istio kinds that Emcee writes or reads, each as **one** struct that is a protobuf message, a
-//! serde type and a Kubernetes resource, so what is applied to Kubernetes and what is pushed over MCP
-//! cannot differ.
+//! Istio kinds that Emcee writes or reads. Each is **one** struct that is a protobuf message, a serde type
+//! and a Kubernetes resource, so the objects applied to Kubernetes and those pushed over MCP cannot differ.
 //!
-//! They are typed subsets of `istio.io/api` with its field numbers: the fields Emcee sets, and those it
-//! must see in users' objects. Unknown fields and unknown enum names of users' objects are tolerated.
-//! A `oneof` of Istio's would be optional fields here, which is the same on the wire.
+//! The types are subsets of `istio.io/api` with its field numbers: the fields that Emcee sets, and those that
+//! it reads from users' objects. Unknown fields and unknown enum names in users' objects are tolerated. A
+//! `oneof` of Istio would become optional fields here, which have the same encoding on the wire.
 //!
-//! JSON leaves out what Istio takes as unset, except where a reader gains from seeing the default
-//! (`mode: PASSTHROUGH`) or where presence means something (`retries: {attempts: 0}`).
+//! JSON omits what Istio treats as unset, except where the default helps a reader (`mode: PASSTHROUGH`) or
+//! where presence has a meaning (`retries: {attempts: 0}`).
 
 mod authorization_policy;
 mod destination_rule;
@@ -44,9 +43,9 @@ pub use virtual_service::{
 };
 pub use workload_entry::{WorkloadEntry, WorkloadEntrySpec};
 
-/// The spec of an Istio kind: the protobuf message that MCP carries in an `Any`.
+/// Spec of an Istio kind: the protobuf message that MCP carries in an `Any`.
 pub trait IstioSpec: prost::Message + Default {
-    /// The type URL of that `Any`.
+    /// Type URL of that `Any`.
     const TYPE_URL: &'static str;
 }
 
@@ -68,7 +67,7 @@ type_urls! {
     WorkloadEntrySpec = "istio.networking.v1alpha3.WorkloadEntry",
 }
 
-/// Whether proto3 would leave the field out, as JSON then does.
+/// Whether proto3 omits the field on the wire. JSON then omits it too.
 fn is_unset<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -1,36 +1,40 @@
 //! Labels and annotations that Emcee reads and writes.
 
-/// Set on everything Emcee generates, with the value [`MANAGED_BY_EMCEE`].
+/// Label of every object that Emcee generates, with the value [`MANAGED_BY_EMCEE`].
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// Value of [`MANAGED_BY`].
+/// Value of the label [`MANAGED_BY`].
 pub const MANAGED_BY_EMCEE: &str = "emcee";
 /// Kind of the owner: one of the three resources, or `Facade`.
 pub const OWNER_KIND: &str = "emcee.io/owner-kind";
 /// Namespace of the owner.
 pub const OWNER_NAMESPACE: &str = "emcee.io/owner-namespace";
-/// Name of the owner; a hash of it when the name is too long for a label value (63 characters).
+/// Name of the owner, or a hash of it if the name is too long for a label value (63 characters).
 pub const OWNER_NAME: &str = "emcee.io/owner-name";
-/// `<namespace>.<name>` of the MeshFedConfig; a hash of it when too long for a label value.
+/// MeshFedConfig of the object, as `<namespace>.<name>`, or a hash of that if it is too long for a label
+/// value.
 pub const MESH_FED_CONFIG: &str = "emcee.io/mesh-fed-config";
-/// The one label of gateway pods that Emcee creates. Its value is unique to a gateway in the cluster.
+/// The only label of gateway pods that Emcee creates. Its value is unique to a gateway in the cluster.
 pub const GATEWAY: &str = "emcee.io/gateway";
-/// Label by which a MeshFedConfig is selected by name: one without it counts as labelled with its own name.
+/// Label by which expositions and bindings select a MeshFedConfig. A MeshFedConfig without it counts as
+/// labelled with its own name.
 pub const FED_CONFIG: &str = "fed-config";
-/// On a Service: exposes each of its ports through the MeshFedConfig of this name, or, with [`EXPOSE_THE_ONLY_ONE`],
-/// through the only one there is.
+/// On a Service: exposes each of its ports through the MeshFedConfig of this name, or, with
+/// [`EXPOSE_THE_ONLY_ONE`], through the only MeshFedConfig of the cluster.
 pub const EXPOSE: &str = "emcee.io/expose";
-/// Value of [`EXPOSE`] that names no MeshFedConfig.
+/// Value of [`EXPOSE`] that does not name a MeshFedConfig.
 pub const EXPOSE_THE_ONLY_ONE: &str = "true";
-/// On a Service with [`EXPOSE`]: the name under which peers know it, `[<MeshFedConfig>:]<alias>`. An annotation, or a
-/// label, which cannot hold the colon.
+/// On a Service with [`EXPOSE`]: the name under which peers know it, `[<MeshFedConfig>:]<alias>`. An
+/// annotation or a label. A label cannot contain the colon.
 pub const EXPOSE_AS: &str = "emcee.io/exposeAs";
-/// On a Service in a fed namespace, with the value [`DISCOVERY_SERVER`]: it leads to the Emcee of a peer.
+/// On a Service in a fed namespace, with the value [`DISCOVERY_SERVER`]: the Service points to the Emcee of a
+/// peer.
 pub const DISCOVERY: &str = "emcee";
-/// Value of [`DISCOVERY`].
+/// Value of the label [`DISCOVERY`].
 pub const DISCOVERY_SERVER: &str = "discovery";
-/// On a Service with [`DISCOVERY`]: the name of the peer. A label or an annotation; needed where there are several.
+/// On a Service with [`DISCOVERY`]: the name of the peer, as a label or an annotation. Required if there are
+/// several peers.
 pub const PEER: &str = "emcee.io/peer";
-/// Istio: which namespaces see a Service.
+/// Istio annotation: the namespaces that see a Service.
 pub const ISTIO_EXPORT_TO: &str = "networking.istio.io/exportTo";
-/// Istio: revision of the control plane.
+/// Istio label: the revision of the control plane.
 pub const ISTIO_REVISION: &str = "istio.io/rev";

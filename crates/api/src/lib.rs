@@ -1,7 +1,7 @@
 //! Emcee's three resources, and the Istio kinds that Emcee writes.
 //!
-//! Types only: what may stand in an object, and how it looks in JSON, protobuf and `kubectl explain`.
-//! What it *means* is decided in `emcee-core`.
+//! This crate has only types: the fields of each object, and its form in JSON, protobuf and `kubectl
+//! explain`. The crate `emcee-core` interprets them.
 
 pub mod condition;
 pub mod istio;
@@ -27,7 +27,7 @@ pub const GROUP: &str = "mm.ibm.istio.io";
 /// API version of the three resources.
 pub const VERSION: &str = "v1";
 
-/// The custom resource definitions, in the order in which they are documented.
+/// Returns the custom resource definitions, in the order of the documentation.
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
     vec![MeshFedConfig::crd(), ServiceExposition::crd(), ServiceBinding::crd()]
 }

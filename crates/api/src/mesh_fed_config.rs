@@ -13,8 +13,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A relationship: the data plane style, on whose trust it stands, which gateways carry it, and who the peers
-/// are. Creating one is an administrator's right.
+/// Defines a relationship: its data plane style, the certificate and CA that secure it, its gateways and its
+/// peers. Restrict the right to create one to administrators.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[kube(
     group = "mm.ibm.istio.io",
@@ -83,14 +83,14 @@ pub struct MeshFedConfigSpec {
     #[schemars(length(max = 64))]
     pub mode: String,
 
-    /// Labels of the one `kubernetes.io/tls` Secret in this namespace that holds the relationship's certificate
-    /// (`tls.crt`, `tls.key`) and its CA (`ca.crt`, or exactly one other `*.crt` key). Needed for BOUNDARY and
-    /// for discovery.
+    /// Labels of the `kubernetes.io/tls` Secret in this namespace that holds the relationship's certificate
+    /// (`tls.crt`, `tls.key`) and its CA (`ca.crt`, or exactly one other `*.crt` key). Exactly one Secret
+    /// must match. Required for BOUNDARY and for discovery.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub tls_context_selector: BTreeMap<String, String>,
 
-    /// Whether services of other meshes are reached through an egress gateway (BOUNDARY and WHARF).
+    /// Whether this mesh reaches services of other meshes through an egress gateway (BOUNDARY and WHARF).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub use_egress_gateway: Option<bool>,
 
@@ -98,14 +98,14 @@ pub struct MeshFedConfigSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub use_ingress_gateway: Option<bool>,
 
-    /// Labels of existing egress gateway pods. Without it, or where no such pods exist, Emcee creates a gateway
+    /// Labels of existing egress gateway pods. If it is empty, or no such pods exist, Emcee creates a gateway
     /// in this namespace.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub egress_gateway_selector: BTreeMap<String, String>,
 
-    /// Labels of existing ingress gateway pods. Without it, or where no such pods exist, Emcee creates a gateway
-    /// in this namespace.
+    /// Labels of existing ingress gateway pods. If it is empty, or no such pods exist, Emcee creates a
+    /// gateway in this namespace.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub ingress_gateway_selector: BTreeMap<String, String>,
@@ -131,8 +131,8 @@ pub struct MeshFedConfigSpec {
     #[schemars(length(min = 1, max = 1000), inner(length(max = 63)))]
     pub allowed_namespaces: Option<Vec<String>>,
 
-    /// Server names outside of `emcee.internal` that ServiceBindings may ask for: exact ones, or `*.` and a domain for
-    /// all names below it. Default: none.
+    /// Server names outside of `emcee.internal` that ServiceBindings may request: exact names, or `*.` and a
+    /// domain for all names below it. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 100),
@@ -140,25 +140,26 @@ pub struct MeshFedConfigSpec {
     )]
     pub allowed_server_names: Vec<String>,
 
-    /// Networks (CIDR) in which exposed Services may have addresses that are no pods of their own namespaces, although
-    /// these are known to be somebody else's, or this cluster's own. Default: none.
+    /// Networks (CIDR) in which exposed Services may have addresses that are not pods of their own
+    /// namespaces, even if Emcee knows that these belong to other workloads or to this cluster itself.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(max = 64)))]
     pub allowed_backend_networks: Vec<String>,
 
-    /// DNS domains in which names may lie that exposed Services have for addresses. Default: none.
+    /// DNS domains in which exposed Services may have host names as addresses. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(max = 253)))]
     pub allowed_backend_domains: Vec<String>,
 
-    /// The other meshes. Without any, the gateways accept every certificate of the relationship's CA, and
+    /// The other meshes. If it is empty, the gateways accept every certificate of the relationship's CA, and
     /// discovery is off.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub peers: Vec<Peer>,
 
-    /// What is announced to peers, and what is done with what they announce.
+    /// Which services are announced to peers, and how announcements of peers are handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Discovery>,
 
@@ -194,31 +195,31 @@ pub struct Peer {
     #[schemars(length(min = 1, max = 300))]
     pub discovery: Option<String>,
 
-    /// The only networks (CIDR) in which this peer's endpoints may lie, announced or given in a binding.
+    /// The only networks (CIDR) in which this peer's endpoints may be, announced or given in a binding.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(max = 64)))]
     pub networks: Vec<String>,
 
-    /// DNS domains in which this peer's host names may lie, announced or given in a binding. Default: none.
+    /// DNS domains in which this peer's host names may be, announced or given in a binding. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(max = 253)))]
     pub domains: Vec<String>,
 
-    /// The only trust domains in which the workload identities that this peer announces may lie.
+    /// The only trust domains in which the workload identities that this peer announces may be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(max = 253)))]
     pub trust_domains: Vec<String>,
 }
 
-/// What is announced, and what is done with announcements of peers.
+/// Settings for announcements to peers and from peers.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Discovery {
     /// Whether exposed services are announced to peers. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announce: Option<bool>,
 
-    /// Manual (default): announced services are listed for a person to bind. Automatic: a ServiceBinding is
-    /// made for each, in the namespaces listed below.
+    /// Manual (default): announced services are listed, and you create the bindings. Automatic: Emcee creates
+    /// a ServiceBinding for each, in the namespaces listed below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<ImportMode>,
 
@@ -227,13 +228,13 @@ pub struct Discovery {
     #[schemars(length(max = 1000), inner(length(max = 63)))]
     pub namespaces: Vec<String>,
 
-    /// How many services are imported automatically at the most. Default 500.
+    /// Largest number of services that are imported automatically. Default 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100_000))]
     pub max_imports: Option<i64>,
 
-    /// Who in this mesh may see what is imported automatically: `["."]` (the import's namespace, the default) or
-    /// `["*"]` (all).
+    /// Who in this mesh may see automatic imports: `["."]` (the import's namespace, the default) or `["*"]`
+    /// (all).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1), inner(length(max = 63)))]
     #[x_kube(
@@ -242,53 +243,54 @@ pub struct Discovery {
     )]
     pub export_to: Option<Vec<String>>,
 
-    /// Hold (default): when a peer is lost, its last announcements stay. Expire: they go after `expire_after`.
+    /// Hold (default): when a peer is unreachable, its last announcements stay. Expire: they are removed
+    /// after `expire_after`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_peer_loss: Option<OnPeerLoss>,
 
-    /// How long the announcements of a lost peer stay with Expire, such as `10m` (the default).
+    /// How long the announcements of an unreachable peer stay with Expire, such as `10m` (the default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub expire_after: Option<String>,
 
-    /// Go straight to peers, and not through the egress gateway. Default false.
+    /// Connect to peers directly, bypassing the egress gateway. Default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direct: Option<bool>,
 }
 
-/// What is done with an announced service.
+/// How announced services are imported.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImportMode {
-    /// Listed for a person to bind.
+    /// Announced services are listed for a user to bind.
     Manual,
-    /// A ServiceBinding is made.
+    /// Emcee creates a ServiceBinding for each announced service.
     Automatic,
 }
 
-/// What happens to announcements of a peer that is lost.
+/// What happens to the announcements of an unreachable peer.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnPeerLoss {
-    /// They stay.
+    /// The announcements stay until the peer withdraws them.
     Hold,
-    /// They go after a while.
+    /// The announcements are removed after a timeout.
     Expire,
 }
 
 /// Type of a gateway's Service.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceType {
-    /// Reached at its load balancer.
+    /// Peers use the address of the load balancer.
     LoadBalancer,
-    /// Reached at a port of each node.
+    /// Peers use a port of each node.
     NodePort,
-    /// Reached within the cluster, or at the Service's external IPs.
+    /// Peers use an address within the cluster, or the Service's external IPs.
     ClusterIP,
 }
 
-/// How the relationship is.
+/// Observed state of the relationship.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct MeshFedConfigStatus {
-    /// Generation of the spec that this status speaks of.
+    /// Generation of the spec that this status describes.
     #[serde(rename = "observedGeneration", default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
@@ -296,7 +298,7 @@ pub struct MeshFedConfigStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 
-    /// Name of the relationship in effect.
+    /// Name of the relationship that is in effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relationship: Option<String>,
 
@@ -304,28 +306,28 @@ pub struct MeshFedConfigStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_summary: Option<String>,
 
-    /// Each peer, as discovery sees it.
+    /// State of each peer, as observed by discovery.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerStatus>,
 }
 
-/// A peer, as discovery sees it.
+/// State of a peer, as observed by discovery.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct PeerStatus {
     /// Name of the peer.
     pub name: String,
-    /// Whether its announcements are being received.
+    /// Whether this mesh receives the peer's announcements.
     pub connected: bool,
-    /// When the connection was last made or lost.
+    /// When the connection was last established or lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Time>,
-    /// How many services it announces here.
+    /// Number of services that the peer announces to this mesh.
     #[serde(default)]
     pub announced: i64,
-    /// How many of these are bound.
+    /// Number of announced services that are bound.
     #[serde(default)]
     pub imported: i64,
-    /// Why it is not connected.
+    /// Why the peer is not connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `ServiceBinding`: use a service that another mesh exposes.
+//! `ServiceBinding`: uses a service that another mesh exposes.
 
 #![expect(
     unreachable_pub,
@@ -63,14 +63,13 @@ pub struct ServiceBindingSpec {
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<i64>,
 
-    /// Where the remote ingress gateway (FLAT: the pods) can be reached, as `host:port`. Default: from
-    /// discovery.
+    /// Addresses of the remote ingress gateway (FLAT: of the pods), as `host:port`. Default: from discovery.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000), inner(length(min = 1, max = 270), regex(pattern = r"^.+:[0-9]{1,5}$")))]
     pub endpoints: Vec<String>,
 
-    /// The remote service stands for this subset of a local Service of the same name: no Service is made, and
-    /// a VirtualService of the user's sends traffic to `status.host`.
+    /// Makes the remote service this subset of a local Service of the same name. Emcee then creates no
+    /// Service, and your own VirtualService sends traffic to `status.host`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub subset: Option<String>,
@@ -84,14 +83,14 @@ pub struct ServiceBindingSpec {
     )]
     pub protocol: Option<String>,
 
-    /// Name of the peer that serves, when several could.
+    /// Name of the peer that provides the service. Required if several peers announce it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub peer: Option<String>,
 
-    /// Server name (SNI) of the remote service, when it is not the one made of name, namespace and
-    /// relationship. Below `emcee.internal` it must be that of a service of the relationship; any other name must be
-    /// listed in the MeshFedConfig's `allowed_server_names`.
+    /// Server name (SNI) of the remote service, if it differs from the one computed from name, namespace and
+    /// relationship. Below `emcee.internal` it must be the name of a service of the relationship. Any other
+    /// name must be listed in the MeshFedConfig's `allowed_server_names`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(
@@ -104,7 +103,7 @@ pub struct ServiceBindingSpec {
     pub server_name: Option<String>,
 
     /// Identities (SPIFFE ids) that the remote service may have, in the styles in which TLS is end to end.
-    /// Default: the announced ones; none known: any identity of the root passes.
+    /// Default: the announced ones. If none are known, any identity of the root of trust is accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(min = 1, max = 2048)))]
     pub subject_alt_names: Vec<String>,
@@ -119,10 +118,10 @@ pub struct ServiceBindingSpec {
     pub export_to: Option<Vec<String>>,
 }
 
-/// How the binding is.
+/// Observed state of the binding.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct ServiceBindingStatus {
-    /// Generation of the spec that this status speaks of.
+    /// Generation of the spec that this status describes.
     #[serde(rename = "observedGeneration", default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
@@ -130,7 +129,7 @@ pub struct ServiceBindingStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 
-    /// Whether the service can be called.
+    /// Whether applications can call the service.
     #[serde(default)]
     pub ready: bool,
 
@@ -147,20 +146,20 @@ pub struct ServiceBindingStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<String>,
 
-    /// Where the endpoints are from: `spec`, or the name of a peer.
+    /// Source of the endpoints: `spec`, or the name of a peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 
-    /// Since when the announcing peer is lost.
+    /// Since when the announcing peer is unreachable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_since: Option<Time>,
 
-    /// The accepted announcement, from which a restart warms up.
+    /// Accepted announcement, which Emcee reads back after a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announcement: Option<Announcement>,
 }
 
-/// A service, as a peer announced it.
+/// Service as a peer announced it.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Announcement {
     /// Name of the peer.
@@ -171,16 +170,16 @@ pub struct Announcement {
     /// Port of the remote Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<i64>,
-    /// Where it can be reached, as `host:port`.
+    /// Endpoints of the service, as `host:port`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<String>,
-    /// Identities of its workloads.
+    /// Identities of the service's workloads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subject_alt_names: Vec<String>,
     /// Version of the announcement: a hash of its content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Style of the relationship when it was announced.
+    /// Style of the relationship at the time of the announcement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
     /// Trust domain of the mesh that announced it.
@@ -189,7 +188,7 @@ pub struct Announcement {
     /// Hash of the root certificates of that mesh's workloads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_hash: Option<String>,
-    /// Whether the peer has taken it back. What is said of it is what was last announced.
+    /// Whether the peer withdrew the announcement. The other fields then describe the last announcement.
     #[serde(default, skip_serializing_if = "is_false")]
     pub withdrawn: bool,
 }

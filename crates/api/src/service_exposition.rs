@@ -1,4 +1,4 @@
-//! `ServiceExposition`: expose a service to the meshes of a relationship.
+//! `ServiceExposition`: exposes a service to the meshes of a relationship.
 
 #![expect(
     unreachable_pub,
@@ -46,8 +46,8 @@ pub struct ServiceExpositionSpec {
     #[schemars(range(min = 1, max = 65535))]
     pub port: i64,
 
-    /// Labels of the MeshFedConfigs through which the service is exposed: every match gets it. A MeshFedConfig
-    /// without a label `fed-config` counts as labelled `fed-config: <its name>`.
+    /// Labels of the MeshFedConfigs through which the service is exposed: every match exposes it. A
+    /// MeshFedConfig without a label `fed-config` counts as labelled `fed-config: <its name>`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub mesh_fed_config_selector: BTreeMap<String, String>,
@@ -62,11 +62,12 @@ pub struct ServiceExpositionSpec {
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub subset: Option<String>,
 
-    /// Whether peers are told of the service. `false`: it can be reached, and is not announced. Default true.
+    /// Whether the service is announced to peers. `false`: peers can reach it, but it is not announced.
+    /// Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<bool>,
 
-    /// Protocol of the port: http, http2, grpc, tcp or tls. Default: what the Service's port says.
+    /// Protocol of the port: http, http2, grpc, tcp or tls. Default: the protocol of the Service's port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     #[x_kube(
@@ -75,8 +76,8 @@ pub struct ServiceExpositionSpec {
     )]
     pub protocol: Option<String>,
 
-    /// Names of the peers that may see and call the service. Default: all. Enforced at the gateway in BOUNDARY
-    /// only; in the other styles it limits what is announced.
+    /// Names of the peers that may see and call the service. Default: all. Only BOUNDARY enforces this at the
+    /// gateway; in the other styles it only limits the announcement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100), inner(length(max = 63)))]
     pub peers: Option<Vec<String>>,
@@ -97,10 +98,10 @@ pub struct ServiceExpositionSpec {
     pub clusters: Vec<String>,
 }
 
-/// How the exposition is.
+/// Observed state of the exposition.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct ServiceExpositionStatus {
-    /// Generation of the spec that this status speaks of.
+    /// Generation of the spec that this status describes.
     #[serde(rename = "observedGeneration", default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
@@ -112,15 +113,16 @@ pub struct ServiceExpositionStatus {
     #[serde(default)]
     pub ready: bool,
 
-    /// The name by which peers reach the service (SNI); several relationships: separated by commas.
+    /// Server name (SNI) by which peers reach the service; names of several relationships are separated by
+    /// commas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
 
-    /// Where peers reach the service, as `host:port`.
+    /// Addresses at which peers reach the service, as `host:port`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<String>,
 
-    /// `<relationship>/<peer>` of the peers to whom the service is announced.
+    /// Peers to which the service is announced, as `<relationship>/<peer>`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub announced_to: Vec<String>,
 }

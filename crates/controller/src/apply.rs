@@ -1,7 +1,7 @@
-//! What is to be written, and in which order: from units that changed to writes, without doing any.
+//! The reconciler: turns changed units into ordered writes, without I/O.
 //!
-//! The desk of the one replica that writes. It begins when the replica becomes the leader, learns what is in the
-//! cluster, and compares; content that is there already is never written again.
+//! Only the leader has one. It starts when the replica becomes the leader, learns what is in the cluster, and
+//! compares. Content that the cluster already has is never written again.
 
 mod body;
 mod book;
@@ -31,41 +31,41 @@ use standing::{concerned_by, waiter};
 use wanted::{body_of, creation, id_of, matching, wanted};
 pub(crate) use write::{Write, Written, carry_out};
 
-/// What is to be written.
+/// Decides what to write. Holds the desired and the observed state of each object.
 #[derive(Default)]
 pub(crate) struct Desk {
     book: Book,
-    /// The objects that each unit asks for.
+    /// IDs of the objects that each unit asks for.
     units: HashMap<Arc<Unit>, Box<[ObjectId]>>,
-    /// Resources that are being deleted and wait for their objects to be gone.
+    /// Resources that are being deleted and wait until their objects are gone.
     leaving: HashMap<OwnerLabels, Unit>,
     rounds: Rounds<Item>,
     retries: BTreeMap<Instant, Vec<Item>>,
-    /// How often in a row a resource's finalizer could not be written.
+    /// Number of consecutive failures to write a resource's finalizer.
     finalizer_failures: HashMap<Unit, u32>,
-    /// Units that want something else than was planned.
+    /// Units whose desired objects differ from what was planned.
     outdated: Vec<Unit>,
-    /// Whether what is in the cluster is known; before, nothing is written.
+    /// Whether the state of the cluster is known. Nothing is written before that.
     open: bool,
-    /// Whether istiod gets its objects over MCP: then none of its kinds is written.
+    /// Whether istiod receives its objects over MCP. Then no object of Istio's kinds is written.
     mcp: bool,
 }
 
-/// What some units want, as far as they are planned.
+/// Objects to write and resources to report again, collected while units are planned.
 #[derive(Debug, Default)]
 pub(crate) struct Planned {
     due: Vec<ObjectId>,
     concerned: HashSet<Unit>,
 }
 
-/// Something to do, in its order.
+/// An item of the queue.
 #[derive(Clone, Debug)]
 enum Item {
     Object(ObjectId),
     Finalizer(Unit),
 }
 
-/// What a write is for; to be given back with its outcome.
+/// A write in flight. Return it to [`Applier::on_write_done`] with the outcome.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     turn: Turn,
@@ -79,14 +79,15 @@ enum Purpose {
 }
 
 impl Desk {
-    /// One that knows nothing of the cluster yet.
+    /// Creates an applier that knows nothing about the cluster yet.
     pub(crate) fn new(mcp: bool) -> Self {
         Self { mcp, ..Self::default() }
     }
 
-    /// Everything that is in the cluster has been seen: writing may begin.
+    /// Enables writes. Call it when all generated objects have been listed.
     pub(crate) fn open(&mut self, model: &Model) {
         self.open = true;
+        // A copy that is left alone needs no write, but its owner may need a finalizer.
         let is_due = |entry: &Entry| entry.step().is_some() || entry.is_left();
         let due: Vec<_> =
             self.book.iter().filter(|(_, entry)| is_due(entry)).map(|(id, _)| id.clone()).collect();
@@ -96,24 +97,24 @@ impl Desk {
         }
     }
 
-    /// How many writes wait.
+    /// Returns the number of writes that wait in the queue.
     pub(crate) fn waiting(&self) -> usize {
         self.rounds.waiting()
     }
 
-    /// When something that failed is to be tried again.
+    /// Returns the time of the next retry.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.retries.first_key_value().map(|(at, _)| *at)
     }
 
-    /// Takes in what one of some units wants now, which are written in one round.
+    /// Adds what a unit wants now to a plan. [`Applier::finish_plan`] queues all of a plan as one batch.
     pub(crate) fn plan(&mut self, model: &Model, unit: &Unit, planned: &mut Planned) {
         self.plan_unit(model, unit, &mut planned.due);
         planned.concerned.extend(concerned_by(model, unit));
         self.look_at_finalizer(model, unit);
     }
 
-    /// All of some units are planned: they are a round. Says whose standing that may change.
+    /// Queues a plan as one batch. Returns the resources whose status may change.
     pub(crate) fn end_plan(&mut self, model: &Model, planned: Planned) -> HashSet<Unit> {
         if self.open {
             self.round(model, planned.due);
@@ -121,12 +122,13 @@ impl Desk {
         planned.concerned
     }
 
-    /// Units that want something else than was planned; each is to be planned again. Each is given once.
+    /// Drains the units whose desired objects differ from what was planned. The caller plans each of them
+    /// again.
     pub(crate) fn outdated(&mut self) -> Vec<Unit> {
         std::mem::take(&mut self.outdated)
     }
 
-    /// The unit that asks for an object.
+    /// Returns the unit that asks for an object.
     pub(crate) fn unit_of(&self, id: &ObjectId) -> Option<&Unit> {
         self.book.get(id)?.unit.as_deref()
     }
@@ -134,6 +136,7 @@ impl Desk {
     fn plan_unit(&mut self, model: &Model, unit: &Unit, due: &mut Vec<ObjectId>) {
         let (unit, had) =
             self.units.remove_entry(unit).unwrap_or_else(|| (Arc::new(unit.clone()), Box::default()));
+        // With MCP, istiod receives these kinds from Emcee directly.
         let written = |object: &&Object| !(self.mcp && object.kind().is_istio());
         let objects = model.translation().objects_of(&unit);
         let mut wanted: Vec<ObjectId> = Vec::with_capacity(objects.len());
@@ -144,6 +147,7 @@ impl Desk {
             wanted.push(id);
         }
         for id in had {
+            // Another unit may ask for the object by now. Then it must not be removed.
             if !wanted.contains(&id) && self.book.get(&id).is_some_and(|e| e.unit.as_ref() == Some(&unit)) {
                 self.book.update(&id, Entry::abandon);
                 due.push(id);
@@ -155,11 +159,12 @@ impl Desk {
         }
     }
 
-    /// An object with Emcee's label is there. Says whose standing that may change.
+    /// Records a live object with Emcee's label. Returns the resources whose status may change.
     pub(crate) fn see(&mut self, model: &Model, live: &Live) -> Vec<Unit> {
         let known = self.book.listed(&live.id);
         if known
             .and_then(|entry| entry.there.as_ref())
+            // Watch events and responses to writes arrive in any order. The newest version wins.
             .is_some_and(|there| !live.version.is_newer(&there.version))
         {
             return Vec::new();
@@ -167,48 +172,52 @@ impl Desk {
         let matching = known.and_then(|entry| matching(model, entry, live));
         let waiter = known.and_then(|entry| waiter(model, &live.id, entry));
         self.book.update(&live.id, |entry| {
-            // What a write that is under way finds may be older than this.
+            // The write in flight may have been processed before or after this version. A GET decides.
             entry.look |= entry.busy && matching.is_none();
             entry.note(live, matching.unwrap_or_default());
         });
         self.after(model, &live.id, waiter)
     }
 
-    /// An object with Emcee's label is gone, or has lost that label. Says whose standing that may change.
+    /// Records that an object is gone or has lost Emcee's label. Returns the resources whose status may
+    /// change.
     pub(crate) fn miss(&mut self, model: &Model, id: &ObjectId) -> Vec<Unit> {
         let Some(entry) = self.book.get(id) else { return Vec::new() };
         let waiter = waiter(model, id, entry);
+        // A write in flight may recreate the object, and a deletion has no version to compare.
         self.book.update(id, |entry| entry.look |= entry.busy);
         self.absent(model, id);
         self.after(model, id, waiter)
     }
 
-    /// All objects of a list are going to be told of again.
+    /// Records that a watch starts to list these objects again.
     pub(crate) fn begin_list(&mut self, list: &List) {
         self.book.begin_list(list);
     }
 
-    /// What was not told of since then is looked at. It may have been written while the list was made. Says whose standing
-    /// that may change.
+    /// Ends a relist. An object that the list did not contain needs a GET: it may have been written while the
+    /// list was made. Returns the resources whose status may change.
     pub(crate) fn end_list(&mut self, model: &Model, list: &List) -> HashSet<Unit> {
         let unlisted = self.book.end_list(list);
         unlisted.iter().flat_map(|id| self.after(model, id, None)).collect()
     }
 
-    /// Something has come of an object, for which a resource may have waited that no longer asks for it.
+    /// Queues what an event on an object makes possible. `waiter` is the resource that waits for the removal
+    /// of the object. Returns the resources whose status may change.
     fn after(&mut self, model: &Model, id: &ObjectId, waiter: Option<Unit>) -> Vec<Unit> {
         let unit = self.book.get(id).and_then(|entry| entry.unit.clone());
         if self.open {
             let of_unit =
                 unit.as_ref().filter(|_| id.kind == Kind::Service).and_then(|unit| self.units.get(unit));
-            // Others may have waited for a Service.
+            // The routes of a facade wait for its Service (`is_held_back`), so all objects of the unit may be
+            // ready now.
             let due = of_unit.map_or_else(|| vec![id.clone()], |objects| objects.to_vec());
             self.round(model, due);
         }
         unit.iter().flat_map(|unit| concerned_by(model, unit)).chain(waiter).collect()
     }
 
-    /// A resource has, or lacks, a finalizer, or is being deleted.
+    /// Tracks whether a resource waits for its finalizer. Call it when the resource may have changed.
     pub(crate) fn look_at_finalizer(&mut self, model: &Model, unit: &Unit) {
         let Some(owner) = OwnerLabels::of_resource(unit) else { return };
         match model.resource(unit) {
@@ -220,20 +229,22 @@ impl Desk {
         }
     }
 
-    /// Takes the finalizer off a resource that is being deleted, once none of its objects is left.
+    /// Queues the removal of the finalizer of a resource that is being deleted, once none of its objects is
+    /// left.
     fn let_go(&mut self, model: &Model, owner: &OwnerLabels) {
         let is_waited_for = |(id, entry): (&ObjectId, &Entry)| waiter(model, id, entry).is_some();
         if !self.open || self.book.leftovers(owner).any(is_waited_for) {
             return;
         }
+        // A unit that still has desired objects has not been translated since the deletion.
         let leaving = self.leaving.get(owner).filter(|unit| !self.units.contains_key(*unit));
         if let Some(unit) = leaving.filter(|unit| model.resource(unit).is_some()).cloned() {
             self.rounds.push([(FINALIZERS, Item::Finalizer(unit))]);
         }
     }
 
-    /// Whether an object has to wait for another: the routes of a facade, as long as its Service is not Emcee's. They
-    /// would lead somebody else's calls astray.
+    /// Reports whether an object has to wait for another: the routes of a facade wait until its Service
+    /// belongs to Emcee. Otherwise they would redirect calls to a Service of another owner.
     fn is_held_back(&self, entry: &Entry, id: &ObjectId) -> bool {
         let Some(unit @ Unit::Facade(_)) = entry.unit.as_deref() else { return false };
         let services =
@@ -242,7 +253,7 @@ impl Desk {
         id.kind != Kind::Service && !entries.all(Entry::is_ours)
     }
 
-    /// Queues what is due, after a resource's finalizer where it needs one.
+    /// Queues objects as one batch. The finalizer of a resource that needs one goes first.
     fn round(&mut self, model: &Model, due: Vec<ObjectId>) {
         let mut items = Vec::new();
         let mut owners = HashSet::new();
@@ -253,6 +264,7 @@ impl Desk {
             if step.is_none() && !entry.is_left() {
                 continue;
             }
+            // Without the finalizer, the object would outlive its owner if the owner is deleted now.
             let unit = entry.unit.as_ref().filter(|unit| needs_finalizer(model, unit, &id, entry));
             if let Some(unit) = unit.filter(|unit| !owners.contains(*unit)) {
                 owners.insert(Arc::clone(unit));
@@ -263,7 +275,7 @@ impl Desk {
         self.rounds.push(items);
     }
 
-    /// The next thing to do, if there is one that may be done now.
+    /// Returns the next write that may start now, if there is one.
     pub(crate) fn next(&mut self, model: &Model, now: Instant) -> Option<(Ticket, Write)> {
         self.retry(model, now);
         while let Some((turn, item)) = self.rounds.take() {
@@ -273,6 +285,7 @@ impl Desk {
             };
             match found {
                 Some((purpose, write)) => return Some((Ticket { turn, purpose }, write)),
+                // The item became obsolete while it waited.
                 None => self.rounds.finish(turn),
             }
         }
@@ -286,6 +299,8 @@ impl Desk {
                     Item::Object(id) => {
                         self.book.update(&id, |entry| {
                             entry.waits = false;
+                            // No watch covers objects without Emcee's label, so only a GET shows whether the
+                            // object has changed or is gone.
                             entry.look |= entry.origin != Origin::Emcee && entry.unit.is_some();
                         });
                         self.round(model, vec![id]);
@@ -300,7 +315,8 @@ impl Desk {
         let entry = self.book.get(id).filter(|entry| entry.is_ready() && !self.is_held_back(entry, id))?;
         let step = entry.step()?;
         let mut outdated = None;
-        // What is not planned yet may be half done.
+        // The translation may have changed since the unit was planned, and may be incomplete. Such content is
+        // not written: the unit is planned again.
         let mut body = || {
             let unit = entry.unit.as_ref()?;
             let body = wanted(model, unit, id).filter(|body| body.hash == entry.wanted);
@@ -324,11 +340,12 @@ impl Desk {
         };
         self.outdated.extend(outdated);
         let (hash, write) = found?;
+        // From now on, a set `needs_get` means that something changed during the write.
         self.book.update(id, |entry| (entry.busy, entry.look) = (true, false));
         Some((Purpose::Object { id: id.clone(), step, hash }, write))
     }
 
-    /// What came of a write. Says whose standing that may change.
+    /// Records the outcome of a write. Returns the resources whose status may change.
     pub(crate) fn done(
         &mut self,
         model: &Model,
@@ -376,8 +393,10 @@ impl Desk {
                 self.book.update(id, |entry| {
                     entry.sent = hash;
                     let seen = entry.there.as_ref().map(|there| there.version.clone());
-                    // It may have been said to be gone meanwhile, and an absence has no version to compare.
+                    // A watch may have reported the deletion of the object in the meantime. A deletion has no
+                    // version to compare, so a GET decides.
                     let missed = entry.look && seen.is_none();
+                    // A watch may have delivered a newer version before this response.
                     if seen.is_none_or(|seen| !seen.is_newer(&live.version)) {
                         entry.note(&live, hash);
                         entry.look = missed;
@@ -387,11 +406,15 @@ impl Desk {
             }
             (Step::Delete, Ok(written)) => self.book.update(id, |entry| {
                 entry.failure = None;
+                // The watch confirms the deletion later. Until then the object counts as gone, unless a
+                // finalizer blocks it.
                 entry.deleting = entry.there.is_some();
                 entry.lingers = entry.deleting && matches!(written, Written::Lingers);
             }),
+            // 404 is an answer, too: the object does not exist.
             (_, Ok(_) | Err(Fault::Gone)) => self.absent(model, id),
             (_, Err(fault)) => {
+                // After a conflict, the observed version is outdated.
                 let look = step == Step::Look || fault == Fault::Conflict;
                 self.book.update(id, |entry| entry.look |= look);
                 self.failed(id, fault, now);
@@ -409,9 +432,11 @@ impl Desk {
         }
     }
 
-    /// The object that is there under the name of one of Emcee's: whose is it?
+    /// Records the result of a GET: decides whether the live object is Emcee's, a copy, or belongs to another
+    /// owner.
     fn looked(&mut self, model: &Model, live: &Live, now: Instant) {
         let known = self.book.get(&live.id);
+        // No unit asks for the object, and without the label it does not belong to Emcee.
         if known.is_none_or(|entry| entry.unit.is_none()) && !live.is_labelled() {
             return self.absent(model, &live.id);
         }
@@ -428,11 +453,12 @@ impl Desk {
         }
     }
 
-    /// Notes a failure and when to try again; the first conflict is looked into at once.
+    /// Records a failure and schedules the retry. The first conflict is followed by a GET immediately.
     fn failed(&mut self, id: &ObjectId, fault: Fault, now: Instant) {
         let delay = self.book.update(id, |entry| {
             let attempts = entry.failure.as_ref().map_or(0, |failure| failure.1) + 1;
             let delay = fault.delay(attempts, spread(id));
+            // After the first conflict nothing waits: the GET that follows shows the current version.
             entry.waits = fault != Fault::Conflict || attempts > 1;
             entry.failure = Some(Box::new((fault, attempts)));
             entry.waits.then_some(delay)
@@ -452,10 +478,10 @@ fn finalizer_write(model: &Model, unit: Unit) -> Option<(Purpose, Write)> {
     })
 }
 
-/// Finalizers come before the objects that need them.
+/// Phase of finalizers: before the objects that need them.
 const FINALIZERS: u8 = 0;
 
-/// When a write has its turn in a round: see [`rounds`].
+/// Returns the phase of a write within its batch, see [`queue`].
 fn phase(entry: &Entry, step: Step, id: &ObjectId) -> u8 {
     let class: u8 = match entry.unit.as_deref() {
         Some(Unit::MeshFedConfig(_)) => 0,
@@ -471,6 +497,8 @@ fn phase(entry: &Entry, step: Step, id: &ObjectId) -> u8 {
     };
     let kinds = Kind::ALL.len();
     let place = Kind::ALL.iter().position(|kind| *kind == id.kind).unwrap_or_default();
+    // Creations and updates take phases 1 to 4 × kinds, removals the phases above them, in reverse. With 15
+    // kinds the highest phase is 120.
     let number = match step {
         Step::Delete => kinds * 4 + kinds * usize::from(3 - class) + kinds - place,
         _ => kinds * usize::from(class) + place + 1,
@@ -478,8 +506,9 @@ fn phase(entry: &Entry, step: Step, id: &ObjectId) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
 
-/// Of an object in another namespace Kubernetes' garbage collector must not know the owner, and of one that somebody else
-/// wrote it may not know it; the finalizer keeps the owner until the object is gone.
+/// Reports whether an object requires the finalizer on the resource of its unit. The garbage collector must
+/// not know the owner of an object in another namespace, and may not know the owner of an object that another
+/// client wrote. The finalizer keeps the owner until the object is gone.
 fn needs_finalizer(model: &Model, unit: &Unit, id: &ObjectId, entry: &Entry) -> bool {
     let elsewhere = unit.resource().is_some_and(|resource| resource.key.namespace != id.key.namespace);
     (elsewhere || entry.is_left())

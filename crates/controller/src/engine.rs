@@ -1,4 +1,4 @@
-//! The pipeline without I/O: facts in, writes out.
+//! The controller pipeline without I/O: watch updates in, writes out.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -19,24 +19,24 @@ use crate::options::Options;
 use crate::report::{Report, Reports, Transition};
 use crate::translate::Model;
 
-/// How far the time may move before certificates are judged again, in seconds.
+/// How far the clock may move before certificates are checked again, in seconds.
 const HOUR: i64 = 3600;
 
-/// The pipeline without I/O.
+/// The controller pipeline without I/O.
 pub(crate) struct Engine {
     model: Model,
-    /// Facts that came before everything had been seen once.
+    /// Updates that arrived before the initial sync was complete.
     early: Vec<Fact>,
     started: bool,
-    /// Units that may want something else than before, which has not been passed on yet.
+    /// Changed units whose results have not been propagated yet.
     changed: Groups<Changed>,
-    /// Resources that have changed, and whose objects may be half done.
+    /// Changed resources whose objects may be incomplete.
     touched: BTreeSet<Unit>,
-    /// What discovery has not been told yet.
+    /// Catalogue updates that discovery has not received yet.
     unpublished: Vec<Published>,
-    /// Where istiod gets its objects over MCP: whether they may have changed since they were last shown.
+    /// Whether the objects may have changed since istiod last received them; `None` without MCP.
     unshown: Option<bool>,
-    /// What the replica that writes has to write.
+    /// State of the leader; `None` on other replicas.
     writing: Option<Writing>,
     metrics: Metrics,
 }
@@ -45,29 +45,29 @@ pub(crate) struct Engine {
 struct Writing {
     desk: Desk,
     reports: Reports,
-    /// Whether what is in the cluster is being learned: after everything is planned, so that each object is compared with
-    /// what is wanted when it is seen.
+    /// Whether the watches of generated objects have started. That is after everything is planned, so that
+    /// each object is compared with the desired one when it is seen.
     learns: bool,
     open: bool,
-    /// Whether what is in the cluster has been seen: it is open once everything is planned.
+    /// Whether all generated objects have been listed. Writes start once everything is planned.
     opening: bool,
     statuses_turn: bool,
-    /// Whether there was no time to look at all statuses.
+    /// Whether there was no time to check all statuses.
     cut_short: bool,
 }
 
-/// What has come of a piece so far.
+/// Results of a piece of the translation, as far as it has been propagated.
 #[derive(Default)]
 struct Changed {
     piece: Option<Piece>,
     planned: Planned,
-    /// What discovery is told when all of it is known.
+    /// Updates for discovery, which receives them when the piece is complete.
     published: Vec<Published>,
-    /// Units whose objects are half done: they are planned another time.
+    /// Units with incomplete objects. They are planned later.
     unsound: Vec<Unit>,
 }
 
-/// What a write is for; to be given back with its outcome.
+/// A write in flight. Return it to [`Engine::on_write_done`] with the outcome.
 #[derive(Debug)]
 pub(crate) enum Task {
     Object(Ticket),
@@ -89,10 +89,11 @@ impl Engine {
         }
     }
 
-    /// Every watch of inputs has answered once: what has not been seen does not exist.
+    /// Starts the translation. Call it when every watch of inputs has completed its list: from then on, what
+    /// has not been seen does not exist.
     pub(crate) fn start(&mut self) {
         self.started = true;
-        // Also if there is nothing: istiod waits until it has heard that.
+        // Even without objects: istiod waits until it has received that.
         if let Some(unshown) = &mut self.unshown {
             *unshown = true;
         }
@@ -104,11 +105,12 @@ impl Engine {
         self.started
     }
 
-    /// This replica is the one that writes: it learns what is in the cluster as soon as everything is planned.
+    /// Makes this replica the leader. It reads the generated objects as soon as everything is planned.
     pub(crate) fn begin_writing(&mut self) {
         let reports = Reports::new(self.metrics.clone());
         self.metrics.set_leader(true);
-        // What is under way for a replica that writes nothing counts here, too: all units are planned in full.
+        // Pieces that are being propagated have skipped the reconciler so far, so all units are planned
+        // again.
         self.changed.push(self.model.translation().units().cloned().collect(), Changed::default());
         self.writing = Some(Writing {
             desk: Desk::new(self.unshown.is_some()),
@@ -125,7 +127,8 @@ impl Engine {
         self.writing.is_some()
     }
 
-    /// Whether this replica learns what is in the cluster from now on. It is said once.
+    /// Starts to learn what is in the cluster, if everything is planned. Returns true once: the caller starts
+    /// the watches.
     pub(crate) fn begins_to_learn(&mut self) -> bool {
         let is_planned = self.is_planned();
         let Some(writing) = self.writing.as_mut().filter(|writing| !writing.learns && is_planned) else {
@@ -135,8 +138,8 @@ impl Engine {
         true
     }
 
-    /// What is in the cluster has been seen. Writing begins when everything is planned: an object that nothing asks for
-    /// yet would be removed.
+    /// Records that all generated objects have been listed. Writes start when everything is planned: before
+    /// that, an object that no unit asks for yet would be removed.
     pub(crate) fn open(&mut self) {
         if let Some(writing) = &mut self.writing {
             writing.opening = true;
@@ -155,31 +158,35 @@ impl Engine {
         writing.reports.ask(self.model.resources().map(|(unit, _)| unit.clone()));
     }
 
-    /// Whether all that is known has been passed on.
+    /// Reports whether all known changes have been propagated.
     fn is_planned(&self) -> bool {
         self.changed.is_empty() && self.model.translation().is_settled()
     }
 
-    /// Whether further facts may come. While everything has to be done before anything can be written, they wait, so that
-    /// this ends. Istiod gets all objects in one piece, so over MCP it is always so.
+    /// Reports whether the engine accepts updates. While everything has to be planned before the first write,
+    /// and while a change of a relationship has to be translated as a whole, updates wait, so that this ends.
+    /// With MCP they wait whenever something is not planned yet, because istiod receives all objects at once.
     pub(crate) fn accepts(&self) -> bool {
         let opening = self.writing.as_ref().is_some_and(|writing| writing.opening || !writing.learns);
         let shown = self.unshown.is_none() || self.is_planned();
         shown && !opening && !self.model.translation().is_whole()
     }
 
-    /// Whether there is something to [`work`](Self::work) at.
+    /// Reports whether there is anything to [`work`](Self::work) on.
     pub(crate) fn is_busy(&self) -> bool {
         let cut_short = self.writing.as_ref().is_some_and(|writing| writing.cut_short);
         cut_short || !self.is_planned()
     }
 
-    /// Works while `goes_on` says so. Namespaces take turns, and the outcome is the same whenever it stops.
+    /// Works while `goes_on` returns true. Namespaces take turns. The result does not depend on where it
+    /// stops.
     pub(crate) fn work(&mut self, mut goes_on: impl FnMut() -> bool) {
         for mut piece in self.model.work(&mut goes_on) {
             if let Some(unshown) = &mut self.unshown {
                 *unshown = true;
             }
+            // The units of a piece belong together: one group, so that nothing of it is written before all of
+            // it.
             let units = std::mem::take(&mut piece.units);
             self.changed.push(units, Changed { piece: Some(piece), ..Changed::default() });
         }
@@ -197,16 +204,17 @@ impl Engine {
         }
     }
 
-    /// Passes on what the next unit comes to.
+    /// Propagates the results of the next unit to the reconciler, discovery and the metrics.
     fn pass_on(&mut self) {
         let (model, metrics) = (&self.model, &self.metrics);
         let mut desk = self.writing.as_mut().map(|writing| &mut writing.desk);
         let changed = self.changed.step(|unit, changed| {
             if !model.translation().is_sound(unit) {
+                // Its claims are about to change. What it has now may belong to another resource.
                 return changed.unsound.push(unit.clone());
             }
             changed.published.extend(model.translation().published(std::slice::from_ref(unit)));
-            // Every replica shows it: whether one leads is nothing to a certificate.
+            // Every replica exports this: an expiry does not depend on leadership.
             if let Unit::MeshFedConfig(key) = unit {
                 metrics.set_certificate(key, model.translation().certificate_end(key));
             }
@@ -220,6 +228,7 @@ impl Engine {
             self.model.recall(unit);
         }
         if let Some(piece) = piece {
+            // Only now may the namespace run again, so that a busy namespace is propagated, too.
             self.model.passed_on(&piece);
         }
         if let Some(writing) = &mut self.writing {
@@ -232,6 +241,7 @@ impl Engine {
 
     fn look_at_touched(&mut self) {
         let touched = std::mem::take(&mut self.touched).into_iter();
+        // The finalizer and the status wait until the objects are complete.
         let (held, ready): (BTreeSet<_>, BTreeSet<_>) = touched.partition(|unit| self.holds(unit));
         self.touched = held;
         let Some(writing) = &mut self.writing else { return };
@@ -243,19 +253,19 @@ impl Engine {
         }
     }
 
-    /// Whether what is wanted of a unit may be half done, or not planned yet.
+    /// Reports whether the desired objects of a unit may be incomplete or not planned yet.
     fn holds(&self, unit: &Unit) -> bool {
         holds(&self.model, &self.changed, unit)
     }
 
-    /// Another replica may write from now on.
+    /// Stops leading. Another replica may write from now on.
     pub(crate) fn end_writing(&mut self) {
         self.writing = None;
         self.metrics.set_leader(false);
         self.metrics.forget_resources();
     }
 
-    /// Takes in what was seen.
+    /// Processes updates from watches.
     pub(crate) fn see(&mut self, facts: Vec<Fact>) {
         if !self.started {
             self.early.extend(facts);
@@ -269,6 +279,7 @@ impl Engine {
                     let unit = resource.unit.clone();
                     let uid = self.model.resource(&unit).map(|known| known.uid.clone());
                     changes.extend(self.model.note(*resource));
+                    // A new resource, or one that was deleted and created again.
                     if uid != self.model.resource(&unit).map(|known| known.uid.clone()) {
                         renewed.push(unit.clone());
                     }
@@ -287,7 +298,7 @@ impl Engine {
             }
         }
         self.model.take(changes);
-        // Objects name the UID of their owner, which the core does not know.
+        // Objects have an owner reference with the UID, which the core does not know.
         for unit in renewed {
             self.model.recall(unit);
         }
@@ -299,7 +310,7 @@ impl Engine {
         let Some(writing) = &mut self.writing else { return };
         let mut concerned = BTreeSet::new();
         for fact in live {
-            // With what is half done it cannot be compared for good.
+            // The desired objects may be incomplete, so this comparison is not final. Plan the unit again.
             if let Fact::Live(live) = &fact
                 && let Some(unit) = writing.desk.unit_of(&live.id)
                 && self.model.translation().holds(unit)
@@ -307,6 +318,7 @@ impl Engine {
                 self.model.recall(unit.clone());
             }
             match fact {
+                // Also before writes are enabled: this is how the reconciler learns what is in the cluster.
                 Fact::Live(live) => concerned.extend(writing.desk.see(&self.model, &live)),
                 Fact::LiveGone(id) => concerned.extend(writing.desk.miss(&self.model, &id)),
                 Fact::Listing(list) => writing.desk.begin_list(&list),
@@ -319,17 +331,17 @@ impl Engine {
         }
     }
 
-    /// Takes in what peers say.
+    /// Processes changes that peers have announced.
     pub(crate) fn hear(&mut self, changes: Vec<Change>) {
         self.see(changes.into_iter().map(Fact::Input).collect());
     }
 
-    /// What discovery is to be told. Each is given once.
+    /// Drains the updates for discovery.
     pub(crate) fn published(&mut self) -> Vec<Published> {
         std::mem::take(&mut self.unpublished)
     }
 
-    /// All objects for istiod, if they may have changed since they were last asked for, and none is half done.
+    /// Returns all objects for istiod, if they may have changed since the last call and none is incomplete.
     pub(crate) fn changed_objects(&mut self) -> Option<Vec<Object>> {
         if !self.is_planned() {
             return None;
@@ -340,14 +352,14 @@ impl Engine {
         Some(objects.filter(|object| object.kind().is_istio()).collect())
     }
 
-    /// Certificates are judged again as time goes by.
+    /// Moves the clock, in steps of at least an hour. Certificates expire as time passes.
     pub(crate) fn set_time(&mut self, now: Timestamp) {
         if (now.as_second() - self.model.settings().now.as_second()).abs() >= HOUR {
             self.model.take_settings(|settings| settings.now = now);
         }
     }
 
-    /// The next thing to write, if there is one that may be written now and it is found while `goes_on` says so.
+    /// Returns the next write that may start now, if one is found while `goes_on` returns true.
     pub(crate) fn next(&mut self, now: Instant, mut goes_on: impl FnMut() -> bool) -> Option<(Task, Write)> {
         let Writing { desk, reports, statuses_turn, open: true, cut_short, .. } = self.writing.as_mut()?
         else {
@@ -361,26 +373,28 @@ impl Engine {
             let next = reports.next(model, desk, now, held, &mut goes_on);
             next.map(|(report, write)| (Task::Status(report), write))
         };
-        // Neither waits for all of the other.
+        // Statuses and objects alternate, so that neither waits for all of the other.
         *statuses_turn = !*statuses_turn;
         let next = if *statuses_turn {
             status(reports, desk).or_else(|| object(desk))
         } else {
             object(desk).or_else(|| status(reports, desk))
         };
+        // The queue of statuses is not empty only if the time was up.
         *cut_short = next.is_none() && reports.has_some();
+        // Without this, a unit that changed after it was planned would never be written.
         for unit in desk.outdated() {
             self.model.recall(unit);
         }
         next
     }
 
-    /// What is to be told to people, beside what comes of writes. Each is given once.
+    /// Drains the readiness transitions that do not result from a status write.
     pub(crate) fn transitions(&mut self) -> Vec<Transition> {
         self.writing.as_mut().map(|writing| writing.reports.transitions()).unwrap_or_default()
     }
 
-    /// What came of a write. Says what is to be told to people.
+    /// Records the outcome of a write. Returns the readiness transition to report, if there is one.
     pub(crate) fn done(
         &mut self,
         task: Task,
@@ -397,12 +411,14 @@ impl Engine {
             }
             Task::Status(report) => {
                 writing.reports.done(&self.model, &report, &outcome, now);
+                // Events are for people, who should not read what the status does not say yet.
                 report.transition.filter(|_| outcome.is_ok())
             }
         }
     }
 
-    /// An answer with a user's resource is news of it like any other, so that the next comparison is with what is there.
+    /// Processes a user's resource in a response like one from a watch, so that the next comparison uses the
+    /// current version.
     fn learn(&mut self, written: Written) -> Written {
         match written {
             Written::Resource(resource) if self.model.resource(&resource.unit).is_some() => {
@@ -413,13 +429,13 @@ impl Engine {
         }
     }
 
-    /// When something that failed is to be tried again.
+    /// Returns the time of the next retry.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let writing = self.writing.as_ref()?;
         writing.desk.deadline().into_iter().chain(writing.reports.deadline()).min()
     }
 
-    /// What is known and wanted, for people. Secrets' contents are left out.
+    /// Returns settings, resources and objects for people. Leaves the contents of Secrets out.
     pub(crate) fn dump(&self) -> Value {
         let translation = self.model.translation();
         let resources = self.model.resources().filter_map(|(unit, known)| {
@@ -443,19 +459,20 @@ impl Engine {
         })
     }
 
-    /// What is offered each way; none before everything has been seen once.
+    /// Returns the announcements in both directions; `None` before the initial sync is complete.
     pub(crate) fn offers(&self) -> Option<Offers> {
         let listings = || self.model.translation().listing();
         self.started.then(|| Offers { follows: self.writing.is_some(), listings: listings() })
     }
 
-    /// How many writes wait.
+    /// Returns the number of writes that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.writing.as_ref().map_or(0, |writing| writing.desk.waiting() + writing.reports.waiting())
     }
 }
 
-/// Whether what is wanted of a unit, or of what it shares, may be half done, or not planned yet.
+/// Reports whether the desired objects of a unit, or of a unit that it shares, may be incomplete or not
+/// planned yet.
 fn holds(model: &Model, changed: &Groups<Changed>, unit: &Unit) -> bool {
     let translation = model.translation();
     translation.holds(unit)

@@ -1,7 +1,7 @@
-//! Kubernetes Events: what people see in `kubectl describe`.
+//! Kubernetes Events, as `kubectl describe` shows them.
 //!
-//! They are for people, and never hold anything up: what cannot be said soon is not said. Each is one of its own: to
-//! count like ones together, all that were told would have to be kept.
+//! Events are for people and never block anything: an Event that cannot be written soon is dropped. Events
+//! are not aggregated, because all of them would have to be kept in memory to count equal ones.
 
 mod limiter;
 
@@ -22,14 +22,15 @@ use crate::FIELD_MANAGER;
 use crate::report::Transition;
 use limiter::Limiter;
 
-/// How many may wait to be written.
+/// Maximum number of Events that wait to be written.
 const WAITING: usize = 256;
-/// The API server takes no longer notes.
+/// Maximum length of a note in bytes. The API server rejects longer ones.
 const LONGEST: usize = 1000;
-/// What a resource's name may take in its Events' names, which are no longer either.
+/// Maximum length of the resource's name within an Event's name in bytes. The name of an Event is limited,
+/// too.
 const LONGEST_NAME: usize = 200;
 
-/// Where transitions are told.
+/// Records readiness transitions as Events.
 #[derive(Debug)]
 pub(crate) struct Announcer {
     limiter: Limiter,
@@ -37,19 +38,20 @@ pub(crate) struct Announcer {
 }
 
 impl Announcer {
-    /// Begins to write what is told.
+    /// Starts the task that writes Events.
     pub(crate) fn start(client: Client, identity: &str) -> Self {
         let (out, waiting) = mpsc::channel(WAITING);
         tokio::spawn(write(client, identity.to_owned(), waiting));
         Self { limiter: Limiter::default(), out }
     }
 
-    /// Tells of a transition, unless the resource has had too many, or too much waits.
+    /// Records a transition, unless the resource has had too many Events or the queue is full.
     pub(crate) fn tell(&mut self, transition: Transition) {
         if self.limiter.admits(&transition.unit, Instant::now())
+            // Never blocks: the control loop is the caller.
             && let Err(error) = self.out.try_send(transition)
         {
-            debug!(%error, "an Event is not written");
+            debug!(%error, "event dropped");
         }
     }
 }
@@ -61,7 +63,7 @@ async fn write(client: Client, identity: String, mut waiting: mpsc::Receiver<Tra
         let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
         let event = event(&transition, regarding, &identity, Timestamp::now());
         if let Err(error) = events.create(&PostParams::default(), &event).await {
-            debug!(%error, "an Event is not written");
+            debug!(%error, "event dropped");
         }
     }
 }
@@ -87,7 +89,7 @@ fn api_version(unit: &Unit) -> String {
 
 fn event(transition: &Transition, regarding: ObjectReference, identity: &str, now: Timestamp) -> Event {
     let (type_, reason, note) = if transition.ready {
-        ("Normal", "Ready", "it is in place and can be reached".to_owned())
+        ("Normal", "Ready", "all objects applied; endpoints available".to_owned())
     } else {
         ("Warning", transition.reason.as_str(), shortened(&transition.message, LONGEST))
     };
@@ -96,6 +98,7 @@ fn event(transition: &Transition, regarding: ObjectReference, identity: &str, no
         action: Some("Translate".to_owned()),
         event_time: Some(MicroTime(now)),
         metadata: ObjectMeta {
+            // The time makes the name unique. A name must not have an empty or cut-off label before the dot.
             name: Some(format!("{}.{:x}", name.trim_end_matches(['.', '-', '…']), now.as_nanosecond())),
             namespace: regarding.namespace.clone(),
             ..ObjectMeta::default()

@@ -1,31 +1,31 @@
-//! What the controller and whatever talks to other processes (discovery, MCP) tell each other.
+//! Channels between the controller and what talks to other processes: discovery and MCP.
 //!
-//! The controller never waits for the other side, and the other side's news comes in like that of a watch.
+//! The controller never waits for the other side. Changes from the other side arrive like watch updates.
 
 use emcee_core::catalogue::Published;
 use emcee_core::inputs::Change;
 use emcee_core::plan::Object;
 use tokio::sync::{mpsc, watch};
 
-/// The controller's end.
+/// The controller's end of the channels.
 pub(crate) struct Exchange {
     published: mpsc::UnboundedSender<Vec<Published>>,
     said: mpsc::Receiver<Vec<Change>>,
     objects: watch::Sender<Vec<Object>>,
 }
 
-/// The other end.
+/// Discovery's end of the channels.
 pub struct Counterpart {
-    /// What is to be known of relationships and of what is offered: all of it once everything has been seen, and then what
-    /// has changed.
+    /// Relationships and announcements: everything after the initial sync, then only changes.
     pub published: mpsc::UnboundedReceiver<Vec<Published>>,
-    /// What peers say.
+    /// Takes changes that peers have announced.
     pub say: mpsc::Sender<Vec<Change>>,
-    /// All objects of Istio's kinds, where they go to istiod over MCP; else none.
+    /// All objects of Istio's kinds, if istiod receives them over MCP; otherwise empty.
     pub objects: watch::Receiver<Vec<Object>>,
 }
 
-/// Batches of news that wait. More come from one peer's reconnect than a controller needs at once.
+/// Number of batches of changes that may wait. One reconnect of a peer sends more than a controller needs at
+/// once.
 const SAID: usize = 64;
 
 pub(crate) fn exchange() -> (Exchange, Counterpart) {
@@ -38,8 +38,8 @@ pub(crate) fn exchange() -> (Exchange, Counterpart) {
 impl Exchange {
     pub(crate) fn publish(&self, news: Vec<Published>) {
         if !news.is_empty() {
-            // Where nobody listens, nobody wants to know.
-            let _nobody_listens = self.published.send(news);
+            // Without discovery, there is no receiver.
+            let _no_receiver = self.published.send(news);
         }
     }
 
@@ -47,7 +47,7 @@ impl Exchange {
         self.objects.send_replace(objects);
     }
 
-    /// The next batch of news; none ever, once the other end is gone.
+    /// Returns the next batch of changes. Never completes once the other end is gone.
     pub(crate) async fn hear(&mut self) -> Vec<Change> {
         match self.said.recv().await {
             Some(changes) => changes,

@@ -1,21 +1,21 @@
-//! Queues in which namespaces take turns, so that one with very much to do holds no other up.
+//! Queues in which namespaces take turns, so that a busy namespace does not delay the others.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use emcee_core::translate::Unit;
 
-/// Units that wait, each once; the namespaces take turns.
+/// Queue of units, each at most once. Namespaces take turns.
 #[derive(Debug, Default)]
 pub(crate) struct Units {
     of: HashMap<Arc<str>, VecDeque<Unit>>,
-    /// The namespaces that have units, the next first.
+    /// Namespaces that have units, the next one first.
     turns: VecDeque<Arc<str>>,
     queued: HashSet<Unit>,
 }
 
 impl Units {
-    /// Adds a unit that does not wait yet.
+    /// Adds a unit, unless it is in the queue.
     pub(crate) fn push(&mut self, unit: Unit) {
         if !self.queued.insert(unit.clone()) {
             return;
@@ -28,7 +28,7 @@ impl Units {
         units.push_back(unit);
     }
 
-    /// The next unit.
+    /// Removes and returns the next unit.
     pub(crate) fn pop(&mut self) -> Option<Unit> {
         let namespace = self.turns.pop_front()?;
         let units = self.of.get_mut(&namespace)?;
@@ -51,15 +51,15 @@ impl Units {
     }
 }
 
-/// Groups of units, each to be done as a whole; the groups take turns.
+/// Groups of units, each to be completed as a whole. Groups take turns.
 #[derive(Debug)]
 pub(crate) struct Groups<T> {
     open: VecDeque<Group<T>>,
-    /// In how many open groups each unit is.
+    /// Number of open groups that contain each unit.
     members: HashMap<Unit, usize>,
 }
 
-/// Units that changed together, and what has come of those that are done.
+/// Units that changed together, and the result of those that are done.
 #[derive(Debug)]
 struct Group<T> {
     units: Vec<Unit>,
@@ -74,7 +74,7 @@ impl<T> Default for Groups<T> {
 }
 
 impl<T> Groups<T> {
-    /// Adds a group, with what has come of it so far.
+    /// Adds a group with the result so far.
     pub(crate) fn push(&mut self, units: Vec<Unit>, outcome: T) {
         for unit in &units {
             *self.members.entry(unit.clone()).or_default() += 1;
@@ -82,7 +82,7 @@ impl<T> Groups<T> {
         self.open.push_back(Group { units, done: 0, outcome });
     }
 
-    /// Whether a unit is in a group that is not done.
+    /// Reports whether a unit is in an open group.
     pub(crate) fn contains(&self, unit: &Unit) -> bool {
         self.members.contains_key(unit)
     }
@@ -91,14 +91,17 @@ impl<T> Groups<T> {
         self.open.is_empty()
     }
 
-    /// Does the next unit of the next group. Returns the outcome of a group with its last unit.
+    /// Processes the next unit of the next group. After the last unit of a group, returns the result of the
+    /// group.
     pub(crate) fn step(&mut self, one: impl FnOnce(&Unit, &mut T)) -> Option<T> {
         let mut group = self.open.pop_front()?;
+        // A group without units is complete after its first turn.
         if let Some(unit) = group.units.get(group.done) {
             one(unit, &mut group.outcome);
         }
         group.done += 1;
         if group.done < group.units.len() {
+            // At the end of the line: the other groups come first.
             self.open.push_back(group);
             return None;
         }

@@ -1,4 +1,4 @@
-//! How a controller is, for those who ask from outside its loop.
+//! Health and introspection, read from outside the control loop.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,37 +9,38 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::Engine;
 
-/// A loop that has not turned for so long hangs: it turns each second when nothing happens.
+/// Time without an iteration after which the loop counts as stalled. It iterates every second when nothing
+/// happens.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// How a controller is. Clones are of the same controller.
+/// Health of a controller. Clones share the same controller.
 #[derive(Clone, Debug)]
 pub struct Health {
     shared: Arc<Mutex<Shared>>,
     questions: mpsc::Sender<Question>,
 }
 
-/// What is offered between this mesh and its peers, as a controller knows it.
+/// Announcements between this mesh and its peers, as a controller knows them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Offers {
-    /// Whether this is the replica that writes, and so the one that follows peers. Another one knows nothing of peers but
-    /// what the statuses of resources say.
+    /// Whether this replica leads, and so connects to peers. Another replica knows of peers only what the
+    /// statuses of resources say.
     pub follows: bool,
-    /// What is offered in each relationship, each way.
+    /// Announcements of each relationship, in both directions.
     pub listings: Vec<Listing>,
 }
 
-/// What is asked, and where the answer goes.
+/// A request to the control loop, and where to send the answer.
 #[derive(Debug)]
 pub(crate) enum Question {
-    /// What is known and wanted.
+    /// Known and desired state.
     Dump(oneshot::Sender<Value>),
-    /// What is offered; nothing is to be said of it before everything has been seen once.
+    /// Announcements; `None` before the initial sync is complete.
     Offers(oneshot::Sender<Option<Offers>>),
 }
 
 impl Question {
-    /// Answers it. Perhaps nobody waits any more.
+    /// Answers the request. The caller may have gone away.
     pub(crate) fn answer(self, engine: &Engine) {
         match self {
             Self::Dump(asker) => drop(asker.send(engine.dump())),
@@ -61,34 +62,35 @@ pub(crate) struct Pulse {
     questions: mpsc::Receiver<Question>,
 }
 
-/// The two ends.
+/// Creates both ends: for callers, and for the loop.
 pub(crate) fn health() -> (Health, Pulse) {
-    let blockers = vec!["the watches have not begun".to_owned()];
+    let blockers = vec!["the watches have not started".to_owned()];
     let shared = Arc::new(Mutex::new(Shared { blockers, turned: Instant::now() }));
     let (asked, questions) = mpsc::channel(4);
     (Health { shared: Arc::clone(&shared), questions: asked }, Pulse { shared, questions })
 }
 
 impl Health {
-    /// What keeps the controller from being ready, a line each; none: everything has been seen once.
+    /// Returns what keeps the controller from being ready, a line each. Empty after the initial sync.
     pub fn blockers(&self) -> Vec<String> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).blockers.clone()
     }
 
-    /// Since when the loop has not turned, if it should have.
+    /// Returns a message if the loop is stalled, with the time since its last iteration.
     pub fn stalled(&self) -> Option<String> {
         let turned = self.shared.lock().unwrap_or_else(PoisonError::into_inner).turned;
         let since = turned.elapsed();
-        (since > STALLED).then(|| format!("the controller has not moved for {} s", since.as_secs()))
+        (since > STALLED).then(|| format!("control loop stalled for {} s", since.as_secs()))
     }
 
-    /// What the controller knows and wants. No Secret's content is in it.
+    /// Returns the known and desired state. Leaves the contents of Secrets out.
     pub async fn config_dump(&self) -> Value {
-        let none = || json!({"error": "the controller does not run"});
+        let none = || json!({"error": "the controller is not running"});
         self.ask(Question::Dump).await.unwrap_or_else(none)
     }
 
-    /// What is offered between this mesh and its peers; none: the controller does not run, or has not seen everything.
+    /// Returns the announcements between this mesh and its peers. `None` if the controller is not running, or
+    /// the initial sync is not complete.
     pub async fn offers(&self) -> Option<Offers> {
         self.ask(Question::Offers).await?
     }
@@ -101,14 +103,14 @@ impl Health {
 }
 
 impl Pulse {
-    /// The loop has turned.
+    /// Records an iteration of the loop.
     pub(crate) fn beat(&self, blockers: impl FnOnce() -> Vec<String>) {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.turned = Instant::now();
         shared.blockers = blockers();
     }
 
-    /// The next question.
+    /// Returns the next request. Never completes if all callers are gone.
     pub(crate) async fn question(&mut self) -> Question {
         match self.questions.recv().await {
             Some(question) => question,

@@ -1,14 +1,14 @@
-//! What Istio says of the mesh itself: the ConfigMap that istiod reads.
+//! Reads Istio's configuration of the mesh from istiod's ConfigMap.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Deserialize;
 
-/// The ConfigMap that istiod puts into every namespace, with the roots that workloads trust.
+/// ConfigMap that istiod creates in every namespace, with the root certificates that workloads trust.
 ///
 /// Source: `pilot/pkg/serviceregistry/kube/controller/namespacecontroller.go`.
 pub(crate) const ROOT_CERTIFICATES: &str = "istio-ca-root-cert";
 
-/// The ConfigMap of a revision.
+/// Returns the name of the ConfigMap of a revision.
 ///
 /// Source: `pilot/pkg/bootstrap/mesh.go`: `istio`, and `istio-<revision>` for revisions other than `default`.
 pub(crate) fn name(revision: Option<&str>) -> String {
@@ -21,26 +21,27 @@ pub(crate) fn name(revision: Option<&str>) -> String {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Mesh {
-    // Istio reads it as protobuf's JSON, which takes both spellings.
+    // Istio reads this as protobuf JSON, which accepts both spellings.
     #[serde(alias = "trust_domain")]
     trust_domain: Option<String>,
     #[serde(alias = "trust_domain_aliases")]
     trust_domain_aliases: Option<Vec<String>>,
 }
 
-/// What Istio's mesh configuration says of whom this mesh's sidecars accept.
+/// Trust domains that this mesh's sidecars accept, according to Istio's mesh configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MeshTrust {
-    /// `trustDomain`, where it is set.
+    /// Value of `trustDomain`; `None` if it is not set.
     pub(crate) trust_domain: Option<String>,
-    /// `trustDomainAliases`
+    /// Value of `trustDomainAliases`; empty if it is not set.
     pub(crate) aliases: Vec<String>,
 }
 
-/// Reads what a mesh configuration says of trust domains.
+/// Reads the trust domains from a mesh configuration.
 ///
 /// # Errors
-/// Why it cannot be read. Then istiod goes on with what it knew (`pkg/config/mesh/meshwatcher/collection.go`), and so is Emcee to.
+/// Why it cannot be read. istiod then keeps its previous configuration
+/// (`pkg/config/mesh/meshwatcher/collection.go`), and Emcee must do the same.
 pub(crate) fn trust(object: &ConfigMap) -> Result<MeshTrust, String> {
     let Some(text) = object.data.as_ref().and_then(|data| data.get("mesh")) else {
         return Ok(MeshTrust::default());

@@ -1,7 +1,7 @@
-//! Of several replicas one writes: the one that holds the Lease.
+//! Leader election: of several replicas, the holder of the Lease writes.
 //!
-//! A holder that cannot renew stops leading before its term ends for the others, also while a request hangs. At the
-//! end it gives the Lease back, after its last write.
+//! A holder that cannot renew stops leading before the Lease expires for the others, even while a request
+//! hangs. At shutdown it releases the Lease after its last write.
 
 mod election;
 
@@ -18,17 +18,17 @@ use tracing::{debug, info, warn};
 
 use election::{Election, Seen, Step, TERM};
 
-/// Name of the Lease.
+/// Name of the Lease object.
 pub const NAME: &str = "emcee";
 
-/// Between two looks at the Lease.
+/// Time between two attempts to acquire or renew.
 const RETRY: Duration = Duration::from_secs(2);
-/// Until a candidate that was forbidden to look tries again.
+/// Time between two attempts of a candidate without permission.
 const REFUSED: Duration = Duration::from_secs(8);
-/// How long a request may take.
+/// Timeout of a request.
 const REQUEST: Duration = Duration::from_secs(4);
 
-/// A candidate for the Lease, or its holder.
+/// Membership in the leader election, as candidate or as leader.
 #[derive(Debug)]
 pub struct Leadership {
     leads: watch::Receiver<bool>,
@@ -37,7 +37,7 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// Stands as a candidate from now on.
+    /// Joins the leader election as a candidate.
     pub fn seek(client: Client, namespace: &str, identity: &str) -> Self {
         let (tell, leads) = watch::channel(false);
         let (end, ended) = oneshot::channel();
@@ -52,16 +52,16 @@ impl Leadership {
         Self { leads, end, task: tokio::spawn(candidate.stand(ended)) }
     }
 
-    /// Whether this replica leads, as it changes.
+    /// Returns whether this replica leads, and its changes.
     pub fn leads(&self) -> watch::Receiver<bool> {
         self.leads.clone()
     }
 
-    /// Gives the Lease back, if it is held. To be called after the last write.
+    /// Releases the Lease if this replica holds it. Call it after the last write.
     pub async fn give_back(self) {
         let _ended_already = self.end.send(());
         if timeout(REQUEST * 2, self.task).await.is_err() {
-            warn!("the Lease could not be given back; others wait for the end of its term");
+            warn!("cannot release the lease in time; other replicas wait until it expires");
         }
     }
 }
@@ -70,9 +70,9 @@ struct Candidate {
     api: Api<Object>,
     identity: String,
     election: Election,
-    /// The Lease as it was seen or written last.
+    /// The Lease as last read or written.
     object: Option<Object>,
-    /// Whether the last request failed, and that was said.
+    /// Whether the last request failed. Only the first failure in a row is logged as a warning.
     refused: bool,
     tell: watch::Sender<bool>,
 }
@@ -81,19 +81,20 @@ impl Candidate {
     async fn stand(mut self, mut ended: oneshot::Receiver<()>) {
         let mut pause = Duration::ZERO;
         loop {
-            // Asked for after each write: a renewal moves it.
+            // Computed in each iteration: each renewal moves it.
             let deadline = self.election.until();
             tokio::select! {
                 _ = &mut ended => break,
-                // Dropped where it stands when the deadline comes: whether it succeeded is seen at the next look.
-                () = reached(deadline) => self.stop_leading("it could not be renewed in time"),
+                // At the deadline, a request in flight is cancelled. The next read shows whether it
+                // succeeded.
+                () = reached(deadline) => self.stop_leading("renew deadline exceeded"),
                 next = self.turn(pause) => pause = next,
             }
         }
         self.release().await;
     }
 
-    /// After a pause one look at the Lease, and one write if it is due; then how long to pause.
+    /// Waits, then acquires or renews. Returns the time to wait before the next attempt.
     async fn turn(&mut self, pause: Duration) -> Duration {
         sleep(pause).await;
         match self.act().await {
@@ -105,28 +106,32 @@ impl Candidate {
         }
     }
 
-    /// Says once that requests fail, and how long to pause.
+    /// Logs a failure. Returns the time to wait before the next attempt.
     fn failed(&mut self, error: &kube::Error) -> Duration {
-        // A conflict means that what was seen is old.
+        // A conflict means that the known version is outdated.
         self.object = None;
         if std::mem::replace(&mut self.refused, true) {
-            debug!(%error, "the Lease");
+            debug!(%error, lease = NAME, "lease request failed; retrying");
         } else {
-            warn!(%error, "the Lease {NAME} can not be read or written; trying again");
+            warn!(%error, lease = NAME, "cannot read or write the lease; retrying");
         }
+        // Without permission, a candidate tries less often. A leader must not: its deadline is near.
         let forbidden = matches!(error, kube::Error::Api(status) if status.code == 403);
         if forbidden && !*self.tell.borrow() { REFUSED } else { RETRY / 2 }
     }
 
     async fn act(&mut self) -> kube::Result<()> {
+        // The leader knows the Lease: it wrote it last. If another replica did, the update fails with a
+        // conflict.
         if self.object.is_none() || !*self.tell.borrow() {
             self.object = limited(self.api.get_opt(NAME)).await?;
         }
         let seen = self.object.as_ref().map(seen);
+        // The time before the request, as the API server may have processed it at any time since.
         let begun = Instant::now();
         let written = match self.election.step(seen.as_ref(), begun) {
             Step::Wait => {
-                self.stop_leading("another replica holds it");
+                self.stop_leading("another replica holds the lease");
                 return Ok(());
             }
             Step::Create => limited(self.api.create(&PostParams::default(), &self.lease(true))).await?,
@@ -138,19 +143,19 @@ impl Candidate {
         self.object = Some(written);
         self.election.renewed(begun);
         if self.tell.send_if_modified(|leads| !std::mem::replace(leads, true)) {
-            info!(identity = self.identity, "this replica leads");
+            info!(identity = self.identity, "became leader");
         }
         Ok(())
     }
 
-    /// The Lease as it is to be: held from now on, or still.
+    /// Builds the Lease with this replica as holder. `taken` is whether the holder changes.
     fn lease(&self, taken: bool) -> Object {
         let now = MicroTime(jiff::Timestamp::now());
         let existed = self.object.is_some();
         let old = self.object.clone().unwrap_or_default();
         let spec = old.spec.unwrap_or_default();
         let transitions = spec.lease_transitions.unwrap_or_default();
-        // Labels of others stay.
+        // Keep the labels that others have set.
         let metadata = ObjectMeta { name: Some(NAME.to_owned()), managed_fields: None, ..old.metadata };
         Object {
             metadata,
@@ -159,6 +164,7 @@ impl Candidate {
                 lease_duration_seconds: i32::try_from(TERM.as_secs()).ok(),
                 acquire_time: if taken { Some(now.clone()) } else { spec.acquire_time },
                 renew_time: Some(now),
+                // As client-go: the creation of the Lease is no transition.
                 lease_transitions: Some(transitions.saturating_add(i32::from(taken && existed))),
                 ..LeaseSpec::default()
             }),
@@ -168,23 +174,24 @@ impl Candidate {
     fn stop_leading(&mut self, why: &str) {
         self.election.lost();
         if self.tell.send_if_modified(std::mem::take) {
-            warn!(identity = self.identity, why, "this replica leads no more");
+            warn!(identity = self.identity, reason = why, "lost leadership");
         }
     }
 
     async fn release(&mut self) {
         self.election.lost();
         self.tell.send_if_modified(std::mem::take);
-        // Twice: a renewal that was cut off may still arrive in between.
+        // A renewal that was cancelled may still arrive in between and cause a conflict. Then the second
+        // attempt succeeds.
         for _ in 0..2 {
             match self.empty().await {
                 Ok(()) => return,
-                Err(error) => warn!(%error, "the Lease could not be given back"),
+                Err(error) => warn!(%error, "cannot release the lease"),
             }
         }
     }
 
-    /// Takes this replica's name out of the Lease, as it is now.
+    /// Removes this replica as holder from the Lease, as it is in the cluster.
     async fn empty(&mut self) -> kube::Result<()> {
         self.object = limited(self.api.get_opt(NAME)).await?;
         let holder = self.object.as_ref().and_then(|lease| seen(lease).holder);
@@ -196,7 +203,7 @@ impl Candidate {
             spec.holder_identity = None;
         }
         limited(self.api.replace(NAME, &PostParams::default(), &lease)).await?;
-        info!("the Lease is given back");
+        info!("released the lease");
         Ok(())
     }
 }
@@ -206,6 +213,7 @@ fn seen(lease: &Object) -> Seen {
     let term = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
     Seen {
         version: lease.metadata.resource_version.clone().unwrap_or_default(),
+        // Some clients release with an empty identity instead of none.
         holder: spec.holder_identity.filter(|holder| !holder.is_empty()),
         term: term.filter(|seconds| *seconds > 0).map_or(TERM, Duration::from_secs),
     }

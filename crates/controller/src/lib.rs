@@ -1,13 +1,14 @@
-//! Emcee on Kubernetes.
+//! Emcee on Kubernetes: watches, translation, server-side apply and statuses.
 //!
 //! ```text
-//!  API server ──► observe ──► parse ──► translate ──► apply ──► report ──► API server
-//!                 (watches)   (facts)   (the core)    (objects)  (statuses)
-//!                             └──────── engine: no I/O ────────┘
+//!  API server ──► watch ─────► convert ───► model ──────► reconcile ──► status ──► API server
+//!                 (watches)    (updates)    (the core)    (objects)     (statuses)
+//!                              └──────────── engine: no I/O ───────────────┘
 //! ```
 //!
-//! Every replica observes and translates, so that it can take over at once. One holds the [`lease`] and writes. What
-//! is in the cluster is compared before anything is written: an unchanged plan causes no write.
+//! Every replica watches and translates, so that it can take over immediately. One replica holds the
+//! [`lease`] and writes. It compares the plan with the cluster before it writes anything: an unchanged plan
+//! causes no write.
 
 mod apply;
 mod engine;
@@ -37,10 +38,11 @@ pub use run::{Controller, Error};
 pub use snapshot::{Divergence, Snapshot, SnapshotError, Step};
 pub use uninstall::{Done, Extent, Remnant, Uninstall};
 
-/// The field manager of all that Emcee applies.
+/// Field manager of everything that Emcee applies.
 pub const FIELD_MANAGER: &str = "emcee";
-/// The field manager of the ServiceExpositions that Emcee writes for Services, and of the ServiceBindings that it writes
-/// for announcements. Another one, as statuses and finalizers are applied by [`FIELD_MANAGER`] to what users wrote, too.
+/// Field manager of the ServiceExpositions that Emcee creates for Services, and of the ServiceBindings that
+/// it creates for announcements. It is separate, because Emcee also applies statuses and finalizers to
+/// resources that users wrote, with [`FIELD_MANAGER`].
 const AUTOMATIC_FIELD_MANAGER: &str = "emcee-automatic";
-/// The finalizer of resources that have objects in other namespaces.
+/// Finalizer of resources that have objects in other namespaces.
 pub const FINALIZER: &str = "emcee.io/objects";

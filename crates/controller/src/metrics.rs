@@ -1,4 +1,4 @@
-//! What a controller counts, for Prometheus.
+//! Metrics of a controller, for Prometheus.
 
 use emcee_api::Reason;
 use emcee_core::key::Key;
@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-/// What a controller counts. Clones count together.
+/// Metrics of a controller. Clones share the same values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     writes: Family<WriteLabels, Counter>,
@@ -47,7 +47,7 @@ struct RelationshipLabels {
     name: String,
 }
 
-/// Why a resource is ready, or is not.
+/// Whether a resource is ready, and the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Readiness {
     pub(crate) ready: bool,
@@ -55,29 +55,29 @@ pub(crate) struct Readiness {
 }
 
 impl Metrics {
-    /// Metrics in a registry, whose prefix is to be `emcee`.
+    /// Registers the metrics in a registry with the prefix `emcee`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::unregistered();
         let clone = metrics.clone();
-        registry.register("writes", "Writes to the API server that were answered, or not", clone.writes);
-        let help = "How long a write took, in seconds";
+        registry.register("writes", "Writes to the API server", clone.writes);
+        let help = "Duration of a write in seconds";
         registry.register("write_duration_seconds", help, clone.write_duration);
-        let help = "Times that a watch did not get through";
+        let help = "Failures of watches, which are retried";
         registry.register("watch_failures", help, clone.watch_failures);
-        let help = "Resources of users, by whether they are ready and why not";
+        let help = "User resources by readiness and reason";
         registry.register("resources", help, clone.resources);
-        let help = "When the certificate that a relationship uses, or its CA, ends, in Unix time";
+        let help = "Expiry of the certificate that a relationship uses, or of its CA, as Unix time";
         registry.register("certificate_end_seconds", help, clone.certificates);
-        registry.register("leader", "Whether this replica writes", clone.leader);
-        registry.register("waiting_writes", "Writes that wait for their turn", clone.waiting);
+        registry.register("leader", "Whether this replica is the leader", clone.leader);
+        registry.register("waiting_writes", "Writes that wait in the queue", clone.waiting);
         metrics
     }
 
-    /// Metrics that nobody sees.
+    /// Creates metrics that are not exported.
     pub(crate) fn unregistered() -> Self {
         Self {
             writes: Family::default(),
-            // From a millisecond to half a minute.
+            // From 1 ms to 33 s.
             write_duration: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             watch_failures: Family::default(),
             resources: Family::default(),
@@ -97,7 +97,7 @@ impl Metrics {
         self.watch_failures.get_or_create(&KindLabels { kind }).inc();
     }
 
-    /// A resource is counted otherwise than before.
+    /// Moves a resource from one readiness to another.
     pub(crate) fn moved(&self, kind: &'static str, before: Option<Readiness>, now: Option<Readiness>) {
         if let Some(before) = before {
             self.resources.get_or_create(&before.labels(kind)).dec();
@@ -107,12 +107,12 @@ impl Metrics {
         }
     }
 
-    /// No resource is counted: this replica does not judge any more.
+    /// Removes the counts of resources: a replica that does not lead does not evaluate them.
     pub(crate) fn forget_resources(&self) {
         self.resources.clear();
     }
 
-    /// The certificate of a relationship ends then; or it has none that can be used.
+    /// Sets when the certificate of a relationship expires; `None` if it has none that can be used.
     pub(crate) fn set_certificate(&self, fed_config: &Key, end: Option<Timestamp>) {
         let (namespace, name) = (fed_config.namespace.to_string(), fed_config.name.to_string());
         let labels = RelationshipLabels { namespace, name };
@@ -142,12 +142,12 @@ impl Readiness {
 mod tests {
     use super::*;
 
-    /// The page lists what there is, and there is what the page lists.
+    /// The page and the registry list the same metrics.
     #[test]
     fn the_reference_lists_them_all() {
         let mut registry = Registry::with_prefix("emcee");
         let metrics = Metrics::register(&mut registry);
-        // What has no label values yet is not shown.
+        // A metric without label values is not exported.
         metrics.written("create", "Gateway", true, 0.1);
         metrics.watch_failed("Gateway");
         metrics.moved("ServiceBinding", None, Some(Readiness { ready: true, reason: Reason::Fine }));

@@ -1,4 +1,4 @@
-//! The watches: which there are, and where.
+//! The watches: which kinds are watched, and in which namespaces.
 
 pub(crate) mod fact;
 mod memory;
@@ -31,7 +31,7 @@ use memory::Memory;
 pub(crate) use source::{Observation, What};
 use source::{Read, follow};
 
-/// A watch, as it is called in messages.
+/// Identifies a watch in messages.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     kind: &'static str,
@@ -39,7 +39,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// What is watched.
+    /// Returns the kind that is watched.
     pub(crate) fn kind(&self) -> &'static str {
         self.kind
     }
@@ -54,7 +54,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// Several watches that run together. Dropped: they end.
+/// A set of running watches. Dropping it ends them.
 pub(crate) struct Watches {
     client: Client,
     out: mpsc::Sender<Observation>,
@@ -68,7 +68,7 @@ impl Watches {
         Self { client: client.clone(), out: out.clone(), sources: Vec::new(), tasks }
     }
 
-    /// The watches of everything that is translated.
+    /// Starts the watches of everything that is translated.
     pub(crate) fn of_inputs(client: &Client, options: &Options, out: &mpsc::Sender<Observation>) -> Self {
         let mut watches = Self::new(client, out);
         let (everywhere, all) = (options.scope.everywhere(), Config::default());
@@ -78,6 +78,7 @@ impl Watches {
                 Some(parse::resource(kind, key, object))
             });
         }
+        // The API server filters: other Secrets are not sent.
         let tls = Config::default().fields("type=kubernetes.io/tls");
         watches.follow_typed::<Secret>(&options.scope.secrets(), &tls, parse::secret);
         watches.follow_names_of_secrets(&options.scope.secrets());
@@ -94,12 +95,13 @@ impl Watches {
         watches
     }
 
-    /// The watches of what Emcee has written.
+    /// Starts the watches of everything that Emcee has written.
     pub(crate) fn of_generated(client: &Client, options: &Options, out: &mpsc::Sender<Observation>) -> Self {
         let mut watches = Self::new(client, out);
         let ours = Config::default().labels(&format!("{MANAGED_BY}={MANAGED_BY_EMCEE}"));
         for kind in Kind::ALL {
             let namespaces = match kind {
+                // As in the generated RBAC: a watch without permission would never complete its list.
                 Kind::Secret => options.scope.secrets(),
                 kind if kind.holds_keys() => options.scope.fed.clone(),
                 _ => options.scope.everywhere(),
@@ -115,12 +117,13 @@ impl Watches {
         watches
     }
 
-    /// The watches, in the order of their numbers.
+    /// Returns the watches in the order of their numbers.
     pub(crate) fn sources(&self) -> &[Source] {
         &self.sources
     }
 
-    /// Nodes and namespaces are in no namespace: confined to some, Emcee has no right to them.
+    /// Watches Nodes and Namespaces. These are cluster-scoped: without access to all namespaces, Emcee may
+    /// not read them.
     fn follow_cluster(&mut self, namespaces: &Namespaces) {
         if !matches!(namespaces, Namespaces::All) {
             return;
@@ -142,13 +145,14 @@ impl Watches {
     fn follow_istio(&mut self, options: &Options, namespaces: &Namespaces) {
         let mut namespaces = namespaces.clone();
         if let Namespaces::Only(names) = &mut namespaces {
-            // What the root namespace says holds for the whole mesh.
+            // What the root namespace contains applies to the whole mesh.
             names.insert(options.root_namespace.clone());
         }
         let all = Config::default();
         let root = Namespaces::of(&[&options.root_namespace]);
         let mesh = format!("metadata.name={}", istio_mesh::name(options.revision.as_deref()));
         self.follow_typed::<ConfigMap>(&root, &Config::default().fields(&mesh), parse::mesh);
+        // One name, so that the many other ConfigMaps are neither sent nor kept.
         let roots = Config::default().fields(&format!("metadata.name={}", istio_mesh::ROOT_CERTIFICATES));
         self.follow_typed::<ConfigMap>(&root, &roots, |_, object| parse::root_certificates(object));
         let policies = istio("security.istio.io", "PeerAuthentication", "peerauthentications");
@@ -181,7 +185,8 @@ impl Watches {
         }
     }
 
-    /// Secrets of other types matter by their names alone, so nothing else of them is asked for.
+    /// Watches all Secrets by name. Of types other than TLS only the name matters, so only metadata is
+    /// requested.
     fn follow_names_of_secrets(&mut self, namespaces: &Namespaces) {
         for namespace in namespaces.watches() {
             let api = match &namespace {
@@ -196,7 +201,8 @@ impl Watches {
         }
     }
 
-    /// `kept`: the kind of objects that whoever is told of them keeps.
+    /// Watches a kind dynamically. `kept` is the kind of the objects if the receiver of the updates tracks
+    /// relists itself.
     fn follow_dynamic(
         &mut self,
         (name, resource): (&'static str, ApiResource),
@@ -240,7 +246,7 @@ fn istio(group: &str, kind: &'static str, plural: &str) -> (&'static str, ApiRes
     (kind, ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", kind), plural))
 }
 
-/// A generated kind, as the API server calls it.
+/// Returns the name and the API resource of a generated kind.
 pub(crate) fn generated_kind(kind: Kind) -> (&'static str, ApiResource) {
     let name = kind.as_str();
     let gvk = GroupVersionKind::gvk(kind.group(), kind.version(), name);

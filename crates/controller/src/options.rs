@@ -1,4 +1,4 @@
-//! What a controller is told at its start.
+//! Options of a controller.
 
 use std::collections::BTreeSet;
 
@@ -7,60 +7,60 @@ use emcee_core::key::Key;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-/// What a controller is told at its start.
+/// Options of a controller, fixed at its start.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Namespace in which Emcee itself runs: its Lease lives there.
+    /// Namespace in which Emcee runs; its Lease is there.
     pub namespace: String,
-    /// Name of this replica, unique among them; the pod's name in a cluster.
+    /// Name of this replica, unique among the replicas. In a cluster it is the name of the pod.
     pub identity: String,
-    /// What it may look at and write to.
+    /// Namespaces that the controller may read and write.
     pub scope: Scope,
-    /// Trust domain of this mesh; else Istio's own mesh configuration says it.
+    /// Trust domain of this mesh; `None` to follow Istio's mesh configuration.
     pub trust_domain: Option<String>,
-    /// Trust domains that this mesh accepts like its own; else Istio's own mesh configuration says them.
+    /// Trust domains that this mesh accepts like its own; `None` to follow Istio's mesh configuration.
     pub trust_domain_aliases: Option<Vec<String>>,
     /// DNS domain of the cluster.
     pub cluster_domain: String,
-    /// Istio's root namespace.
+    /// Root namespace of Istio.
     pub root_namespace: String,
-    /// Istio's revision, for the gateways that Emcee creates.
+    /// Revision of Istio, for the gateways that Emcee creates.
     pub revision: Option<String>,
-    /// The cluster's Service and Pod ranges, as far as they are known.
+    /// Service and Pod ranges of the cluster, as far as they are known.
     pub cluster_networks: Vec<IpNet>,
-    /// Whether istiod gets its configuration over MCP: then no object of Istio's kinds is written.
+    /// Whether istiod receives its configuration over MCP. Then no object of Istio's kinds is written.
     pub mcp: bool,
-    /// How many writes are under way at most.
+    /// Maximum number of writes in flight.
     pub concurrency: usize,
 }
 
 /// Some namespaces, or all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Namespaces {
-    /// All, by watches of the whole cluster.
+    /// All namespaces, with cluster-wide watches.
     All,
-    /// These, by a watch of each.
+    /// These namespaces, with a watch for each.
     Only(BTreeSet<String>),
 }
 
-/// What a controller may look at and write to. RBAC is generated from the same values.
+/// Namespaces that a controller may read and write. RBAC is generated from the same values.
 #[derive(Clone, Debug)]
 pub struct Scope {
-    /// Where resources are looked for.
+    /// Namespaces that may contain user resources.
     pub watch: Namespaces,
-    /// Where relationships may have their Secrets and gateways.
+    /// Fed namespaces, which may contain relationships' Secrets and gateways.
     pub fed: Namespaces,
-    /// Namespaces, besides, whose gateway pods may be given configuration and keys.
+    /// Additional namespaces that contain your own gateways, whose pods may receive configuration and keys.
     pub gateway: BTreeSet<String>,
 }
 
 impl Scope {
-    /// Where users' resources, services and workloads, and generated objects may be.
+    /// Returns the namespaces that may contain user resources, services, workloads and generated objects.
     pub(crate) fn everywhere(&self) -> Namespaces {
         self.watch.and(&self.fed).and_some(&self.gateway)
     }
 
-    /// The namespaces to which everything is confined; none, where all are watched.
+    /// Returns the namespaces to which the controller is confined; empty if it watches all of them.
     pub(crate) fn confined(&self) -> BTreeSet<String> {
         match self.everywhere() {
             Namespaces::All => BTreeSet::new(),
@@ -68,14 +68,14 @@ impl Scope {
         }
     }
 
-    /// Where Secrets and Roles may be, and all else that a relationship has.
+    /// Returns the namespaces that may contain Secrets, Roles and the other objects of relationships.
     pub(crate) fn secrets(&self) -> Namespaces {
         self.fed.and_some(&self.gateway)
     }
 }
 
 impl Namespaces {
-    /// All of the cluster if one of `names` is `*`, or else those.
+    /// Returns all namespaces if one of `names` is `*`, otherwise those in `names`.
     pub fn of<S: AsRef<str>>(names: &[S]) -> Self {
         if names.iter().any(|name| name.as_ref() == "*") {
             return Self::All;
@@ -87,8 +87,9 @@ impl Namespaces {
     fn and(&self, other: &Self) -> Self {
         match (self, other) {
             (Self::Only(some), Self::Only(others)) => Self::Only(some | others),
-            // Where everything is watched, resources of any namespace may lead to objects of any other.
+            // With cluster-wide watches, a resource in any namespace can lead to objects in any other.
             (Self::All, _) => Self::All,
+            // The converse does not hold: Emcee stays in the namespaces that it watches.
             (some, Self::All) => some.clone(),
         }
     }
@@ -107,7 +108,7 @@ impl Namespaces {
         }
     }
 
-    /// The namespace of each watch that covers these; `None`: one of the whole cluster.
+    /// Returns the namespace of each watch that covers these; `None` for a cluster-wide watch.
     pub(crate) fn watches(&self) -> Vec<Option<String>> {
         match self {
             Self::All => vec![None],
@@ -117,7 +118,7 @@ impl Namespaces {
 }
 
 impl Options {
-    /// What the core is told of its surroundings.
+    /// Returns the settings of the core.
     pub(crate) fn settings(&self, now: Timestamp) -> Settings {
         Settings {
             trust_domain: self.trust_domain.clone().unwrap_or_else(|| Settings::default().trust_domain),

@@ -1,5 +1,5 @@
-//! From objects, as the API server has them, to what is kept of them. Nothing here can fail: what cannot be read of
-//! an object is a verdict on that object.
+//! Converts objects of the API server to updates. A conversion cannot fail: what cannot be read of an object
+//! leads to a verdict on that object.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use serde_json::Value;
 use crate::observe::fact::{Fact, Live, ObjectId, OwnerLabels, Resource, Said, Version};
 use crate::{AUTOMATIC_FIELD_MANAGER, FIELD_MANAGER, FINALIZER, istio_mesh};
 
-/// One of the users' three kinds.
+/// One of the three kinds of user resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UserKind {
     /// A relationship.
@@ -48,7 +48,8 @@ impl UserKind {
         }
     }
 
-    /// The user's resource that a unit is about, if it is about one.
+    /// Returns the kind and the key of the user resource of a unit; `None` if the unit is about something
+    /// else.
     pub(crate) fn of(unit: &Unit) -> Option<(Self, &Key)> {
         match unit {
             Unit::MeshFedConfig(key) => Some((Self::MeshFedConfig, key)),
@@ -58,8 +59,8 @@ impl UserKind {
         }
     }
 
-    /// What the core is told of one; a resource that is being deleted counts as gone. One that Emcee has not applied is a
-    /// user's, whatever its labels say.
+    /// Returns the unit and its change for the core. A resource that is being deleted counts as gone. A
+    /// ServiceBinding that Emcee has not applied is a user's, whatever its labels say.
     fn change(self, key: &Key, object: Option<&Value>, applied: bool) -> (Unit, Change) {
         let (key, change) = match self {
             Self::MeshFedConfig => {
@@ -70,6 +71,7 @@ impl UserKind {
                 let (key, parsed) = parsed(key, object, parse::exposition, |it| &it.identity);
                 (key.clone(), Change::Exposition(key, parsed))
             }
+            // Labels can be copied. An import counts towards `max_imports`, so it has to be Emcee's.
             Self::ServiceBinding => {
                 let own: fn(&Value) -> Result<Binding, Vec<Problem>> =
                     |object| parse::binding(object).map(Binding::not_imported);
@@ -93,14 +95,15 @@ fn parsed<T>(
     (own_key(key, valid.map(|valid| &identity(valid).key)), parsed)
 }
 
-/// The key as what was read of the object has it: so its text is kept once.
+/// Returns the key as the converted object has it, so that its text is kept only once.
 fn own_key(key: &Key, own: Option<&Key>) -> Key {
     own.filter(|own| *own == key).unwrap_or(key).clone()
 }
 
-/// A user's resource.
+/// Converts a user resource.
 pub(crate) fn resource(kind: UserKind, key: &Key, object: Option<DynamicObject>) -> Fact {
     let Some(mut object) = object else { return Fact::ResourceGone(kind.unit(key.clone())) };
+    // Taken out, because managed fields are often larger than the object, and are not parsed.
     let fields = object.metadata.managed_fields.take().unwrap_or_default();
     let applied = fields.iter().any(|entry| is_own(Kind::ServiceBinding, entry));
     let metadata = &object.metadata;
@@ -111,6 +114,7 @@ pub(crate) fn resource(kind: UserKind, key: &Key, object: Option<DynamicObject>)
     let generation = metadata.generation;
     let finalizer = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
     let status = Said::of(kind, object.data.get("status").unwrap_or(&Value::Null));
+    // Without a version for the core, the objects of the resource are removed before the finalizer is.
     let value = (!deleting).then(|| serde_json::to_value(&object).unwrap_or_default());
     let (unit, change) = kind.change(key, value.as_ref(), applied);
     Fact::Resource(Box::new(Resource { unit, uid, version, generation, deleting, finalizer, status, change }))
@@ -145,7 +149,7 @@ pub(crate) fn secret(key: &Key, object: Option<&k8s::Secret>) -> Fact {
     Fact::Input(Change::Credential(key.clone(), object.and_then(Credential::of)))
 }
 
-/// A Secret, of which no more than the name is known.
+/// Converts the metadata of a Secret: only its name is read.
 pub(crate) fn ca_secret(key: &Key, there: bool) -> Option<Fact> {
     inputs::may_shadow(&key.name).then(|| Fact::Input(Change::CaSecret(key.clone(), there)))
 }
@@ -160,7 +164,7 @@ pub(crate) fn workload_entry(key: &Key, object: Option<DynamicObject>) -> Fact {
     Fact::Input(Change::WorkloadEntry(own_key(key, entry.as_ref().map(|entry| &entry.key)), entry))
 }
 
-/// Emcee's own rules define no subset that a user can mean.
+/// Converts a DestinationRule. Ignores Emcee's own rules: they define no subset that a user can mean.
 pub(crate) fn destination_rule(
     cluster_domain: &str,
     key: &Key,
@@ -173,23 +177,24 @@ pub(crate) fn destination_rule(
     Some(Fact::Input(Change::Subsets(key.clone(), rule.and_then(|rule| Subsets::of(&rule, cluster_domain)))))
 }
 
-/// Istio's configuration of the mesh.
+/// Converts Istio's configuration of the mesh.
 pub(crate) fn mesh(_: &Key, object: Option<&k8s::ConfigMap>) -> Fact {
     Fact::MeshTrust(object.map_or_else(|| Ok(istio_mesh::MeshTrust::default()), istio_mesh::trust))
 }
 
-/// The root certificates that Istio hands to each namespace.
+/// Converts the root certificates that Istio distributes to each namespace.
 pub(crate) fn root_certificates(object: Option<&k8s::ConfigMap>) -> Fact {
     let bundle = object.and_then(|object| object.data.as_ref()?.get("root-cert.pem"));
     Fact::RootHash(bundle.and_then(|bundle| root_hash(bundle)))
 }
 
 pub(crate) fn namespace(name: &str, object: Option<&k8s::Namespace>) -> Fact {
+    // A terminating namespace accepts no new objects.
     let there = object.is_some_and(|object| object.metadata.deletion_timestamp.is_none());
     Fact::Input(Change::Namespace(name.into(), there))
 }
 
-/// An object of one of the generated kinds.
+/// Converts an object of a generated kind.
 pub(crate) fn live(kind: Kind, key: &Key, object: Option<DynamicObject>) -> Fact {
     let id = ObjectId { kind, key: key.clone() };
     let Some(mut object) = object else { return Fact::LiveGone(id) };
@@ -197,6 +202,7 @@ pub(crate) fn live(kind: Kind, key: &Key, object: Option<DynamicObject>) -> Fact
     let own = entries.into_iter().find(|entry| is_own(kind, entry));
     let applied = own.map(|entry| entry.fields_v1.map(|fields| fields.0).unwrap_or_default());
     if let Some(fields) = object.data.as_object_mut() {
+        // The status belongs to other controllers and is never compared.
         fields.remove("status");
     }
     let labels =
@@ -214,12 +220,12 @@ pub(crate) fn live(kind: Kind, key: &Key, object: Option<DynamicObject>) -> Fact
     }))
 }
 
-/// Whether an entry of `metadata.managedFields` is of what Emcee applies.
+/// Reports whether an entry of `metadata.managedFields` holds what Emcee applies.
 pub(crate) fn is_own(kind: Kind, entry: &ManagedFieldsEntry) -> bool {
     entry.manager.as_deref() == Some(field_manager(kind)) && entry.operation.as_deref() == Some("Apply")
 }
 
-/// By whom a generated object is applied.
+/// Returns the field manager of a generated kind.
 pub(crate) fn field_manager(kind: Kind) -> &'static str {
     match kind {
         Kind::ServiceExposition | Kind::ServiceBinding => AUTOMATIC_FIELD_MANAGER,
@@ -227,7 +233,7 @@ pub(crate) fn field_manager(kind: Kind) -> &'static str {
     }
 }
 
-/// Whoever gives a facade a selector, or another type, has made it theirs.
+/// Reports whether a user has taken over a facade, by a selector or another type.
 fn is_released(spec: &Value) -> bool {
     let selects = spec["selector"].as_object().is_some_and(|selector| !selector.is_empty());
     selects || spec["type"].as_str().is_some_and(|kind| kind != "ClusterIP")
@@ -237,7 +243,8 @@ fn is_managed(labels: Option<&std::collections::BTreeMap<String, String>>) -> bo
     labels.and_then(|labels| labels.get(labels::MANAGED_BY)).is_some_and(|by| by == labels::MANAGED_BY_EMCEE)
 }
 
-/// Istio's kinds are read one by one: an object that Istio would not understand must not end the watch of the others.
+/// Decodes an object of one of Istio's kinds. Objects are decoded one by one: an object that Istio would not
+/// understand must not end the watch of the others.
 fn typed<K: DeserializeOwned>(object: DynamicObject) -> Option<K> {
     serde_json::to_value(object).and_then(serde_json::from_value).ok()
 }

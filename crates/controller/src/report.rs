@@ -1,4 +1,4 @@
-//! What is said of each resource: its status, and events when it becomes ready or no longer is.
+//! The status of each resource, and Events when its readiness changes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
@@ -17,48 +17,48 @@ use crate::fair::Units;
 use crate::metrics::{Metrics, Readiness};
 use crate::translate::Model;
 
-/// How many problems with objects a condition names.
+/// Maximum number of problems with objects that a condition names.
 const NAMED: usize = 3;
 
-/// Which statuses are to be written.
+/// Decides which statuses to write.
 pub(crate) struct Reports {
     queue: Units,
-    /// Those whose objects may be half done.
+    /// Units whose objects may be incomplete.
     held: Vec<Unit>,
-    /// Statuses that are being written, and whether there is news since.
+    /// Statuses with a write in flight, and whether anything has changed since it started.
     busy: HashMap<Unit, bool>,
     retries: BTreeMap<Instant, Vec<Unit>>,
-    /// How often in a row a status could not be written.
+    /// Number of consecutive failures to write a status.
     failures: HashMap<Unit, u32>,
-    /// What is in the way of resources that Emcee itself is to make: for a Service that is exposed by its labels, which
-    /// has no status of Emcee's, only Events; and for announced services, of which one must not hold up the relationship.
+    /// Problems with resources that Emcee creates itself. A Service that is exposed by its labels has no
+    /// status of Emcee's, only Events. Of announced services, one must not block the relationship.
     hindered: HashMap<Unit, Problem>,
     transitions: Vec<Transition>,
-    /// How each resource is counted.
+    /// Readiness under which each resource is counted.
     counted: HashMap<Unit, Readiness>,
     metrics: Metrics,
 }
 
-/// A status that is being written.
+/// A status with a write in flight.
 #[derive(Debug)]
 pub(crate) struct Report {
     unit: Unit,
-    /// What to tell people about it, once it is written.
+    /// Transition to report when the status is written.
     pub(crate) transition: Option<Transition>,
 }
 
-/// A resource became ready, or no longer is, or for another reason.
+/// A resource has become ready or unready, or its reason has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Transition {
-    /// Of which resource.
+    /// The resource that has changed.
     pub(crate) unit: Unit,
-    /// Its UID.
+    /// UID of the resource.
     pub(crate) uid: Uid,
-    /// Whether it is ready.
+    /// Whether the resource is ready.
     pub(crate) ready: bool,
-    /// The condition's reason.
+    /// Reason of the `Ready` condition.
     pub(crate) reason: String,
-    /// The condition's message.
+    /// Message of the `Ready` condition.
     pub(crate) message: String,
 }
 
@@ -77,10 +77,11 @@ impl Reports {
         }
     }
 
-    /// There may be news of these.
+    /// Queues resources whose status may have changed.
     pub(crate) fn ask(&mut self, units: impl IntoIterator<Item = Unit>) {
         for unit in units {
             if let Some(news) = self.busy.get_mut(&unit) {
+                // One write at a time for each resource. The status is compared again afterwards.
                 *news = true;
             } else {
                 self.queue.push(unit);
@@ -88,29 +89,29 @@ impl Reports {
         }
     }
 
-    /// How many wait.
+    /// Returns the number of queued statuses.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.len()
     }
 
-    /// When one that failed is to be tried again.
+    /// Returns the time of the next retry.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.retries.first_key_value().map(|(at, _)| *at)
     }
 
-    /// Those that were held may be looked at again.
+    /// Queues the deferred statuses again.
     pub(crate) fn resume(&mut self) {
         let held = std::mem::take(&mut self.held);
         self.ask(held);
     }
 
-    /// Whether some are to be looked at.
+    /// Reports whether any status is queued.
     pub(crate) fn has_some(&self) -> bool {
         !self.queue.is_empty()
     }
 
-    /// The next status that differs from the one that is there, if it is found while `goes_on` says so. Nothing is said of
-    /// what is `held`: its objects may be half done.
+    /// Returns the next status that differs from the current one, if it is found while `goes_on` returns
+    /// true. Defers what is `held`: its objects may be incomplete.
     pub(crate) fn next(
         &mut self,
         model: &Model,
@@ -142,7 +143,7 @@ impl Reports {
         None
     }
 
-    /// What is to be told to people, beside what statuses say. Each is given once.
+    /// Drains the transitions of resources without a status of their own.
     pub(crate) fn transitions(&mut self) -> Vec<Transition> {
         std::mem::take(&mut self.transitions)
     }
@@ -154,6 +155,7 @@ impl Reports {
             self.hindered.remove(&unit);
             return;
         };
+        // One Event for each problem, not for each check.
         if self.hindered.get(&unit) == Some(&problem) {
             return;
         }
@@ -167,6 +169,7 @@ impl Reports {
         let Some(kind) = unit.resource().map(|resource| resource.kind) else { return };
         let is = status.and_then(readiness);
         let gone = model.resource(unit).is_none_or(|known| known.deleting);
+        // The status is not known for now: keep the previous count.
         if is.is_none() && !gone {
             return;
         }
@@ -175,7 +178,7 @@ impl Reports {
         self.counted.extend(is.map(|is| (unit.clone(), is)));
     }
 
-    /// What came of one.
+    /// Records the outcome of a status write.
     pub(crate) fn done(
         &mut self,
         model: &Model,
@@ -186,6 +189,7 @@ impl Reports {
         let news = self.busy.remove(&report.unit).unwrap_or_default();
         let before = self.failures.remove(&report.unit).unwrap_or_default();
         match outcome {
+            // If the resource is gone, so is the reason to retry.
             Err(fault) if model.resource(&report.unit).is_some() => {
                 self.failures.insert(report.unit.clone(), before + 1);
                 let again = now + fault.delay(before + 1, spread(&report.unit));
@@ -197,22 +201,24 @@ impl Reports {
     }
 }
 
-/// The status that a resource should have, if all about it is known; of one that is being deleted, only why it still waits.
+/// Returns the desired status of a resource, if all about it is known. For a resource that is being deleted,
+/// only why the deletion waits.
 fn status_of(model: &Model, desk: &Desk, unit: &Unit) -> Option<Value> {
     let known = model.resource(unit)?;
     let Standing::Settled(problems) = desk.standing(model, unit) else { return None };
     let verdict = match known.deleting {
+        // The deletion does not wait for an object, so the resource is about to go.
         true if problems.is_empty() || !known.finalizer => return None,
         true => Verdict::of_deletion(known.generation, Vec::new()),
         false => model.verdict(unit)?,
     };
     let mut verdict = with_failures(verdict, problems);
-    // A verdict on what could not be read, or on the last good version, is about the newest version all the same.
+    // The verdict may be about the last good version. The status is about the newest version all the same.
     verdict.generation = known.generation;
     status(&unit.resource()?, &verdict, &known.said.kept(), Timestamp::now()).ok()
 }
 
-/// The write of a status, if it is another than the one that is there.
+/// Returns the write of a status, if it differs from the current one.
 fn report(model: &Model, unit: Unit, after: Value) -> Option<(Report, Write)> {
     let known = model.resource(&unit)?;
     if known.said.is(&after) {
@@ -234,7 +240,7 @@ fn ready(status: &Value) -> Option<&Value> {
     status["conditions"].as_array()?.iter().find(|condition| condition["type"] == READY)
 }
 
-/// A condition is no place for a thousand lines.
+/// Adds problems with objects to a verdict. Names only some, as a condition cannot hold a thousand lines.
 fn with_failures(mut verdict: Verdict, mut problems: Vec<Problem>) -> Verdict {
     let more = problems.len().saturating_sub(NAMED);
     problems.truncate(NAMED);

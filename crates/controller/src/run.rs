@@ -1,4 +1,4 @@
-//! The loop: watches in, writes out.
+//! The control loop: watches in, writes out.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -21,24 +21,24 @@ use crate::observe::{Observation, Source, Watches, What};
 use crate::options::Options;
 use crate::report::Transition;
 
-/// How many observations are taken in at once.
+/// Maximum number of watch events that are processed at once.
 const BATCH: usize = 1024;
-/// How often the loop turns when nothing happens.
+/// Time between iterations when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
-/// How long one turn of the loop works at what has changed, before everything else has its turn.
+/// Time that one iteration works on changes, before everything else has its turn.
 const SLICE: Duration = Duration::from_millis(100);
-/// How long writes that are under way may take at the end.
+/// Time that writes in flight have at shutdown.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
-/// Why a controller ended.
+/// Why a controller has ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// All watches ended, which they never do by themselves.
-    #[error("the watches of the API server have ended")]
+    /// All watches have ended, which they never do by themselves.
+    #[error("all watches of the API server have ended")]
     WatchesEnded,
 }
 
-/// A controller.
+/// Watches, translates and, as the leader, writes.
 pub struct Controller {
     client: Client,
     options: Options,
@@ -51,15 +51,15 @@ pub struct Controller {
     metrics: Metrics,
     announcer: Announcer,
     exchange: Exchange,
-    /// Taken by whoever talks to peers.
+    /// Discovery's end of the channels, until it is taken.
     counterpart: Option<Counterpart>,
 }
 
-/// Watches, and what they have said.
+/// A set of watches and their events.
 struct Inbox {
     watches: Watches,
     observations: mpsc::Receiver<Observation>,
-    /// The watches that have not said all there is, each with what keeps it.
+    /// Watches that have not completed their list, each with its last error.
     blockers: BTreeMap<usize, Option<String>>,
     metrics: Metrics,
 }
@@ -72,7 +72,7 @@ impl Inbox {
         Self { watches, observations, blockers, metrics: metrics.clone() }
     }
 
-    /// What keeps this from being complete, a line each.
+    /// Returns what keeps the initial sync from being complete, a line each.
     fn blockers(&self) -> Vec<String> {
         let named = self.blockers.iter().filter_map(|(number, why)| Some((self.source(*number)?, why)));
         let line = |(source, why): (&Source, &Option<String>)| match why {
@@ -86,7 +86,7 @@ impl Inbox {
         self.watches.sources().get(number)
     }
 
-    /// Takes what was said apart: facts, and how the watches are.
+    /// Splits events into updates, which it returns, and the state of the watches, which it records.
     fn sort(&mut self, batch: Vec<Observation>) -> Vec<Fact> {
         let mut facts = Vec::with_capacity(batch.len());
         for Observation { source, what } in batch {
@@ -96,7 +96,7 @@ impl Inbox {
                 What::Failed(why) => {
                     if let Some(source) = self.source(source) {
                         self.metrics.watch_failed(source.kind());
-                        warn!(%source, why, "a watch does not get through; trying again");
+                        warn!(watch = %source, error = why, "watch failed; retrying");
                     }
                     if let Some(blocker) = self.blockers.get_mut(&source) {
                         *blocker = Some(why);
@@ -109,7 +109,8 @@ impl Inbox {
 }
 
 impl Controller {
-    /// A controller that watches already, and writes nothing before it runs. It is made within a Tokio runtime.
+    /// Creates a controller. It watches immediately, and writes nothing before it runs. Requires a Tokio
+    /// runtime.
     pub fn new(client: Client, options: Options, metrics: Metrics) -> Self {
         let engine = Engine::new(&options, metrics.clone());
         let inputs = Inbox::new(&metrics, |out| Watches::of_inputs(&client, &options, out));
@@ -132,20 +133,21 @@ impl Controller {
         }
     }
 
-    /// The other end of what it tells, and is told, while it runs: of discovery. There is one.
+    /// Takes discovery's end of the channels. `None` if it was taken before.
     pub fn counterpart(&mut self) -> Option<Counterpart> {
         self.counterpart.take()
     }
 
-    /// How it is, for those who ask while it runs.
+    /// Returns a handle to query the controller while it runs.
     pub fn health(&self) -> Health {
         self.health.clone()
     }
 
-    /// Runs until `end`. Writes only while `leads` says so; when this returns, nothing is being written any more.
+    /// Runs until `end` completes. Writes only while `leads` is true. When this returns, no write is in
+    /// flight.
     ///
     /// # Errors
-    /// The watches have ended.
+    /// All watches have ended.
     pub async fn run(
         &mut self,
         mut leads: watch::Receiver<bool>,
@@ -159,10 +161,12 @@ impl Controller {
             self.begin_writes();
             self.tell_counterpart();
             self.pulse.beat(|| self.inputs.blockers());
+            // Computed in each iteration, because each event can add an earlier retry.
             let retry = self.engine.deadline().map(tokio::time::Instant::from_std);
             let accepts = self.engine.accepts();
             tokio::select! {
                 () = &mut end => break,
+                // Backpressure: what the engine does not accept waits in the channels, and so do the watches.
                 count = self.inputs.observations.recv_many(&mut batch, BATCH), if accepts => {
                     if count == 0 {
                         return Err(Error::WatchesEnded);
@@ -172,13 +176,17 @@ impl Controller {
                     self.start_when_synced(*leads.borrow());
                 }
                 changes = self.exchange.hear(), if accepts => self.engine.hear(changes),
+                // Always accepted: without them, the first write could wait forever.
                 observations = next_of(&mut self.generated) => self.see_generated(observations),
                 Some(done) = self.writes.join_next() => self.done(done),
                 changed = leads.changed() => {
+                    // A closed channel means that the election has ended.
                     let leads = changed.is_ok() && *leads.borrow();
                     self.lead(leads).await;
                 }
                 () = until(retry) => {}
+                // Ready immediately, so the loop works in slices. `select!` picks at random among the ready
+                // branches.
                 () = tokio::task::yield_now(), if self.engine.is_busy() => self.engine.work(within(SLICE)),
                 question = self.pulse.question() => question.answer(&self.engine),
                 _ = ticks.tick() => self.engine.set_time(Timestamp::now()),
@@ -190,7 +198,7 @@ impl Controller {
 
     fn start_when_synced(&mut self, leads: bool) {
         if !self.engine.is_started() && self.inputs.blockers.is_empty() {
-            info!("everything has been seen once");
+            info!("initial sync complete");
             self.engine.start();
             if leads {
                 self.begin_writing();
@@ -210,19 +218,20 @@ impl Controller {
             self.begin_writing();
         }
         if !leads {
+            // Ends the watches. If this replica leads again, it lists everything again.
             self.generated = None;
             self.engine.end_writing();
-            // What is under way must not land after another replica's write.
+            // A write in flight must not arrive after a write of the next leader.
             self.writes.shutdown().await;
         }
     }
 
     fn begin_writing(&mut self) {
-        info!("this replica writes");
+        info!("became leader, starting writes");
         self.engine.begin_writing();
     }
 
-    /// Learns what is in the cluster, to compare before writing.
+    /// Starts the watches of generated objects, to compare them before the first write.
     fn learn_when_planned(&mut self) {
         if !self.engine.begins_to_learn() {
             return;
@@ -235,10 +244,11 @@ impl Controller {
         let Some(inbox) = &mut self.generated else { return };
         let was_blocked = !inbox.blockers.is_empty();
         let facts = inbox.sort(observations);
+        // Only once for each leadership: later lists are relists.
         let open = was_blocked && inbox.blockers.is_empty();
         self.engine.see(facts);
         if open {
-            info!("what is in the cluster has been compared");
+            info!("compared with cluster, applying");
             self.engine.open();
         }
     }
@@ -249,8 +259,9 @@ impl Controller {
             let Some((task, write)) = self.engine.next(Instant::now(), &mut goes_on) else { break };
             let (client, metrics) = (self.client.clone(), self.metrics.clone());
             self.writes.spawn(async move {
-                debug!(?task, "write");
+                debug!(?task, "starting write");
                 let (begun, (step, kind)) = (Instant::now(), write.labels());
+                // A cancelled request may still have been processed. The retry finds out.
                 let outcome = deadline(carry_out(&client, write)).await;
                 metrics.written(step, kind, outcome.is_ok(), begun.elapsed().as_secs_f64());
                 (task, outcome)
@@ -266,37 +277,38 @@ impl Controller {
         match done {
             Ok((task, outcome)) => {
                 if let Err(fault) = &outcome {
-                    debug!(?task, ?fault, "a write failed");
+                    debug!(?task, error = ?fault, "write failed");
                 }
                 if let Some(transition) = self.engine.done(task, outcome, Instant::now()) {
                     self.tell(transition);
                 }
             }
-            Err(error) => warn!(%error, "a write was cut off"),
+            Err(error) => warn!(%error, "write task failed"),
         }
     }
 
     fn tell(&mut self, transition: Transition) {
         let Transition { unit, ready, reason, message, .. } = &transition;
-        info!(%unit, ready, reason, message);
+        info!(resource = %unit, ready, reason, detail = message, "readiness changed");
         self.announcer.tell(transition);
     }
 
     async fn last_writes(&mut self) {
         let all = async { while self.writes.join_next().await.is_some() {} };
+        // The Lease is released after this, so nothing may be written later.
         if tokio::time::timeout(LAST_WRITES, all).await.is_err() {
             self.writes.shutdown().await;
         }
     }
 }
 
-/// Says whether so much time has not passed yet.
+/// Returns a function that reports whether less than this time has passed.
 fn within(time: Duration) -> impl FnMut() -> bool {
     let begun = Instant::now();
     move || begun.elapsed() < time
 }
 
-/// A write that hangs is a write that failed; it is looked at again.
+/// Limits the time of a write. A write that hangs counts as failed and is retried.
 async fn deadline(write: impl Future<Output = Result<Written, Fault>>) -> Result<Written, Fault> {
     const MOST: Duration = Duration::from_secs(30);
     let late = || Err(Fault::Transient(format!("no answer within {} s", MOST.as_secs())));

@@ -1,4 +1,4 @@
-//! A cluster as it is at one moment: what a controller that started now would do.
+//! A cluster at one moment: what a controller that starts now would do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,13 +19,13 @@ use crate::observe::{Observation, Watches, What, generated_kind};
 use crate::options::Options;
 use crate::translate::Model;
 
-/// How many objects are looked at at once.
+/// Maximum number of objects that are read at once.
 const AT_ONCE: usize = 16;
 
 /// Why a cluster could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// Some watches do not get through, a line each.
+    /// Watches fail; a line for each cause.
     #[error("the cluster cannot be read: {}", .0.join("; "))]
     Blocked(Vec<String>),
     /// A kind, or one object, cannot be read.
@@ -33,51 +33,51 @@ pub enum SnapshotError {
     Object(String, #[source] kube::Error),
 }
 
-/// A cluster as it is at one moment.
+/// A cluster at one moment.
 pub struct Snapshot {
     client: Client,
     model: Model,
     live: BTreeMap<ObjectId, Live>,
 }
 
-/// An object that is not as it should be.
+/// An object that differs from the desired state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Divergence {
-    /// Its kind.
+    /// Kind of the object.
     pub kind: Kind,
-    /// Its namespace and name.
+    /// Namespace and name of the object.
     pub key: Key,
-    /// What a controller would do about it.
+    /// What a controller would do with the object.
     pub step: Step,
 }
 
-/// What a controller would do about an object.
+/// What a controller would do with an object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// It is not there.
+    /// The object does not exist.
     Create,
-    /// It is there, and says something else.
+    /// The object has other content.
     Change(Vec<Difference>),
-    /// It is Emcee's, and nothing asks for it.
+    /// The object is Emcee's, and no resource asks for it.
     Remove,
-    /// It is as it should be, and somebody else wrote it: it becomes Emcee's.
+    /// Another client wrote the object with the desired content. Emcee becomes its manager.
     TakeOver,
-    /// Nothing, as the object of that name is somebody else's.
+    /// Nothing: the object exists and is not managed by Emcee.
     Yield,
-    /// Nothing, as somebody else wrote it with Emcee's label, and it says something else than it should; or, without
-    /// differences, nothing asks for it. With what an administrator does about it.
+    /// Nothing: another client wrote the object with Emcee's label and with other content, or, without
+    /// differences, no resource asks for it. The text is what an administrator can do.
     Leave(Vec<Difference>, String),
 }
 
 impl Step {
-    /// Whether an object is left as it is that is not as it should be.
+    /// Reports whether an object that differs from the desired state is left alone.
     pub fn is_left(&self) -> bool {
         matches!(self, Self::Yield | Self::Leave(..))
     }
 }
 
 impl Snapshot {
-    /// Looks at a cluster: by the watches of a controller, until each has said all there is.
+    /// Reads a cluster with the watches of a controller, until each has completed its list.
     ///
     /// # Errors
     /// Something cannot be read.
@@ -102,34 +102,35 @@ impl Snapshot {
                 Fact::LiveGone(id) => drop(self.live.remove(&id)),
                 Fact::RootHash(hash) => self.model.take_settings(|settings| settings.root_hash = hash),
                 Fact::MeshTrust(trust) => self.model.take_mesh_trust(trust),
-                // Only a watch lists again.
+                // A snapshot ends the watches after their first list.
                 Fact::Listing(_) | Fact::Listed(_) => {}
             }
         }
         self.model.update(changes);
     }
 
-    /// As if these were applied.
+    /// Applies changes to the snapshot, not to the cluster.
     pub fn update(&mut self, changes: Vec<Change>) {
         self.model.update(changes);
     }
 
-    /// What is asked for.
+    /// Returns the translation of the inputs.
     pub fn translation(&self) -> &Translation {
         self.model.translation()
     }
 
-    /// The status that a resource has; of an exposition or a binding, its conditions without their words.
+    /// Returns the current status of a resource. For an exposition or a binding, conditions have no messages.
     pub fn status(&self, unit: &Unit) -> Option<Value> {
         self.model.resource(unit).map(|known| known.said.kept())
     }
 
-    /// What a controller would do: in the order of applying, and then what it would remove.
+    /// Returns what a controller would do: in the order of applying, then what it would remove.
     ///
     /// # Errors
-    /// Whether a name is taken cannot be found out.
+    /// It cannot be determined whether a name is taken.
     pub async fn divergences(&self) -> Result<Vec<Divergence>, SnapshotError> {
         let mut divergences = self.compare();
+        // Only objects that seem not to exist need a request.
         let created = divergences.iter().enumerate().filter(|(_, found)| found.step == Step::Create);
         let looks = created.map(|(index, found)| async move { Ok((index, self.is_taken(found).await?)) });
         let taken: Vec<(usize, bool)> =
@@ -140,7 +141,7 @@ impl Snapshot {
         Ok(divergences)
     }
 
-    /// Whether there is an object without Emcee's label, which no watch says.
+    /// Reports whether the object exists without Emcee's label. The watches do not return such objects.
     async fn is_taken(&self, found: &Divergence) -> Result<bool, SnapshotError> {
         let (name, resource) = generated_kind(found.kind);
         let api: Api<DynamicObject> =
@@ -161,12 +162,13 @@ impl Snapshot {
             found.extend(step(self.live.get(&id), &body).map(|step| divergence(&id, step)));
             wanted.insert(id);
         }
+        // An object that is being deleted needs nothing more.
         let unwanted = self.live.iter().filter(|(id, live)| !wanted.contains(id) && !live.deleting);
         found.extend(unwanted.filter_map(|(id, live)| Some(divergence(id, farewell(live)?))));
         found
     }
 
-    /// Which unit each object is of.
+    /// Returns the unit of each object.
     fn owners(&self) -> BTreeMap<ObjectId, &Unit> {
         let translation = self.translation();
         let of = |object: &Object| ObjectId {
@@ -184,7 +186,7 @@ fn divergence(id: &ObjectId, step: Step) -> Divergence {
     Divergence { kind: id.kind, key: id.key.clone(), step }
 }
 
-/// As for the desk of a controller: see `apply`.
+/// Returns what a controller would do with a desired object, as in `reconcile`.
 fn step(live: Option<&Live>, wanted: &Body) -> Option<Step> {
     let Some(live) = live else { return Some(Step::Create) };
     let kind = live.id.kind;
@@ -206,7 +208,7 @@ fn step(live: Option<&Live>, wanted: &Body) -> Option<Step> {
     }
 }
 
-/// What nothing asks for.
+/// Returns what a controller would do with an object that no resource asks for.
 fn farewell(live: &Live) -> Option<Step> {
     match live.origin() {
         Origin::Emcee => Some(Step::Remove),
@@ -215,12 +217,12 @@ fn farewell(live: &Live) -> Option<Step> {
     }
 }
 
-/// Of Istio's kinds, content that is not wanted is a deviation already.
+/// Removes what is a deviation already: in Istio's kinds, content that is not desired.
 fn unless_exact(exact: bool, outdated: Vec<Difference>) -> impl Iterator<Item = Difference> {
     outdated.into_iter().filter(move |it| !exact || it.field.starts_with("metadata."))
 }
 
-/// All that watches say until each has said all there is.
+/// Returns all updates of a set of watches until each has completed its list.
 pub(crate) async fn settled(
     watch: impl FnOnce(&mpsc::Sender<Observation>) -> Watches,
 ) -> Result<Vec<Fact>, SnapshotError> {
@@ -230,6 +232,8 @@ pub(crate) async fn settled(
         (0..watches.sources().len()).map(|number| (number, None)).collect();
     let mut facts = Vec::new();
     while !waiting.is_empty() {
+        // All that is left has failed at least once. A controller would go on, but a snapshot should fail
+        // quickly.
         if waiting.values().all(Option::is_some) {
             return Err(blocked(&watches, waiting));
         }
@@ -247,7 +251,7 @@ pub(crate) async fn settled(
     Ok(facts)
 }
 
-/// One cause often blocks all.
+/// Groups the watches by cause: one cause often blocks all of them.
 fn blocked(watches: &Watches, waiting: BTreeMap<usize, Option<String>>) -> SnapshotError {
     let mut causes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (number, why) in waiting {

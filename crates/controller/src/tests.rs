@@ -1,4 +1,4 @@
-//! Controllers against an API server in memory, which can be made to fail as a real one cannot.
+//! Controllers against an API server in memory, which can fail in ways that a real one cannot be made to.
 
 mod chaos;
 mod copies;

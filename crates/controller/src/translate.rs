@@ -1,4 +1,4 @@
-//! The core's translation, and what the controller keeps of each resource beside it.
+//! The translation of the core, and what the controller keeps of each resource.
 
 use std::collections::HashMap;
 
@@ -14,15 +14,15 @@ use crate::istio_mesh::MeshTrust;
 use crate::observe::fact::{ObjectId, OwnerLabels, Resource, Said, Version};
 use crate::options::{Namespaces, Options};
 
-/// What is translated, and the resources that it is translated from.
+/// The translation, and the resources that it is made from.
 pub(crate) struct Model {
     last_good: LastGood,
     resources: HashMap<Unit, Known>,
-    /// Whether Istio's mesh configuration says the trust domain; else it was given.
+    /// Whether the trust domain follows Istio's mesh configuration, as no option sets it.
     follows_trust_domain: bool,
-    /// Whether Istio's mesh configuration says its aliases; else they were given.
+    /// Whether the aliases follow Istio's mesh configuration, as no option sets them.
     follows_aliases: bool,
-    /// Where relationships may have objects, wherever their resources are.
+    /// Namespaces in which relationships may have objects, wherever their resources are.
     fed: Namespaces,
 }
 
@@ -40,7 +40,8 @@ pub(crate) struct Known {
 impl Model {
     pub(crate) fn new(options: &Options) -> Self {
         let mut last_good = LastGood::new(options.settings(Timestamp::now()));
-        // Those to which Emcee is confined are taken to be there: what is written into one that is not is refused then.
+        // Assume that the namespaces to which Emcee is confined exist: it may not watch them. If one does not
+        // exist, writes into it fail.
         let confined = options.scope.confined().into_iter();
         last_good.update(confined.map(|namespace| Change::Namespace(namespace.into(), true)));
         Self {
@@ -68,7 +69,7 @@ impl Model {
         self.resources.get(unit)
     }
 
-    /// UID of the object that the objects of a unit belong to.
+    /// Returns the UID of the owner of a unit's objects.
     pub(crate) fn owner_uid(&self, unit: &Unit) -> Option<&Uid> {
         match unit {
             Unit::AutomaticExposition(service) => {
@@ -80,12 +81,12 @@ impl Model {
         }
     }
 
-    /// The unit that asks, or asked, for an object with these labels; none where none has objects: labels, and an object that
-    /// does not go, may be a stranger's who wants to hold up somebody else's resource. One that is known to have been asked
-    /// for can be anywhere.
+    /// Returns the unit that asks, or asked, for an object with these labels. `None` if the object is where
+    /// the owner has no objects: a stranger could set these labels, and a finalizer, to block a resource of
+    /// another user. An object that is known to have been asked for (`is_known`) can be anywhere.
     pub(crate) fn unit_of(&self, owner: &OwnerLabels, id: &ObjectId, is_known: bool) -> Option<Unit> {
         let namespace = &*id.key.namespace;
-        // Where all namespaces may be fed namespaces, that a namespace is one says nothing.
+        // If every namespace may be a fed namespace, that proves nothing.
         let is_operators = || match &self.fed {
             Namespaces::All => self.settings().gateway_namespaces.iter().any(|it| **it == *namespace),
             some @ Namespaces::Only(_) => some.contains(namespace),
@@ -102,12 +103,14 @@ impl Model {
         self.resources.iter()
     }
 
-    /// Notes what a resource is now. Says what the core is to be told: nothing of what is older than what is known, and
-    /// of one that was made anew that its predecessor is gone, whose last good version is not its own.
+    /// Records the current version of a resource, and returns the changes for the core. A version that is
+    /// older than the known one is ignored. If the resource was recreated, the core is told first that the
+    /// previous one is gone: its last good version must not apply to the new one.
     pub(crate) fn note(&mut self, resource: Resource) -> Vec<Change> {
         let Resource { unit, uid, version, generation, deleting, finalizer, status, change } = resource;
         let mut changes = Vec::new();
         match self.resources.get(&unit) {
+            // Watch events and responses to writes arrive in any order.
             Some(known) if !version.is_newer(&known.version) => return changes,
             Some(known) if known.uid != uid => changes.extend(self.forget(&unit)),
             _ => {}
@@ -117,7 +120,7 @@ impl Model {
         changes
     }
 
-    /// A resource is gone. Says what the core is to be told.
+    /// Records that a resource is gone, and returns the change for the core.
     pub(crate) fn forget(&mut self, unit: &Unit) -> Option<Change> {
         self.resources.remove(unit);
         match unit {
@@ -128,48 +131,52 @@ impl Model {
         }
     }
 
-    /// Takes changes in, and runs all that they reach.
+    /// Applies changes, and translates everything that they affect.
     pub(crate) fn update(&mut self, changes: Vec<Change>) {
         self.last_good.update(changes);
     }
 
-    /// Takes changes in. What they reach is to [`work`](Self::work).
+    /// Applies changes. Call [`work`](Self::work) to translate what they affect.
     pub(crate) fn take(&mut self, changes: Vec<Change>) {
         self.last_good.take(changes);
     }
 
-    /// Runs units while `goes_on` says so; returns those that may have other objects or another verdict, in pieces that
-    /// belong together.
+    /// Translates while `goes_on` returns true. Returns the units that may have other objects or another
+    /// verdict, in pieces that belong together.
     pub(crate) fn work(&mut self, goes_on: impl FnMut() -> bool) -> Vec<Piece> {
         self.last_good.work(goes_on)
     }
 
-    /// What came of a piece has been passed on.
+    /// Records that the results of a piece have been propagated.
     pub(crate) fn passed_on(&mut self, piece: &Piece) {
         self.last_good.passed_on(piece);
     }
 
-    /// Has a unit be among those that [`work`](Self::work) returns.
+    /// Adds a unit to those that [`work`](Self::work) returns.
     pub(crate) fn recall(&mut self, unit: Unit) {
         self.last_good.recall(unit);
     }
 
-    /// Changes the surroundings. What that reaches is to [`work`](Self::work).
+    /// Changes the settings. Call [`work`](Self::work) to translate what that affects.
     pub(crate) fn take_settings(&mut self, change: impl FnOnce(&mut Settings)) {
         let mut settings = self.settings().clone();
         change(&mut settings);
+        // A change of the settings can affect every unit.
         if settings != *self.settings() {
             self.last_good.take_settings(settings);
         }
     }
 
-    /// Takes over what Istio's mesh configuration says of trust domains, as far as no flag says it. A configuration that
-    /// cannot be read changes nothing: every identity depends on it.
+    /// Applies the trust domains of Istio's mesh configuration, unless options set them. A configuration that
+    /// cannot be read changes nothing, because every identity depends on it.
     pub(crate) fn take_mesh_trust(&mut self, trust: Result<MeshTrust, String>) {
         let MeshTrust { trust_domain, aliases } = match trust {
             Ok(trust) => trust,
             Err(why) => {
-                warn!(why, "Istio's mesh configuration cannot be read; the trust domain stays as it was");
+                warn!(
+                    error = why,
+                    "cannot read Istio's mesh configuration; the trust domain stays as it was"
+                );
                 return;
             }
         };

@@ -1,4 +1,4 @@
-//! Taking away what Emcee has made, for when no controller will do it.
+//! Removes what Emcee has created, without a controller.
 
 mod plan;
 
@@ -20,48 +20,48 @@ use crate::parse::{self, UserKind};
 use crate::snapshot::{SnapshotError, settled};
 use plan::{Bearer, Plan, Resource, Target};
 
-/// How many objects are removed at once.
+/// Maximum number of objects that are deleted at once.
 const AT_ONCE: usize = 16;
-/// How often an object that keeps changing is looked at again.
+/// Maximum number of attempts for an object that keeps changing.
 const ATTEMPTS: usize = 5;
-/// Between two looks at objects that are on their way out.
+/// Time between two checks of objects that are being deleted.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// What is to be taken away.
+/// What to remove from a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// Everything.
+    /// Everything that Emcee has created.
     All,
-    /// What is there for one MeshFedConfig.
+    /// What exists for one MeshFedConfig.
     Relationship(Key),
 }
 
-/// What Emcee has made in a cluster, and is to be taken away.
+/// What Emcee has created in a cluster and will be removed.
 pub struct Uninstall {
     client: Client,
     plan: Plan,
 }
 
-/// Something that stays, and why.
+/// An object that stays, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remnant {
-    /// What.
+    /// The object that stays.
     pub object: ObjectRef,
-    /// Why it is still there.
+    /// Why it still exists.
     pub why: String,
 }
 
-/// Something that was done.
+/// A completed action of an uninstall.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Done {
-    /// An object of Emcee's is gone, or on its way out.
+    /// An object of Emcee's was deleted, or is being deleted.
     Removed(ObjectRef),
-    /// A user's resource has Emcee's finalizer no more.
+    /// Emcee's finalizer was removed from a user's resource.
     Released(ObjectRef),
 }
 
 impl Uninstall {
-    /// Looks for what there is to take away. Nothing is written.
+    /// Determines what to remove. Writes nothing.
     ///
     /// # Errors
     /// Something cannot be read.
@@ -76,32 +76,34 @@ impl Uninstall {
         Ok(Self { client, plan })
     }
 
-    /// Whether the relationship, or anything of Emcee's, is there at all.
+    /// Reports whether there is nothing to remove: neither objects nor finalizers.
     pub fn is_empty(&self) -> bool {
         self.plan.phases.is_empty() && self.plan.bearers.is_empty()
     }
 
-    /// The objects that are to go, in this order.
+    /// Returns the objects that will be removed, in this order.
     pub fn objects(&self) -> Vec<ObjectRef> {
         self.plan.phases.values().flatten().map(Target::name).collect()
     }
 
-    /// The users' resources whose finalizer is to go.
+    /// Returns the user resources that will lose the finalizer.
     pub fn bearers(&self) -> Vec<ObjectRef> {
         self.plan.bearers.iter().map(Bearer::name).collect()
     }
 
-    /// What looks like Emcee's, and is not, or not only this relationship's.
+    /// Returns what looks like Emcee's and is not, or is shared with another relationship.
     pub fn kept(&self) -> &[Remnant] {
         &self.plan.kept
     }
 
-    /// Takes it away, in the reverse order of applying; tells of each as it is done. Returns what is left.
+    /// Removes everything, in the reverse order of applying, and reports each action to `tell`. Returns what
+    /// is left.
     pub async fn carry_out(&self, patience: Duration, tell: &mut dyn FnMut(Done)) -> Vec<Remnant> {
         let end = Instant::now() + patience;
         let mut left = Vec::new();
         let mut owners = HashSet::new();
         let mut going = Vec::new();
+        // A phase is complete when its deletions are accepted. Only the end waits until the objects are gone.
         for phase in self.plan.phases.values() {
             let deletions = phase.iter().map(|target| async move { (target, self.delete(target).await) });
             let mut deletions = stream::iter(deletions.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
@@ -118,7 +120,7 @@ impl Uninstall {
                 }
             }
         }
-        // What has Emcee's own finalizer can only go once that is taken off.
+        // An object with Emcee's own finalizer can only go after the finalizer was removed.
         let (bearing, others) = going.into_iter().partition(|target| self.plan.is_borne(target));
         for target in self.wait(others, end).await {
             owners.insert(target.owner.clone());
@@ -129,7 +131,7 @@ impl Uninstall {
         left
     }
 
-    /// Deletes an object that is still as it was judged to be; one that has changed since is judged again.
+    /// Deletes an object if it has not changed since it was judged. If it has changed, judges it again.
     async fn delete(&self, target: &Target) -> Result<(), String> {
         let api = self.generated(target);
         let mut version = target.version.clone();
@@ -146,23 +148,25 @@ impl Uninstall {
             }
             let now = api.get_opt(&target.id.key.name).await.map_err(|error| words(&error))?;
             let Fact::Live(now) = parse::live(target.id.kind, &target.id.key, now) else { return Ok(()) };
+            // Another client has created a new object of this name.
             if now.uid != target.uid {
                 return Ok(());
             }
             if !plan::is_ours(&now) {
-                return Err("somebody has made it theirs meanwhile".into());
+                return Err("was taken over by a user in the meantime".into());
             }
             version = now.version;
         }
-        Err("others keep changing it".into())
+        Err("another client keeps changing it".into())
     }
 
-    /// Waits until objects are gone. Returns those that are not.
+    /// Waits until objects are gone. Returns those that still exist.
     async fn wait<'t>(&self, mut going: Vec<&'t Target>, end: Instant) -> Vec<&'t Target> {
         loop {
             let looks = going.iter().map(|target| async { self.is_there(target).await.then_some(*target) });
             let looks = stream::iter(looks.collect::<Vec<_>>()).buffered(AT_ONCE);
             going = looks.filter_map(|target| async move { target }).collect().await;
+            // At least one check, even without patience.
             if going.is_empty() || Instant::now() + LOOK > end {
                 return going;
             }
@@ -170,7 +174,7 @@ impl Uninstall {
         }
     }
 
-    /// Whether the object, and not another of its name, is there, as far as can be told.
+    /// Reports whether the object exists, and not another of the same name. An error counts as yes.
     async fn is_there(&self, target: &Target) -> bool {
         match self.generated(target).get_metadata_opt(&target.id.key.name).await {
             Ok(there) => there.is_some_and(|there| Uid::new(there.metadata.uid.as_deref()) == target.uid),
@@ -178,7 +182,8 @@ impl Uninstall {
         }
     }
 
-    /// Without its finalizer, nothing would ever take away what is left of a resource: then it stays.
+    /// Removes the finalizers. A resource with objects left keeps its finalizer: without it, nothing would
+    /// ever remove them.
     async fn release_all(
         &self,
         owners: &HashSet<OwnerLabels>,
@@ -187,7 +192,7 @@ impl Uninstall {
     ) {
         for bearer in &self.plan.bearers {
             let outcome = if bearer.owner.as_ref().is_some_and(|owner| owners.contains(owner)) {
-                Err("keeps its finalizer, as objects of it are left".to_owned())
+                Err("keeps its finalizer, because some of its objects are left".to_owned())
             } else {
                 self.release(bearer).await
             };
@@ -198,7 +203,7 @@ impl Uninstall {
         }
     }
 
-    /// Takes the finalizer away, and no other, whoever put it there.
+    /// Removes Emcee's finalizer and no other, independent of who set it.
     async fn release(&self, bearer: &Bearer) -> Result<(), String> {
         let (_, resource) = user_kind(bearer.kind);
         let api: Api<DynamicObject> =
@@ -212,7 +217,7 @@ impl Uninstall {
             if finalizers.len() == count {
                 return Ok(());
             }
-            // With the version, the list is replaced only while it is the one that was read.
+            // The version is a precondition: the list is replaced only if it is the one that was read.
             let patch = json!({"metadata": {
                 "uid": metadata.uid, "resourceVersion": metadata.resource_version, "finalizers": finalizers,
             }});
@@ -223,7 +228,7 @@ impl Uninstall {
                 Err(error) => return Err(words(&error)),
             }
         }
-        Err("others keep changing it".into())
+        Err("another client keeps changing it".into())
     }
 
     fn generated(&self, target: &Target) -> Api<DynamicObject> {
@@ -233,11 +238,11 @@ impl Uninstall {
 }
 
 fn kept(target: &Target) -> Remnant {
-    let why = "is still being deleted: something else's finalizer keeps it".to_owned();
+    let why = "is still being deleted: a finalizer of another controller blocks it".to_owned();
     Remnant { object: target.name(), why }
 }
 
-/// All of the users' resources.
+/// Lists all user resources.
 async fn resources(client: &Client, options: &Options) -> Result<Vec<Resource>, SnapshotError> {
     let mut resources = Vec::new();
     for kind in UserKind::ALL {
@@ -248,6 +253,7 @@ async fn resources(client: &Client, options: &Options) -> Result<Vec<Resource>, 
                 None => Api::all_with(client.clone(), &resource),
             };
             let listed = match api.list(&ListParams::default()).await {
+                // The CRD is not installed.
                 Err(error) if code(&error) == Some(404) => Vec::new(),
                 listed => listed.map_err(|error| SnapshotError::Object(name.to_owned(), error))?.items,
             };

@@ -1,9 +1,9 @@
-//! How long a translation takes: of a whole mesh, and after one change.
+//! Measures how long a translation takes: of a whole mesh, and after one change.
 //!
-//! Yardstick, in the same run: writing the same plan as JSON. `cargo bench -p emcee-core` prints a table of ratios
-//! after Criterion's own figures; absolute times depend on the machine. `cargo bench -p emcee-core --bench translate --
-//! rivals` prints only how as many who want one thing compare with as many who want nothing of each other; numbers after it
-//! are sizes.
+//! The yardstick, measured in the same run, is writing the same plan as JSON. `cargo bench -p emcee-core`
+//! prints a table of ratios after Criterion's own figures; absolute times depend on the machine. `cargo bench
+//! -p emcee-core --bench translate -- rivals` prints only the comparison of resources that compete for one
+//! name or port with the same number of independent resources. Numbers after `rivals` are sizes.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -68,7 +68,7 @@ fn one_change(criterion: &mut Criterion) {
     });
 }
 
-/// First of all, while the allocator has nothing to reuse.
+/// Prints the memory that a translation uses. Runs first, while the allocator has no free memory to reuse.
 fn memory() {
     const SERVICES: usize = 10_000;
     let changes = mesh(SERVICES);
@@ -79,7 +79,7 @@ fn memory() {
     drop(translation);
 }
 
-/// Medians of alternating runs, so that a machine that slows down slows both sides.
+/// Prints medians of alternating runs, so that a machine that slows down slows both sides.
 fn table() {
     println!(
         "\nexpositions + bindings | objects | translate / JSON | per service against 1k (JSON) | one change / whole | units run"
@@ -92,7 +92,7 @@ fn table() {
         let mut translation = Translation::of(settings(), changes.clone());
         for _ in 0..rounds {
             let input = changes.clone();
-            // Objects are made when they are asked for, which belongs to the work.
+            // The translation builds objects on request, so the request is part of the measured work.
             ours.push(timed(|| {
                 let whole = Translation::of(settings(), input);
                 (whole.objects(), whole)
@@ -120,10 +120,11 @@ fn table() {
     }
 }
 
-/// How resources get their port and their name, by number.
+/// Name of a group, and the function that creates its n-th resource with its port and name.
 type Crowd = (&'static str, fn(usize) -> Change);
 
-/// Each is compared with as many of the same kind that are independent.
+/// Groups to measure. The others are compared with the group of independent resources (`each`) of the same
+/// kind.
 const CROWDS: [Crowd; 6] = [
     ("bindings, each with a facade", |n| bound(n, &format!("facade-{n}"), 80)),
     ("bindings, 100 to a facade", |n| bound(n, &format!("facade-{}", n / 100), port(n % 100))),
@@ -133,7 +134,8 @@ const CROWDS: [Crowd; 6] = [
     ("expositions, one name", |n| exposed(n, "name")),
 ];
 
-/// A mesh of rivals, and one change of its oldest, each against the independents of its kind.
+/// Measures a mesh of competing resources, and one change of the oldest one. Prints both relative to the
+/// independent group of the same kind.
 fn rivals() {
     println!(
         "\nrivals | number | whole, against independents | one change, against independents | units run"
@@ -202,7 +204,7 @@ fn exposed(index: usize, alias: &str) -> Change {
     Change::Exposition(exposition.identity.key.clone(), Some(Ok(Arc::new(exposition))))
 }
 
-/// Letting go of the outcome is not timed: a plan is made to be kept.
+/// Returns the duration of `work`. Dropping its result is not measured, because a plan is kept in normal use.
 fn timed<T>(work: impl FnOnce() -> T) -> Duration {
     let start = Instant::now();
     let outcome = black_box(work());
@@ -216,7 +218,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Resident memory in bytes; 0 where it cannot be read.
+/// Returns the resident memory in bytes, or 0 if it cannot be read.
 fn resident() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").ok();
     let pages = pages.and_then(|text| text.split_whitespace().nth(1)?.parse::<usize>().ok());
@@ -235,7 +237,7 @@ fn settings() -> Settings {
     Settings { knowledge: Knowledge::Partial, ..Settings::default() }
 }
 
-/// As many expositions as bindings, over relationships of all styles in turn.
+/// Creates as many expositions as bindings, over relationships of all styles in turn.
 fn mesh(services: usize) -> Vec<Change> {
     let mut changes: Vec<_> = (0..RELATIONSHIPS).map(relationship).collect();
     for index in 0..services {

@@ -1,4 +1,4 @@
-//! Building blocks that the styles share: each makes a few objects that only work together.
+//! Building blocks that the styles share. Each block generates a few objects that only work together.
 
 pub(crate) mod automatic;
 mod credential;

@@ -1,6 +1,7 @@
-//! What meshes tell each other: what is offered to which peer, and what a peer may say.
+//! Announcements between meshes: which services are announced to which peer, and what a peer may announce.
 //!
-//! [`Addressed`] goes out, [`Terms`] judge what comes in, [`Published`] says what of both changed.
+//! [`AddressedAnnouncement`] is what this mesh sends, [`PeerPolicy`] validates what it receives, and
+//! [`CatalogueUpdate`] reports changes of both.
 
 mod addressed;
 mod judge;
@@ -19,7 +20,7 @@ pub use root_hash::root_hash;
 pub use source::{Connection, PeerState, Refused, Source};
 pub use terms::{Locality, PeerTerms, Quota, Terms};
 
-/// Endpoints that one service may have, at the most.
+/// Largest number of endpoints of one service.
 pub const MAX_ENDPOINTS: usize = 1_000;
-/// Identities that one service may have, at the most, as in the fields of the resources.
+/// Largest number of identities of one service, as in the fields of the resources.
 pub const MAX_IDENTITIES: usize = 100;

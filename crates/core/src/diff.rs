@@ -1,31 +1,35 @@
-//! What changes from one object to another, field by field.
+//! Compares two objects field by field.
 
 use std::fmt;
 
 use serde_json::Value;
 
-/// One field that differs.
+/// One field that differs between two objects.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
     /// Path of the field, such as `spec.servers[0].hosts[0]`.
     pub field: String,
-    /// As it is; absent: the field is new.
+    /// The current value. `None` if the desired object adds the field.
     pub old: Option<Value>,
-    /// As it should be; absent: the field goes.
+    /// The desired value. `None` if the desired object has no such field.
     pub new: Option<Value>,
 }
 
-/// The fields in which two objects differ, in order. Only the leaves: an added object is shown as its fields.
+/// Returns the fields in which two objects differ, sorted. Only leaves are listed: an added object is listed as its
+/// fields.
 pub fn differences(old: &Value, new: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     compare("", Some(old), Some(new), &mut found);
     found
 }
 
-/// The fields in which the object that is there does not say what is wanted. Labels, annotations and owners that others
-/// have added are theirs. With `exact`, nothing else may be added: Istio's kinds have no defaults, so what Emcee did
-/// not write, somebody else did. Of Kubernetes' own kinds the API server fills in the rest.
+/// Returns the fields in which a live object differs from the desired one.
+///
+/// Labels, annotations and owner references that others have added are ignored. With `exact`, every other addition
+/// counts too: Istio's kinds have no defaults, so someone else wrote what Emcee did not. For Kubernetes' own kinds
+/// `exact` is false, as the API server fills in defaults.
 pub fn deviations(there: &Value, wanted: &Value, exact: bool) -> Vec<Difference> {
+    // Name and namespace are equal already, and the API server owns the rest of the metadata.
     const METADATA: [&str; 3] = ["labels", "annotations", "ownerReferences"];
     let mut found = Vec::new();
     for field in METADATA {
@@ -35,6 +39,7 @@ pub fn deviations(there: &Value, wanted: &Value, exact: bool) -> Vec<Difference>
     let fields = wanted.as_object().into_iter().flatten();
     for (field, wanted) in fields.filter(|(field, _)| !NOT_CONTENT.contains(&field.as_str())) {
         match there.get(field) {
+            // Even with `exact`, a missing field equals an empty desired value.
             Some(there) if exact => compare(field, Some(there), Some(wanted), &mut found),
             there => lack(field, there, Some(wanted), &mut found),
         }
@@ -44,7 +49,7 @@ pub fn deviations(there: &Value, wanted: &Value, exact: bool) -> Vec<Difference>
 
 const NOT_CONTENT: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
-/// What of `wanted` is not there. What is empty need not be.
+/// Collects the parts of `wanted` that `there` lacks. An empty value and a missing one are equal.
 fn lack(path: &str, there: Option<&Value>, wanted: Option<&Value>, found: &mut Vec<Difference>) {
     if is_empty(there) && is_empty(wanted) {
         return;
@@ -57,6 +62,8 @@ fn lack(path: &str, there: Option<&Value>, wanted: Option<&Value>, found: &mut V
             }
         }
         (Some(Value::Array(there)), Some(Value::Array(wanted))) => {
+            // Elements are matched by index. An extra element counts even without `exact`: the API server adds fields
+            // to elements, but no elements.
             for index in 0..there.len().max(wanted.len()) {
                 let path = format!("{path}[{index}]");
                 match (there.get(index), wanted.get(index)) {
@@ -85,6 +92,7 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec
     if [old, new].iter().flatten().all(|value| is_filled_object(value)) {
         let fields = |value: Option<&Value>| value.and_then(Value::as_object).cloned().unwrap_or_default();
         let (old, new) = (fields(old), fields(new));
+        // The union of both key sets, sorted so that the output is stable.
         let mut names: Vec<_> =
             old.keys().chain(new.keys().filter(|name| !old.contains_key(*name))).collect();
         names.sort_unstable();
@@ -105,7 +113,7 @@ fn is_filled_object(value: &Value) -> bool {
     value.as_object().is_some_and(|fields| !fields.is_empty())
 }
 
-/// A field whose name has a dot stands in brackets, as in a label's key.
+/// Puts a field name that contains a dot, such as a label's key, in brackets.
 fn quoted(name: &str) -> String {
     if name.contains('.') { format!("[{name}]") } else { name.to_owned() }
 }
@@ -114,8 +122,8 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.old, &self.new) {
             (Some(old), Some(new)) => write!(f, "{}: {old} → {new}", self.field),
-            (Some(old), None) => write!(f, "{}: {old} goes", self.field),
-            (None, Some(new)) => write!(f, "{}: {new} is new", self.field),
+            (Some(old), None) => write!(f, "{}: {old} is removed", self.field),
+            (None, Some(new)) => write!(f, "{}: {new} is added", self.field),
             (None, None) => write!(f, "{}", self.field),
         }
     }
@@ -137,10 +145,10 @@ mod tests {
         assert_eq!(
             shown(&old, &new),
             [
-                r#"spec.hosts[1]: "b" goes"#,
+                r#"spec.hosts[1]: "b" is removed"#,
                 r#"spec.labels: {"app.kubernetes.io/x":"y"} → {}"#,
                 "spec.port: 80 → 81",
-                r#"spec.tls.mode: "MUTUAL" is new"#,
+                r#"spec.tls.mode: "MUTUAL" is added"#,
             ]
         );
         assert!(shown(&old, &old).is_empty());
@@ -161,9 +169,9 @@ mod tests {
         assert_eq!(
             lacking(&there, &wanted, true),
             [
-                r#"spec.clusterIP: "10.0.0.1" goes"#,
-                r#"spec.ports[0].protocol: "TCP" goes"#,
-                "spec.selector: {} is new"
+                r#"spec.clusterIP: "10.0.0.1" is removed"#,
+                r#"spec.ports[0].protocol: "TCP" is removed"#,
+                "spec.selector: {} is added"
             ]
         );
     }
@@ -178,8 +186,8 @@ mod tests {
             [
                 r#"metadata.labels.x: "z" → "y""#,
                 "spec.ports[0].port: 81 → 80",
-                "spec.ports[1].port: 82 goes",
-                r#"spec.type: "ClusterIP" is new"#,
+                "spec.ports[1].port: 82 is removed",
+                r#"spec.type: "ClusterIP" is added"#,
             ]
         );
     }

@@ -1,4 +1,4 @@
-//! `host:port`, where something can be reached.
+//! Endpoints, written as `host:port`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,15 +9,15 @@ use thiserror::Error;
 
 use crate::names;
 
-/// A host name of 253 characters, brackets, and a port.
+/// Longest text: a host name of 253 characters, brackets, and a port.
 const LIMIT: usize = 270;
 
 /// An address or host name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Host {
-    /// An IP address.
+    /// IP address, not necessarily in its canonical form.
     Ip(IpAddr),
-    /// A DNS name, in lower case.
+    /// DNS name in lower case.
     Name(Arc<str>),
 }
 
@@ -30,10 +30,10 @@ impl fmt::Display for Host {
     }
 }
 
-/// Where something can be reached.
+/// Host and port to which a client can connect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// Address or host name.
+    /// IP address or host name.
     pub host: Host,
     /// TCP port, never 0.
     pub port: u16,
@@ -48,25 +48,25 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Why a text is not an endpoint. Each message ends in what is allowed.
+/// Why a text is not an endpoint. Each message ends with what is allowed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum EndpointError {
-    /// Longer than any host name and port.
+    /// The text is longer than any host name and port.
     #[error("{0:?}… is longer than any host:port")]
     TooLong(String),
-    /// No `:port`.
+    /// The text has no `:port`.
     #[error("{0:?} has no port (host:port, such as 203.0.113.7:15443)")]
     NoPort(String),
     /// The port is not a number from 1 to 65535.
-    #[error("{0:?}: port {1:?} is not one (1 to 65535)")]
+    #[error("{0:?}: {1:?} is not a port (1 to 65535)")]
     BadPort(String, String),
-    /// An IPv6 address without brackets.
-    #[error("{0:?}: an IPv6 address stands in brackets ([2001:db8::7]:15443)")]
+    /// An IPv6 address is not in brackets.
+    #[error("{0:?}: an IPv6 address needs brackets ([2001:db8::7]:15443)")]
     Brackets(String),
-    /// Neither an address nor a DNS name.
+    /// The host is neither an IP address nor a DNS name.
     #[error("{0:?}: {1:?} is neither an IP address nor a DNS name")]
     BadHost(String, String),
-    /// An address to which no connection can be made.
+    /// No connection can be made to the address.
     #[error("{0:?}: nothing can be reached at an unspecified or multicast address")]
     Unreachable(String),
 }
@@ -76,6 +76,7 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         if text.len() > LIMIT {
+            // A message must stay short, so it quotes only the start.
             let start: String = text.chars().take(40).collect();
             return Err(EndpointError::TooLong(start));
         }
@@ -89,6 +90,7 @@ impl FromStr for Endpoint {
 }
 
 fn split(text: &str) -> Result<(&str, &str), EndpointError> {
+    // Otherwise the last group of the address would be taken for the port.
     if text.parse::<Ipv6Addr>().is_ok() {
         return Err(EndpointError::Brackets(text.into()));
     }
@@ -110,6 +112,7 @@ fn parse_host(text: &str, host: &str) -> Result<Host, EndpointError> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return reachable(text, address);
     }
+    // Names that end in a number are refused: resolvers may read them as IPv4 addresses in other notations.
     let name = host.to_ascii_lowercase();
     if names::ends_in_number(&name) || !names::is_dns_name(&name) {
         return Err(EndpointError::BadHost(text.into(), host.into()));

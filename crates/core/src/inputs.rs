@@ -1,8 +1,8 @@
-//! All that a translation may look at: users' resources, and the facts it needs of other objects.
+//! All inputs of a translation: users' resources, and the facts it needs from other objects.
 //!
-//! Of a foreign object only what is used is kept (a [`Service`], a [`Workload`], …), so that 10,000 of them are
-//! cheap to hold, and a change to anything else of theirs is no change. Kubernetes watches, a folder of files and
-//! tests are three ways to make the same `Inputs`.
+//! From a foreign object only the fields in use are stored (a [`Service`], a [`Workload`], …). So 10,000 of them take
+//! little memory, and a change to any other field causes no work. Kubernetes watches, a folder of files and tests are
+//! three ways to build the same `Inputs`.
 
 mod addresses;
 mod announcements;
@@ -39,46 +39,48 @@ use jiff::Timestamp;
 use crate::catalogue::Quota;
 use crate::key::Key;
 
-/// Name of the Service of Emcee's own discovery, in Emcee's namespace.
+/// Name of the Service of this mesh's discovery server, in Emcee's namespace.
 pub const DISCOVERY_SERVICE: &str = "emcee-discovery";
 
-/// What a translation is told about its surroundings.
+/// Settings of this mesh and of the translation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Trust domain of this mesh, without `spiffe://`.
     pub trust_domain: String,
-    /// Trust domains whose workloads this mesh's sidecars accept like its own (`trustDomainAliases`).
+    /// Trust domains whose workloads this mesh's sidecars accept like its own (Istio's `trustDomainAliases`).
     pub trust_domain_aliases: Vec<String>,
     /// DNS domain of the cluster.
     pub cluster_domain: String,
-    /// Istio's root namespace: configuration there holds for the whole mesh.
+    /// Istio's root namespace. Configuration there applies to the whole mesh.
     pub root_namespace: String,
-    /// Istio's revision, for the gateways that Emcee creates.
+    /// Istio revision of the gateways that Emcee creates.
     pub revision: Option<String>,
-    /// Namespaces, besides the fed namespace, whose gateway pods may be given configuration and keys.
+    /// Additional namespaces whose gateway pods may receive configuration and keys. The fed namespace always may.
     pub gateway_namespaces: Vec<String>,
-    /// The Service of Emcee's own discovery, if it is there: where peers are led.
+    /// The Service of this mesh's discovery server. Peers are routed there if it exists.
     pub discovery: Key,
-    /// Whether an object that is not among the inputs does not exist.
+    /// What the absence of an object from the inputs means.
     pub knowledge: Knowledge,
-    /// Hash of the root certificates of this mesh's workloads, where known; peers are told.
+    /// Hash of the root certificates of this mesh's workloads, which is announced to peers. `None` if it is not
+    /// known.
     pub root_hash: Option<String>,
-    /// The cluster's Service and Pod ranges, as far as they are known: no peer's endpoints lie there.
+    /// The cluster's Service and Pod ranges, as far as they are known. No peer's endpoint may lie in them.
     pub cluster_networks: Vec<IpNet>,
-    /// Whether peers may announce identities of this mesh's own trust domain, without their `trust_domains` saying so.
+    /// Whether peers may announce identities of this mesh's own trust domain even if their `trust_domains` does not
+    /// list it.
     pub shared_trust_domain: bool,
-    /// How much each peer may announce.
+    /// Limits on what each peer may announce.
     pub quota: Quota,
-    /// The time at which certificates are judged.
+    /// The time at which the validity of certificates is checked.
     pub now: Timestamp,
 }
 
-/// What the absence of an object means.
+/// What the absence of an object from the inputs means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Knowledge {
-    /// The inputs are a cluster's: what is absent does not exist.
+    /// The inputs come from a cluster: an absent object does not exist.
     Complete,
-    /// The inputs are some files: of what is absent the usual is assumed, and said.
+    /// The inputs come from files: for an absent object the usual case is assumed, with a warning.
     Partial,
 }
 

@@ -1,4 +1,4 @@
-//! Which object: namespace and name, age, and how it is called in a message.
+//! Identifies objects: by namespace and name, by precedence, and in messages.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use jiff::Timestamp;
 
 use crate::uid::Uid;
 
-/// Namespace and name.
+/// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
-    /// Namespace; empty for an object of the cluster.
+    /// Namespace. Empty for a cluster-scoped object.
     pub namespace: Arc<str>,
-    /// Name.
+    /// Name of the object.
     pub name: Arc<str>,
 }
 
 impl Key {
-    /// The key of `namespace/name`.
+    /// Creates the key of `namespace/name`.
     pub fn new(namespace: &str, name: &str) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
@@ -32,12 +32,12 @@ impl fmt::Display for Key {
     }
 }
 
-/// Kind, namespace and name, for messages.
+/// Kind, namespace and name of an object, for messages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectRef {
     /// Kind, as in YAML.
     pub kind: &'static str,
-    /// Namespace and name.
+    /// Namespace and name of the object.
     pub key: Key,
 }
 
@@ -47,12 +47,12 @@ impl fmt::Display for ObjectRef {
     }
 }
 
-/// Seniority: of two objects that want the same thing, the lesser `Age` has it.
+/// Precedence of an object: of two objects that claim the same thing, the lesser `Precedence` gets it.
 ///
-/// Creation time, then UID, then namespace and name, so that files (which have neither time nor UID) are ordered
-/// too, and the order of inputs never matters. An object without a creation time is older than one with it.
+/// Compares creation time, then UID, then namespace and name. Files have neither time nor UID, but are ordered too,
+/// so the order of the inputs never matters. An object without a creation time is older than one with it.
 ///
-/// It is kept in many places, so a clone shares.
+/// It is stored in many places, so clones share one allocation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Age(Arc<Facts>);
 
@@ -64,12 +64,12 @@ struct Facts {
 }
 
 impl Age {
-    /// Age of the object `key`, created at `created` with `uid`.
+    /// Creates the precedence of the object `key`, created at `created` with `uid`.
     pub fn new(created: Option<Timestamp>, uid: Option<&str>, key: Key) -> Self {
         Self(Arc::new(Facts { created, uid: Uid::new(uid), key }))
     }
 
-    /// The object of this age.
+    /// Returns the key of the object.
     pub fn key(&self) -> &Key {
         &self.0.key
     }

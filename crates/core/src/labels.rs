@@ -1,4 +1,4 @@
-//! Labels of an object, or labels to select by.
+//! Labels of an object, or labels of a selector.
 
 use std::collections::BTreeMap;
 
@@ -6,47 +6,48 @@ use serde::{Serialize, Serializer};
 
 type Pair = (Box<str>, Box<str>);
 
-/// Labels of an object, or labels to select by; in order, each key once.
+/// Labels of an object, or labels of a selector. Sorted, each key once.
 ///
-/// Thousands of objects have one or two each, for which a tree would take ten times the memory.
+/// Thousands of objects have one or two labels each. A tree would take ten times the memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Labels(Box<[Pair]>);
 
 impl Labels {
-    /// One label.
+    /// Creates a set of one label.
     pub fn one(key: &str, value: &str) -> Self {
         Self([(key.into(), value.into())].into())
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no labels.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The value of one.
+    /// Returns the value of a label.
     pub fn get(&self, key: &str) -> Option<&str> {
         let place = self.0.binary_search_by(|(own, _)| (**own).cmp(key)).ok()?;
         Some(&self.0[place].1)
     }
 
-    /// All of them, in order.
+    /// Returns all labels, sorted by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (&**key, &**value))
     }
 
-    /// As Kubernetes' and Istio's types have them.
+    /// Converts the labels to the map that Kubernetes' and Istio's types use.
     pub fn to_map(&self) -> BTreeMap<String, String> {
         self.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
-    /// Whether all labels of a selector are among these.
+    /// Returns whether these labels include all labels of a selector.
     pub fn has_all(&self, selector: &Self) -> bool {
         selector.iter().all(|(key, value)| self.get(key) == Some(value))
     }
 
-    /// These labels, and the others where these have none.
+    /// Adds those of the other labels whose keys are not here.
     #[must_use]
     pub fn or(self, others: &Self) -> Self {
+        // The later `extend` overwrites, so these labels win.
         let mut all: BTreeMap<_, _> = others.0.iter().cloned().collect();
         all.extend(self.0);
         Self(all.into_iter().collect())

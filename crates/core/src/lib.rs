@@ -1,20 +1,21 @@
-//! From users' resources to a plan of Istio configuration: pure and synchronous.
+//! Translates users' resources into a plan of Kubernetes and Istio objects. Pure and synchronous.
 //!
 //! ```text
-//!  objects ──► parse ──► inputs ──► resolve ──► style ──► plan      what is to be applied
-//!              (valid)   (facts)    (complete)  (blocks)  status    how each resource is
-//!                        └───────── translate ─────────┘            follows changes
+//!  objects ──► parse ──► inputs ──► resolve ──► style ──► plan      the objects to apply
+//!              (valid)   (facts)    (complete)  (blocks)  status    the verdict on each resource
+//!                        └───────── translate ─────────┘            applies changes incrementally
 //! ```
 //!
-//! * [`parse`]: an object as a user wrote it becomes a model that can only be valid, or a list of all that is wrong.
-//! * `policy`: what a peer, or a user of a namespace, may name: addresses, host names, server names.
-//! * [`inputs`]: those models, and the facts that are needed of other objects.
+//! * [`parse`]: turns an object that a user wrote into a valid model, or into the list of everything that is wrong.
+//! * `policy`: decides which addresses, host names and server names a peer, or a user of a namespace, may name.
+//! * [`inputs`]: these models, and the facts that are needed from other objects.
 //! * [`resolve`]: everything that depends on other objects: gateways, certificates, services, endpoints.
-//! * [`style`] and `block`: what each of the four styles writes.
-//! * [`plan`]: the objects; [`status`]: the verdicts.
-//! * [`translate`]: runs all this, and after a change only what the change reaches.
+//! * [`style`] and `block`: the objects that each of the four styles generates.
+//! * [`plan`]: the generated objects. [`status`]: the verdicts.
+//! * [`translate`]: runs all this, and after a change only the parts that the change affects.
 //!
-//! No I/O, no clock, no environment, no async: time and surroundings are [`inputs::Settings`].
+//! No I/O, no clock, no environment, no async: the time and the mesh's settings are in
+//! [`inputs::TranslationSettings`].
 
 mod block;
 pub mod catalogue;

@@ -1,9 +1,9 @@
-//! A set that nearly always has one member.
+//! A set that almost always has one member.
 
 use std::collections::BTreeSet;
 
-/// A set that nearly always has one member, and may have very many. For one, a tree or a table would take ten times
-/// the memory.
+/// A set that almost always has one member, but may have very many. It is never empty: its owner drops it with the
+/// last member. For one member, a tree or a hash table would take ten times the memory.
 #[derive(Clone, Debug)]
 pub(crate) enum Members<T> {
     One(T),
@@ -25,9 +25,10 @@ impl<T: Ord + Clone> Members<T> {
         }
     }
 
-    /// Says whether none is left.
+    /// Removes a member. Returns whether the set is now empty, so that the caller must drop it.
     pub(crate) fn remove(&mut self, member: &T) -> bool {
         match self {
+            // The last member stays in place: `One` cannot be empty.
             Self::One(one) => one == member,
             Self::Many(many) => {
                 many.remove(member);
@@ -36,7 +37,7 @@ impl<T: Ord + Clone> Members<T> {
         }
     }
 
-    /// In order.
+    /// Returns the members in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         let (one, many) = match self {
             Self::One(one) => (Some(one), None),

@@ -1,35 +1,35 @@
-//! Which of the four styles, and what can be said of it without knowing what it writes.
+//! Data plane styles, and their properties that do not depend on the generated objects.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// `spec.mode`.
+/// Data plane style (`spec.mode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mode {
     /// Both gateways terminate TLS.
     Boundary,
     /// TLS passes through the exposing side's gateway.
     Passthrough,
-    /// TLS passes through both gateways.
+    /// TLS passes through the gateways of both sides.
     Wharf,
-    /// No gateways.
+    /// Pods connect to pods, without gateways.
     Flat,
 }
 
-/// Which gateway.
+/// Gateway of the consuming or the exposing side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
-    /// Of the consuming mesh.
+    /// Gateway of the consuming mesh.
     Egress,
-    /// Of the exposing mesh.
+    /// Gateway of the exposing mesh.
     Ingress,
 }
 
 impl Mode {
-    /// All styles.
+    /// All styles, in the order of the documentation.
     pub const ALL: [Self; 4] = [Self::Boundary, Self::Passthrough, Self::Wharf, Self::Flat];
 
-    /// What may stand in `spec.mode`.
+    /// Allowed values of `spec.mode`, for messages.
     pub const ALLOWED: &'static str = "BOUNDARY, PASSTHROUGH, WHARF or FLAT";
 
     /// Whether the style has a gateway on that side.
@@ -40,23 +40,25 @@ impl Mode {
         }
     }
 
-    /// Whether the gateways end TLS, and so hold the relationship's certificate and see the peer's.
+    /// Whether the gateways terminate TLS. They then hold the relationship's certificate and see the peer's.
     pub const fn terminates(self) -> bool {
         matches!(self, Self::Boundary)
     }
 
-    /// Whether the two workloads see each other's certificates, and so need a common root.
+    /// Whether the workloads of both sides see each other's certificates. They then need a common root of
+    /// trust.
     pub const fn is_end_to_end(self) -> bool {
         !self.terminates()
     }
 
-    /// Whether the egress gateway passes TLS on by its server name, so that bindings to one server name share a relay.
-    /// At the end of that TLS Istio would expect the egress pods' own identity, if it is not told the service's.
+    /// Whether the egress gateway forwards TLS by its server name, so that bindings to one server name share
+    /// a route. Unless the client is told the identities of the service, Istio expects those of the egress
+    /// pods at the end of that TLS.
     pub const fn passes_through_egress(self) -> bool {
         self.is_end_to_end() && self.has_gateway(Side::Egress)
     }
 
-    /// As users write it.
+    /// Returns the style as users write it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Boundary => "BOUNDARY",

@@ -1,62 +1,67 @@
-//! The names that two meshes must compute alike, and the names of generated objects.
+//! Names that two meshes must compute in the same way, and names of generated objects.
 
 use std::net::Ipv4Addr;
 
 use sha2::{Digest, Sha256};
 
-/// Domain of all hosts that Emcee makes up.
+/// Domain of all host names that Emcee generates.
 pub const DOMAIN: &str = "emcee.internal";
 
-/// The relationship name that is kept for [`binding_host`].
+/// The relationship name that is reserved for [`binding_host`].
 pub const RESERVED_RELATIONSHIP: &str = "binding";
 
 const LABEL_LIMIT: usize = 63;
 const NAME_LIMIT: usize = 253;
-/// Before the hash of what is too long for a label's value.
+/// Prefix of a hash that replaces a text too long for a label's value.
 const HASHED: &str = "sha256-";
-/// `emcee-` + `-` + 12 hex digits leave this much of a DNS label for the owner's name and a part.
+/// Maximum length of the owner's name in a base name. With `emcee-`, `-` and 12 hex digits it leaves room in a DNS
+/// label for `-<part>`.
 const OWNER_CUT: usize = 26;
 
-/// The server name X of an exposed service: SNI, and in BOUNDARY the authority between the gateways.
+/// Returns the inter-mesh server name of an exposed service: the SNI, and in BOUNDARY also the authority between the
+/// gateways.
 pub fn server_name(exposed_name: &str, namespace: &str, relationship: &str) -> String {
     [exposed_name, namespace, relationship, DOMAIN].join(".")
 }
 
-/// The three labels of a server name of the form that [`server_name`] makes: exposed name, namespace and relationship.
-/// None of any other name, also below [`DOMAIN`]: those of discovery, and binding hosts, are no service's.
+/// Returns the three labels of a server name that [`server_name`] made: exposed name, namespace and relationship.
+/// `None` for any other name. Other names below [`EMCEE_DOMAIN`], such as those of discovery and binding hosts, do
+/// not belong to a service.
 pub fn parts_of_server_name(name: &str) -> Option<[&str; 3]> {
     let labels: Vec<&str> = name.strip_suffix(DOMAIN)?.strip_suffix('.')?.split('.').collect();
     let [exposed, namespace, relationship] = *labels.as_slice() else { return None };
     let parts = [exposed, namespace, relationship];
+    // A binding host has three labels as well. The reserved relationship tells it apart.
     (relationship != RESERVED_RELATIONSHIP && parts.into_iter().all(is_dns_label)).then_some(parts)
 }
 
-/// Whether a name is [`DOMAIN`] or lies below it: all of these are Emcee's.
+/// Returns whether a name is [`EMCEE_DOMAIN`] or lies below it. All of these belong to Emcee.
 pub fn is_emcees(name: &str) -> bool {
     is_within(DOMAIN, name)
 }
 
-/// Whether a name is `domain` or lies below it.
+/// Returns whether a name is `domain` or lies below it.
 pub fn is_within(domain: &str, name: &str) -> bool {
+    // The dot makes sure that the suffix is whole labels.
     name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// The server name under which a mesh's Emcee serves discovery to the peers of a relationship.
+/// Returns the server name under which a mesh serves discovery to the peers of a relationship.
 pub fn discovery_server_name(relationship: &str) -> String {
     ["discovery", relationship, DOMAIN].join(".")
 }
 
-/// The binding host L: the consumer's own host for a remote service.
+/// Returns the binding host: the consuming mesh's own host for a remote service.
 pub fn binding_host(binding: &str, namespace: &str) -> String {
     [binding, namespace, RESERVED_RELATIONSHIP, DOMAIN].join(".")
 }
 
-/// Fully qualified host of a Kubernetes Service.
+/// Returns the fully qualified host of a Kubernetes Service.
 pub fn service_host(service: &str, namespace: &str, cluster_domain: &str) -> String {
     [service, namespace, "svc", cluster_domain].join(".")
 }
 
-/// Whether `text` is a DNS label as Kubernetes wants it (RFC 1123): at most 63 of a-z, 0-9 and `-`.
+/// Returns whether `text` is a DNS label as Kubernetes defines it (RFC 1123): at most 63 of a-z, 0-9 and `-`.
 pub fn is_dns_label(text: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();
@@ -66,12 +71,13 @@ pub fn is_dns_label(text: &str) -> bool {
         && bytes.last().copied().is_some_and(alphanumeric)
 }
 
-/// Whether `text` is dot-separated DNS labels of at most 253 characters.
+/// Returns whether `text` is dot-separated DNS labels of at most 253 characters in total.
 pub fn is_dns_name(text: &str) -> bool {
     text.len() <= NAME_LIMIT && text.split('.').all(is_dns_label)
 }
 
-/// Whether `text` may be the name of a container's port (RFC 6335): at most 15 of a-z, 0-9 and `-`, with a letter.
+/// Returns whether `text` is valid as the name of a container port (RFC 6335): at most 15 of a-z, 0-9 and `-`, with a
+/// letter.
 pub fn is_port_name(text: &str) -> bool {
     text.len() <= 15
         && is_dns_label(text)
@@ -79,52 +85,56 @@ pub fn is_port_name(text: &str) -> bool {
         && text.bytes().any(|b| b.is_ascii_lowercase())
 }
 
-/// 32 hex digits of a hash over parts, told apart from each other: nobody finds other parts that have the same ones.
+/// Returns 32 hex digits of a hash over the parts and their boundaries. It is collision resistant: no one can
+/// construct other parts with the same hash.
 pub fn digest(parts: &[&str]) -> String {
     hex(&hash(parts)[..16])
 }
 
-/// Whether resolvers may read a name as an IPv4 address: its last label is a number, decimal or hexadecimal. No top-level
-/// domain is one.
+/// Returns whether resolvers may read a name as an IPv4 address: its last label is a decimal or hexadecimal number.
+/// No top-level domain is a number.
 pub fn ends_in_number(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
     let hexadecimal = |digits: &str| digits.bytes().all(|b| b.is_ascii_hexdigit());
     last.bytes().all(|b| b.is_ascii_digit()) || last.strip_prefix("0x").is_some_and(hexadecimal)
 }
 
-/// Base name of the objects of one owner: `emcee-<name, cut>-<12 hex>`, a DNS label with room for `-<part>`.
+/// Returns the base name of the objects of one owner: `emcee-<name, truncated>-<12 hex>`, a DNS label with room for
+/// `-<part>`.
 ///
 /// `identity` is hashed in order, with separators: kind, namespace and name of the owner, and the MeshFedConfig.
 pub fn base(owner_name: &str, identity: &[&str]) -> String {
     let cut = owner_name.char_indices().nth(OWNER_CUT).map_or(owner_name, |(end, _)| &owner_name[..end]);
+    // Truncation may leave a trailing separator.
     let cut = cut.trim_end_matches(['-', '.']);
     let name = ["emcee-", cut, "-", &short_hash(identity)].concat();
+    // An owner's name may be a DNS name, but a base name is a single label. The hash keeps `a.b` and `a-b` distinct.
     if cut.contains('.') { name.replace('.', "-") } else { name }
 }
 
-/// Host by which a gateway leads a server name to workloads of this mesh, TLS unread.
+/// Returns the host by which a gateway passes the TLS of a server name through to workloads of this mesh.
 pub(crate) fn raw_host(server_name: &str) -> String {
     format!("raw.{server_name}")
 }
 
-/// An unused address, for a host: one of 240.241.0.0 to 240.255.255.255, which is reserved (RFC 1112) and
-/// above the range from which Istio takes such addresses (240.240.0.0/16).
+/// Returns a placeholder address for a host: one of 240.241.0.0 to 240.255.255.255. That range is reserved (RFC
+/// 1112), and lies above the range from which Istio takes such addresses (240.240.0.0/16).
 pub(crate) fn idle_address(host: &str) -> Ipv4Addr {
     let hash = Sha256::digest(host.as_bytes());
     Ipv4Addr::new(240, 241 + hash[0] % 15, hash[1], hash[2])
 }
 
-/// `value` if it may be a label's value, else a hash of it.
+/// Returns `value` if it fits into a label's value, or else a hash of it.
 pub fn label_value(value: &str) -> String {
     if value.len() <= LABEL_LIMIT { value.to_owned() } else { format!("{HASHED}{}", short_hash(&[value])) }
 }
 
-/// Whether a label's value may be a hash of another: see [`label_value`].
+/// Returns whether a label's value may be a hash that [`label_value`] made.
 pub fn is_shortened(value: &str) -> bool {
     value.starts_with(HASHED)
 }
 
-/// 12 hex digits of a hash over parts, told apart from each other.
+/// Returns 12 hex digits of a hash over the parts and their boundaries.
 pub(crate) fn short_hash(parts: &[&str]) -> String {
     hex(&hash(parts)[..6])
 }
@@ -133,7 +143,7 @@ fn hash(parts: &[&str]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part.as_bytes());
-        // No name contains it, so ("a", "bc") and ("ab", "c") are not confused.
+        // No name contains NUL, so ("a", "bc") and ("ab", "c") have different hashes.
         hash.update(b"\0");
     }
     hash.finalize().into()

@@ -1,8 +1,9 @@
-//! From an object as a user wrote it to a model that can only be valid.
+//! Parsing of an object as a user wrote it into a model that is always valid.
 //!
-//! The one validator: command line, webhook and status all say what is said here. Two steps, each of which
-//! reports everything it finds: [`shape`] holds the object against its CRD's schema (types, unknown and missing
-//! fields), then each kind's module reads the values. What depends on *other* objects is decided later.
+//! This is the only validator: command line, webhook and status report the same problems. It has two steps,
+//! and each reports everything that it finds. [`schema`] checks the object against its CRD's schema (types,
+//! unknown and missing fields), then the module of each kind checks the values. Checks that depend on *other*
+//! objects follow later.
 
 mod binding;
 mod checker;
@@ -31,7 +32,7 @@ pub(crate) use checker::{is_spiffe_id, plain};
 /// Reads a MeshFedConfig.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Returns all problems of the object.
 pub fn fed_config(object: &Value) -> Result<FedConfig, Vec<Problem>> {
     read::<MeshFedConfig, _>(object, &shape::MESH_FED_CONFIG, |o| &o.metadata, fed_config::parse)
 }
@@ -39,7 +40,7 @@ pub fn fed_config(object: &Value) -> Result<FedConfig, Vec<Problem>> {
 /// Reads a ServiceExposition.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Returns all problems of the object.
 pub fn exposition(object: &Value) -> Result<Exposition, Vec<Problem>> {
     read::<ServiceExposition, _>(object, &shape::SERVICE_EXPOSITION, |o| &o.metadata, exposition::parse)
 }
@@ -47,19 +48,19 @@ pub fn exposition(object: &Value) -> Result<Exposition, Vec<Problem>> {
 /// Reads a ServiceBinding.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Returns all problems of the object.
 pub fn binding(object: &Value) -> Result<Binding, Vec<Problem>> {
     read::<ServiceBinding, _>(object, &shape::SERVICE_BINDING, |o| &o.metadata, binding::parse)
 }
 
-/// Who an object is, whatever its kind.
+/// Identity of an object of any kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
-    /// Namespace and name.
+    /// Namespace and name of the object.
     pub key: Key,
-    /// Seniority.
+    /// Precedence among objects that claim the same thing.
     pub age: Age,
-    /// `metadata.generation`, absent in files.
+    /// `metadata.generation`; `None` in files.
     pub generation: Option<i64>,
 }
 
@@ -70,15 +71,18 @@ fn read<K: DeserializeOwned, M>(
     parse: fn(&mut Checker, Identity, &K) -> M,
 ) -> Result<M, Vec<Problem>> {
     let shape::Shaped { mut object, mut problems, stand_ins } = schema.check(object);
+    // Without a spec there are no values to check. Above the limit, further problems would not be listed.
     if !object["spec"].is_object() || problems.is_full() {
         return Err(problems.into_list());
     }
     if serde_json::from_value::<K>(object.clone()).is_err()
         && let Some(fields) = object.as_object_mut()
     {
-        // A status is Emcee's own writing, of whatever version; the user cannot mend it.
+        // Emcee wrote the status, possibly in another version. The user cannot fix it, so it must not fail
+        // the object.
         fields.remove("status");
     }
+    // Check the values even if the schema check found problems, so that the user sees all problems at once.
     let mut checker = Checker::default();
     let model = match serde_json::from_value::<K>(object) {
         Ok(typed) => {
@@ -89,6 +93,7 @@ fn read<K: DeserializeOwned, M>(
             None
         }
     };
+    // The value of a placeholder field is made up, so problems with it would confuse the user.
     problems.extend(checker.problems, &stand_ins);
     let problems = problems.into_list();
     match model {
@@ -106,6 +111,7 @@ fn identity(checker: &mut Checker, metadata: &ObjectMeta) -> Option<Identity> {
             format!("{} is not a name (a-z, 0-9, `-` and `.`, at most 253)", quote(name)),
         );
     }
+    // The API server enforces both names. In files nothing has checked them yet.
     checker.label("metadata.namespace", namespace);
     if !checker.problems.list().is_empty() {
         return None;

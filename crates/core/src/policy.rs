@@ -1,9 +1,9 @@
-//! What a peer, or a user of a namespace, may name: addresses, host names and server names.
+//! Policy for the addresses, host names and server names that a peer, or a user of a namespace, may use.
 //!
-//! One judge for every source of endpoints ([`EndpointPolicy`]): announcements, also those that a status kept,
-//! `spec.endpoints` of bindings, Services that name the Emcee of a peer, and addresses that a peer's Emcee says to be at.
-//! One judge for the server name that a binding asks for ([`server_name::judge`]). The MeshFedConfig is the
-//! administrator's word; all others are limited by it.
+//! [`EndpointPolicy`] checks every source of endpoints: announcements, also those stored in a status,
+//! `spec.endpoints` of bindings, Services that point to the Emcee of a peer, and addresses that a peer
+//! announces for its own Emcee. [`server_name::check_allowed`] checks the server name that a binding
+//! requests. Only the administrator, through the MeshFedConfig, can extend what the others may use.
 
 mod endpoint;
 mod host_name;

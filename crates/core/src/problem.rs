@@ -1,4 +1,4 @@
-//! What is wrong with an object: for people, with the field and the mend.
+//! Problems of resources, with a message for people that names the field and the fix.
 
 use std::fmt;
 
@@ -6,29 +6,29 @@ use emcee_api::Reason;
 
 use crate::key::ObjectRef;
 
-/// Something wrong with an object, or worth knowing about it.
+/// A problem of a resource, or a warning about it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Problem {
-    /// Why, as it stands in a condition.
+    /// The reason in the condition.
     pub reason: Reason,
-    /// Path of the field to look at, such as `spec.peers[1].name`; empty when it is about the whole object.
+    /// Path of the field, such as `spec.peers[1].name`. Empty if the problem concerns the whole resource.
     pub field: String,
-    /// What is wrong, and in brackets what is allowed or what to do.
+    /// What is wrong, followed in parentheses by what is allowed or what to do.
     pub message: String,
 }
 
 impl Problem {
-    /// A problem with the whole object.
+    /// Creates a problem of the whole resource.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, field: String::new(), message: message.into() }
     }
 
-    /// A problem with one field.
+    /// Creates a problem of one field.
     pub fn at(reason: Reason, field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { reason, field: field.into(), message: message.into() }
     }
 
-    /// The problem, said of an object.
+    /// Attributes the problem to an object.
     pub fn of(self, object: ObjectRef) -> Refusal {
         Refusal { object, problem: self }
     }
@@ -46,9 +46,9 @@ impl fmt::Display for Problem {
 /// A problem, and the object that has it. Displays as `Kind namespace/name: field: what is wrong (what is allowed)`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Refusal {
-    /// The object.
+    /// The object that has the problem.
     pub object: ObjectRef,
-    /// What is wrong with it.
+    /// What is wrong with the object.
     pub problem: Problem,
 }
 

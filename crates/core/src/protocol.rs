@@ -1,33 +1,33 @@
-//! The protocols that a port can speak.
+//! Protocols of a port.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Protocol of a port, as Istio tells them apart.
+/// Protocol of a port, as Istio distinguishes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     /// HTTP/1.1, WebSocket included.
     Http,
-    /// HTTP/2 without TLS.
+    /// HTTP/2 without TLS (h2c).
     Http2,
-    /// gRPC.
+    /// gRPC over HTTP/2 without TLS.
     Grpc,
-    /// Anything over TCP.
+    /// Any other protocol over TCP.
     Tcp,
-    /// TLS that the application itself speaks.
+    /// TLS that the application itself terminates.
     Tls,
 }
 
 impl Protocol {
-    /// What may stand in `spec.protocol`.
+    /// Allowed values of `spec.protocol`, for messages.
     pub const ALLOWED: &'static str = "http, http2, grpc, tcp or tls";
 
-    /// Whether requests can be routed, and so a Host be rewritten.
+    /// Whether Istio can route single requests, and so rewrite their Host.
     pub const fn is_http(self) -> bool {
         matches!(self, Self::Http | Self::Http2 | Self::Grpc)
     }
 
-    /// As it stands in a port of an Istio ServiceEntry.
+    /// Returns the name of the protocol in a port of an Istio ServiceEntry.
     pub const fn istio(self) -> &'static str {
         match self {
             Self::Http => "HTTP",
@@ -38,7 +38,7 @@ impl Protocol {
         }
     }
 
-    /// As it stands in our resources.
+    /// Returns the name of the protocol in Emcee's resources.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -49,10 +49,12 @@ impl Protocol {
         }
     }
 
-    /// The protocol of a Service's port: its `appProtocol`, else the prefix of its name, else TCP.
+    /// Returns the protocol of a Service's port: from its `appProtocol`, else from the prefix of its name,
+    /// else TCP.
     ///
-    /// The names are Istio's (<https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/>)
-    /// and Kubernetes' (`kubernetes.io/h2c`, `/ws`, `/wss`).
+    /// The names are those of Istio
+    /// (<https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/>) and of
+    /// Kubernetes (`kubernetes.io/h2c`, `/ws`, `/wss`).
     pub fn of_service_port(app_protocol: Option<&str>, port_name: Option<&str>) -> Self {
         let word = app_protocol.or_else(|| port_name.and_then(|name| name.split('-').next()));
         match word.unwrap_or_default().to_ascii_lowercase().as_str() {

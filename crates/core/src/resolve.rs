@@ -1,7 +1,8 @@
-//! From valid resources and facts to what a style needs to know: gateways, certificates, services, endpoints.
+//! Resolution of valid resources and facts into what a style needs: gateways, certificates, services,
+//! endpoints.
 //!
-//! Here everything is decided that depends on *other* objects. What is resolved is complete: a style only writes
-//! it down.
+//! All decisions that depend on *other* objects are made here. The results are complete, so a style only
+//! writes objects.
 
 mod automatic;
 mod backends;

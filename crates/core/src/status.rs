@@ -1,6 +1,7 @@
-//! How each resource is: conditions without times, and what its status shows.
+//! The status of each resource: verdicts, and the conditions and `status` fields built from them.
 //!
-//! Times are added at the edge, by [`conditions()`], which keeps the old one where nothing changed.
+//! A verdict has no times. [`build_conditions`] adds them, and preserves the old time of a condition that has not
+//! changed.
 
 mod conditions;
 mod object;

@@ -1,12 +1,14 @@
-//! The four data plane styles. Each is one file, which puts building [`blocks`](crate::block) together.
+//! The four data plane styles. Each is one file that combines building [`blocks`](crate::block).
 //!
 //! ```text
-//!                consuming                                exposing
-//! FLAT           app ─► L ───────────────────────────────────────────────► pods
-//! PASSTHROUGH    app ─► L ──────────────────────────► raw relay X ───────► pods
-//! WHARF          app ─► L ─► raw relay X ───────────► raw relay X ───────► pods
-//! BOUNDARY       app ─► L ─► terminating relay L ═══► terminating relay X ► service
+//!                consuming                                     exposing
+//! FLAT           app ─► binding host ───────────────────────────────────────────► pods
+//! PASSTHROUGH    app ─► binding host ─────────────────────► TLS passthrough ────► pods
+//! WHARF          app ─► binding host ─► TLS passthrough ──► TLS passthrough ────► pods
+//! BOUNDARY       app ─► binding host ─► TLS termination ══► TLS termination ────► service
 //! ```
+//!
+//! Between the meshes the client requests the inter-mesh server name (SNI).
 
 mod boundary;
 mod flat;
@@ -17,21 +19,21 @@ use crate::mode::Mode;
 use crate::plan::Object;
 use crate::resolve::{Consumption, Offer, Relay};
 
-/// What a style makes of a bound and of an exposed service.
+/// Generates the objects of a bound service and of an exposed service.
 pub trait Style: Sync {
-    /// Objects by which applications here reach a remote service, but for the facade.
+    /// Builds the objects through which applications reach a remote service, except the facade.
     fn consuming(&self, remote: &Consumption<'_>) -> Vec<Object>;
 
-    /// Objects that all bindings to one server name share on the egress gateway.
+    /// Builds the objects on the egress gateway that all bindings to one server name share.
     fn relay(&self, _relay: &Relay<'_>) -> Vec<Object> {
         Vec::new()
     }
 
-    /// Objects by which other meshes reach a service here.
-    fn exposing(&self, offer: &Offer<'_>) -> Vec<Object>;
+    /// Builds the objects through which other meshes reach a service of this mesh.
+    fn exposing(&self, service: &Offer<'_>) -> Vec<Object>;
 }
 
-/// The style of a mode.
+/// Returns the implementation of a style.
 pub fn of(mode: Mode) -> &'static dyn Style {
     match mode {
         Mode::Boundary => &boundary::Boundary,

@@ -1,24 +1,27 @@
-//! Texts of other meshes, of users and of strangers, made fit for a status, a log and a terminal.
+//! Makes texts from other meshes, users and strangers safe for a status, a log and a terminal.
 
-/// The text, cut, in one line: what a reader does not see as a character of its own (controls, separators of lines, marks
-/// that turn the direction of what follows, characters without width) is a space.
+/// Truncates a text to `most` characters and makes it one line. Replaces every character that a reader cannot see as
+/// such by a space: control characters, line separators, marks that change the direction of text, characters without
+/// width.
 ///
-/// All text of a peer goes through here, or through [`str::escape_debug`], before it is shown.
+/// Every text from a peer passes through this function, or through [`str::escape_debug`], before it is shown.
 pub fn plain(text: &str, most: usize) -> String {
     text.chars().take(most).map(|c| if is_seen(c) { c } else { ' ' }).collect()
 }
 
-/// Whether a character is seen where it stands. Rust's own table of what is printed says so, but for a few letters that are
-/// blank.
+/// Returns whether a character is visible at its position. This is Rust's own table of printable characters, except
+/// for a few letters that look blank.
 pub fn is_seen(c: char) -> bool {
     const BLANK: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
-    // A backslash and one character for quotes, `\u{…}` for what is not printed.
+    // `escape_debug` gives a backslash and the character for quotes, and `\u{…}` for characters that are not
+    // printable.
     !c.is_control() && c.escape_debug().len() <= 2 && !BLANK.contains(&c)
 }
 
-/// The value in quotes, cut, so that a message stays a line whatever the input.
+/// Quotes and truncates a value, so that a message stays on one line for any input.
 pub(crate) fn quote(value: &str) -> String {
     const LIMIT: usize = 80;
+    // Cut at a character boundary: an index in the middle of a character would panic.
     match value.char_indices().nth(LIMIT) {
         Some((end, _)) => format!("{:?}…", &value[..end]),
         None => format!("{value:?}"),

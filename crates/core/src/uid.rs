@@ -1,8 +1,8 @@
-//! A UID, in less room than its text takes.
+//! UIDs in a compact form.
 
 use std::fmt;
 
-/// The UID of an object, empty in files. Kubernetes' are random UUIDs; it promises no more than a text.
+/// The UID of an object. Empty in files. Kubernetes uses random UUIDs, but guarantees only that it is a text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uid(Form);
 
@@ -16,19 +16,19 @@ const LENGTH: usize = 36;
 const DASHES: [usize; 4] = [8, 13, 18, 23];
 
 impl Uid {
-    /// Whether there is none.
+    /// Returns whether the object has no UID.
     pub fn is_empty(&self) -> bool {
         matches!(&self.0, Form::Text(text) if text.is_empty())
     }
 
-    /// Of its text; an object without one has the empty one.
+    /// Creates a UID from its text. `None` gives the empty UID.
     pub fn new(text: Option<&str>) -> Self {
         let text = text.unwrap_or_default();
         Self(uuid(text).map_or_else(|| Form::Text(text.into()), Form::Uuid))
     }
 }
 
-/// Only of a text that is written again as it was.
+/// Parses a UUID in lower case. Any other text is stored as it is, so that it is displayed unchanged.
 fn uuid(text: &str) -> Option<[u8; 16]> {
     let bytes = text.as_bytes();
     if bytes.len() != LENGTH || DASHES.iter().any(|place| bytes[*place] != b'-') {

@@ -1,20 +1,21 @@
-//! Who is spoken to.
+//! A peer within a relationship: the key of all per-peer state.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// One peer of one relationship: whom announcements, quotas and connections are for. The same mesh in another
-/// relationship is another audience.
+/// Identifies one peer of one relationship. Announcements, quotas and connections are kept per `PeerRef`.
+///
+/// The same mesh in another relationship is another peer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Audience {
-    /// The relationship's name.
+    /// Name of the relationship, without a namespace.
     pub relationship: Arc<str>,
     /// The peer's name in this mesh's MeshFedConfig.
     pub peer: Arc<str>,
 }
 
 impl Audience {
-    /// The peer `peer` of `relationship`.
+    /// Returns a reference to the peer `peer` of `relationship`.
     pub fn new(relationship: &str, peer: &str) -> Self {
         Self { relationship: relationship.into(), peer: peer.into() }
     }

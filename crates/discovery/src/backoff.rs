@@ -1,41 +1,47 @@
-//! How long to wait before the next attempt.
+//! Exponential backoff with jitter between connection attempts.
 
 use std::time::{Duration, Instant};
 
-/// The first wait is at least this long.
+/// Lower bound of the first delay.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// No wait is longer.
+/// Upper bound of every delay.
 const LONGEST: Duration = Duration::from_mins(1);
-/// A connection that held so long was good: the next wait is a short one again.
+/// A connection that lasted at least this long resets the backoff.
 const STABLE: Duration = Duration::from_mins(1);
 
-/// Waits that double from attempt to attempt, each drawn from its upper half: those who were cut off together do not
-/// come back together.
+/// Computes the delay before the next connection attempt.
+///
+/// The bound doubles with each failure, from 2 s to 1 min. Each delay is drawn at random from the upper half of the
+/// bound, so that clients that were disconnected together do not reconnect together.
 #[derive(Debug)]
 pub struct Backoff {
     random: fastrand::Rng,
     failures: u32,
+    /// When the current connection was established. `None` while there is no connection.
     connected: Option<Instant>,
 }
 
 impl Backoff {
-    /// Before the first attempt. Those that draw from different seeds wait for different times.
+    /// Creates a backoff without failures. Use a different seed for each client, so that their delays differ.
     pub fn new(seed: u64) -> Self {
         Self { random: fastrand::Rng::with_seed(seed), failures: 0, connected: None }
     }
 
-    /// An attempt has succeeded.
+    /// Records that a connection was established at `now`.
     pub fn connected(&mut self, now: Instant) {
         self.connected = Some(now);
     }
 
-    /// An attempt has failed, or its connection has ended: how long to wait, from one second to a minute.
+    /// Records that an attempt failed, or that its connection ended. Returns the delay before the next attempt, from
+    /// one second to one minute.
     pub fn failed(&mut self, now: Instant) -> Duration {
         let connected = self.connected.take();
         if connected.is_some_and(|since| now.saturating_duration_since(since) >= STABLE) {
             self.failures = 0;
         }
         self.failures = self.failures.saturating_add(1);
+        // `checked_shl` returns `None` from 32 failures on. The maximum then saturates and is capped by the longest
+        // delay.
         let longest =
             SHORTEST.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(LONGEST);
         longest.mul_f64(0.5 + self.random.f64() / 2.0)
@@ -84,7 +90,7 @@ mod tests {
         let mut first: Vec<_> = (0..1_000).map(|seed| waits(seed, 1)[0].as_millis() / 100).collect();
         first.sort_unstable();
         first.dedup();
-        assert_eq!(first.len(), 10, "each tenth of the second has someone");
+        assert_eq!(first.len(), 10, "every tenth of the second has at least one client");
     }
 
     #[test]
@@ -103,7 +109,7 @@ mod tests {
         }
         assert!(
             backoff.failed(start + 10 * MINUTE) >= MINUTE / 2,
-            "an attempt that failed holds for nothing"
+            "a failed attempt does not count as a connection"
         );
     }
 }

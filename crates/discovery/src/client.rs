@@ -1,12 +1,13 @@
-//! Follows peers, over mTLS: for each one task, which is connected or tries to be, for ever.
+//! Connects to peers over mTLS and receives their announcements. One task per peer reconnects until it is dropped.
 //!
 //! ```text
-//!   addresses ──► dial ──► stream ──► Subscription ──► pacer ──► events
-//!      ▲    (TCP, TLS, HTTP/2)             │        (one a second
-//!      └── what the peer says of itself ◄──┘         of each service)
+//!   addresses ──► dial ──► stream ──► DeltaClient ──► EventThrottle ──► events
+//!      ▲    (TCP, TLS, HTTP/2)             │         (one per second
+//!      └─── the peer's own addresses ◄─────┘          and service)
 //! ```
 //!
-//! Events wait in a bounded queue. When nobody takes them the peer is not read, and HTTP/2 makes it wait.
+//! Events wait in a bounded queue. While the queue is full, the task does not read from the peer, and HTTP/2 flow
+//! control makes the peer wait.
 
 mod dial;
 mod follower;
@@ -33,57 +34,58 @@ use crate::tls::Relationships;
 use dial::Tcp;
 use follower::Follower;
 
-/// Events that wait to be taken, of one peer.
+/// Capacity of the event queue of one peer.
 const QUEUE: usize = 256;
 
-/// Whether an offer of a peer is acceptable, or why not.
+/// Validates an announcement of a peer. `Err` is the reason why it is refused; the peer receives it in a NACK.
 pub type Judge = Arc<dyn Fn(&Offer) -> Result<(), String> + Send + Sync>;
 
-/// Whom to follow.
+/// The peer to connect to, and how.
 #[derive(Clone, Debug)]
 pub struct PeerTarget {
-    /// The peer. Its names and the certificate for it are looked up in the relationships, at each connection.
+    /// The peer. Its names and the certificate to present are looked up in the relationships for each connection.
     pub audience: Audience,
-    /// Where its Emcee is said to be. They are tried in turn, and before those that it announces itself.
+    /// Configured addresses of the peer's Emcee. They are tried in order, before the addresses that the peer announces.
     pub addresses: Vec<Endpoint>,
-    /// The pods of an egress gateway that relays by server name: then they are tried and nothing else, also when there is
-    /// none.
+    /// Pods of an egress gateway that forwards by server name. If `Some`, only these are dialled, even if the list is
+    /// empty.
     pub via: Option<Vec<Endpoint>>,
-    /// Quotas, and what happens when the peer is lost.
+    /// Quotas, and how long announcements are kept when the peer is unreachable.
     pub settings: Settings,
-    /// Offers that were accepted in an earlier life.
+    /// Announcements that an earlier process accepted.
     pub seed: Vec<Offer>,
-    /// What may be held of all peers together.
+    /// Limit for the announcements of all peers together. `None`: no such limit.
     pub budget: Option<Budget>,
 }
 
-/// What happens with a peer.
+/// A change of the connection to a peer, or of its announcements.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PeerEvent {
-    /// It answers.
+    /// The peer sent its first response on a stream.
     Connected {
-        /// Where.
+        /// The address that was dialled.
         address: Endpoint,
     },
-    /// It does not answer, or no longer, or for another reason than before.
+    /// The peer is unreachable, or is unreachable for a different reason than reported before.
     Lost(Trouble),
-    /// What it offers.
+    /// An announcement of the peer changed.
     Changed(Event),
-    /// All that is refused of what it offers, and why: resource name and words, both bounded.
+    /// All resources of the peer that are refused now: resource name and reason. Number and length are bounded.
     Refused(Vec<(String, String)>),
 }
 
-/// The events of a peer that is followed. Dropped, it is followed no more.
+/// The events of one peer. Dropping the stream ends the connection.
 #[derive(Debug)]
 pub struct Following {
     events: mpsc::Receiver<PeerEvent>,
     task: JoinHandle<()>,
 }
 
-/// Follows a peer, until what is returned is dropped.
+/// Connects to a peer and reconnects until the returned stream is dropped.
 ///
-/// Certificates are those of `relationships` at each connection, and what is open ends when it could not be opened any
-/// more. When `judge` changes, what is held is judged again.
+/// Each connection uses the certificates that `relationships` holds at that time. An open connection ends as soon as it
+/// could no longer be established. When the validator changes, all accepted and refused announcements are validated
+/// again.
 pub fn follow(
     target: PeerTarget,
     relationships: watch::Receiver<Arc<Relationships>>,
@@ -104,7 +106,7 @@ fn follow_over(
 }
 
 impl Following {
-    /// The next event. There is always one to come.
+    /// Waits for the next event. `None` only if the task has panicked.
     pub async fn next(&mut self) -> Option<PeerEvent> {
         self.events.recv().await
     }

@@ -1,9 +1,9 @@
-//! gRPC's framing of messages in HTTP/2 bodies, for both sides of a bidirectional stream.
+//! gRPC framing of messages in HTTP/2 bodies, for client and server of a bidirectional stream.
 //!
-//! Of tonic the statuses are used, and not its codec: that keeps the largest buffer a stream ever needed for as long as
-//! the stream lives, and reserves room for what a header only announces. Here a message's room grows with what has
-//! arrived and goes with the message, so an idle stream costs nothing and a hostile one no more than it has sent. On its
-//! way out a message has a buffer only while it is written.
+//! Only the statuses of tonic are used, not its codec. That codec keeps the largest buffer that a stream ever needed as
+//! long as the stream lives, and reserves the length that a message header announces. Here a buffer grows with the
+//! bytes that have arrived and is freed with the message: an idle stream has no buffer, and a hostile one has no more
+//! than it has sent. An outgoing message has a buffer only while it is written.
 
 mod call;
 mod incoming;
@@ -19,12 +19,12 @@ pub(crate) use response::{accepted, refused, unsupported};
 
 use hyper::http::HeaderValue;
 
-/// A byte that says whether the message is compressed, and its length in four.
+/// Length of the header of a message, in bytes: one for the compression flag, four for the length.
 const HEADER: usize = 5;
 
 pub(crate) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// Whether a body is gRPC with protobuf messages.
+/// Whether a content type is gRPC with protobuf messages.
 pub(crate) fn is_grpc(content_type: Option<&HeaderValue>) -> bool {
     let value = content_type.map(HeaderValue::as_bytes).unwrap_or_default();
     value == b"application/grpc" || value == b"application/grpc+proto"

@@ -1,4 +1,5 @@
-//! What meshes tell each other, and how: Envoy's incremental xDS carrying Kubernetes EndpointSlices, over mTLS.
+//! Discovery between meshes: announcements as Kubernetes EndpointSlices, over incremental (delta) xDS with mTLS. Also
+//! serves istiod through MCP.
 
 mod audience;
 pub mod backoff;

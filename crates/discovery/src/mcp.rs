@@ -1,19 +1,20 @@
-//! Feeds istiod without custom resources: Istio's MCP over xDS, which istiod reads when its mesh configuration has
-//! `configSources: [{address: xds://…}, {address: k8s://}]`.
+//! Serves Istio configuration to istiod through MCP over xDS, without custom resources in the cluster. istiod reads
+//! it when its mesh configuration has `configSources: [{address: xds://…}, {address: k8s://}]`.
 //!
 //! ```text
-//!  objects ──► Store ──► Snapshot ──► Session ──► response ──► istiod
-//!              (encodes what changed)    ▲            (the whole set of one type)
-//!                                        └── request: a type is asked for, or a response is answered
+//!  objects ──► McpStore ──► McpSnapshot ──► SotwServerStream ──► response ──► istiod
+//!              (encodes changes)                   ▲              (all resources of one type)
+//!                                                  └── request: subscription to a type, ACK or NACK
 //! ```
 //!
-//! State of the world: each response is the full set of its type, and what is not in it istiod deletes. So nothing is
-//! said before the first [`Store::set`]: a source that does not know yet must not empty a mesh. Every type that is asked
-//! for is answered, with an empty set if it is not one of Emcee's: istiod is not ready before it has heard of each.
+//! The protocol is state of the world (SotW): each response is the full set of its type, and istiod deletes what is
+//! not in it. Therefore nothing is sent before the first [`McpStore::replace_objects`], as an empty set would remove
+//! all configuration from the mesh. Every requested type is answered, with an empty set if Emcee does not write that
+//! type: istiod becomes ready only after it has received a response for each type.
 //!
-//! Only Istio's own kinds travel here. Services, Secrets and Deployments go through the Kubernetes API.
+//! Only Istio's own kinds are served. Services, Secrets and Deployments are written through the Kubernetes API.
 //!
-//! <https://github.com/istio/istio/blob/master/pkg/adsc/adsc.go> is the client.
+//! The client in istiod: <https://github.com/istio/istio/blob/master/pkg/adsc/adsc.go>.
 
 mod serve;
 mod session;

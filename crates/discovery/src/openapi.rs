@@ -1,9 +1,9 @@
-//! What a peer may know, as an OpenAPI 3.1 document: a catalogue for people and their tools.
+//! The announcements for one peer as an OpenAPI 3.1 document: a catalogue for people and their tools.
 //!
-//! Each path is `/<namespace>/<service>`. It names a service and is no URL of it: which requests a service takes is not
-//! known here, so a path has no operations. How the service is reached stands in `x-emcee`, field by field as in a
-//! ServiceBinding's spec, so that bindings can be made of a document. What the document says follows from the offers
-//! alone.
+//! Each path is `/<namespace>/<service>`. It names a service and is not a URL of it. The requests that a service
+//! accepts are unknown here, so a path has no operations. `x-emcee` contains what is needed to reach the service, with
+//! the same fields as the spec of a ServiceBinding, so bindings can be created from a document. The content of a
+//! document depends on the announcements alone.
 //!
 //! <https://spec.openapis.org/oas/v3.1.0>
 
@@ -22,10 +22,10 @@ use sha2::{Digest, Sha256};
 pub use read::{Catalogue, Problem, read};
 
 const VERSION: &str = "3.1.0";
-/// Name of the extension.
+/// Name of the OpenAPI extension with Emcee's fields.
 const EXTENSION: &str = "x-emcee";
 
-/// What one peer of a relationship may know. Serializes as an OpenAPI document.
+/// Catalogue for one peer of a relationship. Serializes as an OpenAPI document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Document {
     openapi: &'static str,
@@ -56,7 +56,7 @@ struct PathItem {
     service: Service,
 }
 
-/// An offer, in a form that [`read()`] takes.
+/// An announcement in the form that [`read()`] accepts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Service {
     style: &'static str,
@@ -71,10 +71,10 @@ struct Service {
     root_hash: Option<String>,
 }
 
-/// The document of what `peer` may know of `relationship`: these offers, each with a key of its own.
-pub fn document(relationship: &str, peer: &str, offers: &[Offer]) -> Document {
-    let path = |offer: &Offer| (format!("/{}", offer.key), PathItem::of(offer));
-    let paths: BTreeMap<_, _> = offers.iter().map(path).collect();
+/// Builds the document for `peer` of `relationship` from its announcements. Each of them has a key of its own.
+pub fn document(relationship: &str, peer: &str, announcements: &[Offer]) -> Document {
+    let path = |announcement: &Offer| (format!("/{}", announcement.key), PathItem::of(announcement));
+    let paths: BTreeMap<_, _> = announcements.iter().map(path).collect();
     let info = Info {
         title: format!("Services for {peer} in relationship {relationship}"),
         description: description(paths.len()),
@@ -91,12 +91,12 @@ fn description(services: usize) -> String {
         services => format!("{services} services are"),
     };
     format!(
-        "{count} announced. A path is /<namespace>/<service>: the name of a service, not a URL. How it is reached stands \
-         in {EXTENSION}; `emcee bind --catalogue FILE` makes ServiceBindings of this document."
+        "{count} announced. A path is /<namespace>/<service>: the name of a service, not a URL. The field \
+         {EXTENSION} says how to reach it; `emcee bind --catalogue FILE` creates ServiceBindings from this document."
     )
 }
 
-/// Hash of the services, so that a document that is fetched again can be told to be the same.
+/// Hash of the services. A tool that fetches the document again can tell whether it has changed.
 fn version(paths: &BTreeMap<String, PathItem>) -> String {
     let content = serde_json::to_vec(paths).expect("texts and numbers under texts can always be written");
     Sha256::digest(content).iter().take(6).fold(String::new(), |mut text, byte| {
@@ -106,31 +106,31 @@ fn version(paths: &BTreeMap<String, PathItem>) -> String {
 }
 
 impl PathItem {
-    fn of(offer: &Offer) -> Self {
-        let reached = match offer.endpoints.len() {
-            0 => "It can be reached nowhere for now.".to_owned(),
-            1 => "It can be reached at 1 endpoint.".to_owned(),
-            count => format!("It can be reached at {count} endpoints."),
+    fn of(announcement: &Offer) -> Self {
+        let reached = match announcement.endpoints.len() {
+            0 => "It has no endpoints at the moment.".to_owned(),
+            1 => "It has 1 endpoint.".to_owned(),
+            count => format!("It has {count} endpoints."),
         };
         Self {
-            summary: format!("{} of namespace {}", offer.key.name, offer.key.namespace),
-            description: format!("Port {} speaks {}. {reached}", offer.port, offer.protocol),
-            service: Service::of(offer),
+            summary: format!("{} of namespace {}", announcement.key.name, announcement.key.namespace),
+            description: format!("Port {} speaks {}. {reached}", announcement.port, announcement.protocol),
+            service: Service::of(announcement),
         }
     }
 }
 
 impl Service {
-    fn of(offer: &Offer) -> Self {
+    fn of(announcement: &Offer) -> Self {
         Self {
-            style: offer.mode.as_str(),
-            server_name: offer.server_name.clone(),
-            protocol: offer.protocol.as_str(),
-            port: offer.port,
-            endpoints: offer.endpoints.iter().map(ToString::to_string).collect(),
-            subject_alt_names: offer.identities.clone(),
-            trust_domain: offer.trust_domain.clone(),
-            root_hash: offer.root_hash.clone(),
+            style: announcement.mode.as_str(),
+            server_name: announcement.server_name.clone(),
+            protocol: announcement.protocol.as_str(),
+            port: announcement.port,
+            endpoints: announcement.endpoints.iter().map(ToString::to_string).collect(),
+            subject_alt_names: announcement.identities.clone(),
+            trust_domain: announcement.trust_domain.clone(),
+            root_hash: announcement.root_hash.clone(),
         }
     }
 }

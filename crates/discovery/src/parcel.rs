@@ -1,11 +1,12 @@
-//! Offers in files, for relationships without a stream: what one mesh exports, another imports.
+//! Announcements in files, for relationships without a stream: one mesh exports a bundle, another imports it.
 //!
-//! A parcel is a list of Kubernetes EndpointSlices, the same as on the wire ([`crate::slice`]) and each complete in
-//! itself, so that people can read them with any tool, and leave some out. On top of what is on the wire, annotations
-//! say of which relationship it is, of which mesh, and when it was exported.
+//! A bundle is a list of Kubernetes EndpointSlices, the same as on the wire ([`crate::endpoint_slice`]). Each is
+//! complete in itself, so people can read them with any tool and leave some out. Annotations add the relationship, the
+//! announcing mesh, and the time of the export.
 //!
-//! One thing differs: the label that names the service is `emcee.io/service-name`. With Kubernetes' own label a
-//! parcel that somebody applies to a cluster would send traffic of the local Service of that name to the other mesh.
+//! One thing differs from the wire: the label with the service is `emcee.io/service-name`. With Kubernetes' own label,
+//! a bundle that is applied to a cluster by mistake would send traffic of the local Service with that name to the
+//! other mesh.
 
 mod read;
 mod write;
@@ -30,25 +31,26 @@ const RELATIONSHIP: &str = "emcee.io/relationship";
 const MESH: &str = "emcee.io/mesh";
 const EXPORTED_AT: &str = "emcee.io/exported-at";
 
-/// What was exported.
+/// Content of an exported bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parcel {
-    /// The relationship.
+    /// Name of the relationship (`spec.relationship`).
     pub relationship: String,
-    /// The mesh that offers it, by its own name for itself; only a hint: who it is, who brings the file has to know.
+    /// The announcing mesh, under its own name for itself. This is only a hint: the user who imports the file has to
+    /// know its origin.
     pub mesh: Option<String>,
-    /// When it was exported.
+    /// Time of the export.
     pub exported_at: Timestamp,
-    /// What is offered, in the order of the keys.
+    /// The announcements, sorted by key.
     pub offers: Vec<Offer>,
 }
 
-/// Why an offer cannot be exported.
+/// An announcement that cannot be exported.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("service {key}: {reason}")]
 pub struct WriteError {
-    /// Which.
+    /// Namespace and name of the service.
     pub key: Key,
-    /// Why.
+    /// Why the service cannot be encoded.
     pub reason: EncodeError,
 }

@@ -1,8 +1,8 @@
-//! Resources that a client does not take: remembered on both sides, and told in a NACK.
+//! Rejected resources: remembered on both sides, and listed in a NACK.
 //!
-//! xDS cannot refuse one resource of a response. A NACK here means: what its `error_detail` names is refused, the rest
-//! is taken. The detail is a `google.rpc.BadRequest` with a violation for each name; other clients' NACKs, without
-//! such a detail, refuse all.
+//! xDS has no way to reject a single resource of a response. Between Emcees a NACK means: the resources that its
+//! `error_detail` names are rejected, and the others are accepted. The detail is a `google.rpc.BadRequest` with a
+//! violation for each name. A NACK of another client, without such a detail, rejects the whole response.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,19 +12,20 @@ use prost::Message;
 
 use crate::wire::{Any, BAD_REQUEST, BadRequest, Code, FieldViolation, Status};
 
-/// So many are remembered and told; of more, only the number is said.
+/// Maximum number of names that are remembered and listed. Beyond it only the count is reported.
 const LIMIT: usize = 100;
-/// Characters of a reason that are kept.
+/// Maximum length of a reason, in characters.
 const REASON: usize = 300;
-/// Bytes of a name that are kept; no valid one is longer than 63 + 1 + 63 + 1 + 4 + 6.
+/// Maximum length of a name, in bytes. No valid name is longer than 63 + 1 + 63 + 1 + 4 + 6.
 const NAME: usize = 200;
 
-/// Names with reasons: bounded in number and length, whatever comes in.
+/// Rejected resources with reasons. Bounded in number and length, whatever the peer sends.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refusals(BTreeMap<Arc<str>, String>);
 
 impl Refusals {
     pub(crate) fn insert(&mut self, name: &str, reason: &str) {
+        // Cut before the lookup, so that a long name is found again under its shortened form.
         let name = &name[..name.floor_char_boundary(NAME)];
         if self.0.len() < LIMIT || self.0.contains_key(name) {
             self.0.insert(plain(name, NAME).into(), plain(reason, REASON));
@@ -35,7 +36,7 @@ impl Refusals {
         self.0.remove(name);
     }
 
-    /// The names of which the other says something else, or nothing, or alone says something.
+    /// Names whose reason differs between the two, or that only one of them contains.
     pub(crate) fn differing(&self, other: &Self) -> BTreeSet<String> {
         let of = |one: &Self, another: &Self| {
             let differ =
@@ -57,7 +58,7 @@ impl Refusals {
         self.0.iter().map(|(name, reason)| (&**name, &**reason))
     }
 
-    /// A NACK that says so, of a response with `total` resources of which `refused` are refused.
+    /// Builds the status of a NACK for a response with `total` resources, `refused` of them rejected.
     pub(crate) fn nack(&self, refused: usize, total: usize) -> Status {
         let violation = |(name, reason): (&str, &str)| FieldViolation {
             field: name.to_owned(),
@@ -66,13 +67,13 @@ impl Refusals {
         let detail = BadRequest { field_violations: self.iter().map(violation).collect() };
         Status {
             code: Code::InvalidArgument.into(),
-            message: format!("{refused} of {total} resources refused, the rest is taken"),
+            message: format!("{refused} of {total} resources rejected, the others are accepted"),
             details: vec![Any { type_url: BAD_REQUEST.to_owned(), value: detail.encode_to_vec().into() }],
         }
     }
 }
 
-/// Names and reasons in a NACK; none when it refuses the response as a whole.
+/// Names and reasons in a NACK. Empty if the NACK rejects the response as a whole.
 pub(crate) fn violations(nack: &Status) -> BTreeMap<String, String> {
     let details = nack.details.iter().filter(|detail| detail.type_url == BAD_REQUEST);
     let details = details.filter_map(|detail| BadRequest::decode(detail.value.clone()).ok());

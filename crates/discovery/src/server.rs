@@ -1,14 +1,16 @@
-//! Announces to peers, over mTLS: sockets in, the streams of [`Session`](crate::session::Session)s out.
+//! Discovery server: accepts peers over mTLS and serves a delta xDS stream to each
+//! ([`DeltaServerStream`](crate::server_stream::DeltaServerStream)).
 //!
 //! ```text
-//!   listener ──► handshake ──────────────► connection ──► stream ──► Session ◄── Shelf
-//!                10 s, so many at once,    so many of     so many    (one response waits,
-//!                computed aside            each peer      of each     no more)
+//!   listener ──► handshake ──────────────► connection ──► stream ──► DeltaServerStream ◄── ResourceCache
+//!                10 s, bounded in number,  bounded for    bounded    (at most one response
+//!                computed off the runtime  each peer      for each    is buffered)
+//!                                                         peer
 //! ```
 //!
-//! What a peer can use up is counted for that peer of that relationship, and what nobody has proved to be anybody's yet
-//! is bounded as a whole. Where there are too many, the newest displaces the oldest of whoever has most: so nobody is kept
-//! out by those who only wait. Handshakes compute one at a time, and relationships take turns.
+//! Quotas are per authenticated peer of a relationship. Connections that have not authenticated yet share one bounded
+//! pool. When a limit is reached, the newest evicts the oldest of the group that holds most, so idle or slow clients
+//! cannot lock others out. Handshakes are computed one at a time, and relationships take turns.
 
 mod admission;
 mod announcer;
@@ -42,34 +44,34 @@ use admission::Admission;
 use connection::Connection;
 use handshake::Handshakes;
 
-/// After an accept that failed, as it does when there are no file descriptors left.
+/// Delay after `accept` fails, which it does for instance when there are no file descriptors left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
-/// What clients can use up, and how long they can take.
+/// Limits on what clients can use, and timeouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// TLS handshakes that are under way at once, of all clients.
+    /// TLS handshakes in progress at once, of all clients together.
     pub handshakes: usize,
-    /// For one handshake.
+    /// Timeout of one TLS handshake.
     pub handshake: Duration,
     /// Connections of one peer.
     pub connections: usize,
-    /// Streams of one peer, on all its connections. The newest displaces the oldest of the connection that has most.
+    /// Streams of one peer on all its connections. A new stream evicts the oldest of the connection that has most.
     pub streams: usize,
-    /// Bytes of one request; or 128 for each resource that its peer may see, if that is more.
+    /// Bytes of one request. If that is more, the limit is 128 bytes for each resource that the peer may see.
     pub request: usize,
-    /// Bytes of requests of one peer that are taken at once. A stream counts as 64 KiB, a response as an eighth of its
-    /// bytes.
+    /// Bytes of requests that one peer may send at once. A new stream counts as 64 KiB, and a response as an eighth of
+    /// its bytes.
     pub burst: usize,
-    /// Such bytes that are taken each second, in the long run.
+    /// Bytes of requests that one peer may send per second in the long run.
     pub rate: usize,
-    /// How long a peer may leave a response unanswered.
+    /// How long a peer may leave a response without an ACK or NACK.
     pub answer: Duration,
-    /// How often a connection on which nothing happens is probed, and how long the answer may take.
+    /// Interval of HTTP/2 keepalive PINGs on an idle connection, and the timeout of each.
     pub keepalive: Duration,
-    /// For streams to end, when the server does.
+    /// How long streams may take to end after the server begins to shut down.
     pub drain: Duration,
-    /// What a peer can make one stream remember.
+    /// Limits on the state that a peer can make one stream keep.
     pub session: session::Limits,
 }
 
@@ -91,10 +93,11 @@ impl Default for Limits {
     }
 }
 
-/// The server of all relationships.
+/// Discovery server for all relationships. Clones share one server.
 #[derive(Clone, Debug)]
 pub struct Server(Arc<Shared>);
 
+/// State that all connections share.
 #[derive(Debug)]
 struct Shared {
     announcer: Arc<Announcer>,
@@ -105,31 +108,34 @@ struct Shared {
 }
 
 impl Server {
-    /// Serves what `announcer` has to the peers of `relationships`, as they are at each moment: what is open ends when it
-    /// could not be opened any more.
+    /// Creates a server that announces the contents of `announcer` to the peers of `relationships`. The server follows
+    /// changes of `relationships`: it closes connections and streams that it would no longer accept.
     pub fn new(
-        announcer: Arc<Announcer>,
+        cache: Arc<Announcer>,
         relationships: watch::Receiver<Arc<Relationships>>,
         limits: Limits,
     ) -> Self {
         let handshakes = Handshakes::new(limits.handshakes, limits.handshake);
         let admission = Arc::new(Admission::new(limits));
-        Self(Arc::new(Shared { announcer, relationships, limits, handshakes, admission }))
+        Self(Arc::new(Shared { announcer: cache, relationships, limits, handshakes, admission }))
     }
 
-    /// Who is connected, and what they refuse.
+    /// Connected peers, and the resources that they reject.
     pub fn peers(&self) -> BTreeMap<Audience, PeerStreams> {
         self.0.admission.peers()
     }
 
-    /// Serves until `end`. Clients are told then, and what is under way has [`Limits::drain`].
+    /// Serves until `end` completes. Then it sends GOAWAY to all clients and waits [`ServerLimits::drain_timeout`] for
+    /// their streams.
     pub async fn serve(&self, listener: TcpListener, end: impl Future<Output = ()>) {
         let (until_end, ending) = watch::channel(());
         let mut connections = JoinSet::new();
         let mut end = pin!(end);
         loop {
             tokio::select! {
+                // Without `biased`, all branches have a chance under a flood of connections.
                 () = &mut end => break,
+                // Reaps finished tasks, so that the set does not grow with every connection ever made.
                 Some(_) = connections.join_next() => {}
                 (stream, client) = accept(&listener) => {
                     let connection = Connection::new(Arc::clone(&self.0), client, ending.clone());
@@ -137,10 +143,12 @@ impl Server {
                 }
             }
         }
+        // The listener is closed first, so that new clients are refused instead of waiting. Dropping the sender wakes
+        // every connection that waits on `ending`.
         drop((listener, until_end));
         let last = async { while connections.join_next().await.is_some() {} };
         if timeout(self.0.limits.drain, last).await.is_err() {
-            debug!("connections of peers are cut off at the end");
+            debug!("drain timeout expired, closing remaining connections");
         }
     }
 }
@@ -149,10 +157,10 @@ async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, client)) => return (stream, client_of(client.ip())),
-            // The client was gone before; nothing is wrong here.
+            // The client closed the connection before it was accepted. That is no error of this side.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                warn!(%error, "a peer's connection cannot be accepted");
+                warn!(%error, "failed to accept a connection, retrying");
                 sleep(ACCEPT_AGAIN).await;
             }
         }

@@ -1,17 +1,19 @@
-//! The server's side of one delta xDS stream, without I/O: requests in, responses out when they are asked for.
+//! The server side of one delta xDS stream, without I/O.
 //!
 //! ```text
-//!  request ──► wanted (what is subscribed to) ──┐
-//!         └──► answers (nonces, ACK, NACK)      ├──► chunk ──► response
-//!  shelf ─────► since the cursor ───────────────┘
+//!  request ──► SubscriptionState (names, *) ─────┐
+//!         └──► AckTracker (nonces, ACK, NACK)    ├──► ResponseChunk ──► response
+//!  ResourceCache ──► changes since the cursor ───┘
 //! ```
 //!
-//! What was sent follows from the cursor: all that is wanted and was last changed before it. So an idle session is a
-//! few numbers, however many resources there are.
+//! The cursor is a revision of the cache. Every subscribed resource whose last change is not after the cursor has
+//! been sent. An idle stream therefore needs a few numbers, independent of the number of resources.
 //!
-//! Where xDS leaves a choice: a stream is for EndpointSlices only, and ends if another type is asked for. The first
-//! subscription is always answered, if need be with an empty response, so that a client knows that it was heard. An
-//! ACK or NACK speaks for the responses before it too.
+//! Choices where xDS leaves them open:
+//! * A stream serves EndpointSlices only. A request for another type ends it.
+//! * The first subscription is always answered, with an empty response if there are no resources. So the client knows
+//!   that the server has processed its request.
+//! * An ACK or NACK also acknowledges all earlier responses.
 //!
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol>
 
@@ -30,17 +32,19 @@ use crate::audience::Audience;
 use crate::shelf::{Record, Shelf};
 use crate::wire::{Code, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
 
-/// Responses that wait for an answer at most: full ones fill the window of Emcee's client.
+/// Maximum number of responses without ACK or NACK. Full responses of this number fill the HTTP/2 window of Emcee's
+/// client.
 const WINDOW: usize = 16;
-/// No resource's name is longer, in bytes.
+/// Maximum length of a resource name, in bytes.
 const MAX_NAME: usize = 200;
 
-/// What a peer can make a session remember.
+/// Limits on what a peer can make a stream store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Names to which it can subscribe one by one.
+    /// Number of names to which it can subscribe individually.
     pub names: usize,
-    /// Resources that it can hold from an earlier stream; or twice what it may see, if that is more.
+    /// Number of entries in `initial_resource_versions`. If twice the number of resources visible to the peer is
+    /// larger, that applies.
     pub held: usize,
 }
 
@@ -50,52 +54,54 @@ impl Default for Limits {
     }
 }
 
-/// One stream.
+/// State of one stream.
 #[derive(Debug)]
 pub struct Session {
     audience: Audience,
     limits: Limits,
     wanted: Wanted,
     answers: Answers,
-    /// Changes up to this revision are sent, or need not be.
+    /// Changes up to this revision have been sent, or do not need to be sent.
     cursor: u64,
-    /// Revision at which this client began: it cannot have what was gone by then, but for what it says it has.
+    /// Revision at which the subscription started. The client has no resource that was removed before, except those
+    /// in its
+    /// `initial_resource_versions`.
     start: u64,
-    /// Revisions up to `start` that the client has from an earlier stream, sorted.
+    /// Revisions up to `start_revision` that the client has from an earlier stream. Sorted.
     has: Vec<u64>,
-    /// The first subscription is not answered yet.
+    /// The first subscription has not been answered yet, so a response is due even if it is empty.
     is_unheard: bool,
-    /// Names that were due after the first request.
+    /// Number of pending names after the first request. They do not count toward the limit.
     owed_at_start: usize,
 }
 
-/// Why a stream ends. The message is for the peer.
+/// A request, or a lag, that ends the stream. The message is sent to the peer.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum SessionError {
-    /// Another type than EndpointSlices is asked for.
+    /// The request is for another type than EndpointSlice.
     #[error("type_url {0:?} is not served here ({ENDPOINT_SLICE} is)")]
     Type(String),
-    /// A name is too long to be one.
+    /// A resource name is too long. Contains its length in bytes.
     #[error("a resource's name has {0} bytes ({MAX_NAME} are allowed)")]
     Name(usize),
-    /// Too many names are subscribed to one by one.
+    /// The peer subscribed to too many individual names. Contains the limit.
     #[error("more than {0} names are subscribed to (subscribe to * instead)")]
     Names(usize),
-    /// Too many resources are held from an earlier stream.
+    /// `initial_resource_versions` has too many entries.
     #[error("initial_resource_versions has {count} names ({limit} are allowed)")]
     Held {
-        /// How many.
+        /// Number of entries.
         count: usize,
-        /// How many there may be.
+        /// Maximum number of entries.
         limit: usize,
     },
-    /// The client was so slow that what it has not heard yet is not known any more.
-    #[error("responses were not answered for so long that removals are forgotten (begin again)")]
+    /// The client is so far behind that removals which it has not received have been dropped from the cache.
+    #[error("responses were unanswered for too long, removals have been dropped (reconnect)")]
     Behind,
 }
 
 impl SessionError {
-    /// With which status the stream ends.
+    /// Returns the gRPC status code that ends the stream.
     pub fn code(&self) -> Code {
         match self {
             Self::Type(_) | Self::Name(_) => Code::InvalidArgument,
@@ -106,7 +112,7 @@ impl SessionError {
 }
 
 impl Session {
-    /// A stream of `audience`, which has not asked for anything yet.
+    /// Creates the state of a stream of this peer that has sent no request.
     pub fn new(audience: Audience, limits: Limits) -> Self {
         Self {
             audience,
@@ -121,60 +127,66 @@ impl Session {
         }
     }
 
-    /// Whom it serves.
+    /// Returns the peer of this stream.
     pub fn audience(&self) -> &Audience {
         &self.audience
     }
 
-    /// How many responses the client has not answered. One that leaves this above zero for long does not read.
+    /// Returns the number of responses without ACK or NACK. A client that leaves it above zero for long does not read.
     pub fn in_flight(&self) -> usize {
         self.answers.in_flight()
     }
 
-    /// What the client has refused and why, by resource name; a bounded number.
+    /// Returns the names of refused resources with the reasons. Their number is bounded.
     pub fn refusals(&self) -> impl Iterator<Item = (&str, &str)> {
         self.answers.refusals()
     }
 
-    /// Takes a request. An error ends the stream.
-    pub fn receive(&mut self, request: &DeltaDiscoveryRequest, offers: &Shelf) -> Result<(), SessionError> {
-        self.check(request, offers)?;
-        // A stale nonce makes nothing of the answer, and leaves the subscription in the same message as it is.
+    /// Processes a request. An error ends the stream.
+    pub fn receive(&mut self, request: &DeltaDiscoveryRequest, cache: &Shelf) -> Result<(), SessionError> {
+        self.check(request, cache)?;
+        // With a stale nonce the ACK or NACK is ignored, but the subscription changes in the same message still apply.
         self.answers.take(&request.response_nonce, request.error_detail.as_ref());
         let is_first = !self.wanted.is_asked();
         let (had_any, had_all) = (self.wanted.any(), self.wanted.all());
-        let intern = |name: &str| match offers.current(&self.audience, name) {
+        // Reuses the name that the cache holds already, so that a thousand streams do not hold a thousand copies.
+        let intern = |name: &str| match cache.current(&self.audience, name) {
             Some((_, record)) => record.name.clone(),
             None => name.into(),
         };
         self.wanted.subscribe(&request.resource_names_subscribe, intern);
         self.wanted.unsubscribe(&request.resource_names_unsubscribe);
+        // A new wildcard needs every resource again, as the cursor was only valid for the individual names.
         if !had_any || self.wanted.all() && !had_all {
-            self.begin(offers);
+            self.begin(cache);
         }
+        // `initial_resource_versions` has a meaning only in the first request of a stream.
         if is_first {
             self.is_unheard = true;
-            self.resume(&request.initial_resource_versions, offers);
+            self.resume(&request.initial_resource_versions, cache);
             self.owed_at_start = self.wanted.due();
         }
         self.check_names()
     }
 
-    /// The next response, if there is something to say and the client has answered enough of what was said. To be
-    /// called until it gives none: after [`receive`](Self::receive), and when the shelf has [`Touched`] the audience.
-    /// An error ends the stream.
+    /// Returns the next response to send. `None` if nothing has changed, or if too many responses are unanswered.
     ///
-    /// [`Touched`]: crate::shelf::Touched
-    pub fn next(&mut self, offers: &Shelf) -> Result<Option<DeltaDiscoveryResponse>, SessionError> {
+    /// Call it until it returns `None`: after each request, and when [`ChangedViews`] of the cache include the peer. An
+    /// error ends the stream.
+    ///
+    /// [`ChangedViews`]: crate::cache::ChangedViews
+    pub fn next(&mut self, cache: &Shelf) -> Result<Option<DeltaDiscoveryResponse>, SessionError> {
         if self.in_flight() >= WINDOW {
             return Ok(None);
         }
-        if self.wanted.any() && offers.has_forgotten(&self.audience, self.cursor.max(self.start)) {
+        // Removals up to `start_revision` do not matter, as the client has none of those resources.
+        if self.wanted.any() && cache.has_forgotten(&self.audience, self.cursor.max(self.start)) {
             return Err(SessionError::Behind);
         }
         let mut chunk = Chunk::default();
-        if self.take_changes(offers, &mut chunk) {
-            self.take_due(offers, &mut chunk);
+        // Pending names come last: a change in the log may be about one of them, which settles it.
+        if self.take_changes(cache, &mut chunk) {
+            self.take_due(cache, &mut chunk);
         }
         if chunk.is_empty() && !self.is_unheard {
             return Ok(None);
@@ -183,13 +195,13 @@ impl Session {
         Ok(Some(self.answers.send(chunk)))
     }
 
-    fn check(&self, request: &DeltaDiscoveryRequest, offers: &Shelf) -> Result<(), SessionError> {
+    fn check(&self, request: &DeltaDiscoveryRequest, cache: &Shelf) -> Result<(), SessionError> {
         if request.type_url != ENDPOINT_SLICE {
             let shown = request.type_url.chars().take(MAX_NAME).collect();
             return Err(SessionError::Type(shown));
         }
-        // A client that can hold more than usual was offered more than usual.
-        let limit = self.limits.held.max(2 * offers.count(&self.audience));
+        // A client with more entries than usual was sent more resources than usual.
+        let limit = self.limits.held.max(2 * cache.count(&self.audience));
         let count = request.initial_resource_versions.len();
         if count > limit {
             return Err(SessionError::Held { count, limit });
@@ -199,7 +211,7 @@ impl Session {
         too_long.map_or(Ok(()), |length| Err(SessionError::Name(length)))
     }
 
-    /// Unsubscribing can make more names due than are subscribed to.
+    /// Checks both numbers, as unsubscribing can leave more pending names than subscribed ones.
     fn check_names(&self) -> Result<(), SessionError> {
         let limit = self.limits.names;
         let is_over =
@@ -207,21 +219,23 @@ impl Session {
         if is_over { Err(SessionError::Names(limit)) } else { Ok(()) }
     }
 
-    /// All is sent anew, or what is due by name.
-    fn begin(&mut self, offers: &Shelf) {
-        self.start = offers.revision();
+    /// Restarts synchronization: with a wildcard all resources are sent again, else only the pending names.
+    fn begin(&mut self, cache: &Shelf) {
+        self.start = cache.revision();
         self.cursor = if self.wanted.all() { 0 } else { self.start };
         self.has = Vec::new();
     }
 
-    /// What the client has from an earlier stream need not be sent, and what of it is gone is due.
-    fn resume(&mut self, held: &BTreeMap<String, String>, offers: &Shelf) {
+    /// Applies `initial_resource_versions`: skips resources that the client has in their current version, and marks
+    /// those that no longer exist as pending, so that they are reported as removed.
+    fn resume(&mut self, held: &BTreeMap<String, String>, cache: &Shelf) {
         for (name, version) in held {
-            match offers.current(&self.audience, name) {
+            match cache.current(&self.audience, name) {
                 Some((revision, record)) if record.has_version(version) => {
                     self.has.push(revision);
                     self.wanted.settle(name);
                 }
+                // An outdated version: the log contains the current one, which will be sent.
                 Some(_) => {}
                 None => self.wanted.owe(name),
             }
@@ -229,14 +243,17 @@ impl Session {
         self.has.sort_unstable();
     }
 
-    /// Moves changes since the cursor into the chunk. Whether that was all of them.
-    fn take_changes<'a>(&mut self, offers: &'a Shelf, chunk: &mut Chunk<'a>) -> bool {
+    /// Appends the changes since the cursor to the chunk and advances the cursor. Returns whether those were all
+    /// changes.
+    fn take_changes<'a>(&mut self, cache: &'a Shelf, chunk: &mut Chunk<'a>) -> bool {
         let mut is_complete = true;
-        for (revision, record) in offers.since(&self.audience, self.cursor) {
-            if !self.is_news(revision, record, offers) {
+        for (revision, record) in cache.since(&self.audience, self.cursor) {
+            if !self.is_news(revision, record, cache) {
                 continue;
             }
             if !chunk.fits(record) {
+                // The records of this service that are in the chunk already move to the next one, and the cursor with
+                // them.
                 chunk.leave(&record.key);
                 is_complete = false;
                 break;
@@ -246,14 +263,17 @@ impl Session {
         for name in chunk.names() {
             self.wanted.settle(name);
         }
-        self.cursor = if is_complete { offers.revision() } else { chunk.revision() };
+        // If complete, skips changes that this client does not need, so that they are not examined again.
+        self.cursor = if is_complete { cache.revision() } else { chunk.revision() };
+        // No later revision can be in the list.
         if self.cursor >= self.start {
             self.has = Vec::new();
         }
         is_complete
     }
 
-    fn is_news(&self, revision: u64, record: &Record, offers: &Shelf) -> bool {
+    /// Whether the client needs this record: it is subscribed to the name and does not have this revision.
+    fn is_news(&self, revision: u64, record: &Record, cache: &Shelf) -> bool {
         let name = &record.name;
         if !self.wanted.wants(name) || self.has.binary_search(&revision).is_ok() {
             return false;
@@ -261,16 +281,16 @@ impl Session {
         if record.content.is_some() {
             return true;
         }
-        // The removal of what this client never had is none. And what others than before may see now is gone from one
-        // log and is in another.
+        // A removal is sent only if the client may have had the resource. If the visibility has changed, the resource
+        // is removed from one log and present in another; then it is not removed for this client.
         let had = revision > self.start || self.wanted.names_one_by_one(name);
-        had && offers.current(&self.audience, name).is_none()
+        had && cache.current(&self.audience, name).is_none()
     }
 
-    /// Moves what the client is owed by name into the chunk, there or not.
-    fn take_due<'a>(&mut self, offers: &'a Shelf, chunk: &mut Chunk<'a>) {
+    /// Appends pending names to the chunk until it is full, as resource or as removal.
+    fn take_due<'a>(&mut self, cache: &'a Shelf, chunk: &mut Chunk<'a>) {
         while let Some(name) = self.wanted.first_due() {
-            let current = offers.current(&self.audience, &name);
+            let current = cache.current(&self.audience, &name);
             match current {
                 Some((_, record)) if !chunk.fits(record) => return,
                 None if !chunk.fits_name(&name) => return,

@@ -1,15 +1,16 @@
-//! What is offered to whom, encoded once and shared by all who receive it.
+//! Cache of announced resources. Each is encoded once and shared by the streams of all peers that receive it.
 //!
 //! ```text
-//!  Offer ──encode──► resources ──► the log of (relationship, visibility) ◄── each session, from its cursor on
+//!  Announcement ──encode──► resources ──► log of (relationship, visibility) ◄── each stream, from its cursor on
 //! ```
 //!
-//! A log holds, in the order of their last change, the current state of each resource, or that it is gone. So a
-//! session that remembers one number knows what it has not sent yet, and one that is far behind finds the current
-//! state and not history. Offers of one relationship that the same peers may see share a log, and every peer of a
-//! relationship that may see the same reads the same bytes.
+//! A log contains the current state of each resource, or a tombstone if it was removed, in the order of the last
+//! change. A stream only needs a cursor to know what it has not sent yet, and a stream that is far behind finds the
+//! current state instead of a history. Announcements of one relationship with the same visibility share a log, and
+//! all peers that see a resource read the same bytes.
 //!
-//! A peer's sessions look at its logs only: what others may see cannot wake, delay or end them.
+//! The streams of a peer read only the logs that are visible to it. Changes that it may not see cannot wake, delay or
+//! end its streams.
 
 mod log;
 
@@ -24,20 +25,20 @@ pub(crate) use self::log::Record;
 use crate::audience::Audience;
 use crate::slice::{EncodeError, Encoded, encode};
 
-/// How many removals each log remembers for those who are behind. One that missed more begins again.
+/// Number of tombstones that each log keeps for slow streams. A stream that has missed more must reconnect.
 const REMOVALS: usize = 16_384;
 
-/// Which peers of a relationship may see an offer.
+/// Which peers of a relationship receive an announcement.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Visibility {
-    /// Every peer.
+    /// Every peer of the relationship.
     All,
-    /// These peers, by their names in the MeshFedConfig; nobody, if there is none.
+    /// Only these peers, by their names in the MeshFedConfig. No peer if the set is empty.
     Peers(BTreeSet<Arc<str>>),
 }
 
 impl Visibility {
-    /// Whether that peer is among them.
+    /// Whether the peer receives the announcement.
     pub fn includes(&self, peer: &str) -> bool {
         match self {
             Self::All => true,
@@ -46,31 +47,33 @@ impl Visibility {
     }
 }
 
-/// All that this mesh offers, of every relationship. Sessions read it; whoever translates writes it.
+/// All announcements of this mesh, for every relationship. The translation writes it; streams read it.
 #[derive(Debug)]
 pub struct Shelf {
-    /// Counts changes; never leaves this process, as it counts everybody's.
+    /// Number of changes, across all relationships. It must not be sent to peers, as it would reveal the activity of
+    /// others.
     revision: u64,
     relationships: HashMap<Arc<str>, Relationship>,
     removals: usize,
 }
 
+/// The announcements of one relationship.
 #[derive(Debug, Default)]
 struct Relationship {
     logs: BTreeMap<Visibility, Log>,
     offers: HashMap<Key, Placed>,
 }
 
-/// Where the resources of an offer are.
+/// Log and resource names of an announcement.
 #[derive(Debug)]
 struct Placed {
     seen_by: Visibility,
     names: Vec<Arc<str>>,
 }
 
-/// For whom there is something new.
+/// The views, by relationship and visibility, in which something has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[must_use = "the sessions of these audiences have something to send"]
+#[must_use = "the streams of these peers have something to send"]
 pub struct Touched(BTreeSet<(Arc<str>, Visibility)>);
 
 impl Default for Shelf {
@@ -80,36 +83,37 @@ impl Default for Shelf {
 }
 
 impl Shelf {
-    /// An empty shelf, of which each log remembers so many removals.
+    /// Creates an empty cache in which each log keeps this number of tombstones.
     pub fn remembering(removals: usize) -> Self {
         Self { revision: 0, relationships: HashMap::new(), removals }
     }
 
-    /// Offers `offer` to the peers `seen_by` of `relationship`, in place of what was offered under its key. After an
-    /// error the offer before still stands.
+    /// Announces a service to the peers in `visibility`, in place of an earlier announcement with the same key. After
+    /// an error, the earlier announcement stays.
     pub fn offer(
         &mut self,
         relationship: &str,
-        offer: &Offer,
-        seen_by: &Visibility,
+        announcement: &Offer,
+        visibility: &Visibility,
     ) -> Result<Touched, EncodeError> {
-        let encoded = encode(offer)?;
-        let mut touched = self.hide(relationship, &offer.key, seen_by);
+        // Encoding comes first, as it can fail: from here on the cache is changed.
+        let encoded = encode(announcement)?;
+        let mut touched = self.hide(relationship, &announcement.key, visibility);
         let names: Vec<_> = encoded.iter().map(|resource| resource.name.clone()).collect();
-        let mut writer = self.writer(relationship, seen_by);
+        let mut writer = self.writer(relationship, visibility);
         for resource in encoded {
-            writer.put(&offer.key, resource);
+            writer.put(&announcement.key, resource);
         }
-        writer.remove_all_but(&offer.key, &names);
+        writer.remove_all_but(&announcement.key, &names);
         if writer.changed {
-            touched.add(relationship, seen_by);
+            touched.add(relationship, visibility);
         }
-        let placed = Placed { seen_by: seen_by.clone(), names };
-        writer.offers.insert(offer.key.clone(), placed);
+        let placed = Placed { seen_by: visibility.clone(), names };
+        writer.offers.insert(announcement.key.clone(), placed);
         Ok(touched)
     }
 
-    /// Offers it no more.
+    /// Removes the announcement with this key. Peers receive the removal.
     pub fn withdraw(&mut self, relationship: &str, key: &Key) -> Touched {
         let mut touched = Touched::default();
         let Some(placed) = self.take(relationship, key) else { return touched };
@@ -121,11 +125,11 @@ impl Shelf {
         touched
     }
 
-    /// Withdraws it from those who saw it, if these are not `seen_by`. Who sees it before and after takes the new
-    /// resource for a change of the old one.
-    fn hide(&mut self, relationship: &str, key: &Key, seen_by: &Visibility) -> Touched {
-        match self.relationships.get(relationship).and_then(|here| here.offers.get(key)) {
-            Some(placed) if placed.seen_by != *seen_by => self.withdraw(relationship, key),
+    /// Withdraws an announcement from its current log if its visibility changes. A peer that sees it before and after
+    /// receives only the new resource, as a change; see `must_send` of the stream.
+    fn hide(&mut self, relationship: &str, key: &Key, visibility: &Visibility) -> Touched {
+        match self.relationships.get(relationship).and_then(|cached| cached.offers.get(key)) {
+            Some(placed) if placed.seen_by != *visibility => self.withdraw(relationship, key),
             _ => Touched::default(),
         }
     }
@@ -134,67 +138,69 @@ impl Shelf {
         self.relationships.get_mut(relationship)?.offers.remove(key)
     }
 
-    /// Forgets a relationship. Nothing is announced as removed, and its sessions must end: this is a cut-off.
+    /// Removes a relationship without announcing removals. Its streams must be closed: peers then treat this mesh as
+    /// unreachable and keep their imports.
     pub fn close(&mut self, relationship: &str) {
         self.relationships.remove(relationship);
     }
 
-    /// The keys of what is offered in a relationship, to whomever.
+    /// Returns the keys of all announcements of a relationship, whatever their visibility.
     pub fn offered(&self, relationship: &str) -> impl Iterator<Item = &Key> {
-        self.relationships.get(relationship).into_iter().flat_map(|here| here.offers.keys())
+        self.relationships.get(relationship).into_iter().flat_map(|cached| cached.offers.keys())
     }
 
-    /// How many resources an audience may see.
-    pub fn count(&self, audience: &Audience) -> usize {
-        self.logs(audience).map(Log::len).sum()
+    /// Number of resources that are visible to a peer.
+    pub fn count(&self, peer: &Audience) -> usize {
+        self.logs(peer).map(Log::len).sum()
     }
 
-    fn writer(&mut self, relationship: &str, seen_by: &Visibility) -> Writer<'_> {
+    fn writer(&mut self, relationship: &str, visibility: &Visibility) -> Writer<'_> {
         if !self.relationships.contains_key(relationship) {
             self.relationships.insert(relationship.into(), Relationship::default());
         }
-        let here = self.relationships.get_mut(relationship).expect("it was put there if it was not there");
-        if !here.logs.contains_key(seen_by) {
-            here.logs.insert(seen_by.clone(), Log::remembering(self.removals));
+        let cached = self.relationships.get_mut(relationship).expect("inserted above if missing");
+        if !cached.logs.contains_key(visibility) {
+            cached.logs.insert(visibility.clone(), Log::remembering(self.removals));
         }
-        let log = here.logs.get_mut(seen_by).expect("it was put there if it was not there");
-        Writer { revision: &mut self.revision, log, offers: &mut here.offers, changed: false }
+        let log = cached.logs.get_mut(visibility).expect("inserted above if missing");
+        Writer { revision: &mut self.revision, log, offers: &mut cached.offers, changed: false }
     }
 }
 
-/// What sessions look at.
+/// Read access for streams.
 impl Shelf {
     pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
 
-    fn logs(&self, audience: &Audience) -> impl Iterator<Item = &Log> {
-        let here = self.relationships.get(&audience.relationship);
-        let logs = here.into_iter().flat_map(|here| &here.logs);
-        logs.filter(|(seen_by, _)| seen_by.includes(&audience.peer)).map(|(_, log)| log)
+    fn logs(&self, peer: &Audience) -> impl Iterator<Item = &Log> {
+        let cached = self.relationships.get(&peer.relationship);
+        let logs = cached.into_iter().flat_map(|cached| &cached.logs);
+        logs.filter(|(visibility, _)| visibility.includes(&peer.peer)).map(|(_, log)| log)
     }
 
-    /// The resource of that name, if the audience may see one.
-    pub(crate) fn current(&self, audience: &Audience, name: &str) -> Option<(u64, &Record)> {
-        self.logs(audience).find_map(|log| log.current(name))
+    /// Returns the resource with this name and its revision. `None` if it does not exist or is not visible to the peer.
+    pub(crate) fn current(&self, peer: &Audience, name: &str) -> Option<(u64, &Record)> {
+        self.logs(peer).find_map(|log| log.current(name))
     }
 
-    /// What has changed for the audience since `cursor`, in the order of the changes.
-    pub(crate) fn since(&self, audience: &Audience, cursor: u64) -> impl Iterator<Item = (u64, &Record)> {
-        let mut logs: Vec<_> = self.logs(audience).map(|log| log.since(cursor).peekable()).collect();
+    /// Returns the records visible to the peer that have changed after `cursor`, ordered by revision.
+    pub(crate) fn since(&self, peer: &Audience, cursor: u64) -> impl Iterator<Item = (u64, &Record)> {
+        let mut logs: Vec<_> = self.logs(peer).map(|log| log.since(cursor).peekable()).collect();
+        // Merges the logs by revision: the cursor of a stream is one number for all of them.
         std::iter::from_fn(move || {
             let next = logs.iter_mut().filter_map(|log| Some((log.peek()?.0, log)));
             next.min_by_key(|(revision, _)| *revision)?.1.next()
         })
     }
 
-    /// Whether removals after `cursor` are forgotten.
-    pub(crate) fn has_forgotten(&self, audience: &Audience, cursor: u64) -> bool {
-        self.logs(audience).any(|log| log.forgotten() > cursor)
+    /// Whether a log visible to the peer has dropped tombstones after `cursor`.
+    pub(crate) fn has_forgotten(&self, peer: &Audience, cursor: u64) -> bool {
+        self.logs(peer).any(|log| log.forgotten() > cursor)
     }
 }
 
-/// One log, being changed.
+/// Write access to one log.
 struct Writer<'a> {
     revision: &'a mut u64,
     log: &'a mut Log,
@@ -204,6 +210,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn put(&mut self, key: &Key, resource: Encoded) {
+        // An unchanged resource keeps its revision, so no stream sends it again.
         let current = self.log.current(&resource.name);
         if !current.is_some_and(|(_, record)| record.has_version(&resource.version)) {
             self.write(Record::offered(key, resource));
@@ -214,7 +221,8 @@ impl Writer<'_> {
         self.write(Record::removed(key, name));
     }
 
-    /// Comes after what is put: whoever reads this in order never sees the service gone.
+    /// Removes the resources of the earlier announcement that are not in `names`. Call it after the new resources are
+    /// put: a reader that follows the order never sees the service without resources.
     fn remove_all_but(&mut self, key: &Key, names: &[Arc<str>]) {
         let before = self.offers.remove(key).map(|placed| placed.names).unwrap_or_default();
         for name in before.into_iter().filter(|name| !names.contains(name)) {
@@ -230,24 +238,24 @@ impl Writer<'_> {
 }
 
 impl Touched {
-    /// Whether nobody sees a difference.
+    /// Whether no view has changed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether this audience's sessions have something to send.
-    pub fn contains(&self, audience: &Audience) -> bool {
-        let mut ours = self.0.iter().filter(|(relationship, _)| *relationship == audience.relationship);
-        ours.any(|(_, seen_by)| seen_by.includes(&audience.peer))
+    /// Whether the streams of this peer have something to send.
+    pub fn contains(&self, peer: &Audience) -> bool {
+        let mut ours = self.0.iter().filter(|(relationship, _)| *relationship == peer.relationship);
+        ours.any(|(_, visibility)| visibility.includes(&peer.peer))
     }
 
-    /// Both.
+    /// Returns the union of both sets.
     pub fn and(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
     }
 
-    fn add(&mut self, relationship: &str, seen_by: &Visibility) {
-        self.0.insert((relationship.into(), seen_by.clone()));
+    fn add(&mut self, relationship: &str, visibility: &Visibility) {
+        self.0.insert((relationship.into(), visibility.clone()));
     }
 }

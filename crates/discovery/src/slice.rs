@@ -1,11 +1,11 @@
-//! An [`Offer`] as EndpointSlices, and back.
+//! Converts an [`Announcement`] to EndpointSlices and back.
 //!
-//! One resource for each address type, `<namespace>/<exposed name>/<IPv4, IPv6 or FQDN>`. The endpoints of a slice
-//! share its ports, so where endpoints of a type have several ports (FLAT: pods whose target port has a name), the
-//! lowest port is in that resource, and each further one in `…/<address type>-<port>`. An offer that can be reached
-//! nowhere for now is one IPv4 slice without endpoints, and without a number in its port.
+//! There is one resource for each address type, named `<namespace>/<exposed name>/<IPv4, IPv6 or FQDN>`. All endpoints
+//! of a slice share its ports. If the endpoints of one address type have several ports (style FLAT: pods whose target
+//! port has a name), the lowest port is in that resource, and each further port is in `…/<address type>-<port>`. An
+//! announcement without endpoints is one IPv4 slice that has neither endpoints nor a port number.
 //!
-//! What is announced depends on the offer alone: every replica gives it the same names and versions.
+//! The encoding depends on the announcement alone. So every replica announces the same names and versions.
 
 mod decode;
 mod encode;
@@ -26,16 +26,16 @@ pub(crate) use encode::split;
 pub use encode::{EncodeError, Encoded, encode};
 pub use name::{AddressType, SliceName};
 
-/// Endpoints of one service; one that has more announces the first of them.
+/// Maximum number of endpoints of one service. If it has more, only the first ones are announced.
 pub const MAX_ENDPOINTS: usize = 1_000;
-/// Identities of one service.
+/// Maximum number of identities (subject alternative names) of one service.
 pub const MAX_IDENTITIES: usize = 100;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const STYLE: &str = "emcee.io/style";
 const SERVER_NAME: &str = "emcee.io/server-name";
 const SERVICE_PORT: &str = "emcee.io/service-port";
-/// Separated by commas, which neither a DNS name nor a SPIFFE ID contains.
+/// Names separated by commas, which neither a DNS name nor a SPIFFE ID contains.
 const SUBJECT_ALT_NAMES: &str = "emcee.io/subject-alt-names";
 const TRUST_DOMAIN: &str = "emcee.io/trust-domain";
 const ROOT_HASH: &str = "emcee.io/root-hash";
@@ -43,17 +43,17 @@ const ROOT_HASH: &str = "emcee.io/root-hash";
 /// One EndpointSlice of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slice {
-    /// Whose, and which.
+    /// Service and address type, as in the name of the resource.
     pub name: SliceName,
-    /// What the other slices of the service say too.
+    /// Attributes of the service, equal in all its slices.
     pub facts: Facts,
-    /// Where the service can be reached, sorted, each once.
+    /// Endpoints of the service, sorted and without duplicates.
     pub endpoints: Vec<Endpoint>,
 }
 
-/// All that an offer says but its endpoints. The fields are [`Offer`]'s.
+/// Everything in an announcement except its key and endpoints. The fields are those of [`Announcement`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "they are those of Offer")]
+#[expect(missing_docs, reason = "they are those of Announcement")]
 pub struct Facts {
     pub mode: Mode,
     pub server_name: String,
@@ -65,20 +65,20 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Those of an offer.
-    pub fn of(offer: &Offer) -> Self {
+    /// Copies the attributes of an announcement.
+    pub fn of(announcement: &Offer) -> Self {
         Self {
-            mode: offer.mode,
-            server_name: offer.server_name.clone(),
-            protocol: offer.protocol,
-            port: offer.port,
-            identities: offer.identities.clone(),
-            trust_domain: offer.trust_domain.clone(),
-            root_hash: offer.root_hash.clone(),
+            mode: announcement.mode,
+            server_name: announcement.server_name.clone(),
+            protocol: announcement.protocol,
+            port: announcement.port,
+            identities: announcement.identities.clone(),
+            trust_domain: announcement.trust_domain.clone(),
+            root_hash: announcement.root_hash.clone(),
         }
     }
 
-    /// The offer of this, reachable there.
+    /// Builds the announcement with these attributes, reachable at `endpoints`.
     pub fn offer(&self, key: Key, endpoints: impl IntoIterator<Item = Endpoint>) -> Offer {
         let Self { mode, server_name, protocol, port, identities, trust_domain, root_hash } = self.clone();
         let mut endpoints: Vec<_> = endpoints.into_iter().collect();

@@ -1,12 +1,12 @@
-//! Mutual TLS, where the relationship is the server name and the peer is a name in the certificate.
+//! Mutual TLS in which the server name selects the relationship and the certificate identifies the peer.
 //!
 //! ```text
-//!   ClientHello ──► SNI discovery.<relationship>.emcee.internal ──► Relationship ──► its certificate, its CA, its CRL
-//!   client's certificate ──► chain, time, key usage, CRL ──► names ──► exactly one of the relationship's peers
+//!   ClientHello ──► SNI discovery.<relationship>.emcee.internal ──► TlsRelationship ──► its certificate, CA and CRL
+//!   client certificate ──► chain, time, key usage, CRL ──► names ──► exactly one of the relationship's peers
 //! ```
 //!
-//! The server name is never a name in a certificate, so both sides judge with verifiers of their own ([`trust`]).
-//! Nothing is resumed: a resumed session would skip the judgement.
+//! The server name never appears in a certificate. So both sides verify with their own rules ([`trust_store`]) and not
+//! with those of HTTPS. Sessions are never resumed, because a resumed session would skip the verification.
 
 mod accept;
 mod authenticated;
@@ -31,26 +31,27 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
 
-/// gRPC is spoken over HTTP/2 only.
+/// ALPN protocol of HTTP/2, over which gRPC runs.
 const ALPN: &[u8] = b"h2";
 
-/// The server name of a relationship's discovery, at its ingress gateway and in Emcee alike.
+/// The server name (SNI) of a relationship's discovery service, both at its ingress gateway and in Emcee.
 pub fn server_name(relationship: &str) -> String {
     format!("discovery.{relationship}.emcee.internal")
 }
 
-/// The relationship of a server name, in any letter case, as host names are.
+/// Extracts the relationship from a server name. Ignores letter case, as host names have none.
 fn relationship_of(server_name: &str) -> Option<String> {
     let name = server_name.to_ascii_lowercase();
     let relationship = name.strip_prefix("discovery.")?.strip_suffix(".emcee.internal")?;
     (!relationship.is_empty() && !relationship.contains('.')).then(|| relationship.to_owned())
 }
 
+/// The cryptography that all TLS configurations use.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// The TLS error in an error of a TLS stream.
+/// Returns the TLS error inside an I/O error of a TLS stream, if there is one.
 fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }

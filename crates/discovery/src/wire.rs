@@ -1,8 +1,8 @@
-//! What travels: the messages of Envoy's incremental xDS and Kubernetes' EndpointSlice, as far as they are used here.
+//! Protobuf messages of Envoy's delta xDS and of Kubernetes' EndpointSlice, as far as Emcee uses them.
 //!
-//! Typed by hand with the field numbers of `envoy/service/discovery/v3/discovery.proto`, `google/rpc/*.proto` and
-//! Kubernetes' `generated.proto`; `golden/` holds each as their own Go code writes it. Fields that are not here are
-//! skipped when read.
+//! Written by hand with the field numbers of `envoy/service/discovery/v3/discovery.proto`, `google/rpc/*.proto` and
+//! Kubernetes' `generated.proto`. `golden/` contains each message as encoded by the original Go code. Fields that are
+//! missing here are skipped when a message is decoded.
 
 mod endpoint_slice;
 mod rpc;
@@ -15,19 +15,20 @@ pub use endpoint_slice::{Endpoint, EndpointConditions, EndpointPort, EndpointSli
 pub use rpc::{Any, BadRequest, Code, FieldViolation, Status};
 pub use xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node, Resource};
 
-/// Type URL of everything that is announced.
+/// Type URL of every announced resource.
 pub const ENDPOINT_SLICE: &str = "type.googleapis.com/k8s.io.api.discovery.v1.EndpointSlice";
 
-/// Type URL of the detail of a NACK.
+/// Type URL of the detail in a NACK.
 pub const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
 
-/// Path of the one gRPC method.
+/// Path of the only gRPC method.
 pub const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
-/// A response holds resources of at most this many bytes, or one that is larger. As many as may be unanswered fill the
-/// client's window, so more would not be faster; and what all peers are sent at once, after a restart, needs room for each.
+/// Maximum size of the resources in one response, in bytes, unless a single resource is larger. As many responses as
+/// may lack an ACK fill the client's window, so larger ones would not be faster. After a restart all peers are sent
+/// everything at once, and each needs this much memory.
 pub const CHUNK: usize = 16 * 1024;
 
-/// No message of ours is larger, in bytes; a larger one need not be read. A resource of all the texts and endpoints that
-/// [`crate::slice`] allows fits in.
+/// Maximum size of a response, in bytes; a client may reject a larger one without reading it. The largest resource
+/// that [`crate::endpoint_slice`] allows fits.
 pub const MAX_RESPONSE: usize = 1024 * 1024;

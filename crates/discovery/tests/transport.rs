@@ -1,8 +1,8 @@
-//! The transport over real sockets on loopback, with real certificates and, where it says so, peers that mean harm.
+//! The transport over real sockets on loopback, with real certificates and, in some modules, hostile peers.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "what the tests share is test code, too, and clippy knows only the tests themselves"
+    reason = "shared helpers are test code too, but clippy recognises only the tests themselves"
 )]
 
 #[path = "transport/flapping.rs"]

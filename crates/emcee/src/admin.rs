@@ -1,4 +1,4 @@
-//! The probe and admin ports.
+//! Probe port (`/live`, `/ready`, `/metrics`) and admin port (in addition, the configuration and the catalogue).
 
 mod guard;
 mod redact;
@@ -31,30 +31,31 @@ use crate::server::{self, Limits};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Where people and probes look in.
+/// Addresses of the probe and admin ports.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Ports")]
 pub(crate) struct AdminArgs {
-    /// Address on which /live, /ready and /metrics are served, such as 0.0.0.0:8080
+    /// Address that serves /live, /ready and /metrics, such as 0.0.0.0:8080
     #[arg(long, value_name = "ADDRESS")]
     probe_address: Option<SocketAddr>,
 
-    /// Address on which /config_dump, /catalogue and /openapi.json are served besides, such as 127.0.0.1:15000; they show
-    /// the whole configuration, but no private key
+    /// Address that also serves /config_dump, /catalogue and /openapi.json, such as 127.0.0.1:15000. These expose the
+    /// whole configuration, but no private keys
     #[arg(long, value_name = "ADDRESS")]
     admin_address: Option<SocketAddr>,
 }
 
 impl AdminArgs {
-    /// Whether anything is to be served.
+    /// Returns whether any port is configured.
     pub(crate) fn is_given(&self) -> bool {
         self.probe_address.is_some() || self.admin_address.is_some()
     }
 
-    /// Serves the ports for as long as what is returned is kept; and says which are where.
+    /// Starts to serve the configured ports. Returns the server tasks, which stop when the set is dropped, and one
+    /// message for each port that names its address.
     ///
     /// # Errors
-    /// An address cannot be had.
+    /// An address cannot be bound.
     pub(crate) async fn open(&self, state: &AdminState) -> anyhow::Result<(JoinSet<()>, Vec<String>)> {
         let (mut ports, mut opened) = (JoinSet::new(), Vec::new());
         if let Some(address) = self.probe_address {
@@ -71,15 +72,15 @@ impl AdminArgs {
     }
 }
 
-/// How the engine is.
+/// Health and contents of the engine behind the ports: a controller, or file mode.
 pub trait Health {
-    /// What still keeps it from being ready, a line each; empty when it is.
+    /// Returns the reasons why the engine is not ready, one line each. Empty if it is ready.
     fn blockers(&self) -> Vec<String>;
-    /// Why its loop is taken to have stopped.
+    /// Returns why the engine's loop counts as stalled. `None` while it makes progress.
     fn stalled(&self) -> Option<String>;
-    /// Everything it knows.
+    /// Returns all inputs and outputs of the engine.
     fn config_dump(&self) -> BoxFuture<'_, Value>;
-    /// What is offered between this mesh and its peers; none: it cannot say, or not yet.
+    /// Returns what this mesh and its peers announce to each other. `None` if the engine does not know, or not yet.
     fn offers(&self) -> BoxFuture<'_, Option<Offers>>;
 }
 
@@ -101,44 +102,43 @@ impl Health for emcee_controller::Health {
     }
 }
 
-/// What the ports show.
+/// State that the handlers of both ports share.
 #[derive(Clone)]
 pub struct AdminState {
-    /// All metrics.
+    /// Metrics that `/metrics` exposes.
     pub registry: Arc<Registry>,
-    /// The engine.
+    /// Engine that answers all other paths.
     pub health: Arc<dyn Health + Send + Sync>,
 }
 
-/// Opens the admin port. It shows the whole configuration, so that only who asked for it by name gets it
-/// on an address that others reach.
+/// Binds the admin port.
+///
+/// The port exposes the whole configuration. It is therefore bound to an address that other machines reach only if the
+/// user set that address `explicit`ly.
 ///
 /// # Errors
-/// When the address is not loopback and was not `explicit`ly given, or cannot be had.
+/// The address is not a loopback address and is not `explicit`, or it cannot be bound.
 pub async fn bind_admin(address: SocketAddr, explicit: bool) -> anyhow::Result<TcpListener> {
     if !address.ip().is_loopback() {
         if !explicit {
             bail!(
-                "the admin port is not opened at {address}, which others reach (give --admin-address to do so)"
+                "the admin port is not opened at {address}, which other machines can reach (set --admin-address to allow it)"
             );
         }
-        tracing::warn!(%address, "the admin port shows the configuration to everyone who reaches it");
+        tracing::warn!(%address, "admin port exposes the configuration to every machine that can reach it");
     }
     bind(address).await
 }
 
-/// Opens the probe port.
+/// Binds an address, for a port that needs no protection of its own.
 ///
 /// # Errors
-/// When the address cannot be had.
+/// The address cannot be bound.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen at {address}"))
 }
 
-/// Serves `/live`, `/ready` and `/metrics` until the end.
-///
-/// # Errors
-/// When the socket fails.
+/// Serves `/live`, `/ready` and `/metrics` until `end` resolves.
 pub async fn serve_probes(
     listener: TcpListener,
     state: AdminState,
@@ -147,7 +147,7 @@ pub async fn serve_probes(
     server::serve(listener, None, probes().with_state(state), Limits::PROBES, end).await;
 }
 
-/// Serves what the probe port does, and `/config_dump`, `/catalogue` and `/openapi.json`, until the end.
+/// Serves the paths of the probe port, `/config_dump`, `/catalogue` and `/openapi.json` until `end` resolves.
 pub async fn serve_admin(
     listener: TcpListener,
     state: AdminState,
@@ -184,11 +184,11 @@ async fn metrics(State(state): State<AdminState>) -> Response {
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &state.registry) {
         Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n").into_response(),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "cannot encode the metrics\n").into_response(),
     }
 }
 
-/// What is asked here is large: answers are made one after the other.
+/// Permit to produce a large response. There is one, so that concurrent requests do not multiply the memory.
 static TURN: Semaphore = Semaphore::const_new(1);
 
 async fn config_dump(State(state): State<AdminState>) -> Json<Value> {
@@ -197,6 +197,7 @@ async fn config_dump(State(state): State<AdminState>) -> Json<Value> {
 }
 
 async fn catalogue(State(state): State<AdminState>) -> Response {
+    // The permit moves into the stream: it is released when the whole response has been produced.
     let turn = TURN.acquire().await;
     match offers(&state).await {
         Ok(offers) => stream::json(turn, offers),
@@ -204,7 +205,8 @@ async fn catalogue(State(state): State<AdminState>) -> Response {
     }
 }
 
-/// What a peer may know, as OpenAPI: `?relationship=NAME&peer=NAME`, which may be left out where there is only one.
+/// Serves the services that a peer may know as an OpenAPI document. The query is `?relationship=NAME&peer=NAME`; each
+/// part may be omitted if there is only one.
 async fn openapi_document(State(state): State<AdminState>, uri: Uri) -> Response {
     let _turn = TURN.acquire().await;
     let offers = match offers(&state).await {
@@ -223,9 +225,10 @@ fn document(offers: &Offers, query: &str) -> Result<openapi::Document, String> {
         match &*name {
             "relationship" => relationship = Some(value),
             "peer" => peer = Some(value),
-            _ => return Err(format!("there is no parameter {name:?} (relationship, peer)")),
+            _ => return Err(format!("there is no parameter {name:?} (allowed: relationship, peer)")),
         }
     }
+    // `emcee openapi` cuts this hint off again and names its own flags instead.
     let unchosen = |error: Unchosen| format!("{error}: /openapi.json?relationship=NAME&peer=NAME");
     let listing = choose_relationship(&offers.listings, relationship.as_deref(), |listing| {
         (&listing.relationship, &listing.fed_config)
@@ -236,12 +239,14 @@ fn document(offers: &Offers, query: &str) -> Result<openapi::Document, String> {
     Ok(openapi::document(&listing.relationship, &peer.name, &peer.offered))
 }
 
-/// What is offered. Before everything has been seen once, nothing would look like a withdrawal of all.
+/// Returns what is announced, or a 503 response if the engine is not ready.
+///
+/// Before the initial sync the catalogue is empty, and a client would take that for a withdrawal of all services.
 async fn offers(state: &AdminState) -> Result<Offers, Response> {
     let blockers = state.health.blockers();
     if !blockers.is_empty() {
         return Err(unavailable(&blockers));
     }
-    let none = || unavailable(&["what is offered is not known here".to_owned()]);
+    let none = || unavailable(&["no catalogue is available here".to_owned()]);
     state.health.offers().await.ok_or_else(none)
 }

@@ -1,5 +1,7 @@
-//! What this mesh and its peers offer each other, for people and programs: what the admin port answers and the command
-//! line shows.
+//! Catalogue of what this mesh and its peers announce to each other, as served by the admin port and printed by the
+//! command line.
+//!
+//! The field names of the types are the JSON format of `/catalogue`.
 
 mod binding;
 mod choice;
@@ -15,124 +17,124 @@ use serde::{Deserialize, Serialize};
 pub use binding::{Consumer, complete, following};
 pub use choice::{Unchosen, choose_peer, choose_relationship, known};
 
-/// What is offered in all relationships, each way.
+/// Announcements of all relationships, in both directions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Catalogue {
-    /// Whether who says this follows peers. If not, it knows of them what statuses say.
+    /// Whether the source of this catalogue follows peers. If not, peers are known only from the statuses of resources.
     pub follows: bool,
-    /// The relationships, in the order of their MeshFedConfigs.
+    /// Relationships, in the order of their MeshFedConfigs.
     pub relationships: Vec<Relationship>,
 }
 
-/// What is offered in one relationship, each way.
+/// Announcements of one relationship, in both directions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Relationship {
-    /// Its name, as all meshes know it.
+    /// Name of the relationship, which is the same in all meshes.
     pub relationship: String,
     /// `namespace/name` of its MeshFedConfig.
     pub mesh_fed_config: String,
-    /// Its style.
+    /// Style of the relationship (`spec.mode`).
     pub style: String,
-    /// The other meshes.
+    /// Peers of this mesh in the relationship.
     pub peers: Vec<Peer>,
 }
 
-/// What a peer offers here, and what is offered to it.
+/// What a peer announces to this mesh, and what this mesh announces to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Peer {
-    /// Its name.
+    /// Name of the peer in the MeshFedConfig.
     pub name: String,
-    /// Whether what it announces is being received.
+    /// Whether the peer's announcements are being received.
     pub state: State,
-    /// When that came to be.
+    /// Since when the peer is connected or lost. `None` in the other states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// Why it is lost.
+    /// Why the connection is lost. `None` if it is not, or if no reason is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What it offers here.
+    /// Services that the peer announces to this mesh.
     pub announced: Vec<Announced>,
-    /// What of its announcements is refused here.
+    /// Announcements of the peer that this mesh refuses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Refused>,
-    /// What is offered to it.
+    /// Services that this mesh announces to the peer.
     pub offered: Vec<Service>,
-    /// What it refuses of that.
+    /// Announcements of this mesh that the peer refuses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused_by_peer: Vec<Refused>,
 }
 
-/// Whether what a peer announces is being received.
+/// Connection to a peer: whether its announcements are being received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Nothing is known of it: nobody has said where it is, or who says this does not follow peers.
+    /// Not known: the peer's address is unknown, or the source of the catalogue does not follow peers.
     Unknown,
-    /// A connection is neither made nor given up.
+    /// The first connection attempt has not finished yet.
     Pending,
-    /// It is.
+    /// The connection is established.
     Connected,
-    /// It is not, any more or yet.
+    /// The connection has failed, or has been lost.
     Lost,
 }
 
-/// A service that a peer offers here.
+/// Service that a peer announces to this mesh, with its use here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Announced {
-    /// The service.
+    /// The announced service itself.
     #[serde(flatten)]
     pub service: Service,
-    /// `namespace/name` of the ServiceBindings that use it.
+    /// `namespace/name` of each ServiceBinding that uses the service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bindings: Vec<String>,
-    /// Why it is not imported, where imports are automatic.
+    /// Why the service is not imported. `None` if it is, or if imports are not automatic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_imported: Option<String>,
 }
 
-/// A service that is offered. The fields are those of a ServiceBinding's spec, where it has them.
+/// Announced service. Where a ServiceBinding's spec has the same information, the fields have the same names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Service {
-    /// Its namespace.
+    /// Namespace of the service in its own mesh.
     pub namespace: String,
-    /// The name under which it is exposed.
+    /// Name under which the service is exposed.
     pub name: String,
-    /// Style of the relationship, as the mesh that offers it has it.
+    /// Style of the relationship in the mesh that announces the service.
     pub style: String,
-    /// Server name.
+    /// Server name (SNI) of the service between meshes.
     pub server_name: String,
-    /// What its port speaks.
+    /// Application protocol of the port.
     pub protocol: String,
-    /// Its port.
+    /// Port number of the service.
     pub port: u16,
-    /// Where it can be reached, as `host:port`.
+    /// Addresses that reach the service, as `host:port`.
     pub endpoints: Vec<String>,
-    /// Identities of its workloads.
+    /// SPIFFE identities of the workloads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subject_alt_names: Vec<String>,
-    /// Trust domain of its mesh.
+    /// Trust domain of the mesh that announces the service.
     pub trust_domain: String,
 }
 
-/// Something that is announced and not taken.
+/// Announcement that the receiving mesh refuses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Refused {
-    /// `namespace/name/address type`.
+    /// Name of the resource: `namespace/name/address type`.
     pub resource: String,
-    /// Why.
+    /// Why the receiver refuses it.
     pub reason: String,
 }
 
-/// Writes a [`Catalogue`] as JSON, of which one service at a time is there.
+/// Writes a [`CatalogueView`] as JSON, without holding more than one service of it in memory.
 ///
 /// # Errors
-/// Those of the writer.
+/// The writer fails.
 pub(crate) fn write(offers: &Offers, writer: &mut impl Write) -> io::Result<()> {
     serde_json::to_writer(writer, &shown::Catalogue(offers)).map_err(Into::into)
 }
 
 impl Catalogue {
-    /// What is known, to be shown.
+    /// Converts the engine's reports.
     pub fn of(offers: &Offers) -> Self {
         let relationships = offers.listings.iter().map(Relationship::of).collect();
         Self { follows: offers.follows, relationships }
@@ -170,6 +172,7 @@ impl Peer {
     }
 }
 
+/// Splits a connection into its JSON fields: state, time of the last change, error.
 fn standing(state: Option<&PeerState>) -> (State, Option<Timestamp>, Option<String>) {
     match state.map(|state| &state.connection) {
         None => (State::Unknown, None, None),
@@ -190,7 +193,7 @@ impl Announced {
 }
 
 impl Service {
-    /// An offer, to be shown.
+    /// Converts an announcement of this mesh or of a peer.
     pub fn of(offer: &Offer) -> Self {
         Self {
             namespace: offer.key.namespace.to_string(),

@@ -1,12 +1,13 @@
-//! `emcee certs`: a CA for a relationship, and a Secret for each of its meshes.
+//! `emcee certs`: creates a CA for a relationship and a Secret for each of its meshes.
 //!
 //! ```text
 //!  CertsArgs ─► request ─┐
-//!                        ├─► work (issue, secret) ─► folder, written whole ─► report
-//!  folder, read whole ───┘
+//!                        ├─► plan (issue, secret) ─► folder, all files written ─► report
+//!  folder contents ──────┘
 //! ```
-//! Only `folder` touches files; time comes in as an argument. A run either leaves the folder as it was or
-//! complete: everything is made and staged under temporary names before the first file gets its own.
+//! Only `folder` accesses files, and the time is an argument. A run either completes the folder or leaves it
+//! unchanged: all files are created under temporary names before the first one gets its final name. The exception is
+//! an I/O error between two rotations: the first one then remains.
 
 mod error;
 mod folder;
@@ -33,10 +34,10 @@ Examples:
     emcee certs --relationship blue -o blue/ \\
       --mesh m1=m1.blue.example --mesh m2=m2.blue.example
 
-  A third mesh later; the first two are left as they are:
+  Add a third mesh later; the first two do not change:
     emcee certs --relationship blue -o blue/ --mesh m3=m3.blue.example
 
-  A new certificate for m1, with the names, labels and namespace it has:
+  A new certificate for m1, with the same names, labels and namespace:
     emcee certs --relationship blue -o blue/ --rotate m1
 
   For a tls_context_selector that differs between the meshes:
@@ -44,41 +45,41 @@ Examples:
       --mesh c1=c1.example --mesh c2=c2.example --label mesh=limited-trust \\
       --label c1:secret=cluster1 --label c2:secret=cluster2
 
-DIR holds ca.crt, ca.key and MESH.yaml; one folder per relationship.
-Each MESH.yaml goes to that mesh's cluster, ca.key to none: it signs new
-meshes and is kept where you keep such keys.";
+DIR contains ca.crt, ca.key and MESH.yaml; use one folder per relationship.
+Apply each MESH.yaml in the cluster of its mesh. Keep ca.key out of all
+clusters: it signs the certificates of new meshes. Store it securely.";
 
-/// Make the certificates of a relationship: one CA, and a kubernetes.io/tls Secret for each mesh.
+/// Create the certificates of a relationship: a CA, and a kubernetes.io/tls Secret for each mesh.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct CertsArgs {
-    /// The relationship the CA is for; `spec.relationship` of its `MeshFedConfigs`.
+    /// The relationship of the CA; `spec.relationship` of its `MeshFedConfigs`.
     #[arg(long, value_name = "NAME")]
     pub relationship: String,
 
     /// A mesh and the DNS names that its peers list in `subject_alt_names`.
     ///
-    /// A mesh that has a Secret in DIR already is left as it is.
+    /// A mesh that already has a Secret in DIR is left as it is.
     #[arg(long = "mesh", value_name = "MESH=DNS[,DNS…]")]
     pub meshes: Vec<String>,
 
-    /// The relationship's folder; a CA that is in it is used again.
+    /// The relationship's folder; if it contains a CA, that CA is used again.
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
 
-    /// A label for the Secrets, or for one mesh's, as `tls_context_selector` asks for it.
+    /// A label for all Secrets or for one mesh's Secret, as `tls_context_selector` requires it.
     ///
-    /// They carry `relationship=<NAME>` anyway; the same key replaces it.
+    /// Secrets have the label `relationship=<NAME>` by default; a label with the same key replaces it.
     #[arg(long = "label", value_name = "[MESH:]KEY=VALUE")]
     pub labels: Vec<String>,
 
-    /// A SPIFFE ID for a mesh's certificate, beside its DNS names.
+    /// A SPIFFE ID for a mesh's certificate, in addition to its DNS names.
     #[arg(long, value_name = "MESH=URI")]
     pub spiffe: Vec<String>,
 
-    /// Give a mesh that has a Secret a new key and certificate.
+    /// Replace the key and certificate of a mesh that has a Secret.
     ///
-    /// What is not said again (names, SPIFFE ID, labels, namespace) stays.
+    /// Names, SPIFFE ID, labels and namespace stay the same unless you give new ones.
     #[arg(long, value_name = "MESH")]
     pub rotate: Vec<String>,
 
@@ -94,18 +95,18 @@ pub struct CertsArgs {
     #[arg(long, value_name = "PERIOD", default_value = "3650d")]
     pub ca_validity: String,
 
-    /// The kind of the new keys.
+    /// The type of new keys.
     ///
-    /// RSA is not offered because the cryptography built in (ring) cannot make RSA keys, Ed25519 because Envoy
-    /// refuses it in handshakes. An RSA CA of your own in DIR is used.
+    /// RSA is not available because the built-in cryptography (ring) cannot generate RSA keys, and Ed25519 because
+    /// Envoy refuses it in handshakes. You can use your own RSA CA in DIR.
     #[arg(long, value_enum, value_name = "TYPE", default_value_t)]
     pub key_type: KeyType,
 }
 
-/// Kinds of key that Envoy accepts and that can be made here.
+/// Types of key that Envoy accepts and that `emcee certs` can generate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum KeyType {
-    /// Accepted everywhere.
+    /// Accepted by all versions.
     #[default]
     EcdsaP256,
     /// Needs Envoy 1.33 or newer (Istio 1.25).
@@ -121,14 +122,15 @@ impl KeyType {
     }
 }
 
-/// Make what is asked for in its folder, and say on `out` what was made and what to do with it.
+/// Creates the requested certificates in their folder, and writes a summary and the next steps to `out`.
 pub fn run(args: &CertsArgs, out: &mut dyn Write) -> Result<(), CertsError> {
     run_at(args, OffsetDateTime::now_utc(), out)
 }
 
-/// [`run`] at a moment of the caller's choice.
+/// Does the same as [`run`], with the time as an argument.
 pub fn run_at(args: &CertsArgs, now: OffsetDateTime, out: &mut dyn Write) -> Result<(), CertsError> {
-    // Certificates count in seconds; a fraction would make a CA outlive itself by a part of one.
+    // Times in certificates have whole seconds. With a fraction, the CA read from a file would expire before the CA
+    // in memory.
     let now = now.replace_nanosecond(0).unwrap_or(now);
     let request = Request::parse(args)?;
     let folder = Folder::new(&args.output);

@@ -1,6 +1,6 @@
-//! The command line.
+//! Command line of Emcee.
 //!
-//! Exit codes: 0 fine; 1 something was refused (`diff`: there is a difference); 2 the command could not be carried
+//! Exit codes: 0 success; 1 something was refused (`diff`: there is a difference); 2 the command could not be carried
 //! out (wrong usage, a file that cannot be read; `diff`: something was refused).
 
 mod bind;
@@ -66,30 +66,31 @@ enum Command {
     Man(help::ManArgs),
 }
 
-/// How a command ended.
+/// Result of a command, which determines the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Exit code 0.
+    /// Exit code 0: nothing was refused and nothing differs.
     Fine,
-    /// Exit code 1: something was refused, or differs.
+    /// Exit code 1: something was refused, or there is a difference.
     Refused,
     /// Exit code 2: the command could not be carried out.
     Failed,
 }
 
-/// Runs what the process' arguments ask for.
+/// Parses the arguments of the process and runs the command. Wrong usage exits with code 2.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    // Not locked: a controller logs from all its threads.
+    // Do not lock the streams: a controller logs from all its threads while the command runs.
     let (mut out, mut err) = (anstream::stdout(), anstream::stderr());
     let mut console = Console::new(&mut out, &mut err);
     match cli.run(&mut console) {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Refused) => ExitCode::from(1),
         Ok(Outcome::Failed) => ExitCode::from(2),
+        // The reader of a pipe, such as `head`, has what it wants.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Stderr itself may be what is broken; the exit code still tells.
+            // If stderr itself is broken, the exit code still reports the failure.
             let _ = console.refusal(format_args!("emcee: {}", words(&error)));
             ExitCode::from(2)
         }
@@ -103,6 +104,7 @@ impl Cli {
             Command::Render(args) => render::run(&args, console),
             Command::Diff(args) => diff::run(&args, console),
             Command::Run(args) => run::run(&args, console),
+            // `demo` and `certs` know no exit status other than success; they fail with an error.
             Command::Demo(args) => {
                 demo::run(&args, ending::ended, console)?;
                 Ok(Outcome::Fine)
@@ -127,7 +129,8 @@ impl Cli {
     }
 }
 
-/// The error with its causes, in one line. Many a library's error names its cause itself, which is not said again then.
+/// Joins an error and its causes in one line. A cause that the text contains already is left out, as some libraries
+/// include the cause in their own message.
 fn words(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
         if said.is_empty() {
@@ -140,7 +143,7 @@ fn words(error: &anyhow::Error) -> String {
     })
 }
 
-/// `emcee render … | head` ends the reader before the writer, and that is fine.
+/// Returns whether the reader of the output has closed it, as in `emcee render … | head`. That is not an error.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()

@@ -1,4 +1,4 @@
-//! Emcee on Kubernetes: from arguments to a running controller.
+//! Runs the controller on Kubernetes, and connects the other commands to a cluster.
 
 pub(crate) mod create;
 pub(crate) mod read;
@@ -28,14 +28,14 @@ use crate::ending;
 use crate::mcp::McpArgs;
 use crate::webhook::{self, WebhookOptions};
 
-/// Where a pod's own namespace stands.
+/// File that contains the namespace of the pod in which the process runs.
 const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
-/// Which cluster.
+/// Arguments that select a cluster.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Cluster")]
 pub struct ConnectArgs {
-    /// File that says which cluster, and as whom
+    /// Kubeconfig file: the cluster to use, and the credentials for it
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 
@@ -44,25 +44,25 @@ pub struct ConnectArgs {
     context: Option<String>,
 }
 
-/// Which cluster, and what Emcee may do there.
+/// Arguments of `emcee run` on Kubernetes.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "On Kubernetes")]
 pub struct ClusterArgs {
     #[command(flatten)]
     connect: ConnectArgs,
 
-    /// Namespace of Emcee itself, where its Lease is; by default the pod's own, else emcee-system
+    /// Namespace in which Emcee runs and keeps its Lease. Defaults to the pod's own namespace, else emcee-system
     #[arg(long, value_name = "NAMESPACE", help_heading = "On Kubernetes")]
     namespace: Option<String>,
 
     #[command(flatten)]
     scope: ScopeArgs,
 
-    /// Address on which the admission webhook is served, such as 0.0.0.0:9443
+    /// Address that serves the admission webhook, such as 0.0.0.0:9443
     #[arg(long, value_name = "ADDRESS")]
     webhook_address: Option<SocketAddr>,
 
-    /// How many writes are under way at most
+    /// Maximum number of concurrent writes to the API server
     #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     concurrency: u16,
 
@@ -76,21 +76,21 @@ pub struct ClusterArgs {
     mcp: McpArgs,
 }
 
-/// Where Emcee looks, and writes.
+/// Namespaces that Emcee watches, and in which it may write.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "On Kubernetes")]
 pub struct ScopeArgs {
-    /// Namespaces whose resources are followed; `*`: all
+    /// Namespaces whose resources Emcee watches; `*` for all
     #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', default_value = "*")]
     watch_namespaces: Vec<String>,
 
-    /// Namespaces in which relationships may have their Secrets and gateways; `*`: all
+    /// Namespaces in which relationships may have their Secrets and gateways; `*` for all
     #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', default_value = "*")]
     fed_namespaces: Vec<String>,
 }
 
 impl ScopeArgs {
-    /// The namespaces, and those besides that gateways may be in.
+    /// Converts the arguments; `gateway_namespaces` are the additional namespaces that may contain gateways.
     pub(crate) fn scope(&self, gateway_namespaces: &[String]) -> Scope {
         Scope {
             watch: Namespaces::of(&self.watch_namespaces),
@@ -101,32 +101,33 @@ impl ScopeArgs {
 }
 
 impl ClusterArgs {
-    /// Where people and probes look in, with a cluster or without.
+    /// Returns the addresses of the probe and admin ports, which file mode uses too.
     pub(crate) fn admin(&self) -> &AdminArgs {
         &self.admin
     }
 
-    /// How discovery is served, with a cluster or without.
+    /// Returns the arguments of discovery, which file mode uses too.
     pub(crate) fn discovery(&self) -> &DiscoveryArgs {
         &self.discovery
     }
 }
 
 impl ConnectArgs {
-    /// Whether a cluster is named.
+    /// Returns whether a cluster is named explicitly.
     pub fn is_given(&self) -> bool {
         self.kubeconfig.is_some() || self.context.is_some()
     }
 
-    /// A client for the cluster.
+    /// Builds a client for the cluster. Without arguments it uses the pod's ServiceAccount, else the default
+    /// kubeconfig.
     ///
     /// # Errors
-    /// The kubeconfig cannot be read, or there is none.
+    /// The kubeconfig does not exist or cannot be read.
     pub async fn client(&self) -> anyhow::Result<Client> {
         let config = match (&self.kubeconfig, &self.context) {
             (None, None) => Config::infer()
                 .await
-                .context("no cluster: neither in a pod, nor a kubeconfig (name one with --kubeconfig)")?,
+                .context("no cluster: this is not a pod, and there is no kubeconfig (set --kubeconfig)")?,
             (path, context) => {
                 let kubeconfig = match path {
                     Some(path) => Kubeconfig::read_from(path),
@@ -140,10 +141,13 @@ impl ConnectArgs {
     }
 }
 
-/// Runs a controller until `end`.
+/// Runs a controller until `end` resolves.
+///
+/// # Errors
+/// The cluster or a port cannot be reached at startup, or the controller fails.
 pub(crate) async fn run(
     args: &ClusterArgs,
-    surroundings: &Surroundings,
+    mesh_settings: &Surroundings,
     end: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("EMCEE_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
@@ -153,7 +157,7 @@ pub(crate) async fn run(
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     let client = args.connect.client().await?;
-    let options = options(args, surroundings);
+    let options = options(args, mesh_settings);
     let mut registry = Registry::with_prefix("emcee");
     let metrics = Metrics::register(&mut registry);
     let (namespace, identity) = (options.namespace.clone(), options.identity.clone());
@@ -166,60 +170,65 @@ pub(crate) async fn run(
     open_webhook(args, client.clone(), &mut ports).await?;
     let discovery = Discovery::open(&args.discovery).await?;
     let mcp = args.mcp.open().await?;
-    // After all that can fail: a Lease that is held by nobody who writes would keep others from it.
+    // Last step that needs a working setup: a replica that takes the Lease and then fails to start would keep the
+    // others from writing until the Lease expires.
     let leadership = Leadership::seek(client, &namespace, &identity);
-    let counterpart = controller.counterpart().context("nobody else has taken it")?;
+    let counterpart = controller.counterpart().context("the discovery link has been taken already")?;
     if let Some(mcp) = mcp {
         ports.spawn(mcp.run(counterpart.objects));
     }
     let ends = Ends { published: counterpart.published, say: counterpart.say, follows: leadership.leads() };
+    // Discovery stops when `until` is dropped below, not at `end`: it must outlive the controller's last writes.
     let (until, ended) = tokio::sync::oneshot::channel::<()>();
     let discovering = tokio::spawn(discovery.run(ends, async { drop(ended.await) }));
     let ran = controller.run(leadership.leads(), end).await;
-    // It stops writing before it stops serving.
+    // The controller has stopped writing, so another replica may take over before discovery closes its streams.
     leadership.give_back().await;
-    // What peers say has no taker any more, and what has none is not waited for.
+    // Dropping `until` stops discovery. Dropping the controller closes its end of the channels, so that discovery does
+    // not wait to hand over further announcements.
     drop((until, controller));
     ending::in_time(discovering, ending::LAST_WORDS).await?;
     Ok(ran?)
 }
 
+/// Serves the admission webhook in a task of `ports`, if it has an address.
 async fn open_webhook(args: &ClusterArgs, client: Client, ports: &mut JoinSet<()>) -> anyhow::Result<()> {
     let Some(address) = args.webhook_address else { return Ok(()) };
     let listener = admin::bind(address).await?;
     let options = WebhookOptions::usual(&own_namespace(args.namespace.as_deref()));
     ports.spawn(async move {
         if let Err(error) = webhook::serve(listener, client, options, std::future::pending()).await {
-            tracing::error!("the webhook has ended: {error:#}");
+            tracing::error!("admission webhook stopped: {error:#}");
         }
     });
     Ok(())
 }
 
-fn options(args: &ClusterArgs, surroundings: &Surroundings) -> Options {
+/// Options of a controller that writes.
+fn options(args: &ClusterArgs, mesh_settings: &Surroundings) -> Options {
     Options {
         namespace: own_namespace(args.namespace.as_deref()),
         concurrency: usize::from(args.concurrency),
         cluster_networks: args.discovery.cluster_networks().to_vec(),
         mcp: args.mcp.is_on(),
-        ..options_to_look(&args.scope, surroundings)
+        ..options_to_look(&args.scope, mesh_settings)
     }
 }
 
-/// For who looks at a cluster, and writes nothing.
-pub(crate) fn options_to_look(scope: &ScopeArgs, surroundings: &Surroundings) -> Options {
-    let settings = surroundings.settings();
+/// Options of a command that reads a cluster as a controller would, but writes nothing.
+pub(crate) fn options_to_look(scope: &ScopeArgs, mesh_settings: &Surroundings) -> Options {
+    let settings = mesh_settings.settings();
     Options {
-        trust_domain: surroundings.trust_domain().map(str::to_owned),
-        trust_domain_aliases: surroundings.trust_domain_aliases().map(<[String]>::to_vec),
+        trust_domain: mesh_settings.trust_domain().map(str::to_owned),
+        trust_domain_aliases: mesh_settings.trust_domain_aliases().map(<[String]>::to_vec),
         cluster_domain: settings.cluster_domain,
         root_namespace: settings.root_namespace,
         revision: settings.revision,
-        ..options_of(scope.scope(surroundings.gateway_namespaces()))
+        ..options_of(scope.scope(mesh_settings.gateway_namespaces()))
     }
 }
 
-/// For these namespaces, in the usual surroundings.
+/// Options for the given namespaces, with default mesh settings.
 pub(crate) fn options_of(scope: Scope) -> Options {
     let Settings { cluster_domain, root_namespace, .. } = Settings::default();
     Options {
@@ -237,14 +246,15 @@ pub(crate) fn options_of(scope: Scope) -> Options {
     }
 }
 
-/// The namespace of Emcee itself: as given, or the pod's, or the usual one.
+/// Returns the namespace in which Emcee runs: the given one, else the pod's, else `emcee-system`.
 pub(crate) fn own_namespace(given: Option<&str>) -> String {
     let own = || std::fs::read_to_string(OWN_NAMESPACE).ok();
     let namespace = given.map(str::to_owned).or_else(own);
     namespace.map_or_else(|| "emcee-system".to_owned(), |text| text.trim().to_owned())
 }
 
-/// The pod's name; unique also where two replicas run on one machine.
+/// Returns the identity for the Lease: the pod's name and the process ID, so that two replicas on one machine differ
+/// too.
 fn identity() -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "emcee".to_owned());
     format!("{host}_{}", std::process::id())

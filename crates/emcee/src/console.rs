@@ -1,52 +1,55 @@
-//! All that is printed: data to stdout, everything else to stderr, in colour only on a terminal.
+//! Output of the commands: data goes to stdout, messages go to stderr. Colours are used only on a terminal.
 
 use std::fmt::Display;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-/// Where a command prints to.
+/// Pair of output streams that a command prints to.
 pub struct Console<'a> {
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
 }
 
 impl<'a> Console<'a> {
-    /// A console over two streams.
+    /// Creates a console that prints data to `out` and messages to `err`.
     pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
         Self { out, err }
     }
 
-    /// Prints data as it is.
+    /// Prints data to stdout unchanged, and flushes.
+    ///
+    /// # Errors
+    /// The stream cannot be written.
     pub fn data(&mut self, text: &str) -> io::Result<()> {
         self.out.write_all(text.as_bytes())?;
         self.out.flush()
     }
 
-    /// The stream for data.
+    /// Returns the data stream, for commands that write in pieces.
     pub fn out(&mut self) -> &mut dyn Write {
         self.out
     }
 
-    /// Prints what was refused, or failed.
+    /// Prints a refusal or an error to stderr, in red.
     pub fn refusal(&mut self, line: impl Display) -> io::Result<()> {
         let (on, off) = styled(AnsiColor::Red);
         writeln!(self.err, "{on}{line}{off}")
     }
 
-    /// Prints what should be looked at.
+    /// Prints a warning to stderr, in yellow.
     pub fn warning(&mut self, line: impl Display) -> io::Result<()> {
         let (on, off) = styled(AnsiColor::Yellow);
         writeln!(self.err, "{on}{line}{off}")
     }
 
-    /// Prints what is good to know.
+    /// Prints additional information to stderr.
     pub fn note(&mut self, line: impl Display) -> io::Result<()> {
         writeln!(self.err, "{line}")
     }
 }
 
-/// The stream takes the colour off again where it is no terminal.
+/// Returns the escape sequences that switch a colour on and off. The stream removes them if it is not a terminal.
 fn styled(colour: AnsiColor) -> (String, String) {
     let style = Style::new().fg_color(Some(colour.into()));
     (style.render().to_string(), style.render_reset().to_string())

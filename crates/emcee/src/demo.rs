@@ -1,10 +1,10 @@
-//! `emcee demo`: three meshes in one process, on loopback, each with a folder for its resources and one for what comes of
-//! them. No cluster and no root.
+//! `emcee demo`: three meshes in one process, on loopback. Each mesh has a directory for its resources and one for the
+//! generated objects. The demo needs neither a cluster nor root.
 //!
 //! ```text
 //!   m2 ──blue (BOUNDARY)──► m1 ◄──yellow (FLAT)── m4
 //! ```
-//! [`mesh`] runs one, [`story`] says what is to be seen and waits for it, [`scene`] tells it.
+//! [`mesh`] runs one mesh, [`walkthrough`] lists the expected results and waits for them, and [`output`] formats them.
 
 mod mesh;
 mod scene;
@@ -25,25 +25,25 @@ Examples:
   emcee demo --once
   emcee demo --dir /tmp/demo
 
-Without --once it stays up, and says which files to change to see what happens.";
+Without --once, the demo keeps running and shows which files to change.";
 
-/// See three meshes tell each other what they offer, on this machine alone.
+/// Run three meshes on this machine that announce their services to each other.
 ///
-/// m1 takes reviews from m2 through gateways, and ratings from m4 straight from its pods. It needs no cluster: the meshes
-/// are folders, and what would be Istio's configuration is written into other folders.
+/// m1 uses reviews of m2 through gateways, and ratings of m4 directly from its pods. No cluster is needed: each mesh is
+/// a folder of resources, and its Istio configuration is written to another folder.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DemoArgs {
-    /// End when all has been seen; the exit code is 0 only if it was
+    /// Exit after the last step; the exit code is 0 only if every step succeeded
     #[arg(long)]
     once: bool,
 
-    /// Folder for the meshes, kept at the end; by default one that goes with the demo
+    /// Folder for the meshes, kept after the demo; default: a temporary folder
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
 
-/// Where the demo's folders are. A temporary one goes when this is dropped.
+/// Root directory of the demo. A temporary one is removed on drop.
 enum Place {
     Given(PathBuf),
     Temporary(tempfile::TempDir),
@@ -52,9 +52,10 @@ enum Place {
 impl Place {
     fn of(given: Option<&Path>) -> anyhow::Result<Self> {
         let Some(dir) = given else {
-            return Ok(Self::Temporary(tempfile::tempdir().context("cannot make a temporary folder")?));
+            return Ok(Self::Temporary(tempfile::tempdir().context("cannot create a temporary folder")?));
         };
-        std::fs::create_dir_all(dir).with_context(|| format!("{} cannot be made (--dir)", dir.display()))?;
+        std::fs::create_dir_all(dir)
+            .with_context(|| format!("{} cannot be created (--dir)", dir.display()))?;
         let mut entries = std::fs::read_dir(dir).with_context(|| format!("{} (--dir)", dir.display()))?;
         anyhow::ensure!(
             entries.next().is_none(),
@@ -72,7 +73,10 @@ impl Place {
     }
 }
 
-/// Runs it, until it is through or the process is asked to `end`. What was not to be seen in time is an error.
+/// Runs the demo until it is complete or `end` resolves.
+///
+/// # Errors
+/// A step did not succeed in time, or `end` resolved before the last step.
 pub(crate) fn run<E: Future<Output = ()>>(
     args: &DemoArgs,
     end: impl FnOnce() -> anyhow::Result<E>,
@@ -85,8 +89,9 @@ pub(crate) fn run<E: Future<Output = ()>>(
         let mut meshes = prepare(place.path())?;
         let mut story = Story::new(&mut meshes, console);
         tokio::select! {
+            // Ctrl-C before the last step is an error, so that `--once` never exits with 0 by accident.
             told = story.tell() => told?,
-            () = &mut end => anyhow::bail!("ended before all was seen"),
+            () = &mut end => anyhow::bail!("interrupted before the last step"),
         }
         if !args.once {
             scene::stay(place.path(), &meshes, console)?;
@@ -96,14 +101,16 @@ pub(crate) fn run<E: Future<Output = ()>>(
     })
 }
 
-/// The three meshes.
+/// The three meshes of the demo.
 struct Meshes {
     m1: Mesh,
     m2: Mesh,
     m4: Mesh,
 }
 
-/// Fresh certificates, a folder each, and m2 and m4 running: m1 has to be told where they listen.
+/// Creates certificates and directories for all meshes, and starts m2 and m4.
+///
+/// m1 is not started. Its resources contain the addresses of m2 and m4, which are known only once these listen.
 fn prepare(root: &Path) -> anyhow::Result<Meshes> {
     certificates(root, "blue", &["m1", "m2"])?;
     certificates(root, "yellow", &["m1", "m4"])?;
@@ -121,6 +128,7 @@ fn prepare(root: &Path) -> anyhow::Result<Meshes> {
     )?;
     m2.start()?;
     m4.start()?;
+    // The ports were chosen by the kernel, so the template has placeholders for them.
     let m1 = include_str!("demo/meshes/m1.yaml")
         .replace("@m2@", &m2.address().to_string())
         .replace("@m4@", &m4.address().to_string());
@@ -128,7 +136,7 @@ fn prepare(root: &Path) -> anyhow::Result<Meshes> {
     Ok(Meshes { m1, m2, m4 })
 }
 
-/// A CA, and for each mesh its Secret, in the folder of its resources.
+/// Creates the CA of a relationship, and copies each mesh's Secret into the directory of its resources.
 fn certificates(root: &Path, relationship: &str, meshes: &[&str]) -> anyhow::Result<()> {
     let folder = root.join("certs").join(relationship);
     let args = CertsArgs {

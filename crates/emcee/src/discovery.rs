@@ -1,13 +1,14 @@
-//! Discovery, wired: what a translation publishes goes to peers, and what peers say comes back to it as changes.
+//! Connects the translation with the discovery crate: catalogue updates go to the peers, and announcements of the peers
+//! come back as changes of the inputs.
 //!
 //! ```text
-//!  translation ──Published──► board ────► announcer ──► server ──► peers
-//!       ▲                       │ └─────► relationships (TLS)
-//!       └──────Change─────── followers ◄── clients ◄────────────── peers
+//!  translation ──CatalogueUpdate──► publisher ──► discovery server ──► peers
+//!       ▲                           relationships (TLS)
+//!       └─────────Change─────────── peers ◄────── discovery clients ◄─ peers
 //! ```
 //!
-//! Every replica announces; the one that writes follows peers, and the others know of what these say by the statuses that
-//! it writes.
+//! Every replica announces. Only the leader subscribes to peers; the other replicas read what the peers announced from
+//! the statuses that the leader writes.
 
 mod board;
 mod followers;
@@ -32,23 +33,23 @@ use board::Board;
 use followers::Followers;
 use relationships::OpenRelationships;
 
-/// How many events of peers are taken in at once.
+/// Maximum number of peer events that are applied in one step.
 const BATCH: usize = 256;
-/// How often it is looked what peers refuse of what is announced to them.
+/// Interval at which the refusals (NACKs) of the peers are read from the server.
 const REFUSALS: Duration = Duration::from_secs(5);
-/// Encoded bytes of all peers' announcements that are held; in memory they are about six times as many.
+/// Encoded bytes of all peers' announcements that are held. In memory they take about six times as much.
 const MAX_ANNOUNCED: usize = 32 * 1024 * 1024;
 
-/// How discovery is served.
+/// Flags of the discovery server and clients.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Discovery")]
 pub(crate) struct DiscoveryArgs {
-    /// Address on which peers are told what is offered to them, over mTLS, such as 0.0.0.0:15443; without it peers are
-    /// followed, and none can follow this mesh
+    /// Address on which exposed services are announced to peers, over mTLS, such as 0.0.0.0:15443; without it this mesh
+    /// receives announcements and sends none
     #[arg(long, value_name = "ADDRESS")]
     discovery_address: Option<SocketAddr>,
 
-    /// Where peers reach that address, where neither a gateway nor Emcee's own Service says so
+    /// Where peers reach that address, if neither a gateway nor Emcee's own Service provides it
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     discovery_advertise: Vec<Endpoint>,
 
@@ -56,40 +57,40 @@ pub(crate) struct DiscoveryArgs {
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     cluster_networks: Vec<IpNet>,
 
-    /// Bytes of what all peers together announce that are held; each peer has its part, others' unused ones besides. Default:
-    /// 33554432
+    /// Bytes of announcements that are kept, of all peers together; one half is divided among the peers, the other is
+    /// shared. Default: 33554432
     #[arg(long, value_name = "BYTES")]
     max_announced_bytes: Option<usize>,
 }
 
 impl DiscoveryArgs {
-    /// Serves at an address, and is reached there.
+    /// Flags for a mesh that serves discovery at `address`, with all others at their defaults.
     pub(crate) fn at(address: SocketAddr) -> Self {
         Self { discovery_address: Some(address), ..Self::default() }
     }
 
-    /// What is held of all peers together.
+    /// Budget that the announcements of all peers share.
     fn budget(&self) -> Budget {
         Budget::new(self.max_announced_bytes.unwrap_or(MAX_ANNOUNCED))
     }
 
-    /// What a peer announces never lies there.
+    /// Service and Pod ranges of the cluster: an endpoint of a peer must not be in them.
     pub(crate) fn cluster_networks(&self) -> &[IpNet] {
         &self.cluster_networks
     }
 }
 
-/// What is told to discovery, and what it tells.
+/// Discovery's side of the channels between it and the controller or file mode.
 pub(crate) struct Ends {
-    /// What is published, from the first batch on, which holds everything.
+    /// Catalogue updates. The first batch is a full snapshot, and later ones are changes.
     pub(crate) published: mpsc::UnboundedReceiver<Vec<Published>>,
-    /// Where what peers say goes.
+    /// Receives changes of the peers: their connections and announcements. Bounded.
     pub(crate) say: mpsc::Sender<Vec<Change>>,
-    /// Whether peers are to be followed.
+    /// Whether this process subscribes to peers. In a cluster, only the leader does.
     pub(crate) follows: watch::Receiver<bool>,
 }
 
-/// Discovery of one mesh.
+/// Discovery server and clients of one mesh.
 pub(crate) struct Discovery {
     server: Server,
     listener: Option<TcpListener>,
@@ -99,10 +100,10 @@ pub(crate) struct Discovery {
 }
 
 impl Discovery {
-    /// Opens the port. Nothing is announced, and nobody followed, before it runs.
+    /// Opens the port. Announces nothing and subscribes to no peer before [`run`](Self::run).
     ///
     /// # Errors
-    /// The port cannot be had.
+    /// The address cannot be bound.
     pub(crate) async fn open(args: &DiscoveryArgs) -> anyhow::Result<Self> {
         let listener = match args.discovery_address {
             Some(address) => Some(crate::admin::bind(address).await?),
@@ -121,17 +122,19 @@ impl Discovery {
         })
     }
 
-    /// Where it listens.
+    /// Address that the server listens on; `None` if it does not serve.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.listener.as_ref()?.local_addr().ok()
     }
 
-    /// Announces and follows until `end`, and then lets peers know.
+    /// Announces, and subscribes to peers, until `end` resolves or the updates end. Then shuts the server down in
+    /// order.
     pub(crate) async fn run(mut self, mut ends: Ends, end: impl Future<Output = ()> + Send) {
         let (ending, ended) = tokio::sync::oneshot::channel::<()>();
         let server = self.server.clone();
         let listener = self.listener.take();
         let serving = async move {
+            // Resolves when `ending` is dropped below.
             let ended = async { drop(ended.await) };
             match listener {
                 Some(listener) => server.serve(listener, ended).await,
@@ -140,14 +143,16 @@ impl Discovery {
         };
         let turning = async {
             self.turn_until(&mut ends, end).await;
+            // The loop has ended, for whichever reason: the server now closes its streams with a status.
             drop(ending);
         };
         tokio::join!(serving, turning);
     }
 
+    /// Event loop of discovery. It never waits for a receiver without also waiting for `end`.
     async fn turn_until(&mut self, ends: &mut Ends, end: impl Future<Output = ()>) {
         let mut end = std::pin::pin!(end);
-        let mut looks = tokio::time::interval(REFUSALS);
+        let mut refusal_ticks = tokio::time::interval(REFUSALS);
         let mut events = Vec::new();
         let mut is_first = true;
         self.followers.follow(*ends.follows.borrow_and_update());
@@ -158,6 +163,7 @@ impl Discovery {
                 batch = ends.published.recv() => {
                     let Some(batch) = batch else { return };
                     self.take(batch);
+                    // Streams open only now. On a partial catalogue, peers would take what is missing as withdrawn.
                     if std::mem::take(&mut is_first) {
                         self.board.complete();
                     }
@@ -169,14 +175,16 @@ impl Discovery {
                     let follows = *ends.follows.borrow_and_update();
                     self.followers.follow(follows);
                 }
+                // Polled again with the new deadline in each iteration.
                 () = until(deadline) => self.followers.pass(Instant::now()),
-                _ = looks.tick() => self.followers.note_refusals(&self.server.peers()),
+                _ = refusal_ticks.tick() => self.followers.note_refusals(&self.server.peers()),
             }
             let changes = self.followers.changes();
             if changes.is_empty() {
                 continue;
             }
-            // The taker may be busy, or wait for this to end.
+            // The receiver may be busy, or may itself wait for this task to end: never wait for room in the queue
+            // alone.
             tokio::select! {
                 biased;
                 () = &mut end => return,
@@ -185,12 +193,13 @@ impl Discovery {
         }
     }
 
-    /// Relationships first: what is offered is offered to their peers.
+    /// Applies a batch of updates: policies first, as announcements refer to the relationships and their peers.
     fn take(&mut self, batch: Vec<Published>) {
         let mut offers = Vec::new();
         for published in batch {
             match published {
                 Published::Terms(fed_config, terms) => {
+                    // TLS first: the subscriptions look the relationship's certificate up when they connect.
                     self.relationships.set(&fed_config, terms.as_deref());
                     self.board.set_terms(&fed_config, terms.clone());
                     self.followers.set_terms(&fed_config, terms);
@@ -202,6 +211,7 @@ impl Discovery {
     }
 }
 
+/// Sleeps until the deadline; forever without one.
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,

@@ -1,4 +1,4 @@
-//! The end of the process when it is asked to end: in order if it can, and in any case in time.
+//! Shutdown of the process: graceful if possible, and always within [`SHUTDOWN_TIMEOUT`].
 
 use std::io::Write as _;
 use std::process::exit;
@@ -10,14 +10,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::warn;
 
-/// How long the process may take to end. Kubernetes kills it after 30 s.
+/// Longest time from the first signal to the exit of the process. Kubernetes sends SIGKILL after 30 s.
 const PATIENCE: Duration = Duration::from_secs(25);
-/// How long what talks to peers may take to end.
+/// Longest time that discovery gets to close the streams of its peers.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(10);
-/// How long blocking work that nobody waits for may hold the end up.
+/// Longest time that abandoned blocking work may delay the exit.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
-/// SIGTERM and Ctrl-C.
+/// Handlers for SIGTERM and Ctrl-C (SIGINT).
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -39,26 +39,30 @@ impl Signals {
     }
 }
 
-/// Comes when the process is asked to end, by SIGTERM or Ctrl-C. From then on it has [`PATIENCE`]; a second signal ends
-/// it at once.
+/// Returns a future that resolves when SIGTERM or Ctrl-C asks the process to shut down.
 ///
-/// A thread of its own listens, as all others may be busy or hang.
+/// From that moment the process has [`SHUTDOWN_TIMEOUT`] to exit; a second signal makes it exit immediately. Both are
+/// enforced by a separate thread, because every other thread may be busy or blocked.
+///
+/// # Errors
+/// The thread cannot be started, or the signal handlers cannot be installed.
 pub(crate) fn ended() -> anyhow::Result<impl Future<Output = ()> + Send> {
-    let (tell, told) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
     let (ready, listens) = std::sync::mpsc::channel();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         match listening() {
             Ok((runtime, signals)) => {
-                // Whoever asked waits for it.
+                // The caller waits for this message below, so the receiver still exists.
                 let _waits = ready.send(Ok(()));
-                runtime.block_on(watch(signals, tell));
+                runtime.block_on(watch(signals, sender));
             }
             Err(error) => drop(ready.send(Err(error))),
         }
     })?;
-    listens.recv().context("the thread of the signals has ended")??;
-    // Where the other end is gone, the process ends itself.
-    Ok(async move { drop(told.await) })
+    // Wait for the handlers: a signal that arrives after this function returns must not use the default action.
+    listens.recv().context("the signal thread has stopped")??;
+    // `watch_signals` sends no value. Dropping the sender resolves the receiver, with an error that means "shut down".
+    Ok(async move { drop(receiver.await) })
 }
 
 fn listening() -> anyhow::Result<(Runtime, Signals)> {
@@ -67,47 +71,55 @@ fn listening() -> anyhow::Result<(Runtime, Signals)> {
     Ok((runtime, signals))
 }
 
-async fn watch(mut signals: Signals, tell: oneshot::Sender<()>) {
+async fn watch(mut signals: Signals, sender: oneshot::Sender<()>) {
     signals.next().await;
-    drop(tell);
+    // Start the graceful shutdown: the receiver in `shutdown_requested` resolves now.
+    drop(sender);
     let why = tokio::select! {
-        () = signals.next() => "a second signal came".to_owned(),
+        () = signals.next() => "received a second signal".to_owned(),
         () = tokio::time::sleep(PATIENCE) => {
-            format!("{} s have passed since it was asked to end", PATIENCE.as_secs())
+            format!("shutdown took longer than {} s", PATIENCE.as_secs())
         }
     };
-    say(format!("emcee: {why}: it ends at once, whatever is under way\n"));
+    say(format!("emcee: {why}; exiting immediately, unfinished work is lost\n"));
+    // Do not run destructors: one of them may be what blocks the shutdown.
     exit(2);
 }
 
-/// Not through the console, and from a thread that nobody has to wait for: what hangs may hold both.
+/// Writes a line to stderr, but never waits longer than [`BLOCKING_WORK_TIMEOUT`].
+///
+/// It uses neither the console nor the calling thread, because the work that blocks the shutdown may hold the lock of
+/// stderr.
 fn say(line: String) {
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let written = std::io::stderr().write_all(line.as_bytes());
-        // Nobody waits any more, or the process is gone.
-        let _late = tell.send(written);
+        // Fails if the receiver has timed out already.
+        let _late = sender.send(written);
     });
-    // Where it cannot be said, the exit code still tells.
-    let _unsaid = told.recv_timeout(LAST_WORK);
+    // If the line cannot be written in time, exit code 2 still reports the forced exit.
+    let _unsaid = receiver.recv_timeout(LAST_WORK);
 }
 
-/// Waits for a task of the end, and not for long.
+/// Waits for a task to finish during shutdown, and aborts it after `patience`. An aborted task is not an error.
 pub(crate) async fn in_time(task: tokio::task::JoinHandle<()>, patience: Duration) -> anyhow::Result<()> {
+    // `timeout` consumes the handle, and dropping a `JoinHandle` detaches its task instead of stopping it.
     let abort = task.abort_handle();
     match tokio::time::timeout(patience, task).await {
         Ok(ended) => Ok(ended?),
         Err(_) => {
             abort.abort();
-            warn!("discovery did not end within {} s, and is cut off", patience.as_secs());
+            warn!("discovery did not stop within {} s; aborted", patience.as_secs());
             Ok(())
         }
     }
 }
 
-/// Runs to the end of `work`, and does not wait for more than it: a lookup of a name can hang.
+/// Runs `work` on the runtime and then drops the runtime, with at most [`BLOCKING_WORK_TIMEOUT`] for leftover blocking
+/// work.
 pub(crate) fn run<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
     let done = runtime.block_on(work);
+    // A plain drop would wait for blocking tasks without limit; `getaddrinfo` for a host name can hang for minutes.
     runtime.shutdown_timeout(LAST_WORK);
     done
 }
@@ -123,7 +135,7 @@ mod tests {
             let _held = dropped;
             std::future::pending::<()>().await;
         });
-        in_time(task, Duration::from_millis(1)).await.expect("it is no error");
-        assert!(gone.await.is_err(), "it is gone");
+        in_time(task, Duration::from_millis(1)).await.expect("an abort is not an error");
+        assert!(gone.await.is_err(), "the task was dropped");
     }
 }

@@ -1,4 +1,4 @@
-//! From documents to changes of the core's inputs: which kinds are read, and what is wrong with them.
+//! Converts YAML documents into changes of the core's inputs, and collects what is wrong with them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,26 +18,26 @@ use serde_json::{Value, json};
 
 use crate::manifest::{Document, Problem};
 
-/// Namespace of an object that names none, as for kubectl.
+/// Namespace of an object that does not name one, as for kubectl.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
-/// What documents come to.
+/// Inputs for the core, as read from documents.
 #[derive(Default)]
 pub struct Intake {
-    /// What the core is told.
+    /// Changes for the core, in the order of the documents.
     pub changes: Vec<Change>,
-    /// What is wrong with single objects.
+    /// Problems of single objects, with file and line.
     pub refusals: Vec<Problem>,
-    /// Objects of kinds that are not read.
+    /// Objects of kinds that Emcee does not read.
     pub skipped: Vec<Problem>,
-    /// The users' resources, and the Services that are exposed by their labels, by what they are called in messages.
+    /// Documents of the users' resources, and of Services that are exposed by labels. Also contains refused resources.
     pub resources: HashMap<ObjectRef, Document>,
-    /// The certificates, with their documents.
+    /// TLS Secrets that could be read, with their documents.
     pub credentials: Vec<(Document, Credential)>,
 }
 
 impl Intake {
-    /// Takes documents in. Of two that are the same object the later counts.
+    /// Reads the documents. If two documents describe the same object, the later one takes precedence.
     pub fn of(documents: &[Document], cluster_domain: &str) -> Self {
         let mut intake = Self::default();
         for document in documents {
@@ -46,7 +46,7 @@ impl Intake {
         intake
     }
 
-    /// The valid MeshFedConfigs.
+    /// The valid MeshFedConfigs among the documents.
     pub fn fed_configs(&self) -> impl Iterator<Item = &Arc<FedConfig>> {
         self.changes.iter().filter_map(|change| match change {
             Change::FedConfig(_, Some(Ok(config))) => Some(config),
@@ -54,21 +54,22 @@ impl Intake {
         })
     }
 
-    /// What is wrong with the Secrets that a MeshFedConfig selects, at their own lines.
+    /// Problems of the Secrets that a MeshFedConfig selects, at the lines of the Secrets.
     ///
-    /// `others` are MeshFedConfigs in use that are not among these documents, or not valid in them.
+    /// `others` are MeshFedConfigs in use that are missing from these documents, or that are invalid in them.
     pub fn bad_credentials(&self, others: &[Arc<FedConfig>], now: Timestamp) -> Vec<(Key, Problem)> {
         let selected = self.credentials.iter().filter(|(_, credential)| {
             self.fed_configs().chain(others).any(|config| selects(config, credential))
         });
         let problem = |(document, credential): &(Document, Credential)| {
+            // Depends on the time: a certificate expires without a change of its Secret.
             let (field, message) = credential.problem_at(now)?;
             Some((credential.key.clone(), document.problem(Some(&field), message)))
         };
         selected.filter_map(problem).collect()
     }
 
-    /// The MeshFedConfigs whose Secret cannot be used, and why.
+    /// The MeshFedConfigs whose Secret cannot be used, with the problem for their status. `others` as above.
     pub fn bad_relationships(
         &self,
         others: &[Arc<FedConfig>],
@@ -81,6 +82,7 @@ impl Intake {
                 format!("Secret {}: {field} {words}; the last good one stays in place", credential.key),
             ))
         });
+        // Several MeshFedConfigs may select the same Secret.
         let relationships = bad.flat_map(|(credential, words)| {
             let selecting = self.fed_configs().chain(others).filter(|config| selects(config, credential));
             selecting.map(move |config| (config.identity.key.clone(), words.clone()))
@@ -94,8 +96,9 @@ impl Intake {
             .collect()
     }
 
-    /// Takes a document in. What is no name is refused, and becomes the name of nothing.
+    /// Reads one document. An object whose name Kubernetes would not accept is refused and contributes no change.
     fn take(&mut self, document: &Document, cluster_domain: &str) {
+        // Only the changes that this document has added are checked.
         let before = self.changes.len();
         self.read(document, cluster_domain);
         for change in self.changes.split_off(before) {
@@ -106,6 +109,7 @@ impl Intake {
         }
     }
 
+    /// Adds the changes of a document, according to its kind.
     fn read(&mut self, document: &Document, cluster_domain: &str) {
         let key = key(document);
         match (document.group(), document.kind.as_str()) {
@@ -136,12 +140,15 @@ impl Intake {
                 Some(Change::WorkloadEntry(key, Some(inputs::WorkloadEntry::of(object))))
             }),
             ("", "Secret") => {
+                // Its existence is enough: Istio then takes the CA of the credential from it, whatever it contains.
                 if inputs::may_shadow(&key.name) {
                     self.changes.push(Change::CaSecret(key.clone(), true));
                 }
                 self.secret(document, key);
             }
+            // Users write Namespaces next to their resources, so they are not reported as skipped.
             ("", "Namespace") => {}
+            // Other products have a kind ServiceBinding as well: only a group similar to Emcee's is a mistake.
             (group, "MeshFedConfig" | "ServiceExposition" | "ServiceBinding") if is_misspelt(group) => {
                 let message = format!("{group:?} is not the group of {} ({GROUP}/{VERSION})", document.kind);
                 self.refusals.push(document.problem(Some("apiVersion"), message));
@@ -150,7 +157,9 @@ impl Intake {
         }
     }
 
+    /// Adds a resource of Emcee's own group.
     fn resource(&mut self, document: &Document, kind: &str, key: Key) {
+        // From here on `kind` is `'static`, as an ObjectRef needs it.
         let kind = match kind {
             "MeshFedConfig" => "MeshFedConfig",
             "ServiceExposition" => "ServiceExposition",
@@ -180,13 +189,14 @@ impl Intake {
             }
             _ => Change::Binding(key.clone(), Some(self.parsed(document, parse::binding(&value)))),
         };
-        // What is no name was refused with all else that is wrong.
+        // `parse` has reported an invalid name with all other problems; do not report it again.
         if change.problem().is_none() {
             self.changes.push(change);
         }
         self.resources.insert(ObjectRef { kind, key }, document.clone());
     }
 
+    /// Adds the problems of a resource to the refusals.
     fn parsed<T>(&mut self, document: &Document, parsed: Result<T, Vec<problem::Problem>>) -> Parsed<T> {
         if let Err(problems) = &parsed {
             self.refusals.extend(problems.iter().map(|problem| located(document, problem)));
@@ -194,6 +204,7 @@ impl Intake {
         parsed.map(Arc::new)
     }
 
+    /// Adds an object that is not a resource of Emcee's. `change` returns `None` if the object is not relevant.
     fn fact<K: DeserializeOwned>(&mut self, document: &Document, change: impl FnOnce(&K) -> Option<Change>) {
         if let Some(object) = self.typed::<K>(document) {
             self.changes.extend(change(&object));
@@ -207,6 +218,7 @@ impl Intake {
             return;
         }
         let service = Service::of(&service);
+        // Labels expose a Service, and the problems of that exposition need the line of the Service.
         if service.expose.is_some() {
             self.resources.insert(ObjectRef { kind: "Service", key: key.clone() }, document.clone());
         }
@@ -220,13 +232,14 @@ impl Intake {
         self.changes.push(Change::Credential(key, credential));
     }
 
+    /// Deserializes a document. Refuses it at the field that does not fit.
     fn typed<K: DeserializeOwned>(&mut self, document: &Document) -> Option<K> {
         match serde_path_to_error::deserialize(with_namespace(document)) {
             Ok(object) => Some(object),
             Err(error) => {
                 let path = error.path().to_string();
                 let field = Some(path.as_str()).filter(|path| *path != ".");
-                // Of a Secret not a word is repeated: it may be a key in the wrong place.
+                // Never quote the content of a Secret: a private key may be in the wrong field.
                 let message = match document.kind.as_str() {
                     "Secret" => "cannot be read as this field of a Secret (data is a map to base64, stringData to text)".to_owned(),
                     _ => error.inner().to_string(),
@@ -238,22 +251,24 @@ impl Intake {
     }
 }
 
+/// Whether a MeshFedConfig selects a Secret: in its namespace, by `spec.tls_context_selector`.
 fn selects(config: &FedConfig, credential: &Credential) -> bool {
     config.identity.key.namespace == credential.key.namespace
         && config.tls_context.as_ref().is_some_and(|selector| credential.has_labels(selector))
 }
 
-/// Others have a kind ServiceBinding too.
+/// Whether an API group is probably a misspelling of Emcee's group.
 fn is_misspelt(group: &str) -> bool {
+    // The distance takes quadratic time, so long groups are not compared.
     group.len() < 64 && strsim::damerau_levenshtein(group, GROUP) <= 4
 }
 
-/// Namespace and name of a document.
+/// Namespace and name of a document, with the default namespace if it names none.
 pub fn key(document: &Document) -> Key {
     Key::new(document.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE), &document.name)
 }
 
-/// A problem of the core's, with the file and line where its field stands.
+/// Adds the file, and the line of the field, to a problem that the core has found.
 pub fn located(document: &Document, problem: &problem::Problem) -> Problem {
     document.problem(Some(problem.field.as_str()).filter(|field| !field.is_empty()), problem.message.clone())
 }

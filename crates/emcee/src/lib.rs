@@ -1,10 +1,10 @@
-//! Emcee as a library: what the commands are made of.
+//! Library behind the `emcee` binary: the commands, and the parts that they share.
 //!
 //! ```text
-//!  cli ──► manifest (files, with lines) ──► intake (objects → changes) ──► emcee-core ──► plan
-//!   │                                                                                     │
-//!   ├──► certs                        standalone (a folder in, a folder out) ◄────────────┘
-//!   └──► console: all that is printed
+//!  cli ──► yaml (files, with lines) ──► inputs (objects → changes) ──► emcee-core ──► plan
+//!   │                                                                                  │
+//!   ├──► certs                        file_mode (one folder in, one folder out) ◄──────┘
+//!   └──► console (everything that is printed)
 //! ```
 
 pub mod admin;

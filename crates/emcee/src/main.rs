@@ -1,10 +1,11 @@
-//! `emcee`: master of ceremonies for Istio multi-mesh.
+//! Entry point of the `emcee` binary: master of ceremonies for Istio multi-mesh.
 
 use std::process::ExitCode;
 
 use tikv_jemallocator::Jemalloc;
 
-// What thousands of changes leave behind goes back to the system, and the static binary does not wait for musl's one lock.
+// jemalloc returns memory to the system after thousands of changes. The static binary also avoids musl's allocator,
+// which has a single global lock.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

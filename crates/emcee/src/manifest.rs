@@ -1,15 +1,15 @@
-//! Users' manifests, read with the line of every field.
+//! Reads YAML and JSON files and records the line of every field.
 //!
 //! ```text
-//! paths ── files ──► text ── parse ──► nodes with lines ── document ──► Document | Problem
-//!          (sorted)          (limits, kubectl's typing)      (Lists opened, identity checked)
+//! paths ── files ──► text ── parse ──► nodes with lines ── document ──► ManifestDocument | FileProblem
+//!          (sorted)          (limits, kubectl's typing)      (Lists expanded, identity checked)
 //! ```
 //!
-//! Everything that is wrong is told, not the first thing only: a broken document does not hide
-//! the next one in its stream. Text means here what it means to kubectl (module `scalar`), because
-//! a check that reads `yes` differently from the tool that applies it is worse than none.
+//! The reader reports every problem, not only the first: a broken document does not hide the next
+//! one in its stream. Scalars have the same type as in kubectl (module `scalar`). A check that
+//! reads `yes` differently from the tool that applies it would be worse than no check.
 //!
-//! Limits, all per file: [`MAX_BYTES`], [`MAX_NODES`], [`MAX_DEPTH`].
+//! These limits apply to each file: [`MAX_BYTES`], [`MAX_NODES`], [`MAX_DEPTH`].
 
 mod document;
 mod fault;
@@ -39,29 +39,29 @@ pub(crate) use problem::unprintable;
 pub use tree::Tree;
 pub use write::{WriteError, to_yaml};
 
-/// The largest file that is read; the API server refuses objects of a tenth of this.
+/// Size of the largest file that is read, in bytes. The API server refuses objects of a tenth of this size.
 pub const MAX_BYTES: usize = 16 << 20;
 
-/// The most values in one file, those that aliases repeat included.
+/// Maximum number of values in one file, including the values that aliases repeat.
 ///
-/// Ordinary manifests have one value for each 20 to 30 bytes, so a file of [`MAX_BYTES`] fits.
-/// Measured, a file that uses this up takes 260 MB, a quarter of a kilobyte for each value.
+/// Ordinary manifests have one value for every 20 to 30 bytes, so a file of [`MAX_BYTES`] fits.
+/// A file that reaches the limit takes 260 MB of memory (measured), a quarter of a kilobyte for each value.
 pub const MAX_NODES: u64 = 1_000_000;
 
-/// The deepest nesting; `CustomResourceDefinitions`, the deepest in use, stay under 45.
+/// Maximum nesting depth. CustomResourceDefinitions, the most deeply nested objects in use, stay under 45.
 pub const MAX_DEPTH: usize = 64;
 
-/// What [`read`] found.
+/// Documents and problems that [`read_paths`] found.
 #[derive(Debug, Default)]
 pub struct Reading {
-    /// The sound documents, in the order of the paths, of names within a folder, of lines.
+    /// The valid documents, ordered by path, by name within a folder, and by line.
     pub documents: Vec<Document>,
-    /// Everything wrong with the text, in the same order. A document with a problem is not in
-    /// `documents`, so who removes what is no longer given must spare the files named here.
+    /// All problems in the text, in the same order. A document with a problem is not in `documents`,
+    /// so a caller that removes absent resources must not do so for the files named here.
     pub problems: Vec<Problem>,
-    /// Files and folders that could not be read at all.
+    /// Files and folders that could not be read.
     pub unreadable: Vec<Unreadable>,
-    /// The files that were read, as they are called in documents and problems.
+    /// Names of the files that were read, as they appear in documents and problems.
     pub files: Vec<Arc<str>>,
 }
 
@@ -74,9 +74,9 @@ impl Reading {
     }
 }
 
-/// Reads files, folders (recursively: `*.yaml`, `*.yml`, `*.json`) and `-`, which is `stdin`.
+/// Reads files, folders (recursively: `*.yaml`, `*.yml`, `*.json`) and `-`, which means `stdin`.
 ///
-/// A file that is reached twice is read once. A file that is named is read whatever its ending.
+/// A file that is reached twice is read once. A file in `paths` is read whatever its extension is.
 pub fn read(paths: &[PathBuf], mut stdin: impl Read) -> Reading {
     let mut reading = Reading::default();
     for found in files::find(paths) {
@@ -89,21 +89,24 @@ pub fn read(paths: &[PathBuf], mut stdin: impl Read) -> Reading {
     reading
 }
 
-/// Reads the one document of a file, or of `-`, which is `stdin`: any value, in YAML or JSON.
+/// Reads a file, or `stdin` for `-`, that contains exactly one YAML or JSON document of any type.
 ///
 /// # Errors
-/// The file cannot be read. Within: all that is wrong with its text.
+/// The outer error means that the file cannot be read. The inner error lists all problems in its text.
 pub fn read_tree(path: &Path, mut stdin: impl Read) -> Result<Result<Tree, Vec<Problem>>, Unreadable> {
     let source = files::single(path);
     let bytes = source.read(&mut stdin)?;
     Ok(tree::read(&source.shown, &bytes))
 }
 
-/// A hash of what [`read`] would read, to tell whether it is worth reading again.
+/// Hashes the names and contents of the files that [`read_paths`] would read. The caller uses the hash to skip
+/// parsing when nothing has changed.
 pub fn fingerprint(paths: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for found in files::find(paths) {
+        // `stdin` can be read only once, so `-` counts as empty here.
         match found.and_then(|source| source.read(&mut io::empty()).map(|bytes| (source.shown, bytes))) {
+            // The name is part of the hash, so a rename counts as a change.
             Ok(content) => content.hash(&mut hasher),
             Err(unreadable) => unreadable.to_string().hash(&mut hasher),
         }
@@ -111,7 +114,7 @@ pub fn fingerprint(paths: &[PathBuf]) -> u64 {
     hasher.finish()
 }
 
-/// Reads one text that is already in memory, called `file` in documents and problems.
+/// Reads a text that is already in memory. Documents and problems name it `file`.
 pub fn read_text(file: &str, text: &[u8]) -> Reading {
     let mut reading = Reading::default();
     reading.add(file.into(), text);

@@ -1,7 +1,8 @@
-//! What a cluster needs for Emcee to run in it, beside the CRDs: rights, a Deployment, and what guards them.
+//! The objects that a cluster needs to run Emcee, except for the CRDs: RBAC, a Deployment with its policies, and the
+//! admission webhook.
 //!
-//! The rights are made from the list of kinds that Emcee generates, so that a new kind cannot be forgotten here. The
-//! Helm chart is made from the same description, see [`chart`].
+//! The RBAC rules are derived from the list of kinds that Emcee generates, so a new kind cannot be forgotten. The Helm
+//! chart is created from the same description, see [`chart`].
 
 pub mod chart;
 mod deployment;
@@ -17,61 +18,61 @@ use serde_json::{Value, json};
 
 use form::{Condition, Form};
 
-/// Name of everything that is Emcee's own.
+/// Name of Emcee's own objects, such as its Deployment.
 pub const NAME: &str = "emcee";
-/// Image of the container where no other is given.
+/// Container image if none is given.
 pub const IMAGE: &str = concat!("emcee:", env!("CARGO_PKG_VERSION"));
-/// Port of probes and metrics.
+/// Port for probes and metrics.
 const PROBES: u16 = 8080;
 /// Port of the admission webhook.
 const WEBHOOK: u16 = 9443;
 /// Port of discovery.
 const DISCOVERY: u16 = 15443;
-/// What users write.
+/// Resources that users write.
 const USERS: [&str; 3] = ["meshfedconfigs", "serviceexpositions", "servicebindings"];
 
-/// What an installation may differ in.
+/// Settings of an installation.
 #[derive(Clone, Debug)]
 pub struct Installation {
-    /// Namespace of Emcee itself.
+    /// Namespace in which Emcee runs.
     pub namespace: String,
-    /// Image of the container.
+    /// Image of Emcee's container.
     pub image: String,
-    /// Number of replicas.
+    /// Number of Emcee's replicas.
     pub replicas: u16,
-    /// Istio's revision.
+    /// Istio's revision. `None` for the default one.
     pub revision: Option<String>,
-    /// Namespaces that are followed; `*`: all.
+    /// Namespaces that Emcee watches; `*` for all.
     pub watch_namespaces: Vec<String>,
-    /// Namespaces of relationships; `*`: all.
+    /// Namespaces of relationships (fed namespaces); `*` for all.
     pub fed_namespaces: Vec<String>,
-    /// Namespaces, besides, of gateway pods that may be given keys.
+    /// Additional namespaces with gateway pods that Emcee may give keys to.
     pub gateway_namespaces: Vec<String>,
-    /// Istio's root namespace.
+    /// Root namespace of Istio's mesh configuration.
     pub root_namespace: String,
-    /// The cluster's Service and Pod ranges.
+    /// Service and Pod ranges of the cluster.
     pub cluster_networks: Vec<IpNet>,
-    /// Whether resources are checked when they are applied.
+    /// Whether the API server asks Emcee to validate resources.
     pub webhook: bool,
-    /// Whether meshes tell each other what they offer.
+    /// Whether discovery is on: meshes announce exposed services to each other.
     pub discovery: bool,
-    /// Type of the Service of discovery, through which peers come where there is no gateway (FLAT).
+    /// Type of the discovery Service. Peers connect through it if there is no gateway (FLAT).
     pub discovery_service_type: String,
 }
 
-/// A part of an installation.
+/// A part of an installation that can be printed separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The rights of Emcee and of the people who use it.
+    /// RBAC for Emcee and for its users.
     Rbac,
-    /// Emcee itself.
+    /// The Deployment of Emcee, with its Services and policies.
     Deployment,
-    /// What has the API server ask Emcee about resources. Nothing, without a webhook.
+    /// The admission webhook. This part is empty if the webhook is off.
     Webhook,
 }
 
 impl Installation {
-    /// The objects of a part, in the order of applying.
+    /// Returns the objects of a part in the order in which to apply them.
     pub fn objects(&self, part: Part) -> Vec<Value> {
         let objects = part.in_form(&Form::Plain(self));
         match part {
@@ -80,7 +81,7 @@ impl Installation {
         }
     }
 
-    /// A chart has none: `helm --create-namespace` makes it.
+    /// Returns Emcee's namespace. The chart does not contain it: `helm --create-namespace` creates it.
     fn own_namespace(&self) -> Value {
         let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}})
@@ -97,10 +98,11 @@ impl Part {
     }
 }
 
-/// The one label of Emcee's pods by which they are selected.
+/// The label that selects Emcee's pods.
 pub const POD_LABEL: (&str, &str) = ("app.kubernetes.io/name", NAME);
 
-/// The labels of Emcee's own objects. Not `managed-by: emcee`: that is for what Emcee generates.
+/// Returns the labels of Emcee's own objects. They do not include `managed-by: emcee`, which marks objects that Emcee
+/// generates.
 fn labels() -> Value {
     json!({"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": NAME})
 }

@@ -1,4 +1,5 @@
-//! `--mcp-listen`: istiod gets Emcee's objects over MCP, and the API server none of Istio's kinds.
+//! `--mcp-listen`: serves Emcee's objects to istiod over MCP. Objects of Istio's kinds are then not written to the API
+//! server.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,15 +15,15 @@ use tracing::warn;
 
 use crate::admin;
 
-/// How often the certificate's files are looked at.
+/// Interval at which the files of the certificate are read again.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// How MCP is served.
+/// Flags of the MCP server.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Feeding istiod")]
 pub(crate) struct McpArgs {
-    /// Address on which istiod gets Emcee's objects over MCP, such as 127.0.0.1:15010; objects of Istio's kinds are then
-    /// not written to the cluster
+    /// Address on which istiod gets Emcee's objects over MCP, such as 127.0.0.1:15010; objects of Istio's kinds are
+    /// then not written to the cluster
     #[arg(long = "mcp-listen", id = "mcp_listen", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
 
@@ -41,37 +42,39 @@ pub(crate) struct McpArgs {
     key: Option<PathBuf>,
 }
 
-/// MCP, with its port open.
+/// MCP server whose port is open.
 pub(crate) struct Mcp {
     listener: TcpListener,
     files: Option<Files>,
 }
 
-/// Where certificate and key are.
+/// Files of the certificate and its key, reloaded when they change.
 struct Files {
     certificate: PathBuf,
     key: PathBuf,
-    /// What was read of them last.
+    /// Content of the two files (certificate chain, key) that was loaded last.
     content: (Vec<u8>, Vec<u8>),
     tls: watch::Sender<ServerTls>,
 }
 
 impl McpArgs {
-    /// Whether it is wanted.
+    /// Whether `--mcp-listen` is set.
     pub(crate) fn is_on(&self) -> bool {
         self.listen.is_some()
     }
 
-    /// Opens the port, if one is wanted.
+    /// Opens the port; returns `None` if `--mcp-listen` is not set.
     ///
     /// # Errors
-    /// The port cannot be had, or is not on loopback and there is no certificate; the certificate cannot be used.
+    /// The address cannot be bound, or is not on loopback although there is no certificate; or the certificate cannot
+    /// be used.
     pub(crate) async fn open(&self) -> anyhow::Result<Option<Mcp>> {
         let Some(address) = self.listen else { return Ok(None) };
         let files = match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => Some(Files::read(certificate.clone(), key.clone())?),
             _ => None,
         };
+        // Without TLS any process on the network could read the configuration, or pretend to be its source.
         if files.is_none() && !address.ip().is_loopback() {
             bail!(
                 "--mcp-listen {address}: without TLS, MCP is served on loopback only (127.0.0.1, or give --mcp-certificate and --mcp-key)"
@@ -82,15 +85,16 @@ impl McpArgs {
 }
 
 impl Mcp {
-    /// Serves `objects`, from the first time that they are said, for as long as the future is polled.
+    /// Serves `objects` from their first change on. Runs until the future is dropped or the server fails.
     pub(crate) async fn run(self, objects: watch::Receiver<Vec<Object>>) {
         let mut store = Store::default();
         let (snapshot, snapshots) = watch::channel(store.snapshot());
+        // New connections use the certificate that is current when they arrive.
         let tls = self.files.as_ref().map(|files| files.tls.subscribe());
         let serving = serve(self.listener, snapshots, tls, std::future::pending());
         tokio::select! {
             served = serving => if let Err(error) = served {
-                warn!(%error, "MCP is not served");
+                warn!(%error, "mcp server failed");
             },
             () = keep(&mut store, objects, &snapshot) => {}
             () = renew(self.files) => {}
@@ -98,29 +102,32 @@ impl Mcp {
     }
 }
 
+/// Publishes a snapshot whenever the objects change.
 async fn keep(
     store: &mut Store,
     mut objects: watch::Receiver<Vec<Object>>,
     snapshot: &watch::Sender<Snapshot>,
 ) {
+    // Waits for the first change: the initial value is empty, and would remove all of istiod's configuration.
     while objects.changed().await.is_ok() {
         let new = store.set(objects.borrow_and_update().iter());
         snapshot.send_replace(new);
     }
-    // The controller has ended, and the process is about to.
+    // The controller has stopped and the process is about to end. Returning would stop the server too early.
     std::future::pending::<()>().await;
 }
 
-/// A certificate that cannot be used does not displace one that can.
+/// Reloads the certificate when its files change. Keeps the current one if the new one cannot be used.
 async fn renew(files: Option<Files>) {
     let Some(mut files) = files else {
         return std::future::pending().await;
     };
-    let mut looks = tokio::time::interval(LOOK);
+    // Polled, as Kubernetes swaps a link above the files of a mounted Secret, which watches of the files miss.
+    let mut ticks = tokio::time::interval(LOOK);
     loop {
-        looks.tick().await;
+        ticks.tick().await;
         if let Err(error) = files.look() {
-            warn!("the certificate of MCP stays as it is: {error:#}");
+            warn!("mcp certificate not reloaded, keeping the previous one: {error:#}");
         }
     }
 }
@@ -132,9 +139,16 @@ impl Files {
         Ok(Self { certificate, key, content, tls })
     }
 
+    /// Reads the files, and replaces the certificate if they have changed.
+    ///
+    /// # Errors
+    /// A file cannot be read, or the two do not form a usable certificate. Then nothing is replaced, and the next call
+    /// tries again.
     fn look(&mut self) -> anyhow::Result<()> {
         let content = content(&self.certificate, &self.key)?;
         if content != self.content {
+            // Certificate and key are written one after the other. A pair that does not match is an error here, so
+            // `content` keeps its old value and the next call reads both again.
             self.tls.send_replace(pair(&self.certificate, &content)?);
             self.content = content;
         }

@@ -1,7 +1,8 @@
-//! The accept loop of all ports: no client can hold it up, or hold what it has been given for long.
+//! HTTP/1.1 server of all ports. No client can block the accept loop or hold resources without limit.
 //!
-//! A connection is accepted at once. Where there are too many, the newest displaces the one that has waited longest of the
-//! client that has most, so that those who only wait keep nobody out.
+//! Every connection is accepted immediately. If a port has too many connections, the newest one evicts another: of the
+//! client with the most connections, the one that has been idle longest. Idle connections therefore cannot lock out
+//! others.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -29,36 +30,36 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-/// For a TLS handshake.
+/// Longest time for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// A body up to this is small: each connection may bring one.
+/// Largest body, in bytes, that needs no slot: every connection may send one.
 const SMALL: usize = 64 * 1024;
-/// Larger bodies that are read at once; the newest displaces the oldest.
+/// Number of larger bodies that are read at the same time. The newest evicts the oldest.
 const LARGE_BODIES: usize = 8;
-/// For what is under way at the end.
+/// Longest time for requests in progress when a connection or the server is closed.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
-/// After an accept that failed, as it does when there are no file descriptors left.
+/// Pause after a failed accept, which happens for example when the process has no file descriptors left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
-/// What clients of a port can use up, and how long they can take.
+/// Resource and time limits for the clients of a port.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Open connections.
+    /// Largest number of open connections.
     pub(crate) connections: usize,
-    /// For the headers of a request; also how long a connection may be idle.
+    /// Longest time to receive the headers of a request, and longest time that a connection may be idle.
     pub(crate) headers: Duration,
-    /// For a request with its body, and the making of its answer.
+    /// Longest time to receive a request with its body and to produce the response.
     pub(crate) request: Duration,
-    /// For a connection: the only bound for who does not read the answer.
+    /// Longest lifetime of a connection. This is the only limit for a client that does not read the response.
     pub(crate) connection: Duration,
-    /// Whether a connection may bring more than one request.
+    /// Whether a connection may carry more than one request.
     pub(crate) keeps_alive: bool,
-    /// Bytes of a request's body.
+    /// Largest body of a request, in bytes.
     pub(crate) body: usize,
 }
 
 impl Limits {
-    /// A probe is one small request, and has to be answered whoever else connects.
+    /// Limits of the probe port: each connection carries one small request.
     pub(crate) const PROBES: Self = Self {
         connections: 128,
         headers: Duration::from_secs(2),
@@ -67,7 +68,7 @@ impl Limits {
         keeps_alive: false,
         body: 0,
     };
-    /// People and programs on this machine, who may be told much.
+    /// Limits of the admin port: few clients on this machine, and large responses.
     pub(crate) const ADMIN: Self = Self {
         connections: 32,
         headers: Duration::from_secs(10),
@@ -76,7 +77,8 @@ impl Limits {
         keeps_alive: true,
         body: 0,
     };
-    /// The API server keeps its connections. It gives up after 5 s, and takes no object of more than 3 MiB.
+    /// Limits of the admission webhook. The API server reuses connections, gives up after 5 s, and stores no object
+    /// larger than 3 MiB.
     pub(crate) const WEBHOOK: Self = Self {
         connections: 128,
         headers: Duration::from_secs(10),
@@ -87,11 +89,11 @@ impl Limits {
     };
 }
 
-/// At which address of this machine a request came in; an extension of it.
+/// Request extension: local address on which the connection of the request was accepted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CameTo(pub(crate) SocketAddr);
 
-/// What all connections of a port share.
+/// State that all connections of a port share.
 struct Port {
     tls: Option<(TlsAcceptor, Turns<()>)>,
     router: Router,
@@ -100,7 +102,7 @@ struct Port {
     large: Places,
 }
 
-/// Serves until the end, over TLS if there is `tls`. What is under way then has 5 s.
+/// Serves `router` until `end` resolves, over TLS if `tls` is given. Requests in progress then get [`DRAIN_TIMEOUT`].
 pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -109,6 +111,7 @@ pub(crate) async fn serve(
     end: impl Future<Output = ()>,
 ) {
     let port = Arc::new(Port {
+        // One handshake computes at a time, so that a flood of handshakes cannot use all CPUs.
         tls: tls.map(|tls| (tls, Turns::new(1))),
         router,
         limits,
@@ -121,17 +124,20 @@ pub(crate) async fn serve(
     loop {
         tokio::select! {
             () = &mut end => break,
+            // Remove finished tasks; the set would otherwise grow with every connection.
             Some(_) = connections.join_next() => {}
             (stream, client) = accept(&listener) => {
+                // Never waits: if the port is full, this evicts another connection.
                 let place = port.places.take(client);
                 connections.spawn(talk(Arc::clone(&port), stream, place, ending.clone()));
             }
         }
     }
+    // Close the socket first, so that no connection arrives any more. Dropping the sender wakes every `ending`.
     drop((listener, until_end));
     let last = async { while connections.join_next().await.is_some() {} };
     if timeout(LAST_ANSWERS, last).await.is_err() {
-        debug!("connections are cut off at the end");
+        debug!("connections aborted at shutdown");
     }
 }
 
@@ -139,22 +145,27 @@ async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, client)) => return (stream, client_of(client.ip())),
-            Err(error) => warn!(%error, "a connection cannot be accepted"),
+            Err(error) => warn!(%error, "accept failed; retrying"),
         }
         sleep(ACCEPT_AGAIN).await;
     }
 }
 
+/// Runs one connection until it is finished or evicted.
 async fn talk(port: Arc<Port>, stream: TcpStream, mut place: Place<IpAddr>, ending: watch::Receiver<()>) {
+    // Fails only if the socket is gone already.
     let Ok(local) = stream.local_addr() else { return };
     let ticket = place.ticket();
     tokio::select! {
         () = greet(port, stream, local, ticket, ending) => {}
-        () = place.lost() => debug!("a connection has made way for others"),
+        () = place.lost() => debug!("connection evicted by a newer one"),
     }
 }
 
-/// What a stranger's handshake costs is computed aside from the runtime's workers.
+/// Completes the TLS handshake, if the port has TLS, and serves HTTP.
+///
+/// The cryptography of the handshake runs outside the workers of the runtime: unauthenticated clients must not slow
+/// them down.
 async fn greet(
     port: Arc<Port>,
     stream: TcpStream,
@@ -169,12 +180,14 @@ async fn greet(
     };
     match greeted {
         Ok(Some(Ok(stream))) => answer(port, stream, local, ticket, ending).await,
-        Ok(Some(Err(error))) => debug!(%error, "a TLS handshake failed"),
+        Ok(Some(Err(error))) => debug!(%error, "TLS handshake failed"),
+        // The runtime is shutting down.
         Ok(None) => {}
-        Err(_) => debug!("a TLS handshake took too long"),
+        Err(_) => debug!("TLS handshake timed out"),
     }
 }
 
+/// Serves the requests of one connection until it ends, reaches its lifetime, or the server shuts down.
 async fn answer<S>(
     port: Arc<Port>,
     stream: S,
@@ -197,12 +210,16 @@ async fn answer<S>(
         _ = ending.changed() => {}
         () = sleep(limits.connection) => {}
     }
+    // Finish the request in progress and accept no further one. `graceful_shutdown` only marks the connection; it must
+    // still be polled.
     connection.as_mut().graceful_shutdown();
     let _cut_off = timeout(LAST_ANSWERS, connection).await;
 }
 
 impl Port {
-    /// The connection counts as one that waits until the body is there, and as one that works from then on.
+    /// Reads a request and calls the router.
+    ///
+    /// Until the body has arrived, the connection counts as idle and is evicted first. Then it counts as busy.
     async fn respond(
         self: Arc<Self>,
         request: Request<Incoming>,
@@ -217,6 +234,7 @@ impl Port {
             };
             let _working = ticket.work();
             head.extensions.insert(CameTo(local));
+            // The router's error type is `Infallible`, so the pattern below cannot fail.
             let router = TowerToHyperService::new(self.router.clone());
             let Ok(response) = router.call(Request::from_parts(head, Body::from(body))).await;
             response
@@ -225,11 +243,19 @@ impl Port {
         timeout(self.limits.request, answer).await.unwrap_or_else(late)
     }
 
-    /// A body as a whole, of which so many bytes are there at once as connections with small ones and a few large ones have.
+    /// Reads the whole body.
+    ///
+    /// Memory is bounded: each connection may hold one small body, and [`MAX_LARGE_BODIES`] larger ones are read at a
+    /// time.
     async fn read(&self, body: Incoming) -> Result<Bytes, Response<Body>> {
         let limit = self.limits.body;
-        let too_large =
-            |_| refusal(StatusCode::PAYLOAD_TOO_LARGE, &format!("a body has at most {limit} bytes here\n"));
+        let too_large = |_| {
+            refusal(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                &format!("the body is too large (at most {limit} bytes)\n"),
+            )
+        };
+        // A chunked body announces no length and counts as large.
         let announced = body.size_hint().upper().unwrap_or(u64::MAX);
         if announced <= SMALL as u64 {
             return to_bytes(Body::new(body), SMALL.min(limit)).await.map_err(too_large);
@@ -242,7 +268,7 @@ impl Port {
     }
 }
 
-/// What was not read of the request is read by nobody: the connection ends.
+/// Creates an error response that closes the connection, because the rest of the request is not read.
 fn refusal(status: StatusCode, words: &str) -> Response<Body> {
     let close = [(CONNECTION, HeaderValue::from_static("close"))];
     (status, close, words.to_owned()).into_response()

@@ -1,12 +1,14 @@
-//! Emcee without a cluster: a folder of resources in, a folder of objects and statuses out.
+//! File mode: runs Emcee without a cluster. Reads a directory of resources, and writes a directory of objects and
+//! statuses.
 //!
 //! ```text
-//!  DIR ──► manifest ──► follower (last good versions) ──► emcee-core ──► plan ──► out ──► OUT
+//!  DIR ──► yaml ──► reconcile (last good versions) ──► emcee-core ──► plan ──► output_dir ──► OUT
 //! ```
-//! The folder is polled by content, as Kubernetes' volumes swap links under a file's name, which watches miss.
+//! The directory is polled, and its content is compared. Kubernetes volumes swap a link above the files, which file
+//! watches miss.
 //!
-//! What discovery tells comes in between looks, and what it has to know goes out after each change. The folder of
-//! statuses is its memory: from it a restart knows what peers announced.
+//! Changes of peers are applied between two polls, and catalogue updates are published after each change. After a
+//! restart, the files of the statuses tell what the peers have announced.
 
 mod disk;
 mod follower;
@@ -34,51 +36,53 @@ use follower::Follower;
 use health::FolderHealth;
 use out::OutFolder;
 
-/// What to follow, and where to write.
+/// Input and output directories of file mode.
 #[derive(Clone, Debug)]
 pub struct Folders {
-    /// The folder of resources.
+    /// Directory of resources, which is only read.
     pub dir: PathBuf,
-    /// The folder of objects and statuses.
+    /// Directory of objects and statuses. Must not be inside `dir`.
     pub out: PathBuf,
 }
 
-/// A folder followed into another.
+/// Emcee in file mode: keeps the output directory equal to what the resources of the input directory ask for.
 pub struct Standalone {
     folders: Folders,
     follower: Follower,
     out: OutFolder,
+    /// Hash of the content at the last poll.
     seen: Option<u64>,
+    /// Hash of the content that was applied last.
     applied: Option<u64>,
     discovery: Option<DiscoveryEnds>,
     views: watch::Sender<View>,
 }
 
-/// What is known and wanted.
+/// State of file mode, for the admin port and the demo.
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    /// Whether the folder has been read.
+    /// Whether the input directory has been read once.
     pub is_complete: bool,
-    /// What is offered, each way.
+    /// Announcements of each relationship, in both directions.
     pub listing: Vec<Listing>,
-    /// The objects, in the order of applying.
+    /// Generated objects, in the order of applying.
     pub objects: Vec<Object>,
 }
 
-/// This side of what discovery is told, and tells.
+/// File mode's side of the channels between it and discovery.
 struct DiscoveryEnds {
     publish: mpsc::UnboundedSender<Vec<Published>>,
     said: mpsc::Receiver<Vec<Change>>,
 }
 
-/// Batches of news of peers that wait.
+/// Capacity of the queue of peer changes, in batches.
 const SAID: usize = 64;
 
 impl Standalone {
-    /// Opens the folders. Nothing is written yet.
+    /// Opens the directories, and creates the output directory if needed. Writes nothing else yet.
     ///
     /// # Errors
-    /// DIR is no folder, OUT cannot be made or lies in DIR.
+    /// DIR is not a directory, or OUT cannot be created or is inside DIR.
     pub fn open(folders: Folders, settings: Settings) -> io::Result<Self> {
         if !folders.dir.is_dir() {
             return Err(io::Error::other(format!("{} is not a folder (--dir)", folders.dir.display())));
@@ -90,11 +94,15 @@ impl Standalone {
             folders.out.display(),
             folders.dir.display()
         );
+        // Checked twice: before OUT is created, and after, when links in its path can be resolved.
         if lies_in_dir(&std::path::absolute(&folders.out)?) {
             return Err(io::Error::other(message));
         }
         fs::create_dir_all(&folders.out).map_err(|error| {
-            io::Error::new(error.kind(), format!("{} cannot be made: {error} (--out)", folders.out.display()))
+            io::Error::new(
+                error.kind(),
+                format!("{} cannot be created: {error} (--out)", folders.out.display()),
+            )
         })?;
         if lies_in_dir(&folders.out.canonicalize()?) {
             return Err(io::Error::other(message));
@@ -112,36 +120,43 @@ impl Standalone {
         })
     }
 
-    /// What is known and wanted, as it changes.
+    /// Subscribes to the state, which is updated after each change.
     pub fn views(&self) -> watch::Receiver<View> {
         self.views.subscribe()
     }
 
-    /// What the admin port shows.
+    /// Health and introspection for the admin port.
     pub(crate) fn health(&self) -> FolderHealth {
         FolderHealth::new(self.views())
     }
 
-    /// The ends of discovery, which is told of everything from the first look on.
+    /// Creates the channels to discovery. Call it before the first poll, so that the first batch is a full snapshot.
     pub(crate) fn discovery(&mut self) -> Ends {
         let (publish, published) = mpsc::unbounded_channel();
         let (say, said) = mpsc::channel(SAID);
         self.discovery = Some(DiscoveryEnds { publish, said });
+        // There is no leader election in file mode: the value never changes, and stays readable without its sender.
         Ends { published, say, follows: watch::channel(true).1 }
     }
 
-    /// Whether anything is refused now, or somebody else's file is in the way.
+    /// Whether an input is refused, or an object cannot be written because of its name or a file that Emcee does not
+    /// manage.
     pub fn is_refused(&self) -> bool {
         self.follower.is_refused() || self.out.has_refusals()
     }
 
-    /// Whether a file or folder could not be written, removed or read at the last look.
+    /// Whether a file or directory could not be written, removed or read at the last poll.
     pub fn has_failures(&self) -> bool {
         self.out.has_failures()
     }
 
-    /// Looks at the folder once. A new content is taken in when it has stood for two looks, so that a file that is
-    /// being written is not read half; `at_once` takes it in now.
+    /// Reads the input directory once, and updates the output directory.
+    ///
+    /// New content is applied when two successive polls find the same, so that a file is not read while it is being
+    /// written. With `at_once` it is applied immediately.
+    ///
+    /// # Errors
+    /// The console cannot be written to, or an object cannot be serialized.
     pub fn look(&mut self, at_once: bool, console: &mut Console<'_>) -> io::Result<()> {
         let content = manifest::fingerprint(std::slice::from_ref(&self.folders.dir));
         let settled = at_once || self.seen == Some(content);
@@ -149,21 +164,24 @@ impl Standalone {
         let fresh = settled && self.applied != Some(content);
         if fresh {
             let mut reading = manifest::read(std::slice::from_ref(&self.folders.dir), io::empty());
+            // Before the resources are parsed, as the announcement in a binding's status is part of the input.
             self.out.remind(&mut reading);
             self.follower.follow(&reading, console)?;
             self.applied = Some(content);
         }
+        // The time can change the result as well: certificates expire. The output is checked at each poll in any case,
+        // as somebody may have changed it.
         let is_news = self.follower.set_time(Timestamp::now()) || fresh;
         self.write(is_news, console)
     }
 
-    /// Takes in what peers say.
+    /// Applies changes of the peers, and updates the output directory.
     fn hear(&mut self, changes: Vec<Change>, console: &mut Console<'_>) -> io::Result<()> {
         self.follower.hear(changes, console)?;
         self.write(true, console)
     }
 
-    /// Makes the folder what it should be. News changes what that is, and discovery is told of them first.
+    /// Makes the output directory equal to the plan. If `is_news`, first computes the plan again and publishes updates.
     fn write(&mut self, is_news: bool, console: &mut Console<'_>) -> io::Result<()> {
         if is_news {
             self.out.plan(&self.follower)?;
@@ -172,21 +190,26 @@ impl Standalone {
         self.out.write(&self.follower, console)
     }
 
-    /// Tells discovery, and who looks in, what has changed.
+    /// Publishes what has changed to discovery and to subscribers of the state.
     fn spend(&mut self) {
         let translation = self.follower.translation();
+        // Without a subscriber, the objects would be built for nothing.
         if self.views.receiver_count() > 0 {
             let objects = translation.objects();
             self.views.send_replace(View { is_complete: true, listing: translation.listing(), objects });
         }
         let published = self.follower.published();
         if let Some(discovery) = &self.discovery {
-            // Where it has ended, the process is about to.
+            // An error means that discovery has stopped, and that the process is about to end.
             let _ended = discovery.publish.send(published);
         }
     }
 
-    /// Looks at the folder again and again, until `end` comes.
+    /// Polls the input directory at the interval `every`, and applies changes of peers, until `end` resolves.
+    ///
+    /// # Errors
+    /// The first poll fails, or the console cannot be written to. Later errors are printed, and the next poll tries
+    /// again.
     pub async fn run(
         &mut self,
         every: Duration,
@@ -195,6 +218,7 @@ impl Standalone {
     ) -> io::Result<()> {
         self.look(true, console)?;
         let mut ticks = tokio::time::interval(every);
+        // A slow poll delays the next one: no burst of polls afterwards.
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::pin!(end);
         loop {
@@ -204,7 +228,7 @@ impl Standalone {
                     _ = ticks.tick() => None,
                 }
             };
-            // The end first: peers can say something at every turn.
+            // `biased`: peers may have a change ready in each iteration, which must not delay the end.
             let news = tokio::select! {
                 biased;
                 () = &mut end => return Ok(()),
@@ -221,7 +245,7 @@ impl Standalone {
     }
 }
 
-/// The next of what peers say; never, without discovery.
+/// The next changes of peers. Pending forever without discovery, or after discovery has stopped.
 async fn said(discovery: &mut Option<DiscoveryEnds>) -> Vec<Change> {
     let Some(discovery) = discovery else { return std::future::pending().await };
     match discovery.said.recv().await {

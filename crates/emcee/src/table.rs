@@ -1,8 +1,8 @@
-//! Tables for people.
+//! Plain-text tables with aligned columns.
 
 use crate::manifest::unprintable;
 
-/// Rows as lines whose columns align.
+/// Formats rows as lines, with two spaces between aligned columns. Widths are counted in characters.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -15,12 +15,16 @@ pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let widths: Vec<_> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        // The last column is padded as well; remove its trailing spaces.
         format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     };
     rows.iter().map(line).collect()
 }
 
-/// Whoever may write a resource, or announce a service, must not reach the terminal of whoever reads it.
+/// Replaces control characters by spaces.
+///
+/// Resources and announcements contain text of other people. It must not send escape sequences to the reader's
+/// terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if unprintable(c) { ' ' } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! The validating admission webhook: refuses at `kubectl apply` what `emcee validate` would refuse.
+//! The validating admission webhook. At `kubectl apply`, it refuses what `emcee validate` would refuse.
 
 pub mod certificate;
 mod keeper;
@@ -26,33 +26,34 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::server::{self, Limits};
 
-/// Where the API server sends its reviews.
+/// HTTP path of admission reviews.
 pub const PATH: &str = "/validate";
 
-/// Of small and of large reviews, so many are worked on at once: neither kind waits for the other.
+/// Maximum number of reviews that run at the same time. It applies to small and to large reviews separately, so small
+/// ones do not wait for large ones.
 const AT_ONCE: usize = 1;
-/// Reviews of each kind that wait.
+/// Maximum number of reviews that wait, also for small and for large ones separately.
 const WAITING: usize = 16;
-/// A review of so many bytes is small.
+/// Maximum size of a small review, in bytes.
 const SMALL: usize = 64 * 1024;
-/// For a review to come to its answer. The API server gives up after 5 s.
+/// Timeout of a review, including the time in the queue. The API server gives up after 5 s.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Where the webhook's objects are.
+/// Names of the webhook's objects.
 #[derive(Clone, Debug)]
 pub struct WebhookOptions {
     /// Namespace of the Service and the Secret.
     pub namespace: String,
-    /// The Service at which the API server reaches it.
+    /// Name of the Service to which the API server sends reviews.
     pub service: String,
-    /// The `ValidatingWebhookConfiguration`.
+    /// Name of the `ValidatingWebhookConfiguration`.
     pub configuration: String,
-    /// The Secret that has the certificate.
+    /// Name of the Secret with the serving certificate.
     pub secret: String,
 }
 
 impl WebhookOptions {
-    /// Those that the manifests have, in this namespace.
+    /// Returns the names that `emcee manifests` uses, in the given namespace.
     pub fn usual(namespace: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
@@ -62,16 +63,16 @@ impl WebhookOptions {
         }
     }
 
-    /// What the certificate is for.
+    /// Returns the DNS name in the serving certificate: the name by which the API server calls the Service.
     pub fn dns_name(&self) -> String {
         format!("{}.{}.svc", self.service, self.namespace)
     }
 }
 
-/// Serves the webhook until the end, with a certificate that it keeps in its Secret.
+/// Serves the webhook until `end`, and manages its certificate.
 ///
 /// # Errors
-/// When TLS cannot be set up.
+/// TLS cannot be configured.
 pub async fn serve(
     listener: TcpListener,
     client: Client,
@@ -81,28 +82,33 @@ pub async fn serve(
     let served = Arc::default();
     let tls = TlsAcceptor::from(Arc::new(tls::config(Arc::clone(&served))?));
     let keeper = keeper::Keeper::new(client, options, served);
+    // Both run in one task: the manager issues the certificate that the server uses, and it never returns.
     tokio::select! {
         () = server::serve(listener, Some(tls), router(), Limits::WEBHOOK, end) => Ok(()),
         never = keeper.keep() => match never {},
     }
 }
 
-/// Answers reviews sent to [`PATH`].
+/// Returns the router that answers reviews at [`PATH`].
 pub fn router() -> Router {
     let limit = DefaultBodyLimit::max(Limits::WEBHOOK.body);
     Router::new().route(PATH, post(validate)).layer(limit).with_state(Reviewers::default())
 }
 
-/// Those who work on reviews, aside from the runtime's workers, for which probes, peers and the API server's watches wait.
+/// Queues for small and large reviews. Reviews run on blocking threads, because probes, peers and watches need the
+/// worker threads of the runtime.
 #[derive(Clone, Debug, Default)]
 struct Reviewers {
     small: Reviewer,
     large: Reviewer,
 }
 
+/// A bounded queue of reviews.
 #[derive(Clone, Debug)]
 struct Reviewer {
+    /// One permit for each review that runs.
     working: Arc<Semaphore>,
+    /// One permit for each review in the queue, including those that run.
     waiting: Arc<Semaphore>,
 }
 
@@ -116,14 +122,18 @@ impl Default for Reviewer {
 }
 
 impl Reviewer {
-    /// None when too many wait, or it takes too long. What is begun is worked on to its end, and nothing else meanwhile.
+    /// Answers a review. Returns `None` if the queue is full or the timeout expires.
+    ///
+    /// A review that has started runs to its end, even after the timeout. It keeps its permits until then.
     async fn answer(&self, body: Bytes) -> Option<Result<Value, review::Unanswerable>> {
-        let waiting = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
+        let admission = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
         let answer = async {
-            let working = Arc::clone(&self.working).acquire_owned().await.ok()?;
+            let turn = Arc::clone(&self.working).acquire_owned().await.ok()?;
             let work = spawn_blocking(move || {
                 let answer = review::answer(&body);
-                drop((working, waiting));
+                // Release the permits here and not after `await`: a blocking thread cannot be cancelled, so after
+                // the timeout it still uses the CPU.
+                drop((turn, admission));
                 answer
             });
             work.await.ok()
@@ -134,14 +144,18 @@ impl Reviewer {
 
 async fn validate(State(reviewers): State<Reviewers>, headers: HeaderMap, body: Bytes) -> Response {
     if !is_json(&headers) {
-        let words = "an AdmissionReview is sent as application/json\n";
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, words).into_response();
+        let message = "an AdmissionReview must be sent as application/json\n";
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
     }
+    // The size decides because the cost of a review grows with it.
     let reviewer = if body.len() <= SMALL { &reviewers.small } else { &reviewers.large };
     match reviewer.answer(body).await {
         Some(Ok(review)) => Json(review).into_response(),
         Some(Err(error)) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "there are too many reviews\n").into_response(),
+        None => {
+            (StatusCode::SERVICE_UNAVAILABLE, "too many admission reviews, or a review that takes too long\n")
+                .into_response()
+        }
     }
 }
 

@@ -44,16 +44,16 @@ fn well() -> Engine {
     Engine { blockers: Vec::new(), stalled: None, offers: None }
 }
 
-/// Blue with m2 and m3, yellow with m4; yellow's peer may know of reviews.
+/// Returns an engine with relationship blue (m2, m3) and relationship yellow (m4), which announces reviews to m4.
 fn offering() -> Engine {
     let fed = |object: Value| {
-        let config = parse::fed_config(&object).expect("it is valid");
+        let config = parse::fed_config(&object).expect("a valid resource");
         Change::FedConfig(config.identity.key.clone(), Some(Ok(Arc::new(config))))
     };
     let peer = |name: &str| Peer::new(name, [&*format!("{name}.example")]);
     let reviews = service("shop", "reviews").port("http", 9080);
     let exposition = exposition("shop", "reviews").of("reviews").port(9080).protocol("http").fed("yellow");
-    let exposition = parse::exposition(&exposition.build()).expect("it is valid");
+    let exposition = parse::exposition(&exposition.build()).expect("a valid resource");
     let changes = [
         fed(flat("blue").peer(peer("m2")).peer(peer("m3")).build()),
         fed(flat("yellow").peer(peer("m4")).build()),
@@ -65,24 +65,24 @@ fn offering() -> Engine {
     Engine { offers: Some(Offers { follows: true, listings: translation.listing() }), ..well() }
 }
 
-/// What a command says of a running Emcee: stdout, stderr and exit code.
+/// Runs a command against a running Emcee. Returns stdout, stderr and exit code.
 async fn command(engine: Engine, args: &str) -> (String, String, Option<i32>) {
-    let listener = admin::bind_admin(([127, 0, 0, 1], 0).into(), false).await.expect("the port opens");
-    let address = listener.local_addr().expect("is bound");
+    let listener = admin::bind_admin(([127, 0, 0, 1], 0).into(), false).await.expect("an open port");
+    let address = listener.local_addr().expect("a bound port");
     let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(engine) };
     let server = tokio::spawn(admin::serve_admin(listener, state, std::future::pending()));
     let mut command = Command::new(env!("CARGO_BIN_EXE_emcee"));
     command.args(args.split_whitespace()).arg(format!("--admin=http://{address}"));
     let output = tokio::task::spawn_blocking(move || command.output().expect("the program runs"));
-    let output = output.await.expect("it ends well");
+    let output = output.await.expect("a finished task");
     server.abort();
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     (text(output.stdout), text(output.stderr).replace(&address.to_string(), "ADDRESS"), output.status.code())
 }
 
 async fn ask(engine: Engine, is_admin: bool, request: &str) -> String {
-    let listener = admin::bind_admin(([127, 0, 0, 1], 0).into(), false).await.expect("the port opens");
-    let address = listener.local_addr().expect("is bound");
+    let listener = admin::bind_admin(([127, 0, 0, 1], 0).into(), false).await.expect("an open port");
+    let address = listener.local_addr().expect("a bound port");
     let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(engine) };
     let server = tokio::spawn(async move {
         let end = std::future::pending();
@@ -92,14 +92,14 @@ async fn ask(engine: Engine, is_admin: bool, request: &str) -> String {
             admin::serve_probes(listener, state, end).await;
         }
     });
-    // Probes are asked at an address that nobody knows beforehand.
+    // The address of probes is not known in advance, so any Host must work.
     let host = if is_admin { "localhost:25000" } else { "pod.example:8080" };
     let (line, headers) = request.split_once('\n').unwrap_or((request, ""));
     let host = if headers.contains("Host") { String::new() } else { format!("Host: {host}\r\n") };
     let headers = headers.replace('\n', "\r\n");
     let request = format!("{line} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n");
     let answer =
-        tokio::task::spawn_blocking(move || exchange(address, &request)).await.expect("the client ends well");
+        tokio::task::spawn_blocking(move || exchange(address, &request)).await.expect("a finished client");
     server.abort();
     answer
 }
@@ -112,7 +112,7 @@ fn exchange(address: SocketAddr, request: &str) -> String {
     answer
 }
 
-/// A body that was sent while it was made.
+/// Decodes a body with chunked transfer encoding.
 fn unchunked(mut body: &str) -> String {
     let mut whole = String::new();
     while let Some((size, rest)) = body.split_once("\r\n") {
@@ -198,8 +198,8 @@ async fn the_admin_port_tells_a_web_page_of_elsewhere_nothing() {
 
 #[tokio::test]
 async fn sockets_that_say_nothing_keep_no_probe_waiting() {
-    let listener = admin::bind(([127, 0, 0, 1], 0).into()).await.expect("the port opens");
-    let address = listener.local_addr().expect("is bound");
+    let listener = admin::bind(([127, 0, 0, 1], 0).into()).await.expect("an open port");
+    let address = listener.local_addr().expect("a bound port");
     let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(well()) };
     let server = tokio::spawn(admin::serve_probes(listener, state, std::future::pending()));
     let probes = tokio::task::spawn_blocking(move || {
@@ -211,16 +211,16 @@ async fn sockets_that_say_nothing_keep_no_probe_waiting() {
                 held.push(stream);
             }
             let mut stream = TcpStream::connect(address).expect("the server accepts");
-            stream.set_read_timeout(Some(std::time::Duration::from_secs(1))).expect("it is no zero");
+            stream.set_read_timeout(Some(std::time::Duration::from_secs(1))).expect("a non-zero timeout");
             stream.write_all(b"GET /live HTTP/1.1\r\nHost: pod\r\n\r\n").expect("the server reads");
             let mut answer = [0; 12];
             let read = stream.read_exact(&mut answer);
             assert!(read.is_ok() && answer == *b"HTTP/1.1 200", "probe {probe}: {read:?}");
-            // The connection ends with its answer.
-            assert!(stream.read_to_end(&mut Vec::new()).is_ok(), "probe {probe}: it stays open");
+            // The server closes the connection after its response.
+            assert!(stream.read_to_end(&mut Vec::new()).is_ok(), "probe {probe}: the connection stays open");
         }
     });
-    probes.await.expect("each is answered within a second");
+    probes.await.expect("an answer to each probe within a second");
     server.abort();
 }
 
@@ -296,12 +296,12 @@ async fn the_command_line_shows_the_catalogue_of_a_running_emcee() {
     let (out, err, code) = command(offering(), "catalogue").await;
     assert_eq!((err.as_str(), code), ("", Some(0)));
     let lines: Vec<_> = out.lines().collect();
-    assert_eq!(lines[3], "yellow        FLAT   m4    not followed: no address of it is known");
+    assert_eq!(lines[3], "yellow        FLAT   m4    not followed: its address is not known");
     assert!(lines[6].starts_with("yellow/m4/shop/reviews  http      9080  "), "{out}");
     let standby =
         Engine { offers: offering().offers.map(|offers| Offers { follows: false, ..offers }), ..well() };
     let (_, err, code) = command(standby, "catalogue -o json").await;
-    assert!(err.starts_with("note: the Emcee that was asked stands by") && code == Some(0), "{err}");
+    assert!(err.starts_with("note: the Emcee that answered is on standby") && code == Some(0), "{err}");
 }
 
 #[tokio::test]

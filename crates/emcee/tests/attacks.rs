@@ -1,12 +1,12 @@
-//! Emcee under attacks from the network, with the real program: probes are answered, another relationship's changes
-//! arrive, and memory stays bounded. Attackers and Emcee run on processors of their own where there are two.
+//! Attacks on the real program from the network. Probes are answered, changes of another relationship arrive, and
+//! memory stays limited. Attackers and Emcee run on different processors if there are two.
 //!
-//! The short form runs with all tests and judges what does not depend on how busy the machine is; `cargo xtask proof
-//! attacks` runs the long one, with the released program, judges all of it, and writes docs/proofs/attacks.md.
+//! The short form runs with all tests, and checks what does not depend on the load of the machine. `cargo xtask proof
+//! attacks` runs the long form with the release build, checks everything, and writes docs/proofs/attacks.md.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "what the tests share is test code, too, and clippy knows only the tests themselves"
+    reason = "shared helpers are test code too, but clippy recognises only the tests themselves"
 )]
 
 #[path = "attacks/attackers.rs"]
@@ -23,10 +23,10 @@ use std::time::Duration;
 use measure::{Found, measure};
 use stage::{Stage, Target};
 
-/// A kubelet asks again after so long by default.
+/// Default probe timeout of a kubelet.
 const PROBE: Duration = Duration::from_secs(1);
 const MEMORY_MIB: u64 = 256;
-/// Below this a delay is the machine's.
+/// Delays below this are noise of the machine.
 const NOISE: Duration = Duration::from_millis(25);
 
 struct Attack {
@@ -35,7 +35,7 @@ struct Attack {
     target: Target,
 }
 
-/// Findings of the network without a certificate.
+/// Attacks of clients without a certificate that an audit found.
 const ATTACKS: [Attack; 4] = [
     Attack {
         name: "half a request on each of 400 sockets of the probe port",
@@ -47,7 +47,7 @@ const ATTACKS: [Attack; 4] = [
     Attack { name: "reviews of 2.8 MB with 42,000 unknown fields", role: "reviews", target: Target::Webhook },
 ];
 
-/// Without the attack and with it.
+/// Measures without the attack and with it.
 fn compare(attack: &Attack, time: Duration) -> [Found; 2] {
     let stage = Stage::new(attack.target);
     let quiet = measure(&stage, time, None);
@@ -61,7 +61,7 @@ fn probes_are_answered_and_memory_is_bounded_under_each_attack() {
     for attack in &ATTACKS {
         let [_, loud] = compare(attack, Duration::from_secs(2));
         assert!(loud.memory_mib < MEMORY_MIB, "{}: {loud}", attack.name);
-        // Unoptimized, and with others on this machine's processors, a probe may be late, but is answered.
+        // Without optimization, and under other load, a probe may be late, but it is answered.
         assert!(loud.probes > 0 && loud.unanswered == 0, "{}: {loud}", attack.name);
         assert!(attack.target == Target::Webhook || !loud.delays.is_empty(), "{}: {loud}", attack.name);
     }
@@ -106,7 +106,7 @@ fn proof() {
     assert!(failures.is_empty(), "probes, delivery, memory: {failures:#?}");
 }
 
-/// What the processes that the tests start do.
+/// Entry point of the processes that the tests start.
 #[test]
 #[ignore = "started by the others"]
 fn role() {

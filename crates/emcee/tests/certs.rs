@@ -1,4 +1,4 @@
-//! `emcee certs` on real folders: what it writes is asked of webpki and, where it is found, of openssl.
+//! `emcee certs` with real folders. webpki and, if it is installed, openssl verify the certificates.
 
 #[path = "certs/folder.rs"]
 mod folder;
@@ -35,7 +35,7 @@ fn a_relationship_of_two_meshes() {
         assert_eq!((read.problem, read.complete, read.names), (None, true, vec![name.to_owned()]));
         assert_eq!(data(&secret, "ca.crt"), fs::read_to_string(dir.join("ca.crt")).expect("ca.crt"));
     }
-    assert!(summary.contains("ca.key: new; keep it off the clusters"), "{summary}");
+    assert!(summary.contains("ca.key: new; keep it out of the clusters"), "{summary}");
     assert!(summary.contains("m1.yaml: new, m1.blue.example, until 2027-12-01T00:00:00Z"), "{summary}");
     assert!(!summary.contains("warning"), "{summary}");
 }
@@ -44,11 +44,11 @@ fn a_relationship_of_two_meshes() {
 fn only_the_owner_reads_what_holds_a_key() {
     let dir = folder_of_two();
     let yaml = fs::read_to_string(dir.path().join("m1.yaml")).expect("m1.yaml");
-    assert!(yaml.contains("\n  tls.crt: LS0t"), "base64 stands on one line: {yaml}");
+    assert!(yaml.contains("\n  tls.crt: LS0t"), "base64 is on one line: {yaml}");
     for name in ["ca.key", "m1.yaml", "m2.yaml"] {
         assert_eq!(mode(&dir.path().join(name)), 0o600, "{name}");
     }
-    assert_eq!(contents(dir.path()).len(), 4, "nothing temporary stays");
+    assert_eq!(contents(dir.path()).len(), 4, "no temporary file remains");
     let made = dir.path().join("made");
     certs(&made, "--relationship red --mesh m1=m1.red.example").expect("a new relationship");
     assert_eq!(mode(&made), 0o700);
@@ -149,8 +149,8 @@ fn a_later_run_adds_a_mesh_and_leaves_the_rest() {
     assert_eq!(after, before);
     assert_eq!(verify(&secret(dir.path(), "m3"), "m3.blue.example", later), Ok(()));
     assert!(summary.contains("m1.yaml: left as it is, m1.blue.example"), "{summary}");
-    assert!(summary.contains("ca.key: reused; keep it off the clusters"), "{summary}");
-    let again = at(later, dir.path(), &words).expect("nothing to do");
+    assert!(summary.contains("ca.key: reused; keep it out of the clusters"), "{summary}");
+    let again = at(later, dir.path(), &words).expect("nothing changes");
     assert!(!again.contains("next,"), "{again}");
 }
 
@@ -201,10 +201,10 @@ fn an_authority_of_ones_own_is_used() {
     let (own, other) = (Ca::new("Example Inc. root"), Ca::new("other"));
     fs::write(dir.path().join("ca.crt"), format!("{}{}", own.pem(), other.pem())).expect("written");
     fs::write(dir.path().join("ca.key"), own.key_pem()).expect("written");
-    let summary = certs(dir.path(), TWO).expect("signed by it");
+    let summary = certs(dir.path(), TWO).expect("a certificate of the own CA");
     let m1 = secret(dir.path(), "m1");
     assert_eq!(verify(&m1, "m1.blue.example", now()), Ok(()));
-    assert_eq!(data(&m1, "ca.crt").matches("BEGIN CERTIFICATE").count(), 2, "roots beside it are kept");
+    assert_eq!(data(&m1, "ca.crt").matches("BEGIN CERTIFICATE").count(), 2, "additional roots are kept");
     assert!(summary.contains("others can read it"), "{summary}");
 }
 
@@ -251,7 +251,7 @@ fn each_argument_is_refused_with_a_reason() {
         ("--mesh m1=a.example --spiffe m2=spiffe://a/b", "no --mesh or --rotate names mesh \"m2\""),
         ("--mesh m1=a.example --label a", "must be KEY=VALUE"),
         ("--mesh m1=a.example --label a=b --label a=c", "\"a\" is given twice"),
-        ("--mesh m1=a.example --label emcee.io/owner-kind=x", "marks what Emcee itself makes and removes"),
+        ("--mesh m1=a.example --label emcee.io/owner-kind=x", "marks objects that Emcee creates and removes"),
         ("--mesh m1=a.example --validity 0d", "out of range"),
         ("--mesh m1=a.example --validity 10d --ca-validity 9d", "is longer than --ca-validity 9d"),
         ("--rotate m1", "m1.yaml to rotate; to add the mesh: --mesh m1=NAME"),
@@ -266,7 +266,8 @@ fn each_argument_is_refused_with_a_reason() {
     }
 }
 
-/// A mesh's name becomes a file's, a relationship's that of a Secret and its namespace.
+/// The name of a mesh becomes the name of a file. The name of a relationship becomes that of a Secret and its
+/// namespace.
 #[test]
 fn no_name_leads_out_of_the_folder() {
     let place = TempDir::new().expect("a temporary folder");
@@ -326,8 +327,9 @@ fn the_life_of_the_authority() {
     assert!(short.contains("before a certificate of 365d; ask for less: --validity 250d"), "{short}");
     let early = message(now() - Duration::days(1), add);
     assert!(early.contains("is valid only from 2026-11-30T23:55:00Z"), "{early}");
-    at(now() + Duration::days(3400), dir.path(), &format!("{add} --validity 250d")).expect("it fits exactly");
-    at(now() + Duration::days(3651), dir.path(), TWO).expect("nothing is issued, nothing is refused");
+    at(now() + Duration::days(3400), dir.path(), &format!("{add} --validity 250d"))
+        .expect("a validity within that of the CA");
+    at(now() + Duration::days(3651), dir.path(), TWO).expect("no refusal, because no certificate is issued");
 }
 
 #[test]
@@ -361,11 +363,11 @@ fn half_an_authority_is_refused() {
     let add = "--relationship blue --mesh m3=m3.blue.example";
     let (aside, key_aside) = (dir.path().join("aside"), dir.path().join("key-aside"));
     fs::rename(&key, &key_aside).expect("moved");
-    assert!(refusal(dir.path(), add).contains("ca.crt is there but ca.key is not"));
+    assert!(refusal(dir.path(), add).contains("ca.crt exists but ca.key does not"));
     fs::rename(&crt, &aside).expect("moved");
-    assert!(refusal(dir.path(), add).contains("m1.yaml is there but ca.crt and ca.key are not"));
+    assert!(refusal(dir.path(), add).contains("m1.yaml exists but ca.crt and ca.key do not"));
     fs::rename(&key_aside, &key).expect("moved");
-    assert!(refusal(dir.path(), add).contains("ca.key is there but ca.crt is not"));
+    assert!(refusal(dir.path(), add).contains("ca.key exists but ca.crt does not"));
 }
 
 #[test]
@@ -379,13 +381,13 @@ fn authorities_made_by_openssl() {
         openssl(dir.path(), &format!("req -x509 -keyout ca.key -out ca.crt {extensions} {options}"));
         dir
     };
-    // Later than openssl's clock said, by a second that may just have begun.
+    // Later than the start of openssl's validity, which may be the current second.
     let today = OffsetDateTime::now_utc() + Duration::minutes(1);
     let rsa = make("-newkey rsa:2048 -subj /O=Example/CN=Root");
     at(today, rsa.path(), TWO).expect("an RSA key signs");
     assert_eq!(verify(&secret(rsa.path(), "m1"), "m1.blue.example", today), Ok(()));
 
-    // A name with a part twice cannot be copied into what it signs: no chain would hold.
+    // A subject with a repeated part cannot be copied into issued certificates, so no chain would be valid.
     let twice = make("-newkey ec -pkeyopt ec_paramgen_curve:P-256 -subj /DC=com/DC=example/CN=Root");
     let refused = at(today, twice.path(), TWO).expect_err("refused").to_string();
     assert!(refused.contains("ca.crt: has a subject that cannot be copied"), "{refused}");
@@ -394,7 +396,7 @@ fn authorities_made_by_openssl() {
 #[test]
 fn a_failure_halfway_takes_back_what_was_placed() {
     let dir = TempDir::new().expect("a temporary folder");
-    // Seen only when m2.yaml is to get its name: by then the CA and m1.yaml have theirs.
+    // The error occurs only when m2.yaml is renamed. Then the CA and m1.yaml are already in place.
     fs::create_dir(dir.path().join("m2.yaml")).expect("made");
     assert!(refusal(dir.path(), TWO).contains("cannot write"));
     assert!(contents(dir.path()).is_empty());
@@ -413,7 +415,7 @@ fn a_folder_that_cannot_be_written() {
     fs::create_dir(&closed).expect("made");
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).expect("set");
     if fs::write(closed.join("probe"), "").is_ok() {
-        println!("skipped: this user may write everywhere");
+        println!("skipped: this user can write everywhere");
         return;
     }
     assert!(certs(&closed, TWO).expect_err("refused").to_string().contains("cannot write"));

@@ -1,7 +1,7 @@
-//! The command line as a user meets it: the real program, its exit codes, and every word it prints.
+//! The command line of the real program: its exit codes and its complete output.
 //!
-//! What is printed stands in `cli/snapshots`. After a change of words: `INSTA_UPDATE=always cargo test -p emcee --test cli`,
-//! and read the difference.
+//! The expected output is in `cli/snapshots`. After you change a text, run
+//! `INSTA_UPDATE=always cargo test -p emcee --test cli`, and review the difference.
 
 #[path = "cli/world.rs"]
 mod world;

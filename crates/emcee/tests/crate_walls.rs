@@ -1,24 +1,25 @@
-//! Holds the walls between the crates: who may use whom, and which libraries must not be reached from where.
+//! Checks the dependencies between the crates: which crates each crate may use, and which libraries it must not depend
+//! on.
 //!
-//! Read from `cargo tree`, one crate at a time: `cargo metadata` resolves features for the whole workspace
-//! together, and would show `kube-client` behind the core because the binary switches it on.
+//! The test runs `cargo tree` for one crate at a time. `cargo metadata` resolves features for the whole workspace, and
+//! would show `kube-client` as a dependency of the core because the binary enables it.
 
 use std::process::Command;
 
 use serde_json::Value;
 
-/// What a crate of the workspace may know.
+/// The allowed dependencies of a crate in the workspace.
 struct Walls {
     name: &'static str,
     /// Crates of the workspace that it may use.
     may_use: &'static [&'static str],
-    /// Crates that must not be reached, however long the way.
+    /// Crates that must not be direct or transitive dependencies.
     never: &'static [&'static str],
 }
 
 const IO: &[&str] = &["tokio", "hyper", "kube-client", "tonic", "reqwest"];
 
-/// The table of the architecture. Arrows point from `emcee` down to `emcee-api`.
+/// The dependencies in the architecture, from `emcee-api` up to `emcee`.
 const TABLE: &[Walls] = &[
     Walls { name: "emcee-api", may_use: &[], never: IO },
     Walls { name: "emcee-core", may_use: &["emcee-api"], never: IO },
@@ -38,7 +39,7 @@ const TABLE: &[Walls] = &[
     Walls { name: "xtask", may_use: &[], never: &["emcee-api"] },
 ];
 
-/// What any crate's tests may use besides.
+/// Additional crates that the tests of every crate may use.
 const FOR_TESTS: &[&str] = &["emcee-testkit"];
 
 #[test]
@@ -46,8 +47,8 @@ fn every_crate_has_a_row() {
     for package in workspace() {
         assert!(
             row(&package.name).is_some(),
-            "the crate `{}` is not in TABLE of crates/emcee/tests/crate_walls.rs: add a row that says which \
-             crates of the workspace it may use and which libraries must never be behind it, and a row to \
+            "the crate `{}` is not in TABLE of crates/emcee/tests/crate_walls.rs: add a row with the \
+             crates of the workspace that it may use and the libraries that it must not depend on, and a row to \
              the table in CONTRIBUTING.md",
             package.name
         );
@@ -65,7 +66,7 @@ fn crates_use_only_whom_they_may() {
             let allowed =
                 walls.may_use.contains(&used.as_str()) || *for_tests && FOR_TESTS.contains(&used.as_str());
             if inside && !allowed {
-                broken.push(format!("{} must not use {used}; it may use {:?}", package.name, walls.may_use));
+                broken.push(format!("{} must not use {used} (it may use {:?})", package.name, walls.may_use));
             }
         }
     }
@@ -86,12 +87,12 @@ fn nothing_forbidden_is_behind_a_crate() {
 fn a_forbidden_crate_is_reported_with_the_way_to_it() {
     let walls = Walls { name: "a", may_use: &[], never: &["tokio", "tonic"] };
     let tree = "0a v0.1.0 (/somewhere/a)\n1b v1.0.0\n2c v1.0.0\n1d v2.0.0\n2tokio v1.50.0\n3mio v1.0.0\n1b v1.0.0 (*)\n";
-    assert_eq!(forbidden_paths(&walls, tree), ["a must not reach tokio: a → d → tokio"]);
+    assert_eq!(forbidden_paths(&walls, tree), ["a must not depend on tokio: a → d → tokio"]);
 }
 
 struct Package {
     name: String,
-    /// Each dependency with whether only tests have it.
+    /// Each dependency, and whether it is a dev dependency.
     uses: Vec<(String, bool)>,
 }
 
@@ -99,23 +100,23 @@ fn row(name: &str) -> Option<&'static Walls> {
     TABLE.iter().find(|walls| walls.name == name)
 }
 
-/// The workspace's packages, as their manifests say.
+/// Returns the packages of the workspace with the dependencies in their manifests.
 fn workspace() -> Vec<Package> {
     let json = cargo(&["metadata", "--locked", "--no-deps", "--format-version", "1"]);
     let metadata: Value = serde_json::from_str(&json).expect("cargo prints JSON");
-    let packages = metadata["packages"].as_array().expect("there are packages");
+    let packages = metadata["packages"].as_array().expect("a list of packages");
     packages.iter().map(package).collect()
 }
 
 fn package(json: &Value) -> Package {
-    let name = |json: &Value| json["name"].as_str().expect("it has a name").to_owned();
-    let dependencies = json["dependencies"].as_array().expect("there is a list");
+    let name = |json: &Value| json["name"].as_str().expect("a name").to_owned();
+    let dependencies = json["dependencies"].as_array().expect("a list of dependencies");
     let uses = dependencies.iter().map(|used| (name(used), used["kind"] == "dev"));
     Package { name: name(json), uses: uses.collect() }
 }
 
-/// Everything that is linked into the crate, with its depth before each name. A subtree that was shown
-/// before is left out, so each crate is there with at least one way to it.
+/// Returns everything that is linked into the crate, with the depth before each name. Repeated subtrees are omitted, so
+/// each crate has at least one path.
 fn tree(package: &str) -> String {
     cargo(&["tree", "--locked", "--package", package, "--edges", "normal,no-proc-macro", "--prefix", "depth"])
 }
@@ -124,13 +125,13 @@ fn forbidden_paths(walls: &Walls, tree: &str) -> Vec<String> {
     let mut way: Vec<&str> = Vec::new();
     let mut found = Vec::new();
     for line in tree.lines() {
-        let digits = line.find(|c: char| !c.is_ascii_digit()).expect("a name follows the depth");
+        let digits = line.find(|c: char| !c.is_ascii_digit()).expect("a name after the depth");
         let (depth, rest) = line.split_at(digits);
-        way.truncate(depth.parse().expect("a depth comes first"));
-        let name = rest.split(' ').next().expect("split gives one part at least");
+        way.truncate(depth.parse().expect("a depth before the name"));
+        let name = rest.split(' ').next().expect("at least one part");
         way.push(name);
         if walls.never.contains(&name) && !rest.ends_with("(*)") {
-            found.push(format!("{} must not reach {name}: {}", walls.name, way.join(" → ")));
+            found.push(format!("{} must not depend on {name}: {}", walls.name, way.join(" → ")));
         }
     }
     found
@@ -138,7 +139,7 @@ fn forbidden_paths(walls: &Walls, tree: &str) -> Vec<String> {
 
 fn cargo(args: &[&str]) -> String {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo).args(args).output().expect("cargo can be started");
+    let output = Command::new(cargo).args(args).output().expect("cargo runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cargo {} failed:\n{errors}", args.join(" "));
     String::from_utf8(output.stdout).expect("cargo prints UTF-8")

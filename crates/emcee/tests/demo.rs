@@ -1,23 +1,23 @@
-//! `emcee demo` that stays up: what it says to look at is there. README's test runs it with `--once`.
+//! `emcee demo` without `--once`: the files and URLs that it prints exist. The README test runs it with `--once`.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
-/// It ends with the test, and its folders with it.
+/// A running demo. It is killed when the test ends.
 struct Demo(Child);
 
 impl Demo {
-    /// As Ctrl-C does; says whether it ended well.
+    /// Sends SIGINT, as Ctrl-C does. Returns whether the demo exits successfully.
     fn interrupt(&mut self) -> bool {
         let command = format!("kill -INT {}", self.0.id());
         let sent = Command::new("sh").args(["-c", &command]).status().expect("a shell");
-        sent.success() && self.0.wait().expect("it ends").success()
+        sent.success() && self.0.wait().expect("the demo exits").success()
     }
 }
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        // Ended already, if all went well.
+        // On success, the demo has already exited.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -32,10 +32,10 @@ fn emcee(arguments: &[&str]) -> Command {
 #[test]
 fn it_stays_up_and_says_where_to_look() {
     let mut child = emcee(&["demo"]).stdout(Stdio::piped()).spawn().expect("the program runs");
-    let said = BufReader::new(child.stdout.take().expect("it is piped"));
+    let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
     let mut demo = Demo(child);
     let mut lines =
-        said.lines().map_while(Result::ok).skip_while(|line| !line.ends_with("CATALOGUE")).skip(1);
+        stdout.lines().map_while(Result::ok).skip_while(|line| !line.ends_with("CATALOGUE")).skip(1);
     let m1 = lines.next().expect("a line for m1");
     let columns: Vec<_> = m1.split_whitespace().collect();
     let [name, resources, objects, _, catalogue] = columns[..] else { panic!("{m1}") };
@@ -46,6 +46,6 @@ fn it_stays_up_and_says_where_to_look() {
     let shown = emcee(&["catalogue", "--admin", url]).output().expect("the program runs");
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("reviews") && shown.contains("ratings"), "{shown}");
-    lines.find(|line| line.contains("Ctrl-C")).expect("it says how it ends");
+    lines.find(|line| line.contains("Ctrl-C")).expect("a line that explains how to end the demo");
     assert!(demo.interrupt());
 }

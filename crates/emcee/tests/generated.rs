@@ -1,4 +1,4 @@
-//! What is generated from the code and committed: the CRDs and the chart. And what an API server asks of the CRDs.
+//! The committed CRDs and chart match the code, and the CRDs meet the requirements of an API server.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,7 +37,7 @@ fn the_committed_chart_is_that_of_the_code() {
     );
 }
 
-/// Every file below a folder, by its path in it.
+/// Returns every file below a folder, by its relative path.
 fn files(folder: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).into_iter().flatten() {
@@ -62,25 +62,29 @@ fn every_field_has_a_type_and_a_description() {
     });
 }
 
-/// Only what may be left out may be null, and nothing that is null is told from what is left out.
+/// Only optional fields can be null, and null means the same as a missing field.
 #[test]
 fn null_is_as_good_as_absent_and_no_more() {
     for_each_field(|path, schema, required| {
         let nullable = schema.nullable == Some(true);
-        assert!(!(nullable && required), "{path} is required, and may be null");
-        assert!(!(nullable && schema.default.is_some()), "{path} has a default that null would go past");
+        assert!(!(nullable && required), "{path} is required, but nullable");
+        assert!(!(nullable && schema.default.is_some()), "{path} has a default that null would bypass");
     });
 }
 
-/// Structural schemas have no choice of types, and unknown fields are pruned or refused, not kept.
+/// Structural schemas have no alternatives, and unknown fields are pruned or refused, not preserved.
 #[test]
 fn nothing_that_a_structural_schema_forbids() {
     for_each_field(|path, schema, _| {
         for list in [&schema.any_of, &schema.one_of, &schema.all_of] {
-            assert!(list.is_none(), "{path} has a choice of schemas");
+            assert!(list.is_none(), "{path} has alternative schemas");
         }
         assert!(schema.not.is_none() && schema.ref_path.is_none(), "{path}");
-        assert_ne!(schema.x_kubernetes_preserve_unknown_fields, Some(true), "{path} keeps unknown fields");
+        assert_ne!(
+            schema.x_kubernetes_preserve_unknown_fields,
+            Some(true),
+            "{path} preserves unknown fields"
+        );
         let closed = schema.properties.is_some() && schema.additional_properties.is_some();
         assert!(!closed, "{path} has both properties and additionalProperties");
     });
@@ -103,7 +107,7 @@ fn status_is_a_subresource_and_columns_are_shown() {
     }
 }
 
-/// What the API server refuses by itself, in the words of the first prototype.
+/// Rules that the API server checks itself, with the messages of the first prototype.
 #[test]
 fn rules_for_the_api_server() {
     has_rules(&[
@@ -134,11 +138,11 @@ fn has_rules(wanted: &[(&str, &str)]) {
     });
     for (path, words) in wanted {
         let found = rules.get(*path).into_iter().flatten().any(|message| message.contains(words));
-        assert!(found, "no rule of {path} says {words:?}: {rules:?}");
+        assert!(found, "no rule of {path} has the message {words:?}: {rules:?}");
     }
 }
 
-/// A rule costs what its field may hold: without bounds the API server refuses the whole CRD.
+/// The cost of a rule depends on the size of its field. Without limits, the API server refuses the whole CRD.
 #[test]
 fn what_users_write_is_bounded() {
     for_each_field(|path, schema, _| {
@@ -164,7 +168,7 @@ fn only_version(crd: &CustomResourceDefinition) -> &CustomResourceDefinitionVers
     &crd.spec.versions[0]
 }
 
-/// Visits every schema below the root of every CRD: its path, itself, whether it is required.
+/// Visits every schema below the root of every CRD, with its path, and whether it is required.
 fn for_each_field(mut visit: impl FnMut(&str, &JSONSchemaProps, bool)) {
     for crd in custom_resource_definitions() {
         let schema = only_version(&crd).schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());

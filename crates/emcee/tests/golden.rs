@@ -1,9 +1,10 @@
-//! Golden folders: what Emcee makes of a few small resources, to be read by people.
+//! Golden folders show the objects that Emcee generates for a few small resources, for readers and as a test.
 //!
-//! `golden/<style>/<side>-<case>/` holds `mesh.yaml`, what users wrote; `flags`, if `emcee render` is given any;
-//! and what comes of it: `objects.yaml`, the objects, and `said.txt`, what is said about them.
+//! `golden/<style>/<side>-<case>/` contains `mesh.yaml`, the resources of users; `flags`, further flags of `emcee
+//! render`, if any; and the expected output: `objects.yaml`, the objects, and `said.txt`, the messages.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p emcee --test golden` writes both anew: read the difference before it is committed.
+//! `UPDATE_GOLDEN=1 cargo test -p emcee --test golden` writes the expected output. Review the difference before you
+//! commit it.
 
 #[path = "golden/istioctl.rs"]
 mod istioctl;
@@ -18,7 +19,7 @@ const FLAGS: &str = "flags";
 const OBJECTS: &str = "objects.yaml";
 const SAID: &str = "said.txt";
 
-/// Between two documents of a stream.
+/// Separator of two documents in a stream.
 const SEPARATOR: &str = "\n---\n";
 
 #[test]
@@ -26,7 +27,7 @@ fn renders_what_the_golden_folders_show() {
     let wrong: Vec<_> = folders().iter().flat_map(|folder| differences(folder)).collect();
     assert!(
         wrong.is_empty(),
-        "not as the golden folders show (UPDATE_GOLDEN=1 writes them anew)\n{}",
+        "the output differs from the golden folders (UPDATE_GOLDEN=1 updates them)\n{}",
         wrong.join("\n")
     );
 }
@@ -37,7 +38,7 @@ fn istio_accepts_every_golden_object() {
     let objects: Vec<_> = folders().iter().map(|folder| render(folder).0).collect();
     let documents = objects.iter().flat_map(|text| text.split(SEPARATOR));
     let judged: Vec<_> = documents.filter(|document| istioctl::judges(document)).collect();
-    assert!(!judged.is_empty(), "no golden folder has an object of Istio's");
+    assert!(!judged.is_empty(), "no golden folder has an Istio object");
     istioctl::validate(&istioctl, &judged.join(SEPARATOR));
 }
 
@@ -45,14 +46,18 @@ fn istio_accepts_every_golden_object() {
 fn says_of_every_folder_what_it_shows() {
     for folder in folders() {
         let input = read(&folder.join(INPUT));
-        assert!(input.starts_with("# "), "{} does not begin with what it shows", shown(&folder, INPUT));
+        assert!(
+            input.starts_with("# "),
+            "{} does not begin with a comment about what it shows",
+            shown(&folder, INPUT)
+        );
     }
 }
 
-/// Files of the folder that are not as they should be, each with the first line that differs.
+/// Returns the files of the folder that differ from the output, each with the first different line.
 fn differences(folder: &Path) -> Vec<String> {
-    let (objects, said) = render(folder);
-    [(OBJECTS, objects), (SAID, said)]
+    let (objects, messages) = render(folder);
+    [(OBJECTS, objects), (SAID, messages)]
         .into_iter()
         .filter_map(|(name, is)| {
             let path = folder.join(name);
@@ -64,20 +69,20 @@ fn differences(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-/// What `emcee render` prints, and what it says with its exit code, if that is not 0.
+/// Runs `emcee render`. Returns its stdout, and its stderr with the exit code, if that is not 0.
 ///
-/// It runs inside the folder, so that no path of this machine is said.
+/// The program runs in the folder, so that messages contain no paths of this machine.
 fn render(folder: &Path) -> (String, String) {
     let flags = read(&folder.join(FLAGS));
     let mut command = Command::new(env!("CARGO_BIN_EXE_emcee"));
     command.args(["render", "-f", INPUT]).args(flags.split_whitespace()).current_dir(folder);
     let output = command.output().expect("emcee runs");
-    let mut said = text(output.stderr);
+    let mut messages = text(output.stderr);
     if !output.status.success() {
-        said += &output.status.to_string();
-        said.push('\n');
+        messages += &output.status.to_string();
+        messages.push('\n');
     }
-    (text(output.stdout), said)
+    (text(output.stdout), messages)
 }
 
 fn text(bytes: Vec<u8>) -> String {
@@ -99,7 +104,7 @@ fn first_difference(should: &str, is: &str) -> Option<String> {
     })
 }
 
-/// All folders that hold an input, in order.
+/// Returns all golden folders, sorted.
 fn folders() -> Vec<PathBuf> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut found: Vec<_> = subfolders(&golden).iter().flat_map(|style| subfolders(style)).collect();
@@ -109,15 +114,15 @@ fn folders() -> Vec<PathBuf> {
 }
 
 fn subfolders(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("golden folders can be listed");
+    let entries = fs::read_dir(folder).expect("a readable folder");
     entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir()).collect()
 }
 
-/// An absent file is an empty one, so that a folder holds only what says something.
+/// Reads a file. A missing file is empty, so that a folder has no empty files.
 fn read(path: &Path) -> String {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        text => text.expect("golden files can be read"),
+        text => text.expect("a readable golden file"),
     }
 }
 
@@ -127,7 +132,7 @@ fn write(path: &Path, text: &str) {
         (true, false) => Ok(()),
         (false, _) => fs::write(path, text),
     };
-    written.expect("golden files can be written");
+    written.expect("a writable golden file");
 }
 
 fn shown(folder: &Path, name: &str) -> String {

@@ -1,4 +1,4 @@
-//! `deploy/Dockerfile`, as far as it can be judged without a container engine: what would be in the image, and who runs it.
+//! Checks of `deploy/Dockerfile` without a container engine: the content of the image, and the user that runs it.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,8 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).expect(path)
 }
 
-/// The instructions of each stage, its FROM first; before the first stage those that belong to none.
+/// Returns the instructions of each stage, beginning with its FROM. The first item contains those before the first
+/// stage.
 fn stages(text: &str) -> Vec<Vec<Instruction>> {
     let lines = text.replace("\\\n", " ");
     let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -24,7 +25,7 @@ fn stages(text: &str) -> Vec<Vec<Instruction>> {
         if name == "FROM" {
             stages.push(Vec::new());
         }
-        stages.last_mut().expect("one at the least").push((name.to_owned(), arguments.trim().to_owned()));
+        stages.last_mut().expect("at least one stage").push((name.to_owned(), arguments.trim().to_owned()));
     }
     stages
 }
@@ -34,22 +35,22 @@ fn the_image_is_one_program_and_no_root() {
     let stages = stages(&read("deploy/Dockerfile"));
     let last = stages.last().expect("a stage");
     let names: Vec<_> = last.iter().map(|(name, _)| name.as_str()).collect();
-    // No RUN: there is nothing in it that could run. No ENV, EXPOSE or VOLUME that would say otherwise.
+    // No RUN, because the image contains nothing that could run, and no ENV, EXPOSE or VOLUME.
     assert_eq!(names, ["FROM", "COPY", "USER", "ENTRYPOINT"]);
     assert_eq!(last[0].1, "scratch");
     let copied: Vec<_> = last[1].1.split_whitespace().collect();
     let [from, program, to] = copied[..] else { panic!("{copied:?}") };
     assert_eq!((from, to), ("--from=build", "/emcee"));
     assert!(program.ends_with("/x86_64-unknown-linux-musl/release/emcee"), "{program}");
-    // Numbers, as there is no file of names; `runAsNonRoot` judges only numbers.
+    // Numeric IDs, because the image has no passwd file, and `runAsNonRoot` checks only numeric IDs.
     let ids: Vec<u32> = last[2].1.split(':').map(|id| id.parse().expect("a number")).collect();
     assert!(ids.len() == 2 && ids.iter().all(|id| *id >= 10_000), "{ids:?}");
-    // The exec form: the other one needs a shell.
+    // The exec form, because the shell form needs a shell.
     let entry: Vec<String> = serde_json::from_str(&last[3].1).expect("a list");
     assert_eq!(entry, ["/emcee"]);
 }
 
-/// The manifests name a user of their own: the image's has to be the same, or a cluster and a laptop differ.
+/// The manifests also set a user. It must be the same as that of the image, so that all environments behave alike.
 #[test]
 fn the_images_user_is_that_of_the_manifests() {
     let stages = stages(&read("deploy/Dockerfile"));
@@ -65,7 +66,7 @@ fn the_images_user_is_that_of_the_manifests() {
     assert_eq!(user, format!("{}:{}", id("runAsUser"), id("runAsGroup")));
 }
 
-/// Whoever builds says what compiles: by digest, if they like. The default is the toolchain of the repository.
+/// The builder image is a build argument and can be a digest. The default has the toolchain of the repository.
 #[test]
 fn what_compiles_is_a_build_argument() {
     let stages = stages(&read("deploy/Dockerfile"));
@@ -73,13 +74,13 @@ fn what_compiles_is_a_build_argument() {
     assert_eq!(name, "ARG");
     let image = default.strip_prefix("BUILD_IMAGE=").expect("BUILD_IMAGE");
     assert_eq!(stages[1][0], ("FROM".into(), "${BUILD_IMAGE} AS build".into()));
-    assert_eq!(stages.len(), 3, "one stage compiles, one is the image");
+    assert_eq!(stages.len(), 3, "one stage for the build and one for the image");
     let toolchain = read("rust-toolchain.toml");
     let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).expect("a channel");
     let tag = image.strip_prefix("docker.io/library/rust:").expect("the official image, by its full name");
     let version = tag.split('-').next().expect("a version");
-    assert!(channel.trim_matches('"').starts_with(version), "{image} compiles, and {channel} is wanted");
-    // A digest that nobody has checked would be worse than none.
+    assert!(channel.trim_matches('"').starts_with(version), "{image} differs from the toolchain {channel}");
+    // An unverified digest would be worse than none.
     assert!(!image.contains("@sha256:"), "{image}");
     for page in ["docs/guides/install.md", "deploy/Dockerfile"] {
         assert!(read(page).contains("--build-arg BUILD_IMAGE=docker.io/library/rust:"), "{page}");

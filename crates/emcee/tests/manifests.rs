@@ -1,4 +1,4 @@
-//! What `emcee manifests` prints: enough rights for the controller, and no more.
+//! The output of `emcee manifests` grants the controller the rights that it needs, and no more.
 
 use std::fs;
 use std::process::Command;
@@ -26,15 +26,15 @@ fn manifests(args: &[&str]) -> Vec<Value> {
     serde_saphyr::from_multiple(&text).expect("YAML")
 }
 
-/// A right of Emcee's.
+/// A right that is granted to Emcee.
 #[derive(Debug, PartialEq, Eq)]
 struct Grant {
     group: String,
     resource: String,
     verb: String,
-    /// The namespace in which it is granted; `*`: in all.
+    /// The namespace in which it is granted. `*` means all namespaces.
     place: String,
-    /// Whether it is for one object only.
+    /// Whether it is limited to named objects.
     named: bool,
 }
 
@@ -44,7 +44,7 @@ fn grants(objects: &[Value]) -> Vec<Grant> {
         let place = binding["metadata"]["namespace"].as_str().unwrap_or("*");
         let role = &binding["roleRef"];
         let of_role = |o: &&Value| o["kind"] == role["kind"] && o["metadata"]["name"] == role["name"];
-        let role = objects.iter().find(of_role).expect("what is bound is there");
+        let role = objects.iter().find(of_role).expect("an existing role");
         let rules = role["rules"].as_array().expect("rules");
         grants.extend(rules.iter().flat_map(|rule| of_rule(rule, place)));
     }
@@ -71,7 +71,7 @@ fn words(list: &Value) -> Vec<String> {
     words.map(|word| word.as_str().expect("a word").to_owned()).collect()
 }
 
-/// Where Emcee has all of these rights to a kind.
+/// Returns the namespaces in which Emcee has all of these rights to a kind.
 fn places(grants: &[Grant], kind: Kind, verbs: &[&str]) -> Vec<String> {
     let has = |place: &str, verb: &str| {
         grants.iter().any(|g| {
@@ -111,13 +111,13 @@ fn every_generated_kind_can_be_written_where_it_is_generated() {
         };
         let written = places(&grants, kind, &["get", "list", "watch", "create", "patch", "delete"]);
         assert_eq!(written, [if of_mesh { "*" } else { "blue" }], "{kind:?}");
-        // A controller watches the whole cluster for what it has written, but for keys.
+        // The controller watches its own objects in the whole cluster, except for those that contain keys.
         let watched = places(&grants, kind, &["list", "watch"]).contains(&"*".to_owned());
         assert_eq!(watched, !kind.holds_keys(), "{kind:?}");
     }
 }
 
-/// Through a pod, whoever may make one reads every Secret of its namespace.
+/// A user who can create a pod can read every Secret in its namespace.
 #[test]
 fn pods_can_be_had_only_where_secrets_can() {
     for args in [&["rbac"][..], &["rbac", "--fed-namespaces", "blue,red"], &["rbac", "--fed-namespaces", "*"]]
@@ -140,7 +140,7 @@ fn secrets_are_read_only_where_it_is_said() {
     assert_eq!(secrets(&["rbac", "--fed-namespaces", "*"]), ["*"]);
 }
 
-/// Its rights to the Secret and the configuration are by name.
+/// The rights to the Secret and to the configuration are limited by name.
 #[test]
 fn a_webhook_adds_rights_to_its_own_objects_only() {
     let of = |switch: &str| grants(&manifests(&["rbac", "--webhook", switch]));
@@ -186,10 +186,13 @@ fn teams_may_not_write_relationships() {
     }
     let admin = role("emcee-admin").expect("a role for administrators");
     let labels = admin["metadata"]["labels"].as_object().expect("labels");
-    assert!(labels.keys().all(|label| !label.contains("aggregate")), "a namespace's admin would gain it");
+    assert!(
+        labels.keys().all(|label| !label.contains("aggregate")),
+        "the admin of a namespace would get this role"
+    );
 }
 
-/// A status says what Emcee found, and is what it remembers: a team that could write one would speak in its name.
+/// Emcee reports in a status and restores its state from it. A team that can write a status could impersonate Emcee.
 #[test]
 fn teams_may_not_write_a_status() {
     let objects = manifests(&["all", "--fed-namespaces", "*"]);
@@ -201,11 +204,11 @@ fn teams_may_not_write_a_status() {
     for rule in granted {
         let writes =
             words(&rule["verbs"]).iter().any(|verb| !["get", "list", "watch"].contains(&verb.as_str()));
-        // `*` would mean the subresources, too.
+        // `*` would include subresources.
         let beyond = words(&rule["resources"]).iter().any(|name| name.contains(['/', '*']));
         assert!(!(writes && beyond), "{rule}");
     }
-    // Without the subresource, who may write a resource may write its status.
+    // Without the subresource, users who can write a resource can write its status.
     let crds: Vec<_> = objects.iter().filter(|o| o["kind"] == "CustomResourceDefinition").collect();
     assert_eq!(crds.len(), 3);
     for version in crds.iter().flat_map(|crd| crd["spec"]["versions"].as_array().expect("versions")) {
@@ -213,7 +216,7 @@ fn teams_may_not_write_a_status() {
     }
 }
 
-/// A field that Kubernetes does not know would be lost on the way.
+/// Fields that Kubernetes does not know would be lost.
 #[test]
 fn kubernetes_knows_every_field() {
     let whole = [
@@ -241,7 +244,7 @@ fn kubernetes_knows_every_field() {
             "Service" => typed::<Service>(&object),
             "Deployment" => typed::<Deployment>(&object),
             "ValidatingWebhookConfiguration" => typed::<ValidatingWebhookConfiguration>(&object),
-            kind => unreachable!("{kind} has no type here"),
+            kind => unreachable!("{kind} has no type in this test"),
         };
         assert_eq!(read, object);
     }
@@ -275,10 +278,10 @@ fn the_pod_is_confined_and_its_arguments_are_those_of_run() {
     is_a_command(&arguments);
 }
 
-/// The arguments are a command that exists, down to each value.
+/// Asserts that the arguments are a valid command line.
 fn is_a_command(arguments: &[String]) {
     let arguments = ["emcee"].into_iter().chain(arguments.iter().map(String::as_str));
-    Cli::command().try_get_matches_from(arguments).expect("arguments that are understood");
+    Cli::command().try_get_matches_from(arguments).expect("valid arguments");
 }
 
 #[test]
@@ -286,7 +289,10 @@ fn a_namespace_for_no_relationship_is_said_and_not_taken_for_all() {
     let objects = manifests(&["deployment"]);
     let container = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
     let arguments = words(&container["args"]);
-    assert!(arguments.contains(&"--fed-namespaces=".to_owned()), "by default `emcee run` takes all");
+    assert!(
+        arguments.contains(&"--fed-namespaces=".to_owned()),
+        "without the flag, `emcee run` uses all namespaces"
+    );
     is_a_command(&arguments);
 }
 
@@ -372,11 +378,11 @@ fn the_hook_of_the_chart_runs_a_command_that_exists() {
     is_a_command(&words(&job["spec"]["template"]["spec"]["containers"][0]["args"]));
 }
 
-/// A line of a template with some value in it.
+/// Replaces the template expression in a line with a value.
 fn filled(line: &str) -> String {
     match line.split_once("{{") {
         Some((before, after)) => {
-            let after = after.split_once("}}").expect("what is opened is closed").1;
+            let after = after.split_once("}}").expect("a closed expression").1;
             let value = if after.is_empty() && before.ends_with(": ") { "{}" } else { "blue" };
             format!("{before}{value}{after}")
         }

@@ -1,9 +1,9 @@
-//! What `docs/proofs` says is shown by a test is: each test that a row names is in the file that the row links.
+//! The pages in `docs/proofs` name existing tests: each test that a row names is in the file that the row links.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A row of a table: where its page is, what it is about, and the tests that it names, each with its file.
+/// A row of a table: its claim, and the tests that it names with their files.
 #[derive(Debug, PartialEq)]
 struct Row {
     claim: String,
@@ -14,7 +14,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/proofs")
 }
 
-/// The rows of all tables whose second column is `tests`; other tables are about something else.
+/// Returns the rows of all tables whose second column is `tests`. Other tables are ignored.
 fn rows(page: &str) -> Vec<Row> {
     let mut is_of_tests = false;
     let mut found = Vec::new();
@@ -29,7 +29,7 @@ fn rows(page: &str) -> Vec<Row> {
     found
 }
 
-/// `[file](path) `a`, `b`; [another](path) `c``
+/// Parses a row whose tests are in the form `[file](path) `a`, `b`; [another](path) `c``.
 fn row(claim: &str, text: &str) -> Row {
     let mut tests = Vec::new();
     for file in text.split('[').skip(1) {
@@ -41,7 +41,8 @@ fn row(claim: &str, text: &str) -> Row {
     Row { claim: claim.to_owned(), tests }
 }
 
-/// Whether a file has a test of this name: a function with a test's attribute, or an entry of a test bed's list.
+/// Returns whether a file has a test of this name: a function with a test attribute, or an entry in a list of the test
+/// bed.
 fn has_test(source: &str, name: &str) -> bool {
     if source.contains("suite::run") && source.contains(&format!("(\"{name}\", ")) {
         return true;

@@ -1,10 +1,10 @@
-//! What the documentation says is so: its commands do what it shows, its links lead somewhere, and its references
-//! name all that there is.
+//! The documentation is correct: its commands print what it shows, its links are valid, and its references are
+//! complete.
 //!
-//! In a page, a ```` ```yaml ```` block whose first line is `# file: PATH` is a file; a command in a ```` ```console ````
-//! block that begins with `emcee` (or `cargo run --release --`) is run beside these files and the examples, and must
-//! print the lines that are shown (`…` is anything) and exit with 0, or with what `; echo $?` shows. A command of
-//! another program is not run, and neither is what stands behind a `|`.
+//! In a page, a ```` ```yaml ```` block whose first line is `# file: PATH` is a file. A command that begins with `emcee`
+//! (or `cargo run --release --`) in a ```` ```console ```` block is run in a folder with these files and the examples.
+//! It must print the lines that are shown (`…` matches anything), and exit with 0, or with the code that
+//! `; echo $?` shows. Commands of other programs are not run. The part of a command after a `|` is not run either.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -81,16 +81,16 @@ fn every_field_has_its_row() {
 #[test]
 fn every_command_and_flag_has_its_row() {
     let page = read(&root().join("docs/reference/cli.md"));
-    let shared = &rows(section(&page, "Surroundings")) | &rows(section(&page, "Cluster"));
+    let shared = &rows(section(&page, "Mesh settings")) | &rows(section(&page, "Cluster"));
     let mut used = BTreeSet::new();
     for command in Cli::command().get_subcommands() {
         let name = command.get_name();
         let flags: BTreeSet<_> =
             command.get_arguments().filter_map(|a| a.get_long()).map(|long| format!("--{long}")).collect();
         let own: BTreeSet<_> = flags.difference(&shared).cloned().collect();
-        // A command may say what a shared flag means to it.
-        let said = &rows(section(&page, &format!("emcee {name}"))) - &(&shared & &flags);
-        assert_eq!(said, own, "emcee {name}");
+        // A command can document its own meaning of a shared flag.
+        let documented = &rows(section(&page, &format!("emcee {name}"))) - &(&shared & &flags);
+        assert_eq!(documented, own, "emcee {name}");
         used.extend(flags);
     }
     assert!(used.is_superset(&shared), "{shared:?}");
@@ -107,7 +107,7 @@ struct Shown {
 }
 
 impl Shown {
-    /// Says whether it was a command of Emcee's.
+    /// Runs the command, and returns whether it is a command of Emcee.
     fn run(&self, page: &Path, place: &Path) -> bool {
         let line = self.line.replacen("cargo run --release --", "emcee", 1);
         let Some(arguments) = line.strip_prefix("emcee ") else { return false };
@@ -124,7 +124,7 @@ impl Shown {
             .output()
             .expect("emcee runs");
         if !file.is_empty() {
-            fs::write(place.join(file), &ran.stdout).expect("a file can be written");
+            fs::write(place.join(file), &ran.stdout).expect("a writable file");
         }
         let printed = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
         let context = || format!("{}: {}\n{printed}", page.display(), self.line);
@@ -136,7 +136,7 @@ impl Shown {
     }
 }
 
-/// Whether a line is as shown; `…` stands for anything.
+/// Returns whether a line is as shown. `…` matches anything.
 fn fits(line: &str, shown: &str) -> bool {
     let Some((start, rest)) = shown.split_once('…') else { return line == shown };
     let Some(line) = line.strip_prefix(start) else { return false };
@@ -155,7 +155,8 @@ fn blocks(text: &str) -> Vec<Block> {
     blocks
 }
 
-/// A line that begins with `$ ` is a command, which `\` continues; the others are the output of the one before.
+/// Parses commands. A line that begins with `$ ` is a command, and `\` continues it. Other lines are output of the last
+/// command.
 fn commands(lines: &[String]) -> Vec<Shown> {
     let mut commands: Vec<Shown> = Vec::new();
     for line in lines {
@@ -175,11 +176,11 @@ fn commands(lines: &[String]) -> Vec<Shown> {
 fn write(place: &Path, lines: &[String]) {
     let Some(path) = lines.first().and_then(|line| line.strip_prefix("# file: ")) else { return };
     let path = place.join(path);
-    fs::create_dir_all(path.with_file_name("")).expect("a folder can be made");
-    fs::write(path, lines.join("\n")).expect("a file can be written");
+    fs::create_dir_all(path.with_file_name("")).expect("a new folder");
+    fs::write(path, lines.join("\n")).expect("a writable file");
 }
 
-/// Every field of a schema, by its path. What a `conditions` holds is Kubernetes' own.
+/// Collects the path of every field in a schema. The fields of conditions are defined by Kubernetes and are skipped.
 fn collect(path: &str, schema: &Value, fields: &mut BTreeSet<String>) {
     let known = schema["properties"].as_object().into_iter().flatten();
     for (name, field) in known.filter(|_| !path.ends_with(".conditions[]")) {
@@ -190,7 +191,7 @@ fn collect(path: &str, schema: &Value, fields: &mut BTreeSet<String>) {
     }
 }
 
-/// The first cell of each row of a table, if it is code.
+/// Returns the first cell of each row of a table, if it is code.
 fn rows(text: &str) -> BTreeSet<String> {
     let cells = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
     cells.map(|(name, _)| name.to_owned()).collect()
@@ -201,21 +202,21 @@ fn section<'a>(page: &'a str, heading: &str) -> &'a str {
     rest.split("\n## ").next().unwrap_or_default()
 }
 
-/// A heading as a link writes it.
+/// Returns the anchor of a heading, as in a link.
 fn anchor(heading: &str) -> String {
     let heading = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// The pages in the root, and all below `docs`.
+/// Returns the pages in the root folder, and all pages below `docs`.
 fn pages() -> Vec<PathBuf> {
     let mut pages: Vec<_> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"]
         .map(|page| root().join(page))
         .into();
     let mut folders = vec![root().join("docs")];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("docs can be listed") {
+        for entry in fs::read_dir(folder).expect("a readable folder") {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
@@ -229,7 +230,7 @@ fn pages() -> Vec<PathBuf> {
 
 fn read(path: &Path) -> String {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
-    text.expect("a page can be read")
+    text.expect("a readable page")
 }
 
 fn root() -> PathBuf {

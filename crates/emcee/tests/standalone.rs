@@ -1,6 +1,6 @@
-//! `emcee run --dir DIR --out OUT` as a process: what it writes, keeps, restores and leaves alone.
+//! `emcee run --dir DIR --out OUT` as a process: the files that it writes, keeps, restores and does not touch.
 //!
-//! No test waits for a time: each waits for the line that the program prints, or for the file that it writes.
+//! The tests do not sleep. Each waits for a line that the program prints, or for a file that it writes.
 
 #[path = "standalone/process.rs"]
 mod process;

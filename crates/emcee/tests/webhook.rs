@@ -1,4 +1,4 @@
-//! What the webhook answers.
+//! Responses of the webhook.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -27,7 +27,7 @@ fn request(operation: &str, object: &Value, old: &Value) -> Value {
 }
 
 fn response(request: &Value) -> Value {
-    review::answer(request.to_string().as_bytes()).expect("the review is answered")["response"].clone()
+    review::answer(request.to_string().as_bytes()).expect("a response")["response"].clone()
 }
 
 fn bad() -> Value {
@@ -41,14 +41,14 @@ fn a_bad_object_is_refused_in_the_validators_words() {
     let message = response["status"]["message"].as_str().unwrap();
     assert!(!problems.is_empty());
     for problem in problems {
-        assert!(message.contains(&problem.to_string()), "{message} lacks {problem}");
+        assert!(message.contains(&problem.to_string()), "{message} does not contain {problem}");
     }
     assert_eq!(response["allowed"], false);
     assert_eq!(response["uid"], "7");
     assert_eq!(response["status"]["code"], 422);
 }
 
-/// What needs no other object to be refused.
+/// These refusals do not depend on other objects.
 #[test]
 fn a_binding_that_names_what_is_nobodys_to_name_is_refused() {
     for (field, value) in [
@@ -100,7 +100,8 @@ fn a_review_without_uid_is_not_answered() {
     assert!(review::answer(request.to_string().as_bytes()).is_err());
 }
 
-/// On a runtime of one thread: what is computed on it is there at the first look, and everything else waits for it.
+/// On a runtime with one thread, a review that is computed in place would be ready at the first poll, and would block
+/// everything else.
 #[tokio::test]
 async fn a_review_is_computed_aside_from_the_runtime() {
     let body = request("CREATE", &bad(), &Value::Null).to_string();
@@ -112,13 +113,16 @@ async fn a_review_is_computed_aside_from_the_runtime() {
         &hyper_util::service::TowerToHyperService::new(webhook::router()),
         review
     ));
-    assert!(futures_util::FutureExt::now_or_never(router.as_mut()).is_none(), "it was computed in place");
-    assert_eq!(router.await.expect("it never fails").status(), 200);
+    assert!(
+        futures_util::FutureExt::now_or_never(router.as_mut()).is_none(),
+        "the review was computed in place"
+    );
+    assert_eq!(router.await.expect("an infallible router").status(), 200);
 }
 
 async fn post(content_type: &str, body: &[u8]) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("the port opens");
-    let address = listener.local_addr().expect("is bound");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("an open port");
+    let address = listener.local_addr().expect("a bound port");
     let server = tokio::spawn(async move { axum::serve(listener, webhook::router()).await });
     let length = body.len();
     let head = format!(
@@ -126,9 +130,8 @@ async fn post(content_type: &str, body: &[u8]) -> String {
          Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
     );
     let request = [head.as_bytes(), body].concat();
-    let status = tokio::task::spawn_blocking(move || status_line(address, &request))
-        .await
-        .expect("the client ends well");
+    let status =
+        tokio::task::spawn_blocking(move || status_line(address, &request)).await.expect("a finished client");
     server.abort();
     status
 }
@@ -147,19 +150,19 @@ async fn the_answers_have_their_codes() {
     assert_eq!(post("application/json; charset=utf-8", good.as_bytes()).await, "HTTP/1.1 200");
     assert_eq!(post("text/plain", good.as_bytes()).await, "HTTP/1.1 415");
     assert_eq!(post("application/json", b"{").await, "HTTP/1.1 400");
-    // One byte too many: the server has read it all when it refuses, and does not reset the connection.
+    // One byte too many. The server reads everything before it refuses, so it does not reset the connection.
     let long = vec![b' '; 3 * 1024 * 1024 + 1];
     assert_eq!(post("application/json", &long).await, "HTTP/1.1 413");
 }
 
 proptest! {
     #[test]
-    fn garbage_does_no_harm(body in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn garbage_is_refused(body in proptest::collection::vec(any::<u8>(), 0..400)) {
         prop_assert!(review::answer(&body).is_err());
     }
 
     #[test]
-    fn any_spec_is_answered(text in ".{0,40}", number in any::<i64>(), field in "[a-z_]{0,12}") {
+    fn every_spec_gets_a_response(text in ".{0,40}", number in any::<i64>(), field in "[a-z_]{0,12}") {
         let object = object(&json!({"service": text.clone(), field: [number, text]}));
         let answer = response(&request("CREATE", &object, &Value::Null));
         prop_assert!(answer["allowed"].is_boolean());

@@ -1,4 +1,4 @@
-//! The webhook as the API server meets it: TLS that is trusted by the bundle alone.
+//! The webhook from the view of the API server: TLS that is trusted with the CA bundle alone.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -35,8 +35,8 @@ struct Replica {
 
 impl Replica {
     async fn of(api: &ApiServer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("the port opens");
-        let address = listener.local_addr().expect("is bound");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("an open port");
+        let address = listener.local_addr().expect("a bound port");
         let (end, ended) = oneshot::channel();
         let options = WebhookOptions::usual("emcee");
         let ended = async move { _ = ended.await };
@@ -47,19 +47,19 @@ impl Replica {
     async fn connect(&self, bundle: &str) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         for ca in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
-            roots.add(ca.expect("the bundle is PEM")).expect("the bundle has CAs");
+            roots.add(ca.expect("a PEM bundle")).expect("a CA certificate");
         }
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .expect("ring has them")
+            .expect("protocol versions of ring")
             .with_root_certificates(roots)
             .with_no_client_auth();
         let stream = TcpStream::connect(self.address).await?;
-        let name = ServerName::try_from(NAME).expect("is a name");
+        let name = ServerName::try_from(NAME).expect("a DNS name");
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 
-    /// A connection that is trusted by what is in the configuration, when there is one.
+    /// Connects as soon as the CA bundle in the configuration verifies the server.
     async fn trusted(&self, api: &ApiServer) -> TlsStream<TcpStream> {
         loop {
             if let Ok(stream) = self.connect(&bundle(api)).await {
@@ -70,8 +70,8 @@ impl Replica {
     }
 
     async fn stop(self) {
-        self.end.send(()).expect("it still runs");
-        self.task.await.expect("it does not panic").expect("it ends well");
+        self.end.send(()).expect("a running server");
+        self.task.await.expect("no panic").expect("a clean shutdown");
     }
 }
 
@@ -96,12 +96,12 @@ fn ca_bundle(configuration: &Value) -> String {
 }
 
 fn bundle(api: &ApiServer) -> String {
-    ca_bundle(&api.get(CONFIGURATIONS, "", "emcee").expect("is there"))
+    ca_bundle(&api.get(CONFIGURATIONS, "", "emcee").expect("an existing object"))
 }
 
 fn secret(api: &ApiServer) -> Secret {
-    let secret = api.get("secrets", "emcee", "emcee-webhook").expect("is there");
-    serde_json::from_value(secret).expect("is a Secret")
+    let secret = api.get("secrets", "emcee", "emcee-webhook").expect("an existing object");
+    serde_json::from_value(secret).expect("a Secret")
 }
 
 fn put_secret(api: &ApiServer, issued: &Issued) {
@@ -129,7 +129,7 @@ async fn write(stream: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) {
     poll_fn(|context| Pin::new(&mut *stream).poll_flush(context)).await.expect("the server reads");
 }
 
-/// Some bytes; none at the end.
+/// Reads some bytes. The result is empty at the end of the stream.
 async fn read(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Vec<u8>> {
     let mut bytes = [0; 4096];
     let mut part = ReadBuf::new(&mut bytes);
@@ -147,7 +147,7 @@ async fn ask(stream: &mut TlsStream<TcpStream>, object: &Value) -> Value {
     let mut answer = Vec::new();
     loop {
         let part = read(stream).await.expect("the server answers");
-        assert!(!part.is_empty(), "cut off: {}", String::from_utf8_lossy(&answer));
+        assert!(!part.is_empty(), "the connection was closed: {}", String::from_utf8_lossy(&answer));
         answer.extend(part);
         let text = String::from_utf8_lossy(&answer);
         let body = text.split_once("\r\n\r\n").map(|(_, body)| body);
@@ -170,7 +170,7 @@ async fn the_first_replica_makes_the_certificate_and_others_use_it() {
     let second = Replica::of(&api).await;
     ask(&mut second.trusted(&api).await, &exposition("shop", "reviews").build()).await;
     assert_eq!((secret(&api), bundle(&api)), (made, trusted));
-    let configuration = api.get(CONFIGURATIONS, "", "emcee").expect("is there");
+    let configuration = api.get(CONFIGURATIONS, "", "emcee").expect("an existing object");
     assert_eq!(configuration["webhooks"][0]["unknownField"], 1);
     assert!(configuration["webhooks"][1]["clientConfig"].get("caBundle").is_none());
     first.stop().await;
@@ -194,20 +194,23 @@ async fn a_foreign_or_expired_secret_is_renewed_while_connections_go_on() {
     let replica = Replica::of(&api).await;
     let mut before = replica.trusted(&api).await;
     let now = OffsetDateTime::now_utc();
-    let foreign = certificate::issue("other.example", now).expect("a key can be made");
-    let expired = certificate::issue(NAME, now - Duration::days(100)).expect("a key can be made");
+    let foreign = certificate::issue("other.example", now).expect("a certificate");
+    let expired = certificate::issue(NAME, now - Duration::days(100)).expect("a certificate");
     for unfit in [foreign, expired] {
         let (old, old_bundle) = (secret(&api).data, bundle(&api));
         put_secret(&api, &unfit);
         let is_fresh = |secret: &Value| {
-            let secret: Secret = serde_json::from_value(secret.clone()).expect("is a Secret");
+            let secret: Secret = serde_json::from_value(secret.clone()).expect("a Secret");
             secret.data != old && decide(Some(&secret), NAME, now) == Decision::Keep
         };
         api.until(|state| state.get("secrets", "emcee", "emcee-webhook").is_some_and(is_fresh)).await;
         let trusted = bundle(&api);
-        assert!(trusted.starts_with(&old_bundle) && trusted.len() > old_bundle.len(), "old and new");
+        assert!(
+            trusted.starts_with(&old_bundle) && trusted.len() > old_bundle.len(),
+            "the bundle has the old and the new CA"
+        );
         assert_eq!(ask(&mut before, &boundary("west").build()).await["allowed"], true);
-        let new = String::from_utf8(secret(&api).data.expect("has data")["ca.crt"].0.clone()).expect("PEM");
+        let new = String::from_utf8(secret(&api).data.expect("data")["ca.crt"].0.clone()).expect("PEM");
         while replica.connect(&new).await.is_err() {
             tokio::task::yield_now().await;
         }
@@ -219,7 +222,7 @@ async fn a_bundle_that_was_reset_is_put_back() {
     let api = cluster();
     let replica = Replica::of(&api).await;
     drop(replica.trusted(&api).await);
-    let mut configuration = api.get(CONFIGURATIONS, "", "emcee").expect("is there");
+    let mut configuration = api.get(CONFIGURATIONS, "", "emcee").expect("an existing object");
     let trusted = ca_bundle(&configuration);
     configuration["webhooks"][0]["clientConfig"]["caBundle"] = json!("");
     api.put(CONFIGURATIONS, configuration);
@@ -230,7 +233,7 @@ async fn a_bundle_that_was_reset_is_put_back() {
 #[tokio::test]
 async fn a_configuration_that_comes_later_gets_its_bundle() {
     let api = cluster();
-    let configuration = api.get(CONFIGURATIONS, "", "emcee").expect("is there");
+    let configuration = api.get(CONFIGURATIONS, "", "emcee").expect("an existing object");
     api.delete(CONFIGURATIONS, "", "emcee");
     let replica = Replica::of(&api).await;
     api.until(|state| state.get("secrets", "emcee", "emcee-webhook").is_some()).await;
@@ -250,7 +253,7 @@ async fn sockets_that_say_nothing_keep_no_review_waiting() {
     let object = binding("shop", "reviews").build();
     let reviewed = async { ask(&mut replica.trusted(&api).await, &object).await };
     let answer = tokio::time::timeout(std::time::Duration::from_secs(4), reviewed).await;
-    assert!(answer.expect("the API server waits no longer")["allowed"].is_boolean());
+    assert!(answer.expect("an answer within the timeout of the API server")["allowed"].is_boolean());
 }
 
 #[tokio::test]
@@ -289,7 +292,7 @@ async fn a_long_refusal_is_cut() {
         (0..500).map(|n| (format!("nonsense_é{n:04}"), json!(n))).collect();
     let object = exposition("shop", "reviews").set("/spec", fields).build();
     let answer = ask(&mut stream, &object).await;
-    let message = answer["status"]["message"].as_str().expect("has words");
+    let message = answer["status"]["message"].as_str().expect("a message");
     assert!(message.len() <= 4096 && message.len() > 20, "{message}");
     let problems = emcee_core::parse::exposition(&object).unwrap_err();
     assert!(problems.len() < 50 || message.ends_with(" more"), "{message}");

@@ -1,4 +1,4 @@
-//! Several meshes and the networks between them.
+//! A bed: several meshes and the networks between them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,25 +19,25 @@ use crate::progress::say;
 use crate::state::State;
 use crate::toolchain::{self, Binaries, doctor};
 
-/// What to bring up.
+/// Which meshes and networks a bed has.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The meshes, by name.
+    /// Names of the meshes.
     pub meshes: Vec<String>,
-    /// The physical networks and who is on them; empty: one with every mesh on it.
+    /// The physical networks and the meshes on each; empty: one network with all meshes.
     pub networks: Vec<(String, Vec<String>)>,
-    /// The meshes whose Istio root is an intermediate of a common one; the others have roots of their own.
+    /// The meshes whose Istio root is an intermediate of a common one. The others have their own roots.
     pub common_root: Vec<String>,
     /// Trust domains other than `cluster.local`, by mesh.
     pub trust_domains: BTreeMap<String, String>,
-    /// The `emcee-testbed` program, which is what runs in sample pods.
+    /// The `emcee-testbed` program, which sample pods run.
     pub program: PathBuf,
-    /// Further images and what runs for them, for instance the `emcee` under test.
+    /// Additional images and the command that each runs, for instance the `emcee` under test.
     pub images: BTreeMap<String, Vec<String>>,
 }
 
 impl Options {
-    /// Meshes on one network, each with a root of its own.
+    /// Meshes on one network, each with its own root.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>, meshes: &[&str]) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Options {
         }
     }
 
-    /// All of them under one Istio root, as the end-to-end styles need.
+    /// Puts all meshes under one Istio root, which the end-to-end styles need.
     #[must_use]
     pub fn with_common_root(mut self) -> Self {
         self.common_root.clone_from(&self.meshes);
@@ -60,7 +60,7 @@ impl Options {
     fn check(&self) -> Result<()> {
         ensure!(!self.meshes.is_empty() && self.meshes.len() <= 40, "a bed has 1 to 40 meshes");
         for name in &self.meshes {
-            // A device's name has 15 characters, and a pod's folder is told apart from a mesh's by its name.
+            // A device's name has at most 15 characters, and only the name distinguishes a pod's folder from a mesh's.
             let fits = name.len() <= 8 && name.starts_with(|c: char| c.is_ascii_lowercase());
             let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
             ensure!(
@@ -76,7 +76,7 @@ impl Options {
         for name in members {
             ensure!(
                 self.meshes.contains(name),
-                "there is no mesh {name}; there are {}",
+                "unknown mesh {name}; the meshes are {}",
                 self.meshes.join(", ")
             );
         }
@@ -91,7 +91,7 @@ impl Options {
     }
 }
 
-/// A running bed. Dropping it ends and removes everything it made.
+/// A running bed. Dropping it stops and removes everything that it created.
 pub struct Bed {
     meshes: Vec<Mesh>,
     state: Option<State>,
@@ -99,7 +99,7 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Builds what is missing, then brings everything up; what was begun is removed if that fails.
+    /// Builds missing binaries, then starts everything. If that fails, what was started is removed.
     pub fn up(options: &Options) -> Result<Self> {
         options.check()?;
         doctor::require()?;
@@ -118,7 +118,7 @@ impl Bed {
         let (made, all) = mpsc::channel();
         for seed in seeds {
             let made = made.clone();
-            // Meshes start side by side: most of the time is waiting for a process of one's own.
+            // Meshes start in parallel: most of the time is spent waiting for their processes.
             std::thread::spawn(move || made.send(seed.grow()));
         }
         drop(made);
@@ -128,9 +128,9 @@ impl Bed {
         failures.into_iter().next().map_or(Ok(()), |failure| failure.map(drop))
     }
 
-    /// Namespaces and networks, which the meshes need of each other.
+    /// Creates the namespaces and networks, which the meshes need before they start.
     fn prepare(&self, options: &Options, runtime: &Runtime) -> Result<Vec<Seed>> {
-        let state = self.state.as_ref().context("a bed that is up holds its state")?;
+        let state = self.state.as_ref().context("the bed has no state folder")?;
         let common = CommonRoot::new()?;
         let mut images = Images::new(&self.binaries, &options.program.display().to_string());
         options.images.iter().for_each(|(name, command)| images.insert(name, command.clone()));
@@ -167,23 +167,23 @@ impl Bed {
         Ok(seeds)
     }
 
-    /// A mesh by name.
+    /// Returns a mesh by name.
     pub fn mesh(&self, name: &str) -> Result<&Mesh> {
         let found = self.meshes.iter().find(|mesh| mesh.name() == name);
         found.with_context(|| format!("the bed has no mesh {name}"))
     }
 
-    /// All meshes.
+    /// All meshes of the bed, sorted by name.
     pub fn meshes(&self) -> &[Mesh] {
         &self.meshes
     }
 
-    /// The binaries it runs, `istioctl` and `kubectl` among them.
+    /// The binaries that the bed runs, including `istioctl` and `kubectl`.
     pub fn binaries(&self) -> &Binaries {
         &self.binaries
     }
 
-    /// Ends and removes everything, and says so if something stays.
+    /// Stops and removes everything; fails if something cannot be removed.
     pub fn down(mut self) -> Result<()> {
         self.end()
     }
@@ -217,7 +217,7 @@ async fn connect(state: &State, network: &str, number: u8, members: &[String], s
     Ok(())
 }
 
-/// Everything a mesh is grown from.
+/// Everything that is needed to start a mesh.
 struct Seed {
     name: String,
     namespace: Namespace,

@@ -1,16 +1,17 @@
 //! Benchmarks that need more than one process.
 //!
-//! The controller's: Emcee against a raw client, on a real API server. [`discovery`] is one of its own, and [`imports`]
-//! joins the two.
+//! The controller benchmark compares Emcee with a raw client on a real API server. [`discovery`] is a benchmark of its
+//! own, and [`imports`] combines the two.
 //!
 //! ```text
-//! stage (etcd and kube-apiserver alone) ◄── resources (what users write)
-//!   │ Emcee runs on it ──► audit (what it wrote) ──► replay by a raw client, on a second stage
+//! bench_cluster (only etcd and kube-apiserver) ◄── resources (what users write)
+//!   │ Emcee runs on it ──► audit (what it wrote) ──► replay by a raw client, on a second cluster
 //!   └ statuses, latency, counters, usage: what is measured ──► report
 //! ```
 //!
-//! The two stages are alike, and so are the writes, their order, how many are under way at once, and for whom they are
-//! authorized and audited. Only the client differs: one follows the cluster and decides, the other knows beforehand.
+//! The two clusters are alike, and so are the writes, their order, their concurrency, and the user for whom they are
+//! authorized and audited. Only the client differs: Emcee watches the cluster and decides, the raw client knows the
+//! writes beforehand.
 
 mod audit;
 pub mod counters;
@@ -42,20 +43,20 @@ pub use report::{Outcome, Pass, markdown};
 pub use run::{Rest, controller};
 pub use usage::Memory;
 
-/// What to measure.
+/// Parameters of the controller benchmark.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The `emcee` under test.
     pub emcee: PathBuf,
-    /// How many expositions, and as many bindings.
+    /// Numbers of expositions; each run has as many bindings.
     pub sizes: Vec<usize>,
-    /// How long nothing may be written when nothing changes.
+    /// How long nothing changes, to count writes that should not happen.
     pub idle: Duration,
-    /// How many changes of one exposition are timed.
+    /// Number of timed changes of one exposition.
     pub changes: usize,
-    /// How many runs there are of a small size, where a run is short.
+    /// Number of runs of a small size, because one run of it is short.
     pub runs: usize,
 }
 
-/// How many requests are under way at most: Emcee's own default.
+/// Maximum number of concurrent requests: Emcee's own default.
 const AT_ONCE: usize = 32;

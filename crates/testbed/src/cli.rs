@@ -28,38 +28,38 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Builds what is missing in the cache of binaries
+    /// Build the binaries that are missing in the cache
     Build,
-    /// Says what this machine lacks
+    /// Show what this machine lacks
     Doctor {
-        /// Install what Debian has of it (as root)
+        /// Install the Debian packages that are missing (as root)
         #[arg(long, conflicts_with = "clean")]
         install: bool,
-        /// Remove what a run that was killed has left
+        /// Remove what a killed run has left behind
         #[arg(long)]
         clean: bool,
     },
-    /// Brings meshes up and keeps them until Ctrl-C
+    /// Start meshes and keep them running until Ctrl-C
     Up(Up),
-    /// Ends the bed that is up, and removes what it made
+    /// Stop the running bed, and remove what it created
     Down,
-    /// Runs a command in a pod
+    /// Run a command in a pod
     Exec {
-        /// mesh/namespace/pod[/container]; the pod's name may be cut short
+        /// mesh/namespace/pod[/container]; the pod's name may be a prefix
         target: String,
-        /// The command
+        /// Command to run in the pod
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
-    /// Prints a log: mesh/istiod, mesh/kube-apiserver, mesh/namespace/pod[/container]
+    /// Print a log: mesh/istiod, mesh/kube-apiserver, mesh/namespace/pod[/container]
     Logs {
-        /// Whose
+        /// Process or container whose log is printed
         target: String,
     },
-    /// Measures
+    /// Run a benchmark
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// What sample pods run
+    /// Run a sample workload; pods use this
     #[command(subcommand, hide = true)]
     Workload(Workload),
 }
@@ -69,21 +69,21 @@ struct Up {
     /// Names of the meshes
     #[arg(long, value_delimiter = ',', default_value = "m1,m2")]
     meshes: Vec<String>,
-    /// Physical networks and who is on them, as blue=m1,m2 (repeat for more; default: one for all)
+    /// Physical network and the meshes on it, as blue=m1,m2 (repeatable; default: one network for all)
     #[arg(long = "networks", value_parser = network)]
     networks: Vec<(String, Vec<String>)>,
-    /// Meshes whose Istio root is an intermediate of a common one, as PASSTHROUGH, WHARF and FLAT need
+    /// Meshes whose Istio root is an intermediate of a common one, which PASSTHROUGH, WHARF and FLAT need
     #[arg(long, value_delimiter = ',', num_args = 0.., default_missing_value = "")]
     common_root: Option<Vec<String>>,
-    /// Trust domains, as m1=one.example
+    /// Trust domain of a mesh, as m1=one.example (repeatable)
     #[arg(long = "trust-domain", value_parser = pair)]
     trust_domains: Vec<(String, String)>,
-    /// An image and the program that runs for it, as example/emcee=/path/to/emcee
+    /// Image and the program that pods with it run, as example/emcee=/path/to/emcee (repeatable)
     #[arg(long = "image", value_parser = pair)]
     images: Vec<(String, String)>,
 }
 
-/// Parses the command line and does what it says.
+/// Parses the command line and runs the command.
 pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Build => toolchain::build().and_then(|binaries| print(binaries.folder().display())),
@@ -127,11 +127,11 @@ impl Up {
         let interrupt = Interrupt::listen()?;
         let Some(bed) = interrupt.or(move || Bed::up(&options))? else {
             state::abandon();
-            bail!("interrupted; what was begun is removed");
+            bail!("interrupted; everything that was started is removed");
         };
         let bed = bed?;
         bed.meshes().iter().try_for_each(describe)?;
-        print("Ctrl-C, or `cargo xtask bed down`, ends it")?;
+        print("press Ctrl-C, or run `cargo xtask bed down`, to stop the bed")?;
         interrupt.wait()?;
         bed.down()
     }
@@ -163,15 +163,14 @@ fn describe(mesh: &Mesh) -> Result<()> {
 
 fn down() -> Result<()> {
     let Ok(text) = std::fs::read_to_string(state::root().join("bed.pid")) else { bail!("no bed is up") };
-    let pid: i32 =
-        text.trim().parse().context("the record of the bed is damaged: `emcee-testbed doctor --clean`")?;
+    let pid: i32 = text.trim().parse().context("bed.pid is damaged: run `emcee-testbed doctor --clean`")?;
     let patience = Instant::now() + Duration::from_secs(30);
-    // While the lock is held, the pid is the bed's and nobody else's.
+    // While the lock is held, the pid belongs to the bed: it cannot have been reused.
     while state::is_held() {
         Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::TERM));
         ensure!(
             Instant::now() < patience,
-            "the bed (pid {pid}) does not end; kill it and run `doctor --clean`"
+            "the bed (pid {pid}) does not stop; kill it and run `doctor --clean`"
         );
         std::thread::sleep(Duration::from_millis(100));
     }

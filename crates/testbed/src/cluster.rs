@@ -1,4 +1,4 @@
-//! One Kubernetes control plane as processes on a node namespace.
+//! One Kubernetes control plane, as processes in a node's namespace.
 
 mod certificates;
 mod control_plane;

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM in the middle of work.
+//! Handles Ctrl-C and SIGTERM during work.
 
 use std::sync::mpsc;
 
@@ -18,7 +18,7 @@ pub async fn asked_to_end() {
     }
 }
 
-/// Something that waits for a signal, from the moment it is made.
+/// Listens for a signal from the moment it is created.
 #[derive(Debug)]
 pub struct Interrupt {
     events: mpsc::Receiver<Event>,
@@ -32,23 +32,24 @@ enum Event {
 }
 
 impl Interrupt {
-    /// From now on a signal no longer ends the process by itself.
+    /// Starts to listen. From now on a signal no longer ends the process by itself.
     pub fn listen() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (done, events) = mpsc::channel();
         let asked = done.clone();
         std::thread::spawn(move || {
             runtime.block_on(asked_to_end());
-            // Nobody may be waiting any more.
+            // The receiver may be gone already.
             let _ = asked.send(Event::Asked);
         });
         Ok(Self { events, done })
     }
 
-    /// Runs `work` to its end, or to the signal's: then there is no result, and what `work` began is abandoned.
+    /// Runs `work` until it ends or a signal arrives. After a signal the result is `None`, and `work` is abandoned.
     pub fn or<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<Option<T>> {
         let done = self.done.clone();
         let worker = std::thread::spawn(move || {
+            // A panic must send `Done` as well, or the receiver below would wait forever.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             let _ = done.send(Event::Done);
             result
@@ -62,6 +63,6 @@ impl Interrupt {
 
     /// Waits for the signal.
     pub fn wait(&self) -> Result<()> {
-        self.events.recv().map(drop).context("nothing listens for signals")
+        self.events.recv().map(drop).context("no thread listens for signals")
     }
 }

@@ -1,14 +1,14 @@
 //! Real Kubernetes control planes, istiods and Envoys on one machine, without containers.
 //!
 //! ```text
-//! toolchain ──► bed ──► mesh (a value tests hold)
+//! toolchain ──► bed ──► mesh (a value that tests use)
 //!                │
 //!     network ◄──┼──► cluster ──► istio ──► node (runs Pods as processes)
 //! ```
 //!
-//! Everything a bed makes lives in network namespaces with our prefix and in one state folder, so that
-//! what a killed run left can be found and removed. This is a tool for developers, so errors are `anyhow`
-//! throughout: each is one line that says what is wrong and how to mend it.
+//! Everything that a bed creates is in network namespaces with our prefix and in one state folder, so that what a
+//! killed run has left can be found and removed. This is a tool for developers, so all errors are `anyhow`: each is one
+//! line that says what is wrong and how to fix it.
 
 pub mod bed;
 pub mod bench;

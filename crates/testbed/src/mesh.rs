@@ -1,4 +1,4 @@
-//! A mesh as tests and people hold it.
+//! A mesh, as tests and people use it.
 
 mod conditions;
 mod credential;
@@ -28,13 +28,13 @@ use crate::istio::Istiod;
 use crate::network::{Inside, Plan};
 use crate::state;
 
-/// One mesh: a Kubernetes cluster with Istio. Its methods block, so a test is an ordinary function;
-/// they are not to be called from an async task.
+/// One mesh: a Kubernetes cluster with Istio. Its methods block, so that a test is an ordinary function. Do not call
+/// them from an async task.
 #[derive(Clone)]
 pub struct Mesh(Arc<Parts>);
 
-/// What a mesh is made of, in the order it ends: the thread with the node agent and its pods, istiod,
-/// the control plane.
+/// The parts of a mesh, in the order in which they end: the thread with the node agent and its pods, istiod, the
+/// control plane.
 pub(crate) struct Parts {
     pub(crate) inside: Inside,
     pub(crate) name: String,
@@ -50,17 +50,17 @@ impl Mesh {
         Self(Arc::new(parts))
     }
 
-    /// Its name in the bed.
+    /// Name of the mesh in the bed.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// Its folder: kubeconfigs, logs.
+    /// The folder with kubeconfigs and logs.
     pub fn folder(&self) -> &Path {
         &self.0.setup.folder
     }
 
-    /// Its addresses.
+    /// Addresses of the mesh.
     pub fn plan(&self) -> Plan {
         self.0.setup.plan
     }
@@ -84,7 +84,7 @@ impl Mesh {
         self.0.inside.run(future)
     }
 
-    /// Has a process that a test started, in a group of its own, end with the bed at the latest, however the test ends.
+    /// Records a process that a test started, in a group of its own, so that it ends with the bed at the latest.
     pub fn adopt(&self, pid: u32, name: &str) -> Result<()> {
         state::record_process(&self.0.setup.root, pid, name).map(drop)
     }

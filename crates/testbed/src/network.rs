@@ -1,4 +1,4 @@
-//! Networks that exist only in namespaces of ours: a bridge per mesh, a bridge per physical network.
+//! Networks that exist only in our own namespaces: a bridge for each mesh, and one for each physical network.
 
 mod address;
 mod forward;
@@ -12,5 +12,5 @@ pub use inside::Inside;
 pub use netns::Namespace;
 pub use wan::Wan;
 
-/// Every namespace of ours starts with this.
+/// Prefix of all our namespaces.
 pub const PREFIX: &str = "emcee-tb-";

@@ -1,4 +1,4 @@
-//! The node agent: what a kubelet, a network plugin and a cloud's load balancer do, for processes.
+//! The node agent does for processes what a kubelet, a network plugin and a cloud's load balancer do for containers.
 //!
 //! ```text
 //! agent (watches Pods, Services) ──► pod (one task each) ──► container (one process each)
@@ -28,28 +28,28 @@ pub use image::{CLIENT, Images, SERVER};
 
 use crate::network::{Namespace, Plan};
 
-/// What every part of one node knows.
+/// The shared data of one node.
 #[derive(Clone)]
 pub struct Node {
-    /// The mesh, which names the node.
+    /// Name of the mesh, which is part of the node's name.
     pub mesh: String,
     /// The bed's state folder.
     pub root: PathBuf,
     /// The mesh's folder in it.
     pub folder: PathBuf,
-    /// Addresses.
+    /// Addresses of the mesh.
     pub plan: Plan,
-    /// The node's namespace.
+    /// The node's network namespace.
     pub namespace: Namespace,
-    /// What runs for which image.
+    /// The program for each image.
     pub images: Images,
-    /// An administrator's client.
+    /// Client of an administrator.
     pub client: Client,
     numbers: Arc<AtomicU16>,
 }
 
 impl Node {
-    /// A node without pods.
+    /// Creates a node without pods.
     #[must_use]
     pub fn new(
         mesh: &str,
@@ -70,18 +70,18 @@ impl Node {
         }
     }
 
-    /// The name of the Node object.
+    /// Name of the Node object.
     #[must_use]
     pub fn name(&self) -> String {
         format!("node-{}", self.mesh)
     }
 
-    /// A number no other pod of this node has had, so that no address is ever used twice.
+    /// Returns a number that no other pod of this node has had, so that no address is ever used twice.
     fn next_number(&self) -> u16 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A pod's folder.
+    /// Path of a pod's folder.
     #[must_use]
     pub fn pod_folder(&self, namespace: &str, name: &str) -> PathBuf {
         self.folder.join("pods").join(format!("{namespace}_{name}"))

@@ -1,4 +1,4 @@
-//! Child processes: recorded on disk, in a process group of their own, with a log each.
+//! Child processes: each is recorded on disk, and has its own process group and log.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,22 +11,22 @@ use tokio::process::{Child, Command};
 
 use crate::state;
 
-/// What to start.
+/// Parameters of a process to start.
 #[derive(Debug, Clone)]
 pub struct Spec {
     /// The name in records and messages.
     pub name: String,
-    /// Program and arguments.
+    /// Program and its arguments.
     pub command: Vec<String>,
-    /// The whole environment but PATH.
+    /// The whole environment except PATH.
     pub env: Vec<(String, String)>,
-    /// The folder to run in.
+    /// The working directory of the process.
     pub folder: PathBuf,
     /// Where stdout and stderr go.
     pub log: PathBuf,
 }
 
-/// A process that runs; dropping it ends its group at once.
+/// A running process. Dropping it kills its group.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -46,35 +46,35 @@ impl Process {
         command.args(arguments).current_dir(&spec.folder).env_clear().process_group(0);
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).envs(spec.env.iter().cloned());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        // One that cannot be recorded, as the bed is being removed, must not outlive it.
+        // If the process cannot be recorded, because the bed is being removed, it must not outlive the bed.
         command.kill_on_drop(true);
         let child =
             command.spawn().with_context(|| format!("cannot start {program}; see `emcee-testbed doctor`"))?;
-        let pid = child.id().context("a process that was just started has a pid")?;
+        let pid = child.id().context("the new process has no pid")?;
         let record = state::record_process(root, pid, &spec.name)?;
         Ok(Self { name: spec.name.clone(), child, pid, record, log: spec.log.clone() })
     }
 
-    /// The process id, which is also its group's.
+    /// The process id, which is also the id of its group.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Waits for the end of the process.
+    /// Waits for the process to exit; returns its exit code, -1 after a signal.
     pub async fn wait(&mut self) -> Result<i32> {
         let status = self.child.wait().await?;
         Ok(status.code().unwrap_or(-1))
     }
 
-    /// Fails, with the end of the log, when the process has ended.
+    /// Fails, with the last lines of the log, if the process has exited.
     pub fn check_alive(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            bail!("{} ended with {status}:\n{}", self.name, tail(&self.log, 15));
+            bail!("{} exited with {status}:\n{}", self.name, tail(&self.log, 15));
         }
         Ok(())
     }
 
-    /// A process that was killed is gone in a moment, and stays as a zombie until its parent has looked.
+    /// Waits for a killed process: it exits in a moment, but stays as a zombie until its parent has waited for it.
     fn reap(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(2);
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
@@ -82,7 +82,7 @@ impl Process {
         }
     }
 
-    /// Ends the group without asking, and waits until it has ended.
+    /// Kills the group, and waits until the process has exited.
     pub async fn kill(&mut self) -> Result<()> {
         if self.child.id().is_some() {
             state::signal_group(self.pid, Signal::KILL);
@@ -90,8 +90,8 @@ impl Process {
         self.wait().await.map(drop)
     }
 
-    /// Asks the process to end, and makes its group after `grace`. Its children it asks itself, as the first process of a
-    /// container does: a proxy that is asked beside its agent would not drain.
+    /// Sends SIGTERM to the process, and kills its group after `grace`. Only the first process of a container gets the
+    /// signal, and passes it on to its children: a proxy that gets it at the same time as its agent would not drain.
     pub async fn end(mut self, grace: Duration) {
         if self.child.id().is_some() {
             state::signal(self.pid, Signal::TERM);
@@ -102,7 +102,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Once reaped, the pid may be somebody else's; a child left behind goes with its namespace.
+        // After the process is reaped, another process may have its pid. A child that is left ends with its namespace.
         if self.child.id().is_some() {
             state::signal_group(self.pid, Signal::KILL);
             self.reap();
@@ -111,7 +111,7 @@ impl Drop for Process {
     }
 }
 
-/// Runs a program to its end and gives its stdout; its stderr is the error.
+/// Runs a program to its end and returns its stdout. If it fails, its stderr is the error.
 pub async fn output(program: &str, arguments: &[&str]) -> Result<String> {
     let done = Command::new(program).args(arguments).stdin(Stdio::null()).output().await;
     let done = done.with_context(|| format!("cannot start {program}; see `emcee-testbed doctor`"))?;

@@ -1,4 +1,4 @@
-//! Running tests on one bed: brought up once, taken down after the last.
+//! Runs tests on one bed, which is started once and stopped after the last test.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -13,26 +13,26 @@ use crate::progress::say;
 use crate::state;
 use crate::toolchain::doctor;
 
-/// Names the `emcee` binary under test.
+/// Environment variable with the path of the `emcee` under test.
 pub const EMCEE_VARIABLE: &str = "EMCEE_BIN";
 
-/// A test: its name, and what it does with the bed.
+/// A test: its name, and the function that runs it on the bed.
 pub type Test = (&'static str, fn(&Bed) -> Result<()>);
 
-/// A test that makes by itself what it needs.
+/// A test without a bed, which creates by itself what it needs.
 pub type Alone = (&'static str, fn() -> Result<()>);
 
-/// What pods with this image run, in beds of suites that [`run_with_emcee`] runs, is the `emcee` under test.
+/// Image for which pods run the `emcee` under test, in beds of suites that use [`run_with_emcee`].
 pub const EMCEE_IMAGE: &str = "emcee-testbed/emcee";
 
-/// Brings the bed up, runs the tests one after the other, takes it down.
+/// Starts the bed, runs the tests one after the other, and stops the bed.
 ///
-/// Where the machine cannot run a bed they are ignored with the reason in one line; with `CI=true` that fails.
+/// If the machine cannot run a bed, the tests are ignored, with the reason in one line; with `CI=true` that is a failure.
 pub fn run(options: &Options, tests: &'static [Test]) -> ExitCode {
     run_on(|| Ok(options.clone()), tests)
 }
 
-/// As [`run`], on a bed whose pods can run the `emcee` under test, as [`EMCEE_IMAGE`].
+/// Like [`run`], on a bed in which pods with the image [`EMCEE_IMAGE`] run the `emcee` under test.
 pub fn run_with_emcee(options: &Options, tests: &'static [Test]) -> ExitCode {
     let with_emcee = || {
         let mut options = options.clone();
@@ -42,10 +42,10 @@ pub fn run_with_emcee(options: &Options, tests: &'static [Test]) -> ExitCode {
     run_on(with_emcee, tests)
 }
 
-/// The options are made only where the machine can run a bed: that may take a build.
+/// `options` is only called if the machine can run a bed, because it may start a build.
 fn run_on(options: impl FnOnce() -> Result<Options>, tests: &'static [Test]) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Each test has namespaces of its own, but two cores have no time for two tests.
+    // Each test has its own namespaces, but two cores are too few for two tests at a time.
     arguments.test_threads.get_or_insert(1);
     let names: Vec<_> = tests.iter().map(|(name, _)| *name).collect();
     if let Err(reason) = doctor::require() {
@@ -63,7 +63,8 @@ fn run_on(options: impl FnOnce() -> Result<Options>, tests: &'static [Test]) -> 
     }
 }
 
-/// Runs tests that each make what they need: a bed is up for none of them. Where the machine cannot, as [`run`].
+/// Runs tests that create by themselves what they need, without a bed. If the machine cannot run a bed, they are ignored
+/// as by [`run`].
 pub fn run_alone(tests: &'static [Alone]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(1);
@@ -82,12 +83,12 @@ fn on_bed(options: Options, tests: &'static [Test], arguments: Arguments) -> Res
     let code = interrupt.or(move || {
         let bed = Arc::new(Bed::up(&options)?);
         let trials = tests.iter().map(|(name, test)| trial(name, *test, Arc::clone(&bed))).collect();
-        // The trials, and with them all but the last handle of the bed, are gone when this returns.
+        // When this returns, the trials are gone, and with them all handles of the bed but the last.
         Ok(libtest_mimic::run(&arguments, trials).exit_code())
     })?;
     code.unwrap_or_else(|| {
         state::abandon();
-        bail!("interrupted; what was begun is removed");
+        bail!("interrupted; everything that was started is removed");
     })
 }
 
@@ -95,7 +96,7 @@ fn trial(name: &'static str, test: fn(&Bed) -> Result<()>, bed: Arc<Bed>) -> Tri
     Trial::test(name, move || {
         test(&bed).map_err(|error| {
             let tails: String = bed.meshes().iter().map(|mesh| mesh.log_tails(12)).collect();
-            // Last, as what is cut off a long output is its beginning.
+            // The error comes last, because output that is too long is cut off at its beginning.
             Failed::from(format!("{tails}\n\n{name}: {error:#}"))
         })
     })
@@ -116,11 +117,11 @@ fn ignored(tests: &[&'static str], kind: &str) -> Vec<Trial> {
         .collect()
 }
 
-/// The `emcee` under test: the one that the environment names, or else built here.
+/// Path of the `emcee` under test: the one in the environment variable, or else one that is built here.
 pub fn emcee() -> Result<PathBuf> {
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     if let Some(path) = std::env::var_os(EMCEE_VARIABLE).map(PathBuf::from) {
-        ensure!(path.is_file(), "{EMCEE_VARIABLE}={} is no file", path.display());
+        ensure!(path.is_file(), "{EMCEE_VARIABLE}={} is not a file", path.display());
         return Ok(path);
     }
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,12 +132,12 @@ pub fn emcee() -> Result<PathBuf> {
 }
 
 fn build_emcee() -> Result<PathBuf> {
-    say(format_args!("building emcee ({EMCEE_VARIABLE} names no binary)"));
+    say(format_args!("building emcee ({EMCEE_VARIABLE} is not set)"));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--locked", "--package", "emcee", "--message-format", "json-render-diagnostics"]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit());
     let done = cargo.output().context("cannot start cargo")?;
-    ensure!(done.status.success(), "cargo build -p emcee failed; or set {EMCEE_VARIABLE}");
+    ensure!(done.status.success(), "cargo build -p emcee failed (fix it, or set {EMCEE_VARIABLE})");
     let said = String::from_utf8_lossy(&done.stdout);
     let mut executables = said.lines().filter_map(|line| {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -145,7 +146,7 @@ fn build_emcee() -> Result<PathBuf> {
     executables.next_back().context("cargo built no emcee")
 }
 
-/// What `emcee` prints; its complaint, if it fails.
+/// What `emcee` prints with these arguments; if it fails, its stderr is the error.
 pub fn print(arguments: &[&str]) -> Result<String> {
     let done = Command::new(emcee()?).args(arguments).output().context("cannot start emcee")?;
     if !done.status.success() {
@@ -154,12 +155,12 @@ pub fn print(arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
-/// What `emcee render -f DIR` prints.
+/// Output of `emcee render -f DIR`.
 pub fn render(dir: &Path) -> Result<String> {
-    print(&["render", "-f", dir.to_str().context("a folder whose name is no text")?])
+    print(&["render", "-f", dir.to_str().context("the folder's name is not UTF-8")?])
 }
 
-/// What `emcee render` prints for a file with these contents.
+/// Output of `emcee render` for a file with these contents.
 pub fn render_text(yaml: &str) -> Result<String> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("mesh.yaml"), yaml)?;

@@ -1,4 +1,4 @@
-//! The binaries a bed runs: built once, cached outside the repository, keyed by what they are built from.
+//! The binaries that a bed runs. They are built once and cached outside the repository, by what they are built from.
 
 mod build;
 mod cache;

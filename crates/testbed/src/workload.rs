@@ -1,4 +1,4 @@
-//! The sample server and client: every protocol a mesh carries, and what each end saw.
+//! The sample server and client: every protocol of a mesh, and what each end sees.
 
 mod call;
 mod grpc;
@@ -17,21 +17,21 @@ use tokio::runtime::Runtime;
 /// What a sample pod runs.
 #[derive(Debug, Subcommand)]
 pub enum Workload {
-    /// Serves HTTP/1.1, HTTP/2, gRPC, WebSocket and TCP, and says who was asked by whom
+    /// Serve HTTP/1.1, HTTP/2, gRPC, WebSocket and TCP; each answer shows the server and the request
     Serve(Serve),
-    /// Does nothing until it is ended; for pods that `exec` is used in
+    /// Do nothing until terminated; for pods in which `exec` runs commands
     Wait,
-    /// Takes connections, answers nothing, and prints what it was sent
+    /// Accept connections, answer nothing, and print what is received
     Sink {
-        /// The port
+        /// Port to listen on
         #[arg(long)]
         port: u16,
     },
-    /// Calls a server and prints its answer
+    /// Call a server and print its answer
     Call(call::Call),
 }
 
-/// Where and as whom to serve.
+/// Ports of the server, and the name that it reports.
 #[derive(Debug, Clone, Args)]
 pub struct Serve {
     /// The name in every answer
@@ -40,33 +40,33 @@ pub struct Serve {
     /// The version in every answer
     #[arg(long, env = "SERVER_VERSION", default_value = "v1")]
     version: String,
-    /// Ports for HTTP/1.1, HTTP/2, gRPC and WebSocket alike
+    /// Ports for HTTP/1.1, HTTP/2, gRPC and WebSocket
     #[arg(long, value_delimiter = ',', default_values_t = [5000, 7000, 7001])]
     http: Vec<u16>,
-    /// Ports that echo lines, each after the server's name
+    /// Ports that echo each line after the server's name
     #[arg(long, value_delimiter = ',', default_values_t = [9000])]
     tcp: Vec<u16>,
 }
 
-/// What the server says about a request.
+/// The server's answer to a request.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Answer {
-    /// The server's name.
+    /// Name of the server.
     pub name: String,
-    /// The server's version.
+    /// Version of the server.
     pub version: String,
-    /// `HTTP/1.1` or `HTTP/2.0`.
+    /// Protocol version: `HTTP/1.1` or `HTTP/2.0`.
     pub protocol: String,
-    /// The Host or authority it saw.
+    /// The Host or authority that the server received.
     pub host: String,
-    /// The path it saw.
+    /// The path that the server received.
     pub path: String,
     /// `X-Forwarded-Client-Cert`: the caller's identity, from the sidecar.
     pub caller: Option<String>,
-    /// All headers it saw, by their names in lower case; of several of one name the last.
+    /// All headers that the server received, by lower-case name. Of several with the same name, the last.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// What the request carried.
+    /// Content of the request, if any.
     pub said: Option<String>,
 }
 
@@ -76,7 +76,7 @@ pub fn run(workload: Workload) -> Result<()> {
     runtime.block_on(async {
         tokio::select! {
             done = act(workload) => done,
-            // A pod is asked to end with SIGTERM; the answer to that is success.
+            // A pod is terminated with SIGTERM, after which the workload exits with success.
             () = crate::interrupt::asked_to_end() => Ok(()),
         }
     })

@@ -1,5 +1,5 @@
-//! The benchmarks work at a small size: a small mesh is left alone once it is as wanted, and subscribers get what they lack
-//! and nothing else.
+//! The benchmarks work at a small size: Emcee does not write to a mesh that is as desired, and subscribers receive only
+//! what they do not have.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -9,10 +9,10 @@ use anyhow::{Context, Result, ensure};
 use emcee_testbed::bench::{self, Options, discovery, imports};
 use emcee_testbed::suite;
 
-/// An application each of every style, at the least.
+/// Large enough for applications of every style.
 const SIZE: usize = 50;
 
-/// Names the example `benchmark` of emcee-discovery.
+/// Environment variable with the path of the example `benchmark` of emcee-discovery.
 const PROGRAM_VARIABLE: &str = "EMCEE_DISCOVERY_BENCHMARK";
 
 fn main() -> ExitCode {
@@ -23,14 +23,14 @@ fn main() -> ExitCode {
     ])
 }
 
-/// How fast it is says nothing here: the build is not for speed, and others use the machine.
+/// Speed is not checked: this is a debug build, and other processes use the machine.
 fn controller() -> Result<()> {
     let idle = Duration::from_secs(10);
     let options = Options { emcee: suite::emcee()?, sizes: vec![SIZE], idle, changes: 30, runs: 1 };
     let outcomes = bench::controller(&options)?;
-    let outcome = outcomes.first().context("one size was asked for")?;
-    ensure!(outcome.idle_writes() == 0, "written for nothing: {:?}", outcome.rest.idle_writes);
-    // Each exposition and binding has a status, and the bindings have facades of two objects.
+    let outcome = outcomes.first().context("one size was requested")?;
+    ensure!(outcome.idle_writes() == 0, "unnecessary writes: {:?}", outcome.rest.idle_writes);
+    // Each exposition and binding has a status, and each binding has a facade of two objects.
     ensure!(outcome.writes >= 4 * SIZE, "{} writes", outcome.writes);
     ensure!(outcome.rest.changes.len() == 30, "{:?}", outcome.rest.changes);
     let table = bench::markdown(&outcomes);
@@ -43,7 +43,7 @@ fn subscribers_get_what_they_lack() -> Result<()> {
     let options =
         discovery::Options { program: program()?, sizes: vec![size], changes: 60, idle: Duration::ZERO };
     let outcomes = discovery::measure(&options)?;
-    let outcome = outcomes.first().context("one size was asked for")?;
+    let outcome = outcomes.first().context("one size was requested")?;
     for side in [&outcome.emcee, &outcome.bare] {
         ensure!(side.sync.resources == 5 * SIZE, "{:?}", side.sync);
         ensure!(side.changes.len() == 60, "{:?}", side.changes);
@@ -69,10 +69,10 @@ fn what_is_exposed_is_imported() -> Result<()> {
     Ok(())
 }
 
-/// The one that the environment names, or else built here.
+/// The program in the environment variable, or else one that is built here.
 fn program() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(PROGRAM_VARIABLE).map(PathBuf::from) {
-        ensure!(path.is_file(), "{PROGRAM_VARIABLE}={} is no file", path.display());
+        ensure!(path.is_file(), "{PROGRAM_VARIABLE}={} is not a file", path.display());
         return Ok(path);
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -80,7 +80,10 @@ fn program() -> Result<PathBuf> {
     cargo.args(["--message-format", "json-render-diagnostics"]);
     let done = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output();
     let done = done.context("cannot start cargo")?;
-    ensure!(done.status.success(), "the benchmark's program cannot be built; or set {PROGRAM_VARIABLE}");
+    ensure!(
+        done.status.success(),
+        "cannot build the benchmark's program (fix it, or set {PROGRAM_VARIABLE})"
+    );
     let said = String::from_utf8_lossy(&done.stdout);
     let mut executables = said.lines().filter_map(|line| {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;

@@ -1,4 +1,4 @@
-//! Emcee in two real clusters, under the rights that `emcee manifests rbac` gives it and no others.
+//! Emcee in two real clusters, with only the rights that `emcee manifests rbac` grants.
 
 #[path = "traffic/users.rs"]
 #[expect(dead_code, reason = "the other suite uses the rest")]
@@ -29,30 +29,30 @@ use emcee_testbed::Options;
 use emcee_testbed::suite::{self, Test};
 use users::{BOUNDARY, FLAT, PASSTHROUGH, WHARF};
 
-/// In this order: the last one takes everything down again, and compares with what was there at first.
+/// In this order: the last test removes everything, and compares with the state before the first one.
 const TESTS: &[Test] = &[
     ("boundary_carries_traffic", |bed| styles::carries(bed, &BOUNDARY)),
     ("passthrough_carries_traffic", |bed| styles::carries(bed, &PASSTHROUGH)),
     ("wharf_carries_traffic", |bed| styles::carries(bed, &WHARF)),
     ("flat_carries_traffic", |bed| styles::carries(bed, &FLAT)),
-    ("what_is_changed_by_hand_is_restored", hands::restored),
-    ("labels_that_are_taken_off_come_back", hands::stripped),
+    ("manual_changes_are_reverted", hands::restored),
+    ("removed_labels_are_restored", hands::stripped),
     ("what_is_somebody_elses_stays_theirs", hands::foreign),
     ("a_gateway_of_a_generated_name_stays_as_it_is", hands::squatted),
-    ("what_comes_from_a_backup_is_taken_over", backup::restored),
-    ("a_gateway_that_is_selected_serves_its_own_as_before", neighbours::undisturbed),
+    ("objects_restored_from_a_backup_are_adopted", backup::restored),
+    ("a_selected_gateway_still_serves_its_own_traffic", neighbours::undisturbed),
     ("a_service_is_exposed_by_its_label", labels::exposed),
-    ("one_object_that_a_webhook_refuses_stops_no_other", admission::refused),
+    ("an_object_that_a_webhook_refuses_does_not_block_others", admission::refused),
     ("plaintext_is_not_let_in", guards::strict),
     ("a_pod_labelled_like_a_gateway_gets_no_key", guards::impostor),
     ("teams_cannot_make_relationships", guards::teams),
-    ("a_relationship_is_for_whom_it_allows", guards::allowed),
+    ("only_allowed_namespaces_use_a_relationship", guards::allowed),
     ("a_second_replica_takes_over", survival::takeover),
-    ("a_name_that_was_taken_meanwhile_stays_taken", survival::meanwhile),
-    ("killed_at_random_it_converges", survival::killed),
-    ("an_api_server_that_was_away_is_caught_up_with", survival::away),
-    ("the_api_server_asks_the_webhook", admission::asked),
-    ("uninstalled_nothing_generated_is_left", installed::uninstalled),
+    ("an_object_of_others_under_a_generated_name_is_not_overwritten", survival::meanwhile),
+    ("replicas_that_are_killed_at_random_converge", survival::killed),
+    ("emcee_catches_up_after_an_api_server_outage", survival::away),
+    ("the_api_server_calls_the_webhook", admission::asked),
+    ("uninstall_leaves_nothing_generated", installed::uninstalled),
     ("nothing_is_left_behind", styles::nothing_left),
 ];
 

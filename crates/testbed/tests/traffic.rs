@@ -1,4 +1,5 @@
-//! Real traffic between two real meshes under a common root, by objects written by hand and by those that `emcee render` prints.
+//! Real traffic between two real meshes under a common root, with objects written by hand and objects from `emcee
+//! render`.
 
 mod traffic {
     pub(crate) mod attacks;
@@ -64,15 +65,15 @@ const TESTS: &[Test] = &[
     ("rendered_passthrough_stranger_is_refused", |bed| stranger::refused(bed, &PASSTHROUGH)),
     ("rendered_wharf_stranger_is_refused", |bed| stranger::refused(bed, &WHARF)),
     ("rendered_flat_stranger_is_refused", |bed| stranger::refused(bed, &FLAT)),
-    ("rendered_passthrough_opens_no_port_beside_the_gateway", |bed| {
+    ("rendered_passthrough_opens_no_port_next_to_the_gateway", |bed| {
         tenants::beside_the_gateway(bed, &PASSTHROUGH)
     }),
-    ("rendered_wharf_opens_no_port_beside_the_gateway", |bed| tenants::beside_the_gateway(bed, &WHARF)),
-    ("rendered_boundary_a_tenants_rule_spends_no_key", tenants::spends_no_key),
+    ("rendered_wharf_opens_no_port_next_to_the_gateway", |bed| tenants::beside_the_gateway(bed, &WHARF)),
+    ("rendered_boundary_a_tenants_rule_uses_no_key", tenants::spends_no_key),
     ("rendered_istioctl_has_no_complaint", judged::clean),
 ];
 
-/// m3 is a stranger to the others.
+/// m3 is a stranger to the other meshes.
 fn main() -> ExitCode {
     let common_root = ["m1", "m2"].map(str::to_owned).into();
     let options = Options::new(env!("CARGO_BIN_EXE_emcee-testbed"), &["m1", "m2", "m3"]);

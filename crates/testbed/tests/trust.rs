@@ -1,5 +1,5 @@
-//! Whom meshes trust, and what they learn of each other: two real meshes under a common root, with trust domains of their
-//! own, each with an Emcee.
+//! Which identities meshes accept, and what they learn about each other: two real meshes under a common root, with
+//! their own trust domains, each with an Emcee.
 
 #[path = "controller/emcee.rs"]
 #[expect(dead_code, reason = "the other suite uses the rest")]
@@ -25,10 +25,10 @@ use emcee_testbed::suite::{self, Test};
 use trust::{credentials, domains, headers};
 
 const TESTS: &[Test] = &[
-    ("a_peer_is_not_told_who_calls", headers::kept),
+    ("a_peer_does_not_learn_who_calls", headers::kept),
     ("callers_of_another_trust_domain_need_an_alias", domains::accepted),
     ("a_revoked_certificate_is_refused_at_the_gateway", credentials::revoked),
-    ("a_bad_crl_changes_nothing_and_is_said", credentials::unreadable),
+    ("a_bad_crl_changes_nothing_and_is_reported", credentials::unreadable),
     ("a_secret_that_replaces_the_ca_closes_the_relationship", credentials::shadowed),
 ];
 

@@ -1,7 +1,7 @@
-//! A small Kubernetes API server in memory, for tests through a real [`kube::Client`] without sockets.
+//! A small Kubernetes API server in memory. Tests use it through a real [`kube::Client`], without sockets.
 //!
 //! Lists of maps merge by key only for finalizers, owner references and Service ports; others are atomic.
-//! There is no garbage collection, and no validation.
+//! It has no garbage collection and no validation.
 
 mod apply;
 mod faults;

@@ -1,5 +1,5 @@
-//! Certificates for tests. Keys are ECDSA P-256, which costs a fraction of a millisecond; CAs that many tests use
-//! come from [`Ca::shared`] and are made once per process.
+//! Certificates for tests. Keys are ECDSA P-256, which takes a fraction of a millisecond. CAs that many tests use come
+//! from [`Ca::shared`] and are created once per process.
 //!
 //! ```
 //! use emcee_testkit::certs::{Ca, Leaf, days};
@@ -30,9 +30,9 @@ use time::OffsetDateTime;
 pub use leaf::{Leaf, days, unix};
 pub use pair::Pair;
 
-const VALID: &str = "parameters made here are valid";
+const VALID: &str = "parameters created here are valid";
 
-/// A certificate authority.
+/// A certificate authority for tests.
 pub struct Ca {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -40,12 +40,12 @@ pub struct Ca {
 }
 
 impl Ca {
-    /// A new one, with a key of its own even if the name was used before.
+    /// Creates a CA with a new key, even if the name was used before.
     pub fn new(name: &str) -> Self {
         Self::valid_between(name, days("2020-01-01", 0), days("2120-01-01", 0))
     }
 
-    /// A new one with its own time, to test what an old CA does.
+    /// Creates a CA with this validity, to test the effect of an expired CA.
     pub fn valid_between(name: &str, not_before: OffsetDateTime, not_after: OffsetDateTime) -> Self {
         let key = KeyPair::generate().expect(VALID);
         let mut params = CertificateParams::default();
@@ -59,30 +59,30 @@ impl Ca {
         Self { issuer: Issuer::new(params, key), pem, der }
     }
 
-    /// The one of this name that all tests of the process share.
+    /// The CA of this name that all tests of the process share.
     pub fn shared(name: &str) -> &'static Self {
         static SHARED: LazyLock<Mutex<BTreeMap<String, &'static Ca>>> = LazyLock::new(Mutex::default);
-        // A test that failed while it held the lock has left the map whole.
+        // A test that panicked while it held the lock has not left the map in an inconsistent state.
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.entry(name.to_owned()).or_insert_with(|| Box::leak(Box::new(Self::new(name))))
     }
 
-    /// Its certificate.
+    /// The CA's certificate, as PEM.
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// Its certificate, for a root store.
+    /// The CA's certificate as DER, for a root store.
     pub fn der(&self) -> &[u8] {
         &self.der
     }
 
-    /// Its key.
+    /// The CA's private key, as PEM.
     pub fn key_pem(&self) -> String {
         self.issuer.key().serialize_pem()
     }
 
-    /// Sign a certificate for a fresh key.
+    /// Issues a certificate for a new key.
     pub fn issue(&self, leaf: &Leaf) -> Pair {
         let key = KeyPair::generate().expect(VALID);
         let mut params = leaf.params();
@@ -111,8 +111,9 @@ impl Ca {
     }
 }
 
-/// The serial number of a certificate for this key: positive, and as rare as the key.
+/// The serial number of a certificate, derived from its key: positive, and as unique as the key.
 fn serial(key: &KeyPair) -> SerialNumber {
+    // The first byte of the public key only identifies its encoding.
     let mut bytes = key.public_key_raw()[1..17].to_vec();
     bytes[0] = bytes[0] & 0x3f | 0x40;
     SerialNumber::from(bytes)
@@ -124,12 +125,12 @@ impl fmt::Debug for Ca {
     }
 }
 
-/// Several roots in one file, as an operator's `ca.crt` may hold.
+/// Several roots in one file, as an operator's `ca.crt` may contain.
 pub fn bundle<'a>(authorities: impl IntoIterator<Item = &'a Ca>) -> String {
     authorities.into_iter().map(Ca::pem).collect()
 }
 
-/// A good certificate for a DNS name, from the shared CA `relationship`: when the test is about something else.
+/// A valid certificate for a DNS name, from the shared CA `relationship`. For tests that are not about certificates.
 pub fn valid_pair(name: &str) -> Pair {
     Ca::shared("relationship").issue(&Leaf::dns(name))
 }

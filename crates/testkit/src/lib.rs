@@ -1,4 +1,4 @@
-//! What tests need: certificates, good and bad, and Kubernetes objects in few words.
+//! Tools for tests: certificates, valid and invalid, and short builders for Kubernetes objects.
 //!
 //! ```
 //! use emcee_testkit::prelude::*;
@@ -9,8 +9,8 @@
 //! assert_eq!(service.build()["spec"]["ports"][0]["port"], 9080);
 //! # let _ = (exposition, secret);
 //! ```
-//! Objects are JSON as users and the API server write them, so they say nothing about the types that read them;
-//! [`prelude::Builder::typed`] turns one into such a type.
+//! Objects are JSON as users and the API server write them, so they do not depend on the types that read them.
+//! [`prelude::Builder::typed`] converts one into such a type.
 
 #![expect(clippy::missing_panics_doc, reason = "they panic on a test's own mistake, and say which")]
 
@@ -18,7 +18,7 @@ pub mod apiserver;
 pub mod certs;
 pub mod objects;
 
-/// Everything a test writes with.
+/// Everything that most tests need.
 pub mod prelude {
     pub use crate::{
         certs::{Ca, Leaf, Pair, valid_pair},

@@ -1,4 +1,4 @@
-//! Builders, one file per family. What they have no word for: [`Builder::set`] and [`Builder::unset`].
+//! Builders, one file per family. For fields without a method, use [`Builder::set`] and [`Builder::unset`].
 
 pub mod emcee;
 pub mod istio;
@@ -9,29 +9,30 @@ pub mod workload;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-/// What all builders can do.
+/// Methods that all builders have.
 pub trait Builder: Sized {
-    /// The object as it is so far.
+    /// The object as built so far.
     fn value(&mut self) -> &mut Value;
 
-    /// The object, done.
+    /// Returns the finished object.
     fn build(mut self) -> Value {
         self.value().take()
     }
 
-    /// The object as a type that reads it.
+    /// Converts the object into a type that reads it.
     fn typed<T: DeserializeOwned>(self) -> T {
         serde_json::from_value(self.build()).expect("the type reads the object this test built")
     }
 
-    /// `pointer` as in RFC 6901 (`/spec/ports/0/port`); objects on the way are made, entries of lists must exist.
+    /// Sets the value at `pointer`, which is written as in RFC 6901 (`/spec/ports/0/port`). Missing objects on the way
+    /// are created; entries of lists must exist.
     #[must_use]
     fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
         *at(self.value(), pointer) = value.into();
         self
     }
 
-    /// Without what is at `pointer`.
+    /// Removes the value at `pointer`.
     #[must_use]
     fn unset(mut self, pointer: &str) -> Self {
         let (parent, key) = pointer.rsplit_once('/').expect("a pointer begins with '/'");
@@ -41,34 +42,34 @@ pub trait Builder: Sized {
         self
     }
 
-    /// One more label.
+    /// Adds another label.
     #[must_use]
     fn label(mut self, key: &str, value: &str) -> Self {
         map_at(self.value(), "/metadata/labels").insert(key.to_owned(), value.into());
         self
     }
 
-    /// One more annotation.
+    /// Adds another annotation.
     #[must_use]
     fn annotation(mut self, key: &str, value: &str) -> Self {
         map_at(self.value(), "/metadata/annotations").insert(key.to_owned(), value.into());
         self
     }
 
-    /// As the API server gives it.
+    /// Sets the UID, which the API server assigns.
     #[must_use]
     fn uid(self, uid: &str) -> Self {
         self.set("/metadata/uid", uid)
     }
 
-    /// Its creation, `2026-01-01T00:00:00Z`: the older wins.
+    /// Sets the creation time, such as `2026-01-01T00:00:00Z`; the older resource takes precedence.
     #[must_use]
     fn created(self, at: &str) -> Self {
         self.set("/metadata/creationTimestamp", at)
     }
 }
 
-/// A builder per line: type, constructor with namespace and name, apiVersion, kind.
+/// Defines a builder per line: type, constructor with namespace and name, apiVersion, kind.
 macro_rules! builders {
     ($($(#[$doc:meta])* $type:ident, $constructor:ident, $api_version:literal, $kind:literal;)*) => {$(
         $(#[$doc])*
@@ -99,7 +100,7 @@ fn namespaced(api_version: &str, kind: &str, namespace: &str, name: &str) -> Val
     json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}})
 }
 
-/// The place a pointer names. Objects on the way, and the place itself, are made.
+/// The value at a pointer. Missing objects on the way, and the value itself, are created.
 fn at<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Value {
     pointer.split('/').skip(1).fold(value, |value, key| match value {
         Value::Array(list) => {
@@ -110,7 +111,11 @@ fn at<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Value {
             if !value.is_object() {
                 *value = Value::Object(Map::new());
             }
-            value.as_object_mut().expect("made one above").entry(unescape(key)).or_insert(Value::Null)
+            value
+                .as_object_mut()
+                .expect("it was made an object above")
+                .entry(unescape(key))
+                .or_insert(Value::Null)
         }
     })
 }
@@ -124,7 +129,7 @@ fn map_at<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Map<String, Value>
     if !place.is_object() {
         *place = Value::Object(Map::new());
     }
-    place.as_object_mut().expect("made one above")
+    place.as_object_mut().expect("it was made an object above")
 }
 
 fn list_at<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Vec<Value> {
@@ -132,10 +137,10 @@ fn list_at<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Vec<Value> {
     if !place.is_array() {
         *place = Value::Array(Vec::new());
     }
-    place.as_array_mut().expect("made one above")
+    place.as_array_mut().expect("it was made a list above")
 }
 
-/// Labels or a selector from pairs.
+/// A map of labels, or a selector, from pairs.
 fn map<const N: usize>(pairs: [(&str, &str); N]) -> Value {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), Value::from(value))).collect()
 }

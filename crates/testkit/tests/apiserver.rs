@@ -1,4 +1,4 @@
-//! The API server through a real client.
+//! Tests the API server through a real client.
 
 use emcee_testkit::apiserver::{ApiServer, Effect, Fault, Verb};
 use futures_util::{StreamExt, pin_mut};

@@ -1,4 +1,4 @@
-//! The certificates of the testkit are as good, or as bad, as they say: asked of webpki, which rustls asks.
+//! The certificates of the testkit are valid or invalid as their names say, according to webpki, which rustls uses.
 
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ fn a_thousand_certificates_are_no_burden() {
     for _ in 0..1000 {
         drop(valid_pair("m1.blue.example"));
     }
-    // Around 0.2 s on one core; the limit is for a machine that does ten other things.
+    // Takes about 0.2 s on one core. The limit allows for a busy machine.
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     println!("1000 certificates: {:?}", started.elapsed());
 }

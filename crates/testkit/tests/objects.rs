@@ -1,11 +1,11 @@
-//! What the builders write is what the three resources read: a builder that misspells a field would make every
-//! test pass that expects it to have no effect.
+//! The three resources read every field that the builders write. If a builder misspelled a field, a test that expects the
+//! field to have no effect would always pass.
 
 use emcee_api::{MeshFedConfig, ServiceBinding, ServiceExposition};
 use emcee_testkit::prelude::*;
 use serde_json::Value;
 
-/// Every field of the spec survives the way through the type.
+/// Asserts that every field of the spec survives a round trip through the type.
 fn assert_read<T: serde::de::DeserializeOwned + serde::Serialize>(object: &Value) {
     let typed: T = serde_json::from_value(object.clone()).expect("the type reads it");
     let again = serde_json::to_value(&typed).expect("and writes it");
@@ -14,7 +14,7 @@ fn assert_read<T: serde::de::DeserializeOwned + serde::Serialize>(object: &Value
     }
 }
 
-/// Everything in `part` is in `whole`, which may have defaults beside it.
+/// Whether everything in `part` is also in `whole`, which may have additional defaults.
 fn covers(whole: &Value, part: &Value) -> bool {
     match (whole, part) {
         (Value::Object(whole), Value::Object(part)) => {

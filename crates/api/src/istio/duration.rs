@@ -1,4 +1,4 @@
-//! `google.protobuf.Duration`, in JSON `"5s"` or `"0.5s"`.
+//! `google.protobuf.Duration`, written in JSON as `"5s"` or `"0.5s"`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// A length of time as Istio takes it: written in seconds, read in the notation of Go's
+/// Duration in the formats that Istio accepts. It is written in seconds, and read in the notation of Go's
 /// `time.ParseDuration` (`1h30m`, `100ms`), which Istio accepts in users' objects. Never negative.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, prost::Message)]
 #[serde(try_from = "String", into = "String")]
@@ -21,21 +21,21 @@ pub struct Duration {
 /// Why a text is not a [`Duration`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseDurationError {
-    /// A part is not a number with a unit, or there is no part at all.
+    /// A part of the text is not a number with a unit, or the text is empty.
     #[error("duration {0:?} is not a number with a unit, such as 5s, 100ms or 1h30m")]
     Syntax(String),
-    /// More than Go can hold, 292 years.
+    /// Longer than Go can represent, 292 years.
     #[error("duration {0:?} is too long")]
     TooLong(String),
 }
 
 impl Duration {
-    /// Whole seconds.
+    /// Creates a duration from whole seconds.
     pub fn from_secs(seconds: u32) -> Self {
         Self { seconds: seconds.into(), nanos: 0 }
     }
 
-    /// Milliseconds.
+    /// Creates a duration from milliseconds.
     pub fn from_millis(millis: u32) -> Self {
         Self::from_nanos(u64::from(millis) * 1_000_000)
     }
@@ -50,7 +50,7 @@ impl Duration {
     }
 }
 
-/// A negative duration, which only the wire can bring, is no time at all.
+/// Treats a negative duration as zero. Only a peer on the wire can send a negative one.
 impl From<Duration> for std::time::Duration {
     fn from(duration: Duration) -> Self {
         let seconds = u64::try_from(duration.seconds).unwrap_or(0);
@@ -89,33 +89,36 @@ impl FromStr for Duration {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let syntax = || ParseDurationError::Syntax(text.to_owned());
         let mut nanos = 0_u128;
-        // Go's only number that needs no unit.
+        // Go accepts no other number without a unit.
         let mut rest = if text == "0" { "0s" } else { text };
         if rest.is_empty() {
             return Err(syntax());
         }
         while !rest.is_empty() {
             let (part, tail) = part(rest).ok_or_else(syntax)?;
+            // Saturate: the sum is checked against Go's limit below.
             nanos = nanos.saturating_add(part);
             rest = tail;
         }
-        // Go counts in an i64.
+        // Go counts nanoseconds in an i64.
         let nanos = i64::try_from(nanos).map_err(|_| ParseDurationError::TooLong(text.to_owned()))?;
         Ok(Self::from_nanos(nanos.unsigned_abs()))
     }
 }
 
-/// The first number with its unit, in nanoseconds, and what follows.
+/// Parses the first number with its unit. Returns it in nanoseconds, and the rest of the text.
 fn part(text: &str) -> Option<(u128, &str)> {
     let (whole, text) = digits(text);
     let (fraction, text) = text.strip_prefix('.').map_or(("", text), digits);
     if whole.is_empty() && fraction.is_empty() {
         return None;
     }
+    // A unit ends where the next number begins, as in `1h30m`.
     let end = text.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(text.len());
     let (unit, tail) = text.split_at(end);
     let unit = nanos_per(unit)?;
-    // 20 digits, and 18 of a fraction, keep the products below the limit of u128.
+    // Whole parts of more than 20 digits saturate, and fractions are cut after 18 digits, so that the
+    // products stay below the limit of u128.
     let whole = if whole.len() > 20 { u64::MAX.into() } else { number(whole)? };
     let fraction = &fraction[..fraction.len().min(18)];
     let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);

@@ -4,20 +4,20 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// An enumeration of Istio's. A message holds it as `i32`: written with `Mode::Strict.into()`, read with
-/// the getter that prost derives (`tls.mode()`).
+/// Enumeration of an Istio API. A message holds it as `i32`. Write it with `Mode::Strict.into()`, and read it
+/// with the getter that prost derives (`tls.mode()`).
 pub trait ProtoEnum: Copy + Default + PartialEq + Into<i32> + TryFrom<i32> {
-    /// Read from users' objects where Istio knows a name that Emcee does not.
+    /// Value for names in users' objects that Emcee does not know.
     const UNRECOGNIZED: Self;
 
-    /// The variant of that proto name.
+    /// Returns the variant with that proto name, or `None` if there is no such variant.
     fn from_name(name: &str) -> Option<Self>;
 
-    /// The proto name, which [`Self::UNRECOGNIZED`] has not.
+    /// Returns the proto name, or `None` for [`Self::UNRECOGNIZED`].
     fn name(self) -> Option<&'static str>;
 }
 
-/// Serde's view of an `i32` field that holds an `E`: `#[serde(with = "ProtoName::<E>")]`.
+/// Serializes an `i32` field that holds an `E` by its proto name: `#[serde(with = "ProtoName::<E>")]`.
 #[derive(Debug)]
 pub struct ProtoName<E>(PhantomData<E>);
 
@@ -32,15 +32,16 @@ impl<E: ProtoEnum> ProtoName<E> {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
         let name = String::deserialize(deserializer)?;
+        // An unknown name must not fail the whole object: a newer Istio may have defined it.
         Ok(E::from_name(&name).unwrap_or(E::UNRECOGNIZED).into())
     }
 
-    /// Not to be written: it has no name.
+    /// Whether the value has no proto name, so that JSON omits the field.
     pub(super) fn is_nameless(value: &i32) -> bool {
         Self::name(*value).is_none()
     }
 
-    /// Not to be written: it has no name, or Istio takes it as unset.
+    /// Whether the value has no proto name, or is the default, so that JSON omits the field.
     pub(super) fn is_unset(value: &i32) -> bool {
         *value == E::default().into() || Self::is_nameless(value)
     }
@@ -58,7 +59,7 @@ macro_rules! proto_enum {
         #[repr(i32)]
         pub enum $enum {
             $($(#[$variant_doc])* $variant = $number,)+
-            /// A name that Emcee does not know, in an object it reads.
+            /// Name that Emcee does not know, in an object that it reads.
             Unrecognized = -1,
         }
 

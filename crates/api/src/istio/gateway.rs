@@ -1,4 +1,4 @@
-//! `networking/v1alpha3/gateway.proto`
+//! Types of `networking/v1alpha3/gateway.proto`.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProtoName, enumeration::proto_enum, is_unset};
 
-/// `istio.networking.v1alpha3.Gateway`: what gateway pods listen for.
+/// `istio.networking.v1alpha3.Gateway`: the ports and hosts that gateway pods serve.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message, CustomResource)]
 #[kube(group = "networking.istio.io", version = "v1", kind = "Gateway", plural = "gateways")]
 #[kube(namespaced, schema = "disabled", derive = "PartialEq")]
 #[serde(default, rename_all = "camelCase")]
 pub struct GatewaySpec {
-    /// One for each port and set of hosts.
+    /// One server for each port and set of hosts.
     #[prost(message, repeated, tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub servers: Vec<Server>,
@@ -23,11 +23,11 @@ pub struct GatewaySpec {
     pub selector: BTreeMap<String, String>,
 }
 
-/// `istio.networking.v1alpha3.Server`.
+/// `istio.networking.v1alpha3.Server`: one port of a gateway.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Server {
-    /// The port of the gateway's Service.
+    /// Port of the gateway's Service.
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub port: Option<Port>,
@@ -35,60 +35,60 @@ pub struct Server {
     #[prost(string, repeated, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub hosts: Vec<String>,
-    /// How connections are terminated, if at all.
+    /// TLS termination settings; `None` for a port without TLS.
     #[prost(message, optional, tag = "3")]
     #[serde(skip_serializing_if = "is_unset")]
     pub tls: Option<ServerTls>,
-    /// A name that must be unique among all servers of the pods.
+    /// Name that is unique among all servers of the pods.
     #[prost(string, tag = "6")]
     #[serde(skip_serializing_if = "is_unset")]
     pub name: String,
 }
 
-/// `istio.networking.v1alpha3.Port`.
+/// `istio.networking.v1alpha3.Port`: number and protocol of a port.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Port {
-    /// The number at the gateway's Service, which Istio translates to the pods' port.
+    /// Port number of the gateway's Service. Istio translates it to the port of the pods.
     #[prost(uint32, tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub number: u32,
-    /// `TLS`, `HTTPS`, …
+    /// Protocol, such as `TLS` or `HTTPS`.
     #[prost(string, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub protocol: String,
-    /// A label for the port.
+    /// Label of the port.
     #[prost(string, tag = "3")]
     #[serde(skip_serializing_if = "is_unset")]
     pub name: String,
 }
 
-/// `istio.networking.v1alpha3.ServerTLSSettings`.
+/// `istio.networking.v1alpha3.ServerTLSSettings`: TLS settings of a server.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServerTls {
-    /// Whether and with which certificates the gateway terminates TLS.
+    /// Whether the gateway terminates TLS, and which certificates it uses.
     #[prost(enumeration = "ServerTlsMode", tag = "2")]
     #[serde(with = "ProtoName::<ServerTlsMode>")]
     #[serde(skip_serializing_if = "ProtoName::<ServerTlsMode>::is_nameless")]
     pub mode: i32,
-    /// Names that a client's certificate may have.
+    /// Allowed names of a client's certificate; it must have one of them.
     #[prost(string, repeated, tag = "6")]
     #[serde(skip_serializing_if = "is_unset")]
     pub subject_alt_names: Vec<String>,
-    /// The lowest TLS version that is accepted.
+    /// Lowest TLS version that the server accepts.
     #[prost(enumeration = "TlsVersion", tag = "7")]
     #[serde(with = "ProtoName::<TlsVersion>")]
     #[serde(skip_serializing_if = "ProtoName::<TlsVersion>::is_unset")]
     pub min_protocol_version: i32,
-    /// The Secret with key, certificate and the authorities of clients, in the pods' namespace.
+    /// Secret in the pods' namespace with the key, the certificate and the CAs of clients.
     #[prost(string, tag = "10")]
     #[serde(skip_serializing_if = "is_unset")]
     pub credential_name: String,
 }
 
 impl ServerTls {
-    /// Settings of that mode and nothing else.
+    /// Returns settings with that mode and no other field.
     pub fn new(mode: ServerTlsMode) -> Self {
         Self { mode: mode.into(), ..Self::default() }
     }
@@ -97,17 +97,17 @@ impl ServerTls {
 proto_enum! {
     /// `istio.networking.v1alpha3.ServerTLSSettings.TLSmode`.
     ServerTlsMode {
-        /// Not terminated; the name that the client asks for selects the route.
+        /// The gateway does not terminate TLS. The server name that the client requests selects the route.
         Passthrough = 0 => "PASSTHROUGH",
-        /// The server has a certificate.
+        /// The gateway has a certificate.
         Simple = 1 => "SIMPLE",
         /// Both sides have certificates, from a Secret.
         Mutual = 2 => "MUTUAL",
-        /// As `PASSTHROUGH`, to the service that the name itself encodes.
+        /// Like `PASSTHROUGH`, to the service that the server name encodes.
         AutoPassthrough = 3 => "AUTO_PASSTHROUGH",
-        /// Both sides have certificates, which Istio issued.
+        /// Both sides have certificates that Istio issued.
         IstioMutual = 4 => "ISTIO_MUTUAL",
-        /// As `MUTUAL`, but clients may come without.
+        /// Like `MUTUAL`, but the client certificate is optional.
         OptionalMutual = 5 => "OPTIONAL_MUTUAL",
     }
 }
@@ -115,7 +115,7 @@ proto_enum! {
 proto_enum! {
     /// `istio.networking.v1alpha3.ServerTLSSettings.TLSProtocol`.
     TlsVersion {
-        /// Istio's choice.
+        /// Istio chooses the version.
         Auto = 0 => "TLS_AUTO",
         /// TLS 1.0
         V1_0 = 1 => "TLSV1_0",

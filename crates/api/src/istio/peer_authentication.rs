@@ -1,4 +1,4 @@
-//! `security/v1beta1/peer_authentication.proto`
+//! Types of `security/v1beta1/peer_authentication.proto`.
 
 use std::collections::BTreeMap;
 
@@ -7,31 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProtoName, WorkloadSelector, enumeration::proto_enum, is_unset};
 
-/// `istio.security.v1beta1.PeerAuthentication`: whether workloads insist on mutual TLS. Only read.
+/// `istio.security.v1beta1.PeerAuthentication`: whether workloads require mutual TLS. Emcee only reads it.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message, CustomResource)]
 #[kube(group = "security.istio.io", version = "v1", kind = "PeerAuthentication")]
 #[kube(plural = "peerauthentications", namespaced, schema = "disabled", derive = "PartialEq")]
 #[serde(default, rename_all = "camelCase")]
 pub struct PeerAuthenticationSpec {
-    /// Pods of its namespace that it is for; none means all.
+    /// Pods of the policy's namespace to which it applies; `None` means all.
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub selector: Option<WorkloadSelector>,
-    /// For all ports.
+    /// Mode for all ports.
     #[prost(message, optional, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub mtls: Option<MutualTls>,
-    /// For single ports of the workload.
+    /// Modes for single ports of the workload.
     #[prost(btree_map = "uint32, message", tag = "3")]
     #[serde(skip_serializing_if = "is_unset")]
     pub port_level_mtls: BTreeMap<u32, MutualTls>,
 }
 
-/// `istio.security.v1beta1.PeerAuthentication.MutualTLS`.
+/// `istio.security.v1beta1.PeerAuthentication.MutualTLS`: the mutual TLS mode of a port.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct MutualTls {
-    /// The mode.
+    /// Whether the port requires mutual TLS.
     #[prost(enumeration = "MutualTlsMode", tag = "1")]
     #[serde(with = "ProtoName::<MutualTlsMode>")]
     #[serde(skip_serializing_if = "ProtoName::<MutualTlsMode>::is_nameless")]
@@ -47,11 +47,11 @@ impl From<MutualTlsMode> for MutualTls {
 proto_enum! {
     /// `istio.security.v1beta1.PeerAuthentication.MutualTLS.Mode`.
     MutualTlsMode {
-        /// Inherited: from the namespace, then from the mesh, then `PERMISSIVE`.
+        /// Inherited from the namespace, then from the mesh, then `PERMISSIVE`.
         Unset = 0 => "UNSET",
-        /// Plaintext.
+        /// Plaintext only.
         Disable = 1 => "DISABLE",
-        /// Either.
+        /// Mutual TLS or plaintext.
         Permissive = 2 => "PERMISSIVE",
         /// Mutual TLS only.
         Strict = 3 => "STRICT",

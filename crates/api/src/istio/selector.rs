@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::is_unset;
 
-/// `istio.type.v1beta1.WorkloadSelector`: pods of the object's namespace with all these labels.
+/// `istio.type.v1beta1.WorkloadSelector`: pods of the object's namespace that have all these labels.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct WorkloadSelector {
@@ -16,8 +16,8 @@ pub struct WorkloadSelector {
     pub match_labels: BTreeMap<String, String>,
 }
 
-/// `istio.networking.v1alpha3.WorkloadSelector` (in `sidecar.proto`), the same under another field name:
-/// a [`ServiceEntry`](super::ServiceEntry) takes this one.
+/// `istio.networking.v1alpha3.WorkloadSelector` (in `sidecar.proto`), which differs from [`WorkloadSelector`]
+/// only in the name of its field. A [`ServiceEntry`](super::ServiceEntry) uses this one.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct WorkloadLabels {
@@ -27,11 +27,11 @@ pub struct WorkloadLabels {
     pub labels: BTreeMap<String, String>,
 }
 
-/// `istio.networking.v1alpha3.PortSelector`.
+/// `istio.networking.v1alpha3.PortSelector`: selects a port by number.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PortSelector {
-    /// A port number of the host.
+    /// Port number of the host.
     #[prost(uint32, tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub number: u32,

@@ -1,4 +1,4 @@
-//! `networking/v1alpha3/service_entry.proto` and `workload_entry.proto`
+//! Types of `networking/v1alpha3/service_entry.proto` and `workload_entry.proto`.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProtoName, WorkloadLabels, enumeration::proto_enum, is_unset};
 
-/// `istio.networking.v1alpha3.ServiceEntry`: hosts that Istio should know.
+/// `istio.networking.v1alpha3.ServiceEntry`: adds hosts to Istio's registry.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message, CustomResource)]
 #[kube(group = "networking.istio.io", version = "v1", kind = "ServiceEntry", plural = "serviceentries")]
 #[kube(namespaced, schema = "disabled", derive = "PartialEq")]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceEntrySpec {
-    /// The hosts.
+    /// Host names that the entry adds.
     #[prost(string, repeated, tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub hosts: Vec<String>,
@@ -21,55 +21,55 @@ pub struct ServiceEntrySpec {
     #[prost(string, repeated, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub addresses: Vec<String>,
-    /// The ports.
+    /// Ports of the hosts.
     #[prost(message, repeated, tag = "3")]
     #[serde(skip_serializing_if = "is_unset")]
     pub ports: Vec<ServicePort>,
-    /// Whether the mesh's own TLS is spoken with its endpoints.
+    /// Whether sidecars use the mesh's own mTLS for the endpoints.
     #[prost(enumeration = "Location", tag = "4")]
     #[serde(with = "ProtoName::<Location>")]
     #[serde(skip_serializing_if = "ProtoName::<Location>::is_nameless")]
     pub location: i32,
-    /// How addresses are found.
+    /// How Istio finds the endpoints' addresses.
     #[prost(enumeration = "Resolution", tag = "5")]
     #[serde(with = "ProtoName::<Resolution>")]
     #[serde(skip_serializing_if = "ProtoName::<Resolution>::is_nameless")]
     pub resolution: i32,
-    /// The addresses, unless a selector finds them.
+    /// Endpoints of the hosts. Empty if a selector finds them.
     #[prost(message, repeated, tag = "6")]
     #[serde(skip_serializing_if = "is_unset")]
     pub endpoints: Vec<Endpoint>,
-    /// Pods of its namespace that are the endpoints.
+    /// Selects pods of the entry's namespace as endpoints.
     #[prost(message, optional, tag = "9")]
     #[serde(skip_serializing_if = "is_unset")]
     pub workload_selector: Option<WorkloadLabels>,
-    /// Namespaces that see it; `.` is its own.
+    /// Namespaces that see the entry; `.` is its own namespace.
     #[prost(string, repeated, tag = "7")]
     #[serde(skip_serializing_if = "is_unset")]
     pub export_to: Vec<String>,
-    /// Names that certificates of its endpoints may have.
+    /// Allowed names of an endpoint's certificate; it must have one of them.
     #[prost(string, repeated, tag = "8")]
     #[serde(skip_serializing_if = "is_unset")]
     pub subject_alt_names: Vec<String>,
 }
 
-/// `istio.networking.v1alpha3.ServicePort`.
+/// `istio.networking.v1alpha3.ServicePort`: a port of the hosts.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServicePort {
-    /// The number that clients use.
+    /// Port number that clients use.
     #[prost(uint32, tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub number: u32,
-    /// `HTTP`, `GRPC`, `TCP`, `TLS`, …
+    /// Protocol, such as `HTTP`, `GRPC`, `TCP` or `TLS`.
     #[prost(string, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub protocol: String,
-    /// The name that endpoints' `ports` use.
+    /// Name of the port, which `ports` of the endpoints refer to.
     #[prost(string, tag = "3")]
     #[serde(skip_serializing_if = "is_unset")]
     pub name: String,
-    /// The number at the endpoints, if it is another.
+    /// Port number at the endpoints; 0 if it is the same.
     #[prost(uint32, tag = "4")]
     #[serde(skip_serializing_if = "is_unset")]
     pub target_port: u32,
@@ -79,27 +79,27 @@ pub struct ServicePort {
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Endpoint {
-    /// An IP address, or a hostname if the resolution is DNS.
+    /// IP address, or host name if the resolution is DNS.
     #[prost(string, tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub address: String,
-    /// Numbers at this endpoint by the port's name.
+    /// Port numbers of this endpoint, by the name of the port.
     #[prost(btree_map = "string, uint32", tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub ports: BTreeMap<String, u32>,
-    /// Labels for subsets.
+    /// Labels of the endpoint, which subsets select.
     #[prost(btree_map = "string, string", tag = "3")]
     #[serde(skip_serializing_if = "is_unset")]
     pub labels: BTreeMap<String, String>,
-    /// Endpoints of another network are reached through its gateway.
+    /// Network of the endpoint. Endpoints of another network are reached through its gateway.
     #[prost(string, tag = "4")]
     #[serde(skip_serializing_if = "is_unset")]
     pub network: String,
-    /// `region/zone/subzone`.
+    /// Locality of the endpoint, as `region/zone/subzone`.
     #[prost(string, tag = "5")]
     #[serde(skip_serializing_if = "is_unset")]
     pub locality: String,
-    /// Its share among the endpoints.
+    /// Load balancing weight among the endpoints.
     #[prost(uint32, tag = "6")]
     #[serde(skip_serializing_if = "is_unset")]
     pub weight: u32,
@@ -108,9 +108,9 @@ pub struct Endpoint {
 proto_enum! {
     /// `istio.networking.v1alpha3.ServiceEntry.Location`.
     Location {
-        /// Outside of the mesh.
+        /// The hosts are outside of the mesh.
         MeshExternal = 0 => "MESH_EXTERNAL",
-        /// Part of the mesh.
+        /// The hosts are part of the mesh.
         MeshInternal = 1 => "MESH_INTERNAL",
     }
 }
@@ -118,15 +118,15 @@ proto_enum! {
 proto_enum! {
     /// `istio.networking.v1alpha3.ServiceEntry.Resolution`.
     Resolution {
-        /// The caller's own.
+        /// Uses the destination address of the caller.
         None = 0 => "NONE",
-        /// The endpoints' addresses.
+        /// Uses the addresses of the endpoints.
         Static = 1 => "STATIC",
-        /// DNS, all addresses.
+        /// Resolves by DNS, and uses all addresses.
         Dns = 2 => "DNS",
-        /// DNS, the first address.
+        /// Resolves by DNS, and uses the first address.
         DnsRoundRobin = 3 => "DNS_ROUND_ROBIN",
-        /// DNS for the name of the request.
+        /// Resolves the name of each request by DNS.
         DynamicDns = 4 => "DYNAMIC_DNS",
     }
 }

@@ -1,4 +1,5 @@
-//! `golden/` holds each kind as Istio's own Go code reads and encodes it; see its README.
+//! Checks each kind against `golden/`, which holds it as Istio's own Go code reads and encodes it; see its
+//! README.
 
 use std::fmt::Debug;
 
@@ -52,7 +53,8 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
 }
 
-/// Spelled out by hand: field 3 (`http`) of the `VirtualService`, field 7 (`retries`) of the route, empty.
+/// The expected bytes are written by hand: field 3 (`http`) of the `VirtualService`, field 7 (`retries`) of
+/// the route, empty.
 #[test]
 fn switched_off_retries_are_present_everywhere() {
     let route = HttpRoute { retries: Some(HttpRetry::default()), ..HttpRoute::default() };

@@ -1,4 +1,4 @@
-//! `networking/v1alpha3/virtual_service.proto`
+//! Types of `networking/v1alpha3/virtual_service.proto`.
 
 use std::collections::BTreeMap;
 
@@ -7,51 +7,51 @@ use serde::{Deserialize, Serialize};
 
 use super::{Duration, PortSelector, is_unset};
 
-/// `istio.networking.v1alpha3.VirtualService`: where requests and connections for a host go.
+/// `istio.networking.v1alpha3.VirtualService`: routes for the requests and connections of a host.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message, CustomResource)]
 #[kube(group = "networking.istio.io", version = "v1", kind = "VirtualService", plural = "virtualservices")]
 #[kube(namespaced, schema = "disabled", derive = "PartialEq")]
 #[serde(default, rename_all = "camelCase")]
 pub struct VirtualServiceSpec {
-    /// Hosts that clients ask for.
+    /// Hosts to which the routes apply.
     #[prost(string, repeated, tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub hosts: Vec<String>,
-    /// `<namespace>/<name>` of Gateways; none means the sidecars.
+    /// Gateways that apply the routes, as `<namespace>/<name>`. Empty means the sidecars.
     #[prost(string, repeated, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub gateways: Vec<String>,
-    /// For HTTP, the first that matches.
+    /// Routes for HTTP; the first that matches applies.
     #[prost(message, repeated, tag = "3")]
     #[serde(skip_serializing_if = "is_unset")]
     pub http: Vec<HttpRoute>,
-    /// For TLS that is not terminated, the first that matches.
+    /// Routes for TLS that is not terminated; the first that matches applies.
     #[prost(message, repeated, tag = "5")]
     #[serde(skip_serializing_if = "is_unset")]
     pub tls: Vec<TlsRoute>,
-    /// For all other connections, the first that matches.
+    /// Routes for all other connections; the first that matches applies.
     #[prost(message, repeated, tag = "4")]
     #[serde(skip_serializing_if = "is_unset")]
     pub tcp: Vec<TcpRoute>,
-    /// Namespaces that see it; `.` is its own.
+    /// Namespaces that see the routes; `.` is its own namespace.
     #[prost(string, repeated, tag = "6")]
     #[serde(skip_serializing_if = "is_unset")]
     pub export_to: Vec<String>,
 }
 
-/// `istio.networking.v1alpha3.HTTPRoute`.
+/// `istio.networking.v1alpha3.HTTPRoute`: a route for HTTP requests.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpRoute {
-    /// A name for debugging.
+    /// Name of the route, for debugging.
     #[prost(string, tag = "17")]
     #[serde(skip_serializing_if = "is_unset")]
     pub name: String,
-    /// Any of these must match; none means always.
+    /// Any of these must match. Empty matches every request.
     #[prost(message, repeated, tag = "1")]
     #[serde(rename = "match", skip_serializing_if = "is_unset")]
     pub matches: Vec<HttpMatch>,
-    /// Where requests go, by weight.
+    /// Destinations of the requests, by weight.
     #[prost(message, repeated, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub route: Vec<HttpRouteDestination>,
@@ -59,11 +59,11 @@ pub struct HttpRoute {
     #[prost(message, optional, tag = "4")]
     #[serde(skip_serializing_if = "is_unset")]
     pub rewrite: Option<HttpRewrite>,
-    /// For the whole request, retries included.
+    /// Timeout for the whole request, retries included.
     #[prost(message, optional, tag = "6")]
     #[serde(skip_serializing_if = "is_unset")]
     pub timeout: Option<Duration>,
-    /// Absent means Istio's default of 2 attempts.
+    /// Retries; `None` means Istio's default of 2 attempts.
     #[prost(message, optional, tag = "7")]
     #[serde(skip_serializing_if = "is_unset")]
     pub retries: Option<HttpRetry>,
@@ -73,11 +73,11 @@ pub struct HttpRoute {
     pub headers: Option<Headers>,
 }
 
-/// `istio.networking.v1alpha3.HTTPMatchRequest`.
+/// `istio.networking.v1alpha3.HTTPMatchRequest`: conditions on an HTTP request.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpMatch {
-    /// The port of the host.
+    /// Port of the host.
     #[prost(uint32, tag = "6")]
     #[serde(skip_serializing_if = "is_unset")]
     pub port: u32,
@@ -87,15 +87,15 @@ pub struct HttpMatch {
     pub gateways: Vec<String>,
 }
 
-/// `istio.networking.v1alpha3.HTTPRouteDestination`.
+/// `istio.networking.v1alpha3.HTTPRouteDestination`: a weighted destination with header changes.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpRouteDestination {
-    /// Where to.
+    /// Host, subset and port.
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub destination: Option<Destination>,
-    /// Its share among the route's destinations.
+    /// Weight among the route's destinations.
     #[prost(int32, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub weight: i32,
@@ -105,70 +105,70 @@ pub struct HttpRouteDestination {
     pub headers: Option<Headers>,
 }
 
-/// `istio.networking.v1alpha3.HTTPRewrite`.
+/// `istio.networking.v1alpha3.HTTPRewrite`: changes to the request's URI or authority.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpRewrite {
-    /// The new path, or the new prefix where a prefix matched.
+    /// New path, or new prefix if a prefix matched.
     #[prost(string, tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub uri: String,
-    /// The new `Host`.
+    /// New value of the `Host` header.
     #[prost(string, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub authority: String,
 }
 
-/// `istio.networking.v1alpha3.HTTPRetry`.
+/// `istio.networking.v1alpha3.HTTPRetry`: retry settings of a route.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpRetry {
-    /// Always written, since `attempts: 0` is what switches Istio's default retries off.
+    /// Number of retries. Always written, because `attempts: 0` disables Istio's default retries.
     #[prost(int32, tag = "1")]
     pub attempts: i32,
-    /// For each attempt.
+    /// Timeout for each attempt.
     #[prost(message, optional, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub per_try_timeout: Option<Duration>,
-    /// Envoy's conditions, separated by commas.
+    /// Envoy's retry conditions, separated by commas.
     #[prost(string, tag = "3")]
     #[serde(skip_serializing_if = "is_unset")]
     pub retry_on: String,
 }
 
-/// `istio.networking.v1alpha3.Headers`.
+/// `istio.networking.v1alpha3.Headers`: header changes for requests and responses.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Headers {
-    /// Before the request is sent on.
+    /// Changes before the request is forwarded.
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub request: Option<HeaderOperations>,
-    /// Before the response goes back.
+    /// Changes before the response is returned.
     #[prost(message, optional, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub response: Option<HeaderOperations>,
 }
 
-/// `istio.networking.v1alpha3.Headers.HeaderOperations`.
+/// `istio.networking.v1alpha3.Headers.HeaderOperations`: changes to a set of headers.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HeaderOperations {
-    /// Headers to overwrite.
+    /// Headers to set, overwriting earlier values.
     #[prost(btree_map = "string, string", tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub set: BTreeMap<String, String>,
-    /// Values to append.
+    /// Values to append to headers.
     #[prost(btree_map = "string, string", tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub add: BTreeMap<String, String>,
-    /// Headers to remove.
+    /// Names of headers to remove.
     #[prost(string, repeated, tag = "3")]
     #[serde(skip_serializing_if = "is_unset")]
     pub remove: Vec<String>,
 }
 
-/// `istio.networking.v1alpha3.TLSRoute`.
+/// `istio.networking.v1alpha3.TLSRoute`: a route for TLS that is not terminated.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TlsRoute {
@@ -176,21 +176,21 @@ pub struct TlsRoute {
     #[prost(message, repeated, tag = "1")]
     #[serde(rename = "match", skip_serializing_if = "is_unset")]
     pub matches: Vec<TlsMatch>,
-    /// Where connections go, by weight.
+    /// Destinations of the connections, by weight.
     #[prost(message, repeated, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub route: Vec<RouteDestination>,
 }
 
-/// `istio.networking.v1alpha3.TLSMatchAttributes`.
+/// `istio.networking.v1alpha3.TLSMatchAttributes`: conditions on a TLS connection.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TlsMatch {
-    /// Names that the client may ask for, among the `VirtualService`'s hosts.
+    /// Server names (SNI) that the client may request, among the `VirtualService`'s hosts.
     #[prost(string, repeated, tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub sni_hosts: Vec<String>,
-    /// The port of the host.
+    /// Port of the host.
     #[prost(uint32, tag = "3")]
     #[serde(skip_serializing_if = "is_unset")]
     pub port: u32,
@@ -200,25 +200,25 @@ pub struct TlsMatch {
     pub gateways: Vec<String>,
 }
 
-/// `istio.networking.v1alpha3.TCPRoute`.
+/// `istio.networking.v1alpha3.TCPRoute`: a route for other connections.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TcpRoute {
-    /// Any of these must match; none means always.
+    /// Any of these must match. Empty matches every connection.
     #[prost(message, repeated, tag = "1")]
     #[serde(rename = "match", skip_serializing_if = "is_unset")]
     pub matches: Vec<L4Match>,
-    /// Where connections go, by weight.
+    /// Destinations of the connections, by weight.
     #[prost(message, repeated, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub route: Vec<RouteDestination>,
 }
 
-/// `istio.networking.v1alpha3.L4MatchAttributes`.
+/// `istio.networking.v1alpha3.L4MatchAttributes`: conditions on a TCP connection.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct L4Match {
-    /// The port of the host.
+    /// Port of the host.
     #[prost(uint32, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub port: u32,
@@ -228,33 +228,33 @@ pub struct L4Match {
     pub gateways: Vec<String>,
 }
 
-/// `istio.networking.v1alpha3.RouteDestination`.
+/// `istio.networking.v1alpha3.RouteDestination`: a weighted destination.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RouteDestination {
-    /// Where to.
+    /// Host, subset and port.
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub destination: Option<Destination>,
-    /// Its share among the route's destinations.
+    /// Weight among the route's destinations.
     #[prost(int32, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub weight: i32,
 }
 
-/// `istio.networking.v1alpha3.Destination`.
+/// `istio.networking.v1alpha3.Destination`: where a route sends traffic.
 #[derive(Clone, PartialEq, Serialize, Deserialize, prost::Message)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Destination {
-    /// A host that Istio knows.
+    /// Host in Istio's registry.
     #[prost(string, tag = "1")]
     #[serde(skip_serializing_if = "is_unset")]
     pub host: String,
-    /// A subset that the host's `DestinationRule` names.
+    /// Subset of the host that its `DestinationRule` defines.
     #[prost(string, tag = "2")]
     #[serde(skip_serializing_if = "is_unset")]
     pub subset: String,
-    /// May be absent if the host has only one port.
+    /// Port of the host. May be absent if the host has only one port.
     #[prost(message, optional, tag = "3")]
     #[serde(skip_serializing_if = "is_unset")]
     pub port: Option<PortSelector>,

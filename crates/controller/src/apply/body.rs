@@ -1,4 +1,4 @@
-//! An object as it is sent, and whether the one that is there says the same.
+//! The object as it is sent, and its comparison with the live object.
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::LazyLock;
@@ -11,22 +11,22 @@ use serde_json::{Map, Value, json};
 
 use crate::observe::fact::Version;
 
-/// A resource that no object has had, as etcd counts from 1 and its first write is 2. An apply with it is a create:
-/// of an object that exists it is refused as a conflict.
+/// A resource version that no object can have: etcd counts from 1, and its first write is revision 2. An
+/// apply with this version only creates: if the object exists, the API server answers with a conflict.
 const NEVER: &str = "1";
 
-/// What is to be there, and a number that changes with it.
+/// A desired object and the hash of its content.
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
-    /// The object.
+    /// Manifest that is sent to the API server.
     pub(crate) value: Value,
-    /// A hash of it.
+    /// Hash of the manifest; never 0.
     pub(crate) hash: u64,
 }
 
 impl Body {
-    /// The object, owned by the resource with this UID if it is in the same namespace: across namespaces Kubernetes'
-    /// garbage collector would delete it.
+    /// Builds the desired object. It has an owner reference to the resource with this UID if both are in the
+    /// same namespace: across namespaces, the garbage collector would delete the object.
     pub(crate) fn of(object: &Object, owner_uid: Option<&Uid>) -> Self {
         let mut value = serde_json::to_value(object).unwrap_or_default();
         if let Some(uid) = owner_uid.filter(|_| object.owner.key.namespace == object.namespace) {
@@ -36,17 +36,17 @@ impl Body {
         Self { value, hash }
     }
 
-    /// For an object that is not there yet.
+    /// Returns the patch that creates the object and fails if it exists.
     pub(crate) fn to_create(&self) -> Value {
         self.with("resourceVersion", NEVER)
     }
 
-    /// For the object with this UID and no other.
+    /// Returns the patch for the object with this UID and no other.
     pub(crate) fn to_apply(&self, uid: &Uid) -> Value {
         self.with("uid", &uid.to_string())
     }
 
-    /// For the object with this UID as it was seen, and no other.
+    /// Returns the patch for the object with this UID at this version, and no other.
     pub(crate) fn to_take_over(&self, uid: &Uid, version: &Version) -> Value {
         let mut object = self.to_apply(uid);
         object["metadata"]["resourceVersion"] = version.to_string().into();
@@ -80,28 +80,29 @@ fn hash(value: &Value) -> u64 {
     static STATE: LazyLock<FixedState> = LazyLock::new(FixedState::default);
     let mut hasher = STATE.build_hasher();
     hasher.write(value.to_string().as_bytes());
-    // Zero stands for nothing.
+    // `ObjectState` uses 0 for "no hash".
     hasher.finish().max(1)
 }
 
-/// Whether the object that is there says what it should, and nothing that would change its meaning.
+/// Reports whether the live object has the desired content, and nothing that would change its meaning.
 pub(crate) fn is_as_wanted(kind: Kind, live: &Value, wanted: &Value) -> bool {
     is_copy_of(kind, live, wanted) && has_metadata("ownerReferences", live, wanted)
 }
 
-/// As [`is_as_wanted`], of an object that somebody else wrote: which owner it names for Kubernetes' garbage collector is
-/// nothing that it says.
+/// Like [`matches_desired`], for an object that another client wrote. Ignores owner references: they matter
+/// to the garbage collector only.
 pub(crate) fn is_copy_of(kind: Kind, live: &Value, wanted: &Value) -> bool {
     ["labels", "annotations"].iter().all(|field| has_metadata(field, live, wanted))
         && content(wanted).all(|(field, value)| matches(kind, live.get(field), value))
 }
 
-/// What others add is theirs, also where nothing is wanted: a Deployment's revision, an annotation.
+/// Reports whether a metadata field has all desired entries. Additional entries belong to others, even if
+/// none is desired: for example the revision of a Deployment.
 fn has_metadata(field: &str, live: &Value, wanted: &Value) -> bool {
     wanted["metadata"].get(field).is_none_or(|wanted| holds(&live["metadata"][field], wanted))
 }
 
-/// The fields that say what an object is for.
+/// Returns the fields that describe what an object is for.
 fn content(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
     let fields = object.as_object().into_iter().flatten();
     fields.filter(|(field, _)| !matches!(field.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
@@ -115,25 +116,29 @@ fn matches(kind: Kind, live: Option<&Value>, wanted: &Value) -> bool {
     }
 }
 
-/// Istio's kinds have no defaults: what Emcee did not write, somebody else did.
+/// Reports whether the API server sets no defaults in a kind. That is so for Istio's kinds: what Emcee did
+/// not write was written by another client.
 pub(crate) fn is_istio(kind: Kind) -> bool {
     kind.group().ends_with(".istio.io")
 }
 
-/// Whether all that is wanted is there. Of Kubernetes' own kinds the API server fills in the rest.
+/// Reports whether the live value contains everything that is desired. In Kubernetes' own kinds the API
+/// server adds defaults.
 fn holds(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => wanted
             .iter()
             .all(|(field, wanted)| live.get(field).map_or(is_empty(wanted), |live| holds(live, wanted))),
         (Value::Array(live), Value::Array(wanted)) => {
+            // The order and number of items matter in most lists, so an additional item counts as a
+            // difference.
             live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| holds(live, wanted))
         }
         (live, wanted) => live == wanted || is_empty(wanted) && is_empty(live),
     }
 }
 
-/// What the API server leaves out.
+/// Reports whether the API server leaves a value out.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -143,13 +148,14 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A merge patch that takes away what an apply leaves: fields of a spec that others have added.
+/// Returns a merge patch that removes what an apply keeps: fields of a spec that others have added.
 pub(crate) fn without_additions(kind: Kind, live: &Value, wanted: &Value) -> Option<Value> {
     if !is_istio(kind) {
         return None;
     }
     let additions = removals(&live["spec"], &wanted["spec"])?;
     Some(json!({
+        // Preconditions: the patch fails if the object has changed in the meantime.
         "metadata": {"uid": live["metadata"]["uid"], "resourceVersion": live["metadata"]["resourceVersion"]},
         "spec": additions,
     }))
@@ -160,6 +166,7 @@ fn removals(live: &Value, wanted: &Value) -> Option<Value> {
     let mut patch = Map::new();
     for (field, value) in live {
         match wanted.get(field) {
+            // In a merge patch, null removes the field.
             None => drop(patch.insert(field.clone(), Value::Null)),
             Some(wanted) => patch.extend(removals(value, wanted).map(|inner| (field.clone(), inner))),
         }

@@ -1,4 +1,4 @@
-//! What Emcee wants to be in the cluster, and what it knows to be there, object by object.
+//! Desired and observed state of each object.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,72 +10,77 @@ use emcee_core::uid::Uid;
 use super::fault::{Fault, left_copy, lingering};
 use crate::observe::fact::{List, Live, ObjectId, Origin, OwnerLabels, Version};
 
-/// What is known of one object. Its content is not kept, only hashes of it.
+/// State of one object. Holds hashes of its content, not the content itself.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and all combinations occur")]
 pub(super) struct Entry {
-    /// Which unit wants it; none: it is to go.
+    /// Unit that asks for the object; `None` if the object must go.
     pub(super) unit: Option<Arc<Unit>>,
-    /// Hash of the content that is wanted.
+    /// Hash of the desired content.
     pub(super) wanted: u64,
-    /// The object that is there.
+    /// Live object, as last observed.
     pub(super) there: Option<There>,
-    /// Hash of the content that is known to be there; 0: not known.
+    /// Hash of the content that the live object is known to have; 0 if unknown.
     pub(super) applied: u64,
-    /// Whether a write is under way.
+    /// Whether a write is in flight.
     pub(super) busy: bool,
-    /// Whether it has to be looked at, as what is known of it may be wrong.
+    /// Whether a GET is needed, because the known state may be wrong.
     pub(super) look: bool,
-    /// Whether a list has begun that has not told of the one that is there.
+    /// Whether a relist has started and has not confirmed the live object yet.
     pub(super) unlisted: bool,
-    /// Hash of the content that was last sent.
+    /// Hash of the content that was sent last.
     pub(super) sent: u64,
-    /// Who wrote the one that is there.
+    /// Who wrote the live object.
     pub(super) origin: Origin,
-    /// Whether the one that is there is on its way out.
+    /// Whether the live object is being deleted.
     pub(super) deleting: bool,
-    /// Whether it still was there after that: Kubernetes waits for others' finalizers.
+    /// Whether the object still existed after the DELETE: Kubernetes waits for finalizers of other
+    /// controllers.
     pub(super) lingers: bool,
-    /// Whether somebody took away the one that was there, although it is wanted: perhaps Kubernetes, as its owner is gone.
+    /// Whether the object was deleted externally while it was desired, for example by the garbage collector
+    /// because its owner is gone.
     pub(super) taken: bool,
-    /// The last write, if it failed, and how many did in a row.
+    /// Last error and number of consecutive failures; `None` after a success.
     pub(super) failure: Option<Box<(Fault, u32)>>,
-    /// Whether the next try has its time, and nothing is done before.
+    /// Whether the next attempt is scheduled. Nothing is done before that.
     pub(super) waits: bool,
-    /// For whom it is, by its labels, if somebody else wrote it; for whom it was, if nobody wants it any more.
+    /// Owner according to the labels, if another client wrote the object. Former owner, if no unit asks for
+    /// the object any more.
     pub(super) owner: Option<Box<OwnerLabels>>,
-    /// Whether the owner has asked for it since this process began.
+    /// Whether the owner has asked for the object since this process started.
     pub(super) was_wanted: bool,
 }
 
-/// An object that is there, as it was last seen.
+/// A live object, as last observed.
 #[derive(Clone, Debug)]
 pub(super) struct There {
     pub(super) uid: Uid,
     pub(super) version: Version,
 }
 
-/// What is to be done next about an object.
+/// Next action for an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Look,
     Create,
-    /// Somebody else wrote just what is wanted: from now on it is Emcee's.
+    /// Another client wrote exactly the desired content. Emcee becomes its manager.
     TakeOver,
     Apply,
     Delete,
 }
 
 impl Entry {
-    /// What is to be done next, once nothing is under way.
+    /// Returns the next action. Valid while no write is in flight.
     pub(super) fn step(&self) -> Option<Step> {
         if self.look {
             return Some(Step::Look);
         }
         match (&self.unit, &self.there) {
+            // A copy with other content is never overwritten: that is for an administrator to decide.
             (Some(_), Some(_)) if self.origin == Origin::Copy => {
                 self.is_same_copy().then_some(Step::TakeOver)
             }
+            // Objects of other owners are left alone, as are copies that no unit asks for.
             (_, Some(_)) if self.origin != Origin::Emcee => None,
             (Some(_), None) => Some(Step::Create),
             (Some(_), Some(_)) => (self.applied != self.wanted).then_some(Step::Apply),
@@ -84,27 +89,30 @@ impl Entry {
         }
     }
 
-    /// Whether the next step may be done now.
+    /// Reports whether the next action may start now.
     pub(super) fn is_ready(&self) -> bool {
         !self.busy && !self.waits && self.step().is_some()
     }
 
-    /// Notes the object as it was seen; `matching` is the hash of the wanted content that it has, else 0.
+    /// Records the live object. `matching` is the hash of the desired content if the object has it, otherwise
+    /// 0.
     pub(super) fn note(&mut self, live: &Live, matching: u64) {
         self.there = Some(There { uid: live.uid.clone(), version: live.version.clone() });
         (self.applied, self.taken, self.unlisted) = (matching, false, false);
         (self.deleting, self.lingers) = (live.deleting, live.deleting);
         self.origin = live.origin();
+        // Labels matter only if no unit asks for the object, or another client wrote it. Otherwise the unit is
+        // the owner.
         let is_labelled_for = self.unit.is_none() || self.origin == Origin::Copy;
         self.was_wanted &= self.owner.as_deref() == Some(&live.owner);
         self.owner = is_labelled_for.then(|| Box::new(live.owner.clone()));
     }
 
-    /// A unit wants it, with content of this hash.
+    /// Records that a unit asks for the object with content of this hash.
     pub(super) fn want(&mut self, unit: &Arc<Unit>, hash: u64) {
         if self.wanted != hash {
             self.waits = false;
-            // Its content is not kept, and it may be what is wanted now.
+            // The content of a copy is not kept. It may be what is desired now, which only a GET shows.
             self.look |= self.origin == Origin::Copy && self.there.is_some();
         }
         if self.origin != Origin::Copy {
@@ -113,55 +121,58 @@ impl Entry {
         (self.unit, self.wanted) = (Some(Arc::clone(unit)), hash);
     }
 
-    /// Whether somebody else wrote what is there, and it is as wanted.
+    /// Reports whether another client wrote the live object and it has the desired content.
     fn is_same_copy(&self) -> bool {
         self.applied == self.wanted && !self.deleting
     }
 
-    /// Whether what is there has Emcee's label, somebody else wrote it, and Emcee leaves it as it is.
+    /// Reports whether the live object has Emcee's label, was written by another client, and is left alone.
     pub(super) fn is_left(&self) -> bool {
         self.origin == Origin::Copy && self.there.is_some() && self.step().is_none()
     }
 
-    /// Forgets the object that was there.
+    /// Records that the object does not exist.
     pub(super) fn note_absence(&mut self) {
+        // If no unit asks for the object, its absence is what Emcee wants.
         self.taken |= self.there.is_some() && self.unit.is_some();
         (self.there, self.applied, self.origin) = (None, 0, Origin::Emcee);
         (self.deleting, self.lingers, self.unlisted) = (false, false, false);
         (self.failure, self.waits) = (None, false);
     }
 
-    /// Whether it is as wanted, or is known not to be for now.
+    /// Reports whether the object is as desired, or is known to be blocked for now.
     pub(super) fn is_settled(&self) -> bool {
         !self.busy && (self.step().is_none() || self.news().is_some())
     }
 
-    /// Whether it is there, and Emcee's.
+    /// Reports whether the object exists and Emcee applied it.
     pub(super) fn is_ours(&self) -> bool {
         self.there.is_some() && self.origin == Origin::Emcee
     }
 
-    /// Why it is not as wanted, if that is worth telling.
+    /// Returns why the object is not as desired, if that is worth reporting.
     pub(super) fn problem(&self, id: &ObjectId) -> Option<Problem> {
         let (wanted, lingers) = (self.unit.is_some(), self.lingers);
         let problem = self.news().map(|fault| fault.problem(id, wanted));
         problem.or_else(|| match (wanted, lingers) {
             (false, true) => Some(lingering(id)),
-            // One that is on its way out, and as wanted until then, is made again when it is gone.
+            // An object that is being deleted and has the desired content is recreated when it is gone.
             (true, _) if self.applied == self.wanted => None,
             _ => self.is_left().then(|| left_copy(id, wanted)),
         })
     }
 
-    /// The fault that is in the way, if that is worth telling.
+    /// Returns the error that blocks the object, if it is worth reporting.
     fn news(&self) -> Option<&Fault> {
         let (fault, attempts) = self.failure.as_deref()?;
         fault.is_news(*attempts).then_some(fault)
     }
 
-    /// Nobody wants it any more, for whom it was.
+    /// Records that its unit no longer asks for the object.
     pub(super) fn abandon(&mut self) {
         let owner = self.unit.take().map(|unit| Box::new(OwnerLabels::of_unit(&unit)));
+        // The labels of a copy may name any owner. It only counts as asked for if they name this unit's
+        // resource.
         if self.origin == Origin::Copy {
             self.was_wanted = self.owner == owner;
         } else {
@@ -170,19 +181,19 @@ impl Entry {
         (self.wanted, self.failure, self.waits) = (0, None, false);
     }
 
-    /// For whom it was, if it is there, with Emcee's label, and nobody wants it.
+    /// Returns the former owner, if the object exists with Emcee's label and no unit asks for it.
     fn leftover_of(&self) -> Option<OwnerLabels> {
         let is_leftover = self.unit.is_none() && self.there.is_some() && self.origin != Origin::Other;
         self.owner.as_deref().filter(|_| is_leftover).cloned()
     }
 }
 
-/// All objects. What nobody wants and is not there has no entry.
+/// State of all objects. An object that does not exist and that no unit asks for has no entry.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    /// In boxes, as a table is half empty at times.
+    /// Boxed, because a hash table is half empty at times.
     entries: HashMap<ObjectId, Box<Entry>>,
-    /// The objects of each owner that are to go.
+    /// Objects of each owner that must go.
     leftovers: HashMap<OwnerLabels, BTreeSet<ObjectId>>,
 }
 
@@ -195,12 +206,13 @@ impl Book {
         self.entries.iter().map(|(id, entry)| (id, &**entry))
     }
 
-    /// Changes what is known of an object.
+    /// Updates the state of an object and the index of leftovers.
     pub(super) fn update<R>(&mut self, id: &ObjectId, change: impl FnOnce(&mut Entry) -> R) -> R {
         let entry = self.entries.entry(id.clone()).or_default();
         let before = entry.leftover_of();
         let result = change(entry);
         let after = entry.leftover_of();
+        // The outcome of a write in flight needs the entry.
         if entry.unit.is_none() && entry.there.is_none() && !entry.busy {
             self.entries.remove(id);
         }
@@ -208,20 +220,20 @@ impl Book {
         result
     }
 
-    /// What is there of a list has yet to be told of again.
+    /// Starts a relist: the existing objects of the list are unconfirmed until it returns them.
     pub(super) fn begin_list(&mut self, list: &List) {
         let covered = self.entries.iter_mut().filter(|(id, _)| list.covers(id));
         covered.for_each(|(_, entry)| entry.unlisted = entry.there.is_some());
     }
 
-    /// What is known of an object that a list, if one has begun, tells of.
+    /// Confirms an object in the current relist, if there is one. Returns its state.
     pub(super) fn listed(&mut self, id: &ObjectId) -> Option<&Entry> {
         let entry = self.entries.get_mut(id)?;
         entry.unlisted = false;
         Some(entry)
     }
 
-    /// The list is complete. Says which objects it has not told of: they have to be looked at.
+    /// Ends a relist. Returns the objects that it did not confirm, and marks them for a GET.
     pub(super) fn end_list(&mut self, list: &List) -> Vec<ObjectId> {
         let covered = self.entries.iter_mut().filter(|(id, entry)| entry.unlisted && list.covers(id));
         let look = |(id, entry): (&ObjectId, &mut Box<Entry>)| {
@@ -231,12 +243,12 @@ impl Book {
         covered.map(look).collect()
     }
 
-    /// Whether anything is there that nobody wants.
+    /// Reports whether any object exists that no unit asks for.
     pub(super) fn has_leftovers(&self) -> bool {
         !self.leftovers.is_empty()
     }
 
-    /// The objects of an owner that are there, and nobody wants.
+    /// Returns the existing objects of an owner that no unit asks for.
     pub(super) fn leftovers<'a>(
         &'a self,
         owner: &OwnerLabels,

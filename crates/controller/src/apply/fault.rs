@@ -1,4 +1,4 @@
-//! What a refused write means, in words for people, and when to try again.
+//! Classifies write errors, explains them in words for people, and decides when to retry.
 
 use std::hash::{BuildHasher as _, Hash};
 use std::time::Duration;
@@ -9,30 +9,31 @@ use emcee_core::problem::Problem;
 use crate::observe::fact::ObjectId;
 use crate::parse::field_manager;
 
-/// A number from 0 to 1 that differs from one thing to another, so that what failed together is not tried together.
+/// Returns a number from 0 to 1 that differs between items, so that writes that failed together are not
+/// retried together.
 pub(crate) fn spread(of: impl Hash) -> f64 {
     let hash = foldhash::quality::RandomState::default().hash_one(of);
     f64::from(u16::try_from(hash & 0xffff).unwrap_or_default()) / 65535.0
 }
 
-/// Why a write did not get through.
+/// Why a write failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The object is not the one that was meant: it is there, or it is another, or it is newer.
+    /// The object is not the expected one: it exists already, has another UID, or has a newer version.
     Conflict,
-    /// The object is somebody else's.
+    /// The object exists and is not managed by Emcee.
     Foreign,
-    /// The object is not there.
+    /// The object does not exist.
     Gone,
-    /// What it belongs to is gone, and the watch that says so is late.
+    /// The owner of the object is gone, and its watch has not reported that yet.
     Ownerless,
-    /// Nobody's fault: the API server is away, busy, or has erred.
+    /// The API server is unreachable, overloaded, or failed internally.
     Transient(String),
     /// The API server does not know the kind.
     UnknownKind,
-    /// Emcee may not.
+    /// Emcee does not have the permission.
     Forbidden(String),
-    /// The API server, or a webhook, does not want the object.
+    /// The API server or an admission webhook rejects the object.
     Refused(String),
 }
 
@@ -42,10 +43,13 @@ impl Fault {
         let message = status.message.clone();
         match status.code {
             409 => Self::Conflict,
+            // A kind, a namespace or the object itself can be missing. The API server answers 404 to all of
+            // them.
             404 if is_unknown_kind(&message) => Self::UnknownKind,
             404 if message.starts_with("namespaces ") => Self::Refused(message),
             404 => Self::Gone,
-            // A namespace that is going takes nothing new in; no right would help.
+            // A terminating namespace accepts no new objects. The API server answers 403, but no permission
+            // would help.
             403 if message.contains("because it is being terminated") => Self::Refused(message),
             401 | 403 => Self::Forbidden(message),
             429 | 500 | 502..=504 if !is_webhook(&message) => Self::Transient(message),
@@ -53,17 +57,21 @@ impl Fault {
         }
     }
 
-    /// The n-th attempt (the first is 1) has failed: how long to wait for the next. Others' waits differ, see `spread`.
+    /// Returns the delay before the next attempt, after `attempts` failures in a row (at least 1). `spread`
+    /// is the jitter from 0 to 1, see [`retry_jitter`].
     pub(crate) fn delay(&self, attempts: u32, spread: f64) -> Duration {
         let (first, most) = match self {
             Self::Conflict | Self::Gone | Self::Ownerless | Self::Transient(_) => (0.25, 15.0),
             Self::Foreign | Self::UnknownKind | Self::Forbidden(_) | Self::Refused(_) => (2.0, 60.0),
         };
+        // The exponent is bounded before it can overflow; `most` caps the delay long before.
         let doubled: f64 = first * 2_f64.powi(i32::try_from(attempts.min(16)).unwrap_or(16) - 1);
+        // From 75 % to 125 % of the delay.
         Duration::from_secs_f64(doubled.min(most) * (0.75 + spread / 2.0))
     }
 
-    /// Whether it is worth telling after so many attempts: what passes by itself is not news at once.
+    /// Reports whether a status should show the error after `attempts` failures. An error that usually passes
+    /// by itself is not reported at once.
     pub(crate) fn is_news(&self, attempts: u32) -> bool {
         match self {
             Self::Conflict | Self::Gone | Self::Ownerless | Self::Transient(_) => attempts >= 4,
@@ -71,22 +79,26 @@ impl Fault {
         }
     }
 
-    /// For the status of the resource that asks for the object, or no longer does.
+    /// Returns the problem for the status of the resource that asks for the object, or no longer does.
     pub(crate) fn problem(&self, id: &ObjectId, wanted: bool) -> Problem {
         let object = if wanted { format!("{} {}", id.kind.as_str(), id.key) } else { leftover(id) };
         match self {
-            Self::Conflict => Problem::new(Reason::ApplyFailed, format!("{object}: others keep changing it")),
+            Self::Conflict => {
+                Problem::new(Reason::ApplyFailed, format!("{object}: another client keeps changing it"))
+            }
             Self::Foreign => Problem::new(
                 Reason::Conflict,
-                format!("{object} is somebody else's, and is left as it is (rename or delete it)"),
+                format!("{object} exists and is not managed by Emcee; not overwritten (rename or delete it)"),
             ),
-            Self::Gone => Problem::new(Reason::ApplyFailed, format!("{object}: others keep deleting it")),
+            Self::Gone => {
+                Problem::new(Reason::ApplyFailed, format!("{object}: another client keeps deleting it"))
+            }
             Self::Ownerless => Problem::new(
                 Reason::ApplyFailed,
-                format!("{object} was taken away, and what it belongs to is not there (tried again)"),
+                format!("{object} was deleted, and its owner does not exist (retrying)"),
             ),
             Self::Transient(words) => {
-                Problem::new(Reason::ApplyFailed, format!("{object}: {words} (tried again)"))
+                Problem::new(Reason::ApplyFailed, format!("{object}: {words} (retrying)"))
             }
             Self::UnknownKind => Problem::new(
                 Reason::KindMissing,
@@ -98,37 +110,47 @@ impl Fault {
             ),
             Self::Forbidden(words) => Problem::new(
                 Reason::Forbidden,
-                format!("{object}: {words} (`emcee manifests rbac --fed-namespaces …` has the rights)"),
+                format!(
+                    "{object}: {words} (`emcee manifests rbac --fed-namespaces …` prints the required permissions)"
+                ),
             ),
             Self::Refused(words) => Problem::new(Reason::ApplyFailed, format!("{object}: {words}")),
         }
     }
 }
 
-/// For the status of the resource that no longer asks for the object, which is being deleted.
+/// Returns the problem for the status of the resource that no longer asks for an object, which is being
+/// deleted and blocked by finalizers.
 pub(super) fn lingering(id: &ObjectId) -> Problem {
-    let message =
-        format!("{}: others' finalizers keep it (its `metadata.finalizers` name them)", leftover(id));
+    let message = format!(
+        "{}: finalizers of other controllers block its deletion (see its `metadata.finalizers`)",
+        leftover(id)
+    );
     Problem::new(Reason::ApplyFailed, message)
 }
 
-/// For the status of the resource that asks for an object which somebody else wrote with Emcee's labels and other content, or
-/// no longer asks for it.
+/// Returns the problem for the status of a resource whose object another client wrote, with Emcee's labels.
+/// Either the resource asks for the object with other content (`wanted`), or no longer asks for it.
 pub(super) fn left_copy(id: &ObjectId, wanted: bool) -> Problem {
     let message = if wanted {
         format!(
-            "{} {} has Emcee's label, but somebody else wrote it, and it is not as it should be: it is left as it is ({})",
+            "{} {} has Emcee's label but another field manager wrote it, and it differs from the desired state; not overwritten ({})",
             id.kind.as_str(),
             id.key,
             hand_over(id)
         )
     } else {
-        format!("{}: it has Emcee's label, but somebody else wrote it ({})", leftover(id), hand_over(id))
+        format!(
+            "{}: it has Emcee's label but another field manager wrote it ({})",
+            leftover(id),
+            hand_over(id)
+        )
     };
     Problem::new(Reason::Conflict, message)
 }
 
-/// What an administrator does about an object that has Emcee's label, and that somebody else wrote.
+/// Returns what an administrator can do about an object that has Emcee's label and was written by another
+/// client.
 pub(crate) fn hand_over(id: &ObjectId) -> String {
     let (kind, key) = (id.kind, &id.key);
     let kinds = match kind.group() {
@@ -144,15 +166,17 @@ pub(crate) fn hand_over(id: &ObjectId) -> String {
 }
 
 fn leftover(id: &ObjectId) -> String {
-    format!("{} {} is no longer wanted, and still there", id.kind.as_str(), id.key)
+    format!("{} {} is no longer wanted but still there", id.kind.as_str(), id.key)
 }
 
-/// Of an object that is missing the API server gives the name; of a kind without a definition it knows nothing.
+/// Reports whether a 404 is about the kind. For a missing object the API server names the object; of a kind
+/// without a definition it knows nothing.
 fn is_unknown_kind(message: &str) -> bool {
     message.contains("page not found") || message.contains("could not find the requested resource")
 }
 
-/// A webhook that cannot be called may be away for long, and is somebody's to mend.
+/// Reports whether a webhook caused the error. A webhook that cannot be called may be down for long, and an
+/// administrator has to fix it.
 fn is_webhook(message: &str) -> bool {
     message.contains("admission webhook") || message.contains("failed calling webhook")
 }

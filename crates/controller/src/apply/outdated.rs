@@ -1,12 +1,13 @@
-//! What Emcee applied once, and does not want any more: its own entry in `metadata.managedFields` says so.
+//! Finds fields that Emcee applied once and no longer wants, according to its own entry in
+//! `metadata.managedFields`.
 //!
-//! Of kinds with defaults what is there holds more than what is wanted. After an upgrade, or with another flag, some of
-//! that is Emcee's own: the next apply removes it.
+//! In kinds with defaults, the live object has more fields than the desired one. After an upgrade, or with
+//! another flag, some of these fields are still Emcee's own. The next apply removes them.
 
 use emcee_core::diff::Difference;
 use serde_json::Value;
 
-/// The fields of Emcee's entry, which is `applied`, that the object has and that are not wanted.
+/// Returns the fields of `applied`, Emcee's entry, that the live object has and that are not desired.
 pub(crate) fn outdated(applied: &Value, live: &Value, wanted: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     walk("", applied, live, wanted, &mut found);
@@ -15,6 +16,7 @@ pub(crate) fn outdated(applied: &Value, live: &Value, wanted: &Value) -> Vec<Dif
 
 fn walk(path: &str, fields: &Value, live: &Value, wanted: &Value, found: &mut Vec<Difference>) {
     for (step, inner) in fields.as_object().into_iter().flatten() {
+        // A field that is gone already needs no removal.
         let Some((live, field)) = present(live, step) else { continue };
         let path = join(path, &field);
         match asked(wanted, step) {
@@ -24,8 +26,8 @@ fn walk(path: &str, fields: &Value, live: &Value, wanted: &Value, found: &mut Ve
     }
 }
 
-/// A step of `fieldsV1`: a field, or an item of a list by some of its fields, its value or its place. What is `.`, the
-/// field itself, is none.
+/// A path element of `fieldsV1`: a field, or an item of a list by key fields, value or index. The element
+/// `.`, which stands for the field itself, is not one.
 enum Step<'a> {
     Field(&'a str),
     Keys(Value),
@@ -34,6 +36,7 @@ enum Step<'a> {
 }
 
 fn step(step: &str) -> Option<Step<'_>> {
+    // Format: `fieldpath/serialize-pe.go` of sigs.k8s.io/structured-merge-diff.
     let (kind, rest) = step.split_once(':')?;
     match kind {
         "f" => Some(Step::Field(rest)),
@@ -44,7 +47,7 @@ fn step(step: &str) -> Option<Step<'_>> {
     }
 }
 
-/// What is there at the step, and what it is called.
+/// Returns the live value at a path element, and the name of the element.
 fn present<'a>(live: &'a Value, name: &str) -> Option<(&'a Value, String)> {
     let item = |index: usize| Some((live.get(index)?, format!("[{index}]")));
     let find = |is: &dyn Fn(&Value) -> bool| item(live.as_array()?.iter().position(is)?);
@@ -56,12 +59,12 @@ fn present<'a>(live: &'a Value, name: &str) -> Option<(&'a Value, String)> {
     }
 }
 
-/// What is wanted at the step.
+/// Returns the desired value at a path element.
 fn asked<'a>(wanted: &'a Value, name: &str) -> Option<&'a Value> {
     let find = |is: &dyn Fn(&Value) -> bool| wanted.as_array()?.iter().find(|item| is(item));
     match step(name)? {
         Step::Field(field) => wanted.get(field),
-        // The API server fills in keys, such as a port's protocol.
+        // The API server adds keys, such as the protocol of a port. A key without a desired value matches.
         Step::Keys(keys) => find(&|item| has_keys(item, &keys, true)),
         Step::Value(value) => find(&|item| *item == value),
         Step::Index(index) => wanted.get(index),

@@ -1,34 +1,35 @@
-//! In which order things are written.
+//! Queue of writes, in batches and phases.
 //!
-//! What one change asks for is a round. A round is written phase by phase: what is referred to before what refers
-//! to it, the new before the old is removed, and of the old what is referred to last. Rounds do not wait for each
-//! other, so one change is not held up by ten thousand.
+//! A batch holds what one change asks for. It is written phase by phase: objects before those that refer to
+//! them, new objects before old ones are removed, and among the old ones those that others refer to last.
+//! Batches do not wait for each other, so one change is not delayed by ten thousand others.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// Several rounds, each at its own phase.
+/// Several batches, each at its own phase. They take turns.
 #[derive(Debug)]
 pub(super) struct Rounds<T> {
     open: BTreeMap<u64, Round<T>>,
     next: u64,
-    /// The round that had the last turn.
+    /// Batch that was served last.
     turn: u64,
-    /// Items that have not been begun.
+    /// Number of items that have not started.
     waiting: usize,
 }
 
 #[derive(Debug)]
 struct Round<T> {
-    /// Those that have not been begun, with their phases, the next at the end: in one piece, as thousands of rounds may wait.
+    /// Items that have not started, with their phases, the next one at the end. In one allocation, because
+    /// thousands of batches may wait.
     items: Vec<(u8, T)>,
-    /// The phase of those that are under way.
+    /// Phase of the items in flight.
     phase: u8,
-    /// Items that are under way.
+    /// Number of items in flight.
     busy: usize,
 }
 
-/// The round that an item belongs to; to be given back when the item is done.
+/// Batch that an item belongs to. Return it to [`ApplyQueue::finish_item`] when the item is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Turn(u64);
 
@@ -39,12 +40,13 @@ impl<T> Default for Rounds<T> {
 }
 
 impl<T> Rounds<T> {
-    /// A new round.
+    /// Adds a batch of items with their phases.
     pub(super) fn push(&mut self, items: impl IntoIterator<Item = (u8, T)>) {
         let mut items: Vec<_> = items.into_iter().collect();
         if items.is_empty() {
             return;
         }
+        // Descending, so that `pop` returns the lowest phase.
         items.sort_by_key(|(phase, _)| Reverse(*phase));
         items.shrink_to_fit();
         self.waiting += items.len();
@@ -52,8 +54,9 @@ impl<T> Rounds<T> {
         self.next += 1;
     }
 
-    /// An item that may be begun now. The rounds take turns.
+    /// Returns an item that may start now. Batches take turns.
     pub(super) fn take(&mut self) -> Option<(Turn, T)> {
+        // Round robin: start after the batch that was served last.
         let after = self.open.range(self.turn + 1..).chain(self.open.range(..=self.turn));
         let number = after.filter(|(_, round)| round.has_item()).map(|(number, _)| *number).next()?;
         self.turn = number;
@@ -62,23 +65,24 @@ impl<T> Rounds<T> {
         Some((Turn(number), item))
     }
 
-    /// An item is done, well or badly.
+    /// Records that an item is done, successfully or not.
     pub(super) fn finish(&mut self, turn: Turn) {
         let Some(round) = self.open.get_mut(&turn.0) else { return };
         round.busy -= 1;
+        // A failed item counts as done, too: a batch is not blocked by one object.
         if round.busy == 0 && round.items.is_empty() {
             self.open.remove(&turn.0);
         }
     }
 
-    /// Items that have not been begun.
+    /// Returns the number of items that have not started.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
     }
 }
 
 impl<T> Round<T> {
-    /// A phase begins when nothing of the one before is under way.
+    /// Reports whether an item may start. A phase begins when nothing of the previous one is in flight.
     fn has_item(&self) -> bool {
         self.items.last().is_some_and(|(phase, _)| self.busy == 0 || *phase == self.phase)
     }
@@ -97,28 +101,28 @@ mod tests {
 
     #[test]
     fn a_phase_waits_for_the_one_before() {
-        let mut rounds = Rounds::default();
-        rounds.push([(2, 'c'), (1, 'a'), (1, 'b')]);
-        let (first, b) = rounds.take().expect("b");
-        let (second, a) = rounds.take().expect("a");
+        let mut queue = Rounds::default();
+        queue.push([(2, 'c'), (1, 'a'), (1, 'b')]);
+        let (first, b) = queue.take().expect("b");
+        let (second, a) = queue.take().expect("a");
         assert_eq!((a, b), ('a', 'b'));
-        assert!(rounds.take().is_none(), "a and b are not done");
-        rounds.finish(first);
-        assert!(rounds.take().is_none(), "a is not done");
-        rounds.finish(second);
-        let (third, c) = rounds.take().expect("c");
+        assert!(queue.take().is_none(), "a and b are not done");
+        queue.finish(first);
+        assert!(queue.take().is_none(), "a is not done");
+        queue.finish(second);
+        let (third, c) = queue.take().expect("c");
         assert_eq!(c, 'c');
-        rounds.finish(third);
-        assert!(rounds.take().is_none() && rounds.open.is_empty());
+        queue.finish(third);
+        assert!(queue.take().is_none() && queue.open.is_empty());
     }
 
     #[test]
     fn a_small_round_does_not_wait_for_a_big_one() {
-        let mut rounds = Rounds::default();
-        rounds.push((0..1000).map(|number| (1, number)));
-        rounds.take();
-        rounds.push([(1, -1)]);
-        assert!([rounds.take(), rounds.take()].iter().flatten().any(|(_, item)| *item == -1));
-        assert_eq!(rounds.waiting(), 998);
+        let mut queue = Rounds::default();
+        queue.push((0..1000).map(|number| (1, number)));
+        queue.take();
+        queue.push([(1, -1)]);
+        assert!([queue.take(), queue.take()].iter().flatten().any(|(_, item)| *item == -1));
+        assert_eq!(queue.waiting(), 998);
     }
 }

@@ -1,4 +1,4 @@
-//! How the objects of a resource stand, and whose standing may change with one.
+//! Apply progress of a resource's objects, and the resources to report again when an object changes.
 
 use emcee_core::problem::Problem;
 use emcee_core::translate::Unit;
@@ -11,20 +11,20 @@ use super::fault::hand_over;
 use crate::observe::fact::{ObjectId, OwnerLabels};
 use crate::translate::Model;
 
-/// How many objects that are for no resource are named in the log.
+/// Maximum number of objects without a resource that are logged by name.
 const STRAYS_NAMED: usize = 20;
 
-/// How the objects of a resource stand.
+/// Apply progress of a resource's objects.
 #[derive(Debug)]
 pub(crate) enum Standing {
-    /// Some are still to be written, and nothing is known to be in the way.
+    /// Some objects have to be written, and no error is known.
     Underway,
-    /// Nothing is to be done for now; what could not be done is said.
+    /// Nothing can be done for now. Holds the problems that remain.
     Settled(Vec<Problem>),
 }
 
 impl Desk {
-    /// How the objects of a resource stand.
+    /// Returns the apply progress of a resource's objects, shared ones and leftovers included.
     pub(crate) fn standing(&self, model: &Model, unit: &Unit) -> Standing {
         let shared = model.translation().shared_by(unit);
         let units = std::iter::once(unit).chain(&shared);
@@ -32,6 +32,8 @@ impl Desk {
         let wanted = wanted.filter_map(|id| Some((id, self.book.get(id)?)));
         let mut problems = Vec::new();
         for (id, entry) in wanted.chain(self.leftovers_of(model, unit)) {
+            // An object that is held back makes no progress by itself. The Service that it waits for has the
+            // problem.
             if !entry.is_settled() && !self.is_held_back(entry, id) {
                 return Standing::Underway;
             }
@@ -40,8 +42,8 @@ impl Desk {
         Standing::Settled(problems)
     }
 
-    /// Tells the log of what has Emcee's label, was written by somebody else, and is for no resource that could say so in its
-    /// status.
+    /// Logs the objects that have Emcee's label, were written by another client, and belong to no resource
+    /// whose status could report them.
     pub(crate) fn tell_of_strays(&self, model: &Model) {
         let is_said = |(id, entry): &(&ObjectId, &Entry)| {
             waiter(model, id, entry).is_some_and(|unit| model.resource(&unit).is_some())
@@ -50,29 +52,31 @@ impl Desk {
         let strays: Vec<_> = strays.filter(|stray| !is_said(stray)).collect();
         for (id, _) in strays.iter().take(STRAYS_NAMED) {
             warn!(kind = id.kind.as_str(), object = %id.key,
-                "has Emcee's label, somebody else wrote it, and no resource asks for it: it is left as it is ({})", hand_over(id));
+                "object with Emcee's label was written by another field manager and belongs to no resource; left alone ({})", hand_over(id));
         }
         if strays.len() > STRAYS_NAMED {
             warn!(
-                "{} more such objects are left as they are (`emcee diff --cluster` has them all)",
+                "{} more such objects are left alone (`emcee diff --cluster` lists all of them)",
                 strays.len() - STRAYS_NAMED
             );
         }
     }
 
-    /// What a resource no longer asks for, and is still there: a service is not withdrawn before its route is.
+    /// Returns the objects that a resource no longer asks for and that still exist: a service is not
+    /// withdrawn before its route is gone.
     fn leftovers_of<'a>(
         &'a self,
         model: &Model,
         unit: &Unit,
     ) -> impl Iterator<Item = (&'a ObjectId, &'a Entry)> {
+        // Most of the time there are none, and this is called for every status.
         let owner = OwnerLabels::of_resource(unit).filter(|_| self.book.has_leftovers());
         let leftovers = owner.into_iter().flat_map(|owner| self.book.leftovers(&owner));
         leftovers.filter(|(id, entry)| waiter(model, id, entry).as_ref() == Some(unit))
     }
 }
 
-/// Whose standing depends on a unit: the resource itself, or the bindings that share it.
+/// Returns the resources whose status depends on a unit: the resource itself, or the bindings that share it.
 pub(super) fn concerned_by(model: &Model, unit: &Unit) -> Vec<Unit> {
     match unit.resource() {
         Some(_) => vec![unit.clone()],
@@ -80,7 +84,7 @@ pub(super) fn concerned_by(model: &Model, unit: &Unit) -> Vec<Unit> {
     }
 }
 
-/// The resource that no longer asks for an object, if nothing does.
+/// Returns the resource that no longer asks for an object, if nothing else does.
 pub(super) fn waiter(model: &Model, id: &ObjectId, entry: &Entry) -> Option<Unit> {
     let owner = entry.owner.as_deref().filter(|_| entry.unit.is_none())?;
     model.unit_of(owner, id, entry.was_wanted)

@@ -1,4 +1,4 @@
-//! What is wanted of an object, by what the core has translated.
+//! Desired content of objects, from the translation of the core.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use super::write::Write;
 use crate::observe::fact::{Live, ObjectId};
 use crate::translate::Model;
 
-/// Which object. Objects of one unit often have the same name: that of one of `others` is used again.
+/// Returns the ID of an object. Objects of one unit often share a name: then it reuses the string of one of
+/// `others`.
 pub(super) fn id_of<'a>(object: &Object, mut others: impl Iterator<Item = &'a ObjectId>) -> ObjectId {
     let same = others.find(|other| *other.key.name == *object.name);
     let name = same.map_or_else(|| object.name.as_str().into(), |other| Arc::clone(&other.key.name));
@@ -29,19 +30,21 @@ pub(super) fn body_of(model: &Model, unit: &Unit, object: &Object) -> Body {
     Body::of(object, model.owner_uid(unit))
 }
 
-/// What is wanted of an object.
+/// Builds the desired object with this ID; `None` if the unit does not ask for it.
 pub(super) fn wanted(model: &Model, unit: &Unit, id: &ObjectId) -> Option<Body> {
     let objects = model.translation().objects_of(unit);
     let object = objects.iter().find(|object| is(object, id))?;
     Some(body_of(model, unit, object))
 }
 
-/// The hash of the content that is wanted, if the object has it.
+/// Returns the hash of the desired content if the live object has that content.
 pub(super) fn matching(model: &Model, entry: &Entry, live: &Live) -> Option<u64> {
     let body = wanted(model, entry.unit.as_deref()?, &live.id)?;
     let matches = match &live.applied {
+        // Emcee has no managed fields here: another client wrote the object.
         None => is_copy_of(live.id.kind, &live.body, &body.value),
-        // What was sent already has taken away all that can be taken away.
+        // Emcee sent this content before, which removed every field that an apply can remove. To compare
+        // managed fields again could repeat the write forever.
         Some(_) if entry.sent == body.hash => is_as_wanted(live.id.kind, &live.body, &body.value),
         Some(applied) => {
             is_as_wanted(live.id.kind, &live.body, &body.value)
@@ -51,8 +54,9 @@ pub(super) fn matching(model: &Model, entry: &Entry, live: &Live) -> Option<u64>
     matches.then_some(body.hash)
 }
 
-/// The write that makes an object. What was taken away may have gone with its owner, of which its watch has not told yet:
-/// so the owner is looked for first, or Kubernetes' garbage collector would take the new one, too, and so on.
+/// Returns the write that creates an object. An object that was deleted externally may have been collected
+/// with its owner, whose watch has not reported that yet. So the write reads the owner first: otherwise the
+/// garbage collector would delete the new object, too, and so on.
 pub(super) fn creation(model: &Model, entry: &Entry, id: &ObjectId, body: Body) -> Write {
     let owner = entry.unit.as_deref().filter(|_| entry.taken);
     match owner.and_then(|unit| Some((unit, model.owner_uid(unit)?))) {

@@ -1,4 +1,4 @@
-//! Carrying a write out.
+//! Executes writes against the API server.
 
 use emcee_api::{GROUP, VERSION};
 use emcee_core::key::Key;
@@ -18,29 +18,30 @@ use crate::observe::{generated_kind, user_kind};
 use crate::parse::{self, UserKind};
 use crate::{FIELD_MANAGER, FINALIZER};
 
-/// One write.
+/// A write, or a read that a write depends on.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
-    /// An object that is not there yet.
+    /// Creates an object that does not exist yet.
     Create(ObjectId, Body),
-    /// An object that somebody has taken away, if its owner, with this UID, is still there.
+    /// Recreates an object that was deleted externally, if its owner with this UID still exists.
     Restore(ObjectId, Body, Unit, Uid),
-    /// An object that is there, with its UID.
+    /// Applies an object that exists with this UID.
     Apply(ObjectId, Body, Uid),
-    /// An object that somebody else wrote as it is wanted, as it was last seen: UID and resource version.
+    /// Takes over an object that another client wrote with the desired content, as last observed: UID and
+    /// resource version.
     TakeOver(ObjectId, Body, Uid, Version),
-    /// Looks at an object that may have been changed.
+    /// Reads an object that may have changed.
     Look(ObjectId),
-    /// Removes an object as it was last seen: UID and resource version.
+    /// Deletes an object as last observed: UID and resource version.
     Delete(ObjectId, Uid, Version),
-    /// The status of a user's resource, with the resource's UID.
+    /// Applies the status of the user resource with this UID.
     Status(Unit, Uid, Value),
-    /// Whether a user's resource has Emcee's finalizer, with the resource's UID.
+    /// Adds or removes Emcee's finalizer on the user resource with this UID.
     Finalizer(Unit, Uid, bool),
 }
 
 impl Write {
-    /// What is done, and to which kind.
+    /// Returns the action and the kind, for metrics.
     pub(crate) fn labels(&self) -> (&'static str, &'static str) {
         let user = |unit: &Unit| unit.resource().map_or("", |resource| resource.kind);
         match self {
@@ -54,23 +55,23 @@ impl Write {
     }
 }
 
-/// What came of a write that got through.
+/// Outcome of a successful write.
 #[derive(Debug)]
 pub(crate) enum Written {
     /// The object as it is now.
     Live(Box<Live>),
-    /// There is nothing to learn from the answer.
+    /// The answer contains nothing to learn.
     Done,
-    /// The object is going to go, once others have taken their finalizers off it.
+    /// The object is being deleted, once others have removed their finalizers.
     Lingers,
     /// The user's resource as it is now.
     Resource(Box<Resource>),
 }
 
-/// Carries a write out.
+/// Executes a write.
 ///
 /// # Errors
-/// What the API server answered, or that it did not.
+/// The answer of the API server, or that there was none.
 pub(crate) async fn carry_out(client: &Client, write: Write) -> Result<Written, Fault> {
     let written = match write {
         Write::Create(id, body) => apply(client, &id, &body, &body.to_create()).await,
@@ -90,13 +91,14 @@ pub(crate) async fn carry_out(client: &Client, write: Write) -> Result<Written, 
     written.map_err(|error| Fault::of(&error))
 }
 
-/// Whether the owner of an object is there, and is to stay.
+/// Reports whether the owner of an object exists and is not being deleted.
 async fn is_there(client: &Client, owner: &Unit, uid: &Uid) -> Result<bool, Fault> {
     let (resource, key) = match owner {
         Unit::AutomaticExposition(service) => (generated_kind(Kind::Service).1, service),
         Unit::Imports(fed_config) => (user_kind(UserKind::MeshFedConfig).1, fed_config),
         owner => match UserKind::of(owner) {
             Some((kind, key)) => (user_kind(kind).1, key),
+            // A facade or relay belongs to no single resource.
             None => return Ok(true),
         },
     };
@@ -119,10 +121,12 @@ fn live(id: &ObjectId, object: DynamicObject) -> Written {
     }
 }
 
-/// An apply leaves fields that others have added; of Istio's kinds each can change what the object does.
+/// Applies an object. An apply keeps fields that others have added. In Istio's kinds each of them can change
+/// what the object does, so a second patch removes them.
 async fn apply(client: &Client, id: &ObjectId, body: &Body, patch: &Value) -> kube::Result<Written> {
     let api = of(client, id);
     let manager = parse::field_manager(id.kind);
+    // `force` takes fields back from other managers: the object is Emcee's.
     let parameters = PatchParams::apply(manager).force();
     let object = api.patch(&id.key.name, &parameters, &Patch::Apply(patch)).await?;
     let Some(additions) = additions(id.kind, &object, body) else { return Ok(live(id, object)) };
@@ -131,8 +135,8 @@ async fn apply(client: &Client, id: &ObjectId, body: &Body, patch: &Value) -> ku
     Ok(live(id, object))
 }
 
-/// Takes over an object that is still as it was seen. Nobody else keeps a share in its fields: an apply that leaves one
-/// out would not remove it.
+/// Takes over an object that is unchanged since it was observed. Afterwards no other manager owns its fields:
+/// otherwise an apply that leaves a field out would not remove it.
 async fn take_over(
     client: &Client,
     id: &ObjectId,
@@ -143,10 +147,12 @@ async fn take_over(
     let api = of(client, id);
     let manager = parse::field_manager(id.kind);
     let parameters = PatchParams::apply(manager).force();
+    // UID and version in the patch are preconditions. A change since the comparison causes a conflict.
     let patch = body.to_take_over(uid, version);
     let mut object = api.patch(&id.key.name, &parameters, &Patch::Apply(patch)).await?;
     let entries = object.metadata.managed_fields.clone().unwrap_or_default();
     let count = entries.len();
+    // Entries of subresources, such as the status, belong to other controllers and stay.
     let keeps = |entry: &ManagedFieldsEntry| parse::is_own(id.kind, entry) || entry.subresource.is_some();
     let kept: Vec<_> = entries.into_iter().filter(keeps).collect();
     if kept.len() < count {
@@ -154,7 +160,7 @@ async fn take_over(
         let patch = json!({"metadata": {"uid": uid.to_string(), "managedFields": kept}});
         object = api.patch(&id.key.name, &parameters, &Patch::Merge(patch)).await?;
     }
-    info!(kind = id.kind.as_str(), object = %id.key, "taken over: somebody else wrote it just as it is wanted");
+    info!(kind = id.kind.as_str(), object = %id.key, "took over object that another client wrote with the desired content");
     Ok(live(id, object))
 }
 
@@ -167,17 +173,19 @@ fn additions(kind: Kind, object: &DynamicObject, body: &Body) -> Option<Value> {
 }
 
 async fn delete(client: &Client, id: &ObjectId, uid: &Uid, version: &Version) -> kube::Result<Written> {
+    // The preconditions protect an object that was replaced or changed since it was observed.
     let parameters = DeleteParams::background().preconditions(Preconditions {
         uid: Some(uid.to_string()),
         resource_version: Some(version.to_string()),
     });
     let deleted = of(client, id).delete(&id.key.name, &parameters).await?;
-    // Of some kinds the API server answers with the object although it is gone.
+    // For some kinds the API server answers with the object although it is gone.
     let lingers = deleted.left().is_some_and(|object| !object.finalizers().is_empty());
     Ok(if lingers { Written::Lingers } else { Written::Done })
 }
 
-/// Whoever writes an object back as a whole owns its finalizers too, and an apply takes away only one's own share.
+/// Adds or removes Emcee's finalizer. A client that writes an object back as a whole owns its finalizers,
+/// too, and an apply removes only Emcee's share. Then a merge patch removes the finalizer.
 async fn finalizer(client: &Client, unit: &Unit, uid: &Uid, wanted: bool) -> kube::Result<Written> {
     let finalizers = if wanted { vec![FINALIZER] } else { Vec::new() };
     let applied = user(client, unit, uid, json!({"metadata": {"finalizers": finalizers}}), false).await?;
@@ -189,6 +197,7 @@ async fn finalizer(client: &Client, unit: &Unit, uid: &Uid, wanted: bool) -> kub
     let object = api.get(&key.name).await?;
     let kept: Vec<_> = object.metadata.finalizers.unwrap_or_default();
     let kept: Vec<_> = kept.into_iter().filter(|finalizer| finalizer != FINALIZER).collect();
+    // With the version, the patch fails if others have changed the finalizers since the read.
     let version = object.metadata.resource_version;
     let patch = json!({"metadata": {"uid": uid.to_string(), "resourceVersion": version, "finalizers": kept}});
     api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
@@ -214,6 +223,7 @@ async fn user(
     patch["apiVersion"] = format!("{GROUP}/{VERSION}").into();
     patch["kind"] = user_kind(kind).0.into();
     patch["metadata"]["name"] = (&*key.name).into();
+    // A precondition: a recreated resource has another UID.
     patch["metadata"]["uid"] = uid.to_string().into();
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let patch = Patch::Apply(patch);

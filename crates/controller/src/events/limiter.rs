@@ -1,27 +1,29 @@
-//! How many Events one resource may have.
+//! Rate limit of the Events of each resource.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use emcee_core::translate::Unit;
 
-/// How many Events a resource may have at once.
+/// Number of Events that a resource may have at once.
 const BURST: u32 = 6;
-/// How long it takes until it may have one more.
+/// Time until a resource may have one more Event.
 const REFILL: Duration = Duration::from_mins(1);
-/// How many resources are remembered; all are forgotten together, as each has long been quiet by then, or floods.
+/// Maximum number of tracked resources. Above it, all are forgotten: by then each has been quiet for long, or
+/// floods.
 const REMEMBERED: usize = 10_000;
 
-/// Counts the Events of each resource.
+/// Limits the Events of each resource with a token bucket.
 #[derive(Debug, Default)]
 pub(super) struct Limiter {
-    /// How many a resource has left, and since when.
+    /// Events that a resource has left, and since when.
     left: HashMap<Unit, (u32, Instant)>,
 }
 
 impl Limiter {
-    /// Whether a resource may have an Event now.
+    /// Takes one Event from the budget of a resource. Returns false if none is left.
     pub(super) fn admits(&mut self, unit: &Unit, now: Instant) -> bool {
+        // Bounds the memory, whatever number of resources a user creates.
         if self.left.len() >= REMEMBERED && !self.left.contains_key(unit) {
             self.left.clear();
         }

@@ -1,44 +1,45 @@
-//! Who leads, without I/O: from what is seen of the Lease, and when, to what to do.
+//! Leader election without I/O: decides what to do from the observed Lease and the time.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a holder that is not heard of keeps the Lease.
+/// Time after which a Lease that is not renewed expires.
 pub(super) const TERM: Duration = Duration::from_secs(15);
-/// A holder that could not renew for so long stops leading, well before another may begin.
+/// Time after which a holder that could not renew stops leading, well before another replica may start.
 pub(super) const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The Lease, as it is in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// Its resource version: another one is a sign of life of whoever holds it.
+    /// Resource version. A new one shows that the holder is alive.
     pub(super) version: String,
-    /// Who holds it; nobody: it was given back.
+    /// Identity of the holder; `None` if the Lease was released.
     pub(super) holder: Option<String>,
-    /// For how long it is held without a sign of life.
+    /// Time after which the Lease expires if it is not renewed.
     pub(super) term: Duration,
 }
 
-/// What to do.
+/// Next action of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// There is no Lease: make it.
+    /// There is no Lease: create it.
     Create,
-    /// Nobody holds it, or nobody who lives: take it.
+    /// The Lease has no holder, or has expired: acquire it.
     Take,
-    /// It is ours: say so again.
+    /// This replica holds the Lease: renew it.
     Renew,
-    /// Somebody else has it.
+    /// Another replica holds the Lease: wait.
     Wait,
 }
 
-/// One candidate.
+/// State of one candidate.
 #[derive(Debug)]
 pub(super) struct Election {
     identity: String,
-    /// What was seen last, and when that version was first seen. Clocks of others are not asked.
+    /// The last observed Lease, and when its version was first observed. Clocks of other replicas are not
+    /// used.
     last: Option<(Seen, Instant)>,
-    /// When the last write that succeeded was begun.
+    /// Start of the last successful write.
     renewed: Option<Instant>,
 }
 
@@ -47,9 +48,10 @@ impl Election {
         Self { identity: identity.to_owned(), last: None, renewed: None }
     }
 
-    /// What to do about the Lease as it was seen.
+    /// Returns the next action for the observed Lease.
     pub(super) fn step(&mut self, lease: Option<&Seen>, now: Instant) -> Step {
         let Some(lease) = lease else { return self.step_without(now) };
+        // The time counts from the first observation of a version, so clocks need not agree.
         if self.last.as_ref().is_none_or(|(seen, _)| seen.version != lease.version) {
             self.last = Some((lease.clone(), now));
         }
@@ -60,7 +62,8 @@ impl Election {
         }
     }
 
-    /// A Lease that was deleted does not end the term of who held it: that one has not heard of it yet.
+    /// Returns the next action if there is no Lease. A deleted Lease does not expire for its holder, which
+    /// has not noticed the deletion yet.
     fn step_without(&self, now: Instant) -> Step {
         let holder = self.last.as_ref().and_then(|(seen, _)| seen.holder.as_ref());
         let is_other = holder.is_some_and(|holder| *holder != self.identity);
@@ -71,17 +74,17 @@ impl Election {
         self.last.as_ref().is_some_and(|(seen, since)| now.duration_since(*since) < seen.term)
     }
 
-    /// A write that was begun at that time has succeeded.
+    /// Records the success of a write that started at that time.
     pub(super) fn renewed(&mut self, begun: Instant) {
         self.renewed = Some(begun);
     }
 
-    /// Somebody else has it.
+    /// Records that this replica does not lead.
     pub(super) fn lost(&mut self) {
         self.renewed = None;
     }
 
-    /// Until when this candidate leads, if nothing more is heard from the API server.
+    /// Returns the time at which this replica stops leading without another renewal.
     pub(super) fn until(&self) -> Option<Instant> {
         self.renewed.map(|at| at + RENEW_DEADLINE)
     }
@@ -102,7 +105,7 @@ mod tests {
         assert_eq!(second.step(Some(&seen("1", Some("a"))), start), Step::Wait);
         let later = start + TERM.saturating_sub(Duration::from_millis(1));
         assert_eq!(second.step(Some(&seen("1", Some("a"))), later), Step::Wait);
-        assert_eq!(second.step(Some(&seen("2", Some("a"))), later), Step::Wait, "it lives");
+        assert_eq!(second.step(Some(&seen("2", Some("a"))), later), Step::Wait, "it is alive");
         assert_eq!(second.step(Some(&seen("2", Some("a"))), start + TERM), Step::Wait);
         assert_eq!(second.step(Some(&seen("2", Some("a"))), later + TERM), Step::Take);
     }
@@ -120,7 +123,7 @@ mod tests {
         let start = Instant::now();
         let mut first = Election::new("a");
         first.renewed(start);
-        // The other sees the write at the earliest when it was made.
+        // The other replica observes the write no earlier than it was made.
         let mut second = Election::new("b");
         second.step(Some(&seen("1", Some("a"))), start);
         let ends = first.until().expect("it leads");

@@ -1,4 +1,4 @@
-//! What is kept of an object that was seen.
+//! Updates from watches, and the types in them.
 
 use std::fmt;
 
@@ -14,75 +14,77 @@ use serde_json::Value;
 pub(crate) use super::said::Said;
 use crate::istio_mesh::MeshTrust;
 
-/// Something seen in the cluster, reduced to what is needed of it.
+/// An update from a watch, reduced to what the controller needs.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "most facts are inputs, and a box for each would cost more than the room"
 )]
 pub(crate) enum Fact {
-    /// Of an object that the core translates.
+    /// An object that the core translates has changed.
     Input(Change),
-    /// Of one of the users' three resources.
+    /// One of the three user resources.
     Resource(Box<Resource>),
-    /// What Istio's mesh configuration says of trust domains, or why it cannot be read.
+    /// Trust domains in Istio's mesh configuration, or why they cannot be read.
     MeshTrust(Result<MeshTrust, String>),
-    /// The hash of the root certificates of the mesh's workloads, if they are known.
+    /// Hash of the root certificates of the mesh's workloads, if they are known.
     RootHash(Option<String>),
     /// A user's resource is gone.
     ResourceGone(Unit),
-    /// Of an object with Emcee's label.
+    /// An object with Emcee's label.
     Live(Box<Live>),
     /// An object with Emcee's label is gone, or has lost that label.
     LiveGone(ObjectId),
-    /// All objects with Emcee's label are going to be told of again.
+    /// A watch starts to list objects with Emcee's label again.
     Listing(List),
-    /// They have been: what was not told of may be gone.
+    /// The list is complete. An object that it did not contain may be gone.
     Listed(List),
 }
 
-/// One of the users' resources, as the API server has it.
+/// A user resource, as the API server has it.
 #[derive(Debug)]
 pub(crate) struct Resource {
-    /// Which one.
+    /// The resource, as a unit of the core.
     pub(crate) unit: Unit,
-    /// `metadata.uid`
+    /// Value of its `metadata.uid`.
     pub(crate) uid: Uid,
-    /// `metadata.resourceVersion`
+    /// Value of its `metadata.resourceVersion`.
     pub(crate) version: Version,
-    /// `metadata.generation`
+    /// Value of its `metadata.generation`.
     pub(crate) generation: Option<i64>,
     /// Whether it is being deleted.
     pub(crate) deleting: bool,
     /// Whether it has Emcee's finalizer.
     pub(crate) finalizer: bool,
-    /// What is kept of `status`.
+    /// Digest of its `status`; the status itself is not kept.
     pub(crate) status: Said,
-    /// What the core is told of it.
+    /// What the core learns about it.
     pub(crate) change: Change,
 }
 
-/// A resource version: later ones of the same resource are greater numbers.
+/// A resource version. Later versions of the same resource are greater numbers.
 ///
-/// Source: KEP-5504, "Comparable Resource Version", of Kubernetes 1.35; before, it was so and not promised.
+/// Source: KEP-5504, "Comparable Resource Version", of Kubernetes 1.35. Before, it was so without a
+/// guarantee.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
-    /// As all are today.
+    /// All versions of today's API servers.
     Number(u64),
-    /// Any other.
+    /// Any other format.
     Text(Box<str>),
 }
 
 impl Version {
     pub(crate) fn new(text: &str) -> Self {
         match text.parse::<u64>() {
-            // Only what is written back as it was is kept as a number.
+            // Only if it is written back exactly as it was read.
             Ok(number) if !text.starts_with(['0', '+']) => Self::Number(number),
             _ => Self::Text(text.into()),
         }
     }
 
-    /// Whether this is of a later write. What cannot be compared counts as later, unless it is the same.
+    /// Reports whether this version is later. Versions that cannot be compared count as later, unless they
+    /// are equal.
     pub(crate) fn is_newer(&self, than: &Self) -> bool {
         match (self.number(), than.number()) {
             (Some(this), Some(than)) => this > than,
@@ -107,26 +109,26 @@ impl fmt::Display for Version {
     }
 }
 
-/// Which object.
+/// Identifies an object that Emcee generates.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ObjectId {
-    /// Its kind.
+    /// Kind of the object.
     pub(crate) kind: Kind,
-    /// Its namespace and name.
+    /// Namespace and name of the object.
     pub(crate) key: Key,
 }
 
-/// The objects with Emcee's label of one kind, in one namespace or in all.
+/// Objects with Emcee's label, of one kind, in one namespace or in all: what one watch lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct List {
-    /// Their kind.
+    /// Kind of the objects.
     pub(crate) kind: Kind,
-    /// Their namespace, if it is only one.
+    /// Namespace of the objects; `None` for all.
     pub(crate) namespace: Option<String>,
 }
 
 impl List {
-    /// Whether the object would be in it.
+    /// Reports whether the list would contain the object.
     pub(crate) fn covers(&self, id: &ObjectId) -> bool {
         id.kind == self.kind
             && self.namespace.as_deref().is_none_or(|namespace| *id.key.namespace == *namespace)
@@ -136,39 +138,39 @@ impl List {
 /// An object with Emcee's label, as the API server has it.
 #[derive(Debug)]
 pub(crate) struct Live {
-    /// Which one.
+    /// Kind, namespace and name.
     pub(crate) id: ObjectId,
-    /// `metadata.uid`
+    /// Value of its `metadata.uid`.
     pub(crate) uid: Uid,
-    /// `metadata.resourceVersion`
+    /// Value of its `metadata.resourceVersion`.
     pub(crate) version: Version,
-    /// The fields that Emcee applied, as `fieldsV1` has them; none where Emcee did not apply it: a copy of a generated
-    /// object has its labels too.
+    /// Fields that Emcee applied, as `fieldsV1`. `None` if Emcee did not apply the object: a copy of a
+    /// generated object has its labels, too.
     pub(crate) applied: Option<Value>,
-    /// Whether it is a facade that somebody has made theirs, by a selector or another type.
+    /// Whether it is a facade that a user has taken over, by a selector or another type.
     pub(crate) released: bool,
     /// Whether it is being deleted.
     pub(crate) deleting: bool,
-    /// For whom it says to be.
+    /// Owner, according to its `emcee.io/owner-*` labels.
     pub(crate) owner: OwnerLabels,
-    /// All of it but managed fields and status.
+    /// The object without managed fields and status.
     pub(crate) body: Value,
 }
 
-/// Who wrote an object.
+/// Which client wrote an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// Emcee applied it.
     #[default]
     Emcee,
-    /// It has Emcee's label, and somebody else wrote it: from a backup, or what `emcee render` prints.
+    /// Another client wrote it with Emcee's label: from a backup, or from the output of `emcee render`.
     Copy,
-    /// It is somebody else's.
+    /// It belongs to another owner.
     Other,
 }
 
 impl Live {
-    /// Who wrote it. Somebody who gives a facade a selector has made it theirs.
+    /// Returns who wrote the object. A user who gives a facade a selector takes it over.
     pub(crate) fn origin(&self) -> Origin {
         match self {
             _ if self.released => Origin::Other,
@@ -178,13 +180,13 @@ impl Live {
         }
     }
 
-    /// Whether it has Emcee's label. Without it, it is none of those that are told of.
+    /// Reports whether the object has Emcee's label. Watches report no object without it.
     pub(crate) fn is_labelled(&self) -> bool {
         self.body["metadata"]["labels"][labels::MANAGED_BY] == labels::MANAGED_BY_EMCEE
     }
 }
 
-/// For whom an object is, as its labels say.
+/// Owner of an object, according to its labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct OwnerLabels {
     kind: Box<str>,
@@ -193,13 +195,14 @@ pub(crate) struct OwnerLabels {
 }
 
 impl OwnerLabels {
-    /// The labels of the objects of a user's resource; none of what bindings share.
+    /// Returns the labels of the objects of a user's resource; `None` for objects that bindings share.
     pub(crate) fn of_resource(unit: &Unit) -> Option<Self> {
         let resource = unit.resource()?;
         Some(Self::new(resource.kind, &resource.key.namespace, &resource.key.name))
     }
 
-    /// As the labels of a unit's objects are, but that a relay's name the namespace of its gateway.
+    /// Returns the labels of the objects of a unit. For a relay they are not exact: its objects name the
+    /// namespace of the gateway.
     pub(crate) fn of_unit(unit: &Unit) -> Self {
         match unit {
             Unit::Facade(key) => Self::new(OwnerKind::Facade.as_str(), &key.namespace, &key.name),
@@ -214,14 +217,15 @@ impl OwnerLabels {
         Self { kind: kind.into(), namespace: namespace.into(), name: names::label_value(name).into() }
     }
 
-    /// Whether the resource is in that namespace.
+    /// Reports whether the owner is in that namespace.
     pub(crate) fn is_in(&self, namespace: &str) -> bool {
         *self.namespace == *namespace
     }
 
-    /// The unit that asks, or asked, for an object of this kind; none for what bindings share. The labels do not have all
-    /// of a long name: `resources` are those that may be meant then.
+    /// Returns the unit that asks, or asked, for an object of this kind; `None` for objects that bindings
+    /// share. Labels contain only a hash of a long name: then `resources` are the candidates.
     pub(crate) fn unit<'a>(&self, kind: Kind, mut resources: impl Iterator<Item = &'a Unit>) -> Option<Unit> {
+        // A hash cannot be reversed, so compare it with the resources that exist.
         let key = if names::is_shortened(&self.name) {
             resources.find(|unit| Self::of_resource(unit).as_ref() == Some(self))?.resource()?.key
         } else {
@@ -237,7 +241,7 @@ impl OwnerLabels {
         }
     }
 
-    /// Place in the order of writing: what others stand on is lower.
+    /// Returns the position in the order of writes. What others depend on is lower.
     pub(crate) fn class(&self) -> u8 {
         match &*self.kind {
             "MeshFedConfig" => 0,
@@ -247,12 +251,12 @@ impl OwnerLabels {
         }
     }
 
-    /// Whether it is a name that applications call.
+    /// Reports whether the owner is a facade, the host that applications call.
     pub(crate) fn is_facade(&self) -> bool {
         &*self.kind == OwnerKind::Facade.as_str()
     }
 
-    /// The labels among those of an object.
+    /// Reads the owner from the labels of an object.
     pub(crate) fn of<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut owner = Self::default();
         for (label, value) in labels {

@@ -1,4 +1,4 @@
-//! What a watch has told of, so that what is missing when it has to list again is noticed.
+//! Tracks what a watch has reported, so that a relist shows which objects are gone.
 
 use std::collections::HashSet;
 
@@ -6,15 +6,16 @@ use emcee_core::key::Key;
 
 use super::fact::{Fact, List};
 
-/// `namespace/name`, in one piece: there is one for each object that is watched.
+/// `namespace/name` in one allocation, because there is one for each watched object.
 type Place = Box<str>;
 
-/// Who remembers what a watch has told of.
+/// Tracks relists, at one of two places.
 #[derive(Debug)]
 pub(super) enum Memory {
-    /// The watch itself, which says of each object that is missing that it is gone.
+    /// The watch itself tracks its objects, and reports each missing one as gone.
     Own { known: HashSet<Place>, missing: HashSet<Place> },
-    /// Whoever keeps the objects, as they are many. It is told when a list begins, and when it is complete.
+    /// The receiver of the updates tracks the objects, because they are many. It learns when a list starts
+    /// and ends.
     Keeper { list: List, empty: bool },
 }
 
@@ -27,10 +28,11 @@ impl Memory {
         Self::Keeper { list, empty: true }
     }
 
-    /// A list begins. A list that fails begins again, and says nothing about any object.
+    /// Starts a list. A list that fails starts again, and implies nothing about any object.
     pub(super) fn begin(&mut self) -> Option<Fact> {
         match self {
             Self::Own { known, missing } => {
+                // Each object is missing until the list contains it.
                 missing.clone_from(known);
                 None
             }
@@ -38,7 +40,7 @@ impl Memory {
         }
     }
 
-    /// An object is there; `told`: and something is told of it.
+    /// Records that an object exists. `told` is whether an update is sent for it.
     pub(super) fn note(&mut self, key: &Key, told: bool) {
         match self {
             Self::Own { known, missing } => {
@@ -50,14 +52,14 @@ impl Memory {
         }
     }
 
-    /// An object is gone.
+    /// Records that an object is gone.
     pub(super) fn forget(&mut self, key: &Key) {
         if let Self::Own { known, .. } = self {
             known.remove(&place(key));
         }
     }
 
-    /// The list is complete. `gone` says what is told of an object that is not in it.
+    /// Ends a list. `gone` returns the update for an object that the list did not contain.
     pub(super) fn end(&mut self, mut gone: impl FnMut(&Key) -> Option<Fact>) -> Vec<Fact> {
         match self {
             Self::Own { known, missing } => {
@@ -71,7 +73,7 @@ impl Memory {
         }
     }
 
-    /// Whether nothing was ever told.
+    /// Reports whether no update was ever sent.
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Own { known, .. } => known.is_empty(),

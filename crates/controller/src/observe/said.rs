@@ -1,4 +1,4 @@
-//! What is kept of the status of a user's resource.
+//! Digest of the status of a user's resource.
 
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::sync::LazyLock;
@@ -8,17 +8,18 @@ use serde_json::{Map, Value, json};
 
 use crate::parse::UserKind;
 
-/// What is kept of a status: what the next one is made of, and whether it is another. The whole would be most of what is
-/// kept of a resource.
+/// What is kept of a status: what the next status is built from, and whether that one differs. The whole
+/// status would be most of the memory of a resource.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Said {
-    /// As JSON text, which takes a fraction of the memory of a tree.
+    /// JSON text, which takes a fraction of the memory of a tree.
     kept: Box<str>,
     digest: u64,
 }
 
 impl Said {
-    /// Of a status; null: of none. That of a relationship is kept whole, as others look at it.
+    /// Creates the digest of a status; null for none. The status of a relationship is kept as a whole,
+    /// because others read it.
     pub(crate) fn of(kind: UserKind, status: &Value) -> Self {
         let kept = match (kind, status) {
             (_, Value::Null) => String::new(),
@@ -28,7 +29,7 @@ impl Said {
         Self { kept: kept.into(), digest: digest(status) }
     }
 
-    /// What is kept of it, as a tree; null where there is none.
+    /// Returns what is kept, as a tree; null if there is no status.
     pub(crate) fn kept(&self) -> Value {
         match serde_json::from_str(&self.kept).unwrap_or_default() {
             Value::Array(reduced) => restored(reduced),
@@ -36,17 +37,18 @@ impl Said {
         }
     }
 
-    /// Whether it says the same as this status.
+    /// Reports whether the digest is of an equal status.
     pub(crate) fn is(&self, status: &Value) -> bool {
         self.digest == digest(status)
     }
 }
 
-/// What is kept of a condition.
+/// Fields of a condition that are kept.
 const FIELDS: [&str; 4] = ["type", "status", "reason", "lastTransitionTime"];
 
-/// What discovery has written, and conditions without their words: `[announcement, condition, …]`, each condition the
-/// values of its fields in turn, as their names would be the greater part of it.
+/// Reduces a status to what discovery has written, and its conditions without messages: `[announcement,
+/// condition, …]`. Each condition is the list of its field values, because the names would be most of the
+/// text.
 fn reduced(status: &Value) -> Value {
     let values = |condition: &Value| FIELDS.map(|field| condition[field].clone()).into_iter().collect();
     let conditions = status["conditions"].as_array().into_iter().flatten().map(values);
@@ -68,17 +70,18 @@ fn condition(values: Value) -> Value {
     let Value::Array(values) = values else { return Value::Null };
     let fields = FIELDS.iter().map(|field| (*field).to_owned()).zip(values);
     let mut condition: Map<String, Value> = fields.filter(|(_, value)| !value.is_null()).collect();
-    // A condition without one cannot be read.
+    // A condition without a message cannot be parsed.
     condition.insert("message".to_owned(), "".into());
     Value::Object(condition)
 }
 
-/// The same for the same content, in whatever order its fields come.
+/// Returns a hash of the content, independent of the order of fields.
 fn digest(value: &Value) -> u64 {
-    // Seeded anew in each process, so that nobody can make up statuses that collide.
+    // A random seed for each process: users must not be able to construct statuses that collide.
     static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
     let mut hasher = SEED.build_hasher();
     match value {
+        // The number of the type comes first, so that values of different types differ.
         Value::Null => 0_u8.hash(&mut hasher),
         Value::Bool(value) => (1_u8, value).hash(&mut hasher),
         Value::Number(value) => (2_u8, value).hash(&mut hasher),
@@ -92,6 +95,7 @@ fn digest(value: &Value) -> u64 {
         Value::Object(fields) => {
             (5_u8, fields.len()).hash(&mut hasher);
             let field = |(name, value): (&String, &Value)| SEED.hash_one((name, digest(value)));
+            // A sum, because it does not depend on the order.
             hasher.write_u64(fields.iter().map(field).fold(0, u64::wrapping_add));
         }
     }

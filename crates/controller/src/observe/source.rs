@@ -1,4 +1,4 @@
-//! One watch, followed for as long as the controller runs.
+//! Runs one watch for as long as the controller runs.
 
 use std::fmt::Debug;
 
@@ -13,31 +13,31 @@ use tokio::sync::mpsc;
 use super::fact::Fact;
 use super::memory::Memory;
 
-/// What a watch says.
+/// An event of a watch.
 #[derive(Debug)]
 pub(crate) struct Observation {
-    /// Which watch.
+    /// Number of the watch.
     pub(crate) source: usize,
-    /// What it says.
+    /// What the watch reports.
     pub(crate) what: What,
 }
 
-/// What a watch says.
+/// What a watch reports.
 #[derive(Debug)]
 pub(crate) enum What {
-    /// An object is, or is gone.
+    /// An object exists, has changed, or is gone.
     Fact(Box<Fact>),
-    /// All there is has been said.
+    /// The list is complete.
     Synced,
-    /// It does not get through, and tries again.
+    /// The watch failed, and retries.
     Failed(String),
 }
 
-/// What is made of an object, or of its absence. `None`: it is of no interest.
+/// Converts an object, or its deletion (`None`), to an update. Returns `None` to ignore it.
 pub(super) trait Read<K>: FnMut(&Key, Option<K>) -> Option<Fact> + Send + 'static {}
 impl<K, F: FnMut(&Key, Option<K>) -> Option<Fact> + Send + 'static> Read<K> for F {}
 
-/// Follows one watch.
+/// Runs one watch and sends its events.
 pub(super) async fn follow<K>(
     api: Api<K>,
     config: watcher::Config,
@@ -48,6 +48,7 @@ pub(super) async fn follow<K>(
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
+    // The watcher of kube lists again by itself, for example after 410 Gone.
     let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
         let mut said = Vec::new();
@@ -72,6 +73,7 @@ pub(super) async fn follow<K>(
         }
         for what in said {
             if out.send(Observation { source, what }).await.is_err() {
+                // The set of watches is being dropped.
                 return;
             }
         }
@@ -87,20 +89,20 @@ fn key<K: Resource>(object: &K) -> Key {
     Key::new(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 
-/// A kind that the API server does not know has no objects: that is an answer too. Where objects were known, its
-/// definition was just removed, which is no reason to undo what stands on them.
+/// Converts an error of a watch. A kind that the API server does not know has no objects, which is an answer,
+/// too. If objects were known, its CRD was just removed. That is no reason to undo what depends on them.
 fn failed(error: &watcher::Error, nothing_known: bool) -> Vec<What> {
     if let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error
         && status.code == 404
     {
         let missing = What::Failed("the API server does not know this kind (is its CRD installed?)".into());
-        // Said in this order, the watch is never one that only fails.
+        // `Synced` first: the initial sync must not wait for this watch.
         return if nothing_known { vec![What::Synced, missing] } else { vec![missing] };
     }
     vec![What::Failed(words(error))]
 }
 
-/// The error with its causes, without the noise of nested types.
+/// Returns the error with its causes, without the noise of nested types.
 fn words(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))

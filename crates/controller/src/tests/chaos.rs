@@ -1,5 +1,5 @@
-//! Random changes by users and by hand, controllers killed at random points, an API server that errs: in the end the
-//! cluster is as its resources ask for.
+//! Random changes by users and by hand, controllers killed at random points, and an API server that fails: in
+//! the end the cluster is as its resources ask for.
 
 use emcee_testkit::apiserver::{Effect, Fault, Verb};
 use proptest::test_runner::{RngAlgorithm, TestRng};
@@ -67,7 +67,7 @@ fn restore(world: &World, relationship: &str) {
     }
 }
 
-/// A generated object is changed or removed by hand.
+/// Changes or removes a generated object by hand.
 async fn tamper(world: &World, dice: &mut Dice) {
     let generated: Vec<_> = world.server.read(|state| {
         let ours = state.list().filter(|(key, object)| {

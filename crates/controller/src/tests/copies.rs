@@ -1,4 +1,5 @@
-//! Objects with Emcee's labels that somebody else wrote: from a backup, or what `emcee render` prints.
+//! Objects with Emcee's labels that another client wrote: from a backup, or from the output of `emcee
+//! render`.
 
 use emcee_core::plan::Kind;
 use emcee_testkit::apiserver::{Fault, State, Verb};
@@ -17,13 +18,13 @@ fn is_generated(object: &Value) -> bool {
     object["metadata"]["labels"][LABEL] == "emcee"
 }
 
-/// The objects that Emcee has made: plural and object.
+/// Returns the objects that Emcee has created: plural and object.
 fn generated(state: &State) -> Vec<(String, Value)> {
     let objects = state.list().filter(|(_, object)| is_generated(object));
     objects.map(|(key, object)| (key.plural.clone(), object.clone())).collect()
 }
 
-/// Who writes an object: `manager/operation` of each entry.
+/// Returns the managers of an object: `manager/operation` of each entry.
 fn managers(object: &Value) -> Vec<String> {
     let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
     let of = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
@@ -34,7 +35,7 @@ fn is_applied(object: &Value) -> bool {
     managers(object).iter().any(|manager| manager.starts_with("emcee") && manager.ends_with("/Apply"))
 }
 
-/// As a backup has it, or `emcee render` prints it: without what the API server adds.
+/// Returns the object as a backup has it, or as `emcee render` prints it: without what the API server adds.
 fn copy_of(object: &Value, with_owners: bool) -> Value {
     let mut copy = object.clone();
     copy["metadata"] = json!({"name": object["metadata"]["name"], "namespace": object["metadata"]["namespace"],
@@ -48,7 +49,7 @@ fn copy_of(object: &Value, with_owners: bool) -> Value {
     copy
 }
 
-/// Somebody makes the object, in place of the one that is there, as `kubectl create` does.
+/// Replaces the object that exists, as `kubectl create` does.
 async fn create(world: &World, plural: &str, object: &Value) {
     let text = |field: &str| object["metadata"][field].as_str().expect("text").to_owned();
     world.server.delete(plural, &text("namespace"), &text("name"));
@@ -58,12 +59,12 @@ async fn create(world: &World, plural: &str, object: &Value) {
     api.create(&by, &object).await.expect("it is created");
 }
 
-/// The same where a controller runs, which would make again what it sees gone.
+/// Does the same while a controller runs, which would recreate an object that it sees gone.
 fn replace(world: &World, plural: &str, object: Value) {
     world.put(plural, object);
 }
 
-/// All that Emcee made is replaced by copies.
+/// Replaces everything that Emcee has created by copies.
 async fn restore(world: &World, with_owners: bool) -> usize {
     let all = world.server.read(generated);
     for (plural, object) in &all {
@@ -72,7 +73,8 @@ async fn restore(world: &World, with_owners: bool) -> usize {
     all.len()
 }
 
-/// Emcee has applied each object, and no other manager keeps a share: what is no longer wanted can be taken away.
+/// Waits until Emcee has applied each object and no other manager has a share: what is no longer desired can
+/// be removed.
 async fn taken_over(world: &World) {
     let is_emcees = |object: &Value| managers(object).iter().all(|manager| manager.starts_with("emcee"));
     let is_taken =
@@ -80,7 +82,7 @@ async fn taken_over(world: &World) {
     world.until("everything is taken over", is_taken).await;
 }
 
-/// The Gateway of the one exposition.
+/// Returns the Gateway of the one exposition.
 fn gateway(state: &State) -> Option<Value> {
     let of_exposition =
         |object: &Value| object["metadata"]["labels"]["emcee.io/owner-kind"] == "ServiceExposition";
@@ -106,7 +108,7 @@ async fn world_with(objects: &[(&str, Value)]) -> World {
     world
 }
 
-/// The exposition of the relationship blue, whose Gateway names the peers.
+/// Returns a cluster with the exposition of the relationship blue, whose Gateway names the peers.
 async fn exposed() -> World {
     world_with(&[(EXPOSITIONS, exposing("shop", "reviews", "blue"))]).await
 }
@@ -147,7 +149,7 @@ async fn what_was_restored_from_a_backup_is_taken_over_and_followed() {
     }
 }
 
-/// In a controller that runs, too: a watch tells of the copies.
+/// While a controller runs, too: a watch reports the copies.
 #[tokio::test]
 async fn what_is_restored_meanwhile_is_taken_over() {
     let world = exposed().await;
@@ -175,16 +177,16 @@ async fn a_copy_that_differs_is_a_conflict_until_it_is_handed_over() {
     let said = condition(&exposition, "Programmed");
     let words = said["message"].as_str().unwrap_or_default();
     let (namespace, name) = place(&ours);
-    let mend = format!(
+    let fix = format!(
         "`kubectl -n {namespace} get gateways.networking.istio.io {name} -o yaml | kubectl apply --server-side --field-manager emcee -f -`"
     );
     assert!(
-        words.contains(&format!("Gateway {namespace}/{name} has Emcee's label")) && words.contains(&mend),
+        words.contains(&format!("Gateway {namespace}/{name} has Emcee's label")) && words.contains(&fix),
         "{words}"
     );
     assert_eq!(condition(&exposition, "Ready")["status"], "False");
     assert_eq!(world.server.read(gateway).expect("it stays")["spec"], old["spec"]);
-    // What the message says: then it is Emcee's.
+    // What the message recommends. Then the object is Emcee's.
     let (api, by) = (world.api(GATEWAYS, &namespace, old.clone()), PatchParams::apply(FIELD_MANAGER));
     api.patch(&name, &by, &Patch::Apply(old)).await.expect("it is handed over");
     world.reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Fine").await;
@@ -192,7 +194,7 @@ async fn a_copy_that_differs_is_a_conflict_until_it_is_handed_over() {
     running.stop().await;
 }
 
-/// A copy becomes what is wanted by a change of the resource, not of the copy.
+/// A copy becomes the desired object by a change of the resource, not of the copy.
 #[tokio::test]
 async fn a_copy_is_looked_at_again_when_something_else_is_wanted() {
     let world = exposed().await;
@@ -212,8 +214,8 @@ async fn a_copy_is_looked_at_again_when_something_else_is_wanted() {
     running.stop().await;
 }
 
-/// `emcee render | kubectl apply`, and then the controller: the peer that is replaced is let in no more, or the exposition
-/// does not say that it is as asked for.
+/// `emcee render | kubectl apply`, and then the controller: a peer that is replaced is no longer admitted, or
+/// the exposition does not report that it is programmed.
 #[tokio::test]
 async fn a_gateway_that_lets_a_removed_peer_in_is_never_programmed() {
     let world = exposed().await;
@@ -221,7 +223,7 @@ async fn a_gateway_that_lets_a_removed_peer_in_is_never_programmed() {
     world.edit(FEDS, "blue", "blue", &peers("other.example")).await;
     let generation =
         world.server.get(FEDS, "blue", "blue").expect("it is there")["metadata"]["generation"].clone();
-    // What an earlier controller said is of what there was.
+    // The status of an earlier controller is about earlier objects.
     let mut exposition = world.server.get(EXPOSITIONS, "shop", "reviews").expect("it is there");
     exposition["status"] = Value::Null;
     world.put(EXPOSITIONS, exposition);
@@ -230,7 +232,7 @@ async fn a_gateway_that_lets_a_removed_peer_in_is_never_programmed() {
     let judged = |state: &State| {
         let exposition = state.get(EXPOSITIONS, "shop", "reviews").expect("it is there");
         let lets_in = gateway(state).is_some_and(|it| !names_peer(&it, "other.example"));
-        // Ready needs an address, and it needs to be programmed.
+        // `Ready` needs an address, and `Programmed`.
         let programmed = condition(exposition, "Programmed")["status"] == "True";
         assert!(!(programmed && lets_in), "Programmed, and the Gateway has the old peer");
         said |= condition(exposition, "Programmed")["reason"] == "Conflict";
@@ -241,7 +243,7 @@ async fn a_gateway_that_lets_a_removed_peer_in_is_never_programmed() {
     running.stop().await;
 }
 
-/// In the relationship's own namespace Kubernetes would collect it, if Emcee had written it.
+/// In the relationship's own namespace, Kubernetes would collect the object if Emcee had written it.
 #[tokio::test]
 async fn a_deletion_waits_for_what_it_cannot_remove_and_says_so() {
     for namespace in ["shop", "blue"] {
@@ -272,13 +274,13 @@ async fn a_deletion_waits_for_what_it_cannot_remove_and_says_so() {
             let said = condition(exposition, "Programmed");
             said["message"]
                 .as_str()
-                .is_some_and(|it| it.contains("is no longer wanted, and still there: it has Emcee's label"))
+                .is_some_and(|it| it.contains("is no longer wanted but still there: it has Emcee's label"))
         };
         world.until("why it waits is said", is_said).await;
         let ready =
             condition(&world.server.get(EXPOSITIONS, namespace, "reviews").expect("it waits"), "Ready");
         assert_eq!((&ready["status"], &ready["reason"]), (&json!("False"), &json!("Conflict")));
-        // A controller that starts now knows as much.
+        // A controller that starts now knows the same.
         running.kill().await;
         let running = world.start();
         world.put(BINDINGS, binding_of("bank", "details", "green"));
@@ -291,7 +293,7 @@ async fn a_deletion_waits_for_what_it_cannot_remove_and_says_so() {
     }
 }
 
-/// An older backup has what is not asked for any more.
+/// An older backup contains what is not asked for any more.
 #[tokio::test]
 async fn a_withdrawal_waits_for_a_copy_and_one_that_is_handed_over_is_removed() {
     let world = exposed().await;
@@ -316,7 +318,7 @@ async fn a_withdrawal_waits_for_a_copy_and_one_that_is_handed_over_is_removed() 
     running.stop().await;
 }
 
-/// Whoever may write Gateways in some namespace can give one anybody's labels.
+/// A user who may write Gateways in some namespace can give one the labels of any owner.
 #[tokio::test]
 async fn a_strangers_copy_holds_up_nobody() {
     for fed in [Namespaces::of(&["blue", "red", "green"]), Namespaces::All] {
@@ -332,7 +334,7 @@ async fn strangers_copy(fed: Namespaces) {
     create(&world, GATEWAYS, &theirs).await;
     let scope = Scope { fed, ..options().scope };
     let running = world.start_with(Options { scope, ..options() }, true);
-    // Through the same queues: what came before it has been judged.
+    // Through the same queues: everything before it has been processed.
     world.put(BINDINGS, binding_of("shop", "later", "green"));
     world.reason(BINDINGS, "shop", "later", "Programmed", "Fine").await;
     world.reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Fine").await;
@@ -343,7 +345,7 @@ async fn strangers_copy(fed: Namespaces) {
     running.stop().await;
 }
 
-/// Between the look and the write somebody may change it: then it is judged again.
+/// Another client may change the copy between the read and the write. Then it is judged again.
 #[tokio::test]
 async fn a_copy_that_changes_meanwhile_is_not_taken_over() {
     let world = exposed().await;
@@ -362,7 +364,7 @@ async fn a_copy_that_changes_meanwhile_is_not_taken_over() {
     assert!(looked, "it was not looked at again");
 }
 
-/// As an earlier version of Emcee wrote it, or one with another flag.
+/// An earlier version of Emcee wrote it, or one with another flag.
 #[tokio::test]
 async fn what_emcee_wrote_once_and_does_not_want_any_more_goes_after_a_restart() {
     let world = exposed().await;
@@ -381,7 +383,7 @@ async fn what_emcee_wrote_once_and_does_not_want_any_more_goes_after_a_restart()
         api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(older))
             .await
             .expect("applied");
-        // Others' additions stay.
+        // What others have added stays.
         let theirs = json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": "1"}}});
         world.edit(&plural, &namespace, &name, &theirs).await;
         let running = world.start();

@@ -1,4 +1,4 @@
-//! What an API server can answer, or not.
+//! Answers of the API server, and their absence.
 
 use emcee_testkit::apiserver::{Effect, Fault, Verb};
 
@@ -47,7 +47,7 @@ async fn a_server_that_was_away_is_caught_up_with() {
     running.stop().await;
 }
 
-/// What no watch has told of is missed when the watch lists again. Nothing else is touched.
+/// What no watch has reported is noticed when the watch lists again. Nothing else is touched.
 #[tokio::test]
 async fn what_went_while_nobody_watched_is_made_again() {
     let world = World::new();
@@ -84,7 +84,8 @@ async fn one_refused_object_blocks_only_itself() {
     running.stop().await;
 }
 
-/// Somebody may be quicker with a Service of a facade's name than any watch: then its calls stay theirs.
+/// Another client may create a Service of a facade's name before any watch reports it. Then its calls stay
+/// its own.
 #[tokio::test]
 async fn a_facade_without_its_service_has_no_routes() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! What people do to objects by hand.
+//! Changes that people make by hand.
 
 use emcee_testkit::apiserver::{Fault, Verb};
 use serde_json::json;
@@ -51,7 +51,7 @@ async fn a_mistake_is_said_of_the_version_that_has_it() {
     running.stop().await;
 }
 
-/// Its predecessor's last good version is not its own.
+/// The last good version of its predecessor is not its own.
 #[tokio::test]
 async fn what_is_made_anew_begins_anew() {
     let world = World::new();
@@ -80,13 +80,13 @@ async fn what_was_written_is_not_written_again() {
     running.stop().await;
     let before = world.server.read(emcee_testkit::apiserver::State::writes);
     let running = world.start();
-    // Through the same queues as a change that has to be written: what came before it has been judged.
+    // Through the same queues as a change that has to be written: everything before it has been processed.
     world.put(BINDINGS, binding_of("shop", "later", "green"));
     world.converged().await;
     let all: Vec<_> = world
         .server
         .read(|state| state.log().iter().filter(|logged| is_write(logged.verb)).cloned().collect());
-    // An Event says that it is ready, in its own time.
+    // An Event reports later that it is ready.
     let expected = |path: &str| path.contains("later") || path.ends_with("/events");
     let new = &all[before..];
     assert!(new.iter().all(|write| expected(&write.path)), "{new:#?}");
@@ -113,8 +113,9 @@ async fn what_is_changed_or_removed_by_hand_is_restored() {
     running.stop().await;
 }
 
-/// Kubernetes collects the objects of a resource that is gone. Where Emcee hears of that first, making them again would
-/// be a struggle with the garbage collector, which after enough of it loses sight of what stood on them.
+/// Kubernetes collects the objects of a resource that is gone. If Emcee learns of that first, it must not
+/// recreate them: it would compete with the garbage collector, which in the end misses objects that depend on
+/// them.
 #[tokio::test]
 async fn what_is_collected_with_its_owner_is_not_made_again() {
     let world = World::new();
@@ -162,7 +163,7 @@ async fn what_is_somebody_elses_stays_theirs() {
     let message = world.server.get(BINDINGS, "bank", "details").map(|o| condition(&o, "Programmed"));
     let message = message.expect("it is there")["message"].clone();
     assert!(message.as_str().is_some_and(|text| text.contains(&route.name)), "{message}");
-    // Not even when the binding goes.
+    // Also if the binding goes.
     world.server.delete(BINDINGS, "bank", "details");
     world.converged().await;
     assert_eq!(world.server.get(VIRTUAL, &route.namespace, &route.name), Some(theirs));

@@ -24,7 +24,7 @@ fn changes(model: &mut Model, kind: UserKind, object: &Value) -> Vec<Change> {
     }
 }
 
-/// A binding with the labels of an import, as it is in a cluster when this manager has applied it.
+/// Returns a binding with the labels of an import, as a cluster has it after this manager has applied it.
 fn labelled(name: &str, manager: &str, operation: &str) -> Value {
     let mut object = binding("shop", name).fed("blue").peer("m3").to("shop", name).uid(name).build();
     object["metadata"]["labels"] = json!({
@@ -41,7 +41,8 @@ fn labelled(name: &str, manager: &str, operation: &str) -> Value {
     object
 }
 
-/// A relationship that takes three imports, with three bindings that look like some, and a service that m2 announces.
+/// Returns a relationship that accepts three imports, three bindings that look like imports, and a service
+/// that m2 announces.
 fn with(manager: &str, operation: &str) -> Model {
     let mut model = Model::new(&options());
     let config = flat("blue")

@@ -1,4 +1,4 @@
-//! Replicas that follow each other, by the Lease.
+//! Replicas that take over from each other, with a Lease.
 
 use std::time::Duration;
 
@@ -62,11 +62,11 @@ async fn refusals_do_not_end_it() {
 
 const LEASES: &str = "leases.coordination.k8s.io";
 
-/// How often it stops leading within so many seconds.
+/// Returns how often the replica stops leading within so many seconds.
 async fn losses(leads: &watch::Receiver<bool>, seconds: u64) -> usize {
     let mut leads = leads.clone();
     leads.borrow_and_update();
-    // A task of its own: the test's own future is polled rarely, and would miss what is short.
+    // In its own task: the test's own future is polled rarely, and would miss short changes.
     let count = tokio::spawn(async move {
         let end = Instant::now() + Duration::from_secs(seconds);
         let mut losses = 0;
@@ -101,7 +101,7 @@ async fn a_deleted_lease_makes_no_second_leader() {
     let first = Leadership::seek(server.client(), "emcee-system", "a");
     is(&mut first.leads(), true).await;
     let second = Leadership::seek(server.client(), "emcee-system", "b");
-    // The second has seen who holds it.
+    // The second replica has seen the holder.
     let looks = |state: &State| state.log().iter().filter(|logged| logged.verb == Verb::Get).count();
     server.until(|state| looks(state) >= 3).await;
     server.delete(LEASES, "emcee-system", "emcee");

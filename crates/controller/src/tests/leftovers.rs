@@ -1,4 +1,4 @@
-//! What nobody asks for any more, and does not go at once.
+//! Objects that no resource asks for any more and that do not go at once.
 
 use emcee_testkit::apiserver::{Fault, State, Verb};
 use emcee_testkit::prelude::*;
@@ -13,7 +13,7 @@ fn let_plaintext_in(world: &World) {
     world.put("peerauthentications.security.istio.io", permissive);
 }
 
-/// The Gateway of the one exposition.
+/// Returns the Gateway of the one exposition.
 fn gateway(state: &State) -> Option<&Value> {
     let of_exposition =
         |object: &Value| object["metadata"]["labels"]["emcee.io/owner-kind"] == "ServiceExposition";
@@ -21,12 +21,12 @@ fn gateway(state: &State) -> Option<&Value> {
     gateways.find(|object| of_exposition(object))
 }
 
-/// Whether a condition names what stays.
+/// Reports whether a condition names what stays.
 fn is_told(condition: &Value) -> bool {
     condition["message"].as_str().is_some_and(|message| message.contains("still there"))
 }
 
-/// Where nobody wants it any more, and no watch has told of it: without its label it is the user's.
+/// No unit asks for the object, and no watch has reported the change: without the label it is the user's.
 #[tokio::test]
 async fn what_has_lost_its_label_is_left() {
     let world = World::new();
@@ -46,14 +46,14 @@ async fn what_has_lost_its_label_is_left() {
     let theirs = world.server.get(RULES, &rule.namespace, &rule.name);
     world.server.delete(BINDINGS, "bank", "details");
     world.until("the rest is gone", |state| labelled(state) == before).await;
-    // Through the same queues: what came before it has been judged.
+    // Through the same queues: everything before it has been processed.
     world.put(BINDINGS, binding_of("shop", "later", "blue"));
     world.reason(BINDINGS, "shop", "later", "Programmed", "Fine").await;
     assert_eq!(world.server.get(RULES, &rule.namespace, &rule.name), theirs);
     running.stop().await;
 }
 
-/// A service is not said to be withdrawn as long as a gateway lets callers in; nor is that forgotten if it stays so.
+/// A service is not reported as withdrawn while a gateway admits callers. Nor is it if that stays so.
 #[tokio::test]
 async fn a_withdrawal_is_said_when_it_is_one() {
     for name in ["reviews", &["reviews"; 9].join(".")] {
@@ -81,7 +81,7 @@ async fn a_withdrawal_is_said_when_it_is_one() {
     }
 }
 
-/// Istio uses what is being deleted like anything else.
+/// Istio uses an object that is being deleted like any other.
 #[tokio::test]
 async fn what_others_keep_is_said_to_be_there() {
     let world = World::new();
@@ -103,13 +103,13 @@ async fn what_others_keep_is_said_to_be_there() {
     running.stop().await;
 }
 
-/// Whoever may write Gateways in some namespace can give one anybody's labels, and a finalizer.
+/// A user who may write Gateways in some namespace can give one the labels of any owner, and a finalizer.
 #[tokio::test]
 async fn a_strangers_object_holds_up_nobody() {
     strangers_object(Namespaces::of(&["blue", "red", "green"])).await;
 }
 
-/// That every namespace may be a fed namespace makes none one.
+/// That every namespace may be a fed namespace does not make each of them one.
 #[tokio::test]
 async fn nor_does_it_where_all_namespaces_may_be_fed_namespaces() {
     strangers_object(Namespaces::All).await;
@@ -129,7 +129,7 @@ async fn strangers_object(fed: Namespaces) {
     api.patch("theirs", &as_emcee, &Patch::Apply(theirs)).await.expect("it is written");
     let is_leaving = |object: &Value| !object["metadata"]["deletionTimestamp"].is_null();
     world.until("it is deleted", |state| state.get(GATEWAYS, "bank", "theirs").is_some_and(is_leaving)).await;
-    // Through the same queues: what came before it has been judged.
+    // Through the same queues: everything before it has been processed.
     world.put(BINDINGS, binding_of("shop", "later", "green"));
     world.reason(BINDINGS, "shop", "later", "Programmed", "Fine").await;
     world.reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Fine").await;

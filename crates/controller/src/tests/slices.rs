@@ -1,4 +1,5 @@
-//! A turn of the loop does a little; what one namespace has to do holds no other up, and nothing half done is written.
+//! An iteration of the loop does little. A busy namespace does not delay others, and nothing incomplete is
+//! written.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -15,7 +16,7 @@ use crate::engine::{Engine, Task};
 use crate::observe::fact::Fact;
 use crate::parse::{self, UserKind};
 
-/// How many resources the busy namespace has.
+/// Number of resources in the busy namespace.
 const MANY: usize = 300;
 
 fn fact(kind: UserKind, object: &Value, version: usize) -> Fact {
@@ -38,12 +39,12 @@ fn relationship(peer: &str, version: usize) -> Fact {
     fact(UserKind::MeshFedConfig, &config.uid("blue").build(), version)
 }
 
-/// One step of work.
+/// Does one step of work.
 fn step(engine: &mut Engine) {
     engine.work(|| false);
 }
 
-/// What may be written now, each as if it were done.
+/// Returns what may be written now, and records each write as done.
 fn writes(engine: &mut Engine) -> Vec<(String, Value)> {
     let mut found = Vec::new();
     while let Some(next) = engine.next(Instant::now(), || true) {
@@ -71,7 +72,7 @@ fn writes(engine: &mut Engine) -> Vec<(String, Value)> {
     shown
 }
 
-/// The namespace, and what is written.
+/// Returns the namespace and what is written.
 fn show(write: &Write) -> (String, Value) {
     match write {
         Write::Create(id, body) | Write::Apply(id, body, _) | Write::TakeOver(id, body, ..) => {
@@ -84,7 +85,7 @@ fn show(write: &Write) -> (String, Value) {
     }
 }
 
-/// An engine that writes, with everything written.
+/// Returns an engine that leads, with everything written.
 fn settled() -> Engine {
     let mut engine = Engine::new(&options(), Metrics::unregistered());
     let mut facts = vec![relationship("m2", 1), bound("shop", 0, 80, 1)];
@@ -128,7 +129,8 @@ fn a_namespace_with_one_change_does_not_wait_for_one_with_very_many() {
     assert!(first.to_string().contains("81"), "{first}");
 }
 
-/// Peers that may call are fewer: until all of it is known, nothing of it is written, and nothing else is taken in.
+/// Fewer peers may call. Until all of that is known, nothing of it is written, and no other update is
+/// accepted.
 #[test]
 fn a_changed_relationship_is_written_when_all_of_it_is_known() {
     let mut engine = settled();

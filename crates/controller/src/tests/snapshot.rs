@@ -1,4 +1,4 @@
-//! A snapshot says what a controller then does.
+//! A snapshot reports what a controller does afterwards.
 
 use emcee_core::diff::deviations;
 use emcee_core::key::Key;
@@ -75,7 +75,7 @@ async fn hands_are_seen_field_by_field() {
     assert_eq!(shown, [format!(r#"spec.host: "elsewhere" → {host}"#)]);
 }
 
-/// Kubernetes notes the revision of a Deployment in an annotation.
+/// Kubernetes records the revision of a Deployment in an annotation.
 #[tokio::test]
 async fn what_others_note_on_an_object_is_no_difference() {
     let world = settled().await;
@@ -101,16 +101,16 @@ async fn leftovers_go_and_what_is_somebody_elses_stays() {
     let with_copy = steps(&world).await;
     let (left, others): (Vec<_>, Vec<_>) = with_copy.into_iter().partition(|(.., step)| step.is_left());
     assert_eq!(others, found);
-    let [(Kind::VirtualService, _, Step::Leave(differences, mend))] = left.as_slice() else {
+    let [(Kind::VirtualService, _, Step::Leave(differences, hint))] = left.as_slice() else {
         panic!("{left:#?}")
     };
     assert!(
-        differences.is_empty() && mend.contains("-n bank get virtualservices.networking.istio.io copy"),
-        "{mend}"
+        differences.is_empty() && hint.contains("-n bank get virtualservices.networking.istio.io copy"),
+        "{hint}"
     );
 }
 
-/// What somebody else wrote as it is wanted is taken over, and what differs is left.
+/// What another client wrote with the desired content is taken over. What differs is left alone.
 #[tokio::test]
 async fn copies_are_taken_over_or_left() {
     let world = settled().await;
@@ -141,7 +141,7 @@ async fn what_emcee_wrote_once_and_does_not_want_any_more_is_shown() {
     let found = steps(&world).await;
     let [(Kind::Deployment, _, Step::Change(fields))] = found.as_slice() else { panic!("{found:#?}") };
     let shown: Vec<_> = fields.iter().map(ToString::to_string).collect();
-    assert_eq!(shown, [r#"spec.template.metadata.labels.[istio.io/rev]: "prod" goes"#]);
+    assert_eq!(shown, [r#"spec.template.metadata.labels.[istio.io/rev]: "prod" is removed"#]);
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ fn object() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// What is compared before a write, and what is shown to people, are two walks over the same two objects.
+    /// The comparison before a write, and the one for people, are two walks over the same two objects.
     #[test]
     fn there_is_something_to_show_whenever_there_is_something_to_write(there in object(), wanted in object()) {
         for kind in [Kind::Service, Kind::Gateway] {

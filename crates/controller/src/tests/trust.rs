@@ -1,4 +1,4 @@
-//! What decides about trust, and is no resource of Emcee's.
+//! Inputs that decide about trust and are not Emcee's resources.
 
 use emcee_testkit::objects::secret::secret;
 use emcee_testkit::prelude::*;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::world::{EXPOSITIONS, FEDS, GATEWAYS, World, condition, exposing, options};
 use crate::Options;
 
-/// A Secret of any type, of which no more than the name is asked for, closes the relationship while it is there.
+/// A Secret of any type closes the relationship while it exists. Only its name is read.
 #[tokio::test]
 async fn a_secret_that_replaces_the_ca_takes_the_gateways_servers_away() {
     let world = World::new();
@@ -58,7 +58,7 @@ async fn aliases_are_followed_in_istios_mesh_configuration() {
     is_accepted(&world, false).await;
     world.put("configmaps", mesh_config("trustDomain: one.example\ntrustDomainAliases: [two.example]"));
     is_accepted(&world, true).await;
-    // What cannot be read changes nothing: the next change is seen, and the one before it is not undone.
+    // What cannot be read changes nothing: the next change is applied, and the previous one is not undone.
     world.put("configmaps", mesh_config("trustDomainAliases: 7"));
     world.put("configmaps", mesh_config("trustDomain: two.example"));
     is_accepted(&world, true).await;
@@ -67,7 +67,7 @@ async fn aliases_are_followed_in_istios_mesh_configuration() {
     running.stop().await;
 }
 
-/// As with the trust domain: a flag is the operator's word.
+/// As with the trust domain: an option takes precedence.
 #[tokio::test]
 async fn aliases_that_are_given_by_a_flag_are_not_followed() {
     let world = World::new();

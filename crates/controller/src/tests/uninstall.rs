@@ -1,4 +1,4 @@
-//! What Emcee has made can be taken away without a controller.
+//! What Emcee has created can be removed without a controller.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::world::{BINDINGS, EXPOSITIONS, FEDS, World, binding_of, exposing, options, plural};
 use crate::{Done, Extent, FINALIZER, Remnant, Uninstall};
 
-/// Time enough for an API server in memory.
+/// Enough time for an API server in memory.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 async fn settled() -> World {
@@ -34,7 +34,7 @@ async fn uninstall(world: &World, extent: &Extent, patience: Duration) -> (Vec<D
     (done, left)
 }
 
-/// What is there with Emcee's label: plural, namespace and name.
+/// Returns what exists with Emcee's label: plural, namespace and name.
 fn managed(world: &World) -> Vec<String> {
     let label = |object: &Value| object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "emcee";
     world.server.read(|state| {
@@ -43,7 +43,7 @@ fn managed(world: &World) -> Vec<String> {
     })
 }
 
-/// Which resources have Emcee's finalizer.
+/// Returns the resources with Emcee's finalizer.
 fn bearers(world: &World) -> Vec<String> {
     let has = |object: &Value| {
         object["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|it| it == FINALIZER))
@@ -99,7 +99,7 @@ async fn one_relationship_goes_with_the_facades_of_its_bindings_and_no_others() 
     assert!(after.iter().all(|it| !it.contains(" red/") && !it.contains(" bank/")), "{after:#?}");
     assert!(!bearers(&world).contains(&"bank/details".to_owned()));
     assert!(bearers(&world).contains(&"shop/reviews".to_owned()), "it has objects of another relationship");
-    // What is left is just what a controller would have without it.
+    // What is left is what a controller would have without the relationship.
     world.server.delete(FEDS, "red", "red");
     world.server.delete(BINDINGS, "bank", "details");
     let running = world.start();
@@ -122,13 +122,13 @@ async fn what_is_somebody_elses_stays() {
         .iter()
         .map(|it| (it.object.to_string(), it.why.clone()))
         .collect();
-    let copied = "has Emcee's label, but somebody else wrote it: it goes on doing what it says (delete it, or hand it over \
+    let copied = "has Emcee's label but another field manager wrote it; it stays in effect (delete it, or hand it over \
         to Emcee: `kubectl -n bank get services copy -o yaml | kubectl apply --server-side --field-manager emcee -f -`)";
     assert_eq!(
         kept,
         [
             ("Service bank/copy".to_owned(), copied.to_owned()),
-            ("Service bank/details-there".to_owned(), "somebody has made it theirs".to_owned()),
+            ("Service bank/details-there".to_owned(), "was taken over by a user".to_owned()),
         ]
     );
     let (_, left) = uninstall(&world, &Extent::All, PATIENCE).await;
@@ -177,7 +177,7 @@ async fn what_somebodys_finalizer_keeps_is_said_in_time() {
     let (_, left) = uninstall(&world, &Extent::All, Duration::ZERO).await;
     let [left] = left.as_slice() else { panic!("{left:#?}") };
     assert_eq!(left.object.to_string(), "Service bank/details-there");
-    assert!(left.why.contains("finalizer keeps it"), "{left:?}");
+    assert!(left.why.contains("finalizer of another controller"), "{left:?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A cluster in memory, and controllers that come and go.
+//! A cluster in memory, and controllers that start and stop.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,10 +22,10 @@ use crate::parse::{self, UserKind};
 use crate::translate::Model;
 use crate::{Controller, Metrics, Namespaces, Options, Scope};
 
-/// How long anything may take.
+/// Time limit of everything.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A cluster.
+/// A cluster in memory.
 pub(super) struct World {
     pub(super) server: ApiServer,
 }
@@ -60,7 +60,7 @@ pub(super) fn options() -> Options {
 }
 
 impl World {
-    /// Two relationships, a service in two namespaces, STRICT everywhere.
+    /// Creates a cluster with three relationships, a service in two namespaces, and STRICT everywhere.
     pub(super) fn new() -> Self {
         let server = ApiServer::new();
         let world = Self { server };
@@ -90,7 +90,7 @@ impl World {
         self.server.put(plural, object)
     }
 
-    /// The key of an object of that kind, of which there has to be one.
+    /// Returns the key of the first object of a kind. There must be one.
     #[track_caller]
     pub(super) fn any(&self, plural: &str) -> server::Key {
         let first =
@@ -98,7 +98,7 @@ impl World {
         self.server.read(first).expect(plural)
     }
 
-    /// Where objects like this one are, in a namespace.
+    /// Returns the API for objects like this one, in a namespace.
     pub(super) fn api(&self, plural: &str, namespace: &str, object: Value) -> Api<DynamicObject> {
         let types: TypeMeta = serde_json::from_value(object).expect("an object has a kind");
         let (group, version) = types.api_version.rsplit_once('/').unwrap_or(("", &types.api_version));
@@ -113,11 +113,11 @@ impl World {
         let object = self.server.get(plural, namespace, name).unwrap_or_default();
         let api = self.api(plural, namespace, object);
         let by = PatchParams { field_manager: Some("kubectl-edit".into()), ..PatchParams::default() };
-        // It may be gone, or the server may be told to refuse: people are not always lucky either.
+        // The object may be gone, or the server may be told to refuse. That happens to people, too.
         let _edited = api.patch(name, &by, &Patch::Merge(patch)).await;
     }
 
-    /// As `kubectl delete` does: with a finalizer, it is only marked.
+    /// Deletes an object as `kubectl delete` does: with a finalizer, it is only marked.
     pub(super) fn leave(&self, plural: &str, namespace: &str, name: &str) {
         let Some(mut object) = self.server.get(plural, namespace, name) else { return };
         if object["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty()) {
@@ -132,12 +132,12 @@ impl World {
         self.start_as(true)
     }
 
-    /// A controller that begins as the leader, or not.
+    /// Starts a controller, as leader or not.
     pub(super) fn start_as(&self, leads: bool) -> Running {
         self.start_with(options(), leads)
     }
 
-    /// A controller that is told something else.
+    /// Starts a controller with other options.
     pub(super) fn start_with(&self, options: Options, leads: bool) -> Running {
         let (leads, leader) = watch::channel(leads);
         let (end, ended) = tokio::sync::oneshot::channel();
@@ -149,7 +149,7 @@ impl World {
         Running { leads, end: Some(end), task }
     }
 
-    /// Waits until the cluster is as its resources ask for, with nothing more and nothing less, and says so.
+    /// Waits until the cluster is exactly as its resources ask for, and their statuses say so.
     pub(super) async fn converged(&self) {
         let mut last = Vec::new();
         let done = self.server.until(|state| {
@@ -160,7 +160,7 @@ impl World {
         assert!(done.is_ok(), "after {} s: {last:#?}", PATIENCE.as_secs());
     }
 
-    /// Waits until the state is so.
+    /// Waits until the state satisfies a condition.
     pub(super) async fn until(&self, what: &str, is: impl FnMut(&State) -> bool) {
         let done = tokio::time::timeout(PATIENCE, self.server.until(is)).await;
         assert!(done.is_ok(), "{what}: not after {} s", PATIENCE.as_secs());
@@ -182,7 +182,7 @@ impl Running {
         self.leads.send_replace(leads);
     }
 
-    /// As SIGTERM does.
+    /// Stops the controller like SIGTERM.
     pub(super) async fn stop(mut self) {
         if let Some(end) = self.end.take() {
             let _ended_already = end.send(());
@@ -190,7 +190,7 @@ impl Running {
         self.task.await.expect("it ends");
     }
 
-    /// As SIGKILL does.
+    /// Stops the controller like SIGKILL.
     pub(super) async fn kill(self) {
         self.task.abort();
         let _cancelled = self.task.await;
@@ -202,7 +202,7 @@ pub(super) fn condition(object: &Value, type_: &str) -> Value {
     conditions.into_iter().find(|condition| condition["type"] == type_).unwrap_or_default()
 }
 
-/// What a fresh translation of the cluster finds wrong with the cluster.
+/// Returns the differences between a fresh translation of the cluster and the cluster.
 fn differences(state: &State) -> Vec<String> {
     let mut model = Model::new(&options());
     let changes = state.list().flat_map(|(key, object)| changes(&mut model, &key.plural, object)).collect();
@@ -225,7 +225,7 @@ fn differences(state: &State) -> Vec<String> {
     found
 }
 
-/// Resources without a status of their own generation, or on their way out.
+/// Returns the resources without a status of their current generation, or being deleted.
 fn unsaid(state: &State) -> Vec<String> {
     let resources = state.list().filter(|(key, _)| key.plural.ends_with(".mm.ibm.istio.io"));
     let unsaid = resources.filter(|(_, object)| {
@@ -252,7 +252,7 @@ fn wanted(model: &Model) -> BTreeMap<ObjectId, Body> {
         .collect()
 }
 
-/// The plural as the API server in memory has it.
+/// Returns the plural as the API server in memory has it.
 pub(super) fn plural(kind: Kind) -> String {
     match kind.group() {
         "" => kind.plural().to_owned(),
@@ -286,12 +286,12 @@ fn changes(model: &mut Model, plural: &str, object: &Value) -> Vec<Change> {
     }
 }
 
-/// An exposition of a service through every relationship or some.
+/// Returns an exposition of a service through a relationship.
 pub(super) fn exposing(namespace: &str, name: &str, fed: &str) -> Value {
     exposition(namespace, name).of(name).port(9080).fed(fed).build()
 }
 
-/// A binding of a service of another mesh.
+/// Returns a binding of a service of another mesh.
 pub(super) fn binding_of(namespace: &str, name: &str, fed: &str) -> Value {
     let mut object = binding(namespace, name).port(9080).fed(fed).endpoints(["203.0.113.7:15443"]).build();
     object["spec"]["name"] = "details".into();

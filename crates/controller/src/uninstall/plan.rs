@@ -1,4 +1,4 @@
-//! What goes, in which order, and what stays: without I/O.
+//! Decides what to remove, in which order, and what stays. Without I/O.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -17,18 +17,18 @@ use crate::apply::hand_over;
 use crate::observe::fact::{Live, ObjectId, Origin, OwnerLabels, Version};
 use crate::parse::UserKind;
 
-/// What goes, and what stays.
+/// What to remove, and what stays.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// The objects that go, by the phase in which they do.
+    /// Objects to remove, by the phase in which they go.
     pub(super) phases: BTreeMap<(u8, usize), Vec<Target>>,
-    /// The users' resources that have the finalizer, and lose it.
+    /// User resources that have the finalizer and lose it.
     pub(super) bearers: Vec<Bearer>,
-    /// What stays, and why.
+    /// Objects that stay, and the reasons.
     pub(super) kept: Vec<Remnant>,
 }
 
-/// An object that goes.
+/// An object to remove.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) id: ObjectId,
@@ -37,7 +37,7 @@ pub(super) struct Target {
     pub(super) owner: OwnerLabels,
 }
 
-/// A user's resource that has the finalizer.
+/// A user's resource with Emcee's finalizer.
 #[derive(Debug)]
 pub(super) struct Bearer {
     pub(super) kind: UserKind,
@@ -45,21 +45,21 @@ pub(super) struct Bearer {
     pub(super) owner: Option<OwnerLabels>,
 }
 
-/// A user's resource.
+/// What an uninstall knows of a user's resource.
 #[derive(Debug)]
 pub(super) struct Resource {
     kind: UserKind,
     key: Key,
     finalizer: bool,
-    /// The relationships that it selects, or those as which a MeshFedConfig is selected.
+    /// Relationships that the resource selects. For a MeshFedConfig, the labels by which it is selected.
     labels: Option<Labels>,
-    /// The name that a binding gives to applications.
+    /// Host that a binding gives to applications.
     facade: Option<String>,
 }
 
 impl Plan {
-    /// Whether an object has the finalizer itself: a ServiceExposition that was made for a Service, or a ServiceBinding
-    /// for an announcement.
+    /// Reports whether an object has the finalizer itself: a ServiceExposition that was created for a
+    /// Service, or a ServiceBinding for an announcement.
     pub(super) fn is_borne(&self, target: &Target) -> bool {
         matches!(target.id.kind, Kind::ServiceExposition | Kind::ServiceBinding)
             && self.bearers.iter().any(|bearer| bearer.name() == target.name())
@@ -75,8 +75,9 @@ impl Target {
         ObjectRef { kind: self.id.kind.as_str(), key: self.id.key.clone() }
     }
 
-    /// The reverse of the order of applying.
+    /// Returns the phase of the removal: the reverse order of applying.
     fn phase(&self) -> (u8, usize) {
+        // `Kind::ALL` is in the order of applying.
         let place = Kind::ALL.iter().position(|kind| *kind == self.id.kind).unwrap_or_default();
         (u8::MAX - self.owner.class(), Kind::ALL.len() - place)
     }
@@ -98,7 +99,8 @@ fn name(kind: UserKind, key: &Key) -> ObjectRef {
 }
 
 impl Resource {
-    /// Of one that is not valid only the key is known: nothing was made for it.
+    /// Creates the summary of a resource. Of an invalid one only the key is known: nothing was created for
+    /// it.
     pub(super) fn of(kind: UserKind, object: &DynamicObject) -> Self {
         let metadata = &object.metadata;
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
@@ -127,7 +129,7 @@ impl Resource {
     }
 }
 
-/// Whether Emcee wrote an object, and nobody has made it theirs since.
+/// Reports whether Emcee wrote the object, and no other client has taken it over since.
 pub(super) fn is_ours(live: &Live) -> bool {
     let owned = [labels::OWNER_KIND, labels::OWNER_NAMESPACE, labels::OWNER_NAME];
     label(live, labels::MANAGED_BY) == labels::MANAGED_BY_EMCEE
@@ -135,7 +137,7 @@ pub(super) fn is_ours(live: &Live) -> bool {
         && live.origin() == Origin::Emcee
 }
 
-/// Whether an object is there for this MeshFedConfig.
+/// Reports whether the object exists for this MeshFedConfig.
 fn is_labelled(live: &Live, fed_config: &Key) -> bool {
     let name = format!("{}.{}", fed_config.namespace, fed_config.name);
     label(live, labels::MESH_FED_CONFIG) == names::label_value(&name)
@@ -145,7 +147,7 @@ fn label<'l>(live: &'l Live, name: &str) -> &'l str {
     live.body["metadata"]["labels"][name].as_str().unwrap_or_default()
 }
 
-/// What goes, and what stays.
+/// Decides what to remove, and what stays.
 pub(super) fn plan(extent: &Extent, objects: Vec<Live>, resources: &[Resource]) -> Plan {
     let mut plan = Plan::default();
     let mut staying = HashSet::new();
@@ -153,12 +155,13 @@ pub(super) fn plan(extent: &Extent, objects: Vec<Live>, resources: &[Resource]) 
     for live in objects {
         let why = match (scope.has(&live), is_ours(&live)) {
             (Membership::Others, _) => {
+                // Its owner has objects of other relationships, and needs the finalizer for them.
                 staying.insert(live.owner);
                 continue;
             }
-            (_, false) if live.released => "somebody has made it theirs".to_owned(),
+            (_, false) if live.released => "was taken over by a user".to_owned(),
             (_, false) => format!(
-                "has Emcee's label, but somebody else wrote it: it goes on doing what it says ({})",
+                "has Emcee's label but another field manager wrote it; it stays in effect ({})",
                 hand_over(&live.id)
             ),
             (Membership::Shared(with), true) => format!("is shared with {with}"),
@@ -185,21 +188,21 @@ pub(super) fn plan(extent: &Extent, objects: Vec<Live>, resources: &[Resource]) 
     plan
 }
 
-/// Whether an object is of what is taken away.
+/// Whether an object is removed.
 enum Membership {
     Own,
-    /// It is, and another binding's too.
+    /// It would be, but another binding uses it, too.
     Shared(ObjectRef),
     Others,
 }
 
-/// What is taken away.
+/// The owners whose objects are removed.
 struct Scope<'r> {
-    /// The MeshFedConfig and the labels by which it is selected; none: everything.
+    /// MeshFedConfig, and the labels by which it is selected; `None` for everything.
     relationship: Option<(&'r Key, Option<&'r Labels>)>,
-    /// Whose objects are there for it.
+    /// Owners of objects that exist for the relationship.
     owners: HashSet<OwnerLabels>,
-    /// The bindings behind each facade, by its namespace and its name in labels.
+    /// Bindings of each facade, by its namespace and its name as in labels.
     facades: HashMap<(&'r str, String), Vec<&'r Resource>>,
 }
 
@@ -227,7 +230,7 @@ impl<'r> Scope<'r> {
         match resource.kind {
             UserKind::MeshFedConfig => resource.key == *key,
             _ if labels.is_some_and(|labels| resource.selects(labels)) => true,
-            // Also when the MeshFedConfig is gone, or has other labels now.
+            // Also if the MeshFedConfig is gone, or has other labels by now.
             _ => owner().is_some_and(|owner| self.owners.contains(&owner)),
         }
     }
@@ -241,7 +244,7 @@ impl<'r> Scope<'r> {
         }
     }
 
-    /// A facade does not say which relationships it is of: its bindings do.
+    /// Returns whether a facade is removed. Its labels do not name relationships, so its bindings decide.
     fn has_facade(&self, namespace: &str, name: &str) -> Membership {
         let bindings = self.facades.get(&(namespace, name.to_owned()));
         let (own, others): (Vec<&Resource>, Vec<&Resource>) =

@@ -1,4 +1,4 @@
-//! The ServiceExpositions of a Service that is exposed by its labels.
+//! ServiceExpositions of a Service that is exposed by its labels.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,9 @@ use crate::key::Key;
 use crate::plan::{Body, Object, Owner, OwnerKind};
 use crate::resolve::AutomaticExposition;
 
-/// They belong to the Service, and go with it.
+/// Builds the ServiceExpositions. The Service owns them, so they are deleted with it.
 pub(crate) fn objects(service: &Key, expositions: &[AutomaticExposition]) -> Vec<Object> {
+    // The Service alone owns them, so no MeshFedConfig is set: the Service may outlive a relationship.
     let owner = Owner::new(OwnerKind::Service, service.clone(), None);
     let of = |exposition: &AutomaticExposition| {
         let body = Body::ServiceExposition(Box::new(spec(service, exposition)));

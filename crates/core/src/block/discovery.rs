@@ -1,4 +1,5 @@
-//! The ways of discovery through a relationship's gateways: its TLS passes them unread, in every style, and ends in Emcee.
+//! Discovery through a relationship's gateways. In every style the gateways pass its TLS through, and Emcee
+//! terminates it.
 
 use super::raw_relay::{self, Inbound};
 use crate::mode::Side;
@@ -7,15 +8,17 @@ use crate::plan::Object;
 use crate::protocol::Protocol;
 use crate::resolve::{Relationship, Relay};
 
-/// Part of the names of what leads peers to this mesh's Emcee.
+/// Part of the name of the objects that route peers to this mesh's Emcee.
 const INBOUND: &str = "discovery";
-/// Part of the names of what leads this mesh's Emcee to its peer.
+/// Part of the name of the objects that route this mesh's Emcee to its peer.
 const OUTBOUND: &str = "to-peer";
 
-/// From the ingress gateway to Emcee, and from the egress gateway to the peer.
+/// Builds the routes from the ingress gateway to Emcee, and from the egress gateway to the peer.
 pub(super) fn objects(relationship: &Relationship) -> Vec<Object> {
     let server_name = names::discovery_server_name(&relationship.config.relationship);
     let mut objects = Vec::new();
+    // Without announcements, peers or a certificate Emcee does not serve discovery, so the gateway gets no
+    // route to it.
     if let (Some(service), Ok(ingress)) = (&relationship.discovery, relationship.gateway(Side::Ingress))
         && relationship.is_served()
     {

@@ -13,10 +13,12 @@ use crate::plan::{Body, Object, Owner, OwnerKind};
 use crate::protocol::Protocol;
 use crate::resolve::{FacadePort, FacadeRoute};
 
-/// The Service without selector, and the VirtualService that leads its ports to the hops, as far as they lead anywhere.
+/// Builds the Service without selector, and the VirtualService that routes its ports to the binding hosts.
+/// Ports without a route are only in the Service.
 ///
-/// Istio's default retries stay on this, the first of the hops.
+/// Istio's default retries stay on this route, which is the first one on the path.
 pub(crate) fn objects(facade: &Key, ports: &[&FacadePort], cluster_domain: &str) -> Vec<Object> {
+    // All ports of a facade have the same export scope: a binding with another scope does not get its claim.
     let Some(first) = ports.first() else { return Vec::new() };
     let export_to = first.visibility.as_str();
     let owner = Owner::new(OwnerKind::Facade, facade.clone(), None);
@@ -27,6 +29,7 @@ pub(crate) fn objects(facade: &Key, ports: &[&FacadePort], cluster_domain: &str)
     };
     let mut service = object(namespace, facade.name.to_string(), &owner, Body::Service(Box::new(service)));
     service.annotations = BTreeMap::from([(labels::ISTIO_EXPORT_TO.to_owned(), export_to.to_owned())]);
+    // A withdrawn service keeps its port without a route, so that its name stays reserved and calls fail.
     let leading = || ports.iter().filter_map(|port| Some((*port, port.route.as_ref()?)));
     if leading().next().is_none() {
         return vec![service];
@@ -42,7 +45,7 @@ pub(crate) fn objects(facade: &Key, ports: &[&FacadePort], cluster_domain: &str)
     vec![service, routes]
 }
 
-/// `tcp` for TLS too, as Istio ignores `tcp` routes on TLS ports.
+/// TLS ports are declared as `tcp` too, because Istio ignores `tcp` routes on TLS ports.
 fn service_port(port: &FacadePort) -> ServicePort {
     let protocol = if port.protocol == Protocol::Tls { Protocol::Tcp } else { port.protocol };
     ServicePort {

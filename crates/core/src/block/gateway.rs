@@ -1,4 +1,5 @@
-//! A gateway of Emcee's own: a Deployment that Istio's injector fills in, and what belongs to it.
+//! Gateway that Emcee creates: a Deployment that Istio's injector completes, and the objects that belong to
+//! it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::parse::FedConfig;
 use crate::plan::{Body, Object, Owner};
 use crate::resolve::{Gateway, created_name};
 
-/// The objects of a created gateway.
+/// Builds the objects of a created gateway.
 pub(crate) fn objects(
     owner: &Arc<Owner>,
     config: &FedConfig,
@@ -35,18 +36,21 @@ pub(crate) fn objects(
         Body::Deployment(Box::new(deployment(config, gateway, &name, revision))),
         Body::PodDisruptionBudget(Box::new(disruption_budget(gateway))),
     ];
+    // Only a gateway that terminates TLS needs the relationship's key.
     if config.mode.terminates() {
         bodies.push(Body::Role(vec![read_secrets()]));
         bodies.push(role_binding(&name, &gateway.namespace));
     }
+    // An egress gateway presents the relationship's certificate, so clients outside of the cluster must not
+    // reach it.
     if gateway.side == Side::Egress {
         bodies.push(guard::only_this_cluster(&gateway.labels));
     }
     bodies.into_iter().map(|body| object(&gateway.namespace, name.clone(), owner, body)).collect()
 }
 
-/// istiod gives a gateway its key only if the pod's own ServiceAccount may list Secrets there
-/// (`pilot/pkg/credentials/kube/secrets.go`).
+/// Allows the pod to list Secrets. istiod gives a gateway its key only if the pod's own ServiceAccount may
+/// list Secrets in its namespace (`pilot/pkg/credentials/kube/secrets.go`).
 fn read_secrets() -> PolicyRule {
     PolicyRule {
         api_groups: Some(vec![String::new()]),
@@ -69,6 +73,7 @@ fn role_binding(name: &str, namespace: &str) -> Body {
 }
 
 fn service(config: &FedConfig, gateway: &Gateway) -> ServiceSpec {
+    // Only this cluster calls an egress gateway, so its Service is never exposed.
     let kind = match (gateway.side, config.ingress_service_type) {
         (Side::Egress, _) | (_, ServiceType::ClusterIP) => "ClusterIP",
         (_, ServiceType::LoadBalancer) => "LoadBalancer",
@@ -99,6 +104,8 @@ fn disruption_budget(gateway: &Gateway) -> PodDisruptionBudgetSpec {
 
 fn deployment(config: &FedConfig, gateway: &Gateway, name: &str, revision: Option<&str>) -> DeploymentSpec {
     let mut pod_labels = gateway.labels.to_map();
+    // These labels are on the pods only. The selector of a Deployment is immutable, so it must not depend on
+    // the revision.
     pod_labels.insert("sidecar.istio.io/inject".into(), "true".into());
     if let Some(revision) = revision {
         pod_labels.insert(labels::ISTIO_REVISION.into(), revision.to_owned());
@@ -116,7 +123,7 @@ fn deployment(config: &FedConfig, gateway: &Gateway, name: &str, revision: Optio
     }
 }
 
-/// Name and image of the container are what the injection template looks for.
+/// Builds the pod template. The injection template looks for this name and image of the container.
 fn pod(service_account: &str) -> PodSpec {
     let proxy = Container {
         name: "istio-proxy".into(),
@@ -133,8 +140,8 @@ fn pod(service_account: &str) -> PodSpec {
     };
     PodSpec {
         service_account_name: Some(service_account.to_owned()),
-        // istiod asks what this account may do; the proxy never asks the API server. Its token for istiod is a volume of
-        // its own (`istio-token`), which the injection template adds.
+        // istiod checks the permissions of this account; the proxy never calls the API server. The injection
+        // template adds a separate volume with the token for istiod (`istio-token`).
         automount_service_account_token: Some(false),
         containers: vec![proxy],
         security_context: Some(PodSecurityContext {

@@ -1,4 +1,5 @@
-//! Guards of an egress gateway, which spends the relationship's certificate for whoever may call it.
+//! Policies that protect an egress gateway, which presents the relationship's certificate on behalf of every
+//! caller that it admits.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +13,11 @@ use crate::parse::Visibility;
 use crate::plan::{Body, Object};
 use crate::resolve::Consumption;
 
-/// Only callers that may see the binding, and of this mesh's own trust domain, are let through to L.
+/// Builds the AuthorizationPolicy that admits only callers that may see the binding, and only of this mesh's
+/// own trust domain, to the binding host.
 ///
-/// A DENY of all others, for this server name alone: an ALLOW would refuse everybody else's traffic on a gateway
-/// that is shared.
+/// It is a DENY policy for all other callers, limited to this server name. An ALLOW policy would reject all
+/// other traffic on a shared gateway.
 pub(crate) fn callers_of(remote: &Consumption<'_>) -> Object {
     let key = &remote.binding.identity.key;
     let trust_domain = remote.trust_domain;
@@ -31,6 +33,7 @@ pub(crate) fn callers_of(remote: &Consumption<'_>) -> Object {
     };
     let rule =
         Rule { from: vec![RuleFrom { source: Some(others) }], when: vec![server_name], ..Rule::default() };
+    // Without an egress gateway there is nothing to protect. The fallback only keeps this function total.
     let (namespace, labels) =
         remote.egress.map_or((&key.namespace, BTreeMap::new()), |e| (&e.namespace, e.labels.to_map()));
     let policy = AuthorizationPolicySpec {
@@ -46,8 +49,10 @@ pub(crate) fn callers_of(remote: &Consumption<'_>) -> Object {
     )
 }
 
-/// Only pods of this cluster reach the gateway's pods.
+/// Builds the NetworkPolicy that admits only pods of this cluster to the gateway's pods.
 pub(crate) fn only_this_cluster(labels: &Labels) -> Body {
+    // An empty namespace selector matches all namespaces of this cluster. Addresses outside of the cluster do
+    // not match.
     let pods_of_all_namespaces = NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector::default()),
         ..NetworkPolicyPeer::default()

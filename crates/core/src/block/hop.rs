@@ -1,4 +1,4 @@
-//! Hop: the consumer's own host L, and mTLS to where it leads.
+//! TLS origination: the binding host of the consuming mesh, and mTLS to its destination.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::parse::Visibility;
 use crate::plan::{Body, Object};
 use crate::resolve::{Consumption, Gateway};
 
-/// L leads straight to the remote endpoints.
+/// Routes the binding host directly to the remote endpoints.
 pub(crate) fn to_endpoints(remote: &Consumption<'_>, sni: &str) -> Vec<Object> {
     let namespace = &remote.binding.identity.key.namespace;
     let export_to = match remote.binding.visibility {
@@ -21,9 +21,12 @@ pub(crate) fn to_endpoints(remote: &Consumption<'_>, sni: &str) -> Vec<Object> {
     objects(remote, namespace, entry, sni, &remote.identities, remote.endpoints.len())
 }
 
-/// L leads to the pods of the egress gateway: the ServiceEntry selects them, so Istio follows them by itself.
+/// Routes the binding host to the pods of the egress gateway. The ServiceEntry selects the pods, so Istio
+/// tracks them.
 pub(crate) fn to_egress(remote: &Consumption<'_>, sni: &str, identities: &[String]) -> Vec<Object> {
     let Some(egress) = remote.egress else { return Vec::new() };
+    // The port of the binding host differs from the gateway's port, so `target_port` names the port of the
+    // pods.
     let entry = ServiceEntrySpec {
         hosts: vec![remote.host.clone()],
         location: Location::MeshInternal.into(),
@@ -36,7 +39,8 @@ pub(crate) fn to_egress(remote: &Consumption<'_>, sni: &str, identities: &[Strin
     objects(remote, &egress.namespace, entry, sni, identities, 1)
 }
 
-/// `.` would be the gateway's namespace here, not the binding's.
+/// Returns the `exportTo` value of the objects, which are in the gateway's namespace: there `.` would export
+/// to the gateway's namespace, and not to the binding's.
 fn export_from(egress: &Gateway, remote: &Consumption<'_>) -> String {
     let binding = &remote.binding.identity.key.namespace;
     match remote.binding.visibility {
@@ -59,6 +63,8 @@ fn objects(
         subject_alt_names: identities.to_vec(),
         ..ClientTls::new(ClientTlsMode::IstioMutual)
     };
+    // The rule must be visible wherever the ServiceEntry is. A client that saw only the entry would not use
+    // TLS.
     let policy = policy(tls, remote.protocol.is_http(), endpoints);
     let rule = rule(&remote.host, policy, &entry.export_to[0]);
     let name = || remote.owner.base().to_owned();
@@ -72,8 +78,9 @@ fn name(remote: &Consumption<'_>) -> &'static str {
     if remote.protocol.is_http() { "http" } else { "tls" }
 }
 
-/// For all but HTTP it is TLS, whatever the application speaks: routed by cluster. A TCP port without an address
-/// would open `0.0.0.0:<port>` in every sidecar and catch strangers' traffic.
+/// Returns the Istio protocol of the binding host's port. For all protocols except HTTP it is TLS, whatever
+/// the application uses, so Istio routes by cluster. A TCP port without an address would open
+/// `0.0.0.0:<port>` in every sidecar and capture unrelated traffic.
 fn protocol(remote: &Consumption<'_>) -> &'static str {
     if remote.protocol.is_http() { "HTTP" } else { "TLS" }
 }

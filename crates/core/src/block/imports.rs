@@ -1,4 +1,4 @@
-//! The ServiceBindings for what is announced in a relationship.
+//! ServiceBindings for the services that peers of a relationship announce.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,8 @@ use crate::parse::FedConfig;
 use crate::plan::{Body, Object, Owner, OwnerKind};
 use crate::resolve::Import;
 
-/// Each has the namespace and the name of the remote service. They belong to the relationship, and go with it.
+/// Builds the bindings. Each has the namespace and the name of the remote service. The relationship owns
+/// them, so they are deleted with it.
 pub(crate) fn objects(config: &FedConfig, bindings: &BTreeMap<Key, Import>) -> Vec<Object> {
     let fed_config = &config.identity.key;
     let owner = Owner::new(OwnerKind::MeshFedConfig, fed_config.clone(), Some(fed_config.clone()));
@@ -22,6 +23,7 @@ pub(crate) fn objects(config: &FedConfig, bindings: &BTreeMap<Key, Import>) -> V
 }
 
 fn spec(config: &FedConfig, key: &Key, import: &Import) -> ServiceBindingSpec {
+    // The label `fed-config` always exists: parsing adds it where the user did not set it.
     let selected = config.labels.get(labels::FED_CONFIG);
     let selector = selected.map(|value| (labels::FED_CONFIG.to_owned(), value.to_owned()));
     ServiceBindingSpec {

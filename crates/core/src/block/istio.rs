@@ -1,4 +1,4 @@
-//! Shorthands for the parts of Istio objects that several blocks make.
+//! Helpers for parts of Istio objects that several blocks use.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,11 @@ use crate::plan::{Body, Object, Owner};
 use crate::resolve::Gateway;
 use std::sync::Arc;
 
-/// Name of the subset in which the TLS settings stand. Routes name it, so that a missing or hidden rule gives an
-/// error (503) and never plaintext.
+/// Name of the subset that has the TLS settings. Routes name it, so a missing or hidden rule causes an error
+/// (503) and never plaintext.
 pub(super) const SUBSET: &str = "emcee";
 
-/// Visible in the namespace of the object.
+/// `exportTo` value for the object's own namespace.
 pub(super) const PRIVATE: &str = ".";
 
 pub(super) fn object(namespace: &Arc<str>, name: String, owner: &Arc<Owner>, body: Body) -> Object {
@@ -34,8 +34,8 @@ pub(super) fn destination(host: &str, port: u16, subset: &str) -> Destination {
     Destination { host: host.to_owned(), subset: subset.to_owned(), port: Some(port.into()) }
 }
 
-/// One server on a gateway, for one host. `protocol` is HTTPS or TLS; only VirtualServices of the gateway's own
-/// namespace may attach.
+/// Builds one server of a gateway, for one host. `protocol` is HTTPS or TLS. Only VirtualServices in the
+/// gateway's own namespace may attach.
 pub(super) fn server(gateway: &Gateway, protocol: &str, host: &str, tls: ServerTls) -> Body {
     let port = Port {
         number: gateway.port.into(),
@@ -51,7 +51,8 @@ pub(super) fn server(gateway: &Gateway, protocol: &str, host: &str, tls: ServerT
     Body::Gateway(Box::new(GatewaySpec { selector: gateway.labels.to_map(), servers: vec![server] }))
 }
 
-/// A ServiceEntry for remote endpoints. STATIC when all are addresses, DNS as soon as one is a name.
+/// Builds a ServiceEntry for remote endpoints. The resolution is STATIC if all endpoints are IP addresses,
+/// and DNS if any is a host name.
 pub(super) fn remote_entry(
     host: &str,
     location: Location,
@@ -63,6 +64,7 @@ pub(super) fn remote_entry(
     let resolution = if named { Resolution::Dns } else { Resolution::Static };
     let endpoints = endpoints.iter().map(|endpoint| Endpoint {
         address: endpoint.host.to_string(),
+        // Each endpoint has its own port number, so the entry maps the port by name.
         ports: BTreeMap::from([(port.name.clone(), endpoint.port.into())]),
         ..Endpoint::default()
     });
@@ -86,7 +88,7 @@ pub(super) fn service_port(number: u16, name: &str, protocol: &str, target_port:
     }
 }
 
-/// A DestinationRule whose only content is [`SUBSET`].
+/// Builds a DestinationRule that contains only [`TLS_SUBSET`].
 pub(super) fn rule(host: &str, policy: TrafficPolicy, export_to: &str) -> DestinationRuleSpec {
     DestinationRuleSpec {
         host: host.to_owned(),
@@ -96,7 +98,8 @@ pub(super) fn rule(host: &str, policy: TrafficPolicy, export_to: &str) -> Destin
     }
 }
 
-/// TLS settings; `http`: the caller's HTTP version is kept; several endpoints: bad ones are left out for a while.
+/// Builds a traffic policy with TLS settings. `http` keeps the HTTP version of the caller. With several
+/// endpoints, failing ones are ejected for a while.
 pub(super) fn policy(tls: ClientTls, http: bool, endpoints: usize) -> TrafficPolicy {
     let http_settings = HttpSettings { use_client_protocol: true };
     let pool = ConnectionPool { http: Some(http_settings), ..ConnectionPool::default() };
@@ -108,8 +111,8 @@ pub(super) fn policy(tls: ClientTls, http: bool, endpoints: usize) -> TrafficPol
     }
 }
 
-/// After how many errors in a row an endpoint is left out for a while. Up to all may be: with none left, Envoy goes back
-/// to all of them, which Istio forbids unless a percentage is named.
+/// Builds outlier detection that ejects an endpoint after `errors` consecutive errors. All endpoints may be
+/// ejected: with none left, Envoy uses all of them again. Istio disables that unless a percentage is set.
 pub(super) fn outlier_detection(errors: u32) -> OutlierDetection {
     OutlierDetection {
         consecutive_5xx_errors: Some(errors),

@@ -1,4 +1,4 @@
-//! Raw relay: a gateway passes TLS on by its server name, unread.
+//! TLS passthrough: a gateway forwards TLS by its server name, without terminating it.
 
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use crate::resolve::{Gateway, Offer, Relay, Upstream};
 
 const PORT: u16 = 15443;
 
-/// On the consuming side: to the remote ingress. The entry is MESH_EXTERNAL, so that no second TLS is put around.
+/// Builds the consuming side: from the egress gateway to the remote ingress. The entry is MESH_EXTERNAL, so
+/// that Istio does not add a second layer of TLS.
 pub(crate) fn to_remote(relay: &Relay<'_>) -> Vec<Object> {
     let host = format!("relay.{}", relay.server_name);
     let port = service_port(PORT, "tls", "TLS", None);
@@ -27,6 +28,7 @@ pub(crate) fn to_remote(relay: &Relay<'_>) -> Vec<Object> {
     let mut objects =
         gateway(relay.egress, relay.server_name, &relay.owner, &relay.name, destination(&host, PORT, ""));
     let mut bodies = vec![Body::ServiceEntry(Box::new(entry))];
+    // With one endpoint there is nothing to fail over to.
     if relay.endpoints.len() > 1 {
         bodies.push(Body::DestinationRule(Box::new(several_endpoints(host))));
     }
@@ -34,12 +36,13 @@ pub(crate) fn to_remote(relay: &Relay<'_>) -> Vec<Object> {
     objects
 }
 
-/// Seconds that an address may take to answer: less than a caller waits for its TLS, or the caller would be the one to
-/// give up, and nothing would be counted against the address.
+/// Connect timeout for one address, in seconds. It is shorter than the time that a caller waits for its TLS
+/// handshake. Otherwise the caller would give up first, and Envoy would not count an error for the address.
 const CONNECT: u32 = 5;
 
-/// Without TLS settings: what passes is TLS already, and a missing rule loses only the care for bad endpoints. As nothing
-/// of it is read, an error is an address that does not answer, and one is enough.
+/// Builds the DestinationRule for several endpoints. It has no TLS settings: the traffic is TLS already, and
+/// a missing rule disables only outlier detection. The gateway does not read the traffic, so the only error
+/// that it sees is an address that does not answer. One such error ejects the address.
 fn several_endpoints(host: String) -> DestinationRuleSpec {
     let tcp = TcpSettings { connect_timeout: Some(Duration::from_secs(CONNECT)) };
     DestinationRuleSpec {
@@ -54,30 +57,31 @@ fn several_endpoints(host: String) -> DestinationRuleSpec {
     }
 }
 
-/// On the exposing side: to the service's workloads, as a host of its own, so that no rule of the user's for the
-/// Service is hidden. The DISABLE keeps Istio from putting a second TLS around the caller's.
-pub(crate) fn to_workloads(offer: &Offer<'_>) -> Vec<Object> {
-    let Some(ingress) = offer.ingress else { return Vec::new() };
+/// Builds the exposing side: from the ingress gateway to the service's workloads. It uses a host of its own,
+/// so that no DestinationRule of the user for the Service is hidden. TLS mode DISABLE prevents Istio from
+/// adding a second layer of TLS.
+pub(crate) fn to_workloads(service: &Offer<'_>) -> Vec<Object> {
+    let Some(ingress) = service.ingress else { return Vec::new() };
     to_pods(&Inbound {
         ingress,
-        owner: &offer.owner,
-        name: offer.owner.base().to_owned(),
-        part: offer.owner.part("raw"),
-        server_name: &offer.server_name,
-        namespace: &offer.exposition.identity.key.namespace,
-        port: offer.port,
-        protocol: offer.protocol,
-        upstream: &offer.upstream,
+        owner: &service.owner,
+        name: service.owner.base().to_owned(),
+        part: service.owner.part("raw"),
+        server_name: &service.server_name,
+        namespace: &service.exposition.identity.key.namespace,
+        port: service.port,
+        protocol: service.protocol,
+        upstream: &service.upstream,
     })
 }
 
-/// A server name on an ingress gateway, and the workloads that it leads to.
+/// Server name on an ingress gateway, and the workloads to which it routes.
 pub(super) struct Inbound<'a> {
     pub(super) ingress: &'a Gateway,
     pub(super) owner: &'a Arc<Owner>,
-    /// Name of the objects beside the gateway.
+    /// Name of the objects in the gateway's namespace.
     pub(super) name: String,
-    /// Name of the objects beside the workloads.
+    /// Name of the objects in the workloads' namespace.
     pub(super) part: String,
     pub(super) server_name: &'a str,
     /// Namespace of the workloads.
@@ -87,9 +91,10 @@ pub(super) struct Inbound<'a> {
     pub(super) upstream: &'a Upstream,
 }
 
-/// To workloads of this mesh.
+/// Routes a server name of an ingress gateway to workloads of this mesh.
 pub(super) fn to_pods(to: &Inbound<'_>) -> Vec<Object> {
     let host = names::raw_host(to.server_name);
+    // Only the gateway needs the host. Exporting it further would add it to sidecars that never call it.
     let export_to = if *to.namespace == to.ingress.namespace { PRIVATE } else { &*to.ingress.namespace };
     let entry = workloads(to, &host, export_to);
     let tls = ClientTls::new(ClientTlsMode::Disable);
@@ -101,14 +106,17 @@ pub(super) fn to_pods(to: &Inbound<'_>) -> Vec<Object> {
     objects
 }
 
-/// The protocol is the Service port's: TLS there would turn the workloads' HTTP inbound into TCP.
+/// Builds the ServiceEntry of the workloads. Its protocol is that of the Service's port: with TLS, Istio
+/// would treat HTTP that reaches the workloads as TCP.
 ///
-/// Every sidecar that sees the entry listens for it. HTTP is told apart by Host, whatever the address; anything else is
-/// not, and without an address of the entry's own the listener would be `0.0.0.0:<port>`: it would take the calls of
-/// these sidecars to any other server on that port (where no DNS capture gives the host an address).
+/// Every sidecar that sees the entry listens for it. Istio distinguishes HTTP by Host, whatever the address.
+/// For other protocols it cannot, and for an entry without an address it would listen on `0.0.0.0:<port>`.
+/// That listener would capture the calls of these sidecars to any other server on that port, where DNS
+/// capture does not give the host an address.
 fn workloads(to: &Inbound<'_>, host: &str, export_to: &str) -> ServiceEntrySpec {
     let mut entry = to_upstream(to, host, export_to);
     if !to.protocol.is_http() {
+        // No client calls this address. It only keeps the listener off the wildcard address.
         entry.addresses = vec![names::idle_address(host).to_string()];
     }
     entry
@@ -126,6 +134,7 @@ fn to_upstream(to: &Inbound<'_>, host: &str, export_to: &str) -> ServiceEntrySpe
             export_to: vec![export_to.to_owned()],
             ..ServiceEntrySpec::default()
         },
+        // The addresses are not known pods of the mesh, so the entry is MESH_EXTERNAL.
         Upstream::Endpoints(endpoints) => {
             remote_entry(host, Location::MeshExternal, port(None), endpoints, export_to)
         }
@@ -148,6 +157,7 @@ fn gateway(
         }],
         route: vec![to.into()],
     };
+    // The VirtualService and the Gateway have the same name, and are in the gateway's namespace.
     let routes = VirtualServiceSpec {
         hosts: vec![server_name.to_owned()],
         gateways: vec![format!("{}/{name}", gateway.namespace)],

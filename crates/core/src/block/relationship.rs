@@ -1,10 +1,11 @@
-//! What a relationship has of its own: gateways, and copies of its credential.
+//! Objects of a relationship itself: gateways, copies of its credential, and routes for discovery.
 
 use super::{credential, discovery, gateway};
 use crate::plan::Object;
 use crate::resolve::Relationship;
 
-/// Gateways, copies of credentials, and the ways of discovery through the gateways.
+/// Builds the gateways, the copies of the credential, and the discovery routes through the gateways. Empty if
+/// the relationship cannot be used.
 pub(crate) fn objects(relationship: &Relationship, revision: Option<&str>) -> Vec<Object> {
     if relationship.usable().is_err() {
         return Vec::new();
@@ -17,6 +18,8 @@ pub(crate) fn objects(relationship: &Relationship, revision: Option<&str>) -> Ve
         if gateway.created {
             objects.extend(gateway::objects(&relationship.owner, &relationship.config, gateway, revision));
         }
+        // A gateway in the fed namespace reads the user's own Secret if that is complete. Otherwise it needs
+        // a copy, which all gateways of a namespace share.
         let copy = relationship.credential_name(namespace) == relationship.copied_credential();
         if relationship.config.mode.terminates() && copy && !copied.contains(&namespace) {
             copied.push(namespace);

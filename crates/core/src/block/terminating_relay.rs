@@ -1,4 +1,4 @@
-//! Terminating relay: a gateway ends one TLS, and begins another.
+//! TLS termination: a gateway terminates one TLS connection and originates another.
 
 use std::sync::Arc;
 
@@ -14,11 +14,13 @@ use crate::resolve::{Consumption, Gateway, Offer};
 
 const PORT: u16 = 15443;
 
-/// Request headers in which the egress gateway would tell the peer about this mesh: the SPIFFE id and certificate of the
-/// caller, which an Istio gateway writes by default, the metadata of its proxies, and the name of its route.
+/// Request headers in which the egress gateway would disclose this mesh to the peer: the caller's SPIFFE id
+/// and certificate, which an Istio gateway adds by default, the metadata of its proxies, and the name of its
+/// route.
 ///
-/// Envoy writes them before it chooses the route, and removes what a route removes after that. Sources:
-/// `pilot/pkg/networking/core/gateway.go` (`SANITIZE_SET`), Envoy's `RouteEntryImplBase::finalizeRequestHeaders`.
+/// Envoy adds them before it chooses the route, and removes the headers that a route removes afterwards.
+/// Sources: `pilot/pkg/networking/core/gateway.go` (`SANITIZE_SET`), Envoy's
+/// `RouteEntryImplBase::finalizeRequestHeaders`.
 const KEPT_FROM_REQUESTS: [&str; 4] = [
     "x-forwarded-client-cert",
     "x-envoy-peer-metadata",
@@ -26,11 +28,12 @@ const KEPT_FROM_REQUESTS: [&str; 4] = [
     "x-envoy-decorator-operation",
 ];
 
-/// Response headers in which the service's proxies would tell the peer about this mesh.
+/// Response headers in which the service's proxies would disclose this mesh to the peer.
 const KEPT_FROM_RESPONSES: [&str; 3] =
     ["x-envoy-peer-metadata", "x-envoy-peer-metadata-id", "x-envoy-decorator-operation"];
 
-/// On the consuming side: from mesh mTLS for L to the relationship's mTLS for X.
+/// Builds the consuming side: from mesh mTLS for the binding host to the relationship's mTLS for the
+/// inter-mesh server name.
 pub(crate) fn to_remote(remote: &Consumption<'_>) -> Vec<Object> {
     let (Some(egress), Some(credential)) = (remote.egress, &remote.credential) else { return Vec::new() };
     let host = format!("relay.{}", remote.host);
@@ -43,6 +46,7 @@ pub(crate) fn to_remote(remote: &Consumption<'_>) -> Vec<Object> {
     let mut rule = rule(&host, policy(tls, remote.protocol.is_http(), remote.endpoints.len()), PRIVATE);
     // Only with a workload selector does Istio give the credential to these pods, and to no others.
     rule.workload_selector = Some(egress.labels.to_map().into());
+    // As for the binding host: TLS keeps Istio from opening a wildcard listener for a TCP port.
     let protocol = if remote.protocol.is_http() { "HTTP" } else { "TLS" };
     let port = service_port(PORT, "relay", protocol, None);
     let entry = remote_entry(&host, Location::MeshExternal, port, &remote.endpoints, PRIVATE);
@@ -64,26 +68,29 @@ pub(crate) fn to_remote(remote: &Consumption<'_>) -> Vec<Object> {
     objects
 }
 
-/// On the exposing side: from the relationship's mTLS for X to the service, by the user's own rules for it.
-pub(crate) fn to_service(offer: &Offer<'_>) -> Vec<Object> {
-    let (Some(ingress), Some(credential)) = (offer.ingress, &offer.credential) else { return Vec::new() };
+/// Builds the exposing side: from the relationship's mTLS for the inter-mesh server name to the Service,
+/// following the user's own rules for it.
+pub(crate) fn to_service(service: &Offer<'_>) -> Vec<Object> {
+    let (Some(ingress), Some(credential)) = (service.ingress, &service.credential) else { return Vec::new() };
     let tls = ServerTls {
         credential_name: credential.clone(),
-        subject_alt_names: offer.peer_names.clone(),
+        subject_alt_names: service.peer_names.clone(),
+        // Peers connect over networks that neither mesh controls, so older versions are not accepted.
         min_protocol_version: TlsVersion::V1_2.into(),
         ..ServerTls::new(ServerTlsMode::Mutual)
     };
-    let subset = offer.exposition.subset.as_deref().unwrap_or_default();
+    // An empty subset means the whole Service.
+    let subset = service.exposition.subset.as_deref().unwrap_or_default();
     let relay = Relay {
         gateway: ingress,
-        name: offer.owner.base().to_owned(),
-        owner: &offer.owner,
-        host: &offer.server_name,
+        name: service.owner.base().to_owned(),
+        owner: &service.owner,
+        host: &service.server_name,
         tls,
-        protocol: offer.protocol,
-        authority: &offer.service_host,
+        protocol: service.protocol,
+        authority: &service.service_host,
         headers: Headers { request: None, response: Some(without(&KEPT_FROM_RESPONSES)) },
-        to: destination(&offer.service_host, offer.port, subset),
+        to: destination(&service.service_host, service.port, subset),
     };
     relay.objects()
 }
@@ -96,7 +103,7 @@ struct Relay<'a> {
     tls: ServerTls,
     protocol: Protocol,
     authority: &'a str,
-    /// For HTTP: what must not leave this mesh.
+    /// Header changes for HTTP: removes what must not leave this mesh.
     headers: Headers,
     to: Destination,
 }
@@ -112,6 +119,8 @@ impl Relay<'_> {
             export_to: vec![PRIVATE.to_owned()],
             ..VirtualServiceSpec::default()
         };
+        // An HTTPS server needs `http` routes. On a TLS server that terminates, Istio applies `tcp` routes,
+        // not `tls` routes.
         if self.protocol.is_http() {
             routes.http = vec![http(self.authority, self.headers, self.to)];
         } else {
@@ -124,7 +133,8 @@ impl Relay<'_> {
     }
 }
 
-/// No retries here: the caller's sidecar has its own, and they would multiply from hop to hop.
+/// Builds a route without retries. The caller's sidecar retries already, and retries would multiply along the
+/// path.
 fn http(authority: &str, headers: Headers, to: Destination) -> HttpRoute {
     HttpRoute {
         headers: Some(headers),

@@ -1,15 +1,15 @@
-//! What is offered, and to whom.
+//! Announcement with its recipients.
 
 use super::Offer;
 use crate::key::Key;
 
-/// What an exposition offers through one relationship, and to which of its peers.
+/// Announcement of an exposition through one relationship, and the peers that receive it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Addressed {
-    /// The MeshFedConfig of the relationship.
+    /// MeshFedConfig of the relationship.
     pub fed_config: Key,
-    /// Names of the peers that may know of it, in the order of the MeshFedConfig; at least one.
+    /// Names of the peers that may see the service, in the order of the MeshFedConfig; at least one.
     pub peers: Vec<String>,
-    /// What they may know.
+    /// Announcement that these peers receive.
     pub offer: Offer,
 }

@@ -1,4 +1,4 @@
-//! What meshes offer each other, to be shown.
+//! Report of the announcements between meshes, for display.
 
 use std::sync::Arc;
 
@@ -7,39 +7,39 @@ use crate::key::Key;
 use crate::mode::Mode;
 use crate::problem::Problem;
 
-/// What is offered in one relationship, each way.
+/// Announcements of one relationship, in both directions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listing {
-    /// Its MeshFedConfig.
+    /// MeshFedConfig of the relationship.
     pub fed_config: Key,
-    /// Its name, as all meshes know it.
+    /// Name of the relationship, which all meshes share.
     pub relationship: String,
-    /// Its style.
+    /// Style of the relationship (`spec.mode`).
     pub mode: Mode,
-    /// Its peers, in the order of the MeshFedConfig.
+    /// Peers of the relationship, in the order of the MeshFedConfig.
     pub peers: Vec<PeerListing>,
 }
 
-/// What a peer offers here, and what is offered to it.
+/// Announcements from and to one peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerListing {
     /// Name of the peer.
     pub name: Arc<str>,
-    /// How it stands with it, and what was refused, if anything is known of it.
+    /// State of discovery with the peer, with rejected announcements. `None` if nothing is known of the peer.
     pub state: Option<PeerState>,
-    /// What it offers here and was accepted, in order.
+    /// Accepted announcements of the peer, in order.
     pub announced: Vec<Announced>,
-    /// What is offered to it, in order.
+    /// Announcements to the peer, in order.
     pub offered: Vec<Offer>,
 }
 
-/// What a peer offers here.
+/// Accepted announcement of a peer, and its use in this mesh.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Announced {
-    /// The offer.
+    /// Content of the announcement.
     pub offer: Arc<Offer>,
-    /// The ServiceBindings that use it, in order.
+    /// ServiceBindings that use the announcement, in order.
     pub bindings: Vec<Key>,
-    /// Why it is not imported, where imports are automatic.
+    /// Why the service is not imported, if imports are automatic.
     pub not_imported: Option<Problem>,
 }

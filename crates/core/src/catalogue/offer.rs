@@ -1,4 +1,4 @@
-//! One exposed service, as a peer may learn it.
+//! Announcement of one exposed service.
 
 use crate::endpoint::Endpoint;
 use crate::key::Key;
@@ -6,34 +6,35 @@ use crate::mode::Mode;
 use crate::names;
 use crate::protocol::Protocol;
 
-/// One exposed service, as a peer may learn it: how to reach it, and who answers there.
+/// Announcement of one exposed service to a peer: how to reach it, and the identities of its workloads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Offer {
-    /// Namespace of the service, and the name under which it is exposed (its alias, else its own).
+    /// Namespace of the service, and the name under which it is exposed (its alias, or its own name).
     pub key: Key,
-    /// Style of the relationship.
+    /// Style of the relationship (`spec.mode`).
     pub mode: Mode,
-    /// Server name X.
+    /// Inter-mesh server name (SNI) of the service.
     pub server_name: String,
-    /// What its port speaks.
+    /// Protocol of the service's port.
     pub protocol: Protocol,
     /// Port of the Service.
     pub port: u16,
-    /// Where it can be reached, sorted, each once; empty: nowhere for now.
+    /// Endpoints of the service, sorted, without duplicates. Empty if it cannot be reached for now.
     pub endpoints: Vec<Endpoint>,
-    /// Identities of its workloads (SPIFFE IDs), in the end-to-end styles; sorted, each once.
+    /// Identities of its workloads (SPIFFE IDs) in the end-to-end styles, sorted, without duplicates.
     pub identities: Vec<String>,
-    /// Trust domain of the mesh that offers it.
+    /// Trust domain of the mesh that announces it.
     pub trust_domain: String,
-    /// Hash of the root certificates of that mesh's workloads, in the end-to-end styles, where known.
+    /// Hash of the root certificates of that mesh's workloads, in the end-to-end styles. `None` if unknown.
     pub root_hash: Option<String>,
 }
 
 impl Offer {
-    /// A hash of its content: the same for the same, in every process.
+    /// Returns a hash of the content. Equal announcements have the same hash in every process.
     pub fn version(&self) -> String {
         let texts = |list: &[String]| list.join(",");
         let endpoints: Vec<_> = self.endpoints.iter().map(ToString::to_string).collect();
+        // The `=` distinguishes an absent hash from an empty one.
         let root_hash = self.root_hash.as_ref().map(|hash| format!("={hash}")).unwrap_or_default();
         names::short_hash(&[
             &self.key.namespace,
@@ -50,7 +51,7 @@ impl Offer {
     }
 }
 
-/// The key under which an Emcee announces itself. No namespace has such a name.
+/// Returns the key under which an Emcee announces itself. `_emcee` is not a valid name of a namespace.
 pub fn discovery_key() -> Key {
     Key::new("_emcee", "discovery")
 }

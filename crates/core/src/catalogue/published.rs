@@ -1,15 +1,16 @@
-//! What discovery has to be told after a change.
+//! Changes that discovery must publish.
 
 use std::sync::Arc;
 
 use super::{Addressed, Terms};
 use crate::key::Key;
 
-/// What discovery has to be told after a change.
+/// A change that discovery must publish.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Published {
-    /// The terms of a relationship, by its MeshFedConfig; none: it is closed, a cut-off and no withdrawal.
+    /// Policy of a relationship, by its MeshFedConfig. `None` closes the relationship: peers lose the
+    /// connection, and do not see withdrawals.
     Terms(Key, Option<Arc<Terms>>),
-    /// All that a ServiceExposition offers, in place of what it offered before.
+    /// All announcements of a ServiceExposition. They replace its earlier announcements.
     Offers(Key, Vec<Addressed>),
 }

@@ -1,4 +1,4 @@
-//! By what two meshes know whether they have the same root of trust.
+//! Hash by which two meshes detect whether they have the same root certificates.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::names;
 
-/// Hash of the certificates in a bundle, in PEM, whatever their order and whatever stands between them: SHA-256 in
-/// hexadecimal. None where there is no certificate in it, or it cannot be read.
+/// Returns the SHA-256 hash, in hexadecimal, of the certificates in a PEM bundle, ignoring their order and
+/// any text between them. `None` if the bundle contains no certificate or cannot be read.
 pub fn root_hash(bundle: &str) -> Option<String> {
     let certificates: Result<BTreeSet<_>, _> = CertificateDer::pem_slice_iter(bundle.as_bytes())
         .map(|certificate| certificate.map(|certificate| certificate.to_vec()))
@@ -17,6 +17,7 @@ pub fn root_hash(bundle: &str) -> Option<String> {
     let certificates = certificates.ok().filter(|certificates| !certificates.is_empty())?;
     let mut hash = Sha256::new();
     for certificate in certificates {
+        // The length separates the certificates, so that different sets cannot give the same input.
         hash.update(certificate.len().to_be_bytes());
         hash.update(certificate);
     }

@@ -1,4 +1,4 @@
-//! Who announces, and whether it can be heard.
+//! Peers that announce services, and the state of discovery with them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use jiff::Timestamp;
 use crate::endpoint::Endpoint;
 use crate::key::Key;
 
-/// A peer in one relationship. The same mesh in another relationship is another source.
+/// A peer of one relationship. The same mesh in another relationship has another key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Source {
-    /// The MeshFedConfig of the relationship.
+    /// MeshFedConfig of the relationship.
     pub fed_config: Key,
-    /// Name of the peer there.
+    /// Name of the peer in that relationship.
     pub peer: Arc<str>,
 }
 
 impl Source {
-    /// The peer of that name in the relationship.
+    /// Creates the key of a peer by its name in the relationship.
     pub fn new(fed_config: Key, peer: &str) -> Self {
         Self { fed_config, peer: peer.into() }
     }
@@ -30,52 +30,53 @@ impl fmt::Display for Source {
     }
 }
 
-/// How it stands with a peer.
+/// State of discovery with a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerState {
-    /// Whether its announcements are being received.
+    /// Whether this mesh receives the peer's announcements.
     pub connection: Connection,
-    /// Whether what it does not announce counts as withdrawn.
+    /// Whether services that the peer does not announce count as withdrawn.
     ///
-    /// To be set no sooner than all that it announces has had the time to arrive after its first answer since this
-    /// process began (a first exchange has no end; removals in it have to stand for a while). Once set it stays, even
-    /// when the peer is lost. Also to be set when a lost peer's announcements have expired.
+    /// Set it only after all announcements have had the time to arrive, counted from the peer's first
+    /// response since this process started. The initial exchange has no end marker, so a removal in it has to
+    /// persist for a while. Once set it stays, even when the peer becomes unreachable. Also set it when the
+    /// announcements of an unreachable peer have expired.
     pub has_answered: bool,
-    /// Where it says that its own Emcee is reached, beside the configured addresses.
+    /// Addresses that the peer announces for its own Emcee, in addition to the configured addresses.
     pub addresses: Vec<Endpoint>,
-    /// What of its announcements was refused here; a bounded number.
+    /// Announcements of the peer that this mesh rejected; a bounded number.
     pub refused: Vec<Refused>,
-    /// What it refuses of that which is announced to it; a bounded number.
+    /// Announcements of this mesh that the peer rejected; a bounded number.
     pub refused_by_peer: Vec<Refused>,
 }
 
-/// Whether the announcements of a peer are being received.
+/// Whether this mesh receives a peer's announcements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Connection {
-    /// Neither made nor given up since this process began.
+    /// Since this process started, the connection has neither been established nor failed.
     Pending,
-    /// Since then.
+    /// Connected since this time.
     Connected(Timestamp),
-    /// It was lost, or could not be made.
+    /// The connection was lost, or could not be established.
     Lost {
-        /// When that came to be; later tries do not move it.
+        /// Start of the outage. Later attempts do not change it.
         since: Timestamp,
-        /// Why, in words that stay the same while the reason does.
+        /// Why the connection failed. The text stays the same while the reason does.
         error: Option<String>,
     },
 }
 
-/// A refused announcement.
+/// An announcement that was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refused {
     /// Name of the resource: `<namespace>/<name>/<address type>`.
     pub resource: String,
-    /// Why.
+    /// Why the announcement was rejected.
     pub reason: String,
 }
 
 impl PeerState {
-    /// A peer of which nothing is known yet.
+    /// State of a peer that has not been contacted yet.
     pub const PENDING: Self = Self {
         connection: Connection::Pending,
         has_answered: false,
@@ -84,12 +85,12 @@ impl PeerState {
         refused_by_peer: Vec::new(),
     };
 
-    /// Whether its announcements are being received.
+    /// Whether this mesh receives the peer's announcements.
     pub fn is_connected(&self) -> bool {
         matches!(self.connection, Connection::Connected(_))
     }
 
-    /// Since when it is lost.
+    /// Returns the time since which the peer is unreachable, or `None` if it is not.
     pub fn lost_since(&self) -> Option<Timestamp> {
         match self.connection {
             Connection::Lost { since, .. } => Some(since),

@@ -1,4 +1,4 @@
-//! All that discovery has to know of one relationship.
+//! Policy of one relationship for discovery.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,61 +11,64 @@ use crate::inputs::Credential;
 use crate::key::Key;
 use crate::mode::Mode;
 
-/// All that discovery has to know of one relationship: with whom, by which certificate, and what may be said.
+/// Policy of one relationship for discovery: its peers, its certificate, and what may be announced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Terms {
-    /// Its MeshFedConfig.
+    /// MeshFedConfig of the relationship.
     pub fed_config: Key,
-    /// Its name, as all meshes know it.
+    /// Name of the relationship, which all meshes share.
     pub relationship: String,
-    /// Its style.
+    /// Style of the relationship (`spec.mode`).
     pub mode: Mode,
-    /// Whether exposed services are announced.
+    /// Whether this mesh announces exposed services.
     pub announce: bool,
-    /// The relationship's certificate; none: discovery is closed, what was announced is neither received nor served.
+    /// Certificate of the relationship. `None` closes discovery: announcements are neither received nor
+    /// served.
     pub certificate: Option<Arc<Credential>>,
     /// The other meshes, in the order of the MeshFedConfig.
     pub peers: Vec<PeerTerms>,
-    /// The pods of the egress gateway through which the peer's Emcee is reached, by its server name, and nowhere else, also
-    /// if none is ready; none: peers are reached directly.
+    /// Pods of the egress gateway, which forwards by server name. If `Some`, Emcee connects to the peer only
+    /// through these pods, even if none is ready. `None`: Emcee connects to peers directly.
     pub via: Option<Vec<Endpoint>>,
-    /// Where the egress gateway leads.
+    /// Addresses of the peer's Emcee to which the egress gateway forwards.
     pub relayed_to: Vec<Endpoint>,
-    /// Where peers reach this mesh's Emcee, by its server name; empty where there is no gateway, or no address of it.
+    /// Addresses at which peers reach this mesh's Emcee, by its server name. Empty if there is no gateway, or
+    /// it has no address.
     pub reached_at: Vec<Endpoint>,
-    /// How long a lost peer's announcements stay; none: for ever.
+    /// How long the announcements of an unreachable peer stay. `None`: without limit.
     pub expire_after: Option<Duration>,
-    /// What is done with announced services.
+    /// How announced services are imported.
     pub import: ImportMode,
-    /// How much each peer may announce.
+    /// Limits for the announcements of each peer.
     pub quota: Quota,
-    /// What is this mesh's own.
+    /// Facts about this mesh that limit what peers may announce.
     pub locality: Locality,
 }
 
-/// One of the other meshes.
+/// One of the other meshes, with the limits that apply to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerTerms {
-    /// Its name.
+    /// Name of the peer.
     pub name: Arc<str>,
-    /// The names in its certificate.
+    /// Names in the peer's certificate.
     pub subject_alt_names: Vec<String>,
-    /// Where its Emcee listens, the configured address first; empty: it can only come to us.
+    /// Addresses of the peer's Emcee, the configured address first. Empty if only the peer can connect to
+    /// this mesh.
     pub discovery: Vec<Endpoint>,
-    /// The only networks of its endpoints, when any are given.
+    /// Networks that contain all of the peer's endpoints; empty if the administrator lists none.
     pub networks: Vec<IpNet>,
-    /// The domains of its host names.
+    /// Domains that contain all of the peer's host names.
     pub domains: Vec<String>,
-    /// The only trust domains of its identities, when any are given.
+    /// Trust domains that contain all of the peer's identities; empty if the administrator lists none.
     pub trust_domains: Vec<String>,
 }
 
-/// How much a peer may announce.
+/// Limits for the announcements of one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Resources.
+    /// Largest number of resources.
     pub resources: usize,
-    /// Bytes of all of them, encoded.
+    /// Largest size of all resources together, in encoded bytes.
     pub bytes: usize,
 }
 
@@ -75,12 +78,12 @@ impl Default for Quota {
     }
 }
 
-/// What is this mesh's own, and no peer's to announce.
+/// What belongs to this mesh, and peers may therefore not announce.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Locality {
     /// Trust domain of this mesh.
     pub trust_domain: String,
-    /// Whether identities of that trust domain may be a peer's too, where the peer's `trust_domains` do not say it.
+    /// Whether a peer may have identities of that trust domain without listing it in its `trust_domains`.
     pub shared_trust_domain: bool,
     /// The cluster's Service and Pod ranges.
     pub networks: Vec<IpNet>,
@@ -89,7 +92,7 @@ pub struct Locality {
 }
 
 impl Terms {
-    /// The peer of that name.
+    /// Returns the peer of that name, or `None` if it is not listed.
     pub fn peer(&self, name: &str) -> Option<&PeerTerms> {
         self.peers.iter().find(|peer| &*peer.name == name)
     }

@@ -1,4 +1,4 @@
-//! Whose the IP addresses of the cluster are.
+//! Index of the owners of the cluster's IP addresses.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,49 +12,50 @@ use crate::key::Key;
 use crate::members::Members;
 use crate::policy::canonical;
 
-/// Who has an IP address of the cluster.
+/// The owner of an IP address of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AddressOwner {
-    /// A Pod that runs; a Pod in its node's network has the node's addresses.
+    /// A running Pod. A Pod in the host network has the addresses of its node.
     Pod(Key),
     /// A node, by its name.
     Node(Arc<str>),
-    /// The pods of a node, by its name: the address lies in its `podCIDRs`.
+    /// The pods of a node, by the node's name: the address lies in the node's `podCIDRs`.
     PodRange(Arc<str>),
-    /// A Service: one of its ClusterIPs, or what a load balancer gave it.
+    /// A Service: the address is one of its ClusterIPs, or was assigned by a load balancer.
     Service(Key),
-    /// A `WorkloadEntry`.
+    /// A `WorkloadEntry` with this address.
     WorkloadEntry(Key),
 }
 
-/// The owners, by address and by range.
+/// The owners, indexed by address and by range.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Addresses {
     owners: HashMap<IpAddr, Members<AddressOwner>>,
     ranges: HashMap<IpNet, Members<AddressOwner>>,
-    /// How many ranges there are of each length, IPv4's and IPv6's.
+    /// Number of ranges for each address family (`true` is IPv6) and prefix length.
     lengths: BTreeMap<(bool, u8), usize>,
 }
 
 impl Addresses {
-    /// The owners of an address: Pods and others that have it, then the nodes in whose ranges it lies.
+    /// Returns the owners of an address: first those that have exactly this address, then the nodes in whose ranges
+    /// it lies.
     pub(crate) fn owners_of(&self, address: IpAddr) -> impl Iterator<Item = &AddressOwner> {
         let ranges = self.ranges_of(address).filter_map(|range| self.ranges.get(&range));
         self.owners.get(&address).into_iter().chain(ranges).flat_map(Members::iter)
     }
 
-    /// The ranges in which an address may lie: one for each length that any range has.
+    /// Returns the ranges in which an address may lie: one for each prefix length in use.
     pub(crate) fn ranges_of(&self, address: IpAddr) -> impl Iterator<Item = IpNet> {
         let own = self.lengths.keys().filter(move |(v6, _)| *v6 == address.is_ipv6());
         own.filter_map(move |(_, length)| Some(IpNet::new(address, *length).ok()?.trunc()))
     }
 
-    /// The ranges of pods in which an address lies.
+    /// Returns the pod ranges in which an address lies.
     pub(crate) fn pod_ranges_of(&self, address: IpAddr) -> impl Iterator<Item = IpNet> {
         self.ranges_of(address).filter(|range| self.ranges.contains_key(range))
     }
 
-    /// Replaces the addresses that an owner has; says what that touches.
+    /// Replaces the addresses of an owner. Returns the topics that this changes.
     pub(super) fn moved(&mut self, owner: &AddressOwner, old: &[IpAddr], new: &[IpAddr]) -> Vec<Topic> {
         let (old, new): (Vec<_>, Vec<_>) = (each(old), each(new));
         let (gone, come) = (without(&old, &new), without(&new, &old));
@@ -67,7 +68,7 @@ impl Addresses {
         gone.into_iter().chain(come).map(Topic::address).collect()
     }
 
-    /// Replaces the ranges that an owner has; says what that touches.
+    /// Replaces the ranges of an owner. Returns the topics that this changes.
     pub(super) fn ranges_moved(&mut self, owner: &AddressOwner, old: &[IpNet], new: &[IpNet]) -> Vec<Topic> {
         let (gone, come) = (without(old, new), without(new, old));
         let lengths: Vec<_> = self.lengths.keys().copied().collect();
@@ -79,6 +80,8 @@ impl Addresses {
             super::store::add_to_index(&mut self.ranges, *range, owner);
             self.count(range, true);
         }
+        // A lookup probes one range for each length in use. A new or unused length changes what every lookup has to
+        // probe, so all readers must be notified.
         let other_lengths = !self.lengths.keys().eq(lengths.iter());
         let ranges = gone.into_iter().chain(come).map(Topic::pod_range);
         ranges.chain(other_lengths.then(Topic::pod_range_lengths)).collect()
@@ -94,7 +97,7 @@ impl Addresses {
     }
 }
 
-/// Each address once, an IPv4 address in IPv6's form as what it is.
+/// Returns each address once, with IPv4-mapped IPv6 addresses as IPv4.
 fn each(addresses: &[IpAddr]) -> Vec<IpAddr> {
     let mut addresses: Vec<_> = addresses.iter().copied().map(canonical).collect();
     addresses.sort_unstable();

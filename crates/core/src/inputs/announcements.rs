@@ -1,4 +1,4 @@
-//! What peers announce here, as far as it was accepted.
+//! Index of the accepted announcements of peers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,19 +8,20 @@ use foldhash::HashMap;
 use crate::catalogue::{Offer, Source};
 use crate::key::Key;
 
-/// By peer, and by what is announced.
+/// The accepted announcements, by peer and by service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Announcements {
     of: HashMap<Source, BTreeMap<Key, Arc<Offer>>>,
-    /// Who announces a service of a relationship, by the MeshFedConfig and the remote namespace and exposed name.
+    /// The announcing peers of each service. The key is the MeshFedConfig, and the remote namespace and exposed name.
     announcers: HashMap<(Key, Key), BTreeMap<Arc<str>, Arc<Offer>>>,
-    /// The trust domains that a peer's mesh says to have, and how many announcements say each. All of one peer should be
-    /// alike; what differs is a peer's fault, and bounded by the number of its announcements.
+    /// The trust domains that each peer's announcements name, and the number of announcements for each. All
+    /// announcements of a peer should name the same one. If they do not, that is the peer's fault, and the map is
+    /// bounded by the number of its announcements.
     trust_domains: HashMap<Source, BTreeMap<String, usize>>,
 }
 
 impl Announcements {
-    /// Sets or removes; says whether that changed anything.
+    /// Sets or removes an announcement. Returns whether that changed anything.
     pub(super) fn set(&mut self, source: &Source, service: &Key, new: Option<Offer>) -> bool {
         let old = self.of.get(source).and_then(|offers| offers.get(service));
         if old.map(|offer| &**offer) == new.as_ref() {
@@ -40,6 +41,7 @@ impl Announcements {
             return;
         }
         let counts = self.trust_domains.entry(source.clone()).or_default();
+        // An announcement may name no trust domain. It is not counted.
         if let Some(new) = new.filter(|domain| !domain.is_empty()) {
             *counts.entry(new.to_owned()).or_default() += 1;
         }
@@ -56,7 +58,7 @@ impl Announcements {
         }
     }
 
-    /// The trust domains that a peer's announcements name, in order.
+    /// Returns the trust domains that a peer's announcements name, in order.
     pub(crate) fn trust_domains(&self, source: &Source) -> impl Iterator<Item = &str> {
         self.trust_domains.get(source).into_iter().flat_map(|counts| counts.keys().map(String::as_str))
     }
@@ -83,7 +85,7 @@ impl Announcements {
         }
     }
 
-    /// All that a peer announces, in order.
+    /// Returns all accepted announcements of a peer, in order of the service.
     pub(crate) fn of<'a>(
         &'a self,
         source: &Source,
@@ -91,12 +93,12 @@ impl Announcements {
         self.of.get(source).into_iter().flatten()
     }
 
-    /// How many services a peer announces.
+    /// Returns the number of services that a peer announces.
     pub(crate) fn count(&self, source: &Source) -> usize {
         self.of.get(source).map_or(0, BTreeMap::len)
     }
 
-    /// Who announces a service, by name of the peer.
+    /// Returns the peers that announce a service, in order of their names.
     pub(crate) fn announcers<'a>(
         &'a self,
         fed_config: &Key,

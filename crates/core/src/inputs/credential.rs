@@ -1,4 +1,4 @@
-//! A relationship's certificate, key and CA, as a Secret holds them, and what is wrong with them.
+//! The certificate, key and CA of a relationship, read from a Secret and validated.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::key::Key;
 use crate::labels::Labels;
 use crate::uid::Uid;
 
-/// Type of the Secrets that are looked at.
+/// Type of the Secrets that Emcee reads.
 const SECRET_TYPE: &str = "kubernetes.io/tls";
 
 const CERTIFICATE: &str = "tls.crt";
@@ -27,31 +27,32 @@ const PRIVATE_KEY: &str = "tls.key";
 const CA: &str = "ca.crt";
 const CRL: &str = "ca.crl";
 
-/// A `kubernetes.io/tls` Secret, read.
+/// A `kubernetes.io/tls` Secret, parsed and validated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Credential {
-    /// The Secret.
+    /// Namespace and name of the Secret.
     pub key: Key,
-    /// Its UID; empty in files.
+    /// UID of the Secret. Empty in files.
     pub uid: Uid,
-    /// Its labels.
+    /// Labels of the Secret.
     pub labels: Labels,
-    /// The bytes, for a copy.
+    /// The PEM texts, from which copies are made.
     pub material: KeyMaterial,
-    /// Whether a gateway reads of the Secret what Emcee reads of it (`ca.crt`, and none of the keys that Istio prefers), so
-    /// that no copy is needed.
+    /// Whether gateways can use the Secret itself, without a copy: it has `ca.crt`, and none of the keys that Istio
+    /// prefers to those that Emcee reads.
     pub complete: bool,
-    /// Names in the certificate: DNS names and URIs.
+    /// Subject alternative names of the certificate: DNS names and URIs.
     pub names: Vec<String>,
-    /// From when the certificate is valid.
+    /// Start of the certificate's validity.
     pub not_before: Timestamp,
-    /// Until when the certificate and its CA are valid.
+    /// End of the validity of the certificate and its CA, whichever is earlier.
     pub not_after: Timestamp,
-    /// How many roots the CA has.
+    /// Number of root certificates in the CA bundle.
     pub roots: usize,
-    /// What its CRLs say, where it has `ca.crl`.
+    /// Content of the CRLs, if the Secret has `ca.crl`.
     pub revocation: Revocation,
-    /// What is wrong, apart from its time.
+    /// What is wrong with the Secret, except that it has expired or is not valid yet:
+    /// [`Credential::validity_problem`] checks that.
     pub problem: Option<CredentialProblem>,
 }
 
@@ -60,26 +61,27 @@ pub struct Credential {
 /// Source: `pilot/pkg/credentials/kube/secrets.go`, `GetCaCert`, and `SdsCaSuffix` of `pilot/pkg/model/credentials`.
 const CA_SUFFIX: &str = "-cacert";
 
-/// Name of the Secret whose CA Istio takes in place of that of the credential `name`, where there is one.
+/// Returns the name of the Secret whose CA Istio uses instead of the CA in the credential `name`, if that Secret
+/// exists.
 pub(crate) fn shadow_of(name: &str) -> String {
     format!("{name}{CA_SUFFIX}")
 }
 
-/// Whether a Secret of this name may replace the CA of a credential.
+/// Returns whether a Secret of this name may replace the CA of a credential.
 pub fn may_shadow(secret: &str) -> bool {
     secret.ends_with(CA_SUFFIX)
 }
 
-/// Certificate, key and CA, as PEM. Never shown.
+/// Certificate, key and CA, as PEM. The `Debug` output hides them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyMaterial {
-    /// The certificate chain.
+    /// The certificate chain, leaf first.
     pub certificate: Arc<[u8]>,
-    /// The private key.
+    /// The unencrypted private key.
     pub private_key: Arc<[u8]>,
-    /// The CA's certificates.
+    /// The root certificates of the CA.
     pub ca: Arc<[u8]>,
-    /// Certificates that are revoked, by the CA, where it says so.
+    /// The CA's certificate revocation lists. `None` if the Secret has no `ca.crl`.
     pub crl: Option<Arc<[u8]>>,
 }
 
@@ -89,56 +91,58 @@ impl fmt::Debug for KeyMaterial {
     }
 }
 
-/// What is wrong with a Secret. The messages name the key of the Secret, and the mend.
+/// What is wrong with a Secret. Each message names the key of the Secret and the fix.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CredentialProblem {
     /// A key of the Secret is missing.
     #[error("data.{0} is missing (the Secret needs tls.crt, tls.key and ca.crt)")]
     Missing(&'static str),
-    /// No `ca.crt`, and not exactly one other certificate.
+    /// The Secret has no `ca.crt`, and no single other `*.crt` key to use instead.
     #[error(
-        "data.ca.crt is missing, and there is not exactly one other *.crt key but tls.crt (put the relationship's CA into ca.crt)"
+        "data.ca.crt is missing, and the Secret does not have exactly one *.crt key other than tls.crt (put the relationship's CA into ca.crt)"
     )]
     NoCa,
-    /// Not PEM, or not what is expected in it.
+    /// The value is not PEM, or has no block of the expected type.
     #[error("data.{0} cannot be read as PEM: {1}")]
     Pem(&'static str, String),
-    /// Not an X.509 certificate.
-    #[error("data.{0} holds something that is no X.509 certificate: {1}")]
+    /// A PEM block is not an X.509 certificate.
+    #[error("data.{0} contains something other than an X.509 certificate: {1}")]
     NotCertificate(&'static str, String),
     /// The private key cannot be used.
-    #[error("data.tls.key is no private key that can be used: {0} (ECDSA, Ed25519 or RSA, unencrypted)")]
+    #[error("data.tls.key is not a usable private key: {0} (use an unencrypted ECDSA, Ed25519 or RSA key)")]
     BadKey(String),
-    /// The private key is another certificate's.
+    /// The private key belongs to another certificate.
     #[error("data.tls.key does not belong to the certificate in data.tls.crt (issue the pair again)")]
     KeyMismatch,
     /// The certificate has no subjectAltName.
     #[error(
-        "the certificate in data.tls.crt has no subjectAltName (peers are told apart by DNS names or URIs there, never by the common name)"
+        "the certificate in data.tls.crt has no subjectAltName (peers are identified by its DNS names or URIs, never by the common name)"
     )]
     NoName,
-    /// The chain does not end in the CA.
+    /// The chain does not end in the CA, or does not allow both server and client authentication.
     #[error(
-        "the certificate in data.tls.crt is not one of the CA in data.ca.crt, or may not be used by both sides of TLS: {0}"
+        "the certificate in data.tls.crt was not issued by the CA in data.ca.crt, or is not valid for both TLS servers and TLS clients: {0}"
     )]
     Chain(String),
-    /// Not an X.509 CRL.
-    #[error("data.ca.crl holds something that is no X.509 CRL: {0} (export it again as PEM, or take it out)")]
-    NotCrl(String),
-    /// It would revoke nothing.
+    /// A PEM block is not an X.509 CRL.
     #[error(
-        "data.ca.crl has a CRL of a CA that is neither in data.ca.crt nor in data.tls.crt (it would revoke nothing; take it out, or add its CA)"
+        "data.ca.crl contains something other than an X.509 CRL: {0} (export it again as PEM, or remove it)"
+    )]
+    NotCrl(String),
+    /// A CRL belongs to no CA of the Secret, so it would revoke nothing.
+    #[error(
+        "data.ca.crl has a CRL of a CA that is neither in data.ca.crt nor in data.tls.crt (it would revoke nothing; remove it, or add its CA)"
     )]
     ForeignCrl,
-    /// Somebody else made it.
+    /// A CRL was not signed by the CA that it names.
     #[error(
-        "data.ca.crl has a CRL whose signature is not of its CA's key in data.ca.crt or data.tls.crt (take the CRL from the CA again)"
+        "data.ca.crl has a CRL that is not signed with its CA's key in data.ca.crt or data.tls.crt (download the CRL from the CA again)"
     )]
     CrlSignature,
 }
 
 impl CredentialProblem {
-    /// The field of the Secret to look at.
+    /// Returns the field of the Secret that the problem is about.
     pub fn field(&self) -> String {
         match self {
             Self::Missing(key) | Self::Pem(key, _) | Self::NotCertificate(key, _) => format!("data.{key}"),
@@ -151,13 +155,15 @@ impl CredentialProblem {
 }
 
 impl Credential {
-    /// The facts of a Secret; none of one that is not of type `kubernetes.io/tls`.
+    /// Reads a Secret. Returns `None` if its type is not `kubernetes.io/tls`.
     pub fn of(secret: &Secret) -> Option<Self> {
         if secret.type_.as_deref() != Some(SECRET_TYPE) {
             return None;
         }
         let metadata = &secret.metadata;
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
+        // A broken Secret still becomes a credential, so that the relationship that selects it can report the
+        // problem.
         let mut credential = Self {
             key: Key::new(namespace, metadata.name.as_deref().unwrap_or_default()),
             uid: Uid::new(metadata.uid.as_deref()),
@@ -180,22 +186,23 @@ impl Credential {
         Some(credential)
     }
 
-    /// Whether the Secret has all of these labels.
+    /// Returns whether the Secret has all of these labels.
     pub fn has_labels(&self, selector: &Labels) -> bool {
         self.labels.has_all(selector)
     }
 
-    /// What is wrong with it at `now`: the field of the Secret, and the words.
+    /// Returns what is wrong with the Secret at `now`: the field, and a message without the field.
     pub fn problem_at(&self, now: Timestamp) -> Option<(String, String)> {
         if let Some(problem) = &self.problem {
             let (field, words) = (problem.field(), problem.to_string());
+            // Most messages begin with the field. The caller prints it separately, so remove it.
             let rest = words.strip_prefix(&field).map(|rest| rest.trim_start().to_owned());
             return Some((field, rest.unwrap_or(words)));
         }
         self.out_of_time(now).map(|words| ("data.tls.crt".to_owned(), words))
     }
 
-    /// Why a sound certificate is not in force at `now`.
+    /// Returns why a certificate without other problems is not valid at `now`. `None` if it is valid.
     pub fn out_of_time(&self, now: Timestamp) -> Option<String> {
         if now > self.not_after {
             return Some(format!(
@@ -211,6 +218,7 @@ impl Credential {
         let certificate = value(secret, CERTIFICATE).ok_or(CredentialProblem::Missing(CERTIFICATE))?;
         let private_key = value(secret, PRIVATE_KEY).ok_or(CredentialProblem::Missing(PRIVATE_KEY))?;
         let ca = ca(secret)?;
+        // Fields are set step by step: after an error they keep what could be read so far.
         self.material = KeyMaterial {
             certificate: certificate.into(),
             private_key: private_key.into(),
@@ -224,19 +232,23 @@ impl Credential {
         self.names = names(&leaf);
         self.not_before = leaf.validity().not_before.timestamp().try_into_timestamp(Timestamp::MIN);
         self.not_after = leaf.validity().not_after.timestamp().try_into_timestamp(Timestamp::MAX);
+        // The validity is set before the checks that may fail, and the chain is verified at a fixed time. So an
+        // expired certificate is no problem here: `validity_problem` reports it, and again as time passes.
         self.bound_by_roots(&roots)?;
         key_matches(&chain[0], private_key)?;
         if self.names.is_empty() {
             return Err(CredentialProblem::NoName);
         }
         verify_chain(&chain, &roots, leaf.validity().not_before.timestamp())?;
+        // A CRL may be issued by an intermediate CA in the chain, too. The leaf is no CA.
         if let Some(crl) = value(secret, CRL) {
             self.revocation = crl::judge(crl, roots.iter().chain(&chain[1..]))?;
         }
         Ok(())
     }
 
-    /// With one root, its end is the certificate's end too.
+    /// Limits the validity to that of the root that expires last. With one root, the certificate is worthless after
+    /// its end.
     fn bound_by_roots(&mut self, roots: &[CertificateDer<'_>]) -> Result<(), CredentialProblem> {
         let mut latest = Timestamp::MIN;
         for root in roots {
@@ -258,26 +270,29 @@ impl TryIntoTimestamp for i64 {
     }
 }
 
-/// One key of the Secret. In files there may be `stringData`, which wins, as in the API server.
+/// Returns the value of one key of the Secret. In files there may be `stringData`, which takes precedence as in the
+/// API server.
 fn value<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
     let text = secret.string_data.as_ref().and_then(|data| data.get(key)).map(String::as_bytes);
     text.or_else(|| secret.data.as_ref()?.get(key).map(|ByteString(bytes)| bytes.as_slice()))
 }
 
-/// Keys that Istio reads of a Secret before `tls.crt`, `tls.key` and `ca.crt`. A copy has none of them.
+/// Returns whether the Secret has keys that Istio reads before `tls.crt`, `tls.key` and `ca.crt`. A copy has none of
+/// them.
 ///
 /// Source: `pilot/pkg/credentials/kube/secrets.go`, `ExtractCertInfo` and `ExtractRoot`.
 fn has_other_keys(secret: &Secret) -> bool {
     ["cacert", "cert", "key", "crl"].into_iter().any(|key| value(secret, key).is_some())
 }
 
-/// `ca.crt`, else exactly one other `*.crt`.
+/// Returns the CA bundle: `ca.crt`, or else the only other `*.crt` key.
 fn ca(secret: &Secret) -> Result<&[u8], CredentialProblem> {
     if let Some(ca) = value(secret, CA) {
         return Ok(ca);
     }
     let keys =
         secret.data.iter().flat_map(|d| d.keys()).chain(secret.string_data.iter().flat_map(|d| d.keys()));
+    // A key may be in both `data` and `stringData`. It counts once.
     let mut others: Vec<&String> = keys.filter(|key| is_certificate(key) && *key != CERTIFICATE).collect();
     others.sort_unstable();
     others.dedup();
@@ -326,13 +341,15 @@ fn key_matches(leaf: &CertificateDer<'_>, pem: &[u8]) -> Result<(), CredentialPr
     let key = any_supported_type(&key).map_err(|error| CredentialProblem::BadKey(error.to_string()))?;
     let certificate = EndEntityCert::try_from(leaf)
         .map_err(|error| CredentialProblem::NotCertificate(CERTIFICATE, error.to_string()))?;
+    // A key whose public half is not available cannot be proven to match, so it counts as a mismatch.
     match key.public_key() {
         Some(public) if public == certificate.subject_public_key_info() => Ok(()),
         _ => Err(CredentialProblem::KeyMismatch),
     }
 }
 
-/// Judged at the leaf's own beginning, as its time is judged apart, and again and again.
+/// Verifies the chain at the start of the leaf's validity: whether the certificate is valid now is checked
+/// separately, and repeatedly.
 fn verify_chain(
     chain: &[CertificateDer<'_>],
     roots: &[CertificateDer<'_>],
@@ -342,7 +359,9 @@ fn verify_chain(
     let anchors: Result<Vec<_>, _> = roots.iter().map(|root| anchor_from_trusted_cert(root)).collect();
     let anchors = anchors.map_err(failed)?;
     let leaf = EndEntityCert::try_from(&chain[0]).map_err(failed)?;
+    // Times before 1970 cannot be expressed. The extra second keeps a margin to `notBefore`.
     let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(at.max(0).unsigned_abs() + 1));
+    // A gateway is a server to its peers' gateways, and a client of them, with the same certificate.
     for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
         leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain[1..], at, usage, None, None)
             .map_err(failed)?;

@@ -1,7 +1,8 @@
-//! The certificate revocation lists in a relationship's Secret, and what is wrong with them.
+//! Validates the certificate revocation lists in a relationship's Secret.
 //!
-//! A list that cannot be read, or is of no CA of the relationship, revokes nothing at a gateway, and nobody is told:
-//! Envoy keeps what it had, or refuses everybody. So it is a fault of the Secret.
+//! A gateway does not report a list that cannot be read, or that belongs to no CA of the relationship. Such a list
+//! revokes nothing: Envoy keeps its previous configuration, or rejects every certificate. So it counts as a problem
+//! of the Secret.
 
 use jiff::Timestamp;
 use rustls_pki_types::pem::PemObject;
@@ -13,20 +14,20 @@ use super::CredentialProblem;
 
 const CRL: &str = "ca.crl";
 
-/// What is said about revocation in a sound Secret with `ca.crl`. Envoy wants a list of each CA, and one that is current: it
-/// refuses every certificate of a CA without.
+/// State of the revocation lists of a valid Secret with `ca.crl`. Envoy requires a current list for each CA: it
+/// rejects every certificate of a CA that has none.
 ///
 /// Source: `X509_V_FLAG_CRL_CHECK_ALL` in Envoy's `default_validator.cc`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revocation {
-    /// The earliest `nextUpdate` of the lists.
+    /// The earliest `nextUpdate` of the lists. `None` if no list has one.
     pub next_update: Option<Timestamp>,
-    /// Subjects of the CAs of which there is no list.
+    /// Subjects of the CAs that have no list.
     pub without_list: Vec<String>,
 }
 
-/// Judges the lists in `ca.crl`. `issuers` are the certificates of the CAs: those in `ca.crt`, and the intermediate ones
-/// in `tls.crt`.
+/// Checks the lists in `ca.crl`. `issuers` are the certificates of the CAs: those in `ca.crt`, and the intermediate
+/// ones in `tls.crt`.
 pub(super) fn judge<'a>(
     pem: &[u8],
     issuers: impl Iterator<Item = &'a CertificateDer<'static>>,
@@ -36,6 +37,7 @@ pub(super) fn judge<'a>(
     if lists.is_empty() {
         return Err(CredentialProblem::Pem(CRL, "it holds no X509 CRL block".into()));
     }
+    // The caller has parsed the roots. An intermediate certificate that cannot be parsed cannot have a list either.
     let issuers: Vec<_> =
         issuers.filter_map(|der| X509Certificate::from_der(der).ok()).map(|(_, issuer)| issuer).collect();
     let (mut next_update, mut listed) = (None, vec![false; issuers.len()]);
@@ -49,12 +51,12 @@ pub(super) fn judge<'a>(
     Ok(Revocation { next_update, without_list })
 }
 
-/// Which issuer made a list, and its `nextUpdate`.
+/// Checks one list. Returns the index of its issuer, and its `nextUpdate`.
 fn judge_one(
     der: &CertificateRevocationListDer<'_>,
     issuers: &[X509Certificate<'_>],
 ) -> Result<(usize, Option<Timestamp>), CredentialProblem> {
-    // What discovery will read it with.
+    // Discovery uses this parser. A list that only the other one accepts would break discovery later.
     BorrowedCertRevocationList::from_der(der)
         .map_err(|error| CredentialProblem::NotCrl(error.to_string()))?;
     let (_, list) = CertificateRevocationList::from_der(der)
@@ -63,7 +65,7 @@ fn judge_one(
     if !issuers.iter().any(is_named) {
         return Err(CredentialProblem::ForeignCrl);
     }
-    // Two CAs of one name, as while a CA is replaced, have different keys.
+    // While a CA is replaced, there are two CAs with the same name and different keys.
     let is_signer =
         |issuer: &X509Certificate<'_>| is_named(issuer) && list.verify_signature(issuer.public_key()).is_ok();
     let signer = issuers.iter().position(is_signer).ok_or(CredentialProblem::CrlSignature)?;

@@ -1,4 +1,4 @@
-//! What is used of a Kubernetes EndpointSlice.
+//! The fields of a Kubernetes EndpointSlice that a translation uses.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,56 +11,60 @@ use crate::key::Key;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-/// Kubernetes' own controller, for Services with a selector. It takes everything else out of slices with this label.
+/// Value of [`MANAGED_BY`] for Kubernetes' own controller, which serves Services with a selector. It removes foreign
+/// endpoints from slices with this label.
 const KUBERNETES: &str = "endpointslice-controller.k8s.io";
 
-/// Addresses of a Service.
+/// A group of addresses of a Service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndpointSlice {
-    /// Who it is.
+    /// Namespace and name of the slice.
     pub key: Key,
-    /// The Service that it belongs to.
+    /// The Service that the slice belongs to.
     pub service: Key,
-    /// Ready addresses.
+    /// Addresses that are ready.
     pub addresses: Box<[SliceAddress]>,
-    /// Addresses that are not ready: Istio may be told to use these too.
+    /// Addresses that are not ready. Istio can be configured to use these too.
     pub not_ready: Box<[SliceAddress]>,
-    /// Whether it has more addresses than are kept.
+    /// Whether the slice has more addresses than are stored.
     pub is_cut: bool,
-    /// Named ports of the addresses.
+    /// TCP ports of the addresses: name and number.
     pub ports: Box<[(Option<String>, u16)]>,
-    /// Whether Kubernetes keeps it, if its Service has a selector.
+    /// Whether Kubernetes' own controller manages the slice, provided that its Service has a selector.
     pub by_kubernetes: bool,
 }
 
-/// One address.
+/// One address of a slice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SliceAddress {
-    /// The address.
+    /// IP address or DNS name.
     pub host: Host,
-    /// The Pod behind it, in the same namespace, as the slice says.
+    /// The Pod with this address, in the namespace of the slice, according to the slice.
     pub pod: Option<String>,
-    /// The Pod of another namespace that the slice says is behind it.
+    /// A Pod in another namespace that the slice names as its target.
     pub elsewhere: Option<Box<Key>>,
 }
 
-/// How many addresses of one slice are kept. Kubernetes' own slices have at most 1,000 endpoints, of one address each.
+/// How many addresses of one slice are stored. Kubernetes' own slices have at most 1,000 endpoints, of one address
+/// each.
 const MAX_ADDRESSES: usize = 2_000;
 
 impl EndpointSlice {
-    /// The facts of an EndpointSlice; none of one that belongs to no Service.
+    /// Reads an EndpointSlice. Returns `None` if it belongs to no Service.
     pub fn of(object: &k8s::EndpointSlice) -> Option<Self> {
         let metadata = &object.metadata;
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
         let labels = metadata.labels.as_ref()?;
         let service = labels.get(SERVICE_NAME)?;
         let by_kubernetes = labels.get(MANAGED_BY).is_some_and(|by| by == KUBERNETES);
+        // Kubernetes: an unset `ready` condition means ready.
         let (ready, not_ready): (Vec<_>, Vec<_>) = object.endpoints.iter().partition(|endpoint| {
             endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
         });
         let all = |endpoint| addresses(namespace, endpoint);
         let (mut ready, mut not_ready) =
             (ready.into_iter().flat_map(all), not_ready.into_iter().flat_map(all));
+        // Ready addresses have priority. The rest of the limit is left to those that are not ready.
         let kept: Box<[_]> = ready.by_ref().take(MAX_ADDRESSES).collect();
         let kept_not_ready: Box<[_]> = not_ready.by_ref().take(MAX_ADDRESSES - kept.len()).collect();
         let key = Key::new(namespace, metadata.name.as_deref().unwrap_or_default());
@@ -68,6 +72,7 @@ impl EndpointSlice {
             service: Key { namespace: Arc::clone(&key.namespace), name: service.as_str().into() },
             addresses: kept,
             not_ready: kept_not_ready,
+            // `by_ref` above leaves in the iterators what did not fit.
             is_cut: ready.next().is_some() || not_ready.next().is_some(),
             key,
             by_kubernetes,
@@ -81,7 +86,7 @@ impl EndpointSlice {
         })
     }
 
-    /// The number that a port of the Service has at these addresses.
+    /// Returns the number that a port of the Service has at these addresses.
     pub fn number_of(&self, port: &ServicePort) -> Option<u16> {
         let name = port.name.as_deref().unwrap_or_default();
         let mut ports = self.ports.iter();
@@ -95,11 +100,13 @@ fn addresses<'e>(
 ) -> impl Iterator<Item = SliceAddress> + use<'e> {
     let target = endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod"));
     let name = target.and_then(|target| target.name.as_deref());
+    // An empty namespace means that of the slice.
     let of = target.and_then(|target| target.namespace.as_deref()).filter(|of| !of.is_empty());
     let elsewhere = of.filter(|of| *of != namespace);
     endpoint.addresses.iter().filter_map(move |text| {
         let host = match text.parse::<IpAddr>() {
             Ok(address) => Host::Ip(address),
+            // Slices of address type FQDN hold names.
             Err(_) if crate::names::is_dns_name(text) => Host::Name(text.as_str().into()),
             Err(_) => return None,
         };

@@ -1,4 +1,4 @@
-//! What is used of users' own Istio objects.
+//! The fields of users' own Istio objects that a translation uses.
 
 use std::collections::BTreeMap;
 
@@ -11,32 +11,32 @@ use emcee_api::labels;
 use crate::key::{Age, Key};
 use crate::labels::Labels;
 
-/// What a PeerAuthentication asks of callers.
+/// What a PeerAuthentication requires of callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MutualTls {
-    /// mTLS or nothing.
+    /// Callers must use mutual TLS.
     Strict,
-    /// Plaintext passes too.
+    /// Plaintext is accepted as well.
     NotStrict,
 }
 
-/// A PeerAuthentication.
+/// A PeerAuthentication of a namespace or of workloads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerAuthentication {
-    /// Who it is.
+    /// Namespace and name of the object.
     pub key: Key,
-    /// Of two of the same reach, Istio takes the older.
+    /// Its precedence. Of two policies with the same scope, Istio uses the older.
     pub age: Age,
-    /// Labels of the workloads it is about; none: all of its namespace.
+    /// Labels of the workloads to which it applies. `None`: it applies to all of its namespace.
     pub selector: Option<Labels>,
-    /// For all ports; none: what the wider policy says.
+    /// The requirement for all ports. `None`: it is inherited from the wider policy.
     pub mode: Option<MutualTls>,
-    /// For single ports of the workload.
+    /// Requirements for single ports of the workload.
     pub port_modes: BTreeMap<u32, MutualTls>,
 }
 
 impl PeerAuthentication {
-    /// The facts of a PeerAuthentication.
+    /// Reads the fields of a PeerAuthentication.
     pub fn of(object: &Policy) -> Self {
         let metadata = &object.metadata;
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
@@ -46,6 +46,7 @@ impl PeerAuthentication {
         Self {
             age: Age::new(created, metadata.uid.as_deref(), key.clone()),
             key,
+            // Istio treats an empty selector like none.
             selector: selector.filter(|labels| !labels.is_empty()),
             mode: object.spec.mtls.as_ref().and_then(mode),
             port_modes: object
@@ -58,7 +59,8 @@ impl PeerAuthentication {
     }
 }
 
-/// A mode this build does not know counts as not strict: the unknown is not trusted.
+/// Converts a mode. `None` means that it is inherited. A mode that this build does not know counts as not strict, as
+/// it must not be trusted.
 fn mode(mtls: &ApiMutualTls) -> Option<MutualTls> {
     match MutualTlsMode::try_from(mtls.mode) {
         Ok(MutualTlsMode::Unset) => None,
@@ -67,25 +69,26 @@ fn mode(mtls: &ApiMutualTls) -> Option<MutualTls> {
     }
 }
 
-/// A user's DestinationRule: the subsets that it defines for a host, and whether clients are to use TLS of its choice.
+/// A user's DestinationRule: the subsets that it defines for a host, and whether it sets TLS for clients.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subsets {
-    /// The DestinationRule.
+    /// Namespace and name of the DestinationRule.
     pub key: Key,
-    /// The host, fully qualified, or a wildcard.
+    /// The host: fully qualified, or a wildcard.
     pub host: String,
-    /// Namespaces that see the rule; empty: the mesh's default.
+    /// Namespaces to which the rule is exported. Empty: the mesh's default.
     pub export_to: Vec<String>,
-    /// Labels of each subset's pods.
+    /// Labels of the pods of each subset, by its name.
     pub labels: BTreeMap<String, Labels>,
-    /// Whether it is for some clients of its own namespace only.
+    /// Whether the rule selects clients of its own namespace (`workloadSelector`).
     pub selects_clients: bool,
-    /// The field by which clients are to use a credential, or TLS that is neither none nor the mesh's own.
+    /// Path of the field that makes clients use a credential, or a TLS mode other than `DISABLE` and `ISTIO_MUTUAL`.
+    /// `None` if no field does.
     pub foreign_tls: Option<Box<str>>,
 }
 
 impl Subsets {
-    /// The facts of a DestinationRule; none of one that Emcee made.
+    /// Reads a DestinationRule. Returns `None` if Emcee generated it.
     pub fn of(object: &Rule, cluster_domain: &str) -> Option<Self> {
         let metadata = &object.metadata;
         let managed = metadata.labels.as_ref().and_then(|labels| labels.get(labels::MANAGED_BY));
@@ -118,6 +121,8 @@ fn foreign_tls(rule: &Rule) -> Option<String> {
     of_all.chain(of_subsets).find_map(|(field, policy)| foreign_tls_of(&field, policy))
 }
 
+/// Returns the first field of a traffic policy that sets custom TLS. Settings for single ports override the policy's
+/// own, so both count.
 fn foreign_tls_of(field: &str, policy: &TrafficPolicy) -> Option<String> {
     let of_ports = policy.port_level_settings.iter().enumerate().filter_map(|(index, port)| {
         Some((format!("{field}.portLevelSettings[{index}].tls"), port.tls.as_ref()?))
@@ -126,13 +131,14 @@ fn foreign_tls_of(field: &str, policy: &TrafficPolicy) -> Option<String> {
     of_all.chain(of_ports).find(|(_, tls)| is_foreign(tls)).map(|(field, _)| field)
 }
 
-/// A mode that this build does not know counts: the unknown is not trusted.
+/// Returns whether clients use a credential or unusual TLS. A mode that this build does not know counts, as it must
+/// not be trusted.
 fn is_foreign(tls: &ClientTls) -> bool {
     let known = matches!(tls.mode(), ClientTlsMode::Disable | ClientTlsMode::IstioMutual);
     !known || !tls.credential_name.is_empty()
 }
 
-/// Istio reads a host without dots as a Service of the rule's namespace.
+/// Returns the fully qualified host of a rule. Istio reads a host without dots as a Service of the rule's namespace.
 fn qualified(host: &str, namespace: &str, cluster_domain: &str) -> String {
     if host.contains('.') || host == "*" {
         host.to_owned()

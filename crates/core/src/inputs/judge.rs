@@ -1,7 +1,7 @@
-//! Whether an object has names that Kubernetes allows.
+//! Checks that the names in an object are valid in Kubernetes.
 //!
-//! An API server has judged them already; files, and whoever else brings objects, have not. Names become parts of other
-//! names, of identities and of paths, so none gets further unjudged.
+//! An API server has checked them already. Objects from files and from other callers are unchecked. Names become
+//! parts of other names, of identities and of paths, so every change passes this check first.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,7 @@ const NAME: &str = "a-z, 0-9, `-` and `.`, at most 253 characters";
 const PORT_NAME: &str = "a-z, 0-9 and `-`, with a letter, at most 15 characters";
 
 impl Change {
-    /// What Kubernetes would refuse of the object's names, if anything.
+    /// Returns what Kubernetes would refuse about the names in the object, if anything.
     pub fn problem(&self) -> Option<Problem> {
         match self {
             Self::Service(key, new) => judge_service_key(key).or_else(|| {
@@ -29,11 +29,12 @@ impl Change {
             }),
             Self::EndpointSlice(key, new) => judge_key(key).or_else(|| {
                 let service = &new.as_ref()?.service.name;
+                // The Service's name comes from a label, which allows more characters than the name of a Service.
                 let field = "metadata.labels[kubernetes.io/service-name]";
                 (!is_dns_label(service)).then(|| bad(field, service, LABEL))
             }),
             Self::Workload(_, key, new) => judge_key(key).or_else(|| judge_workload(new.as_ref()?)),
-            // Resources also if they are refused for other reasons: they have a status, by their name.
+            // An invalid resource is checked as well: its status is stored under its name.
             Self::FedConfig(key, _)
             | Self::Exposition(key, _)
             | Self::Binding(key, _)
@@ -44,13 +45,14 @@ impl Change {
             | Self::Subsets(key, _) => judge_key(key),
             Self::Node(name, _) => judge_name(name),
             Self::Namespace(name, _) => (!is_dns_label(name)).then(|| bad("metadata.name", name, LABEL)),
-            // Judged with all that a peer announces, and known by the name of a peer.
+            // The catalogue checks all contents of an announcement. A peer is identified by its name in a valid
+            // MeshFedConfig.
             Self::Announcement(..) | Self::Peer(..) => None,
         }
     }
 }
 
-/// What Kubernetes would refuse of a Service's ports: their numbers, and their names.
+/// Returns what Kubernetes would refuse about a Service's ports: invalid numbers, and invalid or duplicate names.
 pub fn ports_problem(service: &k8s::Service) -> Option<Problem> {
     let ports = service.spec.as_ref()?.ports.as_ref()?;
     let mut names = HashSet::new();
@@ -60,6 +62,7 @@ pub fn ports_problem(service: &k8s::Service) -> Option<Problem> {
         if let Some(name) = name.filter(|name| !is_dns_label(name)) {
             return Some(bad(&field("name"), name, LABEL));
         }
+        // `insert` returns false for the second port of a name.
         if let Some(name) = name.filter(|name| !names.insert(*name)) {
             let message = format!("{} is the name of two ports (names are unique)", quote(name));
             return Some(Problem::at(Reason::Invalid, field("name"), message));
@@ -76,7 +79,7 @@ fn judge_key(key: &Key) -> Option<Problem> {
     judge_namespace(&key.namespace).or_else(|| judge_name(&key.name))
 }
 
-/// The name of a Service is a label: it is one of a host name.
+/// A Service's name must be a single DNS label, as it becomes the first label of a host name.
 fn judge_service_key(key: &Key) -> Option<Problem> {
     judge_namespace(&key.namespace)
         .or_else(|| (!is_dns_label(&key.name)).then(|| bad("metadata.name", &key.name, LABEL)))
@@ -90,7 +93,7 @@ fn judge_name(name: &str) -> Option<Problem> {
     (!is_dns_name(name)).then(|| bad("metadata.name", name, NAME))
 }
 
-/// The ServiceAccount is a part of an identity.
+/// The ServiceAccount becomes a part of the workload's identity.
 fn judge_workload(workload: &Workload) -> Option<Problem> {
     if !is_dns_name(&workload.service_account) {
         return Some(bad("spec.serviceAccountName", &workload.service_account, NAME));

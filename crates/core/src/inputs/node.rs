@@ -1,4 +1,4 @@
-//! What is used of a node of the cluster.
+//! The fields of a Kubernetes node that a translation uses.
 
 use std::net::IpAddr;
 
@@ -7,25 +7,25 @@ use k8s_openapi::api::core::v1 as k8s;
 
 use crate::endpoint::Host;
 
-/// Kubernetes: a node that load balancers are not to send anything to.
+/// Kubernetes label of nodes that external load balancers must not use.
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
 /// A node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Where it takes connections at the node ports of Services from outside of the cluster's network: nowhere, if it is
-    /// not ready, or not for traffic from outside.
+    /// Addresses at which the node accepts connections to node ports from outside the cluster's network. Empty if the
+    /// node is not ready or excluded from load balancers.
     pub external: Vec<Host>,
-    /// Where it takes them from within.
+    /// Addresses at which it accepts such connections from within that network. Empty in the same cases.
     pub internal: Vec<Host>,
-    /// All of its IP addresses, ready or not.
+    /// All IP addresses of the node, ready or not.
     pub addresses: Vec<IpAddr>,
     /// The ranges of its pods' addresses (`podCIDRs`).
     pub pod_ranges: Vec<IpNet>,
 }
 
 impl Node {
-    /// The facts of a node.
+    /// Reads a Kubernetes node.
     pub fn of(object: &k8s::Node) -> Self {
         let serves = serves(object);
         let all = || object.status.iter().flat_map(|status| status.addresses.iter().flatten());
@@ -45,12 +45,14 @@ impl Node {
 fn serves(object: &k8s::Node) -> bool {
     let excluded = object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(EXCLUDED));
     let conditions = object.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    // A node without a Ready condition counts as ready: files usually have no status.
     let unready = conditions.filter(|condition| condition.type_ == "Ready").any(|it| it.status != "True");
     !excluded && !unready
 }
 
 fn pod_ranges(object: &k8s::Node) -> Vec<IpNet> {
     let Some(spec) = &object.spec else { return Vec::new() };
+    // `podCIDR` repeats the first of `podCIDRs`. Older clusters have it alone.
     let all = spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr);
     let mut ranges: Vec<_> =
         all.filter_map(|text| text.parse().ok()).map(|range: IpNet| range.trunc()).collect();

@@ -1,4 +1,4 @@
-//! What is used of a Kubernetes Service.
+//! The fields of a Kubernetes Service that a translation uses.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,79 +14,80 @@ use crate::labels::Labels;
 use crate::protocol::Protocol;
 use crate::uid::Uid;
 
-/// A Kubernetes Service.
+/// A Service of this cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
-    /// Who it is.
+    /// Namespace and name of the Service.
     pub key: Key,
-    /// Labels of its pods; empty: it has no selector.
+    /// Labels of its pods. Empty if it has no selector.
     pub selector: Labels,
-    /// Its TCP ports.
+    /// TCP ports of the Service.
     pub ports: Box<[ServicePort]>,
-    /// Where it can be reached from outside: load balancer, else external IPs.
+    /// Addresses outside the cluster: those of its load balancer, or else its external IPs.
     pub addresses: Box<[Host]>,
-    /// Its IP addresses: its ClusterIPs, and those that a load balancer gave it.
+    /// IP addresses that belong to the Service: its ClusterIPs, and those that a load balancer assigned.
     pub ips: Box<[IpAddr]>,
-    /// Whether it is reached at ports of the nodes.
+    /// Whether its type is `NodePort`.
     pub node_port: bool,
-    /// Whether it is an alias of a DNS name, which Istio cannot route to.
+    /// Whether its type is `ExternalName`: an alias of a DNS name, which Istio cannot route to.
     pub external_name: bool,
-    /// Namespaces that see it; empty: the mesh's default.
+    /// Namespaces to which it is exported (`networking.istio.io/exportTo`). Empty: the mesh's default.
     pub export_to: Box<[String]>,
-    /// Whether it is the facade of this namespace and name that Emcee wrote.
+    /// Whether Emcee wrote it as the facade Service of this namespace and name.
     pub our_facade: bool,
-    /// What its labels ask for, if they ask for it to be exposed.
+    /// The request, in its labels, to expose it. `None` without one.
     pub expose: Option<Box<Expose>>,
-    /// The Emcee of a peer, if it leads there.
+    /// The discovery server of a peer, if the Service stands for one.
     pub discovery: Option<Box<DiscoveryServer>>,
 }
 
-/// The Emcee of a peer, as a Service with the label `emcee: discovery` names it.
+/// The discovery server of a peer, as described by a Service with the label `emcee: discovery`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiscoveryServer {
-    /// The peer, where that is said.
+    /// Name of the peer. `None` if the Service does not name one.
     pub peer: Option<String>,
-    /// Where it listens: the external addresses of the Service, at its port named `discovery`, else its first.
+    /// Where the server listens: the external addresses of the Service, with its port named `discovery`, or else its
+    /// first port.
     pub endpoints: Vec<Endpoint>,
 }
 
-/// The wish, in the labels of a Service, to expose it.
+/// The request, in the labels of a Service, to expose it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expose {
-    /// UID of the Service; empty in files.
+    /// UID of the Service. Empty in files.
     pub uid: Uid,
-    /// Through which MeshFedConfig: its name, or `true`.
+    /// Name of the MeshFedConfig through which to expose it, or `true`.
     pub through: String,
-    /// Under which name: `[<MeshFedConfig>:]<alias>`.
+    /// Name under which to expose it: `[<MeshFedConfig>:]<alias>`. `None`: its own name.
     pub as_: Option<String>,
 }
 
 /// A TCP port of a Service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServicePort {
-    /// Its name; the only port of a Service may have none.
+    /// Name of the port. Only a Service's single port may have none.
     pub name: Option<String>,
-    /// Its number.
+    /// Port number of the Service.
     pub number: u16,
     /// The port of the pods.
     pub target: TargetPort,
-    /// The port of the nodes.
+    /// The port of the nodes. `None` if the Service has no node ports.
     pub node_port: Option<u16>,
-    /// What it speaks.
+    /// Protocol of the application.
     pub protocol: Protocol,
 }
 
-/// Port of the pods of a Service.
+/// Target port in the pods of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetPort {
-    /// The same in all pods.
+    /// The same number in all pods.
     Number(u16),
-    /// The container port of that name.
+    /// The container port with this name. Its number may differ between pods.
     Name(String),
 }
 
 impl Service {
-    /// The facts of a Service.
+    /// Reads a Kubernetes Service.
     pub fn of(object: &k8s::Service) -> Self {
         let metadata = &object.metadata;
         let spec = object.spec.clone().unwrap_or_default();
@@ -108,14 +109,14 @@ impl Service {
         }
     }
 
-    /// The port of that number.
+    /// Returns the port with this number.
     pub fn port(&self, number: u16) -> Option<&ServicePort> {
         self.ports.iter().find(|port| port.number == number)
     }
 }
 
-/// A facade that somebody gave a selector is theirs: it is released, not fought over. So is a copy of one under
-/// another name.
+/// Returns whether a Service is a facade that Emcee owns. If a user gives a facade a selector or another type, Emcee
+/// releases it instead of overwriting it. A copy of a facade under another name is not a facade either.
 fn is_our_facade(key: &Key, labels: Option<&BTreeMap<String, String>>, spec: &k8s::ServiceSpec) -> bool {
     let has = |key: &str, value: &str| labels.and_then(|l| l.get(key)).is_some_and(|v| v == value);
     has(labels::MANAGED_BY, labels::MANAGED_BY_EMCEE)
@@ -126,9 +127,10 @@ fn is_our_facade(key: &Key, labels: Option<&BTreeMap<String, String>>, spec: &k8
         && spec.type_.as_deref().unwrap_or("ClusterIP") == "ClusterIP"
 }
 
-/// `false` asks for nothing, as whoever writes it expects.
+/// Returns the request to expose a Service. The value `false` means no request.
 fn expose(metadata: &ObjectMeta) -> Option<Box<Expose>> {
     let through = metadata.labels.as_ref()?.get(labels::EXPOSE).filter(|value| *value != "false")?;
+    // The annotation has priority: a label's value cannot contain the colon of `<MeshFedConfig>:<alias>`.
     let alias = |from: Option<&BTreeMap<String, String>>| from?.get(labels::EXPOSE_AS).cloned();
     let as_ = alias(metadata.annotations.as_ref()).or_else(|| alias(metadata.labels.as_ref()));
     let uid = Uid::new(metadata.uid.as_deref());
@@ -144,6 +146,7 @@ fn discovery(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Option<Box<Disco
     let ports: Vec<_> = spec.ports.iter().flatten().filter_map(service_port).collect();
     let named = ports.iter().find(|port| port.name.as_deref() == Some("discovery"));
     let port = named.or_else(|| ports.first()).map(|port| port.number);
+    // A Service of type ExternalName may stand for a server outside the cluster.
     let name = spec.external_name.as_deref().and_then(host);
     let hosts = addresses(object, spec).into_iter().chain(name);
     let endpoints = hosts.filter_map(|host| Some(Endpoint { host, port: port? })).collect();
@@ -161,9 +164,11 @@ fn service_port(port: &k8s::ServicePort) -> Option<ServicePort> {
     }
     let number = u16::try_from(port.port).ok().filter(|number| *number > 0)?;
     let target = match &port.target_port {
+        // Kubernetes: without a target port, it is the port itself.
         None | Some(IntOrString::Int(0)) => TargetPort::Number(number),
         Some(IntOrString::Int(target)) => TargetPort::Number(u16::try_from(*target).ok()?),
         Some(IntOrString::String(name)) => {
+            // In YAML a number may be quoted.
             name.parse().map_or_else(|_| TargetPort::Name(name.clone()), TargetPort::Number)
         }
     };
@@ -191,10 +196,13 @@ fn addresses(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Vec<Host> {
     hosts
 }
 
-/// Without `externalIPs`, which the owner of a Service may make up.
+/// Returns the addresses that the cluster assigned. `externalIPs` do not count: the owner of a Service can set them
+/// to any address.
 fn ips(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Box<[IpAddr]> {
     let balancer = object.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
     let given = balancer.into_iter().flatten().filter_map(|ingress| ingress.ip.as_ref());
+    // `clusterIP` repeats the first of `clusterIPs`. The value `None` of headless Services is no address and drops
+    // out.
     let all = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).chain(given);
     let mut ips: Vec<IpAddr> = all.filter_map(|text| text.parse().ok()).collect();
     ips.sort_unstable();

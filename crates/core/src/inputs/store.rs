@@ -1,4 +1,4 @@
-//! The inputs themselves, by key, and what one change to them touches.
+//! The store of all inputs, and the topics that each change affects.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap as StdHashMap};
 use std::hash::{BuildHasher, Hash};
@@ -19,10 +19,10 @@ use crate::members::Members;
 use crate::parse::{Binding, Exposition, FedConfig};
 use crate::problem::Problem;
 
-/// A resource that was parsed: the model, or all that is wrong with it.
+/// A parsed resource: the model, or everything that is wrong with it.
 pub type Parsed<T> = Result<Arc<T>, Vec<Problem>>;
 
-/// One change to the inputs. `None` removes.
+/// One change to the inputs. `None` removes the object.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// A MeshFedConfig.
@@ -41,7 +41,8 @@ pub enum Change {
     WorkloadEntry(Key, Option<WorkloadEntry>),
     /// A Secret of type `kubernetes.io/tls`.
     Credential(Key, Option<Credential>),
-    /// A Secret, of any type, whose name [may shadow](super::may_shadow) the CA of a credential: whether it is there.
+    /// Whether a Secret, of any type, exists whose name [may replace](super::is_ca_secret_name) the CA of a
+    /// credential.
     CaSecret(Key, bool),
     /// A PeerAuthentication.
     PeerAuthentication(Key, Option<PeerAuthentication>),
@@ -49,18 +50,19 @@ pub enum Change {
     Subsets(Key, Option<Subsets>),
     /// A node, by its name.
     Node(Arc<str>, Option<Node>),
-    /// A namespace: whether it is there, and not on its way out.
+    /// Whether a namespace exists and is not being deleted.
     Namespace(Arc<str>, bool),
-    /// What a peer announces of a service, by its namespace there and the name under which it is exposed, as far as it
-    /// was accepted by the relationship's terms. `None`: the peer has taken it back. Losing a peer is no such change.
+    /// A peer's announcement of a service. The key is the service's namespace in the peer's mesh and the name under
+    /// which it is exposed. Only announcements that the relationship's policy accepts get here. `None`: the peer has
+    /// withdrawn it. Losing the connection is not a withdrawal.
     Announcement(Source, Key, Option<Offer>),
-    /// How it stands with a peer. `None`: nothing is known of it, as before the first try.
+    /// The state of a peer. `None`: nothing is known, as before the first connection attempt.
     Peer(Source, Option<PeerState>),
 }
 
 type WorkloadId = (WorkloadKind, Key);
 
-/// Everything that a translation may look at. Only the view of `resolve` does, which remembers what was read.
+/// Everything that a translation may read. It reads through the `InputView` of `resolve`, which records what was read.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
     pub(crate) settings: Settings,
@@ -81,36 +83,37 @@ pub struct Inputs {
     pub(crate) nodes: BTreeMap<Arc<str>, Node>,
     pub(crate) subsets: BTreeMap<Key, Subsets>,
     pub(crate) subsets_of: HashMap<String, Members<Key>>,
-    /// Rules for wildcards, by their namespace.
+    /// DestinationRules for wildcard hosts, by their namespace.
     pub(crate) wildcards_in: HashMap<Arc<str>, Members<Key>>,
     pub(crate) namespaces: BTreeSet<Arc<str>>,
     pub(crate) announcements: Announcements,
     pub(crate) peers: BTreeMap<Source, PeerState>,
-    /// The valid bindings that want a facade, by that.
+    /// The valid bindings that want a facade, by the facade.
     pub(crate) bindings_of_facade: HashMap<Key, Members<Key>>,
-    /// The valid bindings that were made for announcements, by whose labels they have.
+    /// The valid bindings that were created from announcements, by the owner in their labels.
     pub(crate) imports_of: HashMap<(String, String), Members<Key>>,
 }
 
 impl Inputs {
-    /// No objects, and these surroundings.
+    /// Creates inputs without objects.
     pub fn new(settings: Settings) -> Self {
         Self { settings, ..Self::default() }
     }
 
-    /// The surroundings.
+    /// Settings of this mesh.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Replaces the surroundings; says what that touches, or `None` for everything.
+    /// Replaces the settings. Returns the topics that this changes, or `None` if everything may change.
     pub(crate) fn set_settings(&mut self, settings: Settings) -> Option<Vec<Topic>> {
+        // Only the time is a topic of its own, as it changes all the time. Any other setting may be read anywhere.
         let only_time = Settings { now: self.settings.now, ..settings.clone() } == self.settings;
         self.settings = settings;
         only_time.then(|| vec![Topic::now()])
     }
 
-    /// Takes the change in; says what it touches. The same again touches nothing.
+    /// Applies one change. Returns the topics that it changes: none if the object is the same as before.
     pub(crate) fn apply(&mut self, change: Change) -> Vec<Topic> {
         match change {
             Change::FedConfig(key, new) => {
@@ -140,6 +143,7 @@ impl Inputs {
     }
 
     fn apply_binding(&mut self, key: &Key, new: Option<Parsed<Binding>>) -> Vec<Topic> {
+        // Take the old keys for the indexes before `set_or_remove` replaces the object.
         let facades = [self.bindings.get(key), new.as_ref()].map(|parsed| parsed.and_then(facade_of));
         let owners = [self.bindings.get(key), new.as_ref()]
             .map(|parsed| parsed.and_then(|parsed| parsed.as_ref().ok()?.import_of.clone()));
@@ -173,12 +177,15 @@ impl Inputs {
         vec![Topic::announcement(fed_config, service), Topic::announcements(fed_config)]
     }
 
-    /// What was refused, and why a connection was lost, is shown, and nothing depends on it.
+    /// Refused announcements, and the reason of a lost connection, are only shown. No unit depends on them, so they
+    /// are no topic.
     fn apply_peer(&mut self, source: &Source, new: Option<PeerState>) -> Vec<Topic> {
         let standing = |state: Option<&PeerState>| {
             state.map(|state| (state.is_connected(), state.lost_since(), state.has_answered))
         };
         let old = self.peers.get(source);
+        // Only the parts that decide whether announcements are stale. Addresses are a topic of their own, with other
+        // readers.
         let stands = (standing(old) != standing(new.as_ref())).then(|| Topic::peer(source));
         let addresses = |state: Option<&PeerState>| state.map(|state| state.addresses.clone());
         let moved = addresses(old).unwrap_or_default() != addresses(new.as_ref()).unwrap_or_default();
@@ -200,6 +207,7 @@ impl Inputs {
             .map(|workload| workload.map(topics_of).unwrap_or_default());
         let [was_at, is_at] = [self.workloads.get(id).map(|workload| &**workload), new.as_ref()]
             .map(|workload| workload.map(|workload| workload.addresses.clone()).unwrap_or_default());
+        // Readers of the old labels and of the new ones: a workload may leave one selector and join another.
         let mut touched = set(&mut self.workloads, id, new.map(Box::new), || {
             old.iter().chain(&now).copied().chain([Topic::pod(&id.1)]).collect()
         });
@@ -215,6 +223,7 @@ impl Inputs {
 
     fn apply_service(&mut self, key: &Key, new: Option<Service>) -> Vec<Topic> {
         let ips = |service: Option<&Service>| service.map(|service| service.ips.clone()).unwrap_or_default();
+        // The index of addresses needs the old addresses, which the next line discards.
         let (old, now) = (ips(self.services.get(key).map(|service| &**service)), ips(new.as_ref()));
         let mut touched = set(&mut self.services, key, new.map(Box::new), || {
             vec![Topic::service(key), Topic::services_in(&key.namespace)]
@@ -252,6 +261,7 @@ impl Inputs {
 
     fn apply_subsets(&mut self, key: &Key, new: Option<Subsets>) -> Vec<Topic> {
         let both = [self.subsets.get(key), new.as_ref()];
+        // A rule is indexed either by its exact host or, for a wildcard, by its namespace.
         let is_wide = |rule: &&Subsets| rule.host.starts_with('*');
         let hosts = both.map(|rule| rule.filter(|rule| !is_wide(rule)).map(|rule| rule.host.clone()));
         let wildcards = both.map(|rule| rule.filter(is_wide).map(|_| Arc::clone(&key.namespace)));
@@ -265,36 +275,38 @@ impl Inputs {
         topics
     }
 
-    /// How it stands with a peer, if anything is known of it.
+    /// Returns the state of a peer, if anything is known about it.
     pub fn peer(&self, source: &Source) -> Option<&PeerState> {
         self.peers.get(source)
     }
 
-    /// All that a peer announces here, as far as it was accepted, in order.
+    /// Returns all accepted announcements of a peer, in order of the service.
     pub fn announced(&self, source: &Source) -> impl Iterator<Item = (&Key, &Arc<Offer>)> {
         self.announcements.of(source)
     }
 
-    /// Keys of the expositions that were given, valid or not.
+    /// Returns all expositions, valid or not, in order of their keys.
     pub fn expositions(&self) -> impl Iterator<Item = (&Key, &Parsed<Exposition>)> {
         self.expositions.iter()
     }
 
-    /// Keys of the bindings that were given, valid or not.
+    /// Returns all bindings, valid or not, in order of their keys.
     pub fn bindings(&self) -> impl Iterator<Item = (&Key, &Parsed<Binding>)> {
         self.bindings.iter()
     }
 
-    /// The MeshFedConfigs that were given, valid or not.
+    /// Returns all MeshFedConfigs, valid or not, in order of their keys.
     pub fn fed_configs(&self) -> impl Iterator<Item = (&Key, &Parsed<FedConfig>)> {
         self.fed_configs.iter()
     }
 
-    /// A Service that was given.
+    /// Returns the Service with this key.
     pub fn service(&self, key: &Key) -> Option<&Service> {
         self.services.get(key).map(|service| &**service)
     }
 
+    /// Returns the `WorkloadEntries` that a selector selects. `topic` is that of one of its labels, which narrows the
+    /// search.
     pub(crate) fn entries_selected(
         &self,
         topic: Topic,
@@ -305,6 +317,7 @@ impl Inputs {
             .filter(|entry| entry.labels.has_all(selector))
     }
 
+    /// Returns the workloads that a selector selects. `topic` is that of one of its labels, which narrows the search.
     pub(crate) fn candidates(&self, topic: Topic, selector: &Labels) -> impl Iterator<Item = &Workload> {
         let ids = self.workloads_labelled.get(&topic).into_iter().flat_map(Members::iter);
         ids.filter_map(|id| self.workloads.get(id).map(|workload| &**workload))
@@ -312,12 +325,13 @@ impl Inputs {
     }
 }
 
-/// The facade that a valid binding wants.
+/// Returns the facade that a valid binding wants.
 fn facade_of(parsed: &Parsed<Binding>) -> Option<Key> {
     parsed.as_ref().ok()?.facade_key()
 }
 
-/// The topics by which a workload is found: one for each of its labels, in its namespace and anywhere.
+/// Returns the topics by which a workload is found: one for each of its labels, in its namespace and in any
+/// namespace.
 fn topics_of(workload: &Workload) -> Vec<Topic> {
     let of = |(label, value): (&str, &str)| {
         [Topic::workloads_in(&workload.key.namespace, label, value), Topic::workloads(label, value)]
@@ -325,13 +339,13 @@ fn topics_of(workload: &Workload) -> Vec<Topic> {
     workload.labels.iter().flat_map(of).collect()
 }
 
-/// The topics by which a `WorkloadEntry` is found: one for each of its labels, in its namespace.
+/// Returns the topics by which a `WorkloadEntry` is found: one for each of its labels, in its namespace.
 fn topics_of_entry(entry: &WorkloadEntry) -> Vec<Topic> {
     let of = |(label, value)| Topic::workload_entries_in(&entry.key.namespace, label, value);
     entry.labels.iter().map(of).collect()
 }
 
-/// Sets or removes; says what that touches, which is nothing if it was so before.
+/// Sets or removes an object. Returns the topics that this changes: none if it was the same before.
 fn set<K: Clone + Ord, V: PartialEq>(
     map: &mut BTreeMap<K, V>,
     key: &K,
@@ -348,7 +362,7 @@ fn set<K: Clone + Ord, V: PartialEq>(
     touched()
 }
 
-/// Moves a member from the group it was in to the one that it is in.
+/// Moves a member of an index from its old group to its new one.
 fn reindex<K: Eq + Hash, V: Ord + Clone>(
     index: &mut HashMap<K, Members<V>>,
     [old, new]: [Option<K>; 2],

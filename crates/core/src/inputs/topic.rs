@@ -1,4 +1,4 @@
-//! What can be looked at, as a number: the unit in which dependencies are remembered.
+//! Topics: the parts of the inputs that can be read and can change. Dependencies are recorded as topics.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher};
@@ -11,13 +11,14 @@ use ipnet::IpNet;
 use crate::catalogue::Source;
 use crate::key::Key;
 
-/// One thing, or group of things, that can be looked at and can change.
+/// An object, or a group of objects, that a unit can read and that can change.
 ///
-/// A hash of what it stands for: two topics that collide make a translation run once too often, never too seldom.
+/// A topic is a hash of what it identifies. If two topics collide, a unit runs more often than necessary, but never
+/// too rarely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Topic(u64);
 
-/// By topic, which is a hash already.
+/// A map by topic. A topic is a hash already, so it is not hashed again.
 pub(crate) type TopicMap<V> = HashMap<Topic, V, BuildHasherDefault<AsItIs>>;
 
 #[derive(Debug, Default)]
@@ -39,22 +40,22 @@ impl Hasher for AsItIs {
 
 impl Topic {
     fn of(what: &str, parts: impl Hash) -> Self {
-        // Seeded anew in each process, so that nobody can make up names that collide.
+        // The seed differs in each process, so that no user can choose names that collide.
         static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
         Self(SEED.hash_one((what, parts)))
     }
 
-    /// The time.
+    /// The current time of the settings.
     pub(crate) fn now() -> Self {
         Self::of("now", ())
     }
 
-    /// All MeshFedConfigs, as they were given.
+    /// All MeshFedConfigs, as users wrote them.
     pub(crate) fn fed_configs() -> Self {
         Self::of("fed configs", ())
     }
 
-    /// Which relationships have this label.
+    /// The set of relationships that have this label.
     pub(crate) fn relationships(label: &str, value: &str) -> Self {
         Self::of("relationships", (label, value))
     }
@@ -64,17 +65,17 @@ impl Topic {
         Self::of("relationship", fed_config)
     }
 
-    /// One exposition, as given.
+    /// One exposition, as the user wrote it.
     pub(crate) fn exposition(key: &Key) -> Self {
         Self::of("exposition", key)
     }
 
-    /// One binding, as given.
+    /// One binding, as the user wrote it.
     pub(crate) fn binding(key: &Key) -> Self {
         Self::of("binding", key)
     }
 
-    /// One Service.
+    /// One Service of the cluster.
     pub(crate) fn service(key: &Key) -> Self {
         Self::of("service", key)
     }
@@ -99,7 +100,7 @@ impl Topic {
         Self::of("workloads anywhere", (label, value))
     }
 
-    /// One Pod.
+    /// One Pod, by its name.
     pub(crate) fn pod(key: &Key) -> Self {
         Self::of("pod", key)
     }
@@ -114,17 +115,17 @@ impl Topic {
         Self::of("peer authentications", namespace)
     }
 
-    /// Whose an IP address is.
+    /// The owners of an IP address.
     pub(crate) fn address(address: IpAddr) -> Self {
         Self::of("address", address)
     }
 
-    /// Whose pods have the addresses of a range.
+    /// The nodes whose pods have addresses of this range.
     pub(crate) fn pod_range(range: IpNet) -> Self {
         Self::of("pod range", range)
     }
 
-    /// How long the ranges of pods are.
+    /// The prefix lengths of all pod ranges.
     pub(crate) fn pod_range_lengths() -> Self {
         Self::of("pod range lengths", ())
     }
@@ -134,47 +135,47 @@ impl Topic {
         Self::of("workload entries", (namespace, label, value))
     }
 
-    /// All nodes.
+    /// All nodes of the cluster.
     pub(crate) fn nodes() -> Self {
         Self::of("nodes", ())
     }
 
-    /// The rules of a namespace for wildcards.
+    /// The DestinationRules of a namespace for wildcard hosts.
     pub(crate) fn wildcard_rules_in(namespace: &str) -> Self {
         Self::of("wildcard rules", namespace)
     }
 
-    /// The rules that users have for a host.
+    /// The DestinationRules of users for this very host.
     pub(crate) fn subsets_of(host: &str) -> Self {
         Self::of("subsets", host)
     }
 
-    /// Whether a namespace is there.
+    /// Whether a namespace exists.
     pub(crate) fn namespace(name: &str) -> Self {
         Self::of("namespace", name)
     }
 
-    /// Who announces one service of a relationship, and what.
+    /// The peers that announce one service of a relationship, and their announcements.
     pub(crate) fn announcement(fed_config: &Key, service: &Key) -> Self {
         Self::of("announcement", (fed_config, service))
     }
 
-    /// All that is announced in a relationship.
+    /// All announcements of a relationship.
     pub(crate) fn announcements(fed_config: &Key) -> Self {
         Self::of("announcements", fed_config)
     }
 
-    /// Whether a peer can be heard.
+    /// Whether a peer is connected, since when it is not, and whether it has answered.
     pub(crate) fn peer(source: &Source) -> Self {
         Self::of("peer", source)
     }
 
-    /// Where a peer's Emcee says to be.
+    /// The addresses that a peer's discovery server announces for itself.
     pub(crate) fn peer_addresses(source: &Source) -> Self {
         Self::of("peer addresses", source)
     }
 
-    /// The bindings that were made for what is announced in a relationship, by their labels.
+    /// The bindings that were created from announcements of a relationship, by the owner in their labels.
     pub(crate) fn imports_of(owner: &(String, String)) -> Self {
         Self::of("imports", owner)
     }

@@ -1,4 +1,4 @@
-//! What is used of Pods, and of Deployments where only files are known.
+//! The fields of Pods that a translation uses. For files, the fields of Deployments.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,42 +11,42 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::key::Key;
 use crate::labels::Labels;
 
-/// Where a workload was read from.
+/// The kind of object from which a workload was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum WorkloadKind {
-    /// A Pod, as it runs.
+    /// A running Pod, with everything that was injected.
     Pod,
-    /// A Deployment: its pods as they are meant, before anything was injected.
+    /// A Deployment: its pod template, before injection.
     Deployment,
 }
 
 /// A Pod, or the pods of a Deployment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
-    /// Who it is.
+    /// Namespace and name of the object.
     pub key: Key,
-    /// Where it was read from.
+    /// The kind of object from which it was read.
     pub kind: WorkloadKind,
     /// Labels of the pods.
     pub labels: Labels,
     /// ServiceAccount of the pods.
     pub service_account: String,
-    /// Named container ports.
+    /// Named container ports: name and number.
     pub ports: BTreeMap<String, u16>,
-    /// Whether an Istio proxy runs beside the application. Not known of a Deployment.
+    /// Whether the pods have an Istio sidecar. `None` if it is not known, as for a Deployment.
     pub sidecar: Option<bool>,
-    /// Inbound ports that do not pass through the sidecar.
+    /// Inbound ports that bypass the sidecar.
     pub excluded_ports: Vec<u16>,
-    /// The only inbound ports that pass through the sidecar, where that is said.
+    /// The only inbound ports that pass through the sidecar. `None`: all do, except the excluded ones.
     pub only_ports: Option<Vec<u16>>,
-    /// Whether Emcee created it.
+    /// Whether Emcee created the workload.
     pub ours: bool,
-    /// IP addresses of a Pod that has some already.
+    /// IP addresses of a Pod. Empty until it has any, and for a Deployment.
     pub addresses: Box<[IpAddr]>,
 }
 
 impl Workload {
-    /// The facts of a Pod; none of one that has ended, as nothing reaches it any more.
+    /// Reads a Pod. Returns `None` if it has finished, as it cannot be reached any more.
     pub fn of_pod(pod: &Pod) -> Option<Self> {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         if matches!(phase, Some("Succeeded" | "Failed")) {
@@ -54,13 +54,14 @@ impl Workload {
         }
         let spec = pod.spec.as_ref()?;
         let mut workload = Self::of_template(WorkloadKind::Pod, &pod.metadata, &pod.metadata, spec);
+        // A Pod in the host network has no sidecar that captures its traffic.
         let proxied = containers(spec).any(|container| container.name == "istio-proxy");
         workload.sidecar = Some(proxied && spec.host_network != Some(true));
         workload.addresses = addresses(pod);
         Some(workload)
     }
 
-    /// The facts of a Deployment's pods.
+    /// Reads the pod template of a Deployment.
     pub fn of_deployment(deployment: &Deployment) -> Option<Self> {
         let template = &deployment.spec.as_ref()?.template;
         let metadata = template.metadata.clone().unwrap_or_default();
@@ -79,6 +80,8 @@ impl Workload {
             ports: ports
                 .filter_map(|port| Some((port.name.clone()?, u16::try_from(port.container_port).ok()?)))
                 .collect(),
+            // A template shows only that there will be no sidecar. Whether one is injected depends on the namespace,
+            // too.
             sidecar: uninjected(&labels, pods.annotations.as_ref(), spec).then_some(false),
             excluded_ports: ports_of(pods, "traffic.sidecar.istio.io/excludeInboundPorts")
                 .unwrap_or_default(),
@@ -89,13 +92,13 @@ impl Workload {
         }
     }
 
-    /// Whether calls to a port of the pods reach the application without its sidecar.
+    /// Returns whether calls to a port of the pods reach the application without its sidecar.
     pub fn bypasses_sidecar(&self, port: u16) -> bool {
         self.excluded_ports.contains(&port)
             || self.only_ports.as_ref().is_some_and(|only| !only.contains(&port))
     }
 
-    /// Whether the pods have all of these labels. An empty selector selects none, as in a Service.
+    /// Returns whether the pods have all of these labels. As in a Service, an empty selector selects nothing.
     pub fn is_selected_by(&self, selector: &Labels) -> bool {
         !selector.is_empty() && self.labels.has_all(selector)
     }
@@ -110,23 +113,26 @@ fn addresses(pod: &Pod) -> Box<[IpAddr]> {
     addresses.into()
 }
 
-/// Sidecars may be init containers that keep running (Kubernetes 1.29).
+/// Returns all containers. A sidecar may be an init container that keeps running (Kubernetes 1.29).
 fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
     spec.containers.iter().chain(spec.init_containers.iter().flatten())
 }
 
-/// Whether Istio's injector leaves the pods alone. A namespace without injection is not seen here.
+/// Returns whether the pods are excluded from injection. Injection that is off for the whole namespace is not visible
+/// here.
 fn uninjected(
     labels: &BTreeMap<String, String>,
     annotations: Option<&BTreeMap<String, String>>,
     spec: &PodSpec,
 ) -> bool {
     const INJECT: &str = "sidecar.istio.io/inject";
+    // Istio prefers the label. The annotation is the older form.
     let said = labels.get(INJECT).or_else(|| annotations?.get(INJECT));
     said.is_some_and(|said| said == "false") || spec.host_network == Some(true)
 }
 
-/// Ports of an annotation such as `80,443`; `*` is no restriction.
+/// Returns the ports in an annotation such as `80,443`. `None` without the annotation, or if it is `*`: no
+/// restriction.
 fn ports_of(pods: &ObjectMeta, annotation: &str) -> Option<Vec<u16>> {
     let value = pods.annotations.as_ref()?.get(annotation).filter(|value| value.trim() != "*")?;
     Some(value.split(',').filter_map(|port| port.trim().parse().ok()).collect())

@@ -1,4 +1,4 @@
-//! What is used of an Istio `WorkloadEntry`.
+//! The fields of an Istio `WorkloadEntry` that a translation uses.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,12 +9,12 @@ use crate::endpoint::Host;
 use crate::key::Key;
 use crate::labels::Labels;
 
-/// A workload that is no Pod, such as a virtual machine.
+/// A workload that is not a Pod, such as a virtual machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkloadEntry {
-    /// Who it is.
+    /// Namespace and name of the object.
     pub key: Key,
-    /// Where it is; none of a Unix domain socket, and of what is neither an address nor a name.
+    /// Its address. `None` for a Unix domain socket, and for a text that is neither an IP address nor a DNS name.
     pub host: Option<Host>,
     /// Labels by which Services and ServiceEntries of its namespace select it.
     pub labels: Labels,
@@ -23,7 +23,7 @@ pub struct WorkloadEntry {
 }
 
 impl WorkloadEntry {
-    /// The facts of a `WorkloadEntry`.
+    /// Reads the fields of a `WorkloadEntry`.
     pub fn of(object: &Entry) -> Self {
         let metadata = &object.metadata;
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
@@ -36,7 +36,7 @@ impl WorkloadEntry {
         }
     }
 
-    /// Its IP address, if it has one.
+    /// Returns its IP address, if it has one.
     pub fn address(&self) -> Option<IpAddr> {
         match self.host {
             Some(Host::Ip(address)) => Some(address),
@@ -45,7 +45,7 @@ impl WorkloadEntry {
     }
 }
 
-/// Istio takes those of the object and of its spec together, and of two with one key the object's.
+/// Merges the labels of the object and of its spec, as Istio does. If both have a key, the object's value counts.
 fn labels(own: Option<&BTreeMap<String, String>>, spec: &BTreeMap<String, String>) -> Labels {
     own.map(Labels::from).unwrap_or_default().or(&Labels::from(spec))
 }
@@ -54,6 +54,7 @@ fn host(text: &str) -> Option<Host> {
     if let Ok(address) = text.parse() {
         return Some(Host::Ip(address));
     }
+    // DNS names are not case sensitive.
     let name = text.to_ascii_lowercase();
     crate::names::is_dns_name(&name).then(|| Host::Name(name.into()))
 }

@@ -1,4 +1,4 @@
-//! ServiceBinding: which remote service, under which name here.
+//! ServiceBinding: the remote service, and the name by which applications of this mesh call it.
 
 use emcee_api::{Announcement, ServiceBinding, ServiceBindingStatus, labels};
 use jiff::Timestamp;
@@ -16,17 +16,17 @@ use crate::policy;
 use crate::protocol::Protocol;
 use crate::text::quote;
 
-/// Who in this mesh may see a remote service.
+/// Namespaces of this mesh that may see a remote service (`exportTo`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Visibility {
-    /// The binding's namespace.
+    /// Only the binding's namespace.
     Namespace,
-    /// The whole mesh.
+    /// All namespaces of the mesh.
     Mesh,
 }
 
 impl Visibility {
-    /// What an `export_to` means; none where it means nothing.
+    /// Returns the scope that an `export_to` list means, or `None` if it is not an allowed list.
     pub(super) fn of(export_to: &[String]) -> Option<Self> {
         match export_to {
             [one] if one == "." => Some(Self::Namespace),
@@ -35,7 +35,7 @@ impl Visibility {
         }
     }
 
-    /// As it stands in `export_to`.
+    /// Returns the value as written in `export_to`.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Namespace => ".",
@@ -44,42 +44,43 @@ impl Visibility {
     }
 }
 
-/// A valid ServiceBinding.
+/// ServiceBinding with valid values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Binding {
-    /// Who it is.
+    /// Namespace, name, precedence and generation.
     pub identity: Identity,
     /// Name under which the other mesh exposes the service.
     pub remote_name: String,
-    /// Namespace in the other mesh.
+    /// Namespace of the service in the other mesh.
     pub remote_namespace: String,
-    /// Labels of the one MeshFedConfig.
+    /// Labels of the one MeshFedConfig through which the service is reached.
     pub fed_config: Labels,
     /// Name of the facade Service.
     pub facade: String,
-    /// Port of the facade, when given.
+    /// Port of the facade; `None` if not given.
     pub port: Option<u16>,
-    /// Where the remote service can be reached, when given.
+    /// Endpoints of the remote service; empty if not given.
     pub endpoints: Vec<Endpoint>,
-    /// Whether the remote stands for a subset of a local Service, so that there is no facade.
+    /// Subset of a local Service that the remote service provides. If `Some`, there is no facade.
     pub subset: Option<String>,
-    /// Protocol, when given.
+    /// Protocol of the port; `None` if not given.
     pub protocol: Option<Protocol>,
-    /// The peer that serves, when given.
+    /// Peer that provides the service; `None` if not given.
     pub peer: Option<String>,
-    /// Server name, when it is not the computed one.
+    /// Server name, if it differs from the computed one.
     pub server_name: Option<String>,
-    /// Identities of the remote service, when given.
+    /// Identities of the remote service; empty if not given.
     pub subject_alt_names: Vec<String>,
-    /// Who may see it.
+    /// Namespaces that may see the service.
     pub visibility: Visibility,
-    /// What was last announced, as the status kept it.
+    /// Last accepted announcement, as stored in the status.
     pub remembered: Option<Box<Remembered>>,
-    /// Whose automatic import it is, as its labels say: namespace of the MeshFedConfig, and its name as a label's value.
+    /// Relationship that imported the binding automatically, according to its labels: the namespace of the
+    /// MeshFedConfig, and its name as a label value.
     pub(crate) import_of: Option<(String, String)>,
 }
 
-/// An announcement, read back.
+/// Announcement that was stored in a status and read back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Remembered {
     /// Name of the peer that announced it.
@@ -88,48 +89,50 @@ pub struct Remembered {
     pub protocol: Option<Protocol>,
     /// Port of the remote Service.
     pub port: Option<u16>,
-    /// Where it can be reached.
+    /// Endpoints of the remote service.
     pub endpoints: Vec<Endpoint>,
-    /// Identities of its workloads.
+    /// Identities of the service's workloads.
     pub subject_alt_names: Vec<String>,
-    /// Style of the relationship when it was announced.
+    /// Style of the relationship at the time of the announcement.
     pub mode: Option<Mode>,
     /// Trust domain of the mesh that announced it.
     pub trust_domain: Option<String>,
     /// Hash of the root certificates of that mesh's workloads.
     pub root_hash: Option<String>,
-    /// Version of the announcement.
+    /// Version of the announcement: a hash of its content.
     pub version: Option<String>,
-    /// Whether the peer has taken it back.
+    /// Whether the peer withdrew the announcement.
     pub withdrawn: bool,
-    /// Since when the peer was lost.
+    /// Time since which the peer was unreachable, if it was.
     pub stale_since: Option<Timestamp>,
 }
 
 impl Binding {
-    /// The binding host L.
+    /// Returns the binding host.
     pub fn host(&self) -> String {
         names::binding_host(&self.identity.key.name, &self.identity.key.namespace)
     }
 
-    /// The service in the other mesh: its namespace, and the name under which it is exposed.
+    /// Returns the service in the other mesh: its namespace, and the name under which it is exposed.
     pub fn remote(&self) -> Key {
         Key::new(&self.remote_namespace, &self.remote_name)
     }
 
-    /// The facade; none of one that stands for a subset of a local Service.
+    /// Returns the facade, or `None` if the binding provides a subset of a local Service.
     pub fn facade_key(&self) -> Option<Key> {
         let namespace = self.identity.key.namespace.clone();
         self.subset.is_none().then(|| Key { namespace, name: self.facade.as_str().into() })
     }
 
-    /// The same, made by somebody else than Emcee: labels say whose import a binding is, and anybody can write them.
+    /// Returns the binding without its import owner, as created by a user. Anyone can write the labels that
+    /// mark an import, so they are not always trusted.
     #[must_use]
     pub fn not_imported(self) -> Self {
         Self { import_of: None, ..self }
     }
 
-    /// Whether it was made for what a peer of this relationship announces. A copy under another name was not.
+    /// Whether the binding was created for an announcement in this relationship. A copy under another name
+    /// was not.
     pub fn is_import_of(&self, fed_config: &Key) -> bool {
         self.import_of.as_ref() == Some(&import_labels(fed_config)) && self.identity.key == self.remote()
     }
@@ -168,7 +171,8 @@ pub(super) fn parse(checker: &mut Checker, identity: Identity, object: &ServiceB
     }
 }
 
-/// What the labels of the imports of a relationship say: whose they are.
+/// Returns the owner labels of imports of a relationship: the namespace of the MeshFedConfig, and its name as
+/// a label value.
 pub(crate) fn import_labels(fed_config: &Key) -> (String, String) {
     (fed_config.namespace.to_string(), names::label_value(&fed_config.name))
 }
@@ -176,6 +180,7 @@ pub(crate) fn import_labels(fed_config: &Key) -> (String, String) {
 fn import_of(metadata: &ObjectMeta) -> Option<(String, String)> {
     let label = |key: &str| metadata.labels.as_ref()?.get(key);
     let is = |key: &str, value: &str| label(key).is_some_and(|it| it == value);
+    // Every object that Emcee generates for a MeshFedConfig has both labels.
     let ours = is(labels::MANAGED_BY, labels::MANAGED_BY_EMCEE)
         && is(labels::OWNER_KIND, OwnerKind::MeshFedConfig.as_str());
     if !ours {
@@ -184,7 +189,7 @@ fn import_of(metadata: &ObjectMeta) -> Option<(String, String)> {
     Some((label(labels::OWNER_NAMESPACE)?.clone(), label(labels::OWNER_NAME)?.clone()))
 }
 
-/// The binding's own name is the first label of its host.
+/// Checks the binding's own name, which is the first label of its host.
 fn own_name(checker: &mut Checker, name: &str) {
     if !names::is_dns_label(name) {
         checker.refuse(
@@ -194,7 +199,8 @@ fn own_name(checker: &mut Checker, name: &str) {
     }
 }
 
-/// The facade is a Kubernetes Service, whose name begins with a letter (RFC 1035).
+/// Returns the name of the facade. The facade is a Kubernetes Service, so its name begins with a letter (RFC
+/// 1035).
 fn facade(checker: &mut Checker, object: &ServiceBinding) -> String {
     let (field, name) = match &object.spec.alias {
         Some(alias) => ("spec.alias", alias),
@@ -203,6 +209,7 @@ fn facade(checker: &mut Checker, object: &ServiceBinding) -> String {
     if field == "spec.alias" {
         checker.alias(field, name);
     }
+    // With a subset there is no facade, so the name of the remote service may begin with a digit.
     if object.spec.subset.is_none() && name.starts_with(|c: char| c.is_ascii_digit()) {
         checker.refuse(
             field,
@@ -212,7 +219,8 @@ fn facade(checker: &mut Checker, object: &ServiceBinding) -> String {
     name.clone()
 }
 
-/// Whether a peer may be there depends on the MeshFedConfig; that nobody's can be does not.
+/// Checks the endpoints as far as possible without the MeshFedConfig: endpoints that no peer may ever have
+/// are refused.
 fn endpoints(checker: &mut Checker, values: &[String]) -> Vec<Endpoint> {
     let field = "spec.endpoints";
     for (index, value) in values.iter().enumerate() {
@@ -243,10 +251,11 @@ fn visibility(checker: &mut Checker, export_to: Option<&[String]>) -> Visibility
     }
 }
 
-/// What the status kept is Emcee's own writing; what can no longer be read of it is left out, and discovery will
-/// say it again.
+/// Reads the announcement stored in the status. Emcee wrote it, so parts that can no longer be read are
+/// ignored. Discovery receives them again.
 fn remembered(status: &ServiceBindingStatus) -> Option<Remembered> {
     let announcement: &Announcement = status.announcement.as_ref()?;
+    // Without its endpoints the announcement would be of no use, so one unreadable endpoint drops all of it.
     let endpoints: Result<Vec<_>, _> = announcement.endpoints.iter().map(|text| text.parse()).collect();
     Some(Remembered {
         peer: announcement.peer.clone(),

@@ -1,4 +1,4 @@
-//! Collects what is wrong with an object, field by field.
+//! Checks for single fields. Collects the problems of an object.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -29,7 +29,7 @@ impl Checker {
         }
     }
 
-    /// A name that stands for another one; the words are those of the first prototype.
+    /// Checks a name that replaces another one. The message is that of the first prototype.
     pub(super) fn alias(&mut self, field: &str, value: &str) {
         if !names::is_dns_label(value) {
             self.refuse(field, format!("invalid alias {} ({LABEL_ALLOWED})", quote(value)));
@@ -60,6 +60,7 @@ impl Checker {
         let mut seen = HashSet::with_capacity(values.len());
         for (index, value) in values.iter().enumerate() {
             match value.parse::<Endpoint>() {
+                // Compared after parsing, so that two notations of one endpoint count as duplicates.
                 Ok(endpoint) if !seen.insert(endpoint.clone()) => {
                     self.refuse(format!("{field}[{index}]"), format!("{endpoint} is listed twice"));
                 }
@@ -70,13 +71,13 @@ impl Checker {
         endpoints
     }
 
-    /// Names in a certificate: DNS names or SPIFFE ids.
+    /// Checks names in a certificate: DNS names or SPIFFE ids.
     pub(super) fn subject_alt_names(&mut self, field: &str, values: &[String]) {
         for (index, value) in values.iter().enumerate() {
             if !names::is_dns_name(value) && !is_spiffe_id(value) {
                 self.refuse(
                     format!("{field}[{index}]"),
-                    format!("{} is no name in a certificate (a DNS name in lower case without wildcard, or spiffe://trust-domain/path)", quote(value)),
+                    format!("{} is not a valid name in a certificate (a DNS name in lower case without wildcard, or spiffe://trust-domain/path)", quote(value)),
                 );
             }
         }
@@ -99,7 +100,7 @@ impl Checker {
         }
     }
 
-    /// Labels of MeshFedConfigs; the words are those of the first prototype.
+    /// Checks labels of MeshFedConfigs. The message is that of the first prototype.
     pub(super) fn mesh_fed_config_selector(&mut self, labels: &BTreeMap<String, String>) {
         let field = "spec.mesh_fed_config_selector";
         if labels.is_empty() {
@@ -112,7 +113,7 @@ impl Checker {
     }
 }
 
-/// A text for a message: cut, and without what would break the line.
+/// Prepares a text for a message: cuts it, and escapes what would break the line.
 pub(crate) fn plain(text: &str) -> String {
     const LIMIT: usize = 200;
     let cut: String = text.chars().take(LIMIT).collect();
@@ -120,7 +121,8 @@ pub(crate) fn plain(text: &str) -> String {
     format!("{}{end}", cut.escape_debug())
 }
 
-/// The path of a field's member. A name that is not a plain word stands in brackets, as in a label's key.
+/// Returns the path of a member of a field. A name that is not a plain word is written in brackets, as for a
+/// label key.
 pub(super) fn member(path: &str, name: &str) -> String {
     let is_word = !name.is_empty()
         && name.len() <= 64
@@ -139,7 +141,8 @@ pub(crate) fn is_spiffe_id(value: &str) -> bool {
     else {
         return false;
     };
-    // https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md section 2; Istio's trust domains are DNS names.
+    // https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md section 2. Istio's trust domains are
+    // DNS names.
     let segment = |s: &str| {
         !matches!(s, "" | "." | "..") && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
     };

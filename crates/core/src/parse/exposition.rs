@@ -1,4 +1,4 @@
-//! ServiceExposition: what is exposed, under which name, through which relationships.
+//! ServiceExposition: the exposed service, its name, and the relationships through which it is exposed.
 
 use emcee_api::ServiceExposition;
 
@@ -8,28 +8,28 @@ use crate::labels::Labels;
 use crate::protocol::Protocol;
 use crate::text::quote;
 
-/// A valid ServiceExposition.
+/// ServiceExposition with valid values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exposition {
-    /// Who it is.
+    /// Namespace, name, precedence and generation.
     pub identity: Identity,
-    /// The Service, in the same namespace.
+    /// Name of the Service, in the same namespace.
     pub service: String,
-    /// The Service's port.
+    /// Port of the Service.
     pub port: u16,
-    /// Labels of the MeshFedConfigs.
+    /// Labels of the MeshFedConfigs through which the service is exposed.
     pub fed_configs: Labels,
     /// First label of the server name.
     pub exposed_name: String,
-    /// Subset of a DestinationRule for the Service.
+    /// Subset that a DestinationRule for the Service defines.
     pub subset: Option<String>,
-    /// Whether peers are told.
+    /// Whether the service is announced to peers.
     pub directory: bool,
-    /// Protocol, when it is not to be read off the Service.
+    /// Protocol of the port; `None` to use that of the Service's port.
     pub protocol: Option<Protocol>,
-    /// The only peers that may see and call.
+    /// The only peers that may see and call the service; `None` for all peers.
     pub peers: Option<Vec<String>>,
-    /// Identities of the workloads, when not to be read off the pods.
+    /// Identities of the workloads; empty to use those of the pods.
     pub subject_alt_names: Vec<String>,
     /// Fields of the first prototype that are set and ignored.
     pub ignored: Vec<&'static str>,

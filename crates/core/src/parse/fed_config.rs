@@ -23,90 +23,91 @@ const DEFAULT_REPLICAS: i32 = 2;
 const DEFAULT_MAX_IMPORTS: usize = 500;
 const DEFAULT_EXPIRE_AFTER: Duration = Duration::from_mins(10);
 
-/// A valid MeshFedConfig.
+/// MeshFedConfig with valid values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FedConfig {
-    /// Who it is. Its namespace is the fed namespace.
+    /// Namespace, name, precedence and generation. The namespace is the fed namespace.
     pub identity: Identity,
-    /// Its labels, `fed-config` included.
+    /// Labels of the object, with `fed-config` added if it is missing.
     pub labels: Labels,
-    /// Data plane style.
+    /// Data plane style (`spec.mode`).
     pub mode: Mode,
-    /// Name that the meshes share.
+    /// Name of the relationship, which all meshes share.
     pub relationship: String,
-    /// Labels of the Secret.
+    /// Labels of the Secret with the relationship's certificate; `None` if not given.
     pub tls_context: Option<Labels>,
-    /// The egress gateway, if this mesh uses one.
+    /// Settings of the egress gateway; `None` if this mesh does not use one.
     pub egress: Option<GatewaySettings>,
-    /// The ingress gateway, if this mesh uses one.
+    /// Settings of the ingress gateway; `None` if this mesh does not use one.
     pub ingress: Option<GatewaySettings>,
-    /// The only namespaces that may use this relationship.
+    /// The only namespaces that may use this relationship; `None` for all namespaces.
     pub allowed_namespaces: Option<BTreeSet<String>>,
-    /// Server names outside of `emcee.internal` that bindings may ask for: exact ones, and `*.` with a domain.
+    /// Server names outside of `emcee.internal` that bindings may request: exact names, and `*.` with a
+    /// domain.
     pub allowed_server_names: Vec<String>,
-    /// Networks in which exposed Services may have addresses that are no pods of theirs.
+    /// Networks in which exposed Services may have addresses that are not their own pods.
     pub allowed_backend_networks: Vec<IpNet>,
-    /// Domains in which they may have names for addresses.
+    /// Domains in which exposed Services may have host names as addresses.
     pub allowed_backend_domains: Vec<String>,
-    /// The other meshes.
+    /// The other meshes of the relationship.
     pub peers: Vec<PeerModel>,
-    /// What is announced and imported.
+    /// Settings for announcements and imports.
     pub discovery: DiscoverySettings,
-    /// Replicas of a created gateway.
+    /// Number of replicas of a created gateway.
     pub replicas: i32,
     /// Service type of a created ingress gateway.
     pub ingress_service_type: ServiceType,
 }
 
-/// How a user wants a gateway.
+/// Settings of one gateway.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatewaySettings {
-    /// Labels of existing pods; none: Emcee's own gateway.
+    /// Labels of existing gateway pods; `None` for a gateway that Emcee creates.
     pub selector: Option<Labels>,
     /// Port of the gateway's Service.
     pub port: u16,
 }
 
-/// Another mesh.
+/// Settings of one peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerModel {
-    /// Its name.
+    /// Name of the peer.
     pub name: String,
-    /// Names in its certificate, at least one.
+    /// Names in the peer's certificate, at least one.
     pub subject_alt_names: Vec<String>,
-    /// Where its Emcee listens.
+    /// Address of the peer's Emcee; `None` if only the peer connects to this mesh.
     pub discovery: Option<Endpoint>,
-    /// The only networks of its endpoints, when any are given.
+    /// Networks that contain all of the peer's endpoints; empty if not given.
     pub networks: Vec<IpNet>,
-    /// Domains of its host names.
+    /// Domains that contain all of the peer's host names.
     pub domains: Vec<String>,
-    /// The only trust domains of its identities, when any are given.
+    /// Trust domains that contain all of the peer's identities; empty if not given.
     pub trust_domains: Vec<String>,
 }
 
-/// What is announced and imported.
+/// Settings for announcements and imports.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DiscoverySettings {
     /// Whether exposed services are announced.
     pub announce: bool,
-    /// What is done with announced services.
+    /// How announced services are imported.
     pub import: ImportMode,
-    /// Namespaces for automatic import.
+    /// Namespaces in which services are imported automatically.
     pub namespaces: BTreeSet<String>,
-    /// Limit of automatic imports.
+    /// Largest number of automatic imports.
     pub max_imports: usize,
-    /// Who may see automatic imports.
+    /// Namespaces that may see automatic imports.
     pub export_to: Visibility,
-    /// What happens when a peer is lost.
+    /// What happens to the announcements of an unreachable peer.
     pub on_peer_loss: OnPeerLoss,
-    /// How long a lost peer's announcements stay.
+    /// How long the announcements of an unreachable peer stay, if they expire.
     pub expire_after: Duration,
-    /// Whether the client goes past the egress gateway.
+    /// Whether Emcee connects to peers directly, bypassing the egress gateway.
     pub direct: bool,
 }
 
 impl FedConfig {
-    /// Whether a selector of an exposition or a binding selects this MeshFedConfig.
+    /// Whether the selector of an exposition or a binding selects this MeshFedConfig.
     pub fn matches(&self, selector: &Labels) -> bool {
         self.labels.has_all(selector)
     }
@@ -125,6 +126,8 @@ pub(super) fn parse(checker: &mut Checker, identity: Identity, object: &MeshFedC
     let discovery = discovery(checker, spec.discovery.as_ref());
     FedConfig {
         labels: effective_labels(object, &identity.key.name),
+        // An invalid mode was refused above, so this value is never used: the object has problems and no
+        // model is returned.
         mode: mode.unwrap_or(Mode::Flat),
         relationship: relationship(checker, spec.relationship.as_deref(), &identity.key.name),
         identity,
@@ -164,7 +167,7 @@ fn effective_labels(object: &MeshFedConfig, name: &str) -> Labels {
     (&labels).into()
 }
 
-/// None where no labels are given.
+/// Returns `None` if there are no labels.
 fn labels_of(selector: &BTreeMap<String, String>) -> Option<Labels> {
     (!selector.is_empty()).then(|| selector.into())
 }
@@ -182,6 +185,7 @@ fn relationship(checker: &mut Checker, given: Option<&str>, own_name: &str) -> S
             ),
         );
     }
+    // The names of binding hosts are below `binding.emcee.internal`.
     if name == names::RESERVED_RELATIONSHIP {
         checker.refuse(
             "spec.relationship",
@@ -230,6 +234,7 @@ fn gateway(
     }
     let port =
         port.map_or(DEFAULT_GATEWAY_PORT, |port| checker.port(&format!("spec.{side}_gateway_port"), port));
+    // With an invalid mode it is unknown which gateways are needed. Its own problem is enough.
     if let Some(mode) = mode {
         gateway_fits(checker, mode, side, used, spec);
     }
@@ -282,6 +287,7 @@ fn replicas(checker: &mut Checker, given: Option<i64>) -> i32 {
 
 fn peers(checker: &mut Checker, peers: &[Peer]) -> Vec<PeerModel> {
     let mut names = BTreeMap::new();
+    // A certificate identifies its peer by these names, so no two peers may share one.
     let mut subject_alt_names = BTreeMap::new();
     for (index, peer) in peers.iter().enumerate() {
         if let Some(first) = names.insert(&peer.name, index) {
@@ -377,7 +383,8 @@ fn discovery(checker: &mut Checker, given: Option<&Discovery>) -> DiscoverySetti
     }
 }
 
-/// A peer chooses names, ports and protocols of imports: only the namespaces that were listed for them see them.
+/// Reads the export scope of imports. A peer chooses the names, ports and protocols of imports, so by default
+/// only the namespaces that are listed for them see them.
 fn export_to(checker: &mut Checker, given: Option<&[String]>) -> Visibility {
     let Some(given) = given else { return Visibility::Namespace };
     Visibility::of(given).unwrap_or_else(|| {
@@ -391,6 +398,7 @@ fn export_to(checker: &mut Checker, given: Option<&[String]>) -> Visibility {
 
 fn expire_after(checker: &mut Checker, given: Option<&str>) -> Duration {
     let Some(text) = given else { return DEFAULT_EXPIRE_AFTER };
+    // A negative duration fails the conversion. Zero would remove announcements at every interruption.
     let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok());
     parsed.filter(|duration| !duration.is_zero()).unwrap_or_else(|| {
         checker.refuse(

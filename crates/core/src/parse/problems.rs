@@ -1,15 +1,16 @@
-//! The problems of one object, so many and no more.
+//! Problems of one object, up to a limit.
 
 use super::checker::member;
 use super::shape::wrong;
 use crate::problem::Problem;
 
-/// The most problems of one object that are listed. Who has more starts with these.
+/// Largest number of problems that are listed for one object. Of more problems, the first ones are listed.
 pub(crate) const MAX_PROBLEMS: usize = 100;
-/// How many unknown fields are compared with all known ones: each costs as much as hundreds of other checks.
+/// How many unknown fields are compared with all known ones. One comparison costs as much as hundreds of
+/// other checks.
 const MAX_COMPARED: usize = 5;
 
-/// The problems of one object. What comes after [`MAX_PROBLEMS`] is counted only.
+/// Problems of one object. Problems beyond [`MAX_PROBLEMS`] are only counted.
 #[derive(Default)]
 pub(crate) struct Problems {
     list: Vec<Problem>,
@@ -18,7 +19,7 @@ pub(crate) struct Problems {
 }
 
 impl Problems {
-    /// Adds a problem.
+    /// Adds a problem, or counts it if the list is full.
     pub(crate) fn push(&mut self, problem: Problem) {
         if self.list.len() < MAX_PROBLEMS {
             self.list.push(problem);
@@ -27,24 +28,24 @@ impl Problems {
         }
     }
 
-    /// Whether there is no use in looking for more.
+    /// Whether there are problems that are not listed, so that further checks are useless.
     pub(crate) fn is_full(&self) -> bool {
         self.more > 0
     }
 
-    /// Those that are listed.
+    /// Returns the listed problems.
     pub(crate) fn list(&self) -> &[Problem] {
         &self.list
     }
 
-    /// Adds those of a later step that are about other fields than `but_for` and what is below them.
+    /// Adds the problems of a later step, except those about the fields `but_for` and their members.
     pub(super) fn extend(&mut self, later: Self, but_for: &[String]) {
         self.more += later.more;
         let about_others = |problem: &Problem| !but_for.iter().any(|field| problem.field.starts_with(field));
         later.list.into_iter().filter(about_others).for_each(|problem| self.push(problem));
     }
 
-    /// The list. Its last entry says that there are more, if there are.
+    /// Returns the list. If problems were omitted, the last entry says so.
     pub(super) fn into_list(mut self) -> Vec<Problem> {
         if let Some(last) = self.list.last().filter(|_| self.more > 0) {
             let message =
@@ -54,13 +55,14 @@ impl Problems {
         self.list
     }
 
-    /// Adds an unknown field. Returns the known field that was probably meant.
+    /// Adds an unknown field. Returns the known field that the user probably meant.
     pub(super) fn unknown<'a>(
         &mut self,
         path: &str,
         field: &str,
         known: impl Iterator<Item = &'a str> + Clone,
     ) -> Option<&'a str> {
+        // Beyond the limit the message lists the known fields instead.
         let meant = (self.compared < MAX_COMPARED).then(|| likely(known.clone(), field)).flatten();
         self.compared += 1;
         let hint = match meant {
@@ -72,10 +74,12 @@ impl Problems {
     }
 }
 
-/// The known name that was probably meant. Comparing costs the square of the length, so only short names are.
+/// Returns the known name that the user probably meant. The cost is the square of the length, so long names
+/// are not compared.
 fn likely<'a>(known: impl Iterator<Item = &'a str>, field: &str) -> Option<&'a str> {
     const LONGEST: usize = 64;
     let distance = |name: &'a str| (strsim::damerau_levenshtein(name, field), name);
     let nearest = known.filter(|_| field.len() <= LONGEST).map(distance).min();
+    // Allow one edit, and one more for every four characters of the name.
     nearest.filter(|(distance, name)| *distance <= 1 + name.len() / 4).map(|(_, name)| name)
 }

@@ -1,7 +1,11 @@
-//! Holds an object against its CRD's schema, and says all that is wrong, in words.
+//! Checks an object against its CRD's schema.
 //!
-//! Only the *shape* is judged here: types, unknown fields, missing fields, values of enums. Ranges and patterns
-//! are left to the kinds' own modules, which know better words for them.
+//! It checks only types, unknown fields, missing fields and enum values. The modules of the kinds check
+//! ranges and patterns, because they can give better messages.
+//!
+//! To report all problems at once, the later step must be able to read the object even if a field has the
+//! wrong type. Each such field therefore gets a placeholder value, and the later step ignores problems with
+//! placeholders.
 
 use std::sync::LazyLock;
 
@@ -22,7 +26,7 @@ pub(super) static SERVICE_EXPOSITION: LazyLock<Schema> =
     LazyLock::new(|| Schema::of(&ServiceExposition::crd()));
 pub(super) static SERVICE_BINDING: LazyLock<Schema> = LazyLock::new(|| Schema::of(&ServiceBinding::crd()));
 
-/// Fields at the top of every object, which a CRD's schema does not list.
+/// Top-level fields of every object, which the schema of a CRD does not list.
 const ENVELOPE: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
 pub(super) struct Schema {
@@ -48,12 +52,14 @@ impl Schema {
             }
             problems.unknown("", field, ["spec"].iter().chain(&ENVELOPE).copied());
         }
+        // Unknown fields of the spec are reported by the recursive check.
         let mut spec = without_nulls(fields.get("spec").unwrap_or(&Value::Null));
         match &spec {
             Value::Null => problems.push(wrong("spec", "is missing".to_owned())),
             spec => check(spec, &self.spec, "spec", &mut problems),
         }
         let stand_ins = self.stand_in(&mut spec, problems.list());
+        // Unknown top-level fields were reported above. They would not change the model.
         let mut kept: Map<String, Value> = fields
             .iter()
             .filter(|(k, _)| ENVELOPE.contains(&k.as_str()))
@@ -63,12 +69,15 @@ impl Schema {
         Shaped { object: Value::Object(kept), problems, stand_ins }
     }
 
-    /// Puts something that can be read where a field has the wrong shape, so that the other fields can be judged too.
+    /// Replaces each field of the spec that has a problem by a placeholder of the right type, so that the
+    /// other fields can be read and checked. Returns the paths of these fields.
     fn stand_in(&self, spec: &mut Value, problems: &[Problem]) -> Vec<String> {
         let Some(fields) = spec.as_object_mut() else { return Vec::new() };
         let mut stand_ins = Vec::new();
         for (name, schema) in self.spec.properties.iter().flatten() {
             let path = format!("spec.{name}");
+            // Only top-level fields are replaced. A problem in a nested field replaces the whole field that
+            // contains it.
             if !problems.iter().any(|problem| is_in(&problem.field, &path)) {
                 continue;
             }
@@ -80,7 +89,7 @@ impl Schema {
                 _ => Value::Object(Map::new()),
             };
             let optional = !schema_requires(&self.spec, name);
-            // An enum has no value that stands for none.
+            // No value of an enum can serve as a placeholder. An optional field is removed instead.
             if optional && schema.enum_.is_some() {
                 fields.remove(name)
             } else {
@@ -92,16 +101,16 @@ impl Schema {
     }
 }
 
-/// An object that can be read, whatever was wrong with it.
+/// Result of the schema check. The object can be read, even if it has problems.
 pub(super) struct Shaped {
-    /// Without nulls: a null is an absent field, as for the API server.
+    /// Object without nulls: as for the API server, a null is an absent field.
     pub(super) object: Value,
     pub(super) problems: Problems,
-    /// Fields whose value is made up, as the given one has the wrong shape.
+    /// Paths of fields whose value is a placeholder.
     pub(super) stand_ins: Vec<String>,
 }
 
-/// Whether `field` is `path`, or a part of it.
+/// Whether `field` is `path` or a member of it.
 fn is_in(field: &str, path: &str) -> bool {
     field.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
@@ -138,6 +147,7 @@ fn check(value: &Value, schema: &JSONSchemaProps, path: &str, problems: &mut Pro
 
 fn check_fields(fields: &Map<String, Value>, schema: &JSONSchemaProps, path: &str, problems: &mut Problems) {
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &schema.additional_properties {
+        // A map with arbitrary keys, such as a label selector.
         let within = at_most(fields.len(), schema.max_properties, path, problems);
         for (name, value) in fields.iter().take(within) {
             if problems.is_full() {
@@ -156,6 +166,7 @@ fn check_fields(fields: &Map<String, Value>, schema: &JSONSchemaProps, path: &st
         match schema.properties.as_ref().and_then(|known| known.get(name)) {
             Some(field) => check(value, field, &format!("{path}.{name}"), problems),
             None => {
+                // A misspelt field is also missing under its right name. One problem is enough.
                 misspelt.extend(problems.unknown(path, name, known.clone().map(|(name, _)| name.as_str())));
             }
         }
@@ -170,6 +181,7 @@ fn check_items(items: &[Value], schema: &JSONSchemaProps, path: &str, problems: 
     let within = at_most(items.len(), schema.max_items, path, problems);
     if let Some(JSONSchemaPropsOrArray::Schema(each)) = &schema.items {
         for (index, item) in items.iter().take(within).enumerate() {
+            // Stop early: a hostile object could have millions of items.
             if problems.is_full() {
                 return;
             }
@@ -178,7 +190,7 @@ fn check_items(items: &[Value], schema: &JSONSchemaProps, path: &str, problems: 
     }
 }
 
-/// Refuses too many entries. Returns how many of them are worth a look.
+/// Adds a problem if there are too many entries. Returns how many of them to check.
 fn at_most(count: usize, limit: Option<i64>, path: &str, problems: &mut Problems) -> usize {
     let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| count > *limit)
     else {

@@ -1,10 +1,10 @@
-//! The one list of kinds that Emcee generates. RBAC, watches, pruning and MCP types are made from it.
+//! The list of kinds that Emcee generates. RBAC, watches, pruning and MCP types are derived from it.
 
 /// A kind that Emcee generates.
 ///
-/// The order is the order of applying: what is referred to stands before what refers to it. Keys and policies
-/// come before what they protect, and a gateway's server after all that it needs. A Service comes before its
-/// VirtualService, so that a facade's name that turns out to be somebody else's is never routed away from them.
+/// The order of the variants is the order of applying: an object comes after what it refers to. Keys and policies
+/// come before what they protect, and a gateway's server after everything that it needs. A Service comes before its
+/// VirtualService: if a facade's name turns out to belong to someone else, no traffic is routed away from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// `v1 ServiceAccount`
@@ -59,12 +59,12 @@ impl Kind {
         Self::ServiceBinding,
     ];
 
-    /// Whether istiod can be given it over MCP.
+    /// Returns whether it is a kind of Istio, which istiod can receive over MCP.
     pub fn is_istio(self) -> bool {
         matches!(self.group(), "networking.istio.io" | "security.istio.io")
     }
 
-    /// Group and version, as in YAML.
+    /// Returns the group and version, as in YAML.
     pub const fn api_version(self) -> &'static str {
         match self {
             Self::ServiceAccount | Self::Secret | Self::Service => "v1",
@@ -80,23 +80,23 @@ impl Kind {
         }
     }
 
-    /// Whether it holds keys or hands them out. Emcee writes such kinds only where relationships have their Secrets
-    /// and gateways, and has rights to them only there.
+    /// Returns whether objects of this kind hold keys or grant access to them. Emcee writes such kinds, and has
+    /// rights to them, only where relationships have their Secrets and gateways.
     pub const fn holds_keys(self) -> bool {
         matches!(self, Self::Secret | Self::Role | Self::RoleBinding)
     }
 
-    /// API group; empty for Kubernetes' core.
+    /// Returns the API group. Empty for Kubernetes' core group.
     pub fn group(self) -> &'static str {
         self.api_version().rsplit_once('/').map_or("", |(group, _)| group)
     }
 
-    /// Version of the group.
+    /// Returns the version within the API group.
     pub fn version(self) -> &'static str {
         self.api_version().rsplit_once('/').map_or(self.api_version(), |(_, version)| version)
     }
 
-    /// The kind in URLs and in RBAC rules.
+    /// Returns the plural name, as in URLs and in RBAC rules.
     pub const fn plural(self) -> &'static str {
         match self {
             Self::ServiceAccount => "serviceaccounts",
@@ -117,7 +117,7 @@ impl Kind {
         }
     }
 
-    /// The kind, as in YAML.
+    /// Returns the kind, as in YAML.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ServiceAccount => "ServiceAccount",

@@ -1,4 +1,4 @@
-//! One generated object.
+//! A generated object and its Kubernetes form.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,22 +20,22 @@ use serde_json::{Value, json};
 use super::{Kind, Owner, OwnerKind};
 use crate::inputs::KeyMaterial;
 
-/// A generated object: whose it is, its name, and its content. Serializes as the Kubernetes object.
+/// A generated object: owner, name and content. Serializes as the Kubernetes object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
-    /// Its namespace.
+    /// Namespace of the object.
     pub namespace: Arc<str>,
-    /// Its name.
+    /// Name of the object.
     pub name: String,
-    /// For whom it is.
+    /// The owner for which it is generated.
     pub owner: Arc<Owner>,
-    /// Its annotations.
+    /// Annotations of the object.
     pub annotations: BTreeMap<String, String>,
-    /// Its kind and content.
+    /// Kind and content of the object.
     pub body: Body,
 }
 
-/// Content of an [`Object`].
+/// Content of a [`GeneratedObject`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
     /// `v1 ServiceAccount`
@@ -71,7 +71,7 @@ pub enum Body {
 }
 
 impl Object {
-    /// Its kind.
+    /// Returns the kind of the object.
     pub const fn kind(&self) -> Kind {
         match self.body {
             Body::ServiceAccount => Kind::ServiceAccount,
@@ -92,16 +92,16 @@ impl Object {
         }
     }
 
-    /// As JSON, to be looked at: of a Secret no more than which one it is.
+    /// Returns the object as JSON for display. For a Secret it contains only kind, namespace and name.
     pub fn for_people(&self) -> Value {
         match self.kind() {
             Kind::Secret => json!({"kind": "Secret", "namespace": self.namespace, "name": self.name}),
-            // Nothing in an object has a form that JSON has not.
+            // Serialization cannot fail: every value in an object has a JSON form.
             _ => serde_json::to_value(self).unwrap_or_default(),
         }
     }
 
-    /// Place in the order of applying: facades last, as they are what applications see.
+    /// Returns the sort key for the order of applying. Facades come last, as applications call them.
     pub(super) fn order(&self) -> (bool, Kind, &str, &str) {
         (self.owner.kind == OwnerKind::Facade, self.kind(), &self.namespace, &self.name)
     }

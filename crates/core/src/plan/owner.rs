@@ -1,4 +1,4 @@
-//! For whom an object is generated.
+//! The owner of generated objects.
 
 use std::sync::Arc;
 
@@ -7,25 +7,25 @@ use emcee_api::labels;
 use crate::key::Key;
 use crate::names;
 
-/// Kind of an [`Owner`].
+/// Kind of an [`ObjectOwner`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OwnerKind {
-    /// A relationship: its gateways and credentials.
+    /// A relationship: it owns gateways and credentials.
     MeshFedConfig,
     /// An exposed service.
     ServiceExposition,
     /// A bound service.
     ServiceBinding,
-    /// A name that applications call, shared by the bindings that give it ports.
+    /// A facade Service, shared by the bindings that provide its ports.
     Facade,
-    /// A server name that an egress gateway passes on, shared by the bindings that use it.
+    /// A server name that an egress gateway passes through, shared by the bindings that use it.
     Relay,
     /// A Service that is exposed by its labels.
     Service,
 }
 
 impl OwnerKind {
-    /// As it stands in the label.
+    /// Returns the value of the owner-kind label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MeshFedConfig => "MeshFedConfig",
@@ -38,21 +38,23 @@ impl OwnerKind {
     }
 }
 
-/// For whom an object is generated. It gives its objects their names and labels.
+/// The owner for which objects are generated. It determines their names and labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// Its kind.
+    /// Kind of the owner.
     pub kind: OwnerKind,
-    /// Its namespace and name.
+    /// Namespace and name of the owner.
     pub key: Key,
-    /// The MeshFedConfig, but for a facade, which may have several.
+    /// The MeshFedConfig. `None` for a facade, which may have several.
     pub fed_config: Option<Key>,
     base: String,
 }
 
 impl Owner {
-    /// An owner. Two that differ in anything give different names to their objects.
+    /// Creates an owner. Owners that differ in any argument give different names to their objects.
     pub fn new(kind: OwnerKind, key: Key, fed_config: Option<Key>) -> Arc<Self> {
+        // The hash in the base name covers all of the identity: the readable part is truncated and may be the same
+        // for two owners.
         let mut identity = vec![kind.as_str(), &*key.namespace, &*key.name];
         if let Some(fed_config) = &fed_config {
             identity.extend([&*fed_config.namespace, &*fed_config.name]);
@@ -61,17 +63,17 @@ impl Owner {
         Arc::new(Self { kind, key, fed_config, base })
     }
 
-    /// Name of the owner's main object; the others have `-<part>` added.
+    /// Returns the name of the owner's main object. The names of the others have `-<part>` appended.
     pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// Name of one of the owner's objects.
+    /// Returns the name of another object of the owner.
     pub fn part(&self, part: &str) -> String {
         format!("{}-{part}", self.base)
     }
 
-    /// The labels of the owner's objects, in order.
+    /// Returns the labels of the owner's objects, in order.
     pub fn labels(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
         let fed_config = self.fed_config.as_ref().map(|key| {
             (labels::MESH_FED_CONFIG, names::label_value(&format!("{}.{}", key.namespace, key.name)))

@@ -1,4 +1,4 @@
-//! Whether an endpoint may be a peer's.
+//! Check whether an endpoint may belong to a peer.
 
 use std::net::IpAddr;
 
@@ -11,14 +11,14 @@ use crate::names;
 use crate::parse::PeerModel;
 use crate::text::quote;
 
-/// Where one peer may be, as the administrator says in the MeshFedConfig.
+/// Addresses and names that the administrator allows for one peer in the MeshFedConfig.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits<'a> {
     /// Name of the peer.
     pub(crate) peer: &'a str,
-    /// `peers[].networks`: the only ones, if there are any.
+    /// Value of `peers[].networks`. If it is not empty, the peer's addresses must be in these networks.
     pub(crate) networks: &'a [IpNet],
-    /// `peers[].domains`.
+    /// Value of `peers[].domains`: the domains of the peer's host names.
     pub(crate) domains: &'a [String],
 }
 
@@ -28,58 +28,63 @@ impl<'a> From<&'a PeerModel> for Limits<'a> {
     }
 }
 
-/// Who names an endpoint.
+/// Author of an endpoint, who decides how strictly host names are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Author {
-    /// A peer, of itself: host names only in the domains that the administrator lists.
+    /// A peer, about itself: host names only in the domains that the administrator lists.
     Peer,
-    /// A user: host names are free as long as the administrator limits the peer neither to networks nor to domains.
+    /// A user. Any host name is allowed if the administrator limits the peer neither to networks nor to
+    /// domains.
     User,
 }
 
-/// What is this mesh's own, as far as it is known where an endpoint is judged.
+/// What belongs to this mesh, as far as the implementation knows it.
 pub(crate) trait Own {
-    /// The cluster's DNS domain.
+    /// Returns the cluster's DNS domain.
     fn cluster_domain(&self) -> &str;
-    /// The networks of this mesh that have an address.
+    /// Returns the networks of this mesh that contain an address.
     fn networks_of(&self, address: IpAddr) -> Vec<OwnNetwork>;
-    /// Whether a host name, below no domain that is local by standard, leads to something of this mesh.
+    /// Whether a host name leads to this mesh. Not called for names in domains that are local by standard.
     fn has_name(&self, name: &str) -> bool;
 }
 
-/// A network of this mesh, or one address.
+/// Network of this mesh, or a single address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnNetwork {
     pub(crate) network: IpNet,
-    /// Ends the sentence "which is …".
+    /// Completes the sentence "which is …".
     pub(crate) what: &'static str,
 }
 
-/// Who may be where, for the endpoints of one source.
+/// Policy for the endpoints of one author.
 pub(crate) struct EndpointPolicy<'a> {
     pub(crate) author: Author,
-    /// The peers of which one has to be there; none: the relationship lists none.
+    /// At least one of these peers must be allowed to have the endpoint. Empty if the relationship lists no
+    /// peers.
     pub(crate) peers: Vec<Limits<'a>>,
-    /// What is this mesh's own.
+    /// What belongs to this mesh.
     pub(crate) own: &'a dyn Own,
-    /// Follows the name of a field of the MeshFedConfig in a message.
+    /// Text after the name of a MeshFedConfig field in messages.
     pub(crate) field_of: String,
 }
 
 impl EndpointPolicy<'_> {
-    /// Decides whether the peer, or one of the peers, may be at an endpoint; else says why not, and what would allow it.
+    /// Checks that the peer, or one of the peers, may have an endpoint. The error says why not, and what
+    /// would allow it.
     pub(crate) fn judge(&self, endpoint: &Endpoint) -> Result<(), String> {
         if endpoint.port == 0 {
             return Err("0 is not a port (1 to 65535)".to_owned());
         }
         match &endpoint.host {
             Host::Name(name) => self.judge_name(name),
+            // The canonical form, so that IPv4 written as IPv6 is checked as IPv4.
             Host::Ip(address) => self.judge_address(canonical(*address)),
         }
     }
 
     fn judge_address(&self, address: IpAddr) -> Result<(), String> {
         never_there(address).map_or(Ok(()), Err)?;
+        // A tunnel or translator delivers to the embedded IPv4 address, so that address is checked too.
         for form in forms(address) {
             if let Some(OwnNetwork { network, what }) = self.unnamed(form) {
                 let subject = subject(form, address);
@@ -96,8 +101,9 @@ impl EndpointPolicy<'_> {
         Err(format!("{address} lies in none of the networks of {} ({})", self.whom(), self.field("networks")))
     }
 
-    /// A network that is not a peer's unless the administrator says so, and of which nothing that has the address is
-    /// named. A wider network does not name it: who allows `0.0.0.0/0` does not speak of loopback.
+    /// Returns a network that contains the address and belongs to a peer only if the administrator says so,
+    /// unless the MeshFedConfig lists it. A wider network does not count as listing it: `0.0.0.0/0` does not
+    /// allow loopback.
     fn unnamed(&self, address: IpAddr) -> Option<OwnNetwork> {
         let local = LOCAL.iter().filter(|(network, _)| network.contains(&address));
         let local = local.map(|&(network, what)| OwnNetwork { network, what });
@@ -108,12 +114,15 @@ impl EndpointPolicy<'_> {
         own.into_iter().next().filter(|_| !is_named)
     }
 
-    /// Envoy resolves it, later and elsewhere: all that can be asked is whether the domain is the peer's.
+    /// Checks a host name. Envoy resolves it later and elsewhere, so the only possible check is whether its
+    /// domain belongs to the peer.
     fn judge_name(&self, name: &str) -> Result<(), String> {
         if names::ends_in_number(name) || !names::is_dns_name(name) {
             return Err(format!("{} is not a DNS name", quote(name)));
         }
         never_named(name).map_or(Ok(()), Err)?;
+        // A local name needs a listed domain that is local itself: with the cluster domain `k8s.example`,
+        // listing `example` does not allow `a.b.svc.k8s.example`.
         let local = local_domain(name, Some(self.own.cluster_domain()));
         if let Some(local) = local.or_else(|| self.own.has_name(name).then_some(name))
             && !self.domains().any(|domain| names::is_within(local, domain) && names::is_within(domain, name))
@@ -123,6 +132,8 @@ impl EndpointPolicy<'_> {
                 self.field("domains")
             ));
         }
+        // An administrator who lists networks or domains has limited the peer, and a free name could resolve
+        // to any address.
         let free = |peer: &Limits<'_>| {
             self.author == Author::User && peer.networks.is_empty() && peer.domains.is_empty()
         };
@@ -156,7 +167,7 @@ impl EndpointPolicy<'_> {
     }
 }
 
-/// Why an endpoint is no peer's, whatever the MeshFedConfig says.
+/// Returns why no peer may ever have an endpoint, whatever the MeshFedConfig says. `None` if a peer may.
 pub(crate) fn never(endpoint: &Endpoint) -> Option<String> {
     match &endpoint.host {
         Host::Name(name) => never_named(name),

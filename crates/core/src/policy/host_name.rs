@@ -1,14 +1,14 @@
-//! Host names that mean something of this cluster, or of this host, rather than of a peer.
+//! Host names that mean something in this cluster, or on this host, and not at a peer.
 
 use crate::names;
 
-/// Domains that no public DNS has: names below them are a cluster's (its resolvers complete `….svc` and `….pod`), a host's,
-/// or a local network's (RFC 6761, RFC 6762, and `internal`, where clouds have the names of nodes and their metadata
-/// services).
+/// Domains that public DNS does not have. Names below them belong to a cluster (its resolvers complete
+/// `….svc` and `….pod`), a host, or a local network (RFC 6761, RFC 6762, and `internal`, where clouds name
+/// nodes and their metadata services).
 const LOCAL: [&str; 7] = ["svc", "pod", "local", "localhost", "localdomain", "home.arpa", "internal"];
 
-/// The domain, of those that are local to a cluster, a host or a network, in which a name lies: the whole name where it
-/// has no dot, as a resolver then looks for it in the namespace of the gateway.
+/// Returns the domain, local to a cluster, a host or a network, that contains a name. For a name without a
+/// dot it is the whole name, because a resolver then looks for it in the gateway's namespace.
 pub(crate) fn local_domain<'a>(name: &'a str, cluster_domain: Option<&'a str>) -> Option<&'a str> {
     if !name.contains('.') {
         return Some(name);

@@ -1,4 +1,4 @@
-//! Addresses that are special by standard.
+//! Addresses with a special meaning by standard.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,64 +12,67 @@ const fn v6(address: [u16; 8], length: u8) -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::from_segments(address), length))
 }
 
-/// Where nothing of a peer's can ever be: "this network" (RFC 1122), link-local, where clouds have their metadata
-/// services (RFC 3927, RFC 4291), multicast, and what is reserved or broadcast (RFC 1112, RFC 919).
+/// Networks that can never belong to a peer: "this network" (RFC 1122), link-local, where clouds have their
+/// metadata services (RFC 3927, RFC 4291), multicast, reserved and broadcast (RFC 1112, RFC 919).
 const NEVER: [IpNet; 6] = [
     v4(0, 0, 0, 0, 8),
     v4(169, 254, 0, 0, 16),
-    // Multicast and all that is reserved above it.
+    // Multicast, and everything above it, which is reserved.
     v4(224, 0, 0, 0, 3),
     v6([0, 0, 0, 0, 0, 0, 0, 0], 128),
     v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),
     v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),
 ];
 
-/// IPv4-compatible addresses (RFC 4291, 2.5.5.1): deprecated, never a peer's. The loopback address lies among them.
+/// IPv4-compatible addresses (RFC 4291, 2.5.5.1): deprecated, never a peer's. The loopback address is among
+/// them.
 const COMPATIBLE: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 96);
 
-/// What is local to a host, a network or a cloud: a peer's only where the administrator says so.
+/// Networks that are local to a host, a network or a cloud. They belong to a peer only if the administrator
+/// says so.
 pub(super) const LOCAL: [(IpNet, &str); 8] = [
     (v4(127, 0, 0, 0, 8), "this mesh's own"),
     (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "this mesh's own"),
-    // RFC 6890. Some clouds have their metadata service there.
+    // RFC 6890. Some clouds have their metadata service in this network.
     (v4(192, 0, 0, 0, 24), "reserved for protocols"),
-    // RFC 8215: a translator of this network, to whatever it translates to.
+    // RFC 8215: a translator of this network, which may translate to any address.
     (v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), "for a translator of this network"),
-    // Metadata services that have no link-local address: Alibaba Cloud, Azure, AWS and Google Cloud.
+    // Metadata services without a link-local address: Alibaba Cloud, Azure, AWS and Google Cloud.
     (v4(100, 100, 100, 200, 32), "a metadata service of a cloud"),
     (v4(168, 63, 129, 16, 32), "a metadata service of a cloud"),
     (v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32), "a metadata service of a cloud"),
     (v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0], 64), "a metadata service of a cloud"),
 ];
 
-/// IPv6 prefixes whose last 32 bits are an IPv4 address, and nothing else: translators (RFC 6052, RFC 2765).
+/// IPv6 prefixes of translators (RFC 6052, RFC 2765). The last 32 bits are always an IPv4 address.
 const TRANSLATED: [Ipv6Net; 2] = [
     Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96),
     Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96),
 ];
 const TRANSLATED_LOCALLY: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48);
-/// 6to4 (RFC 3056) and Teredo (RFC 4380): tunnels to an IPv4 address within.
+/// Tunnels to an IPv4 address within the address: 6to4 (RFC 3056) and Teredo (RFC 4380).
 const SIX_TO_FOUR: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16);
 const TEREDO: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 32);
-/// ISATAP (RFC 5214): the third quarter of the address, without the bit that says whether it is unique.
+/// ISATAP (RFC 5214): the third word of the address, without the bit that says whether it is unique.
 const ISATAP: u32 = 0x0000_5efe;
 const UNIQUE: u32 = 0x0200_0000;
 
-/// Whether nothing of a peer's can ever be there.
+/// Whether an address can never belong to a peer.
 pub(super) fn is_never(address: IpAddr) -> bool {
     let compatible =
+        // `::1` is loopback, which an administrator may allow.
         matches!(address, IpAddr::V6(v6) if COMPATIBLE.contains(&v6) && v6 != Ipv6Addr::LOCALHOST);
     compatible || NEVER.iter().any(|network| network.contains(&address))
 }
 
-/// Whether an address, or one to which a tunnel or a local translator would carry it, is special: loopback, link-local,
-/// unspecified, multicast, reserved, or a cloud's metadata service.
+/// Whether an address is special: loopback, link-local, unspecified, multicast, reserved, or a metadata
+/// service of a cloud. Also checks the addresses to which a tunnel or a local translator would forward it.
 pub(crate) fn is_special(address: IpAddr) -> bool {
     let is_local = |form: IpAddr| LOCAL.iter().any(|(network, _)| network.contains(&form));
     forms(canonical(address)).any(|form| is_never(form) || is_local(form))
 }
 
-/// An address without disguise: IPv4 that is written as IPv6 (mapped, or for a translator) is that IPv4 address.
+/// Returns the canonical form of an address: IPv4 written as IPv6 (mapped, or for a translator) becomes IPv4.
 pub(crate) fn canonical(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) if TRANSLATED.iter().any(|prefix| prefix.contains(&v6)) => quarter(v6, 3).into(),
@@ -77,7 +80,8 @@ pub(crate) fn canonical(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A canonical address, and the IPv4 addresses to which a tunnel or a local translator would carry it.
+/// Returns a canonical address, and the IPv4 addresses to which a tunnel or a local translator would forward
+/// it.
 pub(super) fn forms(address: IpAddr) -> impl Iterator<Item = IpAddr> {
     let within = match address {
         IpAddr::V4(_) => [None; 3],
@@ -87,6 +91,7 @@ pub(super) fn forms(address: IpAddr) -> impl Iterator<Item = IpAddr> {
 }
 
 fn embedded(v6: Ipv6Addr) -> [Option<Ipv4Addr>; 3] {
+    // Several formats can apply to one address, so each contributes its own candidate.
     let isatap = quarter(v6, 2).to_bits() & !UNIQUE == ISATAP;
     let last = (isatap || TRANSLATED_LOCALLY.contains(&v6)).then(|| quarter(v6, 3));
     if SIX_TO_FOUR.contains(&v6) {
@@ -94,14 +99,14 @@ fn embedded(v6: Ipv6Addr) -> [Option<Ipv4Addr>; 3] {
         return [Some(Ipv4Addr::new(a, b, c, d)), last, None];
     }
     if TEREDO.contains(&v6) {
-        // The server, and the client, whose bits are inverted.
+        // Teredo embeds the server, and the client with inverted bits.
         let client = Ipv4Addr::from_bits(!quarter(v6, 3).to_bits());
         return [Some(quarter(v6, 1)), Some(client), last];
     }
     [last, None, None]
 }
 
-/// 32 of the 128 bits, as an IPv4 address.
+/// Returns one of the four 32-bit words as an IPv4 address.
 fn quarter(v6: Ipv6Addr, index: usize) -> Ipv4Addr {
     let segments = v6.segments();
     let [high, low] = [segments[2 * index], segments[2 * index + 1]].map(u32::from);

@@ -1,18 +1,19 @@
-//! Whether a binding may ask for a server name.
+//! Check whether a binding may request a server name.
 //!
-//! A server name is a claim on gateways that others use too, and in BOUNDARY it is asked for with this mesh's own
-//! certificate. So below `emcee.internal` a binding has the names of services of its relationship only, and outside of it
-//! those that the administrator allows. That parts the names of bindings from all that Emcee makes up for itself
-//! (`discovery.…`, `relay.…`, binding hosts), whatever comes first.
+//! A server name is a claim on gateways that others use too, and in BOUNDARY the gateway requests it with
+//! this mesh's own certificate. Below `emcee.internal` a binding may therefore request only names of services
+//! of its relationship, and outside of it only names that the administrator allows. This separates the names
+//! of bindings from all names that Emcee generates for itself (`discovery.…`, `relay.…`, binding hosts),
+//! whichever exists first.
 
 use super::host_name::local_domain;
 use crate::names;
 use crate::text::quote;
 
-/// `relay.` is put before the server name, and a host may have 253 characters.
+/// Longest server name: `relay.` is prepended to it, and a host may have 253 characters.
 pub(crate) const LIMIT: usize = 253 - "relay.".len();
 
-/// Why a text is no server name that any binding may ask for, whatever its relationship.
+/// Returns why a text is not a server name that a binding of any relationship may request. `None` if it is.
 pub(crate) fn misformed(name: &str) -> Option<String> {
     if !names::is_dns_name(name) || !name.contains('.') {
         return Some(format!(
@@ -32,8 +33,8 @@ pub(crate) fn misformed(name: &str) -> Option<String> {
     })
 }
 
-/// Decides whether a binding of a relationship may ask for a server name; else says why not, and what would allow it.
-/// `allowed` is what the MeshFedConfig `fed_config` allows outside of `emcee.internal`.
+/// Checks that a binding of a relationship may request a server name. The error says why not, and what would
+/// allow it. `allowed` is what the MeshFedConfig `fed_config` allows outside of `emcee.internal`.
 pub(crate) fn judge(
     name: &str,
     relationship: &str,
@@ -51,6 +52,7 @@ pub(crate) fn judge(
         );
         return if owner == relationship { Ok(()) } else { Err(words) };
     }
+    // Local names must be listed exactly. A wildcard could cover services of this cluster by accident.
     let is_local = local_domain(name, Some(cluster_domain)).is_some();
     let allows = |pattern: &String| match pattern.strip_prefix("*.") {
         Some(domain) => !is_local && name != domain && names::is_within(domain, name),
@@ -60,13 +62,13 @@ pub(crate) fn judge(
         return Ok(());
     }
     Err(format!(
-        "{name} is not in allowed_server_names of MeshFedConfig {fed_config}, and lies outside of {} (if it is meant, its administrator adds `allowed_server_names: [{name}]` to its spec; else leave server_name out for the computed one)",
+        "{name} is not in allowed_server_names of MeshFedConfig {fed_config}, and lies outside of {} (to allow it, its administrator adds `allowed_server_names: [{name}]` to its spec; or leave server_name out for the computed one)",
         names::DOMAIN
     ))
 }
 
-/// Why a text is not one that `allowed_server_names` may have: a server name outside of `emcee.internal`, or `*.` and a
-/// domain with a dot that is not local.
+/// Returns why a text is not allowed in `allowed_server_names`, or `None` if it is. Allowed are server names
+/// outside of `emcee.internal`, and `*.` with a domain that has a dot and is not local.
 pub(crate) fn misformed_pattern(pattern: &str) -> Option<String> {
     let domain = pattern.strip_prefix("*.");
     let name = domain.unwrap_or(pattern);
@@ -82,11 +84,12 @@ pub(crate) fn misformed_pattern(pattern: &str) -> Option<String> {
             quote(pattern)
         ));
     }
-    // The cluster's domain, if it is another, is not known here; `judge` takes no name below it for allowed either.
+    // The cluster's own domain is not known here. `check_allowed` does not let a wildcard cover names below
+    // it either.
     let local = domain.and_then(|domain| local_domain(domain, None));
     local.map(|local| {
         format!(
-            "{} is wide open to names of this cluster or host (names below {local} are written out)",
+            "{} would allow names of this cluster or host (list names below {local} one by one)",
             quote(pattern)
         )
     })

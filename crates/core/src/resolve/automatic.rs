@@ -1,4 +1,4 @@
-//! A Service that is exposed by its labels: which ServiceExpositions that comes to.
+//! Automatic exposition: the ServiceExpositions of a Service that is exposed by its labels.
 
 use emcee_api::{Reason, labels};
 
@@ -8,39 +8,41 @@ use crate::names;
 use crate::problem::Problem;
 use crate::text::quote;
 
-/// A port of a Service, as it is to be exposed.
+/// ServiceExposition for one port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AutomaticExposition {
     /// Name of the ServiceExposition.
     pub(crate) name: String,
-    /// The port.
+    /// Port of the Service.
     pub(crate) port: u16,
-    /// Value of the label by which its MeshFedConfig is selected.
+    /// Value of the label that selects its MeshFedConfig.
     pub(crate) fed_config: String,
-    /// Under which name peers know it, if not the Service's.
+    /// Name under which peers know the service; `None` for the Service's name.
     pub(crate) alias: Option<String>,
 }
 
-/// What a Service asks for by its labels.
+/// ServiceExpositions that the labels of a Service request.
 pub(crate) struct Asked {
-    /// The ServiceExpositions.
+    /// Expositions of the ports that can be exposed.
     pub(crate) expositions: Vec<AutomaticExposition>,
-    /// Why some of its ports have none.
+    /// Why the other ports cannot be exposed.
     pub(crate) refused: Vec<Problem>,
 }
 
-/// One for each TCP port. The first port keeps the Service's name, as most Services have one.
+/// Returns one exposition for each TCP port. The first port keeps the Service's name, because most Services
+/// have only one.
 pub(crate) fn resolve(view: &View<'_>, service: &Service, expose: &Expose) -> Result<Asked, Problem> {
     let fed_config = through(view, expose)?;
     let alias = alias(expose, &fed_config)?;
     if service.ports.is_empty() {
         return Err(at(
             labels::EXPOSE,
-            "the Service has no TCP port to expose (give it one, or take the label off)",
+            "the Service has no TCP port to expose (give it one, or remove the label)",
         ));
     }
     let service_name = &*service.key.name;
     let peers_know = alias.as_deref().unwrap_or(service_name);
+    // Further ports get the name of the port as a suffix, so that each has its own inter-mesh server name.
     let further = service.ports.iter().skip(1).map(|port| {
         let part = part(port);
         let alias = format!("{peers_know}-{part}");
@@ -53,16 +55,17 @@ pub(crate) fn resolve(view: &View<'_>, service: &Service, expose: &Expose) -> Re
         fed_config: fed_config.clone(),
         alias,
     };
+    // A port with a name that is too long does not affect the other ports.
     let (expositions, refused) = [first].into_iter().chain(further).map(of).partition(is_named);
     Ok(Asked { expositions, refused: refused.iter().map(unnamed).collect() })
 }
 
-/// Whether both names are such as a ServiceExposition may have.
+/// Whether both names are valid names for a ServiceExposition and a server name.
 fn is_named(exposition: &AutomaticExposition) -> bool {
     names::is_dns_name(&exposition.name) && exposition.alias.as_deref().is_none_or(names::is_dns_label)
 }
 
-/// Why a port is not exposed whose names are made of too much.
+/// Returns why a port is not exposed: a name that would be derived from its name is not valid.
 fn unnamed(exposition: &AutomaticExposition) -> Problem {
     let AutomaticExposition { name, port, alias, .. } = exposition;
     let known_as = alias.as_deref().unwrap_or_default();
@@ -79,10 +82,10 @@ fn part(port: &ServicePort) -> String {
     port.name.clone().unwrap_or_else(|| port.number.to_string())
 }
 
-/// Which MeshFedConfig, by the value of its label.
+/// Returns the value of the label that selects the MeshFedConfig.
 fn through(view: &View<'_>, expose: &Expose) -> Result<String, Problem> {
     match &*expose.through {
-        "" => Err(at(labels::EXPOSE, "names no MeshFedConfig (its name, or true if there is but one)")),
+        "" => Err(at(labels::EXPOSE, "names no MeshFedConfig (its name, or true if there is only one)")),
         labels::EXPOSE_THE_ONLY_ONE => the_only_one(view),
         name => Ok(name.to_owned()),
     }
@@ -91,6 +94,8 @@ fn through(view: &View<'_>, expose: &Expose) -> Result<String, Problem> {
 fn the_only_one(view: &View<'_>) -> Result<String, Problem> {
     let keys: Vec<_> = view.fed_config_keys().collect();
     match keys.as_slice() {
+        // An invalid MeshFedConfig has no parsed labels. Without the label `fed-config` it is selected by its
+        // name.
         [one] => {
             let config = view.fed_config(one).and_then(|parsed| parsed.as_ref().ok());
             let label = config.and_then(|config| config.labels.get(labels::FED_CONFIG));
@@ -101,7 +106,7 @@ fn the_only_one(view: &View<'_>) -> Result<String, Problem> {
             let names: Vec<_> = several.iter().take(5).map(ToString::to_string).collect();
             let more = if several.len() > names.len() { ", …" } else { "" };
             let message = format!(
-                "true stands for the only MeshFedConfig, and there are {}: {}{more} (name one)",
+                "true selects the only MeshFedConfig, but there are {}: {}{more} (name one)",
                 several.len(),
                 names.join(", ")
             );
@@ -110,7 +115,7 @@ fn the_only_one(view: &View<'_>) -> Result<String, Problem> {
     }
 }
 
-/// `[<MeshFedConfig>:]<alias>`
+/// Parses the alias, written as `[<MeshFedConfig>:]<alias>`.
 fn alias(expose: &Expose, fed_config: &str) -> Result<Option<String>, Problem> {
     let Some(text) = &expose.as_ else { return Ok(None) };
     let (of, alias) = match text.split_once(':') {

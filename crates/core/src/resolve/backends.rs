@@ -1,8 +1,9 @@
-//! Whose the addresses behind an exposed Service are.
+//! Ownership of the addresses behind an exposed Service.
 //!
-//! A user who may write an EndpointSlice or a `WorkloadEntry` may write any address into it. A gateway calls it with
-//! the mesh's own identity, and in the end-to-end styles it passes on what strangers send. So an address counts as
-//! a Pod only if a Pod of the Service's namespace has it, and what is known to be somebody else's is refused.
+//! A user who may write an EndpointSlice or a `WorkloadEntry` can write any address into it. A gateway calls
+//! that address with the mesh's own identity, and in the end-to-end styles it forwards traffic of
+//! unauthenticated clients to it. An address therefore counts as a Pod only if a Pod of the Service's
+//! namespace has it, and an address that is known to belong to another owner is refused.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -21,33 +22,33 @@ use crate::policy::{self, canonical};
 use crate::problem::Problem;
 use crate::resolve::View;
 
-/// What is behind a Service, besides the Pods that its selector selects.
+/// Addresses behind a Service, except those of the Pods that its selector selects.
 #[derive(Default)]
 pub(super) struct Backends<'v> {
-    /// Pods of its namespace to which its EndpointSlices lead, each with its port.
+    /// Pods of the Service's namespace that its EndpointSlices name, each with its port.
     pub(super) pods: Vec<(&'v Workload, u16)>,
     /// `WorkloadEntries` that its selector selects.
     pub(super) entries: Vec<&'v WorkloadEntry>,
-    /// Whether there are addresses that are no known Pods.
+    /// Whether there are addresses that are not known Pods.
     pub(super) unknown: bool,
 }
 
-/// Whose an address is.
+/// Owner of an address, as seen from the Service's namespace.
 enum Whose<'v> {
-    /// Pods of the namespace; several only where they share their node's address.
+    /// Pods of the namespace. There are several only if they share the address of their node.
     OwnPods(Vec<&'v Workload>),
-    /// An address of the cluster that no known Pod has.
+    /// Address of the cluster that no known Pod has. The text completes a message.
     Unassigned(String),
-    /// Somebody else's.
+    /// Address of another owner, or one that is never allowed. The text completes a message.
     Foreign(String),
-    /// Not of the cluster, as far as is known, or allowed.
+    /// Address outside of the cluster, as far as is known, or allowed by the administrator.
     Outside,
 }
 
-/// Judges all addresses behind a Service.
+/// Checks all addresses behind a Service.
 ///
 /// # Errors
-/// The first address that it may not have.
+/// Returns the first address that the Service may not have.
 pub(super) fn judge<'v>(
     view: &View<'v>,
     config: &FedConfig,
@@ -55,35 +56,39 @@ pub(super) fn judge<'v>(
     port: &ServicePort,
     warnings: &mut Vec<Problem>,
 ) -> Result<Backends<'v>, Problem> {
-    let judge = Judge { view, config, service };
+    let checker = Judge { view, config, service };
     let mut backends = Backends::default();
-    let selected = judge.selected();
-    let mut unkept = 0;
-    for slice in judge.slices() {
-        judge.whole(slice)?;
+    let selected = checker.selected();
+    // Counts the addresses that users wrote, where all slices are used. Slices that Kubernetes manages hold
+    // only Pods that the Service selects.
+    let mut user_written = 0;
+    for slice in checker.slices() {
+        checker.whole(slice)?;
         let number = slice.number_of(port);
         for (address, number) in
-            judge.addresses(slice, number).filter(|(address, _)| !is_at(address, &selected))
+            checker.addresses(slice, number).filter(|(address, _)| !is_at(address, &selected))
         {
-            unkept += usize::from(judge.by_name() && !judge.is_kept(slice));
-            judge.bounded(unkept)?;
-            judge.address(slice, address, number, &mut backends, warnings)?;
+            user_written += usize::from(checker.by_name() && !checker.is_kept(slice));
+            // Check the count before the address: each checked address is recorded as a dependency.
+            checker.bounded(user_written)?;
+            checker.address(slice, address, number, &mut backends, warnings)?;
         }
     }
+    // Istio adds WorkloadEntries to the endpoints of a Service by its selector, without an EndpointSlice.
     for entry in view.workload_entries_in(&service.key.namespace, &service.selector) {
-        judge.entry(entry)?;
+        checker.entry(entry)?;
         backends.entries.push(entry);
-        judge.bounded(unkept + backends.entries.len())?;
+        checker.bounded(user_written + backends.entries.len())?;
     }
     Ok(backends)
 }
 
-/// Addresses of some Pods.
+/// Returns the canonical addresses of Pods.
 pub(super) fn addresses_of(pods: &[&Workload]) -> BTreeSet<IpAddr> {
     pods.iter().flat_map(|pod| &pod.addresses).copied().map(canonical).collect()
 }
 
-/// Whether an address is one of these, and does not claim to be a Pod of another namespace.
+/// Whether an address is one of these, and its slice does not claim that it is a Pod of another namespace.
 fn is_at(address: &SliceAddress, addresses: &BTreeSet<IpAddr>) -> bool {
     let Host::Ip(ip) = address.host else { return false };
     address.elsewhere.is_none() && addresses.contains(&canonical(ip))
@@ -96,18 +101,19 @@ struct Judge<'j, 'v> {
 }
 
 impl<'v> Judge<'_, 'v> {
-    /// Addresses of the Pods that the Service selects: of these nothing more has to be asked, and a change to one of
-    /// them is heard of by its labels.
+    /// Returns the addresses of the Pods that the Service selects. They need no further check. A change of
+    /// such a Pod is tracked by its labels.
     fn selected(&self) -> BTreeSet<IpAddr> {
         addresses_of(&self.view.workloads_in(&self.service.key.namespace, &self.service.selector))
     }
 
-    /// Whether a gateway goes by the Service's name: then Istio uses every address, and not only those that Emcee gives it.
+    /// Whether a gateway uses the Service by its name. Istio then uses every address of the Service, and not
+    /// only those that Emcee announces.
     fn by_name(&self) -> bool {
         self.config.mode.terminates()
     }
 
-    /// The EndpointSlices of the Service, as far as they are used.
+    /// Returns the EndpointSlices of the Service that are used.
     fn slices(&self) -> Vec<&'v EndpointSlice> {
         let key = &self.service.key;
         if self.by_name() {
@@ -117,14 +123,16 @@ impl<'v> Judge<'_, 'v> {
         }
     }
 
-    /// The addresses of a slice that are used, each with its port. Nothing is announced of one that is not ready, so its port
-    /// is of no interest.
+    /// Returns the addresses of a slice that are used, each with its port. An address that is not ready is
+    /// not announced, so its port is `None`.
     fn addresses<'s>(
         &self,
         slice: &'s EndpointSlice,
         number: Option<u16>,
     ) -> impl Iterator<Item = (&'s SliceAddress, Option<u16>)> + use<'s> {
-        // Kubernetes leaves Pods that end in its slices, and others may have their addresses already.
+        // Kubernetes keeps terminating Pods in its slices as not ready, and other Pods may already have their
+        // addresses. Istio can be configured to use not-ready addresses, so those of other slices are
+        // checked.
         let not_ready = if self.by_name() && !self.is_kept(slice) { &*slice.not_ready } else { &[] };
         let ready = slice.addresses.iter().map(move |address| (address, number));
         ready.chain(not_ready.iter().map(|address| (address, None)))
@@ -140,23 +148,28 @@ impl<'v> Judge<'_, 'v> {
     ) -> Result<(), Problem> {
         let what = || format!("EndpointSlice {} has {}", slice.key, address.host);
         if let Some(pod) = &address.elsewhere {
+            // Istio would expect the identity of that Pod, so it would accept a workload of the other
+            // namespace.
             let words = format!(
                 "{}, and calls it Pod {pod} of another namespace, whose identity Istio would expect there",
                 what()
             );
             return Err(self.refused(&words));
         }
-        // A Pod that is not known yet, or no longer, is on its way.
+        // A slice that Kubernetes manages may be ahead of the watch on Pods, or behind it, so an unknown
+        // address is not an error.
         let by_kubernetes = self.is_kept(slice);
         match self.whose(&address.host) {
             Whose::Foreign(words) => Err(self.refused(&format!("{}, {words}", what()))),
             Whose::Unassigned(words) if !by_kubernetes => Err(self.refused(&format!("{}, {words}", what()))),
+            // The selector covers these Pods, so there is nothing to record.
             Whose::OwnPods(_) | Whose::Unassigned(_) | Whose::Outside if by_kubernetes => Ok(()),
             Whose::OwnPods(pods) => {
                 backends.pods.extend(pods.into_iter().filter_map(|pod| Some((pod, number?))));
                 Ok(())
             }
             Whose::Outside | Whose::Unassigned(_) => {
+                // Among files, a Pod without an address may be the one that the slice names.
                 match (self.assumed(address), number) {
                     (Some(pod), Some(number)) => {
                         warnings.push(assumed(pod, &address.host));
@@ -170,7 +183,7 @@ impl<'v> Judge<'_, 'v> {
         }
     }
 
-    /// Whether Kubernetes keeps the slice, and takes out of it what it has not put there.
+    /// Whether Kubernetes manages the slice, and removes addresses that it did not add.
     fn is_kept(&self, slice: &EndpointSlice) -> bool {
         slice.by_kubernetes && !self.service.selector.is_empty()
     }
@@ -188,7 +201,8 @@ impl<'v> Judge<'_, 'v> {
         }
     }
 
-    /// Among files there are often no Pods, and then the addresses of a Service with a selector are theirs.
+    /// Whether the address may belong to a selected Pod. Files often contain no Pods, so the addresses of a
+    /// Service with a selector are assumed to be theirs.
     fn may_be_selected(&self) -> bool {
         let selector = &self.service.selector;
         let pods = || self.view.workloads_in(&self.service.key.namespace, selector);
@@ -197,11 +211,13 @@ impl<'v> Judge<'_, 'v> {
             && pods().iter().all(|pod| pod.kind == WorkloadKind::Deployment || pod.addresses.is_empty())
     }
 
-    /// Among files a Pod may have no address, and then it is taken for the one that a slice says.
+    /// Returns the Pod that a slice names for the address, if files give the Pod no address. The slice is
+    /// then believed.
     fn assumed(&self, address: &SliceAddress) -> Option<&'v Workload> {
         let key = crate::key::Key::new(&self.service.key.namespace, address.pod.as_deref()?);
         let pod = self.view.pod(&key)?;
         let selected = !self.service.selector.is_empty() && pod.is_selected_by(&self.service.selector);
+        // Selected Pods are handled by the selector already.
         (self.is_partial() && pod.addresses.is_empty() && !selected).then_some(pod)
     }
 
@@ -214,13 +230,14 @@ impl<'v> Judge<'_, 'v> {
             Host::Ip(address) => self.whose_address(canonical(*address)),
             Host::Name(name) if self.allows_name(name) => Whose::Outside,
             Host::Name(_) => Whose::Foreign(
-                "a name, which may lead to anybody (give addresses, or have the administrator list its domain in spec.allowed_backend_domains)".to_owned(),
+                "a name, which may resolve to any address (use addresses, or have the administrator list its domain in spec.allowed_backend_domains)".to_owned(),
             ),
         }
     }
 
     fn whose_address(&self, address: IpAddr) -> Whose<'v> {
         let owners = self.view.address_owners(address);
+        // The order matters: own Pods win, then what the administrator allows, then the reasons to refuse.
         let own = self.own_pods(&owners);
         if !own.is_empty() {
             return Whose::OwnPods(own);
@@ -228,6 +245,8 @@ impl<'v> Judge<'_, 'v> {
         if self.config.allowed_backend_networks.iter().any(|network| network.contains(&address)) {
             return Whose::Outside;
         }
+        // Special addresses reach the gateway's own host or a cloud's metadata service, even if they have no
+        // owner.
         if policy::is_special(address) {
             return Whose::Foreign(
                 "which is loopback, link-local, unspecified, multicast, reserved or a metadata service"
@@ -238,6 +257,7 @@ impl<'v> Judge<'_, 'v> {
         if let Some(owner) = owners.iter().find_map(|owner| foreign(owner, namespace)) {
             return Whose::Foreign(owner);
         }
+        // No object has the address, but it is in a range of this cluster: a Pod may get it at any time.
         let ranges = owners.iter().find_map(|owner| match owner {
             AddressOwner::PodRange(node) => Some(format!("which is for Pods of node {node}")),
             _ => None,
@@ -261,25 +281,26 @@ impl<'v> Judge<'_, 'v> {
         self.config.allowed_backend_domains.iter().any(|domain| names::is_within(domain, name))
     }
 
-    /// What is not kept of a slice cannot be judged.
+    /// Refuses a slice with more addresses than Emcee stores, because it cannot check the others.
     fn whole(&self, slice: &EndpointSlice) -> Result<(), Problem> {
         if !slice.is_cut || !self.by_name() {
             return Ok(());
         }
         let message = format!(
-            "EndpointSlice {} has more addresses than are judged (divide it into several)",
+            "EndpointSlice {} has more addresses than are checked (divide it into several)",
             slice.key
         );
         Err(Problem::at(Reason::LimitExceeded, "spec.name", message))
     }
 
-    /// What is looked at is remembered, so it may not be any number.
+    /// Refuses more addresses than the limit. Each checked address is stored as a dependency, so their number
+    /// must be bounded.
     fn bounded(&self, addresses: usize) -> Result<(), Problem> {
         if addresses <= MAX_ENDPOINTS {
             return Ok(());
         }
         let message = format!(
-            "Service {} has more than {MAX_ENDPOINTS} addresses besides those of the Pods that it selects (at most {MAX_ENDPOINTS} are judged: take some out of its EndpointSlices)",
+            "Service {} has more than {MAX_ENDPOINTS} addresses in addition to those of the Pods that it selects (at most {MAX_ENDPOINTS} are checked: remove some from its EndpointSlices)",
             self.service.key
         );
         Err(Problem::at(Reason::LimitExceeded, "spec.name", message))
@@ -299,7 +320,7 @@ fn assumed(pod: &Workload, host: &Host) -> Problem {
     Problem::at(Reason::Assumed, "spec.name", message)
 }
 
-/// Who else has an address, if somebody who is no Pod of the namespace has.
+/// Returns the owner of an address if it is not a Pod of the namespace.
 fn foreign(owner: &AddressOwner, namespace: &str) -> Option<String> {
     Some(match owner {
         AddressOwner::Pod(key) => format!("which is Pod {key} of another namespace"),

@@ -1,4 +1,4 @@
-//! A binding, through its relationship.
+//! Resolution of a binding through its relationship.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,59 +22,60 @@ use crate::problem::Problem;
 use crate::protocol::Protocol;
 use crate::resolve::View;
 
-/// Port of a facade when neither given nor announced, as in the first prototype.
+/// Port of a facade if it is neither given nor announced, as in the first prototype.
 const DEFAULT_PORT: u16 = 5000;
 
-/// Ports of L, in order of preference: the first that the gateway's Services do not have, as Istio would translate
-/// that number to a port of the gateway's own.
+/// Ports of the binding host, in order of preference. The first one that the gateway's Services do not have
+/// is used, because Istio would translate a port of these Services to a port of the gateway's pods.
 const HTTP_PORTS: [u16; 3] = [80, 8080, 8888];
 const OTHER_PORTS: std::ops::Range<u16> = 9443..9543;
 
-/// A remote service reached through one relationship: all that a style needs to know.
+/// Remote service that is reached through one relationship. Contains all that a style needs to know.
 #[derive(Clone, Debug)]
 pub struct Consumption<'a> {
-    /// The binding.
+    /// Binding that requests the service.
     pub binding: &'a Binding,
-    /// Owner of the objects.
+    /// Owner of the generated objects.
     pub owner: Arc<Owner>,
     /// The egress gateway, if the style has one.
     pub egress: Option<&'a Gateway>,
-    /// Secret for the gateway, if it begins TLS.
+    /// Name of the Secret for the gateway, if it originates TLS.
     pub credential: Option<String>,
-    /// Server name X.
+    /// Inter-mesh server name (SNI) of the service.
     pub server_name: String,
-    /// Binding host L.
+    /// Binding host of the service.
     pub host: String,
-    /// Port of L.
+    /// Port of the binding host.
     pub host_port: u16,
-    /// What the remote service speaks.
+    /// Protocol of the remote service.
     pub protocol: Protocol,
-    /// Where it can be reached.
+    /// Endpoints of the remote service.
     pub endpoints: Vec<Endpoint>,
-    /// Identities that it may have, in the end-to-end styles; empty: any of the root.
+    /// Identities that the service may have, in the end-to-end styles. Empty: any identity of the root of
+    /// trust.
     pub identities: Vec<String>,
-    /// Names in the certificates of the peers that may serve, in BOUNDARY; empty: of any.
+    /// Names in the certificates of the peers that may provide the service, in BOUNDARY. Empty: any name.
     pub peer_names: Vec<String>,
     /// Trust domain of this mesh.
     pub trust_domain: &'a str,
 }
 
-/// A server name that an egress gateway passes on. All bindings to one share it.
+/// TLS passthrough route of a server name on an egress gateway. All bindings to that server name share it.
 #[derive(Clone, Debug)]
 pub struct Relay<'a> {
-    /// Owner of the objects.
+    /// Owner of the generated objects.
     pub owner: Arc<Owner>,
-    /// Name of the objects.
+    /// Name of the generated objects.
     pub name: String,
-    /// The gateway.
+    /// Egress gateway of the relationship.
     pub egress: &'a Gateway,
-    /// Server name X.
+    /// Inter-mesh server name (SNI) of the service.
     pub server_name: &'a str,
-    /// Where it leads.
+    /// Endpoints to which the gateway forwards.
     pub endpoints: &'a [Endpoint],
 }
 
-/// A binding wants a port of a facade.
+/// Claim of a binding on a port of a facade.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FacadeClaim {
     pub(crate) facade: Key,
@@ -82,30 +83,30 @@ pub(crate) struct FacadeClaim {
     pub(crate) visibility: Visibility,
 }
 
-/// A binding wants a server name relayed on an egress gateway.
+/// Claim of a binding on a server name on an egress gateway.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RelayClaim {
     pub(crate) relationship: Key,
-    /// Namespace of the gateway's pods. There a server name is relayed once: two relationships may have selected the same
-    /// pods, and a ServiceEntry of one would have the host of the other's.
+    /// Namespace of the gateway's pods. In it, a server name can be relayed only once: two relationships may
+    /// have selected the same pods, and both would create a ServiceEntry for the same host.
     pub(crate) namespace: Arc<str>,
     pub(crate) server_name: Arc<str>,
-    /// The peer, or the endpoints that were given: two bindings share a relay only if they mean the same.
+    /// The peer, or the endpoints that were given. Two bindings can share a relay only if this is equal.
     pub(crate) source: String,
     pub(crate) endpoints: Vec<Endpoint>,
 }
 
-/// One port of a facade, and where it leads.
+/// One port of a facade, with its route.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FacadePort {
     pub(crate) port: u16,
     pub(crate) protocol: Protocol,
-    /// Where it leads; none: nowhere.
+    /// Destination of the port; `None` if calls must fail.
     pub(crate) route: Option<FacadeRoute>,
     pub(crate) visibility: Visibility,
 }
 
-/// Where a port of a facade leads.
+/// Destination of a facade's port.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FacadeRoute {
     pub(crate) host: String,
@@ -113,18 +114,18 @@ pub(crate) struct FacadeRoute {
     pub(crate) authority: String,
 }
 
-/// A binding that found its relationship.
+/// Binding with its relationship.
 pub(crate) struct Bound<'a> {
     pub(crate) relationship: &'a Arc<Relationship>,
     pub(crate) server_name: String,
     pub(crate) endpoints: Vec<Endpoint>,
-    /// `spec`, or the name of the peer.
+    /// Source of the endpoints: `spec`, or the name of the peer.
     pub(crate) source: Option<String>,
-    /// The peer whose announcement it follows.
+    /// Peer whose announcement the binding follows.
     pub(crate) uses: Option<Source>,
-    /// Since when that peer is lost.
+    /// Time since which that peer is unreachable.
     pub(crate) stale_since: Option<Timestamp>,
-    /// What the status is to keep.
+    /// Announcement to store in the status.
     pub(crate) announcement: Option<Announcement>,
     pub(crate) facade: Option<Arc<FacadeClaim>>,
     pub(crate) relay: Option<Arc<RelayClaim>>,
@@ -132,7 +133,7 @@ pub(crate) struct Bound<'a> {
     pub(crate) consumption: Result<Consumption<'a>, Problem>,
 }
 
-/// A binding through its relationship, or why it has none.
+/// Resolves a binding through its relationship. The error says why it has no relationship.
 pub(crate) fn resolve<'a>(
     view: &View<'a>,
     binding: &'a Binding,
@@ -142,7 +143,8 @@ pub(crate) fn resolve<'a>(
     permitted(relationship, &binding.identity.key.namespace)?;
     let remote = Remote::of(view, binding, relationship, warnings)?;
     let port = binding.port.or(remote.announced.as_ref().and_then(|a| a.port));
-    // Of a service of which nothing is known yet, the port may still be announced: none is taken in advance.
+    // As long as nothing is known of a service, its port may still be announced. Claiming the default port in
+    // advance would change the facade later.
     let known = port.is_some() || remote.is_known();
     let facade = binding.facade_key().filter(|_| known).map(|facade| {
         let visibility = binding.visibility;
@@ -155,15 +157,16 @@ pub(crate) fn resolve<'a>(
     }
     let server_name = server_name(binding, relationship);
     let refused = server_name_refused(view, binding, relationship);
-    // What may not be asked for is not claimed either: it would keep those away who may.
+    // A refused server name is not claimed either. The claim could block a binding that may request it.
     let relay = if refused.is_none() { relay_claim(relationship, &remote, &server_name) } else { None };
     let relay = relay.map(Arc::new);
-    let consumption = match refused {
+    let bound_service = match refused {
         Some(problem) => Err(problem),
         None => consumption(view, binding, relationship, &remote, &server_name, facade.as_deref(), warnings),
     };
-    let facade_port = facade.as_ref().and_then(|claim| match &consumption {
-        Ok(consumption) => Some(facade_port(view, consumption, relationship, claim)),
+    // A withdrawn service keeps its port, without a route.
+    let facade_port = facade.as_ref().and_then(|claim| match &bound_service {
+        Ok(bound_service) => Some(facade_port(view, bound_service, relationship, claim)),
         Err(_) => kept_port(view, binding, &remote, relationship, claim),
     });
     Ok(Bound {
@@ -177,12 +180,13 @@ pub(crate) fn resolve<'a>(
         endpoints: remote.endpoints,
         facade,
         relay,
-        consumption,
+        consumption: bound_service,
     })
 }
 
-/// What a peer announces now of an import that was made for another port or protocol.
+/// Returns a warning if a peer now announces another port or protocol than the import has.
 fn announced_otherwise(binding: &Binding, relationship: &Relationship, remote: &Remote) -> Option<Problem> {
+    // Only imports: in other bindings a user chose the port and the protocol.
     let announced =
         remote.announced.as_ref().filter(|_| remote.serves() && binding.is_import_of(relationship.key()))?;
     let (port, protocol) = (announced.port?, announced.protocol?);
@@ -191,7 +195,7 @@ fn announced_otherwise(binding: &Binding, relationship: &Relationship, remote: &
         return None;
     }
     let message = format!(
-        "peer {} announces port {port}, protocol {protocol} now; port {own_port}, protocol {own_protocol} stay, as applications call them (set spec.port and spec.protocol, or delete this ServiceBinding to have it imported again)",
+        "peer {} now announces port {port}, protocol {protocol}; the import keeps port {own_port}, protocol {own_protocol}, which applications may use (set spec.port and spec.protocol, or delete this ServiceBinding to have it imported again)",
         announced.peer
     );
     Some(Problem::new(Reason::AnnouncementChanged, message))
@@ -224,7 +228,7 @@ fn server_name(binding: &Binding, relationship: &Relationship) -> String {
     binding.server_name.clone().unwrap_or_else(computed)
 }
 
-/// Why the binding may not ask for the server name that it gives.
+/// Returns why the binding may not request the server name that it gives.
 fn server_name_refused(view: &View<'_>, binding: &Binding, relationship: &Relationship) -> Option<Problem> {
     let (name, config) = (binding.server_name.as_ref()?, &relationship.config);
     let fed_config = relationship.key().to_string();
@@ -248,6 +252,8 @@ fn consumption<'a>(
     warnings: &mut Vec<Problem>,
 ) -> Result<Consumption<'a>, Problem> {
     let mode = relationship.config.mode;
+    // The order of the checks decides which problem the user sees: first those of the relationship, then
+    // those of the remote service, then those of the binding.
     relationship.usable()?;
     if let Some(problem) = &remote.problem {
         return Err(problem.clone());
@@ -275,12 +281,12 @@ fn consumption<'a>(
     })
 }
 
-/// A Service of the facade's name that somebody else made is never touched.
+/// Refuses a facade whose Service exists and is not managed by Emcee. Such a Service is never changed.
 fn nobody_elses(view: &View<'_>, facade: &Key) -> Result<(), Problem> {
     match view.service(facade) {
         Some(service) if !service.our_facade => {
             let message = format!(
-                "Service {facade} is not Emcee's, and is left alone (set spec.alias to another name, or spec.subset to stand beside it)"
+                "Service {facade} exists and is not managed by Emcee; not overwritten (set spec.alias to another name, or spec.subset to share its hostname)"
             );
             Err(Problem::at(Reason::FacadeConflict, "spec.alias", message))
         }
@@ -298,7 +304,7 @@ fn host_port(protocol: Protocol, egress: Option<&Gateway>) -> Result<u16, Proble
     found.ok_or_else(|| {
         Problem::new(
             Reason::GatewayPortClosed,
-            "the egress gateway's Services have every port that could be used for the binding's host",
+            "the egress gateway's Services already use every port that is available for the binding's host",
         )
     })
 }
@@ -309,6 +315,7 @@ fn identities(
     remote: &Remote,
     warnings: &mut Vec<Problem>,
 ) -> Result<Vec<String>, Problem> {
+    // In BOUNDARY the egress gateway checks the names of the peer instead.
     if !mode.is_end_to_end() {
         return Ok(Vec::new());
     }
@@ -316,6 +323,7 @@ fn identities(
     let identities =
         if binding.subject_alt_names.is_empty() { announced() } else { binding.subject_alt_names.clone() };
     let field = "spec.subject_alt_names";
+    // Istio would expect the identities of the egress pods, and every call would fail.
     if identities.is_empty() && mode.passes_through_egress() {
         let message = format!(
             "{mode} needs the identities of the remote service (such as spiffe://cluster.local/ns/default/sa/reviews)"
@@ -329,7 +337,7 @@ fn identities(
     Ok(identities)
 }
 
-/// Of the peer that serves; of all peers where that is not known.
+/// Returns the names of the peer that provides the service, or of all peers if that peer is not known.
 fn peer_names(relationship: &Relationship, remote: &Remote) -> Vec<String> {
     let serves = |name: &str| remote.peer.as_ref().is_none_or(|peer| **peer == *name);
     let peers = relationship.config.peers.iter().filter(|peer| serves(&peer.name));
@@ -340,6 +348,7 @@ fn relay_claim(relationship: &Relationship, remote: &Remote, server_name: &str) 
     if !relationship.config.mode.passes_through_egress() || !remote.serves() {
         return None;
     }
+    // Sorted, so that the order of the endpoints in two specs does not matter.
     let source = match &remote.peer {
         Some(peer) if !remote.given => format!("peer {peer}"),
         _ => {
@@ -358,28 +367,28 @@ fn relay_claim(relationship: &Relationship, remote: &Remote, server_name: &str) 
 
 fn facade_port(
     view: &View<'_>,
-    consumption: &Consumption<'_>,
+    service: &Consumption<'_>,
     relationship: &Relationship,
     claim: &FacadeClaim,
 ) -> FacadePort {
-    let binding = consumption.binding;
-    // Between BOUNDARY gateways the authority is routed by; end to end it is the service's own business.
+    let binding = service.binding;
+    // BOUNDARY gateways route by authority. In the end-to-end styles the service itself expects its own host.
     let authority = if relationship.config.mode.terminates() {
-        consumption.host.clone()
+        service.host.clone()
     } else {
         names::service_host(&binding.remote_name, &binding.remote_namespace, &view.settings().cluster_domain)
     };
-    let route = FacadeRoute { host: consumption.host.clone(), port: consumption.host_port, authority };
+    let route = FacadeRoute { host: service.host.clone(), port: service.host_port, authority };
     FacadePort {
         port: claim.port,
-        protocol: consumption.protocol,
+        protocol: service.protocol,
         route: Some(route),
         visibility: claim.visibility,
     }
 }
 
-/// The port of a service that was taken back: its name stays, so that callers are refused by something, and nobody else
-/// is put there.
+/// Returns the port of a withdrawn service, without a route. Its name stays reserved: calls fail, and no
+/// other service gets the name.
 fn kept_port(
     view: &View<'_>,
     binding: &Binding,

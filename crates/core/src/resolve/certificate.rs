@@ -1,4 +1,4 @@
-//! The one Secret of a relationship, and whether it can be used now.
+//! Selection of a relationship's Secret, and checks whether it can be used now.
 
 use std::sync::Arc;
 
@@ -14,22 +14,23 @@ use crate::plan::Owner;
 use crate::problem::Problem;
 use crate::resolve::View;
 
-/// From how many days before its end a certificate is said to expire soon, the most urgent first. Each is other words,
-/// so that the warning is news again.
+/// Days before expiry from which a certificate is reported as expiring soon, the most urgent first. Each step
+/// changes the message, so that the warning appears as new.
 const SOON: [i64; 3] = [1, 7, 30];
 
-/// The certificate of a relationship.
+/// Certificate of a relationship.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Certificate {
-    /// None is asked for.
+    /// The MeshFedConfig does not select a Secret.
     NotAsked,
-    /// It is not among the files, and assumed to be in the cluster.
+    /// The Secret is not among the files, and is assumed to be in the cluster.
     Assumed,
-    /// Complete and in force.
+    /// The certificate is complete and valid now.
     Good(Arc<Credential>),
-    /// Complete, but not yet or no longer in force. Peers refuse it; taking it away would not help.
+    /// The certificate is complete, but not valid yet or expired. Peers refuse it; removing it would not
+    /// help.
     OutOfTime(Arc<Credential>, Problem),
-    /// Missing, ambiguous or broken.
+    /// The Secret is missing, ambiguous or broken.
     Unusable(Problem),
 }
 
@@ -41,7 +42,7 @@ impl Certificate {
         }
     }
 
-    /// Whether there is one, as far as can be known.
+    /// Whether there is a certificate, as far as is known.
     pub(crate) fn is_there(&self) -> bool {
         !matches!(self, Self::NotAsked | Self::Unusable(_))
     }
@@ -67,6 +68,7 @@ pub(crate) fn resolve(
     let found: Vec<_> = view.credentials_in(namespace).filter(matches).collect();
     match found.as_slice() {
         [one] => judge(config, one, view.now(), warnings),
+        // Secrets are rarely among files, so a missing one is not an error there.
         [] if view.settings().knowledge == Knowledge::Partial => {
             warnings.push(assumed(config, owner, selector));
             Certificate::Assumed
@@ -90,6 +92,7 @@ fn judge(
             format!("Secret {secret}: {problem}"),
         ));
     }
+    // Keep the credential: removing it from the gateways would not help, and it may become valid later.
     if let Some(words) = credential.out_of_time(now) {
         let message = format!("Secret {secret}: {words}");
         return Certificate::OutOfTime(
@@ -99,6 +102,7 @@ fn judge(
     }
     warnings.extend(revocation(credential, now));
     warnings.extend(wildcards(config, credential));
+    // `not_after` is the earlier end of the certificate and its CA.
     let left = credential.not_after.duration_since(now);
     if let Some(days) = SOON.into_iter().find(|days| left < SignedDuration::from_hours(days * 24)) {
         let unit = if days == 1 { "day" } else { "days" };
@@ -111,14 +115,15 @@ fn judge(
     Certificate::Good(Arc::clone(credential))
 }
 
-/// Envoy refuses each certificate of a CA whose CRL is past its `nextUpdate`, or missing. Discovery goes on with what there
-/// is: what was revoked stays so.
+/// Returns warnings for CRLs that make gateways refuse certificates. Envoy refuses every certificate of a CA
+/// whose CRL is past its `nextUpdate`, or missing. Discovery continues with the CRLs that exist: revoked
+/// certificates stay revoked.
 fn revocation(credential: &Credential, now: Timestamp) -> impl Iterator<Item = Problem> {
     let (secret, revocation) = (&credential.key, &credential.revocation);
     let next_update = revocation.next_update.filter(|next_update| *next_update < now);
     let expired = next_update.map(|next_update| {
         let message = format!(
-            "Secret {secret}: the time of a CRL in data.ca.crl was over at {next_update}: gateways refuse every certificate of its CA (put the CA's newest CRL into ca.crl)"
+            "Secret {secret}: a CRL in data.ca.crl expired at {next_update}: gateways refuse every certificate of its CA (put the CA's newest CRL into ca.crl)"
         );
         Problem::new(Reason::CrlExpired, message)
     });
@@ -132,7 +137,8 @@ fn revocation(credential: &Credential, now: Timestamp) -> impl Iterator<Item = P
     expired.into_iter().chain(missing)
 }
 
-/// Discovery compares names exactly; at gateways Envoy takes a wildcard in a certificate for each name that it covers.
+/// Returns a warning for wildcard names. Discovery compares names exactly, but Envoy accepts a wildcard in a
+/// certificate for every name that it covers.
 fn wildcards(config: &FedConfig, credential: &Credential) -> Option<Problem> {
     let is_wildcard = |name: &&String| name.starts_with("*.");
     let wildcards: Vec<_> = credential.names.iter().filter(is_wildcard).map(String::as_str).collect();
@@ -141,6 +147,7 @@ fn wildcards(config: &FedConfig, credential: &Credential) -> Option<Problem> {
     }
     let covers = |name: &str| {
         wildcards.iter().any(|wildcard| {
+            // A wildcard covers exactly one label.
             name.split_once('.').is_some_and(|(_, parent)| wildcard.strip_prefix("*.") == Some(parent))
         })
     };
@@ -156,7 +163,7 @@ fn wildcards(config: &FedConfig, credential: &Credential) -> Option<Problem> {
     Some(Problem::at(Reason::WildcardName, "spec.tls_context_selector", message))
 }
 
-/// Why the gateway pods of a namespace would trust another CA than that of their credential.
+/// Returns why the gateway pods of a namespace would trust another CA than that of their credential.
 pub(super) fn shadowed(view: &View<'_>, namespace: &str, credential: &str) -> Option<Problem> {
     let shadow = view.shadow_of(namespace, credential)?;
     let message = format!(
@@ -165,7 +172,8 @@ pub(super) fn shadowed(view: &View<'_>, namespace: &str, credential: &str) -> Op
     Some(Problem::at(Reason::ShadowedCA, "spec.tls_context_selector", message))
 }
 
-/// Name of the Secret for gateway pods in a namespace: the user's own if it is there and complete, else a copy.
+/// Returns the name of the Secret for gateway pods in a namespace: the user's own if it is there and
+/// complete, else a copy.
 pub(super) fn name_for(certificate: &Certificate, owner: &Owner, namespace: &str) -> String {
     match certificate.credential() {
         Some(own) if own.complete && &*own.key.namespace == namespace => own.key.name.to_string(),
@@ -173,10 +181,11 @@ pub(super) fn name_for(certificate: &Certificate, owner: &Owner, namespace: &str
     }
 }
 
-/// Name of a copy of a relationship's Secret.
+/// Returns the name of a copy of a relationship's Secret.
 ///
-/// A user who knows it, and may write a rule that the gateway follows, can have the gateway use the key. So a hash of the
-/// Secret's UID is part of it: only users who may read the Secret know that, and it stays when the content changes.
+/// A user who knows the name, and may write a rule that the gateway follows, can make the gateway use the
+/// key. The name therefore contains a hash of the Secret's UID. Only users who may read the Secret know the
+/// UID, and it does not change with the content.
 pub(super) fn copied_name(owner: &Owner, credential: Option<&Credential>) -> String {
     let name = owner.part("credential");
     match credential.map(|credential| &credential.uid) {

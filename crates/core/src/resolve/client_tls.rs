@@ -1,7 +1,7 @@
-//! The TLS that users' DestinationRules have an ingress gateway speak.
+//! TLS settings in users' DestinationRules that an ingress gateway would follow.
 //!
-//! A gateway follows a rule of the Service's namespace, and takes the certificate that the rule names from its own
-//! namespace: so a rule could have it call any server with the key of a relationship.
+//! A gateway follows a rule of the Service's namespace, but reads the credential that the rule names from the
+//! gateway's namespace. Such a rule could make the gateway call any server with the key of a relationship.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +11,17 @@ use crate::inputs::Subsets;
 use crate::problem::Problem;
 use crate::resolve::View;
 
-/// Refuses a host for which a rule has the gateways of a namespace speak TLS of the rule's own choice.
+/// Refuses a host for which a rule makes the gateways of a namespace use TLS settings of the rule's choice.
 ///
-/// Istio takes the rules of the first of three namespaces that has any: the gateway's, that of the host, the root
-/// namespace. All three are judged, so that a rule that goes does not bring another one in force for a moment.
+/// Istio uses the rules of the first of three namespaces that has any: the gateway's, the host's, the root
+/// namespace. All three are checked, so that deleting one rule does not bring a refused one into force, even
+/// for a moment.
 pub(super) fn check(view: &View<'_>, host: &str, namespace: &str, gateway: &str) -> Result<(), Problem> {
     let namespaces = BTreeSet::from([gateway, namespace, &*view.settings().root_namespace]);
     for namespace in namespaces {
         let rules = view.rules_for(host, namespace);
         let mut seen = rules.iter().filter(|rule| is_seen(rule, gateway)).peekable();
-        // Rules for one host are merged; of several hosts that match, the narrowest counts.
+        // Istio merges rules for one host. If rules for several hosts match, the most specific host applies.
         let narrowest = seen.peek().map(|rule| rule.host.as_str());
         let mut chosen = seen.filter(|rule| Some(rule.host.as_str()) == narrowest);
         if let Some((rule, field)) = chosen.find_map(|rule| Some((rule, rule.foreign_tls.as_ref()?))) {
@@ -34,7 +35,7 @@ fn is_seen(rule: &Subsets, gateway: &str) -> bool {
     if *rule.key.namespace == *gateway {
         return true;
     }
-    // With a selector of clients, a rule is for its own namespace only.
+    // A rule that selects clients applies only in its own namespace.
     let exported = |to: &String| to == "*" || to == gateway;
     !rule.selects_clients && (rule.export_to.is_empty() || rule.export_to.iter().any(exported))
 }

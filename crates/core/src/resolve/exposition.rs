@@ -1,4 +1,4 @@
-//! An exposition, through each of its relationships.
+//! Resolution of an exposition through each of its relationships.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,55 +20,55 @@ use crate::problem::Problem;
 use crate::protocol::Protocol;
 use crate::resolve::View;
 
-/// A service exposed through one relationship: all that a style needs to know.
+/// Service that is exposed through one relationship. Contains all that a style needs to know.
 #[derive(Clone, Debug)]
 pub struct Offer<'a> {
-    /// The exposition.
+    /// Exposition that exposes the service.
     pub exposition: &'a Exposition,
-    /// Owner of the objects.
+    /// Owner of the generated objects.
     pub owner: Arc<Owner>,
     /// The ingress gateway, if the style has one.
     pub ingress: Option<&'a Gateway>,
-    /// Secret for the gateway, if it ends TLS.
+    /// Name of the Secret for the gateway, if it terminates TLS.
     pub credential: Option<String>,
-    /// Server name X.
+    /// Inter-mesh server name (SNI) of the service.
     pub server_name: String,
     /// Host of the Service, fully qualified.
     pub service_host: String,
     /// Port of the Service.
     pub port: u16,
-    /// What it speaks.
+    /// Protocol of the Service's port.
     pub protocol: Protocol,
-    /// Where a raw relay leads.
+    /// Destination of a TLS passthrough route.
     pub upstream: Upstream,
-    /// Names in the certificates of the peers that may call; empty: of any.
+    /// Names in the certificates of the peers that may call. Empty: any name.
     pub peer_names: Vec<String>,
 }
 
-/// An exposition through one of its relationships.
+/// Exposition through one of its relationships.
 pub(crate) struct Offering<'a> {
     pub(crate) relationship: &'a Arc<Relationship>,
     pub(crate) server_name: String,
-    /// Where peers reach it.
+    /// Addresses at which peers reach the service.
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) offer: Result<Offer<'a>, Problem>,
-    /// What peers may be told of the Service; none: it is not to be offered.
+    /// Facts that an announcement contains; `None` if the service is not announced.
     told: Option<Told>,
 }
 
-/// What peers may be told of a Service.
+/// Facts about a Service that an announcement contains.
 struct Told {
     protocol: Protocol,
     identities: BTreeSet<String>,
 }
 
 impl Offering<'_> {
-    /// What is offered, if there is anybody who may know of it.
+    /// Returns the announcement with its recipients, or `None` if there are no recipients.
     ///
-    /// It stays offered, with no endpoints, while there are no pods, or the gateway has no address: only what may no
-    /// longer be reached is taken back.
+    /// A service without pods, or whose gateway has no address, stays announced with no endpoints. Only a
+    /// service that peers may no longer reach is withdrawn.
     pub(crate) fn addressed(&self, exposition: &Exposition, settings: &Settings) -> Option<Addressed> {
-        let told = self.told.as_ref()?;
+        let details = self.told.as_ref()?;
         let peers = self.audience(exposition);
         if peers.is_empty() {
             return None;
@@ -76,24 +76,25 @@ impl Offering<'_> {
         let (config, key) = (&self.relationship.config, &exposition.identity.key);
         let end_to_end = config.mode.is_end_to_end();
         let mut endpoints = self.endpoints.clone();
+        // A stable order, so that equal announcements have the same version.
         endpoints.sort();
         endpoints.dedup();
         endpoints.truncate(catalogue::MAX_ENDPOINTS);
-        let offer = catalogue::Offer {
+        let announcement = catalogue::Offer {
             key: Key { namespace: Arc::clone(&key.namespace), name: exposition.exposed_name.as_str().into() },
             mode: config.mode,
             server_name: self.server_name.clone(),
-            protocol: told.protocol,
+            protocol: details.protocol,
             port: exposition.port,
             endpoints,
-            identities: if end_to_end { identities(exposition, told) } else { Vec::new() },
+            identities: if end_to_end { identities(exposition, details) } else { Vec::new() },
             trust_domain: settings.trust_domain.clone(),
             root_hash: settings.root_hash.clone().filter(|_| end_to_end),
         };
-        Some(Addressed { fed_config: self.relationship.key().clone(), peers, offer })
+        Some(Addressed { fed_config: self.relationship.key().clone(), peers, offer: announcement })
     }
 
-    /// The peers that may know of it.
+    /// Returns the names of the peers that may see the service.
     fn audience(&self, exposition: &Exposition) -> Vec<String> {
         let config = &self.relationship.config;
         if !exposition.directory || !config.discovery.announce {
@@ -104,13 +105,14 @@ impl Offering<'_> {
     }
 }
 
-fn identities(exposition: &Exposition, told: &Told) -> Vec<String> {
+fn identities(exposition: &Exposition, details: &Told) -> Vec<String> {
     let given: BTreeSet<String> = exposition.subject_alt_names.iter().cloned().collect();
-    let identities = if given.is_empty() { &told.identities } else { &given };
+    let identities = if given.is_empty() { &details.identities } else { &given };
     identities.iter().take(catalogue::MAX_IDENTITIES).cloned().collect()
 }
 
-/// An exposition through all of its relationships, in their order, or why there are none.
+/// Resolves an exposition through all of its relationships, in their order. The error says why there are
+/// none.
 pub(crate) fn resolve<'a>(
     view: &View<'a>,
     exposition: &'a Exposition,
@@ -140,30 +142,32 @@ fn offering<'a>(
     let namespace = &exposition.identity.key.namespace;
     let server_name =
         names::server_name(&exposition.exposed_name, namespace, &relationship.config.relationship);
-    let (mut endpoints, mut told) = (Vec::new(), None);
-    let offer = offer(view, exposition, relationship, &server_name, (&mut endpoints, &mut told), warnings);
-    warnings.extend(cut(view, exposition, relationship, offer.as_ref().ok(), endpoints.len()));
-    Offering { relationship, server_name, endpoints, offer, told }
+    // Out-parameters: when the resolution fails late, what it found so far is still announced.
+    let (mut endpoints, mut details) = (Vec::new(), None);
+    let exposed =
+        offer(view, exposition, relationship, &server_name, (&mut endpoints, &mut details), warnings);
+    warnings.extend(cut(view, exposition, relationship, exposed.as_ref().ok(), endpoints.len()));
+    Offering { relationship, server_name, endpoints, offer: exposed, told: details }
 }
 
-/// What is left out, as no object and no announcement takes so many addresses.
+/// Returns a warning if addresses are left out, because objects and announcements are limited in size.
 fn cut(
     view: &View<'_>,
     exposition: &Exposition,
     relationship: &Relationship,
-    offer: Option<&Offer<'_>>,
+    exposed: Option<&Offer<'_>>,
     announced: usize,
 ) -> Option<Problem> {
     const MOST: usize = catalogue::MAX_ENDPOINTS;
-    let offer = offer?;
+    let exposed = exposed?;
     if announced > MOST {
         let message = format!(
             "the ingress gateway has {announced} addresses: the first {MOST} are announced (give it a load balancer, or fewer externalIPs)"
         );
         return Some(Problem::new(Reason::LimitExceeded, message));
     }
-    // Pods that a gateway selects are followed by Istio, however many there are.
-    let by_address = offer.ingress.is_none() || matches!(offer.upstream, Upstream::Endpoints(_));
+    // Istio tracks the pods that a gateway selects, so their number does not matter.
+    let by_address = exposed.ingress.is_none() || matches!(exposed.upstream, Upstream::Endpoints(_));
     let service = Key::new(&exposition.identity.key.namespace, &exposition.service);
     let uses_addresses = relationship.config.mode.is_end_to_end() && by_address;
     let count = if uses_addresses { view.addresses_of(&service) } else { 0 };
@@ -180,10 +184,12 @@ fn offer<'a>(
     exposition: &'a Exposition,
     relationship: &'a Arc<Relationship>,
     server_name: &str,
-    (endpoints, told): (&mut Vec<Endpoint>, &mut Option<Told>),
+    (endpoints, details): (&mut Vec<Endpoint>, &mut Option<Told>),
     warnings: &mut Vec<Problem>,
 ) -> Result<Offer<'a>, Problem> {
     let (key, mode) = (&exposition.identity.key, relationship.config.mode);
+    // Until the announcement details are set, a failure withdraws the announcement. After that, it only
+    // removes the endpoints.
     permitted(relationship, &key.namespace)?;
     let peer_names = peer_names(exposition, relationship, warnings)?;
     relationship.usable()?;
@@ -193,11 +199,14 @@ fn offer<'a>(
         names::service_host(&exposition.service, &key.namespace, &view.settings().cluster_domain);
     let target = upstream::resolve(view, exposition, &relationship.config, ingress, warnings)?;
     if let Some(ingress) = ingress {
+        // In the end-to-end styles the gateway calls a host of Emcee's own, which wildcard rules of users
+        // also match.
         let raw_host = names::raw_host(server_name);
         let host = if mode.terminates() { &service_host } else { &raw_host };
         client_tls::check(view, host, &key.namespace, &ingress.namespace)?;
     }
-    *told = Some(Told { protocol: target.protocol, identities: target.identities });
+    // From here on the service is announced, even if it has no usable upstream for now.
+    *details = Some(Told { protocol: target.protocol, identities: target.identities });
     let upstream = target.upstream?;
     *endpoints = match ingress {
         Some(ingress) => ingress.addresses.clone(),
@@ -217,7 +226,7 @@ fn offer<'a>(
     })
 }
 
-/// Whether resources of the namespace may use the relationship.
+/// Checks that resources of the namespace may use the relationship.
 pub(super) fn permitted(relationship: &Relationship, namespace: &str) -> Result<(), Problem> {
     if relationship.config.allows(namespace) {
         return Ok(());
@@ -234,6 +243,7 @@ fn peer_names(
     relationship: &Relationship,
     warnings: &mut Vec<Problem>,
 ) -> Result<Vec<String>, Problem> {
+    // Without a list, all peers of the relationship may call.
     let Some(allowed) = &exposition.peers else {
         return Ok(relationship
             .config

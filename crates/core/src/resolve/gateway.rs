@@ -1,4 +1,4 @@
-//! Which pods are a relationship's gateway, and how they are reached.
+//! Selection of a relationship's gateway pods, and the addresses at which they are reached.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,26 +15,29 @@ use crate::plan::Owner;
 use crate::problem::Problem;
 use crate::resolve::View;
 
-/// What a created gateway listens on, whatever the port of its Service: unprivileged, and Istio translates.
+/// Port on which a created gateway listens, whatever the port of its Service. It is unprivileged, and Istio
+/// translates the port.
 const TARGET_PORT: u16 = 15443;
 
-/// How many nodes' addresses peers are told: enough to outlive some nodes.
+/// Largest number of node addresses that are announced to peers. It is enough to survive the loss of some
+/// nodes.
 const MOST_NODES: usize = 16;
 
-/// The one label of its pods. A pod with a user's labels would load every Gateway of the cluster that selects them.
+/// Returns the only label of the pods of a created gateway. With a label of a user, the pods would load every
+/// Gateway of the cluster that selects it.
 fn created_labels(owner: &Owner, side: Side) -> Labels {
     Labels::one(labels::GATEWAY, &created_name(owner, side))
 }
 
-/// Name of its Service, Deployment and the rest.
+/// Returns the name of the created gateway's Service, Deployment and other objects.
 pub(crate) fn created_name(owner: &Owner, side: Side) -> String {
     owner.part(&side.to_string())
 }
 
-/// A gateway in use.
+/// Gateway that a relationship uses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gateway {
-    /// Which one.
+    /// Whether it is the egress or the ingress gateway.
     pub side: Side,
     /// Namespace of its pods.
     pub namespace: Arc<str>,
@@ -44,16 +47,16 @@ pub struct Gateway {
     pub port: u16,
     /// Port of its pods.
     pub target_port: u16,
-    /// Numbers of all ports of its Services, which Istio translates to ports of its pods.
+    /// Numbers of all ports of its Services. Istio translates them to ports of its pods.
     pub taken_ports: BTreeSet<u16>,
     /// Whether Emcee creates it.
     pub created: bool,
-    /// Where it is reached from outside.
+    /// Addresses at which it is reached from outside of the cluster.
     pub addresses: Vec<Endpoint>,
 }
 
 impl Gateway {
-    /// Whether two gateways are one port of some of the same pods, by whichever labels they were selected.
+    /// Whether two gateways use the same port of the same pods, even if different labels select the pods.
     pub(super) fn is_same_port(&self, view: &View<'_>, other: &Self) -> bool {
         let shares_pods = || {
             let pods = view.workloads_in(&self.namespace, &self.labels);
@@ -65,7 +68,8 @@ impl Gateway {
     }
 }
 
-/// Existing pods if the user selects some and there are any, else a gateway of Emcee's own.
+/// Resolves a gateway: existing pods if the user selects some and there are any, else a gateway that Emcee
+/// creates.
 pub(crate) fn resolve(
     view: &View<'_>,
     config: &FedConfig,
@@ -77,6 +81,7 @@ pub(crate) fn resolve(
     let Some(selector) = &settings.selector else {
         return Ok(created(view, config, owner, side, settings.port));
     };
+    // Pods of created gateways do not count as the user's own, even if they have these labels.
     let pods: Vec<_> = view.workloads(selector).into_iter().filter(|workload| !workload.ours).collect();
     let field = format!("spec.{side}_gateway_selector");
     if pods.is_empty() {
@@ -84,7 +89,8 @@ pub(crate) fn resolve(
         return Ok(created(view, config, owner, side, settings.port));
     }
     let namespace = match one_namespace(view, config, &field, &pods) {
-        // A gateway of ours that runs is not given up because somebody labels pods elsewhere like the wanted one.
+        // A created gateway that is running stays in use, even if another user labels pods in a forbidden
+        // namespace like the selected gateway.
         Err(problem) if problem.reason == Reason::GatewayNamespaceNotAllowed && runs(view, owner, side) => {
             warnings.push(Problem { reason: Reason::GatewayCreated, ..problem });
             return Ok(created(view, config, owner, side, settings.port));
@@ -131,8 +137,9 @@ fn created(view: &View<'_>, config: &FedConfig, owner: &Owner, side: Side, port:
     }
 }
 
-/// Pods in the fed namespace, or in one that the operator allows. Others with the same labels are overlooked:
-/// else anyone who labels a pod like the gateway could be handed the key, or shut the relationship down.
+/// Returns the namespace of the gateway pods: the fed namespace, or one that the operator allows. Pods with
+/// the same labels in other namespaces are ignored. Otherwise anyone who labels a pod like the gateway could
+/// receive the key, or disable the relationship.
 fn one_namespace(
     view: &View<'_>,
     config: &FedConfig,
@@ -174,12 +181,15 @@ fn selected(
     pods: &[&Workload],
     warnings: &mut Vec<Problem>,
 ) -> Result<Gateway, Problem> {
+    // Any Service that selects one of the pods can lead to the gateway.
     let in_front = |service: &&Service| pods.iter().any(|pod| pod.is_selected_by(&service.selector));
     let services: Vec<_> = view.services_in(&namespace).filter(in_front).collect();
     let field = format!("spec.{side}_gateway_port");
     let open: Vec<_> = services.iter().filter_map(|service| service.port(port)).collect();
     let target_port = match open.as_slice() {
         [_, ..] => one_target(&open, pods, &field, port)?,
+        // Files often lack the Service of an existing gateway. Its port is then assumed to equal the target
+        // port.
         [] if services.is_empty() && view.settings().knowledge == Knowledge::Partial => {
             warnings.push(Problem::at(
                 Reason::Assumed,
@@ -206,13 +216,15 @@ fn selected(
         labels: selector.clone(),
         port,
         target_port,
+        // The binding host must avoid all of these ports, not only the gateway's own.
         taken_ports: services.iter().flat_map(|s| &s.ports).map(|p| p.number).chain([port]).collect(),
         created: false,
         addresses: addresses.into_iter().collect(),
     })
 }
 
-/// Istio translates the port of whichever Service it finds, so they all have to lead to one port of the pods.
+/// Returns the port of the pods to which all of the gateway's Services map the port. Istio uses the port of
+/// any Service that it finds, so they must agree.
 fn one_target(open: &[&ServicePort], pods: &[&Workload], field: &str, port: u16) -> Result<u16, Problem> {
     let targets: BTreeSet<_> = open.iter().map(|open| target(open, pods)).collect();
     match targets.into_iter().collect::<Vec<_>>().as_slice() {
@@ -225,14 +237,14 @@ fn one_target(open: &[&ServicePort], pods: &[&Workload], field: &str, port: u16)
         }
         _ => {
             let message = format!(
-                "the gateway's Services lead port {port} to different ports of its pods (choose a port that one Service has)"
+                "the gateway's Services map port {port} to different ports of its pods (choose a port that only one Service has)"
             );
             Err(Problem::at(Reason::GatewayAmbiguous, field, message))
         }
     }
 }
 
-/// The number of the pods' port: the same for all, or none.
+/// Returns the number of the pods' port, or `None` if the pods differ or lack the named port.
 pub(crate) fn target(port: &ServicePort, pods: &[&Workload]) -> Option<u16> {
     match &port.target {
         TargetPort::Number(number) => Some(*number),
@@ -246,16 +258,19 @@ pub(crate) fn target(port: &ServicePort, pods: &[&Workload]) -> Option<u16> {
     }
 }
 
-/// Load balancer, else external IPs; of a Service of type NodePort without those, its ready nodes.
+/// Returns the addresses of a Service: its load balancer, else its external IPs. A Service of type NodePort
+/// without these is reached at its ready nodes.
 pub(super) fn addresses(view: &View<'_>, service: &Service, port: u16) -> Vec<Endpoint> {
     let Some(open) = service.port(port) else { return Vec::new() };
+    // Node addresses need the node port, all other addresses the Service's port.
     match open.node_port.filter(|_| service.node_port && service.addresses.is_empty()) {
         Some(port) => nodes(view).into_iter().map(|host| Endpoint { host, port }).collect(),
         None => service.addresses.iter().map(|host| Endpoint { host: host.clone(), port }).collect(),
     }
 }
 
-/// Where peers reach the nodes: where any has an external address, those alone, as an internal one leads them elsewhere.
+/// Returns the addresses of nodes. If any node has an external address, only external addresses are used:
+/// internal ones would lead a peer to another host in its own network.
 fn nodes(view: &View<'_>) -> BTreeSet<Host> {
     let all = || view.nodes();
     let external: BTreeSet<_> = all().flat_map(|node| &node.external).take(MOST_NODES).cloned().collect();
@@ -270,7 +285,7 @@ fn open_ports(services: &[&Service]) -> String {
     if ports.is_empty() { "none".to_owned() } else { join(ports.iter().map(u16::to_string)) }
 }
 
-/// `{a: b, c: d}`
+/// Formats labels for a message, as `{a: b, c: d}`.
 pub(crate) fn words(labels: &Labels) -> String {
     format!("{{{}}}", join(labels.iter().map(|(key, value)| format!("{key}: {value}"))))
 }

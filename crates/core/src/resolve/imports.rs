@@ -1,7 +1,7 @@
-//! Automatic import: which ServiceBindings what is announced in a relationship comes to.
+//! Automatic import: the ServiceBindings that Emcee creates for the announcements of a relationship.
 //!
-//! A name belongs to the first who takes it: the ServiceBinding that is there is the memory of that. So a service that
-//! is taken back, or a peer that is lost, lets nobody else step in.
+//! A name belongs to the first peer that announces it. The existing ServiceBinding records this. If a service
+//! is withdrawn, or its peer becomes unreachable, no other peer gets the name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use crate::parse::{Binding, FedConfig};
 use crate::problem::Problem;
 use crate::protocol::Protocol;
 
-/// What is announced in a relationship, as it is imported.
+/// Automatic imports of a relationship.
 #[derive(Debug, Default)]
 pub(crate) struct Imports {
-    /// The ServiceBindings, each with what it is of.
+    /// ServiceBindings to create, by namespace and name.
     pub(crate) bindings: BTreeMap<Key, Import>,
-    /// What is announced and not imported, and why.
+    /// Announced services that are not imported, with the reason.
     pub(crate) skipped: Vec<Skipped>,
 }
 
-/// An import. Its port and protocol are those that were announced first: applications call it by these, and a peer does
-/// not change them. The ServiceBinding that is there is the memory of that too, so a person can.
+/// One import. Its port and protocol are those that were announced first: applications use them, so a later
+/// announcement does not change them. The existing ServiceBinding records them, so a user can change them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Import {
     pub(crate) peer: Arc<str>,
@@ -34,7 +34,7 @@ pub(crate) struct Import {
     pub(crate) protocol: Option<Protocol>,
 }
 
-/// An announced service that is not imported.
+/// Announced service that is not imported.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Skipped {
     pub(crate) peer: Arc<str>,
@@ -42,30 +42,32 @@ pub(crate) struct Skipped {
     pub(crate) problem: Problem,
 }
 
-/// None where nothing is imported automatically.
+/// Returns the imports of a relationship, or `None` if it does not import automatically.
 pub(crate) fn resolve(view: &View<'_>, relationship: &Relationship) -> Option<Imports> {
     let config = &relationship.config;
     if config.discovery.import != ImportMode::Automatic || relationship.refused.is_some() {
         return None;
     }
+    // Existing imports first, so that a new announcement cannot take their names.
     let mut imports = Imports { bindings: kept(view, config), skipped: Vec::new() };
     for peer in &config.peers {
-        let source = Source::new(config.identity.key.clone(), &peer.name);
-        for (service, offer) in view.announced(&source) {
+        let peer_key = Source::new(config.identity.key.clone(), &peer.name);
+        for (service, announcement) in view.announced(&peer_key) {
             if let Some(import) = imports.bindings.get_mut(service)
-                && import.peer == source.peer
+                && import.peer == peer_key.peer
             {
-                import.learn(offer);
+                // The import exists already. An older Emcee may not have recorded its port.
+                import.learn(announcement);
                 continue;
             }
-            match obstacle(view, config, service, offer, &imports.bindings) {
+            match obstacle(view, config, service, announcement, &imports.bindings) {
                 None => {
-                    let mut import = Import { peer: Arc::clone(&source.peer), port: None, protocol: None };
-                    import.learn(offer);
+                    let mut import = Import { peer: Arc::clone(&peer_key.peer), port: None, protocol: None };
+                    import.learn(announcement);
                     imports.bindings.insert(service.clone(), import);
                 }
                 Some(problem) => {
-                    let (peer, service) = (Arc::clone(&source.peer), service.clone());
+                    let (peer, service) = (Arc::clone(&peer_key.peer), service.clone());
                     imports.skipped.push(Skipped { peer, service, problem });
                 }
             }
@@ -75,15 +77,16 @@ pub(crate) fn resolve(view: &View<'_>, relationship: &Relationship) -> Option<Im
 }
 
 impl Import {
-    /// Takes over what is announced, as far as nothing is there yet.
-    fn learn(&mut self, offer: &Offer) {
-        // 0 is refused before it comes here. In a ServiceBinding it would be a fault, and no memory.
-        self.port = self.port.or_else(|| Some(offer.port).filter(|port| *port > 0));
-        self.protocol.get_or_insert(offer.protocol);
+    /// Sets the port and the protocol to those of the announcement, unless they are set already.
+    fn learn(&mut self, announcement: &Offer) {
+        // Validation refuses port 0 before. In a ServiceBinding it would be invalid, and would not be
+        // recorded.
+        self.port = self.port.or_else(|| Some(announcement.port).filter(|port| *port > 0));
+        self.protocol.get_or_insert(announcement.protocol);
     }
 }
 
-/// The imports that are there and stay, the oldest first where there are too many.
+/// Returns the existing imports that stay. Above the limit, the oldest ones stay.
 fn kept(view: &View<'_>, config: &FedConfig) -> BTreeMap<Key, Import> {
     let fed_config = &config.identity.key;
     let mut there: Vec<_> =
@@ -91,17 +94,18 @@ fn kept(view: &View<'_>, config: &FedConfig) -> BTreeMap<Key, Import> {
     there.sort_by(|a, b| a.identity.age.cmp(&b.identity.age));
     let staying = there.into_iter().filter_map(|binding| {
         let peer = stays(view, config, binding)?;
-        // An older Emcee wrote neither into the binding.
-        let memory = binding.remembered.as_deref().filter(|memory| *memory.peer == *peer);
-        let port = binding.port.or_else(|| memory.and_then(|memory| memory.port));
-        let protocol = binding.protocol.or_else(|| memory.and_then(|memory| memory.protocol));
+        // An older Emcee wrote neither port nor protocol into the binding, so read them from the stored
+        // announcement.
+        let stored = binding.remembered.as_deref().filter(|stored| *stored.peer == *peer);
+        let port = binding.port.or_else(|| stored.and_then(|stored| stored.port));
+        let protocol = binding.protocol.or_else(|| stored.and_then(|stored| stored.protocol));
         Some((binding.identity.key.clone(), Import { peer, port, protocol }))
     });
     staying.take(config.discovery.max_imports).collect()
 }
 
-/// The peer of an import that stays: of a service that is announced, whose peer has not been heard yet, or whose name
-/// somebody else could take.
+/// Returns the peer of an import that stays, or `None` if the import is removed. An import stays if its
+/// service is announced, if its peer is not synced yet, or if another peer could get its name.
 fn stays(view: &View<'_>, config: &FedConfig, binding: &Binding) -> Option<Arc<str>> {
     let namespace = &binding.identity.key.namespace;
     let peer = binding.peer.as_ref()?;
@@ -109,22 +113,22 @@ fn stays(view: &View<'_>, config: &FedConfig, binding: &Binding) -> Option<Arc<s
     if !listed || !takes(config, namespace) {
         return None;
     }
-    let source = Source::new(config.identity.key.clone(), peer);
+    let peer_key = Source::new(config.identity.key.clone(), peer);
     let announced = view
         .announcers(&config.identity.key, &binding.identity.key)
-        .any(|(announcer, _)| *announcer == source.peer);
-    (announced || !view.has_answered(&source) || others_may_take(view, config, namespace))
-        .then_some(source.peer)
+        .any(|(announcer, _)| *announcer == peer_key.peer);
+    (announced || !view.has_answered(&peer_key) || others_may_take(view, config, namespace))
+        .then_some(peer_key.peer)
 }
 
-/// Whether services of this namespace are imported.
+/// Whether services of this namespace are imported through a MeshFedConfig.
 fn takes(config: &FedConfig, namespace: &str) -> bool {
     config.discovery.import == ImportMode::Automatic
         && config.discovery.namespaces.contains(namespace)
         && config.allows(namespace)
 }
 
-/// Whether a name in this namespace, once free, could go to another peer without anybody's doing.
+/// Whether another peer could get a name in this namespace automatically, once it is free.
 fn others_may_take(view: &View<'_>, config: &FedConfig, namespace: &str) -> bool {
     config.peers.len() > 1 || other_importers(view, config, namespace).next().is_some()
 }
@@ -138,25 +142,27 @@ fn other_importers<'a>(
         .filter(move |other| other.identity.key != config.identity.key && takes(other, namespace))
 }
 
-/// Why an announced service is not imported.
+/// Returns why an announced service is not imported, or `None` if it is.
 fn obstacle(
     view: &View<'_>,
     config: &FedConfig,
     service: &Key,
-    offer: &Offer,
+    announcement: &Offer,
     taken: &BTreeMap<Key, Import>,
 ) -> Option<Problem> {
     let namespace = &service.namespace;
     if !takes(config, namespace) {
-        let message =
-            format!("namespace {namespace} is not one of spec.discovery.namespaces that may use it");
+        let message = format!(
+            "namespace {namespace} is not listed in spec.discovery.namespaces, or may not use the relationship"
+        );
         return Some(Problem::new(Reason::NamespaceNotAllowed, message));
     }
     if !names::is_dns_label(&service.name) || service.name.starts_with(|c: char| c.is_ascii_digit()) {
-        let message = format!("{:?} is no name of a Service (bind it with an alias)", service.name);
+        let message = format!("{:?} is not a valid Service name (bind it with an alias)", service.name);
         return Some(Problem::new(Reason::Invalid, message));
     }
-    if config.mode.is_end_to_end() && offer.identities.is_empty() {
+    // A user may accept any identity explicitly. An automatic import must not.
+    if config.mode.is_end_to_end() && announcement.identities.is_empty() {
         let message = format!(
             "{service} is announced without identities, so any workload of the common root would pass as it (wait until it has pods, or bind it by hand)"
         );
@@ -176,7 +182,7 @@ fn obstacle(
     })
 }
 
-/// Who has the name, or will have it.
+/// Returns the current or future holder of the name, for a message.
 fn holder(
     view: &View<'_>,
     config: &FedConfig,
@@ -195,7 +201,7 @@ fn holder(
     if view.service(service).is_some_and(|service| !service.our_facade) {
         return Some(format!("Service {service}, which is not Emcee's"));
     }
-    // Both could take it at once: the older relationship does.
+    // Two relationships could import the name at the same time. The older one gets it.
     let elder = |other: &&Arc<FedConfig>| other.identity.age < config.identity.age;
     let announces = |other: &&Arc<FedConfig>| {
         let listed = |name: &str| other.peers.iter().any(|peer| peer.name == name);

@@ -1,7 +1,7 @@
-//! Whether a workload's port takes nothing but mTLS.
+//! Check whether a workload's port accepts only mTLS.
 //!
-//! In the end-to-end styles bytes of strangers are passed to it unread: under PERMISSIVE the application would
-//! execute them.
+//! In the end-to-end styles the gateway forwards bytes of unauthenticated clients to the port unread. With
+//! PERMISSIVE mTLS the application would process them as plaintext.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use crate::labels::Labels;
 use crate::problem::Problem;
 use crate::resolve::View;
 
-/// Refuses a service whose pods take plaintext on the port, or have no sidecar. `selector` stands for pods that are
-/// not known.
+/// Refuses a service whose pods accept plaintext on the port, or have no sidecar. `selector` stands for pods
+/// that are not known.
 pub(crate) fn check(
     view: &View<'_>,
     namespace: &str,
@@ -22,6 +22,7 @@ pub(crate) fn check(
     port: u16,
     warnings: &mut Vec<Problem>,
 ) -> Result<(), Problem> {
+    // `None` means unknown, as for the pods of a Deployment among files, and is not refused.
     if let Some(pod) = pods.iter().find(|pod| pod.sidecar == Some(false)) {
         let message = format!(
             "pod {} has no sidecar to ask callers for a certificate (label its namespace istio-injection: enabled)",
@@ -31,18 +32,20 @@ pub(crate) fn check(
     }
     if let Some(pod) = pods.iter().find(|pod| pod.bypasses_sidecar(port)) {
         let message = format!(
-            "port {port} of pod {} bypasses its sidecar (take it out of the annotation that says so)",
+            "port {port} of pod {} bypasses its sidecar (remove it from the pod's annotation that excludes it)",
             pod.key
         );
         return Err(Problem::at(Reason::NotStrict, "spec.name", message));
     }
-    // Pods of one Deployment have the same labels: each set is judged once.
+    // Pods of one Deployment have the same labels, so each set of labels is checked once.
     let labels: BTreeSet<&Labels> = if pods.is_empty() {
         BTreeSet::from([selector])
     } else {
         pods.iter().map(|pod| &pod.labels).collect()
     };
     let policies = Policies::of(view, namespace);
+    // Without the pods, their labels beyond the selector are unknown. A policy that could match them is
+    // refused.
     if pods.is_empty()
         && let Some(policy) = policies.may_loosen(selector, port.into())
     {
@@ -55,6 +58,7 @@ pub(crate) fn check(
     for labels in labels {
         match policies.effective(labels, port.into()) {
             Some(MutualTls::Strict) => {}
+            // In a cluster, no policy means PERMISSIVE.
             None if view.settings().knowledge == Knowledge::Partial => {
                 let message = format!(
                     "no PeerAuthentication for {namespace} is among the files: mTLS is assumed to be STRICT"
@@ -72,7 +76,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Policies of a namespace and of the mesh, each list with the oldest first.
+/// Policies that apply in a namespace, by their scope. Each list is ordered from the oldest.
 struct Policies<'a> {
     workload: Vec<&'a PeerAuthentication>,
     namespace: Vec<&'a PeerAuthentication>,
@@ -88,14 +92,14 @@ impl<'a> Policies<'a> {
         let (workload, wide): (Vec<_>, Vec<_>) =
             view.peer_authentications_in(namespace).partition(|policy| policy.selector.is_some());
         let root = &view.settings().root_namespace;
-        // In the root namespace Istio takes no policy with a selector (`ComposePeerAuthentication`).
+        // In the root namespace Istio ignores policies with a selector (`ComposePeerAuthentication`).
         let workload = if namespace == *root { Vec::new() } else { workload };
         let mesh = view.peer_authentications_in(root).filter(|policy| policy.selector.is_none()).collect();
         Self { workload: oldest_first(workload), namespace: oldest_first(wide), mesh: oldest_first(mesh) }
     }
 
-    /// A policy that takes plaintext from some pods that a selector may select: no label of the one contradicts the
-    /// other.
+    /// Returns a policy that accepts plaintext and may select pods of the selector: none of its labels
+    /// contradicts the selector.
     fn may_loosen(&self, selector: &Labels, port: u32) -> Option<&'a PeerAuthentication> {
         let compatible = |policy: &PeerAuthentication| {
             policy
@@ -111,12 +115,14 @@ impl<'a> Policies<'a> {
         self.workload.iter().copied().find(|policy| compatible(policy) && loose(policy))
     }
 
-    /// The narrowest policy that says something; of two of the same reach the older.
+    /// Returns the mode of the most specific policy that sets one. Among policies of the same scope, the
+    /// oldest applies.
     fn effective(&self, labels: &Labels, port: u32) -> Option<MutualTls> {
         let selects = |policy: &&&PeerAuthentication| {
             policy.selector.as_ref().is_none_or(|selector| labels.has_all(selector))
         };
         let narrow = self.workload.iter().find(selects);
+        // A port mode of the workload policy wins over its own mode, and that over namespace and mesh.
         let of_port = narrow.and_then(|policy| policy.port_modes.get(&port).copied());
         let wide =
             [self.namespace.first(), self.mesh.first()].into_iter().flatten().find_map(|policy| policy.mode);

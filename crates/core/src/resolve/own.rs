@@ -1,4 +1,5 @@
-//! What is this mesh's own, as all its objects show it, and the endpoints that are judged by it.
+//! Ownership of addresses and names according to all objects of this cluster, and the check of peers'
+//! endpoints against it.
 
 use std::net::IpAddr;
 
@@ -9,7 +10,7 @@ use crate::key::Key;
 use crate::parse::{FedConfig, PeerModel};
 use crate::policy::{Author, EndpointPolicy, Limits, Own, OwnNetwork};
 
-/// What is this mesh's own: its networks, pods, nodes and Services, and the gateways of a relationship.
+/// What belongs to this mesh: its networks, pods, nodes and Services, and the gateways of a relationship.
 pub(super) struct OwnObjects<'v, 'a> {
     view: &'v View<'a>,
     fed_namespace: &'v str,
@@ -26,13 +27,14 @@ impl<'v, 'a> OwnObjects<'v, 'a> {
         Self { view, fed_namespace: &config.identity.key.namespace, gateways }
     }
 
-    /// With the gateways of a relationship that is resolved.
+    /// Includes the gateways of a resolved relationship.
     pub(super) fn of(view: &'v View<'a>, relationship: &'v Relationship) -> Self {
         let gateways = [&relationship.egress, &relationship.ingress].into_iter().flatten();
         Self::new(view, &relationship.config, gateways.filter_map(|gateway| gateway.as_ref().ok()))
     }
 
-    /// The first of some endpoints that may not be of one of these peers, and why. `peer`: only that one.
+    /// Returns the first of the endpoints that may not belong to one of the peers, and why. With `peer`, only
+    /// that peer counts.
     pub(super) fn refused<'e>(
         &self,
         author: Author,
@@ -53,8 +55,9 @@ impl<'v, 'a> OwnObjects<'v, 'a> {
 }
 
 impl OwnObjects<'_, '_> {
-    /// What has an address here. A user can write any address into a `WorkloadEntry`, which so proves nothing. The names of
-    /// objects stay out of messages: they go to users of other namespaces.
+    /// Describes the owner of an address, if that makes the address this mesh's own. Users can write any
+    /// address into a `WorkloadEntry`, so it proves nothing. The names of objects are not included: users of
+    /// other namespaces see the message.
     fn words(&self, owner: &AddressOwner) -> Option<&'static str> {
         match owner {
             AddressOwner::Pod(_) => Some("the address of a pod here"),
@@ -62,6 +65,7 @@ impl OwnObjects<'_, '_> {
             AddressOwner::Service(key) => {
                 (!self.leads_to_peer(key)).then_some("the address of a Service here")
             }
+            // `own_networks` adds pod ranges as networks.
             AddressOwner::PodRange(_) | AddressOwner::WorkloadEntry(_) => None,
         }
     }
@@ -87,6 +91,7 @@ impl Own for OwnObjects<'_, '_> {
         let owners = self.view.address_owners(address);
         let words = owners.into_iter().filter_map(|owner| self.words(owner));
         own.extend(words.map(|what| OwnNetwork { network: address.into(), what }));
+        // A gateway's own address would send the traffic in a loop.
         let is_gateway = self.gateways.iter().any(|gateway| gateway.host == Host::Ip(address));
         own.extend(
             is_gateway.then(|| OwnNetwork { network: address.into(), what: "a gateway of this mesh" }),
@@ -94,7 +99,7 @@ impl Own for OwnObjects<'_, '_> {
         own
     }
 
-    /// A resolver in a pod completes `service.namespace`, and what stands before it, by the cluster's domain.
+    /// A resolver in a pod completes `service.namespace`, and names that end in it, by the cluster's domain.
     fn has_name(&self, name: &str) -> bool {
         let is_gateway =
             |endpoint: &&&Endpoint| matches!(&endpoint.host, Host::Name(host) if **host == *name);

@@ -1,4 +1,4 @@
-//! A MeshFedConfig among all others: what can be used of it.
+//! Resolution of a MeshFedConfig among all others.
 
 use std::sync::Arc;
 
@@ -19,41 +19,41 @@ use crate::plan::{Owner, OwnerKind};
 use crate::problem::Problem;
 use crate::resolve::View;
 
-/// A relationship, as far as it can be used.
+/// Relationship with what is usable of it: gateways, certificate and policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Relationship {
-    /// As the user wants it.
+    /// MeshFedConfig of the relationship.
     pub config: Arc<FedConfig>,
-    /// Owner of its gateways and credentials.
+    /// Owner of its gateways and copied credentials.
     pub(crate) owner: Arc<Owner>,
-    /// Why nothing of it is generated.
+    /// Why no objects are generated for it; `None` if they are.
     pub refused: Option<Problem>,
-    /// The egress gateway, if it is used, or why it cannot be.
+    /// Egress gateway, or why it cannot be used. `None` if the MeshFedConfig does not use one.
     pub egress: Option<Result<Gateway, Problem>>,
-    /// The ingress gateway, if it is used, or why it cannot be.
+    /// Ingress gateway, or why it cannot be used. `None` if the MeshFedConfig does not use one.
     pub ingress: Option<Result<Gateway, Problem>>,
-    /// The relationship's certificate.
+    /// Certificate of the relationship.
     pub(crate) certificate: Certificate,
-    /// What discovery has to know of it.
+    /// Policy of the relationship for discovery.
     pub terms: Arc<Terms>,
-    /// Where its ingress gateway leads peers who look for this mesh's Emcee.
+    /// Service to which the ingress gateway routes peers that connect to this mesh's Emcee.
     pub(crate) discovery: Option<DiscoveryService>,
-    /// What is worth knowing.
+    /// Warnings for the status, sorted.
     pub warnings: Vec<Problem>,
 }
 
 impl Relationship {
-    /// Name of the Secret for gateway pods in a namespace.
+    /// Returns the name of the Secret for gateway pods in a namespace.
     pub(crate) fn credential_name(&self, namespace: &str) -> String {
         certificate::name_for(&self.certificate, &self.owner, namespace)
     }
 
-    /// Name of a copy of the Secret, in whichever namespace.
+    /// Returns the name of a copy of the Secret, in any namespace.
     pub(crate) fn copied_credential(&self) -> String {
         certificate::copied_name(&self.owner, self.certificate.credential().map(|it| &**it))
     }
 
-    /// The gateway of one side, or why it cannot be used.
+    /// Returns the gateway of one side, or why it cannot be used.
     pub(crate) fn gateway(&self, side: Side) -> Result<&Gateway, Problem> {
         let gateway = match side {
             Side::Egress => &self.egress,
@@ -73,12 +73,13 @@ impl Relationship {
         }
     }
 
-    /// Why nothing can be generated through this relationship, if so.
+    /// Returns why no objects can be generated through this relationship, if so.
     pub(crate) fn usable(&self) -> Result<(), Problem> {
         if let Some(problem) = &self.refused {
             return Err(self.not_ready(problem));
         }
         match &self.certificate {
+            // Only BOUNDARY needs the certificate for traffic. In the other styles only discovery needs it.
             Certificate::Unusable(problem) if self.config.mode.terminates() => Err(self.not_ready(problem)),
             _ => Ok(()),
         }
@@ -88,26 +89,26 @@ impl Relationship {
         Problem::new(Reason::RelationshipNotReady, format!("MeshFedConfig {}: {problem}", self.key()))
     }
 
-    /// Whether peers are served discovery.
+    /// Whether this mesh serves discovery to the peers.
     pub(crate) fn is_served(&self) -> bool {
         let config = &self.config;
         config.discovery.announce && !config.peers.is_empty() && self.certificate.is_there()
     }
 
-    /// The egress gateway through which this mesh's Emcee calls its peer, and where that leads; none if it goes straight to
-    /// its peers.
+    /// Returns the egress gateway through which this mesh's Emcee connects to its peer, and the addresses to
+    /// which it forwards. `None` if Emcee connects to its peers directly.
     pub(crate) fn way_to_peer(&self) -> Option<(&Gateway, &[Endpoint])> {
         let egress = self.egress.as_ref()?.as_ref().ok()?;
         let open = self.terms.via.is_some() && self.certificate.is_there();
         open.then_some((egress, &*self.terms.relayed_to))
     }
 
-    /// Its MeshFedConfig.
+    /// Returns namespace and name of the MeshFedConfig.
     pub(crate) fn key(&self) -> &Key {
         &self.config.identity.key
     }
 
-    /// The peer of that name.
+    /// Returns the peer of that name. The error lists the known peers.
     pub(crate) fn peer(&self, name: &str) -> Result<&PeerModel, String> {
         self.config.peers.iter().find(|peer| peer.name == name).ok_or_else(|| {
             let known: Vec<_> = self.config.peers.iter().map(|peer| peer.name.as_str()).collect();
@@ -126,6 +127,8 @@ pub(crate) fn resolve(view: &View<'_>, config: &Arc<FedConfig>) -> Relationship 
             .as_ref()
             .map(|settings| gateway::resolve(view, config, &owner, side, settings, &mut warnings))
     };
+    // The order of the following steps matters: the certificate check needs both gateways, and the policy
+    // needs the result of that check.
     let (egress, ingress) = (gateway(Side::Egress, &config.egress), gateway(Side::Ingress, &config.ingress));
     let egress = egress.map(|egress| egress.and_then(|egress| apart(view, config, egress, ingress.as_ref())));
     let certificate = certificate::resolve(view, config, &owner, &mut warnings);
@@ -136,9 +139,10 @@ pub(crate) fn resolve(view: &View<'_>, config: &Arc<FedConfig>) -> Relationship 
     trust(config, &certificate, &mut warnings);
     let in_use = |gateway| Option::as_ref(gateway).and_then(|gateway| Result::as_ref(gateway).ok());
     let gateways = ways::Gateways { egress: in_use(&egress), ingress: in_use(&ingress) };
+    // The relationship is not complete yet, so ownership gets its gateways directly.
     let own = OwnObjects::new(view, config, [gateways.egress, gateways.ingress].into_iter().flatten());
-    let mut terms = terms::resolve(view, config, &certificate, &own, &mut warnings);
-    let discovery = ways::resolve(view, config, &mut terms, gateways, &own, &mut warnings);
+    let mut policy = terms::resolve(view, config, &certificate, &own, &mut warnings);
+    let discovery = ways::resolve(view, config, &mut policy, gateways, &own, &mut warnings);
     warnings.extend(own_networks_unknown(view, config));
     let refused = among_others(view, config, &mut warnings);
     Relationship {
@@ -148,14 +152,15 @@ pub(crate) fn resolve(view: &View<'_>, config: &Arc<FedConfig>) -> Relationship 
         egress,
         ingress,
         certificate,
-        terms: Arc::new(terms),
+        terms: Arc::new(policy),
         discovery,
         warnings,
     }
 }
 
-/// The certificate; unusable where a gateway that would hold it takes the CA of another Secret. It is not enough to say
-/// so, as a gateway that trusts a CA which nobody chose lets its holders in.
+/// Returns the certificate, or makes it unusable if a gateway that would hold it uses the CA of another
+/// Secret. A warning is not enough: the gateway would admit holders of certificates of a CA that the
+/// administrator did not choose.
 fn not_shadowed(
     view: &View<'_>,
     config: &FedConfig,
@@ -174,8 +179,8 @@ fn not_shadowed(
     problems.next().map_or(certificate.clone(), Certificate::Unusable)
 }
 
-/// Where both gateways pass TLS on by its server name, one port of one gateway cannot be both: a service that both
-/// meshes have under one name would be sent in circles.
+/// Refuses the egress gateway if it uses the same port of the same pods as the ingress gateway, where both
+/// forward TLS by its server name. Traffic for a service that both meshes have under one name would loop.
 fn apart(
     view: &View<'_>,
     config: &FedConfig,
@@ -212,12 +217,13 @@ fn trust(config: &FedConfig, certificate: &Certificate, warnings: &mut Vec<Probl
     if config.mode == Mode::Flat {
         warnings.push(Problem::new(
             Reason::NotConfined,
-            "FLAT limits what is announced, not who can call: whoever reaches a pod's address reaches it (limit callers by AuthorizationPolicy)",
+            "FLAT limits what is announced, not who can call: any client that can reach a pod's address can call it (limit callers by AuthorizationPolicy)",
         ));
     }
 }
 
-/// Where nodes are seen, Emcee follows all namespaces, and so sees all pods and Services too.
+/// Warns if this cluster's own networks are unknown. If nodes are visible, Emcee watches all namespaces, so
+/// it also knows all pods and Services.
 fn own_networks_unknown(view: &View<'_>, config: &FedConfig) -> Option<Problem> {
     let settings = view.settings();
     if config.peers.is_empty() || settings.knowledge == Knowledge::Partial {
@@ -226,12 +232,13 @@ fn own_networks_unknown(view: &View<'_>, config: &FedConfig) -> Option<Problem> 
     (settings.cluster_networks.is_empty() && view.nodes().next().is_none()).then(|| {
         Problem::new(
             Reason::OwnNetworksUnknown,
-            "neither --cluster-networks is set nor are nodes seen: an address of this cluster's own pods and Services could pass for a peer's (set --cluster-networks to the Pod and Service ranges, or list peers[].networks)",
+            "--cluster-networks is not set and no nodes are visible: an address of this cluster's own pods and Services could pass for a peer's (set --cluster-networks to the Pod and Service ranges, or list peers[].networks)",
         )
     })
 }
 
-/// A gateway that others use takes keys by their rules too.
+/// Warns about a gateway that Emcee did not create. Such a gateway also uses keys as the rules of other users
+/// say.
 fn shared_gateway(config: &FedConfig, gateway: &Gateway) -> Option<Problem> {
     (config.mode.terminates() && !gateway.created).then(|| {
         let side = gateway.side;
@@ -248,6 +255,7 @@ fn among_others(view: &View<'_>, config: &Arc<FedConfig>, warnings: &mut Vec<Pro
     let own = &config.identity;
     for other in view.fed_configs().filter(|other| other.identity.key != own.key) {
         let key = &other.identity.key;
+        // The older MeshFedConfig keeps the name, and continues to work.
         if other.relationship == config.relationship && other.identity.age < own.age {
             refused = Some(Problem::at(
                 Reason::RelationshipConflict,
@@ -268,6 +276,7 @@ fn among_others(view: &View<'_>, config: &Arc<FedConfig>, warnings: &mut Vec<Pro
             warnings.extend(trust_domain::shared(view.settings(), other));
         }
     }
+    // The order of the other MeshFedConfigs must not change the status.
     warnings.sort();
     refused
 }

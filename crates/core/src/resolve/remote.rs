@@ -1,4 +1,4 @@
-//! What is known of a remote service: what the binding says, what is announced, what was announced.
+//! Resolution of a remote service from the binding, the current announcements and the stored announcement.
 
 use std::sync::Arc;
 
@@ -16,25 +16,25 @@ use crate::policy::Author;
 use crate::problem::Problem;
 use crate::protocol::Protocol;
 
-/// What is known of the remote service of a binding. What the binding says wins over what is announced.
+/// Remote service of a binding, as far as it is known. What the binding gives wins over what is announced.
 pub(crate) struct Remote {
-    /// What is announced, or was.
+    /// Current or last known announcement of the service.
     pub(super) announced: Option<Announced>,
-    /// The peer that serves, if one is known.
+    /// Peer that provides the service, if it is known.
     pub(super) peer: Option<Arc<str>>,
-    /// Where it can be reached.
+    /// Endpoints of the service.
     pub(super) endpoints: Vec<Endpoint>,
-    /// Whether the binding itself says where.
+    /// Whether the binding itself gives the endpoints.
     pub(super) given: bool,
-    /// Why nothing leads there.
+    /// Why calls cannot be routed to the service; `None` if they can.
     pub(super) problem: Option<Problem>,
-    /// Since when the announcing peer is lost.
+    /// Time since which the announcing peer is unreachable.
     pub(super) stale_since: Option<Timestamp>,
-    /// What the status is to keep.
+    /// Announcement to store in the status.
     pub(super) kept: Option<Announcement>,
 }
 
-/// What is announced of a service, or was.
+/// Content of the current or last known announcement of a service.
 pub(super) struct Announced {
     pub(super) peer: Arc<str>,
     pub(super) protocol: Option<Protocol>,
@@ -44,12 +44,12 @@ pub(super) struct Announced {
     root_hash: Option<String>,
 }
 
-/// Whose word counts.
+/// Which announcement of the service takes precedence.
 enum Choice<'a> {
     Live(&'a Arc<str>, &'a Offer),
-    /// The peer has not been heard yet: what it last said stays.
+    /// The peer is not synced yet: its stored announcement stays in use.
     Remembered(&'a Remembered),
-    /// The peer has been heard, and does not say it any more.
+    /// The peer is synced and no longer announces the service.
     Withdrawn(&'a Remembered),
     Nobody,
 }
@@ -66,25 +66,31 @@ impl Remote {
         }
         let given = !binding.endpoints.is_empty();
         let choice = match choose(view, binding, relationship) {
+            // Given endpoints do not need an announcement, so it does not matter that several peers announce
+            // the service.
             Err(_) if given => Choice::Nobody,
             choice => choice?,
         };
         let mut remote = Self::by(view, binding, relationship, &choice);
         if given {
+            // The given endpoints may belong to any peer, unless the binding names one.
             remote.peer = binding.peer.as_deref().map(Arc::from);
             (remote.given, remote.stale_since) = (true, None);
             remote.problem = given_refused(view, binding, relationship);
             remote.endpoints = if remote.serves() { binding.endpoints.clone() } else { Vec::new() };
         }
         if let (Some(since), Some(peer)) = (remote.stale_since, &remote.peer) {
-            let message = format!("peer {peer} is lost since {since}; what it last announced stays in place");
+            let message = format!(
+                "peer {peer} has been unreachable since {since}; what it last announced stays in place"
+            );
             warnings.push(Problem::new(Reason::PeerLost, message));
         }
         warnings.extend(remote.roots_differ(view));
         Ok(remote)
     }
 
-    /// Only a warning: what is compared are whole sets, and one root in both is enough.
+    /// Returns a warning if the root certificates of both meshes differ. It is only a warning: whole sets are
+    /// compared, and one common root is enough.
     fn roots_differ(&self, view: &View<'_>) -> Option<Problem> {
         let announced = self.announced.as_ref().filter(|_| !self.given && self.serves())?;
         let (theirs, ours) = (announced.root_hash.as_ref()?, view.settings().root_hash.as_ref()?);
@@ -96,10 +102,11 @@ impl Remote {
     }
 
     fn by(view: &View<'_>, binding: &Binding, relationship: &Relationship, choice: &Choice<'_>) -> Self {
-        let memory = binding.remembered.as_deref().filter(|memory| counts(memory, binding, relationship));
+        // A stored announcement that no longer applies is dropped from the status too.
+        let stored = binding.remembered.as_deref().filter(|stored| counts(stored, binding, relationship));
         let announced = match choice {
-            Choice::Live(peer, offer) => Some(Announced::live(peer, offer, memory)),
-            Choice::Remembered(memory) | Choice::Withdrawn(memory) => Some(Announced::remembered(memory)),
+            Choice::Live(peer, current) => Some(Announced::live(peer, current, stored)),
+            Choice::Remembered(stored) | Choice::Withdrawn(stored) => Some(Announced::remembered(stored)),
             Choice::Nobody => None,
         };
         let problem = problem(view, binding, relationship, choice, announced.as_ref());
@@ -108,37 +115,39 @@ impl Remote {
         let endpoints = announced.as_ref().filter(|_| serves).map(|announced| announced.endpoints.clone());
         Self {
             stale_since: peer.as_ref().and_then(|peer| stale_since(view, relationship, peer, choice)),
+            // A named peer stays the provider even if it announces nothing: its names are in the client's TLS
+            // settings.
             peer: peer.or_else(|| binding.peer.as_deref().map(Arc::from)),
             endpoints: endpoints.unwrap_or_default(),
             given: false,
-            kept: kept(choice, memory, announced.as_ref(), serves),
+            kept: kept(choice, stored, announced.as_ref(), serves),
             announced,
             problem,
         }
     }
 
-    /// Whether anything is known of the service, be it that it is gone.
+    /// Whether anything is known of the service, including that it was withdrawn.
     pub(super) fn is_known(&self) -> bool {
         self.given || self.announced.is_some()
     }
 
-    /// Whether calls can be led there.
+    /// Whether calls can be routed to the service.
     pub(super) fn serves(&self) -> bool {
         self.problem.is_none()
     }
 
-    /// Whether the peer has taken it back.
+    /// Whether the peer withdrew the service.
     pub(super) fn is_withdrawn(&self) -> bool {
         self.problem.as_ref().is_some_and(|problem| problem.reason == Reason::Withdrawn)
     }
 
-    /// The peer whose announcement is followed.
+    /// Returns the peer whose announcement the binding follows, if it follows one.
     pub(super) fn uses(&self, relationship: &Relationship) -> Option<Source> {
         let peer = self.peer.clone().filter(|_| !self.given && self.serves())?;
         Some(Source { fed_config: relationship.key().clone(), peer })
     }
 
-    /// `spec`, or the name of the peer.
+    /// Returns the source of the endpoints: `spec`, or the name of the peer.
     pub(super) fn source(&self) -> Option<String> {
         if self.given {
             return Some("spec".to_owned());
@@ -148,41 +157,44 @@ impl Remote {
 }
 
 impl Announced {
-    /// One that names no identities, as its service has no pods for now, does not widen what was known.
-    fn live(peer: &Arc<str>, offer: &Offer, memory: Option<&Remembered>) -> Self {
-        let before = memory.filter(|memory| *memory.peer == **peer).filter(|_| offer.identities.is_empty());
+    /// Creates the content of a current announcement. If it has no identities, because the service has no
+    /// pods for now, the stored identities of the same peer are used: the set of accepted identities must not
+    /// grow.
+    fn live(peer: &Arc<str>, current: &Offer, stored: Option<&Remembered>) -> Self {
+        let before = stored.filter(|stored| *stored.peer == **peer).filter(|_| current.identities.is_empty());
         Self {
             peer: Arc::clone(peer),
-            protocol: Some(offer.protocol),
-            port: Some(offer.port),
-            endpoints: offer.endpoints.clone(),
+            protocol: Some(current.protocol),
+            port: Some(current.port),
+            endpoints: current.endpoints.clone(),
             identities: before
-                .map_or_else(|| offer.identities.clone(), |memory| memory.subject_alt_names.clone()),
-            root_hash: offer.root_hash.clone(),
+                .map_or_else(|| current.identities.clone(), |stored| stored.subject_alt_names.clone()),
+            root_hash: current.root_hash.clone(),
         }
     }
 
-    fn remembered(memory: &Remembered) -> Self {
+    fn remembered(stored: &Remembered) -> Self {
         Self {
-            peer: memory.peer.as_str().into(),
-            protocol: memory.protocol,
-            port: memory.port,
-            endpoints: memory.endpoints.clone(),
-            identities: memory.subject_alt_names.clone(),
-            root_hash: memory.root_hash.clone(),
+            peer: stored.peer.as_str().into(),
+            protocol: stored.protocol,
+            port: stored.port,
+            endpoints: stored.endpoints.clone(),
+            identities: stored.subject_alt_names.clone(),
+            root_hash: stored.root_hash.clone(),
         }
     }
 }
 
-/// What was announced by a peer that is no longer listed, is not the wanted one, or spoke of another style, is void.
-fn counts(memory: &Remembered, binding: &Binding, relationship: &Relationship) -> bool {
-    relationship.peer(&memory.peer).is_ok()
-        && binding.peer.as_ref().is_none_or(|peer| *peer == memory.peer)
-        && memory.mode.is_none_or(|mode| mode == relationship.config.mode)
+/// Whether a stored announcement applies. It does not if its peer is no longer listed, is not the one that
+/// the binding names, or announced it in another style.
+fn counts(stored: &Remembered, binding: &Binding, relationship: &Relationship) -> bool {
+    relationship.peer(&stored.peer).is_ok()
+        && binding.peer.as_ref().is_none_or(|peer| *peer == stored.peer)
+        && stored.mode.is_none_or(|mode| mode == relationship.config.mode)
 }
 
-/// The peer in use stays in use as long as it announces, or has not been heard: nobody takes a service over by
-/// announcing it too.
+/// Chooses the announcement to use. The peer in use stays in use as long as it announces the service or is
+/// not synced. Another peer cannot take over a service by announcing it too.
 fn choose<'a>(
     view: &View<'a>,
     binding: &'a Binding,
@@ -193,18 +205,20 @@ fn choose<'a>(
         .announcers(relationship.key(), &binding.remote())
         .filter(|(peer, _)| wanted(peer) && relationship.peer(peer).is_ok())
         .collect();
-    let memory = binding.remembered.as_deref().filter(|memory| counts(memory, binding, relationship));
-    if let Some(memory) = memory.filter(|memory| !memory.withdrawn) {
-        if let Some((peer, offer)) = live.iter().find(|(peer, _)| ***peer == *memory.peer) {
-            return Ok(Choice::Live(peer, offer));
+    let stored = binding.remembered.as_deref().filter(|stored| counts(stored, binding, relationship));
+    if let Some(stored) = stored.filter(|stored| !stored.withdrawn) {
+        if let Some((peer, current)) = live.iter().find(|(peer, _)| ***peer == *stored.peer) {
+            return Ok(Choice::Live(peer, current));
         }
-        if !view.has_answered(&Source::new(relationship.key().clone(), &memory.peer)) {
-            return Ok(Choice::Remembered(memory));
+        // After a restart, absence means nothing until the peer is synced.
+        if !view.has_answered(&Source::new(relationship.key().clone(), &stored.peer)) {
+            return Ok(Choice::Remembered(stored));
         }
     }
     match live.as_slice() {
-        [(peer, offer)] => Ok(Choice::Live(peer, offer)),
-        [] => Ok(memory.map_or(Choice::Nobody, Choice::Withdrawn)),
+        // The stored peer is gone or was never set, and exactly one peer announces the service.
+        [(peer, current)] => Ok(Choice::Live(peer, current)),
+        [] => Ok(stored.map_or(Choice::Nobody, Choice::Withdrawn)),
         several => Err(ambiguous(several.iter().map(|(peer, _)| &***peer))),
     }
 }
@@ -215,7 +229,8 @@ fn ambiguous<'a>(peers: impl Iterator<Item = &'a str>) -> Problem {
     Problem::at(Reason::AmbiguousPeer, "spec.peer", message)
 }
 
-/// Why nothing leads there. What was accepted once is judged again, as the terms may have changed since.
+/// Returns why calls cannot be routed to the service. An announcement that was accepted once is checked
+/// again, because the policy may have changed since.
 fn problem(
     view: &View<'_>,
     binding: &Binding,
@@ -225,31 +240,33 @@ fn problem(
 ) -> Option<Problem> {
     let service = binding.remote();
     let (peer, judged) = match (choice, announced) {
-        (Choice::Live(peer, offer), _) => (&***peer, relationship.terms.judge(peer, offer)),
-        (Choice::Remembered(memory), _) => {
-            let offer = memory.offer(&service, relationship);
-            (memory.peer.as_str(), relationship.terms.judge(&memory.peer, &offer))
+        (Choice::Live(peer, current), _) => (&***peer, relationship.terms.judge(peer, current)),
+        (Choice::Remembered(stored), _) => {
+            let current = stored.offer(&service, relationship);
+            (stored.peer.as_str(), relationship.terms.judge(&stored.peer, &current))
         }
-        (Choice::Withdrawn(memory), _) => {
+        (Choice::Withdrawn(stored), _) => {
             let message = format!(
                 "peer {} no longer announces {service} (wait until it does again, or delete the binding)",
-                memory.peer
+                stored.peer
             );
             return Some(Problem::new(Reason::Withdrawn, message));
         }
         (Choice::Nobody, _) => return Some(not_discovered()),
     };
     let endpoints = announced.map_or(&[][..], |announced| &announced.endpoints);
+    // The policy checks only what it knows without the cluster's objects, so also check against their
+    // addresses.
     let refused = judged.err().or_else(|| {
         let own = OwnObjects::of(view, relationship);
         let (index, words) = own.refused(Author::Peer, &relationship.config, Some(peer), endpoints)?;
         Some(Problem::at(Reason::AddressNotAllowed, format!("endpoints[{index}]"), words))
     })?;
-    let message = format!("what peer {peer} announces of {service} is refused: {refused}");
+    let message = format!("the announcement of {service} by peer {peer} is refused: {refused}");
     Some(Problem::new(refused.reason, message))
 }
 
-/// Why the endpoints that a binding gives are not where its peer, or one of the peers, may be.
+/// Returns why the endpoints that a binding gives are not allowed for its peer, or for any of the peers.
 fn given_refused(view: &View<'_>, binding: &Binding, relationship: &Relationship) -> Option<Problem> {
     let own = OwnObjects::of(view, relationship);
     let (config, peer) = (&relationship.config, binding.peer.as_deref());
@@ -258,61 +275,65 @@ fn given_refused(view: &View<'_>, binding: &Binding, relationship: &Relationship
 }
 
 fn not_discovered() -> Problem {
-    let message = "neither are endpoints given nor is the service announced (give spec.endpoints, or see that a peer announces it)";
+    let message = "no endpoints are given, and no peer announces the service (set spec.endpoints, or have a peer announce the service)";
     Problem::at(Reason::NotDiscovered, "spec.endpoints", message)
 }
 
-/// Over a restart the earlier time stays.
+/// Returns the time since which the peer is unreachable. After a restart, the earlier time of the status is
+/// kept.
 fn stale_since(
     view: &View<'_>,
     relationship: &Relationship,
     peer: &Arc<str>,
     choice: &Choice<'_>,
 ) -> Option<Timestamp> {
-    let source = Source { fed_config: relationship.key().clone(), peer: Arc::clone(peer) };
+    let peer_key = Source { fed_config: relationship.key().clone(), peer: Arc::clone(peer) };
     let before = match choice {
-        Choice::Remembered(memory) => memory.stale_since,
+        Choice::Remembered(stored) => stored.stale_since,
         _ => None,
     };
-    match view.peer(&source).map(|state| &state.connection) {
+    match view.peer(&peer_key).map(|state| &state.connection) {
         Some(Connection::Connected(_)) => None,
         Some(Connection::Lost { since, .. }) => Some(before.map_or(*since, |before| before.min(*since))),
+        // Not contacted yet since the restart: the stored time is still the best known.
         Some(Connection::Pending) | None => before,
     }
 }
 
 fn kept(
     choice: &Choice<'_>,
-    memory: Option<&Remembered>,
+    stored: Option<&Remembered>,
     announced: Option<&Announced>,
     serves: bool,
 ) -> Option<Announcement> {
     match (choice, announced) {
-        (Choice::Live(_, offer), Some(announced)) if serves => Some(announcement(offer, announced)),
-        (Choice::Withdrawn(memory), _) => {
-            Some(Announcement { endpoints: Vec::new(), withdrawn: true, ..memory.announcement() })
+        (Choice::Live(_, current), Some(announced)) if serves => Some(announcement(current, announced)),
+        // Keep the announcement without its endpoints, so that a restart does not revive the service.
+        (Choice::Withdrawn(stored), _) => {
+            Some(Announcement { endpoints: Vec::new(), withdrawn: true, ..stored.announcement() })
         }
-        _ => memory.map(Remembered::announcement),
+        // A refused announcement does not replace the last accepted one.
+        _ => stored.map(Remembered::announcement),
     }
 }
 
-fn announcement(offer: &Offer, announced: &Announced) -> Announcement {
+fn announcement(current: &Offer, announced: &Announced) -> Announcement {
     Announcement {
         peer: announced.peer.to_string(),
-        protocol: Some(offer.protocol.to_string()),
-        port: Some(offer.port.into()),
-        endpoints: offer.endpoints.iter().map(ToString::to_string).collect(),
+        protocol: Some(current.protocol.to_string()),
+        port: Some(current.port.into()),
+        endpoints: current.endpoints.iter().map(ToString::to_string).collect(),
         subject_alt_names: announced.identities.clone(),
-        version: Some(offer.version()),
-        mode: Some(offer.mode.to_string()),
-        trust_domain: Some(offer.trust_domain.clone()).filter(|domain| !domain.is_empty()),
-        root_hash: offer.root_hash.clone(),
+        version: Some(current.version()),
+        mode: Some(current.mode.to_string()),
+        trust_domain: Some(current.trust_domain.clone()).filter(|domain| !domain.is_empty()),
+        root_hash: current.root_hash.clone(),
         withdrawn: false,
     }
 }
 
 impl Remembered {
-    /// As it stands in a status.
+    /// Returns the announcement as stored in a status.
     fn announcement(&self) -> Announcement {
         Announcement {
             peer: self.peer.clone(),
@@ -328,9 +349,10 @@ impl Remembered {
         }
     }
 
-    /// As the peer announced it. What an older status did not keep is filled in with what it can only have been.
+    /// Returns the announcement as the peer sent it. Fields that an older status did not store get the only
+    /// possible value.
     pub(crate) fn offer(&self, service: &Key, relationship: &Relationship) -> Offer {
-        /// The first prototype's, where a status has none.
+        /// Port of the first prototype, if a status has none.
         const PORT: u16 = 5000;
         let config = &relationship.config;
         Offer {

@@ -1,4 +1,4 @@
-//! What discovery has to know of a relationship.
+//! Policy of a relationship for discovery.
 
 use emcee_api::{OnPeerLoss, Reason, labels};
 
@@ -27,6 +27,7 @@ pub(super) fn resolve(
         announce: discovery.announce,
         certificate: certificate.credential().cloned(),
         peers: peers(view, config, own, warnings),
+        // `discovery_route` sets these three fields, because they need the gateways.
         via: None,
         relayed_to: Vec::new(),
         reached_at: Vec::new(),
@@ -55,15 +56,18 @@ fn peers(
             warnings.push(of_nobody(service));
             continue;
         };
+        // A user of the fed namespace wrote the Service, so its addresses must be allowed for the peer.
         match own.refused(Author::User, config, Some(&peer.name), endpoints) {
             None => peer.discovery.extend(endpoints.iter().cloned()),
             Some((_, words)) => {
-                let message = format!("Service {} leads to no Emcee of {}: {words}", service.key, peer.name);
+                let message =
+                    format!("Service {} does not lead to the Emcee of {}: {words}", service.key, peer.name);
                 warnings.push(Problem::new(Reason::DiscoveryIgnored, message));
             }
         }
     }
     for peer in &mut peers {
+        // Remove duplicates, but keep the order: the configured address comes first. There are few addresses.
         let mut seen = Vec::new();
         peer.discovery.retain(|endpoint| {
             let new = !seen.contains(endpoint);
@@ -85,7 +89,8 @@ fn peer(model: &PeerModel) -> PeerTerms {
     }
 }
 
-/// Whose addresses a Service names: the peer's that it says, else the only one's there is.
+/// Returns the peer to which a discovery Service belongs, with the Service's endpoints: the named peer, or
+/// the only peer.
 fn addresses<'p, 's>(
     service: &'s Service,
     peers: &'p mut [PeerTerms],
@@ -103,7 +108,10 @@ fn of_nobody(service: &Service) -> Problem {
     let said = service.discovery.as_deref().and_then(|server| server.peer.as_deref());
     let message = match said {
         Some(peer) => {
-            format!("Service {} leads to the Emcee of {peer:?}, which is no peer here", service.key)
+            format!(
+                "Service {} leads to the Emcee of {peer:?}, which is not a peer of this MeshFedConfig",
+                service.key
+            )
         }
         None => format!(
             "Service {} leads to the Emcee of a peer and does not say which (set the label {} to its name)",

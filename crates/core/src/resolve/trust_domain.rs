@@ -1,9 +1,10 @@
-//! Which trust domains of peers this mesh's sidecars accept, and what follows from that.
+//! Trust domains of peers that this mesh's sidecars accept, and the consequences.
 //!
-//! A sidecar accepts a caller whose certificate is of Istio's root and of this mesh's trust domain or one of its aliases
-//! (`trustDomainAliases`); Istio replaces the trust domain in an AuthorizationPolicy by all of these too. So an alias
-//! is what an end-to-end peer with a trust domain of its own needs to call, and what opens the policy of a BOUNDARY
-//! egress to it. Sources: `pilot/pkg/security/authn/utils/utils.go`, `pilot/pkg/security/trustdomain/bundle.go`.
+//! A sidecar accepts a caller whose certificate is from Istio's root, and from this mesh's trust domain or
+//! one of its aliases (`trustDomainAliases`). Istio also expands the trust domain in an AuthorizationPolicy
+//! to all of these. An alias is therefore what an end-to-end peer with its own trust domain needs to call
+//! this mesh. The same alias opens the policy of a BOUNDARY egress to that peer. Sources:
+//! `pilot/pkg/security/authn/utils/utils.go`, `pilot/pkg/security/trustdomain/bundle.go`.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ use crate::mode::Mode;
 use crate::parse::{FedConfig, PeerModel};
 use crate::problem::Problem;
 
-/// How many trust domains of one peer a message names.
+/// Largest number of trust domains of one peer in a message.
 const NAMED: usize = 3;
 
 impl Settings {
@@ -25,9 +26,11 @@ impl Settings {
     }
 }
 
-/// Why the policy of a BOUNDARY egress may let in workloads of another, end-to-end relationship's peers.
+/// Returns why the policy of a BOUNDARY egress may admit workloads of peers of another, end-to-end
+/// relationship.
 pub(super) fn shared(settings: &Settings, other: &FedConfig) -> Option<Problem> {
     let may_pass = |peer: &&PeerModel| {
+        // A peer without a list may have any trust domain.
         peer.trust_domains.is_empty() || peer.trust_domains.iter().any(|it| settings.accepts(it))
     };
     let peers: Vec<_> = other.peers.iter().filter(may_pass).collect();
@@ -35,7 +38,7 @@ pub(super) fn shared(settings: &Settings, other: &FedConfig) -> Option<Problem> 
         return None;
     }
     let who = if peers.is_empty() {
-        format!("whoever reaches pods here through MeshFedConfig {}", other.identity.key)
+        format!("any client that reaches pods here through MeshFedConfig {}", other.identity.key)
     } else {
         let names: Vec<_> = peers.iter().map(|peer| peer.name.as_str()).collect();
         format!("peer {} of MeshFedConfig {}", names.join(", "), other.identity.key)
@@ -46,25 +49,26 @@ pub(super) fn shared(settings: &Settings, other: &FedConfig) -> Option<Problem> 
         .flat_map(|peer| &peer.trust_domains)
         .filter(|it| *it != own && settings.accepts(it))
         .collect();
+    // The fix differs: peers that only use an alias already have their own trust domain.
     let only_by_aliases = !peers.is_empty()
         && peers.iter().all(|peer| !peer.trust_domains.is_empty() && !peer.trust_domains.contains(own));
     let message = if only_by_aliases {
         let aliases: Vec<_> = aliases.into_iter().map(String::as_str).collect();
         format!(
-            "{who} ({mode}) is in the trust domain {}, an alias of this mesh's own (trustDomainAliases), and could spend this relationship's certificate at the egress if it reaches its pods: Istio's policies do not tell an alias from {own} (let a NetworkPolicy admit only pods of this cluster to the egress gateway's pods)",
+            "{who} ({mode}) is in the trust domain {}, an alias of this mesh's own (trustDomainAliases), and could use this relationship's certificate at the egress if it reaches its pods: Istio's policies do not tell an alias from {own} (let a NetworkPolicy admit only pods of this cluster to the egress gateway's pods)",
             aliases.join(", ")
         )
     } else {
         format!(
-            "{who} ({mode}) is, or may be, in this mesh's trust domain {own}, and could spend this relationship's certificate at the egress if it reaches its pods (give the meshes trust domains of their own, and list them in peers[].trust_domains)"
+            "{who} ({mode}) is, or may be, in this mesh's trust domain {own}, and could use this relationship's certificate at the egress if it reaches its pods (give the meshes trust domains of their own, and list them in peers[].trust_domains)"
         )
     };
     Some(Problem::new(Reason::SharedTrustDomain, message))
 }
 
-/// Why calls of an end-to-end peer fail at this mesh's sidecars: its trust domains, as listed and as it announced them,
-/// are neither this mesh's own nor aliases of it. None where this mesh exposes nothing to it; in FLAT, which has no gateway
-/// for that, `exposes` says so.
+/// Returns why calls of an end-to-end peer fail at this mesh's sidecars: its trust domains, both listed and
+/// announced, are neither this mesh's own nor aliases of it. `None` if this mesh exposes nothing to the peer.
+/// FLAT has no gateway that would show that, so `exposes` decides.
 pub(crate) fn not_accepted<'a>(
     settings: &Settings,
     config: &FedConfig,
@@ -77,6 +81,7 @@ pub(crate) fn not_accepted<'a>(
     }
     let listed = peer.trust_domains.iter().map(String::as_str);
     let missing: BTreeSet<_> = listed.chain(announced).filter(|domain| !settings.accepts(domain)).collect();
+    // `exposes` is evaluated last, because only FLAT needs it.
     if missing.is_empty() || config.mode == Mode::Flat && !exposes() {
         return None;
     }
@@ -85,9 +90,10 @@ pub(crate) fn not_accepted<'a>(
     let shown = named.join(", ");
     let more = if count > NAMED { format!(" and {} more", count - NAMED) } else { String::new() };
     let kept = settings.trust_domain_aliases.iter().map(String::as_str);
+    // The message shows the complete new value, so that it can be copied.
     named = kept.chain(named).collect();
     let flag = match settings.knowledge {
-        Knowledge::Partial => ", and say so with --trust-domain-aliases",
+        Knowledge::Partial => ", and pass the same to --trust-domain-aliases",
         Knowledge::Complete => "",
     };
     let message = format!(

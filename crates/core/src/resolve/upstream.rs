@@ -1,4 +1,4 @@
-//! The Service behind an exposition: what a gateway sends its calls to.
+//! Resolution of the Service behind an exposition: the destination of a gateway's calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -20,33 +20,33 @@ use crate::problem::Problem;
 use crate::protocol::Protocol;
 use crate::resolve::View;
 
-/// Where a raw relay leads.
+/// Destination of a TLS passthrough route.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Upstream {
-    /// To pods that Istio selects and follows.
+    /// Pods that Istio selects and tracks.
     Workloads {
         /// Labels of the pods: the Service's selector and the subset's labels.
         labels: Labels,
-        /// Their port.
+        /// Port of the pods.
         target_port: u16,
     },
-    /// To addresses, of a Service without selector.
+    /// Addresses of a Service without selector.
     Endpoints(Vec<Endpoint>),
 }
 
-/// What an exposition leads to.
+/// Destination of an exposition, with what is announced of it.
 pub(super) struct Target {
     pub(super) protocol: Protocol,
-    /// Where a raw relay leads, or why that is not known for now.
+    /// Destination of a TLS passthrough route, or why it is unknown for now.
     pub(super) upstream: Result<Upstream, Problem>,
-    /// Addresses of the pods.
+    /// Addresses of the pods, or of the Service's endpoints.
     pub(super) endpoints: Vec<Endpoint>,
     /// Identities of the pods, in the end-to-end styles.
     pub(super) identities: BTreeSet<String>,
 }
 
 impl Target {
-    /// A BOUNDARY gateway goes by the Service's name, and Istio knows the rest.
+    /// Returns the result for a BOUNDARY gateway, which routes by the Service's name. Istio knows the rest.
     fn by_name(protocol: Protocol) -> Self {
         Self {
             protocol,
@@ -67,6 +67,7 @@ pub(super) fn resolve(
     let end_to_end = config.mode.is_end_to_end();
     let namespace = &exposition.identity.key.namespace;
     let key = Key::new(namespace, &exposition.service);
+    // In a cluster this is an error. Among files it may be an assumption.
     let Some(service) = view.service(&key) else {
         return unknown_service(view, exposition, &key, end_to_end, warnings);
     };
@@ -79,6 +80,7 @@ pub(super) fn resolve(
     let port = port_of(service, exposition)?;
     let protocol = exposition.protocol.unwrap_or(port.protocol);
     let subset = subset_labels(view, exposition, service, ingress, end_to_end, warnings)?;
+    // Check the backends in every style: also a gateway that routes by name calls these addresses.
     let backends = backends::judge(view, config, service, port, warnings)?;
     if !end_to_end {
         visible(&service.export_to, &format!("Service {key}"), namespace, ingress)?;
@@ -87,6 +89,7 @@ pub(super) fn resolve(
     }
     of_pods(view, &backends, warnings)?;
     unguarded(service, &backends, end_to_end, warnings);
+    // Without a selector there are only the addresses of its slices, so the gateway cannot select pods.
     if service.selector.is_empty() {
         let endpoints = addresses(view, service, port, |_| true).collect();
         let endpoints = said_if_none(view, service, true, endpoints, warnings);
@@ -99,12 +102,15 @@ pub(super) fn resolve(
     let identities = identities(view, &pods, &backends);
     let target_port = match target_port(port, &pods, service) {
         Ok(target_port) => target_port,
-        // It may have no pods for now, or be on its way from one number to another: that takes nothing back.
+        // The Service may have no pods for now, or its pods may be changing from one port number to another.
+        // Neither withdraws the announcement.
         Err(problem) => {
             return Ok(Target { protocol, upstream: Err(problem), endpoints: Vec::new(), identities });
         }
     };
+    // The gateway forwards traffic unread, so the port must not accept plaintext.
     mutual_tls::check(view, namespace, &labels, &pods, target_port, warnings)?;
+    // Slices list all pods of the Service, so a subset has to filter them.
     let chosen = exposition.subset.is_some().then(|| Chosen::of(&pods));
     let is_chosen = |address: &SliceAddress| chosen.as_ref().is_none_or(|chosen| chosen.has(address));
     let endpoints = addresses(view, service, port, is_chosen).collect();
@@ -112,8 +118,8 @@ pub(super) fn resolve(
     Ok(Target { protocol, upstream: Ok(Upstream::Workloads { labels, target_port }), endpoints, identities })
 }
 
-/// As Istio's CA makes them (`spiffe.MustGenSpiffeURI`). Where some are not known, none are named: callers would refuse
-/// the others.
+/// Returns the identities of the workloads, as Istio's CA issues them (`spiffe.MustGenSpiffeURI`). If any is
+/// unknown, the result is empty: with an incomplete list, callers would refuse the other workloads.
 fn identities(view: &View<'_>, pods: &[&Workload], backends: &Backends<'_>) -> BTreeSet<String> {
     let pods = pods.iter().copied().chain(backends.pods.iter().map(|(pod, _)| *pod));
     let of_pods = pods.map(|pod| (&pod.key, Some(&pod.service_account)));
@@ -125,7 +131,7 @@ fn identities(view: &View<'_>, pods: &[&Workload], backends: &Backends<'_>) -> B
     if backends.unknown { BTreeSet::new() } else { all.collect::<Option<_>>().unwrap_or_default() }
 }
 
-/// Whether the Pods that slices lead to, besides those that the Service selects, take nothing but mTLS.
+/// Checks that the Pods in slices, except those that the Service selects, accept only mTLS.
 fn of_pods(view: &View<'_>, backends: &Backends<'_>, warnings: &mut Vec<Problem>) -> Result<(), Problem> {
     let mut by_port: BTreeMap<u16, Vec<&Workload>> = BTreeMap::new();
     for (pod, port) in &backends.pods {
@@ -153,7 +159,8 @@ fn unguarded(service: &Service, backends: &Backends<'_>, end_to_end: bool, warni
     warnings.push(Problem::at(Reason::Unguarded, "spec.name", message));
 }
 
-/// Where only files are known, a BOUNDARY gateway needs no more than the Service's name.
+/// Returns the result for a Service that does not exist. If only files are known, a BOUNDARY gateway needs no
+/// more than the Service's name.
 fn unknown_service(
     view: &View<'_>,
     exposition: &Exposition,
@@ -162,7 +169,7 @@ fn unknown_service(
     warnings: &mut Vec<Problem>,
 ) -> Result<Target, Problem> {
     if view.settings().knowledge == Knowledge::Complete {
-        let message = format!("Service {key} does not exist (create it, or mend spec.name)");
+        let message = format!("Service {key} does not exist (create it, or fix spec.name)");
         return Err(Problem::at(Reason::ServiceNotFound, "spec.name", message));
     }
     if end_to_end {
@@ -189,8 +196,8 @@ fn port_of<'s>(service: &'s Service, exposition: &Exposition) -> Result<&'s Serv
     })
 }
 
-/// Labels of the subset's pods. Istio takes the rules of the Service's own namespace, else those of the root
-/// namespace; a rule elsewhere is somebody else's word about this Service.
+/// Returns the labels of the subset's pods. Istio uses the rules of the Service's own namespace, else those
+/// of the root namespace. A rule in another namespace must not decide about this Service.
 fn subset_labels(
     view: &View<'_>,
     exposition: &Exposition,
@@ -207,6 +214,7 @@ fn subset_labels(
     let Some(rule) = rules.iter().find(|rule| rule.labels.contains_key(subset)) else {
         return unknown_subset(view, subset, &host, rules.is_empty(), warnings);
     };
+    // Only BOUNDARY routes through the rule. The other styles select the pods themselves.
     if !end_to_end {
         visible(&rule.export_to, &format!("DestinationRule {}", rule.key), &rule.key.namespace, ingress)?;
     }
@@ -238,12 +246,13 @@ fn unknown_subset(
         return Ok(Labels::one("version", subset));
     }
     let message = format!(
-        "no DestinationRule for {host} in its namespace defines subset {subset:?} (define it there, or mend spec.subset)"
+        "no DestinationRule for {host} in its namespace defines subset {subset:?} (define it there, or fix spec.subset)"
     );
     Err(Problem::at(Reason::SubsetNotFound, "spec.subset", message))
 }
 
-/// A gateway that does not see the Service, or the rule for its subset, answers every call with 503.
+/// Refuses a Service, or the rule for its subset, that is not exported to the gateway's namespace: the
+/// gateway would answer every call with 503.
 fn visible(
     export_to: &[String],
     what: &str,
@@ -269,7 +278,8 @@ fn target_port(port: &ServicePort, pods: &[&Workload], service: &Service) -> Res
     })
 }
 
-/// Ready addresses of the Service, as many as an object takes, with the number that this port has there.
+/// Returns the ready addresses of the Service, up to the limit of one object, each with the port number of
+/// its slice.
 pub(super) fn addresses<'v>(
     view: &View<'v>,
     service: &Service,
@@ -286,10 +296,10 @@ pub(super) fn addresses<'v>(
     found.into_iter().take(MAX_ENDPOINTS)
 }
 
-/// The Pods of a subset.
+/// Pods of a subset, identified by addresses and names.
 struct Chosen<'v> {
     addresses: BTreeSet<IpAddr>,
-    /// Names of those that have no address, as happens among files: of them a slice is believed.
+    /// Names of pods without an address, which occur among files. For these, the name in a slice is believed.
     names: BTreeSet<&'v str>,
 }
 

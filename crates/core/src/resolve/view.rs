@@ -1,4 +1,5 @@
-//! The inputs as a translation sees them: every look is remembered, so that a change reaches all whom it concerns.
+//! Inputs as seen by a translation. Every read is recorded, so that a change reaches all units that depend on
+//! it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,10 +21,11 @@ use crate::members::Members;
 use crate::parse::{Binding, Exposition, FedConfig, import_labels};
 use crate::policy::canonical;
 
-/// How many addresses of a Service are looked at, at least: some may stand in several slices.
+/// How many addresses of a Service are read, at least. It is twice the limit, because an address may be in
+/// several slices.
 const LOOKED_AT: usize = 2 * MAX_ENDPOINTS;
 
-/// The resolved relationships, by their MeshFedConfig.
+/// Resolved relationships, by their MeshFedConfig.
 pub(crate) type Relationships = BTreeMap<Key, Arc<Relationship>>;
 
 pub(crate) struct View<'a> {
@@ -37,7 +39,7 @@ impl<'a> View<'a> {
         Self { inputs, relationships, reads: RefCell::default() }
     }
 
-    /// What was looked at, each once, in order.
+    /// Returns the topics that were read, sorted, without duplicates.
     pub(crate) fn into_reads(self) -> Vec<Topic> {
         let mut reads = self.reads.into_inner();
         reads.sort_unstable();
@@ -49,7 +51,8 @@ impl<'a> View<'a> {
         self.reads.borrow_mut().push(topic);
     }
 
-    /// The surroundings but the time. A change to them runs everything again.
+    /// Returns the settings, except the time. They are not recorded, because a change of them runs every unit
+    /// again.
     pub(crate) fn settings(&self) -> &'a Settings {
         &self.inputs.settings
     }
@@ -64,7 +67,7 @@ impl<'a> View<'a> {
         self.inputs.fed_configs.values().filter_map(|parsed| parsed.as_ref().ok())
     }
 
-    /// Namespaces and names of all MeshFedConfigs, valid or not.
+    /// Returns namespaces and names of all MeshFedConfigs, valid or not.
     pub(crate) fn fed_config_keys(&self) -> impl Iterator<Item = &'a Key> + use<'a> {
         self.read(Topic::fed_configs());
         self.inputs.fed_configs.keys()
@@ -85,9 +88,10 @@ impl<'a> View<'a> {
         self.inputs.bindings.get(key)
     }
 
-    /// Relationships whose MeshFedConfig has all of these labels. An empty selector selects none.
+    /// Returns the relationships whose MeshFedConfig has all of these labels. An empty selector selects none.
     pub(crate) fn relationships(&self, selector: &Labels) -> Vec<&'a Arc<Relationship>> {
-        // A relationship that comes to match, or ceases to, gains or loses each pair; one pair is enough to hear of it.
+        // A relationship that starts or stops matching gains or loses each of these pairs, so recording one
+        // pair is enough.
         let Some((label, value)) = selector.iter().next() else { return Vec::new() };
         self.read(Topic::relationships(label, value));
         let matching: Vec<_> = self.relationships.values().filter(|r| r.config.matches(selector)).collect();
@@ -102,15 +106,16 @@ impl<'a> View<'a> {
         self.inputs.service(key)
     }
 
-    /// Services of the namespace, in order.
+    /// Returns the Services of the namespace, in order.
     pub(crate) fn services_in(&self, namespace: &str) -> impl Iterator<Item = &'a Service> + use<'a> {
         self.read(Topic::services_in(namespace));
         in_namespace(&self.inputs.services, namespace).map(|service| &**service)
     }
 
-    /// The EndpointSlices of a Service, in order, as far as they are looked at: no object takes more addresses than the
-    /// first of them hold.
+    /// Returns the first EndpointSlices of a Service, in order, until they have twice as many addresses as an
+    /// object can use.
     pub(crate) fn slices_of(&self, service: &Key) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
+        // Include the slice that crosses the limit. Later slices are not used.
         let mut seen = 0;
         self.all_slices_of(service).take_while(move |slice| {
             let is_first_enough = seen < LOOKED_AT;
@@ -119,12 +124,12 @@ impl<'a> View<'a> {
         })
     }
 
-    /// How many ready addresses a Service has.
+    /// Returns the number of ready addresses of a Service.
     pub(crate) fn addresses_of(&self, service: &Key) -> usize {
         self.all_slices_of(service).map(|slice| slice.addresses.len()).sum()
     }
 
-    /// All EndpointSlices of a Service, in order.
+    /// Returns all EndpointSlices of a Service, in order.
     pub(crate) fn all_slices_of(&self, service: &Key) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
         self.read(Topic::slices_of(service));
         let inputs = self.inputs;
@@ -132,15 +137,16 @@ impl<'a> View<'a> {
         keys.filter_map(|key| inputs.slices.get(key).map(|slice| &**slice))
     }
 
-    /// Workloads of a namespace that a selector selects.
+    /// Returns the workloads of a namespace that a selector selects.
     pub(crate) fn workloads_in(&self, namespace: &str, selector: &Labels) -> Vec<&'a Workload> {
+        // An empty selector selects no workloads, as for a Kubernetes Service.
         let Some((label, value)) = selector.iter().next() else { return Vec::new() };
         let topic = Topic::workloads_in(namespace, label, value);
         self.read(topic);
         self.inputs.candidates(topic, selector).collect()
     }
 
-    /// Workloads of all namespaces that a selector selects.
+    /// Returns the workloads of all namespaces that a selector selects.
     pub(crate) fn workloads(&self, selector: &Labels) -> Vec<&'a Workload> {
         let Some((label, value)) = selector.iter().next() else { return Vec::new() };
         let topic = Topic::workloads(label, value);
@@ -156,7 +162,7 @@ impl<'a> View<'a> {
         in_namespace(&self.inputs.credentials, namespace)
     }
 
-    /// Whether there is a Secret whose CA Istio takes in place of that of the credential `name`.
+    /// Returns the Secret whose CA Istio uses instead of that of the credential `name`, if there is one.
     pub(crate) fn shadow_of(&self, namespace: &str, name: &str) -> Option<&'a Key> {
         self.read(Topic::credentials_in(namespace));
         self.inputs.ca_secrets.get(&Key::new(namespace, &shadow_of(name)))
@@ -170,13 +176,13 @@ impl<'a> View<'a> {
         in_namespace(&self.inputs.peer_authentications, namespace)
     }
 
-    /// Whether a namespace is there. Where only files are known, all are assumed to be.
+    /// Whether a namespace exists. If only files are known, all namespaces are assumed to exist.
     pub(crate) fn has_namespace(&self, name: &str) -> bool {
         self.read(Topic::namespace(name));
         self.inputs.settings.knowledge == Knowledge::Partial || self.inputs.namespaces.contains(name)
     }
 
-    /// Who announces a service of a relationship, and what.
+    /// Returns the peers of a relationship that announce a service, with their announcements.
     pub(crate) fn announcers(
         &self,
         fed_config: &Key,
@@ -186,33 +192,33 @@ impl<'a> View<'a> {
         self.inputs.announcements.announcers(fed_config, service)
     }
 
-    /// All that a peer announces, in order.
+    /// Returns all announcements of a peer, in order.
     pub(crate) fn announced(
         &self,
-        source: &Source,
+        peer: &Source,
     ) -> impl Iterator<Item = (&'a Key, &'a Arc<Offer>)> + use<'a> {
-        self.read(Topic::announcements(&source.fed_config));
-        self.inputs.announcements.of(source)
+        self.read(Topic::announcements(&peer.fed_config));
+        self.inputs.announcements.of(peer)
     }
 
-    /// Where a peer's Emcee says to be.
-    pub(crate) fn peer_addresses(&self, source: &Source) -> &'a [Endpoint] {
-        self.read(Topic::peer_addresses(source));
-        self.inputs.peers.get(source).map_or(&[], |state| &state.addresses)
+    /// Returns the addresses that a peer announces for its own Emcee.
+    pub(crate) fn peer_addresses(&self, peer: &Source) -> &'a [Endpoint] {
+        self.read(Topic::peer_addresses(peer));
+        self.inputs.peers.get(peer).map_or(&[], |state| &state.addresses)
     }
 
-    /// Whether a peer can be heard.
-    pub(crate) fn peer(&self, source: &Source) -> Option<&'a PeerState> {
-        self.read(Topic::peer(source));
-        self.inputs.peers.get(source)
+    /// Returns the state of discovery with a peer, or `None` if nothing is known of it.
+    pub(crate) fn peer(&self, peer: &Source) -> Option<&'a PeerState> {
+        self.read(Topic::peer(peer));
+        self.inputs.peers.get(peer)
     }
 
-    /// Whether what a peer does not announce counts as withdrawn.
-    pub(crate) fn has_answered(&self, source: &Source) -> bool {
-        self.peer(source).is_some_and(|state| state.has_answered)
+    /// Whether services that a peer does not announce count as withdrawn.
+    pub(crate) fn has_answered(&self, peer: &Source) -> bool {
+        self.peer(peer).is_some_and(|state| state.has_answered)
     }
 
-    /// The bindings that were made for what is announced in a relationship, in order.
+    /// Returns the bindings that were created for announcements in a relationship, in order.
     pub(crate) fn imports_of(&self, fed_config: &Key) -> impl Iterator<Item = &'a Arc<Binding>> + use<'a> {
         let owner = import_labels(fed_config);
         self.read(Topic::imports_of(&owner));
@@ -221,13 +227,13 @@ impl<'a> View<'a> {
         keys.filter_map(|key| inputs.bindings.get(key)?.as_ref().ok())
     }
 
-    /// One relationship, as resolved.
+    /// Returns a resolved relationship by its MeshFedConfig.
     pub(crate) fn relationship(&self, fed_config: &Key) -> Option<&'a Arc<Relationship>> {
         self.read(Topic::relationship(fed_config));
         self.relationships.get(fed_config)
     }
 
-    /// The valid bindings that want a facade, in order.
+    /// Returns the valid bindings that claim a facade, in order.
     pub(crate) fn bindings_of_facade(
         &self,
         facade: &Key,
@@ -243,13 +249,13 @@ impl<'a> View<'a> {
         self.inputs.nodes.values()
     }
 
-    /// A Pod by its name.
+    /// Returns a Pod by namespace and name.
     pub(crate) fn pod(&self, key: &Key) -> Option<&'a Workload> {
         self.read(Topic::pod(key));
         self.inputs.workloads.get(&(WorkloadKind::Pod, key.clone())).map(|pod| &**pod)
     }
 
-    /// The `WorkloadEntries` of a namespace that a selector selects.
+    /// Returns the `WorkloadEntries` of a namespace that a selector selects.
     pub(crate) fn workload_entries_in(&self, namespace: &str, selector: &Labels) -> Vec<&'a WorkloadEntry> {
         let Some((label, value)) = selector.iter().next() else { return Vec::new() };
         let topic = Topic::workload_entries_in(namespace, label, value);
@@ -257,11 +263,12 @@ impl<'a> View<'a> {
         self.inputs.entries_selected(topic, selector).collect()
     }
 
-    /// Whose an IP address is, as far as that is known. Pods in the network of their node share its addresses.
+    /// Returns the known owners of an IP address. Pods in the host network share the addresses of their node.
     pub(crate) fn address_owners(&self, address: IpAddr) -> Vec<&'a AddressOwner> {
         let address = canonical(address);
         let addresses = &self.inputs.addresses;
         self.read(Topic::address(address));
+        // A range of a new length could contain the address, so the set of lengths is recorded too.
         self.read(Topic::pod_range_lengths());
         for range in addresses.ranges_of(address) {
             self.read(Topic::pod_range(range));
@@ -269,7 +276,8 @@ impl<'a> View<'a> {
         addresses.owners_of(address).collect()
     }
 
-    /// The ranges of pods (`podCIDRs`) in which an address lies. [`View::address_owners`] has the owners.
+    /// Returns the ranges of pods (`podCIDRs`) that contain an address. [`InputView::address_owners`] returns
+    /// the owners.
     pub(crate) fn pod_ranges_of(&self, address: IpAddr) -> impl Iterator<Item = IpNet> {
         let address = canonical(address);
         self.read(Topic::pod_range_lengths());
@@ -279,8 +287,8 @@ impl<'a> View<'a> {
         self.inputs.addresses.pod_ranges_of(address)
     }
 
-    /// Users' rules of a namespace for a host: those for the very host first, then wildcards, the narrowest first, as
-    /// Istio does.
+    /// Returns users' rules of a namespace for a host, in Istio's order: rules for the exact host first, then
+    /// wildcards, the most specific first.
     pub(crate) fn rules_for(&self, host: &str, namespace: &str) -> Vec<&'a Subsets> {
         self.read(Topic::subsets_of(host));
         self.read(Topic::wildcard_rules_in(namespace));
@@ -289,13 +297,15 @@ impl<'a> View<'a> {
         let exact = inputs.subsets_of.get(host).into_iter().flat_map(Members::iter);
         let exact = exact.filter(|key| *key.namespace == *namespace).filter_map(rule);
         let wide = inputs.wildcards_in.get(namespace).into_iter().flat_map(Members::iter).filter_map(rule);
+        // Remove the `*` of the rule's host, and compare the rest, which begins with a dot unless the host is
+        // `*` alone.
         let mut wide: Vec<_> = wide.filter(|rule| host.ends_with(&rule.host[1..])).collect();
         wide.sort_by_key(|rule| std::cmp::Reverse(rule.host.len()));
         exact.chain(wide).collect()
     }
 }
 
-/// Keys are ordered by namespace first, so a namespace is a range.
+/// Returns the values of one namespace. Keys are ordered by namespace first, so a namespace is a range.
 fn in_namespace<'a, V>(
     map: &'a BTreeMap<Key, V>,
     namespace: &str,

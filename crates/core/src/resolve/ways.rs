@@ -1,4 +1,4 @@
-//! The ways of discovery: to this mesh's Emcee, and from it to its peers.
+//! Routes of discovery: from peers to this mesh's Emcee, and from it to its peers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,10 +17,11 @@ use crate::parse::FedConfig;
 use crate::policy::Author;
 use crate::problem::Problem;
 
-/// To how many addresses of a peer's Emcee an egress gateway leads: its own word is among them.
+/// Largest number of addresses of a peer's Emcee to which an egress gateway forwards. The peer's own
+/// announcement adds to them, so they must be bounded.
 const MOST_ADDRESSES: usize = 16;
 
-/// Emcee's own port of discovery, as an ingress gateway leads to it.
+/// Discovery port of Emcee's own Service, as the destination of an ingress gateway.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DiscoveryService {
     pub(crate) namespace: Arc<str>,
@@ -28,29 +29,30 @@ pub(crate) struct DiscoveryService {
     pub(crate) upstream: Upstream,
 }
 
-/// The gateways of a relationship, as far as they can be used.
+/// Gateways of a relationship that can be used.
 #[derive(Clone, Copy)]
 pub(super) struct Gateways<'a> {
     pub(super) egress: Option<&'a Gateway>,
     pub(super) ingress: Option<&'a Gateway>,
 }
 
-/// Says in the terms where peers reach this mesh's Emcee, and through which gateway it reaches them. Gives what an ingress
-/// gateway leads to.
+/// Sets in the policy where peers reach this mesh's Emcee, and through which gateway it reaches them. Returns
+/// the destination of an ingress gateway's route, or `None` if there is no discovery Service.
 pub(super) fn resolve(
     view: &View<'_>,
     config: &FedConfig,
-    terms: &mut Terms,
+    policy: &mut Terms,
     gateways: Gateways<'_>,
     own: &OwnObjects<'_, '_>,
     warnings: &mut Vec<Problem>,
 ) -> Option<DiscoveryService> {
     if let Some(egress) = gateways.egress {
-        outbound(view, config, terms, (egress, gateways.ingress), own, warnings);
+        outbound(view, config, policy, (egress, gateways.ingress), own, warnings);
     }
+    // Outbound does not need this mesh's own Service: a mesh without one can still receive announcements.
     let service = view.service(&view.settings().discovery)?;
     let port = service.ports.first()?;
-    terms.reached_at = match gateways.ingress {
+    policy.reached_at = match gateways.ingress {
         Some(ingress) => ingress.addresses.clone(),
         None => straight_to(view, service, port),
     };
@@ -61,7 +63,7 @@ pub(super) fn resolve(
     })
 }
 
-/// At the Service's external addresses, else at the pods.
+/// Returns the Service's external addresses, or those of its pods if there are none.
 fn straight_to(view: &View<'_>, service: &Service, port: &ServicePort) -> Vec<Endpoint> {
     let external = gateway::addresses(view, service, port.number);
     if external.is_empty() { upstream::addresses(view, service, port, |_| true).collect() } else { external }
@@ -72,6 +74,7 @@ fn upstream_of(view: &View<'_>, service: &Service, port: &ServicePort) -> Upstre
         TargetPort::Number(target_port) if !service.selector.is_empty() => {
             Upstream::Workloads { labels: service.selector.clone(), target_port }
         }
+        // A named port may have different numbers in the pods, so it is resolved to addresses.
         _ => Upstream::Endpoints(upstream::addresses(view, service, port, |_| true).collect()),
     }
 }
@@ -79,32 +82,35 @@ fn upstream_of(view: &View<'_>, service: &Service, port: &ServicePort) -> Upstre
 fn outbound(
     view: &View<'_>,
     config: &FedConfig,
-    terms: &mut Terms,
+    policy: &mut Terms,
     (egress, ingress): (&Gateway, Option<&Gateway>),
     own: &OwnObjects<'_, '_>,
     warnings: &mut Vec<Problem>,
 ) {
-    let mut called = terms.peers.iter().filter(|peer| !peer.discovery.is_empty());
+    let mut called = policy.peers.iter().filter(|peer| !peer.discovery.is_empty());
+    // Discovery uses TLS with the relationship's certificate, so without one there is nothing to forward.
     let first = called.next().filter(|_| !config.discovery.direct && config.tls_context.is_some());
     let Some(peer) = first else { return };
     if let Some(why) = not_through(view, called.next().is_some(), egress, ingress) {
         let name = names::discovery_server_name(&config.relationship);
         let message = format!(
-            "Emcee calls its peers straight, not through the egress gateway: there {name} {why}, or set spec.discovery.direct: true if that is meant)"
+            "Emcee connects to its peers directly, bypassing the egress gateway: there {name} {why}, or set spec.discovery.direct: true to silence this)"
         );
         warnings.push(Problem::at(Reason::DiscoveryDirect, "spec.peers", message));
         return;
     }
-    let source = Source::new(config.identity.key.clone(), &peer.name);
+    // The peer chose the further addresses itself, so they are checked like the endpoints that it announces.
+    let peer_key = Source::new(config.identity.key.clone(), &peer.name);
     let may_be_there =
         |address: &&Endpoint| own.refused(Author::Peer, config, Some(&peer.name), [*address]).is_none();
-    let further = view.peer_addresses(&source).iter().filter(|address| !peer.discovery.contains(address));
+    let further = view.peer_addresses(&peer_key).iter().filter(|address| !peer.discovery.contains(address));
     let further = further.filter(may_be_there);
-    terms.relayed_to = peer.discovery.iter().chain(further).take(MOST_ADDRESSES).cloned().collect();
-    terms.via = Some(pods(view, egress));
+    policy.relayed_to = peer.discovery.iter().chain(further).take(MOST_ADDRESSES).cloned().collect();
+    policy.via = Some(pods(view, egress));
 }
 
-/// On one gateway the server name of discovery can lead to one place only.
+/// Returns why discovery bypasses the egress gateway. On one gateway, the server name of discovery can have
+/// only one destination.
 fn not_through(
     view: &View<'_>,
     several: bool,
@@ -120,7 +126,8 @@ fn not_through(
     )
 }
 
-/// The gateway's ready pods. Not its Service: Emcee has to reach them also where no DNS of the cluster serves it.
+/// Returns the gateway's ready pods. The Service is not used, because Emcee must reach the gateway even where
+/// it cannot use the cluster's DNS.
 fn pods(view: &View<'_>, egress: &Gateway) -> Vec<Endpoint> {
     let pods = view.workloads_in(&egress.namespace, &egress.labels);
     let in_front =

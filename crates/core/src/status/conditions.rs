@@ -1,4 +1,4 @@
-//! From a verdict to Kubernetes conditions.
+//! Converts a verdict to Kubernetes conditions.
 
 use emcee_api::Reason;
 use emcee_api::condition::{ACCEPTED, CERTIFICATE_VALID, PROGRAMMED, READY};
@@ -8,9 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::Verdict;
 use crate::problem::Problem;
 
-/// The conditions of a resource. One that says the same as before keeps its time; a warning is a condition whose
-/// type is its reason.
+/// Builds the conditions of a resource. A condition whose status is the same as in `before` keeps its transition
+/// time. Each warning becomes a condition whose type is its reason.
 pub fn conditions(verdict: &Verdict, before: &[Condition], now: Timestamp) -> Vec<Condition> {
+    // If the last good version stays in place, the refusals concern only the newer one: it is not Accepted, but the
+    // last good one can be Programmed and Ready.
     let refusals = verdict.refusals.iter().filter(|_| !verdict.held);
     let blocked = refusals.chain(&verdict.failures);
     let mut conditions = vec![
@@ -24,6 +26,7 @@ pub fn conditions(verdict: &Verdict, before: &[Condition], now: Timestamp) -> Ve
             judged(certificate.as_ref().err().map(|problem| &**problem).into_iter()),
         ));
     }
+    // Condition types are unique, so warnings with the same reason share one condition.
     let mut warnings: Vec<(&str, Judgement)> = Vec::new();
     for warning in &verdict.warnings {
         match warnings.iter_mut().find(|(type_, _)| *type_ == warning.reason.as_str()) {
@@ -50,7 +53,7 @@ fn accepted(verdict: &Verdict) -> Judgement {
         let last_good = if verdict.is_programmed() {
             "; the last good version stays in place"
         } else {
-            "; the last good version counts, and is not in place (see Programmed)"
+            "; the last good version is used, but is not in place (see Programmed)"
         };
         judgement.message.push_str(last_good);
     }
@@ -58,17 +61,19 @@ fn accepted(verdict: &Verdict) -> Judgement {
 }
 
 fn judged<'a>(problems: impl Iterator<Item = &'a Problem> + Clone) -> Judgement {
+    // The reason is that of the first problem. The message has them all.
     let reason = problems.clone().next().map_or(Reason::Fine, |problem| problem.reason);
     Judgement { status: problems.clone().next().is_none(), reason, message: message(problems) }
 }
 
-/// As many problems as a person reads. An API server takes 32 KiB.
+/// Joins the problems, up to a length that a person reads. The API server's limit is 32 KiB.
 fn message<'a>(problems: impl Iterator<Item = &'a Problem> + Clone) -> String {
     const LONGEST: usize = 8 << 10;
     let count = problems.clone().count();
     let mut message = String::new();
     for (told, problem) in problems.enumerate() {
         let words = problem.to_string();
+        // The first problem is never dropped, even if it alone exceeds the limit.
         if told > 0 && message.len() + words.len() > LONGEST {
             return format!("{message}; and {} more", count - told);
         }
@@ -89,6 +94,7 @@ impl Judgement {
         now: Timestamp,
     ) -> Condition {
         let status = if self.status { "True" } else { "False" };
+        // Kubernetes: `lastTransitionTime` is the time of the last change of `status`, not of reason or message.
         let since = before.iter().find(|old| old.type_ == type_ && old.status == status);
         Condition {
             type_: type_.to_owned(),

@@ -1,4 +1,4 @@
-//! The `status` of a resource, as it stands in the object.
+//! Builds the `status` field of a resource.
 
 use emcee_api::{
     Announcement, MeshFedConfigStatus, PeerStatus, ServiceBindingStatus, ServiceExpositionStatus,
@@ -12,17 +12,18 @@ use crate::catalogue::Connection;
 use crate::endpoint::Endpoint;
 use crate::key::ObjectRef;
 
-/// The status of a resource. `before` is the status that it has: conditions that say the same keep their time, and
-/// what an earlier process learned of peers stays as long as this one has not learned more.
+/// Builds the status of a resource. `before` is its current status: conditions that have not changed keep their time,
+/// and what an earlier process learned about peers stays until this one knows more.
 ///
 /// # Errors
-/// Never for a status that this crate made: its types are plain data.
+/// Never for a status that this crate built: its types are plain data.
 pub fn status(
     resource: &ObjectRef,
     verdict: &Verdict,
     before: &Value,
     now: Timestamp,
 ) -> Result<Value, serde_json::Error> {
+    // A status that cannot be parsed, perhaps from another version, counts as empty.
     let read = |field: &str| before.get(field).cloned().unwrap_or_default();
     let old: Vec<Condition> = serde_json::from_value(read("conditions")).unwrap_or_default();
     let conditions = conditions(verdict, &old, now);
@@ -58,7 +59,8 @@ fn mesh_fed_config(
     }
 }
 
-/// Until a connection is made or given up, what was said before stays: a restart is no transition.
+/// Builds the status of a peer. Until a connection is made or has failed, the previous status stays: a restart of
+/// Emcee is no transition.
 fn peer_status(peer: &PeerDetail, known: &[PeerStatus]) -> Option<PeerStatus> {
     let before = known.iter().find(|before| before.name == peer.name);
     let (connected, last_seen, error) = match &peer.connection {
@@ -69,6 +71,8 @@ fn peer_status(peer: &PeerDetail, known: &[PeerStatus]) -> Option<PeerStatus> {
         }
         Some(Connection::Connected(since)) => (true, *since, None),
         Some(Connection::Lost { since, error }) => {
+            // If the peer was unreachable before the restart already, it is unreachable since that time. The status
+            // must not move forward.
             let earlier =
                 before.filter(|before| !before.connected).and_then(|before| before.last_seen.as_ref());
             (false, earlier.map_or(*since, |earlier| earlier.0.min(*since)), error.clone())
@@ -114,6 +118,8 @@ fn service_binding(
     if let Detail::Binding { host, server_name, endpoints, source, stale_since, announcement } =
         &verdict.detail
     {
+        // The old announcement survives only without a detail, when nothing new is known. Otherwise the detail
+        // decides, also if it has none.
         status.announcement = announcement.as_deref().cloned();
         status.stale_since = stale_since.map(Time);
         status.host = Some(host.clone());

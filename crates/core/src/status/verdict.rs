@@ -1,4 +1,4 @@
-//! What a translation says of one resource.
+//! The verdict of a translation on one resource.
 
 use emcee_api::{Announcement, Reason};
 use jiff::Timestamp;
@@ -9,114 +9,119 @@ use crate::parse::{Binding, Exposition};
 use crate::problem::Problem;
 use crate::resolve::{Bound, Certificate, Offering, Relationship};
 
-/// What a translation says of one resource.
+/// The verdict of a translation on one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
-    /// `metadata.generation` of what was translated.
+    /// `metadata.generation` of the translated version. `None` if it is not known.
     pub generation: Option<i64>,
-    /// What the user has to mend in this resource.
+    /// What the user has to fix in this resource.
     pub refusals: Vec<Problem>,
-    /// Why (part of) it is not in place.
+    /// Why the resource, or a part of it, is not in place.
     pub failures: Vec<Problem>,
-    /// Why it cannot be reached, although it is in place.
+    /// Why it cannot be reached although it is in place.
     pub unready: Option<Box<Problem>>,
-    /// Of a relationship with a certificate: whether that is in force.
+    /// Whether the relationship's certificate is valid. `None` for other resources, and for a relationship without a
+    /// known certificate.
     pub certificate: Option<Result<(), Box<Problem>>>,
-    /// What is worth knowing.
+    /// Warnings that do not prevent it from being in place.
     pub warnings: Vec<Problem>,
-    /// Whether the refusals are of a newer version, and what is in place is the last good one.
+    /// Whether the refusals concern a newer version only, while the last good version stays in place.
     pub held: bool,
-    /// What the status shows.
+    /// The other fields of the status.
     pub detail: Detail,
 }
 
-/// What a status shows besides conditions.
+/// The fields of a status other than conditions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Detail {
-    /// The resource could not be read.
+    /// No fields, as the resource is invalid.
     #[default]
     None,
-    /// Of a MeshFedConfig.
+    /// Fields of a MeshFedConfig.
     Relationship {
         /// Name of the relationship.
         relationship: String,
-        /// Its peers.
+        /// State of each peer.
         peers: Vec<PeerDetail>,
     },
-    /// Of a ServiceExposition.
+    /// Fields of a ServiceExposition.
     Exposition {
         /// Server names, one for each relationship.
         server_names: Vec<String>,
-        /// Where peers reach it.
+        /// Endpoints at which peers reach the service.
         endpoints: Vec<Endpoint>,
-        /// `<relationship>/<peer>` that are told of it.
+        /// The peers to which it is announced, as `<relationship>/<peer>`.
         announced_to: Vec<String>,
     },
-    /// Of a ServiceBinding.
+    /// Fields of a ServiceBinding.
     Binding {
-        /// Binding host L.
+        /// The binding host.
         host: String,
-        /// Server name X.
+        /// The inter-mesh server name.
         server_name: String,
         /// Endpoints in use.
         endpoints: Vec<Endpoint>,
-        /// `spec`, or the name of the peer.
+        /// Where the endpoints come from: `spec`, or the name of a peer.
         source: Option<String>,
-        /// Since when that peer is lost.
+        /// Since when that peer has been unreachable. `None` while it is connected.
         stale_since: Option<Timestamp>,
-        /// The announcement that it follows, or last followed.
+        /// The announcement that the binding follows, or last followed.
         announcement: Option<Box<Announcement>>,
     },
 }
 
-/// How it stands with a peer.
+/// State of one peer in the status of a MeshFedConfig.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerDetail {
-    /// Its name.
+    /// Name of the peer.
     pub name: String,
-    /// Whether it is heard; none: nothing is known of that.
+    /// State of the connection. `None` if nothing is known about it.
     pub connection: Option<Connection>,
-    /// How many services it announces here, as far as they were accepted.
+    /// Number of its accepted announcements.
     pub announced: usize,
-    /// How many bindings follow what it announces, or last announced.
+    /// Number of bindings that follow its announcements, or last followed them.
     pub imported: usize,
 }
 
 impl Verdict {
-    /// Whether the resource makes sense.
+    /// Returns whether the newest version of the resource is valid.
     pub fn is_accepted(&self) -> bool {
         self.refusals.is_empty()
     }
 
-    /// Whether all of it is in place.
+    /// Returns whether all of the resource is in place.
     pub fn is_programmed(&self) -> bool {
         (self.held || self.is_accepted()) && self.failures.is_empty()
     }
 
-    /// The verdict on a resource of which a newer version was refused, and the last good one stays. What is refused of
-    /// that one, as something around it has changed, keeps it from being in place.
+    /// Adds the refusals of a newer version to the verdict on the last good one, which stays in place. What was a
+    /// refusal of the last good version, because something around it has changed, becomes a failure: it keeps that
+    /// version from being in place.
     #[must_use]
     pub fn holding(mut self, refusals: &[Problem]) -> Self {
         let of_last_good = std::mem::replace(&mut self.refusals, refusals.to_vec());
+        // In front: the first problem gives the condition its reason.
         self.failures.splice(0..0, of_last_good);
         self.held = true;
         self
     }
 
-    /// Whether it can be reached.
+    /// Returns whether the service can be reached.
     pub fn is_ready(&self) -> bool {
         self.is_programmed() && self.unready.is_none()
     }
 
-    /// The verdict on a resource that is being deleted, of which not all objects can be removed.
+    /// Creates the verdict on a resource that is being deleted while some of its objects cannot be removed.
     pub fn of_deletion(generation: Option<i64>, problems: Vec<Problem>) -> Self {
         Self::new(generation, problems, Vec::new(), Detail::None)
     }
 
+    /// Creates the verdict on a resource that could not be parsed.
     pub(crate) fn refused(problems: &[Problem]) -> Self {
         Self::new(None, problems.to_vec(), Vec::new(), Detail::None)
     }
 
+    /// Creates the verdict on a valid resource with one problem that prevents everything.
     pub(crate) fn failed(generation: Option<i64>, problem: Problem, warnings: Vec<Problem>) -> Self {
         Self::new(generation, vec![problem], warnings, Detail::None)
     }
@@ -132,7 +137,7 @@ impl Verdict {
             && endpoints.is_empty()
             && verdict.is_programmed()
         {
-            let message = "the peer announces the service, and no address of it for now";
+            let message = "the peer announces the service without any address";
             verdict.unready = Some(Box::new(Problem::new(Reason::NoAddress, message)));
         }
         verdict
@@ -146,6 +151,7 @@ impl Verdict {
         problems: Vec<Problem>,
         warnings: Vec<Problem>,
     ) -> Self {
+        // One relationship without endpoints makes the whole exposition not ready.
         let unreached = in_place.iter().find(|offering| offering.endpoints.is_empty()).map(|offering| {
             let where_to = match &offering.offer {
                 Ok(offer) if offer.ingress.is_some() => "the ingress gateway has no address yet",
@@ -178,6 +184,8 @@ impl Verdict {
         let gateways = [&relationship.egress, &relationship.ingress].into_iter().flatten();
         let mut problems: Vec<_> = relationship.refused.iter().cloned().collect();
         problems.extend(gateways.clone().filter_map(|gateway| gateway.as_ref().err().cloned()));
+        // In the styles without TLS termination, a gateway needs no certificate. Then an unusable one is reported in
+        // CertificateValid only.
         if config.mode.terminates()
             && let Certificate::Unusable(problem) = &relationship.certificate
         {
@@ -193,7 +201,7 @@ impl Verdict {
             }
         };
         verdict.unready = relationship.ingress.as_ref().and_then(|ingress| ingress.as_ref().ok()).and_then(|ingress| {
-            let message = "the ingress gateway has no address yet (its Service gets one from a load balancer or externalIPs, or, of type NodePort, from ready nodes)";
+            let message = "the ingress gateway has no address yet (its Service gets one from a load balancer, from externalIPs, or with type NodePort from ready nodes)";
             ingress.addresses.is_empty().then(|| Box::new(Problem::new(Reason::NoAddress, message)))
         });
         verdict
@@ -234,7 +242,8 @@ impl Detail {
     }
 }
 
-/// Whether the user has to change a resource, rather than wait for, or mend, something around it.
+/// Returns whether the user has to change the resource itself. Otherwise the user has to wait for something around
+/// it, or fix that.
 pub(crate) const fn is_refusal(reason: Reason) -> bool {
     matches!(
         reason,

@@ -1,4 +1,5 @@
-//! BOUNDARY: each gateway ends its own mesh's TLS; between the gateways stands the relationship's certificate.
+//! BOUNDARY: each gateway terminates its own mesh's TLS. Between the gateways, the relationship's certificate
+//! is used.
 
 use super::Style;
 use crate::block::{guard, hop, terminating_relay};
@@ -8,8 +9,8 @@ use crate::resolve::{Consumption, Offer};
 pub(super) struct Boundary;
 
 impl Style for Boundary {
-    /// The names that the egress pods may have are Istio's own doing (the ServiceEntry selects the pods), so none
-    /// are given for the hop.
+    /// Gives no identities for the egress pods. The ServiceEntry selects the pods, so Istio derives them
+    /// itself.
     fn consuming(&self, remote: &Consumption<'_>) -> Vec<Object> {
         let mut objects = hop::to_egress(remote, &remote.host, &[]);
         objects.push(guard::callers_of(remote));
@@ -17,7 +18,7 @@ impl Style for Boundary {
         objects
     }
 
-    fn exposing(&self, offer: &Offer<'_>) -> Vec<Object> {
-        terminating_relay::to_service(offer)
+    fn exposing(&self, service: &Offer<'_>) -> Vec<Object> {
+        terminating_relay::to_service(service)
     }
 }

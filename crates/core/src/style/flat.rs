@@ -1,4 +1,4 @@
-//! FLAT: pods of one mesh call pods of the other. Nothing is made on the exposing side; peers are told the
+//! FLAT: pods of one mesh call pods of the other. The exposing side generates no objects; peers receive the
 //! addresses of the pods.
 
 use super::Style;
@@ -13,7 +13,7 @@ impl Style for Flat {
         hop::to_endpoints(remote, &remote.server_name)
     }
 
-    fn exposing(&self, _offer: &Offer<'_>) -> Vec<Object> {
+    fn exposing(&self, _service: &Offer<'_>) -> Vec<Object> {
         Vec::new()
     }
 }

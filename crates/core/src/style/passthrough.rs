@@ -1,4 +1,5 @@
-//! PASSTHROUGH: sidecars call the remote ingress gateway, which passes their TLS on to the service's pods.
+//! PASSTHROUGH: sidecars call the remote ingress gateway, which passes their TLS through to the service's
+//! pods.
 
 use super::Style;
 use crate::block::{hop, raw_relay};
@@ -12,7 +13,7 @@ impl Style for Passthrough {
         hop::to_endpoints(remote, &remote.server_name)
     }
 
-    fn exposing(&self, offer: &Offer<'_>) -> Vec<Object> {
-        raw_relay::to_workloads(offer)
+    fn exposing(&self, service: &Offer<'_>) -> Vec<Object> {
+        raw_relay::to_workloads(service)
     }
 }

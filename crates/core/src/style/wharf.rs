@@ -1,4 +1,4 @@
-//! WHARF: PASSTHROUGH, with an egress gateway on the way that passes TLS on as well.
+//! WHARF: like PASSTHROUGH, with an egress gateway that passes TLS through as well.
 
 use super::Style;
 use crate::block::{hop, raw_relay};
@@ -16,7 +16,7 @@ impl Style for Wharf {
         raw_relay::to_remote(relay)
     }
 
-    fn exposing(&self, offer: &Offer<'_>) -> Vec<Object> {
-        raw_relay::to_workloads(offer)
+    fn exposing(&self, service: &Offer<'_>) -> Vec<Object> {
+        raw_relay::to_workloads(service)
     }
 }

@@ -1,11 +1,11 @@
-//! What can be had only once, and who wants it: the oldest has it.
+//! Claims on things that only one resource, or a limited number, can have. The oldest resource gets them.
 //!
-//! A claim is held as long as the resource that makes it is valid, even while it cannot be put in place: so a
-//! service that goes away for a while finds its name as it left it, and nobody steps in meanwhile.
+//! A resource keeps its claims as long as it is valid, even while it cannot be put in place. So a service that is
+//! unavailable for a while keeps its name, and no other resource takes the name meanwhile.
 //!
-//! The cost of a change does not grow with the number of rivals. Of those who want one name, the oldest
-//! [`MAX_RIVALS`] are compared with each other; the others are refused for their number alone, so that nothing that
-//! happens to the oldest changes what is said of them.
+//! The cost of a change does not grow with the number of rivals. Among the resources that claim one name, only the
+//! oldest [`MAX_RIVALS`] are compared with each other. The others are refused because of their number alone, so a
+//! change to the oldest does not affect the verdicts on them.
 
 mod group;
 mod problems;
@@ -24,14 +24,15 @@ use crate::resolve::{FacadeClaim, RelayClaim};
 use group::{Group, Places};
 use settle::Unsettled;
 
-/// How many resources that want one server name, or one facade, are compared. A facade has at most as many ports.
+/// How many of the resources that claim one server name, or one facade, are compared. A facade has at most as many
+/// ports.
 pub(crate) const MAX_RIVALS: usize = 100;
-/// How many ServiceExpositions, and how many ServiceBindings, of one namespace a relationship takes.
+/// How many ServiceExpositions, and how many ServiceBindings, of one namespace a relationship accepts.
 pub(crate) const MAX_RESOURCES: usize = 10_000;
 
-/// Namespace of the gateway, and server name.
+/// Namespace of the egress gateway, and server name.
 type RelayKey = (Arc<str>, Arc<str>);
-/// MeshFedConfig and namespace.
+/// MeshFedConfig, and namespace of the claiming resources.
 type QuotaKey = (Key, Arc<str>);
 
 #[derive(Debug, Default)]
@@ -41,12 +42,12 @@ pub(super) struct Claims {
     relays: HashMap<RelayKey, Group<Arc<RelayClaim>>>,
     expositions_in: HashMap<QuotaKey, Places>,
     bindings_in: HashMap<QuotaKey, Places>,
-    /// What each exposition claims now.
+    /// The current claims of each exposition.
     of_expositions: HashMap<Key, OfExposition>,
-    /// What each binding claims now.
+    /// The current claims of each binding.
     of_bindings: HashMap<Key, OfBinding>,
     unsettled: Unsettled,
-    /// How many claims have been looked at so far.
+    /// Number of claims read so far. Atomic, as methods that take `&self` count too.
     looks: AtomicU64,
 }
 
@@ -56,21 +57,21 @@ struct OfExposition {
     offerings: Box<[OfferingClaim]>,
 }
 
-/// An exposition wants a server name, and a place in the relationship.
+/// A claim of an exposition: a server name, and a slot in the relationship.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct OfferingClaim {
     pub(super) server_name: Arc<str>,
     pub(super) fed_config: Key,
 }
 
-/// What a binding claims: a place in its relationship, and names.
+/// A binding and its current claims.
 #[derive(Debug, PartialEq)]
 struct OfBinding {
     age: Age,
     claim: BindingClaim,
 }
 
-/// A binding that found its relationship wants a place in it, and names.
+/// The claims of a binding: a slot in its relationship, and names. All are `None` if it has no relationship.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct BindingClaim {
     pub(super) fed_config: Option<Key>,
@@ -79,16 +80,18 @@ pub(super) struct BindingClaim {
 }
 
 impl Claims {
-    /// Replaces what an exposition claims. `offerings` is sorted.
+    /// Replaces the claims of an exposition. `offerings` is sorted. Without `age` it claims nothing.
     pub(super) fn set_exposition(&mut self, key: &Key, age: Option<&Age>, offerings: Vec<OfferingClaim>) {
         let new = age.map(|age| OfExposition { age: age.clone(), offerings: offerings.into() });
         if self.of_expositions.get(key) == new.as_ref() {
             return;
         }
         if let Some(OfExposition { age, offerings }) = self.of_expositions.remove(key) {
+            // Take the snapshot before each change: `settle` compares with the state before the first one.
             for offering in &offerings {
                 self.touch_server_name(&offering.server_name);
                 leave(&mut self.server_names, &offering.server_name, &age);
+                // At most one other resource gets the free slot. Its verdict changes.
                 let moved = leave_place(&mut self.expositions_in, &quota(&offering.fed_config, &age), &age);
                 self.unsettled.moved.extend(moved.map(|age| exposition_unit(&age)));
             }
@@ -99,6 +102,7 @@ impl Claims {
                 let name = Arc::clone(&offering.server_name);
                 self.server_names.entry(name).or_default().insert(&new.age, ());
                 let places = self.expositions_in.entry(quota(&offering.fed_config, &new.age)).or_default();
+                // An older resource may displace the youngest holder. Its verdict changes.
                 let moved = places.insert(&new.age, MAX_RESOURCES);
                 self.unsettled.moved.extend(moved.map(|age| exposition_unit(&age)));
             }
@@ -106,7 +110,7 @@ impl Claims {
         }
     }
 
-    /// Replaces what a binding claims; says which shared units that concerns.
+    /// Replaces the claims of a binding. Adds to `shared` the shared units that are affected.
     pub(super) fn set_binding(
         &mut self,
         key: &Key,
@@ -116,11 +120,13 @@ impl Claims {
     ) {
         let new = age.map(|age| OfBinding { age: age.clone(), claim });
         let old = self.of_bindings.remove(key);
-        // Shared units are made of their members' outputs, so they run whenever a member does.
+        // Shared units are built from the outputs of their members, so they run whenever a member does, even if its
+        // claims stay the same.
         for of in [&old, &new].into_iter().flatten() {
             shared.extend(of.shared());
         }
         if old == new {
+            // Nothing changed: put it back without touching the groups, so that no rival has to be compared.
             self.of_bindings.extend(old.map(|old| (key.clone(), old)));
             return;
         }
@@ -164,19 +170,20 @@ impl Claims {
         }
     }
 
-    /// What an exposition claims, and how old it is.
+    /// Returns the claims of an exposition, and its precedence.
     pub(super) fn of_exposition(&self, key: &Key) -> Option<(Age, Vec<OfferingClaim>)> {
         self.of_expositions.get(key).map(|of| (of.age.clone(), of.offerings.to_vec()))
     }
 
-    /// What a binding claims, and how old it is.
+    /// Returns the claims of a binding, and its precedence.
     pub(super) fn of_binding(&self, key: &Key) -> Option<(Age, BindingClaim)> {
         self.of_bindings.get(key).map(|of| (of.age.clone(), of.claim.clone()))
     }
 
-    /// What a binding claims together with others.
+    /// Returns the units that a binding shares with others.
     pub(super) fn shared_by(&self, binding: &Key) -> impl Iterator<Item = Unit> {
         let of = self.of_bindings.get(binding);
+        // A binding beyond the limit of compared rivals cannot have a port, so it has no part in the facade.
         let is_compared = |of: &OfBinding, facade: &Key| self.facade(facade).any(|(age, _)| *age == of.age);
         of.into_iter().flat_map(OfBinding::shared).filter(move |unit| match (unit, of) {
             (Unit::Facade(facade), Some(of)) => is_compared(of, facade),
@@ -184,25 +191,25 @@ impl Claims {
         })
     }
 
-    /// The bindings that claim a facade, as far as they are compared.
+    /// Returns the bindings that claim a facade, as far as they are compared.
     pub(super) fn sharers_of_facade(&self, facade: &Key) -> Vec<Unit> {
         self.facade(facade).map(|(age, _)| binding_unit(age)).collect()
     }
 
-    /// The bindings that claim a relay of a relationship.
+    /// Returns the bindings that claim a relay of a relationship.
     pub(super) fn sharers_of_relay(&self, namespace: &str, server_name: &str, fed_config: &Key) -> Vec<Unit> {
         let claims =
             self.relay(namespace, server_name).filter(|(_, claim)| claim.relationship == *fed_config);
         claims.map(|(age, _)| binding_unit(age)).collect()
     }
 
-    /// The oldest claims of a facade, the oldest first.
+    /// Returns the oldest claims on a facade, oldest first.
     pub(super) fn facade(&self, facade: &Key) -> impl Iterator<Item = (&Age, &FacadeClaim)> {
         let claims = self.facades.get(facade).into_iter().flat_map(Group::iter).take(MAX_RIVALS);
         claims.inspect(|_| self.look()).map(|(age, claim)| (age, &**claim))
     }
 
-    /// Claims of a server name on gateways in a namespace, the oldest first.
+    /// Returns the claims on a server name at gateways in a namespace, oldest first.
     pub(super) fn relay(
         &self,
         namespace: &str,
@@ -213,7 +220,7 @@ impl Claims {
         claims.inspect(|_| self.look()).map(|(age, claim)| (age, &**claim))
     }
 
-    /// How many claims have been looked at so far.
+    /// Returns the number of claims read so far.
     pub(super) fn looks(&self) -> u64 {
         self.looks.load(Ordering::Relaxed)
     }
@@ -249,7 +256,7 @@ fn binding_unit(age: &Age) -> Unit {
     Unit::ServiceBinding(age.key().clone())
 }
 
-/// Takes a member out of a group, and the group away with its last.
+/// Removes a claimant from a group, and the group with its last claimant.
 fn leave<K, Q, T>(groups: &mut HashMap<K, Group<T>>, key: &Q, age: &Age)
 where
     K: Eq + Hash + Borrow<Q>,
@@ -263,7 +270,7 @@ where
     }
 }
 
-/// Gives a place up; returns who gets it.
+/// Releases a slot. Returns the resource that gets it.
 fn leave_place(places: &mut HashMap<QuotaKey, Places>, key: &QuotaKey, age: &Age) -> Option<Age> {
     let those = places.get_mut(key)?;
     let moved = those.remove(age);

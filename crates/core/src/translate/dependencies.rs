@@ -1,4 +1,4 @@
-//! Who looked at what.
+//! Records which unit read which topics.
 
 use foldhash::{HashMap, HashSet};
 use slab::Slab;
@@ -7,7 +7,8 @@ use super::Unit;
 use crate::inputs::{Topic, TopicMap};
 use crate::members::Members;
 
-/// Who looked at what. Tens of thousands of units look at some topics each, and all at a few: so a unit is a number here.
+/// Records which unit read which topics. Tens of thousands of units read some topics each, and all units read a few
+/// common ones. So each unit is represented by a number here.
 #[derive(Debug, Default)]
 pub(super) struct Dependencies {
     numbers: HashMap<Unit, Number>,
@@ -15,23 +16,24 @@ pub(super) struct Dependencies {
     readers: TopicMap<Members<Number>>,
 }
 
-/// Place of a unit in `readings`.
+/// Index of a unit in `readings`.
 type Number = usize;
 
 #[derive(Debug)]
 struct Reading {
     unit: Unit,
-    /// Sorted, each once.
+    /// Sorted, without duplicates.
     topics: Box<[Topic]>,
 }
 
 impl Dependencies {
-    /// Replaces what a unit looked at. `reads` is sorted.
+    /// Replaces the topics that a unit read. `reads` is sorted.
     pub(super) fn set(&mut self, unit: &Unit, reads: Vec<Topic>) {
         let Some(number) = self.number(unit, reads.is_empty()) else { return };
         let reading = &mut self.readings[number];
         let old = std::mem::replace(&mut reading.topics, reads.into());
         let new = &reading.topics;
+        // Only the difference is applied: most runs read the same topics as before.
         for topic in old.iter().filter(|topic| new.binary_search(topic).is_err()) {
             if self.readers.get_mut(topic).is_some_and(|readers| readers.remove(&number)) {
                 self.readers.remove(topic);
@@ -43,13 +45,16 @@ impl Dependencies {
                 .and_modify(|readers| readers.add(number))
                 .or_insert(Members::One(number));
         }
+        // A unit without reads is forgotten, and its number can be given to another unit. No topic refers to the
+        // number any more: the first loop removed them all.
         if new.is_empty() {
             self.numbers.remove(unit);
             self.readings.remove(number);
         }
     }
 
-    /// The number of a unit; none of one that looks at nothing, and did not before.
+    /// Returns the number of a unit. Gives it one if it reads something for the first time. `None` if it reads
+    /// nothing, and read nothing before.
     fn number(&mut self, unit: &Unit, looks_at_nothing: bool) -> Option<Number> {
         if let Some(number) = self.numbers.get(unit) {
             return Some(*number);
@@ -62,7 +67,7 @@ impl Dependencies {
         Some(number)
     }
 
-    /// The units that looked at any of these.
+    /// Returns the units that read any of these topics.
     pub(super) fn readers<'a>(&self, topics: impl IntoIterator<Item = &'a Topic>) -> HashSet<Unit> {
         let readers = topics.into_iter().filter_map(|topic| self.readers.get(topic));
         let numbers: HashSet<_> = readers.flat_map(Members::iter).copied().collect();

@@ -1,4 +1,4 @@
-//! A translation that keeps the last good version of what becomes invalid.
+//! A translation that keeps the last good version of a resource that becomes invalid.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,24 +10,24 @@ use crate::key::Key;
 use crate::problem::Problem;
 use crate::status::Verdict;
 
-/// A translation in which a newer version that cannot be used does not displace an older one that can.
+/// A translation in which an invalid newer version does not replace a valid older one.
 ///
-/// Whether a version can be used is judged by the object alone, and of a certificate by the time: so the outcome
-/// depends on each object's own history, and not on the order in which different objects came. An object that was deleted and made anew has no history: its
-/// removal has to be given before the new one.
+/// Whether a version is valid depends on the object alone, and for a certificate also on the time. So the outcome
+/// depends on the history of each object, but not on the order in which different objects arrive. An object that was
+/// deleted and created again has no history: its removal must be given before the new object.
 #[derive(Debug)]
 pub struct LastGood {
     translation: Translation,
-    /// What is wrong with the newest version of a resource of which an older one is in place.
+    /// The problems of the newest version of each resource whose older version is in place.
     held: HashMap<Unit, Vec<Problem>>,
-    /// The Secrets of which a good version is in place.
+    /// The last good version of each Secret.
     credentials: HashMap<Key, Credential>,
-    /// The newest version of Secrets of which an older one is in place.
+    /// The newest version of each Secret whose older version is in place.
     broken: BTreeMap<Key, Credential>,
 }
 
 impl LastGood {
-    /// A translation of nothing.
+    /// Creates a translation without objects.
     pub fn new(settings: Settings) -> Self {
         Self {
             translation: Translation::new(settings),
@@ -37,26 +37,29 @@ impl LastGood {
         }
     }
 
-    /// What is in place.
+    /// Returns the translation of the versions in place.
     pub fn translation(&self) -> &Translation {
         &self.translation
     }
 
-    /// Takes changes in; says which units may have other objects or another verdict, each once.
+    /// Applies changes and runs everything that they affect. Returns the units that may have other objects or another
+    /// verdict, each once.
     pub fn update(&mut self, changes: impl IntoIterator<Item = Change>) -> Vec<Unit> {
         self.take(changes);
         self.finish()
     }
 
-    /// Takes new surroundings in; says which units may have other objects or another verdict, each once.
+    /// Applies new settings and runs everything that they affect. Returns the units that may have other objects or
+    /// another verdict, each once.
     pub fn set_settings(&mut self, settings: Settings) -> Vec<Unit> {
         self.take_settings(settings);
         self.finish()
     }
 
-    /// Takes changes in. What they reach is to [`work`](Self::work).
+    /// Accepts changes. [`run_units`](Self::run_units) runs what they affect.
     pub fn take(&mut self, changes: impl IntoIterator<Item = Change>) {
         let mut judged = Judged::default();
+        // Namespaces whose relationships may have to report another problem of a Secret.
         let mut secrets = HashSet::new();
         let mut usable = Vec::new();
         for change in changes {
@@ -72,21 +75,24 @@ impl LastGood {
                 },
             }
         }
+        // All usable changes go in at once: a change must be judged by the outcome of earlier ones in the same batch,
+        // which `judged` tracks.
         self.translation.take(usable);
+        // These units may not run, as no input of theirs has changed. Their verdicts have.
         for unit in judged.units.into_iter().chain(self.relationships_in(&secrets)) {
             self.translation.recall(unit);
         }
     }
 
-    /// Takes new surroundings in. What they reach is to [`work`](Self::work). A certificate that had to wait for its time
-    /// may have come into force.
+    /// Accepts new settings. [`run_units`](Self::run_units) runs what they affect. A certificate that was not valid
+    /// yet may be valid now, so Secrets that were set aside are checked again.
     pub fn take_settings(&mut self, settings: Settings) {
         self.translation.take_settings(settings);
         let waiting: Vec<_> = self.broken.iter().map(|(key, secret)| (key.clone(), secret.clone())).collect();
         self.take(waiting.into_iter().map(|(key, secret)| Change::Credential(key, Some(secret))));
     }
 
-    /// Runs units as [`Translation::work`] does; says which may have other objects or another verdict.
+    /// Runs units like [`Translation::run_units`]. Returns those that may have other objects or another verdict.
     pub fn work(&mut self, goes_on: impl FnMut() -> bool) -> Vec<Piece> {
         let mut pieces = self.translation.work(goes_on);
         for piece in &mut pieces {
@@ -95,12 +101,12 @@ impl LastGood {
         pieces
     }
 
-    /// What came of a piece has been asked for.
+    /// Confirms that the caller has fetched the results of a batch.
     pub fn passed_on(&mut self, piece: &Piece) {
         self.translation.passed_on(piece);
     }
 
-    /// Has a unit be among those that [`work`](Self::work) returns.
+    /// Makes [`run_units`](Self::run_units) return a unit again.
     pub fn recall(&mut self, unit: Unit) {
         self.translation.recall(unit);
     }
@@ -111,18 +117,18 @@ impl LastGood {
         units
     }
 
-    /// How one resource is, a newer version that was refused included.
+    /// Returns the verdict on one resource, including the refusal of a newer version.
     pub fn verdict(&self, unit: &Unit) -> Option<Verdict> {
         self.translation.verdict(unit).map(|verdict| self.judged(unit, verdict))
     }
 
-    /// How each resource is, in order.
+    /// Returns the verdict on each resource, in order.
     pub fn verdicts(&self) -> Vec<(&Unit, Verdict)> {
         let verdicts = self.translation.verdicts().into_iter();
         verdicts.map(|(unit, verdict)| (unit, self.judged(unit, verdict))).collect()
     }
 
-    /// The change that is to be made of one to a resource; none if its last good version stays.
+    /// Filters a change to a resource. Returns the change to apply, or `None` if the last good version stays.
     fn judge(&mut self, unit: Unit, change: Change, judged: &mut Judged) -> Option<Change> {
         let newest = verdict_on(&change);
         match newest {
@@ -134,13 +140,15 @@ impl LastGood {
             Newest::Good => judged.good.insert(unit.clone(), true),
             Newest::Gone | Newest::Refused(_) => judged.good.insert(unit.clone(), false),
         };
+        // The newest version is in place again. If an earlier one had been refused, its verdict changes.
         judged.units.extend(self.held.remove(&unit).map(|_| unit));
         Some(change)
     }
 
-    /// The change that is to be made of one to a Secret, and its namespace if that shows in a verdict.
+    /// Filters a change to a Secret. Returns the change to apply, and the namespace of the Secret if a verdict may
+    /// change.
     ///
-    /// Labels are always the newest: by them it is taken out of use, broken or not.
+    /// Labels are always taken from the newest version: removing a label takes a Secret out of use, broken or not.
     fn judge_credential(&mut self, key: Key, new: Option<Credential>) -> (Change, Option<String>) {
         let was_broken = self.broken.remove(&key).is_some();
         let place = match new {
@@ -151,6 +159,8 @@ impl LastGood {
                 place
             }
             Some(new) => {
+                // A version that is only expired, or not valid yet, is good enough to fall back to, but not to
+                // replace a valid one.
                 if new.problem.is_none() {
                     self.credentials.insert(key.clone(), new.clone());
                 }
@@ -161,12 +171,13 @@ impl LastGood {
                 None
             }
         };
+        // A verdict changes when a Secret becomes broken, stays so, or is no longer broken.
         let affected = was_broken || self.broken.contains_key(&key);
         let namespace = affected.then(|| key.namespace.to_string());
         (Change::Credential(key, place), namespace)
     }
 
-    /// Whether a Secret is in place that can be used, and this version of it cannot, or not now.
+    /// Returns whether a good version of a Secret is in place, and this version is unusable or not valid now.
     fn is_worse(&self, key: &Key, new: &Credential) -> bool {
         let now = self.translation.inputs().settings().now;
         let in_place = self.credentials.get(key);
@@ -174,6 +185,7 @@ impl LastGood {
         in_place.is_some() && new.problem.is_some() || in_force && new.out_of_time(now).is_some()
     }
 
+    /// Returns the units of the MeshFedConfigs in these namespaces.
     fn relationships_in(&self, namespaces: &HashSet<String>) -> Vec<Unit> {
         if namespaces.is_empty() {
             return Vec::new();
@@ -183,6 +195,7 @@ impl LastGood {
         there.map(|key| Unit::MeshFedConfig(key.clone())).collect()
     }
 
+    /// Adds what is wrong with newer versions to the verdict on the version in place.
     fn judged(&self, unit: &Unit, mut verdict: Verdict) -> Verdict {
         if let Some(problems) = self.held.get(unit) {
             verdict = verdict.holding(problems);
@@ -195,7 +208,7 @@ impl LastGood {
         verdict
     }
 
-    /// Why the newest version of the Secret that a relationship uses cannot be used.
+    /// Returns why the newest version of the Secret that a relationship uses is not usable.
     fn bad_credential(&self, unit: &Unit) -> Option<Problem> {
         let Unit::MeshFedConfig(key) = unit else { return None };
         let config = self.translation.inputs().fed_configs.get(key)?.as_ref().ok()?;
@@ -208,11 +221,11 @@ impl LastGood {
     }
 }
 
-/// What came of the changes to resources so far, of which the translation has not heard yet.
+/// Outcome of the changes of one batch, which the translation has not seen yet.
 #[derive(Default)]
 struct Judged {
     units: Vec<Unit>,
-    /// Whether a good version will be in place.
+    /// Whether a valid version will be in place after the changes so far.
     good: HashMap<Unit, bool>,
 }
 
@@ -222,7 +235,7 @@ impl Judged {
     }
 }
 
-/// What the newest version of a resource is.
+/// State of the newest version of a resource.
 enum Newest<'a> {
     Good,
     Refused(&'a [Problem]),

@@ -1,4 +1,4 @@
-//! What discovery is told.
+//! The announcements and policies that a translation gives to discovery.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use crate::parse::{Binding, PeerModel};
 use crate::resolve::{Relationship, View};
 
 impl Translation {
-    /// What discovery has to be told when these units have run. It is all there is of each, changed or not.
+    /// Returns the updates for discovery after these units have run. Each update has the full state of its unit,
+    /// changed or not.
     pub fn published(&self, units: &[Unit]) -> Vec<Published> {
         let of = |unit: &Unit| match unit {
             Unit::MeshFedConfig(key) => Some(Published::Terms(key.clone(), self.terms_of(key).cloned())),
@@ -21,18 +22,18 @@ impl Translation {
         units.iter().filter_map(of).collect()
     }
 
-    /// The terms of all relationships, in the order of their MeshFedConfigs.
+    /// Returns the peer policies of all relationships, in the order of their MeshFedConfigs.
     pub fn terms(&self) -> impl Iterator<Item = &Arc<Terms>> {
         self.relationships.keys().filter_map(|key| self.terms_of(key))
     }
 
-    /// The terms of a relationship; none: it is closed.
+    /// Returns the peer policy of a relationship. `None`: the relationship is closed.
     pub fn terms_of(&self, fed_config: &Key) -> Option<&Arc<Terms>> {
         let relationship = self.relationships.get(fed_config)?;
         relationship.refused.is_none().then_some(&relationship.terms)
     }
 
-    /// All that is offered, with the ServiceExposition that offers it; in no order.
+    /// Returns all announcements of this mesh with the ServiceExposition that each belongs to. They are not ordered.
     pub fn offers(&self) -> impl Iterator<Item = (&Key, Addressed)> {
         self.outputs.keys().flat_map(|unit| {
             let key = match unit {
@@ -43,29 +44,32 @@ impl Translation {
         })
     }
 
-    /// What a ServiceExposition offers. It is not kept, but made anew.
+    /// Returns the announcements of a ServiceExposition. They are not stored, but computed by each call.
     pub fn offers_of(&self, exposition: &Key) -> Vec<Addressed> {
         let view = View::new(&self.inputs, &self.relationships);
         output::offers(&view, exposition, &self.claims)
     }
 
-    /// What peers announced to an earlier process, as the statuses of bindings kept it: what a subscription begins with,
-    /// so that its peer is asked whether it still holds.
+    /// Returns what peers announced to an earlier process, as recorded in the statuses of bindings. A subscription
+    /// starts with these announcements, so that the peer confirms or withdraws them.
     pub fn remembered(&self) -> Vec<(Source, Offer)> {
         let valid = self.inputs.bindings.values().filter_map(|parsed| parsed.as_ref().ok());
         let of = |binding: &Arc<Binding>| {
             let source = self.output_of_binding(&binding.identity.age)?.uses.clone()?;
+            // A record from another peer does not count: the binding follows this peer now.
             let memory = binding.remembered.as_ref().filter(|memory| *memory.peer == *source.peer)?;
             let relationship = self.relationships.get(&source.fed_config)?;
             Some(((source, binding.remote()), memory.offer(&binding.remote(), relationship)))
         };
-        // Several bindings may follow one announcement: one of them is asked.
+        // Several bindings may follow one announcement. Each announcement is returned once.
         let once: BTreeMap<_, _> = valid.filter_map(of).collect();
         once.into_iter().map(|((source, _), offer)| (source, offer)).collect()
     }
 
-    /// What is offered in each relationship, each way.
+    /// Returns the announcements in each relationship, in both directions.
     pub fn listing(&self) -> Vec<Listing> {
+        // Both maps are built once for all peers: for each peer, it would take a pass over all bindings and
+        // expositions.
         let (followers, mut offered) = (self.followers(), self.offered());
         let usable = self.relationships.values().filter(|relationship| relationship.refused.is_none());
         let of = |relationship: &Arc<Relationship>| {
@@ -110,7 +114,7 @@ impl Translation {
         }
     }
 
-    /// The bindings that follow an announcement, in order.
+    /// Returns the bindings that follow each announcement, in order.
     fn followers(&self) -> HashMap<(&Source, Key), Vec<Key>> {
         let mut followers: HashMap<_, Vec<_>> = HashMap::new();
         for binding in self.inputs.bindings.values().filter_map(|parsed| parsed.as_ref().ok()) {
@@ -122,7 +126,7 @@ impl Translation {
         followers
     }
 
-    /// What is offered to each peer, in order.
+    /// Returns the announcements to each peer, in order.
     fn offered(&self) -> HashMap<(Key, String), Vec<Offer>> {
         let mut offered: HashMap<_, Vec<Offer>> = HashMap::new();
         for (_, Addressed { fed_config, peers, offer }) in self.offers() {

@@ -1,4 +1,4 @@
-//! What one unit comes to.
+//! Result of translating one unit: objects, verdict, claims.
 
 use foldhash::HashSet;
 
@@ -15,26 +15,26 @@ use crate::resolve::{self, Asked, Bound, FacadePort, Imports, Offering, Skipped,
 use crate::status::{Detail, Verdict};
 use crate::style;
 
-/// What is kept of what one unit came to: what others look at. Its objects, and the verdicts on services and what they
-/// offer, would be most of the memory, and are made again when they are asked for.
+/// The stored part of a unit's result, which other units read. Objects, and the verdicts on services and their
+/// announcements, would take most of the memory. They are computed on demand.
 #[derive(Debug)]
 pub(super) enum Output {
-    /// Nothing is kept.
+    /// The unit has a result, but no part of it is stored.
     Unkept,
-    /// Of a relationship, or of a Service that is exposed by its labels.
+    /// The verdict on a relationship, or on a Service that is exposed by its labels.
     Verdict(Box<Verdict>),
-    /// Of a binding.
+    /// The result of a binding.
     Bound(Box<Binds>),
-    /// Of what is announced: what of it is not imported.
+    /// The announcements that are not imported.
     Skipped(Box<[Skipped]>),
 }
 
-/// What a binding comes to for those who share with it, if it has all that it claims.
+/// What a binding contributes to the units that it shares with others, provided that it gets all of its claims.
 #[derive(Debug)]
 pub(super) struct Binds {
     pub(super) facade_port: Option<FacadePort>,
     pub(super) relays: bool,
-    /// The peer whose announcement it follows.
+    /// The peer whose announcement the binding follows.
     pub(super) uses: Option<Source>,
 }
 
@@ -61,6 +61,7 @@ impl Output {
     }
 }
 
+/// Resolves the expositions that a Service's labels request. `None` if they request none.
 pub(super) fn automatic(view: &View<'_>, service: &Service) -> Option<(Output, Vec<Object>)> {
     let expose = service.expose.as_deref()?;
     Some(match resolve::automatic(view, service, expose) {
@@ -73,7 +74,7 @@ pub(super) fn automatic(view: &View<'_>, service: &Service) -> Option<(Output, V
     })
 }
 
-/// None of a relationship in which nothing is imported automatically.
+/// Resolves the bindings that a relationship imports automatically. `None` if it imports nothing automatically.
 pub(super) fn imports(view: &View<'_>, fed_config: &Key) -> Option<(Output, Vec<Object>)> {
     let relationship = view.relationship(fed_config)?;
     let Imports { bindings, skipped } = resolve::imports(view, relationship)?;
@@ -81,13 +82,15 @@ pub(super) fn imports(view: &View<'_>, fed_config: &Key) -> Option<(Output, Vec<
     Some((Output::Skipped(skipped.into()), objects))
 }
 
-/// An exposition that could be read, and its relationships.
+/// A valid exposition, and what it resolves to in each of its relationships.
 struct Exposed<'a> {
     exposition: &'a Exposition,
     offerings: Result<Vec<Offering<'a>>, Problem>,
     warnings: Vec<Problem>,
 }
 
+/// Resolves an exposition without its claims. The error is that of an invalid exposition. `None` if it does not
+/// exist.
 fn exposed<'a>(view: &View<'a>, key: &Key) -> Option<Result<Exposed<'a>, &'a [Problem]>> {
     let exposition = match view.exposition(key)? {
         Ok(exposition) => exposition,
@@ -98,20 +101,22 @@ fn exposed<'a>(view: &View<'a>, key: &Key) -> Option<Result<Exposed<'a>, &'a [Pr
     Some(Ok(Exposed { exposition, offerings, warnings }))
 }
 
+/// Resolves an exposition and registers its claims. `None` if it does not exist.
 pub(super) fn exposition(view: &View<'_>, key: &Key, claims: &mut Claims) -> Option<Output> {
     let exposed = exposed(view, key);
     let valid = exposed.as_ref().and_then(|exposed| exposed.as_ref().ok());
+    // An invalid or deleted exposition loses its claims.
     let (age, wanted) = valid.map(Exposed::claims).unzip();
     claims.set_exposition(key, age.as_ref(), wanted.unwrap_or_default());
     exposed.map(|_| Output::Unkept)
 }
 
-/// What an exposition would claim if it ran now.
+/// Returns what an exposition would claim if it ran now.
 pub(super) fn exposition_claims(view: &View<'_>, key: &Key) -> Option<(Age, Vec<OfferingClaim>)> {
     Some(exposed(view, key)?.ok()?.claims())
 }
 
-/// How an exposition is, as its claims are now.
+/// Returns the verdict on an exposition according to the current claims.
 pub(super) fn exposition_verdict(view: &View<'_>, key: &Key, claims: &Claims) -> Option<Verdict> {
     Some(match exposed(view, key)? {
         Ok(exposed) => exposed.judged(view, claims),
@@ -119,7 +124,7 @@ pub(super) fn exposition_verdict(view: &View<'_>, key: &Key, claims: &Claims) ->
     })
 }
 
-/// What an exposition offers, as its claims are now.
+/// Returns the announcements of an exposition according to the current claims.
 pub(super) fn offers(view: &View<'_>, key: &Key, claims: &Claims) -> Vec<Addressed> {
     match exposed(view, key) {
         Some(Ok(exposed)) => exposed.offers(view, claims),
@@ -127,7 +132,7 @@ pub(super) fn offers(view: &View<'_>, key: &Key, claims: &Claims) -> Vec<Address
     }
 }
 
-/// The objects of an exposition, as its claims are now.
+/// Returns the objects of an exposition according to the current claims.
 pub(super) fn exposing(view: &View<'_>, key: &Key, claims: &Claims) -> Vec<Object> {
     let Some(Ok(exposed)) = exposed(view, key) else { return Vec::new() };
     let age = &exposed.exposition.identity.age;
@@ -142,6 +147,7 @@ pub(super) fn exposing(view: &View<'_>, key: &Key, claims: &Claims) -> Vec<Objec
 }
 
 impl Offering<'_> {
+    /// Returns the claim of the exposition in this relationship.
     fn claim(&self) -> OfferingClaim {
         let fed_config = self.relationship.key().clone();
         OfferingClaim { server_name: self.server_name.as_str().into(), fed_config }
@@ -149,7 +155,7 @@ impl Offering<'_> {
 }
 
 impl Exposed<'_> {
-    /// In order.
+    /// Returns the precedence, and the claims in order.
     fn claims(&self) -> (Age, Vec<OfferingClaim>) {
         let mut claims: Vec<_> = self.offerings.iter().flatten().map(Offering::claim).collect();
         claims.sort_unstable();
@@ -158,12 +164,15 @@ impl Exposed<'_> {
 
     fn offers(&self, view: &View<'_>, claims: &Claims) -> Vec<Addressed> {
         let age = &self.exposition.identity.age;
+        // A service whose server name belongs to another exposition is not announced: peers would reach the other
+        // service.
         let held = |offering: &&Offering<'_>| claims.exposition_conflict(&offering.claim(), age).is_none();
         let offerings = self.offerings.iter().flatten().filter(held);
         offerings.filter_map(|offering| offering.addressed(self.exposition, view.settings())).collect()
     }
 
     fn judged(self, view: &View<'_>, claims: &Claims) -> Verdict {
+        // Before `self` is taken apart below.
         let offers = self.offers(view, claims);
         let Self { exposition, offerings, warnings } = self;
         let generation = exposition.identity.generation;
@@ -175,6 +184,7 @@ impl Exposed<'_> {
         let mut in_place = Vec::new();
         for offering in &offerings {
             let held = claims.exposition_conflict(&offering.claim(), &exposition.identity.age);
+            // Both problems are reported at once: the user can fix them together.
             match (&offering.offer, held) {
                 (Ok(_), None) => in_place.push(offering),
                 (offer, held) => problems.extend(offer.as_ref().err().cloned().into_iter().chain(held)),
@@ -185,7 +195,7 @@ impl Exposed<'_> {
     }
 }
 
-/// `<relationship>/<peer>` of the peers that are told.
+/// Returns the peers to which the exposition is announced, as `<relationship>/<peer>`.
 fn told(offerings: &[Offering<'_>], offers: &[Addressed]) -> Vec<String> {
     let relationship = |fed_config: &Key| {
         let of = |offering: &&Offering<'_>| offering.relationship.key() == fed_config;
@@ -198,13 +208,14 @@ fn told(offerings: &[Offering<'_>], offers: &[Addressed]) -> Vec<String> {
     offers.iter().flat_map(names).collect()
 }
 
-/// A binding that could be read, and what it binds.
+/// A valid binding, and what it resolves to.
 struct Read<'a> {
     binding: &'a Binding,
     bound: Result<Bound<'a>, Problem>,
     warnings: Vec<Problem>,
 }
 
+/// Resolves a binding without its claims. The error is that of an invalid binding. `None` if it does not exist.
 fn read<'a>(view: &View<'a>, key: &Key) -> Option<Result<Read<'a>, &'a [Problem]>> {
     let binding = match view.binding(key)? {
         Ok(binding) => binding,
@@ -215,6 +226,8 @@ fn read<'a>(view: &View<'a>, key: &Key) -> Option<Result<Read<'a>, &'a [Problem]
     Some(Ok(Read { binding, bound, warnings }))
 }
 
+/// Resolves a binding and registers its claims. Adds to `shared` the shared units that are affected. `None` if the
+/// binding does not exist.
 pub(super) fn binding(
     view: &View<'_>,
     key: &Key,
@@ -226,17 +239,18 @@ pub(super) fn binding(
     let (age, wanted) = valid.map(Read::claims).unzip();
     claims.set_binding(key, age.as_ref(), wanted.unwrap_or_default(), shared);
     Some(match read? {
+        // Stored whether or not the binding gets its claims. The shared units check that when they run.
         Ok(Read { bound: Ok(bound), .. }) => Output::Bound(Box::new(bound.binds())),
         Ok(Read { bound: Err(_), .. }) | Err(_) => Output::Unkept,
     })
 }
 
-/// What a binding would claim if it ran now.
+/// Returns what a binding would claim if it ran now.
 pub(super) fn binding_claims(view: &View<'_>, key: &Key) -> Option<(Age, BindingClaim)> {
     Some(read(view, key)?.ok()?.claims())
 }
 
-/// How a binding is, as its claims are now.
+/// Returns the verdict on a binding according to the current claims.
 pub(super) fn binding_verdict(view: &View<'_>, key: &Key, claims: &Claims) -> Option<Verdict> {
     Some(match read(view, key)? {
         Ok(read) => read.judged(claims),
@@ -244,7 +258,7 @@ pub(super) fn binding_verdict(view: &View<'_>, key: &Key, claims: &Claims) -> Op
     })
 }
 
-/// The objects of a binding, as its claims are now.
+/// Returns the objects of a binding according to the current claims.
 pub(super) fn consuming(view: &View<'_>, key: &Key, claims: &Claims) -> Vec<Object> {
     let Some(Ok(Read { binding, bound: Ok(bound), .. })) = read(view, key) else { return Vec::new() };
     match (&bound.consumption, claims.binding_conflict(&bound.claim(), &binding.identity.age)) {

@@ -1,9 +1,10 @@
-//! Which units are to run, and in which order: relationships first, then what labels and announcements ask for, then
-//! services, and last what services share.
+//! The queue of units: relationships run first, then the units that labels and announcements request, then services,
+//! and last the units that services share.
 //!
-//! Namespaces take turns, unit by unit, so that one with very much to do holds no other up. What a namespace comes to
-//! is given out when all its units have run and its claims are settled; what comes of a changed relationship, when
-//! everything has run. So nothing is given out that an older rival, which is still to run, takes back at once.
+//! Namespaces take turns, unit by unit, so that one namespace with much to do does not delay the others. The units of
+//! a namespace are returned as a batch when all of them have run and their claims are settled. After a change to a
+//! relationship, nothing is returned until everything has run. So a result is not returned if an older rival that has
+//! yet to run would revoke it at once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,51 +14,52 @@ use foldhash::{HashMap, HashSet};
 use super::Unit;
 use crate::inputs::Topic;
 
-/// The units that are to run, and those that have run.
+/// The units that have to run, and those that have run.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     relationships: Phase,
     automatic: Phase,
-    /// What has changed by these; its readers are not queued yet.
+    /// Changed topics whose readers are not queued yet.
     touched: Vec<Topic>,
     lanes: HashMap<Arc<str>, Lane>,
-    /// The namespaces that have something to do, the next first.
+    /// The namespaces with work, in the order of their turns. A paused namespace is not among them.
     turns: VecDeque<Arc<str>>,
-    /// Whether nothing is given out before everything has run.
+    /// Whether nothing is returned before everything has run.
     whole: bool,
-    /// What is kept back until then.
+    /// Units that are held back until then.
     kept: HashSet<Unit>,
-    /// What can be given out.
+    /// Batches that can be returned.
     done: Vec<Piece>,
 }
 
 /// Units that belong together, and may have other objects or another verdict than before.
 #[derive(Debug)]
 pub struct Piece {
-    /// Each once, in no order.
+    /// The units, each once, in no order.
     pub units: Vec<Unit>,
-    /// The namespace that rests until these have been passed on.
+    /// The namespace that is paused until the batch is acknowledged.
     rests: Option<Arc<str>>,
 }
 
-/// Units that all run before what comes of them is looked at.
+/// Units of one phase. All of them run before the topics that they changed are processed.
 #[derive(Debug, Default)]
 struct Phase {
     running: Vec<Unit>,
     waiting: HashSet<Unit>,
 }
 
-/// The work for one namespace, in rounds: services, then claims, then what is shared.
+/// The work of one namespace. Each round runs its services, then settles the claims, then runs the shared units.
 #[derive(Debug, Default)]
 struct Lane {
     stage: Stage,
-    /// For the next round, so that a round ends whatever comes in meanwhile.
+    /// Services for the next round. They do not join the current one, so that each round ends.
     waiting: HashSet<Unit>,
     services: Vec<Unit>,
     shared: HashSet<Unit>,
     sharing: Vec<Unit>,
     ran: HashSet<Unit>,
-    /// Whether the next round waits until what came of the last one has been passed on, so that it is not half done again.
+    /// Whether the next round waits until the last batch is acknowledged. Otherwise its units could be half done
+    /// again before the caller fetches their results.
     rests: bool,
 }
 
@@ -69,19 +71,19 @@ enum Stage {
     Shared,
 }
 
-/// The next thing to do.
+/// One step of work.
 #[derive(Debug)]
 pub(super) enum Work {
     Relationship(Unit),
     Automatic(Unit),
-    /// The readers of these are to be queued.
+    /// The readers of these topics have to be queued.
     Readers(Vec<Topic>),
     Service(Unit),
-    /// All services of a namespace have run.
+    /// All services of a namespace have run: settle the claims.
     Settle,
-    /// What services of a namespace share.
+    /// A unit that services of a namespace share.
     Shared(Arc<str>, Unit),
-    /// Everything for a namespace is done, and this can be given out.
+    /// The round of a namespace is complete, and these units can be returned.
     Release(Arc<str>, HashSet<Unit>),
 }
 
@@ -90,7 +92,7 @@ impl Phase {
         self.running.pop()
     }
 
-    /// Says whether there is another round.
+    /// Starts another round with the waiting units. Returns whether there are any.
     fn begin(&mut self) -> bool {
         self.running.extend(self.waiting.drain());
         !self.running.is_empty()
@@ -119,7 +121,7 @@ impl Extend<Unit> for Queue {
 }
 
 impl Queue {
-    /// The next thing to do.
+    /// Returns the next step, in the order of the phases.
     pub(super) fn next(&mut self) -> Option<Work> {
         loop {
             if let Some(unit) = self.relationships.pop() {
@@ -128,28 +130,34 @@ impl Queue {
             if let Some(unit) = self.automatic.pop() {
                 return Some(Work::Automatic(unit));
             }
+            // Readers are queued after the running units of both phases: a reader of several changes then runs once.
             if !self.touched.is_empty() {
                 return Some(Work::Readers(std::mem::take(&mut self.touched)));
             }
+            // Automatic units start only when no relationship is waiting, as all of them depend on relationships.
             if !self.relationships.begin() && !self.automatic.begin() {
                 return self.next_of_lanes();
             }
         }
     }
 
+    /// Returns the next step of the namespace whose turn it is, and decides when its next turn comes.
     fn next_of_lanes(&mut self) -> Option<Work> {
         let namespace = self.turns.pop_front()?;
         let lane = self.lanes.get_mut(&namespace)?;
         let work = lane.next(&namespace);
         match &work {
+            // The paused namespace leaves the turns until its batch is acknowledged.
             Work::Release(_, units) if !self.whole && !units.is_empty() => lane.rests = true,
+            // Without further work the queue of the namespace is dropped, so that memory does not grow with the
+            // number of namespaces ever seen.
             Work::Release(..) if lane.is_idle() => drop(self.lanes.remove(&namespace)),
             _ => self.turns.push_back(namespace),
         }
         Some(work)
     }
 
-    /// The lane of a namespace, which takes its turns from now on.
+    /// Returns the queue of a namespace. A new one takes its turns from now on.
     fn lane(&mut self, namespace: &Arc<str>) -> &mut Lane {
         let turns = &mut self.turns;
         self.lanes.entry(Arc::clone(namespace)).or_insert_with(|| {
@@ -158,27 +166,27 @@ impl Queue {
         })
     }
 
-    /// A unit has run, or stands differently than before.
+    /// Records that a unit has run, or that its verdict has changed.
     pub(super) fn note(&mut self, unit: Unit) {
         self.lane(unit.namespace()).ran.insert(unit);
     }
 
-    /// What services of a namespace share has run: it belongs to what comes of them.
+    /// Records that a shared unit has run. It is returned in the same batch as the services that share it.
     pub(super) fn note_shared(&mut self, namespace: &Arc<str>, unit: Unit) {
         self.lane(namespace).ran.insert(unit);
     }
 
-    /// What a unit shares is to run when the services of its namespace have.
+    /// Queues the units that a unit shares. They run after the services of the namespace.
     pub(super) fn share(&mut self, unit: &Unit, shared: impl IntoIterator<Item = Unit>) {
         self.lane(unit.namespace()).shared.extend(shared);
     }
 
-    /// These have changed.
+    /// Records topics that have changed.
     pub(super) fn touch(&mut self, topics: Vec<Topic>) {
         self.touched.extend(topics);
     }
 
-    /// From now on nothing is given out before everything has run.
+    /// Returns nothing from now on until everything has run.
     pub(super) fn keep_back(&mut self) {
         self.whole = true;
     }
@@ -187,7 +195,7 @@ impl Queue {
         self.whole
     }
 
-    /// All that came of a round of a namespace.
+    /// Takes the units of a complete round. They become a batch, or are held back with the rest.
     pub(super) fn release(&mut self, namespace: Arc<str>, units: HashSet<Unit>) {
         if self.whole {
             self.kept.extend(units);
@@ -197,7 +205,7 @@ impl Queue {
         }
     }
 
-    /// Nothing is left to do. `units` are given out, too.
+    /// Ends holding back, as nothing is left to run. Returns the held back units and `units` as one batch.
     pub(super) fn finish(&mut self, units: impl IntoIterator<Item = Unit>) {
         self.whole = false;
         let mut kept = std::mem::take(&mut self.kept);
@@ -207,17 +215,17 @@ impl Queue {
         }
     }
 
-    /// Whether some namespaces rest, and everything has to be given out at once.
+    /// Returns whether paused namespaces prevent the end of holding back: their remaining work must run first.
     pub(super) fn waits(&self) -> bool {
         self.whole && !self.lanes.is_empty()
     }
 
-    /// What can be given out now.
+    /// Takes the batches that can be returned.
     pub(super) fn take_done(&mut self) -> Vec<Piece> {
         std::mem::take(&mut self.done)
     }
 
-    /// What was given out has been passed on.
+    /// Resumes the namespace that waits for this batch.
     pub(super) fn passed_on(&mut self, piece: &Piece) {
         let Some(namespace) = &piece.rests else { return };
         let Some(lane) = self.lanes.get_mut(namespace) else { return };
@@ -233,11 +241,12 @@ impl Queue {
         self.lanes.is_empty() && self.relationships_are_done() && self.kept.is_empty() && self.done.is_empty()
     }
 
+    /// Returns whether nothing is left to do that may concern any namespace.
     fn relationships_are_done(&self) -> bool {
         self.relationships.is_empty() && self.automatic.is_empty() && self.touched.is_empty()
     }
 
-    /// Whether claims that a unit may have to do with, or what it shares, are half done.
+    /// Returns whether the claims that concern a unit, or the units that it shares, are incomplete.
     pub(super) fn is_half_done(&self, unit: &Unit) -> bool {
         let under_way = |lane: &Lane| lane.stage != Stage::Waiting;
         self.whole
@@ -245,7 +254,7 @@ impl Queue {
             || self.lanes.get(unit.namespace()).is_some_and(under_way)
     }
 
-    /// Whether a unit is to run, or to be given out.
+    /// Returns whether a unit has to run, or has run and has to be returned.
     pub(super) fn has(&self, unit: &Unit) -> bool {
         let lane = self.lanes.get(unit.namespace());
         lane.is_some_and(|lane| {
@@ -260,6 +269,7 @@ impl Lane {
     }
 
     fn next(&mut self, namespace: &Arc<str>) -> Work {
+        // Freeze the services of this round. What arrives later waits for the next one.
         if let Stage::Waiting = self.stage {
             self.services.extend(self.waiting.drain());
             self.stage = Stage::Services;
@@ -271,6 +281,7 @@ impl Lane {
             self.stage = Stage::Shared;
             return Work::Settle;
         }
+        // More shared units may be queued meanwhile. Refill until none is left.
         if self.sharing.is_empty() {
             self.sharing.extend(self.shared.drain());
         }

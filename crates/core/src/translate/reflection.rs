@@ -1,4 +1,5 @@
-//! Without an API server, the resources that Emcee itself asks for come back from nowhere: here they do.
+//! Feeds generated ServiceExpositions and ServiceBindings back as inputs. In a cluster they return through a watch.
+//! Files have no API server, so this module does it for them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use crate::key::Key;
 use crate::parse::{self, Binding, Exposition};
 use crate::plan::{Kind, Object};
 
-/// What is asked for, beside what users wrote. A user's resource of the same name counts, as in a cluster, where it
-/// is there already.
+/// The generated resources that are inputs, in addition to those that users wrote. A user's resource takes precedence
+/// over a generated one of the same name, as in a cluster, where it exists already.
 #[derive(Debug, Default)]
 pub(super) struct Reflection {
     expositions: Asked<Exposition>,
@@ -18,12 +19,12 @@ pub(super) struct Reflection {
     services: HashMap<Key, Key>,
 }
 
-/// Resources of one kind.
+/// The resources of one kind.
 #[derive(Debug)]
 struct Asked<T> {
     given: HashSet<Key>,
     wanted: HashMap<Key, Parsed<T>>,
-    /// Whose they are.
+    /// Keys of the generated resources, by the unit that generated them.
     of: HashMap<Unit, Vec<Key>>,
 }
 
@@ -34,19 +35,21 @@ impl<T> Default for Asked<T> {
 }
 
 impl<T> Asked<T> {
-    /// What is there after a user wrote a resource, or took it away.
+    /// Records that a user wrote or removed a resource. Returns the resource that is in place then.
     fn given(&mut self, key: &Key, new: Option<Parsed<T>>) -> Option<Parsed<T>> {
         if new.is_some() {
             self.given.insert(key.clone());
             return new;
         }
+        // The generated resource of the same name, if any, takes the place of the user's.
         self.given.remove(key);
         self.wanted.get(key).cloned()
     }
 
-    /// What is asked for in a unit's name now. Says what is there instead of what was.
+    /// Replaces the resources that a unit generates. Returns the changes to the inputs.
     fn ask(&mut self, unit: &Unit, new: &HashMap<Key, Parsed<T>>) -> Vec<(Key, Option<Parsed<T>>)> {
         let gone: Vec<Key> = self.of.remove(unit).unwrap_or_default();
+        // A key in both sets is replaced below, not removed.
         let gone: Vec<Key> = gone.into_iter().filter(|key| !new.contains_key(key)).collect();
         for key in &gone {
             self.wanted.remove(key);
@@ -57,18 +60,19 @@ impl<T> Asked<T> {
         self.wanted.extend(new.iter().map(|(key, parsed)| (key.clone(), parsed.clone())));
         let gone = gone.into_iter().map(|key| (key, None));
         let new = new.iter().map(|(key, parsed)| (key.clone(), Some(parsed.clone())));
+        // Users' resources take precedence, so their keys do not change.
         gone.chain(new).filter(|(key, _)| !self.given.contains(key)).collect()
     }
 }
 
 impl Reflection {
-    /// Until now, all that is there was given, by users or by an API server.
+    /// Starts feeding back. Everything among the inputs so far was given, by users or by an API server.
     pub(super) fn begin(&mut self, inputs: &Inputs) {
         self.expositions.given = inputs.expositions().map(|(key, _)| key.clone()).collect();
         self.bindings.given = inputs.bindings().map(|(key, _)| key.clone()).collect();
     }
 
-    /// A change that a user made: what is to be made of it.
+    /// Records a user's change. Returns the change to apply in its place.
     pub(super) fn given(&mut self, change: Change) -> Change {
         match change {
             Change::Exposition(key, new) => {
@@ -83,7 +87,7 @@ impl Reflection {
         }
     }
 
-    /// Whether a user wrote it.
+    /// Returns whether a user wrote the resource of a unit.
     pub(super) fn is_given(&self, unit: &Unit) -> bool {
         match unit {
             Unit::ServiceExposition(key) => self.expositions.given.contains(key),
@@ -92,11 +96,12 @@ impl Reflection {
         }
     }
 
-    /// The changes that come of what is asked for in a unit's name now.
+    /// Replaces what a unit generates. Returns the changes to the inputs.
     pub(super) fn asked(&mut self, unit: &Unit, objects: &[Object]) -> Vec<Change> {
         let expositions = reflected(objects, Kind::ServiceExposition, parse::exposition);
         let bindings = reflected(objects, Kind::ServiceBinding, parse::binding);
         if let Unit::AutomaticExposition(service) = unit {
+            // An exposition that this Service no longer requests must not point to it any more.
             self.services.retain(|key, of| of != service || expositions.contains_key(key));
             self.services.extend(expositions.keys().map(|key| (key.clone(), service.clone())));
         }
@@ -108,12 +113,13 @@ impl Reflection {
             .collect()
     }
 
-    /// The Service whose labels ask for a ServiceExposition that no user wrote.
+    /// Returns the Service whose labels request a ServiceExposition that no user wrote.
     pub(super) fn service_of(&self, exposition: &Key) -> Option<&Key> {
         self.services.get(exposition).filter(|_| !self.expositions.given.contains(exposition))
     }
 }
 
+/// Parses the generated objects of one kind, exactly like objects that a user wrote.
 fn reflected<T>(
     objects: &[Object],
     kind: Kind,

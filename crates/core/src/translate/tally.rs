@@ -1,4 +1,4 @@
-//! Which bindings follow which peers, and what a relationship's verdict says of them.
+//! Counts the bindings that follow each peer, and builds the verdicts on relationships from these counts.
 
 use std::collections::BTreeSet;
 
@@ -15,20 +15,20 @@ use crate::problem::Problem;
 use crate::resolve::{Relationship, Skipped, trust_domain_not_accepted};
 use crate::status::{PeerDetail, Verdict};
 
-/// How many of a kind a condition names.
+/// How many items of one kind a condition lists.
 const NAMED: usize = 3;
 
-/// Which bindings follow which peers.
+/// The bindings that follow each peer.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     of_binding: HashMap<Key, Source>,
     counts: HashMap<Source, usize>,
-    /// Relationships of which something is to be said anew.
+    /// Relationships whose verdict has to be built again.
     news: BTreeSet<Key>,
 }
 
 impl Tally {
-    /// Notes which peer a binding follows now.
+    /// Records which peer a binding follows now.
     pub(super) fn note(&mut self, binding: &Key, uses: Option<Source>) {
         let old = match &uses {
             Some(new) => self.of_binding.insert(binding.clone(), new.clone()),
@@ -37,6 +37,7 @@ impl Tally {
         if old == uses {
             return;
         }
+        // Both relationships show a count: the old one loses a binding, and the new one gains it.
         for source in [&old, &uses].into_iter().flatten() {
             self.news.insert(source.fed_config.clone());
         }
@@ -53,17 +54,17 @@ impl Tally {
         }
     }
 
-    /// Notes that there is news of a relationship.
+    /// Records that the verdict on a relationship has to be built again.
     pub(super) fn has_news(&mut self, fed_config: &Key) {
         self.news.insert(fed_config.clone());
     }
 
-    /// Whether there is any news.
+    /// Returns whether any verdict has to be built again.
     pub(super) fn has_any_news(&self) -> bool {
         !self.news.is_empty()
     }
 
-    /// The relationships of which there is news. Each is given once.
+    /// Takes the relationships whose verdict has to be built again.
     pub(super) fn take_news(&mut self) -> BTreeSet<Key> {
         std::mem::take(&mut self.news)
     }
@@ -74,10 +75,11 @@ impl Tally {
 }
 
 impl Translation {
-    /// Says of relationships how it stands with their peers; says of which that is another than before.
+    /// Builds the verdicts on these relationships again. Returns the units whose verdict has changed.
     pub(super) fn report(&mut self, fed_configs: BTreeSet<Key>) -> Vec<Unit> {
         let mut changed = Vec::new();
         for key in fed_configs {
+            // It may have been removed since it was marked.
             let Some(relationship) = self.relationships.get(&key) else { continue };
             let verdict = self.verdict_of(relationship);
             let unit = Unit::MeshFedConfig(key);
@@ -91,6 +93,7 @@ impl Translation {
         changed
     }
 
+    /// Builds the verdict on a relationship, with a warning for each problem of a peer.
     fn verdict_of(&self, relationship: &Relationship) -> Verdict {
         let imports = self.outputs.get(&Unit::Imports(relationship.key().clone()));
         let mut warnings = imports.map(|output| skipped(output.skipped())).unwrap_or_default();
@@ -116,13 +119,14 @@ impl Translation {
 }
 
 impl Translation {
-    /// Whether an exposition selects a relationship, in place or not.
+    /// Returns whether an exposition selects a relationship, whether or not it is in place.
     fn exposes_through(&self, config: &FedConfig) -> bool {
         let mut expositions = self.inputs.expositions.values().filter_map(|parsed| parsed.as_ref().ok());
         expositions.any(|exposition| config.matches(&exposition.fed_configs))
     }
 
-    /// A FLAT relationship has no gateway that says whether this mesh exposes anything through it.
+    /// Marks all FLAT relationships. Their verdicts depend on whether this mesh exposes anything, and they have no
+    /// gateway that would show it.
     pub(super) fn has_news_of_expositions(&mut self) {
         for relationship in self.relationships.values() {
             if relationship.config.mode == Mode::Flat {
@@ -132,7 +136,7 @@ impl Translation {
     }
 }
 
-/// Why a connection was lost may be a peer's words.
+/// Sanitizes the reason of a lost connection, which may contain a peer's own words.
 fn plainly(connection: &Connection) -> Connection {
     match connection {
         Connection::Lost { since, error } => {
@@ -142,24 +146,27 @@ fn plainly(connection: &Connection) -> Connection {
     }
 }
 
-/// What is worth knowing of a peer. Why it is lost is said beside, as those words may change while it stays lost.
+/// Returns the warnings about a peer. They do not contain the reason of a lost connection, which may change while the
+/// peer stays unreachable.
 fn troubles(peer: &str, state: &PeerState) -> Vec<Problem> {
     let lost = state.lost_since().map(|since| {
-        let message = format!("peer {peer} is lost since {since}; what it last announced stays in place");
+        let message =
+            format!("peer {peer} has been unreachable since {since}; what it last announced stays in place");
         Problem::new(Reason::PeerLost, message)
     });
     let here = refused(&state.refused).map(|which| {
-        let message = format!("of what peer {peer} announces, some is refused: {which}");
+        let message = format!("some announcements of peer {peer} are refused: {which}");
         Problem::new(Reason::AnnouncementRefused, message)
     });
     let there = refused(&state.refused_by_peer).map(|which| {
-        let message = format!("peer {peer} refuses some of what is announced to it: {which}");
+        let message = format!("peer {peer} refuses some announcements of this mesh: {which}");
         Problem::new(Reason::RefusedByPeer, message)
     });
     [lost, here, there].into_iter().flatten().collect()
 }
 
-/// In order, as they come in any; and cut, as they are a peer's words.
+/// Summarizes refused announcements. They are sorted, as they arrive in any order, and sanitized, as they contain a
+/// peer's words.
 fn refused(refused: &[Refused]) -> Option<String> {
     let mut refused: Vec<_> = refused.iter().collect();
     refused.sort();
@@ -170,7 +177,8 @@ fn refused(refused: &[Refused]) -> Option<String> {
     )
 }
 
-/// What is not imported, by reason. That a namespace is not listed is as it was meant.
+/// Returns a warning for each reason why announcements are not imported. A namespace that the user has not listed is
+/// no reason for one.
 fn skipped(skipped: &[Skipped]) -> Vec<Problem> {
     let of = |reason: Reason| {
         let those = skipped.iter().filter(move |skipped| skipped.problem.reason == reason);
@@ -188,7 +196,7 @@ fn skipped(skipped: &[Skipped]) -> Vec<Problem> {
     said.into_iter().filter_map(of).collect()
 }
 
-/// The first few, and how many more.
+/// Joins the first few texts, and adds how many more there are.
 fn named(mut all: impl Iterator<Item = String>) -> Option<String> {
     let first: Vec<_> = all.by_ref().take(NAMED).collect();
     let more = all.count();

@@ -1,4 +1,4 @@
-//! The pieces into which a translation is cut.
+//! The units into which a translation is divided.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::inputs::Change;
 use crate::key::{Key, ObjectRef};
 
-/// A piece of a translation.
+/// A unit of a translation, which runs as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Unit {
     /// A relationship.
@@ -15,18 +15,18 @@ pub enum Unit {
     ServiceExposition(Key),
     /// A bound service.
     ServiceBinding(Key),
-    /// A facade, which several bindings may share.
+    /// A facade Service, which several bindings may share.
     Facade(Key),
-    /// A server name on the egress gateway of a relationship, which several bindings may share.
+    /// A server name that an egress gateway of a relationship passes through, which several bindings may share.
     Relay(Key, Arc<str>),
-    /// The ServiceExpositions of a Service that is exposed by its labels.
+    /// The ServiceExpositions for a Service that is exposed by its labels.
     AutomaticExposition(Key),
-    /// The ServiceBindings for what is announced in a relationship, by its MeshFedConfig.
+    /// The ServiceBindings for the announcements in a relationship, by its MeshFedConfig.
     Imports(Key),
 }
 
 impl Unit {
-    /// The unit of the resource that changes, if it is one.
+    /// Returns the unit of the user's resource that a change concerns. `None` for other objects.
     pub(super) fn of(change: &Change) -> Option<Self> {
         match change {
             Change::FedConfig(key, _) => Some(Self::MeshFedConfig(key.clone())),
@@ -36,7 +36,7 @@ impl Unit {
         }
     }
 
-    /// The namespace of what it is about.
+    /// Returns the namespace of the object that the unit is about.
     pub fn namespace(&self) -> &Arc<str> {
         let (Self::MeshFedConfig(key)
         | Self::ServiceExposition(key)
@@ -48,7 +48,8 @@ impl Unit {
         &key.namespace
     }
 
-    /// The user's object that it is about; none for what bindings share. Imports are about their MeshFedConfig.
+    /// Returns the user's object that the unit is about. `None` for units that bindings share. Imports are about
+    /// their MeshFedConfig.
     pub fn resource(&self) -> Option<ObjectRef> {
         let (kind, key) = match self {
             Self::MeshFedConfig(key) | Self::Imports(key) => ("MeshFedConfig", key),

@@ -1,4 +1,5 @@
-//! Bindings follow what peers announce: a lost peer is no withdrawal, and nobody takes a service over.
+//! Bindings follow the announcements of peers. An unreachable peer does not withdraw its services, and no other peer
+//! can take over a service.
 
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ pub(crate) fn service_of(namespace: &str, name: &str) -> Key {
     Key::new(namespace, name)
 }
 
-/// As FLAT's peers announce it, at an address of the peer's.
+/// Builds an announcement as a peer of a FLAT relationship sends it, with one endpoint of that peer.
 pub(crate) fn offer(service: &Key, address: &str) -> Offer {
     Offer {
         server_name: server_name(&service.name, &service.namespace, "blue"),
@@ -83,7 +84,7 @@ fn reviews() -> ServiceBinding {
     binding("shop", "reviews").fed("blue")
 }
 
-/// A mesh with one binding, whose status is fed back as an API server does.
+/// A mesh with one binding. Its status is written back into the inputs, as an API server does.
 struct Mesh {
     translation: Translation,
     binding: Value,
@@ -106,7 +107,7 @@ impl Mesh {
         self
     }
 
-    /// Until nothing is to be written any more.
+    /// Writes the status back until it no longer changes.
     fn write_status(&mut self) {
         for _ in 0..3 {
             let after = self.status();
@@ -116,10 +117,10 @@ impl Mesh {
             self.binding["status"] = after;
             self.translation.update([intake::change(&self.binding)]);
         }
-        unreachable!("the status never comes to rest");
+        unreachable!("the status never becomes stable");
     }
 
-    /// A new process, which knows the cluster and has heard nobody.
+    /// Returns the mesh after a restart: the cluster is known, but no peer has answered yet.
     fn restarted(&self, config: MeshFedConfig) -> Self {
         let changes = [intake::change(&config.build()), intake::change(&self.binding)];
         Self { translation: Translation::of(Settings::default(), changes), binding: self.binding.clone() }
@@ -191,15 +192,15 @@ fn what_the_binding_says_wins() {
     assert_eq!(mesh.status()["source"], "spec");
     let service =
         of_kind(&mesh.translation, Kind::Service).into_iter().map(written).next().expect("a facade");
-    assert_eq!(service["spec"]["ports"][0]["port"], 9080, "the port is the announced one all the same");
-    // Two that announce it do not matter to a binding that goes its own way.
+    assert_eq!(service["spec"]["ports"][0]["port"], 9080, "the announced port is still used");
+    // It does not matter that two peers announce the service: the binding has endpoints of its own.
     let mut mesh = Mesh::blue(reviews().endpoints(["198.51.100.1:1"]));
     mesh.hear([announces("m2", M2), announces("m3", M3), lost("m2", T0, true)]);
     assert_eq!((mesh.why(), mesh.endpoints()), (None, vec!["198.51.100.1:1".to_owned()]));
     assert!(!mesh.warns(Reason::PeerLost));
 }
 
-/// `0a1b` is announced.
+/// The peer announces the root hash `0a1b`.
 #[test]
 fn other_roots_than_ones_own_are_said_and_hinder_nothing() {
     for (own, differ) in [(Some("0a1b"), false), (Some("ffff"), true), (None, false)] {
@@ -227,7 +228,7 @@ fn a_withdrawal_leaves_the_name_and_nothing_behind_it() {
         (&json!("reviews"), &json!(9080))
     );
     assert_eq!(mesh.status()["announcement"]["withdrawn"], true);
-    // Also over a restart, before anybody is heard.
+    // This also holds after a restart, before any peer has answered.
     let again = mesh.restarted(two_peers(flat("blue")));
     assert_eq!((again.why(), again.kinds()), (Some(Reason::Withdrawn), vec![Kind::Service]));
     assert_eq!(again.status(), mesh.status());
@@ -241,7 +242,7 @@ fn the_name_of_a_withdrawn_service_is_nobody_elses() {
     let mut mesh = Mesh::blue(reviews());
     let foreign = service("shop", "reviews").port("http", 80).build();
     mesh.hear([connected("m2"), announces("m2", M2)]).hear([takes_back("m2"), intake::change(&foreign)]);
-    assert_eq!(mesh.kinds(), [], "a Service that is not Emcee's is left alone");
+    assert_eq!(mesh.kinds(), [], "a Service that Emcee does not manage is not changed");
 }
 
 #[test]
@@ -256,12 +257,12 @@ fn a_lost_peer_is_no_withdrawal() {
     mesh.hear([connected("m2")]);
     assert!(!mesh.warns(Reason::PeerLost));
     assert_eq!(mesh.status()["stale_since"], Value::Null);
-    // Expiry comes as removals.
+    // Discovery reports expired announcements as removals.
     mesh.hear([lost("m2", T0, true), takes_back("m2")]);
     assert_eq!(mesh.why(), Some(Reason::Withdrawn));
 }
 
-/// Whatever is known of the peer, until it has answered.
+/// This holds in every state of the peer until it has answered.
 #[test]
 fn a_restart_deletes_nothing_before_the_peer_has_answered() {
     let mut mesh = Mesh::blue(reviews());
@@ -273,17 +274,17 @@ fn a_restart_deletes_nothing_before_the_peer_has_answered() {
     for news in [
         Change::Peer(source("m2"), Some(PeerState::PENDING)),
         lost("m2", T1, false),
-        // Another peer is no substitute.
+        // Another peer does not replace it.
         connected("m3"),
         announces("m3", M3),
     ] {
         again.hear([news]);
         assert_eq!((again.endpoints(), again.kinds().as_slice()), (vec![M2.to_owned()], &ALL[..]));
-        assert_eq!(again.status(), status, "the peer has been lost since then, and not since the restart");
+        assert_eq!(again.status(), status, "the peer has been unreachable since then, not since the restart");
     }
     let half = state(Connection::Connected(at(T1)), false);
     again.hear([Change::Peer(source("m2"), Some(half))]);
-    assert_eq!(again.endpoints(), [M2], "not all has arrived yet");
+    assert_eq!(again.endpoints(), [M2], "the first response of the peer is incomplete");
     again.hear([Change::Peer(source("m3"), None), takes_back("m3"), connected("m2")]);
     assert_eq!(again.why(), Some(Reason::Withdrawn));
 }
@@ -304,7 +305,7 @@ fn of_two_peers_one_has_to_be_named() {
     let mut mesh = Mesh::blue(reviews());
     mesh.hear([connected("m2"), connected("m3"), announces("m2", M2), announces("m3", M3)]);
     assert_eq!(mesh.why(), Some(Reason::AmbiguousPeer));
-    assert!(!mesh.verdict().is_accepted(), "it is the user's to mend");
+    assert!(!mesh.verdict().is_accepted(), "the user must fix it");
     mesh.binding["spec"]["peer"] = "m3".into();
     let change = intake::change(&mesh.binding);
     mesh.hear([change]);
@@ -318,7 +319,7 @@ fn nobody_takes_a_service_over_by_announcing_it_too() {
     assert_eq!((mesh.why(), mesh.endpoints()), (None, vec![M2.to_owned()]));
     mesh.hear([lost("m2", T0, true)]);
     assert_eq!(mesh.endpoints(), [M2]);
-    // Who has taken it back does not serve it any more.
+    // A peer that withdraws the service no longer serves it.
     mesh.hear([takes_back("m2")]);
     assert_eq!(mesh.endpoints(), [M3]);
     mesh.hear([announces("m2", M2)]);
@@ -334,7 +335,7 @@ fn a_named_peer_is_the_only_one() {
     assert_eq!(mesh.why(), Some(Reason::Withdrawn));
 }
 
-/// Whoever accepted it: the terms may have changed since.
+/// The peer policy may have changed since the announcement was accepted.
 #[test]
 fn what_the_terms_forbid_leads_nowhere() {
     let narrow = || {
@@ -348,18 +349,18 @@ fn what_the_terms_forbid_leads_nowhere() {
     assert_eq!((mesh.why(), mesh.kinds().as_slice()), (Some(Reason::AddressNotAllowed), &[][..]));
     assert_eq!(mesh.status()["announcement"], kept);
     assert_eq!(mesh.restarted(narrow()).why(), Some(Reason::AddressNotAllowed));
-    // Of another style, nothing is remembered.
+    // An announcement stored for another style is not restored.
     let other = two_peers(passthrough("blue"));
     assert_eq!(mesh.restarted(other).why(), Some(Reason::NotDiscovered));
 }
 
-/// Else scaling to nothing would let anybody of the common root stand in.
+/// Otherwise a service without pods could be impersonated by any workload of the common root.
 #[test]
 fn an_announcement_without_identities_widens_nothing() {
     let mut mesh = Mesh::blue(reviews());
     let reviews = service_of("shop", "reviews");
-    let nobody = Offer { identities: Vec::new(), ..offer(&reviews, M2) };
-    mesh.hear([announces("m2", M2)]).hear([Change::Announcement(source("m2"), reviews, Some(nobody))]);
+    let anonymous = Offer { identities: Vec::new(), ..offer(&reviews, M2) };
+    mesh.hear([announces("m2", M2)]).hear([Change::Announcement(source("m2"), reviews, Some(anonymous))]);
     assert!(!mesh.warns(Reason::AnyIdentity));
     let names = &mesh.status()["announcement"]["subject_alt_names"];
     assert_eq!(*names, json!(["spiffe://m2.example/ns/shop/sa/reviews"]));
@@ -385,7 +386,7 @@ fn fed_status(mesh: &Mesh, before: &Value) -> Value {
 #[test]
 fn a_relationship_says_how_it_stands_with_its_peers() {
     let mut mesh = Mesh::blue(reviews());
-    assert_eq!(fed_status(&mesh, &Value::Null)["peers"], Value::Null, "nothing is made up");
+    assert_eq!(fed_status(&mesh, &Value::Null)["peers"], Value::Null, "no peers are invented");
     mesh.hear([connected("m2"), announces("m2", M2), lost("m3", T1, false)]);
     let first = fed_status(&mesh, &Value::Null);
     let wanted = json!([
@@ -393,7 +394,7 @@ fn a_relationship_says_how_it_stands_with_its_peers() {
         {"name": "m3", "connected": false, "last_seen": T1, "announced": 0, "imported": 0, "error": "connection refused"},
     ]);
     assert_eq!(first["peers"], wanted);
-    // A restart is no transition.
+    // A restart does not change the state of a peer.
     let mut again = mesh.restarted(two_peers(flat("blue")));
     assert_eq!(fed_status(&again, &first)["peers"], wanted);
     again.hear([Change::Peer(source("m2"), Some(PeerState::PENDING))]);
@@ -415,7 +416,7 @@ fn a_relationship_says_what_is_refused() {
     };
     let units = mesh.translation.update([Change::Peer(source("m2"), Some(state))]);
     let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
-    assert_eq!(units, std::slice::from_ref(&unit), "bindings have nothing to do with it");
+    assert_eq!(units, std::slice::from_ref(&unit), "bindings are not affected");
     let verdict = mesh.translation.verdict(&unit).expect("a verdict");
     let words = |reason| {
         let found = verdict.warnings.iter().find(|problem| problem.reason == reason);

@@ -1,5 +1,5 @@
-//! Attacks on what is generated: they found nothing, and these tests keep it so.
-//! [`attacks-that-hold.md`](../../../../docs/proofs/attacks-that-hold.md) lists them all.
+//! Attacks on generated objects. Emcee resists all of them, and these tests make sure that it stays so.
+//! [`attacks-that-hold.md`](../../../../docs/proofs/attacks-that-hold.md) lists all attacks.
 
 use std::collections::BTreeMap;
 
@@ -19,9 +19,9 @@ use crate::plan::{id, json as written, of_kind, text, texts};
 proptest! {
     #![proptest_config(cases(200))]
 
-    /// A gateway's ServiceAccount may list Secrets, as istiod asks for that right; nothing in the pod uses it.
+    /// A gateway's ServiceAccount can list Secrets because istiod requires that right. Nothing in the pod uses it.
     #[test]
-    fn a_pod_of_a_gateway_has_no_token_of_the_api_server(mesh in mesh::mesh()) {
+    fn gateway_pods_have_no_api_server_token(mesh in mesh::mesh()) {
         for deployment in of_kind(&mesh.translate(), Kind::Deployment) {
             let pod = &written(&deployment)["spec"]["template"]["spec"];
             prop_assert_eq!(&pod["automountServiceAccountToken"], &json!(false), "{}", id(&deployment));
@@ -30,10 +30,10 @@ proptest! {
         }
     }
 
-    /// A request with one name in TLS and another in `Host` finds no route: each server of a Gateway has one host, and
-    /// its routes are in a table of their own, which objects of other namespaces cannot add to.
+    /// A request with one name in TLS and another in `Host` matches no route: each server of a Gateway has one host,
+    /// and its routes are in a separate table, to which objects of other namespaces cannot add routes.
     #[test]
-    fn a_server_name_leads_to_no_other_host(mesh in mesh::mesh()) {
+    fn a_server_name_is_routed_to_its_own_host_only(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let mut servers = BTreeMap::new();
         for gateway in of_kind(&translation, Kind::Gateway) {
@@ -59,7 +59,7 @@ proptest! {
     }
 }
 
-/// Why a service with these policies is not exposed end to end; nothing: it is.
+/// Returns why a service with these policies is not exposed end to end, or `None` if it is exposed.
 fn why_not(policies: &[Value]) -> Option<Reason> {
     let mut objects = vec![
         passthrough("blue").unset("/spec/tls_context_selector").build(),
@@ -77,8 +77,8 @@ fn why_not(policies: &[Value]) -> Option<Reason> {
     verdict.failures.first().map(|problem| problem.reason)
 }
 
-/// The workload's policy before that of its namespace, and that before the mesh's; a port before all ports; UNSET says
-/// nothing; the port is the pod's, not the Service's.
+/// The workload's policy overrides that of its namespace, which overrides that of the mesh. A port's mode overrides the
+/// policy's mode. UNSET inherits. The port is that of the pod, not that of the Service.
 #[test]
 fn the_narrowest_peer_authentication_decides() {
     let of_mesh = |mode| peer_authentication("istio-system", "mesh").mode(mode);
@@ -115,7 +115,7 @@ fn the_narrowest_peer_authentication_decides() {
     assert_eq!(text(&of_mesh("STRICT").build()["spec"]["mtls"]["mode"]), "STRICT");
 }
 
-/// What the ServiceEntries of a binding lead to, if its status claims that a peer announced this.
+/// Returns the endpoints of a binding's ServiceEntries if its status claims that a peer announced this.
 fn led_to(announcement: &Value) -> Vec<Value> {
     let config = flat("blue").unset("/spec/tls_context_selector").peer(Peer::new("m2", ["m2.example"]));
     let mut binding = binding("shop", "reviews").fed("blue").build();
@@ -129,7 +129,7 @@ fn led_to(announcement: &Value) -> Vec<Value> {
         .collect()
 }
 
-/// In files anybody who writes a binding can write its status: it is judged as if the peer had said it just now.
+/// In files, anyone who can write a binding can write its status. A stored announcement is validated like a new one.
 #[test]
 fn a_forged_status_leads_nowhere() {
     let claim = |endpoint: &str, identity: &str| {
@@ -139,7 +139,7 @@ fn a_forged_status_leads_nowhere() {
         })
     };
     let theirs = "spiffe://m2.example/ns/shop/sa/reviews";
-    assert_eq!(led_to(&claim("203.0.113.7:80", theirs)).len(), 1, "an honest one is used");
+    assert_eq!(led_to(&claim("203.0.113.7:80", theirs)).len(), 1, "a valid announcement is used");
     for endpoint in [
         "127.0.0.1:80",
         "[::1]:80",
@@ -154,10 +154,11 @@ fn a_forged_status_leads_nowhere() {
     }
     assert!(led_to(&claim("203.0.113.7:80", "spiffe://m1.example/ns/bank/sa/vault")).is_empty());
     let stranger = json!({"peer": "m9", "port": 80, "protocol": "http", "mode": "FLAT", "endpoints": ["203.0.113.7:80"]});
-    assert!(led_to(&stranger).is_empty(), "no peer of the relationship");
+    assert!(led_to(&stranger).is_empty(), "m9 is not a peer of the relationship");
 }
 
-/// Whether a binding of relationship blue may ask for this server name, where there is a relationship red, too.
+/// Returns whether a binding of relationship blue may request this server name in a mesh that also has a relationship
+/// red.
 fn may_ask_for(server_name: &str) -> bool {
     let mut objects: Vec<_> =
         ["blue", "red"].map(|name| wharf(name).unset("/spec/tls_context_selector").build()).into();
@@ -173,10 +174,11 @@ fn may_ask_for(server_name: &str) -> bool {
     accepted
 }
 
-/// On a gateway that several relationships use it would take the other's traffic; and the hosts of bindings are Emcee's.
+/// On a gateway that several relationships use, it would receive the traffic of another relationship. The hosts of
+/// bindings belong to Emcee.
 #[test]
 fn a_binding_takes_no_name_of_another_relationship() {
-    assert!(may_ask_for("reviews.shop.blue.emcee.internal"), "one of its own");
+    assert!(may_ask_for("reviews.shop.blue.emcee.internal"), "a server name of its own relationship");
     for name in [
         "reviews.shop.red.emcee.internal",
         "discovery.red.emcee.internal",

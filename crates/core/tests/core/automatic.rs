@@ -1,4 +1,4 @@
-//! Services that are exposed by their labels.
+//! Services with the label `emcee.io/expose` are exposed automatically.
 
 use emcee_api::Reason;
 use emcee_core::inputs::{Knowledge, Settings};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::mesh::intake;
 use crate::plan::json as written;
 
-/// A Service with two ports, labelled and annotated.
+/// Builds a Service with two ports, and with these labels and annotations.
 fn labelled(labels: Value, annotations: Value) -> Value {
     let mut service = service("shop", "reviews")
         .port("http", 80)
@@ -35,7 +35,7 @@ fn translate(mesh: &[Value], knowledge: Knowledge) -> Translation {
     Translation::of(Settings { knowledge, ..Settings::default() }, mesh.iter().map(intake::change))
 }
 
-/// Name, port, selected MeshFedConfig and alias of each ServiceExposition that is asked for.
+/// Returns name, port, selected MeshFedConfig and alias of each generated ServiceExposition.
 fn asked(translation: &Translation) -> Vec<[String; 4]> {
     let objects = translation.objects().into_iter().filter(|object| object.kind() == Kind::ServiceExposition);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -47,7 +47,7 @@ fn asked(translation: &Translation) -> Vec<[String; 4]> {
     objects.map(|object| of(written(object))).collect()
 }
 
-/// The reason why nothing is asked for, and its words.
+/// Returns the reason and the message of the refusal. Asserts that no ServiceExposition is generated.
 fn refused(mesh: &[Value]) -> (Reason, String) {
     let translation = translate(mesh, Knowledge::Complete);
     assert_eq!(asked(&translation), [[""; 4]; 0]);
@@ -101,7 +101,7 @@ fn what_makes_no_sense_is_refused_at_its_label() {
     }
 }
 
-/// The other ports are exposed as before.
+/// The other ports are exposed.
 #[test]
 fn a_port_whose_names_would_be_too_long_is_refused_and_makes_nothing() {
     let long = "p".repeat(60);
@@ -127,7 +127,7 @@ fn false_and_no_label_ask_for_nothing() {
     }
 }
 
-/// Without an API server nobody else brings them back.
+/// Without an API server, no watch returns the generated ServiceExpositions as inputs.
 #[test]
 fn without_an_api_server_they_are_in_place_and_go_with_the_label() {
     let mut translation = translate(&[relationship("blue"), exposed_through("blue")], Knowledge::Partial);
@@ -138,7 +138,7 @@ fn without_an_api_server_they_are_in_place_and_go_with_the_label() {
     assert_eq!(asked(&translation), [[""; 4]; 0]);
 }
 
-/// The user's counts, as it does in a cluster.
+/// The user's ServiceExposition is used, as in a cluster.
 #[test]
 fn a_users_own_of_the_same_name_counts() {
     let own = exposition("shop", "reviews-auto-exposed").of("reviews").port(80).fed("red").build();
@@ -157,7 +157,7 @@ fn node(name: &str, ready: &str, addresses: &[(&str, &str)]) -> Value {
            "status": {"addresses": addresses, "conditions": [{"type": "Ready", "status": ready}]}})
 }
 
-/// Where peers reach a gateway whose Service is of type NodePort.
+/// Returns the status details of an exposition, with the endpoints of a gateway whose Service has the type NodePort.
 fn endpoints(nodes: &[Value]) -> String {
     let mut gateway = service("blue", "gateway").port("tls", 15443).selector([("istio", "ingress")]).build();
     gateway["spec"]["type"] = "NodePort".into();

@@ -1,4 +1,5 @@
-//! Whose the addresses of an exposed Service are: what is somebody else's is not exposed, in any style.
+//! Ownership of the addresses of an exposed Service. Addresses that belong to another namespace or to the cluster are
+//! not exposed, in any style.
 
 use std::net::IpAddr;
 
@@ -26,7 +27,7 @@ fn relationship(style: &str) -> Value {
     }
 }
 
-/// A cluster with a victim in another namespace, a node, a Service, and the tenant's own pod, all known.
+/// A cluster whose objects are all known: a victim in another namespace, a node, Services, and the tenant's own pod.
 fn cluster(style: &str) -> Vec<Value> {
     vec![
         relationship(style),
@@ -68,7 +69,7 @@ fn verdict(objects: &[Value]) -> Verdict {
     translate(objects).verdict(&unit()).expect("a verdict").clone()
 }
 
-/// The refusal, and that nothing is generated or announced for it.
+/// Returns the text of the refusal. Asserts that nothing is generated for the exposition.
 #[track_caller]
 fn refused(objects: &[Value]) -> String {
     refused_for(Reason::ForeignAddress, objects)
@@ -109,9 +110,12 @@ fn with(style: &str, more: impl IntoIterator<Item = Value>) -> Vec<Value> {
 #[test]
 fn a_pod_of_another_namespace_is_refused_whatever_the_slice_calls_it() {
     for style in STYLES {
-        let said = refused(&with(style, [without_selector(), slice("10.244.1.7").pod("mine").build()]));
-        assert!(said.contains("10.244.1.7, which is Pod payments/ledger of another namespace"), "{said}");
-        assert!(said.contains("spec.allowed_backend_networks of MeshFedConfig blue/blue"), "{said}");
+        let message = refused(&with(style, [without_selector(), slice("10.244.1.7").pod("mine").build()]));
+        assert!(
+            message.contains("10.244.1.7, which is Pod payments/ledger of another namespace"),
+            "{message}"
+        );
+        assert!(message.contains("spec.allowed_backend_networks of MeshFedConfig blue/blue"), "{message}");
         refused(&with(style, [without_selector(), slice("10.244.1.7").build()]));
         refused(&with(style, [selecting(), slice("10.244.1.7").build()]));
     }
@@ -125,8 +129,8 @@ fn a_reference_into_another_namespace_is_refused_whatever_the_address() {
                 let mut slice = slice(address).build();
                 slice["endpoints"][0]["targetRef"] =
                     json!({"kind": "Pod", "name": "ledger", "namespace": "payments"});
-                let said = refused(&with(style, [service, slice]));
-                assert!(said.contains("calls it Pod payments/ledger of another namespace"), "{said}");
+                let message = refused(&with(style, [service, slice]));
+                assert!(message.contains("calls it Pod payments/ledger of another namespace"), "{message}");
             }
         }
     }
@@ -151,13 +155,13 @@ fn addresses_that_are_somebody_elses_are_refused_in_every_form() {
         ("224.0.0.1", "multicast"),
         ("240.240.0.17", "reserved"),
         ("10.244.9.9", "which is for Pods of node n1"),
-        ("ledger.payments.svc.cluster.local", "a name, which may lead to anybody"),
+        ("ledger.payments.svc.cluster.local", "a name, which may resolve to any address"),
     ];
     for style in STYLES {
         for (address, who) in foreign {
             for service in [without_selector(), selecting()] {
-                let said = refused(&with(style, [service, slice(address).build()]));
-                assert!(said.contains(who), "{address}: {said}");
+                let message = refused(&with(style, [service, slice(address).build()]));
+                assert!(message.contains(who), "{address}: {message}");
             }
         }
     }
@@ -220,13 +224,13 @@ fn what_is_outside_of_the_cluster_is_exposed_with_a_warning_in_every_style() {
 #[test]
 fn slices_that_kubernetes_keeps_are_not_doubted_while_a_pod_is_on_its_way() {
     for style in STYLES {
-        // In the range of Pods, and the Pod itself has not been heard of yet.
+        // The address is in the range of Pods, but the Pod itself has not been observed yet.
         let slice = endpoint_slice("mallory", "front").port("http", 8080).ready("10.244.1.99").pod("new");
         let warnings = accepted(&with(style, [selecting(), slice.clone().build()]));
         assert!(warnings.iter().all(|(reason, _)| *reason != Reason::Unguarded), "{style}: {warnings:?}");
-        // Of a Service without selector Kubernetes keeps no slices, whatever their label says.
+        // Kubernetes manages no slices of a Service without selector, whatever their label is.
         refused(&with(style, [without_selector(), slice.build()]));
-        // What is known to be another's is refused all the same.
+        // An address that is known to belong to another namespace is still refused.
         let forged = endpoint_slice("mallory", "front").port("http", 8080).ready("10.244.1.7").pod("mine");
         refused(&with(style, [selecting(), forged.build()]));
     }
@@ -240,7 +244,7 @@ fn pods_in_the_network_of_their_node_are_the_namespaces_own() {
         || endpoint_slice("mallory", "front").port("http", 8080).ready("192.0.2.1").pod("agent").build();
     accepted(&with("BOUNDARY", [selecting(), slice(), own.clone()]));
     accepted(&with("BOUNDARY", [without_selector(), slice(), own]));
-    // Without it, the address is the node's, or that of somebody else's agent.
+    // Without that Pod, the address belongs to the node, or to another namespace's Pod in the host network.
     refused(&with("BOUNDARY", [without_selector(), slice()]));
 }
 
@@ -259,8 +263,8 @@ fn a_claim_on_the_address_of_its_pod_stops_no_exposition() {
     }
 }
 
-/// Istio uses every address of a Service whose name a BOUNDARY gateway goes by. In the other styles it has those that
-/// Emcee gives it.
+/// A BOUNDARY gateway routes by the name of the Service, so Istio uses every address of it. In the other styles, Istio
+/// uses the addresses that Emcee generates.
 #[test]
 fn where_istio_uses_every_address_only_as_many_are_taken_as_are_judged() {
     let address = |number: usize| format!("203.0.{}.{}", number / 250, number % 250 + 1);
@@ -268,9 +272,9 @@ fn where_istio_uses_every_address_only_as_many_are_taken_as_are_judged() {
     for style in STYLES {
         accepted(&with(style, [without_selector(), many(999).build()]));
     }
-    let said =
+    let message =
         refused_for(Reason::LimitExceeded, &with("BOUNDARY", [without_selector(), many(1_000).build()]));
-    assert!(said.contains("more than 1000 addresses"), "{said}");
+    assert!(message.contains("more than 1000 addresses"), "{message}");
 }
 
 #[test]
@@ -291,15 +295,15 @@ fn an_address_is_judged_however_many_stand_before_it() {
         objects
     };
     accepted(&of(vec![name("a", full(2_000)), name("b", full(2_000))]));
-    let said =
+    let message =
         refused(&of(vec![name("a", full(2_000)), name("b", full(2_000)), name("c", slice("192.0.2.1"))]));
-    assert!(said.contains("mallory/c has 192.0.2.1, which is node n1"), "{said}");
-    let said = refused_for(Reason::LimitExceeded, &of(vec![name("a", full(2_000).ready("192.0.2.1"))]));
-    assert!(said.contains("EndpointSlice mallory/a has more addresses than are judged"), "{said}");
+    assert!(message.contains("mallory/c has 192.0.2.1, which is node n1"), "{message}");
+    let message = refused_for(Reason::LimitExceeded, &of(vec![name("a", full(2_000).ready("192.0.2.1"))]));
+    assert!(message.contains("EndpointSlice mallory/a has more addresses than are checked"), "{message}");
 }
 
-/// Istio sends to such an address where the Service asks for it (persistent sessions, traffic distribution) and a
-/// DestinationRule sets a panic threshold.
+/// Istio sends traffic to such an address if the Service requests it (persistent sessions, traffic distribution), or if
+/// a DestinationRule sets a panic threshold.
 #[test]
 fn an_address_that_is_not_ready_is_judged_where_istio_may_use_it() {
     let unready = json!({"ready": false});
@@ -310,13 +314,16 @@ fn an_address_that_is_not_ready_is_judged_where_istio_may_use_it() {
             slice.set("/endpoints/0/conditions", conditions.clone())
         };
         for service in [without_selector(), selecting()] {
-            let said = refused(&with("BOUNDARY", [service, slice().by_hand().build()]));
-            assert!(said.contains("10.244.1.7, which is Pod payments/ledger of another namespace"), "{said}");
+            let message = refused(&with("BOUNDARY", [service, slice().by_hand().build()]));
+            assert!(
+                message.contains("10.244.1.7, which is Pod payments/ledger of another namespace"),
+                "{message}"
+            );
         }
-        // Kubernetes corrects its own slices, but not those of a Service without selector, whatever they are labelled.
+        // Kubernetes corrects its own slices, but not those of a Service without selector, whatever their labels are.
         refused(&with("BOUNDARY", [without_selector(), slice().build()]));
         accepted(&with("BOUNDARY", [selecting(), slice().build()]));
-        // Where a gateway has the addresses from Emcee, it has the ready ones.
+        // If Emcee gives a gateway the addresses, it gives only the ready ones.
         accepted(&with("PASSTHROUGH", [without_selector(), slice().by_hand().build()]));
     }
 }
@@ -327,9 +334,9 @@ fn the_address_of_a_pod_that_has_ended_is_not_its_own_any_more() {
         for phase in ["Succeeded", "Failed"] {
             let job =
                 pod("mallory", "job").sidecar().running("10.244.1.7").set("/status/phase", phase).build();
-            let said =
+            let message =
                 refused(&with(style, [without_selector(), slice("10.244.1.7").pod("job").build(), job]));
-            assert!(said.contains("Pod payments/ledger"), "{said}");
+            assert!(message.contains("Pod payments/ledger"), "{message}");
         }
     }
 }
@@ -343,18 +350,18 @@ fn entries_that_the_selector_selects_are_judged_like_slices() {
         for address in
             ["10.244.1.7", "192.0.2.1", "10.96.0.7", "10.9.0.7", "127.0.0.1", "10.244.9.9", "a.example"]
         {
-            let said = refused(&with(style, [selecting(), entry(address)]));
-            assert!(said.contains(&format!("WorkloadEntry mallory/machine has {address}")), "{said}");
+            let message = refused(&with(style, [selecting(), entry(address)]));
+            assert!(message.contains(&format!("WorkloadEntry mallory/machine has {address}")), "{message}");
         }
         refused(&with(style, [selecting(), entry("unix:///var/run/x")]));
         let warnings = accepted(&with(style, [selecting(), entry("203.0.113.9")]));
         assert!(warnings.iter().any(|(reason, _)| *reason == Reason::Unguarded), "{style}: {warnings:?}");
-        // One that is not selected does not count.
+        // An entry that is not selected is ignored.
         let other =
             workload_entry("mallory", "other").address("10.244.1.7").labels([("app", "else")]).build();
         accepted(&with(style, [selecting(), other]));
     }
-    // Labels of the object count, before those of its spec.
+    // The labels of the object take precedence over those of its spec.
     let by_own = workload_entry("mallory", "machine").address("10.244.1.7").labels([("app", "else")]);
     refused(&with("BOUNDARY", [selecting(), by_own.label("app", "mine").build()]));
 }
@@ -374,7 +381,7 @@ fn an_entry_is_announced_by_its_own_identity() {
     };
     let of = |account: &str| format!("spiffe://cluster.local/ns/mallory/sa/{account}");
     assert_eq!(announced(Some("machine")), [of("default"), of("machine")]);
-    assert_eq!(announced(None), [""; 0], "callers would refuse the one whose identity is not known");
+    assert_eq!(announced(None), [""; 0], "callers would reject a workload of unknown identity");
 }
 
 #[test]
@@ -434,16 +441,16 @@ fn among_files_what_is_known_is_refused_and_what_is_not_is_said() {
     for style in STYLES {
         let known = partial(&with(style, [without_selector(), slice("10.244.1.7").pod("mine").build()]));
         assert_eq!(known.refusals[0].reason, Reason::ForeignAddress);
-        // A Pod's file may have no address, and then the slice is believed, which is said.
+        // A Pod in a file may have no address. Then the slice is trusted, with a warning.
         let mut objects = with(style, [without_selector(), slice("203.0.113.9").pod("mine").build()]);
         objects.retain(|object| object["metadata"]["name"] != "mine");
         objects.push(pod("mallory", "mine").label("app", "mine").sidecar().build());
         let assumed = partial(&objects);
         assert!(assumed.is_programmed(), "{assumed:?}");
-        let said = |problem: &&emcee_core::problem::Problem| {
+        let has_no_address = |problem: &&emcee_core::problem::Problem| {
             problem.message.contains("Pod mallory/mine has no address")
         };
-        assert_eq!(assumed.warnings.iter().filter(said).count(), 1, "{assumed:?}");
+        assert_eq!(assumed.warnings.iter().filter(has_no_address).count(), 1, "{assumed:?}");
     }
 }
 
@@ -468,7 +475,7 @@ fn a_raw_relay_that_is_not_http_opens_no_listener_for_all_addresses() {
                 let spec = &json(entry)["spec"];
                 let address = spec["addresses"][0].as_str().map(str::parse::<std::net::Ipv4Addr>);
                 assert_eq!(address.is_some(), own, "{protocol}: {spec}");
-                // Reserved, and beside Istio's own 240.240.0.0/16.
+                // The address is reserved, and outside of Istio's own 240.240.0.0/16.
                 let idle = address.is_none_or(|it| matches!(it.expect("it").octets(), [240, 241..=255, ..]));
                 assert!(idle, "{spec}");
             }

@@ -1,4 +1,4 @@
-//! No object and no announcement grows without bound, and a condition says what is left out.
+//! The size of objects and announcements is limited. A condition reports omitted addresses.
 
 use emcee_api::Reason;
 use emcee_core::catalogue::MAX_ENDPOINTS;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::mesh::intake;
 use crate::plan::{json, of_kind};
 
-/// A Service without selector, with so many slices of so many addresses.
+/// Builds a Service without selector, with `slices` EndpointSlices of `each` addresses.
 fn surroundings(slices: usize, each: usize) -> Vec<Value> {
     let mut mesh = vec![
         peer_authentication("istio-system", "default").mode("STRICT").build(),
@@ -47,7 +47,7 @@ fn limits(verdict: &Verdict) -> Vec<String> {
     warnings.map(ToString::to_string).collect()
 }
 
-/// The most endpoints that one ServiceEntry has.
+/// Returns the number of endpoints of the largest ServiceEntry.
 fn endpoints(translation: &Translation) -> usize {
     let entries = of_kind(translation, Kind::ServiceEntry);
     let counts = entries.iter().map(|entry| json(entry)["spec"]["endpoints"].as_array().map_or(0, Vec::len));
@@ -63,7 +63,7 @@ fn a_raw_relay_has_a_bounded_number_of_endpoints() {
     assert_eq!(endpoints(&many), MAX_ENDPOINTS);
     let words = limits(&verdict(&many));
     assert!(words.len() == 1 && words[0].contains("shop/reviews") && words[0].contains("5000"), "{words:?}");
-    assert!(verdict(&many).is_programmed(), "what fits is in place");
+    assert!(verdict(&many).is_programmed(), "the endpoints within the limit are in place");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn what_is_left_out_of_an_announcement_is_said() {
     assert_eq!((announced, limits(&verdict(&many)).len()), (vec![MAX_ENDPOINTS], 1));
 }
 
-/// Of very many slices only so many are looked at, always the same.
+/// Emcee reads a limited number of slices, and always the same ones.
 #[test]
 fn which_addresses_are_left_out_depends_on_no_order() {
     let relationship = || passthrough("blue").unset("/spec/tls_context_selector").build();

@@ -1,4 +1,4 @@
-//! What is offered to whom.
+//! Which services are announced to which peers.
 
 use emcee_core::catalogue::{Addressed, MAX_ENDPOINTS, Offer, Published};
 use emcee_core::inputs::Settings;
@@ -28,7 +28,7 @@ pub(crate) fn translate(mesh: &[Value]) -> Translation {
     Translation::of(settings(), mesh.iter().map(intake::change))
 }
 
-/// Without the certificate, which FLAT and PASSTHROUGH do without.
+/// Adds two peers, and removes the certificate, which FLAT and PASSTHROUGH do not need.
 fn with_peers(config: MeshFedConfig) -> MeshFedConfig {
     config
         .unset("/spec/tls_context_selector")
@@ -36,7 +36,7 @@ fn with_peers(config: MeshFedConfig) -> MeshFedConfig {
         .peer(Peer::new("m3", ["m3.example"]))
 }
 
-/// A service with a pod, and a mesh that takes nothing but mTLS.
+/// A service with a pod, in a mesh that accepts only mTLS.
 fn surroundings() -> Vec<Value> {
     vec![
         service("shop", "reviews").port("http", 80).target_port(8080).selector([("app", "reviews")]).build(),
@@ -62,7 +62,7 @@ fn offers(config: MeshFedConfig, exposition: ServiceExposition, surroundings: Ve
 
 #[track_caller]
 fn one(offers: &[Addressed]) -> &Addressed {
-    let [one] = offers else { unreachable!("one offer, not {offers:?}") };
+    let [one] = offers else { unreachable!("expected one announcement: {offers:?}") };
     one
 }
 
@@ -104,7 +104,7 @@ fn between_terminating_gateways_no_identity_is_told() {
     let offers = offers(config, exposed(), mesh);
     let offer = &one(&offers).offer;
     assert_eq!((offer.identities.len(), &offer.root_hash), (0, &None));
-    // The gateway that Emcee creates has no address yet: offered all the same.
+    // The gateway that Emcee creates has no address yet. The service is announced anyway.
     assert_eq!(offer.endpoints, []);
 }
 
@@ -117,12 +117,12 @@ fn only_those_who_may_know_are_told() {
     let blue = || with_peers(flat("blue"));
     assert_eq!(peers(blue(), exposed()), ["m2", "m3"]);
     assert_eq!(peers(blue(), exposed().peers(["m3"])), ["m3"]);
-    let nobody: [&str; 0] = [];
-    assert_eq!(peers(blue(), exposed().directory(false)), nobody);
-    assert_eq!(peers(blue().discovery("announce", false), exposed()), nobody);
-    assert_eq!(peers(flat("blue").unset("/spec/tls_context_selector"), exposed()), nobody);
-    assert_eq!(peers(blue().allowed_namespaces(["bank"]), exposed()), nobody);
-    assert_eq!(peers(blue(), exposed().peers(["m9"])), nobody, "an unknown peer is refused");
+    let none: [&str; 0] = [];
+    assert_eq!(peers(blue(), exposed().directory(false)), none);
+    assert_eq!(peers(blue().discovery("announce", false), exposed()), none);
+    assert_eq!(peers(flat("blue").unset("/spec/tls_context_selector"), exposed()), none);
+    assert_eq!(peers(blue().allowed_namespaces(["bank"]), exposed()), none);
+    assert_eq!(peers(blue(), exposed().peers(["m9"])), none, "an unknown peer is refused");
 }
 
 #[test]
@@ -132,16 +132,16 @@ fn what_is_not_programmed_is_not_offered() {
         mesh.remove(index);
         offers(with_peers(flat("blue")), exposed(), mesh)
     };
-    assert_eq!(but(0), [], "there is no Service");
-    assert_eq!(but(3), [], "plaintext passes");
+    assert_eq!(but(0), [], "the Service is missing");
+    assert_eq!(but(3), [], "plaintext is accepted");
     let older = exposition("shop", "front").of("reviews").port(80).fed("blue").alias("reviews");
     let mut mesh = surroundings();
     mesh.push(older.created("2026-01-01T00:00:00Z").build());
     let younger = exposed().created("2026-01-02T00:00:00Z");
-    assert_eq!(offers(with_peers(flat("blue")), younger, mesh), [], "the older has the name");
+    assert_eq!(offers(with_peers(flat("blue")), younger, mesh), [], "the older exposition holds the name");
 }
 
-/// A removal would take the consumers' objects away; no endpoints say what there is to say.
+/// A removal would delete the objects of consumers. An announcement without endpoints is enough.
 #[test]
 fn a_service_that_nobody_serves_for_now_stays_offered() {
     let gone = || {
@@ -151,7 +151,7 @@ fn a_service_that_nobody_serves_for_now_stays_offered() {
     };
     let offer = one(&offers(with_peers(flat("blue")), exposed(), gone())).offer.clone();
     assert_eq!((offer.endpoints, offer.identities), (Vec::new(), Vec::<String>::new()));
-    // By a name that no pod is there to translate.
+    // The target port is a name, and there is no pod that resolves it.
     let mut named = gone();
     named[0] =
         service("shop", "reviews").port("http", 80).target_port("web").selector([("app", "reviews")]).build();

@@ -1,4 +1,4 @@
-//! A tenant's DestinationRule cannot have an ingress gateway spend a key.
+//! A tenant's DestinationRule cannot make an ingress gateway use a relationship's key.
 
 use emcee_api::Reason;
 use emcee_core::inputs::Settings;
@@ -35,16 +35,16 @@ fn unit() -> Unit {
     Unit::ServiceExposition(Key::new("mallory", "front"))
 }
 
-/// What is said of the rule, if the exposition is refused for it.
+/// Returns the text of the refusal if the exposition is refused because of the rule.
 fn said(config: Value, rule: Value) -> Option<String> {
     let translation = translation(config, [rule]);
     let verdict = translation.verdict(&unit()).expect("a verdict");
     let refusal = verdict.refusals.first().map(|problem| (problem.reason, problem.to_string()));
     let made = !translation.objects_of(&unit()).is_empty();
     assert!(refusal.is_none() || !made, "{verdict:?}");
-    refusal.map(|(reason, said)| {
-        assert_eq!(reason, Reason::ForeignCredential, "{said}");
-        said
+    refusal.map(|(reason, message)| {
+        assert_eq!(reason, Reason::ForeignCredential, "{message}");
+        message
     })
 }
 
@@ -52,7 +52,7 @@ fn rule(namespace: &str, host: &str) -> Value {
     destination_rule(namespace, "rule").host(host).build()
 }
 
-/// The finding's own rule.
+/// Builds a rule that originates TLS with the relationship's credential. An audit found this attack.
 fn spends(namespace: &str, host: &str) -> Value {
     let mut rule = rule(namespace, host);
     rule["spec"]["trafficPolicy"] = json!({"tls": {
@@ -65,10 +65,10 @@ fn spends(namespace: &str, host: &str) -> Value {
 
 #[test]
 fn a_rule_with_a_credential_is_refused_and_named() {
-    let said = said(boundary("blue").build(), spends("mallory", HOST)).expect("refused");
-    assert!(said.contains("DestinationRule mallory/rule sets spec.trafficPolicy.tls"), "{said}");
-    assert!(said.contains(r#"exportTo ["."]"#), "{said}");
-    assert!(!said.contains("emcee-blue-f8d9ad307ce1-credential"), "{said}");
+    let message = said(boundary("blue").build(), spends("mallory", HOST)).expect("refused");
+    assert!(message.contains("DestinationRule mallory/rule sets spec.trafficPolicy.tls"), "{message}");
+    assert!(message.contains(r#"exportTo ["."]"#), "{message}");
+    assert!(!message.contains("emcee-blue-f8d9ad307ce1-credential"), "{message}");
 }
 
 #[test]
@@ -95,8 +95,8 @@ fn it_is_found_wherever_it_stands() {
     for (field, spec) in places {
         let mut rule = rule("mallory", HOST);
         rule["spec"].as_object_mut().expect("it").extend(spec.as_object().expect("it").clone());
-        let said = said(boundary("blue").build(), rule).unwrap_or_default();
-        assert!(said.contains(&format!("sets {field} for")), "{field}: {said:?}");
+        let message = said(boundary("blue").build(), rule).unwrap_or_default();
+        assert!(message.contains(&format!("sets {field} for")), "{field}: {message:?}");
     }
 }
 
@@ -134,13 +134,10 @@ fn rules_are_found_where_istio_looks_for_them() {
             assert!(!foreign(namespace, host), "{namespace} {host}");
         }
     }
-    assert!(foreign("mallory", "front"), "a short name is of the rule's namespace");
+    assert!(foreign("mallory", "front"), "a short name is resolved in the rule's namespace");
     assert!(!foreign("istio-system", "front"));
     for host in [HOST, "*.svc.cluster.local", "*"] {
-        assert!(
-            !foreign("payments", host),
-            "a rule about a Service of another namespace does not count: {host}"
-        );
+        assert!(!foreign("payments", host), "a rule for a Service of another namespace is ignored: {host}");
     }
 }
 
@@ -150,7 +147,7 @@ fn the_narrowest_host_of_a_namespace_counts() {
     let wide = spends("mallory", "*.svc.cluster.local");
     let translation = translation(boundary("blue").build(), [narrow, wide]);
     assert!(translation.verdict(&unit()).expect("a verdict").is_programmed());
-    // Rules for one host are merged, so either counts.
+    // Istio merges the rules of one host, so each of them applies.
     let other = destination_rule("mallory", "other").host(HOST).tls_mode("ISTIO_MUTUAL").build();
     let both = self::translation(boundary("blue").build(), [other, spends("mallory", HOST)]);
     assert!(!both.verdict(&unit()).expect("a verdict").is_programmed());
@@ -167,7 +164,11 @@ fn a_rule_that_the_gateway_does_not_see_passes() {
     assert!(exported(&["*"]) && exported(&["blue"]) && exported(&[".", "blue"]) && exported(&[]));
     let mut selecting = spends("mallory", HOST);
     selecting["spec"]["workloadSelector"] = json!({"matchLabels": {"app": "mine"}});
-    assert_eq!(said(boundary("blue").build(), selecting), None, "it is for clients of its own namespace");
+    assert_eq!(
+        said(boundary("blue").build(), selecting),
+        None,
+        "the rule applies to clients in its own namespace"
+    );
 }
 
 #[test]
@@ -199,16 +200,19 @@ fn a_rule_that_comes_and_goes_is_followed() {
 fn a_gateway_that_others_use_is_said_where_it_holds_a_key() {
     let edge = pod("blue", "edge").label("istio", "edge").container("istio-proxy", 15443).build();
     let front = service("blue", "edge").port("tls", 15443).selector([("istio", "edge")]).build();
-    let said = |config: Value| {
+    let shared_gateway_fields = |config: Value| {
         let translation = translation(config, [edge.clone(), front.clone()]);
         let verdict = translation.verdict(&Unit::MeshFedConfig(Key::new("blue", "blue"))).expect("a verdict");
         let fields = verdict.warnings.iter().filter(|it| it.reason == Reason::SharedGateway);
         fields.map(|problem| problem.field.clone()).collect::<Vec<_>>()
     };
-    assert_eq!(said(boundary("blue").build()), [""; 0]);
+    assert_eq!(shared_gateway_fields(boundary("blue").build()), [""; 0]);
     let ingress = boundary("blue").ingress_gateway_selector([("istio", "edge")]);
-    assert_eq!(said(ingress.clone().build()), ["spec.ingress_gateway_selector"]);
-    assert_eq!(said(ingress.mode("PASSTHROUGH").unset("/spec/use_egress_gateway").build()), [""; 0]);
+    assert_eq!(shared_gateway_fields(ingress.clone().build()), ["spec.ingress_gateway_selector"]);
+    assert_eq!(
+        shared_gateway_fields(ingress.mode("PASSTHROUGH").unset("/spec/use_egress_gateway").build()),
+        [""; 0]
+    );
 }
 
 #[test]
@@ -236,7 +240,7 @@ fn the_name_of_a_copy_cannot_be_guessed_and_outlives_a_rotation() {
     };
     let (one, other) = ("0c9f2a4e-75d1-4b7b-8f3a-00ff19ab6cde", "0c9f2a4e-75d1-4b7b-8f3a-00ff19ab6cdf");
     assert!(copy("", "m1.example").ends_with("-credential"), "in files there is no UID");
-    assert_eq!(copy(one, "m1.example"), copy(one, "m1.again.example"), "a rotation moves nothing");
+    assert_eq!(copy(one, "m1.example"), copy(one, "m1.again.example"), "a rotation does not change the name");
     assert_ne!(copy(one, "m1.example"), copy(other, "m1.example"));
     let suffix = copy(one, "m1.example").rsplit('-').next().unwrap_or_default().to_owned();
     assert_eq!(suffix.len(), 12, "{suffix}");

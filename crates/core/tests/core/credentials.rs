@@ -1,4 +1,4 @@
-//! A relationship's Secret: good ones, and each way to be bad.
+//! A relationship's Secret: valid ones, and every kind of invalid one.
 
 use emcee_api::Reason;
 use emcee_core::inputs::{Credential, CredentialProblem, Settings};
@@ -91,7 +91,7 @@ fn revoking(crl: impl AsRef<[u8]>) -> Secret {
     given(&good()).data("ca.crl", crl)
 }
 
-/// Each of these revokes nothing at a gateway, and would not be said.
+/// None of these CRLs would revoke anything at a gateway, and Istio would not report it.
 #[test]
 fn a_crl_that_would_not_be_enforced_is_a_fault_of_the_secret() {
     use CredentialProblem as P;
@@ -108,9 +108,9 @@ fn a_crl_that_would_not_be_enforced_is_a_fault_of_the_secret() {
     let cut = [&lines[..2], &lines[lines.len() - 1..]].concat().join("\n");
     assert!(matches!(problem(revoking(cut)), P::NotCrl(_) | P::Pem("ca.crl", _)));
     assert_eq!(problem(revoking(Ca::shared("red").crl(&[], later))), P::ForeignCrl);
-    // Of the right name, and of somebody else's key.
+    // The CRL has the right issuer name, but is signed with the key of another CA.
     assert_eq!(problem(revoking(Ca::new("blue").crl(&[], later))), P::CrlSignature);
-    // One bad one among good ones.
+    // One invalid CRL among valid ones.
     assert_eq!(problem(revoking(crl.clone() + &Ca::shared("red").crl(&[], later))), P::ForeignCrl);
     assert_eq!(
         read(revoking("garbage")).problem_at(now("2026-06-01T00:00:00Z")).expect("a problem").0,
@@ -129,11 +129,11 @@ fn a_crl_past_its_next_update_is_said() {
         verdict.warnings.into_iter().find(|warning| warning.reason == Reason::CrlExpired)
     };
     assert_eq!(warning("2026-01-31T00:00:00Z"), None);
-    let words = warning("2026-02-01T00:00:01Z").expect("it is said").message;
+    let words = warning("2026-02-01T00:00:01Z").expect("a warning").message;
     assert!(words.contains("2026-02-01T00:00:00Z"), "{words}");
 }
 
-/// Envoy asks for a CRL of each CA as soon as there is one of any.
+/// As soon as there is a CRL of one CA, Envoy requires a CRL of each CA.
 #[test]
 fn a_ca_without_a_crl_is_said_where_another_has_one() {
     let (blue, red) = (Ca::shared("blue"), Ca::shared("red"));
@@ -145,10 +145,10 @@ fn a_ca_without_a_crl_is_said_where_another_has_one() {
     let (of_blue, of_red) = (blue.crl(&[], days("2027-01-01", 0)), red.crl(&[], days("2027-01-01", 0)));
     assert!(missing(both(of_blue.clone())).is_some_and(|words| words.contains("CA CN=red")));
     assert_eq!(missing(both(of_blue + &of_red)), None);
-    assert_eq!(missing(given(&good().with_roots([blue, red]))), None, "nor where nothing is revoked at all");
+    assert_eq!(missing(given(&good().with_roots([blue, red]))), None, "no warning if there is no CRL at all");
 }
 
-/// The rest of the Secret goes on, and its condition says why the newest version is not in use.
+/// The last good version stays in use, and a condition says why the newest version is not used.
 #[test]
 fn a_bad_crl_leaves_the_last_good_version_in_place() {
     let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
@@ -182,16 +182,16 @@ fn a_wildcard_of_its_own_is_said_with_the_peers_that_it_covers() {
         verdict.warnings.into_iter().find(|warning| warning.reason == Reason::WildcardName)
     };
     assert_eq!(warning(&Leaf::dns("m1.blue.example").and_uri("spiffe://m1.example/ns/blue/sa/*")), None);
-    let words = warning(&Leaf::dns("*.blue.example")).expect("it is said").message;
+    let words = warning(&Leaf::dns("*.blue.example")).expect("a warning").message;
     assert!(words.contains("*.blue.example") && !words.contains("among them"), "{words}");
     // Its peers are m2.example and m3.example.
-    let words = warning(&Leaf::dns("m1.blue.example").and_dns("*.example")).expect("it is said").message;
+    let words = warning(&Leaf::dns("m1.blue.example").and_dns("*.example")).expect("a warning").message;
     assert!(words.contains("peer m2, m3 among them"), "{words}");
-    let words = warning(&Leaf::dns("*.m2.example")).expect("it is said").message;
+    let words = warning(&Leaf::dns("*.m2.example")).expect("a warning").message;
     assert!(!words.contains("among them"), "a wildcard covers one label: {words}");
 }
 
-/// Of one Secret Istio reads `cacert`, and `cert` with `key`, before what Emcee judges: gateways get a copy without them.
+/// Istio prefers `cacert`, and `cert` with `key`, to the keys that Emcee validates. Gateways get a copy without them.
 #[test]
 fn keys_that_istio_prefers_do_not_come_to_a_gateway() {
     let retired = Ca::new("retired");
@@ -211,7 +211,7 @@ fn keys_that_istio_prefers_do_not_come_to_a_gateway() {
     }
 }
 
-/// Istio takes the CA of `<name>-cacert` before that of the credential, for the user's own Secret and for a copy.
+/// Istio prefers the CA in `<name>-cacert` to that of the credential, for the user's own Secret and for a copy.
 #[test]
 fn a_secret_that_replaces_the_ca_at_a_gateway_is_refused() {
     let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
@@ -260,7 +260,7 @@ fn a_secret_that_replaces_the_ca_at_a_gateway_is_refused() {
         assert_eq!(verdict.is_programmed(), !is_refused, "{verdict:?}");
         assert_eq!(translation.objects().is_empty(), is_refused, "{shadow}");
         translation.update([intake::removal(&shadow)]);
-        assert_eq!(translation.objects().len(), before, "it is free again");
+        assert_eq!(translation.objects().len(), before, "the objects are generated again");
     }
 }
 
@@ -281,7 +281,7 @@ fn time_is_judged_apart() {
 
     let old = Ca::valid_between("old", days("2020-01-01", 0), days("2026-06-01", 0));
     let bound_by_ca = read(given(&old.issue(&Leaf::dns("m1.blue.example"))));
-    assert!(bound_by_ca.out_of_time(now("2026-07-01T00:00:00Z")).is_some(), "its CA is over");
+    assert!(bound_by_ca.out_of_time(now("2026-07-01T00:00:00Z")).is_some(), "its CA has expired");
 }
 
 fn relationship(secrets: &[Secret], at: &str) -> Verdict {
@@ -315,7 +315,7 @@ fn a_relationship_says_how_its_certificate_is() {
     }
     let over = at("2027-01-02T00:00:00Z");
     assert!(matches!(over.certificate, Some(Err(_))));
-    assert!(over.is_programmed(), "what is in place stays: {over:?}");
+    assert!(over.is_programmed(), "the objects stay in place: {over:?}");
     assert!(matches!(at("2024-01-02T00:00:00Z").certificate, Some(Err(_))), "not yet valid");
 }
 

@@ -1,4 +1,4 @@
-//! How discovery passes the gateways: led by its server name, unread, to Emcee's pods here and to the peer there.
+//! Gateways route discovery by its server name, without TLS termination: inbound to Emcee's pods, outbound to the peer.
 
 use emcee_api::Reason;
 use emcee_core::catalogue::{PeerState, Source};
@@ -15,7 +15,7 @@ use crate::plan::{all, json, servers};
 
 const NAME: &str = "discovery.blue.emcee.internal";
 
-/// Emcee's own Service.
+/// Builds Emcee's own Service.
 fn discovery_service() -> Value {
     service("emcee-system", "emcee-discovery").port("tls", 15443).selector([("app", "emcee")]).build()
 }
@@ -33,14 +33,14 @@ fn peer(name: &str) -> Peer {
     Peer::new(name, [&*format!("{name}.example")]).discovery(&format!("{name}.example:15443"))
 }
 
-/// The objects of a kind that have the server name in them, with their namespaces.
+/// Returns the objects of a kind that contain the server name, with their namespaces.
 fn named(translation: &Translation, kind: Kind) -> Vec<(String, Value)> {
     let objects = translation.objects().into_iter().filter(|object| object.kind() == kind);
     let written = objects.map(|object| (object.namespace.to_string(), json(object)));
     written.filter(|(_, object)| object["spec"].to_string().contains(NAME)).collect()
 }
 
-/// Whether the egress gateway leads to a peer.
+/// Returns whether the egress gateway routes discovery to a peer.
 fn leads_out(translation: &Translation) -> bool {
     named(translation, Kind::ServiceEntry)
         .iter()
@@ -60,8 +60,10 @@ fn an_ingress_gateway_leads_to_emcees_pods_in_every_style_that_has_one() {
             servers(&translation).into_iter().filter(|it| it.host == NAME).map(|it| it.tls).collect();
         assert!(!tls.is_empty() && tls.iter().all(|tls| tls["mode"] == "PASSTHROUGH"), "{tls:?}");
         let entries = named(&translation, Kind::ServiceEntry);
-        let inbound =
-            entries.iter().find(|(namespace, _)| namespace == "emcee-system").expect("beside the pods");
+        let inbound = entries
+            .iter()
+            .find(|(namespace, _)| namespace == "emcee-system")
+            .expect("an entry in the namespace of the pods");
         assert_eq!(inbound.1["spec"]["workloadSelector"]["labels"]["app"], "emcee");
         assert_eq!(inbound.1["spec"]["exportTo"][0], "blue", "only the gateway sees it");
         assert_eq!(inbound.1["spec"]["ports"][0]["targetPort"], 15443);
@@ -92,7 +94,7 @@ fn an_egress_gateway_leads_to_the_peer_unless_emcee_goes_straight() {
     }
 }
 
-/// On one gateway a server name leads to one place.
+/// A gateway can route a server name to one destination only.
 #[test]
 fn where_the_name_would_lead_to_two_places_emcee_goes_straight_and_says_so() {
     let several = translate(boundary("blue").peer(peer("m2")).peer(peer("m3")));
@@ -108,7 +110,7 @@ fn where_the_name_would_lead_to_two_places_emcee_goes_straight_and_says_so() {
     assert!(!leads_out(&translation) && warns(&translation));
 }
 
-/// By whichever labels the pods were selected.
+/// The labels that select the pods do not matter.
 #[test]
 fn two_selectors_of_the_same_pods_are_one_gateway() {
     let config = boundary("blue").egress_gateway_selector([("istio", "gateway")]);
@@ -125,19 +127,19 @@ fn two_selectors_of_the_same_pods_are_one_gateway() {
     assert!(!leads_out(&translation) && warns(&translation));
 }
 
-/// What the peer says of itself is tried besides what the user wrote, and never in its place.
+/// The addresses that the peer announces are used in addition to those of the user, and never replace them.
 #[test]
 fn the_egress_gateway_leads_to_the_peers_further_addresses_too() {
     let config = boundary("blue").peer(peer("m2"));
     let mut translation = translate(config);
-    let said = PeerState {
+    let state = PeerState {
         addresses: vec!["203.0.113.9:15443".parse().expect("an endpoint")],
         ..PeerState::PENDING
     };
     let source = Source::new(Key::new("blue", "blue"), "m2");
-    translation.update([Change::Peer(source, Some(said))]);
+    translation.update([Change::Peer(source, Some(state))]);
     let entries = named(&translation, Kind::ServiceEntry);
-    let relay = entries.iter().find(|(namespace, _)| namespace == "blue").expect("a relay to the peer");
+    let relay = entries.iter().find(|(namespace, _)| namespace == "blue").expect("an entry for the peer");
     let led: Vec<_> =
         all(&relay.1["spec"], "address").into_iter().map(|at| at.as_str().expect("text")).collect();
     assert_eq!(led, ["m2.example", "203.0.113.9"]);

@@ -1,5 +1,5 @@
-//! Nothing is exposed that no exposition names, to nobody whom the relationship does not know, and nothing leaves
-//! without the TLS that was meant.
+//! Only services that an exposition names are exposed, only to peers of the relationship, and no traffic leaves the
+//! mesh without the intended TLS.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,14 +19,14 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn servers_are_those_of_expositions(mesh in mesh::mesh()) {
+    fn every_server_belongs_to_an_exposition(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let mut served = BTreeMap::new();
         for server in servers(&translation) {
             let Unit::ServiceExposition(key) = &server.owner else { continue };
             let exposition = accepted(translation.inputs().expositions(), key);
             let config = accepted(translation.inputs().fed_configs(), &server.fed_config);
-            prop_assert!(is_server_of(&server, exposition, config), "nobody exposes {:?}", server);
+            prop_assert!(is_server_of(&server, exposition, config), "no exposition has the server {:?}", server);
             prop_assert!(config.allows(&key.namespace), "{:?}", server);
             let again = served.insert(server.host.clone(), server.gateway.clone());
             prop_assert_eq!(again, None, "{} has two servers", server.host);
@@ -41,7 +41,7 @@ proptest! {
     }
 
     #[test]
-    fn a_programmed_exposition_is_served_everywhere(mesh in mesh::mesh()) {
+    fn a_programmed_exposition_has_a_server_in_each_relationship(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let hosts: Vec<_> = servers(&translation).into_iter().map(|server| (server.owner, server.host)).collect();
         for (unit, verdict) in translation.verdicts() {
@@ -60,7 +60,7 @@ proptest! {
     }
 
     #[test]
-    fn what_lost_its_name_is_announced_to_nobody(mesh in mesh::mesh()) {
+    fn an_exposition_without_its_server_names_is_not_announced(mesh in mesh::mesh()) {
         use emcee_core::status::Detail;
         let translation = mesh.translate();
         for (unit, verdict) in translation.verdicts() {
@@ -85,11 +85,11 @@ proptest! {
     }
 
     #[test]
-    fn the_certificate_is_shown_to_known_peers_only(mesh in mesh::mesh()) {
+    fn the_certificate_is_presented_to_known_peers_only(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         for rule in of_kind(&translation, Kind::DestinationRule) {
             let value = json(&rule);
-            // What passes on TLS shows nothing.
+            // Rules for TLS passthrough present no certificate.
             if !text(&value["spec"]["host"]).starts_with("relay.") || rule.owner.kind != OwnerKind::ServiceBinding {
                 continue;
             }
@@ -110,14 +110,14 @@ proptest! {
     }
 
     #[test]
-    fn routes_that_begin_tls_name_the_subset(mesh in mesh::mesh()) {
+    fn routes_that_originate_tls_use_the_subset(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let entries = of_kind(&translation, Kind::ServiceEntry);
         let made = |host: &str| entries.iter().find(|entry| texts(&json(*entry)["spec"]["hosts"]).contains(host));
         for object in of_kind(&translation, Kind::VirtualService) {
             for destination in all(&json(&object), "destination") {
                 let Some(entry) = made(text(&destination["host"])) else { continue };
-                // What a WHARF egress passes on is TLS already, and so is what goes to a peer's Emcee.
+                // Traffic that a WHARF egress gateway passes through is already TLS. So is traffic to a peer's Emcee.
                 let passed = entry.owner.kind == OwnerKind::Relay || entry.name.ends_with("-to-peer");
                 let wanted = if passed { "" } else { "emcee" };
                 prop_assert_eq!(text(&destination["subset"]), wanted, "{}", id(&object));
@@ -126,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn rules_of_emcee_set_tls_in_the_subset_only(mesh in mesh::mesh()) {
+    fn emcees_rules_set_tls_in_the_subset_only(mesh in mesh::mesh()) {
         for rule in of_kind(&mesh.translate(), Kind::DestinationRule) {
             let spec = &json(rule)["spec"];
             prop_assert!(all(&spec["trafficPolicy"], "tls").is_empty(), "{}", spec);
@@ -145,8 +145,8 @@ fn accepted<'a, T>(
 where
     T: 'a,
 {
-    let (_, parsed) = given.find(|(other, _)| *other == key).expect("what is generated has a resource");
-    parsed.as_ref().expect("which is valid")
+    let (_, parsed) = given.find(|(other, _)| *other == key).expect("generated objects have a resource");
+    parsed.as_ref().expect("the resource is valid")
 }
 
 fn configs(translation: &Translation) -> Vec<&FedConfig> {
@@ -163,7 +163,7 @@ fn is_server_of(server: &Server, exposition: &Exposition, config: &FedConfig) ->
         && config.mode != Mode::Flat
 }
 
-/// Names in the certificates of all peers, or of some.
+/// Returns the names in the certificates of all peers, or only of the given ones.
 fn names_of(config: &FedConfig, only: Option<&[String]>) -> BTreeSet<String> {
     let wanted = |name: &String| only.is_none_or(|only| only.contains(name));
     config

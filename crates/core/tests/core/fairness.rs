@@ -1,4 +1,5 @@
-//! Of rivals the oldest has it, and keeps it while it is there, even when it cannot be put in place.
+//! The oldest of several rivals holds a claim, and keeps it as long as it exists, even if its objects cannot be in
+//! place.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn the_oldest_exposition_has_the_server_name(mesh in mesh::mesh()) {
+    fn the_oldest_exposition_holds_the_server_name(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let holders = holders(&translation);
         for server in servers(&translation) {
@@ -39,7 +40,7 @@ proptest! {
     }
 
     #[test]
-    fn the_oldest_relationship_has_its_name(mesh in mesh::mesh()) {
+    fn the_oldest_relationship_holds_its_name(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let mut oldest = BTreeMap::new();
         let valid: Vec<_> = translation.inputs().fed_configs().filter_map(|(_, parsed)| parsed.as_ref().ok()).collect();
@@ -56,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn ports_of_a_facade_are_each_of_one_binding(mesh in mesh::mesh()) {
+    fn each_port_of_a_facade_belongs_to_one_binding(mesh in mesh::mesh()) {
         for service in of_kind(&mesh.translate(), Kind::Service) {
             let service = json(service);
             let mut ports: Vec<_> = service["spec"]["ports"].as_array().expect("ports").iter().map(|p| p["port"].to_string()).collect();
@@ -68,7 +69,8 @@ proptest! {
     }
 }
 
-/// Of each server name the oldest exposition that is valid and selects the relationship, whether it works or not.
+/// Returns for each server name the oldest valid exposition that selects the relationship, whether it is programmed or
+/// not.
 fn holders(translation: &Translation) -> BTreeMap<String, Age> {
     let configs: Vec<_> =
         translation.inputs().fed_configs().filter_map(|(_, parsed)| parsed.as_ref().ok()).collect();
@@ -88,7 +90,7 @@ fn conflicts(verdict: &Verdict) -> bool {
     verdict.refusals.iter().any(|problem| problem.reason == Reason::ServerNameConflict)
 }
 
-/// A mesh in which `reviews` and `ratings` of shop both want to be `front`, the first being older.
+/// A mesh in which `reviews` and `ratings` of shop both claim the alias `front`. `reviews` is older.
 fn rivals() -> Vec<Value> {
     let exposed = |name: &str| exposition("shop", name).port(80).fed("blue").alias("front");
     let bound =
@@ -130,7 +132,7 @@ fn a_younger_rival_never_steps_in() {
     ];
     assert_programmed(&mesh, at_first);
 
-    // The older ones cannot be put in place: the Service is gone, and nobody announces the remote one.
+    // The older ones cannot be in place: the Service is removed, and no peer announces the remote service.
     mesh.update([intake::removal(&rivals()[2])]);
     let pending = binding("shop", "b-old").fed("blue").port(80).alias("far");
     mesh.update([intake::change(&pending.created("2026-01-02T00:00:00Z").uid("1").build())]);
@@ -142,11 +144,11 @@ fn a_younger_rival_never_steps_in() {
     ];
     assert_programmed(&mesh, stuck);
 
-    // They come back to what they had.
+    // When they are valid again, they hold their claims as before.
     mesh.update(rivals().iter().map(intake::change));
     assert_programmed(&mesh, at_first);
 
-    // Only when they are gone do the younger have it.
+    // The younger ones hold the claims only after the older ones are deleted.
     mesh.update([&rivals()[4], &rivals()[6]].map(intake::removal));
     for (kind, name) in [("exposition", "ratings"), ("binding", "b-new")] {
         assert!(mesh.verdict(&unit(kind, name)).expect("a verdict").is_programmed(), "{name}");

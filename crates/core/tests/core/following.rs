@@ -1,4 +1,4 @@
-//! A translation follows its inputs, and comes out as if it had started from them.
+//! A translation follows changes of its inputs. The result is the same as that of a new translation of the same inputs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ proptest! {
     }
 
     #[test]
-    fn following_is_as_good_as_starting_again((mesh, batches) in mesh::history()) {
+    fn an_updated_translation_equals_a_new_one((mesh, batches) in mesh::history()) {
         let mut followed = mesh.translate();
         let mut settings = mesh.settings.clone();
         let mut objects: BTreeMap<_, _> =
@@ -63,9 +63,9 @@ proptest! {
         }
     }
 
-    /// Whoever is told only of what ran knows all.
+    /// A consumer that gets only the updates of units that ran has the complete catalogue.
     #[test]
-    fn nothing_is_missing_of_what_is_published((mesh, batches) in mesh::history()) {
+    fn published_updates_are_complete((mesh, batches) in mesh::history()) {
         let mut followed = mesh.translate();
         let mut told = Told::default();
         told.hear(followed.published(&followed.units().cloned().collect::<Vec<_>>()));
@@ -85,9 +85,9 @@ proptest! {
         }
     }
 
-    /// Whoever asks only for what ran knows how everything is, and what is to be written.
+    /// A consumer that reads only the units that ran knows all verdicts and all objects.
     #[test]
-    fn nothing_is_missing_of_what_ran((mesh, batches) in mesh::history()) {
+    fn reported_units_are_complete((mesh, batches) in mesh::history()) {
         let mut followed = mesh.translate();
         let mut known: BTreeMap<_, _> = followed.units().map(|unit| (unit.clone(), said(&followed, unit))).collect();
         for step in batches.iter().flatten() {
@@ -97,18 +97,18 @@ proptest! {
                 Step::Settings(new) => followed.set_settings((**new).clone()),
             };
             for unit in ran {
-                let said = said(&followed, &unit);
-                known.insert(unit, said);
+                let result = said(&followed, &unit);
+                known.insert(unit, result);
             }
-            known.retain(|_, said| *said != Said::default());
+            known.retain(|_, result| *result != Said::default());
             let fresh = followed.units().map(|unit| (unit.clone(), said(&followed, unit)));
-            let fresh: BTreeMap<_, _> = fresh.filter(|(_, said)| *said != Said::default()).collect();
+            let fresh: BTreeMap<_, _> = fresh.filter(|(_, result)| *result != Said::default()).collect();
             prop_assert_eq!(&known, &fresh);
         }
     }
 
     #[test]
-    fn the_same_again_runs_nothing(mesh in mesh::mesh()) {
+    fn unchanged_inputs_run_nothing(mesh in mesh::mesh()) {
         let mut translation = mesh.translate();
         let before = snapshot(&translation);
         prop_assert!(translation.update(mesh.changes()).is_empty());
@@ -116,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn all_that_comes_can_go(mesh in mesh::mesh()) {
+    fn removing_all_inputs_leaves_nothing(mesh in mesh::mesh()) {
         let mut translation = mesh.translate();
         translation.update(mesh.objects.iter().map(|object| intake::removal(&object.0)));
         let nothing = Translation::new(Settings::default());
@@ -124,8 +124,8 @@ proptest! {
     }
 
     #[test]
-    fn strangers_change_nothing(mut mesh in mesh::mesh()) {
-        // It stands for the only MeshFedConfig there is: a second one is no stranger to it.
+    fn unrelated_objects_change_nothing(mut mesh in mesh::mesh()) {
+        // `true` selects the only MeshFedConfig, so a second MeshFedConfig is not unrelated to it.
         mesh.objects.retain(|object| object.0["metadata"]["labels"]["emcee.io/expose"] != "true");
         let before = mesh.translate();
         let mut after = mesh.translate();
@@ -139,7 +139,7 @@ proptest! {
     }
 }
 
-/// How a unit is, and what it comes to.
+/// The verdict and the objects of a unit.
 type Said = (Option<Verdict>, Vec<Value>);
 
 fn said(translation: &Translation, unit: &Unit) -> Said {
@@ -147,7 +147,7 @@ fn said(translation: &Translation, unit: &Unit) -> Said {
     (translation.verdict(unit), objects)
 }
 
-/// What discovery knows by what it was told.
+/// The state of discovery according to the published updates.
 #[derive(Default)]
 struct Told {
     terms: BTreeMap<Key, Arc<Terms>>,
@@ -166,7 +166,7 @@ impl Told {
     }
 }
 
-/// What an API server gave back stays what it is when only files are known from then on.
+/// Objects that an API server returned stay inputs after a switch to files only.
 #[test]
 fn what_was_given_before_is_not_asked_for_again() {
     let relationship = |spec: Value| {
@@ -200,8 +200,8 @@ fn what_was_given_before_is_not_asked_for_again() {
     assert_eq!(snapshot(&followed), snapshot(&fresh));
 }
 
-/// Where only files are known, the imports that are in place: they are read back after a restart, as an API server would
-/// give them back.
+/// Returns the imports that are in place if only files are known. They are read back after a restart, as an API server
+/// would return them.
 fn memory(
     followed: &Translation,
     objects: &BTreeMap<(String, String, String), Given>,
@@ -212,7 +212,7 @@ fn memory(
     imports.into_iter().filter(|import| !objects.contains_key(&import.id()))
 }
 
-/// A relationship, and a service each way, that have nothing to do with the rest.
+/// Builds two relationships and a service in each direction that are unrelated to the other objects.
 fn strangers() -> Vec<Value> {
     vec![
         passthrough("far").unset("/spec/tls_context_selector").build(),
@@ -245,7 +245,7 @@ fn objects_but(translation: &Translation, strange: impl Fn(&Unit) -> bool) -> Ve
     translation.objects().into_iter().filter(known).map(crate::plan::json).collect()
 }
 
-/// A warning may speak of all relationships there are.
+/// Returns the verdict without its warnings. Warnings may mention all relationships.
 fn warned_less(verdict: &Verdict) -> Value {
     json!([
         format!("{:?}", verdict.refusals),

@@ -1,5 +1,5 @@
-//! Who is let through: pods that would take a stranger's bytes are not exposed end to end, and nobody's labels
-//! decide over somebody else's gateway.
+//! Pods that would accept traffic of strangers are not exposed end to end, and labels of a tenant's pods do not affect
+//! the gateway of a relationship.
 
 use emcee_api::Reason;
 use emcee_core::inputs::{Knowledge, Settings};
@@ -81,7 +81,7 @@ fn pods_that_the_injector_leaves_alone_have_no_sidecar() {
     }
 }
 
-/// Istio takes no policy with a selector in its root namespace.
+/// Istio ignores policies with a selector in its root namespace.
 #[test]
 fn a_selector_in_the_root_namespace_protects_nothing() {
     let mut mesh = vec![
@@ -100,8 +100,8 @@ fn a_selector_in_the_root_namespace_protects_nothing() {
     assert!(verdict(&mesh));
 }
 
-/// A tenant's pods that are labelled like the wanted gateway: before Emcee's own runs they are asked about, and then
-/// they change nothing.
+/// A tenant's pods have the labels of the wanted gateway. Before Emcee's own gateway runs, they cause a failure. After
+/// that, they change nothing.
 #[test]
 fn a_running_gateway_is_not_given_up_for_a_label() {
     let blue =
@@ -123,7 +123,7 @@ fn a_running_gateway_is_not_given_up_for_a_label() {
     assert!(after.verdict(&unit).expect("a verdict").is_programmed());
 }
 
-/// Two selectors of the same pods are one gateway.
+/// Two selectors of the same pods select one gateway.
 #[test]
 fn wharf_through_one_gateway_under_two_names_is_refused() {
     let mesh = [

@@ -1,4 +1,4 @@
-//! Input that means no good: never a panic, and refusals that a person can read.
+//! Hostile input never causes a panic, and its refusals are readable.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use crate::cases;
 
-/// A line that a terminal and a condition can show.
+/// Maximum characters of a refusal, so that a terminal and a condition can show it.
 const LONGEST: usize = 1_000;
-/// What some parser somewhere falls over.
+/// Texts that often break parsers.
 const TEXTS: [&str; 14] = [
     "",
     " ",
@@ -31,7 +31,7 @@ const TEXTS: [&str; 14] = [
     "${x}",
 ];
 
-/// All that is wrong with an object, whatever its kind.
+/// Returns all problems of an object of any kind.
 fn refusals(object: &Value) -> Vec<Problem> {
     let results = match object["kind"].as_str() {
         Some("MeshFedConfig") => [parse::fed_config(object).err(), None, None],
@@ -42,7 +42,7 @@ fn refusals(object: &Value) -> Vec<Problem> {
     results.into_iter().flatten().flatten().collect()
 }
 
-/// Why a refusal cannot be shown, if so.
+/// Returns why a refusal cannot be shown, or `None` if it can.
 fn unreadable(problem: &Problem) -> Option<String> {
     let line = problem.to_string();
     let shown: String = line.chars().take(200).collect();
@@ -52,11 +52,12 @@ fn unreadable(problem: &Problem) -> Option<String> {
         Some(format!("control characters: {shown:?}"))
     } else {
         (problem.message.is_empty() || !is_path(&problem.field))
-            .then(|| format!("no field and words: {shown:?}"))
+            .then(|| format!("no field or no message: {shown:?}"))
     }
 }
 
-/// `spec.peers[1].name`: begins at the top of the object, and every step has a name.
+/// Returns whether a field is a path like `spec.peers[1].name`, which begins at the top of the object and has no empty
+/// part.
 fn is_path(field: &str) -> bool {
     let first = field.split(['.', '[']).next().unwrap_or_default();
     field.is_empty() || (!first.is_empty() && !field.ends_with('.'))
@@ -69,7 +70,7 @@ fn assert_readable(object: &Value) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// One of each kind, with every field set.
+/// Returns one object of each kind with every field set.
 pub(crate) fn complete() -> [Value; 3] {
     let metadata = json!({"namespace": "shop", "name": "reviews", "uid": "1", "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 1, "labels": {"a": "b"}});
     let selector = json!({"fed-config": "blue"});
@@ -104,7 +105,7 @@ pub(crate) fn complete() -> [Value; 3] {
     [object("MeshFedConfig", &fed_config), object("ServiceExposition", &exposition), bound]
 }
 
-/// JSON pointers of all that is in a value.
+/// Returns the JSON pointers of all fields and items of a value.
 fn pointers(value: &Value) -> Vec<String> {
     let step = |(name, value): (String, &Value)| {
         let deeper = pointers(value).into_iter().map(|rest| format!("/{name}{rest}")).collect::<Vec<_>>();
@@ -125,7 +126,7 @@ fn pointers(value: &Value) -> Vec<String> {
 
 fn with(object: &Value, pointer: &str, value: Value) -> Value {
     let mut object = object.clone();
-    *object.pointer_mut(pointer).expect("it is in the object") = value;
+    *object.pointer_mut(pointer).expect("a pointer into the object") = value;
     object
 }
 
@@ -168,7 +169,7 @@ proptest! {
     #![proptest_config(cases(400))]
 
     #[test]
-    fn arbitrary_json_is_refused_in_words(object in any_json(), spec in any_json()) {
+    fn arbitrary_json_is_refused_with_readable_messages(object in any_json(), spec in any_json()) {
         assert_readable(&object)?;
         for complete in complete() {
             assert_readable(&with(&complete, "/spec", spec.clone()))?;
@@ -176,7 +177,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_values_are_refused_in_words(
+    fn arbitrary_values_are_refused_with_readable_messages(
         kind in 0..3_usize, places in vec((any::<Index>(), any_json()), 1..4),
     ) {
         let mut object = complete()[kind].clone();
@@ -190,7 +191,7 @@ proptest! {
     }
 }
 
-/// Values that are wrong almost everywhere.
+/// Returns values that are invalid for almost every field.
 fn wrong_values() -> Vec<Value> {
     let mut values: Vec<_> = TEXTS.iter().map(|text| json!(text)).collect();
     values.extend([
@@ -253,12 +254,12 @@ fn every_field_may_be_missing_or_wrong() {
     assert_all_readable(objects);
 }
 
-/// An unknown field is refused wherever it is, with its whole path.
+/// An unknown field is refused at any level, with its full path.
 #[test]
 fn fields_that_do_not_exist_are_named() {
     for object in complete() {
         for pointer in pointers(&object).iter().filter(|pointer| pointer.starts_with("/spec")) {
-            let place = object.pointer(pointer).expect("it is there");
+            let place = object.pointer(pointer).expect("an existing field");
             let is_free = pointer.ends_with("selector");
             if !place.is_object() || is_free {
                 continue;
@@ -272,7 +273,7 @@ fn fields_that_do_not_exist_are_named() {
     }
 }
 
-/// 10 MiB anywhere: a short answer, soon.
+/// A text of 10 MiB in any field is refused quickly, with a short message.
 #[test]
 fn huge_texts_are_cut() {
     let huge = "x".repeat(10 << 20);
@@ -287,7 +288,7 @@ fn huge_texts_are_cut() {
     }
 }
 
-/// A long name of a field, too; not 10 MiB, as what it costs must not grow with its square either.
+/// Long field names are truncated too. The names are shorter than 10 MiB, but long enough to detect quadratic cost.
 #[test]
 fn huge_names_of_fields_are_cut() {
     for object in complete() {
@@ -297,7 +298,7 @@ fn huge_names_of_fields_are_cut() {
                     continue;
                 }
                 let mut spoilt = object.clone();
-                spoilt.pointer_mut(place).expect("there")["x".repeat(length)] = json!("a b");
+                spoilt.pointer_mut(place).expect("an existing field")["x".repeat(length)] = json!("a b");
                 let started = Instant::now();
                 assert_all_readable([(format!("{length} characters in {place}"), spoilt)]);
                 assert!(started.elapsed() < Duration::from_secs(2), "took {:?}", started.elapsed());
@@ -306,7 +307,7 @@ fn huge_names_of_fields_are_cut() {
     }
 }
 
-/// The status is Emcee's own writing, and of no weight for what is valid.
+/// Emcee writes the status itself. It does not affect whether an object is valid.
 #[test]
 fn a_strange_status_refuses_nothing() {
     for object in complete() {
@@ -318,7 +319,7 @@ fn a_strange_status_refuses_nothing() {
     }
 }
 
-/// Objects that consist of mistakes, each in another place.
+/// Returns objects with `count` mistakes, each object in a different place.
 fn mistakes(count: usize) -> Vec<Value> {
     let [fed_config, exposition, binding] = complete();
     let unknown = |length: usize| -> serde_json::Map<String, Value> {
@@ -349,7 +350,7 @@ fn an_object_of_mistakes_costs_little_and_says_enough() {
         let problems = refusals(&object);
         let took = began.elapsed();
         assert!((1..=101).contains(&problems.len()), "{} problems", problems.len());
-        // A second, if the machine has nothing else to do.
+        // It takes about a second on an idle machine.
         assert!(took < Duration::from_secs(30), "{took:?}: {}", problems[0]);
     }
 }
@@ -362,11 +363,11 @@ fn who_has_more_problems_than_are_listed_is_told() {
     };
     let last = of(1_000).last().expect("a problem").to_string();
     assert_eq!(last, "and more problems: only the first 100 of this object are listed");
-    // Three fields are missing besides.
+    // Three fields are missing in addition.
     assert_eq!((of(97).len(), of(98).len()), (100, 101));
 }
 
-/// Which field was meant is said of the first few, and those are not said to be missing, too.
+/// The first unknown fields get a suggestion. The suggested fields are not reported as missing.
 #[test]
 fn the_first_unknown_fields_are_compared_with_the_known_ones() {
     let spec = json!({"nmae": "a", "prot": 80, "mesh_fed_config_selectr": {"a": "b"}});

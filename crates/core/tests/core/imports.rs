@@ -1,4 +1,5 @@
-//! Automatic import: a name belongs to the first who takes it, and nothing of anybody else's is touched.
+//! Automatic import. A name belongs to the first peer that announces it, and objects that Emcee does not manage are not
+//! changed.
 
 use emcee_api::{ImportMode, Reason};
 use emcee_core::catalogue::{Connection, Offer, Source};
@@ -34,7 +35,7 @@ fn only_m2() -> MeshFedConfig {
     automatic(flat("blue").unset("/spec/tls_context_selector").peer(Peer::new("m2", ["m2.example"])))
 }
 
-/// A cluster: what is generated comes back, and goes when it is no longer wanted.
+/// A cluster. Generated imports become inputs, and are removed when they are no longer generated.
 struct Cluster {
     translation: Translation,
     there: Vec<Value>,
@@ -54,7 +55,7 @@ impl Cluster {
         self
     }
 
-    /// Until nothing is to be written or taken away any more.
+    /// Feeds back generated imports until they no longer change.
     fn settle(&mut self) {
         for _ in 0..4 {
             let wanted = self.wanted();
@@ -66,14 +67,14 @@ impl Cluster {
             self.translation.update(wanted.iter().map(intake::change));
             self.there = wanted;
         }
-        unreachable!("the imports never come to rest");
+        unreachable!("the imports never become stable");
     }
 
     fn wanted(&self) -> Vec<Value> {
         of_kind(&self.translation, Kind::ServiceBinding).into_iter().map(written).collect()
     }
 
-    /// A new process, which has heard nobody.
+    /// Returns the cluster after a restart, before any peer has answered.
     fn restarted(&self, configs: Vec<MeshFedConfig>) -> Self {
         let mut again = Self::new(configs);
         again.translation.update(self.there.iter().map(intake::change));
@@ -81,7 +82,7 @@ impl Cluster {
         again
     }
 
-    /// `<namespace>/<name> <peer>` of each import.
+    /// Returns `<namespace>/<name> <peer>` of each import.
     fn imports(&self) -> Vec<String> {
         let of = |object: &Value| {
             let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
@@ -131,7 +132,7 @@ fn exports_of(cluster: &Cluster) -> Vec<String> {
     all.filter_map(|value| value.as_str().map(str::to_owned)).collect()
 }
 
-/// A peer chooses name, port and protocol: a listener for these stands in the sidecars of the listed namespaces only.
+/// A peer chooses name, port and protocol, so only sidecars in the listed namespaces get a listener for them.
 #[test]
 fn an_import_is_seen_in_its_namespace_unless_the_administrator_says_otherwise() {
     let mut cluster = Cluster::new(vec![blue()]);
@@ -171,8 +172,8 @@ fn a_peer_does_not_change_an_imports_port_or_protocol() {
     for (port, protocol) in [(3306, Protocol::Tcp), (9080, Protocol::Http), (3306, Protocol::Http)] {
         cluster.hear([announces_as("m2", port, protocol)]);
         assert_eq!(port_and_protocol(&cluster), "9080 \"tcp\"");
-        let words = changed(&cluster).expect("it is said");
-        assert!(words.contains(&format!("port {port}, protocol {protocol} now")), "{words}");
+        let words = changed(&cluster).expect("a warning");
+        assert!(words.contains(&format!("now announces port {port}, protocol {protocol};")), "{words}");
     }
     let mut again = cluster.restarted(vec![blue()]);
     again.hear([connected("m2"), announces_as("m2", 3306, Protocol::Http)]);
@@ -190,13 +191,13 @@ fn a_person_changes_an_imports_port_by_editing_or_deleting_it() {
     edited["spec"]["port"] = json!(3306);
     cluster.hear([intake::change(&edited)]);
     assert_eq!(port_and_protocol(&cluster), "3306 \"tcp\"");
-    assert!(changed(&cluster).is_some(), "of the protocol");
+    assert!(changed(&cluster).is_some(), "a warning about the protocol");
     let freed = intake::removal(&cluster.there.remove(0));
     cluster.hear([freed]);
     assert_eq!((port_and_protocol(&cluster), changed(&cluster)), ("3306 \"http\"".into(), None));
 }
 
-/// An older Emcee wrote no port into its imports: what the status remembers is what applications call.
+/// An older Emcee wrote no port into its imports. Then applications call the port in the status.
 #[test]
 fn an_older_import_keeps_the_port_that_its_status_remembers() {
     let mut cluster = Cluster::new(vec![blue()]);
@@ -212,7 +213,7 @@ fn an_older_import_keeps_the_port_that_its_status_remembers() {
     assert_eq!(port_and_protocol(&upgraded), "9080 \"tcp\"");
 }
 
-/// With none, any workload of the common root would pass as the service, and nobody decided that.
+/// Without identities, any workload of the common root could impersonate the service, and no user allowed that.
 #[test]
 fn end_to_end_nothing_is_imported_whose_identity_is_not_known() {
     let nameless = |mode| {
@@ -226,7 +227,7 @@ fn end_to_end_nothing_is_imported_whose_identity_is_not_known() {
         let mut cluster = Cluster::new(vec![automatic(two_peers(config))]);
         cluster.hear([connected("m2"), nameless(mode)]);
         assert_eq!(cluster.imports(), [""; 0], "{mode}");
-        let words = cluster.warns("blue", Reason::IdentityNeeded).expect("it is said");
+        let words = cluster.warns("blue", Reason::IdentityNeeded).expect("a warning");
         assert!(words.contains("shop/reviews of peer m2"), "{words}");
         let why =
             cluster.translation.listing()[0].peers[0].announced[0].not_imported.as_ref().map(|it| it.reason);
@@ -235,7 +236,7 @@ fn end_to_end_nothing_is_imported_whose_identity_is_not_known() {
     let mut cluster = Cluster::new(vec![automatic(boundary("blue").peer(Peer::new("m2", ["m2.example"])))]);
     cluster.hear([connected("m2"), nameless(Mode::Boundary)]);
     assert_eq!(cluster.imports(), ["shop/reviews m2"], "BOUNDARY checks the peer's gateway");
-    // One that is there stays, while its service has no pods.
+    // An existing import stays while its service has no pods.
     let mut cluster = Cluster::new(vec![blue()]);
     cluster.hear([connected("m2"), announces("m2", M2)]).hear([nameless(Mode::Flat)]);
     assert_eq!(cluster.imports(), ["shop/reviews m2"]);
@@ -266,7 +267,11 @@ fn nothing_is_imported_that_nobody_asked_for() {
     let mut cluster = Cluster::new(vec![two_peers(flat("blue"))]);
     cluster.hear([announces("m2", M2)]);
     assert_eq!(cluster.imports(), [""; 0]);
-    assert_eq!(cluster.translation.listing()[0].peers[0].announced.len(), 1, "it can be listed");
+    assert_eq!(
+        cluster.translation.listing()[0].peers[0].announced.len(),
+        1,
+        "the announcement is in the catalogue"
+    );
 }
 
 #[test]
@@ -283,10 +288,10 @@ fn what_is_taken_back_goes_and_what_is_lost_stays() {
         Some(state(Connection::Connected(at("2026-11-21T00:00:00Z")), false)),
     ] {
         again.hear([Change::Peer(source("m2"), news)]);
-        assert_eq!(again.imports(), ["shop/reviews m2"], "it has not answered");
+        assert_eq!(again.imports(), ["shop/reviews m2"], "the peer has not answered");
     }
     again.hear([connected("m2")]);
-    assert_eq!(again.imports(), [""; 0], "it has answered, and does not announce it");
+    assert_eq!(again.imports(), [""; 0], "the peer has answered, and does not announce the service");
     cluster.hear([takes_back("m2")]);
     assert_eq!(cluster.imports(), [""; 0]);
 }
@@ -296,14 +301,14 @@ fn a_withdrawal_lets_nobody_else_step_in() {
     let mut cluster = Cluster::new(vec![blue()]);
     cluster.hear([connected("m2"), connected("m3"), announces("m2", M2)]).hear([announces("m3", M3)]);
     assert_eq!(cluster.imports(), ["shop/reviews m2"]);
-    let words = cluster.warns("blue", Reason::NameHeld).expect("it is said");
+    let words = cluster.warns("blue", Reason::NameHeld).expect("a warning");
     assert!(words.contains("shop/reviews of peer m3"), "{words}");
     cluster.hear([takes_back("m2")]);
-    assert_eq!(cluster.imports(), ["shop/reviews m2"], "the name stays m2's");
+    assert_eq!(cluster.imports(), ["shop/reviews m2"], "the name still belongs to m2");
     let unit = Unit::ServiceBinding(Key::new("shop", "reviews"));
     let verdict = cluster.translation.verdict(&unit).expect("a verdict");
-    assert!(!verdict.is_programmed(), "and nothing leads there");
-    // Until a person frees it.
+    assert!(!verdict.is_programmed(), "no traffic is routed to the service");
+    // A user frees the name by deleting the import.
     let freed = intake::removal(&cluster.there.remove(0));
     cluster.hear([freed]);
     assert_eq!(cluster.imports(), ["shop/reviews m3"]);
@@ -325,7 +330,7 @@ fn the_other_may_be_of_another_relationship() {
     cluster.hear([connected("m2"), announces("m2", M2)]).hear([by_m4()]).hear([takes_back("m2")]);
     assert_eq!(cluster.imports(), ["shop/reviews m2"]);
     assert!(cluster.warns("yellow", Reason::NameHeld).is_some());
-    // Of two at once the older relationship takes it, whichever is looked at first.
+    // If both announce it at once, the older relationship holds the name, in any order of evaluation.
     for (blue, yellow_age, wanted) in [("1", "2", "shop/reviews m2"), ("2", "1", "shop/reviews m4")] {
         let at = |day: &str| format!("2026-01-0{day}T00:00:00Z");
         let configs = vec![only_m2().created(&at(blue)), yellow().created(&at(yellow_age))];
@@ -349,7 +354,7 @@ fn what_is_somebody_elses_is_left_alone() {
         cluster.hear([intake::removal(&object)]);
         assert_eq!(cluster.imports(), ["shop/reviews m2"]);
     }
-    // A name that no Service can have.
+    // The announced name is not a valid name of a Service.
     let mut cluster = Cluster::new(vec![blue()]);
     cluster.hear(announces_all("m2", &["1st"]));
     assert_eq!(cluster.imports(), [""; 0]);
@@ -362,7 +367,7 @@ fn there_are_no_more_than_allowed_and_the_oldest_stay() {
     let mut cluster = Cluster::new(vec![two()]);
     cluster.hear(announces_all("m2", &["m", "n"])).hear(announces_all("m2", &["a", "b"]));
     assert_eq!(cluster.imports(), ["shop/m m2", "shop/n m2"]);
-    let words = cluster.warns("blue", Reason::ImportLimit).expect("it is said");
+    let words = cluster.warns("blue", Reason::ImportLimit).expect("a warning");
     assert!(words.contains("shop/a") && words.contains("max_imports"), "{words}");
     let gone = Change::Announcement(source("m2"), Key::new("shop", "m"), None);
     cluster.hear([connected("m2"), gone]);
@@ -383,7 +388,7 @@ fn manual_again_takes_the_imports_away() {
     assert_eq!(cluster.imports(), [""; 0]);
 }
 
-/// Without an API server nobody else brings them back.
+/// Without an API server, no watch returns the generated imports as inputs.
 #[test]
 fn without_an_api_server_they_are_in_place() {
     let settings = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
@@ -395,11 +400,11 @@ fn without_an_api_server_they_are_in_place() {
     };
     translation.update([connected("m2"), connected("m3"), announces("m3", M3)]);
     translation.update([announces("m2", M2)]);
-    assert_eq!(peer(&translation), "\"m3\"", "it was the first");
+    assert_eq!(peer(&translation), "\"m3\"", "m3 announced it first");
     assert!(translation.verdict(&unit).as_ref().is_some_and(Verdict::is_programmed));
     translation.update([takes_back("m3")]);
     assert_eq!(peer(&translation), "\"m3\"");
-    // A person frees the name by taking the relationship's imports away, and the next has it at once.
+    // A user frees the name by removing the relationship's imports, and the next peer holds it at once.
     translation.update([
         intake::change(&blue().discovery("namespaces", json!(["bank"])).build()),
         intake::change(&blue().build()),
@@ -410,7 +415,7 @@ fn without_an_api_server_they_are_in_place() {
     assert_eq!(peer(&translation), "\"m2\"");
 }
 
-/// In one update: what one relationship lets go, another takes.
+/// A name that one relationship frees is imported by another one in the same update.
 #[test]
 fn a_freed_name_is_taken_at_once_where_only_files_are_known() {
     let settings = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
@@ -433,7 +438,7 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn imports_keep_to_what_was_allowed(mesh in mesh::mesh()) {
+    fn imports_comply_with_their_relationship(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         for (key, config) in translation.inputs().fed_configs() {
             let objects = translation.objects_of(&Unit::Imports(key.clone()));
@@ -449,7 +454,7 @@ proptest! {
                 prop_assert!(config.peers.iter().any(|listed| listed.name == peer), "{}", import);
             }
         }
-        // Never over a user's own.
+        // An import never has the name of a user's binding.
         for given in mesh.of_kind("ServiceBinding").filter(|given| given["metadata"]["labels"].is_null()) {
             let key = intake::key(given);
             let over = |object: &emcee_core::plan::Object| *object.namespace == *key.namespace && *object.name == *key.name;
@@ -457,9 +462,9 @@ proptest! {
         }
     }
 
-    /// What an API server gives back changes nothing.
+    /// Imports do not change when the API server returns them as inputs.
     #[test]
-    fn imports_are_at_rest(mesh in mesh::mesh()) {
+    fn imports_are_stable(mesh in mesh::mesh()) {
         let mut settings = mesh.settings.clone();
         settings.knowledge = Knowledge::Complete;
         let mut translation = Translation::of(settings, mesh.changes());

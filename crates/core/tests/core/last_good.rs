@@ -1,4 +1,4 @@
-//! What becomes invalid keeps its last good version.
+//! A resource that becomes invalid keeps its last good version.
 
 use emcee_core::inputs::Settings;
 use emcee_core::key::Key;
@@ -28,7 +28,7 @@ fn of(values: &[Value]) -> LastGood {
 fn a_resource_keeps_its_last_good_version_until_it_is_mended_or_removed() {
     let (good, bad) = (binding_with(&json!(80)), binding_with(&json!("eighty")));
     let unit = Unit::ServiceBinding(Key::new("shop", "ratings"));
-    // Also when both come at once.
+    // This also holds if both versions arrive in one update.
     for mut last_good in [of(&[good.clone(), bad.clone()]), {
         let mut last_good = of(std::slice::from_ref(&good));
         assert_eq!(last_good.update([intake::change(&bad)]), vec![unit.clone()]);
@@ -45,7 +45,7 @@ fn a_resource_keeps_its_last_good_version_until_it_is_mended_or_removed() {
         last_good.update([intake::change(&bad), intake::removal(&good)]);
         assert_eq!(last_good.verdict(&unit), None);
         last_good.update([intake::change(&bad)]);
-        assert!(!last_good.verdict(&unit).expect("a verdict").held, "it was never good");
+        assert!(!last_good.verdict(&unit).expect("a verdict").held, "there is no valid version");
     }
 }
 
@@ -70,7 +70,7 @@ fn a_broken_secret_leaves_the_last_good_one_in_place() {
     assert!(last_good.update([intake::change(&good)]).contains(&unit));
     assert_eq!(certificate(&last_good), Some(Ok(())));
     last_good.update([intake::removal(&good)]);
-    assert!(matches!(certificate(&last_good), Some(Err(_))), "a deleted Secret is a cut-off");
+    assert!(matches!(certificate(&last_good), Some(Err(_))), "deleting the Secret takes effect");
 }
 
 #[test]
@@ -90,13 +90,13 @@ fn a_certificate_waits_for_its_time_while_another_is_in_force() {
         last_good.update([secret(&next)]);
         assert_eq!(before, snapshot(last_good.translation()));
         let certificate = last_good.verdict(&unit).and_then(|verdict| verdict.certificate);
-        let problem = certificate.and_then(Result::err).expect("it is said");
+        let problem = certificate.and_then(Result::err).expect("a problem");
         assert!(problem.message.contains("the last good one stays in place"), "{problem}");
     }
     let mut last_good = of(&[boundary("blue").build()]);
     last_good.set_settings(at("2026-06-01T00:00:00Z"));
     last_good.update([secret(&good), secret(&good.clone().not_yet_valid())]);
-    // When the time comes, nobody writes the Secret again.
+    // The certificate becomes valid without another write of the Secret.
     let units = last_good.set_settings(at("2100-06-01T00:00:00Z"));
     assert!(units.contains(&unit));
     let mut fresh = of(&[boundary("blue").build()]);
@@ -108,7 +108,7 @@ fn a_certificate_waits_for_its_time_while_another_is_in_force() {
 proptest! {
     #![proptest_config(cases(100))]
 
-    /// Only what one object went through counts, not what came between.
+    /// Changes of other objects in between do not matter.
     #[test]
     fn only_the_history_of_each_object_matters((mesh, batches) in mesh::history()) {
         let manually = |object: &Given| {

@@ -1,6 +1,6 @@
-//! What holds of every translation, whatever the mesh; and of every input, however hostile.
+//! Properties of every translation for any mesh, and of parsing for any input, even hostile input.
 //!
-//! `PROPTEST_CASES=5000 cargo test -p emcee-core --test core` looks longer.
+//! To run more cases: `PROPTEST_CASES=5000 cargo test -p emcee-core --test core`.
 
 mod announcements;
 mod attacks;
@@ -37,7 +37,7 @@ mod variety;
 
 use proptest::test_runner::Config;
 
-/// As many cases as `PROPTEST_CASES` says, else this many.
+/// Returns a configuration with the number of cases in `PROPTEST_CASES`, or with `usual` cases.
 fn cases(usual: u32) -> Config {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
     Config {

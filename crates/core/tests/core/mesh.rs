@@ -1,7 +1,8 @@
-//! Generated meshes: a few of everything, with names from pools so small that things meet, clash and go missing.
+//! Generated meshes: a few objects of every kind. Names come from small pools, so that objects match, conflict and are
+//! missing.
 //!
-//! Objects are JSON as users and the API server write them, and come in through the same doors: what is refused is
-//! part of the mesh too.
+//! Objects are JSON as users and the API server write them, and are parsed like inputs in production. Invalid objects
+//! are part of a mesh too.
 
 mod discovery;
 pub(crate) mod intake;
@@ -21,16 +22,16 @@ use serde_json::{Value, json};
 
 /// Fed namespaces, and names of MeshFedConfigs.
 pub(crate) const FEDS: [&str; 2] = ["blue", "red"];
-/// Namespaces with applications.
+/// Namespaces that contain applications.
 pub(crate) const APPS: [&str; 2] = ["shop", "bank"];
 /// Namespaces of gateway pods.
 pub(crate) const GATEWAYS: [&str; 4] = ["istio-system", "istio-system", "blue", "shop"];
-/// Names of services, here and in other meshes.
+/// Names of services, in this mesh and in other meshes.
 pub(crate) const SERVICES: [&str; 2] = ["reviews", "ratings"];
-/// Further names that facades and exposed services go by.
+/// Aliases of facades and exposed services.
 pub(crate) const ALIASES: [&str; 2] = ["reviews", "front"];
 
-/// An object, shown as a line of JSON.
+/// An object whose debug output is one line of JSON, without key material.
 #[derive(Clone)]
 pub(crate) struct Given(pub(crate) Value);
 
@@ -45,7 +46,7 @@ impl fmt::Debug for Given {
 }
 
 impl Given {
-    /// Kind, namespace and name.
+    /// Returns kind, namespace and name.
     pub(crate) fn id(&self) -> (String, String, String) {
         let word = |pointer| self.0.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         (word("/kind"), word("/metadata/namespace"), word("/metadata/name"))
@@ -56,7 +57,7 @@ impl Given {
     }
 }
 
-/// A mesh: its settings, and objects of which no two have the same kind, namespace and name.
+/// The settings and objects of a mesh. Kind, namespace and name of each object are unique.
 #[derive(Clone, Debug)]
 pub(crate) struct Mesh {
     pub(crate) settings: Settings,
@@ -72,8 +73,8 @@ impl Mesh {
         Translation::of(self.settings.clone(), self.changes())
     }
 
-    /// Without automatic imports where there is no API server: the translation itself then remembers who was the first
-    /// to take a name, and it matters who came first.
+    /// Turns off automatic imports if only files are known. In that case the translation itself records which peer was
+    /// the first to announce a name, so the order of inputs matters.
     pub(crate) fn without_memory(mut self) -> Self {
         if self.settings.knowledge == Knowledge::Partial {
             self.objects.iter_mut().for_each(import_manually);
@@ -94,7 +95,7 @@ pub(crate) enum Step {
     Settings(Box<Settings>),
 }
 
-/// Meshes in which some of everything stands.
+/// Generates meshes with objects of every kind.
 pub(crate) fn mesh() -> BoxedStrategy<Mesh> {
     let resources = (
         vec(resources::fed_config(), 1..5),
@@ -118,19 +119,19 @@ pub(crate) fn mesh() -> BoxedStrategy<Mesh> {
         .boxed()
 }
 
-/// A mesh, and in batches what happens to it.
+/// Generates a mesh and batches of changes to it.
 pub(crate) fn history() -> BoxedStrategy<(Mesh, Vec<Vec<Step>>)> {
     (mesh(), vec(vec(step(), 1..4), 1..7)).boxed()
 }
 
-/// A MeshFedConfig that imports nothing by itself; any other object as it is.
+/// Turns off the automatic imports of a MeshFedConfig. Other objects do not change.
 pub(crate) fn import_manually(object: &mut Given) {
     if let Some(discovery) = object.0.pointer_mut("/spec/discovery") {
         discovery["import"] = "Manual".into();
     }
 }
 
-/// The mesh after a step.
+/// Applies a step to the objects of a mesh.
 pub(crate) fn after(objects: &mut BTreeMap<(String, String, String), Given>, step: &Step) {
     match step {
         Step::Put(given) => drop(objects.insert(given.id(), given.clone())),
@@ -168,7 +169,7 @@ fn settings() -> BoxedStrategy<Settings> {
         2 => Just(vec!["istio-system".to_owned()]),
         1 => subsequence(vec!["istio-system".to_owned(), "shop".to_owned()], 0..=2),
     ];
-    // In force, in its last month, over.
+    // The generated certificates are valid, in their last month, or expired.
     let now = select(vec!["2026-11-23T00:00:00Z", "2026-12-20T00:00:00Z", "2027-06-01T00:00:00Z"]);
     let revision = proptest::option::weighted(0.2, Just("canary".to_owned()));
     let root_hash = select(vec![None, Some(discovery::ROOT_HASH.to_owned()), Some("ffff".to_owned())]);
@@ -189,7 +190,7 @@ fn first_of_each(objects: Vec<Given>) -> Vec<Given> {
     objects.into_iter().filter(|object| seen.insert(object.id())).collect()
 }
 
-/// With metadata that says how old the object is, or, as in a file, does not.
+/// Adds metadata with the creation time and UID of the object, or without them, as in a file.
 fn aged(object: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Given> {
     let created = maybe(0.8, one_of(&["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]));
     let uid = maybe(0.8, one_of(&["1", "2", "3"]));
@@ -205,7 +206,7 @@ fn one_of(words: &'static [&'static str]) -> impl Strategy<Value = &'static str>
     select(words)
 }
 
-/// Absent in `1 - present` of all cases.
+/// Generates a value with probability `present`.
 fn maybe<S: Strategy>(present: f64, strategy: S) -> impl Strategy<Value = Option<S::Value>> {
     proptest::option::weighted(present, strategy)
 }
@@ -219,7 +220,7 @@ fn object_of(api_version: &str, kind: &str, namespace: &str, name: &str, spec: &
     })
 }
 
-/// Sets a field if there is a value; the object it is in must exist.
+/// Sets a field if there is a value. The object that contains the field must exist.
 fn set(object: &mut Value, pointer: &str, value: Option<impl Into<Value>>) {
     let Some(value) = value else { return };
     let (parent, field) = pointer.rsplit_once('/').expect("a pointer");

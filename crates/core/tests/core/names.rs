@@ -1,4 +1,4 @@
-//! An object whose names Kubernetes would refuse does not exist, whoever brings it.
+//! Objects with names that Kubernetes would refuse are ignored, from every source.
 
 use emcee_core::inputs::{Change, Inputs, Knowledge, Settings, WorkloadKind};
 use emcee_core::key::Key;
@@ -27,7 +27,7 @@ const BAD: [&str; 16] = [
     " ",
 ];
 
-/// One object of each kind that has a namespace.
+/// Returns one object of each namespaced kind.
 fn objects() -> Vec<Value> {
     let of = |version: &str, kind: &str, spec: Value| json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x", "namespace": "shop"}, "spec": spec});
     let mut slice = of("discovery.k8s.io/v1", "EndpointSlice", Value::Null);
@@ -97,7 +97,7 @@ fn names_within_an_object_are_judged_too() {
     is_passed_over(&slice, "metadata.labels[kubernetes.io/service-name]");
 }
 
-/// What is there stays as it was.
+/// The existing object does not change.
 #[test]
 fn a_newer_version_with_a_bad_name_displaces_nothing() {
     let good = service("shop", "x").port("http", 80).build();
@@ -109,5 +109,5 @@ fn a_newer_version_with_a_bad_name_displaces_nothing() {
     assert_eq!(translation.inputs().service(&Key::new("shop", "x")).cloned(), before);
     assert!(before.is_some());
     let gone = Change::Workload(WorkloadKind::Pod, Key::new("..", "x"), None);
-    assert!(gone.problem().is_some(), "a removal neither");
+    assert!(gone.problem().is_some(), "a removal is ignored too");
 }

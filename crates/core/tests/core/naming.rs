@@ -1,4 +1,4 @@
-//! Names that Kubernetes and Istio take, each standing once.
+//! Generated names are valid in Kubernetes and Istio, and unique.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,12 +22,12 @@ proptest! {
         for object in translation.objects() {
             prop_assert!(is_dns_label(&object.name), "{}", id(&object));
             prop_assert!(is_dns_label(&object.namespace), "{}", id(&object));
-            prop_assert!(seen.insert(id(&object)), "{} stands twice", id(&object));
+            prop_assert!(seen.insert(id(&object)), "{} exists twice", id(&object));
         }
     }
 
     #[test]
-    fn labels_are_legal_and_name_the_owner(mesh in mesh::mesh()) {
+    fn labels_are_valid_and_name_the_owner(mesh in mesh::mesh()) {
         for object in mesh.translate().objects() {
             let object = json(object);
             let labels = object["metadata"]["labels"].as_object().expect("labels");

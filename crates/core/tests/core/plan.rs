@@ -1,4 +1,4 @@
-//! A plan as it is written, and what can be asked of it.
+//! Generated objects as JSON, and queries on them.
 
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use emcee_core::status::Verdict;
 use emcee_core::translate::{Translation, Unit};
 use serde_json::Value;
 
-/// Objects, verdicts, and what discovery is told, to compare.
+/// All results of a translation, for comparisons: objects, verdicts, announcements and peer policies.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Snapshot {
     pub(crate) objects: Vec<Value>,
@@ -46,7 +46,7 @@ pub(crate) fn json(object: impl Borrow<Object>) -> Value {
     serde_json::to_value(object.borrow()).expect("an object can be written")
 }
 
-/// `Kind namespace/name`
+/// Returns `Kind namespace/name`.
 pub(crate) fn id(object: impl Borrow<Object>) -> String {
     let object = object.borrow();
     format!("{} {}/{}", object.kind().as_str(), object.namespace, object.name)
@@ -56,7 +56,7 @@ pub(crate) fn of_kind(translation: &Translation, kind: Kind) -> Vec<Object> {
     translation.objects().into_iter().filter(|object| object.kind() == kind).collect()
 }
 
-/// Everything below `value` that stands under `field`, at any depth.
+/// Returns all values of fields with the name `field`, at any depth.
 pub(crate) fn all<'a>(value: &'a Value, field: &str) -> Vec<&'a Value> {
     match value {
         Value::Object(fields) => fields
@@ -75,18 +75,18 @@ pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// The texts of a list; none of what is absent.
+/// Returns the strings of a list. A missing list is empty.
 pub(crate) fn texts(value: &Value) -> BTreeSet<String> {
     value.as_array().into_iter().flatten().map(|item| text(item).to_owned()).collect()
 }
 
-/// A server of a generated Gateway.
+/// One server of a generated Gateway, for one host.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) gateway: String,
     /// Namespace and labels of the pods, and the port.
     pub(crate) place: String,
-    /// The namespace before the slash.
+    /// The namespace before the slash in the server's host.
     pub(crate) namespace: String,
     pub(crate) host: String,
     pub(crate) tls: Value,
@@ -94,7 +94,7 @@ pub(crate) struct Server {
     pub(crate) fed_config: Key,
 }
 
-/// All servers, one for each host.
+/// Returns all servers of all Gateways, one for each host.
 pub(crate) fn servers(translation: &Translation) -> Vec<Server> {
     of_kind(translation, Kind::Gateway).into_iter().flat_map(|object| servers_of(&object)).collect()
 }
@@ -112,7 +112,7 @@ fn servers_of(object: &Object) -> Vec<Server> {
             host: host.to_owned(),
             tls: server["tls"].clone(),
             owner: owner(object),
-            fed_config: object.owner.fed_config.clone().expect("a server is of a relationship"),
+            fed_config: object.owner.fed_config.clone().expect("a server belongs to a relationship"),
         }
     };
     servers
@@ -121,7 +121,7 @@ fn servers_of(object: &Object) -> Vec<Server> {
         .collect()
 }
 
-/// The unit that made an object.
+/// Returns the unit that generated an object.
 pub(crate) fn owner(object: &Object) -> Unit {
     use emcee_core::plan::OwnerKind;
     let key = object.owner.key.clone();
@@ -133,12 +133,12 @@ pub(crate) fn owner(object: &Object) -> Unit {
         OwnerKind::Service => Unit::AutomaticExposition(key),
         OwnerKind::Facade => Unit::Facade(key),
         OwnerKind::Relay => {
-            Unit::Relay(object.owner.fed_config.clone().expect("of a relationship"), key.name)
+            Unit::Relay(object.owner.fed_config.clone().expect("a relay belongs to a relationship"), key.name)
         }
     }
 }
 
-/// Whether it is the one kind that may hold a key.
+/// Returns whether the object is a Secret, the only kind that can contain a key.
 pub(crate) const fn is_secret(object: &Object) -> bool {
     matches!(object.body, Body::Secret(_))
 }

@@ -1,4 +1,4 @@
-//! What a user may name, and a peer: endpoints, server names. The administrator's MeshFedConfig decides.
+//! Which endpoints and server names users and peers may use. The administrator's MeshFedConfig decides.
 
 use emcee_api::Reason;
 use emcee_core::catalogue::{PeerState, Source};
@@ -26,7 +26,7 @@ fn limited() -> Peer {
     m2().networks(["203.0.113.0/24"])
 }
 
-/// Of each style, with everything that it needs to consume.
+/// Returns a relationship of each style, with everything that consuming needs.
 fn styles(peer: &Peer) -> [MeshFedConfig; 4] {
     let secret_free = |config: MeshFedConfig| config.unset("/spec/tls_context_selector").peer(peer.clone());
     let [flat, passthrough, wharf] = [flat("blue"), passthrough("blue"), wharf("blue")].map(secret_free);
@@ -63,7 +63,7 @@ fn verdict_of(translation: &Translation) -> Verdict {
     translation.verdict(&unit).expect("a verdict")
 }
 
-/// What is wrong with the only binding, of which nothing is then generated.
+/// Returns the refusal of the only binding. Asserts that nothing is generated for a refused binding.
 #[track_caller]
 fn refused(config: &MeshFedConfig, others: &[Value], binding: ServiceBinding) -> Option<Problem> {
     let mut objects = vec![config.clone().build(), binding.build()];
@@ -101,7 +101,7 @@ fn no_binding_speaks_to_a_peers_emcee_or_takes_a_name_of_emcees_own() {
         ] {
             assert_eq!(reason(&config, spy().server_name(name)), Some(Reason::Invalid), "{name}");
         }
-        // Also where no such relationship is here: it may come.
+        // This also holds if the relationship does not exist here, because it may be created later.
         let red = reason(&config, spy().server_name("reviews.shop.red.emcee.internal"));
         assert_eq!(red, Some(Reason::ServerNameNotAllowed));
     }
@@ -140,7 +140,7 @@ fn endpoints_of_a_binding_lie_where_the_administrator_says() {
         (wharf_to(m2().domains(["m2.example"])), "ingress.m3.example:443", not_allowed),
         (both(), "198.51.100.66:443", None),
         (both(), "192.0.2.66:443", not_allowed),
-        // Without any word of the administrator, all but what is local or this mesh's own.
+        // Without networks and domains, everything is allowed that is neither local nor this mesh's own.
         (wharf_to(m2()), "198.51.100.66:443", None),
         (wharf_to(m2()), "ingress.m2.example:443", None),
         (wharf_to(m2()), "127.0.0.1:15443", not_allowed),
@@ -160,7 +160,7 @@ fn endpoints_of_a_binding_lie_where_the_administrator_says() {
         (wharf_to(m2().domains(["local"])), "a.b.svc.cluster.local:443", not_allowed),
         (wharf_to(m2().domains(["svc.cluster.local"])), "a.b.svc.cluster.local:443", None),
         (wharf_to(m2()), "100.100.100.200:80", not_allowed),
-        // Never, whatever the administrator says, and so refused without looking at the MeshFedConfig.
+        // Never allowed, whatever the MeshFedConfig contains, so the parser refuses it.
         (wharf_to(m2()), "169.254.169.254:443", invalid),
         (wharf_to(m2()), "[64:ff9b::a9fe:a9fe]:443", invalid),
         (wharf_to(m2()), "[2002:a9fe:a9fe::]:443", invalid),
@@ -178,11 +178,11 @@ fn endpoints_of_a_binding_lie_where_the_administrator_says() {
         problem.to_string(),
         "spec.endpoints[1]: 127.0.0.1 lies in 127.0.0.0/8, which is this mesh's own (if the peer is there: name that network, or a part of it, in spec.peers[].networks of MeshFedConfig blue/blue)"
     );
-    // The peer that the binding names is the one that counts.
+    // The networks of the peer that the binding names apply.
     let at_m3 = || spy().endpoints(["198.51.100.66:443"]);
     assert_eq!(reason(&both(), at_m3().peer("m3")), None);
     assert_eq!(reason(&both(), at_m3().peer("m2")), not_allowed);
-    // A relationship without peers names nobody.
+    // A relationship without peers allows the same as one without networks and domains.
     let without = || wharf("blue").unset("/spec/tls_context_selector");
     assert_eq!(reason(&without(), spy()), None);
     assert_eq!(reason(&without(), spy().endpoints(["127.0.0.1:1"])), not_allowed);
@@ -193,7 +193,7 @@ fn node(name: &str, address: &str, pods: &str) -> Value {
            "status": {"addresses": [{"type": "InternalIP", "address": address}]}})
 }
 
-/// Pods, a Service, a node, and the Service of an ingress gateway.
+/// Returns a pod, a Service, a node, and the Service of an ingress gateway.
 fn cluster() -> Vec<Value> {
     vec![
         pod("shop", "r1").label("app", "reviews").container("app", 80).running("172.16.1.7").build(),
@@ -218,23 +218,23 @@ const OWN: [&str; 6] = [
 fn the_addresses_of_this_clusters_pods_services_nodes_and_gateways_are_no_endpoints() {
     for endpoint in OWN {
         let asked = || spy().endpoints([endpoint]);
-        assert_eq!(reason(&wharf_to(m2()), asked()), None, "{endpoint}: nobody has it");
+        assert_eq!(reason(&wharf_to(m2()), asked()), None, "{endpoint}: the address is unused");
         let problem = refused(&wharf_to(m2()), &cluster(), asked()).expect("a refusal");
         assert_eq!(problem.reason, Reason::EndpointNotAllowed, "{endpoint}");
-        assert!(!problem.message.contains("shop"), "objects of other namespaces stay unnamed: {problem}");
+        assert!(!problem.message.contains("shop"), "objects of other namespaces are not named: {problem}");
         let wide = wharf_to(m2().networks(["0.0.0.0/0"]));
         assert!(refused(&wide, &cluster(), asked()).is_some(), "{endpoint}");
     }
-    // Two meshes in one cluster: the administrator names what is the peer's.
+    // Two meshes in one cluster: the administrator lists the networks of the peer.
     let named = m2().networks(["172.16.1.7/32", "172.17.1.0/24"]);
     for endpoint in ["172.16.1.7:80", "172.17.1.99:80"] {
         assert_eq!(refused(&wharf_to(named.clone()), &cluster(), spy().endpoints([endpoint])), None);
     }
-    // What a user can write into a WorkloadEntry takes no address away from a peer.
+    // A user's WorkloadEntry does not claim the address of a peer.
     assert_eq!(refused(&wharf_to(m2()), &cluster(), spy()), None);
 }
 
-/// A resolver in a pod completes short names by the cluster's domain.
+/// A resolver in a pod appends the cluster's domain to short names.
 #[test]
 fn short_names_of_services_are_no_endpoints() {
     for endpoint in ["reviews.shop:80", "pod-0.reviews.shop:80"] {
@@ -245,7 +245,7 @@ fn short_names_of_services_are_no_endpoints() {
     }
 }
 
-/// As of the peers in `announcements`: FLAT, nothing limited, nothing known of the cluster's ranges.
+/// Translates a binding that follows an announcement of m2, without limits and without known ranges of the cluster.
 fn following(config: MeshFedConfig, address: &str) -> Translation {
     let reviews = binding("shop", "reviews").fed("blue").alias("far").build();
     let mut changes = vec![connected("m2"), announces("m2", address)];
@@ -270,7 +270,7 @@ fn what_a_peer_announces_at_an_address_of_this_cluster_is_refused_without_any_fl
     assert!(named.verdict(&unit).is_some_and(|verdict| verdict.is_programmed()));
 }
 
-/// The pod comes after the announcement, and goes.
+/// The pod is created after the announcement, and is deleted again.
 #[test]
 fn an_announcement_is_judged_again_when_a_pod_gets_its_address() {
     let unit = Unit::ServiceBinding(Key::new("shop", "reviews"));
@@ -300,10 +300,10 @@ fn where_nothing_is_known_of_the_clusters_networks_the_relationship_says_so() {
     assert!(!warns(told, flat("blue").peer(m2()), &[]));
     assert!(!warns(files, flat("blue").peer(m2()), &[]));
     assert!(!warns(Settings::default(), flat("blue").peer(m2()), &cluster()));
-    assert!(!warns(Settings::default(), flat("blue"), &[]), "nobody to believe");
+    assert!(!warns(Settings::default(), flat("blue"), &[]), "there is no peer");
 }
 
-/// Where a peer's Emcee is: by a Service of the fed namespace, and by its own word.
+/// The addresses of a peer's Emcee come from a Service in the fed namespace and from the peer itself.
 #[test]
 fn discovery_goes_to_no_address_of_this_mesh() {
     let config = || wharf("blue").peer(m2().discovery("203.0.113.12:15443"));
@@ -313,12 +313,12 @@ fn discovery_goes_to_no_address_of_this_mesh() {
         service["spec"]["externalIPs"] = json!([address]);
         service
     };
-    let led = |service: Value, said: &str| {
+    let led = |service: Value, address: &str| {
         let mut objects = cluster();
         objects.extend([config().build(), service]);
         let mut translation = translate(&objects);
-        let said = PeerState { addresses: vec![said.parse().expect("one")], ..PeerState::PENDING };
-        translation.update([Change::Peer(Source::new(Key::new("blue", "blue"), "m2"), Some(said))]);
+        let state = PeerState { addresses: vec![address.parse().expect("one")], ..PeerState::PENDING };
+        translation.update([Change::Peer(Source::new(Key::new("blue", "blue"), "m2"), Some(state))]);
         let key = Key::new("blue", "blue");
         let verdict = translation.verdict(&Unit::MeshFedConfig(key.clone())).expect("a verdict");
         let ignored = verdict.warnings.iter().any(|warning| warning.reason == Reason::DiscoveryIgnored);
@@ -335,7 +335,7 @@ fn discovery_goes_to_no_address_of_this_mesh() {
     }
 }
 
-/// A refusal holds nothing: else a user keeps a name, or a service, from those who may have it.
+/// Otherwise a user could block a name or a service for others.
 #[test]
 fn what_is_refused_is_not_claimed() {
     let edge = |name: &str| {

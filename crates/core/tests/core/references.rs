@@ -1,4 +1,4 @@
-//! Whatever an object refers to is generated, given, or, where only files are known, assumed.
+//! Everything that an object refers to is generated or provided, or, if only files are known, assumed to exist.
 
 use std::collections::BTreeSet;
 
@@ -16,13 +16,13 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn routes_lead_to_hosts_that_are_there(mesh in mesh::mesh()) {
+    fn routes_lead_to_existing_hosts(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let known = hosts(&mesh, &translation);
         for (routes, destination) in destinations(&translation) {
             let host = text(&destination["host"]);
             let assumed = mesh.settings.knowledge == Knowledge::Partial && host.ends_with(".svc.cluster.local");
-            prop_assert!(known.contains(host) || assumed, "{} leads to {}", routes, host);
+            prop_assert!(known.contains(host) || assumed, "{} routes to {}", routes, host);
         }
     }
 
@@ -34,12 +34,12 @@ proptest! {
             let (host, subset) = (text(&destination["host"]), text(&destination["subset"]));
             let assumed = mesh.settings.knowledge == Knowledge::Partial && host.ends_with(".svc.cluster.local");
             let known = subset.is_empty() || defined.contains(&(host.to_owned(), subset.to_owned()));
-            prop_assert!(known || assumed, "{} leads to subset {:?} of {}", routes, subset, host);
+            prop_assert!(known || assumed, "{} routes to subset {:?} of {}", routes, subset, host);
         }
     }
 
     #[test]
-    fn ports_of_routes_are_those_of_the_host(mesh in mesh::mesh()) {
+    fn routes_use_ports_of_their_host(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let entries: Vec<_> = of_kind(&translation, Kind::ServiceEntry).into_iter().map(json).collect();
         for (routes, destination) in destinations(&translation) {
@@ -51,7 +51,7 @@ proptest! {
     }
 
     #[test]
-    fn routes_and_gateways_find_each_other(mesh in mesh::mesh()) {
+    fn routes_and_gateways_match(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let gateways: BTreeSet<_> = of_kind(&translation, Kind::Gateway).iter().map(key).collect();
         let routes = of_kind(&translation, Kind::VirtualService);
@@ -71,7 +71,7 @@ proptest! {
     }
 
     #[test]
-    fn selectors_select_what_is_there(mesh in mesh::mesh()) {
+    fn selectors_select_known_labels(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let known = label_sets(&mesh, &translation);
         for object in translation.objects().into_iter().filter(|object| object.kind() != Kind::Deployment) {
@@ -87,7 +87,7 @@ proptest! {
     }
 
     #[test]
-    fn credentials_are_where_the_pods_are(mesh in mesh::mesh()) {
+    fn credentials_are_in_the_namespace_of_their_gateway(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let given = mesh.of_kind("Secret").map(|s| format!("{}/{}", text(&s["metadata"]["namespace"]), text(&s["metadata"]["name"])));
         let copies = of_kind(&translation, Kind::Secret).into_iter().map(|secret| key(&secret));
@@ -96,7 +96,7 @@ proptest! {
             for name in all(&json(&object), "credentialName") {
                 let secret = format!("{}/{}", object.namespace, text(name));
                 let assumed = mesh.settings.knowledge == Knowledge::Partial && secret.ends_with("-credential");
-                prop_assert!(known.contains(&secret) || assumed, "{} wants {}", id(&object), secret);
+                prop_assert!(known.contains(&secret) || assumed, "{} refers to {}", id(&object), secret);
             }
         }
     }
@@ -123,7 +123,7 @@ fn hosts(mesh: &Mesh, translation: &Translation) -> BTreeSet<String> {
     entries.chain(services).collect()
 }
 
-/// Host and name of every subset, generated or given.
+/// Returns host and name of every subset in generated and users' rules.
 fn subsets(mesh: &Mesh, translation: &Translation) -> BTreeSet<(String, String)> {
     let generated = of_kind(translation, Kind::DestinationRule).into_iter().map(|rule| {
         let spec = json(rule)["spec"].clone();
@@ -144,7 +144,7 @@ fn subsets(mesh: &Mesh, translation: &Translation) -> BTreeSet<(String, String)>
     generated.chain(given).flat_map(names).collect()
 }
 
-/// Labels of created gateways' pods, of the gateways that users select, and of services with their subsets.
+/// Returns the labels of created gateways' pods, of selected gateways, and of services with their subsets.
 fn label_sets(mesh: &Mesh, translation: &Translation) -> Vec<String> {
     let created = of_kind(translation, Kind::Deployment)
         .into_iter()

@@ -1,4 +1,4 @@
-//! Each refusal of a reader, word for word.
+//! The exact text of each parse refusal.
 
 use emcee_core::parse;
 use emcee_core::problem::Problem;
@@ -12,12 +12,12 @@ fn lines<T>(result: Result<T, Vec<Problem>>) -> Vec<String> {
     result.err().unwrap_or_default().iter().map(ToString::to_string).collect()
 }
 
-/// The complete object of a kind, with these fields set (null: absent), and what is said of it.
+/// Sets these fields in the complete object of a kind (null: absent), and returns its refusals.
 fn said(kind: usize, fields: &Value) -> Vec<String> {
     let mut object = complete()[kind].clone();
     for (pointer, value) in fields.as_object().expect("pointers and values") {
         let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
-        let parent = object.pointer_mut(parent).expect("it is in the object");
+        let parent = object.pointer_mut(parent).expect("a pointer into the object");
         match (parent.as_array_mut(), name.parse::<usize>()) {
             (Some(list), Ok(index)) if index >= list.len() => list.push(value.clone()),
             (Some(list), Ok(index)) => list[index] = value.clone(),
@@ -31,7 +31,7 @@ fn said(kind: usize, fields: &Value) -> Vec<String> {
     }
 }
 
-/// `fields => lines`
+/// Asserts that objects with these fields get these refusals: `fields => lines`.
 macro_rules! refused {
     ($kind:literal: $($fields:tt => [$($line:expr),* $(,)?];)+) => {
         $( assert_eq!(said($kind, &json!($fields)), [$($line.to_string()),*] as [String; _], "{}", json!($fields)); )+
@@ -98,11 +98,11 @@ fn names_and_ports() {
 
 #[test]
 fn bindings() {
-    const SAN: &str = "is no name in a certificate (a DNS name in lower case without wildcard, or spiffe://trust-domain/path)";
+    const SAN: &str = "is not a valid name in a certificate (a DNS name in lower case without wildcard, or spiffe://trust-domain/path)";
     refused!(2:
         {"/spec/endpoints": ["9.1.2.3"]} => [r#"spec.endpoints[0]: "9.1.2.3" has no port (host:port, such as 203.0.113.7:15443)"#];
-        {"/spec/endpoints": ["a.example:0"]} => [r#"spec.endpoints[0]: "a.example:0": port "0" is not one (1 to 65535)"#];
-        {"/spec/endpoints": ["2001:db8::7:443"]} => [r#"spec.endpoints[0]: "2001:db8::7:443": an IPv6 address stands in brackets ([2001:db8::7]:15443)"#];
+        {"/spec/endpoints": ["a.example:0"]} => [r#"spec.endpoints[0]: "a.example:0": "0" is not a port (1 to 65535)"#];
+        {"/spec/endpoints": ["2001:db8::7:443"]} => [r#"spec.endpoints[0]: "2001:db8::7:443": an IPv6 address needs brackets ([2001:db8::7]:15443)"#];
         {"/spec/endpoints": ["1.2.3.999:1"]} => [r#"spec.endpoints[0]: "1.2.3.999:1": "1.2.3.999" is neither an IP address nor a DNS name"#];
         {"/spec/endpoints": ["0.0.0.0:1"]} => [r#"spec.endpoints[0]: "0.0.0.0:1": nothing can be reached at an unspecified or multicast address"#];
         {"/spec/endpoints": ["[2001:db8::7]:443", "[2001:DB8:0::7]:443"]} => ["spec.endpoints[1]: [2001:db8::7]:443 is listed twice"];

@@ -1,4 +1,4 @@
-//! Very many who want one thing: the cost grows as with as many who want nothing of each other.
+//! Many rivals for one claim. The cost grows as with the same number of independent resources.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,14 +15,14 @@ use crate::cases;
 use crate::mesh::intake;
 use crate::plan::{json, of_kind, snapshot};
 
-/// How many bindings a facade takes.
+/// Maximum bindings of a facade.
 const LIMIT: usize = 100;
 
 fn relationship() -> Value {
     flat("blue").unset("/spec/tls_context_selector").build()
 }
 
-/// The binding number `age`, the oldest first.
+/// Builds binding number `age`. 0 is the oldest.
 fn bound(age: usize, facade: &str, port: u16, export_to: &str) -> Value {
     binding("shop", &format!("b{age}"))
         .fed("blue")
@@ -50,7 +50,7 @@ fn translation(objects: impl IntoIterator<Item = Value>) -> Translation {
     Translation::of(Settings::default(), changes)
 }
 
-/// All that is asked of a translation once: what a `render` does.
+/// Counts the work of a translation whose objects and verdicts are read once, as `emcee render` does.
 fn effort_of(objects: impl IntoIterator<Item = Value>) -> Effort {
     let translation = translation(objects);
     let (objects, verdicts) = (translation.objects(), translation.verdicts());
@@ -58,7 +58,7 @@ fn effort_of(objects: impl IntoIterator<Item = Value>) -> Effort {
     translation.effort()
 }
 
-/// So many bindings whose facades are shared by so many.
+/// Counts the work of `count` bindings in facades of `of` bindings each.
 fn in_facades(count: usize, of: usize) -> Effort {
     effort_of((0..count).map(|n| bound(n, &format!("facade-{}", n / of), port(n % of), "*")))
 }
@@ -67,12 +67,12 @@ fn with_names(count: usize, of: usize) -> Effort {
     effort_of((0..count).map(|n| exposed(n, &format!("name-{}", n / of))))
 }
 
-/// `u64` has no lossless way to `f64`.
+/// Divides two counts. `u64` cannot be converted losslessly to `f64`.
 fn ratio(rivals: u64, independents: u64) -> f64 {
     f64::from(u32::try_from(rivals).expect("small")) / f64::from(u32::try_from(independents).expect("small"))
 }
 
-/// What one more costs is bounded by the limit, not by how many there are.
+/// Asserts that the cost of one more rival depends on the limit, not on the number of rivals.
 #[track_caller]
 fn assert_cheap(name: &str, run: impl Fn(usize, usize) -> Effort, sizes: [usize; 2]) {
     let [small, large] = sizes.map(|count| {
@@ -87,7 +87,7 @@ fn assert_cheap(name: &str, run: impl Fn(usize, usize) -> Effort, sizes: [usize;
     for (small, large) in small.into_iter().zip(large) {
         let growth = ratio(large, small);
         let size = f64::from(u32::try_from(sizes[1] / sizes[0]).expect("small"));
-        assert!(growth <= 1.5 * size, "{name}: {growth} × the claims looked at, of {size} × as many");
+        assert!(growth <= 1.5 * size, "{name}: {growth} × the claims read, with {size} × as many rivals");
     }
 }
 
@@ -101,7 +101,7 @@ fn expositions_of_one_server_name_cost_what_independent_ones_do() {
     assert_cheap("server names", with_names, [400, 1600]);
 }
 
-/// Whatever happens to one of very many, only those who are compared are concerned.
+/// A change of one of many rivals affects only the rivals that are compared.
 #[test]
 fn a_change_of_one_concerns_no_more_than_are_compared() {
     const COUNT: usize = 1000;
@@ -120,7 +120,7 @@ fn a_change_of_one_concerns_no_more_than_are_compared() {
         assert!(ran.len() <= most, "{} units ran after {change}", ran.len());
         assert!(effort.units - before.units <= 3, "{change}");
         let claims = effort.claims - before.claims;
-        assert!(claims <= 2 * 100 * 100, "{claims} claims were looked at after {change}");
+        assert!(claims <= 2 * 100 * 100, "{claims} claims were read after {change}");
     }
 }
 
@@ -161,7 +161,7 @@ fn of_very_many_expositions_of_one_name_the_oldest_has_it() {
     assert_eq!(reason(LIMIT), Some(Reason::LimitExceeded));
 }
 
-/// A namespace has so many places in a relationship.
+/// The number of bindings of a namespace in a relationship is limited.
 #[test]
 fn the_oldest_of_a_namespace_keep_their_places_in_a_relationship() {
     const PLACES: usize = 10_000;
@@ -175,7 +175,7 @@ fn the_oldest_of_a_namespace_keep_their_places_in_a_relationship() {
     };
     assert_eq!(reason(&mesh, "shop", "b9999"), None);
     assert_eq!(reason(&mesh, "shop", "b10000"), Some(Reason::LimitExceeded));
-    assert_eq!(reason(&mesh, "bank", "young"), None, "another namespace has places of its own");
+    assert_eq!(reason(&mesh, "bank", "young"), None, "another namespace has its own limit");
     let last = Unit::ServiceBinding(Key::new("shop", "b10000"));
     assert_eq!(
         mesh.objects_of(&last).len() + mesh.objects_of(&Unit::Facade(Key::new("shop", "facade-10000"))).len(),
@@ -188,11 +188,11 @@ fn the_oldest_of_a_namespace_keep_their_places_in_a_relationship() {
     assert!(!mesh.objects_of(&Unit::Facade(Key::new("shop", "facade-10000"))).is_empty());
 }
 
-/// A member of the crowd: whether it is there, its port and who sees it.
+/// One rival: whether it exists, its port, and whether the whole mesh can see it.
 type Member = (bool, u16, bool);
 
 fn member() -> impl Strategy<Value = Member> {
-    // Few that are not seen, and some ports twice.
+    // A few rivals are not visible in the whole mesh, and some ports occur twice.
     (prop::bool::weighted(0.95), 1..200_u16, prop::bool::weighted(0.97))
 }
 
@@ -200,7 +200,7 @@ fn object((age, (_, port, seen)): (usize, Member)) -> Value {
     bound(age, "front", port, if seen { "*" } else { "." })
 }
 
-/// Who has a port, by the rule as it is documented: written apart from the core.
+/// Returns the rivals that hold a port according to the documented rule. Independent of the code in the core.
 fn holders(crowd: &BTreeMap<usize, Member>) -> BTreeSet<usize> {
     let there: Vec<_> = crowd.iter().filter(|(_, (there, ..))| *there).take(LIMIT).collect();
     let Some((_, (_, _, seen))) = there.first() else { return BTreeSet::new() };
@@ -213,7 +213,7 @@ proptest! {
     #![proptest_config(cases(8))]
 
     #[test]
-    fn a_crowd_at_one_facade_is_judged_by_age_whatever_happens(
+    fn many_rivals_for_one_facade_are_always_ordered_by_age(
         crowd in prop::collection::vec(member(), LIMIT - 10..LIMIT + 20),
         steps in prop::collection::vec((prop_oneof![2 => 0..10_usize, 1 => 0..LIMIT + 20], member()), 0..12),
     ) {
@@ -222,16 +222,16 @@ proptest! {
             crowd.iter().filter(|(_, (there, ..))| *there).map(|(age, member)| object((*age, *member))).collect::<Vec<_>>()
         };
         let mut followed = translation(present(&crowd));
-        let said = |mesh: &Translation| {
+        let results = |mesh: &Translation| {
             let units = mesh.units().map(|unit| (unit.clone(), (mesh.verdict(unit), mesh.objects_of(unit).len())));
             units.collect::<BTreeMap<_, _>>()
         };
         for (age, new) in steps {
             crowd.insert(age, new);
             let change = object((age, new));
-            let before = said(&followed);
+            let before = results(&followed);
             let ran: BTreeSet<_> = followed.update([if new.0 { intake::change(&change) } else { intake::removal(&change) }]).into_iter().collect();
-            let after = said(&followed);
+            let after = results(&followed);
             for unit in before.keys().chain(after.keys()) {
                 prop_assert!(before.get(unit) == after.get(unit) || ran.contains(unit), "{}", unit);
             }

@@ -1,4 +1,5 @@
-//! A second judge of endpoints and server names, written from the rules alone: whatever the first lets pass, it lets pass.
+//! A second, independent implementation of the rules for endpoints and server names. The core must allow exactly what
+//! this reference allows.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,7 +16,7 @@ use crate::announcements::{connected, offer, source};
 use crate::cases;
 use crate::mesh::intake;
 
-/// What the administrator allows, in the cases: networks, domains, server names.
+/// Networks, domains and server names that the administrator allows in the test cases.
 const NETWORKS: [&[&str]; 5] = [
     &[],
     &["0.0.0.0/0", "::/0"],
@@ -27,7 +28,7 @@ const DOMAINS: [&[&str]; 4] = [&[], &["m2.example"], &["local"], &["svc.cluster.
 const ALLOWED: [&[&str]; 4] =
     [&[], &["api.stripe.com"], &["*.stripe.com", "kubernetes.default.svc"], &["*.default.example"]];
 
-/// A mesh with a cluster network, a pod, a node with its range, and a Service, in FLAT.
+/// A FLAT mesh with a cluster network, a pod, a node with its range, and a Service.
 fn mesh(networks: &[&str], domains: &[&str], allowed: &[&str]) -> Translation {
     let settings = Settings {
         cluster_networks: vec!["10.96.0.0/12".parse().expect("a network")],
@@ -59,7 +60,7 @@ fn bound(field: &str, value: Value) -> Change {
     intake::change(&binding.set(field, value).build())
 }
 
-/// Whether the bits of an address begin with those of a prefix, such as `10.96/12` or `fe80/10`.
+/// Returns whether the bits of an address begin with those of a prefix, such as `10.96/12` or `fe80/10`.
 fn begins(bits: &str, prefix: &str) -> bool {
     let (base, length) = prefix.split_once('/').expect("a length");
     let digits: String = if base.contains('.') || !bits.len().eq(&128) {
@@ -78,7 +79,7 @@ fn bits_of_v4(address: Ipv4Addr) -> String {
     format!("{:032b}", u32::from(address))
 }
 
-/// The bits of each address that a packet may end at: the address, and what is written into it.
+/// Returns the bits of each address to which a packet may be sent: the address itself and the embedded IPv4 addresses.
 fn destinations(address: IpAddr) -> Vec<String> {
     let address = match address {
         IpAddr::V4(address) => return vec![bits_of_v4(address)],
@@ -86,7 +87,7 @@ fn destinations(address: IpAddr) -> Vec<String> {
     };
     let bits = format!("{:0128b}", u128::from(address));
     let last = bits[96..].to_owned();
-    // Mapped, translated, and behind the well-known translator: nothing but the IPv4 address.
+    // IPv4-mapped, IPv4-translated and NAT64 addresses are equivalent to their IPv4 address.
     for prefix in ["0:0:0:0:0:ffff/96", "0:0:0:0:ffff:0/96", "64:ff9b:0:0:0:0/96"] {
         if begins(&bits, prefix) {
             return vec![last];
@@ -139,7 +140,7 @@ fn may_be_at(address: IpAddr, networks: &[&str]) -> bool {
         let ours = ["10.96/12", "10.244.1.7/32", "10.245.0/24", "192.0.2.10/32", "172.20.0.9/32"];
         *of == loopback || one_of(&local, of) || one_of(&ours, of)
     };
-    // Of the cases, two name what is local or the mesh's own, and exactly that.
+    // Two of the test cases list exactly a local network or an address of this mesh.
     let named = |of: &String| {
         (networks.contains(&"127.0.0.0/8") && begins_v4(of, "127.0/8"))
             || (networks.contains(&"10.244.1.7/32") && begins_v4(of, "10.244.1.7/32"))
@@ -167,17 +168,17 @@ fn is_dns(name: &str) -> bool {
     name.len() < 254 && name.split('.').all(label)
 }
 
-/// Whether the last labels of a name are these.
+/// Returns whether a name ends with the labels of `domain`.
 fn ends_in(name: &str, domain: &str) -> bool {
     let (name, domain): (Vec<_>, Vec<_>) = (name.split('.').collect(), domain.split('.').collect());
     name.ends_with(&domain)
 }
 
-/// The local domain in which a name lies, and which a listed domain has to lie in.
+/// Returns the local domains that contain a name. A listed domain must be within each of them.
 fn local_domains(name: &str) -> Vec<&str> {
     let local = ["svc", "pod", "local", "cluster.local", "localhost", "localdomain", "home.arpa", "internal"];
     let mut found: Vec<_> = local.into_iter().filter(|domain| ends_in(name, domain)).collect();
-    // The Service of the mesh, and a name that the resolver looks for in the own namespace.
+    // The Service of the mesh, and a name that the resolver searches in its own namespace.
     if !name.contains('.') || ends_in(name, "reviews.shop") {
         found.push(name);
     }
@@ -215,7 +216,7 @@ fn may_ask_for(name: &str, allowed: &[&str]) -> bool {
     })
 }
 
-/// Addresses near what must not pass, in each disguise.
+/// Generates addresses close to forbidden ones, in each form that embeds an IPv4 address.
 fn address() -> impl Strategy<Value = IpAddr> {
     let first = select(vec![
         [127, 0, 0, 1],
@@ -262,7 +263,7 @@ fn address() -> impl Strategy<Value = IpAddr> {
     })
 }
 
-/// Names of some labels, and what is done to a name so that it slips through.
+/// Generates names of a few labels, with variations that try to bypass checks.
 fn name() -> impl Strategy<Value = String> {
     let labels = select(vec![
         "a",
@@ -332,7 +333,7 @@ proptest! {
     #![proptest_config(cases(600))]
 
     #[test]
-    fn no_address_passes_that_the_second_judge_refuses(address in address(), networks in select(&NETWORKS[..])) {
+    fn addresses_are_allowed_as_in_the_reference(address in address(), networks in select(&NETWORKS[..])) {
         let text = match address {
             IpAddr::V4(address) => format!("{address}:443"),
             IpAddr::V6(address) => format!("[{address}]:443"),
@@ -342,35 +343,35 @@ proptest! {
         prop_assert!(!by_user || may_be_at(address, networks), "{} of a binding, {:?}", text, networks);
         let service = Key::new("shop", "reviews");
         if let Ok(endpoint) = text.parse() {
-            let said = emcee_core::catalogue::Offer { endpoints: vec![endpoint], ..offer(&service, "203.0.113.7:1") };
-            let said = Change::Announcement(source("m2"), service, Some(said));
-            let by_peer = passes(&mut translation, [bound("/spec/endpoints", json!([])), said]);
+            let announced = emcee_core::catalogue::Offer { endpoints: vec![endpoint], ..offer(&service, "203.0.113.7:1") };
+            let announced = Change::Announcement(source("m2"), service, Some(announced));
+            let by_peer = passes(&mut translation, [bound("/spec/endpoints", json!([])), announced]);
             prop_assert!(!by_peer || may_be_at(address, networks), "{} of a peer, {:?}", text, networks);
-            // As this one is right, the first refuses nothing but what it should either.
+            // The core does not refuse more than the reference either.
             prop_assert_eq!(by_user, may_be_at(address, networks), "{}, {:?}", text, networks);
         }
     }
 
     #[test]
-    fn no_host_name_passes_that_the_second_judge_refuses(
+    fn host_names_are_allowed_as_in_the_reference(
         name in name(), networks in select(&NETWORKS[..]), domains in select(&DOMAINS[..]),
     ) {
         let mut translation = mesh(networks, domains, &[]);
         let by_user = passes(&mut translation, [bound("/spec/endpoints", json!([format!("{name}:443")]))]);
-        // In endpoints of users there is no letter case.
+        // Users' endpoints are not case-sensitive.
         let lower = name.to_ascii_lowercase();
         let wanted = may_have_name(&lower, true, networks, domains);
         prop_assert_eq!(by_user, wanted, "{} of a binding, {:?} {:?}", name, networks, domains);
         let service = Key::new("shop", "reviews");
         let endpoint = emcee_core::endpoint::Endpoint { host: emcee_core::endpoint::Host::Name(name.as_str().into()), port: 443 };
-        let said = emcee_core::catalogue::Offer { endpoints: vec![endpoint], ..offer(&service, "203.0.113.7:1") };
-        let said = Change::Announcement(source("m2"), service, Some(said));
-        let by_peer = passes(&mut translation, [bound("/spec/endpoints", json!([])), said]);
+        let announced = emcee_core::catalogue::Offer { endpoints: vec![endpoint], ..offer(&service, "203.0.113.7:1") };
+        let announced = Change::Announcement(source("m2"), service, Some(announced));
+        let by_peer = passes(&mut translation, [bound("/spec/endpoints", json!([])), announced]);
         prop_assert_eq!(by_peer, may_have_name(&name, false, networks, domains), "{} of a peer, {:?} {:?}", name, networks, domains);
     }
 
     #[test]
-    fn no_server_name_passes_that_the_second_judge_refuses(name in name(), allowed in select(&ALLOWED[..])) {
+    fn server_names_are_allowed_as_in_the_reference(name in name(), allowed in select(&ALLOWED[..])) {
         let mut translation = mesh(&[], &[], allowed);
         let passed = passes(&mut translation, [bound("/spec/server_name", json!(name))]);
         prop_assert_eq!(passed, may_ask_for(&name, allowed), "{} with {:?}", name, allowed);

@@ -1,4 +1,4 @@
-//! Private keys stand in Secrets, and nowhere else.
+//! Private keys are in Secrets, and nowhere else.
 
 use emcee_core::key::ObjectRef;
 use emcee_core::status;
@@ -32,16 +32,16 @@ proptest! {
     }
 }
 
-/// A key's lines as in PEM, and as base64 in a Secret.
+/// Returns the lines of a key in PEM, and its base64 form in a Secret.
 fn spellings(pem: &str) -> Vec<String> {
     let lines = pem.lines().filter(|line| !line.starts_with("-----")).map(str::to_owned);
     let encoded = serde_json::to_value(k8s_openapi::ByteString(pem.as_bytes().to_vec())).expect("base64");
-    // The first half is the same for all keys of this kind.
+    // The first half is the same for all keys of this type.
     let encoded = encoded.as_str().expect("a text");
     lines.chain([encoded[encoded.len() / 2..].to_owned()]).collect()
 }
 
-/// A key that was put where the certificate belongs is not repeated in what is said of it.
+/// A message about a Secret whose key is in the field of the certificate does not contain the key.
 #[test]
 fn a_misplaced_key_is_not_repeated() {
     use emcee_testkit::prelude::*;
@@ -52,8 +52,8 @@ fn a_misplaced_key_is_not_repeated() {
         for content in [pair.key.clone(), unmarked.clone(), pair.key.replace("-----END", "----END")] {
             let secret = secret_tls("blue", "blue").pair(pair).data(key, &content).typed();
             let credential = emcee_core::inputs::Credential::of(&secret).expect("a TLS Secret");
-            let said = format!("{credential:?} {:?}", credential.problem_at(Timestamp::UNIX_EPOCH));
-            assert!(spellings(&pair.key).iter().all(|line| !said.contains(line.as_str())), "{key}");
+            let message = format!("{credential:?} {:?}", credential.problem_at(Timestamp::UNIX_EPOCH));
+            assert!(spellings(&pair.key).iter().all(|line| !message.contains(line.as_str())), "{key}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What happens when one gateway serves two purposes.
+//! One gateway that serves two purposes.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::plan::{id, json, of_kind, servers, texts};
 
 const IDENTITY: [&str; 1] = ["spiffe://cluster.local/ns/shop/sa/reviews"];
 
-/// One gateway `edge` for both sides of everything, and a service with a strict port.
+/// A gateway `edge` for both sides of all relationships, and a service with a strict port.
 fn one_gateway() -> Vec<Value> {
     vec![
         pod("edges", "edge").label("istio", "edge").container("istio-proxy", 15443).build(),
@@ -66,7 +66,7 @@ fn assert_each_host_once(translation: &Translation) {
     }
 }
 
-/// A mesh that exposes `reviews` and also uses the `reviews` of another mesh, by the same relationship.
+/// A mesh that exposes `reviews`, and also consumes the `reviews` of another mesh in the same relationship.
 #[test]
 fn one_gateway_for_both_sides_of_a_service() {
     let mut mesh = one_gateway();
@@ -85,7 +85,7 @@ fn two_relationships_lead_one_server_name_through_one_gateway() {
     assert_each_host_once(&translate(&mesh));
 }
 
-/// Other pods, in the same namespace: there a ServiceEntry of one would have the host of the other's.
+/// The gateways have different pods in the same namespace. There, a host must not be in the ServiceEntries of both.
 #[test]
 fn two_gateways_in_one_namespace_never_have_entries_for_one_host() {
     let mut mesh = one_gateway();
@@ -102,7 +102,7 @@ fn two_gateways_in_one_namespace_never_have_entries_for_one_host() {
     }
 }
 
-/// A server name that is another binding's host.
+/// A binding requests a server name that is the host of another binding.
 #[test]
 fn a_server_name_is_never_a_host_of_emcees_own() {
     let edge = [("istio", "edge")];

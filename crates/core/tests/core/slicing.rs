@@ -1,4 +1,5 @@
-//! A translation that stops again and again comes out as one that does not, and gives nothing out half done.
+//! A translation whose work is interrupted has the same result as one that runs to completion, and never returns
+//! incomplete results.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::cases;
 use crate::mesh::{self, Mesh, Step, intake};
 use crate::plan::{json, snapshot};
 
-/// Does so many steps. What comes of them is passed on at once.
+/// Runs a number of steps, and acknowledges the returned batches at once.
 fn work(translation: &mut Translation, steps: usize) -> Vec<Vec<Unit>> {
     let mut left = steps;
     let pieces = translation.work(|| {
@@ -33,15 +34,16 @@ fn said(translation: &Translation, unit: &Unit) -> Said {
     (translation.verdict(unit), translation.objects_of(unit).into_iter().map(json).collect())
 }
 
-/// What is known by what was returned.
+/// Updates the known results of the returned units.
 fn hear(known: &mut BTreeMap<Unit, Said>, translation: &Translation, pieces: Vec<Vec<Unit>>) {
     for unit in pieces.into_iter().flatten() {
-        let said = said(translation, &unit);
-        known.insert(unit, said);
+        let result = said(translation, &unit);
+        known.insert(unit, result);
     }
 }
 
-/// Of a relay, others than its own namespace decide: it is only compared in the end.
+/// Returns whether a unit is compared during the work. A relay depends on other namespaces, so it is compared at the
+/// end.
 fn is_compared(translation: &Translation, unit: &Unit) -> bool {
     !translation.holds(unit) && !matches!(unit, Unit::Relay(..))
 }
@@ -54,7 +56,7 @@ proptest! {
     #![proptest_config(cases(150))]
 
     #[test]
-    fn it_comes_out_the_same_wherever_it_stops(
+    fn the_result_does_not_depend_on_interruptions(
         (mesh, batches) in mesh::history(),
         stops in prop::collection::vec(1..12_usize, 1..12),
     ) {
@@ -84,9 +86,9 @@ proptest! {
             let pieces = work(&mut translation, 3);
             hear(&mut known, &translation, pieces);
         }
-        known.retain(|_, said| *said != Said::default());
+        known.retain(|_, result| *result != Said::default());
         let all = translation.units().map(|unit| (unit.clone(), said(&translation, unit)));
-        prop_assert_eq!(&known, &all.filter(|(_, said)| *said != Said::default()).collect::<BTreeMap<_, _>>());
+        prop_assert_eq!(&known, &all.filter(|(_, result)| *result != Said::default()).collect::<BTreeMap<_, _>>());
         let fresh = Mesh { settings, objects: objects.into_values().collect() };
         prop_assert_eq!(snapshot(&translation), snapshot(&fresh.translate()));
     }
@@ -122,7 +124,8 @@ fn a_namespace_with_little_to_do_waits_for_none_with_much() {
     assert!(!translation.holds(&theirs) && !translation.is_settled());
 }
 
-/// All may have to do with a relationship: until all have run, one may seem to have what an older one is to get.
+/// Any unit may depend on a relationship. Until all have run, a younger claimant may seem to hold the claim of an older
+/// one.
 #[test]
 fn nothing_of_a_changed_relationship_is_given_out_before_all_is_known() {
     let mut translation = in_place();
@@ -141,7 +144,7 @@ fn nothing_of_a_changed_relationship_is_given_out_before_all_is_known() {
     assert!(translation.is_settled() && !translation.is_whole());
 }
 
-/// A lane ends although more comes in all the time.
+/// The batch of a namespace ends although its changes continue.
 #[test]
 fn a_namespace_that_never_rests_is_given_out_all_the_same() {
     let mut translation = in_place();
@@ -152,7 +155,7 @@ fn a_namespace_that_never_rests_is_given_out_all_the_same() {
     assert!(own.sum::<usize>() >= 20);
 }
 
-/// What comes of a namespace is not half done again before it has been passed on.
+/// A namespace does not run again before its last batch has been acknowledged.
 #[test]
 fn a_namespace_rests_until_what_came_of_it_is_passed_on() {
     let mut translation = in_place();
@@ -165,7 +168,10 @@ fn a_namespace_rests_until_what_came_of_it_is_passed_on() {
         others.iter().flat_map(|piece| &piece.units).all(|unit| &**unit.namespace() == "mallory"),
         "{others:?}"
     );
-    assert!(translation.holds(&theirs) && !translation.is_sound(&theirs), "it is to claim another port");
+    assert!(
+        translation.holds(&theirs) && !translation.is_sound(&theirs),
+        "the binding must claim another port"
+    );
     let facade = translation.objects_of(&Unit::Facade(Key::new("shop", "remote-0")));
     assert!(json(&facade[0]).to_string().contains("81"), "{facade:?}");
     others.iter().chain(&pieces).for_each(|piece| translation.passed_on(piece));

@@ -1,4 +1,4 @@
-//! A status as it is written, and what it keeps.
+//! The written status, and the fields that it keeps.
 
 use emcee_api::Reason;
 use emcee_core::key::{Key, ObjectRef};
@@ -52,7 +52,11 @@ fn times_are_kept_where_nothing_changed() {
     assert_eq!(first["observedGeneration"], 3);
     assert_eq!(first["server_name"], "reviews.shop.blue.emcee.internal");
     assert_eq!(first["endpoints"], json!(["10.0.0.1:80"]));
-    assert_eq!(status(&kind, &good, &first, day2).expect("a status"), first, "the same again is the same");
+    assert_eq!(
+        status(&kind, &good, &first, day2).expect("a status"),
+        first,
+        "an unchanged verdict does not change the status"
+    );
 
     let second = status(&kind, &broken, &first, day2).expect("a status");
     assert_eq!(second["ready"], false);
@@ -61,7 +65,7 @@ fn times_are_kept_where_nothing_changed() {
     assert_eq!(
         condition(&second, "Accepted")["lastTransitionTime"],
         "2026-01-01T00:00:00Z",
-        "it did not flip"
+        "the condition did not change"
     );
 
     let third = status(&kind, &good, &second, day3).expect("a status");
@@ -97,7 +101,7 @@ fn what_is_held_stays_in_place_and_says_so() {
     assert_eq!(status["server_name"], "reviews.shop.blue.emcee.internal");
 }
 
-/// What it is made of has changed: it stays the version that counts, and nothing of it is there.
+/// Its dependencies have changed. The last good version is still used, but has no objects.
 #[test]
 fn what_is_held_and_cannot_be_in_place_is_not_said_to_be() {
     let refusal = |reason, field: &str| Problem::at(reason, field, "of the test");
@@ -110,7 +114,7 @@ fn what_is_held_and_cannot_be_in_place_is_not_said_to_be() {
     let accepted = condition(&status, "Accepted")["message"].as_str().expect("a message");
     assert_eq!(
         accepted,
-        "spec.prt: of the test; the last good version counts, and is not in place (see Programmed)"
+        "spec.prt: of the test; the last good version is used, but is not in place (see Programmed)"
     );
     for kind in ["Programmed", "Ready"] {
         let condition = condition(&status, kind);
@@ -147,7 +151,7 @@ fn what_others_wrote_stays() {
     let written =
         status(&resource("MeshFedConfig"), &verdict, &json!({"peers": peers}), now).expect("a status");
     assert_eq!(written["peers"][0]["announced"], 3);
-    // Nothing is known of m3 yet, and nothing is made up.
+    // Nothing is known of m3 yet, so it has no entry.
     assert_eq!(written["peers"].as_array().map(Vec::len), Some(1));
     assert_eq!(written["peer_summary"], "m2,m3");
 
@@ -157,7 +161,7 @@ fn what_others_wrote_stays() {
     assert_eq!(kept["announcement"], announcement);
     for rubbish in [json!(5), json!({"conditions": 7, "peers": "x", "announcement": []}), json!([])] {
         for kind in ["MeshFedConfig", "ServiceExposition", "ServiceBinding"] {
-            status(&resource(kind), &verdict, &rubbish, now).expect("a status, whatever stood there");
+            status(&resource(kind), &verdict, &rubbish, now).expect("a status, whatever the old one is");
         }
     }
 }

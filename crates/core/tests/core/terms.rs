@@ -1,4 +1,4 @@
-//! On which terms peers are met, and what they may say.
+//! Peer policies: what discovery needs to know about a relationship, and what peers may announce.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -26,7 +26,7 @@ fn terms_of(config: MeshFedConfig) -> Terms {
     Terms::clone(translation.terms_of(&Key::new("blue", "blue")).expect("terms"))
 }
 
-/// As m2 may announce it.
+/// Builds a valid announcement of m2.
 pub(crate) fn offer() -> Offer {
     Offer {
         key: Key::new("shop", "reviews"),
@@ -136,7 +136,7 @@ fn addresses_lie_where_the_operator_says() {
         (m2(), "203.0.113.7:1", good),
         (m2(), "[2001:db8::7]:1", good),
         (m2(), "203.0.113.7:0", bad),
-        // Never, whatever the operator says.
+        // Never allowed, whatever networks are listed.
         (everywhere(), "0.0.0.0:1", bad),
         (everywhere(), "0.1.2.3:1", bad),
         (everywhere(), "[::]:1", bad),
@@ -148,7 +148,7 @@ fn addresses_lie_where_the_operator_says() {
         (everywhere(), "[::ffff:169.254.169.254]:80", bad),
         (everywhere(), "[64:ff9b::a9fe:a9fe]:80", bad),
         (m2().networks(["169.254.0.0/16"]), "169.254.1.1:1", bad),
-        // This host, unless a network says just that.
+        // Addresses of this host are refused unless a network lists exactly them.
         (m2(), "127.0.0.1:1", bad),
         (m2(), "127.9.9.9:1", bad),
         (m2(), "[::1]:1", bad),
@@ -157,12 +157,12 @@ fn addresses_lie_where_the_operator_says() {
         (m2().networks(["127.0.0.0/8", "::1/128"]), "127.0.0.1:1", good),
         (m2().networks(["127.0.0.0/8", "::1/128"]), "[::1]:1", good),
         (m2().networks(["127.0.0.1/32"]), "127.0.0.2:1", bad),
-        // This cluster's Services and Pods, likewise.
+        // The same holds for this cluster's Services and Pods.
         (m2(), "10.96.0.10:1", bad),
         (m2().networks(["10.0.0.0/8"]), "10.96.0.10:1", bad),
         (m2().networks(["10.0.0.0/8"]), "10.1.0.10:1", good),
         (m2().networks(["10.96.0.0/16"]), "10.96.0.10:1", good),
-        // What is listed is all there is.
+        // Only listed networks are allowed.
         (m2().networks(["203.0.113.0/24"]), "203.0.113.7:1", good),
         (m2().networks(["203.0.113.0/24"]), "198.51.100.7:1", bad),
         (m2().networks(["203.0.113.0/24"]), "[::ffff:203.0.113.7]:1", good),
@@ -223,7 +223,7 @@ fn identities_are_never_this_meshs_own() {
     assert_eq!(terms.judge("m2", &own), Ok(()));
 }
 
-/// An address, half of them near what must not pass.
+/// Generates addresses, half of them close to forbidden ones.
 fn address() -> impl Strategy<Value = IpAddr> {
     let v4 = any::<u32>().prop_map(|bits| IpAddr::from(Ipv4Addr::from_bits(bits)));
     let near = select(vec![[127, 0], [169, 254], [224, 0], [0, 0], [10, 96], [255, 255]]);
@@ -238,7 +238,7 @@ fn address() -> impl Strategy<Value = IpAddr> {
     })
 }
 
-/// Whatever the networks, and in whichever notation.
+/// Returns whether an address is never allowed, for any networks and in any notation.
 fn is_out_of_the_question(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(a) => a.is_unspecified() || a.is_link_local() || a.is_multicast() || a.is_broadcast(),
@@ -250,7 +250,7 @@ proptest! {
     #![proptest_config(cases(500))]
 
     #[test]
-    fn no_forbidden_address_passes(address in address(), wide in any::<bool>()) {
+    fn forbidden_addresses_are_refused(address in address(), wide in any::<bool>()) {
         let peer = if wide { m2().networks(["0.0.0.0/0", "::/0"]) } else { m2() };
         let offer = Offer { endpoints: vec![Endpoint { host: Host::Ip(address), port: 1 }], ..offer() };
         let passes = judged(peer, &offer).is_ok();
@@ -260,7 +260,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_judged_in_a_line(text in "(?s).{0,300}", other in "[a-z.:/*-]{0,80}") {
+    fn refusals_of_any_text_are_a_single_line(text in "(?s).{0,300}", other in "[a-z.:/*-]{0,80}") {
         for text in [text, other] {
             let host = Host::Name(text.as_str().into());
             for offer in [
@@ -272,7 +272,7 @@ proptest! {
                 Offer { root_hash: Some(text.clone()), ..offer() },
                 Offer { endpoints: vec![Endpoint { host, port: 1 }], ..offer() },
             ] {
-                // It asserts that a refusal is a line.
+                // `validate_announcement` asserts that a refusal is a single line.
                 let _ = judged(m2(), &offer);
             }
         }
@@ -287,7 +287,7 @@ fn terms_hold_what_discovery_needs() {
     let mut mesh = vec![config.build()];
     let key = Key::new("blue", "blue");
     let terms = |mesh: &[Value]| Terms::clone(translate(mesh).terms_of(&key).expect("terms"));
-    assert_eq!(terms(&mesh).certificate, None, "without its Secret it is closed");
+    assert_eq!(terms(&mesh).certificate, None, "without its Secret the relationship is closed");
     mesh.push(secret);
     let terms = terms(&mesh);
     let certificate = terms.certificate.as_ref().expect("a certificate");
@@ -296,13 +296,13 @@ fn terms_hold_what_discovery_needs() {
     assert_eq!(terms.peers[0].discovery, [at("203.0.113.9:15443")]);
     assert_eq!(terms.expire_after, Some(std::time::Duration::from_mins(10)));
     assert_eq!(terms.locality.trust_domain, "m1.example");
-    // Of two with one name the older counts, and the other has no terms.
+    // The older of two relationships with the same name is used. The other has no peer policy.
     let rival = flat("blue").set("/metadata/name", "rival").relationship("blue").build();
     mesh.push(rival);
     assert_eq!(translate(&mesh).terms().count(), 1);
 }
 
-/// A Service that leads to the Emcee of a peer, as the first prototype had it.
+/// Builds a Service with the address of a peer's Emcee, as in the first prototype.
 fn discovery_server(name: &str, address: &str, labels: &Value) -> Value {
     let mut service =
         service("blue", name).port("grpc", 9999).port("discovery", 15443).external(address).build();

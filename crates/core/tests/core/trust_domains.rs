@@ -1,4 +1,5 @@
-//! Trust domains of peers: whom this mesh's sidecars accept, and whom that lets at a BOUNDARY egress.
+//! Trust domains of peers: which callers this mesh's sidecars accept, and which callers can reach a BOUNDARY egress
+//! gateway.
 
 use emcee_api::Reason;
 use emcee_core::catalogue::{Offer, Source};
@@ -39,21 +40,21 @@ fn translate(aliases: &[&str], configs: Vec<MeshFedConfig>) -> Translation {
     Translation::of(settings(aliases), changes.into_iter().chain([exposed()]))
 }
 
-/// Istio replaces the trust domain in a policy by all of its aliases: the guard of an egress does not tell them apart.
+/// Istio replaces the trust domain in a policy with all of its aliases, so the egress policy cannot distinguish them.
 #[test]
 fn an_alias_that_is_an_end_to_end_peers_opens_the_egress() {
-    let said = |aliases: &[&str], trust_domains: &[&str]| {
+    let trust_domain_warning = |aliases: &[&str], trust_domains: &[&str]| {
         let flat = flat("yellow").unset("/spec/tls_context_selector").peer(m2(trust_domains));
         let blue = boundary("blue").peer(Peer::new("m3", ["m3.example"]));
         warning(&translate(aliases, vec![blue, flat]), "blue", Reason::SharedTrustDomain)
     };
-    assert_eq!(said(&[], &["m2.example"]), None);
-    assert_eq!(said(&["m4.example"], &["m2.example"]), None);
-    let words = said(&["m4.example", "m2.example"], &["m2.example"]).expect("it is said");
+    assert_eq!(trust_domain_warning(&[], &["m2.example"]), None);
+    assert_eq!(trust_domain_warning(&["m4.example"], &["m2.example"]), None);
+    let words = trust_domain_warning(&["m4.example", "m2.example"], &["m2.example"]).expect("a warning");
     assert!(words.contains("trust domain m2.example, an alias"), "{words}");
-    assert!(words.contains("NetworkPolicy"), "what still helps: {words}");
+    assert!(words.contains("NetworkPolicy"), "the message suggests a NetworkPolicy: {words}");
     for trust_domains in [&[][..], &["m1.example"], &["m2.example", "m1.example"]] {
-        let words = said(&["m2.example"], trust_domains).expect("it is said");
+        let words = trust_domain_warning(&["m2.example"], trust_domains).expect("a warning");
         assert!(words.contains("this mesh's trust domain m1.example"), "{words}");
     }
 }
@@ -64,7 +65,7 @@ fn styles(peer: &Peer) -> [(&'static str, MeshFedConfig, bool); 6] {
         ("PASSTHROUGH", plain(passthrough("blue")), true),
         ("WHARF", plain(wharf("blue")), true),
         ("FLAT", plain(flat("blue")), true),
-        // What only consumes has no callers from there.
+        // A relationship that only consumes has no callers in peers.
         ("PASSTHROUGH, consuming", plain(passthrough("blue").unset("/spec/use_ingress_gateway")), false),
         ("WHARF, consuming", plain(wharf("blue").unset("/spec/use_ingress_gateway")), false),
         ("BOUNDARY", boundary("blue").peer(peer.clone()), false),
@@ -74,17 +75,17 @@ fn styles(peer: &Peer) -> [(&'static str, MeshFedConfig, bool); 6] {
 #[test]
 fn callers_whose_trust_domain_is_no_alias_are_refused_by_sidecars_and_that_is_said() {
     for (style, config, exposes) in styles(&m2(&["m2.example"])) {
-        let said = |aliases: &[&str]| {
+        let trust_domain_warning = |aliases: &[&str]| {
             warning(&translate(aliases, vec![config.clone()]), "blue", Reason::TrustDomainNotAccepted)
         };
-        let words = said(&[]);
+        let words = trust_domain_warning(&[]);
         assert_eq!(words.is_some(), exposes, "{style}");
         let line = "`trustDomainAliases: [old.example, m2.example]`";
         assert!(
-            said(&["old.example"]).is_none_or(|words| words.contains(line)),
-            "what there is stays: {style}"
+            trust_domain_warning(&["old.example"]).is_none_or(|words| words.contains(line)),
+            "existing aliases are kept: {style}"
         );
-        assert_eq!(said(&["m2.example"]), None, "{style}");
+        assert_eq!(trust_domain_warning(&["m2.example"]), None, "{style}");
     }
     for accepted in [&[][..], &["m1.example"]] {
         let config = styles(&m2(accepted))[0].1.clone();
@@ -93,29 +94,30 @@ fn callers_whose_trust_domain_is_no_alias_are_refused_by_sidecars_and_that_is_sa
     }
 }
 
-/// Without a gateway only an exposition says that this mesh has callers there.
+/// Without a gateway, this mesh has callers in the peer only if an exposition exists.
 #[test]
 fn in_flat_that_counts_as_long_as_something_is_exposed() {
     let config = styles(&m2(&["m2.example"]))[2].1.clone();
     let mut translation = Translation::of(settings(&[]), [intake::change(&config.build())]);
-    let said =
+    let trust_domain_warning =
         |translation: &Translation| warning(translation, "blue", Reason::TrustDomainNotAccepted).is_some();
-    assert!(!said(&translation));
+    assert!(!trust_domain_warning(&translation));
     translation.update([exposed()]);
-    assert!(said(&translation));
+    assert!(trust_domain_warning(&translation));
     translation.update([Change::Exposition(Key::new("shop", "reviews"), None)]);
-    assert!(!said(&translation));
+    assert!(!trust_domain_warning(&translation));
     let elsewhere = exposition("shop", "reviews").port(80).fed("red").build();
     translation.update([intake::change(&elsewhere)]);
-    assert!(!said(&translation));
+    assert!(!trust_domain_warning(&translation));
 }
 
-/// Where no trust domain is listed, the peer's own word is as good as any for a warning.
+/// If no trust domain is listed, a warning can rely on the peer's announcements.
 #[test]
 fn an_announced_trust_domain_counts_as_long_as_it_is_announced() {
     let config = styles(&m2(&[]))[0].1.clone();
     let mut translation = translate(&[], vec![config]);
-    let said = |translation: &Translation| warning(translation, "blue", Reason::TrustDomainNotAccepted);
+    let trust_domain_warning =
+        |translation: &Translation| warning(translation, "blue", Reason::TrustDomainNotAccepted);
     let source = Source::new(Key::new("blue", "blue"), "m2");
     let announces = |name: &str, trust_domain: Option<&str>| {
         let service = Key::new("shop", name);
@@ -125,17 +127,17 @@ fn an_announced_trust_domain_counts_as_long_as_it_is_announced() {
         });
         Change::Announcement(source.clone(), service, offer)
     };
-    assert_eq!(said(&translation), None);
+    assert_eq!(trust_domain_warning(&translation), None);
     translation.update([announces("a", Some("two.example")), announces("b", Some("two.example"))]);
-    assert!(said(&translation).is_some_and(|words| words.contains("two.example")));
+    assert!(trust_domain_warning(&translation).is_some_and(|words| words.contains("two.example")));
     translation.update([announces("a", None)]);
-    assert!(said(&translation).is_some(), "b is of it too");
+    assert!(trust_domain_warning(&translation).is_some(), "b has this trust domain too");
     translation.update([announces("b", Some("m1.example"))]);
-    assert_eq!(said(&translation), None);
+    assert_eq!(trust_domain_warning(&translation), None);
     translation.update([announces("b", Some("")), announces("a", Some("two.example"))]);
-    assert!(said(&translation).is_some());
+    assert!(trust_domain_warning(&translation).is_some());
     translation.set_settings(settings(&["two.example"]));
-    assert_eq!(said(&translation), None);
+    assert_eq!(trust_domain_warning(&translation), None);
 }
 
 #[test]
@@ -143,6 +145,6 @@ fn where_only_files_are_known_the_flag_is_named() {
     let config = styles(&m2(&["m2.example"]))[0].1.clone();
     let settings = Settings { knowledge: Knowledge::Partial, ..settings(&[]) };
     let translation = Translation::of(settings, [intake::change(&config.build()), exposed()]);
-    let words = warning(&translation, "blue", Reason::TrustDomainNotAccepted).expect("it is said");
+    let words = warning(&translation, "blue", Reason::TrustDomainNotAccepted).expect("a warning");
     assert!(words.contains("--trust-domain-aliases"), "{words}");
 }

@@ -1,4 +1,4 @@
-//! The generated meshes reach what the properties speak of: else these would hold of nothing.
+//! The generated meshes cover every kind and every reason. Otherwise the property tests would test nothing.
 
 use std::collections::BTreeSet;
 
@@ -31,8 +31,8 @@ fn generated_meshes_have_every_kind_and_every_reason() {
     assert!(programmed > 3_000, "{programmed}");
 }
 
-/// `Fine` is no problem's, and `LimitExceeded` takes more objects than these meshes have (`rivals`, `bounds`); the others
-/// are found when writing.
+/// Returns whether a reason is tested elsewhere. `Fine` is not a problem, `LimitExceeded` needs more objects than these
+/// meshes have (see `rivals` and `limits`), and the others occur only when objects are written.
 fn is_elsewhere(reason: Reason) -> bool {
     use Reason::{ApplyFailed, Conflict, Fine, Forbidden, KindMissing, LimitExceeded};
     matches!(reason, Fine | LimitExceeded | Conflict | ApplyFailed | KindMissing | Forbidden)

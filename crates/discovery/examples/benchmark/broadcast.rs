@@ -1,6 +1,6 @@
-//! The yardstick: a tonic server that knows nothing but bytes, and gives everybody the same.
+//! Baseline of the benchmark: a tonic server that knows nothing but bytes and sends everyone the same.
 //!
-//! The bytes are those of Emcee's session, taken from it without a socket. TLS is Emcee's, too.
+//! The bytes are those of Emcee's server stream, taken from it without a socket. TLS is Emcee's, too.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,7 @@ use crate::credentials::{Credentials, RELATIONSHIP};
 use crate::lines::{change, now, obey, say};
 use crate::offers::offer;
 
-/// Changes that a subscriber may be behind.
+/// Maximum number of changes that a subscriber may lag behind.
 const BEHIND: usize = 64;
 
 pub(crate) fn run(credentials: &Credentials, services: usize) -> Result<()> {
@@ -46,7 +46,7 @@ pub(crate) fn run(credentials: &Credentials, services: usize) -> Result<()> {
             let at = now();
             let responses = source.change(usize::from(number) % services, number)?;
             for response in responses {
-                station.changes.send(response).context("nobody is subscribed")?;
+                station.changes.send(response).context("there are no subscribers")?;
             }
             anyhow::Ok(at)
         });
@@ -56,7 +56,7 @@ pub(crate) fn run(credentials: &Credentials, services: usize) -> Result<()> {
     })
 }
 
-/// Where the bytes come from.
+/// Produces the responses to send.
 struct Source {
     shelf: Shelf,
     session: Session,
@@ -64,17 +64,17 @@ struct Source {
 
 impl Source {
     fn new(services: usize) -> Result<Self> {
-        let mut shelf = Shelf::default();
+        let mut cache = Shelf::default();
         for index in 0..services {
-            let _nobody_waits = offer(&mut shelf, index, 0)?;
+            let _no_streams_yet = offer(&mut cache, index, 0)?;
         }
         let mut session = Session::new(Audience::new(RELATIONSHIP, "anybody"), Limits::default());
-        session.receive(&request(""), &shelf)?;
-        Ok(Self { shelf, session })
+        session.receive(&request(""), &cache)?;
+        Ok(Self { shelf: cache, session })
     }
 
     fn change(&mut self, index: usize, number: u16) -> Result<Vec<Bytes>> {
-        let _everybody_waits = offer(&mut self.shelf, index, number)?;
+        let _changed_views = offer(&mut self.shelf, index, number)?;
         self.responses()
     }
 
@@ -88,7 +88,7 @@ impl Source {
     }
 }
 
-/// For everything, or the answer to a response.
+/// Builds the first request, for all resources, or with a nonce the ACK of a response.
 fn request(nonce: &str) -> DeltaDiscoveryRequest {
     DeltaDiscoveryRequest {
         type_url: ENDPOINT_SLICE.to_owned(),
@@ -97,7 +97,7 @@ fn request(nonce: &str) -> DeltaDiscoveryRequest {
     }
 }
 
-/// What a subscriber gets: first what there is, then what is new.
+/// What a subscriber receives: first the current state, then the changes.
 #[derive(Clone)]
 struct Station {
     first: Arc<[Bytes]>,
@@ -116,7 +116,7 @@ impl Station {
     }
 
     fn subscribe(&self, answers: Streaming<()>) -> BoxStream<'static, Result<Bytes, Status>> {
-        // Read, as they would fill the window otherwise, and forgotten.
+        // ACKs are read and discarded. Unread, they would fill the flow-control window.
         tokio::spawn(forget(answers));
         self.programme().boxed()
     }
@@ -142,7 +142,7 @@ async fn serve(listener: TcpListener, relationships: Arc<Relationships>, station
     Ok(tonic::transport::Server::builder().serve_with_incoming(service, accepted).await?)
 }
 
-/// The connections whose clients have proved to be peers.
+/// Accepts connections and yields those whose clients have authenticated as peers.
 fn handshakes(
     listener: TcpListener,
     relationships: Arc<Relationships>,
@@ -161,7 +161,7 @@ fn handshakes(
     stream::unfold(accepted, |mut accepted| async { Some((Ok(accepted.recv().await?), accepted)) })
 }
 
-/// A message is its bytes; a client's is nothing.
+/// Codec that passes bytes through unchanged. Messages of clients are discarded.
 #[derive(Clone, Copy)]
 struct Untouched;
 

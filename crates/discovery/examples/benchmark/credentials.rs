@@ -1,4 +1,4 @@
-//! One relationship of a mesh with many peers, each with a certificate of its own.
+//! A relationship of one mesh with many peers, each with a certificate of its own.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use emcee_discovery::tls::{Material, Relationship, Relationships, SubjectAltName
 use emcee_testkit::certs::{Ca, Leaf};
 use serde::{Deserialize, Serialize};
 
-/// The relationship's name.
+/// Name of the relationship.
 pub(crate) const RELATIONSHIP: &str = "blue";
-/// The mesh that announces.
+/// Name of the mesh that announces.
 pub(crate) const SERVER: &str = "m1";
 
-/// The keys of this file open nothing but a benchmark.
+/// Keys and certificates of all processes. They are of no use outside the benchmark.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Credentials {
     ca: String,
@@ -50,12 +50,12 @@ impl Credentials {
         Ok(serde_json::from_slice(&json)?)
     }
 
-    /// How many peers there are.
+    /// Number of peers.
     pub(crate) fn peers(&self) -> usize {
         self.peers.len()
     }
 
-    /// What the mesh has open: the relationship, with all peers.
+    /// The relationship as the server has it open, with all peers.
     pub(crate) fn of_server(&self) -> Result<Arc<Relationships>> {
         let peers: Vec<_> = (0..self.peers.len()).map(peer).collect();
         let relationship = self.relationship(&self.server, peers.iter().map(String::as_str))?;
@@ -69,14 +69,14 @@ impl Credentials {
     }
 
     fn relationship<'a>(&self, own: &Own, peers: impl Iterator<Item = &'a str>) -> Result<Arc<Relationship>> {
-        let material = KeyMaterial {
+        let key_material = KeyMaterial {
             certificate: own.certificate.as_bytes().into(),
             private_key: own.key.as_bytes().into(),
             ca: self.ca.as_bytes().into(),
             crl: None,
         };
         let peers = peers.map(|peer| (peer, [SubjectAltName::from(&*in_certificate(peer))]));
-        Ok(Arc::new(Relationship::new(RELATIONSHIP, Material::parse(&material)?, peers)))
+        Ok(Arc::new(Relationship::new(RELATIONSHIP, Material::parse(&key_material)?, peers)))
     }
 }
 

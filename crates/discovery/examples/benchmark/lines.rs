@@ -1,22 +1,22 @@
-//! What the processes tell each other.
+//! Line protocol between the processes of the benchmark.
 
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
-/// Nanoseconds by the clock that all processes of a machine share.
+/// Wall clock in nanoseconds. All processes on a machine share it.
 pub(crate) fn now() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos())
 }
 
-/// Says a line at once. When nobody listens any more, the end of stdin is near.
+/// Prints and flushes a line. Errors are ignored: if the reader is gone, stdin ends soon too.
 pub(crate) fn say(line: std::fmt::Arguments<'_>) {
     let mut stdout = std::io::stdout().lock();
-    let _nobody_listens = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    let _reader_gone = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
-/// Does what each line of stdin says, to its end.
+/// Calls `act` with each line of stdin until it ends.
 pub(crate) fn obey(mut act: impl FnMut(&str) -> Result<()>) -> Result<()> {
     for line in std::io::stdin().lines() {
         act(&line.context("cannot read stdin")?)?;
@@ -24,8 +24,8 @@ pub(crate) fn obey(mut act: impl FnMut(&str) -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// The number of the change in `change NUMBER`.
+/// Parses `change NUMBER`.
 pub(crate) fn change(line: &str) -> Result<u16> {
-    let Some(number) = line.strip_prefix("change ") else { bail!("what is {line:?}?") };
-    number.parse().with_context(|| format!("no number of a change: {number:?}"))
+    let Some(number) = line.strip_prefix("change ") else { bail!("unknown command {line:?}") };
+    number.parse().with_context(|| format!("invalid number of a change: {number:?}"))
 }

@@ -1,4 +1,4 @@
-//! What is announced.
+//! The announced services.
 
 use anyhow::Result;
 use emcee_core::catalogue::Offer;
@@ -11,15 +11,15 @@ use emcee_discovery::shelf::{Shelf, Touched, Visibility};
 use crate::credentials::RELATIONSHIP;
 
 const NAMESPACE: &str = "shop";
-/// Port of the ingress gateway's endpoints before the first change, and, with the number of a change added, after it.
+/// Port of the ingress gateway's endpoints before the first change. Each change adds its number.
 const PORT: u16 = 15_443;
 
-/// Offers a service for the first time, or once more with the change of that number.
-pub(crate) fn offer(shelf: &mut Shelf, index: usize, change: u16) -> Result<Touched> {
-    Ok(shelf.offer(RELATIONSHIP, &service(index, change)?, &Visibility::All)?)
+/// Announces a service, at first with change 0 and later with the number of a change.
+pub(crate) fn offer(cache: &mut Shelf, index: usize, change: u16) -> Result<Touched> {
+    Ok(cache.offer(RELATIONSHIP, &service(index, change)?, &Visibility::All)?)
 }
 
-/// A service behind a gateway of two replicas: one resource.
+/// A service behind a gateway with two replicas: one resource.
 fn service(index: usize, change: u16) -> Result<Offer> {
     let name = format!("service-{index:06}");
     let endpoint = |host: &str| format!("{host}:{}", PORT + change).parse();

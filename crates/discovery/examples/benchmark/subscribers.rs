@@ -1,5 +1,5 @@
-//! Everybody who subscribes, to whichever server: no more of a client than the wire asks for, so that a client's work is
-//! small, and the same for both servers.
+//! All subscribers of either server. Their client does only what the wire requires, so that its work is small and the
+//! same for both servers.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use crate::credentials::{Credentials, RELATIONSHIP, SERVER};
 use crate::lines::{now, obey, say};
 
-/// How many connect at once. The server may have no more handshakes under way than 512.
+/// Subscribers that connect at once. The server allows at most 512 handshakes in progress.
 const AT_ONCE: usize = 64;
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
@@ -37,7 +37,7 @@ pub(crate) fn run(credentials: Credentials, services: usize, address: SocketAddr
         let held_before = match line {
             "sync" => BTreeMap::new(),
             "reconnect" => lock(&held).clone(),
-            _ => bail!("what is {line:?}?"),
+            _ => bail!("unknown command {line:?}"),
         };
         runtime.block_on(subscribed.shutdown());
         let fleet = Arc::new(Fleet {
@@ -57,10 +57,10 @@ pub(crate) fn run(credentials: Credentials, services: usize, address: SocketAddr
     })
 }
 
-/// Nobody may fail.
+/// Ends the process if a subscriber fails, as its numbers would be wrong without it.
 async fn or_end(index: usize, subscription: impl Future<Output = Result<()>>) {
     if let Err(error) = subscription.await {
-        let _nobody_listens = writeln!(std::io::stderr(), "error: subscriber {index}: {error:#}");
+        let _reader_gone = writeln!(std::io::stderr(), "error: subscriber {index}: {error:#}");
         std::process::exit(1);
     }
 }
@@ -74,16 +74,16 @@ fn first_request(held: BTreeMap<String, String>) -> DeltaDiscoveryRequest {
     }
 }
 
-/// All who subscribe at one time.
+/// All subscribers of one run.
 struct Fleet {
     credentials: Arc<Credentials>,
     address: SocketAddr,
-    /// How many resources each lacks.
+    /// Number of resources that each subscriber lacks.
     expected: usize,
     first: DeltaDiscoveryRequest,
     gate: Semaphore,
     tally: Tally,
-    /// What each of them has: all have the same, so one keeps it for all.
+    /// Versions that each subscriber holds. All hold the same, so one records them for all.
     held: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
@@ -97,13 +97,14 @@ impl Fleet {
             let permit = call.requests.ready().await.context("the server has closed the stream")?;
             permit.send(&answer(&response));
             let count = response.resources.len();
-            ensure!(response.removed_resources.is_empty(), "something is removed");
+            ensure!(response.removed_resources.is_empty(), "the server removed a resource");
             digest = response.resources.iter().map(|bytes| hash(bytes)).fold(digest, u64::wrapping_add);
             if index == 0 {
                 self.keep(&response)?;
             }
             self.tally.resources.fetch_add(count, Ordering::Relaxed);
             lacks = lacks.map(|lacks| lacks.saturating_sub(count));
+            // Done when nothing is missing of the initial state, or after each change from then on.
             match lacks {
                 Some(1..) => continue,
                 None if count == 0 => continue,
@@ -145,20 +146,25 @@ fn hash(bytes: &[u8]) -> u64 {
     FixedState::default().hash_one(bytes)
 }
 
-/// Who has what all are to have: everything, the answer to a first request, or one change.
+/// Counts the subscribers that have received everything expected: all resources, the answer to a first request, or one
+/// change.
 #[derive(Default)]
 struct Tally {
     all: usize,
     done: AtomicUsize,
     resources: AtomicUsize,
-    /// What the first who had it had.
+    /// Digest of the resources of the first subscriber that was done.
     digest: Mutex<Option<u64>>,
 }
 
 impl Tally {
-    /// The last says so. The next change comes after its word, so nobody is counted twice.
+    /// Records that a subscriber is done. The last one prints the result. The next change is made only after that
+    /// line, so no subscriber is counted twice.
     fn done(&self, digest: u64) -> Result<()> {
-        ensure!(*lock(&self.digest).get_or_insert(digest) == digest, "it has other resources than others");
+        ensure!(
+            *lock(&self.digest).get_or_insert(digest) == digest,
+            "subscribers received different resources"
+        );
         let at = now();
         if self.done.fetch_add(1, Ordering::AcqRel) + 1 == self.all {
             *lock(&self.digest) = None;

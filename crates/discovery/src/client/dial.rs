@@ -1,4 +1,4 @@
-//! From an address to a stream: name, TCP, TLS, HTTP/2.
+//! Dials a peer: resolves the name, then connects through TCP, TLS and HTTP/2.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,19 +19,19 @@ use crate::tls::{Authenticated, Relationship, TlsError, connect};
 const LOOKUP: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(5);
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How often a connection on which nothing happens is probed.
+/// Interval of HTTP/2 pings on an idle connection.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Addresses of one name that are tried.
+/// Number of addresses that are tried for one DNS name.
 const ADDRESSES: usize = 8;
 
-/// Makes connections; in tests, of something else than TCP.
+/// Opens connections. Tests replace TCP with in-memory pipes.
 pub(super) trait Connect: Send + Sync + 'static {
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
     fn connect(&self, address: &Endpoint) -> impl Future<Output = Result<Self::Stream, ConnectError>> + Send;
 }
 
-/// TCP, with names from the system's resolver.
+/// Connects through TCP, with the system's resolver.
 #[derive(Debug)]
 pub(super) struct Tcp;
 
@@ -47,7 +47,7 @@ impl Connect for Tcp {
             }
         }
         let host = address.host.to_string();
-        Err(error.unwrap_or(ConnectError::Unresolved { host, reason: "it has no address".into() }))
+        Err(error.unwrap_or(ConnectError::Unresolved { host, reason: "the name has no addresses".into() }))
     }
 }
 
@@ -57,6 +57,8 @@ async fn resolve(address: &Endpoint) -> Result<Vec<SocketAddr>, ConnectError> {
         Host::Name(name) => name,
     };
     let unresolved = |reason: String| ConnectError::Unresolved { host: name.to_string(), reason };
+    // `lookup_host` blocks a thread of the runtime's pool and cannot be cancelled; the timeout only stops waiting for
+    // it.
     let found = timeout(LOOKUP, lookup_host((&**name, address.port))).await;
     let found = found.map_err(|_| unresolved(format!("no answer within {} s", LOOKUP.as_secs())))?;
     Ok(found.map_err(|error| unresolved(error.to_string()))?.take(ADDRESSES).collect())
@@ -69,19 +71,19 @@ async fn tcp(address: SocketAddr) -> Result<TcpStream, ConnectError> {
         io::ErrorKind::ConnectionRefused => ConnectError::Refused(address),
         _ => ConnectError::Unreachable { address, reason: error.to_string() },
     })?;
-    // Best effort: it costs some milliseconds where it fails.
+    // Best effort: without it, small messages may be delayed by some milliseconds.
     let _delayed = stream.set_nodelay(true);
     Ok(stream)
 }
 
-/// A connection with a peer that has proved to be it, so far.
+/// An established HTTP/2 connection to a peer that has authenticated.
 pub(super) struct Dialled {
     pub(super) connection: Connection,
     pub(super) peer: Authenticated,
     pub(super) fault: Fault,
 }
 
-/// Goes all the way. The stream goes to `address`; whom it has to reach, the certificates say.
+/// Establishes a connection to `address`. Only the certificate decides whether the server is `peer`.
 pub(super) async fn dial(
     connector: &impl Connect,
     address: &Endpoint,
@@ -89,6 +91,7 @@ pub(super) async fn dial(
     peer: &str,
 ) -> Result<Dialled, ConnectError> {
     let stream = connector.connect(address).await?;
+    // Each step has its own timeout, so that the error names the step that hangs.
     let late = |_| ConnectError::TimedOut { what: "the TLS handshake", after: HANDSHAKE };
     let (stream, peer) = timeout(HANDSHAKE, connect(stream, relationship, peer)).await.map_err(late)??;
     let fault = Fault::default();
@@ -99,12 +102,15 @@ pub(super) async fn dial(
     Ok(Dialled { connection, peer, fault })
 }
 
-/// What TLS said when a connection broke; HTTP/2 repeats it in its own words only.
+/// Holds the TLS error that broke a connection. HTTP/2 only reports that the stream failed.
+///
+/// A TLS 1.3 server verifies the client certificate after the client has finished its handshake, so the rejection
+/// arrives as a read error of the open stream.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fault(Arc<OnceLock<TlsError>>);
 
 impl Fault {
-    /// What an error of the stream really is.
+    /// Returns the TLS error behind `error`, if there was one, else `error` itself.
     pub(super) fn explain(&self, error: ReceiveError) -> ConnectError {
         match self.0.get() {
             Some(fault) => ConnectError::Tls(fault.clone()),
@@ -113,7 +119,7 @@ impl Fault {
     }
 }
 
-/// Keeps the first TLS error of a stream.
+/// Wraps a stream and records its first TLS error.
 struct Watched<S> {
     stream: S,
     fault: Fault,

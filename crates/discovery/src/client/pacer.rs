@@ -1,4 +1,4 @@
-//! No more than one event a second of each service, however fast a peer changes it: the latest.
+//! Limits events to one per second and service. If a peer changes a service faster, only the latest state is delivered.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use super::PeerEvent;
 use crate::slice::discovery_key;
 use crate::subscription::Event;
 
-/// Between two events of one service.
+/// Minimum time between two events about the same service.
 const PACE: Duration = Duration::from_secs(1);
 
-/// What an event is about. A later event about the same replaces an earlier one that was not delivered yet.
+/// What an event is about. A new event replaces an undelivered one with the same subject.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
     Connection,
@@ -20,14 +20,14 @@ enum Subject {
     Service(Key),
 }
 
-/// Events that wait to be delivered.
+/// Queue of events that wait for delivery, at most one per subject.
 #[derive(Debug, Default)]
 pub(super) struct Pacer {
     waiting: BTreeMap<Subject, PeerEvent>,
-    /// When each that waits may be delivered, in order of arrival.
+    /// Earliest delivery time of each waiting event. The counter keeps the order of arrival among equal times.
     schedule: BTreeSet<(Instant, u64, Subject)>,
     arrivals: u64,
-    /// What was delivered within the last second.
+    /// Subjects that were delivered within the last [`MIN_EVENT_INTERVAL`], and when.
     delivered: BTreeMap<Subject, Instant>,
     deliveries: VecDeque<(Instant, Subject)>,
 }
@@ -35,8 +35,10 @@ pub(super) struct Pacer {
 impl Pacer {
     pub(super) fn push(&mut self, event: PeerEvent, now: Instant) {
         let subject = subject(&event);
+        // A replaced event keeps its place in the schedule, so constant changes cannot postpone a delivery.
         if self.waiting.insert(subject.clone(), event).is_none() {
             self.forget(now);
+            // Connection events are not delayed: consumers need to know at once that a peer is unreachable.
             let last = self.delivered.get(&subject).filter(|_| subject != Subject::Connection);
             let when = last.map_or(now, |last| (*last + PACE).max(now));
             self.schedule.insert((when, self.arrivals, subject));
@@ -44,12 +46,12 @@ impl Pacer {
         }
     }
 
-    /// When there is something to deliver, if there will be.
+    /// Returns when the next event may be delivered. `None` if no event waits.
     pub(super) fn next(&self) -> Option<Instant> {
         self.schedule.first().map(|(when, ..)| *when)
     }
 
-    /// Takes what is to be delivered now.
+    /// Removes and returns the next event that may be delivered at `now`.
     pub(super) fn pop(&mut self, now: Instant) -> Option<PeerEvent> {
         if self.next()? > now {
             return None;
@@ -60,16 +62,18 @@ impl Pacer {
         self.waiting.remove(&subject)
     }
 
-    /// How many wait.
+    /// Number of events that wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
 
+    /// Removes deliveries that no longer delay an event, which bounds the memory.
     fn forget(&mut self, now: Instant) {
         while let Some((when, _)) = self.deliveries.front()
             && *when + PACE <= now
         {
             let Some((when, subject)) = self.deliveries.pop_front() else { return };
+            // The subject may have been delivered again since; then a later entry of the queue removes it.
             if self.delivered.get(&subject) == Some(&when) {
                 self.delivered.remove(&subject);
             }
@@ -81,7 +85,7 @@ fn subject(event: &PeerEvent) -> Subject {
     match event {
         PeerEvent::Connected { .. } | PeerEvent::Lost(_) => Subject::Connection,
         PeerEvent::Refused(_) => Subject::Refusals,
-        PeerEvent::Changed(Event::Offered(offer)) => Subject::Service(offer.key.clone()),
+        PeerEvent::Changed(Event::Offered(announcement)) => Subject::Service(announcement.key.clone()),
         PeerEvent::Changed(Event::Withdrawn(key) | Event::Expired(key)) => Subject::Service(key.clone()),
         PeerEvent::Changed(Event::Addresses(_)) => Subject::Service(discovery_key()),
     }

@@ -1,4 +1,4 @@
-//! The follower against scripted peers in memory, in paused time: a minute is as long as nothing happens in it.
+//! Runs the peer task against scripted peers in memory. Time is paused, so waits take no real time.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -25,10 +25,10 @@ use crate::slice::encode;
 use crate::tls::{Material, Relationship, SubjectAltName, accept};
 use crate::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
 
-/// One stream, on the peer's side.
+/// One stream, from the peer's side.
 type Served = (Incoming<DeltaDiscoveryRequest>, Sender);
 
-/// A network of one peer, m1: it is there, or it is not.
+/// A network with one peer, m1, which is reachable or not.
 #[derive(Clone)]
 struct Network {
     there: Arc<Mutex<bool>>,
@@ -80,7 +80,7 @@ fn relationship(mesh: &str, peer: &str) -> Arc<Relationship> {
     Arc::new(Relationship::new("blue", material, [(peer, names)]))
 }
 
-/// m2, which follows m1.
+/// m2, which connects to m1.
 struct Test {
     network: Network,
     streams: mpsc::Receiver<Served>,
@@ -130,8 +130,8 @@ fn offer(name: &str, port: u16) -> Offer {
     }
 }
 
-fn response(offers: &[Offer]) -> DeltaDiscoveryResponse {
-    let encoded = offers.iter().flat_map(|offer| encode(offer).unwrap());
+fn response(announcements: &[Offer]) -> DeltaDiscoveryResponse {
+    let encoded = announcements.iter().flat_map(|announcement| encode(announcement).unwrap());
     DeltaDiscoveryResponse {
         type_url: ENDPOINT_SLICE.into(),
         nonce: "1".into(),
@@ -140,8 +140,8 @@ fn response(offers: &[Offer]) -> DeltaDiscoveryResponse {
     }
 }
 
-async fn send(sender: &Sender, offers: &[Offer]) {
-    sender.ready().await.unwrap().send(&response(offers));
+async fn send(sender: &Sender, announcements: &[Offer]) {
+    sender.ready().await.unwrap().send(&response(announcements));
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,7 +240,7 @@ async fn a_server_that_says_nothing_is_given_up() {
     let _silent = test.stream().await;
     let Some(PeerEvent::Lost(why)) = test.events.next().await else { panic!("lost") };
     let why = why.to_string();
-    assert!(why.contains("the first response did not end within 60 s"), "{why}");
+    assert!(why.contains("waiting for the first response timed out after 60 s"), "{why}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,7 +249,8 @@ async fn when_nobody_takes_the_events_the_peer_is_not_read() {
     let (mut requests, sender) = test.stream().await;
     let answers = tokio::spawn(async move { while let Ok(Some(_)) = requests.next().await {} });
     let mut sent = 0;
-    // Offered and withdrawn: nothing of it is held, and no event replaces one of another service.
+    // Services are announced and removed with new names each time: the quota is not exceeded, and no event replaces
+    // another.
     while let Ok(ready) = timeout(Duration::from_mins(1), sender.ready()).await {
         let round = sent / 2;
         let names = (0..50).map(|index| format!("service-{round}-{index}"));
@@ -261,13 +262,13 @@ async fn when_nobody_takes_the_events_the_peer_is_not_read() {
         }
         ready.unwrap().send(&response);
         sent += 1;
-        assert!(sent < 1_000, "it reads for ever");
+        assert!(sent < 1_000, "it never stops reading");
     }
-    assert!(sent >= 3, "the queue and the pacer have room: {sent}");
+    assert!(sent >= 3, "the queue and the throttle have room: {sent}");
     let mut taken = 0;
     while timeout(Duration::from_secs(5), test.events.next()).await.is_ok() {
         taken += 1;
     }
-    assert!(taken >= 100, "then it goes on: {taken}");
+    assert!(taken >= 100, "reading resumes: {taken}");
     answers.abort();
 }

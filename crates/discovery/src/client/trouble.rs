@@ -1,4 +1,4 @@
-//! Why there is no stream with a peer, in words that say what to do.
+//! Reasons why there is no stream to a peer. The messages include the likely fix.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,66 +11,66 @@ use crate::grpc::ReceiveError;
 use crate::subscription::SubscriptionError;
 use crate::tls::{Ended, TlsError};
 
-/// Why one address gives no stream, or no longer.
+/// Why no stream could be opened through one address, or why it ended.
 #[derive(Clone, Debug, Error)]
 pub enum ConnectError {
-    /// The name is not known.
+    /// The DNS name does not resolve.
     #[error("{host} does not resolve ({reason}; is the name right, and known to this cluster's DNS?)")]
     Unresolved {
-        /// The name.
+        /// The DNS name of the address.
         host: String,
-        /// What the resolver says.
+        /// Error of the resolver.
         reason: String,
     },
-    /// Nobody listens.
+    /// The connection was refused: no process listens on the port.
     #[error("{0} refuses the connection (nothing listens on this port there)")]
     Refused(SocketAddr),
-    /// No way there.
+    /// The network reported an error.
     #[error("{address} cannot be reached: {reason}")]
     Unreachable {
-        /// Where.
+        /// The address that was dialled.
         address: SocketAddr,
-        /// What the system says.
+        /// Error of the operating system.
         reason: String,
     },
-    /// No answer in time.
-    #[error("{what} did not end within {} s (does a firewall drop what is sent there?)", .after.as_secs())]
+    /// A step took longer than its timeout.
+    #[error("{what} timed out after {} s (does a firewall drop the packets?)", .after.as_secs())]
     TimedOut {
-        /// What was waited for.
+        /// The step that timed out.
         what: &'static str,
-        /// How long.
+        /// Timeout of the step.
         after: Duration,
     },
-    /// TLS failed.
+    /// The TLS handshake failed, or TLS broke the open stream.
     #[error("{0}")]
     Tls(#[from] TlsError),
-    /// The peer's side of the stream ended, or is not what it should be.
+    /// Receiving failed, or the server does not speak gRPC.
     #[error("{0}")]
     Receive(#[from] ReceiveError),
-    /// What the peer says makes no sense.
+    /// The peer violated the protocol.
     #[error("{0}")]
     Subscription(#[from] SubscriptionError),
-    /// The peer ended the stream in good order.
-    #[error("it ended the stream")]
+    /// The peer closed the stream without an error.
+    #[error("the peer closed the stream")]
     Over,
-    /// The peer may not be talked to any more.
+    /// The peer is no longer authenticated.
     #[error("{0}")]
     Ended(#[from] Ended),
 }
 
-/// Why there is no stream with a peer.
+/// Why a peer is unreachable.
 #[derive(Clone, Debug)]
 pub enum Trouble {
-    /// This side has nothing to show to it.
+    /// This mesh has no certificate for the relationship.
     Closed,
-    /// Nobody has said where it is.
+    /// No address of the peer is configured or announced.
     NoAddress,
-    /// What each address gave, the configured ones first.
+    /// Every address failed, or the stream to the last one ended. Configured addresses come first.
     Tried(Vec<(Endpoint, ConnectError)>),
 }
 
 impl Trouble {
-    /// Whether it is the same trouble as before, though the clock has gone on.
+    /// Whether both are the same failure. Times in the messages, such as the age of a certificate, are ignored.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Closed, Self::Closed) | (Self::NoAddress, Self::NoAddress) => true,
@@ -87,6 +87,7 @@ impl ConnectError {
     fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tls(a), Self::Tls(b)) => a.is_like(b),
+            // Other messages contain no times, so equal texts mean the same failure.
             (a, b) => a.to_string() == b.to_string(),
         }
     }
@@ -101,10 +102,12 @@ impl PartialEq for Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed => f.write_str("the relationship is closed here (its Secret is missing or broken)"),
-            Self::NoAddress => {
-                f.write_str("no address is known (peers[].discovery, or a Service labelled emcee: discovery)")
+            Self::Closed => {
+                f.write_str("the relationship is closed in this mesh (its Secret is missing or invalid)")
             }
+            Self::NoAddress => f.write_str(
+                "no address is known (set peers[].discovery, or label a Service emcee: discovery)",
+            ),
             Self::Tried(tried) => {
                 let tried: Vec<_> = tried.iter().map(|(address, why)| format!("{address}: {why}")).collect();
                 f.write_str(&tried.join("; "))

@@ -1,4 +1,4 @@
-//! A client's connection and its one stream.
+//! The client side: an HTTP/2 connection and its only stream.
 
 use std::time::Duration;
 
@@ -14,30 +14,30 @@ use tonic::{Code, Status};
 use super::incoming::words;
 use super::{Incoming, Outgoing, ReceiveError, Sender, channel, is_grpc};
 
-/// Bytes that a server may send before they are read: enough for megabytes a second over the widest distance, and not
-/// more, as each may come in a frame of its own, which is a hundred times as large in memory.
+/// HTTP/2 receive window in bytes. It allows megabytes per second over intercontinental latencies. It is not larger,
+/// as a hostile server may send each byte in a frame of its own, which takes about a hundred times as much memory.
 const WINDOW: u32 = 256 * 1024;
-/// Bytes of a response's headers.
+/// Limit for the headers of a response, in bytes.
 const HEADERS: u32 = 16 * 1024;
 
-/// A connection over which nothing has been asked for. It ends when this, and what comes of it, is dropped.
+/// An HTTP/2 connection without a stream. It closes when this value, or the stream opened from it, is dropped.
 #[derive(Debug)]
 pub struct Connection {
     requests: http2::SendRequest<Outgoing>,
     driver: Driver,
 }
 
-/// A stream: requests out, responses in.
+/// A bidirectional stream. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Call<Resp> {
-    /// Takes requests.
+    /// The sending half, for requests.
     pub requests: Sender,
-    /// Gives responses.
+    /// The receiving half, for responses.
     pub responses: Incoming<Resp>,
     _driver: Driver,
 }
 
-/// The task in which HTTP/2 is spoken.
+/// The task that drives the HTTP/2 connection. Dropping it aborts the task.
 #[derive(Debug)]
 struct Driver(JoinHandle<()>);
 
@@ -48,7 +48,8 @@ impl Drop for Driver {
 }
 
 impl Connection {
-    /// Speaks HTTP/2 over `stream`, and probes it when it is silent for so long.
+    /// Performs the HTTP/2 handshake on `stream`. An idle connection is probed after `keepalive`, and fails when a
+    /// probe is not answered within the same time.
     pub async fn over<S>(stream: S, keepalive: Duration) -> Result<Self, ReceiveError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -62,13 +63,13 @@ impl Connection {
             .max_header_list_size(HEADERS);
         let (requests, connection) =
             http.handshake(TokioIo::new(stream)).await.map_err(|error| lost(&error))?;
-        // How it ends, the stream says.
+        // The result is ignored: an open stream receives the error of the connection.
         let driver = Driver(spawn(async move { drop(connection.await) }));
         Ok(Self { requests, driver })
     }
 
-    /// Opens a stream of `method` (a path) at `authority` with a first request, as some servers answer nothing before it.
-    /// Responses of more than `limit` bytes are refused.
+    /// Opens a stream of `method` (a path) at `authority` and sends the first request. Responses of more than `limit`
+    /// bytes are refused.
     pub async fn call<Resp: Message + Default>(
         mut self,
         authority: &str,
@@ -77,6 +78,7 @@ impl Connection {
         limit: usize,
     ) -> Result<Call<Resp>, ReceiveError> {
         let (requests, body) = channel();
+        // Some servers send response headers only after the first request, so it is sent before waiting for them.
         if let Some(permit) = requests.ready().await {
             permit.send(first);
         }
@@ -100,6 +102,7 @@ fn lost(error: &hyper::Error) -> ReceiveError {
 }
 
 fn check(response: &Response<hyper::body::Incoming>) -> Result<(), ReceiveError> {
+    // A "Trailers-Only" response carries its status in the headers.
     if let Some(status) = Status::from_header_map(response.headers()).filter(|s| s.code() != Code::Ok) {
         return Err(ReceiveError::Status(status));
     }

@@ -1,4 +1,4 @@
-//! Messages on their way in.
+//! Reads messages from an HTTP/2 body.
 
 use std::error::Error as _;
 use std::future::poll_fn;
@@ -13,13 +13,14 @@ use tonic::{Code, Status};
 
 use super::HEADER;
 
-/// Fields that one message may have at its top level, however small it is: what each of a million empty ones would need
-/// here is far more than the two bytes that it needs there.
+/// Number of top-level fields that a message of any size may have. An empty field takes two bytes on the wire but far
+/// more when decoded.
 const FIELDS: usize = 65_536;
-/// A message that has more has so many bytes for each, at the least. What a client says that it holds has twice as many.
+/// A message with more fields than [`MAX_FIELDS`] must have at least this many bytes per field. An entry of
+/// `initial_resource_versions` has about twice as many.
 const FIELD: usize = 32;
 
-/// A stream of messages that are being read.
+/// Reads messages of type `M` from an HTTP/2 body.
 #[derive(Debug)]
 pub struct Incoming<M> {
     body: hyper::body::Incoming,
@@ -28,42 +29,43 @@ pub struct Incoming<M> {
     kind: PhantomData<fn() -> M>,
 }
 
-/// Why a stream gives no more messages.
+/// Why no more messages can be read from a stream.
 #[derive(Clone, Debug, Error)]
 pub enum ReceiveError {
-    /// A message is too long. Nothing was read of it.
-    #[error("it announced a message of {0} bytes, of which {1} are allowed")]
+    /// A message is too long: its announced length and the limit, in bytes. The message was not read.
+    #[error("message of {0} bytes is too large ({1} are allowed)")]
     TooLong(usize, usize),
-    /// A message has too many parts. Nothing was decoded of it.
-    #[error("it sent a message of more than {0} parts")]
+    /// A message has more top-level fields than this limit. The message was not decoded.
+    #[error("message has more than {0} fields")]
     TooMany(usize),
-    /// A message is compressed, which nobody asked for.
-    #[error("it sent a compressed message, or something that is not gRPC")]
+    /// A message is compressed, which was not negotiated.
+    #[error("message is compressed, or the stream is not gRPC")]
     Compressed,
-    /// A message is not protobuf.
-    #[error("it sent a message that cannot be decoded: {0}")]
+    /// A message is not valid protobuf.
+    #[error("message cannot be decoded: {0}")]
     Malformed(String),
-    /// The end came within a message.
+    /// The stream ended before the end of a message.
     #[error("the stream ended within a message")]
     CutOff,
-    /// The answer is an HTTP one.
-    #[error("what answers there is no gRPC server (HTTP status {0})")]
+    /// The response is not gRPC. Contains its HTTP status.
+    #[error("the server does not speak gRPC (HTTP status {0})")]
     NotGrpc(u16),
     /// The other side ended the stream with an error.
-    #[error("it ended the stream: {}", status(.0))]
+    #[error("the peer ended the stream: {}", status(.0))]
     Status(Status),
-    /// The connection broke.
+    /// The connection failed. Contains the error with its causes.
     #[error("the connection was lost: {0}")]
     Lost(String),
 }
 
+/// Code and message of a status. The message comes from the other side, so it is escaped and cut to 500 characters.
 fn status(status: &Status) -> String {
     let words: String = status.message().chars().take(500).flat_map(char::escape_debug).collect();
     format!("{:?}: {words}", status.code())
 }
 
 impl ReceiveError {
-    /// What the other side is told of it.
+    /// Returns the status that the other side receives for this error.
     pub(crate) fn status(&self) -> Status {
         let code = match self {
             Self::TooLong(..) | Self::TooMany(_) => Code::ResourceExhausted,
@@ -81,17 +83,18 @@ impl<M: Message + Default> Incoming<M> {
         Self { body, buffer: BytesMut::new(), limit, kind: PhantomData }
     }
 
-    /// The next message; none at a good end. Nothing is lost when the future is dropped before.
+    /// Waits for the next message. `None` at a clean end of the stream. Cancel-safe.
     pub async fn next(&mut self) -> Result<Option<M>, ReceiveError> {
         self.next_encoded().await?.map(Self::decode).transpose()
     }
 
-    /// As [`next`](Self::next), for those who decode when it is their turn.
+    /// Like [`next`](Self::next), but leaves the message encoded, so that the caller decides when to decode it.
     pub async fn next_encoded(&mut self) -> Result<Option<Bytes>, ReceiveError> {
         loop {
             if let Some(message) = self.message()? {
                 return Ok(Some(message));
             }
+            // Cancel-safe: a frame is stored in the buffer before the next await.
             let Some(frame) = poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await else {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(ReceiveError::CutOff) };
             };
@@ -102,7 +105,7 @@ impl<M: Message + Default> Incoming<M> {
         }
     }
 
-    /// Decodes a message, unless it has so many parts that they alone would need far more room than its bytes.
+    /// Decodes a message. Refuses one with so many fields that it would need far more memory than its bytes.
     pub fn decode(encoded: Bytes) -> Result<M, ReceiveError> {
         let most = FIELDS.max(encoded.len() / FIELD);
         if !has_at_most(most, encoded.clone())? {
@@ -111,7 +114,7 @@ impl<M: Message + Default> Incoming<M> {
         M::decode(encoded).map_err(|error| malformed(&error))
     }
 
-    /// Keeps data; trailers are the end.
+    /// Appends data to the buffer. Returns the result of the stream if the frame contains trailers.
     fn take(&mut self, frame: Frame<Bytes>) -> Option<Result<Option<Bytes>, ReceiveError>> {
         match frame.into_data() {
             Ok(data) => {
@@ -119,6 +122,7 @@ impl<M: Message + Default> Incoming<M> {
                 None
             }
             Err(frame) => {
+                // Trailers without a `grpc-status` count as a clean end, as does `OK`.
                 let trailers = frame.into_trailers().unwrap_or_default();
                 let status = Status::from_header_map(&trailers);
                 Some(match status.filter(|status| status.code() != Code::Ok) {
@@ -129,7 +133,7 @@ impl<M: Message + Default> Incoming<M> {
         }
     }
 
-    /// A message that is there as a whole, without its header. With the last one goes the buffer.
+    /// Splits the next complete message off the buffer, without its header. `None` if it has not arrived completely.
     fn message(&mut self) -> Result<Option<Bytes>, ReceiveError> {
         let Some((&[compressed, a, b, c, d], rest)) = self.buffer.split_first_chunk::<HEADER>() else {
             return Ok(None);
@@ -138,6 +142,7 @@ impl<M: Message + Default> Incoming<M> {
             return Err(ReceiveError::Compressed);
         }
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        // Checked before the body arrives: the announced length is never reserved.
         if length > self.limit {
             return Err(ReceiveError::TooLong(length, self.limit));
         }
@@ -147,6 +152,7 @@ impl<M: Message + Default> Incoming<M> {
         self.buffer.advance(HEADER);
         let message = self.buffer.split_to(length).freeze();
         if self.buffer.is_empty() {
+            // Drops the allocation, as an idle stream keeps no buffer.
             self.buffer = BytesMut::new();
         }
         Ok(Some(message))
@@ -157,13 +163,14 @@ fn malformed(error: &impl ToString) -> ReceiveError {
     ReceiveError::Malformed(error.to_string())
 }
 
-/// Whether a message has so many fields at its top level, or less. A group, which no message here has, would hide others.
+/// Whether a message has at most `most` top-level fields. Groups are an error: no message here has one, and a group
+/// would hide the fields in it.
 fn has_at_most(most: usize, mut bytes: Bytes) -> Result<bool, ReceiveError> {
     for _ in 0..most {
         if bytes.is_empty() {
             break;
         }
-        // A field's key, a varint and a length are all written the same way.
+        // The key of a field, a varint value and a length all have the same encoding.
         let key = prost::decode_length_delimiter(&mut bytes).map_err(|error| malformed(&error))?;
         let length = match key & 7 {
             0 => prost::decode_length_delimiter(&mut bytes).map(|_| 0).map_err(|error| malformed(&error))?,
@@ -172,12 +179,13 @@ fn has_at_most(most: usize, mut bytes: Bytes) -> Result<bool, ReceiveError> {
             5 => 4,
             _ => return Err(malformed(&"it has a group")),
         };
+        // A length beyond the end is reported by the decoder; here the message just ends.
         bytes.advance(length.min(bytes.len()));
     }
     Ok(bytes.is_empty())
 }
 
-/// An error with what lies beneath it, as hyper says "error reading a body from connection" and no more.
+/// Returns an error with all its causes. The error itself says only "error reading a body from connection".
 pub(crate) fn words(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

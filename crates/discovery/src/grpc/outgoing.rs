@@ -1,4 +1,4 @@
-//! Messages on their way out.
+//! Writes messages to an HTTP/2 body.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -12,15 +12,17 @@ use tonic::Status;
 
 use super::Payload;
 
-/// The body of a stream that is being written: at most one message waits in it, and HTTP/2 takes one more from it only
-/// when the other side has made room.
+/// The HTTP/2 body of the sending half of a stream.
+///
+/// At most one message waits in it. HTTP/2 takes the next one only when the other side has opened its window.
 #[derive(Debug)]
 pub struct Outgoing {
     messages: mpsc::Receiver<Item>,
     ended: bool,
 }
 
-/// Writes to an [`Outgoing`]. When the last clone is dropped it ends the stream: a client's cleanly, a server's without a status.
+/// Sends messages to a [`MessageBody`]. Dropping the last clone ends the stream. For a client this is a clean end; a
+/// server must call [`end_with_status`](Self::end_with_status) first.
 #[derive(Clone, Debug)]
 pub struct Sender(mpsc::Sender<Item>);
 
@@ -30,18 +32,18 @@ enum Item {
     End(Box<HeaderMap>),
 }
 
-/// Room for one message.
+/// A reserved slot for one message.
 #[derive(Debug)]
 pub struct Permit<'a>(mpsc::Permit<'a, Item>);
 
-/// Both ends of a stream's outgoing half.
+/// Creates the sending half of a stream: the sender and the body.
 pub fn channel() -> (Sender, Outgoing) {
     let (sender, messages) = mpsc::channel(1);
     (Sender(sender), Outgoing { messages, ended: false })
 }
 
 impl Outgoing {
-    /// The body of an answer that is over with its headers.
+    /// The body of a response that consists of headers only.
     pub(crate) fn none() -> Self {
         channel().1.over()
     }
@@ -53,18 +55,19 @@ impl Outgoing {
 }
 
 impl Sender {
-    /// Waits until there is room; none when the stream is over.
+    /// Waits until a message can be sent. `None` if the stream has ended. Cancel-safe.
     pub async fn ready(&self) -> Option<Permit<'_>> {
         self.0.reserve().await.ok().map(Permit)
     }
 
-    /// Waits until the stream is over.
+    /// Waits until the stream has ended.
     pub async fn closed(&self) {
         self.0.closed().await;
     }
 
-    /// Ends a server's stream with a status, behind what has been sent. Waits until there is room.
+    /// Ends a server's stream with a status, after the messages that were sent. Waits until there is space.
     pub async fn end(self, status: Status) {
+        // If the status cannot be encoded, the stream ends without one; clients treat that as an error too.
         let mut trailers = HeaderMap::new();
         if status.add_header(&mut trailers).is_ok() {
             let _over = self.0.send(Item::End(Box::new(trailers))).await;
@@ -73,12 +76,13 @@ impl Sender {
 }
 
 impl Permit<'_> {
-    /// Encodes and sends.
+    /// Encodes the message now and sends it.
     pub fn send(self, message: &impl Message) {
         self.0.send(Item::Message(Payload::now(message)));
     }
 
-    /// Sends a message that is encoded when HTTP/2 writes it, for one that needs less room until then.
+    /// Sends a message that is encoded only when HTTP/2 writes it. Use it for messages that are smaller before, as
+    /// they share their content.
     pub fn send_late(self, message: impl Message + 'static) {
         self.0.send(Item::Message(Payload::late(message)));
     }
@@ -96,6 +100,7 @@ impl Body for Outgoing {
             return Poll::Ready(None);
         }
         let item = ready!(self.messages.poll_recv(context));
+        // Nothing follows trailers, even if other clones of the sender still exist.
         self.ended = !matches!(item, Some(Item::Message(_)));
         Poll::Ready(item.map(|item| {
             Ok(match item {

@@ -1,4 +1,4 @@
-//! A message that is encoded when HTTP/2 writes it.
+//! A message that is encoded only when HTTP/2 writes it.
 
 use std::cell::LazyCell;
 use std::fmt;
@@ -10,22 +10,25 @@ use super::HEADER;
 
 type Encode = Box<dyn FnOnce() -> Bytes + Send>;
 
-/// A message behind its header. hyper and h2 each keep some that the other side is not ready for; of these only the one
-/// that is being written has a buffer, and the others are what they are made of, which many share.
+/// A message with its header.
+///
+/// hyper and h2 each queue some payloads until the other side is ready for them. Only the one that is being written
+/// has a buffer; the others still share their content with the messages of other streams.
 pub struct Payload {
     encoded: LazyCell<Bytes, Encode>,
     length: usize,
+    /// Bytes that HTTP/2 has taken.
     written: usize,
 }
 
 impl Payload {
-    /// What was made of a message that stays with its sender.
+    /// Encodes the message now. Use it if the message cannot be moved.
     pub(super) fn now(message: &impl Message) -> Self {
         let encoded = frame(message);
         Self::new(encoded.len(), Box::new(move || encoded))
     }
 
-    /// What will be made of the message.
+    /// Encodes the message at its first read. Its length is known before.
     pub(super) fn late(message: impl Message + 'static) -> Self {
         Self::new(HEADER + message.encoded_len(), Box::new(move || frame(&message)))
     }
@@ -35,10 +38,11 @@ impl Payload {
     }
 }
 
-/// The message behind its header, in a buffer of just that size.
+/// Encodes a header and the message into a buffer of exactly that size.
 fn frame(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut buffer = BytesMut::with_capacity(HEADER + length);
+    // Not compressed.
     buffer.put_u8(0);
     buffer.put_u32(u32::try_from(length).expect("messages are cut into chunks far below 4 GiB"));
     message.encode(&mut buffer).expect("a BytesMut grows as needed");
@@ -51,6 +55,7 @@ impl Buf for Payload {
     }
 
     fn chunk(&self) -> &[u8] {
+        // The first access encodes the message. The lengths agree, as a message cannot change in between.
         &self.encoded[self.written..]
     }
 

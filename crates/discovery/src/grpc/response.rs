@@ -1,4 +1,4 @@
-//! What a server answers before any message.
+//! HTTP responses with which a server starts or refuses a stream.
 
 use hyper::http::header::CONTENT_TYPE;
 use hyper::http::{Response, StatusCode};
@@ -6,14 +6,14 @@ use tonic::Status;
 
 use super::{CONTENT_TYPE as GRPC, Outgoing};
 
-/// A stream that is served.
+/// Response that starts a stream with this body.
 pub(crate) fn accepted(body: Outgoing) -> Response<Outgoing> {
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
 }
 
-/// A stream that is not served, and why.
+/// Response that refuses a stream with a gRPC status in its headers.
 pub(crate) fn refused(status: &Status) -> Response<Outgoing> {
     let mut response = accepted(Outgoing::none());
     if status.add_header(response.headers_mut()).is_err() {
@@ -22,7 +22,7 @@ pub(crate) fn refused(status: &Status) -> Response<Outgoing> {
     response
 }
 
-/// A request that is not gRPC at all.
+/// Response to a request that is not gRPC: HTTP status 415.
 pub(crate) fn unsupported() -> Response<Outgoing> {
     let mut response = Response::new(Outgoing::none());
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;

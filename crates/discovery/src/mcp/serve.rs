@@ -1,4 +1,4 @@
-//! Serves over HTTP/2: sockets in, the streams of [`Session`](super::Session)s out.
+//! The MCP server: accepts connections and serves [`SotwServerStream`](super::SotwServerStream)s over HTTP/2.
 
 mod connection;
 mod stream;
@@ -20,46 +20,47 @@ use self::connection::Connection;
 use super::store::Snapshot;
 use super::tls::ServerTls;
 
-/// For a client to take the status with which its stream ends.
+/// Time for a client to receive the status that ends its stream.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// For all streams to end, when the server does.
+/// Time for all streams to end when the server shuts down.
 const DRAIN: Duration = Duration::from_secs(5);
-/// After an accept that failed, as it does when there are no file descriptors left.
+/// Delay after a failed accept, for example when no file descriptors are left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
-/// What clients can use up, and how long they can take.
+/// Limits on the resources and the time that clients may take.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// Open connections; others wait in the system's queue. There is one for each istiod, and each may hold a response of
-    /// megabytes.
+    /// Open connections. Others wait in the listener's backlog. Each istiod opens one, and each may hold a response of
+    /// several megabytes.
     connections: usize,
-    /// For a TLS handshake.
+    /// Timeout of a TLS handshake.
     handshake: Duration,
-    /// How long a client may leave a response unanswered. istiod answers each when it has stored it.
+    /// How long a client may leave a response without ACK or NACK. istiod sends an ACK when it has stored the
+    /// resources.
     answer: Duration,
 }
 
 const LIMITS: Limits =
     Limits { connections: 32, handshake: Duration::from_secs(10), answer: Duration::from_mins(5) };
 
-/// Why nothing is served.
+/// Why the MCP server cannot start.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// Everybody could read the configuration, or pretend to be its source.
+    /// Without TLS and beyond loopback, anyone could read the configuration or impersonate its source.
     #[error(
         "without TLS, MCP is served on loopback only, and {0} is not (listen on 127.0.0.1 or [::1], or give a certificate and its key)"
     )]
     Plaintext(SocketAddr),
-    /// The listener is broken.
+    /// The address of the listener is unknown.
     #[error("the listener has no address: {0}")]
     Listener(#[from] io::Error),
 }
 
-/// Serves what `snapshots` has to whoever connects, until `end`; streams have 5 s then. The certificate is read anew for
-/// each connection.
+/// Serves the latest of `snapshots` to every client until `end` completes. Open streams then have 5 s to end. Each
+/// connection uses the certificate that `tls` holds at that time.
 ///
 /// # Errors
-/// At once, if the listener is not on loopback and there is no TLS.
+/// Fails at once if the listener is not on loopback and `tls` is `None`.
 pub async fn serve(
     listener: TcpListener,
     snapshots: watch::Receiver<Snapshot>,
@@ -87,6 +88,7 @@ async fn serve_within(
     loop {
         tokio::select! {
             () = &mut end => break,
+            // Removes finished tasks from the set, which would otherwise grow.
             Some(_) = connections.join_next() => {}
             Some((stream, permit)) = accept(&listener, &permits) => {
                 let tls = tls.as_ref().map(|tls| tls.borrow().config());
@@ -95,24 +97,26 @@ async fn serve_within(
             }
         }
     }
+    // Dropping the sender signals the end to all connections.
     drop((listener, until_end));
     let last = async { while connections.join_next().await.is_some() {} };
     if timeout(DRAIN, last).await.is_err() {
-        debug!("connections for MCP are cut off at the end");
+        debug!("closing MCP connections that did not end in time");
     }
     Ok(())
 }
 
-/// Nothing when there are too many connections for ever, which is never.
+/// Waits for a permit, then for a connection. `None` only if the semaphore has been closed, which never happens.
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
 ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    // The permit comes first: at the limit, new connections stay in the backlog instead of being accepted and closed.
     let permit = Arc::clone(permits).acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return Some((stream, permit)),
-            Err(error) => warn!(%error, "a connection for MCP cannot be accepted"),
+            Err(error) => warn!(%error, "accepting MCP connection failed"),
         }
         sleep(ACCEPT_AGAIN).await;
     }

@@ -1,8 +1,11 @@
-//! The server's side of one stream, without I/O: requests in, responses out when they are asked for.
+//! The server side of one state-of-the-world xDS stream, without I/O.
 //!
-//! Where state-of-the-world xDS leaves a choice: the first request of a type subscribes to all of it, whatever its nonce
-//! (istiod puts a time there) and its names. A response of a type waits until the one before has been answered; so a
-//! client that is slow gets the newest set and no history. What a client refuses is not sent again before it changes.
+//! Choices where xDS leaves them open:
+//! * The first request for a type subscribes to all its resources. Its nonce (istiod sends a time) and names are
+//!   ignored.
+//! * A response waits until the previous one of its type is answered, so a slow client gets the newest set and no
+//!   history.
+//! * A set that the client refused (NACK) is not sent again before it changes.
 //!
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol>
 
@@ -16,14 +19,14 @@ use super::store::{Snapshot, type_url};
 use super::wire::{DiscoveryRequest, DiscoveryResponse};
 use crate::wire::Code;
 
-/// Types that one client can ask for. istiod asks for 16.
+/// Number of types that one client may request. istiod requests 16.
 const MAX_TYPES: usize = 64;
-/// Of a type URL, in bytes. The longest of Istio's has 46.
+/// Maximum length of a type URL, in bytes. The longest of Istio's has 46.
 const MAX_TYPE: usize = 256;
-/// Characters that are kept of a client's name, and of its reason for a refusal.
+/// Maximum length of a client's ID and of the reason of a NACK. Longer texts are cut.
 const MAX_TEXT: usize = 300;
 
-/// One stream.
+/// State of one stream: its subscriptions, nonces and NACKs.
 #[derive(Debug, Default)]
 pub struct Session {
     types: BTreeMap<TypeUrl, Subscription>,
@@ -31,31 +34,31 @@ pub struct Session {
     responses: u64,
 }
 
-/// Ordered as objects are applied, so that what is referred to arrives before what refers to it.
+/// A type URL behind its rank. The order is that in which objects are applied: referenced kinds come first.
 type TypeUrl = (usize, String);
 
 #[derive(Debug, Default)]
 struct Subscription {
-    /// Of the response that was sent last.
+    /// Version of the response that was sent last.
     version: Option<String>,
     nonce: String,
     is_answered: bool,
     refusal: Option<String>,
 }
 
-/// Why a stream ends. The message is for the client.
+/// A request that ends the stream. The message is sent to the client.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum SessionError {
-    /// No type, or none that could be one.
+    /// The type URL is empty or too long. Contains its length in bytes.
     #[error("type_url has {0} bytes (1 to {MAX_TYPE} are allowed: group/version/Kind)")]
     Type(usize),
-    /// Too many types.
-    #[error("more than {MAX_TYPES} types are asked for")]
+    /// The client requested too many types.
+    #[error("more than {MAX_TYPES} types are requested")]
     Types,
 }
 
 impl SessionError {
-    /// With which status the stream ends.
+    /// Returns the gRPC status code that ends the stream.
     pub fn code(&self) -> Code {
         match self {
             Self::Type(_) => Code::InvalidArgument,
@@ -64,25 +67,26 @@ impl SessionError {
     }
 }
 
-/// What a request was.
+/// What a request meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// A type is asked for.
+    /// The client subscribed to a type.
     Subscribed,
-    /// A response is accepted.
+    /// The client accepted a response (ACK).
     Accepted,
-    /// A response is refused; [`Session::refusals`] says why.
+    /// The client refused a response (NACK). [`SotwServerStream::nacked_types`] has the reason.
     Refused,
-    /// It answers no response, or one that was answered before.
+    /// The nonce is not that of a response in flight.
     Stale,
 }
 
 impl Session {
-    /// Takes a request. An error ends the stream.
+    /// Processes a request. An error ends the stream.
     pub fn receive(&mut self, request: DiscoveryRequest) -> Result<Received, SessionError> {
         if !(1..=MAX_TYPE).contains(&request.type_url.len()) {
             return Err(SessionError::Type(request.type_url.len()));
         }
+        // xDS requires the node in the first request only.
         if let Some(node) = &request.node {
             self.client = plain(&node.id, MAX_TEXT);
         }
@@ -94,14 +98,16 @@ impl Session {
         if self.types.len() >= MAX_TYPES {
             return Err(SessionError::Types);
         }
+        // "Answered" although nothing was sent: no response is in flight, so the first one may be sent.
         self.types.insert(type_url, Subscription { is_answered: true, ..Subscription::default() });
         Ok(Received::Subscribed)
     }
 
-    /// The next response, if there is one. To be called until it gives none: after [`receive`](Self::receive), and
-    /// when the store has changed.
+    /// Returns the next response to send. Call it until it returns `None`, after each request and whenever the store
+    /// has changed.
     pub fn next(&mut self, snapshot: &Snapshot) -> Option<DiscoveryResponse> {
         for ((_, type_url), subscription) in &mut self.types {
+            // `None`: nothing is known yet, of any type. An empty set would delete the client's resources.
             let set = snapshot.set(type_url)?;
             if !subscription.is_answered || subscription.version.as_ref() == Some(&set.version) {
                 continue;
@@ -118,19 +124,19 @@ impl Session {
         None
     }
 
-    /// Who the client says it is: for logs.
+    /// Returns the node ID that the client sent, for logs. Empty before its first request.
     pub fn client(&self) -> &str {
         &self.client
     }
 
-    /// The types of which the client refuses what it was sent last, and why.
+    /// Returns the types whose last response the client refused, with the reason.
     pub fn refusals(&self) -> impl Iterator<Item = (&str, &str)> {
         self.types.iter().filter_map(|((_, type_url), subscription)| {
             subscription.refusal.as_deref().map(|reason| (type_url.as_str(), reason))
         })
     }
 
-    /// How many responses the client has not answered.
+    /// Returns the number of responses without ACK or NACK.
     pub fn in_flight(&self) -> usize {
         self.types.values().filter(|subscription| !subscription.is_answered).count()
     }
@@ -138,6 +144,7 @@ impl Session {
 
 impl Subscription {
     fn answer(&mut self, nonce: &str, refusal: Option<String>) -> Received {
+        // A client may answer twice, or answer the response before. Only the last nonce counts, and only once.
         if self.is_answered || nonce != self.nonce {
             return Received::Stale;
         }
@@ -153,6 +160,7 @@ impl Subscription {
     }
 }
 
+/// Position of a type in the order of kinds. Types that Emcee does not write come last.
 fn rank(type_url_asked: &str) -> usize {
     let position = Kind::ALL.into_iter().position(|kind| type_url(kind) == type_url_asked);
     position.unwrap_or(Kind::ALL.len())

@@ -1,4 +1,4 @@
-//! Objects become resources, each encoded once for all who ask.
+//! Encodes objects as MCP resources. Each is encoded once for all streams.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -14,15 +14,16 @@ use sha2::{Digest, Sha256};
 use super::wire::{Metadata, RESOURCE, Resource, Timestamp};
 use crate::wire::Any;
 
-/// The same for all objects, as it is for every replica and after a restart. It makes Emcee's objects the oldest: so
-/// nobody takes traffic of a host of Emcee's by making an object for the same host later. Among themselves Istio orders
-/// them by name.
+/// Creation time of every resource. It is constant, so that it is the same in each replica and after a restart.
+///
+/// Of two objects for the same host, Istio prefers the older one. With this time, Emcee's objects are the oldest, and
+/// no one can take over traffic of its hosts with a new object. Istio orders objects of equal age by name.
 const CREATED: Timestamp = Timestamp { seconds: 0, nanos: 0 };
 
-/// 128 bits of SHA-256.
+/// The first 128 bits of a SHA-256 hash.
 type Hash = [u8; 16];
 
-/// All objects of the kinds that istiod reads. Whoever translates writes it; sessions read its [`Snapshot`]s.
+/// All objects of the kinds that istiod reads. The translation writes it; streams read its [`McpSnapshot`]s.
 #[derive(Debug, Default)]
 pub struct Store {
     items: BTreeMap<Kind, BTreeMap<Key, Item>>,
@@ -35,24 +36,24 @@ struct Item {
     bytes: Bytes,
 }
 
-/// What the store held at one moment: nothing is known before the first, and then no request is answered.
+/// The content of the store at one time. The default is "not known yet"; with it, no request is answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot(Option<Arc<BTreeMap<String, Arc<Set>>>>);
 
 /// All resources of one type.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Set {
-    /// Hash of the set.
+    /// Hash of the resources, as the xDS version.
     pub version: String,
-    /// Each an encoded `Any`, in the order of namespaces and names.
+    /// Each an encoded `Any`, ordered by namespace and name.
     pub resources: Vec<Bytes>,
 }
 
 static EMPTY: LazyLock<Arc<Set>> = LazyLock::new(|| Arc::new(Set::of(&BTreeMap::new())));
 
 impl Store {
-    /// Holds these objects and no others. What has not changed is not encoded again, and the set of a type in which
-    /// nothing has changed stays the same. Kinds that are not Istio's are passed over.
+    /// Replaces all objects. Unchanged objects are not encoded again, and a type without changes keeps its set. Kinds
+    /// that are not Istio's are ignored.
     pub fn set<'a>(&mut self, objects: impl IntoIterator<Item = &'a Object>) -> Snapshot {
         let mut items: BTreeMap<Kind, BTreeMap<Key, Item>> = BTreeMap::new();
         for object in objects {
@@ -60,17 +61,19 @@ impl Store {
                 items.entry(object.kind()).or_default().insert(key, item);
             }
         }
+        // Both old and new kinds: a kind whose last object is gone has changed too.
         let kinds: BTreeSet<_> = self.items.keys().chain(items.keys()).copied().collect();
         let changed: Vec<_> =
             kinds.into_iter().filter(|kind| self.items.get(kind) != items.get(kind)).collect();
         self.items = items;
+        // The first call publishes a snapshot even if it is empty: from then on the content is known.
         if self.snapshot.0.is_none() || !changed.is_empty() {
             self.snapshot = self.publish(&changed);
         }
         self.snapshot()
     }
 
-    /// What it holds.
+    /// Returns the current content of the store.
     pub fn snapshot(&self) -> Snapshot {
         self.snapshot.clone()
     }
@@ -80,6 +83,7 @@ impl Store {
         let key = Key { namespace: Arc::clone(&object.namespace), name: object.name.as_str().into() };
         let metadata = metadata(object, &key);
         let hash = hash(&metadata, &body);
+        // The hash covers all but the version, which is the hash itself. If it is equal, the encoded bytes are reused.
         let before = self.items.get(&object.kind()).and_then(|items| items.get(&key));
         if let Some(before) = before.filter(|before| before.hash == hash) {
             return Some((key, before.clone()));
@@ -102,7 +106,8 @@ impl Store {
 }
 
 impl Snapshot {
-    /// The resources of a type; none while nothing is known. Of a type that Emcee does not write the set is empty.
+    /// Returns the resources of a type. `None` if the content is not known yet. The set is empty for a type that
+    /// Emcee does not write.
     pub fn set(&self, type_url: &str) -> Option<&Arc<Set>> {
         self.0.as_ref()?;
         Some(self.find(type_url).unwrap_or(&EMPTY))
@@ -124,12 +129,12 @@ impl Set {
     }
 }
 
-/// As istiod asks for a kind: `group/version/Kind`.
+/// Returns the type URL that istiod uses for a kind: `group/version/Kind`.
 pub(super) fn type_url(kind: Kind) -> String {
     [kind.api_version(), "/", kind.as_str()].concat()
 }
 
-/// The spec of the kinds that istiod reads.
+/// Encodes the spec of an object. `None` for kinds that istiod does not read from MCP.
 fn body(body: &Body) -> Option<Any> {
     match body {
         Body::AuthorizationPolicy(spec) => Some(any(&**spec)),
@@ -154,7 +159,7 @@ fn any<S: IstioSpec>(spec: &S) -> Any {
     Any { type_url: S::TYPE_URL.to_owned(), value: spec.encode_to_vec().into() }
 }
 
-/// All but the version.
+/// Returns the metadata without the version.
 fn metadata(object: &Object, key: &Key) -> Metadata {
     Metadata {
         name: key.to_string(),
@@ -167,7 +172,7 @@ fn metadata(object: &Object, key: &Key) -> Metadata {
 
 fn hash(metadata: &Metadata, body: &Any) -> Hash {
     let mut hash = Sha256::new();
-    // Both with their lengths, so that no two pairs are written alike.
+    // Length-delimited, so that different pairs cannot have the same encoding.
     hash.update(metadata.encode_length_delimited_to_vec());
     hash.update(body.encode_length_delimited_to_vec());
     cut(hash)
@@ -181,7 +186,7 @@ fn cut(hash: Sha256) -> Hash {
 
 fn hex(hash: &Hash) -> String {
     hash.iter().fold(String::with_capacity(2 * hash.len()), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes everything");
+        write!(text, "{byte:02x}").expect("writing to a String does not fail");
         text
     })
 }

@@ -1,7 +1,8 @@
-//! The server's certificate.
+//! TLS configuration of the MCP server.
 //!
-//! istiod presents none of its own here: of TLS modes it knows only `SIMPLE` for such a source, and takes every other for
-//! plaintext. Who may connect is for a NetworkPolicy to say, or for loopback.
+//! Clients are not authenticated: for such a source, istiod supports only TLS mode `SIMPLE`, without a client
+//! certificate, and treats every other mode as plaintext. Restrict access with a NetworkPolicy, or listen on
+//! loopback.
 
 use std::sync::Arc;
 
@@ -11,28 +12,28 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
-/// Certificate chain and private key, ready for TLS. Never shown.
+/// Certificate chain and private key of the server. The key is never logged.
 #[derive(Clone, Debug)]
 pub struct ServerTls(Arc<ServerConfig>);
 
-/// What is wrong with them. The messages repeat nothing of the key.
+/// Why a certificate and key cannot be used. The messages contain nothing of the key.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ServerTlsError {
-    /// Not PEM, or no certificate in it.
+    /// The certificate is not PEM, or the PEM contains no certificate.
     #[error(
         "the certificate cannot be read ({0}): a PEM chain is needed, the server's own certificate first"
     )]
     Certificate(String),
-    /// Not PEM, or no private key in it.
+    /// The key is not PEM, or the PEM contains no private key.
     #[error("the private key cannot be read: an unencrypted PEM key is needed (PKCS #8, SEC1 or PKCS #1)")]
     PrivateKey,
-    /// Both are there, and do not fit each other or TLS.
+    /// The certificate and the key do not match, or TLS does not support them.
     #[error("the certificate and the private key cannot be used together: {0}")]
     Unusable(String),
 }
 
 impl ServerTls {
-    /// Takes a chain and its key, both PEM.
+    /// Parses a certificate chain and its private key, both in PEM.
     pub fn from_pem(certificate: &[u8], private_key: &[u8]) -> Result<Self, ServerTlsError> {
         let chain = chain(certificate)?;
         let key = PrivateKeyDer::from_pem_slice(private_key).map_err(|_| ServerTlsError::PrivateKey)?;
@@ -52,7 +53,11 @@ impl ServerTls {
 fn chain(certificate: &[u8]) -> Result<Vec<CertificateDer<'static>>, ServerTlsError> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
     let chain = read.map_err(|error| ServerTlsError::Certificate(error.to_string()))?;
-    if chain.is_empty() { Err(ServerTlsError::Certificate("there is none".to_owned())) } else { Ok(chain) }
+    if chain.is_empty() {
+        Err(ServerTlsError::Certificate("no certificate found".to_owned()))
+    } else {
+        Ok(chain)
+    }
 }
 
 #[cfg(test)]
@@ -65,7 +70,7 @@ mod tests {
         let (pair, other) = (valid_pair("emcee"), valid_pair("other"));
         assert!(ServerTls::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()).is_ok());
         for (certificate, key, said) in [
-            ("", &*pair.key, "certificate cannot be read (there is none)"),
+            ("", &*pair.key, "certificate cannot be read (no certificate found)"),
             (
                 "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n",
                 &*pair.key,

@@ -1,7 +1,8 @@
-//! What travels: the messages of state-of-the-world xDS and of Istio's MCP, as far as they are used here.
+//! Protobuf messages of state-of-the-world xDS and of Istio's MCP, with the fields that are used here.
 //!
-//! Typed by hand with the field numbers of `envoy/service/discovery/v3/discovery.proto` and `mcp/v1alpha1/*.proto` of
-//! `istio.io/api`; `golden/` holds each as their own Go code writes it.
+//! Written by hand with the field numbers of `envoy/service/discovery/v3/discovery.proto` and of
+//! `mcp/v1alpha1/*.proto` in
+//! `istio.io/api`. `golden/` contains each message as encoded by the Go code of those projects.
 
 use std::collections::BTreeMap;
 
@@ -9,87 +10,89 @@ use prost::bytes::Bytes;
 
 use crate::wire::{Any, Node, Status};
 
-/// Path of the one gRPC method.
+/// Path of the only gRPC method.
 pub const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 
-/// Type URL of everything that a response holds.
+/// Type URL of each resource in a response.
 pub const RESOURCE: &str = "type.googleapis.com/istio.mcp.v1alpha1.Resource";
 
-/// `envoy.service.discovery.v3.DiscoveryRequest`: a type that is asked for, or the answer to a response.
+/// `envoy.service.discovery.v3.DiscoveryRequest`: a subscription to a type, or an ACK or NACK.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct DiscoveryRequest {
-    /// The version that the client has.
+    /// Version of the set that the client has accepted.
     #[prost(string, tag = "1")]
     pub version_info: String,
-    /// Who asks.
+    /// Identity of the client.
     #[prost(message, optional, tag = "2")]
     pub node: Option<Node>,
-    /// `group/version/Kind`.
+    /// Requested type, as `group/version/Kind`.
     #[prost(string, tag = "4")]
     pub type_url: String,
-    /// The response that is answered. istiod's first request of a type has one too, which answers nothing.
+    /// Nonce of the response that is answered. istiod's first request for a type has a nonce too, which answers
+    /// nothing.
     #[prost(string, tag = "5")]
     pub response_nonce: String,
-    /// Why that response is refused (NACK); none when it is accepted (ACK).
+    /// Why the response is refused (NACK). `None` if it is accepted (ACK).
     #[prost(message, optional, tag = "6")]
     pub error_detail: Option<Status>,
 }
 
-/// `envoy.service.discovery.v3.DiscoveryResponse`: all that there is of a type.
+/// `envoy.service.discovery.v3.DiscoveryResponse`: all resources of a type.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct DiscoveryResponse {
-    /// Hash of the set.
+    /// Version of the set: a hash of its resources.
     #[prost(string, tag = "1")]
     pub version_info: String,
-    /// Each an encoded `Any` of [`RESOURCE`], which is the same on the wire: so each is encoded once for everybody.
+    /// Each an encoded `Any` of [`RESOURCE_TYPE_URL`]. The field type is `bytes` instead of `Any`, which is the same
+    /// on the wire, so that each resource is encoded once for all streams.
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub resources: Vec<Bytes>,
-    /// `group/version/Kind`, as it was asked for.
+    /// The type as `group/version/Kind`, as in the request.
     #[prost(string, tag = "4")]
     pub type_url: String,
-    /// By which the client answers.
+    /// Nonce that the client repeats in its ACK or NACK.
     #[prost(string, tag = "5")]
     pub nonce: String,
 }
 
-/// `istio.mcp.v1alpha1.Resource`: one object.
+/// One object, as `istio.mcp.v1alpha1.Resource`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Resource {
-    /// Its metadata.
+    /// Metadata of the object.
     #[prost(message, optional, tag = "1")]
     pub metadata: Option<Metadata>,
-    /// Its spec.
+    /// Spec of the object.
     #[prost(message, optional, tag = "2")]
     pub body: Option<Any>,
 }
 
-/// `istio.mcp.v1alpha1.Metadata`.
+/// Metadata of an object, as `istio.mcp.v1alpha1.Metadata`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Metadata {
-    /// `namespace/name`.
+    /// Name of the object, as `namespace/name`.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// When it was created: of two objects that want the same, Istio lets the older have it.
+    /// Creation time. Of two conflicting objects, Istio prefers the older one.
     #[prost(message, optional, tag = "2")]
     pub create_time: Option<Timestamp>,
-    /// Hash of the content. The same version is no change for istiod.
+    /// Hash of the content. istiod ignores a resource whose version it has already.
     #[prost(string, tag = "3")]
     pub version: String,
-    /// Labels.
+    /// Labels of the object.
     #[prost(btree_map = "string, string", tag = "4")]
     pub labels: BTreeMap<String, String>,
-    /// Annotations.
+    /// Annotations of the object.
     #[prost(btree_map = "string, string", tag = "5")]
     pub annotations: BTreeMap<String, String>,
 }
 
-/// `google.protobuf.Timestamp`.
+/// A point in time, as `google.protobuf.Timestamp`.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Timestamp {
-    /// Since 1970-01-01T00:00:00Z.
+    /// Whole seconds since 1970-01-01T00:00:00Z.
     #[prost(int64, tag = "1")]
     pub seconds: i64,
-    /// Of the next second.
+    /// Nanoseconds after `seconds`, from 0 to 999,999,999.
     #[prost(int32, tag = "2")]
     pub nanos: i32,
 }

@@ -1,5 +1,5 @@
-//! A document becomes offers, or all that is wrong with it, field by field. Documents are written by hand too, and come
-//! from anywhere.
+//! Reads a document into announcements, or reports everything that is wrong with it, field by field. Documents are
+//! also written by hand and come from anywhere.
 
 mod service;
 
@@ -12,32 +12,33 @@ use serde_json::{Map, Value};
 
 use super::{EXTENSION, VERSION};
 
-/// Services of one document.
+/// Maximum number of services in one document.
 const MAX_SERVICES: usize = 10_000;
-/// Problems that are told; of more, only the number.
+/// Maximum number of problems that are reported. Beyond it only the count is reported.
 const MAX_PROBLEMS: usize = 100;
-/// Of a document's text, so many characters are repeated.
+/// Characters of a document's text that a message repeats.
 const SHOWN: usize = 80;
-/// Of a field's name. No path of a service is longer.
+/// Characters of a path that a message repeats. No path of a service is longer.
 const SHOWN_NAME: usize = 150;
 
-/// What a document says.
+/// Content of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalogue {
-    /// The relationship.
+    /// Name of the relationship (`spec.relationship`).
     pub relationship: String,
-    /// For whom it is, by the name that the mesh that wrote it has for this one.
+    /// The recipient, under the name that the announcing mesh uses for it. `None` if the document does not contain it.
     pub peer: Option<String>,
-    /// The services, in the order of their paths.
+    /// The services, sorted by key.
     pub offers: Vec<Offer>,
 }
 
-/// Something wrong with a document. Displays as `field: what is wrong (what is allowed)`.
+/// A problem in a document. Displays as `field: what is wrong (what is allowed)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Path of the field, such as `paths[/default/reviews].x-emcee.port`; empty when it is about the whole document.
+    /// Path of the field, such as `paths[/default/reviews].x-emcee.port`. Empty if the problem concerns the whole
+    /// document.
     pub field: String,
-    /// What is wrong: a line of bounded length.
+    /// What is wrong, in one line of bounded length.
     pub message: String,
 }
 
@@ -50,21 +51,22 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads a document. Paths without `x-emcee`, and whatever else OpenAPI knows, are passed over.
+/// Reads a document. Ignores paths without `x-emcee` and all other content of OpenAPI.
 ///
-/// # Errors
-/// All that is wrong: at most 100 problems, and one that says how many more there are.
+/// # Errors Returns everything that is wrong: at most 100 problems, and one with the number of the others.
 pub fn read(document: &Value) -> Result<Catalogue, Vec<Problem>> {
     let mut checker = Checker::default();
     let catalogue = checker.document(document);
     let problems = checker.problems();
+    // A catalogue may exist despite problems, as reading goes on after one. It counts only without any.
     catalogue.filter(|_| problems.is_empty()).ok_or(problems)
 }
 
-/// Collects what is wrong.
+/// Reads a document and collects its problems.
 #[derive(Default)]
 struct Checker {
     problems: Vec<Problem>,
+    /// Problems beyond the maximum.
     untold: usize,
 }
 
@@ -85,10 +87,11 @@ impl Checker {
         self.problems
     }
 
+    /// Reads all parts before the first `?`, so that one run reports the problems of each.
     fn document(&mut self, document: &Value) -> Option<Catalogue> {
         let document = self.object("", document)?;
         self.version(document.get("openapi"));
-        let audience = self.audience(document.get(EXTENSION));
+        let recipient = self.audience(document.get(EXTENSION));
         let paths = match document.get("paths") {
             Some(paths) => self.object("paths", paths),
             None => {
@@ -96,9 +99,9 @@ impl Checker {
                 None
             }
         };
-        let (relationship, peer) = audience?;
-        let offers = self.paths(paths?, &relationship);
-        Some(Catalogue { relationship, peer, offers })
+        let (relationship, peer) = recipient?;
+        let announcements = self.paths(paths?, &relationship);
+        Some(Catalogue { relationship, peer, offers: announcements })
     }
 
     fn version(&mut self, version: Option<&Value>) {
@@ -110,15 +113,15 @@ impl Checker {
         }
     }
 
-    fn audience(&mut self, audience: Option<&Value>) -> Option<(String, Option<String>)> {
-        let Some(audience) = audience else {
+    fn audience(&mut self, recipient: Option<&Value>) -> Option<(String, Option<String>)> {
+        let Some(recipient) = recipient else {
             self.refuse(EXTENSION, "is missing (an object with the name of the relationship)");
             return None;
         };
-        let audience = self.object(EXTENSION, audience)?;
-        self.known(EXTENSION, audience, &["relationship", "peer"]);
-        let peer = audience.get("peer").and_then(|peer| self.name("x-emcee.peer", peer));
-        let Some(relationship) = audience.get("relationship") else {
+        let recipient = self.object(EXTENSION, recipient)?;
+        self.known(EXTENSION, recipient, &["relationship", "peer"]);
+        let peer = recipient.get("peer").and_then(|peer| self.name("x-emcee.peer", peer));
+        let Some(relationship) = recipient.get("relationship") else {
             self.refuse("x-emcee.relationship", "is missing (the name of the relationship)");
             return None;
         };
@@ -127,6 +130,8 @@ impl Checker {
     }
 
     fn paths(&mut self, paths: &Map<String, Value>, relationship: &str) -> Vec<Offer> {
+        // An iterator that is created twice: the count comes first, to reject a huge document before any service is
+        // read.
         let services = || paths.iter().filter_map(|(path, item)| Some((path, item.get(EXTENSION)?)));
         let count = services().count();
         if count == 0 && !paths.is_empty() {
@@ -139,18 +144,23 @@ impl Checker {
             self.refuse("paths", format!("{count} services are too many ({MAX_SERVICES} are allowed)"));
             return Vec::new();
         }
-        let mut offers = Vec::new();
+        let mut announcements = Vec::new();
         for (path, service) in services() {
             let at = format!("paths[{}]", cut(path, SHOWN_NAME));
             match key(path) {
                 Some(key) => {
-                    offers.extend(self.service(&format!("{at}.{EXTENSION}"), service, key, relationship));
+                    announcements.extend(self.service(
+                        &format!("{at}.{EXTENSION}"),
+                        service,
+                        key,
+                        relationship,
+                    ));
                 }
-                None => self.refuse(&at, "is no service's (/<namespace>/<service>, both DNS labels)"),
+                None => self.refuse(&at, "is not a service path (/<namespace>/<service>, both DNS labels)"),
             }
         }
-        offers.sort_by(|a, b| a.key.cmp(&b.key));
-        offers
+        announcements.sort_by(|a, b| a.key.cmp(&b.key));
+        announcements
     }
 
     fn object<'a>(&mut self, field: &str, value: &'a Value) -> Option<&'a Map<String, Value>> {
@@ -162,7 +172,7 @@ impl Checker {
 
     fn text<'a>(&mut self, field: &str, value: &'a Value) -> Option<&'a str> {
         if value.as_str().is_none() {
-            self.refuse(field, format!("is {}, and must be a text", describe(value)));
+            self.refuse(field, format!("is {}, and must be a string", describe(value)));
         }
         value.as_str()
     }
@@ -206,7 +216,7 @@ fn quote(text: &str) -> String {
     format!("\"{}\"", cut(text, SHOWN))
 }
 
-/// The text as it can stand in a line.
+/// Escapes and truncates text, so that it fits in one line.
 fn cut(text: &str, limit: usize) -> String {
     let shown: String = text.chars().take(limit).flat_map(char::escape_debug).collect();
     let is_cut = text.chars().nth(limit).is_some();

@@ -36,22 +36,22 @@ fn reviews() -> Offer {
     }
 }
 
-fn json(offers: &[Offer]) -> Value {
-    serde_json::to_value(document("blue", "m1", offers)).unwrap()
+fn json(announcements: &[Offer]) -> Value {
+    serde_json::to_value(document("blue", "m1", announcements)).unwrap()
 }
 
 fn golden() -> Value {
     serde_json::from_str(GOLDEN).unwrap()
 }
 
-/// The golden file with something else at a place.
+/// The golden document with another value at a JSON pointer.
 fn spoilt(pointer: &str, value: Value) -> Value {
     let mut document = golden();
     *document.pointer_mut(pointer).unwrap() = value;
     document
 }
 
-/// The golden file without something.
+/// The golden document without one field.
 fn without(parent: &str, name: &str) -> Value {
     let mut document = golden();
     document.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name).unwrap();
@@ -79,7 +79,7 @@ fn a_document_says_what_the_offers_say_in_the_order_of_their_names() {
 
 #[test]
 fn a_version_changes_with_what_is_offered_and_with_nothing_else() {
-    let version = |offers: &[Offer]| json(offers)["info"]["version"].clone();
+    let version = |announcements: &[Offer]| json(announcements)["info"]["version"].clone();
     let one = version(&[ratings(), reviews()]);
     assert_eq!(version(&[reviews(), ratings()]), one);
     assert_ne!(version(&[reviews()]), one);
@@ -117,7 +117,7 @@ fn each_bad_field_of_a_service_is_named_with_what_is_allowed() {
     let at = "paths[/default/reviews].x-emcee";
     for (field, value, expected) in [
         ("style", json!("ISLAND"), r#"style: "ISLAND" is unknown (BOUNDARY, PASSTHROUGH, WHARF or FLAT)"#),
-        ("style", json!(null), "style: is null, and must be a text"),
+        ("style", json!(null), "style: is null, and must be a string"),
         ("protocol", json!("udp"), r#"protocol: "udp" is unknown (http, http2, grpc, tcp or tls)"#),
         ("port", json!(0), "port: 0 is not a port (1 to 65535)"),
         ("port", json!(65536), "port: 65536 is not a port (1 to 65535)"),
@@ -131,9 +131,9 @@ fn each_bad_field_of_a_service_is_named_with_what_is_allowed() {
         (
             "endpoints",
             json!("203.0.113.7:80"),
-            r#"endpoints: is "203.0.113.7:80", and must be a list of texts"#,
+            r#"endpoints: is "203.0.113.7:80", and must be a list of strings"#,
         ),
-        ("endpoints", json!(["203.0.113.7:80", 1]), "endpoints[1]: is 1, and must be a text"),
+        ("endpoints", json!(["203.0.113.7:80", 1]), "endpoints[1]: is 1, and must be a string"),
         (
             "endpoints",
             json!(["203.0.113.7:80", "203.0.113.7"]),
@@ -194,7 +194,7 @@ fn a_document_that_is_none_is_refused_where_it_is_wrong() {
             spoilt("/x-emcee/relationship", json!("Blue")),
             r#"x-emcee.relationship: "Blue" is not a valid name (a DNS label: at most 63 of a-z, 0-9 and `-`)"#,
         ),
-        (spoilt("/x-emcee/peer", json!(1)), "x-emcee.peer: is 1, and must be a text"),
+        (spoilt("/x-emcee/peer", json!(1)), "x-emcee.peer: is 1, and must be a string"),
         (without("", "paths"), "paths: is missing (an object with a path for each service)"),
         (spoilt("/paths", json!("x")), r#"paths: is "x", and must be an object"#),
         (
@@ -204,7 +204,7 @@ fn a_document_that_is_none_is_refused_where_it_is_wrong() {
         (spoilt(REVIEWS, json!(1)), "paths[/default/reviews].x-emcee: is 1, and must be an object"),
         (
             spoilt("/paths", json!({"/reviews": {"x-emcee": {}}})),
-            "paths[/reviews]: is no service's (/<namespace>/<service>, both DNS labels)",
+            "paths[/reviews]: is not a service path (/<namespace>/<service>, both DNS labels)",
         ),
     ] {
         assert_eq!(said(&document), [expected]);
@@ -282,7 +282,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// Whatever stands wherever: it is read, or refused with a reason.
+    /// Whatever value is at whatever place: the document is read, or refused with a reason.
     #[test]
     fn nothing_makes_reading_fail_without_a_reason(
         pointer in prop::sample::select(vec![

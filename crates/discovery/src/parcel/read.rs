@@ -1,4 +1,5 @@
-//! EndpointSlices become a parcel, or all that is wrong with them. Files come from anywhere and pass through many hands.
+//! Reads EndpointSlices as a bundle, or reports what is wrong with them. Files come from anywhere and pass through
+//! many hands.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,21 +16,22 @@ use super::{API_VERSION, EXPORTED_AT, KIND, MESH, Parcel, RELATIONSHIP, SERVICE_
 use crate::slice::{self, AddressType, DecodeError, MAX_ENDPOINTS, Slice, SliceName};
 use crate::wire;
 
-/// EndpointSlices of one parcel: as many as a peer may announce.
+/// Maximum number of EndpointSlices in a bundle: as many as a peer may announce.
 const MAX_SLICES: usize = 10_000;
-/// Problems that are told; of more, only the number.
+/// Maximum number of problems that are reported. Beyond it only the count is reported.
 const MAX_PROBLEMS: usize = 100;
-/// Of a file's text, so many characters are repeated.
+/// Characters of a file's text that a message repeats.
 const SHOWN: usize = 80;
 
-/// Something wrong with an object of a parcel. Displays as `field: what is wrong (what is allowed)`.
+/// A problem in an object of a bundle. Displays as `field: what is wrong (what is allowed)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Which of the objects, from 0; none when it is about all of them.
+    /// Index of the object, from 0. `None` if the problem concerns the whole bundle.
     pub item: Option<usize>,
-    /// Path of the field, such as `metadata.annotations[emcee.io/style]`; empty when it is about the whole object.
+    /// Path of the field, such as `metadata.annotations[emcee.io/style]`. Empty if the problem concerns the whole
+    /// object.
     pub field: String,
-    /// What is wrong: a line of bounded length.
+    /// What is wrong, in one line of bounded length.
     pub message: String,
 }
 
@@ -42,15 +44,15 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads the objects of a parcel, in any order.
+/// Reads the objects of a bundle, in any order.
 ///
-/// A parcel without any object is refused: what is lost on the way must not look like a withdrawal.
+/// A bundle without objects is an error: a file that was lost on the way must not look like a withdrawal of
+/// everything.
 ///
-/// # Errors
-/// All that is wrong: the first problem of each object, at most 100, and one that says how many more there are.
+/// # Errors Returns the first problem of each object, at most 100 in all, and one with the number of the others.
 pub fn read(objects: &[Value]) -> Result<Parcel, Vec<Problem>> {
     match objects.len() {
-        0 => return Err(vec![of_all("there is no EndpointSlice in it (an empty parcel withdraws nothing)")]),
+        0 => return Err(vec![of_all("there is no EndpointSlice in it (an empty bundle withdraws nothing)")]),
         1..=MAX_SLICES => {}
         count => {
             return Err(vec![of_all(format!(
@@ -65,8 +67,9 @@ pub fn read(objects: &[Value]) -> Result<Parcel, Vec<Problem>> {
             Err(Wrong { field, message }) => problems.push(Problem { item: Some(index), field, message }),
         }
     }
-    let parcel = together(items, &mut problems);
-    parcel.filter(|_| problems.is_empty()).ok_or_else(|| bounded(problems))
+    // Assembled even after problems, so that disagreements between the good objects are reported in the same run.
+    let bundle = together(items, &mut problems);
+    bundle.filter(|_| problems.is_empty()).ok_or_else(|| bounded(problems))
 }
 
 fn of_all(message: impl Into<String>) -> Problem {
@@ -83,13 +86,13 @@ fn bounded(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems
 }
 
-/// One object.
+/// One parsed object.
 struct Item {
     about: About,
     slice: Slice,
 }
 
-/// What all objects of a parcel say.
+/// What all objects of a bundle have to agree on.
 #[derive(Clone, PartialEq)]
 struct About {
     relationship: String,
@@ -112,9 +115,9 @@ fn item(object: &Value) -> Result<Item, Wrong> {
         match object.get(field).and_then(Value::as_str) {
             Some(found) if found == expected => {}
             Some(found) => {
-                return Err(wrong(field, format!("is {} (a parcel has {expected})", quote(found))));
+                return Err(wrong(field, format!("is {} (a bundle has {expected})", quote(found))));
             }
-            None => return Err(wrong(field, format!("is missing (a parcel has {expected})"))),
+            None => return Err(wrong(field, format!("is missing (a bundle has {expected})"))),
         }
     }
     let slice: EndpointSlice = serde_path_to_error::deserialize(object)
@@ -152,8 +155,9 @@ fn at(annotation: &str) -> String {
     format!("metadata.annotations[{annotation}]")
 }
 
-/// The slice, judged as if it had come over the wire.
+/// Validates the slice by the same rules as on the wire.
 fn decoded(slice: EndpointSlice) -> Result<Slice, Wrong> {
+    // Port numbers in names of resources do not exist in files, so each slice is validated under the name without one.
     let name = slice_name(&slice)?;
     let count = slice.endpoints.len();
     if count > MAX_ENDPOINTS {
@@ -213,6 +217,7 @@ fn port(port: EndpointPort) -> wire::EndpointPort {
     wire::EndpointPort { name, protocol, port, app_protocol }
 }
 
+/// Describes the problem with the paths of the file, where annotations are below `metadata.annotations`.
 fn told(error: &DecodeError) -> Wrong {
     let place = |field: &str| if field.starts_with("emcee.io/") { at(field) } else { field.to_owned() };
     match error {
@@ -221,31 +226,33 @@ fn told(error: &DecodeError) -> Wrong {
         }
         DecodeError::Missing(field) => wrong(place(field), "is missing"),
         DecodeError::TooMany { what: "ports", count, .. } => {
-            wrong("ports", format!("has {count} entries (a slice of a parcel has 1)"))
+            wrong("ports", format!("has {count} entries (a slice of a bundle has 1)"))
         }
         DecodeError::Endpoint(error) => wrong("endpoints", error.to_string()),
         other => wrong("", other.to_string()),
     }
 }
 
-/// Slices with the places of their objects, by service.
+/// Slices with the indexes of their objects, by service.
 type Services = BTreeMap<Key, Vec<(usize, Slice)>>;
 
-/// The objects as one parcel: of one relationship, mesh and time, and in agreement about each service.
+/// Assembles the objects. They must agree on relationship, mesh and time, and about each service.
 fn together(items: Vec<(usize, Item)>, problems: &mut Vec<Problem>) -> Option<Parcel> {
     let mut services = Services::new();
     let mut first: Option<(usize, About)> = None;
-    for (index, Item { about, slice }) in items {
-        let (first, expected) = &*first.get_or_insert_with(|| (index, about.clone()));
-        if let Some(annotation) = disagreement(expected, &about) {
-            let message = format!("is another than in object {} (a parcel has one)", first + 1);
+    for (index, Item { about: metadata, slice }) in items {
+        // The first object sets what is expected. Those that differ are reported, not a majority.
+        let (first, expected) = &*first.get_or_insert_with(|| (index, metadata.clone()));
+        if let Some(annotation) = disagreement(expected, &metadata) {
+            let message = format!("differs from object {} (a bundle has one)", first + 1);
             problems.push(Problem { item: Some(index), field: at(annotation), message });
         }
         services.entry(slice.name.key.clone()).or_default().push((index, slice));
     }
-    let offers = services.into_iter().filter_map(|(key, slices)| offer(key, slices, problems)).collect();
+    let announcements =
+        services.into_iter().filter_map(|(key, slices)| offer(key, slices, problems)).collect();
     let (_, About { relationship, mesh, exported_at }) = first?;
-    Some(Parcel { relationship, mesh, exported_at, offers })
+    Some(Parcel { relationship, mesh, exported_at, offers: announcements })
 }
 
 fn offer(key: Key, slices: Vec<(usize, Slice)>, problems: &mut Vec<Problem>) -> Option<Offer> {
@@ -254,18 +261,22 @@ fn offer(key: Key, slices: Vec<(usize, Slice)>, problems: &mut Vec<Problem>) -> 
         problems.push(Problem { item: Some(index), field: field.to_owned(), message });
     };
     for (index, _) in slices.iter().filter(|(_, slice)| slice.facts != facts) {
-        let message =
-            format!("says something else of service {key} than object {} (only addresses differ)", first + 1);
+        let message = format!(
+            "differs from object {} for the same service {key} (only addresses may differ)",
+            first + 1
+        );
         refuse(*index, "metadata.annotations", message);
     }
     let endpoints = slices.into_iter().flat_map(|(_, slice)| slice.endpoints);
-    let offer = facts.offer(key, endpoints);
-    let count = offer.endpoints.len();
+    let announcement = facts.offer(key, endpoints);
+    // Each slice is within the limit already; this checks all slices of the service together.
+    let count = announcement.endpoints.len();
     if count > MAX_ENDPOINTS {
-        let message = format!("service {} has {count} in all ({MAX_ENDPOINTS} are allowed)", offer.key);
+        let message =
+            format!("service {} has {count} in all ({MAX_ENDPOINTS} are allowed)", announcement.key);
         refuse(first, "endpoints", message);
     }
-    Some(offer)
+    Some(announcement)
 }
 
 fn disagreement(one: &About, other: &About) -> Option<&'static str> {
@@ -282,7 +293,7 @@ fn quote(text: &str) -> String {
     format!("\"{}\"", cut(text))
 }
 
-/// The text as it can stand in a line.
+/// Escapes and truncates text, so that it fits in one line.
 fn cut(text: &str) -> String {
     let shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN).is_some() { shown + "…" } else { shown }

@@ -25,16 +25,16 @@ fn offer(name: &str, endpoints: &[&str]) -> Offer {
     }
 }
 
-fn parcel(offers: impl Into<Vec<Offer>>) -> Parcel {
+fn parcel(announcements: impl Into<Vec<Offer>>) -> Parcel {
     Parcel {
         relationship: "blue".into(),
         mesh: Some("m2".into()),
         exported_at: "2026-11-25T08:00:00Z".parse().unwrap(),
-        offers: offers.into(),
+        offers: announcements.into(),
     }
 }
 
-/// One service at one address, as it stands in a file.
+/// One service with one endpoint, as it appears in a file.
 fn reviews() -> Value {
     json!({
         "apiVersion": "discovery.k8s.io/v1",
@@ -62,14 +62,14 @@ fn reviews() -> Value {
     })
 }
 
-/// The object with something else at a place.
+/// The object with another value at a JSON pointer.
 fn spoilt(pointer: &str, value: Value) -> Value {
     let mut object = reviews();
     *object.pointer_mut(pointer).unwrap() = value;
     object
 }
 
-/// The object without something.
+/// The object without one field.
 fn without(parent: &str, name: &str) -> Value {
     let mut object = reviews();
     object.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name).unwrap();
@@ -96,19 +96,19 @@ fn a_service_is_an_endpoint_slice_that_people_and_tools_can_read() {
 
 #[test]
 fn a_parcel_is_read_as_it_was_written_in_whatever_order_its_objects_come() {
-    let offers = [
+    let announcements = [
         offer("details", &[]),
         offer("ratings", &["203.0.113.7:80", "203.0.113.7:81", "[2001:db8::7]:80", "a.example:80"]),
         offer("reviews", &["203.0.113.7:15443"]),
         Offer { identities: Vec::new(), root_hash: None, ..offer("tcp", &["203.0.113.9:15443"]) },
     ];
     for mesh in [Some("m2".to_owned()), None] {
-        let parcel = Parcel { mesh, ..parcel(offers.clone()) };
-        let mut objects = write(&parcel).unwrap();
+        let bundle = Parcel { mesh, ..parcel(announcements.clone()) };
+        let mut objects = write(&bundle).unwrap();
         assert_eq!(objects.len(), 1 + 4 + 1 + 1);
-        assert_eq!(read(&objects), Ok(parcel.clone()));
+        assert_eq!(read(&objects), Ok(bundle.clone()));
         objects.reverse();
-        assert_eq!(read(&objects), Ok(parcel));
+        assert_eq!(read(&objects), Ok(bundle));
     }
 }
 
@@ -133,7 +133,7 @@ fn how_an_emcee_is_reached_is_not_exported() {
 fn an_empty_parcel_is_no_withdrawal() {
     assert_eq!(
         said(&[]),
-        [(None, "there is no EndpointSlice in it (an empty parcel withdraws nothing)".to_owned())]
+        [(None, "there is no EndpointSlice in it (an empty bundle withdraws nothing)".to_owned())]
     );
 }
 
@@ -141,8 +141,8 @@ fn an_empty_parcel_is_no_withdrawal() {
 fn each_bad_field_is_named_with_its_object() {
     let annotation = |name: &str| format!("/metadata/annotations/emcee.io~1{name}");
     for (pointer, value, expected) in [
-        ("/apiVersion".into(), json!("v1"), r#"apiVersion: is "v1" (a parcel has discovery.k8s.io/v1)"#),
-        ("/kind".into(), json!("Service"), r#"kind: is "Service" (a parcel has EndpointSlice)"#),
+        ("/apiVersion".into(), json!("v1"), r#"apiVersion: is "v1" (a bundle has discovery.k8s.io/v1)"#),
+        ("/kind".into(), json!("Service"), r#"kind: is "Service" (a bundle has EndpointSlice)"#),
         (
             "/metadata/namespace".into(),
             json!("A"),
@@ -184,7 +184,7 @@ fn each_bad_field_is_named_with_its_object() {
             json!("0.0.0.0"),
             r#"endpoints: "0.0.0.0:15443": nothing can be reached at an unspecified or multicast address"#,
         ),
-        ("/ports".into(), json!([]), "ports: has 0 entries (a slice of a parcel has 1)"),
+        ("/ports".into(), json!([]), "ports: has 0 entries (a slice of a bundle has 1)"),
         ("/ports/0/port".into(), json!(70_000), r#"ports[0].port: "70000" is not allowed (1 to 65535)"#),
     ] {
         let objects = [reviews(), spoilt(&pointer, value)];
@@ -247,7 +247,7 @@ fn a_field_of_the_wrong_shape_is_named() {
     }
     assert_eq!(
         said(&[json!(1)]),
-        [(Some(0), "apiVersion: is missing (a parcel has discovery.k8s.io/v1)".to_owned())]
+        [(Some(0), "apiVersion: is missing (a bundle has discovery.k8s.io/v1)".to_owned())]
     );
 }
 
@@ -258,13 +258,13 @@ fn objects_that_do_not_belong_together_are_refused() {
     for (name, value) in [("relationship", "yellow"), ("mesh", "m3"), ("exported-at", "2026-11-24T08:00:00Z")]
     {
         let expected =
-            format!("metadata.annotations[emcee.io/{name}]: is another than in object 1 (a parcel has one)");
+            format!("metadata.annotations[emcee.io/{name}]: differs from object 1 (a bundle has one)");
         assert_eq!(said(&[reviews(), other(name, value)]), [(Some(1), expected)]);
     }
     let mesh = without("/metadata/annotations", "emcee.io/mesh");
     assert!(said(&[reviews(), mesh])[0].1.contains("emcee.io/mesh"));
-    let expected = "metadata.annotations: says something else of service default/reviews than object 1 \
-                    (only addresses differ)";
+    let expected = "metadata.annotations: differs from object 1 for the same service default/reviews \
+                    (only addresses may differ)";
     assert_eq!(said(&[reviews(), other("style", "FLAT")]), [(Some(1), expected.to_owned())]);
 }
 
@@ -322,7 +322,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// Whatever stands wherever: it is read, or refused with a reason.
+    /// Whatever value is at whatever place: the objects are read, or refused with a reason.
     #[test]
     fn nothing_makes_reading_fail_without_a_reason(
         pointer in prop::sample::select(vec![

@@ -1,4 +1,4 @@
-//! A parcel becomes EndpointSlices.
+//! Writes a bundle as EndpointSlices.
 
 use std::collections::BTreeMap;
 
@@ -10,24 +10,25 @@ use super::{API_VERSION, EXPORTED_AT, KIND, MESH, Parcel, RELATIONSHIP, SERVICE_
 use crate::slice::{discovery_key, encode};
 use crate::wire;
 
-/// The EndpointSlices of a parcel, in the order of its offers.
+/// Converts a bundle to EndpointSlices, in the order of its announcements.
 ///
-/// # Errors
-/// For each offer that no mesh would take.
-pub fn write(parcel: &Parcel) -> Result<Vec<Value>, Vec<WriteError>> {
+/// # Errors Returns an error for each announcement that every mesh would reject.
+pub fn write(bundle: &Parcel) -> Result<Vec<Value>, Vec<WriteError>> {
     let (mut objects, mut errors) = (Vec::new(), Vec::new());
-    // How this Emcee itself is reached is of no use to who has no stream.
-    for offer in parcel.offers.iter().filter(|offer| offer.key != discovery_key()) {
-        match slices(offer) {
-            Ok(slices) => objects.extend(slices.iter().map(|slice| object(parcel, offer, slice))),
+    // The announcement of this Emcee's own discovery server is of no use in a relationship without a stream.
+    for announcement in bundle.offers.iter().filter(|announcement| announcement.key != discovery_key()) {
+        match slices(announcement) {
+            Ok(slices) => objects.extend(slices.iter().map(|slice| object(bundle, announcement, slice))),
             Err(error) => errors.push(error),
         }
     }
     if errors.is_empty() { Ok(objects) } else { Err(errors) }
 }
 
-fn slices(offer: &Offer) -> Result<Vec<wire::EndpointSlice>, WriteError> {
-    let encoded = encode(offer).map_err(|reason| WriteError { key: offer.key.clone(), reason })?;
+fn slices(announcement: &Offer) -> Result<Vec<wire::EndpointSlice>, WriteError> {
+    // Encoding and decoding again keeps one definition of the content: the one on the wire.
+    let encoded =
+        encode(announcement).map_err(|reason| WriteError { key: announcement.key.clone(), reason })?;
     let slice = |bytes| {
         let resource = wire::Resource::decode(bytes).ok()?;
         wire::EndpointSlice::decode(resource.resource?.value).ok()
@@ -36,17 +37,17 @@ fn slices(offer: &Offer) -> Result<Vec<wire::EndpointSlice>, WriteError> {
     Ok(slices.map(|slice| slice.expect("what was encoded just now can be decoded")).collect())
 }
 
-fn object(parcel: &Parcel, offer: &Offer, slice: &wire::EndpointSlice) -> Value {
+fn object(bundle: &Parcel, announcement: &Offer, slice: &wire::EndpointSlice) -> Value {
     let metadata = slice.metadata.clone().unwrap_or_default();
     let mut annotations = metadata.annotations;
-    annotations.extend(about(parcel));
+    annotations.extend(about(bundle));
     json!({
         "apiVersion": API_VERSION,
         "kind": KIND,
         "metadata": {
             "name": metadata.name,
             "namespace": metadata.namespace,
-            "labels": { SERVICE_NAME: &*offer.key.name },
+            "labels": { SERVICE_NAME: &*announcement.key.name },
             "annotations": annotations,
         },
         "addressType": slice.address_type,
@@ -55,11 +56,11 @@ fn object(parcel: &Parcel, offer: &Offer, slice: &wire::EndpointSlice) -> Value 
     })
 }
 
-fn about(parcel: &Parcel) -> BTreeMap<String, String> {
-    let mesh = parcel.mesh.iter().map(|mesh| (MESH.to_owned(), mesh.clone()));
+fn about(bundle: &Parcel) -> BTreeMap<String, String> {
+    let mesh = bundle.mesh.iter().map(|mesh| (MESH.to_owned(), mesh.clone()));
     let always = [
-        (RELATIONSHIP.to_owned(), parcel.relationship.clone()),
-        (EXPORTED_AT.to_owned(), parcel.exported_at.to_string()),
+        (RELATIONSHIP.to_owned(), bundle.relationship.clone()),
+        (EXPORTED_AT.to_owned(), bundle.exported_at.to_string()),
     ];
     mesh.chain(always).collect()
 }

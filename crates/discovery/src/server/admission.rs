@@ -1,4 +1,4 @@
-//! Who is connected, and how much each peer may have at once.
+//! Connected peers and the quota of each.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,31 +12,32 @@ use super::requests::Allowance;
 use crate::audience::Audience;
 use crate::places::{Place, Places};
 
-/// The quotas of each peer of each relationship. Only who has proved to be a peer has an entry.
+/// Quotas of each peer of each relationship. Only authenticated peers have an entry, so strangers cannot make it grow.
 #[derive(Debug)]
 pub(super) struct Admission {
     limits: Limits,
     peers: Mutex<BTreeMap<Audience, Quota>>,
 }
 
+/// Quota and state of one peer.
 #[derive(Debug)]
 struct Quota {
     connections: Places<IpAddr>,
-    /// By connection.
+    /// Grouped by the number of the connection.
     streams: Places<u64>,
     work: Arc<Semaphore>,
     allowance: Allowance,
     refused: Vec<(String, String)>,
 }
 
-/// What a peer has here.
+/// Connection state of one peer, for status and the admin page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerStreams {
-    /// Open connections.
+    /// Number of open connections.
     pub connections: usize,
-    /// Open streams.
+    /// Number of open streams on all connections.
     pub streams: usize,
-    /// What it has refused of what was announced, and why: resource name and the peer's words, both bounded.
+    /// Announced resources that the peer rejected: name and the peer's reason, both of bounded length.
     pub refused: Vec<(String, String)>,
 }
 
@@ -45,6 +46,7 @@ impl Quota {
         Self {
             connections: Places::new(limits.connections),
             streams: Places::new(limits.streams),
+            // One permit: a peer's requests are processed one at a time, on however many streams they arrive.
             work: Arc::new(Semaphore::new(1)),
             allowance: Allowance::new(limits.burst, limits.rate, Instant::now()),
             refused: Vec::new(),
@@ -65,45 +67,48 @@ impl Admission {
         Self { limits, peers: Mutex::default() }
     }
 
-    /// A place for one more connection from this client, which may displace an older one of the peer.
-    pub(super) fn connection(&self, audience: &Audience, client: IpAddr) -> Place<IpAddr> {
-        self.with(audience, |quota| quota.connections.take(client))
+    /// Acquires a slot for a new connection from `client`. This may evict an older connection of the peer.
+    pub(super) fn connection(&self, peer: &Audience, client: IpAddr) -> Place<IpAddr> {
+        self.with(peer, |quota| quota.connections.take(client))
     }
 
-    /// A place for one more stream on this connection, which may displace an older one of the peer: one of the connection
-    /// that has most.
-    pub(super) fn stream(&self, audience: &Audience, connection: u64) -> Place<u64> {
-        self.with(audience, |quota| quota.streams.take(connection))
+    /// Acquires a slot for a new stream on `connection`. This may evict an older stream of the peer, on the connection
+    /// that has most streams.
+    pub(super) fn stream(&self, peer: &Audience, connection: u64) -> Place<u64> {
+        self.with(peer, |quota| quota.streams.take(connection))
     }
 
-    /// Held while a request of the peer is worked on: one at a time, on however many streams they come.
-    pub(super) fn work(&self, audience: &Audience) -> Arc<Semaphore> {
-        self.with(audience, |quota| Arc::clone(&quota.work))
+    /// Semaphore with one permit that a stream holds while it processes a request of the peer.
+    pub(super) fn work(&self, peer: &Audience) -> Arc<Semaphore> {
+        self.with(peer, |quota| Arc::clone(&quota.work))
     }
 
-    /// What the peer may still ask.
-    pub(super) fn allowance(&self, audience: &Audience) -> Allowance {
-        self.with(audience, |quota| quota.allowance.clone())
+    /// Rate limiter that all streams of the peer share.
+    pub(super) fn allowance(&self, peer: &Audience) -> Allowance {
+        self.with(peer, |quota| quota.allowance.clone())
     }
 
-    /// Keeps what the peer refuses, for people.
-    pub(super) fn refuses<'a>(&self, audience: &Audience, refused: impl Iterator<Item = (&'a str, &'a str)>) {
-        let refused = refused.map(|(name, why)| (name.to_owned(), why.to_owned())).collect();
-        self.with(audience, |quota| quota.refused = refused);
+    /// Records the resources that the peer rejects, for status. Replaces those of the last call.
+    pub(super) fn refuses<'a>(&self, peer: &Audience, rejected: impl Iterator<Item = (&'a str, &'a str)>) {
+        let rejected = rejected.map(|(name, why)| (name.to_owned(), why.to_owned())).collect();
+        self.with(peer, |quota| quota.refused = rejected);
     }
 
+    /// State of all peers, by relationship and name.
     pub(super) fn peers(&self) -> BTreeMap<Audience, PeerStreams> {
         let peers = self.lock();
-        peers.iter().map(|(audience, quota)| (audience.clone(), quota.state())).collect()
+        peers.iter().map(|(peer, quota)| (peer.clone(), quota.state())).collect()
     }
 
-    /// Forgets the peers that have gone, as far as there is nothing to know of them.
-    fn with<T>(&self, audience: &Audience, ask: impl FnOnce(&mut Quota) -> T) -> T {
+    /// Calls `ask` with the quota of the peer, and creates it first if the peer has no entry.
+    fn with<T>(&self, peer: &Audience, ask: impl FnOnce(&mut Quota) -> T) -> T {
         let mut peers = self.lock();
-        if !peers.contains_key(audience) {
+        // Entries without connections are removed only when a new peer arrives, and not when their last connection
+        // closes. So a peer does not get a full rate limit again by reconnecting.
+        if !peers.contains_key(peer) {
             peers.retain(|_, quota| quota.connections.taken() > 0);
         }
-        ask(peers.entry(audience.clone()).or_insert_with(|| Quota::new(&self.limits)))
+        ask(peers.entry(peer.clone()).or_insert_with(|| Quota::new(&self.limits)))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Audience, Quota>> {

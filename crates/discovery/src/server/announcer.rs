@@ -1,4 +1,4 @@
-//! The shelf, and the bells of those who stand before it.
+//! Shared announcement cache. Wakes the streams of those peers whose view has changed.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -10,8 +10,9 @@ use tokio::sync::watch;
 use crate::audience::Audience;
 use crate::shelf::{Shelf, Touched};
 
-/// What is announced to all peers. Whoever translates changes it, and the streams of the peers that see a difference are
-/// woken: nobody else's, so that a change of one relationship is no event in another.
+/// The [`ResourceCache`] with a change notification for each peer. The translation writes to it; streams read from it.
+/// A write wakes only the streams of peers that see a difference, so a change in one relationship causes no work in
+/// another.
 #[derive(Debug, Default)]
 pub struct Announcer {
     shelf: RwLock<Shelf>,
@@ -20,46 +21,52 @@ pub struct Announcer {
 }
 
 impl Announcer {
-    /// One that announces nothing yet, and opens no stream before [`synced`](Self::synced).
+    /// Creates an empty cache. The server opens no streams before [`mark_synced`](Self::mark_synced).
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Changes what is announced.
+    /// Changes the cache and notifies the peers whose view changed.
     pub fn change(&self, change: impl FnOnce(&mut Shelf) -> Touched) {
-        let Ok(()) = self.try_change(|shelf| Ok::<_, Infallible>(change(shelf)));
+        let Ok(()) = self.try_change(|cache| Ok::<_, Infallible>(change(cache)));
     }
 
-    /// Changes what is announced, if that succeeds.
+    /// Changes the cache if `change` succeeds, and notifies the peers whose view changed.
     ///
-    /// # Errors
-    /// Those of `change`, after which nobody is woken.
+    /// # Errors Returns the error of `change`. No stream is woken then.
     pub fn try_change<E>(&self, change: impl FnOnce(&mut Shelf) -> Result<Touched, E>) -> Result<(), E> {
-        let touched = change(&mut self.shelf.write().unwrap_or_else(PoisonError::into_inner))?;
-        let bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, bell) in bells.iter().filter(|(audience, _)| touched.contains(audience)) {
-            bell.send_replace(());
+        let changed = change(&mut self.shelf.write().unwrap_or_else(PoisonError::into_inner))?;
+        // The write lock is released by now: a stream that wakes up reads the cache at once and must find the change.
+        let notifiers = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, notifier) in notifiers.iter().filter(|(peer, _)| changed.contains(peer)) {
+            // `send_replace` marks the value as changed even if no receiver exists, where `send` would return an
+            // error.
+            notifier.send_replace(());
         }
         Ok(())
     }
 
-    /// The shelf holds all that is to be announced: from now on streams are opened.
+    /// Marks the cache as complete. The server opens streams from now on. Before that, a peer would take services that
+    /// are not loaded yet for withdrawn.
     pub fn synced(&self) {
         self.synced.store(true, Ordering::Release);
     }
 
+    /// Whether the cache holds all announcements.
     pub(super) fn is_synced(&self) -> bool {
         self.synced.load(Ordering::Acquire)
     }
 
+    /// Calls `read` with the cache under the read lock.
     pub(super) fn read<T>(&self, read: impl FnOnce(&Shelf) -> T) -> T {
         read(&self.shelf.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Rings when this audience has something to receive.
-    pub(super) fn bell(&self, audience: &Audience) -> watch::Receiver<()> {
-        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
-        bells.retain(|_, bell| bell.receiver_count() > 0);
-        bells.entry(audience.clone()).or_default().subscribe()
+    /// Subscribes to changes that this peer can see. Changes between two calls of `changed` are merged into one.
+    pub(super) fn bell(&self, peer: &Audience) -> watch::Receiver<()> {
+        let mut notifiers = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        // Removes peers that have no streams any more, so that the map is bounded by the number of open streams.
+        notifiers.retain(|_, notifier| notifier.receiver_count() > 0);
+        notifiers.entry(peer.clone()).or_default().subscribe()
     }
 }

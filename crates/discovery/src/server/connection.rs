@@ -1,4 +1,4 @@
-//! One client's connection, from its first byte to its end.
+//! One client connection: handshake, HTTP/2, and the reasons to close it.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -28,19 +28,19 @@ use crate::places::Place;
 use crate::tls::{Authenticated, Ended};
 use crate::wire;
 
-/// Bytes of requests that wait to be read, of a stream and of a connection: the least there is, as each may come in a frame
-/// of its own, which is a hundred times as large in memory.
+/// HTTP/2 flow-control window of a stream and of a connection, in bytes: the smallest that the protocol allows.
+/// Received bytes wait in memory, and a byte that comes in a frame of its own needs a hundred times as much.
 const WINDOW: u32 = 65_535;
-/// Bytes of a request's headers: method, path and a few more.
+/// Maximum size of a request's headers, in bytes. Method, path and a few more fit.
 const HEADERS: u32 = 16 * 1024;
-/// Bytes of a request for each resource that its client may hold: a name as they are, a version, and some more.
+/// Bytes of a request for each resource that its client may hold: a name, a version, and some slack.
 const HELD: usize = 128;
-/// A timer that is to last years is set anew each day.
+/// Longest sleep. A certificate that is valid for years is checked again each day.
 const LONGEST_TIMER: Duration = Duration::from_hours(24);
-/// For a connection that has to go to say goodbye.
+/// How long a connection may take to end after GOAWAY.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// What a connection needs of its server.
+/// Task that serves one client connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     shared: Arc<Shared>,
@@ -48,81 +48,92 @@ pub(super) struct Connection {
     ending: watch::Receiver<()>,
 }
 
-/// What a connection's streams have in common.
+/// Opens the streams of one connection, and holds what they share.
 #[derive(Clone, Debug)]
 struct Streams {
     shared: Arc<Shared>,
     audience: Audience,
-    /// The connection's number.
+    /// Number of the connection among those of the peer.
     connection: u64,
-    /// What the connection may still send.
+    /// Frames that the connection may still send.
     frames: Frames,
     /// Ends the streams when its sender is dropped.
     ending: watch::Receiver<()>,
-    /// By which a stream says that its client does not read.
+    /// A stream sends here when its client does not read.
     stalled: mpsc::Sender<()>,
 }
 
-/// What HTTP/2 is spoken over.
+/// The byte stream that carries HTTP/2.
 type Transport = TokioIo<Counted<TlsStream<TcpStream>>>;
 
-/// Why a connection does not go on.
+/// Why a connection ends.
 enum End {
-    /// Its client is gone, or speaks no HTTP/2.
+    /// The client closed the connection or does not speak HTTP/2.
     Gone,
-    /// Its client may not be here any more: it gets nothing more, not even what is on its way.
+    /// The peer is not allowed any more. It gets nothing more, not even data that is already queued.
     Forbidden(Ended),
-    /// It makes way, or the server ends: its streams end in good order.
+    /// A newer connection evicted it, or the server shuts down. Its streams end in good order.
     Polite(&'static str),
-    /// Its client does not read.
+    /// The client does not read its responses.
     Stalled,
-    /// Its client sends frames, and little else.
+    /// The client exceeded the limit of HTTP/2 frames.
     Flood,
 }
 
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared>, client: IpAddr, ending: watch::Receiver<()>) -> Self {
-        Self { shared, client, ending }
+    pub(super) fn new(shared: Arc<Shared>, client: IpAddr, shutdown: watch::Receiver<()>) -> Self {
+        Self { shared, client, ending: shutdown }
     }
 
     pub(super) async fn run(mut self, stream: TcpStream) {
         if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "a client is gone already");
+            debug!(%error, "client closed the connection before the handshake");
             return;
         }
+        // The `Arc` is cloned so that the borrow ends here. A `watch` borrow that is held over an await blocks the
+        // sender.
         let relationships = Arc::clone(&self.shared.relationships.borrow());
         let accepted = tokio::select! {
             accepted = self.shared.handshakes.run(stream, self.client, relationships) => accepted,
+            // During shutdown a client in its handshake is dropped: it has no stream yet that could end in good order.
             _ = self.ending.changed() => None,
         };
         let Some((stream, authenticated)) = accepted else { return };
-        let audience = authenticated.audience().clone();
-        let place = self.shared.admission.connection(&audience, self.client);
-        debug!(%audience, "connected");
-        match self.serve(stream, authenticated, place).await {
-            End::Gone => debug!(%audience, "the connection has ended"),
-            End::Forbidden(why) => info!(%audience, %why, "the connection is closed"),
-            End::Polite(why) => debug!(%audience, why, "the connection is closed"),
-            End::Stalled => info!(%audience, "the connection is closed, as what was sent is not read"),
+        let peer = authenticated.audience().clone();
+        let slot = self.shared.admission.connection(&peer, self.client);
+        let (relationship, name) = (&peer.relationship, &peer.peer);
+        debug!(%relationship, peer = %name, "peer connected");
+        match self.serve(stream, authenticated, slot).await {
+            End::Gone => debug!(%relationship, peer = %name, "peer disconnected"),
+            End::Forbidden(why) => {
+                info!(%relationship, peer = %name, %why, "closed the connection: peer is not allowed any more");
+            }
+            End::Polite(why) => {
+                debug!(%relationship, peer = %name, why, "closed the connection");
+            }
+            End::Stalled => {
+                info!(%relationship, peer = %name, "closed the connection: peer does not read its responses");
+            }
             End::Flood => {
-                info!(%audience, "the connection is closed, as it sent more HTTP/2 frames than it may");
+                info!(%relationship, peer = %name, "closed the connection: peer exceeded the limit of HTTP/2 frames");
             }
         }
     }
 
-    async fn serve(self, stream: TlsStream<TcpStream>, client: Authenticated, place: Place<IpAddr>) -> End {
-        let (until_end, ending) = watch::channel(());
+    /// Serves HTTP/2 on an authenticated connection until there is a reason to end it.
+    async fn serve(self, stream: TlsStream<TcpStream>, client: Authenticated, slot: Place<IpAddr>) -> End {
+        let (until_end, shutdown) = watch::channel(());
         let (stalled, stalls) = mpsc::channel(1);
-        let audience = client.audience().clone();
-        let frames = Frames::new(Instant::now());
-        let stream = Counted::new(stream, frames.clone());
-        let connection = place.ticket().number();
+        let peer = client.audience().clone();
+        let frame_limiter = Frames::new(Instant::now());
+        let stream = Counted::new(stream, frame_limiter.clone());
+        let connection = slot.ticket().number();
         let streams = Streams {
             shared: Arc::clone(&self.shared),
-            audience,
+            audience: peer,
             connection,
-            frames: frames.clone(),
-            ending,
+            frames: frame_limiter.clone(),
+            ending: shutdown,
             stalled,
         };
         let service = service_fn(move |request| {
@@ -131,47 +142,54 @@ impl Connection {
         });
         let http = builder(&self.shared.limits);
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        // HTTP/2 itself must be polled here: hyper makes no progress on any stream otherwise.
         let end = tokio::select! {
-            end = self.watch(client, place, stalls) => end,
-            _ = connection.as_mut() => if frames.are_too_many() { End::Flood } else { End::Gone },
+            end = self.watch(client, slot, stalls) => end,
+            // The frame counter ends the byte stream with an I/O error, which looks like any other lost connection.
+            _ = connection.as_mut() => if frame_limiter.are_too_many() { End::Flood } else { End::Gone },
         };
+        // Ends the streams, which run in tasks of their own and hold receivers of this channel.
         drop(until_end);
+        // In all other cases the connection is dropped at once, together with everything that is queued in it.
         if let End::Polite(_) = end {
             say_goodbye(connection).await;
         }
         end
     }
 
-    /// Waits for a reason to end it.
+    /// Waits for a reason to end the connection.
     async fn watch(
         &self,
         mut client: Authenticated,
-        mut place: Place<IpAddr>,
+        mut slot: Place<IpAddr>,
         mut stalls: mpsc::Receiver<()>,
     ) -> End {
         let mut relationships = self.shared.relationships.clone();
-        let mut ending = self.ending.clone();
+        let mut shutdown = self.ending.clone();
         loop {
+            // `borrow_and_update` marks this version as seen before it is checked, so no change is missed in between.
             let current = Arc::clone(&relationships.borrow_and_update());
             if let Err(ended) = client.check(&current) {
                 return End::Forbidden(ended);
             }
-            // The second in which it ends is still its own.
+            // Certificates are valid through their last second, so the timer fires one second later.
             let valid = client.valid_for().min(LONGEST_TIMER) + Duration::from_secs(1);
             tokio::select! {
                 Ok(()) = relationships.changed() => {}
                 () = sleep(valid) => {}
-                _ = ending.changed() => return End::Polite("the server ends"),
-                () = place.lost() => return End::Polite("the peer has opened others"),
+                _ = shutdown.changed() => return End::Polite("the server ends"),
+                () = slot.lost() => return End::Polite("the peer has opened others"),
                 Some(()) = stalls.recv() => return End::Stalled,
             }
         }
     }
 }
 
-/// Without the date: its length in HTTP/2 differs with its digits, and answers that are to be alike would not be. And with
-/// room for one response that is not written yet: else as many wait as the client's window has room for.
+/// HTTP/2 settings of the server.
 fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    // No date header: its compressed length differs with its digits, and answers that have to look alike to a stranger
+    // would not. The send buffer holds one response. With the default, as many wait in memory as the client's window
+    // has room for.
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
         .auto_date_header(false)
@@ -185,7 +203,7 @@ fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
     http
 }
 
-/// GOAWAY, and the ends of the streams.
+/// Sends GOAWAY and waits a moment for the streams to end.
 async fn say_goodbye<S>(mut connection: Pin<&mut http2::Connection<Transport, S, TokioExecutor>>)
 where
     S: HttpService<Incoming, ResBody = Outgoing>,
@@ -197,7 +215,7 @@ where
 }
 
 impl Streams {
-    /// Opens a stream, or says why not.
+    /// Opens a stream, or returns a gRPC error.
     fn answer(self, request: Request<Incoming>) -> Response<Outgoing> {
         let (head, body) = request.into_parts();
         if !grpc::is_grpc(head.headers.get(CONTENT_TYPE)) {
@@ -210,20 +228,22 @@ impl Streams {
         }
         if !self.shared.announcer.is_synced() {
             return grpc::refused(&Status::unavailable(
-                "not yet ready: what is announced here is not known yet",
+                "not yet ready: the announcements are still being loaded; retry",
             ));
         }
-        let place = self.shared.admission.stream(&self.audience, self.connection);
+        // From here on the stream counts. The slot moves into the task and is released when the task ends.
+        let slot = self.shared.admission.stream(&self.audience, self.connection);
         let (sender, outgoing) = grpc::channel();
         let requests = grpc::Incoming::new(body, self.longest_request());
         let stream = Stream::new(self.shared, self.audience, requests, self.frames);
-        tokio::spawn(stream.run(sender, place, self.ending, self.stalled));
+        tokio::spawn(stream.run(sender, slot, self.ending, self.stalled));
         grpc::accepted(outgoing)
     }
 
-    /// A client that is offered more than usual has more to say when it comes back.
+    /// Maximum size of a request, in bytes. On reconnect a client lists every resource that it holds in
+    /// `initial_resource_versions`, so a client with many resources may send a larger request.
     fn longest_request(&self) -> usize {
-        let offered = self.shared.announcer.read(|shelf| shelf.count(&self.audience));
+        let offered = self.shared.announcer.read(|cache| cache.count(&self.audience));
         self.shared.limits.request.max(offered.saturating_mul(HELD))
     }
 }

@@ -1,7 +1,8 @@
-//! How many HTTP/2 frames a client may send.
+//! Limit on the HTTP/2 frames that a client may send.
 //!
-//! The HTTP/2 library answers or notes most frames by itself (PING, SETTINGS, WINDOW_UPDATE, PRIORITY, empty DATA), and
-//! tells nobody of them. So they are counted where the bytes come in: by their headers, which say how long each is.
+//! The HTTP/2 library handles most frames on its own (PING, SETTINGS, WINDOW_UPDATE, PRIORITY, empty DATA) and does
+//! not report them. So they are counted where the bytes arrive, by their headers, which contain the length of each
+//! frame.
 
 use std::io;
 use std::pin::Pin;
@@ -13,23 +14,23 @@ use tokio::time::Instant;
 
 use super::requests::Account;
 
-/// Frames that a connection may send at once, and each second in the long run.
+/// Frames that a connection may send at once, and per second in the long run.
 const BURST: usize = 2000;
 const RATE: usize = 200;
-/// What each response gives back: its answer, the windows of stream and connection, a PING that measures the way, and as
-/// many again.
+/// Frames of credit for each response: the ACK, the window updates of stream and connection, a PING for the round-trip
+/// time, and as many again.
 const RESPONSE: usize = 8;
-/// And as many for so many of its bytes.
+/// The same credit again for each full block of this many bytes of a response.
 const BYTES: usize = 4 * 1024;
 
-/// What a client sends first, before all frames.
+/// Length of the HTTP/2 connection preface, which a client sends before all frames.
 const PREFACE: usize = 24;
 const HEADER: usize = 9;
 const DATA: u8 = 0;
-/// DATA of so many bytes is a request on its way, of which the bytes are counted.
+/// DATA frames of at least this many bytes are not counted: they carry a request, whose bytes are limited elsewhere.
 const FULL: usize = 1024;
 
-/// The frames that one connection may still send.
+/// Frames that one connection may still send.
 #[derive(Clone, Debug)]
 pub(super) struct Frames(Arc<Mutex<Account>>);
 
@@ -38,21 +39,21 @@ impl Frames {
         Self(Arc::new(Mutex::new(Account::new(BURST, RATE, now))))
     }
 
-    /// A response of so many bytes was sent.
+    /// Credits the frames that the client needs to receive and answer a response of this size.
     pub(super) fn respond(&self, bytes: usize, now: Instant) {
-        let mut account = self.account();
-        account.spend(0, now);
-        account.earn(RESPONSE * (1 + bytes / BYTES));
+        let mut bucket = self.account();
+        bucket.spend(0, now);
+        bucket.earn(RESPONSE * (1 + bytes / BYTES));
     }
 
-    /// So many came in. Whether they were too many.
+    /// Charges received frames. Returns true if the connection has exceeded the limit.
     fn take(&self, frames: usize, now: Instant) -> bool {
-        let mut account = self.account();
-        account.spend(frames, now);
-        account.is_in_debt()
+        let mut bucket = self.account();
+        bucket.spend(frames, now);
+        bucket.is_in_debt()
     }
 
-    /// More came in than may.
+    /// Whether the connection has exceeded the limit.
     pub(super) fn are_too_many(&self) -> bool {
         self.account().is_in_debt()
     }
@@ -62,7 +63,7 @@ impl Frames {
     }
 }
 
-/// A client's bytes, of which the frames are counted. When there are too many, it gives no more.
+/// A byte stream that counts the HTTP/2 frames read from it. Reading fails once the limit is exceeded.
 #[derive(Debug)]
 pub(super) struct Counted<S> {
     stream: S,
@@ -76,11 +77,13 @@ impl<S> Counted<S> {
     }
 }
 
-/// Where in the frames the bytes have come to.
+/// Position of the byte stream within the frames. Reads may split frames and headers anywhere.
 #[derive(Debug)]
 struct Scan {
+    /// Bytes that are left of the current frame's payload, or of the preface.
     skip: usize,
     header: [u8; HEADER],
+    /// Bytes of the next header that have arrived.
     have: usize,
 }
 
@@ -91,13 +94,15 @@ impl Default for Scan {
 }
 
 impl Scan {
-    /// How many frames have begun in these bytes, without those that carry a request.
+    /// Counts the frames whose header ends in these bytes, without those that carry a request.
     fn count(&mut self, mut bytes: &[u8]) -> usize {
         let mut frames = 0;
         while !bytes.is_empty() {
+            // First the rest of the payload, which may span many reads.
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = &bytes[skipped..];
+            // Then as much of the 9-byte header as has arrived: 24 bits of length, 8 bits of type, flags, stream ID.
             let taken = bytes.len().min(HEADER - self.have);
             self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
             self.have += taken;
@@ -106,6 +111,8 @@ impl Scan {
                 let [high, middle, low, kind, ..] = self.header;
                 self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
                 self.have = 0;
+                // A large DATA frame is free. Small ones are counted, as one request can be cut into a frame for each
+                // byte.
                 frames += usize::from(kind != DATA || self.skip < FULL);
             }
         }
@@ -121,6 +128,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        // The buffer may contain bytes from before this read; only the new ones are scanned.
         let frames = self.scan.count(&buffer.filled()[before..]);
         if frames > 0 && self.frames.take(frames, Instant::now()) {
             return Poll::Ready(Err(io::Error::other("too many HTTP/2 frames")));
@@ -177,19 +185,19 @@ mod tests {
         let frames: Vec<u8> = lengths.into_iter().flat_map(|length| frame(6, length)).collect();
         let bytes = [&[b'P'; PREFACE][..], &frames].concat();
         for size in [1, 2, 7, 9, 10, 24, 25, 1000, bytes.len()] {
-            let mut scan = Scan::default();
-            let counted: usize = bytes.chunks(size).map(|part| scan.count(part)).sum();
+            let mut scanner = Scan::default();
+            let counted: usize = bytes.chunks(size).map(|part| scanner.count(part)).sum();
             assert_eq!(counted, lengths.len(), "in parts of {size}");
-            assert_eq!((scan.skip, scan.have), (0, 0));
+            assert_eq!((scanner.skip, scanner.have), (0, 0));
         }
     }
 
     #[test]
     fn a_large_request_is_no_flood_and_many_small_pieces_are() {
-        let mut scan = Scan { skip: 0, ..Scan::default() };
+        let mut scanner = Scan { skip: 0, ..Scan::default() };
         assert_eq!(
             [(0, 16_384), (0, 1024), (0, 1023), (0, 0), (4, 6000)]
-                .map(|(kind, length)| scan.count(&frame(kind, length))),
+                .map(|(kind, length)| scanner.count(&frame(kind, length))),
             [0, 0, 1, 1, 1]
         );
     }

@@ -1,4 +1,4 @@
-//! Handshakes of clients that may be anybody.
+//! TLS handshakes of clients that have not authenticated yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,21 +14,24 @@ use crate::places::{Places, Ticket};
 use crate::tls::{AcceptError, Authenticated, Relationships, greet};
 use crate::turns::Turns;
 
-/// Handshakes that compute at once.
+/// Handshakes that compute at once. The others wait in their lanes.
 const TURNS: usize = 1;
 
-/// Between two lines in the log about one relationship's failed handshakes.
+/// Minimum time between two log lines about failed handshakes of one relationship.
 const QUIET: Duration = Duration::from_mins(1);
 
-/// Clients of one relationship that are known at once.
+/// Client addresses that are remembered for each relationship.
 const KNOWN: usize = 64;
 
-/// For which relationship (none: it has not said, or there is no such one), and by whom.
+/// Group of a slot: the relationship and the address of the client. The relationship is `None` as long as the
+/// ClientHello has not arrived, or if it names no open relationship.
 type Group = (Option<Arc<str>>, IpAddr);
 
-/// A relationship's handshakes wait in lanes of their own, so that another's delay them by one turn. Of these, clients
-/// from whose address a peer has come before are before strangers, and the second step, to which no recorded ClientHello
-/// comes, has a lane of its own.
+/// Lane in which a handshake waits for its turn to compute.
+///
+/// Each relationship has lanes of its own, so a flood of handshakes for one delays another by one turn for each
+/// of its lanes. Within a relationship, clients whose address a peer has authenticated from before have a lane apart from strangers. The
+/// second step, which a replayed ClientHello does not reach, has a lane of its own as well.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Lane {
     relationship: Option<Arc<str>>,
@@ -36,16 +39,18 @@ struct Lane {
     has_greeted: bool,
 }
 
+/// Bounds the handshakes in progress and schedules their computation.
 #[derive(Debug)]
 pub(super) struct Handshakes {
     places: Places<Group>,
     deadline: Duration,
     turns: Turns<Lane>,
     known: Mutex<Known>,
-    /// When a relationship's failed handshakes were last spoken of.
+    /// When a failed handshake of each relationship was last logged.
     told: Mutex<BTreeMap<Arc<str>, Instant>>,
 }
 
+/// Result of a successful handshake.
 type Accepted = (TlsStream<TcpStream>, Authenticated);
 
 impl Handshakes {
@@ -59,19 +64,20 @@ impl Handshakes {
         }
     }
 
-    /// One handshake, within its deadline, and unless too many others come after it.
+    /// Performs one handshake. Returns `None` if it fails, exceeds the timeout, or is evicted by newer clients.
     pub(super) async fn run(
         &self,
         stream: TcpStream,
         client: IpAddr,
         relationships: Arc<Relationships>,
     ) -> Option<Accepted> {
-        let mut place = self.places.take((None, client));
-        let handshake = self.shake(stream, client, &relationships, place.ticket());
+        // Until the ClientHello arrives, all that is known of a client is its address.
+        let mut slot = self.places.take((None, client));
+        let handshake = self.shake(stream, client, &relationships, slot.ticket());
         let done = tokio::select! {
             done = timeout(self.deadline, handshake) => done,
-            () = place.lost() => {
-                debug!("a TLS handshake has made way for others");
+            () = slot.lost() => {
+                debug!("evicted a TLS handshake in favor of newer ones");
                 return None;
             }
         };
@@ -81,15 +87,16 @@ impl Handshakes {
                 self.tell(&error);
                 None
             }
+            // The runtime shuts down.
             Ok(None) => None,
             Err(_) => {
-                debug!("a TLS handshake took too long");
+                debug!("TLS handshake timed out");
                 None
             }
         }
     }
 
-    /// To read what a client wants costs little, and is done at once; to answer it waits for its turn.
+    /// Reads the ClientHello at once, as that is cheap. The answer needs signatures and waits for its turn in a lane.
     async fn shake(
         &self,
         stream: TcpStream,
@@ -97,15 +104,18 @@ impl Handshakes {
         relationships: &Relationships,
         ticket: Ticket<Group>,
     ) -> Option<Result<Accepted, AcceptError>> {
-        let hello = match greet(stream, relationships).await {
-            Ok(hello) => hello,
+        let pending = match greet(stream, relationships).await {
+            Ok(pending) => pending,
             Err(error) => return Some(Err(error)),
         };
-        let relationship = hello.relationship().cloned();
+        let relationship = pending.relationship().cloned();
+        // From here on, floods for other relationships count in other groups and cannot evict this handshake.
         ticket.regroup(&(relationship.clone(), client));
+        // The address is only a hint for the order; it proves nothing. The certificate is still verified.
         let is_stranger = !self.known().contains(relationship.as_ref(), client);
         let lane = |has_greeted| Lane { relationship: relationship.clone(), is_stranger, has_greeted };
-        let done = self.turns.aside([lane(false), lane(true)], hello.answer()).await?;
+        let done = self.turns.aside([lane(false), lane(true)], pending.answer()).await?;
+        // Only a client with a valid certificate is remembered.
         if let (Ok(_), Some(relationship)) = (&done, &relationship) {
             self.known().insert(relationship, client);
         }
@@ -116,7 +126,8 @@ impl Handshakes {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A relationship's failures are worth a line, so many as there may be of them; a stranger's are not.
+    /// Logs a failed handshake: at info level for an open relationship, at most once per [`LOG_INTERVAL`]; at debug
+    /// level for all others, as anyone on the network can cause them.
     fn tell(&self, error: &AcceptError) {
         let told = |relationship: &Arc<str>| {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,13 +136,16 @@ impl Handshakes {
             due.then(|| told.insert(Arc::clone(relationship), now)).is_some()
         };
         match error.relationship() {
-            Some(relationship) if told(relationship) => info!(%error, "a peer is not let in"),
-            _ => debug!(%error, "a client is not let in"),
+            Some(relationship) if told(relationship) => {
+                info!(%relationship, %error, "rejected TLS handshake for an open relationship");
+            }
+            _ => debug!(%error, "rejected TLS handshake"),
         }
     }
 }
 
-/// From where peers have come, by relationship. Only who had a certificate of its CA adds to it.
+/// Addresses from which peers have connected, by relationship. Only a client with a certificate of the relationship's
+/// CA adds to it, so strangers cannot fill it.
 #[derive(Debug, Default)]
 struct Known(BTreeMap<Arc<str>, BTreeSet<IpAddr>>);
 
@@ -142,6 +156,8 @@ impl Known {
 
     fn insert(&mut self, relationship: &Arc<str>, client: IpAddr) {
         let clients = self.0.entry(Arc::clone(relationship)).or_default();
+        // Forgetting all is simple and costs little: peers that reconnect come back, and until then wait as strangers
+        // do.
         if clients.len() >= KNOWN && !clients.contains(&client) {
             clients.clear();
         }

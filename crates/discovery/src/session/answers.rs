@@ -1,4 +1,4 @@
-//! Responses and what the client says to them.
+//! Tracks unanswered responses, and matches ACKs and NACKs to them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::chunk::Chunk;
 use crate::refusals::{Refusals, violations};
 use crate::wire::{DeltaDiscoveryResponse, Status};
 
-/// The nonces of one stream, and what came back.
+/// The nonces of one stream, its unanswered responses and the refused resources.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     nonce: u64,
@@ -15,7 +15,7 @@ pub(super) struct Answers {
     refusals: Refusals,
 }
 
-/// A response that is not answered yet.
+/// A response without ACK or NACK.
 #[derive(Debug)]
 struct Sent {
     nonce: String,
@@ -35,6 +35,7 @@ impl Answers {
         self.nonce += 1;
         let names = chunk.names().cloned().collect();
         let response = chunk.response(self.nonce);
+        // A removed resource cannot be refused any more.
         for name in &response.removed_resources {
             self.refusals.remove(name);
         }
@@ -42,8 +43,10 @@ impl Answers {
         response
     }
 
-    /// Takes an ACK, or with `error` a NACK. The stream keeps order, so the responses before that one are taken too;
-    /// without this, a client that answers several at once would be waited for for ever.
+    /// Processes an ACK, or a NACK if there is an `error`. An unknown nonce is ignored.
+    ///
+    /// As a stream is ordered, earlier responses count as accepted too. Otherwise a client that answers several
+    /// responses with one ACK would block the stream.
     pub(super) fn take(&mut self, nonce: &str, error: Option<&Status>) {
         let Some(last) = self.sent.iter().position(|sent| sent.nonce == nonce) else { return };
         let answered: Vec<_> = self.sent.drain(..=last).collect();
@@ -53,7 +56,7 @@ impl Answers {
                 _ => self.accept(sent),
             }
         }
-        // Nothing of the first sync shall stay in an idle session.
+        // Frees the memory of the initial sync: an idle stream keeps no buffer.
         if self.sent.is_empty() {
             self.sent = VecDeque::new();
         }
@@ -70,6 +73,7 @@ impl Answers {
 
     fn refuse(&mut self, sent: &Sent, error: &Status) {
         self.accept(sent);
+        // Emcee names the refused resources in the details. A NACK without details refuses the whole response.
         let violations = violations(error);
         let refuses_all = violations.is_empty();
         for name in &sent.names {

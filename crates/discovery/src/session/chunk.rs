@@ -1,4 +1,4 @@
-//! What goes into one response.
+//! Collects the resources and removals of one response.
 
 use std::sync::Arc;
 
@@ -8,16 +8,17 @@ use prost::bytes::Bytes;
 use crate::shelf::Record;
 use crate::wire::{CHUNK, DeltaDiscoveryResponse, ENDPOINT_SLICE};
 
-/// Tag and length of a field.
+/// Upper bound for the tag and length of a field, in bytes.
 const OVERHEAD: usize = 8;
 
-/// Resources and removals of at most [`CHUNK`] bytes, or one that is larger.
+/// Resources and removals of at most [`CHUNK`] bytes in total. A single larger resource is a chunk of its own.
 #[derive(Debug, Default)]
 pub(super) struct Chunk<'a> {
     entries: Vec<Entry<'a>>,
     size: usize,
 }
 
+/// A resource, or a removal if `bytes` is `None`.
 #[derive(Debug)]
 struct Entry<'a> {
     revision: u64,
@@ -51,7 +52,7 @@ impl<'a> Chunk<'a> {
         self.add(Entry { revision, key: Some(&record.key), name: record.name.clone(), bytes });
     }
 
-    /// Says that there is nothing of that name.
+    /// Appends a removal for a name that does not exist.
     pub(super) fn push_gone(&mut self, name: Arc<str>) {
         self.add(Entry { revision: 0, key: None, name, bytes: None });
     }
@@ -61,8 +62,8 @@ impl<'a> Chunk<'a> {
         self.entries.push(entry);
     }
 
-    /// Leaves the last resources to the next chunk, if they are of this service: a client shall not see half of a
-    /// change. A service that fills a chunk alone is sent in parts.
+    /// Drops the last entries if they belong to this service, so that they are sent in the next chunk together with
+    /// the rest. The client then never sees half of a change. A service that fills a chunk alone is sent in parts.
     pub(super) fn leave(&mut self, key: &Key) {
         let others = self.entries.iter().rposition(|entry| entry.key != Some(key));
         if let Some(last) = others {
@@ -70,7 +71,7 @@ impl<'a> Chunk<'a> {
         }
     }
 
-    /// Revision of the last entry.
+    /// Returns the revision of the last entry, or 0 if the chunk is empty.
     pub(super) fn revision(&self) -> u64 {
         self.entries.last().map_or(0, |entry| entry.revision)
     }
@@ -83,7 +84,7 @@ impl<'a> Chunk<'a> {
         let mut response = DeltaDiscoveryResponse {
             type_url: ENDPOINT_SLICE.to_owned(),
             nonce: nonce.to_string(),
-            // A few of these wait in each stream while all are sent everything.
+            // Exact capacity: during an initial sync, every stream holds a few of these responses.
             resources: Vec::with_capacity(self.entries.len()),
             ..DeltaDiscoveryResponse::default()
         };

@@ -1,25 +1,26 @@
-//! What a client is subscribed to.
+//! Subscriptions of one client.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const ALL: &str = "*";
 
-/// Whether all resources are wanted.
+/// Whether the client is subscribed to all resources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Wildcard {
-    /// Nothing was asked for yet.
+    /// The client has sent no request.
     #[default]
     Unasked,
-    /// As no name was ever subscribed to. The first name ends this.
+    /// The first request contained no names, which means all resources (legacy wildcard). Subscribing to a name ends
+    /// it.
     Implied,
     /// Subscribed to `*`.
     Explicit,
-    /// Only what is named.
+    /// The client is subscribed to individual names only.
     Off,
 }
 
-/// What a client is subscribed to, and which names it is owed an answer about.
+/// The names to which a client is subscribed, and those for which a response is pending.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     wildcard: Wildcard,
@@ -28,7 +29,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Whether there was a request.
+    /// Whether the client has sent a request.
     pub(super) fn is_asked(&self) -> bool {
         self.wildcard != Wildcard::Unasked
     }
@@ -49,13 +50,15 @@ impl Wanted {
         self.names.contains(name)
     }
 
-    /// How many names are subscribed to.
+    /// Number of individual names to which the client is subscribed.
     pub(super) fn names(&self) -> usize {
         self.names.len()
     }
 
-    /// Each name is due, also one that was subscribed to before: the client may have dropped it meanwhile.
+    /// Subscribes to names. A response for each becomes pending, even if the client was subscribed to the name
+    /// already, as it may have dropped the resource since.
     pub(super) fn subscribe(&mut self, names: &[String], intern: impl Fn(&str) -> Arc<str>) {
+        // Order matters: the mode is decided by the whole list, before `*` within it is processed.
         match self.wildcard {
             Wildcard::Unasked if names.is_empty() => self.wildcard = Wildcard::Implied,
             Wildcard::Unasked => self.wildcard = Wildcard::Off,
@@ -75,8 +78,8 @@ impl Wanted {
         }
     }
 
-    /// Names that are not subscribed to are of no matter. One that the wildcard still wants is due: the client forgets
-    /// what it unsubscribes from.
+    /// Unsubscribes from names. Unknown names are ignored. If a wildcard still includes the name, a response becomes
+    /// pending, as the client drops a resource when it unsubscribes.
     pub(super) fn unsubscribe(&mut self, names: &[String]) {
         for name in names {
             if name == ALL && self.all() {
@@ -88,12 +91,13 @@ impl Wanted {
                 }
             }
         }
+        // Without a wildcard, only subscribed names can be pending.
         if !self.all() {
             self.due.retain(|name| self.names.contains(name));
         }
     }
 
-    /// An answer about `name` is due, if it is wanted.
+    /// Marks a name as pending, if the client is subscribed to it.
     pub(super) fn owe(&mut self, name: &str) {
         if self.wants(name) {
             self.due.insert(name.into());
@@ -108,7 +112,7 @@ impl Wanted {
         self.due.first().cloned()
     }
 
-    /// How many names are due.
+    /// Number of pending names.
     pub(super) fn due(&self) -> usize {
         self.due.len()
     }

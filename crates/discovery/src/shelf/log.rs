@@ -1,4 +1,4 @@
-//! Resources in the order of their last change.
+//! A log of resources in the order of their last change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -10,16 +10,17 @@ use prost::bytes::Bytes;
 
 use crate::slice::Encoded;
 
-/// A resource as it is, or that it is gone.
+/// The current state of a resource, or the tombstone of a removed one.
 #[derive(Debug)]
 pub(crate) struct Record {
-    /// The service of which it is a part.
+    /// The service that the resource belongs to.
     pub(crate) key: Key,
     pub(crate) name: Arc<str>,
-    /// None: it is gone.
+    /// `None` for a tombstone.
     pub(crate) content: Option<Content>,
 }
 
+/// Version and encoding of a resource.
 #[derive(Debug)]
 pub(crate) struct Content {
     pub(crate) version: Box<str>,
@@ -41,14 +42,15 @@ impl Record {
     }
 }
 
-/// One record for each name, by the revision that wrote it.
+/// One record per resource name, keyed by the revision that wrote it.
 #[derive(Debug)]
 pub(super) struct Log {
     records: BTreeMap<u64, Record>,
     names: HashMap<Arc<str>, u64>,
     removals: BTreeSet<u64>,
-    /// How many removals are kept, and the last that was not.
+    /// Number of tombstones that are kept.
     remembered: usize,
+    /// Revision of the last tombstone that was dropped, or 0.
     forgotten: u64,
 }
 
@@ -63,13 +65,14 @@ impl Log {
         }
     }
 
-    /// How many resources there are.
+    /// Number of resources, without tombstones.
     pub(super) fn len(&self) -> usize {
         self.records.len() - self.removals.len()
     }
 
-    /// `revision` is greater than all before.
+    /// Writes a record in place of the earlier one with the same name. `revision` must be greater than all before.
     pub(super) fn write(&mut self, revision: u64, record: Record) {
+        // A name has one record: the earlier one leaves its place in the order.
         if let Some(before) = self.names.insert(record.name.clone(), revision) {
             self.records.remove(&before);
             self.removals.remove(&before);
@@ -83,6 +86,7 @@ impl Log {
         }
     }
 
+    /// Drops the oldest tombstone. Streams with a cursor before it can no longer learn of the removal.
     fn forget(&mut self) {
         let Some(revision) = self.removals.pop_first() else { return };
         if let Some(record) = self.records.remove(&revision) {
@@ -91,12 +95,12 @@ impl Log {
         self.forgotten = revision;
     }
 
-    /// Revision of the last removal that is not there any more.
+    /// Revision of the last tombstone that was dropped, or 0.
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten
     }
 
-    /// The record of a resource that is there.
+    /// Returns the record of a resource and its revision. `None` for a tombstone.
     pub(super) fn current(&self, name: &str) -> Option<(u64, &Record)> {
         let revision = *self.names.get(name)?;
         let record = self.records.get(&revision)?;

@@ -1,5 +1,5 @@
-//! A resource becomes a slice, or all that there is to say against it. What it says is a peer's: never trusted to be
-//! short, sorted, or text.
+//! Decodes a resource into a slice, or returns the reason to reject it. All content is chosen by the peer: nothing
+//! here relies on it being short, sorted, or printable.
 
 use std::str::FromStr;
 
@@ -16,57 +16,58 @@ use super::{
 };
 use crate::wire;
 
-/// SPIFFE's limit.
+/// Maximum length of a SPIFFE ID, according to its specification.
 const MAX_IDENTITY: usize = 2_048;
 const MAX_TRUST_DOMAIN: usize = 255;
 const MAX_ROOT_HASH: usize = 128;
 const MAX_VERSION: usize = 64;
-/// Of a peer's text, this much is repeated.
+/// Characters of a peer's text that a message repeats.
 const SHOWN: usize = 60;
 
-/// Why a resource is not taken. Each message is one line of bounded length, and ends in what is allowed.
+/// Why a resource is rejected. Each message is one line of bounded length and ends with what is allowed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum DecodeError {
-    /// There is nothing in it.
-    #[error("it has no content (a removal is a name in removed_resources)")]
+    /// The resource has no content.
+    #[error("the resource has no content (removals are listed in removed_resources)")]
     Empty,
-    /// A field is not what it may be.
+    /// A field has a value that is not allowed.
     #[error("{field}: {value} is not allowed ({allowed})")]
     Field {
-        /// Where.
+        /// Path of the field.
         field: &'static str,
-        /// The value, as far as it is shown.
+        /// The value, quoted and truncated.
         value: String,
-        /// What is allowed.
+        /// What is allowed in the field.
         allowed: &'static str,
     },
-    /// The bytes are no EndpointSlice.
-    #[error("its content is not a protobuf message of that type")]
+    /// The bytes are no EndpointSlice message.
+    #[error("the content is not a protobuf message of that type")]
     Malformed,
-    /// A needed field is not there.
+    /// A required field is not set.
     #[error("{0} is not set")]
     Missing(&'static str),
-    /// Too many of something.
+    /// A list is too long.
     #[error("{count} {what} are too many ({limit} are allowed)")]
     TooMany {
-        /// Of what.
+        /// What the list contains.
         what: &'static str,
-        /// How many.
+        /// Number of items in the list.
         count: usize,
-        /// How many there may be.
+        /// Maximum number of items.
         limit: usize,
     },
-    /// An endpoint is none.
+    /// An endpoint has no valid address.
     #[error("endpoints: {0}")]
     Endpoint(#[from] EndpointError),
 }
 
-/// The slice in a resource.
+/// Decodes the slice in a resource and checks all of it.
 pub fn decode(resource: &wire::Resource) -> Result<Slice, DecodeError> {
     let field = "name";
     let name =
         parsed(field, &resource.name, "<namespace>/<service>/<IPv4, IPv6 or FQDN>, or that with -<port>")?;
     if resource.version.len() > MAX_VERSION {
+        // The version is opaque, but the client keeps it for each resource, so its length is bounded.
         return Err(not_allowed("version", &resource.version, "at most 64 bytes"));
     }
     let any = resource.resource.as_ref().ok_or(DecodeError::Empty)?;
@@ -77,6 +78,7 @@ pub fn decode(resource: &wire::Resource) -> Result<Slice, DecodeError> {
     read(name, &slice)
 }
 
+/// Checks a decoded message and converts it.
 fn read(name: SliceName, slice: &wire::EndpointSlice) -> Result<Slice, DecodeError> {
     let metadata = slice.metadata.as_ref().ok_or(DecodeError::Missing("metadata"))?;
     belongs(&name, metadata, slice)?;
@@ -84,12 +86,12 @@ fn read(name: SliceName, slice: &wire::EndpointSlice) -> Result<Slice, DecodeErr
         let what = "ports";
         return Err(DecodeError::TooMany { what, count: slice.ports.len(), limit: 1 });
     };
-    let facts = facts(metadata, port)?;
+    let attributes = facts(metadata, port)?;
     let endpoints = endpoints(&name, slice, port)?;
-    Ok(Slice { name, facts, endpoints })
+    Ok(Slice { name, facts: attributes, endpoints })
 }
 
-/// The name and the content speak of the same.
+/// Checks that namespace, service and address type agree with the name of the resource.
 fn belongs(
     name: &SliceName,
     metadata: &wire::ObjectMeta,
@@ -132,6 +134,7 @@ fn service_port(text: &str) -> Result<u16, DecodeError> {
 
 fn identities(text: Option<&str>) -> Result<Vec<String>, DecodeError> {
     let Some(text) = text else { return Ok(Vec::new()) };
+    // Counted first, so that a long text is rejected without an allocation for each name.
     let count = text.split(',').count();
     if count > MAX_IDENTITIES {
         return Err(DecodeError::TooMany { what: "identities", count, limit: MAX_IDENTITIES });
@@ -144,13 +147,14 @@ fn identities(text: Option<&str>) -> Result<Vec<String>, DecodeError> {
     Ok(identities)
 }
 
-/// As what users give in `subject_alt_names` is checked: it goes into the same place.
+/// Applies the rules for `subject_alt_names` in a user's spec, as both end up in the same field.
 fn is_identity(name: &str) -> bool {
     let id = name.strip_prefix("spiffe://");
     name.len() <= MAX_IDENTITY && id.map_or_else(|| names::is_dns_name(name), is_spiffe)
 }
 
-/// <https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md> section 2; Istio's trust domains are DNS names.
+/// Checks a SPIFFE ID without its scheme: <https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md>, section
+/// 2. Trust domains have to be DNS names, as in Istio.
 fn is_spiffe(rest: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let segment = |text: &str| !matches!(text, "" | "." | "..") && text.bytes().all(is_allowed);
@@ -183,10 +187,12 @@ fn endpoints(
     if let Some(other) = port.protocol.as_deref().filter(|protocol| *protocol != "TCP") {
         return Err(not_allowed("ports[0].protocol", other, "TCP"));
     }
+    // A service without endpoints has no port number. With endpoints, the number is required.
     if count == 0 && port.port.is_none() {
         return Ok(Vec::new());
     }
     let number = port_number(name, port)?;
+    // An unset condition means ready, as in Kubernetes.
     let is_ready = |endpoint: &&wire::Endpoint| {
         endpoint.conditions.and_then(|conditions| conditions.ready).unwrap_or(true)
     };
@@ -202,13 +208,14 @@ fn port_number(name: &SliceName, port: &wire::EndpointPort) -> Result<u16, Decod
     let number = port.port.ok_or(DecodeError::Missing("ports[0].port"))?;
     let refused = |allowed| not_allowed("ports[0].port", &number.to_string(), allowed);
     let valid = u16::try_from(number).ok().filter(|port| *port > 0).ok_or_else(|| refused("1 to 65535"))?;
+    // Otherwise two resources could claim the same endpoints under different names.
     if name.port.is_some_and(|named| named != valid) {
         return Err(refused("the same as in the resource's name"));
     }
     Ok(valid)
 }
 
-/// Of several addresses the first counts, as everywhere in Kubernetes.
+/// Converts an endpoint. Of several addresses the first counts, as everywhere in Kubernetes.
 fn reached(kind: AddressType, endpoint: &wire::Endpoint, port: u16) -> Result<Endpoint, DecodeError> {
     let address = endpoint.addresses.first().ok_or(DecodeError::Missing("endpoints[].addresses[0]"))?;
     let text = match kind {
@@ -216,6 +223,7 @@ fn reached(kind: AddressType, endpoint: &wire::Endpoint, port: u16) -> Result<En
         AddressType::Ipv4 | AddressType::Fqdn => format!("{address}:{port}"),
     };
     let endpoint: Endpoint = text.parse()?;
+    // A host parses as a DNS name if it is no IP address, so the type has to be compared too.
     if AddressType::of(&endpoint.host) != kind {
         return Err(not_allowed("endpoints[].addresses[0]", address, "of the slice's addressType"));
     }
@@ -239,7 +247,7 @@ fn not_allowed(field: &'static str, value: &str, allowed: &'static str) -> Decod
     DecodeError::Field { field, value: shown(value), allowed }
 }
 
-/// A peer's text in quotes, escaped and cut.
+/// Quotes and escapes a peer's text, and truncates it.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         None => format!("{text:?}"),

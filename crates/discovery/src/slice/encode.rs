@@ -1,4 +1,4 @@
-//! An offer becomes resources.
+//! Encodes an announcement as resources.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,39 +17,40 @@ use super::{
 };
 use crate::wire;
 
-/// 128 bits of SHA-256.
+/// Bytes of SHA-256 in a version: 128 bits.
 const HASH_BYTES: usize = 16;
 
-/// A resource, ready to be sent.
+/// A resource that is ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
-    /// Its name.
+    /// Name of the resource, as [`SliceName`] displays it.
     pub name: Arc<str>,
-    /// Hash of its content.
+    /// Hash of the content, in hexadecimal.
     pub version: Box<str>,
-    /// An encoded [`wire::Resource`].
+    /// The resource as an encoded [`wire::XdsResource`].
     pub bytes: Bytes,
 }
 
-/// Why an offer cannot be announced.
+/// Why an announcement cannot be encoded.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum EncodeError {
-    /// It would be read as two.
-    #[error("cannot be announced: the identity {0:?} has a comma in it")]
+    /// An identity contains a comma, so it would be decoded as two.
+    #[error("cannot be announced: the identity {0:?} contains a comma")]
     Comma(String),
-    /// No peer would take it.
+    /// Peers would reject the resource.
     #[error("cannot be announced: {0}")]
     Unacceptable(#[from] DecodeError),
 }
 
-/// The resources of an offer, in the order of [`SliceName`]s. Each is such that [`decode()`] takes it.
-pub fn encode(offer: &Offer) -> Result<Vec<Encoded>, EncodeError> {
-    if let Some(identity) = offer.identities.iter().find(|identity| identity.contains(',')) {
+/// Encodes an announcement as resources, in the order of their [`SliceName`]s. [`decode_slice`] accepts each of them.
+pub fn encode(announcement: &Offer) -> Result<Vec<Encoded>, EncodeError> {
+    if let Some(identity) = announcement.identities.iter().find(|identity| identity.contains(',')) {
         return Err(EncodeError::Comma(identity.clone()));
     }
-    let annotations = annotations(offer);
-    let encoded = split(offer).into_iter().map(|slice| {
+    let annotations = annotations(announcement);
+    let encoded = split(announcement).into_iter().map(|slice| {
         let resource = resource(&slice, &annotations);
+        // Runs the same checks as a peer, so that what peers reject is reported on this side, where the cause is.
         decode(&resource)?;
         let bytes = shared(resource.encode_to_vec());
         Ok(Encoded { name: resource.name.into(), version: resource.version.into(), bytes })
@@ -57,24 +58,26 @@ pub fn encode(offer: &Offer) -> Result<Vec<Encoded>, EncodeError> {
     encoded.collect()
 }
 
-/// Bytes that have their count of references already, which [`Bytes`] else allocates at the first clone. It is the shelf's
-/// memory, one for each resource; made when the first peer is sent everything, it would lie among the buffers of that,
-/// and hold their pages.
+/// Converts the buffer so that its reference count is allocated now. [`Bytes`] otherwise allocates it at the first
+/// clone. The cache keeps one for each resource. If they were allocated when the first peer is sent everything, they
+/// would lie between the buffers of that response and keep their pages in use.
 fn shared(encoded: Vec<u8>) -> Bytes {
     let bytes = Bytes::from(encoded);
+    // The first clone allocates the reference count.
     drop(bytes.clone());
     bytes
 }
 
-/// The slices of an offer, whether or not they can be announced.
-pub(crate) fn split(offer: &Offer) -> Vec<Slice> {
-    let facts = Facts::of(offer);
+/// Splits an announcement into slices, whether or not they can be encoded.
+pub(crate) fn split(announcement: &Offer) -> Vec<Slice> {
+    let attributes = Facts::of(announcement);
     let slice = |address_type, port, endpoints| {
-        let name = SliceName { key: offer.key.clone(), address_type, port };
-        Slice { name, facts: facts.clone(), endpoints }
+        let name = SliceName { key: announcement.key.clone(), address_type, port };
+        Slice { name, facts: attributes.clone(), endpoints }
     };
+    // The keys are sorted by type and then port, so the lowest port of each type comes first.
     let mut groups: BTreeMap<(AddressType, u16), Vec<Endpoint>> = BTreeMap::new();
-    for endpoint in offer.endpoints.iter().take(MAX_ENDPOINTS) {
+    for endpoint in announcement.endpoints.iter().take(MAX_ENDPOINTS) {
         groups.entry((AddressType::of(&endpoint.host), endpoint.port)).or_default().push(endpoint.clone());
     }
     if groups.is_empty() {
@@ -82,6 +85,7 @@ pub(crate) fn split(offer: &Offer) -> Vec<Slice> {
     }
     let mut before = None;
     let slices = groups.into_iter().map(|((kind, port), endpoints)| {
+        // Only further ports of the same type are in the name. So the usual name does not depend on the port.
         let is_lowest = before.replace(kind) != Some(kind);
         slice(kind, (!is_lowest).then_some(port), endpoints)
     });
@@ -124,17 +128,17 @@ fn content(slice: &Slice, annotations: &BTreeMap<String, String>) -> wire::Endpo
     }
 }
 
-fn annotations(offer: &Offer) -> BTreeMap<String, String> {
+fn annotations(announcement: &Offer) -> BTreeMap<String, String> {
     let mut annotations = BTreeMap::new();
     let mut set = |name: &str, value: String| annotations.insert(name.to_owned(), value);
-    set(STYLE, offer.mode.to_string());
-    set(SERVER_NAME, offer.server_name.clone());
-    set(SERVICE_PORT, offer.port.to_string());
-    set(TRUST_DOMAIN, offer.trust_domain.clone());
-    if !offer.identities.is_empty() {
-        set(SUBJECT_ALT_NAMES, offer.identities.join(","));
+    set(STYLE, announcement.mode.to_string());
+    set(SERVER_NAME, announcement.server_name.clone());
+    set(SERVICE_PORT, announcement.port.to_string());
+    set(TRUST_DOMAIN, announcement.trust_domain.clone());
+    if !announcement.identities.is_empty() {
+        set(SUBJECT_ALT_NAMES, announcement.identities.join(","));
     }
-    if let Some(hash) = &offer.root_hash {
+    if let Some(hash) = &announcement.root_hash {
         set(ROOT_HASH, hash.clone());
     }
     annotations

@@ -9,19 +9,19 @@ use emcee_core::names;
 
 use super::discovery_key;
 
-/// What kind of addresses a slice holds, as Kubernetes tells them apart.
+/// Address type of a slice, with the same values as in Kubernetes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AddressType {
-    /// IPv4 addresses.
+    /// The endpoints have IPv4 addresses.
     Ipv4,
-    /// IPv6 addresses.
+    /// The endpoints have IPv6 addresses.
     Ipv6,
-    /// DNS names.
+    /// The endpoints have DNS names.
     Fqdn,
 }
 
 impl AddressType {
-    /// The type of an address.
+    /// Returns the address type of a host.
     pub fn of(host: &Host) -> Self {
         match host {
             Host::Ip(address) if address.is_ipv4() => Self::Ipv4,
@@ -30,7 +30,7 @@ impl AddressType {
         }
     }
 
-    /// As it stands in an EndpointSlice.
+    /// Returns the value of `addressType` in an EndpointSlice.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ipv4 => "IPv4",
@@ -48,19 +48,20 @@ impl FromStr for AddressType {
     }
 }
 
-/// `<namespace>/<exposed name>/<address type>`, with `-<port>` for all but the lowest port of the type.
+/// Name of a slice: `<namespace>/<exposed name>/<address type>`, followed by `-<port>` for all but the lowest port of
+/// the type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SliceName {
-    /// The service.
+    /// Namespace and name of the exposed service.
     pub key: Key,
-    /// Type of its addresses.
+    /// Type of all addresses in the slice.
     pub address_type: AddressType,
-    /// Their port, when it is not the lowest.
+    /// Port of the endpoints, or `None` for the lowest port of the type.
     pub port: Option<u16>,
 }
 
 impl SliceName {
-    /// The name of the Kubernetes object: what of this stands in no other field of it.
+    /// Name of the Kubernetes object. It contains what is unique within the namespace.
     pub(super) fn object(&self) -> String {
         let kind = self.address_type.as_str().to_ascii_lowercase();
         match self.port {
@@ -84,6 +85,8 @@ impl FromStr for SliceName {
         let (key, last) = text.rsplit_once('/').ok_or(())?;
         let (namespace, name) = key.split_once('/').ok_or(())?;
         let key = Key::new(namespace, name);
+        // The key of the discovery service is no valid namespace on purpose, so no exposed service can collide with
+        // it.
         let valid = names::is_dns_label(namespace) && names::is_dns_label(name);
         if !valid && key != discovery_key() {
             return Err(());
@@ -93,7 +96,7 @@ impl FromStr for SliceName {
             Some((kind, port)) => (kind, Some(port.parse().map_err(|_| ())?)),
         };
         let name = Self { key, address_type: kind.parse()?, port };
-        // One name for one slice: `-080` and `-80` would be two.
+        // Each slice has exactly one name: `-080` and `-80` would be two names for one slice.
         if name.to_string() == text { Ok(name) } else { Err(()) }
     }
 }

@@ -24,8 +24,8 @@ fn decoded(encoded: &Encoded) -> Slice {
     decode(&wire::Resource::decode(encoded.bytes.clone()).unwrap()).unwrap()
 }
 
-fn names(offer: &Offer) -> Vec<String> {
-    encode(offer).unwrap().iter().map(|encoded| encoded.name.to_string()).collect()
+fn names(announcement: &Offer) -> Vec<String> {
+    encode(announcement).unwrap().iter().map(|encoded| encoded.name.to_string()).collect()
 }
 
 #[test]
@@ -35,10 +35,10 @@ fn an_offer_comes_back_as_it_was() {
         &["203.0.113.7:15443"],
         &["203.0.113.7:80", "203.0.113.8:80", "203.0.113.7:81", "[2001:db8::7]:80", "a.example:443"],
     ] {
-        let offer = offer(endpoints);
-        let slices: Vec<_> = encode(&offer).unwrap().iter().map(decoded).collect();
+        let announcement = offer(endpoints);
+        let slices: Vec<_> = encode(&announcement).unwrap().iter().map(decoded).collect();
         let endpoints = slices.iter().flat_map(|slice| slice.endpoints.clone());
-        assert_eq!(slices[0].facts.offer(slices[0].name.key.clone(), endpoints), offer);
+        assert_eq!(slices[0].facts.offer(slices[0].name.key.clone(), endpoints), announcement);
         assert!(slices.iter().all(|slice| slice.facts == slices[0].facts));
     }
 }
@@ -61,7 +61,7 @@ fn there_is_a_slice_for_each_address_type_and_port_and_one_for_nothing() {
 
 #[test]
 fn a_version_is_that_of_the_content() {
-    let version = |offer: &Offer| encode(offer).unwrap()[0].version.clone();
+    let version = |announcement: &Offer| encode(announcement).unwrap()[0].version.clone();
     let one = offer(&["203.0.113.7:80"]);
     assert_eq!(version(&one), version(&one.clone()));
     assert_eq!(version(&one).len(), 32);
@@ -86,7 +86,7 @@ fn an_offer_that_no_peer_would_take_is_not_announced() {
     let error = encode(&Offer { identities: many, ..offer(&[]) }).unwrap_err();
     assert_eq!(error.to_string(), "cannot be announced: 101 identities are too many (100 are allowed)");
     let error = encode(&Offer { identities: vec!["a,b".into()], ..offer(&[]) }).unwrap_err();
-    assert_eq!(error.to_string(), r#"cannot be announced: the identity "a,b" has a comma in it"#);
+    assert_eq!(error.to_string(), r#"cannot be announced: the identity "a,b" contains a comma"#);
     assert!(encode(&Offer { server_name: "A b".into(), ..offer(&[]) }).is_err());
 }
 
@@ -127,7 +127,7 @@ fn an_emcee_announces_itself_where_no_namespace_can_be() {
     }
 }
 
-/// A resource that is right but for what `spoil` does.
+/// The error for a valid resource after `spoil` has changed it.
 fn spoilt(spoil: impl Fn(&mut wire::Resource, &mut wire::EndpointSlice)) -> String {
     let encoded = encode(&offer(&["203.0.113.7:80"])).unwrap();
     let mut resource = wire::Resource::decode(encoded[0].bytes.clone()).unwrap();

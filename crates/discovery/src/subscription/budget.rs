@@ -1,30 +1,34 @@
-//! What may be held here of all peers together.
+//! Memory limit for the announcements of all peers together.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes of announcements that a process holds.
+/// Limit for the encoded bytes of announcements that a process stores.
 ///
-/// One half is divided among the peers that are followed: each always has its part. The other half is whose who needs it
-/// first. So a peer that announces much takes nothing from another's part. Where peers come while all is taken, they have
-/// their parts still, and up to one and a half times the bytes are held until others hold less.
+/// One half is divided equally among the peers: each peer can always use its part. The other half is shared; it goes to
+/// the peers that need it first. So a peer with many announcements cannot use the part of another. A peer that is added
+/// while all bytes are in use still gets its part, so up to one and a half times the limit may be in use until other
+/// peers use less.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Shared>);
 
+/// State that all shares have in common.
 #[derive(Debug)]
 struct Shared {
     most: usize,
     held: Mutex<Held>,
 }
 
+/// Bytes in use.
 #[derive(Debug, Default)]
 struct Held {
+    /// ID of the next share.
     next: u64,
-    /// Of each peer.
+    /// Bytes in use by each share.
     bytes: BTreeMap<u64, usize>,
 }
 
-/// A peer's share, until it is dropped.
+/// The share of one peer. Dropping it frees its bytes.
 #[derive(Debug)]
 pub struct Share {
     budget: Budget,
@@ -32,17 +36,17 @@ pub struct Share {
 }
 
 impl Budget {
-    /// So many bytes.
+    /// Creates a budget of `most` bytes.
     pub fn new(most: usize) -> Self {
         Self(Arc::new(Shared { most, held: Mutex::default() }))
     }
 
-    /// How many bytes there are.
+    /// Returns the limit in bytes.
     pub fn most(&self) -> usize {
         self.0.most
     }
 
-    /// One more peer's share, of which nothing is used yet.
+    /// Adds a share for one more peer, with no bytes in use. The parts of the other peers shrink.
     pub fn share(&self) -> Share {
         let mut held = self.lock();
         let number = held.next;
@@ -58,23 +62,24 @@ impl Budget {
 }
 
 impl Share {
-    /// The budget that it is a share of.
+    /// Returns the budget of this share.
     pub fn budget(&self) -> &Budget {
         &self.budget
     }
 
-    /// Whether the peer may hold so many bytes in place of those that it holds.
+    /// Whether the peer may use `bytes` in place of the bytes it uses now.
     pub(super) fn allows(&self, bytes: usize) -> bool {
         let held = self.budget.lock();
         let common = self.budget.most() / 2;
         let part = (self.budget.most() - common) / held.bytes.len().max(1);
+        // Only what exceeds the own part is taken from the common half, for the others as for this peer.
         let others = held.bytes.iter().filter(|(number, _)| **number != self.number);
         let taken: usize = others.map(|(_, bytes)| bytes.saturating_sub(part)).sum();
         let needed = bytes.saturating_sub(part);
         needed == 0 || taken + needed <= common
     }
 
-    /// The peer holds so many.
+    /// Records that the peer uses `bytes` now. Does not check the limit.
     pub(super) fn set(&self, bytes: usize) {
         self.budget.lock().bytes.insert(self.number, bytes);
     }
@@ -107,7 +112,7 @@ mod tests {
             share.set(125);
         }
         drop(greedy);
-        assert!(second.allows(666), "it is given back");
+        assert!(second.allows(666), "the bytes are free again");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The slices that are held, by service.
+//! Stored slices of one peer, by service. Used for accepted and for rejected ones.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,20 @@ use emcee_core::key::Key;
 use super::{Settings, Share};
 use crate::slice::{MAX_ENDPOINTS, Slice, SliceName, discovery_key};
 
-/// A slice with what is known about it.
+/// A slice with its version and size.
 #[derive(Clone, Debug)]
 pub(super) struct HeldSlice {
     pub(super) slice: Slice,
-    /// As the peer gave it; empty: not known.
+    /// Version that the peer sent. Empty if it is not known.
     pub(super) version: String,
-    /// Encoded.
+    /// Size of the encoded slice, in bytes.
     pub(super) size: usize,
 }
 
-/// The slices of a service. They have the same facts.
+/// The slices of one service. All have the same attributes.
 type Service = BTreeMap<SliceName, HeldSlice>;
 
+/// Slices by service, with their total number and size.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     services: BTreeMap<Key, Service>,
@@ -30,7 +31,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// One that holds no more than its share of what all peers may.
+    /// Creates an empty store that is limited by a share of the budget of all peers.
     pub(super) fn within(share: Share) -> Self {
         Self { share: Some(share), ..Self::default() }
     }
@@ -43,39 +44,39 @@ impl Held {
         self.services.keys()
     }
 
-    /// Takes out all of a service.
+    /// Removes and returns all slices of a service.
     pub(super) fn take(&mut self, key: &Key) -> Vec<HeldSlice> {
         self.take_service(key).into_values().collect()
     }
 
-    /// Forgets one service, if there is one.
+    /// Removes the first service. Returns `false` if the store is empty.
     pub(super) fn forget_first(&mut self) -> bool {
         let first = self.services.keys().next().cloned();
         first.inspect(|key| self.forget(key)).is_some()
     }
 
-    /// Of a service, keeps only the slices with the facts of these, which agree.
+    /// Keeps only those slices of a service that have the same attributes as `like`, whose slices all agree.
     pub(super) fn retain_like(&mut self, key: &Key, like: &[HeldSlice]) {
         let mut service = self.take_service(key);
         service.retain(|_, held| like.first().is_some_and(|like| held.slice.facts == like.slice.facts));
         self.put_service(key, service);
     }
 
-    /// Whether this and the other are together no more than may be held.
+    /// Whether this store and `other` together are within the quota and the budget.
     pub(super) fn fits_with(&self, other: &Self, settings: &Settings) -> bool {
         let bytes = self.bytes + other.bytes;
         let is_allowed = self.share.as_ref().is_none_or(|share| share.allows(bytes));
         self.count + other.count <= settings.max_resources && bytes <= settings.max_bytes && is_allowed
     }
 
-    /// Counts the other to this one's share, until this one changes.
+    /// Counts `other` toward the share of this store. The next change of this store resets the count.
     pub(super) fn count_in(&self, other: &Self) {
         if let Some(share) = &self.share {
             share.set(self.bytes + other.bytes);
         }
     }
 
-    /// As `initial_resource_versions` has them.
+    /// Returns names and versions for `initial_resource_versions`.
     pub(super) fn versions(&self) -> BTreeMap<String, String> {
         let slices = self.services.values().flatten();
         slices.map(|(name, held)| (name.to_string(), held.version.clone())).collect()
@@ -89,36 +90,45 @@ impl Held {
         self.services.values().filter_map(combined)
     }
 
-    /// Whether anything but the peer itself is held.
+    /// Whether there is any service other than the peer's own Emcee.
     pub(super) fn has_services(&self) -> bool {
         self.services.keys().any(|key| *key != discovery_key())
     }
 
-    /// What the service would be with these slices, which agree, if it may be.
+    /// Returns the announcement that results from adding slices of one service, which must agree. Changes nothing.
+    ///
+    /// # Errors
+    /// Returns the reason if the result would exceed a quota or the budget.
     pub(super) fn with(&self, key: &Key, new: &[HeldSlice], settings: &Settings) -> Result<Offer, String> {
         let mut service = self.services.get(key).cloned().unwrap_or_default();
         let before: usize = service.values().map(|held| held.size).sum();
+        // Counts are computed without the service and then with its new state, as contradicting slices are dropped.
         let count = self.count - service.len();
         overlay(&mut service, new.to_vec());
         if count + service.len() > settings.max_resources {
-            return Err(format!("more than {} resources of one peer are not held", settings.max_resources));
+            return Err(format!(
+                "more than {} resources of one peer are not accepted",
+                settings.max_resources
+            ));
         }
         let after: usize = service.values().map(|held| held.size).sum();
         if self.bytes - before + after > settings.max_bytes {
-            return Err(format!("more than {} bytes of one peer are not held", settings.max_bytes));
+            return Err(format!("more than {} bytes of one peer are not accepted", settings.max_bytes));
         }
         if let Some(share) = self.share.as_ref().filter(|share| !share.allows(self.bytes - before + after)) {
             let most = share.budget().most();
-            return Err(format!("more than {most} bytes of all peers are not held (--max-announced-bytes)"));
+            return Err(format!(
+                "more than {most} bytes of all peers are not accepted (--max-announced-bytes)"
+            ));
         }
-        let offer = combined(&service).ok_or("there is nothing in it")?;
-        if offer.endpoints.len() > MAX_ENDPOINTS {
+        let announcement = combined(&service).ok_or("the service has no slices")?;
+        if announcement.endpoints.len() > MAX_ENDPOINTS {
             return Err(format!("its slices have more than {MAX_ENDPOINTS} endpoints together"));
         }
-        Ok(offer)
+        Ok(announcement)
     }
 
-    /// Takes slices of one service, which agree.
+    /// Adds slices of one service, which must agree. Does not check quotas.
     pub(super) fn update(&mut self, key: &Key, new: Vec<HeldSlice>) {
         let mut service = self.take_service(key);
         overlay(&mut service, new);
@@ -136,7 +146,7 @@ impl Held {
         self.put_service(&name.key, service);
     }
 
-    /// Drops everything but where the peer can be reached, and says what it was.
+    /// Removes all services but the peer's own Emcee, whose addresses are still needed. Returns their keys.
     pub(super) fn clear(&mut self) -> Vec<Key> {
         let keys: Vec<_> = self.services.keys().filter(|key| **key != discovery_key()).cloned().collect();
         for key in &keys {
@@ -145,6 +155,8 @@ impl Held {
         keys
     }
 
+    /// Removes a service and subtracts it from the totals. Followed by [`put_service`](Self::put_service) after a
+    /// change.
     fn take_service(&mut self, key: &Key) -> Service {
         let service = self.services.remove(key).unwrap_or_default();
         self.count -= service.len();
@@ -152,6 +164,7 @@ impl Held {
         service
     }
 
+    /// Inserts a service, adds it to the totals and updates the share. An empty service is not inserted.
     fn put_service(&mut self, key: &Key, service: Service) {
         self.count += service.len();
         self.bytes += service.values().map(|held| held.size).sum::<usize>();
@@ -164,7 +177,8 @@ impl Held {
     }
 }
 
-/// What says something else than the new slices is outdated: the peer has yet to send it again.
+/// Adds new slices to a service. Drops slices with other attributes: they are outdated, and the peer has yet to send
+/// their new state.
 fn overlay(service: &mut Service, new: Vec<HeldSlice>) {
     if let Some(newest) = new.first() {
         service.retain(|_, held| held.slice.facts == newest.slice.facts);
@@ -172,6 +186,7 @@ fn overlay(service: &mut Service, new: Vec<HeldSlice>) {
     service.extend(new.into_iter().map(|held| (held.slice.name.clone(), held)));
 }
 
+/// Combines the slices of a service into one announcement. `None` if there are no slices.
 fn combined(service: &Service) -> Option<Offer> {
     let Slice { name, facts, .. } = &service.values().next()?.slice;
     let endpoints = service.values().flat_map(|held| held.slice.endpoints.iter().cloned());

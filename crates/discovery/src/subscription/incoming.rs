@@ -1,4 +1,4 @@
-//! A response, read: what it says of each service, what it removes, and what of it cannot be read.
+//! Parses a response: slices by service, removals, and resources that cannot be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,18 @@ use crate::refusals::Refusals;
 use crate::slice::{SliceName, decode};
 use crate::wire::Resource;
 
-/// What a response says.
+/// The content of one response.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
-    /// What is new of each service, in the order of the response.
+    /// New slices of each service, in the order of the response.
     pub(super) services: BTreeMap<Key, Vec<HeldSlice>>,
-    /// All resources with a valid name.
+    /// Names of all resources whose name is valid, even if their content is not.
     pub(super) offered: Vec<SliceName>,
     pub(super) removed: Vec<SliceName>,
-    /// All names in it, valid or not.
+    /// All names in the response, valid or not.
     pub(super) names: BTreeSet<String>,
     pub(super) refusals: Refusals,
-    /// How many are refused, also those of which it is not remembered.
+    /// Number of refused resources. `rejected` holds only a bounded number of them.
     pub(super) refused: usize,
 }
 
@@ -32,7 +32,7 @@ impl Incoming {
         for (index, encoded) in resources.into_iter().enumerate() {
             this.read_one(index, encoded);
         }
-        // No other name can be held.
+        // Names that do not parse are ignored: no resource with such a name can have been accepted.
         this.removed = removed.iter().filter_map(|name| name.parse().ok()).collect();
         this.names.extend(removed);
         this

@@ -1,4 +1,4 @@
-//! The server's side of a handshake.
+//! Server side of a handshake.
 
 use std::io;
 use std::sync::{Arc, LazyLock};
@@ -19,35 +19,35 @@ use super::refusal::{CertificateRefusal, Role};
 use super::relationship::{Relationship, Relationships};
 use super::{ALPN, provider, relationship_of, rustls_error};
 
-/// How long, and for how many bytes, a client that is not let in may go on.
+/// How long to read from a client that was rejected, and how many bytes at most.
 const LINGER: Duration = Duration::from_secs(1);
 const MOST_UNREAD: u64 = 64 * 1024;
-/// Characters of an error that are kept.
+/// Maximum length of an error message of the TLS library, in characters.
 const MOST_WORDS: usize = 300;
 
-/// Why a client is not let in. For this side's log: the client learns a TLS alert.
+/// Why a client is rejected. Meant for the log of this side; the client gets a TLS alert.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum AcceptError {
-    /// Not TLS, or nothing at all.
-    #[error("it does not speak TLS: {0}")]
+    /// The client sends no valid ClientHello.
+    #[error("the client does not speak TLS: {0}")]
     NotTls(String),
-    /// No server name, or none that is open here.
-    #[error("it asks for {}", unknown(.0.as_deref()))]
+    /// The ClientHello has no server name, or one without an open relationship.
+    #[error("the client asks for {}", unknown(.0.as_deref()))]
     UnknownServerName(Option<String>),
-    /// Its certificate is refused.
-    #[error("relationship {relationship}: its certificate {refusal}")]
+    /// The certificate of the client is rejected.
+    #[error("relationship {relationship}: the client's certificate {refusal}")]
     Certificate {
-        /// The one that it asked for.
+        /// Name of the relationship that the client asks for.
         relationship: Arc<str>,
-        /// Why.
+        /// Why the certificate is rejected.
         refusal: CertificateRefusal,
     },
-    /// Any other failure of the handshake.
+    /// The handshake failed for another reason.
     #[error("relationship {relationship}: the handshake failed: {reason}")]
     Handshake {
-        /// The one that it asked for.
+        /// Name of the relationship that the client asks for.
         relationship: Arc<str>,
-        /// Why.
+        /// The error, as text of bounded length.
         reason: String,
     },
 }
@@ -55,12 +55,12 @@ pub enum AcceptError {
 fn unknown(server_name: Option<&str>) -> String {
     match server_name {
         None => "no server name (SNI)".to_owned(),
-        Some(name) => format!("the server name {name}, which is no open relationship's"),
+        Some(name) => format!("the server name {name}, which belongs to no open relationship"),
     }
 }
 
 impl AcceptError {
-    /// The relationship that was asked for, if it is one of this mesh.
+    /// Name of the relationship that the client asks for, if it is open in this mesh.
     pub fn relationship(&self) -> Option<&Arc<str>> {
         match self {
             Self::NotTls(_) | Self::UnknownServerName(_) => None,
@@ -71,9 +71,10 @@ impl AcceptError {
     }
 }
 
-/// Reads the ClientHello, answers as the relationship that its server name names, and finds out which peer it is.
+/// Performs the whole handshake: reads the ClientHello, answers with the certificate of the relationship that the
+/// server name selects, and identifies the peer.
 ///
-/// Has no deadline: the caller sets one for the whole of it.
+/// It has no timeout. The caller sets one for all of it.
 pub async fn accept<S>(
     stream: S,
     relationships: &Relationships,
@@ -84,14 +85,14 @@ where
     greet(stream, relationships).await?.answer().await
 }
 
-/// A client that has said which relationship it wants, and was told nothing yet.
+/// A handshake whose ClientHello has been read and not answered yet.
 pub struct Hello<S> {
     start: StartHandshake<S>,
     server_name: Option<String>,
     relationship: Option<Arc<Relationship>>,
 }
 
-/// Reads the ClientHello, which costs little.
+/// Reads the ClientHello. This is cheap: it computes no signature.
 pub async fn greet<S>(stream: S, relationships: &Relationships) -> Result<Hello<S>, AcceptError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -104,7 +105,7 @@ where
 }
 
 impl<S> Hello<S> {
-    /// The open relationship that it asks for.
+    /// Name of the open relationship that the client asks for.
     pub fn relationship(&self) -> Option<&Arc<str>> {
         self.relationship.as_ref().map(|relationship| relationship.name())
     }
@@ -114,10 +115,11 @@ impl<S> Hello<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Answers as that relationship, and finds out which peer it is.
+    /// Completes the handshake as the selected relationship, and identifies the peer.
     pub async fn answer(self) -> Result<(TlsStream<S>, Authenticated), AcceptError> {
         let Some(relationship) = self.relationship else {
-            // Answered, so that the client's people see an alert and not only an end.
+            // The handshake is completed as far as an alert, so that the operators of the client see more than a
+            // closed connection.
             if let Err((_, stream)) = self.start.into_stream(Arc::clone(&NOBODY)).into_fallible().await {
                 linger(stream).await;
             }
@@ -135,8 +137,8 @@ where
     }
 }
 
-/// Reads on until the client has gone: a socket that is closed with something unread is reset, and the alert on its way
-/// lost.
+/// Reads until the client closes the connection. Closing a socket that has unread data resets it, and the client may
+/// lose the alert.
 async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let rest = async {
         stream.shutdown().await?;
@@ -149,14 +151,15 @@ fn find<'a>(server_name: Option<&str>, relationships: &'a Relationships) -> Opti
     relationships.get(relationship_of(server_name?)?.as_str())
 }
 
-/// The handshake's verifier has judged the same certificates before; this tells who it was.
+/// Identifies the peer. The verifier has checked the same certificates during the handshake, but rustls passes on no
+/// result.
 fn authenticate<S>(
     stream: &TlsStream<S>,
     relationship: &Arc<Relationship>,
 ) -> Result<Authenticated, AcceptError> {
     let (_, session) = stream.get_ref();
     if session.alpn_protocol() != Some(ALPN) {
-        let reason = "it does not offer HTTP/2 (ALPN h2)".to_owned();
+        let reason = "the client does not offer HTTP/2 (ALPN h2)".to_owned();
         return Err(AcceptError::Handshake { relationship: Arc::clone(relationship.name()), reason });
     }
     let chain = session.peer_certificates().unwrap_or_default();
@@ -175,7 +178,7 @@ fn failure(relationship: &Relationship, error: &io::Error) -> AcceptError {
     }
 }
 
-/// Serves those who name no relationship of this mesh: with no certificate, so that each ends in the same alert.
+/// Answers clients that name no open relationship. It has no certificate, so all of them get the same alert.
 static NOBODY: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -186,6 +189,7 @@ static NOBODY: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| {
     Arc::new(config)
 });
 
+/// Certificate resolver that never returns a certificate.
 #[derive(Debug)]
 struct NoCertificate;
 

@@ -1,4 +1,4 @@
-//! The other side of a connection.
+//! The authenticated peer of a connection.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,79 +11,81 @@ use super::refusal::{CertificateRefusal, Role};
 use super::relationship::{Relationship, Relationships};
 use crate::audience::Audience;
 
-/// The other side of a connection, as its certificate proved it. That is kept, to be judged again when the
-/// relationship has changed: what is open ends when it could not be opened any more.
+/// The authenticated peer of a connection, with its certificates. They are verified again when the relationship
+/// changes, so that a connection ends once it would no longer be accepted.
 #[derive(Clone)]
 pub struct Authenticated {
     audience: Audience,
     role: Role,
-    /// The leaf first.
+    /// Certificates of the peer, the leaf first.
     chain: Arc<[CertificateDer<'static>]>,
     relationship: Arc<Relationship>,
     until: UnixTime,
 }
 
-/// Why a connection may not go on.
+/// Why a connection must end.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Ended {
-    /// No such relationship, or no Secret for it.
+    /// The relationship or its Secret does not exist any more.
     #[error("the relationship is closed")]
     RelationshipClosed,
-    /// It would not be accepted now.
+    /// The certificate would be rejected now.
     #[error("its certificate {0}")]
     Certificate(#[from] CertificateRefusal),
-    /// The name in its certificate is another peer's by now.
-    #[error("its certificate is that of peer {0} by now")]
+    /// The names in the certificate belong to another peer now.
+    #[error("its certificate now belongs to peer {0}")]
     OtherPeer(Arc<str>),
 }
 
 impl fmt::Debug for Authenticated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authenticated").field("audience", &self.audience).finish_non_exhaustive()
+        f.debug_struct("AuthenticatedPeer").field("peer", &self.audience).finish_non_exhaustive()
     }
 }
 
 impl Authenticated {
-    /// Judges what a handshake brought.
+    /// Verifies the certificates of a handshake.
     pub(super) fn new(
         relationship: &Arc<Relationship>,
         role: Role,
         expected: Option<&str>,
         chain: &[CertificateDer<'static>],
     ) -> Result<Self, CertificateRefusal> {
-        let verdict = relationship.judge().verdict(role, expected, chain, UnixTime::now())?;
+        let verified = relationship.judge().verdict(role, expected, chain, UnixTime::now())?;
         Ok(Self {
-            audience: Audience { relationship: Arc::clone(relationship.name()), peer: verdict.peer },
+            audience: Audience { relationship: Arc::clone(relationship.name()), peer: verified.peer },
             role,
             chain: chain.into(),
             relationship: Arc::clone(relationship),
-            until: verdict.until,
+            until: verified.until,
         })
     }
 
-    /// Which peer of which relationship.
+    /// The peer and its relationship.
     pub fn audience(&self) -> &Audience {
         &self.audience
     }
 
-    /// How long its certificate, and what that hangs on, is valid from now.
+    /// How long the certificate and all above it are still valid. Zero if it has expired.
     pub fn valid_for(&self) -> Duration {
         Duration::from_secs(self.until.as_secs().saturating_sub(UnixTime::now().as_secs()))
     }
 
-    /// Judges it again by the relationships as they are. Nothing is done where its own has not changed and its
-    /// time has not come.
+    /// Verifies the peer against the current relationships. Does nothing if its relationship has not changed and its
+    /// certificates are still valid.
     pub fn check(&mut self, relationships: &Relationships) -> Result<(), Ended> {
         let current = relationships.get(&self.audience.relationship).ok_or(Ended::RelationshipClosed)?;
         let now = UnixTime::now();
+        // A relationship is replaced as a whole when anything in it changes, so the same pointer means the same trust.
         if Arc::ptr_eq(current, &self.relationship) && now <= self.until {
             return Ok(());
         }
-        let verdict = current.judge().verdict(self.role, Some(&self.audience.peer), &self.chain, now)?;
-        if verdict.peer != self.audience.peer {
-            return Err(Ended::OtherPeer(verdict.peer));
+        let verified = current.judge().verdict(self.role, Some(&self.audience.peer), &self.chain, now)?;
+        // Quotas and visibility follow the peer. A connection never changes its peer; it has to be opened again.
+        if verified.peer != self.audience.peer {
+            return Err(Ended::OtherPeer(verified.peer));
         }
-        (self.relationship, self.until) = (Arc::clone(current), verdict.until);
+        (self.relationship, self.until) = (Arc::clone(current), verified.until);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The client's side of a handshake.
+//! Client side of a handshake.
 
 use std::io;
 use std::sync::Arc;
@@ -15,44 +15,44 @@ use super::refusal::{CertificateRefusal, Role};
 use super::relationship::Relationship;
 use super::{ALPN, rustls_error, server_name};
 
-/// Why TLS with a peer failed, for people.
+/// Why TLS with a peer failed. The messages are for people.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TlsError {
-    /// The peer's certificate is refused here.
+    /// This side rejects the certificate of the peer.
     #[error("its certificate {0}")]
     Certificate(#[from] CertificateRefusal),
-    /// The peer refuses this side's certificate, or this side altogether.
-    #[error("it refuses us: {0}")]
+    /// The peer rejects the certificate of this side, or the relationship.
+    #[error("it rejects us: {0}")]
     Refused(&'static str),
-    /// Any other alert.
+    /// The peer sent another alert.
     #[error("it ended TLS with the alert {0}")]
     Alert(String),
-    /// Something answers that is not TLS.
+    /// The server does not speak TLS.
     #[error(
-        "what answers there does not speak TLS (is it the port of the peer's ingress gateway, or of its Emcee?)"
+        "the server does not speak TLS (is this the port of the peer's ingress gateway, or of its Emcee?)"
     )]
     NotTls,
-    /// The end came within the handshake, as a gateway does it that has no route for the server name.
+    /// The connection was closed during the handshake. A gateway does this if it has no route for the server name.
     #[error(
         "it closed the connection during the TLS handshake (does its gateway pass the server name {0} on to Emcee?)"
     )]
     Closed(String),
-    /// Not a gRPC server.
-    #[error("what answers there does not speak HTTP/2 (ALPN h2), so it is no Emcee")]
+    /// The server does not support HTTP/2, so it is no gRPC server.
+    #[error("the server does not speak HTTP/2 (ALPN h2), so it is not an Emcee")]
     NotHttp2,
-    /// Any other failure.
+    /// TLS failed for another reason.
     #[error("TLS failed: {0}")]
     Failed(String),
 }
 
 impl TlsError {
-    /// What an error of a stream that was opened means, if it is one of TLS: in TLS 1.3 a client learns only with its
-    /// first read that its certificate was refused.
+    /// Interprets an error of an established stream, if it is a TLS error. In TLS 1.3 a client learns only from its
+    /// first read that its certificate was rejected.
     pub fn of_open_stream(error: &io::Error, relationship: &str) -> Option<Self> {
         rustls_error(error).map(|_| Self::of_io(error, relationship))
     }
 
-    /// What an error of the handshake means.
+    /// Interprets an error of the handshake.
     fn of_io(error: &io::Error, relationship: &str) -> Self {
         match rustls_error(error) {
             Some(RustlsError::AlertReceived(alert)) => Self::of_alert(*alert),
@@ -67,7 +67,7 @@ impl TlsError {
         }
     }
 
-    /// Whether it is the same trouble, though the clock has gone on.
+    /// Whether both describe the same problem. Ignores the current time in the messages.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Certificate(a), Self::Certificate(b)) => a.is_like(b),
@@ -75,6 +75,8 @@ impl TlsError {
         }
     }
 
+    /// Translates an alert into what the peer found wrong. The other side chooses its alerts in the conversion from
+    /// `PeerCertificateError`.
     fn of_alert(alert: AlertDescription) -> Self {
         Self::Refused(match alert {
             AlertDescription::CertificateExpired => {
@@ -101,14 +103,15 @@ impl TlsError {
     }
 }
 
+/// Whether the error means that the other side closed the connection.
 fn closed(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(kind, UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
 }
 
-/// Greets `peer` with the relationship's certificate and accepts that peer's only.
+/// Connects to `peer` with the certificate of the relationship. Accepts that peer only.
 ///
-/// Has no deadline: the caller sets one.
+/// It has no timeout. The caller sets one.
 pub async fn connect<S>(
     stream: S,
     relationship: &Arc<Relationship>,
@@ -127,6 +130,7 @@ where
         return Err(TlsError::NotHttp2);
     }
     let chain = session.peer_certificates().unwrap_or_default();
+    // The verifier has checked the chain already; this pass yields the time until which it is valid.
     let authenticated = Authenticated::new(relationship, Role::Server, Some(peer), chain)?;
     Ok((stream, authenticated))
 }

@@ -19,7 +19,7 @@ const PRIVATE_KEY: &str = "tls.key";
 const CA: &str = "ca.crt";
 const CRL: &str = "ca.crl";
 
-/// One relationship's certificate chain, private key, CAs and CRLs. Never shown.
+/// Certificate chain, private key, CAs and CRLs of one relationship. `Debug` never shows the key.
 #[derive(Clone)]
 pub struct Material {
     pub(super) certified: Arc<CertifiedKey>,
@@ -29,34 +29,34 @@ pub struct Material {
 
 impl fmt::Debug for Material {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Material").field("names", &self.names).finish_non_exhaustive()
+        f.debug_struct("TlsIdentity").field("names", &self.names).finish_non_exhaustive()
     }
 }
 
-/// What is wrong with a Secret. The messages name its key, and repeat nothing of a private one.
+/// What is wrong with a Secret. The messages name the key in its data and repeat nothing of a private key.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum MaterialError {
-    /// Not PEM, or not what is expected in it.
+    /// The value is no valid PEM.
     #[error("data.{0} cannot be read as PEM: {1}")]
     Pem(&'static str, String),
-    /// PEM of something else.
-    #[error("data.{0} holds no {1}")]
+    /// The PEM contains no item of the expected kind.
+    #[error("data.{0} contains no {1}")]
     Empty(&'static str, &'static str),
-    /// Not X.509, or not as TLS wants it.
+    /// The item is no valid X.509, or TLS does not support it.
     #[error("data.{0} cannot be used: {1}")]
     Unusable(&'static str, String),
-    /// The private key is of a kind that TLS does not know.
-    #[error("data.tls.key is no private key that can be used (ECDSA, Ed25519 or RSA, unencrypted)")]
+    /// TLS does not support the type of the private key.
+    #[error("data.tls.key is not a supported private key (ECDSA, Ed25519 or RSA, unencrypted)")]
     BadKey,
-    /// The private key is another certificate's.
+    /// The private key belongs to another certificate.
     #[error("data.tls.key does not belong to the certificate in data.tls.crt (issue the pair again)")]
     KeyMismatch,
-    /// No peer could know this mesh by its certificate.
+    /// The certificate has no subjectAltName, so peers could not identify this mesh.
     #[error(
         "the certificate in data.tls.crt has no subjectAltName (peers are told apart by DNS names or URIs there, never by the common name)"
     )]
     NoName,
-    /// It would revoke nothing.
+    /// A CRL was issued by a CA that is not known here, so it would revoke nothing.
     #[error(
         "data.ca.crl has a CRL of a CA that is neither in data.ca.crt nor in data.tls.crt (it would revoke nothing; take it out, or add its CA)"
     )]
@@ -64,24 +64,26 @@ pub enum MaterialError {
 }
 
 impl Material {
-    /// What is in a Secret; in `ca.crl` there may be several CRLs.
+    /// Parses the data of a Secret. `ca.crl` may contain several CRLs.
     ///
-    /// The certificate's own time and chain are not judged: peers will, and the Secret's condition does.
-    pub fn parse(material: &KeyMaterial) -> Result<Self, MaterialError> {
-        let chain: Vec<CertificateDer<'static>> = pem(CERTIFICATE, "CERTIFICATE", &material.certificate)?;
+    /// It does not check the validity period and chain of the own certificate. Peers check them, and so does the
+    /// condition of the Secret.
+    pub fn parse(key_material: &KeyMaterial) -> Result<Self, MaterialError> {
+        let chain: Vec<CertificateDer<'static>> = pem(CERTIFICATE, "CERTIFICATE", &key_material.certificate)?;
         let names = names(&chain)?;
-        let roots: Vec<CertificateDer<'static>> = pem(CA, "CERTIFICATE", &material.ca)?;
-        let revoked = material.crl.as_deref().map(revocation_lists).transpose()?.unwrap_or_default();
+        let roots: Vec<CertificateDer<'static>> = pem(CA, "CERTIFICATE", &key_material.ca)?;
+        let revoked = key_material.crl.as_deref().map(revocation_lists).transpose()?.unwrap_or_default();
+        // Taken before `TrustStore` consumes the CRLs; the check needs the finished store.
         let issuers: Vec<_> = revoked.iter().map(issuer).collect();
         let trust = Trust::new(&roots, revoked).map_err(|error| unusable(CA, &error))?;
         for issuer in issuers {
             known_issuer(&trust, &chain, &issuer)?;
         }
-        let certified = Arc::new(certified(chain, &material.private_key)?);
+        let certified = Arc::new(certified(chain, &key_material.private_key)?);
         Ok(Self { certified, trust: Arc::new(trust), names: names.into() })
     }
 
-    /// Names by which peers know this mesh.
+    /// Names under which peers know this mesh.
     pub fn names(&self) -> &[SubjectAltName] {
         &self.names
     }
@@ -113,6 +115,7 @@ fn issuer(list: &OwnedCertRevocationList) -> Vec<u8> {
     CertRevocationList::from(list.clone()).issuer().to_vec()
 }
 
+/// Checks that a CRL was issued by a CA of the relationship or by an intermediate of the own chain.
 fn known_issuer(trust: &Trust, chain: &[CertificateDer<'_>], issuer: &[u8]) -> Result<(), MaterialError> {
     let between = |certificate| {
         EndEntityCert::try_from(certificate).is_ok_and(|certificate| certificate.subject() == issuer)
@@ -121,7 +124,7 @@ fn known_issuer(trust: &Trust, chain: &[CertificateDer<'_>], issuer: &[u8]) -> R
     if known { Ok(()) } else { Err(MaterialError::ForeignCrl) }
 }
 
-/// No error says anything of the key.
+/// Loads the private key and checks that it matches the chain. No error reveals anything of the key.
 fn certified(chain: Vec<CertificateDer<'static>>, key: &[u8]) -> Result<CertifiedKey, MaterialError> {
     let key = PrivateKeyDer::from_pem_slice(key)
         .map_err(|_| MaterialError::Empty(PRIVATE_KEY, "PRIVATE KEY that can be read"))?;

@@ -1,24 +1,25 @@
-//! Names in certificates.
+//! Subject alternative names in certificates.
 
 use std::fmt;
 
 use webpki::EndEntityCert;
 
-/// How many names of a foreign certificate a message shows, and how much of each: its owner chose them.
+/// Names of a peer's certificate that a message shows, and characters of each. The peer chose them.
 const SHOWN: usize = 4;
 const SHOWN_CHARACTERS: usize = 100;
 
-/// A name in a certificate's subjectAltName. Compared exactly: a wildcard is the name `*.…`, and matches nothing else.
+/// A name in the subjectAltName of a certificate. Comparison is exact: a wildcard is the name `*.…` and matches no
+/// other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SubjectAltName {
     /// A DNS name, in lower case.
     Dns(String),
-    /// A URI, such as a SPIFFE ID.
+    /// A URI, for instance a SPIFFE ID.
     Uri(String),
 }
 
 impl From<&str> for SubjectAltName {
-    /// What has a scheme is a URI.
+    /// Text with a scheme is a URI.
     fn from(text: &str) -> Self {
         if text.contains("://") { Self::Uri(text.to_owned()) } else { Self::dns(text) }
     }
@@ -29,7 +30,7 @@ impl SubjectAltName {
         Self::Dns(name.to_ascii_lowercase())
     }
 
-    /// All names of a certificate by which a peer may be known.
+    /// All DNS names and URIs of a certificate. Other kinds of names do not identify a peer.
     pub(super) fn all_of(certificate: &EndEntityCert<'_>) -> Vec<Self> {
         let dns = certificate.valid_dns_names().map(Self::dns);
         dns.chain(certificate.valid_uri_names().map(|uri| Self::Uri(uri.to_owned()))).collect()
@@ -51,7 +52,7 @@ impl fmt::Display for SubjectAltName {
     }
 }
 
-/// Some names for a message, however many there are.
+/// Formats names for a message of bounded length.
 pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a SubjectAltName>) -> String {
     let mut names = names.into_iter();
     let shown: Vec<String> = names.by_ref().take(SHOWN).map(ToString::to_string).collect();

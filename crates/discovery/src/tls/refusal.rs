@@ -1,4 +1,4 @@
-//! Why a certificate is not accepted, in words; and as TLS alerts, which tell the other side what it may mend.
+//! Why a certificate is rejected, in words and as a TLS alert. The alert tells the other side what to fix.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use rustls::{CertificateError, Error as RustlsError, OtherError};
 use rustls_pki_types::UnixTime;
 use thiserror::Error;
 
-/// What a certificate is used as.
+/// The purpose for which a certificate is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// By the side that subscribes.
+    /// The side that subscribes.
     Client,
-    /// By the side that announces.
+    /// The side that announces.
     Server,
 }
 
@@ -26,92 +26,95 @@ impl fmt::Display for Role {
     }
 }
 
-/// Why the other side's certificate is not accepted. Each message follows on "its certificate ".
+/// Why the certificate of the other side is rejected. Each message continues "its certificate ".
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CertificateRefusal {
-    /// Not X.509, or not as TLS wants it.
+    /// The certificate is no valid X.509, or TLS does not support it.
     #[error("cannot be used: {0}")]
     Unusable(String),
-    /// More certificates than are looked at.
+    /// The chain has more certificates or bytes than are verified.
     #[error(
         "comes with a chain of {certificates} certificates and {bytes} bytes (at most {most} and {most_bytes}; tls.crt needs the certificate and its intermediates, without the CA)"
     )]
     LongChain {
-        /// With the leaf.
+        /// Number of certificates, including the leaf.
         certificates: usize,
-        /// All together.
+        /// Size of all certificates together.
         bytes: usize,
-        /// Certificates that are looked at.
+        /// Maximum number of certificates.
         most: usize,
-        /// Bytes that are looked at.
+        /// Maximum size of all certificates.
         most_bytes: usize,
     },
-    /// No chain to one of the relationship's CAs.
+    /// The chain leads to none of the relationship's CAs.
     #[error("was not issued by this relationship's CA (both meshes need the same CA in ca.crt)")]
     UnknownCa,
-    /// The CAs themselves are not in force.
+    /// No CA of the relationship is valid at this time.
     #[error(
-        "cannot be judged, as no CA in ca.crt is in force at {} (renew the CA, or set the clock)",
+        "cannot be verified, as no CA in ca.crt is valid at {} (renew the CA, or set the clock)",
         moment(*.now)
     )]
     CaOutOfTime {
-        /// This side's clock.
+        /// Clock of this side.
         now: UnixTime,
     },
-    /// After its end.
+    /// The certificate has expired.
     #[error(
         "expired at {}, and it is {} here (issue it again; if it is new, compare the clocks)",
         moment(*.not_after), moment(*.now)
     )]
     Expired {
-        /// Its end.
+        /// End of the validity period.
         not_after: UnixTime,
-        /// This side's clock.
+        /// Clock of this side.
         now: UnixTime,
     },
-    /// Before its beginning.
+    /// The validity period has not begun.
     #[error(
         "is not valid before {}, and it is {} here (compare the clocks of both sides)",
         moment(*.not_before), moment(*.now)
     )]
     NotYetValid {
-        /// Its beginning.
+        /// Beginning of the validity period.
         not_before: UnixTime,
-        /// This side's clock.
+        /// Clock of this side.
         now: UnixTime,
     },
-    /// In the CRL.
+    /// A CRL lists the certificate.
     #[error("is revoked by ca.crl")]
     Revoked,
-    /// Its extended key usage does not allow this.
+    /// The extended key usage does not include this role.
     #[error("may not be used by a {0} (its extended key usage needs both serverAuth and clientAuth)")]
     Purpose(Role),
-    /// No subjectAltName.
+    /// The certificate has no subjectAltName.
     #[error(
         "has no subjectAltName (peers are told apart by DNS names or URIs there, never by the common name)"
     )]
     NoName,
-    /// None of the names that are wanted.
-    #[error("carries {found}, but {wanted} is wanted (peers[].subject_alt_names lists a peer's names)")]
+    /// None of the names belongs to a peer that is expected.
+    #[error(
+        "has the names {found}, but {wanted} is expected (peers[].subject_alt_names lists the names of a peer)"
+    )]
     WrongNames {
-        /// Its names.
+        /// Names in the certificate.
         found: String,
-        /// Names of the peer, or of all peers.
+        /// Names of the expected peer, or of all peers.
         wanted: String,
     },
-    /// Names of several peers.
-    #[error("carries names of more than one peer: {0} (each peer needs a certificate of its own)")]
+    /// The certificate has names of several peers.
+    #[error("has names of more than one peer: {0} (each peer needs a certificate of its own)")]
     Ambiguous(String),
 }
 
+/// Formats a time for a message.
 fn moment(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).ok();
     let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
-    time.map_or_else(|| "a time beyond all calendars".to_owned(), |time| time.to_string())
+    time.map_or_else(|| "a time out of range".to_owned(), |time| time.to_string())
 }
 
 impl CertificateRefusal {
-    /// Whether it is the same trouble, though the clock has gone on.
+    /// Whether both describe the same problem. Ignores the current time in the messages.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::CaOutOfTime { .. }, Self::CaOutOfTime { .. }) => true,
@@ -121,6 +124,7 @@ impl CertificateRefusal {
         }
     }
 
+    /// Converts an error of webpki.
     pub(super) fn of_webpki(error: &webpki::Error, role: Role) -> Self {
         match error {
             webpki::Error::CertExpired { time, not_after } => {
@@ -130,14 +134,15 @@ impl CertificateRefusal {
                 Self::NotYetValid { not_before: *not_before, now: *time }
             }
             webpki::Error::CertRevoked => Self::Revoked,
-            // A CA that was made anew under its old name shows as a signature that does not fit.
+            // A CA that was created again under the same name shows as a signature that does not match.
             webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => Self::UnknownCa,
             webpki::Error::RequiredEkuNotFoundContext(_) => Self::Purpose(role),
             other => Self::Unusable(other.to_string()),
         }
     }
 
-    /// Read back from what rustls made of it.
+    /// Restores the error from the one into which the conversion below turned it. `None` if it concerns no
+    /// certificate.
     pub(super) fn of_rustls(error: &RustlsError, role: Role) -> Option<Self> {
         let RustlsError::InvalidCertificate(error) = error else { return None };
         Some(match error {
@@ -160,7 +165,8 @@ impl CertificateRefusal {
 }
 
 impl From<CertificateRefusal> for RustlsError {
-    /// Chosen by the alert that rustls makes of it.
+    /// Chooses the rustls error by the alert that rustls sends for it. `TlsError::from_alert` on the other side reads
+    /// it.
     fn from(refusal: CertificateRefusal) -> Self {
         Self::InvalidCertificate(match refusal {
             CertificateRefusal::Expired { not_after, now } => {
@@ -172,6 +178,7 @@ impl From<CertificateRefusal> for RustlsError {
             CertificateRefusal::Revoked => CertificateError::Revoked,
             CertificateRefusal::UnknownCa => CertificateError::UnknownIssuer,
             CertificateRefusal::Purpose(_) => CertificateError::InvalidPurpose,
+            // Becomes the alert `certificate_unknown`. The original error stays inside for the log of this side.
             other => CertificateError::Other(OtherError(Arc::new(other))),
         })
     }

@@ -1,4 +1,4 @@
-//! A relationship as TLS needs it: what it shows, whom it trusts, and who its peers are.
+//! TLS configuration of a relationship: own identity, trusted CAs, and peers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,12 +16,13 @@ use super::trust::Verified;
 use super::verifier::{ClientVerifier, ServerVerifier};
 use super::{ALPN, provider};
 
+/// Why the configuration of TLS versions cannot fail.
 const SUITES: &str = "ring has cipher suites for TLS 1.2 and for TLS 1.3";
 
-/// All relationships that are open, by name. One whose Secret is gone is not among them.
+/// All open relationships by name. A relationship whose Secret is gone is not among them.
 pub type Relationships = BTreeMap<Arc<str>, Arc<Relationship>>;
 
-/// What TLS needs of one relationship. It is replaced as a whole when any of it changes.
+/// TLS configuration of one relationship. It is replaced as a whole when anything in it changes.
 pub struct Relationship {
     name: Arc<str>,
     judge: Arc<Judge>,
@@ -29,14 +30,14 @@ pub struct Relationship {
     server: Arc<ServerConfig>,
 }
 
-/// The peers, by the CA's word.
+/// Verifies certificates and identifies the peers of a relationship.
 #[derive(Debug)]
 pub(super) struct Judge {
     material: Material,
     peers: Vec<(Arc<str>, Vec<SubjectAltName>)>,
 }
 
-/// Who showed a certificate, and until when it holds.
+/// Result of a verification: the peer, and until when its certificates are valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) peer: Arc<str>,
@@ -45,29 +46,30 @@ pub(super) struct Verdict {
 
 impl fmt::Debug for Relationship {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Relationship");
+        let mut shown = f.debug_struct("TlsRelationship");
         shown.field("name", &self.name).field("peers", &self.judge.peers).finish_non_exhaustive()
     }
 }
 
 impl Relationship {
-    /// The relationship `name` with this Secret, and its peers with the names in their certificates.
-    pub fn new<'a, N>(name: &str, material: Material, peers: impl IntoIterator<Item = (&'a str, N)>) -> Self
+    /// Creates the configuration of relationship `name` with the own identity and, for each peer, the names in its
+    /// certificates.
+    pub fn new<'a, N>(name: &str, identity: Material, peers: impl IntoIterator<Item = (&'a str, N)>) -> Self
     where
         N: IntoIterator<Item = SubjectAltName>,
     {
         let peers = peers.into_iter().map(|(peer, names)| (peer.into(), names.into_iter().collect()));
-        let judge = Arc::new(Judge { material: material.clone(), peers: peers.collect() });
-        let server = Arc::new(server_config(&judge, &material));
-        Self { name: name.into(), judge, material, server }
+        let verifier = Arc::new(Judge { material: identity.clone(), peers: peers.collect() });
+        let server = Arc::new(server_config(&verifier, &identity));
+        Self { name: name.into(), judge: verifier, material: identity, server }
     }
 
-    /// Its name.
+    /// Name of the relationship (`spec.relationship`).
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Names by which peers know this mesh.
+    /// Names under which peers know this mesh.
     pub fn own_names(&self) -> &[SubjectAltName] {
         self.material.names()
     }
@@ -76,9 +78,11 @@ impl Relationship {
         Arc::clone(&self.server)
     }
 
-    /// To reach `peer`, and nobody else.
+    /// TLS configuration that accepts only `peer` as the server.
     pub(super) fn client_config(&self, peer: &str) -> ClientConfig {
         let verifier = Arc::new(ServerVerifier::new(Arc::clone(&self.judge), peer));
+        // "Dangerous" only in general: the verifier checks chain, time, usage and revocation, but compares the names
+        // with those of the peer and not with the server name.
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect(SUITES)
@@ -87,6 +91,7 @@ impl Relationship {
         let own = Arc::new(SingleCertAndKey::from(Arc::clone(&self.material.certified)));
         let mut config = builder.with_client_cert_resolver(own);
         config.alpn_protocols = vec![ALPN.to_vec()];
+        // A resumed session would skip the verification, and with it a revocation in between.
         config.resumption = rustls::client::Resumption::disabled();
         config
     }
@@ -97,7 +102,7 @@ impl Relationship {
 }
 
 impl Judge {
-    /// Judges certificates, the leaf first. Of a server it is known which peer it has to be.
+    /// Verifies certificates, the leaf first. `expected` is the peer that a server has to be.
     pub(super) fn verdict(
         &self,
         role: Role,
@@ -105,7 +110,7 @@ impl Judge {
         chain: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Verdict, CertificateRefusal> {
-        let missing = || CertificateRefusal::Unusable("there is none".into());
+        let missing = || CertificateRefusal::Unusable("none was sent".into());
         let (leaf, intermediates) = chain.split_first().ok_or_else(missing)?;
         match role {
             Role::Client => self.client(leaf, intermediates, now),
@@ -113,7 +118,7 @@ impl Judge {
         }
     }
 
-    /// Which peer this client is.
+    /// Verifies a client and identifies it among all peers.
     pub(super) fn client(
         &self,
         leaf: &CertificateDer<'_>,
@@ -127,7 +132,7 @@ impl Judge {
         }
     }
 
-    /// Whether this server is `peer`.
+    /// Verifies that a server is `peer`.
     pub(super) fn server(
         &self,
         leaf: &CertificateDer<'_>,
@@ -142,7 +147,8 @@ impl Judge {
         }
     }
 
-    /// The one peer that has a name of this certificate. Of two, neither could be told from the other.
+    /// The one peer that has a name of this certificate. A certificate with names of two peers is an error, as it
+    /// could pass for either.
     fn only_peer(&self, verified: &Verified) -> Result<Option<&Arc<str>>, CertificateRefusal> {
         let carried = |wanted: &[SubjectAltName]| verified.names.iter().any(|name| wanted.contains(name));
         let mut peers = self.peers.iter().filter(|(_, wanted)| carried(wanted)).map(|(peer, _)| peer);
@@ -164,14 +170,15 @@ fn wrong_names<'a>(
     CertificateRefusal::WrongNames { found: list(&verified.names), wanted: list(wanted) }
 }
 
-fn server_config(judge: &Arc<Judge>, material: &Material) -> ServerConfig {
-    let own = Arc::new(SingleCertAndKey::from(Arc::clone(&material.certified)));
+fn server_config(verifier: &Arc<Judge>, identity: &Material) -> ServerConfig {
+    let own = Arc::new(SingleCertAndKey::from(Arc::clone(&identity.certified)));
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect(SUITES)
-        .with_client_cert_verifier(Arc::new(ClientVerifier::new(Arc::clone(judge))))
+        .with_client_cert_verifier(Arc::new(ClientVerifier::new(Arc::clone(verifier))))
         .with_cert_resolver(own);
     config.alpn_protocols = vec![ALPN.to_vec()];
+    // No session IDs, no tickets and no early data: nothing is resumed, so each connection is verified.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;

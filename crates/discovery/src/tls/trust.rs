@@ -1,4 +1,4 @@
-//! Whom a relationship trusts: its CAs, its CRLs, and the time.
+//! Verifies certificate chains against the CAs and CRLs of a relationship.
 
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{
@@ -10,21 +10,21 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::name::SubjectAltName;
 use super::refusal::{CertificateRefusal, Role};
 
-/// Certificates of a chain that are looked at, the leaf among them, and their bytes: more are refused before any signature is
-/// computed.
+/// Maximum number of certificates in a chain, including the leaf, and of their bytes. Longer chains are rejected
+/// before any signature is computed.
 const MAX_CHAIN: usize = 8;
 const MAX_CHAIN_BYTES: usize = 16 * 1024;
-/// Intermediates of one name: an old and a new one, when their CA exchanges keys.
+/// Maximum number of intermediates with the same subject. During a key rollover a CA has an old and a new one.
 const MAX_OF_ONE_NAME: usize = 2;
 
-/// The CAs of a relationship with what they have revoked.
+/// CAs of a relationship and the CRLs that apply.
 #[derive(Debug)]
 pub(super) struct Trust {
     roots: Vec<Root>,
     revoked: Vec<CertRevocationList<'static>>,
 }
 
-/// A CA. webpki does not look at a trust anchor's time, so it is kept beside it.
+/// A trusted CA. webpki ignores the validity period of a trust anchor, so it is kept and checked here.
 #[derive(Debug)]
 struct Root {
     anchor: TrustAnchor<'static>,
@@ -32,12 +32,12 @@ struct Root {
     not_after: UnixTime,
 }
 
-/// What a certificate says that was found good.
+/// Contents of a certificate that passed the verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Verified {
-    /// All its names, at least one.
+    /// All names of the certificate, at least one.
     pub(super) names: Vec<SubjectAltName>,
-    /// The end of it, or of what it hangs on.
+    /// When the first certificate of the chain expires, the CA included.
     pub(super) until: UnixTime,
 }
 
@@ -50,12 +50,12 @@ impl Trust {
         Ok(Self { roots: roots?, revoked: revoked.into_iter().map(CertRevocationList::from).collect() })
     }
 
-    /// Whether a CA has this subject (DER).
+    /// Whether a CA has this subject, in DER.
     pub(super) fn has_subject(&self, subject: &[u8]) -> bool {
         self.roots.iter().any(|root| *root.anchor.subject == *subject)
     }
 
-    /// Chain, time, extended key usage, revocation; and that there is a name.
+    /// Verifies chain, validity period, extended key usage and revocation, and requires a name.
     pub(super) fn verify(
         &self,
         leaf: &CertificateDer<'_>,
@@ -63,6 +63,7 @@ impl Trust {
         role: Role,
         now: UnixTime,
     ) -> Result<Verified, CertificateRefusal> {
+        // The cheap checks come first: everything below costs signatures, and the client is a stranger.
         bounded(leaf, intermediates)?;
         let anchors = self.anchors(now)?;
         let intermediates = &self.leading_here(intermediates);
@@ -76,6 +77,7 @@ impl Trust {
                 intermediates,
                 now,
                 usage(role),
+                // `None` if there is no CRL: nothing is revoked then.
                 revocation(&revoked),
                 None,
             )
@@ -87,9 +89,10 @@ impl Trust {
         Ok(Verified { names, until: self.end_of(leaf, &path) })
     }
 
-    /// The intermediates from which a way leads to a CA, by their names: all others could only cost time. Of one name the
-    /// first are kept, as there are as many ways as there are choices.
+    /// Intermediates from which issuer names lead to a CA. All others could only cost time. Of those with the same
+    /// subject only the first ones are kept, because the number of paths to try is the product of the choices.
     fn leading_here(&self, intermediates: &[CertificateDer<'_>]) -> Vec<CertificateDer<'static>> {
+        // Works downward from the CAs: each pass keeps the certificates whose issuer was kept in an earlier one.
         let mut left: Vec<_> = intermediates.iter().filter_map(Names::of).collect();
         let mut kept: Vec<Names<'_>> = Vec::new();
         loop {
@@ -109,22 +112,24 @@ impl Trust {
         }
     }
 
-    /// The CAs that are in force.
+    /// CAs that are valid now.
     fn anchors(&self, now: UnixTime) -> Result<Vec<TrustAnchor<'static>>, CertificateRefusal> {
         let valid = self.roots.iter().filter(|root| root.not_before <= now && now <= root.not_after);
         let anchors: Vec<_> = valid.map(|root| root.anchor.clone()).collect();
         if anchors.is_empty() { Err(CertificateRefusal::CaOutOfTime { now }) } else { Ok(anchors) }
     }
 
+    /// When the first certificate of the chain expires, the CA included.
     fn end_of(&self, leaf: &CertificateDer<'_>, path: &VerifiedPath<'_>) -> UnixTime {
         let between = path.intermediate_certificates().map(|certificate| validity(&certificate.der()).1);
+        // The same anchor may be configured with different periods; the shortest counts.
         let roots = self.roots.iter().filter(|root| root.anchor == *path.anchor());
         let above = between.chain(roots.map(|root| root.not_after));
         above.fold(validity(leaf).1, UnixTime::min)
     }
 }
 
-/// Refuses a chain of which nobody needs so much.
+/// Rejects a chain that is longer than anyone needs.
 fn bounded(
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
@@ -138,7 +143,7 @@ fn bounded(
     Ok(())
 }
 
-/// Whom an intermediate is, and who issued it, as it says itself.
+/// A certificate with its subject and issuer, which are not verified yet.
 struct Names<'a> {
     certificate: &'a CertificateDer<'a>,
     subject: Vec<u8>,
@@ -146,7 +151,7 @@ struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// None of what cannot be read.
+    /// Returns `None` if the certificate cannot be parsed.
     fn of(certificate: &'a CertificateDer<'a>) -> Option<Self> {
         let read = EndEntityCert::try_from(certificate).ok()?;
         Some(Self { certificate, subject: read.subject().to_vec(), issuer: read.issuer().to_vec() })
@@ -161,7 +166,8 @@ impl Root {
     }
 }
 
-/// From when and until when. What cannot be read is never in force; webpki has read it before, so that is none.
+/// Validity period of a certificate. One that cannot be parsed is never valid. That does not occur, as webpki has
+/// parsed it before.
 fn validity(certificate: &CertificateDer<'_>) -> (UnixTime, UnixTime) {
     let time = |seconds: i64| {
         UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
@@ -179,8 +185,9 @@ fn usage(role: Role) -> KeyUsage {
     }
 }
 
-/// A CRL counts for the CA that signed it, and beyond its `nextUpdate`: what it revoked stays so, and a CRL that
-/// nobody renewed must not end a relationship.
+/// Options for CRLs. A CRL applies to the CA that signed it. A certificate whose CA has no CRL is accepted. A CRL is
+/// used beyond its `nextUpdate`: what it revoked stays revoked, and a CRL that was not renewed must not end a
+/// relationship.
 fn revocation<'a>(revoked: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
     let options = RevocationOptionsBuilder::new(revoked).ok()?;
     let options = options.with_status_policy(UnknownStatusPolicy::Allow);

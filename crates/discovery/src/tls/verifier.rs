@@ -1,4 +1,4 @@
-//! rustls asks here; the answers are the relationship's.
+//! Certificate verifiers for rustls. They delegate to the [`PeerVerifier`] of the relationship.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::provider;
 use super::relationship::Judge;
 
-/// Any peer of the relationship.
+/// Accepts any peer of the relationship as client.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
     judge: Arc<Judge>,
@@ -19,13 +19,13 @@ pub(super) struct ClientVerifier {
 }
 
 impl ClientVerifier {
-    pub(super) fn new(judge: Arc<Judge>) -> Self {
-        Self { judge, algorithms: provider().signature_verification_algorithms }
+    pub(super) fn new(verifier: Arc<Judge>) -> Self {
+        Self { judge: verifier, algorithms: provider().signature_verification_algorithms }
     }
 }
 
 impl ClientCertVerifier for ClientVerifier {
-    /// None: the names of the CAs are nothing for those who have no certificate of theirs.
+    /// Empty: the server does not disclose the names of its CAs to unauthenticated clients.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -63,7 +63,7 @@ impl ClientCertVerifier for ClientVerifier {
     }
 }
 
-/// One peer, whatever the server name.
+/// Accepts one peer as server, whatever the server name.
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
     judge: Arc<Judge>,
@@ -72,8 +72,8 @@ pub(super) struct ServerVerifier {
 }
 
 impl ServerVerifier {
-    pub(super) fn new(judge: Arc<Judge>, peer: &str) -> Self {
-        Self { judge, peer: peer.into(), algorithms: provider().signature_verification_algorithms }
+    pub(super) fn new(verifier: Arc<Judge>, peer: &str) -> Self {
+        Self { judge: verifier, peer: peer.into(), algorithms: provider().signature_verification_algorithms }
     }
 }
 

@@ -2,60 +2,60 @@
 
 use prost::bytes::Bytes;
 
-/// `google.protobuf.Any`: a message with its type.
+/// `google.protobuf.Any`: an encoded message with its type.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Any {
-    /// The type.
+    /// Type URL of the message.
     #[prost(string, tag = "1")]
     pub type_url: String,
-    /// The encoded message.
+    /// The message in its encoded form.
     #[prost(bytes = "bytes", tag = "2")]
     pub value: Bytes,
 }
 
-/// `google.rpc.Status`: an error, with details.
+/// `google.rpc.Status`: an error with details.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Status {
-    /// A [`Code`], as a number.
+    /// Number of a [`Code`].
     #[prost(enumeration = "Code", tag = "1")]
     pub code: i32,
-    /// The error, for people.
+    /// Description of the error for people.
     #[prost(string, tag = "2")]
     pub message: String,
-    /// The error, for programs.
+    /// Details of the error for programs.
     #[prost(message, repeated, tag = "3")]
     pub details: Vec<Any>,
 }
 
-/// `google.rpc.BadRequest`: what is wrong with which part.
+/// `google.rpc.BadRequest`: the invalid parts of a request.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct BadRequest {
-    /// Each part.
+    /// One violation for each invalid part.
     #[prost(message, repeated, tag = "1")]
     pub field_violations: Vec<FieldViolation>,
 }
 
-/// `google.rpc.BadRequest.FieldViolation`.
+/// `google.rpc.BadRequest.FieldViolation`: one invalid part of a request.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FieldViolation {
-    /// The part; in a NACK, a resource's name.
+    /// The invalid part: in a NACK, the name of a resource.
     #[prost(string, tag = "1")]
     pub field: String,
-    /// What is wrong with it.
+    /// What is wrong with it, for people.
     #[prost(string, tag = "2")]
     pub description: String,
 }
 
-/// `google.rpc.Code`: those with which streams end here.
+/// `google.rpc.Code`: the values with which streams end here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
 pub enum Code {
     /// No error.
     Ok = 0,
-    /// The client's request is wrong; the same again will be refused again.
+    /// The request is invalid; retrying it unchanged fails again.
     InvalidArgument = 3,
-    /// The client wants more than it may have.
+    /// The client exceeds a limit.
     ResourceExhausted = 8,
-    /// The client shall begin again with a new stream.
+    /// The client has to start again with a new stream.
     Aborted = 10,
 }

@@ -1,4 +1,4 @@
-//! `golden/` holds each message as others' code writes it; see its README.
+//! `golden/` contains each message as encoded by the original Go code; see its README.
 
 use prost::Message;
 use prost::bytes::Bytes;
@@ -78,7 +78,7 @@ fn a_response_is_that_of_go() {
     agrees_with_go(&response, include_str!("golden/response.hex"));
 }
 
-/// Kubernetes writes fields of its metadata that are empty, so only what is read can be compared.
+/// Kubernetes encodes empty metadata fields too, so the bytes differ and only the decoded message is compared.
 #[test]
 fn an_endpoint_slice_of_kubernetes_is_read() {
     let endpoint = |address: &str, ready: Option<bool>| Endpoint {

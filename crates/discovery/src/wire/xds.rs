@@ -6,71 +6,71 @@ use prost::bytes::Bytes;
 
 use super::rpc::{Any, Status};
 
-/// `envoy.service.discovery.v3.DeltaDiscoveryRequest`: what a client asks for, and its answer to a response.
+/// `envoy.service.discovery.v3.DeltaDiscoveryRequest`: changes a subscription, or acknowledges a response.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct DeltaDiscoveryRequest {
-    /// Who asks; in a stream's first request.
+    /// Identity of the client; set in the first request of a stream.
     #[prost(message, optional, tag = "1")]
     pub node: Option<Node>,
-    /// Which type of resources.
+    /// Type URL of the requested resources.
     #[prost(string, tag = "2")]
     pub type_url: String,
-    /// Names that are wanted from now on; `*` for all.
+    /// Names to subscribe to; `*` for all resources.
     #[prost(string, repeated, tag = "3")]
     pub resource_names_subscribe: Vec<String>,
-    /// Names that are no longer wanted.
+    /// Names to unsubscribe from.
     #[prost(string, repeated, tag = "4")]
     pub resource_names_unsubscribe: Vec<String>,
-    /// What the client holds from an earlier stream: name → version; in a stream's first request.
+    /// Resources that the client holds from an earlier stream, name to version; set in the first request of a stream.
     #[prost(btree_map = "string, string", tag = "5")]
     pub initial_resource_versions: BTreeMap<String, String>,
-    /// The response that is answered; empty when none is.
+    /// Nonce of the response that this request acknowledges; empty if it acknowledges none.
     #[prost(string, tag = "6")]
     pub response_nonce: String,
-    /// Why that response, or a part of it, is refused (NACK); none when it is accepted (ACK).
+    /// Why all or part of that response is rejected (NACK); `None` if it is accepted (ACK).
     #[prost(message, optional, tag = "7")]
     pub error_detail: Option<Status>,
 }
 
-/// `envoy.service.discovery.v3.DeltaDiscoveryResponse`: what is new, and what is gone.
+/// `envoy.service.discovery.v3.DeltaDiscoveryResponse`: new, changed and removed resources.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct DeltaDiscoveryResponse {
-    /// Each an encoded [`Resource`], which is the same on the wire: so one that is sent to many is encoded once, and one
-    /// that is malformed spoils no other.
+    /// Encoded [`XdsResource`]s, which look the same on the wire as nested messages. A resource that is sent to many
+    /// peers is encoded once, and a malformed one does not spoil the others.
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub resources: Vec<Bytes>,
-    /// Which type of resources.
+    /// Type URL of the resources.
     #[prost(string, tag = "4")]
     pub type_url: String,
-    /// By which the client answers.
+    /// Identifies the response in the client's ACK or NACK.
     #[prost(string, tag = "5")]
     pub nonce: String,
-    /// Names of what is gone.
+    /// Names of resources that no longer exist.
     #[prost(string, repeated, tag = "6")]
     pub removed_resources: Vec<String>,
 }
 
-/// `envoy.service.discovery.v3.Resource`.
+/// `envoy.service.discovery.v3.Resource`: a named and versioned message.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Resource {
     /// Hash of the content.
     #[prost(string, tag = "1")]
     pub version: String,
-    /// The content.
+    /// The content; unset in a removal.
     #[prost(message, optional, tag = "2")]
     pub resource: Option<Any>,
-    /// The name, unique among the resources of a type.
+    /// Name, unique among the resources of one type.
     #[prost(string, tag = "3")]
     pub name: String,
 }
 
-/// `envoy.config.core.v3.Node`: who a client says it is. Nothing is decided by it: who a peer is, its certificate says.
+/// `envoy.config.core.v3.Node`: how a client names itself. It decides nothing: the certificate identifies the peer.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Node {
-    /// A name for logs.
+    /// Name of the client for logs.
     #[prost(string, tag = "1")]
     pub id: String,
-    /// The program.
+    /// Name of the client's program.
     #[prost(string, tag = "6")]
     pub user_agent_name: String,
 }

@@ -1,4 +1,4 @@
-//! Both sides together.
+//! Server and client of a stream together.
 
 use std::time::Duration;
 
@@ -11,44 +11,44 @@ use crate::trace::{at, key, offer, peers, put, shelf, v4};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// A client that has all of it.
-fn linked(shelf: &Shelf) -> Link {
+/// Returns the link of a client that has received everything.
+fn linked(cache: &Shelf) -> Link {
     let mut link = Link::of("blue", "m1");
-    link.settle(shelf);
+    link.settle(cache);
     link
 }
 
 #[test]
 fn what_is_offered_changes_and_goes_reaches_the_client() {
-    let mut shelf = shelf(["ratings", "reviews"]);
-    let mut link = linked(&shelf);
+    let mut cache = shelf(["ratings", "reviews"]);
+    let mut link = linked(&cache);
     assert_eq!(link.holds(), [offer("ratings"), offer("reviews")]);
-    put(&mut shelf, &at("reviews", &["203.0.113.8:15443", "[2001:db8::7]:15443"]));
-    let _ = shelf.withdraw("blue", &key("ratings"));
+    put(&mut cache, &at("reviews", &["203.0.113.8:15443", "[2001:db8::7]:15443"]));
+    let _ = cache.withdraw("blue", &key("ratings"));
     let changed = at("reviews", &["203.0.113.8:15443", "[2001:db8::7]:15443"]);
-    assert_eq!(link.settle(&shelf), [Event::Withdrawn(key("ratings")), Event::Offered(changed)]);
+    assert_eq!(link.settle(&cache), [Event::Withdrawn(key("ratings")), Event::Offered(changed)]);
 }
 
 #[test]
 fn no_ready_pod_is_no_withdrawal() {
-    let mut shelf = shelf(["reviews"]);
+    let mut cache = shelf(["reviews"]);
     for before in [&["[2001:db8::7]:80"][..], &["a.example:80"], &["203.0.113.7:80"]] {
-        put(&mut shelf, &at("reviews", before));
-        let mut link = linked(&shelf);
-        put(&mut shelf, &at("reviews", &[]));
-        assert_eq!(link.settle(&shelf), [Event::Offered(at("reviews", &[]))], "{before:?}");
+        put(&mut cache, &at("reviews", before));
+        let mut link = linked(&cache);
+        put(&mut cache, &at("reviews", &[]));
+        assert_eq!(link.settle(&cache), [Event::Offered(at("reviews", &[]))], "{before:?}");
     }
 }
 
 #[test]
 fn changes_made_while_the_stream_was_cut_arrive_afterwards() {
-    let mut shelf = shelf(["details", "ratings", "reviews"]);
-    let mut link = linked(&shelf);
+    let mut cache = shelf(["details", "ratings", "reviews"]);
+    let mut link = linked(&cache);
     link.cut();
-    put(&mut shelf, &at("reviews", &[]));
-    put(&mut shelf, &offer("new"));
-    let _ = shelf.withdraw("blue", &key("ratings"));
-    assert_eq!(link.settle(&shelf), [Event::Offered(offer("new")), Event::Offered(at("reviews", &[]))]);
+    put(&mut cache, &at("reviews", &[]));
+    put(&mut cache, &offer("new"));
+    let _ = cache.withdraw("blue", &key("ratings"));
+    assert_eq!(link.settle(&cache), [Event::Offered(offer("new")), Event::Offered(at("reviews", &[]))]);
     assert_eq!(link.wait(MINUTE), [Event::Withdrawn(key("ratings"))]);
     assert_eq!(link.holds(), [offer("details"), offer("new"), at("reviews", &[])]);
 }
@@ -64,21 +64,21 @@ fn coming_back_to_the_same_or_another_replica_brings_no_resource() {
         put(&mut other, &offer(name));
     }
     let before = link.resources;
-    for shelf in [&one, &other] {
+    for cache in [&one, &other] {
         link.cut();
-        assert_eq!(link.settle(shelf), []);
+        assert_eq!(link.settle(cache), []);
     }
     assert_eq!((link.resources, link.client.lost_since()), (before, None));
 }
 
 #[test]
 fn a_client_that_begins_anew_with_what_it_knew_is_sent_no_resource() {
-    let shelf = shelf(["ratings", "reviews"]);
+    let cache = shelf(["ratings", "reviews"]);
     let mut link = Link::of("blue", "m1");
-    for held in linked(&shelf).holds() {
+    for held in linked(&cache).holds() {
         assert!(link.client.seed(&held));
     }
-    assert_eq!((link.settle(&shelf), link.resources), (vec![], 0));
+    assert_eq!((link.settle(&cache), link.resources), (vec![], 0));
 }
 
 #[test]
@@ -107,58 +107,58 @@ fn one_that_crashes_again_and_again_empties_nobody() {
 
 #[test]
 fn both_sides_know_what_is_refused_and_it_is_not_sent_again() {
-    let mut shelf = shelf(["ratings", "reviews"]);
+    let mut cache = shelf(["ratings", "reviews"]);
     let bad = Offer { port: REFUSED_PORT, ..offer("reviews") };
-    put(&mut shelf, &bad);
-    let mut link = linked(&shelf);
+    put(&mut cache, &bad);
+    let mut link = linked(&cache);
     let expected = vec![(v4("reviews"), "port 666 is not wanted".to_owned())];
     let owned = |(name, reason): (&str, &str)| (name.to_owned(), reason.to_owned());
     assert_eq!(link.client.refusals().map(owned).collect::<Vec<_>>(), expected);
     let session = &link.stream.as_ref().unwrap().session;
     assert_eq!(session.refusals().map(owned).collect::<Vec<_>>(), expected);
-    put(&mut shelf, &bad);
-    put(&mut shelf, &at("ratings", &[]));
-    link.settle(&shelf);
+    put(&mut cache, &bad);
+    put(&mut cache, &at("ratings", &[]));
+    link.settle(&cache);
     assert_eq!(link.resources, 3);
-    put(&mut shelf, &offer("reviews"));
-    assert_eq!(link.settle(&shelf), [Event::Offered(offer("reviews"))]);
+    put(&mut cache, &offer("reviews"));
+    assert_eq!(link.settle(&cache), [Event::Offered(offer("reviews"))]);
     assert_eq!((link.client.refusals().count(), link.stream.unwrap().session.refusals().count()), (0, 0));
 }
 
 #[test]
 fn many_services_arrive_whole_and_leave_nothing_behind_in_the_session() {
-    let mut shelf = Shelf::default();
+    let mut cache = Shelf::default();
     for n in 0..1_500 {
-        put(&mut shelf, &at(&format!("service-{n}"), &["203.0.113.7:80", "[2001:db8::7]:80"]));
+        put(&mut cache, &at(&format!("service-{n}"), &["203.0.113.7:80", "[2001:db8::7]:80"]));
     }
-    let mut link = linked(&shelf);
+    let mut link = linked(&cache);
     assert_eq!((link.holds().len(), link.resources), (1_500, 3_000));
     for n in 0..1_500 {
         let name = format!("service-{n}");
         let changed = Offer { port: 81, ..at(&name, &["203.0.113.7:80", "[2001:db8::7]:80"]) };
-        put(&mut shelf, &changed);
+        put(&mut cache, &changed);
     }
-    let events = link.settle(&shelf);
-    assert_eq!(events.len(), 1_500, "no service was seen half changed");
+    let events = link.settle(&cache);
+    assert_eq!(events.len(), 1_500, "each service changes in one event");
     assert_eq!(link.stream.unwrap().session.in_flight(), 0);
 }
 
 #[test]
 fn a_peer_hears_nothing_of_others_and_the_search_for_it_works() {
-    let mut shelf = shelf(["reviews"]);
+    let mut cache = shelf(["reviews"]);
     let secret = Offer { server_name: "secret.default.yellow.emcee.internal".into(), ..offer("secret") };
-    let mut blue = linked(&shelf);
+    let mut blue = linked(&cache);
     let mut yellow = Link::of("yellow", "m1");
     let mut other = Link::of("blue", "m3");
     for n in 0..100 {
         let changed = Offer { port: 1 + n, ..secret.clone() };
-        let _ = shelf.offer("yellow", &changed, &Visibility::All).unwrap();
-        let _ = shelf.offer("blue", &Offer { port: 1 + n, ..offer("secret") }, &peers(["m3"])).unwrap();
+        let _ = cache.offer("yellow", &changed, &Visibility::All).unwrap();
+        let _ = cache.offer("blue", &Offer { port: 1 + n, ..offer("secret") }, &peers(["m3"])).unwrap();
         let before = blue.heard.len();
-        blue.settle(&shelf);
-        assert_eq!(blue.heard.len(), before, "not even that there was something");
-        yellow.settle(&shelf);
-        other.settle(&shelf);
+        blue.settle(&cache);
+        assert_eq!(blue.heard.len(), before, "not a single byte");
+        yellow.settle(&cache);
+        other.settle(&cache);
     }
     assert!(!blue.has_heard("secret") && !blue.has_heard("yellow"));
     assert!(yellow.has_heard("secret") && yellow.has_heard("yellow"));

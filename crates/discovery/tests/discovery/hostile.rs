@@ -1,4 +1,4 @@
-//! Peers that mean no good: never a panic, and never more than a bounded memory of them.
+//! Hostile peers cause no panic, and use a limited amount of memory.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use prost::bytes::Bytes;
 use crate::cases;
 use crate::trace::{Stream, at, key, nack_all, offer, peers, put, request, v4};
 
-/// More than this is not said to, or remembered of, anyone.
+/// Maximum rejections that are sent to a peer, and stored for a peer.
 const MANY: usize = 100;
 
 fn text() -> impl Strategy<Value = String> {
@@ -41,9 +41,9 @@ fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..200).prop_map(Bytes::from)
 }
 
-/// A valid resource of which some bytes are changed, cut or doubled.
+/// Generates a valid resource with some bytes changed, truncated or duplicated.
 fn spoilt() -> impl Strategy<Value = Bytes> {
-    let valid = encode(&at("reviews", &["203.0.113.7:80"])).expect("it can be announced").remove(0).bytes;
+    let valid = encode(&at("reviews", &["203.0.113.7:80"])).expect("a valid announcement").remove(0).bytes;
     let edits = vec((any::<Index>(), any::<u8>(), 0..3_u8), 0..6);
     edits.prop_map(move |edits| {
         let mut bytes = valid.to_vec();
@@ -93,7 +93,7 @@ fn responses() -> impl Strategy<Value = DeltaDiscoveryResponse> {
     })
 }
 
-/// A line that a terminal and a condition can show.
+/// Returns whether a terminal and a condition can show this line.
 fn is_readable(line: &str) -> bool {
     line.chars().count() <= 300 && !line.chars().any(char::is_control)
 }
@@ -102,7 +102,7 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn bytes_are_read_or_refused(bytes in bytes()) {
+    fn arbitrary_bytes_are_decoded_or_refused(bytes in bytes()) {
         let _ = DeltaDiscoveryRequest::decode(bytes.clone());
         let _ = DeltaDiscoveryResponse::decode(bytes.clone());
         let _ = EndpointSlice::decode(bytes.clone());
@@ -110,7 +110,7 @@ proptest! {
     }
 
     #[test]
-    fn a_spoilt_resource_is_read_as_itself_or_refused_in_a_line(bytes in spoilt()) {
+    fn a_corrupted_resource_is_refused_with_a_readable_message(bytes in spoilt()) {
         if let Ok(resource) = Resource::decode(bytes)
             && let Err(error) = decode(&resource)
         {
@@ -120,23 +120,23 @@ proptest! {
     }
 
     #[test]
-    fn a_session_bears_any_client(requests in vec(requests(), 0..20)) {
-        let mut shelf = Shelf::remembering(2);
+    fn a_server_stream_survives_any_client(requests in vec(requests(), 0..20)) {
+        let mut cache = Shelf::remembering(2);
         let mut session = Session::new(Audience::new("blue", "m1"), Limits { names: 10, held: 5 });
         let asked = format!("{requests:?}").contains("secret");
         for (round, request) in requests.iter().enumerate() {
             let port = u16::try_from(round + 1).unwrap();
-            put(&mut shelf, &at("reviews", &[&format!("203.0.113.7:{port}")]));
-            let _ = shelf.offer("blue", &offer("secret"), &peers(["m2"])).unwrap();
+            put(&mut cache, &at("reviews", &[&format!("203.0.113.7:{port}")]));
+            let _ = cache.offer("blue", &offer("secret"), &peers(["m2"])).unwrap();
             if round % 3 == 1 {
-                let _ = shelf.withdraw("blue", &key("reviews"));
+                let _ = cache.withdraw("blue", &key("reviews"));
             }
-            if session.receive(request, &shelf).is_err() {
+            if session.receive(request, &cache).is_err() {
                 break;
             }
-            while let Ok(Some(response)) = session.next(&shelf) {
-                let said = response.encode_to_vec();
-                prop_assert!(asked || !said.windows(6).any(|window| window == b"secret"));
+            while let Ok(Some(response)) = session.next(&cache) {
+                let bytes = response.encode_to_vec();
+                prop_assert!(asked || !bytes.windows(6).any(|window| window == b"secret"));
             }
             prop_assert!(session.in_flight() <= 16);
             for (name, reason) in session.refusals() {
@@ -146,7 +146,7 @@ proptest! {
     }
 
     #[test]
-    fn a_subscription_bears_any_server(
+    fn a_delta_client_survives_any_server(
         responses in vec((responses(), 0..40_u64, 0..8_u8), 0..20),
     ) {
         let mut now = Instant::now();
@@ -185,7 +185,7 @@ fn a_million_resources_are_refused_and_answered_shortly() {
     let (events, answer) = subscription.receive(response, &|_| Ok(()), Instant::now()).unwrap();
     assert_eq!(events, []);
     let message = &answer.error_detail.as_ref().unwrap().message;
-    assert_eq!(message, "1000000 of 1000000 resources refused, the rest is taken");
+    assert_eq!(message, "1000000 of 1000000 resources rejected, the others are accepted");
     assert!(answer.encoded_len() < 50_000);
     assert_eq!(subscription.refusals().count(), MANY);
 }
@@ -208,61 +208,61 @@ fn services_beyond_the_quota_are_refused_and_the_rest_is_held() {
 
 #[test]
 fn a_client_that_refuses_everything_at_length_is_remembered_shortly() {
-    let mut shelf = Shelf::default();
+    let mut cache = Shelf::default();
     for n in 0..1_000 {
-        put(&mut shelf, &offer(&format!("service-{n}")));
+        put(&mut cache, &offer(&format!("service-{n}")));
     }
-    let mut client = Stream::asking(&shelf, request());
-    let responses = client.hear(&shelf).len();
+    let mut client = Stream::asking(&cache, request());
+    let responses = client.hear(&cache).len();
     for nonce in 1..=responses {
-        client.ask(&shelf, nack_all(&nonce.to_string(), &"\n\u{1b}[31m no".repeat(100_000)));
+        client.ask(&cache, nack_all(&nonce.to_string(), &"\n\u{1b}[31m no".repeat(100_000)));
     }
     let refusals = client.refusals();
     assert_eq!(refusals.len(), MANY);
     assert!(refusals.iter().all(|(name, reason)| is_readable(name) && is_readable(reason)));
 }
 
-/// A peer that changes a hundred times between two looks costs one response.
+/// A hundred changes between two reads cause one response.
 #[test]
 fn a_flapping_service_is_told_as_it_is_when_it_is_told() {
-    let mut shelf = Shelf::default();
-    let mut client = Stream::asking(&shelf, request().add(["*"]));
-    client.settle(&shelf);
+    let mut cache = Shelf::default();
+    let mut client = Stream::asking(&cache, request().add(["*"]));
+    client.settle(&cache);
     for _ in 0..100 {
-        put(&mut shelf, &offer("reviews"));
-        let _ = shelf.withdraw("blue", &key("reviews"));
-        put(&mut shelf, &offer("reviews"));
+        put(&mut cache, &offer("reviews"));
+        let _ = cache.withdraw("blue", &key("reviews"));
+        put(&mut cache, &offer("reviews"));
     }
-    let said = client.settle(&shelf);
-    assert_eq!((said.len(), said[0].offered()), (1, &[v4("reviews")][..]));
+    let responses = client.settle(&cache);
+    assert_eq!((responses.len(), responses[0].offered()), (1, &[v4("reviews")][..]));
 }
 
-/// Whoever asks for names that are somebody else's cannot tell them from names that are nobody's: the answers are the
-/// same but for the name asked, in number, order and length.
+/// A peer that requests names of other peers cannot distinguish them from unused names. The responses differ only in
+/// the requested name: their number, order and length are the same.
 #[test]
 fn probing_by_name_tells_nothing() {
-    let mut shelf = Shelf::default();
-    put(&mut shelf, &offer("mine"));
-    let _ = shelf.offer("blue", &offer("their"), &peers(["m2"])).unwrap();
-    let _ = shelf.offer("yellow", &offer("other"), &Visibility::All).unwrap();
-    let talk = |shelf: &mut Shelf, name: &str| {
+    let mut cache = Shelf::default();
+    put(&mut cache, &offer("mine"));
+    let _ = cache.offer("blue", &offer("their"), &peers(["m2"])).unwrap();
+    let _ = cache.offer("yellow", &offer("other"), &Visibility::All).unwrap();
+    let talk = |cache: &mut Shelf, name: &str| {
         let mut client = Stream::of("blue", "m1");
-        let mut said = Vec::new();
-        client.ask(shelf, request().add(["*", name]).holding([(name, "v")]));
-        said.extend(client.settle(shelf));
-        client.ask(shelf, request().drop([name]));
-        said.extend(client.settle(shelf));
-        client.ask(shelf, request().add([name]));
-        said.extend(client.settle(shelf));
-        let _ = shelf.withdraw("yellow", &key("other"));
-        let _ = shelf.offer("yellow", &offer("other"), &Visibility::All).unwrap();
-        said.extend(client.settle(shelf));
-        format!("{said:?}").replace(name, "NAME")
+        let mut responses = Vec::new();
+        client.ask(cache, request().add(["*", name]).holding([(name, "v")]));
+        responses.extend(client.settle(cache));
+        client.ask(cache, request().drop([name]));
+        responses.extend(client.settle(cache));
+        client.ask(cache, request().add([name]));
+        responses.extend(client.settle(cache));
+        let _ = cache.withdraw("yellow", &key("other"));
+        let _ = cache.offer("yellow", &offer("other"), &Visibility::All).unwrap();
+        responses.extend(client.settle(cache));
+        format!("{responses:?}").replace(name, "NAME")
     };
-    let nobodys = talk(&mut shelf, &v4("ghost"));
-    assert!(nobodys.contains("removes: [\"NAME\"]"));
+    let unused = talk(&mut cache, &v4("ghost"));
+    assert!(unused.contains("removed: [\"NAME\"]"));
     for name in ["their", "other"] {
-        assert_eq!(talk(&mut shelf, &v4(name)), nobodys, "{name}");
+        assert_eq!(talk(&mut cache, &v4(name)), unused, "{name}");
     }
-    assert_ne!(talk(&mut shelf, &v4("mine")), nobodys);
+    assert_ne!(talk(&mut cache, &v4("mine")), unused);
 }

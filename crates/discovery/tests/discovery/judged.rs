@@ -1,4 +1,4 @@
-//! What is acceptable changes: what was announced is judged again.
+//! When the peer policy changes, the client validates announcements again.
 
 use emcee_core::catalogue::Offer;
 use emcee_discovery::subscription::{Budget, Event, Settings, Subscription};
@@ -6,7 +6,7 @@ use emcee_discovery::subscription::{Budget, Event, Settings, Subscription};
 use crate::subscription::{Client, REVIEWS, SECOND, expiring};
 use crate::trace::{Asks, Response as _, at, key, offer, request, response, v4};
 
-/// A range that is typed wrongly, and then rightly.
+/// For example, an administrator makes a typo in a network and then corrects it.
 #[test]
 fn what_was_refused_is_judged_again() {
     let mut client = Client::new();
@@ -21,10 +21,10 @@ fn what_was_refused_is_judged_again() {
     let (events, again) = client.subscription.judge_again(&|_| Ok(()));
     assert_eq!(events, [Event::Offered(offer("ratings")), Event::Offered(offer("reviews"))]);
     assert_eq!(client.subscription.refusals().count(), 0);
-    // The peer is asked, so that it learns what is refused no more.
+    // The client requests the resources again, so that the peer learns that they are no longer rejected.
     let asked = Asks(Subscription::again(&again));
     assert_eq!(asked, request().add([&*v4("ratings"), REVIEWS]).drop([&*v4("ratings"), REVIEWS]));
-    client.unwanted = "nobody";
+    client.unwanted = "none";
     assert_eq!(client.hears(response("2").offering(&[offer("ratings"), offer("reviews")])), []);
 }
 
@@ -38,7 +38,7 @@ fn of_a_service_the_newest_that_was_refused_is_judged_again() {
     client.answers(response("2").offering(&[older]));
     client.answers(response("3").offering(std::slice::from_ref(&newer)));
     let (events, _) = client.subscription.judge_again(&|_| Err("no more".to_owned()));
-    assert_eq!(events, [Event::Withdrawn(key("reviews"))], "what was held before is not acceptable either");
+    assert_eq!(events, [Event::Withdrawn(key("reviews"))], "the older announcement is rejected too");
     assert_eq!(client.subscription.judge_again(&|_| Ok(())).0, [Event::Offered(newer)]);
 }
 
@@ -50,7 +50,7 @@ fn what_the_peer_has_removed_does_not_come_back() {
     client.answers(response("1").offering(&[offer("reviews")]));
     client.hears(response("2").removing([REVIEWS]));
     assert_eq!(client.subscription.judge_again(&|_| Ok(())), (vec![], [].into()));
-    // Nor what was removed while there was no stream, or has expired.
+    // The same holds for resources that were removed between two streams, or that expired.
     client.answers(response("3").offering(&[offer("reviews")]));
     client.lose();
     client.connect();
@@ -65,7 +65,7 @@ fn what_the_peer_has_removed_does_not_come_back() {
     assert_eq!(client.subscription.judge_again(&|_| Ok(())).0, []);
 }
 
-/// As what was announced last is in force while a peer is lost.
+/// The last announcements of an unreachable peer are still used.
 #[test]
 fn what_was_refused_is_judged_again_without_a_stream() {
     let mut client = Client::new();
@@ -85,13 +85,13 @@ fn what_was_refused_has_only_the_room_that_is_left() {
     client.unwanted = "refused";
     client.answers(response("1").offering(&[offer("refused")]));
     client.hears(response("2").offering(&[offer("a"), offer("b"), offer("c")]));
-    assert_eq!(client.holds().len(), 3, "what is accepted needs its room");
+    assert_eq!(client.holds().len(), 3, "accepted resources need all of the quota");
     let (events, _) = client.subscription.judge_again(&|_| Ok(()));
     assert_eq!((events, client.holds().len()), (vec![], 3));
-    assert!(!client.subscription.seed(&offer("d")), "there is no room");
+    assert!(!client.subscription.seed(&offer("d")), "the quota is used up");
 }
 
-/// The server was told that this is held, and does not send it again.
+/// The client has sent the version of this resource to the server, so the server does not send it again.
 #[test]
 fn what_is_refused_between_a_streams_beginning_and_its_first_response_comes_back() {
     let mut client = Client::back_with(&[offer("reviews")]);
@@ -103,7 +103,8 @@ fn what_is_refused_between_a_streams_beginning_and_its_first_response_comes_back
     assert_eq!((events, again.len()), (vec![Event::Offered(offer("reviews"))], 1));
 }
 
-/// The server of the next stream is not told of what was refused, so it would not say that it is gone.
+/// The client does not send versions of rejected resources in the next stream, so the server would not report their
+/// removal.
 #[test]
 fn what_was_refused_in_an_earlier_stream_is_not_taken_in_the_next() {
     let mut client = Client::new();
@@ -115,10 +116,10 @@ fn what_was_refused_in_an_earlier_stream_is_not_taken_in_the_next() {
     assert_eq!(client.subscription.judge_again(&|_| Ok(())).0, []);
 }
 
-/// Endpoints of a service that takes more than 1,000 bytes, and less than 1,500.
+/// Endpoints of a service whose slice has between 1,000 and 1,500 bytes.
 const LARGE: usize = 30;
 
-/// Two peers may have 500 bytes each, and 1,000 are for the one that needs them first.
+/// Each of two peers has a share of 500 bytes. The other 1,000 bytes are for the peer that needs them first.
 #[test]
 fn what_was_refused_counts_to_what_all_peers_may_have_here() {
     let many: Vec<Offer> =
@@ -133,8 +134,11 @@ fn what_was_refused_counts_to_what_all_peers_may_have_here() {
     let large = at("large", &addresses.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(first.answers(response("1").offering(&[large])).0, []);
     second.connect();
-    let beside = accepted_of(&mut second, "1");
+    let shared = accepted_of(&mut second, "1");
     drop(first);
     let alone = accepted_of(&mut second, "2");
-    assert!(beside > 0 && alone > beside, "{beside} fit beside what was refused, {alone} more without it");
+    assert!(
+        shared > 0 && alone > shared,
+        "{shared} fit in addition to the rejected resource, {alone} without it"
+    );
 }

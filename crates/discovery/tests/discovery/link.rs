@@ -1,4 +1,4 @@
-//! Both sides, and a wire that loses what is under way when it breaks. Only bytes travel.
+//! Server and client, and a connection that loses messages in transit when it breaks. Only bytes are transferred.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,20 +11,20 @@ use emcee_discovery::subscription::{Event, Settings, Subscription};
 use emcee_discovery::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use prost::Message;
 
-/// An offer at this port is refused.
+/// The client rejects announcements with this port.
 pub(crate) const REFUSED_PORT: u16 = 666;
 
-/// One peer's client, and its stream while there is one.
+/// The client of one peer, and its stream while it is connected.
 pub(crate) struct Link {
     audience: Audience,
     pub(crate) client: Subscription,
     pub(crate) stream: Option<Stream>,
     pub(crate) now: Instant,
-    /// Whether offers at [`REFUSED_PORT`] are refused.
+    /// Whether announcements with [`REJECTED_PORT`] are rejected.
     pub(crate) is_strict: bool,
-    /// Every byte that has come to the client.
+    /// Every byte that the client has received.
     pub(crate) heard: Vec<u8>,
-    /// How many resources have.
+    /// Number of resources that the client has received.
     pub(crate) resources: usize,
 }
 
@@ -69,7 +69,7 @@ impl Link {
         }
     }
 
-    /// The server sends one response, if it has one. An error ends the stream.
+    /// Sends one response of the server, if it has one. An error ends the stream.
     pub(crate) fn send(&mut self, offers: &Shelf) -> bool {
         let Some(stream) = &mut self.stream else { return false };
         match stream.session.next(offers) {
@@ -85,31 +85,30 @@ impl Link {
         }
     }
 
-    /// One request arrives.
+    /// Delivers one request to the server. Returns whether there was one.
     pub(crate) fn request_arrives(&mut self, offers: &Shelf) -> bool {
         let Some(stream) = &mut self.stream else { return false };
         let Some(bytes) = stream.requests.pop_front() else { return false };
-        let request = DeltaDiscoveryRequest::decode(&*bytes).expect("it was encoded");
-        stream.session.receive(&request, offers).expect("a client of ours is taken");
+        let request = DeltaDiscoveryRequest::decode(&*bytes).expect("an encoded message");
+        stream.session.receive(&request, offers).expect("a valid request");
         true
     }
 
-    /// One response arrives.
+    /// Delivers one response to the client. Returns its events, or `None` if there was no response.
     pub(crate) fn response_arrives(&mut self) -> Option<Vec<Event>> {
         let stream = self.stream.as_mut()?;
         let bytes = stream.responses.pop_front()?;
         self.heard.extend(&bytes);
-        let response = DeltaDiscoveryResponse::decode(&*bytes).expect("it was encoded");
+        let response = DeltaDiscoveryResponse::decode(&*bytes).expect("an encoded message");
         self.resources += response.resources.len();
         let is_strict = self.is_strict;
         let judge = move |offer: &Offer| judge(offer, is_strict);
-        let (events, answer) =
-            self.client.receive(response, &judge, self.now).expect("a server of ours is taken");
+        let (events, answer) = self.client.receive(response, &judge, self.now).expect("a valid response");
         stream.requests.push_back(answer.encode_to_vec());
         Some(events)
     }
 
-    /// Other offers are acceptable.
+    /// Changes which announcements the client accepts.
     pub(crate) fn judge_again(&mut self, is_strict: bool) -> Vec<Event> {
         self.is_strict = is_strict;
         let (events, again) = self.client.judge_again(&|offer| judge(offer, is_strict));
@@ -124,7 +123,7 @@ impl Link {
         self.client.pass(self.now)
     }
 
-    /// All that is under way arrives, until there is nothing to say.
+    /// Delivers all messages until neither side has anything to send.
     pub(crate) fn settle(&mut self, offers: &Shelf) -> Vec<Event> {
         let mut events = Vec::new();
         loop {
@@ -147,7 +146,7 @@ impl Link {
         self.client.offers().collect()
     }
 
-    /// Whether these bytes have come to the client, in whatever message.
+    /// Returns whether the client has received these bytes in any message.
     pub(crate) fn has_heard(&self, text: &str) -> bool {
         self.heard.windows(text.len()).any(|window| window == text.as_bytes())
     }

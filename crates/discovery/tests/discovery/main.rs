@@ -1,6 +1,6 @@
-//! Delta xDS as whole conversations, without sockets and without a clock.
+//! Complete delta xDS streams, without sockets and without a clock.
 //!
-//! `PROPTEST_CASES=5000 cargo test -p emcee-discovery --test discovery` looks longer.
+//! To run more cases: `PROPTEST_CASES=5000 cargo test -p emcee-discovery --test discovery`.
 
 mod conversation;
 mod hostile;
@@ -14,7 +14,7 @@ mod trace;
 
 use proptest::test_runner::Config;
 
-/// As many cases as `PROPTEST_CASES` says, else this many.
+/// Returns a configuration with the number of cases in `PROPTEST_CASES`, or with `usual` cases.
 fn cases(usual: u32) -> Config {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
     Config {

@@ -1,7 +1,7 @@
-//! Whatever happens in whatever order: in the end each client holds what it may see.
+//! After any sequence of events, each client has exactly the announcements that it may see.
 //!
-//! Three peers in two relationships. Each service's name begins with who alone may see it, so a search of the bytes
-//! that a peer received shows whether it has learnt of another's.
+//! There are three peers in two relationships. The name of each service begins with the only peer that may see it, so a
+//! search in the received bytes of a peer shows whether it received data of another peer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::cases;
 use crate::link::{Link, REFUSED_PORT, judge};
 use crate::trace::{at, peers};
 
-/// Each with what no other may hear.
+/// The relationship and name of each peer, and a text that no other peer may receive.
 const PEERS: [(&str, &str, &str); 3] =
     [("blue", "m1", "blue-m1"), ("blue", "m2", "blue-m2"), ("yellow", "m1", "yellow")];
-/// Services by who may see them.
+/// Services with their relationships. The name contains the peer that may see the service.
 const SERVICES: [(&str, &str); 7] = [
     ("blue", "blue-m1-a"),
     ("blue", "blue-m1-b"),
@@ -42,9 +42,9 @@ const ENDPOINTS: [&[&str]; 6] = [
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// A service is offered: its number, endpoints, port.
+    /// Announces a service: its index, index of its endpoints, and port.
     Offer(usize, usize, u16),
-    /// It is offered to one peer alone, or to all who may see it by its name.
+    /// Changes the visibility of a service: to all peers of the relationship, or to one peer.
     Narrow(usize, usize),
     Withdraw(usize),
     Connect(usize),
@@ -53,7 +53,7 @@ enum Step {
     RequestArrives(usize),
     ResponseArrives(usize),
     Settle(usize),
-    /// The peer's client takes other offers from now on.
+    /// Sets whether the peer's client rejects announcements with [`REJECTED_PORT`].
     Judge(usize, bool),
     Wait(usize, u64),
 }
@@ -78,11 +78,11 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 struct World {
-    shelf: Shelf,
-    /// What is offered in each relationship, and to whom.
+    cache: Shelf,
+    /// What is announced in each relationship, and to which peers.
     offered: BTreeMap<(&'static str, Key), (Offer, Visibility)>,
     links: Vec<Link>,
-    /// Everything that each peer could ever have accepted.
+    /// All announcements that each peer could have accepted so far.
     accepted: Vec<Vec<Offer>>,
 }
 
@@ -90,7 +90,7 @@ impl World {
     fn new(removals: usize) -> Self {
         let links = PEERS.map(|(relationship, peer, _)| Link::of(relationship, peer));
         Self {
-            shelf: Shelf::remembering(removals),
+            cache: Shelf::remembering(removals),
             offered: BTreeMap::new(),
             links: links.into(),
             accepted: vec![Vec::new(); PEERS.len()],
@@ -117,22 +117,22 @@ impl World {
             Step::Withdraw(service) => {
                 let (relationship, name) = SERVICES[service];
                 let key = Key::new("default", name);
-                let _ = self.shelf.withdraw(relationship, &key);
+                let _ = self.cache.withdraw(relationship, &key);
                 self.offered.remove(&(relationship, key));
             }
             Step::Connect(peer) => self.links[peer].connect(),
             Step::Cut(peer) => self.links[peer].cut(),
-            Step::Send(peer) => drop(self.links[peer].send(&self.shelf)),
-            Step::RequestArrives(peer) => drop(self.links[peer].request_arrives(&self.shelf)),
+            Step::Send(peer) => drop(self.links[peer].send(&self.cache)),
+            Step::RequestArrives(peer) => drop(self.links[peer].request_arrives(&self.cache)),
             Step::ResponseArrives(peer) => drop(self.links[peer].response_arrives()),
-            Step::Settle(peer) => drop(self.links[peer].settle(&self.shelf)),
+            Step::Settle(peer) => drop(self.links[peer].settle(&self.cache)),
             Step::Judge(peer, is_strict) => drop(self.links[peer].judge_again(is_strict)),
             Step::Wait(peer, seconds) => drop(self.links[peer].wait(Duration::from_secs(seconds))),
         }
     }
 
     fn offer(&mut self, relationship: &'static str, offer: Offer, seen_by: Visibility) {
-        let _ = self.shelf.offer(relationship, &offer, &seen_by).expect("it can be announced");
+        let _ = self.cache.offer(relationship, &offer, &seen_by).expect("a valid announcement");
         for (index, (its, peer, _)) in PEERS.iter().enumerate() {
             if *its == relationship && seen_by.includes(peer) {
                 self.accepted[index].push(offer.clone());
@@ -141,9 +141,9 @@ impl World {
         self.offered.insert((relationship, offer.key.clone()), (offer, seen_by));
     }
 
-    /// Everything arrives, and removals have stood.
+    /// Delivers all messages, and waits until pending removals take effect.
     fn come_to_rest(&mut self) -> Vec<Vec<Event>> {
-        let offers = &self.shelf;
+        let offers = &self.cache;
         let rest = |link: &mut Link| {
             link.settle(offers);
             link.wait(Duration::from_mins(1));
@@ -161,8 +161,8 @@ impl World {
         visible.map(|((_, key), (offer, _))| (key.clone(), offer.clone())).collect()
     }
 
-    /// It holds all that it may see, and nothing that is not acceptable; of what it refuses, no more than it once
-    /// accepted.
+    /// Checks that a client has everything that it may see, and nothing that it rejects. In place of a rejected
+    /// announcement it may have only slices that it accepted earlier.
     fn check(&self, index: usize) -> Result<(), TestCaseError> {
         let mut visible = self.may_see(index);
         let is_strict = self.links[index].is_strict;
@@ -177,22 +177,22 @@ impl World {
             prop_assert!(is_right, "{:?} holds {:?} of {:?}", PEERS[index], held, offered);
         }
         let missing: Vec<_> = visible.values().filter(|offer| judge(offer).is_ok()).collect();
-        prop_assert!(missing.is_empty(), "{:?} lacks {:?}", PEERS[index], missing);
+        prop_assert!(missing.is_empty(), "{:?} misses {:?}", PEERS[index], missing);
         Ok(())
     }
 
     fn check_secrecy(&self) -> Result<(), TestCaseError> {
         for (link, (relationship, peer, own)) in self.links.iter().zip(PEERS) {
             for (_, _, others) in PEERS.into_iter().filter(|(_, _, others)| *others != own) {
-                prop_assert!(!link.has_heard(others), "{} {} has heard of {}", relationship, peer, others);
+                prop_assert!(!link.has_heard(others), "{} {} has received {}", relationship, peer, others);
             }
         }
         Ok(())
     }
 }
 
-/// Whether all of it was once accepted. It may be of several offers: each slice stays until it is removed or another is
-/// accepted in its place.
+/// Returns whether all slices of an announcement were accepted earlier. They may belong to several announcements,
+/// because each slice stays until it is removed or replaced by an accepted one.
 fn is_made_of(held: &Offer, accepted: &[Offer]) -> bool {
     let bare = |offer: &Offer| Offer { endpoints: Vec::new(), ..offer.clone() };
     let alike: Vec<_> = accepted.iter().filter(|offer| bare(offer) == bare(held)).collect();
@@ -201,7 +201,7 @@ fn is_made_of(held: &Offer, accepted: &[Offer]) -> bool {
         && endpoints.all(|endpoint| alike.iter().any(|offer| offer.endpoints.contains(endpoint)))
 }
 
-/// Who may see a service of that name.
+/// Returns the peers that may see a service of this name.
 fn usual(name: &str) -> Visibility {
     match name.split('-').nth(1) {
         Some("m1") => peers(["m1"]),
@@ -214,7 +214,7 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn each_client_comes_to_hold_what_it_may_see(removals in 0..6_usize, steps in vec(step(), 0..120)) {
+    fn each_client_receives_exactly_what_it_may_see(removals in 0..6_usize, steps in vec(step(), 0..120)) {
         let mut world = World::new(removals);
         for step in &steps {
             world.run(step);
@@ -225,11 +225,11 @@ proptest! {
         }
         world.check_secrecy()?;
         let last = world.come_to_rest();
-        prop_assert!(last.iter().all(Vec::is_empty), "at rest: {last:?}");
+        prop_assert!(last.iter().all(Vec::is_empty), "events after settling: {last:?}");
     }
 
     #[test]
-    fn without_a_removal_nothing_goes(steps in vec(step(), 0..120)) {
+    fn nothing_disappears_without_a_removal(steps in vec(step(), 0..120)) {
         let mut world = World::new(10);
         let goes = |step: &Step| matches!(step, Step::Withdraw(_) | Step::Narrow(..) | Step::Judge(..) | Step::Offer(_, _, REFUSED_PORT));
         let mut held = vec![0; PEERS.len()];
@@ -244,7 +244,7 @@ proptest! {
     }
 }
 
-/// What the model searches for can be found.
+/// The texts that the model searches for do occur.
 #[test]
 fn each_peer_hears_of_its_own() {
     let mut world = World::new(10);

@@ -1,4 +1,4 @@
-//! The server's side of a stream.
+//! The server side of a stream.
 
 use emcee_discovery::Audience;
 use emcee_discovery::session::{Limits, Session, SessionError};
@@ -15,47 +15,47 @@ const RATINGS: &str = "default/ratings/IPv4";
 
 #[test]
 fn a_wildcard_brings_all_and_then_changes() {
-    let mut shelf = shelf(["ratings", "reviews"]);
-    let mut client = Stream::asking(&shelf, request().add(["*"]));
-    assert_eq!(client.hear(&shelf), [says("1").offers([RATINGS, REVIEWS])]);
-    client.ask(&shelf, ack("1"));
-    assert_eq!(client.hear(&shelf), []);
-    put(&mut shelf, &at("reviews", &["203.0.113.8:15443"]));
-    put(&mut shelf, &offer("details"));
-    assert_eq!(client.hear(&shelf), [says("2").offers([REVIEWS, "default/details/IPv4"])]);
-    let touched = shelf.withdraw("blue", &key("ratings"));
+    let mut cache = shelf(["ratings", "reviews"]);
+    let mut client = Stream::asking(&cache, request().add(["*"]));
+    assert_eq!(client.hear(&cache), [says("1").offers([RATINGS, REVIEWS])]);
+    client.ask(&cache, ack("1"));
+    assert_eq!(client.hear(&cache), []);
+    put(&mut cache, &at("reviews", &["203.0.113.8:15443"]));
+    put(&mut cache, &offer("details"));
+    assert_eq!(client.hear(&cache), [says("2").offers([REVIEWS, "default/details/IPv4"])]);
+    let touched = cache.withdraw("blue", &key("ratings"));
     assert!(touched.contains(&Audience::new("blue", "m1")));
-    assert_eq!(client.hear(&shelf), [says("3").removes([RATINGS])]);
+    assert_eq!(client.hear(&cache), [says("3").removes([RATINGS])]);
 }
 
 #[test]
 fn a_first_request_without_names_is_a_wildcard() {
-    let shelf = shelf(["ratings", "reviews"]);
-    let mut client = Stream::asking(&shelf, request());
-    assert_eq!(client.hear(&shelf), [says("1").offers([RATINGS, REVIEWS])]);
+    let cache = shelf(["ratings", "reviews"]);
+    let mut client = Stream::asking(&cache, request());
+    assert_eq!(client.hear(&cache), [says("1").offers([RATINGS, REVIEWS])]);
 }
 
 #[test]
 fn the_first_name_ends_an_implied_wildcard() {
-    let mut shelf = shelf(["reviews"]);
-    let mut client = Stream::asking(&shelf, request());
-    client.settle(&shelf);
-    client.ask(&shelf, request().add([RATINGS]));
-    assert_eq!(client.settle(&shelf), [says("2").removes([RATINGS])]);
-    put(&mut shelf, &at("reviews", &[]));
-    put(&mut shelf, &offer("ratings"));
-    assert_eq!(client.settle(&shelf), [says("3").offers([RATINGS])]);
+    let mut cache = shelf(["reviews"]);
+    let mut client = Stream::asking(&cache, request());
+    client.settle(&cache);
+    client.ask(&cache, request().add([RATINGS]));
+    assert_eq!(client.settle(&cache), [says("2").removes([RATINGS])]);
+    put(&mut cache, &at("reviews", &[]));
+    put(&mut cache, &offer("ratings"));
+    assert_eq!(client.settle(&cache), [says("3").offers([RATINGS])]);
 }
 
 #[test]
 fn an_implied_wildcard_that_becomes_explicit_goes_on() {
-    let mut shelf = shelf(["reviews"]);
-    let mut client = Stream::asking(&shelf, request());
-    client.settle(&shelf);
-    client.ask(&shelf, request().add(["*"]));
-    assert_eq!(client.settle(&shelf), []);
-    put(&mut shelf, &offer("ratings"));
-    assert_eq!(client.settle(&shelf), [says("2").offers([RATINGS])]);
+    let mut cache = shelf(["reviews"]);
+    let mut client = Stream::asking(&cache, request());
+    client.settle(&cache);
+    client.ask(&cache, request().add(["*"]));
+    assert_eq!(client.settle(&cache), []);
+    put(&mut cache, &offer("ratings"));
+    assert_eq!(client.settle(&cache), [says("2").offers([RATINGS])]);
 }
 
 #[test]
@@ -73,297 +73,301 @@ fn the_first_subscription_is_always_answered() {
 
 #[test]
 fn names_are_answered_one_by_one_and_followed() {
-    let mut shelf = shelf(["ratings", "reviews"]);
-    let mut client = Stream::asking(&shelf, request().add([REVIEWS]));
-    assert_eq!(client.settle(&shelf), [says("1").offers([REVIEWS])]);
-    client.ask(&shelf, request().add([RATINGS]));
-    assert_eq!(client.settle(&shelf), [says("2").offers([RATINGS])]);
-    put(&mut shelf, &at("reviews", &[]));
-    let _ = shelf.withdraw("blue", &key("ratings"));
-    assert_eq!(client.settle(&shelf), [says("3").offers([REVIEWS]).removes([RATINGS])]);
-    put(&mut shelf, &offer("ratings"));
-    assert_eq!(client.settle(&shelf), [says("4").offers([RATINGS])]);
+    let mut cache = shelf(["ratings", "reviews"]);
+    let mut client = Stream::asking(&cache, request().add([REVIEWS]));
+    assert_eq!(client.settle(&cache), [says("1").offers([REVIEWS])]);
+    client.ask(&cache, request().add([RATINGS]));
+    assert_eq!(client.settle(&cache), [says("2").offers([RATINGS])]);
+    put(&mut cache, &at("reviews", &[]));
+    let _ = cache.withdraw("blue", &key("ratings"));
+    assert_eq!(client.settle(&cache), [says("3").offers([REVIEWS]).removes([RATINGS])]);
+    put(&mut cache, &offer("ratings"));
+    assert_eq!(client.settle(&cache), [says("4").offers([RATINGS])]);
 }
 
 #[test]
 fn a_name_that_is_subscribed_to_again_is_answered_again() {
-    let shelf = shelf(["reviews"]);
-    let mut client = Stream::asking(&shelf, request().add([REVIEWS]));
-    client.settle(&shelf);
-    client.ask(&shelf, request().add([REVIEWS]));
-    assert_eq!(client.settle(&shelf), [says("2").offers([REVIEWS])]);
+    let cache = shelf(["reviews"]);
+    let mut client = Stream::asking(&cache, request().add([REVIEWS]));
+    client.settle(&cache);
+    client.ask(&cache, request().add([REVIEWS]));
+    assert_eq!(client.settle(&cache), [says("2").offers([REVIEWS])]);
 }
 
 #[test]
 fn what_is_not_there_unlisted_or_somebody_elses_is_removed_alike() {
-    let mut shelf = shelf(["reviews"]);
-    let _ = shelf.offer("blue", &offer("secret"), &peers(["m3"])).unwrap();
-    let _ = shelf.offer("blue", &offer("unlisted"), &peers([])).unwrap();
-    let _ = shelf.offer("yellow", &offer("hidden"), &Visibility::All).unwrap();
+    let mut cache = shelf(["reviews"]);
+    let _ = cache.offer("blue", &offer("secret"), &peers(["m3"])).unwrap();
+    let _ = cache.offer("blue", &offer("unlisted"), &peers([])).unwrap();
+    let _ = cache.offer("yellow", &offer("hidden"), &Visibility::All).unwrap();
     let mut client = Stream::of("blue", "m1");
     let names = ["absent", "hidden", "secret", "unlisted"].map(v4);
     let names = names.each_ref().map(String::as_str);
-    client.ask(&shelf, request().add(names));
-    assert_eq!(client.hear(&shelf), [says("1").removes(names)]);
+    client.ask(&cache, request().add(names));
+    assert_eq!(client.hear(&cache), [says("1").removes(names)]);
     let mut m3 = Stream::of("blue", "m3");
-    m3.ask(&shelf, request().add(names));
+    m3.ask(&cache, request().add(names));
     let expected = says("1").offers([names[2]]).removes([names[0], names[1], names[3]]);
-    assert_eq!(m3.hear(&shelf), [expected]);
+    assert_eq!(m3.hear(&cache), [expected]);
 }
 
 #[test]
 fn what_others_may_see_is_never_said() {
-    let mut shelf = shelf(["reviews"]);
-    let mut client = Stream::asking(&shelf, request().add(["*", "default/secret/IPv4"]));
-    client.settle(&shelf);
-    let touched = shelf.offer("blue", &offer("secret"), &peers(["m3"])).unwrap();
-    let touched = touched.and(shelf.offer("yellow", &offer("secret"), &Visibility::All).unwrap());
-    let touched = touched.and(shelf.withdraw("yellow", &key("secret")));
+    let mut cache = shelf(["reviews"]);
+    let mut client = Stream::asking(&cache, request().add(["*", "default/secret/IPv4"]));
+    client.settle(&cache);
+    let touched = cache.offer("blue", &offer("secret"), &peers(["m3"])).unwrap();
+    let touched = touched.and(cache.offer("yellow", &offer("secret"), &Visibility::All).unwrap());
+    let touched = touched.and(cache.withdraw("yellow", &key("secret")));
     assert!(!touched.is_empty() && !touched.contains(&Audience::new("blue", "m1")));
-    assert_eq!(client.settle(&shelf), []);
+    assert_eq!(client.settle(&cache), []);
 }
 
 #[test]
 fn unsubscribing_ends_it() {
-    let mut shelf = shelf(["ratings", "reviews"]);
-    let mut client = Stream::asking(&shelf, request().add([RATINGS, REVIEWS]));
-    client.settle(&shelf);
-    client.ask(&shelf, request().drop([RATINGS, "default/never/IPv4"]));
-    put(&mut shelf, &at("ratings", &[]));
-    let _ = shelf.withdraw("blue", &key("ratings"));
-    assert_eq!(client.settle(&shelf), []);
-    client.ask(&shelf, request().drop([REVIEWS]));
-    put(&mut shelf, &at("reviews", &[]));
-    assert_eq!(client.settle(&shelf), []);
-    client.ask(&shelf, request().add([REVIEWS]));
-    assert_eq!(client.settle(&shelf), [says("2").offers([REVIEWS])]);
+    let mut cache = shelf(["ratings", "reviews"]);
+    let mut client = Stream::asking(&cache, request().add([RATINGS, REVIEWS]));
+    client.settle(&cache);
+    client.ask(&cache, request().drop([RATINGS, "default/never/IPv4"]));
+    put(&mut cache, &at("ratings", &[]));
+    let _ = cache.withdraw("blue", &key("ratings"));
+    assert_eq!(client.settle(&cache), []);
+    client.ask(&cache, request().drop([REVIEWS]));
+    put(&mut cache, &at("reviews", &[]));
+    assert_eq!(client.settle(&cache), []);
+    client.ask(&cache, request().add([REVIEWS]));
+    assert_eq!(client.settle(&cache), [says("2").offers([REVIEWS])]);
 }
 
 #[test]
 fn unsubscribing_from_a_name_under_a_wildcard_sends_it_again() {
-    let shelf = shelf(["reviews"]);
-    let mut client = Stream::asking(&shelf, request().add(["*", REVIEWS]));
-    assert_eq!(client.settle(&shelf), [says("1").offers([REVIEWS])]);
-    client.ask(&shelf, request().drop([REVIEWS]));
-    assert_eq!(client.settle(&shelf), [says("2").offers([REVIEWS])]);
+    let cache = shelf(["reviews"]);
+    let mut client = Stream::asking(&cache, request().add(["*", REVIEWS]));
+    assert_eq!(client.settle(&cache), [says("1").offers([REVIEWS])]);
+    client.ask(&cache, request().drop([REVIEWS]));
+    assert_eq!(client.settle(&cache), [says("2").offers([REVIEWS])]);
 }
 
 #[test]
 fn what_is_no_longer_wanted_is_not_answered() {
-    let shelf = shelf(["reviews"]);
+    let cache = shelf(["reviews"]);
     let held = [("default/gone/IPv4", "v")];
-    let mut client = Stream::asking(&shelf, request().add(["*", REVIEWS]).holding(held));
-    client.ask(&shelf, request().drop([REVIEWS, "*"]));
-    assert_eq!(client.settle(&shelf), [says("1")]);
+    let mut client = Stream::asking(&cache, request().add(["*", REVIEWS]).holding(held));
+    client.ask(&cache, request().drop([REVIEWS, "*"]));
+    assert_eq!(client.settle(&cache), [says("1")]);
 }
 
 #[test]
 fn unsubscribing_from_the_wildcard_leaves_the_names() {
-    let mut shelf = shelf(["ratings", "reviews"]);
-    let mut client = Stream::asking(&shelf, request().add(["*", REVIEWS]));
-    client.settle(&shelf);
-    client.ask(&shelf, request().drop(["*"]));
-    put(&mut shelf, &at("ratings", &[]));
-    put(&mut shelf, &at("reviews", &[]));
-    assert_eq!(client.settle(&shelf), [says("2").offers([REVIEWS])]);
-    client.ask(&shelf, request().add(["*"]));
-    assert_eq!(client.settle(&shelf), [says("3").offers([RATINGS, REVIEWS])]);
+    let mut cache = shelf(["ratings", "reviews"]);
+    let mut client = Stream::asking(&cache, request().add(["*", REVIEWS]));
+    client.settle(&cache);
+    client.ask(&cache, request().drop(["*"]));
+    put(&mut cache, &at("ratings", &[]));
+    put(&mut cache, &at("reviews", &[]));
+    assert_eq!(client.settle(&cache), [says("2").offers([REVIEWS])]);
+    client.ask(&cache, request().add(["*"]));
+    assert_eq!(client.settle(&cache), [says("3").offers([RATINGS, REVIEWS])]);
 }
 
 #[test]
 fn a_stale_nonce_voids_the_answer_and_not_the_subscription() {
-    let shelf = shelf(["ratings", "reviews"]);
-    let mut client = Stream::asking(&shelf, request().add([REVIEWS]));
-    client.hear(&shelf);
-    client.ask(&shelf, nack("77", [(REVIEWS, "no")]).add([RATINGS]));
+    let cache = shelf(["ratings", "reviews"]);
+    let mut client = Stream::asking(&cache, request().add([REVIEWS]));
+    client.hear(&cache);
+    client.ask(&cache, nack("77", [(REVIEWS, "no")]).add([RATINGS]));
     assert_eq!((client.session.in_flight(), client.refusals().len()), (1, 0));
-    assert_eq!(client.hear(&shelf), [says("2").offers([RATINGS])]);
-    client.ask(&shelf, ack("1"));
-    client.ask(&shelf, nack("1", [(REVIEWS, "no")]));
-    assert_eq!((client.session.in_flight(), client.refusals().len()), (1, 0), "1 was answered before");
+    assert_eq!(client.hear(&cache), [says("2").offers([RATINGS])]);
+    client.ask(&cache, ack("1"));
+    client.ask(&cache, nack("1", [(REVIEWS, "no")]));
+    assert_eq!(
+        (client.session.in_flight(), client.refusals().len()),
+        (1, 0),
+        "response 1 was answered before"
+    );
 }
 
 #[test]
 fn a_lost_answer_is_made_up_for_by_the_next() {
-    let mut shelf = shelf(["reviews"]);
-    let mut client = Stream::asking(&shelf, request().add(["*"]));
-    client.hear(&shelf);
-    put(&mut shelf, &offer("ratings"));
-    client.hear(&shelf);
+    let mut cache = shelf(["reviews"]);
+    let mut client = Stream::asking(&cache, request().add(["*"]));
+    client.hear(&cache);
+    put(&mut cache, &offer("ratings"));
+    client.hear(&cache);
     assert_eq!(client.session.in_flight(), 2);
-    client.ask(&shelf, nack("2", [(RATINGS, "no"), (REVIEWS, "is not in this response")]));
+    client.ask(&cache, nack("2", [(RATINGS, "no"), (REVIEWS, "is not in this response")]));
     assert_eq!(client.session.in_flight(), 0);
     assert_eq!(client.refusals(), [(RATINGS, "no")]);
 }
 
 #[test]
 fn who_does_not_answer_is_told_no_more() {
-    let mut shelf = shelf(["reviews"]);
-    let mut client = Stream::asking(&shelf, request().add(["*"]));
-    let mut heard = client.hear(&shelf).len();
+    let mut cache = shelf(["reviews"]);
+    let mut client = Stream::asking(&cache, request().add(["*"]));
+    let mut heard = client.hear(&cache).len();
     for port in 1..100 {
-        put(&mut shelf, &at("reviews", &[&format!("203.0.113.7:{port}")]));
-        heard += client.hear(&shelf).len();
+        put(&mut cache, &at("reviews", &[&format!("203.0.113.7:{port}")]));
+        heard += client.hear(&cache).len();
     }
     assert_eq!((heard, client.session.in_flight()), (16, 16));
-    client.ask(&shelf, ack("1"));
-    assert_eq!(client.hear(&shelf), [says("17").offers([REVIEWS])], "84 changes are one");
-    client.ask(&shelf, ack("17"));
-    assert_eq!((client.hear(&shelf), client.session.in_flight()), (vec![], 0));
+    client.ask(&cache, ack("1"));
+    assert_eq!(client.hear(&cache), [says("17").offers([REVIEWS])], "84 changes are one response");
+    client.ask(&cache, ack("17"));
+    assert_eq!((client.hear(&cache), client.session.in_flight()), (vec![], 0));
 }
 
 #[test]
 fn what_is_refused_is_remembered_and_comes_again_when_it_changes() {
-    let mut shelf = shelf(["ratings", "reviews"]);
-    let mut client = Stream::asking(&shelf, request().add(["*"]));
-    client.hear(&shelf);
-    client.ask(&shelf, nack("1", [(REVIEWS, "no server name")]));
+    let mut cache = shelf(["ratings", "reviews"]);
+    let mut client = Stream::asking(&cache, request().add(["*"]));
+    client.hear(&cache);
+    client.ask(&cache, nack("1", [(REVIEWS, "no server name")]));
     assert_eq!(client.refusals(), [(REVIEWS, "no server name")]);
-    put(&mut shelf, &offer("reviews"));
-    put(&mut shelf, &at("ratings", &[]));
-    assert_eq!(client.settle(&shelf), [says("2").offers([RATINGS])]);
+    put(&mut cache, &offer("reviews"));
+    put(&mut cache, &at("ratings", &[]));
+    assert_eq!(client.settle(&cache), [says("2").offers([RATINGS])]);
     assert_eq!(client.refusals().len(), 1);
-    put(&mut shelf, &at("reviews", &[]));
-    assert_eq!(client.settle(&shelf), [says("3").offers([REVIEWS])]);
+    put(&mut cache, &at("reviews", &[]));
+    assert_eq!(client.settle(&cache), [says("3").offers([REVIEWS])]);
     assert_eq!(client.refusals(), []);
 }
 
 #[test]
 fn what_is_refused_and_then_removed_is_forgotten() {
-    let mut shelf = shelf(["reviews"]);
-    let mut client = Stream::asking(&shelf, request().add(["*"]));
-    client.hear(&shelf);
-    client.ask(&shelf, nack("1", [(REVIEWS, "no")]));
-    let _ = shelf.withdraw("blue", &key("reviews"));
-    client.settle(&shelf);
+    let mut cache = shelf(["reviews"]);
+    let mut client = Stream::asking(&cache, request().add(["*"]));
+    client.hear(&cache);
+    client.ask(&cache, nack("1", [(REVIEWS, "no")]));
+    let _ = cache.withdraw("blue", &key("reviews"));
+    client.settle(&cache);
     assert_eq!(client.refusals(), []);
 }
 
 #[test]
 fn a_nack_without_details_refuses_all_of_the_response() {
-    let shelf = shelf(["ratings", "reviews"]);
-    let mut client = Stream::asking(&shelf, request().add(["*"]));
-    client.hear(&shelf);
-    client.ask(&shelf, nack_all("1", "out of memory\nreally"));
+    let cache = shelf(["ratings", "reviews"]);
+    let mut client = Stream::asking(&cache, request().add(["*"]));
+    client.hear(&cache);
+    client.ask(&cache, nack_all("1", "out of memory\nreally"));
     let reason = "out of memory really";
     assert_eq!(client.refusals(), [(RATINGS, reason), (REVIEWS, reason)]);
 }
 
 #[test]
 fn who_comes_back_is_told_what_differs() {
-    let shelf = shelf(["details", "ratings", "reviews"]);
+    let cache = shelf(["details", "ratings", "reviews"]);
     let same = version(&offer("ratings"));
     let client =
         request().add(["*"]).holding([(RATINGS, &same), (REVIEWS, "old"), ("default/gone/IPv4", "v")]);
-    let mut client = Stream::asking(&shelf, client);
+    let mut client = Stream::asking(&cache, client);
     let expected = says("1").offers(["default/details/IPv4", REVIEWS]).removes(["default/gone/IPv4"]);
-    assert_eq!(client.settle(&shelf), [expected]);
+    assert_eq!(client.settle(&cache), [expected]);
 }
 
 #[test]
 fn who_comes_back_to_the_same_is_sent_no_resource() {
-    let mut shelf = shelf(["ratings", "reviews"]);
+    let mut cache = shelf(["ratings", "reviews"]);
     let (ratings, reviews) = (version(&offer("ratings")), version(&offer("reviews")));
     let mut client =
-        Stream::asking(&shelf, request().add(["*"]).holding([(RATINGS, &ratings), (REVIEWS, &reviews)]));
-    assert_eq!(client.settle(&shelf), [says("1")]);
-    put(&mut shelf, &at("ratings", &[]));
-    let _ = shelf.withdraw("blue", &key("reviews"));
-    assert_eq!(client.settle(&shelf), [says("2").offers([RATINGS]).removes([REVIEWS])]);
+        Stream::asking(&cache, request().add(["*"]).holding([(RATINGS, &ratings), (REVIEWS, &reviews)]));
+    assert_eq!(client.settle(&cache), [says("1")]);
+    put(&mut cache, &at("ratings", &[]));
+    let _ = cache.withdraw("blue", &key("reviews"));
+    assert_eq!(client.settle(&cache), [says("2").offers([RATINGS]).removes([REVIEWS])]);
 }
 
 #[test]
 fn what_changes_between_the_first_request_and_its_answer_is_right() {
-    let mut shelf = shelf(["ratings", "reviews"]);
+    let mut cache = shelf(["ratings", "reviews"]);
     let held = version(&offer("ratings"));
     let held = [(RATINGS, &*held), (REVIEWS, "old"), ("default/details/IPv4", "old")];
-    let mut client = Stream::asking(&shelf, request().add(["*"]).holding(held));
-    let _ = shelf.withdraw("blue", &key("ratings"));
-    let _ = shelf.withdraw("blue", &key("reviews"));
-    put(&mut shelf, &offer("details"));
+    let mut client = Stream::asking(&cache, request().add(["*"]).holding(held));
+    let _ = cache.withdraw("blue", &key("ratings"));
+    let _ = cache.withdraw("blue", &key("reviews"));
+    put(&mut cache, &offer("details"));
     let expected = says("1").offers(["default/details/IPv4"]).removes([RATINGS, REVIEWS]);
-    assert_eq!(client.settle(&shelf), [expected]);
+    assert_eq!(client.settle(&cache), [expected]);
 }
 
 #[test]
 fn who_has_dropped_what_it_held_is_sent_it() {
-    let shelf = shelf(["reviews"]);
+    let cache = shelf(["reviews"]);
     let same = version(&offer("reviews"));
-    let mut client = Stream::asking(&shelf, request().add(["*"]).holding([(REVIEWS, &same)]));
-    client.ask(&shelf, request().drop(["*"]));
-    client.ask(&shelf, request().add(["*"]));
-    assert_eq!(client.settle(&shelf), [says("1").offers([REVIEWS])]);
+    let mut client = Stream::asking(&cache, request().add(["*"]).holding([(REVIEWS, &same)]));
+    client.ask(&cache, request().drop(["*"]));
+    client.ask(&cache, request().add(["*"]));
+    assert_eq!(client.settle(&cache), [says("1").offers([REVIEWS])]);
 }
 
 #[test]
 fn by_name_too_what_is_held_is_not_sent_again() {
-    let shelf = shelf(["ratings", "reviews"]);
+    let cache = shelf(["ratings", "reviews"]);
     let same = version(&offer("ratings"));
     let first = request().add([RATINGS, REVIEWS]).holding([(RATINGS, &same), ("default/other/IPv4", "v")]);
-    let mut client = Stream::asking(&shelf, first);
-    assert_eq!(client.settle(&shelf), [says("1").offers([REVIEWS])]);
+    let mut client = Stream::asking(&cache, first);
+    assert_eq!(client.settle(&cache), [says("1").offers([REVIEWS])]);
 }
 
 #[test]
 fn a_removal_before_the_stream_began_is_not_told() {
-    let mut shelf = shelf(["reviews"]);
-    let _ = shelf.withdraw("blue", &key("reviews"));
-    let mut client = Stream::asking(&shelf, request().add(["*"]));
-    assert_eq!(client.settle(&shelf), [says("1")]);
+    let mut cache = shelf(["reviews"]);
+    let _ = cache.withdraw("blue", &key("reviews"));
+    let mut client = Stream::asking(&cache, request().add(["*"]));
+    assert_eq!(client.settle(&cache), [says("1")]);
 }
 
 #[test]
 fn a_service_is_never_seen_gone_while_its_addresses_change_type() {
-    let mut shelf = shelf(["reviews"]);
-    let mut client = Stream::asking(&shelf, request().add(["*"]));
-    client.settle(&shelf);
-    put(&mut shelf, &at("reviews", &["[2001:db8::7]:15443"]));
-    assert_eq!(client.settle(&shelf), [says("2").offers(["default/reviews/IPv6"]).removes([REVIEWS])]);
-    put(&mut shelf, &at("reviews", &["203.0.113.7:80", "203.0.113.7:81", "a.example:80"]));
+    let mut cache = shelf(["reviews"]);
+    let mut client = Stream::asking(&cache, request().add(["*"]));
+    client.settle(&cache);
+    put(&mut cache, &at("reviews", &["[2001:db8::7]:15443"]));
+    assert_eq!(client.settle(&cache), [says("2").offers(["default/reviews/IPv6"]).removes([REVIEWS])]);
+    put(&mut cache, &at("reviews", &["203.0.113.7:80", "203.0.113.7:81", "a.example:80"]));
     let offered = [REVIEWS, "default/reviews/IPv4-81", "default/reviews/FQDN"];
-    assert_eq!(client.settle(&shelf), [says("3").offers(offered).removes(["default/reviews/IPv6"])]);
+    assert_eq!(client.settle(&cache), [says("3").offers(offered).removes(["default/reviews/IPv6"])]);
 }
 
 #[test]
 fn who_may_see_an_offer_can_change() {
-    let mut shelf = shelf(["ratings", "reviews"]);
-    let mut m1 = Stream::asking(&shelf, request().add(["*"]));
+    let mut cache = shelf(["ratings", "reviews"]);
+    let mut m1 = Stream::asking(&cache, request().add(["*"]));
     let mut m2 = Stream::of("blue", "m2");
-    m2.ask(&shelf, request().add(["*"]));
-    m1.settle(&shelf);
-    m2.settle(&shelf);
-    let touched = shelf.offer("blue", &offer("reviews"), &peers(["m1"])).unwrap();
+    m2.ask(&cache, request().add(["*"]));
+    m1.settle(&cache);
+    m2.settle(&cache);
+    let touched = cache.offer("blue", &offer("reviews"), &peers(["m1"])).unwrap();
     assert!(touched.contains(&Audience::new("blue", "m2")));
-    assert_eq!(m1.settle(&shelf), [says("2").offers([REVIEWS])]);
-    assert_eq!(m2.settle(&shelf), [says("2").removes([REVIEWS])]);
-    let touched = shelf.offer("blue", &at("reviews", &[]), &peers(["m1"])).unwrap();
+    assert_eq!(m1.settle(&cache), [says("2").offers([REVIEWS])]);
+    assert_eq!(m2.settle(&cache), [says("2").removes([REVIEWS])]);
+    let touched = cache.offer("blue", &at("reviews", &[]), &peers(["m1"])).unwrap();
     assert!(!touched.contains(&Audience::new("blue", "m2")));
-    assert_eq!(m1.settle(&shelf), [says("3").offers([REVIEWS])]);
-    assert_eq!(m2.settle(&shelf), []);
-    put(&mut shelf, &offer("reviews"));
-    assert_eq!(m2.settle(&shelf), [says("3").offers([REVIEWS])]);
-    assert_eq!(m1.settle(&shelf), [says("4").offers([REVIEWS])]);
+    assert_eq!(m1.settle(&cache), [says("3").offers([REVIEWS])]);
+    assert_eq!(m2.settle(&cache), []);
+    put(&mut cache, &offer("reviews"));
+    assert_eq!(m2.settle(&cache), [says("3").offers([REVIEWS])]);
+    assert_eq!(m1.settle(&cache), [says("4").offers([REVIEWS])]);
 }
 
 #[test]
 fn responses_are_cut_and_a_service_is_in_one_of_them() {
-    let mut shelf = Shelf::default();
+    let mut cache = Shelf::default();
     for n in 0..1_500 {
         put(
-            &mut shelf,
+            &mut cache,
             &at(&format!("service-{n}"), &["203.0.113.7:80", "203.0.113.7:81", "[2001:db8::7]:80"]),
         );
     }
     let mut session = Session::new(Audience::new("blue", "m1"), Limits::default());
-    session.receive(&request().add(["*"]).0, &shelf).unwrap();
+    session.receive(&request().add(["*"]).0, &cache).unwrap();
     let mut whole = 0;
     let mut responses = 0;
-    while let Some(response) = session.next(&shelf).unwrap() {
+    while let Some(response) = session.next(&cache).unwrap() {
         assert!(response.encoded_len() <= CHUNK + 1_000);
         assert_eq!(response.resources.len() % 3, 0);
         whole += response.resources.len();
         responses += 1;
-        session.receive(&ack(&response.nonce).0, &shelf).unwrap();
+        session.receive(&ack(&response.nonce).0, &cache).unwrap();
     }
     assert_eq!(whole, 4_500);
     assert!(responses > 2);
@@ -375,15 +379,15 @@ fn removals_are_cut_too() {
         (0..9_000).map(|n| (format!("default/{n}{}/IPv4", "x".repeat(58)), "v".to_owned())).collect();
     let mut first = request().add(["*"]);
     first.0.initial_resource_versions = held.into_iter().collect();
-    let shelf = Shelf::default();
+    let cache = Shelf::default();
     let mut session = Session::new(Audience::new("blue", "m1"), Limits::default());
-    session.receive(&first.0, &shelf).unwrap();
+    session.receive(&first.0, &cache).unwrap();
     let (mut removed, mut responses) = (0, 0);
-    while let Some(response) = session.next(&shelf).unwrap() {
+    while let Some(response) = session.next(&cache).unwrap() {
         assert!(response.encoded_len() <= CHUNK);
         removed += response.removed_resources.len();
         responses += 1;
-        session.receive(&ack(&response.nonce).0, &shelf).unwrap();
+        session.receive(&ack(&response.nonce).0, &cache).unwrap();
     }
     assert_eq!(removed, 9_000);
     assert!(responses > 1);
@@ -391,11 +395,11 @@ fn removals_are_cut_too() {
 
 #[test]
 fn another_type_ends_the_stream() {
-    let shelf = Shelf::default();
+    let cache = Shelf::default();
     for type_url in ["", "type.googleapis.com/envoy.config.cluster.v3.Cluster"] {
         let mut other = request().add(["*"]);
         other.0.type_url = type_url.into();
-        let error = Stream::of("blue", "m1").refused(&shelf, other);
+        let error = Stream::of("blue", "m1").refused(&cache, other);
         assert_eq!(error.code(), Code::InvalidArgument);
         assert!(error.to_string().contains("k8s.io.api.discovery.v1.EndpointSlice"), "{error}");
     }
@@ -403,79 +407,79 @@ fn another_type_ends_the_stream() {
 
 #[test]
 fn what_a_peer_can_have_remembered_is_bounded() {
-    let shelf = Shelf::default();
+    let cache = Shelf::default();
     let audience = || Audience::new("blue", "m1");
     let limits = Limits { names: 2, held: 2 };
     let mut session = Session::new(audience(), limits);
-    session.receive(&request().add(["*", "a", "b", "a"]).0, &shelf).unwrap();
-    let error = session.receive(&request().add(["c"]).0, &shelf).unwrap_err();
+    session.receive(&request().add(["*", "a", "b", "a"]).0, &cache).unwrap();
+    let error = session.receive(&request().add(["c"]).0, &cache).unwrap_err();
     assert_eq!((error.code(), error), (Code::ResourceExhausted, SessionError::Names(2)));
 
     let mut session = Session::new(audience(), limits);
-    let error = session.receive(&request().holding([("a", ""), ("b", ""), ("c", "")]).0, &shelf).unwrap_err();
+    let error = session.receive(&request().holding([("a", ""), ("b", ""), ("c", "")]).0, &cache).unwrap_err();
     assert_eq!(error, SessionError::Held { count: 3, limit: 2 });
 
-    let error = Stream::of("blue", "m1").refused(&shelf, request().add([&"x".repeat(201)]));
+    let error = Stream::of("blue", "m1").refused(&cache, request().add([&"x".repeat(201)]));
     assert_eq!(error, SessionError::Name(201));
 }
 
 #[test]
 fn unsubscribing_does_not_make_a_session_grow() {
-    let shelf = Shelf::default();
+    let cache = Shelf::default();
     let mut session = Session::new(Audience::new("blue", "m1"), Limits { names: 10, held: 10 });
-    session.receive(&request().add(["*"]).0, &shelf).unwrap();
+    session.receive(&request().add(["*"]).0, &cache).unwrap();
     let mut result = Ok(());
     for n in 0..20 {
         let name = format!("name-{n}");
-        result = session.receive(&request().add([&name]).drop([&name]).0, &shelf);
+        result = session.receive(&request().add([&name]).drop([&name]).0, &cache);
     }
     assert_eq!(result, Err(SessionError::Names(10)));
 }
 
 #[test]
 fn who_holds_more_than_usual_because_there_was_more_may_come_back() {
-    let shelf = shelf(["a", "b"]);
+    let cache = shelf(["a", "b"]);
     let mut session = Session::new(Audience::new("blue", "m1"), Limits { names: 1, held: 1 });
     let held = [(&*v4("a"), "x"), (&v4("b"), "x"), (&v4("c"), "x"), (&v4("d"), "x")];
-    session.receive(&request().add(["*"]).holding(held).0, &shelf).unwrap();
+    session.receive(&request().add(["*"]).holding(held).0, &cache).unwrap();
 }
 
 #[test]
 fn who_slept_through_too_many_removals_begins_again() {
-    let mut shelf = Shelf::remembering(2);
+    let mut cache = Shelf::remembering(2);
     let all = ["a", "b", "c", "d"];
     for name in all {
-        put(&mut shelf, &offer(name));
+        put(&mut cache, &offer(name));
     }
-    let mut client = Stream::asking(&shelf, request().add(["*"]));
-    client.settle(&shelf);
+    let mut client = Stream::asking(&cache, request().add(["*"]));
+    client.settle(&cache);
     for name in &all[..2] {
-        let _ = shelf.withdraw("blue", &key(name));
+        let _ = cache.withdraw("blue", &key(name));
     }
-    assert_eq!(client.settle(&shelf), [says("2").removes([&v4("a"), &v4("b")])], "two are remembered");
+    assert_eq!(client.settle(&cache), [says("2").removes([&v4("a"), &v4("b")])], "two removals are stored");
     for name in ["e", "f", "g"] {
-        put(&mut shelf, &offer(name));
-        let _ = shelf.withdraw("blue", &key(name));
+        put(&mut cache, &offer(name));
+        let _ = cache.withdraw("blue", &key(name));
     }
-    let error = client.session.next(&shelf).unwrap_err();
+    let error = client.session.next(&cache).unwrap_err();
     assert_eq!((error.code(), error), (Code::Aborted, SessionError::Behind));
-    let mut fresh = Stream::asking(&shelf, request().add(["*"]));
-    assert_eq!(fresh.settle(&shelf), [says("1").offers([&v4("c"), &v4("d")])]);
+    let mut fresh = Stream::asking(&cache, request().add(["*"]));
+    assert_eq!(fresh.settle(&cache), [says("1").offers([&v4("c"), &v4("d")])]);
 }
 
 #[test]
 fn what_others_see_removed_puts_nobody_behind() {
-    let mut shelf = Shelf::remembering(2);
-    put(&mut shelf, &offer("reviews"));
-    let mut client = Stream::asking(&shelf, request().add(["*"]));
-    client.settle(&shelf);
+    let mut cache = Shelf::remembering(2);
+    put(&mut cache, &offer("reviews"));
+    let mut client = Stream::asking(&cache, request().add(["*"]));
+    client.settle(&cache);
     for (relationship, seen_by) in [("blue", peers(["m2"])), ("yellow", Visibility::All)] {
         for n in 0..10 {
             let other = offer(&format!("other-{n}"));
-            let _ = shelf.offer(relationship, &other, &seen_by).unwrap();
-            let _ = shelf.withdraw(relationship, &other.key);
+            let _ = cache.offer(relationship, &other, &seen_by).unwrap();
+            let _ = cache.withdraw(relationship, &other.key);
         }
     }
-    put(&mut shelf, &offer("ratings"));
-    assert_eq!(client.settle(&shelf), [says("2").offers([RATINGS])]);
+    put(&mut cache, &offer("ratings"));
+    assert_eq!(client.settle(&cache), [says("2").offers([RATINGS])]);
 }

@@ -1,4 +1,4 @@
-//! The client's side, with a scripted server.
+//! The client side of a stream, with a scripted server.
 
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,11 @@ pub(crate) const REVIEWS: &str = "default/reviews/IPv4";
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A client, and the time it lives in.
+/// A client and its clock.
 pub(crate) struct Client {
     pub(crate) subscription: Subscription,
     now: Instant,
-    /// Of whom no offer is accepted.
+    /// Name of the service whose announcements the client rejects.
     pub(crate) unwanted: &'static str,
 }
 
@@ -30,16 +30,16 @@ impl Client {
 
     pub(crate) fn with(settings: Settings) -> Self {
         let now = Instant::now();
-        Self { subscription: Subscription::new(settings, now), now, unwanted: "nobody" }
+        Self { subscription: Subscription::new(settings, now), now, unwanted: "none" }
     }
 
     pub(crate) fn within(budget: &Budget) -> Self {
         let now = Instant::now();
         let subscription = Subscription::within(Settings::default(), budget.share(), now);
-        Self { subscription, now, unwanted: "nobody" }
+        Self { subscription, now, unwanted: "none" }
     }
 
-    /// One that holds this from an earlier stream, and has a new one.
+    /// Returns a client that received these announcements in an earlier stream, and has a new stream.
     pub(crate) fn back_with(offers: &[Offer]) -> Self {
         let mut client = Self::new();
         client.connect();
@@ -59,7 +59,7 @@ impl Client {
         self.subscription.lost(self.now);
     }
 
-    /// What it answers, and what changed.
+    /// Delivers a response. Returns the events and the client's answer.
     pub(crate) fn answers(&mut self, response: DeltaDiscoveryResponse) -> (Vec<Event>, Asks) {
         let unwanted = key(self.unwanted);
         let judge = move |offer: &Offer| {
@@ -67,7 +67,7 @@ impl Client {
         };
         self.now += SECOND;
         let (events, answer) =
-            self.subscription.receive(response, &judge, self.now).expect("it is of the right type");
+            self.subscription.receive(response, &judge, self.now).expect("a response of the right type");
         (events, Asks(answer))
     }
 
@@ -91,8 +91,8 @@ impl Client {
 
 fn refused(request: &Asks) -> Vec<(String, String)> {
     use emcee_discovery::wire::BadRequest;
-    let status = request.0.error_detail.as_ref().expect("it is a NACK");
-    let detail = BadRequest::decode(status.details[0].value.clone()).expect("it is a BadRequest");
+    let status = request.0.error_detail.as_ref().expect("a NACK");
+    let detail = BadRequest::decode(status.details[0].value.clone()).expect("a BadRequest");
     detail.field_violations.into_iter().map(|violation| (violation.field, violation.description)).collect()
 }
 
@@ -147,7 +147,7 @@ fn one_that_is_refused_spoils_no_other() {
         [("default/ratings/IPv4", "not wanted"), ("kube-system", reason), ("resources[3]", malformed)];
     assert_eq!(refused(&answer), expected.map(|(name, reason)| (name.to_owned(), reason.to_owned())));
     assert_eq!(client.subscription.refusals().collect::<Vec<_>>(), expected);
-    assert_eq!(answer.0.error_detail.unwrap().message, "3 of 5 resources refused, the rest is taken");
+    assert_eq!(answer.0.error_detail.unwrap().message, "3 of 5 resources rejected, the others are accepted");
 }
 
 #[test]
@@ -158,7 +158,8 @@ fn what_is_refused_leaves_what_was_accepted_before() {
     client.unwanted = "reviews";
     let (events, answer) = client.answers(response("2").offering(&[at("reviews", &["9.9.9.9:1"])]));
     let mut expected = nack("2", [(REVIEWS, "not wanted")]);
-    expected.0.error_detail.as_mut().unwrap().message = "1 of 1 resources refused, the rest is taken".into();
+    expected.0.error_detail.as_mut().unwrap().message =
+        "1 of 1 resources rejected, the others are accepted".into();
     assert_eq!((events, answer), (vec![], expected));
     assert_eq!(client.holds(), [offer("reviews")]);
     client.lose();
@@ -167,7 +168,7 @@ fn what_is_refused_leaves_what_was_accepted_before() {
     assert_eq!(
         versions,
         [(REVIEWS.to_owned(), version(&offer("reviews")))].into(),
-        "so it will be sent again"
+        "the server will send it again"
     );
 }
 
@@ -176,7 +177,7 @@ fn a_refusal_is_over_when_it_is_accepted_or_removed() {
     let mut client = Client { unwanted: "reviews", ..Client::new() };
     client.connect();
     client.answers(response("1").offering(&[offer("reviews")]));
-    client.unwanted = "nobody";
+    client.unwanted = "none";
     client.hears(response("2").offering(&[offer("reviews")]));
     assert_eq!(client.subscription.refusals().count(), 0);
     client.unwanted = "ratings";
@@ -309,7 +310,7 @@ fn a_server_that_is_slow_to_answer_is_in_its_first_exchange() {
 #[test]
 fn a_lost_peer_keeps_its_offers() {
     let mut client = Client::new();
-    assert!(client.subscription.lost_since().is_some(), "it has not answered yet");
+    assert!(client.subscription.lost_since().is_some(), "the peer has not answered yet");
     client.connect();
     client.hears(response("1").offering(&[offer("reviews")]));
     assert_eq!(client.subscription.lost_since(), None);
@@ -318,7 +319,7 @@ fn a_lost_peer_keeps_its_offers() {
     assert_eq!(client.wait(1_000_000 * SECOND), []);
     client.lose();
     client.connect();
-    assert_eq!(client.subscription.lost_since(), Some(since), "no attempt is an answer");
+    assert_eq!(client.subscription.lost_since(), Some(since), "a connection attempt is not an answer");
     assert_eq!(client.holds(), [offer("reviews")]);
     client.hears(response("1"));
     assert_eq!(client.subscription.lost_since(), None);
@@ -351,7 +352,7 @@ fn a_stream_on_which_nothing_is_said_keeps_nothing_alive() {
     client.lose();
     client.connect();
     assert_eq!(client.wait(600 * SECOND), [Event::Expired(key("reviews"))]);
-    // The server would send only what differs from what has expired.
+    // The server would send only differences to the expired resources.
     let result = client.subscription.receive(response("1"), &|_| Ok(()), client.now);
     assert_eq!(result, Err(SubscriptionError::Expired));
     client.lose();
@@ -375,7 +376,7 @@ fn what_is_known_from_an_earlier_life_is_held_and_told() {
     assert!(client.subscription.seed(&offer("reviews")));
     assert!(client.subscription.seed(&partly));
     assert_eq!(client.holds(), [partly, offer("reviews")]);
-    assert!(client.subscription.deadline().is_some(), "the peer is lost until it answers");
+    assert!(client.subscription.deadline().is_some(), "the peer is unreachable until it answers");
     let versions = client.connect().0.initial_resource_versions;
     let expected = [(v4("ratings"), String::new()), (REVIEWS.to_owned(), version(&offer("reviews")))];
     assert_eq!(versions, expected.into());
@@ -388,8 +389,15 @@ fn a_peer_has_a_quota_of_resources() {
     client.connect();
     let (events, answer) = client.answers(response("1").offering(&["a", "b", "c"].map(offer)));
     assert_eq!(events.len(), 2);
-    assert_eq!(refused(&answer), [(v4("c"), "more than 2 resources of one peer are not held".to_owned())]);
-    assert_eq!(client.hears(response("2").offering(&[at("b", &[])])).len(), 1, "what is held may change");
+    assert_eq!(
+        refused(&answer),
+        [(v4("c"), "more than 2 resources of one peer are not accepted".to_owned())]
+    );
+    assert_eq!(
+        client.hears(response("2").offering(&[at("b", &[])])).len(),
+        1,
+        "accepted resources can change"
+    );
     client.hears(response("3").removing([&*v4("a")]));
     assert_eq!(client.hears(response("4").offering(&[offer("c")])).len(), 1);
 }
@@ -438,7 +446,11 @@ fn where_the_peer_itself_can_be_reached_is_no_offer() {
     assert_eq!(events, [Event::Addresses(reached.endpoints.clone())]);
     assert_eq!((client.holds(), client.subscription.addresses()), (vec![], reached.endpoints.clone()));
     client.lose();
-    assert_eq!(client.wait(1_000 * SECOND), [], "who is lost has to be found again");
+    assert_eq!(
+        client.wait(1_000 * SECOND),
+        [],
+        "addresses of an unreachable peer are kept, so that it can be reached again"
+    );
     assert_eq!(client.subscription.addresses(), reached.endpoints);
     client.connect();
     client.hears(response("1").offering(&[own(&[])]));

@@ -1,10 +1,10 @@
-//! Words in which conversations are written down.
+//! A small language in which tests describe delta xDS streams.
 //!
 //! ```text
-//! let mut client = Stream::of("blue", "m1");
-//! client.ask(&shelf, request().add(["*"]));
-//! assert_eq!(client.hear(&shelf), [says("1").offers(["default/reviews/IPv4"])]);
-//! client.ask(&shelf, ack("1"));
+//! let mut client = TestStream::new("blue", "m1");
+//! client.send_request(&cache, request().subscribe(["*"]));
+//! assert_eq!(client.read_responses(&cache), [expected_response("1").resources(["default/reviews/IPv4"])]);
+//! client.send_request(&cache, ack("1"));
 //! ```
 
 use emcee_core::catalogue::Offer;
@@ -21,12 +21,12 @@ use emcee_discovery::wire::{
 };
 use prost::Message;
 
-/// The service `default/NAME` of relationship blue, in BOUNDARY, at one address.
+/// Returns the announcement of service `default/NAME` in relationship blue, BOUNDARY, with one endpoint.
 pub(crate) fn offer(name: &str) -> Offer {
     at(name, &["203.0.113.7:15443"])
 }
 
-/// The same at these addresses.
+/// Returns the announcement of a service with these endpoints.
 pub(crate) fn at(name: &str, endpoints: &[&str]) -> Offer {
     let mut endpoints: Vec<_> =
         endpoints.iter().map(|text| text.parse().expect("a test's endpoint")).collect();
@@ -48,7 +48,7 @@ pub(crate) fn key(name: &str) -> Key {
     Key::new("default", name)
 }
 
-/// `default/NAME/IPv4`
+/// Returns `default/NAME/IPv4`.
 pub(crate) fn v4(name: &str) -> String {
     format!("default/{name}/IPv4")
 }
@@ -57,27 +57,27 @@ pub(crate) fn peers<const N: usize>(names: [&str; N]) -> Visibility {
     Visibility::Peers(names.map(Into::into).into())
 }
 
-/// The version of the offer's first resource.
+/// Returns the version of the announcement's first resource.
 pub(crate) fn version(offer: &Offer) -> String {
-    encode(offer).expect("it can be announced")[0].version.to_string()
+    encode(offer).expect("a valid announcement")[0].version.to_string()
 }
 
-/// A shelf that offers these services to all peers of blue.
+/// Returns a cache that announces these services to all peers of blue.
 pub(crate) fn shelf<const N: usize>(names: [&str; N]) -> Shelf {
-    let mut shelf = Shelf::default();
+    let mut cache = Shelf::default();
     for name in names {
-        put(&mut shelf, &offer(name));
+        put(&mut cache, &offer(name));
     }
-    shelf
+    cache
 }
 
-/// Offers it to all peers of blue.
-pub(crate) fn put(shelf: &mut Shelf, offer: &Offer) {
-    let touched = shelf.offer("blue", offer, &Visibility::All).expect("it can be announced");
+/// Announces a service to all peers of blue.
+pub(crate) fn put(cache: &mut Shelf, offer: &Offer) {
+    let touched = cache.offer("blue", offer, &Visibility::All).expect("a valid announcement");
     assert!(touched.is_empty() || touched.contains(&Audience::new("blue", "anyone")));
 }
 
-/// One stream at the server, and the client's hands.
+/// One stream of the server, with a client that the test controls.
 pub(crate) struct Stream {
     pub(crate) session: Session,
 }
@@ -87,7 +87,7 @@ impl Stream {
         Self { session: Session::new(Audience::new(relationship, peer), Limits::default()) }
     }
 
-    /// A stream of blue's m1 that has asked this.
+    /// Returns a stream of peer m1 in blue that has sent this request.
     pub(crate) fn asking(offers: &Shelf, request: Asks) -> Self {
         let mut stream = Self::of("blue", "m1");
         stream.ask(offers, request);
@@ -96,26 +96,26 @@ impl Stream {
 
     #[track_caller]
     pub(crate) fn ask(&mut self, offers: &Shelf, Asks(request): Asks) {
-        self.session.receive(&request, offers).expect("it may be asked");
+        self.session.receive(&request, offers).expect("a valid request");
     }
 
     pub(crate) fn refused(&mut self, offers: &Shelf, Asks(request): Asks) -> SessionError {
-        self.session.receive(&request, offers).expect_err("it may not be asked")
+        self.session.receive(&request, offers).expect_err("an invalid request")
     }
 
-    /// All that it says now.
+    /// Returns all responses that the server sends now.
     #[track_caller]
     pub(crate) fn hear(&mut self, offers: &Shelf) -> Vec<Says> {
-        std::iter::from_fn(|| self.session.next(offers).expect("it is not behind"))
+        std::iter::from_fn(|| self.session.next(offers).expect("a stream that is not too far behind"))
             .map(|response| Says::of(&response))
             .collect()
     }
 
-    /// All that it says, each response acknowledged.
+    /// Returns all responses that the server sends, and acknowledges each.
     #[track_caller]
     pub(crate) fn settle(&mut self, offers: &Shelf) -> Vec<Says> {
         let mut all = Vec::new();
-        while let Some(response) = self.session.next(offers).expect("it is not behind") {
+        while let Some(response) = self.session.next(offers).expect("a stream that is not too far behind") {
             all.push(Says::of(&response));
             self.ask(offers, ack(&response.nonce));
         }
@@ -127,7 +127,7 @@ impl Stream {
     }
 }
 
-/// A request.
+/// A request of a test client.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Asks(pub(crate) DeltaDiscoveryRequest);
 
@@ -139,7 +139,7 @@ pub(crate) fn ack(nonce: &str) -> Asks {
     request().answering(nonce)
 }
 
-/// Refuses these names of a response, with reasons.
+/// Returns a NACK that rejects these names of a response, with reasons.
 pub(crate) fn nack<const N: usize>(nonce: &str, refused: [(&str, &str); N]) -> Asks {
     let violation = |(field, description): (&str, &str)| FieldViolation {
         field: field.into(),
@@ -150,7 +150,7 @@ pub(crate) fn nack<const N: usize>(nonce: &str, refused: [(&str, &str); N]) -> A
     nack_all(nonce, "some refused").detailed(detail)
 }
 
-/// Refuses a response, as clients do that know no details.
+/// Returns a NACK without details, which rejects the whole response.
 pub(crate) fn nack_all(nonce: &str, message: &str) -> Asks {
     let mut request = ack(nonce);
     let code = Code::InvalidArgument.into();
@@ -169,7 +169,7 @@ impl Asks {
         self
     }
 
-    /// Held from before: names and versions.
+    /// Adds names and versions of resources that the client has from an earlier stream.
     pub(crate) fn holding<const N: usize>(mut self, held: [(&str, &str); N]) -> Self {
         self.0.initial_resource_versions.extend(held.map(|(name, version)| (name.into(), version.into())));
         self
@@ -186,7 +186,7 @@ impl Asks {
     }
 }
 
-/// A response, so far empty, as a server of another make might send it.
+/// Returns an empty response, as another server implementation may send it.
 pub(crate) fn response(nonce: &str) -> DeltaDiscoveryResponse {
     DeltaDiscoveryResponse {
         type_url: ENDPOINT_SLICE.into(),
@@ -195,7 +195,7 @@ pub(crate) fn response(nonce: &str) -> DeltaDiscoveryResponse {
     }
 }
 
-/// What is put into it.
+/// Adds content to a response.
 pub(crate) trait Response {
     fn offering(self, offers: &[Offer]) -> Self;
     fn removing<const N: usize>(self, names: [&str; N]) -> Self;
@@ -203,7 +203,7 @@ pub(crate) trait Response {
 
 impl Response for DeltaDiscoveryResponse {
     fn offering(mut self, offers: &[Offer]) -> Self {
-        let encoded = offers.iter().flat_map(|offer| encode(offer).expect("it can be announced"));
+        let encoded = offers.iter().flat_map(|offer| encode(offer).expect("a valid announcement"));
         self.resources.extend(encoded.map(|resource| resource.bytes));
         self
     }
@@ -214,7 +214,7 @@ impl Response for DeltaDiscoveryResponse {
     }
 }
 
-/// A response, by its names.
+/// The resource names in a response.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Says {
     nonce: String,
@@ -222,7 +222,7 @@ pub(crate) struct Says {
     removes: Vec<String>,
 }
 
-/// A response, so far empty.
+/// Returns an expected response without resources.
 pub(crate) fn says(nonce: &str) -> Says {
     Says { nonce: nonce.into(), ..Says::default() }
 }
@@ -231,7 +231,7 @@ impl Says {
     pub(crate) fn of(response: &DeltaDiscoveryResponse) -> Self {
         assert_eq!(response.type_url, ENDPOINT_SLICE);
         let name =
-            |bytes: &prost::bytes::Bytes| Resource::decode(bytes.clone()).expect("it was encoded").name;
+            |bytes: &prost::bytes::Bytes| Resource::decode(bytes.clone()).expect("an encoded resource").name;
         Self {
             nonce: response.nonce.clone(),
             offers: response.resources.iter().map(name).collect(),

@@ -1,4 +1,4 @@
-//! A peer that changes thousands of services without an end: what others say is heard all the same.
+//! A peer that changes thousands of services continuously does not delay the announcements of other peers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +15,12 @@ use super::mesh::{LONG, Mesh, Peer, offer, target};
 use super::secrets;
 
 const SERVICES: usize = 5_000;
-/// Of the other peer, each of which is waited for.
+/// Number of changes of the other peer. The test waits for each.
 const CHANGES: usize = 20;
-/// For one of them; unoptimized, everything takes several times as long.
+/// Time limit for one of these changes. Without optimization, everything takes several times as long.
 const IN_TIME: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 2 });
 
-/// m2 or m3 of blue, as a server.
+/// Starts the server of m2 or m3 in blue.
 async fn server(name: &str) -> Mesh {
     let blue = secrets::relationship("blue", name, &["m1"]);
     let mesh = Mesh::unsynced(secrets::relationships([blue]), Limits::default()).await;
@@ -28,14 +28,14 @@ async fn server(name: &str) -> Mesh {
     mesh
 }
 
-/// m1, which follows it.
+/// Starts a client of m1 that follows this server.
 fn follow(server: &Mesh, name: &str) -> Peer {
     let mut target = target("blue", [server.endpoint()]);
     target.audience.peer = name.into();
     Peer::of(target, secrets::relationships([secrets::relationship("blue", "m1", &[name])]))
 }
 
-/// From a thread of its own: all services, again and again, each time with another port.
+/// Announces all services repeatedly in a separate thread, each time with another port.
 fn flap(announcer: &Arc<Announcer>, over: &Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
     let (announcer, over) = (Arc::clone(announcer), Arc::clone(over));
     std::thread::spawn(move || {
@@ -44,7 +44,7 @@ fn flap(announcer: &Arc<Announcer>, over: &Arc<AtomicBool>) -> std::thread::Join
             port = port % 60_000 + 1;
             for index in 0..SERVICES {
                 let offer = offer("blue", &format!("flapping-{index}"), port);
-                announcer.try_change(|shelf| shelf.offer("blue", &offer, &Visibility::All)).unwrap();
+                announcer.try_change(|cache| cache.offer("blue", &offer, &Visibility::All)).unwrap();
             }
         }
     })
@@ -55,19 +55,19 @@ async fn a_peer_that_flaps_thousands_of_services_does_not_delay_another() {
     let (m2, m3) = (server("m2").await, server("m3").await);
     let over = Arc::new(AtomicBool::new(false));
     let flapping = flap(&m2.announcer, &over);
-    // As a mesh takes in what all its peers say: one short queue.
-    let (say, mut said) = mpsc::channel::<(&str, PeerEvent)>(256);
+    // A mesh receives the events of all its peers through one short queue.
+    let (sender, mut receiver) = mpsc::channel::<(&str, PeerEvent)>(256);
     for (name, mut peer) in [("m2", follow(&m2, "m2")), ("m3", follow(&m3, "m3"))] {
-        let say = say.clone();
+        let sender = sender.clone();
         tokio::spawn(async move {
             while let Some(event) = peer.events.next().await {
-                if say.send((name, event)).await.is_err() {
+                if sender.send((name, event)).await.is_err() {
                     return;
                 }
             }
         });
     }
-    let (mut heard, mut delays) = (0, Vec::new());
+    let (mut received, mut delays) = (0, Vec::new());
     let began = Instant::now();
     let mut is_connected = false;
     for index in 0..=CHANGES {
@@ -75,32 +75,32 @@ async fn a_peer_that_flaps_thousands_of_services_does_not_delay_another() {
         let start = Instant::now();
         m3.offer("blue", &wanted, &Visibility::All);
         loop {
-            match timeout(LONG, said.recv()).await.expect("m3 is heard").expect("both are followed") {
+            match timeout(LONG, receiver.recv()).await.expect("an event in time").expect("both clients run") {
                 ("m3", PeerEvent::Changed(Event::Offered(offer))) if *offer.key.name == *wanted => break,
-                ("m2", PeerEvent::Changed(_)) => heard += 1,
+                ("m2", PeerEvent::Changed(_)) => received += 1,
                 _ => {}
             }
         }
-        // The first waits for the connection.
+        // The first change waits for the connection, so its delay does not count.
         if std::mem::replace(&mut is_connected, true) {
             delays.push(start.elapsed());
         }
-        // So that m2 has had its say between two changes.
+        // Process events of m2 between two changes.
         for _ in 0..SERVICES / 10 {
             if let ("m2", PeerEvent::Changed(_)) =
-                timeout(LONG, said.recv()).await.expect("m2 flaps").unwrap()
+                timeout(LONG, receiver.recv()).await.expect("m2 flaps").unwrap()
             {
-                heard += 1;
+                received += 1;
             }
         }
     }
     over.store(true, Ordering::Relaxed);
     flapping.join().unwrap();
     let most = delays.iter().max().copied().unwrap_or_default();
-    println!("{heard} events of m2 in {:?}; the slowest change of m3 took {most:?}", began.elapsed());
+    println!("{received} events of m2 in {:?}; the slowest change of m3 took {most:?}", began.elapsed());
     assert!(most < IN_TIME, "{delays:?}");
-    // No more than one a second of each service, and the first.
+    // At most one event a second for each service, and the first one.
     let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
-    assert!(heard <= SERVICES * (seconds + 2), "{heard} events in {seconds} s");
-    assert!(heard >= SERVICES, "only {heard} events: nothing flapped");
+    assert!(received <= SERVICES * (seconds + 2), "{received} events in {seconds} s");
+    assert!(received >= SERVICES, "only {received} events: m2 did not flap");
 }

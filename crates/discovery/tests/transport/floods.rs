@@ -1,4 +1,4 @@
-//! Clients that hold or send more than they need: they are in their own way, and in nobody else's.
+//! Clients that hold or send more than they need harm only themselves.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream as Blocking};
@@ -39,7 +39,8 @@ async fn streams_that_are_held_keep_the_real_peer_out_no_longer() {
     }
     let mut real = m1.followed_by("m2", "blue");
     real.connected().await;
-    let error = timeout(LONG, first.responses.next()).await.expect("the oldest ends").unwrap_err();
+    let error =
+        timeout(LONG, first.responses.next()).await.expect("the oldest stream ends in time").unwrap_err();
     let told = error.to_string();
     assert!(told.contains("a newer stream of this peer has taken the place of this one"), "{told}");
     m1.offer("blue", "reviews", &Visibility::All);
@@ -56,13 +57,14 @@ async fn a_connection_that_opens_more_streams_displaces_its_own() {
     let first = frame(&prost::Message::encode_to_vec(&wildcard()));
     let held = Raw::hold(m2(&m1).await, first, 12).await;
     let peer = Audience::new("blue", "m2");
-    eventually("all are answered", || held.iter().all(tokio::task::JoinHandle::is_finished)).await;
+    eventually("all streams are answered", || held.iter().all(tokio::task::JoinHandle::is_finished)).await;
     assert_eq!(m1.server.peers()[&peer].streams, 3);
     m1.offer("blue", "reviews", &Visibility::All);
-    assert_eq!(real.changed().await, ("reviews".into(), true), "its stream was never displaced");
+    assert_eq!(real.changed().await, ("reviews".into(), true), "its stream was never evicted");
 }
 
-/// As m2 of blue, with this after HTTP/2's preface; whether the server ends the connection.
+/// Connects as m2 of blue, and sends these frames after the HTTP/2 preface. Returns whether the server ends the
+/// connection.
 async fn is_ended_after(m1: &Mesh, frames: &[u8], times: usize) -> bool {
     let stream = m2(m1).await;
     let (mut reads, mut writes) = tokio::io::split(stream);
@@ -94,13 +96,15 @@ async fn a_connection_of_nothing_but_small_frames_is_ended() {
     {
         assert!(is_ended_after(&m1, &frame.repeat(100), 100).await, "10,000 of {what}");
     }
-    assert!(!is_ended_after(&m1, &ping, 100).await, "a hundred are no flood");
+    assert!(!is_ended_after(&m1, &ping, 100).await, "100 frames are not a flood");
     let peer = Audience::new("blue", "m2");
-    eventually("all are gone", || m1.server.peers().get(&peer).is_none_or(|peer| peer.connections == 0))
-        .await;
+    eventually("all connections are closed", || {
+        m1.server.peers().get(&peer).is_none_or(|peer| peer.connections == 0)
+    })
+    .await;
 }
 
-/// A ClientHello for this relationship, and nothing more.
+/// Creates a client that can send a ClientHello for this relationship.
 fn hello(relationship: &str, pair: Option<&Pair>) -> ClientConnection {
     let name = ServerName::try_from(server_name(relationship)).unwrap();
     ClientConnection::new(Arc::new(raw::client(pair)), name).unwrap()
@@ -121,23 +125,24 @@ async fn a_crowd_of_strangers_to_blue_displaces_no_handshake_of_yellow() {
     let task = tokio::task::spawn_blocking(move || {
         let mut slow = hello("yellow", Some(&secrets::pair("m4", "yellow")));
         let mut stream = greets(address, &mut slow);
-        // It has been heard, and answered, when something comes back.
+        // The server has processed the ClientHello when it answers.
         slow.read_tls(&mut stream).unwrap();
         slow.process_new_packets().unwrap();
         let crowd: Vec<_> = (0..100).map(|_| greets(address, &mut hello("blue", None))).collect();
-        // Each of the crowd has been taken in when the last is answered.
+        // The server has accepted all other handshakes when it answers the last one.
         let mut last = crowd.last().unwrap();
         assert!(std::io::Read::read(&mut last, &mut [0; 1]).is_ok());
         slow.complete_io(&mut stream).unwrap();
         (stream, crowd)
     });
-    let held = timeout(LONG, task).await.expect("it is answered").unwrap();
+    let held = timeout(LONG, task).await.expect("an answer in time").unwrap();
     let m4 = Audience::new("yellow", "m4");
-    eventually("m4 is let in", || m1.server.peers().get(&m4).is_some_and(|peer| peer.connections == 1)).await;
+    eventually("m4 is connected", || m1.server.peers().get(&m4).is_some_and(|peer| peer.connections == 1))
+        .await;
     drop(held);
 }
 
-/// m2 with so many intermediates that were issued in the CA's name by others.
+/// Returns a client of m2 with a number of intermediate certificates that other CAs issued in the CA's name.
 fn long_chain(intermediates: usize) -> ClientConfig {
     let pair = secrets::pair("m2", "blue");
     let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
@@ -153,7 +158,7 @@ async fn shows(m1: &Mesh, config: ClientConfig) -> std::io::Result<TlsStream<Tcp
     let stream = TcpStream::connect(m1.address).await?;
     let name = ServerName::try_from(server_name("blue")).unwrap();
     let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-    // In TLS 1.3 the client hears of a refusal after its own end.
+    // In TLS 1.3, the client learns of a refusal after its own handshake has completed.
     let mut byte = [0];
     match timeout(Duration::from_secs(2), stream.read(&mut byte)).await {
         Ok(Err(error)) => Err(error),
@@ -164,9 +169,9 @@ async fn shows(m1: &Mesh, config: ClientConfig) -> std::io::Result<TlsStream<Tcp
 #[tokio::test]
 async fn a_chain_that_is_too_long_is_refused_and_a_usual_one_is_not() {
     let m1 = Mesh::m1().await;
-    assert!(shows(&m1, long_chain(7)).await.is_ok(), "8 certificates, some for nothing");
+    assert!(shows(&m1, long_chain(7)).await.is_ok(), "8 certificates, some of them useless");
     assert!(shows(&m1, long_chain(8)).await.is_err(), "9 certificates");
-    assert!(shows(&m1, long_chain(100)).await.is_err(), "more");
+    assert!(shows(&m1, long_chain(100)).await.is_err(), "101 certificates");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! HTTP/2 by hand: what a peer can do with frames that no client library writes. Each attack ends with its connection, or
-//! goes on without harm; a peer of another relationship is told of every change meanwhile.
+//! Attacks with HTTP/2 frames that no client library sends. Each attack ends its own connection or has no effect.
+//! Meanwhile, a peer of another relationship receives every change.
 
 use std::io;
 use std::time::Duration;
@@ -31,7 +31,7 @@ const CONTINUATION: u8 = 9;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// An error code of HTTP/2.
+/// HTTP/2 error code for a peer that sends too much.
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -39,10 +39,10 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The headers of a call of the one method, by the static table of HPACK.
+/// Returns the headers of a call of the delta xDS method, encoded with the static table of HPACK.
 fn request() -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len()).unwrap()][..], text.as_bytes()].concat();
-    // POST, https, a path, an authority, a content type.
+    // POST, https, path, authority, content type.
     [
         &[0x83, 0x87, 0x04][..],
         &text(wire::METHOD),
@@ -54,15 +54,15 @@ fn request() -> Vec<u8> {
     .concat()
 }
 
-/// Makes a frame of its number.
+/// Creates the frame with this index.
 type Flood = fn(u32) -> Vec<u8>;
 
-/// Numbers of a client's streams.
+/// Returns the first `count` stream IDs of a client.
 fn streams(count: u32) -> impl Iterator<Item = u32> {
     (0..count).map(|index| 2 * index + 1)
 }
 
-/// A frame that the server sent.
+/// A frame from the server.
 #[derive(Debug)]
 struct Frame {
     kind: u8,
@@ -71,14 +71,14 @@ struct Frame {
 }
 
 impl Frame {
-    /// The error code of a GOAWAY or RST_STREAM.
+    /// Returns the error code of a GOAWAY or RST_STREAM frame.
     fn code(&self) -> u32 {
         let code = self.payload.iter().skip(if self.kind == GOAWAY { 4 } else { 0 });
         code.take(4).fold(0, |code, byte| code << 8 | u32::from(*byte))
     }
 }
 
-/// m2's connection: frames are written by hand, and what the server sends is read all the while.
+/// A connection of m2. The test writes its frames, and a task reads those of the server.
 struct Hand {
     stream: WriteHalf<TlsStream<TcpStream>>,
     frames: mpsc::UnboundedReceiver<Frame>,
@@ -100,13 +100,13 @@ impl Hand {
         Self { stream, frames }
     }
 
-    /// Whether the server still takes what is written.
+    /// Writes bytes. Returns whether the server still accepts them.
     async fn write(&mut self, bytes: &[u8]) -> bool {
         let written = timeout(LONG, self.stream.write_all(bytes)).await.expect("the server reads, or closes");
         written.is_ok() && self.stream.flush().await.is_ok()
     }
 
-    /// Writes all this, in pieces, until the server has had enough.
+    /// Writes frames in pieces until the server closes the connection.
     async fn flood(&mut self, frames: impl IntoIterator<Item = Vec<u8>>) {
         let mut piece = Vec::new();
         for frame in frames {
@@ -118,16 +118,17 @@ impl Hand {
         self.write(&piece).await;
     }
 
-    /// The next frame; none when the server has hung up.
+    /// Returns the next frame, or `None` when the server has closed the connection.
     async fn next(&mut self) -> Option<Frame> {
-        timeout(LONG, self.frames.recv()).await.expect("the server says something, or hangs up")
+        timeout(LONG, self.frames.recv()).await.expect("the server sends a frame, or closes the connection")
     }
 
     async fn hang_up(mut self) {
-        let _closed = timeout(LONG, self.stream.shutdown()).await.expect("the server reads, or is gone");
+        let _closed =
+            timeout(LONG, self.stream.shutdown()).await.expect("the server reads, or closes the connection");
     }
 
-    /// Waits until the server hangs up by itself; gives the code of its GOAWAY, if it sent one.
+    /// Waits until the server closes the connection. Returns the code of its GOAWAY, if it sent one.
     async fn ended_by_server(mut self) -> Option<u32> {
         let mut code = None;
         while let Some(frame) = self.next().await {
@@ -136,7 +137,7 @@ impl Hand {
         code
     }
 
-    /// Whether the server answers a PING, after all that was sent before it; else it has hung up.
+    /// Returns whether the server answers a PING after all earlier frames. Otherwise it has closed the connection.
     async fn answers(&mut self) -> bool {
         self.write(&frame(PING, 0, 0, b"finished")).await;
         while let Some(frame) = self.next().await {
@@ -157,7 +158,7 @@ async fn read(stream: &mut ReadHalf<TlsStream<TcpStream>>) -> io::Result<Frame> 
     Ok(Frame { kind, flags, payload })
 }
 
-/// m1, and m4, which follows it in another relationship.
+/// Starts m1, and m4 that follows it in another relationship.
 async fn m1_and_m4() -> (Mesh, Peer) {
     let m1 = Mesh::m1_with(Limits { answer: Duration::from_secs(2), ..Limits::default() }).await;
     let mut m4 = m1.followed_by("m4", "yellow");
@@ -165,19 +166,19 @@ async fn m1_and_m4() -> (Mesh, Peer) {
     (m1, m4)
 }
 
-/// Another relationship's peer is told, and what the attacker had open is gone.
+/// Asserts that a peer of another relationship receives changes, and that the attacker's connections are closed.
 async fn has_no_effect(m1: &Mesh, m4: &mut Peer) {
     m1.offer("yellow", "after", &Visibility::All);
     assert_eq!(m4.changed().await, ("after".into(), true));
     let peer = Audience::new("blue", "m2");
     let gone = || m1.server.peers().get(&peer).is_none_or(|peer| peer.connections == 0 && peer.streams == 0);
-    eventually("the attacker's connection and its streams are gone", gone).await;
+    eventually("the attacker's connection and its streams are closed", gone).await;
     assert_eq!(m1.server.peers()[&Audience::new("yellow", "m4")].connections, 1);
-    // It is let in again, as any peer that comes back.
+    // The attacker can connect again, like any peer.
     m1.followed_by("m2", "blue").connected().await;
 }
 
-/// The connection was ended for what was sent: with the code for that, or without a word.
+/// Returns whether the server ended the connection because of a flood: with the code for that, or without a GOAWAY.
 fn is_too_much(code: Option<u32>) -> bool {
     code.is_none_or(|code| code == ENHANCE_YOUR_CALM)
 }
@@ -199,7 +200,7 @@ async fn streams_that_are_reset_at_once_end_the_connection() {
 #[tokio::test]
 async fn headers_that_never_end_end_the_connection() {
     let (m1, mut m4) = m1_and_m4().await;
-    // Nothing, `accept-encoding` by its index, a name and a value of its own.
+    // An empty frame, `accept-encoding` by its index, and a literal name and value.
     for payload in [&[][..], &[0x90], &[0x40, 1, b'a', 1, b'b']] {
         let mut hand = Hand::of_m2(&m1).await;
         hand.write(&frame(HEADERS, 0, 1, &request())).await;
@@ -215,7 +216,7 @@ async fn more_streams_than_allowed_are_refused() {
     let (m1, mut m4) = m1_and_m4().await;
     let mut hand = Hand::of_m2(&m1).await;
     hand.flood(streams(300).map(|stream| frame(HEADERS, END_HEADERS, stream, &request()))).await;
-    assert!(hand.answers().await, "what is beyond the limit ends as streams, not as a connection");
+    assert!(hand.answers().await, "streams beyond the limit are refused, but the connection stays");
     let peer = Audience::new("blue", "m2");
     eventually("its streams are open", || m1.server.peers().get(&peer).is_some_and(|p| p.streams >= 1)).await;
     let open = m1.server.peers()[&peer].streams;
@@ -224,7 +225,7 @@ async fn more_streams_than_allowed_are_refused() {
     has_no_effect(&m1, &mut m4).await;
 }
 
-/// Frames that ask for nothing: they are read, or end the connection, and either way harm nobody.
+/// Frames without content are read or end the connection, and have no other effect.
 #[tokio::test]
 async fn frames_that_say_nothing_do_no_harm() {
     let floods: [(&str, Flood); 7] = [
@@ -250,7 +251,7 @@ async fn frames_that_say_nothing_do_no_harm() {
     }
 }
 
-/// A window that is made larger than any may be, and frames that were not agreed on.
+/// A window above the maximum, a frame above the negotiated size, and a CONTINUATION without HEADERS.
 #[tokio::test]
 async fn frames_that_break_the_rules_end_the_connection() {
     let (m1, mut m4) = m1_and_m4().await;

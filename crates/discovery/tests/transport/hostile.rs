@@ -1,4 +1,4 @@
-//! Peers that mean harm: what they send is refused or bounded, and they are told so, if they listen.
+//! Hostile peers. The server refuses or limits what they send, and reports the reason to them.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::scripted::{Deaf, Raw, Scripted, frame};
 use super::secrets;
 use super::streams::eventually;
 
-/// A connection of m2, authenticated for blue.
+/// Opens a TLS connection as m2 of blue.
 pub(crate) async fn m2(mesh: &Mesh) -> TlsStream<TcpStream> {
     let blue = secrets::relationship("blue", "m2", &["m1"]);
     let stream = TcpStream::connect(mesh.address).await.unwrap();
@@ -45,7 +45,7 @@ pub(crate) async fn call(mesh: &Mesh, first: &DeltaDiscoveryRequest) -> Call<Del
     connection.call("m1", wire::METHOD, first, wire::MAX_RESPONSE).await.unwrap()
 }
 
-/// What the server says at the end of a stream with this body.
+/// Sends a request body. Returns the error with which the server ends the stream.
 async fn told(mesh: &Mesh, chunks: Vec<Bytes>) -> ReceiveError {
     let stream = m2(mesh).await;
     timeout(LONG, Raw::send(stream, chunks)).await.expect("the server answers")
@@ -54,7 +54,7 @@ async fn told(mesh: &Mesh, chunks: Vec<Bytes>) -> ReceiveError {
 fn code(error: &ReceiveError) -> Code {
     match error {
         ReceiveError::Status(status) => status.code(),
-        other => panic!("no status: {other}"),
+        other => panic!("not a status: {other}"),
     }
 }
 
@@ -76,7 +76,10 @@ async fn a_request_that_is_announced_too_large_is_refused_before_it_is_sent() {
     let m1 = Mesh::m1().await;
     let gigabyte = told(&m1, vec![Bytes::from_static(&[0, 0x40, 0, 0, 0])]).await;
     assert_eq!(code(&gigabyte), Code::ResourceExhausted, "{gigabyte}");
-    assert!(gigabyte.to_string().contains("1073741824 bytes, of which 4194304 are allowed"), "{gigabyte}");
+    assert!(
+        gigabyte.to_string().contains("1073741824 bytes is too large (4194304 are allowed)"),
+        "{gigabyte}"
+    );
 }
 
 #[tokio::test]
@@ -104,8 +107,11 @@ async fn bytes_that_are_no_http_end_the_connection() {
     let mut stream = m2(&m1).await;
     stream.write_all(&[0x5a; 4096]).await.unwrap();
     let rest = timeout(LONG, stream.read_to_end(&mut Vec::new())).await;
-    assert!(rest.is_ok(), "the server ends it");
-    eventually("it is gone", || m1.server.peers()[&Audience::new("blue", "m2")].connections == 0).await;
+    assert!(rest.is_ok(), "the server ends the connection");
+    eventually("the connection is closed", || {
+        m1.server.peers()[&Audience::new("blue", "m2")].connections == 0
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -123,7 +129,8 @@ async fn of_a_peers_connections_the_newest_stay() {
     assert_eq!(m3.changed().await, ("reviews".into(), true));
 }
 
-/// Takes its answers off the network, or leaves them there.
+/// Announces many services, so that the responses to m2 fill its connection. Asserts that m3 still receives all of
+/// them.
 async fn fills_up(m1: &Mesh) {
     let mut m3 = m1.followed_by("m3", "blue");
     m3.connected().await;
@@ -145,10 +152,10 @@ async fn who_reads_nothing_is_disconnected_and_keeps_nobody_waiting() {
     let stuck = tokio::spawn(async move {
         connection.call::<DeltaDiscoveryResponse>("m1", wire::METHOD, &wildcard(), 1).await
     });
-    eventually("its stream is open", || m1.server.peers().get(&peer).is_some_and(|p| p.streams == 1)).await;
+    eventually("the stream is open", || m1.server.peers().get(&peer).is_some_and(|p| p.streams == 1)).await;
     fills_up(&m1).await;
-    eventually("it is disconnected", || m1.server.peers()[&peer].connections == 0).await;
-    assert!(!stuck.is_finished(), "it has not heard of it");
+    eventually("the peer is disconnected", || m1.server.peers()[&peer].connections == 0).await;
+    assert!(!stuck.is_finished(), "the client has not read the disconnect");
     stuck.abort();
 }
 
@@ -158,8 +165,8 @@ async fn who_answers_nothing_is_disconnected_and_keeps_nobody_waiting() {
     let peer = Audience::new("blue", "m2");
     let mut dumb = call(&m1, &wildcard()).await;
     fills_up(&m1).await;
-    while let Ok(Some(_)) = timeout(LONG, dumb.responses.next()).await.expect("it ends") {}
-    eventually("it is disconnected", || m1.server.peers()[&peer].connections == 0).await;
+    while let Ok(Some(_)) = timeout(LONG, dumb.responses.next()).await.expect("the stream ends in time") {}
+    eventually("the peer is disconnected", || m1.server.peers()[&peer].connections == 0).await;
 }
 
 #[tokio::test]
@@ -173,8 +180,8 @@ async fn handshakes_that_never_end_keep_nobody_out() {
     }
     let mut m3 = m1.followed_by("m3", "blue");
     m3.connected().await;
-    // The oldest have made way.
-    let closed = timeout(LONG, waiting[0].read(&mut [0])).await.expect("it is closed");
+    // The server has closed the oldest handshakes.
+    let closed = timeout(LONG, waiting[0].read(&mut [0])).await.expect("the server closes the connection");
     assert!(matches!(closed, Ok(0) | Err(_)));
 }
 
@@ -182,11 +189,11 @@ async fn handshakes_that_never_end_keep_nobody_out() {
 async fn a_handshake_has_a_deadline() {
     let m1 = Mesh::m1_with(Limits { handshake: Duration::from_millis(200), ..Limits::default() }).await;
     let mut silent = TcpStream::connect(m1.address).await.unwrap();
-    let closed = timeout(LONG, silent.read(&mut [0])).await.expect("it is closed");
+    let closed = timeout(LONG, silent.read(&mut [0])).await.expect("the server closes the connection");
     assert!(matches!(closed, Ok(0) | Err(_)));
 }
 
-/// What a follower says of a server that answers its first request so.
+/// Returns the error of a client whose server answers its first request with these bytes.
 async fn answered(chunks: Vec<Bytes>) -> String {
     let server = Scripted::serve("blue", chunks).await;
     let mut m1 = server.followed();
@@ -200,11 +207,11 @@ async fn answered(chunks: Vec<Bytes>) -> String {
 #[tokio::test]
 async fn a_client_gives_up_what_is_no_response_and_says_why() {
     let gigabyte = answered(vec![Bytes::from_static(&[0, 0x40, 0, 0, 0])]).await;
-    assert!(gigabyte.contains("announced a message of 1073741824 bytes"), "{gigabyte}");
+    assert!(gigabyte.contains("message of 1073741824 bytes is too large"), "{gigabyte}");
     let garbage = answered(vec![frame(&[0xff; 100])]).await;
     assert!(garbage.contains("cannot be decoded"), "{garbage}");
     let many = answered(vec![frame(&[0x12, 0].repeat(400_000))]).await;
-    assert!(many.contains("more than 65536 parts"), "{many}");
+    assert!(many.contains("more than 65536 fields"), "{many}");
     let other = DeltaDiscoveryResponse { type_url: "other".into(), ..Default::default() };
     let other = answered(vec![frame(&prost::Message::encode_to_vec(&other))]).await;
     assert!(other.contains(r#"sent resources of type "other""#), "{other}");

@@ -1,4 +1,4 @@
-//! With blue and yellow on one Emcee, a peer of blue learns nothing of yellow, whatever it asks.
+//! With blue and yellow on one Emcee, no request of a peer of blue reveals anything about yellow.
 
 use std::sync::Arc;
 
@@ -17,8 +17,9 @@ use super::mesh::{Mesh, offer, only};
 use super::recorder::Recorder;
 use super::{raw, secrets};
 
-/// What only a peer of yellow, or only m3 of blue, may know. None of it is a part of anything that m2 may know.
+/// Texts that only peers of yellow may receive. None of them is part of anything that m2 may receive.
 const YELLOW: [&str; 6] = ["yellow", "saffron", "mustard", "198.51.100.99", "canary.example", "m4"];
+/// Texts that only m3 of blue may receive.
 const OF_M3: [&str; 2] = ["indigo", "198.51.100.33"];
 
 fn saffron(port: u16) -> Offer {
@@ -40,7 +41,7 @@ async fn m1() -> Mesh {
     let m1 = Mesh::m1().await;
     m1.offer("blue", "reviews", &Visibility::All);
     let put = |relationship: &str, offer: &Offer, seen_by: &Visibility| {
-        m1.announcer.try_change(|shelf| shelf.offer(relationship, offer, seen_by)).unwrap();
+        m1.announcer.try_change(|cache| cache.offer(relationship, offer, seen_by)).unwrap();
     };
     put("yellow", &saffron(1), &Visibility::All);
     put("blue", &indigo(), &only("m3"));
@@ -51,7 +52,7 @@ fn subscribe(name: &str) -> DeltaDiscoveryRequest {
     DeltaDiscoveryRequest { resource_names_subscribe: vec![name.into()], ..wildcard() }
 }
 
-/// Names of which each is the same to a peer of blue: of yellow's, of another peer's, and of nobody's.
+/// Names that a peer of blue cannot distinguish: names of yellow, of another peer, and unused names.
 const PROBES: [&str; 5] = [
     "mustard/saffron/IPv4",
     "mustard/saffron/IPv6",
@@ -96,7 +97,7 @@ async fn a_name_of_others_is_answered_as_one_of_nobody() {
         assert!(answer.resources.is_empty(), "{probe}");
         assert_eq!(answer.removed_resources, [probe]);
         answers.push((m2.received.len() - probe.len(), answer.nonce));
-        // Its own words come back, and nothing else.
+        // The response contains the requested name, and nothing else.
         for needle in YELLOW.iter().chain(&OF_M3).filter(|needle| !probe.contains(**needle)) {
             assert!(!m2.received.contains(needle), "{probe}: {needle}");
         }
@@ -126,15 +127,15 @@ async fn a_hundred_changes_of_others_are_not_heard() {
     let mut m4 = Recorder::open(&m1, "m4", "yellow", &wildcard()).await.unwrap();
     m2.next().await.unwrap();
     m4.next().await.unwrap();
-    // What comes of the ACKs has come when this is answered.
+    // When this change arrives, the server has processed the earlier ACKs.
     m1.offer("blue", "ratings", &Visibility::All);
     m2.next().await.unwrap();
     let heard = m2.received.len();
     for port in 2..102 {
-        m1.announcer.try_change(|shelf| shelf.offer("yellow", &saffron(port), &Visibility::All)).unwrap();
+        m1.announcer.try_change(|cache| cache.offer("yellow", &saffron(port), &Visibility::All)).unwrap();
         m4.next().await.unwrap();
     }
-    // Whatever the changes had sent to m2 would stand before this.
+    // Anything that the changes sent to m2 would arrive before this.
     m1.offer("blue", "details", &Visibility::All);
     let nonce = m2.next().await.unwrap().nonce;
     let heard = m2.received.len() - heard;
@@ -144,7 +145,7 @@ async fn a_hundred_changes_of_others_are_not_heard() {
     let quiet = m2.received.len() - quiet;
     assert_eq!(
         heard, quiet,
-        "as many bytes for one change, with a hundred of others before it and with none"
+        "a change has the same number of bytes with and without a hundred changes of others before it"
     );
     assert_eq!(nonce.len(), next.len());
     for needle in YELLOW.iter().chain(&OF_M3) {
@@ -158,13 +159,14 @@ async fn a_refusal_says_nothing_of_others() {
     let other = DeltaDiscoveryRequest { type_url: "type.googleapis.com/other".into(), ..wildcard() };
     let mut m2 = Recorder::open(&m1, "m2", "blue", &other).await.unwrap();
     m2.next().await.unwrap_err();
-    assert!(m2.received.contains("is not served here"), "the words of a status are searched too");
+    assert!(m2.received.contains("is not served here"), "the message of a status is searched too");
     for needle in YELLOW.iter().chain(&OF_M3) {
         assert!(!m2.received.contains(needle), "{needle}");
     }
 }
 
-/// The certificate of yellow is shown to whoever guesses its name, as TLS wants it; nothing is said within.
+/// The server presents the certificate of yellow to any client that guesses its name, as TLS requires, but sends no
+/// data.
 #[tokio::test]
 async fn by_the_server_name_of_others_nobody_gets_in() {
     let m1 = m1().await;

@@ -1,4 +1,4 @@
-//! A mesh's Emcee, as far as the transport goes, on a port of loopback.
+//! The discovery server and client of a mesh, on loopback.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -24,10 +24,10 @@ use tokio::time::timeout;
 
 use super::secrets;
 
-/// Longer than anything takes here; a test that waits so long has failed.
+/// Time limit for every operation. A test that waits this long has failed.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
-/// The server of a mesh.
+/// The discovery server of a mesh.
 pub(crate) struct Mesh {
     pub(crate) announcer: Arc<Announcer>,
     pub(crate) relationships: watch::Sender<Arc<Relationships>>,
@@ -38,7 +38,7 @@ pub(crate) struct Mesh {
 }
 
 impl Mesh {
-    /// m1 with blue (m2, m3) and yellow (m4), synced.
+    /// Starts m1 with blue (m2, m3) and yellow (m4), synced.
     pub(crate) async fn m1() -> Self {
         Self::m1_with(Limits::default()).await
     }
@@ -65,7 +65,7 @@ impl Mesh {
 
     pub(crate) fn offer(&self, relationship: &str, name: &str, seen_by: &Visibility) {
         let offer = offer(relationship, name, 1);
-        self.announcer.try_change(|shelf| shelf.offer(relationship, &offer, seen_by)).unwrap();
+        self.announcer.try_change(|cache| cache.offer(relationship, &offer, seen_by)).unwrap();
     }
 
     pub(crate) fn replace(&self, relationship: Arc<Relationship>) {
@@ -84,23 +84,23 @@ impl Mesh {
         });
     }
 
-    /// Ends the server, and waits for it.
+    /// Shuts down the server, and waits for it.
     pub(crate) async fn end(mut self) {
         drop(self.end.take());
-        timeout(LONG, self.task).await.expect("it ends in time").unwrap();
+        timeout(LONG, self.task).await.expect("the server ends in time").unwrap();
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
         self.address.to_string().parse().unwrap()
     }
 
-    /// Follows this mesh as `mesh` of a relationship.
+    /// Starts a client that follows this mesh as `mesh` of a relationship.
     pub(crate) fn followed_by(&self, mesh: &str, relationship: &str) -> Peer {
         Peer::new(secrets::relationship(relationship, mesh, &["m1"]), [self.endpoint()])
     }
 }
 
-/// Who follows m1.
+/// A client that follows m1.
 pub(crate) struct Peer {
     pub(crate) relationships: watch::Sender<Arc<Relationships>>,
     pub(crate) judge: watch::Sender<Judge>,
@@ -124,7 +124,7 @@ impl Peer {
     }
 
     pub(crate) async fn next(&mut self) -> PeerEvent {
-        timeout(LONG, self.events.next()).await.expect("something happens").expect("it is followed for ever")
+        timeout(LONG, self.events.next()).await.expect("an event in time").expect("the client never stops")
     }
 
     pub(crate) async fn connected(&mut self) -> Endpoint {
@@ -137,18 +137,18 @@ impl Peer {
     pub(crate) async fn lost(&mut self) -> Trouble {
         match self.next().await {
             PeerEvent::Lost(why) => why,
-            other => panic!("not lost: {other:?}"),
+            other => panic!("not unreachable: {other:?}"),
         }
     }
 
-    /// The next change of what is offered: its name, and whether it is offered.
+    /// Waits for the next change of an announcement. Returns its name, and whether it is announced.
     pub(crate) async fn changed(&mut self) -> (String, bool) {
         loop {
             match self.next().await {
                 PeerEvent::Changed(Event::Offered(offer)) => return (offer.key.name.to_string(), true),
                 PeerEvent::Changed(Event::Withdrawn(key)) => return (key.name.to_string(), false),
                 PeerEvent::Connected { .. } => {}
-                other => panic!("no change of an offer: {other:?}"),
+                other => panic!("not a change of an announcement: {other:?}"),
             }
         }
     }
@@ -165,7 +165,7 @@ pub(crate) fn target(relationship: &str, addresses: impl IntoIterator<Item = End
     }
 }
 
-/// A service as one relationship has it.
+/// Builds the announcement of a service in a relationship.
 pub(crate) fn offer(relationship: &str, name: &str, port: u16) -> Offer {
     Offer {
         key: Key::new("default", name),

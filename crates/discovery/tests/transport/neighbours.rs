@@ -1,4 +1,4 @@
-//! How long a change takes to reach a peer of yellow, while a peer of blue does its worst.
+//! Measures how long a change takes to reach a peer of yellow while a peer of blue attacks the server.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -22,19 +22,20 @@ use super::mesh::{Mesh, Peer, offer};
 use super::scripted::{Deaf, Raw, frame};
 use super::{raw, secrets};
 
-/// The two measurements take turns, so that what else this machine does falls into both.
+/// The two measurements alternate, so that other load of this machine affects both.
 const TURNS: usize = 8;
-/// Changes in each turn of each.
+/// Number of changes in each turn of each measurement.
 const SAMPLES: usize = 75;
-/// Below this a delay is the machine's.
+/// Delays below this are noise of the machine.
 const NOISE: Duration = Duration::from_millis(if cfg!(debug_assertions) { 10 } else { 1 });
-/// When even without the attack the slowest take so long, others have this machine's cores, and nothing can be said.
+/// If the slowest changes take this long even without the attack, other processes use the cores, and the result means
+/// nothing.
 const STARVED: Duration = Duration::from_millis(if cfg!(debug_assertions) { 30 } else { 10 });
-/// Between two blows of the attack. Unoptimized, a handshake takes ten times as long, on the attacker's side too, which
-/// has to be on the same machine here.
+/// Interval of the attack. Without optimization, a handshake takes ten times as long, also for the attacker, which runs
+/// on the same machine.
 const BLOWS: Duration = Duration::from_millis(if cfg!(debug_assertions) { 50 } else { 5 });
 
-/// From a change to its arrival, many times.
+/// Measures the time from a change to its arrival, many times.
 async fn measure(m1: &Mesh, m4: &mut Peer, name: &str, delays: &mut Vec<Duration>) {
     let mut pause = interval(Duration::from_millis(5));
     for index in 0..SAMPLES {
@@ -47,7 +48,7 @@ async fn measure(m1: &Mesh, m4: &mut Peer, name: &str, delays: &mut Vec<Duration
     }
 }
 
-/// Of the delays without the attack and with it: median and 99th percentile.
+/// Returns median and 99th percentile of the delays, without the attack and with it.
 async fn compare(m1: &Mesh, m4: &mut Peer, round: usize) -> [[Duration; 2]; 2] {
     let (mut quiet, mut loud) = (Vec::new(), Vec::new());
     for turn in 0..TURNS {
@@ -62,7 +63,7 @@ async fn compare(m1: &Mesh, m4: &mut Peer, round: usize) -> [[Duration; 2]; 2] {
     })
 }
 
-/// All that a peer of blue can think of, from a thread of its own, until it is dropped.
+/// An attack of a peer of blue. It runs in a separate thread until it is dropped.
 struct Attack {
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -89,7 +90,7 @@ impl Drop for Attack {
     }
 }
 
-/// Each kind of harm, so many times a second.
+/// Runs each kind of attack several times a second.
 async fn attack(m1: std::net::SocketAddr, over: &AtomicBool) {
     let mut held = Vec::new();
     let mut ticks = interval(BLOWS);
@@ -97,7 +98,7 @@ async fn attack(m1: std::net::SocketAddr, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         ticks.tick().await;
         tick += 1;
-        // A handshake that never ends, and bytes that are none.
+        // An incomplete handshake that is held open.
         if let Ok(mut slow) = TcpStream::connect(m1).await {
             let _refused = slow.write_all(&[0x16, 3, 1]).await;
             held.push(slow);
@@ -115,7 +116,7 @@ async fn attack(m1: std::net::SocketAddr, over: &AtomicBool) {
     }
 }
 
-/// Shows a certificate of nobody.
+/// Presents the certificate of an unknown peer.
 async fn stranger(m1: std::net::SocketAddr) {
     static CONFIG: LazyLock<Arc<ClientConfig>> =
         LazyLock::new(|| Arc::new(raw::client(Some(&secrets::pair("m9", "green")))));
@@ -138,7 +139,7 @@ async fn request(m1: std::net::SocketAddr, body: Bytes) {
     }
 }
 
-/// Subscribes to all and reads nothing.
+/// Subscribes to everything and reads nothing.
 async fn deaf(m1: std::net::SocketAddr) {
     let Some(stream) = tls(m1).await else { return };
     let Ok(connection) = Connection::over(Deaf(stream), Duration::from_mins(1)).await else { return };
@@ -147,7 +148,7 @@ async fn deaf(m1: std::net::SocketAddr) {
     let _nothing = timeout(Duration::from_secs(5), call).await;
 }
 
-/// Subscribes and unsubscribes, without an end.
+/// Subscribes and unsubscribes repeatedly.
 async fn chatty(m1: std::net::SocketAddr) {
     let Some(stream) = tls(m1).await else { return };
     let Ok(connection) = Connection::over(stream, Duration::from_mins(1)).await else { return };
@@ -172,7 +173,7 @@ async fn a_hostile_peer_of_blue_does_not_delay_what_yellow_is_told() {
     let m1 = Mesh::m1().await;
     for index in 0..300 {
         let offer = offer("blue", &format!("service-{index}"), 1);
-        m1.announcer.try_change(|shelf| shelf.offer("blue", &offer, &Visibility::All)).unwrap();
+        m1.announcer.try_change(|cache| cache.offer("blue", &offer, &Visibility::All)).unwrap();
     }
     let mut m4 = m1.followed_by("m4", "yellow");
     m4.connected().await;
@@ -188,5 +189,5 @@ async fn a_hostile_peer_of_blue_does_not_delay_what_yellow_is_told() {
         judged += usize::from(quiet[1] < STARVED);
         assert!(judged < 2, "median and p99, without the attack and with it: {found:?}");
     }
-    println!("not judged, as this machine is busy: {found:?}");
+    println!("no result, because this machine is busy: {found:?}");
 }

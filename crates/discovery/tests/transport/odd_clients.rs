@@ -1,5 +1,5 @@
-//! Clients that are nearly a peer: certificates of the relationship's own CA whose names only look like a peer's, and old
-//! versions of TLS.
+//! Clients that resemble a peer: certificates of the relationship's own CA whose names are similar to a peer's, and old
+//! TLS versions.
 
 use emcee_discovery::tls::{AcceptError, CertificateRefusal, accept, server_name};
 use emcee_testkit::certs::{Ca, Pair};
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::secrets;
 use super::tls::{refusal, show, wire};
 
-/// A certificate of blue's CA, for both sides, with these names.
+/// Creates a certificate of blue's CA with these names, for TLS servers and clients.
 fn certificate(names: Vec<SanType>) -> Pair {
     let ca = Ca::shared("blue");
     let issuer = Issuer::from_ca_cert_pem(ca.pem(), KeyPair::from_pem(&ca.key_pem()).unwrap()).unwrap();
@@ -53,7 +53,7 @@ async fn a_name_that_looks_like_a_peers_is_none() {
         vec![SanType::Rfc822Name(ascii("m2.blue.example"))],
         vec![SanType::Rfc822Name(ascii("admin@m2.blue.example"))],
         vec![SanType::IpAddress([127, 0, 0, 1].into())],
-        // None of several makes up for another.
+        // Several wrong names do not add up to a right one.
         vec![dns("*.blue.example"), SanType::URI(ascii("m2.blue.example")), dns("m2.blue.example.")],
     ] {
         let refused = refusal(show(Some(&certificate(names.clone()))).await.1);
@@ -62,7 +62,7 @@ async fn a_name_that_looks_like_a_peers_is_none() {
     }
 }
 
-/// What is refused above is refused for its names, and not for how it is made here.
+/// The certificates above are refused because of their names, not because of how this test creates them.
 #[tokio::test]
 async fn the_same_certificate_with_the_peers_name_is_let_in() {
     for name in ["m2.blue.example", "M2.Blue.Example"] {
@@ -75,7 +75,7 @@ async fn the_same_certificate_with_the_peers_name_is_let_in() {
     }
 }
 
-/// A ClientHello of TLS 1.1 for blue; with `versions`, one that hides it in the extension of TLS 1.3.
+/// Builds a ClientHello of TLS 1.1 for blue. With `versions`, the old version is in the extension of TLS 1.3.
 fn old_hello(versions: Option<&[u8]>) -> Vec<u8> {
     let name = server_name("blue");
     let list = [&[0][..], &sized16(name.as_bytes())].concat();
@@ -88,7 +88,7 @@ fn old_hello(versions: Option<&[u8]>) -> Vec<u8> {
         extensions.extend(extension(43, &list));
     }
     let version = if versions.is_some() { [3, 3] } else { [3, 2] };
-    // Two suites of TLS 1.0 with an ECDSA certificate, and no compression.
+    // Two cipher suites of TLS 1.0 for ECDSA certificates, and no compression.
     let suites = [&version[..], &[7; 32], &[0], &sized16(&[0xc0, 0x09, 0xc0, 0x0a]), &[1, 0]].concat();
     let body = [suites, sized16(&extensions)].concat();
     let length = u32::try_from(body.len()).unwrap().to_be_bytes();
@@ -112,13 +112,13 @@ async fn versions_before_tls_1_2_are_refused() {
         near.shutdown().await.unwrap();
         let m1 = secrets::of_m1();
         let mut answer = Vec::new();
-        let (said, read) = tokio::join!(accept(far, &m1), near.read_to_end(&mut answer));
+        let (result, read) = tokio::join!(accept(far, &m1), near.read_to_end(&mut answer));
         read.unwrap();
-        let said = said.map(|_| ()).unwrap_err();
+        let error = result.map(|_| ()).unwrap_err();
         let is_handshake =
-            matches!(&said, AcceptError::Handshake { relationship, .. } if &**relationship == "blue");
-        assert!(is_handshake, "{versions:?}: {said}");
-        // A fatal alert, protocol_version, and not a byte of a certificate.
+            matches!(&error, AcceptError::Handshake { relationship, .. } if &**relationship == "blue");
+        assert!(is_handshake, "{versions:?}: {error}");
+        // The server sends a fatal alert, protocol_version, and no certificate.
         assert_eq!(answer.get(5..), Some(&[2, 70][..]), "{versions:?}: {answer:?}");
     }
 }

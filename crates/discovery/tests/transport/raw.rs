@@ -1,4 +1,4 @@
-//! TLS clients that do what Emcee's own would not: accept any server, show any certificate, or none.
+//! TLS clients that accept any server and present any certificate, or none. Emcee's own client does neither.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme, Suppor
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
-/// All versions of TLS, ALPN h2, this certificate, if any.
+/// Returns a client configuration with all TLS versions, ALPN h2, and this certificate, if any.
 pub(crate) fn client(pair: Option<&Pair>) -> ClientConfig {
     client_of(pair, rustls::DEFAULT_VERSIONS)
 }
@@ -33,7 +33,7 @@ pub(crate) fn client_of(pair: Option<&Pair>, versions: &[&'static SupportedProto
     config
 }
 
-/// As [`client`], with this chain.
+/// Returns a configuration like [`client_config`], with this certificate chain.
 pub(crate) fn client_with(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

@@ -1,4 +1,4 @@
-//! A client that keeps every byte it is sent, as it is after decryption.
+//! A client that records every byte that it receives, after decryption.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::mesh::{LONG, Mesh};
 use super::secrets;
 
-/// What was received: all bytes within TLS, and what the compressed headers among them say.
+/// All bytes received within TLS, and the errors in decompressed headers.
 #[derive(Clone, Default)]
 pub(crate) struct Received {
     bytes: Arc<Mutex<Vec<u8>>>,
@@ -27,7 +27,7 @@ impl Received {
         self.bytes.lock().unwrap().len()
     }
 
-    /// Whether this stands anywhere in it.
+    /// Returns whether the received data contains this text.
     pub(crate) fn contains(&self, needle: &str) -> bool {
         let bytes = self.bytes.lock().unwrap();
         let in_bytes = bytes.windows(needle.len()).any(|window| window == needle.as_bytes());
@@ -35,7 +35,7 @@ impl Received {
     }
 }
 
-/// A stream as a peer of a relationship.
+/// A recorded stream of a peer in a relationship.
 pub(crate) struct Recorder {
     pub(crate) received: Received,
     call: Call<DeltaDiscoveryResponse>,
@@ -52,7 +52,7 @@ impl Recorder {
         Self::open_into(received, mesh, peer, relationship, first).await
     }
 
-    /// Another stream, recorded with what was received before.
+    /// Opens another stream, and records into existing data.
     pub(crate) async fn open_into(
         received: Received,
         mesh: &Mesh,
@@ -70,14 +70,14 @@ impl Recorder {
     }
 
     pub(crate) async fn ask(&self, request: &DeltaDiscoveryRequest) {
-        self.call.requests.ready().await.expect("the stream is open").send(request);
+        self.call.requests.ready().await.expect("an open stream").send(request);
     }
 
-    /// The next response, which is answered.
+    /// Returns the next response, and acknowledges it.
     pub(crate) async fn next(&mut self) -> Result<DeltaDiscoveryResponse, ReceiveError> {
-        let response = timeout(LONG, self.call.responses.next()).await.expect("there is an answer");
+        let response = timeout(LONG, self.call.responses.next()).await.expect("a response in time");
         let note = |error: &ReceiveError| self.received.words.lock().unwrap().push_str(&error.to_string());
-        let response = response.inspect_err(note)?.expect("the stream goes on");
+        let response = response.inspect_err(note)?.expect("an open stream");
         let answer = DeltaDiscoveryRequest {
             type_url: response.type_url.clone(),
             response_nonce: response.nonce.clone(),

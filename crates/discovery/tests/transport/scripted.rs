@@ -1,4 +1,4 @@
-//! Both sides of a stream with whatever bytes a script says.
+//! Clients and servers that send scripted bytes.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -23,13 +23,13 @@ use tonic::Status;
 use super::mesh::Peer;
 use super::secrets;
 
-/// A message in gRPC's frame.
+/// Encodes a message as a gRPC frame.
 pub(crate) fn frame(message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     [&[0][..], &length, message].concat().into()
 }
 
-/// A body of these bytes, which ends, or does not.
+/// An HTTP body of these bytes, which ends or stays open.
 struct Script {
     chunks: VecDeque<Bytes>,
     ends: bool,
@@ -51,14 +51,14 @@ impl Body for Script {
     }
 }
 
-/// A client.
+/// A client that sends arbitrary bytes.
 pub(crate) struct Raw;
 
-/// A stream that is held open.
+/// The task of a stream that is held open.
 pub(crate) type HeldOpen = tokio::task::JoinHandle<hyper::Result<Response<hyper::body::Incoming>>>;
 
 impl Raw {
-    /// Opens so many streams on one connection, each with this body, and ends none.
+    /// Opens a number of streams on one connection, each with this body, and leaves all open.
     pub(crate) async fn hold<S>(stream: S, chunk: Bytes, times: usize) -> Vec<HeldOpen>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -77,7 +77,7 @@ impl Raw {
         (0..times).map(open).collect()
     }
 
-    /// Sends a request with this body to the one method, and gives the status at the end of the answer.
+    /// Sends a request with this body to the delta xDS method. Returns the status at the end of the response.
     pub(crate) async fn send<S>(stream: S, chunks: Vec<Bytes>) -> ReceiveError
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -85,7 +85,7 @@ impl Raw {
         Self::try_send(stream, chunks).await.unwrap()
     }
 
-    /// The same, if the server lets it.
+    /// Does the same as [`RawClient::send_body`], or returns the error of the connection.
     pub(crate) async fn try_send<S>(stream: S, chunks: Vec<Bytes>) -> hyper::Result<ReceiveError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -105,14 +105,14 @@ impl Raw {
         loop {
             match responses.next().await {
                 Ok(Some(_)) => {}
-                Ok(None) => panic!("a good end"),
+                Ok(None) => panic!("a successful end of the stream"),
                 Err(error) => return Ok(error),
             }
         }
     }
 }
 
-/// A connection that is written to and never read.
+/// A connection that is written, but never read.
 pub(crate) struct Deaf<S>(pub(crate) S);
 
 impl<S: Unpin> AsyncRead for Deaf<S> {
@@ -139,7 +139,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Deaf<S> {
     }
 }
 
-/// m2 as a server, which gives each stream the same bytes and then nothing.
+/// A server of m2 that sends the same bytes to each stream, and then nothing.
 pub(crate) struct Scripted {
     address: Endpoint,
     relationship: String,
@@ -154,7 +154,7 @@ impl Scripted {
         Self { address, relationship: relationship.to_owned() }
     }
 
-    /// m1, which follows it.
+    /// Starts a client of m1 that follows this server.
     pub(crate) fn followed(&self) -> Peer {
         let m1: Arc<Relationship> = secrets::relationship(&self.relationship, "m1", &["m2"]);
         let mut target = super::mesh::target(&self.relationship, [self.address.clone()]);

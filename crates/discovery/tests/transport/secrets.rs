@@ -1,4 +1,4 @@
-//! Relationships of the meshes m1, m2 and m3, from the testkit's certificates.
+//! Relationships of the test meshes, with certificates of the testkit.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use webpki::EndEntityCert;
 
-/// The name of a mesh in its certificate of a relationship.
+/// Returns the name of a mesh in its certificate of a relationship.
 pub(crate) fn name(mesh: &str, relationship: &str) -> String {
     format!("{mesh}.{relationship}.example")
 }
 
-/// A mesh's good certificate of a relationship.
+/// Returns a mesh's valid certificate of a relationship.
 pub(crate) fn pair(mesh: &str, relationship: &str) -> Pair {
     Ca::shared(relationship).issue(&Leaf::dns(&name(mesh, relationship)))
 }
@@ -32,7 +32,7 @@ pub(crate) fn key_material(pair: &Pair) -> KeyMaterial {
     }
 }
 
-/// The same, with this `ca.crl`.
+/// Returns the key material with this `ca.crl`.
 pub(crate) fn revoking(material: &KeyMaterial, crl: &[u8]) -> KeyMaterial {
     KeyMaterial { crl: Some(crl.into()), ..material.clone() }
 }
@@ -41,13 +41,13 @@ pub(crate) fn material(pair: &Pair) -> Material {
     Material::parse(&key_material(pair)).unwrap()
 }
 
-/// With these peers, each known by its usual name.
+/// Returns a relationship with these peers, each identified by the DNS name in its certificate.
 pub(crate) fn with_peers(relationship: &str, material: Material, peers: &[&str]) -> Arc<Relationship> {
     let peers = peers.iter().map(|peer| (*peer, [SubjectAltName::from(&*name(peer, relationship))]));
     Arc::new(Relationship::new(relationship, material, peers))
 }
 
-/// The relationship as `mesh` has it, with a good certificate.
+/// Returns the relationship of `mesh`, with a valid certificate.
 pub(crate) fn relationship(relationship: &str, mesh: &str, peers: &[&str]) -> Arc<Relationship> {
     with_peers(relationship, material(&pair(mesh, relationship)), peers)
 }
@@ -56,12 +56,12 @@ pub(crate) fn relationships(all: impl IntoIterator<Item = Arc<Relationship>>) ->
     all.into_iter().map(|one| (Arc::clone(one.name()), one)).collect()
 }
 
-/// What m1 has open in most tests: blue with m2 and m3, yellow with m4.
+/// Returns the relationships of m1 in most tests: blue with m2 and m3, yellow with m4.
 pub(crate) fn of_m1() -> Relationships {
     relationships([relationship("blue", "m1", &["m2", "m3"]), relationship("yellow", "m1", &["m4"])])
 }
 
-/// A CRL of this CA that revokes these certificates, as PEM.
+/// Returns a CRL of this CA that revokes these certificates, as PEM.
 pub(crate) fn crl<'a>(ca: &Ca, revoked: impl IntoIterator<Item = &'a Pair>) -> String {
     let key = KeyPair::from_pem(&ca.key_pem()).unwrap();
     let issuer = Issuer::from_ca_cert_pem(ca.pem(), key).unwrap();

@@ -1,4 +1,4 @@
-//! What is announced arrives at those who may know, and with nobody else.
+//! Announcements reach the peers that may receive them, and no other peers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::mesh::{LONG, Mesh, Peer, offer, only, target};
 use super::secrets;
 
-/// Waits for what a server does by itself.
+/// Waits until a condition holds.
 pub(crate) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_so() {
@@ -38,11 +38,11 @@ async fn what_is_offered_changed_and_withdrawn_arrives() {
     m1.offer("blue", "ratings", &Visibility::All);
     assert_eq!(m2.changed().await, ("ratings".into(), true));
     let key = offer("blue", "ratings", 1).key;
-    m1.announcer.change(|shelf| shelf.withdraw("blue", &key));
+    m1.announcer.change(|cache| cache.withdraw("blue", &key));
     assert_eq!(m2.changed().await, ("ratings".into(), false));
 }
 
-/// More of it than may wait to be written.
+/// The resource is larger than the data that can be queued for writing.
 #[tokio::test]
 async fn a_large_resource_among_small_ones_arrives() {
     let m1 = Mesh::m1().await;
@@ -52,7 +52,7 @@ async fn a_large_resource_among_small_ones_arrives() {
     assert!(size > 4 * wire::CHUNK, "{size}");
     let names = (0..100).map(|index| format!("service-{index:02}"));
     names.for_each(|name| m1.offer("blue", &name, &Visibility::All));
-    m1.announcer.try_change(|shelf| shelf.offer("blue", &large, &Visibility::All)).unwrap();
+    m1.announcer.try_change(|cache| cache.offer("blue", &large, &Visibility::All)).unwrap();
     m1.offer("blue", "last", &Visibility::All);
     let mut m2 = m1.followed_by("m2", "blue");
     m2.connected().await;
@@ -114,10 +114,11 @@ async fn what_a_peer_refuses_is_known_on_both_sides() {
     }
     assert_eq!(refused, [("default/ratings/IPv4".into(), "StyleMismatch: no".into())]);
     let peer = Audience::new("blue", "m2");
-    eventually("the NACK is known", || m1.server.peers()[&peer].refused == refused).await;
+    eventually("the server has the NACK", || m1.server.peers()[&peer].refused == refused).await;
 }
 
-/// A range that is typed wrongly, and then rightly: what was refused comes, and the peer learns of it, on the same stream.
+/// For example, an administrator corrects a typo in a network. Then rejected resources arrive, and the peer learns of
+/// it, on the same stream.
 #[tokio::test]
 async fn what_was_refused_is_judged_again_when_other_things_are_acceptable() {
     let m1 = Mesh::m1().await;
@@ -134,7 +135,7 @@ async fn what_was_refused_is_judged_again_when_other_things_are_acceptable() {
         assert_eq!(m3.changed().await, (name.clone(), true));
     }
     let peer = Audience::new("blue", "m2");
-    eventually("the NACK is known", || m1.server.peers()[&peer].refused.len() == 100).await;
+    eventually("the server has the NACK", || m1.server.peers()[&peer].refused.len() == 100).await;
     let all: Judge = Arc::new(|_| Ok(()));
     m2.judge.send_replace(all);
     let fixed = Instant::now();
@@ -148,9 +149,9 @@ async fn what_was_refused_is_judged_again_when_other_things_are_acceptable() {
         }
     }
     assert!(fixed.elapsed() < Duration::from_secs(2), "{:?}", fixed.elapsed());
-    eventually("m1 knows it", || m1.server.peers()[&peer].refused.is_empty()).await;
+    eventually("the server has the ACK", || m1.server.peers()[&peer].refused.is_empty()).await;
     m1.offer("blue", "last", &Visibility::All);
-    assert_eq!(m2.changed().await, ("last".into(), true), "it is the same stream");
+    assert_eq!(m2.changed().await, ("last".into(), true), "the stream is the same");
     assert_eq!(m3.changed().await, ("last".into(), true));
 }
 
@@ -179,7 +180,7 @@ async fn a_relationship_that_is_closed_and_opened_again_is_followed_at_once() {
     m2.connected().await;
     let relationships = Relationships::clone(&m2.relationships.borrow());
     m2.relationships.send_replace(Arc::default());
-    // That the stream ended may be told before, or not: the later word replaces the earlier.
+    // An event for the end of the stream may come first. The later event can replace it.
     while m2.lost().await != Trouble::Closed {}
     m2.relationships.send_replace(Arc::new(relationships));
     m2.connected().await;
@@ -195,7 +196,7 @@ async fn a_deleted_secret_cuts_the_peers_off() {
     let why = m2.lost().await.to_string();
     assert!(why.contains("it has no open relationship of this name"), "{why}");
     let peer = Audience::new("blue", "m2");
-    eventually("nothing of it is left", || m1.server.peers()[&peer].streams == 0).await;
+    eventually("its streams are closed", || m1.server.peers()[&peer].streams == 0).await;
 }
 
 #[tokio::test]
@@ -220,9 +221,9 @@ async fn a_server_that_ends_says_so_and_is_followed_when_it_is_back() {
     m2.connected().await;
     let start = Instant::now();
     m1.end().await;
-    assert!(start.elapsed() < Limits::default().drain, "nobody had to be cut off");
+    assert!(start.elapsed() < Limits::default().drain, "all connections closed gracefully");
     let why = m2.lost().await.to_string();
-    assert!(why.contains("this Emcee ends"), "{why}");
+    assert!(why.contains("server is shutting down"), "{why}");
 }
 
 #[tokio::test]
@@ -243,7 +244,7 @@ async fn what_the_peer_announces_of_itself_is_tried_when_the_configured_address_
 async fn through_an_egress_gateway_the_server_name_says_where_to() {
     let m1 = Mesh::m1().await;
     let mut target = target("blue", ["192.0.2.1:15443".parse().unwrap()]);
-    // A relay of bytes is all that the gateway is.
+    // The gateway only relays bytes.
     let gateway = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     target.via = Some(vec![gateway.local_addr().unwrap().to_string().parse().unwrap()]);
     let via = target.via.clone();
@@ -261,11 +262,11 @@ async fn through_an_egress_gateway_the_server_name_says_where_to() {
 #[tokio::test]
 async fn why_there_is_no_stream_is_said_once() {
     let blue = || secrets::relationship("blue", "m2", &["m1"]);
-    let mut nobody = Peer::new(blue(), ["127.0.0.1:1".parse().unwrap()]);
-    let why = nobody.lost().await.to_string();
+    let mut unreachable = Peer::new(blue(), ["127.0.0.1:1".parse().unwrap()]);
+    let why = unreachable.lost().await.to_string();
     assert_eq!(why, "127.0.0.1:1: 127.0.0.1:1 refuses the connection (nothing listens on this port there)");
-    let again = timeout(Duration::from_secs(3), nobody.events.next()).await;
-    assert!(again.is_err(), "the same trouble is no news: {again:?}");
+    let again = timeout(Duration::from_secs(3), unreachable.events.next()).await;
+    assert!(again.is_err(), "an unchanged error is not reported again: {again:?}");
 
     let mut nowhere = Peer::new(blue(), ["emcee.invalid:15443".parse().unwrap()]);
     let why = nowhere.lost().await.to_string();
@@ -283,5 +284,5 @@ async fn a_server_of_other_names_is_told_with_both() {
     let blue = emcee_discovery::tls::Relationship::new("blue", material, [("m1", names)]);
     let mut m2 = Peer::new(Arc::new(blue), [m1.endpoint()]);
     let why = m2.lost().await.to_string();
-    assert!(why.contains("carries m1.blue.example, but m9.blue.example is wanted"), "{why}");
+    assert!(why.contains("has the names m1.blue.example, but m9.blue.example is expected"), "{why}");
 }

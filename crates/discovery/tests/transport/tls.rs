@@ -1,4 +1,4 @@
-//! Who may talk to whom, and what each side is told.
+//! Which peers authenticate each other, and which errors both sides get.
 
 use std::io;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use tokio_rustls::TlsConnector;
 
 use super::{raw, secrets};
 
-/// Both ends of a TCP connection.
+/// Returns both ends of a TCP connection.
 pub(crate) async fn wire() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     (client, listener.accept().await.unwrap().0)
 }
 
-/// What both sides of a handshake say when Emcee's own client greets `peer`.
+/// Runs a handshake of Emcee's own client with `peer`. Returns the results of both sides.
 async fn greet(
     server: &Relationships,
     client: &Arc<Relationship>,
@@ -34,16 +34,16 @@ async fn greet(
     let client = async {
         let (mut stream, authenticated) = connect(near, client, peer).await?;
         let read = read_one(&mut stream).await;
-        read.map_err(|error| TlsError::of_open_stream(&error, "blue").expect("it is of TLS"))?;
+        read.map_err(|error| TlsError::of_open_stream(&error, "blue").expect("a TLS error"))?;
         Ok(authenticated.audience().clone())
     };
     tokio::join!(client, let_in(server, far))
 }
 
-/// The server writes one byte to whom it lets in.
+/// Accepts a client, and writes one byte to it.
 async fn let_in(server: &Relationships, stream: TcpStream) -> Result<Audience, AcceptError> {
     let (mut stream, authenticated) = accept(stream, server).await?;
-    // A client that refuses the server is gone by now.
+    // A client that refuses the server has closed the connection.
     let _gone = stream.write_all(b"!").await;
     let _gone = stream.shutdown().await;
     Ok(authenticated.audience().clone())
@@ -53,7 +53,7 @@ async fn read_one(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Resul
     stream.read_u8().await
 }
 
-/// What the server says of a client that shows this certificate for blue, and what the client hears.
+/// Presents this certificate for blue. Returns the client's error and the server's error.
 pub(crate) async fn show(pair: Option<&Pair>) -> (String, AcceptError) {
     ask(&secrets::of_m1(), &server_name("blue"), raw::client(pair)).await
 }
@@ -65,8 +65,8 @@ async fn ask(server: &Relationships, name: &str, config: ClientConfig) -> (Strin
         let mut stream = TlsConnector::from(Arc::new(config)).connect(name, near).await?;
         read_one(&mut stream).await
     };
-    let (heard, said) = tokio::join!(client, let_in(server, far));
-    (heard.expect_err("it is refused").to_string(), said.expect_err("it is refused"))
+    let (client_error, server_error) = tokio::join!(client, let_in(server, far));
+    (client_error.expect_err("a refusal").to_string(), server_error.expect_err("a refusal"))
 }
 
 pub(crate) fn refusal(error: AcceptError) -> CertificateRefusal {
@@ -111,9 +111,9 @@ async fn the_server_name_has_no_letter_case() {
 
 #[tokio::test]
 async fn a_certificate_of_another_relationship_is_refused_though_its_peer_is_known_there() {
-    let (heard, said) = show(Some(&secrets::pair("m4", "yellow"))).await;
-    assert_eq!(refusal(said), CertificateRefusal::UnknownCa);
-    assert!(heard.contains("UnknownCA"), "{heard}");
+    let (client_error, server_error) = show(Some(&secrets::pair("m4", "yellow"))).await;
+    assert_eq!(refusal(server_error), CertificateRefusal::UnknownCa);
+    assert!(client_error.contains("UnknownCA"), "{client_error}");
 }
 
 #[tokio::test]
@@ -134,20 +134,20 @@ async fn a_self_signed_certificate_is_refused() {
 #[tokio::test]
 async fn an_expired_certificate_is_refused_and_both_sides_are_told_of_the_clock() {
     let pair = Ca::shared("blue").issue(&Leaf::dns("m2.blue.example").expired());
-    let (heard, said) = show(Some(&pair)).await;
-    let words = said.to_string();
+    let (client_error, server_error) = show(Some(&pair)).await;
+    let words = server_error.to_string();
     assert!(words.contains("expired at 2025-06-01T00:00:00Z, and it is 20"), "{words}");
     assert!(words.contains("compare the clocks"), "{words}");
-    assert!(heard.contains("CertificateExpired"), "{heard}");
+    assert!(client_error.contains("CertificateExpired"), "{client_error}");
 }
 
 #[tokio::test]
 async fn a_certificate_of_the_future_is_refused_and_both_sides_are_told_of_the_clock() {
     let pair = Ca::shared("blue").issue(&Leaf::dns("m2.blue.example").not_yet_valid());
-    let (heard, said) = show(Some(&pair)).await;
-    let words = said.to_string();
+    let (client_error, server_error) = show(Some(&pair)).await;
+    let words = server_error.to_string();
     assert!(words.contains("is not valid before 2100-01-01T00:00:00Z"), "{words}");
-    assert!(heard.contains("CertificateExpired"), "{heard}");
+    assert!(client_error.contains("CertificateExpired"), "{client_error}");
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn nobody_is_known_by_a_common_name() {
 #[tokio::test]
 async fn a_certificate_of_the_relationship_that_names_no_peer_is_refused_with_both_names() {
     let words = show(Some(&secrets::pair("m9", "blue"))).await.1.to_string();
-    assert!(words.contains("carries m9.blue.example, but m2.blue.example, m3.blue.example"), "{words}");
+    assert!(words.contains("has the names m9.blue.example, but m2.blue.example, m3.blue.example"), "{words}");
 }
 
 #[tokio::test]
@@ -182,9 +182,9 @@ async fn a_certificate_for_servers_only_is_no_clients() {
 
 #[tokio::test]
 async fn a_client_without_a_certificate_is_refused() {
-    let (heard, said) = show(None).await;
-    assert!(heard.contains("CertificateRequired"), "{heard}");
-    assert!(matches!(said, AcceptError::Handshake { .. }), "{said}");
+    let (client_error, server_error) = show(None).await;
+    assert!(client_error.contains("CertificateRequired"), "{client_error}");
+    assert!(matches!(server_error, AcceptError::Handshake { .. }), "{server_error}");
 }
 
 #[tokio::test]
@@ -209,21 +209,21 @@ async fn a_ca_that_is_over_vouches_for_nobody() {
     let m1 = secrets::relationships([secrets::with_peers("blue", issue("m1"), &["m2"])]);
     let (client, _) = greet(&m1, &secrets::with_peers("blue", issue("m2"), &["m1"]), "m1").await;
     let words = client.unwrap_err().to_string();
-    assert!(words.contains("no CA in ca.crt is in force"), "{words}");
+    assert!(words.contains("no CA in ca.crt is valid"), "{words}");
 }
 
 #[tokio::test]
 async fn no_server_name_and_an_unknown_one_end_alike() {
     let pair = secrets::pair("m2", "blue");
-    let mut heard = Vec::new();
+    let mut client_errors = Vec::new();
     // An IP address is never sent as a server name.
     for name in ["127.0.0.1", "discovery.green.emcee.internal", "blue.emcee.internal", "a.b.c"] {
         let (client, server) = ask(&secrets::of_m1(), name, raw::client(Some(&pair))).await;
         assert!(matches!(server, AcceptError::UnknownServerName(_)), "{name}: {server}");
-        heard.push(client);
+        client_errors.push(client);
     }
-    assert!(heard[0].contains("AccessDenied"), "{}", heard[0]);
-    assert!(heard.iter().all(|words| *words == heard[0]), "{heard:?}");
+    assert!(client_errors[0].contains("AccessDenied"), "{}", client_errors[0]);
+    assert!(client_errors.iter().all(|words| *words == client_errors[0]), "{client_errors:?}");
 }
 
 #[tokio::test]
@@ -240,8 +240,8 @@ async fn what_is_not_tls_is_told_so_on_either_side() {
     let (mut near, far) = wire().await;
     near.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
     let m1 = secrets::of_m1();
-    let said = accept(far, &m1).await.map(|_| ()).unwrap_err();
-    assert!(matches!(said, AcceptError::NotTls(_)), "{said}");
+    let server_error = accept(far, &m1).await.map(|_| ()).unwrap_err();
+    assert!(matches!(server_error, AcceptError::NotTls(_)), "{server_error}");
 
     let (near, mut far) = wire().await;
     far.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
@@ -263,8 +263,8 @@ async fn what_does_not_speak_http2_is_not_let_in() {
     for alpn in [vec![], vec![b"http/1.1".to_vec()]] {
         let mut config = raw::client(Some(&secrets::pair("m2", "blue")));
         config.alpn_protocols = alpn;
-        let (_, said) = ask(&secrets::of_m1(), &server_name("blue"), config).await;
-        assert!(matches!(said, AcceptError::Handshake { .. }), "{said}");
+        let (_, server_error) = ask(&secrets::of_m1(), &server_name("blue"), config).await;
+        assert!(matches!(server_error, AcceptError::Handshake { .. }), "{server_error}");
     }
 }
 
@@ -274,7 +274,7 @@ async fn one_peer_cannot_answer_for_another() {
     let m1 = secrets::relationship("blue", "m1", &["m2", "m3"]);
     assert_eq!(greet(&m3, &m1, "m3").await.0, Ok(Audience::new("blue", "m3")));
     let words = greet(&m3, &m1, "m2").await.0.unwrap_err().to_string();
-    assert!(words.contains("carries m3.blue.example, but m2.blue.example is wanted"), "{words}");
+    assert!(words.contains("has the names m3.blue.example, but m2.blue.example is expected"), "{words}");
 }
 
 #[tokio::test]
@@ -297,7 +297,7 @@ async fn a_client_of_another_ca_learns_that_its_certificate_is_the_trouble() {
     let pair = own.issue(&Leaf::dns("m2.blue.example")).with_roots([&own, Ca::shared("blue")]);
     let m2 = secrets::with_peers("blue", secrets::material(&pair), &["m1"]);
     let words = greet(&secrets::of_m1(), &m2, "m1").await.0.unwrap_err().to_string();
-    assert!(words.contains("it refuses us: our certificate was not issued by the CA"), "{words}");
+    assert!(words.contains("it rejects us: our certificate was not issued by the CA"), "{words}");
 }
 
 #[tokio::test]
@@ -337,7 +337,7 @@ fn what_is_wrong_with_a_secret_is_said_and_nothing_of_its_key() {
         assert!(broken.key.lines().skip(1).take(2).all(|line| !words.contains(line)), "{words}");
     }
     let shown = format!("{:?}", parse(&pair).unwrap());
-    assert_eq!(shown, r#"Material { names: [Dns("m1.blue.example")], .. }"#);
+    assert_eq!(shown, r#"TlsIdentity { names: [Dns("m1.blue.example")], .. }"#);
 }
 
 #[test]
@@ -351,7 +351,7 @@ fn a_crl_that_would_revoke_nothing_is_refused() {
     assert!(Material::parse(&secrets::revoking(&material, b"no PEM")).is_err());
 }
 
-/// Authenticates m2 at this mesh.
+/// Authenticates m2 at this server.
 pub(crate) async fn m2_at(server: &Relationships, m2: &Arc<Relationship>) -> Authenticated {
     let (near, far) = wire().await;
     let (client, server) = tokio::join!(connect(near, m2, "m1"), accept(far, server));

@@ -1,4 +1,4 @@
-//! What ends a connection that was let in, and what does not.
+//! Changes that end an authenticated connection, and changes that do not.
 
 use std::sync::Arc;
 use std::time::Duration;

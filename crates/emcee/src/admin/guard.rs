@@ -1,7 +1,7 @@
-//! Who may ask at the admin port: a program of this machine, and no web page in its browser.
+//! Access check of the admin port: programs on this machine may use it, web pages in a browser may not.
 //!
-//! A page of a foreign site can have its own name lead to this machine (DNS rebinding), and then read what it is answered.
-//! Its requests carry that name.
+//! A web page can let its own host name resolve to this machine (DNS rebinding) and then read the responses. Its
+//! requests carry that host name, so requests for unknown hosts are refused.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,6 +16,7 @@ use crate::server::CameTo;
 
 const FETCH_SITE: &str = "sec-fetch-site";
 
+/// Middleware that answers requests of web pages with 403.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
     let came_to = request.extensions().get::<CameTo>().map(|CameTo(address)| *address);
     match judge(request.headers(), request.uri(), came_to) {
@@ -24,42 +25,49 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
     }
 }
 
+/// Checks the headers of a request; returns the reason to refuse it. `came_to` is the local address of the connection.
 fn judge(headers: &HeaderMap, uri: &Uri, came_to: Option<SocketAddr>) -> Result<(), String> {
+    // With two Host headers, a proxy and this server could disagree on which one counts.
     let mut hosts = headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.to_str().unwrap_or_default(),
-        _ => return Err("header Host: exactly one is needed".to_owned()),
+        _ => return Err("header Host: exactly one is required".to_owned()),
     };
+    // A request in absolute form names the host in its URI too; both must be local.
     let in_uri = uri.authority().map(Authority::as_str);
     if let Some(host) = [Some(host), in_uri].into_iter().flatten().find(|host| !is_here(host, came_to)) {
         let came_to = came_to.map_or(String::new(), |address| format!(", {address}"));
         return Err(format!("header Host: {host:?} is not allowed (localhost, 127.0.0.1, [::1]{came_to})"));
     }
     if headers.contains_key(ORIGIN) {
-        return Err("header Origin: web pages may not ask here".to_owned());
+        return Err("header Origin: web pages may not use this port".to_owned());
     }
-    // `none`: a person typed the address.
+    // `none` means that a person typed the address. Browsers set the header; other clients omit it.
     let site = headers.get_all(FETCH_SITE).iter().find(|site| *site != "none" && *site != "same-origin");
     match site {
-        Some(site) => Err(format!("header Sec-Fetch-Site: {site:?}: other web pages may not ask here")),
+        Some(site) => Err(format!("header Sec-Fetch-Site: {site:?}: other web pages may not use this port")),
         None => Ok(()),
     }
 }
 
-/// Whether a host is this machine, as its own programs call it. A port may be any that is forwarded here; with the address
-/// that the request came to goes its port.
+/// Returns whether a `Host` value names this machine.
+///
+/// Loopback names are accepted with any port, as a port may be forwarded to this one. The address that the connection
+/// was accepted on is accepted only with its own port.
 fn is_here(host: &str, came_to: Option<SocketAddr>) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     if authority.as_str().contains('@') {
         return false;
     }
     let name = authority.host();
+    // The rest must be a valid port: `Authority` also parses `localhost:` and `localhost:99999`.
     if authority.as_str() != name && authority.port_u16().is_none() {
         return false;
     }
     if name.eq_ignore_ascii_case("localhost") {
         return true;
     }
+    // IPv6 addresses are in brackets in a Host header.
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     let Ok(address) = bare.parse::<IpAddr>() else { return false };
     let is_bound = |bound: SocketAddr| {

@@ -1,10 +1,10 @@
-//! Takes private keys out of what is shown.
+//! Removes private keys from the configuration dump.
 
 use serde_json::Value;
 
 const REDACTED: &str = "[redacted]";
 
-/// The value without private keys: neither as PEM anywhere, nor under the names that Secrets give them.
+/// Replaces private keys by a placeholder: PEM text anywhere, and any value under a field name that holds a key.
 pub(super) fn private_keys(value: Value) -> Value {
     match value {
         Value::String(text) if text.contains("PRIVATE KEY") => REDACTED.into(),

@@ -1,4 +1,4 @@
-//! A large answer, made while it is sent.
+//! Streams the catalogue as JSON: the response is produced while it is sent.
 
 use std::io::{self, BufWriter, Write};
 use std::pin::Pin;
@@ -14,22 +14,25 @@ use tokio::task::spawn_blocking;
 
 use crate::catalogue::write;
 
-/// Bytes that are made at once, and how many such pieces wait to be sent.
+/// Size of a chunk of the response, in bytes.
 const PIECE: usize = 64 * 1024;
+/// Largest number of chunks that wait to be sent.
 const WAITING: usize = 2;
 
-/// What is offered, as JSON. `held` is dropped when all of it has been made, or its reader is gone.
+/// Responds with the catalogue as JSON. `held` is dropped when all chunks have been produced or the client is gone.
 pub(super) fn json(held: impl Send + 'static, offers: Offers) -> Response {
     let (sender, pieces) = mpsc::channel(WAITING);
+    // `serde_json` writes synchronously, and the channel blocks while a slow client reads.
     spawn_blocking(move || {
         let mut writer = BufWriter::with_capacity(PIECE, Pieces(sender));
-        // Fails when nobody reads any more.
+        // Fails if the client has closed the connection: the receiver is dropped with the response.
         let _unread = write(&offers, &mut writer).and_then(|()| writer.flush());
         drop(held);
     });
     ([(CONTENT_TYPE, "application/json")], Body::new(Sent(pieces))).into_response()
 }
 
+/// Writer that sends each buffer as a chunk. It blocks while [`MAX_QUEUED_CHUNKS`] are waiting.
 struct Pieces(mpsc::Sender<Bytes>);
 
 impl Write for Pieces {
@@ -43,6 +46,7 @@ impl Write for Pieces {
     }
 }
 
+/// Response body that yields the chunks.
 struct Sent(mpsc::Receiver<Bytes>);
 
 impl HttpBody for Sent {

@@ -1,4 +1,4 @@
-//! A ServiceBinding of what a peer offers.
+//! Builds ServiceBindings for announced services.
 
 use emcee_api::{GROUP, VERSION};
 use emcee_core::catalogue::Offer;
@@ -6,18 +6,18 @@ use emcee_core::key::Key;
 use emcee_core::labels::Labels;
 use serde_json::{Value, json};
 
-/// Who uses what is offered.
+/// Settings of a ServiceBinding that do not come from the announcement.
 #[derive(Clone, Debug)]
 pub struct Consumer<'a> {
-    /// Namespace of the ServiceBinding; none: the one of the same name as the service's.
+    /// Namespace of the ServiceBinding. `None`: the local namespace with the name of the service's namespace.
     pub namespace: Option<&'a str>,
-    /// Labels of the MeshFedConfig.
+    /// Labels that select the MeshFedConfig.
     pub fed_config: Labels,
-    /// The peer that offers.
+    /// Peer that announces the service. `None`: the only peer that announces it.
     pub peer: Option<&'a str>,
 }
 
-/// A ServiceBinding of a service, which follows what is announced of it.
+/// Builds a ServiceBinding that takes port, protocol and endpoints from the peer's announcements.
 pub fn following(service: &Key, consumer: &Consumer<'_>) -> Value {
     let namespace = consumer.namespace.unwrap_or(&service.namespace);
     let mut binding = json!({
@@ -27,6 +27,7 @@ pub fn following(service: &Key, consumer: &Consumer<'_>) -> Value {
         "spec": {"name": &*service.name},
     });
     let spec = &mut binding["spec"];
+    // `spec.namespace` defaults to the namespace of the binding.
     if *namespace != *service.namespace {
         spec["namespace"] = json!(&*service.namespace);
     }
@@ -37,7 +38,7 @@ pub fn following(service: &Key, consumer: &Consumer<'_>) -> Value {
     binding
 }
 
-/// A ServiceBinding of an offer that says all there is to say, and needs no announcement.
+/// Builds a ServiceBinding that contains all facts of an announcement, for a peer that is not followed.
 pub fn complete(offer: &Offer, consumer: &Consumer<'_>) -> Value {
     let mut binding = following(&offer.key, consumer);
     let spec = &mut binding["spec"];

@@ -1,45 +1,46 @@
-//! Which relationship, and which peer: by name, or the only one.
+//! Selects a relationship or a peer by name, or the only one if no name is given.
 
 use std::fmt;
 
 use emcee_core::key::Key;
 use thiserror::Error;
 
-/// So many names are told.
+/// Largest number of names in an error message.
 const SHOWN: usize = 20;
-/// How much may be mistyped of a name that is suggested.
+/// Largest edit distance between a name and a suggestion for it.
 const NEAR: usize = 3;
 
-/// Why it cannot be told what is meant. Each message says what there is.
+/// Why nothing was selected. Each message lists the names that exist.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Unchosen {
-    /// There is nothing to choose from.
+    /// Nothing exists that could be selected.
     #[error("{0}")]
     None(String),
-    /// None of that name.
+    /// No item has the given name.
     #[error("{what} ({})", known(.wanted, .names))]
     Unknown {
-        /// In words.
+        /// Description of the problem.
         what: String,
-        /// The name.
+        /// Name that was given.
         wanted: String,
-        /// The names that there are.
+        /// Names that exist.
         names: Vec<String>,
     },
-    /// Several are meant.
+    /// More than one item matches.
     #[error("{what}: say which ({})", Names(.names))]
     Several {
-        /// In words.
+        /// Description of the problem.
         what: String,
-        /// Their names.
+        /// Names of the matching items.
         names: Vec<String>,
     },
 }
 
-/// The relationship of that name, or with that MeshFedConfig (`namespace/name`); without a name: the only one.
+/// Selects the relationship with the given name, or whose MeshFedConfig has that `namespace/name`. Without a name,
+/// selects the only relationship.
 ///
 /// # Errors
-/// There is none, or there are several.
+/// No relationship matches, or more than one does.
 pub fn choose_relationship<'a, T>(
     all: &'a [T],
     wanted: Option<&str>,
@@ -48,6 +49,7 @@ pub fn choose_relationship<'a, T>(
     let fed_config = |one: &'a T| of(one).1.to_string();
     let found: Vec<&T> = match wanted {
         None => all.iter().collect(),
+        // A MeshFedConfig's name contains a `/` and a relationship's does not, so the two cannot be confused.
         Some(wanted) => match all.iter().find(|one| fed_config(one) == wanted) {
             Some(found) => vec![found],
             None => all.iter().filter(|one| of(one).0 == wanted).collect(),
@@ -66,6 +68,7 @@ pub fn choose_relationship<'a, T>(
                 Some(wanted) => format!("there are several MeshFedConfigs of relationship {wanted}"),
                 None => "there are several relationships".to_owned(),
             },
+            // Relationships of one name differ only in their MeshFedConfigs.
             names: several
                 .iter()
                 .map(|one| if wanted.is_some() { fed_config(one) } else { of(one).0.to_owned() })
@@ -74,10 +77,10 @@ pub fn choose_relationship<'a, T>(
     }
 }
 
-/// The peer of that name; without a name: the only one.
+/// Selects the peer with the given name. Without a name, selects the only peer.
 ///
 /// # Errors
-/// There is none, or there are several.
+/// No peer matches, or the name is missing and there is more than one.
 pub fn choose_peer<'a, T>(
     relationship: &str,
     all: &'a [T],
@@ -102,17 +105,19 @@ pub fn choose_peer<'a, T>(
     }
 }
 
-/// The names that there are, and which of them may be meant.
+/// Lists the names that exist, and suggests the one that is closest to `wanted`.
 pub fn known(wanted: &str, names: &[String]) -> String {
     let distance = |name: &&String| strsim::damerau_levenshtein(name, wanted);
-    // Names are of labels' length, but what is wanted comes from a user.
+    // `wanted` comes from a user or a URL. The distance takes quadratic time, so skip what is longer than any name.
     let near = names.iter().filter(|_| wanted.len() <= 253).min_by_key(distance);
+    // A short name is similar to almost any other: at most half of it may differ.
     match near.filter(|near| distance(near) <= NEAR.min(wanted.len() / 2)) {
         Some(near) => format!("did you mean {near}? there are: {}", Names(names)),
         None => format!("there are: {}", Names(names)),
     }
 }
 
+/// Formats the first [`MAX_NAMES_SHOWN`] names, and the number of others.
 struct Names<'a>(&'a [String]);
 
 impl fmt::Display for Names<'_> {

@@ -1,4 +1,8 @@
-//! A [`Catalogue`](super::Catalogue) that is never there as a whole: each service is made when it is written.
+//! Lazy JSON form of a [`CatalogueView`](super::CatalogueView): each service is converted when it is written, so that
+//! the whole catalogue is never in memory.
+//!
+//! The output must equal that of the derived serializers, including which empty fields are left out. A test compares
+//! them.
 
 use emcee_controller::Offers;
 use emcee_core::catalogue::{Listing, PeerListing, PeerState, Refused as Refusal};
@@ -6,14 +10,16 @@ use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 use super::{Announced, Refused, Service, standing};
 
-/// Serializes as a `Catalogue`.
+/// Serializes as a [`CatalogueView`](super::CatalogueView).
 pub(super) struct Catalogue<'a>(pub(super) &'a Offers);
 
+/// Serializes as a [`RelationshipView`](super::RelationshipView).
 struct Relationship<'a>(&'a Listing);
 
+/// Serializes as a [`PeerView`](super::PeerView).
 struct Peer<'a>(&'a PeerListing);
 
-/// Each made of an item when it is written.
+/// Sequence whose items are converted when they are written.
 struct Each<'a, T, S>(&'a [T], fn(&T) -> S);
 
 impl<T, S: Serialize> Serialize for Each<'_, T, S> {
@@ -51,6 +57,7 @@ impl Serialize for Peer<'_> {
         let refused = |of: fn(&PeerState) -> &[Refusal]| {
             Each(peer.state.as_ref().map(of).unwrap_or_default(), Refused::of)
         };
+        // The length is an upper bound: the JSON serializer ignores it, and empty fields are left out.
         let mut shown = serializer.serialize_struct("Peer", 8)?;
         shown.serialize_field("name", &*peer.name)?;
         shown.serialize_field("state", &state)?;

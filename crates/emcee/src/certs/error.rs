@@ -1,156 +1,156 @@
-//! What can go wrong, in words for the person at the keyboard: what it is about, what is wrong, what to do.
+//! Errors of `emcee certs`. Each message names the subject, the problem and the fix.
 
 use std::{io, path::PathBuf};
 
 use jiff::Timestamp;
 use thiserror::Error;
 
-/// Why `emcee certs` wrote nothing.
+/// Reason why `emcee certs` failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CertsError {
-    /// Everything that is wrong with what was asked for, a line each.
+    /// Several errors, displayed on one line each.
     #[error("{}", lines(.0))]
     Refused(Vec<CertsError>),
-    /// An argument that cannot be what it is meant to be.
+    /// An argument with an invalid value.
     #[error("{option} {value:?}: {problem}")]
     Argument {
-        /// The option as typed, `--mesh`.
+        /// The option with its dashes, such as `--mesh`.
         option: &'static str,
-        /// What was given to it.
+        /// The value of the option.
         value: String,
-        /// What is wrong, and what is allowed.
+        /// The problem, and what is allowed.
         problem: String,
     },
-    /// A name that another mesh's certificate carries already: peers could not tell the two apart.
+    /// The certificate of another mesh already contains the name, so peers could not distinguish the two.
     #[error("--mesh {mesh:?}: {name} is in the certificate of mesh {owner:?} ({}); each mesh needs names of its own", .path.display())]
     NameTaken {
-        /// The mesh that asks.
+        /// The mesh that requests the name.
         mesh: String,
-        /// The name it asks for.
+        /// The DNS name or SPIFFE ID.
         name: String,
-        /// The mesh that has it.
+        /// The mesh whose certificate contains it.
         owner: String,
-        /// That mesh's file.
+        /// The file of the owner's Secret.
         path: PathBuf,
     },
-    /// `--rotate` of a mesh without a Secret.
+    /// `--rotate` names a mesh that has no Secret.
     #[error("--rotate {mesh:?}: there is no {} to rotate; to add the mesh: --mesh {mesh}=NAME", .path.display())]
     NothingToRotate {
-        /// The mesh named.
+        /// The mesh in the argument.
         mesh: String,
         /// The file that is missing.
         path: PathBuf,
     },
-    /// A mesh's file is something else.
+    /// The file of a mesh has other content.
     #[error("{} is not a kubernetes.io/tls Secret written by emcee certs; move it away, or name the mesh {mesh:?} differently", .path.display())]
     NotOurSecret {
-        /// The mesh named.
+        /// The mesh in the argument.
         mesh: String,
-        /// The file in its place.
+        /// The file with the mesh's name.
         path: PathBuf,
     },
-    /// Secrets without the CA that issued them: a new CA would cut their meshes off.
+    /// The folder has Secrets but no CA. Peers of these meshes would not trust a new CA.
     #[error(
-        "{} is there but ca.crt and ca.key are not: put them back, or start in an empty folder (a new CA cuts off every mesh of the old one)",
+        "{} exists but ca.crt and ca.key do not: restore them, or start in an empty folder (a new CA cuts off every mesh of the old one)",
         .path.display()
     )]
     CaMissing {
-        /// A Secret that was issued before.
+        /// The file of one of these Secrets.
         path: PathBuf,
     },
-    /// ca.crt without ca.key.
-    #[error("{} is there but ca.key is not: bring the key from where it is kept, or start in an empty folder", .path.display())]
+    /// The folder contains ca.crt but not ca.key.
+    #[error("{} exists but ca.key does not: restore the key, or start in an empty folder", .path.display())]
     CaKeyMissing {
-        /// The CA's certificate.
+        /// Path of the CA's certificate.
         path: PathBuf,
     },
-    /// ca.key without ca.crt.
-    #[error("{} is there but ca.crt is not: put it back (each mesh's Secret has it), or remove the key to start anew", .path.display())]
+    /// The folder contains ca.key but not ca.crt.
+    #[error("{} exists but ca.crt does not: restore it (each mesh's Secret contains it), or remove the key to create a new CA", .path.display())]
     CaCertificateMissing {
-        /// The CA's key.
+        /// Path of the CA's key.
         path: PathBuf,
     },
-    /// A CA file that does not hold what its name says.
+    /// A CA file does not contain a usable certificate or key.
     #[error("{}: {problem}", .path.display())]
     CaUnreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Why it cannot be used.
         problem: String,
     },
-    /// The two are not a pair.
-    #[error("{} is not the key of {}: put back the pair that belongs together", .key.display(), .certificate.display())]
+    /// The CA's key does not match its certificate.
+    #[error("{} is not the key of {}: restore the matching pair", .key.display(), .certificate.display())]
     CaKeyMismatch {
-        /// ca.key.
+        /// Path of ca.key.
         key: PathBuf,
-        /// ca.crt.
+        /// Path of ca.crt.
         certificate: PathBuf,
     },
-    /// The folder is another relationship's.
+    /// The folder belongs to another relationship.
     #[error("{} is the CA of relationship {found:?}, not of {relationship:?}; give each relationship a folder of its own", .path.display())]
     CaOfOtherRelationship {
-        /// ca.crt.
+        /// Path of ca.crt.
         path: PathBuf,
-        /// Whose CA it is.
+        /// The relationship of the CA.
         found: String,
-        /// What was asked for.
+        /// The relationship in the arguments.
         relationship: String,
     },
-    /// The CA's time is over.
+    /// The CA has expired.
     #[error(
         "{} expired at {not_after}; start in an empty folder and give every mesh its new Secret",
         .path.display()
     )]
     CaExpired {
-        /// ca.crt.
+        /// Path of ca.crt.
         path: PathBuf,
-        /// When it ended.
+        /// When the CA expired.
         not_after: Timestamp,
     },
-    /// The CA's time has not come, or the clock is wrong.
+    /// The CA is not valid yet, or the clock is wrong.
     #[error("{} is valid only from {not_before}; is this machine's clock right?", .path.display())]
     CaNotYetValid {
-        /// ca.crt.
+        /// Path of ca.crt.
         path: PathBuf,
-        /// When it begins.
+        /// When the CA becomes valid.
         not_before: Timestamp,
     },
     /// A certificate must not outlive its CA.
     #[error("{} expires at {not_after}, before a certificate of {validity}; ask for less: --validity {}d", .path.display(), .days)]
     CaExpiresBeforeLeaf {
-        /// ca.crt.
+        /// Path of ca.crt.
         path: PathBuf,
-        /// When the CA ends.
+        /// When the CA expires.
         not_after: Timestamp,
-        /// What was asked for.
+        /// The requested period, as typed.
         validity: String,
-        /// Whole days that are left.
+        /// Whole days until the CA expires.
         days: i64,
     },
     /// A file or folder could not be read or written.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {
-        /// Read, create, write.
+        /// The action that failed: `read`, `create` or `write`.
         action: &'static str,
-        /// What.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The summary could not be written. The files are in place.
     #[error("cannot write the summary: {0}")]
     Output(#[source] io::Error),
-    /// The certificate library refused.
-    #[error("cannot make a certificate: {0}")]
+    /// The certificate library returned an error.
+    #[error("cannot create a certificate: {0}")]
     Issue(#[from] rcgen::Error),
-    /// The YAML library refused.
+    /// The YAML library returned an error.
     #[error("cannot write the Secret as YAML: {0}")]
     Yaml(#[source] Box<serde_saphyr::ser_error::Error>),
 }
 
 impl CertsError {
-    /// None, one as it is, or several as one.
+    /// Fails if there are any refusals: with the only one, or with [`CertsError::Refused`].
     pub(super) fn all(mut refusals: Vec<Self>) -> Result<(), Self> {
         match refusals.len() {
             0 => Ok(()),

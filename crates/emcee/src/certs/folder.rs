@@ -1,4 +1,4 @@
-//! The folder: read whole, then written whole. All of the input and output of `emcee certs` is here.
+//! Reads and writes the folder of a relationship. All file access of `emcee certs` is in this module.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,28 +12,28 @@ use tempfile::NamedTempFile;
 
 use super::{CertsError, secret::MeshSecret};
 
-/// More than Kubernetes stores in a Secret; a bigger file is something else.
+/// Maximum number of bytes to read from a file. Kubernetes stores less than this in a Secret.
 const LARGEST: u64 = 2 << 20;
 
-/// A folder with a relationship's CA and Secrets.
+/// A folder that contains the CA and the Secrets of one relationship.
 pub(super) struct Folder {
     path: PathBuf,
 }
 
-/// What is in it.
+/// Contents of a folder.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) ca_certificate: Option<String>,
     pub(super) ca_key: Option<String>,
-    /// Mode bits of ca.key when others than its owner may read it.
+    /// Mode bits of ca.key, if group or others have access to it.
     pub(super) ca_key_open: Option<u32>,
-    /// By mesh name: the file's name without `.yaml`.
+    /// Secrets by mesh, which is the file name without `.yaml`.
     pub(super) secrets: BTreeMap<String, MeshSecret>,
-    /// YAML files that are not Secrets of this command.
+    /// Names, without `.yaml`, of files that `emcee certs` did not write.
     pub(super) others: BTreeSet<String>,
 }
 
-/// A file to write. Only its owner may read it, unless it is `public`.
+/// A file to write. Only its owner can read it, unless it is `public`.
 pub(super) struct NewFile {
     pub(super) name: String,
     pub(super) content: String,
@@ -54,7 +54,7 @@ impl Folder {
         self.file(&format!("{mesh}.yaml"))
     }
 
-    /// A folder that does not exist yet is an empty one.
+    /// Reads the folder. A folder that does not exist counts as empty.
     pub(super) fn read(&self) -> Result<Found, CertsError> {
         let entries = match fs::read_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::default()),
@@ -69,8 +69,10 @@ impl Folder {
         Ok(found)
     }
 
-    /// Every file is complete under a temporary name before the first gets its own. New ones come before
-    /// replaced ones and are taken back if a later one fails, so that a rerun starts from where this one did.
+    /// Writes all files under temporary names before the first one gets its final name.
+    ///
+    /// New files are placed before replaced ones. If placing a file fails, the new ones are removed, so a later run
+    /// starts from the same state. Files that were replaced before the failure keep their new content.
     pub(super) fn write(&self, files: &[NewFile]) -> Result<(), CertsError> {
         DirBuilder::new()
             .recursive(true)
@@ -79,6 +81,7 @@ impl Folder {
             .map_err(|source| failed("create", &self.path, source))?;
         let mut staged =
             files.iter().map(|file| Ok((file, self.stage(file)?))).collect::<Result<Vec<_>, CertsError>>()?;
+        // New files can be removed again, replaced ones cannot be restored.
         staged.sort_by_key(|(file, _)| file.replaces);
         let mut placed = Vec::new();
         for (file, temporary) in staged {
@@ -89,6 +92,7 @@ impl Folder {
             }
             placed.extend((!file.replaces).then_some(path));
         }
+        // A rename is durable only after a sync of the folder.
         File::open(&self.path)
             .and_then(|folder| folder.sync_all())
             .map_err(|source| failed("write", &self.path, source))
@@ -96,6 +100,7 @@ impl Folder {
 
     fn stage(&self, file: &NewFile) -> Result<NamedTempFile, CertsError> {
         let mode = if file.public { 0o644 } else { 0o600 };
+        // In the target folder: a rename does not work across file systems.
         let staged = tempfile::Builder::new()
             .prefix(".emcee-")
             .suffix(".tmp")
@@ -121,7 +126,7 @@ impl Found {
                 self.ca_key_open = Some(mode & 0o777).filter(|mode| mode & 0o077 != 0);
             }
             _ => {
-                // A pipe or a device would block the read.
+                // Reading from a pipe or a device could block.
                 if let Some(mesh) = name.strip_suffix(".yaml").filter(|_| path.is_file()) {
                     self.add_mesh(mesh, read(path).ok().as_deref().and_then(MeshSecret::from_yaml));
                 }
@@ -138,12 +143,13 @@ impl Found {
     }
 }
 
+/// Gives a temporary file its final name. A new file never replaces one that another process has created meanwhile.
 fn place(temporary: NamedTempFile, path: &Path, replaces: bool) -> io::Result<()> {
     let placed = if replaces { temporary.persist(path) } else { temporary.persist_noclobber(path) };
     placed.map(drop).map_err(|failure| failure.error)
 }
 
-/// Best effort: the failure that led here is the one to report.
+/// Removes new files after a failure. Ignores errors: the caller reports the failure itself.
 fn take_back(placed: &[PathBuf]) {
     for path in placed {
         drop(fs::remove_file(path));

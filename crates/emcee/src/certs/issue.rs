@@ -1,4 +1,4 @@
-//! The certificates. Pure but for the randomness of keys: time comes in, PEM goes out.
+//! Creates certificates as PEM. The only side effect is the randomness of keys; the time is an argument.
 
 use jiff::Timestamp;
 use rcgen::{
@@ -10,22 +10,22 @@ use x509_parser::{pem::Pem, prelude::X509Certificate, x509::X509Name};
 
 use super::KeyType;
 
-/// Clocks of clusters differ by minutes; a certificate must not be refused for being too young.
+/// Certificates become valid this long before they are issued, because the clocks of clusters differ by minutes.
 const CLOCK_SKEW: Duration = Duration::minutes(5);
-/// `organizationalUnitName` of the CAs made here; their `commonName` is the relationship.
+/// `organizationalUnitName` of CAs that Emcee creates. Their `commonName` is the relationship.
 const CA_UNIT: &str = "relationship CA";
 const ORGANIZATION: &str = "Emcee";
 
-/// The CA of one relationship, ready to sign.
+/// The CA of one relationship, with its key.
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// What goes into each mesh's `ca.crt`: the CA, and whatever stands beside it in an existing file.
+    /// Content of `ca.crt` in each mesh's Secret: the CA and all other certificates in an existing ca.crt.
     pub(super) bundle: String,
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
 }
 
-/// Why an existing pair of files cannot sign.
+/// Reason why an existing CA certificate and key cannot sign.
 #[derive(Debug)]
 pub(super) enum Unusable {
     Certificate(String),
@@ -34,7 +34,7 @@ pub(super) enum Unusable {
     OtherRelationship(String),
 }
 
-/// Who a certificate is for.
+/// Names in the certificate of a mesh.
 pub(super) struct Subject<'a> {
     pub(super) relationship: &'a str,
     pub(super) mesh: &'a str,
@@ -42,7 +42,7 @@ pub(super) struct Subject<'a> {
     pub(super) spiffe: Option<&'a str>,
 }
 
-/// A certificate, its key, and its end.
+/// A certificate with its private key and its expiry.
 pub(super) struct Issued {
     pub(super) certificate: String,
     pub(super) key: String,
@@ -50,6 +50,7 @@ pub(super) struct Issued {
 }
 
 impl Authority {
+    /// Generates a new CA.
     pub(super) fn create(
         relationship: &str,
         key_type: KeyType,
@@ -58,6 +59,7 @@ impl Authority {
     ) -> Result<Self, rcgen::Error> {
         let key = KeyPair::generate_for(key_type.algorithm())?;
         let mut params = params(now - CLOCK_SKEW, now + validity, CA_UNIT, relationship);
+        // Path length 0: the CA signs the certificates of meshes, but no further CAs.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let bundle = params.self_signed(&key)?.pem();
@@ -65,7 +67,7 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), bundle, not_before, not_after })
     }
 
-    /// The pair from files. Of several certificates the one that belongs to the key signs.
+    /// Loads an existing CA. If `bundle` contains several certificates, the one that matches the key signs.
     pub(super) fn load(relationship: &str, bundle: &str, key: &str) -> Result<Self, Unusable> {
         let key = KeyPair::from_pem(key).map_err(|_| {
             Unusable::Key(
@@ -73,6 +75,7 @@ impl Authority {
                     .to_owned(),
             )
         })?;
+        // ca.crt may contain several CAs, for example while an old one is being replaced.
         let blocks = pem_blocks(bundle).map_err(Unusable::Certificate)?;
         let mut matching = None;
         for block in &blocks {
@@ -91,12 +94,12 @@ impl Authority {
         Ok(Self { issuer, bundle: bundle.to_owned(), not_before, not_after })
     }
 
-    /// The CA's key as PEM, for ca.key alone.
+    /// Returns the CA's private key as PEM. It must be written only to ca.key.
     pub(super) fn key_pem(&self) -> String {
         self.issuer.key().serialize_pem()
     }
 
-    /// Sign a certificate for a fresh key, valid from a little before `now`, never before the CA is.
+    /// Issues a certificate for a new key. It is valid from [`CLOCK_SKEW`] before `now`, but not before the CA is.
     pub(super) fn issue(
         &self,
         subject: &Subject<'_>,
@@ -106,13 +109,14 @@ impl Authority {
     ) -> Result<Issued, rcgen::Error> {
         let key = KeyPair::generate_for(key_type.algorithm())?;
         let not_before = self.not_before.max(now - CLOCK_SKEW);
-        // No serial is set: rcgen then takes 159 bits of a hash over the public key, and the key is fresh
-        // and random, so the serial is unpredictable and never comes twice.
+        // Without an explicit serial number, rcgen uses 159 bits of a hash of the public key. The key is new and
+        // random, so the serial is unpredictable and unique.
         let mut params = params(not_before, now + validity, subject.relationship, subject.mesh);
         params.subject_alt_names = alt_names(subject)?;
         params.is_ca = IsCa::ExplicitNoCa;
-        // ECDSA keys sign only; keyEncipherment belongs to RSA, which is not made here.
+        // ECDSA keys only sign. keyEncipherment is for RSA keys, which are not generated here.
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        // A mesh's gateways are servers for its peers and clients of their gateways.
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
@@ -122,9 +126,9 @@ impl Authority {
 }
 
 const BROKEN: &str = "holds a broken certificate";
-const UNCOPYABLE: &str = "has a subject that cannot be copied into certificates (a part twice, or several in one); let emcee make the CA";
+const UNCOPYABLE: &str = "has a subject that cannot be copied into certificates (a part twice, or several in one); let emcee create the CA";
 
-/// The certificates of a PEM text, at least one.
+/// Parses a PEM text that contains one or more certificates and nothing else.
 pub(super) fn pem_blocks(text: &str) -> Result<Vec<Pem>, String> {
     let blocks: Result<Vec<Pem>, _> = Pem::iter_from_buffer(text.as_bytes()).collect();
     match blocks {
@@ -135,7 +139,7 @@ pub(super) fn pem_blocks(text: &str) -> Result<Vec<Pem>, String> {
     }
 }
 
-/// A moment as people and Kubernetes write it.
+/// Converts a time for display in RFC 3339, as Kubernetes writes it.
 pub(super) fn timestamp(moment: OffsetDateTime) -> Timestamp {
     Timestamp::from_second(moment.unix_timestamp()).unwrap_or(Timestamp::MAX)
 }
@@ -162,16 +166,18 @@ fn alt_names(subject: &Subject<'_>) -> Result<Vec<SanType>, rcgen::Error> {
     dns.chain(uri).collect()
 }
 
-/// A CA of the operator's own may carry any name; one made here must be this relationship's.
+/// Checks that a certificate is a CA that may sign for the relationship. The operator's own CA may have any name, but
+/// a CA that Emcee created must be the CA of this relationship.
 fn check_is_ca(relationship: &str, certificate: &X509Certificate<'_>) -> Result<(), Unusable> {
     let is_ca = certificate.basic_constraints().ok().flatten().is_some_and(|found| found.value.ca);
+    // Without the extension, all usages are allowed.
     let signs = certificate.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign());
     if !(is_ca && signs) {
         return Err(Unusable::Certificate("is not a CA (basicConstraints CA:TRUE, keyCertSign)".to_owned()));
     }
     let name = certificate.subject();
     if name.iter().any(|part| part.iter().next().is_none()) {
-        // rcgen panics on such a name.
+        // rcgen panics on a name with an empty part.
         return Err(Unusable::Certificate(UNCOPYABLE.to_owned()));
     }
     let unit = name.iter_organizational_unit().next().and_then(|unit| unit.as_str().ok());
@@ -182,8 +188,10 @@ fn check_is_ca(relationship: &str, certificate: &X509Certificate<'_>) -> Result<
     }
 }
 
-/// rcgen keeps one value per kind of name part: a CA named `DC=example, DC=com` would sign under another name,
-/// and no chain would verify. Found out here and not at the first handshake.
+/// Checks that rcgen copies the CA's subject without changes into the issuer of a certificate.
+///
+/// rcgen keeps one value per type of name part. A CA named `DC=example, DC=com` would sign under another name, and
+/// no chain would verify. This check reports the problem before the first handshake does.
 fn check_name_survives(
     issuer: &Issuer<'static, KeyPair>,
     certificate: &X509Certificate<'_>,

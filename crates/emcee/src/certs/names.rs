@@ -1,14 +1,14 @@
-//! The words that arguments are made of. Each check answers with what is wrong and what is allowed.
+//! Checks the parts of arguments. Each error states the problem and what is allowed.
 
 use emcee_core::names::{is_dns_label, is_dns_name};
 use time::Duration;
 
-/// A century: beyond it dates stop fitting into a certificate, and nobody means it.
+/// Maximum length of a period: a century. Much longer periods exceed the range of dates in a certificate.
 const LONGEST_DAYS: i64 = 36_500;
 
 type Checked<T = ()> = Result<T, String>;
 
-/// A lower-case RFC 1123 label: names of meshes, namespaces and relationships.
+/// Checks a lower-case RFC 1123 label, such as the name of a mesh, namespace or relationship.
 pub(super) fn dns_label(value: &str) -> Checked {
     if is_dns_label(value) {
         return Ok(());
@@ -18,24 +18,25 @@ pub(super) fn dns_label(value: &str) -> Checked {
     ))
 }
 
-/// An exact DNS name, as `subject_alt_names` of a peer lists it.
+/// Checks an exact DNS name, as a peer lists it in `subject_alt_names`.
 pub(super) fn dns_name(value: &str) -> Checked {
     if value.contains('*') {
-        return Err(format!("{value:?}: a wildcard is not allowed, peers are known by exact names"));
+        return Err(format!("{value:?}: a wildcard is not allowed, peers are identified by exact names"));
     }
+    // As in URLs, a name whose last label is a number is an IPv4 address, even if it is malformed.
     if value.parse::<std::net::IpAddr>().is_ok() || ends_in_number(value) {
         return Err(format!("{value:?} is an IP address; a DNS name is needed, it need not resolve"));
     }
     if is_dns_name(value) {
         return Ok(());
     }
-    let mend = if value.is_ascii() { "" } else { "; names of other alphabets in their xn-- form" };
+    let hint = if value.is_ascii() { "" } else { "; write names in other alphabets in their xn-- form" };
     Err(format!(
-        "{value:?} is not a DNS name (labels of a-z, 0-9 and '-', at most 63 characters each, with '.' between, at most 253 in all{mend})"
+        "{value:?} is not a DNS name (labels of a-z, 0-9 and '-', at most 63 characters each, with '.' between, at most 253 in all{hint})"
     ))
 }
 
-/// A SPIFFE ID of a workload: a trust domain and a path.
+/// Checks the SPIFFE ID of a workload: a trust domain and a path.
 pub(super) fn spiffe_id(value: &str) -> Checked {
     let fits = value.len() <= 2048
         && value.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/')).is_some_and(
@@ -49,7 +50,7 @@ pub(super) fn spiffe_id(value: &str) -> Checked {
     ))
 }
 
-/// A Kubernetes label key: `[prefix/]name`.
+/// Checks a Kubernetes label key: `[prefix/]name`.
 pub(super) fn label_key(value: &str) -> Checked {
     let (prefix, name) = value.split_once('/').map_or((None, value), |(p, n)| (Some(p), n));
     let prefix_fits = prefix.is_none_or(is_dns_name);
@@ -61,7 +62,7 @@ pub(super) fn label_key(value: &str) -> Checked {
     ))
 }
 
-/// A Kubernetes label value, which may be empty.
+/// Checks a Kubernetes label value, which may be empty.
 pub(super) fn label_value(value: &str) -> Checked {
     if is_label_word(value) {
         return Ok(());
@@ -71,9 +72,10 @@ pub(super) fn label_value(value: &str) -> Checked {
     ))
 }
 
-/// `90d`, `12h`, `30m`.
+/// Parses a period such as `90d`, `12h` or `30m`.
 pub(super) fn period(value: &str) -> Checked<Duration> {
     let allowed = "a number and d, h or m (90d, 12h, 30m), at most 36500d";
+    // The unit is the last byte. The value may be empty or end with a character of several bytes.
     let split = value.len().checked_sub(1).filter(|at| value.is_char_boundary(*at));
     let (number, unit) = value.split_at(split.unwrap_or(0));
     let minutes = match unit {
@@ -85,7 +87,7 @@ pub(super) fn period(value: &str) -> Checked<Duration> {
     let number = number.parse::<u32>().map_err(|_| format!("not a period ({allowed})"))?;
     let period = Duration::minutes(i64::from(number) * minutes);
     if period.is_zero() || period > Duration::days(LONGEST_DAYS) {
-        return Err(format!("out of range ({allowed}, more than nothing)"));
+        return Err(format!("out of range ({allowed}, more than zero)"));
     }
     Ok(period)
 }

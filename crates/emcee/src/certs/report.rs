@@ -1,4 +1,4 @@
-//! The summary: what was written, what was left, what to do next.
+//! Writes the summary of a run: which files are new or unchanged, and the next steps.
 
 use std::io::{self, Write};
 
@@ -23,7 +23,7 @@ pub(super) fn report(
     writeln!(out, "{}: {ca} CA of relationship {relationship}, until {until}", certificate.display())?;
     writeln!(
         out,
-        "{}: {ca}; keep it off the clusters: whoever has it can pass for any mesh of {relationship}",
+        "{}: {ca}; keep it out of the clusters: anyone who has it can impersonate any mesh of {relationship}",
         key.display()
     )?;
     if let Some(mode) = found.ca_key_open {

@@ -1,4 +1,4 @@
-//! From arguments to what is wanted: every refusal is collected, none hides another.
+//! Converts arguments into a request. Collects all refusals, so one does not hide another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,11 +8,11 @@ use time::Duration;
 
 use super::{CertsArgs, CertsError, KeyType, names};
 
-/// What is asked for, checked by itself; the folder has not been looked at.
+/// The request of the user. It is valid in itself, but not yet checked against the contents of the folder.
 pub(super) struct Request {
     pub(super) relationship: String,
     pub(super) namespace: Option<String>,
-    /// Labels for every mesh, without the default one.
+    /// Labels for the Secrets of all meshes, without the default label.
     pub(super) labels: Labels,
     pub(super) meshes: BTreeMap<String, MeshRequest>,
     pub(super) validity: Period,
@@ -22,7 +22,7 @@ pub(super) struct Request {
 
 pub(super) type Labels = BTreeMap<String, String>;
 
-/// One mesh's wishes. What is `None` stays as it is when its certificate is rotated.
+/// The request for one mesh. In a rotation, a field that is `None` keeps its old value.
 #[derive(Default)]
 pub(super) struct MeshRequest {
     pub(super) names: Option<Vec<String>>,
@@ -31,7 +31,7 @@ pub(super) struct MeshRequest {
     pub(super) rotate: bool,
 }
 
-/// A period and how it was typed.
+/// A period, with the text that the user typed.
 #[derive(Default)]
 pub(super) struct Period {
     pub(super) typed: String,
@@ -42,6 +42,7 @@ impl Request {
     pub(super) fn parse(args: &CertsArgs) -> Result<Self, CertsError> {
         let mut reader = Reader::default();
         reader.relationship(&args.relationship);
+        // Before SPIFFE IDs and labels, which may refer only to a mesh of `--mesh` or `--rotate`.
         reader.meshes(args);
         reader.spiffe(args);
         reader.labels(args);
@@ -63,6 +64,7 @@ impl Request {
     }
 }
 
+/// Parses arguments and collects refusals.
 #[derive(Default)]
 struct Reader {
     meshes: BTreeMap<String, MeshRequest>,
@@ -75,7 +77,7 @@ impl Reader {
         self.refusals.push(CertsError::Argument { option, value: value.to_owned(), problem: problem.into() });
     }
 
-    /// Whether it passed; a problem is noted.
+    /// Records the problem of a check. Returns whether the value is valid.
     fn check(&mut self, option: &'static str, value: &str, result: Result<(), String>) -> bool {
         result.map_err(|problem| self.refuse(option, value, problem)).is_ok()
     }
@@ -112,7 +114,7 @@ impl Reader {
         let label_fits = self.check("--mesh", given, names::dns_label(mesh));
         let unfit = names.iter().filter(|name| !self.check("--mesh", given, names::dns_name(name))).count();
         if !label_fits || unfit > 0 {
-            // The mesh is known all the same: a refusal of its --label or --spiffe would only confuse.
+            // Record the mesh anyway. Otherwise its --label and --spiffe would be refused as well, which confuses.
             self.meshes.entry(mesh.to_owned()).or_default();
             return;
         }
@@ -127,8 +129,10 @@ impl Reader {
         self.meshes.entry(mesh.to_owned()).or_default().names = Some(names);
     }
 
+    /// Refuses names that two meshes share: peers identify a mesh by its names.
     fn names_of_two(&mut self) {
         let mut owners = BTreeMap::<&str, &str>::new();
+        // The loop borrows `meshes`, so record the refusals after it.
         let mut taken = Vec::new();
         for (mesh, request) in &self.meshes {
             for name in request.names.iter().flatten() {
@@ -179,6 +183,7 @@ impl Reader {
                 continue;
             };
             let (mesh, key) = key.split_once(':').map_or((None, key), |(mesh, key)| (Some(mesh), key));
+            // All checks have to pass in this order; the first failure is the one that is reported.
             let fits =
                 self.check("--label", given, names::label_key(key).and_then(|()| not_ours(key, value)))
                     && self.check("--label", given, names::label_value(value))
@@ -196,6 +201,7 @@ impl Reader {
         }
     }
 
+    /// Refuses an argument for a mesh that is in no `--mesh` or `--rotate`. Returns whether the mesh is known.
     fn knows(&mut self, option: &'static str, given: &str, mesh: &str) -> bool {
         let known = self.meshes.contains_key(mesh);
         if !known {
@@ -207,16 +213,17 @@ impl Reader {
     fn period(&mut self, option: &'static str, typed: &str) -> Period {
         let length = names::period(typed).unwrap_or_else(|problem| {
             self.refuse(option, typed, problem);
+            // Never used: the refusal makes the whole request fail.
             Duration::ZERO
         });
         Period { typed: typed.to_owned(), length }
     }
 }
 
-/// Emcee prunes what carries its labels: a Secret with them would be removed under its user.
+/// Refuses labels that mark objects as managed by Emcee. The controller would remove a Secret with such labels.
 fn not_ours(key: &str, value: &str) -> Result<(), String> {
     if key.starts_with("emcee.io/") || (key == MANAGED_BY && value == MANAGED_BY_EMCEE) {
-        return Err(format!("{key:?} marks what Emcee itself makes and removes; choose another label"));
+        return Err(format!("{key:?} marks objects that Emcee creates and removes; choose another label"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The Secret of a mesh: to YAML, and back for a mesh that has one already.
+//! Writes the Secret of a mesh as YAML, and reads an existing one.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::{
 
 const TYPE: &str = "kubernetes.io/tls";
 
-/// What is written for a mesh.
+/// Content of the Secret to write for a mesh.
 pub(super) struct NewSecret<'a> {
     pub(super) relationship: &'a str,
     pub(super) mesh: &'a str,
@@ -28,7 +28,7 @@ pub(super) struct NewSecret<'a> {
     pub(super) bundle: &'a str,
 }
 
-/// What is known of a mesh that has its Secret. The key is not kept: nothing needs it.
+/// An existing Secret of a mesh. It does not contain the private key, because nothing needs it.
 pub(super) struct MeshSecret {
     pub(super) namespace: Option<String>,
     pub(super) labels: Labels,
@@ -39,8 +39,8 @@ pub(super) struct MeshSecret {
 }
 
 impl NewSecret<'_> {
-    /// `data` and not `stringData`: it is the stored form, so `kubectl get -o yaml`, `diff` and sync tools
-    /// see no difference. What people want to know of it stands in the comment above.
+    /// Writes the Secret with a comment for people. It uses `data`, not `stringData`: `data` is the stored form, so
+    /// `kubectl get -o yaml`, `diff` and sync tools show no difference.
     pub(super) fn to_yaml(&self) -> Result<String, CertsError> {
         let yaml = serde_saphyr::to_string_with_options(&self.object(), one_line_each())
             .map_err(|error| CertsError::Yaml(Box::new(error)))?;
@@ -78,20 +78,21 @@ impl NewSecret<'_> {
     }
 }
 
-/// base64 on one line, as kubectl shows it.
+/// Writes base64 on one line, as kubectl shows it.
 fn one_line_each() -> SerializerOptions {
     serde_saphyr::ser_options! { prefer_block_scalars: false }
 }
 
 impl MeshSecret {
-    /// `None`: not a Secret that this command wrote, or one that is broken.
+    /// Reads a Secret. Returns `None` if it is broken or if `emcee certs` did not write it.
     pub(super) fn from_yaml(yaml: &str) -> Option<Self> {
         let secret: Secret = serde_saphyr::from_str(yaml).ok()?;
         let text = |key: &str| value(&secret, key);
         let blocks = pem_blocks(&text("tls.crt")?).ok()?;
+        // The mesh's own certificate comes first in a chain.
         let certificate = blocks.first()?.parse_x509().ok()?;
         let (dns, uris) = alt_names(&certificate);
-        // They come back in a rotation, and into a comment: only names that could have been asked for.
+        // A rotation uses the names again, also in a YAML comment. Accept only names that an argument could contain.
         let names_fit = dns.iter().all(|name| names::dns_name(name).is_ok())
             && uris.iter().all(|id| names::spiffe_id(id).is_ok());
         let is_ours = secret.type_.as_deref() == Some(TYPE) && text("tls.key").is_some() && names_fit;
@@ -109,6 +110,7 @@ impl MeshSecret {
 fn value(secret: &Secret, key: &str) -> Option<String> {
     let stored = |data: &BTreeMap<String, ByteString>| String::from_utf8(data.get(key)?.0.clone()).ok();
     let typed = || secret.string_data.as_ref()?.get(key).cloned();
+    // A user may have edited the file: as in Kubernetes, `stringData` takes precedence.
     typed().or_else(|| secret.data.as_ref().and_then(stored))
 }
 

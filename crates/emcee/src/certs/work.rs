@@ -1,4 +1,5 @@
-//! From what is wanted and what is there to what is written. Pure but for the randomness of keys.
+//! Plans which files to write, from the request and the contents of the folder. The only side effect is the
+//! randomness of keys.
 
 use time::OffsetDateTime;
 
@@ -10,7 +11,7 @@ use super::{
     secret::{MeshSecret, NewSecret},
 };
 
-/// What a run comes to: files to write, and what to tell of each.
+/// Result of planning a run: the files to write, and the data for the summary.
 pub(super) struct Work {
     pub(super) files: Vec<NewFile>,
     pub(super) ca_is_new: bool,
@@ -18,17 +19,18 @@ pub(super) struct Work {
     pub(super) meshes: Vec<Done>,
 }
 
-/// What became of one mesh.
+/// Result for one mesh.
 pub(super) struct Done {
     pub(super) mesh: String,
     pub(super) fate: Fate,
     pub(super) names: Vec<String>,
     pub(super) not_after: OffsetDateTime,
     pub(super) namespace: String,
-    /// What a person should know of a Secret that was left alone.
+    /// Warnings about a Secret that does not change.
     pub(super) remarks: Vec<&'static str>,
 }
 
+/// What happens to the file of a mesh.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     New,
@@ -36,7 +38,7 @@ pub(super) enum Fate {
     Kept,
 }
 
-/// All that is needed for one certificate, from the arguments and, in a rotation, from the old Secret.
+/// Specification of one certificate, from the arguments and, in a rotation, from the old Secret.
 struct Wanted<'a> {
     mesh: &'a str,
     names: Vec<String>,
@@ -46,12 +48,14 @@ struct Wanted<'a> {
     rotates: bool,
 }
 
+/// Plans a run. Creates all keys and certificates, but writes nothing.
 pub(super) fn plan(
     request: &Request,
     folder: &Folder,
     found: &Found,
     now: OffsetDateTime,
 ) -> Result<Work, CertsError> {
+    // Report all conflicts before keys are generated.
     CertsError::all(conflicts(request, folder, found))?;
     let (authority, mut files) = authority(request, folder, found, now)?;
     let mut meshes = Vec::new();
@@ -69,7 +73,7 @@ pub(super) fn plan(
     Ok(Work { files, ca_is_new: found.ca_certificate.is_none(), ca_not_after: authority.not_after, meshes })
 }
 
-/// What the arguments ask for and the folder forbids.
+/// Finds conflicts between the request and the contents of the folder.
 fn conflicts(request: &Request, folder: &Folder, found: &Found) -> Vec<CertsError> {
     let mut conflicts = Vec::new();
     for (mesh, wish) in &request.meshes {
@@ -84,12 +88,14 @@ fn conflicts(request: &Request, folder: &Folder, found: &Found) -> Vec<CertsErro
     conflicts
 }
 
+/// Finds a CA with a missing file, or Secrets without their CA.
 fn incomplete_ca(request: &Request, folder: &Folder, found: &Found) -> Option<CertsError> {
     match (&found.ca_certificate, &found.ca_key) {
         (Some(_), Some(_)) => None,
         (Some(_), None) => Some(CertsError::CaKeyMissing { path: folder.file("ca.crt") }),
         (None, Some(_)) => Some(CertsError::CaCertificateMissing { path: folder.file("ca.key") }),
         (None, None) => {
+            // Secrets without a CA come from a lost one. A new CA would not be trusted by their meshes.
             let orphan = found.secrets.keys().next();
             orphan
                 .map(|mesh| CertsError::CaMissing { path: folder.secret(mesh) })
@@ -98,6 +104,7 @@ fn incomplete_ca(request: &Request, folder: &Folder, found: &Found) -> Option<Ce
     }
 }
 
+/// Checks that certificates do not outlive a new CA.
 fn outlives(request: &Request) -> Option<CertsError> {
     (request.validity.length > request.ca_validity.length).then(|| CertsError::Argument {
         option: "--validity",
@@ -109,7 +116,7 @@ fn outlives(request: &Request) -> Option<CertsError> {
     })
 }
 
-/// Names that a certificate about to be made shares with a Secret that stays.
+/// Finds names in a new certificate that an unchanged Secret of another mesh also contains.
 fn taken(
     request: &Request,
     folder: &Folder,
@@ -120,6 +127,7 @@ fn taken(
     if found.secrets.contains_key(mesh) && !wish.rotate {
         return Vec::new();
     }
+    // A rotation with new names frees the old names of its mesh.
     let stays = |owner: &&String| {
         let replaced = request.meshes.get(*owner).is_some_and(|w| w.rotate && w.names.is_some());
         owner.as_str() != mesh && !replaced
@@ -138,7 +146,7 @@ fn taken(
         .collect()
 }
 
-/// The CA to sign with, and its files if it is new.
+/// Loads the CA of the folder, or creates a CA. Returns the files of a new CA.
 fn authority(
     request: &Request,
     folder: &Folder,
@@ -148,6 +156,7 @@ fn authority(
     if let (Some(bundle), Some(key)) = (&found.ca_certificate, &found.ca_key) {
         let authority = Authority::load(&request.relationship, bundle, key)
             .map_err(|reason| unusable(reason, request, folder))?;
+        // A run that issues no certificate succeeds with an expired CA.
         if request.meshes.iter().any(|(mesh, wish)| wish.rotate || !found.secrets.contains_key(mesh)) {
             check_time(&authority, request, folder, now)?;
         }
@@ -157,7 +166,7 @@ fn authority(
         Authority::create(&request.relationship, request.key_type, request.ca_validity.length, now)?;
     let file =
         |name: &str, content, public| NewFile { name: name.to_owned(), content, public, replaces: false };
-    // The key first: of the two files it is the one that cannot be had from elsewhere.
+    // The key first: it is the only one of the two files that cannot be restored from the Secrets.
     let files =
         vec![file("ca.key", authority.key_pem(), false), file("ca.crt", authority.bundle.clone(), true)];
     Ok((authority, files))
@@ -176,7 +185,7 @@ fn unusable(reason: Unusable, request: &Request, folder: &Folder) -> CertsError 
     }
 }
 
-/// What is issued must fit into the CA's time. A run that issues nothing need not care.
+/// Checks that new certificates are valid only while the CA is valid.
 fn check_time(
     authority: &Authority,
     request: &Request,
@@ -228,10 +237,11 @@ fn keep(
 }
 
 impl<'a> Wanted<'a> {
-    /// What the arguments do not say stays as it was.
+    /// Combines the request with the old Secret. The request takes precedence.
     fn new(request: &Request, mesh: &'a str, wish: &MeshRequest, old: Option<&MeshSecret>) -> Self {
         let default = || Labels::from([("relationship".to_owned(), request.relationship.clone())]);
         let mut labels = old.map_or_else(default, |old| old.labels.clone());
+        // Later labels override earlier ones: old or default, for all meshes, for this mesh.
         labels.extend(request.labels.clone());
         labels.extend(wish.labels.clone());
         let old_namespace = || old.and_then(|old| old.namespace.clone());
@@ -270,11 +280,10 @@ impl<'a> Wanted<'a> {
             bundle: &authority.bundle,
         }
         .to_yaml()?;
-        let fate = if rotates { Fate::Rotated } else { Fate::New };
         let all_names = names.iter().cloned().chain(spiffe.map(str::to_owned)).collect();
         let done = Done {
             mesh: mesh.to_owned(),
-            fate,
+            fate: if rotates { Fate::Rotated } else { Fate::New },
             names: all_names,
             not_after: issued.not_after,
             namespace,

@@ -1,4 +1,4 @@
-//! `emcee bind`
+//! `emcee bind`: creates ServiceBindings for announced services.
 
 mod document;
 
@@ -26,44 +26,44 @@ Examples:
   emcee bind blue/m2/default/reviews --dry-run > reviews.yaml
   emcee bind --catalogue m2.json --peer m2 --dry-run";
 
-/// Make a ServiceBinding of a service that a peer offers, or of all in an OpenAPI document.
+/// Create a ServiceBinding for a service that a peer announces, or for all services in an OpenAPI document.
 ///
-/// The service is called as `emcee catalogue` prints it. A ServiceBinding that is there already and says something else
-/// is left as it is. Those of a document follow what the peer announces, where its address is known; else they say all
-/// that the document says, judged as an announcement would be. Exit code 0: it is there; 1: it was refused; 2: the
-/// cluster cannot be asked.
+/// Name the service as `emcee catalogue` prints it. An existing ServiceBinding with another spec is not overwritten. If
+/// the discovery address of the peer is known, bindings from a document follow what the peer announces. Otherwise they
+/// contain everything in the document, validated as an announcement would be. Exit code 0: the binding exists; 1: it
+/// was refused; 2: the cluster cannot be reached.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, group(ArgGroup::new("what").required(true).args(["service", "catalogue"])))]
 pub(super) struct BindArgs {
-    /// The service: RELATIONSHIP/PEER/NAMESPACE/NAME
+    /// Service to bind: RELATIONSHIP/PEER/NAMESPACE/NAME
     #[arg(value_name = "RELATIONSHIP/PEER/NAMESPACE/NAME")]
     service: Option<Offered>,
 
-    /// OpenAPI document of what a peer offers, as its `emcee openapi` prints it: a file, or `-` for stdin
+    /// OpenAPI document of a peer's services, as the peer's `emcee openapi` prints it: a file, or `-` for stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["alias", "port", "subset", "name"])]
     catalogue: Option<PathBuf>,
 
-    /// The peer that offers what is in the document. By default the only one there is
+    /// Peer that the document describes. Defaults to the only peer
     #[arg(long, value_name = "NAME", requires = "catalogue", value_parser = dns_label)]
     peer: Option<String>,
 
-    /// Namespace of the ServiceBinding. By default the one of the same name as the service's
+    /// Namespace of the ServiceBinding. Defaults to the namespace with the name of the service's namespace
     #[arg(short = 'n', long, value_name = "NAMESPACE", value_parser = dns_label)]
     namespace: Option<String>,
 
-    /// Name under which the service is called here. By default its own
+    /// Name of the service in this mesh. Defaults to its own name
     #[arg(long, value_name = "NAME")]
     alias: Option<String>,
 
-    /// Port under which it is called here. By default the announced one
+    /// Port of the service in this mesh. Defaults to the announced port
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
 
-    /// It stands for this subset of a local Service of the same name
+    /// Make the service this subset of a local Service of the same name
     #[arg(long, value_name = "SUBSET")]
     subset: Option<String>,
 
-    /// Name of the ServiceBinding. By default the alias, else the service's name
+    /// Name of the ServiceBinding. Defaults to the alias, else to the name of the service
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
@@ -74,7 +74,7 @@ pub(super) struct BindArgs {
     surroundings: Surroundings,
 }
 
-/// A service that a peer offers.
+/// Reference to a service that a peer announces, as `emcee catalogue` prints it.
 #[derive(Clone, Debug)]
 struct Offered {
     relationship: String,
@@ -90,6 +90,7 @@ impl FromStr for Offered {
         let [relationship, peer, namespace, name] = parts[..] else {
             return Err("not RELATIONSHIP/PEER/NAMESPACE/NAME, as `emcee catalogue` prints it".to_owned());
         };
+        // The parts become names and label values of Kubernetes objects.
         match parts.iter().find(|part| !names::is_dns_label(part)) {
             Some(part) => Err(format!("{part:?} is not a DNS label (a-z, 0-9 and `-`)")),
             None => Ok(Self {
@@ -108,18 +109,21 @@ pub(super) fn run(args: &BindArgs, console: &mut Console<'_>) -> anyhow::Result<
     })
 }
 
+/// Creates the bindings. Without `client`, nothing is read from a cluster and the bindings are only printed.
 async fn bind(
     args: &BindArgs,
     client: Option<&Client>,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
     let relationships = match client {
+        // `None` as well if the user may not read MeshFedConfigs; the selector is then assumed.
         Some(client) => Relationships::of_cluster(client, args.surroundings.settings()).await?,
         None => None,
     };
     let bindings = match (&args.service, &args.catalogue) {
         (Some(service), _) => args.one(service, relationships.as_ref(), console)?,
         (None, Some(path)) => document::bindings(path, args, relationships.as_ref(), console)?,
+        // Not reached: clap requires one of the two.
         (None, None) => None,
     };
     match bindings {
@@ -129,7 +133,7 @@ async fn bind(
 }
 
 impl BindArgs {
-    /// The ServiceBinding of one service; none, if it is refused, which is said.
+    /// Builds the ServiceBinding for one service. Prints the reason and returns `None` if it is refused.
     fn one(
         &self,
         offered: &Offered,
@@ -157,8 +161,9 @@ impl BindArgs {
         }
     }
 
-    /// The ServiceBinding with what was asked for.
+    /// Sets the fields of a ServiceBinding that flags override.
     fn named(&self, mut binding: Value) -> Value {
+        // Bindings of one service differ in their alias, so the alias is the better default for the name.
         if let Some(name) = self.name.as_ref().or(self.alias.as_ref()) {
             binding["metadata"]["name"] = json!(name);
         }
@@ -174,10 +179,10 @@ impl BindArgs {
     }
 }
 
-/// Says which labels were assumed.
+/// Warns that the labels of the MeshFedConfig were assumed, as it was not read.
 pub(super) fn say_assumed(relationship: &str, console: &mut Console<'_>) -> std::io::Result<()> {
     console.warning(format_args!(
-        "assumed: the MeshFedConfig of relationship {relationship} is called {relationship}, or labelled fed-config: \
+        "assumed: the MeshFedConfig of relationship {relationship} is named {relationship}, or labelled fed-config: \
          {relationship} (MeshFedConfigs were not read)"
     ))
 }

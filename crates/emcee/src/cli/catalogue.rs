@@ -1,4 +1,4 @@
-//! `emcee catalogue`
+//! `emcee catalogue`: prints what peers announce and what is announced to them.
 
 pub(super) mod admin;
 mod remote;
@@ -26,24 +26,24 @@ Examples:
   emcee catalogue --from 203.0.113.12:15443 --relationship blue --secret certs/blue/m1.yaml";
 
 const OF_STATUSES: &str = "\
-note: of peers, only what is bound is known here; what nobody has bound is known to the running Emcee only \
+note: of the services that peers announce, only bound ones are known here; the running Emcee knows all of them \
 (kubectl -n emcee-system port-forward deployment/emcee 15000, then: emcee catalogue)";
 
 const STANDS_BY: &str = "\
-note: the Emcee that was asked stands by, and follows no peer; ask the replica that writes \
-(kubectl -n emcee-system get lease emcee says which pod it is)";
+note: the Emcee that answered is on standby and follows no peer; ask the replica that writes \
+(kubectl -n emcee-system get lease emcee shows which pod that is)";
 
-/// Print what each peer offers here, and what is offered to each peer.
+/// Print the services that each peer announces here, and those that are announced to each peer.
 ///
-/// Asks a running Emcee over its admin port. With --cluster, --kubeconfig or --context: what is offered to peers as a
-/// controller that starts now would offer it, and of peers what the statuses of resources say. With -f: the same of
-/// files. With --from: asks the Emcee of another mesh, as a peer of it, and says what hinders. What a peer offers is
-/// called as `emcee bind` takes it. Exit code 0: it is known; 1: the peer does not answer, or files were refused; 2: it
-/// could not be asked.
+/// Asks a running Emcee over its admin port. With --cluster, --kubeconfig or --context: shows what a controller that
+/// starts now would announce to peers, and what the statuses of resources record about peers. With -f: the same, from
+/// files. With --from: asks the Emcee of another mesh, as a peer of it, and reports why if that fails. Services of
+/// peers have the names that `emcee bind` accepts. Exit code 0: the catalogue is known; 1: the peer does not answer, or
+/// files were refused; 2: the command could not be carried out.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CatalogueArgs {
-    /// Format
+    /// Output format
     #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
 
@@ -66,6 +66,7 @@ pub(super) fn run(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow::Re
     }
     let catalogue = args.ask()?;
     console.data(&args.output.text(&catalogue, table::text)?)?;
+    // Only the replica that holds the Lease follows peers.
     if !catalogue.follows {
         console.note(STANDS_BY)?;
     }
@@ -73,6 +74,7 @@ pub(super) fn run(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow::Re
     Ok(Outcome::Fine)
 }
 
+/// Prints the catalogue of files or of a cluster.
 fn look(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let found = match args.source.look(&[], console)? {
         Ok(found) => found,
@@ -87,25 +89,29 @@ fn look(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow::Result<Outco
     Ok(Outcome::Fine)
 }
 
+/// Prints a note if the catalogue has no relationships, as its table is then empty.
 fn say_if_empty(catalogue: &Catalogue, console: &mut Console<'_>) -> anyhow::Result<()> {
     if catalogue.relationships.is_empty() {
-        console.note("there are no relationships here (no MeshFedConfig that can be used)")?;
+        console.note("there are no relationships here (no valid MeshFedConfig)")?;
     }
     Ok(())
 }
 
 impl CatalogueArgs {
+    /// Fetches the catalogue from the admin port of a running Emcee.
     fn ask(&self) -> anyhow::Result<Catalogue> {
         let name = self.admin.name();
         match self.admin.get("/catalogue")? {
-            Ok(body) => serde_json::from_slice(&body)
-                .with_context(|| format!("{name} answers with something that is no catalogue")),
-            Err(words) => anyhow::bail!("{name} refuses: {words}"),
+            Ok(body) => {
+                serde_json::from_slice(&body).with_context(|| format!("{name} did not return a catalogue"))
+            }
+            Err(words) => anyhow::bail!("{name} refused the request: {words}"),
         }
     }
 }
 
 impl Unknown {
+    /// Returns the exit status: unreadable files mean that the command failed.
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Self::Unreadable => Outcome::Failed,

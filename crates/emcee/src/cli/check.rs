@@ -1,4 +1,5 @@
-//! Reads and translates files, and says everything that is wrong or assumed: what validate, render and diff share.
+//! Translates the files of a mesh and collects everything that is wrong or assumed. Used by `validate`, `render` and
+//! `diff`.
 
 use std::io;
 use std::sync::Arc;
@@ -13,34 +14,36 @@ use crate::console::Console;
 use crate::intake::{self, DEFAULT_NAMESPACE, Intake};
 use crate::manifest::{Document, Duplicate, Problem, Reading, duplicates};
 
+/// Result of translating files, with all messages for the user.
 pub(super) struct Checked {
     pub(super) translation: Translation,
-    /// What the user has to mend, in the order of files and lines.
+    /// Problems that the user has to fix, in the order of files and lines.
     pub(super) refusals: Vec<Problem>,
-    /// Why something is not generated.
+    /// Reasons why objects are not generated.
     pub(super) failures: Vec<Problem>,
-    /// What was assumed for lack of input.
+    /// Assumptions made because an input is missing.
     pub(super) assumptions: Vec<Problem>,
-    /// What is worth knowing.
+    /// Warnings about valid resources.
     pub(super) warnings: Vec<Problem>,
-    /// Kinds that are not read.
+    /// Objects of kinds that Emcee does not read.
     pub(super) skipped: Vec<Problem>,
 }
 
-/// Whether the same object in two files is a mistake.
+/// Whether the same object may occur in two files.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Duplicates {
-    /// It is: the files are one mesh.
+    /// Refused: the files belong to one mesh.
     Refused,
-    /// Files may be of several meshes; only within one file it is.
+    /// Allowed, as the files may belong to several meshes. Within one file it is refused.
     AcrossFiles,
 }
 
-/// Reads `reading` as one mesh.
+/// Translates `reading` as the files of one mesh.
 pub(super) fn check(reading: Reading, settings: Settings, policy: Duplicates) -> Checked {
     let Reading { documents, problems, .. } = reading;
     let mut intake = Intake::of(&documents, &settings.cluster_domain);
     let mut refusals = problems;
+    // Several files of one mesh may contain the same Namespace.
     let (again, elsewhere): (Vec<_>, Vec<_>) = duplicates(&documents, DEFAULT_NAMESPACE)
         .into_iter()
         .filter(|pair| pair.again.kind != "Namespace")
@@ -58,12 +61,13 @@ pub(super) fn check(reading: Reading, settings: Settings, policy: Duplicates) ->
         warnings: Vec::new(),
         skipped: std::mem::take(&mut intake.skipped),
     };
-    // Files of several meshes contradict each other; each object by itself was judged above.
+    // Resources of different meshes conflict with each other, so their verdicts mean nothing. Each object has been
+    // checked on its own above.
     if one_mesh {
         checked.take_verdicts(&intake);
     } else if let Some(Duplicate { first, again }) = elsewhere.first() {
         let message = format!(
-            "is in {}:{} too: these are files of several meshes, and each object was judged by itself",
+            "is also in {}:{}: these files belong to several meshes, so each object was checked only on its own",
             first.file, first.line
         );
         checked.skipped.push(again.problem(None, message));
@@ -72,15 +76,18 @@ pub(super) fn check(reading: Reading, settings: Settings, policy: Duplicates) ->
         [&mut checked.refusals, &mut checked.failures, &mut checked.assumptions, &mut checked.warnings]
     {
         list.sort_by_cached_key(|problem| (Arc::clone(&problem.file), problem.line, problem.to_string()));
+        // Several units may report the same problem.
         list.dedup();
     }
     checked
 }
 
 impl Checked {
+    /// Adds the verdicts of the translation, with the file and line of each resource.
     fn take_verdicts(&mut self, intake: &Intake) {
         let Self { translation, refusals, failures, assumptions, warnings, .. } = self;
         for (unit, verdict) in translation.verdicts() {
+            // Units that several bindings share have no document; the bindings report their problems.
             let Some(document) = document(intake, translation, unit) else { continue };
             let located = |problem: &problem::Problem| intake::located(document, problem);
             refusals.extend(verdict.refusals.iter().map(located));
@@ -92,7 +99,10 @@ impl Checked {
         }
     }
 
-    /// Prints all but the refusals, a line each.
+    /// Prints everything except the refusals, one line each.
+    ///
+    /// # Errors
+    /// The console cannot be written.
     pub(super) fn say(&self, console: &mut Console<'_>) -> io::Result<()> {
         for (what, problems) in [
             ("not generated: ", &self.failures),
@@ -106,7 +116,10 @@ impl Checked {
         self.say_skipped(console)
     }
 
-    /// Prints what will not be generated, and what was not read.
+    /// Prints what is not generated, and what was skipped.
+    ///
+    /// # Errors
+    /// The console cannot be written.
     pub(super) fn say_failures(&self, console: &mut Console<'_>) -> io::Result<()> {
         self.failures
             .iter()
@@ -114,19 +127,23 @@ impl Checked {
         self.say_skipped(console)
     }
 
-    /// Prints what was not read.
+    /// Prints the objects that were skipped.
     fn say_skipped(&self, console: &mut Console<'_>) -> io::Result<()> {
         self.skipped.iter().try_for_each(|problem| console.note(problem))
     }
 
-    /// Prints the refusals; says whether there are any.
+    /// Prints the refusals; returns whether there are any.
+    ///
+    /// # Errors
+    /// The console cannot be written.
     pub(super) fn say_refusals(&self, console: &mut Console<'_>) -> io::Result<bool> {
         self.refusals.iter().try_for_each(|problem| console.refusal(problem))?;
         Ok(!self.refusals.is_empty())
     }
 }
 
-/// Where a resource is written; of one that the labels of a Service ask for, that Service.
+/// Returns the document of a resource. For a resource that Emcee generates because of labels on a Service, returns that
+/// Service.
 fn document<'i>(intake: &'i Intake, translation: &Translation, unit: &Unit) -> Option<&'i Document> {
     let resource = unit.resource()?;
     let asking = || Some(ObjectRef { kind: "Service", key: translation.service_of(&resource.key)?.clone() });

@@ -1,4 +1,4 @@
-//! `emcee crds`
+//! `emcee crds`: prints the custom resource definitions.
 
 use clap::Args;
 use serde_json::Value;

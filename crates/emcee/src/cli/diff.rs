@@ -1,4 +1,4 @@
-//! `emcee diff`
+//! `emcee diff`: shows how generated objects differ from existing ones.
 
 mod cluster;
 
@@ -32,21 +32,21 @@ virtualservices,serviceentries,destinationrules,authorizationpolicies -A -l app.
 /// Print what would be created (+), changed (~, field by field) and removed (-).
 ///
 /// With --against: only objects with the label app.kubernetes.io/managed-by: emcee count as existing. With --cluster,
-/// --kubeconfig or --context: what a controller that starts now would do in that cluster; with -f, if these files
-/// were applied to it first. Nothing is written. Exit code 0: no difference; 1: a difference, or an object that would be
-/// left although it is not as it should be; 2: an error.
+/// --kubeconfig or --context: shows what a controller that starts now would do in that cluster; with -f, as if these
+/// files had been applied first. Nothing is written. Exit code 0: no difference; 1: a difference, or an object that
+/// differs but would be left unchanged; 2: an error.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, group(ArgGroup::new("state").required(true).multiple(true).args(["kubeconfig", "context"])))]
 pub(super) struct DiffArgs {
-    /// YAML or JSON files, folders (with all that is in them), or `-` for stdin
+    /// YAML or JSON files, folders (including subfolders), or `-` for stdin
     #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1..)]
     filename: Vec<PathBuf>,
 
-    /// The objects as they are: files, or folders
+    /// Existing objects: files or folders
     #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = LIVE, requires = "filename", group = "state")]
     against: Vec<PathBuf>,
 
-    /// The objects as they are: in the cluster that kubectl would choose
+    /// Existing objects: those in the cluster that kubectl would choose
     #[arg(long, group = "state")]
     cluster: bool,
 
@@ -60,7 +60,7 @@ pub(super) struct DiffArgs {
     surroundings: Surroundings,
 }
 
-/// The flags that mean a cluster.
+/// Flags that select a cluster, as clap knows them.
 const LIVE: [&str; 3] = ["cluster", "kubeconfig", "context"];
 
 pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
@@ -83,8 +83,10 @@ pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<
     Ok(if text.is_empty() { Outcome::Fine } else { Outcome::Refused })
 }
 
+/// Kind, namespace and name of an object.
 type Identity = (String, String, String);
 
+/// Compares planned objects with existing ones. Returns the differences as text; empty if nothing differs.
 fn compare(planned: &[Object], against: &Reading) -> anyhow::Result<String> {
     let mut existing: BTreeMap<Identity, &Document> = against
         .documents
@@ -97,10 +99,13 @@ fn compare(planned: &[Object], against: &Reading) -> anyhow::Result<String> {
         let kind = object.kind();
         let name = format!("{} {}/{}", kind.as_str(), object.namespace, object.name);
         let identity = (kind.as_str().to_owned(), object.namespace.to_string(), object.name.clone());
+        // What remains in `existing` at the end is not planned any more.
         let Some(old) = existing.remove(&identity) else {
             writeln!(text, "+ {name}")?;
             continue;
         };
+        // The API server adds defaults to objects of Kubernetes' own kinds, so extra fields there are no difference.
+        // Istio's kinds have no defaults.
         let exact = kind.group().ends_with(".istio.io");
         let changed = deviations(&old.value, &serde_json::to_value(object)?, exact);
         if !changed.is_empty() {
@@ -116,16 +121,18 @@ fn compare(planned: &[Object], against: &Reading) -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// Returns the key of a document; a missing namespace is `default`, as for kubectl.
 fn identity(document: &Document) -> Identity {
     let namespace = document.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
     (document.kind.clone(), namespace.to_owned(), document.name.clone())
 }
 
+/// Returns whether an object carries the label of objects that Emcee manages.
 fn is_ours(object: &Value) -> bool {
     object["metadata"]["labels"][labels::MANAGED_BY] == labels::MANAGED_BY_EMCEE
 }
 
-/// Of a Secret only that it changes: a diff is read over shoulders, and kept in logs.
+/// Formats a difference. The data of a Secret is not shown, because diffs end up in logs and on screens.
 fn shown(kind: &str, difference: &Difference) -> String {
     if kind == "Secret" && difference.field.starts_with("data") {
         return format!("{}: changes", difference.field);

@@ -1,4 +1,4 @@
-//! `emcee export`
+//! `emcee export`: prints the services for a peer as a bundle, for meshes without a discovery connection.
 
 use clap::Args;
 use emcee_discovery::parcel::{self, Parcel};
@@ -13,20 +13,20 @@ use crate::manifest;
 
 const EXAMPLES: &str = "\
 Examples:
-  emcee export --relationship blue --peer m1 > parcel.yaml
-  emcee export -f examples/blue-yellow/m2 --relationship blue --peer m1 --mesh m2 > parcel.yaml";
+  emcee export --relationship blue --peer m1 > bundle.yaml
+  emcee export -f examples/blue-yellow/m2 --relationship blue --peer m1 --mesh m2 > bundle.yaml";
 
-/// Print what a peer may know of this mesh's services as a file for `emcee import`, where meshes have no stream.
+/// Print the services that a peer may use as a file for `emcee import`, for meshes without a discovery connection.
 ///
-/// Looks at the cluster that kubectl would choose, as a controller that starts now would; with -f, at files. The file
-/// is a stream of EndpointSlices that harm nobody who applies them, and holds nothing secret.
+/// Reads the cluster that kubectl would choose, as a controller that starts now would; with -f, reads files. The file
+/// is a stream of EndpointSlices that are safe to apply, and contains no secrets.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ExportArgs {
     #[command(flatten)]
     audience: AudienceArgs,
 
-    /// Name of this mesh, for the people who get the file
+    /// Name of this mesh, for the people who receive the file
     #[arg(long, value_name = "NAME", value_parser = dns_label)]
     mesh: Option<String>,
 
@@ -46,27 +46,29 @@ pub(super) fn run(args: &ExportArgs, console: &mut Console<'_>) -> anyhow::Resul
             return Ok(Outcome::Refused);
         }
     };
-    let parcel = Parcel {
+    let bundle = Parcel {
         relationship: listing.relationship.clone(),
         mesh: args.mesh.clone(),
+        // `emcee import` compares the files of a peer by this time; whole seconds are enough.
         exported_at: Timestamp::now().round(jiff::Unit::Second)?,
         offers: peer.offered.clone(),
     };
-    if parcel.offers.is_empty() {
+    // `emcee import` refuses a bundle without objects, because it must not look like a withdrawal of everything.
+    if bundle.offers.is_empty() {
         console.refusal(format_args!(
-            "emcee: nothing is offered to peer {} of relationship {} (emcee expose)",
+            "emcee: nothing is announced to peer {} of relationship {} (emcee expose)",
             peer.name, listing.relationship
         ))?;
         return Ok(Outcome::Refused);
     }
-    let unreachable = parcel.offers.iter().filter(|offer| offer.endpoints.is_empty());
+    let unreachable = bundle.offers.iter().filter(|offer| offer.endpoints.is_empty());
     for offer in unreachable {
         console.warning(format_args!(
-            "warning: service {} can be reached nowhere for now, and what is exported stays so",
+            "warning: service {} has no endpoints at present, and the exported file will not be updated",
             offer.key
         ))?;
     }
-    match parcel::write(&parcel) {
+    match parcel::write(&bundle) {
         Ok(slices) => {
             console.data(&manifest::to_yaml(&slices)?)?;
             Ok(Outcome::Fine)

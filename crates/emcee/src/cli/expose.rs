@@ -1,4 +1,4 @@
-//! `emcee expose`
+//! `emcee expose`: creates a ServiceExposition.
 
 use std::str::FromStr;
 
@@ -29,38 +29,38 @@ Examples:
   emcee expose default/reviews:9080 --to blue --alias critics --peers m1,m3
   emcee expose default/reviews:9080 --to blue --no-directory --dry-run";
 
-/// Make a ServiceExposition: expose a port of a Service to the peers of a relationship.
+/// Create a ServiceExposition: expose a port of a Service to the peers of a relationship.
 ///
-/// A ServiceExposition that is there already and says something else is left as it is. Exit code 0: it is there; 1: it
-/// was refused; 2: the cluster cannot be asked.
+/// An existing ServiceExposition with another spec is not overwritten. Exit code 0: the exposition exists; 1: it was
+/// refused; 2: the cluster cannot be reached.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ExposeArgs {
-    /// The port of the Service: NAMESPACE/SERVICE:PORT
+    /// Port of a Service to expose: NAMESPACE/SERVICE:PORT
     #[arg(value_name = "NAMESPACE/SERVICE:PORT")]
     service: ServicePort,
 
-    /// The relationship
+    /// Name of the relationship
     #[arg(long, value_name = "RELATIONSHIP", value_parser = dns_label)]
     to: String,
 
-    /// Name under which peers know the service. By default its own
+    /// Name of the service for peers. Defaults to its own name
     #[arg(long, value_name = "NAME")]
     alias: Option<String>,
 
-    /// Only this subset of it, as a DestinationRule defines it
+    /// Expose only this subset, as defined by a DestinationRule
     #[arg(long, value_name = "SUBSET")]
     subset: Option<String>,
 
-    /// The only peers that may know of it. By default all
+    /// Announce the service to these peers only. Defaults to all peers
     #[arg(long, value_name = "PEER,…", value_delimiter = ',')]
     peers: Vec<String>,
 
-    /// Tell no peer of it; who knows of it can reach it
+    /// Do not announce the service. Peers that know its name can still reach it
     #[arg(long)]
     no_directory: bool,
 
-    /// Name of the ServiceExposition. By default the alias, else the Service's name
+    /// Name of the ServiceExposition. Defaults to the alias, else to the name of the Service
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
@@ -68,6 +68,7 @@ pub(super) struct ExposeArgs {
     write: WriteArgs,
 }
 
+/// Reference to a port of a Service: `NAMESPACE/SERVICE:PORT`.
 #[derive(Clone, Debug)]
 struct ServicePort {
     service: Key,
@@ -102,6 +103,7 @@ pub(super) fn run(args: &ExposeArgs, console: &mut Console<'_>) -> anyhow::Resul
     })
 }
 
+/// Creates the exposition. Without `client`, nothing is read from a cluster and the exposition is only printed.
 async fn expose(
     args: &ExposeArgs,
     client: Option<&Client>,
@@ -111,6 +113,7 @@ async fn expose(
         Some(client) => Relationships::of_cluster(client, Settings::default()).await?,
         None => None,
     };
+    // Collect all refusals, so that the user can fix them at once.
     let mut refusals = Vec::new();
     if let Some(client) = client {
         refusals.extend(unknown_port(client, &args.service).await?);
@@ -119,6 +122,7 @@ async fn expose(
         Some(Ok(selector)) => selector,
         Some(Err(words)) => {
             refusals.push(words);
+            // Not used: the command returns below.
             Labels::default()
         }
         None => {
@@ -134,11 +138,13 @@ async fn expose(
 }
 
 impl ExposeArgs {
+    /// Returns labels that select the relationship, or why it cannot be used.
     fn selector(&self, relationships: &Relationships) -> Result<Labels, String> {
         let peers: Vec<_> = self.peers.iter().map(String::as_str).collect();
         relationships.used(&self.to, &peers, &self.service.service.namespace)
     }
 
+    /// Builds the ServiceExposition.
     fn exposition(&self, selector: &Labels) -> Value {
         let Key { namespace, name } = &self.service.service;
         let own = self.name.as_ref().or(self.alias.as_ref()).map_or(&**name, String::as_str);
@@ -167,7 +173,8 @@ impl ExposeArgs {
     }
 }
 
-/// Why there is no such port, if so. Who may not read Services is told by the status later.
+/// Returns why the port does not exist. `None` if it exists, or if the user may not read Services: in that case the
+/// status of the exposition reports the problem later.
 async fn unknown_port(client: &Client, wanted: &ServicePort) -> anyhow::Result<Option<String>> {
     let ServicePort { service: key, port } = wanted;
     let services: Api<Service> = Api::namespaced(client.clone(), &key.namespace);
@@ -185,7 +192,9 @@ async fn unknown_port(client: &Client, wanted: &ServicePort) -> anyhow::Result<O
     Ok(Some(format!("Service {key} has no port {port} (there are: {})", ports.join(", "))))
 }
 
+/// Describes a missing Service, and suggests one with a similar name.
 async fn unknown_service(services: &Api<Service>, key: &Key) -> anyhow::Result<String> {
+    // One page is enough for suggestions.
     let all = services.list_metadata(&ListParams::default().limit(500)).await;
     let all = all.with_context(|| format!("failed to read the Services of namespace {}", key.namespace))?;
     let names: Vec<_> = all.items.into_iter().filter_map(|service| service.metadata.name).collect();

@@ -1,4 +1,4 @@
-//! `emcee completions` and `emcee man`
+//! `emcee completions` and `emcee man`, both generated from the definition of the command line.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::console::Console;
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  emcee completions bash > /etc/bash_completion.d/emcee")]
 pub(super) struct CompletionsArgs {
-    /// The shell
+    /// Shell to print completions for
     #[arg(value_enum)]
     shell: Shell,
 }
@@ -22,7 +22,7 @@ pub(super) struct CompletionsArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  emcee man | man -l -\n  emcee man -o /usr/local/share/man/man1")]
 pub(super) struct ManArgs {
-    /// Folder for the pages of all commands
+    /// Folder to write the pages of all commands to
     #[arg(short = 'o', long = "output", value_name = "DIR")]
     output: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `emcee import`
+//! `emcee import`: creates ServiceBindings from a bundle of a peer.
 
 mod earlier;
 mod parcels;
@@ -23,25 +23,26 @@ use crate::console::Console;
 
 const EXAMPLES: &str = "\
 Examples:
-  emcee import parcel.yaml --relationship blue --peer m2
-  emcee import parcel.yaml --relationship blue --peer m2 -n shop --dry-run
-  emcee import parcel.yaml --relationship blue --peer m2 -f mesh/ --dry-run > bindings.yaml";
+  emcee import bundle.yaml --relationship blue --peer m2
+  emcee import bundle.yaml --relationship blue --peer m2 -n shop --dry-run
+  emcee import bundle.yaml --relationship blue --peer m2 -f mesh/ --dry-run > bindings.yaml";
 
-/// On a ServiceBinding: of whose parcel it is, `RELATIONSHIP/PEER`.
+/// Annotation of an imported ServiceBinding: the source of its bundle, `RELATIONSHIP/PEER`.
 const IMPORTED_FROM: &str = "emcee.io/imported-from";
-/// On a ServiceBinding: when that was exported.
+/// Annotation of an imported ServiceBinding: when its bundle was exported.
 const EXPORTED_AT: &str = "emcee.io/exported-at";
 
-/// Make ServiceBindings of what `emcee export` printed in another mesh, where meshes have no stream.
+/// Create ServiceBindings from a file that `emcee export` printed in another mesh, for meshes without a discovery
+/// connection.
 ///
-/// Whose file it is, who brings it has to know: it is judged as an announcement of that peer would be, and refused as a
-/// whole where anything in it is. A later file of the same peer changes what this has written of an earlier one, and
-/// nothing else. Looks at the cluster that kubectl would choose; with -f, at files. Exit code 0: all is there; 1:
-/// something was refused; 2: it could not be carried out.
+/// You say which peer the file comes from. Emcee validates it as an announcement of that peer, and refuses the whole
+/// file if any part is refused. A later file of the same peer changes only what an earlier import wrote. Reads the
+/// cluster that kubectl would choose; with -f, reads files. Exit code 0: all bindings exist; 1: something was refused;
+/// 2: the command could not be carried out.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ImportArgs {
-    /// The file, or `-` for stdin
+    /// File to import, or `-` for stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
@@ -49,19 +50,19 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "RELATIONSHIP")]
     relationship: String,
 
-    /// Name of the peer whose file it is
+    /// Name of the peer that the file comes from
     #[arg(long, value_name = "PEER")]
     peer: String,
 
-    /// Namespace of the ServiceBindings. By default the one of the same name as each service's
+    /// Namespace of the ServiceBindings. Defaults to the namespace with the name of each service's namespace
     #[arg(short = 'n', long, value_name = "NAMESPACE", value_parser = dns_label)]
     namespace: Option<String>,
 
-    /// Print the ServiceBindings, and write nothing
+    /// Print the ServiceBindings without writing them
     #[arg(long)]
     dry_run: bool,
 
-    /// The cluster's Service and Pod ranges: what a peer says never lies there
+    /// Service and Pod ranges of the cluster; endpoints of a peer in these ranges are refused
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     cluster_networks: Vec<IpNet>,
 
@@ -71,8 +72,9 @@ pub(super) struct ImportArgs {
 
 pub(super) fn run(args: &ImportArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     if args.source.has_files() && !args.dry_run {
-        bail!("of files nothing is known that could be written to (--dry-run prints the ServiceBindings)");
+        bail!("with -f there is no cluster to write to (--dry-run prints the ServiceBindings)");
     }
+    // The file first: the cluster is not needed to find out that it is invalid.
     let Some(read) = parcels::read(&args.file, console)? else { return Ok(Outcome::Refused) };
     let found = match args.source.look(&args.cluster_networks, console)? {
         Ok(found) => found,
@@ -94,19 +96,21 @@ pub(super) fn run(args: &ImportArgs, console: &mut Console<'_>) -> anyhow::Resul
     })
 }
 
+/// Writes the bindings, unless a newer bundle of the same peer has been imported.
 async fn write(
     args: &ImportArgs,
     client: &Client,
-    parcel: &Parcel,
+    bundle: &Parcel,
     bindings: &[Value],
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
     let earlier = earlier::of(client, &args.source_name()).await?;
-    if let Some(words) = earlier::newer(&earlier, parcel) {
+    if let Some(words) = earlier::newer(&earlier, bundle) {
         console.refusal(format_args!("emcee: {words}"))?;
         return Ok(Outcome::Refused);
     }
     let outcome = finish(bindings, How::Apply, Some(client), console).await?;
+    // Bindings that the file no longer contains are reported, never deleted: the file may be incomplete.
     for words in earlier::left(&earlier, bindings) {
         console.warning(words)?;
     }
@@ -114,19 +118,21 @@ async fn write(
 }
 
 impl ImportArgs {
+    /// Returns the source of the bundle as the annotation contains it.
     fn source_name(&self) -> String {
         format!("{}/{}", self.relationship, self.peer)
     }
 
-    /// The ServiceBindings, or all that is refused.
+    /// Builds the ServiceBindings, or returns all refusals.
     fn bindings(&self, read: &parcels::Read, found: &Found) -> Result<Vec<Value>, Vec<String>> {
         let said = |words: String| vec![format!("emcee: {words}")];
         let relationships = &found.relationships;
         let known = relationships.named(&self.relationship).map_err(|error| said(error.to_string()))?;
         let peer = known.peer(Some(&self.peer)).map_err(|error| said(error.to_string()))?;
+        // `--relationship` may be the name of a MeshFedConfig; the file contains the name of the relationship.
         if read.parcel.relationship != known.name() {
             return Err(said(format!(
-                "the file is of relationship {}, not of {}",
+                "the file belongs to relationship {}, not to {}",
                 read.parcel.relationship,
                 known.name()
             )));
@@ -137,6 +143,7 @@ impl ImportArgs {
             offers.iter().filter_map(|offer| read.refusal(&known.terms, peer, offer)).collect();
         let namespaces = offers.iter().map(|offer| self.namespace.as_deref().unwrap_or(&offer.key.namespace));
         let mut closed: Vec<_> = namespaces.filter_map(|namespace| known.refuses(namespace)).collect();
+        // The services are sorted by namespace, so equal refusals are adjacent.
         closed.dedup();
         refusals.extend(closed.into_iter().map(|words| format!("emcee: {words}")));
         if !refusals.is_empty() {
@@ -146,26 +153,28 @@ impl ImportArgs {
         Ok(offers.iter().map(|offer| self.binding(offer, &consumer, &read.parcel)).collect())
     }
 
-    fn binding(&self, offer: &Offer, consumer: &Consumer<'_>, parcel: &Parcel) -> Value {
+    /// Builds the ServiceBinding for one service, annotated with its source.
+    fn binding(&self, offer: &Offer, consumer: &Consumer<'_>, bundle: &Parcel) -> Value {
         let mut binding = complete(offer, consumer);
         binding["metadata"]["annotations"] = json!({
             IMPORTED_FROM: self.source_name(),
-            EXPORTED_AT: parcel.exported_at.to_string(),
+            EXPORTED_AT: bundle.exported_at.to_string(),
         });
         binding
     }
 
-    fn say_doubts(&self, parcel: &Parcel, console: &mut Console<'_>) -> std::io::Result<()> {
-        if let Some(mesh) = parcel.mesh.as_ref().filter(|mesh| **mesh != self.peer) {
+    /// Prints what looks wrong in the file but does not prevent the import.
+    fn say_doubts(&self, bundle: &Parcel, console: &mut Console<'_>) -> std::io::Result<()> {
+        if let Some(mesh) = bundle.mesh.as_ref().filter(|mesh| **mesh != self.peer) {
             console.warning(format_args!(
-                "warning: the file says that it is of mesh {mesh}, and is taken as peer {}'s",
+                "warning: the file says that it comes from mesh {mesh}, but it is imported as peer {}",
                 self.peer
             ))?;
         }
-        let unreachable = parcel.offers.iter().filter(|offer| offer.endpoints.is_empty());
+        let unreachable = bundle.offers.iter().filter(|offer| offer.endpoints.is_empty());
         for offer in unreachable {
             console.warning(format_args!(
-                "warning: service {} could be reached nowhere when it was exported",
+                "warning: service {} had no endpoints when it was exported",
                 offer.key
             ))?;
         }

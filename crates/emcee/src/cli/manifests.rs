@@ -1,4 +1,4 @@
-//! `emcee manifests`
+//! `emcee manifests`: prints the objects that install Emcee in a cluster.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ Examples:
   emcee manifests all --image registry.example/emcee:1.0 --fed-namespaces blue | kubectl apply --server-side -f -
   emcee manifests chart -o chart/ && helm install emcee chart/ -n emcee-system --create-namespace";
 
-/// Print what a cluster needs for Emcee to run in it.
+/// Print the objects that a cluster needs to run Emcee.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ManifestsArgs {
@@ -29,15 +29,15 @@ pub(super) struct ManifestsArgs {
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
 
-    /// Namespace of Emcee itself
+    /// Namespace in which Emcee runs
     #[arg(long, value_name = "NAMESPACE", default_value = "emcee-system", value_parser = dns_label)]
     namespace: String,
 
-    /// Image of the container
+    /// Container image
     #[arg(long, value_name = "IMAGE", default_value = IMAGE)]
     image: String,
 
-    /// Number of replicas; one of them writes, the others stand by
+    /// Number of replicas; one of them writes, the others are on standby
     #[arg(long, value_name = "NUMBER", default_value_t = 2)]
     replicas: u16,
 
@@ -49,40 +49,42 @@ pub(super) struct ManifestsArgs {
     #[arg(long, value_name = "NAMESPACE", default_value = "istio-system", value_parser = dns_label)]
     root_namespace: String,
 
-    /// Namespaces whose resources are followed; `*`: all
+    /// Namespaces whose resources Emcee watches; `*` for all
     #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', default_value = "*", value_parser = namespace_or_all)]
     watch_namespaces: Vec<String>,
 
-    /// Namespaces in which relationships may have their Secrets and gateways: there Emcee may read Secrets and make
-    /// Roles; `*`: in all, which is the right to read every Secret of the cluster
+    /// Namespaces in which relationships may have their Secrets and gateways. There, Emcee may read Secrets and create
+    /// Roles. `*` allows this in all namespaces, which includes reading every Secret of the cluster
     #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', value_parser = namespace_or_all)]
     fed_namespaces: Vec<String>,
 
-    /// Namespaces, besides, whose gateway pods may be given a relationship's configuration and keys
+    /// Additional namespaces with your own gateways, which may receive a relationship's configuration and keys
     #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', value_parser = dns_label)]
     gateway_namespaces: Vec<String>,
 
-    /// The cluster's Service and Pod ranges: no endpoint of a peer lies there
+    /// Service and Pod ranges of the cluster; endpoints of a peer in these ranges are refused
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     cluster_networks: Vec<IpNet>,
 
-    /// Whether the API server asks Emcee about resources before it takes them; where Emcee is away, it takes all
+    /// Whether the API server lets Emcee validate resources before it accepts them. While Emcee is unavailable, it
+    /// accepts all
     #[arg(long, value_name = "SWITCH", value_enum, default_value_t = Switch::On)]
     webhook: Switch,
 
-    /// Whether meshes tell each other what they offer
+    /// Whether meshes announce their exposed services to each other
     #[arg(long, value_name = "SWITCH", value_enum, default_value_t = Switch::On)]
     discovery: Switch,
 
-    /// Type of the Service at which peers reach Emcee where there is no gateway (FLAT)
+    /// Type of the Service through which peers reach Emcee if there is no gateway (FLAT)
     #[arg(long, value_name = "TYPE", value_enum, default_value_t = ServiceType::ClusterIp)]
     discovery_service_type: ServiceType,
 
-    /// Folder of the chart; the other flags are values of it
+    /// Folder for the chart; the other flags become values of the chart
     #[arg(short, long, value_name = "DIR", conflicts_with_all = INSTALLATION)]
     output: Option<PathBuf>,
 }
 
+/// Flags that are values of the chart, and therefore conflict with `--output`.
 const INSTALLATION: [&str; 12] = [
     "namespace",
     "image",
@@ -126,39 +128,45 @@ impl ServiceType {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum What {
-    /// The custom resource definitions
+    /// Custom resource definitions
     Crds,
-    /// The rights of Emcee, and the roles for people
+    /// Permissions of Emcee, and roles for users
     Rbac,
-    /// Emcee itself
+    /// Deployment of Emcee
     Deployment,
-    /// What has the API server ask Emcee about resources
+    /// Admission webhook
     Webhook,
-    /// A Helm chart, written to the folder --output
+    /// Helm chart, written to the folder of --output
     Chart,
-    /// All of it but the chart
+    /// Everything except the chart
     All,
 }
 
 pub(super) fn run(args: &ManifestsArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     match (args.what, &args.output) {
         (What::Chart, Some(folder)) => write_chart(folder)?,
-        (What::Chart, None) => bail!("a chart is several files: give the folder for them (--output DIR)"),
-        (_, Some(_)) => bail!("--output is the folder of a chart (emcee manifests chart --output DIR)"),
-        (What::Webhook, None) if args.webhook == Switch::Off => bail!("with --webhook off there is none"),
+        (What::Chart, None) => {
+            bail!("a chart consists of several files: set a folder for them (--output DIR)")
+        }
+        (_, Some(_)) => bail!("--output is only for a chart (emcee manifests chart --output DIR)"),
+        (What::Webhook, None) if args.webhook == Switch::Off => {
+            bail!("--webhook off leaves no webhook to print")
+        }
         (what, None) => print(args, what, console)?,
     }
     Ok(Outcome::Fine)
 }
 
+/// Prints the selected objects as YAML.
 fn print(args: &ManifestsArgs, what: What, console: &mut Console<'_>) -> anyhow::Result<()> {
     let installation = args.installation();
     if !matches!(what, What::Crds | What::Webhook) && args.fed_namespaces.is_empty() {
         console.warning(
-            "no --fed-namespaces: Emcee may read no Secret and make no gateway, so only FLAT and gateways of your own \
+            "no --fed-namespaces: Emcee cannot read Secrets or create gateways, so only FLAT and your own gateways \
              will work",
         )?;
     }
+    // The order matters for `kubectl apply -f -`: definitions first, then what the Deployment needs.
     let mut objects: Vec<Value> = Vec::new();
     if matches!(what, What::Crds | What::All) {
         for definition in emcee_api::custom_resource_definitions() {
@@ -178,6 +186,7 @@ fn print(args: &ManifestsArgs, what: What, console: &mut Console<'_>) -> anyhow:
     Ok(())
 }
 
+/// Writes the files of the Helm chart.
 fn write_chart(folder: &Path) -> anyhow::Result<()> {
     for (path, text) in chart::files()? {
         let path = folder.join(path);

@@ -1,4 +1,4 @@
-//! `emcee openapi`
+//! `emcee openapi`: prints the services for a peer as an OpenAPI document.
 
 use anyhow::bail;
 use clap::Args;
@@ -17,10 +17,11 @@ Examples:
   emcee openapi --relationship blue --peer m1 --context m2
   emcee openapi -f examples/blue-yellow/m2 --relationship blue --peer m1";
 
-/// Print what a peer may know of this mesh's services, as an OpenAPI 3.1 document.
+/// Print the services that a peer may use, as an OpenAPI 3.1 document.
 ///
-/// Asks a running Emcee over its admin port. With --cluster, --kubeconfig or --context: as a controller that starts now
-/// would say it; with -f: the same of files. `emcee bind --catalogue` makes ServiceBindings of it.
+/// Asks a running Emcee over its admin port. With --cluster, --kubeconfig or --context: prints what a controller that
+/// starts now would announce; with -f: the same, from files. `emcee bind --catalogue` creates ServiceBindings from the
+/// document.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct OpenapiArgs {
@@ -34,20 +35,23 @@ pub(super) struct OpenapiArgs {
     source: SourceArgs,
 }
 
-/// For whom it is.
+/// Arguments that select the peer to print the services for.
 #[derive(Args, Clone, Debug)]
 pub(super) struct AudienceArgs {
-    /// Name of the relationship, or NAMESPACE/NAME of its MeshFedConfig. By default the only one there is
+    /// Name of the relationship, or NAMESPACE/NAME of its MeshFedConfig. Defaults to the only relationship
     #[arg(long, value_name = "RELATIONSHIP")]
     relationship: Option<String>,
 
-    /// Name of the peer that may know it. By default the only one there is
+    /// Name of the peer to print the services for. Defaults to the only peer
     #[arg(long, value_name = "PEER")]
     peer: Option<String>,
 }
 
 impl AudienceArgs {
-    /// The peer, among what was found.
+    /// Selects the relationship and the peer from the reports.
+    ///
+    /// # Errors
+    /// A name is unknown, or it is missing and there is more than one.
     pub(super) fn choose<'l>(
         &self,
         listings: &'l [Listing],
@@ -59,6 +63,7 @@ impl AudienceArgs {
         Ok((listing, choose_peer(name, &listing.peers, peer, |peer| &peer.name)?))
     }
 
+    /// Returns the query string for the admin port.
     fn query(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (name, value) in [("relationship", &self.relationship), ("peer", &self.peer)] {
@@ -95,23 +100,24 @@ pub(super) fn run(args: &OpenapiArgs, console: &mut Console<'_>) -> anyhow::Resu
     }
 }
 
+/// Formats the OpenAPI document for a peer.
 fn text(listing: &Listing, peer: &PeerListing) -> serde_json::Result<String> {
     let document = openapi::document(&listing.relationship, &peer.name, &peer.offered);
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
 
-/// The document of a running Emcee, or why it refuses.
+/// Fetches the document from a running Emcee. Inner error: why Emcee refuses the request.
 fn ask(args: &OpenapiArgs) -> anyhow::Result<Result<String, String>> {
     let body = match args.admin.get(&format!("/openapi.json?{}", args.audience.query()))? {
         Ok(body) => body,
-        // What follows is of the path, and here it is flags.
+        // The message ends with a hint about the query parameters; replace it by the flags of this command.
         Err(words) => {
             let words = words.split(": /openapi.json").next().unwrap_or_default();
             return Ok(Err(format!("{words} (--relationship, --peer)")));
         }
     };
     let Ok(document) = serde_json::from_slice::<serde_json::Value>(&body) else {
-        bail!("{} answers with something that is no JSON", args.admin.name());
+        bail!("{} did not return JSON", args.admin.name());
     };
     Ok(Ok(serde_json::to_string_pretty(&document)? + "\n"))
 }

@@ -1,4 +1,4 @@
-//! Which relationships there are, for commands that write what uses them.
+//! Known relationships, for commands that write resources which use them.
 
 use std::sync::Arc;
 
@@ -16,19 +16,22 @@ use serde_json::{Value, json};
 use crate::catalogue::{Unchosen, choose_peer, choose_relationship};
 use crate::cluster::read;
 
-/// The valid MeshFedConfigs, and what may be said in each.
+/// Valid MeshFedConfigs, each with the policy for the announcements of its peers.
 #[derive(Default)]
 pub(super) struct Relationships(Vec<Known>);
 
-/// A relationship.
+/// Relationship with a valid MeshFedConfig.
 pub(super) struct Known {
     config: Arc<FedConfig>,
-    /// What may be said in it.
+    /// Policy that announcements of the peers must satisfy.
     pub(super) terms: Arc<Terms>,
 }
 
 impl Relationships {
-    /// Those of a cluster; none, if they may not be read.
+    /// Reads the relationships of a cluster. `None` if the user may not read MeshFedConfigs.
+    ///
+    /// # Errors
+    /// The cluster cannot be read.
     pub(super) async fn of_cluster(client: &Client, settings: Settings) -> anyhow::Result<Option<Self>> {
         let objects = read::readable::<MeshFedConfig>(client).await?;
         Ok(objects.map(|objects| {
@@ -37,7 +40,7 @@ impl Relationships {
         }))
     }
 
-    /// Those of a translation.
+    /// Returns the relationships of a translation.
     pub(super) fn of(translation: &Translation) -> Self {
         let valid = translation.inputs().fed_configs();
         let valid = valid.filter_map(|(key, config)| Some((key, config.as_ref().ok()?)));
@@ -48,17 +51,20 @@ impl Relationships {
         Self(valid.filter_map(known).collect())
     }
 
-    /// The relationship of that name.
+    /// Returns the relationship with the given name, or whose MeshFedConfig has that `namespace/name`.
+    ///
+    /// # Errors
+    /// No relationship matches, or more than one does.
     pub(super) fn named(&self, name: &str) -> Result<&Known, Unchosen> {
         choose_relationship(&self.0, Some(name), |known| {
             (&known.config.relationship, &known.config.identity.key)
         })
     }
 
-    /// Labels for a resource of `namespace` that uses the relationship with these peers.
+    /// Returns labels that select the relationship, for a resource in `namespace` that uses these peers.
     ///
     /// # Errors
-    /// What of that there is not, in words.
+    /// The relationship or a peer does not exist, or the namespace is not allowed. The error is the message for the user.
     pub(super) fn used(&self, name: &str, peers: &[&str], namespace: &str) -> Result<Labels, String> {
         let known = self.named(name).map_err(|error| error.to_string())?;
         for peer in peers {
@@ -70,10 +76,10 @@ impl Relationships {
         self.selector(known)
     }
 
-    /// Labels that select the MeshFedConfig of this relationship, and no other.
+    /// Returns labels that select the MeshFedConfig of this relationship and no other.
     ///
     /// # Errors
-    /// There are none, in words.
+    /// Every selector also selects another one. The error is the message for the user.
     pub(super) fn selector(&self, of: &Known) -> Result<Labels, String> {
         let own = &of.config.labels;
         let by_name = own.get(FED_CONFIG).map(|name| Labels::one(FED_CONFIG, name)).unwrap_or_default();
@@ -81,30 +87,34 @@ impl Relationships {
             let mut others = self.0.iter().filter(|known| !Arc::ptr_eq(&known.config, &of.config));
             others.find(|other| other.config.matches(selector)).map(|other| &other.config.identity.key)
         };
+        // Prefer the single label `fed-config`, which people write; all labels together are the narrowest selector.
         let mut tried = [&by_name, own].into_iter();
         if let Some(selector) = tried.find(|selector| others(selector).is_none()) {
             return Ok(selector.clone());
         }
         let other = others(own).map(ToString::to_string).unwrap_or_default();
         Err(format!(
-            "MeshFedConfig {} has no labels that do not select {other} too (give each a label {FED_CONFIG} of its own)",
+            "MeshFedConfig {} has only labels that also select {other} (give each its own label {FED_CONFIG})",
             of.config.identity.key
         ))
     }
 }
 
 impl Known {
-    /// Its name.
+    /// Returns the name of the relationship.
     pub(super) fn name(&self) -> &str {
         &self.config.relationship
     }
 
-    /// The name of the peer, if it is one.
+    /// Returns the name of the given peer, or of the only peer if `name` is `None`.
+    ///
+    /// # Errors
+    /// The peer does not exist, or the name is missing and there is more than one.
     pub(super) fn peer(&self, name: Option<&str>) -> Result<&str, Unchosen> {
         Ok(&choose_peer(self.name(), &self.terms.peers, name, |peer| &peer.name)?.name)
     }
 
-    /// Why a namespace may not use it, if so.
+    /// Returns why a namespace may not use the relationship. `None` if it may.
     pub(super) fn refuses(&self, namespace: &str) -> Option<String> {
         (!self.config.allows(namespace)).then(|| {
             format!(
@@ -115,13 +125,13 @@ impl Known {
     }
 }
 
-/// Labels that select a MeshFedConfig of which nothing is known but the relationship's name: those of one that says
-/// nothing else.
+/// Returns labels for a MeshFedConfig that could not be read. They select one whose name is the relationship's, or
+/// whose label `fed-config` is.
 pub(super) fn assumed(relationship: &str) -> Labels {
     Labels::one(FED_CONFIG, relationship)
 }
 
-/// What nothing can be said of is passed over: it cannot be used.
+/// Converts a MeshFedConfig. Returns `None` if it is invalid: an invalid relationship cannot be used.
 fn change(object: &DynamicObject) -> Option<Change> {
     let mut value: Value = json!({"apiVersion": format!("{GROUP}/{VERSION}"), "kind": "MeshFedConfig"});
     value["metadata"] = serde_json::to_value(&object.metadata).ok()?;

@@ -1,4 +1,4 @@
-//! `emcee render`
+//! `emcee render`: prints the objects that Emcee generates from files.
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -16,23 +16,23 @@ Examples:
   emcee render -f examples/blue-yellow/m1
   emcee render -f mesh/ --gateway-namespaces istio-system | kubectl diff -f -";
 
-/// Print all objects that Emcee would own, in the order in which they are to be applied.
+/// Print all objects that Emcee would create, in the order in which to apply them.
 ///
-/// The files are those of one mesh: the resources, and as many of its Services, EndpointSlices, Secrets, Pods or
-/// Deployments, PeerAuthentications and DestinationRules as are at hand. What had to be assumed for lack of them is
-/// said on stderr, a line each, and so is what cannot be generated yet. If anything is refused, nothing is printed,
-/// and the exit code is 1.
+/// Pass the files of one mesh: the resources, and as many of its Services, EndpointSlices, Secrets, Pods or
+/// Deployments, PeerAuthentications and DestinationRules as you have. Assumptions about missing files go to stderr, one
+/// line each, as does everything that cannot be generated yet. If anything is refused, nothing is printed, and the exit
+/// code is 1.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct RenderArgs {
     #[command(flatten)]
     files: Files,
 
-    /// Format
+    /// Output format
     #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t = Format::Yaml)]
     output: Format,
 
-    /// Print copies of credentials too, with their private keys
+    /// Also print copies of credentials, with their private keys
     #[arg(long)]
     secrets: bool,
 
@@ -40,6 +40,7 @@ pub(super) struct RenderArgs {
     surroundings: Surroundings,
 }
 
+/// Output format of `emcee render`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
     /// A stream of documents
@@ -57,6 +58,7 @@ pub(super) fn run(args: &RenderArgs, console: &mut Console<'_>) -> anyhow::Resul
     }
     let mut objects = checked.translation.objects();
     args.surroundings.say_trust_domain(&objects, console)?;
+    // Private keys must not reach a terminal or a CI log unless the user asks for them.
     if !args.secrets {
         for secret in objects.extract_if(.., |object| object.kind() == Kind::Secret) {
             console.warning(format_args!(
@@ -69,6 +71,7 @@ pub(super) fn run(args: &RenderArgs, console: &mut Console<'_>) -> anyhow::Resul
     Ok(Outcome::Fine)
 }
 
+/// Formats the objects.
 fn text(objects: &[Object], format: Format) -> anyhow::Result<String> {
     let values: Vec<Value> = objects
         .iter()
@@ -76,6 +79,7 @@ fn text(objects: &[Object], format: Format) -> anyhow::Result<String> {
         .collect::<Result<_, _>>()
         .context("failed to write an object")?;
     Ok(match format {
+        // Without objects the output is empty, not an empty YAML document.
         Format::Yaml if values.is_empty() => String::new(),
         Format::Yaml => manifest::to_yaml(&values)?,
         Format::Json => {

@@ -1,4 +1,4 @@
-//! `emcee run`
+//! `emcee run`: runs the controller, or file mode.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,11 +25,11 @@ Examples:
   emcee run --dir mesh/ --out istio/
   emcee run --dir mesh/ --out istio/ --admin-address 127.0.0.1:15000
 
-On Kubernetes: in a pod the pod's ServiceAccount is used, else a kubeconfig as kubectl would choose it.
+On Kubernetes: in a pod, Emcee uses the pod's ServiceAccount; elsewhere, the kubeconfig that kubectl would choose.
 
-With --dir: OUT has one file for each object, NAMESPACE/KIND-NAME.yaml, and status/ with the status of each resource. Files that Emcee did not write are never touched.";
+With --dir: OUT contains one file for each object, NAMESPACE/KIND-NAME.yaml, and status/ with the status of each resource. Emcee never changes files that it did not write.";
 
-/// The flags that have no meaning without a cluster.
+/// Flags that have no meaning in file mode.
 const CLUSTER: [&str; 8] = [
     "kubeconfig",
     "context",
@@ -41,11 +41,11 @@ const CLUSTER: [&str; 8] = [
     "concurrency",
 ];
 
-/// Keep a mesh as its resources ask for: on Kubernetes, or from a folder into a folder.
+/// Keep a mesh in the state that its resources ask for: on Kubernetes, or from one folder into another.
 ///
-/// On Kubernetes: follows the resources of the cluster, and keeps in it the objects that they ask for. With --dir:
-/// prints a line for each change. Of what becomes invalid the last good version stays in place, and that is said.
-/// Ends on SIGTERM or Ctrl-C.
+/// On Kubernetes: watches the resources of the cluster and keeps the objects that they ask for up to date. With --dir:
+/// watches a folder, and prints a line for each change. If a resource becomes invalid, its last valid version stays in
+/// effect, and Emcee reports the problem. Stops on SIGTERM or Ctrl-C.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, group(ArgGroup::new("folder").multiple(true).conflicts_with_all(CLUSTER)))]
 pub(super) struct RunArgs {
@@ -59,10 +59,11 @@ pub(super) struct RunArgs {
     surroundings: Surroundings,
 }
 
+/// Arguments of file mode.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Without a cluster")]
 struct FolderArgs {
-    /// Folder of resources, and of the Services, Secrets and so on of the mesh
+    /// Folder with the resources of the mesh, and with its Services, Secrets and so on
     #[arg(long, value_name = "DIR", requires = "out", group = "folder")]
     dir: Option<PathBuf>,
 
@@ -70,11 +71,11 @@ struct FolderArgs {
     #[arg(long, value_name = "DIR", requires = "dir", group = "folder")]
     out: Option<PathBuf>,
 
-    /// Write once, and end
+    /// Write once, then exit
     #[arg(long, requires = "dir", group = "folder")]
     once: bool,
 
-    /// Milliseconds between two looks at the folder
+    /// Milliseconds between two scans of the folder
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
     interval: u64,
 }
@@ -87,6 +88,7 @@ pub(super) fn run(args: &RunArgs, console: &mut Console<'_>) -> anyhow::Result<O
         }
         _ => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            // Install the signal handlers before anything is written.
             let end = ending::ended()?;
             ending::run(runtime, cluster::run(&args.cluster, &args.surroundings, end))?;
             Ok(Outcome::Fine)
@@ -94,6 +96,7 @@ pub(super) fn run(args: &RunArgs, console: &mut Console<'_>) -> anyhow::Result<O
     }
 }
 
+/// Runs file mode: once, or until the process is asked to shut down.
 fn follow(args: &RunArgs, folders: Folders, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let cluster_networks = args.cluster.discovery().cluster_networks().to_vec();
     let settings = Settings { cluster_networks, ..args.surroundings.settings() };
@@ -108,16 +111,19 @@ fn follow(args: &RunArgs, folders: Folders, console: &mut Console<'_>) -> anyhow
         let _ports = open_ports(args.cluster.admin(), &standalone, console).await?;
         let discovery = Discovery::open(args.cluster.discovery()).await?;
         let ends = standalone.discovery();
+        // Discovery stops when `until` is dropped below, after the last write.
         let (until, ended) = tokio::sync::oneshot::channel::<()>();
         let discovering = tokio::spawn(discovery.run(ends, async { drop(ended.await) }));
         standalone.run(Duration::from_millis(args.folder.interval), end, console).await?;
-        // What peers say has no taker any more, and what has none is not waited for.
+        // Dropping `until` stops discovery. Dropping file mode closes its end of the channels, so that discovery does
+        // not wait to hand over further announcements.
         drop((until, standalone));
         ending::in_time(discovering, ending::LAST_WORDS).await?;
         Ok(Outcome::Fine)
     })
 }
 
+/// Returns the exit status of `--once`: a failed write counts more than a refused resource.
 fn outcome(standalone: &Standalone) -> Outcome {
     if standalone.has_failures() {
         Outcome::Failed
@@ -128,7 +134,7 @@ fn outcome(standalone: &Standalone) -> Outcome {
     }
 }
 
-/// Where nobody looks in, nothing is kept for them.
+/// Serves the probe and admin ports. Without them, file mode keeps no data for them either.
 async fn open_ports(
     args: &AdminArgs,
     standalone: &Standalone,

@@ -1,4 +1,4 @@
-//! Arguments that several commands share: which files, and in which surroundings.
+//! Arguments that several commands share: files, and settings of the mesh.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,36 +11,44 @@ use jiff::Timestamp;
 use crate::console::Console;
 use crate::manifest::{self, Reading};
 
+/// Argument that names the files of a mesh.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Files {
-    /// YAML or JSON files, folders (with all that is in them), or `-` for stdin
+    /// YAML or JSON files, folders (including subfolders), or `-` for stdin
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
     filename: Vec<PathBuf>,
 }
 
 impl Files {
-    /// Reads them all. What cannot be read at all is said, and nothing is returned.
+    /// Reads the files, as [`read_files`] does.
+    ///
+    /// # Errors
+    /// The console cannot be written.
     pub(super) fn read(&self, console: &mut Console<'_>) -> io::Result<Option<Reading>> {
         read(&self.filename, console)
     }
 }
 
-/// Reads files. What cannot be read at all is said, and nothing is returned.
+/// Reads files. Prints an error for each unreadable file, and returns `None` if there are any.
+///
+/// # Errors
+/// The console cannot be written.
 pub(super) fn read(paths: &[PathBuf], console: &mut Console<'_>) -> io::Result<Option<Reading>> {
     let reading = manifest::read(paths, io::stdin().lock());
     for unreadable in &reading.unreadable {
         console.refusal(format_args!("emcee: {unreadable}"))?;
     }
     if reading.unreadable.is_empty() && reading.documents.is_empty() && reading.problems.is_empty() {
-        console.note("emcee: no objects in it (in folders, *.yaml, *.yml and *.json are read)")?;
+        console.note("emcee: no objects found (in folders, only *.yaml, *.yml and *.json are read)")?;
     }
     Ok(reading.unreadable.is_empty().then_some(reading))
 }
 
+/// Settings of the mesh that a controller finds out in its cluster, and that other commands cannot know.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Surroundings")]
+#[command(next_help_heading = "Mesh settings")]
 pub(crate) struct Surroundings {
-    /// Trust domain of this mesh; without it, Istio's default is assumed: cluster.local
+    /// Trust domain of this mesh. Without this flag, Istio's default is assumed: cluster.local
     #[arg(long, value_name = "DOMAIN", value_parser = dns_name)]
     trust_domain: Option<String>,
 
@@ -52,7 +60,7 @@ pub(crate) struct Surroundings {
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local", value_parser = dns_name)]
     cluster_domain: String,
 
-    /// Istio's root namespace, whose configuration holds for the whole mesh
+    /// Istio's root namespace, whose configuration applies to the whole mesh
     #[arg(long, value_name = "NAMESPACE", default_value = "istio-system", value_parser = dns_label)]
     root_namespace: String,
 
@@ -60,13 +68,16 @@ pub(crate) struct Surroundings {
     #[arg(long, value_name = "REVISION", value_parser = dns_label)]
     revision: Option<String>,
 
-    /// Namespaces, besides a relationship's own, whose gateway pods may be given its configuration and keys
+    /// Additional namespaces with your own gateways, which may receive a relationship's configuration and keys
     #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', value_parser = dns_label)]
     gateway_namespaces: Vec<String>,
 }
 
 impl Surroundings {
-    /// Says which trust domain was assumed, if objects depend on it: a wrong one locks every caller out.
+    /// Warns that the trust domain was assumed, if objects depend on it: with a wrong one, policies deny every caller.
+    ///
+    /// # Errors
+    /// The console cannot be written.
     pub(super) fn say_trust_domain(&self, objects: &[Object], console: &mut Console<'_>) -> io::Result<()> {
         let settings = self.settings();
         if self.trust_domain.is_none() && objects.iter().any(|o| o.kind() == Kind::AuthorizationPolicy) {
@@ -78,21 +89,22 @@ impl Surroundings {
         Ok(())
     }
 
-    /// The trust domain, where it is given.
+    /// Returns the trust domain. `None` if it is not given.
     pub(crate) fn trust_domain(&self) -> Option<&str> {
         self.trust_domain.as_deref()
     }
 
-    /// The aliases of the trust domain, where they are given.
+    /// Returns the aliases of the trust domain. `None` if they are not given.
     pub(crate) fn trust_domain_aliases(&self) -> Option<&[String]> {
         self.trust_domain_aliases.as_deref()
     }
 
-    /// The namespaces that are given for gateways.
+    /// Returns the additional namespaces for gateways.
     pub(crate) fn gateway_namespaces(&self) -> &[String] {
         &self.gateway_namespaces
     }
 
+    /// Converts the arguments to settings of a translation, with defaults for missing ones.
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             trust_domain: self.trust_domain.clone().unwrap_or_else(|| Settings::default().trust_domain),
@@ -101,6 +113,7 @@ impl Surroundings {
             root_namespace: self.root_namespace.clone(),
             revision: self.revision.clone(),
             gateway_namespaces: self.gateway_namespaces.clone(),
+            // Files rarely contain the whole mesh: a missing object leads to an assumption instead of an error.
             knowledge: Knowledge::Partial,
             now: Timestamp::now(),
             ..Settings::default()
@@ -108,6 +121,7 @@ impl Surroundings {
     }
 }
 
+/// Parses a DNS name of a flag.
 fn dns_name(text: &str) -> Result<String, &'static str> {
     if emcee_core::names::is_dns_name(text) {
         Ok(text.to_owned())
@@ -116,6 +130,7 @@ fn dns_name(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// Parses a DNS label of a flag, such as a namespace.
 pub(super) fn dns_label(text: &str) -> Result<String, &'static str> {
     if emcee_core::names::is_dns_label(text) {
         Ok(text.to_owned())
@@ -124,7 +139,7 @@ pub(super) fn dns_label(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A namespace, or `*` for all.
+/// Parses a namespace, or `*` for all.
 pub(super) fn namespace_or_all(text: &str) -> Result<String, &'static str> {
     if text == "*" { Ok(text.to_owned()) } else { dns_label(text) }
 }

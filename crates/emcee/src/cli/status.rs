@@ -1,4 +1,4 @@
-//! `emcee status`
+//! `emcee status`: prints the status of Emcee's resources in a cluster.
 
 mod entry;
 mod table;
@@ -21,18 +21,19 @@ Examples:
   emcee status -n shop --context m1
   emcee status -o json";
 
-/// Print how relationships, expositions and bindings of a cluster are, and why not ready.
+/// Print the status of a cluster's relationships, expositions and bindings, and why any is not ready.
 ///
-/// Read from the resources' own status, so no right is needed but to read them. A status of an older version of its
-/// resource counts as not ready. Exit code 0: all are ready; 1: some are not; 2: they cannot be read.
+/// Reads the status of the resources themselves, so you only need permission to read them. A status that belongs to an
+/// older version of its resource counts as not ready. Exit code 0: all are ready; 1: some are not; 2: they cannot be
+/// read.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct StatusArgs {
-    /// Namespace; without it: all
+    /// Namespace to read. Defaults to all
     #[arg(short = 'n', long, value_name = "NAMESPACE")]
     namespace: Option<String>,
 
-    /// Format
+    /// Output format
     #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
 
@@ -40,7 +41,7 @@ pub(super) struct StatusArgs {
     connect: ConnectArgs,
 }
 
-/// All that a cluster has of Emcee's resources.
+/// Status of all of Emcee's resources in a cluster. The field names are the JSON output.
 #[derive(Debug, Serialize)]
 struct Report {
     relationships: Vec<Entry<Relationship>>,
@@ -59,6 +60,7 @@ pub(super) fn run(args: &StatusArgs, console: &mut Console<'_>) -> anyhow::Resul
 }
 
 impl Report {
+    /// Reads the resources of one namespace, or of all.
     async fn read(client: &Client, namespace: Option<&str>) -> anyhow::Result<Self> {
         let (relationships, expositions, bindings) = futures_util::try_join!(
             resources::<MeshFedConfig>(client, namespace),
@@ -76,7 +78,7 @@ impl Report {
         format.text(self, table::text)
     }
 
-    /// Of each resource: whether it is ready, and whether it has no status at all.
+    /// Returns for each resource whether it is ready, and whether it has no status at all.
     fn standings(&self) -> impl Iterator<Item = (bool, bool)> + '_ {
         let relationships = self.relationships.iter().map(|entry| (entry.ready, entry.silent));
         let expositions = self.expositions.iter().map(|entry| (entry.ready, entry.silent));
@@ -88,12 +90,13 @@ impl Report {
         self.standings().all(|(ready, _)| ready)
     }
 
+    /// Returns hints for a cluster without resources or without a running Emcee.
     fn hints(&self) -> Vec<&'static str> {
         let mut hints = Vec::new();
         if self.standings().next().is_none() {
             hints.push("there are no MeshFedConfigs, ServiceExpositions or ServiceBindings here");
         } else if self.standings().all(|(_, silent)| silent) {
-            hints.push("no resource has a status: no Emcee seems to run in this cluster (emcee run)");
+            hints.push("no resource has a status: Emcee does not seem to run in this cluster (emcee run)");
         }
         hints
     }

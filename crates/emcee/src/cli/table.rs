@@ -1,4 +1,4 @@
-//! What commands print of what they found: a table for people, JSON or YAML for programs.
+//! Output formats of commands: tables for people, JSON or YAML for programs.
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -7,10 +7,10 @@ use serde_json::json;
 use crate::manifest;
 use crate::table::{aligned, printable};
 
-/// In which form.
+/// Output format of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// A line for each
+    /// One line for each item
     Table,
     /// One object
     Json,
@@ -19,7 +19,10 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// The text of `found`; `table` makes the one for people.
+    /// Formats `found`; `table` formats it for people.
+    ///
+    /// # Errors
+    /// The value cannot be serialized.
     pub(super) fn text<T: Serialize>(
         self,
         found: &T,
@@ -33,7 +36,7 @@ impl Format {
     }
 }
 
-/// Lines whose columns align, under a header; nothing, where there is no row.
+/// Formats a table with a header. Returns an empty text if there are no rows.
 pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let header = header.iter().map(|name| (*name).to_owned()).collect();
     let rows = rows.into_iter().map(|row| row.iter().map(|cell| printable(cell)).collect());
@@ -41,13 +44,13 @@ pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     if rows.len() == 1 { String::new() } else { aligned(&rows) }
 }
 
-/// Several tables, those without rows left out.
+/// Joins tables with blank lines between them. Tables without rows are left out.
 pub(super) fn tables(tables: impl IntoIterator<Item = String>) -> String {
     let filled: Vec<_> = tables.into_iter().filter(|table| !table.is_empty()).collect();
     filled.join("\n")
 }
 
-/// A cell that is never empty, so that columns can be told apart by programs too.
+/// Returns `-` for an empty cell, so that programs can also split the columns.
 pub(super) fn shown(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! `emcee uninstall`
+//! `emcee uninstall`: removes everything that Emcee created in a cluster.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -20,45 +20,46 @@ Examples:
   emcee uninstall --relationship blue/blue
   emcee uninstall --all --yes";
 
-/// Remove what Emcee has made in a cluster, once no controller runs.
+/// Remove everything that Emcee created in a cluster, once no controller runs.
 ///
-/// Removes the objects that Emcee wrote, in the reverse order of applying, and takes its finalizer off MeshFedConfigs,
-/// ServiceExpositions and ServiceBindings, so that no namespace hangs while it is deleted. These resources themselves
-/// are yours, and stay. So does what only looks like Emcee's: copies, and facades that somebody has made theirs. Exit
-/// code 0: nothing is left; 1: something is, and why is said; 2: it was not begun.
+/// Deletes the objects that Emcee wrote, in the reverse order of applying, and removes Emcee's finalizer from
+/// MeshFedConfigs, ServiceExpositions and ServiceBindings, so that their namespaces can be deleted. These resources are
+/// yours and are kept. Objects that only look like Emcee's are kept too: copies, and facades that someone else has
+/// taken over. Exit code 0: nothing is left; 1: something is left, and the output says why; 2: the removal was not
+/// started.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, group(ArgGroup::new("extent").required(true)))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct UninstallArgs {
-    /// Only what is there for this MeshFedConfig
+    /// Remove only what belongs to this MeshFedConfig
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = key, group = "extent")]
     relationship: Option<Key>,
 
-    /// Everything that Emcee has made
+    /// Remove everything that Emcee created
     #[arg(long, group = "extent")]
     all: bool,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
 
-    /// Say what would be removed, and remove nothing
+    /// Print what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
 
-    /// Also while a controller runs, which may write everything again
+    /// Remove even while a controller runs, which may write everything again
     #[arg(long)]
     force: bool,
 
-    /// Deployment of Emcee itself, to be scaled to 0 first
+    /// Deployment of Emcee to scale to 0 first
     #[arg(long, value_name = "NAME", conflicts_with = "force")]
     stop: Option<String>,
 
-    /// How long to wait for objects to be gone, and for Emcee to stop
+    /// How long to wait for objects to disappear, and for Emcee to stop
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
     timeout: Duration,
 
-    /// Namespace of Emcee itself, where its Lease is; by default the pod's own, else emcee-system
+    /// Namespace in which Emcee runs and keeps its Lease. Defaults to the pod's own namespace, else emcee-system
     #[arg(long, value_name = "NAMESPACE")]
     namespace: Option<String>,
 
@@ -68,7 +69,7 @@ pub(super) struct UninstallArgs {
     #[command(flatten)]
     scope: ScopeArgs,
 
-    /// Namespaces, besides, in which Emcee was allowed to configure gateway pods
+    /// Additional namespaces in which Emcee was allowed to configure gateway pods
     #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',')]
     gateway_namespaces: Vec<String>,
 }
@@ -80,12 +81,14 @@ pub(super) fn run(args: &UninstallArgs, console: &mut Console<'_>) -> anyhow::Re
     })
 }
 
+/// Finds the objects, asks for confirmation, and removes them.
 async fn uninstall(
     args: &UninstallArgs,
     client: Client,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
     if !args.dry_run && args.stop.is_none() {
+        // With `--stop` this command stops the controller itself, after the confirmation.
         nobody_writes(args, &client, console).await?;
     }
     let mut found = args.look(&client).await?;
@@ -100,30 +103,32 @@ async fn uninstall(
     }
     if let Some(deployment) = &args.stop {
         running::stop(&client, &args.own_namespace(), deployment, args.timeout).await?;
-        // Until now it may have written.
+        // The controller may have written more objects until it stopped.
         found = args.look(&client).await?;
     }
     say_kept(&found, console)?;
     remove(args, &found, console).await
 }
 
+/// Removes the objects; prints each step and what is left.
 async fn remove(
     args: &UninstallArgs,
     found: &Uninstall,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
     if found.is_empty() {
-        console.note("there is nothing of Emcee's to remove")?;
+        console.note("nothing to remove: no objects or finalizers of Emcee exist")?;
         return Ok(Outcome::Fine);
     }
     let mut printed = Ok(());
-    let mut tell = |done| {
+    // The callback cannot fail. Keep the first error and go on: a closed pipe must not stop the removal halfway.
+    let mut report = |done| {
         let line = console.data(&line(&done));
         if printed.is_ok() {
             printed = line;
         }
     };
-    let left = found.carry_out(args.timeout, &mut tell).await;
+    let left = found.carry_out(args.timeout, &mut report).await;
     printed?;
     for Remnant { object, why } in &left {
         console.refusal(format_args!("left: {object} {why}"))?;
@@ -132,6 +137,7 @@ async fn remove(
     Ok(if left.is_empty() { Outcome::Fine } else { Outcome::Refused })
 }
 
+/// Prints the objects that look like Emcee's but are kept.
 fn say_kept(found: &Uninstall, console: &mut Console<'_>) -> io::Result<()> {
     found
         .kept()
@@ -153,19 +159,23 @@ impl UninstallArgs {
         cluster::own_namespace(self.namespace.as_deref())
     }
 
+    /// Returns the final note: which resources are kept.
     fn advice(&self) -> String {
         match &self.relationship {
             Some(key) => format!(
-                "MeshFedConfig {key} and what selects it stay, as they are yours: while they are there, a controller writes everything again"
+                "MeshFedConfig {key} and the resources that select it are yours and are kept: while they exist, a controller writes everything again"
             ),
             None => {
-                "MeshFedConfigs, ServiceExpositions and ServiceBindings stay, as they are yours".to_owned()
+                "MeshFedConfigs, ServiceExpositions and ServiceBindings are yours and are kept".to_owned()
             }
         }
     }
 }
 
-/// A controller would write again what is removed.
+/// Fails if a controller runs, because it would write the removed objects again. With `--force`, only warns.
+///
+/// # Errors
+/// A controller runs, or the Lease cannot be read.
 async fn nobody_writes(
     args: &UninstallArgs,
     client: &Client,
@@ -178,21 +188,28 @@ async fn nobody_writes(
                 "a controller runs ({holder}), and would write everything again: stop it first (--stop DEPLOYMENT)"
             )
         }
-        Err(error) => format!("whether a controller runs cannot be told: {error:#}"),
+        Err(error) => format!("cannot find out whether a controller runs: {error:#}"),
     };
     if !args.force {
-        bail!("{why}; --force removes all the same");
+        bail!("{why}; --force removes anyway");
     }
     Ok(console.warning(format_args!("warning: {why}"))?)
 }
 
+/// Asks the user for confirmation on the terminal.
+///
+/// # Errors
+/// There is no terminal to ask on.
 fn agreed(found: &Uninstall, console: &mut Console<'_>) -> anyhow::Result<bool> {
+    // The question goes to stderr, so both streams must be a terminal.
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        bail!("nothing was removed, as there is nobody to ask (--yes; --dry-run says what would go)");
+        bail!(
+            "nothing was removed: there is no terminal to ask for confirmation (set --yes; --dry-run prints what would be removed)"
+        );
     }
     let (objects, bearers) = (found.objects().len(), found.bearers().len());
     console.note(format_args!(
-        "{objects} objects go, and the finalizers of {bearers} resources. Go on? [y/N]"
+        "This removes {objects} objects, and the finalizers of {bearers} resources. Continue? [y/N]"
     ))?;
     io::stderr().flush()?;
     let mut answer = String::new();
@@ -200,19 +217,23 @@ fn agreed(found: &Uninstall, console: &mut Console<'_>) -> anyhow::Result<bool> 
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
+/// Formats what `--dry-run` prints.
 fn preview(found: &Uninstall) -> String {
     let objects = found.objects().into_iter().map(|object| format!("would be removed: {object}\n"));
-    let bearers = found.bearers().into_iter().map(|it| format!("would lose Emcee's finalizer: {it}\n"));
+    let bearers =
+        found.bearers().into_iter().map(|it| format!("would be released from Emcee's finalizer: {it}\n"));
     objects.chain(bearers).collect()
 }
 
+/// Formats one completed step.
 fn line(done: &Done) -> String {
     match done {
         Done::Removed(object) => format!("removed: {object}\n"),
-        Done::Released(resource) => format!("has no finalizer of Emcee's any more: {resource}\n"),
+        Done::Released(resource) => format!("released from Emcee's finalizer: {resource}\n"),
     }
 }
 
+/// Parses `NAMESPACE/NAME`.
 fn key(text: &str) -> Result<Key, &'static str> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
@@ -222,6 +243,7 @@ fn key(text: &str) -> Result<Key, &'static str> {
     }
 }
 
+/// Parses a duration such as `60s`.
 pub(super) fn time(text: &str) -> Result<Duration, String> {
     let time: SignedDuration = text.parse().map_err(|_| "not a time such as 60s or 2m".to_owned())?;
     Duration::try_from(time).map_err(|_| "must not be negative".to_owned())

@@ -1,4 +1,4 @@
-//! `emcee validate`
+//! `emcee validate`: checks files.
 
 use clap::Args;
 
@@ -12,11 +12,11 @@ Examples:
   emcee validate -f mesh/
   kubectl get mfc,sx,sb -A -o yaml | emcee validate -f -";
 
-/// Check resources, and say all that is wrong with them.
+/// Check resources, and report everything that is wrong with them.
 ///
-/// Each refusal is one line: FILE:LINE: Kind namespace/name: field: what is wrong (what is allowed).
-/// Exit code 1 if there is any. Files of several meshes may be checked at once; if the same object is in two of them,
-/// each object is judged by itself only.
+/// Each problem is one line: FILE:LINE: Kind namespace/name: field: what is wrong (what is allowed). Exit code 1 if
+/// there is any. You may check the files of several meshes at once; if two files contain the same object, each object
+/// is then checked only on its own.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ValidateArgs {

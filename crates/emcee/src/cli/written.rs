@@ -1,4 +1,4 @@
-//! Resources that commands write in a user's name.
+//! Validates the resources that a command has built for the user, and writes or prints them.
 
 use std::io;
 
@@ -14,10 +14,10 @@ use crate::cluster::create::{Written, apply, called, create};
 use crate::console::Console;
 use crate::manifest;
 
-/// Whether it is written, and where.
+/// Arguments that select whether and where resources are written.
 #[derive(Args, Clone, Debug)]
 pub(super) struct WriteArgs {
-    /// Print what would be written. A cluster is then asked only if --kubeconfig or --context names one
+    /// Print what would be written. This reads a cluster only if --kubeconfig or --context names one
     #[arg(long)]
     dry_run: bool,
 
@@ -26,7 +26,10 @@ pub(super) struct WriteArgs {
 }
 
 impl WriteArgs {
-    /// A client of the cluster, if one is to be asked.
+    /// Builds a client for the cluster. `None` if no cluster is used.
+    ///
+    /// # Errors
+    /// The kubeconfig does not exist or cannot be read.
     pub(super) async fn client(&self) -> anyhow::Result<Option<Client>> {
         if self.dry_run && !self.connect.is_given() {
             return Ok(None);
@@ -34,22 +37,25 @@ impl WriteArgs {
         Ok(Some(self.connect.client().await?))
     }
 
-    /// Where it is to be written; none: it is to be printed.
+    /// Returns the client to write with. `None` if the resources are printed.
     pub(super) fn target<'c>(&self, client: Option<&'c Client>) -> Option<&'c Client> {
         client.filter(|_| !self.dry_run)
     }
 }
 
-/// How a resource is written.
+/// How a resource is written to the cluster.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
-    /// It must not be there.
+    /// Create; an existing resource with another spec is an error.
     Create,
-    /// What of it was written so before is changed.
+    /// Create, or change the fields that an earlier write in this mode has set.
     Apply,
 }
 
-/// Validates resources, and prints them, or writes them to a cluster. Nothing is written if anything is refused.
+/// Validates resources, then prints them or writes them to a cluster. If validation refuses any, nothing is written.
+///
+/// # Errors
+/// The cluster does not answer or forbids the write.
 pub(super) async fn finish(
     objects: &[Value],
     how: How,
@@ -73,6 +79,7 @@ pub(super) async fn finish(
         };
         match written {
             Ok(written) => console.data(&format!("{}: {}\n", word(written), called(object)))?,
+            // Concerns this resource only: go on with the others.
             Err(words) => {
                 console.refusal(words)?;
                 outcome = Outcome::Refused;
@@ -83,6 +90,7 @@ pub(super) async fn finish(
     Ok(outcome)
 }
 
+/// Describes the effect of a write.
 fn word(written: Written) -> &'static str {
     match written {
         Written::Created => "created",
@@ -91,7 +99,7 @@ fn word(written: Written) -> &'static str {
     }
 }
 
-/// What happens next is seen elsewhere.
+/// Prints which command shows the status of the written resources.
 fn say_next(objects: &[Value], console: &mut Console<'_>) -> io::Result<()> {
     let mut namespaces: Vec<_> =
         objects.iter().filter_map(|object| object["metadata"]["namespace"].as_str()).collect();
@@ -99,14 +107,14 @@ fn say_next(objects: &[Value], console: &mut Console<'_>) -> io::Result<()> {
     namespaces.dedup();
     match namespaces.as_slice() {
         [] => Ok(()),
-        [namespace] => {
-            console.note(format_args!("next: emcee status -n {namespace} (is it ready, and if not, why)"))
-        }
-        _ => console.note("next: emcee status (are they ready, and if not, why)"),
+        [namespace] => console.note(format_args!(
+            "next: emcee status -n {namespace} (shows whether it is ready, and if not, why)"
+        )),
+        _ => console.note("next: emcee status (shows whether they are ready, and if not, why)"),
     }
 }
 
-/// Says what the one validator says of them; and whether that is anything.
+/// Prints the problems that validation finds; returns whether there are any.
 fn say_invalid(objects: &[Value], console: &mut Console<'_>) -> io::Result<bool> {
     let mut any = false;
     for object in objects {
@@ -118,8 +126,10 @@ fn say_invalid(objects: &[Value], console: &mut Console<'_>) -> io::Result<bool>
     Ok(any)
 }
 
+/// Validates one resource with the same rules as the webhook and the controller.
 fn problems(object: &Value) -> Vec<Problem> {
     let problems = match object["kind"].as_str() {
+        // Commands write no kinds other than these two.
         Some("ServiceExposition") => parse::exposition(object).err(),
         _ => parse::binding(object).err(),
     };

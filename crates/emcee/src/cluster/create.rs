@@ -1,4 +1,4 @@
-//! Writing users' resources for them, without taking away what they have written themselves.
+//! Writes resources for users, without overwriting what they have written themselves.
 
 use anyhow::{Context as _, anyhow};
 use emcee_api::{GROUP, VERSION};
@@ -8,26 +8,27 @@ use kube::core::{ApiResource, Status};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-/// The field manager of what commands write in a user's name.
+/// Field manager of resources that commands write for a user.
 const FIELD_MANAGER: &str = "emcee-cli";
-/// How many differences a message lists.
+/// Largest number of differences in an error message.
 const SHOWN: usize = 3;
 
-/// What came of a write.
+/// Effect of a write on the resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// It was not there.
+    /// The resource did not exist.
     Created,
-    /// It was there, and said the same.
+    /// The resource existed with the same spec.
     Unchanged,
-    /// It was there, and said something else.
+    /// The resource existed with another spec.
     Changed,
 }
 
-/// Creates a resource. One that is there is left as it is.
+/// Creates a resource. An existing resource is never changed.
 ///
 /// # Errors
-/// The API server does not answer, or does not allow it. Within: it refuses this object, or another one is there.
+/// Outer: the API server does not answer or forbids the write, so that no other object can be written either. Inner: it
+/// refuses this object, or a resource with the same name and another spec exists.
 pub(crate) async fn create(client: &Client, object: &Value) -> anyhow::Result<Result<Written, String>> {
     let (api, typed) = target(client, object)?;
     let name = called(object);
@@ -39,18 +40,20 @@ pub(crate) async fn create(client: &Client, object: &Value) -> anyhow::Result<Re
     }
 }
 
-/// Creates a resource, or changes what an earlier call of this has written of it, and nothing else.
+/// Creates a resource, or changes the fields that an earlier call of this function has set.
 ///
 /// # Errors
-/// As [`create`]; and where somebody else has set what would change.
+/// As [`create_resource`]; inner also if another field manager owns a field that would change.
 pub(crate) async fn apply(client: &Client, object: &Value) -> anyhow::Result<Result<Written, String>> {
     let (api, typed) = target(client, object)?;
     let name = called(object);
+    // Server-side apply does not report whether it changed anything, so compare with the object before.
     let before = api.get_opt(typed.metadata.name.as_deref().unwrap_or_default()).await;
     let before = before.with_context(|| format!("failed to read {name}"))?;
     match api
         .patch(
             typed.metadata.name.as_deref().unwrap_or_default(),
+            // Without `force`: a field that another manager owns is a conflict.
             &PatchParams::apply(FIELD_MANAGER),
             &Patch::Apply(object),
         )
@@ -62,7 +65,7 @@ pub(crate) async fn apply(client: &Client, object: &Value) -> anyhow::Result<Res
             Some(_) => Written::Changed,
         })),
         Err(kube::Error::Api(status)) if status.reason == "Conflict" => Ok(Err(format!(
-            "{name} is there and was not imported: {} (give it up: kubectl -n {} delete servicebinding {})",
+            "{name} exists and was not imported: {} (to replace it: kubectl -n {} delete servicebinding {})",
             status.message,
             typed.metadata.namespace.as_deref().unwrap_or_default(),
             typed.metadata.name.as_deref().unwrap_or_default(),
@@ -71,27 +74,29 @@ pub(crate) async fn apply(client: &Client, object: &Value) -> anyhow::Result<Res
     }
 }
 
+/// Returns the API of an object's kind and namespace, and the object in typed form.
 fn target(client: &Client, object: &Value) -> anyhow::Result<(Api<DynamicObject>, DynamicObject)> {
-    let typed: DynamicObject = serde_json::from_value(object.clone()).context("no object")?;
+    let typed: DynamicObject = serde_json::from_value(object.clone()).context("not a Kubernetes object")?;
     let kind = object["kind"].as_str().unwrap_or_default();
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind));
     let namespace = typed.metadata.namespace.as_deref().unwrap_or_default();
     Ok((Api::namespaced_with(client.clone(), namespace, &resource), typed))
 }
 
-/// `Kind namespace/name`.
+/// Returns `Kind namespace/name` of an object, for messages.
 pub(crate) fn called(object: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let metadata = &object["metadata"];
     format!("{} {}/{}", text(&object["kind"]), text(&metadata["namespace"]), text(&metadata["name"]))
 }
 
+/// Compares the spec of an existing resource with the wanted one.
 async fn compare(api: &Api<DynamicObject>, object: &Value) -> anyhow::Result<Result<Written, String>> {
     let (name, key) = (called(object), object["metadata"]["name"].as_str().unwrap_or_default());
     let there = api.get_opt(key).await.with_context(|| format!("failed to read {name}"))?;
-    let there = there.ok_or_else(|| anyhow!("{name} was there and has gone meanwhile (try again)"))?;
+    let there = there.ok_or_else(|| anyhow!("{name} existed and has just been deleted (try again)"))?;
     if there.metadata.deletion_timestamp.is_some() {
-        return Ok(Err(format!("{name} is there and is being deleted (try again when it is gone)")));
+        return Ok(Err(format!("{name} is being deleted (try again when it is gone)")));
     }
     let found = differences(&json!({"spec": there.data["spec"]}), &json!({"spec": object["spec"]}));
     if found.is_empty() {
@@ -103,24 +108,27 @@ async fn compare(api: &Api<DynamicObject>, object: &Value) -> anyhow::Result<Res
         more => format!(" and {more} more"),
     };
     Ok(Err(format!(
-        "{name} is there already and says something else: {}{more} (nothing was changed: kubectl edit it, or give --name)",
+        "{name} exists already with another spec: {}{more} (not overwritten: change it with kubectl edit, or set --name)",
         shown.join(", ")
     )))
 }
 
-/// What the API server refuses of an object is that object's matter, the rest is the command's.
+/// Sorts an error of the API server: inner if it concerns this object only, outer if it concerns the whole command.
 fn refused(error: kube::Error, name: &str) -> anyhow::Result<Result<Written, String>> {
     let kube::Error::Api(status) = error else {
         return Err(anyhow::Error::new(error).context(format!("failed to write {name}")));
     };
     match status.code {
         400 | 422 => Ok(Err(format!("{name}: {}", status.message))),
+        // Any other 403 means missing permissions, which concern the whole command.
         403 if status.message.contains("admission webhook") => Ok(Err(format!("{name}: {}", status.message))),
+        // The namespace or the kind does not exist.
         404 => Ok(Err(format!("{name}: {} ({})", status.message, mend(&status)))),
         _ => Err(anyhow!("{} ({})", status.message, status.code).context(format!("failed to write {name}"))),
     }
 }
 
+/// Returns the command that fixes a 404.
 fn mend(status: &Status) -> &'static str {
     if status.message.starts_with("namespaces") {
         "kubectl create namespace"

@@ -1,4 +1,4 @@
-//! Reading from a cluster, for commands that look once.
+//! Reads resources of a cluster once, without watches.
 
 use std::fmt::Debug;
 
@@ -10,14 +10,15 @@ use kube::api::{DynamicObject, GroupVersionKind, ListParams};
 use kube::core::{ApiResource, Resource};
 use kube::{Api, Client};
 
-/// How many objects an answer has at most.
+/// Largest number of objects in one page of a list.
 const PAGE: u32 = 500;
 
-/// All objects of one of Emcee's own kinds, in one namespace or all. Read loosely: an object that an older version
-/// let in is one of them.
+/// Lists the objects of one of Emcee's own kinds, in one namespace or in all.
+///
+/// The objects are not parsed into typed resources, so objects that an older version accepted are included too.
 ///
 /// # Errors
-/// The API server does not answer, does not know the kind, or does not allow it.
+/// The API server does not answer, does not know the kind, or forbids the request.
 pub(crate) async fn resources<K>(
     client: &Client,
     namespace: Option<&str>,
@@ -37,6 +38,7 @@ where
             resource.kind
         ),
         kube::Error::Api(status) if status.code == 403 => {
+            // A type of its own, for `list_if_allowed` to recognise.
             anyhow::Error::new(Forbidden(status.message.clone()))
                 .context(format!("failed to read {} in {place}", resource.plural))
         }
@@ -46,10 +48,10 @@ where
     })
 }
 
-/// All objects of one of Emcee's own kinds, of all namespaces; none, if they may not be read.
+/// Lists the objects of one of Emcee's own kinds in all namespaces. `None` if the user is not allowed to read them.
 ///
 /// # Errors
-/// As [`resources`], but for that.
+/// As [`list_resources`], except for missing permissions.
 pub(crate) async fn readable<K>(client: &Client) -> anyhow::Result<Option<Vec<DynamicObject>>>
 where
     K: Resource<DynamicType = ()> + Debug,
@@ -61,17 +63,19 @@ where
     }
 }
 
-/// What the API server does not allow, in its words.
+/// Request that the API server forbids, with the server's message.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} (403)")]
 struct Forbidden(String);
 
+/// Lists all objects, page by page.
 async fn all(api: &Api<DynamicObject>) -> kube::Result<Vec<DynamicObject>> {
     let mut objects = Vec::new();
     let mut parameters = ListParams::default().limit(PAGE);
     loop {
         let page = api.list(&parameters).await?;
         objects.extend(page.items);
+        // The last page has an empty token or none.
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters = parameters.continue_token(&token),
             None => return Ok(objects),
@@ -79,10 +83,10 @@ async fn all(api: &Api<DynamicObject>) -> kube::Result<Vec<DynamicObject>> {
     }
 }
 
-/// The metadata of one of Emcee's own resources, if it is there.
+/// Reads the metadata of one of Emcee's own resources. `None` if it does not exist.
 ///
 /// # Errors
-/// The API server does not answer, or does not allow it.
+/// The API server does not answer, or forbids the request.
 pub(crate) async fn metadata(client: &Client, kind: &str, key: &Key) -> anyhow::Result<Option<ObjectMeta>> {
     let gvk = GroupVersionKind::gvk(GROUP, VERSION, kind);
     let resource = ApiResource::from_gvk(&gvk);
@@ -91,11 +95,11 @@ pub(crate) async fn metadata(client: &Client, kind: &str, key: &Key) -> anyhow::
     Ok(there.with_context(|| format!("failed to read {kind} {key}"))?.map(|there| there.metadata))
 }
 
-/// Runs one command's conversation with a cluster.
+/// Runs the asynchronous part of a command on a runtime of its own.
 ///
 /// # Errors
-/// What `talk` says, or that no runtime could be started.
+/// `talk` fails, or the runtime cannot be started.
 pub(crate) fn converse<T>(talk: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("failed to start")?.block_on(talk)
+    runtime.context("failed to start the runtime")?.block_on(talk)
 }

@@ -1,4 +1,4 @@
-//! Whether a controller runs in a cluster.
+//! Emcee's Lease: finds out whether a controller runs in a cluster, and stops it.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-/// How long a Lease is in force that does not say so itself.
+/// Duration of a Lease that does not specify one, in seconds.
 const TERM: i32 = 15;
-/// Between two looks at the Lease.
+/// Pause between two reads of the Lease.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Who holds Emcee's Lease, if anybody does.
+/// Returns the identity of the replica that holds Emcee's Lease. `None` if it is not held or has expired.
 ///
 /// # Errors
 /// The Lease cannot be read.
@@ -27,10 +27,10 @@ pub(crate) async fn holder(client: &Client, namespace: &str) -> anyhow::Result<O
     Ok(lease.and_then(|lease| held(&lease.spec.unwrap_or_default(), Timestamp::now())))
 }
 
-/// Scales a Deployment of Emcee's to nothing, and waits until nobody holds the Lease.
+/// Scales a Deployment of Emcee to 0, and waits until the Lease is not held.
 ///
 /// # Errors
-/// It may not be scaled, or its replicas do not end in time.
+/// The Deployment cannot be scaled, or the Lease is still held after `patience`.
 pub(crate) async fn stop(
     client: &Client,
     namespace: &str,
@@ -40,6 +40,7 @@ pub(crate) async fn stop(
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
     match deployments.patch(deployment, &PatchParams::default(), &none).await {
+        // The Deployment is gone already; the Lease below still decides whether a replica runs.
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         scaled => {
             scaled.with_context(|| format!("failed to scale Deployment {namespace}/{deployment} to 0"))?;
@@ -47,6 +48,7 @@ pub(crate) async fn stop(
     }
     let end = Instant::now() + patience;
     while let Some(holder) = holder(client, namespace).await? {
+        // Do not sleep past the deadline.
         if Instant::now() + LOOK > end {
             bail!("{holder} still holds the Lease {namespace}/{}", lease::NAME);
         }
@@ -55,9 +57,11 @@ pub(crate) async fn stop(
     Ok(())
 }
 
+/// Returns the holder if the Lease has not expired at `now`.
 fn held(spec: &LeaseSpec, now: Timestamp) -> Option<String> {
     let term = SignedDuration::from_secs(spec.lease_duration_seconds.unwrap_or(TERM).into());
     let renewed = spec.renew_time.as_ref()?.0;
+    // A replica that releases the Lease empties the holder.
     let holder = spec.holder_identity.as_ref().filter(|holder| !holder.is_empty())?;
     (now.duration_since(renewed) < term).then(|| holder.clone())
 }
@@ -84,7 +88,7 @@ mod tests {
         assert_eq!(held(&spec("pod", "2026-01-01T00:00:06Z", None)).as_deref(), Some("pod"));
         assert_eq!(held(&spec("pod", "2026-01-01T00:00:05Z", None)), None, "15 s ago");
         assert_eq!(held(&spec("pod", "2026-01-01T00:00:05Z", Some(30))).as_deref(), Some("pod"));
-        assert_eq!(held(&spec("", "2026-01-01T00:00:19Z", None)), None, "given back");
+        assert_eq!(held(&spec("", "2026-01-01T00:00:19Z", None)), None, "released");
         assert_eq!(held(&LeaseSpec::default()), None);
     }
 }

@@ -1,4 +1,4 @@
-//! One mesh of the demo: Emcee without a cluster, in a thread of its own, so that it can be killed.
+//! One mesh of the demo: Emcee in file mode, in its own thread and runtime, so that it can be killed at any time.
 
 use std::fs;
 use std::io;
@@ -18,17 +18,19 @@ use crate::console::Console;
 use crate::discovery::{Discovery, DiscoveryArgs};
 use crate::standalone::{Folders, Standalone, View};
 
-/// Between two looks at a folder.
+/// Interval at which a mesh reads its resources.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// A mesh of the demo, which can be started, killed and started again.
 pub(super) struct Mesh {
     pub(super) name: &'static str,
-    /// Its resources.
+    /// Directory of the mesh's resources.
     pub(super) dir: PathBuf,
-    /// What comes of them.
+    /// Directory of the generated objects and statuses.
     pub(super) out: PathBuf,
     trust_domain: &'static str,
-    /// Where its Emcee listens: any ports at first, and the same ones after.
+    /// Addresses that Emcee listens on. Port 0 before the first start; a restart uses the same ports, as peers know
+    /// them.
     ports: Ports,
     running: Option<Running>,
     views: watch::Receiver<View>,
@@ -40,6 +42,7 @@ struct Ports {
     admin: SocketAddr,
 }
 
+/// A started Emcee. Dropping `kill` ends its thread.
 struct Running {
     kill: oneshot::Sender<()>,
     thread: JoinHandle<()>,
@@ -63,22 +66,25 @@ impl Mesh {
         Ok(Self { name, dir, out, trust_domain, ports, running: None, views })
     }
 
-    /// Where its peers find it.
+    /// Address at which peers reach its discovery service.
     pub(super) fn address(&self) -> SocketAddr {
         self.ports.discovery
     }
 
-    /// Where people look in.
+    /// Address of its admin port.
     pub(super) fn admin(&self) -> SocketAddr {
         self.ports.admin
     }
 
-    /// What it knows and wants, as it changes.
+    /// Subscribes to the views of the Emcee that was started last.
     pub(super) fn views(&self) -> watch::Receiver<View> {
         self.views.clone()
     }
 
-    /// Replaces text in its resources.
+    /// Replaces the first occurrence of `from` in the mesh's resources.
+    ///
+    /// # Errors
+    /// `from` does not occur, or the file cannot be read or written.
     pub(super) fn edit(&self, from: &str, to: &str) -> anyhow::Result<()> {
         let path = self.dir.join("mesh.yaml");
         let text = fs::read_to_string(&path)?;
@@ -86,7 +92,7 @@ impl Mesh {
         Ok(fs::write(&path, text.replacen(from, to, 1))?)
     }
 
-    /// Starts its Emcee, and waits until it listens.
+    /// Starts Emcee in a new thread, and waits until its ports are open.
     pub(super) fn start(&mut self) -> anyhow::Result<()> {
         let settings = Settings {
             trust_domain: self.trust_domain.to_owned(),
@@ -95,15 +101,16 @@ impl Mesh {
             ..Settings::default()
         };
         let folders = Folders { dir: self.dir.clone(), out: self.out.clone() };
-        let standalone = Standalone::open(folders, settings)?;
-        self.views = standalone.views();
+        let file_mode = Standalone::open(folders, settings)?;
+        self.views = file_mode.views();
         let (kill, killed) = oneshot::channel();
         let (listens, listening) = std::sync::mpsc::channel();
         let ports = self.ports;
         let thread = std::thread::Builder::new().name(self.name.to_owned()).spawn(move || {
-            if let Err(error) = follow(standalone, ports, killed, &listens) {
-                // Whoever waits for it to listen is told; later, what does not come about says it.
-                let _nobody_waits = listens.send(Err(error));
+            if let Err(error) = follow(file_mode, ports, killed, &listens) {
+                // `start` receives an error that occurs before the ports are open. There is no receiver for a later
+                // one: it shows as a step of the walkthrough that times out.
+                let _no_receiver = listens.send(Err(error));
             }
         })?;
         self.ports = listening.recv().map_err(|_| anyhow!("{} ended before it listened", self.name))??;
@@ -111,11 +118,11 @@ impl Mesh {
         Ok(())
     }
 
-    /// Ends its Emcee at once, in the midst of whatever it does: nobody is told.
+    /// Stops Emcee immediately, without notifying its peers.
     pub(super) fn kill(&mut self) {
         if let Some(Running { kill, thread }) = self.running.take() {
             drop(kill);
-            // It has panicked if this fails, and is as dead.
+            // An error means that the thread has panicked: it has ended as well.
             let _ended = thread.join();
         }
     }
@@ -127,11 +134,12 @@ impl Drop for Mesh {
     }
 }
 
+/// Reports the opened ports, or why they could not be opened.
 type Listens = std::sync::mpsc::Sender<anyhow::Result<Ports>>;
 
-/// Until it is killed. The runtime goes then, and all its connections with it.
+/// Runs Emcee in file mode until `killed` resolves. Dropping the runtime then closes all its connections.
 fn follow(
-    mut standalone: Standalone,
+    mut file_mode: Standalone,
     ports: Ports,
     killed: oneshot::Receiver<()>,
     listens: &Listens,
@@ -141,17 +149,20 @@ fn follow(
         let discovery = Discovery::open(&DiscoveryArgs::at(ports.discovery)).await?;
         let admin = admin::bind_admin(ports.admin, false).await?;
         let address = discovery.address().context("it listens")?;
+        // Both ports are open here, and connections to them wait in the backlog until they are served below.
         listens.send(Ok(Ports { discovery: address, admin: admin.local_addr()? }))?;
-        let state = AdminState { registry: Arc::default(), health: Arc::new(standalone.health()) };
-        let looking_in = tokio::spawn(admin::serve_admin(admin, state, std::future::pending()));
-        let ends = standalone.discovery();
+        let state = AdminState { registry: Arc::default(), health: Arc::new(file_mode.health()) };
+        let admin_server = tokio::spawn(admin::serve_admin(admin, state, std::future::pending()));
+        let ends = file_mode.discovery();
         let discovering = tokio::spawn(discovery.run(ends, std::future::pending()));
         let (mut out, mut err) = (io::sink(), io::sink());
         let mut console = Console::new(&mut out, &mut err);
+        // Resolves when the sender is dropped, too.
         let killed = async { drop(killed.await) };
-        standalone.run(LOOK, killed, &mut console).await?;
+        file_mode.run(LOOK, killed, &mut console).await?;
+        // Discovery must not shut down in order: its peers have to see a lost connection, as after a crash.
         discovering.abort();
-        looking_in.abort();
+        admin_server.abort();
         Ok(())
     })
 }

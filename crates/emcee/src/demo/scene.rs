@@ -1,4 +1,4 @@
-//! How it is told: plain words and tables.
+//! Output of the demo: texts and tables.
 
 use std::io;
 use std::path::Path;
@@ -12,16 +12,16 @@ use crate::standalone::View;
 use crate::table::aligned;
 
 pub(super) const OPENING: &str = "\
-Three meshes, which trust each other only as far as two relationships say:
+Three meshes, which trust each other only within two relationships:
 
    m2 ──blue (BOUNDARY: both gateways end TLS)──► m1 ◄──yellow (FLAT: pod to pod)── m4
 
-Each has its Emcee and its certificates, made just now. They speak mTLS over 127.0.0.1.
+Each mesh has its own Emcee and new certificates. They connect over mTLS on 127.0.0.1.
 ";
 
-pub(super) const END: &str = "\n== Seen: all of it\n";
+pub(super) const END: &str = "\n== Done: every step succeeded\n";
 
-/// What meshes offer.
+/// Table of the services that the meshes announce, and to which peer.
 pub(super) fn offers(meshes: &[(&str, &View)]) -> String {
     let mut rows = vec![header(&["MESH", "TO", "OVER", "STYLE", "SERVICE", "PROTOCOL", "REACHED AT"])];
     for (mesh, view) in meshes {
@@ -41,7 +41,7 @@ pub(super) fn offers(meshes: &[(&str, &View)]) -> String {
     aligned(&rows)
 }
 
-/// What peers announce.
+/// Table of the announcements that a mesh has received, and the bindings that use them.
 pub(super) fn arrivals(view: &View) -> String {
     let mut rows = vec![header(&["FROM", "OVER", "SERVICE", "PROTOCOL", "REACHED AT", "USED BY"])];
     for (listing, peer) in peers_of(view) {
@@ -56,7 +56,7 @@ pub(super) fn arrivals(view: &View) -> String {
     aligned(&rows)
 }
 
-/// How it stands with the peers.
+/// Table of the connections to the peers of a mesh.
 pub(super) fn peers(view: &View) -> String {
     let mut rows = vec![header(&["PEER", "OVER", "CONNECTION", "ANNOUNCED", "USED"])];
     rows.extend(peers_of(view).map(|(listing, peer)| {
@@ -67,7 +67,7 @@ pub(super) fn peers(view: &View) -> String {
     aligned(&rows)
 }
 
-/// The objects of Istio's kinds and the facades, each with what it is for.
+/// Table of the generated objects, each with the resource that owns it.
 pub(super) fn objects(view: &View) -> String {
     let mut rows = vec![header(&["KIND", "NAMESPACE", "NAME", "FOR"])];
     rows.extend(view.objects.iter().map(|object| {
@@ -78,10 +78,10 @@ pub(super) fn objects(view: &View) -> String {
     aligned(&rows)
 }
 
-/// What to look at, and to try.
+/// Prints the directories and addresses of the meshes, and what to try next.
 pub(super) fn stay(root: &Path, meshes: &Meshes, console: &mut Console<'_>) -> io::Result<()> {
     let mut rows =
-        vec![header(&["MESH", "RESOURCES", "WHAT COMES OF THEM", "PEERS FIND IT AT", "CATALOGUE"])];
+        vec![header(&["MESH", "RESOURCES", "GENERATED OBJECTS", "DISCOVERY ADDRESS", "CATALOGUE"])];
     rows.extend([&meshes.m1, &meshes.m2, &meshes.m4].map(|mesh| {
         let folders = [mesh.dir.display().to_string(), mesh.out.display().to_string()];
         let catalogue = format!("http://{}/catalogue", mesh.admin());
@@ -91,7 +91,7 @@ pub(super) fn stay(root: &Path, meshes: &Meshes, console: &mut Console<'_>) -> i
     console.data(&format!("\n{}", aligned(&rows)))?;
     let try_it = meshes.m2.dir.join("mesh.yaml");
     console.data(&format!(
-        "\nTry: change directory: in {}, and look at {}.\nThe catalogue as a table: emcee catalogue --admin http://{}\nIt stays up until Ctrl-C; {} goes then, unless it was given.\n",
+        "\nTry: change directory: in {}, and see what changes in {}.\nThe catalogue as a table: emcee catalogue --admin http://{}\nThe demo runs until Ctrl-C. It then removes {}, unless you gave it with --dir.\n",
         try_it.display(),
         meshes.m1.out.display(),
         meshes.m1.admin(),
@@ -99,7 +99,7 @@ pub(super) fn stay(root: &Path, meshes: &Meshes, console: &mut Console<'_>) -> i
     ))
 }
 
-/// `1 object`, `2 objects`
+/// Count and noun: `1 object`, `2 objects`.
 pub(super) fn plural(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

@@ -1,4 +1,4 @@
-//! What is to be seen, in order. Each step waits for it, and fails if it does not come.
+//! The steps of the demo, in order. Each step waits for its result, and fails if the result does not appear in time.
 
 use std::time::Duration;
 
@@ -11,9 +11,10 @@ use super::{Mesh, Meshes};
 use crate::console::Console;
 use crate::standalone::View;
 
-/// For one step. Each takes a second or two.
+/// Time limit for the result of one step. Each usually takes a second or two.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Runs the steps of the demo, and prints their results.
 pub(super) struct Story<'a, 'c, 'o> {
     meshes: &'a mut Meshes,
     console: &'c mut Console<'o>,
@@ -24,6 +25,10 @@ impl<'a, 'c, 'o> Story<'a, 'c, 'o> {
         Self { meshes, console }
     }
 
+    /// Runs all steps.
+    ///
+    /// # Errors
+    /// A step failed. The error names the result that did not appear, and the directories of the mesh.
     pub(super) async fn tell(&mut self) -> anyhow::Result<()> {
         self.say(scene::OPENING)?;
         self.meshes.m1.start()?;
@@ -38,46 +43,47 @@ impl<'a, 'c, 'o> Story<'a, 'c, 'o> {
 
     async fn announced(&mut self) -> anyhow::Result<()> {
         self.chapter("What each mesh announces, and to whom")?;
-        let m2 = see(&self.meshes.m2, "m2 offers reviews to m1, and not httpbin", |view| {
+        let m2 = see(&self.meshes.m2, "m2 announces reviews to m1, and not httpbin", |view| {
             names(view, "blue", "m1", offered) == ["reviews"]
         });
-        let m4 = see(&self.meshes.m4, "m4 offers ratings to m1", |view| {
+        let m4 = see(&self.meshes.m4, "m4 announces ratings to m1", |view| {
             names(view, "yellow", "m1", offered) == ["ratings"]
         });
+        // Printed only when both have arrived, so that the table is the same in each run.
         let (m2, m4) = (m2.await?, m4.await?);
         self.say(&scene::offers(&[("m2", &m2), ("m4", &m4)]))?;
-        self.say("httpbin of m2 is exposed as well, with directory: false. Who knows of it can call it; nobody is told.\n")
+        self.say("httpbin of m2 is exposed as well, with directory: false. m1 can call it, but it is not announced.\n")
     }
 
     async fn arrived(&mut self) -> anyhow::Result<()> {
-        self.chapter("What arrives at m1")?;
+        self.chapter("What m1 receives")?;
         let view = see(&self.meshes.m1, "m1 uses reviews of m2 and ratings of m4", |view| {
             bound(view, "blue", "m2") == ["reviews"] && bound(view, "yellow", "m4") == ["ratings"]
         });
         let view = view.await?;
         self.say(&scene::arrivals(&view))?;
         self.say(
-            "reviews was bound by itself (import: Automatic), ratings by a person: its ServiceBinding says neither where it\n\
-             is nor who answers there. Discovery does.\n",
+            "reviews was bound automatically (import: Automatic). ratings was bound by a user: its ServiceBinding contains\n\
+             neither endpoints nor identities, as discovery provides them.\n",
         )
     }
 
     async fn configured(&mut self) -> anyhow::Result<()> {
-        self.chapter("The Istio objects that result in m1")?;
+        self.chapter("The Istio objects in m1")?;
         let view = see(&self.meshes.m1, "m1 has objects for both", |view| {
             has_objects(view, "reviews") && has_objects(view, "ratings")
         });
         let view = view.await?;
         self.say(&scene::objects(&view))?;
         self.say(
-            "Applications in m1 call http://reviews:9080 and http://ratings:9080, as if both ran there.\n",
+            "Applications in m1 call http://reviews:9080 and http://ratings:9080, as if both ran in m1.\n",
         )
     }
 
     async fn unlisted(&mut self) -> anyhow::Result<()> {
         self.chapter("m2 no longer announces reviews")?;
         self.meshes.m2.edit("directory: true", "directory: false")?;
-        let view = see(&self.meshes.m1, "m1 lets go of reviews", |view| {
+        let view = see(&self.meshes.m1, "m1 removes reviews", |view| {
             bound(view, "blue", "m2").is_empty()
                 && !has_objects(view, "reviews")
                 && has_objects(view, "ratings")
@@ -85,31 +91,34 @@ impl<'a, 'c, 'o> Story<'a, 'c, 'o> {
         let view = view.await?;
         let left = view.objects.len();
         self.say(&format!(
-            "m1 has taken away its ServiceBinding and all that came of it. ratings is as it was ({}).\n",
+            "m1 has removed the ServiceBinding for reviews and its objects. ratings is unchanged ({}).\n",
             plural(left, "object")
         ))?;
+        // Replaces the first occurrence: that of reviews, which the edit above changed. httpbin's comes later in the
+        // file.
         self.meshes.m2.edit("directory: false", "directory: true")?;
         let back = see(&self.meshes.m1, "reviews is back", |view| {
             bound(view, "blue", "m2") == ["reviews"] && has_objects(view, "reviews")
         });
         back.await?;
-        self.say("Announced again, it is back.\n")
+        self.say("m2 announces reviews again, and m1 binds it again.\n")
     }
 
-    /// The objects that are held.
+    /// Kills m2's Emcee. Returns the objects of m1 afterwards, which the next step compares with.
     async fn killed(&mut self) -> anyhow::Result<Vec<Object>> {
         self.chapter("m2's Emcee is killed")?;
         self.meshes.m2.kill();
-        let view = see(&self.meshes.m1, "m1 has lost m2, and holds what it knows", |view| {
+        let view = see(&self.meshes.m1, "m1 has lost m2, and keeps the objects for reviews", |view| {
             let lost = peer(view, "blue", "m2").is_some_and(|peer| !connected(peer));
+            // The other relationship must stay connected.
             let other = peer(view, "yellow", "m4").is_some_and(connected);
             lost && other && bound(view, "blue", "m2") == ["reviews"] && has_objects(view, "reviews")
         });
         let view = view.await?;
         self.say(&scene::peers(&view))?;
         self.say(
-            "Losing a peer is not a withdrawal: every object for reviews is still in place, and traffic would flow.\n\
-             yellow does not notice.\n",
+            "An unreachable peer is not a withdrawal: all objects for reviews stay in place, and traffic would continue.\n\
+             The relationship yellow is not affected.\n",
         )?;
         Ok(view.objects)
     }
@@ -117,12 +126,12 @@ impl<'a, 'c, 'o> Story<'a, 'c, 'o> {
     async fn returned(&mut self, held: &[Object]) -> anyhow::Result<()> {
         self.chapter("m2's Emcee is back")?;
         self.meshes.m2.start()?;
-        let view = see(&self.meshes.m1, "m1 follows m2 again", |view| {
+        let view = see(&self.meshes.m1, "m1 is connected to m2 again", |view| {
             peer(view, "blue", "m2").is_some_and(connected) && view.objects == held
         });
         let view = view.await?;
         self.say(&scene::peers(&view))?;
-        self.say("Every object in m1 is what it was before.\n")
+        self.say("All objects in m1 are unchanged.\n")
     }
 
     fn chapter(&mut self, title: &str) -> anyhow::Result<()> {
@@ -134,15 +143,16 @@ impl<'a, 'c, 'o> Story<'a, 'c, 'o> {
     }
 }
 
-/// Waits until a mesh is so.
+/// Waits until the view of a mesh satisfies `is`, and returns that view. `what` describes it in the error.
 async fn see(mesh: &Mesh, what: &str, is: impl FnMut(&View) -> bool) -> anyhow::Result<View> {
     let mut views = mesh.views();
     let mut is = is;
+    // Evaluated on the current view first: a result that is already there does not have to change again.
     let seen = tokio::time::timeout(PATIENCE, views.wait_for(|view| is(view))).await;
     match seen {
-        Ok(seen) => Ok(seen.with_context(|| format!("{} has ended", mesh.name))?.clone()),
+        Ok(seen) => Ok(seen.with_context(|| format!("{} has stopped", mesh.name))?.clone()),
         Err(_) => bail!(
-            "not seen within {} s: {what} (its folders: {} and {})",
+            "not observed within {} s: {what} (folders of the mesh: {} and {})",
             PATIENCE.as_secs(),
             mesh.dir.display(),
             mesh.out.display()
@@ -163,7 +173,7 @@ fn offered(peer: &PeerListing) -> Vec<&str> {
     peer.offered.iter().map(|offer| &*offer.key.name).collect()
 }
 
-/// Names of the services that are bound, of those that a peer announces.
+/// Names of those services announced by a peer that at least one ServiceBinding uses.
 fn bound<'v>(view: &'v View, relationship: &str, name: &str) -> Vec<&'v str> {
     let used = |peer: &'v PeerListing| {
         let bound = peer.announced.iter().filter(|announced| !announced.bindings.is_empty());
@@ -181,7 +191,7 @@ fn names<'v>(
     peer(view, relationship, name).map(of).unwrap_or_default()
 }
 
-/// Whether there are objects for a facade of that name.
+/// Whether objects of Istio's kinds exist whose owner has that name.
 fn has_objects(view: &View, facade: &str) -> bool {
     view.objects.iter().any(|object: &Object| object.kind().is_istio() && *object.owner.key.name == *facade)
 }

@@ -1,4 +1,4 @@
-//! What is announced: the offers of expositions, and this mesh's own Emcee.
+//! Publishes this mesh's announcements: those of exposed services, and that of its own discovery server.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,18 +13,20 @@ use emcee_discovery::shelf::{Shelf, Touched, Visibility};
 use emcee_discovery::slice::discovery_key;
 use tracing::warn;
 
-/// An offer's place: the relationship, and its key there.
+/// Key of an announcement: the name of the relationship, and the key of the service within it.
 type Place = (Arc<str>, Key);
 
-/// Writes to the shelf.
+/// Writes announcements to the cache that the streams of the discovery server read.
 pub(super) struct Board {
     announcer: Arc<Announcer>,
+    /// Addresses of `--discovery-advertise`.
     advertised: Vec<Endpoint>,
-    /// The name of each relationship, and its terms.
+    /// Name and policy of each open relationship, by its MeshFedConfig.
     terms: BTreeMap<Key, (Arc<str>, Arc<Terms>)>,
-    /// By exposition, where its offers are.
+    /// Keys of the announcements of each ServiceExposition.
     places: HashMap<Key, Box<[Place]>>,
-    /// Whose offer is in a place. It may have changed hands when its former owner is heard of.
+    /// ServiceExposition that announces under a key. If a key moves to another exposition, the update of the new owner
+    /// may come before that of the old one, which then must not withdraw it.
     owners: HashMap<Place, Key>,
 }
 
@@ -33,40 +35,47 @@ impl Board {
         Self { announcer, advertised, terms: BTreeMap::new(), places: HashMap::new(), owners: HashMap::new() }
     }
 
-    /// All that is to be announced is on the shelf: peers may come.
+    /// Marks the cache as complete: from now on the server opens streams.
     pub(super) fn complete(&self) {
         self.announcer.synced();
     }
 
-    /// A relationship opens, changes or closes.
+    /// Opens, changes or closes (`None`) a relationship.
     pub(super) fn set_terms(&mut self, fed_config: &Key, terms: Option<Arc<Terms>>) {
         let before = self.terms.remove(fed_config);
+        // A renamed relationship is another one: its streams end, as its server names and peers' view differ.
         if let Some((_, before)) = &before
             && terms.as_ref().is_none_or(|terms| terms.relationship != before.relationship)
         {
             self.close(&before.relationship);
         }
         let Some(terms) = terms else { return };
+        // The key of this mesh's own announcement is always the same, so a change replaces it.
         let own = self.own(&terms);
-        self.announcer.change(|shelf| match &own {
-            Some(own) => offer(shelf, &terms.relationship, own, &Visibility::All),
-            None => shelf.withdraw(&terms.relationship, &discovery_key()),
+        self.announcer.change(|cache| match &own {
+            Some(own) => offer(cache, &terms.relationship, own, &Visibility::All),
+            None => cache.withdraw(&terms.relationship, &discovery_key()),
         });
         self.terms.insert(fed_config.clone(), (terms.relationship.as_str().into(), terms));
     }
 
+    /// Removes all announcements of a relationship without a withdrawal: peers see a lost connection.
     fn close(&mut self, relationship: &str) {
+        // `announced` may still list these keys. They have no owner any more, so nothing withdraws them later.
         self.owners.retain(|(of, _), _| **of != *relationship);
-        self.announcer.change(|shelf| {
-            shelf.close(relationship);
+        self.announcer.change(|cache| {
+            cache.close(relationship);
+            // No stream has to send anything: TLS closes the connections of the relationship.
             Touched::default()
         });
     }
 
-    /// This mesh's Emcee; none where peers are told nothing, or it cannot be reached.
+    /// Announcement of this mesh's discovery server. `None` if the relationship does not announce services, or if no
+    /// address of the server is known.
     fn own(&self, terms: &Terms) -> Option<Offer> {
         let mut endpoints =
             if terms.reached_at.is_empty() { self.advertised.clone() } else { terms.reached_at.clone() };
+        // The version of an announcement is a hash of its content, so the order must not depend on the source.
         endpoints.sort_unstable();
         endpoints.dedup();
         let port = endpoints.first()?.port;
@@ -83,53 +92,61 @@ impl Board {
         })
     }
 
-    /// Each exposition with all that it offers now.
+    /// Replaces the announcements of each exposition in the batch.
+    ///
+    /// The whole batch is one change of the cache: no stream sees a part of it.
     pub(super) fn set_offers(&mut self, batch: Vec<(Key, Vec<Addressed>)>) {
         let announcer = Arc::clone(&self.announcer);
-        announcer.change(|shelf| {
-            let mut touched = Touched::default();
-            for (exposition, offers) in batch {
-                touched = touched.and(self.set(shelf, &exposition, offers));
+        announcer.change(|cache| {
+            let mut changed = Touched::default();
+            for (exposition, announcements) in batch {
+                changed = changed.and(self.set(cache, &exposition, announcements));
             }
-            touched
+            changed
         });
     }
 
-    fn set(&mut self, on: &mut Shelf, exposition: &Key, offers: Vec<Addressed>) -> Touched {
-        let mut touched = Touched::default();
+    /// Replaces the announcements of one exposition: adds the current ones, then withdraws those that are gone.
+    fn set(&mut self, cache: &mut Shelf, exposition: &Key, announcements: Vec<Addressed>) -> Touched {
+        let mut changed = Touched::default();
         let before = self.places.remove(exposition).unwrap_or_default();
         let mut now = Vec::new();
-        for addressed in offers {
+        for addressed in announcements {
+            // Policies were applied before, so the relationship is not open: nothing is announced through it.
             let Some((relationship, terms)) = self.terms.get(&addressed.fed_config) else { continue };
-            let place = (Arc::clone(relationship), addressed.offer.key.clone());
-            touched = touched.and(offer(on, &place.0, &addressed.offer, &visibility(terms, &addressed)));
-            self.owners.insert(place.clone(), exposition.clone());
-            now.push(place);
+            let key = (Arc::clone(relationship), addressed.offer.key.clone());
+            changed = changed.and(offer(cache, &key.0, &addressed.offer, &visibility(terms, &addressed)));
+            self.owners.insert(key.clone(), exposition.clone());
+            now.push(key);
         }
-        for place in before.into_iter().filter(|place| !now.contains(place)) {
-            if self.owners.get(&place) == Some(exposition) {
-                self.owners.remove(&place);
-                touched = touched.and(on.withdraw(&place.0, &place.1));
+        for key in before.into_iter().filter(|key| !now.contains(key)) {
+            // Another exposition may announce under this key by now: then the announcement is not ours to withdraw.
+            if self.owners.get(&key) == Some(exposition) {
+                self.owners.remove(&key);
+                changed = changed.and(cache.withdraw(&key.0, &key.1));
             }
         }
         if !now.is_empty() {
             self.places.insert(exposition.clone(), now.into());
         }
-        touched
+        changed
     }
 }
 
-/// Offers for all peers share their bytes; so it is worth knowing that they are for all.
+/// Peers that may see an announcement.
+///
+/// `All` if these are all peers of the relationship: such announcements share one log in the cache, whatever peers the
+/// expositions list.
 fn visibility(terms: &Terms, addressed: &Addressed) -> Visibility {
     let all = terms.peers.iter().all(|peer| addressed.peers.iter().any(|name| **name == *peer.name));
     let some = || addressed.peers.iter().map(|name| Arc::from(name.as_str())).collect::<BTreeSet<_>>();
     if all { Visibility::All } else { Visibility::Peers(some()) }
 }
 
-/// What cannot be encoded is not announced, and what was announced before stays.
-fn offer(shelf: &mut Shelf, relationship: &str, offer: &Offer, seen_by: &Visibility) -> Touched {
-    shelf.offer(relationship, offer, seen_by).unwrap_or_else(|error| {
-        warn!(relationship, service = %offer.key, %error, "cannot be announced");
+/// Adds or replaces an announcement. If it cannot be encoded, logs a warning and keeps the previous one.
+fn offer(cache: &mut Shelf, relationship: &str, announcement: &Offer, visibility: &Visibility) -> Touched {
+    cache.offer(relationship, announcement, visibility).unwrap_or_else(|error| {
+        warn!(relationship, service = %announcement.key, %error, "announcement not encoded, keeping the previous one");
         Touched::default()
     })
 }

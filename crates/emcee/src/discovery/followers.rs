@@ -1,4 +1,4 @@
-//! Whom this mesh follows, and what they say.
+//! Subscriptions to the peers of all relationships: turns their events into changes of the inputs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,17 +18,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Events of all peers that wait. Where they are not taken, peers are not read.
+/// Capacity of the queue of events, for all peers together. When it is full, peers are not read (back pressure).
 const WAITING: usize = 256;
-/// How long after its first answer a peer may still be telling what it has: as long as a removal has to stand then.
+/// Time after its first response in which a peer may still send its initial state. A removal that arrives in this time
+/// must stand for as long before it takes effect.
 const FIRST_EXCHANGE: Duration = Duration::from_secs(30);
 
-/// An event, and of whom.
+/// An event, and the peer that it concerns.
 pub(super) type PeerNews = (Source, PeerEvent);
 
-/// The peers of all relationships.
+/// Subscriptions to the peers of all relationships.
 pub(super) struct Followers {
-    /// What peers say.
+    /// Events of all peers, for [`apply_events`](Self::apply_events).
     pub(super) events: mpsc::Receiver<PeerNews>,
     say: mpsc::Sender<PeerNews>,
     relationships: watch::Receiver<Arc<Relationships>>,
@@ -36,32 +37,35 @@ pub(super) struct Followers {
     terms: BTreeMap<Key, Arc<Terms>>,
     follows: bool,
     followed: BTreeMap<Source, Followed>,
+    /// Changes that have not been handed to the translation yet.
     changes: Vec<Change>,
 }
 
-/// A peer that is followed.
+/// Subscription to one peer, and what is known of the peer.
 struct Followed {
     way: Way,
     judge: watch::Sender<Judge>,
     state: PeerState,
-    /// When what it does not announce counts as withdrawn, if it is still connected then.
+    /// End of the initial sync: what the peer has not announced by then counts as withdrawn. `None` while the peer is
+    /// not connected, and after the end.
     answered: Option<Instant>,
-    /// What it announces and was accepted, for when it is followed another way.
+    /// Accepted announcements. They seed the new subscription when the route changes.
     held: BTreeMap<Key, Offer>,
     _task: AbortOnDropHandle<()>,
 }
 
-/// How a peer is reached. Another way is another connection.
+/// How a peer is reached, and with which limits. A change requires a new connection.
 #[derive(Clone, Debug, PartialEq)]
 struct Way {
     relationship: String,
     addresses: Vec<Endpoint>,
+    /// Pods of the egress gateway to connect through. If `Some`, `addresses` are not dialled.
     via: Option<Vec<Endpoint>>,
     settings: Settings,
 }
 
 impl Followers {
-    /// Of all peers together, no more than `budget` is held.
+    /// No subscriptions. All later ones share `budget`.
     pub(super) fn new(relationships: watch::Receiver<Arc<Relationships>>, budget: Budget) -> Self {
         let (say, events) = mpsc::channel(WAITING);
         Self {
@@ -76,12 +80,14 @@ impl Followers {
         }
     }
 
-    /// What is to be told to the translation. Each is given once.
+    /// Takes the changes for the translation; each is returned once.
     pub(super) fn changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
 
-    /// Follows peers, or no longer: then what they said last is for whoever follows them now to know.
+    /// Subscribes to all peers, or ends all subscriptions.
+    ///
+    /// A former leader forgets what the peers announced: it reads this from the statuses that the new leader writes.
     pub(super) fn follow(&mut self, follows: bool) {
         if self.follows == follows {
             return;
@@ -99,7 +105,7 @@ impl Followers {
         }
     }
 
-    /// A relationship opens, changes or closes.
+    /// Opens, changes or closes (`None`) a relationship.
     pub(super) fn set_terms(&mut self, fed_config: &Key, terms: Option<Arc<Terms>>) {
         let peers = terms.iter().flat_map(|terms| &terms.peers).map(|peer| Arc::clone(&peer.name));
         let peers: Vec<_> = peers.collect();
@@ -119,15 +125,18 @@ impl Followers {
         }
     }
 
+    /// Subscribes to the peers of a relationship, or updates the subscriptions.
     fn follow_peers(&mut self, terms: &Arc<Terms>) {
         for peer in &terms.peers {
             let source = Source { fed_config: terms.fed_config.clone(), peer: Arc::clone(&peer.name) };
+            // Without an address, the peer can only connect to this mesh.
             if peer.discovery.is_empty() {
                 self.leave(&source);
                 continue;
             }
             let way = Way::to(terms, peer);
             match self.followed.get_mut(&source) {
+                // Same route: the connection stays. The client validates what it holds again, with the new policy.
                 Some(followed) if followed.way == way => {
                     followed.judge.send_replace(judge(terms, &peer.name));
                 }
@@ -136,9 +145,10 @@ impl Followers {
         }
     }
 
-    /// What was held the other way is held on.
+    /// Starts a subscription. It replaces an existing one to the same peer, and takes over its state and announcements.
     fn start(&mut self, source: Source, way: Way, judge: Judge) {
         let before = self.followed.remove(&source);
+        // Dropping the old subscription at the end of this statement aborts its task.
         let (state, held) = before.map_or((PeerState::PENDING, BTreeMap::new()), |it| (it.state, it.held));
         let audience = Audience::new(&way.relationship, &source.peer);
         let target = PeerTarget {
@@ -152,6 +162,8 @@ impl Followers {
         let (judge, judged) = watch::channel(judge);
         let mut following = follow(target, self.relationships.clone(), judged);
         let (say, of) = (self.say.clone(), source.clone());
+        // Merges the events of all peers into one queue. A full queue stops this task, and with it the reading of the
+        // peer.
         let task = tokio::spawn(async move {
             while let Some(event) = following.next().await {
                 if say.send((of.clone(), event)).await.is_err() {
@@ -165,17 +177,21 @@ impl Followers {
         self.followed.insert(source, followed);
     }
 
-    /// Nothing is known of a peer any more: no withdrawal, as that is not its word. First of it, then of what it said.
+    /// Ends a subscription, and removes what it contributed to the inputs.
+    ///
+    /// This is not a withdrawal, as the peer has withdrawn nothing.
     fn leave(&mut self, source: &Source) {
         let Some(followed) = self.followed.remove(source) else { return };
+        // The peer goes first. While a synced peer is known, a missing announcement would count as withdrawn.
         self.changes.push(Change::Peer(source.clone(), None));
         let held = followed.held.into_keys();
         self.changes.extend(held.map(|key| Change::Announcement(source.clone(), key, None)));
     }
 
-    /// What peers have said.
+    /// Applies events of peers. The result is available from [`take_changes`](Self::take_changes).
     pub(super) fn take(&mut self, events: Vec<PeerNews>) {
         for (source, event) in events {
+            // Events of a subscription that has ended may still be in the queue.
             let Some(followed) = self.followed.get_mut(&source) else { continue };
             match event {
                 PeerEvent::Changed(event) => self.changes.extend(followed.changed(&source, event)),
@@ -188,12 +204,12 @@ impl Followers {
         }
     }
 
-    /// When a first exchange is over.
+    /// Earliest end of an initial sync, when [`complete_initial_syncs`](Self::complete_initial_syncs) has work.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.followed.values().filter_map(|followed| followed.answered).min()
     }
 
-    /// Time has passed.
+    /// Marks those peers as synced whose initial sync ends at or before `now`.
     pub(super) fn pass(&mut self, now: Instant) {
         for (source, followed) in &mut self.followed {
             if followed.answered.take_if(|answered| *answered <= now).is_some() {
@@ -203,10 +219,11 @@ impl Followers {
         }
     }
 
-    /// What peers refuse of what is announced to them.
+    /// Records which announcements of this mesh the peers refuse (NACK).
     pub(super) fn note_refusals(&mut self, peers: &BTreeMap<Audience, PeerStreams>) {
         for (source, followed) in &mut self.followed {
             let audience = Audience::new(&followed.way.relationship, &source.peer);
+            // A peer without a stream refuses nothing.
             let refused = peers.get(&audience).map(|streams| streams.refused.as_slice()).unwrap_or_default();
             let refused = refusals(refused);
             if followed.state.refused_by_peer != refused {
@@ -218,6 +235,7 @@ impl Followers {
 }
 
 impl Way {
+    /// Route to a peer, according to the relationship's policy.
     fn to(terms: &Terms, peer: &PeerTerms) -> Self {
         let settings = Settings {
             max_resources: terms.quota.resources,
@@ -239,6 +257,7 @@ impl Followed {
         Change::Peer(source.clone(), Some(self.state.clone()))
     }
 
+    /// Applies a change of the peer's announcements.
     fn changed(&mut self, source: &Source, event: Event) -> Vec<Change> {
         match event {
             Event::Offered(offer) => {
@@ -246,13 +265,15 @@ impl Followed {
                 vec![Change::Announcement(source.clone(), offer.key.clone(), Some(offer))]
             }
             Event::Withdrawn(key) => vec![self.taken_back(source, key)],
-            // What is remembered from an earlier life has expired with it.
+            // `on_peer_loss: Expire` ends also what statuses kept from before a restart. Once the peer counts as
+            // synced, the translation treats these announcements as withdrawn.
             Event::Expired(key) => {
                 let change = self.taken_back(source, key);
                 self.state.has_answered = true;
                 vec![change, self.state(source)]
             }
-            // The client tries them itself, unless an egress gateway stands between.
+            // The client dials these addresses by itself. Behind an egress gateway it dials the gateway only, and the
+            // translation needs the addresses for the gateway's routes.
             Event::Addresses(addresses) => {
                 self.state.addresses = addresses;
                 vec![self.state(source)]
@@ -260,29 +281,35 @@ impl Followed {
         }
     }
 
+    /// Removes an announcement that the peer has withdrawn, or that has expired.
     fn taken_back(&mut self, source: &Source, key: Key) -> Change {
         self.held.remove(&key);
         Change::Announcement(source.clone(), key, None)
     }
 
-    /// Notes how it stands with the peer; says whether that is news.
+    /// Updates the peer's state; returns whether it has changed.
     fn stands(&mut self, event: PeerEvent) -> bool {
         let before = self.state.clone();
         match event {
             PeerEvent::Connected { .. } => {
+                // Keep the time if the peer counts as connected already, for example at another address.
                 if !self.state.is_connected() {
                     self.state.connection = Connection::Connected(Timestamp::now());
                 }
+                // Once per process: after a reconnect, only `removed_resources` withdraws.
                 if !self.state.has_answered {
                     self.answered = Some(Instant::now() + FIRST_EXCHANGE);
                 }
             }
             PeerEvent::Lost(trouble) => {
+                // Later attempts to connect report errors too, and must not move the time of the loss.
                 let since = self.state.lost_since().unwrap_or_else(Timestamp::now);
                 self.state.connection = Connection::Lost { since, error: Some(trouble.to_string()) };
+                // The initial state may be incomplete: the next connection starts a new initial sync.
                 self.answered = None;
             }
             PeerEvent::Refused(refused) => self.state.refused = refusals(&refused),
+            // Handled by `apply_announcement_event`.
             PeerEvent::Changed(_) => {}
         }
         self.state != before
@@ -297,7 +324,7 @@ fn refusals(pairs: &[(String, String)]) -> Vec<Refused> {
     pairs.iter().map(refused).collect()
 }
 
-/// The relationship's terms judge what a peer announces.
+/// Returns the function that checks the announcements of `peer` against the relationship's policy.
 fn judge(terms: &Arc<Terms>, peer: &str) -> Judge {
     let (terms, peer) = (Arc::clone(terms), peer.to_owned());
     Arc::new(move |offer: &Offer| terms.judge(&peer, offer).map_err(|problem| problem.to_string()))

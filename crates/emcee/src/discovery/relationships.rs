@@ -1,4 +1,4 @@
-//! The relationships that are open, as TLS needs them.
+//! Open relationships with their certificates and peers, as TLS needs them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use emcee_discovery::tls::{Material, Relationship, Relationships, SubjectAltName
 use tokio::sync::watch;
 use tracing::warn;
 
-/// What a relationship is made of. While it stays the same, its connections stay.
+/// What the TLS configuration of a relationship is built from. Its connections stay open while this does not change.
 #[derive(PartialEq)]
 struct Made {
     name: String,
@@ -18,7 +18,7 @@ struct Made {
     peers: Vec<(Arc<str>, Vec<String>)>,
 }
 
-/// The relationships that are open.
+/// Publishes the TLS configuration of the open relationships to the discovery server and clients.
 pub(super) struct OpenRelationships {
     made: BTreeMap<Key, Made>,
     open: watch::Sender<Arc<Relationships>>,
@@ -35,12 +35,13 @@ impl OpenRelationships {
         self.open.subscribe()
     }
 
-    /// Opens, replaces or closes the relationship of a MeshFedConfig.
+    /// Opens, replaces or closes (`None`) the relationship of a MeshFedConfig.
     pub(super) fn set(&mut self, fed_config: &Key, terms: Option<&Terms>) {
         let made = terms.and_then(Made::of);
         if self.made.get(fed_config) == made.as_ref() {
             return;
         }
+        // The old name is needed, as a relationship may have been renamed.
         let before = self.made.remove(fed_config).map(|made| made.name);
         let opened = made.and_then(|made| {
             let relationship = made.relationship(fed_config)?;
@@ -48,6 +49,7 @@ impl OpenRelationships {
             self.made.insert(fed_config.clone(), made);
             Some((name, Arc::new(relationship)))
         });
+        // One update for removal and addition: no handshake finds the relationship missing in between.
         self.open.send_modify(|open| {
             let mut all = Relationships::clone(open);
             if let Some(before) = before {
@@ -60,7 +62,7 @@ impl OpenRelationships {
 }
 
 impl Made {
-    /// None for a relationship without a certificate, or without peers.
+    /// Returns `None` for a relationship without a certificate or without peers.
     fn of(terms: &Terms) -> Option<Self> {
         let certificate = Arc::clone(terms.certificate.as_ref()?);
         let of = |peer: &PeerTerms| (Arc::clone(&peer.name), peer.subject_alt_names.clone());
@@ -68,7 +70,8 @@ impl Made {
         (!peers.is_empty()).then(|| Self { name: terms.relationship.clone(), certificate, peers })
     }
 
-    /// Why a certificate cannot be used its condition says already; here it is closed.
+    /// Builds the TLS configuration. Returns `None` if the certificate cannot be used: the relationship is then closed
+    /// for discovery. The condition CertificateValid reports the reason to the user.
     fn relationship(&self, fed_config: &Key) -> Option<Relationship> {
         let material = Material::parse(&self.certificate.material)
             .inspect_err(

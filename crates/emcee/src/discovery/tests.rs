@@ -1,4 +1,4 @@
-//! Discovery ends when it is asked to, whatever the others do.
+//! Discovery stops when it is asked to, even if the receiver of its changes is not reading.
 
 use emcee_core::inputs::Settings;
 use emcee_core::translate::Translation;
@@ -13,7 +13,7 @@ use crate::manifest;
 /// Longer than any machine takes: a test that waits for it has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A relationship with a peer that nobody answers for.
+/// Catalogue updates of a relationship whose peer never answers.
 fn relationship(name: &str) -> Vec<Published> {
     let text = format!(
         "apiVersion: mm.ibm.istio.io/v1\nkind: MeshFedConfig\nmetadata: {{name: {name}, namespace: {name}}}\n\
@@ -28,7 +28,7 @@ fn relationship(name: &str) -> Vec<Published> {
     translation.published(&units)
 }
 
-/// It has something to say, there is no room for it, and the taker does not take.
+/// Discovery has a change to send, the queue is full, and the receiver does not read.
 #[tokio::test]
 async fn it_ends_while_what_peers_say_has_no_taker() {
     let discovery = Discovery::open(&DiscoveryArgs::default()).await.expect("it opens no port");
@@ -43,11 +43,11 @@ async fn it_ends_while_what_peers_say_has_no_taker() {
         yield_now().await;
     }
     publish.send(relationship("yellow")).expect("it listens");
-    // There is one thread: it runs until it waits.
+    // The runtime has one thread, so these yields let discovery run until it waits for room in the queue.
     for _ in 0..100 {
         yield_now().await;
     }
     drop(until);
     timeout(DEADLINE, running).await.expect("it ends").expect("it does not panic");
-    assert_eq!(said.len(), 1, "nothing more could be said");
+    assert_eq!(said.len(), 1, "the queue had no room for more");
 }

@@ -1,11 +1,11 @@
-//! What can be wrong with the text, before anyone asks what it means.
+//! Faults in the text of a file. They do not depend on the kind of object.
 
 use super::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 
-/// A file of nothing but mistakes is not worth its memory, nor anyone's reading.
+/// Maximum number of faults to report for a file. It bounds memory and the length of the output.
 pub(super) const MAX_FAULTS: usize = 1_000;
 
-/// Why a text, a document or a value is refused.
+/// Reason to refuse a text, a document or a value.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error("is larger than {} MiB (the most one file may hold)", MAX_BYTES >> 20)]
@@ -29,7 +29,7 @@ pub(super) enum Fault {
     TooManyFaults,
     #[error("the alias has no anchor before it in this document")]
     UnknownAlias,
-    #[error("the alias stands inside the value that it repeats")]
+    #[error("the alias is inside the value that it repeats")]
     Cycle,
     #[error("is given twice (first on line {first})")]
     DuplicateKey { first: u32 },
@@ -47,7 +47,7 @@ pub(super) enum Fault {
     Tag(String),
     #[error("`{text}` is not what its tag {tag} says")]
     TagMismatch { tag: String, text: String },
-    #[error("character {0:?} cannot stand here (text that holds it needs quotes)")]
+    #[error("character {0:?} is not allowed here (quote text that contains it)")]
     Character(char),
     #[error(
         "is not YAML at column {column}: a second `: ` on the line, or wrong indentation (text with `: ` needs quotes)"
@@ -63,7 +63,7 @@ pub(super) enum Fault {
     Type { wanted: &'static str, found: &'static str },
 }
 
-/// A [`Fault`] and where it is.
+/// A [`DocumentFault`] with its line and field.
 #[derive(Debug)]
 pub(super) struct Located {
     pub(super) line: u32,

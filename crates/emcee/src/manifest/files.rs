@@ -1,4 +1,4 @@
-//! Which files the paths mean, and their bytes.
+//! Finds the files of the given paths and reads their bytes.
 
 use std::{
     collections::HashSet,
@@ -17,14 +17,14 @@ use super::{MAX_BYTES, problem::Plain};
 pub struct Unreadable {
     /// The file as the user named it.
     pub file: Arc<str>,
-    /// Why.
+    /// The error of the operating system.
     pub source: io::Error,
 }
 
-/// Something to read, and what the user calls it.
+/// A file or the standard input, with its name for messages.
 pub(super) struct Source {
     pub(super) shown: Arc<str>,
-    /// None is the standard input.
+    /// `None` for the standard input.
     path: Option<PathBuf>,
 }
 
@@ -37,7 +37,7 @@ impl Source {
         Self { shown: "<stdin>".into(), path: None }
     }
 
-    /// The bytes, at most one more than [`MAX_BYTES`]: the one more tells that it is too much.
+    /// Reads at most one byte more than [`MAX_BYTES`]. The extra byte shows that the file is too large.
     pub(super) fn read(&self, stdin: &mut impl Read) -> Result<Vec<u8>, Unreadable> {
         let read = match &self.path {
             Some(path) => File::open(path).and_then(limited),
@@ -57,12 +57,12 @@ fn shown(path: &Path) -> Arc<str> {
     path.to_string_lossy().into()
 }
 
-/// The one file that the path means.
+/// Returns the input for one path. It may be `-`.
 pub(super) fn single(path: &Path) -> Source {
     if path.as_os_str() == "-" { Source::stdin() } else { Source::new(path.to_owned()) }
 }
 
-/// All files that the paths mean, each once, in the order of the paths and of names.
+/// Returns each file of the paths once, in the order of the paths, and by name within a folder.
 pub(super) fn find(paths: &[PathBuf]) -> Vec<Result<Source, Unreadable>> {
     let mut walk = Walk::default();
     for path in paths {
@@ -75,7 +75,7 @@ pub(super) fn find(paths: &[PathBuf]) -> Vec<Result<Source, Unreadable>> {
     walk.found
 }
 
-/// Folders and files are remembered by their real path, which ends symlink loops.
+/// Walks paths and folders. It records visited files and folders by their real path, so symlink loops end.
 #[derive(Default)]
 struct Walk {
     found: Vec<Result<Source, Unreadable>>,
@@ -103,14 +103,16 @@ impl Walk {
         }
     }
 
-    /// Depth first with the pending paths in reverse, so that the next name is the last.
+    /// Walks a folder depth first. Each list of entries is in reverse order, so `pop` returns the next name.
     fn folder(&mut self, path: PathBuf) {
         let mut pending = vec![path];
         while let Some(path) = pending.pop() {
+            // `metadata` follows symlinks: mounted ConfigMaps consist of them.
             match fs::metadata(&path) {
                 Ok(metadata) if metadata.is_dir() => pending.extend(self.entries(&path)),
                 Ok(metadata) if metadata.is_file() && is_manifest(&path) => self.file(path),
                 Err(error) if is_manifest(&path) => self.unreadable(&path, error),
+                // Other files, pipes and sockets, and dangling links to other files.
                 Ok(_) | Err(_) => {}
             }
         }
@@ -130,7 +132,8 @@ impl Walk {
         entries
     }
 
-    /// A pipe such as `/dev/fd/63` has no real path; it then counts by its own.
+    /// Marks a path as visited and returns whether it is new. A pipe such as `/dev/fd/63` has no real path, so the
+    /// path itself is recorded.
     fn is_new(&mut self, path: &Path) -> bool {
         self.seen.insert(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
     }
@@ -140,7 +143,7 @@ impl Walk {
     }
 }
 
-/// Hidden files (the `..data` of mounted volumes among them) and editors' backups.
+/// Returns whether a file is hidden (such as `..data` in mounted volumes) or an editor's backup.
 fn is_skipped(name: &OsStr) -> bool {
     matches!(name.as_encoded_bytes(), [b'.' | b'#' | b'~', ..] | [.., b'~'])
 }

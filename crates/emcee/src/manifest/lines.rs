@@ -1,18 +1,19 @@
-//! Where each field of a document stands.
+//! The line of each field of a document.
 
 use std::sync::Arc;
 
-/// How many steps of a path are tried as parts of one key with dots.
+/// Maximum number of path segments that are tried together as one key with dots.
 const MOST_STEPS: usize = 64;
 
-/// The line of a value and of everything below it; it has the shape of the value.
+/// The lines of a value and of everything below it. It has the shape of the value.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
     pub(super) line: u32,
     pub(super) below: Below,
 }
 
-/// Keys are shared within a file: manifests repeat the same few.
+/// The lines of the items or fields of a value. All documents of a file share their keys, because manifests repeat a
+/// few keys very often.
 #[derive(Clone, Debug)]
 pub(super) enum Below {
     Nothing,
@@ -20,16 +21,16 @@ pub(super) enum Below {
     Fields(Fields),
 }
 
-/// The fields of a mapping in the order of their names, so that one of many is found soon.
+/// The fields of a mapping, sorted by name for binary search.
 #[derive(Clone, Debug)]
 pub(super) struct Fields {
-    /// Line of the field that is written first.
+    /// Line of the field that comes first in the text.
     first: Option<u32>,
     sorted: Box<[(Arc<str>, Lines)]>,
 }
 
 impl Fields {
-    /// Of fields in the order in which they are written. No name is given twice.
+    /// Sorts fields that are in the order of the text. Names must be unique.
     pub(super) fn new(mut fields: Vec<(Arc<str>, Lines)>) -> Self {
         let first = fields.first().map(|(_, lines)| lines.line);
         fields.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
@@ -43,19 +44,20 @@ impl Fields {
 }
 
 impl Lines {
-    /// The line of `field`, or of its nearest ancestor that exists; for the whole document that
-    /// of its first key.
+    /// Returns the line of `field`, or of its nearest ancestor that exists. The line of the document is that of its
+    /// first key.
     pub(super) fn of(&self, field: &str) -> u32 {
         let Some((mut at, mut rest)) = self.step(field) else {
             return self.first();
         };
+        // Stops where the path ends, is malformed, or names an absent field: `at` is then the nearest ancestor.
         while let Some((child, after)) = at.step(rest) {
             (at, rest) = (child, after);
         }
         at.line
     }
 
-    /// The child that the path enters next, and the path after it.
+    /// Returns the child that the path names first, and the rest of the path.
     fn step<'p>(&self, path: &'p str) -> Option<(&Self, &'p str)> {
         match &self.below {
             Below::Nothing => None,
@@ -67,7 +69,7 @@ impl Lines {
         }
     }
 
-    /// Takes the lines below a field away, for a value that is taken away likewise.
+    /// Returns the lines of the items of the list in field `name`.
     pub(super) fn take_items(self, name: &str) -> Vec<Self> {
         let Below::Fields(fields) = self.below else {
             return Vec::new();
@@ -79,7 +81,7 @@ impl Lines {
         }
     }
 
-    /// The line on which the value itself starts: for a mapping that of its first key.
+    /// Returns the line on which the value starts. For a mapping, this is the line of its first key.
     pub(super) fn first(&self) -> u32 {
         match &self.below {
             Below::Fields(fields) => fields.first.unwrap_or(self.line),
@@ -88,7 +90,7 @@ impl Lines {
     }
 }
 
-/// `[x]…` as `x` and what follows; the quotes of `['x']` and `["x"]` are taken off.
+/// Splits `[x]…` into `x` and the rest. Removes the quotes of `['x']` and `["x"]`.
 fn bracket(path: &str) -> Option<(&str, &str)> {
     let (inside, after) = path.strip_prefix('.').unwrap_or(path).strip_prefix('[')?.split_once(']')?;
     let unquoted = |quote| inside.strip_prefix(quote)?.strip_suffix(quote);
@@ -100,11 +102,13 @@ fn bracketed_field<'l, 'p>(fields: &'l Fields, path: &'p str) -> Option<(&'l Lin
     Some((fields.get(name)?, after))
 }
 
-/// The longest key that the path starts with, so that keys with dots need no escaping. A key ends where a step may begin.
+/// Finds the longest key that is a prefix of the path, so keys with dots need no escaping. A key ends at `.`, at `[`
+/// or at the end of the path.
 fn field<'l, 'p>(fields: &'l Fields, path: &'p str) -> Option<(&'l Lines, &'p str)> {
     let path = path.strip_prefix('.').unwrap_or(path);
     let within = path.match_indices(['.', '[']).map(|(at, _)| at).take(MOST_STEPS);
     let mut ends: Vec<usize> = within.chain([path.len()]).collect();
+    // Longest first: with the keys `a` and `a.b`, the path `a.b` means the second.
     ends.reverse();
     ends.into_iter().find_map(|end| {
         let (name, after) = path.split_at(end);

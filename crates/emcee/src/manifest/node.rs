@@ -1,5 +1,5 @@
-//! A document while it is read: shared where aliases repeat, so that a repetition costs nothing
-//! until the budget has allowed it.
+//! The tree of a document during parsing. Aliases share nodes, so a repetition costs nothing before the budget has
+//! been charged for it.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::lines::{Below, Fields, Lines};
 
-/// A value with its line and its weight once aliases are written out.
+/// A value with its line and with the cost of expanding its aliases.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) line: u32,
@@ -18,12 +18,12 @@ pub(super) struct Node {
 #[derive(Clone, Debug)]
 pub(super) enum Content {
     Scalar(Value),
-    /// Items with the line of each, which for an alias is not the line of what it repeats.
+    /// Items with their lines. The line of an alias is not the line of the value that it repeats.
     List(Vec<(u32, Rc<Node>)>),
     Map(Vec<Entry>),
 }
 
-/// A field of a mapping; `line` is that of its key.
+/// A field of a mapping. `line` is the line of its key.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) key: Arc<str>,
@@ -31,16 +31,17 @@ pub(super) struct Entry {
     pub(super) node: Rc<Node>,
 }
 
-/// What a node costs when it is copied.
+/// Cost of a node if it is copied with all aliases expanded.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Weight {
     pub(super) nodes: u64,
     pub(super) bytes: u64,
-    /// Collections on the longest way down.
+    /// Number of nested collections on the longest path to a leaf.
     pub(super) height: usize,
 }
 
 impl Weight {
+    /// Sums the cost of the children. Nested aliases grow exponentially, so the sums saturate.
     fn collection(children: impl Iterator<Item = Self>) -> Self {
         let empty = Self { nodes: 1, bytes: 0, height: 0 };
         let inside = children.fold(empty, |sum, child| Self {
@@ -73,7 +74,7 @@ impl Node {
         Rc::new(Self { line, weight, content: Content::Map(entries) })
     }
 
-    /// As much of an object as names it.
+    /// Extracts the fields that identify an object, also from a broken document. Messages name the object by them.
     pub(super) fn sketch(&self) -> Value {
         let named = ["kind", "metadata", "name", "namespace"];
         match &self.content {
@@ -87,21 +88,23 @@ impl Node {
         }
     }
 
-    /// Written out. The recursion is bounded by the limit on depth, which counts aliases too.
+    /// Expands all aliases and separates values from lines. `MAX_DEPTH`, which includes aliases, bounds the recursion.
     pub(super) fn finish(self: Rc<Self>) -> (Value, Lines) {
+        // Moves the node if this is the last reference, and copies it for all earlier ones.
         let node = Rc::unwrap_or_clone(self);
-        let (value, below) = match node.content {
+        let (value, children) = match node.content {
             Content::Scalar(value) => (value, Below::Nothing),
             Content::List(items) => finish_list(items),
             Content::Map(entries) => finish_map(entries),
         };
-        (value, Lines { line: node.line, below })
+        (value, Lines { line: node.line, below: children })
     }
 }
 
 fn finish_list(items: Vec<(u32, Rc<Node>)>) -> (Value, Below) {
     let finish = |(line, item): (u32, Rc<Node>)| {
         let (value, lines) = item.finish();
+        // An item's own line differs from the node's line if the item is an alias.
         (value, Lines { line, ..lines })
     };
     let (values, lines): (Vec<_>, Vec<_>) = items.into_iter().map(finish).unzip();
@@ -112,9 +115,9 @@ fn finish_map(entries: Vec<Entry>) -> (Value, Below) {
     let mut lines = Vec::with_capacity(entries.len());
     let mut map = serde_json::Map::with_capacity(entries.len());
     for Entry { key, line, node } in entries {
-        let (value, below) = node.finish();
+        let (value, lines_below) = node.finish();
         map.insert(String::from(&*key), value);
-        lines.push((key, Lines { line, ..below }));
+        lines.push((key, Lines { line, ..lines_below }));
     }
     (Value::Object(map), Below::Fields(Fields::new(lines)))
 }

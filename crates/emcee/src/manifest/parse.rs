@@ -1,4 +1,4 @@
-//! From text to documents: drives the parser and resynchronises it behind a broken document.
+//! Parses a text into documents. Drives the YAML parser and resynchronizes it after a broken document.
 
 mod build;
 mod json;
@@ -13,30 +13,31 @@ use super::{
 };
 use build::{Builder, Shared};
 
-/// One document, or what is wrong with it.
+/// One document, or the faults in it.
 pub(super) struct Parsed {
-    /// The value, if nothing is wrong and the document is not empty.
+    /// The value. `None` if the document has faults or is empty.
     pub(super) root: Option<(Value, Lines)>,
-    /// If something is wrong: as much as names the object.
+    /// The fields that identify the object, if the document has faults.
     pub(super) sketch: Value,
     pub(super) faults: Vec<Located>,
-    /// The text ended before the document did: it has to be skipped.
+    /// Parsing stopped inside the document: the parser must skip to the next one.
     broken: bool,
 }
 
-/// All documents of a text, until [`MAX_FAULTS`] is reached or the budget is spent.
+/// Parses all documents of a text. Stops at [`MAX_FAULTS`] or when the budget is exhausted.
 pub(super) fn parse(text: &str) -> Vec<Parsed> {
     let mut documents = Vec::new();
-    let mut shared = Shared::default();
-    for (line, part) in json::split(text) {
-        if !stream(Source { text: part, line }, &mut shared, &mut documents) {
+    let mut budget = Shared::default();
+    // All parts share one budget: it is a limit of the file.
+    for (lines_before, part) in json::split(text) {
+        if !stream(Source { text: part, line: lines_before }, &mut budget, &mut documents) {
             break;
         }
     }
     documents
 }
 
-/// A text and the number of lines before it.
+/// A part of a file, with the number of lines before it.
 #[derive(Clone, Copy)]
 struct Source<'t> {
     text: &'t str,
@@ -44,17 +45,18 @@ struct Source<'t> {
 }
 
 impl Source<'_> {
+    /// Converts a line of the part into a line of the file.
     fn line(&self, within: usize) -> u32 {
         u32::try_from(within).unwrap_or(u32::MAX).saturating_add(self.line)
     }
 }
 
-/// Reads one YAML stream; false when nothing after it should be read.
-fn stream(source: Source<'_>, shared: &mut Shared, documents: &mut Vec<Parsed>) -> bool {
+/// Reads one YAML stream. Returns false if nothing after it should be read.
+fn stream(source: Source<'_>, budget: &mut Shared, documents: &mut Vec<Parsed>) -> bool {
     let mut parser = Parser::new_from_str_with_options(source.text, options());
     let mut faults = 0;
     loop {
-        let mut builder = Builder::new(source, shared);
+        let mut builder = Builder::new(source, budget);
         let parsed = match builder.read(&mut parser) {
             Ok(false) => return true,
             Ok(true) => builder.finish(),
@@ -64,9 +66,11 @@ fn stream(source: Source<'_>, shared: &mut Shared, documents: &mut Vec<Parsed>) 
         let spent = parsed.faults.iter().any(|found| matches!(found.fault, Fault::TooMany));
         let broken = parsed.broken;
         documents.push(parsed);
+        // More than the limit, not equal: the caller reports `TooManyFaults` for the first one above it.
         if spent || faults > MAX_FAULTS {
             return false;
         }
+        // After an error the parser is inside the document. It continues at the next `---`.
         if broken && !matches!(parser.proceed_next_document(), Ok(true)) {
             return true;
         }
@@ -76,13 +80,13 @@ fn stream(source: Source<'_>, shared: &mut Shared, documents: &mut Vec<Parsed>) 
 fn options() -> Options {
     let mut options = Options::default();
     options.set_emit_comments(false);
-    // The builder counts both kinds together; these keep the parser's own state small.
+    // The builder limits flow and block nesting together. These limits keep the parser's own state small.
     options.flow_nesting_limit = MAX_DEPTH;
     options.block_nesting_limit = MAX_DEPTH;
     options
 }
 
-/// What the parser refused, in the user's terms.
+/// Translates an error of the parser into a message for users.
 fn syntax(source: Source<'_>, error: &ScanError) -> Located {
     let at = error.marker();
     let column = at.col() + 1;
@@ -91,6 +95,7 @@ fn syntax(source: Source<'_>, error: &ScanError) -> Located {
         ErrorKind::RecursionLimitExceeded => Fault::TooDeep,
         ErrorKind::UnknownAnchor => Fault::UnknownAlias,
         ErrorKind::UnexpectedCharacter { character } => Fault::Character(*character),
+        // The parser reports a tab as one of many errors, often on an earlier line.
         kind => match tab_line(source.text, at).filter(|_| is_about_tabs(kind)) {
             Some(line) => return located(line, Fault::Tab),
             None if *kind == ErrorKind::MappingValueNotAllowed => Fault::Colon { column },
@@ -100,6 +105,7 @@ fn syntax(source: Source<'_>, error: &ScanError) -> Located {
     located(at.line(), fault)
 }
 
+/// Returns whether a tab in the indentation can cause this error.
 fn is_about_tabs(kind: &ErrorKind) -> bool {
     matches!(
         kind,
@@ -114,8 +120,8 @@ fn is_about_tabs(kind: &ErrorKind) -> bool {
     )
 }
 
-/// The first line that is indented by a tab, close behind the place that the parser names: that
-/// is where the text before the tab began.
+/// Finds the first line with a tab in its indentation, within 20 lines after the position of the error. The parser
+/// reports the position where the text before the tab begins.
 fn tab_line(text: &str, at: &Marker) -> Option<usize> {
     let is_tabbed = |line: &str| {
         let content = line.trim_start_matches([' ', '\t']);

@@ -1,24 +1,24 @@
-//! What is wrong with a manifest, as one line.
+//! Problems in a file, each displayed on one line.
 
 use std::{
     fmt::{self, Display, Formatter},
     sync::Arc,
 };
 
-/// One thing that is wrong, and where.
+/// A problem in a file, with its line, object and field.
 ///
-/// Displayed as `FILE:LINE: Kind namespace/name: spec.field: what is wrong`, always on one line.
+/// `Display` writes `FILE:LINE: Kind namespace/name: spec.field: message`, always on one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The file as the user named it.
     pub file: Arc<str>,
-    /// Line, from 1.
+    /// Line in the file, counted from 1.
     pub line: u32,
-    /// `Kind namespace/name`, as far as known.
+    /// `Kind namespace/name`, or the parts of it that are known.
     pub object: Option<String>,
     /// Path of the field, for example `spec.endpoints[0]`.
     pub field: Option<String>,
-    /// What is wrong (what is allowed).
+    /// What is wrong, and in parentheses what is allowed.
     pub message: String,
 }
 
@@ -32,13 +32,14 @@ impl Display for Problem {
     }
 }
 
-/// Text from outside with its control characters escaped: names and keys are quoted in messages
-/// and must neither break the line nor reach the terminal as commands.
+/// Untrusted text with its control characters escaped. Messages quote names and keys, which must not break the line
+/// or reach the terminal as commands.
 pub(super) struct Plain<'a>(pub(super) &'a str);
 
 impl Display for Plain<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.0.split_inclusive(unprintable).try_for_each(|part| {
+            // `part` ends with at most one unprintable character, which is escaped.
             let text = part.trim_end_matches(unprintable);
             f.write_str(text)?;
             write!(f, "{}", part[text.len()..].escape_debug())
@@ -46,7 +47,7 @@ impl Display for Plain<'_> {
     }
 }
 
-/// What a reader does not see as a character of its own: controls, separators, marks that reorder text.
+/// Returns whether a reader cannot see the character: control characters, separators, marks that reorder text.
 pub(crate) fn unprintable(c: char) -> bool {
     !emcee_core::text::is_seen(c)
 }

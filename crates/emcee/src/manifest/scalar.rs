@@ -1,19 +1,19 @@
-//! What a scalar means: the same as to kubectl.
+//! Resolves scalars to the same types as kubectl.
 //!
-//! kubectl turns YAML into JSON by `sigs.k8s.io/yaml`, that is by the rules of YAML 1.1 as Go's
-//! yaml.v2 has them, and the API server only sees that JSON. Hence `yes`, `on`, `y` are booleans,
-//! `0644` is octal, `1_000` and `0x10` are integers, `80.0` is 80, dates stay text, and as keys
-//! all of these become text: `8080: x` has the key `8080`, `on: x` the key `true`.
+//! kubectl converts YAML to JSON with `sigs.k8s.io/yaml`, which follows YAML 1.1 as implemented in Go's yaml.v2. The
+//! API server sees only that JSON. So `yes`, `on` and `y` are booleans, `0644` is octal, `1_000` and `0x10` are
+//! integers, `80.0` is 80, and dates stay text. As keys, all of them become text: `8080: x` has the key `8080`, and
+//! `on: x` has the key `true`.
 
 use serde_json::{Number, Value};
 use serde_saphyr::granit_parser::{ScalarStyle, Tag};
 
 use super::fault::Fault;
 
-/// Whole floats up to here are exact, so that they can be told as integers.
+/// 2^53. Below it, a float without a fraction is exact and can be written as an integer.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// The value of a scalar with its style and tag.
+/// Resolves a scalar by its tag, or else by its style and text.
 pub(super) fn value(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, Fault> {
     match (tag, style) {
         (Some(tag), _) => tagged(text, tag),
@@ -22,7 +22,7 @@ pub(super) fn value(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result
     }
 }
 
-/// A scalar as a key of a mapping.
+/// Converts a scalar to the key of a mapping.
 pub(super) fn key(value: Value) -> Result<String, Fault> {
     match value {
         Value::String(text) => Ok(text),
@@ -34,6 +34,7 @@ pub(super) fn key(value: Value) -> Result<String, Fault> {
 
 fn tagged(text: &str, tag: &Tag) -> Result<Value, Fault> {
     let name = tag.suffix_in_namespace("tag:yaml.org,2002:");
+    // The tag does not convert: it only restricts the types that the text may resolve to.
     let is_wanted: fn(&Value) -> bool = match name.as_deref() {
         Some("str" | "timestamp") => return Ok(text.into()),
         None if is_non_specific(tag) => return Ok(text.into()),
@@ -47,7 +48,7 @@ fn tagged(text: &str, tag: &Tag) -> Result<Value, Fault> {
     Some(plain(text)?).filter(is_wanted).ok_or_else(mismatch)
 }
 
-/// `! text`, which only says "not resolved".
+/// Returns whether the tag is a plain `!`, which means that the scalar is text.
 fn is_non_specific(tag: &Tag) -> bool {
     tag.original() == "!"
 }
@@ -75,6 +76,7 @@ fn number(text: &str) -> Option<Number> {
     if !text.starts_with(['+', '-', '.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) {
         return None;
     }
+    // yaml.v2 ignores underscores in numbers, but a text such as `.1_0` is never a number.
     if text.contains('_') && !text.starts_with('.') {
         let text = text.replace('_', "");
         return integer(&text).or_else(|| float(&text));
@@ -85,7 +87,7 @@ fn number(text: &str) -> Option<Number> {
 fn integer(text: &str) -> Option<Number> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (radix, digits) = radix(unsigned);
-    // The standard parser takes a sign of its own.
+    // `from_str_radix` accepts a sign, so `++1` would be a number.
     if !digits.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return None;
     }
@@ -96,7 +98,7 @@ fn integer(text: &str) -> Option<Number> {
     Some(magnitude.into())
 }
 
-/// Go's base 0: a prefix gives the base, and so does a plain leading zero.
+/// Splits off the radix as Go does for base 0: from a prefix, or octal for a plain leading zero.
 fn radix(digits: &str) -> (u32, &str) {
     match digits.as_bytes() {
         [b'0', b'x' | b'X', ..] => (16, &digits[2..]),
@@ -107,7 +109,7 @@ fn radix(digits: &str) -> (u32, &str) {
     }
 }
 
-/// A float that JSON can carry; one out of range stays text, as in kubectl.
+/// Parses a float that JSON can represent. A number that is out of range stays text, as in kubectl.
 fn float(text: &str) -> Option<Number> {
     if !is_float(text) {
         return None;

@@ -1,4 +1,4 @@
-//! What users meet: by what they wrote, what they are told.
+//! Texts as users write them, and the documents and problems that they get.
 
 mod files;
 mod robust;
@@ -30,7 +30,7 @@ fn names(documents: &[Document]) -> Vec<(&str, u32)> {
     documents.iter().map(|document| (document.name.as_str(), document.line)).collect()
 }
 
-/// A sound object, for tests that are about what stands next to it.
+/// A valid object, for tests of the text around it.
 const SOUND: &str = "apiVersion: v1\nkind: A\nmetadata: {name: sound}\n";
 
 #[test]
@@ -100,8 +100,11 @@ fn tabs_are_told_where_they_are() {
         ("a:\n  - b: 1\n\t  c: 2\n", 3),
         ("a: 1\nb:\n\t- c: 1\n", 3),
     ] {
-        let told = problems(text);
-        assert!(told[0].starts_with(&format!("f.yaml:{line}: ")) && told[0].ends_with(tab), "{told:?}");
+        let reported = problems(text);
+        assert!(
+            reported[0].starts_with(&format!("f.yaml:{line}: ")) && reported[0].ends_with(tab),
+            "{reported:?}"
+        );
     }
 }
 
@@ -163,10 +166,10 @@ fn identity_is_checked() {
     );
     for (text, kind) in [("- a\n", "a list"), ("text\n", "text"), ("3\n", "a number"), ("no\n", "a boolean")]
     {
-        let told = format!(
+        let reported = format!(
             "f.yaml:1: is {kind}, not a manifest (a mapping with apiVersion, kind and metadata.name)"
         );
-        assert_eq!(problems(text), [told]);
+        assert_eq!(problems(text), [reported]);
     }
     let without = document("apiVersion: v1\nkind: A\nmetadata: {name: x, namespace: ''}\n");
     assert_eq!((without.namespace.as_deref(), without.object().as_str()), (None, "A x"));
@@ -210,16 +213,16 @@ fn a_broken_document_is_named_where_it_can_be() {
     );
     assert_eq!(
         problems("kind: A\nspec:\n  x: @y\n"),
-        ["f.yaml:3: A: character '@' cannot stand here (text that holds it needs quotes)"]
+        ["f.yaml:3: A: character '@' is not allowed here (quote text that contains it)"]
     );
 }
 
 #[test]
 fn messages_stay_on_one_line_and_off_the_terminal() {
-    let told = problems(
+    let reported = problems(
         "kind: \"A\\nB\\e[31m\"\napiVersion: v1\nmetadata: {name: x}\n\"a\\u202eb\": 1\n\"a\\u202eb\": 2\n",
     );
-    assert_eq!(told, ["f.yaml:5: A\\nB\\u{1b}[31m x: a\\u{202e}b: is given twice (first on line 4)"]);
+    assert_eq!(reported, ["f.yaml:5: A\\nB\\u{1b}[31m x: a\\u{202e}b: is given twice (first on line 4)"]);
 }
 
 #[test]
@@ -241,7 +244,7 @@ fn aliases_repeat_and_merge() {
 fn aliases_that_cannot_be_are_refused() {
     for (text, message) in [
         ("a: *x\n", "f.yaml:1: the alias has no anchor before it in this document"),
-        ("a: &x [*x]\n", "f.yaml:1: a[0]: the alias stands inside the value that it repeats"),
+        ("a: &x [*x]\n", "f.yaml:1: a[0]: the alias is inside the value that it repeats"),
         ("<<: 3\n", "f.yaml:1: `<<` takes a mapping or a list of mappings"),
         ("a: &x [1]\n*x : 3\n", "f.yaml:2: a key must be text, not a list or a mapping"),
         ("~: 3\n", "f.yaml:1: a key must be text, not null"),
@@ -258,15 +261,16 @@ fn the_same_object_twice_is_found() {
     let text =
         [object("v1", ""), object("v1", "namespace: other"), object("v2", "namespace: default")].concat();
     let found = documents(text);
-    let told: Vec<_> = duplicates(&found, "default").iter().map(|two| two.problem().to_string()).collect();
-    assert_eq!(told, ["f.yaml:17: A default/x: metadata.name: is given twice (first at f.yaml:2)"]);
+    let reported: Vec<_> =
+        duplicates(&found, "default").iter().map(|two| two.problem().to_string()).collect();
+    assert_eq!(reported, ["f.yaml:17: A default/x: metadata.name: is given twice (first at f.yaml:2)"]);
     assert!(duplicates(&found, "elsewhere").is_empty());
 }
 
 #[test]
 fn a_problem_stands_at_its_field() {
     let document = document(format!("{SOUND}spec:\n  mode: X\n"));
-    let told = document.problem(Some("spec.mode"), "unknown mode \"X\" (FLAT)").to_string();
-    assert_eq!(told, "f.yaml:5: A sound: spec.mode: unknown mode \"X\" (FLAT)");
+    let reported = document.problem(Some("spec.mode"), "unknown mode \"X\" (FLAT)").to_string();
+    assert_eq!(reported, "f.yaml:5: A sound: spec.mode: unknown mode \"X\" (FLAT)");
     assert_eq!(document.problem(None, "is odd").to_string(), "f.yaml:1: A sound: is odd");
 }

@@ -1,4 +1,4 @@
-//! One document that need not be a Kubernetes object.
+//! A single document of any type. It need not be a Kubernetes object.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use super::lines::Lines;
 use super::parse::parse;
 use super::problem::Problem;
 
-/// A value, with the line of each of its fields.
+/// A value with the line of each of its fields.
 #[derive(Clone, Debug)]
 pub struct Tree {
     file: Arc<str>,
-    /// The whole of it.
+    /// The complete value of the document.
     pub value: Value,
     lines: Lines,
 }
 
 impl Tree {
-    /// Something wrong with `field`; an empty one is the document as a whole.
+    /// Creates a problem at the line of `field`. An empty `field` is the document as a whole.
     pub fn problem(&self, field: &str, message: impl Into<String>) -> Problem {
         problem(&self.file, self.lines.of(field), field, message)
     }
@@ -36,7 +36,7 @@ fn problem(file: &Arc<str>, line: u32, field: &str, message: impl Into<String>) 
     }
 }
 
-/// The only document of a file, or all that is wrong with its text.
+/// Parses the only document of a file, or returns all problems in its text.
 pub(super) fn read(file: &Arc<str>, bytes: &[u8]) -> Result<Tree, Vec<Problem>> {
     let located = |Located { line, field, fault }: Located| {
         problem(file, line, field.as_deref().unwrap_or_default(), fault.to_string())
@@ -44,6 +44,7 @@ pub(super) fn read(file: &Arc<str>, bytes: &[u8]) -> Result<Tree, Vec<Problem>> 
     let text = decode(bytes).map_err(|fault| vec![located(fault)])?;
     let (mut roots, mut problems) = (Vec::new(), Vec::new());
     for parsed in parse(text) {
+        // As in kubectl, a document that is null does not count.
         roots.extend(parsed.root.filter(|(value, _)| !value.is_null()));
         problems.extend(parsed.faults.into_iter().map(located));
     }
@@ -58,7 +59,7 @@ pub(super) fn read(file: &Arc<str>, bytes: &[u8]) -> Result<Tree, Vec<Problem>> 
             file,
             lines.first(),
             "",
-            format!("is the last of {count} documents (one is needed)"),
+            format!("is the last of {count} documents (exactly one is allowed)"),
         )]),
         None => Err(vec![problem(file, 1, "", "is empty")]),
     }

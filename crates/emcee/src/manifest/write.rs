@@ -1,20 +1,20 @@
-//! Objects as a YAML stream for kubectl and people.
+//! Writes objects as a YAML stream for kubectl and people.
 
 use serde_json::Value;
 use serde_saphyr::{SerializeError, SerializerOptions};
 
-/// Why objects could not be written.
+/// Error when objects cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The serializer refused.
+    /// The serializer returned an error.
     #[error("failed to write YAML")]
     Yaml(#[from] SerializeError),
 }
 
-/// The values as documents with `---` between them, keys in the order of the values.
+/// Writes values as documents separated by `---`. Keys keep their order.
 ///
-/// Block style; text that any YAML reader could take for something else is quoted, text of
-/// several lines is written as `|`, and nothing is folded, so that a change stays one line.
+/// The style is block style. Text that a YAML reader could take for another type is quoted, and text with several
+/// lines is written as `|`. Long lines are not folded, so a change of a value changes one line.
 pub fn to_yaml(values: &[Value]) -> Result<String, WriteError> {
     Ok(serde_saphyr::to_string_multiple_with_options(values, options())?)
 }

@@ -1,8 +1,8 @@
-//! The Helm chart, made from the same description as `emcee manifests` prints.
+//! The Helm chart, created from the same description as the output of `emcee manifests`.
 //!
-//! The definitions are templates, not in `crds/`: what is there, Helm installs once and never brings up to date, and an
-//! API server with an old definition drops the fields that it does not know. `helm.sh/resource-policy: keep` keeps
-//! users' resources when the chart is uninstalled.
+//! The CRDs are templates and not in `crds/`. Helm installs files in `crds/` once and never updates them, and an API
+//! server with an old CRD drops the fields that it does not know. `helm.sh/resource-policy: keep` preserves the CRDs,
+//! and so the users' resources, when the chart is uninstalled.
 
 use std::collections::BTreeMap;
 
@@ -14,20 +14,20 @@ use super::{NAME, Part, uninstall, values};
 use crate::manifest::{WriteError, to_yaml};
 
 const NOTES: &str = "\
-Emcee follows {{ if has `*` .Values.watchNamespaces }}all namespaces{{ else }}{{ join `, ` .Values.watchNamespaces }}{{ end }}.
+Emcee watches {{ if has `*` .Values.watchNamespaces }}all namespaces{{ else }}{{ join `, ` .Values.watchNamespaces }}{{ end }}.
 {{- if .Values.fedNamespaces }}
-Relationships may have their Secrets and gateways in: {{ join `, ` .Values.fedNamespaces }}.
+Relationships can have their Secrets and gateways in: {{ join `, ` .Values.fedNamespaces }}.
 {{- else }}
-No fedNamespaces are given: Emcee may read no Secret and make no gateway, so only FLAT and gateways of your own will work.
+With no fedNamespaces, Emcee has no access to Secrets and creates no gateways. Only FLAT and your own gateways work.
 {{- end }}
 
-How the mesh is: kubectl get meshfedconfigs,serviceexpositions,servicebindings -A
+Show the state of the mesh: kubectl get meshfedconfigs,serviceexpositions,servicebindings -A
 ";
 
-/// The files of the chart, by their paths in it.
+/// Returns the files of the chart by path.
 ///
 /// # Errors
-/// Something cannot be written as YAML.
+/// An object cannot be written as YAML.
 pub fn files() -> Result<BTreeMap<&'static str, String>, WriteError> {
     let form = Form::Chart;
     Ok(BTreeMap::from([
@@ -61,7 +61,7 @@ fn crds() -> Result<String, WriteError> {
     for definition in custom_resource_definitions() {
         let mut definition = json!(definition);
         definition["metadata"]["annotations"]["helm.sh/resource-policy"] = "keep".into();
-        // Helm would take braces of a description for its own.
+        // Helm would evaluate `{{` in a description as a template.
         let yaml = to_yaml(&[definition])?.replace("{{", "{{ `{{` }}");
         text.push_str("---\n");
         text.push_str(&yaml);
@@ -73,12 +73,14 @@ fn crds() -> Result<String, WriteError> {
 fn template(objects: &[Value]) -> Result<String, WriteError> {
     let mut text = String::new();
     for object in objects {
+        // A string is a control line, such as `{{- if … }}`, between objects.
         if let Some(line) = object.as_str() {
             text.push_str(line);
             text.push('\n');
             continue;
         }
         text.push_str("---\n");
+        // Control lines and values within an object are YAML strings: remove their quotes.
         for line in to_yaml(std::slice::from_ref(object))?.lines() {
             text.push_str(&unquoted(line));
             text.push('\n');
@@ -87,12 +89,14 @@ fn template(objects: &[Value]) -> Result<String, WriteError> {
     Ok(text)
 }
 
-/// A line of YAML in the language of templates, see [`Form::Chart`].
+/// Converts a line of YAML into a line of a template, see [`Renderer::Chart`].
 fn unquoted(line: &str) -> String {
     let text = line.strip_suffix("}}\"");
+    // `- "{{- if … }}"`: an item of a list becomes a control line.
     if let Some((indent, control)) = text.and_then(|text| text.split_once("- \"{{- ")) {
         return format!("{indent}{{{{- {control}}}}}");
     }
+    // `key: "{{ toJson … }}"`: the value may be any JSON, which is also YAML.
     if let Some((key, value)) = text.and_then(|text| text.split_once(": \"{{ toJson ")) {
         return format!("{key}: {{{{ toJson {value}}}}}");
     }

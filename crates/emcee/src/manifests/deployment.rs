@@ -1,4 +1,4 @@
-//! Emcee itself, as it runs in a cluster.
+//! Emcee's Deployment, with its Services and policies.
 
 use emcee_core::inputs::DISCOVERY_SERVICE;
 use serde_json::{Value, json};
@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use super::form::{Condition, Form, List};
 use super::{DISCOVERY, NAME, POD_LABEL, PROBES, WEBHOOK, labels};
 
-/// Any but root: the image names nobody.
+/// User and group ID of Emcee's process. It may be any ID but root's, because the image defines no users.
 pub(super) const USER: u32 = 65532;
 
 pub(super) fn objects(form: &Form<'_>) -> Vec<Value> {
+    // The Deployment comes last, so that its pods start under their policies.
     let mut objects = vec![disruption_budget(form), network_policy(form), metrics(form)];
     objects.extend(form.when(Condition::Discovery, vec![discovery(form)]));
     objects.push(deployment(form));
@@ -33,9 +34,11 @@ fn disruption_budget(form: &Form<'_>) -> Value {
     })
 }
 
-/// Only probes, metrics, the API server's reviews, from wherever the API server is, and peers come in. What goes out is
-/// left open: it is the API server and the peers, which have neither an address nor a port that a policy could name in
-/// every cluster, and nothing else once their certificates are checked.
+/// Allows incoming connections only for probes, metrics, admission reviews and discovery. It cannot restrict sources,
+/// because the API server and peers may have any address.
+///
+/// Outgoing connections are not restricted. They go to the API server and to peers, which have neither an address nor a
+/// port that a policy could name in every cluster. Emcee verifies the certificates of both.
 fn network_policy(form: &Form<'_>) -> Value {
     let mut ports = vec![json!({"protocol": "TCP", "port": PROBES})];
     ports.extend(form.when(Condition::Webhook, vec![json!({"protocol": "TCP", "port": WEBHOOK})]));
@@ -52,7 +55,7 @@ fn network_policy(form: &Form<'_>) -> Value {
     })
 }
 
-/// Names each replica to who gathers metrics: all have some, and they differ.
+/// Headless Service for metrics: it lists each replica, because every replica has its own metrics.
 fn metrics(form: &Form<'_>) -> Value {
     json!({
         "apiVersion": "v1",
@@ -66,7 +69,7 @@ fn metrics(form: &Form<'_>) -> Value {
     })
 }
 
-/// Where peers come in who come through no gateway.
+/// Service for peers that connect without a gateway.
 fn discovery(form: &Form<'_>) -> Value {
     let mut metadata = metadata(form);
     metadata["name"] = DISCOVERY_SERVICE.into();
@@ -95,7 +98,8 @@ fn deployment(form: &Form<'_>) -> Value {
     })
 }
 
-/// Emcee has to run before any mesh does, and a sidecar would end the TLS that gateways pass through to it.
+/// Disables sidecar injection. Emcee must be able to run before Istio does, and a sidecar would terminate the TLS
+/// connections that gateways pass through to Emcee.
 pub(super) fn pod_labels(mut labels: Value) -> Value {
     labels["sidecar.istio.io/inject"] = "false".into();
     labels
@@ -105,7 +109,7 @@ fn pod(form: &Form<'_>) -> Value {
     json!({
         "serviceAccountName": NAME,
         "enableServiceLinks": false,
-        // The Lease is given back at the end, after the last write.
+        // On shutdown Emcee finishes its last write, and then releases the Lease.
         "terminationGracePeriodSeconds": 30,
         "securityContext": pod_security(),
         "topologySpreadConstraints": [{
@@ -119,7 +123,7 @@ fn pod(form: &Form<'_>) -> Value {
             "image": form.image(),
             "args": arguments(form),
             "ports": ports(form),
-            // A replica that is slow for a while is not helped by a restart: it has a minute.
+            // A restart does not help a replica that is slow for a short time, so it has a minute to recover.
             "livenessProbe": probe("/live", 10, 6),
             "readinessProbe": probe("/ready", 5, 3),
             "resources": form.resources(),
@@ -172,7 +176,7 @@ fn arguments(form: &Form<'_>) -> Vec<Value> {
     let networks = format!("--cluster-networks={}", form.cluster_networks());
     arguments.extend(form.when(Condition::Networks, vec![networks.into()]));
     arguments.push(format!("--probe-address=0.0.0.0:{PROBES}").into());
-    // Only through `kubectl port-forward`.
+    // On the loopback interface: reachable only with `kubectl port-forward`.
     arguments.push("--admin-address=127.0.0.1:15000".into());
     let webhook = format!("--webhook-address=0.0.0.0:{WEBHOOK}");
     arguments.extend(form.when(Condition::Webhook, vec![webhook.into()]));
@@ -181,7 +185,7 @@ fn arguments(form: &Form<'_>) -> Vec<Value> {
     arguments
 }
 
-/// The flags that say where Emcee looks, and writes.
+/// Returns the flags for the namespaces in which Emcee reads and writes.
 pub(super) fn scope(form: &Form<'_>) -> Vec<Value> {
     let gateways = format!("--gateway-namespaces={}", form.joined(List::Gateways));
     let mut flags = vec![

@@ -1,52 +1,52 @@
-//! One description of an installation, in two forms: for one cluster, and as the templates of a chart.
+//! Renders one description of an installation in two forms: objects for one cluster, or templates of a Helm chart.
 
 use serde_json::Value;
 
 use super::Installation;
 
-/// A form.
+/// Target form of the description.
 pub(super) enum Form<'a> {
     /// The objects of this installation.
     Plain(&'a Installation),
-    /// The templates of objects. A string that begins with `{{-` is a line of its own, among objects or in a list; one
-    /// that begins with `{{ toJson` becomes a value that need not be a string.
+    /// Templates of objects. A string that begins with `{{-` becomes a line of its own, between objects or in a list. A
+    /// string that begins with `{{ toJson` becomes a value of any type.
     Chart,
 }
 
-/// Namespaces that an installation names.
+/// A list of namespaces in the settings of an installation.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum List {
-    /// Where resources are followed.
+    /// Namespaces that Emcee watches.
     Watched,
-    /// Of relationships.
+    /// Namespaces of relationships.
     Fed,
-    /// Of gateways, besides.
+    /// Additional namespaces with gateway pods.
     Gateways,
-    /// Where resources, services and generated objects may be.
+    /// The other three lists together: all namespaces that may contain resources, services or generated objects.
     Everywhere,
 }
 
-/// When something is there.
+/// Condition for rendering a part of the description.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Condition {
-    /// A list is of all namespaces.
+    /// The list contains `*`, which means all namespaces.
     All(List),
-    /// A list is of some namespaces, or none.
+    /// The list names single namespaces or is empty.
     Some(List),
-    /// A list is not empty.
+    /// The list is not empty.
     Any(List),
-    /// A revision of Istio is chosen.
+    /// A revision of Istio is set.
     Revision,
-    /// The cluster's own networks are given.
+    /// The cluster's networks are set.
     Networks,
-    /// Resources are checked when they are applied.
+    /// The admission webhook is on.
     Webhook,
-    /// Meshes tell each other what they offer.
+    /// Discovery is on.
     Discovery,
 }
 
 impl Form<'_> {
-    /// Namespace of Emcee itself.
+    /// Namespace in which Emcee runs.
     pub(super) fn namespace(&self) -> String {
         match self {
             Self::Plain(installation) => installation.namespace.clone(),
@@ -54,7 +54,7 @@ impl Form<'_> {
         }
     }
 
-    /// Image of the container.
+    /// Image of Emcee's container.
     pub(super) fn image(&self) -> String {
         match self {
             Self::Plain(installation) => installation.image.clone(),
@@ -62,7 +62,7 @@ impl Form<'_> {
         }
     }
 
-    /// Number of replicas.
+    /// Number of Emcee's replicas.
     pub(super) fn replicas(&self) -> Value {
         match self {
             Self::Plain(installation) => installation.replicas.into(),
@@ -70,7 +70,7 @@ impl Form<'_> {
         }
     }
 
-    /// What the container may use.
+    /// Resource requests and limits of the container.
     pub(super) fn resources(&self) -> Value {
         match self {
             Self::Plain(_) => super::values::resources(),
@@ -78,7 +78,7 @@ impl Form<'_> {
         }
     }
 
-    /// Type of the Service of discovery.
+    /// Type of the discovery Service.
     pub(super) fn discovery_service_type(&self) -> String {
         match self {
             Self::Plain(installation) => installation.discovery_service_type.clone(),
@@ -86,7 +86,7 @@ impl Form<'_> {
         }
     }
 
-    /// Istio's root namespace.
+    /// Root namespace of Istio's mesh configuration.
     pub(super) fn root_namespace(&self) -> String {
         match self {
             Self::Plain(installation) => installation.root_namespace.clone(),
@@ -94,7 +94,7 @@ impl Form<'_> {
         }
     }
 
-    /// Istio's revision; only where [`Condition::Revision`] holds.
+    /// Istio's revision. It is empty unless [`RenderCondition::Revision`] is satisfied.
     pub(super) fn revision(&self) -> String {
         match self {
             Self::Plain(installation) => installation.revision.clone().unwrap_or_default(),
@@ -102,7 +102,7 @@ impl Form<'_> {
         }
     }
 
-    /// The cluster's own networks, as a flag takes them.
+    /// The cluster's networks, separated by commas as in a flag.
     pub(super) fn cluster_networks(&self) -> String {
         match self {
             Self::Plain(installation) => {
@@ -113,7 +113,7 @@ impl Form<'_> {
         }
     }
 
-    /// Name of the ConfigMap from which Istio of this revision reads the mesh's configuration.
+    /// Name of the ConfigMap that contains the mesh configuration of Istio's revision.
     pub(super) fn mesh_config(&self) -> String {
         match self {
             Self::Plain(installation) => match installation.revision.as_deref() {
@@ -127,7 +127,7 @@ impl Form<'_> {
         }
     }
 
-    /// The namespaces of a list, as a flag takes them.
+    /// The namespaces of a list, separated by commas as in a flag.
     pub(super) fn joined(&self, list: List) -> String {
         match self {
             Self::Plain(installation) => installation.list(list).join(","),
@@ -135,7 +135,7 @@ impl Form<'_> {
         }
     }
 
-    /// These, if a condition holds.
+    /// Returns the items if the condition is satisfied. In a chart, returns them within an `if` block.
     pub(super) fn when(&self, condition: Condition, items: Vec<Value>) -> Vec<Value> {
         match self {
             Self::Plain(installation) if installation.holds(condition) => items,
@@ -155,7 +155,7 @@ impl Form<'_> {
         }
     }
 
-    /// One for each namespace of a list that is not of all.
+    /// Returns one item for each namespace of a list that does not contain `*`. In a chart, returns a `range` block.
     pub(super) fn each(&self, list: List, item: impl Fn(&str) -> Value) -> Vec<Value> {
         match self {
             Self::Plain(installation) => installation.list(list).iter().map(|name| item(name)).collect(),
@@ -171,6 +171,7 @@ impl Installation {
             List::Fed => self.fed_namespaces.clone(),
             List::Gateways => self.gateway_namespaces.clone(),
             List::Everywhere => {
+                // Sorted without duplicates, like `uniq | sortAlpha` in the chart.
                 let lists = [&self.watch_namespaces, &self.fed_namespaces, &self.gateway_namespaces];
                 let mut all: Vec<_> =
                     lists.into_iter().flatten().filter(|name| *name != "*").cloned().collect();
@@ -183,6 +184,7 @@ impl Installation {
 
     fn holds(&self, condition: Condition) -> bool {
         match condition {
+            // The combined list leaves out `*`. It covers all namespaces if Emcee watches all.
             Condition::All(List::Everywhere) => self.holds(Condition::All(List::Watched)),
             Condition::All(list) => self.list(list).iter().any(|name| name == "*"),
             Condition::Some(list) => !self.holds(Condition::All(list)),
@@ -195,7 +197,7 @@ impl Installation {
     }
 }
 
-/// A list, in the language of templates; without double quotes, which YAML would escape.
+/// Returns the template expression for a list. It contains no double quotes, because YAML would escape them.
 fn template(list: List) -> &'static str {
     match list {
         List::Watched => "$.Values.watchNamespaces",
@@ -207,6 +209,7 @@ fn template(list: List) -> &'static str {
     }
 }
 
+/// Returns the template expression that tests whether a list means all namespaces.
 fn is_all(list: List) -> String {
     match list {
         List::Everywhere => is_all(List::Watched),

@@ -1,14 +1,15 @@
-//! What people may do: relationships are administrators' business, services are their teams'.
+//! ClusterRoles for users: administrators manage relationships, and teams manage their services.
 
 use emcee_api::GROUP;
 use serde_json::{Value, json};
 
 use super::rbac::role;
 
-/// The ClusterRoles for people. They are bound by whoever administers the cluster.
+/// Returns the ClusterRoles for users. The administrator of the cluster binds them.
 ///
-/// Kubernetes' own `edit` and `view` gain what `emcee-user` has, as whoever may run a Service may say who else may
-/// call it. None of them, nor `admin`, gains MeshFedConfigs: those hand out the mesh's certificates.
+/// The rules of `emcee-user` are added to Kubernetes' `edit` and `admin`, and those of `emcee-viewer` to `view`: a user
+/// who may run a Service may also decide who can call it. None of these roles may write MeshFedConfigs, which give
+/// access to the mesh's certificates.
 pub(super) fn objects() -> Vec<Value> {
     let all = ["*"];
     let write = ["get", "list", "watch", "create", "update", "patch", "delete"];

@@ -1,4 +1,4 @@
-//! What Emcee may do.
+//! RBAC rules for Emcee.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use super::form::{Condition, Form, List};
 use super::{NAME, USERS, labels, webhook};
 
 const READ: [&str; 3] = ["get", "list", "watch"];
-/// An apply of an object that is not there needs both of the first two.
+/// Server-side apply of an object that does not exist needs both `create` and `patch`.
 const WRITE: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 
-/// What Emcee reads of Kubernetes and Istio, and never writes. Namespaces and nodes are in no namespace: bound in some namespaces only,
-/// this gives no right to read them.
+/// Resources of Kubernetes and Istio that Emcee reads and never writes. Namespaces and nodes are cluster-scoped: a
+/// RoleBinding does not give access to them.
 const READ_ONLY: [(&str, &[&str]); 4] = [
     ("", &["namespaces", "nodes", "pods"]),
     ("discovery.k8s.io", &["endpointslices"]),
@@ -23,7 +23,7 @@ const READ_ONLY: [(&str, &[&str]); 4] = [
     ("security.istio.io", &["peerauthentications"]),
 ];
 
-/// Everything about rights of Emcee itself.
+/// Returns Emcee's ServiceAccount, roles and bindings.
 pub(super) fn objects(form: &Form<'_>) -> Vec<Value> {
     let mut objects = vec![account(form)];
     objects.push(role("ClusterRole", NAME, None, &everywhere()));
@@ -51,7 +51,7 @@ fn account(form: &Form<'_>) -> Value {
 
 fn everywhere() -> Vec<Value> {
     let statuses = USERS.map(|plural| format!("{plural}/status"));
-    // An apply that only takes a finalizer off, or puts it on, is a patch of the resource.
+    // Emcee adds and removes its finalizer with server-side apply, which is a patch of the resource.
     let mut rules = vec![
         rule(GROUP, &USERS, &["get", "list", "watch", "patch"]),
         rule(GROUP, &statuses.each_ref().map(String::as_str), &["get", "patch"]),
@@ -63,9 +63,11 @@ fn everywhere() -> Vec<Value> {
     rules
 }
 
-/// Whether Emcee writes it only beside a relationship: its credential, and gateways of Emcee's own. Whoever may make a
-/// Deployment may read every Secret of its namespace, through a pod, so this is no more to be had everywhere than the
-/// Secrets are.
+/// Returns whether Emcee writes the kind only for the gateways of relationships: copies of the credential, and the
+/// objects of gateways that Emcee creates.
+///
+/// A subject that can create a Deployment can read every Secret of its namespace through a pod. So the right to write
+/// these kinds is restricted in the same way as the right to read Secrets.
 fn is_of_gateways(kind: Kind) -> bool {
     match kind {
         Kind::ServiceAccount
@@ -86,7 +88,7 @@ fn is_of_gateways(kind: Kind) -> bool {
     }
 }
 
-/// For gateways that are there already: copies of the credential.
+/// Returns the role for namespaces with existing gateways: Emcee copies the credential there.
 fn of_gateways(form: &Form<'_>) -> Vec<Value> {
     let secrets = of_kinds(|kind| kind == Kind::Secret, &WRITE);
     let role = role("ClusterRole", "emcee-gateway", None, &secrets);
@@ -94,10 +96,12 @@ fn of_gateways(form: &Form<'_>) -> Vec<Value> {
     [role].into_iter().chain(form.each(List::Gateways, bind)).collect()
 }
 
-/// Istio's configuration for the whole mesh: the ConfigMap of a revision, and no other; and rules that hold for all.
+/// Returns the rules for Istio's root namespace: the ConfigMap with the mesh configuration of the revision, the one
+/// with Istio's CA and no others, and resources that apply to the whole mesh.
 fn of_root(form: &Form<'_>) -> Vec<Value> {
     let mut of_mesh = rule("", &["configmaps"], &READ);
     of_mesh["resourceNames"] = json!([form.mesh_config(), "istio-ca-root-cert"]);
+    // If Emcee watches all namespaces, its ClusterRoleBinding already covers these.
     let of_all = vec![
         rule("security.istio.io", &["peerauthentications"], &READ),
         rule("networking.istio.io", &["destinationrules"], &READ),
@@ -105,16 +109,16 @@ fn of_root(form: &Form<'_>) -> Vec<Value> {
     [of_mesh].into_iter().chain(form.when(Condition::Some(List::Everywhere), of_all)).collect()
 }
 
-/// The Lease. A right to create cannot be confined to a name.
+/// Returns the rules for the Lease. RBAC cannot restrict `create` to a name.
 fn of_own_namespace() -> Vec<Value> {
     let mut lease = rule("coordination.k8s.io", &["leases"], &["get", "update"]);
     lease["resourceNames"] = json!([lease::NAME]);
     vec![rule("coordination.k8s.io", &["leases"], &["create"]), lease]
 }
 
-/// Rules for some of the kinds that Emcee generates, a rule for each group.
+/// Returns rules for a selection of the kinds that Emcee generates, one rule for each API group.
 ///
-/// To make a Role that reads Secrets, Emcee needs to be able to read them itself; then it needs no right to escalate.
+/// Emcee can create a Role that reads Secrets because it can read them itself. So it does not need the verb `escalate`.
 fn of_kinds(of: impl Fn(Kind) -> bool, verbs: &[&str]) -> Vec<Value> {
     let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for kind in Kind::ALL.into_iter().filter(|kind| of(*kind)) {
@@ -136,7 +140,7 @@ pub(super) fn role(kind: &str, name: &str, namespace: Option<&str>, rules: &[Val
     json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata, "rules": rules})
 }
 
-/// A ClusterRole, bound in these namespaces, or in the whole cluster.
+/// Binds a ClusterRole in the namespaces of a list, or in the whole cluster if the list means all namespaces.
 fn bound(form: &Form<'_>, role: &str, list: List) -> Vec<Value> {
     let one = vec![binding(form, "ClusterRole", role, None)];
     let each = form.each(list, |namespace| binding(form, "ClusterRole", role, Some(namespace)));
@@ -146,7 +150,7 @@ fn bound(form: &Form<'_>, role: &str, list: List) -> Vec<Value> {
 
 pub(super) fn binding(form: &Form<'_>, kind: &str, role: &str, namespace: Option<&str>) -> Value {
     let group = "rbac.authorization.k8s.io";
-    // A Role and a ClusterRole of one name may both be bound in Emcee's own namespace.
+    // Emcee's Role and ClusterRole have the same name, and both may be bound in Emcee's namespace.
     let name = if kind == "Role" && role == NAME { format!("{role}-lease") } else { role.to_owned() };
     let mut metadata = json!({"name": name});
     if let Some(namespace) = namespace {

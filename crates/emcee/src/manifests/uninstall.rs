@@ -1,5 +1,5 @@
-//! What a chart does before it is uninstalled: it stops Emcee, and takes away what Emcee has made. Otherwise the
-//! finalizers that Emcee would take off would stay, and with them every namespace that is deleted.
+//! Helm hook that runs before the chart is uninstalled. It stops Emcee and removes all objects that Emcee created.
+//! Otherwise Emcee's finalizers would remain, and the deletion of a namespace would hang on them.
 
 use serde_json::{Value, json};
 
@@ -9,19 +9,21 @@ use super::form::Form;
 use super::rbac::{binding, role, rule};
 
 const JOB: &str = "emcee-uninstall";
-/// Less than Helm waits by default, so that the Job says itself what is left.
+/// Timeout in seconds. Helm waits longer by default, so the Job can report what remains.
 const PATIENCE: u32 = 120;
 
-/// It runs as Emcee does, and may besides stop it. That right is there for the time of the hook only.
+/// Returns the objects of the hook. The Job uses Emcee's ServiceAccount and also has the right to stop Emcee. That
+/// right exists only while the hook runs.
 pub(super) fn objects(form: &Form<'_>) -> Vec<Value> {
     let namespace = form.namespace();
     let mut stop = rule("apps", &["deployments"], &["get", "patch"]);
     stop["resourceNames"] = json!([NAME]);
     let stop = role("Role", JOB, Some(&namespace), &[stop]);
+    // Lower weights are created first: the Job needs its Role and RoleBinding.
     vec![hook(stop, -1), hook(binding(form, "Role", JOB, Some(&namespace)), -1), hook(job(form), 0)]
 }
 
-/// A Job that fails stays, with its log.
+/// Marks an object as part of the hook. Helm keeps a Job that fails, so its log remains available.
 fn hook(mut object: Value, weight: i32) -> Value {
     object["metadata"]["annotations"] = json!({
         "helm.sh/hook": "pre-delete",
@@ -38,6 +40,7 @@ fn job(form: &Form<'_>) -> Value {
         "kind": "Job",
         "metadata": {"name": JOB, "namespace": form.namespace(), "labels": labels},
         "spec": {
+            // No retry: Helm reports the failed Job, and its log remains.
             "backoffLimit": 0,
             "activeDeadlineSeconds": 2 * PATIENCE,
             "template": {"metadata": {"labels": pod_labels(labels)}, "spec": pod(form)},

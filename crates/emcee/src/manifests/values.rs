@@ -1,4 +1,4 @@
-//! The values of the chart: what each is where nothing is given, what it means, and what it may be.
+//! The values of the chart, each with its default, description and schema.
 
 use serde_json::{Map, Value, json};
 
@@ -12,11 +12,12 @@ struct Setting {
     schema: Value,
 }
 
-/// What the container may use, where nothing else is given.
+/// Default resource requests and limits of the container.
 pub(super) fn resources() -> Value {
     json!({"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}})
 }
 
+/// Pattern of a DNS label.
 const LABEL: &str = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
 
 fn settings() -> Vec<Setting> {
@@ -24,17 +25,17 @@ fn settings() -> Vec<Setting> {
     vec![
         of(
             "image",
-            "Image of the container.",
+            "Image of Emcee's container.",
             json!(IMAGE),
             json!({"type": "string", "pattern": "^[^\\s'\"]+$"}),
         ),
         of(
             "replicas",
-            "One of them writes, the others stand by.",
+            "Number of replicas. One is the leader and writes, the others are on standby.",
             json!(2),
             json!({"type": "integer", "minimum": 0, "maximum": u16::MAX}),
         ),
-        of("resources", "What a replica may use.", resources(), json!({"type": "object"})),
+        of("resources", "Resource requests and limits of a replica.", resources(), json!({"type": "object"})),
         of(
             "revision",
             "Istio's revision, for the gateways that Emcee creates.",
@@ -42,30 +43,32 @@ fn settings() -> Vec<Setting> {
             json!({"type": "string", "pattern": format!("^({LABEL})?$")}),
         ),
         of("rootNamespace", "Istio's root namespace.", json!("istio-system"), label(LABEL)),
-        of("watchNamespaces", "Namespaces whose resources are followed. \"*\": all.", json!(["*"]), some()),
+        of("watchNamespaces", "Namespaces that Emcee watches. \"*\": all.", json!(["*"]), some()),
         of(
             "fedNamespaces",
-            "Namespaces in which relationships may have their Secrets and gateways: there Emcee may read Secrets, and \
-             make Roles and Deployments. \"*\": in all, which is the right to read every Secret of the cluster.",
+            "Namespaces in which relationships can have their Secrets and gateways. Emcee can read Secrets and create \
+             Roles and Deployments there. \"*\": all, which gives access to every Secret of the cluster.",
             json!([]),
             any_or_all(),
         ),
         of(
             "gatewayNamespaces",
-            "Namespaces, besides, whose gateway pods may be given a relationship's configuration and keys.",
+            "Additional namespaces that contain your own gateways. Emcee can give their pods the configuration and keys \
+             of a relationship.",
             json!([]),
             json!({"type": "array", "items": label(LABEL)}),
         ),
         of(
             "clusterNetworks",
-            "The cluster's Service and Pod ranges, as CIDRs: no endpoint of a peer lies there. Without them Emcee goes by \
-             the addresses of pods, nodes and Services that it sees.",
+            "The cluster's Service and Pod ranges, as CIDRs. A peer's endpoints must not be in them. By default, Emcee uses \
+             the addresses of the pods, nodes and Services that it watches.",
             json!([]),
             json!({"type": "array", "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$"}}),
         ),
         of(
             "webhook",
-            "Whether what users apply is checked before the API server takes it. Where Emcee is away, it takes everything.",
+            "Whether Emcee validates resources before the API server accepts them. If Emcee is unavailable, the API server \
+             accepts all of them.",
             json!({"enabled": true}),
             json!({
                 "type": "object",
@@ -75,8 +78,8 @@ fn settings() -> Vec<Setting> {
         ),
         of(
             "discovery",
-            "Whether meshes tell each other what they offer, and how peers come where there is no gateway (FLAT): at a \
-             LoadBalancer of Emcee's own, or, with ClusterIP, not at all from outside of the cluster's network.",
+            "Whether meshes announce exposed services to each other, and the type of the Service through which peers connect \
+             if there is no gateway (FLAT). With ClusterIP, peers outside of the cluster's network cannot connect.",
             json!({"enabled": true, "serviceType": "ClusterIP"}),
             json!({
                 "type": "object",
@@ -89,7 +92,7 @@ fn settings() -> Vec<Setting> {
         ),
         of(
             "installCrds",
-            "Whether the chart brings the custom resource definitions. They stay when it is uninstalled.",
+            "Whether the chart installs the CustomResourceDefinitions. They remain when the chart is uninstalled.",
             json!(true),
             json!({"type": "boolean"}),
         ),
@@ -110,7 +113,7 @@ fn some() -> Value {
     list
 }
 
-/// `values.yaml`
+/// Writes `values.yaml`: each default with its description as a comment.
 pub(super) fn yaml() -> Result<String, WriteError> {
     let one = |setting: Setting| {
         let value = Map::from_iter([(setting.name.to_owned(), setting.default)]);
@@ -119,7 +122,7 @@ pub(super) fn yaml() -> Result<String, WriteError> {
     Ok(settings().into_iter().map(one).collect::<Result<Vec<_>, WriteError>>()?.join("\n"))
 }
 
-/// `values.schema.json`: Helm refuses what does not fit, and what is misspelt.
+/// Returns `values.schema.json`. Helm refuses values that do not match it, including misspelled names.
 pub(super) fn schema() -> Value {
     let mut properties = Map::new();
     for setting in settings() {
@@ -127,7 +130,7 @@ pub(super) fn schema() -> Value {
         schema["description"] = setting.about.into();
         properties.insert(setting.name.to_owned(), schema);
     }
-    // What a chart that has this one among its parts hands down.
+    // Helm passes `global` to subcharts, so a parent chart would fail without it.
     properties.insert("global".to_owned(), json!({"type": "object"}));
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",

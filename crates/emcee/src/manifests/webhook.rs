@@ -1,4 +1,4 @@
-//! What the API server needs to ask Emcee before it takes a resource.
+//! Objects of the admission webhook: the API server asks Emcee before it accepts a resource.
 
 use emcee_api::{GROUP, VERSION};
 use serde_json::{Value, json};
@@ -27,7 +27,8 @@ fn service(options: &WebhookOptions) -> Value {
     })
 }
 
-/// A webhook that is away lets everything through: what is wrong is then said by conditions. Emcee itself adds the CA.
+/// Returns the webhook configuration. If Emcee is unavailable, the API server accepts all resources, and Emcee reports
+/// problems as conditions later. Emcee adds the CA bundle at runtime.
 fn configuration(options: &WebhookOptions) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
@@ -39,6 +40,7 @@ fn configuration(options: &WebhookOptions) -> Value {
             "clientConfig": {
                 "service": {"name": options.service, "namespace": options.namespace, "path": PATH, "port": 443},
             },
+            // With `Fail`, no resource could be created or changed while Emcee is down, not even to remove a finalizer.
             "failurePolicy": "Ignore",
             "sideEffects": "None",
             "timeoutSeconds": 5,
@@ -53,8 +55,8 @@ fn configuration(options: &WebhookOptions) -> Value {
     })
 }
 
-/// To keep the certificate in its Secret, and its CA in the configuration. A right to create cannot be confined to a
-/// name.
+/// Returns the roles and bindings to write the certificate into its Secret, and its CA into the webhook configuration.
+/// RBAC cannot restrict `create` to a name.
 pub(super) fn rights(form: &Form<'_>) -> Vec<Value> {
     let own = form.namespace();
     let options = WebhookOptions::usual(&own);

@@ -1,7 +1,7 @@
-//! The files of OUT: found, read, written and removed, and nothing outside of it.
+//! File operations in OUT. Never reads, writes or removes anything outside of OUT.
 //!
-//! Folders below OUT are looked at each time before they are entered: one that is a link, or becomes one, is somebody
-//! else's. A file is written under a temporary name and renamed, so a reader sees the old content or the new.
+//! Each directory below OUT is checked every time before it is used. If it is a link, or has become one, Emcee does not
+//! manage it. A file is written under a temporary name and renamed, so a reader sees either the old or the new content.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -12,24 +12,26 @@ use std::time::SystemTime;
 use super::place::{self, Place};
 use crate::manifest::MAX_BYTES;
 
+/// First line of each file that Emcee manages. Files without it are never changed or removed.
 pub(super) const HEADER: &str = "# Written by Emcee, and overwritten by it.\n";
+/// Prefix of temporary files.
 const TEMPORARY: &str = ".emcee-";
 
-/// OUT.
+/// Access to the files of OUT.
 pub(super) struct Disk {
     root: PathBuf,
 }
 
-/// What stands at a place.
+/// What exists at an output path.
 pub(super) enum Existing {
     Nothing,
-    /// A file of Emcee's, with its content.
+    /// A file that Emcee manages, with its content.
     Ours(String),
-    /// A file without [`HEADER`], a link, a folder, or whatever is behind a link.
+    /// A file without [`HEADER`], a link, a directory, or anything behind a link.
     Foreign,
 }
 
-/// What changes when somebody writes a file.
+/// Metadata that changes when somebody writes or replaces a file.
 #[derive(PartialEq)]
 pub(super) struct Stamp {
     modified: SystemTime,
@@ -37,18 +39,18 @@ pub(super) struct Stamp {
     inode: u64,
 }
 
-/// A folder of OUT: the folders that lead to it, and whether there are statuses in it.
+/// A directory in OUT, identified by its role.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Folder {
     /// OUT itself.
     Root,
-    /// The one of all statuses.
+    /// `status`, the parent of all directories of statuses.
     Statuses,
-    /// That of a namespace, or of the statuses of a namespace.
+    /// Directory of the objects, or of the statuses, of a namespace.
     Namespace { is_status: bool, namespace: String },
 }
 
-/// What a folder holds.
+/// Content of a directory: subdirectories that may contain more, and managed files with their text.
 #[derive(Default)]
 pub(super) struct Contents {
     pub(super) folders: Vec<Folder>,
@@ -60,12 +62,12 @@ impl Disk {
         Self { root: root.to_owned() }
     }
 
-    /// The whole path of a place.
+    /// Path of a file, below OUT as given.
     pub(super) fn path(&self, place: &Place) -> PathBuf {
         place.below(&self.root)
     }
 
-    /// The whole path of a folder.
+    /// Path of a directory, below OUT as given.
     pub(super) fn folder(&self, folder: &Folder) -> PathBuf {
         match folder {
             Folder::Root => self.root.clone(),
@@ -75,13 +77,15 @@ impl Disk {
         }
     }
 
-    /// Emcee's files in a folder, and the folders in which there may be more. What a crash left half-written is cleared
-    /// away.
+    /// Lists the managed files of a directory, and the subdirectories that may contain more. Removes temporary files
+    /// that a crash has left.
     pub(super) fn look_into(&self, folder: &Folder) -> io::Result<Contents> {
         let mut contents = Contents::default();
         for entry in fs::read_dir(self.folder(folder))? {
             let entry = entry?;
+            // Emcee writes ASCII names only.
             let Ok(name) = entry.file_name().into_string() else { continue };
+            // Does not follow links: a link is neither a directory nor a file here.
             let kind = entry.file_type()?;
             if kind.is_dir() {
                 contents.folders.extend(folder.below(&name));
@@ -99,18 +103,18 @@ impl Disk {
         Ok(contents)
     }
 
-    /// Whether the folder of a place is there, and may be entered.
+    /// Whether the parent directories of a file exist, and none of them is a link or a file.
     pub(super) fn has_folder(&self, place: &Place) -> bool {
         matches!(self.innermost(place), Ok(Some(_)))
     }
 
-    /// How a file looks from outside; none of one that is not there.
+    /// Metadata of a file; `None` if there is no regular file.
     pub(super) fn stamp(&self, place: &Place) -> Option<Stamp> {
         let metadata = fs::symlink_metadata(self.path(place)).ok().filter(fs::Metadata::is_file)?;
         Some(Stamp { modified: metadata.modified().ok()?, length: metadata.len(), inode: metadata.ino() })
     }
 
-    /// What stands at a place.
+    /// Reads what exists at a path, without following links.
     pub(super) fn existing(&self, place: &Place) -> io::Result<Existing> {
         match self.innermost(place) {
             Ok(Some(_)) => {}
@@ -127,17 +131,19 @@ impl Disk {
         }
     }
 
-    /// Writes a file whole, or not at all.
+    /// Writes a file completely or not at all. Secrets are readable by the owner only.
     pub(super) fn write(&self, place: &Place, text: &str, secret: bool) -> io::Result<()> {
         let folder = self.make_folders(place)?;
         let path = self.path(place);
         let parent = path.parent().unwrap_or(&self.root);
+        // In the same directory, as a rename is atomic only within a file system. Created with mode 0600.
         let mut file =
             tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(parent).map_err(without_path)?;
         file.as_file_mut().write_all(text.as_bytes())?;
         let mode = if secret { 0o600 } else { 0o644 };
         file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-        // Somebody may have put another folder, or a link, in its place meanwhile.
+        // Somebody may have replaced a parent directory in the meantime, perhaps by a link. This narrows the race but
+        // does not close it: see docs/guides/security.md.
         if self.innermost(place)? != Some(folder) {
             return Err(io::Error::other("its folder was replaced while it was written"));
         }
@@ -145,27 +151,28 @@ impl Disk {
         Ok(())
     }
 
-    /// Removes a file of Emcee's, and its folder if nothing else is in it. Says what stood there.
+    /// Removes a managed file, and its directory if that is empty then. Returns what existed before.
     pub(super) fn remove(&self, place: &Place) -> io::Result<Existing> {
         let existing = self.existing(place)?;
         if let Existing::Ours(_) = existing {
             let path = self.path(place);
             fs::remove_file(&path)?;
-            // Only if nothing else is in it.
+            // Fails if the directory is not empty, which is fine.
             let _ = path.parent().map(fs::remove_dir);
         }
         Ok(existing)
     }
 
-    /// The identity of the folder of a place; none if there is none yet.
+    /// Device and inode of the parent directory of a file; `None` if it does not exist yet.
     ///
     /// # Errors
-    /// One of the folders that lead there is a link or a file.
+    /// A parent directory is a link or a file (`NotADirectory`), or cannot be examined.
     fn innermost(&self, place: &Place) -> io::Result<Option<(u64, u64)>> {
         let mut path = self.root.clone();
         let mut identity = None;
         for folder in place.folders() {
             path.push(folder);
+            // From the outermost to the innermost, so that no link is followed on the way.
             match fs::symlink_metadata(&path) {
                 Ok(metadata) if metadata.is_dir() => identity = Some((metadata.dev(), metadata.ino())),
                 Ok(_) => return Err(in_the_way(&path)),
@@ -176,12 +183,13 @@ impl Disk {
         Ok(identity)
     }
 
-    /// Makes the folders of a place, one by one. Says which the innermost is.
+    /// Creates the parent directories of a file. Returns device and inode of the innermost.
     fn make_folders(&self, place: &Place) -> io::Result<(u64, u64)> {
         let mut path = self.root.clone();
         let mut identity = None;
         for folder in place.folders() {
             path.push(folder);
+            // Not `create_dir_all`, which would follow links.
             match fs::create_dir(&path) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
@@ -192,11 +200,13 @@ impl Disk {
             }
             identity = Some((metadata.dev(), metadata.ino()));
         }
-        identity.ok_or_else(|| io::Error::other("it lies in no folder"))
+        identity.ok_or_else(|| io::Error::other("it has no parent folder"))
     }
 }
 
 impl Folder {
+    /// The directories that a subdirectory of this name stands for. `status` in OUT is two: that of all statuses, and
+    /// that of a namespace which is called `status`.
     fn below(&self, name: &str) -> Vec<Self> {
         let namespace = |is_status| {
             place::is_folder(name).then(|| Self::Namespace { is_status, namespace: name.to_owned() })
@@ -211,6 +221,7 @@ impl Folder {
         }
     }
 
+    /// Path of a file in this directory; `None` if Emcee does not write files of such a name there.
     fn place(&self, file: &str) -> Option<Place> {
         match self {
             Self::Namespace { is_status, namespace } => Place::found(*is_status, namespace, file),
@@ -219,7 +230,7 @@ impl Folder {
     }
 }
 
-/// A file without the header may be of any size, and is not read further.
+/// Reads a file. One without the header may be of any size, so only as many bytes as the header has are read of it.
 fn read(path: &Path) -> io::Result<Existing> {
     let mut bytes = Vec::new();
     let mut file = File::open(path)?;
@@ -227,24 +238,26 @@ fn read(path: &Path) -> io::Result<Existing> {
     if bytes != HEADER.as_bytes() {
         return Ok(Existing::Foreign);
     }
+    // Continues behind the header, as the first read has advanced the file.
     file.take(MAX_BYTES as u64).read_to_end(&mut bytes)?;
     Ok(Existing::Ours(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// Whether a temporary file is one of Emcee's: it begins as they do, however little of it was written.
+/// Whether Emcee has left this temporary file: it contains a part of the header, from its start, or all of it.
 fn is_left_over(path: &Path) -> bool {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(HEADER.len() as u64).read_to_end(&mut bytes));
     read.is_ok() && HEADER.as_bytes().starts_with(&bytes)
 }
 
-/// The error without the path of a temporary file, which is another one each time.
+/// Removes the path of a temporary file from an error. It differs each time, so the message would be printed each time.
 fn without_path(error: io::Error) -> io::Error {
     if error.raw_os_error().is_some() { error } else { error.kind().into() }
 }
 
+/// Error for a link or a file where a directory must be.
 fn in_the_way(path: &Path) -> io::Error {
-    io::Error::new(io::ErrorKind::NotADirectory, format!("{} is a link, or no folder", path.display()))
+    io::Error::new(io::ErrorKind::NotADirectory, format!("{} is a link, or not a folder", path.display()))
 }
 
 fn is_in_the_way(error: &io::Error) -> bool {

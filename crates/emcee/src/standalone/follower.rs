@@ -1,4 +1,5 @@
-//! Follows what was read: keeps the last good version of what becomes invalid or cannot be read.
+//! Applies what was read to the translation. Keeps the last good version of an object that becomes invalid or cannot be
+//! read.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
@@ -18,32 +19,34 @@ use crate::console::Console;
 use crate::intake::{self, DEFAULT_NAMESPACE, Intake};
 use crate::manifest::{self, Document, Reading, duplicates};
 
-/// How much the time may move before certificates are judged again.
+/// Seconds after which certificates are checked against the time again.
 const HOUR: i64 = 3600;
 
+/// Keeps the translation up to date with the input directory and the peers.
 pub(super) struct Follower {
     translation: Translation,
-    /// Each object that the translation has, and the file it is from.
+    /// Each input object of the translation, and the file that it comes from.
     present: BTreeMap<Id, Arc<str>>,
-    /// Resources whose newest version was refused while an older one is in place.
+    /// Resources whose newest version is invalid while an older, valid one is in use, with the problems of the newest.
     held: HashMap<ObjectRef, Vec<Problem>>,
-    /// MeshFedConfigs whose newest Secret is broken while an older one is in place.
+    /// MeshFedConfigs whose newest Secret cannot be used while an older one is in use, with the problem of the newest.
     bad_credentials: HashMap<ObjectRef, Problem>,
-    /// Whether everything there is has once been read and understood since the start. Until then what is missing may
-    /// be what an earlier run made objects of.
+    /// Whether the whole input has been valid once since the start. Before that, a missing resource may be one that
+    /// could not be read, and its objects of an earlier run must stay.
     sure: bool,
-    /// The resources that were named when the folder was read last.
+    /// Resources that the input directory named at the last read, valid or not.
     given: Given,
+    /// Whether the last read refused anything.
     refused: bool,
-    /// What was said last, so that it is not said again.
+    /// Messages that were printed last, so that each is printed once while it stays the same.
     said: BTreeSet<String>,
-    /// What of the folder was said last.
+    /// Messages of the last read of the input directory.
     of_folder: BTreeSet<String>,
-    /// What ran since discovery was last told.
+    /// Units that were translated since the last catalogue updates.
     ran: Vec<Unit>,
 }
 
-/// An object of the inputs.
+/// Identity of an input object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Id {
     FedConfig(Key),
@@ -80,7 +83,10 @@ impl Follower {
         &self.translation
     }
 
-    /// How each resource is, newer versions that were refused included. A Service has no such status.
+    /// Verdict on each resource, including the problems of newer versions that were refused.
+    ///
+    /// Leaves out Services that are exposed by labels, as they have no such status, and the imports of a MeshFedConfig,
+    /// as they have no status of their own.
     pub(super) fn verdicts(&self) -> Vec<(ObjectRef, Verdict)> {
         let verdicts = self.translation.verdicts().into_iter();
         verdicts
@@ -90,10 +96,12 @@ impl Follower {
             .collect()
     }
 
+    /// Adds the problems of newer versions to the verdict on the version in use.
     fn judged(&self, resource: ObjectRef, mut verdict: Verdict) -> (ObjectRef, Verdict) {
         if let Some(problems) = self.held.get(&resource) {
             verdict = verdict.holding(problems);
         }
+        // A problem of the Secret that is in use takes precedence.
         if let Some(problem) = self.bad_credentials.get(&resource)
             && verdict.certificate == Some(Ok(()))
         {
@@ -102,12 +110,12 @@ impl Follower {
         (resource, verdict)
     }
 
-    /// Whether what is not in the translation is known to be gone.
+    /// Whether a resource that is not in the translation is known to be gone. Otherwise it may only be unreadable.
     pub(super) fn is_sure(&self) -> bool {
         self.sure
     }
 
-    /// The resources that the folder names.
+    /// Resources that the input directory names, valid or not.
     pub(super) fn given(&self) -> &Given {
         &self.given
     }
@@ -116,9 +124,10 @@ impl Follower {
         self.refused
     }
 
-    /// Says whether that changed anything.
+    /// Sets the time, at most once an hour, as it runs the translation again. Returns whether any unit has changed.
     pub(super) fn set_time(&mut self, now: Timestamp) -> bool {
         let mut settings = self.translation.inputs().settings().clone();
+        // In both directions: the clock may have been corrected.
         if (now.as_second() - settings.now.as_second()).abs() >= HOUR {
             settings.now = now;
             let ran = self.translation.set_settings(settings);
@@ -129,39 +138,46 @@ impl Follower {
         false
     }
 
-    /// What discovery has to be told, since it was asked for last.
+    /// Takes the catalogue updates for discovery since the last call.
     pub(super) fn published(&mut self) -> Vec<Published> {
         let ran = std::mem::take(&mut self.ran);
         self.translation.published(&ran)
     }
 
-    /// Takes in what peers say.
+    /// Applies changes of peers, and prints new messages.
     pub(super) fn hear(&mut self, changes: Vec<Change>, console: &mut Console<'_>) -> io::Result<()> {
         self.ran.extend(self.translation.update(changes));
         self.say(console)
     }
 
-    /// Takes in what was read.
+    /// Applies the content of the input directory, and prints new messages.
+    ///
+    /// An object that is invalid, ambiguous or unreadable keeps its last good version. An object is removed only if it
+    /// is certain that no file contains it.
     pub(super) fn follow(&mut self, reading: &Reading, console: &mut Console<'_>) -> io::Result<()> {
         let cluster_domain = self.translation.inputs().settings().cluster_domain.clone();
         let (documents, repeated) = without_duplicates(&reading.documents);
         let broken: BTreeSet<&Arc<str>> = reading.problems.iter().map(|problem| &problem.file).collect();
         let mut refusals: Vec<manifest::Problem> = reading.problems.iter().cloned().chain(repeated).collect();
-        // An object that is there, and cannot be used, is not gone.
+        // Starts with all objects that any document names, including invalid and repeated ones: they are not gone. Only
+        // those in use matter here; new ones are added below.
         let mut found: BTreeMap<Id, Arc<str>> =
             reading.documents.iter().filter_map(|d| Some((Id::named(d)?, Arc::clone(&d.file)))).collect();
         found.retain(|id, _| self.present.contains_key(id));
-        let mut intake = Intake::of(&documents, &cluster_domain);
+        let mut inputs = Intake::of(&documents, &cluster_domain);
         let now = self.translation.inputs().settings().now;
+        // MeshFedConfigs of earlier reads, as their newest version may be invalid here but the older one still selects
+        // a Secret.
         let in_use: Vec<_> =
             self.translation.inputs().fed_configs().filter_map(|(_, config)| config.clone().ok()).collect();
-        let bad = intake.bad_credentials(&in_use, now);
+        let bad = inputs.bad_credentials(&in_use, now);
         let bad_secrets: HashSet<&Key> = bad.iter().map(|(secret, _)| secret).collect();
         let mut changes = Vec::new();
         let mut held = HashMap::new();
         let files: HashMap<Id, Arc<str>> =
             documents.iter().filter_map(|d| Some((Id::named(d)?, Arc::clone(&d.file)))).collect();
-        for change in std::mem::take(&mut intake.changes) {
+        for change in std::mem::take(&mut inputs.changes) {
+            // A change that is not about an object cannot be held back.
             let Some(id) = Id::of(&change) else {
                 changes.push(change);
                 continue;
@@ -169,22 +185,25 @@ impl Follower {
             found.extend(files.get(&id).map(|file| (id.clone(), Arc::clone(file))));
             let broken = matches!(&id, Id::Credential(key) if bad_secrets.contains(key));
             match refused(&change) {
+                // Invalid, but an older valid version is in use: it stays, and the status reports the problems.
                 Some((resource, problems)) if self.is_good(&id) => {
                     held.insert(resource, problems);
                 }
-                // A Secret that breaks while in use: the last good one stays.
+                // A Secret that breaks while it is in use: the last good one stays.
                 None if broken && self.present.contains_key(&id) => {}
+                // Valid, or invalid without a valid predecessor: then the translation reports the problems.
                 _ => changes.push(change),
             }
         }
-        refusals.append(&mut intake.refusals);
-        self.bad_credentials = intake.bad_relationships(&in_use, now);
+        refusals.append(&mut inputs.refusals);
+        self.bad_credentials = inputs.bad_relationships(&in_use, now);
         refusals.extend(bad.into_iter().map(|(_, problem)| problem));
         for (id, file) in &self.present {
             if found.contains_key(id) {
                 continue;
             }
-            // What is not there may only not have been readable: then the last good version stays.
+            // The object may be in the part of its file that could not be parsed, or in a file that could not be read:
+            // then the last good version stays.
             if broken.contains(file) || !reading.unreadable.is_empty() {
                 found.insert(id.clone(), Arc::clone(file));
             } else {
@@ -199,12 +218,13 @@ impl Follower {
             || !reading.unreadable.is_empty()
             || verdicts.iter().any(|(_, verdict)| !verdict.is_accepted());
         self.given = Given::of(reading);
+        // Never reset: from then on `present` knows each object, and tells a removed one from an unreadable one.
         self.sure |= refusals.is_empty() && reading.unreadable.is_empty();
         self.of_folder = self.lines(reading, &refusals);
         self.say(console)
     }
 
-    /// Whether a valid version of a user's resource is in place.
+    /// Whether a valid version of a user's resource is in use.
     fn is_good(&self, id: &Id) -> bool {
         let unit = match id {
             Id::FedConfig(key) => Unit::MeshFedConfig(key.clone()),
@@ -215,20 +235,23 @@ impl Follower {
         self.translation.has_good(&unit)
     }
 
-    /// What there is to say of what was read.
+    /// Messages about the last read: unreadable files, refusals, and resources whose last good version is kept.
     fn lines(&self, reading: &Reading, refusals: &[manifest::Problem]) -> BTreeSet<String> {
         let unreadable = reading.unreadable.iter();
         let unreadable = unreadable
             .map(|unreadable| format!("emcee: {unreadable}: all that was read before stays in place"));
         let kept = |resource: &ObjectRef| {
-            let how =
-                if self.is_in_place(resource) { "stays in place" } else { "counts, and is not in place" };
+            let how = if self.is_in_place(resource) {
+                "stays in place"
+            } else {
+                "is used, but its objects are not in place"
+            };
             format!("kept: {resource}: its last good version {how}")
         };
         unreadable.chain(refusals.iter().map(ToString::to_string)).chain(self.held.keys().map(kept)).collect()
     }
 
-    /// Whether what a resource asked for in its last good version is there.
+    /// Whether the objects of a resource's last good version are in place.
     fn is_in_place(&self, resource: &ObjectRef) -> bool {
         let key = resource.key.clone();
         let unit = match resource.kind {
@@ -239,26 +262,28 @@ impl Follower {
         self.translation.verdict(&unit).is_some_and(|verdict| verdict.is_programmed())
     }
 
+    /// Prints those messages that were not printed last time.
     fn say(&mut self, console: &mut Console<'_>) -> io::Result<()> {
-        let mut said = self.of_folder.clone();
+        let mut messages = self.of_folder.clone();
         for (unit, verdict) in self.translation.verdicts() {
             let problems = verdict.refusals.iter().chain(&verdict.failures);
-            said.extend(problems.map(|problem| format!("not generated: {unit}: {problem}")));
+            messages.extend(problems.map(|problem| format!("not generated: {unit}: {problem}")));
         }
         if !self.sure {
-            said.insert(
-                "emcee: until that is fixed, nothing is removed that an earlier run wrote for a resource that is still there, or for several".to_owned(),
+            messages.insert(
+                "emcee: until this is fixed, files that an earlier run wrote are removed only if the resource that owns them is gone".to_owned(),
             );
         }
-        for line in said.difference(&self.said) {
+        for line in messages.difference(&self.said) {
             console.refusal(line)?;
         }
-        self.said = said;
+        self.said = messages;
         Ok(())
     }
 }
 
-/// The documents that are there once, and the refusals of the others: which of two counts cannot be guessed.
+/// Returns the documents without those that describe the same object, and the refusals of these: it is not clear which
+/// of them is meant.
 fn without_duplicates(documents: &[Document]) -> (Vec<Document>, Vec<manifest::Problem>) {
     let again = duplicates(documents, DEFAULT_NAMESPACE);
     let pairs =
@@ -273,6 +298,7 @@ fn without_duplicates(documents: &[Document]) -> (Vec<Document>, Vec<manifest::P
     (once, both.collect())
 }
 
+/// Resource and problems of a change that contains an invalid resource; `None` for any other change.
 fn refused(change: &Change) -> Option<(ObjectRef, Vec<Problem>)> {
     let (kind, key, problems) = match change {
         Change::FedConfig(key, Some(Err(problems))) => ("MeshFedConfig", key, problems),
@@ -284,7 +310,7 @@ fn refused(change: &Change) -> Option<(ObjectRef, Vec<Problem>)> {
 }
 
 impl Id {
-    /// The object that a change is about; none of what is no object.
+    /// Identity of the object that a change concerns; `None` if it does not concern an object of the input directory.
     fn of(change: &Change) -> Option<Self> {
         Some(match change {
             Change::FedConfig(key, _) => Self::FedConfig(key.clone()),
@@ -303,7 +329,7 @@ impl Id {
         })
     }
 
-    /// The object that a document claims to be.
+    /// Identity of the object that a document describes, valid or not; `None` for a kind that Emcee does not read.
     fn named(document: &Document) -> Option<Self> {
         let key = intake::key(document);
         Some(match (document.group(), document.kind.as_str()) {
@@ -323,6 +349,7 @@ impl Id {
         })
     }
 
+    /// Change that removes the object.
     fn removal(&self) -> Change {
         match self.clone() {
             Self::FedConfig(key) => Change::FedConfig(key, None),

@@ -1,5 +1,5 @@
-//! Which resources the folder names, and so of which files of an earlier run the resource is gone, also while not all
-//! that was read is understood.
+//! Resources that the input directory names, valid or not. They tell which files of an earlier run have lost their
+//! owner, also while some of the input is invalid.
 
 use std::collections::HashSet;
 
@@ -11,27 +11,29 @@ use super::place::Place;
 use crate::intake;
 use crate::manifest::{self, Document, Reading};
 
-/// The kinds of the resources that own objects.
+/// Kinds of the resources that own objects.
 const KINDS: [&str; 3] = ["MeshFedConfig", "ServiceExposition", "ServiceBinding"];
 
-/// A resource, as the labels of its objects name it.
+/// Owner of objects, as their `emcee.io/owner-*` labels name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Owner {
     kind: String,
     namespace: String,
-    /// A hash of it, if it is too long for a label.
+    /// Name of the resource, shortened with a hash if it is too long for a label.
     name: String,
 }
 
 impl Owner {
+    /// Returns `None` for a kind that does not own objects.
     fn new(kind: &str, namespace: &str, name: &str) -> Option<Self> {
         let owner =
             || Self { kind: kind.into(), namespace: namespace.into(), name: names::label_value(name) };
         KINDS.contains(&kind).then(owner)
     }
 
-    /// The resource that asked for the object of a file. None of one that resources share, or a Service asked for.
+    /// Owner of the object in a file. `None` if several resources share the object, or if a Service owns it.
     pub(super) fn of(place: &Place, text: &str) -> Option<Self> {
+        // The path of a status names its resource; a status has no labels.
         if place.is_status() {
             return Self::new(place.kind(), place.namespace(), place.name());
         }
@@ -40,22 +42,23 @@ impl Owner {
         Self::new(label(labels::OWNER_KIND)?, label(labels::OWNER_NAMESPACE)?, label(labels::OWNER_NAME)?)
     }
 
-    /// The file of the resource itself, if Emcee made it. None of one whose name is not known.
+    /// Path of the resource itself, if Emcee has generated it. `None` if the label has only a shortened name.
     pub(super) fn place(&self) -> Option<Place> {
         let is_known = !names::is_shortened(&self.name);
         is_known.then(|| Place::of_object(&self.kind, &self.namespace, &self.name).ok()).flatten()
     }
 }
 
-/// The resources that the folder names, understood or not.
+/// Resources that the input directory names, valid or not.
 #[derive(Default)]
 pub(super) struct Given {
-    /// Whether all text could be read: else more may be named.
+    /// Whether all files could be read and parsed. If not, there may be more resources than `owners`.
     is_whole: bool,
     owners: HashSet<Owner>,
 }
 
 impl Given {
+    /// Collects the resources of a read of the input directory.
     pub(super) fn of(reading: &Reading) -> Self {
         let named = |document: &Document| {
             let key = intake::key(document);
@@ -67,7 +70,7 @@ impl Given {
         }
     }
 
-    /// Whether a resource is known not to be in the folder.
+    /// Whether it is certain that a resource is not in the input directory.
     pub(super) fn lacks(&self, owner: &Owner) -> bool {
         self.is_whole && !self.owners.contains(owner)
     }

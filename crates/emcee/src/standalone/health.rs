@@ -1,4 +1,4 @@
-//! What the admin port shows where a folder is followed.
+//! Health and introspection of file mode, for the admin port.
 
 use emcee_controller::Offers;
 use emcee_core::plan::Object;
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::View;
 use crate::admin::Health;
 
-/// How the follower of a folder is.
+/// Health of file mode, read from the state that it publishes.
 pub(crate) struct FolderHealth {
     views: watch::Receiver<View>,
 }
@@ -27,7 +27,8 @@ impl Health for FolderHealth {
     }
 
     fn stalled(&self) -> Option<String> {
-        self.views.has_changed().is_err().then(|| "the folder is not followed any more".to_owned())
+        // An error means that the sender, and with it the loop of file mode, is gone.
+        self.views.has_changed().is_err().then(|| "the folder is no longer being read".to_owned())
     }
 
     fn config_dump(&self) -> BoxFuture<'_, Value> {

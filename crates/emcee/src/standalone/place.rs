@@ -1,21 +1,22 @@
-//! The one place where names become a path.
+//! Paths of the files in OUT. Only this module makes paths from names.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use emcee_core::names;
 
-/// Below it are the statuses.
+/// Directory of the statuses.
 const STATUS: &str = "status";
-/// The longest name of a file, in bytes, on all file systems in use.
+/// Maximum length of a file name, in bytes, on common file systems.
 const LONGEST_NAME: usize = 255;
-/// Before the hash in the name of a file. No name of an object contains it, so no two files have one name.
+/// Separates the hash in a shortened file name. No object name contains it, so a shortened name never equals another
+/// one.
 const HASHED: char = '_';
 const ENDING: &str = ".yaml";
 
-/// Where a file of Emcee's is, below OUT: `<namespace>/<Kind>-<name>.yaml`, or that below `status/`.
+/// Path of a file below OUT: `<namespace>/<Kind>-<name>.yaml`, or the same below `status/`.
 ///
-/// Its parts are names that Kubernetes allows, so it never leads out of OUT.
+/// Its parts are names that Kubernetes allows, so the path never leaves OUT.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Place {
     is_status: bool,
@@ -23,7 +24,7 @@ pub(super) struct Place {
     file: String,
 }
 
-/// An object that can have no file.
+/// Error: the name, namespace or kind of an object is not valid, so it gets no file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {namespace:?}/{name:?} is not written: its {part} is not a name that Kubernetes allows")]
 pub(super) struct NotAName {
@@ -34,16 +35,17 @@ pub(super) struct NotAName {
 }
 
 impl Place {
-    /// Place of an object.
+    /// Path of the file of an object.
     pub(super) fn of_object(kind: &str, namespace: &str, name: &str) -> Result<Self, NotAName> {
         Self::judged(false, kind, namespace, name)
     }
 
-    /// Place of the status of a resource.
+    /// Path of the file of a resource's status.
     pub(super) fn of_status(kind: &str, namespace: &str, name: &str) -> Result<Self, NotAName> {
         Self::judged(true, kind, namespace, name)
     }
 
+    /// Builds a path from names, after checking each. The error contains at most 80 characters of a name.
     fn judged(is_status: bool, kind: &str, namespace: &str, name: &str) -> Result<Self, NotAName> {
         let cut = |text: &str| text.chars().take(80).collect();
         let refuse =
@@ -56,9 +58,10 @@ impl Place {
         }
     }
 
-    /// Place of a file that was found in the folder of this namespace, if Emcee writes files of such a name.
+    /// Path of a file that was found in the directory of a namespace. `None` if Emcee does not write such a file name.
     pub(super) fn found(is_status: bool, namespace: &str, file: &str) -> Option<Self> {
         let (kind, name) = file.strip_suffix(ENDING)?.split_once('-')?;
+        // Names without a hash get a valid one, so that one check covers both.
         let (start, hash) = name.split_once(HASHED).unwrap_or((name, "0"));
         let is_hash = hash.bytes().all(|b| b.is_ascii_hexdigit());
         let is_start =
@@ -68,13 +71,14 @@ impl Place {
         is_ours.then(|| Self { is_status, namespace: namespace.to_owned(), file: file.to_owned() })
     }
 
-    /// Whether it is the place of a status.
+    /// Whether this is the file of a status.
     pub(super) fn is_status(&self) -> bool {
         self.is_status
     }
 
     /// The kind of the object.
     pub(super) fn kind(&self) -> &str {
+        // Kinds contain letters only, so the first `-` ends the kind.
         self.file.split('-').next().unwrap_or_default()
     }
 
@@ -83,36 +87,36 @@ impl Place {
         &self.namespace
     }
 
-    /// The name of the object, or the start of a long one.
+    /// The name of the object. A long one is shortened, with a hash.
     pub(super) fn name(&self) -> &str {
         let name = self.file.strip_suffix(ENDING).and_then(|file| file.split_once('-'));
         name.map_or("", |(_, name)| name)
     }
 
-    /// The folders that it is in, the outermost first.
+    /// Names of the parent directories, the outermost first.
     pub(super) fn folders(&self) -> impl Iterator<Item = &str> {
         self.is_status.then_some(STATUS).into_iter().chain([self.namespace.as_str()])
     }
 
-    /// The whole path.
+    /// Path of the file below `root`.
     pub(super) fn below(&self, root: &Path) -> PathBuf {
         self.folders().fold(root.to_owned(), |path, folder| path.join(folder)).join(&self.file)
     }
 }
 
-/// `Kind namespace/name`
+/// Writes `Kind namespace/name`.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind(), self.namespace, self.name())
     }
 }
 
-/// Whether a folder of OUT may be that of a namespace.
+/// Whether a directory of OUT may be that of a namespace.
 pub(super) fn is_folder(name: &str) -> bool {
     names::is_dns_label(name)
 }
 
-/// Whether a folder of OUT has the statuses. It is that of the namespace of this name besides.
+/// Whether a directory of OUT contains the statuses. It is also the directory of a namespace with this name.
 pub(super) fn is_folder_of_statuses(name: &str) -> bool {
     name == STATUS
 }
@@ -121,14 +125,14 @@ fn is_kind(kind: &str) -> bool {
     (1..=40).contains(&kind.len()) && kind.bytes().all(|b| b.is_ascii_alphabetic())
 }
 
-/// A name that is too long for a file ends in a hash of the whole.
+/// File name of an object. One that would be too long ends in a hash of kind and name.
 fn file_name(kind: &str, name: &str) -> String {
     let whole = format!("{kind}-{name}{ENDING}");
     if whole.len() <= LONGEST_NAME {
         return whole;
     }
     let end = format!("{HASHED}{}{ENDING}", names::digest(&[kind, name]));
-    let start = whole.get(..LONGEST_NAME - end.len()).expect("judged names are ASCII");
+    let start = whole.get(..LONGEST_NAME - end.len()).expect("valid names are ASCII");
     format!("{start}{end}")
 }
 
@@ -139,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    /// Numbers that look random, the same in each run.
+    /// Pseudorandom numbers (xorshift), the same in each run.
     struct Numbers(u64);
 
     impl Numbers {
@@ -188,7 +192,7 @@ mod tests {
         "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
     ];
 
-    /// Half of them are names; the others have something in them that no name has.
+    /// Random text. One half consists of parts of valid names, the other also contains parts that no name may have.
     fn text(numbers: &mut Numbers) -> String {
         let harmless = [0, 1, 2, 3, 23, 24, 30, 33];
         let is_harmless = numbers.below(2) == 0;
@@ -202,7 +206,7 @@ mod tests {
         parts.join(if dots { "." } else { "" })
     }
 
-    /// Judges a path by itself, without a word about names.
+    /// Checks a path by its components, independently of the checks of names.
     fn leads_into(root: &Path, path: &Path, depth: usize) -> bool {
         let Ok(below) = path.strip_prefix(root) else { return false };
         let plain = |part: Component<'_>| match part {
@@ -217,7 +221,7 @@ mod tests {
         below.components().count() == depth && below.components().all(plain)
     }
 
-    /// Property: whatever the names, no path leads out of OUT, and no two objects have one.
+    /// Property: whatever the names, no path leaves OUT, and no two objects have the same path.
     #[test]
     fn no_place_of_a_million_leads_out() {
         let (mut numbers, root) = (Numbers(0x9e37_79b9_7f4a_7c15), Path::new("/some/out"));
@@ -237,15 +241,19 @@ mod tests {
                 "{namespace:?} {name:?}: {path:?}"
             );
             let file = path.file_name().and_then(|file| file.to_str()).expect("a name");
-            assert_eq!(Place::found(is_status, &namespace, file).as_ref(), Some(&place), "it is found again");
+            assert_eq!(
+                Place::found(is_status, &namespace, file).as_ref(),
+                Some(&place),
+                "the file name leads back to the same path"
+            );
             let names = (kind, namespace, name);
             let first = names_of.entry(place).or_insert_with(|| names.clone());
             assert_eq!(*first, names, "two objects, one file");
         }
-        assert!((500_000..950_000).contains(&refused), "both are tried: {refused}");
+        assert!((500_000..950_000).contains(&refused), "valid and invalid names are tried: {refused}");
     }
 
-    /// Property: nor does that of any file that is found.
+    /// Property: whatever the names of existing files, no path leaves OUT.
     #[test]
     fn no_place_that_is_found_leads_out() {
         let (mut numbers, root) = (Numbers(0x2545_f491_4f6c_dd1d), Path::new("/some/out"));
@@ -292,6 +300,10 @@ mod tests {
         assert_eq!(one.file.len(), LONGEST_NAME);
         assert!(one.file.starts_with("ServiceExposition-xxxxxxx") && one.file.ends_with(ENDING));
         let fits = "x".repeat(60) + "." + &"y".repeat(60);
-        assert_eq!(place(&fits).file, format!("ServiceExposition-{fits}.yaml"), "as it always was");
+        assert_eq!(
+            place(&fits).file,
+            format!("ServiceExposition-{fits}.yaml"),
+            "names that fit are not changed"
+        );
     }
 }

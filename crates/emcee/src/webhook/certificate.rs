@@ -1,4 +1,4 @@
-//! The webhook's certificate. Pure but for the randomness of keys.
+//! The webhook's certificate. The only side effect is the randomness of keys.
 
 use k8s_openapi::api::core::v1::Secret;
 use rcgen::{
@@ -10,37 +10,39 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::X509Certificate;
 
-/// How long a certificate and its CA are valid.
+/// Validity of a serving certificate and of its CA.
 pub const LIFE: Duration = Duration::days(90);
-/// Clocks of nodes differ by minutes.
+/// Certificates become valid this long before they are issued, because the clocks of nodes differ by minutes.
 const CLOCK_SKEW: Duration = Duration::minutes(5);
 
-/// A serving certificate, its key and the CA that signed it, as PEM. Not `Debug`: the key must reach no log.
+/// A serving certificate, its key and the CA that signed it, as PEM. The type is not `Debug`, so the key cannot get
+/// into a log.
 pub struct Issued {
-    /// The serving certificate.
+    /// The serving certificate of the webhook.
     pub certificate: String,
-    /// Its private key.
+    /// Private key of the serving certificate.
     pub key: String,
-    /// The CA. Its key is thrown away: each renewal makes a new one.
+    /// Certificate of the CA. The CA's key is discarded: each renewal creates a new CA.
     pub ca: String,
 }
 
-/// What to do about the Secret.
+/// Whether the certificate in the Secret must be renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It can be served from.
+    /// The certificate can be used.
     Keep,
-    /// It is missing, broken, for another name, or past two thirds of its life.
+    /// The certificate is missing, broken, for another name, or past two thirds of its validity.
     Renew,
 }
 
-/// Makes a CA and a certificate for a DNS name.
+/// Creates a CA and a serving certificate for a DNS name.
 ///
 /// # Errors
-/// When the name is none, or no key can be made.
+/// The name is not a DNS name, or a key cannot be generated.
 pub fn issue(name: &str, now: OffsetDateTime) -> Result<Issued, rcgen::Error> {
     let ca_key = KeyPair::generate()?;
     let mut ca = params(Vec::new(), "emcee-webhook CA", now)?;
+    // Path length 0: this CA cannot sign further CAs.
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let ca_pem = ca.self_signed(&ca_key)?.pem();
@@ -61,7 +63,7 @@ fn params(names: Vec<String>, common: &str, now: OffsetDateTime) -> Result<Certi
     Ok(params)
 }
 
-/// Whether the Secret can be served from, for this name.
+/// Decides whether to renew the certificate in a Secret. `name` is the DNS name that it must contain.
 pub fn decide(secret: Option<&Secret>, name: &str, now: OffsetDateTime) -> Decision {
     match secret.and_then(|secret| is_fresh(secret, name, now)) {
         Some(true) => Decision::Keep,
@@ -73,7 +75,9 @@ fn is_fresh(secret: &Secret, name: &str, now: OffsetDateTime) -> Option<bool> {
     let pem = Pem::iter_from_buffer(text(secret, "tls.crt")?.as_bytes()).next()?.ok()?;
     let certificate = pem.parse_x509().ok()?;
     let key = KeyPair::from_pem(text(secret, "tls.key")?).ok()?;
+    // The key must belong to the certificate, or every handshake would fail.
     let fits = certificate.public_key().subject_public_key.data == key.der_bytes();
+    // The Secret must contain a CA that has not expired, because it is the source of the CA bundle.
     let trusted = !bundle(text(secret, "ca.crt")?, "", now).is_empty();
     Some(fits && trusted && is_for(&certificate, name) && is_young(&certificate, now))
 }
@@ -91,13 +95,15 @@ fn is_young(certificate: &X509Certificate<'_>, now: OffsetDateTime) -> bool {
     let start = certificate.validity().not_before.timestamp();
     let end = certificate.validity().not_after.timestamp();
     let (life, age) = (end.saturating_sub(start), now.unix_timestamp().saturating_sub(start));
+    // Seconds. A negative age means that the certificate is not valid yet.
     age >= 0 && age < life / 3 * 2
 }
 
-/// The CAs to trust: the old ones that have not expired, then the new one, each once.
+/// Returns the CAs to trust: the old ones that have not expired, and then the new one. Removes duplicates.
 pub fn bundle(old: &str, new: &str, now: OffsetDateTime) -> String {
     let mut kept: Vec<String> = Vec::new();
     for block in blocks(old).chain(blocks(new)) {
+        // An expired or unreadable CA is dropped, so old CAs do not accumulate.
         let is_new = !kept.contains(&block);
         if is_new && Pem::iter_from_buffer(block.as_bytes()).flatten().any(|pem| is_valid(&pem, now)) {
             kept.push(block);

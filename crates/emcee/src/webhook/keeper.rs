@@ -1,7 +1,7 @@
-//! Keeps the certificate in its Secret, what is served equal to it, and its CA in the webhook configuration.
+//! Manages the webhook's certificate: renews it in its Secret, serves it, and adds its CA to the webhook configuration.
 //!
-//! All replicas do so; a conflict is settled by looking again. CAs are only added to the configuration until they
-//! expire: what another replica has just put there for a certificate to come is left there.
+//! All replicas do this at the same time. After a conflict, a replica reads the objects again. CAs remain in the
+//! configuration until they expire: another replica may have added one for a certificate that it is about to write.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,21 +25,23 @@ use super::certificate::{self, Decision, Issued, bundle, decide};
 use super::tls::{self, Served};
 use super::{WebhookOptions, trust};
 
-/// How often certificates are looked at when nothing happens.
+/// Period of checks without any change.
 const LOOK: Duration = Duration::from_hours(1);
-/// How long a look may take.
+/// Timeout of one reconciliation.
 const REQUESTS: Duration = Duration::from_secs(30);
+/// Base of the exponential backoff: the first retry follows after twice this time.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_mins(1);
-/// A conflict settles at the next look, unless somebody else writes again and again.
+/// Maximum number of attempts in one reconciliation. A conflict is usually resolved at the second one.
 const LOOKS: usize = 4;
 
+/// Keeps Secret, served certificate and webhook configuration in sync.
 pub(super) struct Keeper {
     secrets: Api<Secret>,
     configurations: Api<DynamicObject>,
     options: WebhookOptions,
     served: Arc<Served>,
-    /// What was said last: the same is not said again.
+    /// The problem that was logged last. It is not logged again while it lasts.
     said: Option<String>,
 }
 
@@ -55,18 +57,21 @@ impl Keeper {
         }
     }
 
+    /// Reconciles after each change of the objects, after each [`RESYNC_PERIOD`], and with backoff after an error.
     pub(super) async fn keep(mut self) -> Infallible {
+        // The watches only trigger: `reconcile` reads the objects itself, so their state is current.
         let secrets = changes(self.secrets.clone(), &self.options.secret);
         let configurations = changes(self.configurations.clone(), &self.options.configuration);
         let mut changes = stream::select(secrets, configurations).boxed();
         let mut retry = FIRST_RETRY;
         loop {
             let pause = match timeout(REQUESTS, self.look()).await.context("the API server does not answer") {
-                Ok(Ok(words)) => {
-                    self.say(words);
+                Ok(Ok(problem)) => {
+                    self.say(problem);
                     retry = FIRST_RETRY;
                     LOOK
                 }
+                // The inner error is from the API server or the certificate, the outer one is the timeout.
                 Ok(Err(error)) | Err(error) => {
                     self.say(Some(format!("{error:#}")));
                     retry = (retry * 2).min(LAST_RETRY);
@@ -77,33 +82,35 @@ impl Keeper {
         }
     }
 
-    fn say(&mut self, words: Option<String>) {
-        if words != self.said {
-            if let Some(words) = &words {
-                warn!("the webhook: {words}");
+    fn say(&mut self, problem: Option<String>) {
+        if problem != self.said {
+            if let Some(problem) = &problem {
+                warn!(error = %problem, "webhook certificate check failed");
             }
-            self.said = words;
+            self.said = problem;
         }
     }
 
-    /// What is amiss, but mended by nobody here.
+    /// Brings all objects into the desired state. Returns a problem that Emcee cannot fix itself.
     async fn look(&self) -> anyhow::Result<Option<String>> {
         for _ in 0..LOOKS {
             let (name, now) = (self.options.dns_name(), OffsetDateTime::now_utc());
             let held = self.secrets.get_opt(&self.options.secret).await.context("Secret")?;
+            // Serve what is there before anything else: a renewal may fail or take long.
             let decision = decide(held.as_ref(), &name, now);
             if let Some(held) = &held {
                 self.serve(held, decision);
             }
             match held {
                 Some(held) if decision == Decision::Keep => return self.publish(ca_of(&held), now).await,
+                // Next attempt: read back the new certificate, or the one of the replica that was faster.
                 held => self.renew(held, now).await?,
             }
         }
-        bail!("Secret {}: somebody else writes it again and again", self.options.secret)
+        bail!("Secret {}: another client keeps overwriting it", self.options.secret)
     }
 
-    /// One that is to be renewed is better than none.
+    /// Serves the certificate of the Secret. A certificate that is due for renewal is served only if there is no other.
     fn serve(&self, held: &Secret, decision: Decision) {
         if (decision == Decision::Keep || self.served.is_empty())
             && let Ok(key) = tls::certified(held)
@@ -112,18 +119,22 @@ impl Keeper {
         }
     }
 
-    /// The CA is trusted before anything is served that it has signed.
+    /// Issues a certificate and writes it into the Secret.
     async fn renew(&self, held: Option<Secret>, now: OffsetDateTime) -> anyhow::Result<()> {
         let issued = certificate::issue(&self.options.dns_name(), now)?;
+        // First the CA: as soon as the Secret is written, other replicas serve the certificate, and the API server must
+        // already trust it. If the write below loses a race, the CA remains in the bundle, which does no harm.
         self.publish(&issued.ca, now).await?;
         let name = self.options.secret.as_str();
         let params = PostParams::default();
+        // `replace` sends the resourceVersion that was read, so only one of several replicas succeeds.
         let written = match held {
             Some(held) => self.secrets.replace(name, &params, &renewed(held, &issued)).await,
             None => self.secrets.create(&params, &created(name, &issued)).await,
         };
         match written {
-            Ok(_) => info!("the webhook has a new certificate, in the Secret {name}"),
+            Ok(_) => info!(secret = name, "webhook certificate renewed"),
+            // 409: another replica was faster. 404: the Secret was deleted meanwhile. The caller tries again.
             Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {}
             Err(error) => {
                 return Err(error).with_context(|| format!("Secret {name} (delete it if it is not Emcee's)"));
@@ -132,20 +143,26 @@ impl Keeper {
         Ok(())
     }
 
+    /// Adds a CA to the bundle of the webhook configuration. Returns a problem if there is no configuration.
     async fn publish(&self, ca: &str, now: OffsetDateTime) -> anyhow::Result<Option<String>> {
         let name = self.options.configuration.as_str();
         let context = || format!("ValidatingWebhookConfiguration {name}");
         let Some(found) = self.configurations.get_opt(name).await.with_context(context)? else {
-            return Ok(Some(format!("{} is missing: nothing is checked until it is applied", context())));
+            return Ok(Some(format!(
+                "{} is missing: resources are not validated until it is applied",
+                context()
+            )));
         };
         let webhooks = found.data.get("webhooks").cloned().unwrap_or_default();
         let wanted = trust::with_ca(&webhooks, &self.options, |old| bundle(old, ca, now));
         if wanted != webhooks {
+            // A merge patch replaces the whole list of webhooks. With the resourceVersion, it fails if the object has
+            // changed since it was read.
             let metadata = json!({"resourceVersion": found.metadata.resource_version});
             let patch = Patch::Merge(json!({"metadata": metadata, "webhooks": wanted}));
             let params = PatchParams::default();
             self.configurations.patch(name, &params, &patch).await.with_context(context)?;
-            info!("{} trusts the webhook's CA", context());
+            info!(configuration = name, "webhook CA bundle updated");
         }
         Ok(None)
     }
@@ -162,26 +179,28 @@ fn created(name: &str, issued: &Issued) -> Secret {
     renewed(Secret { metadata, type_: kind, ..Secret::default() }, issued)
 }
 
-/// Its type stays: it cannot be changed.
+/// Returns the Secret with new data. Its type does not change, because it is immutable.
 fn renewed(held: Secret, issued: &Issued) -> Secret {
     let fields = [("tls.crt", &issued.certificate), ("tls.key", &issued.key), ("ca.crt", &issued.ca)];
     let data = fields.map(|(name, text)| (name.to_owned(), ByteString(text.clone().into_bytes())));
     Secret { data: Some(data.into()), ..held }
 }
 
-/// An item each time that the object may have changed.
+/// Returns a stream with an item each time that the object may have changed.
 fn changes<K>(api: Api<K>, name: &str) -> impl Stream<Item = ()> + Send + use<K>
 where
     K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let events = watcher(api, config).default_backoff();
+    // `InitDone` ends each list, also after a lost connection, when changes may have been missed.
     events.filter_map(async |event| {
         use watcher::Event::{Apply, Delete, InitDone};
         matches!(event, Ok(Apply(_) | Delete(_) | InitDone)).then_some(())
     })
 }
 
+/// Waits for a change, at most for `pause`. If the stream of changes ends, waits for the whole `pause`.
 async fn wait(changes: &mut (impl Stream<Item = ()> + Unpin), pause: Duration) {
     tokio::select! {
         Some(()) = changes.next() => {}

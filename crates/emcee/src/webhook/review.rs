@@ -1,4 +1,4 @@
-//! An AdmissionReview in, an AdmissionReview out.
+//! Validates the object of an AdmissionReview and answers with an AdmissionReview.
 
 use emcee_api::{GROUP, VERSION};
 use emcee_core::parse;
@@ -9,26 +9,27 @@ use thiserror::Error;
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 
-/// Longer warnings are cut by the API server, and may crowd out others.
+/// Maximum length of a warning, in characters. The API server truncates longer warnings and may drop others for them.
 const LONGEST_WARNING: usize = 256;
 
-/// A refusal is for people to read.
+/// Maximum length of the message of a refusal, in bytes. People read it.
 const LONGEST_MESSAGE: usize = 4096;
 
-/// Why something is no review that can be answered.
+/// Reason why a request body is not a valid review.
 #[derive(Debug, Error)]
 pub enum Unanswerable {
-    /// No JSON, or not of this form.
-    #[error("the body is no AdmissionReview: {0}")]
+    /// The body is not JSON, or has another structure.
+    #[error("the body is not an AdmissionReview: {0}")]
     Form(#[from] serde_json::Error),
-    /// Of another version or kind.
+    /// The body has another API version or kind.
     #[error("the body is not an AdmissionReview of {API_VERSION}")]
     Version,
-    /// The answer must repeat the uid.
+    /// The uid is missing. The answer must repeat it.
     #[error("request.uid: is missing (the API server's id of the review)")]
     Uid,
 }
 
+/// The fields of an AdmissionReview that the webhook reads.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Review {
@@ -59,17 +60,17 @@ struct GroupVersionKind {
     kind: String,
 }
 
-/// What the validator found.
+/// Problems and warnings of the validation.
 #[derive(Default)]
 struct Verdict {
     problems: Vec<Problem>,
     warnings: Vec<String>,
 }
 
-/// Answers a review.
+/// Validates the object of a review and returns the answer.
 ///
 /// # Errors
-/// When the body is no review, so that there is nothing to answer.
+/// The body is not a valid review, so there is no uid to answer to.
 pub fn answer(body: &[u8]) -> Result<Value, Unanswerable> {
     let review: Review = serde_json::from_slice(body)?;
     if review.api_version != API_VERSION || review.kind != "AdmissionReview" {
@@ -82,9 +83,11 @@ pub fn answer(body: &[u8]) -> Result<Value, Unanswerable> {
     Ok(envelope(&review.request.uid, &verdict))
 }
 
-/// An unchanged spec passes, even a bad one: otherwise no finalizer could be taken off it.
+/// Returns whether a request must be validated. An update passes if the spec does not change or the resource is being
+/// deleted, even if the spec is invalid: otherwise its finalizers could not be removed.
 fn is_ours(request: &Request) -> bool {
     let subresource = request.sub_resource.as_deref().unwrap_or_default();
+    // The webhook configuration also filters by operation, group and version, but an administrator may have changed it.
     let written = match request.operation.as_str() {
         "CREATE" => true,
         "UPDATE" => {
@@ -134,17 +137,17 @@ fn envelope(uid: &str, verdict: &Verdict) -> Value {
     json!({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response})
 }
 
-/// As many problems as there is room for; of the first, as much.
+/// Joins as many problems as fit. Truncates the first one if it does not fit.
 fn message(problems: &[Problem]) -> String {
-    // For "; and N more", also when N has 20 digits.
+    // Reserve space for "; and N more". N has at most 20 digits.
     let room = LONGEST_MESSAGE - 32;
     let mut message = String::new();
-    for (told, problem) in problems.iter().enumerate() {
+    for (reported, problem) in problems.iter().enumerate() {
         let words = problem.to_string();
-        if told == 0 {
+        if reported == 0 {
             message.push_str(&words[..words.floor_char_boundary(room)]);
         } else if message.len() + 2 + words.len() > room {
-            let more = problems.len() - told;
+            let more = problems.len() - reported;
             return format!("{message}; and {more} more");
         } else {
             message.push_str("; ");

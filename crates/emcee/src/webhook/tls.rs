@@ -1,4 +1,4 @@
-//! TLS with a certificate that can be exchanged while connections go on.
+//! TLS with a certificate that can change while connections are open.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,7 +12,7 @@ use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error, ServerConfig};
 
-/// What new connections are served with; until there is something, they are refused.
+/// The certificate for new connections. Until it is set, handshakes fail.
 #[derive(Default)]
 pub(super) struct Served(RwLock<Option<Arc<CertifiedKey>>>);
 
@@ -32,7 +32,7 @@ impl Served {
 
 impl fmt::Debug for Served {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Served")
+        formatter.write_str("ServedCertificate")
     }
 }
 
@@ -46,20 +46,21 @@ pub(super) fn config(served: Arc<Served>) -> Result<ServerConfig, Error> {
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_cert_resolver(served);
+    // The API server prefers HTTP/2 if it is offered, but the server supports only HTTP/1.1.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// What is in the Secret. No error repeats any of it.
+/// Parses the certificate and key of a Secret. Error messages contain no data of the Secret.
 pub(super) fn certified(secret: &Secret) -> anyhow::Result<CertifiedKey> {
     let field = |name: &str| {
         let data = secret.data.as_ref().and_then(|data| data.get(name));
         data.map(|bytes| bytes.0.as_slice()).with_context(|| format!("{name}: is missing"))
     };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(field("tls.crt")?).collect();
-    let chain = chain.ok().filter(|chain| !chain.is_empty()).context("tls.crt: is no PEM certificate")?;
-    let key = PrivateKeyDer::from_pem_slice(field("tls.key")?).ok().context("tls.key: is no PEM key")?;
-    let key = ring::sign::any_supported_type(&key).ok().context("tls.key: is of no known kind")?;
+    let chain = chain.ok().filter(|chain| !chain.is_empty()).context("tls.crt: is not a PEM certificate")?;
+    let key = PrivateKeyDer::from_pem_slice(field("tls.key")?).ok().context("tls.key: is not a PEM key")?;
+    let key = ring::sign::any_supported_type(&key).ok().context("tls.key: has an unsupported type")?;
     let certified = CertifiedKey::new(chain, key);
     ensure!(certified.keys_match().is_ok(), "tls.key: is not the key of tls.crt");
     Ok(certified)

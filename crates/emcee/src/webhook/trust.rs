@@ -1,15 +1,17 @@
-//! The CAs in a webhook configuration.
+//! The CA bundles of a webhook configuration.
 
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 use super::WebhookOptions;
 
-/// The webhooks of a configuration; those that are at this service trust what `bundle` makes of the old CAs.
+/// Returns the webhooks of a configuration. For those that call this Service, `bundle` converts the old CA bundle to
+/// the new one.
 pub(super) fn with_ca(webhooks: &Value, options: &WebhookOptions, bundle: impl Fn(&str) -> String) -> Value {
     let mut webhooks = webhooks.clone();
     for webhook in webhooks.as_array_mut().into_iter().flatten() {
         let client = &mut webhook["clientConfig"];
+        // The configuration may contain webhooks of others. They keep their CAs.
         if client["service"]["name"] == *options.service
             && client["service"]["namespace"] == *options.namespace
         {

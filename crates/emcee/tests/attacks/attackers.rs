@@ -1,4 +1,4 @@
-//! Clients that mean harm, each in a process of its own.
+//! Hostile clients, each in a separate process.
 
 use std::collections::VecDeque;
 use std::env;
@@ -25,7 +25,7 @@ const DISCOVERY: &str = "discovery.blue.emcee.internal";
 /// Sockets that one attacker holds open.
 const HELD: usize = 400;
 
-/// Attacks until it is ended, and says each half second how many times it has.
+/// Attacks until the process is killed, and prints the number of attacks every half second.
 pub(crate) fn attack(role: &str) {
     let address: SocketAddr = env::var("EMCEE_TARGET").unwrap().parse().unwrap();
     let count = Arc::new(AtomicU64::new(0));
@@ -40,7 +40,7 @@ pub(crate) fn attack(role: &str) {
             "hellos" => sends(address, &hello(), &count),
             "chains" => chains(address, &count),
             "reviews" => reviews(address, &count),
-            other => unreachable!("no attack is called {other}"),
+            other => unreachable!("unknown attack {other}"),
         });
     }
     loop {
@@ -49,12 +49,12 @@ pub(crate) fn attack(role: &str) {
     }
 }
 
-/// The same bytes on one connection after the other, of which the newest are held.
+/// Sends the same bytes on many connections, and holds the newest ones open.
 fn sends(address: SocketAddr, bytes: &[u8], count: &AtomicU64) {
     let mut held = VecDeque::new();
     let begun = Instant::now();
     loop {
-        // At most 8,000 a second.
+        // At most 8,000 connections a second.
         let done = count.load(Ordering::Relaxed);
         if u128::from(done) > begun.elapsed().as_millis() * 8 {
             std::thread::sleep(Duration::from_micros(200));
@@ -78,7 +78,7 @@ fn hello() -> Vec<u8> {
     bytes
 }
 
-/// Intermediates of the CA's name, with keys of their own.
+/// Presents chains of intermediate certificates with the CA's name and different keys.
 fn chains(address: SocketAddr, count: &AtomicU64) {
     let pair = Ca::new("blue").issue(&Leaf::dns("m2.blue.example"));
     let mut chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
@@ -94,7 +94,7 @@ fn chains(address: SocketAddr, count: &AtomicU64) {
         let _deadline = stream.set_read_timeout(Some(Duration::from_secs(5)));
         if client.complete_io(&mut stream).is_ok() {
             count.fetch_add(1, Ordering::Relaxed);
-            // Until it is refused.
+            // Wait until the server refuses the certificate.
             let _alert = client.complete_io(&mut stream);
             let _end = stream.read(&mut [0; 64]);
         }
@@ -140,7 +140,7 @@ fn client(config: ClientConfig, name: &'static str) -> ClientConnection {
     ClientConnection::new(Arc::new(config), ServerName::try_from(name).unwrap()).unwrap()
 }
 
-/// The most memory that a process has had.
+/// Returns the peak memory of a process.
 pub(crate) fn peak_memory_mib(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

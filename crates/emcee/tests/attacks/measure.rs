@@ -1,4 +1,4 @@
-//! What others notice of an attack.
+//! Measures the effect of an attack on other clients.
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -17,19 +17,19 @@ use tokio::time::timeout;
 use crate::attackers::peak_memory_mib;
 use crate::stage::{Stage, Target, role};
 
-/// Longer than anything takes: what is not there by then never comes.
+/// Time limit for every operation. A test that waits this long has failed.
 const LONG: Duration = Duration::from_mins(1);
 
-/// What was found in a time.
+/// Results of one measurement.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     time: Duration,
     pub(crate) attacks: u64,
     pub(crate) probes: usize,
-    /// Within [`LONG`].
+    /// Probes without an answer within [`TIMEOUT`].
     pub(crate) unanswered: usize,
     pub(crate) slowest: Duration,
-    /// From a change of yellow to its arrival.
+    /// Times from a change in yellow to its arrival.
     pub(crate) delays: Vec<Duration>,
     pub(crate) memory_mib: u64,
 }
@@ -41,7 +41,7 @@ impl Found {
         delays.get(delays.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default()
     }
 
-    /// Attacks in a second.
+    /// Returns the number of attacks per second.
     pub(crate) fn rate(&self) -> u128 {
         u128::from(self.attacks) * 1000 / self.time.as_millis().max(1)
     }
@@ -63,7 +63,7 @@ impl fmt::Display for Found {
     }
 }
 
-/// Measures for some time, under this attack.
+/// Measures for some time under this attack, or without an attack.
 pub(crate) fn measure(stage: &Stage, time: Duration, attack: Option<&str>) -> Found {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut peer = match stage.target {
@@ -90,7 +90,7 @@ pub(crate) fn measure(stage: &Stage, time: Duration, attack: Option<&str>) -> Fo
     Found { time: begun.elapsed(), attacks, delays, memory_mib: peak_memory_mib(stage.pid()), ..found }
 }
 
-/// As a kubelet does, but more often.
+/// Sends probes like a kubelet, but more often.
 fn probe_until(over: &AtomicBool, address: SocketAddr) -> Found {
     let mut found = Found::default();
     while !over.load(Ordering::Relaxed) || found.probes == 0 {
@@ -113,14 +113,14 @@ fn is_live(address: SocketAddr) -> bool {
     asked.and_then(|()| stream.read_exact(&mut answer)).is_ok() && answer == *b"HTTP/1.1 200"
 }
 
-/// A process that attacks, until it is dropped.
+/// A process that attacks until it is dropped.
 struct Attacker {
     process: Child,
     count: Arc<AtomicU64>,
 }
 
 impl Attacker {
-    /// Waits until it has begun.
+    /// Starts the process, and waits until the attack has begun.
     fn start(stage: &Stage, attack: &str) -> Self {
         let target = if attack == "probes" { stage.probes } else { stage.service };
         let mut command = role(1, attack);
@@ -131,7 +131,8 @@ impl Attacker {
         let mut lines = BufReader::new(output).lines().map_while(Result::ok);
         let number =
             |line: &str| line.split_once("attacks ").and_then(|(_, count)| count.parse::<u64>().ok());
-        let begun = lines.find_map(|line| number(&line).filter(|count| *count > 0)).expect("it attacks");
+        let begun =
+            lines.find_map(|line| number(&line).filter(|count| *count > 0)).expect("a running attack");
         std::thread::spawn({
             let count = Arc::clone(&count);
             move || {
@@ -151,7 +152,7 @@ impl Drop for Attacker {
     }
 }
 
-/// m1, which follows m4's yellow. Not as Emcee does, which takes a service's changes at its own pace.
+/// A client of m1 that follows yellow of m4. Unlike Emcee's client, it does not limit the rate of changes.
 struct Peer {
     call: Call<DeltaDiscoveryResponse>,
 }
@@ -176,18 +177,18 @@ impl Peer {
         };
         let begun = Instant::now();
         loop {
-            // It may not listen yet, or not have looked at its folder.
+            // The server may not listen yet, or may not have read its folder yet.
             if let Some(call) = call(stage, &yellow, &first).await {
                 let mut peer = Self { call };
                 peer.delay(stage).await;
                 return peer;
             }
-            assert!(begun.elapsed() < LONG, "m4 lets its peer in");
+            assert!(begun.elapsed() < LONG, "m4 accepts its peer");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// From a change to its arrival.
+    /// Changes a service, and returns the time until the change arrives.
     async fn delay(&mut self, stage: &Stage) -> Duration {
         let number = {
             let mut number = NUMBER.lock().unwrap();
@@ -197,8 +198,8 @@ impl Peer {
         let begun = Instant::now();
         let identity = stage.change(number);
         loop {
-            let response = timeout(LONG, self.call.responses.next()).await.expect("the change arrives");
-            let response = response.unwrap().expect("the stream goes on");
+            let response = timeout(LONG, self.call.responses.next()).await.expect("the change in time");
+            let response = response.unwrap().expect("an open stream");
             let has =
                 |resource: &[u8]| resource.windows(identity.len()).any(|part| part == identity.as_bytes());
             let arrived = response.resources.iter().any(|resource| has(resource));
@@ -207,7 +208,7 @@ impl Peer {
                 response_nonce: response.nonce,
                 ..Default::default()
             };
-            self.call.requests.ready().await.expect("the stream goes on").send(&answer);
+            self.call.requests.ready().await.expect("an open stream").send(&answer);
             if arrived {
                 return begun.elapsed();
             }

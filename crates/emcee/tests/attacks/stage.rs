@@ -1,4 +1,4 @@
-//! Who is attacked: the program with two relationships, or the webhook.
+//! The target of the attacks: the program with two relationships, or the webhook.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 const MESH: &str = include_str!("mesh.yaml");
 
-/// What is attacked.
+/// Kind of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// `emcee run --dir`.
@@ -30,19 +30,19 @@ pub(crate) enum Target {
     Webhook,
 }
 
-/// A process that is attacked, and ended when it is dropped.
+/// A process that is attacked, and killed when this is dropped.
 pub(crate) struct Stage {
     pub(crate) target: Target,
     folder: TempDir,
     process: Child,
     pub(crate) probes: SocketAddr,
-    /// Discovery or the webhook.
+    /// Address of discovery or of the webhook.
     pub(crate) service: SocketAddr,
-    /// m1's certificate of yellow.
+    /// Certificate of m1 in yellow.
     pub(crate) yellow: Pair,
 }
 
-/// A command on this processor, if there are two.
+/// Returns a command that runs on this processor, if there are at least two.
 pub(crate) fn pinned(processor: usize, program: &PathBuf) -> Command {
     let several = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
     if !several || Command::new("taskset").arg("--version").output().is_err() {
@@ -53,7 +53,7 @@ pub(crate) fn pinned(processor: usize, program: &PathBuf) -> Command {
     command
 }
 
-/// This program in another role.
+/// Returns a command that runs this test program in another role.
 pub(crate) fn role(processor: usize, role: &str) -> Command {
     let mut command = pinned(processor, &std::env::current_exe().unwrap());
     command.args(["--exact", "role", "--ignored", "--nocapture"]).env("EMCEE_ROLE", role);
@@ -100,7 +100,7 @@ impl Stage {
         self.process.id()
     }
 
-    /// Who answers as ratings of yellow.
+    /// Changes the identity of the service ratings in yellow, and returns it.
     pub(crate) fn change(&self, number: usize) -> String {
         let identity = format!("spiffe://m4.example/ns/default/sa/ratings-{number}");
         let exposition = exposition("default", "ratings").port(9080).fed("yellow").build();
@@ -115,7 +115,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may already have exited.
         let _ended = self.process.kill();
         let _reaped = self.process.wait();
     }
@@ -130,7 +130,7 @@ fn emcee(folder: &TempDir) -> Command {
         let secret = secret_tls(relationship, "source").label("relationship", relationship).pair(&pair);
         fs::write(resources.join(format!("{relationship}.json")), secret.build().to_string()).unwrap();
     }
-    // Free a moment ago.
+    // The port was free a moment ago.
     let discovery = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     fs::write(folder.path().join("discovery"), discovery.to_string()).unwrap();
     let mut command = pinned(0, &PathBuf::from(env!("CARGO_BIN_EXE_emcee")));
@@ -149,12 +149,12 @@ fn emcee(folder: &TempDir) -> Command {
     command
 }
 
-/// What follows these words; what comes after is read, and nobody's.
+/// Waits for a line with these words, and returns the rest of the line. Later output is read and discarded.
 fn said(output: impl std::io::Read + Send + 'static, words: &'static str) -> String {
     let mut lines = BufReader::new(output).lines().map_while(Result::ok);
     let found = lines.find_map(|line| line.split_once(words).map(|(_, rest)| rest.to_owned()));
     std::thread::spawn(move || lines.for_each(drop));
-    found.expect("it says where it listens")
+    found.expect("a line with the address")
 }
 
 struct Well;
@@ -174,7 +174,7 @@ impl Health for Well {
     }
 }
 
-/// The webhook and the probe port, as a replica has them, until it is ended.
+/// Serves the webhook and the probe port, as a replica does, until the process is killed.
 pub(crate) fn serve_webhook() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {

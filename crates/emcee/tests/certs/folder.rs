@@ -1,4 +1,4 @@
-//! A folder of `emcee certs`, and ways to look into it.
+//! Runs `emcee certs`, and reads the resulting folder.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ pub(crate) fn now() -> OffsetDateTime {
     days("2026-12-01", 0)
 }
 
-/// `emcee certs -o DIR` with these words.
+/// Runs `emcee certs -o DIR` with these arguments at this time.
 pub(crate) fn at(moment: OffsetDateTime, dir: &Path, words: &str) -> Result<String, CertsError> {
     of(moment, dir, words.split_whitespace())
 }
@@ -61,16 +61,16 @@ pub(crate) fn folder_of_two() -> TempDir {
 pub(crate) fn refusal(dir: &Path, words: &str) -> String {
     let before = contents(dir);
     let error = certs(dir, words).expect_err(words).to_string();
-    assert_eq!(contents(dir), before, "a refusal leaves the folder as it was: {words}");
+    assert_eq!(contents(dir), before, "a refusal does not change the folder: {words}");
     error
 }
 
-/// Of arguments that may hold anything, spaces too.
+/// Returns whether arguments are refused. They may contain any characters, also spaces.
 pub(crate) fn is_refused(dir: &Path, words: &[String]) -> bool {
     of(now(), dir, words.iter().map(String::as_str)).is_err()
 }
 
-/// Every file, temporary ones too.
+/// Returns the content of every file, including temporary ones.
 pub(crate) fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     entries
@@ -98,7 +98,7 @@ pub(crate) fn der(pem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate")
 }
 
-/// The chain holds at that moment, for both sides of TLS, and for this name.
+/// Verifies the chain at this time, for TLS servers and clients, and for this name.
 pub(crate) fn verify(secret: &Secret, name: &str, moment: OffsetDateTime) -> Result<(), webpki::Error> {
     let (leaf, root) = (der(&data(secret, "tls.crt")), der(&data(secret, "ca.crt")));
     let anchors = [anchor_from_trusted_cert(&root)?];
@@ -121,7 +121,7 @@ pub(crate) fn parsed<T>(pem: &str, look: impl FnOnce(&X509Certificate<'_>) -> T)
     look(&certificate)
 }
 
-/// Subject and authority key identifier.
+/// Returns the subject key identifier and the authority key identifier.
 pub(crate) fn key_identifiers(certificate: &X509Certificate<'_>) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
     let extensions = || certificate.iter_extensions().map(X509Extension::parsed_extension);
     let own = extensions().find_map(|found| match found {
@@ -135,7 +135,7 @@ pub(crate) fn key_identifiers(certificate: &X509Certificate<'_>) -> (Option<Vec<
     (own, issuer)
 }
 
-#[expect(clippy::print_stdout, reason = "whoever runs the tests should see what was not tested")]
+#[expect(clippy::print_stdout, reason = "the output of the tests shows what was not tested")]
 pub(crate) fn openssl_is_found() -> bool {
     let found = Command::new("openssl").arg("version").output().is_ok();
     if !found {

@@ -1,4 +1,4 @@
-//! Secrets that a relationship selects, good and bad: a line at the Secret, and never a byte of the key.
+//! Valid and invalid Secrets of a relationship. A message names the line of the Secret, and never contains the key.
 
 use emcee_testkit::certs::{Ca, Leaf, Pair, valid_pair};
 use emcee_testkit::prelude::*;
@@ -10,14 +10,17 @@ fn world(pair: &Pair) -> World {
     World::of(BLUE).with("secret.yaml", written(secret))
 }
 
-/// What `validate` and `render` both say, which name the Secret's file and the field.
+/// Asserts that `validate` and `render` refuse with the same message, which names the file and the field of the Secret.
 #[track_caller]
 fn refused(world: &World, words: &str) {
-    let said = world.emcee("validate -f secret.yaml mesh.yaml").refusal();
-    assert_eq!(world.emcee("render -f secret.yaml mesh.yaml").refusal().lines().last(), said.lines().last());
-    assert!(said.contains("secret.yaml:") && said.contains("Secret blue/blue: data."), "{said}");
-    assert!(said.contains(words), "{said}");
-    assert!(!said.contains("PRIVATE"), "{said}");
+    let message = world.emcee("validate -f secret.yaml mesh.yaml").refusal();
+    assert_eq!(
+        world.emcee("render -f secret.yaml mesh.yaml").refusal().lines().last(),
+        message.lines().last()
+    );
+    assert!(message.contains("secret.yaml:") && message.contains("Secret blue/blue: data."), "{message}");
+    assert!(message.contains(words), "{message}");
+    assert!(!message.contains("PRIVATE"), "{message}");
 }
 
 fn issued(leaf: &Leaf) -> Pair {
@@ -57,9 +60,15 @@ fn out_of_time() {
 
 #[test]
 fn of_another_authority_or_for_one_side() {
-    let stranger = Ca::shared("somebody else");
-    refused(&world(&valid_pair("m1.blue.example").with_ca(stranger)), "is not one of the CA in data.ca.crt");
-    refused(&world(&issued(&Leaf::dns("m1.blue.example").server_only())), "may not be used by both sides");
+    let stranger = Ca::shared("stranger");
+    refused(
+        &world(&valid_pair("m1.blue.example").with_ca(stranger)),
+        "was not issued by the CA in data.ca.crt",
+    );
+    refused(
+        &world(&issued(&Leaf::dns("m1.blue.example").server_only())),
+        "is not valid for both TLS servers and TLS clients",
+    );
 }
 
 #[test]
@@ -75,11 +84,11 @@ fn parts_that_are_missing() {
 fn not_base64() {
     let secret = secret_tls("blue", "blue").label("relationship", "blue").pair(&valid_pair("a.example"));
     let world = World::of(BLUE).with("secret.yaml", written(secret.set("/data/tls.key", "not base64!")));
-    let said = world.emcee("validate -f secret.yaml mesh.yaml").refusal();
-    assert!(said.contains("Secret blue/blue: data"), "{said}");
+    let message = world.emcee("validate -f secret.yaml mesh.yaml").refusal();
+    assert!(message.contains("Secret blue/blue: data"), "{message}");
 }
 
-/// A Secret that no relationship selects is somebody else's business.
+/// A Secret that no relationship selects is not checked.
 #[test]
 fn one_that_is_not_selected_is_not_judged() {
     let secret = secret_tls("blue", "blue").pair(&valid_pair("a.example").with_wrong_key());
@@ -87,7 +96,7 @@ fn one_that_is_not_selected_is_not_judged() {
     assert_eq!(world.emcee("validate -f secret.yaml mesh.yaml").code, Some(0));
 }
 
-/// A key in the wrong place is not repeated: neither as a value of the wrong type, nor in part.
+/// A key in the wrong field does not appear in messages, neither as a value of the wrong type nor in part.
 #[test]
 fn a_misplaced_key_is_not_repeated() {
     let key = valid_pair("m1.blue.example").key;
@@ -95,8 +104,11 @@ fn a_misplaced_key_is_not_repeated() {
         let secret =
             secret_tls("blue", "blue").label("relationship", "blue").set(&format!("/{field}"), key.as_str());
         let world = World::of(BLUE).with("secret.yaml", written(secret));
-        let said = world.emcee("validate -f secret.yaml mesh.yaml").refusal();
+        let message = world.emcee("validate -f secret.yaml mesh.yaml").refusal();
         let body = key.lines().nth(1).expect("a line of the key");
-        assert!(said.contains(field) && !said.contains("PRIVATE") && !said.contains(&body[..16]), "{said}");
+        assert!(
+            message.contains(field) && !message.contains("PRIVATE") && !message.contains(&body[..16]),
+            "{message}"
+        );
     }
 }

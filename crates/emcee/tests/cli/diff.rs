@@ -1,10 +1,10 @@
-//! `emcee diff`
+//! Tests of `emcee diff`.
 
 use emcee_testkit::prelude::*;
 
 use crate::world::{BLUE, FLAT, World, full_binding, snapshot, stream, written as document};
 
-/// A mesh with one binding, and `now.yaml` as Emcee would have written it.
+/// Returns a folder with one binding, and `now.yaml` with the objects that Emcee generates for it.
 fn written() -> World {
     let world = World::of(&stream(&[FLAT, &full_binding("reviews", "flat")]));
     let now = world.emcee("render -f mesh.yaml").fine();
@@ -17,13 +17,13 @@ fn no_difference_is_exit_code_0_and_says_nothing_on_stdout() {
     assert_eq!(ran.fine(), "");
 }
 
-/// What the API server adds is no difference, and neither is the order of the fields.
+/// Fields that the API server adds, and the order of fields, are not differences.
 #[test]
 fn what_the_cluster_adds_is_no_difference() {
     let world = written();
     let json = world.emcee("render -f mesh.yaml -o json").fine();
     let mut list: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-    for item in list["items"].as_array_mut().expect("items") {
+    for item in list["items"].as_array_mut().expect("a list of items") {
         item["metadata"]["uid"] = "0c4b3b1e".into();
         item["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
         item["metadata"]["managedFields"] = serde_json::json!([]);
@@ -72,7 +72,7 @@ fn the_content_of_a_secret_is_never_shown() {
     let now = world.emcee("render -f mesh.yaml secret.yaml --secrets").fine();
     let world = world.with("now.yaml", now).with("secret.yaml", secret("m1.blue.example"));
     let ran = world.emcee("diff -f mesh.yaml secret.yaml --against now.yaml");
-    assert_eq!(ran.code, Some(1), "another pair of the same name: {}", ran.stderr);
+    assert_eq!(ran.code, Some(1), "a new pair with the same name differs: {}", ran.stderr);
     assert!(ran.stdout.contains("~ Secret blue/"), "{}", ran.stdout);
     assert!(ran.stdout.contains("\n    data.[tls.key]: changes\n"), "{}", ran.stdout);
     assert!(!ran.stdout.contains("LS0t"), "{}", ran.stdout);

@@ -1,4 +1,4 @@
-//! The repository's examples, and the samples beside the checkout where there are any.
+//! The examples in the repository, and the samples next to the checkout, if there are any.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -33,7 +33,7 @@ fn each_mesh_renders_and_says_no_more_than_it_must() {
 fn all_valid_ones_together_and_one_by_one() {
     let ran = in_repository(["validate", "-f", "examples/blue-yellow", "examples/limited-trust"]);
     assert_eq!((ran.code, ran.stderr.lines().count()), (Some(0), 1));
-    assert!(ran.stderr.contains("files of several meshes"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("these files belong to several meshes"), "{}", ran.stderr);
     for file in files(&root().join("examples")).iter().filter(|file| !is_invalid(file)) {
         let ran = in_repository(["validate".as_ref(), "-f".as_ref(), file.as_os_str()]);
         assert_eq!(ran.code, Some(0), "{}: {}", file.display(), ran.stderr);
@@ -49,7 +49,7 @@ fn invalid_ones_are_refused_in_the_words_of_their_first_line() {
     }
 }
 
-/// Each mesh is in the list above, so none is left untried.
+/// Each mesh is in the list above, so all of them are tested.
 #[test]
 fn no_example_is_forgotten() {
     let of = |file: &PathBuf| {
@@ -57,7 +57,7 @@ fn no_example_is_forgotten() {
         below.parent().map(|folder| folder.to_string_lossy().into_owned())
     };
     for mesh in files(&root().join("examples")).iter().filter(|file| !is_invalid(file)).filter_map(of) {
-        assert!(MESHES.contains(&mesh.as_str()), "{mesh} is not tried");
+        assert!(MESHES.contains(&mesh.as_str()), "{mesh} is not tested");
     }
 }
 
@@ -65,7 +65,7 @@ fn no_example_is_forgotten() {
 fn samples_beside_the_checkout() {
     let samples = root().join("../shared/samples");
     if !samples.exists() {
-        return; // A checkout of its own.
+        return; // There are no samples next to this checkout.
     }
     for file in files(&samples) {
         if is_invalid(&file) {
@@ -81,18 +81,21 @@ fn samples_beside_the_checkout() {
 
 #[track_caller]
 fn refused_as_announced(file: &Path) {
-    let text = fs::read_to_string(file).expect("an example can be read");
-    let words =
-        text.lines().next().and_then(|line| line.strip_prefix("# ")).expect("a first line with the words");
-    let said = in_repository(["validate".as_ref(), "-f".as_ref(), file.as_os_str()]).refusal();
-    assert!(said.contains(words), "{}: {said}", file.display());
+    let text = fs::read_to_string(file).expect("a readable example");
+    let words = text
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("# "))
+        .expect("a first line with the expected message");
+    let message = in_repository(["validate".as_ref(), "-f".as_ref(), file.as_os_str()]).refusal();
+    assert!(message.contains(words), "{}: {message}", file.display());
 }
 
 fn is_invalid(file: &Path) -> bool {
     file.parent().is_some_and(|folder| folder.ends_with("invalid"))
 }
 
-/// All manifests below a folder.
+/// Returns all manifests below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder of examples") {

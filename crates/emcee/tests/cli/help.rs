@@ -1,4 +1,4 @@
-//! `--help`, and the commands that read nothing.
+//! `--help`, and the commands that read no input.
 
 use std::fs;
 use std::process::Command;
@@ -38,7 +38,7 @@ fn help() {
 fn every_command_is_listed_here_and_its_help_has_an_example() {
     let help = in_repository(["--help"]).fine();
     let (_, list) = help.split_once("Commands:\n").expect("a list of commands");
-    let (list, _) = list.split_once("\n\n").expect("the list ends");
+    let (list, _) = list.split_once("\n\n").expect("an end of the list");
     let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     let names: Vec<_> = names.filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(names, [&COMMANDS[..], &["help"]].concat());
@@ -70,7 +70,7 @@ fn wrong_usage_is_exit_code_2_and_says_how() {
         ("catalogue-from", "catalogue --from 203.0.113.12:15443"),
         ("catalogue-both", "catalogue -f mesh.yaml --cluster"),
         ("catalogue-admin", "catalogue --admin https://127.0.0.1:15000"),
-        ("import-where", "import parcel.yaml --relationship blue --peer m2 -f mesh.yaml"),
+        ("import-where", "import bundle.yaml --relationship blue --peer m2 -f mesh.yaml"),
         ("bad-namespace", "render -f mesh.yaml --gateway-namespaces Istio_System"),
     ] {
         let ran = World::new().emcee(args);
@@ -79,7 +79,7 @@ fn wrong_usage_is_exit_code_2_and_says_how() {
     }
 }
 
-/// Each says what is wrong with the kubeconfig, and not with the flags.
+/// The error is about the kubeconfig, not about the flags.
 #[test]
 fn what_says_which_cluster_goes_together() {
     for args in [
@@ -103,9 +103,9 @@ fn that_there_is_no_cluster_is_said_once_and_in_one_line() {
         command.env_remove(variable);
     }
     let output = command.env("HOME", world.path("home")).output().expect("the program runs");
-    let said = String::from_utf8(output.stderr).expect("UTF-8");
-    assert!(said.starts_with("emcee: no cluster: ") && said.contains("--kubeconfig"), "{said}");
-    assert_eq!((said.lines().count(), said.matches("(os error 2)").count()), (1, 1), "{said}");
+    let message = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(message.starts_with("emcee: no cluster: ") && message.contains("--kubeconfig"), "{message}");
+    assert_eq!((message.lines().count(), message.matches("(os error 2)").count()), (1, 1), "{message}");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn completions_for_every_shell() {
 fn bash_reads_its_completions() {
     let script = in_repository(["completions", "bash"]).fine();
     let Ok(bash) = Command::new("bash").args(["-n", "-c", &script]).output() else {
-        return; // No bash on this machine.
+        return; // bash is not installed.
     };
     assert!(bash.status.success(), "{}", String::from_utf8_lossy(&bash.stderr));
 }
@@ -144,7 +144,7 @@ fn a_manual_page_for_each_command() {
     assert!(in_repository(["man"]).fine().contains(".TH emcee 1"));
     let world = World::new().with("man1/emcee.1", "an older one");
     assert_eq!(world.emcee("man -o man1").fine(), "");
-    let entries = fs::read_dir(world.path("man1")).expect("the folder was made");
+    let entries = fs::read_dir(world.path("man1")).expect("a new folder");
     let mut names: Vec<_> =
         entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
@@ -163,11 +163,11 @@ fn man_makes_its_folder() {
 fn certs_makes_what_render_reads() {
     let world = World::of(crate::world::BLUE);
     let args = "certs --relationship blue --mesh m1=m1.blue.example -o made";
-    let said = world.emcee(args).fine();
-    assert!(said.contains("ca.key") && said.contains("m1.blue.example"), "{said}");
+    let output = world.emcee(args).fine();
+    assert!(output.contains("ca.key") && output.contains("m1.blue.example"), "{output}");
     let ran = world.emcee("render -f mesh.yaml made/m1.yaml");
     assert_eq!(ran.stderr, "");
     assert!(ran.fine().contains("kind: Deployment"));
     let again = world.emcee(args).fine();
-    assert!(!again.contains("new"), "nothing is made twice: {again}");
+    assert!(!again.contains("new"), "nothing is created again: {again}");
 }

@@ -1,8 +1,8 @@
-//! What a binding names that is not its user's to name: server names and endpoints.
+//! Server names and endpoints that a binding is not allowed to use.
 
 use crate::world::{World, stream};
 
-/// A relationship whose administrator says where its only peer is.
+/// A relationship whose administrator lists the network of its only peer.
 const BLUE: &str = "\
 apiVersion: mm.ibm.istio.io/v1
 kind: MeshFedConfig
@@ -15,7 +15,7 @@ spec:
   - {name: m2, subject_alt_names: [m2.blue.example], discovery: \"203.0.113.12:15443\", networks: [203.0.113.0/24]}
 ";
 
-/// What is said of a user's binding with these lines in its spec, and that nothing is made of it.
+/// Returns the refusal of a user's binding with these lines in its spec. Asserts that nothing is generated for it.
 #[track_caller]
 fn refused(style: &str, more: &str) -> String {
     let spy = format!(
@@ -24,10 +24,10 @@ fn refused(style: &str, more: &str) -> String {
          subject_alt_names: [\"spiffe://m2/ns/a/sa/b\"]\n{more}"
     );
     let world = World::of(&stream(&[&BLUE.replace("STYLE", style), &spy]));
-    let said = world.emcee("validate -f mesh.yaml").refusal();
+    let message = world.emcee("validate -f mesh.yaml").refusal();
     let rendered = world.emcee("render -f mesh.yaml");
     assert!(!rendered.stdout.contains("mallory"), "{}", rendered.stdout);
-    said
+    message
 }
 
 const PEER: &str = "  endpoints: [\"203.0.113.12:15443\"]\n";
@@ -35,18 +35,18 @@ const PEER: &str = "  endpoints: [\"203.0.113.12:15443\"]\n";
 #[test]
 fn the_peers_emcee_is_no_service_to_bind() {
     for style in ["BOUNDARY", "WHARF"] {
-        let said = refused(style, &format!("  server_name: discovery.blue.emcee.internal\n{PEER}"));
+        let message = refused(style, &format!("  server_name: discovery.blue.emcee.internal\n{PEER}"));
         let wanted = "ServiceBinding mallory/spy: spec.server_name: discovery.blue.emcee.internal is a name of Emcee's own (below emcee.internal a binding asks for <name>.<namespace>.<relationship>.emcee.internal only; leave server_name out for the computed one)";
-        assert!(said.contains(wanted), "{said}");
+        assert!(message.contains(wanted), "{message}");
     }
 }
 
 #[test]
 fn another_tenants_server_name_is_the_administrators_to_allow() {
     for name in ["api.stripe.com", "kubernetes.default.svc", "exfil.attacker.example"] {
-        let said = refused("WHARF", &format!("  server_name: {name}\n{PEER}"));
+        let message = refused("WHARF", &format!("  server_name: {name}\n{PEER}"));
         let wanted = format!("`allowed_server_names: [{name}]`");
-        assert!(said.contains(&wanted) && said.contains("MeshFedConfig blue/blue"), "{said}");
+        assert!(message.contains(&wanted) && message.contains("MeshFedConfig blue/blue"), "{message}");
     }
 }
 
@@ -61,7 +61,7 @@ fn the_gateway_itself_and_the_clusters_own_are_no_endpoints() {
         "emcee-blue-egress.blue.svc.cluster.local:15443",
         "exfil.attacker.example:443",
     ] {
-        let said = refused("WHARF", &format!("  endpoints: [\"203.0.113.12:15443\", \"{endpoint}\"]\n"));
-        assert!(said.contains("ServiceBinding mallory/spy: spec.endpoints[1]: "), "{said}");
+        let message = refused("WHARF", &format!("  endpoints: [\"203.0.113.12:15443\", \"{endpoint}\"]\n"));
+        assert!(message.contains("ServiceBinding mallory/spy: spec.endpoints[1]: "), "{message}");
     }
 }

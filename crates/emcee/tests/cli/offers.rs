@@ -1,10 +1,10 @@
-//! What meshes offer each other, by files: catalogue, documents, parcels, and the resources that are made of them.
+//! Announcements in files: catalogue, documents, bundles, and the resources that Emcee creates from them.
 
 use std::fs;
 
 use crate::world::{BLUE, FLAT, Ran, World, root, snapshot};
 
-/// A world with the examples.
+/// Returns a folder with a link to the examples.
 fn world() -> World {
     let world = World::new();
     std::os::unix::fs::symlink(root().join("examples"), world.path("examples"))
@@ -15,14 +15,14 @@ fn world() -> World {
 const C1: &str = "examples/limited-trust/c1";
 const C2: &str = "examples/limited-trust/c2";
 
-/// What a command prints, in a file of that name.
+/// Writes the output of a command into a file, and returns it.
 fn keep(world: &World, name: &str, ran: Ran) -> String {
     let text = ran.fine();
-    fs::write(world.path(name), &text).expect("a file can be written");
+    fs::write(world.path(name), &text).expect("a writable file");
     text
 }
 
-/// The only time in it is when it was exported.
+/// Replaces the time of the export, which is the only time in the text.
 fn timeless(text: &str) -> String {
     let line = |line: &str| match line.split_once("exported-at: ") {
         Some((start, _)) => format!("{start}exported-at: TIME\n"),
@@ -39,32 +39,32 @@ fn what_is_offered_to_a_peer_travels_as_a_document() {
     snapshot!("openapi", document);
     snapshot!("bind-catalogue", world.emcee("bind --catalogue document.json --peer c2 -n shop --dry-run"));
     let wrong = document.replace("15443", "154430").replace("\"http\"", "\"htpp\"");
-    fs::write(world.path("wrong.json"), wrong).expect("a file can be written");
+    fs::write(world.path("wrong.json"), wrong).expect("a writable file");
     snapshot!("bind-catalogue-wrong", world.emcee("bind --catalogue wrong.json --dry-run"));
 }
 
 #[test]
 fn what_is_offered_to_a_peer_travels_as_a_file() {
     let world = world();
-    let parcel = keep(&world, "parcel.yaml", world.emcee(&format!("export -f {C2} --mesh c2")));
-    snapshot!("export", timeless(&parcel));
-    let import = format!("import parcel.yaml --relationship limited-trust --peer c2 -f {C1} --dry-run");
+    let bundle = keep(&world, "bundle.yaml", world.emcee(&format!("export -f {C2} --mesh c2")));
+    snapshot!("export", timeless(&bundle));
+    let import = format!("import bundle.yaml --relationship limited-trust --peer c2 -f {C1} --dry-run");
     let bindings = keep(&world, "bindings/all.yaml", {
-        fs::create_dir(world.path("bindings")).expect("a folder can be made");
+        fs::create_dir(world.path("bindings")).expect("a new folder");
         world.emcee(&import)
     });
     snapshot!("import", timeless(&bindings));
     world.emcee("validate -f bindings").fine();
 }
 
-/// An imported binding needs no announcement.
+/// An imported binding does not need an announcement.
 #[test]
 fn what_was_imported_renders() {
     let world = world();
     let flat = |peers: &str| FLAT.replace("mode: FLAT", &format!("mode: FLAT, peers: [{peers}]"));
     let c2 = "{name: c2, subject_alt_names: [c2.example], networks: [203.0.113.0/24], trust_domains: [c2.example]}";
     let world = world.with("mesh/flat.yaml", flat(c2));
-    let parcel = "\
+    let bundle = "\
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata:
@@ -85,19 +85,19 @@ endpoints:
 ports:
 - {name: http, appProtocol: http, protocol: TCP, port: 80}
 ";
-    let world = world.with("parcel.yaml", parcel);
-    let import = "import parcel.yaml --relationship flat --peer c2 -f mesh --dry-run";
+    let world = world.with("bundle.yaml", bundle);
+    let import = "import bundle.yaml --relationship flat --peer c2 -f mesh --dry-run";
     keep(&world, "mesh/bindings.yaml", world.emcee(import));
     let rendered = world.emcee("render -f mesh --trust-domain c1.example").fine();
     assert!(rendered.contains("address: \"203.0.113.7\""), "{rendered}");
     assert!(rendered.contains("spiffe://c2.example/ns/default/sa/reviews"), "{rendered}");
 
-    let world = world.with("elsewhere.yaml", parcel.replace("203.0.113.7", "198.51.100.7"));
-    snapshot!("import-elsewhere", world.emcee(&import.replace("parcel", "elsewhere")));
-    let world = world.with("green.yaml", parcel.replace("relationship: flat", "relationship: green"));
-    snapshot!("import-other", world.emcee(&import.replace("parcel", "green")));
-    snapshot!("import-nothing", world.with("none.yaml", "").emcee(&import.replace("parcel", "none")));
-    let folder = World::new().with("mesh/flat.yaml", flat(c2)).with("parcel.yaml", parcel);
+    let world = world.with("elsewhere.yaml", bundle.replace("203.0.113.7", "198.51.100.7"));
+    snapshot!("import-elsewhere", world.emcee(&import.replace("bundle", "elsewhere")));
+    let world = world.with("green.yaml", bundle.replace("relationship: flat", "relationship: green"));
+    snapshot!("import-other", world.emcee(&import.replace("bundle", "green")));
+    snapshot!("import-nothing", world.with("none.yaml", "").emcee(&import.replace("bundle", "none")));
+    let folder = World::new().with("mesh/flat.yaml", flat(c2)).with("bundle.yaml", bundle);
     snapshot!("import-mistyped", folder.emcee(&import.replace("--peer c2", "--peer c3")));
 }
 

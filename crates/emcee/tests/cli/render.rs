@@ -1,4 +1,4 @@
-//! `emcee render`
+//! Tests of `emcee render`.
 
 use emcee_testkit::prelude::*;
 
@@ -15,7 +15,7 @@ fn with_secret() -> World {
     World::of(BLUE).with("secret.json", secret.to_string())
 }
 
-/// A stream of documents on stdout; what they hold is shown by the golden folders.
+/// The output is a stream of documents. The golden folders test their content.
 #[test]
 fn a_binding_without_gateways() {
     let world = World::of(&stream(&[FLAT, &full_binding("reviews", "flat")]));
@@ -58,7 +58,7 @@ fn a_private_key_is_printed_only_on_demand() {
     assert!(shown.fine().contains("tls.key: "));
 }
 
-/// What is needed comes before what needs it.
+/// Objects come after the objects that they need.
 #[test]
 fn the_order_of_applying() {
     let world = with_secret();
@@ -70,10 +70,10 @@ fn a_refusal_prints_no_objects() {
     let broken = full_binding("reviews", "blue").replace("9080", "0");
     let world = World::of(&stream(&[BLUE, &full_binding("ratings", "blue"), &broken]));
     for format in ["yaml", "json"] {
-        let said = world.emcee(&format!("render -f mesh.yaml -o {format}")).refusal();
+        let message = world.emcee(&format!("render -f mesh.yaml -o {format}")).refusal();
         assert!(
-            said.contains("mesh.yaml:27: ServiceBinding default/reviews: spec.port: 0 is not a port"),
-            "{said}"
+            message.contains("mesh.yaml:27: ServiceBinding default/reviews: spec.port: 0 is not a port"),
+            "{message}"
         );
     }
 }
@@ -93,7 +93,7 @@ fn what_is_assumed_and_what_is_not_generated() {
     snapshot!("render-said", Ran { stdout: String::new(), ..world.emcee("render -f mesh.yaml") });
 }
 
-/// The same bytes, whatever the order of the documents.
+/// The output does not depend on the order of the documents.
 #[test]
 fn order_of_input_does_not_matter() {
     let [one, two] = [full_binding("reviews", "blue"), full_binding("ratings", "blue")];

@@ -1,14 +1,14 @@
-//! Files as editors, templates and accidents leave them.
+//! Files with mistakes of editors, templates and users.
 
 use crate::world::{FLAT, World, full_binding, snapshot, stream};
 
 #[track_caller]
 fn refused(text: impl AsRef<[u8]>) -> String {
     let world = World::new().with("mesh.yaml", text);
-    let said = world.emcee("validate -f mesh.yaml").refusal();
-    assert!(said.lines().all(|line| line.starts_with("mesh.yaml:")), "{said}");
-    assert_eq!(world.emcee("render -f mesh.yaml").refusal(), said);
-    said
+    let message = world.emcee("validate -f mesh.yaml").refusal();
+    assert!(message.lines().all(|line| line.starts_with("mesh.yaml:")), "{message}");
+    assert_eq!(world.emcee("render -f mesh.yaml").refusal(), message);
+    message
 }
 
 #[test]
@@ -16,7 +16,7 @@ fn nothing_in_it() {
     for text in ["", "\n\n", "# only a comment\n", "---\n---\n", "\u{feff}", "null\n"] {
         let ran = World::of(text).emcee("validate -f mesh.yaml");
         assert_eq!((ran.code, ran.stderr.lines().count()), (Some(0), 1), "{text:?}");
-        assert!(ran.stderr.contains("no objects in it"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("no objects found"), "{}", ran.stderr);
     }
 }
 
@@ -50,7 +50,7 @@ fn anchor_bombs() {
     let first = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     let text: String = [first].into_iter().chain((1..12).map(level)).collect();
     assert!(refused(text).contains("the alias repeats too much"));
-    assert!(refused("a: &a [*a]\n").contains("the alias stands inside the value that it repeats"));
+    assert!(refused("a: &a [*a]\n").contains("the alias is inside the value that it repeats"));
     assert!(refused("a: *b\n").contains("the alias has no anchor before it"));
 }
 
@@ -71,8 +71,8 @@ fn tabs_and_double_keys_and_other_slips() {
         ("yes", FLAT.replace("name: flat,", "name: yes,")),
         ("number", FLAT.replace("name: flat,", "name: 1234,")),
     ];
-    let said: Vec<_> = slips.map(|(name, text)| format!("{name}: {}", refused(text))).into();
-    snapshot!("slips", said.concat());
+    let messages: Vec<_> = slips.map(|(name, text)| format!("{name}: {}", refused(text))).into();
+    snapshot!("slips", messages.concat());
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn bytes_that_are_no_text() {
     refused((0..=255).collect::<Vec<u8>>());
 }
 
-/// A broken document does not hide the next one.
+/// An invalid document does not hide problems of the next one.
 #[test]
 fn the_rest_of_a_stream_is_read() {
     let text =

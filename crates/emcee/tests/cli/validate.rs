@@ -1,11 +1,11 @@
-//! `emcee validate`
+//! Tests of `emcee validate`.
 
 use std::io::Read as _;
 use std::process::Stdio;
 
 use crate::world::{BLUE, FLAT, World, binding, full_binding, snapshot, stream};
 
-/// Everything of one file is told, in the order of its lines.
+/// All problems of one file are reported, in the order of its lines.
 #[test]
 fn all_refusals() {
     let exposition = "\
@@ -177,31 +177,31 @@ fn the_same_name_twice() {
     snapshot!("twice-in-a-file", world.emcee("validate -f mesh.yaml"));
     let world = World::new().with("m1/a.yaml", FLAT).with("m2/a.yaml", FLAT);
     snapshot!("twice-in-files-render", world.emcee("render -f m1 m2"));
-    assert_eq!(world.emcee("validate -f m1 m2").code, Some(0), "files may be of several meshes");
-    // No namespace is namespace default.
+    assert_eq!(world.emcee("validate -f m1 m2").code, Some(0), "the files may belong to several meshes");
+    // A missing namespace is the namespace `default`.
     let [named, unnamed] = ["{name: a, namespace: default}", "{name: a}"]
         .map(|metadata| FLAT.replace("{name: flat, namespace: flat}", metadata));
     let ran = World::of(&stream(&[&named, &unnamed])).emcee("validate -f mesh.yaml");
     assert!(ran.refusal().contains("is given twice (first at mesh.yaml:1)"));
 }
 
-/// Two refusals of one line are two, not four.
+/// Two refusals in one line are reported twice, not four times.
 #[test]
 fn each_refusal_is_said_once() {
     let bad = full_binding("reviews", "flat").replace("9080\n  endpoints", "9080\n  alias: A\n  endpoints");
     let bad = bad.replace("[\"203.0.113.12:15443\"]", "[a, b]");
-    let said = World::of(&stream(&[FLAT, &bad])).emcee("validate -f mesh.yaml").refusal();
-    assert_eq!(said.lines().count(), 3, "{said}");
+    let message = World::of(&stream(&[FLAT, &bad])).emcee("validate -f mesh.yaml").refusal();
+    assert_eq!(message.lines().count(), 3, "{message}");
 }
 
-/// Files of several meshes may be checked at once, and that is said.
+/// Files of several meshes can be checked together, with a note.
 #[test]
 fn the_same_name_in_two_files_is_noted() {
     let world = World::new().with("m1/a.yaml", FLAT).with("m2/a.yaml", FLAT);
     let ran = world.emcee("validate -f m1 m2");
     assert_eq!(ran.code, Some(0));
     assert!(
-        ran.stderr.contains("is in m1/a.yaml:1 too: these are files of several meshes"),
+        ran.stderr.contains("is also in m1/a.yaml:1: these files belong to several meshes"),
         "{}",
         ran.stderr
     );
@@ -212,8 +212,8 @@ fn the_same_name_in_two_files_is_noted() {
 fn types_and_values_together() {
     let text =
         BLUE.replace("BOUNDARY", "BOUNDERY").replace("use_egress_gateway: true", "use_egress_gateway: 1");
-    let said = World::of(&text).emcee("validate -f mesh.yaml").refusal();
-    assert!(said.contains("spec.use_egress_gateway") && said.contains("Unknown Mode"), "{said}");
+    let message = World::of(&text).emcee("validate -f mesh.yaml").refusal();
+    assert!(message.contains("spec.use_egress_gateway") && message.contains("Unknown Mode"), "{message}");
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_typing_error_in_the_group_is_refused() {
     assert!(World::of(&text).emcee("validate -f mesh.yaml").refusal().contains("mm.ibm.istio.io/v1"));
 }
 
-/// A reader that goes away, such as `head`, is no error.
+/// A reader that closes the pipe early, such as `head`, causes no error.
 #[test]
 fn a_reader_that_ends_early() {
     let world = World::of(BLUE);
@@ -239,7 +239,7 @@ fn a_reader_that_ends_early() {
         .spawn()
         .expect("the program runs");
     let mut first = [0];
-    child.stdout.take().expect("a pipe").read_exact(&mut first).expect("something is printed");
+    child.stdout.take().expect("a pipe").read_exact(&mut first).expect("some output");
     assert_eq!(child.wait().expect("the program ends").code(), Some(0));
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);

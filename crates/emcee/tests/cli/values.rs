@@ -1,8 +1,8 @@
-//! Values at the edge of what is allowed.
+//! Values at the limits of what is allowed.
 
 use crate::world::{BLUE, FLAT, World, binding, full_binding, snapshot, stream};
 
-/// What is said of a binding with these lines in its spec.
+/// Returns the refusal of a binding with these lines in its spec.
 fn said(more: &str) -> String {
     let text = stream(&[FLAT, &binding("reviews", "flat", more)]);
     World::of(&text).emcee("validate -f mesh.yaml").refusal()
@@ -11,9 +11,12 @@ fn said(more: &str) -> String {
 #[test]
 fn ports() {
     for port in ["0", "70000", "-1", "65536", "99999999999999999999", "80.5", "'80'", "http"] {
-        let said = said(&format!("  port: {port}\n"));
-        assert_eq!(said.lines().count(), 1, "{said}");
-        assert!(said.starts_with("mesh.yaml:12: ServiceBinding default/reviews: spec.port: "), "{said}");
+        let message = said(&format!("  port: {port}\n"));
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(
+            message.starts_with("mesh.yaml:12: ServiceBinding default/reviews: spec.port: "),
+            "{message}"
+        );
     }
     snapshot!("port-words", [said("  port: 70000\n"), said("  port: http\n")].concat());
 }
@@ -21,8 +24,8 @@ fn ports() {
 #[test]
 fn aliases() {
     for alias in ["re.views", "Reviews", "-a", "a-", "a_b", "''", "ü", "9lives"] {
-        let said = said(&format!("  alias: {alias}\n"));
-        assert!(said.contains("spec.alias: invalid alias "), "{said}");
+        let message = said(&format!("  alias: {alias}\n"));
+        assert!(message.contains("spec.alias: invalid alias "), "{message}");
     }
 }
 
@@ -31,9 +34,9 @@ fn endpoints_without_a_port_or_with_a_bad_one() {
     for endpoint in
         ["203.0.113.7", "m2.example", "[2001:db8::7]", "2001:db8::7", "a:0", "a:70000", "a:b", ":80"]
     {
-        let said = said(&format!("  endpoints: ['{endpoint}']\n"));
-        assert!(said.contains("spec.endpoints[0]: "), "{said}");
-        assert!(said.contains(endpoint), "{said}");
+        let message = said(&format!("  endpoints: ['{endpoint}']\n"));
+        assert!(message.contains("spec.endpoints[0]: "), "{message}");
+        assert!(message.contains(endpoint), "{message}");
     }
 }
 
@@ -69,11 +72,14 @@ fn names_of_64_and_253_characters_are_refused_or_fine() {
         [&"a".repeat(63), &"b".repeat(63), &"c".repeat(63), &"d".repeat(61)].map(String::as_str).join(".");
     assert_eq!(longest.len(), 253);
     for name in ["a".repeat(64), long, longest.clone()] {
-        let said =
+        let message =
             World::of(&stream(&[FLAT, &full_binding(&name, "flat")])).emcee("render -f mesh.yaml").refusal();
-        assert!(said.contains("metadata.name") && said.lines().all(|line| line.len() < 700), "{said}");
+        assert!(
+            message.contains("metadata.name") && message.lines().all(|line| line.len() < 700),
+            "{message}"
+        );
     }
-    // An exposition's own name stands in no host.
+    // The name of an exposition is not part of any host.
     let exposition = format!(
         "apiVersion: mm.ibm.istio.io/v1\nkind: ServiceExposition\nmetadata: {{name: {longest}, namespace: default}}\n\
          spec: {{name: reviews, port: 80, mesh_fed_config_selector: {{fed-config: blue}}}}\n"
@@ -83,22 +89,26 @@ fn names_of_64_and_253_characters_are_refused_or_fine() {
     assert!(rendered.lines().filter_map(label).max().expect("labels") <= 63);
 }
 
-/// Messages repeat at most a piece of their input.
+/// Messages contain at most a part of long values.
 #[test]
 fn ten_megabytes_in_a_field() {
     let huge = "x".repeat(10 << 20);
     for field in ["alias", "server_name", "protocol", "peer", "subset"] {
-        let said = said(&format!("  {field}: {huge}\n"));
-        assert!(said.contains(&format!("spec.{field}: ")) && said.len() < 1000, "{field}: {}", said.len());
+        let message = said(&format!("  {field}: {huge}\n"));
+        assert!(
+            message.contains(&format!("spec.{field}: ")) && message.len() < 1000,
+            "{field}: {}",
+            message.len()
+        );
     }
 }
 
-/// Names of other alphabets, controls and escape codes neither break a line nor reach the terminal.
+/// Other alphabets, control characters and escape codes neither break a line nor reach the terminal.
 #[test]
 fn hostile_text_stays_on_its_line() {
     for alias in [r#""a\nb""#, r#""\u001b[31mred""#, r#""\u202eevil""#, "名前", r#""a\u0000b""#] {
-        let said = said(&format!("  alias: {alias}\n"));
-        assert_eq!(said.lines().count(), 1, "{said:?}");
-        assert!(!said.contains(['\u{1b}', '\u{202e}', '\0']), "{said:?}");
+        let message = said(&format!("  alias: {alias}\n"));
+        assert_eq!(message.lines().count(), 1, "{message:?}");
+        assert!(!message.contains(['\u{1b}', '\u{202e}', '\0']), "{message:?}");
     }
 }

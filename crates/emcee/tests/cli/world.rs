@@ -1,4 +1,4 @@
-//! A folder to work in, the program, and what came of running it.
+//! A temporary folder, runs of the program in it, and their results.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Formatter};
@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use emcee_testkit::objects::Builder;
 use tempfile::TempDir;
 
-/// A folder of its own for a test; the program runs in it, so that messages hold no paths of the machine.
+/// A temporary folder for one test. The program runs in it, so that messages contain no paths of the machine.
 pub(crate) struct World {
     dir: TempDir,
 }
@@ -20,16 +20,16 @@ impl World {
         Self { dir: TempDir::new().expect("a temporary folder") }
     }
 
-    /// A world with one file, `mesh.yaml`.
+    /// Returns a folder with one file, `mesh.yaml`.
     pub(crate) fn of(text: &str) -> Self {
         Self::new().with("mesh.yaml", text)
     }
 
     pub(crate) fn with(self, path: &str, content: impl AsRef<[u8]>) -> Self {
         let full = self.path(path);
-        let folder = full.parent().expect("a file lies in a folder");
-        fs::create_dir_all(folder).expect("a folder can be made");
-        fs::write(full, content).expect("a file can be written");
+        let folder = full.parent().expect("a parent folder");
+        fs::create_dir_all(folder).expect("a new folder");
+        fs::write(full, content).expect("a writable file");
         self
     }
 
@@ -43,7 +43,7 @@ impl World {
         command
     }
 
-    /// Runs `emcee ARGS`, with nothing on stdin.
+    /// Runs `emcee ARGS` with an empty stdin.
     pub(crate) fn emcee(&self, args: &str) -> Ran {
         ran(self.command(args).output().expect("the program runs"))
     }
@@ -64,7 +64,7 @@ impl World {
     }
 }
 
-/// The program, whatever the environment of the tests says about colour and width.
+/// Returns a command for the program that ignores the environment's settings for colour and width.
 pub(crate) fn emcee() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_emcee"));
     for variable in ["CLICOLOR", "CLICOLOR_FORCE", "NO_COLOR", "COLUMNS", "TERM"] {
@@ -83,7 +83,7 @@ pub(crate) fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
@@ -91,12 +91,12 @@ pub(crate) struct Ran {
 }
 
 fn ran(output: Output) -> Ran {
-    let text = |bytes| String::from_utf8(bytes).expect("what is printed is UTF-8");
+    let text = |bytes| String::from_utf8(bytes).expect("output in UTF-8");
     Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 impl Ran {
-    /// The stderr of a run that refuses its input and prints nothing of it.
+    /// Returns the stderr of a run that refuses its input. Asserts that stdout is empty.
     #[track_caller]
     pub(crate) fn refusal(self) -> String {
         assert_eq!((self.code, self.stdout.as_str()), (Some(1), ""), "{}", self.stderr);
@@ -104,7 +104,7 @@ impl Ran {
         self.stderr
     }
 
-    /// The stdout of a run that has nothing to refuse.
+    /// Returns the stdout of a successful run.
     #[track_caller]
     pub(crate) fn fine(self) -> String {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
@@ -119,7 +119,7 @@ impl Display for Ran {
     }
 }
 
-/// Compares with `cli/snapshots/NAME.snap`. The hashes in names are the golden folders' business.
+/// Compares with `cli/snapshots/NAME.snap`. Hashes in names are replaced, because the golden folders test them.
 macro_rules! snapshot {
     ($name:expr, $shown:expr) => {
         insta::with_settings!({
@@ -134,7 +134,7 @@ macro_rules! snapshot {
 }
 pub(crate) use snapshot;
 
-/// A relationship, BOUNDARY, that consumes.
+/// A BOUNDARY relationship with one peer.
 pub(crate) const BLUE: &str = "\
 apiVersion: mm.ibm.istio.io/v1
 kind: MeshFedConfig
@@ -148,7 +148,7 @@ spec:
   - {name: m2, subject_alt_names: [m2.blue.example]}
 ";
 
-/// A relationship without gateways, certificates or peers: the least there is.
+/// A minimal relationship without gateways, certificate or peers.
 pub(crate) const FLAT: &str = "\
 apiVersion: mm.ibm.istio.io/v1
 kind: MeshFedConfig
@@ -156,7 +156,7 @@ metadata: {name: flat, namespace: flat}
 spec: {mode: FLAT}
 ";
 
-/// A binding through `relationship`, with more lines for its spec.
+/// Returns a binding in `relationship`, with more lines in its spec.
 pub(crate) fn binding(name: &str, relationship: &str, more: &str) -> String {
     format!(
         "apiVersion: mm.ibm.istio.io/v1\nkind: ServiceBinding\nmetadata: {{name: {name}, namespace: default}}\n\
@@ -164,17 +164,17 @@ pub(crate) fn binding(name: &str, relationship: &str, more: &str) -> String {
     )
 }
 
-/// A binding that says all there is to say.
+/// Returns a binding with port and endpoints.
 pub(crate) fn full_binding(name: &str, relationship: &str) -> String {
     binding(name, relationship, "  port: 9080\n  endpoints: [\"203.0.113.12:15443\"]\n")
 }
 
-/// Documents of one stream.
+/// Joins documents into one stream.
 pub(crate) fn stream(documents: &[&str]) -> String {
     documents.join("---\n")
 }
 
-/// An object of the test kit as a document; JSON is YAML too.
+/// Returns an object of the testkit as a document. It is JSON, which is valid YAML.
 pub(crate) fn written(object: impl Builder) -> String {
     format!("{}\n", object.build())
 }

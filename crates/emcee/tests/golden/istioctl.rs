@@ -1,4 +1,4 @@
-//! Istio's own judgement of Istio's kinds.
+//! Validation of Istio objects with `istioctl`.
 
 use std::env;
 use std::fs;
@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 const NAME: &str = "istioctl";
 const CACHE: &str = "EMCEE_TESTBED_CACHE";
 
-/// `istioctl` of the `PATH`, else the one that the test bed built. CI has to have it.
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+/// Finds `istioctl` in the `PATH`, or the one that the test bed built. In CI it must exist.
+#[expect(clippy::print_stderr, reason = "a skipped test prints a note")]
 pub(crate) fn find() -> Option<PathBuf> {
     let found = places().into_iter().map(|folder| folder.join(NAME)).find(|path| path.is_file());
     if found.is_none() {
@@ -35,22 +35,22 @@ fn places() -> Vec<PathBuf> {
     folders
 }
 
-/// Whether a document is of a kind that istioctl knows; of others it only says that they could have more labels.
+/// Returns whether istioctl validates a document. For other kinds it only suggests more labels.
 pub(crate) fn judges(document: &str) -> bool {
     let api_version = document.lines().find_map(|line| line.strip_prefix("apiVersion: "));
     api_version.is_some_and(|api_version| api_version.contains(".istio.io/"))
 }
 
-/// Fails with istioctl's words if it refuses anything in the stream.
+/// Fails with the message of istioctl if it refuses an object in the stream.
 pub(crate) fn validate(istioctl: &Path, stream: &str) {
     let mut command = Command::new(istioctl);
     command.args(["validate", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("istioctl runs");
-    let mut stdin = child.stdin.take().expect("stdin was asked for");
-    // A refusal may come before all is written; its words come with the output.
+    let mut stdin = child.stdin.take().expect("a piped stdin");
+    // istioctl may exit before it has read everything. Then its output contains the error.
     let _ = stdin.write_all(stream.as_bytes());
     drop(stdin);
     let output = child.wait_with_output().expect("istioctl ends");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "istioctl validate: {}\n{said}", output.status);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "istioctl validate: {}\n{message}", output.status);
 }

@@ -1,4 +1,4 @@
-//! Looking in where a folder is followed.
+//! The probe and admin ports in file mode.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -7,17 +7,18 @@ use emcee_testkit::prelude::*;
 
 use crate::process::{Folders, Following, binding};
 
-/// The address that is said of a port.
-fn address(following: &mut Following, port: &str) -> String {
-    let line = following.wait_for(&format!("the {port} port is at "));
-    line.rsplit(' ').next().expect("a line has a last word").to_owned()
+/// Returns the address that the program prints for a port.
+fn address(program: &mut Following, port: &str) -> String {
+    let line = program.wait_for(&format!("the {port} port is at "));
+    line.rsplit(' ').next().expect("a last word").to_owned()
 }
 
 fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("the port is open");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut stream = TcpStream::connect(address).expect("an open port");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
+        .expect("a writable connection");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers in text");
+    stream.read_to_string(&mut answer).expect("an answer in text");
     answer
 }
 
@@ -25,29 +26,29 @@ fn get(address: &str, path: &str) -> String {
 fn what_is_offered_and_generated_is_shown_and_no_key() {
     let folders = Folders::with_reviews();
     folders.put_blue(&valid_pair("m1.blue.example"));
-    let mut following = folders.follow_with("--admin-address 127.0.0.1:0 --probe-address 127.0.0.1:0");
-    let (probe, admin) = (address(&mut following, "probe"), address(&mut following, "admin"));
-    following.wait_for("created VirtualService");
+    let mut program = folders.follow_with("--admin-address 127.0.0.1:0 --probe-address 127.0.0.1:0");
+    let (probe, admin) = (address(&mut program, "probe"), address(&mut program, "admin"));
+    program.wait_for("created VirtualService");
     assert!(get(&probe, "/ready").starts_with("HTTP/1.1 200"), "{}", get(&probe, "/ready"));
-    assert!(get(&probe, "/config_dump").starts_with("HTTP/1.1 404"), "only where it is asked for");
+    assert!(get(&probe, "/config_dump").starts_with("HTTP/1.1 404"), "the dump is only on the admin port");
     let dump = get(&admin, "/config_dump");
     assert!(dump.contains(r#""kind":"VirtualService""#) && dump.contains(r#""kind":"Secret""#), "{dump}");
     assert!(!dump.contains("tls.key") && !dump.contains("PRIVATE KEY"), "{dump}");
     let catalogue = folders.emcee(&format!("catalogue --admin http://{admin}"));
-    let said = String::from_utf8_lossy(&catalogue.stdout);
-    assert!(catalogue.status.success() && said.contains("blue"), "{catalogue:?}");
+    let stdout = String::from_utf8_lossy(&catalogue.stdout);
+    assert!(catalogue.status.success() && stdout.contains("blue"), "{catalogue:?}");
     folders.put("in/ratings.yaml", binding("ratings"));
-    following.wait_for("created VirtualService default/emcee-ratings-");
-    assert!(get(&admin, "/config_dump").contains("emcee-ratings-"), "it is shown as it is now");
+    program.wait_for("created VirtualService default/emcee-ratings-");
+    assert!(get(&admin, "/config_dump").contains("emcee-ratings-"), "the dump is current");
 }
 
 #[test]
 fn a_port_that_is_taken_is_said() {
     let folders = Folders::with_reviews();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = taken.local_addr().expect("it listens").to_string();
+    let address = taken.local_addr().expect("a local address").to_string();
     let output = folders.emcee(&format!("run --dir in --out out --admin-address {address}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains(&format!("cannot listen at {address}")), "{said}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains(&format!("cannot listen at {address}")), "{message}");
 }

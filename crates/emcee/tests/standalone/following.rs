@@ -1,4 +1,4 @@
-//! OUT follows DIR.
+//! OUT follows the changes in DIR.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,9 +11,9 @@ use crate::process::{Folders, binding, facade};
 #[test]
 fn what_is_there_is_written_at_once_and_said() {
     let folders = Folders::with_reviews();
-    let mut following = folders.follow();
-    following.wait_for("created VirtualService default/emcee-reviews-");
-    assert_eq!(following.times("created Service default/reviews"), 1);
+    let mut program = folders.follow();
+    program.wait_for("created VirtualService default/emcee-reviews-");
+    assert_eq!(program.times("created Service default/reviews"), 1);
     let text = folders.read(&facade("reviews"));
     assert!(
         text.starts_with("# Written by Emcee, and overwritten by it.\napiVersion: v1\nkind: Service\n"),
@@ -26,31 +26,36 @@ fn what_is_there_is_written_at_once_and_said() {
 #[test]
 fn added_changed_removed() {
     let folders = Folders::with_reviews();
-    let mut following = folders.follow();
-    following.wait_for("created VirtualService");
+    let mut program = folders.follow();
+    program.wait_for("created VirtualService");
     folders.put("in/deeper/ratings.yaml", binding("ratings"));
-    following.wait_for("created VirtualService default/emcee-ratings-");
+    program.wait_for("created VirtualService default/emcee-ratings-");
     assert!(folders.has(&facade("ratings")));
     folders.put("in/deeper/ratings.yaml", binding("ratings").replace("9080", "9081"));
-    following.wait_for("changed VirtualService default/emcee-ratings-");
+    program.wait_for("changed VirtualService default/emcee-ratings-");
     assert!(folders.read(&facade("ratings")).contains("port: 9081"));
     folders.remove("in/deeper/ratings.yaml");
-    following.wait_for("removed DestinationRule default/emcee-ratings-");
-    assert_eq!(following.times("removed "), 4, "{:#?}", following.said);
+    program.wait_for("removed DestinationRule default/emcee-ratings-");
+    assert_eq!(program.times("removed "), 4, "{:#?}", program.said);
     assert!(!folders.has(&facade("ratings")) && folders.has(&facade("reviews")));
     assert!(!folders.has("out/status/default/ServiceBinding-ratings.yaml"));
-    assert_eq!(following.times("reviews"), 4, "nothing else was touched: {:#?}", following.said);
+    assert_eq!(program.times("reviews"), 4, "nothing else was changed: {:#?}", program.said);
 }
 
-/// A resource that moves to another file, with another name before it in the alphabet or behind, stays.
+/// A resource that moves to another file stays, whatever the order of the file names.
 #[test]
 fn a_resource_may_move_between_files() {
     let folders = Folders::with_reviews();
-    let mut following = folders.follow();
-    following.wait_for("created VirtualService");
+    let mut program = folders.follow();
+    program.wait_for("created VirtualService");
     fs::rename(folders.path("in/reviews.yaml"), folders.path("in/a.yaml")).expect("a rename");
-    following.settle(&folders, "ratings");
-    assert_eq!(following.times("reviews"), 4, "created once, and that is all: {:#?}", following.said);
+    program.settle(&folders, "ratings");
+    assert_eq!(
+        program.times("reviews"),
+        4,
+        "the objects were created once, and not changed: {:#?}",
+        program.said
+    );
 }
 
 #[test]
@@ -105,8 +110,8 @@ fn an_empty_folder_gives_an_empty_folder() {
 fn sigterm_and_ctrl_c_end_it_cleanly() {
     for signal in ["TERM", "INT"] {
         let folders = Folders::with_reviews();
-        let mut following = folders.follow();
-        following.settle(&folders, "ratings");
-        assert_eq!(following.end(signal).code(), Some(0), "SIG{signal}");
+        let mut program = folders.follow();
+        program.settle(&folders, "ratings");
+        assert_eq!(program.end(signal).code(), Some(0), "SIG{signal}");
     }
 }

@@ -1,4 +1,4 @@
-//! What fails for one object is that object's matter: it is named and tried again, and the rest goes on, removals included.
+//! A failure affects only its own object. It is reported and retried, and all other work continues, also removals.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use crate::process::{FLAT, Folders, binding, facade};
 const RELATIONSHIP: &str = "out/status/flat/MeshFedConfig-flat.yaml";
 const STATUS: &str = "out/status/default/ServiceBinding-reviews.yaml";
 
-/// Of the finding: four labels of 60 letters.
+/// Returns a name of four labels with 60 letters each. An audit found that such names caused failures.
 fn long_name() -> String {
     vec!["x".repeat(60); 4].join(".")
 }
@@ -19,7 +19,7 @@ fn exposition(name: &str) -> String {
     )
 }
 
-/// A condition of a status, as it is written.
+/// Returns the text of a condition in a status file.
 #[track_caller]
 fn condition<'s>(status: &'s str, kind: &str) -> &'s str {
     let words = format!("type: {kind}");
@@ -33,8 +33,8 @@ fn a_long_name_keeps_nothing_from_being_written_or_removed() {
     folders.once();
     folders.put("in/long.yaml", exposition(&long_name()));
     folders.remove("in/reviews.yaml");
-    let said = folders.once();
-    assert!(said.contains("removed Service default/reviews\n"), "{said}");
+    let output = folders.once();
+    assert!(output.contains("removed Service default/reviews\n"), "{output}");
     assert!(!folders.has(&facade("reviews")));
     let statuses = fs::read_dir(folders.path("out/status/default")).expect("a folder");
     let names: Vec<_> = statuses.map(|entry| entry.expect("an entry").file_name()).collect();
@@ -42,10 +42,10 @@ fn a_long_name_keeps_nothing_from_being_written_or_removed() {
     assert!(name.len() <= 255 && name.to_string_lossy().starts_with("ServiceExposition-xxx"), "{name:?}");
     folders.remove("in/long.yaml");
     folders.once();
-    assert!(!folders.has("out/status/default"), "the file of a long name goes, too");
+    assert!(!folders.has("out/status/default"), "the file with the long name is removed too");
 }
 
-/// With files of at most 4 KiB, as a disk that is nearly full.
+/// Limits files to 4 KiB, to simulate a nearly full disk.
 const SMALL_FILES: &str = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
 
 #[test]
@@ -58,11 +58,11 @@ fn a_write_that_fails_is_its_objects_matter() {
     let many = binding("reviews").replace("'203.0.113.12:15443'", &endpoints.join(","));
     folders.put("in/reviews.yaml", many);
     folders.put("in/ratings.yaml", binding("ratings"));
-    let mut following = folders.follow_prepared(SMALL_FILES);
-    let said = following.wait_for("cannot be written");
-    assert!(said.contains("out/default/ServiceEntry-emcee-reviews-"), "{said}");
-    assert!(said.contains("(tried again)"), "{said}");
-    following.wait_for("removed DestinationRule default/emcee-old-");
+    let mut program = folders.follow_prepared(SMALL_FILES);
+    let message = program.wait_for("cannot be written");
+    assert!(message.contains("out/default/ServiceEntry-emcee-reviews-"), "{message}");
+    assert!(message.contains("(tried again)"), "{message}");
+    program.wait_for("removed DestinationRule default/emcee-old-");
     assert!(folders.has(&facade("ratings")) && !folders.has(&facade("old")));
     let status = folders.wait_for(STATUS, "reason: ApplyFailed");
     for kind in ["Programmed", "Ready"] {
@@ -72,10 +72,10 @@ fn a_write_that_fails_is_its_objects_matter() {
     assert!(condition(&status, "Accepted").contains("status: \"True\""), "{status}");
     folders.put("in/reviews.yaml", binding("reviews"));
     folders.wait_for(STATUS, "ready: true");
-    assert_eq!(following.times("cannot be written"), 1, "{:#?}", following.said);
+    assert_eq!(program.times("cannot be written"), 1, "{:#?}", program.said);
 }
 
-/// Root may write everywhere unless it gives that up.
+/// Drops the capabilities with which root can write everywhere.
 const NOT_ALMIGHTY: &str = "if [ \"$(id -u)\" = 0 ]; then \
     exec setpriv --bounding-set=-dac_override,-dac_read_search \"$@\"; else exec \"$@\"; fi";
 
@@ -86,47 +86,48 @@ fn a_folder_that_cannot_be_written_hinders_no_other() {
     folders.once();
     let read_only = |mode| {
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
-        fs::set_permissions(folders.path("out/default"), permissions).expect("a mode can be set");
+        fs::set_permissions(folders.path("out/default"), permissions).expect("a new mode");
     };
     read_only(0o555);
     folders.remove("in/reviews.yaml");
     folders.put("in/ratings.yaml", binding("ratings"));
     folders.remove("in/other.yaml");
-    let output = folders.prepared(NOT_ALMIGHTY, "run --dir in --out out --once").output().expect("it runs");
-    let (said, told) =
+    let output =
+        folders.prepared(NOT_ALMIGHTY, "run --dir in --out out --once").output().expect("the program runs");
+    let (message, told) =
         (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout).into_owned());
-    assert!(said.contains("out/default/Service-reviews.yaml cannot be removed: "), "{said}");
-    assert!(said.contains("out/default/Service-ratings.yaml cannot be written: "), "{said}");
+    assert!(message.contains("out/default/Service-reviews.yaml cannot be removed: "), "{message}");
+    assert!(message.contains("out/default/Service-ratings.yaml cannot be written: "), "{message}");
     assert!(told.contains("removed Service other/other\n"), "{told}");
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(output.status.code(), Some(2), "{message}");
     read_only(0o755);
     let told = folders.once();
     assert!(told.contains("removed Service default/reviews\n"), "{told}");
 }
 
-/// What an earlier run left in a folder that cannot be read is found when it can.
+/// Files of an earlier run in an unreadable folder are found when the folder becomes readable.
 #[test]
 fn a_folder_that_cannot_be_read_at_the_start_is_read_later() {
     let folders = Folders::with_reviews();
     folders.once();
     let mode = |mode| {
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
-        fs::set_permissions(folders.path("out/default"), permissions).expect("a mode can be set");
+        fs::set_permissions(folders.path("out/default"), permissions).expect("a new mode");
     };
     mode(0o000);
     folders.remove("in/reviews.yaml");
-    let mut following = folders.follow_prepared(NOT_ALMIGHTY);
-    following.wait_for("out/default cannot be read: ");
+    let mut program = folders.follow_prepared(NOT_ALMIGHTY);
+    program.wait_for("out/default cannot be read: ");
     folders.wait_for(RELATIONSHIP, "Accepted");
     mode(0o755);
-    following.wait_for("removed Service default/reviews");
+    program.wait_for("removed Service default/reviews");
 }
 
 #[test]
 fn the_status_names_a_file_of_others_that_is_in_the_way() {
     let folders = Folders::with_reviews();
     folders.put(&facade("reviews"), "kind: Service # theirs\n");
-    let mut following = folders.follow();
+    let mut program = folders.follow();
     let status = folders.wait_for(STATUS, "reason: Conflict");
     for kind in ["Programmed", "Ready"] {
         let condition = condition(&status, kind);
@@ -134,12 +135,12 @@ fn the_status_names_a_file_of_others_that_is_in_the_way() {
     }
     assert!(status.contains("\n  ready: false\n"), "{status}");
     folders.remove(&facade("reviews"));
-    following.wait_for("created Service default/reviews");
+    program.wait_for("created Service default/reviews");
     let status = folders.wait_for(STATUS, "ready: true");
     assert!(condition(&status, "Programmed").contains("status: \"True\""), "{status}");
 }
 
-/// Only the resource that asks for the object has it in its status.
+/// Only the resource that needs the object has the conflict in its status.
 #[test]
 fn a_file_of_others_is_in_the_way_of_its_own_resource_only() {
     let folders = Folders::with_reviews();
@@ -152,7 +153,7 @@ fn a_file_of_others_is_in_the_way_of_its_own_resource_only() {
     assert!(!folders.read(RELATIONSHIP).contains("Conflict"));
 }
 
-/// One mistake that breaks an exposition and its Service: the last good version of both is what stays.
+/// One mistake makes an exposition and its Service invalid. The last good versions of both stay.
 #[test]
 fn a_mistake_in_exposition_and_service_keeps_what_both_made() {
     let folders = Folders::new();
@@ -164,20 +165,20 @@ fn a_mistake_in_exposition_and_service_keeps_what_both_made() {
                       mesh_fed_config_selector: {fed-config: flat}\n";
     let both = [service, exposition].join("---\n");
     folders.put("in/front.yaml", &both);
-    let mut following = folders.follow();
-    following.wait_for("created Gateway flat/emcee-front-");
+    let mut program = folders.follow();
+    program.wait_for("created Gateway flat/emcee-front-");
     let status = "out/status/default/ServiceExposition-front.yaml";
     folders.wait_for(status, "type: Programmed\n");
     let before = folders.objects();
     folders.put("in/front.yaml", both.replace("  port: 9080\n", "  prt: 9080\n"));
-    following.wait_for("Service default/front: spec.ports[0].port: ");
+    program.wait_for("Service default/front: spec.ports[0].port: ");
     folders.wait_for(status, "the last good version stays in place");
-    following.settle(&folders, "marker");
-    assert_eq!(following.times("removed "), 0, "{:#?}", following.said);
+    program.settle(&folders, "marker");
+    assert_eq!(program.times("removed "), 0, "{:#?}", program.said);
     assert!(before.iter().all(|(path, text)| folders.objects().get(path) == Some(text)));
 }
 
-/// What the last good version needs is gone: then it is not in place, and no status says so.
+/// An object that the last good version needs is removed. Then it is not in place, and the status does not claim it.
 #[test]
 fn a_last_good_version_that_cannot_be_in_place_is_not_programmed() {
     let folders = Folders::new();
@@ -190,12 +191,12 @@ fn a_last_good_version_that_cannot_be_in_place_is_not_programmed() {
     };
     folders.put("in/service.yaml", service(80));
     folders.put("in/front.yaml", exposition("front"));
-    let mut following = folders.follow();
+    let mut program = folders.follow();
     let status = "out/status/default/ServiceExposition-front.yaml";
     let text = folders.wait_for(status, "type: Programmed\n");
     assert!(condition(&text, "Programmed").contains("status: \"True\""), "{text}");
     folders.put("in/front.yaml", exposition("front").replace("port: 80", "port: 0"));
-    following.wait_for("kept: ServiceExposition default/front: its last good version stays in place");
+    program.wait_for("kept: ServiceExposition default/front: its last good version stays in place");
     folders.put("in/service.yaml", service(81));
     let text = folders.wait_for(status, "PortNotFound");
     for kind in ["Accepted", "Programmed", "Ready"] {

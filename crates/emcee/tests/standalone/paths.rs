@@ -1,4 +1,4 @@
-//! No name of any object leads out of OUT: nothing outside of it is written, overwritten or removed.
+//! No name of an object escapes OUT: nothing outside of OUT is written, overwritten or removed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use crate::process::{Folders, binding, facade};
 
 const HEADER: &str = "# Written by Emcee, and overwritten by it.\n";
 
-/// All that lies beside `in` and `out`: files with their content, folders and links.
+/// Returns everything outside of `in` and `out`: files with their content, folders and links.
 fn outside(folders: &Folders) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut found = BTreeMap::new();
     collect(&folders.path(""), &mut found);
@@ -39,9 +39,9 @@ fn exposed(namespace: &str, name: &str, ports: &str) -> String {
 #[track_caller]
 fn run_refuses(folders: &Folders, words: &str) {
     let output = folders.emcee("run --dir in --out out --once");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains(words), "{words}: {said} {}", String::from_utf8_lossy(&output.stdout));
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains(words), "{words}: {message} {}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(output.status.code(), Some(1), "{message}");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn the_namespace_of_an_exposed_service_leads_nowhere() {
     assert!(!folders.has("evil") && folders.has(&facade("reviews")));
 }
 
-/// The whole path, and so a file of another mesh's OUT, is what the name of a port says.
+/// The name of a port contains the path of a file in the OUT of another mesh.
 #[test]
 fn the_name_of_a_port_leads_nowhere() {
     let folders = Folders::with_reviews();
@@ -64,13 +64,13 @@ fn the_name_of_a_port_leads_nowhere() {
     let ports = "{name: http, port: 80}, {name: /../../../other/blue/Gateway-emcee-pay, port: 81}";
     folders.put("in/x3.yaml", exposed("shop", "x3", ports));
     run_refuses(&folders, "in/x3.yaml:4: Service shop/x3: spec.ports[1].name: ");
-    assert_eq!(outside(&folders), before, "written");
+    assert_eq!(outside(&folders), before, "nothing is written");
     folders.remove("in/x3.yaml");
     folders.once();
-    assert_eq!(outside(&folders), before, "removed");
+    assert_eq!(outside(&folders), before, "nothing is removed");
 }
 
-/// Whatever the kind: what the API server would refuse is refused where it is read.
+/// Objects of every kind with names that the API server would refuse are refused when they are read.
 #[test]
 fn every_object_is_judged_by_its_names() {
     let of = |kind: &str, group: &str| {
@@ -97,16 +97,16 @@ fn every_object_is_judged_by_its_names() {
         ] {
             folders.put("in/x.yaml", kind.replace("NAME", name).replace("SPACE", space));
             let output = folders.emcee("validate -f in/x.yaml");
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let message = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(
-                output.status.code() == Some(1) && said.contains(field),
-                "{name} {space}: {said}\n{kind}"
+                output.status.code() == Some(1) && message.contains(field),
+                "{name} {space}: {message}\n{kind}"
             );
         }
     }
 }
 
-/// A folder that is a link is somebody else's, whatever lies behind it.
+/// Emcee does not manage a folder that is a link, whatever it contains.
 #[test]
 fn nothing_behind_a_link_is_written_or_removed() {
     let folders = Folders::with_reviews();
@@ -117,34 +117,38 @@ fn nothing_behind_a_link_is_written_or_removed() {
     }
     let before = outside(&folders);
     let output = folders.emcee("run --dir in --out out --once");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("out/default/Service-reviews.yaml is not Emcee's, and is left alone"), "{said}");
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        message
+            .contains("out/default/Service-reviews.yaml exists and is not managed by Emcee; not overwritten"),
+        "{message}"
+    );
+    assert_eq!(output.status.code(), Some(1), "{message}");
     folders.remove("in/reviews.yaml");
     folders.emcee("run --dir in --out out --once");
     assert_eq!(outside(&folders), before);
 }
 
-/// A folder that becomes a link while Emcee runs.
+/// A folder is replaced by a link while Emcee runs.
 #[test]
 fn a_folder_that_is_replaced_by_a_link_is_not_followed() {
     let folders = Folders::with_reviews();
-    let mut following = folders.follow();
-    following.wait_for("created VirtualService");
+    let mut program = folders.follow();
+    program.wait_for("created VirtualService");
     fs::rename(folders.path("out/default"), folders.path("precious")).expect("a rename");
     symlink(folders.path("precious"), folders.path("out/default")).expect("a link");
-    following.wait_for("left alone");
+    program.wait_for("not overwritten");
     let before = outside(&folders);
     folders.put("in/reviews.yaml", binding("reviews").replace("9080", "9081"));
     folders.put("in/marker.yaml", exposed("marker", "x", ""));
-    following.wait_for("Service marker/x");
+    program.wait_for("Service marker/x");
     folders.remove("in/reviews.yaml");
     folders.put("in/flat.yaml", crate::process::FLAT.replace("flat", "flatter"));
     folders.wait_for("out/status/flatter/MeshFedConfig-flatter.yaml", "Accepted");
     assert_eq!(outside(&folders), before);
 }
 
-/// Numbers that look random, the same in each run.
+/// Pseudo-random numbers, the same in each run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -152,10 +156,10 @@ impl Numbers {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % limit as u64).expect("it is below a usize")
+        usize::try_from(self.0 % limit as u64).expect("a number below a usize")
     }
 
-    /// Mostly a name, else something in which a path hides.
+    /// Returns a valid name in most cases, and otherwise a text that contains parts of paths.
     fn name(&mut self) -> String {
         const PARTS: [&str; 14] =
             ["a", "b", "status", "default", "x1", "..", "/", "../..", "\0", ".", "ä", "_", "\\", "/tmp"];
@@ -164,7 +168,7 @@ impl Numbers {
         (0..count).map(|_| PARTS[self.below(parts)]).collect()
     }
 
-    /// An object with such names: a Service that is exposed, or a resource.
+    /// Returns an object with such names: an exposed Service, a binding or an exposition.
     fn object(&mut self) -> serde_json::Value {
         let (name, namespace) = (self.name(), self.name());
         let metadata =
@@ -186,7 +190,7 @@ impl Numbers {
     }
 }
 
-/// Property, with real folders: whatever objects are called, all that is written, replaced and removed is in OUT.
+/// Property test with real folders: for any names of objects, only files in OUT are written, replaced or removed.
 #[test]
 fn whatever_objects_are_called_nothing_outside_is_touched() {
     let folders = Folders::with_reviews();
@@ -208,7 +212,7 @@ fn whatever_objects_are_called_nothing_outside_is_touched() {
         for round in 0..20 {
             let objects: Vec<_> = (0..20).map(|_| numbers.object().to_string()).collect();
             folders.put("in/objects.yaml", objects.join("\n---\n"));
-            standalone.look(true, &mut console).expect("it goes on");
+            standalone.look(true, &mut console).expect("no fatal error");
             assert_eq!(outside(&folders), before, "start {start} round {round}: {objects:#?}");
             let files: Vec<_> = folders.files().into_keys().collect();
             assert!(files.iter().all(|file| file.starts_with("deep/er/out")), "{files:?}");

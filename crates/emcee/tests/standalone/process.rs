@@ -1,4 +1,4 @@
-//! The two folders, and the program that follows the one into the other.
+//! The input and output folders, and the running program.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 use emcee_testkit::prelude::*;
 use tempfile::TempDir;
 
-/// Longer than any machine takes: a test that waits for it has failed.
+/// Time limit for every operation. A test that waits this long has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// `in` and `out`, in a folder of their own.
+/// The folders `in` and `out` in a temporary folder.
 pub(crate) struct Folders {
     dir: TempDir,
 }
@@ -23,11 +23,11 @@ pub(crate) struct Folders {
 impl Folders {
     pub(crate) fn new() -> Self {
         let folders = Self { dir: TempDir::new().expect("a temporary folder") };
-        fs::create_dir(folders.path("in")).expect("a folder can be made");
+        fs::create_dir(folders.path("in")).expect("a new folder");
         folders
     }
 
-    /// With a relationship and a binding of reviews.
+    /// Creates the folders with a relationship and a binding of reviews.
     pub(crate) fn with_reviews() -> Self {
         let folders = Self::new();
         folders.put("in/flat.yaml", FLAT);
@@ -39,16 +39,16 @@ impl Folders {
         self.dir.path().join(below)
     }
 
-    /// Writes a file by a rename, as who edits a followed folder should.
+    /// Writes a file with a rename, as users of a followed folder should.
     pub(crate) fn put(&self, below: &str, text: impl AsRef<[u8]>) {
         let full = self.path(below);
-        fs::create_dir_all(full.parent().expect("a file lies in a folder")).expect("a folder can be made");
+        fs::create_dir_all(full.parent().expect("a parent folder")).expect("a new folder");
         let next = self.path("next");
-        fs::write(&next, text).expect("a file can be written");
-        fs::rename(next, full).expect("a file can be renamed");
+        fs::write(&next, text).expect("a writable file");
+        fs::rename(next, full).expect("a rename");
     }
 
-    /// A BOUNDARY relationship whose Secret has its CA under another name, so that Emcee keeps a copy.
+    /// Writes a BOUNDARY relationship. The CA in its Secret has another key, so Emcee generates a copy.
     pub(crate) fn put_blue(&self, pair: &Pair) {
         let secret = secret_tls("blue", "source").label("relationship", "blue").pair(pair);
         self.put("in/secret.json", secret.ca_under("example.com.crt").build().to_string());
@@ -56,7 +56,7 @@ impl Folders {
     }
 
     pub(crate) fn remove(&self, below: &str) {
-        fs::remove_file(self.path(below)).expect("a file can be removed");
+        fs::remove_file(self.path(below)).expect("an existing file");
     }
 
     #[track_caller]
@@ -68,7 +68,7 @@ impl Folders {
         self.path(below).exists()
     }
 
-    /// Waits until a file has the words.
+    /// Waits until a file contains these words, and returns its text.
     #[track_caller]
     pub(crate) fn wait_for(&self, below: &str, words: &str) -> String {
         let began = Instant::now();
@@ -77,7 +77,7 @@ impl Folders {
             if text.contains(words) {
                 return text;
             }
-            assert!(began.elapsed() < DEADLINE, "{below} has not {words:?}: {text}");
+            assert!(began.elapsed() < DEADLINE, "{below} does not contain {words:?}: {text}");
             thread::yield_now();
         }
     }
@@ -92,7 +92,7 @@ impl Folders {
         self.command(args).output().expect("the program runs")
     }
 
-    /// Brings OUT up to date, and returns what was printed on stdout.
+    /// Runs `emcee run --once`, and returns its stdout.
     #[track_caller]
     pub(crate) fn once(&self) -> String {
         let output = self.emcee("run --dir in --out out --once");
@@ -100,22 +100,22 @@ impl Folders {
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
-    /// Follows the folder until the end of the test.
+    /// Starts `emcee run`, which runs until the end of the test.
     pub(crate) fn follow(&self) -> Following {
         self.follow_with("")
     }
 
-    /// The same, with more flags.
+    /// Starts `emcee run` with more flags.
     pub(crate) fn follow_with(&self, flags: &str) -> Following {
         Self::follow_by(self.command(&format!("run --dir in --out out --interval 20 {flags}")))
     }
 
-    /// The same, in a process that a shell has prepared: `exec "$@"` starts the program.
+    /// Starts `emcee run` in a shell script that ends with `exec "$@"`.
     pub(crate) fn follow_prepared(&self, script: &str) -> Following {
         Self::follow_by(self.prepared(script, "run --dir in --out out --interval 20"))
     }
 
-    /// The program in a process that a shell has prepared.
+    /// Returns a command that runs the program in a shell script.
     pub(crate) fn prepared(&self, script: &str, args: &str) -> Command {
         let mut command = Command::new("sh");
         command.current_dir(self.dir.path()).stdin(Stdio::null());
@@ -129,14 +129,14 @@ impl Folders {
         Following::of(command.spawn().expect("the program runs"), lines)
     }
 
-    /// Every file of OUT with its content and the time of its last change.
+    /// Returns every file in OUT with its content and modification time.
     pub(crate) fn files(&self) -> BTreeMap<PathBuf, (String, SystemTime)> {
         let mut found = BTreeMap::new();
         collect(&self.path("out"), Path::new(""), &mut found);
         found
     }
 
-    /// The files of objects with their content, without the statuses.
+    /// Returns the files of objects with their content, without the statuses.
     pub(crate) fn objects(&self) -> BTreeMap<PathBuf, String> {
         let files = self.files().into_iter().filter(|(path, _)| !path.starts_with("status"));
         files.map(|(path, (text, _))| (path, text)).collect()
@@ -157,7 +157,7 @@ fn collect(root: &Path, below: &Path, found: &mut BTreeMap<PathBuf, (String, Sys
     }
 }
 
-/// The running program, and all that it printed.
+/// The running program and its output.
 pub(crate) struct Following {
     child: Child,
     lines: Receiver<String>,
@@ -165,7 +165,7 @@ pub(crate) struct Following {
 }
 
 impl Following {
-    /// Both streams come through one pipe, so that their lines stay in order.
+    /// Reads both output streams through one pipe, so that their lines stay in order.
     fn of(child: Child, pipe: PipeReader) -> Self {
         let (sender, lines) = channel();
         pump(pipe, sender);
@@ -188,8 +188,8 @@ impl Following {
         }
     }
 
-    /// Waits until what was done to DIR before has been taken in: by a binding of this name that is added and then
-    /// changed, as the second look begins only after the first has written and removed all it wanted.
+    /// Waits until all earlier changes to DIR have been processed. Adds and then changes a binding of this name: the
+    /// second pass begins only after the first has written and removed all files.
     #[track_caller]
     pub(crate) fn settle(&mut self, folders: &Folders, marker: &str) {
         let file = format!("in/{marker}.yaml");
@@ -199,26 +199,26 @@ impl Following {
         self.wait_for(&format!("changed VirtualService default/emcee-{marker}-"));
     }
 
-    /// How many lines so far have the words.
+    /// Returns the number of lines so far that contain these words.
     pub(crate) fn times(&mut self, words: &str) -> usize {
         self.said.extend(self.lines.try_iter());
         self.said.iter().filter(|line| line.contains(words)).count()
     }
 
-    /// SIGKILL.
+    /// Kills the program with SIGKILL.
     pub(crate) fn kill(mut self) {
-        self.child.kill().expect("the program still runs");
-        self.child.wait().expect("it ends");
+        self.child.kill().expect("a running program");
+        self.child.wait().expect("an exit status");
     }
 
-    /// Sends a signal, and waits for the end.
+    /// Sends a signal, and waits for the exit.
     pub(crate) fn end(mut self, signal: &str) -> ExitStatus {
         send(signal, self.child.id());
-        self.child.wait().expect("it ends")
+        self.child.wait().expect("an exit status")
     }
 }
 
-/// Sends a signal to a process that was started here.
+/// Sends a signal to a process that this test started.
 pub(crate) fn send(signal: &str, process: u32) {
     let command = format!("kill -{signal} {process}");
     let sent = Command::new("sh").args(["-c", &command]).status().expect("a shell");
@@ -227,7 +227,7 @@ pub(crate) fn send(signal: &str, process: u32) {
 
 impl Drop for Following {
     fn drop(&mut self) {
-        // Ended already, in some tests.
+        // In some tests, the program has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -265,7 +265,7 @@ pub(crate) fn binding(name: &str) -> String {
     )
 }
 
-/// The file of a binding's facade, the last of its objects to be written but one.
+/// Returns the path of a binding's facade Service. It is the second last of its objects to be written.
 pub(crate) fn facade(name: &str) -> String {
     format!("out/default/Service-{name}.yaml")
 }

@@ -1,4 +1,4 @@
-//! Killed at any moment, the next start converges, and touches nothing without need.
+//! After a kill at any moment, the next start converges, and changes nothing without need.
 
 use crate::process::{FLAT, Folders, binding, facade};
 
@@ -6,18 +6,18 @@ use crate::process::{FLAT, Folders, binding, facade};
 fn a_restart_rewrites_nothing() {
     let folders = Folders::with_reviews();
     folders.put("in/bad.yaml", binding("bad").replace("endpoints", "subset: v1 # endpoints"));
-    let mut following = folders.follow();
-    following.wait_for("created VirtualService");
+    let mut program = folders.follow();
+    program.wait_for("created VirtualService");
     folders.wait_for("out/status/default/ServiceBinding-reviews.yaml", "ready: true");
     folders.wait_for("out/status/flat/MeshFedConfig-flat.yaml", "Accepted");
-    following.kill();
+    program.kill();
     let before = folders.files();
     assert!(before.values().any(|(text, _)| text.contains("lastTransitionTime")));
     assert_eq!(folders.once(), "");
-    assert_eq!(folders.files(), before, "contents, times of transitions and times of files");
+    assert_eq!(folders.files(), before, "contents, transition times and modification times");
 }
 
-/// Kills it after each of its lines in turn.
+/// Kills the program after each of its lines in turn.
 #[test]
 fn killed_at_any_line_it_converges() {
     let wanted = Folders::with_reviews();
@@ -27,10 +27,10 @@ fn killed_at_any_line_it_converges() {
     let folders = Folders::with_reviews();
     folders.put("in/ratings.yaml", binding("ratings"));
     for line in 1..=wanted.len() {
-        std::fs::remove_dir_all(folders.path("out")).or_else(gone).expect("the folder can be removed");
-        let mut following = folders.follow();
-        (0..line).for_each(|_| drop(following.wait_for("created ")));
-        following.kill();
+        std::fs::remove_dir_all(folders.path("out")).or_else(gone).expect("a removed folder");
+        let mut program = folders.follow();
+        (0..line).for_each(|_| drop(program.wait_for("created ")));
+        program.kill();
         folders.once();
         assert_eq!(folders.objects(), wanted, "killed after line {line}");
     }
@@ -40,17 +40,18 @@ fn gone(error: std::io::Error) -> std::io::Result<()> {
     if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-/// What was removed while nobody looked is removed at the next start.
+/// Resources that were removed while Emcee was not running are removed at the next start.
 #[test]
 fn a_restart_catches_up() {
     let folders = Folders::with_reviews();
     folders.follow().wait_for("created VirtualService");
     folders.remove("in/reviews.yaml");
     folders.put("in/ratings.yaml", binding("ratings"));
-    let said = folders.once();
+    let output = folders.once();
     assert!(
-        said.contains("removed Service default/reviews") && said.contains("created Service default/ratings"),
-        "{said}"
+        output.contains("removed Service default/reviews")
+            && output.contains("created Service default/ratings"),
+        "{output}"
     );
 }
 
@@ -72,7 +73,7 @@ fn a_restart_with_a_broken_file_removes_nothing() {
     assert!(folders.has(&facade("reviews")));
 }
 
-/// Somebody's mistake keeps what they have, and nobody else's.
+/// An invalid resource keeps its own objects, but not those of others.
 #[test]
 fn a_restart_with_an_invalid_resource_removes_what_is_of_others_and_gone() {
     let folders = Folders::with_reviews();
@@ -86,10 +87,10 @@ fn a_restart_with_an_invalid_resource_removes_what_is_of_others_and_gone() {
     assert!(!told.contains("ratings"), "{told}");
     assert!(!folders.has("out/status/default/ServiceBinding-reviews.yaml"));
     assert!(folders.has(&facade("ratings")) && folders.has("out/status/default/ServiceBinding-ratings.yaml"));
-    assert!(folders.has(&facade("reviews")), "bindings that could not be read may share it");
+    assert!(folders.has(&facade("reviews")), "an unreadable binding may share it");
 }
 
-/// What Emcee made by itself of a Service is in no folder.
+/// The exposition that Emcee created from a Service is in no input folder.
 #[test]
 fn a_restart_with_an_invalid_service_keeps_what_its_labels_asked_for() {
     let folders = Folders::new();

@@ -8,26 +8,26 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The user that Emcee is.
+/// The user name of Emcee.
 pub(super) const USER: &str = "system:serviceaccount:emcee-system:emcee";
 
 const POLICY: &str = "policy.json";
 const LOG: &str = "audit.log";
 
-/// A write that was answered well.
+/// A write that succeeded.
 #[derive(Debug)]
 pub(super) struct Recorded {
-    /// Kubernetes' verb, as create or patch.
+    /// Kubernetes' verb, such as create or patch.
     pub(super) verb: String,
-    /// Path and query.
+    /// Path and query of the request.
     pub(super) uri: String,
-    /// Null where there is none.
+    /// The object that was sent; null if the request has none.
     pub(super) body: Value,
-    /// When the API server had it, in RFC 3339, which sorts by time.
+    /// When the API server received it, in RFC 3339, which sorts by time.
     pub(super) at: String,
 }
 
-/// Flags that have the API server log the writes of that user with their bodies, in this folder.
+/// Flags that make the API server log the writes of [`USER`] with their bodies, in this folder.
 pub(super) fn flags(folder: &Path) -> Result<Vec<String>> {
     let policy = serde_json::json!({
         "apiVersion": "audit.k8s.io/v1",
@@ -44,17 +44,17 @@ pub(super) fn flags(folder: &Path) -> Result<Vec<String>> {
     Ok(vec![
         format!("--audit-policy-file={}", path.display()),
         format!("--audit-log-path={}", folder.join(LOG).display()),
-        // One file, however long: megabytes.
+        // Megabytes; large enough for the log to stay in one file.
         "--audit-log-maxsize=100000".to_owned(),
     ])
 }
 
-/// How long the log is: a place in it.
+/// Current length of the log in bytes, a position for [`read_writes`].
 pub(super) fn length(folder: &Path) -> Result<u64> {
     Ok(std::fs::metadata(folder.join(LOG)).context("no audit log")?.len())
 }
 
-/// The writes that were logged from that place on, in the order in which the API server had them.
+/// The successful writes that were logged after that position, in the order in which the API server received them.
 pub(super) fn read(folder: &Path, from: u64) -> Result<Vec<Recorded>> {
     let mut file = File::open(folder.join(LOG)).context("no audit log")?;
     file.seek(SeekFrom::Start(from))?;

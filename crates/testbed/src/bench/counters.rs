@@ -1,25 +1,25 @@
-//! The API server's own request counters, as its `/metrics` shows them.
+//! The API server's own request counters, from its `/metrics`.
 
 use std::collections::BTreeMap;
 
 const COUNTER: &str = "apiserver_request_total{";
 const WRITES: [&str; 6] = ["POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"];
 
-/// What is counted together.
+/// The labels by which writes are counted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// The verb, as POST or APPLY.
+    /// The verb, such as POST or APPLY.
     pub verb: String,
-    /// The resource and, if any, its subresource, as expositions/status.
+    /// The resource and, if any, its subresource, such as expositions/status.
     pub resource: String,
-    /// The HTTP status.
+    /// The HTTP status code, such as 200.
     pub code: String,
 }
 
-/// How many writes there were of each kind; leases are left out.
+/// Number of writes of each kind; leases are left out.
 pub type Writes = BTreeMap<Key, u64>;
 
-/// The writes that `/metrics` counts.
+/// Counts the writes in a response of `/metrics`.
 #[must_use]
 pub fn writes(metrics: &str) -> Writes {
     let mut all = Writes::new();
@@ -31,7 +31,7 @@ pub fn writes(metrics: &str) -> Writes {
     all
 }
 
-/// What came between two looks.
+/// The writes between two readings.
 #[must_use]
 pub fn since(before: &Writes, after: &Writes) -> Writes {
     let grown = |(key, count): (&Key, &u64)| {

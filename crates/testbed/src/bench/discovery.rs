@@ -1,12 +1,12 @@
-//! Discovery's benchmark: Emcee's server against a bare tonic server that sends the same bytes to as many.
+//! Discovery's benchmark: Emcee's server against a bare tonic server that sends the same bytes to the same number of
+//! subscribers.
 //!
 //! ```text
-//!   Emcee ◄── mTLS over loopback ── subscribers        each box a process; told what to do through pipes,
-//!   tonic ◄── mTLS over loopback ── subscribers        with times of the one clock that they share
+//!   Emcee ◄── mTLS over loopback ── subscribers        each is a process; commands go through pipes,
+//!   tonic ◄── mTLS over loopback ── subscribers        times are of the clock that all processes share
 //! ```
 //!
-//! Both servers are up at the same time, and changes go to them in turn: what else the machine does meanwhile is the same
-//! for both.
+//! Both servers run at the same time, and changes go to them in turn: other load on the machine affects both alike.
 
 mod child;
 mod report;
@@ -24,25 +24,25 @@ use super::usage::Memory;
 pub use report::markdown;
 pub use run::measure;
 
-/// What to measure.
+/// Parameters of the discovery benchmark.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The example `benchmark` of `emcee-discovery`, which the processes run.
+    /// The example `benchmark` of `emcee-discovery`, which all processes run.
     pub program: PathBuf,
-    /// Each to be measured.
+    /// The sizes to measure.
     pub sizes: Vec<Size>,
-    /// How many changes are timed.
+    /// Number of timed changes.
     pub changes: u16,
-    /// How long nothing happens before memory is looked at.
+    /// How long to wait before memory is measured.
     pub idle: Duration,
 }
 
-/// How much is announced to how many.
+/// How many services are announced to how many peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// Services that are announced; each is one resource.
+    /// Number of announced services; each is one resource.
     pub services: usize,
-    /// Peers that subscribe to all of them.
+    /// Number of peers that subscribe to all of them.
     pub subscribers: usize,
 }
 
@@ -64,42 +64,42 @@ impl fmt::Display for Size {
     }
 }
 
-/// What was measured of one size.
+/// Results for one size.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Which.
+    /// The size that was measured.
     pub size: Size,
-    /// Emcee.
+    /// Results of Emcee's server.
     pub emcee: Side,
-    /// The bare tonic server.
+    /// Results of the bare tonic server.
     pub bare: Side,
-    /// All connections of Emcee's subscribers made anew, with what they hold.
+    /// All subscribers of Emcee reconnect with the versions that they have.
     pub reconnect: Phase,
-    /// What a change brought them afterwards.
+    /// A change after the reconnect.
     pub afterwards: Phase,
 }
 
-/// What was measured of one server.
+/// Results of one server.
 #[derive(Debug)]
 pub struct Side {
-    /// Its memory with everything to announce, before anybody subscribes.
+    /// Its memory with all announcements, before the first subscription.
     pub before: Memory,
-    /// All subscribe, and get everything.
+    /// All subscribe and receive everything.
     pub sync: Phase,
-    /// Its memory when nothing has happened for a while after that.
+    /// Its memory after the sync and a while without changes.
     pub idle: Memory,
-    /// Each change until the last subscriber has it.
+    /// Each change, until the last subscriber has received it.
     pub changes: Vec<Phase>,
 }
 
-/// Something that happens to all subscribers.
+/// An operation of all subscribers.
 #[derive(Debug, Clone, Copy)]
 pub struct Phase {
-    /// Until it had happened to the last.
+    /// Time until the last subscriber was done.
     pub elapsed: Duration,
-    /// Processor time of the server. The kernel counts it in hundredths of a second, so only of many changes together does
-    /// it say anything.
+    /// Processor time of the server. The kernel counts it in hundredths of a second, so it is meaningful only as a sum
+    /// over many changes.
     pub processor: Duration,
-    /// Resources that arrived, at all subscribers together.
+    /// Resources that all subscribers together received.
     pub resources: usize,
 }

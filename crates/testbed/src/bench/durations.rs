@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The nearest-rank quantile: the least value that at least `percent` of all do not exceed.
+/// The nearest-rank quantile: the smallest value that at least `percent` % of all values do not exceed.
 #[must_use]
 pub fn quantile(measured: &[Duration], percent: usize) -> Option<Duration> {
     let mut sorted = measured.to_vec();

@@ -1,8 +1,8 @@
-//! Measured values as people read them.
+//! Measured values, formatted for people.
 
 use std::time::Duration;
 
-/// A value beside its target.
+/// Marks a value that misses its target.
 pub(super) fn verdict(value: String, met: bool) -> String {
     if met { value } else { format!("{value} **(missed)**") }
 }
@@ -23,7 +23,7 @@ pub(super) fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
-/// Of so many, one's share.
+/// A time divided by the number of items, in milliseconds.
 pub(super) fn each(time: Duration, of: usize) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1000.0 / count(of))
 }

@@ -1,4 +1,5 @@
-//! From an exposition in one mesh to a binding in another: two API servers, an Emcee at each, linked by discovery.
+//! Time from an exposition in one mesh to a binding in another: two API servers, each with an Emcee, linked by
+//! discovery.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -22,36 +23,36 @@ use crate::cluster::Authority;
 use crate::progress::say;
 use crate::toolchain::{self, doctor};
 
-/// How long anything may take; the first import waits for a connection, which may be tried again late.
+/// Time limit for each step. The first import waits for a connection, which may need several attempts.
 const PATIENCE: Duration = Duration::from_mins(2);
 const PORT: u16 = 15_443;
 
 /// Namespace and name.
 type Place = (String, String);
 
-/// What to measure.
+/// Parameters of the import benchmark.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The `emcee` under test.
     pub emcee: PathBuf,
-    /// How many services are exposed and imported, one after the other.
+    /// Number of services that are exposed and imported, one after the other.
     pub services: usize,
 }
 
-/// One service.
+/// Times of one import.
 #[derive(Debug, Clone, Copy)]
 pub struct Import {
     /// From sending the exposition to one API server to when a watch of the other shows the binding.
     pub whole: Duration,
-    /// On each of the two, from sending an object to when a watch shows it: both together.
+    /// From sending an object to when a watch shows it, on each of the two API servers: the sum of both.
     pub floor: Duration,
 }
 
-/// Measures one after the other, each when the one before has arrived.
+/// Measures one import after the other; each starts when the one before has arrived.
 pub fn measure(options: &Options) -> Result<Vec<Import>> {
     doctor::require()?;
     let binaries = toolchain::build()?;
-    // One more, by which it is known that they are linked.
+    // One more: the first import shows that the meshes are linked.
     let services = options.services + 1;
     say(format_args!("two API servers, {services} services …"));
     let stages = Stage::set_two(&binaries, &options.emcee, services)?;
@@ -62,11 +63,11 @@ pub fn measure(options: &Options) -> Result<Vec<Import>> {
     let at = format!("{}:{PORT}", exporter.address());
     introduce([exporter, importer], &at)?;
     let (from, to) = (exporter.administrator(), importer.administrator());
-    // They are on one network: from the importer's side both API servers are reached.
+    // Both are on one network, so both API servers are reachable from the importer's side.
     importer.run(async move { one_by_one(&from, &to, services).await })
 }
 
-/// Each is told of the other, and the importer to import.
+/// Tells each mesh about the other, and the importer to import.
 fn introduce([exporter, importer]: [&Stage; 2], at: &str) -> Result<()> {
     let authority = Authority::root("link")?;
     let ca = authority.identity().certificate;
@@ -98,21 +99,22 @@ async fn one_by_one(exporter: &Access, importer: &Access, services: usize) -> Re
         let whole = whole.with_context(|| format!("the import of service {index}; see the logs of both"))?;
         imports.push(Import { whole, floor });
     }
-    // The first has waited for the connection.
+    // The first one waited for the connection.
     Ok(imports.split_off(1))
 }
 
-/// From sending it to when an object of its namespace and name is seen.
+/// Time from sending an object to when the watch shows an object with its namespace and name.
 async fn write_and_wait(client: &Client, object: &Object, seen: &mut Seen<Place>) -> Result<Duration> {
     let begun = Instant::now();
     let answer = send(client, object.to_create()).await?;
     ensure!(answer.is_success(), "cannot create {}: {}", object.key(), answer.words());
     let is_it = |(namespace, name): &Place| namespace == object.namespace() && name == object.name();
-    let at = seen.wait(is_it).await.with_context(|| format!("nothing came of {}", object.key()))?;
+    let at =
+        seen.wait(is_it).await.with_context(|| format!("no watch event after creating {}", object.key()))?;
     Ok(at.duration_since(begun))
 }
 
-/// Objects of a kind, by namespace and name.
+/// Watches all objects of a kind, by namespace and name.
 async fn follow(client: &Client, group: &str, kind: &str) -> Result<Seen<Place>> {
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
     let api = Api::<DynamicObject>::all_with(client.clone(), &kind);
@@ -139,7 +141,7 @@ fn both(imports: &[Import], of: fn(&Import) -> Duration) -> String {
     [50, 99].map(|percent| milliseconds(quantile(&all, percent).unwrap_or_default())).join(", ")
 }
 
-/// The table.
+/// The results as a Markdown table.
 #[must_use]
 pub fn markdown(imports: &[Import]) -> String {
     table::markdown(&rows(), &[imports.to_vec()], |all| format!("{} services", thousands(all.len())))

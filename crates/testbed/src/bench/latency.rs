@@ -1,4 +1,4 @@
-//! One change of one exposition, until the route that follows from it is there.
+//! Time from a change of an exposition to the change of its route.
 
 use std::time::{Duration, Instant};
 
@@ -17,22 +17,22 @@ use super::statuses::Statuses;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// One change.
+/// Times of one change.
 #[derive(Debug, Clone, Copy)]
 pub struct Change {
     /// How long the API server took for the change itself.
     pub write: Duration,
-    /// From the moment at which the change was sent to that at which a watch showed the VirtualService.
+    /// From sending the change to when a watch shows the VirtualService.
     pub whole: Duration,
 }
 
-/// A route that was seen.
+/// A route that a watch showed.
 struct Route {
     exposition: String,
     port: u64,
 }
 
-/// Changes one exposition after the other, each when the one before has settled.
+/// Changes one exposition after the other; each change waits until the one before has settled.
 pub(super) async fn measure(
     client: &Client,
     statuses: &mut Statuses,
@@ -65,8 +65,8 @@ async fn change(
     let written: Value = serde_json::from_slice(&answer.body)?;
     let led = |route: &Route| route.exposition == object.name() && route.port == u64::from(port);
     let seen = routes.wait(led).await;
-    let seen = seen.with_context(|| format!("no VirtualService follows {}", object.key()))?;
-    let generation = written["metadata"]["generation"].as_i64().context("a generation")?;
+    let seen = seen.with_context(|| format!("no VirtualService was updated for {}", object.key()))?;
+    let generation = written["metadata"]["generation"].as_i64().context("the response has no generation")?;
     statuses.generation(&object.key(), generation, PATIENCE).await?;
     Ok(Change { write, whole: seen.duration_since(begun) })
 }
@@ -80,7 +80,7 @@ fn patch(object: &Object, port: u16) -> Request {
     }
 }
 
-/// The routes of expositions in BOUNDARY.
+/// Watches the routes of expositions in BOUNDARY.
 async fn follow(client: &Client) -> Result<Seen<Route>> {
     let resource =
         ApiResource::from_gvk(&GroupVersionKind::gvk("networking.istio.io", "v1", "VirtualService"));

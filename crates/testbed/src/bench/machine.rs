@@ -1,8 +1,8 @@
-//! On which machine it was measured: what matters for the numbers, and nothing that tells whose it is.
+//! Describes the machine of a measurement: what matters for the numbers, and nothing that identifies its owner.
 
 use std::fs;
 
-/// Processors, memory and kernel, in a line.
+/// Processors, memory and kernel, in one line.
 #[must_use]
 pub fn describe() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -10,7 +10,7 @@ pub fn describe() -> String {
     let memory = field("/proc/meminfo", "MemTotal").and_then(|total| gibibytes(&total));
     let memory = memory.map_or_else(|| "unknown".to_owned(), |memory| format!("{memory} GiB"));
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    // What follows the numbers is a distribution's, or a provider's, own word.
+    // The part after the numbers is chosen by the distribution or the provider.
     let kernel = kernel.split('-').next().unwrap_or_default();
     format!("{cores} cores ({model}), {memory} of memory, Linux {kernel}")
 }

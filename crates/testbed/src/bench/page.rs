@@ -1,23 +1,23 @@
-//! The page of all benchmarks: each writes its own section, and leaves the others as they are.
+//! The page of all benchmarks: each replaces its own section and leaves the others unchanged.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 const TITLE: &str = "# Benchmarks";
 const HEAD: &str = "\
-Each section is written by the command that it names, and is not to be edited. Look at the ratios: absolute numbers are
-one machine's, on which all that takes part shares the cores.";
-/// Whose a page is that tells no sections apart: this benchmark was there before they were.
+The command that a section names writes that section. Do not edit it by hand. Compare the ratios: the absolute numbers
+are those of one machine, on which all processes share the cores.";
+/// Owner of a page without sections: this benchmark existed before sections did.
 const FIRST: &str = "controller";
 
-/// The page with this text as the section of `benchmark`, in place of the one before.
+/// Returns the page with this text as the section of `benchmark`, in place of the previous one.
 #[must_use]
 pub fn with_section(page: &str, benchmark: &str, text: &str) -> String {
     let mut sections = sections(page);
     sections.insert(benchmark, text.trim());
     let mut page = format!("{TITLE}\n\n{HEAD}\n");
     for (name, text) in sections {
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = write!(page, "\n{}\n\n{text}\n\n{}\n", begin(name), end(name));
     }
     page
@@ -31,7 +31,7 @@ fn end(name: &str) -> String {
     format!("<!-- /{name} -->")
 }
 
-/// By name.
+/// The sections by name.
 fn sections(page: &str) -> BTreeMap<&str, &str> {
     let mut found = BTreeMap::new();
     let mut rest = page;
@@ -46,7 +46,7 @@ fn sections(page: &str) -> BTreeMap<&str, &str> {
     found
 }
 
-/// The first section, and what follows it.
+/// The first section: its name, its text, and the rest of the page.
 fn next(page: &str) -> Option<(&str, &str, &str)> {
     let (_, rest) = page.split_once("<!-- ")?;
     let (name, rest) = rest.split_once(" -->")?;

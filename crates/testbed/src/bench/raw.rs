@@ -1,4 +1,4 @@
-//! Requests as they are, without a thought: the yardstick.
+//! Plain requests without any logic: the baseline.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,17 +11,17 @@ use kube::client::Body;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
-/// A request.
+/// An HTTP request to the API server.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub(super) method: Method,
-    /// Path and query.
+    /// Path and query of the request.
     pub(super) uri: String,
     pub(super) content_type: &'static str,
     pub(super) body: Vec<u8>,
 }
 
-/// What came of it.
+/// The response to a request.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) code: u16,
@@ -33,7 +33,7 @@ impl Answer {
         (200..300).contains(&self.code)
     }
 
-    /// UID of the object in it.
+    /// UID of the object in the response.
     pub(super) fn uid(&self) -> Result<String> {
         #[derive(Deserialize)]
         struct Object {
@@ -47,13 +47,13 @@ impl Answer {
         Ok(object.metadata.uid)
     }
 
-    /// For an error message.
+    /// Status and body, for an error message.
     pub(super) fn words(&self) -> String {
         format!("{} {}", self.code, String::from_utf8_lossy(&self.body))
     }
 }
 
-/// Sends it, and reads the whole answer.
+/// Sends a request and reads the whole response.
 pub(super) async fn send(client: &Client, request: Request) -> Result<Answer> {
     let Request { method, uri, content_type, body } = request;
     let request = hyper::Request::builder().method(method).uri(uri).header(CONTENT_TYPE, content_type);
@@ -63,7 +63,7 @@ pub(super) async fn send(client: &Client, request: Request) -> Result<Answer> {
     Ok(Answer { code, body })
 }
 
-/// Does `work` with every item, begun in their order, so many at once.
+/// Runs `work` on every item. Items start in their order, and at most `at_once` run at a time.
 pub(super) async fn each<T, F, W>(items: Vec<T>, at_once: usize, work: W) -> Result<()>
 where
     T: Send + 'static,

@@ -1,4 +1,4 @@
-//! The same writes once more, by a client that knows them beforehand.
+//! Repeats the recorded writes with a client that knows them beforehand.
 
 use std::collections::HashMap;
 
@@ -12,15 +12,15 @@ use super::audit::Recorded;
 use super::raw::{Request, each, send};
 use super::uids::Uids;
 
-/// A write, and whose UID it has to name.
+/// A write, and the object whose UID it names.
 #[derive(Debug)]
 pub(super) struct Write {
     request: Request,
-    /// The UID that it named, and the key of the object that had it.
+    /// The UID that the recorded write named, and the key of the object that had it.
     names: Option<(String, String)>,
 }
 
-/// Makes recorded writes ready. `then` are the UIDs of users' resources at the time.
+/// Prepares recorded writes. `then` has the UIDs that the users' resources had when the writes were recorded.
 pub(super) fn ready(recorded: Vec<Recorded>, then: &Uids) -> Result<Vec<Write>> {
     let keys = then.keys();
     recorded.into_iter().map(|write| of(write, &keys)).collect()
@@ -35,7 +35,7 @@ fn of(recorded: Recorded, keys: &HashMap<String, String>) -> Result<Write> {
         && names.is_none()
         && let Some(metadata) = body["metadata"].as_object_mut()
     {
-        // Of an object that Emcee made itself; here it has another UID, and nobody contends for its name.
+        // Emcee created this object itself. It has another UID here, and its name is enough: nothing else creates it.
         metadata.remove("uid");
     }
     let method = method(&verb).with_context(|| format!("no HTTP method for {verb} {uri}"))?;
@@ -54,7 +54,7 @@ fn method(verb: &str) -> Option<Method> {
     })
 }
 
-/// Emcee applies by force; its other patches are merges.
+/// Emcee's applies are forced; its other patches are merges.
 fn content_type(verb: &str, uri: &str) -> &'static str {
     match verb {
         "patch" if uri.contains("force=true") => "application/apply-patch+yaml",
@@ -64,7 +64,7 @@ fn content_type(verb: &str, uri: &str) -> &'static str {
 }
 
 impl Write {
-    /// The request, once the object that it names is there.
+    /// Waits until the object that the write names exists, and returns the request with its present UID.
     async fn request(self, now: &Uids) -> Result<Request> {
         let Self { mut request, names } = self;
         if let Some((then, key)) = names {
@@ -75,7 +75,7 @@ impl Write {
     }
 }
 
-/// Carries them out in their order, as many at once as Emcee does.
+/// Sends the writes in their order, as many at a time as Emcee does.
 pub(super) async fn carry_out(client: &Client, writes: Vec<Write>, now: &Uids) -> Result<()> {
     let (client, now) = (client.clone(), now.clone());
     each(writes, AT_ONCE, move |write| {

@@ -1,4 +1,4 @@
-//! What was measured, as a table.
+//! The results as a table.
 
 use std::time::Duration;
 
@@ -8,47 +8,47 @@ use super::latency::Change;
 use super::run::Rest;
 use super::table::{self, Row};
 
-/// The share of a raw client's writes per second that is asked for.
+/// Target for the share of a raw client's writes per second.
 const SHARE: f64 = 0.8;
-/// Until a change is seen, beside one write.
+/// Target for the time until a change is visible, in addition to one write.
 const REACTION: Duration = Duration::from_millis(50);
-/// Memory that is asked for, in bytes, at the greatest size.
+/// Target for memory, in bytes, up to [`GREATEST`].
 const MEMORY: u64 = 150 << 20;
-/// The greatest size that these targets are for.
+/// The largest size to which the memory target applies.
 const GREATEST: usize = 10_000;
 
-/// What was measured of one size.
+/// Results for one size.
 #[derive(Debug)]
 pub struct Outcome {
-    /// How many expositions, and as many bindings.
+    /// Number of expositions; there are as many bindings.
     pub size: usize,
-    /// How many writes it takes until all are programmed.
+    /// Number of writes until all are programmed.
     pub writes: usize,
-    /// By Emcee.
+    /// The pass of Emcee.
     pub ours: Pass,
-    /// By the raw client.
+    /// The pass of the raw client.
     pub raw: Pass,
-    /// The shares of the raw client's speed in all runs of this size, of which this is the one in the middle.
+    /// Shares of the raw client's speed in all runs of this size; this run is the median.
     pub shares: Vec<f64>,
-    /// How long nothing changed.
+    /// Length of the time without changes.
     pub idle: Duration,
-    /// What else was measured of Emcee.
+    /// Other measurements of Emcee.
     pub rest: Rest,
 }
 
-/// All of them programmed, by one client or the other.
+/// Times of one client, until all resources are programmed.
 #[derive(Debug, Clone, Copy)]
 pub struct Pass {
-    /// From the first that users wrote to the last that was programmed.
+    /// From the first write of a user to the last programmed resource.
     pub elapsed: Duration,
     /// Processor time of the client.
     pub client: Duration,
-    /// Processor time of the client, of the API server and etcd, and of the users.
+    /// Processor time of the client, the API server, etcd and the users.
     pub all: Duration,
 }
 
 impl Outcome {
-    /// Writes that were made although nothing changed.
+    /// Number of writes although nothing changed.
     #[must_use]
     pub fn idle_writes(&self) -> u64 {
         self.rest.idle_writes.values().sum()
@@ -68,7 +68,7 @@ impl Outcome {
         quantile(&all, percent).unwrap_or_default()
     }
 
-    /// What the 99th percentile of changes may be.
+    /// Limit for the 99th percentile of changes.
     fn allowed(&self) -> Duration {
         REACTION + self.change(|change| change.write, 50)
     }
@@ -147,7 +147,7 @@ fn rows() -> Vec<Row<Outcome>> {
         },
         Row {
             what: "**writes while nothing changes**",
-            target: "0, but for the Lease".to_owned(),
+            target: "0, except for the Lease".to_owned(),
             value: |of| {
                 let writes = of.idle_writes();
                 verdict(format!("{writes} in {} s", of.idle.as_secs()), writes == 0)
@@ -164,7 +164,7 @@ fn fits(outcome: &Outcome, bytes: u64) -> bool {
     outcome.size > GREATEST || bytes <= MEMORY
 }
 
-/// The table.
+/// The results as a Markdown table.
 #[must_use]
 pub fn markdown(outcomes: &[Outcome]) -> String {
     table::markdown(&rows(), outcomes, |of| format!("{0} + {0}", thousands(of.size)))

@@ -1,4 +1,4 @@
-//! A mesh of many services: what is there, and what its users write.
+//! A mesh with many services: the existing objects, and what its users write.
 
 use serde_json::{Value, json};
 
@@ -6,18 +6,18 @@ use super::raw::Request;
 use crate::cluster::Identity;
 use hyper::Method;
 
-/// The styles, each a relationship of its own name.
+/// The styles; each has a relationship with its name.
 pub(super) const STYLES: [&str; 4] = ["BOUNDARY", "PASSTHROUGH", "WHARF", "FLAT"];
-/// Among how many namespaces the services are spread, and the callers.
+/// Number of namespaces over which the services are spread; their callers have as many.
 const NAMESPACES: usize = 10;
 /// Ports of every exposed Service.
 pub(super) const PORTS: [u16; 2] = [9080, 9081];
-/// Namespace of what Emcee itself has.
+/// Namespace of Emcee itself.
 pub(super) const SYSTEM: &str = "emcee-system";
 
 const GROUP: &str = "mm.ibm.istio.io/v1";
 
-/// An object that is made by a POST.
+/// An object that is created with a POST.
 #[derive(Debug, Clone)]
 pub(super) struct Object {
     plural: &'static str,
@@ -33,7 +33,7 @@ impl Object {
         self.value["metadata"]["name"].as_str().unwrap_or_default()
     }
 
-    /// `KIND/NAMESPACE/NAME`
+    /// The key `KIND/NAMESPACE/NAME` of the object.
     pub(super) fn key(&self) -> String {
         [self.value["kind"].as_str().unwrap_or_default(), self.namespace(), self.name()].join("/")
     }
@@ -77,12 +77,12 @@ fn style_of(index: usize) -> &'static str {
     STYLES[index / NAMESPACES % STYLES.len()]
 }
 
-/// Whether an exposition leads through a route to the Service's port.
+/// Whether the exposition is routed to the Service's port.
 pub(super) fn is_routed(index: usize) -> bool {
     style_of(index) == "BOUNDARY"
 }
 
-/// Namespaces, the ServiceAccounts of pods, and mTLS throughout; to be applied in this order.
+/// Namespaces, the ServiceAccounts of pods, and mesh-wide strict mTLS, in the order in which they are applied.
 pub(super) fn surroundings() -> Vec<Value> {
     let namespace = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let account = |namespace: &str| json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "app", "namespace": namespace}});
@@ -100,7 +100,7 @@ pub(super) fn surroundings() -> Vec<Value> {
     namespaces.chain(shops.iter().map(|shop| account(shop))).chain([strict]).collect()
 }
 
-/// A relationship of each style.
+/// One relationship of each style.
 pub(super) fn relationships() -> Vec<Object> {
     STYLES.iter().map(|style| relationship(style)).collect()
 }
@@ -123,8 +123,8 @@ fn relationship(style: &str) -> Object {
     user("MeshFedConfig", "meshfedconfigs", &fed(style), &style.to_lowercase(), &spec)
 }
 
-/// The relationship without gateways, which has its own credential, as one of two meshes has it: who the other is, and with
-/// `more` of it.
+/// The relationship without gateways, with its own credential, as one of two linked meshes writes it. `other` is the
+/// peer, and `more` has additional fields of it.
 pub(super) fn link(own: &Identity, ca: &str, other: &str, more: &Value, discovery: &Value) -> [Object; 2] {
     let namespace = fed("FLAT");
     let secret = json!({
@@ -143,7 +143,7 @@ pub(super) fn link(own: &Identity, ca: &str, other: &str, more: &Value, discover
     [Object { plural: "secrets", value: secret }, config]
 }
 
-/// Namespaces of services.
+/// Namespaces of the services.
 pub(super) fn shops() -> Vec<String> {
     (0..NAMESPACES).map(shop).collect()
 }
@@ -155,7 +155,7 @@ pub(super) fn flat_exposition(index: usize) -> Object {
     object
 }
 
-/// Something that nobody but a watch looks at.
+/// An object that only the watch of the benchmark reads.
 pub(super) fn config_map(name: &str) -> Object {
     let metadata = json!({"name": name, "namespace": SYSTEM});
     Object {
@@ -164,12 +164,12 @@ pub(super) fn config_map(name: &str) -> Object {
     }
 }
 
-/// What stands behind the expositions: of each a Service with a pod.
+/// The workloads of the expositions: a Service with a pod for each.
 pub(super) fn services(size: usize) -> Vec<Object> {
     (0..size).flat_map(|index| [service(index), pod(index), slice(index)]).collect()
 }
 
-/// What users write at once: as many expositions as bindings.
+/// What users write at once: expositions, and as many bindings.
 pub(super) fn written(size: usize) -> Vec<Object> {
     (0..size).flat_map(|index| [exposition(index), binding(index)]).collect()
 }
@@ -195,7 +195,7 @@ fn service(index: usize) -> Object {
     Object { plural: "services", value }
 }
 
-/// Nothing runs it; Emcee looks at its labels, account and sidecar.
+/// Nothing runs this pod. Emcee reads its labels, account and sidecar.
 fn pod(index: usize) -> Object {
     let name = service_name(index);
     let value = json!({
@@ -210,7 +210,8 @@ fn pod(index: usize) -> Object {
     Object { plural: "pods", value }
 }
 
-/// As Kubernetes keeps it for the Service's selector: the pod has no address of its own, as nothing runs it.
+/// The slice that Kubernetes would create for the Service's selector. Its address is made up, because nothing runs the
+/// pod.
 fn slice(index: usize) -> Object {
     let name = service_name(index);
     let labels = json!({
@@ -232,7 +233,7 @@ fn slice(index: usize) -> Object {
     Object { plural: "endpointslices", value }
 }
 
-/// An exposition of [`service`]'s first port.
+/// An exposition of the first port of [`service`].
 pub(super) fn exposition(index: usize) -> Object {
     let spec = json!({
         "name": service_name(index),

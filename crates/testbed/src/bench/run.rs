@@ -1,4 +1,4 @@
-//! The runs: Emcee on one stage, the raw client on another like it.
+//! The runs: Emcee on one cluster, the raw client on another one like it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -24,25 +24,25 @@ use super::{Options, latency, replay};
 use crate::progress::say;
 use crate::toolchain::{self, Binaries, doctor};
 
-/// How long anything may take that does not grow with the number of resources.
+/// Time limit for steps that do not depend on the number of resources.
 const PATIENCE: Duration = Duration::from_mins(3);
-/// How much longer for each exposition, with its binding.
+/// Additional time for each exposition and its binding.
 const PATIENCE_EACH: Duration = Duration::from_millis(200);
-/// So long without a write, and what was to be written is.
+/// Without a write for this long, all writes are done.
 const QUIET: Duration = Duration::from_secs(3);
-/// Up to this size a run is so short that the machine's moods decide: it is repeated.
+/// Runs up to this size are short and noisy, so they are repeated.
 const SHORT: usize = 2_000;
-/// What users write at once.
+/// The kinds that users write at once.
 const WRITTEN: [&str; 2] = ["ServiceExposition", "ServiceBinding"];
 
-/// Measures each size.
+/// Measures each size in turn.
 pub fn controller(options: &Options) -> Result<Vec<Outcome>> {
     doctor::require()?;
     let binaries = toolchain::build()?;
     options.sizes.iter().map(|size| measure_median(&binaries, options, *size)).collect()
 }
 
-/// The run with the median share.
+/// Returns the run with the median share.
 fn measure_median(binaries: &Binaries, options: &Options, size: usize) -> Result<Outcome> {
     let runs = if size <= SHORT { options.runs.max(1) } else { 1 };
     let mut outcomes: Vec<_> = (0..runs).map(|_| measure(binaries, options, size)).collect::<Result<_>>()?;
@@ -62,34 +62,34 @@ fn measure(binaries: &Binaries, options: &Options, size: usize) -> Result<Outcom
     Ok(Outcome { size, writes, ours, raw, shares: Vec::new(), idle: options.idle, rest })
 }
 
-/// What is known before the raw client, which takes as long again.
+/// Summary of Emcee's run, shown before the raw client takes as long again.
 fn words(rest: &Rest) -> String {
     let changes: Vec<_> = rest.changes.iter().map(|change| change.whole).collect();
     let [half, most] = [50, 99].map(|percent| milliseconds(quantile(&changes, percent).unwrap_or_default()));
     let [peak, steady] = [rest.after.peak, rest.steady.resident].map(megabytes);
-    format!("at most {peak}, idle {steady}; one exposition changed: {half}, {most}")
+    format!("memory at most {peak}, idle {steady}; change of one exposition: {half}, {most}")
 }
 
-/// A run of Emcee.
+/// The results of a run of Emcee.
 struct Ours {
     pass: Pass,
     rest: Rest,
-    /// What it wrote until the last of them was programmed.
+    /// Its writes until the last resource was programmed.
     recorded: Vec<Recorded>,
-    /// Of users' resources.
+    /// UIDs of the users' resources.
     uids: Uids,
 }
 
-/// What is measured once all are programmed.
+/// What is measured after all resources are programmed.
 #[derive(Debug)]
 pub struct Rest {
-    /// Emcee's memory, right after.
+    /// Emcee's memory right after the last resource is programmed.
     pub after: Memory,
-    /// Its memory when it had nothing to do for a while.
+    /// Its memory after a while without work.
     pub steady: Memory,
-    /// What was written while nothing changed.
+    /// Writes while nothing changed.
     pub idle_writes: Writes,
-    /// Single changes.
+    /// Times of single changes.
     pub changes: Vec<latency::Change>,
 }
 
@@ -149,22 +149,24 @@ fn with_raw_client(
     })
 }
 
-/// Whose processor time is counted.
+/// The processes whose processor time is counted.
 struct Times {
     client: u32,
     servers: Vec<u32>,
 }
 
 impl Times {
-    /// Of the client; and of all that has to do with it, this process among them, which is its users.
+    /// Processor time of the client, and of all processes that take part. This process, which acts as the users, is one
+    /// of them.
     fn now(&self) -> [Duration; 2] {
+        // In the run of the raw client, this process is both the users and the client, and must be counted once.
         let all = self.servers.iter().copied().chain([std::process::id(), self.client]);
         let each_once: BTreeSet<u32> = all.collect();
         [processor_time(&[self.client]), processor_time(&each_once.into_iter().collect::<Vec<_>>())]
     }
 }
 
-/// Does the work, and measures until all is programmed.
+/// Runs the work, and measures the time until all resources are programmed.
 async fn pass(
     client: &Client,
     times: &Times,
@@ -182,7 +184,7 @@ async fn pass(
     Ok(Pass { elapsed, client, all })
 }
 
-/// Makes the relationships, and what a load balancer would do for their gateways.
+/// Creates the relationships, and assigns addresses to their gateways as a load balancer would.
 async fn relate(client: &Client) -> Result<Uids> {
     let uids = Uids::default();
     create(client, relationships(), &uids).await?;
@@ -209,14 +211,14 @@ async fn give_addresses(client: &Client, namespace: &str) -> Result<()> {
     Ok(())
 }
 
-/// The writes that there were in that time, once what had to be written was.
+/// Counts the writes during `idle`, which starts when all pending writes are done.
 async fn stand_still(client: &Client, idle: Duration) -> Result<Writes> {
     let before = settle(client).await?;
     sleep(idle).await;
     Ok(counters::since(&before, &count(client).await?))
 }
 
-/// Waits until nothing is written any more; gives the counters.
+/// Waits until nothing is written any more; returns the counters.
 async fn settle(client: &Client) -> Result<Writes> {
     let deadline = Instant::now() + PATIENCE;
     let mut before = count(client).await?;
@@ -226,7 +228,7 @@ async fn settle(client: &Client) -> Result<Writes> {
         if now == before {
             return Ok(now);
         }
-        ensure!(Instant::now() < deadline, "still written: {:?}", counters::since(&before, &now));
+        ensure!(Instant::now() < deadline, "there are still writes: {:?}", counters::since(&before, &now));
         before = now;
     }
 }
@@ -236,7 +238,7 @@ async fn count(client: &Client) -> Result<Writes> {
     Ok(counters::writes(&client.request_text(request).await?))
 }
 
-/// What comes after it programmed nothing any more.
+/// Drops the writes after the last status, which programmed nothing.
 fn until_the_last_status(mut recorded: Vec<Recorded>) -> Vec<Recorded> {
     let last = recorded.iter().rposition(|write| write.uri.contains("/status?"));
     recorded.truncate(last.map_or(0, |last| last + 1));

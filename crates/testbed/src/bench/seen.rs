@@ -1,4 +1,4 @@
-//! When a watch shows an object.
+//! Records when a watch shows an object.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,15 @@ use kube::runtime::watcher::{self, Config, Event};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-/// Objects that a watch shows: of each what is looked for, and when.
+/// Objects that a watch shows: the part of each that is compared, and when it was seen.
 pub(super) struct Seen<T> {
     objects: mpsc::UnboundedReceiver<(T, Instant)>,
-    /// How long is waited for one.
+    /// Time limit for each [`WatchedObjects::wait_for`].
     patience: Duration,
 }
 
 impl<T: Send + 'static> Seen<T> {
-    /// From when all that there are have been seen.
+    /// Starts the watch; returns after the initial list.
     pub(super) async fn follow(
         api: Api<DynamicObject>,
         config: Config,
@@ -43,7 +43,7 @@ impl<T: Send + 'static> Seen<T> {
         Ok(Self { objects, patience })
     }
 
-    /// When the next such object was seen.
+    /// Waits for the next such object; returns when the watch showed it.
     pub(super) async fn wait(&mut self, is: impl Fn(&T) -> bool) -> Result<Instant> {
         let objects = &mut self.objects;
         let found = async move {

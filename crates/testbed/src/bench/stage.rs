@@ -1,4 +1,4 @@
-//! A control plane alone, with everything on it that Emcee and its users need.
+//! A control plane without controllers, with everything that Emcee and its users need.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -25,25 +25,26 @@ use crate::process::{Process, Spec, output};
 use crate::state::State;
 use crate::toolchain::Binaries;
 
-/// The name of the one mesh; and of two that are linked, of which the first exports and the second imports.
+/// Name of a single cluster.
 const NAME: &str = "bench";
+/// Names of two linked clusters: the first exports and the second imports.
 const NAMES: [&str; 2] = ["exporter", "importer"];
-/// As whom Emcee speaks.
+/// The kubeconfig of Emcee's ServiceAccount.
 const KUBECONFIG: &str = "emcee.kubeconfig";
-/// As long as a benchmark may take.
+/// Lifetime of Emcee's token, longer than any benchmark.
 const TOKEN_SECONDS: i64 = 24 * 3600;
-/// So many expositions, with as many bindings, take as much room as a mesh of the test bed.
+/// This many expositions, with as many bindings, need as much disk as a mesh of the test bed.
 const SIZE_OF_A_MESH: usize = 2000;
 
-/// A control plane of its own; dropped, nothing of it stays.
+/// A control plane for a benchmark. Dropping it removes everything that it created.
 pub(super) struct Stage {
-    /// Before the ground under them: they are dropped in this order.
+    /// Declared before the state folder, because the processes must end before the folder is removed.
     parts: Parts,
     _ground: Arc<Ground>,
     emcee: PathBuf,
 }
 
-/// What stages stand on; removed with the last of them.
+/// The state folder of one or several clusters; removed with the last of them.
 struct Ground(Option<State>);
 
 impl Ground {
@@ -54,7 +55,7 @@ impl Ground {
     }
 
     fn state(&self) -> Result<&State> {
-        self.0.as_ref().context("the ground is there until it is dropped")
+        self.0.as_ref().context("the state folder is already removed")
     }
 }
 
@@ -74,12 +75,12 @@ struct Parts {
 }
 
 impl Stage {
-    /// Starts etcd and kube-apiserver, and makes everything but the relationships.
+    /// Starts etcd and kube-apiserver, and creates everything but the relationships.
     pub(super) fn set(binaries: &Binaries, emcee: &Path, size: usize) -> Result<Self> {
         Self::on(Ground::take(1 + size / SIZE_OF_A_MESH)?, NAME, Plan::new(1), binaries, emcee, size)
     }
 
-    /// Two of them, of which the first has that many services and the second none, on one network.
+    /// Starts two clusters on one network: the first has that many services, the second has none.
     pub(super) fn set_two(binaries: &Binaries, emcee: &Path, size: usize) -> Result<[Self; 2]> {
         let ground = Ground::take(2 + size / SIZE_OF_A_MESH)?;
         let stage = |name, plan, size| Self::on(Arc::clone(&ground), name, plan, binaries, emcee, size);
@@ -116,7 +117,7 @@ impl Stage {
         Ok(made)
     }
 
-    /// Runs a future beside the API server.
+    /// Runs a future in the cluster's network, on all processors.
     pub(super) fn run<F, T>(&self, future: F) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send + 'static,
@@ -125,7 +126,7 @@ impl Stage {
         self.parts.inside.run_on_all(future)
     }
 
-    /// Its folder: logs, kubeconfigs.
+    /// The folder with logs and kubeconfigs.
     pub(super) fn folder(&self) -> &Path {
         &self.parts.setup.folder
     }
@@ -135,22 +136,22 @@ impl Stage {
         self.parts.control_plane.pids()
     }
 
-    /// As an administrator.
+    /// Access as an administrator.
     pub(super) fn administrator(&self) -> Access {
         Access(self.folder().join("inside.kubeconfig"))
     }
 
-    /// As Emcee.
+    /// Access with the rights of Emcee.
     pub(super) fn as_emcee(&self) -> Access {
         Access(self.folder().join(KUBECONFIG))
     }
 
-    /// Where the other of two reaches it.
+    /// The address at which the other cluster reaches this one.
     pub(super) fn address(&self) -> Ipv4Addr {
         self.parts.setup.plan.node()
     }
 
-    /// Starts Emcee with the rights of its own ServiceAccount, and with these flags besides.
+    /// Starts Emcee with the rights of its own ServiceAccount, and with these additional flags.
     pub(super) fn start_emcee(&self, flags: &[String]) -> Result<Process> {
         let parts = &self.parts;
         let folder = parts.setup.folder.clone();
@@ -176,7 +177,7 @@ impl Stage {
     }
 }
 
-/// A kubeconfig. A client belongs to the runtime that uses it, so each makes its own.
+/// A kubeconfig. Each runtime creates its own client from it, because a client belongs to the runtime that uses it.
 #[derive(Debug, Clone)]
 pub(super) struct Access(PathBuf);
 
@@ -211,7 +212,7 @@ fn start(state: &State, name: &str, plan: Plan, binaries: &Binaries) -> Result<P
     Ok(Parts { namespace, inside, setup, control_plane })
 }
 
-/// Kinds, rights, namespaces, and the relationship's credential.
+/// Installs definitions, rights and namespaces, and creates the relationship's credential.
 async fn prepare(client: Client, binaries: &Binaries, emcee: &Path, folder: &Path) -> Result<()> {
     let objects = Objects::new(client.clone());
     let manifests = Manifests::generate(binaries, "cluster.local").await?;
@@ -251,10 +252,10 @@ async fn token(client: Client) -> Result<String> {
     let spec = TokenRequestSpec { expiration_seconds: Some(TOKEN_SECONDS), ..TokenRequestSpec::default() };
     let request = TokenRequest { spec, ..TokenRequest::default() };
     let granted = accounts.create_token_request("emcee", &PostParams::default(), &request).await?;
-    Ok(granted.status.context("a token was asked for")?.token)
+    Ok(granted.status.context("the TokenRequest has no token")?.token)
 }
 
-/// Creates objects, so many at once, and notes their UIDs.
+/// Creates objects, several at a time, and records their UIDs.
 pub(super) async fn create(client: &Client, objects: Vec<Object>, uids: &Uids) -> Result<()> {
     let (client, uids) = (client.clone(), uids.clone());
     each(objects, AT_ONCE, move |object| {

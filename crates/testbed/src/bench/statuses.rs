@@ -1,4 +1,4 @@
-//! Which resources are programmed, as a watch tells.
+//! Watches which resources are programmed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,10 +26,10 @@ struct Status {
 }
 
 type Resource = Object<IgnoredAny, Status>;
-/// The generation of which each programmed resource speaks, by `KIND/NAMESPACE/NAME`.
+/// The programmed generation of each resource, by `KIND/NAMESPACE/NAME`.
 type Programmed = Arc<Mutex<HashMap<String, i64>>>;
 
-/// Follows the statuses of some kinds until it is dropped.
+/// Watches the statuses of some kinds until it is dropped.
 pub(super) struct Statuses {
     programmed: Programmed,
     changes: watch::Receiver<()>,
@@ -37,7 +37,7 @@ pub(super) struct Statuses {
 }
 
 impl Statuses {
-    /// Follows these kinds.
+    /// Starts to watch these kinds.
     pub(super) fn follow(client: &Client, kinds: &[&str]) -> Self {
         let programmed = Programmed::default();
         let (tell, changes) = watch::channel(());
@@ -50,7 +50,7 @@ impl Statuses {
         Self { programmed, changes, _watches: watches }
     }
 
-    /// Waits until so many are programmed.
+    /// Waits until that many resources are programmed.
     pub(super) async fn count(&mut self, wanted: usize, patience: Duration) -> Result<()> {
         self.until(patience, |programmed| programmed.len() >= wanted).await.with_context(|| {
             format!(
@@ -61,7 +61,7 @@ impl Statuses {
         })
     }
 
-    /// Waits until one is programmed as its generation asks.
+    /// Waits until this generation of a resource, or a later one, is programmed.
     pub(super) async fn generation(&mut self, key: &str, wanted: i64, patience: Duration) -> Result<()> {
         let is = |programmed: &HashMap<String, i64>| programmed.get(key).is_some_and(|is| *is >= wanted);
         self.until(patience, is).await.with_context(|| format!("{key} is not programmed"))
@@ -99,7 +99,7 @@ async fn follow(api: Api<Resource>, kind: String, programmed: Programmed, tell: 
     }
 }
 
-/// The generation that is programmed.
+/// The generation that is programmed, if any.
 fn generation(resource: &Resource) -> Option<i64> {
     let status = resource.status.as_ref()?;
     let is = |condition: &Condition| condition.type_ == "Programmed" && condition.status == "True";

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// A line: what it is, its target, and the value of each outcome.
+/// A row: its label, its target, and the function that returns the value for an outcome.
 pub(super) struct Row<T> {
     pub(super) what: &'static str,
     pub(super) target: String,
@@ -10,13 +10,13 @@ pub(super) struct Row<T> {
 }
 
 impl<T> Row<T> {
-    /// What has no target.
+    /// A row without a target.
     pub(super) fn plain(what: &'static str, value: fn(&T) -> String) -> Self {
         Self { what, target: String::new(), value }
     }
 }
 
-/// A column for each outcome, with what stands above it.
+/// Renders a column for each outcome, under the heading that `above` returns.
 pub(super) fn markdown<T>(rows: &[Row<T>], outcomes: &[T], above: impl Fn(&T) -> String) -> String {
     let mut text = String::from("| | target |");
     for outcome in outcomes {

@@ -1,11 +1,11 @@
-//! Which UID an object has, as soon as it is there.
+//! The UIDs of objects, as soon as the objects exist.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// UIDs by `KIND/NAMESPACE/NAME`. Clones know the same.
+/// UIDs by `KIND/NAMESPACE/NAME`. Clones share their content.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Uids {
     known: Arc<Mutex<HashMap<String, String>>>,
@@ -13,15 +13,16 @@ pub(super) struct Uids {
 }
 
 impl Uids {
-    /// An object was made.
+    /// Records the UID of a new object.
     pub(super) fn note(&self, key: String, uid: String) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, uid);
         self.noted.notify_waiters();
     }
 
-    /// Waits until it is there.
+    /// Waits until the object exists; returns its UID.
     pub(super) async fn of(&self, key: &str) -> String {
         loop {
+            // Created before the lookup, so that a UID that is recorded in between is not missed.
             let noted = self.noted.notified();
             if let Some(uid) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
                 return uid.clone();
@@ -30,7 +31,7 @@ impl Uids {
         }
     }
 
-    /// The keys by their UIDs.
+    /// Keys of the objects, by UID.
     pub(super) fn keys(&self) -> HashMap<String, String> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().map(|(key, uid)| (uid.clone(), key.clone())).collect()

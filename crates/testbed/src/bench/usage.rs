@@ -7,17 +7,17 @@ use anyhow::{Context, Result};
 /// Memory of a process, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Resident now.
+    /// Memory that is resident now.
     pub resident: u64,
-    /// The most that was ever resident.
+    /// The most memory that was ever resident.
     pub peak: u64,
 }
 
-/// Memory of a process that runs.
+/// Memory of a running process.
 pub(super) fn memory(pid: u32) -> Result<Memory> {
     let path = format!("/proc/{pid}/status");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    memory_in(&text).with_context(|| format!("{path} names no memory"))
+    memory_in(&text).with_context(|| format!("{path} has no memory fields"))
 }
 
 fn memory_in(status: &str) -> Option<Memory> {
@@ -28,10 +28,10 @@ fn memory_in(status: &str) -> Option<Memory> {
     Some(Memory { resident: of("VmRSS")?, peak: of("VmHWM")? })
 }
 
-/// Processor time that processes have used since they began, in user and in kernel mode.
+/// Processor time that processes have used since they started, in user mode and kernel mode.
 pub(super) fn processor_time(pids: &[u32]) -> Duration {
     let ticks: u64 = pids.iter().filter_map(|pid| ticks(*pid)).sum();
-    // Linux shows 100 a second to programs, whatever it counts with.
+    // Linux reports 100 ticks a second to programs, whatever its internal frequency is.
     Duration::from_millis(ticks * 10)
 }
 
@@ -39,7 +39,7 @@ fn ticks(pid: u32) -> Option<u64> {
     ticks_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The name of a program, in brackets, may contain anything; what follows it are numbers.
+/// The program's name, in brackets, may contain anything. Only numbers follow it.
 fn ticks_in(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut next = || fields.next()?.parse::<u64>().ok();

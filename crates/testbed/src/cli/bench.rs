@@ -12,7 +12,7 @@ use crate::interrupt::Interrupt;
 use crate::progress::say;
 use crate::state;
 
-/// What is measured.
+/// The benchmark to run.
 #[derive(Debug, Subcommand)]
 pub(super) enum Bench {
     /// Emcee as a controller, against a raw client, on a real API server
@@ -25,59 +25,59 @@ pub(super) enum Bench {
 
 #[derive(Debug, Args)]
 pub(super) struct Controller {
-    /// The emcee under test; a release build, if the numbers are to mean anything
+    /// The emcee to measure; use a release build for meaningful numbers
     #[arg(long, value_name = "FILE")]
     emcee: PathBuf,
-    /// How many expositions, and as many bindings; may be given more than once
+    /// Number of expositions, with as many bindings; repeatable
     #[arg(long = "size", value_name = "NUMBER", default_values_t = [1_000, 10_000], value_parser = size)]
     sizes: Vec<usize>,
-    /// Seconds for which nothing changes, and nothing may be written
+    /// Seconds without changes, in which nothing may be written
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     idle: u64,
-    /// How many changes are timed
+    /// Number of timed changes
     #[arg(long, value_name = "NUMBER", default_value_t = 300)]
     changes: usize,
-    /// How many runs there are of sizes up to 2000; that with the median share is shown
+    /// Number of runs of sizes up to 2000; the run with the median share is shown
     #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     runs: u8,
-    /// A page to write the table to, with how it was measured; what it says of other benchmarks stays
+    /// Page for the table and its description; the sections of other benchmarks do not change
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Discovery {
-    /// The example `benchmark` of emcee-discovery; a release build, if the numbers are to mean anything
+    /// The example `benchmark` of emcee-discovery; use a release build for meaningful numbers
     #[arg(long, value_name = "FILE")]
     program: PathBuf,
-    /// How many services, and how many subscribe to all of them; may be given more than once
+    /// Number of services, and of subscribers to all of them; repeatable
     #[arg(long = "size", value_name = "SERVICESxSUBSCRIBERS", default_values = ["10000x1000", "100000x100"])]
     sizes: Vec<discovery::Size>,
-    /// How many changes are timed
+    /// Number of timed changes
     #[arg(long, value_name = "NUMBER", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=20_000))]
     changes: u16,
-    /// Seconds for which nothing happens before memory is looked at
+    /// Seconds without changes before memory is measured
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     idle: u64,
-    /// A page to write the table to, with how it was measured; what it says of other benchmarks stays
+    /// Page for the table and its description; the sections of other benchmarks do not change
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Imports {
-    /// The emcee under test; a release build, if the numbers are to mean anything
+    /// The emcee to measure; use a release build for meaningful numbers
     #[arg(long, value_name = "FILE")]
     emcee: PathBuf,
-    /// How many services are exposed and imported
+    /// Number of services that are exposed and imported
     #[arg(long, value_name = "NUMBER", default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     services: u16,
-    /// A page to write the table to, with how it was measured; what it says of other benchmarks stays
+    /// Page for the table and its description; the sections of other benchmarks do not change
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
 }
 
-/// Too few have none of some style; too many have no address each.
+/// With fewer, a style would have no resources. With more, there are not enough addresses.
 fn size(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(size @ 40..=50_000) => Ok(size),
@@ -140,21 +140,21 @@ fn program(path: &Path) -> Result<PathBuf> {
     path.canonicalize().with_context(|| format!("no program {}", path.display()))
 }
 
-/// What was begun goes also when a person ends it.
+/// Runs a benchmark. If it is interrupted, everything that was started is removed.
 fn interruptible<T: Send + 'static>(measure: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let interrupt = Interrupt::listen()?;
     interrupt.or(measure)?.unwrap_or_else(|| {
         state::abandon();
-        bail!("interrupted; what was begun is removed")
+        bail!("interrupted; everything that was started is removed")
     })
 }
 
 fn sent_for_nothing(resources: usize) -> ExitCode {
-    say(format_args!("error: {resources} resources were sent to subscribers that had them"));
+    say(format_args!("error: {resources} resources were sent to subscribers that already had them"));
     ExitCode::FAILURE
 }
 
-/// Speed is a matter of the machine; a write without a reason is an error on any.
+/// Speed depends on the machine. An unnecessary write is an error on any machine.
 fn verdict(outcomes: &[Outcome]) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for outcome in outcomes.iter().filter(|outcome| outcome.idle_writes() > 0) {
@@ -167,7 +167,7 @@ fn verdict(outcomes: &[Outcome]) -> ExitCode {
     code
 }
 
-/// Writes one benchmark's section of the page.
+/// Writes the section of one benchmark into the page.
 fn write(file: &Path, benchmark: &str, how: &str, table: &str) -> Result<()> {
     let before = match std::fs::read_to_string(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),

@@ -14,36 +14,36 @@ use rcgen::{
 /// A certificate and its key, as PEM.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// The certificate.
+    /// The certificate, as PEM.
     pub certificate: String,
-    /// The private key.
+    /// Its private key, as PEM.
     pub key: String,
 }
 
-/// A certificate authority.
+/// A certificate authority for tests.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    /// A root of its own.
+    /// Creates a root with a new key.
     pub fn root(name: &str) -> Result<Self> {
         let issuer = CertifiedIssuer::self_signed(authority(name), KeyPair::generate()?)?;
         Ok(Self { issuer })
     }
 
-    /// An authority below this one.
+    /// Creates an authority below this one.
     pub fn intermediate(&self, name: &str) -> Result<Self> {
         let issuer = CertifiedIssuer::signed_by(authority(name), KeyPair::generate()?, &self.issuer)?;
         Ok(Self { issuer })
     }
 
-    /// Its own certificate and key.
+    /// The authority's own certificate and key.
     pub fn identity(&self) -> Identity {
         Identity { certificate: self.issuer.pem(), key: self.issuer.key().serialize_pem() }
     }
 
-    /// A certificate for servers and clients; `group` is what Kubernetes takes for a group.
+    /// Issues a certificate for servers and clients. Kubernetes reads `group` as the user's group.
     pub fn issue(
         &self,
         name: &str,
@@ -68,7 +68,7 @@ impl Authority {
         Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
-    /// A CRL that revokes these certificates of this authority, as PEM.
+    /// A CRL that revokes these certificates, as PEM. This authority must have issued them.
     pub fn revoke(&self, revoked: &[&Identity]) -> Result<String> {
         let now = time::OffsetDateTime::now_utc();
         let entry = |identity: &&Identity| -> Result<RevokedCertParams> {
@@ -91,15 +91,16 @@ impl Authority {
     }
 }
 
-/// The serial number of a certificate for this key: positive, and as rare as the key.
+/// The serial number of a certificate, derived from its key: positive, and as unique as the key.
 fn serial(key: &KeyPair) -> SerialNumber {
+    // The first byte of the public key only identifies its encoding.
     let mut bytes = key.public_key_raw()[1..17].to_vec();
     bytes[0] = bytes[0] & 0x3f | 0x40;
     SerialNumber::from(bytes)
 }
 
 impl Identity {
-    /// Writes `<name>.crt` and `<name>.key`.
+    /// Writes `<name>.crt` and `<name>.key` into the folder.
     pub fn write(&self, folder: &Path, name: &str) -> Result<()> {
         let write = |end: &str, text: &str| {
             let path = folder.join(format!("{name}.{end}"));
@@ -110,7 +111,7 @@ impl Identity {
     }
 }
 
-/// The pair of keys that signs service account tokens, as `sa.key` and `sa.pub`.
+/// Writes the key pair that signs service account tokens, as `sa.key` and `sa.pub`.
 pub(super) fn write_token_keys(folder: &Path) -> Result<()> {
     let key = KeyPair::generate()?;
     std::fs::write(folder.join("sa.key"), key.serialize_pem())?;

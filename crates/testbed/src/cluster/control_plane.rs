@@ -16,42 +16,42 @@ use crate::toolchain::Binaries;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The processes of a control plane; they end when it is dropped.
+/// The processes of a control plane. Dropping it kills them.
 pub struct ControlPlane {
     /// An administrator's client, for use inside the mesh's namespace.
     pub client: Client,
     setup: Setup,
     server: Process,
-    /// etcd, and the controller manager where one runs.
+    /// etcd, and the controller manager if one runs.
     others: Vec<Process>,
 }
 
-/// What a control plane is started from.
+/// Parameters of a mesh's control plane.
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// The bed's state folder.
     pub root: PathBuf,
     /// The mesh's own folder in it.
     pub folder: PathBuf,
-    /// The mesh's addresses.
+    /// Addresses of the mesh.
     pub plan: Plan,
-    /// The binaries.
+    /// Binaries that the mesh runs.
     pub binaries: Binaries,
     /// The port on the host's loopback that leads to the apiserver.
     pub host_port: u16,
-    /// Further flags of the apiserver, as `--name=value`.
+    /// Additional flags of the apiserver, as `--name=value`.
     pub apiserver_flags: Vec<String>,
 }
 
 impl ControlPlane {
-    /// Starts one; has to run inside the node's namespace.
+    /// Starts a control plane. Must run inside the node's namespace.
     pub async fn start(mesh: &str, setup: &Setup) -> Result<Self> {
         let mut begun = Self::start_without_controllers(mesh, setup).await?;
         begun.others.push(start(setup, "kube-controller-manager", setup.controller_manager(), None)?);
         Ok(begun)
     }
 
-    /// As [`start`](Self::start), but nobody acts upon what is written: no Kubernetes controller runs.
+    /// Like [`start`](Self::start), but without Kubernetes' controllers: nothing acts on what is written.
     pub async fn start_without_controllers(mesh: &str, setup: &Setup) -> Result<Self> {
         write_credentials(mesh, setup)?;
         let etcd = start(setup, "etcd", setup.etcd(), None)?;
@@ -61,16 +61,16 @@ impl ControlPlane {
         Ok(Self { client, setup: setup.clone(), server, others: vec![etcd] })
     }
 
-    /// Process ids of the apiserver and of what it stands on.
+    /// Process ids of the apiserver, of etcd and of the controller manager.
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {
         [&self.server].into_iter().chain(&self.others).map(Process::pid).collect()
     }
 
-    /// Ends the apiserver at once, runs `meanwhile`, and starts it again on the same data.
+    /// Kills the apiserver, runs `meanwhile`, and starts the apiserver again on the same data.
     pub async fn restart_apiserver(&mut self, meanwhile: impl FnOnce() + Send + 'static) -> Result<()> {
         self.server.kill().await?;
-        // On a thread of its own, so that it may use this thread, which the mesh lives in.
+        // On a separate thread: `meanwhile` may itself need this thread, which runs everything in the mesh.
         tokio::task::spawn_blocking(meanwhile).await?;
         self.server = start_apiserver(&self.setup)?;
         wait_ready(&self.client, &mut self.server).await
@@ -90,7 +90,7 @@ impl Setup {
             ("advertise-client-urls", "http://127.0.0.1:2379"),
             ("listen-peer-urls", "http://127.0.0.1:2380"),
         ]));
-        // The data does not outlive the bed.
+        // The data does not outlive the bed, so it need not reach the disk.
         command.push("--unsafe-no-fsync".to_owned());
         command
     }
@@ -112,7 +112,7 @@ impl Setup {
             ("service-cluster-ip-range", &self.plan.services()),
             ("authorization-mode", "RBAC"),
             ("allow-privileged", "true"),
-            // Webhooks that name a Service are called at its endpoints: nothing carries cluster addresses here.
+            // Calls a webhook's endpoints instead of its Service address: nothing routes cluster addresses here.
             ("enable-aggregator-routing", "true"),
         ]));
         command.extend_from_slice(&self.apiserver_flags);
@@ -127,7 +127,7 @@ impl Setup {
             ("root-ca-file", &self.file("ca.crt")),
             ("leader-elect", "false"),
             ("bind-address", "127.0.0.1"),
-            // The node agent renews no lease, so a controller that watches for one would evict every pod.
+            // The node agent renews no lease, so a controller that watches leases would evict every pod.
             (
                 "controllers",
                 "*,-node-lifecycle-controller,-node-ipam-controller,-cloud-node-lifecycle-controller",
@@ -155,7 +155,7 @@ fn start(setup: &Setup, name: &str, command: Vec<String>, hosts: Option<PathBuf>
     Process::start(&setup.root, &spec)
 }
 
-/// The apiserver calls Istio's webhooks by the name their certificate has, and no DNS knows it.
+/// Writes a hosts file for the apiserver. It calls Istio's webhooks by the name in their certificate, which is in no DNS.
 fn hosts(setup: &Setup) -> Result<PathBuf> {
     let path = setup.folder.join("hosts");
     let text = format!("127.0.0.1 localhost\n{} istiod.istio-system.svc\n", setup.plan.node());
@@ -204,7 +204,7 @@ async fn wait_ready(client: &Client, server: &mut Process) -> Result<()> {
         if Instant::now() > deadline {
             bail!("kube-apiserver is not ready after {} s", PATIENCE.as_secs());
         }
-        // It announces readiness to nobody: asking again is the only way to learn of it.
+        // kube-apiserver does not announce that it is ready, so it has to be polled.
         sleep(Duration::from_millis(100)).await;
     }
     Ok(())

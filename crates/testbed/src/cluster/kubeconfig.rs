@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Identity;
 
-/// A kubeconfig with everything inside it.
+/// A kubeconfig with all certificates and keys inside.
 #[must_use]
 pub fn kubeconfig(cluster: &str, server: &str, ca: &str, user: &Identity) -> Value {
     json!({
@@ -21,7 +21,7 @@ pub fn kubeconfig(cluster: &str, server: &str, ca: &str, user: &Identity) -> Val
 }
 
 fn base64(text: &str) -> Value {
-    // Kubernetes' own byte strings are base64 in JSON.
+    // Kubernetes' own type for bytes is written as base64 in JSON.
     serde_json::to_value(k8s_openapi::ByteString(text.as_bytes().to_vec())).unwrap_or_default()
 }
 

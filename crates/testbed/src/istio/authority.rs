@@ -1,4 +1,4 @@
-//! Which root a mesh's identities come from.
+//! The root of a mesh's identities.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,22 +14,22 @@ pub struct CommonRoot(Arc<Authority>);
 /// The root of one mesh.
 #[derive(Clone, Default)]
 pub enum Root {
-    /// istiod makes its own; no other mesh knows it.
+    /// istiod creates its own root; no other mesh trusts it.
     #[default]
     Own,
-    /// An intermediate of a common one: what the end-to-end styles need.
+    /// An intermediate of a common root, which the end-to-end styles need.
     Common(CommonRoot),
 }
 
 impl CommonRoot {
-    /// A new root.
+    /// Creates a new root.
     pub fn new() -> Result<Self> {
         Ok(Self(Arc::new(Authority::root("emcee-testbed common root")?)))
     }
 }
 
 impl Root {
-    /// Writes the folder istiod reads its authority from; it is empty where istiod makes its own.
+    /// Writes the folder from which istiod reads its authority. It is empty if istiod creates its own.
     pub(super) fn write(&self, mesh: &str, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder)?;
         let Self::Common(CommonRoot(root)) = self else { return Ok(()) };

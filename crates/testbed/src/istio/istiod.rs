@@ -13,7 +13,7 @@ use crate::process::{Process, Spec};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Switched off: what needs filters that only Istio's own Envoy has, and what a bed does not use.
+/// Disables what needs filters that only Istio's own Envoy has, and what a bed does not use.
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("POD_NAMESPACE", "istio-system"),
     ("CLUSTER_ID", "Kubernetes"),
@@ -29,7 +29,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("VALIDATION_WEBHOOK_CONFIG_NAME", "istio-validator-istio-system"),
 ];
 
-/// The process; it ends when this is dropped.
+/// The istiod process. Dropping it kills it.
 #[derive(Debug)]
 pub struct Istiod {
     setup: Setup,
@@ -38,7 +38,7 @@ pub struct Istiod {
 }
 
 impl Istiod {
-    /// Starts it and waits until it answers; has to run inside the node's namespace.
+    /// Starts istiod and waits until it is ready. Must run inside the node's namespace.
     pub async fn start(mesh: &str, setup: &Setup, manifests: &Manifests, root: &Root) -> Result<Self> {
         let folder = lay_out(mesh, setup, manifests, root)?;
         let spec = Spec {
@@ -53,17 +53,17 @@ impl Istiod {
         Ok(Self { setup: setup.clone(), spec, process })
     }
 
-    /// Ends it at once, runs `meanwhile`, and starts it again.
+    /// Kills istiod, runs `meanwhile`, and starts it again.
     pub async fn restart(&mut self, meanwhile: impl FnOnce() + Send + 'static) -> Result<()> {
         self.process.kill().await?;
-        // On a thread of its own, so that it may use this thread, which the mesh lives in.
+        // On a separate thread: `meanwhile` may itself need this thread, which runs everything in the mesh.
         tokio::task::spawn_blocking(meanwhile).await?;
         self.process = Process::start(&self.setup.root, &self.spec)?;
         wait_ready(&self.setup, &mut self.process).await
     }
 }
 
-/// istiod reads templates and authority below its working folder.
+/// Writes the files of istiod, which reads templates and authority below its working folder.
 fn lay_out(mesh: &str, setup: &Setup, manifests: &Manifests, root: &Root) -> Result<PathBuf> {
     let folder = setup.folder.join("istiod");
     root.write(mesh, &folder.join("etc/cacerts"))?;
@@ -109,7 +109,7 @@ async fn wait_ready(setup: &Setup, process: &mut Process) -> Result<()> {
         if Instant::now() > deadline {
             bail!("istiod is not ready after {} s", PATIENCE.as_secs());
         }
-        // It announces readiness to nobody: asking again is the only way to learn of it.
+        // istiod does not announce that it is ready, so it has to be polled.
         sleep(Duration::from_millis(100)).await;
     }
     Ok(())

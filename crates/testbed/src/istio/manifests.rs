@@ -1,4 +1,4 @@
-//! Istio's own objects, changed where a bed differs from a cluster.
+//! Istio's own objects, adapted where a bed differs from a cluster.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -7,24 +7,24 @@ use crate::mesh::documents;
 use crate::process::output;
 use crate::toolchain::Binaries;
 
-/// Where the webhooks' certificate says istiod is.
+/// URL of istiod's webhooks, with the host name in their certificate.
 const WEBHOOK: &str = "https://istiod.istio-system.svc:15017";
 
-/// What `istioctl manifest generate` prints, made fit for a bed.
+/// The output of `istioctl manifest generate`, adapted to a bed.
 #[derive(Debug, Clone)]
 pub struct Manifests {
-    /// Custom resource definitions, which have to be there before the rest.
+    /// Custom resource definitions, which must exist before the other objects.
     pub definitions: Vec<Value>,
-    /// Everything else.
+    /// All other objects to apply.
     pub objects: Vec<Value>,
-    /// The mesh config.
+    /// The mesh config, as text.
     pub mesh_config: String,
     /// The injector's templates and their values.
     pub injection: (String, String),
 }
 
 impl Manifests {
-    /// Asks `istioctl` for them.
+    /// Generates the manifests with `istioctl`.
     pub async fn generate(binaries: &Binaries, trust_domain: &str) -> Result<Self> {
         let domain = format!("meshConfig.trustDomain={trust_domain}");
         let options =
@@ -44,7 +44,7 @@ impl Manifests {
     }
 }
 
-/// istiod runs as a process of the bed, not as a pod.
+/// Whether the object belongs to the pods of istiod. In a bed, istiod is a process.
 fn runs_pods(object: &Value) -> bool {
     let kind = object["kind"].as_str().unwrap_or_default();
     ["Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget"].contains(&kind)
@@ -59,7 +59,8 @@ fn adapt(object: &mut Value) {
     }
 }
 
-/// A Service has no endpoints here: istiod is not a pod, and nothing carries cluster addresses for the apiserver.
+/// Replaces the webhook's Service by a URL. The Service has no endpoints: istiod is not a pod, and nothing routes
+/// cluster addresses for the apiserver.
 fn call_by_url(webhook: &mut Value) {
     let config = &mut webhook["clientConfig"];
     let path = config["service"]["path"].as_str().unwrap_or_default().to_owned();

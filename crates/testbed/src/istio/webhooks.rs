@@ -1,4 +1,4 @@
-//! Waiting for istiod to take charge of its webhooks.
+//! Waits until istiod has set up its webhooks.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Until istiod has written its authority into them, every injected pod is refused, and what Istio would
-/// refuse is not.
+/// Waits until istiod has written its CA into its webhooks. Before that, every injected pod is refused, and objects
+/// that Istio would refuse are accepted.
 pub async fn await_webhooks(client: Client) -> Result<()> {
     let injector = Api::<MutatingWebhookConfiguration>::all(client.clone());
     let injects = |found: Option<&MutatingWebhookConfiguration>| {
@@ -29,6 +29,6 @@ pub async fn await_webhooks(client: Client) -> Result<()> {
         await_condition(injector, "istio-sidecar-injector", injects).await?;
         await_condition(validator, "istio-validator-istio-system", validates).await
     };
-    timeout(PATIENCE, both).await.context("istiod does not take charge of its webhooks: see its log")??;
+    timeout(PATIENCE, both).await.context("istiod does not set up its webhooks: see its log")??;
     Ok(())
 }

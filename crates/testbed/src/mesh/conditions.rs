@@ -1,4 +1,4 @@
-//! Waiting for what a cluster does by itself.
+//! Waits for what a cluster does by itself.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,12 @@ use tokio::time::{sleep, timeout_at};
 use super::objects::patiently;
 use super::{Mesh, Output};
 
-/// How long anything may take on a busy machine. Only what is broken takes so long.
+/// Time limit for each step on a busy machine. Only what is broken takes so long.
 pub(super) const PATIENCE: Duration = Duration::from_mins(3);
 
 impl Mesh {
-    /// Waits until every replica of a Deployment is ready and none of an earlier version is left, not even one that
-    /// is still ending: a command in "the pod" must not land in that one.
+    /// Waits until every replica of a Deployment is ready and no pod of an earlier version is left. A pod that is still
+    /// ending counts as left: a command in "the pod" must not run in that one.
     pub fn wait_rolled_out(&self, namespace: &str, name: &str) -> Result<()> {
         let api = Api::<Deployment>::namespaced(self.client(), namespace);
         let what = format!("Deployment {namespace}/{name} of {} is not rolled out", self.name());
@@ -37,23 +37,23 @@ impl Mesh {
         self.wait_rolled_out(namespace, name)
     }
 
-    /// Waits until a `LoadBalancer` Service has an address, and gives it.
+    /// Waits until a `LoadBalancer` Service has an address, and returns it.
     pub fn wait_address(&self, namespace: &str, name: &str) -> Result<String> {
         let what = format!("Service {namespace}/{name} of {} has no address", self.name());
         let (client, namespace, name) = (self.client(), namespace.to_owned(), name.to_owned());
         self.run(async move { address(client, &namespace, &name, "").await.context(what) })
     }
 
-    /// Waits until a `LoadBalancer` Service has another address than `before`, and gives it.
+    /// Waits until a `LoadBalancer` Service has another address than `before`, and returns it.
     pub fn wait_other_address(&self, namespace: &str, name: &str, before: &str) -> Result<String> {
-        let what = format!("Service {namespace}/{name} of {} keeps its address {before}", self.name());
+        let what = format!("Service {namespace}/{name} of {} still has address {before}", self.name());
         let (client, namespace, name, before) =
             (self.client(), namespace.to_owned(), name.to_owned(), before.to_owned());
         self.run(async move { address(client, &namespace, &name, &before).await.context(what) })
     }
 
-    /// Runs a command in a pod until its output is as wanted: how fast istiod pushes is nobody's promise,
-    /// and no event says that a proxy has what was pushed. A pod that is just being replaced is waited for too.
+    /// Runs a command in a pod until its output is as wanted. istiod does not promise how fast it pushes, and no event
+    /// tells when a proxy has what was pushed. A pod that is being replaced is also waited for.
     pub fn eventually(
         &self,
         target: &str,
@@ -93,8 +93,8 @@ impl Mesh {
     }
 }
 
-/// Waits until an object, or its absence, is as wanted, and gives it. A watch that breaks is begun again:
-/// a busy API server breaks them, and `await_condition` ends at the first error.
+/// Waits until an object, or its absence, is as wanted, and returns it. A broken watch is started again: a busy API
+/// server breaks watches, and `await_condition` ends at the first error.
 pub async fn until<K>(
     api: Api<K>,
     name: &str,
@@ -114,7 +114,11 @@ where
     }
     let last = broken.map(|error| format!("; the last watch broke: {error}")).unwrap_or_default();
     let now = api.get_opt(name).await;
-    Err(anyhow!("it is not so after {} s{last}; {} is now {now:?}", PATIENCE.as_secs(), api.resource_url()))
+    Err(anyhow!(
+        "condition not met after {} s{last}; {} is now {now:?}",
+        PATIENCE.as_secs(),
+        api.resource_url()
+    ))
 }
 
 fn rolled_out(deployment: &Deployment) -> bool {

@@ -7,7 +7,7 @@ use super::Mesh;
 use crate::cluster::Identity;
 
 impl Mesh {
-    /// Writes a Secret with `tls.crt`, `tls.key` and `ca.crt`.
+    /// Applies a Secret with `tls.crt`, `tls.key` and `ca.crt`.
     pub fn credential(&self, namespace: &str, name: &str, own: &Identity, ca: &str) -> Result<()> {
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",

@@ -1,4 +1,4 @@
-//! Troubles that a mesh has to come through.
+//! Outages of the control plane that a mesh has to survive.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Commands in pods, and what processes have said.
+//! Commands in pods, and the logs of processes.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -11,18 +11,18 @@ use anyhow::{Context, Result, bail};
 use super::Mesh;
 use crate::process::tail;
 
-/// What a command gave.
+/// The result of a command.
 #[derive(Debug, Clone)]
 pub struct Output {
-    /// Its exit code; -1 when a signal ended it.
+    /// Exit code; -1 if a signal ended the command.
     pub code: i32,
-    /// What it wrote to stdout.
+    /// What the command wrote to stdout.
     pub stdout: String,
-    /// What it wrote to stderr.
+    /// What the command wrote to stderr.
     pub stderr: String,
 }
 
-/// A pod, or one of its containers: `namespace/pod[/container]`. The pod's name may be cut short.
+/// A pod, or one of its containers: `namespace/pod[/container]`. The pod's name may be a prefix.
 #[derive(Debug, Clone)]
 pub struct Target {
     namespace: String,
@@ -43,19 +43,20 @@ impl std::str::FromStr for Target {
 }
 
 impl Target {
-    /// The pod's folder below a mesh's.
+    /// The pod's folder below the mesh's folder.
     pub fn folder(&self, mesh: &Path) -> Result<PathBuf> {
         let pods = mesh.join("pods");
         let start = format!("{}_{}", self.namespace, self.pod);
         let mut found: Vec<PathBuf> =
             files(&pods).filter(|path| file_name(path).starts_with(&start)).collect();
-        // One that runs before one that is being removed; then the shortest: an exact name before those it begins.
+        // A running pod comes before one that is being removed. Then comes the shortest name: an exact name precedes all
+        // names that start with it.
         found.sort_by_key(|path| (!is_running(path), file_name(path).len(), path.clone()));
         let missing = || format!("no pod {}/{} runs (see `kubectl get pods -A`)", self.namespace, self.pod);
         found.into_iter().next().with_context(missing)
     }
 
-    /// The pid of a container's process; of the pod's own one where none is named.
+    /// The pid of the named container's process, by default of the application's.
     pub fn pid(&self, mesh: &Path) -> Result<u32> {
         let folder = self.folder(mesh)?;
         let named = |name: &str| folder.join(format!("{name}.pid"));
@@ -63,7 +64,8 @@ impl Target {
             Some(container) => named(container),
             None => first_own(&folder).unwrap_or_else(|| named("istio-proxy")),
         };
-        let text = fs::read_to_string(&pid).with_context(|| format!("{} does not run", pid.display()))?;
+        let text =
+            fs::read_to_string(&pid).with_context(|| format!("no running process for {}", pid.display()))?;
         Ok(text.trim().parse()?)
     }
 }
@@ -91,7 +93,7 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A command that runs where a process runs: its files, its network, its environment.
+/// A command that runs in the environment of a process: its files, its network, its variables.
 #[must_use]
 pub fn enter(pid: u32, command: &[&str]) -> Command {
     let mut enter = Command::new("nsenter");
@@ -100,7 +102,7 @@ pub fn enter(pid: u32, command: &[&str]) -> Command {
     enter
 }
 
-/// What a process was started with.
+/// The environment with which a process was started.
 fn environment(pid: u32) -> Vec<(OsString, OsString)> {
     let all = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let pairs = all.split(|byte| *byte == 0).filter_map(|pair| {
@@ -132,7 +134,7 @@ impl Mesh {
         fs::read_to_string(&path).with_context(|| format!("no log {}", path.display()))
     }
 
-    /// The ends of all logs, for a failing test to print.
+    /// The last lines of all logs, which a failing test prints.
     pub fn log_tails(&self, lines: usize) -> String {
         let pods = ["pods", "ended"].into_iter().flat_map(|kind| files(&self.folder().join(kind)));
         let folders = std::iter::once(self.folder().join("logs")).chain(pods);
@@ -145,7 +147,7 @@ impl Mesh {
     }
 }
 
-/// Where a log is.
+/// Path of the log of a process or container.
 pub fn log_path(mesh: &Path, of: &str) -> Result<PathBuf> {
     if !of.contains('/') {
         return Ok(mesh.join("logs").join(format!("{of}.log")));

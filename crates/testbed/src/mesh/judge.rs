@@ -1,4 +1,4 @@
-//! What Istio's own tools say about objects.
+//! Checks objects with Istio's own tools.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::{Mesh, documents};
 
 impl Mesh {
-    /// `istioctl validate`: every object of a YAML text is one that Istio takes.
+    /// Runs `istioctl validate`. Fails if Istio does not accept an object of the YAML text.
     pub fn validate(&self, yaml: &str) -> Result<()> {
         let file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
         std::fs::write(file.path(), yaml)?;
@@ -23,8 +23,8 @@ impl Mesh {
         Ok(())
     }
 
-    /// `istioctl analyze`: its messages on objects of these namespaces, but those with a code in `allowed`.
-    /// It reads the whole cluster, as it takes what it has not read for missing.
+    /// Runs `istioctl analyze`. Returns its messages about objects in these namespaces, except those with a code in
+    /// `allowed`. It analyzes the whole cluster, because it reports what it has not read as missing.
     pub fn analyze(&self, namespaces: &[&str], allowed: &[&str]) -> Result<Vec<String>> {
         let options = ["analyze", "--all-namespaces", "--output", "json", "--kubeconfig"];
         let done =
@@ -45,7 +45,7 @@ impl Mesh {
     }
 }
 
-/// An origin is `Kind namespace/name`, or `Kind name` where there is no namespace.
+/// An origin is `Kind namespace/name`, or `Kind name` for a kind without namespaces.
 fn is_in(origin: &str, namespace: &str) -> bool {
     let name = origin.rsplit(' ').next().unwrap_or_default();
     name.split('/').next() == Some(namespace)

@@ -1,4 +1,4 @@
-//! All that there is in a cluster.
+//! Lists the objects of a cluster.
 
 use anyhow::{Context, Result};
 use kube::Api;
@@ -12,14 +12,14 @@ use super::Mesh;
 pub struct Listed {
     /// The kind, in the version that the API server recommends.
     pub resource: ApiResource,
-    /// Whether objects of that kind are in namespaces.
+    /// Whether the kind is namespaced.
     pub is_namespaced: bool,
-    /// The object.
+    /// The object itself, with all fields.
     pub object: DynamicObject,
 }
 
 impl Mesh {
-    /// Every object of all kinds that can be listed and are `wanted`.
+    /// Lists every object of all kinds that can be listed and for which `wanted` returns true.
     pub fn list_all(
         &self,
         params: ListParams,

@@ -16,12 +16,12 @@ use tokio::time::{Instant, sleep};
 use super::Mesh;
 
 const MANAGER: &str = "emcee-testbed";
-/// A definition that was just written serves its kind a moment later, and a webhook may still be starting.
+/// A new definition serves its kind a moment later, and a webhook may still be starting.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Reads a stream of YAML documents.
+/// Parses a stream of YAML documents.
 pub fn documents(text: &str) -> Result<Vec<Value>> {
-    // Istio's definitions alone are larger than the limits that guard against hostile YAML.
+    // Istio's definitions alone are larger than the limits that protect against hostile YAML.
     let options = serde_saphyr::options! { budget: None };
     let all: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options).context("not YAML")?;
     Ok(all.into_iter().filter(|document| !document.is_null()).collect())
@@ -37,7 +37,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// With an administrator's client.
+    /// Objects, accessed with an administrator's client.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client, kinds: Arc::default() }
@@ -60,7 +60,7 @@ impl Objects {
         Ok(())
     }
 
-    /// Applies an object, and nothing comes of it but what the API server and its webhooks say.
+    /// Applies an object as a dry run: only the API server and its webhooks check it.
     pub async fn try_out(&self, object: &Value) -> Result<()> {
         let (api, name) = self.api(object).await?;
         let params = PatchParams { dry_run: true, ..PatchParams::apply(MANAGER).force() };
@@ -68,7 +68,7 @@ impl Objects {
         Ok(())
     }
 
-    /// Deletes objects in reverse order; those that are gone already are fine.
+    /// Deletes objects in reverse order; an object that is already gone is not an error.
     pub async fn delete(&self, objects: Vec<Value>) -> Result<()> {
         for object in objects.iter().rev() {
             let (api, name) = self.api(object).await?;
@@ -81,7 +81,7 @@ impl Objects {
         Ok(())
     }
 
-    /// One object, by a reference that has `apiVersion`, `kind` and `metadata`.
+    /// Reads an object, by a reference with `apiVersion`, `kind` and `metadata`.
     pub async fn get(&self, reference: &Value) -> Result<Option<Value>> {
         let (api, name) = self.api(reference).await?;
         let found = patiently(|| api.get_opt(&name)).await?;
@@ -121,14 +121,14 @@ impl Objects {
                 Err(error) if Instant::now() > deadline => {
                     bail!("the cluster has no {}: {error}", wanted.kind)
                 }
-                // Discovery has no watch.
+                // The discovery API has no watch, so it has to be polled.
                 Err(_) => sleep(Duration::from_millis(100)).await,
             }
         }
     }
 }
 
-/// Tries again while the API server, or a webhook behind it, is too busy to answer.
+/// Retries while the API server, or a webhook behind it, is too busy to answer.
 pub(crate) async fn patiently<T, F: Future<Output = kube::Result<T>>>(
     attempt: impl Fn() -> F,
 ) -> kube::Result<T> {
@@ -164,19 +164,22 @@ impl Mesh {
         self.run(async move { objects.apply(all).await })
     }
 
-    /// What the API server and its webhooks say of an object, of which nothing comes.
+    /// Applies an object as a dry run: only the API server and its webhooks check it.
     pub fn try_out(&self, object: &Value) -> Result<()> {
         let (objects, object) = (self.objects(), object.clone());
         self.run(async move { objects.try_out(&object).await })
     }
 
-    /// Waits until the API server refuses an object, with all of these words: nothing says when it has heard of a webhook.
+    /// Waits until the API server refuses an object, with all of these words. Nothing tells when the API server starts to
+    /// call a new webhook.
     pub fn wait_refused(&self, object: &Value, words: &[&str]) -> Result<()> {
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {
             match self.try_out(object) {
                 Err(error) if words.iter().all(|word| format!("{error:#}").contains(word)) => return Ok(()),
-                tried if std::time::Instant::now() > deadline => bail!("it is not refused: {tried:?}"),
+                tried if std::time::Instant::now() > deadline => {
+                    bail!("the object is not refused: {tried:?}")
+                }
                 _ => std::thread::sleep(Duration::from_millis(100)),
             }
         }
@@ -188,7 +191,7 @@ impl Mesh {
         self.run(async move { objects.delete(all).await })
     }
 
-    /// One object, for instance `mesh.get("v1", "Service", "default", "helloworld")`.
+    /// Reads an object, for instance `mesh.get("v1", "Service", "default", "helloworld")`.
     pub fn get(&self, api_version: &str, kind: &str, namespace: &str, name: &str) -> Result<Option<Value>> {
         let metadata = serde_json::json!({"namespace": namespace, "name": name});
         let reference = serde_json::json!({"apiVersion": api_version, "kind": kind, "metadata": metadata});

@@ -1,4 +1,4 @@
-//! A validating webhook that refuses one object, as Istio's refuses what it does not like.
+//! A validating webhook that refuses one object, as Istio's webhook refuses invalid objects.
 
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -23,7 +23,7 @@ use crate::cluster::{Authority, Identity};
 
 const NAME: &str = "emcee-testbed-refusal";
 
-/// While it is kept, the object is refused.
+/// The object is refused until this is dropped.
 pub struct Refusal {
     mesh: Mesh,
     configuration: String,
@@ -31,9 +31,9 @@ pub struct Refusal {
 }
 
 impl Mesh {
-    /// Has the API server refuse this object, whoever writes it, with these words. Others of its kind it takes.
+    /// Makes the API server refuse this object with these words, for every client. Other objects are accepted.
     pub fn refuse(&self, object: &Value, words: &'static str) -> Result<Refusal> {
-        let name = object["metadata"]["name"].as_str().context("an object has a name")?.to_owned();
+        let name = object["metadata"]["name"].as_str().context("the object has no name")?.to_owned();
         let authority = Authority::root("a webhook")?;
         let address = self.plan().node();
         let own = authority.issue("webhook", None, &[], &[address.into()])?;
@@ -66,7 +66,7 @@ impl Mesh {
                         let Ok(stream) = acceptor.accept(stream).await else { return };
                         let answer = service_fn(|request| answer(request, &name, words));
                         let served = hyper::server::conn::http1::Builder::new();
-                        // What the API server says of a broken connection is what the test sees.
+                        // If the connection breaks, the test sees the API server's message about it.
                         let _ = served.serve_connection(TokioIo::new(stream), answer).await;
                     });
                 }
@@ -85,8 +85,10 @@ impl Drop for Refusal {
 }
 
 fn configuration(object: &Value, url: &str, ca: &str) -> Result<String> {
-    let version = object["apiVersion"].as_str().context("an object has an apiVersion")?;
-    let Some((group, version)) = version.split_once('/') else { bail!("not of the core group") };
+    let version = object["apiVersion"].as_str().context("the object has no apiVersion")?;
+    let Some((group, version)) = version.split_once('/') else {
+        bail!("objects of the core group are not supported")
+    };
     let plural = format!("{}s", object["kind"].as_str().unwrap_or_default().to_lowercase());
     let webhook = json!({
         "name": "refusal.emcee-testbed.example",

@@ -1,40 +1,40 @@
-//! Who has which address.
+//! The addresses of meshes.
 
 use std::net::Ipv4Addr;
 
-/// The addresses of one mesh, from its place in the bed.
+/// The addresses of one mesh, computed from its place in the bed.
 ///
-/// They are ordinary private addresses because Kubernetes refuses loopback ones in `EndpointSlices`.
+/// They are ordinary private addresses, because Kubernetes refuses loopback addresses in `EndpointSlices`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan(u8);
 
 impl Plan {
-    /// The plan of the mesh at `place`, the first being 1.
+    /// The plan of the mesh at `place`; the first place is 1.
     #[must_use]
     pub fn new(place: u8) -> Self {
         Self(place)
     }
 
-    /// The node: control plane and default route of the pods.
+    /// Address of the node: control plane and default route of the pods.
     #[must_use]
     pub fn node(self) -> Ipv4Addr {
         Ipv4Addr::new(10, 100 + self.0, 0, 1)
     }
 
-    /// The pod with number `number`.
+    /// Address of the pod with number `number`.
     #[must_use]
     pub fn pod(self, number: u16) -> Ipv4Addr {
         let [high, low] = number.to_be_bytes();
         Ipv4Addr::new(10, 100 + self.0, 1 + high, low)
     }
 
-    /// The range of node and pods.
+    /// Range of the node and its pods.
     #[must_use]
     pub fn range(self) -> String {
         format!("10.{}.0.0/16", 100 + self.0)
     }
 
-    /// The range of cluster addresses.
+    /// Range of the cluster addresses of Services.
     #[must_use]
     pub fn services(self) -> String {
         format!("10.{}.0.0/16", 150 + self.0)

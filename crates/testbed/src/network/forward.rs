@@ -1,4 +1,4 @@
-//! A way in: a port on the host's loopback whose connections go on inside a namespace.
+//! Forwards a port on the host's loopback into a namespace.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::Inside;
 
-/// A listener outside. A socket stays in the namespace it was made in, so one process can hold both ends.
+/// A listener on the host. A socket stays in the namespace in which it was created, so one process can have both ends.
 #[derive(Debug)]
 pub struct Forward {
     listener: TcpListener,
@@ -24,12 +24,12 @@ impl Forward {
         Ok(Self { listener, port })
     }
 
-    /// The port outside.
+    /// The port on the host's loopback.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Takes connections on to `target` for as long as the thread inside lives.
+    /// Forwards connections to `target` for as long as the thread inside the namespace lives.
     pub fn start(self, inside: &Inside, target: SocketAddr) {
         inside.handle().spawn(async move {
             let Ok(listener) = tokio::net::TcpListener::from_std(self.listener) else { return };
@@ -42,7 +42,7 @@ impl Forward {
 
 async fn carry(mut outside: TcpStream, target: SocketAddr) {
     if let Ok(mut inside) = TcpStream::connect(target).await {
-        // Either side may close first; both ends see it.
+        // Either side may close first; both ends notice it.
         let _ = copy_bidirectional(&mut outside, &mut inside).await;
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::Namespace;
 
-/// A single-threaded runtime inside a namespace; threads it starts are inside too.
+/// A single-threaded runtime inside a namespace. Threads that it starts are inside too.
 #[derive(Debug)]
 pub struct Inside {
     handle: Handle,
@@ -22,7 +22,7 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Starts the thread.
+    /// Starts the thread in this namespace.
     pub fn enter(namespace: &Namespace) -> Result<Self> {
         let file =
             File::open(namespace.path()).with_context(|| format!("no namespace {}", namespace.name()))?;
@@ -34,12 +34,12 @@ impl Inside {
         Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Where to spawn what has to be inside.
+    /// Handle for spawning tasks inside the namespace.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Runs a future inside and waits for it; not to be called from inside.
+    /// Runs a future inside and waits for it. Do not call it from inside: it would wait forever.
     pub fn run<F, T>(&self, future: F) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send + 'static,
@@ -49,17 +49,17 @@ impl Inside {
         self.handle.spawn(async move {
             let _ = answer.send(future.await);
         });
-        answered.recv().context("the bed was taken down meanwhile")?
+        answered.recv().context("the bed was stopped in the meantime")?
     }
 
-    /// As [`run`](Self::run), with all processors: what measures must not be what is slow.
+    /// Like [`run`](Self::run), but on all processors, so that the measuring side is not the slow one.
     pub fn run_on_all<F, T>(&self, future: F) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
     {
         let worker = self.run(async move {
-            // Threads begin in the namespace of the one that starts them.
+            // A thread starts in the namespace of the thread that spawns it.
             let work = move || Builder::new_multi_thread().enable_all().build()?.block_on(future);
             Ok(std::thread::spawn(work))
         })?;
@@ -78,7 +78,7 @@ fn live(namespace: &File, ready: &mpsc::Sender<Result<Handle>>, stopped: oneshot
 
 fn join(namespace: &File) -> Result<Runtime> {
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-        .context("cannot enter (root?)")?;
+        .context("cannot enter the namespace (are you root?)")?;
     Ok(Builder::new_current_thread().enable_all().build()?)
 }
 

@@ -1,4 +1,4 @@
-//! A network namespace of ours, by name.
+//! A network namespace of the bed, by name.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,15 @@ use super::PREFIX;
 use crate::process::output;
 use crate::state;
 
-/// A namespace that we made. It is removed by [`Namespace::remove`] or by the state's sweep, not on drop:
-/// both know of processes inside, which must go first.
+/// A namespace that we created. It is removed by [`NetworkNamespace::remove`] or by the sweep of the state folder, not on
+/// drop: both first kill the processes inside.
 #[derive(Debug, Clone)]
 pub struct Namespace {
     name: String,
 }
 
 impl Namespace {
-    /// Makes a namespace with loopback up and forwarding on.
+    /// Creates a namespace with loopback up and forwarding on.
     pub async fn make(root: &Path, name: &str) -> Result<Self> {
         let name = format!("{PREFIX}{name}");
         ensure!(
@@ -35,17 +35,17 @@ impl Namespace {
         Ok(made)
     }
 
-    /// The name that `ip netns` knows.
+    /// The name that `ip netns` uses.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The file that keeps it.
+    /// The file that keeps the namespace alive.
     pub fn path(&self) -> PathBuf {
         Path::new("/run/netns").join(&self.name)
     }
 
-    /// Runs `ip` in it.
+    /// Runs `ip` in the namespace.
     pub async fn ip(&self, arguments: &[&str]) -> Result<()> {
         output("ip", &[&["-n", &self.name], arguments].concat()).await.map(drop)
     }
@@ -55,26 +55,26 @@ impl Namespace {
         output("nsenter", &[&[net.as_str()], command].concat()).await.map(drop)
     }
 
-    /// Makes a bridge in it.
+    /// Adds a bridge to the namespace.
     pub async fn bridge(&self, name: &str) -> Result<()> {
         self.ip(&["link", "add", name, "type", "bridge"]).await?;
         self.ip(&["link", "set", name, "up"]).await
     }
 
-    /// Gives a device an address.
+    /// Adds an address to a device, and sets the device up.
     pub async fn address(&self, device: &str, address: Ipv4Addr, bits: u8) -> Result<()> {
         self.ip(&["addr", "add", &format!("{address}/{bits}"), "dev", device]).await?;
         self.ip(&["link", "set", device, "up"]).await
     }
 
-    /// Connects a bridge of this namespace with a new device of another; no end is ever outside.
+    /// Connects a bridge of this namespace with a new device of another one. Neither end is ever outside the two.
     pub async fn plug(&self, bridge: &str, port: &str, other: &Namespace, device: &str) -> Result<()> {
         let pair = ["link", "add", port, "type", "veth", "peer", "name", device, "netns", &other.name];
         self.ip(&pair).await?;
         self.ip(&["link", "set", port, "master", bridge, "up"]).await
     }
 
-    /// Removes it with all its devices and whoever is still inside.
+    /// Removes the namespace with all its devices, and kills the processes that are still inside.
     pub async fn remove(self, root: &Path) -> Result<()> {
         let path = self.path();
         tokio::task::spawn_blocking(move || state::empty_namespace(&path)).await?;

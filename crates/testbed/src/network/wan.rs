@@ -1,4 +1,4 @@
-//! A physical network: meshes that are not on a common one cannot reach each other.
+//! A physical network. Meshes without a common one cannot reach each other.
 
 use std::path::Path;
 
@@ -15,14 +15,14 @@ pub struct Wan {
 }
 
 impl Wan {
-    /// Makes the network with number `number`.
+    /// Creates the network with number `number`.
     pub async fn make(root: &Path, name: &str, number: u8) -> Result<Self> {
         let namespace = Namespace::make(root, &format!("wan-{name}")).await?;
         namespace.bridge("br0").await?;
         Ok(Self { number, namespace, members: Vec::new() })
     }
 
-    /// Puts a mesh on it, with routes to and from those that are there.
+    /// Connects a mesh, with routes to and from the meshes that are already connected.
     pub async fn join(&mut self, mesh: &str, node: &Namespace, plan: Plan) -> Result<()> {
         let device = format!("wan{}", self.number);
         self.namespace.plug("br0", mesh, node, &device).await?;
@@ -36,7 +36,7 @@ impl Wan {
     }
 }
 
-/// Where two meshes share several networks, the lowest number wins by its metric.
+/// If two meshes share several networks, the one with the lowest number wins, because of its metric.
 async fn route(from: &Namespace, to: Plan, network: u8) -> Result<()> {
     let via = to.on_network(network).to_string();
     let metric = network.to_string();

@@ -1,4 +1,4 @@
-//! Watches what is to run, and starts and ends it.
+//! Watches Pods and Services, and starts and ends the pods.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
@@ -19,7 +19,7 @@ use super::balancer::Balancer;
 use super::{Node, pod};
 use crate::progress::say;
 
-/// Registers the node and runs its pods for as long as it is polled.
+/// Registers the node, and runs its pods for as long as the future is polled.
 pub async fn run(node: Node) -> Result<()> {
     register(&node).await.context("cannot register the node")?;
     let pods = watcher(Api::<Pod>::all(node.client.clone()), watcher::Config::default()).default_backoff();
@@ -39,7 +39,7 @@ pub async fn run(node: Node) -> Result<()> {
     Ok(())
 }
 
-/// What a watch saw.
+/// An event of one of the watches.
 #[expect(clippy::large_enum_variant, reason = "one is alive at a time")]
 enum Seen {
     Pod(Event<Pod>),
@@ -65,9 +65,9 @@ struct Running {
 struct Agent {
     node: Node,
     balancer: Balancer,
-    /// By uid: a `StatefulSet`'s next pod has its predecessor's name.
+    /// By UID, because the next pod of a `StatefulSet` has the name of its predecessor.
     running: HashMap<String, Running>,
-    /// The uids seen since the last list began.
+    /// The UIDs that were seen since the last list began.
     listed: HashSet<String>,
 }
 
@@ -84,14 +84,14 @@ impl Agent {
             Seen::Pod(Event::InitDone) => self.end_unlisted(),
             Seen::Service(Event::Init) => return self.balancer.forget_services(),
             Seen::Service(Event::InitDone) => {}
-            // The watch starts again by itself; an apiserver that restarts is part of some tests.
+            // The watch restarts by itself; some tests restart the apiserver.
             Seen::Nothing(error) => return say(format_args!("{}: watch: {error}", self.node.mesh)),
         }
         self.running.retain(|_, running| !running.task.is_finished());
         self.balancer.settle().await;
     }
 
-    /// A new list says nothing of pods that went while the watch was broken.
+    /// Ends pods that a new list does not have: they were deleted while the watch was broken.
     fn end_unlisted(&mut self) {
         self.balancer.keep_pods(&self.listed);
         for (_, running) in self.running.iter_mut().filter(|(uid, _)| !self.listed.contains(*uid)) {
@@ -123,7 +123,7 @@ impl Agent {
             }
             return;
         }
-        // Deleted before it ever ran here.
+        // The pod was deleted before it ran here, so no task will remove it.
         let pods = Api::<Pod>::namespaced(self.node.client.clone(), &pod.namespace().unwrap_or_default());
         let _ = pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await;
     }

@@ -1,4 +1,4 @@
-//! The status of `LoadBalancer` Services: the address of a ready pod, which changes when the pod does.
+//! The status of `LoadBalancer` Services: the address of a ready pod. It changes when the pod does.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,7 +11,7 @@ use crate::progress::say;
 
 type Key = (String, String);
 
-/// What is known of pods and of Services that want an address.
+/// The known pods, and the Services that need an address.
 pub(super) struct Balancer {
     client: Client,
     services: BTreeMap<Key, Service>,
@@ -19,12 +19,12 @@ pub(super) struct Balancer {
 }
 
 impl Balancer {
-    /// Knows nothing yet.
+    /// Starts without pods and Services.
     pub(super) fn new(client: Client) -> Self {
         Self { client, services: BTreeMap::new(), pods: BTreeMap::new() }
     }
 
-    /// A Service is there or has changed.
+    /// A Service was added or changed.
     pub(super) fn service(&mut self, service: Service) {
         let wants = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
         if wants {
@@ -34,32 +34,32 @@ impl Balancer {
         }
     }
 
-    /// A Service is gone.
+    /// A Service was deleted.
     pub(super) fn service_gone(&mut self, service: &Service) {
         self.services.remove(&key(service));
     }
 
-    /// A pod is there or has changed.
+    /// A pod was added or changed.
     pub(super) fn pod(&mut self, pod: &Pod) {
         self.pods.insert(key(pod), pod.clone());
     }
 
-    /// A pod is gone.
+    /// A pod was deleted.
     pub(super) fn pod_gone(&mut self, pod: &Pod) {
         self.pods.remove(&key(pod));
     }
 
-    /// A new list of Services begins.
+    /// A new list of Services begins, so the old ones are forgotten.
     pub(super) fn forget_services(&mut self) {
         self.services.clear();
     }
 
-    /// Only these pods, by uid, are there.
+    /// Keeps only the pods with these UIDs.
     pub(super) fn keep_pods(&mut self, listed: &HashSet<String>) {
         self.pods.retain(|_, pod| pod.metadata.uid.as_ref().is_some_and(|uid| listed.contains(uid)));
     }
 
-    /// Writes the addresses that differ from what the Services say.
+    /// Writes the addresses of Services whose status has no address of a ready pod.
     pub(super) async fn settle(&mut self) {
         let wrong: Vec<(Key, String)> =
             self.services.iter().filter_map(|(key, service)| self.wrong(key, service)).collect();
@@ -73,7 +73,7 @@ impl Balancer {
         }
     }
 
-    /// The new address, where the one in the status is no longer a ready pod's.
+    /// The new address, if the one in the status is not that of a ready pod.
     fn wrong(&self, key: &Key, service: &Service) -> Option<(Key, String)> {
         let ready: Vec<&str> = self.ready(service).collect();
         let now = current(service);

@@ -10,14 +10,14 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::{Node, rootfs, sandbox::Sandbox, variables};
 use crate::process::{Process, Spec, tail};
 
-/// Everything about a container of a pod that stays the same over its restarts.
+/// What does not change about a container when it restarts.
 pub(super) struct Plan {
     root: PathBuf,
     spec: Spec,
 }
 
 impl Plan {
-    /// Works out what to run.
+    /// Determines what to run, and writes its script.
     pub(super) async fn make(
         node: &Node,
         pod: &Pod,
@@ -40,20 +40,20 @@ impl Plan {
         })
     }
 
-    /// Starts it and notes its pid for `exec`.
+    /// Starts the process, and records its pid for `exec`.
     pub(super) fn start(&self) -> Result<Process> {
         let process = Process::start(&self.root, &self.spec)?;
         std::fs::write(self.spec.log.with_extension("pid"), process.pid().to_string())?;
         Ok(process)
     }
 
-    /// Runs it to its end, which has to be a good one.
+    /// Runs the process until it ends, which must be successful and within 60 s.
     pub(super) async fn run_to_end(&self) -> Result<()> {
         let limit = Duration::from_mins(1);
         let code = tokio::time::timeout(limit, async { self.start()?.wait().await }).await;
-        match code.with_context(|| format!("{} did not end within 60 s", self.spec.name))?? {
+        match code.with_context(|| format!("{} timed out after 60 s", self.spec.name))?? {
             0 => Ok(()),
-            code => bail!("{} ended with {code}:\n{}", self.spec.name, tail(&self.spec.log, 15)),
+            code => bail!("{} exited with {code}:\n{}", self.spec.name, tail(&self.spec.log, 15)),
         }
     }
 }

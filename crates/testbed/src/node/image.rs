@@ -1,30 +1,30 @@
-//! Images are names of programs on this machine.
+//! Images: names for programs on this machine.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::toolchain::Binaries;
 
-/// The image of our sample server.
+/// Image of the sample server.
 pub const SERVER: &str = "emcee-testbed/server";
-/// The image of our sample client, which waits to be told what to do by `exec`.
+/// Image of the sample client, in which tests run commands with `exec`.
 pub const CLIENT: &str = "emcee-testbed/client";
 
-/// The images that there are.
+/// The images that pods of a bed can use.
 #[derive(Debug, Clone)]
 pub struct Images(BTreeMap<String, Image>);
 
-/// What an image has.
+/// What runs for an image.
 #[derive(Debug, Clone)]
 struct Image {
-    /// What to run when a container names no command.
+    /// Command of a container that has no command itself.
     entrypoint: Vec<String>,
     /// Files to put into the container's root: source on this machine, path in the image.
     files: Vec<(String, String)>,
 }
 
 impl Images {
-    /// Istio's proxy image and our own samples, which `testbed` (the path of this program) serves.
+    /// Istio's proxy image and the sample images. `testbed` is the path of this program, which runs the samples.
     #[must_use]
     pub fn new(binaries: &Binaries, testbed: &str) -> Self {
         let sample = |verb: &str| vec![testbed.to_owned(), "workload".to_owned(), verb.to_owned()];
@@ -35,18 +35,18 @@ impl Images {
         images
     }
 
-    /// Adds an image of one program on this machine, with arguments.
+    /// Adds an image that runs this command: a program on this machine, with arguments.
     pub fn insert(&mut self, name: &str, command: Vec<String>) {
         self.0.insert(name.to_owned(), Image::of_program(command));
     }
 
-    /// The program of an image, by its name with or without registry and tag.
+    /// The command of an image, by the image's name with or without registry and tag.
     #[must_use]
     pub fn entrypoint(&self, image: &str) -> Option<&[String]> {
         self.get(image).map(|image| image.entrypoint.as_slice())
     }
 
-    /// Files to put into the container's root: source, target.
+    /// Files to put into the container's root: source on this machine, path in the container.
     #[must_use]
     pub fn files(&self, image: &str) -> Vec<(String, String)> {
         self.get(image).map(|image| image.files.clone()).unwrap_or_default()
@@ -72,8 +72,9 @@ impl Image {
         }
     }
 
-    /// The program is also where it is on this machine, which is how `exec` names it: that may be a file system that is
-    /// not the root's, which the container does not see. Its own user may have no right to enter the folders there.
+    /// The program is also available at its path on this machine, which is the name that `exec` uses. That path may be on
+    /// another file system than the root's, which the container does not see. And the container's user may not be allowed
+    /// to enter the folders there.
     fn of_program(mut command: Vec<String>) -> Self {
         let mut files = Vec::new();
         if let Some(program) = command.first_mut() {

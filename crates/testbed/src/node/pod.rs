@@ -1,4 +1,4 @@
-//! The life of one pod.
+//! Runs a pod from its start to its end.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -19,12 +19,12 @@ use crate::mesh::patiently;
 use crate::process::Process;
 use crate::progress::say;
 
-/// How often an unready container is asked; its own period would make every rollout wait.
+/// Period of probes while a container is unready. The period of the probe itself would slow down every rollout.
 const IMPATIENCE: Duration = Duration::from_millis(100);
-/// The first pause before a container that ended is started again; it doubles.
+/// First pause before a container that exited is started again; it doubles each time.
 const BACKOFF: Duration = Duration::from_millis(500);
 
-/// Runs a pod until `stop` says how long its end may take, then removes it.
+/// Runs a pod until `stop` returns its grace period; then ends and removes the pod.
 pub(super) async fn live(node: Node, pod: Pod, stop: oneshot::Receiver<Duration>) {
     let folder = node.pod_folder(&pod.namespace().unwrap_or_default(), &pod.name_any());
     let mut life = Life { node, pod, folder, sandbox: None, tasks: JoinSet::new(), ends: Vec::new() };
@@ -50,7 +50,7 @@ struct Life {
     ends: Vec<oneshot::Sender<Duration>>,
 }
 
-/// A container's place in the pod's list, and its new state.
+/// Index of a container in the pod's list, and its new state.
 type Change = (usize, State);
 
 impl Life {
@@ -68,7 +68,7 @@ impl Life {
         let address = address.to_string();
         loop {
             if report::write(&self.node, &self.pod, &address, &states, &init).await.is_err() {
-                // The apiserver may be restarting; the pod lives on and is reported when it can be.
+                // The apiserver may be restarting. The pod goes on, and its status is written as soon as possible.
                 sleep(BACKOFF).await;
             } else if let Some((place, state)) = changes.recv().await {
                 states[place].1 = state;
@@ -78,16 +78,16 @@ impl Life {
         }
     }
 
-    /// Runs the init containers and starts the others.
+    /// Runs the init containers, and starts the other ones.
     async fn start_all(
         &mut self,
         changed: &mpsc::Sender<Change>,
     ) -> Result<(Vec<Container>, Vec<(Container, State)>)> {
-        let spec = self.pod.spec.clone().context("a pod has a spec")?;
+        let spec = self.pod.spec.clone().context("the pod has no spec")?;
         let init = spec.init_containers.unwrap_or_default();
         let mut states = Vec::new();
         for container in &init {
-            // An init container that restarts always is a sidecar: it stays.
+            // An init container that always restarts is a sidecar: it keeps running.
             if container.restart_policy.as_deref() == Some("Always") {
                 self.start(container, states.len(), changed).await?;
                 states.push((container.clone(), State::default()));
@@ -103,7 +103,7 @@ impl Life {
     }
 
     async fn plan(&self, container: &Container) -> Result<container::Plan> {
-        let sandbox = self.sandbox.as_ref().context("the network is made first")?;
+        let sandbox = self.sandbox.as_ref().context("the pod has no network yet")?;
         container::Plan::make(&self.node, &self.pod, container, sandbox, &self.folder).await
     }
 
@@ -114,7 +114,7 @@ impl Life {
         changed: &mpsc::Sender<Change>,
     ) -> Result<()> {
         let plan = self.plan(container).await?;
-        let address = self.sandbox.as_ref().context("the network is made first")?.address.into();
+        let address = self.sandbox.as_ref().context("the pod has no network yet")?.address.into();
         let (end, ended) = oneshot::channel();
         self.ends.push(end);
         let keeper = Keeper { plan, container: container.clone(), address, place, changed: changed.clone() };
@@ -128,7 +128,7 @@ impl Life {
             self.node.mesh,
             self.folder.file_name().unwrap_or_default().display()
         ));
-        // The pod may be gone meanwhile, and then nobody wants to know.
+        // The pod may have been deleted in the meantime; then its status does not matter.
         let _ = report::write_failure(&self.node, &self.pod, &format!("{error:#}")).await;
     }
 
@@ -144,7 +144,7 @@ impl Life {
     }
 }
 
-/// Keeps one container running and watches its readiness.
+/// Keeps one container running, and watches its readiness.
 struct Keeper {
     plan: container::Plan,
     container: Container,
@@ -173,7 +173,7 @@ impl Keeper {
         }
     }
 
-    /// As a kubelet does: what is to be done before it is asked to end counts as part of its grace.
+    /// As in a kubelet, the time of the preStop hook counts towards the grace period.
     async fn end(&self, process: Process, grace: Duration) {
         let hook = self.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
         let seconds = hook.and_then(|hook| hook.sleep.as_ref()).map_or(0, |pause| pause.seconds);
@@ -182,7 +182,7 @@ impl Keeper {
         process.end(grace.saturating_sub(pause)).await;
     }
 
-    /// Follows a process to its end.
+    /// Watches a process until it exits.
     async fn watch(&self, process: &mut Process, restarts: u32) {
         let pid = process.pid();
         tokio::select! {
@@ -228,7 +228,7 @@ impl Keeper {
     }
 
     async fn tell(&self, state: State) {
-        // Nobody listens once the pod ends.
+        // The receiver is gone once the pod ends.
         let _ = self.changed.send((self.place, state)).await;
     }
 }
@@ -254,17 +254,17 @@ async fn forget(node: &Node, pod: &Pod, folder: &Path) {
     let name = pod.name_any();
     let now = DeleteParams::default().grace_period(0);
     let now = DeleteParams { preconditions: pod.uid().map(this_one), ..now };
-    // Nobody else removes it: a pod that stays keeps its Deployment from being rolled out.
+    // This agent is the only one that removes the pod, and a pod that stays blocks the rollout of its Deployment.
     let _ = patiently(|| pods.delete(&name, &now)).await;
     keep_logs(node, folder);
 }
 
-/// A later pod of the same name is somebody else.
+/// Limits a deletion to this pod: a later pod may have the same name.
 fn this_one(uid: String) -> kube::api::Preconditions {
     kube::api::Preconditions { uid: Some(uid), resource_version: None }
 }
 
-/// Logs outlive their pod: what a replaced pod said is often what explains a failure.
+/// Moves the logs out of the pod's folder: the log of a replaced pod often explains a failure.
 fn keep_logs(node: &Node, folder: &Path) {
     let ended = node.folder.join("ended").join(folder.file_name().unwrap_or_default());
     let _ = std::fs::create_dir_all(&ended);

@@ -1,4 +1,4 @@
-//! Probes, from the node to the pod.
+//! Probes, from the node to a pod.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::process::output;
 
-/// The status of a GET; has to run inside the namespace that knows the address.
+/// Status code of a GET. Must run in a network namespace that can reach the address.
 pub(crate) async fn http_status(address: SocketAddr, path: &str) -> Result<u16> {
     timeout(Duration::from_secs(3), get(address, path)).await?
 }
@@ -28,7 +28,7 @@ async fn get(address: SocketAddr, path: &str) -> Result<u16> {
     Ok(sender.send_request(request).await?.status().as_u16())
 }
 
-/// Whether a container is well by this probe.
+/// Whether the probe of a container succeeds.
 pub(super) async fn passes(probe: &Probe, container: &Container, address: IpAddr, pid: u32) -> bool {
     check(probe, container, address, pid).await.is_ok()
 }
@@ -68,11 +68,11 @@ fn named(name: &str, ports: &[ContainerPort]) -> Result<i32> {
     let found = ports.iter().find(|port| port.name.as_deref() == Some(name));
     match found {
         Some(port) => Ok(port.container_port),
-        None => bail!("no port is called {name}"),
+        None => bail!("no port has the name {name}"),
     }
 }
 
-/// How often a probe asks once it has passed.
+/// Period of a probe that has passed, at least one second.
 pub(super) fn period(probe: &Probe) -> Duration {
     Duration::from_secs(u64::try_from(probe.period_seconds.unwrap_or(10)).unwrap_or(10).max(1))
 }

@@ -1,4 +1,4 @@
-//! What the apiserver is told about a pod.
+//! Writes the status of a pod.
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -12,15 +12,15 @@ use super::Node;
 /// The state of one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct State {
-    /// It runs.
+    /// Whether the process runs.
     pub running: bool,
-    /// Its readiness probe, if it has one, passes.
+    /// Whether its readiness probe, if it has one, passes.
     pub ready: bool,
-    /// How often it was started again.
+    /// Number of restarts of the container.
     pub restarts: u32,
 }
 
-/// Writes a pod's status.
+/// Writes the status of a running pod.
 pub(super) async fn write(
     node: &Node,
     pod: &Pod,
@@ -47,7 +47,7 @@ pub(super) async fn write(
     patch(node, pod, &body).await
 }
 
-/// Says that a pod cannot run, and why, where `kubectl get` and `describe` show it.
+/// Writes that a pod cannot run, and why, to where `kubectl get` and `describe` show it.
 pub(super) async fn write_failure(node: &Node, pod: &Pod, why: &str) -> Result<()> {
     let waiting = |container: &Container| {
         json!({"name": container.name, "image": container.image, "imageID": "", "ready": false, "restartCount": 0,

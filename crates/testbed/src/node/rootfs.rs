@@ -1,4 +1,4 @@
-//! A container's view of the file system: this machine's root with a layer over it that goes with the process.
+//! The root file system of a container: this machine's root with a layer over it that is removed with the process.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,9 +9,9 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::Node;
 
-/// Writes the script that makes the view and becomes the container's program; gives its path.
+/// Writes the script that creates the root file system and then executes the container's program. Returns its path.
 ///
-/// All mounts are in a mount namespace of the process' own, so they end with it.
+/// All mounts are in a mount namespace of the process, so they end with it.
 pub(super) fn script(node: &Node, pod: &Pod, container: &Container, folder: &Path) -> Result<PathBuf> {
     let layer = folder.join(format!("{}.layer", container.name));
     fs::create_dir_all(&layer)?;
@@ -21,8 +21,8 @@ pub(super) fn script(node: &Node, pod: &Pod, container: &Container, folder: &Pat
     Ok(path)
 }
 
-/// Targets are made and mounted from within the new root: seen from outside, an absolute link in it (such as
-/// `/var/run`) would lead to this machine's own folders.
+/// Composes the script. Targets are created and mounted from inside the new root: from outside, an absolute link in it,
+/// such as `/var/run`, would point to folders of this machine.
 fn compose(node: &Node, pod: &Pod, container: &Container, folder: &Path, layer: &Path) -> String {
     let root = layer.join("root").display().to_string();
     let mut text = overlay(layer, &root);
@@ -45,7 +45,7 @@ fn compose(node: &Node, pod: &Pod, container: &Container, folder: &Path, layer: 
     text
 }
 
-/// What is put into the root: files of the image, then volumes, each from where to where.
+/// What is mounted into the root: files of the image, then volumes. Each pair is source and target.
 fn sources(node: &Node, container: &Container, folder: &Path) -> Vec<(String, String)> {
     let mut all = node.images.files(container.image.as_deref().unwrap_or_default());
     for mount in container.volume_mounts.iter().flatten() {
@@ -68,7 +68,7 @@ fn overlay(layer: &Path, root: &str) -> String {
     text
 }
 
-/// A folder on a folder, or a file on a file.
+/// Commands that mount a folder on a folder, or a file on a file.
 fn bind(source: &str, target: &str) -> String {
     let (source, target) = (quote(source), quote(target));
     format!(
@@ -77,7 +77,7 @@ fn bind(source: &str, target: &str) -> String {
     )
 }
 
-/// The user of a container, root if nothing says otherwise.
+/// The user of a container; root by default.
 fn user(pod: &Pod, container: &Container) -> i64 {
     let own = container.security_context.as_ref().and_then(|context| context.run_as_user);
     let of_pod = || pod.spec.as_ref()?.security_context.as_ref()?.run_as_user;

@@ -9,17 +9,17 @@ use anyhow::Result;
 use super::Node;
 use crate::network::Namespace;
 
-/// The network of one pod.
+/// Network of one pod.
 #[derive(Debug)]
 pub(super) struct Sandbox {
-    /// The pod's address.
+    /// Address of the pod.
     pub address: Ipv4Addr,
-    /// The pod's namespace.
+    /// Network namespace of the pod.
     pub namespace: Namespace,
 }
 
 impl Sandbox {
-    /// Makes it, with the files that name resolution reads.
+    /// Creates it, and writes the files that name resolution reads.
     pub(super) async fn make(node: &Node, kubernetes_namespace: &str, folder: &Path) -> Result<Self> {
         let number = node.next_number();
         let address = node.plan.pod(number);
@@ -32,7 +32,8 @@ impl Sandbox {
     }
 }
 
-/// Nothing listens at the name server's address: in a pod with a sidecar the sidecar answers.
+/// Writes the files of name resolution. Nothing listens at the name server's address: in a pod with a sidecar, the
+/// sidecar intercepts the requests.
 fn write_names(node: &Node, namespace: &str, folder: &Path) -> Result<()> {
     let address = node.plan.node();
     let hosts = format!("127.0.0.1 localhost\n{address} istiod.istio-system.svc\n");

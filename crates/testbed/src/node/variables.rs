@@ -1,4 +1,4 @@
-//! A container's environment, and `$(NAME)` in its arguments.
+//! The environment of a container, and `$(NAME)` in its arguments.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use kube::{Api, ResourceExt};
 
 use super::Node;
 
-/// The environment of a container.
+/// Environment of a container, in which later variables can refer to earlier ones.
 pub(super) async fn of(
     node: &Node,
     pod: &Pod,
@@ -26,7 +26,7 @@ pub(super) async fn of(
     Ok(known.into_iter().collect())
 }
 
-/// Pods reach the apiserver at the node's own address, as nothing here carries cluster addresses.
+/// Pods reach the apiserver at the node's own address, because nothing here routes cluster addresses.
 fn defaults(node: &Node) -> [(String, String); 4] {
     let pairs = [
         ("HOME", "/".to_owned()),
@@ -69,10 +69,10 @@ fn optional(value: Option<String>, optional: Option<bool>, object: &str) -> Resu
     if optional == Some(true) {
         return Ok(value);
     }
-    value.with_context(|| format!("no such key in {object}")).map(Some)
+    value.with_context(|| format!("the key does not exist in {object}")).map(Some)
 }
 
-/// A field of the pod, as the downward API names it.
+/// A field of the pod, by its path in the downward API.
 pub(super) fn field(node: &Node, pod: &Pod, path: &str, address: &str) -> String {
     let keyed = |prefix: &str| path.strip_prefix(prefix)?.strip_suffix("']").map(str::to_owned);
     if let Some(key) = keyed("metadata.labels['") {
@@ -95,7 +95,7 @@ pub(super) fn field(node: &Node, pod: &Pod, path: &str, address: &str) -> String
     }
 }
 
-/// The account a pod runs as.
+/// Name of the pod's service account.
 pub(super) fn service_account(pod: &Pod) -> String {
     let name = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
     name.unwrap_or_else(|| "default".to_owned())
@@ -111,7 +111,7 @@ fn resource(name: &str) -> String {
     value.to_string()
 }
 
-/// Replaces `$(NAME)`; `$$` is a dollar, and what is not known stays.
+/// Replaces `$(NAME)`. `$$` is a dollar sign, and an unknown name stays as it is.
 pub(super) fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
     let Some((before, rest)) = text.split_once('$') else { return text.to_owned() };
     if let Some(rest) = rest.strip_prefix('$') {

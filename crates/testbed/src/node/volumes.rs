@@ -1,4 +1,4 @@
-//! Volumes as folders.
+//! Creates the volumes of pods as folders.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -18,16 +18,16 @@ use tokio::time::{Instant, sleep};
 
 use super::{Node, variables};
 
-/// Istio writes its root's `ConfigMap` into a new namespace a moment after the first pod may be there.
+/// Istio writes the `ConfigMap` with its root into a new namespace a moment after the first pod can exist.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Makes every volume of a pod below `folder`.
+/// Creates every volume of a pod below `folder`.
 pub(super) async fn make(node: &Node, pod: &Pod, folder: &Path, address: &str) -> Result<()> {
     let maker = Maker { node, pod, address };
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
         let target = folder.join(&volume.name);
         fs::create_dir_all(&target)?;
-        // Whatever user the container runs as owns its volumes elsewhere; here it is let in.
+        // In a cluster, the container's user owns its volumes. Here, every user may write to them.
         fs::set_permissions(&target, Permissions::from_mode(0o777))?;
         maker.fill(volume, &target).await.with_context(|| format!("volume {}", volume.name))?;
     }
@@ -45,7 +45,7 @@ struct Maker<'a> {
 impl Maker<'_> {
     async fn fill(&self, volume: &Volume, target: &Path) -> Result<()> {
         if volume.host_path.is_some() || volume.persistent_volume_claim.is_some() {
-            bail!("hostPath and persistent volumes are not known to a bed; use emptyDir");
+            bail!("a bed does not support hostPath and persistent volumes; use emptyDir");
         }
         write(target, self.files(volume).await?)
     }
@@ -109,7 +109,7 @@ impl Maker<'_> {
     async fn token(&self, wanted: &ServiceAccountTokenProjection) -> Result<Files> {
         let spec = TokenRequestSpec {
             audiences: wanted.audience.clone().into_iter().collect(),
-            // Nobody renews it, so it has to outlive the bed.
+            // Tokens are not renewed, so this one must outlive the bed.
             expiration_seconds: Some(24 * 3600),
             bound_object_ref: None,
         };
@@ -117,7 +117,7 @@ impl Maker<'_> {
         let account = variables::service_account(self.pod);
         let accounts = self.api::<ServiceAccount>();
         let answer = accounts.create_token_request(&account, &PostParams::default(), &request).await?;
-        let token = answer.status.context("the apiserver gave no token")?.token;
+        let token = answer.status.context("the TokenRequest has no token")?.token;
         Ok(vec![(wanted.path.clone(), token.into_bytes())])
     }
 
@@ -141,9 +141,9 @@ where
             return Ok(found);
         }
         if Instant::now() > deadline {
-            bail!("{} {name} is not there after {} s", K::kind(&()), PATIENCE.as_secs());
+            bail!("{} {name} does not exist after {} s", K::kind(&()), PATIENCE.as_secs());
         }
-        // A kubelet retries a mount that fails, too.
+        // A kubelet also retries a mount that fails.
         sleep(Duration::from_millis(200)).await;
     }
 }

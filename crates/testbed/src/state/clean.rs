@@ -1,4 +1,4 @@
-//! Removing what a bed made, whether or not it had a chance to do so itself.
+//! Removes what a bed created, even if the bed was killed.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::{in_namespace, start_time};
 
 const NETNS_FOLDER: &str = "/run/netns";
 
-/// Removes what a run that is gone has left; refuses while a bed is up. Says what it removed.
+/// Removes what a killed run has left, and returns what it removed. Fails while a bed is running.
 pub fn clean() -> Result<Vec<String>> {
     let root = super::root();
     if !root.exists() {
@@ -25,10 +25,11 @@ pub fn clean() -> Result<Vec<String>> {
     Ok(removed)
 }
 
-/// Removes what this process, which is about to end, has made; other threads may be making more.
+/// Removes what this process has created, just before it ends. Other threads may still be creating more.
 pub fn abandon() {
     let root = super::root();
-    // Without the folder of records nothing new can be begun, and the second sweep sees what was under way.
+    // The first sweep removes the folder of records, so nothing new can start. The second one finds what was being
+    // created at that time.
     for _ in 0..2 {
         if let Err(error) = sweep(&root) {
             crate::progress::say(format_args!("error: {error:#}"));
@@ -37,7 +38,7 @@ pub fn abandon() {
     let _ = fs::remove_dir_all(&root);
 }
 
-/// Ends recorded processes, removes recorded namespaces and all folders but the lock.
+/// Kills recorded processes, and removes recorded namespaces and all files but the lock.
 pub(super) fn sweep(root: &Path) -> Result<Vec<String>> {
     let mut removed = end_recorded(root);
     for name in names(&root.join("netns")) {
@@ -69,18 +70,18 @@ fn end_recorded(root: &Path) -> Vec<String> {
     ended
 }
 
-/// Signals a process that we started.
+/// Sends a signal to a process that we started.
 pub(crate) fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // Gone already is what we want.
+        // The process may be gone already, which is fine.
         let _ = kill_process(pid, signal);
     }
 }
 
-/// Signals a process group that we made, by its leader's pid.
+/// Sends a signal to a process group that we created, by its leader's pid.
 pub(crate) fn signal_group(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // Gone already is what we want.
+        // The group may be gone already, which is fine.
         let _ = kill_process_group(pid, signal);
     }
 }
@@ -96,7 +97,7 @@ fn remove_namespace(name: &str) -> Result<Option<String>> {
     Ok(Some(format!("namespace {name}")))
 }
 
-/// Whoever is inside a namespace that we made is a child of ours, even where its own parent is gone.
+/// Kills all processes inside a namespace that we created. They are our descendants, even if their parent is gone.
 pub(crate) fn empty_namespace(path: &Path) {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
@@ -112,7 +113,7 @@ pub(crate) fn empty_namespace(path: &Path) {
     }
 }
 
-/// `ip netns` mounts its folder on itself when it is first used; if that was for us, it goes with us.
+/// `ip netns` mounts its folder on itself at its first use. If that use was ours, this removes the mount.
 fn release_netns_folder(root: &Path) {
     let made = root.join("netns-folder");
     if made.exists() && names(Path::new(NETNS_FOLDER)).is_empty() {

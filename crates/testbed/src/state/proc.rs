@@ -1,14 +1,14 @@
-//! Reading `/proc`.
+//! Reads processes from `/proc`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// When the process started, in clock ticks after boot; `None` when there is none.
+/// Start time of a process, in clock ticks after boot; `None` if the process does not exist.
 #[must_use]
 pub fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command name may hold blanks and brackets; what follows its last bracket starts at field 3.
+    // The command name may contain spaces and brackets; after its last bracket, fields are counted from 3.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(19)?.parse().ok()
 }

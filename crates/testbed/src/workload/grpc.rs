@@ -1,5 +1,5 @@
-//! gRPC by hand: frames of a flag, a length and a message. Proxies do not look into the message,
-//! so ours is the answer's JSON, and no code has to be generated.
+//! gRPC by hand: frames of a flag, a length and a message. Proxies do not look into the message, so ours is the answer
+//! as JSON, and no code has to be generated.
 
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
@@ -12,13 +12,13 @@ use super::{Answer, Serve};
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// A message with its five bytes before it.
+/// A message after its five bytes of flag and length.
 pub(super) fn frame(message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     [&[0][..], &length.to_be_bytes(), message].concat().into()
 }
 
-/// Takes whole messages out of a stream of bytes.
+/// Extracts complete messages from a stream of bytes.
 #[derive(Debug, Default)]
 pub(super) struct Messages(Vec<u8>);
 
@@ -36,7 +36,7 @@ impl Messages {
     }
 }
 
-/// Answers each message with one; a unary call is a stream of one.
+/// Answers each message with a message. A unary call is a stream with one message.
 pub(super) fn answer(
     serve: &Serve,
     request: Request<Incoming>,
@@ -50,7 +50,7 @@ pub(super) fn answer(
 
 struct Chat {
     seen: Answer,
-    /// `None` once the trailers are sent.
+    /// `None` after the trailers are sent.
     incoming: Option<Incoming>,
     messages: Messages,
 }
@@ -64,7 +64,7 @@ impl Chat {
             }
             match self.incoming.as_mut()?.frame().await {
                 Some(Ok(frame)) => frame.into_data().map_or((), |data| self.messages.push(data)),
-                // The end of the questions is the end of the answers.
+                // The answers end when the questions do.
                 _ => return self.finish(),
             }
         }
@@ -76,7 +76,7 @@ impl Chat {
     }
 }
 
-/// The status a call ended with, from trailers or, where there was no message, from the head.
+/// Status of a call, from the trailers or, if the response has no message, from the headers.
 pub(super) fn status(headers: &HeaderMap) -> Option<&str> {
     headers.get(STATUS)?.to_str().ok()
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 and HTTP/2 on one port, and what comes over them.
+//! Serves HTTP/1.1 and HTTP/2 on one port, and the protocols on top of them.
 
 use std::convert::Infallible;
 
@@ -31,7 +31,7 @@ pub(super) async fn serve(port: u16, serve: Serve) -> Result<()> {
 async fn connection(stream: TcpStream, serve: Serve) {
     let service = service_fn(move |request| answer(serve.clone(), request));
     let server = auto::Builder::new(TokioExecutor::new());
-    // A client that goes away in the middle is its own business.
+    // A client may disconnect at any time.
     let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
 }
 
@@ -50,7 +50,7 @@ async fn answer(serve: Serve, request: Request<Incoming>) -> Result<Response<Bod
     Response::builder().header(CONTENT_TYPE, "application/json").body(Full::new(text).boxed_unsync())
 }
 
-/// What a request's head says.
+/// The answer for the head of a request.
 pub(super) fn seen(serve: &Serve, request: &Request<Incoming>) -> Answer {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let authority = request.uri().authority().map(ToString::to_string);
@@ -70,7 +70,7 @@ fn shown((name, value): (&HeaderName, &HeaderValue)) -> (String, String) {
     (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// One line of JSON.
+/// An answer as one line of JSON.
 pub(super) fn json(answer: &Answer) -> Bytes {
     let mut text = serde_json::to_vec(answer).unwrap_or_default();
     text.push(b'\n');

@@ -1,4 +1,4 @@
-//! A server that shows what a client would have revealed to it.
+//! A server that prints everything that a client sends to it.
 
 use std::io::Write;
 
@@ -22,7 +22,7 @@ async fn swallow(mut stream: TcpStream) -> Result<()> {
         if length == 0 {
             return Ok(());
         }
-        // Escaped, so that a test can look for the words of a request in the log.
+        // Escaped, so that a test can search the log for the words of a request.
         writeln!(std::io::stdout(), "sink: {}", buffer[..length].escape_ascii())?;
     }
 }

@@ -1,4 +1,4 @@
-//! TCP: lines come back after the server's name.
+//! TCP: each line is returned after the server's name.
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -13,7 +13,7 @@ pub(super) async fn serve(port: u16, serve: Serve) -> Result<()> {
         let (stream, _) = listener.accept().await?;
         let name = format!("{} {}", serve.name, serve.version);
         tokio::spawn(async move {
-            // A client that goes away in the middle is its own business.
+            // A client may disconnect at any time.
             let _ = echo(stream, &name).await;
         });
     }
@@ -28,7 +28,7 @@ async fn echo(stream: TcpStream, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Says `text` `count` times and gives the answers.
+/// Sends `text` `count` times and returns the answers.
 pub(super) async fn call(stream: TcpStream, text: &str, count: usize) -> Result<Vec<String>> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();

@@ -1,4 +1,4 @@
-//! WebSocket: every text is answered with what the server saw and that text.
+//! WebSocket: the server answers each text with what it received.
 
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
@@ -16,7 +16,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use super::http::{self, Body};
 use super::{Answer, Serve};
 
-/// Accepts an upgrade.
+/// Accepts an upgrade request, and answers on it in the background.
 pub(super) fn accept(
     serve: &Serve,
     mut request: Request<Incoming>,
@@ -25,7 +25,7 @@ pub(super) fn accept(
     let key = request.headers().get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
-        // A client that goes away in the middle is its own business.
+        // A client may disconnect at any time.
         let _ = chat(upgrade, seen).await;
     });
     let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
@@ -45,15 +45,16 @@ async fn chat(upgrade: hyper::upgrade::OnUpgrade, seen: Answer) -> Result<()> {
     Ok(())
 }
 
-/// Says `text` `count` times and gives the answers.
+/// Sends `text` `count` times and returns the answers.
 pub(super) async fn call(stream: TcpStream, url: &str, text: &str, count: usize) -> Result<Vec<String>> {
-    let (mut socket, _) = client_async(url, stream).await.context("no WebSocket there")?;
+    let (mut socket, _) =
+        client_async(url, stream).await.context("the server does not accept the WebSocket")?;
     let mut answers = Vec::new();
     for _ in 0..count {
         socket.send(Message::text(text)).await?;
         match socket.next().await.context("the server hung up")?? {
             Message::Text(answer) => answers.push(answer.to_string()),
-            other => bail!("not a text: {other:?}"),
+            other => bail!("not a text message: {other:?}"),
         }
     }
     socket.close(None).await?;

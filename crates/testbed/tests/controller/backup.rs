@@ -1,4 +1,4 @@
-//! All that Emcee made comes back from a backup.
+//! Objects that Emcee generated are restored from a backup.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use super::hands::{NETWORKING, generated, place};
 use super::world::{FEDS, World, relationship, until};
 use crate::users::BOUNDARY;
 
-/// For everything to be Emcee's again.
+/// Time limit until Emcee owns all objects again.
 const SOON: Duration = Duration::from_mins(1);
 
-/// An object of a backup, and how to write it.
+/// An object of a backup, with the resource type to write it.
 struct Saved {
     resource: ApiResource,
     object: DynamicObject,
@@ -39,7 +39,7 @@ impl Saved {
     }
 }
 
-/// As tools for backups write it: nothing that only the API server knows.
+/// Saves objects as backup tools do: without the fields that only the API server sets.
 fn saved(mesh: &Mesh) -> Result<Vec<Saved>> {
     let ours = ListParams::default().labels("app.kubernetes.io/managed-by=emcee");
     let all = mesh.list_all(ours, |_| true)?;
@@ -54,18 +54,18 @@ fn saved(mesh: &Mesh) -> Result<Vec<Saved>> {
         }
         Saved { resource, object }
     };
-    // What others make of Emcee's objects has their labels, and is made again.
+    // Kubernetes' controllers copy the labels to objects that they derive from Emcee's; those are derived again.
     let is_made = |listed: &Listed| {
         let kinds = ["endpoints", "endpointslices", "pods", "replicasets"];
         !kinds.contains(&listed.resource.plural.as_str())
     };
     let mut saved: Vec<_> = all.into_iter().filter(is_made).map(save).collect();
-    // As these tools order them: a pod that starts with the account that is replaced next has a token that no longer counts.
+    // Backup tools use this order as well: a pod that starts before its account is replaced has an invalid token.
     saved.sort_by_key(|saved| saved.resource.kind == "Deployment");
     Ok(saved)
 }
 
-/// Makes each in place of the one that is there, and says by which UID.
+/// Replaces each object that exists by its saved version; returns the new UIDs.
 fn restore(mesh: &Mesh, backup: &[Saved]) -> Result<Vec<String>> {
     let by = PostParams { field_manager: Some("kubectl-create".to_owned()), ..PostParams::default() };
     let restore = |saved: &Saved| {
@@ -74,7 +74,7 @@ fn restore(mesh: &Mesh, backup: &[Saved]) -> Result<Vec<String>> {
             let name = object.name_any();
             let deleted = api.delete(&name, &kube::api::DeleteParams::background()).await;
             deleted.map(drop).or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) })?;
-            // One that is on its way out has its name for a moment.
+            // The name of an object that is being deleted is free only a moment later.
             let end = Instant::now() + SOON;
             loop {
                 match api.create(&by, &object).await {
@@ -106,20 +106,20 @@ fn is_emcees(object: &DynamicObject) -> bool {
     object.managed_fields().iter().any(|entry| by(&entry))
 }
 
-/// Within a minute all is Emcee's again, nothing was deleted in between, and what then changes reaches the Gateway.
+/// Within a minute Emcee owns all objects again, nothing was deleted in between, and later changes reach the Gateway.
 pub(crate) fn restored(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let mesh = &world.there;
     let backup = saved(mesh)?;
-    ensure!(backup.len() > 20, "{} objects are not worth a backup", backup.len());
+    ensure!(backup.len() > 20, "{} objects are too few for this test", backup.len());
     {
-        let mut emcees = world.emcees.lock().expect("no test panics while it has the replicas");
+        let mut emcees = world.emcees.lock().expect("no test panics while it holds the lock");
         emcees.remove(1).stop()?;
     }
     let uids = restore(mesh, &backup)?;
     let begun = Instant::now();
     let second = Emcee::start(mesh, FEDS)?;
-    world.emcees.lock().expect("no test panics while it has the replicas").insert(1, second);
+    world.emcees.lock().expect("no test panics while it holds the lock").insert(1, second);
     loop {
         let objects: Vec<_> = backup.iter().map(|saved| now(mesh, saved)).collect::<Result<_>>()?;
         let left: Vec<_> =
@@ -127,21 +127,21 @@ pub(crate) fn restored(bed: &Bed) -> Result<()> {
         let undone = if left.is_empty() { undone(mesh)? } else { left.join(", ") };
         if undone.is_empty() {
             let now: Vec<_> = objects.iter().map(|object| object.uid().unwrap_or_default()).collect();
-            ensure!(now == uids, "something was deleted and made again");
+            ensure!(now == uids, "an object was deleted and created again");
             break;
         }
-        ensure!(begun.elapsed() < SOON, "still to do: {undone}");
+        ensure!(begun.elapsed() < SOON, "still to be applied: {undone}");
         std::thread::sleep(Duration::from_millis(200));
     }
     relationship(&BOUNDARY).wait(mesh, "Ready", "Fine")?;
     followed(&world)
 }
 
-/// Another peer is let in, and then the first again.
+/// The names of another peer are accepted, and then those of the first again.
 fn followed(world: &World) -> Result<()> {
     let resource = relationship(&BOUNDARY);
     let fed = world.there.get("mm.ibm.istio.io/v1", resource.kind, resource.namespace, resource.name)?;
-    let peers = fed.context("it is there")?["spec"]["peers"].clone();
+    let peers = fed.context("the relationship does not exist")?["spec"]["peers"].clone();
     let mut others = peers.clone();
     others[0]["subject_alt_names"] = json!(["other.example"]);
     for (peers, name) in [
@@ -166,7 +166,13 @@ fn followed(world: &World) -> Result<()> {
         let name = name.to_owned();
         let lets_in =
             move |now: Option<&Value>| now.is_some_and(|now| now["spec"].to_string().contains(&name));
-        until(&world.there, (NETWORKING, "Gateway"), place(&gateway), "it does not follow", lets_in)?;
+        until(
+            &world.there,
+            (NETWORKING, "Gateway"),
+            place(&gateway),
+            "it does not have the peer's name",
+            lets_in,
+        )?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Emcee as a process beside a mesh, with the rights of its own ServiceAccount.
+//! Emcee as a process outside of the mesh, with the rights of its own ServiceAccount.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
@@ -15,13 +15,13 @@ use kube::Api;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
-/// A replica. Dropped, it is killed.
+/// A replica of Emcee. Dropping it kills it.
 pub(crate) struct Emcee {
     child: Child,
 }
 
 impl Emcee {
-    /// Starts a replica. Its log is beside the mesh's others.
+    /// Starts a replica. Its log is in the folder with the mesh's other logs.
     pub(crate) fn start(mesh: &Mesh, fed_namespaces: &str) -> Result<Self> {
         let log = mesh.folder().join("logs/emcee.log");
         let log = File::options().create(true).append(true).open(log)?;
@@ -34,16 +34,16 @@ impl Emcee {
         Ok(Self { child })
     }
 
-    /// As SIGTERM does; waits for the end.
+    /// Ends the replica with SIGTERM, and waits until it has exited successfully.
     pub(crate) fn stop(mut self) -> Result<()> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         let ended = self.child.wait()?;
-        ensure!(ended.success(), "it ended with {ended}");
+        ensure!(ended.success(), "it exited with {ended}");
         Ok(())
     }
 
-    /// As SIGKILL does.
+    /// Ends the replica with SIGKILL.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
@@ -51,7 +51,7 @@ impl Emcee {
     }
 }
 
-/// What a controller would still do in a cluster; nothing, if it has done its work.
+/// What `emcee diff --cluster` would change; empty if a controller has nothing left to do.
 pub(crate) fn undone(mesh: &Mesh) -> Result<String> {
     let mut diff = Command::new(emcee()?);
     diff.args(["diff", "--cluster", "--kubeconfig"]).arg(mesh.kubeconfig());
@@ -67,13 +67,13 @@ pub(crate) fn undone(mesh: &Mesh) -> Result<String> {
 
 impl Drop for Emcee {
     fn drop(&mut self) {
-        // It may have ended by itself, which its log says.
+        // The process may have exited already; its log tells why.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// As the administrator's, but for whom it speaks.
+/// The administrator's kubeconfig, but with a token of Emcee's ServiceAccount.
 pub(crate) fn kubeconfig(mesh: &Mesh) -> Result<PathBuf> {
     let mut config: Value = serde_saphyr::from_str(&fs::read_to_string(mesh.kubeconfig())?)?;
     config["users"][0]["user"] = json!({"token": token(mesh)?});
@@ -89,6 +89,6 @@ fn token(mesh: &Mesh) -> Result<String> {
         let spec = TokenRequestSpec { expiration_seconds: Some(7200), ..TokenRequestSpec::default() };
         let request = TokenRequest { spec, ..TokenRequest::default() };
         let granted = accounts.create_token_request("emcee", &PostParams::default(), &request).await?;
-        Ok(granted.status.context("a token was asked for")?.token)
+        Ok(granted.status.context("the TokenRequest has no token")?.token)
     })
 }

@@ -1,4 +1,4 @@
-//! What must not come about.
+//! What must not be possible.
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ pub(crate) fn exposition(alias: &str, style: &str) -> String {
     )
 }
 
-/// A stranger's plaintext would reach the application through a gateway that only passes on. It is not said to be withdrawn
-/// while that gateway is there.
+/// A stranger's plaintext would reach the application through a gateway that only passes TLS through. The status must not
+/// call the exposition withdrawn while that gateway exists.
 pub(crate) fn strict(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let name = "guarded";
@@ -31,7 +31,7 @@ pub(crate) fn strict(bed: &Bed) -> Result<()> {
     let gateway = generated(&world.there, "Gateway", name)?;
     let there = || world.there.get(NETWORKING, "Gateway", place(&gateway).0, place(&gateway).1);
     let withdrawn = || -> Result<()> {
-        ensure!(there()?.is_none(), "it is said to be withdrawn, and its gateway lets callers in");
+        ensure!(there()?.is_none(), "the status calls it withdrawn, but its gateway still exists");
         world.there.apply(&policy("STRICT"))?;
         guarded.wait(&world.there, "Ready", "Fine").map(drop)
     };
@@ -48,12 +48,12 @@ pub(crate) fn strict(bed: &Bed) -> Result<()> {
         object.is_some_and(|object| !object["status"]["conditions"].to_string().contains("still there"))
     };
     let kind = ("mm.ibm.istio.io/v1", "ServiceExposition");
-    until(&world.there, kind, (SHOP, name), "its gateway is said to be there", is_not_told)?;
+    until(&world.there, kind, (SHOP, name), "the status says that its gateway exists", is_not_told)?;
     withdrawn()?;
     world.there.delete(&exposition(name, PASSTHROUGH.name))
 }
 
-/// Somebody's finalizers on an object.
+/// The object, with finalizers of another controller.
 fn kept(object: &Value, finalizers: &[&str]) -> String {
     let (namespace, name) = place(object);
     let metadata = json!({"namespace": namespace, "name": name, "finalizers": finalizers});
@@ -64,7 +64,7 @@ fn policy(mode: &str) -> String {
     crate::workloads::strict(SHOP).replace("STRICT", mode)
 }
 
-/// Somebody's pods with the labels that a relationship selects, where the operator did not allow gateways.
+/// Pods of a tenant have the labels that a relationship selects, in a namespace where the operator allows no gateways.
 pub(crate) fn impostor(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     world.there.apply(&format!(
@@ -91,14 +91,14 @@ spec:
         let api = Api::<k8s_openapi::api::core::v1::Secret>::namespaced(client, SHOP);
         Ok(api.list(&ListParams::default()).await?.items.len())
     })?;
-    ensure!(secrets == 0, "{secrets} Secrets came to {SHOP}");
+    ensure!(secrets == 0, "{SHOP} has {secrets} Secrets");
     world.there.delete(relationship)?;
     world.there.delete(&format!(
         "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: impostor, namespace: {SHOP}}}}}"
     ))
 }
 
-/// Who has `emcee-user` may expose and bind, and make no relationship.
+/// A user with `emcee-user` may expose and bind services, but not create relationships.
 pub(crate) fn teams(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let binding = format!(
@@ -115,7 +115,7 @@ pub(crate) fn teams(bed: &Bed) -> Result<()> {
             "spec": {"user": "jane", "resourceAttributes": {
                 "group": "mm.ibm.istio.io", "resource": resource, "verb": "create", "namespace": SHOP}},
         }))?;
-        // The API server itself learns of a RoleBinding in its own time. What is not allowed is asked for last.
+        // The API server notices a RoleBinding after some time. The forbidden resource is checked last, when it has.
         let deadline = Instant::now() + Duration::from_secs(30);
         while is_allowed(&world.there, &review)? != may {
             ensure!(Instant::now() < deadline, "create {resource}: not {may}");
@@ -130,7 +130,7 @@ fn is_allowed(mesh: &Mesh, review: &SubjectAccessReview) -> Result<bool> {
     let answer = mesh.run(async move {
         Ok(Api::<SubjectAccessReview>::all(client).create(&PostParams::default(), &review).await?)
     })?;
-    Ok(answer.status.context("an answer")?.allowed)
+    Ok(answer.status.context("the review has no status")?.allowed)
 }
 
 /// Only the namespaces that a relationship allows may use it.

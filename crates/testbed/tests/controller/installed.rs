@@ -1,4 +1,4 @@
-//! Emcee in a pod, by its own manifests.
+//! Emcee in a pod, installed by its own manifests.
 
 use std::process::Command;
 
@@ -20,14 +20,14 @@ fn manifests(what: &str) -> Result<String> {
     print(&["manifests", what, "--image", EMCEE_IMAGE, "--replicas", "1", "--fed-namespaces", FEDS])
 }
 
-/// Has Emcee run in a pod, with its webhook.
+/// Installs Emcee in a pod, with its webhook.
 pub(crate) fn install(mesh: &Mesh) -> Result<()> {
     mesh.apply(&manifests("deployment")?)?;
     mesh.apply(&manifests("webhook")?)?;
     mesh.wait_rolled_out("emcee-system", "emcee")
 }
 
-/// What the chart gives its pre-delete hook besides Emcee's own rights.
+/// The rights of the chart's pre-delete hook, in addition to Emcee's own.
 const HOOK: &str = "
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -41,13 +41,13 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: emcee-uninstall
 subjects: [{kind: ServiceAccount, name: emcee, namespace: emcee-system}]
 ";
 
-/// What the chart's pre-delete hook does, with its rights: Emcee's pods end, and nothing of what it made is left, nor any
-/// finalizer. Users' resources stay, and another installation goes on with them.
+/// Does what the chart's pre-delete hook does, with its rights: Emcee's pods end, and no generated object or finalizer is
+/// left. Users' resources stay, and another installation continues with them.
 pub(crate) fn uninstalled(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     install(&world.there)?;
-    // The pod writes from now on.
-    world.emcees.lock().expect("no test panics while it has the replicas").remove(1).stop()?;
+    // From now on the pod is the leader.
+    world.emcees.lock().expect("no test panics while it holds the lock").remove(1).stop()?;
     world.there.apply(HOOK)?;
     let mut uninstall = Command::new(emcee()?);
     uninstall.args([
@@ -78,7 +78,7 @@ pub(crate) fn uninstalled(bed: &Bed) -> Result<()> {
     }
     for kind in ["MeshFedConfig", "ServiceExposition"] {
         let resources = list(&world.there, "mm.ibm.istio.io", kind, "")?;
-        ensure!(!resources.is_empty(), "the user's {kind}s are gone");
+        ensure!(!resources.is_empty(), "the user's {kind}s were deleted");
         let held = resources.iter().find(|resource| resource.metadata.finalizers.is_some());
         ensure!(held.is_none(), "{kind} {held:?}");
     }
@@ -86,18 +86,25 @@ pub(crate) fn uninstalled(bed: &Bed) -> Result<()> {
     world.there.delete(HOOK)?;
     world.there.delete(&manifests("webhook")?)?;
     world.there.delete(&manifests("deployment")?)?;
-    // A user deletes the namespace; what is in it are the webhook's certificate and the rights.
+    // A user would delete the namespace, which still has the webhook's certificate and the rights.
     world
         .there
         .delete("{apiVersion: v1, kind: Secret, metadata: {name: emcee-webhook, namespace: emcee-system}}")?;
     let again = Emcee::start(&world.there, FEDS)?;
-    world.emcees.lock().expect("no test panics while it has the replicas").push(again);
+    world.emcees.lock().expect("no test panics while it holds the lock").push(again);
     for style in STYLES {
         let name = format!("{}-helloworld", style.name);
-        // Its status may still be of the Emcee that is gone. Where there is a gateway, its objects are in another namespace.
+        // The status may still be that of the removed Emcee. With a gateway, the objects are in another namespace, so the
+        // new Emcee adds its finalizer.
         if style.name != FLAT.name {
             let kind = ("mm.ibm.istio.io/v1", "ServiceExposition");
-            until(&world.there, kind, (SHOP, &name), "nobody goes on with it", has_finalizer)?;
+            until(
+                &world.there,
+                kind,
+                (SHOP, &name),
+                "the new Emcee does not add its finalizer",
+                has_finalizer,
+            )?;
         }
         Resource { kind: "ServiceExposition", namespace: SHOP, name: &name }.wait(
             &world.there,

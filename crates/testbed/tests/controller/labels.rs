@@ -1,4 +1,4 @@
-//! A Service that is exposed by its labels.
+//! A Service that its labels expose.
 
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::Bed;
@@ -17,7 +17,7 @@ fn labelled() -> String {
     service(SHOP).replace(&metadata, &format!("{metadata}, {more}"))
 }
 
-/// With the label there is an exposition of each port, and traffic; without, there is none.
+/// The label creates an exposition of each port, which carry traffic. Without the label, they are deleted.
 pub(crate) fn exposed(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     world.there.apply(&labelled())?;
@@ -25,7 +25,8 @@ pub(crate) fn exposed(bed: &Bed) -> Result<()> {
     first.wait(&world.there, "Ready", "Fine")?;
     let echo = Resource { kind: EXPOSITION.1, namespace: SHOP, name: "helloworld-auto-exposed-tcp-echo" };
     echo.wait(&world.there, "Ready", "Fine")?;
-    let exposition = world.there.get(EXPOSITION.0, EXPOSITION.1, SHOP, FIRST)?.context("it is ready")?;
+    let exposition =
+        world.there.get(EXPOSITION.0, EXPOSITION.1, SHOP, FIRST)?.context("the exposition does not exist")?;
     ensure!(exposition["status"]["server_name"] == FLAT.server_name("labelled"), "{exposition}");
     let at: Vec<String> = serde_json::from_value(exposition["status"]["endpoints"].clone())?;
 
@@ -42,6 +43,6 @@ pub(crate) fn exposed(bed: &Bed) -> Result<()> {
     world.here.delete(&binding)?;
     world.there.apply(&service(SHOP))?;
     let gone = |object: Option<&Value>| object.is_none();
-    until(&world.there, EXPOSITION, (SHOP, FIRST), "it stays without the label", gone)?;
-    until(&world.there, EXPOSITION, (SHOP, echo.name), "it stays without the label", gone)
+    until(&world.there, EXPOSITION, (SHOP, FIRST), "it is not deleted without the label", gone)?;
+    until(&world.there, EXPOSITION, (SHOP, echo.name), "it is not deleted without the label", gone)
 }

@@ -1,4 +1,4 @@
-//! A gateway that others use too.
+//! A gateway that also serves other traffic.
 
 use anyhow::{Result, ensure};
 use emcee_testbed::{Bed, Mesh};
@@ -8,11 +8,11 @@ use super::world::{Resource, World, until};
 use crate::users::{PASSTHROUGH, SHOP, Style, WEB};
 use crate::workloads::{ask, call_once};
 
-/// A relationship through the user's own gateway.
+/// A relationship that uses the user's own gateway.
 const EDGE: Style = Style { name: "edge", ..PASSTHROUGH };
 const FED: &str = "fed-passthrough";
 
-/// Pods and Service of the user's gateway, and what they serve with it: plain HTTP on another port.
+/// Pods and Service of the user's gateway, and what it serves: plain HTTP on another port.
 fn theirs() -> String {
     format!(
         "
@@ -84,7 +84,7 @@ fn consuming(address: &str) -> String {
     config + &EDGE.binding("edged", "edged", 5000, "http", &[format!("{address}:15443")], "")
 }
 
-/// What is the user's own works before, with, and after Emcee's objects on the same pods; and so do the user's own subsets.
+/// The user's own traffic works before, with, and after Emcee's objects on the same pods, as do the user's own subsets.
 pub(crate) fn undisturbed(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     world.there.apply(&theirs())?;
@@ -105,12 +105,12 @@ pub(crate) fn undisturbed(bed: &Bed) -> Result<()> {
     world.there.delete(&exposing())?;
     let gone = |object: Option<&Value>| object.is_none();
     let config = ("mm.ibm.istio.io/v1", "ServiceExposition");
-    until(&world.there, config, (SHOP, "edge-edged"), "it stays", gone)?;
+    until(&world.there, config, (SHOP, "edge-edged"), "it is not deleted", gone)?;
     still_served(&world.here, &own)?;
     world.there.delete(&theirs())
 }
 
-/// Not one call fails: istiod has pushed Emcee's objects to these pods, as calls through them have shown.
+/// No call fails. istiod has already pushed Emcee's objects to these pods, as the calls through them have shown.
 fn still_served(mesh: &Mesh, at: &str) -> Result<()> {
     for call in 0..20 {
         let output = call_once(mesh, WEB, &["http", at])?;

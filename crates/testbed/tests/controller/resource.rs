@@ -1,4 +1,4 @@
-//! What becomes of users' resources.
+//! Waits for the status of users' resources.
 
 use anyhow::{Context, Result};
 use emcee_testbed::{Mesh, mesh};
@@ -7,7 +7,7 @@ use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use serde_json::Value;
 
-/// Which of the users' resources.
+/// A resource of a user, by kind and name.
 pub(crate) struct Resource<'a> {
     pub(crate) kind: &'a str,
     pub(crate) namespace: &'a str,
@@ -15,7 +15,7 @@ pub(crate) struct Resource<'a> {
 }
 
 impl Resource<'_> {
-    /// Waits until a condition is so; gives it.
+    /// Waits until a condition has this reason; returns the condition.
     pub(crate) fn wait(&self, mesh: &Mesh, type_: &str, reason: &str) -> Result<Value> {
         let gvk = GroupVersionKind::gvk("mm.ibm.istio.io", "v1", self.kind);
         let resource = ApiResource::from_gvk(&gvk);
@@ -41,7 +41,7 @@ fn condition(object: &DynamicObject, type_: &str) -> Option<Value> {
     conditions.iter().find(|condition| current && condition["type"] == type_).cloned()
 }
 
-/// Waits until an object is so.
+/// Waits until an object is as wanted. `what` describes the failure.
 pub(crate) fn until(
     mesh: &Mesh,
     (api_version, kind): (&str, &str),

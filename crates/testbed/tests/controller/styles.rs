@@ -1,4 +1,4 @@
-//! Each style, from what users apply to what applications get, and back to nothing.
+//! Each style, from what users apply to what applications see, and back to an empty cluster.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -13,12 +13,12 @@ use crate::workloads::{ask, call};
 
 const PORTS: [(&str, u16, &str); 2] = [("helloworld", 5000, "http"), ("echo", 9000, "tcp")];
 
-/// What the exposing mesh's users write.
+/// What users write in the exposing mesh.
 pub(crate) fn exposing(style: &Style) -> String {
     style.config("ingress", "m1") + &style.expositions()
 }
 
-/// What the consuming mesh's users write.
+/// What users write in the consuming mesh.
 pub(crate) fn consuming(world: &World, style: &Style) -> Result<String> {
     let mut yaml = style.config("egress", "m2");
     for (alias, port, protocol) in PORTS {
@@ -28,8 +28,8 @@ pub(crate) fn consuming(world: &World, style: &Style) -> Result<String> {
     Ok(yaml)
 }
 
-/// Where peers reach an exposition, once its status says so: an Emcee that was just installed may have made its gateway
-/// anew, which has no address at first.
+/// Endpoints of an exposition, once its status has some. A newly installed Emcee may have created the gateway again,
+/// which has no address at first.
 fn endpoints(world: &World, style: &Style, alias: &str) -> Result<Vec<String>> {
     let name = format!("{}-{alias}", style.name);
     let kind = ("mm.ibm.istio.io/v1", "ServiceExposition");
@@ -38,7 +38,8 @@ fn endpoints(world: &World, style: &Style, alias: &str) -> Result<Vec<String>> {
         endpoints.is_some_and(|endpoints| !endpoints.is_empty())
     };
     until(&world.there, kind, (SHOP, &name), "it has no endpoints", has_some)?;
-    let exposition = world.there.get(kind.0, kind.1, SHOP, &name)?.context("it was applied")?;
+    let exposition =
+        world.there.get(kind.0, kind.1, SHOP, &name)?.context("the exposition does not exist")?;
     let endpoints: Vec<String> = serde_json::from_value(exposition["status"]["endpoints"].clone())?;
     ensure!(!endpoints.is_empty(), "{exposition}");
     Ok(endpoints)
@@ -74,7 +75,7 @@ pub(crate) fn carries(bed: &Bed, style: &Style) -> Result<()> {
     Ok(())
 }
 
-/// What users wrote they delete; the clusters are as they were before.
+/// Users delete what they wrote, and the clusters are as they were before.
 pub(crate) fn nothing_left(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     for style in STYLES {
@@ -87,9 +88,9 @@ pub(crate) fn nothing_left(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Asked again: after the API server was away, Kubernetes' own controllers work from old caches for a while, and make
-/// what was just collected once more. The API server itself answers with half a list of kinds while one of them comes or
-/// goes.
+/// Polls, for two reasons. After an outage of the API server, Kubernetes' own controllers work with old caches for a
+/// while, and create again what was just collected. And the API server returns an incomplete list of kinds while one of
+/// them is added or removed.
 fn is_as_before(mesh: &Mesh, before: &BTreeSet<String>) -> Result<()> {
     let deadline = Instant::now() + Duration::from_mins(3);
     loop {
@@ -111,9 +112,9 @@ fn is_as_before(mesh: &Mesh, before: &BTreeSet<String>) -> Result<()> {
     }
 }
 
-/// Waits for the end of what ends with something else: the pods of a gateway, and what belongs to them.
+/// Waits for the end of objects that are deleted with another one: the pods of a gateway, and what belongs to them.
 fn gone(mesh: &Mesh, object: &str) -> Result<()> {
-    let (plural, rest) = object.trim_start_matches("namespaced ").split_once(' ').context("a kind")?;
+    let (plural, rest) = object.trim_start_matches("namespaced ").split_once(' ').context("no kind")?;
     let kind = match plural {
         "pods" => ("v1", "Pod"),
         "replicasets" => ("apps/v1", "ReplicaSet"),
@@ -123,6 +124,6 @@ fn gone(mesh: &Mesh, object: &str) -> Result<()> {
         "endpointslices" => ("discovery.k8s.io/v1", "EndpointSlice"),
         _ => return Ok(()),
     };
-    let (namespace, name) = rest.split_once('/').context("a namespace")?;
-    until(mesh, kind, (namespace, name), "it is still there", |object| object.is_none())
+    let (namespace, name) = rest.split_once('/').context("no namespace")?;
+    until(mesh, kind, (namespace, name), "it is not deleted", |object| object.is_none())
 }

@@ -1,4 +1,4 @@
-//! Replicas and API servers that go and come.
+//! Replicas and API servers that fail and come back.
 
 use std::time::{Duration, Instant};
 
@@ -22,22 +22,22 @@ fn is_ready(world: &World, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the Lease of Emcee is held as wanted.
+/// Waits until the holder of Emcee's Lease is as wanted.
 fn wait_holder(world: &World, is: impl Fn(&str) -> bool + Send + Sync + 'static) -> Result<()> {
     let holder = |lease: Option<&Value>| {
         lease.and_then(|lease| lease["spec"]["holderIdentity"].as_str()).unwrap_or_default().to_owned()
     };
     let held = move |lease: Option<&Value>| is(&holder(lease));
     let lease = ("coordination.k8s.io/v1", "Lease");
-    until(&world.here, lease, ("emcee-system", "emcee"), "the Lease is not held so", held)
+    until(&world.here, lease, ("emcee-system", "emcee"), "the Lease has another holder", held)
 }
 
 fn replace(world: &World, emcee: Emcee) -> Emcee {
-    let mut emcees = world.emcees.lock().expect("no test panics while it has the replicas");
+    let mut emcees = world.emcees.lock().expect("no test panics while it holds the lock");
     std::mem::replace(&mut emcees[0], emcee)
 }
 
-/// The holder of the Lease is killed; another replica, which stood by, goes on where it was.
+/// The holder of the Lease is killed, and a standby replica takes over.
 pub(crate) fn takeover(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     wait_holder(&world, |holder| !holder.is_empty())?;
@@ -48,13 +48,13 @@ pub(crate) fn takeover(bed: &Bed) -> Result<()> {
     world.here.delete(&binding("late"))
 }
 
-/// At its end a replica gives the Lease back. Somebody takes a generated object's name meanwhile: it stays theirs.
+/// A replica that ends releases the Lease. Meanwhile, a user creates an object with a generated name: it is not changed.
 pub(crate) fn meanwhile(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let rule = generated(&world.here, "DestinationRule", "flat-helloworld")?;
-    // Taken out of the world and ended, and another put in its place at the end.
+    // Taken out of the shared list, so that it can be stopped; its successor is inserted at the end.
     let first = {
-        let mut emcees = world.emcees.lock().expect("no test panics while it has the replicas");
+        let mut emcees = world.emcees.lock().expect("no test panics while it holds the lock");
         emcees.remove(0)
     };
     first.stop()?;
@@ -68,7 +68,7 @@ pub(crate) fn meanwhile(bed: &Bed) -> Result<()> {
     .to_string();
     world.here.apply(&theirs)?;
     let second = Emcee::start(&world.here, FEDS)?;
-    world.emcees.lock().expect("no test panics while it has the replicas").insert(0, second);
+    world.emcees.lock().expect("no test panics while it holds the lock").insert(0, second);
     let binding = Resource { kind: "ServiceBinding", namespace: WEB, name: "flat-helloworld" };
     binding.wait(&world.here, "Programmed", "Conflict")?;
     let now = generated_or_not(&world, &rule)?;
@@ -82,10 +82,10 @@ fn generated_or_not(world: &World, rule: &Value) -> Result<Value> {
     let text = |field: &str| rule["metadata"][field].as_str().unwrap_or_default();
     let found =
         world.here.get("networking.istio.io/v1", "DestinationRule", text("namespace"), text("name"))?;
-    found.context("it is there")
+    found.context("the rule does not exist")
 }
 
-/// Numbers that look random, and are the same in each run.
+/// Pseudo-random numbers, the same in each run.
 struct Dice(u64);
 
 impl Dice {
@@ -95,7 +95,7 @@ impl Dice {
     }
 }
 
-/// Killed at random points during 200 random changes, it converges to what the cluster's resources ask for.
+/// Replicas are killed at random points during 200 random changes; the objects converge to what the resources ask for.
 pub(crate) fn killed(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let mut dice = Dice(20_261_124);
@@ -118,7 +118,7 @@ pub(crate) fn killed(bed: &Bed) -> Result<()> {
     converged(&world)
 }
 
-/// Asked again and again, as what is awaited is that no event is left to come.
+/// Polls, because no event tells that nothing is left to do.
 fn converged(world: &World) -> Result<()> {
     let deadline = Instant::now() + Duration::from_mins(3);
     loop {
@@ -126,12 +126,12 @@ fn converged(world: &World) -> Result<()> {
         if undone.is_empty() {
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "still to do: {undone}");
+        ensure!(Instant::now() < deadline, "still to be applied: {undone}");
         std::thread::sleep(Duration::from_millis(200));
     }
 }
 
-/// Traffic flows without an API server; what users wrote when it was back is done.
+/// Traffic flows without an API server. What users write afterwards is applied.
 pub(crate) fn away(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let here = world.here.clone();
@@ -141,7 +141,7 @@ pub(crate) fn away(bed: &Bed) -> Result<()> {
     let (sender, answers) = std::sync::mpsc::channel();
     world.here.without_apiserver(move || {
         let words: Vec<&str> = call.split(' ').collect();
-        // The time that it is away is what this is about.
+        // The length of the outage is what this test is about.
         std::thread::sleep(Duration::from_secs(30));
         let _received = sender.send(here.exec(&pod, &words));
     })?;

@@ -1,4 +1,4 @@
-//! Two meshes with applications in them, and an Emcee each.
+//! Two meshes with applications and an Emcee each.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -18,25 +18,25 @@ use crate::workloads::{client, server};
 /// The fed namespaces of both meshes.
 pub(crate) const FEDS: &str = "fed-boundary,fed-passthrough,fed-wharf,fed-flat";
 
-/// Two meshes.
+/// Two meshes with an Emcee each.
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) here: Mesh,
     pub(crate) there: Mesh,
-    /// What was there before the users wrote anything.
+    /// All objects of both meshes, before the users wrote anything.
     pub(crate) before: Arc<[BTreeSet<String>; 2]>,
-    /// The Emcee of `here` and of `there`. They end with the bed: a static is not dropped.
+    /// The Emcee of each mesh, in the order of [`World::meshes`]. They end with the bed: a static is not dropped.
     pub(crate) emcees: Arc<Mutex<Vec<Emcee>>>,
 }
 
 static WORLD: Mutex<Option<Result<World, String>>> = Mutex::new(None);
 
 impl World {
-    /// The one that all tests of a run share, made by the first that asks.
+    /// The meshes that all tests of a run share, set up by the first test.
     pub(crate) fn of(bed: &Bed) -> Result<Self> {
-        let mut world = WORLD.lock().expect("no test panics while it makes the world");
+        let mut world = WORLD.lock().expect("no test panics during the setup");
         let made = world.get_or_insert_with(|| make(bed).map_err(|error| format!("{error:#}")));
-        made.clone().map_err(|error| anyhow::anyhow!("the two meshes could not be made ready: {error}"))
+        made.clone().map_err(|error| anyhow::anyhow!("the setup of the two meshes failed: {error}"))
     }
 
     pub(crate) fn meshes(&self) -> [&Mesh; 2] {
@@ -64,7 +64,7 @@ fn make(bed: &Bed) -> Result<World> {
     Ok(World { here, there, before: before.into(), emcees: Arc::new(emcees.into()) })
 }
 
-/// Every object of a cluster, of every kind that can be listed, but for what comes and goes by itself.
+/// Lists every object of a cluster, of every kind that can be listed, except those that change by themselves.
 pub(crate) fn objects(mesh: &Mesh) -> Result<BTreeSet<String>> {
     let place = |Listed { resource, is_namespaced, object }: Listed| {
         let scope = if is_namespaced { "namespaced " } else { "" };
@@ -75,12 +75,12 @@ pub(crate) fn objects(mesh: &Mesh) -> Result<BTreeSet<String>> {
     Ok(all.into_iter().map(place).collect())
 }
 
-/// Events end by themselves; Leases are held by what runs, Emcee among it.
+/// Whether objects of a kind change by themselves: Events expire, and processes such as Emcee hold Leases.
 fn moves_by_itself(resource: &ApiResource) -> bool {
     ["events", "leases"].contains(&resource.plural.as_str())
 }
 
-/// The relationship of a style, as a mesh plays it.
+/// The relationship of a style, in either mesh.
 pub(crate) fn relationship(style: &Style) -> Resource<'static> {
     let namespace = match style.mode {
         "BOUNDARY" => "fed-boundary",

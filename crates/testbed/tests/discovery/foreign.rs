@@ -1,5 +1,5 @@
-//! Others' code at the wire: a client of go-control-plane's and Kubernetes' own types follows m2's Emcee, by its ingress
-//! gateway, as m1.
+//! A client that is not ours: with types of go-control-plane and Kubernetes, it connects to m2's Emcee as m1, through
+//! the ingress gateway.
 
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::{Bed, Mesh};
@@ -10,8 +10,8 @@ use super::users::{APPS, exposition};
 use super::world::{World, gateway};
 use crate::resource::until;
 
-/// It is told of what is announced to m1 and of nothing else, follows what changes, and may refuse one resource: the
-/// stream goes on, and a resource that was refused is taken back like any other.
+/// The client receives what is announced to m1 and nothing else, and all changes of it. It may refuse one resource: the
+/// stream continues, and the removal of the refused resource is sent like any other.
 pub(crate) fn go_client(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let address = ingress(&world.m2)?;
@@ -27,12 +27,12 @@ pub(crate) fn go_client(bed: &Bed) -> Result<()> {
 
     world.m2.apply(&exposition("blue", "reviews", "verdicts", ""))?;
     let refused = client.response(|response| names(response).contains(&"default/verdicts/IPv4"))?;
-    ensure!(names(&refused) == ["default/verdicts/IPv4"], "only what has changed: {refused}");
+    ensure!(names(&refused) == ["default/verdicts/IPv4"], "only the changed resource is sent: {refused}");
     ensure!(refused["refused"] == json!(["default/verdicts/IPv4"]), "{refused}");
 
     world.m2.apply(&exposition("blue", "reviews", "appraisals", ""))?;
     let next = client.response(|response| !names(response).is_empty())?;
-    ensure!(names(&next) == ["default/appraisals/IPv4"], "what was refused is not said again: {next}");
+    ensure!(names(&next) == ["default/appraisals/IPv4"], "the refused resource is not sent again: {next}");
 
     world.m2.delete(&exposition("blue", "reviews", "verdicts", ""))?;
     let removed = client.response(|response| response["removed"] != json!([]))?;
@@ -42,7 +42,7 @@ pub(crate) fn go_client(bed: &Bed) -> Result<()> {
     ["verdicts", "appraisals"].into_iter().try_for_each(|name| gone(&world.m1, name))
 }
 
-/// By the gateway as well, another relationship's certificate opens nothing, nor does a connection that names none.
+/// Through the gateway, a certificate of another relationship is refused, and so is a connection without a server name.
 pub(crate) fn strangers(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let address = ingress(&world.m2)?;
@@ -52,7 +52,7 @@ pub(crate) fn strangers(bed: &Bed) -> Result<()> {
     refused(Client::with(&world.m1, bed, &address, "discovery.blue.emcee.internal", &other, "")?)?;
     refused(Client::with(&world.m1, bed, &address, "discovery.yellow.emcee.internal", &other, "")?)?;
     refused(Client::with(&world.m1, bed, &address, "", &blue, "")?)?;
-    // The same way with what is right, or those above might have failed for another reason.
+    // The same connection with the right credential works, so the ones above did not fail for another reason.
     let mut client = Client::start(&world.m1, bed, &address, "blue", "")?;
     client.response(|response| !names(response).is_empty()).map(drop)
 }
@@ -65,16 +65,16 @@ fn host(address: &str) -> &str {
     address.split(':').next().unwrap_or(address)
 }
 
-/// What m1 imported by itself meanwhile.
+/// Waits until m1 has deleted the binding that it imported in the meantime.
 fn gone(m1: &Mesh, name: &str) -> Result<()> {
     let kind = ("mm.ibm.istio.io/v1", "ServiceBinding");
-    until(m1, kind, (APPS, name), "what was taken back stays", |found| found.is_none())
+    until(m1, kind, (APPS, name), "the import of a withdrawn service is not deleted", |found| found.is_none())
 }
 
-/// It ends by itself, in error, and was told nothing.
+/// The client exits with an error, and has received nothing.
 fn refused(mut client: Client) -> Result<()> {
     let line = client.line()?;
-    ensure!(line.is_none(), "a stranger was told {line:?}");
+    ensure!(line.is_none(), "a stranger received {line:?}");
     let ended = client.ended()?;
     ensure!(ended.code() == Some(1), "{ended}");
     Ok(())

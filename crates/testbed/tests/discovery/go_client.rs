@@ -1,4 +1,4 @@
-//! The client of go-control-plane's and Kubernetes' own types, in a process of its own.
+//! The client with types of go-control-plane and Kubernetes, as a process of its own.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -13,7 +13,7 @@ use kube::Api;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// What a peer shows.
+/// The credential that a peer presents.
 #[derive(Clone)]
 pub(crate) struct Credential {
     pub(crate) certificate: String,
@@ -22,11 +22,11 @@ pub(crate) struct Credential {
 }
 
 impl Credential {
-    /// A mesh's own for a relationship.
+    /// The credential of a mesh for a relationship.
     pub(crate) fn of(mesh: &Mesh, relationship: &str) -> Result<Self> {
         let api = Api::<Secret>::namespaced(mesh.client(), relationship);
         let secret = mesh.run(async move { Ok(api.get("rel").await?) })?;
-        let data = secret.data.context("the Secret has data")?;
+        let data = secret.data.context("the Secret has no data")?;
         let text = |key: &str| {
             let bytes = data.get(key).with_context(|| format!("the Secret has no {key}"))?;
             Ok::<_, anyhow::Error>(String::from_utf8(bytes.0.clone())?)
@@ -41,10 +41,10 @@ impl Credential {
     }
 }
 
-/// How long anything may take on a busy machine.
+/// Time limit for each response on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// The Go client; it ends with this.
+/// The Go client. Dropping it ends it.
 pub(crate) struct Client {
     child: Child,
     lines: Receiver<String>,
@@ -52,7 +52,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// With a mesh's own credential of a relationship with m2.
+    /// Starts it with the mesh's own credential for a relationship with m2.
     pub(crate) fn start(
         mesh: &Mesh,
         bed: &Bed,
@@ -78,16 +78,16 @@ impl Client {
         command.args(["-address", address, "-server-name", server_name, "-peer", "m2.blue.example"]);
         command.args(["-certificate", "tls.crt", "-key", "tls.key", "-ca", "ca.crt", "-refuse", refuse]);
         command.current_dir(files.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // Where it is started it is in the mesh's network.
+        // A process that is started here is in the mesh's network.
         let mut child = mesh.run(async move { command.spawn().context("cannot start discovery-client") })?;
-        let said = BufReader::new(child.stdout.take().context("its output is piped")?);
+        let said = BufReader::new(child.stdout.take().context("stdout is not piped")?);
         let (sender, lines) = channel();
-        // It ends with the client's output, or when nobody listens.
+        // The thread ends with the client's output, or when the receiver is dropped.
         std::thread::spawn(move || said.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         Ok(Self { child, lines, _files: files })
     }
 
-    /// The next response that is so.
+    /// The next response that meets the condition.
     pub(crate) fn response(&mut self, is: impl Fn(&Value) -> bool) -> Result<Value> {
         while let Some(line) = self.line()? {
             let response = serde_json::from_str(&line).with_context(|| line.clone())?;
@@ -95,15 +95,15 @@ impl Client {
                 return Ok(response);
             }
         }
-        bail!("discovery-client ended: {}", self.ended()?)
+        bail!("discovery-client exited: {}", self.ended()?)
     }
 
-    /// What it says next; nothing once it has ended.
+    /// The next line of output; `None` after the client has exited.
     pub(crate) fn line(&self) -> Result<Option<String>> {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => Ok(Some(line)),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => bail!("discovery-client waits and says nothing"),
+            Err(RecvTimeoutError::Timeout) => bail!("discovery-client prints nothing"),
         }
     }
 
@@ -114,7 +114,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // It ends when its input does; if it has ended by itself there is nothing to close.
+        // Closing stdin ends the client; if it has exited already, nothing happens.
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! Emcee in a cluster, as `emcee manifests` installs it.
+//! Emcee in a cluster, installed by `emcee manifests`.
 
 use anyhow::Result;
 use emcee_testbed::Mesh;
@@ -8,14 +8,14 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-/// The namespaces of relationships, in every mesh.
+/// Namespaces of the relationships, in every mesh.
 pub(crate) const FEDS: &str = "blue,yellow";
 /// Emcee's own namespace.
 pub(crate) const HOME: &str = "emcee-system";
-/// Its Deployment.
+/// Name of Emcee's Deployment.
 pub(crate) const EMCEE: &str = "emcee";
 
-/// Applies everything, and waits for none of it.
+/// Applies everything, without waiting for it.
 pub(crate) fn install(mesh: &Mesh) -> Result<()> {
     for fed in FEDS.split(',') {
         mesh.apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {fed}}}}}"))?;
@@ -25,17 +25,17 @@ pub(crate) fn install(mesh: &Mesh) -> Result<()> {
     mesh.apply(&print(&[&["manifests", "all"][..], &image, &reach].concat())?)
 }
 
-/// Until it runs and knows its cluster.
+/// Waits until Emcee runs and its initial sync is complete.
 pub(crate) fn wait_installed(mesh: &Mesh) -> Result<()> {
     mesh.wait_rolled_out(HOME, EMCEE)
 }
 
-/// Ends every pod of it, and waits until they have ended.
+/// Stops all pods of Emcee, and waits until they have ended.
 pub(crate) fn stop(mesh: &Mesh) -> Result<()> {
     scale(mesh, 0)
 }
 
-/// Has it run again, and waits until it does.
+/// Starts Emcee again, and waits until it runs.
 pub(crate) fn start(mesh: &Mesh) -> Result<()> {
     scale(mesh, 1)
 }

@@ -1,4 +1,4 @@
-//! A peer's Emcee that goes and comes back.
+//! A peer's Emcee that becomes unreachable and comes back.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,11 +20,11 @@ use crate::workloads::ask;
 
 const BLUE: Resource<'_> = Resource { kind: "MeshFedConfig", namespace: "blue", name: "blue" };
 
-/// How long m2's Emcee is away.
+/// How long m2's Emcee is unreachable.
 const AWAY: Duration = Duration::from_mins(1);
 
-/// m2's Emcee is away while a pod behind its gateway is replaced and m1's own Emcee starts anew: not one call fails,
-/// and nothing is deleted. What changed in m2 meanwhile comes when it is back.
+/// m2's Emcee is unreachable while a pod behind its gateway is replaced and m1's own Emcee restarts: no call fails, and
+/// nothing is deleted. What changed in m2 meanwhile arrives when it is back.
 pub(crate) fn held(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let World { m1, m2, .. } = &world;
@@ -42,7 +42,13 @@ pub(crate) fn held(bed: &Bed) -> Result<()> {
     let binding = resource(m1, "ServiceBinding", APPS, "reviews")?;
     ensure!(!binding["status"]["stale_since"].is_null(), "{binding}");
     start(m2)?;
-    until(m1, ("mm.ibm.istio.io/v1", "MeshFedConfig"), ("blue", "blue"), "m2 is still lost", is_connected)?;
+    until(
+        m1,
+        ("mm.ibm.istio.io/v1", "MeshFedConfig"),
+        ("blue", "blue"),
+        "m2 is still unreachable",
+        is_connected,
+    )?;
     bound("critiques").wait(m1, "Ready", "Fine")?;
     let answer = ask(m1, APPS, &["http", "critiques:9080"])?;
     ensure!(answer["name"] == "reviews", "{answer}");
@@ -55,7 +61,7 @@ fn is_connected(relationship: Option<&Value>) -> bool {
     relationship.is_some_and(|relationship| relationship["status"]["peers"][0]["connected"] == true)
 }
 
-/// Until the new one has written what was asked of it, as it would write all else by then.
+/// Waits until the new Emcee has applied a new binding: it would have applied everything else by then.
 fn restart(mesh: &Mesh) -> Result<()> {
     stop(mesh)?;
     start(mesh)?;
@@ -65,17 +71,17 @@ fn restart(mesh: &Mesh) -> Result<()> {
     BLUE.wait(mesh, "PeerLost", "PeerLost")?;
     mesh.delete(&late)?;
     let service = ("v1", "Service");
-    until(mesh, service, (APPS, "late"), "its facade stays", |found| found.is_none())
+    until(mesh, service, (APPS, "late"), "its facade is not deleted", |found| found.is_none())
 }
 
 fn same(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Result<()> {
     let lost: Vec<_> = before.iter().filter(|(object, uid)| after.get(*object) != Some(*uid)).collect();
     let more: Vec<_> = after.keys().filter(|object| !before.contains_key(*object)).collect();
-    ensure!(lost.is_empty() && more.is_empty(), "lost, or made anew: {lost:?}; come about: {more:?}");
+    ensure!(lost.is_empty() && more.is_empty(), "deleted, or created again: {lost:?}; new: {more:?}");
     Ok(())
 }
 
-/// Every generated object, with its UID: one that was deleted and made again is another.
+/// Every generated object, with its UID: an object that is deleted and created again has another one.
 pub(crate) fn generated(mesh: &Mesh) -> Result<BTreeMap<String, String>> {
     let ours = ListParams::default().labels("app.kubernetes.io/managed-by=emcee");
     let of = |Listed { resource, object, .. }: Listed| {

@@ -1,4 +1,4 @@
-//! istiod that has Emcee's objects from Emcee itself.
+//! istiod that gets Emcee's objects from Emcee itself.
 
 use std::fs;
 use std::path::Path;
@@ -22,13 +22,13 @@ use crate::resource::until;
 use crate::workloads::{ask, strict};
 
 const PORT: u16 = 15010;
-/// In the certificate that istiod asks for.
+/// DNS name in the certificate, which istiod verifies.
 const NAME: &str = "emcee-mcp.example";
-/// Where the certificate is, in Emcee's pod.
+/// Folder of the certificate in Emcee's pod.
 const FOLDER: &str = "/etc/emcee/mcp";
 
-/// m1 goes over to MCP while istiod is away, and no call fails. Then it has no object of Istio's kinds, and what starts
-/// anew, and has all it knows from istiod, carries the same traffic.
+/// m1 switches to MCP while istiod is down, and no call fails. Then it has no object of Istio's kinds. What restarts, and
+/// gets all its configuration from istiod, carries the same traffic.
 pub(crate) fn alone(bed: &Bed) -> Result<()> {
     let World { m1, .. } = World::of(bed)?;
     m1.delete(&strict(APPS))?;
@@ -45,32 +45,32 @@ pub(crate) fn alone(bed: &Bed) -> Result<()> {
     none_of_istio(&m1)
 }
 
-/// As the guide has it: istiod ends; Emcee starts with MCP, and takes away what it had written; istiod starts.
+/// Follows the guide: istiod stops; Emcee starts with MCP, and deletes what it had written; istiod starts.
 fn change_over(mesh: &Mesh) -> Result<()> {
     let authority = Authority::root("mcp")?;
     let own = authority.issue("mcp", None, &[NAME], &[])?;
     let ca = authority.identity().certificate;
     let written = istio_objects(mesh)?;
-    ensure!(!written.is_empty(), "there is nothing that could go");
+    ensure!(!written.is_empty(), "there are no objects to delete");
     let (sender, done) = channel();
     let inner = mesh.clone();
     mesh.without_istiod(move || {
-        // Whoever waits below has what came of it, whatever it is.
+        // The receiver below gets the result, be it good or bad.
         let _ = sender.send(meanwhile(&inner, &own, &ca, &written));
     })?;
-    done.recv().context("nobody did what was to be done")?
+    done.recv().context("the change was not made")?
 }
 
 fn meanwhile(mesh: &Mesh, own: &Identity, ca: &str, written: &[Reference]) -> Result<()> {
     serve_mcp(mesh, own)?;
     for object in written {
         let kind = (&*object.api_version, &*object.kind);
-        until(mesh, kind, (&object.namespace, &object.name), "it stays", |found| found.is_none())?;
+        until(mesh, kind, (&object.namespace, &object.name), "it is not deleted", |found| found.is_none())?;
     }
     feed_istiod(mesh, &pod_address(mesh)?, ca)
 }
 
-/// Emcee starts anew, and serves MCP.
+/// Restarts Emcee, which then serves MCP.
 fn serve_mcp(mesh: &Mesh, own: &Identity) -> Result<()> {
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mcp", "namespace": HOME},
@@ -99,22 +99,22 @@ fn add_mcp(pod: &mut Value) -> Result<()> {
     add(&mut pod["volumes"], [json!({"name": "mcp", "secret": {"secretName": "mcp"}})])
 }
 
-/// To a list, which need not be there yet.
+/// Adds to a list, which may not exist yet.
 fn add<T: Into<Value>>(list: &mut Value, more: impl IntoIterator<Item = T>) -> Result<()> {
     if list.is_null() {
         *list = json!([]);
     }
-    list.as_array_mut().context("it is a list")?.extend(more.into_iter().map(Into::into));
+    list.as_array_mut().context("the field is not a list")?.extend(more.into_iter().map(Into::into));
     Ok(())
 }
 
-/// istiod is a process on the node, which knows pods' addresses and no Services'.
+/// Address of Emcee's pod: istiod is a process on the node, where Services have no addresses.
 fn pod_address(mesh: &Mesh) -> Result<String> {
     let api = Api::<Pod>::namespaced(mesh.client(), HOME);
     let pods = mesh.run(async move { Ok(api.list(&ListParams::default()).await?.items) })?;
     let is_ours = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none() && pod.name_any().starts_with(EMCEE);
-    let pod = pods.iter().find(is_ours).context("Emcee has a pod")?;
-    pod.status.as_ref().and_then(|status| status.pod_ip.clone()).context("it has an address")
+    let pod = pods.iter().find(is_ours).context("Emcee has no pod")?;
+    pod.status.as_ref().and_then(|status| status.pod_ip.clone()).context("Emcee's pod has no address")
 }
 
 fn feed_istiod(mesh: &Mesh, address: &str, ca: &str) -> Result<()> {
@@ -126,7 +126,7 @@ fn feed_istiod(mesh: &Mesh, address: &str, ca: &str) -> Result<()> {
     fs::write(&path, config.to_string()).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The bed writes it as JSON.
+/// The bed writes the mesh config as JSON.
 fn read(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(serde_json::from_str(&text)?)
@@ -134,11 +134,11 @@ fn read(path: &Path) -> Result<Value> {
 
 fn none_of_istio(mesh: &Mesh) -> Result<()> {
     let left = istio_objects(mesh)?;
-    ensure!(left.is_empty(), "istiod could have these from elsewhere: {left:?}");
+    ensure!(left.is_empty(), "istiod could read these from the API server: {left:?}");
     Ok(())
 }
 
-/// Which object.
+/// Kind and name of an object.
 #[derive(Debug)]
 struct Reference {
     api_version: String,
@@ -147,7 +147,7 @@ struct Reference {
     name: String,
 }
 
-/// Every object of Istio's kinds, whoever made it.
+/// Every object of Istio's kinds, including those of users.
 fn istio_objects(mesh: &Mesh) -> Result<Vec<Reference>> {
     let istios = |kind: &ApiResource| kind.group.ends_with("istio.io") && kind.group != "mm.ibm.istio.io";
     let of = |Listed { resource, object, .. }: Listed| Reference {

@@ -1,4 +1,4 @@
-//! An ingress gateway that is reached elsewhere.
+//! An ingress gateway whose address changes.
 
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::{Bed, Mesh};
@@ -13,15 +13,15 @@ use super::users::{APPS, exposition};
 use super::world::{World, bound, gateway};
 use crate::resource::until;
 
-/// m2's ingress gets another address, and what stood at the old one goes: m1 follows, and not one call fails. What m2
-/// announces afterwards still comes, although m1's users wrote the old address.
+/// m2's ingress gets another address, and the pod at the old one is deleted: m1 follows, and no call fails. What m2
+/// announces afterwards still arrives, although m1's users wrote the old address.
 pub(crate) fn followed(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let World { m1, m2, .. } = &world;
     let ingress = gateway(m2, "blue", "ingress")?;
     let before = m2.wait_address("blue", &ingress)?;
     let pods = m2.endpoints("blue", &ingress)?;
-    let other = pods.iter().find(|pod| **pod != before).context("the ingress has one pod")?;
+    let other = pods.iter().find(|pod| **pod != before).context("the ingress has only one pod")?;
     let traffic = Traffic::start(m1, "reviews:9080")?;
     readdress(m2, &ingress, other)?;
     let endpoint = json!([format!("{other}:15443")]);
@@ -29,9 +29,9 @@ pub(crate) fn followed(bed: &Bed) -> Result<()> {
         binding.is_some_and(|binding| binding["status"]["endpoints"] == endpoint)
     };
     let kind = ("mm.ibm.istio.io/v1", "ServiceBinding");
-    until(m1, kind, (APPS, "reviews"), "it does not follow", has_moved)?;
+    until(m1, kind, (APPS, "reviews"), "it does not have the new address", has_moved)?;
     let egress = format!("blue/{}", gateway(m1, "blue", "egress")?);
-    // No event says that a proxy has what was pushed.
+    // No event tells when a proxy has what was pushed.
     m1.eventually(&egress, &["pilot-agent", "request", "GET", "clusters"], |clusters| {
         let mut of_reviews = clusters.stdout.lines().filter(|line| line.contains("reviews."));
         clusters.code == 0 && !of_reviews.any(|line| line.contains(&format!("::{before}:")))
@@ -43,20 +43,20 @@ pub(crate) fn followed(bed: &Bed) -> Result<()> {
     reached_past_the_old(m1, bed)
 }
 
-/// Connections through m1's egress gateway to m2's Emcee, one after the other.
+/// Number of connections through m1's egress gateway to m2's Emcee, one after the other.
 const CONNECTIONS: usize = 16;
 
-/// The address that m1's users wrote leads nowhere now. By chance half of all connections would go there.
+/// The address that m1's users wrote is dead now. If it were still used at random, half of all connections would fail.
 fn reached_past_the_old(m1: &Mesh, bed: &Bed) -> Result<()> {
     let pods = m1.endpoints("blue", &gateway(m1, "blue", "egress")?)?;
-    let address = format!("{}:15443", pods.first().context("the egress has a pod")?);
+    let address = format!("{}:15443", pods.first().context("the egress has no pod")?);
     let connect = || Client::start(m1, bed, &address, "blue", "")?.response(|_| true);
     let failed: Vec<_> = (0..CONNECTIONS).filter_map(|_| connect().err()).collect();
     ensure!(failed.len() <= 1, "{} of {CONNECTIONS} connections failed: {failed:?}", failed.len());
     Ok(())
 }
 
-/// As a load balancer does.
+/// Sets the address of a Service, as a load balancer does.
 fn readdress(mesh: &Mesh, service: &str, address: &str) -> Result<()> {
     let api = Api::<Service>::namespaced(mesh.client(), "blue");
     let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": address}]}}});
@@ -66,7 +66,7 @@ fn readdress(mesh: &Mesh, service: &str, address: &str) -> Result<()> {
     })
 }
 
-/// Deletes the gateway's pod of that address, and waits for its end.
+/// Deletes the gateway's pod with this address, and waits until it has ended.
 fn remove(mesh: &Mesh, address: &str) -> Result<()> {
     let api = Api::<Pod>::namespaced(mesh.client(), "blue");
     let address = address.to_owned();
@@ -78,6 +78,6 @@ fn remove(mesh: &Mesh, address: &str) -> Result<()> {
         api.delete(&pod, &DeleteParams::default()).await?;
         Ok(pod)
     })?;
-    ensure!(!pod.is_empty(), "a pod has a name");
-    until(mesh, ("v1", "Pod"), ("blue", &pod), "it stays", |found| found.is_none())
+    ensure!(!pod.is_empty(), "the pod has no name");
+    until(mesh, ("v1", "Pod"), ("blue", &pod), "it is not deleted", |found| found.is_none())
 }

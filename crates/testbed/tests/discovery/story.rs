@@ -1,4 +1,4 @@
-//! m1 takes reviews from m2 over blue, and ratings from m4 over yellow.
+//! m1 uses reviews of m2 over blue, and ratings of m4 over yellow.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -12,7 +12,7 @@ use super::users::{APPS, binding};
 use super::world::{World, bound, gateway};
 use crate::workloads::ask;
 
-/// Nobody wrote where they are; both answer, and each sees who calls as its style has it.
+/// No user wrote their endpoints. Both answer, and each sees the caller that its style shows.
 pub(crate) fn answers(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let reviews = ask(&world.m1, APPS, &["http", "reviews:9080"])?;
@@ -32,7 +32,7 @@ pub(crate) fn answers(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// httpbin is exposed with `directory: false`: nobody is told, and who knows of it can call it.
+/// httpbin is exposed with `directory: false`: it is not announced, and a caller that knows it can call it.
 pub(crate) fn unannounced(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let exposition = resource(&world.m2, "ServiceExposition", APPS, "httpbin")?;
@@ -51,14 +51,14 @@ pub(crate) fn unannounced(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// m1's Emcee leaves by its egress gateway, and reaches m2's by the ingress there; m4's it reaches straight.
+/// m1's Emcee connects through its egress gateway to m2's ingress, and to m4's Emcee directly.
 pub(crate) fn through_gateways(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let egress = pods(&world.m1, "egress")?;
     let ingress = pods(&world.m2, "ingress")?;
     let calls = connections(&world.m1, |connection| connection.remote)?;
     ensure!(calls.iter().any(|(address, _)| egress.contains(address)), "{calls:?} has none of {egress:?}");
-    ensure!(!calls.iter().any(|(address, _)| address.octets()[1] == 102), "straight into m2: {calls:?}");
+    ensure!(!calls.iter().any(|(address, _)| address.octets()[1] == 102), "directly into m2: {calls:?}");
     ensure!(calls.iter().any(|(address, port)| address.octets()[1] == 103 && *port == 15443), "{calls:?}");
     let callers: BTreeSet<_> = connections(&world.m2, |connection| connection.remote)?;
     let at_discovery = connections(&world.m2, |connection| connection.local)?;
@@ -79,14 +79,14 @@ struct Connection {
     remote: Address,
 }
 
-/// One end of each connection of a mesh's Emcee.
+/// One end of each connection of a mesh's Emcee, as chosen by `end`.
 fn connections(mesh: &Mesh, end: impl Fn(&Connection) -> Address) -> Result<BTreeSet<Address>> {
     let pod = format!("{HOME}/{EMCEE}");
     let table = mesh.exec(&pod, &["cat", "/proc/net/tcp", "/proc/net/tcp6"])?.stdout;
     Ok(table.lines().filter_map(established).map(|connection| end(&connection)).collect())
 }
 
-/// A line of the kernel's table: number, local, remote, state, …
+/// Parses a line of the kernel's table: number, local, remote, state, …
 fn established(line: &str) -> Option<Connection> {
     let mut words = line.split_whitespace().skip(1);
     let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
@@ -94,14 +94,14 @@ fn established(line: &str) -> Option<Connection> {
     Some(Connection { local: address(local)?, remote: address(remote)? })
 }
 
-/// Four bytes, the last one first; of an IPv4 address in IPv6 the last word.
+/// Parses an address: four bytes in reverse order; of IPv4 addresses in IPv6, only the last word.
 fn address(text: &str) -> Option<Address> {
     let (address, port) = text.split_once(':')?;
     let word = u32::from_str_radix(address.get(address.len().checked_sub(8)?..)?, 16).ok()?;
     Some((Ipv4Addr::from(word.swap_bytes()), u16::from_str_radix(port, 16).ok()?))
 }
 
-/// A resource of users', with its status.
+/// A resource of a user, with its status.
 pub(crate) fn resource(mesh: &Mesh, kind: &str, namespace: &str, name: &str) -> Result<Value> {
     let found = mesh.get("mm.ibm.istio.io/v1", kind, namespace, name)?;
     found.with_context(|| format!("{} has no {kind} {namespace}/{name}", mesh.name()))

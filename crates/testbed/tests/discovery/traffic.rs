@@ -1,4 +1,4 @@
-//! Traffic that goes on while something happens.
+//! Continuous traffic during a disturbance.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use emcee_testbed::Mesh;
 use super::users::APPS;
 use crate::workloads::{ask, call_once};
 
-/// Calls one after the other, until it is ended or dropped.
+/// Sends calls one after the other, until it is ended or dropped.
 pub(crate) struct Traffic {
     end: Arc<AtomicBool>,
     caller: Option<JoinHandle<Called>>,
@@ -24,7 +24,7 @@ struct Called {
 }
 
 impl Traffic {
-    /// From a mesh's client to a service there, once that answers.
+    /// Starts calls from a mesh's client to a service, after a first call has succeeded.
     pub(crate) fn start(mesh: &Mesh, to: &'static str) -> Result<Self> {
         ask(mesh, APPS, &["http", to])?;
         let end = Arc::new(AtomicBool::new(false));
@@ -39,22 +39,22 @@ impl Traffic {
         Ok(Self { end, caller: Some(caller) })
     }
 
-    /// Lets it go on until then.
+    /// Lets the traffic continue until then.
     pub(crate) fn go_on_until(&self, then: Instant) -> Result<()> {
         std::thread::sleep(then.saturating_duration_since(Instant::now()));
         let goes_on = self.caller.as_ref().is_some_and(|caller| !caller.is_finished());
-        ensure!(goes_on, "nobody calls any more");
+        ensure!(goes_on, "the traffic has ended");
         Ok(())
     }
 
-    /// Ends it. All were answered, and there were some.
+    /// Ends the traffic. Fails if a call failed, or if there was none.
     pub(crate) fn end(mut self) -> Result<()> {
         self.end.store(true, Ordering::Relaxed);
-        let caller = self.caller.take().context("it ends once")?;
+        let caller = self.caller.take().context("the traffic has already ended")?;
         let Called { answers, failures } = caller.join().map_err(|_| anyhow!("the caller panicked"))?;
         let all = answers + failures.len();
         ensure!(failures.is_empty(), "{} of {all} calls failed: {failures:?}", failures.len());
-        ensure!(answers > 0, "nothing was called");
+        ensure!(answers > 0, "there was no call");
         Ok(())
     }
 }

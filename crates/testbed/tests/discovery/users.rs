@@ -1,9 +1,9 @@
-//! What the users of three meshes write.
+//! What the users of the three meshes write.
 
-/// Where everybody's services and callers are.
+/// Namespace of all services and callers.
 pub(crate) const APPS: &str = "default";
 
-/// m2 exposes two services to m1, and tells of one.
+/// m2 exposes two services to m1, and announces one of them.
 pub(crate) fn m2() -> String {
     let relationship = "
 apiVersion: mm.ibm.istio.io/v1
@@ -46,7 +46,7 @@ spec:
     .concat()
 }
 
-/// m1 takes what m2 tells of by itself, and of m4's what a person chose.
+/// m1 imports automatically what m2 announces, and binds one service of m4.
 pub(crate) fn m1(m2_at: &str, m4_at: &str) -> String {
     format!(
         "
@@ -79,7 +79,7 @@ spec:
     )
 }
 
-/// A service of `APPS`, exposed over a relationship under a name.
+/// An exposition of a service of `APPS`, over a relationship and under an alias.
 pub(crate) fn exposition(relationship: &str, service: &str, alias: &str, more: &str) -> String {
     format!(
         "
@@ -96,7 +96,7 @@ spec:
     )
 }
 
-/// A person's choice of a service.
+/// A binding that a user writes.
 pub(crate) fn binding(relationship: &str, name: &str, more: &str) -> String {
     format!(
         "
@@ -111,7 +111,7 @@ spec:
     )
 }
 
-/// A Service of the sample server.
+/// Service of a sample server.
 pub(crate) fn service(name: &str) -> String {
     format!(
         "
@@ -123,7 +123,7 @@ spec: {{selector: {{app: {name}}}, ports: [{{name: http, port: 9080, targetPort:
     )
 }
 
-/// A relationship's Secret.
+/// The Secret of a relationship.
 pub(crate) fn secret(relationship: &str, certificate: &str, key: &str, ca: &str) -> String {
     let secret = serde_json::json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",

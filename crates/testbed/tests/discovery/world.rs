@@ -1,4 +1,4 @@
-//! Three meshes that are linked.
+//! Three meshes that are linked by discovery.
 
 use std::sync::Mutex;
 
@@ -16,7 +16,7 @@ use crate::workloads::{client, deployment, namespaced};
 
 const SERVER: &str = "emcee-testbed/server";
 
-/// The mesh that uses the others, and one of those.
+/// The consuming mesh, and one of the exposing ones.
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) m1: Mesh,
@@ -26,11 +26,11 @@ pub(crate) struct World {
 static WORLD: Mutex<Option<Result<World, String>>> = Mutex::new(None);
 
 impl World {
-    /// The one that all tests of a run share, made by the first that asks.
+    /// The meshes that all tests of a run share, set up by the first test.
     pub(crate) fn of(bed: &Bed) -> Result<Self> {
-        let mut world = WORLD.lock().expect("no test panics while it makes the world");
+        let mut world = WORLD.lock().expect("no test panics during the setup");
         let made = world.get_or_insert_with(|| make(bed).map_err(|error| format!("{error:#}")));
-        made.clone().map_err(|error| anyhow::anyhow!("the three meshes could not be linked: {error}"))
+        made.clone().map_err(|error| anyhow::anyhow!("the setup of the three meshes failed: {error}"))
     }
 }
 
@@ -69,7 +69,7 @@ fn serve(mesh: &Mesh, applications: &[&str], resources: &str) -> Result<()> {
     mesh.apply(resources)
 }
 
-/// Serves until nobody can still be on the way to it: its sidecar takes five seconds to end.
+/// Keeps the server running until no call can still be on its way to it: its sidecar takes five seconds to end.
 fn patient(deployment: &str) -> String {
     deployment.replace(
         &format!("image: {SERVER},"),
@@ -77,7 +77,7 @@ fn patient(deployment: &str) -> String {
     )
 }
 
-/// m1 is told where the others' Emcees are reached, and nothing else of them.
+/// Tells m1 the addresses of the others' Emcees, and nothing else about them.
 fn link(m1: &Mesh, m2: &Mesh, m4: &Mesh) -> Result<()> {
     let m2_at = format!("{}:15443", m2.wait_address("blue", &gateway(m2, "blue", "ingress")?)?);
     let m4_at = format!("{}:15443", m4.wait_address(HOME, "emcee-discovery")?);
@@ -95,12 +95,12 @@ fn exposed(name: &str, mesh: &Mesh) -> Result<()> {
     Resource { kind: "ServiceExposition", namespace: APPS, name }.wait(mesh, "Ready", "Fine").map(drop)
 }
 
-/// A ServiceBinding of that name.
+/// The ServiceBinding with this name.
 pub(crate) fn bound(name: &str) -> Resource<'_> {
     Resource { kind: "ServiceBinding", namespace: APPS, name }
 }
 
-/// The name of a gateway that was made for a relationship, once it is there.
+/// Name of the gateway that was created for a relationship, once it exists.
 pub(crate) fn gateway(mesh: &Mesh, relationship: &str, side: &str) -> Result<String> {
     let relationship_of = Resource { kind: "MeshFedConfig", namespace: relationship, name: relationship };
     relationship_of.wait(mesh, "Programmed", "Fine")?;

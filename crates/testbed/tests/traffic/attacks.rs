@@ -1,4 +1,5 @@
-//! Attacks on BOUNDARY that real gateways have to stop: by a peer with a good certificate, and from within a gateway's pod.
+//! Attacks on BOUNDARY that real gateways must stop: by a peer with a valid certificate, and from inside a gateway's
+//! pod.
 
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::{Bed, Mesh};
@@ -10,13 +11,13 @@ use super::users::{BOUNDARY, WEB, secret};
 use super::workloads::{ask, call, client, client_pod, command};
 use super::world::{World, endpoints};
 
-/// Where the attacker's workloads are, in the peer mesh.
+/// Namespace of the attacker's workloads in the peer mesh.
 const NAMESPACE: &str = "fronting";
-/// Where Kubernetes mounts the token of the API server.
+/// Folder in which Kubernetes mounts the token for the API server.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// A peer asks for one exposed name in TLS and for another in `Host`, both of which it may call: no route. What it says
-/// of itself in the headers of gateways is not passed on.
+/// A peer uses one exposed name in TLS and another one in `Host`, and may call both: there is no route. The
+/// headers with which gateways identify callers are not passed on if a peer sets them.
 pub(crate) fn fronted(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let here = &world.here;
@@ -25,7 +26,7 @@ pub(crate) fn fronted(bed: &Bed) -> Result<()> {
     here.apply(&secret(NAMESPACE, &own.certificate, &own.key, &world.authority.identity().certificate))?;
     here.apply(&may_read_secrets())?;
     let ingress = endpoints(&world.there, &BOUNDARY, 5000)?;
-    let (address, port) = ingress.first().and_then(|it| it.rsplit_once(':')).context("an ingress")?;
+    let (address, port) = ingress.first().and_then(|it| it.rsplit_once(':')).context("no ingress address")?;
     let [hello, second, hidden] = ["helloworld", "second", "hidden"].map(|alias| BOUNDARY.server_name(alias));
     for (name, sni, host) in [
         ("straight", &hello, &hello),
@@ -52,7 +53,7 @@ pub(crate) fn fronted(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// The attacker's own host, which leads to the ingress with this name in TLS and that one in `Host`.
+/// The attacker's own host. It routes to the ingress with one name in TLS and another one in `Host`.
 fn way(name: &str, address: &str, port: &str, sni: &str, host: &str) -> String {
     format!(
         "
@@ -107,7 +108,7 @@ subjects: [{{kind: ServiceAccount, name: sleep, namespace: {NAMESPACE}}}]
     )
 }
 
-/// Gateways of Emcee's carry traffic without a token of the API server in their pods; other pods here have one.
+/// Gateways of Emcee carry traffic without a token for the API server in their pods. Other pods here have one.
 pub(crate) fn no_token(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let fed = BOUNDARY.fed();
@@ -125,7 +126,7 @@ pub(crate) fn no_token(bed: &Bed) -> Result<()> {
         }
     }
     let others = pods(&world.here, WEB)?;
-    ensure!(!others.is_empty() && others.iter().all(mounts_token), "no pod here is given a token");
+    ensure!(!others.is_empty() && others.iter().all(mounts_token), "the pods here have no token");
     call(&world.here, WEB, &["http", &format!("boundary-helloworld.{WEB}:5000")])?;
     Ok(())
 }

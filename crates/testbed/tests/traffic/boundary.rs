@@ -1,4 +1,4 @@
-//! Through a gateway on each side, which know each other by a relationship's certificates only.
+//! A gateway in each mesh, which know each other only by the certificates of the relationship.
 
 use anyhow::{Result, ensure};
 use emcee_testbed::cluster::Authority;
@@ -12,10 +12,10 @@ const EXPOSED: &str = "hola.bound.boundfed.emcee.internal";
 const LOCAL: &str = "hola-peer.bound.binding.emcee.internal";
 const ASK: [&str; 2] = ["http", "hola-peer.bound:5000"];
 
-/// IST0102: pods are injected by their own label here, not by their namespace's.
-/// IST0101: the analyzer looks for a subset of a host outside the cluster only in rules of the route's own
-/// namespace; Istio itself finds the one beside the gateway, as the traffic shows.
-/// IST0135: the annotation by which the gateways of this test count refused certificates.
+/// IST0102: pods are injected by their own label here, not by the label of their namespace.
+/// IST0101: for a host outside the cluster, the analyzer looks for a subset only in rules of the route's own namespace.
+/// Istio itself finds the rule in the gateway's namespace, as the traffic shows.
+/// IST0135: the annotation with which the gateways of this test count refused certificates.
 const ALLOWED: [&str; 3] = ["IST0101", "IST0102", "IST0135"];
 
 pub(crate) fn through_both_gateways(bed: &Bed) -> Result<()> {
@@ -44,7 +44,7 @@ pub(crate) fn through_both_gateways(bed: &Bed) -> Result<()> {
 
     let stranger = authority.issue("m9", None, &["m9.example.com"], &[])?;
     here.credential(FED, "rel", &stranger, &ca)?;
-    // Connections that are open keep the certificate they were opened with.
+    // Open connections keep the certificate with which they were opened.
     here.restart(FED, "egress")?;
     let count = ["pilot-agent", "request", "GET", "stats?filter=fail_verify_san&usedonly"];
     there.eventually(&format!("{FED}/ingress"), &count, |output| {

@@ -1,4 +1,4 @@
-//! Straight to the remote pods.
+//! Directly to the remote pods.
 
 use anyhow::{Result, ensure};
 use emcee_testbed::Bed;

@@ -1,4 +1,4 @@
-//! What istioctl says about all that was applied.
+//! Checks everything that was applied with istioctl.
 
 use anyhow::{Result, ensure};
 use emcee_testbed::mesh::documents;
@@ -8,19 +8,20 @@ use serde_json::Value;
 use super::users::{SHOP, STYLES, Style, WEB};
 use super::world::World;
 
-/// The codes of `istioctl analyze` that are let pass, each with the reason why it is harmless.
+/// The codes of `istioctl analyze` that are allowed, and why each is harmless.
 ///
-/// * IST0138, several Gateways with one Secret: a client that has HTTP/2 open for one host could reuse it for another
-///   that the certificate also names, and get 404. The clients here are gateways and sidecars, which have a cluster of
-///   its own for each server name, and never share connections between clusters.
+/// * IST0138, several Gateways with one Secret: a client with an open HTTP/2 connection for one host could reuse it for
+///   another host that the certificate also has, and get 404. The clients here are gateways and sidecars. They have a
+///   separate cluster for each server name, and never share connections between clusters.
 /// * IST0102, a namespace without a label for injection: pods here are injected by their own label.
-/// * IST0101, a subset without a rule: only where [`is_elsewhere`] finds that rule in another namespace. For a host
-///   outside the cluster the analyzer takes the namespaces of route and rule as part of the host's name
-///   (`GetResourceNameFromHost` in `pkg/config/analysis/analyzers/util/hosts.go`), so it never finds such a rule;
-///   istiod goes by exportTo, as the traffic shows: without the rule there is none.
+/// * IST0101, a subset without a rule: only if [`is_in_other_namespace`] finds that rule in another namespace. For a host
+///   outside the cluster, the analyzer takes the namespaces of route and rule as part of the host's name
+///   (`GetResourceNameFromHost` in `pkg/config/analysis/analyzers/util/hosts.go`), so it never finds such a rule. istiod
+///   uses exportTo, as the traffic shows: without the rule there is no traffic.
 const HARMLESS: [&str; 2] = ["IST0138", "IST0102"];
 
-/// Every object that was rendered, in both meshes. (`istioctl validate` has seen them before they were applied.)
+/// Checks every rendered object in both meshes. (`istioctl validate` has already checked them before they were
+/// applied.)
 pub(crate) fn clean(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let mut messages = complaints(&world.here, &world.consuming)?;
@@ -38,7 +39,7 @@ fn complaints(mesh: &Mesh, applied: &str) -> Result<Vec<String>> {
     Ok(messages)
 }
 
-/// Whether a message misses a subset whose rule is there, in another namespace than the route.
+/// Whether a message complains about a subset whose rule exists, but in another namespace than the route.
 fn is_elsewhere(message: &str, applied: &[Value]) -> bool {
     let Ok(message) = serde_json::from_str::<Value>(message) else { return false };
     let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! One mesh by itself: what the bed promises before two meshes are tried.
+//! A single mesh: what the bed promises before tests use two meshes.
 
 use anyhow::{Result, ensure};
 use emcee_testbed::Bed;

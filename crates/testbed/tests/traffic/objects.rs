@@ -1,11 +1,11 @@
-//! What consuming and exposing meshes get, as the styles' design has it.
+//! Objects of consuming and exposing meshes, written by hand after the design of the styles.
 
-/// The name a service has at a gateway.
+/// Name of a service at a gateway.
 pub(crate) fn exposed(alias: &str, fed: &str) -> String {
     format!("{alias}.default.{fed}.emcee.internal")
 }
 
-/// A port of the facade and where it leads.
+/// A port of the facade, and the service behind it.
 pub(crate) struct Port {
     pub(crate) alias: &'static str,
     pub(crate) number: u16,
@@ -18,14 +18,14 @@ impl Port {
         self.protocol != "tcp"
     }
 
-    /// Port, name and protocol of the hop's host: routes to it are by cluster, so what is not HTTP may be TLS,
-    /// which opens no port in strangers' sidecars.
+    /// Port, name and protocol of the remote host. Routes to it are by cluster, so everything but HTTP may be TLS,
+    /// which opens no port in the sidecars of other workloads.
     fn hop(&self) -> (u16, &'static str, &'static str) {
         if self.is_http() { (80, "http", "HTTP") } else { (9443, "tls", "TLS") }
     }
 }
 
-/// Facade and hop in a consuming mesh, for a service of the peer's namespace `namespace`.
+/// Facade and TLS origination in a consuming mesh, for a service in the peer's namespace `namespace`.
 pub(crate) fn consuming(port: &Port, fed: &str, namespace: &str, endpoints: &[(String, u16)]) -> String {
     let name = format!("{}-{fed}", port.alias);
     let local = format!("{name}.{namespace}.binding.emcee.internal");
@@ -85,7 +85,7 @@ fn route(port: &Port, namespace: &str, local: &str, number: u16) -> String {
     format!("  tcp: [{{{matches}, {destination}}}]\n")
 }
 
-/// The pods and the Service of a gateway; its Secrets are in its own namespace.
+/// Pods and Service of a gateway; its Secrets are in its own namespace.
 pub(crate) fn gateway(fed: &str, role: &str, kind: &str, port: u16) -> String {
     format!(
         "
@@ -130,7 +130,7 @@ spec:
     )
 }
 
-/// The relay at an ingress that leaves the caller's own TLS as it is.
+/// TLS passthrough at an ingress, which does not terminate the caller's TLS.
 pub(crate) fn raw_relay(port: &Port, fed: &str, namespace: &str) -> String {
     let exposed = exposed(port.alias, fed);
     let (alias, number) = (port.alias, port.number);

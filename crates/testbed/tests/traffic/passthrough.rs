@@ -1,4 +1,4 @@
-//! Through the peer's ingress, which does not open the caller's TLS.
+//! Through the peer's ingress, which does not terminate the caller's TLS.
 
 use anyhow::{Result, ensure};
 use emcee_testbed::Bed;
@@ -9,7 +9,7 @@ use super::workloads::{ask, call, client, client_pod, command, server, sink};
 const HTTP: Port = Port { alias: "hola", number: 5000, protocol: "http" };
 const TCP: Port = Port { alias: "echo", number: 9000, protocol: "tcp" };
 
-/// Exposes in m2 and consumes in m1, in namespaces of the test's own.
+/// Exposes in m2 and binds in m1, in namespaces of the test.
 fn link(bed: &Bed, namespace: &str, fed: &str) -> Result<()> {
     let (here, there) = (bed.mesh("m1")?, bed.mesh("m2")?);
     server(there, namespace, &["v1"])?;
@@ -35,7 +35,7 @@ pub(crate) fn http_and_tcp(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// A sink in place of the remote ingress: with the rule it is sent TLS, without the rule nothing at all.
+/// A sink replaces the remote ingress. With the rule it receives TLS, without the rule it receives nothing.
 pub(crate) fn no_rule_no_plaintext(bed: &Bed) -> Result<()> {
     let (here, there) = (bed.mesh("m1")?, bed.mesh("m2")?);
     client(here, "norule")?;

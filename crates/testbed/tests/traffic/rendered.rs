@@ -1,4 +1,4 @@
-//! Every style, by what `emcee render` prints: protocols, identities, names, and what must not get through.
+//! Every style, with the output of `emcee render`: protocols, identities, names, and what must be refused.
 
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::Bed;
@@ -7,12 +7,12 @@ use super::users::{Style, WEB};
 use super::workloads::{ask, call, call_once, client_pod, command};
 use super::world::{OTHER, World, gateway};
 
-/// The facade of a binding.
+/// Address of the facade of a binding.
 fn facade(style: &Style, binding: &str, port: u16) -> String {
     format!("{}-{binding}.{WEB}:{port}", style.name)
 }
 
-/// Every protocol comes through the facade, and the server sees who calls.
+/// Every protocol works through the facade, and the server sees who calls.
 pub(crate) fn protocols(bed: &Bed, style: &Style) -> Result<()> {
     let world = World::of(bed)?;
     let here = &world.here;
@@ -35,7 +35,7 @@ pub(crate) fn protocols(bed: &Bed, style: &Style) -> Result<()> {
     Ok(())
 }
 
-/// In BOUNDARY the certificate of the peer mesh, and the gateway; else the caller itself.
+/// In BOUNDARY, the server sees the certificate of the peer mesh and the gateway; in other styles, the caller itself.
 fn identity(style: &Style, caller: &str) -> Result<()> {
     if style.is_boundary() {
         ensure!(caller.contains("DNS=m1.example"), "{caller}");
@@ -47,7 +47,7 @@ fn identity(style: &Style, caller: &str) -> Result<()> {
     Ok(())
 }
 
-/// An exposition of a subset leads to that subset; a binding for a subset is the user's to route to.
+/// An exposition of a subset routes to that subset. A binding for a subset has no facade: users route to it themselves.
 pub(crate) fn subsets(bed: &Bed, style: &Style) -> Result<()> {
     let world = World::of(bed)?;
     if style.ingress {
@@ -63,10 +63,10 @@ pub(crate) fn subsets(bed: &Bed, style: &Style) -> Result<()> {
     Ok(())
 }
 
-/// What no ServiceExposition names is refused where it comes in.
+/// A service without ServiceExposition is refused at the ingress.
 pub(crate) fn hidden(bed: &Bed, style: &Style) -> Result<()> {
     let world = World::of(bed)?;
-    // The way is open for what is exposed.
+    // Exposed services are reachable, so the refusal has no other reason.
     ask(&world.here, WEB, &["http", &facade(style, "helloworld", 5000)])?;
     let ingress = gateway(&world.there, style, "ingress")?;
     let fed = style.fed();
@@ -76,7 +76,7 @@ pub(crate) fn hidden(bed: &Bed, style: &Style) -> Result<()> {
     })
 }
 
-/// A call gets 503, and the far gateway says why.
+/// Expects that a call gets 503, and that the remote gateway logs the reason.
 fn refused(world: &World, style: &Style, to: &str, evidence: impl Fn() -> Result<bool>) -> Result<()> {
     let ingress = format!("{}/{}", style.fed(), gateway(&world.there, style, "ingress")?);
     for logger in ["conn_handler", "connection"] {
@@ -91,7 +91,7 @@ fn refused(world: &World, style: &Style, to: &str, evidence: impl Fn() -> Result
     Ok(())
 }
 
-/// Callers of other namespaces see what is for everybody, and not what is for the binding's namespace.
+/// Callers in other namespaces can use a facade that is exported to all, but not one for the binding's namespace only.
 pub(crate) fn private(bed: &Bed, style: &Style) -> Result<()> {
     let world = World::of(bed)?;
     let open = facade(style, "helloworld", 5000);
@@ -103,7 +103,7 @@ pub(crate) fn private(bed: &Bed, style: &Style) -> Result<()> {
     Ok(())
 }
 
-/// Whoever reaches the egress' pods by a way of their own is refused there all the same.
+/// A caller that reaches the pods of the egress by its own route is refused there as well.
 pub(crate) fn guarded(bed: &Bed, style: &Style) -> Result<()> {
     let world = World::of(bed)?;
     let egress = gateway(&world.here, style, "egress")?;
@@ -118,7 +118,7 @@ pub(crate) fn guarded(bed: &Bed, style: &Style) -> Result<()> {
     Ok(())
 }
 
-/// A caller's own route to a gateway's pod, with the server name and authority of a binding.
+/// A caller's own route to the pod of a gateway, with the server name and authority of a binding.
 fn own_way(pod: &str, binding: &str, host: &str) -> String {
     format!(
         "

@@ -1,4 +1,4 @@
-//! Any one generated DestinationRule less: an error, and never plaintext.
+//! If any generated DestinationRule is missing, the result is an error and never plaintext.
 
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::{Bed, Mesh};
@@ -8,7 +8,7 @@ use super::users::{Style, WEB};
 use super::workloads::{call, call_once, client, client_pod, command};
 use super::world::{SINK, World};
 
-/// One of the ways to the remote, as it is called.
+/// A route to the remote service, as a caller uses it.
 struct Way {
     binding: &'static str,
     protocol: &'static str,
@@ -20,7 +20,7 @@ impl Way {
         format!("{}-{}.{WEB}:{}", style.name, self.binding, self.port)
     }
 
-    /// What a caller hears when a rule is missing.
+    /// Whether a caller's output is that of a missing rule.
     fn is_refusal(&self, said: &str) -> bool {
         if self.protocol == "http" { said.contains("503") } else { is_closed(said) }
     }
@@ -39,7 +39,7 @@ const FRAIL: [Way; 2] = [
     Way { binding: "frail-echo", protocol: "tcp", port: 9000 },
 ];
 
-/// A sink stands where the remote would be: with all rules it is sent TLS, with one less nothing at all.
+/// A sink replaces the remote service. With all rules it receives TLS; if one rule is missing, it receives nothing.
 pub(crate) fn sunk(bed: &Bed, style: &Style) -> Result<()> {
     let world = World::of(bed)?;
     for way in &SUNK {
@@ -63,7 +63,7 @@ fn without_reaching_sink(world: &World, style: &Style, way: &Way, mesh: &Mesh, r
     mesh.delete(&rule.to_string())?;
     world.here.eventually(&client_pod(WEB), &command(&ask), |output| way.is_refusal(&output.stderr))?;
     let settled = seen()?;
-    // A refusal comes at once, on a busy machine a little later.
+    // A refusal is immediate, but on a busy machine it may take longer.
     let ask = [way.protocol, &to, "--say", &secret, "--within", "20"];
     for _ in 0..3 {
         let output = world.here.exec(&client_pod(WEB), &command(&ask))?;
@@ -75,7 +75,7 @@ fn without_reaching_sink(world: &World, style: &Style, way: &Way, mesh: &Mesh, r
     mesh.apply(&rule.to_string())
 }
 
-/// The rules in front of a server that would answer, those of the exposing side among them.
+/// Each rule in front of a server that would answer, including the rules of the exposing mesh.
 pub(crate) fn frail(bed: &Bed, style: &Style) -> Result<()> {
     let world = World::of(bed)?;
     let caller = format!("fresh-{}", style.name);
@@ -86,7 +86,7 @@ pub(crate) fn frail(bed: &Bed, style: &Style) -> Result<()> {
             let ask = [way.protocol, &to, "--within", "3"];
             call(&world.here, &caller, &ask)?;
             mesh.delete(&rule.to_string())?;
-            // A relay's connections live on: what counts is a caller that has none.
+            // Existing connections of a proxy continue without the rule, so only a new caller shows the effect.
             let refused = world.here.eventually(&client_pod(&caller), &command(&ask), |_| {
                 world.here.restart(&caller, "sleep-v1").is_ok()
                     && call_once(&world.here, &caller, &ask)

@@ -1,4 +1,4 @@
-//! A third mesh, with an Istio root of its own and a certificate of the relationship's CA that is no listed peer's.
+//! A third mesh, with its own Istio root and a certificate of the relationship's CA that belongs to no listed peer.
 
 use std::sync::Mutex;
 
@@ -12,7 +12,7 @@ use super::world::{World, endpoints, gateway, link};
 
 static LINKED: Mutex<Option<Result<Mesh, String>>> = Mutex::new(None);
 
-/// The stranger calls what listed peers may call: 503, and the far end says why.
+/// The stranger calls what listed peers may call. It gets 503, and the remote proxy logs the reason.
 pub(crate) fn refused(bed: &Bed, style: &Style) -> Result<()> {
     let world = World::of(bed)?;
     let mut linked = LINKED.lock().expect("no test panics while it links the stranger");
@@ -22,9 +22,9 @@ pub(crate) fn refused(bed: &Bed, style: &Style) -> Result<()> {
     let guards = guards(&world, style)?;
     for guard in &guards {
         let debug = ["pilot-agent", "request", "POST", "logging?connection=debug"];
-        ensure!(world.there.exec(guard, &debug)?.code == 0, "cannot ask {guard} for more words");
+        ensure!(world.there.exec(guard, &debug)?.code == 0, "cannot set the log level of {guard}");
     }
-    // A gateway knows the root, and refuses the name; a workload does not know the root.
+    // A gateway trusts the root and refuses the name; a workload does not trust the root.
     let reason =
         if style.is_boundary() { "certificate SANs are [m9.example]" } else { "CERTIFICATE_VERIFY_FAILED" };
     let to = format!("{}-helloworld.{WEB}:5000", style.name);
@@ -41,7 +41,7 @@ fn is_answered(output: &Output) -> bool {
     output.code == 0
 }
 
-/// Who refuses: the gateway that ends TLS, or the workloads' own sidecars.
+/// The proxies that refuse: the gateway that terminates TLS, or the sidecars of the workloads.
 fn guards(world: &World, style: &Style) -> Result<Vec<String>> {
     if style.is_boundary() {
         return Ok(vec![format!("{}/{}", style.fed(), gateway(&world.there, style, "ingress")?)]);
@@ -69,7 +69,7 @@ fn consume(bed: &Bed, world: &World) -> Result<Mesh> {
     Ok(mesh)
 }
 
-/// A sidecar is given a Secret only if its account may read it.
+/// A sidecar receives a Secret only if its account may read it.
 fn may_read_secrets() -> String {
     format!(
         "
@@ -87,7 +87,8 @@ subjects: [{{kind: ServiceAccount, name: sleep, namespace: {WEB}}}]
     )
 }
 
-/// The stranger's own rule, which takes any server for the right one: else it would hang up before it is refused.
+/// A rule of the stranger that accepts any server. Otherwise the stranger would close the connection before it is
+/// refused.
 fn unchecked(style: &Style) -> String {
     format!(
         "

@@ -1,4 +1,4 @@
-//! What a tenant, or somebody beside a gateway, gets of what is exposed: nothing that is not meant for it.
+//! A tenant, or a workload in a gateway's namespace, can use exposed services only as intended.
 
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::mesh::documents;
@@ -10,12 +10,12 @@ use super::users::{BOUNDARY, Style, secret, versions};
 use super::workloads::{client_pod, command, namespaced, service, strict};
 use super::world::{World, gateway};
 
-/// A tenant's namespace.
+/// Namespace of a tenant.
 const MALLORY: &str = "mallory";
 const THIEF: &str = "thief.mallory.svc.cluster.local";
 
-/// A sidecar beside the ingress, without DNS capture, calls a server that is no part of the mesh on a port that is
-/// exposed as TCP elsewhere: it is answered by the one that it called.
+/// A sidecar in the ingress' namespace, without DNS capture, calls a server outside of the mesh on a port that is
+/// exposed as TCP elsewhere: the called server answers.
 pub(crate) fn beside_the_gateway(bed: &Bed, style: &Style) -> Result<()> {
     let world = World::of(bed)?;
     let (there, fed) = (&world.there, style.fed());
@@ -23,11 +23,11 @@ pub(crate) fn beside_the_gateway(bed: &Bed, style: &Style) -> Result<()> {
     for name in ["sleep-v1", "bare"] {
         there.wait_rolled_out(&fed, name)?;
     }
-    // The sidecar has what is exposed.
+    // The sidecar has received the configuration of the exposed services.
     let listeners = ["pilot-agent", "request", "GET", "listeners"];
     let proxy = format!("{}/istio-proxy", client_pod(&fed));
     let seen = there.eventually(&proxy, &listeners, |output| output.stdout.contains("_9000::"))?.stdout;
-    let bare = there.endpoints(&fed, "bare")?.first().context("the server has an address")?.clone();
+    let bare = there.endpoints(&fed, "bare")?.first().context("the server has no address")?.clone();
     let call = ["tcp", &format!("{bare}:9000"), "--say", "hey"];
     let answer = there.eventually(&client_pod(&fed), &command(&call), |output| output.code == 0)?.stdout;
     ensure!(answer.trim() == "bare v1: hey", "{bare}:9000 was answered by {answer:?}; listeners:\n{seen}");
@@ -69,8 +69,8 @@ spec: {{selector: {{app: bare}}, ports: [{{name: tcp, port: 19000, targetPort: 9
     )
 }
 
-/// A rule of the tenant's for its own Service has the ingress present the relationship's certificate to whatever the
-/// Service leads to. Emcee does not expose a Service with such a rule.
+/// With a rule for its own Service, a tenant could make the ingress present the relationship's certificate to any
+/// address to which that Service points. Emcee does not expose a Service with such a rule.
 pub(crate) fn spends_no_key(bed: &Bed) -> Result<()> {
     let world = World::of(bed)?;
     let there = &world.there;
@@ -84,11 +84,14 @@ pub(crate) fn spends_no_key(bed: &Bed) -> Result<()> {
     let ingress = format!("{}/{}", BOUNDARY.fed(), gateway(there, &BOUNDARY, "ingress")?);
     there.eventually(&ingress, &DUMP, |output| !spends(&output.stdout) && leads(&output.stdout))?;
     there.apply(&rule())?;
-    let dump = there.eventually(&ingress, &DUMP, |output| spends(&output.stdout)).context("what Istio does");
+    let dump = there
+        .eventually(&ingress, &DUMP, |output| spends(&output.stdout))
+        .context("Istio uses the tenant's rule");
     there.delete(&rule())?;
     dump?;
     delete_thief(there, &exposed)?;
-    let refused = render_text(&format!("{known}{}", rule())).err().context("nothing is refused")?;
+    let refused =
+        render_text(&format!("{known}{}", rule())).err().context("the exposition is not refused")?;
     let refused = format!("{refused:#}");
     ensure!(refused.contains("DestinationRule mallory/thief sets spec.trafficPolicy.tls"), "{refused}");
     Ok(())
@@ -96,7 +99,7 @@ pub(crate) fn spends_no_key(bed: &Bed) -> Result<()> {
 
 const DUMP: [&str; 4] = ["pilot-agent", "request", "GET", "config_dump"];
 
-/// The tenant's Service, which leads to a place of the tenant's choice.
+/// The tenant's Service, which points to an address of the tenant's choice.
 fn thief() -> String {
     format!(
         "
@@ -128,7 +131,7 @@ spec:
     )
 }
 
-/// What Emcee knows in the exposing mesh, with the tenant's exposition.
+/// Emcee's inputs in the exposing mesh, with the tenant's exposition.
 fn known(world: &World, own: &str) -> Result<String> {
     let issued = world.authority.issue("m2", None, &["m2.example"], &[])?;
     let secret =

@@ -1,19 +1,19 @@
-//! What users of Emcee write, in both meshes, for one relationship of a style.
+//! What users of Emcee write in both meshes, for one relationship of a style.
 
 use std::fmt::Write as _;
 
 use anyhow::Result;
 
-/// Where the services are.
+/// Namespace of the services.
 pub(crate) const SHOP: &str = "shop";
-/// Where the callers are.
+/// Namespace of the callers.
 pub(crate) const WEB: &str = "web";
-/// The identity of the services' workloads.
+/// Identity of the services' workloads.
 pub(crate) const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/helloworld";
 
 /// A style, and a relationship of that style between m1, which consumes, and m2, which exposes.
 pub(crate) struct Style {
-    /// The relationship's name.
+    /// Name of the relationship.
     pub(crate) name: &'static str,
     pub(crate) mode: &'static str,
     pub(crate) egress: bool,
@@ -27,7 +27,7 @@ pub(crate) const WHARF: Style = Style { name: "wharf", mode: "WHARF", egress: tr
 pub(crate) const FLAT: Style = Style { name: "flat", mode: "FLAT", egress: false, ingress: false };
 pub(crate) const STYLES: [&Style; 4] = [&BOUNDARY, &PASSTHROUGH, &WHARF, &FLAT];
 
-/// A port of the server, and the name it is exposed under.
+/// A port of the server, and the alias under which it is exposed.
 struct Port {
     alias: &'static str,
     number: u16,
@@ -42,27 +42,27 @@ const PORTS: [Port; 4] = [
 ];
 
 impl Style {
-    /// Whether only gateways of both meshes know each other, by the relationship's certificates.
+    /// Whether only the gateways of both meshes know each other, by the certificates of the relationship.
     pub(crate) fn is_boundary(&self) -> bool {
         self.mode == "BOUNDARY"
     }
 
-    /// The namespace of the relationship.
+    /// Namespace of the relationship.
     pub(crate) fn fed(&self) -> String {
         format!("fed-{}", self.name)
     }
 
-    /// The consumer's own host for a binding.
+    /// Binding host in the consuming mesh.
     pub(crate) fn host(&self, binding: &str) -> String {
         format!("{}-{binding}.{WEB}.binding.emcee.internal", self.name)
     }
 
-    /// The name that both meshes compute alike.
+    /// Inter-mesh server name, which both meshes compute alike.
     pub(crate) fn server_name(&self, alias: &str) -> String {
         format!("{alias}.{SHOP}.{}.emcee.internal", self.name)
     }
 
-    /// The relationship as the mesh that plays `sides` writes it.
+    /// The relationship, as the mesh with this `side` writes it.
     pub(crate) fn config(&self, side: &str, peer: &str) -> String {
         let (name, mode, fed) = (self.name, self.mode, self.fed());
         let needed = if side == "egress" { self.egress } else { self.ingress };
@@ -83,7 +83,7 @@ spec:
         )
     }
 
-    /// The server's ports, each exposed by itself; subset v2 of one; and one whose rule a test deletes.
+    /// Expositions of each port of the server, of subset v2, and of services whose rules a test deletes.
     pub(crate) fn expositions(&self) -> String {
         let mut all = String::new();
         for port in &PORTS {
@@ -112,8 +112,8 @@ spec:
         )
     }
 
-    /// A binding for every exposition; one for a service that nobody exposes; one for the binding's namespace alone;
-    /// one that stands for a subset; two that lead to a sink.
+    /// A binding for every exposition; one for a service that is not exposed; one for the binding's namespace only; one
+    /// for a subset; two that point to a sink.
     pub(crate) fn bindings(&self, at: &dyn Fn(u16) -> Result<Vec<String>>, sink: &str) -> Result<String> {
         let mut all = String::new();
         for port in &PORTS {
@@ -165,7 +165,7 @@ spec:
     }
 }
 
-/// The user's own rule for the server's versions.
+/// The user's own rule for the versions of the server.
 pub(crate) fn versions() -> String {
     format!(
         "
@@ -179,7 +179,7 @@ spec:
     )
 }
 
-/// A relationship's Secret.
+/// The Secret of a relationship.
 pub(crate) fn secret(namespace: &str, certificate: &str, key: &str, ca: &str) -> String {
     let secret = serde_json::json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
@@ -189,7 +189,7 @@ pub(crate) fn secret(namespace: &str, certificate: &str, key: &str, ca: &str) ->
     format!("{secret}\n---\n")
 }
 
-/// A service of the user's own, a part of which the remote stands for.
+/// A Service of the user, with a route to the binding for a subset.
 pub(crate) fn split(style: &Style) -> String {
     let (name, host) = (style.name, style.host("part"));
     let headers = if style.is_boundary() {

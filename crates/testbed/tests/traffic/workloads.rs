@@ -1,18 +1,18 @@
-//! The sample pods.
+//! Sample workloads for the tests.
 
 use anyhow::{Context, Result};
 use emcee_testbed::Mesh;
 use emcee_testbed::mesh::Output;
 use serde_json::Value;
 
-/// Namespace, account and Deployment of a client that waits for `exec`.
+/// Deploys a client, in which `exec` runs commands: namespace, account and Deployment.
 pub(crate) fn client(mesh: &Mesh, namespace: &str) -> Result<()> {
     mesh.apply(&namespaced(namespace))?;
     mesh.apply(&deployment(namespace, "sleep", "v1", "emcee-testbed/client"))?;
     mesh.wait_rolled_out(namespace, "sleep-v1")
 }
 
-/// Namespace, STRICT policy, account, Service and Deployments of a server.
+/// Deploys a server: namespace, STRICT policy, account, Service and Deployments.
 pub(crate) fn server(mesh: &Mesh, namespace: &str, versions: &[&str]) -> Result<()> {
     mesh.apply(&namespaced(namespace))?;
     mesh.apply(&service(namespace))?;
@@ -22,12 +22,12 @@ pub(crate) fn server(mesh: &Mesh, namespace: &str, versions: &[&str]) -> Result<
     versions.iter().try_for_each(|version| mesh.wait_rolled_out(namespace, &format!("helloworld-{version}")))
 }
 
-/// A namespace with only mesh mTLS in it.
+/// A namespace with mesh mTLS only.
 pub(crate) fn namespaced(namespace: &str) -> String {
     format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n---{}", strict(namespace))
 }
 
-/// Only mesh mTLS in a namespace.
+/// A policy for mesh mTLS only, in one namespace.
 pub(crate) fn strict(namespace: &str) -> String {
     format!(
         "
@@ -39,7 +39,7 @@ spec: {{mtls: {{mode: STRICT}}}}
     )
 }
 
-/// The server's Service.
+/// Service of the server.
 pub(crate) fn service(namespace: &str) -> String {
     format!(
         "
@@ -85,7 +85,7 @@ spec:
     )
 }
 
-/// A server that answers nothing and shows what it is sent; gives its address.
+/// Deploys a server that answers nothing and logs what it receives; returns its address.
 pub(crate) fn sink(mesh: &Mesh, namespace: &str) -> Result<String> {
     let program = env!("CARGO_BIN_EXE_emcee-testbed");
     mesh.apply(&format!(
@@ -115,19 +115,20 @@ spec: {{type: LoadBalancer, selector: {{app: sink}}, ports: [{{name: tls, port: 
     mesh.wait_address(namespace, "sink")
 }
 
-/// Calls from the client's pod until the answer is a good one; gives its lines.
+/// Calls from the client's pod until a call succeeds; returns the lines of the answer.
 pub(crate) fn call(mesh: &Mesh, namespace: &str, arguments: &[&str]) -> Result<Vec<String>> {
     let output = mesh.eventually(&client_pod(namespace), &command(arguments), |output| output.code == 0)?;
     Ok(output.stdout.lines().map(str::to_owned).collect())
 }
 
-/// As [`call`], for answers that are JSON.
+/// Like [`call`], for answers in JSON.
 pub(crate) fn ask(mesh: &Mesh, namespace: &str, arguments: &[&str]) -> Result<Value> {
     let lines = call(mesh, namespace, arguments)?;
-    serde_json::from_str(lines.first().context("no answer")?).context("not an answer of our server")
+    serde_json::from_str(lines.first().context("no answer")?)
+        .context("the answer is not from the sample server")
 }
 
-/// One call, whatever comes of it.
+/// Makes one call, without checking its result.
 pub(crate) fn call_once(mesh: &Mesh, namespace: &str, arguments: &[&str]) -> Result<Output> {
     mesh.exec(&client_pod(namespace), &command(arguments))
 }

@@ -1,4 +1,4 @@
-//! Two meshes in a relationship of every style at once, by what `emcee render` prints.
+//! Two meshes with a relationship of every style at once, with the output of `emcee render`.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,11 +12,11 @@ use serde_json::Value;
 use super::users::{BOUNDARY, SHOP, STYLES, Style, WEB, secret, split, versions};
 use super::workloads::{client, server, service, sink, strict};
 
-/// A namespace whose callers see only what is for everybody.
+/// A namespace whose callers can only use facades that are exported to all.
 pub(crate) const OTHER: &str = "other";
 pub(crate) const SINK: &str = "sinks";
 
-/// What was applied.
+/// The two meshes, and the rendered objects that were applied.
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) here: Mesh,
@@ -29,14 +29,14 @@ pub(crate) struct World {
 static WORLD: Mutex<Option<Result<World, String>>> = Mutex::new(None);
 
 impl World {
-    /// The one that all tests of a run share, made by the first that asks.
+    /// The meshes that all tests of a run share, set up by the first test.
     pub(crate) fn of(bed: &Bed) -> Result<Self> {
-        let mut world = WORLD.lock().expect("no test panics while it makes the world");
+        let mut world = WORLD.lock().expect("no test panics during the setup");
         let made = world.get_or_insert_with(|| make(bed).map_err(|error| format!("{error:#}")));
-        made.clone().map_err(|error| anyhow::anyhow!("the two meshes could not be linked: {error}"))
+        made.clone().map_err(|error| anyhow::anyhow!("the setup of the two meshes failed: {error}"))
     }
 
-    /// The generated DestinationRules of a relationship whose name or host has `part`, with their mesh.
+    /// The generated DestinationRules of a relationship for the resource called `part`, each with its mesh.
     pub(crate) fn rules(&self, style: &Style, part: &str) -> Result<Vec<(Mesh, Value)>> {
         let mut rules = Vec::new();
         for (mesh, yaml) in [(&self.here, &self.consuming), (&self.there, &self.exposing)] {
@@ -89,7 +89,7 @@ fn consume(here: &Mesh, there: &Mesh, authority: &Authority) -> Result<String> {
     link(here, authority, "m1", &known, &resources)
 }
 
-/// Applies what users have themselves, and what Emcee makes of their resources.
+/// Applies the users' own objects, and what Emcee renders from their resources; returns the rendered objects.
 pub(crate) fn link(
     mesh: &Mesh,
     authority: &Authority,
@@ -110,7 +110,7 @@ pub(crate) fn link(
     Ok(rendered)
 }
 
-/// Where the other mesh is reached: its ingress, or in FLAT the pods.
+/// Endpoints of the other mesh: its ingress, or in FLAT the pods.
 pub(crate) fn endpoints(there: &Mesh, style: &Style, port: u16) -> Result<Vec<String>> {
     if style.ingress {
         let gateway = gateway(there, style, "ingress")?;
@@ -121,7 +121,7 @@ pub(crate) fn endpoints(there: &Mesh, style: &Style, port: u16) -> Result<Vec<St
     Ok(pods.iter().map(|pod| format!("{pod}:{port}")).collect())
 }
 
-/// The name of a gateway that was made for a relationship.
+/// Name of the gateway that was created for a relationship.
 pub(crate) fn gateway(mesh: &Mesh, style: &Style, side: &str) -> Result<String> {
     let (client, fed) = (mesh.client(), style.fed());
     let all = mesh.run(async move {

@@ -1,4 +1,4 @@
-//! Certificates that are no longer to be trusted, at gateways.
+//! Certificates that gateways must no longer accept.
 
 use anyhow::{Result, ensure};
 use emcee_testbed::cluster::Authority;
@@ -10,7 +10,7 @@ use crate::workloads::{ask, client_pod, command};
 
 const CALL: [&str; 2] = ["http", "blue-hello.web:5000"];
 
-/// m2 revokes the certificate of m1; one of the same name that is not revoked passes.
+/// m2 revokes the certificate of m1. Another certificate of the same name, which is not revoked, is accepted.
 pub(crate) fn revoked(bed: &Bed) -> Result<()> {
     let World { m1, m2, authority, own, .. } = World::of(bed)?;
     let stolen = authority.issue("m1", None, &["m1.example"], &[])?;
@@ -18,7 +18,7 @@ pub(crate) fn revoked(bed: &Bed) -> Result<()> {
     ask(&m1, WEB, &CALL)?;
     let crl = authority.revoke(&[&stolen])?;
     m2.apply(&secret(&authority, &own, Some(&crl)))?;
-    // Connections that stand go on.
+    // Existing connections continue with the old certificate, so the gateway restarts.
     m1.restart("blue", &gateway(&m1, "blue", "egress")?)?;
     is_refused(&m1)?;
     relationship("blue").wait(&m2, "CertificateValid", "Fine")?;
@@ -28,7 +28,7 @@ pub(crate) fn revoked(bed: &Bed) -> Result<()> {
     ask(&m1, WEB, &CALL).map(drop)
 }
 
-/// What is in place stays, the revocation with it, and the condition says that the newest version is not in use.
+/// The objects in place stay, including the revocation, and the condition reports that the newest version is not in use.
 pub(crate) fn unreadable(bed: &Bed) -> Result<()> {
     let World { m1, m2, authority, own, .. } = World::of(bed)?;
     m2.apply(&secret(&authority, &own, Some(&authority.revoke(&[])?)))?;
@@ -42,7 +42,7 @@ pub(crate) fn unreadable(bed: &Bed) -> Result<()> {
     ask(&m1, WEB, &CALL).map(drop)
 }
 
-/// The CA of `rel-cacert` would let its own certificates in, and shut the rightful peer out.
+/// The CA in `rel-cacert` would accept certificates of its own, and shut out the rightful peer.
 pub(crate) fn shadowed(bed: &Bed) -> Result<()> {
     let World { m1, m2, .. } = World::of(bed)?;
     ask(&m1, WEB, &CALL)?;

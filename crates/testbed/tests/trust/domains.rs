@@ -1,4 +1,4 @@
-//! Trust domains that differ.
+//! Meshes with different trust domains.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::workloads::{ask, client_pod, command};
 
 const CALL: [&str; 2] = ["http", "pass-hello.web:5000"];
 
-/// m2's sidecars refuse m1's callers, and m2 says why, until m1's trust domain is an alias of m2's own.
+/// m2's sidecars refuse callers of m1, and m2 reports why, until m1's trust domain is an alias of m2's own.
 pub(crate) fn accepted(bed: &Bed) -> Result<()> {
     let World { m1, m2, .. } = World::of(bed)?;
     let said = relationship("pass").wait(&m2, "TrustDomainNotAccepted", "TrustDomainNotAccepted")?;
@@ -23,7 +23,7 @@ pub(crate) fn accepted(bed: &Bed) -> Result<()> {
 
     accept(&m2, &["cluster.local"])?;
     let kind = ("mm.ibm.istio.io/v1", "MeshFedConfig");
-    until(&m2, kind, ("pass", "pass"), "it is still said", |object| {
+    until(&m2, kind, ("pass", "pass"), "the condition is still reported", |object| {
         let conditions = object.map(|object| object["status"]["conditions"].to_string());
         conditions.is_some_and(|conditions| !conditions.contains("TrustDomainNotAccepted"))
     })?;
@@ -33,17 +33,17 @@ pub(crate) fn accepted(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// For istiod, which reads a file here, and as a cluster has it.
+/// Sets the aliases for istiod, which reads a file here, and in the ConfigMap, as a cluster has it.
 fn accept(mesh: &Mesh, aliases: &[&str]) -> Result<()> {
     let path = mesh.folder().join("istiod/mesh.yaml");
     let mut config: Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
     config["trustDomainAliases"] = json!(aliases);
     let mut map =
-        mesh.get("v1", "ConfigMap", "istio-system", "istio")?.context("the mesh's configuration")?;
+        mesh.get("v1", "ConfigMap", "istio-system", "istio")?.context("the mesh has no configuration")?;
     map["data"]["mesh"] = config.to_string().into();
     let text = config.to_string();
     mesh.without_istiod(move || {
-        // If it is not written, no call gets through.
+        // If this fails, no call succeeds, which the test notices.
         let _ = fs::write(path, text);
     })?;
     let metadata = json!({"name": "istio", "namespace": "istio-system"});

@@ -12,7 +12,7 @@ use crate::workloads::ask;
 
 const CALL: [&str; 2] = ["http", "blue-hello.web:5000"];
 
-/// The ingress of a curious peer forwards what callers' proxies say, so the service shows it.
+/// The ingress of a curious peer forwards what the proxies of callers send, so the service shows it.
 pub(crate) fn kept(bed: &Bed) -> Result<()> {
     let World { m1, m2, .. } = World::of(bed)?;
     ask(&m1, WEB, &CALL)?;
@@ -23,18 +23,18 @@ pub(crate) fn kept(bed: &Bed) -> Result<()> {
     m1.apply(&consuming(&m2, "blue", "BOUNDARY")?)?;
     let answer = ask(&m1, WEB, &CALL)?;
     let caller = answer["caller"].as_str().unwrap_or_default();
-    ensure!(caller.contains("DNS=m1.example"), "the peer mesh is known: {answer}");
-    ensure!(!caller.contains("/ns/web/") && !caller.contains("sa/sleep"), "and not who calls: {answer}");
-    // The bed's proxies write no metadata: an application does it for them.
+    ensure!(caller.contains("DNS=m1.example"), "the peer mesh is identified: {answer}");
+    ensure!(!caller.contains("/ns/web/") && !caller.contains("sa/sleep"), "the caller is not: {answer}");
+    // The bed's proxies send no metadata headers, so the application sends them.
     let written = ["--header", "x-envoy-peer-metadata=web", "--header", "x-envoy-peer-metadata-id=sleep"];
     let answer = ask(&m1, WEB, &[&CALL[..], &written, &["--header", "traceparent=00-0a"]].concat())?;
-    let headers = answer["headers"].as_object().context("a server that shows headers")?;
-    ensure!(headers.contains_key("traceparent"), "traces stay whole: {answer}");
+    let headers = answer["headers"].as_object().context("the server shows no headers")?;
+    ensure!(headers.contains_key("traceparent"), "traces are not broken: {answer}");
     ensure!(!headers.keys().any(|name| name.starts_with("x-envoy-peer-metadata")), "{answer}");
     Ok(())
 }
 
-/// Its operator has the ingress forward client certificates instead of replacing them.
+/// The peer's operator configures the ingress to forward client certificates instead of replacing them.
 fn be_curious(mesh: &Mesh, ingress: &str) -> Result<()> {
     let config = json!({"gatewayTopology": {"forwardClientCertDetails": "APPEND_FORWARD"}}).to_string();
     let annotations = json!({"proxy.istio.io/config": config});

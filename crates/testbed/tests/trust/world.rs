@@ -1,4 +1,4 @@
-//! m1 consumes, m2 exposes: in BOUNDARY (`blue`), and end to end (`pass`).
+//! m1 consumes and m2 exposes: in BOUNDARY (`blue`), and in an end-to-end style (`pass`).
 
 use std::sync::{Arc, Mutex};
 
@@ -24,18 +24,18 @@ pub(crate) struct World {
     pub(crate) authority: Arc<Authority>,
     /// The certificate of m2 in `blue`.
     pub(crate) own: Identity,
-    /// They end with the bed: a static is not dropped.
+    /// The Emcees of both meshes. They end with the bed: a static is not dropped.
     _emcees: Arc<[Emcee; 2]>,
 }
 
 static WORLD: Mutex<Option<Result<World, String>>> = Mutex::new(None);
 
 impl World {
-    /// The one that all tests of a run share, made by the first that asks.
+    /// The meshes that all tests of a run share, set up by the first test.
     pub(crate) fn of(bed: &Bed) -> Result<Self> {
-        let mut world = WORLD.lock().expect("no test panics while it makes the world");
+        let mut world = WORLD.lock().expect("no test panics during the setup");
         let made = world.get_or_insert_with(|| make(bed).map_err(|error| format!("{error:#}")));
-        made.clone().map_err(|error| anyhow::anyhow!("the two meshes could not be linked: {error}"))
+        made.clone().map_err(|error| anyhow::anyhow!("the setup of the two meshes failed: {error}"))
     }
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn relationship(name: &str) -> Resource<'_> {
     Resource { kind: "MeshFedConfig", namespace: name, name }
 }
 
-/// The relationship's Secret of a mesh.
+/// A mesh's Secret for the relationship, with a CRL if there is one.
 pub(crate) fn secret(authority: &Authority, own: &Identity, crl: Option<&str>) -> String {
     let mut secret = serde_json::json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
@@ -89,7 +89,7 @@ pub(crate) fn secret(authority: &Authority, own: &Identity, crl: Option<&str>) -
     secret.to_string()
 }
 
-/// The peer is in m1's trust domain, and m2 is told so: what only consumes announces nothing.
+/// m2 sets the trust domain of its peer m1, because a mesh that only consumes announces nothing.
 fn exposing(name: &str, mode: &str) -> String {
     format!(
         "
@@ -152,7 +152,7 @@ fn trust(mode: &str) -> &'static str {
     if mode == "BOUNDARY" { "tls_context_selector: {relationship: blue}" } else { "" }
 }
 
-/// The name of a gateway that was made for a relationship, once it is there.
+/// Name of the gateway that was created for a relationship, once it exists.
 pub(crate) fn gateway(mesh: &Mesh, name: &str, side: &str) -> Result<String> {
     relationship(name).wait(mesh, "Programmed", "Fine")?;
     let api = Api::<Service>::namespaced(mesh.client(), name);

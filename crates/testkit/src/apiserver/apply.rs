@@ -1,16 +1,16 @@
-//! Server-side apply: an object as a set of leaves, each owned by the managers that set it.
+//! Server-side apply: an object is a set of leaves, and each leaf is owned by the managers that set it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-/// A way to a leaf, each step written as in `fieldsV1`: `f:name`, `k:{"uid":"1"}`, `v:"item"`.
+/// The path of a leaf. Each step is written as in `fieldsV1`: `f:name`, `k:{"uid":"1"}`, `v:"item"`.
 pub(super) type Path = Vec<String>;
-/// The leaves of each (manager, operation, subresource).
+/// The leaves that each (manager, operation, subresource) owns.
 pub(super) type Owners = BTreeMap<(String, &'static str, String), BTreeSet<Path>>;
 pub(super) type Leaves = BTreeMap<Path, Value>;
 
-/// What the server sets itself: nobody owns it.
+/// Fields of the metadata that the server sets itself, so that no manager owns them.
 const SYSTEM: [&str; 9] = [
     "name",
     "namespace",
@@ -23,7 +23,7 @@ const SYSTEM: [&str; 9] = [
     "selfLink",
 ];
 
-/// The leaves that can be owned.
+/// The leaves of an object that can be owned.
 pub(super) fn leaves(object: &Value) -> Leaves {
     let mut out = Leaves::new();
     flatten(object, &mut Vec::new(), &mut out);
@@ -53,7 +53,7 @@ fn flatten(value: &Value, path: &mut Path, out: &mut Leaves) {
     }
 }
 
-/// How an item of a list that merges is named; none for an item of an atomic list.
+/// The step for an item of a list that merges by key; `None` for an item of an atomic list.
 fn step(list: &Path, item: &Value) -> Option<String> {
     let names: Vec<&str> = list.iter().map(String::as_str).collect();
     match names[..] {
@@ -67,7 +67,7 @@ fn step(list: &Path, item: &Value) -> Option<String> {
     }
 }
 
-/// The object with these leaves.
+/// Builds the object that has these leaves.
 pub(super) fn object(leaves: &Leaves) -> Value {
     let mut tree = json!({});
     for (path, leaf) in leaves {
@@ -92,7 +92,7 @@ fn unfold(tree: Value) -> Value {
     Value::Object(map.into_iter().map(plain).collect::<Map<_, _>>())
 }
 
-/// What an apply makes of the present leaves; `Err` names the managers in conflict and their fields.
+/// Applies leaves to the present ones. `Err` names the conflicting managers and their fields.
 pub(super) fn merge(
     present: &Leaves,
     owners: &mut Owners,
@@ -101,6 +101,7 @@ pub(super) fn merge(
     force: bool,
 ) -> Result<Leaves, String> {
     let differs = |path: &Path| applied.get(path).is_some_and(|value| present.get(path) != Some(value));
+    // A field conflicts if another manager owns it and the applied value differs.
     let conflicts: Vec<String> = owners
         .iter()
         .filter(|(owner, _)| *owner != me)
@@ -115,6 +116,7 @@ pub(super) fn merge(
     }
     let before = owners.insert(me.clone(), applied.keys().cloned().collect()).unwrap_or_default();
     let mut merged = present.clone();
+    // A leaf that this manager no longer applies is removed, unless another manager still owns it.
     for path in before.iter().filter(|path| !applied.contains_key(*path)) {
         if !owners.values().any(|paths| paths.contains(path)) {
             merged.remove(path);
@@ -125,7 +127,7 @@ pub(super) fn merge(
     Ok(merged)
 }
 
-/// Gives every changed leaf to the manager of an ordinary write.
+/// Makes the manager of an ordinary write the owner of every leaf that the write changed.
 pub(super) fn update(
     owners: &mut Owners,
     before: &Leaves,
@@ -141,7 +143,7 @@ pub(super) fn update(
     owners.retain(|_, paths| !paths.is_empty());
 }
 
-/// A write that leaves entries out of `metadata.managedFields` takes the fields from those managers.
+/// A write that leaves out entries of `metadata.managedFields` removes these managers as owners.
 pub(super) fn disown(owners: &mut Owners, kept: &Value) {
     let Some(kept) = kept.as_array() else { return };
     let is = |entry: &Value, field: &str, value: &str| entry[field].as_str().unwrap_or_default() == value;
@@ -154,7 +156,7 @@ pub(super) fn disown(owners: &mut Owners, kept: &Value) {
     });
 }
 
-/// `metadata.managedFields` as the server shows it.
+/// `metadata.managedFields`, as the server returns it.
 pub(super) fn managed_fields(owners: &Owners, api_version: &Value) -> Value {
     let entry = |((manager, operation, subresource), paths): (&(String, &str, String), &BTreeSet<Path>)| {
         let mut fields = json!({});

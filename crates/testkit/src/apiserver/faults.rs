@@ -1,19 +1,19 @@
-//! What goes wrong, for which requests, and how often.
+//! Scripted faults: what goes wrong, for which requests, and how often.
 
 use super::store::{Refusal, Verb};
 
-/// What happens to a request instead of, or after, its work.
+/// What happens to a request, instead of its work or after it.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Answers with this code, reason and message.
+    /// The server answers with this code, reason and message.
     Refuse(u16, &'static str, String),
-    /// The connection breaks before anything is done.
+    /// The connection breaks before the request is processed.
     DropBefore,
-    /// The work is done, and the connection breaks before the answer.
+    /// The request is processed, and the connection breaks before the response.
     DropAfter,
 }
 
-/// One scripted fault. Without conditions it meets every request.
+/// One scripted fault. Without conditions it applies to every request.
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub(super) effect: Effect,
@@ -31,7 +31,7 @@ impl Fault {
         Self { effect, verb: None, plural: None, name: None, skip: 0, times: 1 }
     }
 
-    /// A refusal by code, with the reason and message that the real server gives.
+    /// Refuses a request with this code, and with the reason and message of the real server.
     #[must_use]
     pub fn code(code: u16) -> Self {
         let (reason, message) = match code {
@@ -49,41 +49,42 @@ impl Fault {
         Self::new(Effect::Refuse(code, reason, message.to_owned()))
     }
 
-    /// Only for this verb.
+    /// Applies only to this verb.
     #[must_use]
     pub fn verb(mut self, verb: Verb) -> Self {
         self.verb = Some(verb);
         self
     }
 
-    /// Only for this plural.
+    /// Applies only to this plural.
     #[must_use]
     pub fn plural(mut self, plural: &str) -> Self {
         self.plural = Some(plural.to_owned());
         self
     }
 
-    /// Only for objects of this name.
+    /// Applies only to objects with this name.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
     }
 
-    /// Lets so many matching requests through first.
+    /// Skips this many matching requests first.
     #[must_use]
     pub fn after(mut self, skip: usize) -> Self {
         self.skip = skip;
         self
     }
 
-    /// Happens so often.
+    /// Sets how many times the fault happens.
     #[must_use]
     pub fn times(mut self, times: usize) -> Self {
         self.times = times;
         self
     }
 
+    /// Whether the fault applies to this request. Counts the request if its conditions match.
     pub(super) fn meets(&mut self, verb: Verb, plural: &str, name: Option<&str>) -> bool {
         let matches = self.verb.is_none_or(|wanted| wanted == verb)
             && self.plural.as_deref().is_none_or(|wanted| wanted == plural)

@@ -1,4 +1,4 @@
-//! The glue between `kube::Client` and the state.
+//! Connects `kube::Client` to the state: parses requests, injects faults, and writes responses and watches.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use super::{
     store::{Call, Key, Logged, Refusal, State, Verb},
 };
 
-/// A running server; clones are the same one.
+/// A running server. Clones share its state.
 #[derive(Clone)]
 pub struct ApiServer(Arc<Inner>);
 
@@ -34,7 +34,7 @@ struct Inner {
 struct Script {
     faults: Vec<Fault>,
     paused: bool,
-    /// Watches of an earlier one are closed.
+    /// Watches that started in an earlier epoch are closed.
     epoch: u64,
 }
 
@@ -49,7 +49,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ApiServer {
-    /// An empty server on which every kind is installed.
+    /// Creates an empty server on which every kind is installed.
     #[must_use]
     pub fn new() -> Self {
         let inner =
@@ -57,20 +57,21 @@ impl ApiServer {
         Self(Arc::new(inner))
     }
 
-    /// A client of this server. It must be made within a Tokio runtime.
+    /// A client of this server. Must be created within a Tokio runtime.
     #[must_use]
     pub fn client(&self) -> Client {
         let server = self.clone();
         Client::new(tower::service_fn(move |request| server.clone().serve(request)), "default")
     }
 
-    /// Looks at the state.
+    /// Reads the state under its lock.
     pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&lock(&self.0.state))
     }
 
-    /// Waits until the state is so; it is looked at after each request and change.
+    /// Waits until the state meets a condition, which is checked after each request and change.
     pub async fn until(&self, mut is: impl FnMut(&State) -> bool) {
+        // Subscribes before the first check, so that a change in between is not missed.
         let mut changed = self.0.changed.subscribe();
         while !self.read(&mut is) {
             if changed.changed().await.is_err() {
@@ -90,20 +91,20 @@ impl ApiServer {
         self.0.changed.send_replace(());
     }
 
-    /// Stores an object as it is, status and all, past faults and log.
+    /// Stores an object as it is, including its status, without faults and without an entry in the log.
     pub fn put(&self, plural: &str, object: Value) -> Value {
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
         let key = Key { plural: plural.to_owned(), namespace: text("namespace"), name: text("name") };
         self.change(|state| state.commit(&key, object, Owners::new()))
     }
 
-    /// A copy of the object.
+    /// Returns a copy of the object.
     #[must_use]
     pub fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
         self.read(|state| state.get(plural, namespace, name).cloned())
     }
 
-    /// Removes an object at once, finalizers or not.
+    /// Removes an object at once, even with finalizers.
     pub fn delete(&self, plural: &str, namespace: &str, name: &str) {
         let key = Key { plural: plural.into(), namespace: namespace.into(), name: name.into() };
         self.change(|state| state.remove(&key));
@@ -114,7 +115,7 @@ impl ApiServer {
         self.change(|state| state.set_installed(plural, true));
     }
 
-    /// Removes a kind and its objects: requests for it get 404.
+    /// Uninstalls a kind and removes its objects: requests for it get 404.
     pub fn uninstall(&self, plural: &str) {
         self.change(|state| state.set_installed(plural, false));
     }
@@ -124,22 +125,22 @@ impl ApiServer {
         self.rescript(|script| script.faults.push(fault));
     }
 
-    /// Goes down: requests fail and watches end.
+    /// Stops the server: requests fail and watches end.
     pub fn pause(&self) {
         self.rescript(|script| (script.paused, script.epoch) = (true, script.epoch + 1));
     }
 
-    /// Comes up again.
+    /// Starts a stopped server again.
     pub fn resume(&self) {
         self.rescript(|script| script.paused = false);
     }
 
-    /// Ends all watches.
+    /// Ends all watches that are open.
     pub fn close_watches(&self) {
         self.rescript(|script| script.epoch += 1);
     }
 
-    /// Forgets the past: watches from older versions get 410, open ones too.
+    /// Forgets all past events: watches from older versions get 410, including open ones.
     pub fn compact(&self) {
         self.change(|state| {
             state.version += 1;
@@ -161,7 +162,9 @@ impl ApiServer {
             _ if call.verb == Verb::Watch => Some(self.read(|state| started(state, &call))),
             _ => Some(self.change(|state| state.answer(&call))),
         };
+        // `DropAfter` discards the answer here, after the request has changed the state.
         let answer = answer.filter(|_| !matches!(effect, Some(Effect::DropAfter)));
+        // Code 0 in the log stands for a broken connection.
         let code = match &answer {
             None => 0,
             Some(Ok((code, _))) => *code,
@@ -212,10 +215,10 @@ impl ApiServer {
     }
 }
 
-/// The place of a watch that has got its error: as from the real server, it is the last line of a 200.
+/// Position of a watch that has received its error. As in the real server, the error is the last line of a 200.
 const ENDED: u64 = u64::MAX;
 
-/// The next line of a watch, and the version it is at then.
+/// The next line of a watch, and the version up to which the watch has read then.
 fn next(state: &State, call: &Call, from: u64) -> Option<(u64, Value)> {
     if from < state.compacted {
         let message = format!("too old resource version: {from} ({})", state.compacted);

@@ -1,4 +1,4 @@
-//! The state: a request goes in, an answer comes out, and each change is kept as a watch event.
+//! The state: processes a request into a response, and records each change as a watch event.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,19 +6,19 @@ use serde_json::{Map, Value, json};
 
 use super::apply::{self, Owners};
 
-/// Where an object is: plural with group (`services`, `gateways.networking.istio.io`), namespace (empty
-/// for cluster-wide ones) and name.
+/// Identifies an object by plural with group (`services`, `gateways.networking.istio.io`), namespace (empty for
+/// cluster-wide objects) and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// The plural, with `.group` unless it is the core group.
+    /// The plural, followed by `.group` unless it is the core group.
     pub plural: String,
-    /// The namespace, or empty.
+    /// The namespace; empty for cluster-wide objects.
     pub namespace: String,
-    /// The name.
+    /// Name of the object.
     pub name: String,
 }
 
-/// What a request wants.
+/// The verb of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "they are the verbs of Kubernetes")]
 pub enum Verb {
@@ -31,14 +31,14 @@ pub enum Verb {
     Delete,
 }
 
-/// One answered request; code 0 if the connection broke.
+/// One request in the log; code 0 if the connection broke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logged {
-    /// What it wanted.
+    /// Verb of the request.
     pub verb: Verb,
     /// The path without its query.
     pub path: String,
-    /// The code of the answer.
+    /// Status code of the response.
     pub code: u16,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Event {
     last: Value,
 }
 
-/// Everything the server knows.
+/// All objects, events and requests of the server.
 #[derive(Default)]
 pub struct State {
     objects: BTreeMap<Key, (Value, Owners)>,
@@ -84,31 +84,31 @@ pub struct State {
 }
 
 impl State {
-    /// The object, if it is there.
+    /// The object with this key, if it exists.
     #[must_use]
     pub fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<&Value> {
         let key = Key { plural: plural.into(), namespace: namespace.into(), name: name.into() };
         self.objects.get(&key).map(|(object, _)| object)
     }
 
-    /// All objects, by key.
+    /// All objects, ordered by key.
     pub fn list(&self) -> impl Iterator<Item = (&Key, &Value)> {
         self.objects.iter().map(|(key, (object, _))| (key, object))
     }
 
-    /// The requests so far.
+    /// All requests so far.
     #[must_use]
     pub fn log(&self) -> &[Logged] {
         &self.log
     }
 
-    /// How many requests wanted this.
+    /// Number of requests with this verb.
     #[must_use]
     pub fn count(&self, verb: Verb) -> usize {
         self.log.iter().filter(|logged| logged.verb == verb).count()
     }
 
-    /// How many requests wanted to write.
+    /// Number of requests that write.
     #[must_use]
     pub fn writes(&self) -> usize {
         [Verb::Create, Verb::Update, Verb::Patch, Verb::Delete].map(|verb| self.count(verb)).iter().sum()
@@ -179,6 +179,7 @@ impl State {
 
     fn update(&mut self, call: &Call, mut body: Value) -> Result<(u16, Value), Refusal> {
         let (before, mut owners) = self.found(&call.key)?;
+        // As in the real server, a Lease cannot be updated without a resourceVersion.
         if call.verb == Verb::Update
             && call.key.plural.starts_with("leases")
             && !body["metadata"]["resourceVersion"].is_string()
@@ -247,7 +248,7 @@ impl State {
         Ok((200, object))
     }
 
-    /// Stores the object unless nothing changed, and removes it with its last finalizer.
+    /// Stores an object, unless nothing changed. Removes it if it is being deleted and has no finalizer left.
     pub(super) fn commit(&mut self, key: &Key, mut object: Value, owners: Owners) -> Value {
         let before = self.objects.get(key).map(|(object, _)| object.clone());
         self.fill_in(key, &mut object, before.as_ref(), &owners);
@@ -262,6 +263,7 @@ impl State {
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         self.objects.insert(key.clone(), (object.clone(), owners));
         if finalizers(&object) == 0 && object["metadata"]["deletionTimestamp"].is_string() {
+            // `remove` increments the version again, and records the deletion as the only event.
             self.version -= 1;
             self.remove(key);
             return object;
@@ -305,7 +307,7 @@ impl State {
 }
 
 impl Event {
-    /// What a watch sees of it; leaving the selector is a deletion.
+    /// The event as a watch with a selector sees it: an object that leaves the selector is deleted.
     pub(super) fn seen_by(&self, call: &Call) -> Option<Value> {
         let was = self.before.as_ref().is_some_and(|object| selected(call, object));
         let is = self.after.as_ref().is_some_and(|object| selected(call, object));
@@ -336,7 +338,7 @@ fn manager(call: &Call, operation: &'static str) -> (String, &'static str, Strin
     (name, operation, if call.status { "status".to_owned() } else { String::new() })
 }
 
-/// Whether the uid and version that a request names are those of the object.
+/// Checks the preconditions of a request: its uid and version, if set, must be those of the object.
 fn check(object: &Value, wanted: &Value) -> Result<(), Refusal> {
     for field in ["uid", "resourceVersion"] {
         if wanted[field].is_string() && wanted[field] != object["metadata"][field] {

@@ -1,4 +1,4 @@
-//! What a certificate says.
+//! The content of certificates.
 
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
@@ -6,7 +6,8 @@ use rcgen::{
 };
 use time::{Date, Duration, Month, OffsetDateTime};
 
-/// A certificate to be: by default valid from 2025 to 2100, so that a test may use a fixed clock or the real one.
+/// A certificate to issue. By default it is valid from 2025 to 2100, so that a test may use a fixed clock or the real
+/// one.
 #[derive(Clone, Debug)]
 pub struct Leaf {
     common_name: String,
@@ -18,17 +19,17 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// With one DNS name.
+    /// A certificate with one DNS name.
     pub fn dns(name: &str) -> Self {
         Self { dns: vec![name.to_owned()], ..Self::common_name_only(name) }
     }
 
-    /// With one URI, and nothing else in the subject alternative names.
+    /// A certificate with one URI as its only subject alternative name.
     pub fn uri(uri: &str) -> Self {
         Self { uris: vec![uri.to_owned()], ..Self::common_name_only("workload") }
     }
 
-    /// Without subject alternative names, as old tools make them: nobody may be recognised by it.
+    /// A certificate without subject alternative names, as old tools create them. It must identify no peer.
     pub fn common_name_only(name: &str) -> Self {
         Self {
             common_name: name.to_owned(),
@@ -40,21 +41,21 @@ impl Leaf {
         }
     }
 
-    /// One more DNS name.
+    /// Adds another DNS name.
     #[must_use]
     pub fn and_dns(mut self, name: &str) -> Self {
         self.dns.push(name.to_owned());
         self
     }
 
-    /// One more URI.
+    /// Adds another URI name.
     #[must_use]
     pub fn and_uri(mut self, uri: &str) -> Self {
         self.uris.push(uri.to_owned());
         self
     }
 
-    /// Valid from this moment; see [`days`] and [`unix`].
+    /// Valid from this moment on; see [`days`] and [`unix`].
     #[must_use]
     pub fn not_before(mut self, moment: OffsetDateTime) -> Self {
         self.not_before = moment;
@@ -68,19 +69,19 @@ impl Leaf {
         self
     }
 
-    /// Over since 1 June 2025.
+    /// Expired since 1 June 2025.
     #[must_use]
     pub fn expired(self) -> Self {
         self.not_after(days("2025-06-01", 0))
     }
 
-    /// Not before the year 2100.
+    /// Not valid before the year 2100.
     #[must_use]
     pub fn not_yet_valid(self) -> Self {
         self.not_before(days("2100-01-01", 0)).not_after(days("2101-01-01", 0))
     }
 
-    /// For servers only: a mesh needs both sides.
+    /// Valid for servers only. A mesh needs certificates for servers and clients.
     #[must_use]
     pub fn server_only(mut self) -> Self {
         self.usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -104,7 +105,7 @@ impl Leaf {
     }
 }
 
-/// So many days after midnight UTC of `date`, written `2026-12-01`.
+/// Midnight UTC of `date`, written `2026-12-01`, plus `after` days.
 pub fn days(date: &str, after: i64) -> OffsetDateTime {
     let parts: Vec<u16> = date.split('-').filter_map(|part| part.parse().ok()).collect();
     let midnight = || {
@@ -116,7 +117,7 @@ pub fn days(date: &str, after: i64) -> OffsetDateTime {
     midnight().expect("a test writes dates as 2026-12-01")
 }
 
-/// A moment from seconds since 1970, which every clock library can tell.
+/// A moment in seconds since 1970, which every clock library can express.
 pub fn unix(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(seconds).expect("a test stays within the years 0 to 9999")
 }

@@ -1,4 +1,4 @@
-//! What a Secret holds, and ways to spoil it.
+//! The content of a relationship's Secret, and ways to corrupt it.
 
 use std::fmt;
 
@@ -9,51 +9,51 @@ use super::{Ca, bundle};
 /// A certificate, its key and the CA: the three entries of a relationship's Secret, as PEM.
 #[derive(Clone)]
 pub struct Pair {
-    /// `tls.crt`
+    /// Certificate, the content of `tls.crt`.
     pub certificate: String,
-    /// `tls.key`
+    /// Private key, the content of `tls.key`.
     pub key: String,
-    /// `ca.crt`
+    /// CA certificates, the content of `ca.crt`.
     pub ca: String,
 }
 
 impl Pair {
-    /// With a key that is not the certificate's.
+    /// Replaces the key by one that does not match the certificate.
     #[must_use]
     pub fn with_wrong_key(mut self) -> Self {
-        self.key = KeyPair::generate().expect("a P-256 key can always be made").serialize_pem();
+        self.key = KeyPair::generate().expect("a P-256 key can always be generated").serialize_pem();
         self
     }
 
-    /// With a certificate that is cut off in the middle.
+    /// Cuts off the second half of the certificate.
     #[must_use]
     pub fn with_broken_certificate(mut self) -> Self {
         self.certificate = spoil(&self.certificate);
         self
     }
 
-    /// With a key that is cut off in the middle.
+    /// Cuts off the second half of the key.
     #[must_use]
     pub fn with_broken_key(mut self) -> Self {
         self.key = spoil(&self.key);
         self
     }
 
-    /// With a `ca.crt` that is cut off in the middle.
+    /// Cuts off the second half of `ca.crt`.
     #[must_use]
     pub fn with_broken_ca(mut self) -> Self {
         self.ca = spoil(&self.ca);
         self
     }
 
-    /// With the certificate of a CA that did not sign it.
+    /// Replaces the CA by one that did not issue the certificate.
     #[must_use]
     pub fn with_ca(mut self, other: &Ca) -> Self {
         other.pem().clone_into(&mut self.ca);
         self
     }
 
-    /// With several roots in `ca.crt`.
+    /// Replaces `ca.crt` by several roots.
     #[must_use]
     pub fn with_roots<'a>(mut self, roots: impl IntoIterator<Item = &'a Ca>) -> Self {
         self.ca = bundle(roots);
@@ -67,7 +67,7 @@ impl fmt::Debug for Pair {
     }
 }
 
-/// Keeps the PEM frame, loses the second half of what is in it.
+/// Removes the second half of the content, and keeps the PEM header and footer.
 fn spoil(pem: &str) -> String {
     let lines: Vec<&str> = pem.lines().collect();
     let half = lines.len() / 2;

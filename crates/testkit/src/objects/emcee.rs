@@ -1,4 +1,4 @@
-//! Emcee's three kinds, in the words of users' files.
+//! Builders for Emcee's three kinds, with the field names of users' files.
 //!
 //! ```
 //! use emcee_testkit::prelude::*;
@@ -23,22 +23,22 @@ builders! {
     ServiceBinding, bare_binding, "mm.ibm.istio.io/v1", "ServiceBinding";
 }
 
-/// A `ServiceExposition` of the Service of its own name.
+/// A `ServiceExposition` of the Service with the same name.
 pub fn exposition(namespace: &str, name: &str) -> ServiceExposition {
     bare_exposition(namespace, name).set("/spec/name", name)
 }
 
-/// A `ServiceBinding` to the remote service of its own name.
+/// A `ServiceBinding` for the remote service with the same name.
 pub fn binding(namespace: &str, name: &str) -> ServiceBinding {
     bare_binding(namespace, name).set("/spec/name", name)
 }
 
-/// A complete BOUNDARY relationship in a namespace of its name, with gateways on both sides.
+/// A complete BOUNDARY relationship in a namespace of the same name, with gateways on both sides.
 pub fn boundary(relationship: &str) -> MeshFedConfig {
     complete("BOUNDARY", relationship).use_egress_gateway().use_ingress_gateway()
 }
 
-/// A complete PASSTHROUGH relationship: ingress only.
+/// A complete PASSTHROUGH relationship, with an ingress gateway only.
 pub fn passthrough(relationship: &str) -> MeshFedConfig {
     complete("PASSTHROUGH", relationship).use_ingress_gateway()
 }
@@ -48,7 +48,7 @@ pub fn wharf(relationship: &str) -> MeshFedConfig {
     complete("WHARF", relationship).use_egress_gateway().use_ingress_gateway()
 }
 
-/// A complete FLAT relationship: no gateways.
+/// A complete FLAT relationship, without gateways.
 pub fn flat(relationship: &str) -> MeshFedConfig {
     complete("FLAT", relationship)
 }
@@ -60,115 +60,115 @@ fn complete(mode: &str, relationship: &str) -> MeshFedConfig {
 }
 
 impl MeshFedConfig {
-    /// The style.
+    /// Sets the style (`spec.mode`).
     #[must_use]
     pub fn mode(self, mode: &str) -> Self {
         self.set("/spec/mode", mode)
     }
 
-    /// Labels of its Secret.
+    /// Sets the labels of the relationship's Secret.
     #[must_use]
     pub fn tls_context_selector<const N: usize>(self, labels: [(&str, &str); N]) -> Self {
         self.set("/spec/tls_context_selector", map(labels))
     }
 
-    /// `use_egress_gateway: true`.
+    /// Sets `use_egress_gateway` to true.
     #[must_use]
     pub fn use_egress_gateway(self) -> Self {
         self.set("/spec/use_egress_gateway", true)
     }
 
-    /// `use_ingress_gateway: true`.
+    /// Sets `use_ingress_gateway` to true.
     #[must_use]
     pub fn use_ingress_gateway(self) -> Self {
         self.set("/spec/use_ingress_gateway", true)
     }
 
-    /// Labels of the egress gateway's pods.
+    /// Selects the egress gateway's pods by labels.
     #[must_use]
     pub fn egress_gateway_selector<const N: usize>(self, labels: [(&str, &str); N]) -> Self {
         self.set("/spec/egress_gateway_selector", map(labels))
     }
 
-    /// Labels of the ingress gateway's pods.
+    /// Selects the ingress gateway's pods by labels.
     #[must_use]
     pub fn ingress_gateway_selector<const N: usize>(self, labels: [(&str, &str); N]) -> Self {
         self.set("/spec/ingress_gateway_selector", map(labels))
     }
 
-    /// Port of the egress gateway's Service.
+    /// Sets the port of the egress gateway's Service.
     #[must_use]
     pub fn egress_gateway_port(self, port: u16) -> Self {
         self.set("/spec/egress_gateway_port", port)
     }
 
-    /// Port of the ingress gateway's Service.
+    /// Sets the port of the ingress gateway's Service.
     #[must_use]
     pub fn ingress_gateway_port(self, port: u16) -> Self {
         self.set("/spec/ingress_gateway_port", port)
     }
 
-    /// The name that the meshes share.
+    /// Sets the name that the meshes share.
     #[must_use]
     pub fn relationship(self, name: &str) -> Self {
         self.set("/spec/relationship", name)
     }
 
-    /// Server names outside of `emcee.internal` that bindings may ask for.
+    /// Server names outside of `emcee.internal` that bindings may use.
     #[must_use]
     pub fn allowed_server_names<const N: usize>(self, names: [&str; N]) -> Self {
         self.set("/spec/allowed_server_names", strings(names))
     }
 
-    /// Namespaces whose expositions and bindings may use it.
+    /// Namespaces whose expositions and bindings may use the relationship.
     #[must_use]
     pub fn allowed_namespaces<const N: usize>(self, namespaces: [&str; N]) -> Self {
         self.set("/spec/allowed_namespaces", strings(namespaces))
     }
 
-    /// One more peer.
+    /// Adds another peer to the list.
     #[must_use]
     pub fn peer(mut self, peer: Peer) -> Self {
         list_at(&mut self.0, "/spec/peers").push(peer.0);
         self
     }
 
-    /// A field of `discovery`: `announce`, `import`, `namespaces`, `max_imports`, `on_peer_loss`, `expire_after`.
+    /// Sets a field of `discovery`: `announce`, `import`, `namespaces`, `max_imports`, `on_peer_loss`, `expire_after`.
     #[must_use]
     pub fn discovery(self, field: &str, value: impl Into<Value>) -> Self {
         self.set(&format!("/spec/discovery/{field}"), value)
     }
 }
 
-/// An entry of `peers`.
+/// An entry of `spec.peers`.
 #[derive(Clone, Debug)]
 pub struct Peer(Value);
 
 impl Peer {
-    /// A peer and the names of its certificate.
+    /// A peer with the names in its certificate.
     pub fn new<const N: usize>(name: &str, subject_alt_names: [&str; N]) -> Self {
         Self(json!({"name": name, "subject_alt_names": strings(subject_alt_names)}))
     }
 
-    /// Where its discovery server is.
+    /// Sets the address of its discovery server.
     #[must_use]
     pub fn discovery(self, address: &str) -> Self {
         self.with("discovery", address.into())
     }
 
-    /// Where its endpoints may lie, as CIDRs.
+    /// Networks that may contain its endpoints, as CIDRs.
     #[must_use]
     pub fn networks<const N: usize>(self, networks: [&str; N]) -> Self {
         self.with("networks", strings(networks))
     }
 
-    /// Where its endpoints' host names may lie.
+    /// Domains that may contain the host names of its endpoints.
     #[must_use]
     pub fn domains<const N: usize>(self, domains: [&str; N]) -> Self {
         self.with("domains", strings(domains))
     }
 
-    /// Where its workloads' identities may lie.
+    /// Trust domains that may contain the identities of its workloads.
     #[must_use]
     pub fn trust_domains<const N: usize>(self, trust_domains: [&str; N]) -> Self {
         self.with("trust_domains", strings(trust_domains))
@@ -180,47 +180,47 @@ impl Peer {
     }
 }
 
-/// The words that expositions and bindings share.
+/// Methods that expositions and bindings share.
 macro_rules! service_words {
     ($($type:ident)*) => {$(
         impl $type {
-            /// Selects the `MeshFedConfig` labelled, or named, so.
+            /// Selects the `MeshFedConfig` with this label value or name.
             #[must_use]
             pub fn fed(self, mesh_fed_config: &str) -> Self {
                 self.mesh_fed_config_selector([("fed-config", mesh_fed_config)])
             }
 
-            /// Labels of `MeshFedConfigs`.
+            /// Selects `MeshFedConfigs` by labels.
             #[must_use]
             pub fn mesh_fed_config_selector<const N: usize>(self, labels: [(&str, &str); N]) -> Self {
                 self.set("/spec/mesh_fed_config_selector", map(labels))
             }
 
-            /// The service's port.
+            /// Sets the service's port.
             #[must_use]
             pub fn port(self, port: u16) -> Self {
                 self.set("/spec/port", port)
             }
 
-            /// Another name than the service's.
+            /// Sets another name than the service's.
             #[must_use]
             pub fn alias(self, alias: &str) -> Self {
                 self.set("/spec/alias", alias)
             }
 
-            /// The subset that is meant.
+            /// Sets the subset of the service.
             #[must_use]
             pub fn subset(self, subset: &str) -> Self {
                 self.set("/spec/subset", subset)
             }
 
-            /// http, http2, grpc, tcp or tls.
+            /// Sets the protocol: http, http2, grpc, tcp or tls.
             #[must_use]
             pub fn protocol(self, protocol: &str) -> Self {
                 self.set("/spec/protocol", protocol)
             }
 
-            /// The service's identities.
+            /// Sets the identities of the service.
             #[must_use]
             pub fn subject_alt_names<const N: usize>(self, names: [&str; N]) -> Self {
                 self.set("/spec/subject_alt_names", strings(names))
@@ -232,19 +232,19 @@ macro_rules! service_words {
 service_words!(ServiceExposition ServiceBinding);
 
 impl ServiceExposition {
-    /// The Service, where it is not of the exposition's name.
+    /// Sets the name of the Service, if it is not the exposition's name.
     #[must_use]
     pub fn of(self, service: &str) -> Self {
         self.set("/spec/name", service)
     }
 
-    /// Whether it is announced.
+    /// Sets whether the service is announced.
     #[must_use]
     pub fn directory(self, announced: bool) -> Self {
         self.set("/spec/directory", announced)
     }
 
-    /// The only peers that may see and call it.
+    /// Limits the exposition to these peers: only they may see and call the service.
     #[must_use]
     pub fn peers<const N: usize>(self, peers: [&str; N]) -> Self {
         self.set("/spec/peers", strings(peers))
@@ -252,31 +252,31 @@ impl ServiceExposition {
 }
 
 impl ServiceBinding {
-    /// The remote service, where it is not of the binding's name or namespace.
+    /// Sets the remote service, if its name or namespace is not the binding's.
     #[must_use]
     pub fn to(self, namespace: &str, service: &str) -> Self {
         self.set("/spec/namespace", namespace).set("/spec/name", service)
     }
 
-    /// Where the remote side is reached, `host:port`.
+    /// Sets the endpoints of the remote side, each `host:port`.
     #[must_use]
     pub fn endpoints<const N: usize>(self, endpoints: [&str; N]) -> Self {
         self.set("/spec/endpoints", strings(endpoints))
     }
 
-    /// The peer that is meant.
+    /// Selects the peer to bind to.
     #[must_use]
     pub fn peer(self, peer: &str) -> Self {
         self.set("/spec/peer", peer)
     }
 
-    /// The server name, where it is not the computed one.
+    /// Sets the server name, if it is not the computed one.
     #[must_use]
     pub fn server_name(self, name: &str) -> Self {
         self.set("/spec/server_name", name)
     }
 
-    /// Who in the mesh may see the facade.
+    /// Namespaces in which the facade is visible.
     #[must_use]
     pub fn export_to<const N: usize>(self, namespaces: [&str; N]) -> Self {
         self.set("/spec/export_to", strings(namespaces))

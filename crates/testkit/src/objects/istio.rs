@@ -1,32 +1,32 @@
-//! What users have of Istio's own and Emcee reads.
+//! Builders for Istio's kinds that users write and Emcee reads.
 
 use serde_json::json;
 
 use super::{Builder, builders, list_at, map};
 
 builders! {
-    /// A `PeerAuthentication`.
+    /// A `PeerAuthentication` with an empty spec.
     PeerAuthentication, peer_authentication, "security.istio.io/v1", "PeerAuthentication";
-    /// A `DestinationRule`; say its [`host`](DestinationRule::host).
+    /// A `DestinationRule`; set its [`host`](DestinationRule::host).
     DestinationRule, destination_rule, "networking.istio.io/v1", "DestinationRule";
-    /// A `WorkloadEntry`; say its [`address`](WorkloadEntry::address).
+    /// A `WorkloadEntry`; set its [`address`](WorkloadEntry::address).
     WorkloadEntry, workload_entry, "networking.istio.io/v1", "WorkloadEntry";
 }
 
 impl PeerAuthentication {
-    /// `STRICT`, `PERMISSIVE`, `DISABLE` or `UNSET`.
+    /// Sets the mode: `STRICT`, `PERMISSIVE`, `DISABLE` or `UNSET`.
     #[must_use]
     pub fn mode(self, mode: &str) -> Self {
         self.set("/spec/mtls/mode", mode)
     }
 
-    /// For these pods only.
+    /// Applies it to pods with these labels only.
     #[must_use]
     pub fn selector<const N: usize>(self, labels: [(&str, &str); N]) -> Self {
         self.set("/spec/selector/matchLabels", map(labels))
     }
 
-    /// Another mode for one port of the pods; needs a selector to have an effect.
+    /// Sets another mode for one port of the pods. This needs a selector to have an effect.
     #[must_use]
     pub fn port_mode(self, port: u16, mode: &str) -> Self {
         self.set(&format!("/spec/portLevelMtls/{port}/mode"), mode)
@@ -34,20 +34,20 @@ impl PeerAuthentication {
 }
 
 impl DestinationRule {
-    /// The host it is about.
+    /// Sets the host to which the rule applies.
     #[must_use]
     pub fn host(self, host: &str) -> Self {
         self.set("/spec/host", host)
     }
 
-    /// One more subset.
+    /// Adds another subset to the rule.
     #[must_use]
     pub fn subset<const N: usize>(mut self, name: &str, labels: [(&str, &str); N]) -> Self {
         list_at(&mut self.0, "/spec/subsets").push(json!({"name": name, "labels": map(labels)}));
         self
     }
 
-    /// How clients speak TLS to it: `ISTIO_MUTUAL`, `DISABLE`, …
+    /// Sets how clients use TLS: `ISTIO_MUTUAL`, `DISABLE`, …
     #[must_use]
     pub fn tls_mode(self, mode: &str) -> Self {
         self.set("/spec/trafficPolicy/tls/mode", mode)
@@ -55,13 +55,13 @@ impl DestinationRule {
 }
 
 impl WorkloadEntry {
-    /// Where it is.
+    /// Sets the address of the workload.
     #[must_use]
     pub fn address(self, address: &str) -> Self {
         self.set("/spec/address", address)
     }
 
-    /// Labels by which it is selected.
+    /// Labels by which it can be selected.
     #[must_use]
     pub fn labels<const N: usize>(self, labels: [(&str, &str); N]) -> Self {
         self.set("/spec/labels", map(labels))

@@ -1,4 +1,4 @@
-//! Secrets.
+//! Builders for Secrets.
 
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
@@ -7,23 +7,23 @@ use super::{Builder, builders, map_at};
 use crate::certs::Pair;
 
 builders! {
-    /// A Secret.
+    /// A Secret without data.
     Secret, secret, "v1", "Secret";
 }
 
-/// A Secret of type `kubernetes.io/tls`, still empty.
+/// A Secret of type `kubernetes.io/tls`, without data.
 pub fn secret_tls(namespace: &str, name: &str) -> Secret {
     secret(namespace, name).set("/type", "kubernetes.io/tls").set("/data", json!({}))
 }
 
 impl Secret {
-    /// tls.crt, tls.key and ca.crt.
+    /// Sets tls.crt, tls.key and ca.crt.
     #[must_use]
     pub fn pair(self, pair: &Pair) -> Self {
         self.data("tls.crt", &pair.certificate).data("tls.key", &pair.key).data("ca.crt", &pair.ca)
     }
 
-    /// One more entry, or another value for one.
+    /// Adds an entry, or replaces its value.
     #[must_use]
     pub fn data(mut self, key: &str, content: impl AsRef<[u8]>) -> Self {
         let encoded = ByteString(content.as_ref().to_vec());
@@ -32,18 +32,18 @@ impl Secret {
         self
     }
 
-    /// Without this entry.
+    /// Removes this entry from the data.
     #[must_use]
     pub fn without(mut self, key: &str) -> Self {
         map_at(&mut self.0, "/data").shift_remove(key);
         self
     }
 
-    /// The CA under another name, as in the first documentation (`example.com.crt`).
+    /// Moves the CA to another key, as in the first documentation (`example.com.crt`).
     #[must_use]
     pub fn ca_under(mut self, key: &str) -> Self {
         let data = map_at(&mut self.0, "/data");
-        let authority = data.shift_remove("ca.crt").expect("the pair comes before its CA moves");
+        let authority = data.shift_remove("ca.crt").expect("the pair is set before its CA moves");
         data.insert(key.to_owned(), authority);
         self
     }

@@ -5,57 +5,57 @@ use serde_json::{Value, json};
 use super::{Builder, at, builders, list_at, map, map_at};
 
 builders! {
-    /// A Service.
+    /// A Service without ports.
     Service, service, "v1", "Service";
-    /// The `EndpointSlice` of a Service: name it after the Service, its own name is made from that.
+    /// The `EndpointSlice` of a Service. Pass the name of the Service; the name of the slice is derived from it.
     EndpointSlice, slice_named, "discovery.k8s.io/v1", "EndpointSlice";
 }
 
 impl Service {
-    /// One more port; [`Self::target_port`] and [`Self::app_protocol`] speak of the last one.
+    /// Adds another port. [`Self::target_port`] and [`Self::app_protocol`] apply to the last one.
     #[must_use]
     pub fn port(mut self, name: &str, port: u16) -> Self {
         list_at(&mut self.0, "/spec/ports").push(json!({"name": name, "port": port}));
         self
     }
 
-    /// The last port's target: a number or a name.
+    /// Sets the last port's target: a number or a name.
     #[must_use]
     pub fn target_port(self, target: impl Into<Value>) -> Self {
         self.last_port("targetPort", target.into())
     }
 
-    /// The last port's `appProtocol`.
+    /// Sets the last port's `appProtocol`.
     #[must_use]
     pub fn app_protocol(self, protocol: &str) -> Self {
         self.last_port("appProtocol", protocol.into())
     }
 
-    /// Labels of its pods.
+    /// Selects the pods of the Service by labels.
     #[must_use]
     pub fn selector<const N: usize>(self, labels: [(&str, &str); N]) -> Self {
         self.set("/spec/selector", map(labels))
     }
 
-    /// Its address in the cluster; `None` for a headless Service.
+    /// Sets its address in the cluster; `None` for a headless Service.
     #[must_use]
     pub fn cluster_ip(self, address: &str) -> Self {
         self.set("/spec/clusterIP", address)
     }
 
-    /// Without an address of its own.
+    /// Makes the Service headless: without an address of its own.
     #[must_use]
     pub fn headless(self) -> Self {
         self.cluster_ip("None")
     }
 
-    /// Of type `LoadBalancer`, without an address yet.
+    /// Makes it a `LoadBalancer` Service, without an address yet.
     #[must_use]
     pub fn load_balancer(self) -> Self {
         self.set("/spec/type", "LoadBalancer")
     }
 
-    /// Of type `LoadBalancer`, with one more address: an IP or a host name.
+    /// Makes it a `LoadBalancer` Service, and adds an address: an IP or a host name.
     #[must_use]
     pub fn external(self, address: &str) -> Self {
         let field = if address.parse::<std::net::IpAddr>().is_ok() { "ip" } else { "hostname" };
@@ -65,8 +65,9 @@ impl Service {
     }
 
     fn last_port(mut self, field: &str, value: Value) -> Self {
-        let port =
-            list_at(&mut self.0, "/spec/ports").last_mut().expect("a port comes before what is said of it");
+        let port = list_at(&mut self.0, "/spec/ports")
+            .last_mut()
+            .expect("a port is added before its fields are set");
         *at(port, &format!("/{field}")) = value;
         self
     }
@@ -74,7 +75,7 @@ impl Service {
 
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 
-/// The `EndpointSlice` of a Service, labelled for it as Kubernetes does.
+/// The `EndpointSlice` of a Service, with the labels that Kubernetes sets.
 pub fn endpoint_slice(namespace: &str, service: &str) -> EndpointSlice {
     slice_named(namespace, &format!("{service}-1"))
         .label("kubernetes.io/service-name", service)
@@ -85,35 +86,36 @@ pub fn endpoint_slice(namespace: &str, service: &str) -> EndpointSlice {
 }
 
 impl EndpointSlice {
-    /// One more port, as the pods serve it.
+    /// Adds another port, as the pods serve it.
     #[must_use]
     pub fn port(mut self, name: &str, port: u16) -> Self {
         list_at(&mut self.0, "/ports").push(json!({"name": name, "port": port, "protocol": "TCP"}));
         self
     }
 
-    /// One more endpoint that takes traffic. The family of the slice follows the address.
+    /// Adds an endpoint that receives traffic. The slice's address type follows the address.
     #[must_use]
     pub fn ready(self, address: &str) -> Self {
         self.endpoint(address, true)
     }
 
-    /// One more endpoint that does not.
+    /// Adds an endpoint that receives no traffic.
     #[must_use]
     pub fn not_ready(self, address: &str) -> Self {
         self.endpoint(address, false)
     }
 
-    /// The last endpoint is this pod, in the slice's namespace.
+    /// Makes this pod, in the slice's namespace, the target of the last endpoint.
     #[must_use]
     pub fn pod(mut self, name: &str) -> Self {
         let namespace = self.0["metadata"]["namespace"].clone();
-        let last = list_at(&mut self.0, "/endpoints").last_mut().expect("an endpoint comes before its pod");
+        let last =
+            list_at(&mut self.0, "/endpoints").last_mut().expect("an endpoint is added before its pod");
         *at(last, "/targetRef") = json!({"kind": "Pod", "name": name, "namespace": namespace});
         self
     }
 
-    /// Made by a person, not by Kubernetes for the Service's pods.
+    /// Marks it as written by a person, and not by Kubernetes for the Service's pods.
     #[must_use]
     pub fn by_hand(mut self) -> Self {
         map_at(&mut self.0, "/metadata/labels").shift_remove(MANAGED_BY);

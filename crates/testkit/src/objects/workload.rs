@@ -5,39 +5,39 @@ use serde_json::json;
 use super::{Builder, builders, list_at, map};
 
 builders! {
-    /// A Deployment.
+    /// A Deployment without containers.
     Deployment, deployment, "apps/v1", "Deployment";
-    /// A Pod.
+    /// A Pod without containers.
     Pod, pod, "v1", "Pod";
-    /// A Namespace, which has none itself: [`namespace`].
+    /// A Namespace. It has no namespace itself; use [`namespace`].
     Namespace, namespace_in, "v1", "Namespace";
 }
 
-/// A Namespace.
+/// A Namespace, with the label that Kubernetes sets.
 pub fn namespace(name: &str) -> Namespace {
     namespace_in("", name).unset("/metadata/namespace").label("kubernetes.io/metadata.name", name)
 }
 
 impl Deployment {
-    /// Labels of its pods, and its selector.
+    /// Sets the labels of its pods, and its selector.
     #[must_use]
     pub fn pod_labels<const N: usize>(self, labels: [(&str, &str); N]) -> Self {
         self.set("/spec/selector/matchLabels", map(labels)).set("/spec/template/metadata/labels", map(labels))
     }
 
-    /// How many pods it wants.
+    /// Sets how many pods it wants.
     #[must_use]
     pub fn replicas(self, count: u32) -> Self {
         self.set("/spec/replicas", count)
     }
 
-    /// The identity of its pods.
+    /// Sets the service account of its pods.
     #[must_use]
     pub fn service_account(self, name: &str) -> Self {
         self.set("/spec/template/spec/serviceAccountName", name)
     }
 
-    /// One more container.
+    /// Adds another container to its pods.
     #[must_use]
     pub fn container(mut self, name: &str, image: &str) -> Self {
         list_at(&mut self.0, "/spec/template/spec/containers").push(json!({"name": name, "image": image}));
@@ -46,13 +46,13 @@ impl Deployment {
 }
 
 impl Pod {
-    /// Its identity.
+    /// Sets the pod's service account.
     #[must_use]
     pub fn service_account(self, name: &str) -> Self {
         self.set("/spec/serviceAccountName", name)
     }
 
-    /// Its address; it runs and is ready then.
+    /// Sets its address, and makes it running and ready.
     #[must_use]
     pub fn running(self, address: &str) -> Self {
         self.set("/status/phase", "Running")
@@ -60,7 +60,7 @@ impl Pod {
             .set("/status/conditions", json!([{"type": "Ready", "status": "True"}]))
     }
 
-    /// One more container, with the port it serves.
+    /// Adds another container, with the port that it serves.
     #[must_use]
     pub fn container(mut self, name: &str, port: u16) -> Self {
         let container = json!({"name": name, "ports": [{"containerPort": port}]});
@@ -68,7 +68,7 @@ impl Pod {
         self
     }
 
-    /// With Istio's sidecar, as the injector leaves it.
+    /// Adds Istio's sidecar, as the injector does.
     #[must_use]
     pub fn sidecar(self) -> Self {
         self.annotation("sidecar.istio.io/status", r#"{"containers":["istio-proxy"]}"#)

@@ -1,13 +1,14 @@
-//! Those who want one thing, the oldest first.
+//! The resources that claim one thing, oldest first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::key::Age;
 
-/// From how many members on a tree is used. Nearly always there is one, for which a tree takes ten times the memory.
+/// Up to this many claimants are stored in a sorted vector. Almost always there is one, and a tree would take ten
+/// times the memory.
 const FEW: usize = 32;
 
-/// Those who want one thing, the oldest first.
+/// The resources that claim one thing, oldest first.
 #[derive(Debug)]
 pub(super) enum Group<T> {
     Few(Vec<(Age, T)>),
@@ -26,10 +27,13 @@ impl<T> Group<T> {
             Self::Few(few) => match few.binary_search_by(|(other, _)| other.cmp(age)) {
                 Ok(place) => few[place].1 = claim,
                 Err(place) if few.len() < FEW => {
+                    // Grow by one: the usual growth would waste memory in thousands of small groups.
                     few.reserve_exact(1);
                     few.insert(place, (age.clone(), claim));
                 }
                 Err(_) => {
+                    // A group never goes back to a vector: one that shrinks and grows at the limit would be copied
+                    // each time.
                     let mut many: BTreeMap<_, _> = std::mem::take(few).into_iter().collect();
                     many.insert(age.clone(), claim);
                     *self = Self::Many(many);
@@ -71,7 +75,7 @@ impl<T> Group<T> {
     }
 }
 
-/// Those who want one of a limited number of places: the oldest have them.
+/// The resources that claim one of a limited number of slots. The oldest hold them.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     within: BTreeSet<Age>,
@@ -79,8 +83,9 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// One more wants a place. Returns another that loses its place to it.
+    /// Adds a claimant. Returns another one that loses its slot to it.
     pub(super) fn insert(&mut self, age: &Age, limit: usize) -> Option<Age> {
+        // All slots are held by older claimants.
         if self.within.len() >= limit && self.within.last().is_some_and(|youngest| youngest < age) {
             self.beyond.insert(age.clone());
             return None;
@@ -94,8 +99,9 @@ impl Places {
         Some(displaced)
     }
 
-    /// One no longer wants a place. Returns another that gets the place.
+    /// Removes a claimant. Returns another one that gets its slot.
     pub(super) fn remove(&mut self, age: &Age) -> Option<Age> {
+        // It held no slot, so none becomes free.
         if !self.within.remove(age) {
             self.beyond.remove(age);
             return None;

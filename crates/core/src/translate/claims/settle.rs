@@ -1,4 +1,4 @@
-//! Whom a change of claims concerns: resources that stand differently than before.
+//! Finds the resources whose verdicts change because the claims of others changed.
 
 use std::sync::Arc;
 
@@ -11,21 +11,23 @@ use crate::key::{Age, Key};
 use crate::resolve::{FacadeClaim, RelayClaim};
 use crate::translate::Unit;
 
-/// How it was with what has been claimed, or let go, since claims were last settled.
+/// State of the names that were claimed or released since the claims were last settled, as it was before the first
+/// change.
 #[derive(Debug, Default)]
 pub(super) struct Unsettled {
     server_names: HashMap<Arc<str>, Standings<Option<Age>>>,
     facades: HashMap<Key, Standings<Option<FacadeRival>>>,
-    /// The oldest claim.
+    /// The oldest claim on each relay.
     relays: HashMap<RelayKey, Option<(Age, Arc<RelayClaim>)>>,
-    /// Those who got or lost a place in a relationship.
+    /// Units that gained or lost a slot in a relationship.
     pub(super) moved: HashSet<Unit>,
 }
 
-/// Those who are compared, the oldest first, and what keeps each from having it.
+/// The compared claimants, oldest first, and what prevents each from getting the name.
 type Standings<T> = Vec<(Age, T)>;
 
 impl Claims {
+    /// Records the state of a server name before its first change.
     pub(super) fn touch_server_name(&mut self, name: &Arc<str>) {
         if !self.unsettled.server_names.contains_key(name) {
             let before = of_server_name(self.server_names.get(name));
@@ -33,6 +35,7 @@ impl Claims {
         }
     }
 
+    /// Records the state of a facade before its first change.
     pub(super) fn touch_facade(&mut self, facade: &Key) {
         if !self.unsettled.facades.contains_key(facade) {
             let before = of_facade(self.facades.get(facade));
@@ -40,6 +43,7 @@ impl Claims {
         }
     }
 
+    /// Records the state of a relay before its first change. Only the oldest claim matters, as it decides for all.
     pub(super) fn touch_relay(&mut self, claim: &RelayClaim) {
         let key = relay_key(claim);
         if !self.unsettled.relays.contains_key(&key) {
@@ -48,18 +52,20 @@ impl Claims {
         }
     }
 
-    /// Whether something else may be said of a binding when claims are settled.
+    /// Returns whether settling the claims may change the verdict on a binding.
     pub(in crate::translate) fn are_unsettled_of(&self, binding: &Key) -> bool {
         let claim = self.of_bindings.get(binding).map(|of| &of.claim);
         let relay = claim.and_then(|claim| claim.relay.as_deref()).map(relay_key);
         relay.is_some_and(|relay| self.unsettled.relays.contains_key(&relay))
     }
 
-    /// The units that stand differently since this was last asked, beside those whose claims changed.
+    /// Returns the units whose verdicts changed since the last call because of others' claims. Units that changed
+    /// their own claims may be missing.
     pub(in crate::translate) fn settle(&mut self) -> HashSet<Unit> {
         let Unsettled { server_names, facades, relays, moved: mut concerned } =
             std::mem::take(&mut self.unsettled);
         let mut looks = 0;
+        // Compare the state before the first change with the current one: intermediate states do not matter.
         for (name, before) in &server_names {
             let after = of_server_name(self.server_names.get(name));
             looks += after.len();
@@ -71,8 +77,10 @@ impl Claims {
             concerned.extend(changed(before, &after).map(binding_unit));
         }
         for (key, before) in &relays {
+            // The last claim on the relay is gone, so no other binding is affected.
             let Some(group) = self.relays.get(key) else { continue };
             let after = first(group);
+            // All claimants are compared with the oldest only. If it is the same, nothing changed for the others.
             if *before != after {
                 let members = group.iter().inspect(|_| looks += 1);
                 let other = members.filter(|(age, claim)| {
@@ -81,6 +89,7 @@ impl Claims {
                 concerned.extend(other.map(|(age, _)| binding_unit(age)));
             }
         }
+        // Relaxed is enough: the counter orders no other memory access.
         self.looks.fetch_add(looks as u64, std::sync::atomic::Ordering::Relaxed);
         concerned
     }
@@ -89,6 +98,7 @@ impl Claims {
 fn of_server_name(group: Option<&Group<()>>) -> Standings<Option<Age>> {
     let ages: Vec<_> =
         group.into_iter().flat_map(Group::iter).take(MAX_RIVALS).map(|(age, ())| age).collect();
+    // The oldest has the server name. It prevents all others from having it.
     let behind = |age: &Age| ages.first().filter(|first| **first != age).map(|first| (*first).clone());
     ages.iter().map(|age| ((*age).clone(), behind(age))).collect()
 }
@@ -104,7 +114,7 @@ fn first(group: &Group<Arc<RelayClaim>>) -> Option<(Age, Arc<RelayClaim>)> {
     group.iter().next().map(|(age, claim)| (age.clone(), Arc::clone(claim)))
 }
 
-/// The oldest claim of a relay, for one who cannot share it.
+/// Returns the oldest claim on a relay if it conflicts with the claim of `age`.
 fn obstacle<'a>(
     age: &Age,
     claim: &RelayClaim,
@@ -114,12 +124,13 @@ fn obstacle<'a>(
     (holder != age && !agree(claim, oldest)).then_some((holder, &*oldest.source))
 }
 
-/// Those who stand otherwise than before; those who came or left, too.
+/// Returns the claimants whose outcome differs, including those that are new or gone.
 fn changed<'a, T: PartialEq>(
     before: &'a Standings<T>,
     after: &'a Standings<T>,
 ) -> impl Iterator<Item = &'a Age> {
     let differs = |here: &Standings<T>, (age, standing): &(Age, T)| {
+        // Both lists are sorted by precedence.
         let there = here.binary_search_by(|(other, _)| other.cmp(age)).map(|place| &here[place].1);
         there.ok() != Some(standing)
     };

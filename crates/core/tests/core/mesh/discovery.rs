@@ -1,4 +1,5 @@
-//! What peers announce, as if it were objects: a `kind`, the MeshFedConfig's namespace, and a name that says the rest.
+//! Changes that peers cause, in the form of objects: a `kind`, the MeshFedConfig's namespace, and a name that contains
+//! the other parts of the key.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::{APPS, FEDS, Given, maybe, object_of, one_of};
 
 /// Names of peers in generated relationships.
 const PEERS: [&str; 2] = ["m2", "m3"];
-/// What peers announce of their roots.
+/// Root hash that peers announce.
 pub(super) const ROOT_HASH: &str = "0a1b";
 const LOST: &str = "2026-11-20T00:00:00Z";
 
@@ -24,7 +25,7 @@ pub(super) fn news() -> BoxedStrategy<Given> {
 
 fn announcement() -> impl Strategy<Value = Given> {
     let who = (select(&FEDS[..]), select(&FEDS[..]), select(&PEERS[..]));
-    // Most of one service, so that peers meet.
+    // Most announcements are for one service, so that peers compete for it.
     let what = (one_of(&["shop", "shop", "bank"]), one_of(&["reviews", "reviews", "ratings"]));
     let how = (
         one_of(&["BOUNDARY", "PASSTHROUGH", "WHARF", "FLAT"]),
@@ -67,7 +68,7 @@ fn namespace() -> impl Strategy<Value = Given> {
     select(&APPS[..]).prop_map(|name| Given(object_of("v1", "Namespace", "", name, &Value::Null)))
 }
 
-/// The change that brings one of these.
+/// Returns the change that adds one of these objects.
 pub(super) fn change(object: &Value) -> Change {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let name: Vec<&str> = text("/metadata/name").split('/').collect();
@@ -118,7 +119,7 @@ fn state(spec: &Value) -> PeerState {
     }
 }
 
-/// A Service that names the Emcee of a peer.
+/// Generates a Service with the address of a peer's Emcee.
 pub(super) fn discovery_server() -> impl Strategy<Value = Given> {
     (select(&FEDS[..]), maybe(0.5, one_of(&["m2", "m9"]))).prop_map(|(namespace, peer)| {
         let address: IpAddr = [203, 0, 113, 9].into();

@@ -1,4 +1,4 @@
-//! From an object to the change that it is, as the edges of Emcee do it.
+//! Converts objects into input changes, as the controller and file mode do.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use k8s_openapi::api::{apps::v1 as apps, core::v1 as core, discovery::v1 as disc
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// The change that brings this object.
+/// Returns the change that adds or updates this object.
 pub(crate) fn change(object: &Value) -> Change {
     let key = key(object);
     match object["kind"].as_str().expect("a kind") {
@@ -46,7 +46,7 @@ pub(crate) fn change(object: &Value) -> Change {
     }
 }
 
-/// The change that takes it away.
+/// Returns the change that removes this object.
 pub(crate) fn removal(object: &Value) -> Change {
     match change(object) {
         Change::FedConfig(key, _) => Change::FedConfig(key, None),

@@ -1,4 +1,4 @@
-//! Emcee's own kinds.
+//! Generates objects of Emcee's own kinds.
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -60,7 +60,7 @@ fn automatic() -> impl Strategy<Value = Value> {
 type Style = (&'static str, (bool, bool), [bool; 8]);
 type Gateways = (Option<Value>, Option<Value>, Option<u16>, Option<u16>);
 
-/// The sides that fit the style, or, in one of 256 cases, what does not.
+/// Sets the gateway sides that the style allows, or, in 1 of 256 cases, sides that it does not allow.
 fn sides(spec: &mut Value, (mode, (egress, ingress), chance): Style, gateways: Gateways) {
     let any_style = chance == [true; 8];
     let has_egress = any_style || matches!(mode, "BOUNDARY" | "WHARF");
@@ -117,7 +117,7 @@ pub(super) fn exposition() -> BoxedStrategy<Given> {
             set(&mut spec, "/protocol", protocol);
             set(&mut spec, "/peers", peers);
             set(&mut spec, "/directory", directory);
-            // The first prototype wrote it.
+            // The first prototype wrote this field.
             set(&mut spec, "/endpoints", directory.map(|_| vec!["203.0.113.7:15443"]));
             object_of(API_VERSION, "ServiceExposition", namespace, name, &spec)
         },
@@ -142,7 +142,7 @@ pub(super) fn binding() -> BoxedStrategy<Given> {
     prop_oneof![5 => own_binding(), 1 => import()].boxed()
 }
 
-/// One that Emcee made for an announcement.
+/// Generates a binding that Emcee created from an announcement.
 fn import() -> BoxedStrategy<Given> {
     let who = (select(&APPS[..]), select(&SERVICES[..]));
     let whose = (select(&FEDS[..]), select(&FEDS[..]), one_of(&["m2", "m2", "m3", "m9"]));
@@ -213,7 +213,7 @@ fn own_binding() -> BoxedStrategy<Given> {
     aged(object)
 }
 
-/// Outside of `emcee.internal`, of this relationship or another, of discovery, and of another binding.
+/// Generates a server name: outside of `emcee.internal`, of a relationship, of discovery, or of another binding.
 fn server_name() -> impl Strategy<Value = &'static str> {
     one_of(&[
         "one.example.com",

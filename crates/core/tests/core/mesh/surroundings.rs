@@ -1,4 +1,4 @@
-//! What else is in a cluster.
+//! Generates the other objects of a cluster: Services, workloads, users' Istio objects and Secrets.
 
 use std::sync::LazyLock;
 
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::discovery::discovery_server;
 use super::{APPS, FEDS, GATEWAYS, Given, SERVICES, aged, maybe, object_of, one_of, set};
 
-/// Made once, as each costs a signature: two that last, one that ends soon, one with
-/// another's key, one among two roots, one with a wildcard name.
+/// Certificates, created once because each needs a signature: two long-lived ones, one that expires soon, one with
+/// the wrong key, one with two roots, and one with a wildcard name.
 pub(crate) static PAIRS: LazyLock<[Pair; 6]> = LazyLock::new(|| {
     let blue = Ca::shared("blue");
     let issue = |name: &str| blue.issue(&Leaf::dns(name));
@@ -27,7 +27,7 @@ pub(crate) static PAIRS: LazyLock<[Pair; 6]> = LazyLock::new(|| {
     ]
 });
 
-/// Of the CA of most pairs, and over.
+/// A CRL of the CA of most pairs, past its next update.
 static CRL: LazyLock<String> = LazyLock::new(|| Ca::shared("blue").crl(&[], days("2026-02-01", 0)));
 
 pub(super) fn service() -> BoxedStrategy<Given> {
@@ -64,9 +64,9 @@ fn app_service() -> BoxedStrategy<Given> {
         .boxed()
 }
 
-/// The labels that ask for a Service to be exposed.
+/// Generates the labels that expose a Service.
 fn exposed() -> BoxedStrategy<Value> {
-    (one_of(&["blue", "red", "true", "", "nobody"]), one_of(&["front", "blue:front", "-"]), any::<bool>())
+    (one_of(&["blue", "red", "true", "", "unknown"]), one_of(&["front", "blue:front", "-"]), any::<bool>())
         .prop_map(|(through, alias, named)| {
             let mut labels = json!({"emcee.io/expose": through});
             if named {
@@ -77,7 +77,7 @@ fn exposed() -> BoxedStrategy<Value> {
         .boxed()
 }
 
-/// At the name of a facade: somebody else's, or the one that Emcee wrote.
+/// Generates a Service with the name of a facade: a user's Service, or the one that Emcee wrote.
 fn foreign_service() -> BoxedStrategy<Given> {
     (select(&APPS[..]), one_of(&["front", "reviews"]), any::<bool>())
         .prop_map(|(namespace, name, ours)| {
@@ -172,7 +172,7 @@ fn gateway_pod() -> BoxedStrategy<Given> {
         .boxed()
 }
 
-/// Users' own Istio objects.
+/// Generates users' own Istio objects.
 pub(super) fn policy() -> BoxedStrategy<Given> {
     prop_oneof![4 => aged(peer_authentication_anywhere()), 2 => subsets(), 1 => client_tls()].boxed()
 }
@@ -200,7 +200,7 @@ fn subsets() -> BoxedStrategy<Given> {
         .boxed()
 }
 
-/// Rules that have clients speak TLS, some of it with a key.
+/// Generates rules that make clients originate TLS, some of them with a key.
 fn client_tls() -> BoxedStrategy<Given> {
     let host = one_of(&["reviews", "*", "*.svc.cluster.local", "*.emcee.internal"]);
     (one_of(&["shop", "bank", "istio-system"]), host, one_of(&["MUTUAL", "ISTIO_MUTUAL"]))
@@ -214,7 +214,7 @@ pub(super) fn secret() -> BoxedStrategy<Given> {
     prop_oneof![12 => credential(), 1 => shadow()].boxed()
 }
 
-/// By its name it replaces the CA of another.
+/// Generates a Secret whose name makes Istio use its CA in place of another Secret's CA.
 fn shadow() -> BoxedStrategy<Given> {
     (select(&FEDS[..]), one_of(&["first-cacert", "second-cacert"]))
         .prop_map(|(namespace, name)| Given(opaque(namespace, name).set("/type", "Opaque").build()))

@@ -1,4 +1,4 @@
-//! One connection.
+//! One MCP connection: TLS, HTTP/2 and its streams.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -26,21 +26,22 @@ use crate::grpc::{self, Outgoing};
 use crate::mcp::store::Snapshot;
 use crate::mcp::wire::METHOD;
 
-/// A connection on which nothing happens is probed so often, and the answer may take as long.
+/// Interval of HTTP/2 pings on an idle connection, and the timeout of each.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Of one connection. istiod opens one.
+/// Concurrent streams of one connection. istiod opens one.
 const STREAMS: u32 = 4;
+/// Limit for the headers of a request, in bytes.
 const HEADERS: u32 = 16 * 1024;
-/// Bytes of one request. istiod tells its pod's labels and annotations in it.
+/// Limit for one request, in bytes. istiod sends the labels and annotations of its pod in it.
 const REQUEST: usize = 1024 * 1024;
 
-/// What a connection serves, and until when.
+/// State that the streams of one connection share.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
     limits: Limits,
     snapshots: watch::Receiver<Snapshot>,
     ending: watch::Receiver<()>,
-    /// By which a stream says that its client does not answer.
+    /// Notified by a stream whose client has stalled. The connection is then closed.
     stalled: Arc<Notify>,
 }
 
@@ -55,7 +56,7 @@ impl Connection {
 
     pub(super) async fn run(self, stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
         if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "a client of MCP is gone already");
+            debug!(%error, "MCP client disconnected before the handshake");
             return;
         }
         let Some(tls) = tls else { return self.speak(stream).await };
@@ -66,8 +67,8 @@ impl Connection {
         };
         match greeted {
             Ok(Ok(stream)) => self.speak(stream).await,
-            Ok(Err(error)) => debug!(%error, "a TLS handshake for MCP failed"),
-            Err(_) => debug!("a TLS handshake for MCP took too long"),
+            Ok(Err(error)) => debug!(%error, "TLS handshake of MCP client failed"),
+            Err(_) => debug!("TLS handshake of MCP client timed out"),
         }
     }
 
@@ -82,15 +83,16 @@ impl Connection {
         http.max_concurrent_streams(STREAMS).max_header_list_size(HEADERS);
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
-            ended = connection.as_mut() => return debug!(?ended, "a connection for MCP has ended"),
-            () = stalled.notified() => info!("a connection for MCP is closed, as what was sent is not answered"),
+            ended = connection.as_mut() => return debug!(?ended, "MCP connection ended"),
+            () = stalled.notified() => info!("closing MCP connection, client has stalled"),
             _ = ending.changed() => {}
         }
+        // GOAWAY: open streams can still send their status, for at most the timeout.
         connection.as_mut().graceful_shutdown();
         let _cut_off = timeout(LAST_WORD, connection).await;
     }
 
-    /// Opens a stream, or says why not.
+    /// Starts a stream for a request, or refuses it.
     fn answer(self, request: Request<Incoming>) -> Response<Outgoing> {
         let (head, body) = request.into_parts();
         if !grpc::is_grpc(head.headers.get(CONTENT_TYPE)) {
@@ -101,6 +103,7 @@ impl Connection {
         }
         let (sender, outgoing) = grpc::channel();
         let requests = grpc::Incoming::new(body, REQUEST);
+        // The response headers are returned at once; the task writes the body.
         let Self { limits, snapshots, ending, stalled } = self;
         tokio::spawn(async move {
             if let Err(Stalled) = Stream::new(requests, snapshots, limits.answer).run(sender, ending).await {

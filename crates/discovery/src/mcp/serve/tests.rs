@@ -1,4 +1,4 @@
-//! Over sockets on loopback, with a client that writes gRPC's framing itself.
+//! Tests over loopback sockets, with a client that implements gRPC framing itself.
 
 mod client;
 
@@ -19,7 +19,7 @@ use crate::mcp::wire::METHOD;
 
 const ENTRIES: &str = "networking.istio.io/v1/ServiceEntry";
 
-/// As many ServiceEntries.
+/// A snapshot of `count` ServiceEntries.
 fn entries(count: usize) -> Snapshot {
     let object = |number: usize| Object {
         namespace: "default".into(),
@@ -114,7 +114,7 @@ async fn bytes_that_are_no_http_end_the_connection() {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(&[0xff; 4096]).await.unwrap();
     let mut rest = Vec::new();
-    // A reset is an end as well.
+    // A reset also ends the connection.
     drop(stream.read_to_end(&mut rest).await);
     assert!(!server.running.is_finished());
 }

@@ -1,4 +1,4 @@
-//! Conversations, as istiod has them.
+//! Message exchanges as istiod performs them.
 
 use emcee_api::istio::{GatewaySpec, ServiceEntrySpec};
 use emcee_core::key::Key;
@@ -31,13 +31,13 @@ fn with(objects: &[Object]) -> Snapshot {
     Store::default().set(objects)
 }
 
-/// Another's snapshot, of so many ServiceEntries.
+/// A snapshot of `count` ServiceEntries, from a store of its own.
 fn entries(count: usize) -> Snapshot {
     let objects: Vec<_> = (0..count).map(|number| entry(&number.to_string(), "x")).collect();
     with(&objects)
 }
 
-/// As istiod asks at first: with a time in place of a nonce.
+/// The first request of istiod for a type: it has a time in place of a nonce.
 fn ask(type_url: &str) -> DiscoveryRequest {
     let nonce = "2026-11-25 03:00:00 +0000 UTC".into();
     DiscoveryRequest { type_url: type_url.into(), response_nonce: nonce, ..DiscoveryRequest::default() }
@@ -57,12 +57,12 @@ fn nack(response: &DiscoveryResponse, why: &str) -> DiscoveryRequest {
     DiscoveryRequest { error_detail: Some(status), ..ack(response) }
 }
 
-/// All that is to be sent now.
+/// All responses that are due.
 fn responses(session: &mut Session, snapshot: &Snapshot) -> Vec<DiscoveryResponse> {
     std::iter::from_fn(|| session.next(snapshot)).collect()
 }
 
-/// Type and number of resources of all that is to be sent now.
+/// Type and number of resources of all responses that are due.
 fn sent(session: &mut Session, snapshot: &Snapshot) -> Vec<(String, usize)> {
     let sent = responses(session, snapshot).into_iter();
     sent.map(|response| (response.type_url, response.resources.len())).collect()
@@ -160,7 +160,7 @@ fn what_is_refused_is_told_and_not_sent_again_before_it_changes() {
     assert_eq!(refusals.len(), 1);
     assert_eq!(refusals[0].0, ENTRIES);
     assert!(refusals[0].1.starts_with("no port x") && refusals[0].1.len() <= 300);
-    assert_eq!(sent(&mut session, &entries(1)), pairs(&[(GATEWAYS, 0)]), "the rest goes on");
+    assert_eq!(sent(&mut session, &entries(1)), pairs(&[(GATEWAYS, 0)]), "other types are still sent");
     let second = session.next(&entries(2)).unwrap();
     session.receive(ack(&second)).unwrap();
     assert_eq!(session.refusals().count(), 0);
@@ -175,7 +175,7 @@ fn a_removal_is_a_set_without_it() {
     assert_eq!(sent(&mut session, &entries(0)), pairs(&[(ENTRIES, 0)]));
 }
 
-/// gRPC's usual limit for a received message is 4 MiB; istiod has set it aside.
+/// The default limit of gRPC for a received message is 4 MiB. istiod disables it.
 #[test]
 fn a_large_set_is_one_response() {
     let mut session = Session::default();
@@ -217,12 +217,13 @@ fn what_no_client_of_mcp_asks_for_ends_the_stream() {
     for number in 0..64 {
         session.receive(ask(&format!("a/b/{number}"))).unwrap();
     }
-    assert_eq!(session.receive(ask("a/b/0")), Ok(Received::Stale), "one that it knows");
+    assert_eq!(session.receive(ask("a/b/0")), Ok(Received::Stale), "a type that is subscribed already");
     assert_eq!(session.receive(ask("a/b/64")), Err(SessionError::Types));
 }
 
 proptest! {
-    /// Whatever is asked, answered, refused and changed in whatever order: who answers in the end has the last sets.
+    /// After any order of requests, ACKs, NACKs and changes, a client that acknowledges everything has the current
+    /// sets.
     #[test]
     fn a_client_that_answers_ends_with_what_there_is(steps in prop::collection::vec((0..5_u8, 0..4_usize), 0..60)) {
         let mut session = Session::default();
@@ -250,7 +251,7 @@ proptest! {
                 has.insert(response.type_url.clone(), response.resources.len());
             }
         }
-        prop_assert!(open.is_empty(), "all is said");
+        prop_assert!(open.is_empty(), "no response is left");
         for (type_url, resources) in has {
             prop_assert_eq!(resources, if type_url == ENTRIES { count } else { 0 });
         }

@@ -1,4 +1,4 @@
-//! `golden/` holds each message as others' code writes it; see its README.
+//! Compares each message with `golden/`, which contains the encoding of other implementations. See its README.
 
 use emcee_api::istio::{Endpoint, IstioSpec, Location, Resolution, ServiceEntrySpec, ServicePort};
 use prost::Message;

@@ -1,4 +1,4 @@
-//! `x-emcee` of one path.
+//! Reads `x-emcee` of one path.
 
 use std::str::FromStr;
 
@@ -24,13 +24,13 @@ const KNOWN: [&str; 8] = [
     "root_hash",
 ];
 
-/// So many of them have no judge but the encoder, which tells of one at a time.
+/// Number of fields that only the encoder checks. It reports one problem at a time.
 const JUDGED_HERE: usize = 3;
 
-/// Stands for a trust domain that is refused, so that the fields after it can be judged.
+/// Replaces a rejected trust domain, so that the encoder checks the fields after it.
 const STAND_IN: &str = "refused";
 
-/// The fields of one service, and where they are.
+/// Fields of one service, with the path to them.
 struct Fields<'a> {
     at: &'a str,
     fields: &'a Map<String, Value>,
@@ -60,7 +60,8 @@ impl Checker {
         let trust_domain =
             self.needed_text(&fields, "trust_domain", "the one of the mesh that has the service");
         let root_hash = fields.get("root_hash").map(|hash| self.text(&fields.field("root_hash"), hash));
-        let mut offer = Offer {
+        // All fields have been read by now, so a `?` below loses no problem.
+        let mut announcement = Offer {
             key,
             mode: mode?,
             server_name: server_name?,
@@ -71,27 +72,30 @@ impl Checker {
             trust_domain: trust_domain?.to_owned(),
             root_hash: root_hash.map_or(Some(None), |hash| hash.map(|hash| Some(hash.to_owned())))?,
         };
-        offer.identities.sort_unstable();
-        offer.identities.dedup();
-        self.acceptable(&fields, offer)
+        announcement.identities.sort_unstable();
+        announcement.identities.dedup();
+        self.acceptable(&fields, announcement)
     }
 
-    /// Whether it could be announced. What cannot be, no mesh would take.
-    fn acceptable(&mut self, fields: &Fields<'_>, offer: Offer) -> Option<Offer> {
-        let mut judged = offer.clone();
+    /// Checks whether the announcement can be encoded. If not, every mesh would reject it.
+    fn acceptable(&mut self, fields: &Fields<'_>, announcement: Offer) -> Option<Offer> {
+        // The encoder stops at its first problem. Each pass repairs the field that it reported and encodes again, at
+        // most once for each field that only the encoder checks.
+        let mut candidate = announcement.clone();
         for _ in 0..=JUDGED_HERE {
-            let Err(error) = encode(&judged) else {
-                return (judged == offer).then_some(offer);
+            let Err(error) = encode(&candidate) else {
+                // A repaired copy passes too, but the original must not.
+                return (candidate == announcement).then_some(announcement);
             };
             let (name, message) = refused(&error);
             let field = if name.is_empty() { fields.at.to_owned() } else { fields.field(&name) };
             self.refuse(&field, message);
             match &*name {
-                "subject_alt_names" => judged.identities.clear(),
-                "trust_domain" if judged.trust_domain != STAND_IN => {
-                    STAND_IN.clone_into(&mut judged.trust_domain);
+                "subject_alt_names" => candidate.identities.clear(),
+                "trust_domain" if candidate.trust_domain != STAND_IN => {
+                    STAND_IN.clone_into(&mut candidate.trust_domain);
                 }
-                "root_hash" => judged.root_hash = None,
+                "root_hash" => candidate.root_hash = None,
                 _ => break,
             }
         }
@@ -158,12 +162,12 @@ impl Checker {
         is_good.then_some(endpoints)
     }
 
-    /// The texts of a list, each with its field. No list is an empty one.
+    /// Strings of a list, each with its path. A missing list counts as empty.
     fn texts<'a>(&mut self, fields: &Fields<'a>, name: &str, limit: usize) -> Option<Vec<(String, &'a str)>> {
         let field = fields.field(name);
         let Some(value) = fields.get(name) else { return Some(Vec::new()) };
         let Some(items) = value.as_array() else {
-            self.refuse(&field, format!("is {}, and must be a list of texts", describe(value)));
+            self.refuse(&field, format!("is {}, and must be a list of strings", describe(value)));
             return None;
         };
         if items.len() > limit {
@@ -173,14 +177,15 @@ impl Checker {
         let at = |index: usize| format!("{field}[{index}]");
         let texts =
             items.iter().enumerate().map(|(index, item)| Some((at(index), self.text(&at(index), item)?)));
-        // All are looked at, also behind a bad one.
+        // Collected first, so that the items after a bad one are checked too.
         let texts: Vec<_> = texts.collect();
         texts.into_iter().collect()
     }
 }
 
-/// The field, by its name here, and what is wrong with it. Without a name, it is about the whole.
+/// Returns the field of the document and what is wrong with it. The field is empty if it concerns the whole service.
 fn refused(error: &EncodeError) -> (String, String) {
+    // The encoder reports annotations; the fields of a document have the same names with underscores.
     let own = |annotation: &str| annotation.trim_start_matches("emcee.io/").replace('-', "_");
     match error {
         EncodeError::Comma(_) => ("subject_alt_names".to_owned(), error.to_string()),

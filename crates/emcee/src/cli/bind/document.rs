@@ -1,4 +1,4 @@
-//! ServiceBindings of an OpenAPI document.
+//! Builds ServiceBindings from an OpenAPI document.
 
 use std::io;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::cli::relationships::{Known, Relationships, assumed};
 use crate::console::Console;
 use crate::manifest::{self, Tree};
 
-/// The ServiceBindings; none, if anything is refused, which is said.
+/// Reads a document and builds its ServiceBindings. Prints the refusals and returns `None` if anything is refused.
 pub(super) fn bindings(
     path: &Path,
     args: &BindArgs,
@@ -38,8 +38,11 @@ pub(super) fn bindings(
     };
     let Some(relationships) = relationships else {
         say_assumed(&catalogue.relationship, console)?;
-        console.warning("assumed: the peer may say what the document says (no MeshFedConfig was read)")?;
+        console.warning(
+            "assumed: the peer may announce what the document contains (no MeshFedConfig was read)",
+        )?;
         let selector = assumed(&catalogue.relationship);
+        // Without a MeshFedConfig it is not known whether the peer is followed; a static binding works in both cases.
         return Ok(Some(made(&catalogue, args, selector, args.peer.as_deref(), false)));
     };
     match judged(&tree, &catalogue, args, relationships) {
@@ -51,6 +54,7 @@ pub(super) fn bindings(
     }
 }
 
+/// Validates the document against the relationship, and builds the bindings or returns all refusals.
 fn judged(
     tree: &Tree,
     catalogue: &Catalogue,
@@ -70,27 +74,32 @@ fn judged(
     Ok(made(catalogue, args, selector, Some(peer), is_followed(&known.terms, peer)))
 }
 
-/// The namespaces that may not use the relationship, each once.
+/// Returns one refusal for each namespace that may not use the relationship.
 fn closed(catalogue: &Catalogue, args: &BindArgs, known: &Known) -> Vec<String> {
     let namespaces =
         catalogue.offers.iter().map(|offer| args.namespace.as_deref().unwrap_or(&offer.key.namespace));
     let mut closed: Vec<_> = namespaces.filter_map(|namespace| known.refuses(namespace)).collect();
+    // The document is sorted by namespace, so equal refusals are adjacent.
     closed.dedup();
     closed.into_iter().map(|words| format!("emcee: {words}")).collect()
 }
 
+/// Returns why the peer may not announce a service, with the line of the document.
 fn refusal(tree: &Tree, terms: &Terms, peer: &str, offer: &Offer) -> Option<String> {
     let problem = terms.judge(peer, offer).err()?;
-    // Fields are called there as in a ServiceBinding.
+    // The document uses the field names of a ServiceBinding.
     let field = problem.field.replacen("identities", "subject_alt_names", 1);
     let field = format!("paths[/{}].x-emcee.{field}", offer.key);
+    // A problem with the whole service has an empty field.
     Some(tree.problem(field.trim_end_matches('.'), problem.message).to_string())
 }
 
+/// Returns whether the peer's discovery address is known.
 fn is_followed(terms: &Terms, peer: &str) -> bool {
     terms.peer(peer).is_some_and(|peer| !peer.discovery.is_empty())
 }
 
+/// Builds one binding for each service of the document.
 fn made(
     catalogue: &Catalogue,
     args: &BindArgs,

@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 use super::*;
 use crate::cli::trial::{BINDINGS, FEDS, Said, args, said};
 
-/// Blue with m2, whom nobody can follow, and m3; red is not for shops.
+/// Relationship blue with m2, which has no discovery address, and m3, which has one; red is limited to namespace bank.
 fn server() -> ApiServer {
     let server = ApiServer::new();
     let peer = |name: &str| Peer::new(name, [&*format!("{name}.example")]);
@@ -33,6 +33,7 @@ async fn run(server: &ApiServer, line: &str) -> Said {
     said(async |console: &mut Console<'_>| bind(&args, Some(&server.client()), console).await).await
 }
 
+/// Runs the command without a cluster.
 async fn dry(line: &str) -> Said {
     let args: BindArgs = args(&format!("{line} --dry-run"));
     said(async |console: &mut Console<'_>| bind(&args, None, console).await).await
@@ -98,9 +99,7 @@ async fn what_is_there_is_left_as_it_is() {
     let other = run(&server, "blue/m3/default/reviews").await.refusal();
     let (said, next) = other.split_once('\n').expect("two lines");
     assert!(
-        said.starts_with(
-            "ServiceBinding default/reviews is there already and says something else: spec.peer: "
-        ),
+        said.starts_with("ServiceBinding default/reviews exists already with another spec: spec.peer: "),
         "{said}"
     );
     assert!(said.contains("--name") && next.starts_with("next: "), "{other}");
@@ -130,7 +129,7 @@ async fn a_selector_selects_one_mesh_fed_config_only() {
         config
     });
     let refusal = run(&server, "test/m5/default/other").await.refusal();
-    assert!(refusal.contains("has no labels that do not select copy/copy too"), "{refusal}");
+    assert!(refusal.contains("has only labels that also select copy/copy"), "{refusal}");
 }
 
 #[tokio::test]
@@ -139,7 +138,7 @@ async fn who_may_not_read_relationships_is_told_what_was_assumed() {
     server.inject(Fault::code(403).plural(FEDS));
     let bound = run(&server, "green/m2/default/reviews").await;
     assert!(
-        bound.err.starts_with("assumed: the MeshFedConfig of relationship green is called green"),
+        bound.err.starts_with("assumed: the MeshFedConfig of relationship green is named green"),
         "{}",
         bound.err
     );
@@ -225,7 +224,11 @@ async fn a_document_is_judged_as_an_announcement_is() {
 async fn without_a_cluster_a_document_says_everything_and_that_is_said() {
     let document = document(&[offer("reviews", "203.0.113.7:80")]);
     let printed = dry(&format!("--catalogue {}", document.path().display())).await;
-    assert!(printed.err.contains("assumed: the peer may say what the document says"), "{}", printed.err);
+    assert!(
+        printed.err.contains("assumed: the peer may announce what the document contains"),
+        "{}",
+        printed.err
+    );
     let yaml = printed.fine();
     assert!(yaml.contains("- 203.0.113.7:80") && yaml.contains("fed-config: blue"), "{yaml}");
 }

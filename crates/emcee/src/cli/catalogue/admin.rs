@@ -1,4 +1,4 @@
-//! A running Emcee, asked over its admin port.
+//! Client of the admin port of a running Emcee.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,21 +17,22 @@ use tokio::time::timeout;
 
 use crate::cluster::read::converse;
 
+/// Longest time to connect.
 const CONNECT: Duration = Duration::from_secs(5);
-/// As long as the port itself takes at the most.
+/// Longest time for connecting and the whole response. The admin port has the same limit.
 const ANSWER: Duration = Duration::from_secs(30);
-/// The most that an answer may hold: a hundred thousand services with all that is said of them.
+/// Largest response, in bytes. This is enough for a hundred thousand services.
 const MOST: usize = 256 << 20;
 
-/// Which running Emcee.
+/// Argument that selects a running Emcee.
 #[derive(Args, Clone, Debug)]
 pub(in crate::cli) struct AdminArgs {
-    /// Ask the running Emcee whose admin port is there: as `kubectl port-forward` brings it here
+    /// Admin port of the running Emcee to ask, for example as forwarded by `kubectl port-forward`
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:15000")]
     admin: AdminUrl,
 }
 
-/// `http://HOST:PORT`.
+/// URL of an admin port: `http://HOST:PORT`.
 #[derive(Clone, Debug)]
 struct AdminUrl(Endpoint);
 
@@ -45,6 +46,7 @@ impl FromStr for AdminUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // The admin port has no TLS. Without this check the scheme would be reported as a bad host.
         if text.starts_with("https://") {
             return Err("the admin port speaks plain HTTP (http://HOST:PORT)".to_owned());
         }
@@ -54,21 +56,22 @@ impl FromStr for AdminUrl {
     }
 }
 
-/// What was answered: the body, or the words of a refusal.
+/// Response to a request: the body, or the text of a 400 response.
 pub(in crate::cli) type Answer = Result<Vec<u8>, String>;
 
 impl AdminArgs {
-    /// Asks; says whom.
+    /// Requests `path` from the admin port.
     ///
     /// # Errors
-    /// It does not answer, or is not ready, or does not know the path.
+    /// Emcee does not answer, is not ready, or does not know the path.
     pub(in crate::cli) fn get(&self, path: &str) -> anyhow::Result<Answer> {
         let (status, body) = converse(async {
             let talk = timeout(ANSWER, self.admin.talk(path)).await;
-            talk.map_err(|_| anyhow!("no answer within {} s", ANSWER.as_secs()))
+            talk.map_err(|_| anyhow!("no response within {} s", ANSWER.as_secs()))
                 .flatten()
                 .with_context(|| format!("{} does not answer{}", self.admin, HINT))
         })?;
+        // Readiness problems are one per line; an error message is one line.
         let words = || String::from_utf8_lossy(&body).trim().replace('\n', "; ");
         match status {
             StatusCode::OK => Ok(Ok(body)),
@@ -78,34 +81,35 @@ impl AdminArgs {
             }
             StatusCode::NOT_FOUND => {
                 bail!(
-                    "what answers at {} does not know {path} (is it an Emcee's admin port, and of this version?)",
+                    "the server at {} does not know {path} (is it the admin port of an Emcee of this version?)",
                     self.admin
                 )
             }
-            status => bail!("{} answers {status}", self.admin),
+            status => bail!("{} responded with {status}", self.admin),
         }
     }
 
-    /// Who is asked.
+    /// Returns the URL of the admin port, for messages.
     pub(in crate::cli) fn name(&self) -> String {
         self.admin.to_string()
     }
 }
 
-const HINT: &str = " (of an Emcee in a cluster: kubectl -n emcee-system port-forward deployment/emcee 15000; \
-                    without a running one: --cluster, or -f FILES)";
+const HINT: &str = " (for an Emcee in a cluster: kubectl -n emcee-system port-forward deployment/emcee 15000; \
+                    without a running Emcee: --cluster, or -f FILES)";
 
 impl AdminUrl {
+    /// Sends one GET request on a connection of its own.
     async fn talk(&self, path: &str) -> anyhow::Result<(StatusCode, Vec<u8>)> {
         let place = self.0.to_string();
         let connected = timeout(CONNECT, TcpStream::connect(&place)).await;
-        let stream = connected.context("no connection in time")??;
+        let stream = connected.context("the connection timed out")??;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // It ends with what is asked through it.
+        // The task drives the connection; it is aborted below, when the response has been read.
         let connection = tokio::spawn(connection);
         let request = Request::get(path).header(HOST, place).body(Body::empty())?;
         let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = to_bytes(Body::new(body), MOST).await.context("the answer cannot be read")?;
+        let body = to_bytes(Body::new(body), MOST).await.context("the response cannot be read")?;
         connection.abort();
         Ok((head.status, body.into()))
     }

@@ -1,4 +1,4 @@
-//! The Emcee of another mesh, asked as one of its peers asks.
+//! Client of the Emcee of another mesh, which it asks over discovery as a peer does.
 
 mod secret;
 
@@ -28,18 +28,19 @@ use crate::cli::uninstall::time;
 use crate::cluster::read::converse;
 use crate::console::Console;
 
-/// Longer than name, TCP, TLS, HTTP/2 and a first response may take, at each of a name's addresses.
+/// Longest time until the first response. It exceeds the sum of the timeouts for name resolution, TCP, TLS, HTTP/2 and
+/// the first response, for each address of the name.
 const FIRST: Duration = Duration::from_mins(2);
-/// However much a peer has to say.
+/// Longest time to receive announcements after the connection is established.
 const LONGEST: Duration = Duration::from_mins(1);
-/// The peer, as this side calls it: it is the only one.
+/// Name of the peer within this command. There is only one, so any name works.
 const PEER: &str = "peer";
 
-/// A peer, asked directly.
+/// Arguments that select a remote mesh.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Another mesh")]
 pub(super) struct RemoteArgs {
-    /// Ask the Emcee of another mesh, there: at its ingress gateway, or itself
+    /// Ask the Emcee of another mesh at this address: its ingress gateway, or Emcee itself
     #[arg(long, value_name = "HOST:PORT", requires_all = ["relationship", "secret"], conflicts_with_all = ["admin", "filename"])]
     from: Option<Endpoint>,
 
@@ -47,21 +48,21 @@ pub(super) struct RemoteArgs {
     #[arg(long, value_name = "NAME", requires = "from", value_parser = dns_label)]
     relationship: Option<String>,
 
-    /// This mesh's Secret of the relationship: a file, or one of the cluster
+    /// This mesh's Secret for the relationship: a file, or a Secret in the cluster
     #[arg(long, value_name = "FILE|NAMESPACE/NAME", requires = "from")]
     secret: Option<String>,
 
-    /// Names of that mesh: its certificate has to carry one. Without it, any certificate of the relationship's CA is
-    /// taken, and its name said
+    /// Names of that mesh; its certificate must contain one of them. Without this flag, any certificate of the
+    /// relationship's CA is accepted, and its name is printed
     #[arg(long, value_name = "SAN,…", value_delimiter = ',', requires = "from")]
     peer_name: Vec<String>,
 
-    /// How long it has to be silent to have said all there is
+    /// Quiet period after which the peer's catalogue is considered complete
     #[arg(long, value_name = "TIME", default_value = "2s", requires = "from", value_parser = time)]
     silence: Duration,
 }
 
-/// Whom to ask, and as whom.
+/// Remote mesh to ask, and the identity to use.
 pub(super) struct Target<'a> {
     address: &'a Endpoint,
     relationship: &'a str,
@@ -71,7 +72,7 @@ pub(super) struct Target<'a> {
 }
 
 impl RemoteArgs {
-    /// Whom to ask, if anybody.
+    /// Returns the remote mesh, if `--from` is given.
     pub(super) fn target(&self) -> Option<Target<'_>> {
         Some(Target {
             address: self.from.as_ref()?,
@@ -83,7 +84,7 @@ impl RemoteArgs {
     }
 }
 
-/// What was heard.
+/// Catalogue that the remote mesh announces to this one. The field names are the JSON output.
 #[derive(Debug, Serialize)]
 struct Heard {
     from: String,
@@ -92,7 +93,7 @@ struct Heard {
     offered: Vec<Service>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     refused: Vec<Refused>,
-    /// Where else it says to be.
+    /// Addresses at which the remote mesh says it can be reached.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reached_at: Vec<String>,
 }
@@ -111,12 +112,12 @@ pub(super) fn run(
             console.data(&format.text(&heard, text)?)?;
             if target.names.is_empty() {
                 console.note(format_args!(
-                    "note: its certificate carries {}; --peer-name makes sure that it does",
+                    "note: its certificate carries {}; set --peer-name to require this",
                     heard.names.join(", ")
                 ))?;
             }
             if heard.offered.is_empty() {
-                console.note("it offers nothing to this mesh (by the names in this mesh's certificate)")?;
+                console.note("it announces nothing to this mesh (which it identifies by the names in this mesh's certificate)")?;
             }
             Ok(Outcome::Fine)
         }
@@ -127,22 +128,24 @@ pub(super) fn run(
     }
 }
 
-/// Asks; without names first whoever is there for its name, of which nothing else is taken.
+/// Fetches the catalogue. Without expected names, a first connection only finds out the name in the peer's certificate.
 async fn ask(target: &Target<'_>, material: &Material) -> Result<Heard, Trouble> {
     if !target.names.is_empty() {
         return listen(target, material, target.names).await;
     }
-    // No certificate carries a name that is empty.
+    // An empty name matches no certificate, so this attempt fails after the CA, the validity and the rest have been
+    // checked.
     match listen(target, material, &[String::new()]).await {
         Ok(heard) => Ok(heard),
         Err(trouble) => match shown_name(&trouble) {
+            // The second connection verifies the certificate fully, now with its own name.
             Some(name) => listen(target, material, &[name]).await,
             None => Err(trouble),
         },
     }
 }
 
-/// A name of a certificate that is good but for its names.
+/// Returns a name of a certificate that is valid except for its names.
 fn shown_name(trouble: &Trouble) -> Option<String> {
     let Trouble::Tried(tried) = trouble else { return None };
     tried.iter().find_map(|(_, why)| match why {
@@ -153,14 +156,15 @@ fn shown_name(trouble: &Trouble) -> Option<String> {
     })
 }
 
-/// Listens until it has been silent for long enough, as what it says has no end.
+/// Collects announcements until none has arrived for the quiet period: the discovery stream itself has no end.
 async fn listen(target: &Target<'_>, material: &Material, names: &[String]) -> Result<Heard, Trouble> {
     let name: Arc<str> = target.relationship.into();
     let wanted = names.iter().map(|name| SubjectAltName::from(name.as_str()));
     let relationship = Arc::new(Relationship::new(&name, material.clone(), [(PEER, wanted)]));
     let relationships = [(name, relationship)].into_iter().collect();
-    // While they are kept, nothing changes; when they are gone, nothing can.
+    // The senders are only kept alive: relationship and validation stay the same while the command runs.
     let (_relationships, open) = watch::channel(Arc::new(relationships));
+    // Accept every announcement: the command shows them and applies none.
     let accept: Judge = Arc::new(|_| Ok(()));
     let (_judge, judge) = watch::channel(accept);
     let peer = PeerTarget {
@@ -174,11 +178,13 @@ async fn listen(target: &Target<'_>, material: &Material, names: &[String]) -> R
     let mut following = follow(peer, open, judge);
     let mut heard = Ear::default();
     let silence = target.silence.min(LONGEST);
+    // `end` is the deadline for the next event. `last` bounds the whole catalogue; it is set once connected.
     let mut end = Instant::now() + FIRST;
     let mut last = None;
     while let Ok(Some(event)) = timeout_at(last.map_or(end, |last| end.min(last)), following.next()).await {
         match event {
             PeerEvent::Connected { .. } => last = Some(Instant::now() + LONGEST),
+            // `follow` would try again; a command reports the first failure.
             PeerEvent::Lost(trouble) => return Err(trouble),
             PeerEvent::Changed(event) => heard.change(event),
             PeerEvent::Refused(refused) => heard.refused = refused,
@@ -186,13 +192,13 @@ async fn listen(target: &Target<'_>, material: &Material, names: &[String]) -> R
         end = Instant::now() + silence;
     }
     if last.is_none() {
-        let late = ConnectError::TimedOut { what: "all that was tried", after: FIRST };
+        let late = ConnectError::TimedOut { what: "connecting", after: FIRST };
         return Err(Trouble::Tried(vec![(target.address.clone(), late)]));
     }
     Ok(heard.heard(target, names))
 }
 
-/// What is offered, so far.
+/// Announcements that have been received so far.
 #[derive(Default)]
 struct Ear {
     offered: BTreeMap<Key, Offer>,
@@ -222,6 +228,7 @@ impl Ear {
     }
 }
 
+/// Formats the catalogue as tables.
 fn text(heard: &Heard) -> String {
     let offered = heard.offered.iter().map(|service| {
         let name = format!("{}/{}", service.namespace, service.name);
@@ -236,9 +243,9 @@ fn text(heard: &Heard) -> String {
         shown(&heard.reached_at.join(", ")),
     ]];
     tables([
-        table(&["FROM", "RELATIONSHIP", "NAMES", "SAYS TO BE AT"], place),
+        table(&["FROM", "RELATIONSHIP", "NAMES", "ANNOUNCED ADDRESSES"], place),
         table(&["SERVICE", "PROTOCOL", "PORT", "ENDPOINTS", "STYLE", "SERVER NAME"], offered),
-        table(&["CANNOT BE READ", "WHY"], refused),
+        table(&["UNREADABLE", "WHY"], refused),
     ])
 }
 

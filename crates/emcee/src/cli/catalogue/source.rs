@@ -1,4 +1,4 @@
-//! Where it is looked: in files, or in a cluster.
+//! Loads a catalogue without a running Emcee: from files, or from a cluster.
 
 use std::path::PathBuf;
 
@@ -18,15 +18,15 @@ use crate::cli::sources::{self, Surroundings};
 use crate::cluster::{self, ConnectArgs, ScopeArgs, read};
 use crate::console::Console;
 
-/// Files, or a cluster.
+/// Arguments that select files or a cluster.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Where to look")]
 pub(in crate::cli) struct SourceArgs {
-    /// Look at these: YAML or JSON files, folders (with all that is in them), or `-` for stdin
+    /// Read YAML or JSON files, folders (including subfolders), or `-` for stdin
     #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1.., conflicts_with_all = LIVE)]
     filename: Vec<PathBuf>,
 
-    /// Look at the cluster that kubectl would choose
+    /// Read the cluster that kubectl would choose
     #[arg(long)]
     cluster: bool,
 
@@ -40,44 +40,51 @@ pub(in crate::cli) struct SourceArgs {
     surroundings: Surroundings,
 }
 
-/// The flags that mean a cluster.
+/// Flags that select a cluster, as clap knows them.
 pub(in crate::cli) const LIVE: [&str; 3] = ["cluster", "kubeconfig", "context"];
 
-/// Why nothing is known.
+/// Why the catalogue could not be loaded from files.
 pub(in crate::cli) enum Unknown {
-    /// Files cannot be read, and that has been said.
+    /// Files cannot be read. The reason has been printed.
     Unreadable,
-    /// Something in files was refused, and that has been said.
+    /// Something in the files was refused. The reasons have been printed.
     Refused,
 }
 
-/// The relationships that were found.
+/// Catalogue that was loaded from files or a cluster.
 pub(in crate::cli) struct Found {
-    /// What is offered in each, each way.
+    /// Announcements of each relationship, in both directions.
     pub(in crate::cli) listings: Vec<Listing>,
-    /// What may be said in each.
+    /// Relationships, with the policy for the announcements of their peers.
     pub(in crate::cli) relationships: Relationships,
-    /// Whether a cluster was looked at.
+    /// Whether the source is a cluster.
     pub(in crate::cli) live: bool,
 }
 
 impl SourceArgs {
-    /// Whether files or a cluster are named.
+    /// Returns whether files or a cluster are selected.
     pub(in crate::cli) fn is_given(&self) -> bool {
         !self.filename.is_empty() || self.cluster || self.connect.is_given()
     }
 
-    /// Whether files are looked at.
+    /// Returns whether the source is files.
     pub(in crate::cli) fn has_files(&self) -> bool {
         !self.filename.is_empty()
     }
 
-    /// A client of the cluster.
+    /// Builds a client for the cluster.
+    ///
+    /// # Errors
+    /// The kubeconfig does not exist or cannot be read.
     pub(in crate::cli) async fn client(&self) -> anyhow::Result<Client> {
         self.connect.client().await
     }
 
-    /// Looks at the files, else at the cluster, which has these networks.
+    /// Loads the catalogue from the files if there are any, else from the cluster. `networks` are the Service and Pod
+    /// ranges of the cluster.
+    ///
+    /// # Errors
+    /// The cluster cannot be read.
     pub(in crate::cli) fn look(
         &self,
         networks: &[IpNet],
@@ -107,9 +114,13 @@ impl SourceArgs {
     }
 }
 
-/// What peers announce is not in the cluster; what the statuses of resources keep of it is.
+/// Builds the catalogue from a snapshot of a cluster.
+///
+/// Announcements of peers are not stored in the cluster. Only those that ServiceBindings use are recorded in their
+/// statuses.
 pub(super) fn of_cluster(mut snapshot: Snapshot) -> Found {
     let translation = snapshot.translation();
+    // Feed what the statuses record back in, as if the peers had just announced it.
     let remembered = translation.remembered().into_iter();
     let announced =
         remembered.map(|(source, offer)| Change::Announcement(source, offer.key.clone(), Some(offer)));
@@ -120,11 +131,13 @@ pub(super) fn of_cluster(mut snapshot: Snapshot) -> Found {
     Found { listings: translation.listing(), relationships: Relationships::of(translation), live: true }
 }
 
+/// Returns the state of each peer of a relationship, according to the status of the MeshFedConfig.
 fn peers(snapshot: &Snapshot, terms: &Terms) -> Vec<Change> {
     let status = snapshot.status(&Unit::MeshFedConfig(terms.fed_config.clone()));
     let status: MeshFedConfigStatus =
         status.and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default();
     let peer = |peer: emcee_api::PeerStatus| {
+        // Without a time in the status, count from now.
         let since = peer.last_seen.map_or_else(Timestamp::now, |time| time.0);
         let connection = match (peer.connected, peer.error) {
             (true, _) => Connection::Connected(since),
@@ -133,5 +146,6 @@ fn peers(snapshot: &Snapshot, terms: &Terms) -> Vec<Change> {
         let source = Source::new(terms.fed_config.clone(), &peer.name);
         Change::Peer(source, Some(PeerState { connection, ..PeerState::PENDING }))
     };
+    // The status may still list peers that the spec no longer has.
     status.peers.into_iter().filter(|peer| terms.peer(&peer.name).is_some()).map(peer).collect()
 }

@@ -41,16 +41,16 @@ fn a_line_for_each_peer_and_each_service_each_way() {
         "\
 RELATIONSHIP  STYLE     PEER  STATE
 blue          BOUNDARY  m2    connected since 2026-11-25T08:00:00Z
-blue          BOUNDARY  m3    lost since 2026-11-25T08:00:00Z: refused
-blue          BOUNDARY  m4    not followed: no address of it is known
+blue          BOUNDARY  m3    unreachable since 2026-11-25T08:00:00Z: refused
+blue          BOUNDARY  m4    not followed: its address is not known
 
-OFFERED HERE              PROTOCOL  PORT  ENDPOINTS          BOUND BY                       NOT TAKEN
+ANNOUNCED HERE            PROTOCOL  PORT  ENDPOINTS          BOUND BY                       NOT ACCEPTED
 blue/m2/default/ratings   http      9080  nowhere            -                              namespace default is [31m full
 blue/m2/default/reviews   http      9080  203.0.113.7:15443  default/reviews, shop/critics
 blue/m2/default/bad/IPv4  -         -     -                  -                              refused: 127.0.0.1 is this mesh's own
 
-OFFERED TO PEERS         PROTOCOL  PORT  ENDPOINTS               NOT TAKEN
-blue/m2/default/httpbin  http      9080  203.0.113.9:15443 (+1)  refused there: not there
+ANNOUNCED TO PEERS       PROTOCOL  PORT  ENDPOINTS               NOT ACCEPTED
+blue/m2/default/httpbin  http      9080  203.0.113.9:15443 (+1)  refused by the peer: not there
 "
     );
 }
@@ -63,13 +63,13 @@ fn a_mesh_without_relationships_has_an_empty_catalogue() {
     assert_eq!(table, "RELATIONSHIP  STYLE  PEER  STATE\nblue          FLAT   -     -\n");
 }
 
-/// What nobody has bound is in no status.
+/// Services that are not bound appear in no status.
 #[tokio::test]
 async fn of_peers_a_cluster_knows_what_its_statuses_hold() {
     let server = ApiServer::new();
     let mut config =
         flat("blue").peer(Peer::new("m2", ["m2.example"])).peer(Peer::new("m3", ["m3.example"])).build();
-    config["status"] = json!({"peers": [{"name": "m2", "connected": false, "error": "it ended the stream",
+    config["status"] = json!({"peers": [{"name": "m2", "connected": false, "error": "the peer closed the stream",
         "last_seen": "2026-11-25T08:00:00Z"}]});
     server.put(FEDS, config);
     let mut bound = binding("shop", "reviews").to("default", "reviews").fed("blue").peer("m2").build();
@@ -85,10 +85,10 @@ async fn of_peers_a_cluster_knows_what_its_statuses_hold() {
         table::text(&catalogue),
         "\
 RELATIONSHIP  STYLE  PEER  STATE
-blue          FLAT   m2    lost since 2026-11-25T08:00:00Z: it ended the stream
+blue          FLAT   m2    unreachable since 2026-11-25T08:00:00Z: the peer closed the stream
 blue          FLAT   m3    not known
 
-OFFERED HERE             PROTOCOL  PORT  ENDPOINTS         BOUND BY      NOT TAKEN
+ANNOUNCED HERE           PROTOCOL  PORT  ENDPOINTS         BOUND BY      NOT ACCEPTED
 blue/m2/default/reviews  grpc      9080  203.0.113.7:9080  shop/reviews
 "
     );

@@ -1,4 +1,4 @@
-//! What a controller would do in a cluster.
+//! `emcee diff --cluster`: shows what a controller would change in a cluster.
 
 use anyhow::Context as _;
 use emcee_api::GROUP;
@@ -23,7 +23,7 @@ pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<
     say(found, console)
 }
 
-/// The files, if they can be read; without any, nothing.
+/// Reads the files of `-f`. Empty without the flag; `None` if a file cannot be read.
 fn reading(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<Option<Reading>> {
     if args.filename.is_empty() {
         return Ok(Some(Reading::default()));
@@ -31,13 +31,17 @@ fn reading(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<Option<
     Ok(sources::read(&args.filename, console)?)
 }
 
+/// Difference between a cluster and what Emcee would write.
 struct Found {
     divergences: Vec<Divergence>,
-    /// Why something is not generated.
+    /// Reasons why objects are not generated.
     failures: Vec<String>,
 }
 
-/// What would be done; or what is wrong with the files.
+/// Computes the difference, or returns the problems of the files.
+///
+/// # Errors
+/// The cluster cannot be read.
 async fn look(
     args: &DiffArgs,
     client: Client,
@@ -45,6 +49,7 @@ async fn look(
 ) -> anyhow::Result<Result<Found, Vec<Problem>>> {
     let options = cluster::options_to_look(&args.scope, &args.surroundings);
     let mut snapshot = Snapshot::take(client.clone(), &options).await?;
+    // Must precede the conversion below, which reads age and UID from the documents.
     for document in &mut reading.documents {
         settle(&client, document).await?;
     }
@@ -53,11 +58,13 @@ async fn look(
     if !refusals.is_empty() {
         return Ok(Err(refusals));
     }
+    // From here the snapshot is the cluster as it would be after `kubectl apply -f`.
     snapshot.update(intake.changes);
     let divergences = snapshot.divergences().await?;
     Ok(Ok(Found { divergences, failures: failures(&snapshot) }))
 }
 
+/// Collects everything that is wrong with the files.
 fn refusals(reading: &Reading, intake: &mut Intake) -> Vec<Problem> {
     let mut refusals = reading.problems.clone();
     let twice = duplicates(&reading.documents, DEFAULT_NAMESPACE);
@@ -67,9 +74,12 @@ fn refusals(reading: &Reading, intake: &mut Intake) -> Vec<Problem> {
     refusals
 }
 
-/// Of two resources that want the same thing the older has it: one of the cluster keeps its age, one that is not there
-/// yet is the youngest.
+/// Gives a resource of a file the metadata that it would have in the cluster.
+///
+/// If two resources claim the same name, the older one wins. A resource that exists in the cluster keeps its age, and
+/// one that does not exist yet is the youngest.
 async fn settle(client: &Client, document: &mut Document) -> anyhow::Result<()> {
+    // Only Emcee's own resources compete by age.
     if document.group() != GROUP {
         return Ok(());
     }
@@ -91,6 +101,7 @@ async fn settle(client: &Client, document: &mut Document) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Returns why resources produce no objects.
 fn failures(snapshot: &Snapshot) -> Vec<String> {
     let mut failures = Vec::new();
     for (unit, verdict) in snapshot.translation().verdicts() {
@@ -101,6 +112,7 @@ fn failures(snapshot: &Snapshot) -> Vec<String> {
     failures
 }
 
+/// Prints the difference; returns the exit status.
 fn say(found: Result<Found, Vec<Problem>>, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let found = match found {
         Ok(found) => found,
@@ -112,29 +124,31 @@ fn say(found: Result<Found, Vec<Problem>>, console: &mut Console<'_>) -> anyhow:
     for failure in &found.failures {
         console.warning(format_args!("not generated: {failure}"))?;
     }
+    // Objects that are left unchanged are warnings, but they count as a difference in the exit status.
     let (left, changes): (Vec<_>, Vec<_>) =
         found.divergences.iter().partition(|divergence| divergence.step.is_left());
     for divergence in left {
-        console.warning(format_args!("left as it is: {}", why_left(divergence)))?;
+        console.warning(format_args!("left unchanged: {}", why_left(divergence)))?;
     }
     console.data(&changes.iter().map(|divergence| text(divergence)).collect::<String>())?;
     Ok(if found.divergences.is_empty() { Outcome::Fine } else { Outcome::Refused })
 }
 
-/// Why Emcee does not make an object what it should be, and what to do.
+/// Returns why Emcee would leave an object unchanged although it differs, and how to fix that.
 fn why_left(Divergence { kind, key, step }: &Divergence) -> String {
     let name = format!("{} {key}", kind.as_str());
-    let Step::Leave(differences, mend) = step else {
-        return format!("{name} is somebody else's (rename or delete it)");
+    let Step::Leave(differences, fix) = step else {
+        return format!("{name} exists and is not managed by Emcee (rename or delete it)");
     };
-    let written = "has Emcee's label, but somebody else wrote it, and";
+    let written = "has Emcee's label but another field manager wrote it, and";
     if differences.is_empty() {
-        return format!("{name} {written} no resource asks for it ({mend})");
+        return format!("{name} {written} no resource asks for it ({fix})");
     }
     let fields = differences.iter().map(|it| shown(kind.as_str(), it)).collect::<Vec<_>>().join("\n    ");
-    format!("{name} {written} it is not as it should be ({mend})\n    {fields}")
+    format!("{name} {written} it differs from the desired state ({fix})\n    {fields}")
 }
 
+/// Formats a change: `+`, `~` or `-` and the object. Empty for an object that is left unchanged.
 fn text(divergence: &Divergence) -> String {
     let Divergence { kind, key, step } = divergence;
     let name = format!("{} {key}", kind.as_str());
@@ -145,7 +159,9 @@ fn text(divergence: &Divergence) -> String {
             format!("~ {name}\n{}", fields.collect::<String>())
         }
         Step::Remove => format!("- {name}\n"),
-        Step::TakeOver => format!("~ {name}\n    somebody else wrote it as it should be: it is taken over\n"),
+        Step::TakeOver => format!(
+            "~ {name}\n    another field manager wrote it in the desired state: Emcee takes it over\n"
+        ),
         Step::Yield | Step::Leave(..) => String::new(),
     }
 }

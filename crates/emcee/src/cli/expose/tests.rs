@@ -88,7 +88,7 @@ async fn a_second_exposition_of_other_words_needs_another_name() {
     let server = server();
     run(&server, "default/reviews:9080 --to blue").await.fine();
     let refusal = run(&server, "default/reviews:9090 --to blue").await.refusal();
-    assert!(refusal.contains("is there already and says something else: spec.port: "), "{refusal}");
+    assert!(refusal.contains("exists already with another spec: spec.port: "), "{refusal}");
     run(&server, "default/reviews:9090 --to blue --name reviews-admin").await.fine();
 }
 

@@ -1,4 +1,4 @@
-//! What was imported earlier.
+//! ServiceBindings of earlier imports.
 
 use emcee_api::ServiceBinding;
 use emcee_core::key::Key;
@@ -11,16 +11,17 @@ use serde_json::Value;
 use super::{EXPORTED_AT, IMPORTED_FROM};
 use crate::cluster::read;
 
-/// A ServiceBinding of an earlier parcel.
+/// ServiceBinding that an earlier import wrote.
 pub(super) struct Earlier {
     key: Key,
+    /// `None` if the annotation is missing or invalid.
     exported_at: Option<Timestamp>,
 }
 
-/// The ServiceBindings of earlier parcels from there.
+/// Lists the ServiceBindings that were imported from `source`, which is `RELATIONSHIP/PEER`.
 ///
 /// # Errors
-/// They cannot be read.
+/// ServiceBindings cannot be read.
 pub(super) async fn of(client: &Client, source: &str) -> anyhow::Result<Vec<Earlier>> {
     let objects = read::resources::<ServiceBinding>(client, None).await?;
     let annotation = |object: &DynamicObject, name: &str| {
@@ -37,18 +38,20 @@ pub(super) async fn of(client: &Client, source: &str) -> anyhow::Result<Vec<Earl
     Ok(ours.map(earlier).collect())
 }
 
-/// Why the parcel is not imported: what is there is newer.
-pub(super) fn newer(earlier: &[Earlier], parcel: &Parcel) -> Option<String> {
+/// Returns why a bundle must not be imported: an earlier import used a newer one.
+pub(super) fn newer(earlier: &[Earlier], bundle: &Parcel) -> Option<String> {
+    // `None` sorts before any time, so a binding without a valid annotation never prevents an import.
     let newest = earlier.iter().max_by_key(|earlier| earlier.exported_at)?;
-    let newest_at = newest.exported_at.filter(|at| *at > parcel.exported_at)?;
+    let newest_at = newest.exported_at.filter(|at| *at > bundle.exported_at)?;
     Some(format!(
-        "the file was exported at {}, and what is imported already at {newest_at} (ServiceBinding {}; export it again, \
-         or delete what is there)",
-        parcel.exported_at, newest.key
+        "the file was exported at {}, but a file exported at {newest_at} has been imported already (ServiceBinding {}; \
+         export again, or delete the existing bindings)",
+        bundle.exported_at, newest.key
     ))
 }
 
-/// What is not offered any more, as far as the parcel says. That a file leaves out something is no withdrawal.
+/// Returns a warning for each earlier binding that is not in this bundle. Such bindings are kept: a missing service in
+/// a file is not a withdrawal.
 pub(super) fn left(earlier: &[Earlier], bindings: &[Value]) -> Vec<String> {
     let is_wanted = |key: &Key| {
         bindings.iter().any(|binding| {
@@ -59,8 +62,8 @@ pub(super) fn left(earlier: &[Earlier], bindings: &[Value]) -> Vec<String> {
     let left = earlier.iter().map(|earlier| &earlier.key).filter(|key| !is_wanted(key));
     left.map(|Key { namespace, name }| {
         format!(
-            "warning: ServiceBinding {namespace}/{name} is of an earlier file, and not in this one: it stays (kubectl -n \
-             {namespace} delete servicebinding {name})"
+            "warning: ServiceBinding {namespace}/{name} is from an earlier file and not in this one: it is kept (to remove it: \
+             kubectl -n {namespace} delete servicebinding {name})"
         )
     })
     .collect()

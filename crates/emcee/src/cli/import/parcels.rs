@@ -1,4 +1,4 @@
-//! A parcel with the lines of its objects.
+//! Reads a bundle, and finds the lines of its problems.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,16 +12,19 @@ use serde_json::Value;
 use crate::console::Console;
 use crate::manifest::{self, Document};
 
-/// Label of a parcel's objects that names the service.
+/// Label of the objects in a bundle that contains the name of the service.
 const SERVICE_NAME: &str = "emcee.io/service-name";
 
-/// What was read.
+/// Bundle, with the documents that it was read from.
 pub(super) struct Read {
     pub(super) parcel: Parcel,
     documents: Vec<Document>,
 }
 
-/// Reads a parcel; none, if anything is wrong with it, which is said.
+/// Reads a bundle. Prints the problems and returns `None` if it is invalid.
+///
+/// # Errors
+/// The file cannot be read.
 pub(super) fn read(file: &PathBuf, console: &mut Console<'_>) -> anyhow::Result<Option<Read>> {
     let reading = manifest::read(std::slice::from_ref(file), io::stdin().lock());
     if let Some(unreadable) = reading.unreadable.into_iter().next() {
@@ -51,15 +54,16 @@ pub(super) fn read(file: &PathBuf, console: &mut Console<'_>) -> anyhow::Result<
 }
 
 impl Read {
-    /// What the peer may not say of a service, and where it says it.
+    /// Returns why the peer may not announce a service, with file and line.
     pub(super) fn refusal(&self, terms: &Terms, peer: &str, offer: &Offer) -> Option<String> {
         let problem = terms.judge(peer, offer).err()?;
         let documents = || self.documents.iter().filter(|document| is_of(document, &offer.key));
         let place = match endpoint(&problem, offer) {
+            // A service has one document for each address type; search the one that contains the address.
             Some(host) => documents().find_map(|document| Some((document, address(document, &host)?))),
             None => documents().next().map(|document| (document, annotation(&problem.field))),
         };
-        // A refusal without a place is one all the same.
+        // The line may not be found, but the service must be refused anyway.
         Some(match place {
             Some((document, field)) => {
                 let field = Some(field.as_str()).filter(|field| !field.is_empty());
@@ -70,18 +74,19 @@ impl Read {
     }
 }
 
+/// Returns whether a document is an EndpointSlice of the service.
 fn is_of(document: &Document, service: &Key) -> bool {
     document.namespace.as_deref() == Some(&service.namespace)
         && document.value["metadata"]["labels"][SERVICE_NAME] == *service.name
 }
 
-/// The host of the endpoint that a problem is about.
+/// Returns the host of the endpoint that a problem is about. `None` if it is about another field.
 fn endpoint(problem: &Problem, offer: &Offer) -> Option<String> {
     let index = problem.field.strip_prefix("endpoints[")?.strip_suffix(']')?;
     Some(offer.endpoints.get(index.parse::<usize>().ok()?)?.host.to_string())
 }
 
-/// Where the host stands. Addresses can be written in several ways, so one that is not found is anywhere.
+/// Returns the field that contains the host. `None` if no address of the document matches it.
 fn address(document: &Document, host: &str) -> Option<String> {
     let endpoints = document.value["endpoints"].as_array()?;
     endpoints.iter().enumerate().find_map(|(index, endpoint)| {
@@ -91,13 +96,15 @@ fn address(document: &Document, host: &str) -> Option<String> {
     })
 }
 
+/// Returns whether an address equals the host, which is in canonical form.
 fn is(address: &Value, host: &str) -> bool {
     let text = address.as_str().unwrap_or_default();
+    // An IPv6 address has several notations; compare its canonical form.
     let same = |text: &str| Some(text.parse::<std::net::IpAddr>().ok()?.to_string());
     text == host || same(text).is_some_and(|text| text == host)
 }
 
-/// The annotation that says what an offer has in this field.
+/// Returns the annotation that contains a field of an announcement. Empty if the field has none.
 fn annotation(field: &str) -> String {
     let name = match field.split('[').next().unwrap_or_default() {
         "style" => "style",

@@ -21,7 +21,7 @@ use crate::manifest;
 const EARLY: &str = "2026-11-25T08:00:00Z";
 const LATE: &str = "2026-11-25T09:00:00Z";
 
-/// Blue with m2, which is in 203.0.113.0/24, and m3.
+/// Relationship blue with m2, whose network is 203.0.113.0/24, and m3.
 fn found() -> Found {
     let m2 = Peer::new("m2", ["m2.example"]).networks(["203.0.113.0/24"]).trust_domains(["m2.example"]);
     let config =
@@ -47,19 +47,19 @@ fn offer(name: &str, endpoint: &str) -> Offer {
 }
 
 fn file(offers: &[Offer], exported_at: &str) -> NamedTempFile {
-    let parcel = Parcel {
+    let bundle = Parcel {
         relationship: "blue".to_owned(),
         mesh: Some("m2".to_owned()),
         exported_at: exported_at.parse().expect("a time"),
         offers: offers.to_vec(),
     };
-    let slices = parcel::write(&parcel).expect("it can be written");
+    let slices = parcel::write(&bundle).expect("it can be written");
     let mut file = NamedTempFile::new().expect("a file");
     file.write_all(manifest::to_yaml(&slices).expect("YAML").as_bytes()).expect("it can be written");
     file
 }
 
-/// Imports a file into a cluster.
+/// Imports a file into the API server.
 async fn run(server: &ApiServer, file: &NamedTempFile, more: &str) -> Said {
     let args: ImportArgs = args(&format!("{} --relationship blue --peer m2 {more}", file.path().display()));
     said(async |console: &mut Console<'_>| {
@@ -97,7 +97,7 @@ async fn a_later_file_changes_what_an_earlier_one_wrote_and_never_the_other_way(
     let said = run(&server, &late, "").await;
     assert!(
         said.err.contains(
-            "warning: ServiceBinding default/ratings is of an earlier file, and not in this one: it stays"
+            "warning: ServiceBinding default/ratings is from an earlier file and not in this one: it is kept"
         ),
         "{}",
         said.err
@@ -110,7 +110,7 @@ async fn a_later_file_changes_what_an_earlier_one_wrote_and_never_the_other_way(
     let refusal = run(&server, &early, "").await.refusal();
     assert!(
         refusal.starts_with(
-            "emcee: the file was exported at 2026-11-25T08:00:00Z, and what is imported already at 2026-11-25T09:00:00Z"
+            "emcee: the file was exported at 2026-11-25T08:00:00Z, but a file exported at 2026-11-25T09:00:00Z has been imported already"
         ),
         "{refusal}"
     );
@@ -134,7 +134,7 @@ async fn what_somebody_else_wrote_stays() {
         (Outcome::Refused, "created: ServiceBinding default/ratings\n")
     );
     assert!(
-        said.err.starts_with("ServiceBinding default/reviews is there and was not imported: "),
+        said.err.starts_with("ServiceBinding default/reviews exists and was not imported: "),
         "{}",
         said.err
     );
@@ -189,9 +189,9 @@ async fn a_file_of_something_else_is_refused() {
         (
             "emcee.io/relationship: blue",
             "emcee.io/relationship: green",
-            "emcee: the file is of relationship green, not of blue\n",
+            "emcee: the file belongs to relationship green, not to blue\n",
         ),
-        ("kind: EndpointSlice", "kind: Service", "kind: is \"Service\" (a parcel has EndpointSlice)\n"),
+        ("kind: EndpointSlice", "kind: Service", "kind: is \"Service\" (a bundle has EndpointSlice)\n"),
         ("\"203.0.113.7\"", "\"203.0.113\"", "endpoints"),
     ] {
         let mut changed = NamedTempFile::new().expect("a file");

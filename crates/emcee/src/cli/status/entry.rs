@@ -1,11 +1,11 @@
-//! How one resource is, as its own status says.
+//! Status of one resource, as the resource itself reports it.
 
 use emcee_api::condition::READY;
 use kube::api::DynamicObject;
 use serde::Serialize;
 use serde_json::Value;
 
-/// A resource, and how it is.
+/// Resource and its readiness. `T` holds the details of its kind. The field names are the JSON output.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Entry<T> {
     pub(super) namespace: String,
@@ -13,16 +13,17 @@ pub(super) struct Entry<T> {
     #[serde(flatten)]
     pub(super) detail: T,
     pub(super) ready: bool,
-    /// Reason of the condition Ready, or what is the matter with the status itself.
+    /// Reason of the condition `Ready`, or what is wrong with the status itself. Empty if the resource is ready.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) reason: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) message: String,
-    /// Whether nobody has written a status.
+    /// Whether the resource has no status at all.
     #[serde(skip)]
     pub(super) silent: bool,
 }
 
+/// Details of a MeshFedConfig.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Relationship {
     #[serde(rename = "relationship")]
@@ -31,27 +32,30 @@ pub(super) struct Relationship {
     pub(super) peers: Vec<Peer>,
 }
 
+/// Peer of a relationship.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Peer {
     pub(super) name: String,
-    /// Known only where there is discovery.
+    /// Whether discovery is connected to the peer. `None` without discovery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) connected: Option<bool>,
 }
 
+/// Details of a ServiceExposition.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Exposition {
     pub(super) server_name: String,
     pub(super) endpoints: Vec<String>,
 }
 
+/// Details of a ServiceBinding.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Binding {
     pub(super) host: String,
     pub(super) source: String,
 }
 
-/// All resources of a kind, by namespace and name.
+/// Returns the status of each object, sorted by namespace and name.
 pub(super) fn all<T>(objects: &[DynamicObject], detail: fn(&Value) -> T) -> Vec<Entry<T>> {
     let mut entries: Vec<_> = objects.iter().map(|object| Entry::of(object, detail)).collect();
     entries.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
@@ -75,7 +79,7 @@ impl<T> Entry<T> {
     }
 }
 
-/// Whether it is ready; else a word and a sentence that say why not.
+/// Returns whether a resource is ready; if not, also reason and message.
 fn standing(object: &DynamicObject) -> (bool, String, String) {
     let not = |reason: &str, message: String| (false, reason.to_owned(), message);
     if object.metadata.deletion_timestamp.is_some() {
@@ -84,13 +88,14 @@ fn standing(object: &DynamicObject) -> (bool, String, String) {
     let status = &object.data["status"];
     let conditions = status["conditions"].as_array().into_iter().flatten();
     let Some(ready) = conditions.into_iter().find(|condition| condition["type"] == READY) else {
-        return not("NoStatus", "nobody has said yet how it is".into());
+        return not("NoStatus", "no status reported yet".into());
     };
+    // A condition of an older generation says nothing about the current spec.
     let (seen, now) = (status["observedGeneration"].as_i64(), object.metadata.generation);
     if seen != now {
         let words = |generation: Option<i64>| generation.map_or_else(|| "?".into(), |it| it.to_string());
         let message =
-            format!("its status is of generation {}, it is at generation {}", words(seen), words(now));
+            format!("its status is for generation {}, but it is at generation {}", words(seen), words(now));
         return not("Stale", message);
     }
     if ready["status"] == "True" {
@@ -103,6 +108,7 @@ impl Relationship {
     pub(super) fn of(data: &Value) -> Self {
         let (spec, status) = (&data["spec"], &data["status"]);
         let called = status["relationship"].as_str().or(spec["relationship"].as_str()).unwrap_or_default();
+        // The spec lists the peers; the status may not have all of them yet, and may have old ones.
         let connected = |name: &Value| {
             let mut known = status["peers"].as_array().into_iter().flatten();
             known.find(|peer| peer["name"] == *name)?["connected"].as_bool()
@@ -129,6 +135,7 @@ impl Binding {
     }
 }
 
+/// Returns a string, or an empty one for any other value.
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }

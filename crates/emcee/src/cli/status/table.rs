@@ -1,10 +1,10 @@
-//! A status as lines whose columns align.
+//! Formats a status report as tables.
 
 use super::Report;
 use super::entry::{Binding, Entry, Exposition, Peer, Relationship};
 use crate::cli::table::{shown, table, tables};
 
-/// Each kind that has any is a table of its own.
+/// Formats one table for each kind that has resources.
 pub(super) fn text(report: &Report) -> String {
     tables([
         of(&["MESHFEDCONFIG", "RELATIONSHIP", "STYLE", "PEERS"], &report.relationships, relationship),
@@ -13,10 +13,12 @@ pub(super) fn text(report: &Report) -> String {
     ])
 }
 
+/// Formats the table of one kind. `names` are the headers of the columns that are specific to it.
 fn of<T>(names: &[&str], entries: &[Entry<T>], detail: fn(&T) -> Vec<String>) -> String {
     table(&[names, &["READY", "WHY NOT"]].concat(), entries.iter().map(|entry| row(entry, detail)))
 }
 
+/// Returns the row of one resource.
 fn row<T>(entry: &Entry<T>, detail: fn(&T) -> Vec<String>) -> Vec<String> {
     let mut cells = vec![format!("{}/{}", entry.namespace, entry.name)];
     cells.extend(detail(&entry.detail));

@@ -49,7 +49,7 @@ SERVICEEXPOSITION  SERVER NAME                ENDPOINTS                         
 shop/reviews       reviews.shop.blue.example  203.0.113.1:15443, 203.0.113.2:15443  no     NoAddress: the gateway has no  [31maddress
 
 SERVICEBINDING  HOST  SOURCE  READY  WHY NOT
-shop/ratings    -     -       no     Stale: its status is of generation 0, it is at generation 1
+shop/ratings    -     -       no     Stale: its status is for generation 0, but it is at generation 1
 "
     );
     assert!(!report.is_ready());
@@ -100,7 +100,7 @@ async fn without_any_status_no_emcee_runs() {
     assert!(report(&server, None).await.hints()[0].contains("no MeshFedConfigs"));
     server.put(FEDS, flat("one").build());
     let silent = report(&server, None).await;
-    assert!(silent.hints()[0].contains("no Emcee seems to run"), "{:?}", silent.hints());
+    assert!(silent.hints()[0].contains("Emcee does not seem to run"), "{:?}", silent.hints());
     assert!(!silent.is_ready());
 }
 

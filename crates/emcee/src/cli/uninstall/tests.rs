@@ -41,7 +41,7 @@ impl Ran {
     }
 }
 
-/// A relationship with its finalizer, and a Service as Emcee writes it.
+/// API server with a relationship that has Emcee's finalizer, and a Service that Emcee wrote.
 async fn server() -> ApiServer {
     let server = ApiServer::new();
     let mut fed = flat("blue").build();
@@ -78,9 +78,9 @@ async fn a_line_for_each_and_exit_code_0() {
     assert_eq!(ran.outcome.expect("it is done"), Outcome::Fine);
     assert_eq!(
         ran.out,
-        "removed: Service blue/egress\nhas no finalizer of Emcee's any more: MeshFedConfig blue/blue\n"
+        "removed: Service blue/egress\nreleased from Emcee's finalizer: MeshFedConfig blue/blue\n"
     );
-    assert_eq!(ran.err, "MeshFedConfigs, ServiceExpositions and ServiceBindings stay, as they are yours\n");
+    assert_eq!(ran.err, "MeshFedConfigs, ServiceExpositions and ServiceBindings are yours and are kept\n");
     assert_eq!(server.get("services", "blue", "egress"), None);
     assert!(finalizers(&server).as_array().is_none_or(Vec::is_empty));
 }
@@ -93,7 +93,7 @@ async fn a_dry_run_writes_nothing() {
     assert_eq!(ran.outcome.expect("it is done"), Outcome::Fine);
     assert_eq!(
         ran.out,
-        "would be removed: Service blue/egress\nwould lose Emcee's finalizer: MeshFedConfig blue/blue\n"
+        "would be removed: Service blue/egress\nwould be released from Emcee's finalizer: MeshFedConfig blue/blue\n"
     );
     assert_eq!(server.read(emcee_testkit::apiserver::State::writes), before);
 }
@@ -117,7 +117,12 @@ async fn beside_a_running_controller_only_by_force() {
     assert!(refused.contains("a controller runs (emcee-0)"), "{refused}");
     server.inject(Fault::code(403).plural(LEASES));
     let refused = ran(&server, "--all --yes --namespace emcee-system").await.refused();
-    assert!(refused.contains("cannot be told: failed to read the Lease emcee-system/emcee"), "{refused}");
+    assert!(
+        refused.contains(
+            "cannot find out whether a controller runs: failed to read the Lease emcee-system/emcee"
+        ),
+        "{refused}"
+    );
     assert!(server.get("services", "blue", "egress").is_some());
     let ran = ran(&server, "--all --yes --force --namespace emcee-system").await;
     assert_eq!(ran.outcome.expect("it is done"), Outcome::Fine);

@@ -1,14 +1,14 @@
-//! What changes in the terms of a relationship is true of what a peer has announced already.
+//! A change of a relationship's policy also applies to announcements that a peer has already made.
 
 use std::time::{Duration, Instant};
 
 use super::*;
 use crate::demo::prepare;
 
-/// Of the change of a file until the objects are there, with the looks at folders on the way.
+/// Time limit from the change of a file to the change of the objects, including the polls of the directories.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Since when m1 is connected with m4, as JSON.
+/// State of the connection to a peer and since when, as text to compare.
 fn connection(view: &View, relationship: &str, name: &str) -> String {
     format!(
         "{:?}",
@@ -26,7 +26,7 @@ fn refused_there(view: &View) -> usize {
         .map_or(0, |state| state.refused_by_peer.len())
 }
 
-/// Real sockets, in file mode.
+/// Uses real sockets, in file mode.
 #[tokio::test]
 async fn a_range_that_is_typed_wrongly_and_then_rightly_brings_everything_back() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -42,7 +42,7 @@ async fn a_range_that_is_typed_wrongly_and_then_rightly_brings_everything_back()
         see(&meshes.m1, "reviews is refused", |view| !has_objects(view, "reviews") && refused(view) == 1);
     let gone = gone.await.expect("it acts");
     assert!(typo.elapsed() < SOON, "{:?}", typo.elapsed());
-    assert!(has_objects(&gone, "ratings"), "of the other peer nothing is judged");
+    assert!(has_objects(&gone, "ratings"), "announcements of the other peer are not affected");
 
     meshes.m1.edit("198.51.100.0/24", "203.0.113.0/24").expect("the fix");
     let fix = Instant::now();
@@ -53,12 +53,12 @@ async fn a_range_that_is_typed_wrongly_and_then_rightly_brings_everything_back()
         let (before, now) = (connection(&before, relationship, peer), connection(&back, relationship, peer));
         assert!(before == now && now.contains("Connected"), "{peer}: {before} became {now}");
     }
-    see(&meshes.m2, "m2 knows that nothing is refused", |view| refused_there(view) == 0)
+    see(&meshes.m2, "m2 learns that nothing is refused", |view| refused_there(view) == 0)
         .await
         .expect("it is told");
 }
 
-/// And of a peer that is away: what it announced last is in force, so that is judged.
+/// The last announcements of an unreachable peer stay in force, so a changed policy applies to them as well.
 #[tokio::test]
 async fn what_a_lost_peer_announced_is_judged_again() {
     let folder = tempfile::tempdir().expect("a folder");

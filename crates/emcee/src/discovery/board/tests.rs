@@ -67,11 +67,11 @@ impl Room {
         Self { board, announcer }
     }
 
-    /// How much a peer may see.
+    /// Number of announcements that a peer may see.
     fn seen_by(&self, relationship: &str, peer: &str) -> usize {
         let mut count = 0;
-        self.announcer.change(|shelf| {
-            count = shelf.count(&Audience::new(relationship, peer));
+        self.announcer.change(|cache| {
+            count = cache.count(&Audience::new(relationship, peer));
             Touched::default()
         });
         count
@@ -84,28 +84,28 @@ fn exposition(name: &str) -> Key {
 
 #[test]
 fn an_offer_is_for_the_peers_that_it_names_and_for_nobody_of_another_relationship() {
-    let mut room = Room::of(&["blue", "yellow"]);
-    room.board.set_offers(vec![(exposition("a"), vec![offer_of("blue", "a", &["m2"])])]);
-    assert_eq!([room.seen_by("blue", "m2"), room.seen_by("blue", "m3")], [1, 0]);
-    assert_eq!(room.seen_by("yellow", "m2"), 0);
+    let mut fixture = Room::of(&["blue", "yellow"]);
+    fixture.board.set_offers(vec![(exposition("a"), vec![offer_of("blue", "a", &["m2"])])]);
+    assert_eq!([fixture.seen_by("blue", "m2"), fixture.seen_by("blue", "m3")], [1, 0]);
+    assert_eq!(fixture.seen_by("yellow", "m2"), 0);
 }
 
 #[test]
 fn what_an_exposition_no_longer_offers_is_withdrawn() {
-    let mut room = Room::of(&["blue"]);
-    room.board.set_offers(vec![(exposition("a"), vec![offer_of("blue", "a", &["m2", "m3"])])]);
-    room.board.set_offers(vec![(exposition("a"), vec![offer_of("blue", "b", &["m2", "m3"])])]);
-    assert_eq!(room.seen_by("blue", "m3"), 1);
-    room.board.set_offers(vec![(exposition("a"), Vec::new())]);
-    assert_eq!(room.seen_by("blue", "m3"), 0);
+    let mut fixture = Room::of(&["blue"]);
+    fixture.board.set_offers(vec![(exposition("a"), vec![offer_of("blue", "a", &["m2", "m3"])])]);
+    fixture.board.set_offers(vec![(exposition("a"), vec![offer_of("blue", "b", &["m2", "m3"])])]);
+    assert_eq!(fixture.seen_by("blue", "m3"), 1);
+    fixture.board.set_offers(vec![(exposition("a"), Vec::new())]);
+    assert_eq!(fixture.seen_by("blue", "m3"), 0);
 }
 
-/// Which of the two is heard of first is chance.
+/// The order of the two updates is not defined.
 #[test]
 fn a_name_that_changes_hands_stays_announced() {
     for new_owner_first in [true, false] {
-        let mut room = Room::of(&["blue"]);
-        room.board.set_offers(vec![(exposition("old"), vec![offer_of("blue", "front", &["m2"])])]);
+        let mut fixture = Room::of(&["blue"]);
+        fixture.board.set_offers(vec![(exposition("old"), vec![offer_of("blue", "front", &["m2"])])]);
         let mut batch = vec![
             (exposition("new"), vec![offer_of("blue", "front", &["m2"])]),
             (exposition("old"), Vec::new()),
@@ -113,39 +113,39 @@ fn a_name_that_changes_hands_stays_announced() {
         if !new_owner_first {
             batch.reverse();
         }
-        room.board.set_offers(batch);
-        assert_eq!(room.seen_by("blue", "m2"), 1, "{new_owner_first}");
-        room.board.set_offers(vec![(exposition("new"), Vec::new())]);
-        assert_eq!(room.seen_by("blue", "m2"), 0);
+        fixture.board.set_offers(batch);
+        assert_eq!(fixture.seen_by("blue", "m2"), 1, "{new_owner_first}");
+        fixture.board.set_offers(vec![(exposition("new"), Vec::new())]);
+        assert_eq!(fixture.seen_by("blue", "m2"), 0);
     }
 }
 
 #[test]
 fn a_relationship_that_closes_takes_its_own_offers_along_and_no_others() {
-    let mut room = Room::of(&["blue", "yellow"]);
+    let mut fixture = Room::of(&["blue", "yellow"]);
     for relationship in ["blue", "yellow"] {
         let offered = vec![offer_of(relationship, "a", &["m2", "m3"])];
-        room.board.set_offers(vec![(exposition(relationship), offered)]);
+        fixture.board.set_offers(vec![(exposition(relationship), offered)]);
     }
-    room.board.set_terms(&Key::new("blue", "blue"), None);
-    assert_eq!([room.seen_by("blue", "m2"), room.seen_by("yellow", "m2")], [0, 1]);
-    room.board.set_terms(&Key::new("blue", "blue"), Some(terms("blue", &["m2", "m3"])));
+    fixture.board.set_terms(&Key::new("blue", "blue"), None);
+    assert_eq!([fixture.seen_by("blue", "m2"), fixture.seen_by("yellow", "m2")], [0, 1]);
+    fixture.board.set_terms(&Key::new("blue", "blue"), Some(terms("blue", &["m2", "m3"])));
     let again = vec![offer_of("blue", "a", &["m2", "m3"])];
-    room.board.set_offers(vec![(exposition("blue"), again)]);
-    assert_eq!(room.seen_by("blue", "m2"), 1);
+    fixture.board.set_offers(vec![(exposition("blue"), again)]);
+    assert_eq!(fixture.seen_by("blue", "m2"), 1);
 }
 
 #[test]
 fn emcee_announces_itself_where_it_can_be_reached() {
-    let mut room = Room::of(&["blue"]);
-    assert_eq!(room.seen_by("blue", "m2"), 0);
+    let mut fixture = Room::of(&["blue"]);
+    assert_eq!(fixture.seen_by("blue", "m2"), 0);
     let reached = Terms {
         reached_at: vec!["203.0.113.7:15443".parse().unwrap()],
         ..Terms::clone(&terms("blue", &["m2"]))
     };
-    room.board.set_terms(&Key::new("blue", "blue"), Some(Arc::new(reached.clone())));
-    assert_eq!(room.seen_by("blue", "m2"), 1);
+    fixture.board.set_terms(&Key::new("blue", "blue"), Some(Arc::new(reached.clone())));
+    assert_eq!(fixture.seen_by("blue", "m2"), 1);
     let silent = Terms { announce: false, ..reached };
-    room.board.set_terms(&Key::new("blue", "blue"), Some(Arc::new(silent)));
-    assert_eq!(room.seen_by("blue", "m2"), 0);
+    fixture.board.set_terms(&Key::new("blue", "blue"), Some(Arc::new(silent)));
+    assert_eq!(fixture.seen_by("blue", "m2"), 0);
 }

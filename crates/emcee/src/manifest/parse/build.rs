@@ -1,4 +1,4 @@
-//! Builds one document from the parser's events, within the budget of its file.
+//! Builds one document from the events of the parser, within the budget of its file.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,9 +18,10 @@ use crate::manifest::{
     scalar,
 };
 
-/// What the documents of a file share: what they may still cost, and their keys.
+/// Remaining budget of a file, and the keys of all its documents.
 pub(super) struct Shared {
     nodes: u64,
+    /// Text that aliases may still repeat, in bytes.
     repeated: u64,
     keys: HashSet<Arc<str>>,
 }
@@ -32,6 +33,7 @@ impl Default for Shared {
 }
 
 impl Shared {
+    /// Returns the shared copy of a key.
     fn key(&mut self, text: String) -> Arc<str> {
         if let Some(known) = self.keys.get(text.as_str()) {
             return Arc::clone(known);
@@ -41,6 +43,7 @@ impl Shared {
         key
     }
 
+    /// Charges for all nodes and all text that an alias repeats.
     fn charge_alias(&mut self, node: &Node) -> Result<(), Fault> {
         let nodes = self.nodes.checked_sub(node.weight.nodes);
         let repeated = self.repeated.checked_sub(node.weight.bytes);
@@ -48,15 +51,17 @@ impl Shared {
         Ok(())
     }
 
+    /// Charges for one node of the text.
     fn charge(&mut self) -> Result<(), Fault> {
         self.nodes = self.nodes.checked_sub(1).ok_or(Fault::TooMany)?;
         Ok(())
     }
 }
 
-/// A collection whose end has not come yet.
+/// A collection that the parser has started and not ended.
 struct Open {
     line: u32,
+    /// The parser's number of the anchor. 0: the collection has none.
     anchor: usize,
     shape: Shape,
 }
@@ -70,17 +75,18 @@ enum Shape {
 struct Map {
     is_block: bool,
     entries: Vec<Entry>,
+    /// Mappings from `<<`, in the order of precedence.
     merged: Vec<Rc<Node>>,
     pending: Option<Pending>,
 }
 
-/// The key whose value comes next.
+/// The key that waits for its value.
 enum Pending {
     Field(Arc<str>, u32),
     Merge,
 }
 
-/// One document in the making.
+/// Builder of one document.
 pub(super) struct Builder<'t, 's> {
     source: Source<'t>,
     shared: &'s mut Shared,
@@ -93,10 +99,10 @@ pub(super) struct Builder<'t, 's> {
 }
 
 impl<'t, 's> Builder<'t, 's> {
-    pub(super) fn new(source: Source<'t>, shared: &'s mut Shared) -> Self {
+    pub(super) fn new(source: Source<'t>, budget: &'s mut Shared) -> Self {
         Self {
             source,
-            shared,
+            shared: budget,
             line: source.line(1),
             offset: 0,
             stack: Vec::new(),
@@ -106,7 +112,7 @@ impl<'t, 's> Builder<'t, 's> {
         }
     }
 
-    /// Reads to the end of the next document; false when there is none.
+    /// Reads to the end of the next document. Returns false at the end of the stream.
     pub(super) fn read(&mut self, parser: &mut Parser<'t, StrInput<'t>>) -> Result<bool, Located> {
         for next in parser {
             let (event, span) = next.map_err(|error| syntax(self.source, &error))?;
@@ -119,20 +125,20 @@ impl<'t, 's> Builder<'t, 's> {
         Ok(false)
     }
 
-    /// The document as read. One with a fault is not written out, which would spend on a bomb
-    /// what the budget allows.
+    /// Returns the document. A document with faults is not expanded: for an alias bomb, this would use all that the
+    /// budget allows.
     pub(super) fn finish(mut self) -> Parsed {
-        // Anchors hold their nodes, which could then only be copied and not moved.
+        // Anchors hold references to their nodes. While they exist, `expand` copies nodes and does not move them.
         self.anchors.clear();
-        let (faults, broken) = (self.faults, false);
+        let faults = self.faults;
         if faults.is_empty() {
-            return Parsed { root: self.root.map(Node::finish), sketch: Value::Null, faults, broken };
+            return Parsed { root: self.root.map(Node::finish), sketch: Value::Null, faults, broken: false };
         }
-        let sketch = self.root.map_or(Value::Null, |root| root.sketch());
-        Parsed { root: None, sketch, faults, broken }
+        let identity = self.root.map_or(Value::Null, |root| root.sketch());
+        Parsed { root: None, sketch: identity, faults, broken: false }
     }
 
-    /// What could be read before `fault`, so that the object can be named.
+    /// Returns what was read before `fault`, so that messages can name the object.
     pub(super) fn abandon(mut self, fault: Located) -> Parsed {
         self.faults.push(fault);
         while let Some(open) = self.stack.pop() {
@@ -140,13 +146,14 @@ impl<'t, 's> Builder<'t, 's> {
                 Shape::List(items) => Node::list(open.line, items),
                 Shape::Map(map) => Node::map(open.line, map.entries),
             };
-            // What stands at the place of a merge or a key has nothing to name.
+            // The fault may be inside a merge or a key, where the value does not fit. It identifies nothing then.
             let _ = self.place(open.line, node);
         }
         Parsed { broken: true, ..self.finish() }
     }
 
     fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), Fault> {
+        // Position of the event, for the faults that it causes.
         self.line = self.source.line(span.start.line());
         self.offset = span.start.byte_offset().unwrap_or(0);
         match event {
@@ -172,6 +179,7 @@ impl<'t, 's> Builder<'t, 's> {
         anchor: usize,
         tag: Option<&Tag>,
     ) -> Result<(), Fault> {
+        // Only a plain `<<` is a merge. `"<<"` and a value `<<` are text.
         if self.expects_key() && text == "<<" && style == ScalarStyle::Plain && tag.is_none() {
             self.set_pending(Pending::Merge);
             return Ok(());
@@ -179,6 +187,7 @@ impl<'t, 's> Builder<'t, 's> {
         let value = scalar::value(text, style, tag).unwrap_or_else(|fault| self.tolerate(fault));
         let node = Node::scalar(self.line, value);
         self.remember(anchor, &node);
+        // A key costs nothing: the budget counts values.
         if self.expects_key() {
             return self.key(&node);
         }
@@ -196,7 +205,7 @@ impl<'t, 's> Builder<'t, 's> {
         Ok(())
     }
 
-    /// The parser lets a tab before the first key pass, kubectl does not.
+    /// Refuses a tab before the first key of a mapping. The parser accepts it, but kubectl does not.
     fn check_indentation(&self) -> Result<(), Fault> {
         let in_block = matches!(self.stack.last(), Some(Open { shape: Shape::Map(map), .. }) if map.is_block);
         let before = self.source.text.get(..self.offset).unwrap_or_default();
@@ -205,7 +214,8 @@ impl<'t, 's> Builder<'t, 's> {
         if in_block && indentation.any(|byte| byte == b'\t') { Err(Fault::Tab) } else { Ok(()) }
     }
 
-    fn open(&mut self, anchor: usize, tag: Option<&Tag>, kind: &str, shape: Shape) -> Result<(), Fault> {
+    fn open(&mut self, anchor: usize, tag: Option<&Tag>, kind: &str, content: Shape) -> Result<(), Fault> {
+        // A wrong tag does not affect the structure, so the rest can be read.
         if let Some(tag) = tag.filter(|tag| !tag.is_yaml_core_schema_tag(kind)) {
             self.tolerate(Fault::Tag(tag.original()));
         }
@@ -216,10 +226,11 @@ impl<'t, 's> Builder<'t, 's> {
             return Err(Fault::TooDeep);
         }
         self.shared.charge()?;
-        self.stack.push(Open { line: self.line, anchor, shape });
+        self.stack.push(Open { line: self.line, anchor, shape: content });
         Ok(())
     }
 
+    /// Returns the fault of a collection as a key. `{{` is probably an unrendered template.
     fn complex_key(&self) -> Fault {
         let before = self.source.text.get(..self.offset).unwrap_or_default();
         let from_here = self.source.text.get(self.offset..).unwrap_or_default();
@@ -232,11 +243,12 @@ impl<'t, 's> Builder<'t, 's> {
             Shape::List(items) => Node::list(open.line, items),
             Shape::Map(map) => Node::map(open.line, self.entries(map)),
         };
+        // Not at the start: an alias inside of its own anchor would be a cycle.
         self.remember(open.anchor, &node);
         self.place(open.line, node)
     }
 
-    /// The fields of a mapping: its own first, then what is merged, the first source winning.
+    /// Returns the fields of a mapping: its own, then the merged ones that it lacks. Earlier merge sources win.
     fn entries(&mut self, map: Map) -> Vec<Entry> {
         let mut entries = map.entries;
         let mut first: HashMap<Arc<str>, u32> = HashMap::with_capacity(entries.len());
@@ -246,6 +258,7 @@ impl<'t, 's> Builder<'t, 's> {
                 None => _ = first.insert(Arc::clone(&entry.key), entry.line),
             }
         }
+        // Own fields take precedence wherever `<<` is in the mapping, so merge them last.
         for source in map.merged {
             let Content::Map(inherited) = &source.content else { continue };
             let new =
@@ -262,18 +275,21 @@ impl<'t, 's> Builder<'t, 's> {
     }
 
     fn alias(&mut self, anchor: usize) -> Result<(), Fault> {
-        // The parser knows the anchor, so if its node is not there it is not complete.
+        // The parser refuses unknown anchors. If the node is missing, its collection is still open.
         let node = Rc::clone(self.anchors.get(&anchor).ok_or(Fault::Cycle)?);
+        // Charge before use: until it is expanded, an alias is only a reference.
         self.shared.charge_alias(&node)?;
         if self.expects_key() {
             return self.key(&node);
         }
+        // The repeated value may be nested deeper here than where it is defined.
         if self.stack.len() + node.weight.height > MAX_DEPTH {
             return Err(Fault::TooDeep);
         }
         self.place(self.line, node)
     }
 
+    /// Adds a complete node to the innermost open collection, or makes it the root.
     fn place(&mut self, line: u32, node: Rc<Node>) -> Result<(), Fault> {
         match self.stack.last_mut().map(|open| &mut open.shape) {
             None => self.root = Some(node),
@@ -287,6 +303,7 @@ impl<'t, 's> Builder<'t, 's> {
         Ok(())
     }
 
+    /// Stores a node for later aliases.
     fn remember(&mut self, anchor: usize, node: &Rc<Node>) {
         if anchor != 0 {
             self.anchors.insert(anchor, Rc::clone(node));
@@ -303,13 +320,13 @@ impl<'t, 's> Builder<'t, 's> {
         }
     }
 
-    /// Notes a fault behind which the rest of the document can still be read.
+    /// Records a fault that does not prevent reading the rest of the document. Returns null as the value.
     fn tolerate(&mut self, fault: Fault) -> Value {
         self.note(self.locate(fault));
         Value::Null
     }
 
-    /// Paths can be long and faults short, so their number must have an end here already.
+    /// Records a fault. The limit applies here already, because the path of a short fault can be long.
     fn note(&mut self, fault: Located) {
         if self.faults.len() <= MAX_FAULTS {
             self.faults.push(fault);
@@ -321,12 +338,15 @@ impl<'t, 's> Builder<'t, 's> {
         Located { line: self.line, field: Some(path).filter(|path| !path.is_empty()), fault }
     }
 
-    /// Path of the value that comes next, or of the field `last` of the innermost mapping.
+    /// Returns the path of the next value, or of the field `last` of the innermost mapping.
     fn path(&self, last: Option<&str>) -> String {
         let mut path = String::new();
         for open in &self.stack {
             match &open.shape {
-                Shape::List(items) => write!(path, "[{}]", items.len()).expect("a String takes all"),
+                // The item that is being read has the index of the number of items before it.
+                Shape::List(items) => {
+                    write!(path, "[{}]", items.len()).expect("writing to a String cannot fail")
+                }
                 Shape::Map(Map { pending: Some(Pending::Field(key, _)), .. }) => push(&mut path, key),
                 Shape::Map(_) => {}
             }
@@ -338,7 +358,7 @@ impl<'t, 's> Builder<'t, 's> {
     }
 }
 
-/// Appends `.key`, or `[key]` where a dot would mislead.
+/// Appends `.key`, or `[key]` if the key would be ambiguous after a dot.
 fn push(path: &mut String, key: &str) {
     match key {
         _ if key.is_empty() || key.contains(['.', '[', ']', ' ']) => path.extend(["[", key, "]"]),
@@ -347,6 +367,7 @@ fn push(path: &mut String, key: &str) {
     }
 }
 
+/// Returns the mappings that a value of `<<` names.
 fn merge_sources(node: &Rc<Node>) -> Result<Vec<Rc<Node>>, Fault> {
     let is_map = |node: &Node| matches!(node.content, Content::Map(_));
     match &node.content {

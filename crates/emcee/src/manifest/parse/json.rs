@@ -1,15 +1,16 @@
-//! JSON objects one after another, as `jq -c` and Go programs write them.
+//! Streams of JSON objects without separators, as `jq -c` and Go programs write them.
 
 use std::iter;
 
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 
-/// The objects of a JSON stream with the number of lines before each; any other text is one part.
+/// Splits a JSON stream into objects, each with the number of lines before it. Any other text is one part.
 pub(super) fn split(text: &str) -> Box<dyn Iterator<Item = (u32, &str)> + '_> {
     if is_stream(text) { Box::new(parts(text)) } else { Box::new(iter::once((0, text))) }
 }
 
+/// Returns whether the text starts with a JSON object and consists of two or more JSON values. One alone is valid YAML.
 fn is_stream(text: &str) -> bool {
     text.trim_start().starts_with('{')
         && Deserializer::from_str(text)
@@ -23,6 +24,7 @@ fn parts(text: &str) -> impl Iterator<Item = (u32, &str)> {
     let (mut start, mut line) = (0, 0_u32);
     iter::from_fn(move || {
         objects.next()?.ok()?;
+        // A part starts where the previous object ends, so it includes the white space before its own object.
         let part = &text[start..objects.byte_offset()];
         let before = line;
         start = objects.byte_offset();

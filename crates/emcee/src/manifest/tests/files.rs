@@ -1,4 +1,4 @@
-//! Paths.
+//! Files, folders and the standard input.
 
 use std::{fs, io, path::PathBuf};
 
@@ -40,7 +40,7 @@ fn links_are_followed_once() {
     use std::os::unix::fs::symlink;
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
-    // As a ConfigMap is mounted.
+    // Same layout as a mounted ConfigMap.
     fs::create_dir(root.join("..1")).unwrap();
     fs::write(root.join("..1/a.yaml"), SOUND).unwrap();
     symlink("..1", root.join("..data")).unwrap();
@@ -72,7 +72,7 @@ fn a_file_too_large_is_not_read_whole() {
     impl io::Read for Endless {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
             self.0 += into.len();
-            assert!(self.0 <= MAX_BYTES * 2, "reads on and on");
+            assert!(self.0 <= MAX_BYTES * 2, "reads far beyond the limit");
             into.fill(b' ');
             Ok(into.len())
         }
@@ -88,17 +88,17 @@ fn a_file_too_large_is_not_read_whole() {
 fn the_fingerprint_follows_names_and_contents() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
-    let look = || fingerprint(&[root.to_owned()]);
-    let mut seen = vec![look()];
+    let current = || fingerprint(&[root.to_owned()]);
+    let mut seen = vec![current()];
     for (name, text) in [("a.yaml", ""), ("a.yaml", "x"), ("b.yaml", "x"), ("b.yaml", "")] {
         fs::write(root.join(name), text).unwrap();
-        seen.push(look());
+        seen.push(current());
     }
     fs::rename(root.join("b.yaml"), root.join("c.yaml")).unwrap();
-    seen.push(look());
+    seen.push(current());
     for (index, one) in seen.iter().enumerate() {
-        assert!(!seen[..index].contains(one), "look {index}");
+        assert!(!seen[..index].contains(one), "fingerprint {index}");
     }
     fs::write(root.join("c.txt"), "not a manifest").unwrap();
-    assert_eq!(Some(&look()), seen.last());
+    assert_eq!(Some(&current()), seen.last());
 }

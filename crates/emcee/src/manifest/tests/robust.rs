@@ -1,4 +1,4 @@
-//! Never a panic, never much memory, never long.
+//! Hostile input: no panics, bounded memory, bounded time.
 
 use std::{fmt::Write, iter};
 
@@ -9,7 +9,7 @@ use super::{
     SOUND, problems,
 };
 
-/// Repeated, each of these leads a reader somewhere it may not come back from.
+/// Texts that can make a parser recurse, backtrack or allocate without bound if they are repeated.
 const ODD: [&str; 34] = [
     "a",
     "- ",
@@ -51,7 +51,7 @@ const SAMPLE: &str = include_str!("../../../tests/manifest/everything.yaml");
 
 #[test]
 fn bombs_are_refused() {
-    let told = "the alias repeats too much (a file may hold 1000000 values, and 16 MiB of repeated text)";
+    let expected = "the alias repeats too much (a file may hold 1000000 values, and 16 MiB of repeated text)";
     let mut lists = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     let mut merges = String::from("a0: &a0 {k: x}\n");
     for level in 1..50 {
@@ -62,43 +62,46 @@ fn bombs_are_refused() {
     let text = format!("a: &a {}\nb:\n{}", "x".repeat(1 << 20), "- *a\n".repeat(100_000));
     let keys = format!("a: &a {}\nb:\n{}", "x".repeat(1 << 20), "- *a : 1\n".repeat(100_000));
     for bomb in [lists, merges, text, keys] {
-        let told_now = problems(&bomb);
-        assert!(told_now.len() == 1 && told_now[0].ends_with(told), "{told_now:.300?}");
+        let reported = problems(&bomb);
+        assert!(reported.len() == 1 && reported[0].ends_with(expected), "{reported:.300?}");
     }
 }
 
 #[test]
 fn many_values_are_refused() {
-    let told = problems(format!("a: [{}]\n---\n{SOUND}", "1,".repeat(1_100_000)));
-    assert_eq!(told.len(), 1);
-    assert!(told[0].ends_with("holds more than 1000000 values (the most one file may hold)"), "{told:?}");
+    let reported = problems(format!("a: [{}]\n---\n{SOUND}", "1,".repeat(1_100_000)));
+    assert_eq!(reported.len(), 1);
+    assert!(
+        reported[0].ends_with("holds more than 1000000 values (the most one file may hold)"),
+        "{reported:?}"
+    );
     assert_eq!(problems("{}".repeat(5_000)).len(), 1_001);
 }
 
 #[test]
 fn depth_is_limited_however_it_is_reached() {
-    let told = |text: String| problems(text).join("\n");
+    let reported = |text: String| problems(text).join("\n");
     let message = format!("is nested more than {MAX_DEPTH} deep");
     let lists = |deep| format!("{SOUND}a: {}{}\n", "[".repeat(deep), "]".repeat(deep));
-    assert_eq!(told(lists(MAX_DEPTH - 1)), "");
-    assert!(told(lists(MAX_DEPTH)).ends_with(&message));
-    assert!(told(lists(100_000)).ends_with(&message));
-    assert!(told("- ".repeat(100_000)).ends_with(&message));
-    assert!(told("{a: ".repeat(100_000)).ends_with(&message));
-    assert!(told("{\"a\": ".repeat(100_000) + &"}".repeat(100_000)).ends_with(&message));
+    assert_eq!(reported(lists(MAX_DEPTH - 1)), "");
+    assert!(reported(lists(MAX_DEPTH)).ends_with(&message));
+    assert!(reported(lists(100_000)).ends_with(&message));
+    assert!(reported("- ".repeat(100_000)).ends_with(&message));
+    assert!(reported("{a: ".repeat(100_000)).ends_with(&message));
+    assert!(reported("{\"a\": ".repeat(100_000) + &"}".repeat(100_000)).ends_with(&message));
     let block = (0..100).fold(String::new(), |text, deep| text + &" ".repeat(deep) + "a:\n");
-    assert!(told(block).ends_with(&message));
+    assert!(reported(block).ends_with(&message));
     let aliases = (1..9).fold(String::from("a0: &a0 [[[[[[[[[[1]]]]]]]]]]\n"), |text, level| {
         text + &format!("a{level}: &a{level} [[[[[[[[[[*a{}]]]]]]]]]]\n", level - 1)
     });
-    assert!(told(aliases).starts_with("f.yaml:7: a6"));
+    assert!(reported(aliases).starts_with("f.yaml:7: a6"));
 }
 
 #[test]
 fn mistakes_have_an_end() {
     for line in ["---\na: 1\n", "---\n@\n", "a: !x 1\n", "- a: 1\n  a: 2\n", "---\na: [\n"] {
-        let told = problems(line.repeat(20_000));
-        assert!((1..=1_001).contains(&told.len()), "{line}: {}", told.len());
+        let reported = problems(line.repeat(20_000));
+        assert!((1..=1_001).contains(&reported.len()), "{line}: {}", reported.len());
     }
     assert!(
         problems("---\n@\n".repeat(2_000)).last().unwrap().contains("more than 1000 problems in this file")
@@ -107,7 +110,7 @@ fn mistakes_have_an_end() {
 
 #[test]
 fn odd_texts_do_not_take_long() {
-    // Long enough that what grows with the square would take minutes.
+    // Long enough that quadratic behavior would take minutes.
     let long = |text: &str| text.repeat((1 << 17) / text.len());
     for text in ODD {
         read_text("f.yaml", long(text).as_bytes());
@@ -118,7 +121,7 @@ fn odd_texts_do_not_take_long() {
 }
 
 #[test]
-#[ignore = "for its figures: cargo test --release -- --ignored --nocapture largest"]
+#[ignore = "measures only: cargo test --release -- --ignored --nocapture largest"]
 fn largest() {
     let clock = |what: &str, text: &str| {
         let start = std::time::Instant::now();
@@ -156,7 +159,7 @@ fn largest() {
     clock("bomb", &bomb);
 }
 
-/// What breaks readers, as pieces to insert.
+/// Pieces of text that often break parsers, to insert into a valid text.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     let pieces = [
         "\t", "\r", "\n", "\u{feff}", "---\n", "...\n", ": ", "- ", "? ", "[", "]", "{", "}", ",", "\"", "'",
@@ -181,7 +184,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Reads, and holds what every reading owes its caller.
+/// Reads a text and checks the invariants of every result.
 fn check(bytes: &[u8]) {
     let reading = read_text("f.yaml", bytes);
     let lines = u32::try_from(bytes.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count()).unwrap() + 1;

@@ -1,4 +1,4 @@
-//! Scalars are what kubectl makes of them.
+//! Scalars have the same types as in kubectl.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What is written reads back equal.
+//! Written objects read back equal.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -13,7 +13,7 @@ fn scalar() -> impl Strategy<Value = Value> {
         "(yes|no|on|off|y|n|null|~|true|<<|=|---|\\.\\.\\.|!x|&a|\\*a|%a|@a|`a|\\.nan|\\.inf)",
         "([a-z ]{0,100}\n){0,4}[a-z ]{0,5}",
     ];
-    // A whole float reads back as an integer, as in kubectl; no object that is written has one.
+    // A float without a fraction reads back as an integer, as in kubectl. No written object contains one.
     let number = prop_oneof![any::<i64>().prop_map(Value::from), any::<u64>().prop_map(Value::from)];
     let float = any::<f64>().prop_filter("not whole", |f| f.fract() != 0.0).prop_map(Value::from);
     prop_oneof![

@@ -1,4 +1,4 @@
-//! A process of the benchmark, and what is said with it.
+//! A process of the benchmark, and the line protocol that it speaks.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// How long anything may take.
+/// Time limit for each reply.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// A process that answers lines; dropped, it is ended.
+/// A process that answers lines. Dropping it kills it.
 pub(super) struct Child {
     name: &'static str,
     process: Process,
@@ -25,11 +25,11 @@ impl Child {
         let mut command = Command::new(program);
         command.arg(role).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        let stdin = process.stdin.take().context("stdin is a pipe")?;
-        let stdout = process.stdout.take().context("stdout is a pipe")?;
+        let stdin = process.stdin.take().context("stdin is not piped")?;
+        let stdout = process.stdout.take().context("stdout is not piped")?;
         let (sender, lines) = channel();
         std::thread::spawn(move || {
-            // What cannot be read is the end; who listens hears of it.
+            // A read error ends the lines; the receiver sees the closed channel.
             let all = BufReader::new(stdout).lines().map_while(Result::ok);
             all.map(|line| sender.send(line)).take_while(Result::is_ok).for_each(drop);
         });
@@ -42,33 +42,35 @@ impl Child {
 
     pub(super) fn tell(&mut self, line: &str) -> Result<()> {
         let told = writeln!(self.stdin, "{line}").and_then(|()| self.stdin.flush());
-        told.with_context(|| format!("{} has ended", self.name))
+        told.with_context(|| format!("{} has exited", self.name))
     }
 
-    /// What follows `word` in the next line.
+    /// Reads the next line, which must start with `word`; returns the rest of it.
     pub(super) fn hear(&mut self, word: &str) -> Result<String> {
         let line = match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => line,
-            Err(RecvTimeoutError::Timeout) => bail!("{} does not say {word:?}", self.name),
-            Err(RecvTimeoutError::Disconnected) => bail!("{} has ended: see above", self.name),
+            Err(RecvTimeoutError::Timeout) => bail!("{} did not answer with {word:?} in time", self.name),
+            Err(RecvTimeoutError::Disconnected) => bail!("{} has exited: see above", self.name),
         };
-        let rest = line.strip_prefix(word).with_context(|| format!("{} says {line:?}", self.name))?;
+        let rest = line
+            .strip_prefix(word)
+            .with_context(|| format!("{} answered {line:?}, not {word:?}", self.name))?;
         Ok(rest.trim().to_owned())
     }
 
-    /// The moment that follows `word` in the next line.
+    /// Reads the next line, which must be `word` and a moment.
     pub(super) fn moment(&mut self, word: &str) -> Result<Moment> {
-        self.hear(word)?.parse().map(Moment).with_context(|| format!("{word:?} comes with a moment"))
+        self.hear(word)?.parse().map(Moment).with_context(|| format!("{word:?} must be followed by a number"))
     }
 
-    /// When the last subscriber had it, and how many resources all got.
+    /// Reads when the last subscriber was done, and how many resources all of them received.
     pub(super) fn done(&mut self) -> Result<(Moment, usize)> {
         let said = self.hear("done")?;
-        let (at, resources) = said.split_once(' ').context("\"done\" comes with two numbers")?;
+        let (at, resources) = said.split_once(' ').context("\"done\" must be followed by two numbers")?;
         Ok((Moment(at.parse()?), resources.parse()?))
     }
 
-    /// Waits for its own end, which is a good one.
+    /// Waits for the process to exit, which must be successful.
     pub(super) fn end(mut self) -> Result<()> {
         let status = self.process.wait()?;
         ensure!(status.success(), "{} failed: {status}", self.name);
@@ -78,18 +80,18 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have exited already.
         let _ended = self.process.kill();
         let _reaped = self.process.wait();
     }
 }
 
-/// Nanoseconds by the clock of the machine, which all its processes share.
+/// Nanoseconds of the machine's clock, which all its processes share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(u64);
 
 impl Moment {
-    /// Fails if somebody has set the clock back.
+    /// Time that passed since `before`; fails if the clock was set back.
     pub(super) fn since(self, before: Self) -> Result<Duration> {
         let nanoseconds = self.0.checked_sub(before.0).context("the clock was set back: measure again")?;
         Ok(Duration::from_nanos(nanoseconds))

@@ -1,4 +1,4 @@
-//! What was measured, as a table.
+//! The results as a table.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use crate::bench::durations::quantile;
 use crate::bench::figures::{each, megabytes, milliseconds, seconds, thousands, verdict};
 use crate::bench::table::{self, Row};
 
-/// How many times as long as a bare broadcast a change may take.
+/// Maximum time of a change, as a multiple of a bare broadcast.
 const TIMES: f64 = 1.5;
-/// Memory that is asked for, in bytes, of an idle subscriber.
+/// Target for the memory of an idle subscriber, in bytes.
 const MEMORY: u64 = 128 << 10;
-/// Percentiles that are shown.
+/// Percentiles that the table shows.
 const PERCENTILES: [usize; 2] = [50, 99];
 
 impl Outcome {
-    /// How many times as long as the bare broadcast.
+    /// Time of a change, as a multiple of the bare broadcast.
     fn times(&self, percent: usize) -> f64 {
         self.emcee.change(percent).as_secs_f64() / self.bare.change(percent).as_secs_f64()
     }
 
-    /// Memory of the server that each idle subscriber takes, in bytes.
+    /// Memory of the server for each idle subscriber, in bytes.
     fn each_subscriber(&self, of: &Side) -> u64 {
         of.idle.resident.saturating_sub(of.before.resident) / (self.size.subscribers.max(1) as u64)
     }
@@ -76,7 +76,7 @@ fn changes() -> Vec<Row<Outcome>> {
 
 fn memory() -> Vec<Row<Outcome>> {
     vec![
-        Row::plain("memory of Emcee's server before anybody subscribes", |of| {
+        Row::plain("memory of Emcee's server before the first subscription", |of| {
             megabytes(of.emcee.before.resident)
         }),
         Row::plain("the most until all are synced", |of| megabytes(of.emcee.idle.peak)),
@@ -94,7 +94,7 @@ fn memory() -> Vec<Row<Outcome>> {
 
 fn reconnect() -> Vec<Row<Outcome>> {
     vec![
-        Row::plain("all connect anew, with the versions that they hold", |of| seconds(of.reconnect.elapsed)),
+        Row::plain("all reconnect, with the versions that they hold", |of| seconds(of.reconnect.elapsed)),
         Row::plain("processor time of Emcee's server for it", |of| seconds(of.reconnect.processor)),
         Row {
             what: "**resources that are sent then**",
@@ -120,7 +120,7 @@ fn kilobytes(bytes: u64) -> String {
     format!("{} KB", bytes.div_ceil(1 << 10))
 }
 
-/// The table.
+/// The results as a Markdown table.
 #[must_use]
 pub fn markdown(outcomes: &[Outcome]) -> String {
     table::markdown(&rows(), outcomes, |of| {

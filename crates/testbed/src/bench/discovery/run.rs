@@ -1,4 +1,4 @@
-//! The runs: both servers with their subscribers, at the same time.
+//! Runs both servers with their subscribers, at the same time.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use super::{Options, Outcome, Phase, Side, Size};
 use crate::bench::usage::{memory, processor_time};
 use crate::progress::say;
 
-/// File descriptors that a process needs besides its sockets.
+/// File descriptors that a process needs in addition to its sockets.
 const FILES: usize = 100;
 
-/// Measures each size.
+/// Measures each size in turn.
 pub fn measure(options: &Options) -> Result<Vec<Outcome>> {
     options.sizes.iter().map(|size| outcome(options, *size)).collect()
 }
@@ -23,7 +23,7 @@ fn outcome(options: &Options, size: Size) -> Result<Outcome> {
     allow_files(size.subscribers + FILES)?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("credentials.json");
-    let file = file.to_str().context("a temporary folder whose name is no text")?;
+    let file = file.to_str().context("the name of the temporary folder is not UTF-8")?;
     Child::start(&options.program, "certificates", &[file, &size.subscribers.to_string()])?.end()?;
     say(format_args!("{} services to {} subscribers: Emcee …", size.services, size.subscribers));
     let (mut emcee, mut ours) = Pair::start(&options.program, "server", file, size, options.idle)?;
@@ -34,9 +34,9 @@ fn outcome(options: &Options, size: Size) -> Result<Outcome> {
         ours.changes.push(emcee.change(number)?);
         yardstick.changes.push(bare.change(number)?);
     }
-    // Only Emcee knows what a subscriber has; and its subscribers shall have the machine for themselves now.
+    // Only Emcee tracks what a subscriber has. Without the other server, its subscribers have the machine to themselves.
     drop(bare);
-    say(format_args!("  all connect anew …"));
+    say(format_args!("  all reconnect …"));
     let reconnect = emcee.all("reconnect")?;
     let afterwards = emcee.change(options.changes + 1)?;
     Ok(Outcome { size, emcee: ours, bare: yardstick, reconnect, afterwards })
@@ -44,7 +44,7 @@ fn outcome(options: &Options, size: Size) -> Result<Outcome> {
 
 /// A server and its subscribers.
 struct Pair {
-    /// Before the server, whose end would be an error for them: they are dropped in this order.
+    /// Declared before the server, so that they are dropped first: for them, a server that ends is an error.
     subscribers: Child,
     server: Child,
     size: Size,
@@ -72,7 +72,7 @@ impl Pair {
         Ok((pair, Side { before, sync, idle, changes: Vec::new() }))
     }
 
-    /// All subscribers do something, and wait for what comes of it.
+    /// Has all subscribers run a command, and waits until the last one is done.
     fn all(&mut self, what: &str) -> Result<Phase> {
         let used = processor_time(&[self.server.pid()]);
         self.subscribers.tell(what)?;
@@ -82,7 +82,7 @@ impl Pair {
         Ok(Phase { elapsed: done.since(begun)?, processor, resources })
     }
 
-    /// One service changes, and all hear of it once.
+    /// Changes one service, and waits until all subscribers have received it once.
     fn change(&mut self, number: u16) -> Result<Phase> {
         let used = processor_time(&[self.server.pid()]);
         self.server.tell(&format!("change {number}"))?;
@@ -95,7 +95,7 @@ impl Pair {
     }
 }
 
-/// For this process and those that it starts.
+/// Raises the limit of open files for this process and its children.
 fn allow_files(count: usize) -> Result<()> {
     let (limit, count) = (getrlimit(Resource::Nofile), count as u64);
     if limit.current.is_some_and(|current| current < count) {

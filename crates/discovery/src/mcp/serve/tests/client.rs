@@ -1,4 +1,4 @@
-//! A client of gRPC in a few lines, apart from the framing that the server uses.
+//! A minimal gRPC client that does not share the framing code of the server.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -46,7 +46,7 @@ impl Client {
         Self::speak(TcpStream::connect(address).await.unwrap(), 65_535).await
     }
 
-    /// That takes so many bytes of each stream, and no more.
+    /// Connects with an HTTP/2 window of `window` bytes per stream, which is never enlarged.
     pub(super) async fn with_window(address: SocketAddr, window: u32) -> Self {
         Self::speak(TcpStream::connect(address).await.unwrap(), window).await
     }
@@ -116,7 +116,7 @@ impl Stream {
         self.sender = None;
     }
 
-    /// The next response. Panics when the stream ends before.
+    /// Waits for the next response. Panics if the stream ends first.
     pub(super) async fn response(&mut self) -> DiscoveryResponse {
         loop {
             if let Some((&[0, a, b, c, d], rest)) = self.buffer.split_first_chunk::<5>() {
@@ -130,10 +130,10 @@ impl Stream {
         }
     }
 
-    /// How the stream ends. What comes before is passed over.
+    /// Waits for the end of the stream and returns its status code. Skips responses.
     pub(super) async fn end(&mut self) -> Code {
         while self.read().await {}
-        self.status.as_ref().expect("a stream of gRPC ends with a status").code()
+        self.status.as_ref().expect("a gRPC stream ends with a status").code()
     }
 
     async fn read(&mut self) -> bool {

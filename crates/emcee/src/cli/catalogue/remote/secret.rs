@@ -1,4 +1,4 @@
-//! The relationship's certificate, from a file or a cluster.
+//! Loads this mesh's certificate for a relationship, from a file or a cluster.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,14 @@ use crate::cluster::read::converse;
 use crate::console::Console;
 use crate::intake::Intake;
 
-/// The certificate, key and CA; none, if they cannot be used, which is said then.
+/// Loads certificate, key and CA. Prints the reason and returns `None` if they cannot be used.
 pub(super) fn read(
     place: &str,
     source: &SourceArgs,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Option<Material>> {
     match place.split_once('/') {
+        // `NAMESPACE/NAME` looks like a path; an existing file takes precedence.
         Some((namespace, name)) if !Path::new(place).exists() && is_key(namespace, name) => {
             let credential = of_cluster(namespace, name, source)?;
             let problem = credential.problem_at(Timestamp::now());
@@ -34,10 +35,12 @@ pub(super) fn read(
     }
 }
 
+/// Returns whether the two parts can be namespace and name of a Secret.
 fn is_key(namespace: &str, name: &str) -> bool {
     names::is_dns_label(namespace) && names::is_dns_name(name)
 }
 
+/// Reads a Secret from the cluster.
 fn of_cluster(namespace: &str, name: &str, source: &SourceArgs) -> anyhow::Result<Credential> {
     let secret = converse(async {
         let client = source.client().await?;
@@ -52,12 +55,13 @@ fn of_cluster(namespace: &str, name: &str, source: &SourceArgs) -> anyhow::Resul
         .with_context(|| format!("Secret {namespace}/{name} is not of type kubernetes.io/tls"))
 }
 
+/// Reads the only TLS Secret in a file.
 fn of_file(place: &str, console: &mut Console<'_>) -> anyhow::Result<Option<Material>> {
     let Some(reading) = sources::read(&[PathBuf::from(place)], console)? else {
         bail!("the certificate of the relationship cannot be read (--secret FILE, or NAMESPACE/NAME)")
     };
     let mut problems = reading.problems.clone();
-    // Of documents that are no Secrets nothing is asked.
+    // Ignore other documents, so that a file with a whole mesh can be used.
     let secrets: Vec<_> = reading.documents.into_iter().filter(|it| it.kind == "Secret").collect();
     let mut intake = Intake::of(&secrets, "cluster.local");
     problems.append(&mut intake.refusals);
@@ -73,11 +77,12 @@ fn of_file(place: &str, console: &mut Console<'_>) -> anyhow::Result<Option<Mate
             let problem = problem.map(|(field, words)| document.problem(Some(&field), words));
             usable(credential, problem, console)
         }
-        [] => bail!("{place}: there is no Secret of type kubernetes.io/tls in it"),
-        several => bail!("{place}: there are {} Secrets in it, and one is needed", several.len()),
+        [] => bail!("{place}: contains no Secret of type kubernetes.io/tls"),
+        several => bail!("{place}: contains {} Secrets (exactly one is needed)", several.len()),
     }
 }
 
+/// Parses the key material, unless `problem` rules it out already.
 fn usable(
     credential: &Credential,
     problem: Option<impl Display>,

@@ -42,7 +42,7 @@ fn offer(name: &str) -> Offer {
     }
 }
 
-/// m2's Emcee: blue with m1, to which reviews and ratings are offered, and m3, to which nothing is.
+/// Emcee of m2: relationship blue with m1, to which reviews and ratings are announced, and m3, to which nothing is.
 struct M2 {
     address: Endpoint,
     _task: AbortOnDropHandle<()>,
@@ -61,14 +61,14 @@ impl M2 {
         let announcer = Arc::new(Announcer::new());
         let m1 = Visibility::Peers([Arc::from("m1")].into());
         for service in ["reviews", "ratings"] {
-            let offered = announcer.try_change(|shelf| shelf.offer("blue", &offer(service), &m1));
-            offered.expect("it can be offered");
+            let offered = announcer.try_change(|cache| cache.offer("blue", &offer(service), &m1));
+            offered.expect("it can be announced");
         }
         announcer.synced();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let task: JoinHandle<()> = tokio::spawn(async move {
-            // Kept as long as it serves.
+            // Keep the sender as long as the server runs.
             let (_all, current) = watch::channel(Arc::new(all));
             let server = Server::new(announcer, current, Limits::default());
             server.serve(listener, std::future::pending()).await;
@@ -77,7 +77,7 @@ impl M2 {
     }
 }
 
-/// Asks for a relationship, as whom.
+/// Queries a relationship with the given identity.
 async fn asked(
     address: &Endpoint,
     relationship: &str,
@@ -123,15 +123,20 @@ async fn what_hinders_is_said_with_the_mend() {
     let address = &m2.address;
     let stranger = material(&issued(&Leaf::dns("m9.example")));
     for (relationship, who, name, expected) in [
-        ("blue", own(), "m4.example", "carries m2.example, m2.blue.example, but m4.example is wanted"),
+        (
+            "blue",
+            own(),
+            "m4.example",
+            "has the names m2.example, m2.blue.example, but m4.example is expected",
+        ),
         ("green", own(), "m2.example", "it has no open relationship of this name"),
         ("blue", stranger, "m2.example", "our certificate carries no name that it lists for one peer"),
     ] {
         let trouble = asked(address, relationship, &who, &[name]).await.expect_err(expected);
         assert!(trouble.starts_with(&format!("{address}: ")) && trouble.contains(expected), "{trouble}");
     }
-    let nobody = asked(address, "green", &own(), &[]).await.expect_err("unknown");
-    assert!(nobody.contains("it has no open relationship of this name"), "{nobody}");
+    let unknown = asked(address, "green", &own(), &[]).await.expect_err("unknown");
+    assert!(unknown.contains("it has no open relationship of this name"), "{unknown}");
 }
 
 #[tokio::test]
@@ -151,7 +156,7 @@ async fn a_port_where_no_emcee_listens_is_told_apart() {
     let address: Endpoint =
         closed.local_addr().expect("it is bound").to_string().parse().expect("an endpoint");
     drop(closed);
-    let trouble = asked(&address, "blue", &own(), &[]).await.expect_err("nobody is there");
+    let trouble = asked(&address, "blue", &own(), &[]).await.expect_err("no server listens");
     assert!(trouble.contains("refuses the connection"), "{trouble}");
 
     let plain = StdListener::bind("127.0.0.1:0").expect("a port");
@@ -159,7 +164,7 @@ async fn a_port_where_no_emcee_listens_is_told_apart() {
         plain.local_addr().expect("it is bound").to_string().parse().expect("an endpoint");
     let served = std::thread::spawn(move || {
         let (mut stream, _) = plain.accept().expect("somebody comes");
-        // A record of TLS, as long as it is, has begun.
+        // The first five bytes are the header of a TLS record.
         stream.read_exact(&mut [0; 5]).expect("it says something");
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("it listens");
     });

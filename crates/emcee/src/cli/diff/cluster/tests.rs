@@ -74,7 +74,7 @@ async fn wrong_files_are_refused_and_what_stays_undone_is_said() {
     assert!(nowhere.err.starts_with("not generated: ServiceBinding shop/details: "), "{}", nowhere.err);
 }
 
-/// Of two that want the same name the older has it, and a file has no age of its own.
+/// If two resources claim the same name, the older one wins. A file has no age of its own.
 #[tokio::test]
 async fn a_new_file_does_not_oust_what_is_there() {
     let server = ApiServer::new();
@@ -94,7 +94,7 @@ async fn a_new_file_does_not_oust_what_is_there() {
     let after = ran(&server, std::slice::from_ref(&newer)).await;
     assert_eq!(before.out, after.out);
     assert!(after.err.contains("ServiceBinding shop/a-new: "), "{}", after.err);
-    // One that is there already keeps its age.
+    // A resource that exists in the cluster keeps its age.
     let again = ran(&server, &[newer, alias(bound("old", "203.0.113.9:15443"))]).await;
     assert!(again.err.contains("ServiceBinding shop/a-new: "), "{}", again.err);
     assert_eq!(lines(&again.err, "not generated: ").len(), 1, "{}", again.err);
@@ -111,12 +111,14 @@ async fn a_name_that_is_taken_is_said() {
     server.put("serviceentries.networking.istio.io", foreign);
     let ran = ran(&server, &[bound("details", "203.0.113.7:15443")]).await;
     assert_eq!(lines(&ran.out, "+ ServiceEntry ").len(), 0, "{}", ran.out);
-    let said = format!("left as it is: ServiceEntry shop/{entry} is somebody else's (rename or delete it)\n");
+    let said = format!(
+        "left unchanged: ServiceEntry shop/{entry} exists and is not managed by Emcee (rename or delete it)\n"
+    );
     assert!(ran.err.ends_with(&said), "{}", ran.err);
     assert!(server.read(|state| state.count(Verb::Get)) > 0);
 }
 
-/// What is left as it is is a difference, with what an administrator does about it.
+/// An object that is left unchanged counts as a difference, and the message says how to fix it.
 #[tokio::test]
 async fn what_is_left_as_it_is_is_a_difference() {
     let server = ApiServer::new();
@@ -133,19 +135,19 @@ async fn what_is_left_as_it_is_is_a_difference() {
     unwanted["metadata"]["name"] = "unwanted".into();
     server.put("serviceentries.networking.istio.io", unwanted);
     let found = ran(&server, &[]).await;
-    let mend = |name: &str| {
+    let fix = |name: &str| {
         format!(
             "delete it, or hand it over to Emcee: `kubectl -n shop get serviceentries.networking.istio.io {name} -o yaml | kubectl apply --server-side --field-manager emcee -f -`"
         )
     };
     for words in [
         format!(
-            "left as it is: ServiceEntry shop/{entry} has Emcee's label, but somebody else wrote it, and it is not as it should be ({})\n    metadata.labels.",
-            mend(&entry)
+            "left unchanged: ServiceEntry shop/{entry} has Emcee's label but another field manager wrote it, and it differs from the desired state ({})\n    metadata.labels.",
+            fix(&entry)
         ),
         format!(
-            "left as it is: ServiceEntry shop/unwanted has Emcee's label, but somebody else wrote it, and no resource asks for it ({})\n",
-            mend("unwanted")
+            "left unchanged: ServiceEntry shop/unwanted has Emcee's label but another field manager wrote it, and no resource asks for it ({})\n",
+            fix("unwanted")
         ),
     ] {
         assert!(found.err.contains(&words), "{words}\n{}", found.err);
