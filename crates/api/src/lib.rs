@@ -15,7 +15,7 @@ pub use mesh_fed_config::{
     Discovery, ImportMode, MeshFedConfig, MeshFedConfigSpec, MeshFedConfigStatus, OnPeerLoss, Peer,
     PeerStatus, ServiceType,
 };
-pub use service_binding::{Announcement, ServiceBinding, ServiceBindingSpec, ServiceBindingStatus};
+pub use service_binding::{AnnouncementStatus, ServiceBinding, ServiceBindingSpec, ServiceBindingStatus};
 pub use service_exposition::{ServiceExposition, ServiceExpositionSpec, ServiceExpositionStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

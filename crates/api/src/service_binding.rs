@@ -156,12 +156,12 @@ pub struct ServiceBindingStatus {
 
     /// Accepted announcement, which Emcee reads back after a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub announcement: Option<Announcement>,
+    pub announcement: Option<AnnouncementStatus>,
 }
 
 /// Service as a peer announced it.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-pub struct Announcement {
+pub struct AnnouncementStatus {
     /// Name of the peer.
     pub peer: String,
     /// Protocol of the port.

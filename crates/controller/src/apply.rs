@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use emcee_core::plan::{Kind, Object};
+use emcee_core::plan::{GeneratedKind, GeneratedObject};
 use emcee_core::translate::Unit;
 
 use crate::observe::fact::{List, Live, ObjectId, Origin, OwnerLabels};
@@ -137,7 +137,7 @@ impl Desk {
         let (unit, had) =
             self.units.remove_entry(unit).unwrap_or_else(|| (Arc::new(unit.clone()), Box::default()));
         // With MCP, istiod receives these kinds from Emcee directly.
-        let written = |object: &&Object| !(self.mcp && object.kind().is_istio());
+        let written = |object: &&GeneratedObject| !(self.mcp && object.kind().is_istio());
         let objects = model.translation().objects_of(&unit);
         let mut wanted: Vec<ObjectId> = Vec::with_capacity(objects.len());
         for object in objects.iter().filter(written) {
@@ -207,8 +207,10 @@ impl Desk {
     fn after(&mut self, model: &Model, id: &ObjectId, waiter: Option<Unit>) -> Vec<Unit> {
         let unit = self.book.get(id).and_then(|entry| entry.unit.clone());
         if self.open {
-            let of_unit =
-                unit.as_ref().filter(|_| id.kind == Kind::Service).and_then(|unit| self.units.get(unit));
+            let of_unit = unit
+                .as_ref()
+                .filter(|_| id.kind == GeneratedKind::Service)
+                .and_then(|unit| self.units.get(unit));
             // The routes of a facade wait for its Service (`is_held_back`), so all objects of the unit may be
             // ready now.
             let due = of_unit.map_or_else(|| vec![id.clone()], |objects| objects.to_vec());
@@ -248,9 +250,9 @@ impl Desk {
     fn is_held_back(&self, entry: &Entry, id: &ObjectId) -> bool {
         let Some(unit @ Unit::Facade(_)) = entry.unit.as_deref() else { return false };
         let services =
-            self.units.get(unit).into_iter().flatten().filter(|object| object.kind == Kind::Service);
+            self.units.get(unit).into_iter().flatten().filter(|object| object.kind == GeneratedKind::Service);
         let mut entries = services.filter_map(|service| self.book.get(service));
-        id.kind != Kind::Service && !entries.all(Entry::is_ours)
+        id.kind != GeneratedKind::Service && !entries.all(Entry::is_ours)
     }
 
     /// Queues objects as one batch. The finalizer of a resource that needs one goes first.
@@ -495,8 +497,8 @@ fn phase(entry: &Entry, step: Step, id: &ObjectId) -> u8 {
         Some(Unit::Facade(_)) => 3,
         None => entry.owner.as_deref().map_or(2, OwnerLabels::class),
     };
-    let kinds = Kind::ALL.len();
-    let place = Kind::ALL.iter().position(|kind| *kind == id.kind).unwrap_or_default();
+    let kinds = GeneratedKind::ALL.len();
+    let place = GeneratedKind::ALL.iter().position(|kind| *kind == id.kind).unwrap_or_default();
     // Creations and updates take phases 1 to 4 × kinds, removals the phases above them, in reverse. With 15
     // kinds the highest phase is 120.
     let number = match step {

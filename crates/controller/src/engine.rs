@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use emcee_core::catalogue::Published;
-use emcee_core::inputs::Change;
-use emcee_core::plan::Object;
-use emcee_core::translate::{Piece, Unit};
+use emcee_core::catalogue::CatalogueUpdate;
+use emcee_core::inputs::InputChange;
+use emcee_core::plan::GeneratedObject;
+use emcee_core::translate::{Unit, UnitBatch};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ pub(crate) struct Engine {
     /// Changed resources whose objects may be incomplete.
     touched: BTreeSet<Unit>,
     /// Catalogue updates that discovery has not received yet.
-    unpublished: Vec<Published>,
+    unpublished: Vec<CatalogueUpdate>,
     /// Whether the objects may have changed since istiod last received them; `None` without MCP.
     unshown: Option<bool>,
     /// State of the leader; `None` on other replicas.
@@ -59,10 +59,10 @@ struct Writing {
 /// Results of a piece of the translation, as far as it has been propagated.
 #[derive(Default)]
 struct Changed {
-    piece: Option<Piece>,
+    piece: Option<UnitBatch>,
     planned: Planned,
     /// Updates for discovery, which receives them when the piece is complete.
-    published: Vec<Published>,
+    published: Vec<CatalogueUpdate>,
     /// Units with incomplete objects. They are planned later.
     unsound: Vec<Unit>,
 }
@@ -169,7 +169,7 @@ impl Engine {
     pub(crate) fn accepts(&self) -> bool {
         let opening = self.writing.as_ref().is_some_and(|writing| writing.opening || !writing.learns);
         let shown = self.unshown.is_none() || self.is_planned();
-        shown && !opening && !self.model.translation().is_whole()
+        shown && !opening && !self.model.translation().is_holding_back()
     }
 
     /// Reports whether there is anything to [`work`](Self::work) on.
@@ -209,14 +209,14 @@ impl Engine {
         let (model, metrics) = (&self.model, &self.metrics);
         let mut desk = self.writing.as_mut().map(|writing| &mut writing.desk);
         let changed = self.changed.step(|unit, changed| {
-            if !model.translation().is_sound(unit) {
+            if !model.translation().can_plan(unit) {
                 // Its claims are about to change. What it has now may belong to another resource.
                 return changed.unsound.push(unit.clone());
             }
-            changed.published.extend(model.translation().published(std::slice::from_ref(unit)));
+            changed.published.extend(model.translation().catalogue_updates(std::slice::from_ref(unit)));
             // Every replica exports this: an expiry does not depend on leadership.
             if let Unit::MeshFedConfig(key) = unit {
-                metrics.set_certificate(key, model.translation().certificate_end(key));
+                metrics.set_certificate(key, model.translation().certificate_expiry(key));
             }
             if let Some(desk) = &mut desk {
                 desk.plan(model, unit, &mut changed.planned);
@@ -313,7 +313,7 @@ impl Engine {
             // The desired objects may be incomplete, so this comparison is not final. Plan the unit again.
             if let Fact::Live(live) = &fact
                 && let Some(unit) = writing.desk.unit_of(&live.id)
-                && self.model.translation().holds(unit)
+                && self.model.translation().is_pending(unit)
             {
                 self.model.recall(unit.clone());
             }
@@ -332,17 +332,17 @@ impl Engine {
     }
 
     /// Processes changes that peers have announced.
-    pub(crate) fn hear(&mut self, changes: Vec<Change>) {
+    pub(crate) fn hear(&mut self, changes: Vec<InputChange>) {
         self.see(changes.into_iter().map(Fact::Input).collect());
     }
 
     /// Drains the updates for discovery.
-    pub(crate) fn published(&mut self) -> Vec<Published> {
+    pub(crate) fn published(&mut self) -> Vec<CatalogueUpdate> {
         std::mem::take(&mut self.unpublished)
     }
 
     /// Returns all objects for istiod, if they may have changed since the last call and none is incomplete.
-    pub(crate) fn changed_objects(&mut self) -> Option<Vec<Object>> {
+    pub(crate) fn changed_objects(&mut self) -> Option<Vec<GeneratedObject>> {
         if !self.is_planned() {
             return None;
         }
@@ -455,13 +455,13 @@ impl Engine {
             "writes": self.writing.is_some(),
             "waiting": self.waiting(),
             "resources": resources.collect::<Vec<_>>(),
-            "objects": translation.objects().iter().map(Object::for_people).collect::<Vec<_>>(),
+            "objects": translation.objects().iter().map(GeneratedObject::to_redacted_json).collect::<Vec<_>>(),
         })
     }
 
     /// Returns the announcements in both directions; `None` before the initial sync is complete.
     pub(crate) fn offers(&self) -> Option<Offers> {
-        let listings = || self.model.translation().listing();
+        let listings = || self.model.translation().catalogue_reports();
         self.started.then(|| Offers { follows: self.writing.is_some(), listings: listings() })
     }
 
@@ -475,8 +475,8 @@ impl Engine {
 /// planned yet.
 fn holds(model: &Model, changed: &Groups<Changed>, unit: &Unit) -> bool {
     let translation = model.translation();
-    translation.holds(unit)
+    translation.is_pending(unit)
         || !changed.is_empty()
             && (changed.contains(unit)
-                || translation.shared_by(unit).iter().any(|unit| changed.contains(unit)))
+                || translation.shared_units_of(unit).iter().any(|unit| changed.contains(unit)))
 }

@@ -122,7 +122,7 @@ fn shortened(text: &str, longest: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use emcee_core::key::Key;
+    use emcee_core::key::ObjectKey;
     use emcee_core::uid::Uid;
 
     use super::*;
@@ -139,7 +139,7 @@ mod tests {
     fn an_event_names_its_resource_and_has_a_name_that_is_allowed() {
         let name = "a.".repeat(126) + "a";
         let transition = Transition {
-            unit: Unit::ServiceBinding(Key::new("shop", &name)),
+            unit: Unit::ServiceBinding(ObjectKey::new("shop", &name)),
             uid: Uid::new(Some("uid")),
             ready: false,
             reason: "NoAddress".to_owned(),

@@ -2,26 +2,26 @@
 //!
 //! The controller never waits for the other side. Changes from the other side arrive like watch updates.
 
-use emcee_core::catalogue::Published;
-use emcee_core::inputs::Change;
-use emcee_core::plan::Object;
+use emcee_core::catalogue::CatalogueUpdate;
+use emcee_core::inputs::InputChange;
+use emcee_core::plan::GeneratedObject;
 use tokio::sync::{mpsc, watch};
 
 /// The controller's end of the channels.
 pub(crate) struct Exchange {
-    published: mpsc::UnboundedSender<Vec<Published>>,
-    said: mpsc::Receiver<Vec<Change>>,
-    objects: watch::Sender<Vec<Object>>,
+    published: mpsc::UnboundedSender<Vec<CatalogueUpdate>>,
+    said: mpsc::Receiver<Vec<InputChange>>,
+    objects: watch::Sender<Vec<GeneratedObject>>,
 }
 
 /// Discovery's end of the channels.
 pub struct Counterpart {
     /// Relationships and announcements: everything after the initial sync, then only changes.
-    pub published: mpsc::UnboundedReceiver<Vec<Published>>,
+    pub published: mpsc::UnboundedReceiver<Vec<CatalogueUpdate>>,
     /// Takes changes that peers have announced.
-    pub say: mpsc::Sender<Vec<Change>>,
+    pub say: mpsc::Sender<Vec<InputChange>>,
     /// All objects of Istio's kinds, if istiod receives them over MCP; otherwise empty.
-    pub objects: watch::Receiver<Vec<Object>>,
+    pub objects: watch::Receiver<Vec<GeneratedObject>>,
 }
 
 /// Number of batches of changes that may wait. One reconnect of a peer sends more than a controller needs at
@@ -36,19 +36,19 @@ pub(crate) fn exchange() -> (Exchange, Counterpart) {
 }
 
 impl Exchange {
-    pub(crate) fn publish(&self, news: Vec<Published>) {
+    pub(crate) fn publish(&self, news: Vec<CatalogueUpdate>) {
         if !news.is_empty() {
             // Without discovery, there is no receiver.
             let _no_receiver = self.published.send(news);
         }
     }
 
-    pub(crate) fn show(&self, objects: Vec<Object>) {
+    pub(crate) fn show(&self, objects: Vec<GeneratedObject>) {
         self.objects.send_replace(objects);
     }
 
     /// Returns the next batch of changes. Never completes once the other end is gone.
-    pub(crate) async fn hear(&mut self) -> Vec<Change> {
+    pub(crate) async fn hear(&mut self) -> Vec<InputChange> {
         match self.said.recv().await {
             Some(changes) => changes,
             None => std::future::pending().await,

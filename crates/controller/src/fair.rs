@@ -119,12 +119,12 @@ impl<T> Groups<T> {
 
 #[cfg(test)]
 mod tests {
-    use emcee_core::key::Key;
+    use emcee_core::key::ObjectKey;
 
     use super::*;
 
     fn unit(namespace: &str, name: usize) -> Unit {
-        Unit::ServiceBinding(Key::new(namespace, &name.to_string()))
+        Unit::ServiceBinding(ObjectKey::new(namespace, &name.to_string()))
     }
 
     #[test]

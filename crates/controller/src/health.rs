@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use emcee_core::catalogue::Listing;
+use emcee_core::catalogue::CatalogueReport;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,7 +27,7 @@ pub struct Offers {
     /// statuses of resources say.
     pub follows: bool,
     /// Announcements of each relationship, in both directions.
-    pub listings: Vec<Listing>,
+    pub listings: Vec<CatalogueReport>,
 }
 
 /// A request to the control loop, and where to send the answer.

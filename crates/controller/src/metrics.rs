@@ -1,7 +1,7 @@
 //! Metrics of a controller, for Prometheus.
 
 use emcee_api::Reason;
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -113,7 +113,7 @@ impl Metrics {
     }
 
     /// Sets when the certificate of a relationship expires; `None` if it has none that can be used.
-    pub(crate) fn set_certificate(&self, fed_config: &Key, end: Option<Timestamp>) {
+    pub(crate) fn set_certificate(&self, fed_config: &ObjectKey, end: Option<Timestamp>) {
         let (namespace, name) = (fed_config.namespace.to_string(), fed_config.name.to_string());
         let labels = RelationshipLabels { namespace, name };
         match end {
@@ -151,7 +151,7 @@ mod tests {
         metrics.written("create", "Gateway", true, 0.1);
         metrics.watch_failed("Gateway");
         metrics.moved("ServiceBinding", None, Some(Readiness { ready: true, reason: Reason::Fine }));
-        metrics.set_certificate(&Key::new("blue", "blue"), Some(Timestamp::UNIX_EPOCH));
+        metrics.set_certificate(&ObjectKey::new("blue", "blue"), Some(Timestamp::UNIX_EPOCH));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("a string takes everything");
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
@@ -183,7 +183,7 @@ mod tests {
                 .expect("a string takes everything");
             text.lines().find(|line| line.starts_with("certificate_end_seconds{")).map(str::to_owned)
         };
-        let blue = Key::new("fed", "blue");
+        let blue = ObjectKey::new("fed", "blue");
         metrics.set_certificate(&blue, Some(Timestamp::from_second(86400).expect("a time")));
         let wanted = r#"certificate_end_seconds{namespace="fed",name="blue"} 86400"#;
         assert_eq!(shown().as_deref(), Some(wanted));

@@ -9,8 +9,8 @@ use std::fmt;
 
 use emcee_api::labels::{MANAGED_BY, MANAGED_BY_EMCEE};
 use emcee_api::{GROUP, VERSION};
-use emcee_core::key::Key;
-use emcee_core::plan::Kind;
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedKind;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -99,10 +99,10 @@ impl Watches {
     pub(crate) fn of_generated(client: &Client, options: &Options, out: &mpsc::Sender<Observation>) -> Self {
         let mut watches = Self::new(client, out);
         let ours = Config::default().labels(&format!("{MANAGED_BY}={MANAGED_BY_EMCEE}"));
-        for kind in Kind::ALL {
+        for kind in GeneratedKind::ALL {
             let namespaces = match kind {
                 // As in the generated RBAC: a watch without permission would never complete its list.
-                Kind::Secret => options.scope.secrets(),
+                GeneratedKind::Secret => options.scope.secrets(),
                 kind if kind.holds_keys() => options.scope.fed.clone(),
                 _ => options.scope.everywhere(),
             };
@@ -138,7 +138,7 @@ impl Watches {
         K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
     {
         let source = Source { kind: K::KIND, namespace: None };
-        let read = move |key: &Key, object: Option<K>| Some(read(&key.name, object.as_ref()));
+        let read = move |key: &ObjectKey, object: Option<K>| Some(read(&key.name, object.as_ref()));
         self.spawn(Api::<K>::all(self.client.clone()), Config::default(), source, Memory::own(), read);
     }
 
@@ -160,7 +160,7 @@ impl Watches {
             Some(parse::peer_authentication(key, object))
         });
         let domain = options.cluster_domain.clone();
-        let rules = generated_kind(Kind::DestinationRule);
+        let rules = generated_kind(GeneratedKind::DestinationRule);
         self.follow_dynamic(rules, &namespaces, &all, None, move |key, object| {
             parse::destination_rule(&domain, key, object)
         });
@@ -170,7 +170,7 @@ impl Watches {
         &mut self,
         namespaces: &Namespaces,
         config: &Config,
-        read: fn(&Key, Option<&K>) -> Fact,
+        read: fn(&ObjectKey, Option<&K>) -> Fact,
     ) where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + k8s_openapi::Resource,
         K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
@@ -180,7 +180,7 @@ impl Watches {
                 Some(namespace) => Api::<K>::namespaced(self.client.clone(), namespace),
                 None => Api::<K>::all(self.client.clone()),
             };
-            let read = move |key: &Key, object: Option<K>| Some(read(key, object.as_ref()));
+            let read = move |key: &ObjectKey, object: Option<K>| Some(read(key, object.as_ref()));
             self.spawn(api, config.clone(), Source { kind: K::KIND, namespace }, Memory::own(), read);
         }
     }
@@ -194,7 +194,7 @@ impl Watches {
                 None => Api::all(self.client.clone()),
             };
             let source = Source { kind: <Secret as k8s_openapi::Resource>::KIND, namespace };
-            let read = |key: &Key, object: Option<PartialObjectMeta<Secret>>| {
+            let read = |key: &ObjectKey, object: Option<PartialObjectMeta<Secret>>| {
                 parse::ca_secret(key, object.is_some())
             };
             self.spawn(api, Config::default(), source, Memory::own(), read);
@@ -208,7 +208,7 @@ impl Watches {
         (name, resource): (&'static str, ApiResource),
         namespaces: &Namespaces,
         config: &Config,
-        kept: Option<Kind>,
+        kept: Option<GeneratedKind>,
         read: impl Read<DynamicObject> + Clone,
     ) {
         for namespace in namespaces.watches() {
@@ -247,7 +247,7 @@ fn istio(group: &str, kind: &'static str, plural: &str) -> (&'static str, ApiRes
 }
 
 /// Returns the name and the API resource of a generated kind.
-pub(crate) fn generated_kind(kind: Kind) -> (&'static str, ApiResource) {
+pub(crate) fn generated_kind(kind: GeneratedKind) -> (&'static str, ApiResource) {
     let name = kind.as_str();
     let gvk = GroupVersionKind::gvk(kind.group(), kind.version(), name);
     (name, ApiResource::from_gvk_with_plural(&gvk, kind.plural()))

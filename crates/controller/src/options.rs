@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use emcee_core::inputs::{DISCOVERY_SERVICE, Knowledge, Settings};
-use emcee_core::key::Key;
+use emcee_core::inputs::{DISCOVERY_SERVICE, InputCoverage, TranslationSettings};
+use emcee_core::key::ObjectKey;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
@@ -119,19 +119,22 @@ impl Namespaces {
 
 impl Options {
     /// Returns the settings of the core.
-    pub(crate) fn settings(&self, now: Timestamp) -> Settings {
-        Settings {
-            trust_domain: self.trust_domain.clone().unwrap_or_else(|| Settings::default().trust_domain),
+    pub(crate) fn settings(&self, now: Timestamp) -> TranslationSettings {
+        TranslationSettings {
+            trust_domain: self
+                .trust_domain
+                .clone()
+                .unwrap_or_else(|| TranslationSettings::default().trust_domain),
             trust_domain_aliases: self.trust_domain_aliases.clone().unwrap_or_default(),
             cluster_domain: self.cluster_domain.clone(),
             root_namespace: self.root_namespace.clone(),
             revision: self.revision.clone(),
             gateway_namespaces: self.scope.gateway.iter().cloned().collect(),
-            discovery: Key::new(&self.namespace, DISCOVERY_SERVICE),
+            discovery_service: ObjectKey::new(&self.namespace, DISCOVERY_SERVICE),
             cluster_networks: self.cluster_networks.clone(),
-            knowledge: Knowledge::Complete,
+            coverage: InputCoverage::Complete,
             now,
-            ..Settings::default()
+            ..TranslationSettings::default()
         }
     }
 }

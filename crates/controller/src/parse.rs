@@ -7,12 +7,13 @@ use emcee_api::istio::{DestinationRule, PeerAuthentication, WorkloadEntry};
 use emcee_api::labels;
 use emcee_core::catalogue::root_hash;
 use emcee_core::inputs::{
-    self, Change, Credential, EndpointSlice, Node, Parsed, Service, Subsets, Workload, WorkloadKind,
+    self, ClusterNode, Credential, EndpointSlice, InputChange, ParsedResource, Service, UserDestinationRule,
+    Workload, WorkloadKind,
 };
-use emcee_core::key::Key;
-use emcee_core::parse::{self, Binding, Identity};
-use emcee_core::plan::Kind;
-use emcee_core::problem::Problem;
+use emcee_core::key::ObjectKey;
+use emcee_core::parse::{self, Binding, ResourceIdentity};
+use emcee_core::plan::GeneratedKind;
+use emcee_core::problem::ResourceProblem;
 use emcee_core::translate::Unit;
 use emcee_core::uid::Uid;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -40,7 +41,7 @@ pub(crate) enum UserKind {
 impl UserKind {
     pub(crate) const ALL: [Self; 3] = [Self::MeshFedConfig, Self::ServiceExposition, Self::ServiceBinding];
 
-    pub(crate) fn unit(self, key: Key) -> Unit {
+    pub(crate) fn unit(self, key: ObjectKey) -> Unit {
         match self {
             Self::MeshFedConfig => Unit::MeshFedConfig(key),
             Self::ServiceExposition => Unit::ServiceExposition(key),
@@ -50,7 +51,7 @@ impl UserKind {
 
     /// Returns the kind and the key of the user resource of a unit; `None` if the unit is about something
     /// else.
-    pub(crate) fn of(unit: &Unit) -> Option<(Self, &Key)> {
+    pub(crate) fn of(unit: &Unit) -> Option<(Self, &ObjectKey)> {
         match unit {
             Unit::MeshFedConfig(key) => Some((Self::MeshFedConfig, key)),
             Unit::ServiceExposition(key) => Some((Self::ServiceExposition, key)),
@@ -61,23 +62,23 @@ impl UserKind {
 
     /// Returns the unit and its change for the core. A resource that is being deleted counts as gone. A
     /// ServiceBinding that Emcee has not applied is a user's, whatever its labels say.
-    fn change(self, key: &Key, object: Option<&Value>, applied: bool) -> (Unit, Change) {
+    fn change(self, key: &ObjectKey, object: Option<&Value>, applied: bool) -> (Unit, InputChange) {
         let (key, change) = match self {
             Self::MeshFedConfig => {
-                let (key, parsed) = parsed(key, object, parse::fed_config, |it| &it.identity);
-                (key.clone(), Change::FedConfig(key, parsed))
+                let (key, parsed) = parsed(key, object, parse::read_fed_config, |it| &it.identity);
+                (key.clone(), InputChange::FedConfig(key, parsed))
             }
             Self::ServiceExposition => {
-                let (key, parsed) = parsed(key, object, parse::exposition, |it| &it.identity);
-                (key.clone(), Change::Exposition(key, parsed))
+                let (key, parsed) = parsed(key, object, parse::read_exposition, |it| &it.identity);
+                (key.clone(), InputChange::Exposition(key, parsed))
             }
             // Labels can be copied. An import counts towards `max_imports`, so it has to be Emcee's.
             Self::ServiceBinding => {
-                let own: fn(&Value) -> Result<Binding, Vec<Problem>> =
-                    |object| parse::binding(object).map(Binding::not_imported);
-                let parse = if applied { parse::binding } else { own };
+                let own: fn(&Value) -> Result<Binding, Vec<ResourceProblem>> =
+                    |object| parse::read_binding(object).map(Binding::without_import_owner);
+                let parse = if applied { parse::read_binding } else { own };
                 let (key, parsed) = parsed(key, object, parse, |it| &it.identity);
-                (key.clone(), Change::Binding(key, parsed))
+                (key.clone(), InputChange::Binding(key, parsed))
             }
         };
         (self.unit(key), change)
@@ -85,27 +86,27 @@ impl UserKind {
 }
 
 fn parsed<T>(
-    key: &Key,
+    key: &ObjectKey,
     object: Option<&Value>,
-    parse: fn(&Value) -> Result<T, Vec<Problem>>,
-    identity: fn(&T) -> &Identity,
-) -> (Key, Option<Parsed<T>>) {
+    parse: fn(&Value) -> Result<T, Vec<ResourceProblem>>,
+    identity: fn(&T) -> &ResourceIdentity,
+) -> (ObjectKey, Option<ParsedResource<T>>) {
     let parsed = object.map(|object| parse(object).map(Arc::new));
     let valid = parsed.as_ref().and_then(|parsed| parsed.as_ref().ok());
     (own_key(key, valid.map(|valid| &identity(valid).key)), parsed)
 }
 
 /// Returns the key as the converted object has it, so that its text is kept only once.
-fn own_key(key: &Key, own: Option<&Key>) -> Key {
+fn own_key(key: &ObjectKey, own: Option<&ObjectKey>) -> ObjectKey {
     own.filter(|own| *own == key).unwrap_or(key).clone()
 }
 
 /// Converts a user resource.
-pub(crate) fn resource(kind: UserKind, key: &Key, object: Option<DynamicObject>) -> Fact {
+pub(crate) fn resource(kind: UserKind, key: &ObjectKey, object: Option<DynamicObject>) -> Fact {
     let Some(mut object) = object else { return Fact::ResourceGone(kind.unit(key.clone())) };
     // Taken out, because managed fields are often larger than the object, and are not parsed.
     let fields = object.metadata.managed_fields.take().unwrap_or_default();
-    let applied = fields.iter().any(|entry| is_own(Kind::ServiceBinding, entry));
+    let applied = fields.iter().any(|entry| is_own(GeneratedKind::ServiceBinding, entry));
     let metadata = &object.metadata;
     let deleting = metadata.deletion_timestamp.is_some();
     let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
@@ -120,65 +121,71 @@ pub(crate) fn resource(kind: UserKind, key: &Key, object: Option<DynamicObject>)
     Fact::Resource(Box::new(Resource { unit, uid, version, generation, deleting, finalizer, status, change }))
 }
 
-pub(crate) fn service(key: &Key, object: Option<&k8s::Service>) -> Fact {
-    let service = object.map(Service::of);
-    Fact::Input(Change::Service(own_key(key, service.as_ref().map(|service| &service.key)), service))
+pub(crate) fn service(key: &ObjectKey, object: Option<&k8s::Service>) -> Fact {
+    let service = object.map(Service::from_object);
+    Fact::Input(InputChange::Service(own_key(key, service.as_ref().map(|service| &service.key)), service))
 }
 
-pub(crate) fn endpoint_slice(key: &Key, object: Option<&discovery::EndpointSlice>) -> Fact {
-    let slice = object.and_then(EndpointSlice::of);
-    Fact::Input(Change::EndpointSlice(own_key(key, slice.as_ref().map(|slice| &slice.key)), slice))
+pub(crate) fn endpoint_slice(key: &ObjectKey, object: Option<&discovery::EndpointSlice>) -> Fact {
+    let slice = object.and_then(EndpointSlice::from_object);
+    Fact::Input(InputChange::EndpointSlice(own_key(key, slice.as_ref().map(|slice| &slice.key)), slice))
 }
 
-pub(crate) fn pod(key: &Key, object: Option<&k8s::Pod>) -> Fact {
-    let workload = object.and_then(Workload::of_pod);
+pub(crate) fn pod(key: &ObjectKey, object: Option<&k8s::Pod>) -> Fact {
+    let workload = object.and_then(Workload::from_pod);
     let key = own_key(key, workload.as_ref().map(|workload| &workload.key));
-    Fact::Input(Change::Workload(WorkloadKind::Pod, key, workload))
+    Fact::Input(InputChange::Workload(WorkloadKind::Pod, key, workload))
 }
 
-pub(crate) fn deployment(key: &Key, object: Option<&Deployment>) -> Fact {
-    let workload = object.and_then(Workload::of_deployment);
-    Fact::Input(Change::Workload(WorkloadKind::Deployment, key.clone(), workload))
+pub(crate) fn deployment(key: &ObjectKey, object: Option<&Deployment>) -> Fact {
+    let workload = object.and_then(Workload::from_deployment);
+    Fact::Input(InputChange::Workload(WorkloadKind::Deployment, key.clone(), workload))
 }
 
 pub(crate) fn node(name: &str, object: Option<&k8s::Node>) -> Fact {
-    Fact::Input(Change::Node(name.into(), object.map(Node::of)))
+    Fact::Input(InputChange::Node(name.into(), object.map(ClusterNode::from_object)))
 }
 
-pub(crate) fn secret(key: &Key, object: Option<&k8s::Secret>) -> Fact {
-    Fact::Input(Change::Credential(key.clone(), object.and_then(Credential::of)))
+pub(crate) fn secret(key: &ObjectKey, object: Option<&k8s::Secret>) -> Fact {
+    Fact::Input(InputChange::Credential(key.clone(), object.and_then(Credential::from_secret)))
 }
 
 /// Converts the metadata of a Secret: only its name is read.
-pub(crate) fn ca_secret(key: &Key, there: bool) -> Option<Fact> {
-    inputs::may_shadow(&key.name).then(|| Fact::Input(Change::CaSecret(key.clone(), there)))
+pub(crate) fn ca_secret(key: &ObjectKey, there: bool) -> Option<Fact> {
+    inputs::is_ca_secret_name(&key.name).then(|| Fact::Input(InputChange::CaSecret(key.clone(), there)))
 }
 
-pub(crate) fn peer_authentication(key: &Key, object: Option<DynamicObject>) -> Fact {
+pub(crate) fn peer_authentication(key: &ObjectKey, object: Option<DynamicObject>) -> Fact {
     let policy = object.and_then(typed::<PeerAuthentication>);
-    Fact::Input(Change::PeerAuthentication(key.clone(), policy.as_ref().map(inputs::PeerAuthentication::of)))
+    Fact::Input(InputChange::PeerAuthentication(
+        key.clone(),
+        policy.as_ref().map(inputs::PeerAuthentication::from_object),
+    ))
 }
 
-pub(crate) fn workload_entry(key: &Key, object: Option<DynamicObject>) -> Fact {
-    let entry = object.and_then(typed::<WorkloadEntry>).as_ref().map(inputs::WorkloadEntry::of);
-    Fact::Input(Change::WorkloadEntry(own_key(key, entry.as_ref().map(|entry| &entry.key)), entry))
+pub(crate) fn workload_entry(key: &ObjectKey, object: Option<DynamicObject>) -> Fact {
+    let entry = object.and_then(typed::<WorkloadEntry>).as_ref().map(inputs::WorkloadEntry::from_object);
+    Fact::Input(InputChange::WorkloadEntry(own_key(key, entry.as_ref().map(|entry| &entry.key)), entry))
 }
 
 /// Converts a DestinationRule. Ignores Emcee's own rules: they define no subset that a user can mean.
 pub(crate) fn destination_rule(
     cluster_domain: &str,
-    key: &Key,
+    key: &ObjectKey,
     object: Option<DynamicObject>,
 ) -> Option<Fact> {
     if object.as_ref().is_some_and(|object| is_managed(object.metadata.labels.as_ref())) {
         return None;
     }
     let rule = object.and_then(typed::<DestinationRule>);
-    Some(Fact::Input(Change::Subsets(key.clone(), rule.and_then(|rule| Subsets::of(&rule, cluster_domain)))))
+    Some(Fact::Input(InputChange::DestinationRule(
+        key.clone(),
+        rule.and_then(|rule| UserDestinationRule::from_object(&rule, cluster_domain)),
+    )))
 }
 
 /// Converts Istio's configuration of the mesh.
-pub(crate) fn mesh(_: &Key, object: Option<&k8s::ConfigMap>) -> Fact {
+pub(crate) fn mesh(_: &ObjectKey, object: Option<&k8s::ConfigMap>) -> Fact {
     Fact::MeshTrust(object.map_or_else(|| Ok(istio_mesh::MeshTrust::default()), istio_mesh::trust))
 }
 
@@ -191,11 +198,11 @@ pub(crate) fn root_certificates(object: Option<&k8s::ConfigMap>) -> Fact {
 pub(crate) fn namespace(name: &str, object: Option<&k8s::Namespace>) -> Fact {
     // A terminating namespace accepts no new objects.
     let there = object.is_some_and(|object| object.metadata.deletion_timestamp.is_none());
-    Fact::Input(Change::Namespace(name.into(), there))
+    Fact::Input(InputChange::Namespace(name.into(), there))
 }
 
 /// Converts an object of a generated kind.
-pub(crate) fn live(kind: Kind, key: &Key, object: Option<DynamicObject>) -> Fact {
+pub(crate) fn live(kind: GeneratedKind, key: &ObjectKey, object: Option<DynamicObject>) -> Fact {
     let id = ObjectId { kind, key: key.clone() };
     let Some(mut object) = object else { return Fact::LiveGone(id) };
     let entries = object.metadata.managed_fields.take().unwrap_or_default();
@@ -213,7 +220,7 @@ pub(crate) fn live(kind: Kind, key: &Key, object: Option<DynamicObject>) -> Fact
         uid: Uid::new(object.metadata.uid.as_deref()),
         version: Version::new(object.metadata.resource_version.as_deref().unwrap_or_default()),
         applied,
-        released: kind == Kind::Service && owner.is_facade() && is_released(&object.data["spec"]),
+        released: kind == GeneratedKind::Service && owner.is_facade() && is_released(&object.data["spec"]),
         deleting: object.metadata.deletion_timestamp.is_some(),
         owner,
         body: serde_json::to_value(&object).unwrap_or_default(),
@@ -221,14 +228,14 @@ pub(crate) fn live(kind: Kind, key: &Key, object: Option<DynamicObject>) -> Fact
 }
 
 /// Reports whether an entry of `metadata.managedFields` holds what Emcee applies.
-pub(crate) fn is_own(kind: Kind, entry: &ManagedFieldsEntry) -> bool {
+pub(crate) fn is_own(kind: GeneratedKind, entry: &ManagedFieldsEntry) -> bool {
     entry.manager.as_deref() == Some(field_manager(kind)) && entry.operation.as_deref() == Some("Apply")
 }
 
 /// Returns the field manager of a generated kind.
-pub(crate) fn field_manager(kind: Kind) -> &'static str {
+pub(crate) fn field_manager(kind: GeneratedKind) -> &'static str {
     match kind {
-        Kind::ServiceExposition | Kind::ServiceBinding => AUTOMATIC_FIELD_MANAGER,
+        GeneratedKind::ServiceExposition | GeneratedKind::ServiceBinding => AUTOMATIC_FIELD_MANAGER,
         _ => FIELD_MANAGER,
     }
 }

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use emcee_api::Reason;
 use emcee_api::condition::READY;
-use emcee_core::problem::Problem;
-use emcee_core::status::{Verdict, status};
+use emcee_core::problem::ResourceProblem;
+use emcee_core::status::{ResourceVerdict, build_status};
 use emcee_core::translate::Unit;
 use emcee_core::uid::Uid;
 use jiff::Timestamp;
@@ -32,7 +32,7 @@ pub(crate) struct Reports {
     failures: HashMap<Unit, u32>,
     /// Problems with resources that Emcee creates itself. A Service that is exposed by its labels has no
     /// status of Emcee's, only Events. Of announced services, one must not block the relationship.
-    hindered: HashMap<Unit, Problem>,
+    hindered: HashMap<Unit, ResourceProblem>,
     transitions: Vec<Transition>,
     /// Readiness under which each resource is counted.
     counted: HashMap<Unit, Readiness>,
@@ -209,13 +209,13 @@ fn status_of(model: &Model, desk: &Desk, unit: &Unit) -> Option<Value> {
     let verdict = match known.deleting {
         // The deletion does not wait for an object, so the resource is about to go.
         true if problems.is_empty() || !known.finalizer => return None,
-        true => Verdict::of_deletion(known.generation, Vec::new()),
+        true => ResourceVerdict::for_deletion(known.generation, Vec::new()),
         false => model.verdict(unit)?,
     };
     let mut verdict = with_failures(verdict, problems);
     // The verdict may be about the last good version. The status is about the newest version all the same.
     verdict.generation = known.generation;
-    status(&unit.resource()?, &verdict, &known.said.kept(), Timestamp::now()).ok()
+    build_status(&unit.resource()?, &verdict, &known.said.kept(), Timestamp::now()).ok()
 }
 
 /// Returns the write of a status, if it differs from the current one.
@@ -241,7 +241,7 @@ fn ready(status: &Value) -> Option<&Value> {
 }
 
 /// Adds problems with objects to a verdict. Names only some, as a condition cannot hold a thousand lines.
-fn with_failures(mut verdict: Verdict, mut problems: Vec<Problem>) -> Verdict {
+fn with_failures(mut verdict: ResourceVerdict, mut problems: Vec<ResourceProblem>) -> ResourceVerdict {
     let more = problems.len().saturating_sub(NAMED);
     problems.truncate(NAMED);
     if let (Some(last), 1..) = (problems.last_mut(), more) {

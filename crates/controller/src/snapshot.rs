@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use emcee_core::diff::{Difference, deviations};
-use emcee_core::inputs::Change;
-use emcee_core::key::Key;
-use emcee_core::plan::{Kind, Object};
+use emcee_core::diff::{FieldDifference, find_drift};
+use emcee_core::inputs::InputChange;
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::{GeneratedKind, GeneratedObject};
 use emcee_core::translate::{Translation, Unit};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use kube::api::DynamicObject;
@@ -44,9 +44,9 @@ pub struct Snapshot {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Divergence {
     /// Kind of the object.
-    pub kind: Kind,
+    pub kind: GeneratedKind,
     /// Namespace and name of the object.
-    pub key: Key,
+    pub key: ObjectKey,
     /// What a controller would do with the object.
     pub step: Step,
 }
@@ -57,7 +57,7 @@ pub enum Step {
     /// The object does not exist.
     Create,
     /// The object has other content.
-    Change(Vec<Difference>),
+    Change(Vec<FieldDifference>),
     /// The object is Emcee's, and no resource asks for it.
     Remove,
     /// Another client wrote the object with the desired content. Emcee becomes its manager.
@@ -66,7 +66,7 @@ pub enum Step {
     Yield,
     /// Nothing: another client wrote the object with Emcee's label and with other content, or, without
     /// differences, no resource asks for it. The text is what an administrator can do.
-    Leave(Vec<Difference>, String),
+    Leave(Vec<FieldDifference>, String),
 }
 
 impl Step {
@@ -110,7 +110,7 @@ impl Snapshot {
     }
 
     /// Applies changes to the snapshot, not to the cluster.
-    pub fn update(&mut self, changes: Vec<Change>) {
+    pub fn update(&mut self, changes: Vec<InputChange>) {
         self.model.update(changes);
     }
 
@@ -156,7 +156,7 @@ impl Snapshot {
         let mut wanted = BTreeSet::new();
         let mut found = Vec::new();
         for object in self.translation().objects() {
-            let id = ObjectId { kind: object.kind(), key: Key::new(&object.namespace, &object.name) };
+            let id = ObjectId { kind: object.kind(), key: ObjectKey::new(&object.namespace, &object.name) };
             let uid = owners.get(&id).and_then(|unit| self.model.owner_uid(unit));
             let body = Body::of(&object, uid);
             found.extend(step(self.live.get(&id), &body).map(|step| divergence(&id, step)));
@@ -171,9 +171,9 @@ impl Snapshot {
     /// Returns the unit of each object.
     fn owners(&self) -> BTreeMap<ObjectId, &Unit> {
         let translation = self.translation();
-        let of = |object: &Object| ObjectId {
+        let of = |object: &GeneratedObject| ObjectId {
             kind: object.kind(),
-            key: Key::new(&object.namespace, &object.name),
+            key: ObjectKey::new(&object.namespace, &object.name),
         };
         translation
             .units()
@@ -191,7 +191,7 @@ fn step(live: Option<&Live>, wanted: &Body) -> Option<Step> {
     let Some(live) = live else { return Some(Step::Create) };
     let kind = live.id.kind;
     let exact = kind.group().ends_with(".istio.io");
-    let deviations = || deviations(&live.body, &wanted.value, exact);
+    let deviations = || find_drift(&live.body, &wanted.value, exact);
     match live.origin() {
         Origin::Other => Some(Step::Yield),
         Origin::Copy if is_copy_of(kind, &live.body, &wanted.value) => Some(Step::TakeOver),
@@ -218,7 +218,7 @@ fn farewell(live: &Live) -> Option<Step> {
 }
 
 /// Removes what is a deviation already: in Istio's kinds, content that is not desired.
-fn unless_exact(exact: bool, outdated: Vec<Difference>) -> impl Iterator<Item = Difference> {
+fn unless_exact(exact: bool, outdated: Vec<FieldDifference>) -> impl Iterator<Item = FieldDifference> {
     outdated.into_iter().filter(move |it| !exact || it.field.starts_with("metadata."))
 }
 

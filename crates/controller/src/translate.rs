@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use emcee_core::inputs::{Change, Settings};
-use emcee_core::status::Verdict;
-use emcee_core::translate::{LastGood, Piece, Translation, Unit};
+use emcee_core::inputs::{InputChange, TranslationSettings};
+use emcee_core::status::ResourceVerdict;
+use emcee_core::translate::{LastGood, Translation, Unit, UnitBatch};
 use emcee_core::uid::Uid;
 
 use jiff::Timestamp;
@@ -43,7 +43,7 @@ impl Model {
         // Assume that the namespaces to which Emcee is confined exist: it may not watch them. If one does not
         // exist, writes into it fail.
         let confined = options.scope.confined().into_iter();
-        last_good.update(confined.map(|namespace| Change::Namespace(namespace.into(), true)));
+        last_good.update(confined.map(|namespace| InputChange::Namespace(namespace.into(), true)));
         Self {
             last_good,
             resources: HashMap::new(),
@@ -57,11 +57,11 @@ impl Model {
         self.last_good.translation()
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &TranslationSettings {
         self.translation().inputs().settings()
     }
 
-    pub(crate) fn verdict(&self, unit: &Unit) -> Option<Verdict> {
+    pub(crate) fn verdict(&self, unit: &Unit) -> Option<ResourceVerdict> {
         self.last_good.verdict(unit)
     }
 
@@ -73,8 +73,8 @@ impl Model {
     pub(crate) fn owner_uid(&self, unit: &Unit) -> Option<&Uid> {
         match unit {
             Unit::AutomaticExposition(service) => {
-                let service = self.translation().inputs().service(service)?;
-                service.expose.as_ref().map(|expose| &expose.uid)
+                let service = self.translation().inputs().find_service(service)?;
+                service.expose_request.as_ref().map(|expose| &expose.uid)
             }
             Unit::Imports(key) => self.owner_uid(&Unit::MeshFedConfig(key.clone())),
             unit => self.resource(unit).map(|known| &known.uid),
@@ -106,7 +106,7 @@ impl Model {
     /// Records the current version of a resource, and returns the changes for the core. A version that is
     /// older than the known one is ignored. If the resource was recreated, the core is told first that the
     /// previous one is gone: its last good version must not apply to the new one.
-    pub(crate) fn note(&mut self, resource: Resource) -> Vec<Change> {
+    pub(crate) fn note(&mut self, resource: Resource) -> Vec<InputChange> {
         let Resource { unit, uid, version, generation, deleting, finalizer, status, change } = resource;
         let mut changes = Vec::new();
         match self.resources.get(&unit) {
@@ -121,49 +121,49 @@ impl Model {
     }
 
     /// Records that a resource is gone, and returns the change for the core.
-    pub(crate) fn forget(&mut self, unit: &Unit) -> Option<Change> {
+    pub(crate) fn forget(&mut self, unit: &Unit) -> Option<InputChange> {
         self.resources.remove(unit);
         match unit {
-            Unit::MeshFedConfig(key) => Some(Change::FedConfig(key.clone(), None)),
-            Unit::ServiceExposition(key) => Some(Change::Exposition(key.clone(), None)),
-            Unit::ServiceBinding(key) => Some(Change::Binding(key.clone(), None)),
+            Unit::MeshFedConfig(key) => Some(InputChange::FedConfig(key.clone(), None)),
+            Unit::ServiceExposition(key) => Some(InputChange::Exposition(key.clone(), None)),
+            Unit::ServiceBinding(key) => Some(InputChange::Binding(key.clone(), None)),
             Unit::AutomaticExposition(_) | Unit::Imports(_) | Unit::Facade(_) | Unit::Relay(..) => None,
         }
     }
 
     /// Applies changes, and translates everything that they affect.
-    pub(crate) fn update(&mut self, changes: Vec<Change>) {
+    pub(crate) fn update(&mut self, changes: Vec<InputChange>) {
         self.last_good.update(changes);
     }
 
     /// Applies changes. Call [`work`](Self::work) to translate what they affect.
-    pub(crate) fn take(&mut self, changes: Vec<Change>) {
-        self.last_good.take(changes);
+    pub(crate) fn take(&mut self, changes: Vec<InputChange>) {
+        self.last_good.accept_changes(changes);
     }
 
     /// Translates while `goes_on` returns true. Returns the units that may have other objects or another
     /// verdict, in pieces that belong together.
-    pub(crate) fn work(&mut self, goes_on: impl FnMut() -> bool) -> Vec<Piece> {
-        self.last_good.work(goes_on)
+    pub(crate) fn work(&mut self, goes_on: impl FnMut() -> bool) -> Vec<UnitBatch> {
+        self.last_good.run_units(goes_on)
     }
 
     /// Records that the results of a piece have been propagated.
-    pub(crate) fn passed_on(&mut self, piece: &Piece) {
-        self.last_good.passed_on(piece);
+    pub(crate) fn passed_on(&mut self, piece: &UnitBatch) {
+        self.last_good.acknowledge_batch(piece);
     }
 
     /// Adds a unit to those that [`work`](Self::work) returns.
     pub(crate) fn recall(&mut self, unit: Unit) {
-        self.last_good.recall(unit);
+        self.last_good.requeue_for_report(unit);
     }
 
     /// Changes the settings. Call [`work`](Self::work) to translate what that affects.
-    pub(crate) fn take_settings(&mut self, change: impl FnOnce(&mut Settings)) {
+    pub(crate) fn take_settings(&mut self, change: impl FnOnce(&mut TranslationSettings)) {
         let mut settings = self.settings().clone();
         change(&mut settings);
         // A change of the settings can affect every unit.
         if settings != *self.settings() {
-            self.last_good.take_settings(settings);
+            self.last_good.accept_settings(settings);
         }
     }
 
@@ -183,7 +183,8 @@ impl Model {
         let (follows_trust_domain, follows_aliases) = (self.follows_trust_domain, self.follows_aliases);
         self.take_settings(|settings| {
             if follows_trust_domain {
-                settings.trust_domain = trust_domain.unwrap_or_else(|| Settings::default().trust_domain);
+                settings.trust_domain =
+                    trust_domain.unwrap_or_else(|| TranslationSettings::default().trust_domain);
             }
             if follows_aliases {
                 settings.trust_domain_aliases = aliases;

@@ -5,7 +5,7 @@ mod plan;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use emcee_core::key::{Key, ObjectRef};
+use emcee_core::key::{ObjectKey, ObjectRef};
 use emcee_core::uid::Uid;
 use futures_util::{StreamExt as _, stream};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
@@ -33,7 +33,7 @@ pub enum Extent {
     /// Everything that Emcee has created.
     All,
     /// What exists for one MeshFedConfig.
-    Relationship(Key),
+    Relationship(ObjectKey),
 }
 
 /// What Emcee has created in a cluster and will be removed.

@@ -12,13 +12,13 @@ mod root_hash;
 mod source;
 mod terms;
 
-pub use addressed::Addressed;
-pub use listing::{Announced, Listing, PeerListing};
-pub use offer::{Offer, discovery_key};
-pub use published::Published;
+pub use addressed::AddressedAnnouncement;
+pub use listing::{CatalogueReport, PeerReport, ReportedAnnouncement};
+pub use offer::{Announcement, discovery_announcement_key};
+pub use published::CatalogueUpdate;
 pub use root_hash::root_hash;
-pub use source::{Connection, PeerState, Refused, Source};
-pub use terms::{Locality, PeerTerms, Quota, Terms};
+pub use source::{PeerConnection, PeerKey, PeerSyncState, RefusedAnnouncement};
+pub use terms::{AnnouncementQuota, LocalMesh, PeerPolicy, PolicyPeer};
 
 /// Largest number of endpoints of one service.
 pub const MAX_ENDPOINTS: usize = 1_000;

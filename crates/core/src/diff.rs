@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// One field that differs between two objects.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Difference {
+pub struct FieldDifference {
     /// Path of the field, such as `spec.servers[0].hosts[0]`.
     pub field: String,
     /// The current value. `None` if the desired object adds the field.
@@ -17,9 +17,9 @@ pub struct Difference {
 
 /// Returns the fields in which two objects differ, sorted. Only leaves are listed: an added object is listed as its
 /// fields.
-pub fn differences(old: &Value, new: &Value) -> Vec<Difference> {
+pub fn diff_objects(old: &Value, new: &Value) -> Vec<FieldDifference> {
     let mut found = Vec::new();
-    compare("", Some(old), Some(new), &mut found);
+    collect_changes("", Some(old), Some(new), &mut found);
     found
 }
 
@@ -28,29 +28,34 @@ pub fn differences(old: &Value, new: &Value) -> Vec<Difference> {
 /// Labels, annotations and owner references that others have added are ignored. With `exact`, every other addition
 /// counts too: Istio's kinds have no defaults, so someone else wrote what Emcee did not. For Kubernetes' own kinds
 /// `exact` is false, as the API server fills in defaults.
-pub fn deviations(there: &Value, wanted: &Value, exact: bool) -> Vec<Difference> {
+pub fn find_drift(there: &Value, wanted: &Value, exact: bool) -> Vec<FieldDifference> {
     // Name and namespace are equal already, and the API server owns the rest of the metadata.
     const METADATA: [&str; 3] = ["labels", "annotations", "ownerReferences"];
     let mut found = Vec::new();
     for field in METADATA {
         let (there, wanted) = (there["metadata"].get(field), wanted["metadata"].get(field));
-        lack(&format!("metadata.{field}"), there, wanted, &mut found);
+        collect_missing(&format!("metadata.{field}"), there, wanted, &mut found);
     }
     let fields = wanted.as_object().into_iter().flatten();
-    for (field, wanted) in fields.filter(|(field, _)| !NOT_CONTENT.contains(&field.as_str())) {
+    for (field, wanted) in fields.filter(|(field, _)| !NON_CONTENT_FIELDS.contains(&field.as_str())) {
         match there.get(field) {
             // Even with `exact`, a missing field equals an empty desired value.
-            Some(there) if exact => compare(field, Some(there), Some(wanted), &mut found),
-            there => lack(field, there, Some(wanted), &mut found),
+            Some(there) if exact => collect_changes(field, Some(there), Some(wanted), &mut found),
+            there => collect_missing(field, there, Some(wanted), &mut found),
         }
     }
     found
 }
 
-const NOT_CONTENT: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
+const NON_CONTENT_FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
 /// Collects the parts of `wanted` that `there` lacks. An empty value and a missing one are equal.
-fn lack(path: &str, there: Option<&Value>, wanted: Option<&Value>, found: &mut Vec<Difference>) {
+fn collect_missing(
+    path: &str,
+    there: Option<&Value>,
+    wanted: Option<&Value>,
+    found: &mut Vec<FieldDifference>,
+) {
     if is_empty(there) && is_empty(wanted) {
         return;
     }
@@ -58,7 +63,12 @@ fn lack(path: &str, there: Option<&Value>, wanted: Option<&Value>, found: &mut V
         (_, None) => {}
         (Some(Value::Object(there)), Some(Value::Object(wanted))) => {
             for (name, wanted) in wanted {
-                lack(&format!("{path}.{}", quoted(name)), there.get(name), Some(wanted), found);
+                collect_missing(
+                    &format!("{path}.{}", quote_field(name)),
+                    there.get(name),
+                    Some(wanted),
+                    found,
+                );
             }
         }
         (Some(Value::Array(there)), Some(Value::Array(wanted))) => {
@@ -67,12 +77,12 @@ fn lack(path: &str, there: Option<&Value>, wanted: Option<&Value>, found: &mut V
             for index in 0..there.len().max(wanted.len()) {
                 let path = format!("{path}[{index}]");
                 match (there.get(index), wanted.get(index)) {
-                    (Some(there), Some(wanted)) => lack(&path, Some(there), Some(wanted), found),
-                    (there, wanted) => compare(&path, there, wanted, found),
+                    (Some(there), Some(wanted)) => collect_missing(&path, Some(there), Some(wanted), found),
+                    (there, wanted) => collect_changes(&path, there, wanted, found),
                 }
             }
         }
-        _ => compare(path, there, wanted, found),
+        _ => collect_changes(path, there, wanted, found),
     }
 }
 
@@ -85,7 +95,7 @@ fn is_empty(value: Option<&Value>) -> bool {
     }
 }
 
-fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec<Difference>) {
+fn collect_changes(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec<FieldDifference>) {
     if old == new {
         return;
     }
@@ -97,15 +107,15 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec
             old.keys().chain(new.keys().filter(|name| !old.contains_key(*name))).collect();
         names.sort_unstable();
         for name in names {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}.{}", quoted(name)) };
-            compare(&path, old.get(name), new.get(name), found);
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{}", quote_field(name)) };
+            collect_changes(&path, old.get(name), new.get(name), found);
         }
     } else if let (Some(Value::Array(old)), Some(Value::Array(new))) = (old, new) {
         for index in 0..old.len().max(new.len()) {
-            compare(&format!("{path}[{index}]"), old.get(index), new.get(index), found);
+            collect_changes(&format!("{path}[{index}]"), old.get(index), new.get(index), found);
         }
     } else {
-        found.push(Difference { field: path.to_owned(), old: old.cloned(), new: new.cloned() });
+        found.push(FieldDifference { field: path.to_owned(), old: old.cloned(), new: new.cloned() });
     }
 }
 
@@ -114,11 +124,11 @@ fn is_filled_object(value: &Value) -> bool {
 }
 
 /// Puts a field name that contains a dot, such as a label's key, in brackets.
-fn quoted(name: &str) -> String {
+fn quote_field(name: &str) -> String {
     if name.contains('.') { format!("[{name}]") } else { name.to_owned() }
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for FieldDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.old, &self.new) {
             (Some(old), Some(new)) => write!(f, "{}: {old} → {new}", self.field),
@@ -134,8 +144,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn shown(old: &Value, new: &Value) -> Vec<String> {
-        differences(old, new).iter().map(ToString::to_string).collect()
+    fn changes_between(old: &Value, new: &Value) -> Vec<String> {
+        diff_objects(old, new).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -143,7 +153,7 @@ mod tests {
         let old = json!({"spec": {"port": 80, "hosts": ["a", "b"], "labels": {"app.kubernetes.io/x": "y"}}});
         let new = json!({"spec": {"port": 81, "hosts": ["a"], "tls": {"mode": "MUTUAL"}, "labels": {}}});
         assert_eq!(
-            shown(&old, &new),
+            changes_between(&old, &new),
             [
                 r#"spec.hosts[1]: "b" is removed"#,
                 r#"spec.labels: {"app.kubernetes.io/x":"y"} → {}"#,
@@ -151,23 +161,23 @@ mod tests {
                 r#"spec.tls.mode: "MUTUAL" is added"#,
             ]
         );
-        assert!(shown(&old, &old).is_empty());
+        assert!(changes_between(&old, &old).is_empty());
     }
 
-    fn lacking(there: &Value, wanted: &Value, exact: bool) -> Vec<String> {
-        deviations(there, wanted, exact).iter().map(ToString::to_string).collect()
+    fn drift_of(there: &Value, wanted: &Value, exact: bool) -> Vec<String> {
+        find_drift(there, wanted, exact).iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn what_the_api_server_and_others_add_is_no_deviation() {
+    fn additions_of_the_api_server_and_others_are_not_drift() {
         let wanted = json!({"kind": "Service", "metadata": {"name": "a", "labels": {"x": "y"}},
             "spec": {"ports": [{"port": 80}], "selector": {}}});
         let there = json!({"kind": "Service", "status": {},
             "metadata": {"name": "a", "uid": "1", "labels": {"x": "y", "z": ""}, "annotations": {"by": "others"}},
             "spec": {"ports": [{"port": 80, "protocol": "TCP"}], "clusterIP": "10.0.0.1"}});
-        assert!(lacking(&there, &wanted, false).is_empty());
+        assert!(drift_of(&there, &wanted, false).is_empty());
         assert_eq!(
-            lacking(&there, &wanted, true),
+            drift_of(&there, &wanted, true),
             [
                 r#"spec.clusterIP: "10.0.0.1" is removed"#,
                 r#"spec.ports[0].protocol: "TCP" is removed"#,
@@ -177,12 +187,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_other_is_a_deviation() {
+    fn missing_and_changed_fields_are_drift() {
         let wanted = json!({"metadata": {"labels": {"x": "y"}}, "spec": {"ports": [{"port": 80}], "type": "ClusterIP"}});
         let there =
             json!({"metadata": {"labels": {"x": "z"}}, "spec": {"ports": [{"port": 81}, {"port": 82}]}});
         assert_eq!(
-            lacking(&there, &wanted, false),
+            drift_of(&there, &wanted, false),
             [
                 r#"metadata.labels.x: "z" → "y""#,
                 "spec.ports[0].port: 81 → 80",

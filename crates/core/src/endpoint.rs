@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::names;
 
 /// Longest text: a host name of 253 characters, brackets, and a port.
-const LIMIT: usize = 270;
+const MAX_LENGTH: usize = 270;
 
 /// An address or host name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,7 +62,7 @@ pub enum EndpointError {
     BadPort(String, String),
     /// An IPv6 address is not in brackets.
     #[error("{0:?}: an IPv6 address needs brackets ([2001:db8::7]:15443)")]
-    Brackets(String),
+    MissingBrackets(String),
     /// The host is neither an IP address nor a DNS name.
     #[error("{0:?}: {1:?} is neither an IP address nor a DNS name")]
     BadHost(String, String),
@@ -75,12 +75,12 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        if text.len() > LIMIT {
+        if text.len() > MAX_LENGTH {
             // A message must stay short, so it quotes only the start.
             let start: String = text.chars().take(40).collect();
             return Err(EndpointError::TooLong(start));
         }
-        let (host, port) = split(text)?;
+        let (host, port) = split_port(text)?;
         let port = match port.parse() {
             Ok(0) | Err(_) => return Err(EndpointError::BadPort(text.into(), port.into())),
             Ok(port) => port,
@@ -89,10 +89,10 @@ impl FromStr for Endpoint {
     }
 }
 
-fn split(text: &str) -> Result<(&str, &str), EndpointError> {
+fn split_port(text: &str) -> Result<(&str, &str), EndpointError> {
     // Otherwise the last group of the address would be taken for the port.
     if text.parse::<Ipv6Addr>().is_ok() {
-        return Err(EndpointError::Brackets(text.into()));
+        return Err(EndpointError::MissingBrackets(text.into()));
     }
     if text.starts_with('[') && text.ends_with(']') {
         return Err(EndpointError::NoPort(text.into()));
@@ -104,13 +104,13 @@ fn parse_host(text: &str, host: &str) -> Result<Host, EndpointError> {
     if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let address =
             inner.parse::<Ipv6Addr>().map_err(|_| EndpointError::BadHost(text.into(), inner.into()))?;
-        return reachable(text, address.into());
+        return reachable_host(text, address.into());
     }
     if host.contains(':') {
-        return Err(EndpointError::Brackets(text.into()));
+        return Err(EndpointError::MissingBrackets(text.into()));
     }
     if let Ok(address) = host.parse::<IpAddr>() {
-        return reachable(text, address);
+        return reachable_host(text, address);
     }
     // Names that end in a number are refused: resolvers may read them as IPv4 addresses in other notations.
     let name = host.to_ascii_lowercase();
@@ -120,7 +120,7 @@ fn parse_host(text: &str, host: &str) -> Result<Host, EndpointError> {
     Ok(Host::Name(name.into()))
 }
 
-fn reachable(text: &str, address: IpAddr) -> Result<Host, EndpointError> {
+fn reachable_host(text: &str, address: IpAddr) -> Result<Host, EndpointError> {
     if address.is_unspecified() || address.is_multicast() {
         return Err(EndpointError::Unreachable(text.into()));
     }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn refused(text: &str) -> String {
+    fn refusal_text(text: &str) -> String {
         text.parse::<Endpoint>().unwrap_err().to_string()
     }
 
@@ -145,18 +145,24 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_what_is_allowed() {
-        assert_eq!(refused("9.1.2.3"), r#""9.1.2.3" has no port (host:port, such as 203.0.113.7:15443)"#);
-        assert!(refused("[::1]").contains("has no port"));
-        assert!(refused("2001:db8::7").contains("brackets"));
-        assert!(refused("2001:db8::7:zz").contains("brackets") || refused("2001:db8::7:zz").contains("port"));
+    fn errors_state_what_is_allowed() {
+        assert_eq!(
+            refusal_text("9.1.2.3"),
+            r#""9.1.2.3" has no port (host:port, such as 203.0.113.7:15443)"#
+        );
+        assert!(refusal_text("[::1]").contains("has no port"));
+        assert!(refusal_text("2001:db8::7").contains("brackets"));
+        assert!(
+            refusal_text("2001:db8::7:zz").contains("brackets")
+                || refusal_text("2001:db8::7:zz").contains("port")
+        );
         for port in ["0", "70000", "", "http", "-1", "+5 "] {
-            assert!(refused(&format!("a.example:{port}")).contains("1 to 65535"), "{port}");
+            assert!(refusal_text(&format!("a.example:{port}")).contains("1 to 65535"), "{port}");
         }
         for host in ["", "a..b", "-a", "1.2.3.999", "0x7f000001", "127.0x1", "a b", "ä.example", "*"] {
-            assert!(refused(&format!("{host}:80")).contains("neither"), "{host}");
+            assert!(refusal_text(&format!("{host}:80")).contains("neither"), "{host}");
         }
-        assert!(refused("0.0.0.0:80").contains("unspecified"));
-        assert!(refused("[ff02::1]:80").contains("multicast"));
+        assert!(refusal_text("0.0.0.0:80").contains("unspecified"));
+        assert!(refusal_text("[ff02::1]:80").contains("multicast"));
     }
 }

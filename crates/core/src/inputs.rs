@@ -18,17 +18,17 @@ mod topic;
 mod workload;
 mod workload_entry;
 
+pub(crate) use addresses::AddressIndex;
 pub use addresses::AddressOwner;
-pub(crate) use addresses::Addresses;
-pub(crate) use credential::shadow_of;
-pub use credential::{Credential, CredentialProblem, KeyMaterial, may_shadow};
+pub(crate) use credential::ca_secret_name;
+pub use credential::{Credential, CredentialProblem, KeyMaterial, is_ca_secret_name};
 pub use crl::Revocation;
 pub use endpoint_slice::{EndpointSlice, SliceAddress};
-pub use istio::{MutualTls, PeerAuthentication, Subsets};
+pub use istio::{MtlsRequirement, PeerAuthentication, UserDestinationRule};
 pub use judge::ports_problem;
-pub use node::Node;
-pub use service::{DiscoveryServer, Expose, Service, ServicePort, TargetPort};
-pub use store::{Change, Inputs, Parsed};
+pub use node::ClusterNode;
+pub use service::{DiscoveryServer, ExposeRequest, Service, ServicePort, TargetPort};
+pub use store::{InputChange, Inputs, ParsedResource};
 pub(crate) use topic::{Topic, TopicMap};
 pub use workload::{Workload, WorkloadKind};
 pub use workload_entry::WorkloadEntry;
@@ -36,15 +36,15 @@ pub use workload_entry::WorkloadEntry;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use crate::catalogue::Quota;
-use crate::key::Key;
+use crate::catalogue::AnnouncementQuota;
+use crate::key::ObjectKey;
 
 /// Name of the Service of this mesh's discovery server, in Emcee's namespace.
 pub const DISCOVERY_SERVICE: &str = "emcee-discovery";
 
 /// Settings of this mesh and of the translation.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub struct TranslationSettings {
     /// Trust domain of this mesh, without `spiffe://`.
     pub trust_domain: String,
     /// Trust domains whose workloads this mesh's sidecars accept like its own (Istio's `trustDomainAliases`).
@@ -58,9 +58,9 @@ pub struct Settings {
     /// Additional namespaces whose gateway pods may receive configuration and keys. The fed namespace always may.
     pub gateway_namespaces: Vec<String>,
     /// The Service of this mesh's discovery server. Peers are routed there if it exists.
-    pub discovery: Key,
+    pub discovery_service: ObjectKey,
     /// What the absence of an object from the inputs means.
-    pub knowledge: Knowledge,
+    pub coverage: InputCoverage,
     /// Hash of the root certificates of this mesh's workloads, which is announced to peers. `None` if it is not
     /// known.
     pub root_hash: Option<String>,
@@ -70,21 +70,21 @@ pub struct Settings {
     /// list it.
     pub shared_trust_domain: bool,
     /// Limits on what each peer may announce.
-    pub quota: Quota,
+    pub quota: AnnouncementQuota,
     /// The time at which the validity of certificates is checked.
     pub now: Timestamp,
 }
 
 /// What the absence of an object from the inputs means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Knowledge {
+pub enum InputCoverage {
     /// The inputs come from a cluster: an absent object does not exist.
     Complete,
     /// The inputs come from files: for an absent object the usual case is assumed, with a warning.
     Partial,
 }
 
-impl Default for Settings {
+impl Default for TranslationSettings {
     /// Istio's own defaults, complete knowledge, the epoch.
     fn default() -> Self {
         Self {
@@ -94,12 +94,12 @@ impl Default for Settings {
             root_namespace: "istio-system".into(),
             revision: None,
             gateway_namespaces: Vec::new(),
-            discovery: Key::new("emcee-system", DISCOVERY_SERVICE),
-            knowledge: Knowledge::Complete,
+            discovery_service: ObjectKey::new("emcee-system", DISCOVERY_SERVICE),
+            coverage: InputCoverage::Complete,
             root_hash: None,
             cluster_networks: Vec::new(),
             shared_trust_domain: false,
-            quota: Quota::default(),
+            quota: AnnouncementQuota::default(),
             now: Timestamp::UNIX_EPOCH,
         }
     }

@@ -9,21 +9,21 @@ use crate::uid::Uid;
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
+pub struct ObjectKey {
     /// Namespace. Empty for a cluster-scoped object.
     pub namespace: Arc<str>,
     /// Name of the object.
     pub name: Arc<str>,
 }
 
-impl Key {
+impl ObjectKey {
     /// Creates the key of `namespace/name`.
     pub fn new(namespace: &str, name: &str) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.namespace {
             "" => f.write_str(&self.name),
@@ -38,7 +38,7 @@ pub struct ObjectRef {
     /// Kind, as in YAML.
     pub kind: &'static str,
     /// Namespace and name of the object.
-    pub key: Key,
+    pub key: ObjectKey,
 }
 
 impl fmt::Display for ObjectRef {
@@ -54,23 +54,23 @@ impl fmt::Display for ObjectRef {
 ///
 /// It is stored in many places, so clones share one allocation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Age(Arc<Facts>);
+pub struct Precedence(Arc<PrecedenceFields>);
 
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Facts {
+struct PrecedenceFields {
     created: Option<Timestamp>,
     uid: Uid,
-    key: Key,
+    key: ObjectKey,
 }
 
-impl Age {
+impl Precedence {
     /// Creates the precedence of the object `key`, created at `created` with `uid`.
-    pub fn new(created: Option<Timestamp>, uid: Option<&str>, key: Key) -> Self {
-        Self(Arc::new(Facts { created, uid: Uid::new(uid), key }))
+    pub fn new(created: Option<Timestamp>, uid: Option<&str>, key: ObjectKey) -> Self {
+        Self(Arc::new(PrecedenceFields { created, uid: Uid::new(uid), key }))
     }
 
     /// Returns the key of the object.
-    pub fn key(&self) -> &Key {
+    pub fn key(&self) -> &ObjectKey {
         &self.0.key
     }
 }

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-type Pair = (Box<str>, Box<str>);
+type LabelPair = (Box<str>, Box<str>);
 
 /// Labels of an object, or labels of a selector. Sorted, each key once.
 ///
 /// Thousands of objects have one or two labels each. A tree would take ten times the memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Labels(Box<[Pair]>);
+pub struct Labels(Box<[LabelPair]>);
 
 impl Labels {
     /// Creates a set of one label.
-    pub fn one(key: &str, value: &str) -> Self {
+    pub fn single(key: &str, value: &str) -> Self {
         Self([(key.into(), value.into())].into())
     }
 
@@ -46,7 +46,7 @@ impl Labels {
 
     /// Adds those of the other labels whose keys are not here.
     #[must_use]
-    pub fn or(self, others: &Self) -> Self {
+    pub fn with_defaults(self, others: &Self) -> Self {
         // The later `extend` overwrites, so these labels win.
         let mut all: BTreeMap<_, _> = others.0.iter().cloned().collect();
         all.extend(self.0);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 /// A set that almost always has one member, but may have very many. It is never empty: its owner drops it with the
 /// last member. For one member, a tree or a hash table would take ten times the memory.
 #[derive(Clone, Debug)]
-pub(crate) enum Members<T> {
+pub(crate) enum SmallSet<T> {
     One(T),
     #[expect(
         clippy::box_collection,
@@ -14,8 +14,8 @@ pub(crate) enum Members<T> {
     Many(Box<BTreeSet<T>>),
 }
 
-impl<T: Ord + Clone> Members<T> {
-    pub(crate) fn add(&mut self, member: T) {
+impl<T: Ord + Clone> SmallSet<T> {
+    pub(crate) fn insert(&mut self, member: T) {
         match self {
             Self::One(one) if *one == member => {}
             Self::One(one) => *self = Self::Many(Box::new(BTreeSet::from([one.clone(), member]))),
@@ -26,7 +26,7 @@ impl<T: Ord + Clone> Members<T> {
     }
 
     /// Removes a member. Returns whether the set is now empty, so that the caller must drop it.
-    pub(crate) fn remove(&mut self, member: &T) -> bool {
+    pub(crate) fn remove_and_check_empty(&mut self, member: &T) -> bool {
         match self {
             // The last member stays in place: `One` cannot be empty.
             Self::One(one) => one == member,

@@ -18,7 +18,7 @@ pub enum Mode {
 
 /// Gateway of the consuming or the exposing side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Side {
+pub enum GatewaySide {
     /// Gateway of the consuming mesh.
     Egress,
     /// Gateway of the exposing mesh.
@@ -33,29 +33,29 @@ impl Mode {
     pub const ALLOWED: &'static str = "BOUNDARY, PASSTHROUGH, WHARF or FLAT";
 
     /// Whether the style has a gateway on that side.
-    pub const fn has_gateway(self, side: Side) -> bool {
+    pub const fn has_gateway(self, side: GatewaySide) -> bool {
         match side {
-            Side::Egress => matches!(self, Self::Boundary | Self::Wharf),
-            Side::Ingress => !matches!(self, Self::Flat),
+            GatewaySide::Egress => matches!(self, Self::Boundary | Self::Wharf),
+            GatewaySide::Ingress => !matches!(self, Self::Flat),
         }
     }
 
     /// Whether the gateways terminate TLS. They then hold the relationship's certificate and see the peer's.
-    pub const fn terminates(self) -> bool {
+    pub const fn terminates_tls(self) -> bool {
         matches!(self, Self::Boundary)
     }
 
     /// Whether the workloads of both sides see each other's certificates. They then need a common root of
     /// trust.
     pub const fn is_end_to_end(self) -> bool {
-        !self.terminates()
+        !self.terminates_tls()
     }
 
     /// Whether the egress gateway forwards TLS by its server name, so that bindings to one server name share
     /// a route. Unless the client is told the identities of the service, Istio expects those of the egress
     /// pods at the end of that TLS.
     pub const fn passes_through_egress(self) -> bool {
-        self.is_end_to_end() && self.has_gateway(Side::Egress)
+        self.is_end_to_end() && self.has_gateway(GatewaySide::Egress)
     }
 
     /// Returns the style as users write it.
@@ -83,7 +83,7 @@ impl fmt::Display for Mode {
     }
 }
 
-impl fmt::Display for Side {
+impl fmt::Display for GatewaySide {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Egress => "egress",

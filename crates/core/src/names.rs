@@ -5,30 +5,30 @@ use std::net::Ipv4Addr;
 use sha2::{Digest, Sha256};
 
 /// Domain of all host names that Emcee generates.
-pub const DOMAIN: &str = "emcee.internal";
+pub const EMCEE_DOMAIN: &str = "emcee.internal";
 
 /// The relationship name that is reserved for [`binding_host`].
 pub const RESERVED_RELATIONSHIP: &str = "binding";
 
-const LABEL_LIMIT: usize = 63;
-const NAME_LIMIT: usize = 253;
+const MAX_LABEL: usize = 63;
+const MAX_NAME: usize = 253;
 /// Prefix of a hash that replaces a text too long for a label's value.
-const HASHED: &str = "sha256-";
+const HASH_PREFIX: &str = "sha256-";
 /// Maximum length of the owner's name in a base name. With `emcee-`, `-` and 12 hex digits it leaves room in a DNS
 /// label for `-<part>`.
-const OWNER_CUT: usize = 26;
+const MAX_OWNER_NAME: usize = 26;
 
 /// Returns the inter-mesh server name of an exposed service: the SNI, and in BOUNDARY also the authority between the
 /// gateways.
 pub fn server_name(exposed_name: &str, namespace: &str, relationship: &str) -> String {
-    [exposed_name, namespace, relationship, DOMAIN].join(".")
+    [exposed_name, namespace, relationship, EMCEE_DOMAIN].join(".")
 }
 
 /// Returns the three labels of a server name that [`server_name`] made: exposed name, namespace and relationship.
 /// `None` for any other name. Other names below [`EMCEE_DOMAIN`], such as those of discovery and binding hosts, do
 /// not belong to a service.
-pub fn parts_of_server_name(name: &str) -> Option<[&str; 3]> {
-    let labels: Vec<&str> = name.strip_suffix(DOMAIN)?.strip_suffix('.')?.split('.').collect();
+pub fn parse_server_name(name: &str) -> Option<[&str; 3]> {
+    let labels: Vec<&str> = name.strip_suffix(EMCEE_DOMAIN)?.strip_suffix('.')?.split('.').collect();
     let [exposed, namespace, relationship] = *labels.as_slice() else { return None };
     let parts = [exposed, namespace, relationship];
     // A binding host has three labels as well. The reserved relationship tells it apart.
@@ -36,24 +36,24 @@ pub fn parts_of_server_name(name: &str) -> Option<[&str; 3]> {
 }
 
 /// Returns whether a name is [`EMCEE_DOMAIN`] or lies below it. All of these belong to Emcee.
-pub fn is_emcees(name: &str) -> bool {
-    is_within(DOMAIN, name)
+pub fn is_emcee_name(name: &str) -> bool {
+    is_in_domain(EMCEE_DOMAIN, name)
 }
 
 /// Returns whether a name is `domain` or lies below it.
-pub fn is_within(domain: &str, name: &str) -> bool {
+pub fn is_in_domain(domain: &str, name: &str) -> bool {
     // The dot makes sure that the suffix is whole labels.
     name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 /// Returns the server name under which a mesh serves discovery to the peers of a relationship.
 pub fn discovery_server_name(relationship: &str) -> String {
-    ["discovery", relationship, DOMAIN].join(".")
+    ["discovery", relationship, EMCEE_DOMAIN].join(".")
 }
 
 /// Returns the binding host: the consuming mesh's own host for a remote service.
 pub fn binding_host(binding: &str, namespace: &str) -> String {
-    [binding, namespace, RESERVED_RELATIONSHIP, DOMAIN].join(".")
+    [binding, namespace, RESERVED_RELATIONSHIP, EMCEE_DOMAIN].join(".")
 }
 
 /// Returns the fully qualified host of a Kubernetes Service.
@@ -65,7 +65,7 @@ pub fn service_host(service: &str, namespace: &str, cluster_domain: &str) -> Str
 pub fn is_dns_label(text: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();
-    (1..=LABEL_LIMIT).contains(&bytes.len())
+    (1..=MAX_LABEL).contains(&bytes.len())
         && bytes.iter().all(|&b| alphanumeric(b) || b == b'-')
         && bytes.first().copied().is_some_and(alphanumeric)
         && bytes.last().copied().is_some_and(alphanumeric)
@@ -73,7 +73,7 @@ pub fn is_dns_label(text: &str) -> bool {
 
 /// Returns whether `text` is dot-separated DNS labels of at most 253 characters in total.
 pub fn is_dns_name(text: &str) -> bool {
-    text.len() <= NAME_LIMIT && text.split('.').all(is_dns_label)
+    text.len() <= MAX_NAME && text.split('.').all(is_dns_label)
 }
 
 /// Returns whether `text` is valid as the name of a container port (RFC 6335): at most 15 of a-z, 0-9 and `-`, with a
@@ -87,8 +87,8 @@ pub fn is_port_name(text: &str) -> bool {
 
 /// Returns 32 hex digits of a hash over the parts and their boundaries. It is collision resistant: no one can
 /// construct other parts with the same hash.
-pub fn digest(parts: &[&str]) -> String {
-    hex(&hash(parts)[..16])
+pub fn long_hash(parts: &[&str]) -> String {
+    to_hex(&hash_parts(parts)[..16])
 }
 
 /// Returns whether resolvers may read a name as an IPv4 address: its last label is a decimal or hexadecimal number.
@@ -103,8 +103,8 @@ pub fn ends_in_number(name: &str) -> bool {
 /// `-<part>`.
 ///
 /// `identity` is hashed in order, with separators: kind, namespace and name of the owner, and the MeshFedConfig.
-pub fn base(owner_name: &str, identity: &[&str]) -> String {
-    let cut = owner_name.char_indices().nth(OWNER_CUT).map_or(owner_name, |(end, _)| &owner_name[..end]);
+pub fn owner_base_name(owner_name: &str, identity: &[&str]) -> String {
+    let cut = owner_name.char_indices().nth(MAX_OWNER_NAME).map_or(owner_name, |(end, _)| &owner_name[..end]);
     // Truncation may leave a trailing separator.
     let cut = cut.trim_end_matches(['-', '.']);
     let name = ["emcee-", cut, "-", &short_hash(identity)].concat();
@@ -113,33 +113,33 @@ pub fn base(owner_name: &str, identity: &[&str]) -> String {
 }
 
 /// Returns the host by which a gateway passes the TLS of a server name through to workloads of this mesh.
-pub(crate) fn raw_host(server_name: &str) -> String {
+pub(crate) fn passthrough_host(server_name: &str) -> String {
     format!("raw.{server_name}")
 }
 
 /// Returns a placeholder address for a host: one of 240.241.0.0 to 240.255.255.255. That range is reserved (RFC
 /// 1112), and lies above the range from which Istio takes such addresses (240.240.0.0/16).
-pub(crate) fn idle_address(host: &str) -> Ipv4Addr {
+pub(crate) fn placeholder_address(host: &str) -> Ipv4Addr {
     let hash = Sha256::digest(host.as_bytes());
     Ipv4Addr::new(240, 241 + hash[0] % 15, hash[1], hash[2])
 }
 
 /// Returns `value` if it fits into a label's value, or else a hash of it.
 pub fn label_value(value: &str) -> String {
-    if value.len() <= LABEL_LIMIT { value.to_owned() } else { format!("{HASHED}{}", short_hash(&[value])) }
+    if value.len() <= MAX_LABEL { value.to_owned() } else { format!("{HASH_PREFIX}{}", short_hash(&[value])) }
 }
 
 /// Returns whether a label's value may be a hash that [`label_value`] made.
-pub fn is_shortened(value: &str) -> bool {
-    value.starts_with(HASHED)
+pub fn is_hashed_label_value(value: &str) -> bool {
+    value.starts_with(HASH_PREFIX)
 }
 
 /// Returns 12 hex digits of a hash over the parts and their boundaries.
 pub(crate) fn short_hash(parts: &[&str]) -> String {
-    hex(&hash(parts)[..6])
+    to_hex(&hash_parts(parts)[..6])
 }
 
-fn hash(parts: &[&str]) -> [u8; 32] {
+fn hash_parts(parts: &[&str]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part.as_bytes());
@@ -149,7 +149,7 @@ fn hash(parts: &[&str]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|d| char::from(DIGITS[usize::from(d)])).collect()
 }
@@ -159,10 +159,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_is_a_label_with_room_for_a_part() {
+    fn base_names_are_labels_with_room_for_a_part() {
         let long = "a.".repeat(126) + "a";
         for name in ["reviews", "x", long.as_str(), "a.b"] {
-            let base = base(name, &["ServiceBinding", "default", name, "blue", "blue"]);
+            let base = owner_base_name(name, &["ServiceBinding", "default", name, "blue", "blue"]);
             assert!(is_dns_label(&base), "{base}");
             assert!(base.len() <= 63 - "-egress-relay".len(), "{base}");
         }
@@ -170,19 +170,21 @@ mod tests {
 
     #[test]
     fn owners_that_differ_in_any_part_differ_in_name() {
-        let one = base("a", &["Kind", "ab", "c"]);
-        assert_ne!(one, base("a", &["Kind", "a", "bc"]));
-        assert_ne!(one, base("a", &["Kind", "ab/c"]));
+        let one = owner_base_name("a", &["Kind", "ab", "c"]);
+        assert_ne!(one, owner_base_name("a", &["Kind", "a", "bc"]));
+        assert_ne!(one, owner_base_name("a", &["Kind", "ab/c"]));
     }
 
     #[test]
-    fn what_is_too_long_for_a_label_is_known_to_be_shortened() {
+    fn long_label_values_are_recognised_as_hashed() {
         let long = "x".repeat(64);
-        assert!(is_shortened(&label_value(&long)) && !is_shortened(&label_value(&long[1..])));
+        assert!(
+            is_hashed_label_value(&label_value(&long)) && !is_hashed_label_value(&label_value(&long[1..]))
+        );
     }
 
     #[test]
-    fn names_of_ports() {
+    fn port_names() {
         assert!(is_port_name("http-web") && is_port_name("a") && is_port_name("p2p"));
         for bad in ["", "80", "a--b", "-a", "a-", "HTTP", "a.b", "sixteen-letters-", "a234567890123456"] {
             assert!(!is_port_name(bad), "{bad}");
@@ -190,11 +192,8 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_services_have_the_form_of_a_server_name() {
-        assert_eq!(
-            parts_of_server_name("reviews.shop.blue.emcee.internal"),
-            Some(["reviews", "shop", "blue"])
-        );
+    fn only_server_names_of_services_are_parsed() {
+        assert_eq!(parse_server_name("reviews.shop.blue.emcee.internal"), Some(["reviews", "shop", "blue"]));
         for bad in [
             "emcee.internal",
             "discovery.blue.emcee.internal",
@@ -206,12 +205,12 @@ mod tests {
             "reviews.shop.blue.xemcee.internal",
             "reviews.shop.blue.example.com",
         ] {
-            assert_eq!(parts_of_server_name(bad), None, "{bad}");
+            assert_eq!(parse_server_name(bad), None, "{bad}");
         }
     }
 
     #[test]
-    fn numbers_at_the_end() {
+    fn names_that_end_in_a_number() {
         for number in ["127.1", "10", "0x7f.0x1", "0x", "a.0xff", ""] {
             assert!(ends_in_number(number), "{number}");
         }

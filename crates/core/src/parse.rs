@@ -17,60 +17,66 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(crate) use binding::import_labels;
-pub use binding::{Binding, Remembered, Visibility};
+pub(crate) use binding::import_owner_labels;
+pub use binding::{Binding, ExportScope, StoredAnnouncement};
 pub use exposition::Exposition;
-pub use fed_config::{DiscoverySettings, FedConfig, GatewaySettings, PeerModel};
+pub use fed_config::{DiscoverySettings, FedConfig, GatewaySettings, PeerSettings};
 
-use crate::key::{Age, Key};
+use crate::key::{ObjectKey, Precedence};
 use crate::names;
-use crate::problem::Problem;
-use crate::text::quote;
-use checker::Checker;
-pub(crate) use checker::{is_spiffe_id, plain};
+use crate::problem::ResourceProblem;
+use crate::text::quote_value;
+use checker::FieldChecker;
+pub(crate) use checker::{is_spiffe_id, truncate_for_message};
 
 /// Reads a MeshFedConfig.
 ///
 /// # Errors
 /// Returns all problems of the object.
-pub fn fed_config(object: &Value) -> Result<FedConfig, Vec<Problem>> {
-    read::<MeshFedConfig, _>(object, &shape::MESH_FED_CONFIG, |o| &o.metadata, fed_config::parse)
+pub fn read_fed_config(object: &Value) -> Result<FedConfig, Vec<ResourceProblem>> {
+    read_object::<MeshFedConfig, _>(object, &shape::MESH_FED_CONFIG, |o| &o.metadata, fed_config::parse)
 }
 
 /// Reads a ServiceExposition.
 ///
 /// # Errors
 /// Returns all problems of the object.
-pub fn exposition(object: &Value) -> Result<Exposition, Vec<Problem>> {
-    read::<ServiceExposition, _>(object, &shape::SERVICE_EXPOSITION, |o| &o.metadata, exposition::parse)
+pub fn read_exposition(object: &Value) -> Result<Exposition, Vec<ResourceProblem>> {
+    read_object::<ServiceExposition, _>(
+        object,
+        &shape::SERVICE_EXPOSITION,
+        |o| &o.metadata,
+        exposition::parse,
+    )
 }
 
 /// Reads a ServiceBinding.
 ///
 /// # Errors
 /// Returns all problems of the object.
-pub fn binding(object: &Value) -> Result<Binding, Vec<Problem>> {
-    read::<ServiceBinding, _>(object, &shape::SERVICE_BINDING, |o| &o.metadata, binding::parse)
+pub fn read_binding(object: &Value) -> Result<Binding, Vec<ResourceProblem>> {
+    read_object::<ServiceBinding, _>(object, &shape::SERVICE_BINDING, |o| &o.metadata, binding::parse)
 }
 
 /// Identity of an object of any kind.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Identity {
+pub struct ResourceIdentity {
     /// Namespace and name of the object.
-    pub key: Key,
+    pub key: ObjectKey,
     /// Precedence among objects that claim the same thing.
-    pub age: Age,
+    pub precedence: Precedence,
     /// `metadata.generation`; `None` in files.
     pub generation: Option<i64>,
 }
 
-fn read<K: DeserializeOwned, M>(
+fn read_object<K: DeserializeOwned, M>(
     object: &Value,
-    schema: &shape::Schema,
+    schema: &shape::CrdSchema,
     metadata: fn(&K) -> &ObjectMeta,
-    parse: fn(&mut Checker, Identity, &K) -> M,
-) -> Result<M, Vec<Problem>> {
-    let shape::Shaped { mut object, mut problems, stand_ins } = schema.check(object);
+    parse: fn(&mut FieldChecker, ResourceIdentity, &K) -> M,
+) -> Result<M, Vec<ResourceProblem>> {
+    let shape::SchemaCheck { mut object, mut problems, placeholders: stand_ins } =
+        schema.check_object(object);
     // Without a spec there are no values to check. Above the limit, further problems would not be listed.
     if !object["spec"].is_object() || problems.is_full() {
         return Err(problems.into_list());
@@ -83,18 +89,17 @@ fn read<K: DeserializeOwned, M>(
         fields.remove("status");
     }
     // Check the values even if the schema check found problems, so that the user sees all problems at once.
-    let mut checker = Checker::default();
+    let mut checker = FieldChecker::default();
     let model = match serde_json::from_value::<K>(object) {
-        Ok(typed) => {
-            identity(&mut checker, metadata(&typed)).map(|identity| parse(&mut checker, identity, &typed))
-        }
+        Ok(typed) => read_identity(&mut checker, metadata(&typed))
+            .map(|identity| parse(&mut checker, identity, &typed)),
         Err(error) => {
-            problems.push(Problem::new(Reason::Invalid, plain(&error.to_string())));
+            problems.push(ResourceProblem::new(Reason::Invalid, truncate_for_message(&error.to_string())));
             None
         }
     };
     // The value of a placeholder field is made up, so problems with it would confuse the user.
-    problems.extend(checker.problems, &stand_ins);
+    problems.extend_except(checker.problems, &stand_ins);
     let problems = problems.into_list();
     match model {
         Some(model) if problems.is_empty() => Ok(model),
@@ -102,24 +107,24 @@ fn read<K: DeserializeOwned, M>(
     }
 }
 
-fn identity(checker: &mut Checker, metadata: &ObjectMeta) -> Option<Identity> {
+fn read_identity(checker: &mut FieldChecker, metadata: &ObjectMeta) -> Option<ResourceIdentity> {
     let name = metadata.name.as_deref().unwrap_or_default();
     let namespace = metadata.namespace.as_deref().unwrap_or("default");
     if !names::is_dns_name(name) {
         checker.refuse(
             "metadata.name",
-            format!("{} is not a name (a-z, 0-9, `-` and `.`, at most 253)", quote(name)),
+            format!("{} is not a name (a-z, 0-9, `-` and `.`, at most 253)", quote_value(name)),
         );
     }
     // The API server enforces both names. In files nothing has checked them yet.
-    checker.label("metadata.namespace", namespace);
-    if !checker.problems.list().is_empty() {
+    checker.check_label("metadata.namespace", namespace);
+    if !checker.problems.as_slice().is_empty() {
         return None;
     }
-    let key = Key::new(namespace, name);
+    let key = ObjectKey::new(namespace, name);
     let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
-    Some(Identity {
-        age: Age::new(created, metadata.uid.as_deref(), key.clone()),
+    Some(ResourceIdentity {
+        precedence: Precedence::new(created, metadata.uid.as_deref(), key.clone()),
         key,
         generation: metadata.generation,
     })

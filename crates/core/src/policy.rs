@@ -10,5 +10,7 @@ mod host_name;
 mod ranges;
 pub(crate) mod server_name;
 
-pub(crate) use endpoint::{Author, EndpointPolicy, Limits, Own, OwnNetwork, never};
-pub(crate) use ranges::{canonical, is_special};
+pub(crate) use endpoint::{
+    EndpointAuthor, EndpointPolicy, MeshOwnership, OwnNetwork, PeerLimits, never_allowed,
+};
+pub(crate) use ranges::{canonical_address, is_special};

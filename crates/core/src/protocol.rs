@@ -28,7 +28,7 @@ impl Protocol {
     }
 
     /// Returns the name of the protocol in a port of an Istio ServiceEntry.
-    pub const fn istio(self) -> &'static str {
+    pub const fn istio_name(self) -> &'static str {
         match self {
             Self::Http => "HTTP",
             Self::Http2 => "HTTP2",

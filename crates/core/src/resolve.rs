@@ -22,17 +22,19 @@ mod upstream;
 mod view;
 mod ways;
 
-pub(crate) use automatic::{Asked, AutomaticExposition, resolve as automatic};
-pub(crate) use binding::{Bound, FacadeClaim, FacadePort, FacadeRoute, RelayClaim, resolve as binding};
-pub use binding::{Consumption, Relay};
-pub(crate) use certificate::Certificate;
-pub use exposition::Offer;
-pub(crate) use exposition::{Offering, resolve as exposition};
-pub use gateway::Gateway;
+pub(crate) use automatic::{AutoExposition, AutoExpositions, resolve as automatic};
+pub use binding::{BoundService, EgressRelay};
+pub(crate) use binding::{
+    FacadeClaim, FacadePort, FacadeRoute, RelayClaim, ResolvedBinding, resolve as binding,
+};
+pub(crate) use certificate::RelationshipCertificate;
+pub use exposition::ExposedService;
+pub(crate) use exposition::{ResolvedExposition, resolve as exposition};
+pub use gateway::ResolvedGateway;
 pub(crate) use gateway::created_name;
-pub(crate) use imports::{Import, Imports, Skipped, resolve as imports};
-pub use relationship::Relationship;
+pub(crate) use imports::{Import, Imports, SkippedImport, resolve as imports};
+pub use relationship::ResolvedRelationship;
 pub(crate) use relationship::resolve as relationship;
-pub(crate) use trust_domain::not_accepted as trust_domain_not_accepted;
+pub(crate) use trust_domain::not_accepted_warning as trust_domain_not_accepted;
 pub use upstream::Upstream;
-pub(crate) use view::{Relationships, View};
+pub(crate) use view::{InputView, ResolvedRelationships};

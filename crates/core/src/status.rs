@@ -7,6 +7,6 @@ mod conditions;
 mod object;
 mod verdict;
 
-pub use conditions::conditions;
-pub use object::status;
-pub use verdict::{Detail, PeerDetail, Verdict};
+pub use conditions::build_conditions;
+pub use object::build_status;
+pub use verdict::{PeerStatusDetail, ResourceVerdict, StatusDetail};

@@ -16,25 +16,25 @@ mod passthrough;
 mod wharf;
 
 use crate::mode::Mode;
-use crate::plan::Object;
-use crate::resolve::{Consumption, Offer, Relay};
+use crate::plan::GeneratedObject;
+use crate::resolve::{BoundService, EgressRelay, ExposedService};
 
 /// Generates the objects of a bound service and of an exposed service.
 pub trait Style: Sync {
     /// Builds the objects through which applications reach a remote service, except the facade.
-    fn consuming(&self, remote: &Consumption<'_>) -> Vec<Object>;
+    fn consuming_objects(&self, remote: &BoundService<'_>) -> Vec<GeneratedObject>;
 
     /// Builds the objects on the egress gateway that all bindings to one server name share.
-    fn relay(&self, _relay: &Relay<'_>) -> Vec<Object> {
+    fn relay_objects(&self, _relay: &EgressRelay<'_>) -> Vec<GeneratedObject> {
         Vec::new()
     }
 
     /// Builds the objects through which other meshes reach a service of this mesh.
-    fn exposing(&self, service: &Offer<'_>) -> Vec<Object>;
+    fn exposing_objects(&self, service: &ExposedService<'_>) -> Vec<GeneratedObject>;
 }
 
 /// Returns the implementation of a style.
-pub fn of(mode: Mode) -> &'static dyn Style {
+pub fn for_mode(mode: Mode) -> &'static dyn Style {
     match mode {
         Mode::Boundary => &boundary::Boundary,
         Mode::Passthrough => &passthrough::Passthrough,

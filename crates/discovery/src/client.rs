@@ -22,7 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use emcee_core::endpoint::Endpoint;
 use futures_util::Stream;
 use tokio::sync::{mpsc, watch};
@@ -38,7 +38,7 @@ use follower::Follower;
 const QUEUE: usize = 256;
 
 /// Validates an announcement of a peer. `Err` is the reason why it is refused; the peer receives it in a NACK.
-pub type Judge = Arc<dyn Fn(&Offer) -> Result<(), String> + Send + Sync>;
+pub type Judge = Arc<dyn Fn(&Announcement) -> Result<(), String> + Send + Sync>;
 
 /// The peer to connect to, and how.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ pub struct PeerTarget {
     /// Quotas, and how long announcements are kept when the peer is unreachable.
     pub settings: Settings,
     /// Announcements that an earlier process accepted.
-    pub seed: Vec<Offer>,
+    pub seed: Vec<Announcement>,
     /// Limit for the announcements of all peers together. `None`: no such limit.
     pub budget: Option<Budget>,
 }

@@ -15,7 +15,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -72,8 +72,8 @@ struct Service {
 }
 
 /// Builds the document for `peer` of `relationship` from its announcements. Each of them has a key of its own.
-pub fn document(relationship: &str, peer: &str, announcements: &[Offer]) -> Document {
-    let path = |announcement: &Offer| (format!("/{}", announcement.key), PathItem::of(announcement));
+pub fn document(relationship: &str, peer: &str, announcements: &[Announcement]) -> Document {
+    let path = |announcement: &Announcement| (format!("/{}", announcement.key), PathItem::of(announcement));
     let paths: BTreeMap<_, _> = announcements.iter().map(path).collect();
     let info = Info {
         title: format!("Services for {peer} in relationship {relationship}"),
@@ -106,7 +106,7 @@ fn version(paths: &BTreeMap<String, PathItem>) -> String {
 }
 
 impl PathItem {
-    fn of(announcement: &Offer) -> Self {
+    fn of(announcement: &Announcement) -> Self {
         let reached = match announcement.endpoints.len() {
             0 => "It has no endpoints at the moment.".to_owned(),
             1 => "It has 1 endpoint.".to_owned(),
@@ -121,7 +121,7 @@ impl PathItem {
 }
 
 impl Service {
-    fn of(announcement: &Offer) -> Self {
+    fn of(announcement: &Announcement) -> Self {
         Self {
             style: announcement.mode.as_str(),
             server_name: announcement.server_name.clone(),

@@ -14,8 +14,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use emcee_core::catalogue::Offer;
-use emcee_core::key::Key;
+use emcee_core::catalogue::Announcement;
+use emcee_core::key::ObjectKey;
 use jiff::Timestamp;
 use thiserror::Error;
 
@@ -42,7 +42,7 @@ pub struct Parcel {
     /// Time of the export.
     pub exported_at: Timestamp,
     /// The announcements, sorted by key.
-    pub offers: Vec<Offer>,
+    pub offers: Vec<Announcement>,
 }
 
 /// An announcement that cannot be exported.
@@ -50,7 +50,7 @@ pub struct Parcel {
 #[error("service {key}: {reason}")]
 pub struct WriteError {
     /// Namespace and name of the service.
-    pub key: Key,
+    pub key: ObjectKey,
     /// Why the service cannot be encoded.
     pub reason: EncodeError,
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use emcee_core::text::plain;
+use emcee_core::text::sanitize_text;
 use prost::Message;
 
 use crate::wire::{Any, BAD_REQUEST, BadRequest, Code, FieldViolation, Status};
@@ -28,7 +28,7 @@ impl Refusals {
         // Cut before the lookup, so that a long name is found again under its shortened form.
         let name = &name[..name.floor_char_boundary(NAME)];
         if self.0.len() < LIMIT || self.0.contains_key(name) {
-            self.0.insert(plain(name, NAME).into(), plain(reason, REASON));
+            self.0.insert(sanitize_text(name, NAME).into(), sanitize_text(reason, REASON));
         }
     }
 

@@ -17,8 +17,8 @@ mod log;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use emcee_core::catalogue::Offer;
-use emcee_core::key::Key;
+use emcee_core::catalogue::Announcement;
+use emcee_core::key::ObjectKey;
 
 use self::log::Log;
 pub(crate) use self::log::Record;
@@ -61,7 +61,7 @@ pub struct Shelf {
 #[derive(Debug, Default)]
 struct Relationship {
     logs: BTreeMap<Visibility, Log>,
-    offers: HashMap<Key, Placed>,
+    offers: HashMap<ObjectKey, Placed>,
 }
 
 /// Log and resource names of an announcement.
@@ -93,7 +93,7 @@ impl Shelf {
     pub fn offer(
         &mut self,
         relationship: &str,
-        announcement: &Offer,
+        announcement: &Announcement,
         visibility: &Visibility,
     ) -> Result<Touched, EncodeError> {
         // Encoding comes first, as it can fail: from here on the cache is changed.
@@ -114,7 +114,7 @@ impl Shelf {
     }
 
     /// Removes the announcement with this key. Peers receive the removal.
-    pub fn withdraw(&mut self, relationship: &str, key: &Key) -> Touched {
+    pub fn withdraw(&mut self, relationship: &str, key: &ObjectKey) -> Touched {
         let mut touched = Touched::default();
         let Some(placed) = self.take(relationship, key) else { return touched };
         let mut writer = self.writer(relationship, &placed.seen_by);
@@ -127,14 +127,14 @@ impl Shelf {
 
     /// Withdraws an announcement from its current log if its visibility changes. A peer that sees it before and after
     /// receives only the new resource, as a change; see `must_send` of the stream.
-    fn hide(&mut self, relationship: &str, key: &Key, visibility: &Visibility) -> Touched {
+    fn hide(&mut self, relationship: &str, key: &ObjectKey, visibility: &Visibility) -> Touched {
         match self.relationships.get(relationship).and_then(|cached| cached.offers.get(key)) {
             Some(placed) if placed.seen_by != *visibility => self.withdraw(relationship, key),
             _ => Touched::default(),
         }
     }
 
-    fn take(&mut self, relationship: &str, key: &Key) -> Option<Placed> {
+    fn take(&mut self, relationship: &str, key: &ObjectKey) -> Option<Placed> {
         self.relationships.get_mut(relationship)?.offers.remove(key)
     }
 
@@ -145,7 +145,7 @@ impl Shelf {
     }
 
     /// Returns the keys of all announcements of a relationship, whatever their visibility.
-    pub fn offered(&self, relationship: &str) -> impl Iterator<Item = &Key> {
+    pub fn offered(&self, relationship: &str) -> impl Iterator<Item = &ObjectKey> {
         self.relationships.get(relationship).into_iter().flat_map(|cached| cached.offers.keys())
     }
 
@@ -204,12 +204,12 @@ impl Shelf {
 struct Writer<'a> {
     revision: &'a mut u64,
     log: &'a mut Log,
-    offers: &'a mut HashMap<Key, Placed>,
+    offers: &'a mut HashMap<ObjectKey, Placed>,
     changed: bool,
 }
 
 impl Writer<'_> {
-    fn put(&mut self, key: &Key, resource: Encoded) {
+    fn put(&mut self, key: &ObjectKey, resource: Encoded) {
         // An unchanged resource keeps its revision, so no stream sends it again.
         let current = self.log.current(&resource.name);
         if !current.is_some_and(|(_, record)| record.has_version(&resource.version)) {
@@ -217,13 +217,13 @@ impl Writer<'_> {
         }
     }
 
-    fn remove(&mut self, key: &Key, name: Arc<str>) {
+    fn remove(&mut self, key: &ObjectKey, name: Arc<str>) {
         self.write(Record::removed(key, name));
     }
 
     /// Removes the resources of the earlier announcement that are not in `names`. Call it after the new resources are
     /// put: a reader that follows the order never sees the service without resources.
-    fn remove_all_but(&mut self, key: &Key, names: &[Arc<str>]) {
+    fn remove_all_but(&mut self, key: &ObjectKey, names: &[Arc<str>]) {
         let before = self.offers.remove(key).map(|placed| placed.names).unwrap_or_default();
         for name in before.into_iter().filter(|name| !names.contains(name)) {
             self.remove(key, name);

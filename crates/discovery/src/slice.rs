@@ -14,10 +14,10 @@ mod name;
 #[cfg(test)]
 mod tests;
 
-use emcee_core::catalogue::Offer;
-pub use emcee_core::catalogue::discovery_key;
+use emcee_core::catalogue::Announcement;
+pub use emcee_core::catalogue::discovery_announcement_key;
 use emcee_core::endpoint::Endpoint;
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::protocol::Protocol;
 
@@ -66,7 +66,7 @@ pub struct Facts {
 
 impl Facts {
     /// Copies the attributes of an announcement.
-    pub fn of(announcement: &Offer) -> Self {
+    pub fn of(announcement: &Announcement) -> Self {
         Self {
             mode: announcement.mode,
             server_name: announcement.server_name.clone(),
@@ -79,11 +79,21 @@ impl Facts {
     }
 
     /// Builds the announcement with these attributes, reachable at `endpoints`.
-    pub fn offer(&self, key: Key, endpoints: impl IntoIterator<Item = Endpoint>) -> Offer {
+    pub fn offer(&self, key: ObjectKey, endpoints: impl IntoIterator<Item = Endpoint>) -> Announcement {
         let Self { mode, server_name, protocol, port, identities, trust_domain, root_hash } = self.clone();
         let mut endpoints: Vec<_> = endpoints.into_iter().collect();
         endpoints.sort_unstable();
         endpoints.dedup();
-        Offer { key, mode, server_name, protocol, port, endpoints, identities, trust_domain, root_hash }
+        Announcement {
+            key,
+            mode,
+            server_name,
+            protocol,
+            port,
+            endpoints,
+            identities,
+            trust_domain,
+            root_hash,
+        }
     }
 }

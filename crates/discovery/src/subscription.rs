@@ -25,9 +25,9 @@ mod incoming;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use emcee_core::endpoint::Endpoint;
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use thiserror::Error;
 
 pub use self::budget::{Budget, Share};
@@ -35,11 +35,11 @@ pub use self::budget::{Budget, Share};
 use self::held::{Held, HeldSlice};
 use self::incoming::Incoming;
 use crate::refusals::Refusals;
-use crate::slice::{SliceName, discovery_key, encode, split};
+use crate::slice::{SliceName, discovery_announcement_key, encode, split};
 use crate::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE, Node};
 
 /// Validates an announcement. `Err` is the reason why it is refused.
-pub type Judge<'a> = &'a dyn Fn(&Offer) -> Result<(), String>;
+pub type Judge<'a> = &'a dyn Fn(&Announcement) -> Result<(), String>;
 
 /// Quotas and times of a [`DeltaClient`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +69,11 @@ impl Default for Settings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The peer announces this service, in place of an earlier announcement with the same key.
-    Offered(Offer),
+    Offered(Announcement),
     /// The peer has withdrawn the service, or its announcement is no longer accepted.
-    Withdrawn(Key),
+    Withdrawn(ObjectKey),
     /// The peer has been unreachable for so long that the announcement is dropped.
-    Expired(Key),
+    Expired(ObjectKey),
     /// All addresses that the peer announces for its own Emcee. They are used in addition to the configured ones.
     Addresses(Vec<Endpoint>),
 }
@@ -140,7 +140,7 @@ impl Subscription {
     /// If its encoding differs from that of the peer, for example after an upgrade, the versions differ and the peer
     /// sends it again.
     #[must_use]
-    pub fn seed(&mut self, announcement: &Offer) -> bool {
+    pub fn seed(&mut self, announcement: &Announcement) -> bool {
         // Encoding gives the same versions as the peer does, so an unchanged announcement is not sent again.
         let encoded = encode(announcement).unwrap_or_default();
         let slices = split(announcement).into_iter().map(|slice| {
@@ -286,7 +286,7 @@ impl Subscription {
 
     /// Moves the accepted slices of a service to the rejected ones. Slices that were rejected before are newer and
     /// stay.
-    fn set_aside_held(&mut self, key: &Key, reason: &str) {
+    fn set_aside_held(&mut self, key: &ObjectKey, reason: &str) {
         let newer = self.aside.take(key);
         let slices = self.held.take(key);
         for name in slices.iter().map(|held| &held.slice.name) {
@@ -300,7 +300,7 @@ impl Subscription {
     }
 
     /// Accepts the rejected slices of a service if they are valid now.
-    fn take_aside(&mut self, key: &Key, validate: Judge<'_>) {
+    fn take_aside(&mut self, key: &ObjectKey, validate: Judge<'_>) {
         let slices = self.aside.take(key);
         let names = slices.iter().map(|held| held.slice.name.to_string());
         let names: Vec<_> = names.collect();
@@ -333,13 +333,16 @@ impl Subscription {
     }
 
     /// Returns the accepted announcements, without that of the peer's own Emcee.
-    pub fn offers(&self) -> impl Iterator<Item = Offer> {
-        self.held.offers().filter(|announcement| announcement.key != discovery_key())
+    pub fn offers(&self) -> impl Iterator<Item = Announcement> {
+        self.held.offers().filter(|announcement| announcement.key != discovery_announcement_key())
     }
 
     /// Returns the addresses that the peer announces for its own Emcee.
     pub fn addresses(&self) -> Vec<Endpoint> {
-        self.held.offer(&discovery_key()).map(|announcement| announcement.endpoints).unwrap_or_default()
+        self.held
+            .offer(&discovery_announcement_key())
+            .map(|announcement| announcement.endpoints)
+            .unwrap_or_default()
     }
 
     /// Returns the names of refused resources with the reasons. Their number is bounded.
@@ -406,7 +409,13 @@ impl Subscription {
     }
 
     /// Accepts the new slices of one service, or refuses all of them.
-    fn take(&mut self, key: &Key, slices: Vec<HeldSlice>, incoming: &mut Incoming, validate: Judge<'_>) {
+    fn take(
+        &mut self,
+        key: &ObjectKey,
+        slices: Vec<HeldSlice>,
+        incoming: &mut Incoming,
+        validate: Judge<'_>,
+    ) {
         let (slices, others) = agreeing(slices);
         incoming.refuse_all(&others, "it contradicts an earlier slice of the same service in this response");
         match self.held.with(key, &slices, &self.settings).and_then(|announcement| validate(&announcement)) {
@@ -434,7 +443,7 @@ impl Subscription {
     }
 
     /// Runs `change`. Returns an event for each service of `keys` whose announcement has changed.
-    fn changing(&mut self, keys: BTreeSet<Key>, change: impl FnOnce(&mut Self)) -> Vec<Event> {
+    fn changing(&mut self, keys: BTreeSet<ObjectKey>, change: impl FnOnce(&mut Self)) -> Vec<Event> {
         let before: Vec<_> = keys.into_iter().map(|key| (self.held.offer(&key), key)).collect();
         change(self);
         let events = before.into_iter().filter_map(|(before, key)| {
@@ -452,9 +461,9 @@ fn agreeing(slices: Vec<HeldSlice>) -> (Vec<HeldSlice>, Vec<HeldSlice>) {
 }
 
 /// The event for an announcement, or for its removal if it is `None`.
-fn event(key: Key, announcement: Option<Offer>) -> Event {
+fn event(key: ObjectKey, announcement: Option<Announcement>) -> Event {
     match announcement {
-        announcement if key == discovery_key() => {
+        announcement if key == discovery_announcement_key() => {
             Event::Addresses(announcement.map(|announcement| announcement.endpoints).unwrap_or_default())
         }
         Some(announcement) => Event::Offered(announcement),

@@ -236,7 +236,7 @@ fn document(offers: &Offers, query: &str) -> Result<openapi::Document, String> {
     let listing = listing.map_err(unchosen)?;
     let peer = choose_peer(&listing.relationship, &listing.peers, peer.as_deref(), |peer| &peer.name);
     let peer = peer.map_err(unchosen)?;
-    Ok(openapi::document(&listing.relationship, &peer.name, &peer.offered))
+    Ok(openapi::document(&listing.relationship, &peer.name, &peer.announced_to_peer))
 }
 
 /// Returns what is announced, or a 503 response if the engine is not ready.

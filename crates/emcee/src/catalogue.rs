@@ -10,7 +10,7 @@ mod shown;
 use std::io::{self, Write};
 
 use emcee_controller::Offers;
-use emcee_core::catalogue::{self, Connection, Offer, PeerListing, PeerState};
+use emcee_core::catalogue::{self, Announcement, PeerConnection, PeerReport, PeerSyncState};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -142,7 +142,7 @@ impl Catalogue {
 }
 
 impl Relationship {
-    fn of(listing: &catalogue::Listing) -> Self {
+    fn of(listing: &catalogue::CatalogueReport) -> Self {
         Self {
             relationship: listing.relationship.clone(),
             mesh_fed_config: listing.fed_config.to_string(),
@@ -153,9 +153,9 @@ impl Relationship {
 }
 
 impl Peer {
-    fn of(listing: &PeerListing) -> Self {
+    fn of(listing: &PeerReport) -> Self {
         let (state, since, error) = standing(listing.state.as_ref());
-        let refused = |refused: fn(&PeerState) -> &[catalogue::Refused]| {
+        let refused = |refused: fn(&PeerSyncState) -> &[catalogue::RefusedAnnouncement]| {
             let refused = listing.state.as_ref().map(refused).unwrap_or_default();
             refused.iter().map(Refused::of).collect()
         };
@@ -164,28 +164,28 @@ impl Peer {
             state,
             since,
             error,
-            announced: listing.announced.iter().map(Announced::of).collect(),
+            announced: listing.announced_by_peer.iter().map(Announced::of).collect(),
             refused: refused(|state| &state.refused),
-            offered: listing.offered.iter().map(Service::of).collect(),
+            offered: listing.announced_to_peer.iter().map(Service::of).collect(),
             refused_by_peer: refused(|state| &state.refused_by_peer),
         }
     }
 }
 
 /// Splits a connection into its JSON fields: state, time of the last change, error.
-fn standing(state: Option<&PeerState>) -> (State, Option<Timestamp>, Option<String>) {
+fn standing(state: Option<&PeerSyncState>) -> (State, Option<Timestamp>, Option<String>) {
     match state.map(|state| &state.connection) {
         None => (State::Unknown, None, None),
-        Some(Connection::Pending) => (State::Pending, None, None),
-        Some(Connection::Connected(since)) => (State::Connected, Some(*since), None),
-        Some(Connection::Lost { since, error }) => (State::Lost, Some(*since), error.clone()),
+        Some(PeerConnection::Pending) => (State::Pending, None, None),
+        Some(PeerConnection::Connected(since)) => (State::Connected, Some(*since), None),
+        Some(PeerConnection::Unreachable { since, error }) => (State::Lost, Some(*since), error.clone()),
     }
 }
 
 impl Announced {
-    fn of(announced: &catalogue::Announced) -> Self {
+    fn of(announced: &catalogue::ReportedAnnouncement) -> Self {
         Self {
-            service: Service::of(&announced.offer),
+            service: Service::of(&announced.announcement),
             bindings: announced.bindings.iter().map(ToString::to_string).collect(),
             not_imported: announced.not_imported.as_ref().map(ToString::to_string),
         }
@@ -194,7 +194,7 @@ impl Announced {
 
 impl Service {
     /// Converts an announcement of this mesh or of a peer.
-    pub fn of(offer: &Offer) -> Self {
+    pub fn of(offer: &Announcement) -> Self {
         Self {
             namespace: offer.key.namespace.to_string(),
             name: offer.key.name.to_string(),
@@ -210,7 +210,7 @@ impl Service {
 }
 
 impl Refused {
-    fn of(refused: &catalogue::Refused) -> Self {
+    fn of(refused: &catalogue::RefusedAnnouncement) -> Self {
         Self { resource: refused.resource.clone(), reason: refused.reason.clone() }
     }
 }

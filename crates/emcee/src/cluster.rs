@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use clap::Args;
 use emcee_controller::lease::Leadership;
 use emcee_controller::{Controller, Metrics, Namespaces, Options, Scope};
-use emcee_core::inputs::Settings;
+use emcee_core::inputs::TranslationSettings;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use prometheus_client::registry::Registry;
@@ -230,7 +230,7 @@ pub(crate) fn options_to_look(scope: &ScopeArgs, mesh_settings: &Surroundings) -
 
 /// Options for the given namespaces, with default mesh settings.
 pub(crate) fn options_of(scope: Scope) -> Options {
-    let Settings { cluster_domain, root_namespace, .. } = Settings::default();
+    let TranslationSettings { cluster_domain, root_namespace, .. } = TranslationSettings::default();
     Options {
         namespace: own_namespace(None),
         identity: identity(),

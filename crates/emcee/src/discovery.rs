@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use emcee_core::catalogue::Published;
+use emcee_core::catalogue::CatalogueUpdate;
 use emcee_core::endpoint::Endpoint;
-use emcee_core::inputs::Change;
+use emcee_core::inputs::InputChange;
 use emcee_discovery::server::{Announcer, Limits, Server};
 use emcee_discovery::subscription::Budget;
 use ipnet::IpNet;
@@ -83,9 +83,9 @@ impl DiscoveryArgs {
 /// Discovery's side of the channels between it and the controller or file mode.
 pub(crate) struct Ends {
     /// Catalogue updates. The first batch is a full snapshot, and later ones are changes.
-    pub(crate) published: mpsc::UnboundedReceiver<Vec<Published>>,
+    pub(crate) published: mpsc::UnboundedReceiver<Vec<CatalogueUpdate>>,
     /// Receives changes of the peers: their connections and announcements. Bounded.
-    pub(crate) say: mpsc::Sender<Vec<Change>>,
+    pub(crate) say: mpsc::Sender<Vec<InputChange>>,
     /// Whether this process subscribes to peers. In a cluster, only the leader does.
     pub(crate) follows: watch::Receiver<bool>,
 }
@@ -194,17 +194,17 @@ impl Discovery {
     }
 
     /// Applies a batch of updates: policies first, as announcements refer to the relationships and their peers.
-    fn take(&mut self, batch: Vec<Published>) {
+    fn take(&mut self, batch: Vec<CatalogueUpdate>) {
         let mut offers = Vec::new();
         for published in batch {
             match published {
-                Published::Terms(fed_config, terms) => {
+                CatalogueUpdate::PeerPolicy(fed_config, terms) => {
                     // TLS first: the subscriptions look the relationship's certificate up when they connect.
                     self.relationships.set(&fed_config, terms.as_deref());
                     self.board.set_terms(&fed_config, terms.clone());
                     self.followers.set_terms(&fed_config, terms);
                 }
-                Published::Offers(exposition, offered) => offers.push((exposition, offered)),
+                CatalogueUpdate::Announcements(exposition, offered) => offers.push((exposition, offered)),
             }
         }
         self.board.set_offers(offers);

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use emcee_api::istio::{DestinationRule, PeerAuthentication, WorkloadEntry};
 use emcee_api::{GROUP, Reason, VERSION};
-use emcee_core::inputs::{self, Parsed};
-use emcee_core::inputs::{Change, Credential, EndpointSlice, Node, Service, Subsets, Workload, WorkloadKind};
-use emcee_core::key::{Key, ObjectRef};
+use emcee_core::inputs::{self, ParsedResource};
+use emcee_core::inputs::{
+    ClusterNode, Credential, EndpointSlice, InputChange, Service, UserDestinationRule, Workload, WorkloadKind,
+};
+use emcee_core::key::{ObjectKey, ObjectRef};
 use emcee_core::parse::{self, FedConfig};
 use emcee_core::problem;
 use jiff::Timestamp;
@@ -25,7 +27,7 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 #[derive(Default)]
 pub struct Intake {
     /// Changes for the core, in the order of the documents.
-    pub changes: Vec<Change>,
+    pub changes: Vec<InputChange>,
     /// Problems of single objects, with file and line.
     pub refusals: Vec<Problem>,
     /// Objects of kinds that Emcee does not read.
@@ -49,7 +51,7 @@ impl Intake {
     /// The valid MeshFedConfigs among the documents.
     pub fn fed_configs(&self) -> impl Iterator<Item = &Arc<FedConfig>> {
         self.changes.iter().filter_map(|change| match change {
-            Change::FedConfig(_, Some(Ok(config))) => Some(config),
+            InputChange::FedConfig(_, Some(Ok(config))) => Some(config),
             _ => None,
         })
     }
@@ -57,7 +59,7 @@ impl Intake {
     /// Problems of the Secrets that a MeshFedConfig selects, at the lines of the Secrets.
     ///
     /// `others` are MeshFedConfigs in use that are missing from these documents, or that are invalid in them.
-    pub fn bad_credentials(&self, others: &[Arc<FedConfig>], now: Timestamp) -> Vec<(Key, Problem)> {
+    pub fn bad_credentials(&self, others: &[Arc<FedConfig>], now: Timestamp) -> Vec<(ObjectKey, Problem)> {
         let selected = self.credentials.iter().filter(|(_, credential)| {
             self.fed_configs().chain(others).any(|config| selects(config, credential))
         });
@@ -74,7 +76,7 @@ impl Intake {
         &self,
         others: &[Arc<FedConfig>],
         now: Timestamp,
-    ) -> HashMap<ObjectRef, problem::Problem> {
+    ) -> HashMap<ObjectRef, problem::ResourceProblem> {
         let bad = self.credentials.iter().filter_map(|(_, credential)| {
             let (field, words) = credential.problem_at(now)?;
             Some((
@@ -89,8 +91,11 @@ impl Intake {
         });
         relationships
             .map(|(key, words)| {
-                let problem =
-                    problem::Problem::at(Reason::CertificateInvalid, "spec.tls_context_selector", words);
+                let problem = problem::ResourceProblem::at_field(
+                    Reason::CertificateInvalid,
+                    "spec.tls_context_selector",
+                    words,
+                );
                 (ObjectRef { kind: "MeshFedConfig", key }, problem)
             })
             .collect()
@@ -102,7 +107,7 @@ impl Intake {
         let before = self.changes.len();
         self.read(document, cluster_domain);
         for change in self.changes.split_off(before) {
-            match change.problem() {
+            match change.name_problem() {
                 Some(problem) => self.refusals.push(located(document, &problem)),
                 None => self.changes.push(change),
             }
@@ -117,32 +122,39 @@ impl Intake {
             ("", "Service") => self.service(document, key),
             ("", "Node") => {
                 self.fact::<core::v1::Node>(document, |object| {
-                    Some(Change::Node(key.name, Some(Node::of(object))))
+                    Some(InputChange::Node(key.name, Some(ClusterNode::from_object(object))))
                 });
             }
             ("", "Pod") => self.fact::<core::v1::Pod>(document, |object| {
-                Some(Change::Workload(WorkloadKind::Pod, key, Workload::of_pod(object)))
+                Some(InputChange::Workload(WorkloadKind::Pod, key, Workload::from_pod(object)))
             }),
             ("apps", "Deployment") => self.fact::<apps::v1::Deployment>(document, |object| {
-                Some(Change::Workload(WorkloadKind::Deployment, key, Workload::of_deployment(object)))
+                Some(InputChange::Workload(WorkloadKind::Deployment, key, Workload::from_deployment(object)))
             }),
             ("discovery.k8s.io", "EndpointSlice") => self.fact::<Slice>(document, |object| {
-                Some(Change::EndpointSlice(key, EndpointSlice::of(object)))
+                Some(InputChange::EndpointSlice(key, EndpointSlice::from_object(object)))
             }),
-            ("security.istio.io", "PeerAuthentication") => self
-                .fact::<PeerAuthentication>(document, |object| {
-                    Some(Change::PeerAuthentication(key, Some(inputs::PeerAuthentication::of(object))))
-                }),
+            ("security.istio.io", "PeerAuthentication") => {
+                self.fact::<PeerAuthentication>(document, |object| {
+                    Some(InputChange::PeerAuthentication(
+                        key,
+                        Some(inputs::PeerAuthentication::from_object(object)),
+                    ))
+                })
+            }
             ("networking.istio.io", "DestinationRule") => self.fact::<DestinationRule>(document, |object| {
-                Some(Change::Subsets(key, Subsets::of(object, cluster_domain)))
+                Some(InputChange::DestinationRule(
+                    key,
+                    UserDestinationRule::from_object(object, cluster_domain),
+                ))
             }),
             ("networking.istio.io", "WorkloadEntry") => self.fact::<WorkloadEntry>(document, |object| {
-                Some(Change::WorkloadEntry(key, Some(inputs::WorkloadEntry::of(object))))
+                Some(InputChange::WorkloadEntry(key, Some(inputs::WorkloadEntry::from_object(object))))
             }),
             ("", "Secret") => {
                 // Its existence is enough: Istio then takes the CA of the credential from it, whatever it contains.
-                if inputs::may_shadow(&key.name) {
-                    self.changes.push(Change::CaSecret(key.clone(), true));
+                if inputs::is_ca_secret_name(&key.name) {
+                    self.changes.push(InputChange::CaSecret(key.clone(), true));
                 }
                 self.secret(document, key);
             }
@@ -158,7 +170,7 @@ impl Intake {
     }
 
     /// Adds a resource of Emcee's own group.
-    fn resource(&mut self, document: &Document, kind: &str, key: Key) {
+    fn resource(&mut self, document: &Document, kind: &str, key: ObjectKey) {
         // From here on `kind` is `'static`, as an ObjectRef needs it.
         let kind = match kind {
             "MeshFedConfig" => "MeshFedConfig",
@@ -181,23 +193,29 @@ impl Intake {
         }
         let value = with_namespace(document);
         let change = match kind {
-            "MeshFedConfig" => {
-                Change::FedConfig(key.clone(), Some(self.parsed(document, parse::fed_config(&value))))
-            }
-            "ServiceExposition" => {
-                Change::Exposition(key.clone(), Some(self.parsed(document, parse::exposition(&value))))
-            }
-            _ => Change::Binding(key.clone(), Some(self.parsed(document, parse::binding(&value)))),
+            "MeshFedConfig" => InputChange::FedConfig(
+                key.clone(),
+                Some(self.parsed(document, parse::read_fed_config(&value))),
+            ),
+            "ServiceExposition" => InputChange::Exposition(
+                key.clone(),
+                Some(self.parsed(document, parse::read_exposition(&value))),
+            ),
+            _ => InputChange::Binding(key.clone(), Some(self.parsed(document, parse::read_binding(&value)))),
         };
         // `parse` has reported an invalid name with all other problems; do not report it again.
-        if change.problem().is_none() {
+        if change.name_problem().is_none() {
             self.changes.push(change);
         }
         self.resources.insert(ObjectRef { kind, key }, document.clone());
     }
 
     /// Adds the problems of a resource to the refusals.
-    fn parsed<T>(&mut self, document: &Document, parsed: Result<T, Vec<problem::Problem>>) -> Parsed<T> {
+    fn parsed<T>(
+        &mut self,
+        document: &Document,
+        parsed: Result<T, Vec<problem::ResourceProblem>>,
+    ) -> ParsedResource<T> {
         if let Err(problems) = &parsed {
             self.refusals.extend(problems.iter().map(|problem| located(document, problem)));
         }
@@ -205,31 +223,35 @@ impl Intake {
     }
 
     /// Adds an object that is not a resource of Emcee's. `change` returns `None` if the object is not relevant.
-    fn fact<K: DeserializeOwned>(&mut self, document: &Document, change: impl FnOnce(&K) -> Option<Change>) {
+    fn fact<K: DeserializeOwned>(
+        &mut self,
+        document: &Document,
+        change: impl FnOnce(&K) -> Option<InputChange>,
+    ) {
         if let Some(object) = self.typed::<K>(document) {
             self.changes.extend(change(&object));
         }
     }
 
-    fn service(&mut self, document: &Document, key: Key) {
+    fn service(&mut self, document: &Document, key: ObjectKey) {
         let Some(service) = self.typed::<core::v1::Service>(document) else { return };
         if let Some(problem) = inputs::ports_problem(&service) {
             self.refusals.push(located(document, &problem));
             return;
         }
-        let service = Service::of(&service);
+        let service = Service::from_object(&service);
         // Labels expose a Service, and the problems of that exposition need the line of the Service.
-        if service.expose.is_some() {
+        if service.expose_request.is_some() {
             self.resources.insert(ObjectRef { kind: "Service", key: key.clone() }, document.clone());
         }
-        self.changes.push(Change::Service(key, Some(service)));
+        self.changes.push(InputChange::Service(key, Some(service)));
     }
 
-    fn secret(&mut self, document: &Document, key: Key) {
+    fn secret(&mut self, document: &Document, key: ObjectKey) {
         let Some(secret) = self.typed::<core::v1::Secret>(document) else { return };
-        let credential = Credential::of(&secret);
+        let credential = Credential::from_secret(&secret);
         self.credentials.extend(credential.clone().map(|credential| (document.clone(), credential)));
-        self.changes.push(Change::Credential(key, credential));
+        self.changes.push(InputChange::Credential(key, credential));
     }
 
     /// Deserializes a document. Refuses it at the field that does not fit.
@@ -264,12 +286,12 @@ fn is_misspelt(group: &str) -> bool {
 }
 
 /// Namespace and name of a document, with the default namespace if it names none.
-pub fn key(document: &Document) -> Key {
-    Key::new(document.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE), &document.name)
+pub fn key(document: &Document) -> ObjectKey {
+    ObjectKey::new(document.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE), &document.name)
 }
 
 /// Adds the file, and the line of the field, to a problem that the core has found.
-pub fn located(document: &Document, problem: &problem::Problem) -> Problem {
+pub fn located(document: &Document, problem: &problem::ResourceProblem) -> Problem {
     document.problem(Some(problem.field.as_str()).filter(|field| !field.is_empty()), problem.message.clone())
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use emcee_core::plan::Object;
+use emcee_core::plan::GeneratedObject;
 use emcee_discovery::mcp::{ServerTls, Snapshot, Store, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -86,7 +86,7 @@ impl McpArgs {
 
 impl Mcp {
     /// Serves `objects` from their first change on. Runs until the future is dropped or the server fails.
-    pub(crate) async fn run(self, objects: watch::Receiver<Vec<Object>>) {
+    pub(crate) async fn run(self, objects: watch::Receiver<Vec<GeneratedObject>>) {
         let mut store = Store::default();
         let (snapshot, snapshots) = watch::channel(store.snapshot());
         // New connections use the certificate that is current when they arrive.
@@ -105,7 +105,7 @@ impl Mcp {
 /// Publishes a snapshot whenever the objects change.
 async fn keep(
     store: &mut Store,
-    mut objects: watch::Receiver<Vec<Object>>,
+    mut objects: watch::Receiver<Vec<GeneratedObject>>,
     snapshot: &watch::Sender<Snapshot>,
 ) {
     // Waits for the first change: the initial value is empty, and would remove all of istiod's configuration.

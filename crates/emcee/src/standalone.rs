@@ -23,9 +23,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use emcee_core::catalogue::{Listing, Published};
-use emcee_core::inputs::{Change, Settings};
-use emcee_core::plan::Object;
+use emcee_core::catalogue::{CatalogueReport, CatalogueUpdate};
+use emcee_core::inputs::{InputChange, TranslationSettings};
+use emcee_core::plan::GeneratedObject;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
@@ -64,15 +64,15 @@ pub struct View {
     /// Whether the input directory has been read once.
     pub is_complete: bool,
     /// Announcements of each relationship, in both directions.
-    pub listing: Vec<Listing>,
+    pub listing: Vec<CatalogueReport>,
     /// Generated objects, in the order of applying.
-    pub objects: Vec<Object>,
+    pub objects: Vec<GeneratedObject>,
 }
 
 /// File mode's side of the channels between it and discovery.
 struct DiscoveryEnds {
-    publish: mpsc::UnboundedSender<Vec<Published>>,
-    said: mpsc::Receiver<Vec<Change>>,
+    publish: mpsc::UnboundedSender<Vec<CatalogueUpdate>>,
+    said: mpsc::Receiver<Vec<InputChange>>,
 }
 
 /// Capacity of the queue of peer changes, in batches.
@@ -83,7 +83,7 @@ impl Standalone {
     ///
     /// # Errors
     /// DIR is not a directory, or OUT cannot be created or is inside DIR.
-    pub fn open(folders: Folders, settings: Settings) -> io::Result<Self> {
+    pub fn open(folders: Folders, settings: TranslationSettings) -> io::Result<Self> {
         if !folders.dir.is_dir() {
             return Err(io::Error::other(format!("{} is not a folder (--dir)", folders.dir.display())));
         }
@@ -176,7 +176,7 @@ impl Standalone {
     }
 
     /// Applies changes of the peers, and updates the output directory.
-    fn hear(&mut self, changes: Vec<Change>, console: &mut Console<'_>) -> io::Result<()> {
+    fn hear(&mut self, changes: Vec<InputChange>, console: &mut Console<'_>) -> io::Result<()> {
         self.follower.hear(changes, console)?;
         self.write(true, console)
     }
@@ -196,7 +196,11 @@ impl Standalone {
         // Without a subscriber, the objects would be built for nothing.
         if self.views.receiver_count() > 0 {
             let objects = translation.objects();
-            self.views.send_replace(View { is_complete: true, listing: translation.listing(), objects });
+            self.views.send_replace(View {
+                is_complete: true,
+                listing: translation.catalogue_reports(),
+                objects,
+            });
         }
         let published = self.follower.published();
         if let Some(discovery) = &self.discovery {
@@ -246,7 +250,7 @@ impl Standalone {
 }
 
 /// The next changes of peers. Pending forever without discovery, or after discovery has stopped.
-async fn said(discovery: &mut Option<DiscoveryEnds>) -> Vec<Change> {
+async fn said(discovery: &mut Option<DiscoveryEnds>) -> Vec<InputChange> {
     let Some(discovery) = discovery else { return std::future::pending().await };
     match discovery.said.recv().await {
         Some(changes) => changes,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use emcee::admin::{self, AdminState, Health};
 use emcee_controller::Offers;
-use emcee_core::inputs::{Change, Knowledge, Service, Settings};
-use emcee_core::key::Key;
+use emcee_core::inputs::{InputChange, InputCoverage, Service, TranslationSettings};
+use emcee_core::key::ObjectKey;
 use emcee_core::parse;
 use emcee_core::translate::Translation;
 use emcee_testkit::prelude::*;
@@ -47,22 +47,22 @@ fn well() -> Engine {
 /// Returns an engine with relationship blue (m2, m3) and relationship yellow (m4), which announces reviews to m4.
 fn offering() -> Engine {
     let fed = |object: Value| {
-        let config = parse::fed_config(&object).expect("a valid resource");
-        Change::FedConfig(config.identity.key.clone(), Some(Ok(Arc::new(config))))
+        let config = parse::read_fed_config(&object).expect("a valid resource");
+        InputChange::FedConfig(config.identity.key.clone(), Some(Ok(Arc::new(config))))
     };
     let peer = |name: &str| Peer::new(name, [&*format!("{name}.example")]);
     let reviews = service("shop", "reviews").port("http", 9080);
     let exposition = exposition("shop", "reviews").of("reviews").port(9080).protocol("http").fed("yellow");
-    let exposition = parse::exposition(&exposition.build()).expect("a valid resource");
+    let exposition = parse::read_exposition(&exposition.build()).expect("a valid resource");
     let changes = [
         fed(flat("blue").peer(peer("m2")).peer(peer("m3")).build()),
         fed(flat("yellow").peer(peer("m4")).build()),
-        Change::Service(Key::new("shop", "reviews"), Some(Service::of(&reviews.typed()))),
-        Change::Exposition(exposition.identity.key.clone(), Some(Ok(Arc::new(exposition)))),
+        InputChange::Service(ObjectKey::new("shop", "reviews"), Some(Service::from_object(&reviews.typed()))),
+        InputChange::Exposition(exposition.identity.key.clone(), Some(Ok(Arc::new(exposition)))),
     ];
-    let settings = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
-    let translation = Translation::of(settings, changes);
-    Engine { offers: Some(Offers { follows: true, listings: translation.listing() }), ..well() }
+    let settings = TranslationSettings { coverage: InputCoverage::Partial, ..TranslationSettings::default() };
+    let translation = Translation::from_changes(settings, changes);
+    Engine { offers: Some(Offers { follows: true, listings: translation.catalogue_reports() }), ..well() }
 }
 
 /// Runs a command against a running Emcee. Returns stdout, stderr and exit code.

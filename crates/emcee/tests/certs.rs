@@ -31,8 +31,8 @@ fn a_relationship_of_two_meshes() {
         parsed(&data(&secret, "tls.crt"), |leaf| {
             assert_eq!(leaf.public_key().subject_public_key.data, key.public_key_raw());
         });
-        let read = Credential::of(&secret).expect("a kubernetes.io/tls Secret");
-        assert_eq!((read.problem, read.complete, read.names), (None, true, vec![name.to_owned()]));
+        let read = Credential::from_secret(&secret).expect("a kubernetes.io/tls Secret");
+        assert_eq!((read.problem, read.usable_in_place, read.names), (None, true, vec![name.to_owned()]));
         assert_eq!(data(&secret, "ca.crt"), fs::read_to_string(dir.join("ca.crt")).expect("ca.crt"));
     }
     assert!(summary.contains("ca.key: new; keep it out of the clusters"), "{summary}");

@@ -6,7 +6,7 @@ use std::process::Command;
 use clap::CommandFactory as _;
 use emcee::cli::Cli;
 use emcee::webhook::{PATH, WebhookOptions};
-use emcee_core::plan::Kind;
+use emcee_core::plan::GeneratedKind;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
@@ -72,7 +72,7 @@ fn words(list: &Value) -> Vec<String> {
 }
 
 /// Returns the namespaces in which Emcee has all of these rights to a kind.
-fn places(grants: &[Grant], kind: Kind, verbs: &[&str]) -> Vec<String> {
+fn places(grants: &[Grant], kind: GeneratedKind, verbs: &[&str]) -> Vec<String> {
     let has = |place: &str, verb: &str| {
         grants.iter().any(|g| {
             g.resource == kind.plural()
@@ -91,23 +91,23 @@ fn places(grants: &[Grant], kind: Kind, verbs: &[&str]) -> Vec<String> {
 #[test]
 fn every_generated_kind_can_be_written_where_it_is_generated() {
     let grants = grants(&manifests(&["rbac", "--fed-namespaces", "blue"]));
-    for kind in Kind::ALL {
+    for kind in GeneratedKind::ALL {
         let of_mesh = match kind {
-            Kind::ServiceAccount
-            | Kind::Role
-            | Kind::RoleBinding
-            | Kind::Secret
-            | Kind::NetworkPolicy
-            | Kind::PodDisruptionBudget
-            | Kind::Deployment => false,
-            Kind::AuthorizationPolicy
-            | Kind::DestinationRule
-            | Kind::ServiceEntry
-            | Kind::Service
-            | Kind::VirtualService
-            | Kind::Gateway
-            | Kind::ServiceExposition
-            | Kind::ServiceBinding => true,
+            GeneratedKind::ServiceAccount
+            | GeneratedKind::Role
+            | GeneratedKind::RoleBinding
+            | GeneratedKind::Secret
+            | GeneratedKind::NetworkPolicy
+            | GeneratedKind::PodDisruptionBudget
+            | GeneratedKind::Deployment => false,
+            GeneratedKind::AuthorizationPolicy
+            | GeneratedKind::DestinationRule
+            | GeneratedKind::ServiceEntry
+            | GeneratedKind::Service
+            | GeneratedKind::VirtualService
+            | GeneratedKind::Gateway
+            | GeneratedKind::ServiceExposition
+            | GeneratedKind::ServiceBinding => true,
         };
         let written = places(&grants, kind, &["get", "list", "watch", "create", "patch", "delete"]);
         assert_eq!(written, [if of_mesh { "*" } else { "blue" }], "{kind:?}");
@@ -124,15 +124,15 @@ fn pods_can_be_had_only_where_secrets_can() {
     {
         let grants = grants(&manifests(args));
         for verb in ["create", "patch"] {
-            let secrets = places(&grants, Kind::Secret, &["get"]);
-            assert_eq!(places(&grants, Kind::Deployment, &[verb]), secrets, "{args:?} {verb}");
+            let secrets = places(&grants, GeneratedKind::Secret, &["get"]);
+            assert_eq!(places(&grants, GeneratedKind::Deployment, &[verb]), secrets, "{args:?} {verb}");
         }
     }
 }
 
 #[test]
 fn secrets_are_read_only_where_it_is_said() {
-    let secrets = |args: &[&str]| places(&grants(&manifests(args)), Kind::Secret, &["get"]);
+    let secrets = |args: &[&str]| places(&grants(&manifests(args)), GeneratedKind::Secret, &["get"]);
     assert!(secrets(&["rbac"]).is_empty());
     assert_eq!(secrets(&["rbac", "--fed-namespaces", "blue,red"]), ["blue", "red"]);
     let both = secrets(&["rbac", "--fed-namespaces", "blue", "--gateway-namespaces", "istio-system"]);

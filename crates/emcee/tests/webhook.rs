@@ -37,7 +37,7 @@ fn bad() -> Value {
 #[test]
 fn a_bad_object_is_refused_in_the_validators_words() {
     let response = response(&request("CREATE", &bad(), &Value::Null));
-    let problems = emcee_core::parse::exposition(&bad()).unwrap_err();
+    let problems = emcee_core::parse::read_exposition(&bad()).unwrap_err();
     let message = response["status"]["message"].as_str().unwrap();
     assert!(!problems.is_empty());
     for problem in problems {

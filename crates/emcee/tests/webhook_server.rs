@@ -294,6 +294,6 @@ async fn a_long_refusal_is_cut() {
     let answer = ask(&mut stream, &object).await;
     let message = answer["status"]["message"].as_str().expect("a message");
     assert!(message.len() <= 4096 && message.len() > 20, "{message}");
-    let problems = emcee_core::parse::exposition(&object).unwrap_err();
+    let problems = emcee_core::parse::read_exposition(&object).unwrap_err();
     assert!(problems.len() < 50 || message.ends_with(" more"), "{message}");
 }

@@ -95,7 +95,7 @@ impl FromStr for Duration {
             return Err(syntax());
         }
         while !rest.is_empty() {
-            let (part, tail) = part(rest).ok_or_else(syntax)?;
+            let (part, tail) = parse_component(rest).ok_or_else(syntax)?;
             // Saturate: the sum is checked against Go's limit below.
             nanos = nanos.saturating_add(part);
             rest = tail;
@@ -107,9 +107,9 @@ impl FromStr for Duration {
 }
 
 /// Parses the first number with its unit. Returns it in nanoseconds, and the rest of the text.
-fn part(text: &str) -> Option<(u128, &str)> {
-    let (whole, text) = digits(text);
-    let (fraction, text) = text.strip_prefix('.').map_or(("", text), digits);
+fn parse_component(text: &str) -> Option<(u128, &str)> {
+    let (whole, text) = split_digits(text);
+    let (fraction, text) = text.strip_prefix('.').map_or(("", text), split_digits);
     if whole.is_empty() && fraction.is_empty() {
         return None;
     }
@@ -119,17 +119,17 @@ fn part(text: &str) -> Option<(u128, &str)> {
     let unit = nanos_per(unit)?;
     // Whole parts of more than 20 digits saturate, and fractions are cut after 18 digits, so that the
     // products stay below the limit of u128.
-    let whole = if whole.len() > 20 { u64::MAX.into() } else { number(whole)? };
+    let whole = if whole.len() > 20 { u64::MAX.into() } else { parse_digits(whole)? };
     let fraction = &fraction[..fraction.len().min(18)];
     let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
-    Some((whole * unit + number(fraction)? * unit / scale, tail))
+    Some((whole * unit + parse_digits(fraction)? * unit / scale, tail))
 }
 
-fn digits(text: &str) -> (&str, &str) {
+fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-fn number(digits: &str) -> Option<u128> {
+fn parse_digits(digits: &str) -> Option<u128> {
     if digits.is_empty() { Some(0) } else { digits.parse().ok() }
 }
 

@@ -24,7 +24,7 @@ pub struct ProtoName<E>(PhantomData<E>);
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's generated code passes fields by reference")]
 impl<E: ProtoEnum> ProtoName<E> {
     pub(super) fn serialize<S: Serializer>(value: &i32, serializer: S) -> Result<S::Ok, S::Error> {
-        match Self::name(*value) {
+        match Self::proto_name(*value) {
             Some(name) => serializer.serialize_str(name),
             None => serializer.serialize_none(),
         }
@@ -38,7 +38,7 @@ impl<E: ProtoEnum> ProtoName<E> {
 
     /// Whether the value has no proto name, so that JSON omits the field.
     pub(super) fn is_nameless(value: &i32) -> bool {
-        Self::name(*value).is_none()
+        Self::proto_name(*value).is_none()
     }
 
     /// Whether the value has no proto name, or is the default, so that JSON omits the field.
@@ -46,7 +46,7 @@ impl<E: ProtoEnum> ProtoName<E> {
         *value == E::default().into() || Self::is_nameless(value)
     }
 
-    fn name(value: i32) -> Option<&'static str> {
+    fn proto_name(value: i32) -> Option<&'static str> {
         E::try_from(value).ok()?.name()
     }
 }

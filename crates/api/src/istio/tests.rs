@@ -56,7 +56,7 @@ fn unhex(text: &str) -> Vec<u8> {
 /// The expected bytes are written by hand: field 3 (`http`) of the `VirtualService`, field 7 (`retries`) of
 /// the route, empty.
 #[test]
-fn switched_off_retries_are_present_everywhere() {
+fn disabled_retries_are_encoded() {
     let route = HttpRoute { retries: Some(HttpRetry::default()), ..HttpRoute::default() };
     let spec = VirtualServiceSpec { http: vec![route], ..VirtualServiceSpec::default() };
     assert_eq!(serde_json::to_value(&spec).unwrap(), json!({"http": [{"retries": {"attempts": 0}}]}));
@@ -64,7 +64,7 @@ fn switched_off_retries_are_present_everywhere() {
 }
 
 #[test]
-fn modes_are_written_even_if_they_are_zero() {
+fn zero_modes_are_written() {
     let tls = ServerTls::new(ServerTlsMode::Passthrough);
     assert_eq!(serde_json::to_value(&tls).unwrap(), json!({"mode": "PASSTHROUGH"}));
     let tls = ClientTls::new(ClientTlsMode::Disable);
@@ -72,7 +72,7 @@ fn modes_are_written_even_if_they_are_zero() {
 }
 
 #[test]
-fn users_objects_may_hold_what_emcee_does_not_know() {
+fn unknown_fields_of_users_objects_are_tolerated() {
     let rule: DestinationRule = serde_json::from_value(json!({
         "apiVersion": "networking.istio.io/v1beta1", "kind": "DestinationRule",
         "metadata": {"name": "theirs", "namespace": "default"},
@@ -96,7 +96,7 @@ fn users_objects_may_hold_what_emcee_does_not_know() {
 }
 
 #[test]
-fn a_mode_that_emcee_does_not_know_is_never_strict() {
+fn unknown_mtls_mode_is_not_strict() {
     for (json, mode) in [
         (json!({"mtls": {"mode": "STRICT"}}), MutualTlsMode::Strict),
         (json!({"mtls": {"mode": "STRICTER"}}), MutualTlsMode::Unrecognized),
@@ -108,7 +108,7 @@ fn a_mode_that_emcee_does_not_know_is_never_strict() {
 }
 
 #[test]
-fn resources_name_their_kind_as_kubernetes_does() {
+fn resource_kinds_match_kubernetes() {
     fn named<K: Resource<DynamicType = ()>>() -> String {
         format!("{}/{} {}", K::api_version(&()), K::kind(&()), K::plural(&()))
     }
@@ -125,7 +125,7 @@ fn resources_name_their_kind_as_kubernetes_does() {
 }
 
 #[test]
-fn an_object_is_complete() {
+fn object_has_api_version_kind_and_metadata() {
     let spec = GatewaySpec { selector: [("istio".into(), "gw".into())].into(), ..GatewaySpec::default() };
     let gateway = Gateway::new("emcee-hola", spec);
     assert_eq!(gateway.name_any(), "emcee-hola");

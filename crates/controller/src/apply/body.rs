@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::LazyLock;
 
 use emcee_api::{GROUP, VERSION};
-use emcee_core::plan::{Kind, Object, OwnerKind};
+use emcee_core::plan::{GeneratedKind, GeneratedObject, OwnerKind};
 use emcee_core::uid::Uid;
 use foldhash::quality::FixedState;
 use serde_json::{Map, Value, json};
@@ -27,7 +27,7 @@ pub(crate) struct Body {
 impl Body {
     /// Builds the desired object. It has an owner reference to the resource with this UID if both are in the
     /// same namespace: across namespaces, the garbage collector would delete the object.
-    pub(crate) fn of(object: &Object, owner_uid: Option<&Uid>) -> Self {
+    pub(crate) fn of(object: &GeneratedObject, owner_uid: Option<&Uid>) -> Self {
         let mut value = serde_json::to_value(object).unwrap_or_default();
         if let Some(uid) = owner_uid.filter(|_| object.owner.key.namespace == object.namespace) {
             value["metadata"]["ownerReferences"] = json!([owner_reference(object, uid)]);
@@ -60,7 +60,7 @@ impl Body {
     }
 }
 
-fn owner_reference(object: &Object, uid: &Uid) -> Value {
+fn owner_reference(object: &GeneratedObject, uid: &Uid) -> Value {
     json!({
         "apiVersion": api_version(object.owner.kind),
         "kind": object.owner.kind.as_str(),
@@ -85,13 +85,13 @@ fn hash(value: &Value) -> u64 {
 }
 
 /// Reports whether the live object has the desired content, and nothing that would change its meaning.
-pub(crate) fn is_as_wanted(kind: Kind, live: &Value, wanted: &Value) -> bool {
+pub(crate) fn is_as_wanted(kind: GeneratedKind, live: &Value, wanted: &Value) -> bool {
     is_copy_of(kind, live, wanted) && has_metadata("ownerReferences", live, wanted)
 }
 
 /// Like [`matches_desired`], for an object that another client wrote. Ignores owner references: they matter
 /// to the garbage collector only.
-pub(crate) fn is_copy_of(kind: Kind, live: &Value, wanted: &Value) -> bool {
+pub(crate) fn is_copy_of(kind: GeneratedKind, live: &Value, wanted: &Value) -> bool {
     ["labels", "annotations"].iter().all(|field| has_metadata(field, live, wanted))
         && content(wanted).all(|(field, value)| matches(kind, live.get(field), value))
 }
@@ -108,7 +108,7 @@ fn content(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
     fields.filter(|(field, _)| !matches!(field.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
 }
 
-fn matches(kind: Kind, live: Option<&Value>, wanted: &Value) -> bool {
+fn matches(kind: GeneratedKind, live: Option<&Value>, wanted: &Value) -> bool {
     match live {
         Some(live) if is_istio(kind) => live == wanted,
         Some(live) => holds(live, wanted),
@@ -118,7 +118,7 @@ fn matches(kind: Kind, live: Option<&Value>, wanted: &Value) -> bool {
 
 /// Reports whether the API server sets no defaults in a kind. That is so for Istio's kinds: what Emcee did
 /// not write was written by another client.
-pub(crate) fn is_istio(kind: Kind) -> bool {
+pub(crate) fn is_istio(kind: GeneratedKind) -> bool {
     kind.group().ends_with(".istio.io")
 }
 
@@ -149,7 +149,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// Returns a merge patch that removes what an apply keeps: fields of a spec that others have added.
-pub(crate) fn without_additions(kind: Kind, live: &Value, wanted: &Value) -> Option<Value> {
+pub(crate) fn without_additions(kind: GeneratedKind, live: &Value, wanted: &Value) -> Option<Value> {
     if !is_istio(kind) {
         return None;
     }

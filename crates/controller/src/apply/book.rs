@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use emcee_core::problem::Problem;
+use emcee_core::problem::ResourceProblem;
 use emcee_core::translate::Unit;
 use emcee_core::uid::Uid;
 
@@ -151,7 +151,7 @@ impl Entry {
     }
 
     /// Returns why the object is not as desired, if that is worth reporting.
-    pub(super) fn problem(&self, id: &ObjectId) -> Option<Problem> {
+    pub(super) fn problem(&self, id: &ObjectId) -> Option<ResourceProblem> {
         let (wanted, lingers) = (self.unit.is_some(), self.lingers);
         let problem = self.news().map(|fault| fault.problem(id, wanted));
         problem.or_else(|| match (wanted, lingers) {

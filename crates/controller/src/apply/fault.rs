@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hash};
 use std::time::Duration;
 
 use emcee_api::Reason;
-use emcee_core::problem::Problem;
+use emcee_core::problem::ResourceProblem;
 
 use crate::observe::fact::ObjectId;
 use crate::parse::field_manager;
@@ -80,27 +80,29 @@ impl Fault {
     }
 
     /// Returns the problem for the status of the resource that asks for the object, or no longer does.
-    pub(crate) fn problem(&self, id: &ObjectId, wanted: bool) -> Problem {
+    pub(crate) fn problem(&self, id: &ObjectId, wanted: bool) -> ResourceProblem {
         let object = if wanted { format!("{} {}", id.kind.as_str(), id.key) } else { leftover(id) };
         match self {
-            Self::Conflict => {
-                Problem::new(Reason::ApplyFailed, format!("{object}: another client keeps changing it"))
-            }
-            Self::Foreign => Problem::new(
+            Self::Conflict => ResourceProblem::new(
+                Reason::ApplyFailed,
+                format!("{object}: another client keeps changing it"),
+            ),
+            Self::Foreign => ResourceProblem::new(
                 Reason::Conflict,
                 format!("{object} exists and is not managed by Emcee; not overwritten (rename or delete it)"),
             ),
-            Self::Gone => {
-                Problem::new(Reason::ApplyFailed, format!("{object}: another client keeps deleting it"))
-            }
-            Self::Ownerless => Problem::new(
+            Self::Gone => ResourceProblem::new(
+                Reason::ApplyFailed,
+                format!("{object}: another client keeps deleting it"),
+            ),
+            Self::Ownerless => ResourceProblem::new(
                 Reason::ApplyFailed,
                 format!("{object} was deleted, and its owner does not exist (retrying)"),
             ),
             Self::Transient(words) => {
-                Problem::new(Reason::ApplyFailed, format!("{object}: {words} (retrying)"))
+                ResourceProblem::new(Reason::ApplyFailed, format!("{object}: {words} (retrying)"))
             }
-            Self::UnknownKind => Problem::new(
+            Self::UnknownKind => ResourceProblem::new(
                 Reason::KindMissing,
                 format!(
                     "{object}: the API server does not know {} {} (install its CRD)",
@@ -108,30 +110,30 @@ impl Fault {
                     id.kind.as_str()
                 ),
             ),
-            Self::Forbidden(words) => Problem::new(
+            Self::Forbidden(words) => ResourceProblem::new(
                 Reason::Forbidden,
                 format!(
                     "{object}: {words} (`emcee manifests rbac --fed-namespaces …` prints the required permissions)"
                 ),
             ),
-            Self::Refused(words) => Problem::new(Reason::ApplyFailed, format!("{object}: {words}")),
+            Self::Refused(words) => ResourceProblem::new(Reason::ApplyFailed, format!("{object}: {words}")),
         }
     }
 }
 
 /// Returns the problem for the status of the resource that no longer asks for an object, which is being
 /// deleted and blocked by finalizers.
-pub(super) fn lingering(id: &ObjectId) -> Problem {
+pub(super) fn lingering(id: &ObjectId) -> ResourceProblem {
     let message = format!(
         "{}: finalizers of other controllers block its deletion (see its `metadata.finalizers`)",
         leftover(id)
     );
-    Problem::new(Reason::ApplyFailed, message)
+    ResourceProblem::new(Reason::ApplyFailed, message)
 }
 
 /// Returns the problem for the status of a resource whose object another client wrote, with Emcee's labels.
 /// Either the resource asks for the object with other content (`wanted`), or no longer asks for it.
-pub(super) fn left_copy(id: &ObjectId, wanted: bool) -> Problem {
+pub(super) fn left_copy(id: &ObjectId, wanted: bool) -> ResourceProblem {
     let message = if wanted {
         format!(
             "{} {} has Emcee's label but another field manager wrote it, and it differs from the desired state; not overwritten ({})",
@@ -146,7 +148,7 @@ pub(super) fn left_copy(id: &ObjectId, wanted: bool) -> Problem {
             hand_over(id)
         )
     };
-    Problem::new(Reason::Conflict, message)
+    ResourceProblem::new(Reason::Conflict, message)
 }
 
 /// Returns what an administrator can do about an object that has Emcee's label and was written by another

@@ -4,24 +4,24 @@
 //! In kinds with defaults, the live object has more fields than the desired one. After an upgrade, or with
 //! another flag, some of these fields are still Emcee's own. The next apply removes them.
 
-use emcee_core::diff::Difference;
+use emcee_core::diff::FieldDifference;
 use serde_json::Value;
 
 /// Returns the fields of `applied`, Emcee's entry, that the live object has and that are not desired.
-pub(crate) fn outdated(applied: &Value, live: &Value, wanted: &Value) -> Vec<Difference> {
+pub(crate) fn outdated(applied: &Value, live: &Value, wanted: &Value) -> Vec<FieldDifference> {
     let mut found = Vec::new();
     walk("", applied, live, wanted, &mut found);
     found
 }
 
-fn walk(path: &str, fields: &Value, live: &Value, wanted: &Value, found: &mut Vec<Difference>) {
+fn walk(path: &str, fields: &Value, live: &Value, wanted: &Value, found: &mut Vec<FieldDifference>) {
     for (step, inner) in fields.as_object().into_iter().flatten() {
         // A field that is gone already needs no removal.
         let Some((live, field)) = present(live, step) else { continue };
         let path = join(path, &field);
         match asked(wanted, step) {
             Some(wanted) => walk(&path, inner, live, wanted, found),
-            None => found.push(Difference { field: path, old: Some(live.clone()), new: None }),
+            None => found.push(FieldDifference { field: path, old: Some(live.clone()), new: None }),
         }
     }
 }

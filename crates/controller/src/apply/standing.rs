@@ -1,6 +1,6 @@
 //! Apply progress of a resource's objects, and the resources to report again when an object changes.
 
-use emcee_core::problem::Problem;
+use emcee_core::problem::ResourceProblem;
 use emcee_core::translate::Unit;
 
 use tracing::warn;
@@ -20,13 +20,13 @@ pub(crate) enum Standing {
     /// Some objects have to be written, and no error is known.
     Underway,
     /// Nothing can be done for now. Holds the problems that remain.
-    Settled(Vec<Problem>),
+    Settled(Vec<ResourceProblem>),
 }
 
 impl Desk {
     /// Returns the apply progress of a resource's objects, shared ones and leftovers included.
     pub(crate) fn standing(&self, model: &Model, unit: &Unit) -> Standing {
-        let shared = model.translation().shared_by(unit);
+        let shared = model.translation().shared_units_of(unit);
         let units = std::iter::once(unit).chain(&shared);
         let wanted = units.filter_map(|unit| self.units.get(unit)).flatten();
         let wanted = wanted.filter_map(|id| Some((id, self.book.get(id)?)));
@@ -80,7 +80,7 @@ impl Desk {
 pub(super) fn concerned_by(model: &Model, unit: &Unit) -> Vec<Unit> {
     match unit.resource() {
         Some(_) => vec![unit.clone()],
-        None => model.translation().sharers(unit),
+        None => model.translation().bindings_sharing(unit),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use emcee_core::key::Key;
-use emcee_core::plan::Object;
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedObject;
 use emcee_core::translate::Unit;
 
 use super::body::{Body, is_as_wanted, is_copy_of};
@@ -15,18 +15,21 @@ use crate::translate::Model;
 
 /// Returns the ID of an object. Objects of one unit often share a name: then it reuses the string of one of
 /// `others`.
-pub(super) fn id_of<'a>(object: &Object, mut others: impl Iterator<Item = &'a ObjectId>) -> ObjectId {
+pub(super) fn id_of<'a>(
+    object: &GeneratedObject,
+    mut others: impl Iterator<Item = &'a ObjectId>,
+) -> ObjectId {
     let same = others.find(|other| *other.key.name == *object.name);
     let name = same.map_or_else(|| object.name.as_str().into(), |other| Arc::clone(&other.key.name));
-    ObjectId { kind: object.kind(), key: Key { namespace: Arc::clone(&object.namespace), name } }
+    ObjectId { kind: object.kind(), key: ObjectKey { namespace: Arc::clone(&object.namespace), name } }
 }
 
-fn is(object: &Object, id: &ObjectId) -> bool {
+fn is(object: &GeneratedObject, id: &ObjectId) -> bool {
     let key = &id.key;
     object.kind() == id.kind && object.namespace == key.namespace && *object.name == *key.name
 }
 
-pub(super) fn body_of(model: &Model, unit: &Unit, object: &Object) -> Body {
+pub(super) fn body_of(model: &Model, unit: &Unit, object: &GeneratedObject) -> Body {
     Body::of(object, model.owner_uid(unit))
 }
 

@@ -1,8 +1,8 @@
 //! Executes writes against the API server.
 
 use emcee_api::{GROUP, VERSION};
-use emcee_core::key::Key;
-use emcee_core::plan::Kind;
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedKind;
 use emcee_core::translate::Unit;
 use emcee_core::uid::Uid;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
@@ -94,7 +94,7 @@ pub(crate) async fn carry_out(client: &Client, write: Write) -> Result<Written, 
 /// Reports whether the owner of an object exists and is not being deleted.
 async fn is_there(client: &Client, owner: &Unit, uid: &Uid) -> Result<bool, Fault> {
     let (resource, key) = match owner {
-        Unit::AutomaticExposition(service) => (generated_kind(Kind::Service).1, service),
+        Unit::AutomaticExposition(service) => (generated_kind(GeneratedKind::Service).1, service),
         Unit::Imports(fed_config) => (user_kind(UserKind::MeshFedConfig).1, fed_config),
         owner => match UserKind::of(owner) {
             Some((kind, key)) => (user_kind(kind).1, key),
@@ -164,7 +164,7 @@ async fn take_over(
     Ok(live(id, object))
 }
 
-fn additions(kind: Kind, object: &DynamicObject, body: &Body) -> Option<Value> {
+fn additions(kind: GeneratedKind, object: &DynamicObject, body: &Body) -> Option<Value> {
     let value = serde_json::to_value(object).ok()?;
     if is_as_wanted(kind, &value, &body.value) {
         return None;
@@ -204,7 +204,7 @@ async fn finalizer(client: &Client, unit: &Unit, uid: &Uid, wanted: bool) -> kub
     Ok(Written::Done)
 }
 
-fn api_of<'a>(client: &Client, unit: &'a Unit) -> Option<(Api<DynamicObject>, &'a Key)> {
+fn api_of<'a>(client: &Client, unit: &'a Unit) -> Option<(Api<DynamicObject>, &'a ObjectKey)> {
     let (kind, key) = UserKind::of(unit)?;
     let (_, resource) = user_kind(kind);
     Some((Api::namespaced_with(client.clone(), &key.namespace, &resource), key))

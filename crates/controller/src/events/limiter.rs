@@ -42,15 +42,15 @@ impl Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use emcee_core::key::Key;
+    use emcee_core::key::ObjectKey;
 
     #[test]
     fn a_flapping_resource_is_heard_six_times_and_then_once_a_minute() {
         let (mut limiter, start) = (Limiter::default(), Instant::now());
-        let flapping = Unit::ServiceBinding(Key::new("shop", "flapping"));
+        let flapping = Unit::ServiceBinding(ObjectKey::new("shop", "flapping"));
         let heard = (0..100).filter(|_| limiter.admits(&flapping, start)).count();
         assert_eq!(heard, 6);
-        let other = Unit::ServiceBinding(Key::new("shop", "other"));
+        let other = Unit::ServiceBinding(ObjectKey::new("shop", "other"));
         assert!(limiter.admits(&other, start), "another resource is heard all the same");
         let later = start + REFILL;
         assert!(limiter.admits(&flapping, later));
@@ -61,7 +61,7 @@ mod tests {
     fn many_resources_do_not_fill_the_memory() {
         let (mut limiter, now) = (Limiter::default(), Instant::now());
         for number in 0..3 * REMEMBERED {
-            limiter.admits(&Unit::ServiceBinding(Key::new("shop", &number.to_string())), now);
+            limiter.admits(&Unit::ServiceBinding(ObjectKey::new("shop", &number.to_string())), now);
         }
         assert!(limiter.left.len() <= REMEMBERED);
     }

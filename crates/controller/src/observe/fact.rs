@@ -3,10 +3,10 @@
 use std::fmt;
 
 use emcee_api::labels;
-use emcee_core::inputs::Change;
-use emcee_core::key::Key;
+use emcee_core::inputs::InputChange;
+use emcee_core::key::ObjectKey;
 use emcee_core::names;
-use emcee_core::plan::{Kind, OwnerKind};
+use emcee_core::plan::{GeneratedKind, OwnerKind};
 use emcee_core::translate::Unit;
 use emcee_core::uid::Uid;
 use serde_json::Value;
@@ -22,7 +22,7 @@ use crate::istio_mesh::MeshTrust;
 )]
 pub(crate) enum Fact {
     /// An object that the core translates has changed.
-    Input(Change),
+    Input(InputChange),
     /// One of the three user resources.
     Resource(Box<Resource>),
     /// Trust domains in Istio's mesh configuration, or why they cannot be read.
@@ -59,7 +59,7 @@ pub(crate) struct Resource {
     /// Digest of its `status`; the status itself is not kept.
     pub(crate) status: Said,
     /// What the core learns about it.
-    pub(crate) change: Change,
+    pub(crate) change: InputChange,
 }
 
 /// A resource version. Later versions of the same resource are greater numbers.
@@ -113,16 +113,16 @@ impl fmt::Display for Version {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ObjectId {
     /// Kind of the object.
-    pub(crate) kind: Kind,
+    pub(crate) kind: GeneratedKind,
     /// Namespace and name of the object.
-    pub(crate) key: Key,
+    pub(crate) key: ObjectKey,
 }
 
 /// Objects with Emcee's label, of one kind, in one namespace or in all: what one watch lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct List {
     /// Kind of the objects.
-    pub(crate) kind: Kind,
+    pub(crate) kind: GeneratedKind,
     /// Namespace of the objects; `None` for all.
     pub(crate) namespace: Option<String>,
 }
@@ -224,15 +224,19 @@ impl OwnerLabels {
 
     /// Returns the unit that asks, or asked, for an object of this kind; `None` for objects that bindings
     /// share. Labels contain only a hash of a long name: then `resources` are the candidates.
-    pub(crate) fn unit<'a>(&self, kind: Kind, mut resources: impl Iterator<Item = &'a Unit>) -> Option<Unit> {
+    pub(crate) fn unit<'a>(
+        &self,
+        kind: GeneratedKind,
+        mut resources: impl Iterator<Item = &'a Unit>,
+    ) -> Option<Unit> {
         // A hash cannot be reversed, so compare it with the resources that exist.
-        let key = if names::is_shortened(&self.name) {
+        let key = if names::is_hashed_label_value(&self.name) {
             resources.find(|unit| Self::of_resource(unit).as_ref() == Some(self))?.resource()?.key
         } else {
-            Key::new(&self.namespace, &self.name)
+            ObjectKey::new(&self.namespace, &self.name)
         };
         match (&*self.kind, kind) {
-            ("MeshFedConfig", Kind::ServiceBinding) => Some(Unit::Imports(key)),
+            ("MeshFedConfig", GeneratedKind::ServiceBinding) => Some(Unit::Imports(key)),
             ("MeshFedConfig", _) => Some(Unit::MeshFedConfig(key)),
             ("ServiceExposition", _) => Some(Unit::ServiceExposition(key)),
             ("ServiceBinding", _) => Some(Unit::ServiceBinding(key)),

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 
 use super::fact::{Fact, List};
 
@@ -41,7 +41,7 @@ impl Memory {
     }
 
     /// Records that an object exists. `told` is whether an update is sent for it.
-    pub(super) fn note(&mut self, key: &Key, told: bool) {
+    pub(super) fn note(&mut self, key: &ObjectKey, told: bool) {
         match self {
             Self::Own { known, missing } => {
                 let place = place(key);
@@ -53,14 +53,14 @@ impl Memory {
     }
 
     /// Records that an object is gone.
-    pub(super) fn forget(&mut self, key: &Key) {
+    pub(super) fn forget(&mut self, key: &ObjectKey) {
         if let Self::Own { known, .. } = self {
             known.remove(&place(key));
         }
     }
 
     /// Ends a list. `gone` returns the update for an object that the list did not contain.
-    pub(super) fn end(&mut self, mut gone: impl FnMut(&Key) -> Option<Fact>) -> Vec<Fact> {
+    pub(super) fn end(&mut self, mut gone: impl FnMut(&ObjectKey) -> Option<Fact>) -> Vec<Fact> {
         match self {
             Self::Own { known, missing } => {
                 let forget = |place: Place| {
@@ -82,11 +82,11 @@ impl Memory {
     }
 }
 
-fn place(key: &Key) -> Place {
+fn place(key: &ObjectKey) -> Place {
     format!("{}/{}", key.namespace, key.name).into()
 }
 
-fn key_of(place: &str) -> Key {
+fn key_of(place: &str) -> ObjectKey {
     let (namespace, name) = place.split_once('/').unwrap_or_default();
-    Key::new(namespace, name)
+    ObjectKey::new(namespace, name)
 }

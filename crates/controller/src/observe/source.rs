@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use futures_util::StreamExt as _;
 use k8s_openapi::serde::de::DeserializeOwned;
 use kube::runtime::WatchStreamExt as _;
@@ -34,8 +34,8 @@ pub(crate) enum What {
 }
 
 /// Converts an object, or its deletion (`None`), to an update. Returns `None` to ignore it.
-pub(super) trait Read<K>: FnMut(&Key, Option<K>) -> Option<Fact> + Send + 'static {}
-impl<K, F: FnMut(&Key, Option<K>) -> Option<Fact> + Send + 'static> Read<K> for F {}
+pub(super) trait Read<K>: FnMut(&ObjectKey, Option<K>) -> Option<Fact> + Send + 'static {}
+impl<K, F: FnMut(&ObjectKey, Option<K>) -> Option<Fact> + Send + 'static> Read<K> for F {}
 
 /// Runs one watch and sends its events.
 pub(super) async fn follow<K>(
@@ -84,9 +84,12 @@ fn fact(fact: Fact) -> What {
     What::Fact(Box::new(fact))
 }
 
-fn key<K: Resource>(object: &K) -> Key {
+fn key<K: Resource>(object: &K) -> ObjectKey {
     let metadata = object.meta();
-    Key::new(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+    ObjectKey::new(
+        metadata.namespace.as_deref().unwrap_or_default(),
+        metadata.name.as_deref().unwrap_or_default(),
+    )
 }
 
 /// Converts an error of a watch. A kind that the API server does not know has no objects, which is an answer,

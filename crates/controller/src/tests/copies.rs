@@ -1,7 +1,7 @@
 //! Objects with Emcee's labels that another client wrote: from a backup, or from the output of `emcee
 //! render`.
 
-use emcee_core::plan::Kind;
+use emcee_core::plan::GeneratedKind;
 use emcee_testkit::apiserver::{Fault, State, Verb};
 use emcee_testkit::prelude::*;
 use kube::api::{Patch, PatchParams};
@@ -368,7 +368,7 @@ async fn a_copy_that_changes_meanwhile_is_not_taken_over() {
 #[tokio::test]
 async fn what_emcee_wrote_once_and_does_not_want_any_more_goes_after_a_restart() {
     let world = exposed().await;
-    for kind in [Kind::Deployment, Kind::Gateway] {
+    for kind in [GeneratedKind::Deployment, GeneratedKind::Gateway] {
         let plural = plural(kind);
         let found = world.server.read(generated).into_iter().find(|(it, _)| *it == plural);
         let (_, ours) = found.expect("there is one");
@@ -376,7 +376,7 @@ async fn what_emcee_wrote_once_and_does_not_want_any_more_goes_after_a_restart()
         let mut older = copy_of(&ours, true);
         older["metadata"]["labels"]["istio.io/rev"] = "prod".into();
         older["metadata"]["annotations"]["emcee.io/older"] = "yes".into();
-        if kind == Kind::Deployment {
+        if kind == GeneratedKind::Deployment {
             older["spec"]["template"]["metadata"]["labels"]["istio.io/rev"] = "prod".into();
         }
         let api = world.api(&plural, &namespace, older.clone());

@@ -1,8 +1,8 @@
 //! Which ServiceBindings count as imports: those that Emcee has applied, whatever labels others have.
 
-use emcee_core::catalogue::{Offer, Source};
-use emcee_core::inputs::Change;
-use emcee_core::key::Key;
+use emcee_core::catalogue::{Announcement, PeerKey};
+use emcee_core::inputs::InputChange;
+use emcee_core::key::ObjectKey;
 use emcee_core::protocol::Protocol;
 use emcee_core::translate::Unit;
 use emcee_testkit::prelude::*;
@@ -14,9 +14,9 @@ use crate::observe::fact::Fact;
 use crate::parse::{self, UserKind};
 use crate::translate::Model;
 
-fn changes(model: &mut Model, kind: UserKind, object: &Value) -> Vec<Change> {
+fn changes(model: &mut Model, kind: UserKind, object: &Value) -> Vec<InputChange> {
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-    let key = Key::new(&text("namespace"), &text("name"));
+    let key = ObjectKey::new(&text("namespace"), &text("name"));
     let object: DynamicObject = serde_json::from_value(object.clone()).expect("an object");
     match parse::resource(kind, &key, Some(object)) {
         Fact::Resource(resource) => model.note(*resource),
@@ -57,8 +57,8 @@ fn with(manager: &str, operation: &str) -> Model {
     for name in ["a", "b", "c"] {
         all.extend(changes(&mut model, UserKind::ServiceBinding, &labelled(name, manager, operation)));
     }
-    let reviews = Key::new("shop", "reviews");
-    let offer = Offer {
+    let reviews = ObjectKey::new("shop", "reviews");
+    let offer = Announcement {
         key: reviews.clone(),
         mode: "FLAT".parse().expect("a mode"),
         server_name: "reviews.shop.blue.emcee.internal".into(),
@@ -69,14 +69,18 @@ fn with(manager: &str, operation: &str) -> Model {
         trust_domain: "m2.example".into(),
         root_hash: None,
     };
-    all.push(Change::Namespace("shop".into(), true));
-    all.push(Change::Announcement(Source::new(Key::new("blue", "blue"), "m2"), reviews, Some(offer)));
+    all.push(InputChange::Namespace("shop".into(), true));
+    all.push(InputChange::Announcement(
+        PeerKey::new(ObjectKey::new("blue", "blue"), "m2"),
+        reviews,
+        Some(offer),
+    ));
     model.update(all);
     model
 }
 
 fn imported(model: &Model) -> Vec<String> {
-    let objects = model.translation().objects_of(&Unit::Imports(Key::new("blue", "blue")));
+    let objects = model.translation().objects_of(&Unit::Imports(ObjectKey::new("blue", "blue")));
     objects.iter().map(|object| object.name.clone()).collect()
 }
 

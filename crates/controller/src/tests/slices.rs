@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use emcee_testkit::prelude::*;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn fact(kind: UserKind, object: &Value, version: usize) -> Fact {
     let mut object = object.clone();
     object["metadata"]["resourceVersion"] = version.to_string().into();
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-    let key = Key::new(&text("namespace"), &text("name"));
+    let key = ObjectKey::new(&text("namespace"), &text("name"));
     let object: DynamicObject = serde_json::from_value(object).expect("an object");
     parse::resource(kind, &key, Some(object))
 }

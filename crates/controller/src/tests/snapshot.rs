@@ -1,8 +1,8 @@
 //! A snapshot reports what a controller does afterwards.
 
-use emcee_core::diff::deviations;
-use emcee_core::key::Key;
-use emcee_core::plan::Kind;
+use emcee_core::diff::find_drift;
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedKind;
 use emcee_testkit::apiserver::Fault;
 use kube::api::{Patch, PatchParams};
 use proptest::prelude::*;
@@ -16,12 +16,12 @@ async fn taken(world: &World) -> Snapshot {
     Snapshot::take(world.server.client(), &options()).await.expect("it can be read")
 }
 
-async fn steps(world: &World) -> Vec<(Kind, Key, Step)> {
+async fn steps(world: &World) -> Vec<(GeneratedKind, ObjectKey, Step)> {
     let divergences = taken(world).await.divergences().await.expect("it can be read");
     divergences.into_iter().map(|found| (found.kind, found.key, found.step)).collect()
 }
 
-fn objects(world: &World, kind: Kind) -> Vec<Value> {
+fn objects(world: &World, kind: GeneratedKind) -> Vec<Value> {
     let plural = plural(kind);
     world.server.read(|state| {
         state.list().filter(|(key, _)| key.plural == plural).map(|(_, object)| object.clone()).collect()
@@ -60,17 +60,17 @@ async fn what_is_said_to_be_created_is_what_is_created() {
 #[tokio::test]
 async fn hands_are_seen_field_by_field() {
     let world = settled().await;
-    let rule = objects(&world, Kind::DestinationRule).pop().expect("a rule");
+    let rule = objects(&world, GeneratedKind::DestinationRule).pop().expect("a rule");
     let name = rule["metadata"]["name"].as_str().expect("a name");
     let namespace = rule["metadata"]["namespace"].as_str().expect("a namespace");
     let host = rule["spec"]["host"].clone();
     let edit = json!({"spec": {"host": "elsewhere"}, "metadata": {"annotations": {"by": "others"}}});
-    world.edit(&plural(Kind::DestinationRule), namespace, name, &edit).await;
+    world.edit(&plural(GeneratedKind::DestinationRule), namespace, name, &edit).await;
     let found = steps(&world).await;
-    let [(Kind::DestinationRule, key, Step::Change(fields))] = found.as_slice() else {
+    let [(GeneratedKind::DestinationRule, key, Step::Change(fields))] = found.as_slice() else {
         panic!("{found:#?}");
     };
-    assert_eq!(*key, Key::new(namespace, name));
+    assert_eq!(*key, ObjectKey::new(namespace, name));
     let shown: Vec<_> = fields.iter().map(ToString::to_string).collect();
     assert_eq!(shown, [format!(r#"spec.host: "elsewhere" → {host}"#)]);
 }
@@ -80,7 +80,7 @@ async fn hands_are_seen_field_by_field() {
 async fn what_others_note_on_an_object_is_no_difference() {
     let world = settled().await;
     let note = json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": "1"}}});
-    for kind in [Kind::Deployment, Kind::VirtualService] {
+    for kind in [GeneratedKind::Deployment, GeneratedKind::VirtualService] {
         let object = objects(&world, kind).pop().expect("an object");
         let text = |field: &str| object["metadata"][field].as_str().expect("text").to_owned();
         world.edit(&plural(kind), &text("namespace"), &text("name"), &note).await;
@@ -95,13 +95,13 @@ async fn leftovers_go_and_what_is_somebody_elses_stays() {
     let found = steps(&world).await;
     assert!(!found.is_empty() && found.iter().all(|(.., step)| *step == Step::Remove), "{found:#?}");
     // A copy of an object of Emcee's has its labels.
-    let mut copy = objects(&world, Kind::VirtualService).pop().expect("a route");
+    let mut copy = objects(&world, GeneratedKind::VirtualService).pop().expect("a route");
     copy["metadata"] = json!({"name": "copy", "namespace": "bank", "labels": copy["metadata"]["labels"]});
-    world.put(&plural(Kind::VirtualService), copy);
+    world.put(&plural(GeneratedKind::VirtualService), copy);
     let with_copy = steps(&world).await;
     let (left, others): (Vec<_>, Vec<_>) = with_copy.into_iter().partition(|(.., step)| step.is_left());
     assert_eq!(others, found);
-    let [(Kind::VirtualService, _, Step::Leave(differences, hint))] = left.as_slice() else {
+    let [(GeneratedKind::VirtualService, _, Step::Leave(differences, hint))] = left.as_slice() else {
         panic!("{left:#?}")
     };
     assert!(
@@ -114,32 +114,36 @@ async fn leftovers_go_and_what_is_somebody_elses_stays() {
 #[tokio::test]
 async fn copies_are_taken_over_or_left() {
     let world = settled().await;
-    let mut gateway = objects(&world, Kind::Gateway).pop().expect("a gateway");
+    let mut gateway = objects(&world, GeneratedKind::Gateway).pop().expect("a gateway");
     gateway["metadata"]["managedFields"] = Value::Null;
-    world.put(&plural(Kind::Gateway), gateway.clone());
+    world.put(&plural(GeneratedKind::Gateway), gateway.clone());
     let found = steps(&world).await;
-    assert!(matches!(found.as_slice(), [(Kind::Gateway, _, Step::TakeOver)]), "{found:#?}");
+    assert!(matches!(found.as_slice(), [(GeneratedKind::Gateway, _, Step::TakeOver)]), "{found:#?}");
     gateway["spec"]["selector"] = json!({"gateway": "old"});
-    world.put(&plural(Kind::Gateway), gateway);
+    world.put(&plural(GeneratedKind::Gateway), gateway);
     let found = steps(&world).await;
-    let [(Kind::Gateway, _, Step::Leave(differences, _))] = found.as_slice() else { panic!("{found:#?}") };
+    let [(GeneratedKind::Gateway, _, Step::Leave(differences, _))] = found.as_slice() else {
+        panic!("{found:#?}")
+    };
     assert!(differences.iter().all(|it| it.field.starts_with("spec.selector")), "{differences:?}");
 }
 
 #[tokio::test]
 async fn what_emcee_wrote_once_and_does_not_want_any_more_is_shown() {
     let world = settled().await;
-    let ours = objects(&world, Kind::Deployment).pop().expect("a gateway's Deployment");
+    let ours = objects(&world, GeneratedKind::Deployment).pop().expect("a gateway's Deployment");
     let text = |field: &str| ours["metadata"][field].as_str().expect("text").to_owned();
     let mut older = json!({"apiVersion": ours["apiVersion"], "kind": ours["kind"], "spec": ours["spec"],
         "metadata": {"name": ours["metadata"]["name"], "labels": ours["metadata"]["labels"],
             "annotations": ours["metadata"]["annotations"], "ownerReferences": ours["metadata"]["ownerReferences"]}});
     older["spec"]["template"]["metadata"]["labels"]["istio.io/rev"] = "prod".into();
-    let api = world.api(&plural(Kind::Deployment), &text("namespace"), ours.clone());
+    let api = world.api(&plural(GeneratedKind::Deployment), &text("namespace"), ours.clone());
     let by = PatchParams::apply(FIELD_MANAGER).force();
     api.patch(&text("name"), &by, &Patch::Apply(older)).await.expect("applied");
     let found = steps(&world).await;
-    let [(Kind::Deployment, _, Step::Change(fields))] = found.as_slice() else { panic!("{found:#?}") };
+    let [(GeneratedKind::Deployment, _, Step::Change(fields))] = found.as_slice() else {
+        panic!("{found:#?}")
+    };
     let shown: Vec<_> = fields.iter().map(ToString::to_string).collect();
     assert_eq!(shown, [r#"spec.template.metadata.labels.[istio.io/rev]: "prod" is removed"#]);
 }
@@ -151,7 +155,8 @@ async fn a_name_that_is_taken_is_not_said_to_be_created() {
         "metadata": {"name": "details-there", "namespace": "bank"}, "spec": {"ports": [{"port": 9080}]}});
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let virtual_services = steps(&world).await;
-    let other = virtual_services.iter().find(|(kind, ..)| *kind != Kind::Service).expect("another object");
+    let other =
+        virtual_services.iter().find(|(kind, ..)| *kind != GeneratedKind::Service).expect("another object");
     let (kind, key, _) = other.clone();
     let foreign = json!({"apiVersion": kind.api_version(), "kind": kind.as_str(),
         "metadata": {"name": &*key.name, "namespace": &*key.namespace}, "spec": {}});
@@ -161,7 +166,7 @@ async fn a_name_that_is_taken_is_not_said_to_be_created() {
     assert_eq!(yielded, [(kind, key, Step::Yield)]);
     world.put("services", facade);
     let found = steps(&world).await;
-    let of_binding = |(_, key, _): &&(Kind, Key, Step)| &*key.namespace == "bank";
+    let of_binding = |(_, key, _): &&(GeneratedKind, ObjectKey, Step)| &*key.namespace == "bank";
     assert_eq!(found.iter().find(of_binding), None, "the core itself looks at Services");
 }
 
@@ -169,7 +174,7 @@ async fn a_name_that_is_taken_is_not_said_to_be_created() {
 async fn a_kind_that_is_not_installed_has_no_objects() {
     let world = World::new();
     world.server.uninstall(FEDS);
-    world.server.uninstall(&plural(Kind::VirtualService));
+    world.server.uninstall(&plural(GeneratedKind::VirtualService));
     assert_eq!(steps(&world).await, []);
 }
 
@@ -214,8 +219,8 @@ proptest! {
     /// The comparison before a write, and the one for people, are two walks over the same two objects.
     #[test]
     fn there_is_something_to_show_whenever_there_is_something_to_write(there in object(), wanted in object()) {
-        for kind in [Kind::Service, Kind::Gateway] {
-            let shown = deviations(&there, &wanted, kind == Kind::Gateway);
+        for kind in [GeneratedKind::Service, GeneratedKind::Gateway] {
+            let shown = find_drift(&there, &wanted, kind == GeneratedKind::Gateway);
             prop_assert_eq!(is_as_wanted(kind, &there, &wanted), shown.is_empty(), "{:?}: {:?}", kind, shown);
         }
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use emcee_core::key::Key;
-use emcee_core::plan::Kind;
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedKind;
 use emcee_testkit::apiserver::{Fault, Verb};
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ fn bearers(world: &World) -> Vec<String> {
 }
 
 fn relationship(name: &str) -> Extent {
-    Extent::Relationship(Key::new(name, name))
+    Extent::Relationship(ObjectKey::new(name, name))
 }
 
 #[tokio::test]
@@ -158,9 +158,9 @@ async fn what_changes_meanwhile_is_judged_again() {
 #[tokio::test]
 async fn what_cannot_be_removed_is_left_and_said_and_keeps_its_resource() {
     let world = settled().await;
-    world
-        .server
-        .inject(Fault::code(403).verb(Verb::Delete).plural(&plural(Kind::ServiceEntry)).times(usize::MAX));
+    world.server.inject(
+        Fault::code(403).verb(Verb::Delete).plural(&plural(GeneratedKind::ServiceEntry)).times(usize::MAX),
+    );
     let (_, left) = uninstall(&world, &Extent::All, PATIENCE).await;
     let entries = managed(&world);
     assert!(!entries.is_empty() && entries.iter().all(|it| it.starts_with("serviceentries")), "{entries:#?}");

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use emcee_core::inputs::Change;
-use emcee_core::key::Key;
-use emcee_core::plan::Kind;
+use emcee_core::inputs::InputChange;
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedKind;
 use emcee_core::translate::Unit;
 use emcee_testkit::apiserver::{self as server, ApiServer, State};
 use emcee_testkit::certs::valid_pair;
@@ -211,8 +211,10 @@ fn differences(state: &State) -> Vec<String> {
     let mut found = Vec::new();
     for (key, object) in state.list() {
         let managed = object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "emcee";
-        let Some(kind) = Kind::ALL.into_iter().find(|kind| key.plural == plural(*kind)) else { continue };
-        let id = ObjectId { kind, key: Key::new(&key.namespace, &key.name) };
+        let Some(kind) = GeneratedKind::ALL.into_iter().find(|kind| key.plural == plural(*kind)) else {
+            continue;
+        };
+        let id = ObjectId { kind, key: ObjectKey::new(&key.namespace, &key.name) };
         match wanted.remove(&id) {
             Some(body) if is_as_wanted(kind, object, &body.value) => {}
             Some(body) => found.push(format!("{key:?} differs: {object} is not {}", body.value)),
@@ -246,23 +248,23 @@ fn wanted(model: &Model) -> BTreeMap<ObjectId, Body> {
     });
     objects
         .map(|(object, uid)| {
-            let id = ObjectId { kind: object.kind(), key: Key::new(&object.namespace, &object.name) };
+            let id = ObjectId { kind: object.kind(), key: ObjectKey::new(&object.namespace, &object.name) };
             (id, Body::of(&object, uid.as_ref()))
         })
         .collect()
 }
 
 /// Returns the plural as the API server in memory has it.
-pub(super) fn plural(kind: Kind) -> String {
+pub(super) fn plural(kind: GeneratedKind) -> String {
     match kind.group() {
         "" => kind.plural().to_owned(),
         group => format!("{}.{group}", kind.plural()),
     }
 }
 
-fn changes(model: &mut Model, plural: &str, object: &Value) -> Vec<Change> {
+fn changes(model: &mut Model, plural: &str, object: &Value) -> Vec<InputChange> {
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-    let key = Key::new(&text("namespace"), &text("name"));
+    let key = ObjectKey::new(&text("namespace"), &text("name"));
     let dynamic = || serde_json::from_value::<DynamicObject>(object.clone()).ok();
     let user = |kind| Some(parse::resource(kind, &key, dynamic()));
     let fact = match plural {

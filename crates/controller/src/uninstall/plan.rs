@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use emcee_api::labels;
-use emcee_core::key::{Key, ObjectRef};
+use emcee_core::key::{ObjectKey, ObjectRef};
 use emcee_core::labels::Labels;
 use emcee_core::names;
 use emcee_core::parse as core;
-use emcee_core::plan::Kind;
+use emcee_core::plan::GeneratedKind;
 use emcee_core::uid::Uid;
 use kube::api::DynamicObject;
 
@@ -41,7 +41,7 @@ pub(super) struct Target {
 #[derive(Debug)]
 pub(super) struct Bearer {
     pub(super) kind: UserKind,
-    pub(super) key: Key,
+    pub(super) key: ObjectKey,
     pub(super) owner: Option<OwnerLabels>,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Bearer {
 #[derive(Debug)]
 pub(super) struct Resource {
     kind: UserKind,
-    key: Key,
+    key: ObjectKey,
     finalizer: bool,
     /// Relationships that the resource selects. For a MeshFedConfig, the labels by which it is selected.
     labels: Option<Labels>,
@@ -61,7 +61,7 @@ impl Plan {
     /// Reports whether an object has the finalizer itself: a ServiceExposition that was created for a
     /// Service, or a ServiceBinding for an announcement.
     pub(super) fn is_borne(&self, target: &Target) -> bool {
-        matches!(target.id.kind, Kind::ServiceExposition | Kind::ServiceBinding)
+        matches!(target.id.kind, GeneratedKind::ServiceExposition | GeneratedKind::ServiceBinding)
             && self.bearers.iter().any(|bearer| bearer.name() == target.name())
     }
 }
@@ -78,8 +78,8 @@ impl Target {
     /// Returns the phase of the removal: the reverse order of applying.
     fn phase(&self) -> (u8, usize) {
         // `Kind::ALL` is in the order of applying.
-        let place = Kind::ALL.iter().position(|kind| *kind == self.id.kind).unwrap_or_default();
-        (u8::MAX - self.owner.class(), Kind::ALL.len() - place)
+        let place = GeneratedKind::ALL.iter().position(|kind| *kind == self.id.kind).unwrap_or_default();
+        (u8::MAX - self.owner.class(), GeneratedKind::ALL.len() - place)
     }
 }
 
@@ -89,7 +89,7 @@ impl Bearer {
     }
 }
 
-fn name(kind: UserKind, key: &Key) -> ObjectRef {
+fn name(kind: UserKind, key: &ObjectKey) -> ObjectRef {
     let kind = match kind {
         UserKind::MeshFedConfig => "MeshFedConfig",
         UserKind::ServiceExposition => "ServiceExposition",
@@ -105,15 +105,15 @@ impl Resource {
         let metadata = &object.metadata;
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
         let value = serde_json::to_value(object).unwrap_or_default();
-        let binding = (kind == UserKind::ServiceBinding).then(|| core::binding(&value).ok()).flatten();
+        let binding = (kind == UserKind::ServiceBinding).then(|| core::read_binding(&value).ok()).flatten();
         let labels = match kind {
-            UserKind::MeshFedConfig => core::fed_config(&value).ok().map(|config| config.labels),
-            UserKind::ServiceExposition => core::exposition(&value).ok().map(|it| it.fed_configs),
+            UserKind::MeshFedConfig => core::read_fed_config(&value).ok().map(|config| config.labels),
+            UserKind::ServiceExposition => core::read_exposition(&value).ok().map(|it| it.fed_configs),
             UserKind::ServiceBinding => binding.as_ref().map(|binding| binding.fed_config.clone()),
         };
         Self {
             kind,
-            key: Key::new(&text(&metadata.namespace), &text(&metadata.name)),
+            key: ObjectKey::new(&text(&metadata.namespace), &text(&metadata.name)),
             finalizer: metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER),
             labels,
             facade: binding.map(|binding| binding.facade),
@@ -138,7 +138,7 @@ pub(super) fn is_ours(live: &Live) -> bool {
 }
 
 /// Reports whether the object exists for this MeshFedConfig.
-fn is_labelled(live: &Live, fed_config: &Key) -> bool {
+fn is_labelled(live: &Live, fed_config: &ObjectKey) -> bool {
     let name = format!("{}.{}", fed_config.namespace, fed_config.name);
     label(live, labels::MESH_FED_CONFIG) == names::label_value(&name)
 }
@@ -199,7 +199,7 @@ enum Membership {
 /// The owners whose objects are removed.
 struct Scope<'r> {
     /// MeshFedConfig, and the labels by which it is selected; `None` for everything.
-    relationship: Option<(&'r Key, Option<&'r Labels>)>,
+    relationship: Option<(&'r ObjectKey, Option<&'r Labels>)>,
     /// Owners of objects that exist for the relationship.
     owners: HashSet<OwnerLabels>,
     /// Bindings of each facade, by its namespace and its name as in labels.

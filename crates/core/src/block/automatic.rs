@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 
 use emcee_api::{ServiceExpositionSpec, labels};
 
-use super::istio::object;
-use crate::key::Key;
-use crate::plan::{Body, Object, Owner, OwnerKind};
-use crate::resolve::AutomaticExposition;
+use super::istio::new_object;
+use crate::key::ObjectKey;
+use crate::plan::{GeneratedObject, ObjectContent, ObjectOwner, OwnerKind};
+use crate::resolve::AutoExposition;
 
 /// Builds the ServiceExpositions. The Service owns them, so they are deleted with it.
-pub(crate) fn objects(service: &Key, expositions: &[AutomaticExposition]) -> Vec<Object> {
+pub(crate) fn objects(service: &ObjectKey, expositions: &[AutoExposition]) -> Vec<GeneratedObject> {
     // The Service alone owns them, so no MeshFedConfig is set: the Service may outlive a relationship.
-    let owner = Owner::new(OwnerKind::Service, service.clone(), None);
-    let of = |exposition: &AutomaticExposition| {
-        let body = Body::ServiceExposition(Box::new(spec(service, exposition)));
-        object(&service.namespace, exposition.name.clone(), &owner, body)
+    let owner = ObjectOwner::new(OwnerKind::Service, service.clone(), None);
+    let of = |exposition: &AutoExposition| {
+        let body = ObjectContent::ServiceExposition(Box::new(exposition_spec(service, exposition)));
+        new_object(&service.namespace, exposition.name.clone(), &owner, body)
     };
     expositions.iter().map(of).collect()
 }
 
-fn spec(service: &Key, exposition: &AutomaticExposition) -> ServiceExpositionSpec {
+fn exposition_spec(service: &ObjectKey, exposition: &AutoExposition) -> ServiceExpositionSpec {
     ServiceExpositionSpec {
         name: service.name.to_string(),
         port: exposition.port.into(),

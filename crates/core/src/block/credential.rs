@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use super::istio::object;
+use super::istio::new_object;
 use crate::inputs::KeyMaterial;
-use crate::plan::{Body, Object};
-use crate::resolve::Relationship;
+use crate::plan::{GeneratedObject, ObjectContent};
+use crate::resolve::ResolvedRelationship;
 
 /// Builds a Secret with tls.crt, tls.key and ca.crt.
-pub(super) fn copy(relationship: &Relationship, namespace: &Arc<str>, material: &KeyMaterial) -> Object {
-    let name = relationship.copied_credential();
-    object(namespace, name, &relationship.owner, Body::Secret(material.clone()))
+pub(super) fn copied_secret(
+    relationship: &ResolvedRelationship,
+    namespace: &Arc<str>,
+    material: &KeyMaterial,
+) -> GeneratedObject {
+    let name = relationship.copied_credential_name();
+    new_object(namespace, name, &relationship.owner, ObjectContent::Secret(material.clone()))
 }

@@ -1,12 +1,12 @@
 //! Discovery through a relationship's gateways. In every style the gateways pass its TLS through, and Emcee
 //! terminates it.
 
-use super::raw_relay::{self, Inbound};
-use crate::mode::Side;
+use super::raw_relay::{self, InboundRoute};
+use crate::mode::GatewaySide;
 use crate::names;
-use crate::plan::Object;
+use crate::plan::GeneratedObject;
 use crate::protocol::Protocol;
-use crate::resolve::{Relationship, Relay};
+use crate::resolve::{EgressRelay, ResolvedRelationship};
 
 /// Part of the name of the objects that route peers to this mesh's Emcee.
 const INBOUND: &str = "discovery";
@@ -14,19 +14,20 @@ const INBOUND: &str = "discovery";
 const OUTBOUND: &str = "to-peer";
 
 /// Builds the routes from the ingress gateway to Emcee, and from the egress gateway to the peer.
-pub(super) fn objects(relationship: &Relationship) -> Vec<Object> {
+pub(super) fn objects(relationship: &ResolvedRelationship) -> Vec<GeneratedObject> {
     let server_name = names::discovery_server_name(&relationship.config.relationship);
     let mut objects = Vec::new();
     // Without announcements, peers or a certificate Emcee does not serve discovery, so the gateway gets no
     // route to it.
-    if let (Some(service), Ok(ingress)) = (&relationship.discovery, relationship.gateway(Side::Ingress))
-        && relationship.is_served()
+    if let (Some(service), Ok(ingress)) =
+        (&relationship.discovery_service, relationship.gateway(GatewaySide::Ingress))
+        && relationship.serves_discovery()
     {
-        objects.extend(raw_relay::to_pods(&Inbound {
+        objects.extend(raw_relay::to_upstream(&InboundRoute {
             ingress,
             owner: &relationship.owner,
-            name: relationship.owner.part(INBOUND),
-            part: relationship.owner.part(INBOUND),
+            gateway_object_name: relationship.owner.part_name(INBOUND),
+            workload_object_name: relationship.owner.part_name(INBOUND),
             server_name: &server_name,
             namespace: &service.namespace,
             port: service.port,
@@ -34,10 +35,10 @@ pub(super) fn objects(relationship: &Relationship) -> Vec<Object> {
             upstream: &service.upstream,
         }));
     }
-    if let Some((egress, endpoints)) = relationship.way_to_peer() {
-        objects.extend(raw_relay::to_remote(&Relay {
+    if let Some((egress, endpoints)) = relationship.discovery_egress() {
+        objects.extend(raw_relay::to_remote(&EgressRelay {
             owner: relationship.owner.clone(),
-            name: relationship.owner.part(OUTBOUND),
+            name: relationship.owner.part_name(OUTBOUND),
             egress,
             server_name: &server_name,
             endpoints,

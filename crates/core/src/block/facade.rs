@@ -6,10 +6,10 @@ use emcee_api::istio::{HttpMatch, HttpRewrite, HttpRoute, L4Match, TcpRoute, Vir
 use emcee_api::labels;
 use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 
-use super::istio::{SUBSET, destination, object};
-use crate::key::Key;
+use super::istio::{TLS_SUBSET, new_object, route_destination};
+use crate::key::ObjectKey;
 use crate::names;
-use crate::plan::{Body, Object, Owner, OwnerKind};
+use crate::plan::{GeneratedObject, ObjectContent, ObjectOwner, OwnerKind};
 use crate::protocol::Protocol;
 use crate::resolve::{FacadePort, FacadeRoute};
 
@@ -17,17 +17,22 @@ use crate::resolve::{FacadePort, FacadeRoute};
 /// Ports without a route are only in the Service.
 ///
 /// Istio's default retries stay on this route, which is the first one on the path.
-pub(crate) fn objects(facade: &Key, ports: &[&FacadePort], cluster_domain: &str) -> Vec<Object> {
+pub(crate) fn objects(
+    facade: &ObjectKey,
+    ports: &[&FacadePort],
+    cluster_domain: &str,
+) -> Vec<GeneratedObject> {
     // All ports of a facade have the same export scope: a binding with another scope does not get its claim.
     let Some(first) = ports.first() else { return Vec::new() };
-    let export_to = first.visibility.as_str();
-    let owner = Owner::new(OwnerKind::Facade, facade.clone(), None);
+    let export_to = first.export_scope.as_str();
+    let owner = ObjectOwner::new(OwnerKind::Facade, facade.clone(), None);
     let namespace = &facade.namespace;
     let service = ServiceSpec {
         ports: Some(ports.iter().map(|port| service_port(port)).collect()),
         ..ServiceSpec::default()
     };
-    let mut service = object(namespace, facade.name.to_string(), &owner, Body::Service(Box::new(service)));
+    let mut service =
+        new_object(namespace, facade.name.to_string(), &owner, ObjectContent::Service(Box::new(service)));
     service.annotations = BTreeMap::from([(labels::ISTIO_EXPORT_TO.to_owned(), export_to.to_owned())]);
     // A withdrawn service keeps its port without a route, so that its name stays reserved and calls fail.
     let leading = || ports.iter().filter_map(|port| Some((*port, port.route.as_ref()?)));
@@ -36,12 +41,17 @@ pub(crate) fn objects(facade: &Key, ports: &[&FacadePort], cluster_domain: &str)
     }
     let routes = VirtualServiceSpec {
         hosts: vec![names::service_host(&facade.name, namespace, cluster_domain)],
-        http: leading().filter(|(port, _)| port.protocol.is_http()).map(http).collect(),
-        tcp: leading().filter(|(port, _)| !port.protocol.is_http()).map(tcp).collect(),
+        http: leading().filter(|(port, _)| port.protocol.is_http()).map(http_route).collect(),
+        tcp: leading().filter(|(port, _)| !port.protocol.is_http()).map(tcp_route).collect(),
         export_to: vec![export_to.to_owned()],
         ..VirtualServiceSpec::default()
     };
-    let routes = object(namespace, owner.base().to_owned(), &owner, Body::VirtualService(Box::new(routes)));
+    let routes = new_object(
+        namespace,
+        owner.base_name().to_owned(),
+        &owner,
+        ObjectContent::VirtualService(Box::new(routes)),
+    );
     vec![service, routes]
 }
 
@@ -56,16 +66,19 @@ fn service_port(port: &FacadePort) -> ServicePort {
     }
 }
 
-fn http((port, route): (&FacadePort, &FacadeRoute)) -> HttpRoute {
+fn http_route((port, route): (&FacadePort, &FacadeRoute)) -> HttpRoute {
     HttpRoute {
         matches: vec![HttpMatch { port: port.port.into(), ..HttpMatch::default() }],
         rewrite: Some(HttpRewrite { authority: route.authority.clone(), ..HttpRewrite::default() }),
-        route: vec![destination(&route.host, route.port, SUBSET).into()],
+        route: vec![route_destination(&route.host, route.port, TLS_SUBSET).into()],
         ..HttpRoute::default()
     }
 }
 
-fn tcp((port, route): (&FacadePort, &FacadeRoute)) -> TcpRoute {
+fn tcp_route((port, route): (&FacadePort, &FacadeRoute)) -> TcpRoute {
     let matched = L4Match { port: port.port.into(), ..L4Match::default() };
-    TcpRoute { matches: vec![matched], route: vec![destination(&route.host, route.port, SUBSET).into()] }
+    TcpRoute {
+        matches: vec![matched],
+        route: vec![route_destination(&route.host, route.port, TLS_SUBSET).into()],
+    }
 }

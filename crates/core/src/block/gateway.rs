@@ -16,42 +16,42 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::guard;
-use super::istio::object;
-use crate::mode::Side;
+use super::istio::new_object;
+use crate::mode::GatewaySide;
 use crate::parse::FedConfig;
-use crate::plan::{Body, Object, Owner};
-use crate::resolve::{Gateway, created_name};
+use crate::plan::{GeneratedObject, ObjectContent, ObjectOwner};
+use crate::resolve::{ResolvedGateway, created_name};
 
 /// Builds the objects of a created gateway.
 pub(crate) fn objects(
-    owner: &Arc<Owner>,
+    owner: &Arc<ObjectOwner>,
     config: &FedConfig,
-    gateway: &Gateway,
+    gateway: &ResolvedGateway,
     revision: Option<&str>,
-) -> Vec<Object> {
+) -> Vec<GeneratedObject> {
     let name = created_name(owner, gateway.side);
     let mut bodies = vec![
-        Body::ServiceAccount,
-        Body::Service(Box::new(service(config, gateway))),
-        Body::Deployment(Box::new(deployment(config, gateway, &name, revision))),
-        Body::PodDisruptionBudget(Box::new(disruption_budget(gateway))),
+        ObjectContent::ServiceAccount,
+        ObjectContent::Service(Box::new(service_spec(config, gateway))),
+        ObjectContent::Deployment(Box::new(deployment_spec(config, gateway, &name, revision))),
+        ObjectContent::PodDisruptionBudget(Box::new(disruption_budget(gateway))),
     ];
     // Only a gateway that terminates TLS needs the relationship's key.
-    if config.mode.terminates() {
-        bodies.push(Body::Role(vec![read_secrets()]));
+    if config.mode.terminates_tls() {
+        bodies.push(ObjectContent::Role(vec![read_secrets_rule()]));
         bodies.push(role_binding(&name, &gateway.namespace));
     }
     // An egress gateway presents the relationship's certificate, so clients outside of the cluster must not
     // reach it.
-    if gateway.side == Side::Egress {
-        bodies.push(guard::only_this_cluster(&gateway.labels));
+    if gateway.side == GatewaySide::Egress {
+        bodies.push(guard::allow_cluster_pods(&gateway.labels));
     }
-    bodies.into_iter().map(|body| object(&gateway.namespace, name.clone(), owner, body)).collect()
+    bodies.into_iter().map(|body| new_object(&gateway.namespace, name.clone(), owner, body)).collect()
 }
 
 /// Allows the pod to list Secrets. istiod gives a gateway its key only if the pod's own ServiceAccount may
 /// list Secrets in its namespace (`pilot/pkg/credentials/kube/secrets.go`).
-fn read_secrets() -> PolicyRule {
+fn read_secrets_rule() -> PolicyRule {
     PolicyRule {
         api_groups: Some(vec![String::new()]),
         resources: Some(vec!["secrets".into()]),
@@ -60,7 +60,7 @@ fn read_secrets() -> PolicyRule {
     }
 }
 
-fn role_binding(name: &str, namespace: &str) -> Body {
+fn role_binding(name: &str, namespace: &str) -> ObjectContent {
     let role =
         RoleRef { api_group: "rbac.authorization.k8s.io".into(), kind: "Role".into(), name: name.to_owned() };
     let subject = Subject {
@@ -69,13 +69,13 @@ fn role_binding(name: &str, namespace: &str) -> Body {
         namespace: Some(namespace.to_owned()),
         api_group: None,
     };
-    Body::RoleBinding(role, vec![subject])
+    ObjectContent::RoleBinding(role, vec![subject])
 }
 
-fn service(config: &FedConfig, gateway: &Gateway) -> ServiceSpec {
+fn service_spec(config: &FedConfig, gateway: &ResolvedGateway) -> ServiceSpec {
     // Only this cluster calls an egress gateway, so its Service is never exposed.
     let kind = match (gateway.side, config.ingress_service_type) {
-        (Side::Egress, _) | (_, ServiceType::ClusterIP) => "ClusterIP",
+        (GatewaySide::Egress, _) | (_, ServiceType::ClusterIP) => "ClusterIP",
         (_, ServiceType::LoadBalancer) => "LoadBalancer",
         (_, ServiceType::NodePort) => "NodePort",
     };
@@ -94,15 +94,20 @@ fn service(config: &FedConfig, gateway: &Gateway) -> ServiceSpec {
     }
 }
 
-fn disruption_budget(gateway: &Gateway) -> PodDisruptionBudgetSpec {
+fn disruption_budget(gateway: &ResolvedGateway) -> PodDisruptionBudgetSpec {
     PodDisruptionBudgetSpec {
         max_unavailable: Some(IntOrString::Int(1)),
-        selector: Some(selector(gateway)),
+        selector: Some(label_selector(gateway)),
         ..PodDisruptionBudgetSpec::default()
     }
 }
 
-fn deployment(config: &FedConfig, gateway: &Gateway, name: &str, revision: Option<&str>) -> DeploymentSpec {
+fn deployment_spec(
+    config: &FedConfig,
+    gateway: &ResolvedGateway,
+    name: &str,
+    revision: Option<&str>,
+) -> DeploymentSpec {
     let mut pod_labels = gateway.labels.to_map();
     // These labels are on the pods only. The selector of a Deployment is immutable, so it must not depend on
     // the revision.
@@ -117,14 +122,14 @@ fn deployment(config: &FedConfig, gateway: &Gateway, name: &str, revision: Optio
     };
     DeploymentSpec {
         replicas: Some(config.replicas),
-        selector: selector(gateway),
-        template: PodTemplateSpec { metadata: Some(metadata), spec: Some(pod(name)) },
+        selector: label_selector(gateway),
+        template: PodTemplateSpec { metadata: Some(metadata), spec: Some(pod_spec(name)) },
         ..DeploymentSpec::default()
     }
 }
 
 /// Builds the pod template. The injection template looks for this name and image of the container.
-fn pod(service_account: &str) -> PodSpec {
+fn pod_spec(service_account: &str) -> PodSpec {
     let proxy = Container {
         name: "istio-proxy".into(),
         image: Some("auto".into()),
@@ -152,6 +157,6 @@ fn pod(service_account: &str) -> PodSpec {
     }
 }
 
-fn selector(gateway: &Gateway) -> LabelSelector {
+fn label_selector(gateway: &ResolvedGateway) -> LabelSelector {
     LabelSelector { match_labels: Some(gateway.labels.to_map()), match_expressions: None }
 }

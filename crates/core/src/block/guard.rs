@@ -7,23 +7,23 @@ use emcee_api::istio::{Action, AuthorizationPolicySpec, Rule, RuleCondition, Rul
 use k8s_openapi::api::networking::v1::{NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::istio::object;
+use super::istio::new_object;
 use crate::labels::Labels;
-use crate::parse::Visibility;
-use crate::plan::{Body, Object};
-use crate::resolve::Consumption;
+use crate::parse::ExportScope;
+use crate::plan::{GeneratedObject, ObjectContent};
+use crate::resolve::BoundService;
 
 /// Builds the AuthorizationPolicy that admits only callers that may see the binding, and only of this mesh's
 /// own trust domain, to the binding host.
 ///
 /// It is a DENY policy for all other callers, limited to this server name. An ALLOW policy would reject all
 /// other traffic on a shared gateway.
-pub(crate) fn callers_of(remote: &Consumption<'_>) -> Object {
+pub(crate) fn deny_other_callers(remote: &BoundService<'_>) -> GeneratedObject {
     let key = &remote.binding.identity.key;
     let trust_domain = remote.trust_domain;
-    let callers = match remote.binding.visibility {
-        Visibility::Mesh => format!("{trust_domain}/*"),
-        Visibility::Namespace => format!("{trust_domain}/ns/{}/*", key.namespace),
+    let callers = match remote.binding.export_scope {
+        ExportScope::Mesh => format!("{trust_domain}/*"),
+        ExportScope::Namespace => format!("{trust_domain}/ns/{}/*", key.namespace),
     };
     let others = Source { not_principals: vec![callers], ..Source::default() };
     let server_name = RuleCondition {
@@ -41,24 +41,24 @@ pub(crate) fn callers_of(remote: &Consumption<'_>) -> Object {
         rules: vec![rule],
         action: Action::Deny.into(),
     };
-    object(
+    new_object(
         namespace,
-        remote.owner.base().to_owned(),
+        remote.owner.base_name().to_owned(),
         &remote.owner,
-        Body::AuthorizationPolicy(Box::new(policy)),
+        ObjectContent::AuthorizationPolicy(Box::new(policy)),
     )
 }
 
 /// Builds the NetworkPolicy that admits only pods of this cluster to the gateway's pods.
-pub(crate) fn only_this_cluster(labels: &Labels) -> Body {
+pub(crate) fn allow_cluster_pods(labels: &Labels) -> ObjectContent {
     // An empty namespace selector matches all namespaces of this cluster. Addresses outside of the cluster do
     // not match.
     let pods_of_all_namespaces = NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector::default()),
         ..NetworkPolicyPeer::default()
     };
-    Body::NetworkPolicy(Box::new(NetworkPolicySpec {
-        pod_selector: Some(selector(labels)),
+    ObjectContent::NetworkPolicy(Box::new(NetworkPolicySpec {
+        pod_selector: Some(label_selector(labels)),
         policy_types: Some(vec!["Ingress".into()]),
         ingress: Some(vec![NetworkPolicyIngressRule {
             from: Some(vec![pods_of_all_namespaces]),
@@ -68,6 +68,6 @@ pub(crate) fn only_this_cluster(labels: &Labels) -> Body {
     }))
 }
 
-fn selector(labels: &Labels) -> LabelSelector {
+fn label_selector(labels: &Labels) -> LabelSelector {
     LabelSelector { match_labels: Some(labels.to_map()), match_expressions: None }
 }

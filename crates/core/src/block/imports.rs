@@ -4,25 +4,25 @@ use std::collections::BTreeMap;
 
 use emcee_api::{ServiceBindingSpec, labels};
 
-use super::istio::object;
-use crate::key::Key;
+use super::istio::new_object;
+use crate::key::ObjectKey;
 use crate::parse::FedConfig;
-use crate::plan::{Body, Object, Owner, OwnerKind};
+use crate::plan::{GeneratedObject, ObjectContent, ObjectOwner, OwnerKind};
 use crate::resolve::Import;
 
 /// Builds the bindings. Each has the namespace and the name of the remote service. The relationship owns
 /// them, so they are deleted with it.
-pub(crate) fn objects(config: &FedConfig, bindings: &BTreeMap<Key, Import>) -> Vec<Object> {
+pub(crate) fn objects(config: &FedConfig, bindings: &BTreeMap<ObjectKey, Import>) -> Vec<GeneratedObject> {
     let fed_config = &config.identity.key;
-    let owner = Owner::new(OwnerKind::MeshFedConfig, fed_config.clone(), Some(fed_config.clone()));
-    let of = |(key, import): (&Key, &Import)| {
-        let body = Body::ServiceBinding(Box::new(spec(config, key, import)));
-        object(&key.namespace, key.name.to_string(), &owner, body)
+    let owner = ObjectOwner::new(OwnerKind::MeshFedConfig, fed_config.clone(), Some(fed_config.clone()));
+    let of = |(key, import): (&ObjectKey, &Import)| {
+        let body = ObjectContent::ServiceBinding(Box::new(binding_spec(config, key, import)));
+        new_object(&key.namespace, key.name.to_string(), &owner, body)
     };
     bindings.iter().map(of).collect()
 }
 
-fn spec(config: &FedConfig, key: &Key, import: &Import) -> ServiceBindingSpec {
+fn binding_spec(config: &FedConfig, key: &ObjectKey, import: &Import) -> ServiceBindingSpec {
     // The label `fed-config` always exists: parsing adds it where the user did not set it.
     let selected = config.labels.get(labels::FED_CONFIG);
     let selector = selected.map(|value| (labels::FED_CONFIG.to_owned(), value.to_owned()));

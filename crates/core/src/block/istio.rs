@@ -9,34 +9,44 @@ use emcee_api::istio::{
 };
 
 use crate::endpoint;
-use crate::plan::{Body, Object, Owner};
-use crate::resolve::Gateway;
+use crate::plan::{GeneratedObject, ObjectContent, ObjectOwner};
+use crate::resolve::ResolvedGateway;
 use std::sync::Arc;
 
 /// Name of the subset that has the TLS settings. Routes name it, so a missing or hidden rule causes an error
 /// (503) and never plaintext.
-pub(super) const SUBSET: &str = "emcee";
+pub(super) const TLS_SUBSET: &str = "emcee";
 
 /// `exportTo` value for the object's own namespace.
-pub(super) const PRIVATE: &str = ".";
+pub(super) const OWN_NAMESPACE: &str = ".";
 
-pub(super) fn object(namespace: &Arc<str>, name: String, owner: &Arc<Owner>, body: Body) -> Object {
-    Object {
+pub(super) fn new_object(
+    namespace: &Arc<str>,
+    name: String,
+    owner: &Arc<ObjectOwner>,
+    body: ObjectContent,
+) -> GeneratedObject {
+    GeneratedObject {
         namespace: Arc::clone(namespace),
         name,
         owner: Arc::clone(owner),
         annotations: BTreeMap::new(),
-        body,
+        content: body,
     }
 }
 
-pub(super) fn destination(host: &str, port: u16, subset: &str) -> Destination {
+pub(super) fn route_destination(host: &str, port: u16, subset: &str) -> Destination {
     Destination { host: host.to_owned(), subset: subset.to_owned(), port: Some(port.into()) }
 }
 
 /// Builds one server of a gateway, for one host. `protocol` is HTTPS or TLS. Only VirtualServices in the
 /// gateway's own namespace may attach.
-pub(super) fn server(gateway: &Gateway, protocol: &str, host: &str, tls: ServerTls) -> Body {
+pub(super) fn gateway_server(
+    gateway: &ResolvedGateway,
+    protocol: &str,
+    host: &str,
+    tls: ServerTls,
+) -> ObjectContent {
     let port = Port {
         number: gateway.port.into(),
         name: protocol.to_ascii_lowercase(),
@@ -48,12 +58,12 @@ pub(super) fn server(gateway: &Gateway, protocol: &str, host: &str, tls: ServerT
         tls: Some(tls),
         name: String::new(),
     };
-    Body::Gateway(Box::new(GatewaySpec { selector: gateway.labels.to_map(), servers: vec![server] }))
+    ObjectContent::Gateway(Box::new(GatewaySpec { selector: gateway.labels.to_map(), servers: vec![server] }))
 }
 
 /// Builds a ServiceEntry for remote endpoints. The resolution is STATIC if all endpoints are IP addresses,
 /// and DNS if any is a host name.
-pub(super) fn remote_entry(
+pub(super) fn remote_service_entry(
     host: &str,
     location: Location,
     port: ServicePort,
@@ -89,10 +99,14 @@ pub(super) fn service_port(number: u16, name: &str, protocol: &str, target_port:
 }
 
 /// Builds a DestinationRule that contains only [`TLS_SUBSET`].
-pub(super) fn rule(host: &str, policy: TrafficPolicy, export_to: &str) -> DestinationRuleSpec {
+pub(super) fn destination_rule(host: &str, policy: TrafficPolicy, export_to: &str) -> DestinationRuleSpec {
     DestinationRuleSpec {
         host: host.to_owned(),
-        subsets: vec![Subset { name: SUBSET.to_owned(), traffic_policy: Some(policy), ..Subset::default() }],
+        subsets: vec![Subset {
+            name: TLS_SUBSET.to_owned(),
+            traffic_policy: Some(policy),
+            ..Subset::default()
+        }],
         export_to: vec![export_to.to_owned()],
         ..DestinationRuleSpec::default()
     }
@@ -100,7 +114,7 @@ pub(super) fn rule(host: &str, policy: TrafficPolicy, export_to: &str) -> Destin
 
 /// Builds a traffic policy with TLS settings. `http` keeps the HTTP version of the caller. With several
 /// endpoints, failing ones are ejected for a while.
-pub(super) fn policy(tls: ClientTls, http: bool, endpoints: usize) -> TrafficPolicy {
+pub(super) fn traffic_policy(tls: ClientTls, http: bool, endpoints: usize) -> TrafficPolicy {
     let http_settings = HttpSettings { use_client_protocol: true };
     let pool = ConnectionPool { http: Some(http_settings), ..ConnectionPool::default() };
     TrafficPolicy {

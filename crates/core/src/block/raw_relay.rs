@@ -9,42 +9,49 @@ use emcee_api::istio::{
 };
 
 use super::istio::{
-    PRIVATE, SUBSET, destination, object, outlier_detection, policy, remote_entry, rule, server, service_port,
+    OWN_NAMESPACE, TLS_SUBSET, destination_rule, gateway_server, new_object, outlier_detection,
+    remote_service_entry, route_destination, service_port, traffic_policy,
 };
 use crate::names;
-use crate::plan::{Body, Object, Owner};
+use crate::plan::{GeneratedObject, ObjectContent, ObjectOwner};
 use crate::protocol::Protocol;
-use crate::resolve::{Gateway, Offer, Relay, Upstream};
+use crate::resolve::{EgressRelay, ExposedService, ResolvedGateway, Upstream};
 
-const PORT: u16 = 15443;
+const PASSTHROUGH_PORT: u16 = 15443;
 
 /// Builds the consuming side: from the egress gateway to the remote ingress. The entry is MESH_EXTERNAL, so
 /// that Istio does not add a second layer of TLS.
-pub(crate) fn to_remote(relay: &Relay<'_>) -> Vec<Object> {
+pub(crate) fn to_remote(relay: &EgressRelay<'_>) -> Vec<GeneratedObject> {
     let host = format!("relay.{}", relay.server_name);
-    let port = service_port(PORT, "tls", "TLS", None);
-    let entry = remote_entry(&host, Location::MeshExternal, port, relay.endpoints, PRIVATE);
+    let port = service_port(PASSTHROUGH_PORT, "tls", "TLS", None);
+    let entry = remote_service_entry(&host, Location::MeshExternal, port, relay.endpoints, OWN_NAMESPACE);
     let namespace = &relay.egress.namespace;
-    let mut objects =
-        gateway(relay.egress, relay.server_name, &relay.owner, &relay.name, destination(&host, PORT, ""));
-    let mut bodies = vec![Body::ServiceEntry(Box::new(entry))];
+    let mut objects = gateway_objects(
+        relay.egress,
+        relay.server_name,
+        &relay.owner,
+        &relay.name,
+        route_destination(&host, PASSTHROUGH_PORT, ""),
+    );
+    let mut bodies = vec![ObjectContent::ServiceEntry(Box::new(entry))];
     // With one endpoint there is nothing to fail over to.
     if relay.endpoints.len() > 1 {
-        bodies.push(Body::DestinationRule(Box::new(several_endpoints(host))));
+        bodies.push(ObjectContent::DestinationRule(Box::new(failover_rule(host))));
     }
-    objects.extend(bodies.into_iter().map(|body| object(namespace, relay.name.clone(), &relay.owner, body)));
+    objects
+        .extend(bodies.into_iter().map(|body| new_object(namespace, relay.name.clone(), &relay.owner, body)));
     objects
 }
 
 /// Connect timeout for one address, in seconds. It is shorter than the time that a caller waits for its TLS
 /// handshake. Otherwise the caller would give up first, and Envoy would not count an error for the address.
-const CONNECT: u32 = 5;
+const CONNECT_TIMEOUT_SECONDS: u32 = 5;
 
 /// Builds the DestinationRule for several endpoints. It has no TLS settings: the traffic is TLS already, and
 /// a missing rule disables only outlier detection. The gateway does not read the traffic, so the only error
 /// that it sees is an address that does not answer. One such error ejects the address.
-fn several_endpoints(host: String) -> DestinationRuleSpec {
-    let tcp = TcpSettings { connect_timeout: Some(Duration::from_secs(CONNECT)) };
+fn failover_rule(host: String) -> DestinationRuleSpec {
+    let tcp = TcpSettings { connect_timeout: Some(Duration::from_secs(CONNECT_TIMEOUT_SECONDS)) };
     DestinationRuleSpec {
         host,
         traffic_policy: Some(TrafficPolicy {
@@ -52,7 +59,7 @@ fn several_endpoints(host: String) -> DestinationRuleSpec {
             outlier_detection: Some(outlier_detection(1)),
             ..TrafficPolicy::default()
         }),
-        export_to: vec![PRIVATE.to_owned()],
+        export_to: vec![OWN_NAMESPACE.to_owned()],
         ..DestinationRuleSpec::default()
     }
 }
@@ -60,13 +67,13 @@ fn several_endpoints(host: String) -> DestinationRuleSpec {
 /// Builds the exposing side: from the ingress gateway to the service's workloads. It uses a host of its own,
 /// so that no DestinationRule of the user for the Service is hidden. TLS mode DISABLE prevents Istio from
 /// adding a second layer of TLS.
-pub(crate) fn to_workloads(service: &Offer<'_>) -> Vec<Object> {
+pub(crate) fn to_exposed_service(service: &ExposedService<'_>) -> Vec<GeneratedObject> {
     let Some(ingress) = service.ingress else { return Vec::new() };
-    to_pods(&Inbound {
+    to_upstream(&InboundRoute {
         ingress,
         owner: &service.owner,
-        name: service.owner.base().to_owned(),
-        part: service.owner.part("raw"),
+        gateway_object_name: service.owner.base_name().to_owned(),
+        workload_object_name: service.owner.part_name("raw"),
         server_name: &service.server_name,
         namespace: &service.exposition.identity.key.namespace,
         port: service.port,
@@ -76,13 +83,13 @@ pub(crate) fn to_workloads(service: &Offer<'_>) -> Vec<Object> {
 }
 
 /// Server name on an ingress gateway, and the workloads to which it routes.
-pub(super) struct Inbound<'a> {
-    pub(super) ingress: &'a Gateway,
-    pub(super) owner: &'a Arc<Owner>,
+pub(super) struct InboundRoute<'a> {
+    pub(super) ingress: &'a ResolvedGateway,
+    pub(super) owner: &'a Arc<ObjectOwner>,
     /// Name of the objects in the gateway's namespace.
-    pub(super) name: String,
+    pub(super) gateway_object_name: String,
     /// Name of the objects in the workloads' namespace.
-    pub(super) part: String,
+    pub(super) workload_object_name: String,
     pub(super) server_name: &'a str,
     /// Namespace of the workloads.
     pub(super) namespace: &'a Arc<str>,
@@ -92,17 +99,21 @@ pub(super) struct Inbound<'a> {
 }
 
 /// Routes a server name of an ingress gateway to workloads of this mesh.
-pub(super) fn to_pods(to: &Inbound<'_>) -> Vec<Object> {
-    let host = names::raw_host(to.server_name);
+pub(super) fn to_upstream(to: &InboundRoute<'_>) -> Vec<GeneratedObject> {
+    let host = names::passthrough_host(to.server_name);
     // Only the gateway needs the host. Exporting it further would add it to sidecars that never call it.
-    let export_to = if *to.namespace == to.ingress.namespace { PRIVATE } else { &*to.ingress.namespace };
-    let entry = workloads(to, &host, export_to);
+    let export_to =
+        if *to.namespace == to.ingress.namespace { OWN_NAMESPACE } else { &*to.ingress.namespace };
+    let entry = inbound_service_entry(to, &host, export_to);
     let tls = ClientTls::new(ClientTlsMode::Disable);
-    let rule = rule(&host, policy(tls, false, 1), export_to);
-    let destination = destination(&host, to.port, SUBSET);
-    let mut objects = gateway(to.ingress, to.server_name, to.owner, &to.name, destination);
-    let bodies = [Body::ServiceEntry(Box::new(entry)), Body::DestinationRule(Box::new(rule))];
-    objects.extend(bodies.map(|body| object(to.namespace, to.part.clone(), to.owner, body)));
+    let rule = destination_rule(&host, traffic_policy(tls, false, 1), export_to);
+    let destination = route_destination(&host, to.port, TLS_SUBSET);
+    let mut objects =
+        gateway_objects(to.ingress, to.server_name, to.owner, &to.gateway_object_name, destination);
+    let bodies =
+        [ObjectContent::ServiceEntry(Box::new(entry)), ObjectContent::DestinationRule(Box::new(rule))];
+    objects
+        .extend(bodies.map(|body| new_object(to.namespace, to.workload_object_name.clone(), to.owner, body)));
     objects
 }
 
@@ -113,17 +124,17 @@ pub(super) fn to_pods(to: &Inbound<'_>) -> Vec<Object> {
 /// For other protocols it cannot, and for an entry without an address it would listen on `0.0.0.0:<port>`.
 /// That listener would capture the calls of these sidecars to any other server on that port, where DNS
 /// capture does not give the host an address.
-fn workloads(to: &Inbound<'_>, host: &str, export_to: &str) -> ServiceEntrySpec {
-    let mut entry = to_upstream(to, host, export_to);
+fn inbound_service_entry(to: &InboundRoute<'_>, host: &str, export_to: &str) -> ServiceEntrySpec {
+    let mut entry = upstream_service_entry(to, host, export_to);
     if !to.protocol.is_http() {
         // No client calls this address. It only keeps the listener off the wildcard address.
-        entry.addresses = vec![names::idle_address(host).to_string()];
+        entry.addresses = vec![names::placeholder_address(host).to_string()];
     }
     entry
 }
 
-fn to_upstream(to: &Inbound<'_>, host: &str, export_to: &str) -> ServiceEntrySpec {
-    let port = |target| service_port(to.port, "main", to.protocol.istio(), target);
+fn upstream_service_entry(to: &InboundRoute<'_>, host: &str, export_to: &str) -> ServiceEntrySpec {
+    let port = |target| service_port(to.port, "main", to.protocol.istio_name(), target);
     match to.upstream {
         Upstream::Workloads { labels, target_port } => ServiceEntrySpec {
             hosts: vec![host.to_owned()],
@@ -136,19 +147,19 @@ fn to_upstream(to: &Inbound<'_>, host: &str, export_to: &str) -> ServiceEntrySpe
         },
         // The addresses are not known pods of the mesh, so the entry is MESH_EXTERNAL.
         Upstream::Endpoints(endpoints) => {
-            remote_entry(host, Location::MeshExternal, port(None), endpoints, export_to)
+            remote_service_entry(host, Location::MeshExternal, port(None), endpoints, export_to)
         }
     }
 }
 
-fn gateway(
-    gateway: &Gateway,
+fn gateway_objects(
+    gateway: &ResolvedGateway,
     server_name: &str,
-    owner: &Arc<Owner>,
+    owner: &Arc<ObjectOwner>,
     name: &str,
     to: Destination,
-) -> Vec<Object> {
-    let server = server(gateway, "TLS", server_name, ServerTls::new(ServerTlsMode::Passthrough));
+) -> Vec<GeneratedObject> {
+    let server = gateway_server(gateway, "TLS", server_name, ServerTls::new(ServerTlsMode::Passthrough));
     let route = TlsRoute {
         matches: vec![TlsMatch {
             port: gateway.port.into(),
@@ -162,10 +173,10 @@ fn gateway(
         hosts: vec![server_name.to_owned()],
         gateways: vec![format!("{}/{name}", gateway.namespace)],
         tls: vec![route],
-        export_to: vec![PRIVATE.to_owned()],
+        export_to: vec![OWN_NAMESPACE.to_owned()],
         ..VirtualServiceSpec::default()
     };
-    [server, Body::VirtualService(Box::new(routes))]
-        .map(|body| object(&gateway.namespace, name.to_owned(), owner, body))
+    [server, ObjectContent::VirtualService(Box::new(routes))]
+        .map(|body| new_object(&gateway.namespace, name.to_owned(), owner, body))
         .into()
 }

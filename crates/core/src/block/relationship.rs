@@ -1,13 +1,13 @@
 //! Objects of a relationship itself: gateways, copies of its credential, and routes for discovery.
 
 use super::{credential, discovery, gateway};
-use crate::plan::Object;
-use crate::resolve::Relationship;
+use crate::plan::GeneratedObject;
+use crate::resolve::ResolvedRelationship;
 
 /// Builds the gateways, the copies of the credential, and the discovery routes through the gateways. Empty if
 /// the relationship cannot be used.
-pub(crate) fn objects(relationship: &Relationship, revision: Option<&str>) -> Vec<Object> {
-    if relationship.usable().is_err() {
+pub(crate) fn objects(relationship: &ResolvedRelationship, revision: Option<&str>) -> Vec<GeneratedObject> {
+    if relationship.check_usable().is_err() {
         return Vec::new();
     }
     let gateways = [&relationship.egress, &relationship.ingress].into_iter().flatten().flatten();
@@ -20,11 +20,13 @@ pub(crate) fn objects(relationship: &Relationship, revision: Option<&str>) -> Ve
         }
         // A gateway in the fed namespace reads the user's own Secret if that is complete. Otherwise it needs
         // a copy, which all gateways of a namespace share.
-        let copy = relationship.credential_name(namespace) == relationship.copied_credential();
-        if relationship.config.mode.terminates() && copy && !copied.contains(&namespace) {
+        let copy = relationship.credential_name(namespace) == relationship.copied_credential_name();
+        if relationship.config.mode.terminates_tls() && copy && !copied.contains(&namespace) {
             copied.push(namespace);
             let material = relationship.certificate.credential().map(|credential| &credential.material);
-            objects.extend(material.map(|material| credential::copy(relationship, namespace, material)));
+            objects.extend(
+                material.map(|material| credential::copied_secret(relationship, namespace, material)),
+            );
         }
     }
     objects.extend(discovery::objects(relationship));

@@ -2,44 +2,44 @@
 
 use std::sync::Arc;
 
-use super::{Offer, PeerState};
-use crate::key::Key;
+use super::{Announcement, PeerSyncState};
+use crate::key::ObjectKey;
 use crate::mode::Mode;
-use crate::problem::Problem;
+use crate::problem::ResourceProblem;
 
 /// Announcements of one relationship, in both directions.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Listing {
+pub struct CatalogueReport {
     /// MeshFedConfig of the relationship.
-    pub fed_config: Key,
+    pub fed_config: ObjectKey,
     /// Name of the relationship, which all meshes share.
     pub relationship: String,
     /// Style of the relationship (`spec.mode`).
     pub mode: Mode,
     /// Peers of the relationship, in the order of the MeshFedConfig.
-    pub peers: Vec<PeerListing>,
+    pub peers: Vec<PeerReport>,
 }
 
 /// Announcements from and to one peer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PeerListing {
+pub struct PeerReport {
     /// Name of the peer.
     pub name: Arc<str>,
     /// State of discovery with the peer, with rejected announcements. `None` if nothing is known of the peer.
-    pub state: Option<PeerState>,
+    pub state: Option<PeerSyncState>,
     /// Accepted announcements of the peer, in order.
-    pub announced: Vec<Announced>,
+    pub announced_by_peer: Vec<ReportedAnnouncement>,
     /// Announcements to the peer, in order.
-    pub offered: Vec<Offer>,
+    pub announced_to_peer: Vec<Announcement>,
 }
 
 /// Accepted announcement of a peer, and its use in this mesh.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Announced {
+pub struct ReportedAnnouncement {
     /// Content of the announcement.
-    pub offer: Arc<Offer>,
+    pub announcement: Arc<Announcement>,
     /// ServiceBindings that use the announcement, in order.
-    pub bindings: Vec<Key>,
+    pub bindings: Vec<ObjectKey>,
     /// Why the service is not imported, if imports are automatic.
-    pub not_imported: Option<Problem>,
+    pub not_imported: Option<ResourceProblem>,
 }

@@ -1,16 +1,16 @@
 //! Announcement of one exposed service.
 
 use crate::endpoint::Endpoint;
-use crate::key::Key;
+use crate::key::ObjectKey;
 use crate::mode::Mode;
 use crate::names;
 use crate::protocol::Protocol;
 
 /// Announcement of one exposed service to a peer: how to reach it, and the identities of its workloads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Offer {
+pub struct Announcement {
     /// Namespace of the service, and the name under which it is exposed (its alias, or its own name).
-    pub key: Key,
+    pub key: ObjectKey,
     /// Style of the relationship (`spec.mode`).
     pub mode: Mode,
     /// Inter-mesh server name (SNI) of the service.
@@ -29,9 +29,9 @@ pub struct Offer {
     pub root_hash: Option<String>,
 }
 
-impl Offer {
+impl Announcement {
     /// Returns a hash of the content. Equal announcements have the same hash in every process.
-    pub fn version(&self) -> String {
+    pub fn content_version(&self) -> String {
         let texts = |list: &[String]| list.join(",");
         let endpoints: Vec<_> = self.endpoints.iter().map(ToString::to_string).collect();
         // The `=` distinguishes an absent hash from an empty one.
@@ -52,6 +52,6 @@ impl Offer {
 }
 
 /// Returns the key under which an Emcee announces itself. `_emcee` is not a valid name of a namespace.
-pub fn discovery_key() -> Key {
-    Key::new("_emcee", "discovery")
+pub fn discovery_announcement_key() -> ObjectKey {
+    ObjectKey::new("_emcee", "discovery")
 }

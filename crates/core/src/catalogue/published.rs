@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Addressed, Terms};
-use crate::key::Key;
+use super::{AddressedAnnouncement, PeerPolicy};
+use crate::key::ObjectKey;
 
 /// A change that discovery must publish.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Published {
+pub enum CatalogueUpdate {
     /// Policy of a relationship, by its MeshFedConfig. `None` closes the relationship: peers lose the
     /// connection, and do not see withdrawals.
-    Terms(Key, Option<Arc<Terms>>),
+    PeerPolicy(ObjectKey, Option<Arc<PeerPolicy>>),
     /// All announcements of a ServiceExposition. They replace its earlier announcements.
-    Offers(Key, Vec<Addressed>),
+    Announcements(ObjectKey, Vec<AddressedAnnouncement>),
 }

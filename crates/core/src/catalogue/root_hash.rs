@@ -21,7 +21,7 @@ pub fn root_hash(bundle: &str) -> Option<String> {
         hash.update(certificate.len().to_be_bytes());
         hash.update(certificate);
     }
-    Some(names::hex(&hash.finalize()))
+    Some(names::to_hex(&hash.finalize()))
 }
 
 #[cfg(test)]
@@ -32,14 +32,14 @@ mod tests {
     const OTHER: &str = "-----BEGIN CERTIFICATE-----\nAwQF\n-----END CERTIFICATE-----\n";
 
     #[test]
-    fn order_and_comments_make_no_difference_and_certificates_do() {
+    fn hash_depends_only_on_the_set_of_certificates() {
         let both = format!("{ONE}{OTHER}");
         assert_eq!(root_hash(&both), root_hash(&format!("# the other\n{OTHER}\n{ONE}{ONE}")));
         assert_ne!(root_hash(&both), root_hash(ONE));
     }
 
     #[test]
-    fn nothing_to_read_has_no_hash() {
+    fn unreadable_bundle_has_no_hash() {
         for nothing in ["", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"] {
             assert_eq!(root_hash(nothing), None, "{nothing:?}");
         }

@@ -8,14 +8,14 @@ use ipnet::IpNet;
 
 use crate::endpoint::Endpoint;
 use crate::inputs::Credential;
-use crate::key::Key;
+use crate::key::ObjectKey;
 use crate::mode::Mode;
 
 /// Policy of one relationship for discovery: its peers, its certificate, and what may be announced.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Terms {
+pub struct PeerPolicy {
     /// MeshFedConfig of the relationship.
-    pub fed_config: Key,
+    pub fed_config: ObjectKey,
     /// Name of the relationship, which all meshes share.
     pub relationship: String,
     /// Style of the relationship (`spec.mode`).
@@ -26,28 +26,28 @@ pub struct Terms {
     /// served.
     pub certificate: Option<Arc<Credential>>,
     /// The other meshes, in the order of the MeshFedConfig.
-    pub peers: Vec<PeerTerms>,
+    pub peers: Vec<PolicyPeer>,
     /// Pods of the egress gateway, which forwards by server name. If `Some`, Emcee connects to the peer only
     /// through these pods, even if none is ready. `None`: Emcee connects to peers directly.
-    pub via: Option<Vec<Endpoint>>,
+    pub egress_pods: Option<Vec<Endpoint>>,
     /// Addresses of the peer's Emcee to which the egress gateway forwards.
-    pub relayed_to: Vec<Endpoint>,
+    pub egress_targets: Vec<Endpoint>,
     /// Addresses at which peers reach this mesh's Emcee, by its server name. Empty if there is no gateway, or
     /// it has no address.
-    pub reached_at: Vec<Endpoint>,
+    pub own_addresses: Vec<Endpoint>,
     /// How long the announcements of an unreachable peer stay. `None`: without limit.
     pub expire_after: Option<Duration>,
     /// How announced services are imported.
     pub import: ImportMode,
     /// Limits for the announcements of each peer.
-    pub quota: Quota,
+    pub quota: AnnouncementQuota,
     /// Facts about this mesh that limit what peers may announce.
-    pub locality: Locality,
+    pub local_mesh: LocalMesh,
 }
 
 /// One of the other meshes, with the limits that apply to it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PeerTerms {
+pub struct PolicyPeer {
     /// Name of the peer.
     pub name: Arc<str>,
     /// Names in the peer's certificate.
@@ -65,14 +65,14 @@ pub struct PeerTerms {
 
 /// Limits for the announcements of one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
+pub struct AnnouncementQuota {
     /// Largest number of resources.
     pub resources: usize,
     /// Largest size of all resources together, in encoded bytes.
     pub bytes: usize,
 }
 
-impl Default for Quota {
+impl Default for AnnouncementQuota {
     fn default() -> Self {
         Self { resources: 10_000, bytes: 16 * 1024 * 1024 }
     }
@@ -80,7 +80,7 @@ impl Default for Quota {
 
 /// What belongs to this mesh, and peers may therefore not announce.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Locality {
+pub struct LocalMesh {
     /// Trust domain of this mesh.
     pub trust_domain: String,
     /// Whether a peer may have identities of that trust domain without listing it in its `trust_domains`.
@@ -91,9 +91,9 @@ pub struct Locality {
     pub cluster_domain: String,
 }
 
-impl Terms {
+impl PeerPolicy {
     /// Returns the peer of that name, or `None` if it is not listed.
-    pub fn peer(&self, name: &str) -> Option<&PeerTerms> {
+    pub fn find_peer(&self, name: &str) -> Option<&PolicyPeer> {
         self.peers.iter().find(|peer| &*peer.name == name)
     }
 }

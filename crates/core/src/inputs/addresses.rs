@@ -8,45 +8,45 @@ use foldhash::HashMap;
 use ipnet::IpNet;
 
 use super::Topic;
-use crate::key::Key;
-use crate::members::Members;
-use crate::policy::canonical;
+use crate::key::ObjectKey;
+use crate::members::SmallSet;
+use crate::policy::canonical_address;
 
 /// The owner of an IP address of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AddressOwner {
     /// A running Pod. A Pod in the host network has the addresses of its node.
-    Pod(Key),
+    Pod(ObjectKey),
     /// A node, by its name.
     Node(Arc<str>),
     /// The pods of a node, by the node's name: the address lies in the node's `podCIDRs`.
     PodRange(Arc<str>),
     /// A Service: the address is one of its ClusterIPs, or was assigned by a load balancer.
-    Service(Key),
+    Service(ObjectKey),
     /// A `WorkloadEntry` with this address.
-    WorkloadEntry(Key),
+    WorkloadEntry(ObjectKey),
 }
 
 /// The owners, indexed by address and by range.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Addresses {
-    owners: HashMap<IpAddr, Members<AddressOwner>>,
-    ranges: HashMap<IpNet, Members<AddressOwner>>,
+pub(crate) struct AddressIndex {
+    owners: HashMap<IpAddr, SmallSet<AddressOwner>>,
+    ranges: HashMap<IpNet, SmallSet<AddressOwner>>,
     /// Number of ranges for each address family (`true` is IPv6) and prefix length.
-    lengths: BTreeMap<(bool, u8), usize>,
+    prefix_lengths: BTreeMap<(bool, u8), usize>,
 }
 
-impl Addresses {
+impl AddressIndex {
     /// Returns the owners of an address: first those that have exactly this address, then the nodes in whose ranges
     /// it lies.
     pub(crate) fn owners_of(&self, address: IpAddr) -> impl Iterator<Item = &AddressOwner> {
         let ranges = self.ranges_of(address).filter_map(|range| self.ranges.get(&range));
-        self.owners.get(&address).into_iter().chain(ranges).flat_map(Members::iter)
+        self.owners.get(&address).into_iter().chain(ranges).flat_map(SmallSet::iter)
     }
 
     /// Returns the ranges in which an address may lie: one for each prefix length in use.
     pub(crate) fn ranges_of(&self, address: IpAddr) -> impl Iterator<Item = IpNet> {
-        let own = self.lengths.keys().filter(move |(v6, _)| *v6 == address.is_ipv6());
+        let own = self.prefix_lengths.keys().filter(move |(v6, _)| *v6 == address.is_ipv6());
         own.filter_map(move |(_, length)| Some(IpNet::new(address, *length).ok()?.trunc()))
     }
 
@@ -56,56 +56,61 @@ impl Addresses {
     }
 
     /// Replaces the addresses of an owner. Returns the topics that this changes.
-    pub(super) fn moved(&mut self, owner: &AddressOwner, old: &[IpAddr], new: &[IpAddr]) -> Vec<Topic> {
-        let (old, new): (Vec<_>, Vec<_>) = (each(old), each(new));
-        let (gone, come) = (without(&old, &new), without(&new, &old));
+    pub(super) fn update_addresses(
+        &mut self,
+        owner: &AddressOwner,
+        old: &[IpAddr],
+        new: &[IpAddr],
+    ) -> Vec<Topic> {
+        let (old, new): (Vec<_>, Vec<_>) = (canonical_addresses(old), canonical_addresses(new));
+        let (gone, come) = (items_not_in(&old, &new), items_not_in(&new, &old));
         for address in &gone {
             super::store::remove_from_index(&mut self.owners, address, owner);
         }
         for address in &come {
             super::store::add_to_index(&mut self.owners, *address, owner);
         }
-        gone.into_iter().chain(come).map(Topic::address).collect()
+        gone.into_iter().chain(come).map(Topic::address_owner).collect()
     }
 
     /// Replaces the ranges of an owner. Returns the topics that this changes.
-    pub(super) fn ranges_moved(&mut self, owner: &AddressOwner, old: &[IpNet], new: &[IpNet]) -> Vec<Topic> {
-        let (gone, come) = (without(old, new), without(new, old));
-        let lengths: Vec<_> = self.lengths.keys().copied().collect();
+    pub(super) fn update_ranges(&mut self, owner: &AddressOwner, old: &[IpNet], new: &[IpNet]) -> Vec<Topic> {
+        let (gone, come) = (items_not_in(old, new), items_not_in(new, old));
+        let lengths: Vec<_> = self.prefix_lengths.keys().copied().collect();
         for range in &gone {
             super::store::remove_from_index(&mut self.ranges, range, owner);
-            self.count(range, false);
+            self.count_prefix_length(range, false);
         }
         for range in &come {
             super::store::add_to_index(&mut self.ranges, *range, owner);
-            self.count(range, true);
+            self.count_prefix_length(range, true);
         }
         // A lookup probes one range for each length in use. A new or unused length changes what every lookup has to
         // probe, so all readers must be notified.
-        let other_lengths = !self.lengths.keys().eq(lengths.iter());
+        let other_lengths = !self.prefix_lengths.keys().eq(lengths.iter());
         let ranges = gone.into_iter().chain(come).map(Topic::pod_range);
         ranges.chain(other_lengths.then(Topic::pod_range_lengths)).collect()
     }
 
-    fn count(&mut self, range: &IpNet, one_more: bool) {
+    fn count_prefix_length(&mut self, range: &IpNet, one_more: bool) {
         let length = (matches!(range, IpNet::V6(_)), range.prefix_len());
-        let count = self.lengths.entry(length).or_default();
+        let count = self.prefix_lengths.entry(length).or_default();
         *count = if one_more { *count + 1 } else { count.saturating_sub(1) };
         if *count == 0 {
-            self.lengths.remove(&length);
+            self.prefix_lengths.remove(&length);
         }
     }
 }
 
 /// Returns each address once, with IPv4-mapped IPv6 addresses as IPv4.
-fn each(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    let mut addresses: Vec<_> = addresses.iter().copied().map(canonical).collect();
+fn canonical_addresses(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let mut addresses: Vec<_> = addresses.iter().copied().map(canonical_address).collect();
     addresses.sort_unstable();
     addresses.dedup();
     addresses
 }
 
-fn without<T: Copy + PartialEq>(these: &[T], others: &[T]) -> Vec<T> {
+fn items_not_in<T: Copy + PartialEq>(these: &[T], others: &[T]) -> Vec<T> {
     these.iter().copied().filter(|one| !others.contains(one)).collect()
 }
 
@@ -122,7 +127,7 @@ mod tests {
     }
 
     fn pod(name: &str) -> AddressOwner {
-        AddressOwner::Pod(Key::new("shop", name))
+        AddressOwner::Pod(ObjectKey::new("shop", name))
     }
 
     fn node(name: &str) -> AddressOwner {
@@ -133,51 +138,55 @@ mod tests {
         AddressOwner::PodRange(name.into())
     }
 
-    fn owners(addresses: &Addresses, of: &str) -> Vec<AddressOwner> {
+    fn owners(addresses: &AddressIndex, of: &str) -> Vec<AddressOwner> {
         addresses.owners_of(ip(of)).cloned().collect()
     }
 
     #[test]
     fn pods_in_the_network_of_their_node_share_its_address() {
-        let mut addresses = Addresses::default();
+        let mut addresses = AddressIndex::default();
         for owner in [node("a"), pod("p"), pod("q")] {
-            addresses.moved(&owner, &[], &[ip("192.0.2.1")]);
+            addresses.update_addresses(&owner, &[], &[ip("192.0.2.1")]);
         }
         assert_eq!(owners(&addresses, "192.0.2.1"), [pod("p"), pod("q"), node("a")]);
-        addresses.moved(&pod("p"), &[ip("192.0.2.1")], &[]);
+        addresses.update_addresses(&pod("p"), &[ip("192.0.2.1")], &[]);
         assert_eq!(owners(&addresses, "192.0.2.1"), [pod("q"), node("a")]);
-        addresses.moved(&pod("q"), &[ip("192.0.2.1")], &[]);
-        addresses.moved(&node("a"), &[ip("192.0.2.1")], &[]);
+        addresses.update_addresses(&pod("q"), &[ip("192.0.2.1")], &[]);
+        addresses.update_addresses(&node("a"), &[ip("192.0.2.1")], &[]);
         assert!(addresses.owners.is_empty());
     }
 
     #[test]
-    fn only_what_changes_is_touched() {
-        let mut addresses = Addresses::default();
+    fn only_changed_addresses_are_reported() {
+        let mut addresses = AddressIndex::default();
         let both = [ip("10.0.0.1"), ip("fd00::1")];
-        let two = [Topic::address(ip("10.0.0.1")), Topic::address(ip("fd00::1"))];
-        assert_eq!(addresses.moved(&pod("p"), &[], &both), two);
-        assert_eq!(addresses.moved(&pod("p"), &both, &both), []);
+        let two = [Topic::address_owner(ip("10.0.0.1")), Topic::address_owner(ip("fd00::1"))];
+        assert_eq!(addresses.update_addresses(&pod("p"), &[], &both), two);
+        assert_eq!(addresses.update_addresses(&pod("p"), &both, &both), []);
         let next = [ip("10.0.0.2"), ip("fd00::1")];
-        let touched = [Topic::address(ip("10.0.0.1")), Topic::address(ip("10.0.0.2"))];
-        assert_eq!(addresses.moved(&pod("p"), &both, &next), touched);
+        let touched = [Topic::address_owner(ip("10.0.0.1")), Topic::address_owner(ip("10.0.0.2"))];
+        assert_eq!(addresses.update_addresses(&pod("p"), &both, &next), touched);
         assert_eq!(owners(&addresses, "10.0.0.1"), []);
         assert_eq!(owners(&addresses, "fd00::1"), [pod("p")]);
     }
 
     #[test]
-    fn an_ipv4_address_in_the_form_of_ipv6_is_itself() {
-        let mut addresses = Addresses::default();
-        addresses.moved(&pod("p"), &[], &[ip("::ffff:10.0.0.1"), ip("10.0.0.1"), ip("64:ff9b::a00:1")]);
+    fn ipv4_mapped_addresses_are_stored_as_ipv4() {
+        let mut addresses = AddressIndex::default();
+        addresses.update_addresses(
+            &pod("p"),
+            &[],
+            &[ip("::ffff:10.0.0.1"), ip("10.0.0.1"), ip("64:ff9b::a00:1")],
+        );
         assert_eq!(owners(&addresses, "10.0.0.1"), [pod("p")]);
         assert_eq!(addresses.owners.len(), 1);
     }
 
     #[test]
     fn an_address_lies_in_the_ranges_of_its_family() {
-        let mut addresses = Addresses::default();
-        addresses.ranges_moved(&range("a"), &[], &[net("10.244.1.0/24"), net("fd00:1::/64")]);
-        addresses.ranges_moved(&range("b"), &[], &[net("10.244.2.0/24"), net("10.0.0.0/8")]);
+        let mut addresses = AddressIndex::default();
+        addresses.update_ranges(&range("a"), &[], &[net("10.244.1.0/24"), net("fd00:1::/64")]);
+        addresses.update_ranges(&range("b"), &[], &[net("10.244.2.0/24"), net("10.0.0.0/8")]);
         assert_eq!(owners(&addresses, "10.244.1.7"), [range("b"), range("a")]);
         assert_eq!(owners(&addresses, "10.244.3.7"), [range("b")]);
         assert_eq!(owners(&addresses, "fd00:1::7"), [range("a")]);
@@ -185,15 +194,15 @@ mod tests {
     }
 
     #[test]
-    fn a_new_length_of_ranges_is_told_to_all() {
-        let mut addresses = Addresses::default();
+    fn new_prefix_lengths_are_reported_once() {
+        let mut addresses = AddressIndex::default();
         let (one, other) = (net("10.244.1.0/24"), net("10.244.2.0/24"));
         let first = [Topic::pod_range(one), Topic::pod_range_lengths()];
-        assert_eq!(addresses.ranges_moved(&range("a"), &[], &[one]), first);
-        assert_eq!(addresses.ranges_moved(&range("b"), &[], &[other]), [Topic::pod_range(other)]);
-        assert_eq!(addresses.ranges_moved(&range("a"), &[one], &[]), [Topic::pod_range(one)]);
+        assert_eq!(addresses.update_ranges(&range("a"), &[], &[one]), first);
+        assert_eq!(addresses.update_ranges(&range("b"), &[], &[other]), [Topic::pod_range(other)]);
+        assert_eq!(addresses.update_ranges(&range("a"), &[one], &[]), [Topic::pod_range(one)]);
         let last = [Topic::pod_range(other), Topic::pod_range_lengths()];
-        assert_eq!(addresses.ranges_moved(&range("b"), &[other], &[]), last);
-        assert!(addresses.ranges.is_empty() && addresses.lengths.is_empty());
+        assert_eq!(addresses.update_ranges(&range("b"), &[other], &[]), last);
+        assert!(addresses.ranges.is_empty() && addresses.prefix_lengths.is_empty());
     }
 }

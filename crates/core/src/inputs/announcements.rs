@@ -5,25 +5,25 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use crate::catalogue::{Offer, Source};
-use crate::key::Key;
+use crate::catalogue::{Announcement, PeerKey};
+use crate::key::ObjectKey;
 
 /// The accepted announcements, by peer and by service.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Announcements {
-    of: HashMap<Source, BTreeMap<Key, Arc<Offer>>>,
+pub(crate) struct AnnouncementIndex {
+    by_peer: HashMap<PeerKey, BTreeMap<ObjectKey, Arc<Announcement>>>,
     /// The announcing peers of each service. The key is the MeshFedConfig, and the remote namespace and exposed name.
-    announcers: HashMap<(Key, Key), BTreeMap<Arc<str>, Arc<Offer>>>,
+    by_service: HashMap<(ObjectKey, ObjectKey), BTreeMap<Arc<str>, Arc<Announcement>>>,
     /// The trust domains that each peer's announcements name, and the number of announcements for each. All
     /// announcements of a peer should name the same one. If they do not, that is the peer's fault, and the map is
     /// bounded by the number of its announcements.
-    trust_domains: HashMap<Source, BTreeMap<String, usize>>,
+    trust_domains: HashMap<PeerKey, BTreeMap<String, usize>>,
 }
 
-impl Announcements {
+impl AnnouncementIndex {
     /// Sets or removes an announcement. Returns whether that changed anything.
-    pub(super) fn set(&mut self, source: &Source, service: &Key, new: Option<Offer>) -> bool {
-        let old = self.of.get(source).and_then(|offers| offers.get(service));
+    pub(super) fn set(&mut self, source: &PeerKey, service: &ObjectKey, new: Option<Announcement>) -> bool {
+        let old = self.by_peer.get(source).and_then(|offers| offers.get(service));
         if old.map(|offer| &**offer) == new.as_ref() {
             return false;
         }
@@ -36,7 +36,7 @@ impl Announcements {
         true
     }
 
-    fn count_trust_domain(&mut self, source: &Source, old: Option<&str>, new: Option<&str>) {
+    fn count_trust_domain(&mut self, source: &PeerKey, old: Option<&str>, new: Option<&str>) {
         if old == new {
             return;
         }
@@ -59,51 +59,51 @@ impl Announcements {
     }
 
     /// Returns the trust domains that a peer's announcements name, in order.
-    pub(crate) fn trust_domains(&self, source: &Source) -> impl Iterator<Item = &str> {
+    pub(crate) fn trust_domains(&self, source: &PeerKey) -> impl Iterator<Item = &str> {
         self.trust_domains.get(source).into_iter().flat_map(|counts| counts.keys().map(String::as_str))
     }
 
-    fn insert(&mut self, source: &Source, service: &Key, new: &Arc<Offer>) {
-        self.of.entry(source.clone()).or_default().insert(service.clone(), Arc::clone(new));
-        let announcers = self.announcers.entry((source.fed_config.clone(), service.clone())).or_default();
+    fn insert(&mut self, source: &PeerKey, service: &ObjectKey, new: &Arc<Announcement>) {
+        self.by_peer.entry(source.clone()).or_default().insert(service.clone(), Arc::clone(new));
+        let announcers = self.by_service.entry((source.fed_config.clone(), service.clone())).or_default();
         announcers.insert(Arc::clone(&source.peer), Arc::clone(new));
     }
 
-    fn remove(&mut self, source: &Source, service: &Key) {
-        if let Some(offers) = self.of.get_mut(source) {
+    fn remove(&mut self, source: &PeerKey, service: &ObjectKey) {
+        if let Some(offers) = self.by_peer.get_mut(source) {
             offers.remove(service);
             if offers.is_empty() {
-                self.of.remove(source);
+                self.by_peer.remove(source);
             }
         }
         let id = (source.fed_config.clone(), service.clone());
-        if let Some(announcers) = self.announcers.get_mut(&id) {
+        if let Some(announcers) = self.by_service.get_mut(&id) {
             announcers.remove(&source.peer);
             if announcers.is_empty() {
-                self.announcers.remove(&id);
+                self.by_service.remove(&id);
             }
         }
     }
 
     /// Returns all accepted announcements of a peer, in order of the service.
-    pub(crate) fn of<'a>(
+    pub(crate) fn announced_by<'a>(
         &'a self,
-        source: &Source,
-    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Offer>)> + use<'a> {
-        self.of.get(source).into_iter().flatten()
+        source: &PeerKey,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<Announcement>)> + use<'a> {
+        self.by_peer.get(source).into_iter().flatten()
     }
 
     /// Returns the number of services that a peer announces.
-    pub(crate) fn count(&self, source: &Source) -> usize {
-        self.of.get(source).map_or(0, BTreeMap::len)
+    pub(crate) fn service_count(&self, source: &PeerKey) -> usize {
+        self.by_peer.get(source).map_or(0, BTreeMap::len)
     }
 
     /// Returns the peers that announce a service, in order of their names.
-    pub(crate) fn announcers<'a>(
+    pub(crate) fn announcers_of<'a>(
         &'a self,
-        fed_config: &Key,
-        service: &Key,
-    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Arc<Offer>)> + use<'a> {
-        self.announcers.get(&(fed_config.clone(), service.clone())).into_iter().flatten()
+        fed_config: &ObjectKey,
+        service: &ObjectKey,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Arc<Announcement>)> + use<'a> {
+        self.by_service.get(&(fed_config.clone(), service.clone())).into_iter().flatten()
     }
 }

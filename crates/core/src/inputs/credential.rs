@@ -15,12 +15,12 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::crl::{self, Revocation};
-use crate::key::Key;
+use crate::key::ObjectKey;
 use crate::labels::Labels;
 use crate::uid::Uid;
 
 /// Type of the Secrets that Emcee reads.
-const SECRET_TYPE: &str = "kubernetes.io/tls";
+const TLS_SECRET_TYPE: &str = "kubernetes.io/tls";
 
 const CERTIFICATE: &str = "tls.crt";
 const PRIVATE_KEY: &str = "tls.key";
@@ -31,7 +31,7 @@ const CRL: &str = "ca.crl";
 #[derive(Clone, Debug, PartialEq)]
 pub struct Credential {
     /// Namespace and name of the Secret.
-    pub key: Key,
+    pub key: ObjectKey,
     /// UID of the Secret. Empty in files.
     pub uid: Uid,
     /// Labels of the Secret.
@@ -40,7 +40,7 @@ pub struct Credential {
     pub material: KeyMaterial,
     /// Whether gateways can use the Secret itself, without a copy: it has `ca.crt`, and none of the keys that Istio
     /// prefers to those that Emcee reads.
-    pub complete: bool,
+    pub usable_in_place: bool,
     /// Subject alternative names of the certificate: DNS names and URIs.
     pub names: Vec<String>,
     /// Start of the certificate's validity.
@@ -48,7 +48,7 @@ pub struct Credential {
     /// End of the validity of the certificate and its CA, whichever is earlier.
     pub not_after: Timestamp,
     /// Number of root certificates in the CA bundle.
-    pub roots: usize,
+    pub root_count: usize,
     /// Content of the CRLs, if the Secret has `ca.crl`.
     pub revocation: Revocation,
     /// What is wrong with the Secret, except that it has expired or is not valid yet:
@@ -63,12 +63,12 @@ const CA_SUFFIX: &str = "-cacert";
 
 /// Returns the name of the Secret whose CA Istio uses instead of the CA in the credential `name`, if that Secret
 /// exists.
-pub(crate) fn shadow_of(name: &str) -> String {
+pub(crate) fn ca_secret_name(name: &str) -> String {
     format!("{name}{CA_SUFFIX}")
 }
 
 /// Returns whether a Secret of this name may replace the CA of a credential.
-pub fn may_shadow(secret: &str) -> bool {
+pub fn is_ca_secret_name(secret: &str) -> bool {
     secret.ends_with(CA_SUFFIX)
 }
 
@@ -156,8 +156,8 @@ impl CredentialProblem {
 
 impl Credential {
     /// Reads a Secret. Returns `None` if its type is not `kubernetes.io/tls`.
-    pub fn of(secret: &Secret) -> Option<Self> {
-        if secret.type_.as_deref() != Some(SECRET_TYPE) {
+    pub fn from_secret(secret: &Secret) -> Option<Self> {
+        if secret.type_.as_deref() != Some(TLS_SECRET_TYPE) {
             return None;
         }
         let metadata = &secret.metadata;
@@ -165,7 +165,7 @@ impl Credential {
         // A broken Secret still becomes a credential, so that the relationship that selects it can report the
         // problem.
         let mut credential = Self {
-            key: Key::new(namespace, metadata.name.as_deref().unwrap_or_default()),
+            key: ObjectKey::new(namespace, metadata.name.as_deref().unwrap_or_default()),
             uid: Uid::new(metadata.uid.as_deref()),
             labels: metadata.labels.as_ref().map(Labels::from).unwrap_or_default(),
             material: KeyMaterial {
@@ -174,15 +174,15 @@ impl Credential {
                 ca: [].into(),
                 crl: None,
             },
-            complete: value(secret, CA).is_some() && !has_other_keys(secret),
+            usable_in_place: secret_value(secret, CA).is_some() && !has_preferred_keys(secret),
             names: Vec::new(),
             not_before: Timestamp::MIN,
             not_after: Timestamp::MAX,
-            roots: 0,
+            root_count: 0,
             revocation: Revocation::default(),
             problem: None,
         };
-        credential.problem = credential.read(secret).err();
+        credential.problem = credential.parse_secret(secret).err();
         Some(credential)
     }
 
@@ -199,11 +199,11 @@ impl Credential {
             let rest = words.strip_prefix(&field).map(|rest| rest.trim_start().to_owned());
             return Some((field, rest.unwrap_or(words)));
         }
-        self.out_of_time(now).map(|words| ("data.tls.crt".to_owned(), words))
+        self.validity_problem(now).map(|words| ("data.tls.crt".to_owned(), words))
     }
 
     /// Returns why a certificate without other problems is not valid at `now`. `None` if it is valid.
-    pub fn out_of_time(&self, now: Timestamp) -> Option<String> {
+    pub fn validity_problem(&self, now: Timestamp) -> Option<String> {
         if now > self.not_after {
             return Some(format!(
                 "the certificate, or its CA, expired at {} (issue it again)",
@@ -214,45 +214,45 @@ impl Credential {
             .then(|| format!("the certificate is not valid before {} (check the clock)", self.not_before))
     }
 
-    fn read(&mut self, secret: &Secret) -> Result<(), CredentialProblem> {
-        let certificate = value(secret, CERTIFICATE).ok_or(CredentialProblem::Missing(CERTIFICATE))?;
-        let private_key = value(secret, PRIVATE_KEY).ok_or(CredentialProblem::Missing(PRIVATE_KEY))?;
-        let ca = ca(secret)?;
+    fn parse_secret(&mut self, secret: &Secret) -> Result<(), CredentialProblem> {
+        let certificate = secret_value(secret, CERTIFICATE).ok_or(CredentialProblem::Missing(CERTIFICATE))?;
+        let private_key = secret_value(secret, PRIVATE_KEY).ok_or(CredentialProblem::Missing(PRIVATE_KEY))?;
+        let ca = find_ca(secret)?;
         // Fields are set step by step: after an error they keep what could be read so far.
         self.material = KeyMaterial {
             certificate: certificate.into(),
             private_key: private_key.into(),
             ca: ca.into(),
-            crl: value(secret, CRL).map(Into::into),
+            crl: secret_value(secret, CRL).map(Into::into),
         };
-        let chain = certificates(CERTIFICATE, certificate)?;
-        let roots = certificates(CA, ca)?;
-        self.roots = roots.len();
-        let leaf = parse(CERTIFICATE, &chain[0])?;
-        self.names = names(&leaf);
-        self.not_before = leaf.validity().not_before.timestamp().try_into_timestamp(Timestamp::MIN);
-        self.not_after = leaf.validity().not_after.timestamp().try_into_timestamp(Timestamp::MAX);
+        let chain = parse_certificates(CERTIFICATE, certificate)?;
+        let roots = parse_certificates(CA, ca)?;
+        self.root_count = roots.len();
+        let leaf = parse_x509(CERTIFICATE, &chain[0])?;
+        self.names = subject_alt_names(&leaf);
+        self.not_before = leaf.validity().not_before.timestamp().timestamp_or(Timestamp::MIN);
+        self.not_after = leaf.validity().not_after.timestamp().timestamp_or(Timestamp::MAX);
         // The validity is set before the checks that may fail, and the chain is verified at a fixed time. So an
         // expired certificate is no problem here: `validity_problem` reports it, and again as time passes.
-        self.bound_by_roots(&roots)?;
-        key_matches(&chain[0], private_key)?;
+        self.limit_to_root_expiry(&roots)?;
+        check_private_key(&chain[0], private_key)?;
         if self.names.is_empty() {
             return Err(CredentialProblem::NoName);
         }
         verify_chain(&chain, &roots, leaf.validity().not_before.timestamp())?;
         // A CRL may be issued by an intermediate CA in the chain, too. The leaf is no CA.
-        if let Some(crl) = value(secret, CRL) {
-            self.revocation = crl::judge(crl, roots.iter().chain(&chain[1..]))?;
+        if let Some(crl) = secret_value(secret, CRL) {
+            self.revocation = crl::check_crls(crl, roots.iter().chain(&chain[1..]))?;
         }
         Ok(())
     }
 
     /// Limits the validity to that of the root that expires last. With one root, the certificate is worthless after
     /// its end.
-    fn bound_by_roots(&mut self, roots: &[CertificateDer<'_>]) -> Result<(), CredentialProblem> {
+    fn limit_to_root_expiry(&mut self, roots: &[CertificateDer<'_>]) -> Result<(), CredentialProblem> {
         let mut latest = Timestamp::MIN;
         for root in roots {
-            let end = parse(CA, root)?.validity().not_after.timestamp().try_into_timestamp(Timestamp::MAX);
+            let end = parse_x509(CA, root)?.validity().not_after.timestamp().timestamp_or(Timestamp::MAX);
             latest = latest.max(end);
         }
         self.not_after = self.not_after.min(latest);
@@ -260,19 +260,19 @@ impl Credential {
     }
 }
 
-trait TryIntoTimestamp {
-    fn try_into_timestamp(self, otherwise: Timestamp) -> Timestamp;
+trait UnixSeconds {
+    fn timestamp_or(self, otherwise: Timestamp) -> Timestamp;
 }
 
-impl TryIntoTimestamp for i64 {
-    fn try_into_timestamp(self, otherwise: Timestamp) -> Timestamp {
+impl UnixSeconds for i64 {
+    fn timestamp_or(self, otherwise: Timestamp) -> Timestamp {
         Timestamp::from_second(self).unwrap_or(otherwise)
     }
 }
 
 /// Returns the value of one key of the Secret. In files there may be `stringData`, which takes precedence as in the
 /// API server.
-fn value<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
+fn secret_value<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
     let text = secret.string_data.as_ref().and_then(|data| data.get(key)).map(String::as_bytes);
     text.or_else(|| secret.data.as_ref()?.get(key).map(|ByteString(bytes)| bytes.as_slice()))
 }
@@ -281,32 +281,36 @@ fn value<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
 /// them.
 ///
 /// Source: `pilot/pkg/credentials/kube/secrets.go`, `ExtractCertInfo` and `ExtractRoot`.
-fn has_other_keys(secret: &Secret) -> bool {
-    ["cacert", "cert", "key", "crl"].into_iter().any(|key| value(secret, key).is_some())
+fn has_preferred_keys(secret: &Secret) -> bool {
+    ["cacert", "cert", "key", "crl"].into_iter().any(|key| secret_value(secret, key).is_some())
 }
 
 /// Returns the CA bundle: `ca.crt`, or else the only other `*.crt` key.
-fn ca(secret: &Secret) -> Result<&[u8], CredentialProblem> {
-    if let Some(ca) = value(secret, CA) {
+fn find_ca(secret: &Secret) -> Result<&[u8], CredentialProblem> {
+    if let Some(ca) = secret_value(secret, CA) {
         return Ok(ca);
     }
     let keys =
         secret.data.iter().flat_map(|d| d.keys()).chain(secret.string_data.iter().flat_map(|d| d.keys()));
     // A key may be in both `data` and `stringData`. It counts once.
-    let mut others: Vec<&String> = keys.filter(|key| is_certificate(key) && *key != CERTIFICATE).collect();
+    let mut others: Vec<&String> =
+        keys.filter(|key| is_certificate_key(key) && *key != CERTIFICATE).collect();
     others.sort_unstable();
     others.dedup();
     match others.as_slice() {
-        [one] => value(secret, one).ok_or(CredentialProblem::NoCa),
+        [one] => secret_value(secret, one).ok_or(CredentialProblem::NoCa),
         _ => Err(CredentialProblem::NoCa),
     }
 }
 
-fn is_certificate(key: &str) -> bool {
+fn is_certificate_key(key: &str) -> bool {
     key.rsplit_once('.').is_some_and(|(_, extension)| extension == "crt")
 }
 
-fn certificates(key: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CredentialProblem> {
+fn parse_certificates(
+    key: &'static str,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, CredentialProblem> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let certificates = read.map_err(|error| CredentialProblem::Pem(key, error.to_string()))?;
     if certificates.is_empty() {
@@ -315,7 +319,7 @@ fn certificates(key: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'sta
     Ok(certificates)
 }
 
-fn parse<'a>(
+fn parse_x509<'a>(
     key: &'static str,
     der: &'a CertificateDer<'_>,
 ) -> Result<X509Certificate<'a>, CredentialProblem> {
@@ -324,7 +328,7 @@ fn parse<'a>(
         .map_err(|error| CredentialProblem::NotCertificate(key, error.to_string()))
 }
 
-fn names(leaf: &X509Certificate<'_>) -> Vec<String> {
+fn subject_alt_names(leaf: &X509Certificate<'_>) -> Vec<String> {
     let extension = leaf.subject_alternative_name().ok().flatten();
     let names = extension.into_iter().flat_map(|extension| &extension.value.general_names);
     names
@@ -335,7 +339,7 @@ fn names(leaf: &X509Certificate<'_>) -> Vec<String> {
         .collect()
 }
 
-fn key_matches(leaf: &CertificateDer<'_>, pem: &[u8]) -> Result<(), CredentialProblem> {
+fn check_private_key(leaf: &CertificateDer<'_>, pem: &[u8]) -> Result<(), CredentialProblem> {
     let key = PrivateKeyDer::from_pem_slice(pem)
         .map_err(|_| CredentialProblem::Pem(PRIVATE_KEY, "it holds no private key".into()))?;
     let key = any_supported_type(&key).map_err(|error| CredentialProblem::BadKey(error.to_string()))?;

@@ -28,7 +28,7 @@ pub struct Revocation {
 
 /// Checks the lists in `ca.crl`. `issuers` are the certificates of the CAs: those in `ca.crt`, and the intermediate
 /// ones in `tls.crt`.
-pub(super) fn judge<'a>(
+pub(super) fn check_crls<'a>(
     pem: &[u8],
     issuers: impl Iterator<Item = &'a CertificateDer<'static>>,
 ) -> Result<Revocation, CredentialProblem> {
@@ -42,7 +42,7 @@ pub(super) fn judge<'a>(
         issuers.filter_map(|der| X509Certificate::from_der(der).ok()).map(|(_, issuer)| issuer).collect();
     let (mut next_update, mut listed) = (None, vec![false; issuers.len()]);
     for list in &lists {
-        let (at, next) = judge_one(list, &issuers)?;
+        let (at, next) = check_crl(list, &issuers)?;
         listed[at] = true;
         next_update = [next_update, next].into_iter().flatten().min();
     }
@@ -52,7 +52,7 @@ pub(super) fn judge<'a>(
 }
 
 /// Checks one list. Returns the index of its issuer, and its `nextUpdate`.
-fn judge_one(
+fn check_crl(
     der: &CertificateRevocationListDer<'_>,
     issuers: &[X509Certificate<'_>],
 ) -> Result<(usize, Option<Timestamp>), CredentialProblem> {

@@ -7,31 +7,31 @@ use k8s_openapi::api::discovery::v1 as k8s;
 
 use super::ServicePort;
 use crate::endpoint::Host;
-use crate::key::Key;
+use crate::key::ObjectKey;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY`] for Kubernetes' own controller, which serves Services with a selector. It removes foreign
 /// endpoints from slices with this label.
-const KUBERNETES: &str = "endpointslice-controller.k8s.io";
+const KUBERNETES_CONTROLLER: &str = "endpointslice-controller.k8s.io";
 
 /// A group of addresses of a Service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndpointSlice {
     /// Namespace and name of the slice.
-    pub key: Key,
+    pub key: ObjectKey,
     /// The Service that the slice belongs to.
-    pub service: Key,
+    pub service: ObjectKey,
     /// Addresses that are ready.
     pub addresses: Box<[SliceAddress]>,
     /// Addresses that are not ready. Istio can be configured to use these too.
     pub not_ready: Box<[SliceAddress]>,
     /// Whether the slice has more addresses than are stored.
-    pub is_cut: bool,
+    pub is_truncated: bool,
     /// TCP ports of the addresses: name and number.
     pub ports: Box<[(Option<String>, u16)]>,
     /// Whether Kubernetes' own controller manages the slice, provided that its Service has a selector.
-    pub by_kubernetes: bool,
+    pub managed_by_kubernetes: bool,
 }
 
 /// One address of a slice.
@@ -42,7 +42,7 @@ pub struct SliceAddress {
     /// The Pod with this address, in the namespace of the slice, according to the slice.
     pub pod: Option<String>,
     /// A Pod in another namespace that the slice names as its target.
-    pub elsewhere: Option<Box<Key>>,
+    pub foreign_pod: Option<Box<ObjectKey>>,
 }
 
 /// How many addresses of one slice are stored. Kubernetes' own slices have at most 1,000 endpoints, of one address
@@ -51,31 +51,31 @@ const MAX_ADDRESSES: usize = 2_000;
 
 impl EndpointSlice {
     /// Reads an EndpointSlice. Returns `None` if it belongs to no Service.
-    pub fn of(object: &k8s::EndpointSlice) -> Option<Self> {
+    pub fn from_object(object: &k8s::EndpointSlice) -> Option<Self> {
         let metadata = &object.metadata;
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
         let labels = metadata.labels.as_ref()?;
         let service = labels.get(SERVICE_NAME)?;
-        let by_kubernetes = labels.get(MANAGED_BY).is_some_and(|by| by == KUBERNETES);
+        let by_kubernetes = labels.get(MANAGED_BY).is_some_and(|by| by == KUBERNETES_CONTROLLER);
         // Kubernetes: an unset `ready` condition means ready.
         let (ready, not_ready): (Vec<_>, Vec<_>) = object.endpoints.iter().partition(|endpoint| {
             endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
         });
-        let all = |endpoint| addresses(namespace, endpoint);
+        let all = |endpoint| slice_addresses(namespace, endpoint);
         let (mut ready, mut not_ready) =
             (ready.into_iter().flat_map(all), not_ready.into_iter().flat_map(all));
         // Ready addresses have priority. The rest of the limit is left to those that are not ready.
         let kept: Box<[_]> = ready.by_ref().take(MAX_ADDRESSES).collect();
         let kept_not_ready: Box<[_]> = not_ready.by_ref().take(MAX_ADDRESSES - kept.len()).collect();
-        let key = Key::new(namespace, metadata.name.as_deref().unwrap_or_default());
+        let key = ObjectKey::new(namespace, metadata.name.as_deref().unwrap_or_default());
         Some(Self {
-            service: Key { namespace: Arc::clone(&key.namespace), name: service.as_str().into() },
+            service: ObjectKey { namespace: Arc::clone(&key.namespace), name: service.as_str().into() },
             addresses: kept,
             not_ready: kept_not_ready,
             // `by_ref` above leaves in the iterators what did not fit.
-            is_cut: ready.next().is_some() || not_ready.next().is_some(),
+            is_truncated: ready.next().is_some() || not_ready.next().is_some(),
             key,
-            by_kubernetes,
+            managed_by_kubernetes: by_kubernetes,
             ports: object
                 .ports
                 .iter()
@@ -87,14 +87,14 @@ impl EndpointSlice {
     }
 
     /// Returns the number that a port of the Service has at these addresses.
-    pub fn number_of(&self, port: &ServicePort) -> Option<u16> {
+    pub fn port_number(&self, port: &ServicePort) -> Option<u16> {
         let name = port.name.as_deref().unwrap_or_default();
         let mut ports = self.ports.iter();
         ports.find(|(own, _)| own.as_deref().unwrap_or_default() == name).map(|(_, number)| *number)
     }
 }
 
-fn addresses<'e>(
+fn slice_addresses<'e>(
     namespace: &'e str,
     endpoint: &'e k8s::Endpoint,
 ) -> impl Iterator<Item = SliceAddress> + use<'e> {
@@ -113,7 +113,7 @@ fn addresses<'e>(
         Some(SliceAddress {
             host,
             pod: name.filter(|_| elsewhere.is_none()).map(str::to_owned),
-            elsewhere: elsewhere.map(|of| Box::new(Key::new(of, name.unwrap_or_default()))),
+            foreign_pod: elsewhere.map(|of| Box::new(ObjectKey::new(of, name.unwrap_or_default()))),
         })
     })
 }

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::endpoint::{Endpoint, Host};
-use crate::key::Key;
+use crate::key::ObjectKey;
 use crate::labels::Labels;
 use crate::protocol::Protocol;
 use crate::uid::Uid;
@@ -18,13 +18,13 @@ use crate::uid::Uid;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     /// Namespace and name of the Service.
-    pub key: Key,
+    pub key: ObjectKey,
     /// Labels of its pods. Empty if it has no selector.
     pub selector: Labels,
     /// TCP ports of the Service.
     pub ports: Box<[ServicePort]>,
     /// Addresses outside the cluster: those of its load balancer, or else its external IPs.
-    pub addresses: Box<[Host]>,
+    pub external_addresses: Box<[Host]>,
     /// IP addresses that belong to the Service: its ClusterIPs, and those that a load balancer assigned.
     pub ips: Box<[IpAddr]>,
     /// Whether its type is `NodePort`.
@@ -34,11 +34,11 @@ pub struct Service {
     /// Namespaces to which it is exported (`networking.istio.io/exportTo`). Empty: the mesh's default.
     pub export_to: Box<[String]>,
     /// Whether Emcee wrote it as the facade Service of this namespace and name.
-    pub our_facade: bool,
+    pub is_own_facade: bool,
     /// The request, in its labels, to expose it. `None` without one.
-    pub expose: Option<Box<Expose>>,
+    pub expose_request: Option<Box<ExposeRequest>>,
     /// The discovery server of a peer, if the Service stands for one.
-    pub discovery: Option<Box<DiscoveryServer>>,
+    pub discovery_server: Option<Box<DiscoveryServer>>,
 }
 
 /// The discovery server of a peer, as described by a Service with the label `emcee: discovery`.
@@ -53,13 +53,13 @@ pub struct DiscoveryServer {
 
 /// The request, in the labels of a Service, to expose it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expose {
+pub struct ExposeRequest {
     /// UID of the Service. Empty in files.
     pub uid: Uid,
     /// Name of the MeshFedConfig through which to expose it, or `true`.
-    pub through: String,
+    pub fed_config: String,
     /// Name under which to expose it: `[<MeshFedConfig>:]<alias>`. `None`: its own name.
-    pub as_: Option<String>,
+    pub alias: Option<String>,
 }
 
 /// A TCP port of a Service.
@@ -88,36 +88,40 @@ pub enum TargetPort {
 
 impl Service {
     /// Reads a Kubernetes Service.
-    pub fn of(object: &k8s::Service) -> Self {
+    pub fn from_object(object: &k8s::Service) -> Self {
         let metadata = &object.metadata;
         let spec = object.spec.clone().unwrap_or_default();
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
-        let key = Key::new(namespace, metadata.name.as_deref().unwrap_or_default());
+        let key = ObjectKey::new(namespace, metadata.name.as_deref().unwrap_or_default());
         let kind = spec.type_.as_deref().unwrap_or("ClusterIP");
         Self {
-            our_facade: is_our_facade(&key, metadata.labels.as_ref(), &spec),
+            is_own_facade: is_own_facade(&key, metadata.labels.as_ref(), &spec),
             selector: spec.selector.as_ref().map(Labels::from).unwrap_or_default(),
-            ports: spec.ports.iter().flatten().filter_map(service_port).collect(),
-            addresses: addresses(object, &spec).into(),
-            ips: ips(object, &spec),
+            ports: spec.ports.iter().flatten().filter_map(parse_service_port).collect(),
+            external_addresses: external_addresses(object, &spec).into(),
+            ips: service_ips(object, &spec),
             node_port: kind == "NodePort",
             external_name: kind == "ExternalName",
-            export_to: export_to(metadata.annotations.as_ref()),
-            expose: expose(metadata),
-            discovery: discovery(object, &spec),
+            export_to: parse_export_to(metadata.annotations.as_ref()),
+            expose_request: parse_expose_request(metadata),
+            discovery_server: parse_discovery_server(object, &spec),
             key,
         }
     }
 
     /// Returns the port with this number.
-    pub fn port(&self, number: u16) -> Option<&ServicePort> {
+    pub fn find_port(&self, number: u16) -> Option<&ServicePort> {
         self.ports.iter().find(|port| port.number == number)
     }
 }
 
 /// Returns whether a Service is a facade that Emcee owns. If a user gives a facade a selector or another type, Emcee
 /// releases it instead of overwriting it. A copy of a facade under another name is not a facade either.
-fn is_our_facade(key: &Key, labels: Option<&BTreeMap<String, String>>, spec: &k8s::ServiceSpec) -> bool {
+fn is_own_facade(
+    key: &ObjectKey,
+    labels: Option<&BTreeMap<String, String>>,
+    spec: &k8s::ServiceSpec,
+) -> bool {
     let has = |key: &str, value: &str| labels.and_then(|l| l.get(key)).is_some_and(|v| v == value);
     has(labels::MANAGED_BY, labels::MANAGED_BY_EMCEE)
         && has(labels::OWNER_KIND, "Facade")
@@ -128,37 +132,37 @@ fn is_our_facade(key: &Key, labels: Option<&BTreeMap<String, String>>, spec: &k8
 }
 
 /// Returns the request to expose a Service. The value `false` means no request.
-fn expose(metadata: &ObjectMeta) -> Option<Box<Expose>> {
+fn parse_expose_request(metadata: &ObjectMeta) -> Option<Box<ExposeRequest>> {
     let through = metadata.labels.as_ref()?.get(labels::EXPOSE).filter(|value| *value != "false")?;
     // The annotation has priority: a label's value cannot contain the colon of `<MeshFedConfig>:<alias>`.
     let alias = |from: Option<&BTreeMap<String, String>>| from?.get(labels::EXPOSE_AS).cloned();
     let as_ = alias(metadata.annotations.as_ref()).or_else(|| alias(metadata.labels.as_ref()));
     let uid = Uid::new(metadata.uid.as_deref());
-    Some(Box::new(Expose { uid, through: through.clone(), as_ }))
+    Some(Box::new(ExposeRequest { uid, fed_config: through.clone(), alias: as_ }))
 }
 
-fn discovery(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Option<Box<DiscoveryServer>> {
+fn parse_discovery_server(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Option<Box<DiscoveryServer>> {
     let metadata = &object.metadata;
     let of = |from: Option<&BTreeMap<String, String>>, key: &str| from?.get(key).cloned();
     of(metadata.labels.as_ref(), labels::DISCOVERY).filter(|value| value == labels::DISCOVERY_SERVER)?;
     let peer = of(metadata.labels.as_ref(), labels::PEER)
         .or_else(|| of(metadata.annotations.as_ref(), labels::PEER));
-    let ports: Vec<_> = spec.ports.iter().flatten().filter_map(service_port).collect();
+    let ports: Vec<_> = spec.ports.iter().flatten().filter_map(parse_service_port).collect();
     let named = ports.iter().find(|port| port.name.as_deref() == Some("discovery"));
     let port = named.or_else(|| ports.first()).map(|port| port.number);
     // A Service of type ExternalName may stand for a server outside the cluster.
-    let name = spec.external_name.as_deref().and_then(host);
-    let hosts = addresses(object, spec).into_iter().chain(name);
+    let name = spec.external_name.as_deref().and_then(parse_host);
+    let hosts = external_addresses(object, spec).into_iter().chain(name);
     let endpoints = hosts.filter_map(|host| Some(Endpoint { host, port: port? })).collect();
     Some(Box::new(DiscoveryServer { peer, endpoints }))
 }
 
-fn export_to(annotations: Option<&BTreeMap<String, String>>) -> Box<[String]> {
+fn parse_export_to(annotations: Option<&BTreeMap<String, String>>) -> Box<[String]> {
     let value = annotations.and_then(|annotations| annotations.get(labels::ISTIO_EXPORT_TO));
     value.into_iter().flat_map(|value| value.split(',')).map(|one| one.trim().to_owned()).collect()
 }
 
-fn service_port(port: &k8s::ServicePort) -> Option<ServicePort> {
+fn parse_service_port(port: &k8s::ServicePort) -> Option<ServicePort> {
     if port.protocol.as_deref().unwrap_or("TCP") != "TCP" {
         return None;
     }
@@ -181,15 +185,15 @@ fn service_port(port: &k8s::ServicePort) -> Option<ServicePort> {
     })
 }
 
-fn addresses(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Vec<Host> {
+fn external_addresses(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Vec<Host> {
     let balancer = object.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
     let given = balancer
         .into_iter()
         .flatten()
         .filter_map(|ingress| ingress.ip.as_ref().or(ingress.hostname.as_ref()));
-    let mut hosts: Vec<Host> = given.filter_map(|text| host(text)).collect();
+    let mut hosts: Vec<Host> = given.filter_map(|text| parse_host(text)).collect();
     if hosts.is_empty() {
-        hosts = spec.external_ips.iter().flatten().filter_map(|text| host(text)).collect();
+        hosts = spec.external_ips.iter().flatten().filter_map(|text| parse_host(text)).collect();
     }
     hosts.sort();
     hosts.dedup();
@@ -198,7 +202,7 @@ fn addresses(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Vec<Host> {
 
 /// Returns the addresses that the cluster assigned. `externalIPs` do not count: the owner of a Service can set them
 /// to any address.
-fn ips(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Box<[IpAddr]> {
+fn service_ips(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Box<[IpAddr]> {
     let balancer = object.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
     let given = balancer.into_iter().flatten().filter_map(|ingress| ingress.ip.as_ref());
     // `clusterIP` repeats the first of `clusterIPs`. The value `None` of headless Services is no address and drops
@@ -210,7 +214,7 @@ fn ips(object: &k8s::Service, spec: &k8s::ServiceSpec) -> Box<[IpAddr]> {
     ips.into()
 }
 
-fn host(text: &str) -> Option<Host> {
+fn parse_host(text: &str) -> Option<Host> {
     if let Ok(address) = text.parse() {
         return Some(Host::Ip(address));
     }

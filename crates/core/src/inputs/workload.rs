@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::key::Key;
+use crate::key::ObjectKey;
 use crate::labels::Labels;
 
 /// The kind of object from which a workload was read.
@@ -24,7 +24,7 @@ pub enum WorkloadKind {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
     /// Namespace and name of the object.
-    pub key: Key,
+    pub key: ObjectKey,
     /// The kind of object from which it was read.
     pub kind: WorkloadKind,
     /// Labels of the pods.
@@ -34,47 +34,47 @@ pub struct Workload {
     /// Named container ports: name and number.
     pub ports: BTreeMap<String, u16>,
     /// Whether the pods have an Istio sidecar. `None` if it is not known, as for a Deployment.
-    pub sidecar: Option<bool>,
+    pub has_sidecar: Option<bool>,
     /// Inbound ports that bypass the sidecar.
     pub excluded_ports: Vec<u16>,
     /// The only inbound ports that pass through the sidecar. `None`: all do, except the excluded ones.
-    pub only_ports: Option<Vec<u16>>,
+    pub included_ports: Option<Vec<u16>>,
     /// Whether Emcee created the workload.
-    pub ours: bool,
+    pub created_by_emcee: bool,
     /// IP addresses of a Pod. Empty until it has any, and for a Deployment.
     pub addresses: Box<[IpAddr]>,
 }
 
 impl Workload {
     /// Reads a Pod. Returns `None` if it has finished, as it cannot be reached any more.
-    pub fn of_pod(pod: &Pod) -> Option<Self> {
+    pub fn from_pod(pod: &Pod) -> Option<Self> {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         if matches!(phase, Some("Succeeded" | "Failed")) {
             return None;
         }
         let spec = pod.spec.as_ref()?;
-        let mut workload = Self::of_template(WorkloadKind::Pod, &pod.metadata, &pod.metadata, spec);
+        let mut workload = Self::from_template(WorkloadKind::Pod, &pod.metadata, &pod.metadata, spec);
         // A Pod in the host network has no sidecar that captures its traffic.
-        let proxied = containers(spec).any(|container| container.name == "istio-proxy");
-        workload.sidecar = Some(proxied && spec.host_network != Some(true));
-        workload.addresses = addresses(pod);
+        let proxied = all_containers(spec).any(|container| container.name == "istio-proxy");
+        workload.has_sidecar = Some(proxied && spec.host_network != Some(true));
+        workload.addresses = pod_addresses(pod);
         Some(workload)
     }
 
     /// Reads the pod template of a Deployment.
-    pub fn of_deployment(deployment: &Deployment) -> Option<Self> {
+    pub fn from_deployment(deployment: &Deployment) -> Option<Self> {
         let template = &deployment.spec.as_ref()?.template;
         let metadata = template.metadata.clone().unwrap_or_default();
         let spec = template.spec.clone().unwrap_or_default();
-        Some(Self::of_template(WorkloadKind::Deployment, &deployment.metadata, &metadata, &spec))
+        Some(Self::from_template(WorkloadKind::Deployment, &deployment.metadata, &metadata, &spec))
     }
 
-    fn of_template(kind: WorkloadKind, object: &ObjectMeta, pods: &ObjectMeta, spec: &PodSpec) -> Self {
+    fn from_template(kind: WorkloadKind, object: &ObjectMeta, pods: &ObjectMeta, spec: &PodSpec) -> Self {
         let namespace = object.namespace.as_deref().unwrap_or("default");
         let labels = pods.labels.clone().unwrap_or_default();
-        let ports = containers(spec).flat_map(|container| container.ports.iter().flatten());
+        let ports = all_containers(spec).flat_map(|container| container.ports.iter().flatten());
         Self {
-            key: Key::new(namespace, object.name.as_deref().unwrap_or_default()),
+            key: ObjectKey::new(namespace, object.name.as_deref().unwrap_or_default()),
             kind,
             service_account: spec.service_account_name.clone().unwrap_or_else(|| "default".to_owned()),
             ports: ports
@@ -82,11 +82,11 @@ impl Workload {
                 .collect(),
             // A template shows only that there will be no sidecar. Whether one is injected depends on the namespace,
             // too.
-            sidecar: uninjected(&labels, pods.annotations.as_ref(), spec).then_some(false),
-            excluded_ports: ports_of(pods, "traffic.sidecar.istio.io/excludeInboundPorts")
+            has_sidecar: is_injection_disabled(&labels, pods.annotations.as_ref(), spec).then_some(false),
+            excluded_ports: annotated_ports(pods, "traffic.sidecar.istio.io/excludeInboundPorts")
                 .unwrap_or_default(),
-            only_ports: ports_of(pods, "traffic.sidecar.istio.io/includeInboundPorts"),
-            ours: labels.contains_key(labels::GATEWAY),
+            included_ports: annotated_ports(pods, "traffic.sidecar.istio.io/includeInboundPorts"),
+            created_by_emcee: labels.contains_key(labels::GATEWAY),
             labels: (&labels).into(),
             addresses: Box::default(),
         }
@@ -95,7 +95,7 @@ impl Workload {
     /// Returns whether calls to a port of the pods reach the application without its sidecar.
     pub fn bypasses_sidecar(&self, port: u16) -> bool {
         self.excluded_ports.contains(&port)
-            || self.only_ports.as_ref().is_some_and(|only| !only.contains(&port))
+            || self.included_ports.as_ref().is_some_and(|only| !only.contains(&port))
     }
 
     /// Returns whether the pods have all of these labels. As in a Service, an empty selector selects nothing.
@@ -104,7 +104,7 @@ impl Workload {
     }
 }
 
-fn addresses(pod: &Pod) -> Box<[IpAddr]> {
+fn pod_addresses(pod: &Pod) -> Box<[IpAddr]> {
     let Some(status) = &pod.status else { return Box::default() };
     let all = status.pod_ips.iter().flatten().map(|address| &address.ip).chain(&status.pod_ip);
     let mut addresses: Vec<IpAddr> = all.filter_map(|text| text.parse().ok()).collect();
@@ -114,13 +114,13 @@ fn addresses(pod: &Pod) -> Box<[IpAddr]> {
 }
 
 /// Returns all containers. A sidecar may be an init container that keeps running (Kubernetes 1.29).
-fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+fn all_containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
     spec.containers.iter().chain(spec.init_containers.iter().flatten())
 }
 
 /// Returns whether the pods are excluded from injection. Injection that is off for the whole namespace is not visible
 /// here.
-fn uninjected(
+fn is_injection_disabled(
     labels: &BTreeMap<String, String>,
     annotations: Option<&BTreeMap<String, String>>,
     spec: &PodSpec,
@@ -133,7 +133,7 @@ fn uninjected(
 
 /// Returns the ports in an annotation such as `80,443`. `None` without the annotation, or if it is `*`: no
 /// restriction.
-fn ports_of(pods: &ObjectMeta, annotation: &str) -> Option<Vec<u16>> {
+fn annotated_ports(pods: &ObjectMeta, annotation: &str) -> Option<Vec<u16>> {
     let value = pods.annotations.as_ref()?.get(annotation).filter(|value| value.trim() != "*")?;
     Some(value.split(',').filter_map(|port| port.trim().parse().ok()).collect())
 }

@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use emcee_api::istio::WorkloadEntry as Entry;
 
 use crate::endpoint::Host;
-use crate::key::Key;
+use crate::key::ObjectKey;
 use crate::labels::Labels;
 
 /// A workload that is not a Pod, such as a virtual machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkloadEntry {
     /// Namespace and name of the object.
-    pub key: Key,
+    pub key: ObjectKey,
     /// Its address. `None` for a Unix domain socket, and for a text that is neither an IP address nor a DNS name.
     pub host: Option<Host>,
     /// Labels by which Services and ServiceEntries of its namespace select it.
@@ -24,20 +24,20 @@ pub struct WorkloadEntry {
 
 impl WorkloadEntry {
     /// Reads the fields of a `WorkloadEntry`.
-    pub fn of(object: &Entry) -> Self {
+    pub fn from_object(object: &Entry) -> Self {
         let metadata = &object.metadata;
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
         let spec = &object.spec;
         Self {
-            key: Key::new(namespace, metadata.name.as_deref().unwrap_or_default()),
-            host: host(&spec.address),
-            labels: labels(metadata.labels.as_ref(), &spec.labels),
+            key: ObjectKey::new(namespace, metadata.name.as_deref().unwrap_or_default()),
+            host: parse_host(&spec.address),
+            labels: merged_labels(metadata.labels.as_ref(), &spec.labels),
             service_account: Some(spec.service_account.clone()).filter(|name| !name.is_empty()),
         }
     }
 
     /// Returns its IP address, if it has one.
-    pub fn address(&self) -> Option<IpAddr> {
+    pub fn ip_address(&self) -> Option<IpAddr> {
         match self.host {
             Some(Host::Ip(address)) => Some(address),
             Some(Host::Name(_)) | None => None,
@@ -46,11 +46,11 @@ impl WorkloadEntry {
 }
 
 /// Merges the labels of the object and of its spec, as Istio does. If both have a key, the object's value counts.
-fn labels(own: Option<&BTreeMap<String, String>>, spec: &BTreeMap<String, String>) -> Labels {
-    own.map(Labels::from).unwrap_or_default().or(&Labels::from(spec))
+fn merged_labels(own: Option<&BTreeMap<String, String>>, spec: &BTreeMap<String, String>) -> Labels {
+    own.map(Labels::from).unwrap_or_default().with_defaults(&Labels::from(spec))
 }
 
-fn host(text: &str) -> Option<Host> {
+fn parse_host(text: &str) -> Option<Host> {
     if let Ok(address) = text.parse() {
         return Some(Host::Ip(address));
     }

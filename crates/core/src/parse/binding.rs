@@ -1,33 +1,33 @@
 //! ServiceBinding: the remote service, and the name by which applications of this mesh call it.
 
-use emcee_api::{Announcement, ServiceBinding, ServiceBindingStatus, labels};
+use emcee_api::{AnnouncementStatus, ServiceBinding, ServiceBindingStatus, labels};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::Identity;
-use super::checker::Checker;
+use super::ResourceIdentity;
+use super::checker::FieldChecker;
 use crate::endpoint::Endpoint;
-use crate::key::Key;
+use crate::key::ObjectKey;
 use crate::labels::Labels;
 use crate::mode::Mode;
 use crate::names;
 use crate::plan::OwnerKind;
 use crate::policy;
 use crate::protocol::Protocol;
-use crate::text::quote;
+use crate::text::quote_value;
 
 /// Namespaces of this mesh that may see a remote service (`exportTo`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Visibility {
+pub enum ExportScope {
     /// Only the binding's namespace.
     Namespace,
     /// All namespaces of the mesh.
     Mesh,
 }
 
-impl Visibility {
+impl ExportScope {
     /// Returns the scope that an `export_to` list means, or `None` if it is not an allowed list.
-    pub(super) fn of(export_to: &[String]) -> Option<Self> {
+    pub(super) fn from_export_to(export_to: &[String]) -> Option<Self> {
         match export_to {
             [one] if one == "." => Some(Self::Namespace),
             [one] if one == "*" => Some(Self::Mesh),
@@ -48,7 +48,7 @@ impl Visibility {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Binding {
     /// Namespace, name, precedence and generation.
-    pub identity: Identity,
+    pub identity: ResourceIdentity,
     /// Name under which the other mesh exposes the service.
     pub remote_name: String,
     /// Namespace of the service in the other mesh.
@@ -72,17 +72,17 @@ pub struct Binding {
     /// Identities of the remote service; empty if not given.
     pub subject_alt_names: Vec<String>,
     /// Namespaces that may see the service.
-    pub visibility: Visibility,
+    pub export_scope: ExportScope,
     /// Last accepted announcement, as stored in the status.
-    pub remembered: Option<Box<Remembered>>,
+    pub stored_announcement: Option<Box<StoredAnnouncement>>,
     /// Relationship that imported the binding automatically, according to its labels: the namespace of the
     /// MeshFedConfig, and its name as a label value.
-    pub(crate) import_of: Option<(String, String)>,
+    pub(crate) import_owner: Option<(String, String)>,
 }
 
 /// Announcement that was stored in a status and read back.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Remembered {
+pub struct StoredAnnouncement {
     /// Name of the peer that announced it.
     pub peer: String,
     /// Protocol of the remote port.
@@ -109,75 +109,80 @@ pub struct Remembered {
 
 impl Binding {
     /// Returns the binding host.
-    pub fn host(&self) -> String {
+    pub fn binding_host(&self) -> String {
         names::binding_host(&self.identity.key.name, &self.identity.key.namespace)
     }
 
     /// Returns the service in the other mesh: its namespace, and the name under which it is exposed.
-    pub fn remote(&self) -> Key {
-        Key::new(&self.remote_namespace, &self.remote_name)
+    pub fn remote_service(&self) -> ObjectKey {
+        ObjectKey::new(&self.remote_namespace, &self.remote_name)
     }
 
     /// Returns the facade, or `None` if the binding provides a subset of a local Service.
-    pub fn facade_key(&self) -> Option<Key> {
+    pub fn facade_key(&self) -> Option<ObjectKey> {
         let namespace = self.identity.key.namespace.clone();
-        self.subset.is_none().then(|| Key { namespace, name: self.facade.as_str().into() })
+        self.subset.is_none().then(|| ObjectKey { namespace, name: self.facade.as_str().into() })
     }
 
     /// Returns the binding without its import owner, as created by a user. Anyone can write the labels that
     /// mark an import, so they are not always trusted.
     #[must_use]
-    pub fn not_imported(self) -> Self {
-        Self { import_of: None, ..self }
+    pub fn without_import_owner(self) -> Self {
+        Self { import_owner: None, ..self }
     }
 
     /// Whether the binding was created for an announcement in this relationship. A copy under another name
     /// was not.
-    pub fn is_import_of(&self, fed_config: &Key) -> bool {
-        self.import_of.as_ref() == Some(&import_labels(fed_config)) && self.identity.key == self.remote()
+    pub fn is_import_of(&self, fed_config: &ObjectKey) -> bool {
+        self.import_owner.as_ref() == Some(&import_owner_labels(fed_config))
+            && self.identity.key == self.remote_service()
     }
 }
 
-pub(super) fn parse(checker: &mut Checker, identity: Identity, object: &ServiceBinding) -> Binding {
+pub(super) fn parse(
+    checker: &mut FieldChecker,
+    identity: ResourceIdentity,
+    object: &ServiceBinding,
+) -> Binding {
     let spec = &object.spec;
     let remote_namespace = spec.namespace.clone().unwrap_or_else(|| identity.key.namespace.to_string());
-    own_name(checker, &identity.key.name);
-    checker.label("spec.name", &spec.name);
-    checker.label("spec.namespace", &remote_namespace);
-    checker.mesh_fed_config_selector(&spec.mesh_fed_config_selector);
-    checker.subject_alt_names("spec.subject_alt_names", &spec.subject_alt_names);
+    check_own_name(checker, &identity.key.name);
+    checker.check_label("spec.name", &spec.name);
+    checker.check_label("spec.namespace", &remote_namespace);
+    checker.check_fed_config_selector(&spec.mesh_fed_config_selector);
+    checker.check_subject_alt_names("spec.subject_alt_names", &spec.subject_alt_names);
     for (field, value) in [("spec.subset", &spec.subset), ("spec.peer", &spec.peer)] {
         if let Some(value) = value {
-            checker.label(field, value);
+            checker.check_label(field, value);
         }
     }
-    server_name(checker, spec.server_name.as_deref());
+    check_server_name(checker, spec.server_name.as_deref());
     Binding {
-        facade: facade(checker, object),
+        facade: facade_name(checker, object),
         identity,
         remote_name: spec.name.clone(),
         remote_namespace,
         fed_config: (&spec.mesh_fed_config_selector).into(),
-        port: spec.port.map(|port| checker.port("spec.port", port)),
-        endpoints: endpoints(checker, &spec.endpoints),
+        port: spec.port.map(|port| checker.parse_port("spec.port", port)),
+        endpoints: parse_endpoints(checker, &spec.endpoints),
         subset: spec.subset.clone(),
-        protocol: checker.protocol("spec.protocol", spec.protocol.as_deref()),
+        protocol: checker.parse_protocol("spec.protocol", spec.protocol.as_deref()),
         peer: spec.peer.clone(),
         server_name: spec.server_name.clone(),
         subject_alt_names: spec.subject_alt_names.clone(),
-        visibility: visibility(checker, spec.export_to.as_deref()),
-        remembered: object.status.as_ref().and_then(remembered).map(Box::new),
-        import_of: import_of(&object.metadata),
+        export_scope: parse_export_to(checker, spec.export_to.as_deref()),
+        stored_announcement: object.status.as_ref().and_then(read_stored_announcement).map(Box::new),
+        import_owner: read_import_owner(&object.metadata),
     }
 }
 
 /// Returns the owner labels of imports of a relationship: the namespace of the MeshFedConfig, and its name as
 /// a label value.
-pub(crate) fn import_labels(fed_config: &Key) -> (String, String) {
+pub(crate) fn import_owner_labels(fed_config: &ObjectKey) -> (String, String) {
     (fed_config.namespace.to_string(), names::label_value(&fed_config.name))
 }
 
-fn import_of(metadata: &ObjectMeta) -> Option<(String, String)> {
+fn read_import_owner(metadata: &ObjectMeta) -> Option<(String, String)> {
     let label = |key: &str| metadata.labels.as_ref()?.get(key);
     let is = |key: &str, value: &str| label(key).is_some_and(|it| it == value);
     // Every object that Emcee generates for a MeshFedConfig has both labels.
@@ -190,30 +195,33 @@ fn import_of(metadata: &ObjectMeta) -> Option<(String, String)> {
 }
 
 /// Checks the binding's own name, which is the first label of its host.
-fn own_name(checker: &mut Checker, name: &str) {
+fn check_own_name(checker: &mut FieldChecker, name: &str) {
     if !names::is_dns_label(name) {
         checker.refuse(
             "metadata.name",
-            format!("{} is not a DNS label, and it is the first label of the binding's host (at most 63 characters, no dots)", quote(name)),
+            format!("{} is not a DNS label, and it is the first label of the binding's host (at most 63 characters, no dots)", quote_value(name)),
         );
     }
 }
 
 /// Returns the name of the facade. The facade is a Kubernetes Service, so its name begins with a letter (RFC
 /// 1035).
-fn facade(checker: &mut Checker, object: &ServiceBinding) -> String {
+fn facade_name(checker: &mut FieldChecker, object: &ServiceBinding) -> String {
     let (field, name) = match &object.spec.alias {
         Some(alias) => ("spec.alias", alias),
         None => ("spec.name", &object.spec.name),
     };
     if field == "spec.alias" {
-        checker.alias(field, name);
+        checker.check_alias(field, name);
     }
     // With a subset there is no facade, so the name of the remote service may begin with a digit.
     if object.spec.subset.is_none() && name.starts_with(|c: char| c.is_ascii_digit()) {
         checker.refuse(
             field,
-            format!("invalid alias {} (a Service's name begins with a letter: set spec.alias)", quote(name)),
+            format!(
+                "invalid alias {} (a Service's name begins with a letter: set spec.alias)",
+                quote_value(name)
+            ),
         );
     }
     name.clone()
@@ -221,43 +229,43 @@ fn facade(checker: &mut Checker, object: &ServiceBinding) -> String {
 
 /// Checks the endpoints as far as possible without the MeshFedConfig: endpoints that no peer may ever have
 /// are refused.
-fn endpoints(checker: &mut Checker, values: &[String]) -> Vec<Endpoint> {
+fn parse_endpoints(checker: &mut FieldChecker, values: &[String]) -> Vec<Endpoint> {
     let field = "spec.endpoints";
     for (index, value) in values.iter().enumerate() {
-        if let Some(words) = value.parse().ok().and_then(|endpoint| policy::never(&endpoint)) {
+        if let Some(words) = value.parse().ok().and_then(|endpoint| policy::never_allowed(&endpoint)) {
             checker.refuse(format!("{field}[{index}]"), words);
         }
     }
-    checker.endpoints(field, values)
+    checker.parse_endpoints(field, values)
 }
 
-fn server_name(checker: &mut Checker, name: Option<&str>) {
-    if let Some(words) = name.and_then(policy::server_name::misformed) {
+fn check_server_name(checker: &mut FieldChecker, name: Option<&str>) {
+    if let Some(words) = name.and_then(policy::server_name::why_malformed) {
         checker.refuse("spec.server_name", words);
     }
 }
 
-fn visibility(checker: &mut Checker, export_to: Option<&[String]>) -> Visibility {
-    let Some(export_to) = export_to else { return Visibility::Mesh };
-    match Visibility::of(export_to) {
+fn parse_export_to(checker: &mut FieldChecker, export_to: Option<&[String]>) -> ExportScope {
+    let Some(export_to) = export_to else { return ExportScope::Mesh };
+    match ExportScope::from_export_to(export_to) {
         Some(visibility) => visibility,
         None => {
             checker.refuse(
                 "spec.export_to",
                 r#"is neither ["."] (this namespace) nor ["*"] (the whole mesh, the default)"#,
             );
-            Visibility::Namespace
+            ExportScope::Namespace
         }
     }
 }
 
 /// Reads the announcement stored in the status. Emcee wrote it, so parts that can no longer be read are
 /// ignored. Discovery receives them again.
-fn remembered(status: &ServiceBindingStatus) -> Option<Remembered> {
-    let announcement: &Announcement = status.announcement.as_ref()?;
+fn read_stored_announcement(status: &ServiceBindingStatus) -> Option<StoredAnnouncement> {
+    let announcement: &AnnouncementStatus = status.announcement.as_ref()?;
     // Without its endpoints the announcement would be of no use, so one unreadable endpoint drops all of it.
     let endpoints: Result<Vec<_>, _> = announcement.endpoints.iter().map(|text| text.parse()).collect();
-    Some(Remembered {
+    Some(StoredAnnouncement {
         peer: announcement.peer.clone(),
         protocol: announcement.protocol.as_deref().and_then(|word| word.parse().ok()),
         port: announcement.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0),

@@ -4,39 +4,39 @@ use std::collections::{BTreeMap, HashSet};
 
 use emcee_api::Reason;
 
-use super::problems::Problems;
+use super::problems::ProblemList;
 use crate::endpoint::Endpoint;
 use crate::names;
-use crate::problem::Problem;
+use crate::problem::ResourceProblem;
 use crate::protocol::Protocol;
-use crate::text::quote;
+use crate::text::quote_value;
 
-const LABEL_ALLOWED: &str = "a DNS label: a-z, 0-9 and `-`, at most 63 characters, no dots or capitals";
+const ALLOWED_LABEL: &str = "a DNS label: a-z, 0-9 and `-`, at most 63 characters, no dots or capitals";
 
 #[derive(Default)]
-pub(super) struct Checker {
-    pub(super) problems: Problems,
+pub(super) struct FieldChecker {
+    pub(super) problems: ProblemList,
 }
 
-impl Checker {
+impl FieldChecker {
     pub(super) fn refuse(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(Problem::at(Reason::Invalid, field, message));
+        self.problems.push(ResourceProblem::at_field(Reason::Invalid, field, message));
     }
 
-    pub(super) fn label(&mut self, field: &str, value: &str) {
+    pub(super) fn check_label(&mut self, field: &str, value: &str) {
         if !names::is_dns_label(value) {
-            self.refuse(field, format!("{} is not a valid name ({LABEL_ALLOWED})", quote(value)));
+            self.refuse(field, format!("{} is not a valid name ({ALLOWED_LABEL})", quote_value(value)));
         }
     }
 
     /// Checks a name that replaces another one. The message is that of the first prototype.
-    pub(super) fn alias(&mut self, field: &str, value: &str) {
+    pub(super) fn check_alias(&mut self, field: &str, value: &str) {
         if !names::is_dns_label(value) {
-            self.refuse(field, format!("invalid alias {} ({LABEL_ALLOWED})", quote(value)));
+            self.refuse(field, format!("invalid alias {} ({ALLOWED_LABEL})", quote_value(value)));
         }
     }
 
-    pub(super) fn port(&mut self, field: &str, value: i64) -> u16 {
+    pub(super) fn parse_port(&mut self, field: &str, value: i64) -> u16 {
         match u16::try_from(value) {
             Ok(port) if port > 0 => port,
             _ => {
@@ -46,16 +46,16 @@ impl Checker {
         }
     }
 
-    pub(super) fn protocol(&mut self, field: &str, value: Option<&str>) -> Option<Protocol> {
+    pub(super) fn parse_protocol(&mut self, field: &str, value: Option<&str>) -> Option<Protocol> {
         let value = value?;
         let protocol = value.parse().ok();
         if protocol.is_none() {
-            self.refuse(field, format!("unknown protocol {} ({})", quote(value), Protocol::ALLOWED));
+            self.refuse(field, format!("unknown protocol {} ({})", quote_value(value), Protocol::ALLOWED));
         }
         protocol
     }
 
-    pub(super) fn endpoints(&mut self, field: &str, values: &[String]) -> Vec<Endpoint> {
+    pub(super) fn parse_endpoints(&mut self, field: &str, values: &[String]) -> Vec<Endpoint> {
         let mut endpoints = Vec::with_capacity(values.len());
         let mut seen = HashSet::with_capacity(values.len());
         for (index, value) in values.iter().enumerate() {
@@ -72,28 +72,28 @@ impl Checker {
     }
 
     /// Checks names in a certificate: DNS names or SPIFFE ids.
-    pub(super) fn subject_alt_names(&mut self, field: &str, values: &[String]) {
+    pub(super) fn check_subject_alt_names(&mut self, field: &str, values: &[String]) {
         for (index, value) in values.iter().enumerate() {
             if !names::is_dns_name(value) && !is_spiffe_id(value) {
                 self.refuse(
                     format!("{field}[{index}]"),
-                    format!("{} is not a valid name in a certificate (a DNS name in lower case without wildcard, or spiffe://trust-domain/path)", quote(value)),
+                    format!("{} is not a valid name in a certificate (a DNS name in lower case without wildcard, or spiffe://trust-domain/path)", quote_value(value)),
                 );
             }
         }
     }
 
-    pub(super) fn selector(&mut self, field: &str, labels: &BTreeMap<String, String>) {
+    pub(super) fn check_selector(&mut self, field: &str, labels: &BTreeMap<String, String>) {
         for (key, value) in labels {
             if !is_label_key(key) {
-                self.refuse(member(field, key), format!("{} is not a label's key", quote(key)));
+                self.refuse(member_path(field, key), format!("{} is not a label's key", quote_value(key)));
             }
             if !is_label_value(value) {
                 self.refuse(
-                    member(field, key),
+                    member_path(field, key),
                     format!(
                         "{} is not a label's value (at most 63 of a-z, A-Z, 0-9, `-`, `_` and `.`)",
-                        quote(value)
+                        quote_value(value)
                     ),
                 );
             }
@@ -101,7 +101,7 @@ impl Checker {
     }
 
     /// Checks labels of MeshFedConfigs. The message is that of the first prototype.
-    pub(super) fn mesh_fed_config_selector(&mut self, labels: &BTreeMap<String, String>) {
+    pub(super) fn check_fed_config_selector(&mut self, labels: &BTreeMap<String, String>) {
         let field = "spec.mesh_fed_config_selector";
         if labels.is_empty() {
             self.refuse(
@@ -109,12 +109,12 @@ impl Checker {
                 "requires mesh_fed_config_selector (labels of a MeshFedConfig, such as {fed-config: NAME})",
             );
         }
-        self.selector(field, labels);
+        self.check_selector(field, labels);
     }
 }
 
 /// Prepares a text for a message: cuts it, and escapes what would break the line.
-pub(crate) fn plain(text: &str) -> String {
+pub(crate) fn truncate_for_message(text: &str) -> String {
     const LIMIT: usize = 200;
     let cut: String = text.chars().take(LIMIT).collect();
     let end = if cut.len() < text.len() { "…" } else { "" };
@@ -123,15 +123,15 @@ pub(crate) fn plain(text: &str) -> String {
 
 /// Returns the path of a member of a field. A name that is not a plain word is written in brackets, as for a
 /// label key.
-pub(super) fn member(path: &str, name: &str) -> String {
+pub(super) fn member_path(path: &str, name: &str) -> String {
     let is_word = !name.is_empty()
         && name.len() <= 64
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
     match (path, is_word) {
         ("", true) => name.to_owned(),
-        ("", false) => quote(name),
+        ("", false) => quote_value(name),
         (path, true) => format!("{path}.{name}"),
-        (path, false) => format!("{path}[{}]", plain(name)),
+        (path, false) => format!("{path}[{}]", truncate_for_message(name)),
     }
 }
 

@@ -8,15 +8,15 @@ use emcee_api::{
 };
 use ipnet::IpNet;
 
-use super::Identity;
-use super::binding::Visibility;
-use super::checker::{Checker, plain};
+use super::ResourceIdentity;
+use super::binding::ExportScope;
+use super::checker::{FieldChecker, truncate_for_message};
 use crate::endpoint::Endpoint;
 use crate::labels::Labels;
-use crate::mode::{Mode, Side};
+use crate::mode::{GatewaySide, Mode};
 use crate::names;
 use crate::policy;
-use crate::text::quote;
+use crate::text::quote_value;
 
 const DEFAULT_GATEWAY_PORT: u16 = 15443;
 const DEFAULT_REPLICAS: i32 = 2;
@@ -27,7 +27,7 @@ const DEFAULT_EXPIRE_AFTER: Duration = Duration::from_mins(10);
 #[derive(Clone, Debug, PartialEq)]
 pub struct FedConfig {
     /// Namespace, name, precedence and generation. The namespace is the fed namespace.
-    pub identity: Identity,
+    pub identity: ResourceIdentity,
     /// Labels of the object, with `fed-config` added if it is missing.
     pub labels: Labels,
     /// Data plane style (`spec.mode`).
@@ -50,7 +50,7 @@ pub struct FedConfig {
     /// Domains in which exposed Services may have host names as addresses.
     pub allowed_backend_domains: Vec<String>,
     /// The other meshes of the relationship.
-    pub peers: Vec<PeerModel>,
+    pub peers: Vec<PeerSettings>,
     /// Settings for announcements and imports.
     pub discovery: DiscoverySettings,
     /// Number of replicas of a created gateway.
@@ -70,7 +70,7 @@ pub struct GatewaySettings {
 
 /// Settings of one peer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PeerModel {
+pub struct PeerSettings {
     /// Name of the peer.
     pub name: String,
     /// Names in the peer's certificate, at least one.
@@ -97,7 +97,7 @@ pub struct DiscoverySettings {
     /// Largest number of automatic imports.
     pub max_imports: usize,
     /// Namespaces that may see automatic imports.
-    pub export_to: Visibility,
+    pub export_to: ExportScope,
     /// What happens to the announcements of an unreachable peer.
     pub on_peer_loss: OnPeerLoss,
     /// How long the announcements of an unreachable peer stay, if they expire.
@@ -108,55 +108,59 @@ pub struct DiscoverySettings {
 
 impl FedConfig {
     /// Whether the selector of an exposition or a binding selects this MeshFedConfig.
-    pub fn matches(&self, selector: &Labels) -> bool {
+    pub fn has_labels(&self, selector: &Labels) -> bool {
         self.labels.has_all(selector)
     }
 
     /// Whether resources of `namespace` may use this relationship.
-    pub fn allows(&self, namespace: &str) -> bool {
+    pub fn allows_namespace(&self, namespace: &str) -> bool {
         self.allowed_namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
     }
 }
 
-pub(super) fn parse(checker: &mut Checker, identity: Identity, object: &MeshFedConfig) -> FedConfig {
+pub(super) fn parse(
+    checker: &mut FieldChecker,
+    identity: ResourceIdentity,
+    object: &MeshFedConfig,
+) -> FedConfig {
     let spec = &object.spec;
-    let mode = mode(checker, &spec.mode);
-    checker.selector("spec.tls_context_selector", &spec.tls_context_selector);
-    tls_needed(checker, mode, spec);
-    let discovery = discovery(checker, spec.discovery.as_ref());
+    let mode = parse_mode(checker, &spec.mode);
+    checker.check_selector("spec.tls_context_selector", &spec.tls_context_selector);
+    check_tls_context(checker, mode, spec);
+    let discovery = parse_discovery(checker, spec.discovery.as_ref());
     FedConfig {
         labels: effective_labels(object, &identity.key.name),
         // An invalid mode was refused above, so this value is never used: the object has problems and no
         // model is returned.
         mode: mode.unwrap_or(Mode::Flat),
-        relationship: relationship(checker, spec.relationship.as_deref(), &identity.key.name),
+        relationship: relationship_name(checker, spec.relationship.as_deref(), &identity.key.name),
         identity,
-        tls_context: labels_of(&spec.tls_context_selector),
-        egress: gateway(checker, mode, Side::Egress, spec),
-        ingress: gateway(checker, mode, Side::Ingress, spec),
-        allowed_namespaces: allowed_namespaces(checker, spec.allowed_namespaces.as_deref()),
-        allowed_server_names: allowed_server_names(checker, &spec.allowed_server_names),
-        allowed_backend_networks: networks(
+        tls_context: optional_labels(&spec.tls_context_selector),
+        egress: parse_gateway(checker, mode, GatewaySide::Egress, spec),
+        ingress: parse_gateway(checker, mode, GatewaySide::Ingress, spec),
+        allowed_namespaces: parse_allowed_namespaces(checker, spec.allowed_namespaces.as_deref()),
+        allowed_server_names: parse_allowed_server_names(checker, &spec.allowed_server_names),
+        allowed_backend_networks: parse_networks(
             checker,
             "spec.allowed_backend_networks",
             &spec.allowed_backend_networks,
         ),
-        allowed_backend_domains: domains(
+        allowed_backend_domains: parse_domains(
             checker,
             "spec.allowed_backend_domains",
             &spec.allowed_backend_domains,
         ),
-        peers: peers(checker, &spec.peers),
+        peers: parse_peers(checker, &spec.peers),
         discovery,
-        replicas: replicas(checker, spec.gateway_replicas),
+        replicas: parse_replicas(checker, spec.gateway_replicas),
         ingress_service_type: spec.ingress_gateway_service_type.unwrap_or(ServiceType::LoadBalancer),
     }
 }
 
-fn mode(checker: &mut Checker, word: &str) -> Option<Mode> {
+fn parse_mode(checker: &mut FieldChecker, word: &str) -> Option<Mode> {
     let mode = word.parse().ok();
     if mode.is_none() {
-        checker.refuse("spec.mode", format!("Unknown Mode {} ({})", quote(word), Mode::ALLOWED));
+        checker.refuse("spec.mode", format!("Unknown Mode {} ({})", quote_value(word), Mode::ALLOWED));
     }
     mode
 }
@@ -168,20 +172,20 @@ fn effective_labels(object: &MeshFedConfig, name: &str) -> Labels {
 }
 
 /// Returns `None` if there are no labels.
-fn labels_of(selector: &BTreeMap<String, String>) -> Option<Labels> {
+fn optional_labels(selector: &BTreeMap<String, String>) -> Option<Labels> {
     (!selector.is_empty()).then(|| selector.into())
 }
 
-fn relationship(checker: &mut Checker, given: Option<&str>, own_name: &str) -> String {
+fn relationship_name(checker: &mut FieldChecker, given: Option<&str>, own_name: &str) -> String {
     let name = given.unwrap_or(own_name);
     if given.is_some() {
-        checker.label("spec.relationship", name);
+        checker.check_label("spec.relationship", name);
     } else if !names::is_dns_label(name) {
         checker.refuse(
             "metadata.name",
             format!(
                 "{} cannot be the relationship's name (set spec.relationship to a DNS label)",
-                quote(name)
+                quote_value(name)
             ),
         );
     }
@@ -195,7 +199,7 @@ fn relationship(checker: &mut Checker, given: Option<&str>, own_name: &str) -> S
     name.to_owned()
 }
 
-fn tls_needed(checker: &mut Checker, mode: Option<Mode>, spec: &MeshFedConfigSpec) {
+fn check_tls_context(checker: &mut FieldChecker, mode: Option<Mode>, spec: &MeshFedConfigSpec) {
     if !spec.tls_context_selector.is_empty() {
         return;
     }
@@ -212,41 +216,49 @@ fn tls_needed(checker: &mut Checker, mode: Option<Mode>, spec: &MeshFedConfigSpe
     }
 }
 
-fn gateway(
-    checker: &mut Checker,
+fn parse_gateway(
+    checker: &mut FieldChecker,
     mode: Option<Mode>,
-    side: Side,
+    side: GatewaySide,
     spec: &MeshFedConfigSpec,
 ) -> Option<GatewaySettings> {
     let (used, selector, port) = match side {
-        Side::Egress => (spec.use_egress_gateway, &spec.egress_gateway_selector, spec.egress_gateway_port),
-        Side::Ingress => {
+        GatewaySide::Egress => {
+            (spec.use_egress_gateway, &spec.egress_gateway_selector, spec.egress_gateway_port)
+        }
+        GatewaySide::Ingress => {
             (spec.use_ingress_gateway, &spec.ingress_gateway_selector, spec.ingress_gateway_port)
         }
     };
     let used = used.unwrap_or(false);
-    checker.selector(&format!("spec.{side}_gateway_selector"), selector);
+    checker.check_selector(&format!("spec.{side}_gateway_selector"), selector);
     if !used && !selector.is_empty() {
         checker.refuse(
             format!("spec.{side}_gateway_selector"),
             format!("does not specify {side}, but selects one (set use_{side}_gateway: true, or leave the selector out)"),
         );
     }
-    let port =
-        port.map_or(DEFAULT_GATEWAY_PORT, |port| checker.port(&format!("spec.{side}_gateway_port"), port));
+    let port = port
+        .map_or(DEFAULT_GATEWAY_PORT, |port| checker.parse_port(&format!("spec.{side}_gateway_port"), port));
     // With an invalid mode it is unknown which gateways are needed. Its own problem is enough.
     if let Some(mode) = mode {
-        gateway_fits(checker, mode, side, used, spec);
+        check_gateway_use(checker, mode, side, used, spec);
     }
-    used.then(|| GatewaySettings { selector: labels_of(selector), port })
+    used.then(|| GatewaySettings { selector: optional_labels(selector), port })
 }
 
-fn gateway_fits(checker: &mut Checker, mode: Mode, side: Side, used: bool, spec: &MeshFedConfigSpec) {
+fn check_gateway_use(
+    checker: &mut FieldChecker,
+    mode: Mode,
+    side: GatewaySide,
+    used: bool,
+    spec: &MeshFedConfigSpec,
+) {
     let field = format!("spec.use_{side}_gateway");
     if used && !mode.has_gateway(side) {
         checker.refuse(field, format!("{mode} has no {side} gateway (leave it out)"));
-    } else if side == Side::Egress
-        && mode.has_gateway(Side::Egress)
+    } else if side == GatewaySide::Egress
+        && mode.has_gateway(GatewaySide::Egress)
         && !used
         && !spec.use_ingress_gateway.unwrap_or(false)
     {
@@ -254,7 +266,10 @@ fn gateway_fits(checker: &mut Checker, mode: Mode, side: Side, used: bool, spec:
     }
 }
 
-fn allowed_namespaces(checker: &mut Checker, names: Option<&[String]>) -> Option<BTreeSet<String>> {
+fn parse_allowed_namespaces(
+    checker: &mut FieldChecker,
+    names: Option<&[String]>,
+) -> Option<BTreeSet<String>> {
     let names = names?;
     if names.is_empty() {
         checker.refuse(
@@ -263,21 +278,21 @@ fn allowed_namespaces(checker: &mut Checker, names: Option<&[String]>) -> Option
         );
     }
     for (index, name) in names.iter().enumerate() {
-        checker.label(&format!("spec.allowed_namespaces[{index}]"), name);
+        checker.check_label(&format!("spec.allowed_namespaces[{index}]"), name);
     }
     Some(names.iter().cloned().collect())
 }
 
-fn allowed_server_names(checker: &mut Checker, patterns: &[String]) -> Vec<String> {
+fn parse_allowed_server_names(checker: &mut FieldChecker, patterns: &[String]) -> Vec<String> {
     for (index, pattern) in patterns.iter().enumerate() {
-        if let Some(words) = policy::server_name::misformed_pattern(pattern) {
+        if let Some(words) = policy::server_name::why_malformed_pattern(pattern) {
             checker.refuse(format!("spec.allowed_server_names[{index}]"), words);
         }
     }
     patterns.to_vec()
 }
 
-fn replicas(checker: &mut Checker, given: Option<i64>) -> i32 {
+fn parse_replicas(checker: &mut FieldChecker, given: Option<i64>) -> i32 {
     let given = given.unwrap_or_else(|| DEFAULT_REPLICAS.into());
     i32::try_from(given).ok().filter(|replicas| (1..=100).contains(replicas)).unwrap_or_else(|| {
         checker.refuse("spec.gateway_replicas", format!("{given} is not a number of replicas (1 to 100)"));
@@ -285,7 +300,7 @@ fn replicas(checker: &mut Checker, given: Option<i64>) -> i32 {
     })
 }
 
-fn peers(checker: &mut Checker, peers: &[Peer]) -> Vec<PeerModel> {
+fn parse_peers(checker: &mut FieldChecker, peers: &[Peer]) -> Vec<PeerSettings> {
     let mut names = BTreeMap::new();
     // A certificate identifies its peer by these names, so no two peers may share one.
     let mut subject_alt_names = BTreeMap::new();
@@ -293,38 +308,41 @@ fn peers(checker: &mut Checker, peers: &[Peer]) -> Vec<PeerModel> {
         if let Some(first) = names.insert(&peer.name, index) {
             checker.refuse(
                 format!("spec.peers[{index}].name"),
-                format!("{} is the name of spec.peers[{first}] too (names are unique)", quote(&peer.name)),
+                format!(
+                    "{} is the name of spec.peers[{first}] too (names are unique)",
+                    quote_value(&peer.name)
+                ),
             );
         }
         for (at, name) in peer.subject_alt_names.iter().enumerate() {
             let field = format!("spec.peers[{index}].subject_alt_names[{at}]");
             match subject_alt_names.insert(name, &peer.name) {
                 Some(other) if *other == peer.name => {
-                    checker.refuse(field, format!("{} is listed twice", quote(name)));
+                    checker.refuse(field, format!("{} is listed twice", quote_value(name)));
                 }
                 Some(other) => checker.refuse(
                     field,
                     format!(
                         "{} is a name of peer {} too (a certificate's name tells one peer from another)",
-                        quote(name),
-                        plain(other)
+                        quote_value(name),
+                        truncate_for_message(other)
                     ),
                 ),
                 None => {}
             }
         }
     }
-    peers.iter().enumerate().map(|(index, each)| peer(checker, index, each)).collect()
+    peers.iter().enumerate().map(|(index, each)| parse_peer(checker, index, each)).collect()
 }
 
-fn peer(checker: &mut Checker, index: usize, peer: &Peer) -> PeerModel {
+fn parse_peer(checker: &mut FieldChecker, index: usize, peer: &Peer) -> PeerSettings {
     let at = |field: &str| format!("spec.peers[{index}].{field}");
-    checker.label(&at("name"), &peer.name);
+    checker.check_label(&at("name"), &peer.name);
     if peer.subject_alt_names.is_empty() {
         checker.refuse(at("subject_alt_names"), "is missing (the names in this peer's certificate; without them it could not be told from others)");
     }
-    checker.subject_alt_names(&at("subject_alt_names"), &peer.subject_alt_names);
-    PeerModel {
+    checker.check_subject_alt_names(&at("subject_alt_names"), &peer.subject_alt_names);
+    PeerSettings {
         name: peer.name.clone(),
         subject_alt_names: peer.subject_alt_names.clone(),
         discovery: peer.discovery.as_ref().and_then(|text| {
@@ -334,38 +352,38 @@ fn peer(checker: &mut Checker, index: usize, peer: &Peer) -> PeerModel {
                 })
                 .ok()
         }),
-        networks: networks(checker, &at("networks"), &peer.networks),
-        domains: domains(checker, &at("domains"), &peer.domains),
-        trust_domains: domains(checker, &at("trust_domains"), &peer.trust_domains),
+        networks: parse_networks(checker, &at("networks"), &peer.networks),
+        domains: parse_domains(checker, &at("domains"), &peer.domains),
+        trust_domains: parse_domains(checker, &at("trust_domains"), &peer.trust_domains),
     }
 }
 
-fn domains(checker: &mut Checker, field: &str, values: &[String]) -> Vec<String> {
+fn parse_domains(checker: &mut FieldChecker, field: &str, values: &[String]) -> Vec<String> {
     for (index, value) in values.iter().enumerate().filter(|(_, value)| !names::is_dns_name(value)) {
-        let message = format!("{} is not a DNS name in lower case", quote(value));
+        let message = format!("{} is not a DNS name in lower case", quote_value(value));
         checker.refuse(format!("{field}[{index}]"), message);
     }
     values.to_vec()
 }
 
-fn networks(checker: &mut Checker, field: &str, values: &[String]) -> Vec<IpNet> {
+fn parse_networks(checker: &mut FieldChecker, field: &str, values: &[String]) -> Vec<IpNet> {
     let mut networks = Vec::with_capacity(values.len());
     for (index, value) in values.iter().enumerate() {
         match value.parse() {
             Ok(network) => networks.push(network),
             Err(_) => checker.refuse(
                 format!("{field}[{index}]"),
-                format!("{} is not a network (such as 203.0.113.0/24)", quote(value)),
+                format!("{} is not a network (such as 203.0.113.0/24)", quote_value(value)),
             ),
         }
     }
     networks
 }
 
-fn discovery(checker: &mut Checker, given: Option<&Discovery>) -> DiscoverySettings {
+fn parse_discovery(checker: &mut FieldChecker, given: Option<&Discovery>) -> DiscoverySettings {
     let given = given.cloned().unwrap_or_default();
     for (index, namespace) in given.namespaces.iter().enumerate() {
-        checker.label(&format!("spec.discovery.namespaces[{index}]"), namespace);
+        checker.check_label(&format!("spec.discovery.namespaces[{index}]"), namespace);
     }
     let max_imports = given.max_imports.map_or(Ok(DEFAULT_MAX_IMPORTS), usize::try_from);
     if max_imports.is_err() {
@@ -376,34 +394,34 @@ fn discovery(checker: &mut Checker, given: Option<&Discovery>) -> DiscoverySetti
         import: given.import.unwrap_or(ImportMode::Manual),
         namespaces: given.namespaces.into_iter().collect(),
         max_imports: max_imports.unwrap_or(DEFAULT_MAX_IMPORTS),
-        export_to: export_to(checker, given.export_to.as_deref()),
+        export_to: parse_export_to(checker, given.export_to.as_deref()),
         on_peer_loss: given.on_peer_loss.unwrap_or(OnPeerLoss::Hold),
-        expire_after: expire_after(checker, given.expire_after.as_deref()),
+        expire_after: parse_expire_after(checker, given.expire_after.as_deref()),
         direct: given.direct.unwrap_or(false),
     }
 }
 
 /// Reads the export scope of imports. A peer chooses the names, ports and protocols of imports, so by default
 /// only the namespaces that are listed for them see them.
-fn export_to(checker: &mut Checker, given: Option<&[String]>) -> Visibility {
-    let Some(given) = given else { return Visibility::Namespace };
-    Visibility::of(given).unwrap_or_else(|| {
+fn parse_export_to(checker: &mut FieldChecker, given: Option<&[String]>) -> ExportScope {
+    let Some(given) = given else { return ExportScope::Namespace };
+    ExportScope::from_export_to(given).unwrap_or_else(|| {
         checker.refuse(
             "spec.discovery.export_to",
             r#"is neither ["."] (the import's namespace, the default) nor ["*"] (the whole mesh)"#,
         );
-        Visibility::Namespace
+        ExportScope::Namespace
     })
 }
 
-fn expire_after(checker: &mut Checker, given: Option<&str>) -> Duration {
+fn parse_expire_after(checker: &mut FieldChecker, given: Option<&str>) -> Duration {
     let Some(text) = given else { return DEFAULT_EXPIRE_AFTER };
     // A negative duration fails the conversion. Zero would remove announcements at every interruption.
     let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok());
     parsed.filter(|duration| !duration.is_zero()).unwrap_or_else(|| {
         checker.refuse(
             "spec.discovery.expire_after",
-            format!("{} is not a duration (such as 90s, 10m or 1h)", quote(text)),
+            format!("{} is not a duration (such as 90s, 10m or 1h)", quote_value(text)),
         );
         DEFAULT_EXPIRE_AFTER
     })

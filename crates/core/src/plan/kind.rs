@@ -6,7 +6,7 @@
 /// come before what they protect, and a gateway's server after everything that it needs. A Service comes before its
 /// VirtualService: if a facade's name turns out to belong to someone else, no traffic is routed away from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum GeneratedKind {
     /// `v1 ServiceAccount`
     ServiceAccount,
     /// `rbac.authorization.k8s.io/v1 Role`
@@ -39,7 +39,7 @@ pub enum Kind {
     ServiceBinding,
 }
 
-impl Kind {
+impl GeneratedKind {
     /// Every kind, in the order of applying.
     pub const ALL: [Self; 15] = [
         Self::ServiceAccount,

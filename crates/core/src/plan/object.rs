@@ -17,27 +17,27 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Value, json};
 
-use super::{Kind, Owner, OwnerKind};
+use super::{GeneratedKind, ObjectOwner, OwnerKind};
 use crate::inputs::KeyMaterial;
 
 /// A generated object: owner, name and content. Serializes as the Kubernetes object.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Object {
+pub struct GeneratedObject {
     /// Namespace of the object.
     pub namespace: Arc<str>,
     /// Name of the object.
     pub name: String,
     /// The owner for which it is generated.
-    pub owner: Arc<Owner>,
+    pub owner: Arc<ObjectOwner>,
     /// Annotations of the object.
     pub annotations: BTreeMap<String, String>,
     /// Kind and content of the object.
-    pub body: Body,
+    pub content: ObjectContent,
 }
 
 /// Content of a [`GeneratedObject`].
 #[derive(Clone, Debug, PartialEq)]
-pub enum Body {
+pub enum ObjectContent {
     /// `v1 ServiceAccount`
     ServiceAccount,
     /// `rbac.authorization.k8s.io/v1 Role`
@@ -70,78 +70,80 @@ pub enum Body {
     ServiceBinding(Box<ServiceBindingSpec>),
 }
 
-impl Object {
+impl GeneratedObject {
     /// Returns the kind of the object.
-    pub const fn kind(&self) -> Kind {
-        match self.body {
-            Body::ServiceAccount => Kind::ServiceAccount,
-            Body::Role(_) => Kind::Role,
-            Body::RoleBinding(..) => Kind::RoleBinding,
-            Body::Secret(_) => Kind::Secret,
-            Body::NetworkPolicy(_) => Kind::NetworkPolicy,
-            Body::PodDisruptionBudget(_) => Kind::PodDisruptionBudget,
-            Body::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
-            Body::DestinationRule(_) => Kind::DestinationRule,
-            Body::ServiceEntry(_) => Kind::ServiceEntry,
-            Body::Deployment(_) => Kind::Deployment,
-            Body::Service(_) => Kind::Service,
-            Body::VirtualService(_) => Kind::VirtualService,
-            Body::Gateway(_) => Kind::Gateway,
-            Body::ServiceExposition(_) => Kind::ServiceExposition,
-            Body::ServiceBinding(_) => Kind::ServiceBinding,
+    pub const fn kind(&self) -> GeneratedKind {
+        match self.content {
+            ObjectContent::ServiceAccount => GeneratedKind::ServiceAccount,
+            ObjectContent::Role(_) => GeneratedKind::Role,
+            ObjectContent::RoleBinding(..) => GeneratedKind::RoleBinding,
+            ObjectContent::Secret(_) => GeneratedKind::Secret,
+            ObjectContent::NetworkPolicy(_) => GeneratedKind::NetworkPolicy,
+            ObjectContent::PodDisruptionBudget(_) => GeneratedKind::PodDisruptionBudget,
+            ObjectContent::AuthorizationPolicy(_) => GeneratedKind::AuthorizationPolicy,
+            ObjectContent::DestinationRule(_) => GeneratedKind::DestinationRule,
+            ObjectContent::ServiceEntry(_) => GeneratedKind::ServiceEntry,
+            ObjectContent::Deployment(_) => GeneratedKind::Deployment,
+            ObjectContent::Service(_) => GeneratedKind::Service,
+            ObjectContent::VirtualService(_) => GeneratedKind::VirtualService,
+            ObjectContent::Gateway(_) => GeneratedKind::Gateway,
+            ObjectContent::ServiceExposition(_) => GeneratedKind::ServiceExposition,
+            ObjectContent::ServiceBinding(_) => GeneratedKind::ServiceBinding,
         }
     }
 
     /// Returns the object as JSON for display. For a Secret it contains only kind, namespace and name.
-    pub fn for_people(&self) -> Value {
+    pub fn to_redacted_json(&self) -> Value {
         match self.kind() {
-            Kind::Secret => json!({"kind": "Secret", "namespace": self.namespace, "name": self.name}),
+            GeneratedKind::Secret => {
+                json!({"kind": "Secret", "namespace": self.namespace, "name": self.name})
+            }
             // Serialization cannot fail: every value in an object has a JSON form.
             _ => serde_json::to_value(self).unwrap_or_default(),
         }
     }
 
     /// Returns the sort key for the order of applying. Facades come last, as applications call them.
-    pub(super) fn order(&self) -> (bool, Kind, &str, &str) {
+    pub(super) fn apply_order(&self) -> (bool, GeneratedKind, &str, &str) {
         (self.owner.kind == OwnerKind::Facade, self.kind(), &self.namespace, &self.name)
     }
 }
 
-impl Serialize for Object {
+impl Serialize for GeneratedObject {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let kind = self.kind();
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("apiVersion", kind.api_version())?;
         map.serialize_entry("kind", kind.as_str())?;
-        map.serialize_entry("metadata", &Metadata(self))?;
-        match &self.body {
-            Body::ServiceAccount => {}
-            Body::Role(rules) => map.serialize_entry("rules", rules)?,
-            Body::RoleBinding(role, subjects) => {
+        map.serialize_entry("metadata", &ObjectMetadata(self))?;
+        match &self.content {
+            ObjectContent::ServiceAccount => {}
+            ObjectContent::Role(rules) => map.serialize_entry("rules", rules)?,
+            ObjectContent::RoleBinding(role, subjects) => {
                 map.serialize_entry("roleRef", role)?;
                 map.serialize_entry("subjects", subjects)?;
             }
-            Body::Secret(material) => {
+            ObjectContent::Secret(material) => {
                 map.serialize_entry("type", "kubernetes.io/tls")?;
-                map.serialize_entry("data", &data(material))?;
+                map.serialize_entry("data", &secret_data(material))?;
             }
-            Body::NetworkPolicy(spec) => map.serialize_entry("spec", spec)?,
-            Body::PodDisruptionBudget(spec) => map.serialize_entry("spec", spec)?,
-            Body::AuthorizationPolicy(spec) => map.serialize_entry("spec", spec)?,
-            Body::DestinationRule(spec) => map.serialize_entry("spec", spec)?,
-            Body::ServiceEntry(spec) => map.serialize_entry("spec", spec)?,
-            Body::Deployment(spec) => map.serialize_entry("spec", spec)?,
-            Body::Service(spec) => map.serialize_entry("spec", spec)?,
-            Body::VirtualService(spec) => map.serialize_entry("spec", spec)?,
-            Body::Gateway(spec) => map.serialize_entry("spec", spec)?,
-            Body::ServiceExposition(spec) => map.serialize_entry("spec", spec)?,
-            Body::ServiceBinding(spec) => map.serialize_entry("spec", spec)?,
+            ObjectContent::NetworkPolicy(spec) => map.serialize_entry("spec", spec)?,
+            ObjectContent::PodDisruptionBudget(spec) => map.serialize_entry("spec", spec)?,
+            ObjectContent::AuthorizationPolicy(spec) => map.serialize_entry("spec", spec)?,
+            ObjectContent::DestinationRule(spec) => map.serialize_entry("spec", spec)?,
+            ObjectContent::ServiceEntry(spec) => map.serialize_entry("spec", spec)?,
+            ObjectContent::Deployment(spec) => map.serialize_entry("spec", spec)?,
+            ObjectContent::Service(spec) => map.serialize_entry("spec", spec)?,
+            ObjectContent::VirtualService(spec) => map.serialize_entry("spec", spec)?,
+            ObjectContent::Gateway(spec) => map.serialize_entry("spec", spec)?,
+            ObjectContent::ServiceExposition(spec) => map.serialize_entry("spec", spec)?,
+            ObjectContent::ServiceBinding(spec) => map.serialize_entry("spec", spec)?,
         }
         map.end()
     }
 }
 
-fn data(material: &KeyMaterial) -> BTreeMap<&'static str, ByteString> {
+fn secret_data(material: &KeyMaterial) -> BTreeMap<&'static str, ByteString> {
     let bytes = |bytes: &[u8]| ByteString(bytes.to_vec());
     let crl = material.crl.as_deref().map(|crl| ("ca.crl", bytes(crl)));
     let rest = [
@@ -152,15 +154,15 @@ fn data(material: &KeyMaterial) -> BTreeMap<&'static str, ByteString> {
     crl.into_iter().chain(rest).collect()
 }
 
-struct Metadata<'a>(&'a Object);
+struct ObjectMetadata<'a>(&'a GeneratedObject);
 
-impl Serialize for Metadata<'_> {
+impl Serialize for ObjectMetadata<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let object = self.0;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("name", &object.name)?;
         map.serialize_entry("namespace", &object.namespace)?;
-        map.serialize_entry("labels", &OwnerLabels(&object.owner))?;
+        map.serialize_entry("labels", &OwnerLabelMap(&object.owner))?;
         if !object.annotations.is_empty() {
             map.serialize_entry("annotations", &object.annotations)?;
         }
@@ -168,9 +170,9 @@ impl Serialize for Metadata<'_> {
     }
 }
 
-struct OwnerLabels<'a>(&'a Owner);
+struct OwnerLabelMap<'a>(&'a ObjectOwner);
 
-impl Serialize for OwnerLabels<'_> {
+impl Serialize for OwnerLabelMap<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.labels())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use emcee_api::labels;
 
-use crate::key::Key;
+use crate::key::ObjectKey;
 use crate::names;
 
 /// Kind of an [`ObjectOwner`].
@@ -40,37 +40,37 @@ impl OwnerKind {
 
 /// The owner for which objects are generated. It determines their names and labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub struct ObjectOwner {
     /// Kind of the owner.
     pub kind: OwnerKind,
     /// Namespace and name of the owner.
-    pub key: Key,
+    pub key: ObjectKey,
     /// The MeshFedConfig. `None` for a facade, which may have several.
-    pub fed_config: Option<Key>,
-    base: String,
+    pub fed_config: Option<ObjectKey>,
+    base_name: String,
 }
 
-impl Owner {
+impl ObjectOwner {
     /// Creates an owner. Owners that differ in any argument give different names to their objects.
-    pub fn new(kind: OwnerKind, key: Key, fed_config: Option<Key>) -> Arc<Self> {
+    pub fn new(kind: OwnerKind, key: ObjectKey, fed_config: Option<ObjectKey>) -> Arc<Self> {
         // The hash in the base name covers all of the identity: the readable part is truncated and may be the same
         // for two owners.
         let mut identity = vec![kind.as_str(), &*key.namespace, &*key.name];
         if let Some(fed_config) = &fed_config {
             identity.extend([&*fed_config.namespace, &*fed_config.name]);
         }
-        let base = names::base(&key.name, &identity);
-        Arc::new(Self { kind, key, fed_config, base })
+        let base = names::owner_base_name(&key.name, &identity);
+        Arc::new(Self { kind, key, fed_config, base_name: base })
     }
 
     /// Returns the name of the owner's main object. The names of the others have `-<part>` appended.
-    pub fn base(&self) -> &str {
-        &self.base
+    pub fn base_name(&self) -> &str {
+        &self.base_name
     }
 
     /// Returns the name of another object of the owner.
-    pub fn part(&self, part: &str) -> String {
-        format!("{}-{part}", self.base)
+    pub fn part_name(&self, part: &str) -> String {
+        format!("{}-{part}", self.base_name)
     }
 
     /// Returns the labels of the owner's objects, in order.

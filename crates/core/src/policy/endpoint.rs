@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::host_name::local_domain;
-use super::ranges::{LOCAL, canonical, forms, is_never};
+use super::ranges::{LOCAL_RANGES, address_forms, canonical_address, is_never_routable};
 use crate::endpoint::{Endpoint, Host};
 use crate::names;
-use crate::parse::PeerModel;
-use crate::text::quote;
+use crate::parse::PeerSettings;
+use crate::text::quote_value;
 
 /// Addresses and names that the administrator allows for one peer in the MeshFedConfig.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits<'a> {
+pub(crate) struct PeerLimits<'a> {
     /// Name of the peer.
     pub(crate) peer: &'a str,
     /// Value of `peers[].networks`. If it is not empty, the peer's addresses must be in these networks.
@@ -22,15 +22,15 @@ pub(crate) struct Limits<'a> {
     pub(crate) domains: &'a [String],
 }
 
-impl<'a> From<&'a PeerModel> for Limits<'a> {
-    fn from(peer: &'a PeerModel) -> Self {
+impl<'a> From<&'a PeerSettings> for PeerLimits<'a> {
+    fn from(peer: &'a PeerSettings) -> Self {
         Self { peer: &peer.name, networks: &peer.networks, domains: &peer.domains }
     }
 }
 
 /// Author of an endpoint, who decides how strictly host names are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Author {
+pub(crate) enum EndpointAuthor {
     /// A peer, about itself: host names only in the domains that the administrator lists.
     Peer,
     /// A user. Any host name is allowed if the administrator limits the peer neither to networks nor to
@@ -39,13 +39,13 @@ pub(crate) enum Author {
 }
 
 /// What belongs to this mesh, as far as the implementation knows it.
-pub(crate) trait Own {
+pub(crate) trait MeshOwnership {
     /// Returns the cluster's DNS domain.
     fn cluster_domain(&self) -> &str;
     /// Returns the networks of this mesh that contain an address.
-    fn networks_of(&self, address: IpAddr) -> Vec<OwnNetwork>;
+    fn own_networks(&self, address: IpAddr) -> Vec<OwnNetwork>;
     /// Whether a host name leads to this mesh. Not called for names in domains that are local by standard.
-    fn has_name(&self, name: &str) -> bool;
+    fn is_own_host(&self, name: &str) -> bool;
 }
 
 /// Network of this mesh, or a single address.
@@ -58,56 +58,60 @@ pub(crate) struct OwnNetwork {
 
 /// Policy for the endpoints of one author.
 pub(crate) struct EndpointPolicy<'a> {
-    pub(crate) author: Author,
+    pub(crate) author: EndpointAuthor,
     /// At least one of these peers must be allowed to have the endpoint. Empty if the relationship lists no
     /// peers.
-    pub(crate) peers: Vec<Limits<'a>>,
+    pub(crate) peers: Vec<PeerLimits<'a>>,
     /// What belongs to this mesh.
-    pub(crate) own: &'a dyn Own,
+    pub(crate) own: &'a dyn MeshOwnership,
     /// Text after the name of a MeshFedConfig field in messages.
-    pub(crate) field_of: String,
+    pub(crate) field_suffix: String,
 }
 
 impl EndpointPolicy<'_> {
     /// Checks that the peer, or one of the peers, may have an endpoint. The error says why not, and what
     /// would allow it.
-    pub(crate) fn judge(&self, endpoint: &Endpoint) -> Result<(), String> {
+    pub(crate) fn check(&self, endpoint: &Endpoint) -> Result<(), String> {
         if endpoint.port == 0 {
             return Err("0 is not a port (1 to 65535)".to_owned());
         }
         match &endpoint.host {
-            Host::Name(name) => self.judge_name(name),
+            Host::Name(name) => self.check_host_name(name),
             // The canonical form, so that IPv4 written as IPv6 is checked as IPv4.
-            Host::Ip(address) => self.judge_address(canonical(*address)),
+            Host::Ip(address) => self.check_address(canonical_address(*address)),
         }
     }
 
-    fn judge_address(&self, address: IpAddr) -> Result<(), String> {
-        never_there(address).map_or(Ok(()), Err)?;
+    fn check_address(&self, address: IpAddr) -> Result<(), String> {
+        never_allowed_address(address).map_or(Ok(()), Err)?;
         // A tunnel or translator delivers to the embedded IPv4 address, so that address is checked too.
-        for form in forms(address) {
-            if let Some(OwnNetwork { network, what }) = self.unnamed(form) {
-                let subject = subject(form, address);
+        for form in address_forms(address) {
+            if let Some(OwnNetwork { network, what }) = self.unlisted_own_network(form) {
+                let subject = describe_form(form, address);
                 return Err(format!(
                     "{subject} lies in {network}, which is {what} (if the peer is there: name that network, or a part of it, in {})",
-                    self.field("networks")
+                    self.field_path("networks")
                 ));
             }
         }
-        let may = |peer: &Limits<'_>| peer.networks.is_empty() || has(peer.networks, address);
+        let may = |peer: &PeerLimits<'_>| peer.networks.is_empty() || any_contains(peer.networks, address);
         if self.peers.is_empty() || self.peers.iter().any(may) {
             return Ok(());
         }
-        Err(format!("{address} lies in none of the networks of {} ({})", self.whom(), self.field("networks")))
+        Err(format!(
+            "{address} lies in none of the networks of {} ({})",
+            self.describe_peers(),
+            self.field_path("networks")
+        ))
     }
 
     /// Returns a network that contains the address and belongs to a peer only if the administrator says so,
     /// unless the MeshFedConfig lists it. A wider network does not count as listing it: `0.0.0.0/0` does not
     /// allow loopback.
-    fn unnamed(&self, address: IpAddr) -> Option<OwnNetwork> {
-        let local = LOCAL.iter().filter(|(network, _)| network.contains(&address));
+    fn unlisted_own_network(&self, address: IpAddr) -> Option<OwnNetwork> {
+        let local = LOCAL_RANGES.iter().filter(|(network, _)| network.contains(&address));
         let local = local.map(|&(network, what)| OwnNetwork { network, what });
-        let own: Vec<_> = local.chain(self.own.networks_of(address)).collect();
+        let own: Vec<_> = local.chain(self.own.own_networks(address)).collect();
         let names =
             |named: &IpNet| named.contains(&address) && own.iter().any(|own| own.network.contains(named));
         let is_named = self.peers.iter().any(|peer| peer.networks.iter().any(names));
@@ -116,50 +120,52 @@ impl EndpointPolicy<'_> {
 
     /// Checks a host name. Envoy resolves it later and elsewhere, so the only possible check is whether its
     /// domain belongs to the peer.
-    fn judge_name(&self, name: &str) -> Result<(), String> {
+    fn check_host_name(&self, name: &str) -> Result<(), String> {
         if names::ends_in_number(name) || !names::is_dns_name(name) {
-            return Err(format!("{} is not a DNS name", quote(name)));
+            return Err(format!("{} is not a DNS name", quote_value(name)));
         }
-        never_named(name).map_or(Ok(()), Err)?;
+        never_allowed_name(name).map_or(Ok(()), Err)?;
         // A local name needs a listed domain that is local itself: with the cluster domain `k8s.example`,
         // listing `example` does not allow `a.b.svc.k8s.example`.
         let local = local_domain(name, Some(self.own.cluster_domain()));
-        if let Some(local) = local.or_else(|| self.own.has_name(name).then_some(name))
-            && !self.domains().any(|domain| names::is_within(local, domain) && names::is_within(domain, name))
+        if let Some(local) = local.or_else(|| self.own.is_own_host(name).then_some(name))
+            && !self
+                .allowed_domains()
+                .any(|domain| names::is_in_domain(local, domain) && names::is_in_domain(domain, name))
         {
             return Err(format!(
                 "{name} is a name of this cluster or host (if the peer is there: name {local}, or a name below it, in {})",
-                self.field("domains")
+                self.field_path("domains")
             ));
         }
         // An administrator who lists networks or domains has limited the peer, and a free name could resolve
         // to any address.
-        let free = |peer: &Limits<'_>| {
-            self.author == Author::User && peer.networks.is_empty() && peer.domains.is_empty()
+        let free = |peer: &PeerLimits<'_>| {
+            self.author == EndpointAuthor::User && peer.networks.is_empty() && peer.domains.is_empty()
         };
-        let may = |peer: &Limits<'_>| {
-            free(peer) || peer.domains.iter().any(|domain| names::is_within(domain, name))
+        let may = |peer: &PeerLimits<'_>| {
+            free(peer) || peer.domains.iter().any(|domain| names::is_in_domain(domain, name))
         };
-        if self.peers.is_empty() && self.author == Author::User || self.peers.iter().any(may) {
+        if self.peers.is_empty() && self.author == EndpointAuthor::User || self.peers.iter().any(may) {
             return Ok(());
         }
         Err(format!(
             "{} lies in none of the domains of {} ({})",
-            quote(name),
-            self.whom(),
-            self.field("domains")
+            quote_value(name),
+            self.describe_peers(),
+            self.field_path("domains")
         ))
     }
 
-    fn domains(&self) -> impl Iterator<Item = &str> {
+    fn allowed_domains(&self) -> impl Iterator<Item = &str> {
         self.peers.iter().flat_map(|peer| peer.domains.iter().map(String::as_str))
     }
 
-    fn field(&self, field: &str) -> String {
-        format!("spec.peers[].{field}{}", self.field_of)
+    fn field_path(&self, field: &str) -> String {
+        format!("spec.peers[].{field}{}", self.field_suffix)
     }
 
-    fn whom(&self) -> String {
+    fn describe_peers(&self) -> String {
         match self.peers.as_slice() {
             [one] => format!("peer {}", one.peer),
             _ => "any peer".to_owned(),
@@ -168,27 +174,27 @@ impl EndpointPolicy<'_> {
 }
 
 /// Returns why no peer may ever have an endpoint, whatever the MeshFedConfig says. `None` if a peer may.
-pub(crate) fn never(endpoint: &Endpoint) -> Option<String> {
+pub(crate) fn never_allowed(endpoint: &Endpoint) -> Option<String> {
     match &endpoint.host {
-        Host::Name(name) => never_named(name),
-        Host::Ip(address) => never_there(canonical(*address)),
+        Host::Name(name) => never_allowed_name(name),
+        Host::Ip(address) => never_allowed_address(canonical_address(*address)),
     }
 }
 
-fn never_there(address: IpAddr) -> Option<String> {
-    let form = forms(address).find(|form| is_never(*form))?;
-    let subject = subject(form, address);
+fn never_allowed_address(address: IpAddr) -> Option<String> {
+    let form = address_forms(address).find(|form| is_never_routable(*form))?;
+    let subject = describe_form(form, address);
     Some(format!("{subject} is unspecified, link-local, multicast or reserved, and never a peer's"))
 }
 
-fn never_named(name: &str) -> Option<String> {
-    names::is_emcees(name).then(|| format!("{name} is a name of Emcee's own, and never a peer's"))
+fn never_allowed_name(name: &str) -> Option<String> {
+    names::is_emcee_name(name).then(|| format!("{name} is a name of Emcee's own, and never a peer's"))
 }
 
-fn subject(form: IpAddr, address: IpAddr) -> String {
+fn describe_form(form: IpAddr, address: IpAddr) -> String {
     if form == address { address.to_string() } else { format!("{form} in {address}") }
 }
 
-fn has(networks: &[IpNet], address: IpAddr) -> bool {
+fn any_contains(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }

@@ -5,7 +5,7 @@ use crate::names;
 /// Domains that public DNS does not have. Names below them belong to a cluster (its resolvers complete
 /// `….svc` and `….pod`), a host, or a local network (RFC 6761, RFC 6762, and `internal`, where clouds name
 /// nodes and their metadata services).
-const LOCAL: [&str; 7] = ["svc", "pod", "local", "localhost", "localdomain", "home.arpa", "internal"];
+const LOCAL_DOMAINS: [&str; 7] = ["svc", "pod", "local", "localhost", "localdomain", "home.arpa", "internal"];
 
 /// Returns the domain, local to a cluster, a host or a network, that contains a name. For a name without a
 /// dot it is the whole name, because a resolver then looks for it in the gateway's namespace.
@@ -13,7 +13,7 @@ pub(crate) fn local_domain<'a>(name: &'a str, cluster_domain: Option<&'a str>) -
     if !name.contains('.') {
         return Some(name);
     }
-    cluster_domain.into_iter().chain(LOCAL).find(|domain| names::is_within(domain, name))
+    cluster_domain.into_iter().chain(LOCAL_DOMAINS).find(|domain| names::is_in_domain(domain, name))
 }
 
 #[cfg(test)]
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_the_cluster_and_of_the_host_are_local() {
+    fn cluster_and_host_names_are_local() {
         for (name, domain) in [
             ("localhost", "localhost"),
             ("kubernetes", "kubernetes"),

@@ -8,54 +8,54 @@
 
 use super::host_name::local_domain;
 use crate::names;
-use crate::text::quote;
+use crate::text::quote_value;
 
 /// Longest server name: `relay.` is prepended to it, and a host may have 253 characters.
-pub(crate) const LIMIT: usize = 253 - "relay.".len();
+pub(crate) const MAX_LENGTH: usize = 253 - "relay.".len();
 
 /// Returns why a text is not a server name that a binding of any relationship may request. `None` if it is.
-pub(crate) fn misformed(name: &str) -> Option<String> {
+pub(crate) fn why_malformed(name: &str) -> Option<String> {
     if !names::is_dns_name(name) || !name.contains('.') {
         return Some(format!(
             "{} is not a server name (a DNS name in lower case with at least one dot)",
-            quote(name)
+            quote_value(name)
         ));
     }
-    if name.len() > LIMIT {
-        return Some(format!("has {} characters (at most {LIMIT})", name.len()));
+    if name.len() > MAX_LENGTH {
+        return Some(format!("has {} characters (at most {MAX_LENGTH})", name.len()));
     }
-    (names::is_emcees(name) && names::parts_of_server_name(name).is_none()).then(|| {
+    (names::is_emcee_name(name) && names::parse_server_name(name).is_none()).then(|| {
         format!(
             "{name} is a name of Emcee's own (below {} a binding asks for <name>.<namespace>.<relationship>.{} only; leave server_name out for the computed one)",
-            names::DOMAIN,
-            names::DOMAIN
+            names::EMCEE_DOMAIN,
+            names::EMCEE_DOMAIN
         )
     })
 }
 
 /// Checks that a binding of a relationship may request a server name. The error says why not, and what would
 /// allow it. `allowed` is what the MeshFedConfig `fed_config` allows outside of `emcee.internal`.
-pub(crate) fn judge(
+pub(crate) fn check_allowed(
     name: &str,
     relationship: &str,
     allowed: &[String],
     cluster_domain: &str,
     fed_config: &str,
 ) -> Result<(), String> {
-    if let Some(words) = misformed(name) {
+    if let Some(words) = why_malformed(name) {
         return Err(words);
     }
-    if let Some([_, _, owner]) = names::parts_of_server_name(name) {
+    if let Some([_, _, owner]) = names::parse_server_name(name) {
         let words = format!(
             "{name} is a server name of {owner:?}, not of this relationship (<name>.<namespace>.{relationship}.{}; leave server_name out for the computed one)",
-            names::DOMAIN
+            names::EMCEE_DOMAIN
         );
         return if owner == relationship { Ok(()) } else { Err(words) };
     }
     // Local names must be listed exactly. A wildcard could cover services of this cluster by accident.
     let is_local = local_domain(name, Some(cluster_domain)).is_some();
     let allows = |pattern: &String| match pattern.strip_prefix("*.") {
-        Some(domain) => !is_local && name != domain && names::is_within(domain, name),
+        Some(domain) => !is_local && name != domain && names::is_in_domain(domain, name),
         None => pattern == name,
     };
     if allowed.iter().any(allows) {
@@ -63,25 +63,25 @@ pub(crate) fn judge(
     }
     Err(format!(
         "{name} is not in allowed_server_names of MeshFedConfig {fed_config}, and lies outside of {} (to allow it, its administrator adds `allowed_server_names: [{name}]` to its spec; or leave server_name out for the computed one)",
-        names::DOMAIN
+        names::EMCEE_DOMAIN
     ))
 }
 
 /// Returns why a text is not allowed in `allowed_server_names`, or `None` if it is. Allowed are server names
 /// outside of `emcee.internal`, and `*.` with a domain that has a dot and is not local.
-pub(crate) fn misformed_pattern(pattern: &str) -> Option<String> {
+pub(crate) fn why_malformed_pattern(pattern: &str) -> Option<String> {
     let domain = pattern.strip_prefix("*.");
     let name = domain.unwrap_or(pattern);
-    if !names::is_dns_name(name) || !name.contains('.') || pattern.len() > LIMIT {
+    if !names::is_dns_name(name) || !name.contains('.') || pattern.len() > MAX_LENGTH {
         return Some(format!(
-            "{} is not a server name (a DNS name in lower case with at least one dot, or `*.` and such a name for all below it; at most {LIMIT} characters)",
-            quote(pattern)
+            "{} is not a server name (a DNS name in lower case with at least one dot, or `*.` and such a name for all below it; at most {MAX_LENGTH} characters)",
+            quote_value(pattern)
         ));
     }
-    if names::is_emcees(name) {
+    if names::is_emcee_name(name) {
         return Some(format!(
             "{} is Emcee's own (a binding may ask for the names of its relationship without this)",
-            quote(pattern)
+            quote_value(pattern)
         ));
     }
     // The cluster's own domain is not known here. `check_allowed` does not let a wildcard cover names below
@@ -90,7 +90,7 @@ pub(crate) fn misformed_pattern(pattern: &str) -> Option<String> {
     local.map(|local| {
         format!(
             "{} would allow names of this cluster or host (list names below {local} one by one)",
-            quote(pattern)
+            quote_value(pattern)
         )
     })
 }
@@ -99,14 +99,14 @@ pub(crate) fn misformed_pattern(pattern: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn allowed(name: &str, patterns: &[&str]) -> bool {
+    fn is_allowed(name: &str, patterns: &[&str]) -> bool {
         let patterns: Vec<_> = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
-        judge(name, "blue", &patterns, "k8s.example", "blue/blue").is_ok()
+        check_allowed(name, "blue", &patterns, "k8s.example", "blue/blue").is_ok()
     }
 
     #[test]
-    fn below_emcee_internal_only_services_of_the_relationship() {
-        assert!(allowed("reviews.shop.blue.emcee.internal", &[]));
+    fn emcee_internal_names_must_be_of_the_relationship() {
+        assert!(is_allowed("reviews.shop.blue.emcee.internal", &[]));
         for bad in [
             "discovery.blue.emcee.internal",
             "reviews.shop.red.emcee.internal",
@@ -118,12 +118,12 @@ mod tests {
             "Reviews.shop.blue.emcee.internal",
             "reviews.shop.blue.emcee.internal.",
         ] {
-            assert!(!allowed(bad, &[bad, "*.internal", "*.emcee.internal"]), "{bad}");
+            assert!(!is_allowed(bad, &[bad, "*.internal", "*.emcee.internal"]), "{bad}");
         }
     }
 
     #[test]
-    fn outside_of_it_what_the_administrator_allows() {
+    fn other_names_need_the_administrators_permission() {
         for (name, pattern, wanted) in [
             ("api.stripe.com", "api.stripe.com", true),
             ("api.stripe.com", "stripe.com", false),
@@ -136,15 +136,15 @@ mod tests {
             ("a.b.svc.k8s.example", "*.svc.k8s.example", false),
             ("a.b.svc.k8s.example", "a.b.svc.k8s.example", true),
         ] {
-            assert_eq!(allowed(name, &[pattern]), wanted, "{name} by {pattern}");
+            assert_eq!(is_allowed(name, &[pattern]), wanted, "{name} by {pattern}");
         }
-        assert!(!allowed("api.stripe.com", &[]));
+        assert!(!is_allowed("api.stripe.com", &[]));
     }
 
     #[test]
-    fn patterns_that_allow_too_much_are_refused() {
+    fn too_wide_patterns_are_refused() {
         for good in ["api.stripe.com", "*.stripe.com", "kubernetes.default.svc"] {
-            assert_eq!(misformed_pattern(good), None, "{good}");
+            assert_eq!(why_malformed_pattern(good), None, "{good}");
         }
         let long = format!("*.{}", vec!["a"; 124].join("."));
         for bad in [
@@ -164,7 +164,7 @@ mod tests {
             "*.svc.cluster.local",
             &long,
         ] {
-            assert!(misformed_pattern(bad).is_some(), "{bad}");
+            assert!(why_malformed_pattern(bad).is_some(), "{bad}");
         }
     }
 }

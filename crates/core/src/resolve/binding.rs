@@ -3,27 +3,27 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use emcee_api::{Announcement, Reason};
+use emcee_api::{AnnouncementStatus, Reason};
 use jiff::Timestamp;
 
-use super::exposition::permitted;
-use super::gateway::words;
-use super::remote::Remote;
-use super::{Gateway, Relationship};
-use crate::catalogue::Source;
+use super::exposition::check_namespace_allowed;
+use super::gateway::format_labels;
+use super::remote::RemoteService;
+use super::{ResolvedGateway, ResolvedRelationship};
+use crate::catalogue::PeerKey;
 use crate::endpoint::Endpoint;
-use crate::key::Key;
-use crate::mode::{Mode, Side};
+use crate::key::ObjectKey;
+use crate::mode::{GatewaySide, Mode};
 use crate::names;
-use crate::parse::{Binding, Visibility};
-use crate::plan::{Owner, OwnerKind};
+use crate::parse::{Binding, ExportScope};
+use crate::plan::{ObjectOwner, OwnerKind};
 use crate::policy;
-use crate::problem::Problem;
+use crate::problem::ResourceProblem;
 use crate::protocol::Protocol;
-use crate::resolve::View;
+use crate::resolve::InputView;
 
 /// Port of a facade if it is neither given nor announced, as in the first prototype.
-const DEFAULT_PORT: u16 = 5000;
+const DEFAULT_FACADE_PORT: u16 = 5000;
 
 /// Ports of the binding host, in order of preference. The first one that the gateway's Services do not have
 /// is used, because Istio would translate a port of these Services to a port of the gateway's pods.
@@ -32,13 +32,13 @@ const OTHER_PORTS: std::ops::Range<u16> = 9443..9543;
 
 /// Remote service that is reached through one relationship. Contains all that a style needs to know.
 #[derive(Clone, Debug)]
-pub struct Consumption<'a> {
+pub struct BoundService<'a> {
     /// Binding that requests the service.
     pub binding: &'a Binding,
     /// Owner of the generated objects.
-    pub owner: Arc<Owner>,
+    pub owner: Arc<ObjectOwner>,
     /// The egress gateway, if the style has one.
-    pub egress: Option<&'a Gateway>,
+    pub egress: Option<&'a ResolvedGateway>,
     /// Name of the Secret for the gateway, if it originates TLS.
     pub credential: Option<String>,
     /// Inter-mesh server name (SNI) of the service.
@@ -62,13 +62,13 @@ pub struct Consumption<'a> {
 
 /// TLS passthrough route of a server name on an egress gateway. All bindings to that server name share it.
 #[derive(Clone, Debug)]
-pub struct Relay<'a> {
+pub struct EgressRelay<'a> {
     /// Owner of the generated objects.
-    pub owner: Arc<Owner>,
+    pub owner: Arc<ObjectOwner>,
     /// Name of the generated objects.
     pub name: String,
     /// Egress gateway of the relationship.
-    pub egress: &'a Gateway,
+    pub egress: &'a ResolvedGateway,
     /// Inter-mesh server name (SNI) of the service.
     pub server_name: &'a str,
     /// Endpoints to which the gateway forwards.
@@ -78,21 +78,21 @@ pub struct Relay<'a> {
 /// Claim of a binding on a port of a facade.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FacadeClaim {
-    pub(crate) facade: Key,
+    pub(crate) facade: ObjectKey,
     pub(crate) port: u16,
-    pub(crate) visibility: Visibility,
+    pub(crate) export_scope: ExportScope,
 }
 
 /// Claim of a binding on a server name on an egress gateway.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RelayClaim {
-    pub(crate) relationship: Key,
+    pub(crate) relationship: ObjectKey,
     /// Namespace of the gateway's pods. In it, a server name can be relayed only once: two relationships may
     /// have selected the same pods, and both would create a ServiceEntry for the same host.
     pub(crate) namespace: Arc<str>,
     pub(crate) server_name: Arc<str>,
     /// The peer, or the endpoints that were given. Two bindings can share a relay only if this is equal.
-    pub(crate) source: String,
+    pub(crate) origin: String,
     pub(crate) endpoints: Vec<Endpoint>,
 }
 
@@ -103,7 +103,7 @@ pub(crate) struct FacadePort {
     pub(crate) protocol: Protocol,
     /// Destination of the port; `None` if calls must fail.
     pub(crate) route: Option<FacadeRoute>,
-    pub(crate) visibility: Visibility,
+    pub(crate) export_scope: ExportScope,
 }
 
 /// Destination of a facade's port.
@@ -115,80 +115,94 @@ pub(crate) struct FacadeRoute {
 }
 
 /// Binding with its relationship.
-pub(crate) struct Bound<'a> {
-    pub(crate) relationship: &'a Arc<Relationship>,
+pub(crate) struct ResolvedBinding<'a> {
+    pub(crate) relationship: &'a Arc<ResolvedRelationship>,
     pub(crate) server_name: String,
     pub(crate) endpoints: Vec<Endpoint>,
     /// Source of the endpoints: `spec`, or the name of the peer.
-    pub(crate) source: Option<String>,
+    pub(crate) endpoint_source: Option<String>,
     /// Peer whose announcement the binding follows.
-    pub(crate) uses: Option<Source>,
+    pub(crate) followed_peer: Option<PeerKey>,
     /// Time since which that peer is unreachable.
     pub(crate) stale_since: Option<Timestamp>,
     /// Announcement to store in the status.
-    pub(crate) announcement: Option<Announcement>,
+    pub(crate) announcement: Option<AnnouncementStatus>,
     pub(crate) facade: Option<Arc<FacadeClaim>>,
     pub(crate) relay: Option<Arc<RelayClaim>>,
     pub(crate) facade_port: Option<FacadePort>,
-    pub(crate) consumption: Result<Consumption<'a>, Problem>,
+    pub(crate) service: Result<BoundService<'a>, ResourceProblem>,
 }
 
 /// Resolves a binding through its relationship. The error says why it has no relationship.
 pub(crate) fn resolve<'a>(
-    view: &View<'a>,
+    view: &InputView<'a>,
     binding: &'a Binding,
-    warnings: &mut Vec<Problem>,
-) -> Result<Bound<'a>, Problem> {
-    let relationship = one_relationship(view, binding)?;
-    permitted(relationship, &binding.identity.key.namespace)?;
-    let remote = Remote::of(view, binding, relationship, warnings)?;
+    warnings: &mut Vec<ResourceProblem>,
+) -> Result<ResolvedBinding<'a>, ResourceProblem> {
+    let relationship = select_relationship(view, binding)?;
+    check_namespace_allowed(relationship, &binding.identity.key.namespace)?;
+    let remote = RemoteService::resolve(view, binding, relationship, warnings)?;
     let port = binding.port.or(remote.announced.as_ref().and_then(|a| a.port));
     // As long as nothing is known of a service, its port may still be announced. Claiming the default port in
     // advance would change the facade later.
     let known = port.is_some() || remote.is_known();
     let facade = binding.facade_key().filter(|_| known).map(|facade| {
-        let visibility = binding.visibility;
-        Arc::new(FacadeClaim { facade, port: port.unwrap_or(DEFAULT_PORT), visibility })
+        let visibility = binding.export_scope;
+        Arc::new(FacadeClaim { facade, port: port.unwrap_or(DEFAULT_FACADE_PORT), export_scope: visibility })
     });
-    warnings.extend(announced_otherwise(binding, relationship, &remote));
+    warnings.extend(changed_announcement_warning(binding, relationship, &remote));
     if facade.is_some() && port.is_none() {
-        let message = format!("neither given nor announced: {DEFAULT_PORT} is used");
-        warnings.push(Problem::at(Reason::DefaultPort, "spec.port", message));
+        let message = format!("neither given nor announced: {DEFAULT_FACADE_PORT} is used");
+        warnings.push(ResourceProblem::at_field(Reason::DefaultPort, "spec.port", message));
     }
-    let server_name = server_name(binding, relationship);
-    let refused = server_name_refused(view, binding, relationship);
+    let server_name = requested_server_name(binding, relationship);
+    let refused = server_name_problem(view, binding, relationship);
     // A refused server name is not claimed either. The claim could block a binding that may request it.
     let relay = if refused.is_none() { relay_claim(relationship, &remote, &server_name) } else { None };
     let relay = relay.map(Arc::new);
     let bound_service = match refused {
         Some(problem) => Err(problem),
-        None => consumption(view, binding, relationship, &remote, &server_name, facade.as_deref(), warnings),
+        None => resolve_bound_service(
+            view,
+            binding,
+            relationship,
+            &remote,
+            &server_name,
+            facade.as_deref(),
+            warnings,
+        ),
     };
     // A withdrawn service keeps its port, without a route.
     let facade_port = facade.as_ref().and_then(|claim| match &bound_service {
         Ok(bound_service) => Some(facade_port(view, bound_service, relationship, claim)),
-        Err(_) => kept_port(view, binding, &remote, relationship, claim),
+        Err(_) => withdrawn_facade_port(view, binding, &remote, relationship, claim),
     });
-    Ok(Bound {
+    Ok(ResolvedBinding {
         facade_port,
         relationship,
         server_name,
-        uses: remote.uses(relationship),
-        source: remote.source(),
+        followed_peer: remote.followed_peer(relationship),
+        endpoint_source: remote.endpoint_source(),
         stale_since: remote.stale_since,
-        announcement: remote.kept,
+        announcement: remote.status_announcement,
         endpoints: remote.endpoints,
         facade,
         relay,
-        consumption: bound_service,
+        service: bound_service,
     })
 }
 
 /// Returns a warning if a peer now announces another port or protocol than the import has.
-fn announced_otherwise(binding: &Binding, relationship: &Relationship, remote: &Remote) -> Option<Problem> {
+fn changed_announcement_warning(
+    binding: &Binding,
+    relationship: &ResolvedRelationship,
+    remote: &RemoteService,
+) -> Option<ResourceProblem> {
     // Only imports: in other bindings a user chose the port and the protocol.
-    let announced =
-        remote.announced.as_ref().filter(|_| remote.serves() && binding.is_import_of(relationship.key()))?;
+    let announced = remote
+        .announced
+        .as_ref()
+        .filter(|_| remote.is_usable() && binding.is_import_of(relationship.key()))?;
     let (port, protocol) = (announced.port?, announced.protocol?);
     let (own_port, own_protocol) = (binding.port.unwrap_or(port), binding.protocol.unwrap_or(protocol));
     if (own_port, own_protocol) == (port, protocol) {
@@ -198,30 +212,33 @@ fn announced_otherwise(binding: &Binding, relationship: &Relationship, remote: &
         "peer {} now announces port {port}, protocol {protocol}; the import keeps port {own_port}, protocol {own_protocol}, which applications may use (set spec.port and spec.protocol, or delete this ServiceBinding to have it imported again)",
         announced.peer
     );
-    Some(Problem::new(Reason::AnnouncementChanged, message))
+    Some(ResourceProblem::new(Reason::AnnouncementChanged, message))
 }
 
-fn one_relationship<'a>(view: &View<'a>, binding: &Binding) -> Result<&'a Arc<Relationship>, Problem> {
+fn select_relationship<'a>(
+    view: &InputView<'a>,
+    binding: &Binding,
+) -> Result<&'a Arc<ResolvedRelationship>, ResourceProblem> {
     let field = "spec.mesh_fed_config_selector";
-    match view.relationships(&binding.fed_config).as_slice() {
+    match view.select_relationships(&binding.fed_config).as_slice() {
         [one] => Ok(one),
         [] => {
             let message = format!(
                 "no MeshFedConfig has the labels {} (one without a label fed-config counts as labelled with its name)",
-                words(&binding.fed_config)
+                format_labels(&binding.fed_config)
             );
-            Err(Problem::at(Reason::NoMeshFedConfig, field, message))
+            Err(ResourceProblem::at_field(Reason::NoMeshFedConfig, field, message))
         }
         several => {
             let names: Vec<_> = several.iter().map(|relationship| relationship.key().to_string()).collect();
             let message =
                 format!("matches several MeshFedConfigs: {} (a binding has exactly one)", names.join(", "));
-            Err(Problem::at(Reason::AmbiguousMeshFedConfig, field, message))
+            Err(ResourceProblem::at_field(Reason::AmbiguousMeshFedConfig, field, message))
         }
     }
 }
 
-fn server_name(binding: &Binding, relationship: &Relationship) -> String {
+fn requested_server_name(binding: &Binding, relationship: &ResolvedRelationship) -> String {
     let computed = || {
         names::server_name(&binding.remote_name, &binding.remote_namespace, &relationship.config.relationship)
     };
@@ -229,92 +246,103 @@ fn server_name(binding: &Binding, relationship: &Relationship) -> String {
 }
 
 /// Returns why the binding may not request the server name that it gives.
-fn server_name_refused(view: &View<'_>, binding: &Binding, relationship: &Relationship) -> Option<Problem> {
+fn server_name_problem(
+    view: &InputView<'_>,
+    binding: &Binding,
+    relationship: &ResolvedRelationship,
+) -> Option<ResourceProblem> {
     let (name, config) = (binding.server_name.as_ref()?, &relationship.config);
     let fed_config = relationship.key().to_string();
-    let judged = policy::server_name::judge(
+    let judged = policy::server_name::check_allowed(
         name,
         &config.relationship,
         &config.allowed_server_names,
         &view.settings().cluster_domain,
         &fed_config,
     );
-    judged.err().map(|words| Problem::at(Reason::ServerNameNotAllowed, "spec.server_name", words))
+    judged
+        .err()
+        .map(|words| ResourceProblem::at_field(Reason::ServerNameNotAllowed, "spec.server_name", words))
 }
 
-fn consumption<'a>(
-    view: &View<'a>,
+fn resolve_bound_service<'a>(
+    view: &InputView<'a>,
     binding: &'a Binding,
-    relationship: &'a Arc<Relationship>,
-    remote: &Remote,
+    relationship: &'a Arc<ResolvedRelationship>,
+    remote: &RemoteService,
     server_name: &str,
     facade: Option<&FacadeClaim>,
-    warnings: &mut Vec<Problem>,
-) -> Result<Consumption<'a>, Problem> {
+    warnings: &mut Vec<ResourceProblem>,
+) -> Result<BoundService<'a>, ResourceProblem> {
     let mode = relationship.config.mode;
     // The order of the checks decides which problem the user sees: first those of the relationship, then
     // those of the remote service, then those of the binding.
-    relationship.usable()?;
+    relationship.check_usable()?;
     if let Some(problem) = &remote.problem {
         return Err(problem.clone());
     }
-    let egress =
-        if mode.has_gateway(Side::Egress) { Some(relationship.gateway(Side::Egress)?) } else { None };
+    let egress = if mode.has_gateway(GatewaySide::Egress) {
+        Some(relationship.gateway(GatewaySide::Egress)?)
+    } else {
+        None
+    };
     if let Some(claim) = facade {
-        nobody_elses(view, &claim.facade)?;
+        check_facade_available(view, &claim.facade)?;
     }
-    let protocol = protocol(binding, remote);
+    let protocol = service_protocol(binding, remote);
     let key = &binding.identity.key;
-    Ok(Consumption {
+    Ok(BoundService {
         binding,
-        owner: Owner::new(OwnerKind::ServiceBinding, key.clone(), Some(relationship.key().clone())),
-        credential: egress.filter(|_| mode.terminates()).map(|g| relationship.credential_name(&g.namespace)),
+        owner: ObjectOwner::new(OwnerKind::ServiceBinding, key.clone(), Some(relationship.key().clone())),
+        credential: egress
+            .filter(|_| mode.terminates_tls())
+            .map(|g| relationship.credential_name(&g.namespace)),
         egress,
         server_name: server_name.to_owned(),
-        host: binding.host(),
-        host_port: host_port(protocol, egress)?,
+        host: binding.binding_host(),
+        host_port: choose_host_port(protocol, egress)?,
         protocol,
         endpoints: remote.endpoints.clone(),
-        identities: identities(binding, mode, remote, warnings)?,
-        peer_names: peer_names(relationship, remote),
+        identities: expected_identities(binding, mode, remote, warnings)?,
+        peer_names: serving_peer_names(relationship, remote),
         trust_domain: &view.settings().trust_domain,
     })
 }
 
 /// Refuses a facade whose Service exists and is not managed by Emcee. Such a Service is never changed.
-fn nobody_elses(view: &View<'_>, facade: &Key) -> Result<(), Problem> {
+fn check_facade_available(view: &InputView<'_>, facade: &ObjectKey) -> Result<(), ResourceProblem> {
     match view.service(facade) {
-        Some(service) if !service.our_facade => {
+        Some(service) if !service.is_own_facade => {
             let message = format!(
                 "Service {facade} exists and is not managed by Emcee; not overwritten (set spec.alias to another name, or spec.subset to share its hostname)"
             );
-            Err(Problem::at(Reason::FacadeConflict, "spec.alias", message))
+            Err(ResourceProblem::at_field(Reason::FacadeConflict, "spec.alias", message))
         }
         _ => Ok(()),
     }
 }
 
-fn host_port(protocol: Protocol, egress: Option<&Gateway>) -> Result<u16, Problem> {
-    let free = |port: &u16| egress.is_none_or(|gateway| !gateway.taken_ports.contains(port));
+fn choose_host_port(protocol: Protocol, egress: Option<&ResolvedGateway>) -> Result<u16, ResourceProblem> {
+    let free = |port: &u16| egress.is_none_or(|gateway| !gateway.service_ports.contains(port));
     let found = if protocol.is_http() {
         HTTP_PORTS.into_iter().chain(OTHER_PORTS).find(free)
     } else {
         OTHER_PORTS.into_iter().find(free)
     };
     found.ok_or_else(|| {
-        Problem::new(
+        ResourceProblem::new(
             Reason::GatewayPortClosed,
             "the egress gateway's Services already use every port that is available for the binding's host",
         )
     })
 }
 
-fn identities(
+fn expected_identities(
     binding: &Binding,
     mode: Mode,
-    remote: &Remote,
-    warnings: &mut Vec<Problem>,
-) -> Result<Vec<String>, Problem> {
+    remote: &RemoteService,
+    warnings: &mut Vec<ResourceProblem>,
+) -> Result<Vec<String>, ResourceProblem> {
     // In BOUNDARY the egress gateway checks the names of the peer instead.
     if !mode.is_end_to_end() {
         return Ok(Vec::new());
@@ -328,29 +356,33 @@ fn identities(
         let message = format!(
             "{mode} needs the identities of the remote service (such as spiffe://cluster.local/ns/default/sa/reviews)"
         );
-        return Err(Problem::at(Reason::IdentityNeeded, field, message));
+        return Err(ResourceProblem::at_field(Reason::IdentityNeeded, field, message));
     }
     if identities.is_empty() {
         let message = "neither given nor announced: any identity of the common root passes as the service";
-        warnings.push(Problem::at(Reason::AnyIdentity, field, message));
+        warnings.push(ResourceProblem::at_field(Reason::AnyIdentity, field, message));
     }
     Ok(identities)
 }
 
 /// Returns the names of the peer that provides the service, or of all peers if that peer is not known.
-fn peer_names(relationship: &Relationship, remote: &Remote) -> Vec<String> {
+fn serving_peer_names(relationship: &ResolvedRelationship, remote: &RemoteService) -> Vec<String> {
     let serves = |name: &str| remote.peer.as_ref().is_none_or(|peer| **peer == *name);
     let peers = relationship.config.peers.iter().filter(|peer| serves(&peer.name));
     peers.flat_map(|peer| peer.subject_alt_names.iter().cloned()).collect()
 }
 
-fn relay_claim(relationship: &Relationship, remote: &Remote, server_name: &str) -> Option<RelayClaim> {
-    if !relationship.config.mode.passes_through_egress() || !remote.serves() {
+fn relay_claim(
+    relationship: &ResolvedRelationship,
+    remote: &RemoteService,
+    server_name: &str,
+) -> Option<RelayClaim> {
+    if !relationship.config.mode.passes_through_egress() || !remote.is_usable() {
         return None;
     }
     // Sorted, so that the order of the endpoints in two specs does not matter.
     let source = match &remote.peer {
-        Some(peer) if !remote.given => format!("peer {peer}"),
+        Some(peer) if !remote.endpoints_given => format!("peer {peer}"),
         _ => {
             let endpoints: BTreeSet<_> = remote.endpoints.iter().map(ToString::to_string).collect();
             endpoints.into_iter().collect::<Vec<_>>().join(", ")
@@ -358,22 +390,22 @@ fn relay_claim(relationship: &Relationship, remote: &Remote, server_name: &str) 
     };
     Some(RelayClaim {
         relationship: relationship.key().clone(),
-        namespace: Arc::clone(&relationship.gateway(Side::Egress).ok()?.namespace),
+        namespace: Arc::clone(&relationship.gateway(GatewaySide::Egress).ok()?.namespace),
         server_name: server_name.into(),
-        source,
+        origin: source,
         endpoints: remote.endpoints.clone(),
     })
 }
 
 fn facade_port(
-    view: &View<'_>,
-    service: &Consumption<'_>,
-    relationship: &Relationship,
+    view: &InputView<'_>,
+    service: &BoundService<'_>,
+    relationship: &ResolvedRelationship,
     claim: &FacadeClaim,
 ) -> FacadePort {
     let binding = service.binding;
     // BOUNDARY gateways route by authority. In the end-to-end styles the service itself expects its own host.
-    let authority = if relationship.config.mode.terminates() {
+    let authority = if relationship.config.mode.terminates_tls() {
         service.host.clone()
     } else {
         names::service_host(&binding.remote_name, &binding.remote_namespace, &view.settings().cluster_domain)
@@ -383,29 +415,29 @@ fn facade_port(
         port: claim.port,
         protocol: service.protocol,
         route: Some(route),
-        visibility: claim.visibility,
+        export_scope: claim.export_scope,
     }
 }
 
 /// Returns the port of a withdrawn service, without a route. Its name stays reserved: calls fail, and no
 /// other service gets the name.
-fn kept_port(
-    view: &View<'_>,
+fn withdrawn_facade_port(
+    view: &InputView<'_>,
     binding: &Binding,
-    remote: &Remote,
-    relationship: &Relationship,
+    remote: &RemoteService,
+    relationship: &ResolvedRelationship,
     claim: &FacadeClaim,
 ) -> Option<FacadePort> {
-    let stays = remote.is_withdrawn() && relationship.usable().is_ok();
-    (stays && nobody_elses(view, &claim.facade).is_ok()).then(|| FacadePort {
+    let stays = remote.is_withdrawn() && relationship.check_usable().is_ok();
+    (stays && check_facade_available(view, &claim.facade).is_ok()).then(|| FacadePort {
         port: claim.port,
-        protocol: protocol(binding, remote),
+        protocol: service_protocol(binding, remote),
         route: None,
-        visibility: claim.visibility,
+        export_scope: claim.export_scope,
     })
 }
 
-fn protocol(binding: &Binding, remote: &Remote) -> Protocol {
+fn service_protocol(binding: &Binding, remote: &RemoteService) -> Protocol {
     let announced = remote.announced.as_ref().and_then(|announced| announced.protocol);
     binding.protocol.or(announced).unwrap_or(Protocol::Http)
 }

@@ -5,141 +5,143 @@ use std::sync::Arc;
 use emcee_api::Reason;
 use jiff::{SignedDuration, Timestamp};
 
-use super::gateway::words;
-use crate::inputs::{Credential, Knowledge};
+use super::gateway::format_labels;
+use crate::inputs::{Credential, InputCoverage};
 use crate::labels::Labels;
 use crate::names;
 use crate::parse::FedConfig;
-use crate::plan::Owner;
-use crate::problem::Problem;
-use crate::resolve::View;
+use crate::plan::ObjectOwner;
+use crate::problem::ResourceProblem;
+use crate::resolve::InputView;
 
 /// Days before expiry from which a certificate is reported as expiring soon, the most urgent first. Each step
 /// changes the message, so that the warning appears as new.
-const SOON: [i64; 3] = [1, 7, 30];
+const EXPIRY_WARNING_DAYS: [i64; 3] = [1, 7, 30];
 
 /// Certificate of a relationship.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Certificate {
+pub(crate) enum RelationshipCertificate {
     /// The MeshFedConfig does not select a Secret.
-    NotAsked,
+    NotRequested,
     /// The Secret is not among the files, and is assumed to be in the cluster.
     Assumed,
     /// The certificate is complete and valid now.
-    Good(Arc<Credential>),
+    Valid(Arc<Credential>),
     /// The certificate is complete, but not valid yet or expired. Peers refuse it; removing it would not
     /// help.
-    OutOfTime(Arc<Credential>, Problem),
+    OutsideValidity(Arc<Credential>, ResourceProblem),
     /// The Secret is missing, ambiguous or broken.
-    Unusable(Problem),
+    Unusable(ResourceProblem),
 }
 
-impl Certificate {
+impl RelationshipCertificate {
     pub(crate) fn credential(&self) -> Option<&Arc<Credential>> {
         match self {
-            Self::Good(credential) | Self::OutOfTime(credential, _) => Some(credential),
-            Self::NotAsked | Self::Assumed | Self::Unusable(_) => None,
+            Self::Valid(credential) | Self::OutsideValidity(credential, _) => Some(credential),
+            Self::NotRequested | Self::Assumed | Self::Unusable(_) => None,
         }
     }
 
     /// Whether there is a certificate, as far as is known.
-    pub(crate) fn is_there(&self) -> bool {
-        !matches!(self, Self::NotAsked | Self::Unusable(_))
+    pub(crate) fn is_present(&self) -> bool {
+        !matches!(self, Self::NotRequested | Self::Unusable(_))
     }
 
-    pub(crate) fn problem(&self) -> Option<&Problem> {
+    pub(crate) fn problem(&self) -> Option<&ResourceProblem> {
         match self {
-            Self::OutOfTime(_, problem) | Self::Unusable(problem) => Some(problem),
-            Self::NotAsked | Self::Assumed | Self::Good(_) => None,
+            Self::OutsideValidity(_, problem) | Self::Unusable(problem) => Some(problem),
+            Self::NotRequested | Self::Assumed | Self::Valid(_) => None,
         }
     }
 }
 
 pub(crate) fn resolve(
-    view: &View<'_>,
+    view: &InputView<'_>,
     config: &FedConfig,
-    owner: &Owner,
-    warnings: &mut Vec<Problem>,
-) -> Certificate {
-    let Some(selector) = &config.tls_context else { return Certificate::NotAsked };
+    owner: &ObjectOwner,
+    warnings: &mut Vec<ResourceProblem>,
+) -> RelationshipCertificate {
+    let Some(selector) = &config.tls_context else { return RelationshipCertificate::NotRequested };
     let namespace = &config.identity.key.namespace;
     let matches =
         |credential: &&Arc<Credential>| selector.iter().all(|(k, v)| credential.labels.get(k) == Some(v));
     let found: Vec<_> = view.credentials_in(namespace).filter(matches).collect();
     match found.as_slice() {
-        [one] => judge(config, one, view.now(), warnings),
+        [one] => check_credential(config, one, view.now(), warnings),
         // Secrets are rarely among files, so a missing one is not an error there.
-        [] if view.settings().knowledge == Knowledge::Partial => {
-            warnings.push(assumed(config, owner, selector));
-            Certificate::Assumed
+        [] if view.settings().coverage == InputCoverage::Partial => {
+            warnings.push(assumed_secret_warning(config, owner, selector));
+            RelationshipCertificate::Assumed
         }
-        [] => Certificate::Unusable(none(namespace, selector)),
-        several => Certificate::Unusable(ambiguous(several, selector)),
+        [] => RelationshipCertificate::Unusable(no_secret(namespace, selector)),
+        several => RelationshipCertificate::Unusable(several_secrets(several, selector)),
     }
 }
 
-fn judge(
+fn check_credential(
     config: &FedConfig,
     credential: &Arc<Credential>,
     now: Timestamp,
-    warnings: &mut Vec<Problem>,
-) -> Certificate {
+    warnings: &mut Vec<ResourceProblem>,
+) -> RelationshipCertificate {
     let secret = &credential.key;
     if let Some(problem) = &credential.problem {
-        return Certificate::Unusable(Problem::at(
+        return RelationshipCertificate::Unusable(ResourceProblem::at_field(
             Reason::CertificateInvalid,
             "spec.tls_context_selector",
             format!("Secret {secret}: {problem}"),
         ));
     }
     // Keep the credential: removing it from the gateways would not help, and it may become valid later.
-    if let Some(words) = credential.out_of_time(now) {
+    if let Some(words) = credential.validity_problem(now) {
         let message = format!("Secret {secret}: {words}");
-        return Certificate::OutOfTime(
+        return RelationshipCertificate::OutsideValidity(
             Arc::clone(credential),
-            Problem::at(Reason::CertificateInvalid, "spec.tls_context_selector", message),
+            ResourceProblem::at_field(Reason::CertificateInvalid, "spec.tls_context_selector", message),
         );
     }
-    warnings.extend(revocation(credential, now));
-    warnings.extend(wildcards(config, credential));
+    warnings.extend(revocation_warnings(credential, now));
+    warnings.extend(wildcard_warning(config, credential));
     // `not_after` is the earlier end of the certificate and its CA.
     let left = credential.not_after.duration_since(now);
-    if let Some(days) = SOON.into_iter().find(|days| left < SignedDuration::from_hours(days * 24)) {
+    if let Some(days) =
+        EXPIRY_WARNING_DAYS.into_iter().find(|days| left < SignedDuration::from_hours(days * 24))
+    {
         let unit = if days == 1 { "day" } else { "days" };
         let message = format!(
             "Secret {secret}: the certificate, or its CA, expires in less than {days} {unit}, at {} (issue it again)",
             credential.not_after
         );
-        warnings.push(Problem::new(Reason::CertificateExpiring, message));
+        warnings.push(ResourceProblem::new(Reason::CertificateExpiring, message));
     }
-    Certificate::Good(Arc::clone(credential))
+    RelationshipCertificate::Valid(Arc::clone(credential))
 }
 
 /// Returns warnings for CRLs that make gateways refuse certificates. Envoy refuses every certificate of a CA
 /// whose CRL is past its `nextUpdate`, or missing. Discovery continues with the CRLs that exist: revoked
 /// certificates stay revoked.
-fn revocation(credential: &Credential, now: Timestamp) -> impl Iterator<Item = Problem> {
+fn revocation_warnings(credential: &Credential, now: Timestamp) -> impl Iterator<Item = ResourceProblem> {
     let (secret, revocation) = (&credential.key, &credential.revocation);
     let next_update = revocation.next_update.filter(|next_update| *next_update < now);
     let expired = next_update.map(|next_update| {
         let message = format!(
             "Secret {secret}: a CRL in data.ca.crl expired at {next_update}: gateways refuse every certificate of its CA (put the CA's newest CRL into ca.crl)"
         );
-        Problem::new(Reason::CrlExpired, message)
+        ResourceProblem::new(Reason::CrlExpired, message)
     });
     let missing = (!revocation.without_list.is_empty()).then(|| {
         let message = format!(
             "Secret {secret}: data.ca.crl has no CRL of the CA {}: gateways refuse every certificate of that CA (add its CRL, also if it revokes nothing)",
             revocation.without_list.join(", ")
         );
-        Problem::new(Reason::CrlMissing, message)
+        ResourceProblem::new(Reason::CrlMissing, message)
     });
     expired.into_iter().chain(missing)
 }
 
 /// Returns a warning for wildcard names. Discovery compares names exactly, but Envoy accepts a wildcard in a
 /// certificate for every name that it covers.
-fn wildcards(config: &FedConfig, credential: &Credential) -> Option<Problem> {
+fn wildcard_warning(config: &FedConfig, credential: &Credential) -> Option<ResourceProblem> {
     let is_wildcard = |name: &&String| name.starts_with("*.");
     let wildcards: Vec<_> = credential.names.iter().filter(is_wildcard).map(String::as_str).collect();
     if wildcards.is_empty() {
@@ -151,7 +153,7 @@ fn wildcards(config: &FedConfig, credential: &Credential) -> Option<Problem> {
             name.split_once('.').is_some_and(|(_, parent)| wildcard.strip_prefix("*.") == Some(parent))
         })
     };
-    let covered = |peer: &&crate::parse::PeerModel| peer.subject_alt_names.iter().any(|name| covers(name));
+    let covered = |peer: &&crate::parse::PeerSettings| peer.subject_alt_names.iter().any(|name| covers(name));
     let peers: Vec<_> = config.peers.iter().filter(covered).map(|peer| peer.name.as_str()).collect();
     let also =
         if peers.is_empty() { String::new() } else { format!(", peer {} among them", peers.join(", ")) };
@@ -160,24 +162,32 @@ fn wildcards(config: &FedConfig, credential: &Credential) -> Option<Problem> {
         credential.key,
         wildcards.join(", ")
     );
-    Some(Problem::at(Reason::WildcardName, "spec.tls_context_selector", message))
+    Some(ResourceProblem::at_field(Reason::WildcardName, "spec.tls_context_selector", message))
 }
 
 /// Returns why the gateway pods of a namespace would trust another CA than that of their credential.
-pub(super) fn shadowed(view: &View<'_>, namespace: &str, credential: &str) -> Option<Problem> {
-    let shadow = view.shadow_of(namespace, credential)?;
+pub(super) fn shadow_problem(
+    view: &InputView<'_>,
+    namespace: &str,
+    credential: &str,
+) -> Option<ResourceProblem> {
+    let shadow = view.shadowing_secret(namespace, credential)?;
     let message = format!(
         "Secret {shadow} is next to {credential}, and Istio's gateways trust the CA in it instead of the relationship's: nothing is generated while it is there (delete it, or give it another name)"
     );
-    Some(Problem::at(Reason::ShadowedCA, "spec.tls_context_selector", message))
+    Some(ResourceProblem::at_field(Reason::ShadowedCA, "spec.tls_context_selector", message))
 }
 
 /// Returns the name of the Secret for gateway pods in a namespace: the user's own if it is there and
 /// complete, else a copy.
-pub(super) fn name_for(certificate: &Certificate, owner: &Owner, namespace: &str) -> String {
+pub(super) fn secret_name_for(
+    certificate: &RelationshipCertificate,
+    owner: &ObjectOwner,
+    namespace: &str,
+) -> String {
     match certificate.credential() {
-        Some(own) if own.complete && &*own.key.namespace == namespace => own.key.name.to_string(),
-        credential => copied_name(owner, credential.map(Arc::as_ref)),
+        Some(own) if own.usable_in_place && &*own.key.namespace == namespace => own.key.name.to_string(),
+        credential => copied_secret_name(owner, credential.map(Arc::as_ref)),
     }
 }
 
@@ -186,8 +196,8 @@ pub(super) fn name_for(certificate: &Certificate, owner: &Owner, namespace: &str
 /// A user who knows the name, and may write a rule that the gateway follows, can make the gateway use the
 /// key. The name therefore contains a hash of the Secret's UID. Only users who may read the Secret know the
 /// UID, and it does not change with the content.
-pub(super) fn copied_name(owner: &Owner, credential: Option<&Credential>) -> String {
-    let name = owner.part("credential");
+pub(super) fn copied_secret_name(owner: &ObjectOwner, credential: Option<&Credential>) -> String {
+    let name = owner.part_name("credential");
     match credential.map(|credential| &credential.uid) {
         Some(uid) if !uid.is_empty() => {
             format!("{name}-{}", names::short_hash(&["credential", &uid.to_string()]))
@@ -196,34 +206,35 @@ pub(super) fn copied_name(owner: &Owner, credential: Option<&Credential>) -> Str
     }
 }
 
-fn assumed(config: &FedConfig, owner: &Owner, selector: &Labels) -> Problem {
-    let copy = if config.mode.terminates() {
+fn assumed_secret_warning(config: &FedConfig, owner: &ObjectOwner, selector: &Labels) -> ResourceProblem {
+    let copy = if config.mode.terminates_tls() {
         format!(
             "; the gateways look for a copy of it by the name {} (add its file to have that made)",
-            copied_name(owner, None)
+            copied_secret_name(owner, None)
         )
     } else {
         String::new()
     };
     let message = format!(
         "no kubernetes.io/tls Secret with the labels {} in {} among the files: assumed to be in the cluster{copy}",
-        words(selector),
+        format_labels(selector),
         config.identity.key.namespace
     );
-    Problem::at(Reason::Assumed, "spec.tls_context_selector", message)
+    ResourceProblem::at_field(Reason::Assumed, "spec.tls_context_selector", message)
 }
 
-fn none(namespace: &str, selector: &Labels) -> Problem {
-    let message = format!("no kubernetes.io/tls Secret in {namespace} has the labels {}", words(selector));
-    Problem::at(Reason::NoSecret, "spec.tls_context_selector", message)
+fn no_secret(namespace: &str, selector: &Labels) -> ResourceProblem {
+    let message =
+        format!("no kubernetes.io/tls Secret in {namespace} has the labels {}", format_labels(selector));
+    ResourceProblem::at_field(Reason::NoSecret, "spec.tls_context_selector", message)
 }
 
-fn ambiguous(found: &[&Arc<Credential>], selector: &Labels) -> Problem {
+fn several_secrets(found: &[&Arc<Credential>], selector: &Labels) -> ResourceProblem {
     let names: Vec<_> = found.iter().map(|credential| &*credential.key.name).collect();
     let message = format!(
         "several Secrets have the labels {}: {} (select by labels that only one has)",
-        words(selector),
+        format_labels(selector),
         names.join(", ")
     );
-    Problem::at(Reason::NoSecret, "spec.tls_context_selector", message)
+    ResourceProblem::at_field(Reason::NoSecret, "spec.tls_context_selector", message)
 }

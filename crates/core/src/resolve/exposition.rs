@@ -5,30 +5,30 @@ use std::sync::Arc;
 
 use emcee_api::Reason;
 
-use super::gateway::words;
+use super::gateway::format_labels;
 use super::upstream::{self, Upstream};
-use super::{Gateway, Relationship, client_tls};
-use crate::catalogue::{self, Addressed};
+use super::{ResolvedGateway, ResolvedRelationship, client_tls};
+use crate::catalogue::{self, AddressedAnnouncement};
 use crate::endpoint::Endpoint;
-use crate::inputs::Settings;
-use crate::key::Key;
-use crate::mode::Side;
+use crate::inputs::TranslationSettings;
+use crate::key::ObjectKey;
+use crate::mode::GatewaySide;
 use crate::names;
 use crate::parse::Exposition;
-use crate::plan::{Owner, OwnerKind};
-use crate::problem::Problem;
+use crate::plan::{ObjectOwner, OwnerKind};
+use crate::problem::ResourceProblem;
 use crate::protocol::Protocol;
-use crate::resolve::View;
+use crate::resolve::InputView;
 
 /// Service that is exposed through one relationship. Contains all that a style needs to know.
 #[derive(Clone, Debug)]
-pub struct Offer<'a> {
+pub struct ExposedService<'a> {
     /// Exposition that exposes the service.
     pub exposition: &'a Exposition,
     /// Owner of the generated objects.
-    pub owner: Arc<Owner>,
+    pub owner: Arc<ObjectOwner>,
     /// The ingress gateway, if the style has one.
-    pub ingress: Option<&'a Gateway>,
+    pub ingress: Option<&'a ResolvedGateway>,
     /// Name of the Secret for the gateway, if it terminates TLS.
     pub credential: Option<String>,
     /// Inter-mesh server name (SNI) of the service.
@@ -46,30 +46,34 @@ pub struct Offer<'a> {
 }
 
 /// Exposition through one of its relationships.
-pub(crate) struct Offering<'a> {
-    pub(crate) relationship: &'a Arc<Relationship>,
+pub(crate) struct ResolvedExposition<'a> {
+    pub(crate) relationship: &'a Arc<ResolvedRelationship>,
     pub(crate) server_name: String,
     /// Addresses at which peers reach the service.
     pub(crate) endpoints: Vec<Endpoint>,
-    pub(crate) offer: Result<Offer<'a>, Problem>,
+    pub(crate) service: Result<ExposedService<'a>, ResourceProblem>,
     /// Facts that an announcement contains; `None` if the service is not announced.
-    told: Option<Told>,
+    announcement_details: Option<AnnouncementDetails>,
 }
 
 /// Facts about a Service that an announcement contains.
-struct Told {
+struct AnnouncementDetails {
     protocol: Protocol,
     identities: BTreeSet<String>,
 }
 
-impl Offering<'_> {
+impl ResolvedExposition<'_> {
     /// Returns the announcement with its recipients, or `None` if there are no recipients.
     ///
     /// A service without pods, or whose gateway has no address, stays announced with no endpoints. Only a
     /// service that peers may no longer reach is withdrawn.
-    pub(crate) fn addressed(&self, exposition: &Exposition, settings: &Settings) -> Option<Addressed> {
-        let details = self.told.as_ref()?;
-        let peers = self.audience(exposition);
+    pub(crate) fn addressed_announcement(
+        &self,
+        exposition: &Exposition,
+        settings: &TranslationSettings,
+    ) -> Option<AddressedAnnouncement> {
+        let details = self.announcement_details.as_ref()?;
+        let peers = self.allowed_peers(exposition);
         if peers.is_empty() {
             return None;
         }
@@ -80,22 +84,25 @@ impl Offering<'_> {
         endpoints.sort();
         endpoints.dedup();
         endpoints.truncate(catalogue::MAX_ENDPOINTS);
-        let announcement = catalogue::Offer {
-            key: Key { namespace: Arc::clone(&key.namespace), name: exposition.exposed_name.as_str().into() },
+        let announcement = catalogue::Announcement {
+            key: ObjectKey {
+                namespace: Arc::clone(&key.namespace),
+                name: exposition.exposed_name.as_str().into(),
+            },
             mode: config.mode,
             server_name: self.server_name.clone(),
             protocol: details.protocol,
             port: exposition.port,
             endpoints,
-            identities: if end_to_end { identities(exposition, details) } else { Vec::new() },
+            identities: if end_to_end { announced_identities(exposition, details) } else { Vec::new() },
             trust_domain: settings.trust_domain.clone(),
             root_hash: settings.root_hash.clone().filter(|_| end_to_end),
         };
-        Some(Addressed { fed_config: self.relationship.key().clone(), peers, offer: announcement })
+        Some(AddressedAnnouncement { fed_config: self.relationship.key().clone(), peers, announcement })
     }
 
     /// Returns the names of the peers that may see the service.
-    fn audience(&self, exposition: &Exposition) -> Vec<String> {
+    fn allowed_peers(&self, exposition: &Exposition) -> Vec<String> {
         let config = &self.relationship.config;
         if !exposition.directory || !config.discovery.announce {
             return Vec::new();
@@ -105,7 +112,7 @@ impl Offering<'_> {
     }
 }
 
-fn identities(exposition: &Exposition, details: &Told) -> Vec<String> {
+fn announced_identities(exposition: &Exposition, details: &AnnouncementDetails) -> Vec<String> {
     let given: BTreeSet<String> = exposition.subject_alt_names.iter().cloned().collect();
     let identities = if given.is_empty() { &details.identities } else { &given };
     identities.iter().take(catalogue::MAX_IDENTITIES).cloned().collect()
@@ -114,108 +121,139 @@ fn identities(exposition: &Exposition, details: &Told) -> Vec<String> {
 /// Resolves an exposition through all of its relationships, in their order. The error says why there are
 /// none.
 pub(crate) fn resolve<'a>(
-    view: &View<'a>,
+    view: &InputView<'a>,
     exposition: &'a Exposition,
-    warnings: &mut Vec<Problem>,
-) -> Result<Vec<Offering<'a>>, Problem> {
-    let selected = view.relationships(&exposition.fed_configs);
+    warnings: &mut Vec<ResourceProblem>,
+) -> Result<Vec<ResolvedExposition<'a>>, ResourceProblem> {
+    let selected = view.select_relationships(&exposition.fed_configs);
     if selected.is_empty() {
         let message = format!(
             "no MeshFedConfig has the labels {} (one without a label fed-config counts as labelled with its name)",
-            words(&exposition.fed_configs)
+            format_labels(&exposition.fed_configs)
         );
-        return Err(Problem::at(Reason::NoMeshFedConfig, "spec.mesh_fed_config_selector", message));
+        return Err(ResourceProblem::at_field(
+            Reason::NoMeshFedConfig,
+            "spec.mesh_fed_config_selector",
+            message,
+        ));
     }
-    if !exposition.ignored.is_empty() {
-        let message = format!("{} is ignored: Emcee finds out by itself", exposition.ignored.join(", "));
-        warnings.push(Problem::new(Reason::FieldIgnored, message));
+    if !exposition.ignored_fields.is_empty() {
+        let message =
+            format!("{} is ignored: Emcee finds out by itself", exposition.ignored_fields.join(", "));
+        warnings.push(ResourceProblem::new(Reason::FieldIgnored, message));
     }
-    Ok(selected.into_iter().map(|relationship| offering(view, exposition, relationship, warnings)).collect())
+    Ok(selected
+        .into_iter()
+        .map(|relationship| resolve_through(view, exposition, relationship, warnings))
+        .collect())
 }
 
-fn offering<'a>(
-    view: &View<'a>,
+fn resolve_through<'a>(
+    view: &InputView<'a>,
     exposition: &'a Exposition,
-    relationship: &'a Arc<Relationship>,
-    warnings: &mut Vec<Problem>,
-) -> Offering<'a> {
+    relationship: &'a Arc<ResolvedRelationship>,
+    warnings: &mut Vec<ResourceProblem>,
+) -> ResolvedExposition<'a> {
     let namespace = &exposition.identity.key.namespace;
     let server_name =
         names::server_name(&exposition.exposed_name, namespace, &relationship.config.relationship);
     // Out-parameters: when the resolution fails late, what it found so far is still announced.
     let (mut endpoints, mut details) = (Vec::new(), None);
-    let exposed =
-        offer(view, exposition, relationship, &server_name, (&mut endpoints, &mut details), warnings);
-    warnings.extend(cut(view, exposition, relationship, exposed.as_ref().ok(), endpoints.len()));
-    Offering { relationship, server_name, endpoints, offer: exposed, told: details }
+    let exposed = resolve_exposed_service(
+        view,
+        exposition,
+        relationship,
+        &server_name,
+        (&mut endpoints, &mut details),
+        warnings,
+    );
+    warnings.extend(truncation_warning(
+        view,
+        exposition,
+        relationship,
+        exposed.as_ref().ok(),
+        endpoints.len(),
+    ));
+    ResolvedExposition {
+        relationship,
+        server_name,
+        endpoints,
+        service: exposed,
+        announcement_details: details,
+    }
 }
 
 /// Returns a warning if addresses are left out, because objects and announcements are limited in size.
-fn cut(
-    view: &View<'_>,
+fn truncation_warning(
+    view: &InputView<'_>,
     exposition: &Exposition,
-    relationship: &Relationship,
-    exposed: Option<&Offer<'_>>,
+    relationship: &ResolvedRelationship,
+    exposed: Option<&ExposedService<'_>>,
     announced: usize,
-) -> Option<Problem> {
+) -> Option<ResourceProblem> {
     const MOST: usize = catalogue::MAX_ENDPOINTS;
     let exposed = exposed?;
     if announced > MOST {
         let message = format!(
             "the ingress gateway has {announced} addresses: the first {MOST} are announced (give it a load balancer, or fewer externalIPs)"
         );
-        return Some(Problem::new(Reason::LimitExceeded, message));
+        return Some(ResourceProblem::new(Reason::LimitExceeded, message));
     }
     // Istio tracks the pods that a gateway selects, so their number does not matter.
     let by_address = exposed.ingress.is_none() || matches!(exposed.upstream, Upstream::Endpoints(_));
-    let service = Key::new(&exposition.identity.key.namespace, &exposition.service);
+    let service = ObjectKey::new(&exposition.identity.key.namespace, &exposition.service);
     let uses_addresses = relationship.config.mode.is_end_to_end() && by_address;
-    let count = if uses_addresses { view.addresses_of(&service) } else { 0 };
+    let count = if uses_addresses { view.ready_address_count(&service) } else { 0 };
     (count > MOST).then(|| {
         let message = format!(
             "Service {service} has {count} ready addresses in its EndpointSlices: {MOST} are used (divide it into several Services)"
         );
-        Problem::at(Reason::LimitExceeded, "spec.name", message)
+        ResourceProblem::at_field(Reason::LimitExceeded, "spec.name", message)
     })
 }
 
-fn offer<'a>(
-    view: &View<'a>,
+fn resolve_exposed_service<'a>(
+    view: &InputView<'a>,
     exposition: &'a Exposition,
-    relationship: &'a Arc<Relationship>,
+    relationship: &'a Arc<ResolvedRelationship>,
     server_name: &str,
-    (endpoints, details): (&mut Vec<Endpoint>, &mut Option<Told>),
-    warnings: &mut Vec<Problem>,
-) -> Result<Offer<'a>, Problem> {
+    (endpoints, details): (&mut Vec<Endpoint>, &mut Option<AnnouncementDetails>),
+    warnings: &mut Vec<ResourceProblem>,
+) -> Result<ExposedService<'a>, ResourceProblem> {
     let (key, mode) = (&exposition.identity.key, relationship.config.mode);
     // Until the announcement details are set, a failure withdraws the announcement. After that, it only
     // removes the endpoints.
-    permitted(relationship, &key.namespace)?;
-    let peer_names = peer_names(exposition, relationship, warnings)?;
-    relationship.usable()?;
-    let ingress =
-        if mode.has_gateway(Side::Ingress) { Some(relationship.gateway(Side::Ingress)?) } else { None };
+    check_namespace_allowed(relationship, &key.namespace)?;
+    let peer_names = allowed_peer_names(exposition, relationship, warnings)?;
+    relationship.check_usable()?;
+    let ingress = if mode.has_gateway(GatewaySide::Ingress) {
+        Some(relationship.gateway(GatewaySide::Ingress)?)
+    } else {
+        None
+    };
     let service_host =
         names::service_host(&exposition.service, &key.namespace, &view.settings().cluster_domain);
     let target = upstream::resolve(view, exposition, &relationship.config, ingress, warnings)?;
     if let Some(ingress) = ingress {
         // In the end-to-end styles the gateway calls a host of Emcee's own, which wildcard rules of users
         // also match.
-        let raw_host = names::raw_host(server_name);
-        let host = if mode.terminates() { &service_host } else { &raw_host };
+        let raw_host = names::passthrough_host(server_name);
+        let host = if mode.terminates_tls() { &service_host } else { &raw_host };
         client_tls::check(view, host, &key.namespace, &ingress.namespace)?;
     }
     // From here on the service is announced, even if it has no usable upstream for now.
-    *details = Some(Told { protocol: target.protocol, identities: target.identities });
+    *details = Some(AnnouncementDetails { protocol: target.protocol, identities: target.identities });
     let upstream = target.upstream?;
     *endpoints = match ingress {
         Some(ingress) => ingress.addresses.clone(),
         None => target.endpoints,
     };
-    Ok(Offer {
+    Ok(ExposedService {
         exposition,
-        owner: Owner::new(OwnerKind::ServiceExposition, key.clone(), Some(relationship.key().clone())),
-        credential: ingress.filter(|_| mode.terminates()).map(|g| relationship.credential_name(&g.namespace)),
+        owner: ObjectOwner::new(OwnerKind::ServiceExposition, key.clone(), Some(relationship.key().clone())),
+        credential: ingress
+            .filter(|_| mode.terminates_tls())
+            .map(|g| relationship.credential_name(&g.namespace)),
         ingress,
         server_name: server_name.to_owned(),
         service_host,
@@ -227,22 +265,25 @@ fn offer<'a>(
 }
 
 /// Checks that resources of the namespace may use the relationship.
-pub(super) fn permitted(relationship: &Relationship, namespace: &str) -> Result<(), Problem> {
-    if relationship.config.allows(namespace) {
+pub(super) fn check_namespace_allowed(
+    relationship: &ResolvedRelationship,
+    namespace: &str,
+) -> Result<(), ResourceProblem> {
+    if relationship.config.allows_namespace(namespace) {
         return Ok(());
     }
     let message = format!(
         "MeshFedConfig {} does not allow namespace {namespace} (its allowed_namespaces)",
         relationship.key()
     );
-    Err(Problem::at(Reason::NamespaceNotAllowed, "spec.mesh_fed_config_selector", message))
+    Err(ResourceProblem::at_field(Reason::NamespaceNotAllowed, "spec.mesh_fed_config_selector", message))
 }
 
-fn peer_names(
+fn allowed_peer_names(
     exposition: &Exposition,
-    relationship: &Relationship,
-    warnings: &mut Vec<Problem>,
-) -> Result<Vec<String>, Problem> {
+    relationship: &ResolvedRelationship,
+    warnings: &mut Vec<ResourceProblem>,
+) -> Result<Vec<String>, ResourceProblem> {
     // Without a list, all peers of the relationship may call.
     let Some(allowed) = &exposition.peers else {
         return Ok(relationship
@@ -254,15 +295,16 @@ fn peer_names(
     };
     let mut names = Vec::new();
     for (index, name) in allowed.iter().enumerate() {
-        let unknown = |message| Problem::at(Reason::UnknownPeer, format!("spec.peers[{index}]"), message);
-        names.extend(relationship.peer(name).map_err(unknown)?.subject_alt_names.iter().cloned());
+        let unknown =
+            |message| ResourceProblem::at_field(Reason::UnknownPeer, format!("spec.peers[{index}]"), message);
+        names.extend(relationship.find_peer(name).map_err(unknown)?.subject_alt_names.iter().cloned());
     }
     if relationship.config.mode.is_end_to_end() {
         let message = format!(
             "in {} no gateway sees a caller's certificate: peers limits the announcement only (limit callers by an AuthorizationPolicy on the workload)",
             relationship.config.mode
         );
-        warnings.push(Problem::at(Reason::CallersNotLimited, "spec.peers", message));
+        warnings.push(ResourceProblem::at_field(Reason::CallersNotLimited, "spec.peers", message));
     }
     Ok(names)
 }

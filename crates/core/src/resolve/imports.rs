@@ -8,21 +8,21 @@ use std::sync::Arc;
 
 use emcee_api::{ImportMode, Reason};
 
-use super::{Relationship, View};
-use crate::catalogue::{Offer, Source};
-use crate::key::Key;
+use super::{InputView, ResolvedRelationship};
+use crate::catalogue::{Announcement, PeerKey};
+use crate::key::ObjectKey;
 use crate::names;
 use crate::parse::{Binding, FedConfig};
-use crate::problem::Problem;
+use crate::problem::ResourceProblem;
 use crate::protocol::Protocol;
 
 /// Automatic imports of a relationship.
 #[derive(Debug, Default)]
 pub(crate) struct Imports {
     /// ServiceBindings to create, by namespace and name.
-    pub(crate) bindings: BTreeMap<Key, Import>,
+    pub(crate) bindings: BTreeMap<ObjectKey, Import>,
     /// Announced services that are not imported, with the reason.
-    pub(crate) skipped: Vec<Skipped>,
+    pub(crate) skipped: Vec<SkippedImport>,
 }
 
 /// One import. Its port and protocol are those that were announced first: applications use them, so a later
@@ -36,39 +36,39 @@ pub(crate) struct Import {
 
 /// Announced service that is not imported.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Skipped {
+pub(crate) struct SkippedImport {
     pub(crate) peer: Arc<str>,
-    pub(crate) service: Key,
-    pub(crate) problem: Problem,
+    pub(crate) service: ObjectKey,
+    pub(crate) problem: ResourceProblem,
 }
 
 /// Returns the imports of a relationship, or `None` if it does not import automatically.
-pub(crate) fn resolve(view: &View<'_>, relationship: &Relationship) -> Option<Imports> {
+pub(crate) fn resolve(view: &InputView<'_>, relationship: &ResolvedRelationship) -> Option<Imports> {
     let config = &relationship.config;
     if config.discovery.import != ImportMode::Automatic || relationship.refused.is_some() {
         return None;
     }
     // Existing imports first, so that a new announcement cannot take their names.
-    let mut imports = Imports { bindings: kept(view, config), skipped: Vec::new() };
+    let mut imports = Imports { bindings: existing_imports(view, config), skipped: Vec::new() };
     for peer in &config.peers {
-        let peer_key = Source::new(config.identity.key.clone(), &peer.name);
-        for (service, announcement) in view.announced(&peer_key) {
+        let peer_key = PeerKey::new(config.identity.key.clone(), &peer.name);
+        for (service, announcement) in view.announcements_of(&peer_key) {
             if let Some(import) = imports.bindings.get_mut(service)
                 && import.peer == peer_key.peer
             {
                 // The import exists already. An older Emcee may not have recorded its port.
-                import.learn(announcement);
+                import.fill_from(announcement);
                 continue;
             }
-            match obstacle(view, config, service, announcement, &imports.bindings) {
+            match import_obstacle(view, config, service, announcement, &imports.bindings) {
                 None => {
                     let mut import = Import { peer: Arc::clone(&peer_key.peer), port: None, protocol: None };
-                    import.learn(announcement);
+                    import.fill_from(announcement);
                     imports.bindings.insert(service.clone(), import);
                 }
                 Some(problem) => {
                     let (peer, service) = (Arc::clone(&peer_key.peer), service.clone());
-                    imports.skipped.push(Skipped { peer, service, problem });
+                    imports.skipped.push(SkippedImport { peer, service, problem });
                 }
             }
         }
@@ -78,7 +78,7 @@ pub(crate) fn resolve(view: &View<'_>, relationship: &Relationship) -> Option<Im
 
 impl Import {
     /// Sets the port and the protocol to those of the announcement, unless they are set already.
-    fn learn(&mut self, announcement: &Offer) {
+    fn fill_from(&mut self, announcement: &Announcement) {
         // Validation refuses port 0 before. In a ServiceBinding it would be invalid, and would not be
         // recorded.
         self.port = self.port.or_else(|| Some(announcement.port).filter(|port| *port > 0));
@@ -87,16 +87,16 @@ impl Import {
 }
 
 /// Returns the existing imports that stay. Above the limit, the oldest ones stay.
-fn kept(view: &View<'_>, config: &FedConfig) -> BTreeMap<Key, Import> {
+fn existing_imports(view: &InputView<'_>, config: &FedConfig) -> BTreeMap<ObjectKey, Import> {
     let fed_config = &config.identity.key;
     let mut there: Vec<_> =
         view.imports_of(fed_config).filter(|binding| binding.is_import_of(fed_config)).collect();
-    there.sort_by(|a, b| a.identity.age.cmp(&b.identity.age));
+    there.sort_by(|a, b| a.identity.precedence.cmp(&b.identity.precedence));
     let staying = there.into_iter().filter_map(|binding| {
-        let peer = stays(view, config, binding)?;
+        let peer = retained_peer(view, config, binding)?;
         // An older Emcee wrote neither port nor protocol into the binding, so read them from the stored
         // announcement.
-        let stored = binding.remembered.as_deref().filter(|stored| *stored.peer == *peer);
+        let stored = binding.stored_announcement.as_deref().filter(|stored| *stored.peer == *peer);
         let port = binding.port.or_else(|| stored.and_then(|stored| stored.port));
         let protocol = binding.protocol.or_else(|| stored.and_then(|stored| stored.protocol));
         Some((binding.identity.key.clone(), Import { peer, port, protocol }))
@@ -106,88 +106,88 @@ fn kept(view: &View<'_>, config: &FedConfig) -> BTreeMap<Key, Import> {
 
 /// Returns the peer of an import that stays, or `None` if the import is removed. An import stays if its
 /// service is announced, if its peer is not synced yet, or if another peer could get its name.
-fn stays(view: &View<'_>, config: &FedConfig, binding: &Binding) -> Option<Arc<str>> {
+fn retained_peer(view: &InputView<'_>, config: &FedConfig, binding: &Binding) -> Option<Arc<str>> {
     let namespace = &binding.identity.key.namespace;
     let peer = binding.peer.as_ref()?;
     let listed = config.peers.iter().any(|listed| listed.name == *peer);
-    if !listed || !takes(config, namespace) {
+    if !listed || !imports_into(config, namespace) {
         return None;
     }
-    let peer_key = Source::new(config.identity.key.clone(), peer);
+    let peer_key = PeerKey::new(config.identity.key.clone(), peer);
     let announced = view
         .announcers(&config.identity.key, &binding.identity.key)
         .any(|(announcer, _)| *announcer == peer_key.peer);
-    (announced || !view.has_answered(&peer_key) || others_may_take(view, config, namespace))
+    (announced || !view.is_synced(&peer_key) || has_competing_importers(view, config, namespace))
         .then_some(peer_key.peer)
 }
 
 /// Whether services of this namespace are imported through a MeshFedConfig.
-fn takes(config: &FedConfig, namespace: &str) -> bool {
+fn imports_into(config: &FedConfig, namespace: &str) -> bool {
     config.discovery.import == ImportMode::Automatic
         && config.discovery.namespaces.contains(namespace)
-        && config.allows(namespace)
+        && config.allows_namespace(namespace)
 }
 
 /// Whether another peer could get a name in this namespace automatically, once it is free.
-fn others_may_take(view: &View<'_>, config: &FedConfig, namespace: &str) -> bool {
+fn has_competing_importers(view: &InputView<'_>, config: &FedConfig, namespace: &str) -> bool {
     config.peers.len() > 1 || other_importers(view, config, namespace).next().is_some()
 }
 
 fn other_importers<'a>(
-    view: &View<'a>,
+    view: &InputView<'a>,
     config: &FedConfig,
     namespace: &str,
 ) -> impl Iterator<Item = &'a Arc<FedConfig>> {
     view.fed_configs()
-        .filter(move |other| other.identity.key != config.identity.key && takes(other, namespace))
+        .filter(move |other| other.identity.key != config.identity.key && imports_into(other, namespace))
 }
 
 /// Returns why an announced service is not imported, or `None` if it is.
-fn obstacle(
-    view: &View<'_>,
+fn import_obstacle(
+    view: &InputView<'_>,
     config: &FedConfig,
-    service: &Key,
-    announcement: &Offer,
-    taken: &BTreeMap<Key, Import>,
-) -> Option<Problem> {
+    service: &ObjectKey,
+    announcement: &Announcement,
+    taken: &BTreeMap<ObjectKey, Import>,
+) -> Option<ResourceProblem> {
     let namespace = &service.namespace;
-    if !takes(config, namespace) {
+    if !imports_into(config, namespace) {
         let message = format!(
             "namespace {namespace} is not listed in spec.discovery.namespaces, or may not use the relationship"
         );
-        return Some(Problem::new(Reason::NamespaceNotAllowed, message));
+        return Some(ResourceProblem::new(Reason::NamespaceNotAllowed, message));
     }
     if !names::is_dns_label(&service.name) || service.name.starts_with(|c: char| c.is_ascii_digit()) {
         let message = format!("{:?} is not a valid Service name (bind it with an alias)", service.name);
-        return Some(Problem::new(Reason::Invalid, message));
+        return Some(ResourceProblem::new(Reason::Invalid, message));
     }
     // A user may accept any identity explicitly. An automatic import must not.
     if config.mode.is_end_to_end() && announcement.identities.is_empty() {
         let message = format!(
             "{service} is announced without identities, so any workload of the common root would pass as it (wait until it has pods, or bind it by hand)"
         );
-        return Some(Problem::new(Reason::IdentityNeeded, message));
+        return Some(ResourceProblem::new(Reason::IdentityNeeded, message));
     }
     if !view.has_namespace(namespace) {
         let message = format!("namespace {namespace} does not exist (create it)");
-        return Some(Problem::new(Reason::NamespaceMissing, message));
+        return Some(ResourceProblem::new(Reason::NamespaceMissing, message));
     }
-    if let Some(holder) = holder(view, config, service, taken) {
+    if let Some(holder) = name_holder(view, config, service, taken) {
         let message = format!("{service} is held by {holder} (delete that, or bind it with an alias)");
-        return Some(Problem::new(Reason::NameHeld, message));
+        return Some(ResourceProblem::new(Reason::NameHeld, message));
     }
     (taken.len() >= config.discovery.max_imports).then(|| {
         let message = format!("there are {} imports already (spec.discovery.max_imports)", taken.len());
-        Problem::new(Reason::ImportLimit, message)
+        ResourceProblem::new(Reason::ImportLimit, message)
     })
 }
 
 /// Returns the current or future holder of the name, for a message.
-fn holder(
-    view: &View<'_>,
+fn name_holder(
+    view: &InputView<'_>,
     config: &FedConfig,
-    service: &Key,
-    taken: &BTreeMap<Key, Import>,
+    service: &ObjectKey,
+    taken: &BTreeMap<ObjectKey, Import>,
 ) -> Option<String> {
     if let Some(import) = taken.get(service) {
         return Some(format!("the import from peer {}", import.peer));
@@ -198,11 +198,11 @@ fn holder(
     if let Some(binding) = view.bindings_of_facade(service).next() {
         return Some(format!("ServiceBinding {}", binding.identity.key));
     }
-    if view.service(service).is_some_and(|service| !service.our_facade) {
+    if view.service(service).is_some_and(|service| !service.is_own_facade) {
         return Some(format!("Service {service}, which is not Emcee's"));
     }
     // Two relationships could import the name at the same time. The older one gets it.
-    let elder = |other: &&Arc<FedConfig>| other.identity.age < config.identity.age;
+    let elder = |other: &&Arc<FedConfig>| other.identity.precedence < config.identity.precedence;
     let announces = |other: &&Arc<FedConfig>| {
         let listed = |name: &str| other.peers.iter().any(|peer| peer.name == name);
         view.announcers(&other.identity.key, service).any(|(peer, _)| listed(peer))

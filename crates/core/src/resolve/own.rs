@@ -3,62 +3,62 @@
 
 use std::net::IpAddr;
 
-use super::{Gateway, Relationship, View};
+use super::{InputView, ResolvedGateway, ResolvedRelationship};
 use crate::endpoint::{Endpoint, Host};
 use crate::inputs::AddressOwner;
-use crate::key::Key;
-use crate::parse::{FedConfig, PeerModel};
-use crate::policy::{Author, EndpointPolicy, Limits, Own, OwnNetwork};
+use crate::key::ObjectKey;
+use crate::parse::{FedConfig, PeerSettings};
+use crate::policy::{EndpointAuthor, EndpointPolicy, MeshOwnership, OwnNetwork, PeerLimits};
 
 /// What belongs to this mesh: its networks, pods, nodes and Services, and the gateways of a relationship.
-pub(super) struct OwnObjects<'v, 'a> {
-    view: &'v View<'a>,
+pub(super) struct ClusterOwnership<'v, 'a> {
+    view: &'v InputView<'a>,
     fed_namespace: &'v str,
     gateways: Vec<&'v Endpoint>,
 }
 
-impl<'v, 'a> OwnObjects<'v, 'a> {
+impl<'v, 'a> ClusterOwnership<'v, 'a> {
     pub(super) fn new(
-        view: &'v View<'a>,
+        view: &'v InputView<'a>,
         config: &'v FedConfig,
-        gateways: impl IntoIterator<Item = &'v Gateway>,
+        gateways: impl IntoIterator<Item = &'v ResolvedGateway>,
     ) -> Self {
         let gateways = gateways.into_iter().flat_map(|gateway| &gateway.addresses).collect();
         Self { view, fed_namespace: &config.identity.key.namespace, gateways }
     }
 
     /// Includes the gateways of a resolved relationship.
-    pub(super) fn of(view: &'v View<'a>, relationship: &'v Relationship) -> Self {
+    pub(super) fn for_relationship(view: &'v InputView<'a>, relationship: &'v ResolvedRelationship) -> Self {
         let gateways = [&relationship.egress, &relationship.ingress].into_iter().flatten();
         Self::new(view, &relationship.config, gateways.filter_map(|gateway| gateway.as_ref().ok()))
     }
 
     /// Returns the first of the endpoints that may not belong to one of the peers, and why. With `peer`, only
     /// that peer counts.
-    pub(super) fn refused<'e>(
+    pub(super) fn first_refused<'e>(
         &self,
-        author: Author,
+        author: EndpointAuthor,
         config: &FedConfig,
         peer: Option<&str>,
         endpoints: impl IntoIterator<Item = &'e Endpoint>,
     ) -> Option<(usize, String)> {
-        let asked = |model: &&PeerModel| peer.is_none_or(|peer| model.name == peer);
+        let asked = |model: &&PeerSettings| peer.is_none_or(|peer| model.name == peer);
         let policy = EndpointPolicy {
             author,
-            peers: config.peers.iter().filter(asked).map(Limits::from).collect(),
+            peers: config.peers.iter().filter(asked).map(PeerLimits::from).collect(),
             own: self,
-            field_of: format!(" of MeshFedConfig {}", config.identity.key),
+            field_suffix: format!(" of MeshFedConfig {}", config.identity.key),
         };
-        let judged = endpoints.into_iter().map(|endpoint| policy.judge(endpoint)).enumerate();
+        let judged = endpoints.into_iter().map(|endpoint| policy.check(endpoint)).enumerate();
         judged.into_iter().find_map(|(index, verdict)| Some((index, verdict.err()?)))
     }
 }
 
-impl OwnObjects<'_, '_> {
+impl ClusterOwnership<'_, '_> {
     /// Describes the owner of an address, if that makes the address this mesh's own. Users can write any
     /// address into a `WorkloadEntry`, so it proves nothing. The names of objects are not included: users of
     /// other namespaces see the message.
-    fn words(&self, owner: &AddressOwner) -> Option<&'static str> {
+    fn describe_owner(&self, owner: &AddressOwner) -> Option<&'static str> {
         match owner {
             AddressOwner::Pod(_) => Some("the address of a pod here"),
             AddressOwner::Node(_) => Some("the address of a node here"),
@@ -71,25 +71,25 @@ impl OwnObjects<'_, '_> {
     }
 
     /// Whether a Service is the administrator's name for the Emcee of a peer.
-    fn leads_to_peer(&self, service: &Key) -> bool {
+    fn leads_to_peer(&self, service: &ObjectKey) -> bool {
         *service.namespace == *self.fed_namespace
-            && self.view.service(service).is_some_and(|service| service.discovery.is_some())
+            && self.view.service(service).is_some_and(|service| service.discovery_server.is_some())
     }
 }
 
-impl Own for OwnObjects<'_, '_> {
+impl MeshOwnership for ClusterOwnership<'_, '_> {
     fn cluster_domain(&self) -> &str {
         &self.view.settings().cluster_domain
     }
 
-    fn networks_of(&self, address: IpAddr) -> Vec<OwnNetwork> {
+    fn own_networks(&self, address: IpAddr) -> Vec<OwnNetwork> {
         let given = self.view.settings().cluster_networks.iter().copied();
         let given = given.filter(|network| network.contains(&address));
         let mut own: Vec<_> = given.map(|network| OwnNetwork { network, what: "this mesh's own" }).collect();
         let ranges = self.view.pod_ranges_of(address);
         own.extend(ranges.map(|network| OwnNetwork { network, what: "the range of a node's pods here" }));
         let owners = self.view.address_owners(address);
-        let words = owners.into_iter().filter_map(|owner| self.words(owner));
+        let words = owners.into_iter().filter_map(|owner| self.describe_owner(owner));
         own.extend(words.map(|what| OwnNetwork { network: address.into(), what }));
         // A gateway's own address would send the traffic in a loop.
         let is_gateway = self.gateways.iter().any(|gateway| gateway.host == Host::Ip(address));
@@ -100,7 +100,7 @@ impl Own for OwnObjects<'_, '_> {
     }
 
     /// A resolver in a pod completes `service.namespace`, and names that end in it, by the cluster's domain.
-    fn has_name(&self, name: &str) -> bool {
+    fn is_own_host(&self, name: &str) -> bool {
         let is_gateway =
             |endpoint: &&&Endpoint| matches!(&endpoint.host, Host::Name(host) if **host == *name);
         if self.gateways.iter().any(|endpoint| is_gateway(&endpoint)) {
@@ -108,6 +108,6 @@ impl Own for OwnObjects<'_, '_> {
         }
         let mut labels = name.rsplit('.');
         let (Some(namespace), Some(service)) = (labels.next(), labels.next()) else { return false };
-        self.view.service(&Key::new(namespace, service)).is_some()
+        self.view.service(&ObjectKey::new(namespace, service)).is_some()
     }
 }

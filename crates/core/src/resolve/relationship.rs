@@ -4,65 +4,65 @@ use std::sync::Arc;
 
 use emcee_api::Reason;
 
-use super::certificate::{self, Certificate};
-use super::gateway::{self, Gateway};
-use super::own::OwnObjects;
+use super::certificate::{self, RelationshipCertificate};
+use super::gateway::{self, ResolvedGateway};
+use super::own::ClusterOwnership;
 use super::ways::{self, DiscoveryService};
 use super::{terms, trust_domain};
-use crate::catalogue::Terms;
+use crate::catalogue::PeerPolicy;
 use crate::endpoint::Endpoint;
-use crate::inputs::Knowledge;
-use crate::key::Key;
-use crate::mode::{Mode, Side};
-use crate::parse::{FedConfig, PeerModel};
-use crate::plan::{Owner, OwnerKind};
-use crate::problem::Problem;
-use crate::resolve::View;
+use crate::inputs::InputCoverage;
+use crate::key::ObjectKey;
+use crate::mode::{GatewaySide, Mode};
+use crate::parse::{FedConfig, PeerSettings};
+use crate::plan::{ObjectOwner, OwnerKind};
+use crate::problem::ResourceProblem;
+use crate::resolve::InputView;
 
 /// Relationship with what is usable of it: gateways, certificate and policy.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Relationship {
+pub struct ResolvedRelationship {
     /// MeshFedConfig of the relationship.
     pub config: Arc<FedConfig>,
     /// Owner of its gateways and copied credentials.
-    pub(crate) owner: Arc<Owner>,
+    pub(crate) owner: Arc<ObjectOwner>,
     /// Why no objects are generated for it; `None` if they are.
-    pub refused: Option<Problem>,
+    pub refused: Option<ResourceProblem>,
     /// Egress gateway, or why it cannot be used. `None` if the MeshFedConfig does not use one.
-    pub egress: Option<Result<Gateway, Problem>>,
+    pub egress: Option<Result<ResolvedGateway, ResourceProblem>>,
     /// Ingress gateway, or why it cannot be used. `None` if the MeshFedConfig does not use one.
-    pub ingress: Option<Result<Gateway, Problem>>,
+    pub ingress: Option<Result<ResolvedGateway, ResourceProblem>>,
     /// Certificate of the relationship.
-    pub(crate) certificate: Certificate,
+    pub(crate) certificate: RelationshipCertificate,
     /// Policy of the relationship for discovery.
-    pub terms: Arc<Terms>,
+    pub peer_policy: Arc<PeerPolicy>,
     /// Service to which the ingress gateway routes peers that connect to this mesh's Emcee.
-    pub(crate) discovery: Option<DiscoveryService>,
+    pub(crate) discovery_service: Option<DiscoveryService>,
     /// Warnings for the status, sorted.
-    pub warnings: Vec<Problem>,
+    pub warnings: Vec<ResourceProblem>,
 }
 
-impl Relationship {
+impl ResolvedRelationship {
     /// Returns the name of the Secret for gateway pods in a namespace.
     pub(crate) fn credential_name(&self, namespace: &str) -> String {
-        certificate::name_for(&self.certificate, &self.owner, namespace)
+        certificate::secret_name_for(&self.certificate, &self.owner, namespace)
     }
 
     /// Returns the name of a copy of the Secret, in any namespace.
-    pub(crate) fn copied_credential(&self) -> String {
-        certificate::copied_name(&self.owner, self.certificate.credential().map(|it| &**it))
+    pub(crate) fn copied_credential_name(&self) -> String {
+        certificate::copied_secret_name(&self.owner, self.certificate.credential().map(|it| &**it))
     }
 
     /// Returns the gateway of one side, or why it cannot be used.
-    pub(crate) fn gateway(&self, side: Side) -> Result<&Gateway, Problem> {
+    pub(crate) fn gateway(&self, side: GatewaySide) -> Result<&ResolvedGateway, ResourceProblem> {
         let gateway = match side {
-            Side::Egress => &self.egress,
-            Side::Ingress => &self.ingress,
+            GatewaySide::Egress => &self.egress,
+            GatewaySide::Ingress => &self.ingress,
         };
         match gateway {
             Some(Ok(gateway)) => Ok(gateway),
             Some(Err(problem)) => Err(self.not_ready(problem)),
-            None => Err(Problem::at(
+            None => Err(ResourceProblem::at_field(
                 Reason::GatewayNotUsed,
                 "spec.mesh_fed_config_selector",
                 format!(
@@ -74,42 +74,44 @@ impl Relationship {
     }
 
     /// Returns why no objects can be generated through this relationship, if so.
-    pub(crate) fn usable(&self) -> Result<(), Problem> {
+    pub(crate) fn check_usable(&self) -> Result<(), ResourceProblem> {
         if let Some(problem) = &self.refused {
             return Err(self.not_ready(problem));
         }
         match &self.certificate {
             // Only BOUNDARY needs the certificate for traffic. In the other styles only discovery needs it.
-            Certificate::Unusable(problem) if self.config.mode.terminates() => Err(self.not_ready(problem)),
+            RelationshipCertificate::Unusable(problem) if self.config.mode.terminates_tls() => {
+                Err(self.not_ready(problem))
+            }
             _ => Ok(()),
         }
     }
 
-    fn not_ready(&self, problem: &Problem) -> Problem {
-        Problem::new(Reason::RelationshipNotReady, format!("MeshFedConfig {}: {problem}", self.key()))
+    fn not_ready(&self, problem: &ResourceProblem) -> ResourceProblem {
+        ResourceProblem::new(Reason::RelationshipNotReady, format!("MeshFedConfig {}: {problem}", self.key()))
     }
 
     /// Whether this mesh serves discovery to the peers.
-    pub(crate) fn is_served(&self) -> bool {
+    pub(crate) fn serves_discovery(&self) -> bool {
         let config = &self.config;
-        config.discovery.announce && !config.peers.is_empty() && self.certificate.is_there()
+        config.discovery.announce && !config.peers.is_empty() && self.certificate.is_present()
     }
 
     /// Returns the egress gateway through which this mesh's Emcee connects to its peer, and the addresses to
     /// which it forwards. `None` if Emcee connects to its peers directly.
-    pub(crate) fn way_to_peer(&self) -> Option<(&Gateway, &[Endpoint])> {
+    pub(crate) fn discovery_egress(&self) -> Option<(&ResolvedGateway, &[Endpoint])> {
         let egress = self.egress.as_ref()?.as_ref().ok()?;
-        let open = self.terms.via.is_some() && self.certificate.is_there();
-        open.then_some((egress, &*self.terms.relayed_to))
+        let open = self.peer_policy.egress_pods.is_some() && self.certificate.is_present();
+        open.then_some((egress, &*self.peer_policy.egress_targets))
     }
 
     /// Returns namespace and name of the MeshFedConfig.
-    pub(crate) fn key(&self) -> &Key {
+    pub(crate) fn key(&self) -> &ObjectKey {
         &self.config.identity.key
     }
 
     /// Returns the peer of that name. The error lists the known peers.
-    pub(crate) fn peer(&self, name: &str) -> Result<&PeerModel, String> {
+    pub(crate) fn find_peer(&self, name: &str) -> Result<&PeerSettings, String> {
         self.config.peers.iter().find(|peer| peer.name == name).ok_or_else(|| {
             let known: Vec<_> = self.config.peers.iter().map(|peer| peer.name.as_str()).collect();
             let known = if known.is_empty() { "it lists none".to_owned() } else { known.join(", ") };
@@ -118,9 +120,12 @@ impl Relationship {
     }
 }
 
-pub(crate) fn resolve(view: &View<'_>, config: &Arc<FedConfig>) -> Relationship {
-    let owner =
-        Owner::new(OwnerKind::MeshFedConfig, config.identity.key.clone(), Some(config.identity.key.clone()));
+pub(crate) fn resolve(view: &InputView<'_>, config: &Arc<FedConfig>) -> ResolvedRelationship {
+    let owner = ObjectOwner::new(
+        OwnerKind::MeshFedConfig,
+        config.identity.key.clone(),
+        Some(config.identity.key.clone()),
+    );
     let mut warnings = Vec::new();
     let mut gateway = |side, settings: &Option<_>| {
         settings
@@ -129,31 +134,38 @@ pub(crate) fn resolve(view: &View<'_>, config: &Arc<FedConfig>) -> Relationship 
     };
     // The order of the following steps matters: the certificate check needs both gateways, and the policy
     // needs the result of that check.
-    let (egress, ingress) = (gateway(Side::Egress, &config.egress), gateway(Side::Ingress, &config.ingress));
-    let egress = egress.map(|egress| egress.and_then(|egress| apart(view, config, egress, ingress.as_ref())));
+    let (egress, ingress) =
+        (gateway(GatewaySide::Egress, &config.egress), gateway(GatewaySide::Ingress, &config.ingress));
+    let egress = egress.map(|egress| {
+        egress.and_then(|egress| check_gateways_differ(view, config, egress, ingress.as_ref()))
+    });
     let certificate = certificate::resolve(view, config, &owner, &mut warnings);
-    let certificate = not_shadowed(view, config, &owner, certificate, [&egress, &ingress]);
+    let certificate = reject_shadowed(view, config, &owner, certificate, [&egress, &ingress]);
     warnings.extend(
-        [&egress, &ingress].into_iter().flatten().flatten().filter_map(|it| shared_gateway(config, it)),
+        [&egress, &ingress]
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|it| shared_gateway_warning(config, it)),
     );
-    trust(config, &certificate, &mut warnings);
+    push_trust_warnings(config, &certificate, &mut warnings);
     let in_use = |gateway| Option::as_ref(gateway).and_then(|gateway| Result::as_ref(gateway).ok());
-    let gateways = ways::Gateways { egress: in_use(&egress), ingress: in_use(&ingress) };
+    let gateways = ways::UsableGateways { egress: in_use(&egress), ingress: in_use(&ingress) };
     // The relationship is not complete yet, so ownership gets its gateways directly.
-    let own = OwnObjects::new(view, config, [gateways.egress, gateways.ingress].into_iter().flatten());
+    let own = ClusterOwnership::new(view, config, [gateways.egress, gateways.ingress].into_iter().flatten());
     let mut policy = terms::resolve(view, config, &certificate, &own, &mut warnings);
     let discovery = ways::resolve(view, config, &mut policy, gateways, &own, &mut warnings);
-    warnings.extend(own_networks_unknown(view, config));
-    let refused = among_others(view, config, &mut warnings);
-    Relationship {
+    warnings.extend(own_networks_warning(view, config));
+    let refused = compare_with_others(view, config, &mut warnings);
+    ResolvedRelationship {
         config: Arc::clone(config),
         owner,
         refused,
         egress,
         ingress,
         certificate,
-        terms: Arc::new(policy),
-        discovery,
+        peer_policy: Arc::new(policy),
+        discovery_service: discovery,
         warnings,
     }
 }
@@ -161,61 +173,65 @@ pub(crate) fn resolve(view: &View<'_>, config: &Arc<FedConfig>) -> Relationship 
 /// Returns the certificate, or makes it unusable if a gateway that would hold it uses the CA of another
 /// Secret. A warning is not enough: the gateway would admit holders of certificates of a CA that the
 /// administrator did not choose.
-fn not_shadowed(
-    view: &View<'_>,
+fn reject_shadowed(
+    view: &InputView<'_>,
     config: &FedConfig,
-    owner: &Owner,
-    certificate: Certificate,
-    gateways: [&Option<Result<Gateway, Problem>>; 2],
-) -> Certificate {
-    if !config.mode.terminates() || !certificate.is_there() {
+    owner: &ObjectOwner,
+    certificate: RelationshipCertificate,
+    gateways: [&Option<Result<ResolvedGateway, ResourceProblem>>; 2],
+) -> RelationshipCertificate {
+    if !config.mode.terminates_tls() || !certificate.is_present() {
         return certificate;
     }
     let gateways = gateways.into_iter().flatten().flatten();
     let mut problems = gateways.filter_map(|gateway| {
-        let name = certificate::name_for(&certificate, owner, &gateway.namespace);
-        certificate::shadowed(view, &gateway.namespace, &name)
+        let name = certificate::secret_name_for(&certificate, owner, &gateway.namespace);
+        certificate::shadow_problem(view, &gateway.namespace, &name)
     });
-    problems.next().map_or(certificate.clone(), Certificate::Unusable)
+    problems.next().map_or(certificate.clone(), RelationshipCertificate::Unusable)
 }
 
 /// Refuses the egress gateway if it uses the same port of the same pods as the ingress gateway, where both
 /// forward TLS by its server name. Traffic for a service that both meshes have under one name would loop.
-fn apart(
-    view: &View<'_>,
+fn check_gateways_differ(
+    view: &InputView<'_>,
     config: &FedConfig,
-    egress: Gateway,
-    ingress: Option<&Result<Gateway, Problem>>,
-) -> Result<Gateway, Problem> {
-    let same = |ingress: &Gateway| egress.is_same_port(view, ingress);
+    egress: ResolvedGateway,
+    ingress: Option<&Result<ResolvedGateway, ResourceProblem>>,
+) -> Result<ResolvedGateway, ResourceProblem> {
+    let same = |ingress: &ResolvedGateway| egress.is_same_port(view, ingress);
     if config.mode.passes_through_egress() && ingress.is_some_and(|ingress| ingress.as_ref().is_ok_and(same))
     {
         let message = format!(
             "in {} the egress and the ingress cannot be the same port of the same pods (give them different ports, or pods)",
             config.mode
         );
-        return Err(Problem::at(Reason::Invalid, "spec.egress_gateway_port", message));
+        return Err(ResourceProblem::at_field(Reason::Invalid, "spec.egress_gateway_port", message));
     }
     Ok(egress)
 }
 
-fn trust(config: &FedConfig, certificate: &Certificate, warnings: &mut Vec<Problem>) {
-    let roots = certificate.credential().map_or(0, |credential| credential.roots);
+fn push_trust_warnings(
+    config: &FedConfig,
+    certificate: &RelationshipCertificate,
+    warnings: &mut Vec<ResourceProblem>,
+) {
+    let roots = certificate.credential().map_or(0, |credential| credential.root_count);
     if roots > 1 && config.peers.len() > 1 {
-        warnings.push(Problem::new(
+        warnings.push(ResourceProblem::new(
             Reason::SharedTrust,
             format!("ca.crt has {roots} roots, and each of them can issue every peer's name (have a MeshFedConfig for each peer)"),
         ));
     }
-    if config.mode.terminates() && config.peers.is_empty() {
-        warnings.push(Problem::at(
+    if config.mode.terminates_tls() && config.peers.is_empty() {
+        warnings.push(ResourceProblem::at_field(
             Reason::AnyPeer,
             "spec.peers",
             "none are listed: every certificate of the relationship's CA is accepted, and discovery is off (list the peers with their subject_alt_names)",
         ));
     }
     if config.mode == Mode::Flat {
-        warnings.push(Problem::new(
+        warnings.push(ResourceProblem::new(
             Reason::NotConfined,
             "FLAT limits what is announced, not who can call: any client that can reach a pod's address can call it (limit callers by AuthorizationPolicy)",
         ));
@@ -224,13 +240,13 @@ fn trust(config: &FedConfig, certificate: &Certificate, warnings: &mut Vec<Probl
 
 /// Warns if this cluster's own networks are unknown. If nodes are visible, Emcee watches all namespaces, so
 /// it also knows all pods and Services.
-fn own_networks_unknown(view: &View<'_>, config: &FedConfig) -> Option<Problem> {
+fn own_networks_warning(view: &InputView<'_>, config: &FedConfig) -> Option<ResourceProblem> {
     let settings = view.settings();
-    if config.peers.is_empty() || settings.knowledge == Knowledge::Partial {
+    if config.peers.is_empty() || settings.coverage == InputCoverage::Partial {
         return None;
     }
     (settings.cluster_networks.is_empty() && view.nodes().next().is_none()).then(|| {
-        Problem::new(
+        ResourceProblem::new(
             Reason::OwnNetworksUnknown,
             "--cluster-networks is not set and no nodes are visible: an address of this cluster's own pods and Services could pass for a peer's (set --cluster-networks to the Pod and Service ranges, or list peers[].networks)",
         )
@@ -239,25 +255,29 @@ fn own_networks_unknown(view: &View<'_>, config: &FedConfig) -> Option<Problem> 
 
 /// Warns about a gateway that Emcee did not create. Such a gateway also uses keys as the rules of other users
 /// say.
-fn shared_gateway(config: &FedConfig, gateway: &Gateway) -> Option<Problem> {
-    (config.mode.terminates() && !gateway.created).then(|| {
+fn shared_gateway_warning(config: &FedConfig, gateway: &ResolvedGateway) -> Option<ResourceProblem> {
+    (config.mode.terminates_tls() && !gateway.created).then(|| {
         let side = gateway.side;
         let message = format!(
             "the {side} gateway in {} is not Emcee's own, and is handed the relationship's key: anybody who may write a Gateway or a DestinationRule that it follows, in any namespace, can have it use that key (leave the selector out, and Emcee creates a gateway)",
             gateway.namespace
         );
-        Problem::at(Reason::SharedGateway, format!("spec.{side}_gateway_selector"), message)
+        ResourceProblem::at_field(Reason::SharedGateway, format!("spec.{side}_gateway_selector"), message)
     })
 }
 
-fn among_others(view: &View<'_>, config: &Arc<FedConfig>, warnings: &mut Vec<Problem>) -> Option<Problem> {
+fn compare_with_others(
+    view: &InputView<'_>,
+    config: &Arc<FedConfig>,
+    warnings: &mut Vec<ResourceProblem>,
+) -> Option<ResourceProblem> {
     let mut refused = None;
     let own = &config.identity;
     for other in view.fed_configs().filter(|other| other.identity.key != own.key) {
         let key = &other.identity.key;
         // The older MeshFedConfig keeps the name, and continues to work.
-        if other.relationship == config.relationship && other.identity.age < own.age {
-            refused = Some(Problem::at(
+        if other.relationship == config.relationship && other.identity.precedence < own.precedence {
+            refused = Some(ResourceProblem::at_field(
                 Reason::RelationshipConflict,
                 "spec.relationship",
                 format!(
@@ -267,13 +287,13 @@ fn among_others(view: &View<'_>, config: &Arc<FedConfig>, warnings: &mut Vec<Pro
             ));
         }
         if key.namespace == own.key.namespace {
-            warnings.push(Problem::new(
+            warnings.push(ResourceProblem::new(
                 Reason::SharedNamespace,
                 format!("MeshFedConfig {key} is in this namespace too: a gateway of one may read the other's Secret (give each relationship a namespace)"),
             ));
         }
-        if config.egress.is_some() && config.mode.terminates() && other.mode.is_end_to_end() {
-            warnings.extend(trust_domain::shared(view.settings(), other));
+        if config.egress.is_some() && config.mode.terminates_tls() && other.mode.is_end_to_end() {
+            warnings.extend(trust_domain::shared_trust_domain_warning(view.settings(), other));
         }
     }
     // The order of the other MeshFedConfigs must not change the status.

@@ -2,40 +2,40 @@
 
 use std::sync::Arc;
 
-use emcee_api::{Announcement, Reason};
+use emcee_api::{AnnouncementStatus, Reason};
 use jiff::Timestamp;
 
-use super::own::OwnObjects;
-use super::{Relationship, View};
-use crate::catalogue::{Connection, Offer, Source};
+use super::own::ClusterOwnership;
+use super::{InputView, ResolvedRelationship};
+use crate::catalogue::{Announcement, PeerConnection, PeerKey};
 use crate::endpoint::Endpoint;
-use crate::key::Key;
+use crate::key::ObjectKey;
 use crate::names;
-use crate::parse::{Binding, Remembered};
-use crate::policy::Author;
-use crate::problem::Problem;
+use crate::parse::{Binding, StoredAnnouncement};
+use crate::policy::EndpointAuthor;
+use crate::problem::ResourceProblem;
 use crate::protocol::Protocol;
 
 /// Remote service of a binding, as far as it is known. What the binding gives wins over what is announced.
-pub(crate) struct Remote {
+pub(crate) struct RemoteService {
     /// Current or last known announcement of the service.
-    pub(super) announced: Option<Announced>,
+    pub(super) announced: Option<LastAnnouncement>,
     /// Peer that provides the service, if it is known.
     pub(super) peer: Option<Arc<str>>,
     /// Endpoints of the service.
     pub(super) endpoints: Vec<Endpoint>,
     /// Whether the binding itself gives the endpoints.
-    pub(super) given: bool,
+    pub(super) endpoints_given: bool,
     /// Why calls cannot be routed to the service; `None` if they can.
-    pub(super) problem: Option<Problem>,
+    pub(super) problem: Option<ResourceProblem>,
     /// Time since which the announcing peer is unreachable.
     pub(super) stale_since: Option<Timestamp>,
     /// Announcement to store in the status.
-    pub(super) kept: Option<Announcement>,
+    pub(super) status_announcement: Option<AnnouncementStatus>,
 }
 
 /// Content of the current or last known announcement of a service.
-pub(super) struct Announced {
+pub(super) struct LastAnnouncement {
     pub(super) peer: Arc<str>,
     pub(super) protocol: Option<Protocol>,
     pub(super) port: Option<u16>,
@@ -45,71 +45,85 @@ pub(super) struct Announced {
 }
 
 /// Which announcement of the service takes precedence.
-enum Choice<'a> {
-    Live(&'a Arc<str>, &'a Offer),
+enum AnnouncementChoice<'a> {
+    Live(&'a Arc<str>, &'a Announcement),
     /// The peer is not synced yet: its stored announcement stays in use.
-    Remembered(&'a Remembered),
+    Stored(&'a StoredAnnouncement),
     /// The peer is synced and no longer announces the service.
-    Withdrawn(&'a Remembered),
-    Nobody,
+    Withdrawn(&'a StoredAnnouncement),
+    Unannounced,
 }
 
-impl Remote {
-    pub(super) fn of(
-        view: &View<'_>,
+impl RemoteService {
+    pub(super) fn resolve(
+        view: &InputView<'_>,
         binding: &Binding,
-        relationship: &Relationship,
-        warnings: &mut Vec<Problem>,
-    ) -> Result<Self, Problem> {
+        relationship: &ResolvedRelationship,
+        warnings: &mut Vec<ResourceProblem>,
+    ) -> Result<Self, ResourceProblem> {
         if let Some(peer) = &binding.peer {
-            relationship.peer(peer).map_err(|words| Problem::at(Reason::UnknownPeer, "spec.peer", words))?;
+            relationship
+                .find_peer(peer)
+                .map_err(|words| ResourceProblem::at_field(Reason::UnknownPeer, "spec.peer", words))?;
         }
         let given = !binding.endpoints.is_empty();
-        let choice = match choose(view, binding, relationship) {
+        let choice = match choose_announcement(view, binding, relationship) {
             // Given endpoints do not need an announcement, so it does not matter that several peers announce
             // the service.
-            Err(_) if given => Choice::Nobody,
+            Err(_) if given => AnnouncementChoice::Unannounced,
             choice => choice?,
         };
-        let mut remote = Self::by(view, binding, relationship, &choice);
+        let mut remote = Self::from_choice(view, binding, relationship, &choice);
         if given {
             // The given endpoints may belong to any peer, unless the binding names one.
             remote.peer = binding.peer.as_deref().map(Arc::from);
-            (remote.given, remote.stale_since) = (true, None);
-            remote.problem = given_refused(view, binding, relationship);
-            remote.endpoints = if remote.serves() { binding.endpoints.clone() } else { Vec::new() };
+            (remote.endpoints_given, remote.stale_since) = (true, None);
+            remote.problem = given_endpoints_problem(view, binding, relationship);
+            remote.endpoints = if remote.is_usable() { binding.endpoints.clone() } else { Vec::new() };
         }
         if let (Some(since), Some(peer)) = (remote.stale_since, &remote.peer) {
             let message = format!(
                 "peer {peer} has been unreachable since {since}; what it last announced stays in place"
             );
-            warnings.push(Problem::new(Reason::PeerLost, message));
+            warnings.push(ResourceProblem::new(Reason::PeerLost, message));
         }
-        warnings.extend(remote.roots_differ(view));
+        warnings.extend(remote.different_roots_warning(view));
         Ok(remote)
     }
 
     /// Returns a warning if the root certificates of both meshes differ. It is only a warning: whole sets are
     /// compared, and one common root is enough.
-    fn roots_differ(&self, view: &View<'_>) -> Option<Problem> {
-        let announced = self.announced.as_ref().filter(|_| !self.given && self.serves())?;
+    fn different_roots_warning(&self, view: &InputView<'_>) -> Option<ResourceProblem> {
+        let announced = self.announced.as_ref().filter(|_| !self.endpoints_given && self.is_usable())?;
         let (theirs, ours) = (announced.root_hash.as_ref()?, view.settings().root_hash.as_ref()?);
         let peer = &announced.peer;
         let message = format!(
             "the workloads of peer {peer} have other root certificates than this mesh's: if none is common to both, calls fail (give both meshes a common root, or use BOUNDARY)"
         );
-        (theirs != ours).then(|| Problem::new(Reason::RootsDiffer, message))
+        (theirs != ours).then(|| ResourceProblem::new(Reason::RootsDiffer, message))
     }
 
-    fn by(view: &View<'_>, binding: &Binding, relationship: &Relationship, choice: &Choice<'_>) -> Self {
+    fn from_choice(
+        view: &InputView<'_>,
+        binding: &Binding,
+        relationship: &ResolvedRelationship,
+        choice: &AnnouncementChoice<'_>,
+    ) -> Self {
         // A stored announcement that no longer applies is dropped from the status too.
-        let stored = binding.remembered.as_deref().filter(|stored| counts(stored, binding, relationship));
+        let stored = binding
+            .stored_announcement
+            .as_deref()
+            .filter(|stored| is_applicable(stored, binding, relationship));
         let announced = match choice {
-            Choice::Live(peer, current) => Some(Announced::live(peer, current, stored)),
-            Choice::Remembered(stored) | Choice::Withdrawn(stored) => Some(Announced::remembered(stored)),
-            Choice::Nobody => None,
+            AnnouncementChoice::Live(peer, current) => {
+                Some(LastAnnouncement::from_live(peer, current, stored))
+            }
+            AnnouncementChoice::Stored(stored) | AnnouncementChoice::Withdrawn(stored) => {
+                Some(LastAnnouncement::from_stored(stored))
+            }
+            AnnouncementChoice::Unannounced => None,
         };
-        let problem = problem(view, binding, relationship, choice, announced.as_ref());
+        let problem = find_problem(view, binding, relationship, choice, announced.as_ref());
         let serves = problem.is_none();
         let peer = announced.as_ref().filter(|_| serves).map(|announced| Arc::clone(&announced.peer));
         let endpoints = announced.as_ref().filter(|_| serves).map(|announced| announced.endpoints.clone());
@@ -119,8 +133,8 @@ impl Remote {
             // settings.
             peer: peer.or_else(|| binding.peer.as_deref().map(Arc::from)),
             endpoints: endpoints.unwrap_or_default(),
-            given: false,
-            kept: kept(choice, stored, announced.as_ref(), serves),
+            endpoints_given: false,
+            status_announcement: announcement_to_store(choice, stored, announced.as_ref(), serves),
             announced,
             problem,
         }
@@ -128,11 +142,11 @@ impl Remote {
 
     /// Whether anything is known of the service, including that it was withdrawn.
     pub(super) fn is_known(&self) -> bool {
-        self.given || self.announced.is_some()
+        self.endpoints_given || self.announced.is_some()
     }
 
     /// Whether calls can be routed to the service.
-    pub(super) fn serves(&self) -> bool {
+    pub(super) fn is_usable(&self) -> bool {
         self.problem.is_none()
     }
 
@@ -142,25 +156,25 @@ impl Remote {
     }
 
     /// Returns the peer whose announcement the binding follows, if it follows one.
-    pub(super) fn uses(&self, relationship: &Relationship) -> Option<Source> {
-        let peer = self.peer.clone().filter(|_| !self.given && self.serves())?;
-        Some(Source { fed_config: relationship.key().clone(), peer })
+    pub(super) fn followed_peer(&self, relationship: &ResolvedRelationship) -> Option<PeerKey> {
+        let peer = self.peer.clone().filter(|_| !self.endpoints_given && self.is_usable())?;
+        Some(PeerKey { fed_config: relationship.key().clone(), peer })
     }
 
     /// Returns the source of the endpoints: `spec`, or the name of the peer.
-    pub(super) fn source(&self) -> Option<String> {
-        if self.given {
+    pub(super) fn endpoint_source(&self) -> Option<String> {
+        if self.endpoints_given {
             return Some("spec".to_owned());
         }
-        self.peer.as_ref().filter(|_| self.serves()).map(ToString::to_string)
+        self.peer.as_ref().filter(|_| self.is_usable()).map(ToString::to_string)
     }
 }
 
-impl Announced {
+impl LastAnnouncement {
     /// Creates the content of a current announcement. If it has no identities, because the service has no
     /// pods for now, the stored identities of the same peer are used: the set of accepted identities must not
     /// grow.
-    fn live(peer: &Arc<str>, current: &Offer, stored: Option<&Remembered>) -> Self {
+    fn from_live(peer: &Arc<str>, current: &Announcement, stored: Option<&StoredAnnouncement>) -> Self {
         let before = stored.filter(|stored| *stored.peer == **peer).filter(|_| current.identities.is_empty());
         Self {
             peer: Arc::clone(peer),
@@ -173,7 +187,7 @@ impl Announced {
         }
     }
 
-    fn remembered(stored: &Remembered) -> Self {
+    fn from_stored(stored: &StoredAnnouncement) -> Self {
         Self {
             peer: stored.peer.as_str().into(),
             protocol: stored.protocol,
@@ -187,144 +201,160 @@ impl Announced {
 
 /// Whether a stored announcement applies. It does not if its peer is no longer listed, is not the one that
 /// the binding names, or announced it in another style.
-fn counts(stored: &Remembered, binding: &Binding, relationship: &Relationship) -> bool {
-    relationship.peer(&stored.peer).is_ok()
+fn is_applicable(
+    stored: &StoredAnnouncement,
+    binding: &Binding,
+    relationship: &ResolvedRelationship,
+) -> bool {
+    relationship.find_peer(&stored.peer).is_ok()
         && binding.peer.as_ref().is_none_or(|peer| *peer == stored.peer)
         && stored.mode.is_none_or(|mode| mode == relationship.config.mode)
 }
 
 /// Chooses the announcement to use. The peer in use stays in use as long as it announces the service or is
 /// not synced. Another peer cannot take over a service by announcing it too.
-fn choose<'a>(
-    view: &View<'a>,
+fn choose_announcement<'a>(
+    view: &InputView<'a>,
     binding: &'a Binding,
-    relationship: &Relationship,
-) -> Result<Choice<'a>, Problem> {
+    relationship: &ResolvedRelationship,
+) -> Result<AnnouncementChoice<'a>, ResourceProblem> {
     let wanted = |peer: &str| binding.peer.as_ref().is_none_or(|wanted| wanted == peer);
     let live: Vec<_> = view
-        .announcers(relationship.key(), &binding.remote())
-        .filter(|(peer, _)| wanted(peer) && relationship.peer(peer).is_ok())
+        .announcers(relationship.key(), &binding.remote_service())
+        .filter(|(peer, _)| wanted(peer) && relationship.find_peer(peer).is_ok())
         .collect();
-    let stored = binding.remembered.as_deref().filter(|stored| counts(stored, binding, relationship));
+    let stored =
+        binding.stored_announcement.as_deref().filter(|stored| is_applicable(stored, binding, relationship));
     if let Some(stored) = stored.filter(|stored| !stored.withdrawn) {
         if let Some((peer, current)) = live.iter().find(|(peer, _)| ***peer == *stored.peer) {
-            return Ok(Choice::Live(peer, current));
+            return Ok(AnnouncementChoice::Live(peer, current));
         }
         // After a restart, absence means nothing until the peer is synced.
-        if !view.has_answered(&Source::new(relationship.key().clone(), &stored.peer)) {
-            return Ok(Choice::Remembered(stored));
+        if !view.is_synced(&PeerKey::new(relationship.key().clone(), &stored.peer)) {
+            return Ok(AnnouncementChoice::Stored(stored));
         }
     }
     match live.as_slice() {
         // The stored peer is gone or was never set, and exactly one peer announces the service.
-        [(peer, current)] => Ok(Choice::Live(peer, current)),
-        [] => Ok(stored.map_or(Choice::Nobody, Choice::Withdrawn)),
-        several => Err(ambiguous(several.iter().map(|(peer, _)| &***peer))),
+        [(peer, current)] => Ok(AnnouncementChoice::Live(peer, current)),
+        [] => Ok(stored.map_or(AnnouncementChoice::Unannounced, AnnouncementChoice::Withdrawn)),
+        several => Err(ambiguous_peer(several.iter().map(|(peer, _)| &***peer))),
     }
 }
 
-fn ambiguous<'a>(peers: impl Iterator<Item = &'a str>) -> Problem {
+fn ambiguous_peer<'a>(peers: impl Iterator<Item = &'a str>) -> ResourceProblem {
     let peers: Vec<_> = peers.collect();
     let message = format!("several peers announce the service: {} (name one)", peers.join(", "));
-    Problem::at(Reason::AmbiguousPeer, "spec.peer", message)
+    ResourceProblem::at_field(Reason::AmbiguousPeer, "spec.peer", message)
 }
 
 /// Returns why calls cannot be routed to the service. An announcement that was accepted once is checked
 /// again, because the policy may have changed since.
-fn problem(
-    view: &View<'_>,
+fn find_problem(
+    view: &InputView<'_>,
     binding: &Binding,
-    relationship: &Relationship,
-    choice: &Choice<'_>,
-    announced: Option<&Announced>,
-) -> Option<Problem> {
-    let service = binding.remote();
+    relationship: &ResolvedRelationship,
+    choice: &AnnouncementChoice<'_>,
+    announced: Option<&LastAnnouncement>,
+) -> Option<ResourceProblem> {
+    let service = binding.remote_service();
     let (peer, judged) = match (choice, announced) {
-        (Choice::Live(peer, current), _) => (&***peer, relationship.terms.judge(peer, current)),
-        (Choice::Remembered(stored), _) => {
-            let current = stored.offer(&service, relationship);
-            (stored.peer.as_str(), relationship.terms.judge(&stored.peer, &current))
+        (AnnouncementChoice::Live(peer, current), _) => {
+            (&***peer, relationship.peer_policy.validate(peer, current))
         }
-        (Choice::Withdrawn(stored), _) => {
+        (AnnouncementChoice::Stored(stored), _) => {
+            let current = stored.to_announcement(&service, relationship);
+            (stored.peer.as_str(), relationship.peer_policy.validate(&stored.peer, &current))
+        }
+        (AnnouncementChoice::Withdrawn(stored), _) => {
             let message = format!(
                 "peer {} no longer announces {service} (wait until it does again, or delete the binding)",
                 stored.peer
             );
-            return Some(Problem::new(Reason::Withdrawn, message));
+            return Some(ResourceProblem::new(Reason::Withdrawn, message));
         }
-        (Choice::Nobody, _) => return Some(not_discovered()),
+        (AnnouncementChoice::Unannounced, _) => return Some(not_discovered()),
     };
     let endpoints = announced.map_or(&[][..], |announced| &announced.endpoints);
     // The policy checks only what it knows without the cluster's objects, so also check against their
     // addresses.
     let refused = judged.err().or_else(|| {
-        let own = OwnObjects::of(view, relationship);
-        let (index, words) = own.refused(Author::Peer, &relationship.config, Some(peer), endpoints)?;
-        Some(Problem::at(Reason::AddressNotAllowed, format!("endpoints[{index}]"), words))
+        let own = ClusterOwnership::for_relationship(view, relationship);
+        let (index, words) =
+            own.first_refused(EndpointAuthor::Peer, &relationship.config, Some(peer), endpoints)?;
+        Some(ResourceProblem::at_field(Reason::AddressNotAllowed, format!("endpoints[{index}]"), words))
     })?;
     let message = format!("the announcement of {service} by peer {peer} is refused: {refused}");
-    Some(Problem::new(refused.reason, message))
+    Some(ResourceProblem::new(refused.reason, message))
 }
 
 /// Returns why the endpoints that a binding gives are not allowed for its peer, or for any of the peers.
-fn given_refused(view: &View<'_>, binding: &Binding, relationship: &Relationship) -> Option<Problem> {
-    let own = OwnObjects::of(view, relationship);
+fn given_endpoints_problem(
+    view: &InputView<'_>,
+    binding: &Binding,
+    relationship: &ResolvedRelationship,
+) -> Option<ResourceProblem> {
+    let own = ClusterOwnership::for_relationship(view, relationship);
     let (config, peer) = (&relationship.config, binding.peer.as_deref());
-    let (index, words) = own.refused(Author::User, config, peer, &binding.endpoints)?;
-    Some(Problem::at(Reason::EndpointNotAllowed, format!("spec.endpoints[{index}]"), words))
+    let (index, words) = own.first_refused(EndpointAuthor::User, config, peer, &binding.endpoints)?;
+    Some(ResourceProblem::at_field(Reason::EndpointNotAllowed, format!("spec.endpoints[{index}]"), words))
 }
 
-fn not_discovered() -> Problem {
+fn not_discovered() -> ResourceProblem {
     let message = "no endpoints are given, and no peer announces the service (set spec.endpoints, or have a peer announce the service)";
-    Problem::at(Reason::NotDiscovered, "spec.endpoints", message)
+    ResourceProblem::at_field(Reason::NotDiscovered, "spec.endpoints", message)
 }
 
 /// Returns the time since which the peer is unreachable. After a restart, the earlier time of the status is
 /// kept.
 fn stale_since(
-    view: &View<'_>,
-    relationship: &Relationship,
+    view: &InputView<'_>,
+    relationship: &ResolvedRelationship,
     peer: &Arc<str>,
-    choice: &Choice<'_>,
+    choice: &AnnouncementChoice<'_>,
 ) -> Option<Timestamp> {
-    let peer_key = Source { fed_config: relationship.key().clone(), peer: Arc::clone(peer) };
+    let peer_key = PeerKey { fed_config: relationship.key().clone(), peer: Arc::clone(peer) };
     let before = match choice {
-        Choice::Remembered(stored) => stored.stale_since,
+        AnnouncementChoice::Stored(stored) => stored.stale_since,
         _ => None,
     };
-    match view.peer(&peer_key).map(|state| &state.connection) {
-        Some(Connection::Connected(_)) => None,
-        Some(Connection::Lost { since, .. }) => Some(before.map_or(*since, |before| before.min(*since))),
+    match view.peer_state(&peer_key).map(|state| &state.connection) {
+        Some(PeerConnection::Connected(_)) => None,
+        Some(PeerConnection::Unreachable { since, .. }) => {
+            Some(before.map_or(*since, |before| before.min(*since)))
+        }
         // Not contacted yet since the restart: the stored time is still the best known.
-        Some(Connection::Pending) | None => before,
+        Some(PeerConnection::Pending) | None => before,
     }
 }
 
-fn kept(
-    choice: &Choice<'_>,
-    stored: Option<&Remembered>,
-    announced: Option<&Announced>,
+fn announcement_to_store(
+    choice: &AnnouncementChoice<'_>,
+    stored: Option<&StoredAnnouncement>,
+    announced: Option<&LastAnnouncement>,
     serves: bool,
-) -> Option<Announcement> {
+) -> Option<AnnouncementStatus> {
     match (choice, announced) {
-        (Choice::Live(_, current), Some(announced)) if serves => Some(announcement(current, announced)),
+        (AnnouncementChoice::Live(_, current), Some(announced)) if serves => {
+            Some(live_announcement_status(current, announced))
+        }
         // Keep the announcement without its endpoints, so that a restart does not revive the service.
-        (Choice::Withdrawn(stored), _) => {
-            Some(Announcement { endpoints: Vec::new(), withdrawn: true, ..stored.announcement() })
+        (AnnouncementChoice::Withdrawn(stored), _) => {
+            Some(AnnouncementStatus { endpoints: Vec::new(), withdrawn: true, ..stored.to_status() })
         }
         // A refused announcement does not replace the last accepted one.
-        _ => stored.map(Remembered::announcement),
+        _ => stored.map(StoredAnnouncement::to_status),
     }
 }
 
-fn announcement(current: &Offer, announced: &Announced) -> Announcement {
-    Announcement {
+fn live_announcement_status(current: &Announcement, announced: &LastAnnouncement) -> AnnouncementStatus {
+    AnnouncementStatus {
         peer: announced.peer.to_string(),
         protocol: Some(current.protocol.to_string()),
         port: Some(current.port.into()),
         endpoints: current.endpoints.iter().map(ToString::to_string).collect(),
         subject_alt_names: announced.identities.clone(),
-        version: Some(current.version()),
+        version: Some(current.content_version()),
         mode: Some(current.mode.to_string()),
         trust_domain: Some(current.trust_domain.clone()).filter(|domain| !domain.is_empty()),
         root_hash: current.root_hash.clone(),
@@ -332,10 +362,10 @@ fn announcement(current: &Offer, announced: &Announced) -> Announcement {
     }
 }
 
-impl Remembered {
+impl StoredAnnouncement {
     /// Returns the announcement as stored in a status.
-    fn announcement(&self) -> Announcement {
-        Announcement {
+    fn to_status(&self) -> AnnouncementStatus {
+        AnnouncementStatus {
             peer: self.peer.clone(),
             protocol: self.protocol.map(|protocol| protocol.to_string()),
             port: self.port.map(Into::into),
@@ -351,11 +381,15 @@ impl Remembered {
 
     /// Returns the announcement as the peer sent it. Fields that an older status did not store get the only
     /// possible value.
-    pub(crate) fn offer(&self, service: &Key, relationship: &Relationship) -> Offer {
+    pub(crate) fn to_announcement(
+        &self,
+        service: &ObjectKey,
+        relationship: &ResolvedRelationship,
+    ) -> Announcement {
         /// Port of the first prototype, if a status has none.
         const PORT: u16 = 5000;
         let config = &relationship.config;
-        Offer {
+        Announcement {
             key: service.clone(),
             mode: config.mode,
             server_name: names::server_name(&service.name, &service.namespace, &config.relationship),

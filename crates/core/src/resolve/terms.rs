@@ -2,39 +2,39 @@
 
 use emcee_api::{OnPeerLoss, Reason, labels};
 
-use super::View;
-use super::certificate::Certificate;
-use super::own::OwnObjects;
-use crate::catalogue::{Locality, PeerTerms, Terms};
+use super::InputView;
+use super::certificate::RelationshipCertificate;
+use super::own::ClusterOwnership;
+use crate::catalogue::{LocalMesh, PeerPolicy, PolicyPeer};
 use crate::endpoint::Endpoint;
 use crate::inputs::Service;
-use crate::parse::{FedConfig, PeerModel};
-use crate::policy::Author;
-use crate::problem::Problem;
+use crate::parse::{FedConfig, PeerSettings};
+use crate::policy::EndpointAuthor;
+use crate::problem::ResourceProblem;
 
 pub(super) fn resolve(
-    view: &View<'_>,
+    view: &InputView<'_>,
     config: &FedConfig,
-    certificate: &Certificate,
-    own: &OwnObjects<'_, '_>,
-    warnings: &mut Vec<Problem>,
-) -> Terms {
+    certificate: &RelationshipCertificate,
+    own: &ClusterOwnership<'_, '_>,
+    warnings: &mut Vec<ResourceProblem>,
+) -> PeerPolicy {
     let (settings, discovery) = (view.settings(), &config.discovery);
-    Terms {
+    PeerPolicy {
         fed_config: config.identity.key.clone(),
         relationship: config.relationship.clone(),
         mode: config.mode,
         announce: discovery.announce,
         certificate: certificate.credential().cloned(),
-        peers: peers(view, config, own, warnings),
+        peers: policy_peers(view, config, own, warnings),
         // `discovery_route` sets these three fields, because they need the gateways.
-        via: None,
-        relayed_to: Vec::new(),
-        reached_at: Vec::new(),
+        egress_pods: None,
+        egress_targets: Vec::new(),
+        own_addresses: Vec::new(),
         expire_after: (discovery.on_peer_loss == OnPeerLoss::Expire).then_some(discovery.expire_after),
         import: discovery.import,
         quota: settings.quota,
-        locality: Locality {
+        local_mesh: LocalMesh {
             trust_domain: settings.trust_domain.clone(),
             shared_trust_domain: settings.shared_trust_domain,
             networks: settings.cluster_networks.clone(),
@@ -43,26 +43,26 @@ pub(super) fn resolve(
     }
 }
 
-fn peers(
-    view: &View<'_>,
+fn policy_peers(
+    view: &InputView<'_>,
     config: &FedConfig,
-    own: &OwnObjects<'_, '_>,
-    warnings: &mut Vec<Problem>,
-) -> Vec<PeerTerms> {
-    let mut peers: Vec<_> = config.peers.iter().map(peer).collect();
+    own: &ClusterOwnership<'_, '_>,
+    warnings: &mut Vec<ResourceProblem>,
+) -> Vec<PolicyPeer> {
+    let mut peers: Vec<_> = config.peers.iter().map(policy_peer).collect();
     let namespace = &config.identity.key.namespace;
-    for service in view.services_in(namespace).filter(|service| service.discovery.is_some()) {
-        let Some((peer, endpoints)) = addresses(service, &mut peers) else {
-            warnings.push(of_nobody(service));
+    for service in view.services_in(namespace).filter(|service| service.discovery_server.is_some()) {
+        let Some((peer, endpoints)) = discovery_endpoints(service, &mut peers) else {
+            warnings.push(unassigned_service_warning(service));
             continue;
         };
         // A user of the fed namespace wrote the Service, so its addresses must be allowed for the peer.
-        match own.refused(Author::User, config, Some(&peer.name), endpoints) {
+        match own.first_refused(EndpointAuthor::User, config, Some(&peer.name), endpoints) {
             None => peer.discovery.extend(endpoints.iter().cloned()),
             Some((_, words)) => {
                 let message =
                     format!("Service {} does not lead to the Emcee of {}: {words}", service.key, peer.name);
-                warnings.push(Problem::new(Reason::DiscoveryIgnored, message));
+                warnings.push(ResourceProblem::new(Reason::DiscoveryIgnored, message));
             }
         }
     }
@@ -78,8 +78,8 @@ fn peers(
     peers
 }
 
-fn peer(model: &PeerModel) -> PeerTerms {
-    PeerTerms {
+fn policy_peer(model: &PeerSettings) -> PolicyPeer {
+    PolicyPeer {
         name: model.name.as_str().into(),
         subject_alt_names: model.subject_alt_names.clone(),
         discovery: model.discovery.iter().cloned().collect(),
@@ -91,11 +91,11 @@ fn peer(model: &PeerModel) -> PeerTerms {
 
 /// Returns the peer to which a discovery Service belongs, with the Service's endpoints: the named peer, or
 /// the only peer.
-fn addresses<'p, 's>(
+fn discovery_endpoints<'p, 's>(
     service: &'s Service,
-    peers: &'p mut [PeerTerms],
-) -> Option<(&'p mut PeerTerms, &'s [Endpoint])> {
-    let server = service.discovery.as_deref()?;
+    peers: &'p mut [PolicyPeer],
+) -> Option<(&'p mut PolicyPeer, &'s [Endpoint])> {
+    let server = service.discovery_server.as_deref()?;
     let peer = match (&server.peer, peers) {
         (Some(name), peers) => peers.iter_mut().find(|peer| *peer.name == **name)?,
         (None, [only]) => only,
@@ -104,8 +104,8 @@ fn addresses<'p, 's>(
     Some((peer, &server.endpoints))
 }
 
-fn of_nobody(service: &Service) -> Problem {
-    let said = service.discovery.as_deref().and_then(|server| server.peer.as_deref());
+fn unassigned_service_warning(service: &Service) -> ResourceProblem {
+    let said = service.discovery_server.as_deref().and_then(|server| server.peer.as_deref());
     let message = match said {
         Some(peer) => {
             format!(
@@ -119,5 +119,5 @@ fn of_nobody(service: &Service) -> Problem {
             labels::PEER
         ),
     };
-    Problem::new(Reason::DiscoveryIgnored, message)
+    ResourceProblem::new(Reason::DiscoveryIgnored, message)
 }

@@ -10,17 +10,17 @@ use std::collections::BTreeSet;
 
 use emcee_api::Reason;
 
-use crate::inputs::{Knowledge, Settings};
+use crate::inputs::{InputCoverage, TranslationSettings};
 use crate::mode::Mode;
-use crate::parse::{FedConfig, PeerModel};
-use crate::problem::Problem;
+use crate::parse::{FedConfig, PeerSettings};
+use crate::problem::ResourceProblem;
 
 /// Largest number of trust domains of one peer in a message.
-const NAMED: usize = 3;
+const MAX_LISTED: usize = 3;
 
-impl Settings {
+impl TranslationSettings {
     /// Whether this mesh's sidecars accept workloads of a trust domain.
-    fn accepts(&self, trust_domain: &str) -> bool {
+    fn accepts_trust_domain(&self, trust_domain: &str) -> bool {
         self.trust_domain == trust_domain
             || self.trust_domain_aliases.iter().any(|alias| alias == trust_domain)
     }
@@ -28,10 +28,13 @@ impl Settings {
 
 /// Returns why the policy of a BOUNDARY egress may admit workloads of peers of another, end-to-end
 /// relationship.
-pub(super) fn shared(settings: &Settings, other: &FedConfig) -> Option<Problem> {
-    let may_pass = |peer: &&PeerModel| {
+pub(super) fn shared_trust_domain_warning(
+    settings: &TranslationSettings,
+    other: &FedConfig,
+) -> Option<ResourceProblem> {
+    let may_pass = |peer: &&PeerSettings| {
         // A peer without a list may have any trust domain.
-        peer.trust_domains.is_empty() || peer.trust_domains.iter().any(|it| settings.accepts(it))
+        peer.trust_domains.is_empty() || peer.trust_domains.iter().any(|it| settings.accepts_trust_domain(it))
     };
     let peers: Vec<_> = other.peers.iter().filter(may_pass).collect();
     if peers.is_empty() && !other.peers.is_empty() {
@@ -47,7 +50,7 @@ pub(super) fn shared(settings: &Settings, other: &FedConfig) -> Option<Problem> 
     let aliases: BTreeSet<_> = peers
         .iter()
         .flat_map(|peer| &peer.trust_domains)
-        .filter(|it| *it != own && settings.accepts(it))
+        .filter(|it| *it != own && settings.accepts_trust_domain(it))
         .collect();
     // The fix differs: peers that only use an alias already have their own trust domain.
     let only_by_aliases = !peers.is_empty()
@@ -63,43 +66,44 @@ pub(super) fn shared(settings: &Settings, other: &FedConfig) -> Option<Problem> 
             "{who} ({mode}) is, or may be, in this mesh's trust domain {own}, and could use this relationship's certificate at the egress if it reaches its pods (give the meshes trust domains of their own, and list them in peers[].trust_domains)"
         )
     };
-    Some(Problem::new(Reason::SharedTrustDomain, message))
+    Some(ResourceProblem::new(Reason::SharedTrustDomain, message))
 }
 
 /// Returns why calls of an end-to-end peer fail at this mesh's sidecars: its trust domains, both listed and
 /// announced, are neither this mesh's own nor aliases of it. `None` if this mesh exposes nothing to the peer.
 /// FLAT has no gateway that would show that, so `exposes` decides.
-pub(crate) fn not_accepted<'a>(
-    settings: &Settings,
+pub(crate) fn not_accepted_warning<'a>(
+    settings: &TranslationSettings,
     config: &FedConfig,
-    peer: &'a PeerModel,
+    peer: &'a PeerSettings,
     announced: impl Iterator<Item = &'a str>,
     exposes: impl FnOnce() -> bool,
-) -> Option<Problem> {
+) -> Option<ResourceProblem> {
     if !config.mode.is_end_to_end() || config.mode != Mode::Flat && config.ingress.is_none() {
         return None;
     }
     let listed = peer.trust_domains.iter().map(String::as_str);
-    let missing: BTreeSet<_> = listed.chain(announced).filter(|domain| !settings.accepts(domain)).collect();
+    let missing: BTreeSet<_> =
+        listed.chain(announced).filter(|domain| !settings.accepts_trust_domain(domain)).collect();
     // `exposes` is evaluated last, because only FLAT needs it.
     if missing.is_empty() || config.mode == Mode::Flat && !exposes() {
         return None;
     }
     let count = missing.len();
-    let mut named: Vec<_> = missing.into_iter().take(NAMED).collect();
+    let mut named: Vec<_> = missing.into_iter().take(MAX_LISTED).collect();
     let shown = named.join(", ");
-    let more = if count > NAMED { format!(" and {} more", count - NAMED) } else { String::new() };
+    let more = if count > MAX_LISTED { format!(" and {} more", count - MAX_LISTED) } else { String::new() };
     let kept = settings.trust_domain_aliases.iter().map(String::as_str);
     // The message shows the complete new value, so that it can be copied.
     named = kept.chain(named).collect();
-    let flag = match settings.knowledge {
-        Knowledge::Partial => ", and pass the same to --trust-domain-aliases",
-        Knowledge::Complete => "",
+    let flag = match settings.coverage {
+        InputCoverage::Partial => ", and pass the same to --trust-domain-aliases",
+        InputCoverage::Complete => "",
     };
     let message = format!(
         "callers of peer {} are in the trust domain {shown}{more}, which this mesh's sidecars do not accept: every call of theirs to what is exposed here fails (add to this mesh's meshConfig: `trustDomainAliases: [{}]`{flag})",
         peer.name,
         named.join(", ")
     );
-    Some(Problem::at(Reason::TrustDomainNotAccepted, "spec.peers", message))
+    Some(ResourceProblem::at_field(Reason::TrustDomainNotAccepted, "spec.peers", message))
 }

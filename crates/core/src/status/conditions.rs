@@ -5,51 +5,51 @@ use emcee_api::condition::{ACCEPTED, CERTIFICATE_VALID, PROGRAMMED, READY};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::Verdict;
-use crate::problem::Problem;
+use super::ResourceVerdict;
+use crate::problem::ResourceProblem;
 
 /// Builds the conditions of a resource. A condition whose status is the same as in `before` keeps its transition
 /// time. Each warning becomes a condition whose type is its reason.
-pub fn conditions(verdict: &Verdict, before: &[Condition], now: Timestamp) -> Vec<Condition> {
+pub fn build_conditions(verdict: &ResourceVerdict, before: &[Condition], now: Timestamp) -> Vec<Condition> {
     // If the last good version stays in place, the refusals concern only the newer one: it is not Accepted, but the
     // last good one can be Programmed and Ready.
-    let refusals = verdict.refusals.iter().filter(|_| !verdict.held);
+    let refusals = verdict.refusals.iter().filter(|_| !verdict.keeps_last_good);
     let blocked = refusals.chain(&verdict.failures);
     let mut conditions = vec![
-        (ACCEPTED, accepted(verdict)),
-        (PROGRAMMED, judged(blocked.clone())),
-        (READY, judged(blocked.chain(verdict.unready.as_deref()))),
+        (ACCEPTED, accepted_content(verdict)),
+        (PROGRAMMED, content_of(blocked.clone())),
+        (READY, content_of(blocked.chain(verdict.not_ready.as_deref()))),
     ];
     if let Some(certificate) = &verdict.certificate {
         conditions.push((
             CERTIFICATE_VALID,
-            judged(certificate.as_ref().err().map(|problem| &**problem).into_iter()),
+            content_of(certificate.as_ref().err().map(|problem| &**problem).into_iter()),
         ));
     }
     // Condition types are unique, so warnings with the same reason share one condition.
-    let mut warnings: Vec<(&str, Judgement)> = Vec::new();
+    let mut warnings: Vec<(&str, ConditionContent)> = Vec::new();
     for warning in &verdict.warnings {
         match warnings.iter_mut().find(|(type_, _)| *type_ == warning.reason.as_str()) {
             Some((_, judgement)) => judgement.message = format!("{}; {warning}", judgement.message),
             None => warnings.push((
                 warning.reason.as_str(),
-                Judgement { status: true, reason: warning.reason, message: warning.to_string() },
+                ConditionContent { status: true, reason: warning.reason, message: warning.to_string() },
             )),
         }
     }
     let all = conditions.into_iter().chain(warnings);
-    all.map(|(type_, judgement)| judgement.condition(type_, verdict.generation, before, now)).collect()
+    all.map(|(type_, judgement)| judgement.into_condition(type_, verdict.generation, before, now)).collect()
 }
 
-struct Judgement {
+struct ConditionContent {
     status: bool,
     reason: Reason,
     message: String,
 }
 
-fn accepted(verdict: &Verdict) -> Judgement {
-    let mut judgement = judged(verdict.refusals.iter());
-    if verdict.held {
+fn accepted_content(verdict: &ResourceVerdict) -> ConditionContent {
+    let mut judgement = content_of(verdict.refusals.iter());
+    if verdict.keeps_last_good {
         let last_good = if verdict.is_programmed() {
             "; the last good version stays in place"
         } else {
@@ -60,21 +60,21 @@ fn accepted(verdict: &Verdict) -> Judgement {
     judgement
 }
 
-fn judged<'a>(problems: impl Iterator<Item = &'a Problem> + Clone) -> Judgement {
+fn content_of<'a>(problems: impl Iterator<Item = &'a ResourceProblem> + Clone) -> ConditionContent {
     // The reason is that of the first problem. The message has them all.
     let reason = problems.clone().next().map_or(Reason::Fine, |problem| problem.reason);
-    Judgement { status: problems.clone().next().is_none(), reason, message: message(problems) }
+    ConditionContent { status: problems.clone().next().is_none(), reason, message: join_messages(problems) }
 }
 
 /// Joins the problems, up to a length that a person reads. The API server's limit is 32 KiB.
-fn message<'a>(problems: impl Iterator<Item = &'a Problem> + Clone) -> String {
-    const LONGEST: usize = 8 << 10;
+fn join_messages<'a>(problems: impl Iterator<Item = &'a ResourceProblem> + Clone) -> String {
+    const MAX_MESSAGE: usize = 8 << 10;
     let count = problems.clone().count();
     let mut message = String::new();
     for (told, problem) in problems.enumerate() {
         let words = problem.to_string();
         // The first problem is never dropped, even if it alone exceeds the limit.
-        if told > 0 && message.len() + words.len() > LONGEST {
+        if told > 0 && message.len() + words.len() > MAX_MESSAGE {
             return format!("{message}; and {} more", count - told);
         }
         if told > 0 {
@@ -85,8 +85,8 @@ fn message<'a>(problems: impl Iterator<Item = &'a Problem> + Clone) -> String {
     message
 }
 
-impl Judgement {
-    fn condition(
+impl ConditionContent {
+    fn into_condition(
         self,
         type_: &str,
         generation: Option<i64>,

@@ -3,22 +3,22 @@
 
 use super::Style;
 use crate::block::{guard, hop, terminating_relay};
-use crate::plan::Object;
-use crate::resolve::{Consumption, Offer};
+use crate::plan::GeneratedObject;
+use crate::resolve::{BoundService, ExposedService};
 
 pub(super) struct Boundary;
 
 impl Style for Boundary {
     /// Gives no identities for the egress pods. The ServiceEntry selects the pods, so Istio derives them
     /// itself.
-    fn consuming(&self, remote: &Consumption<'_>) -> Vec<Object> {
+    fn consuming_objects(&self, remote: &BoundService<'_>) -> Vec<GeneratedObject> {
         let mut objects = hop::to_egress(remote, &remote.host, &[]);
-        objects.push(guard::callers_of(remote));
+        objects.push(guard::deny_other_callers(remote));
         objects.extend(terminating_relay::to_remote(remote));
         objects
     }
 
-    fn exposing(&self, service: &Offer<'_>) -> Vec<Object> {
+    fn exposing_objects(&self, service: &ExposedService<'_>) -> Vec<GeneratedObject> {
         terminating_relay::to_service(service)
     }
 }

@@ -3,17 +3,17 @@
 
 use super::Style;
 use crate::block::hop;
-use crate::plan::Object;
-use crate::resolve::{Consumption, Offer};
+use crate::plan::GeneratedObject;
+use crate::resolve::{BoundService, ExposedService};
 
 pub(super) struct Flat;
 
 impl Style for Flat {
-    fn consuming(&self, remote: &Consumption<'_>) -> Vec<Object> {
+    fn consuming_objects(&self, remote: &BoundService<'_>) -> Vec<GeneratedObject> {
         hop::to_endpoints(remote, &remote.server_name)
     }
 
-    fn exposing(&self, _service: &Offer<'_>) -> Vec<Object> {
+    fn exposing_objects(&self, _service: &ExposedService<'_>) -> Vec<GeneratedObject> {
         Vec::new()
     }
 }

@@ -3,17 +3,17 @@
 
 use super::Style;
 use crate::block::{hop, raw_relay};
-use crate::plan::Object;
-use crate::resolve::{Consumption, Offer};
+use crate::plan::GeneratedObject;
+use crate::resolve::{BoundService, ExposedService};
 
 pub(super) struct Passthrough;
 
 impl Style for Passthrough {
-    fn consuming(&self, remote: &Consumption<'_>) -> Vec<Object> {
+    fn consuming_objects(&self, remote: &BoundService<'_>) -> Vec<GeneratedObject> {
         hop::to_endpoints(remote, &remote.server_name)
     }
 
-    fn exposing(&self, service: &Offer<'_>) -> Vec<Object> {
-        raw_relay::to_workloads(service)
+    fn exposing_objects(&self, service: &ExposedService<'_>) -> Vec<GeneratedObject> {
+        raw_relay::to_exposed_service(service)
     }
 }

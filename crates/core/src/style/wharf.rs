@@ -2,21 +2,21 @@
 
 use super::Style;
 use crate::block::{hop, raw_relay};
-use crate::plan::Object;
-use crate::resolve::{Consumption, Offer, Relay};
+use crate::plan::GeneratedObject;
+use crate::resolve::{BoundService, EgressRelay, ExposedService};
 
 pub(super) struct Wharf;
 
 impl Style for Wharf {
-    fn consuming(&self, remote: &Consumption<'_>) -> Vec<Object> {
+    fn consuming_objects(&self, remote: &BoundService<'_>) -> Vec<GeneratedObject> {
         hop::to_egress(remote, &remote.server_name, &remote.identities)
     }
 
-    fn relay(&self, relay: &Relay<'_>) -> Vec<Object> {
+    fn relay_objects(&self, relay: &EgressRelay<'_>) -> Vec<GeneratedObject> {
         raw_relay::to_remote(relay)
     }
 
-    fn exposing(&self, service: &Offer<'_>) -> Vec<Object> {
-        raw_relay::to_workloads(service)
+    fn exposing_objects(&self, service: &ExposedService<'_>) -> Vec<GeneratedObject> {
+        raw_relay::to_exposed_service(service)
     }
 }

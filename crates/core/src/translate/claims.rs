@@ -19,10 +19,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use foldhash::{HashMap, HashSet};
 
 use super::Unit;
-use crate::key::{Age, Key};
+use crate::key::{ObjectKey, Precedence};
 use crate::resolve::{FacadeClaim, RelayClaim};
-use group::{Group, Places};
-use settle::Unsettled;
+use group::{Claimants, LimitedSlots};
+use settle::UnsettledClaims;
 
 /// How many of the resources that claim one server name, or one facade, are compared. A facade has at most as many
 /// ports.
@@ -33,205 +33,225 @@ pub(crate) const MAX_RESOURCES: usize = 10_000;
 /// Namespace of the egress gateway, and server name.
 type RelayKey = (Arc<str>, Arc<str>);
 /// MeshFedConfig, and namespace of the claiming resources.
-type QuotaKey = (Key, Arc<str>);
+type QuotaKey = (ObjectKey, Arc<str>);
 
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    server_names: HashMap<Arc<str>, Group<()>>,
-    facades: HashMap<Key, Group<Arc<FacadeClaim>>>,
-    relays: HashMap<RelayKey, Group<Arc<RelayClaim>>>,
-    expositions_in: HashMap<QuotaKey, Places>,
-    bindings_in: HashMap<QuotaKey, Places>,
+    server_names: HashMap<Arc<str>, Claimants<()>>,
+    facades: HashMap<ObjectKey, Claimants<Arc<FacadeClaim>>>,
+    relays: HashMap<RelayKey, Claimants<Arc<RelayClaim>>>,
+    exposition_slots: HashMap<QuotaKey, LimitedSlots>,
+    binding_slots: HashMap<QuotaKey, LimitedSlots>,
     /// The current claims of each exposition.
-    of_expositions: HashMap<Key, OfExposition>,
+    expositions: HashMap<ObjectKey, RegisteredExposition>,
     /// The current claims of each binding.
-    of_bindings: HashMap<Key, OfBinding>,
-    unsettled: Unsettled,
+    bindings: HashMap<ObjectKey, RegisteredBinding>,
+    unsettled: UnsettledClaims,
     /// Number of claims read so far. Atomic, as methods that take `&self` count too.
-    looks: AtomicU64,
+    reads: AtomicU64,
 }
 
 #[derive(Debug, PartialEq)]
-struct OfExposition {
-    age: Age,
-    offerings: Box<[OfferingClaim]>,
+struct RegisteredExposition {
+    age: Precedence,
+    claims: Box<[ExpositionClaim]>,
 }
 
 /// A claim of an exposition: a server name, and a slot in the relationship.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct OfferingClaim {
+pub(super) struct ExpositionClaim {
     pub(super) server_name: Arc<str>,
-    pub(super) fed_config: Key,
+    pub(super) fed_config: ObjectKey,
 }
 
 /// A binding and its current claims.
 #[derive(Debug, PartialEq)]
-struct OfBinding {
-    age: Age,
+struct RegisteredBinding {
+    age: Precedence,
     claim: BindingClaim,
 }
 
 /// The claims of a binding: a slot in its relationship, and names. All are `None` if it has no relationship.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct BindingClaim {
-    pub(super) fed_config: Option<Key>,
+    pub(super) fed_config: Option<ObjectKey>,
     pub(super) facade: Option<Arc<FacadeClaim>>,
     pub(super) relay: Option<Arc<RelayClaim>>,
 }
 
 impl Claims {
     /// Replaces the claims of an exposition. `offerings` is sorted. Without `age` it claims nothing.
-    pub(super) fn set_exposition(&mut self, key: &Key, age: Option<&Age>, offerings: Vec<OfferingClaim>) {
-        let new = age.map(|age| OfExposition { age: age.clone(), offerings: offerings.into() });
-        if self.of_expositions.get(key) == new.as_ref() {
+    pub(super) fn set_exposition(
+        &mut self,
+        key: &ObjectKey,
+        age: Option<&Precedence>,
+        offerings: Vec<ExpositionClaim>,
+    ) {
+        let new = age.map(|age| RegisteredExposition { age: age.clone(), claims: offerings.into() });
+        if self.expositions.get(key) == new.as_ref() {
             return;
         }
-        if let Some(OfExposition { age, offerings }) = self.of_expositions.remove(key) {
+        if let Some(RegisteredExposition { age, claims: offerings }) = self.expositions.remove(key) {
             // Take the snapshot before each change: `settle` compares with the state before the first one.
             for offering in &offerings {
-                self.touch_server_name(&offering.server_name);
-                leave(&mut self.server_names, &offering.server_name, &age);
+                self.snapshot_server_name(&offering.server_name);
+                remove_claimant(&mut self.server_names, &offering.server_name, &age);
                 // At most one other resource gets the free slot. Its verdict changes.
-                let moved = leave_place(&mut self.expositions_in, &quota(&offering.fed_config, &age), &age);
-                self.unsettled.moved.extend(moved.map(|age| exposition_unit(&age)));
+                let moved =
+                    release_slot(&mut self.exposition_slots, &quota_key(&offering.fed_config, &age), &age);
+                self.unsettled.slot_changes.extend(moved.map(|age| exposition_unit(&age)));
             }
         }
         if let Some(new) = new {
-            for offering in &new.offerings {
-                self.touch_server_name(&offering.server_name);
+            for offering in &new.claims {
+                self.snapshot_server_name(&offering.server_name);
                 let name = Arc::clone(&offering.server_name);
                 self.server_names.entry(name).or_default().insert(&new.age, ());
-                let places = self.expositions_in.entry(quota(&offering.fed_config, &new.age)).or_default();
+                let places =
+                    self.exposition_slots.entry(quota_key(&offering.fed_config, &new.age)).or_default();
                 // An older resource may displace the youngest holder. Its verdict changes.
                 let moved = places.insert(&new.age, MAX_RESOURCES);
-                self.unsettled.moved.extend(moved.map(|age| exposition_unit(&age)));
+                self.unsettled.slot_changes.extend(moved.map(|age| exposition_unit(&age)));
             }
-            self.of_expositions.insert(key.clone(), new);
+            self.expositions.insert(key.clone(), new);
         }
     }
 
     /// Replaces the claims of a binding. Adds to `shared` the shared units that are affected.
     pub(super) fn set_binding(
         &mut self,
-        key: &Key,
-        age: Option<&Age>,
+        key: &ObjectKey,
+        age: Option<&Precedence>,
         claim: BindingClaim,
         shared: &mut HashSet<Unit>,
     ) {
-        let new = age.map(|age| OfBinding { age: age.clone(), claim });
-        let old = self.of_bindings.remove(key);
+        let new = age.map(|age| RegisteredBinding { age: age.clone(), claim });
+        let old = self.bindings.remove(key);
         // Shared units are built from the outputs of their members, so they run whenever a member does, even if its
         // claims stay the same.
         for of in [&old, &new].into_iter().flatten() {
-            shared.extend(of.shared());
+            shared.extend(of.shared_units());
         }
         if old == new {
             // Nothing changed: put it back without touching the groups, so that no rival has to be compared.
-            self.of_bindings.extend(old.map(|old| (key.clone(), old)));
+            self.bindings.extend(old.map(|old| (key.clone(), old)));
             return;
         }
         if let Some(old) = &old {
-            self.drop_claims(old);
+            self.release_claims(old);
         }
         if let Some(new) = new {
             self.add_claims(&new);
-            self.of_bindings.insert(key.clone(), new);
+            self.bindings.insert(key.clone(), new);
         }
     }
 
-    fn drop_claims(&mut self, OfBinding { age, claim }: &OfBinding) {
+    fn release_claims(&mut self, RegisteredBinding { age, claim }: &RegisteredBinding) {
         if let Some(facade) = &claim.facade {
-            self.touch_facade(&facade.facade);
-            leave(&mut self.facades, &facade.facade, age);
+            self.snapshot_facade(&facade.facade);
+            remove_claimant(&mut self.facades, &facade.facade, age);
         }
         if let Some(relay) = &claim.relay {
-            self.touch_relay(relay);
-            leave(&mut self.relays, &relay_key(relay), age);
+            self.snapshot_relay(relay);
+            remove_claimant(&mut self.relays, &relay_key(relay), age);
         }
         if let Some(fed_config) = &claim.fed_config {
-            let moved = leave_place(&mut self.bindings_in, &quota(fed_config, age), age);
-            self.unsettled.moved.extend(moved.map(|age| binding_unit(&age)));
+            let moved = release_slot(&mut self.binding_slots, &quota_key(fed_config, age), age);
+            self.unsettled.slot_changes.extend(moved.map(|age| binding_unit(&age)));
         }
     }
 
-    fn add_claims(&mut self, OfBinding { age, claim }: &OfBinding) {
+    fn add_claims(&mut self, RegisteredBinding { age, claim }: &RegisteredBinding) {
         if let Some(facade) = &claim.facade {
-            self.touch_facade(&facade.facade);
+            self.snapshot_facade(&facade.facade);
             self.facades.entry(facade.facade.clone()).or_default().insert(age, Arc::clone(facade));
         }
         if let Some(relay) = &claim.relay {
-            self.touch_relay(relay);
+            self.snapshot_relay(relay);
             self.relays.entry(relay_key(relay)).or_default().insert(age, Arc::clone(relay));
         }
         if let Some(fed_config) = &claim.fed_config {
-            let places = self.bindings_in.entry(quota(fed_config, age)).or_default();
+            let places = self.binding_slots.entry(quota_key(fed_config, age)).or_default();
             let moved = places.insert(age, MAX_RESOURCES);
-            self.unsettled.moved.extend(moved.map(|age| binding_unit(&age)));
+            self.unsettled.slot_changes.extend(moved.map(|age| binding_unit(&age)));
         }
     }
 
     /// Returns the claims of an exposition, and its precedence.
-    pub(super) fn of_exposition(&self, key: &Key) -> Option<(Age, Vec<OfferingClaim>)> {
-        self.of_expositions.get(key).map(|of| (of.age.clone(), of.offerings.to_vec()))
+    pub(super) fn claimed_by_exposition(
+        &self,
+        key: &ObjectKey,
+    ) -> Option<(Precedence, Vec<ExpositionClaim>)> {
+        self.expositions.get(key).map(|of| (of.age.clone(), of.claims.to_vec()))
     }
 
     /// Returns the claims of a binding, and its precedence.
-    pub(super) fn of_binding(&self, key: &Key) -> Option<(Age, BindingClaim)> {
-        self.of_bindings.get(key).map(|of| (of.age.clone(), of.claim.clone()))
+    pub(super) fn claimed_by_binding(&self, key: &ObjectKey) -> Option<(Precedence, BindingClaim)> {
+        self.bindings.get(key).map(|of| (of.age.clone(), of.claim.clone()))
     }
 
     /// Returns the units that a binding shares with others.
-    pub(super) fn shared_by(&self, binding: &Key) -> impl Iterator<Item = Unit> {
-        let of = self.of_bindings.get(binding);
+    pub(super) fn shared_units_of(&self, binding: &ObjectKey) -> impl Iterator<Item = Unit> {
+        let of = self.bindings.get(binding);
         // A binding beyond the limit of compared rivals cannot have a port, so it has no part in the facade.
-        let is_compared = |of: &OfBinding, facade: &Key| self.facade(facade).any(|(age, _)| *age == of.age);
-        of.into_iter().flat_map(OfBinding::shared).filter(move |unit| match (unit, of) {
+        let is_compared = |of: &RegisteredBinding, facade: &ObjectKey| {
+            self.facade_claims(facade).any(|(age, _)| *age == of.age)
+        };
+        of.into_iter().flat_map(RegisteredBinding::shared_units).filter(move |unit| match (unit, of) {
             (Unit::Facade(facade), Some(of)) => is_compared(of, facade),
             _ => true,
         })
     }
 
     /// Returns the bindings that claim a facade, as far as they are compared.
-    pub(super) fn sharers_of_facade(&self, facade: &Key) -> Vec<Unit> {
-        self.facade(facade).map(|(age, _)| binding_unit(age)).collect()
+    pub(super) fn sharers_of_facade(&self, facade: &ObjectKey) -> Vec<Unit> {
+        self.facade_claims(facade).map(|(age, _)| binding_unit(age)).collect()
     }
 
     /// Returns the bindings that claim a relay of a relationship.
-    pub(super) fn sharers_of_relay(&self, namespace: &str, server_name: &str, fed_config: &Key) -> Vec<Unit> {
+    pub(super) fn sharers_of_relay(
+        &self,
+        namespace: &str,
+        server_name: &str,
+        fed_config: &ObjectKey,
+    ) -> Vec<Unit> {
         let claims =
-            self.relay(namespace, server_name).filter(|(_, claim)| claim.relationship == *fed_config);
+            self.relay_claims(namespace, server_name).filter(|(_, claim)| claim.relationship == *fed_config);
         claims.map(|(age, _)| binding_unit(age)).collect()
     }
 
     /// Returns the oldest claims on a facade, oldest first.
-    pub(super) fn facade(&self, facade: &Key) -> impl Iterator<Item = (&Age, &FacadeClaim)> {
-        let claims = self.facades.get(facade).into_iter().flat_map(Group::iter).take(MAX_RIVALS);
-        claims.inspect(|_| self.look()).map(|(age, claim)| (age, &**claim))
+    pub(super) fn facade_claims(
+        &self,
+        facade: &ObjectKey,
+    ) -> impl Iterator<Item = (&Precedence, &FacadeClaim)> {
+        let claims = self.facades.get(facade).into_iter().flat_map(Claimants::iter).take(MAX_RIVALS);
+        claims.inspect(|_| self.count_read()).map(|(age, claim)| (age, &**claim))
     }
 
     /// Returns the claims on a server name at gateways in a namespace, oldest first.
-    pub(super) fn relay(
+    pub(super) fn relay_claims(
         &self,
         namespace: &str,
         server_name: &str,
-    ) -> impl Iterator<Item = (&Age, &RelayClaim)> {
+    ) -> impl Iterator<Item = (&Precedence, &RelayClaim)> {
         let claims =
-            self.relays.get(&(namespace.into(), server_name.into())).into_iter().flat_map(Group::iter);
-        claims.inspect(|_| self.look()).map(|(age, claim)| (age, &**claim))
+            self.relays.get(&(namespace.into(), server_name.into())).into_iter().flat_map(Claimants::iter);
+        claims.inspect(|_| self.count_read()).map(|(age, claim)| (age, &**claim))
     }
 
     /// Returns the number of claims read so far.
-    pub(super) fn looks(&self) -> u64 {
-        self.looks.load(Ordering::Relaxed)
+    pub(super) fn read_count(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
-    fn look(&self) {
-        self.looks.fetch_add(1, Ordering::Relaxed);
+    fn count_read(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl OfBinding {
-    fn shared(&self) -> impl Iterator<Item = Unit> + use<> {
+impl RegisteredBinding {
+    fn shared_units(&self) -> impl Iterator<Item = Unit> + use<> {
         let facade = self.claim.facade.as_deref().map(|claim| Unit::Facade(claim.facade.clone()));
         let relay = self.claim.relay.as_deref();
         let relay =
@@ -244,20 +264,20 @@ fn relay_key(claim: &RelayClaim) -> RelayKey {
     (Arc::clone(&claim.namespace), Arc::clone(&claim.server_name))
 }
 
-fn quota(fed_config: &Key, age: &Age) -> QuotaKey {
+fn quota_key(fed_config: &ObjectKey, age: &Precedence) -> QuotaKey {
     (fed_config.clone(), Arc::clone(&age.key().namespace))
 }
 
-fn exposition_unit(age: &Age) -> Unit {
+fn exposition_unit(age: &Precedence) -> Unit {
     Unit::ServiceExposition(age.key().clone())
 }
 
-fn binding_unit(age: &Age) -> Unit {
+fn binding_unit(age: &Precedence) -> Unit {
     Unit::ServiceBinding(age.key().clone())
 }
 
 /// Removes a claimant from a group, and the group with its last claimant.
-fn leave<K, Q, T>(groups: &mut HashMap<K, Group<T>>, key: &Q, age: &Age)
+fn remove_claimant<K, Q, T>(groups: &mut HashMap<K, Claimants<T>>, key: &Q, age: &Precedence)
 where
     K: Eq + Hash + Borrow<Q>,
     Q: Eq + Hash + ?Sized,
@@ -271,7 +291,11 @@ where
 }
 
 /// Releases a slot. Returns the resource that gets it.
-fn leave_place(places: &mut HashMap<QuotaKey, Places>, key: &QuotaKey, age: &Age) -> Option<Age> {
+fn release_slot(
+    places: &mut HashMap<QuotaKey, LimitedSlots>,
+    key: &QuotaKey,
+    age: &Precedence,
+) -> Option<Precedence> {
     let those = places.get_mut(key)?;
     let moved = those.remove(age);
     if those.is_empty() {

@@ -3,35 +3,35 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::inputs::Change;
-use crate::key::{Key, ObjectRef};
+use crate::inputs::InputChange;
+use crate::key::{ObjectKey, ObjectRef};
 
 /// A unit of a translation, which runs as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Unit {
     /// A relationship.
-    MeshFedConfig(Key),
+    MeshFedConfig(ObjectKey),
     /// An exposed service.
-    ServiceExposition(Key),
+    ServiceExposition(ObjectKey),
     /// A bound service.
-    ServiceBinding(Key),
+    ServiceBinding(ObjectKey),
     /// A facade Service, which several bindings may share.
-    Facade(Key),
+    Facade(ObjectKey),
     /// A server name that an egress gateway of a relationship passes through, which several bindings may share.
-    Relay(Key, Arc<str>),
+    Relay(ObjectKey, Arc<str>),
     /// The ServiceExpositions for a Service that is exposed by its labels.
-    AutomaticExposition(Key),
+    AutomaticExposition(ObjectKey),
     /// The ServiceBindings for the announcements in a relationship, by its MeshFedConfig.
-    Imports(Key),
+    Imports(ObjectKey),
 }
 
 impl Unit {
     /// Returns the unit of the user's resource that a change concerns. `None` for other objects.
-    pub(super) fn of(change: &Change) -> Option<Self> {
+    pub(super) fn from_change(change: &InputChange) -> Option<Self> {
         match change {
-            Change::FedConfig(key, _) => Some(Self::MeshFedConfig(key.clone())),
-            Change::Exposition(key, _) => Some(Self::ServiceExposition(key.clone())),
-            Change::Binding(key, _) => Some(Self::ServiceBinding(key.clone())),
+            InputChange::FedConfig(key, _) => Some(Self::MeshFedConfig(key.clone())),
+            InputChange::Exposition(key, _) => Some(Self::ServiceExposition(key.clone())),
+            InputChange::Binding(key, _) => Some(Self::ServiceBinding(key.clone())),
             _ => None,
         }
     }

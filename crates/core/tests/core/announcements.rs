@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use emcee_api::Reason;
-use emcee_core::catalogue::{Connection, Offer, PeerState, Refused, Source};
-use emcee_core::inputs::{Change, Settings};
-use emcee_core::key::Key;
+use emcee_core::catalogue::{Announcement, PeerConnection, PeerKey, PeerSyncState, RefusedAnnouncement};
+use emcee_core::inputs::{InputChange, TranslationSettings};
+use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::names::server_name;
-use emcee_core::plan::Kind;
+use emcee_core::plan::GeneratedKind;
 use emcee_core::protocol::Protocol;
-use emcee_core::status::{Verdict, status};
+use emcee_core::status::{ResourceVerdict, build_status};
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::objects::emcee::{MeshFedConfig, ServiceBinding};
 use emcee_testkit::prelude::*;
@@ -28,17 +28,17 @@ pub(crate) fn at(time: &str) -> Timestamp {
     time.parse().expect("a time")
 }
 
-pub(crate) fn source(peer: &str) -> Source {
-    Source::new(Key::new("blue", "blue"), peer)
+pub(crate) fn source(peer: &str) -> PeerKey {
+    PeerKey::new(ObjectKey::new("blue", "blue"), peer)
 }
 
-pub(crate) fn service_of(namespace: &str, name: &str) -> Key {
-    Key::new(namespace, name)
+pub(crate) fn service_of(namespace: &str, name: &str) -> ObjectKey {
+    ObjectKey::new(namespace, name)
 }
 
 /// Builds an announcement as a peer of a FLAT relationship sends it, with one endpoint of that peer.
-pub(crate) fn offer(service: &Key, address: &str) -> Offer {
-    Offer {
+pub(crate) fn offer(service: &ObjectKey, address: &str) -> Announcement {
+    Announcement {
         server_name: server_name(&service.name, &service.namespace, "blue"),
         key: service.clone(),
         mode: Mode::Flat,
@@ -51,26 +51,27 @@ pub(crate) fn offer(service: &Key, address: &str) -> Offer {
     }
 }
 
-pub(crate) fn announces(peer: &str, address: &str) -> Change {
+pub(crate) fn announces(peer: &str, address: &str) -> InputChange {
     let reviews = service_of("shop", "reviews");
-    Change::Announcement(source(peer), reviews.clone(), Some(offer(&reviews, address)))
+    InputChange::Announcement(source(peer), reviews.clone(), Some(offer(&reviews, address)))
 }
 
-pub(crate) fn takes_back(peer: &str) -> Change {
-    Change::Announcement(source(peer), service_of("shop", "reviews"), None)
+pub(crate) fn takes_back(peer: &str) -> InputChange {
+    InputChange::Announcement(source(peer), service_of("shop", "reviews"), None)
 }
 
-pub(crate) fn state(connection: Connection, has_answered: bool) -> PeerState {
-    PeerState { connection, has_answered, ..PeerState::PENDING }
+pub(crate) fn state(connection: PeerConnection, has_answered: bool) -> PeerSyncState {
+    PeerSyncState { connection, is_synced: has_answered, ..PeerSyncState::PENDING }
 }
 
-pub(crate) fn connected(peer: &str) -> Change {
-    Change::Peer(source(peer), Some(state(Connection::Connected(at(T0)), true)))
+pub(crate) fn connected(peer: &str) -> InputChange {
+    InputChange::Peer(source(peer), Some(state(PeerConnection::Connected(at(T0)), true)))
 }
 
-fn lost(peer: &str, since: &str, has_answered: bool) -> Change {
-    let connection = Connection::Lost { since: at(since), error: Some("connection refused".into()) };
-    Change::Peer(source(peer), Some(state(connection, has_answered)))
+fn lost(peer: &str, since: &str, has_answered: bool) -> InputChange {
+    let connection =
+        PeerConnection::Unreachable { since: at(since), error: Some("connection refused".into()) };
+    InputChange::Peer(source(peer), Some(state(connection, has_answered)))
 }
 
 pub(crate) fn two_peers(config: MeshFedConfig) -> MeshFedConfig {
@@ -94,14 +95,14 @@ impl Mesh {
     fn new(config: MeshFedConfig, binding: ServiceBinding) -> Self {
         let binding = binding.build();
         let changes = [intake::change(&config.build()), intake::change(&binding)];
-        Self { translation: Translation::of(Settings::default(), changes), binding }
+        Self { translation: Translation::from_changes(TranslationSettings::default(), changes), binding }
     }
 
     fn blue(binding: ServiceBinding) -> Self {
         Self::new(two_peers(flat("blue")), binding)
     }
 
-    fn hear(&mut self, changes: impl IntoIterator<Item = Change>) -> &mut Self {
+    fn hear(&mut self, changes: impl IntoIterator<Item = InputChange>) -> &mut Self {
         self.translation.update(changes);
         self.write_status();
         self
@@ -123,20 +124,23 @@ impl Mesh {
     /// Returns the mesh after a restart: the cluster is known, but no peer has answered yet.
     fn restarted(&self, config: MeshFedConfig) -> Self {
         let changes = [intake::change(&config.build()), intake::change(&self.binding)];
-        Self { translation: Translation::of(Settings::default(), changes), binding: self.binding.clone() }
+        Self {
+            translation: Translation::from_changes(TranslationSettings::default(), changes),
+            binding: self.binding.clone(),
+        }
     }
 
     fn unit() -> Unit {
-        Unit::ServiceBinding(Key::new("shop", "reviews"))
+        Unit::ServiceBinding(ObjectKey::new("shop", "reviews"))
     }
 
-    fn verdict(&self) -> Verdict {
+    fn verdict(&self) -> ResourceVerdict {
         self.translation.verdict(&Self::unit()).expect("a verdict")
     }
 
     fn status(&self) -> Value {
         let unit = Self::unit().resource().expect("a resource");
-        status(&unit, &self.verdict(), &self.binding["status"], at(T1)).expect("a status")
+        build_status(&unit, &self.verdict(), &self.binding["status"], at(T1)).expect("a status")
     }
 
     fn why(&self) -> Option<Reason> {
@@ -154,12 +158,17 @@ impl Mesh {
         texts.map(|text| text.as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    fn kinds(&self) -> Vec<Kind> {
+    fn kinds(&self) -> Vec<GeneratedKind> {
         self.translation.objects().into_iter().map(|object| object.kind()).collect()
     }
 }
 
-const ALL: [Kind; 4] = [Kind::DestinationRule, Kind::ServiceEntry, Kind::Service, Kind::VirtualService];
+const ALL: [GeneratedKind; 4] = [
+    GeneratedKind::DestinationRule,
+    GeneratedKind::ServiceEntry,
+    GeneratedKind::Service,
+    GeneratedKind::VirtualService,
+];
 const M2: &str = "203.0.113.2:9080";
 const M3: &str = "203.0.113.3:9080";
 
@@ -175,7 +184,7 @@ fn a_binding_follows_what_is_announced() {
     let wanted = json!({
         "peer": "m2", "protocol": "http", "port": 9080, "endpoints": [M2],
         "subject_alt_names": ["spiffe://m2.example/ns/shop/sa/reviews"],
-        "version": offer(&service_of("shop", "reviews"), M2).version(),
+        "version": offer(&service_of("shop", "reviews"), M2).content_version(),
         "mode": "FLAT", "trust_domain": "m2.example", "root_hash": "0a1b",
     });
     assert_eq!(status["announcement"], wanted);
@@ -191,7 +200,7 @@ fn what_the_binding_says_wins() {
     assert_eq!(mesh.endpoints(), ["198.51.100.1:1"]);
     assert_eq!(mesh.status()["source"], "spec");
     let service =
-        of_kind(&mesh.translation, Kind::Service).into_iter().map(written).next().expect("a facade");
+        of_kind(&mesh.translation, GeneratedKind::Service).into_iter().map(written).next().expect("a facade");
     assert_eq!(service["spec"]["ports"][0]["port"], 9080, "the announced port is still used");
     // It does not matter that two peers announce the service: the binding has endpoints of its own.
     let mut mesh = Mesh::blue(reviews().endpoints(["198.51.100.1:1"]));
@@ -205,11 +214,13 @@ fn what_the_binding_says_wins() {
 fn other_roots_than_ones_own_are_said_and_hinder_nothing() {
     for (own, differ) in [(Some("0a1b"), false), (Some("ffff"), true), (None, false)] {
         let config = two_peers(flat("blue")).build();
-        let settings = Settings { root_hash: own.map(str::to_owned), ..Settings::default() };
+        let settings =
+            TranslationSettings { root_hash: own.map(str::to_owned), ..TranslationSettings::default() };
         let given = reviews().endpoints(["198.51.100.1:1"]).build();
         for (binding, differ) in [(reviews().build(), differ), (given, false)] {
             let changes = [intake::change(&config), intake::change(&binding)];
-            let mut mesh = Mesh { translation: Translation::of(settings.clone(), changes), binding };
+            let mut mesh =
+                Mesh { translation: Translation::from_changes(settings.clone(), changes), binding };
             mesh.hear([connected("m2"), announces("m2", M2)]);
             assert_eq!((mesh.why(), mesh.warns(Reason::RootsDiffer)), (None, differ), "{own:?}");
         }
@@ -221,8 +232,8 @@ fn a_withdrawal_leaves_the_name_and_nothing_behind_it() {
     let mut mesh = Mesh::blue(reviews());
     mesh.hear([connected("m2"), announces("m2", M2)]).hear([takes_back("m2")]);
     assert_eq!((mesh.why(), mesh.endpoints().len()), (Some(Reason::Withdrawn), 0));
-    assert_eq!(mesh.kinds(), [Kind::Service]);
-    let facade = written(&of_kind(&mesh.translation, Kind::Service)[0]);
+    assert_eq!(mesh.kinds(), [GeneratedKind::Service]);
+    let facade = written(&of_kind(&mesh.translation, GeneratedKind::Service)[0]);
     assert_eq!(
         (&facade["metadata"]["name"], &facade["spec"]["ports"][0]["port"]),
         (&json!("reviews"), &json!(9080))
@@ -230,7 +241,7 @@ fn a_withdrawal_leaves_the_name_and_nothing_behind_it() {
     assert_eq!(mesh.status()["announcement"]["withdrawn"], true);
     // This also holds after a restart, before any peer has answered.
     let again = mesh.restarted(two_peers(flat("blue")));
-    assert_eq!((again.why(), again.kinds()), (Some(Reason::Withdrawn), vec![Kind::Service]));
+    assert_eq!((again.why(), again.kinds()), (Some(Reason::Withdrawn), vec![GeneratedKind::Service]));
     assert_eq!(again.status(), mesh.status());
     mesh.hear([announces("m2", M2)]);
     assert_eq!((mesh.why(), mesh.kinds().as_slice()), (None, &ALL[..]));
@@ -272,7 +283,7 @@ fn a_restart_deletes_nothing_before_the_peer_has_answered() {
     let mut again = mesh.restarted(config());
     assert_eq!((again.translation.objects().len(), again.status()), (objects, status.clone()));
     for news in [
-        Change::Peer(source("m2"), Some(PeerState::PENDING)),
+        InputChange::Peer(source("m2"), Some(PeerSyncState::PENDING)),
         lost("m2", T1, false),
         // Another peer does not replace it.
         connected("m3"),
@@ -282,10 +293,10 @@ fn a_restart_deletes_nothing_before_the_peer_has_answered() {
         assert_eq!((again.endpoints(), again.kinds().as_slice()), (vec![M2.to_owned()], &ALL[..]));
         assert_eq!(again.status(), status, "the peer has been unreachable since then, not since the restart");
     }
-    let half = state(Connection::Connected(at(T1)), false);
-    again.hear([Change::Peer(source("m2"), Some(half))]);
+    let half = state(PeerConnection::Connected(at(T1)), false);
+    again.hear([InputChange::Peer(source("m2"), Some(half))]);
     assert_eq!(again.endpoints(), [M2], "the first response of the peer is incomplete");
-    again.hear([Change::Peer(source("m3"), None), takes_back("m3"), connected("m2")]);
+    again.hear([InputChange::Peer(source("m3"), None), takes_back("m3"), connected("m2")]);
     assert_eq!(again.why(), Some(Reason::Withdrawn));
 }
 
@@ -295,9 +306,9 @@ fn what_was_announced_is_asked_for_after_a_restart() {
     mesh.hear([connected("m2"), announces("m2", M2)]);
     let again = mesh.restarted(two_peers(flat("blue")));
     let wanted = offer(&service_of("shop", "reviews"), M2);
-    assert_eq!(again.translation.remembered(), [(source("m2"), wanted)]);
+    assert_eq!(again.translation.remembered_announcements(), [(source("m2"), wanted)]);
     mesh.hear([takes_back("m2")]);
-    assert_eq!(mesh.restarted(two_peers(flat("blue"))).translation.remembered(), []);
+    assert_eq!(mesh.restarted(two_peers(flat("blue"))).translation.remembered_announcements(), []);
 }
 
 #[test]
@@ -359,8 +370,12 @@ fn what_the_terms_forbid_leads_nowhere() {
 fn an_announcement_without_identities_widens_nothing() {
     let mut mesh = Mesh::blue(reviews());
     let reviews = service_of("shop", "reviews");
-    let anonymous = Offer { identities: Vec::new(), ..offer(&reviews, M2) };
-    mesh.hear([announces("m2", M2)]).hear([Change::Announcement(source("m2"), reviews, Some(anonymous))]);
+    let anonymous = Announcement { identities: Vec::new(), ..offer(&reviews, M2) };
+    mesh.hear([announces("m2", M2)]).hear([InputChange::Announcement(
+        source("m2"),
+        reviews,
+        Some(anonymous),
+    )]);
     assert!(!mesh.warns(Reason::AnyIdentity));
     let names = &mesh.status()["announcement"]["subject_alt_names"];
     assert_eq!(*names, json!(["spiffe://m2.example/ns/shop/sa/reviews"]));
@@ -370,17 +385,17 @@ fn an_announcement_without_identities_widens_nothing() {
 fn no_endpoints_are_no_withdrawal() {
     let mut mesh = Mesh::blue(reviews());
     let reviews = service_of("shop", "reviews");
-    let nowhere = Offer { endpoints: Vec::new(), ..offer(&reviews, M2) };
-    mesh.hear([connected("m2"), Change::Announcement(source("m2"), reviews, Some(nowhere))]);
+    let nowhere = Announcement { endpoints: Vec::new(), ..offer(&reviews, M2) };
+    mesh.hear([connected("m2"), InputChange::Announcement(source("m2"), reviews, Some(nowhere))]);
     assert_eq!((mesh.why(), mesh.kinds().as_slice()), (None, &ALL[..]));
-    let unready = mesh.verdict().unready.expect("not ready");
+    let unready = mesh.verdict().not_ready.expect("not ready");
     assert_eq!(unready.reason, Reason::NoAddress);
 }
 
 fn fed_status(mesh: &Mesh, before: &Value) -> Value {
-    let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
+    let unit = Unit::MeshFedConfig(ObjectKey::new("blue", "blue"));
     let verdict = mesh.translation.verdict(&unit).expect("a verdict");
-    status(&unit.resource().expect("a resource"), &verdict, before, at(T1)).expect("a status")
+    build_status(&unit.resource().expect("a resource"), &verdict, before, at(T1)).expect("a status")
 }
 
 #[test]
@@ -397,25 +412,28 @@ fn a_relationship_says_how_it_stands_with_its_peers() {
     // A restart does not change the state of a peer.
     let mut again = mesh.restarted(two_peers(flat("blue")));
     assert_eq!(fed_status(&again, &first)["peers"], wanted);
-    again.hear([Change::Peer(source("m2"), Some(PeerState::PENDING))]);
+    again.hear([InputChange::Peer(source("m2"), Some(PeerSyncState::PENDING))]);
     assert_eq!(fed_status(&again, &first)["peers"], wanted);
-    let later =
-        Connection::Lost { since: at("2026-11-22T00:00:00Z"), error: Some("connection refused".into()) };
-    again.hear([Change::Peer(source("m3"), Some(state(later, false)))]);
+    let later = PeerConnection::Unreachable {
+        since: at("2026-11-22T00:00:00Z"),
+        error: Some("connection refused".into()),
+    };
+    again.hear([InputChange::Peer(source("m3"), Some(state(later, false)))]);
     assert_eq!(fed_status(&again, &first)["peers"], wanted);
 }
 
 #[test]
 fn a_relationship_says_what_is_refused() {
     let mut mesh = Mesh::blue(reviews());
-    let refused = |resource: &str| Refused { resource: resource.into(), reason: "style: is WHARF".into() };
-    let state = PeerState {
+    let refused =
+        |resource: &str| RefusedAnnouncement { resource: resource.into(), reason: "style: is WHARF".into() };
+    let state = PeerSyncState {
         refused: ["shop/a/IPv4", "shop/b/IPv4", "shop/c/IPv4", "shop/d/IPv4"].map(refused).to_vec(),
         refused_by_peer: vec![refused("shop/own/IPv4")],
-        ..state(Connection::Connected(at(T0)), true)
+        ..state(PeerConnection::Connected(at(T0)), true)
     };
-    let units = mesh.translation.update([Change::Peer(source("m2"), Some(state))]);
-    let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
+    let units = mesh.translation.update([InputChange::Peer(source("m2"), Some(state))]);
+    let unit = Unit::MeshFedConfig(ObjectKey::new("blue", "blue"));
     assert_eq!(units, std::slice::from_ref(&unit), "bindings are not affected");
     let verdict = mesh.translation.verdict(&unit).expect("a verdict");
     let words = |reason| {
@@ -449,17 +467,17 @@ fn the_catalogue_lists_both_ways() {
         peer_authentication("istio-system", "default").mode("STRICT").build(),
     ];
     mesh.hear(own.iter().map(intake::change)).hear([connected("m2"), announces("m2", M2)]);
-    let listing = mesh.translation.listing();
+    let listing = mesh.translation.catalogue_reports();
     let [blue] = listing.as_slice() else { panic!("{listing:?}") };
-    assert_eq!((&blue.fed_config, blue.relationship.as_str()), (&Key::new("blue", "blue"), "blue"));
+    assert_eq!((&blue.fed_config, blue.relationship.as_str()), (&ObjectKey::new("blue", "blue"), "blue"));
     let [m2, m3] = blue.peers.as_slice() else { panic!("{blue:?}") };
-    assert!(m2.state.as_ref().is_some_and(PeerState::is_connected) && m3.state.is_none());
-    let [announced] = m2.announced.as_slice() else { panic!("{m2:?}") };
-    assert_eq!(announced.offer, Arc::new(offer(&service_of("shop", "reviews"), M2)));
+    assert!(m2.state.as_ref().is_some_and(PeerSyncState::is_connected) && m3.state.is_none());
+    let [announced] = m2.announced_by_peer.as_slice() else { panic!("{m2:?}") };
+    assert_eq!(announced.announcement, Arc::new(offer(&service_of("shop", "reviews"), M2)));
     assert_eq!(
         (announced.bindings.as_slice(), &announced.not_imported),
-        (&[Key::new("shop", "reviews")][..], &None)
+        (&[ObjectKey::new("shop", "reviews")][..], &None)
     );
-    assert_eq!((m2.offered.len(), m3.announced.len()), (0, 0));
-    assert_eq!(m3.offered[0].key, Key::new("shop", "ratings"));
+    assert_eq!((m2.announced_to_peer.len(), m3.announced_by_peer.len()), (0, 0));
+    assert_eq!(m3.announced_to_peer[0].key, ObjectKey::new("shop", "ratings"));
 }

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use emcee_api::Reason;
-use emcee_core::inputs::{Knowledge, Settings};
-use emcee_core::key::Key;
-use emcee_core::plan::Kind;
+use emcee_core::inputs::{InputCoverage, TranslationSettings};
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedKind;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::prelude::*;
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ proptest! {
     /// A gateway's ServiceAccount can list Secrets because istiod requires that right. Nothing in the pod uses it.
     #[test]
     fn gateway_pods_have_no_api_server_token(mesh in mesh::mesh()) {
-        for deployment in of_kind(&mesh.translate(), Kind::Deployment) {
+        for deployment in of_kind(&mesh.translate(), GeneratedKind::Deployment) {
             let pod = &written(&deployment)["spec"]["template"]["spec"];
             prop_assert_eq!(&pod["automountServiceAccountToken"], &json!(false), "{}", id(&deployment));
             let tokens = pod["volumes"].as_array().into_iter().flatten().count();
@@ -36,7 +36,7 @@ proptest! {
     fn a_server_name_is_routed_to_its_own_host_only(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let mut servers = BTreeMap::new();
-        for gateway in of_kind(&translation, Kind::Gateway) {
+        for gateway in of_kind(&translation, GeneratedKind::Gateway) {
             let spec = written(&gateway)["spec"].clone();
             let all = spec["servers"].as_array().expect("servers");
             prop_assert_eq!(all.len(), 1, "{}", id(&gateway));
@@ -47,7 +47,7 @@ proptest! {
             prop_assert_eq!(namespace, &*gateway.namespace, "{}", id(&gateway));
             servers.insert(format!("{}/{}", gateway.namespace, gateway.name), host.to_owned());
         }
-        for route in of_kind(&translation, Kind::VirtualService) {
+        for route in of_kind(&translation, GeneratedKind::VirtualService) {
             let spec = written(&route)["spec"].clone();
             let gateways = texts(&spec["gateways"]);
             let Some(gateway) = gateways.first() else { continue };
@@ -68,11 +68,11 @@ fn why_not(policies: &[Value]) -> Option<Reason> {
         deployment("shop", "reviews").pod_labels([("app", "reviews")]).build(),
     ];
     objects.extend_from_slice(policies);
-    let settings = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
-    let translation = Translation::of(settings, objects.iter().map(intake::change));
-    let unit = Unit::ServiceExposition(Key::new("shop", "reviews"));
+    let settings = TranslationSettings { coverage: InputCoverage::Partial, ..TranslationSettings::default() };
+    let translation = Translation::from_changes(settings, objects.iter().map(intake::change));
+    let unit = Unit::ServiceExposition(ObjectKey::new("shop", "reviews"));
     let verdict = translation.verdict(&unit).expect("a verdict");
-    let served = of_kind(&translation, Kind::Gateway).len();
+    let served = of_kind(&translation, GeneratedKind::Gateway).len();
     assert_eq!(served, usize::from(verdict.is_programmed()), "{policies:?}");
     verdict.failures.first().map(|problem| problem.reason)
 }
@@ -120,9 +120,11 @@ fn led_to(announcement: &Value) -> Vec<Value> {
     let config = flat("blue").unset("/spec/tls_context_selector").peer(Peer::new("m2", ["m2.example"]));
     let mut binding = binding("shop", "reviews").fed("blue").build();
     binding["status"] = json!({"announcement": announcement});
-    let settings = Settings { trust_domain: "m1.example".into(), ..Settings::default() };
-    let translation = Translation::of(settings, [intake::change(&config.build()), intake::change(&binding)]);
-    let entries = of_kind(&translation, Kind::ServiceEntry);
+    let settings =
+        TranslationSettings { trust_domain: "m1.example".into(), ..TranslationSettings::default() };
+    let translation =
+        Translation::from_changes(settings, [intake::change(&config.build()), intake::change(&binding)]);
+    let entries = of_kind(&translation, GeneratedKind::ServiceEntry);
     entries
         .iter()
         .flat_map(|entry| written(entry)["spec"]["endpoints"].as_array().cloned().unwrap_or_default())
@@ -165,10 +167,11 @@ fn may_ask_for(server_name: &str) -> bool {
     let asks = binding("shop", "reviews").fed("blue").port(80).endpoints(["203.0.113.7:15443"]);
     let asks = asks.subject_alt_names(["spiffe://m2.example/ns/shop/sa/reviews"]).server_name(server_name);
     objects.push(asks.build());
-    let translation = Translation::of(Settings::default(), objects.iter().map(intake::change));
-    let unit = Unit::ServiceBinding(Key::new("shop", "reviews"));
+    let translation =
+        Translation::from_changes(TranslationSettings::default(), objects.iter().map(intake::change));
+    let unit = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
     let accepted = translation.verdict(&unit).expect("a verdict").is_accepted();
-    let relays = of_kind(&translation, Kind::Gateway);
+    let relays = of_kind(&translation, GeneratedKind::Gateway);
     let asked = relays.iter().any(|gateway| written(gateway).to_string().contains(server_name));
     assert_eq!(asked, accepted, "{server_name}");
     accepted

@@ -1,9 +1,9 @@
 //! Services with the label `emcee.io/expose` are exposed automatically.
 
 use emcee_api::Reason;
-use emcee_core::inputs::{Knowledge, Settings};
-use emcee_core::key::Key;
-use emcee_core::plan::Kind;
+use emcee_core::inputs::{InputCoverage, TranslationSettings};
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedKind;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
@@ -31,13 +31,17 @@ fn relationship(name: &str) -> Value {
     flat(name).build()
 }
 
-fn translate(mesh: &[Value], knowledge: Knowledge) -> Translation {
-    Translation::of(Settings { knowledge, ..Settings::default() }, mesh.iter().map(intake::change))
+fn translate(mesh: &[Value], knowledge: InputCoverage) -> Translation {
+    Translation::from_changes(
+        TranslationSettings { coverage: knowledge, ..TranslationSettings::default() },
+        mesh.iter().map(intake::change),
+    )
 }
 
 /// Returns name, port, selected MeshFedConfig and alias of each generated ServiceExposition.
 fn asked(translation: &Translation) -> Vec<[String; 4]> {
-    let objects = translation.objects().into_iter().filter(|object| object.kind() == Kind::ServiceExposition);
+    let objects =
+        translation.objects().into_iter().filter(|object| object.kind() == GeneratedKind::ServiceExposition);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let of = |object: Value| {
         let (metadata, spec) = (&object["metadata"], &object["spec"]);
@@ -49,16 +53,16 @@ fn asked(translation: &Translation) -> Vec<[String; 4]> {
 
 /// Returns the reason and the message of the refusal. Asserts that no ServiceExposition is generated.
 fn refused(mesh: &[Value]) -> (Reason, String) {
-    let translation = translate(mesh, Knowledge::Complete);
+    let translation = translate(mesh, InputCoverage::Complete);
     assert_eq!(asked(&translation), [[""; 4]; 0]);
-    let verdict = translation.verdict(&Unit::AutomaticExposition(Key::new("shop", "reviews")));
+    let verdict = translation.verdict(&Unit::AutomaticExposition(ObjectKey::new("shop", "reviews")));
     let problem = verdict.expect("a verdict").refusals.first().cloned().expect("a refusal");
     (problem.reason, problem.to_string())
 }
 
 #[test]
 fn each_port_is_exposed_and_the_first_keeps_the_services_name() {
-    let translation = translate(&[relationship("blue"), exposed_through("blue")], Knowledge::Complete);
+    let translation = translate(&[relationship("blue"), exposed_through("blue")], InputCoverage::Complete);
     let wanted = [
         ["reviews-auto-exposed", "80", "blue", ""],
         ["reviews-auto-exposed-admin", "8080", "blue", "reviews-admin"],
@@ -70,7 +74,7 @@ fn each_port_is_exposed_and_the_first_keeps_the_services_name() {
 fn peers_know_it_under_the_annotated_name() {
     for alias in ["front", "blue:front"] {
         let service = labelled(json!({"emcee.io/expose": "blue"}), json!({"emcee.io/exposeAs": alias}));
-        let translation = translate(&[relationship("blue"), service], Knowledge::Complete);
+        let translation = translate(&[relationship("blue"), service], InputCoverage::Complete);
         let aliases: Vec<_> = asked(&translation).into_iter().map(|[.., alias]| alias).collect();
         assert_eq!(aliases, ["front", "front-admin"], "{alias}");
     }
@@ -78,7 +82,7 @@ fn peers_know_it_under_the_annotated_name() {
 
 #[test]
 fn true_stands_for_the_only_relationship() {
-    let translation = translate(&[relationship("blue"), exposed_through("true")], Knowledge::Complete);
+    let translation = translate(&[relationship("blue"), exposed_through("true")], InputCoverage::Complete);
     assert!(asked(&translation).iter().all(|[_, _, fed, _]| fed == "blue"));
     let (reason, words) = refused(&[relationship("blue"), relationship("red"), exposed_through("true")]);
     assert_eq!(reason, Reason::Invalid);
@@ -107,10 +111,10 @@ fn a_port_whose_names_would_be_too_long_is_refused_and_makes_nothing() {
     let long = "p".repeat(60);
     let mut service = exposed_through("blue");
     service["spec"]["ports"][1]["name"] = json!(long);
-    for knowledge in [Knowledge::Complete, Knowledge::Partial] {
+    for knowledge in [InputCoverage::Complete, InputCoverage::Partial] {
         let translation = translate(&[relationship("blue"), service.clone()], knowledge);
         assert_eq!(asked(&translation), [["reviews-auto-exposed", "80", "blue", ""]]);
-        let verdict = translation.verdict(&Unit::AutomaticExposition(Key::new("shop", "reviews")));
+        let verdict = translation.verdict(&Unit::AutomaticExposition(ObjectKey::new("shop", "reviews")));
         let refusals = verdict.expect("a verdict").refusals;
         let [refusal] = refusals.as_slice() else { panic!("{refusals:?}") };
         assert_eq!(refusal.field, "metadata.labels[emcee.io/expose]");
@@ -122,7 +126,7 @@ fn a_port_whose_names_would_be_too_long_is_refused_and_makes_nothing() {
 fn false_and_no_label_ask_for_nothing() {
     for labels in [json!({"emcee.io/expose": "false"}), json!({"app": "reviews"})] {
         let translation =
-            translate(&[relationship("blue"), labelled(labels, Value::Null)], Knowledge::Complete);
+            translate(&[relationship("blue"), labelled(labels, Value::Null)], InputCoverage::Complete);
         assert_eq!(asked(&translation), [[""; 4]; 0]);
     }
 }
@@ -130,9 +134,11 @@ fn false_and_no_label_ask_for_nothing() {
 /// Without an API server, no watch returns the generated ServiceExpositions as inputs.
 #[test]
 fn without_an_api_server_they_are_in_place_and_go_with_the_label() {
-    let mut translation = translate(&[relationship("blue"), exposed_through("blue")], Knowledge::Partial);
-    let unit = Unit::ServiceExposition(Key::new("shop", "reviews-auto-exposed"));
-    assert!(translation.verdict(&unit).as_ref().is_some_and(emcee_core::status::Verdict::is_accepted));
+    let mut translation = translate(&[relationship("blue"), exposed_through("blue")], InputCoverage::Partial);
+    let unit = Unit::ServiceExposition(ObjectKey::new("shop", "reviews-auto-exposed"));
+    assert!(
+        translation.verdict(&unit).as_ref().is_some_and(emcee_core::status::ResourceVerdict::is_accepted)
+    );
     translation.update([intake::change(&labelled(Value::Null, Value::Null))]);
     assert_eq!(translation.verdict(&unit), None);
     assert_eq!(asked(&translation), [[""; 4]; 0]);
@@ -143,8 +149,8 @@ fn without_an_api_server_they_are_in_place_and_go_with_the_label() {
 fn a_users_own_of_the_same_name_counts() {
     let own = exposition("shop", "reviews-auto-exposed").of("reviews").port(80).fed("red").build();
     let mesh = [relationship("blue"), relationship("red"), exposed_through("blue"), own.clone()];
-    let mut translation = translate(&mesh, Knowledge::Partial);
-    let unit = Unit::ServiceExposition(Key::new("shop", "reviews-auto-exposed"));
+    let mut translation = translate(&mesh, InputCoverage::Partial);
+    let unit = Unit::ServiceExposition(ObjectKey::new("shop", "reviews-auto-exposed"));
     let server_names = |translation: &Translation| format!("{:?}", translation.verdict(&unit));
     assert!(server_names(&translation).contains("reviews.shop.red."));
     translation.update([intake::removal(&own)]);
@@ -175,8 +181,8 @@ fn endpoints(nodes: &[Value]) -> String {
     ];
     let mesh: Vec<_> =
         [gateway, config].into_iter().chain(pods).chain(exposed).chain(nodes.to_vec()).collect();
-    let translation = translate(&mesh, Knowledge::Complete);
-    let verdict = translation.verdict(&Unit::ServiceExposition(Key::new("shop", "reviews")));
+    let translation = translate(&mesh, InputCoverage::Complete);
+    let verdict = translation.verdict(&Unit::ServiceExposition(ObjectKey::new("shop", "reviews")));
     format!("{:?}", verdict.expect("a verdict").detail)
 }
 

@@ -4,10 +4,10 @@
 use std::net::IpAddr;
 
 use emcee_api::Reason;
-use emcee_core::inputs::{Knowledge, Settings};
-use emcee_core::key::Key;
-use emcee_core::plan::Kind;
-use emcee_core::status::Verdict;
+use emcee_core::inputs::{InputCoverage, TranslationSettings};
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedKind;
+use emcee_core::status::ResourceVerdict;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::objects::service::EndpointSlice;
 use emcee_testkit::prelude::*;
@@ -53,19 +53,22 @@ fn node(name: &str, addresses: &[&str], ranges: &[&str]) -> Value {
     })
 }
 
-fn settings() -> Settings {
-    Settings { now: "2026-11-23T00:00:00Z".parse().expect("a time"), ..Settings::default() }
+fn settings() -> TranslationSettings {
+    TranslationSettings {
+        now: "2026-11-23T00:00:00Z".parse().expect("a time"),
+        ..TranslationSettings::default()
+    }
 }
 
 fn translate(objects: &[Value]) -> Translation {
-    Translation::of(settings(), objects.iter().map(intake::change))
+    Translation::from_changes(settings(), objects.iter().map(intake::change))
 }
 
 fn unit() -> Unit {
-    Unit::ServiceExposition(Key::new("mallory", "front"))
+    Unit::ServiceExposition(ObjectKey::new("mallory", "front"))
 }
 
-fn verdict(objects: &[Value]) -> Verdict {
+fn verdict(objects: &[Value]) -> ResourceVerdict {
     translate(objects).verdict(&unit()).expect("a verdict").clone()
 }
 
@@ -172,8 +175,8 @@ fn the_networks_of_the_cluster_are_refused_where_they_are_given() {
     let objects = with("BOUNDARY", [without_selector(), slice("10.77.0.9").build()]);
     assert_eq!(accepted(&objects)[0].0, Reason::Unguarded);
     let networks = vec!["10.77.0.0/16".parse().expect("a network")];
-    let settings = Settings { cluster_networks: networks, ..settings() };
-    let translation = Translation::of(settings, objects.iter().map(intake::change));
+    let settings = TranslationSettings { cluster_networks: networks, ..settings() };
+    let translation = Translation::from_changes(settings, objects.iter().map(intake::change));
     let verdict = translation.verdict(&unit()).expect("a verdict");
     assert_eq!(verdict.refusals[0].reason, Reason::ForeignAddress);
 }
@@ -377,7 +380,10 @@ fn an_entry_is_announced_by_its_own_identity() {
         objects[0]["spec"]["peers"] = json!([{"name": "m2", "subject_alt_names": ["m2.example"]}]);
         let translation = translate(&objects);
         let offers = crate::plan::snapshot(&translation).offers;
-        offers.into_iter().flat_map(|(_, addressed)| addressed.offer.identities.clone()).collect::<Vec<_>>()
+        offers
+            .into_iter()
+            .flat_map(|(_, addressed)| addressed.announcement.identities.clone())
+            .collect::<Vec<_>>()
     };
     let of = |account: &str| format!("spiffe://cluster.local/ns/mallory/sa/{account}");
     assert_eq!(announced(Some("machine")), [of("default"), of("machine")]);
@@ -434,8 +440,8 @@ fn a_pod_that_comes_and_goes_is_followed() {
 #[test]
 fn among_files_what_is_known_is_refused_and_what_is_not_is_said() {
     let partial = |objects: &[Value]| {
-        let settings = Settings { knowledge: Knowledge::Partial, ..settings() };
-        let translation = Translation::of(settings, objects.iter().map(intake::change));
+        let settings = TranslationSettings { coverage: InputCoverage::Partial, ..settings() };
+        let translation = Translation::from_changes(settings, objects.iter().map(intake::change));
         translation.verdict(&unit()).expect("a verdict").clone()
     };
     for style in STYLES {
@@ -447,7 +453,7 @@ fn among_files_what_is_known_is_refused_and_what_is_not_is_said() {
         objects.push(pod("mallory", "mine").label("app", "mine").sidecar().build());
         let assumed = partial(&objects);
         assert!(assumed.is_programmed(), "{assumed:?}");
-        let has_no_address = |problem: &&emcee_core::problem::Problem| {
+        let has_no_address = |problem: &&emcee_core::problem::ResourceProblem| {
             problem.message.contains("Pod mallory/mine has no address")
         };
         assert_eq!(assumed.warnings.iter().filter(has_no_address).count(), 1, "{assumed:?}");
@@ -457,7 +463,7 @@ fn among_files_what_is_known_is_refused_and_what_is_not_is_said() {
 #[test]
 fn an_address_is_its_owners_in_ipv6_too() {
     let translation = translate(&with("FLAT", [without_selector(), slice("10.244.1.8").build()]));
-    assert_eq!(of_kind(&translation, Kind::ServiceEntry).len(), 0, "FLAT exposes without objects");
+    assert_eq!(of_kind(&translation, GeneratedKind::ServiceEntry).len(), 0, "FLAT exposes without objects");
     let mapped: IpAddr = "::ffff:10.244.1.8".parse().expect("an address");
     accepted(&with("FLAT", [without_selector(), slice(&mapped.to_string()).build()]));
 }
@@ -470,7 +476,7 @@ fn a_raw_relay_that_is_not_http_opens_no_listener_for_all_addresses() {
                 let mut objects = with(style, [service, slice("10.244.1.8").build()]);
                 let exposed = objects.iter_mut().find(|object| object["kind"] == "ServiceExposition");
                 exposed.expect("it")["spec"]["protocol"] = protocol.into();
-                let entries = of_kind(&translate(&objects), Kind::ServiceEntry);
+                let entries = of_kind(&translate(&objects), GeneratedKind::ServiceEntry);
                 let [entry] = entries.as_slice() else { panic!("one: {entries:?}") };
                 let spec = &json(entry)["spec"];
                 let address = spec["addresses"][0].as_str().map(str::parse::<std::net::Ipv4Addr>);

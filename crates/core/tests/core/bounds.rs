@@ -2,10 +2,10 @@
 
 use emcee_api::Reason;
 use emcee_core::catalogue::MAX_ENDPOINTS;
-use emcee_core::inputs::Settings;
-use emcee_core::key::Key;
-use emcee_core::plan::Kind;
-use emcee_core::status::Verdict;
+use emcee_core::inputs::TranslationSettings;
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedKind;
+use emcee_core::status::ResourceVerdict;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
@@ -35,21 +35,21 @@ fn surroundings(slices: usize, each: usize) -> Vec<Value> {
 fn exposing(relationship: Value, slices: usize, each: usize) -> Translation {
     let mut mesh = surroundings(slices, each);
     mesh.extend([relationship, exposition("shop", "reviews").port(80).fed("blue").build()]);
-    Translation::of(Settings::default(), mesh.iter().map(intake::change))
+    Translation::from_changes(TranslationSettings::default(), mesh.iter().map(intake::change))
 }
 
-fn verdict(translation: &Translation) -> Verdict {
-    translation.verdict(&Unit::ServiceExposition(Key::new("shop", "reviews"))).expect("a verdict")
+fn verdict(translation: &Translation) -> ResourceVerdict {
+    translation.verdict(&Unit::ServiceExposition(ObjectKey::new("shop", "reviews"))).expect("a verdict")
 }
 
-fn limits(verdict: &Verdict) -> Vec<String> {
+fn limits(verdict: &ResourceVerdict) -> Vec<String> {
     let warnings = verdict.warnings.iter().filter(|problem| problem.reason == Reason::LimitExceeded);
     warnings.map(ToString::to_string).collect()
 }
 
 /// Returns the number of endpoints of the largest ServiceEntry.
 fn endpoints(translation: &Translation) -> usize {
-    let entries = of_kind(translation, Kind::ServiceEntry);
+    let entries = of_kind(translation, GeneratedKind::ServiceEntry);
     let counts = entries.iter().map(|entry| json(entry)["spec"]["endpoints"].as_array().map_or(0, Vec::len));
     counts.max().unwrap_or_default()
 }
@@ -71,7 +71,8 @@ fn what_is_left_out_of_an_announcement_is_said() {
     let relationship =
         || flat("blue").unset("/spec/tls_context_selector").peer(Peer::new("m2", ["m2.example"])).build();
     let many = exposing(relationship(), 1, MAX_ENDPOINTS + 1);
-    let announced: Vec<_> = many.offers().map(|(_, offer)| offer.offer.endpoints.len()).collect();
+    let announced: Vec<_> =
+        many.announcements().map(|(_, offer)| offer.announcement.endpoints.len()).collect();
     assert_eq!((announced, limits(&verdict(&many)).len()), (vec![MAX_ENDPOINTS], 1));
 }
 
@@ -81,13 +82,13 @@ fn which_addresses_are_left_out_depends_on_no_order() {
     let relationship = || passthrough("blue").unset("/spec/tls_context_selector").build();
     let mut mesh = surroundings(4, MAX_ENDPOINTS);
     mesh.extend([relationship(), exposition("shop", "reviews").port(80).fed("blue").build()]);
-    let forwards = Translation::of(Settings::default(), mesh.iter().map(intake::change));
-    let mut backwards = Translation::new(Settings::default());
+    let forwards = Translation::from_changes(TranslationSettings::default(), mesh.iter().map(intake::change));
+    let mut backwards = Translation::new(TranslationSettings::default());
     for object in mesh.iter().rev() {
         backwards.update([intake::change(object)]);
     }
     let entry = |translation: &Translation| {
-        of_kind(translation, Kind::ServiceEntry).iter().map(json).collect::<Vec<_>>()
+        of_kind(translation, GeneratedKind::ServiceEntry).iter().map(json).collect::<Vec<_>>()
     };
     assert_eq!(entry(&forwards), entry(&backwards));
 }

@@ -1,8 +1,8 @@
 //! Which services are announced to which peers.
 
-use emcee_core::catalogue::{Addressed, MAX_ENDPOINTS, Offer, Published};
-use emcee_core::inputs::Settings;
-use emcee_core::key::Key;
+use emcee_core::catalogue::{AddressedAnnouncement, Announcement, CatalogueUpdate, MAX_ENDPOINTS};
+use emcee_core::inputs::TranslationSettings;
+use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::protocol::Protocol;
 use emcee_core::translate::Translation;
@@ -14,18 +14,18 @@ use serde_json::Value;
 use crate::mesh::intake;
 use crate::terms::offer;
 
-pub(crate) fn settings() -> Settings {
-    Settings {
+pub(crate) fn settings() -> TranslationSettings {
+    TranslationSettings {
         trust_domain: "m1.example".into(),
         root_hash: Some("abc123".into()),
         cluster_networks: vec!["10.96.0.0/12".parse().expect("a network")],
         now: "2026-06-01T00:00:00Z".parse().expect("a time"),
-        ..Settings::default()
+        ..TranslationSettings::default()
     }
 }
 
 pub(crate) fn translate(mesh: &[Value]) -> Translation {
-    Translation::of(settings(), mesh.iter().map(intake::change))
+    Translation::from_changes(settings(), mesh.iter().map(intake::change))
 }
 
 /// Adds two peers, and removes the certificate, which FLAT and PASSTHROUGH do not need.
@@ -55,13 +55,17 @@ fn exposed() -> ServiceExposition {
     exposition("shop", "reviews").port(80).fed("blue")
 }
 
-fn offers(config: MeshFedConfig, exposition: ServiceExposition, surroundings: Vec<Value>) -> Vec<Addressed> {
+fn offers(
+    config: MeshFedConfig,
+    exposition: ServiceExposition,
+    surroundings: Vec<Value>,
+) -> Vec<AddressedAnnouncement> {
     let mesh: Vec<_> = [config.build(), exposition.build()].into_iter().chain(surroundings).collect();
-    translate(&mesh).offers_of(&Key::new("shop", "reviews"))
+    translate(&mesh).announcements_of(&ObjectKey::new("shop", "reviews"))
 }
 
 #[track_caller]
-fn one(offers: &[Addressed]) -> &Addressed {
+fn one(offers: &[AddressedAnnouncement]) -> &AddressedAnnouncement {
     let [one] = offers else { unreachable!("expected one announcement: {offers:?}") };
     one
 }
@@ -69,13 +73,13 @@ fn one(offers: &[Addressed]) -> &Addressed {
 #[test]
 fn an_offer_says_how_to_reach_the_service_and_who_answers() {
     let offers = offers(with_peers(flat("blue")), exposed().alias("front"), surroundings());
-    let Addressed { fed_config, peers, offer } = one(&offers);
+    let AddressedAnnouncement { fed_config, peers, announcement: offer } = one(&offers);
     assert_eq!(
         (fed_config, peers.as_slice()),
-        (&Key::new("blue", "blue"), &["m2".to_owned(), "m3".into()][..])
+        (&ObjectKey::new("blue", "blue"), &["m2".to_owned(), "m3".into()][..])
     );
-    let wanted = Offer {
-        key: Key::new("shop", "front"),
+    let wanted = Announcement {
+        key: ObjectKey::new("shop", "front"),
         mode: Mode::Flat,
         server_name: "front.shop.blue.emcee.internal".into(),
         protocol: Protocol::Http,
@@ -92,7 +96,7 @@ fn an_offer_says_how_to_reach_the_service_and_who_answers() {
 fn given_identities_win_over_those_of_the_pods() {
     let given = "spiffe://m1.example/ns/other/sa/other";
     let offers = offers(with_peers(flat("blue")), exposed().subject_alt_names([given]), surroundings());
-    assert_eq!(one(&offers).offer.identities, [given]);
+    assert_eq!(one(&offers).announcement.identities, [given]);
 }
 
 #[test]
@@ -102,7 +106,7 @@ fn between_terminating_gateways_no_identity_is_told() {
     let mut mesh = surroundings();
     mesh.push(secret_tls("blue", "blue").label("relationship", "blue").pair(&pair).build());
     let offers = offers(config, exposed(), mesh);
-    let offer = &one(&offers).offer;
+    let offer = &one(&offers).announcement;
     assert_eq!((offer.identities.len(), &offer.root_hash), (0, &None));
     // The gateway that Emcee creates has no address yet. The service is announced anyway.
     assert_eq!(offer.endpoints, []);
@@ -149,14 +153,14 @@ fn a_service_that_nobody_serves_for_now_stays_offered() {
         mesh.drain(1..3);
         mesh
     };
-    let offer = one(&offers(with_peers(flat("blue")), exposed(), gone())).offer.clone();
+    let offer = one(&offers(with_peers(flat("blue")), exposed(), gone())).announcement.clone();
     assert_eq!((offer.endpoints, offer.identities), (Vec::new(), Vec::<String>::new()));
     // The target port is a name, and there is no pod that resolves it.
     let mut named = gone();
     named[0] =
         service("shop", "reviews").port("http", 80).target_port("web").selector([("app", "reviews")]).build();
     for config in [flat("blue"), passthrough("blue")] {
-        let offer = one(&offers(with_peers(config), exposed(), named.clone())).offer.clone();
+        let offer = one(&offers(with_peers(config), exposed(), named.clone())).announcement.clone();
         assert_eq!(offer.endpoints, []);
         assert_eq!(offer.server_name, "reviews.shop.blue.emcee.internal");
     }
@@ -170,7 +174,10 @@ fn more_endpoints_than_a_peer_takes_are_not_offered() {
         slice = slice.ready(&format!("10.1.{}.{}", number / 250, number % 250 + 1));
     }
     mesh[1] = slice.build();
-    assert_eq!(one(&offers(with_peers(flat("blue")), exposed(), mesh)).offer.endpoints.len(), MAX_ENDPOINTS);
+    assert_eq!(
+        one(&offers(with_peers(flat("blue")), exposed(), mesh)).announcement.endpoints.len(),
+        MAX_ENDPOINTS
+    );
 }
 
 #[test]
@@ -180,31 +187,38 @@ fn what_changed_is_published_and_nothing_else() {
     mesh.extend([with_peers(flat("blue")).build(), exposed().build(), other]);
     let mut translation = translate(&mesh);
     let units = translation.update([intake::change(&exposed().peers(["m2"]).build())]);
-    let published = translation.published(&units);
-    let [Published::Offers(key, offers)] = published.as_slice() else { panic!("{published:?}") };
-    assert_eq!((key, one(offers).peers.as_slice()), (&Key::new("shop", "reviews"), &["m2".to_owned()][..]));
+    let published = translation.catalogue_updates(&units);
+    let [CatalogueUpdate::Announcements(key, offers)] = published.as_slice() else { panic!("{published:?}") };
+    assert_eq!(
+        (key, one(offers).peers.as_slice()),
+        (&ObjectKey::new("shop", "reviews"), &["m2".to_owned()][..])
+    );
     let units = translation.update([intake::removal(&exposed().build())]);
-    assert_eq!(translation.published(&units), [Published::Offers(Key::new("shop", "reviews"), Vec::new())]);
+    assert_eq!(
+        translation.catalogue_updates(&units),
+        [CatalogueUpdate::Announcements(ObjectKey::new("shop", "reviews"), Vec::new())]
+    );
     let units = translation.update([intake::removal(&flat("blue").build())]);
-    let closed = Published::Terms(Key::new("blue", "blue"), None);
-    assert!(translation.published(&units).contains(&closed));
-    assert_eq!(translation.offers().count(), 0);
+    let closed = CatalogueUpdate::PeerPolicy(ObjectKey::new("blue", "blue"), None);
+    assert!(translation.catalogue_updates(&units).contains(&closed));
+    assert_eq!(translation.announcements().count(), 0);
 }
 
 #[test]
 fn offers_differ_in_version_if_they_differ_at_all() {
     let offer = offer();
     let others = [
-        Offer { port: 81, ..offer.clone() },
-        Offer { key: Key::new("shop", "other"), ..offer.clone() },
-        Offer { endpoints: Vec::new(), ..offer.clone() },
-        Offer { identities: Vec::new(), ..offer.clone() },
-        Offer { root_hash: None, ..offer.clone() },
-        Offer { root_hash: Some(String::new()), ..offer.clone() },
-        Offer { protocol: Protocol::Tcp, ..offer.clone() },
-        Offer { trust_domain: "other".into(), ..offer.clone() },
+        Announcement { port: 81, ..offer.clone() },
+        Announcement { key: ObjectKey::new("shop", "other"), ..offer.clone() },
+        Announcement { endpoints: Vec::new(), ..offer.clone() },
+        Announcement { identities: Vec::new(), ..offer.clone() },
+        Announcement { root_hash: None, ..offer.clone() },
+        Announcement { root_hash: Some(String::new()), ..offer.clone() },
+        Announcement { protocol: Protocol::Tcp, ..offer.clone() },
+        Announcement { trust_domain: "other".into(), ..offer.clone() },
     ];
-    let versions: std::collections::BTreeSet<_> = others.iter().chain([&offer]).map(Offer::version).collect();
+    let versions: std::collections::BTreeSet<_> =
+        others.iter().chain([&offer]).map(Announcement::content_version).collect();
     assert_eq!(versions.len(), 9);
-    assert_eq!(offer.version(), offer.clone().version());
+    assert_eq!(offer.content_version(), offer.clone().content_version());
 }

@@ -1,9 +1,9 @@
 //! A tenant's DestinationRule cannot make an ingress gateway use a relationship's key.
 
 use emcee_api::Reason;
-use emcee_core::inputs::Settings;
-use emcee_core::key::Key;
-use emcee_core::plan::Kind;
+use emcee_core::inputs::TranslationSettings;
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedKind;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
@@ -26,13 +26,16 @@ fn mesh(config: Value) -> Vec<Value> {
 }
 
 fn translation(config: Value, rules: impl IntoIterator<Item = Value>) -> Translation {
-    let settings = Settings { now: "2026-11-23T00:00:00Z".parse().expect("a time"), ..Settings::default() };
+    let settings = TranslationSettings {
+        now: "2026-11-23T00:00:00Z".parse().expect("a time"),
+        ..TranslationSettings::default()
+    };
     let objects: Vec<_> = mesh(config).into_iter().chain(rules).collect();
-    Translation::of(settings, objects.iter().map(intake::change))
+    Translation::from_changes(settings, objects.iter().map(intake::change))
 }
 
 fn unit() -> Unit {
-    Unit::ServiceExposition(Key::new("mallory", "front"))
+    Unit::ServiceExposition(ObjectKey::new("mallory", "front"))
 }
 
 /// Returns the text of the refusal if the exposition is refused because of the rule.
@@ -202,7 +205,8 @@ fn a_gateway_that_others_use_is_said_where_it_holds_a_key() {
     let front = service("blue", "edge").port("tls", 15443).selector([("istio", "edge")]).build();
     let shared_gateway_fields = |config: Value| {
         let translation = translation(config, [edge.clone(), front.clone()]);
-        let verdict = translation.verdict(&Unit::MeshFedConfig(Key::new("blue", "blue"))).expect("a verdict");
+        let verdict =
+            translation.verdict(&Unit::MeshFedConfig(ObjectKey::new("blue", "blue"))).expect("a verdict");
         let fields = verdict.warnings.iter().filter(|it| it.reason == Reason::SharedGateway);
         fields.map(|problem| problem.field.clone()).collect::<Vec<_>>()
     };
@@ -221,17 +225,21 @@ fn the_name_of_a_copy_cannot_be_guessed_and_outlives_a_rotation() {
     let front = service("edge", "edge").port("tls", 15443).selector([("istio", "edge")]).build();
     let config = boundary("blue").ingress_gateway_selector([("istio", "edge")]).build();
     let now = "2026-11-23T00:00:00Z".parse().expect("a time");
-    let settings = || Settings { now, gateway_namespaces: vec!["edge".to_owned()], ..Settings::default() };
+    let settings = || TranslationSettings {
+        now,
+        gateway_namespaces: vec!["edge".to_owned()],
+        ..TranslationSettings::default()
+    };
     let copy = |uid: &str, name: &str| {
         let secret =
             secret_tls("blue", "blue").label("relationship", "blue").pair(&valid_pair(name)).uid(uid);
         let mut objects = mesh(config.clone());
         objects.retain(|object| object["kind"] != "Secret");
         objects.extend([edge.clone(), front.clone(), secret.build()]);
-        let translation = Translation::of(settings(), objects.iter().map(intake::change));
-        let copies = of_kind(&translation, Kind::Secret);
+        let translation = Translation::from_changes(settings(), objects.iter().map(intake::change));
+        let copies = of_kind(&translation, GeneratedKind::Secret);
         let [copy] = copies.as_slice() else { panic!("one copy: {copies:?}") };
-        let gateways = of_kind(&translation, Kind::Gateway);
+        let gateways = of_kind(&translation, GeneratedKind::Gateway);
         let named = gateways.iter().filter_map(|gateway| {
             json(gateway)["spec"]["servers"][0]["tls"]["credentialName"].as_str().map(str::to_owned)
         });

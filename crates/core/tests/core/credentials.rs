@@ -1,10 +1,10 @@
 //! A relationship's Secret: valid ones, and every kind of invalid one.
 
 use emcee_api::Reason;
-use emcee_core::inputs::{Credential, CredentialProblem, Settings};
-use emcee_core::key::Key;
-use emcee_core::plan::Kind;
-use emcee_core::status::Verdict;
+use emcee_core::inputs::{Credential, CredentialProblem, TranslationSettings};
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedKind;
+use emcee_core::status::ResourceVerdict;
 use emcee_core::translate::{LastGood, Translation, Unit};
 use emcee_testkit::certs::{Ca, Leaf, days};
 use emcee_testkit::objects::emcee::MeshFedConfig;
@@ -20,7 +20,7 @@ fn given(pair: &Pair) -> Secret {
 
 #[track_caller]
 fn read(secret: Secret) -> Credential {
-    Credential::of(&secret.typed()).expect("a TLS Secret")
+    Credential::from_secret(&secret.typed()).expect("a TLS Secret")
 }
 
 #[track_caller]
@@ -37,11 +37,11 @@ fn a_good_secret_is_read() {
     let credential = read(given(&good()));
     assert_eq!(credential.problem, None);
     assert_eq!(credential.names, ["m1.blue.example", "spiffe://m1.example/ns/blue/sa/gateway"]);
-    assert!(credential.complete);
-    assert_eq!(credential.roots, 1);
+    assert!(credential.usable_in_place);
+    assert_eq!(credential.root_count, 1);
     let moved = read(given(&good()).ca_under("example.com.crt"));
-    assert_eq!((moved.problem, moved.complete), (None, false));
-    assert!(Credential::of(&given(&good()).set("/type", "Opaque").typed()).is_none());
+    assert_eq!((moved.problem, moved.usable_in_place), (None, false));
+    assert!(Credential::from_secret(&given(&good()).set("/type", "Opaque").typed()).is_none());
 }
 
 #[test]
@@ -151,8 +151,8 @@ fn a_ca_without_a_crl_is_said_where_another_has_one() {
 /// The last good version stays in use, and a condition says why the newest version is not used.
 #[test]
 fn a_bad_crl_leaves_the_last_good_version_in_place() {
-    let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
-    let settings = Settings { now: now("2026-06-01T00:00:00Z"), ..Settings::default() };
+    let unit = Unit::MeshFedConfig(ObjectKey::new("blue", "blue"));
+    let settings = TranslationSettings { now: now("2026-06-01T00:00:00Z"), ..TranslationSettings::default() };
     let mut last_good = LastGood::new(settings);
     last_good.update(
         [boundary("blue").peer(Peer::new("m2", ["m2.example"])).build(), given(&good()).build()]
@@ -201,10 +201,11 @@ fn keys_that_istio_prefers_do_not_come_to_a_gateway() {
         let secret = given(&good()).data(key, content);
         assert_eq!(read(secret.clone()).problem, None, "{key}");
         let mesh = [boundary("blue").peer(Peer::new("m2", ["m2.example"])).build(), secret.build()];
-        let settings = Settings { now: now("2026-06-01T00:00:00Z"), ..Settings::default() };
-        let translation = Translation::of(settings, mesh.iter().map(intake::change));
+        let settings =
+            TranslationSettings { now: now("2026-06-01T00:00:00Z"), ..TranslationSettings::default() };
+        let translation = Translation::from_changes(settings, mesh.iter().map(intake::change));
         let objects = translation.objects();
-        let copy = objects.iter().find(|object| object.kind() == Kind::Secret);
+        let copy = objects.iter().find(|object| object.kind() == GeneratedKind::Secret);
         assert_eq!(copy.is_some(), key != "other", "{key}");
         let data = copy.map(|copy| serde_json::to_value(copy).expect("JSON")["data"].clone());
         assert!(data.is_none_or(|data| data[key].is_null() && data["ca.crt"].is_string()), "{key}");
@@ -214,11 +215,11 @@ fn keys_that_istio_prefers_do_not_come_to_a_gateway() {
 /// Istio prefers the CA in `<name>-cacert` to that of the credential, for the user's own Secret and for a copy.
 #[test]
 fn a_secret_that_replaces_the_ca_at_a_gateway_is_refused() {
-    let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
-    let settings = Settings {
+    let unit = Unit::MeshFedConfig(ObjectKey::new("blue", "blue"));
+    let settings = TranslationSettings {
         now: now("2026-06-01T00:00:00Z"),
         gateway_namespaces: vec!["istio-system".into()],
-        ..Settings::default()
+        ..TranslationSettings::default()
     };
     let own = || vec![boundary("blue").peer(Peer::new("m2", ["m2.example"]))];
     let elsewhere = || {
@@ -234,9 +235,9 @@ fn a_secret_that_replaces_the_ca_at_a_gateway_is_refused() {
     ];
     let copy = {
         let mesh = [boundary("blue").build(), given(&good()).ca_under("example.com.crt").build()];
-        let translation = Translation::of(settings.clone(), mesh.iter().map(intake::change));
+        let translation = Translation::from_changes(settings.clone(), mesh.iter().map(intake::change));
         let objects = translation.objects();
-        objects.iter().find(|object| object.kind() == Kind::Secret).expect("a copy").name.clone()
+        objects.iter().find(|object| object.kind() == GeneratedKind::Secret).expect("a copy").name.clone()
     };
     for (config, secret, namespace, shadow, is_refused) in [
         (own(), given(&good()), "blue", "blue-cacert".to_owned(), true),
@@ -250,7 +251,7 @@ fn a_secret_that_replaces_the_ca_at_a_gateway_is_refused() {
         let mut mesh: Vec<_> = config.into_iter().map(MeshFedConfig::build).collect();
         mesh.push(secret.build());
         mesh.extend(gateway.clone());
-        let mut translation = Translation::of(settings.clone(), mesh.iter().map(intake::change));
+        let mut translation = Translation::from_changes(settings.clone(), mesh.iter().map(intake::change));
         let before = translation.objects().len();
         let shadow = emcee_testkit::objects::secret::secret(namespace, &shadow).build();
         translation.update([intake::change(&shadow)]);
@@ -274,26 +275,26 @@ fn time_is_judged_apart() {
         Leaf::dns("m1.blue.example").not_before(days("2026-01-01", 0)).not_after(days("2026-12-31", 0));
     let credential = read(given(&Ca::shared("blue").issue(&leaf)));
     assert_eq!(credential.problem, None);
-    let words = |time: &str| credential.out_of_time(now(time)).unwrap_or_default();
+    let words = |time: &str| credential.validity_problem(now(time)).unwrap_or_default();
     assert!(words("2025-12-31T23:59:59Z").contains("not valid before 2026-01-01T00:00:00Z"));
     assert_eq!(words("2026-06-01T00:00:00Z"), "");
     assert!(words("2027-01-01T00:00:00Z").contains("expired at 2026-12-31T00:00:00Z"));
 
     let old = Ca::valid_between("old", days("2020-01-01", 0), days("2026-06-01", 0));
     let bound_by_ca = read(given(&old.issue(&Leaf::dns("m1.blue.example"))));
-    assert!(bound_by_ca.out_of_time(now("2026-07-01T00:00:00Z")).is_some(), "its CA has expired");
+    assert!(bound_by_ca.validity_problem(now("2026-07-01T00:00:00Z")).is_some(), "its CA has expired");
 }
 
-fn relationship(secrets: &[Secret], at: &str) -> Verdict {
-    let settings = Settings { now: now(at), ..Settings::default() };
+fn relationship(secrets: &[Secret], at: &str) -> ResourceVerdict {
+    let settings = TranslationSettings { now: now(at), ..TranslationSettings::default() };
     let blue = boundary("blue").peer(Peer::new("m2", ["m2.example"])).peer(Peer::new("m3", ["m3.example"]));
     let secrets = secrets.iter().map(|secret| intake::change(&secret.clone().build()));
     let changes: Vec<_> = [intake::change(&blue.build())].into_iter().chain(secrets).collect();
-    let translation = Translation::of(settings, changes);
-    translation.verdict(&Unit::MeshFedConfig(Key::new("blue", "blue"))).expect("a verdict").clone()
+    let translation = Translation::from_changes(settings, changes);
+    translation.verdict(&Unit::MeshFedConfig(ObjectKey::new("blue", "blue"))).expect("a verdict").clone()
 }
 
-fn warns(verdict: &Verdict, reason: Reason) -> bool {
+fn warns(verdict: &ResourceVerdict, reason: Reason) -> bool {
     verdict.warnings.iter().any(|warning| warning.reason == reason)
 }
 
@@ -333,6 +334,6 @@ fn a_relationship_without_its_one_secret_is_not_programmed() {
 #[test]
 fn several_roots_for_several_peers_are_shared_trust() {
     let both = good().with_roots([Ca::shared("blue"), Ca::shared("red")]);
-    assert_eq!(read(given(&both)).roots, 2);
+    assert_eq!(read(given(&both)).root_count, 2);
     assert!(warns(&relationship(&[given(&both)], "2026-06-01T00:00:00Z"), Reason::SharedTrust));
 }

@@ -1,10 +1,10 @@
 //! Gateways route discovery by its server name, without TLS termination: inbound to Emcee's pods, outbound to the peer.
 
 use emcee_api::Reason;
-use emcee_core::catalogue::{PeerState, Source};
-use emcee_core::inputs::{Change, Knowledge, Settings};
-use emcee_core::key::Key;
-use emcee_core::plan::Kind;
+use emcee_core::catalogue::{PeerKey, PeerSyncState};
+use emcee_core::inputs::{InputChange, InputCoverage, TranslationSettings};
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedKind;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::objects::emcee::MeshFedConfig;
 use emcee_testkit::prelude::*;
@@ -21,8 +21,8 @@ fn discovery_service() -> Value {
 }
 
 fn translate_with(given: &Value, config: MeshFedConfig) -> Translation {
-    let settings = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
-    Translation::of(settings, [intake::change(given), intake::change(&config.build())])
+    let settings = TranslationSettings { coverage: InputCoverage::Partial, ..TranslationSettings::default() };
+    Translation::from_changes(settings, [intake::change(given), intake::change(&config.build())])
 }
 
 fn translate(config: MeshFedConfig) -> Translation {
@@ -34,7 +34,7 @@ fn peer(name: &str) -> Peer {
 }
 
 /// Returns the objects of a kind that contain the server name, with their namespaces.
-fn named(translation: &Translation, kind: Kind) -> Vec<(String, Value)> {
+fn named(translation: &Translation, kind: GeneratedKind) -> Vec<(String, Value)> {
     let objects = translation.objects().into_iter().filter(|object| object.kind() == kind);
     let written = objects.map(|object| (object.namespace.to_string(), json(object)));
     written.filter(|(_, object)| object["spec"].to_string().contains(NAME)).collect()
@@ -42,13 +42,14 @@ fn named(translation: &Translation, kind: Kind) -> Vec<(String, Value)> {
 
 /// Returns whether the egress gateway routes discovery to a peer.
 fn leads_out(translation: &Translation) -> bool {
-    named(translation, Kind::ServiceEntry)
+    named(translation, GeneratedKind::ServiceEntry)
         .iter()
         .any(|(_, it)| it["spec"]["hosts"][0] == format!("relay.{NAME}"))
 }
 
 fn warns(translation: &Translation) -> bool {
-    let verdict = translation.verdict(&Unit::MeshFedConfig(Key::new("blue", "blue"))).expect("a verdict");
+    let verdict =
+        translation.verdict(&Unit::MeshFedConfig(ObjectKey::new("blue", "blue"))).expect("a verdict");
     verdict.warnings.iter().any(|warning| warning.reason == Reason::DiscoveryDirect)
 }
 
@@ -59,7 +60,7 @@ fn an_ingress_gateway_leads_to_emcees_pods_in_every_style_that_has_one() {
         let tls: Vec<_> =
             servers(&translation).into_iter().filter(|it| it.host == NAME).map(|it| it.tls).collect();
         assert!(!tls.is_empty() && tls.iter().all(|tls| tls["mode"] == "PASSTHROUGH"), "{tls:?}");
-        let entries = named(&translation, Kind::ServiceEntry);
+        let entries = named(&translation, GeneratedKind::ServiceEntry);
         let inbound = entries
             .iter()
             .find(|(namespace, _)| namespace == "emcee-system")
@@ -76,12 +77,13 @@ fn nobody_is_led_to_emcee_who_would_not_be_served() {
     let without_certificate = passthrough("blue").peer(peer("m2")).unset("/spec/tls_context_selector");
     for config in [boundary("blue"), flat("blue").peer(peer("m2")), silent, without_certificate] {
         let translation = translate(config);
-        let inbound = named(&translation, Kind::ServiceEntry).into_iter().any(|(it, _)| it == "emcee-system");
+        let inbound =
+            named(&translation, GeneratedKind::ServiceEntry).into_iter().any(|(it, _)| it == "emcee-system");
         assert!(!inbound);
     }
     let unrelated = service("shop", "emcee-discovery").port("tls", 15443).build();
     let translation = translate_with(&unrelated, passthrough("blue").peer(peer("m2")));
-    assert_eq!(named(&translation, Kind::Gateway), []);
+    assert_eq!(named(&translation, GeneratedKind::Gateway), []);
 }
 
 #[test]
@@ -132,13 +134,13 @@ fn two_selectors_of_the_same_pods_are_one_gateway() {
 fn the_egress_gateway_leads_to_the_peers_further_addresses_too() {
     let config = boundary("blue").peer(peer("m2"));
     let mut translation = translate(config);
-    let state = PeerState {
+    let state = PeerSyncState {
         addresses: vec!["203.0.113.9:15443".parse().expect("an endpoint")],
-        ..PeerState::PENDING
+        ..PeerSyncState::PENDING
     };
-    let source = Source::new(Key::new("blue", "blue"), "m2");
-    translation.update([Change::Peer(source, Some(state))]);
-    let entries = named(&translation, Kind::ServiceEntry);
+    let source = PeerKey::new(ObjectKey::new("blue", "blue"), "m2");
+    translation.update([InputChange::Peer(source, Some(state))]);
+    let entries = named(&translation, GeneratedKind::ServiceEntry);
     let relay = entries.iter().find(|(namespace, _)| namespace == "blue").expect("an entry for the peer");
     let led: Vec<_> =
         all(&relay.1["spec"], "address").into_iter().map(|at| at.as_str().expect("text")).collect();

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use emcee_core::inputs::Parsed;
+use emcee_core::inputs::ParsedResource;
 use emcee_core::mode::Mode;
 use emcee_core::names::server_name;
 use emcee_core::parse::{Exposition, FedConfig};
-use emcee_core::plan::{Kind, OwnerKind};
+use emcee_core::plan::{GeneratedKind, OwnerKind};
 use emcee_core::translate::{Translation, Unit};
 use proptest::prelude::*;
 
@@ -27,7 +27,7 @@ proptest! {
             let exposition = accepted(translation.inputs().expositions(), key);
             let config = accepted(translation.inputs().fed_configs(), &server.fed_config);
             prop_assert!(is_server_of(&server, exposition, config), "no exposition has the server {:?}", server);
-            prop_assert!(config.allows(&key.namespace), "{:?}", server);
+            prop_assert!(config.allows_namespace(&key.namespace), "{:?}", server);
             let again = served.insert(server.host.clone(), server.gateway.clone());
             prop_assert_eq!(again, None, "{} has two servers", server.host);
             if config.mode == Mode::Boundary {
@@ -50,7 +50,7 @@ proptest! {
                 continue;
             }
             let exposition = accepted(translation.inputs().expositions(), key);
-            let selects = |config: &&FedConfig| config.mode != Mode::Flat && config.matches(&exposition.fed_configs);
+            let selects = |config: &&FedConfig| config.mode != Mode::Flat && config.has_labels(&exposition.fed_configs);
             for config in configs(&translation).into_iter().filter(selects) {
                 let host = server_name(&exposition.exposed_name, &key.namespace, &config.relationship);
                 let count = hosts.iter().filter(|(owner, other)| owner == unit && *other == host).count();
@@ -61,10 +61,10 @@ proptest! {
 
     #[test]
     fn an_exposition_without_its_server_names_is_not_announced(mesh in mesh::mesh()) {
-        use emcee_core::status::Detail;
+        use emcee_core::status::StatusDetail;
         let translation = mesh.translate();
         for (unit, verdict) in translation.verdicts() {
-            let Detail::Exposition { server_names, announced_to, .. } = &verdict.detail else { continue };
+            let StatusDetail::Exposition { server_names, announced_to, .. } = &verdict.detail else { continue };
             let lost = verdict.refusals.iter().filter(|p| p.reason == emcee_api::Reason::ServerNameConflict).count();
             if lost == server_names.len() {
                 prop_assert_eq!(announced_to, &Vec::<String>::new(), "{} {:?}", unit, verdict.refusals);
@@ -87,7 +87,7 @@ proptest! {
     #[test]
     fn the_certificate_is_presented_to_known_peers_only(mesh in mesh::mesh()) {
         let translation = mesh.translate();
-        for rule in of_kind(&translation, Kind::DestinationRule) {
+        for rule in of_kind(&translation, GeneratedKind::DestinationRule) {
             let value = json(&rule);
             // Rules for TLS passthrough present no certificate.
             if !text(&value["spec"]["host"]).starts_with("relay.") || rule.owner.kind != OwnerKind::ServiceBinding {
@@ -112,9 +112,9 @@ proptest! {
     #[test]
     fn routes_that_originate_tls_use_the_subset(mesh in mesh::mesh()) {
         let translation = mesh.translate();
-        let entries = of_kind(&translation, Kind::ServiceEntry);
+        let entries = of_kind(&translation, GeneratedKind::ServiceEntry);
         let made = |host: &str| entries.iter().find(|entry| texts(&json(*entry)["spec"]["hosts"]).contains(host));
-        for object in of_kind(&translation, Kind::VirtualService) {
+        for object in of_kind(&translation, GeneratedKind::VirtualService) {
             for destination in all(&json(&object), "destination") {
                 let Some(entry) = made(text(&destination["host"])) else { continue };
                 // Traffic that a WHARF egress gateway passes through is already TLS. So is traffic to a peer's Emcee.
@@ -127,7 +127,7 @@ proptest! {
 
     #[test]
     fn emcees_rules_set_tls_in_the_subset_only(mesh in mesh::mesh()) {
-        for rule in of_kind(&mesh.translate(), Kind::DestinationRule) {
+        for rule in of_kind(&mesh.translate(), GeneratedKind::DestinationRule) {
             let spec = &json(rule)["spec"];
             prop_assert!(all(&spec["trafficPolicy"], "tls").is_empty(), "{}", spec);
             let modes: Vec<_> = all(&spec["subsets"], "mode").into_iter().map(text).collect();
@@ -139,8 +139,8 @@ proptest! {
 }
 
 fn accepted<'a, T>(
-    mut given: impl Iterator<Item = (&'a emcee_core::key::Key, &'a Parsed<T>)>,
-    key: &emcee_core::key::Key,
+    mut given: impl Iterator<Item = (&'a emcee_core::key::ObjectKey, &'a ParsedResource<T>)>,
+    key: &emcee_core::key::ObjectKey,
 ) -> &'a T
 where
     T: 'a,
@@ -157,7 +157,7 @@ fn is_server_of(server: &Server, exposition: &Exposition, config: &FedConfig) ->
     let host =
         server_name(&exposition.exposed_name, &exposition.identity.key.namespace, &config.relationship);
     let terminates = text(&server.tls["mode"]) == "MUTUAL";
-    config.matches(&exposition.fed_configs)
+    config.has_labels(&exposition.fed_configs)
         && host == server.host
         && terminates == (config.mode == Mode::Boundary)
         && config.mode != Mode::Flat

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use emcee_api::Reason;
-use emcee_core::key::Age;
+use emcee_core::key::Precedence;
 use emcee_core::names::server_name;
-use emcee_core::plan::Kind;
-use emcee_core::status::Verdict;
+use emcee_core::plan::GeneratedKind;
+use emcee_core::status::ResourceVerdict;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::prelude::*;
 use proptest::prelude::*;
@@ -45,20 +45,20 @@ proptest! {
         let mut oldest = BTreeMap::new();
         let valid: Vec<_> = translation.inputs().fed_configs().filter_map(|(_, parsed)| parsed.as_ref().ok()).collect();
         for config in &valid {
-            let age = oldest.entry(config.relationship.clone()).or_insert_with(|| config.identity.age.clone());
-            *age = age.clone().min(config.identity.age.clone());
+            let age = oldest.entry(config.relationship.clone()).or_insert_with(|| config.identity.precedence.clone());
+            *age = age.clone().min(config.identity.precedence.clone());
         }
         for config in &valid {
             let verdict = translation.verdict(&Unit::MeshFedConfig(config.identity.key.clone())).expect("one");
             let refused = verdict.refusals.iter().any(|problem| problem.reason == Reason::RelationshipConflict);
-            prop_assert_eq!(refused, oldest[&config.relationship] != config.identity.age);
+            prop_assert_eq!(refused, oldest[&config.relationship] != config.identity.precedence);
             prop_assert!(!refused || translation.objects().iter().all(|object| object.owner.fed_config.as_ref() != Some(&config.identity.key)));
         }
     }
 
     #[test]
     fn each_port_of_a_facade_belongs_to_one_binding(mesh in mesh::mesh()) {
-        for service in of_kind(&mesh.translate(), Kind::Service) {
+        for service in of_kind(&mesh.translate(), GeneratedKind::Service) {
             let service = json(service);
             let mut ports: Vec<_> = service["spec"]["ports"].as_array().expect("ports").iter().map(|p| p["port"].to_string()).collect();
             let all = ports.len();
@@ -71,13 +71,13 @@ proptest! {
 
 /// Returns for each server name the oldest valid exposition that selects the relationship, whether it is programmed or
 /// not.
-fn holders(translation: &Translation) -> BTreeMap<String, Age> {
+fn holders(translation: &Translation) -> BTreeMap<String, Precedence> {
     let configs: Vec<_> =
         translation.inputs().fed_configs().filter_map(|(_, parsed)| parsed.as_ref().ok()).collect();
-    let mut holders: BTreeMap<String, Age> = BTreeMap::new();
+    let mut holders: BTreeMap<String, Precedence> = BTreeMap::new();
     for exposition in translation.inputs().expositions().filter_map(|(_, parsed)| parsed.as_ref().ok()) {
-        let age = &exposition.identity.age;
-        for config in configs.iter().filter(|config| config.matches(&exposition.fed_configs)) {
+        let age = &exposition.identity.precedence;
+        for config in configs.iter().filter(|config| config.has_labels(&exposition.fed_configs)) {
             let host = server_name(&exposition.exposed_name, &age.key().namespace, &config.relationship);
             let holder = holders.entry(host).or_insert_with(|| age.clone());
             *holder = holder.clone().min(age.clone());
@@ -86,7 +86,7 @@ fn holders(translation: &Translation) -> BTreeMap<String, Age> {
     holders
 }
 
-fn conflicts(verdict: &Verdict) -> bool {
+fn conflicts(verdict: &ResourceVerdict) -> bool {
     verdict.refusals.iter().any(|problem| problem.reason == Reason::ServerNameConflict)
 }
 
@@ -108,7 +108,7 @@ fn rivals() -> Vec<Value> {
 }
 
 fn unit(kind: &str, name: &str) -> Unit {
-    let key = emcee_core::key::Key::new("shop", name);
+    let key = emcee_core::key::ObjectKey::new("shop", name);
     if kind == "exposition" { Unit::ServiceExposition(key) } else { Unit::ServiceBinding(key) }
 }
 
@@ -122,8 +122,10 @@ fn assert_programmed(translation: &Translation, expected: [(&str, &str, bool); 4
 
 #[test]
 fn a_younger_rival_never_steps_in() {
-    let mut mesh =
-        Translation::of(emcee_core::inputs::Settings::default(), rivals().iter().map(intake::change));
+    let mut mesh = Translation::from_changes(
+        emcee_core::inputs::TranslationSettings::default(),
+        rivals().iter().map(intake::change),
+    );
     let at_first = [
         ("exposition", "reviews", true),
         ("exposition", "ratings", false),
@@ -159,7 +161,10 @@ fn a_younger_rival_never_steps_in() {
 fn an_older_one_that_comes_later_takes_over() {
     let mut late: Vec<_> = rivals();
     let (older_exposition, older_binding) = (late.remove(4), late.remove(5));
-    let mut mesh = Translation::of(emcee_core::inputs::Settings::default(), late.iter().map(intake::change));
+    let mut mesh = Translation::from_changes(
+        emcee_core::inputs::TranslationSettings::default(),
+        late.iter().map(intake::change),
+    );
     assert!(mesh.verdict(&unit("exposition", "ratings")).expect("a verdict").is_programmed());
     mesh.update([&older_exposition, &older_binding].map(intake::change));
     let expected = [

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use emcee_core::catalogue::{Addressed, Published, Terms};
-use emcee_core::inputs::{Knowledge, Settings};
-use emcee_core::key::Key;
-use emcee_core::plan::{Kind, Object};
-use emcee_core::status::Verdict;
+use emcee_core::catalogue::{AddressedAnnouncement, CatalogueUpdate, PeerPolicy};
+use emcee_core::inputs::{InputCoverage, TranslationSettings};
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::{GeneratedKind, GeneratedObject};
+use emcee_core::status::ResourceVerdict;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::prelude::*;
 use proptest::prelude::*;
@@ -68,14 +68,14 @@ proptest! {
     fn published_updates_are_complete((mesh, batches) in mesh::history()) {
         let mut followed = mesh.translate();
         let mut told = Told::default();
-        told.hear(followed.published(&followed.units().cloned().collect::<Vec<_>>()));
+        told.hear(followed.catalogue_updates(&followed.units().cloned().collect::<Vec<_>>()));
         for step in batches.iter().flatten() {
             let ran = match step {
                 Step::Put(object) => followed.update([intake::change(&object.0)]),
                 Step::Remove(object) => followed.update([intake::removal(&object.0)]),
                 Step::Settings(new) => followed.set_settings((**new).clone()),
             };
-            told.hear(followed.published(&ran));
+            told.hear(followed.catalogue_updates(&ran));
             let snapshot = snapshot(&followed);
             prop_assert_eq!(told.terms.values().cloned().collect::<Vec<_>>(), snapshot.terms);
             let offers = told.offers.iter().flat_map(|(key, offers)| offers.iter().map(|it| (key.clone(), it.clone())));
@@ -119,7 +119,7 @@ proptest! {
     fn removing_all_inputs_leaves_nothing(mesh in mesh::mesh()) {
         let mut translation = mesh.translate();
         translation.update(mesh.objects.iter().map(|object| intake::removal(&object.0)));
-        let nothing = Translation::new(Settings::default());
+        let nothing = Translation::new(TranslationSettings::default());
         prop_assert_eq!(snapshot(&nothing), snapshot(&translation));
     }
 
@@ -140,7 +140,7 @@ proptest! {
 }
 
 /// The verdict and the objects of a unit.
-type Said = (Option<Verdict>, Vec<Value>);
+type Said = (Option<ResourceVerdict>, Vec<Value>);
 
 fn said(translation: &Translation, unit: &Unit) -> Said {
     let objects = translation.objects_of(unit).into_iter().map(crate::plan::json).collect();
@@ -150,17 +150,17 @@ fn said(translation: &Translation, unit: &Unit) -> Said {
 /// The state of discovery according to the published updates.
 #[derive(Default)]
 struct Told {
-    terms: BTreeMap<Key, Arc<Terms>>,
-    offers: BTreeMap<Key, Vec<Addressed>>,
+    terms: BTreeMap<ObjectKey, Arc<PeerPolicy>>,
+    offers: BTreeMap<ObjectKey, Vec<AddressedAnnouncement>>,
 }
 
 impl Told {
-    fn hear(&mut self, published: Vec<Published>) {
+    fn hear(&mut self, published: Vec<CatalogueUpdate>) {
         for news in published {
             match news {
-                Published::Terms(key, Some(terms)) => drop(self.terms.insert(key, terms)),
-                Published::Terms(key, None) => drop(self.terms.remove(&key)),
-                Published::Offers(key, offers) => drop(self.offers.insert(key, offers)),
+                CatalogueUpdate::PeerPolicy(key, Some(terms)) => drop(self.terms.insert(key, terms)),
+                CatalogueUpdate::PeerPolicy(key, None) => drop(self.terms.remove(&key)),
+                CatalogueUpdate::Announcements(key, offers) => drop(self.offers.insert(key, offers)),
             }
         }
     }
@@ -189,14 +189,18 @@ fn what_was_given_before_is_not_asked_for_again() {
         "discovery": {"announce": false, "import": "Automatic", "namespaces": ["shop"]},
         "peers": [{"name": "m2", "subject_alt_names": ["m2.example"], "discovery": "203.0.113.12:15443"}]
     }));
-    let knowing = |knowledge| Settings { knowledge, ..Settings::default() };
+    let knowing = |knowledge| TranslationSettings { coverage: knowledge, ..TranslationSettings::default() };
     let theirs = service("shop", "reviews").port("http", 80).selector([("app", "reviews")]).build();
-    let mut followed =
-        Translation::of(knowing(Knowledge::Complete), [&at_first, &imported, &theirs].map(intake::change));
-    followed.set_settings(knowing(Knowledge::Partial));
+    let mut followed = Translation::from_changes(
+        knowing(InputCoverage::Complete),
+        [&at_first, &imported, &theirs].map(intake::change),
+    );
+    followed.set_settings(knowing(InputCoverage::Partial));
     followed.update([intake::change(&automatic)]);
-    let fresh =
-        Translation::of(knowing(Knowledge::Partial), [&automatic, &imported, &theirs].map(intake::change));
+    let fresh = Translation::from_changes(
+        knowing(InputCoverage::Partial),
+        [&automatic, &imported, &theirs].map(intake::change),
+    );
     assert_eq!(snapshot(&followed), snapshot(&fresh));
 }
 
@@ -206,8 +210,8 @@ fn memory(
     followed: &Translation,
     objects: &BTreeMap<(String, String, String), Given>,
 ) -> impl Iterator<Item = Given> {
-    let partial = followed.inputs().settings().knowledge == Knowledge::Partial;
-    let imports = of_kind(followed, Kind::ServiceBinding).into_iter().filter(|_| partial);
+    let partial = followed.inputs().settings().coverage == InputCoverage::Partial;
+    let imports = of_kind(followed, GeneratedKind::ServiceBinding).into_iter().filter(|_| partial);
     let imports: Vec<_> = imports.map(|object| Given(crate::plan::json(object))).collect();
     imports.into_iter().filter(|import| !objects.contains_key(&import.id()))
 }
@@ -228,7 +232,7 @@ fn strangers() -> Vec<Value> {
     ]
 }
 
-fn key_of(unit: &Unit) -> &Key {
+fn key_of(unit: &Unit) -> &ObjectKey {
     match unit {
         Unit::MeshFedConfig(key)
         | Unit::ServiceExposition(key)
@@ -241,12 +245,12 @@ fn key_of(unit: &Unit) -> &Key {
 }
 
 fn objects_but(translation: &Translation, strange: impl Fn(&Unit) -> bool) -> Vec<Value> {
-    let known = |object: &Object| !strange(&owner(object));
+    let known = |object: &GeneratedObject| !strange(&owner(object));
     translation.objects().into_iter().filter(known).map(crate::plan::json).collect()
 }
 
 /// Returns the verdict without its warnings. Warnings may mention all relationships.
-fn warned_less(verdict: &Verdict) -> Value {
+fn warned_less(verdict: &ResourceVerdict) -> Value {
     json!([
         format!("{:?}", verdict.refusals),
         format!("{:?}", verdict.failures),

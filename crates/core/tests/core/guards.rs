@@ -2,9 +2,9 @@
 //! the gateway of a relationship.
 
 use emcee_api::Reason;
-use emcee_core::inputs::{Knowledge, Settings};
-use emcee_core::key::Key;
-use emcee_core::plan::Kind;
+use emcee_core::inputs::{InputCoverage, TranslationSettings};
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedKind;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
@@ -19,17 +19,21 @@ fn exposed(deployments: Vec<Value>, policies: Vec<Value>) -> Translation {
     ];
     mesh.extend(deployments);
     mesh.extend(policies);
-    translate(&mesh, Knowledge::Partial)
+    translate(&mesh, InputCoverage::Partial)
 }
 
-fn translate(mesh: &[Value], knowledge: Knowledge) -> Translation {
-    Translation::of(Settings { knowledge, ..Settings::default() }, mesh.iter().map(intake::change))
+fn translate(mesh: &[Value], knowledge: InputCoverage) -> Translation {
+    Translation::from_changes(
+        TranslationSettings { coverage: knowledge, ..TranslationSettings::default() },
+        mesh.iter().map(intake::change),
+    )
 }
 
 fn why_not(translation: &Translation) -> Option<Reason> {
-    let unit = Unit::ServiceExposition(Key::new("shop", "reviews"));
+    let unit = Unit::ServiceExposition(ObjectKey::new("shop", "reviews"));
     let verdict = translation.verdict(&unit).expect("a verdict");
-    let gateways = translation.objects().iter().filter(|object| object.kind() == Kind::Gateway).count();
+    let gateways =
+        translation.objects().iter().filter(|object| object.kind() == GeneratedKind::Gateway).count();
     assert_eq!(gateways == 1, verdict.is_programmed());
     verdict.failures.first().map(|problem| problem.reason)
 }
@@ -91,8 +95,8 @@ fn a_selector_in_the_root_namespace_protects_nothing() {
         peer_authentication("istio-system", "one").selector([("app", "reviews")]).mode("STRICT").build(),
     ];
     let verdict = |mesh: &[Value]| {
-        let translation = translate(mesh, Knowledge::Complete);
-        let unit = Unit::ServiceExposition(Key::new("istio-system", "reviews"));
+        let translation = translate(mesh, InputCoverage::Complete);
+        let unit = Unit::ServiceExposition(ObjectKey::new("istio-system", "reviews"));
         translation.verdict(&unit).expect("a verdict").is_programmed()
     };
     assert!(!verdict(&mesh));
@@ -107,18 +111,23 @@ fn a_running_gateway_is_not_given_up_for_a_label() {
     let blue =
         passthrough("blue").unset("/spec/tls_context_selector").ingress_gateway_selector([("istio", "in")]);
     let mut mesh = vec![blue.build(), pod("evil", "evil").label("istio", "in").sidecar().build()];
-    let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
-    let before = translate(&mesh, Knowledge::Complete);
+    let unit = Unit::MeshFedConfig(ObjectKey::new("blue", "blue"));
+    let before = translate(&mesh, InputCoverage::Complete);
     assert_eq!(
         before.verdict(&unit).expect("a verdict").failures[0].reason,
         Reason::GatewayNamespaceNotAllowed
     );
     assert!(before.objects().is_empty());
-    let made = translate(&mesh[..1], Knowledge::Complete);
-    let gateway =
-        made.objects().iter().find(|o| o.kind() == Kind::Deployment).expect("a gateway").name.clone();
+    let made = translate(&mesh[..1], InputCoverage::Complete);
+    let gateway = made
+        .objects()
+        .iter()
+        .find(|o| o.kind() == GeneratedKind::Deployment)
+        .expect("a gateway")
+        .name
+        .clone();
     mesh.push(pod("blue", "ours").label("emcee.io/gateway", &gateway).sidecar().build());
-    let after = translate(&mesh, Knowledge::Complete);
+    let after = translate(&mesh, InputCoverage::Complete);
     assert_eq!(after.objects().len(), made.objects().len());
     assert!(after.verdict(&unit).expect("a verdict").is_programmed());
 }
@@ -135,7 +144,8 @@ fn wharf_through_one_gateway_under_two_names_is_refused() {
         pod("blue", "gw").label("istio", "gw").label("app", "gw").sidecar().build(),
         service("blue", "gw").port("tls", 15443).selector([("istio", "gw")]).build(),
     ];
-    let translation = translate(&mesh, Knowledge::Complete);
-    let verdict = translation.verdict(&Unit::MeshFedConfig(Key::new("blue", "blue"))).expect("a verdict");
+    let translation = translate(&mesh, InputCoverage::Complete);
+    let verdict =
+        translation.verdict(&Unit::MeshFedConfig(ObjectKey::new("blue", "blue"))).expect("a verdict");
     assert_eq!(verdict.refusals[0].field, "spec.egress_gateway_port");
 }

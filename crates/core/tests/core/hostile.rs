@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use emcee_core::parse;
-use emcee_core::problem::Problem;
+use emcee_core::problem::ResourceProblem;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -32,18 +32,22 @@ const TEXTS: [&str; 14] = [
 ];
 
 /// Returns all problems of an object of any kind.
-fn refusals(object: &Value) -> Vec<Problem> {
+fn refusals(object: &Value) -> Vec<ResourceProblem> {
     let results = match object["kind"].as_str() {
-        Some("MeshFedConfig") => [parse::fed_config(object).err(), None, None],
-        Some("ServiceExposition") => [parse::exposition(object).err(), None, None],
-        Some("ServiceBinding") => [parse::binding(object).err(), None, None],
-        _ => [parse::fed_config(object).err(), parse::exposition(object).err(), parse::binding(object).err()],
+        Some("MeshFedConfig") => [parse::read_fed_config(object).err(), None, None],
+        Some("ServiceExposition") => [parse::read_exposition(object).err(), None, None],
+        Some("ServiceBinding") => [parse::read_binding(object).err(), None, None],
+        _ => [
+            parse::read_fed_config(object).err(),
+            parse::read_exposition(object).err(),
+            parse::read_binding(object).err(),
+        ],
     };
     results.into_iter().flatten().flatten().collect()
 }
 
 /// Returns why a refusal cannot be shown, or `None` if it can.
-fn unreadable(problem: &Problem) -> Option<String> {
+fn unreadable(problem: &ResourceProblem) -> Option<String> {
     let line = problem.to_string();
     let shown: String = line.chars().take(200).collect();
     if line.chars().count() > LONGEST {

@@ -2,13 +2,13 @@
 //! changed.
 
 use emcee_api::{ImportMode, Reason};
-use emcee_core::catalogue::{Connection, Offer, Source};
-use emcee_core::inputs::{Change, Knowledge, Settings};
-use emcee_core::key::Key;
+use emcee_core::catalogue::{Announcement, PeerConnection, PeerKey};
+use emcee_core::inputs::{InputChange, InputCoverage, TranslationSettings};
+use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
-use emcee_core::plan::Kind;
+use emcee_core::plan::GeneratedKind;
 use emcee_core::protocol::Protocol;
-use emcee_core::status::Verdict;
+use emcee_core::status::ResourceVerdict;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::objects::emcee::MeshFedConfig;
 use emcee_testkit::prelude::*;
@@ -43,13 +43,13 @@ struct Cluster {
 
 impl Cluster {
     fn new(configs: Vec<MeshFedConfig>) -> Self {
-        let mut translation = Translation::new(Settings::default());
+        let mut translation = Translation::new(TranslationSettings::default());
         translation.update(configs.into_iter().map(|config| intake::change(&config.build())));
-        translation.update(["shop", "bank"].map(|name| Change::Namespace(name.into(), true)));
+        translation.update(["shop", "bank"].map(|name| InputChange::Namespace(name.into(), true)));
         Self { translation, there: Vec::new() }
     }
 
-    fn hear(&mut self, changes: impl IntoIterator<Item = Change>) -> &mut Self {
+    fn hear(&mut self, changes: impl IntoIterator<Item = InputChange>) -> &mut Self {
         self.translation.update(changes);
         self.settle();
         self
@@ -71,7 +71,7 @@ impl Cluster {
     }
 
     fn wanted(&self) -> Vec<Value> {
-        of_kind(&self.translation, Kind::ServiceBinding).into_iter().map(written).collect()
+        of_kind(&self.translation, GeneratedKind::ServiceBinding).into_iter().map(written).collect()
     }
 
     /// Returns the cluster after a restart, before any peer has answered.
@@ -92,16 +92,16 @@ impl Cluster {
     }
 
     fn warns(&self, fed: &str, reason: Reason) -> Option<String> {
-        let verdict = self.translation.verdict(&Unit::MeshFedConfig(Key::new(fed, fed)))?;
+        let verdict = self.translation.verdict(&Unit::MeshFedConfig(ObjectKey::new(fed, fed)))?;
         let found = verdict.warnings.iter().find(|problem| problem.reason == reason)?;
         Some(found.to_string())
     }
 }
 
-fn announces_all(peer: &str, names: &[&str]) -> Vec<Change> {
+fn announces_all(peer: &str, names: &[&str]) -> Vec<InputChange> {
     let all = names.iter().map(|name| {
-        let service = Key::new("shop", name);
-        Change::Announcement(source(peer), service.clone(), Some(offer(&service, M2)))
+        let service = ObjectKey::new("shop", name);
+        InputChange::Announcement(source(peer), service.clone(), Some(offer(&service, M2)))
     });
     all.collect()
 }
@@ -117,12 +117,12 @@ fn what_is_announced_is_bound_in_its_own_namespace() {
     });
     assert_eq!(import["spec"], wanted);
     assert_eq!(import["metadata"]["labels"]["emcee.io/owner-kind"], "MeshFedConfig");
-    let verdict = cluster.translation.verdict(&Unit::ServiceBinding(Key::new("shop", "reviews")));
-    assert!(verdict.as_ref().is_some_and(Verdict::is_ready), "{verdict:?}");
+    let verdict = cluster.translation.verdict(&Unit::ServiceBinding(ObjectKey::new("shop", "reviews")));
+    assert!(verdict.as_ref().is_some_and(ResourceVerdict::is_ready), "{verdict:?}");
 }
 
 fn exports_of(cluster: &Cluster) -> Vec<String> {
-    let facade = Unit::Facade(Key::new("shop", "reviews"));
+    let facade = Unit::Facade(ObjectKey::new("shop", "reviews"));
     let objects = cluster.translation.objects_of(&facade);
     let written: Vec<_> = objects.iter().map(written).collect();
     let annotation =
@@ -144,21 +144,21 @@ fn an_import_is_seen_in_its_namespace_unless_the_administrator_says_otherwise() 
     assert_eq!(exports_of(&cluster), [".", "."]);
 }
 
-fn announces_as(peer: &str, port: u16, protocol: Protocol) -> Change {
-    let reviews = Key::new("shop", "reviews");
-    let offer = Offer { port, protocol, ..offer(&reviews, M2) };
-    Change::Announcement(source(peer), reviews, Some(offer))
+fn announces_as(peer: &str, port: u16, protocol: Protocol) -> InputChange {
+    let reviews = ObjectKey::new("shop", "reviews");
+    let offer = Announcement { port, protocol, ..offer(&reviews, M2) };
+    InputChange::Announcement(source(peer), reviews, Some(offer))
 }
 
 fn port_and_protocol(cluster: &Cluster) -> String {
-    let objects = cluster.translation.objects_of(&Unit::Facade(Key::new("shop", "reviews")));
+    let objects = cluster.translation.objects_of(&Unit::Facade(ObjectKey::new("shop", "reviews")));
     let service = objects.iter().map(written).find(|object| object["kind"] == "Service").expect("a facade");
     let port = &service["spec"]["ports"][0];
     format!("{} {}", port["port"], port["appProtocol"])
 }
 
 fn changed(cluster: &Cluster) -> Option<String> {
-    let verdict = cluster.translation.verdict(&Unit::ServiceBinding(Key::new("shop", "reviews")))?;
+    let verdict = cluster.translation.verdict(&Unit::ServiceBinding(ObjectKey::new("shop", "reviews")))?;
     assert!(verdict.is_programmed(), "{verdict:?}");
     verdict.warnings.into_iter().find(|it| it.reason == Reason::AnnouncementChanged).map(|it| it.message)
 }
@@ -217,9 +217,9 @@ fn an_older_import_keeps_the_port_that_its_status_remembers() {
 #[test]
 fn end_to_end_nothing_is_imported_whose_identity_is_not_known() {
     let nameless = |mode| {
-        let reviews = Key::new("shop", "reviews");
-        let offer = Offer { identities: Vec::new(), mode, ..offer(&reviews, M2) };
-        Change::Announcement(source("m2"), reviews, Some(offer))
+        let reviews = ObjectKey::new("shop", "reviews");
+        let offer = Announcement { identities: Vec::new(), mode, ..offer(&reviews, M2) };
+        InputChange::Announcement(source("m2"), reviews, Some(offer))
     };
     for (config, mode) in
         [(flat("blue"), Mode::Flat), (passthrough("blue"), Mode::Passthrough), (wharf("blue"), Mode::Wharf)]
@@ -229,8 +229,10 @@ fn end_to_end_nothing_is_imported_whose_identity_is_not_known() {
         assert_eq!(cluster.imports(), [""; 0], "{mode}");
         let words = cluster.warns("blue", Reason::IdentityNeeded).expect("a warning");
         assert!(words.contains("shop/reviews of peer m2"), "{words}");
-        let why =
-            cluster.translation.listing()[0].peers[0].announced[0].not_imported.as_ref().map(|it| it.reason);
+        let why = cluster.translation.catalogue_reports()[0].peers[0].announced_by_peer[0]
+            .not_imported
+            .as_ref()
+            .map(|it| it.reason);
         assert_eq!(why, Some(Reason::IdentityNeeded));
     }
     let mut cluster = Cluster::new(vec![automatic(boundary("blue").peer(Peer::new("m2", ["m2.example"])))]);
@@ -245,17 +247,17 @@ fn end_to_end_nothing_is_imported_whose_identity_is_not_known() {
 #[test]
 fn only_in_listed_namespaces_that_exist() {
     let mut cluster = Cluster::new(vec![blue()]);
-    let elsewhere = Key::new("kube-system", "reviews");
-    let unlisted = Change::Announcement(source("m2"), elsewhere.clone(), Some(offer(&elsewhere, M2)));
-    cluster.hear([unlisted, announces("m2", M2), Change::Namespace("shop".into(), false)]);
+    let elsewhere = ObjectKey::new("kube-system", "reviews");
+    let unlisted = InputChange::Announcement(source("m2"), elsewhere.clone(), Some(offer(&elsewhere, M2)));
+    cluster.hear([unlisted, announces("m2", M2), InputChange::Namespace("shop".into(), false)]);
     assert_eq!(cluster.imports(), [""; 0]);
     assert!(cluster.warns("blue", Reason::NamespaceMissing).is_some_and(|words| words.contains("shop")));
-    let listing = cluster.translation.listing();
+    let listing = cluster.translation.catalogue_reports();
     let reasons =
-        listing[0].peers[0].announced.iter().map(|it| it.not_imported.as_ref().map(|why| why.reason));
+        listing[0].peers[0].announced_by_peer.iter().map(|it| it.not_imported.as_ref().map(|why| why.reason));
     let wanted = [Some(Reason::NamespaceNotAllowed), Some(Reason::NamespaceMissing)];
     assert_eq!(reasons.collect::<Vec<_>>(), wanted);
-    cluster.hear([Change::Namespace("shop".into(), true)]);
+    cluster.hear([InputChange::Namespace("shop".into(), true)]);
     assert_eq!(cluster.imports(), ["shop/reviews m2"]);
     let mut cluster = Cluster::new(vec![blue().allowed_namespaces(["bank"])]);
     cluster.hear([announces("m2", M2)]);
@@ -268,7 +270,7 @@ fn nothing_is_imported_that_nobody_asked_for() {
     cluster.hear([announces("m2", M2)]);
     assert_eq!(cluster.imports(), [""; 0]);
     assert_eq!(
-        cluster.translation.listing()[0].peers[0].announced.len(),
+        cluster.translation.catalogue_reports()[0].peers[0].announced_by_peer.len(),
         1,
         "the announcement is in the catalogue"
     );
@@ -278,16 +280,16 @@ fn nothing_is_imported_that_nobody_asked_for() {
 fn what_is_taken_back_goes_and_what_is_lost_stays() {
     let mut cluster = Cluster::new(vec![only_m2()]);
     cluster.hear([connected("m2"), announces("m2", M2)]);
-    let lost = Connection::Lost { since: at("2026-11-20T00:00:00Z"), error: None };
-    cluster.hear([Change::Peer(source("m2"), Some(state(lost.clone(), true)))]);
+    let lost = PeerConnection::Unreachable { since: at("2026-11-20T00:00:00Z"), error: None };
+    cluster.hear([InputChange::Peer(source("m2"), Some(state(lost.clone(), true)))]);
     assert_eq!(cluster.imports(), ["shop/reviews m2"]);
     let mut again = cluster.restarted(vec![only_m2()]);
     for news in [
         None,
         Some(state(lost, false)),
-        Some(state(Connection::Connected(at("2026-11-21T00:00:00Z")), false)),
+        Some(state(PeerConnection::Connected(at("2026-11-21T00:00:00Z")), false)),
     ] {
-        again.hear([Change::Peer(source("m2"), news)]);
+        again.hear([InputChange::Peer(source("m2"), news)]);
         assert_eq!(again.imports(), ["shop/reviews m2"], "the peer has not answered");
     }
     again.hear([connected("m2")]);
@@ -305,7 +307,7 @@ fn a_withdrawal_lets_nobody_else_step_in() {
     assert!(words.contains("shop/reviews of peer m3"), "{words}");
     cluster.hear([takes_back("m2")]);
     assert_eq!(cluster.imports(), ["shop/reviews m2"], "the name still belongs to m2");
-    let unit = Unit::ServiceBinding(Key::new("shop", "reviews"));
+    let unit = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
     let verdict = cluster.translation.verdict(&unit).expect("a verdict");
     assert!(!verdict.is_programmed(), "no traffic is routed to the service");
     // A user frees the name by deleting the import.
@@ -319,12 +321,12 @@ fn the_other_may_be_of_another_relationship() {
     let yellow = || {
         automatic(flat("yellow").unset("/spec/tls_context_selector").peer(Peer::new("m4", ["m4.example"])))
     };
-    let m4 = Source::new(Key::new("yellow", "yellow"), "m4");
-    let reviews = Key::new("shop", "reviews");
+    let m4 = PeerKey::new(ObjectKey::new("yellow", "yellow"), "m4");
+    let reviews = ObjectKey::new("shop", "reviews");
     let by_m4 = || {
         let mut offer = offer(&reviews, M3);
         offer.server_name = "reviews.shop.yellow.emcee.internal".into();
-        Change::Announcement(m4.clone(), reviews.clone(), Some(offer))
+        InputChange::Announcement(m4.clone(), reviews.clone(), Some(offer))
     };
     let mut cluster = Cluster::new(vec![only_m2(), yellow()]);
     cluster.hear([connected("m2"), announces("m2", M2)]).hear([by_m4()]).hear([takes_back("m2")]);
@@ -369,7 +371,7 @@ fn there_are_no_more_than_allowed_and_the_oldest_stay() {
     assert_eq!(cluster.imports(), ["shop/m m2", "shop/n m2"]);
     let words = cluster.warns("blue", Reason::ImportLimit).expect("a warning");
     assert!(words.contains("shop/a") && words.contains("max_imports"), "{words}");
-    let gone = Change::Announcement(source("m2"), Key::new("shop", "m"), None);
+    let gone = InputChange::Announcement(source("m2"), ObjectKey::new("shop", "m"), None);
     cluster.hear([connected("m2"), gone]);
     assert_eq!(cluster.imports(), ["shop/a m2", "shop/n m2"]);
     cluster.hear([intake::change(&two().discovery("max_imports", 0).build())]);
@@ -391,17 +393,18 @@ fn manual_again_takes_the_imports_away() {
 /// Without an API server, no watch returns the generated imports as inputs.
 #[test]
 fn without_an_api_server_they_are_in_place() {
-    let settings = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
-    let mut translation = Translation::of(settings, [intake::change(&blue().build())]);
-    let unit = Unit::ServiceBinding(Key::new("shop", "reviews"));
+    let settings = TranslationSettings { coverage: InputCoverage::Partial, ..TranslationSettings::default() };
+    let mut translation = Translation::from_changes(settings, [intake::change(&blue().build())]);
+    let unit = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
     let peer = |translation: &Translation| {
-        let imports: Vec<_> = of_kind(translation, Kind::ServiceBinding).into_iter().map(written).collect();
+        let imports: Vec<_> =
+            of_kind(translation, GeneratedKind::ServiceBinding).into_iter().map(written).collect();
         imports.iter().map(|import| import["spec"]["peer"].to_string()).collect::<String>()
     };
     translation.update([connected("m2"), connected("m3"), announces("m3", M3)]);
     translation.update([announces("m2", M2)]);
     assert_eq!(peer(&translation), "\"m3\"", "m3 announced it first");
-    assert!(translation.verdict(&unit).as_ref().is_some_and(Verdict::is_programmed));
+    assert!(translation.verdict(&unit).as_ref().is_some_and(ResourceVerdict::is_programmed));
     translation.update([takes_back("m3")]);
     assert_eq!(peer(&translation), "\"m3\"");
     // A user frees the name by removing the relationship's imports, and the next peer holds it at once.
@@ -418,19 +421,19 @@ fn without_an_api_server_they_are_in_place() {
 /// A name that one relationship frees is imported by another one in the same update.
 #[test]
 fn a_freed_name_is_taken_at_once_where_only_files_are_known() {
-    let settings = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
-    let mut translation = Translation::of(settings, [intake::change(&only_m2().build())]);
+    let settings = TranslationSettings { coverage: InputCoverage::Partial, ..TranslationSettings::default() };
+    let mut translation = Translation::from_changes(settings, [intake::change(&only_m2().build())]);
     translation.update([announces("m2", M2)]);
-    let m4 = Source::new(Key::new("yellow", "yellow"), "m4");
+    let m4 = PeerKey::new(ObjectKey::new("yellow", "yellow"), "m4");
     let yellow =
         automatic(flat("yellow").unset("/spec/tls_context_selector").peer(Peer::new("m4", ["m4.example"])));
-    let reviews = Key::new("shop", "reviews");
+    let reviews = ObjectKey::new("shop", "reviews");
     translation.update([
         intake::change(&yellow.build()),
-        Change::Announcement(m4, reviews.clone(), Some(offer(&reviews, M3))),
+        InputChange::Announcement(m4, reviews.clone(), Some(offer(&reviews, M3))),
     ]);
     translation.update([intake::removal(&only_m2().build())]);
-    let [import] = &of_kind(&translation, Kind::ServiceBinding)[..] else { panic!("one import") };
+    let [import] = &of_kind(&translation, GeneratedKind::ServiceBinding)[..] else { panic!("one import") };
     assert_eq!(written(import)["spec"]["peer"], "m4");
 }
 
@@ -448,7 +451,7 @@ proptest! {
             for object in objects {
                 prop_assert_eq!(discovery.import, ImportMode::Automatic);
                 prop_assert!(discovery.namespaces.contains(&*object.namespace), "{:?}", object);
-                prop_assert!(config.allows(&object.namespace));
+                prop_assert!(config.allows_namespace(&object.namespace));
                 let import = written(object);
                 let peer = import["spec"]["peer"].as_str().unwrap_or_default();
                 prop_assert!(config.peers.iter().any(|listed| listed.name == peer), "{}", import);
@@ -457,8 +460,8 @@ proptest! {
         // An import never has the name of a user's binding.
         for given in mesh.of_kind("ServiceBinding").filter(|given| given["metadata"]["labels"].is_null()) {
             let key = intake::key(given);
-            let over = |object: &emcee_core::plan::Object| *object.namespace == *key.namespace && *object.name == *key.name;
-            prop_assert!(!of_kind(&translation, Kind::ServiceBinding).iter().any(over), "{}", given);
+            let over = |object: &emcee_core::plan::GeneratedObject| *object.namespace == *key.namespace && *object.name == *key.name;
+            prop_assert!(!of_kind(&translation, GeneratedKind::ServiceBinding).iter().any(over), "{}", given);
         }
     }
 
@@ -466,10 +469,10 @@ proptest! {
     #[test]
     fn imports_are_stable(mesh in mesh::mesh()) {
         let mut settings = mesh.settings.clone();
-        settings.knowledge = Knowledge::Complete;
-        let mut translation = Translation::of(settings, mesh.changes());
+        settings.coverage = InputCoverage::Complete;
+        let mut translation = Translation::from_changes(settings, mesh.changes());
         let imports = |translation: &Translation| -> Vec<Value> {
-            of_kind(translation, Kind::ServiceBinding).into_iter().map(written).collect()
+            of_kind(translation, GeneratedKind::ServiceBinding).into_iter().map(written).collect()
         };
         let wanted = imports(&translation);
         let is_there = |import: &&Value| mesh.of_kind("ServiceBinding").any(|given| intake::key(given) == intake::key(import));

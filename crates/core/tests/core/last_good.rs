@@ -1,7 +1,7 @@
 //! A resource that becomes invalid keeps its last good version.
 
-use emcee_core::inputs::Settings;
-use emcee_core::key::Key;
+use emcee_core::inputs::TranslationSettings;
+use emcee_core::key::ObjectKey;
 use emcee_core::translate::{LastGood, Unit};
 use emcee_testkit::certs::{Ca, Leaf};
 use emcee_testkit::prelude::*;
@@ -19,7 +19,7 @@ fn binding_with(port: &Value) -> Value {
 }
 
 fn of(values: &[Value]) -> LastGood {
-    let mut last_good = LastGood::new(Settings::default());
+    let mut last_good = LastGood::new(TranslationSettings::default());
     last_good.update(values.iter().map(intake::change));
     last_good
 }
@@ -27,7 +27,7 @@ fn of(values: &[Value]) -> LastGood {
 #[test]
 fn a_resource_keeps_its_last_good_version_until_it_is_mended_or_removed() {
     let (good, bad) = (binding_with(&json!(80)), binding_with(&json!("eighty")));
-    let unit = Unit::ServiceBinding(Key::new("shop", "ratings"));
+    let unit = Unit::ServiceBinding(ObjectKey::new("shop", "ratings"));
     // This also holds if both versions arrive in one update.
     for mut last_good in [of(&[good.clone(), bad.clone()]), {
         let mut last_good = of(std::slice::from_ref(&good));
@@ -35,17 +35,17 @@ fn a_resource_keeps_its_last_good_version_until_it_is_mended_or_removed() {
         last_good
     }] {
         let verdict = last_good.verdict(&unit).expect("a verdict");
-        assert!(verdict.held && !verdict.is_accepted());
+        assert!(verdict.keeps_last_good && !verdict.is_accepted());
         assert_eq!(
             snapshot(last_good.translation()),
             snapshot(of(std::slice::from_ref(&good)).translation())
         );
         assert_eq!(last_good.update([intake::change(&good)]), vec![unit.clone()]);
-        assert!(!last_good.verdict(&unit).expect("a verdict").held);
+        assert!(!last_good.verdict(&unit).expect("a verdict").keeps_last_good);
         last_good.update([intake::change(&bad), intake::removal(&good)]);
         assert_eq!(last_good.verdict(&unit), None);
         last_good.update([intake::change(&bad)]);
-        assert!(!last_good.verdict(&unit).expect("a verdict").held, "there is no valid version");
+        assert!(!last_good.verdict(&unit).expect("a verdict").keeps_last_good, "there is no valid version");
     }
 }
 
@@ -55,11 +55,11 @@ fn a_broken_secret_leaves_the_last_good_one_in_place() {
     let secret = |pair: &Pair| secret_tls("blue", "blue").label("relationship", "blue").pair(pair).build();
     let (good, bad) = (secret(&pair), secret(&pair.with_wrong_key()));
     let config = boundary("blue").build();
-    let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
+    let unit = Unit::MeshFedConfig(ObjectKey::new("blue", "blue"));
     let mut last_good = of(&[config, good.clone()]);
-    last_good.set_settings(Settings {
+    last_good.set_settings(TranslationSettings {
         now: "2026-06-01T00:00:00Z".parse().expect("a time"),
-        ..Settings::default()
+        ..TranslationSettings::default()
     });
     let before = snapshot(last_good.translation());
     let certificate = |last_good: &LastGood| last_good.verdict(&unit).and_then(|verdict| verdict.certificate);
@@ -79,9 +79,12 @@ fn a_certificate_waits_for_its_time_while_another_is_in_force() {
         let pair = Ca::shared("blue").issue(leaf);
         intake::change(&secret_tls("blue", "blue").label("relationship", "blue").pair(&pair).build())
     };
-    let at = |now: &str| Settings { now: now.parse().expect("a time"), ..Settings::default() };
+    let at = |now: &str| TranslationSettings {
+        now: now.parse().expect("a time"),
+        ..TranslationSettings::default()
+    };
     let good = Leaf::dns("m1.blue.example");
-    let unit = Unit::MeshFedConfig(Key::new("blue", "blue"));
+    let unit = Unit::MeshFedConfig(ObjectKey::new("blue", "blue"));
     for next in [good.clone().expired(), good.clone().not_yet_valid()] {
         let mut last_good = of(&[boundary("blue").build()]);
         last_good.set_settings(at("2026-06-01T00:00:00Z"));

@@ -12,7 +12,7 @@ pub(crate) mod surroundings;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use emcee_core::inputs::{Change, Knowledge, Settings};
+use emcee_core::inputs::{InputChange, InputCoverage, TranslationSettings};
 use emcee_core::translate::Translation;
 use jiff::Timestamp;
 use proptest::collection::vec;
@@ -60,23 +60,23 @@ impl Given {
 /// The settings and objects of a mesh. Kind, namespace and name of each object are unique.
 #[derive(Clone, Debug)]
 pub(crate) struct Mesh {
-    pub(crate) settings: Settings,
+    pub(crate) settings: TranslationSettings,
     pub(crate) objects: Vec<Given>,
 }
 
 impl Mesh {
-    pub(crate) fn changes(&self) -> Vec<Change> {
+    pub(crate) fn changes(&self) -> Vec<InputChange> {
         self.objects.iter().map(|object| intake::change(&object.0)).collect()
     }
 
     pub(crate) fn translate(&self) -> Translation {
-        Translation::of(self.settings.clone(), self.changes())
+        Translation::from_changes(self.settings.clone(), self.changes())
     }
 
     /// Turns off automatic imports if only files are known. In that case the translation itself records which peer was
     /// the first to announce a name, so the order of inputs matters.
     pub(crate) fn without_memory(mut self) -> Self {
-        if self.settings.knowledge == Knowledge::Partial {
+        if self.settings.coverage == InputCoverage::Partial {
             self.objects.iter_mut().for_each(import_manually);
         }
         self
@@ -92,7 +92,7 @@ impl Mesh {
 pub(crate) enum Step {
     Put(Given),
     Remove(Given),
-    Settings(Box<Settings>),
+    Settings(Box<TranslationSettings>),
 }
 
 /// Generates meshes with objects of every kind.
@@ -163,8 +163,8 @@ fn object() -> BoxedStrategy<Given> {
     .boxed()
 }
 
-fn settings() -> BoxedStrategy<Settings> {
-    let knowledge = select(vec![Knowledge::Complete, Knowledge::Partial]);
+fn settings() -> BoxedStrategy<TranslationSettings> {
+    let knowledge = select(vec![InputCoverage::Complete, InputCoverage::Partial]);
     let allowed = prop_oneof![
         2 => Just(vec!["istio-system".to_owned()]),
         1 => subsequence(vec!["istio-system".to_owned(), "shop".to_owned()], 0..=2),
@@ -174,13 +174,13 @@ fn settings() -> BoxedStrategy<Settings> {
     let revision = proptest::option::weighted(0.2, Just("canary".to_owned()));
     let root_hash = select(vec![None, Some(discovery::ROOT_HASH.to_owned()), Some("ffff".to_owned())]);
     (knowledge, allowed, now, revision, root_hash)
-        .prop_map(|(knowledge, gateway_namespaces, now, revision, root_hash)| Settings {
-            knowledge,
+        .prop_map(|(knowledge, gateway_namespaces, now, revision, root_hash)| TranslationSettings {
+            coverage: knowledge,
             gateway_namespaces,
             revision,
             root_hash,
             now: now.parse::<Timestamp>().expect("a time"),
-            ..Settings::default()
+            ..TranslationSettings::default()
         })
         .boxed()
 }

@@ -1,7 +1,7 @@
 //! Objects with names that Kubernetes would refuse are ignored, from every source.
 
-use emcee_core::inputs::{Change, Inputs, Knowledge, Settings, WorkloadKind};
-use emcee_core::key::Key;
+use emcee_core::inputs::{InputChange, InputCoverage, Inputs, TranslationSettings, WorkloadKind};
+use emcee_core::key::ObjectKey;
 use emcee_core::translate::Translation;
 use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
@@ -53,9 +53,12 @@ fn objects() -> Vec<Value> {
 #[track_caller]
 fn is_passed_over(object: &Value, field: &str) {
     let change = intake::change(object);
-    let at = change.problem().map(|problem| problem.field);
+    let at = change.name_problem().map(|problem| problem.field);
     assert_eq!(at.as_deref(), Some(field), "{object}");
-    let mut translation = Translation::new(Settings { knowledge: Knowledge::Partial, ..Settings::default() });
+    let mut translation = Translation::new(TranslationSettings {
+        coverage: InputCoverage::Partial,
+        ..TranslationSettings::default()
+    });
     assert!(translation.update([change]).is_empty() && is_empty(translation.inputs()), "{object}");
 }
 
@@ -66,7 +69,7 @@ fn is_empty(inputs: &Inputs) -> bool {
 #[test]
 fn whatever_its_kind() {
     for object in objects() {
-        assert_eq!(intake::change(&object).problem(), None, "{object}");
+        assert_eq!(intake::change(&object).name_problem(), None, "{object}");
         for bad in BAD {
             let with = |field: &str, value: &str| {
                 let mut object = object.clone();
@@ -77,9 +80,9 @@ fn whatever_its_kind() {
             is_passed_over(&with("namespace", bad), "metadata.namespace");
         }
     }
-    let node = |name: &str| Change::Node(name.into(), None);
-    assert!(node("worker-1.example").problem().is_none());
-    assert!(BAD.iter().all(|bad| node(bad).problem().is_some()));
+    let node = |name: &str| InputChange::Node(name.into(), None);
+    assert!(node("worker-1.example").name_problem().is_none());
+    assert!(BAD.iter().all(|bad| node(bad).name_problem().is_some()));
 }
 
 #[test]
@@ -101,13 +104,13 @@ fn names_within_an_object_are_judged_too() {
 #[test]
 fn a_newer_version_with_a_bad_name_displaces_nothing() {
     let good = service("shop", "x").port("http", 80).build();
-    let mut translation = Translation::of(Settings::default(), [intake::change(&good)]);
-    let before = translation.inputs().service(&Key::new("shop", "x")).cloned();
+    let mut translation = Translation::from_changes(TranslationSettings::default(), [intake::change(&good)]);
+    let before = translation.inputs().find_service(&ObjectKey::new("shop", "x")).cloned();
     let mut bad = good;
     bad["spec"]["ports"][0]["name"] = json!("..");
     translation.update([intake::change(&bad)]);
-    assert_eq!(translation.inputs().service(&Key::new("shop", "x")).cloned(), before);
+    assert_eq!(translation.inputs().find_service(&ObjectKey::new("shop", "x")).cloned(), before);
     assert!(before.is_some());
-    let gone = Change::Workload(WorkloadKind::Pod, Key::new("..", "x"), None);
-    assert!(gone.problem().is_some(), "a removal is ignored too");
+    let gone = InputChange::Workload(WorkloadKind::Pod, ObjectKey::new("..", "x"), None);
+    assert!(gone.name_problem().is_some(), "a removal is ignored too");
 }

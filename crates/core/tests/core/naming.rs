@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use emcee_core::names::is_dns_label;
-use emcee_core::plan::Kind;
-use emcee_core::status::Detail;
+use emcee_core::plan::GeneratedKind;
+use emcee_core::status::StatusDetail;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ proptest! {
     fn a_host_has_one_service_entry(mesh in mesh::mesh()) {
         let mut homes = BTreeMap::new();
         let translation = mesh.translate();
-        for entry in of_kind(&translation, Kind::ServiceEntry) {
+        for entry in of_kind(&translation, GeneratedKind::ServiceEntry) {
             for host in texts(&json(&entry)["spec"]["hosts"]) {
                 let other = homes.insert(host.clone(), id(&entry));
                 prop_assert_eq!(other, None, "{} in {} too", host, id(&entry));
@@ -68,9 +68,9 @@ proptest! {
         let hosts = |kind, field: &str| -> Vec<String> {
             of_kind(&translation, kind).into_iter().flat_map(|object| hosts_of(&json(object)["spec"][field])).collect()
         };
-        let (entries, rules) = (hosts(Kind::ServiceEntry, "hosts"), hosts(Kind::DestinationRule, "host"));
+        let (entries, rules) = (hosts(GeneratedKind::ServiceEntry, "hosts"), hosts(GeneratedKind::DestinationRule, "host"));
         for (unit, verdict) in translation.verdicts() {
-            if let Detail::Binding { host, .. } = &verdict.detail {
+            if let StatusDetail::Binding { host, .. } = &verdict.detail {
                 let wanted = usize::from(verdict.is_programmed());
                 prop_assert_eq!(count(&entries, host), wanted, "{}", unit);
                 prop_assert_eq!(count(&rules, host), wanted, "{}", unit);

@@ -4,10 +4,10 @@ use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use emcee_core::catalogue::{Addressed, Listing, Terms};
-use emcee_core::key::Key;
-use emcee_core::plan::{Body, Kind, Object};
-use emcee_core::status::Verdict;
+use emcee_core::catalogue::{AddressedAnnouncement, CatalogueReport, PeerPolicy};
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::{GeneratedKind, GeneratedObject, ObjectContent};
+use emcee_core::status::ResourceVerdict;
 use emcee_core::translate::{Translation, Unit};
 use serde_json::Value;
 
@@ -15,10 +15,10 @@ use serde_json::Value;
 #[derive(Debug, PartialEq)]
 pub(crate) struct Snapshot {
     pub(crate) objects: Vec<Value>,
-    pub(crate) verdicts: Vec<(Unit, Verdict)>,
-    pub(crate) offers: Vec<(Key, Addressed)>,
-    pub(crate) terms: Vec<Arc<Terms>>,
-    pub(crate) listing: Vec<Listing>,
+    pub(crate) verdicts: Vec<(Unit, ResourceVerdict)>,
+    pub(crate) offers: Vec<(ObjectKey, AddressedAnnouncement)>,
+    pub(crate) terms: Vec<Arc<PeerPolicy>>,
+    pub(crate) listing: Vec<CatalogueReport>,
 }
 
 pub(crate) fn snapshot(translation: &Translation) -> Snapshot {
@@ -30,29 +30,29 @@ pub(crate) fn snapshot(translation: &Translation) -> Snapshot {
             .map(|(unit, verdict)| (unit.clone(), verdict.clone()))
             .collect(),
         offers: offers(translation),
-        terms: translation.terms().cloned().collect(),
-        listing: translation.listing(),
+        terms: translation.peer_policies().cloned().collect(),
+        listing: translation.catalogue_reports(),
     }
 }
 
-fn offers(translation: &Translation) -> Vec<(Key, Addressed)> {
+fn offers(translation: &Translation) -> Vec<(ObjectKey, AddressedAnnouncement)> {
     let mut offers: Vec<_> =
-        translation.offers().map(|(key, addressed)| (key.clone(), addressed.clone())).collect();
+        translation.announcements().map(|(key, addressed)| (key.clone(), addressed.clone())).collect();
     offers.sort_by(|a, b| (&a.0, &a.1.fed_config).cmp(&(&b.0, &b.1.fed_config)));
     offers
 }
 
-pub(crate) fn json(object: impl Borrow<Object>) -> Value {
+pub(crate) fn json(object: impl Borrow<GeneratedObject>) -> Value {
     serde_json::to_value(object.borrow()).expect("an object can be written")
 }
 
 /// Returns `Kind namespace/name`.
-pub(crate) fn id(object: impl Borrow<Object>) -> String {
+pub(crate) fn id(object: impl Borrow<GeneratedObject>) -> String {
     let object = object.borrow();
     format!("{} {}/{}", object.kind().as_str(), object.namespace, object.name)
 }
 
-pub(crate) fn of_kind(translation: &Translation, kind: Kind) -> Vec<Object> {
+pub(crate) fn of_kind(translation: &Translation, kind: GeneratedKind) -> Vec<GeneratedObject> {
     translation.objects().into_iter().filter(|object| object.kind() == kind).collect()
 }
 
@@ -91,15 +91,15 @@ pub(crate) struct Server {
     pub(crate) host: String,
     pub(crate) tls: Value,
     pub(crate) owner: Unit,
-    pub(crate) fed_config: Key,
+    pub(crate) fed_config: ObjectKey,
 }
 
 /// Returns all servers of all Gateways, one for each host.
 pub(crate) fn servers(translation: &Translation) -> Vec<Server> {
-    of_kind(translation, Kind::Gateway).into_iter().flat_map(|object| servers_of(&object)).collect()
+    of_kind(translation, GeneratedKind::Gateway).into_iter().flat_map(|object| servers_of(&object)).collect()
 }
 
-fn servers_of(object: &Object) -> Vec<Server> {
+fn servers_of(object: &GeneratedObject) -> Vec<Server> {
     let gateway = json(object);
     let servers = gateway["spec"]["servers"].as_array().expect("servers").clone();
     let selector = gateway["spec"]["selector"].to_string();
@@ -122,11 +122,11 @@ fn servers_of(object: &Object) -> Vec<Server> {
 }
 
 /// Returns the unit that generated an object.
-pub(crate) fn owner(object: &Object) -> Unit {
+pub(crate) fn owner(object: &GeneratedObject) -> Unit {
     use emcee_core::plan::OwnerKind;
     let key = object.owner.key.clone();
     match object.owner.kind {
-        OwnerKind::MeshFedConfig if object.kind() == Kind::ServiceBinding => Unit::Imports(key),
+        OwnerKind::MeshFedConfig if object.kind() == GeneratedKind::ServiceBinding => Unit::Imports(key),
         OwnerKind::MeshFedConfig => Unit::MeshFedConfig(key),
         OwnerKind::ServiceExposition => Unit::ServiceExposition(key),
         OwnerKind::ServiceBinding => Unit::ServiceBinding(key),
@@ -139,13 +139,13 @@ pub(crate) fn owner(object: &Object) -> Unit {
 }
 
 /// Returns whether the object is a Secret, the only kind that can contain a key.
-pub(crate) const fn is_secret(object: &Object) -> bool {
-    matches!(object.body, Body::Secret(_))
+pub(crate) const fn is_secret(object: &GeneratedObject) -> bool {
+    matches!(object.content, ObjectContent::Secret(_))
 }
 
 #[test]
 fn group_and_version_are_those_of_the_api_version() {
-    for kind in Kind::ALL {
+    for kind in GeneratedKind::ALL {
         let (group, version) = (kind.group(), kind.version());
         let joined = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
         assert_eq!(joined, kind.api_version(), "{kind:?}");

@@ -1,12 +1,12 @@
 //! Which endpoints and server names users and peers may use. The administrator's MeshFedConfig decides.
 
 use emcee_api::Reason;
-use emcee_core::catalogue::{PeerState, Source};
-use emcee_core::inputs::{Change, Knowledge, Settings};
-use emcee_core::key::Key;
-use emcee_core::plan::Kind;
-use emcee_core::problem::Problem;
-use emcee_core::status::Verdict;
+use emcee_core::catalogue::{PeerKey, PeerSyncState};
+use emcee_core::inputs::{InputChange, InputCoverage, TranslationSettings};
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedKind;
+use emcee_core::problem::ResourceProblem;
+use emcee_core::status::ResourceVerdict;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::objects::emcee::{MeshFedConfig, ServiceBinding};
 use emcee_testkit::prelude::*;
@@ -46,26 +46,26 @@ fn spy() -> ServiceBinding {
 }
 
 fn translate(objects: &[Value]) -> Translation {
-    let settings = Settings {
-        knowledge: Knowledge::Partial,
+    let settings = TranslationSettings {
+        coverage: InputCoverage::Partial,
         cluster_networks: vec!["10.96.0.0/12".parse().expect("a network")],
-        ..Settings::default()
+        ..TranslationSettings::default()
     };
     let pair = valid_pair("m1.blue.example");
     let secret = secret_tls("blue", "blue").label("relationship", "blue").pair(&pair).build();
     let now = "2026-06-01T00:00:00Z".parse().expect("a time");
     let changes = objects.iter().chain([&secret]).map(intake::change);
-    Translation::of(Settings { now, ..settings }, changes)
+    Translation::from_changes(TranslationSettings { now, ..settings }, changes)
 }
 
-fn verdict_of(translation: &Translation) -> Verdict {
-    let unit = Unit::ServiceBinding(Key::new("mallory", "spy"));
+fn verdict_of(translation: &Translation) -> ResourceVerdict {
+    let unit = Unit::ServiceBinding(ObjectKey::new("mallory", "spy"));
     translation.verdict(&unit).expect("a verdict")
 }
 
 /// Returns the refusal of the only binding. Asserts that nothing is generated for a refused binding.
 #[track_caller]
-fn refused(config: &MeshFedConfig, others: &[Value], binding: ServiceBinding) -> Option<Problem> {
+fn refused(config: &MeshFedConfig, others: &[Value], binding: ServiceBinding) -> Option<ResourceProblem> {
     let mut objects = vec![config.clone().build(), binding.build()];
     objects.extend_from_slice(others);
     let translation = translate(&objects);
@@ -250,19 +250,19 @@ fn following(config: MeshFedConfig, address: &str) -> Translation {
     let reviews = binding("shop", "reviews").fed("blue").alias("far").build();
     let mut changes = vec![connected("m2"), announces("m2", address)];
     changes.extend([config.build(), reviews].iter().chain(&cluster()).map(intake::change));
-    Translation::of(Settings::default(), changes)
+    Translation::from_changes(TranslationSettings::default(), changes)
 }
 
 #[test]
 fn what_a_peer_announces_at_an_address_of_this_cluster_is_refused_without_any_flag() {
-    let unit = Unit::ServiceBinding(Key::new("shop", "reviews"));
+    let unit = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
     let config = |peer: Peer| flat("blue").unset("/spec/tls_context_selector").peer(peer);
     for address in OWN {
         let translation = following(config(m2()), address);
         let verdict = translation.verdict(&unit).expect("a verdict");
         let reasons: Vec<_> = verdict.failures.iter().map(|problem| problem.reason).collect();
         assert_eq!(reasons, [Reason::AddressNotAllowed], "{address}");
-        assert_eq!(of_kind(&translation, Kind::ServiceEntry), [], "{address}");
+        assert_eq!(of_kind(&translation, GeneratedKind::ServiceEntry), [], "{address}");
     }
     let elsewhere = following(config(m2()), "203.0.113.7:80");
     assert!(elsewhere.verdict(&unit).is_some_and(|verdict| verdict.is_programmed()));
@@ -273,7 +273,7 @@ fn what_a_peer_announces_at_an_address_of_this_cluster_is_refused_without_any_fl
 /// The pod is created after the announcement, and is deleted again.
 #[test]
 fn an_announcement_is_judged_again_when_a_pod_gets_its_address() {
-    let unit = Unit::ServiceBinding(Key::new("shop", "reviews"));
+    let unit = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
     let config = flat("blue").unset("/spec/tls_context_selector").peer(m2());
     let mut translation = following(config, "172.16.1.8:80");
     let stands = |translation: &Translation| translation.verdict(&unit).is_some_and(|it| it.is_programmed());
@@ -287,20 +287,24 @@ fn an_announcement_is_judged_again_when_a_pod_gets_its_address() {
 
 #[test]
 fn where_nothing_is_known_of_the_clusters_networks_the_relationship_says_so() {
-    let warns = |settings: Settings, config: MeshFedConfig, objects: &[Value]| {
+    let warns = |settings: TranslationSettings, config: MeshFedConfig, objects: &[Value]| {
         let config = config.unset("/spec/tls_context_selector").build();
         let changes = objects.iter().chain([&config]).map(intake::change);
-        let translation = Translation::of(settings, changes);
-        let verdict = translation.verdict(&Unit::MeshFedConfig(Key::new("blue", "blue"))).expect("a verdict");
+        let translation = Translation::from_changes(settings, changes);
+        let verdict =
+            translation.verdict(&Unit::MeshFedConfig(ObjectKey::new("blue", "blue"))).expect("a verdict");
         verdict.warnings.iter().any(|warning| warning.reason == Reason::OwnNetworksUnknown)
     };
-    let told = Settings { cluster_networks: vec!["10.0.0.0/8".parse().expect("one")], ..Settings::default() };
-    let files = Settings { knowledge: Knowledge::Partial, ..Settings::default() };
-    assert!(warns(Settings::default(), flat("blue").peer(m2()), &[]));
+    let told = TranslationSettings {
+        cluster_networks: vec!["10.0.0.0/8".parse().expect("one")],
+        ..TranslationSettings::default()
+    };
+    let files = TranslationSettings { coverage: InputCoverage::Partial, ..TranslationSettings::default() };
+    assert!(warns(TranslationSettings::default(), flat("blue").peer(m2()), &[]));
     assert!(!warns(told, flat("blue").peer(m2()), &[]));
     assert!(!warns(files, flat("blue").peer(m2()), &[]));
-    assert!(!warns(Settings::default(), flat("blue").peer(m2()), &cluster()));
-    assert!(!warns(Settings::default(), flat("blue"), &[]), "there is no peer");
+    assert!(!warns(TranslationSettings::default(), flat("blue").peer(m2()), &cluster()));
+    assert!(!warns(TranslationSettings::default(), flat("blue"), &[]), "there is no peer");
 }
 
 /// The addresses of a peer's Emcee come from a Service in the fed namespace and from the peer itself.
@@ -317,13 +321,15 @@ fn discovery_goes_to_no_address_of_this_mesh() {
         let mut objects = cluster();
         objects.extend([config().build(), service]);
         let mut translation = translate(&objects);
-        let state = PeerState { addresses: vec![address.parse().expect("one")], ..PeerState::PENDING };
-        translation.update([Change::Peer(Source::new(Key::new("blue", "blue"), "m2"), Some(state))]);
-        let key = Key::new("blue", "blue");
+        let state =
+            PeerSyncState { addresses: vec![address.parse().expect("one")], ..PeerSyncState::PENDING };
+        translation
+            .update([InputChange::Peer(PeerKey::new(ObjectKey::new("blue", "blue"), "m2"), Some(state))]);
+        let key = ObjectKey::new("blue", "blue");
         let verdict = translation.verdict(&Unit::MeshFedConfig(key.clone())).expect("a verdict");
         let ignored = verdict.warnings.iter().any(|warning| warning.reason == Reason::DiscoveryIgnored);
-        let terms = translation.terms_of(&key).expect("terms");
-        let led = terms.relayed_to.iter().map(|endpoint| endpoint.host.to_string()).collect::<Vec<_>>();
+        let terms = translation.peer_policy_of(&key).expect("terms");
+        let led = terms.egress_targets.iter().map(|endpoint| endpoint.host.to_string()).collect::<Vec<_>>();
         (led, ignored)
     };
     let texts = |hosts: &[&str]| hosts.iter().map(|&host| host.to_owned()).collect::<Vec<_>>();
@@ -351,10 +357,13 @@ fn what_is_refused_is_not_claimed() {
     let honest = binding("shop", "reviews").port(80).subject_alt_names(IDENTITY);
     let honest = || honest.clone().endpoints(["203.0.113.12:15443"]);
     let programmed = |objects: Vec<Value>| {
-        let settings = Settings { gateway_namespaces: vec!["edges".into()], ..Settings::default() };
+        let settings = TranslationSettings {
+            gateway_namespaces: vec!["edges".into()],
+            ..TranslationSettings::default()
+        };
         let changes = gateway.iter().chain(&objects).map(intake::change);
-        let translation = Translation::of(settings, changes);
-        let honest = Unit::ServiceBinding(Key::new("shop", "reviews"));
+        let translation = Translation::from_changes(settings, changes);
+        let honest = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
         [verdict_of(&translation), translation.verdict(&honest).expect("a verdict")]
             .map(|it| it.is_programmed())
     };
@@ -378,7 +387,7 @@ fn the_relationships_own_way_to_its_peer_is_nobody_elses() {
     let config = wharf("blue").peer(limited().discovery("203.0.113.12:15443"));
     let asked = spy().server_name("discovery.blue.emcee.internal").endpoints(["203.0.113.66:443"]);
     let translation = translate(&[config.build(), asked.build()]);
-    let hosts: Vec<_> = of_kind(&translation, Kind::ServiceEntry)
+    let hosts: Vec<_> = of_kind(&translation, GeneratedKind::ServiceEntry)
         .iter()
         .flat_map(|entry| all(&written(entry), "hosts").into_iter().cloned().collect::<Vec<_>>())
         .collect();

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use emcee_core::inputs::Knowledge;
-use emcee_core::plan::{Kind, Object};
+use emcee_core::inputs::InputCoverage;
+use emcee_core::plan::{GeneratedKind, GeneratedObject};
 use emcee_core::translate::Translation;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -21,7 +21,7 @@ proptest! {
         let known = hosts(&mesh, &translation);
         for (routes, destination) in destinations(&translation) {
             let host = text(&destination["host"]);
-            let assumed = mesh.settings.knowledge == Knowledge::Partial && host.ends_with(".svc.cluster.local");
+            let assumed = mesh.settings.coverage == InputCoverage::Partial && host.ends_with(".svc.cluster.local");
             prop_assert!(known.contains(host) || assumed, "{} routes to {}", routes, host);
         }
     }
@@ -32,7 +32,7 @@ proptest! {
         let defined = subsets(&mesh, &translation);
         for (routes, destination) in destinations(&translation) {
             let (host, subset) = (text(&destination["host"]), text(&destination["subset"]));
-            let assumed = mesh.settings.knowledge == Knowledge::Partial && host.ends_with(".svc.cluster.local");
+            let assumed = mesh.settings.coverage == InputCoverage::Partial && host.ends_with(".svc.cluster.local");
             let known = subset.is_empty() || defined.contains(&(host.to_owned(), subset.to_owned()));
             prop_assert!(known || assumed, "{} routes to subset {:?} of {}", routes, subset, host);
         }
@@ -41,7 +41,7 @@ proptest! {
     #[test]
     fn routes_use_ports_of_their_host(mesh in mesh::mesh()) {
         let translation = mesh.translate();
-        let entries: Vec<_> = of_kind(&translation, Kind::ServiceEntry).into_iter().map(json).collect();
+        let entries: Vec<_> = of_kind(&translation, GeneratedKind::ServiceEntry).into_iter().map(json).collect();
         for (routes, destination) in destinations(&translation) {
             let of_host = |entry: &&Value| texts(&entry["spec"]["hosts"]).contains(text(&destination["host"]));
             let Some(entry) = entries.iter().find(of_host) else { continue };
@@ -53,14 +53,14 @@ proptest! {
     #[test]
     fn routes_and_gateways_match(mesh in mesh::mesh()) {
         let translation = mesh.translate();
-        let gateways: BTreeSet<_> = of_kind(&translation, Kind::Gateway).iter().map(key).collect();
-        let routes = of_kind(&translation, Kind::VirtualService);
+        let gateways: BTreeSet<_> = of_kind(&translation, GeneratedKind::Gateway).iter().map(key).collect();
+        let routes = of_kind(&translation, GeneratedKind::VirtualService);
         for route in &routes {
             let wanted = texts(&json(route)["spec"]["gateways"]);
             prop_assert!(wanted.is_subset(&gateways), "{} names {:?}", id(route), wanted);
         }
         for server in servers(&translation) {
-            let leads = |route: &&Object| {
+            let leads = |route: &&GeneratedObject| {
                 let spec = &json(*route)["spec"];
                 *route.namespace == *server.namespace
                     && texts(&spec["hosts"]).contains(&server.host)
@@ -74,7 +74,7 @@ proptest! {
     fn selectors_select_known_labels(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let known = label_sets(&mesh, &translation);
-        for object in translation.objects().into_iter().filter(|object| object.kind() != Kind::Deployment) {
+        for object in translation.objects().into_iter().filter(|object| object.kind() != GeneratedKind::Deployment) {
             let object = json(object);
             for field in ["selector", "workloadSelector", "podSelector"] {
                 for selector in all(&object["spec"], field) {
@@ -90,32 +90,33 @@ proptest! {
     fn credentials_are_in_the_namespace_of_their_gateway(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let given = mesh.of_kind("Secret").map(|s| format!("{}/{}", text(&s["metadata"]["namespace"]), text(&s["metadata"]["name"])));
-        let copies = of_kind(&translation, Kind::Secret).into_iter().map(|secret| key(&secret));
+        let copies = of_kind(&translation, GeneratedKind::Secret).into_iter().map(|secret| key(&secret));
         let known: BTreeSet<_> = given.chain(copies).collect();
         for object in translation.objects() {
             for name in all(&json(&object), "credentialName") {
                 let secret = format!("{}/{}", object.namespace, text(name));
-                let assumed = mesh.settings.knowledge == Knowledge::Partial && secret.ends_with("-credential");
+                let assumed = mesh.settings.coverage == InputCoverage::Partial && secret.ends_with("-credential");
                 prop_assert!(known.contains(&secret) || assumed, "{} refers to {}", id(&object), secret);
             }
         }
     }
 }
 
-fn key(object: &Object) -> String {
+fn key(object: &GeneratedObject) -> String {
     format!("{}/{}", object.namespace, object.name)
 }
 
 fn destinations(translation: &Translation) -> Vec<(String, Value)> {
-    let of = |object: &Object| -> Vec<_> {
+    let of = |object: &GeneratedObject| -> Vec<_> {
         all(&json(object), "destination").into_iter().map(|to| (id(object), to.clone())).collect()
     };
-    of_kind(translation, Kind::VirtualService).into_iter().flat_map(|object| of(&object)).collect()
+    of_kind(translation, GeneratedKind::VirtualService).into_iter().flat_map(|object| of(&object)).collect()
 }
 
 fn hosts(mesh: &Mesh, translation: &Translation) -> BTreeSet<String> {
-    let entries =
-        of_kind(translation, Kind::ServiceEntry).into_iter().flat_map(|e| texts(&json(e)["spec"]["hosts"]));
+    let entries = of_kind(translation, GeneratedKind::ServiceEntry)
+        .into_iter()
+        .flat_map(|e| texts(&json(e)["spec"]["hosts"]));
     let services = mesh.of_kind("Service").map(|service| {
         let metadata = &service["metadata"];
         format!("{}.{}.svc.cluster.local", text(&metadata["name"]), text(&metadata["namespace"]))
@@ -125,7 +126,7 @@ fn hosts(mesh: &Mesh, translation: &Translation) -> BTreeSet<String> {
 
 /// Returns host and name of every subset in generated and users' rules.
 fn subsets(mesh: &Mesh, translation: &Translation) -> BTreeSet<(String, String)> {
-    let generated = of_kind(translation, Kind::DestinationRule).into_iter().map(|rule| {
+    let generated = of_kind(translation, GeneratedKind::DestinationRule).into_iter().map(|rule| {
         let spec = json(rule)["spec"].clone();
         (text(&spec["host"]).to_owned(), spec)
     });
@@ -146,7 +147,7 @@ fn subsets(mesh: &Mesh, translation: &Translation) -> BTreeSet<(String, String)>
 
 /// Returns the labels of created gateways' pods, of selected gateways, and of services with their subsets.
 fn label_sets(mesh: &Mesh, translation: &Translation) -> Vec<String> {
-    let created = of_kind(translation, Kind::Deployment)
+    let created = of_kind(translation, GeneratedKind::Deployment)
         .into_iter()
         .map(|deployment| json(deployment)["spec"]["selector"]["matchLabels"].to_string());
     let selected = mesh.of_kind("MeshFedConfig").flat_map(|config| {

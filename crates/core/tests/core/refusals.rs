@@ -1,14 +1,14 @@
 //! The exact text of each parse refusal.
 
 use emcee_core::parse;
-use emcee_core::problem::Problem;
+use emcee_core::problem::ResourceProblem;
 use serde_json::{Value, json};
 
 use crate::hostile::complete;
 
 const LABEL: &str = "(a DNS label: a-z, 0-9 and `-`, at most 63 characters, no dots or capitals)";
 
-fn lines<T>(result: Result<T, Vec<Problem>>) -> Vec<String> {
+fn lines<T>(result: Result<T, Vec<ResourceProblem>>) -> Vec<String> {
     result.err().unwrap_or_default().iter().map(ToString::to_string).collect()
 }
 
@@ -25,9 +25,9 @@ fn said(kind: usize, fields: &Value) -> Vec<String> {
         }
     }
     match kind {
-        0 => lines(parse::fed_config(&object)),
-        1 => lines(parse::exposition(&object)),
-        _ => lines(parse::binding(&object)),
+        0 => lines(parse::read_fed_config(&object)),
+        1 => lines(parse::read_exposition(&object)),
+        _ => lines(parse::read_binding(&object)),
     }
 }
 
@@ -59,7 +59,7 @@ fn shapes() {
     for (value, line) in
         [(json!(5), "is not an object"), (json!([]), "is not an object"), (json!(null), "is not an object")]
     {
-        assert_eq!(lines(parse::binding(&value)), [line]);
+        assert_eq!(lines(parse::read_binding(&value)), [line]);
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use emcee_api::Reason;
-use emcee_core::inputs::{Change, Settings};
-use emcee_core::key::Key;
-use emcee_core::plan::Kind;
-use emcee_core::translate::{Effort, Translation, Unit};
+use emcee_core::inputs::{InputChange, TranslationSettings};
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::GeneratedKind;
+use emcee_core::translate::{Translation, Unit, WorkCounters};
 use emcee_testkit::prelude::*;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -45,25 +45,25 @@ fn exposed(age: usize, alias: &str) -> Value {
 }
 
 fn translation(objects: impl IntoIterator<Item = Value>) -> Translation {
-    let changes: Vec<Change> =
+    let changes: Vec<InputChange> =
         [relationship()].into_iter().chain(objects).map(|it| intake::change(&it)).collect();
-    Translation::of(Settings::default(), changes)
+    Translation::from_changes(TranslationSettings::default(), changes)
 }
 
 /// Counts the work of a translation whose objects and verdicts are read once, as `emcee render` does.
-fn effort_of(objects: impl IntoIterator<Item = Value>) -> Effort {
+fn effort_of(objects: impl IntoIterator<Item = Value>) -> WorkCounters {
     let translation = translation(objects);
     let (objects, verdicts) = (translation.objects(), translation.verdicts());
     assert!(!verdicts.is_empty() && objects.len() < 10 * verdicts.len());
-    translation.effort()
+    translation.work_counters()
 }
 
 /// Counts the work of `count` bindings in facades of `of` bindings each.
-fn in_facades(count: usize, of: usize) -> Effort {
+fn in_facades(count: usize, of: usize) -> WorkCounters {
     effort_of((0..count).map(|n| bound(n, &format!("facade-{}", n / of), port(n % of), "*")))
 }
 
-fn with_names(count: usize, of: usize) -> Effort {
+fn with_names(count: usize, of: usize) -> WorkCounters {
     effort_of((0..count).map(|n| exposed(n, &format!("name-{}", n / of))))
 }
 
@@ -74,14 +74,14 @@ fn ratio(rivals: u64, independents: u64) -> f64 {
 
 /// Asserts that the cost of one more rival depends on the limit, not on the number of rivals.
 #[track_caller]
-fn assert_cheap(name: &str, run: impl Fn(usize, usize) -> Effort, sizes: [usize; 2]) {
+fn assert_cheap(name: &str, run: impl Fn(usize, usize) -> WorkCounters, sizes: [usize; 2]) {
     let [small, large] = sizes.map(|count| {
         let alone = run(count, 1);
         [LIMIT, count].map(|of| {
             let together = run(count, of);
-            let units = ratio(together.units, alone.units);
+            let units = ratio(together.unit_runs, alone.unit_runs);
             assert!(units <= 1.5, "{name}: {units} × the units of {count} independents");
-            together.claims
+            together.claim_reads
         })
     });
     for (small, large) in small.into_iter().zip(large) {
@@ -114,12 +114,12 @@ fn a_change_of_one_concerns_no_more_than_are_compared() {
         (bound(COUNT - 1, "front", 80, "*"), 2),
     ];
     for (change, most) in changes {
-        let before = mesh.effort();
+        let before = mesh.work_counters();
         let ran = mesh.update([intake::change(&change)]);
-        let effort = mesh.effort();
+        let effort = mesh.work_counters();
         assert!(ran.len() <= most, "{} units ran after {change}", ran.len());
-        assert!(effort.units - before.units <= 3, "{change}");
-        let claims = effort.claims - before.claims;
+        assert!(effort.unit_runs - before.unit_runs <= 3, "{change}");
+        let claims = effort.claim_reads - before.claim_reads;
         assert!(claims <= 2 * 100 * 100, "{claims} claims were read after {change}");
     }
 }
@@ -128,10 +128,10 @@ fn a_change_of_one_concerns_no_more_than_are_compared() {
 fn a_facade_has_the_ports_of_its_oldest_bindings() {
     let mut mesh = translation((0..LIMIT + 2).map(|n| bound(n, "front", port(n), "*")));
     let verdict = |mesh: &Translation, n: usize| {
-        mesh.verdict(&Unit::ServiceBinding(Key::new("shop", &format!("b{n}")))).expect("a verdict")
+        mesh.verdict(&Unit::ServiceBinding(ObjectKey::new("shop", &format!("b{n}")))).expect("a verdict")
     };
     let ports = |mesh: &Translation| {
-        let services = of_kind(mesh, Kind::Service);
+        let services = of_kind(mesh, GeneratedKind::Service);
         let ports = json(&services[0])["spec"]["ports"].as_array().expect("ports").clone();
         ports.iter().filter_map(|port| port["port"].as_u64()).collect::<BTreeSet<_>>()
     };
@@ -145,7 +145,7 @@ fn a_facade_has_the_ports_of_its_oldest_bindings() {
 
     let ran = mesh.update([intake::removal(&bound(3, "front", port(3), "*"))]);
     assert_eq!(ports(&mesh), (1..=101).filter(|port| *port != 4).collect());
-    assert!(ran.contains(&Unit::ServiceBinding(Key::new("shop", "b100"))), "{ran:?}");
+    assert!(ran.contains(&Unit::ServiceBinding(ObjectKey::new("shop", "b100"))), "{ran:?}");
     assert!(verdict(&mesh, LIMIT).is_programmed() && !verdict(&mesh, LIMIT + 1).is_programmed());
 }
 
@@ -153,7 +153,7 @@ fn a_facade_has_the_ports_of_its_oldest_bindings() {
 fn of_very_many_expositions_of_one_name_the_oldest_has_it() {
     let mesh = translation((0..=LIMIT).map(|n| exposed(n, "front")));
     let reason = |n: usize| {
-        let verdict = mesh.verdict(&Unit::ServiceExposition(Key::new("shop", &format!("e{n}"))));
+        let verdict = mesh.verdict(&Unit::ServiceExposition(ObjectKey::new("shop", &format!("e{n}"))));
         verdict.expect("a verdict").refusals.first().map(|problem| problem.reason)
     };
     assert_eq!(reason(0), None);
@@ -170,22 +170,24 @@ fn the_oldest_of_a_namespace_keep_their_places_in_a_relationship() {
     let elsewhere = binding("bank", "young").fed("blue").port(80).endpoints(["203.0.113.7:15443"]);
     mesh.update([intake::change(&elsewhere.uid("999999").build())]);
     let reason = |mesh: &Translation, namespace: &str, name: &str| {
-        let verdict = mesh.verdict(&Unit::ServiceBinding(Key::new(namespace, name))).expect("a verdict");
+        let verdict =
+            mesh.verdict(&Unit::ServiceBinding(ObjectKey::new(namespace, name))).expect("a verdict");
         verdict.refusals.first().map(|problem| problem.reason)
     };
     assert_eq!(reason(&mesh, "shop", "b9999"), None);
     assert_eq!(reason(&mesh, "shop", "b10000"), Some(Reason::LimitExceeded));
     assert_eq!(reason(&mesh, "bank", "young"), None, "another namespace has its own limit");
-    let last = Unit::ServiceBinding(Key::new("shop", "b10000"));
+    let last = Unit::ServiceBinding(ObjectKey::new("shop", "b10000"));
     assert_eq!(
-        mesh.objects_of(&last).len() + mesh.objects_of(&Unit::Facade(Key::new("shop", "facade-10000"))).len(),
+        mesh.objects_of(&last).len()
+            + mesh.objects_of(&Unit::Facade(ObjectKey::new("shop", "facade-10000"))).len(),
         0
     );
 
     let ran = mesh.update([intake::removal(&own(7))]);
     assert!(ran.contains(&last), "{ran:?}");
     assert!(mesh.verdict(&last).expect("a verdict").is_programmed());
-    assert!(!mesh.objects_of(&Unit::Facade(Key::new("shop", "facade-10000"))).is_empty());
+    assert!(!mesh.objects_of(&Unit::Facade(ObjectKey::new("shop", "facade-10000"))).is_empty());
 }
 
 /// One rival: whether it exists, its port, and whether the whole mesh can see it.

@@ -3,8 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use emcee_core::inputs::{Change, Settings};
-use emcee_core::key::Key;
+use emcee_core::inputs::{InputChange, TranslationSettings};
+use emcee_core::key::ObjectKey;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::prelude::*;
 use proptest::collection::vec;
@@ -30,9 +30,9 @@ const ALLOWED: [&[&str]; 4] =
 
 /// A FLAT mesh with a cluster network, a pod, a node with its range, and a Service.
 fn mesh(networks: &[&str], domains: &[&str], allowed: &[&str]) -> Translation {
-    let settings = Settings {
+    let settings = TranslationSettings {
         cluster_networks: vec!["10.96.0.0/12".parse().expect("a network")],
-        ..Settings::default()
+        ..TranslationSettings::default()
     };
     let peer =
         json!({"name": "m2", "subject_alt_names": ["m2.example"], "networks": networks, "domains": domains});
@@ -45,17 +45,17 @@ fn mesh(networks: &[&str], domains: &[&str], allowed: &[&str]) -> Translation {
         service("shop", "reviews").port("http", 80).cluster_ip("172.20.0.9").build(),
         node,
     ];
-    Translation::of(settings, objects.iter().map(intake::change).chain([connected("m2")]))
+    Translation::from_changes(settings, objects.iter().map(intake::change).chain([connected("m2")]))
 }
 
-fn passes(translation: &mut Translation, changes: impl IntoIterator<Item = Change>) -> bool {
+fn passes(translation: &mut Translation, changes: impl IntoIterator<Item = InputChange>) -> bool {
     translation.update(changes);
-    let unit = Unit::ServiceBinding(Key::new("shop", "reviews"));
+    let unit = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
     let verdict = translation.verdict(&unit).expect("a verdict");
     verdict.is_programmed()
 }
 
-fn bound(field: &str, value: Value) -> Change {
+fn bound(field: &str, value: Value) -> InputChange {
     let binding = binding("shop", "reviews").fed("blue").alias("far").endpoints(["203.0.113.7:1"]);
     intake::change(&binding.set(field, value).build())
 }
@@ -341,10 +341,10 @@ proptest! {
         let mut translation = mesh(networks, &[], &[]);
         let by_user = passes(&mut translation, [bound("/spec/endpoints", json!([text]))]);
         prop_assert!(!by_user || may_be_at(address, networks), "{} of a binding, {:?}", text, networks);
-        let service = Key::new("shop", "reviews");
+        let service = ObjectKey::new("shop", "reviews");
         if let Ok(endpoint) = text.parse() {
-            let announced = emcee_core::catalogue::Offer { endpoints: vec![endpoint], ..offer(&service, "203.0.113.7:1") };
-            let announced = Change::Announcement(source("m2"), service, Some(announced));
+            let announced = emcee_core::catalogue::Announcement { endpoints: vec![endpoint], ..offer(&service, "203.0.113.7:1") };
+            let announced = InputChange::Announcement(source("m2"), service, Some(announced));
             let by_peer = passes(&mut translation, [bound("/spec/endpoints", json!([])), announced]);
             prop_assert!(!by_peer || may_be_at(address, networks), "{} of a peer, {:?}", text, networks);
             // The core does not refuse more than the reference either.
@@ -362,10 +362,10 @@ proptest! {
         let lower = name.to_ascii_lowercase();
         let wanted = may_have_name(&lower, true, networks, domains);
         prop_assert_eq!(by_user, wanted, "{} of a binding, {:?} {:?}", name, networks, domains);
-        let service = Key::new("shop", "reviews");
+        let service = ObjectKey::new("shop", "reviews");
         let endpoint = emcee_core::endpoint::Endpoint { host: emcee_core::endpoint::Host::Name(name.as_str().into()), port: 443 };
-        let announced = emcee_core::catalogue::Offer { endpoints: vec![endpoint], ..offer(&service, "203.0.113.7:1") };
-        let announced = Change::Announcement(source("m2"), service, Some(announced));
+        let announced = emcee_core::catalogue::Announcement { endpoints: vec![endpoint], ..offer(&service, "203.0.113.7:1") };
+        let announced = InputChange::Announcement(source("m2"), service, Some(announced));
         let by_peer = passes(&mut translation, [bound("/spec/endpoints", json!([])), announced]);
         prop_assert_eq!(by_peer, may_have_name(&name, false, networks, domains), "{} of a peer, {:?} {:?}", name, networks, domains);
     }

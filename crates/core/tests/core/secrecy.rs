@@ -26,7 +26,7 @@ proptest! {
         }
         for (unit, verdict) in translation.verdicts() {
             let resource: ObjectRef = unit.resource().expect("a verdict is on a resource");
-            let status = status::status(&resource, &verdict, &Value::Null, Timestamp::UNIX_EPOCH).expect("a status");
+            let status = status::build_status(&resource, &verdict, &Value::Null, Timestamp::UNIX_EPOCH).expect("a status");
             prop_assert!(!is_told(&format!("{verdict:?} {status}")), "in the status of {}", unit);
         }
     }
@@ -51,7 +51,7 @@ fn a_misplaced_key_is_not_repeated() {
     for key in ["tls.crt", "ca.crt", "tls.key"] {
         for content in [pair.key.clone(), unmarked.clone(), pair.key.replace("-----END", "----END")] {
             let secret = secret_tls("blue", "blue").pair(pair).data(key, &content).typed();
-            let credential = emcee_core::inputs::Credential::of(&secret).expect("a TLS Secret");
+            let credential = emcee_core::inputs::Credential::from_secret(&secret).expect("a TLS Secret");
             let message = format!("{credential:?} {:?}", credential.problem_at(Timestamp::UNIX_EPOCH));
             assert!(spellings(&pair.key).iter().all(|line| !message.contains(line.as_str())), "{key}");
         }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use emcee_core::inputs::Settings;
-use emcee_core::plan::Kind;
+use emcee_core::inputs::TranslationSettings;
+use emcee_core::plan::GeneratedKind;
 use emcee_core::translate::Translation;
 use emcee_testkit::prelude::*;
 use serde_json::Value;
@@ -47,8 +47,9 @@ fn bound(name: &str, fed: &str) -> emcee_testkit::objects::emcee::ServiceBinding
 }
 
 fn translate(objects: &[Value]) -> Translation {
-    let settings = Settings { gateway_namespaces: vec!["edges".into()], ..Settings::default() };
-    Translation::of(settings, objects.iter().map(intake::change))
+    let settings =
+        TranslationSettings { gateway_namespaces: vec!["edges".into()], ..TranslationSettings::default() };
+    Translation::from_changes(settings, objects.iter().map(intake::change))
 }
 
 #[track_caller]
@@ -59,7 +60,7 @@ fn assert_each_host_once(translation: &Translation) {
         assert_eq!(other, None, "{server:?}\n{:#?}", translation.verdicts());
     }
     let mut homes = BTreeMap::new();
-    for entry in of_kind(translation, Kind::ServiceEntry) {
+    for entry in of_kind(translation, GeneratedKind::ServiceEntry) {
         for host in texts(&json(&entry)["spec"]["hosts"]) {
             assert_eq!(homes.insert(host.clone(), id(&entry)), None, "{host}\n{:#?}", translation.verdicts());
         }

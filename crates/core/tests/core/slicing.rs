@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use emcee_core::inputs::{Change, Knowledge, Settings};
-use emcee_core::key::Key;
-use emcee_core::status::Verdict;
+use emcee_core::inputs::{InputChange, InputCoverage, TranslationSettings};
+use emcee_core::key::ObjectKey;
+use emcee_core::status::ResourceVerdict;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::prelude::*;
 use proptest::prelude::*;
@@ -18,17 +18,17 @@ use crate::plan::{json, snapshot};
 /// Runs a number of steps, and acknowledges the returned batches at once.
 fn work(translation: &mut Translation, steps: usize) -> Vec<Vec<Unit>> {
     let mut left = steps;
-    let pieces = translation.work(|| {
+    let pieces = translation.run_units(|| {
         left = left.saturating_sub(1);
         left > 0
     });
     for piece in &pieces {
-        translation.passed_on(piece);
+        translation.acknowledge_batch(piece);
     }
     pieces.into_iter().map(|piece| piece.units).collect()
 }
 
-type Said = (Option<Verdict>, Vec<Value>);
+type Said = (Option<ResourceVerdict>, Vec<Value>);
 
 fn said(translation: &Translation, unit: &Unit) -> Said {
     (translation.verdict(unit), translation.objects_of(unit).into_iter().map(json).collect())
@@ -45,11 +45,11 @@ fn hear(known: &mut BTreeMap<Unit, Said>, translation: &Translation, pieces: Vec
 /// Returns whether a unit is compared during the work. A relay depends on other namespaces, so it is compared at the
 /// end.
 fn is_compared(translation: &Translation, unit: &Unit) -> bool {
-    !translation.holds(unit) && !matches!(unit, Unit::Relay(..))
+    !translation.is_pending(unit) && !matches!(unit, Unit::Relay(..))
 }
 
-fn complete(settings: &Settings) -> Settings {
-    Settings { knowledge: Knowledge::Complete, ..settings.clone() }
+fn complete(settings: &TranslationSettings) -> TranslationSettings {
+    TranslationSettings { coverage: InputCoverage::Complete, ..settings.clone() }
 }
 
 proptest! {
@@ -65,7 +65,7 @@ proptest! {
         let mut objects: BTreeMap<_, _> = mesh.objects.iter().map(|object| (object.id(), object.clone())).collect();
         let mut translation = Translation::new(settings.clone());
         let mut known = BTreeMap::new();
-        translation.take(mesh.changes());
+        translation.accept_changes(mesh.changes());
         for step in batches.iter().flatten() {
             let pieces = work(&mut translation, stops.next().copied().unwrap_or(1));
             hear(&mut known, &translation, pieces);
@@ -74,11 +74,11 @@ proptest! {
             }
             mesh::after(&mut objects, step);
             match step {
-                Step::Put(object) => translation.take([intake::change(&object.0)]),
-                Step::Remove(object) => translation.take([intake::removal(&object.0)]),
+                Step::Put(object) => translation.accept_changes([intake::change(&object.0)]),
+                Step::Remove(object) => translation.accept_changes([intake::removal(&object.0)]),
                 Step::Settings(new) => {
                     settings = complete(new);
-                    translation.take_settings(settings.clone());
+                    translation.accept_settings(settings.clone());
                 }
             }
         }
@@ -94,7 +94,7 @@ proptest! {
     }
 }
 
-fn bound(namespace: &str, name: usize, port: u16) -> Change {
+fn bound(namespace: &str, name: usize, port: u16) -> InputChange {
     let binding = binding(namespace, &format!("b{name}")).fed("blue").to("shop", &format!("remote-{name}"));
     intake::change(&binding.port(port).endpoints(["203.0.113.7:15443"]).build())
 }
@@ -103,25 +103,25 @@ fn in_place() -> Translation {
     let mut changes = vec![intake::change(&flat("blue").unset("/spec/tls_context_selector").build())];
     changes.extend((0..500).map(|name| bound("mallory", name, 80)));
     changes.push(bound("shop", 0, 80));
-    Translation::of(Settings::default(), changes)
+    Translation::from_changes(TranslationSettings::default(), changes)
 }
 
 #[test]
 fn a_namespace_with_little_to_do_waits_for_none_with_much() {
     let mut translation = in_place();
-    translation.take((0..500).map(|name| bound("mallory", name, 81)));
+    translation.accept_changes((0..500).map(|name| bound("mallory", name, 81)));
     let pieces = work(&mut translation, 50);
     assert!(pieces.is_empty(), "{pieces:?}");
-    translation.take([bound("shop", 0, 81)]);
+    translation.accept_changes([bound("shop", 0, 81)]);
     let pieces = work(&mut translation, 20);
     let [piece] = pieces.as_slice() else { panic!("{pieces:?}") };
-    let theirs = Unit::ServiceBinding(Key::new("shop", "b0"));
+    let theirs = Unit::ServiceBinding(ObjectKey::new("shop", "b0"));
     assert!(
-        piece.contains(&theirs) && piece.contains(&Unit::Facade(Key::new("shop", "remote-0"))),
+        piece.contains(&theirs) && piece.contains(&Unit::Facade(ObjectKey::new("shop", "remote-0"))),
         "{piece:?}"
     );
     assert!(piece.iter().all(|unit| &**unit.namespace() == "shop"), "{piece:?}");
-    assert!(!translation.holds(&theirs) && !translation.is_settled());
+    assert!(!translation.is_pending(&theirs) && !translation.is_settled());
 }
 
 /// Any unit may depend on a relationship. Until all have run, a younger claimant may seem to hold the claim of an older
@@ -130,7 +130,7 @@ fn a_namespace_with_little_to_do_waits_for_none_with_much() {
 fn nothing_of_a_changed_relationship_is_given_out_before_all_is_known() {
     let mut translation = in_place();
     let changed = passthrough("blue").unset("/spec/tls_context_selector").build();
-    translation.take([intake::change(&changed)]);
+    translation.accept_changes([intake::change(&changed)]);
     let mut steps = 0;
     let piece = loop {
         let mut pieces = work(&mut translation, 1);
@@ -138,10 +138,12 @@ fn nothing_of_a_changed_relationship_is_given_out_before_all_is_known() {
         if let Some(piece) = pieces.pop() {
             break piece;
         }
-        assert!(steps < 10_000 && translation.holds(&Unit::ServiceBinding(Key::new("shop", "b0"))));
+        assert!(
+            steps < 10_000 && translation.is_pending(&Unit::ServiceBinding(ObjectKey::new("shop", "b0")))
+        );
     };
     assert!(steps > 1000 && piece.len() > 1000, "{} after {steps}", piece.len());
-    assert!(translation.is_settled() && !translation.is_whole());
+    assert!(translation.is_settled() && !translation.is_holding_back());
 }
 
 /// The batch of a namespace ends although its changes continue.
@@ -149,7 +151,7 @@ fn nothing_of_a_changed_relationship_is_given_out_before_all_is_known() {
 fn a_namespace_that_never_rests_is_given_out_all_the_same() {
     let mut translation = in_place();
     let own = (0..200).map(|turn| {
-        translation.take([bound("shop", 0, 100 + turn)]);
+        translation.accept_changes([bound("shop", 0, 100 + turn)]);
         work(&mut translation, 2).len()
     });
     assert!(own.sum::<usize>() >= 20);
@@ -159,26 +161,26 @@ fn a_namespace_that_never_rests_is_given_out_all_the_same() {
 #[test]
 fn a_namespace_rests_until_what_came_of_it_is_passed_on() {
     let mut translation = in_place();
-    translation.take([bound("shop", 0, 81)]);
-    let mut pieces = translation.work(|| true);
-    translation.take([bound("shop", 0, 82), bound("mallory", 0, 82)]);
-    let theirs = Unit::ServiceBinding(Key::new("shop", "b0"));
-    let others = translation.work(|| true);
+    translation.accept_changes([bound("shop", 0, 81)]);
+    let mut pieces = translation.run_units(|| true);
+    translation.accept_changes([bound("shop", 0, 82), bound("mallory", 0, 82)]);
+    let theirs = Unit::ServiceBinding(ObjectKey::new("shop", "b0"));
+    let others = translation.run_units(|| true);
     assert!(
         others.iter().flat_map(|piece| &piece.units).all(|unit| &**unit.namespace() == "mallory"),
         "{others:?}"
     );
     assert!(
-        translation.holds(&theirs) && !translation.is_sound(&theirs),
+        translation.is_pending(&theirs) && !translation.can_plan(&theirs),
         "the binding must claim another port"
     );
-    let facade = translation.objects_of(&Unit::Facade(Key::new("shop", "remote-0")));
+    let facade = translation.objects_of(&Unit::Facade(ObjectKey::new("shop", "remote-0")));
     assert!(json(&facade[0]).to_string().contains("81"), "{facade:?}");
-    others.iter().chain(&pieces).for_each(|piece| translation.passed_on(piece));
-    pieces = translation.work(|| true);
+    others.iter().chain(&pieces).for_each(|piece| translation.acknowledge_batch(piece));
+    pieces = translation.run_units(|| true);
     assert!(pieces.iter().any(|piece| piece.units.contains(&theirs)), "{pieces:?}");
     for piece in &pieces {
-        translation.passed_on(piece);
+        translation.acknowledge_batch(piece);
     }
     assert!(translation.is_settled());
 }

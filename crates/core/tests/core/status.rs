@@ -1,9 +1,9 @@
 //! The written status, and the fields that it keeps.
 
 use emcee_api::Reason;
-use emcee_core::key::{Key, ObjectRef};
-use emcee_core::problem::Problem;
-use emcee_core::status::{Verdict, conditions, status};
+use emcee_core::key::{ObjectKey, ObjectRef};
+use emcee_core::problem::ResourceProblem;
+use emcee_core::status::{ResourceVerdict, build_conditions, build_status};
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::prelude::*;
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::mesh::intake;
 
 fn resource(kind: &'static str) -> ObjectRef {
-    ObjectRef { kind, key: Key::new("shop", "reviews") }
+    ObjectRef { kind, key: ObjectKey::new("shop", "reviews") }
 }
 
 fn at(time: &str) -> Timestamp {
@@ -25,10 +25,15 @@ fn condition<'a>(status: &'a Value, type_: &str) -> &'a Value {
     conditions.find(|condition| condition["type"] == type_).expect("the condition")
 }
 
-fn verdict(objects: &[Value]) -> Verdict {
-    let translation =
-        Translation::of(emcee_core::inputs::Settings::default(), objects.iter().map(intake::change));
-    translation.verdict(&Unit::ServiceExposition(Key::new("shop", "reviews"))).expect("a verdict").clone()
+fn verdict(objects: &[Value]) -> ResourceVerdict {
+    let translation = Translation::from_changes(
+        emcee_core::inputs::TranslationSettings::default(),
+        objects.iter().map(intake::change),
+    );
+    translation
+        .verdict(&Unit::ServiceExposition(ObjectKey::new("shop", "reviews")))
+        .expect("a verdict")
+        .clone()
 }
 
 fn exposed() -> Vec<Value> {
@@ -47,18 +52,18 @@ fn times_are_kept_where_nothing_changed() {
     let (day1, day2, day3) =
         (at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z"), at("2026-01-03T00:00:00Z"));
     let kind = resource("ServiceExposition");
-    let first = status(&kind, &good, &Value::Null, day1).expect("a status");
+    let first = build_status(&kind, &good, &Value::Null, day1).expect("a status");
     assert_eq!(first["ready"], true);
     assert_eq!(first["observedGeneration"], 3);
     assert_eq!(first["server_name"], "reviews.shop.blue.emcee.internal");
     assert_eq!(first["endpoints"], json!(["10.0.0.1:80"]));
     assert_eq!(
-        status(&kind, &good, &first, day2).expect("a status"),
+        build_status(&kind, &good, &first, day2).expect("a status"),
         first,
         "an unchanged verdict does not change the status"
     );
 
-    let second = status(&kind, &broken, &first, day2).expect("a status");
+    let second = build_status(&kind, &broken, &first, day2).expect("a status");
     assert_eq!(second["ready"], false);
     assert_eq!(condition(&second, "Programmed")["reason"], "NotStrict");
     assert_eq!(condition(&second, "Programmed")["lastTransitionTime"], "2026-01-02T00:00:00Z");
@@ -68,15 +73,15 @@ fn times_are_kept_where_nothing_changed() {
         "the condition did not change"
     );
 
-    let third = status(&kind, &good, &second, day3).expect("a status");
+    let third = build_status(&kind, &good, &second, day3).expect("a status");
     assert_eq!(condition(&third, "Ready")["lastTransitionTime"], "2026-01-03T00:00:00Z");
 }
 
 #[test]
 fn a_changed_message_is_no_transition() {
     let (day1, day2) = (at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z"));
-    let one = conditions(&verdict(&exposed()[..4]), &[], day1);
-    let other = conditions(&verdict(&exposed()[..2]), &one, day2);
+    let one = build_conditions(&verdict(&exposed()[..4]), &[], day1);
+    let other = build_conditions(&verdict(&exposed()[..2]), &one, day2);
     let programmed = other.iter().find(|condition| condition.type_ == "Programmed").expect("it");
     assert_eq!((programmed.status.as_str(), programmed.reason.as_str()), ("False", "ServiceNotFound"));
     assert_eq!(programmed.last_transition_time.0, day1);
@@ -85,11 +90,13 @@ fn a_changed_message_is_no_transition() {
 #[test]
 fn what_is_held_stays_in_place_and_says_so() {
     let good = verdict(&exposed());
-    let refusal = Problem::at(emcee_api::Reason::Invalid, "spec.port", "0 is not a port (1 to 65535)");
-    let held = good.clone().holding(&[refusal]);
+    let refusal =
+        ResourceProblem::at_field(emcee_api::Reason::Invalid, "spec.port", "0 is not a port (1 to 65535)");
+    let held = good.clone().with_refused_update(&[refusal]);
     assert!(!held.is_accepted() && held.is_programmed() && held.is_ready());
-    let status = status(&resource("ServiceExposition"), &held, &Value::Null, at("2026-01-01T00:00:00Z"))
-        .expect("a status");
+    let status =
+        build_status(&resource("ServiceExposition"), &held, &Value::Null, at("2026-01-01T00:00:00Z"))
+            .expect("a status");
     let accepted = condition(&status, "Accepted");
     assert_eq!(accepted["status"], "False");
     assert_eq!(
@@ -104,13 +111,14 @@ fn what_is_held_stays_in_place_and_says_so() {
 /// Its dependencies have changed. The last good version is still used, but has no objects.
 #[test]
 fn what_is_held_and_cannot_be_in_place_is_not_said_to_be() {
-    let refusal = |reason, field: &str| Problem::at(reason, field, "of the test");
+    let refusal = |reason, field: &str| ResourceProblem::at_field(reason, field, "of the test");
     let mut good = verdict(&exposed());
     good.refusals.push(refusal(Reason::PortNotFound, "spec.port"));
-    let held = good.holding(&[refusal(Reason::Invalid, "spec.prt")]);
+    let held = good.with_refused_update(&[refusal(Reason::Invalid, "spec.prt")]);
     assert!(!held.is_accepted() && !held.is_programmed() && !held.is_ready());
-    let status = status(&resource("ServiceExposition"), &held, &Value::Null, at("2026-01-01T00:00:00Z"))
-        .expect("a status");
+    let status =
+        build_status(&resource("ServiceExposition"), &held, &Value::Null, at("2026-01-01T00:00:00Z"))
+            .expect("a status");
     let accepted = condition(&status, "Accepted")["message"].as_str().expect("a message");
     assert_eq!(
         accepted,
@@ -127,9 +135,10 @@ fn what_is_held_and_cannot_be_in_place_is_not_said_to_be() {
 #[test]
 fn a_condition_of_many_problems_is_cut() {
     let mut verdict = verdict(&exposed());
-    let problem = |number| Problem::at(Reason::Invalid, format!("spec.f{number}"), "x".repeat(1000));
+    let problem =
+        |number| ResourceProblem::at_field(Reason::Invalid, format!("spec.f{number}"), "x".repeat(1000));
     verdict.refusals = (0..100).map(problem).collect();
-    let all = conditions(&verdict, &[], at("2026-01-01T00:00:00Z"));
+    let all = build_conditions(&verdict, &[], at("2026-01-01T00:00:00Z"));
     let accepted = all.iter().find(|condition| condition.type_ == "Accepted").expect("Accepted");
     assert!(accepted.message.len() < 10_000, "{}", accepted.message.len());
     assert!(accepted.message.starts_with("spec.f0: x") && accepted.message.ends_with("x; and 92 more"));
@@ -142,26 +151,29 @@ fn what_others_wrote_stays() {
         {"name": "gone", "connected": true, "announced": 1, "imported": 1},
     ]);
     let blue = flat("blue").unset("/spec/tls_context_selector").peer(Peer::new("m2", ["m2.example"]));
-    let translation = Translation::of(
-        emcee_core::inputs::Settings::default(),
+    let translation = Translation::from_changes(
+        emcee_core::inputs::TranslationSettings::default(),
         [intake::change(&blue.peer(Peer::new("m3", ["m3.example"])).build())],
     );
-    let verdict = translation.verdict(&Unit::MeshFedConfig(Key::new("blue", "blue"))).expect("a verdict");
+    let verdict =
+        translation.verdict(&Unit::MeshFedConfig(ObjectKey::new("blue", "blue"))).expect("a verdict");
     let now = at("2026-01-01T00:00:00Z");
     let written =
-        status(&resource("MeshFedConfig"), &verdict, &json!({"peers": peers}), now).expect("a status");
+        build_status(&resource("MeshFedConfig"), &verdict, &json!({"peers": peers}), now).expect("a status");
     assert_eq!(written["peers"][0]["announced"], 3);
     // Nothing is known of m3 yet, so it has no entry.
     assert_eq!(written["peers"].as_array().map(Vec::len), Some(1));
     assert_eq!(written["peer_summary"], "m2,m3");
 
     let announcement = json!({"peer": "m2", "endpoints": ["203.0.113.7:15443"]});
-    let kept = status(&resource("ServiceBinding"), &verdict, &json!({"announcement": announcement}), now)
-        .expect("a status");
+    let kept =
+        build_status(&resource("ServiceBinding"), &verdict, &json!({"announcement": announcement}), now)
+            .expect("a status");
     assert_eq!(kept["announcement"], announcement);
     for rubbish in [json!(5), json!({"conditions": 7, "peers": "x", "announcement": []}), json!([])] {
         for kind in ["MeshFedConfig", "ServiceExposition", "ServiceBinding"] {
-            status(&resource(kind), &verdict, &rubbish, now).expect("a status, whatever the old one is");
+            build_status(&resource(kind), &verdict, &rubbish, now)
+                .expect("a status, whatever the old one is");
         }
     }
 }

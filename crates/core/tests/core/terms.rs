@@ -3,10 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use emcee_api::Reason;
-use emcee_core::catalogue::{MAX_ENDPOINTS, MAX_IDENTITIES, Offer, Terms, discovery_key};
+use emcee_core::catalogue::{
+    Announcement, MAX_ENDPOINTS, MAX_IDENTITIES, PeerPolicy, discovery_announcement_key,
+};
 use emcee_core::endpoint::{Endpoint, Host};
-use emcee_core::inputs::Settings;
-use emcee_core::key::Key;
+use emcee_core::inputs::TranslationSettings;
+use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::protocol::Protocol;
 use emcee_core::translate::{Translation, Unit};
@@ -21,15 +23,15 @@ use crate::cases;
 use crate::catalogue::{settings, translate};
 use crate::mesh::intake;
 
-fn terms_of(config: MeshFedConfig) -> Terms {
+fn terms_of(config: MeshFedConfig) -> PeerPolicy {
     let translation = translate(&[config.unset("/spec/tls_context_selector").build()]);
-    Terms::clone(translation.terms_of(&Key::new("blue", "blue")).expect("terms"))
+    PeerPolicy::clone(translation.peer_policy_of(&ObjectKey::new("blue", "blue")).expect("terms"))
 }
 
 /// Builds a valid announcement of m2.
-pub(crate) fn offer() -> Offer {
-    Offer {
-        key: Key::new("shop", "reviews"),
+pub(crate) fn offer() -> Announcement {
+    Announcement {
+        key: ObjectKey::new("shop", "reviews"),
         mode: Mode::Flat,
         server_name: "reviews.shop.blue.emcee.internal".into(),
         protocol: Protocol::Http,
@@ -51,8 +53,8 @@ fn at(address: &str) -> Endpoint {
 }
 
 #[track_caller]
-fn judged(peer: Peer, offer: &Offer) -> Result<(), Reason> {
-    let verdict = terms_of(flat("blue").peer(peer)).judge("m2", offer);
+fn judged(peer: Peer, offer: &Announcement) -> Result<(), Reason> {
+    let verdict = terms_of(flat("blue").peer(peer)).validate("m2", offer);
     if let Err(problem) = &verdict {
         let line = problem.to_string();
         assert!(line.chars().count() < 1_500 && !line.chars().any(char::is_control), "{line:?}");
@@ -72,59 +74,62 @@ fn what_makes_no_sense_is_refused() {
     let identities = |count: usize| (0..count).map(|n| format!("spiffe://m2.example/ns/a/sa/{n}")).collect();
     for (offer, wanted) in [
         (offer(), Ok(())),
-        (Offer { root_hash: None, trust_domain: String::new(), identities: Vec::new(), ..offer() }, Ok(())),
-        (Offer { endpoints: Vec::new(), ..offer() }, Ok(())),
-        (Offer { endpoints: many(MAX_ENDPOINTS), ..offer() }, Ok(())),
-        (Offer { endpoints: many(MAX_ENDPOINTS + 1), ..offer() }, invalid),
-        (Offer { identities: identities(MAX_IDENTITIES), ..offer() }, Ok(())),
-        (Offer { identities: identities(MAX_IDENTITIES + 1), ..offer() }, invalid),
-        (Offer { mode: Mode::Boundary, ..offer() }, Err(Reason::StyleMismatch)),
-        (Offer { server_name: "reviews.shop.yellow.emcee.internal".into(), ..offer() }, invalid),
-        (Offer { server_name: "ratings.shop.blue.emcee.internal".into(), ..offer() }, invalid),
-        (Offer { server_name: long.clone(), ..offer() }, invalid),
-        (Offer { key: Key::new("kube-system", "reviews"), ..offer() }, invalid),
         (
-            Offer {
-                key: Key::new("", "reviews"),
+            Announcement { root_hash: None, trust_domain: String::new(), identities: Vec::new(), ..offer() },
+            Ok(()),
+        ),
+        (Announcement { endpoints: Vec::new(), ..offer() }, Ok(())),
+        (Announcement { endpoints: many(MAX_ENDPOINTS), ..offer() }, Ok(())),
+        (Announcement { endpoints: many(MAX_ENDPOINTS + 1), ..offer() }, invalid),
+        (Announcement { identities: identities(MAX_IDENTITIES), ..offer() }, Ok(())),
+        (Announcement { identities: identities(MAX_IDENTITIES + 1), ..offer() }, invalid),
+        (Announcement { mode: Mode::Boundary, ..offer() }, Err(Reason::StyleMismatch)),
+        (Announcement { server_name: "reviews.shop.yellow.emcee.internal".into(), ..offer() }, invalid),
+        (Announcement { server_name: "ratings.shop.blue.emcee.internal".into(), ..offer() }, invalid),
+        (Announcement { server_name: long.clone(), ..offer() }, invalid),
+        (Announcement { key: ObjectKey::new("kube-system", "reviews"), ..offer() }, invalid),
+        (
+            Announcement {
+                key: ObjectKey::new("", "reviews"),
                 server_name: "reviews..blue.emcee.internal".into(),
                 ..offer()
             },
             invalid,
         ),
         (
-            Offer {
-                key: Key::new("shop", "a.b"),
+            Announcement {
+                key: ObjectKey::new("shop", "a.b"),
                 server_name: "a.b.shop.blue.emcee.internal".into(),
                 ..offer()
             },
             invalid,
         ),
-        (Offer { port: 0, ..offer() }, invalid),
-        (Offer { trust_domain: "M2\n".into(), ..offer() }, invalid),
-        (Offer { root_hash: Some(long.clone()), ..offer() }, invalid),
-        (Offer { root_hash: Some("a b".into()), ..offer() }, invalid),
-        (Offer { root_hash: Some(String::new()), ..offer() }, invalid),
+        (Announcement { port: 0, ..offer() }, invalid),
+        (Announcement { trust_domain: "M2\n".into(), ..offer() }, invalid),
+        (Announcement { root_hash: Some(long.clone()), ..offer() }, invalid),
+        (Announcement { root_hash: Some("a b".into()), ..offer() }, invalid),
+        (Announcement { root_hash: Some(String::new()), ..offer() }, invalid),
     ] {
         assert_eq!(judged(m2(), &offer), wanted, "{:.200}", format!("{offer:?}"));
     }
     assert_eq!(
-        terms_of(flat("blue").peer(m2())).judge("m3", &offer()).map_err(|problem| problem.reason),
+        terms_of(flat("blue").peer(m2())).validate("m3", &offer()).map_err(|problem| problem.reason),
         Err(Reason::UnknownPeer)
     );
 }
 
 #[test]
 fn a_peers_emcee_announces_itself_under_the_relationships_own_name_and_where_it_may_be() {
-    let own = Offer {
-        key: discovery_key(),
+    let own = Announcement {
+        key: discovery_announcement_key(),
         server_name: "discovery.blue.emcee.internal".into(),
         identities: Vec::new(),
         ..offer()
     };
     assert_eq!(judged(m2(), &own), Ok(()));
-    let another = Offer { server_name: "discovery.red.emcee.internal".into(), ..own.clone() };
+    let another = Announcement { server_name: "discovery.red.emcee.internal".into(), ..own.clone() };
     assert_eq!(judged(m2(), &another), Err(Reason::AnnouncementInvalid));
-    let here = Offer { endpoints: vec![at("127.0.0.1:15443")], ..own };
+    let here = Announcement { endpoints: vec![at("127.0.0.1:15443")], ..own };
     assert_eq!(judged(m2(), &here), Err(Reason::AddressNotAllowed));
 }
 
@@ -168,8 +173,9 @@ fn addresses_lie_where_the_operator_says() {
         (m2().networks(["203.0.113.0/24"]), "[::ffff:203.0.113.7]:1", good),
         (m2().networks(["203.0.113.0/24"]), "[2001:db8::7]:1", bad),
     ] {
-        let offer = Offer { endpoints: vec![at("203.0.113.7:1"), at(address)], ..offer() };
-        let offer = if wanted == good { Offer { endpoints: vec![at(address)], ..offer } } else { offer };
+        let offer = Announcement { endpoints: vec![at("203.0.113.7:1"), at(address)], ..offer() };
+        let offer =
+            if wanted == good { Announcement { endpoints: vec![at(address)], ..offer } } else { offer };
         assert_eq!(judged(peer.clone(), &offer), wanted, "{address} {peer:?}");
     }
 }
@@ -190,7 +196,7 @@ fn host_names_lie_in_the_peers_domains() {
         (m2().networks(["0.0.0.0/0"]), "localhost", bad),
     ] {
         let endpoint = Endpoint { host: Host::Name(name.into()), port: 443 };
-        let offer = Offer { endpoints: vec![endpoint], ..offer() };
+        let offer = Announcement { endpoints: vec![endpoint], ..offer() };
         assert_eq!(judged(peer.clone(), &offer), wanted, "{name} {peer:?}");
     }
 }
@@ -212,15 +218,15 @@ fn identities_are_never_this_meshs_own() {
         (m2(), "istiod.istio-system.svc", bad),
         (m2().domains(["m2.example"]), "legacy.m2.example", good),
     ] {
-        let offer = Offer { identities: vec![identity.into()], ..offer() };
+        let offer = Announcement { identities: vec![identity.into()], ..offer() };
         assert_eq!(judged(peer.clone(), &offer), wanted, "{identity} {peer:?}");
     }
-    let shared = Settings { shared_trust_domain: true, ..settings() };
+    let shared = TranslationSettings { shared_trust_domain: true, ..settings() };
     let config = flat("blue").unset("/spec/tls_context_selector").peer(m2()).build();
-    let translation = Translation::of(shared, [intake::change(&config)]);
-    let terms = translation.terms_of(&Key::new("blue", "blue")).expect("terms");
-    let own = Offer { identities: vec!["spiffe://m1.example/ns/shop/sa/reviews".into()], ..offer() };
-    assert_eq!(terms.judge("m2", &own), Ok(()));
+    let translation = Translation::from_changes(shared, [intake::change(&config)]);
+    let terms = translation.peer_policy_of(&ObjectKey::new("blue", "blue")).expect("terms");
+    let own = Announcement { identities: vec!["spiffe://m1.example/ns/shop/sa/reviews".into()], ..offer() };
+    assert_eq!(terms.validate("m2", &own), Ok(()));
 }
 
 /// Generates addresses, half of them close to forbidden ones.
@@ -252,7 +258,7 @@ proptest! {
     #[test]
     fn forbidden_addresses_are_refused(address in address(), wide in any::<bool>()) {
         let peer = if wide { m2().networks(["0.0.0.0/0", "::/0"]) } else { m2() };
-        let offer = Offer { endpoints: vec![Endpoint { host: Host::Ip(address), port: 1 }], ..offer() };
+        let offer = Announcement { endpoints: vec![Endpoint { host: Host::Ip(address), port: 1 }], ..offer() };
         let passes = judged(peer, &offer).is_ok();
         let own = address.to_canonical().is_loopback()
             || "10.96.0.0/12".parse::<ipnet::IpNet>().is_ok_and(|own| own.contains(&address.to_canonical()));
@@ -264,13 +270,13 @@ proptest! {
         for text in [text, other] {
             let host = Host::Name(text.as_str().into());
             for offer in [
-                Offer { key: Key::new(&text, "reviews"), ..offer() },
-                Offer { key: Key::new("shop", &text), ..offer() },
-                Offer { server_name: text.clone(), ..offer() },
-                Offer { identities: vec![text.clone()], ..offer() },
-                Offer { trust_domain: text.clone(), ..offer() },
-                Offer { root_hash: Some(text.clone()), ..offer() },
-                Offer { endpoints: vec![Endpoint { host, port: 1 }], ..offer() },
+                Announcement { key: ObjectKey::new(&text, "reviews"), ..offer() },
+                Announcement { key: ObjectKey::new("shop", &text), ..offer() },
+                Announcement { server_name: text.clone(), ..offer() },
+                Announcement { identities: vec![text.clone()], ..offer() },
+                Announcement { trust_domain: text.clone(), ..offer() },
+                Announcement { root_hash: Some(text.clone()), ..offer() },
+                Announcement { endpoints: vec![Endpoint { host, port: 1 }], ..offer() },
             ] {
                 // `validate_announcement` asserts that a refusal is a single line.
                 let _ = judged(m2(), &offer);
@@ -285,8 +291,8 @@ fn terms_hold_what_discovery_needs() {
     let secret = secret_tls("blue", "blue").label("relationship", "blue").pair(&pair).build();
     let config = flat("blue").peer(m2().discovery("203.0.113.9:15443")).discovery("on_peer_loss", "Expire");
     let mut mesh = vec![config.build()];
-    let key = Key::new("blue", "blue");
-    let terms = |mesh: &[Value]| Terms::clone(translate(mesh).terms_of(&key).expect("terms"));
+    let key = ObjectKey::new("blue", "blue");
+    let terms = |mesh: &[Value]| PeerPolicy::clone(translate(mesh).peer_policy_of(&key).expect("terms"));
     assert_eq!(terms(&mesh).certificate, None, "without its Secret the relationship is closed");
     mesh.push(secret);
     let terms = terms(&mesh);
@@ -295,11 +301,11 @@ fn terms_hold_what_discovery_needs() {
     assert_eq!((terms.relationship.as_str(), terms.mode, terms.announce), ("blue", Mode::Flat, true));
     assert_eq!(terms.peers[0].discovery, [at("203.0.113.9:15443")]);
     assert_eq!(terms.expire_after, Some(std::time::Duration::from_mins(10)));
-    assert_eq!(terms.locality.trust_domain, "m1.example");
+    assert_eq!(terms.local_mesh.trust_domain, "m1.example");
     // The older of two relationships with the same name is used. The other has no peer policy.
     let rival = flat("blue").set("/metadata/name", "rival").relationship("blue").build();
     mesh.push(rival);
-    assert_eq!(translate(&mesh).terms().count(), 1);
+    assert_eq!(translate(&mesh).peer_policies().count(), 1);
 }
 
 /// Builds a Service with the address of a peer's Emcee, as in the first prototype.
@@ -312,12 +318,12 @@ fn discovery_server(name: &str, address: &str, labels: &Value) -> Value {
 
 #[test]
 fn services_name_discovery_servers_of_peers() {
-    let key = Key::new("blue", "blue");
+    let key = ObjectKey::new("blue", "blue");
     let addresses = |peers: Vec<Peer>, labels: Value| {
         let config = flat("blue").unset("/spec/tls_context_selector");
         let config = peers.into_iter().fold(config, MeshFedConfig::peer).build();
         let translation = translate(&[config, discovery_server("peer", "203.0.113.9", &labels)]);
-        let terms = translation.terms_of(&key).expect("terms").clone();
+        let terms = translation.peer_policy_of(&key).expect("terms").clone();
         let ignored = translation.verdict(&Unit::MeshFedConfig(key.clone())).is_some_and(|verdict| {
             verdict.warnings.iter().any(|problem| problem.reason == Reason::DiscoveryIgnored)
         });

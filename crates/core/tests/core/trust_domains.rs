@@ -2,9 +2,9 @@
 //! gateway.
 
 use emcee_api::Reason;
-use emcee_core::catalogue::{Offer, Source};
-use emcee_core::inputs::{Change, Knowledge, Settings};
-use emcee_core::key::Key;
+use emcee_core::catalogue::{Announcement, PeerKey};
+use emcee_core::inputs::{InputChange, InputCoverage, TranslationSettings};
+use emcee_core::key::ObjectKey;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::objects::emcee::MeshFedConfig;
 use emcee_testkit::prelude::*;
@@ -12,13 +12,17 @@ use emcee_testkit::prelude::*;
 use crate::announcements::offer;
 use crate::mesh::intake;
 
-fn settings(aliases: &[&str]) -> Settings {
+fn settings(aliases: &[&str]) -> TranslationSettings {
     let aliases = aliases.iter().map(|&alias| alias.to_owned()).collect();
-    Settings { trust_domain: "m1.example".into(), trust_domain_aliases: aliases, ..Settings::default() }
+    TranslationSettings {
+        trust_domain: "m1.example".into(),
+        trust_domain_aliases: aliases,
+        ..TranslationSettings::default()
+    }
 }
 
 fn warning(translation: &Translation, fed: &str, reason: Reason) -> Option<String> {
-    let verdict = translation.verdict(&Unit::MeshFedConfig(Key::new(fed, fed))).expect("a verdict");
+    let verdict = translation.verdict(&Unit::MeshFedConfig(ObjectKey::new(fed, fed))).expect("a verdict");
     verdict.warnings.into_iter().find(|warning| warning.reason == reason).map(|warning| warning.message)
 }
 
@@ -31,13 +35,13 @@ fn m2(trust_domains: &[&str]) -> Peer {
     }
 }
 
-fn exposed() -> Change {
+fn exposed() -> InputChange {
     intake::change(&exposition("shop", "reviews").port(80).fed("blue").build())
 }
 
 fn translate(aliases: &[&str], configs: Vec<MeshFedConfig>) -> Translation {
     let changes: Vec<_> = configs.into_iter().map(|config| intake::change(&config.build())).collect();
-    Translation::of(settings(aliases), changes.into_iter().chain([exposed()]))
+    Translation::from_changes(settings(aliases), changes.into_iter().chain([exposed()]))
 }
 
 /// Istio replaces the trust domain in a policy with all of its aliases, so the egress policy cannot distinguish them.
@@ -98,13 +102,13 @@ fn callers_whose_trust_domain_is_no_alias_are_refused_by_sidecars_and_that_is_sa
 #[test]
 fn in_flat_that_counts_as_long_as_something_is_exposed() {
     let config = styles(&m2(&["m2.example"]))[2].1.clone();
-    let mut translation = Translation::of(settings(&[]), [intake::change(&config.build())]);
+    let mut translation = Translation::from_changes(settings(&[]), [intake::change(&config.build())]);
     let trust_domain_warning =
         |translation: &Translation| warning(translation, "blue", Reason::TrustDomainNotAccepted).is_some();
     assert!(!trust_domain_warning(&translation));
     translation.update([exposed()]);
     assert!(trust_domain_warning(&translation));
-    translation.update([Change::Exposition(Key::new("shop", "reviews"), None)]);
+    translation.update([InputChange::Exposition(ObjectKey::new("shop", "reviews"), None)]);
     assert!(!trust_domain_warning(&translation));
     let elsewhere = exposition("shop", "reviews").port(80).fed("red").build();
     translation.update([intake::change(&elsewhere)]);
@@ -118,14 +122,14 @@ fn an_announced_trust_domain_counts_as_long_as_it_is_announced() {
     let mut translation = translate(&[], vec![config]);
     let trust_domain_warning =
         |translation: &Translation| warning(translation, "blue", Reason::TrustDomainNotAccepted);
-    let source = Source::new(Key::new("blue", "blue"), "m2");
+    let source = PeerKey::new(ObjectKey::new("blue", "blue"), "m2");
     let announces = |name: &str, trust_domain: Option<&str>| {
-        let service = Key::new("shop", name);
-        let offer = trust_domain.map(|trust_domain| Offer {
+        let service = ObjectKey::new("shop", name);
+        let offer = trust_domain.map(|trust_domain| Announcement {
             trust_domain: trust_domain.into(),
             ..offer(&service, "203.0.113.2:9080")
         });
-        Change::Announcement(source.clone(), service, offer)
+        InputChange::Announcement(source.clone(), service, offer)
     };
     assert_eq!(trust_domain_warning(&translation), None);
     translation.update([announces("a", Some("two.example")), announces("b", Some("two.example"))]);
@@ -143,8 +147,8 @@ fn an_announced_trust_domain_counts_as_long_as_it_is_announced() {
 #[test]
 fn where_only_files_are_known_the_flag_is_named() {
     let config = styles(&m2(&["m2.example"]))[0].1.clone();
-    let settings = Settings { knowledge: Knowledge::Partial, ..settings(&[]) };
-    let translation = Translation::of(settings, [intake::change(&config.build()), exposed()]);
+    let settings = TranslationSettings { coverage: InputCoverage::Partial, ..settings(&[]) };
+    let translation = Translation::from_changes(settings, [intake::change(&config.build()), exposed()]);
     let words = warning(&translation, "blue", Reason::TrustDomainNotAccepted).expect("a warning");
     assert!(words.contains("--trust-domain-aliases"), "{words}");
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use emcee_api::Reason;
-use emcee_core::plan::Kind;
-use emcee_core::status::Verdict;
+use emcee_core::plan::GeneratedKind;
+use emcee_core::status::ResourceVerdict;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
@@ -17,13 +17,13 @@ fn generated_meshes_have_every_kind_and_every_reason() {
     for _ in 0..3_000 {
         let mesh = mesh::mesh().new_tree(&mut runner).expect("a mesh").current();
         let translation = mesh.translate();
-        kinds.extend(translation.objects().iter().map(emcee_core::plan::Object::kind));
+        kinds.extend(translation.objects().iter().map(emcee_core::plan::GeneratedObject::kind));
         for (_, verdict) in translation.verdicts() {
             programmed += u32::from(verdict.is_programmed());
             reasons.extend(reasons_of(&verdict));
         }
     }
-    let missing: Vec<_> = Kind::ALL.iter().filter(|kind| !kinds.contains(kind)).collect();
+    let missing: Vec<_> = GeneratedKind::ALL.iter().filter(|kind| !kinds.contains(kind)).collect();
     assert!(missing.is_empty(), "no mesh has a {missing:?}");
     let missing: Vec<_> =
         Reason::ALL.iter().filter(|reason| !reasons.contains(reason) && !is_elsewhere(**reason)).collect();
@@ -38,9 +38,9 @@ fn is_elsewhere(reason: Reason) -> bool {
     matches!(reason, Fine | LimitExceeded | Conflict | ApplyFailed | KindMissing | Forbidden)
 }
 
-fn reasons_of(verdict: &Verdict) -> Vec<Reason> {
+fn reasons_of(verdict: &ResourceVerdict) -> Vec<Reason> {
     let certificate = verdict.certificate.iter().filter_map(|result| result.as_ref().err());
     let problems = verdict.refusals.iter().chain(&verdict.failures).chain(&verdict.warnings);
-    let rest = verdict.unready.iter().chain(certificate).map(|problem| &**problem);
+    let rest = verdict.not_ready.iter().chain(certificate).map(|problem| &**problem);
     problems.chain(rest).map(|problem| problem.reason).collect()
 }

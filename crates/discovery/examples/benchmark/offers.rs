@@ -1,8 +1,8 @@
 //! The announced services.
 
 use anyhow::Result;
-use emcee_core::catalogue::Offer;
-use emcee_core::key::Key;
+use emcee_core::catalogue::Announcement;
+use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
@@ -20,11 +20,11 @@ pub(crate) fn offer(cache: &mut Shelf, index: usize, change: u16) -> Result<Touc
 }
 
 /// A service behind a gateway with two replicas: one resource.
-fn service(index: usize, change: u16) -> Result<Offer> {
+fn service(index: usize, change: u16) -> Result<Announcement> {
     let name = format!("service-{index:06}");
     let endpoint = |host: &str| format!("{host}:{}", PORT + change).parse();
-    Ok(Offer {
-        key: Key::new(NAMESPACE, &name),
+    Ok(Announcement {
+        key: ObjectKey::new(NAMESPACE, &name),
         mode: Mode::Boundary,
         server_name: names::server_name(&name, NAMESPACE, RELATIONSHIP),
         protocol: Protocol::Http,

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 
 use super::PeerEvent;
-use crate::slice::discovery_key;
+use crate::slice::discovery_announcement_key;
 use crate::subscription::Event;
 
 /// Minimum time between two events about the same service.
@@ -17,7 +17,7 @@ const PACE: Duration = Duration::from_secs(1);
 enum Subject {
     Connection,
     Refusals,
-    Service(Key),
+    Service(ObjectKey),
 }
 
 /// Queue of events that wait for delivery, at most one per subject.
@@ -87,7 +87,7 @@ fn subject(event: &PeerEvent) -> Subject {
         PeerEvent::Refused(_) => Subject::Refusals,
         PeerEvent::Changed(Event::Offered(announcement)) => Subject::Service(announcement.key.clone()),
         PeerEvent::Changed(Event::Withdrawn(key) | Event::Expired(key)) => Subject::Service(key.clone()),
-        PeerEvent::Changed(Event::Addresses(_)) => Subject::Service(discovery_key()),
+        PeerEvent::Changed(Event::Addresses(_)) => Subject::Service(discovery_announcement_key()),
     }
 }
 
@@ -96,11 +96,11 @@ mod tests {
     use super::*;
 
     fn withdrawn(name: &str) -> PeerEvent {
-        PeerEvent::Changed(Event::Withdrawn(Key::new("default", name)))
+        PeerEvent::Changed(Event::Withdrawn(ObjectKey::new("default", name)))
     }
 
     fn expired(name: &str) -> PeerEvent {
-        PeerEvent::Changed(Event::Expired(Key::new("default", name)))
+        PeerEvent::Changed(Event::Expired(ObjectKey::new("default", name)))
     }
 
     fn all(pacer: &mut Pacer, now: Instant) -> Vec<PeerEvent> {

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use emcee_core::endpoint::Endpoint;
 use emcee_core::inputs::KeyMaterial;
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
@@ -116,9 +116,9 @@ impl Test {
     }
 }
 
-fn offer(name: &str, port: u16) -> Offer {
-    Offer {
-        key: Key::new("default", name),
+fn offer(name: &str, port: u16) -> Announcement {
+    Announcement {
+        key: ObjectKey::new("default", name),
         mode: Mode::Boundary,
         server_name: names::server_name(name, "default", "blue"),
         protocol: Protocol::Http,
@@ -130,7 +130,7 @@ fn offer(name: &str, port: u16) -> Offer {
     }
 }
 
-fn response(announcements: &[Offer]) -> DeltaDiscoveryResponse {
+fn response(announcements: &[Announcement]) -> DeltaDiscoveryResponse {
     let encoded = announcements.iter().flat_map(|announcement| encode(announcement).unwrap());
     DeltaDiscoveryResponse {
         type_url: ENDPOINT_SLICE.into(),
@@ -140,7 +140,7 @@ fn response(announcements: &[Offer]) -> DeltaDiscoveryResponse {
     }
 }
 
-async fn send(sender: &Sender, announcements: &[Offer]) {
+async fn send(sender: &Sender, announcements: &[Announcement]) {
     sender.ready().await.unwrap().send(&response(announcements));
 }
 

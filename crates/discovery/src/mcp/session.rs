@@ -11,8 +11,8 @@
 
 use std::collections::BTreeMap;
 
-use emcee_core::plan::Kind;
-use emcee_core::text::plain;
+use emcee_core::plan::GeneratedKind;
+use emcee_core::text::sanitize_text;
 use thiserror::Error;
 
 use super::store::{Snapshot, type_url};
@@ -88,11 +88,11 @@ impl Session {
         }
         // xDS requires the node in the first request only.
         if let Some(node) = &request.node {
-            self.client = plain(&node.id, MAX_TEXT);
+            self.client = sanitize_text(&node.id, MAX_TEXT);
         }
         let type_url = (rank(&request.type_url), request.type_url);
         if let Some(subscription) = self.types.get_mut(&type_url) {
-            let refusal = request.error_detail.map(|status| plain(&status.message, MAX_TEXT));
+            let refusal = request.error_detail.map(|status| sanitize_text(&status.message, MAX_TEXT));
             return Ok(subscription.answer(&request.response_nonce, refusal));
         }
         if self.types.len() >= MAX_TYPES {
@@ -162,8 +162,8 @@ impl Subscription {
 
 /// Position of a type in the order of kinds. Types that Emcee does not write come last.
 fn rank(type_url_asked: &str) -> usize {
-    let position = Kind::ALL.into_iter().position(|kind| type_url(kind) == type_url_asked);
-    position.unwrap_or(Kind::ALL.len())
+    let position = GeneratedKind::ALL.into_iter().position(|kind| type_url(kind) == type_url_asked);
+    position.unwrap_or(GeneratedKind::ALL.len())
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 
 use emcee_api::istio::IstioSpec;
-use emcee_core::key::Key;
-use emcee_core::plan::{Body, Kind, Object};
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::{GeneratedKind, GeneratedObject, ObjectContent};
 use prost::Message;
 use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -26,7 +26,7 @@ type Hash = [u8; 16];
 /// All objects of the kinds that istiod reads. The translation writes it; streams read its [`McpSnapshot`]s.
 #[derive(Debug, Default)]
 pub struct Store {
-    items: BTreeMap<Kind, BTreeMap<Key, Item>>,
+    items: BTreeMap<GeneratedKind, BTreeMap<ObjectKey, Item>>,
     snapshot: Snapshot,
 }
 
@@ -54,8 +54,8 @@ static EMPTY: LazyLock<Arc<Set>> = LazyLock::new(|| Arc::new(Set::of(&BTreeMap::
 impl Store {
     /// Replaces all objects. Unchanged objects are not encoded again, and a type without changes keeps its set. Kinds
     /// that are not Istio's are ignored.
-    pub fn set<'a>(&mut self, objects: impl IntoIterator<Item = &'a Object>) -> Snapshot {
-        let mut items: BTreeMap<Kind, BTreeMap<Key, Item>> = BTreeMap::new();
+    pub fn set<'a>(&mut self, objects: impl IntoIterator<Item = &'a GeneratedObject>) -> Snapshot {
+        let mut items: BTreeMap<GeneratedKind, BTreeMap<ObjectKey, Item>> = BTreeMap::new();
         for object in objects {
             if let Some((key, item)) = self.item(object) {
                 items.entry(object.kind()).or_default().insert(key, item);
@@ -78,9 +78,9 @@ impl Store {
         self.snapshot.clone()
     }
 
-    fn item(&self, object: &Object) -> Option<(Key, Item)> {
-        let body = body(&object.body)?;
-        let key = Key { namespace: Arc::clone(&object.namespace), name: object.name.as_str().into() };
+    fn item(&self, object: &GeneratedObject) -> Option<(ObjectKey, Item)> {
+        let body = body(&object.content)?;
+        let key = ObjectKey { namespace: Arc::clone(&object.namespace), name: object.name.as_str().into() };
         let metadata = metadata(object, &key);
         let hash = hash(&metadata, &body);
         // The hash covers all but the version, which is the hash itself. If it is equal, the encoded bytes are reused.
@@ -94,7 +94,7 @@ impl Store {
         Some((key, Item { hash, bytes: any.encode_to_vec().into() }))
     }
 
-    fn publish(&self, changed: &[Kind]) -> Snapshot {
+    fn publish(&self, changed: &[GeneratedKind]) -> Snapshot {
         let sets = self.items.iter().map(|(kind, items)| {
             let type_url = type_url(*kind);
             let before = self.snapshot.find(&type_url).filter(|_| !changed.contains(kind));
@@ -119,7 +119,7 @@ impl Snapshot {
 }
 
 impl Set {
-    fn of(items: &BTreeMap<Key, Item>) -> Self {
+    fn of(items: &BTreeMap<ObjectKey, Item>) -> Self {
         let mut hash = Sha256::new();
         for item in items.values() {
             hash.update(item.hash);
@@ -130,28 +130,28 @@ impl Set {
 }
 
 /// Returns the type URL that istiod uses for a kind: `group/version/Kind`.
-pub(super) fn type_url(kind: Kind) -> String {
+pub(super) fn type_url(kind: GeneratedKind) -> String {
     [kind.api_version(), "/", kind.as_str()].concat()
 }
 
 /// Encodes the spec of an object. `None` for kinds that istiod does not read from MCP.
-fn body(body: &Body) -> Option<Any> {
+fn body(body: &ObjectContent) -> Option<Any> {
     match body {
-        Body::AuthorizationPolicy(spec) => Some(any(&**spec)),
-        Body::DestinationRule(spec) => Some(any(&**spec)),
-        Body::ServiceEntry(spec) => Some(any(&**spec)),
-        Body::VirtualService(spec) => Some(any(&**spec)),
-        Body::Gateway(spec) => Some(any(&**spec)),
-        Body::ServiceAccount
-        | Body::Role(_)
-        | Body::RoleBinding(..)
-        | Body::Secret(_)
-        | Body::NetworkPolicy(_)
-        | Body::PodDisruptionBudget(_)
-        | Body::Deployment(_)
-        | Body::Service(_)
-        | Body::ServiceExposition(_)
-        | Body::ServiceBinding(_) => None,
+        ObjectContent::AuthorizationPolicy(spec) => Some(any(&**spec)),
+        ObjectContent::DestinationRule(spec) => Some(any(&**spec)),
+        ObjectContent::ServiceEntry(spec) => Some(any(&**spec)),
+        ObjectContent::VirtualService(spec) => Some(any(&**spec)),
+        ObjectContent::Gateway(spec) => Some(any(&**spec)),
+        ObjectContent::ServiceAccount
+        | ObjectContent::Role(_)
+        | ObjectContent::RoleBinding(..)
+        | ObjectContent::Secret(_)
+        | ObjectContent::NetworkPolicy(_)
+        | ObjectContent::PodDisruptionBudget(_)
+        | ObjectContent::Deployment(_)
+        | ObjectContent::Service(_)
+        | ObjectContent::ServiceExposition(_)
+        | ObjectContent::ServiceBinding(_) => None,
     }
 }
 
@@ -160,7 +160,7 @@ fn any<S: IstioSpec>(spec: &S) -> Any {
 }
 
 /// Returns the metadata without the version.
-fn metadata(object: &Object, key: &Key) -> Metadata {
+fn metadata(object: &GeneratedObject, key: &ObjectKey) -> Metadata {
     Metadata {
         name: key.to_string(),
         create_time: Some(CREATED),

@@ -5,8 +5,8 @@ mod service;
 
 use std::fmt;
 
-use emcee_core::catalogue::Offer;
-use emcee_core::key::Key;
+use emcee_core::catalogue::Announcement;
+use emcee_core::key::ObjectKey;
 use emcee_core::names;
 use serde_json::{Map, Value};
 
@@ -29,7 +29,7 @@ pub struct Catalogue {
     /// The recipient, under the name that the announcing mesh uses for it. `None` if the document does not contain it.
     pub peer: Option<String>,
     /// The services, sorted by key.
-    pub offers: Vec<Offer>,
+    pub offers: Vec<Announcement>,
 }
 
 /// A problem in a document. Displays as `field: what is wrong (what is allowed)`.
@@ -129,7 +129,7 @@ impl Checker {
         Some((relationship, peer))
     }
 
-    fn paths(&mut self, paths: &Map<String, Value>, relationship: &str) -> Vec<Offer> {
+    fn paths(&mut self, paths: &Map<String, Value>, relationship: &str) -> Vec<Announcement> {
         // An iterator that is created twice: the count comes first, to reject a huge document before any service is
         // read.
         let services = || paths.iter().filter_map(|(path, item)| Some((path, item.get(EXTENSION)?)));
@@ -197,9 +197,9 @@ impl Checker {
     }
 }
 
-fn key(path: &str) -> Option<Key> {
+fn key(path: &str) -> Option<ObjectKey> {
     let (namespace, name) = path.strip_prefix('/')?.split_once('/')?;
-    (names::is_dns_label(namespace) && names::is_dns_label(name)).then(|| Key::new(namespace, name))
+    (names::is_dns_label(namespace) && names::is_dns_label(name)).then(|| ObjectKey::new(namespace, name))
 }
 
 fn describe(value: &Value) -> String {

@@ -1,4 +1,4 @@
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
@@ -9,9 +9,9 @@ use super::*;
 
 const GOLDEN: &str = include_str!("golden/blue_for_m1.json");
 
-fn offer(name: &str, mode: Mode, protocol: Protocol, port: u16) -> Offer {
-    Offer {
-        key: Key::new("default", name),
+fn offer(name: &str, mode: Mode, protocol: Protocol, port: u16) -> Announcement {
+    Announcement {
+        key: ObjectKey::new("default", name),
         mode,
         server_name: names::server_name(name, "default", "blue"),
         protocol,
@@ -23,12 +23,12 @@ fn offer(name: &str, mode: Mode, protocol: Protocol, port: u16) -> Offer {
     }
 }
 
-fn ratings() -> Offer {
+fn ratings() -> Announcement {
     offer("ratings", Mode::Boundary, Protocol::Http, 9080)
 }
 
-fn reviews() -> Offer {
-    Offer {
+fn reviews() -> Announcement {
+    Announcement {
         endpoints: ["203.0.113.7:15443", "[2001:db8::7]:15443"].map(|text| text.parse().unwrap()).into(),
         identities: vec!["spiffe://m2.example/ns/default/sa/reviews".to_owned()],
         root_hash: Some("2c26b46b68ffc68f".to_owned()),
@@ -36,7 +36,7 @@ fn reviews() -> Offer {
     }
 }
 
-fn json(announcements: &[Offer]) -> Value {
+fn json(announcements: &[Announcement]) -> Value {
     serde_json::to_value(document("blue", "m1", announcements)).unwrap()
 }
 
@@ -79,11 +79,11 @@ fn a_document_says_what_the_offers_say_in_the_order_of_their_names() {
 
 #[test]
 fn a_version_changes_with_what_is_offered_and_with_nothing_else() {
-    let version = |announcements: &[Offer]| json(announcements)["info"]["version"].clone();
+    let version = |announcements: &[Announcement]| json(announcements)["info"]["version"].clone();
     let one = version(&[ratings(), reviews()]);
     assert_eq!(version(&[reviews(), ratings()]), one);
     assert_ne!(version(&[reviews()]), one);
-    assert_ne!(version(&[reviews(), Offer { port: 1, ..ratings() }]), one);
+    assert_ne!(version(&[reviews(), Announcement { port: 1, ..ratings() }]), one);
 }
 
 #[test]

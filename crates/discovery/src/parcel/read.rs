@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use emcee_core::catalogue::Offer;
-use emcee_core::key::Key;
+use emcee_core::catalogue::Announcement;
+use emcee_core::key::ObjectKey;
 use emcee_core::names;
 use jiff::Timestamp;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
@@ -188,7 +188,7 @@ fn slice_name(slice: &EndpointSlice) -> Result<SliceName, Wrong> {
     let refused =
         |()| wrong("addressType", format!("{} is unknown (IPv4, IPv6 or FQDN)", quote(&slice.address_type)));
     let address_type: AddressType = slice.address_type.parse().map_err(refused)?;
-    Ok(SliceName { key: Key::new(namespace, service), address_type, port: None })
+    Ok(SliceName { key: ObjectKey::new(namespace, service), address_type, port: None })
 }
 
 fn on_the_wire(slice: EndpointSlice, name: &SliceName) -> wire::EndpointSlice {
@@ -234,7 +234,7 @@ fn told(error: &DecodeError) -> Wrong {
 }
 
 /// Slices with the indexes of their objects, by service.
-type Services = BTreeMap<Key, Vec<(usize, Slice)>>;
+type Services = BTreeMap<ObjectKey, Vec<(usize, Slice)>>;
 
 /// Assembles the objects. They must agree on relationship, mesh and time, and about each service.
 fn together(items: Vec<(usize, Item)>, problems: &mut Vec<Problem>) -> Option<Parcel> {
@@ -255,7 +255,7 @@ fn together(items: Vec<(usize, Item)>, problems: &mut Vec<Problem>) -> Option<Pa
     Some(Parcel { relationship, mesh, exported_at, offers: announcements })
 }
 
-fn offer(key: Key, slices: Vec<(usize, Slice)>, problems: &mut Vec<Problem>) -> Option<Offer> {
+fn offer(key: ObjectKey, slices: Vec<(usize, Slice)>, problems: &mut Vec<Problem>) -> Option<Announcement> {
     let (first, facts) = slices.first().map(|(index, slice)| (*index, slice.facts.clone()))?;
     let mut refuse = |index: usize, field: &str, message| {
         problems.push(Problem { item: Some(index), field: field.to_owned(), message });

@@ -4,13 +4,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::slice::discovery_key;
+use crate::slice::discovery_announcement_key;
 
-fn offer(name: &str, endpoints: &[&str]) -> Offer {
+fn offer(name: &str, endpoints: &[&str]) -> Announcement {
     let mut endpoints: Vec<_> = endpoints.iter().map(|text| text.parse().unwrap()).collect();
     endpoints.sort_unstable();
-    Offer {
-        key: Key::new("default", name),
+    Announcement {
+        key: ObjectKey::new("default", name),
         mode: Mode::Wharf,
         server_name: format!("{name}.default.blue.emcee.internal"),
         protocol: Protocol::Grpc,
@@ -25,7 +25,7 @@ fn offer(name: &str, endpoints: &[&str]) -> Offer {
     }
 }
 
-fn parcel(announcements: impl Into<Vec<Offer>>) -> Parcel {
+fn parcel(announcements: impl Into<Vec<Announcement>>) -> Parcel {
     Parcel {
         relationship: "blue".into(),
         mesh: Some("m2".into()),
@@ -100,7 +100,7 @@ fn a_parcel_is_read_as_it_was_written_in_whatever_order_its_objects_come() {
         offer("details", &[]),
         offer("ratings", &["203.0.113.7:80", "203.0.113.7:81", "[2001:db8::7]:80", "a.example:80"]),
         offer("reviews", &["203.0.113.7:15443"]),
-        Offer { identities: Vec::new(), root_hash: None, ..offer("tcp", &["203.0.113.9:15443"]) },
+        Announcement { identities: Vec::new(), root_hash: None, ..offer("tcp", &["203.0.113.9:15443"]) },
     ];
     for mesh in [Some("m2".to_owned()), None] {
         let bundle = Parcel { mesh, ..parcel(announcements.clone()) };
@@ -114,8 +114,8 @@ fn a_parcel_is_read_as_it_was_written_in_whatever_order_its_objects_come() {
 
 #[test]
 fn what_no_mesh_would_take_is_not_exported() {
-    let bad = Offer { trust_domain: "M2".into(), ..offer("ratings", &[]) };
-    let comma = Offer { identities: vec!["a,b".into()], ..offer("reviews", &[]) };
+    let bad = Announcement { trust_domain: "M2".into(), ..offer("ratings", &[]) };
+    let comma = Announcement { identities: vec!["a,b".into()], ..offer("reviews", &[]) };
     let errors = write(&parcel([bad, offer("details", &[]), comma])).unwrap_err();
     let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(errors.len(), 2);
@@ -125,7 +125,7 @@ fn what_no_mesh_would_take_is_not_exported() {
 
 #[test]
 fn how_an_emcee_is_reached_is_not_exported() {
-    let own = Offer { key: discovery_key(), ..offer("reviews", &["203.0.113.7:15443"]) };
+    let own = Announcement { key: discovery_announcement_key(), ..offer("reviews", &["203.0.113.7:15443"]) };
     assert_eq!(write(&parcel([own])), Ok(Vec::new()));
 }
 

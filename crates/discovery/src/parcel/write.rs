@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use prost::Message;
 use serde_json::{Map, Value, json};
 
 use super::{API_VERSION, EXPORTED_AT, KIND, MESH, Parcel, RELATIONSHIP, SERVICE_NAME, WriteError};
-use crate::slice::{discovery_key, encode};
+use crate::slice::{discovery_announcement_key, encode};
 use crate::wire;
 
 /// Converts a bundle to EndpointSlices, in the order of its announcements.
@@ -16,7 +16,9 @@ use crate::wire;
 pub fn write(bundle: &Parcel) -> Result<Vec<Value>, Vec<WriteError>> {
     let (mut objects, mut errors) = (Vec::new(), Vec::new());
     // The announcement of this Emcee's own discovery server is of no use in a relationship without a stream.
-    for announcement in bundle.offers.iter().filter(|announcement| announcement.key != discovery_key()) {
+    for announcement in
+        bundle.offers.iter().filter(|announcement| announcement.key != discovery_announcement_key())
+    {
         match slices(announcement) {
             Ok(slices) => objects.extend(slices.iter().map(|slice| object(bundle, announcement, slice))),
             Err(error) => errors.push(error),
@@ -25,7 +27,7 @@ pub fn write(bundle: &Parcel) -> Result<Vec<Value>, Vec<WriteError>> {
     if errors.is_empty() { Ok(objects) } else { Err(errors) }
 }
 
-fn slices(announcement: &Offer) -> Result<Vec<wire::EndpointSlice>, WriteError> {
+fn slices(announcement: &Announcement) -> Result<Vec<wire::EndpointSlice>, WriteError> {
     // Encoding and decoding again keeps one definition of the content: the one on the wire.
     let encoded =
         encode(announcement).map_err(|reason| WriteError { key: announcement.key.clone(), reason })?;
@@ -37,7 +39,7 @@ fn slices(announcement: &Offer) -> Result<Vec<wire::EndpointSlice>, WriteError> 
     Ok(slices.map(|slice| slice.expect("what was encoded just now can be decoded")).collect())
 }
 
-fn object(bundle: &Parcel, announcement: &Offer, slice: &wire::EndpointSlice) -> Value {
+fn object(bundle: &Parcel, announcement: &Announcement, slice: &wire::EndpointSlice) -> Value {
     let metadata = slice.metadata.clone().unwrap_or_default();
     let mut annotations = metadata.annotations;
     annotations.extend(about(bundle));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use prost::bytes::Bytes;
 
 use crate::shelf::Record;
@@ -22,7 +22,7 @@ pub(super) struct Chunk<'a> {
 #[derive(Debug)]
 struct Entry<'a> {
     revision: u64,
-    key: Option<&'a Key>,
+    key: Option<&'a ObjectKey>,
     name: Arc<str>,
     bytes: Option<Bytes>,
 }
@@ -64,7 +64,7 @@ impl<'a> Chunk<'a> {
 
     /// Drops the last entries if they belong to this service, so that they are sent in the next chunk together with
     /// the rest. The client then never sees half of a change. A service that fills a chunk alone is sent in parts.
-    pub(super) fn leave(&mut self, key: &Key) {
+    pub(super) fn leave(&mut self, key: &ObjectKey) {
         let others = self.entries.iter().rposition(|entry| entry.key != Some(key));
         if let Some(last) = others {
             self.entries.truncate(last + 1);

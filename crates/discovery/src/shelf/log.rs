@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use foldhash::{HashMap, HashMapExt};
 use prost::bytes::Bytes;
 
@@ -14,7 +14,7 @@ use crate::slice::Encoded;
 #[derive(Debug)]
 pub(crate) struct Record {
     /// The service that the resource belongs to.
-    pub(crate) key: Key,
+    pub(crate) key: ObjectKey,
     pub(crate) name: Arc<str>,
     /// `None` for a tombstone.
     pub(crate) content: Option<Content>,
@@ -28,12 +28,12 @@ pub(crate) struct Content {
 }
 
 impl Record {
-    pub(super) fn offered(key: &Key, resource: Encoded) -> Self {
+    pub(super) fn offered(key: &ObjectKey, resource: Encoded) -> Self {
         let Encoded { name, version, bytes } = resource;
         Self { key: key.clone(), name, content: Some(Content { version, bytes }) }
     }
 
-    pub(super) fn removed(key: &Key, name: Arc<str>) -> Self {
+    pub(super) fn removed(key: &ObjectKey, name: Arc<str>) -> Self {
         Self { key: key.clone(), name, content: None }
     }
 

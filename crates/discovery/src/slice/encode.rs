@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use emcee_core::endpoint::Endpoint;
 use prost::Message;
 use prost::bytes::Bytes;
@@ -43,7 +43,7 @@ pub enum EncodeError {
 }
 
 /// Encodes an announcement as resources, in the order of their [`SliceName`]s. [`decode_slice`] accepts each of them.
-pub fn encode(announcement: &Offer) -> Result<Vec<Encoded>, EncodeError> {
+pub fn encode(announcement: &Announcement) -> Result<Vec<Encoded>, EncodeError> {
     if let Some(identity) = announcement.identities.iter().find(|identity| identity.contains(',')) {
         return Err(EncodeError::Comma(identity.clone()));
     }
@@ -69,7 +69,7 @@ fn shared(encoded: Vec<u8>) -> Bytes {
 }
 
 /// Splits an announcement into slices, whether or not they can be encoded.
-pub(crate) fn split(announcement: &Offer) -> Vec<Slice> {
+pub(crate) fn split(announcement: &Announcement) -> Vec<Slice> {
     let attributes = Facts::of(announcement);
     let slice = |address_type, port, endpoints| {
         let name = SliceName { key: announcement.key.clone(), address_type, port };
@@ -128,7 +128,7 @@ fn content(slice: &Slice, annotations: &BTreeMap<String, String>) -> wire::Endpo
     }
 }
 
-fn annotations(announcement: &Offer) -> BTreeMap<String, String> {
+fn annotations(announcement: &Announcement) -> BTreeMap<String, String> {
     let mut annotations = BTreeMap::new();
     let mut set = |name: &str, value: String| annotations.insert(name.to_owned(), value);
     set(STYLE, announcement.mode.to_string());

@@ -4,10 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use emcee_core::endpoint::Host;
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use emcee_core::names;
 
-use super::discovery_key;
+use super::discovery_announcement_key;
 
 /// Address type of a slice, with the same values as in Kubernetes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,7 +53,7 @@ impl FromStr for AddressType {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SliceName {
     /// Namespace and name of the exposed service.
-    pub key: Key,
+    pub key: ObjectKey,
     /// Type of all addresses in the slice.
     pub address_type: AddressType,
     /// Port of the endpoints, or `None` for the lowest port of the type.
@@ -84,11 +84,11 @@ impl FromStr for SliceName {
     fn from_str(text: &str) -> Result<Self, ()> {
         let (key, last) = text.rsplit_once('/').ok_or(())?;
         let (namespace, name) = key.split_once('/').ok_or(())?;
-        let key = Key::new(namespace, name);
+        let key = ObjectKey::new(namespace, name);
         // The key of the discovery service is no valid namespace on purpose, so no exposed service can collide with
         // it.
         let valid = names::is_dns_label(namespace) && names::is_dns_label(name);
-        if !valid && key != discovery_key() {
+        if !valid && key != discovery_announcement_key() {
             return Err(());
         }
         let (kind, port) = match last.split_once('-') {

@@ -1,14 +1,14 @@
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use prost::Message;
 
 use super::*;
 use crate::wire;
 
-fn offer(endpoints: &[&str]) -> Offer {
+fn offer(endpoints: &[&str]) -> Announcement {
     let mut endpoints: Vec<Endpoint> = endpoints.iter().map(|text| text.parse().unwrap()).collect();
     endpoints.sort_unstable();
-    Offer {
-        key: Key::new("default", "reviews"),
+    Announcement {
+        key: ObjectKey::new("default", "reviews"),
         mode: Mode::Flat,
         server_name: "reviews.default.yellow.emcee.internal".into(),
         protocol: Protocol::Http,
@@ -24,7 +24,7 @@ fn decoded(encoded: &Encoded) -> Slice {
     decode(&wire::Resource::decode(encoded.bytes.clone()).unwrap()).unwrap()
 }
 
-fn names(announcement: &Offer) -> Vec<String> {
+fn names(announcement: &Announcement) -> Vec<String> {
     encode(announcement).unwrap().iter().map(|encoded| encoded.name.to_string()).collect()
 }
 
@@ -61,20 +61,20 @@ fn there_is_a_slice_for_each_address_type_and_port_and_one_for_nothing() {
 
 #[test]
 fn a_version_is_that_of_the_content() {
-    let version = |announcement: &Offer| encode(announcement).unwrap()[0].version.clone();
+    let version = |announcement: &Announcement| encode(announcement).unwrap()[0].version.clone();
     let one = offer(&["203.0.113.7:80"]);
     assert_eq!(version(&one), version(&one.clone()));
     assert_eq!(version(&one).len(), 32);
     for other in [
         offer(&["203.0.113.8:80"]),
         offer(&["203.0.113.7:81"]),
-        Offer { port: 81, ..one.clone() },
-        Offer { mode: Mode::Wharf, ..one.clone() },
-        Offer { protocol: Protocol::Grpc, ..one.clone() },
-        Offer { server_name: "x".into(), ..one.clone() },
-        Offer { identities: Vec::new(), ..one.clone() },
-        Offer { trust_domain: "x".into(), ..one.clone() },
-        Offer { root_hash: None, ..one.clone() },
+        Announcement { port: 81, ..one.clone() },
+        Announcement { mode: Mode::Wharf, ..one.clone() },
+        Announcement { protocol: Protocol::Grpc, ..one.clone() },
+        Announcement { server_name: "x".into(), ..one.clone() },
+        Announcement { identities: Vec::new(), ..one.clone() },
+        Announcement { trust_domain: "x".into(), ..one.clone() },
+        Announcement { root_hash: None, ..one.clone() },
     ] {
         assert_ne!(version(&one), version(&other));
     }
@@ -83,11 +83,11 @@ fn a_version_is_that_of_the_content() {
 #[test]
 fn an_offer_that_no_peer_would_take_is_not_announced() {
     let many = (0..=MAX_IDENTITIES).map(|n| format!("spiffe://a.example/{n}")).collect();
-    let error = encode(&Offer { identities: many, ..offer(&[]) }).unwrap_err();
+    let error = encode(&Announcement { identities: many, ..offer(&[]) }).unwrap_err();
     assert_eq!(error.to_string(), "cannot be announced: 101 identities are too many (100 are allowed)");
-    let error = encode(&Offer { identities: vec!["a,b".into()], ..offer(&[]) }).unwrap_err();
+    let error = encode(&Announcement { identities: vec!["a,b".into()], ..offer(&[]) }).unwrap_err();
     assert_eq!(error.to_string(), r#"cannot be announced: the identity "a,b" contains a comma"#);
-    assert!(encode(&Offer { server_name: "A b".into(), ..offer(&[]) }).is_err());
+    assert!(encode(&Announcement { server_name: "A b".into(), ..offer(&[]) }).is_err());
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn the_largest_resource_fits_in_a_response() {
     let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
     let path = |n: usize| format!("spiffe://a.example/{n:02}{}", "x".repeat(2_048 - 21));
     let identities = (0..MAX_IDENTITIES).map(path).collect();
-    let encoded = encode(&Offer { identities, ..offer(&hosts) }).unwrap();
+    let encoded = encode(&Announcement { identities, ..offer(&hosts) }).unwrap();
     let response = wire::DeltaDiscoveryResponse {
         resources: vec![encoded[0].bytes.clone()],
         ..wire::DeltaDiscoveryResponse::default()
@@ -116,8 +116,8 @@ fn the_largest_resource_fits_in_a_response() {
 
 #[test]
 fn an_emcee_announces_itself_where_no_namespace_can_be() {
-    let own = Offer {
-        key: discovery_key(),
+    let own = Announcement {
+        key: discovery_announcement_key(),
         server_name: crate::tls::server_name("blue"),
         ..offer(&["203.0.113.7:15443"])
     };

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use emcee_core::catalogue::Offer;
-use emcee_core::key::Key;
+use emcee_core::catalogue::Announcement;
+use emcee_core::key::ObjectKey;
 
 use super::{Settings, Share};
-use crate::slice::{MAX_ENDPOINTS, Slice, SliceName, discovery_key};
+use crate::slice::{MAX_ENDPOINTS, Slice, SliceName, discovery_announcement_key};
 
 /// A slice with its version and size.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ type Service = BTreeMap<SliceName, HeldSlice>;
 /// Slices by service, with their total number and size.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    services: BTreeMap<Key, Service>,
+    services: BTreeMap<ObjectKey, Service>,
     count: usize,
     bytes: usize,
     share: Option<Share>,
@@ -40,12 +40,12 @@ impl Held {
         self.services.values().flat_map(BTreeMap::keys)
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+    pub(super) fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
         self.services.keys()
     }
 
     /// Removes and returns all slices of a service.
-    pub(super) fn take(&mut self, key: &Key) -> Vec<HeldSlice> {
+    pub(super) fn take(&mut self, key: &ObjectKey) -> Vec<HeldSlice> {
         self.take_service(key).into_values().collect()
     }
 
@@ -56,7 +56,7 @@ impl Held {
     }
 
     /// Keeps only those slices of a service that have the same attributes as `like`, whose slices all agree.
-    pub(super) fn retain_like(&mut self, key: &Key, like: &[HeldSlice]) {
+    pub(super) fn retain_like(&mut self, key: &ObjectKey, like: &[HeldSlice]) {
         let mut service = self.take_service(key);
         service.retain(|_, held| like.first().is_some_and(|like| held.slice.facts == like.slice.facts));
         self.put_service(key, service);
@@ -82,24 +82,29 @@ impl Held {
         slices.map(|(name, held)| (name.to_string(), held.version.clone())).collect()
     }
 
-    pub(super) fn offer(&self, key: &Key) -> Option<Offer> {
+    pub(super) fn offer(&self, key: &ObjectKey) -> Option<Announcement> {
         self.services.get(key).and_then(combined)
     }
 
-    pub(super) fn offers(&self) -> impl Iterator<Item = Offer> {
+    pub(super) fn offers(&self) -> impl Iterator<Item = Announcement> {
         self.services.values().filter_map(combined)
     }
 
     /// Whether there is any service other than the peer's own Emcee.
     pub(super) fn has_services(&self) -> bool {
-        self.services.keys().any(|key| *key != discovery_key())
+        self.services.keys().any(|key| *key != discovery_announcement_key())
     }
 
     /// Returns the announcement that results from adding slices of one service, which must agree. Changes nothing.
     ///
     /// # Errors
     /// Returns the reason if the result would exceed a quota or the budget.
-    pub(super) fn with(&self, key: &Key, new: &[HeldSlice], settings: &Settings) -> Result<Offer, String> {
+    pub(super) fn with(
+        &self,
+        key: &ObjectKey,
+        new: &[HeldSlice],
+        settings: &Settings,
+    ) -> Result<Announcement, String> {
         let mut service = self.services.get(key).cloned().unwrap_or_default();
         let before: usize = service.values().map(|held| held.size).sum();
         // Counts are computed without the service and then with its new state, as contradicting slices are dropped.
@@ -129,13 +134,13 @@ impl Held {
     }
 
     /// Adds slices of one service, which must agree. Does not check quotas.
-    pub(super) fn update(&mut self, key: &Key, new: Vec<HeldSlice>) {
+    pub(super) fn update(&mut self, key: &ObjectKey, new: Vec<HeldSlice>) {
         let mut service = self.take_service(key);
         overlay(&mut service, new);
         self.put_service(key, service);
     }
 
-    pub(super) fn forget(&mut self, key: &Key) {
+    pub(super) fn forget(&mut self, key: &ObjectKey) {
         self.take_service(key);
         self.put_service(key, Service::new());
     }
@@ -147,8 +152,9 @@ impl Held {
     }
 
     /// Removes all services but the peer's own Emcee, whose addresses are still needed. Returns their keys.
-    pub(super) fn clear(&mut self) -> Vec<Key> {
-        let keys: Vec<_> = self.services.keys().filter(|key| **key != discovery_key()).cloned().collect();
+    pub(super) fn clear(&mut self) -> Vec<ObjectKey> {
+        let keys: Vec<_> =
+            self.services.keys().filter(|key| **key != discovery_announcement_key()).cloned().collect();
         for key in &keys {
             self.forget(key);
         }
@@ -157,7 +163,7 @@ impl Held {
 
     /// Removes a service and subtracts it from the totals. Followed by [`put_service`](Self::put_service) after a
     /// change.
-    fn take_service(&mut self, key: &Key) -> Service {
+    fn take_service(&mut self, key: &ObjectKey) -> Service {
         let service = self.services.remove(key).unwrap_or_default();
         self.count -= service.len();
         self.bytes -= service.values().map(|held| held.size).sum::<usize>();
@@ -165,7 +171,7 @@ impl Held {
     }
 
     /// Inserts a service, adds it to the totals and updates the share. An empty service is not inserted.
-    fn put_service(&mut self, key: &Key, service: Service) {
+    fn put_service(&mut self, key: &ObjectKey, service: Service) {
         self.count += service.len();
         self.bytes += service.values().map(|held| held.size).sum::<usize>();
         if let Some(share) = &self.share {
@@ -187,7 +193,7 @@ fn overlay(service: &mut Service, new: Vec<HeldSlice>) {
 }
 
 /// Combines the slices of a service into one announcement. `None` if there are no slices.
-fn combined(service: &Service) -> Option<Offer> {
+fn combined(service: &Service) -> Option<Announcement> {
     let Slice { name, facts, .. } = &service.values().next()?.slice;
     let endpoints = service.values().flat_map(|held| held.slice.endpoints.iter().cloned());
     Some(facts.offer(name.key.clone(), endpoints))

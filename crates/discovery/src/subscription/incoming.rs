@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use prost::Message;
 use prost::bytes::Bytes;
 
@@ -15,7 +15,7 @@ use crate::wire::Resource;
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
     /// New slices of each service, in the order of the response.
-    pub(super) services: BTreeMap<Key, Vec<HeldSlice>>,
+    pub(super) services: BTreeMap<ObjectKey, Vec<HeldSlice>>,
     /// Names of all resources whose name is valid, even if their content is not.
     pub(super) offered: Vec<SliceName>,
     pub(super) removed: Vec<SliceName>,

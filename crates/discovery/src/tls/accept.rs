@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use emcee_core::text::plain;
+use emcee_core::text::sanitize_text;
 use rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{Error as RustlsError, ServerConfig};
@@ -98,7 +98,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await;
-    let start = start.map_err(|error| AcceptError::NotTls(plain(&error.to_string(), MOST_WORDS)))?;
+    let start = start.map_err(|error| AcceptError::NotTls(sanitize_text(&error.to_string(), MOST_WORDS)))?;
     let server_name = start.client_hello().server_name().map(str::to_owned);
     let relationship = find(server_name.as_deref(), relationships).cloned();
     Ok(Hello { start, server_name, relationship })
@@ -174,7 +174,10 @@ fn failure(relationship: &Relationship, error: &io::Error) -> AcceptError {
     let refusal = rustls_error(error).and_then(|error| CertificateRefusal::of_rustls(error, Role::Client));
     match refusal {
         Some(refusal) => AcceptError::Certificate { relationship: name, refusal },
-        None => AcceptError::Handshake { relationship: name, reason: plain(&error.to_string(), MOST_WORDS) },
+        None => AcceptError::Handshake {
+            relationship: name,
+            reason: sanitize_text(&error.to_string(), MOST_WORDS),
+        },
     }
 }
 

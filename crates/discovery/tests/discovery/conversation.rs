@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use emcee_discovery::shelf::{Shelf, Visibility};
 use emcee_discovery::subscription::Event;
 
@@ -108,7 +108,7 @@ fn one_that_crashes_again_and_again_empties_nobody() {
 #[test]
 fn both_sides_know_what_is_refused_and_it_is_not_sent_again() {
     let mut cache = shelf(["ratings", "reviews"]);
-    let bad = Offer { port: REFUSED_PORT, ..offer("reviews") };
+    let bad = Announcement { port: REFUSED_PORT, ..offer("reviews") };
     put(&mut cache, &bad);
     let mut link = linked(&cache);
     let expected = vec![(v4("reviews"), "port 666 is not wanted".to_owned())];
@@ -135,7 +135,7 @@ fn many_services_arrive_whole_and_leave_nothing_behind_in_the_session() {
     assert_eq!((link.holds().len(), link.resources), (1_500, 3_000));
     for n in 0..1_500 {
         let name = format!("service-{n}");
-        let changed = Offer { port: 81, ..at(&name, &["203.0.113.7:80", "[2001:db8::7]:80"]) };
+        let changed = Announcement { port: 81, ..at(&name, &["203.0.113.7:80", "[2001:db8::7]:80"]) };
         put(&mut cache, &changed);
     }
     let events = link.settle(&cache);
@@ -146,14 +146,16 @@ fn many_services_arrive_whole_and_leave_nothing_behind_in_the_session() {
 #[test]
 fn a_peer_hears_nothing_of_others_and_the_search_for_it_works() {
     let mut cache = shelf(["reviews"]);
-    let secret = Offer { server_name: "secret.default.yellow.emcee.internal".into(), ..offer("secret") };
+    let secret =
+        Announcement { server_name: "secret.default.yellow.emcee.internal".into(), ..offer("secret") };
     let mut blue = linked(&cache);
     let mut yellow = Link::of("yellow", "m1");
     let mut other = Link::of("blue", "m3");
     for n in 0..100 {
-        let changed = Offer { port: 1 + n, ..secret.clone() };
+        let changed = Announcement { port: 1 + n, ..secret.clone() };
         let _ = cache.offer("yellow", &changed, &Visibility::All).unwrap();
-        let _ = cache.offer("blue", &Offer { port: 1 + n, ..offer("secret") }, &peers(["m3"])).unwrap();
+        let _ =
+            cache.offer("blue", &Announcement { port: 1 + n, ..offer("secret") }, &peers(["m3"])).unwrap();
         let before = blue.heard.len();
         blue.settle(&cache);
         assert_eq!(blue.heard.len(), before, "not a single byte");

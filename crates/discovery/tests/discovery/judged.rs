@@ -1,6 +1,6 @@
 //! When the peer policy changes, the client validates announcements again.
 
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use emcee_discovery::subscription::{Budget, Event, Settings, Subscription};
 
 use crate::subscription::{Client, REVIEWS, SECOND, expiring};
@@ -14,7 +14,7 @@ fn what_was_refused_is_judged_again() {
     client.unwanted = "ratings";
     let (events, _) = client.answers(response("1").offering(&[offer("ratings"), offer("reviews")]));
     assert_eq!(events, [Event::Offered(offer("reviews"))]);
-    let nothing = |_: &Offer| Err("a typo".to_owned());
+    let nothing = |_: &Announcement| Err("a typo".to_owned());
     let (events, again) = client.subscription.judge_again(&nothing);
     assert_eq!((events, again.len()), (vec![Event::Withdrawn(key("reviews"))], 2));
     assert_eq!(client.subscription.refusals().map(|(_, why)| why).collect::<Vec<_>>(), ["a typo", "a typo"]);
@@ -122,7 +122,7 @@ const LARGE: usize = 30;
 /// Each of two peers has a share of 500 bytes. The other 1,000 bytes are for the peer that needs them first.
 #[test]
 fn what_was_refused_counts_to_what_all_peers_may_have_here() {
-    let many: Vec<Offer> =
+    let many: Vec<Announcement> =
         (0..12).map(|number| at(&format!("reviews-{number}"), &["203.0.113.7:1"])).collect();
     let accepted_of =
         |client: &mut Client, version| client.answers(response(version).offering(&many)).0.len();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use emcee_discovery::Audience;
 use emcee_discovery::session::{Limits, Session};
 use emcee_discovery::shelf::Shelf;
@@ -34,7 +34,7 @@ pub(crate) struct Stream {
     responses: VecDeque<Vec<u8>>,
 }
 
-pub(crate) fn judge(offer: &Offer, is_strict: bool) -> Result<(), String> {
+pub(crate) fn judge(offer: &Announcement, is_strict: bool) -> Result<(), String> {
     if is_strict && offer.port == REFUSED_PORT {
         Err(format!("port {REFUSED_PORT} is not wanted"))
     } else {
@@ -102,7 +102,7 @@ impl Link {
         let response = DeltaDiscoveryResponse::decode(&*bytes).expect("an encoded message");
         self.resources += response.resources.len();
         let is_strict = self.is_strict;
-        let judge = move |offer: &Offer| judge(offer, is_strict);
+        let judge = move |offer: &Announcement| judge(offer, is_strict);
         let (events, answer) = self.client.receive(response, &judge, self.now).expect("a valid response");
         stream.requests.push_back(answer.encode_to_vec());
         Some(events)
@@ -142,7 +142,7 @@ impl Link {
         }
     }
 
-    pub(crate) fn holds(&self) -> Vec<Offer> {
+    pub(crate) fn holds(&self) -> Vec<Announcement> {
         self.client.offers().collect()
     }
 

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use emcee_core::catalogue::Offer;
-use emcee_core::key::Key;
+use emcee_core::catalogue::Announcement;
+use emcee_core::key::ObjectKey;
 use emcee_discovery::shelf::{Shelf, Visibility};
 use emcee_discovery::subscription::Event;
 use proptest::collection::vec;
@@ -80,10 +80,10 @@ fn step() -> impl Strategy<Value = Step> {
 struct World {
     cache: Shelf,
     /// What is announced in each relationship, and to which peers.
-    offered: BTreeMap<(&'static str, Key), (Offer, Visibility)>,
+    offered: BTreeMap<(&'static str, ObjectKey), (Announcement, Visibility)>,
     links: Vec<Link>,
     /// All announcements that each peer could have accepted so far.
-    accepted: Vec<Vec<Offer>>,
+    accepted: Vec<Vec<Announcement>>,
 }
 
 impl World {
@@ -101,7 +101,7 @@ impl World {
         match *step {
             Step::Offer(service, endpoints, port) => {
                 let (relationship, name) = SERVICES[service];
-                let offer = Offer { port, ..at(name, ENDPOINTS[endpoints]) };
+                let offer = Announcement { port, ..at(name, ENDPOINTS[endpoints]) };
                 let before = self.offered.get(&(relationship, offer.key.clone()));
                 let seen_by = before.map_or_else(|| usual(name), |(_, seen_by)| seen_by.clone());
                 self.offer(relationship, offer, seen_by);
@@ -109,14 +109,14 @@ impl World {
             Step::Narrow(service, to) => {
                 let (relationship, name) = SERVICES[service];
                 let seen_by = [Visibility::All, peers(["m1"]), peers(["m2"])][to].clone();
-                let now = self.offered.get(&(relationship, Key::new("default", name)));
+                let now = self.offered.get(&(relationship, ObjectKey::new("default", name)));
                 if let Some(offer) = now.map(|(offer, _)| offer.clone()) {
                     self.offer(relationship, offer, seen_by);
                 }
             }
             Step::Withdraw(service) => {
                 let (relationship, name) = SERVICES[service];
-                let key = Key::new("default", name);
+                let key = ObjectKey::new("default", name);
                 let _ = self.cache.withdraw(relationship, &key);
                 self.offered.remove(&(relationship, key));
             }
@@ -131,7 +131,7 @@ impl World {
         }
     }
 
-    fn offer(&mut self, relationship: &'static str, offer: Offer, seen_by: Visibility) {
+    fn offer(&mut self, relationship: &'static str, offer: Announcement, seen_by: Visibility) {
         let _ = self.cache.offer(relationship, &offer, &seen_by).expect("a valid announcement");
         for (index, (its, peer, _)) in PEERS.iter().enumerate() {
             if *its == relationship && seen_by.includes(peer) {
@@ -152,7 +152,7 @@ impl World {
         self.links.iter_mut().map(rest).collect()
     }
 
-    fn may_see(&self, index: usize) -> BTreeMap<Key, Offer> {
+    fn may_see(&self, index: usize) -> BTreeMap<ObjectKey, Announcement> {
         let (relationship, peer, _) = PEERS[index];
         let visible = self
             .offered
@@ -166,7 +166,7 @@ impl World {
     fn check(&self, index: usize) -> Result<(), TestCaseError> {
         let mut visible = self.may_see(index);
         let is_strict = self.links[index].is_strict;
-        let judge = |offer: &Offer| judge(offer, is_strict);
+        let judge = |offer: &Announcement| judge(offer, is_strict);
         for held in self.links[index].holds() {
             let offered = visible.remove(&held.key);
             let is_right = match &offered {
@@ -193,8 +193,8 @@ impl World {
 
 /// Returns whether all slices of an announcement were accepted earlier. They may belong to several announcements,
 /// because each slice stays until it is removed or replaced by an accepted one.
-fn is_made_of(held: &Offer, accepted: &[Offer]) -> bool {
-    let bare = |offer: &Offer| Offer { endpoints: Vec::new(), ..offer.clone() };
+fn is_made_of(held: &Announcement, accepted: &[Announcement]) -> bool {
+    let bare = |offer: &Announcement| Announcement { endpoints: Vec::new(), ..offer.clone() };
     let alike: Vec<_> = accepted.iter().filter(|offer| bare(offer) == bare(held)).collect();
     let mut endpoints = held.endpoints.iter();
     !alike.is_empty()

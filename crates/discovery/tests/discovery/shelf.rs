@@ -1,6 +1,6 @@
 //! The cache encodes announcements once, and reports whose views change.
 
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use emcee_discovery::Audience;
 use emcee_discovery::session::{Limits, Session};
 use emcee_discovery::shelf::{Shelf, Visibility};
@@ -43,7 +43,7 @@ fn a_change_touches_those_who_may_see_it() {
 #[test]
 fn what_cannot_be_announced_leaves_what_was() {
     let mut cache = shelf(["reviews"]);
-    let bad = Offer { server_name: "no name".into(), ..at("reviews", &[]) };
+    let bad = Announcement { server_name: "no name".into(), ..at("reviews", &[]) };
     let error = cache.offer("blue", &bad, &Visibility::All).unwrap_err();
     assert!(error.to_string().contains("emcee.io/server-name"), "{error}");
     let mut client = Stream::asking(&cache, request());

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use emcee_core::catalogue::Offer;
-use emcee_discovery::slice::{discovery_key, encode};
+use emcee_core::catalogue::Announcement;
+use emcee_discovery::slice::{discovery_announcement_key, encode};
 use emcee_discovery::subscription::{Budget, Event, Settings, Subscription, SubscriptionError};
 use emcee_discovery::tls::server_name;
 use emcee_discovery::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
@@ -40,7 +40,7 @@ impl Client {
     }
 
     /// Returns a client that received these announcements in an earlier stream, and has a new stream.
-    pub(crate) fn back_with(offers: &[Offer]) -> Self {
+    pub(crate) fn back_with(offers: &[Announcement]) -> Self {
         let mut client = Self::new();
         client.connect();
         client.hears(response("1").offering(offers));
@@ -62,7 +62,7 @@ impl Client {
     /// Delivers a response. Returns the events and the client's answer.
     pub(crate) fn answers(&mut self, response: DeltaDiscoveryResponse) -> (Vec<Event>, Asks) {
         let unwanted = key(self.unwanted);
-        let judge = move |offer: &Offer| {
+        let judge = move |offer: &Announcement| {
             if offer.key == unwanted { Err("not wanted".to_owned()) } else { Ok(()) }
         };
         self.now += SECOND;
@@ -84,7 +84,7 @@ impl Client {
         self.subscription.pass(self.now)
     }
 
-    pub(crate) fn holds(&self) -> Vec<Offer> {
+    pub(crate) fn holds(&self) -> Vec<Announcement> {
         self.subscription.offers().collect()
     }
 }
@@ -205,7 +205,7 @@ fn the_slices_of_a_service_make_one_offer() {
 #[test]
 fn of_slices_that_disagree_the_later_is_refused() {
     let both = at("reviews", &["203.0.113.7:80", "[2001:db8::7]:80"]);
-    let other = Offer { port: 81, ..both.clone() };
+    let other = Announcement { port: 81, ..both.clone() };
     let mut client = Client::new();
     client.connect();
     let mut mixed = response("1");
@@ -218,13 +218,13 @@ fn of_slices_that_disagree_the_later_is_refused() {
 #[test]
 fn what_a_newer_response_says_of_a_service_outdates_its_other_slices() {
     let both = at("reviews", &["203.0.113.7:80", "[2001:db8::7]:80"]);
-    let other = Offer { port: 81, ..both.clone() };
+    let other = Announcement { port: 81, ..both.clone() };
     let mut client = Client::new();
     client.connect();
     client.hears(response("1").offering(&[both]));
     let slices = encode(&other).unwrap();
     for (nonce, slice, offered) in [
-        ("2", &slices[0], Offer { port: 81, ..at("reviews", &["203.0.113.7:80"]) }),
+        ("2", &slices[0], Announcement { port: 81, ..at("reviews", &["203.0.113.7:80"]) }),
         ("3", &slices[1], other.clone()),
     ] {
         let mut half = response(nonce);
@@ -371,7 +371,7 @@ fn an_expiry_beyond_the_clock_is_never() {
 #[test]
 fn what_is_known_from_an_earlier_life_is_held_and_told() {
     let mut client = expiring();
-    let partly = Offer { trust_domain: String::new(), ..offer("ratings") };
+    let partly = Announcement { trust_domain: String::new(), ..offer("ratings") };
     assert!(client.subscription.seed(&at("reviews", &["203.0.113.9:1"])));
     assert!(client.subscription.seed(&offer("reviews")));
     assert!(client.subscription.seed(&partly));
@@ -434,8 +434,8 @@ fn more_endpoints_than_a_service_may_have_do_not_come_in_several_slices() {
 
 #[test]
 fn where_the_peer_itself_can_be_reached_is_no_offer() {
-    let own = |endpoints: &[&str]| Offer {
-        key: discovery_key(),
+    let own = |endpoints: &[&str]| Announcement {
+        key: discovery_announcement_key(),
         server_name: server_name("blue"),
         ..at("discovery", endpoints)
     };
@@ -463,7 +463,8 @@ fn what_is_acceptable_can_change() {
     let mut client = Client::new();
     client.connect();
     client.hears(response("1").offering(&[offer("ratings"), offer("reviews")]));
-    let judge = |offer: &Offer| if offer.key == key("ratings") { Err("no more".to_owned()) } else { Ok(()) };
+    let judge =
+        |offer: &Announcement| if offer.key == key("ratings") { Err("no more".to_owned()) } else { Ok(()) };
     let (events, again) = client.subscription.judge_again(&judge);
     assert_eq!((events, again), (vec![Event::Withdrawn(key("ratings"))], [v4("ratings")].into()));
     assert_eq!(client.subscription.refusals().collect::<Vec<_>>(), [(&*v4("ratings"), "no more")]);

@@ -7,8 +7,8 @@
 //! client.send_request(&cache, ack("1"));
 //! ```
 
-use emcee_core::catalogue::Offer;
-use emcee_core::key::Key;
+use emcee_core::catalogue::Announcement;
+use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::protocol::Protocol;
 use emcee_discovery::Audience;
@@ -22,16 +22,16 @@ use emcee_discovery::wire::{
 use prost::Message;
 
 /// Returns the announcement of service `default/NAME` in relationship blue, BOUNDARY, with one endpoint.
-pub(crate) fn offer(name: &str) -> Offer {
+pub(crate) fn offer(name: &str) -> Announcement {
     at(name, &["203.0.113.7:15443"])
 }
 
 /// Returns the announcement of a service with these endpoints.
-pub(crate) fn at(name: &str, endpoints: &[&str]) -> Offer {
+pub(crate) fn at(name: &str, endpoints: &[&str]) -> Announcement {
     let mut endpoints: Vec<_> =
         endpoints.iter().map(|text| text.parse().expect("a test's endpoint")).collect();
     endpoints.sort_unstable();
-    Offer {
+    Announcement {
         key: key(name),
         mode: Mode::Boundary,
         server_name: format!("{name}.default.blue.emcee.internal"),
@@ -44,8 +44,8 @@ pub(crate) fn at(name: &str, endpoints: &[&str]) -> Offer {
     }
 }
 
-pub(crate) fn key(name: &str) -> Key {
-    Key::new("default", name)
+pub(crate) fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("default", name)
 }
 
 /// Returns `default/NAME/IPv4`.
@@ -58,7 +58,7 @@ pub(crate) fn peers<const N: usize>(names: [&str; N]) -> Visibility {
 }
 
 /// Returns the version of the announcement's first resource.
-pub(crate) fn version(offer: &Offer) -> String {
+pub(crate) fn version(offer: &Announcement) -> String {
     encode(offer).expect("a valid announcement")[0].version.to_string()
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn shelf<const N: usize>(names: [&str; N]) -> Shelf {
 }
 
 /// Announces a service to all peers of blue.
-pub(crate) fn put(cache: &mut Shelf, offer: &Offer) {
+pub(crate) fn put(cache: &mut Shelf, offer: &Announcement) {
     let touched = cache.offer("blue", offer, &Visibility::All).expect("a valid announcement");
     assert!(touched.is_empty() || touched.contains(&Audience::new("blue", "anyone")));
 }
@@ -197,12 +197,12 @@ pub(crate) fn response(nonce: &str) -> DeltaDiscoveryResponse {
 
 /// Adds content to a response.
 pub(crate) trait Response {
-    fn offering(self, offers: &[Offer]) -> Self;
+    fn offering(self, offers: &[Announcement]) -> Self;
     fn removing<const N: usize>(self, names: [&str; N]) -> Self;
 }
 
 impl Response for DeltaDiscoveryResponse {
-    fn offering(mut self, offers: &[Offer]) -> Self {
+    fn offering(mut self, offers: &[Announcement]) -> Self {
         let encoded = offers.iter().flat_map(|offer| encode(offer).expect("a valid announcement"));
         self.resources.extend(encoded.map(|resource| resource.bytes));
         self

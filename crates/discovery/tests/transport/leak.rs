@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use emcee_core::catalogue::Offer;
-use emcee_core::key::Key;
+use emcee_core::catalogue::Announcement;
+use emcee_core::key::ObjectKey;
 use emcee_discovery::shelf::Visibility;
 use emcee_discovery::tls::server_name;
 use emcee_discovery::wire::DeltaDiscoveryRequest;
@@ -22,9 +22,9 @@ const YELLOW: [&str; 6] = ["yellow", "saffron", "mustard", "198.51.100.99", "can
 /// Texts that only m3 of blue may receive.
 const OF_M3: [&str; 2] = ["indigo", "198.51.100.33"];
 
-fn saffron(port: u16) -> Offer {
-    Offer {
-        key: Key::new("mustard", "saffron"),
+fn saffron(port: u16) -> Announcement {
+    Announcement {
+        key: ObjectKey::new("mustard", "saffron"),
         server_name: "saffron.mustard.yellow.emcee.internal".into(),
         endpoints: vec!["198.51.100.99:15443".parse().unwrap()],
         trust_domain: "canary.example".into(),
@@ -32,15 +32,15 @@ fn saffron(port: u16) -> Offer {
     }
 }
 
-fn indigo() -> Offer {
+fn indigo() -> Announcement {
     let endpoints = vec!["198.51.100.33:15443".parse().unwrap()];
-    Offer { endpoints, ..offer("blue", "indigo", 1) }
+    Announcement { endpoints, ..offer("blue", "indigo", 1) }
 }
 
 async fn m1() -> Mesh {
     let m1 = Mesh::m1().await;
     m1.offer("blue", "reviews", &Visibility::All);
-    let put = |relationship: &str, offer: &Offer, seen_by: &Visibility| {
+    let put = |relationship: &str, offer: &Announcement, seen_by: &Visibility| {
         m1.announcer.try_change(|cache| cache.offer(relationship, offer, seen_by)).unwrap();
     };
     put("yellow", &saffron(1), &Visibility::All);

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use emcee_core::endpoint::Endpoint;
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
@@ -166,9 +166,9 @@ pub(crate) fn target(relationship: &str, addresses: impl IntoIterator<Item = End
 }
 
 /// Builds the announcement of a service in a relationship.
-pub(crate) fn offer(relationship: &str, name: &str, port: u16) -> Offer {
-    Offer {
-        key: Key::new("default", name),
+pub(crate) fn offer(relationship: &str, name: &str, port: u16) -> Announcement {
+    Announcement {
+        key: ObjectKey::new("default", name),
         mode: Mode::Boundary,
         server_name: names::server_name(name, "default", relationship),
         protocol: Protocol::Http,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use emcee_discovery::Audience;
 use emcee_discovery::client::{Judge, PeerEvent, Trouble};
 use emcee_discovery::server::Limits;
@@ -47,7 +47,8 @@ async fn what_is_offered_changed_and_withdrawn_arrives() {
 async fn a_large_resource_among_small_ones_arrives() {
     let m1 = Mesh::m1().await;
     let host = |index| format!("host-{index:03}.{}.example:15443", "a".repeat(63)).parse().unwrap();
-    let large = Offer { endpoints: (0..MAX_ENDPOINTS).map(host).collect(), ..offer("blue", "large", 1) };
+    let large =
+        Announcement { endpoints: (0..MAX_ENDPOINTS).map(host).collect(), ..offer("blue", "large", 1) };
     let size: usize = encode(&large).unwrap().iter().map(|resource| resource.bytes.len()).sum();
     assert!(size > 4 * wire::CHUNK, "{size}");
     let names = (0..100).map(|index| format!("service-{index:02}"));
@@ -230,7 +231,7 @@ async fn a_server_that_ends_says_so_and_is_followed_when_it_is_back() {
 async fn what_the_peer_announces_of_itself_is_tried_when_the_configured_address_is_dead() {
     let m1 = Mesh::m1().await;
     let mut itself = offer("blue", "discovery", 1);
-    itself.key = emcee_discovery::slice::discovery_key();
+    itself.key = emcee_discovery::slice::discovery_announcement_key();
     itself.server_name = emcee_discovery::tls::server_name("blue");
     itself.endpoints = vec![m1.endpoint()];
     let mut target = target("blue", ["127.0.0.1:1".parse().unwrap()]);

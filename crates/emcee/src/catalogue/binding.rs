@@ -1,8 +1,8 @@
 //! Builds ServiceBindings for announced services.
 
 use emcee_api::{GROUP, VERSION};
-use emcee_core::catalogue::Offer;
-use emcee_core::key::Key;
+use emcee_core::catalogue::Announcement;
+use emcee_core::key::ObjectKey;
 use emcee_core::labels::Labels;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub struct Consumer<'a> {
 }
 
 /// Builds a ServiceBinding that takes port, protocol and endpoints from the peer's announcements.
-pub fn following(service: &Key, consumer: &Consumer<'_>) -> Value {
+pub fn following(service: &ObjectKey, consumer: &Consumer<'_>) -> Value {
     let namespace = consumer.namespace.unwrap_or(&service.namespace);
     let mut binding = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
@@ -39,7 +39,7 @@ pub fn following(service: &Key, consumer: &Consumer<'_>) -> Value {
 }
 
 /// Builds a ServiceBinding that contains all facts of an announcement, for a peer that is not followed.
-pub fn complete(offer: &Offer, consumer: &Consumer<'_>) -> Value {
+pub fn complete(offer: &Announcement, consumer: &Consumer<'_>) -> Value {
     let mut binding = following(&offer.key, consumer);
     let spec = &mut binding["spec"];
     let endpoints: Vec<_> = offer.endpoints.iter().map(ToString::to_string).collect();

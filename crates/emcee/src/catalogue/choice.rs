@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use thiserror::Error;
 
 /// Largest number of names in an error message.
@@ -44,7 +44,7 @@ pub enum Unchosen {
 pub fn choose_relationship<'a, T>(
     all: &'a [T],
     wanted: Option<&str>,
-    of: impl Fn(&'a T) -> (&'a str, &'a Key),
+    of: impl Fn(&'a T) -> (&'a str, &'a ObjectKey),
 ) -> Result<&'a T, Unchosen> {
     let fed_config = |one: &'a T| of(one).1.to_string();
     let found: Vec<&T> = match wanted {
@@ -135,14 +135,14 @@ impl fmt::Display for Names<'_> {
 mod tests {
     use super::*;
 
-    type Named = (&'static str, Key);
+    type Named = (&'static str, ObjectKey);
 
     fn relationships() -> Vec<Named> {
         vec![
-            ("blue", Key::new("mesh", "blue")),
-            ("yellow", Key::new("mesh", "gelb")),
-            ("red", Key::new("a", "red")),
-            ("red", Key::new("b", "red")),
+            ("blue", ObjectKey::new("mesh", "blue")),
+            ("yellow", ObjectKey::new("mesh", "gelb")),
+            ("red", ObjectKey::new("a", "red")),
+            ("red", ObjectKey::new("b", "red")),
         ]
     }
 

@@ -5,7 +5,7 @@
 //! them.
 
 use emcee_controller::Offers;
-use emcee_core::catalogue::{Listing, PeerListing, PeerState, Refused as Refusal};
+use emcee_core::catalogue::{CatalogueReport, PeerReport, PeerSyncState, RefusedAnnouncement as Refusal};
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 use super::{Announced, Refused, Service, standing};
@@ -14,10 +14,10 @@ use super::{Announced, Refused, Service, standing};
 pub(super) struct Catalogue<'a>(pub(super) &'a Offers);
 
 /// Serializes as a [`RelationshipView`](super::RelationshipView).
-struct Relationship<'a>(&'a Listing);
+struct Relationship<'a>(&'a CatalogueReport);
 
 /// Serializes as a [`PeerView`](super::PeerView).
-struct Peer<'a>(&'a PeerListing);
+struct Peer<'a>(&'a PeerReport);
 
 /// Sequence whose items are converted when they are written.
 struct Each<'a, T, S>(&'a [T], fn(&T) -> S);
@@ -54,7 +54,7 @@ impl Serialize for Peer<'_> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
         let Self(peer) = self;
         let (state, since, error) = standing(peer.state.as_ref());
-        let refused = |of: fn(&PeerState) -> &[Refusal]| {
+        let refused = |of: fn(&PeerSyncState) -> &[Refusal]| {
             Each(peer.state.as_ref().map(of).unwrap_or_default(), Refused::of)
         };
         // The length is an upper bound: the JSON serializer ignores it, and empty fields are left out.
@@ -67,12 +67,12 @@ impl Serialize for Peer<'_> {
         if let Some(error) = error {
             shown.serialize_field("error", &error)?;
         }
-        shown.serialize_field("announced", &Each(&peer.announced, Announced::of))?;
+        shown.serialize_field("announced", &Each(&peer.announced_by_peer, Announced::of))?;
         let here = refused(|state| &state.refused);
         if !here.0.is_empty() {
             shown.serialize_field("refused", &here)?;
         }
-        shown.serialize_field("offered", &Each(&peer.offered, Service::of))?;
+        shown.serialize_field("offered", &Each(&peer.announced_to_peer, Service::of))?;
         let there = refused(|state| &state.refused_by_peer);
         if !there.0.is_empty() {
             shown.serialize_field("refused_by_peer", &there)?;
@@ -85,8 +85,8 @@ impl Serialize for Peer<'_> {
 mod tests {
     use std::sync::Arc;
 
-    use emcee_core::catalogue::{self, Connection};
-    use emcee_core::key::Key;
+    use emcee_core::catalogue::{self, PeerConnection};
+    use emcee_core::key::ObjectKey;
     use emcee_core::mode::Mode;
     use emcee_core::protocol::Protocol;
     use jiff::Timestamp;
@@ -95,8 +95,8 @@ mod tests {
 
     #[test]
     fn it_reads_as_the_catalogue_that_is_made_as_a_whole() {
-        let offer = catalogue::Offer {
-            key: Key::new("shop", "reviews"),
+        let offer = catalogue::Announcement {
+            key: ObjectKey::new("shop", "reviews"),
             mode: Mode::Boundary,
             server_name: "reviews.shop.blue.emcee.internal".into(),
             protocol: Protocol::Http,
@@ -107,31 +107,31 @@ mod tests {
             root_hash: None,
         };
         let refusal = |resource: &str| Refusal { resource: resource.into(), reason: "so it is".into() };
-        let state = |connection| PeerState {
+        let state = |connection| PeerSyncState {
             connection,
             refused: vec![refusal("a"), refusal("b")],
             refused_by_peer: vec![refusal("c")],
-            ..PeerState::PENDING
+            ..PeerSyncState::PENDING
         };
-        let peer = |name: &str, state| PeerListing {
+        let peer = |name: &str, state| PeerReport {
             name: name.into(),
             state,
-            announced: vec![catalogue::Announced {
-                offer: Arc::new(offer.clone()),
-                bindings: vec![Key::new("shop", "reviews")],
+            announced_by_peer: vec![catalogue::ReportedAnnouncement {
+                announcement: Arc::new(offer.clone()),
+                bindings: vec![ObjectKey::new("shop", "reviews")],
                 not_imported: None,
             }],
-            offered: vec![offer.clone(), offer.clone()],
+            announced_to_peer: vec![offer.clone(), offer.clone()],
         };
-        let lost = Connection::Lost { since: Timestamp::UNIX_EPOCH, error: Some("gone".into()) };
-        let listing = Listing {
-            fed_config: Key::new("fed", "blue"),
+        let lost = PeerConnection::Unreachable { since: Timestamp::UNIX_EPOCH, error: Some("gone".into()) };
+        let listing = CatalogueReport {
+            fed_config: ObjectKey::new("fed", "blue"),
             relationship: "blue".into(),
             mode: Mode::Boundary,
             peers: vec![
                 peer("m2", Some(state(lost))),
                 peer("m3", None),
-                peer("m4", Some(PeerState::PENDING)),
+                peer("m4", Some(PeerSyncState::PENDING)),
             ],
         };
         let offers = Offers { follows: true, listings: vec![listing] };

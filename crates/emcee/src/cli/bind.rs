@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgGroup, Args};
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use emcee_core::names;
 use kube::Client;
 use serde_json::{Value, json};
@@ -79,7 +79,7 @@ pub(super) struct BindArgs {
 struct Offered {
     relationship: String,
     peer: String,
-    service: Key,
+    service: ObjectKey,
 }
 
 impl FromStr for Offered {
@@ -96,7 +96,7 @@ impl FromStr for Offered {
             None => Ok(Self {
                 relationship: relationship.to_owned(),
                 peer: peer.to_owned(),
-                service: Key::new(namespace, name),
+                service: ObjectKey::new(namespace, name),
             }),
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use emcee_api::Reason;
-use emcee_core::inputs::Settings;
+use emcee_core::inputs::TranslationSettings;
 use emcee_core::key::ObjectRef;
 use emcee_core::problem;
 use emcee_core::translate::{Translation, Unit};
@@ -39,7 +39,7 @@ pub(super) enum Duplicates {
 }
 
 /// Translates `reading` as the files of one mesh.
-pub(super) fn check(reading: Reading, settings: Settings, policy: Duplicates) -> Checked {
+pub(super) fn check(reading: Reading, settings: TranslationSettings, policy: Duplicates) -> Checked {
     let Reading { documents, problems, .. } = reading;
     let mut intake = Intake::of(&documents, &settings.cluster_domain);
     let mut refusals = problems;
@@ -52,7 +52,7 @@ pub(super) fn check(reading: Reading, settings: Settings, policy: Duplicates) ->
     refusals.extend(again.iter().map(Duplicate::problem));
     refusals.append(&mut intake.refusals);
     refusals.extend(intake.bad_credentials(&[], settings.now).into_iter().map(|(_, problem)| problem));
-    let translation = Translation::of(settings, std::mem::take(&mut intake.changes));
+    let translation = Translation::from_changes(settings, std::mem::take(&mut intake.changes));
     let mut checked = Checked {
         translation,
         refusals,
@@ -89,7 +89,7 @@ impl Checked {
         for (unit, verdict) in translation.verdicts() {
             // Units that several bindings share have no document; the bindings report their problems.
             let Some(document) = document(intake, translation, unit) else { continue };
-            let located = |problem: &problem::Problem| intake::located(document, problem);
+            let located = |problem: &problem::ResourceProblem| intake::located(document, problem);
             refusals.extend(verdict.refusals.iter().map(located));
             failures.extend(verdict.failures.iter().map(located));
             let (assumed, other): (Vec<_>, Vec<_>) =
@@ -146,6 +146,7 @@ impl Checked {
 /// Service.
 fn document<'i>(intake: &'i Intake, translation: &Translation, unit: &Unit) -> Option<&'i Document> {
     let resource = unit.resource()?;
-    let asking = || Some(ObjectRef { kind: "Service", key: translation.service_of(&resource.key)?.clone() });
+    let asking =
+        || Some(ObjectRef { kind: "Service", key: translation.exposing_service(&resource.key)?.clone() });
     intake.resources.get(&resource).or_else(|| intake.resources.get(&asking()?))
 }

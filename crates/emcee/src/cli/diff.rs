@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use emcee_api::labels;
-use emcee_core::diff::{Difference, deviations};
-use emcee_core::plan::Object;
+use emcee_core::diff::{FieldDifference, find_drift};
+use emcee_core::plan::GeneratedObject;
 use serde_json::Value;
 
 use super::Outcome;
@@ -87,7 +87,7 @@ pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<
 type Identity = (String, String, String);
 
 /// Compares planned objects with existing ones. Returns the differences as text; empty if nothing differs.
-fn compare(planned: &[Object], against: &Reading) -> anyhow::Result<String> {
+fn compare(planned: &[GeneratedObject], against: &Reading) -> anyhow::Result<String> {
     let mut existing: BTreeMap<Identity, &Document> = against
         .documents
         .iter()
@@ -107,7 +107,7 @@ fn compare(planned: &[Object], against: &Reading) -> anyhow::Result<String> {
         // The API server adds defaults to objects of Kubernetes' own kinds, so extra fields there are no difference.
         // Istio's kinds have no defaults.
         let exact = kind.group().ends_with(".istio.io");
-        let changed = deviations(&old.value, &serde_json::to_value(object)?, exact);
+        let changed = find_drift(&old.value, &serde_json::to_value(object)?, exact);
         if !changed.is_empty() {
             writeln!(text, "~ {name}")?;
             changed
@@ -133,7 +133,7 @@ fn is_ours(object: &Value) -> bool {
 }
 
 /// Formats a difference. The data of a Secret is not shown, because diffs end up in logs and on screens.
-fn shown(kind: &str, difference: &Difference) -> String {
+fn shown(kind: &str, difference: &FieldDifference) -> String {
     if kind == "Secret" && difference.field.starts_with("data") {
         return format!("{}: changes", difference.field);
     }

@@ -51,7 +51,7 @@ pub(super) fn run(args: &ExportArgs, console: &mut Console<'_>) -> anyhow::Resul
         mesh: args.mesh.clone(),
         // `emcee import` compares the files of a peer by this time; whole seconds are enough.
         exported_at: Timestamp::now().round(jiff::Unit::Second)?,
-        offers: peer.offered.clone(),
+        offers: peer.announced_to_peer.clone(),
     };
     // `emcee import` refuses a bundle without objects, because it must not look like a withdrawal of everything.
     if bundle.offers.is_empty() {

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use clap::Args;
 use emcee_api::{GROUP, VERSION};
-use emcee_core::inputs::Settings;
-use emcee_core::key::Key;
+use emcee_core::inputs::TranslationSettings;
+use emcee_core::key::ObjectKey;
 use emcee_core::labels::Labels;
 use emcee_core::names;
 use k8s_openapi::api::core::v1::Service;
@@ -71,7 +71,7 @@ pub(super) struct ExposeArgs {
 /// Reference to a port of a Service: `NAMESPACE/SERVICE:PORT`.
 #[derive(Clone, Debug)]
 struct ServicePort {
-    service: Key,
+    service: ObjectKey,
     port: u16,
 }
 
@@ -91,7 +91,7 @@ impl FromStr for ServicePort {
         }
         match port.parse() {
             Ok(0) | Err(_) => Err(format!("{port:?} is not a port (1 to 65535)")),
-            Ok(port) => Ok(Self { service: Key::new(namespace, name), port }),
+            Ok(port) => Ok(Self { service: ObjectKey::new(namespace, name), port }),
         }
     }
 }
@@ -110,7 +110,7 @@ async fn expose(
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
     let relationships = match client {
-        Some(client) => Relationships::of_cluster(client, Settings::default()).await?,
+        Some(client) => Relationships::of_cluster(client, TranslationSettings::default()).await?,
         None => None,
     };
     // Collect all refusals, so that the user can fix them at once.
@@ -146,7 +146,7 @@ impl ExposeArgs {
 
     /// Builds the ServiceExposition.
     fn exposition(&self, selector: &Labels) -> Value {
-        let Key { namespace, name } = &self.service.service;
+        let ObjectKey { namespace, name } = &self.service.service;
         let own = self.name.as_ref().or(self.alias.as_ref()).map_or(&**name, String::as_str);
         let mut spec = json!({
             "name": &**name,
@@ -193,7 +193,7 @@ async fn unknown_port(client: &Client, wanted: &ServicePort) -> anyhow::Result<O
 }
 
 /// Describes a missing Service, and suggests one with a similar name.
-async fn unknown_service(services: &Api<Service>, key: &Key) -> anyhow::Result<String> {
+async fn unknown_service(services: &Api<Service>, key: &ObjectKey) -> anyhow::Result<String> {
     // One page is enough for suggestions.
     let all = services.list_metadata(&ListParams::default().limit(500)).await;
     let all = all.with_context(|| format!("failed to read the Services of namespace {}", key.namespace))?;

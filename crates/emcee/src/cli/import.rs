@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use emcee_discovery::parcel::Parcel;
 use ipnet::IpNet;
 use kube::Client;
@@ -154,7 +154,7 @@ impl ImportArgs {
     }
 
     /// Builds the ServiceBinding for one service, annotated with its source.
-    fn binding(&self, offer: &Offer, consumer: &Consumer<'_>, bundle: &Parcel) -> Value {
+    fn binding(&self, offer: &Announcement, consumer: &Consumer<'_>, bundle: &Parcel) -> Value {
         let mut binding = complete(offer, consumer);
         binding["metadata"]["annotations"] = json!({
             IMPORTED_FROM: self.source_name(),

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use clap::Args;
-use emcee_core::catalogue::{Listing, PeerListing};
+use emcee_core::catalogue::{CatalogueReport, PeerReport};
 use emcee_discovery::openapi;
 
 use super::Outcome;
@@ -54,8 +54,8 @@ impl AudienceArgs {
     /// A name is unknown, or it is missing and there is more than one.
     pub(super) fn choose<'l>(
         &self,
-        listings: &'l [Listing],
-    ) -> Result<(&'l Listing, &'l PeerListing), Unchosen> {
+        listings: &'l [CatalogueReport],
+    ) -> Result<(&'l CatalogueReport, &'l PeerReport), Unchosen> {
         let listing = choose_relationship(listings, self.relationship.as_deref(), |listing| {
             (&listing.relationship, &listing.fed_config)
         })?;
@@ -101,8 +101,8 @@ pub(super) fn run(args: &OpenapiArgs, console: &mut Console<'_>) -> anyhow::Resu
 }
 
 /// Formats the OpenAPI document for a peer.
-fn text(listing: &Listing, peer: &PeerListing) -> serde_json::Result<String> {
-    let document = openapi::document(&listing.relationship, &peer.name, &peer.offered);
+fn text(listing: &CatalogueReport, peer: &PeerReport) -> serde_json::Result<String> {
+    let document = openapi::document(&listing.relationship, &peer.name, &peer.announced_to_peer);
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
 

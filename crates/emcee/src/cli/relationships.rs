@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use emcee_api::labels::FED_CONFIG;
 use emcee_api::{GROUP, MeshFedConfig, VERSION};
-use emcee_core::catalogue::Terms;
-use emcee_core::inputs::{Change, Settings};
+use emcee_core::catalogue::PeerPolicy;
+use emcee_core::inputs::{InputChange, TranslationSettings};
 use emcee_core::labels::Labels;
 use emcee_core::parse::{self, FedConfig};
 use emcee_core::translate::Translation;
@@ -24,7 +24,7 @@ pub(super) struct Relationships(Vec<Known>);
 pub(super) struct Known {
     config: Arc<FedConfig>,
     /// Policy that announcements of the peers must satisfy.
-    pub(super) terms: Arc<Terms>,
+    pub(super) terms: Arc<PeerPolicy>,
 }
 
 impl Relationships {
@@ -32,11 +32,14 @@ impl Relationships {
     ///
     /// # Errors
     /// The cluster cannot be read.
-    pub(super) async fn of_cluster(client: &Client, settings: Settings) -> anyhow::Result<Option<Self>> {
+    pub(super) async fn of_cluster(
+        client: &Client,
+        settings: TranslationSettings,
+    ) -> anyhow::Result<Option<Self>> {
         let objects = read::readable::<MeshFedConfig>(client).await?;
         Ok(objects.map(|objects| {
             let changes = objects.iter().filter_map(change).collect::<Vec<_>>();
-            Self::of(&Translation::of(settings, changes))
+            Self::of(&Translation::from_changes(settings, changes))
         }))
     }
 
@@ -45,7 +48,7 @@ impl Relationships {
         let valid = translation.inputs().fed_configs();
         let valid = valid.filter_map(|(key, config)| Some((key, config.as_ref().ok()?)));
         let known = |(key, config): (_, &Arc<FedConfig>)| {
-            let terms = Arc::clone(translation.terms_of(key)?);
+            let terms = Arc::clone(translation.peer_policy_of(key)?);
             Some(Known { config: Arc::clone(config), terms })
         };
         Self(valid.filter_map(known).collect())
@@ -82,10 +85,10 @@ impl Relationships {
     /// Every selector also selects another one. The error is the message for the user.
     pub(super) fn selector(&self, of: &Known) -> Result<Labels, String> {
         let own = &of.config.labels;
-        let by_name = own.get(FED_CONFIG).map(|name| Labels::one(FED_CONFIG, name)).unwrap_or_default();
+        let by_name = own.get(FED_CONFIG).map(|name| Labels::single(FED_CONFIG, name)).unwrap_or_default();
         let others = |selector: &Labels| {
             let mut others = self.0.iter().filter(|known| !Arc::ptr_eq(&known.config, &of.config));
-            others.find(|other| other.config.matches(selector)).map(|other| &other.config.identity.key)
+            others.find(|other| other.config.has_labels(selector)).map(|other| &other.config.identity.key)
         };
         // Prefer the single label `fed-config`, which people write; all labels together are the narrowest selector.
         let mut tried = [&by_name, own].into_iter();
@@ -116,7 +119,7 @@ impl Known {
 
     /// Returns why a namespace may not use the relationship. `None` if it may.
     pub(super) fn refuses(&self, namespace: &str) -> Option<String> {
-        (!self.config.allows(namespace)).then(|| {
+        (!self.config.allows_namespace(namespace)).then(|| {
             format!(
                 "MeshFedConfig {} does not allow namespace {namespace} (spec.allowed_namespaces)",
                 self.config.identity.key
@@ -128,14 +131,14 @@ impl Known {
 /// Returns labels for a MeshFedConfig that could not be read. They select one whose name is the relationship's, or
 /// whose label `fed-config` is.
 pub(super) fn assumed(relationship: &str) -> Labels {
-    Labels::one(FED_CONFIG, relationship)
+    Labels::single(FED_CONFIG, relationship)
 }
 
 /// Converts a MeshFedConfig. Returns `None` if it is invalid: an invalid relationship cannot be used.
-fn change(object: &DynamicObject) -> Option<Change> {
+fn change(object: &DynamicObject) -> Option<InputChange> {
     let mut value: Value = json!({"apiVersion": format!("{GROUP}/{VERSION}"), "kind": "MeshFedConfig"});
     value["metadata"] = serde_json::to_value(&object.metadata).ok()?;
     value["spec"] = object.data.get("spec")?.clone();
-    let config = parse::fed_config(&value).ok()?;
-    Some(Change::FedConfig(config.identity.key.clone(), Some(Ok(Arc::new(config)))))
+    let config = parse::read_fed_config(&value).ok()?;
+    Some(InputChange::FedConfig(config.identity.key.clone(), Some(Ok(Arc::new(config)))))
 }

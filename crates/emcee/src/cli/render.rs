@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use emcee_core::plan::{Kind, Object};
+use emcee_core::plan::{GeneratedKind, GeneratedObject};
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -60,7 +60,7 @@ pub(super) fn run(args: &RenderArgs, console: &mut Console<'_>) -> anyhow::Resul
     args.surroundings.say_trust_domain(&objects, console)?;
     // Private keys must not reach a terminal or a CI log unless the user asks for them.
     if !args.secrets {
-        for secret in objects.extract_if(.., |object| object.kind() == Kind::Secret) {
+        for secret in objects.extract_if(.., |object| object.kind() == GeneratedKind::Secret) {
             console.warning(format_args!(
                 "left out: Secret {}/{}, as it holds a private key (--secrets prints it)",
                 secret.namespace, secret.name
@@ -72,7 +72,7 @@ pub(super) fn run(args: &RenderArgs, console: &mut Console<'_>) -> anyhow::Resul
 }
 
 /// Formats the objects.
-fn text(objects: &[Object], format: Format) -> anyhow::Result<String> {
+fn text(objects: &[GeneratedObject], format: Format) -> anyhow::Result<String> {
     let values: Vec<Value> = objects
         .iter()
         .map(serde_json::to_value)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
-use emcee_core::inputs::Settings;
+use emcee_core::inputs::TranslationSettings;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
@@ -99,7 +99,7 @@ pub(super) fn run(args: &RunArgs, console: &mut Console<'_>) -> anyhow::Result<O
 /// Runs file mode: once, or until the process is asked to shut down.
 fn follow(args: &RunArgs, folders: Folders, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let cluster_networks = args.cluster.discovery().cluster_networks().to_vec();
-    let settings = Settings { cluster_networks, ..args.surroundings.settings() };
+    let settings = TranslationSettings { cluster_networks, ..args.surroundings.settings() };
     let mut standalone = Standalone::open(folders, settings)?;
     if args.folder.once {
         standalone.look(true, console)?;

@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
-use emcee_core::inputs::{Knowledge, Settings};
-use emcee_core::plan::{Kind, Object};
+use emcee_core::inputs::{InputCoverage, TranslationSettings};
+use emcee_core::plan::{GeneratedKind, GeneratedObject};
 use jiff::Timestamp;
 
 use crate::console::Console;
@@ -78,9 +78,15 @@ impl Surroundings {
     ///
     /// # Errors
     /// The console cannot be written.
-    pub(super) fn say_trust_domain(&self, objects: &[Object], console: &mut Console<'_>) -> io::Result<()> {
+    pub(super) fn say_trust_domain(
+        &self,
+        objects: &[GeneratedObject],
+        console: &mut Console<'_>,
+    ) -> io::Result<()> {
         let settings = self.settings();
-        if self.trust_domain.is_none() && objects.iter().any(|o| o.kind() == Kind::AuthorizationPolicy) {
+        if self.trust_domain.is_none()
+            && objects.iter().any(|o| o.kind() == GeneratedKind::AuthorizationPolicy)
+        {
             console.warning(format_args!(
                 "assumed: the trust domain of this mesh is {} (--trust-domain)",
                 settings.trust_domain
@@ -105,18 +111,21 @@ impl Surroundings {
     }
 
     /// Converts the arguments to settings of a translation, with defaults for missing ones.
-    pub(crate) fn settings(&self) -> Settings {
-        Settings {
-            trust_domain: self.trust_domain.clone().unwrap_or_else(|| Settings::default().trust_domain),
+    pub(crate) fn settings(&self) -> TranslationSettings {
+        TranslationSettings {
+            trust_domain: self
+                .trust_domain
+                .clone()
+                .unwrap_or_else(|| TranslationSettings::default().trust_domain),
             trust_domain_aliases: self.trust_domain_aliases.clone().unwrap_or_default(),
             cluster_domain: self.cluster_domain.clone(),
             root_namespace: self.root_namespace.clone(),
             revision: self.revision.clone(),
             gateway_namespaces: self.gateway_namespaces.clone(),
             // Files rarely contain the whole mesh: a missing object leads to an assumption instead of an error.
-            knowledge: Knowledge::Partial,
+            coverage: InputCoverage::Partial,
             now: Timestamp::now(),
-            ..Settings::default()
+            ..TranslationSettings::default()
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::{ArgGroup, Args};
 use emcee_controller::{Done, Extent, Remnant, Uninstall};
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use jiff::SignedDuration;
 use kube::Client;
 
@@ -33,7 +33,7 @@ Examples:
 pub(super) struct UninstallArgs {
     /// Remove only what belongs to this MeshFedConfig
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = key, group = "extent")]
-    relationship: Option<Key>,
+    relationship: Option<ObjectKey>,
 
     /// Remove everything that Emcee created
     #[arg(long, group = "extent")]
@@ -234,10 +234,10 @@ fn line(done: &Done) -> String {
 }
 
 /// Parses `NAMESPACE/NAME`.
-fn key(text: &str) -> Result<Key, &'static str> {
+fn key(text: &str) -> Result<ObjectKey, &'static str> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-            Ok(Key::new(namespace, name))
+            Ok(ObjectKey::new(namespace, name))
         }
         _ => Err("not NAMESPACE/NAME of a MeshFedConfig"),
     }

@@ -4,7 +4,7 @@ use std::io;
 
 use clap::Args;
 use emcee_core::parse;
-use emcee_core::problem::Problem;
+use emcee_core::problem::ResourceProblem;
 use kube::Client;
 use serde_json::Value;
 
@@ -127,11 +127,11 @@ fn say_invalid(objects: &[Value], console: &mut Console<'_>) -> io::Result<bool>
 }
 
 /// Validates one resource with the same rules as the webhook and the controller.
-fn problems(object: &Value) -> Vec<Problem> {
+fn problems(object: &Value) -> Vec<ResourceProblem> {
     let problems = match object["kind"].as_str() {
         // Commands write no kinds other than these two.
-        Some("ServiceExposition") => parse::exposition(object).err(),
-        _ => parse::binding(object).err(),
+        Some("ServiceExposition") => parse::read_exposition(object).err(),
+        _ => parse::read_binding(object).err(),
     };
     problems.unwrap_or_default()
 }

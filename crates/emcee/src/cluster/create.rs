@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, anyhow};
 use emcee_api::{GROUP, VERSION};
-use emcee_core::diff::differences;
+use emcee_core::diff::diff_objects;
 use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, Status};
 use kube::{Api, Client};
@@ -98,7 +98,7 @@ async fn compare(api: &Api<DynamicObject>, object: &Value) -> anyhow::Result<Res
     if there.metadata.deletion_timestamp.is_some() {
         return Ok(Err(format!("{name} is being deleted (try again when it is gone)")));
     }
-    let found = differences(&json!({"spec": there.data["spec"]}), &json!({"spec": object["spec"]}));
+    let found = diff_objects(&json!({"spec": there.data["spec"]}), &json!({"spec": object["spec"]}));
     if found.is_empty() {
         return Ok(Ok(Written::Unchanged));
     }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use anyhow::{Context as _, anyhow};
 use emcee_api::{GROUP, VERSION};
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, GroupVersionKind, ListParams};
 use kube::core::{ApiResource, Resource};
@@ -87,7 +87,11 @@ async fn all(api: &Api<DynamicObject>) -> kube::Result<Vec<DynamicObject>> {
 ///
 /// # Errors
 /// The API server does not answer, or forbids the request.
-pub(crate) async fn metadata(client: &Client, kind: &str, key: &Key) -> anyhow::Result<Option<ObjectMeta>> {
+pub(crate) async fn metadata(
+    client: &Client,
+    kind: &str,
+    key: &ObjectKey,
+) -> anyhow::Result<Option<ObjectMeta>> {
     let gvk = GroupVersionKind::gvk(GROUP, VERSION, kind);
     let resource = ApiResource::from_gvk(&gvk);
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), &key.namespace, &resource);

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use emcee_core::inputs::{Knowledge, Settings};
+use emcee_core::inputs::{InputCoverage, TranslationSettings};
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
@@ -94,11 +94,11 @@ impl Mesh {
 
     /// Starts Emcee in a new thread, and waits until its ports are open.
     pub(super) fn start(&mut self) -> anyhow::Result<()> {
-        let settings = Settings {
+        let settings = TranslationSettings {
             trust_domain: self.trust_domain.to_owned(),
-            knowledge: Knowledge::Partial,
+            coverage: InputCoverage::Partial,
             now: Timestamp::now(),
-            ..Settings::default()
+            ..TranslationSettings::default()
         };
         let folders = Folders { dir: self.dir.clone(), out: self.out.clone() };
         let file_mode = Standalone::open(folders, settings)?;

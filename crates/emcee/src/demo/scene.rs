@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use emcee_core::catalogue::{Connection, Listing, Offer, PeerListing};
+use emcee_core::catalogue::{Announcement, CatalogueReport, PeerConnection, PeerReport};
 use emcee_core::endpoint::Endpoint;
 
 use super::Meshes;
@@ -26,7 +26,7 @@ pub(super) fn offers(meshes: &[(&str, &View)]) -> String {
     let mut rows = vec![header(&["MESH", "TO", "OVER", "STYLE", "SERVICE", "PROTOCOL", "REACHED AT"])];
     for (mesh, view) in meshes {
         for (listing, peer) in peers_of(view) {
-            rows.extend(peer.offered.iter().map(|offer| {
+            rows.extend(peer.announced_to_peer.iter().map(|offer| {
                 let mut row = vec![(*mesh).to_owned(), peer.name.to_string(), listing.relationship.clone()];
                 row.extend([
                     listing.mode.to_string(),
@@ -45,10 +45,10 @@ pub(super) fn offers(meshes: &[(&str, &View)]) -> String {
 pub(super) fn arrivals(view: &View) -> String {
     let mut rows = vec![header(&["FROM", "OVER", "SERVICE", "PROTOCOL", "REACHED AT", "USED BY"])];
     for (listing, peer) in peers_of(view) {
-        rows.extend(peer.announced.iter().map(|announced| {
+        rows.extend(peer.announced_by_peer.iter().map(|announced| {
             let users: Vec<_> =
                 announced.bindings.iter().map(|key| format!("ServiceBinding {key}")).collect();
-            let offer = &announced.offer;
+            let offer = &announced.announcement;
             let row = [peer.name.to_string(), listing.relationship.clone(), service(offer), speaks(offer)];
             row.into_iter().chain([places(&offer.endpoints), users.join(", ")]).collect()
         }));
@@ -60,9 +60,9 @@ pub(super) fn arrivals(view: &View) -> String {
 pub(super) fn peers(view: &View) -> String {
     let mut rows = vec![header(&["PEER", "OVER", "CONNECTION", "ANNOUNCED", "USED"])];
     rows.extend(peers_of(view).map(|(listing, peer)| {
-        let used = peer.announced.iter().filter(|announced| !announced.bindings.is_empty()).count();
+        let used = peer.announced_by_peer.iter().filter(|announced| !announced.bindings.is_empty()).count();
         let row = [peer.name.to_string(), listing.relationship.clone(), connection(peer)];
-        row.into_iter().chain([peer.announced.len().to_string(), used.to_string()]).collect()
+        row.into_iter().chain([peer.announced_by_peer.len().to_string(), used.to_string()]).collect()
     }));
     aligned(&rows)
 }
@@ -108,15 +108,15 @@ fn header(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn peers_of(view: &View) -> impl Iterator<Item = (&Listing, &PeerListing)> {
+fn peers_of(view: &View) -> impl Iterator<Item = (&CatalogueReport, &PeerReport)> {
     view.listing.iter().flat_map(|listing| listing.peers.iter().map(move |peer| (listing, peer)))
 }
 
-fn service(offer: &Offer) -> String {
+fn service(offer: &Announcement) -> String {
     offer.key.to_string()
 }
 
-fn speaks(offer: &Offer) -> String {
+fn speaks(offer: &Announcement) -> String {
     format!("{}:{}", offer.protocol, offer.port)
 }
 
@@ -124,10 +124,10 @@ fn places(endpoints: &[Endpoint]) -> String {
     endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn connection(peer: &PeerListing) -> String {
+fn connection(peer: &PeerReport) -> String {
     match peer.state.as_ref().map(|state| &state.connection) {
-        None | Some(Connection::Pending) => "not yet".to_owned(),
-        Some(Connection::Connected(_)) => "connected".to_owned(),
-        Some(Connection::Lost { .. }) => "lost".to_owned(),
+        None | Some(PeerConnection::Pending) => "not yet".to_owned(),
+        Some(PeerConnection::Connected(_)) => "connected".to_owned(),
+        Some(PeerConnection::Unreachable { .. }) => "lost".to_owned(),
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use emcee_core::catalogue::{Listing, PeerListing, PeerState};
-use emcee_core::plan::Object;
+use emcee_core::catalogue::{CatalogueReport, PeerReport, PeerSyncState};
+use emcee_core::plan::GeneratedObject;
 
 use super::scene::{self, plural};
 use super::{Mesh, Meshes};
@@ -105,7 +105,7 @@ impl<'a, 'c, 'o> Story<'a, 'c, 'o> {
     }
 
     /// Kills m2's Emcee. Returns the objects of m1 afterwards, which the next step compares with.
-    async fn killed(&mut self) -> anyhow::Result<Vec<Object>> {
+    async fn killed(&mut self) -> anyhow::Result<Vec<GeneratedObject>> {
         self.chapter("m2's Emcee is killed")?;
         self.meshes.m2.kill();
         let view = see(&self.meshes.m1, "m1 has lost m2, and keeps the objects for reviews", |view| {
@@ -123,7 +123,7 @@ impl<'a, 'c, 'o> Story<'a, 'c, 'o> {
         Ok(view.objects)
     }
 
-    async fn returned(&mut self, held: &[Object]) -> anyhow::Result<()> {
+    async fn returned(&mut self, held: &[GeneratedObject]) -> anyhow::Result<()> {
         self.chapter("m2's Emcee is back")?;
         self.meshes.m2.start()?;
         let view = see(&self.meshes.m1, "m1 is connected to m2 again", |view| {
@@ -160,24 +160,25 @@ async fn see(mesh: &Mesh, what: &str, is: impl FnMut(&View) -> bool) -> anyhow::
     }
 }
 
-fn peer<'v>(view: &'v View, relationship: &str, name: &str) -> Option<&'v PeerListing> {
-    let listing: &Listing = view.listing.iter().find(|listing| listing.relationship == relationship)?;
+fn peer<'v>(view: &'v View, relationship: &str, name: &str) -> Option<&'v PeerReport> {
+    let listing: &CatalogueReport =
+        view.listing.iter().find(|listing| listing.relationship == relationship)?;
     listing.peers.iter().find(|peer| &*peer.name == name)
 }
 
-fn connected(peer: &PeerListing) -> bool {
-    peer.state.as_ref().is_some_and(PeerState::is_connected)
+fn connected(peer: &PeerReport) -> bool {
+    peer.state.as_ref().is_some_and(PeerSyncState::is_connected)
 }
 
-fn offered(peer: &PeerListing) -> Vec<&str> {
-    peer.offered.iter().map(|offer| &*offer.key.name).collect()
+fn offered(peer: &PeerReport) -> Vec<&str> {
+    peer.announced_to_peer.iter().map(|offer| &*offer.key.name).collect()
 }
 
 /// Names of those services announced by a peer that at least one ServiceBinding uses.
 fn bound<'v>(view: &'v View, relationship: &str, name: &str) -> Vec<&'v str> {
-    let used = |peer: &'v PeerListing| {
-        let bound = peer.announced.iter().filter(|announced| !announced.bindings.is_empty());
-        bound.map(|announced| &*announced.offer.key.name).collect()
+    let used = |peer: &'v PeerReport| {
+        let bound = peer.announced_by_peer.iter().filter(|announced| !announced.bindings.is_empty());
+        bound.map(|announced| &*announced.announcement.key.name).collect()
     };
     peer(view, relationship, name).map(used).unwrap_or_default()
 }
@@ -186,14 +187,16 @@ fn names<'v>(
     view: &'v View,
     relationship: &str,
     name: &str,
-    of: fn(&'v PeerListing) -> Vec<&'v str>,
+    of: fn(&'v PeerReport) -> Vec<&'v str>,
 ) -> Vec<&'v str> {
     peer(view, relationship, name).map(of).unwrap_or_default()
 }
 
 /// Whether objects of Istio's kinds exist whose owner has that name.
 fn has_objects(view: &View, facade: &str) -> bool {
-    view.objects.iter().any(|object: &Object| object.kind().is_istio() && *object.owner.key.name == *facade)
+    view.objects
+        .iter()
+        .any(|object: &GeneratedObject| object.kind().is_istio() && *object.owner.key.name == *facade)
 }
 
 #[cfg(test)]

@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use emcee_core::catalogue::{Addressed, Offer, Terms};
+use emcee_core::catalogue::{AddressedAnnouncement, Announcement, PeerPolicy};
 use emcee_core::endpoint::Endpoint;
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
 use emcee_discovery::server::Announcer;
 use emcee_discovery::shelf::{Shelf, Touched, Visibility};
-use emcee_discovery::slice::discovery_key;
+use emcee_discovery::slice::discovery_announcement_key;
 use tracing::warn;
 
 /// Key of an announcement: the name of the relationship, and the key of the service within it.
-type Place = (Arc<str>, Key);
+type Place = (Arc<str>, ObjectKey);
 
 /// Writes announcements to the cache that the streams of the discovery server read.
 pub(super) struct Board {
@@ -22,12 +22,12 @@ pub(super) struct Board {
     /// Addresses of `--discovery-advertise`.
     advertised: Vec<Endpoint>,
     /// Name and policy of each open relationship, by its MeshFedConfig.
-    terms: BTreeMap<Key, (Arc<str>, Arc<Terms>)>,
+    terms: BTreeMap<ObjectKey, (Arc<str>, Arc<PeerPolicy>)>,
     /// Keys of the announcements of each ServiceExposition.
-    places: HashMap<Key, Box<[Place]>>,
+    places: HashMap<ObjectKey, Box<[Place]>>,
     /// ServiceExposition that announces under a key. If a key moves to another exposition, the update of the new owner
     /// may come before that of the old one, which then must not withdraw it.
-    owners: HashMap<Place, Key>,
+    owners: HashMap<Place, ObjectKey>,
 }
 
 impl Board {
@@ -41,7 +41,7 @@ impl Board {
     }
 
     /// Opens, changes or closes (`None`) a relationship.
-    pub(super) fn set_terms(&mut self, fed_config: &Key, terms: Option<Arc<Terms>>) {
+    pub(super) fn set_terms(&mut self, fed_config: &ObjectKey, terms: Option<Arc<PeerPolicy>>) {
         let before = self.terms.remove(fed_config);
         // A renamed relationship is another one: its streams end, as its server names and peers' view differ.
         if let Some((_, before)) = &before
@@ -54,7 +54,7 @@ impl Board {
         let own = self.own(&terms);
         self.announcer.change(|cache| match &own {
             Some(own) => offer(cache, &terms.relationship, own, &Visibility::All),
-            None => cache.withdraw(&terms.relationship, &discovery_key()),
+            None => cache.withdraw(&terms.relationship, &discovery_announcement_key()),
         });
         self.terms.insert(fed_config.clone(), (terms.relationship.as_str().into(), terms));
     }
@@ -72,22 +72,25 @@ impl Board {
 
     /// Announcement of this mesh's discovery server. `None` if the relationship does not announce services, or if no
     /// address of the server is known.
-    fn own(&self, terms: &Terms) -> Option<Offer> {
-        let mut endpoints =
-            if terms.reached_at.is_empty() { self.advertised.clone() } else { terms.reached_at.clone() };
+    fn own(&self, terms: &PeerPolicy) -> Option<Announcement> {
+        let mut endpoints = if terms.own_addresses.is_empty() {
+            self.advertised.clone()
+        } else {
+            terms.own_addresses.clone()
+        };
         // The version of an announcement is a hash of its content, so the order must not depend on the source.
         endpoints.sort_unstable();
         endpoints.dedup();
         let port = endpoints.first()?.port;
-        terms.announce.then(|| Offer {
-            key: discovery_key(),
+        terms.announce.then(|| Announcement {
+            key: discovery_announcement_key(),
             mode: terms.mode,
             server_name: names::discovery_server_name(&terms.relationship),
             protocol: Protocol::Tls,
             port,
             endpoints,
             identities: Vec::new(),
-            trust_domain: terms.locality.trust_domain.clone(),
+            trust_domain: terms.local_mesh.trust_domain.clone(),
             root_hash: None,
         })
     }
@@ -95,7 +98,7 @@ impl Board {
     /// Replaces the announcements of each exposition in the batch.
     ///
     /// The whole batch is one change of the cache: no stream sees a part of it.
-    pub(super) fn set_offers(&mut self, batch: Vec<(Key, Vec<Addressed>)>) {
+    pub(super) fn set_offers(&mut self, batch: Vec<(ObjectKey, Vec<AddressedAnnouncement>)>) {
         let announcer = Arc::clone(&self.announcer);
         announcer.change(|cache| {
             let mut changed = Touched::default();
@@ -107,15 +110,21 @@ impl Board {
     }
 
     /// Replaces the announcements of one exposition: adds the current ones, then withdraws those that are gone.
-    fn set(&mut self, cache: &mut Shelf, exposition: &Key, announcements: Vec<Addressed>) -> Touched {
+    fn set(
+        &mut self,
+        cache: &mut Shelf,
+        exposition: &ObjectKey,
+        announcements: Vec<AddressedAnnouncement>,
+    ) -> Touched {
         let mut changed = Touched::default();
         let before = self.places.remove(exposition).unwrap_or_default();
         let mut now = Vec::new();
         for addressed in announcements {
             // Policies were applied before, so the relationship is not open: nothing is announced through it.
             let Some((relationship, terms)) = self.terms.get(&addressed.fed_config) else { continue };
-            let key = (Arc::clone(relationship), addressed.offer.key.clone());
-            changed = changed.and(offer(cache, &key.0, &addressed.offer, &visibility(terms, &addressed)));
+            let key = (Arc::clone(relationship), addressed.announcement.key.clone());
+            changed =
+                changed.and(offer(cache, &key.0, &addressed.announcement, &visibility(terms, &addressed)));
             self.owners.insert(key.clone(), exposition.clone());
             now.push(key);
         }
@@ -137,14 +146,19 @@ impl Board {
 ///
 /// `All` if these are all peers of the relationship: such announcements share one log in the cache, whatever peers the
 /// expositions list.
-fn visibility(terms: &Terms, addressed: &Addressed) -> Visibility {
+fn visibility(terms: &PeerPolicy, addressed: &AddressedAnnouncement) -> Visibility {
     let all = terms.peers.iter().all(|peer| addressed.peers.iter().any(|name| **name == *peer.name));
     let some = || addressed.peers.iter().map(|name| Arc::from(name.as_str())).collect::<BTreeSet<_>>();
     if all { Visibility::All } else { Visibility::Peers(some()) }
 }
 
 /// Adds or replaces an announcement. If it cannot be encoded, logs a warning and keeps the previous one.
-fn offer(cache: &mut Shelf, relationship: &str, announcement: &Offer, visibility: &Visibility) -> Touched {
+fn offer(
+    cache: &mut Shelf,
+    relationship: &str,
+    announcement: &Announcement,
+    visibility: &Visibility,
+) -> Touched {
     cache.offer(relationship, announcement, visibility).unwrap_or_else(|error| {
         warn!(relationship, service = %announcement.key, %error, "announcement not encoded, keeping the previous one");
         Touched::default()

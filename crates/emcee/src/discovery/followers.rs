@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use emcee_core::catalogue::{Connection, Offer, PeerState, PeerTerms, Refused, Source, Terms};
+use emcee_core::catalogue::{
+    Announcement, PeerConnection, PeerKey, PeerPolicy, PeerSyncState, PolicyPeer, RefusedAnnouncement,
+};
 use emcee_core::endpoint::Endpoint;
-use emcee_core::inputs::Change;
-use emcee_core::key::Key;
+use emcee_core::inputs::InputChange;
+use emcee_core::key::ObjectKey;
 use emcee_discovery::Audience;
 use emcee_discovery::client::{Judge, PeerEvent, PeerTarget, follow};
 use emcee_discovery::server::PeerStreams;
@@ -25,7 +27,7 @@ const WAITING: usize = 256;
 const FIRST_EXCHANGE: Duration = Duration::from_secs(30);
 
 /// An event, and the peer that it concerns.
-pub(super) type PeerNews = (Source, PeerEvent);
+pub(super) type PeerNews = (PeerKey, PeerEvent);
 
 /// Subscriptions to the peers of all relationships.
 pub(super) struct Followers {
@@ -34,23 +36,23 @@ pub(super) struct Followers {
     say: mpsc::Sender<PeerNews>,
     relationships: watch::Receiver<Arc<Relationships>>,
     budget: Budget,
-    terms: BTreeMap<Key, Arc<Terms>>,
+    terms: BTreeMap<ObjectKey, Arc<PeerPolicy>>,
     follows: bool,
-    followed: BTreeMap<Source, Followed>,
+    followed: BTreeMap<PeerKey, Followed>,
     /// Changes that have not been handed to the translation yet.
-    changes: Vec<Change>,
+    changes: Vec<InputChange>,
 }
 
 /// Subscription to one peer, and what is known of the peer.
 struct Followed {
     way: Way,
     judge: watch::Sender<Judge>,
-    state: PeerState,
+    state: PeerSyncState,
     /// End of the initial sync: what the peer has not announced by then counts as withdrawn. `None` while the peer is
     /// not connected, and after the end.
     answered: Option<Instant>,
     /// Accepted announcements. They seed the new subscription when the route changes.
-    held: BTreeMap<Key, Offer>,
+    held: BTreeMap<ObjectKey, Announcement>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -81,7 +83,7 @@ impl Followers {
     }
 
     /// Takes the changes for the translation; each is returned once.
-    pub(super) fn changes(&mut self) -> Vec<Change> {
+    pub(super) fn changes(&mut self) -> Vec<InputChange> {
         std::mem::take(&mut self.changes)
     }
 
@@ -106,10 +108,10 @@ impl Followers {
     }
 
     /// Opens, changes or closes (`None`) a relationship.
-    pub(super) fn set_terms(&mut self, fed_config: &Key, terms: Option<Arc<Terms>>) {
+    pub(super) fn set_terms(&mut self, fed_config: &ObjectKey, terms: Option<Arc<PeerPolicy>>) {
         let peers = terms.iter().flat_map(|terms| &terms.peers).map(|peer| Arc::clone(&peer.name));
         let peers: Vec<_> = peers.collect();
-        let gone = |source: &&Source| source.fed_config == *fed_config && !peers.contains(&source.peer);
+        let gone = |source: &&PeerKey| source.fed_config == *fed_config && !peers.contains(&source.peer);
         let gone: Vec<_> = self.followed.keys().filter(gone).cloned().collect();
         for source in &gone {
             self.leave(source);
@@ -126,9 +128,9 @@ impl Followers {
     }
 
     /// Subscribes to the peers of a relationship, or updates the subscriptions.
-    fn follow_peers(&mut self, terms: &Arc<Terms>) {
+    fn follow_peers(&mut self, terms: &Arc<PeerPolicy>) {
         for peer in &terms.peers {
-            let source = Source { fed_config: terms.fed_config.clone(), peer: Arc::clone(&peer.name) };
+            let source = PeerKey { fed_config: terms.fed_config.clone(), peer: Arc::clone(&peer.name) };
             // Without an address, the peer can only connect to this mesh.
             if peer.discovery.is_empty() {
                 self.leave(&source);
@@ -146,10 +148,11 @@ impl Followers {
     }
 
     /// Starts a subscription. It replaces an existing one to the same peer, and takes over its state and announcements.
-    fn start(&mut self, source: Source, way: Way, judge: Judge) {
+    fn start(&mut self, source: PeerKey, way: Way, judge: Judge) {
         let before = self.followed.remove(&source);
         // Dropping the old subscription at the end of this statement aborts its task.
-        let (state, held) = before.map_or((PeerState::PENDING, BTreeMap::new()), |it| (it.state, it.held));
+        let (state, held) =
+            before.map_or((PeerSyncState::PENDING, BTreeMap::new()), |it| (it.state, it.held));
         let audience = Audience::new(&way.relationship, &source.peer);
         let target = PeerTarget {
             audience,
@@ -171,7 +174,7 @@ impl Followers {
                 }
             }
         });
-        self.changes.push(Change::Peer(source.clone(), Some(state.clone())));
+        self.changes.push(InputChange::Peer(source.clone(), Some(state.clone())));
         let followed =
             Followed { way, judge, state, answered: None, held, _task: AbortOnDropHandle::new(task) };
         self.followed.insert(source, followed);
@@ -180,12 +183,12 @@ impl Followers {
     /// Ends a subscription, and removes what it contributed to the inputs.
     ///
     /// This is not a withdrawal, as the peer has withdrawn nothing.
-    fn leave(&mut self, source: &Source) {
+    fn leave(&mut self, source: &PeerKey) {
         let Some(followed) = self.followed.remove(source) else { return };
         // The peer goes first. While a synced peer is known, a missing announcement would count as withdrawn.
-        self.changes.push(Change::Peer(source.clone(), None));
+        self.changes.push(InputChange::Peer(source.clone(), None));
         let held = followed.held.into_keys();
-        self.changes.extend(held.map(|key| Change::Announcement(source.clone(), key, None)));
+        self.changes.extend(held.map(|key| InputChange::Announcement(source.clone(), key, None)));
     }
 
     /// Applies events of peers. The result is available from [`take_changes`](Self::take_changes).
@@ -213,7 +216,7 @@ impl Followers {
     pub(super) fn pass(&mut self, now: Instant) {
         for (source, followed) in &mut self.followed {
             if followed.answered.take_if(|answered| *answered <= now).is_some() {
-                followed.state.has_answered = true;
+                followed.state.is_synced = true;
                 self.changes.push(followed.state(source));
             }
         }
@@ -236,7 +239,7 @@ impl Followers {
 
 impl Way {
     /// Route to a peer, according to the relationship's policy.
-    fn to(terms: &Terms, peer: &PeerTerms) -> Self {
+    fn to(terms: &PeerPolicy, peer: &PolicyPeer) -> Self {
         let settings = Settings {
             max_resources: terms.quota.resources,
             max_bytes: terms.quota.bytes,
@@ -246,30 +249,30 @@ impl Way {
         Self {
             relationship: terms.relationship.clone(),
             addresses: peer.discovery.clone(),
-            via: terms.via.clone(),
+            via: terms.egress_pods.clone(),
             settings,
         }
     }
 }
 
 impl Followed {
-    fn state(&self, source: &Source) -> Change {
-        Change::Peer(source.clone(), Some(self.state.clone()))
+    fn state(&self, source: &PeerKey) -> InputChange {
+        InputChange::Peer(source.clone(), Some(self.state.clone()))
     }
 
     /// Applies a change of the peer's announcements.
-    fn changed(&mut self, source: &Source, event: Event) -> Vec<Change> {
+    fn changed(&mut self, source: &PeerKey, event: Event) -> Vec<InputChange> {
         match event {
             Event::Offered(offer) => {
                 self.held.insert(offer.key.clone(), offer.clone());
-                vec![Change::Announcement(source.clone(), offer.key.clone(), Some(offer))]
+                vec![InputChange::Announcement(source.clone(), offer.key.clone(), Some(offer))]
             }
             Event::Withdrawn(key) => vec![self.taken_back(source, key)],
             // `on_peer_loss: Expire` ends also what statuses kept from before a restart. Once the peer counts as
             // synced, the translation treats these announcements as withdrawn.
             Event::Expired(key) => {
                 let change = self.taken_back(source, key);
-                self.state.has_answered = true;
+                self.state.is_synced = true;
                 vec![change, self.state(source)]
             }
             // The client dials these addresses by itself. Behind an egress gateway it dials the gateway only, and the
@@ -282,9 +285,9 @@ impl Followed {
     }
 
     /// Removes an announcement that the peer has withdrawn, or that has expired.
-    fn taken_back(&mut self, source: &Source, key: Key) -> Change {
+    fn taken_back(&mut self, source: &PeerKey, key: ObjectKey) -> InputChange {
         self.held.remove(&key);
-        Change::Announcement(source.clone(), key, None)
+        InputChange::Announcement(source.clone(), key, None)
     }
 
     /// Updates the peer's state; returns whether it has changed.
@@ -294,17 +297,18 @@ impl Followed {
             PeerEvent::Connected { .. } => {
                 // Keep the time if the peer counts as connected already, for example at another address.
                 if !self.state.is_connected() {
-                    self.state.connection = Connection::Connected(Timestamp::now());
+                    self.state.connection = PeerConnection::Connected(Timestamp::now());
                 }
                 // Once per process: after a reconnect, only `removed_resources` withdraws.
-                if !self.state.has_answered {
+                if !self.state.is_synced {
                     self.answered = Some(Instant::now() + FIRST_EXCHANGE);
                 }
             }
             PeerEvent::Lost(trouble) => {
                 // Later attempts to connect report errors too, and must not move the time of the loss.
-                let since = self.state.lost_since().unwrap_or_else(Timestamp::now);
-                self.state.connection = Connection::Lost { since, error: Some(trouble.to_string()) };
+                let since = self.state.unreachable_since().unwrap_or_else(Timestamp::now);
+                self.state.connection =
+                    PeerConnection::Unreachable { since, error: Some(trouble.to_string()) };
                 // The initial state may be incomplete: the next connection starts a new initial sync.
                 self.answered = None;
             }
@@ -316,8 +320,8 @@ impl Followed {
     }
 }
 
-fn refusals(pairs: &[(String, String)]) -> Vec<Refused> {
-    let refused = |(resource, reason): &(String, String)| Refused {
+fn refusals(pairs: &[(String, String)]) -> Vec<RefusedAnnouncement> {
+    let refused = |(resource, reason): &(String, String)| RefusedAnnouncement {
         resource: resource.clone(),
         reason: reason.clone(),
     };
@@ -325,7 +329,7 @@ fn refusals(pairs: &[(String, String)]) -> Vec<Refused> {
 }
 
 /// Returns the function that checks the announcements of `peer` against the relationship's policy.
-fn judge(terms: &Arc<Terms>, peer: &str) -> Judge {
+fn judge(terms: &Arc<PeerPolicy>, peer: &str) -> Judge {
     let (terms, peer) = (Arc::clone(terms), peer.to_owned());
-    Arc::new(move |offer: &Offer| terms.judge(&peer, offer).map_err(|problem| problem.to_string()))
+    Arc::new(move |offer: &Announcement| terms.validate(&peer, offer).map_err(|problem| problem.to_string()))
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use emcee_core::catalogue::{PeerTerms, Terms};
+use emcee_core::catalogue::{PeerPolicy, PolicyPeer};
 use emcee_core::inputs::Credential;
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use emcee_discovery::tls::{Material, Relationship, Relationships, SubjectAltName};
 use tokio::sync::watch;
 use tracing::warn;
@@ -20,7 +20,7 @@ struct Made {
 
 /// Publishes the TLS configuration of the open relationships to the discovery server and clients.
 pub(super) struct OpenRelationships {
-    made: BTreeMap<Key, Made>,
+    made: BTreeMap<ObjectKey, Made>,
     open: watch::Sender<Arc<Relationships>>,
 }
 
@@ -36,7 +36,7 @@ impl OpenRelationships {
     }
 
     /// Opens, replaces or closes (`None`) the relationship of a MeshFedConfig.
-    pub(super) fn set(&mut self, fed_config: &Key, terms: Option<&Terms>) {
+    pub(super) fn set(&mut self, fed_config: &ObjectKey, terms: Option<&PeerPolicy>) {
         let made = terms.and_then(Made::of);
         if self.made.get(fed_config) == made.as_ref() {
             return;
@@ -63,16 +63,16 @@ impl OpenRelationships {
 
 impl Made {
     /// Returns `None` for a relationship without a certificate or without peers.
-    fn of(terms: &Terms) -> Option<Self> {
+    fn of(terms: &PeerPolicy) -> Option<Self> {
         let certificate = Arc::clone(terms.certificate.as_ref()?);
-        let of = |peer: &PeerTerms| (Arc::clone(&peer.name), peer.subject_alt_names.clone());
+        let of = |peer: &PolicyPeer| (Arc::clone(&peer.name), peer.subject_alt_names.clone());
         let peers: Vec<_> = terms.peers.iter().map(of).collect();
         (!peers.is_empty()).then(|| Self { name: terms.relationship.clone(), certificate, peers })
     }
 
     /// Builds the TLS configuration. Returns `None` if the certificate cannot be used: the relationship is then closed
     /// for discovery. The condition CertificateValid reports the reason to the user.
-    fn relationship(&self, fed_config: &Key) -> Option<Relationship> {
+    fn relationship(&self, fed_config: &ObjectKey) -> Option<Relationship> {
         let material = Material::parse(&self.certificate.material)
             .inspect_err(
                 |error| warn!(%fed_config, secret = %self.certificate.key, %error, "closed for discovery"),

@@ -1,6 +1,6 @@
 //! Discovery stops when it is asked to, even if the receiver of its changes is not reading.
 
-use emcee_core::inputs::Settings;
+use emcee_core::inputs::TranslationSettings;
 use emcee_core::translate::Translation;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
@@ -14,7 +14,7 @@ use crate::manifest;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Catalogue updates of a relationship whose peer never answers.
-fn relationship(name: &str) -> Vec<Published> {
+fn relationship(name: &str) -> Vec<CatalogueUpdate> {
     let text = format!(
         "apiVersion: mm.ibm.istio.io/v1\nkind: MeshFedConfig\nmetadata: {{name: {name}, namespace: {name}}}\n\
          spec:\n  mode: FLAT\n  tls_context_selector: {{relationship: {name}}}\n  peers:\n  \
@@ -23,9 +23,9 @@ fn relationship(name: &str) -> Vec<Published> {
     let reading = manifest::read_text("mesh.yaml", text.as_bytes());
     let intake = Intake::of(&reading.documents, "cluster.local");
     assert!(intake.refusals.is_empty(), "{:?}", intake.refusals);
-    let mut translation = Translation::new(Settings::default());
+    let mut translation = Translation::new(TranslationSettings::default());
     let units = translation.update(intake.changes);
-    translation.published(&units)
+    translation.catalogue_updates(&units)
 }
 
 /// Discovery has a change to send, the queue is full, and the receiver does not read.

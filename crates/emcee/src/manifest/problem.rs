@@ -49,5 +49,5 @@ impl Display for Plain<'_> {
 
 /// Returns whether a reader cannot see the character: control characters, separators, marks that reorder text.
 pub(crate) fn unprintable(c: char) -> bool {
-    !emcee_core::text::is_seen(c)
+    !emcee_core::text::is_visible(c)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use emcee_api::GROUP;
 use emcee_controller::lease;
-use emcee_core::plan::Kind;
+use emcee_core::plan::GeneratedKind;
 use serde_json::{Value, json};
 
 use super::form::{Condition, Form, List};
@@ -68,29 +68,29 @@ fn everywhere() -> Vec<Value> {
 ///
 /// A subject that can create a Deployment can read every Secret of its namespace through a pod. So the right to write
 /// these kinds is restricted in the same way as the right to read Secrets.
-fn is_of_gateways(kind: Kind) -> bool {
+fn is_of_gateways(kind: GeneratedKind) -> bool {
     match kind {
-        Kind::ServiceAccount
-        | Kind::Role
-        | Kind::RoleBinding
-        | Kind::Secret
-        | Kind::NetworkPolicy
-        | Kind::PodDisruptionBudget
-        | Kind::Deployment => true,
-        Kind::AuthorizationPolicy
-        | Kind::DestinationRule
-        | Kind::ServiceEntry
-        | Kind::Service
-        | Kind::VirtualService
-        | Kind::Gateway
-        | Kind::ServiceExposition
-        | Kind::ServiceBinding => false,
+        GeneratedKind::ServiceAccount
+        | GeneratedKind::Role
+        | GeneratedKind::RoleBinding
+        | GeneratedKind::Secret
+        | GeneratedKind::NetworkPolicy
+        | GeneratedKind::PodDisruptionBudget
+        | GeneratedKind::Deployment => true,
+        GeneratedKind::AuthorizationPolicy
+        | GeneratedKind::DestinationRule
+        | GeneratedKind::ServiceEntry
+        | GeneratedKind::Service
+        | GeneratedKind::VirtualService
+        | GeneratedKind::Gateway
+        | GeneratedKind::ServiceExposition
+        | GeneratedKind::ServiceBinding => false,
     }
 }
 
 /// Returns the role for namespaces with existing gateways: Emcee copies the credential there.
 fn of_gateways(form: &Form<'_>) -> Vec<Value> {
-    let secrets = of_kinds(|kind| kind == Kind::Secret, &WRITE);
+    let secrets = of_kinds(|kind| kind == GeneratedKind::Secret, &WRITE);
     let role = role("ClusterRole", "emcee-gateway", None, &secrets);
     let bind = |namespace: &str| binding(form, "ClusterRole", "emcee-gateway", Some(namespace));
     [role].into_iter().chain(form.each(List::Gateways, bind)).collect()
@@ -119,9 +119,9 @@ fn of_own_namespace() -> Vec<Value> {
 /// Returns rules for a selection of the kinds that Emcee generates, one rule for each API group.
 ///
 /// Emcee can create a Role that reads Secrets because it can read them itself. So it does not need the verb `escalate`.
-fn of_kinds(of: impl Fn(Kind) -> bool, verbs: &[&str]) -> Vec<Value> {
+fn of_kinds(of: impl Fn(GeneratedKind) -> bool, verbs: &[&str]) -> Vec<Value> {
     let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for kind in Kind::ALL.into_iter().filter(|kind| of(*kind)) {
+    for kind in GeneratedKind::ALL.into_iter().filter(|kind| of(*kind)) {
         groups.entry(kind.group()).or_default().push(kind.plural());
     }
     groups.iter().map(|(group, plurals)| rule(group, plurals, verbs)).collect()

@@ -6,11 +6,11 @@ use std::io;
 use std::sync::Arc;
 
 use emcee_api::GROUP;
-use emcee_core::catalogue::Published;
-use emcee_core::inputs::{Change, Settings, WorkloadKind};
-use emcee_core::key::{Key, ObjectRef};
-use emcee_core::problem::Problem;
-use emcee_core::status::Verdict;
+use emcee_core::catalogue::CatalogueUpdate;
+use emcee_core::inputs::{InputChange, TranslationSettings, WorkloadKind};
+use emcee_core::key::{ObjectKey, ObjectRef};
+use emcee_core::problem::ResourceProblem;
+use emcee_core::status::ResourceVerdict;
 use emcee_core::translate::{Translation, Unit};
 use jiff::Timestamp;
 
@@ -28,9 +28,9 @@ pub(super) struct Follower {
     /// Each input object of the translation, and the file that it comes from.
     present: BTreeMap<Id, Arc<str>>,
     /// Resources whose newest version is invalid while an older, valid one is in use, with the problems of the newest.
-    held: HashMap<ObjectRef, Vec<Problem>>,
+    held: HashMap<ObjectRef, Vec<ResourceProblem>>,
     /// MeshFedConfigs whose newest Secret cannot be used while an older one is in use, with the problem of the newest.
-    bad_credentials: HashMap<ObjectRef, Problem>,
+    bad_credentials: HashMap<ObjectRef, ResourceProblem>,
     /// Whether the whole input has been valid once since the start. Before that, a missing resource may be one that
     /// could not be read, and its objects of an earlier run must stay.
     sure: bool,
@@ -49,22 +49,22 @@ pub(super) struct Follower {
 /// Identity of an input object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Id {
-    FedConfig(Key),
-    Exposition(Key),
-    Binding(Key),
-    Service(Key),
-    EndpointSlice(Key),
-    Workload(WorkloadKind, Key),
-    WorkloadEntry(Key),
-    Credential(Key),
-    CaSecret(Key),
-    PeerAuthentication(Key),
-    Subsets(Key),
+    FedConfig(ObjectKey),
+    Exposition(ObjectKey),
+    Binding(ObjectKey),
+    Service(ObjectKey),
+    EndpointSlice(ObjectKey),
+    Workload(WorkloadKind, ObjectKey),
+    WorkloadEntry(ObjectKey),
+    Credential(ObjectKey),
+    CaSecret(ObjectKey),
+    PeerAuthentication(ObjectKey),
+    Subsets(ObjectKey),
     Node(Arc<str>),
 }
 
 impl Follower {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: TranslationSettings) -> Self {
         Self {
             translation: Translation::new(settings),
             present: BTreeMap::new(),
@@ -87,7 +87,7 @@ impl Follower {
     ///
     /// Leaves out Services that are exposed by labels, as they have no such status, and the imports of a MeshFedConfig,
     /// as they have no status of their own.
-    pub(super) fn verdicts(&self) -> Vec<(ObjectRef, Verdict)> {
+    pub(super) fn verdicts(&self) -> Vec<(ObjectRef, ResourceVerdict)> {
         let verdicts = self.translation.verdicts().into_iter();
         verdicts
             .filter(|(unit, _)| !matches!(unit, Unit::AutomaticExposition(_) | Unit::Imports(_)))
@@ -97,9 +97,9 @@ impl Follower {
     }
 
     /// Adds the problems of newer versions to the verdict on the version in use.
-    fn judged(&self, resource: ObjectRef, mut verdict: Verdict) -> (ObjectRef, Verdict) {
+    fn judged(&self, resource: ObjectRef, mut verdict: ResourceVerdict) -> (ObjectRef, ResourceVerdict) {
         if let Some(problems) = self.held.get(&resource) {
-            verdict = verdict.holding(problems);
+            verdict = verdict.with_refused_update(problems);
         }
         // A problem of the Secret that is in use takes precedence.
         if let Some(problem) = self.bad_credentials.get(&resource)
@@ -139,13 +139,13 @@ impl Follower {
     }
 
     /// Takes the catalogue updates for discovery since the last call.
-    pub(super) fn published(&mut self) -> Vec<Published> {
+    pub(super) fn published(&mut self) -> Vec<CatalogueUpdate> {
         let ran = std::mem::take(&mut self.ran);
-        self.translation.published(&ran)
+        self.translation.catalogue_updates(&ran)
     }
 
     /// Applies changes of peers, and prints new messages.
-    pub(super) fn hear(&mut self, changes: Vec<Change>, console: &mut Console<'_>) -> io::Result<()> {
+    pub(super) fn hear(&mut self, changes: Vec<InputChange>, console: &mut Console<'_>) -> io::Result<()> {
         self.ran.extend(self.translation.update(changes));
         self.say(console)
     }
@@ -171,7 +171,7 @@ impl Follower {
         let in_use: Vec<_> =
             self.translation.inputs().fed_configs().filter_map(|(_, config)| config.clone().ok()).collect();
         let bad = inputs.bad_credentials(&in_use, now);
-        let bad_secrets: HashSet<&Key> = bad.iter().map(|(secret, _)| secret).collect();
+        let bad_secrets: HashSet<&ObjectKey> = bad.iter().map(|(secret, _)| secret).collect();
         let mut changes = Vec::new();
         let mut held = HashMap::new();
         let files: HashMap<Id, Arc<str>> =
@@ -232,7 +232,7 @@ impl Follower {
             Id::Binding(key) => Unit::ServiceBinding(key.clone()),
             _ => return false,
         };
-        self.translation.has_good(&unit)
+        self.translation.has_valid_resource(&unit)
     }
 
     /// Messages about the last read: unreadable files, refusals, and resources whose last good version is kept.
@@ -299,11 +299,11 @@ fn without_duplicates(documents: &[Document]) -> (Vec<Document>, Vec<manifest::P
 }
 
 /// Resource and problems of a change that contains an invalid resource; `None` for any other change.
-fn refused(change: &Change) -> Option<(ObjectRef, Vec<Problem>)> {
+fn refused(change: &InputChange) -> Option<(ObjectRef, Vec<ResourceProblem>)> {
     let (kind, key, problems) = match change {
-        Change::FedConfig(key, Some(Err(problems))) => ("MeshFedConfig", key, problems),
-        Change::Exposition(key, Some(Err(problems))) => ("ServiceExposition", key, problems),
-        Change::Binding(key, Some(Err(problems))) => ("ServiceBinding", key, problems),
+        InputChange::FedConfig(key, Some(Err(problems))) => ("MeshFedConfig", key, problems),
+        InputChange::Exposition(key, Some(Err(problems))) => ("ServiceExposition", key, problems),
+        InputChange::Binding(key, Some(Err(problems))) => ("ServiceBinding", key, problems),
         _ => return None,
     };
     Some((ObjectRef { kind, key: key.clone() }, problems.clone()))
@@ -311,21 +311,23 @@ fn refused(change: &Change) -> Option<(ObjectRef, Vec<Problem>)> {
 
 impl Id {
     /// Identity of the object that a change concerns; `None` if it does not concern an object of the input directory.
-    fn of(change: &Change) -> Option<Self> {
+    fn of(change: &InputChange) -> Option<Self> {
         Some(match change {
-            Change::FedConfig(key, _) => Self::FedConfig(key.clone()),
-            Change::Exposition(key, _) => Self::Exposition(key.clone()),
-            Change::Binding(key, _) => Self::Binding(key.clone()),
-            Change::Service(key, _) => Self::Service(key.clone()),
-            Change::EndpointSlice(key, _) => Self::EndpointSlice(key.clone()),
-            Change::Workload(kind, key, _) => Self::Workload(*kind, key.clone()),
-            Change::WorkloadEntry(key, _) => Self::WorkloadEntry(key.clone()),
-            Change::Credential(key, _) => Self::Credential(key.clone()),
-            Change::CaSecret(key, _) => Self::CaSecret(key.clone()),
-            Change::PeerAuthentication(key, _) => Self::PeerAuthentication(key.clone()),
-            Change::Subsets(key, _) => Self::Subsets(key.clone()),
-            Change::Node(name, _) => Self::Node(Arc::clone(name)),
-            Change::Namespace(..) | Change::Announcement(..) | Change::Peer(..) => return None,
+            InputChange::FedConfig(key, _) => Self::FedConfig(key.clone()),
+            InputChange::Exposition(key, _) => Self::Exposition(key.clone()),
+            InputChange::Binding(key, _) => Self::Binding(key.clone()),
+            InputChange::Service(key, _) => Self::Service(key.clone()),
+            InputChange::EndpointSlice(key, _) => Self::EndpointSlice(key.clone()),
+            InputChange::Workload(kind, key, _) => Self::Workload(*kind, key.clone()),
+            InputChange::WorkloadEntry(key, _) => Self::WorkloadEntry(key.clone()),
+            InputChange::Credential(key, _) => Self::Credential(key.clone()),
+            InputChange::CaSecret(key, _) => Self::CaSecret(key.clone()),
+            InputChange::PeerAuthentication(key, _) => Self::PeerAuthentication(key.clone()),
+            InputChange::DestinationRule(key, _) => Self::Subsets(key.clone()),
+            InputChange::Node(name, _) => Self::Node(Arc::clone(name)),
+            InputChange::Namespace(..) | InputChange::Announcement(..) | InputChange::Peer(..) => {
+                return None;
+            }
         })
     }
 
@@ -350,20 +352,20 @@ impl Id {
     }
 
     /// Change that removes the object.
-    fn removal(&self) -> Change {
+    fn removal(&self) -> InputChange {
         match self.clone() {
-            Self::FedConfig(key) => Change::FedConfig(key, None),
-            Self::Exposition(key) => Change::Exposition(key, None),
-            Self::Binding(key) => Change::Binding(key, None),
-            Self::Service(key) => Change::Service(key, None),
-            Self::EndpointSlice(key) => Change::EndpointSlice(key, None),
-            Self::Workload(kind, key) => Change::Workload(kind, key, None),
-            Self::WorkloadEntry(key) => Change::WorkloadEntry(key, None),
-            Self::Credential(key) => Change::Credential(key, None),
-            Self::CaSecret(key) => Change::CaSecret(key, false),
-            Self::PeerAuthentication(key) => Change::PeerAuthentication(key, None),
-            Self::Subsets(key) => Change::Subsets(key, None),
-            Self::Node(name) => Change::Node(name, None),
+            Self::FedConfig(key) => InputChange::FedConfig(key, None),
+            Self::Exposition(key) => InputChange::Exposition(key, None),
+            Self::Binding(key) => InputChange::Binding(key, None),
+            Self::Service(key) => InputChange::Service(key, None),
+            Self::EndpointSlice(key) => InputChange::EndpointSlice(key, None),
+            Self::Workload(kind, key) => InputChange::Workload(kind, key, None),
+            Self::WorkloadEntry(key) => InputChange::WorkloadEntry(key, None),
+            Self::Credential(key) => InputChange::Credential(key, None),
+            Self::CaSecret(key) => InputChange::CaSecret(key, false),
+            Self::PeerAuthentication(key) => InputChange::PeerAuthentication(key, None),
+            Self::Subsets(key) => InputChange::DestinationRule(key, None),
+            Self::Node(name) => InputChange::Node(name, None),
         }
     }
 }

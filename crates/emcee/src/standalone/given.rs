@@ -44,7 +44,7 @@ impl Owner {
 
     /// Path of the resource itself, if Emcee has generated it. `None` if the label has only a shortened name.
     pub(super) fn place(&self) -> Option<Place> {
-        let is_known = !names::is_shortened(&self.name);
+        let is_known = !names::is_hashed_label_value(&self.name);
         is_known.then(|| Place::of_object(&self.kind, &self.namespace, &self.name).ok()).flatten()
     }
 }

@@ -1,7 +1,7 @@
 //! Health and introspection of file mode, for the admin port.
 
 use emcee_controller::Offers;
-use emcee_core::plan::Object;
+use emcee_core::plan::GeneratedObject;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -33,7 +33,7 @@ impl Health for FolderHealth {
 
     fn config_dump(&self) -> BoxFuture<'_, Value> {
         let view = self.views.borrow();
-        let objects: Vec<_> = view.objects.iter().map(Object::for_people).collect();
+        let objects: Vec<_> = view.objects.iter().map(GeneratedObject::to_redacted_json).collect();
         Box::pin(std::future::ready(json!({"objects": objects})))
     }
 

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
-use emcee_core::plan::Kind;
+use emcee_core::plan::GeneratedKind;
 use emcee_core::status;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -146,7 +146,7 @@ impl OutFolder {
                 Ok(place) => self.objects.push(Wanted {
                     place,
                     text: text(&serde_json::to_value(&object)?)?,
-                    secret: kind == Kind::Secret,
+                    secret: kind == GeneratedKind::Secret,
                     name: Some(name),
                 }),
                 Err(error) => self.unnamed.push(error),
@@ -298,7 +298,7 @@ impl OutFolder {
             let verdict = blocked.judged(&resource, verdict);
             // The previous status provides the times of the conditions that have not changed.
             let before = self.files.get(&place).map(|managed| status_of(&managed.text)).unwrap_or_default();
-            let status = status::status(&resource, &verdict, &before, Timestamp::now())?;
+            let status = status::build_status(&resource, &verdict, &before, Timestamp::now())?;
             let object = json!({
                 "apiVersion": format!("{}/{}", emcee_api::GROUP, emcee_api::VERSION),
                 "kind": resource.kind,
@@ -313,7 +313,7 @@ impl OutFolder {
 
 /// Key of a file in the order of applying. Removals sort by it in reverse, so that statuses come first.
 fn turn(place: &Place) -> (bool, Option<usize>) {
-    (place.is_status(), Kind::ALL.iter().position(|known| known.as_str() == place.kind()))
+    (place.is_status(), GeneratedKind::ALL.iter().position(|known| known.as_str() == place.kind()))
 }
 
 /// `Kind namespace/name` from the object itself, as the name of its file may be shortened.

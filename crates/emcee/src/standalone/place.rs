@@ -131,7 +131,7 @@ fn file_name(kind: &str, name: &str) -> String {
     if whole.len() <= LONGEST_NAME {
         return whole;
     }
-    let end = format!("{HASHED}{}{ENDING}", names::digest(&[kind, name]));
+    let end = format!("{HASHED}{}{ENDING}", names::long_hash(&[kind, name]));
     let start = whole.get(..LONGEST_NAME - end.len()).expect("valid names are ASCII");
     format!("{start}{end}")
 }

@@ -6,10 +6,10 @@ use std::io;
 use std::path::Path;
 
 use emcee_api::Reason;
-use emcee_core::key::{Key, ObjectRef};
-use emcee_core::plan::{Kind, Object};
-use emcee_core::problem::Problem;
-use emcee_core::status::Verdict;
+use emcee_core::key::{ObjectKey, ObjectRef};
+use emcee_core::plan::{GeneratedKind, GeneratedObject};
+use emcee_core::problem::ResourceProblem;
+use emcee_core::status::ResourceVerdict;
 use emcee_core::translate::{Translation, Unit};
 
 use super::place::{NotAName, Place};
@@ -131,7 +131,7 @@ impl Troubles {
 }
 
 /// Errors of the files of the objects of each resource.
-pub(super) struct Blocked(HashMap<ObjectRef, Vec<Problem>>);
+pub(super) struct Blocked(HashMap<ObjectRef, Vec<ResourceProblem>>);
 
 impl Blocked {
     /// Assigns the errors to the resources whose status reports them.
@@ -147,7 +147,7 @@ impl Blocked {
                 let Ok(place) = Place::of_object(kind, &object.namespace, &object.name) else { continue };
                 let Some(error) = errors.of_places.get(&place) else { continue };
                 let name = format!("{kind} {}/{}", object.namespace, object.name);
-                let problem = Problem::new(error.reason, format!("{name}: {}", error.line));
+                let problem = ResourceProblem::new(error.reason, format!("{name}: {}", error.line));
                 for resource in concerned(translation, unit, &object) {
                     blocked.entry(resource).or_insert_with(Vec::new).push(problem.clone());
                 }
@@ -161,7 +161,7 @@ impl Blocked {
     }
 
     /// Adds the errors of a resource's objects to its verdict, so that it is not Programmed.
-    pub(super) fn judged(&self, resource: &ObjectRef, mut verdict: Verdict) -> Verdict {
+    pub(super) fn judged(&self, resource: &ObjectRef, mut verdict: ResourceVerdict) -> ResourceVerdict {
         let Some(problems) = self.0.get(resource) else { return verdict };
         verdict.failures.extend(problems.iter().take(NAMED).cloned());
         let more = problems.len().saturating_sub(NAMED);
@@ -175,13 +175,13 @@ impl Blocked {
 
 /// Resources whose status reports the error of an object: its owner, or all resources that share it. A resource that
 /// Emcee generates has a status of its own.
-fn concerned(translation: &Translation, unit: &Unit, object: &Object) -> Vec<ObjectRef> {
-    if let kind @ (Kind::ServiceExposition | Kind::ServiceBinding) = object.kind() {
-        let key = Key::new(&object.namespace, &object.name);
+fn concerned(translation: &Translation, unit: &Unit, object: &GeneratedObject) -> Vec<ObjectRef> {
+    if let kind @ (GeneratedKind::ServiceExposition | GeneratedKind::ServiceBinding) = object.kind() {
+        let key = ObjectKey::new(&object.namespace, &object.name);
         return vec![ObjectRef { kind: kind.as_str(), key }];
     }
     match unit.resource() {
         Some(resource) => vec![resource],
-        None => translation.sharers(unit).iter().filter_map(Unit::resource).collect(),
+        None => translation.bindings_sharing(unit).iter().filter_map(Unit::resource).collect(),
     }
 }

@@ -2,7 +2,7 @@
 
 use emcee_api::{GROUP, VERSION};
 use emcee_core::parse;
-use emcee_core::problem::Problem;
+use emcee_core::problem::ResourceProblem;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -63,7 +63,7 @@ struct GroupVersionKind {
 /// Problems and warnings of the validation.
 #[derive(Default)]
 struct Verdict {
-    problems: Vec<Problem>,
+    problems: Vec<ResourceProblem>,
     warnings: Vec<String>,
 }
 
@@ -105,14 +105,16 @@ fn is_leaving(object: &Value) -> bool {
 fn judge(request: &Request) -> Verdict {
     let object = &request.object;
     match request.kind.kind.as_str() {
-        "MeshFedConfig" => verdict(parse::fed_config(object), |_| Vec::new()),
-        "ServiceExposition" => verdict(parse::exposition(object), |model| ignored(&model.ignored)),
-        "ServiceBinding" => verdict(parse::binding(object), |_| Vec::new()),
+        "MeshFedConfig" => verdict(parse::read_fed_config(object), |_| Vec::new()),
+        "ServiceExposition" => {
+            verdict(parse::read_exposition(object), |model| ignored(&model.ignored_fields))
+        }
+        "ServiceBinding" => verdict(parse::read_binding(object), |_| Vec::new()),
         _ => Verdict::default(),
     }
 }
 
-fn verdict<M>(parsed: Result<M, Vec<Problem>>, warnings: impl FnOnce(&M) -> Vec<String>) -> Verdict {
+fn verdict<M>(parsed: Result<M, Vec<ResourceProblem>>, warnings: impl FnOnce(&M) -> Vec<String>) -> Verdict {
     match parsed {
         Ok(model) => Verdict { warnings: warnings(&model), ..Verdict::default() },
         Err(problems) => Verdict { problems, ..Verdict::default() },
@@ -138,7 +140,7 @@ fn envelope(uid: &str, verdict: &Verdict) -> Value {
 }
 
 /// Joins as many problems as fit. Truncates the first one if it does not fit.
-fn message(problems: &[Problem]) -> String {
+fn message(problems: &[ResourceProblem]) -> String {
     // Reserve space for "; and N more". N has at most 20 digits.
     let room = LONGEST_MESSAGE - 32;
     let mut message = String::new();

@@ -199,9 +199,9 @@ fn whatever_objects_are_called_nothing_outside_is_touched() {
     folders.put("out/deep/er/out/.keep", "");
     let before = outside(&folders);
     let of = emcee::standalone::Folders { dir: folders.path("in"), out: folders.path("out/deep/er/out") };
-    let settings = emcee_core::inputs::Settings {
-        knowledge: emcee_core::inputs::Knowledge::Partial,
-        ..emcee_core::inputs::Settings::default()
+    let settings = emcee_core::inputs::TranslationSettings {
+        coverage: emcee_core::inputs::InputCoverage::Partial,
+        ..emcee_core::inputs::TranslationSettings::default()
     };
     let (mut numbers, mut written) = (Numbers(0x9e37_79b9_7f4a_7c15), 0);
     let (mut out, mut err) = (std::io::sink(), std::io::sink());

@@ -4,9 +4,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use emcee_core::catalogue::{Connection, Offer, PeerState, Refused, Source};
-use emcee_core::inputs::Change;
-use emcee_core::key::Key;
+use emcee_core::catalogue::{Announcement, PeerConnection, PeerKey, PeerSyncState, RefusedAnnouncement};
+use emcee_core::inputs::InputChange;
+use emcee_core::key::ObjectKey;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
@@ -69,25 +69,25 @@ fn namespace() -> impl Strategy<Value = Given> {
 }
 
 /// Returns the change that adds one of these objects.
-pub(super) fn change(object: &Value) -> Change {
+pub(super) fn change(object: &Value) -> InputChange {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let name: Vec<&str> = text("/metadata/name").split('/').collect();
-    let source = |fed: &str, peer: &str| Source::new(Key::new(text("/metadata/namespace"), fed), peer);
+    let source = |fed: &str, peer: &str| PeerKey::new(ObjectKey::new(text("/metadata/namespace"), fed), peer);
     match (text("/kind"), name.as_slice()) {
         ("Announcement", [fed, peer, namespace, service]) => {
-            let key = Key::new(namespace, service);
-            Change::Announcement(source(fed, peer), key.clone(), Some(offer(key, &object["spec"])))
+            let key = ObjectKey::new(namespace, service);
+            InputChange::Announcement(source(fed, peer), key.clone(), Some(offer(key, &object["spec"])))
         }
-        ("Peer", [fed, peer]) => Change::Peer(source(fed, peer), Some(state(&object["spec"]))),
-        (_, [name]) => Change::Namespace(Arc::from(*name), true),
+        ("Peer", [fed, peer]) => InputChange::Peer(source(fed, peer), Some(state(&object["spec"]))),
+        (_, [name]) => InputChange::Namespace(Arc::from(*name), true),
         (kind, _) => unreachable!("no generator makes a {kind}"),
     }
 }
 
-fn offer(key: Key, spec: &Value) -> Offer {
+fn offer(key: ObjectKey, spec: &Value) -> Announcement {
     let text = |field: &str| spec[field].as_str().unwrap_or_default();
     let endpoints = spec["endpoints"].as_array().into_iter().flatten();
-    Offer {
+    Announcement {
         key,
         mode: text("mode").parse().expect("a mode"),
         server_name: text("server_name").to_owned(),
@@ -100,19 +100,20 @@ fn offer(key: Key, spec: &Value) -> Offer {
     }
 }
 
-fn state(spec: &Value) -> PeerState {
+fn state(spec: &Value) -> PeerSyncState {
     let since = LOST.parse().expect("a time");
     let refused = |field: &str| {
-        let one = Refused { resource: "shop/far/IPv4".into(), reason: "port: 0 is not a port".into() };
+        let one =
+            RefusedAnnouncement { resource: "shop/far/IPv4".into(), reason: "port: 0 is not a port".into() };
         if spec[field] == true { vec![one] } else { Vec::new() }
     };
-    PeerState {
+    PeerSyncState {
         connection: match spec["connection"].as_str() {
-            Some("Connected") => Connection::Connected(since),
-            Some("Lost") => Connection::Lost { since, error: Some("connection refused".into()) },
-            _ => Connection::Pending,
+            Some("Connected") => PeerConnection::Connected(since),
+            Some("Lost") => PeerConnection::Unreachable { since, error: Some("connection refused".into()) },
+            _ => PeerConnection::Pending,
         },
-        has_answered: spec["has_answered"] == true,
+        is_synced: spec["has_answered"] == true,
         addresses: Vec::new(),
         refused: refused("refused"),
         refused_by_peer: refused("refused_by_peer"),

@@ -4,75 +4,80 @@ use std::sync::Arc;
 
 use emcee_api::istio;
 use emcee_core::inputs::{
-    Change, Credential, EndpointSlice, Node, Parsed, PeerAuthentication, Service, Subsets, Workload,
-    WorkloadEntry, WorkloadKind, may_shadow,
+    ClusterNode, Credential, EndpointSlice, InputChange, ParsedResource, PeerAuthentication, Service,
+    UserDestinationRule, Workload, WorkloadEntry, WorkloadKind, is_ca_secret_name,
 };
-use emcee_core::key::Key;
-use emcee_core::{parse, problem::Problem};
+use emcee_core::key::ObjectKey;
+use emcee_core::{parse, problem::ResourceProblem};
 use k8s_openapi::api::{apps::v1 as apps, core::v1 as core, discovery::v1 as discovery};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Returns the change that adds or updates this object.
-pub(crate) fn change(object: &Value) -> Change {
+pub(crate) fn change(object: &Value) -> InputChange {
     let key = key(object);
     match object["kind"].as_str().expect("a kind") {
-        "MeshFedConfig" => Change::FedConfig(key, Some(parsed(parse::fed_config(object)))),
-        "ServiceExposition" => Change::Exposition(key, Some(parsed(parse::exposition(object)))),
-        "ServiceBinding" => Change::Binding(key, Some(parsed(parse::binding(object)))),
-        "Service" => Change::Service(key, Some(Service::of(&typed::<core::Service>(object)))),
-        "EndpointSlice" => {
-            Change::EndpointSlice(key, EndpointSlice::of(&typed::<discovery::EndpointSlice>(object)))
+        "MeshFedConfig" => InputChange::FedConfig(key, Some(parsed(parse::read_fed_config(object)))),
+        "ServiceExposition" => InputChange::Exposition(key, Some(parsed(parse::read_exposition(object)))),
+        "ServiceBinding" => InputChange::Binding(key, Some(parsed(parse::read_binding(object)))),
+        "Service" => InputChange::Service(key, Some(Service::from_object(&typed::<core::Service>(object)))),
+        "EndpointSlice" => InputChange::EndpointSlice(
+            key,
+            EndpointSlice::from_object(&typed::<discovery::EndpointSlice>(object)),
+        ),
+        "Pod" => {
+            InputChange::Workload(WorkloadKind::Pod, key, Workload::from_pod(&typed::<core::Pod>(object)))
         }
-        "Pod" => Change::Workload(WorkloadKind::Pod, key, Workload::of_pod(&typed::<core::Pod>(object))),
         "Deployment" => {
-            let facts = Workload::of_deployment(&typed::<apps::Deployment>(object));
-            Change::Workload(WorkloadKind::Deployment, key, facts)
+            let facts = Workload::from_deployment(&typed::<apps::Deployment>(object));
+            InputChange::Workload(WorkloadKind::Deployment, key, facts)
         }
-        "Node" => Change::Node(key.name, Some(Node::of(&typed::<core::Node>(object)))),
-        "WorkloadEntry" => {
-            Change::WorkloadEntry(key, Some(WorkloadEntry::of(&typed::<istio::WorkloadEntry>(object))))
-        }
-        "Secret" if may_shadow(&key.name) => Change::CaSecret(key, true),
-        "Secret" => Change::Credential(key, Credential::of(&typed::<core::Secret>(object))),
+        "Node" => InputChange::Node(key.name, Some(ClusterNode::from_object(&typed::<core::Node>(object)))),
+        "WorkloadEntry" => InputChange::WorkloadEntry(
+            key,
+            Some(WorkloadEntry::from_object(&typed::<istio::WorkloadEntry>(object))),
+        ),
+        "Secret" if is_ca_secret_name(&key.name) => InputChange::CaSecret(key, true),
+        "Secret" => InputChange::Credential(key, Credential::from_secret(&typed::<core::Secret>(object))),
         "PeerAuthentication" => {
-            let facts = PeerAuthentication::of(&typed::<istio::PeerAuthentication>(object));
-            Change::PeerAuthentication(key, Some(facts))
+            let facts = PeerAuthentication::from_object(&typed::<istio::PeerAuthentication>(object));
+            InputChange::PeerAuthentication(key, Some(facts))
         }
-        "DestinationRule" => {
-            Change::Subsets(key, Subsets::of(&typed::<istio::DestinationRule>(object), "cluster.local"))
-        }
+        "DestinationRule" => InputChange::DestinationRule(
+            key,
+            UserDestinationRule::from_object(&typed::<istio::DestinationRule>(object), "cluster.local"),
+        ),
         _ => super::discovery::change(object),
     }
 }
 
 /// Returns the change that removes this object.
-pub(crate) fn removal(object: &Value) -> Change {
+pub(crate) fn removal(object: &Value) -> InputChange {
     match change(object) {
-        Change::FedConfig(key, _) => Change::FedConfig(key, None),
-        Change::Exposition(key, _) => Change::Exposition(key, None),
-        Change::Binding(key, _) => Change::Binding(key, None),
-        Change::Service(key, _) => Change::Service(key, None),
-        Change::EndpointSlice(key, _) => Change::EndpointSlice(key, None),
-        Change::Workload(kind, key, _) => Change::Workload(kind, key, None),
-        Change::WorkloadEntry(key, _) => Change::WorkloadEntry(key, None),
-        Change::Credential(key, _) => Change::Credential(key, None),
-        Change::CaSecret(key, _) => Change::CaSecret(key, false),
-        Change::PeerAuthentication(key, _) => Change::PeerAuthentication(key, None),
-        Change::Subsets(key, _) => Change::Subsets(key, None),
-        Change::Node(name, _) => Change::Node(name, None),
-        Change::Namespace(name, _) => Change::Namespace(name, false),
-        Change::Announcement(source, service, _) => Change::Announcement(source, service, None),
-        Change::Peer(source, _) => Change::Peer(source, None),
+        InputChange::FedConfig(key, _) => InputChange::FedConfig(key, None),
+        InputChange::Exposition(key, _) => InputChange::Exposition(key, None),
+        InputChange::Binding(key, _) => InputChange::Binding(key, None),
+        InputChange::Service(key, _) => InputChange::Service(key, None),
+        InputChange::EndpointSlice(key, _) => InputChange::EndpointSlice(key, None),
+        InputChange::Workload(kind, key, _) => InputChange::Workload(kind, key, None),
+        InputChange::WorkloadEntry(key, _) => InputChange::WorkloadEntry(key, None),
+        InputChange::Credential(key, _) => InputChange::Credential(key, None),
+        InputChange::CaSecret(key, _) => InputChange::CaSecret(key, false),
+        InputChange::PeerAuthentication(key, _) => InputChange::PeerAuthentication(key, None),
+        InputChange::DestinationRule(key, _) => InputChange::DestinationRule(key, None),
+        InputChange::Node(name, _) => InputChange::Node(name, None),
+        InputChange::Namespace(name, _) => InputChange::Namespace(name, false),
+        InputChange::Announcement(source, service, _) => InputChange::Announcement(source, service, None),
+        InputChange::Peer(source, _) => InputChange::Peer(source, None),
     }
 }
 
-pub(crate) fn key(object: &Value) -> Key {
+pub(crate) fn key(object: &Value) -> ObjectKey {
     let word = |field: &str| object["metadata"][field].as_str().expect("metadata");
-    Key::new(word("namespace"), word("name"))
+    ObjectKey::new(word("namespace"), word("name"))
 }
 
-fn parsed<T>(result: Result<T, Vec<Problem>>) -> Parsed<T> {
+fn parsed<T>(result: Result<T, Vec<ResourceProblem>>) -> ParsedResource<T> {
     result.map(Arc::new)
 }
 

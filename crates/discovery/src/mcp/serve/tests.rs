@@ -5,8 +5,8 @@ mod client;
 use std::net::Ipv4Addr;
 
 use emcee_api::istio::ServiceEntrySpec;
-use emcee_core::key::Key;
-use emcee_core::plan::{Body, Object, Owner, OwnerKind};
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::{GeneratedObject, ObjectContent, ObjectOwner, OwnerKind};
 use emcee_testkit::certs::{Ca, Leaf, Pair};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -21,12 +21,12 @@ const ENTRIES: &str = "networking.istio.io/v1/ServiceEntry";
 
 /// A snapshot of `count` ServiceEntries.
 fn entries(count: usize) -> Snapshot {
-    let object = |number: usize| Object {
+    let object = |number: usize| GeneratedObject {
         namespace: "default".into(),
         name: format!("emcee-{number}"),
-        owner: Owner::new(OwnerKind::ServiceBinding, Key::new("default", "ratings"), None),
+        owner: ObjectOwner::new(OwnerKind::ServiceBinding, ObjectKey::new("default", "ratings"), None),
         annotations: std::collections::BTreeMap::new(),
-        body: Body::ServiceEntry(Box::new(ServiceEntrySpec {
+        content: ObjectContent::ServiceEntry(Box::new(ServiceEntrySpec {
             hosts: vec![format!("{number}.default.blue.emcee.internal")],
             ..ServiceEntrySpec::default()
         })),

@@ -1,8 +1,8 @@
 //! Message exchanges as istiod performs them.
 
 use emcee_api::istio::{GatewaySpec, ServiceEntrySpec};
-use emcee_core::key::Key;
-use emcee_core::plan::{Body, Object, Owner, OwnerKind};
+use emcee_core::key::ObjectKey;
+use emcee_core::plan::{GeneratedObject, ObjectContent, ObjectOwner, OwnerKind};
 use proptest::prelude::*;
 
 use super::*;
@@ -13,21 +13,27 @@ const ENTRIES: &str = "networking.istio.io/v1/ServiceEntry";
 const GATEWAYS: &str = "networking.istio.io/v1/Gateway";
 const MESH: &str = "core/v1alpha1/MeshConfig";
 
-fn object(name: &str, body: Body) -> Object {
-    let owner = Owner::new(OwnerKind::ServiceBinding, Key::new("default", name), None);
-    Object { namespace: "default".into(), name: name.into(), owner, annotations: BTreeMap::new(), body }
+fn object(name: &str, body: ObjectContent) -> GeneratedObject {
+    let owner = ObjectOwner::new(OwnerKind::ServiceBinding, ObjectKey::new("default", name), None);
+    GeneratedObject {
+        namespace: "default".into(),
+        name: name.into(),
+        owner,
+        annotations: BTreeMap::new(),
+        content: body,
+    }
 }
 
-fn entry(name: &str, host: &str) -> Object {
+fn entry(name: &str, host: &str) -> GeneratedObject {
     let spec = ServiceEntrySpec { hosts: vec![host.to_owned()], ..ServiceEntrySpec::default() };
-    object(name, Body::ServiceEntry(Box::new(spec)))
+    object(name, ObjectContent::ServiceEntry(Box::new(spec)))
 }
 
-fn gateway(name: &str) -> Object {
-    object(name, Body::Gateway(Box::<GatewaySpec>::default()))
+fn gateway(name: &str) -> GeneratedObject {
+    object(name, ObjectContent::Gateway(Box::<GatewaySpec>::default()))
 }
 
-fn with(objects: &[Object]) -> Snapshot {
+fn with(objects: &[GeneratedObject]) -> Snapshot {
     Store::default().set(objects)
 }
 

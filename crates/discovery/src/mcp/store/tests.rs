@@ -1,26 +1,32 @@
 use emcee_api::istio::{DestinationRuleSpec, GatewaySpec, ServiceEntrySpec, VirtualServiceSpec};
 use emcee_core::inputs::KeyMaterial;
-use emcee_core::plan::{Owner, OwnerKind};
+use emcee_core::plan::{ObjectOwner, OwnerKind};
 
 use super::*;
 
 const ENTRIES: &str = "networking.istio.io/v1/ServiceEntry";
 const RULES: &str = "networking.istio.io/v1/DestinationRule";
 
-fn object(namespace: &str, name: &str, body: Body) -> Object {
-    let fed_config = Some(Key::new("blue", "blue"));
-    let owner = Owner::new(OwnerKind::ServiceBinding, Key::new(namespace, "ratings"), fed_config);
-    Object { namespace: namespace.into(), name: name.into(), owner, annotations: BTreeMap::new(), body }
+fn object(namespace: &str, name: &str, body: ObjectContent) -> GeneratedObject {
+    let fed_config = Some(ObjectKey::new("blue", "blue"));
+    let owner = ObjectOwner::new(OwnerKind::ServiceBinding, ObjectKey::new(namespace, "ratings"), fed_config);
+    GeneratedObject {
+        namespace: namespace.into(),
+        name: name.into(),
+        owner,
+        annotations: BTreeMap::new(),
+        content: body,
+    }
 }
 
-fn entry(name: &str, host: &str) -> Object {
+fn entry(name: &str, host: &str) -> GeneratedObject {
     let spec = ServiceEntrySpec { hosts: vec![host.to_owned()], ..ServiceEntrySpec::default() };
-    object("default", name, Body::ServiceEntry(Box::new(spec)))
+    object("default", name, ObjectContent::ServiceEntry(Box::new(spec)))
 }
 
-fn rule(name: &str) -> Object {
+fn rule(name: &str) -> GeneratedObject {
     let spec = DestinationRuleSpec { host: name.to_owned(), ..DestinationRuleSpec::default() };
-    object("default", name, Body::DestinationRule(Box::new(spec)))
+    object("default", name, ObjectContent::DestinationRule(Box::new(spec)))
 }
 
 fn resources(snapshot: &Snapshot, type_url: &str) -> Vec<Resource> {
@@ -69,15 +75,15 @@ fn each_kind_of_istio_is_of_the_type_for_which_istiod_asks_and_no_other_kind_is_
         crl: None,
     };
     let objects = [
-        object("default", "a", Body::AuthorizationPolicy(Box::default())),
-        object("default", "d", Body::DestinationRule(Box::<DestinationRuleSpec>::default())),
-        object("default", "e", Body::ServiceEntry(Box::<ServiceEntrySpec>::default())),
-        object("default", "v", Body::VirtualService(Box::<VirtualServiceSpec>::default())),
-        object("default", "g", Body::Gateway(Box::<GatewaySpec>::default())),
-        object("default", "s", Body::Secret(secret)),
-        object("default", "s", Body::Service(Box::default())),
-        object("default", "d", Body::Deployment(Box::default())),
-        object("default", "n", Body::NetworkPolicy(Box::default())),
+        object("default", "a", ObjectContent::AuthorizationPolicy(Box::default())),
+        object("default", "d", ObjectContent::DestinationRule(Box::<DestinationRuleSpec>::default())),
+        object("default", "e", ObjectContent::ServiceEntry(Box::<ServiceEntrySpec>::default())),
+        object("default", "v", ObjectContent::VirtualService(Box::<VirtualServiceSpec>::default())),
+        object("default", "g", ObjectContent::Gateway(Box::<GatewaySpec>::default())),
+        object("default", "s", ObjectContent::Secret(secret)),
+        object("default", "s", ObjectContent::Service(Box::default())),
+        object("default", "d", ObjectContent::Deployment(Box::default())),
+        object("default", "n", ObjectContent::NetworkPolicy(Box::default())),
     ];
     let snapshot = Store::default().set(&objects);
     for (type_url, body) in [
@@ -112,7 +118,8 @@ fn what_has_not_changed_is_the_same_in_memory() {
 
 #[test]
 fn a_version_depends_on_the_content_alone() {
-    let version = |objects: &[Object]| Store::default().set(objects).set(ENTRIES).unwrap().version.clone();
+    let version =
+        |objects: &[GeneratedObject]| Store::default().set(objects).set(ENTRIES).unwrap().version.clone();
     let one = version(&[entry("a", "x"), entry("b", "y")]);
     assert_eq!(one, version(&[entry("b", "y"), entry("a", "x")]), "not on the order");
     let mut noted = entry("a", "x");

@@ -2,9 +2,9 @@
 
 use std::str::FromStr;
 
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use emcee_core::endpoint::Endpoint;
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
@@ -47,7 +47,13 @@ impl<'a> Fields<'a> {
 }
 
 impl Checker {
-    pub(super) fn service(&mut self, at: &str, value: &Value, key: Key, relationship: &str) -> Option<Offer> {
+    pub(super) fn service(
+        &mut self,
+        at: &str,
+        value: &Value,
+        key: ObjectKey,
+        relationship: &str,
+    ) -> Option<Announcement> {
         let fields = Fields { at, fields: self.object(at, value)? };
         self.known(at, fields.fields, &KNOWN);
         let mode = self.word::<Mode>(&fields, "style", Mode::ALLOWED);
@@ -61,7 +67,7 @@ impl Checker {
             self.needed_text(&fields, "trust_domain", "the one of the mesh that has the service");
         let root_hash = fields.get("root_hash").map(|hash| self.text(&fields.field("root_hash"), hash));
         // All fields have been read by now, so a `?` below loses no problem.
-        let mut announcement = Offer {
+        let mut announcement = Announcement {
             key,
             mode: mode?,
             server_name: server_name?,
@@ -78,7 +84,7 @@ impl Checker {
     }
 
     /// Checks whether the announcement can be encoded. If not, every mesh would reject it.
-    fn acceptable(&mut self, fields: &Fields<'_>, announcement: Offer) -> Option<Offer> {
+    fn acceptable(&mut self, fields: &Fields<'_>, announcement: Announcement) -> Option<Announcement> {
         // The encoder stops at its first problem. Each pass repairs the field that it reported and encodes again, at
         // most once for each field that only the encoder checks.
         let mut candidate = announcement.clone();

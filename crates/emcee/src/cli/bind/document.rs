@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use emcee_core::catalogue::{Offer, Terms};
+use emcee_core::catalogue::{Announcement, PeerPolicy};
 use emcee_core::labels::Labels;
 use emcee_discovery::openapi::{self, Catalogue};
 use serde_json::Value;
@@ -85,8 +85,8 @@ fn closed(catalogue: &Catalogue, args: &BindArgs, known: &Known) -> Vec<String> 
 }
 
 /// Returns why the peer may not announce a service, with the line of the document.
-fn refusal(tree: &Tree, terms: &Terms, peer: &str, offer: &Offer) -> Option<String> {
-    let problem = terms.judge(peer, offer).err()?;
+fn refusal(tree: &Tree, terms: &PeerPolicy, peer: &str, offer: &Announcement) -> Option<String> {
+    let problem = terms.validate(peer, offer).err()?;
     // The document uses the field names of a ServiceBinding.
     let field = problem.field.replacen("identities", "subject_alt_names", 1);
     let field = format!("paths[/{}].x-emcee.{field}", offer.key);
@@ -95,8 +95,8 @@ fn refusal(tree: &Tree, terms: &Terms, peer: &str, offer: &Offer) -> Option<Stri
 }
 
 /// Returns whether the peer's discovery address is known.
-fn is_followed(terms: &Terms, peer: &str) -> bool {
-    terms.peer(peer).is_some_and(|peer| !peer.discovery.is_empty())
+fn is_followed(terms: &PeerPolicy, peer: &str) -> bool {
+    terms.find_peer(peer).is_some_and(|peer| !peer.discovery.is_empty())
 }
 
 /// Builds one binding for each service of the document.
@@ -108,7 +108,7 @@ fn made(
     is_followed: bool,
 ) -> Vec<Value> {
     let consumer = Consumer { namespace: args.namespace.as_deref(), fed_config, peer };
-    let binding = |offer: &Offer| {
+    let binding = |offer: &Announcement| {
         if is_followed { following(&offer.key, &consumer) } else { complete(offer, &consumer) }
     };
     catalogue.offers.iter().map(binding).collect()

@@ -1,6 +1,6 @@
 use std::io::Write as _;
 
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use emcee_core::mode::Mode;
 use emcee_core::protocol::Protocol;
 use emcee_discovery::openapi;
@@ -155,9 +155,9 @@ async fn what_the_api_server_refuses_is_said_with_its_words() {
     assert!(refusal.starts_with("ServiceBinding default/reviews: "), "{refusal}");
 }
 
-fn offer(name: &str, endpoint: &str) -> Offer {
-    Offer {
-        key: Key::new("default", name),
+fn offer(name: &str, endpoint: &str) -> Announcement {
+    Announcement {
+        key: ObjectKey::new("default", name),
         mode: Mode::Flat,
         server_name: names::server_name(name, "default", "blue"),
         protocol: Protocol::Grpc,
@@ -175,7 +175,7 @@ fn file(text: &str) -> NamedTempFile {
     file
 }
 
-fn document(offers: &[Offer]) -> NamedTempFile {
+fn document(offers: &[Announcement]) -> NamedTempFile {
     let document = openapi::document("blue", "m1", offers);
     file(&serde_json::to_string_pretty(&document).expect("JSON"))
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use emcee_core::catalogue::Offer;
+use emcee_core::catalogue::Announcement;
 use emcee_core::endpoint::Endpoint;
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use emcee_discovery::Audience;
 use emcee_discovery::client::{ConnectError, Judge, PeerEvent, PeerTarget, Trouble, follow};
 use emcee_discovery::subscription::{Event, Settings};
@@ -201,7 +201,7 @@ async fn listen(target: &Target<'_>, material: &Material, names: &[String]) -> R
 /// Announcements that have been received so far.
 #[derive(Default)]
 struct Ear {
-    offered: BTreeMap<Key, Offer>,
+    offered: BTreeMap<ObjectKey, Announcement>,
     refused: Vec<(String, String)>,
     reached_at: Vec<Endpoint>,
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use emcee_api::MeshFedConfigStatus;
 use emcee_controller::Snapshot;
-use emcee_core::catalogue::{Connection, Listing, PeerState, Source, Terms};
-use emcee_core::inputs::{Change, Settings};
+use emcee_core::catalogue::{CatalogueReport, PeerConnection, PeerKey, PeerPolicy, PeerSyncState};
+use emcee_core::inputs::{InputChange, TranslationSettings};
 use emcee_core::translate::Unit;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -54,7 +54,7 @@ pub(in crate::cli) enum Unknown {
 /// Catalogue that was loaded from files or a cluster.
 pub(in crate::cli) struct Found {
     /// Announcements of each relationship, in both directions.
-    pub(in crate::cli) listings: Vec<Listing>,
+    pub(in crate::cli) listings: Vec<CatalogueReport>,
     /// Relationships, with the policy for the announcements of their peers.
     pub(in crate::cli) relationships: Relationships,
     /// Whether the source is a cluster.
@@ -102,7 +102,8 @@ impl SourceArgs {
         let Some(reading) = sources::read(&self.filename, console)? else {
             return Ok(Err(Unknown::Unreadable));
         };
-        let settings = Settings { cluster_networks: networks.to_vec(), ..self.surroundings.settings() };
+        let settings =
+            TranslationSettings { cluster_networks: networks.to_vec(), ..self.surroundings.settings() };
         let checked = check(reading, settings, Duplicates::Refused);
         checked.say(console)?;
         if checked.say_refusals(console)? {
@@ -110,7 +111,7 @@ impl SourceArgs {
         }
         let translation = checked.translation;
         let relationships = Relationships::of(&translation);
-        Ok(Ok(Found { listings: translation.listing(), relationships, live: false }))
+        Ok(Ok(Found { listings: translation.catalogue_reports(), relationships, live: false }))
     }
 }
 
@@ -121,18 +122,22 @@ impl SourceArgs {
 pub(super) fn of_cluster(mut snapshot: Snapshot) -> Found {
     let translation = snapshot.translation();
     // Feed what the statuses record back in, as if the peers had just announced it.
-    let remembered = translation.remembered().into_iter();
+    let remembered = translation.remembered_announcements().into_iter();
     let announced =
-        remembered.map(|(source, offer)| Change::Announcement(source, offer.key.clone(), Some(offer)));
-    let peers = translation.terms().flat_map(|terms| peers(&snapshot, terms));
+        remembered.map(|(source, offer)| InputChange::Announcement(source, offer.key.clone(), Some(offer)));
+    let peers = translation.peer_policies().flat_map(|terms| peers(&snapshot, terms));
     let changes = peers.chain(announced).collect();
     snapshot.update(changes);
     let translation = snapshot.translation();
-    Found { listings: translation.listing(), relationships: Relationships::of(translation), live: true }
+    Found {
+        listings: translation.catalogue_reports(),
+        relationships: Relationships::of(translation),
+        live: true,
+    }
 }
 
 /// Returns the state of each peer of a relationship, according to the status of the MeshFedConfig.
-fn peers(snapshot: &Snapshot, terms: &Terms) -> Vec<Change> {
+fn peers(snapshot: &Snapshot, terms: &PeerPolicy) -> Vec<InputChange> {
     let status = snapshot.status(&Unit::MeshFedConfig(terms.fed_config.clone()));
     let status: MeshFedConfigStatus =
         status.and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default();
@@ -140,12 +145,12 @@ fn peers(snapshot: &Snapshot, terms: &Terms) -> Vec<Change> {
         // Without a time in the status, count from now.
         let since = peer.last_seen.map_or_else(Timestamp::now, |time| time.0);
         let connection = match (peer.connected, peer.error) {
-            (true, _) => Connection::Connected(since),
-            (false, error) => Connection::Lost { since, error },
+            (true, _) => PeerConnection::Connected(since),
+            (false, error) => PeerConnection::Unreachable { since, error },
         };
-        let source = Source::new(terms.fed_config.clone(), &peer.name);
-        Change::Peer(source, Some(PeerState { connection, ..PeerState::PENDING }))
+        let source = PeerKey::new(terms.fed_config.clone(), &peer.name);
+        InputChange::Peer(source, Some(PeerSyncState { connection, ..PeerSyncState::PENDING }))
     };
     // The status may still list peers that the spec no longer has.
-    status.peers.into_iter().filter(|peer| terms.peer(&peer.name).is_some()).map(peer).collect()
+    status.peers.into_iter().filter(|peer| terms.find_peer(&peer.name).is_some()).map(peer).collect()
 }

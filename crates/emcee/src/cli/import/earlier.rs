@@ -1,7 +1,7 @@
 //! ServiceBindings of earlier imports.
 
 use emcee_api::ServiceBinding;
-use emcee_core::key::Key;
+use emcee_core::key::ObjectKey;
 use emcee_discovery::parcel::Parcel;
 use jiff::Timestamp;
 use kube::Client;
@@ -13,7 +13,7 @@ use crate::cluster::read;
 
 /// ServiceBinding that an earlier import wrote.
 pub(super) struct Earlier {
-    key: Key,
+    key: ObjectKey,
     /// `None` if the annotation is missing or invalid.
     exported_at: Option<Timestamp>,
 }
@@ -29,7 +29,7 @@ pub(super) async fn of(client: &Client, source: &str) -> anyhow::Result<Vec<Earl
     };
     let ours = objects.iter().filter(|object| annotation(object, IMPORTED_FROM).as_deref() == Some(source));
     let earlier = |object: &DynamicObject| Earlier {
-        key: Key::new(
+        key: ObjectKey::new(
             object.metadata.namespace.as_deref().unwrap_or_default(),
             object.metadata.name.as_deref().unwrap_or_default(),
         ),
@@ -53,14 +53,14 @@ pub(super) fn newer(earlier: &[Earlier], bundle: &Parcel) -> Option<String> {
 /// Returns a warning for each earlier binding that is not in this bundle. Such bindings are kept: a missing service in
 /// a file is not a withdrawal.
 pub(super) fn left(earlier: &[Earlier], bindings: &[Value]) -> Vec<String> {
-    let is_wanted = |key: &Key| {
+    let is_wanted = |key: &ObjectKey| {
         bindings.iter().any(|binding| {
             let metadata = &binding["metadata"];
             metadata["namespace"] == *key.namespace && metadata["name"] == *key.name
         })
     };
     let left = earlier.iter().map(|earlier| &earlier.key).filter(|key| !is_wanted(key));
-    left.map(|Key { namespace, name }| {
+    left.map(|ObjectKey { namespace, name }| {
         format!(
             "warning: ServiceBinding {namespace}/{name} is from an earlier file and not in this one: it is kept (to remove it: \
              kubectl -n {namespace} delete servicebinding {name})"

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use emcee_core::catalogue::{Offer, Terms};
-use emcee_core::key::Key;
-use emcee_core::problem::Problem;
+use emcee_core::catalogue::{Announcement, PeerPolicy};
+use emcee_core::key::ObjectKey;
+use emcee_core::problem::ResourceProblem;
 use emcee_discovery::parcel::{self, Parcel};
 use serde_json::Value;
 
@@ -55,8 +55,8 @@ pub(super) fn read(file: &PathBuf, console: &mut Console<'_>) -> anyhow::Result<
 
 impl Read {
     /// Returns why the peer may not announce a service, with file and line.
-    pub(super) fn refusal(&self, terms: &Terms, peer: &str, offer: &Offer) -> Option<String> {
-        let problem = terms.judge(peer, offer).err()?;
+    pub(super) fn refusal(&self, terms: &PeerPolicy, peer: &str, offer: &Announcement) -> Option<String> {
+        let problem = terms.validate(peer, offer).err()?;
         let documents = || self.documents.iter().filter(|document| is_of(document, &offer.key));
         let place = match endpoint(&problem, offer) {
             // A service has one document for each address type; search the one that contains the address.
@@ -75,13 +75,13 @@ impl Read {
 }
 
 /// Returns whether a document is an EndpointSlice of the service.
-fn is_of(document: &Document, service: &Key) -> bool {
+fn is_of(document: &Document, service: &ObjectKey) -> bool {
     document.namespace.as_deref() == Some(&service.namespace)
         && document.value["metadata"]["labels"][SERVICE_NAME] == *service.name
 }
 
 /// Returns the host of the endpoint that a problem is about. `None` if it is about another field.
-fn endpoint(problem: &Problem, offer: &Offer) -> Option<String> {
+fn endpoint(problem: &ResourceProblem, offer: &Announcement) -> Option<String> {
     let index = problem.field.strip_prefix("endpoints[")?.strip_suffix(']')?;
     Some(offer.endpoints.get(index.parse::<usize>().ok()?)?.host.to_string())
 }

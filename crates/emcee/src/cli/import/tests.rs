@@ -1,8 +1,8 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use emcee_core::inputs::{Change, Settings};
-use emcee_core::key::Key;
+use emcee_core::inputs::{InputChange, TranslationSettings};
+use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::names;
 use emcee_core::parse;
@@ -26,15 +26,19 @@ fn found() -> Found {
     let m2 = Peer::new("m2", ["m2.example"]).networks(["203.0.113.0/24"]).trust_domains(["m2.example"]);
     let config =
         flat("blue").peer(m2).peer(Peer::new("m3", ["m3.example"])).allowed_namespaces(["default", "shop"]);
-    let config = parse::fed_config(&config.build()).expect("it is valid");
-    let change = Change::FedConfig(config.identity.key.clone(), Some(Ok(Arc::new(config))));
-    let translation = Translation::of(Settings::default(), [change]);
-    Found { listings: translation.listing(), relationships: Relationships::of(&translation), live: true }
+    let config = parse::read_fed_config(&config.build()).expect("it is valid");
+    let change = InputChange::FedConfig(config.identity.key.clone(), Some(Ok(Arc::new(config))));
+    let translation = Translation::from_changes(TranslationSettings::default(), [change]);
+    Found {
+        listings: translation.catalogue_reports(),
+        relationships: Relationships::of(&translation),
+        live: true,
+    }
 }
 
-fn offer(name: &str, endpoint: &str) -> Offer {
-    Offer {
-        key: Key::new("default", name),
+fn offer(name: &str, endpoint: &str) -> Announcement {
+    Announcement {
+        key: ObjectKey::new("default", name),
         mode: Mode::Flat,
         server_name: names::server_name(name, "default", "blue"),
         protocol: Protocol::Http,
@@ -46,7 +50,7 @@ fn offer(name: &str, endpoint: &str) -> Offer {
     }
 }
 
-fn file(offers: &[Offer], exported_at: &str) -> NamedTempFile {
+fn file(offers: &[Announcement], exported_at: &str) -> NamedTempFile {
     let bundle = Parcel {
         relationship: "blue".to_owned(),
         mesh: Some("m2".to_owned()),

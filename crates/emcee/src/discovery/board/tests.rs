@@ -1,12 +1,12 @@
 use emcee_api::ImportMode;
-use emcee_core::catalogue::{Locality, PeerTerms, Quota};
+use emcee_core::catalogue::{AnnouncementQuota, LocalMesh, PolicyPeer};
 use emcee_core::mode::Mode;
 use emcee_discovery::Audience;
 
 use super::*;
 
-fn terms(relationship: &str, peers: &[&str]) -> Arc<Terms> {
-    let peer = |name: &&str| PeerTerms {
+fn terms(relationship: &str, peers: &[&str]) -> Arc<PeerPolicy> {
+    let peer = |name: &&str| PolicyPeer {
         name: (*name).into(),
         subject_alt_names: vec![format!("{name}.example")],
         discovery: Vec::new(),
@@ -14,20 +14,20 @@ fn terms(relationship: &str, peers: &[&str]) -> Arc<Terms> {
         domains: Vec::new(),
         trust_domains: Vec::new(),
     };
-    Arc::new(Terms {
-        fed_config: Key::new(relationship, relationship),
+    Arc::new(PeerPolicy {
+        fed_config: ObjectKey::new(relationship, relationship),
         relationship: relationship.to_owned(),
         mode: Mode::Boundary,
         announce: true,
         certificate: None,
         peers: peers.iter().map(peer).collect(),
-        via: None,
-        relayed_to: Vec::new(),
-        reached_at: Vec::new(),
+        egress_pods: None,
+        egress_targets: Vec::new(),
+        own_addresses: Vec::new(),
         expire_after: None,
         import: ImportMode::Manual,
-        quota: Quota::default(),
-        locality: Locality {
+        quota: AnnouncementQuota::default(),
+        local_mesh: LocalMesh {
             trust_domain: "m1.example".to_owned(),
             shared_trust_domain: false,
             networks: Vec::new(),
@@ -36,9 +36,9 @@ fn terms(relationship: &str, peers: &[&str]) -> Arc<Terms> {
     })
 }
 
-fn offer_of(relationship: &str, name: &str, peers: &[&str]) -> Addressed {
-    let offer = Offer {
-        key: Key::new("shop", name),
+fn offer_of(relationship: &str, name: &str, peers: &[&str]) -> AddressedAnnouncement {
+    let offer = Announcement {
+        key: ObjectKey::new("shop", name),
         mode: Mode::Boundary,
         server_name: names::server_name(name, "shop", relationship),
         protocol: Protocol::Http,
@@ -49,7 +49,11 @@ fn offer_of(relationship: &str, name: &str, peers: &[&str]) -> Addressed {
         root_hash: None,
     };
     let peers = peers.iter().map(|peer| (*peer).to_owned()).collect();
-    Addressed { fed_config: Key::new(relationship, relationship), peers, offer }
+    AddressedAnnouncement {
+        fed_config: ObjectKey::new(relationship, relationship),
+        peers,
+        announcement: offer,
+    }
 }
 
 struct Room {
@@ -62,7 +66,7 @@ impl Room {
         let announcer = Arc::new(Announcer::new());
         let mut board = Board::new(Arc::clone(&announcer), Vec::new());
         for name in relationships {
-            board.set_terms(&Key::new(name, name), Some(terms(name, &["m2", "m3"])));
+            board.set_terms(&ObjectKey::new(name, name), Some(terms(name, &["m2", "m3"])));
         }
         Self { board, announcer }
     }
@@ -78,8 +82,8 @@ impl Room {
     }
 }
 
-fn exposition(name: &str) -> Key {
-    Key::new("shop", name)
+fn exposition(name: &str) -> ObjectKey {
+    ObjectKey::new("shop", name)
 }
 
 #[test]
@@ -127,9 +131,9 @@ fn a_relationship_that_closes_takes_its_own_offers_along_and_no_others() {
         let offered = vec![offer_of(relationship, "a", &["m2", "m3"])];
         fixture.board.set_offers(vec![(exposition(relationship), offered)]);
     }
-    fixture.board.set_terms(&Key::new("blue", "blue"), None);
+    fixture.board.set_terms(&ObjectKey::new("blue", "blue"), None);
     assert_eq!([fixture.seen_by("blue", "m2"), fixture.seen_by("yellow", "m2")], [0, 1]);
-    fixture.board.set_terms(&Key::new("blue", "blue"), Some(terms("blue", &["m2", "m3"])));
+    fixture.board.set_terms(&ObjectKey::new("blue", "blue"), Some(terms("blue", &["m2", "m3"])));
     let again = vec![offer_of("blue", "a", &["m2", "m3"])];
     fixture.board.set_offers(vec![(exposition("blue"), again)]);
     assert_eq!(fixture.seen_by("blue", "m2"), 1);
@@ -139,13 +143,13 @@ fn a_relationship_that_closes_takes_its_own_offers_along_and_no_others() {
 fn emcee_announces_itself_where_it_can_be_reached() {
     let mut fixture = Room::of(&["blue"]);
     assert_eq!(fixture.seen_by("blue", "m2"), 0);
-    let reached = Terms {
-        reached_at: vec!["203.0.113.7:15443".parse().unwrap()],
-        ..Terms::clone(&terms("blue", &["m2"]))
+    let reached = PeerPolicy {
+        own_addresses: vec!["203.0.113.7:15443".parse().unwrap()],
+        ..PeerPolicy::clone(&terms("blue", &["m2"]))
     };
-    fixture.board.set_terms(&Key::new("blue", "blue"), Some(Arc::new(reached.clone())));
+    fixture.board.set_terms(&ObjectKey::new("blue", "blue"), Some(Arc::new(reached.clone())));
     assert_eq!(fixture.seen_by("blue", "m2"), 1);
-    let silent = Terms { announce: false, ..reached };
-    fixture.board.set_terms(&Key::new("blue", "blue"), Some(Arc::new(silent)));
+    let silent = PeerPolicy { announce: false, ..reached };
+    fixture.board.set_terms(&ObjectKey::new("blue", "blue"), Some(Arc::new(silent)));
     assert_eq!(fixture.seen_by("blue", "m2"), 0);
 }

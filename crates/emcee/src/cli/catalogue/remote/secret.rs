@@ -51,7 +51,7 @@ fn of_cluster(namespace: &str, name: &str, source: &SourceArgs) -> anyhow::Resul
     let Some(secret) = secret else {
         bail!("there is neither a file {namespace}/{name}, nor a Secret {namespace}/{name} in the cluster")
     };
-    Credential::of(&secret)
+    Credential::from_secret(&secret)
         .with_context(|| format!("Secret {namespace}/{name} is not of type kubernetes.io/tls"))
 }
 

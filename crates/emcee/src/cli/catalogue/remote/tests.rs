@@ -28,9 +28,9 @@ fn own() -> Material {
     material(&issued(&Leaf::dns("m1.example")))
 }
 
-fn offer(name: &str) -> Offer {
-    Offer {
-        key: Key::new("default", name),
+fn offer(name: &str) -> Announcement {
+    Announcement {
+        key: ObjectKey::new("default", name),
         mode: Mode::Boundary,
         server_name: names::server_name(name, "default", "blue"),
         protocol: Protocol::Http,
