@@ -19,56 +19,56 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::FIELD_MANAGER;
-use crate::report::Transition;
-use limiter::Limiter;
+use crate::report::ReadinessTransition;
+use limiter::EventRateLimiter;
 
 /// Maximum number of Events that wait to be written.
-const WAITING: usize = 256;
+const MAX_QUEUED_EVENTS: usize = 256;
 /// Maximum length of a note in bytes. The API server rejects longer ones.
-const LONGEST: usize = 1000;
+const MAX_NOTE_BYTES: usize = 1000;
 /// Maximum length of the resource's name within an Event's name in bytes. The name of an Event is limited,
 /// too.
-const LONGEST_NAME: usize = 200;
+const MAX_NAME_BYTES: usize = 200;
 
 /// Records readiness transitions as Events.
 #[derive(Debug)]
-pub(crate) struct Announcer {
-    limiter: Limiter,
-    out: mpsc::Sender<Transition>,
+pub(crate) struct EventRecorder {
+    limiter: EventRateLimiter,
+    queue: mpsc::Sender<ReadinessTransition>,
 }
 
-impl Announcer {
+impl EventRecorder {
     /// Starts the task that writes Events.
     pub(crate) fn start(client: Client, identity: &str) -> Self {
-        let (out, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(write(client, identity.to_owned(), waiting));
-        Self { limiter: Limiter::default(), out }
+        let (out, waiting) = mpsc::channel(MAX_QUEUED_EVENTS);
+        tokio::spawn(write_events(client, identity.to_owned(), waiting));
+        Self { limiter: EventRateLimiter::default(), queue: out }
     }
 
     /// Records a transition, unless the resource has had too many Events or the queue is full.
-    pub(crate) fn tell(&mut self, transition: Transition) {
-        if self.limiter.admits(&transition.unit, Instant::now())
+    pub(crate) fn record_transition(&mut self, transition: ReadinessTransition) {
+        if self.limiter.try_acquire(&transition.unit, Instant::now())
             // Never blocks: the control loop is the caller.
-            && let Err(error) = self.out.try_send(transition)
+            && let Err(error) = self.queue.try_send(transition)
         {
             debug!(%error, "event dropped");
         }
     }
 }
 
-async fn write(client: Client, identity: String, mut waiting: mpsc::Receiver<Transition>) {
+async fn write_events(client: Client, identity: String, mut waiting: mpsc::Receiver<ReadinessTransition>) {
     while let Some(transition) = waiting.recv().await {
-        let Some(regarding) = reference(&transition) else { continue };
+        let Some(regarding) = object_reference(&transition) else { continue };
         let namespace = regarding.namespace.clone().unwrap_or_default();
         let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
-        let event = event(&transition, regarding, &identity, Timestamp::now());
+        let event = build_event(&transition, regarding, &identity, Timestamp::now());
         if let Err(error) = events.create(&PostParams::default(), &event).await {
             debug!(%error, "event dropped");
         }
     }
 }
 
-fn reference(transition: &Transition) -> Option<ObjectReference> {
+fn object_reference(transition: &ReadinessTransition) -> Option<ObjectReference> {
     let resource = transition.unit.resource()?;
     Some(ObjectReference {
         api_version: Some(api_version(&transition.unit)),
@@ -87,13 +87,18 @@ fn api_version(unit: &Unit) -> String {
     }
 }
 
-fn event(transition: &Transition, regarding: ObjectReference, identity: &str, now: Timestamp) -> Event {
+fn build_event(
+    transition: &ReadinessTransition,
+    regarding: ObjectReference,
+    identity: &str,
+    now: Timestamp,
+) -> Event {
     let (type_, reason, note) = if transition.ready {
         ("Normal", "Ready", "all objects applied; endpoints available".to_owned())
     } else {
-        ("Warning", transition.reason.as_str(), shortened(&transition.message, LONGEST))
+        ("Warning", transition.reason.as_str(), truncate_text(&transition.message, MAX_NOTE_BYTES))
     };
-    let name = shortened(regarding.name.as_deref().unwrap_or_default(), LONGEST_NAME);
+    let name = truncate_text(regarding.name.as_deref().unwrap_or_default(), MAX_NAME_BYTES);
     Event {
         action: Some("Translate".to_owned()),
         event_time: Some(MicroTime(now)),
@@ -113,7 +118,7 @@ fn event(transition: &Transition, regarding: ObjectReference, identity: &str, no
     }
 }
 
-fn shortened(text: &str, longest: usize) -> String {
+fn truncate_text(text: &str, longest: usize) -> String {
     if text.len() <= longest {
         return text.to_owned();
     }
@@ -129,24 +134,25 @@ mod tests {
 
     #[test]
     fn a_long_message_is_cut_between_characters() {
-        let message = "ü".repeat(LONGEST);
-        let short = shortened(&message, LONGEST);
-        assert!(short.len() <= LONGEST + '…'.len_utf8() && short.ends_with("ü…"), "{}", short.len());
-        assert_eq!(shortened("short", LONGEST), "short");
+        let message = "ü".repeat(MAX_NOTE_BYTES);
+        let short = truncate_text(&message, MAX_NOTE_BYTES);
+        assert!(short.len() <= MAX_NOTE_BYTES + '…'.len_utf8() && short.ends_with("ü…"), "{}", short.len());
+        assert_eq!(truncate_text("short", MAX_NOTE_BYTES), "short");
     }
 
     #[test]
     fn an_event_names_its_resource_and_has_a_name_that_is_allowed() {
         let name = "a.".repeat(126) + "a";
-        let transition = Transition {
+        let transition = ReadinessTransition {
             unit: Unit::ServiceBinding(ObjectKey::new("shop", &name)),
             uid: Uid::new(Some("uid")),
             ready: false,
             reason: "NoAddress".to_owned(),
             message: "the gateway has no address".to_owned(),
         };
-        let regarding = reference(&transition).expect("a binding is a resource");
-        let event = event(&transition, regarding, "emcee-0", Timestamp::from_second(1).expect("a time"));
+        let regarding = object_reference(&transition).expect("a binding is a resource");
+        let event =
+            build_event(&transition, regarding, "emcee-0", Timestamp::from_second(1).expect("a time"));
         let regarding = event.regarding.expect("a resource");
         assert_eq!((regarding.name.as_deref(), regarding.uid.as_deref()), (Some(&*name), Some("uid")));
         let own = event.metadata.name.expect("a name");

@@ -8,48 +8,51 @@ use emcee_core::plan::GeneratedObject;
 use tokio::sync::{mpsc, watch};
 
 /// The controller's end of the channels.
-pub(crate) struct Exchange {
-    published: mpsc::UnboundedSender<Vec<CatalogueUpdate>>,
-    said: mpsc::Receiver<Vec<InputChange>>,
-    objects: watch::Sender<Vec<GeneratedObject>>,
+pub(crate) struct DiscoveryLink {
+    catalogue_updates: mpsc::UnboundedSender<Vec<CatalogueUpdate>>,
+    peer_changes: mpsc::Receiver<Vec<InputChange>>,
+    mcp_objects: watch::Sender<Vec<GeneratedObject>>,
 }
 
 /// Discovery's end of the channels.
-pub struct Counterpart {
+pub struct DiscoveryHandle {
     /// Relationships and announcements: everything after the initial sync, then only changes.
-    pub published: mpsc::UnboundedReceiver<Vec<CatalogueUpdate>>,
+    pub catalogue_updates: mpsc::UnboundedReceiver<Vec<CatalogueUpdate>>,
     /// Takes changes that peers have announced.
-    pub say: mpsc::Sender<Vec<InputChange>>,
+    pub peer_changes: mpsc::Sender<Vec<InputChange>>,
     /// All objects of Istio's kinds, if istiod receives them over MCP; otherwise empty.
-    pub objects: watch::Receiver<Vec<GeneratedObject>>,
+    pub mcp_objects: watch::Receiver<Vec<GeneratedObject>>,
 }
 
 /// Number of batches of changes that may wait. One reconnect of a peer sends more than a controller needs at
 /// once.
-const SAID: usize = 64;
+const PEER_CHANGES_CAPACITY: usize = 64;
 
-pub(crate) fn exchange() -> (Exchange, Counterpart) {
+pub(crate) fn create_link() -> (DiscoveryLink, DiscoveryHandle) {
     let (publish, published) = mpsc::unbounded_channel();
-    let (say, said) = mpsc::channel(SAID);
+    let (say, said) = mpsc::channel(PEER_CHANGES_CAPACITY);
     let (objects, seen) = watch::channel(Vec::new());
-    (Exchange { published: publish, said, objects }, Counterpart { published, say, objects: seen })
+    (
+        DiscoveryLink { catalogue_updates: publish, peer_changes: said, mcp_objects: objects },
+        DiscoveryHandle { catalogue_updates: published, peer_changes: say, mcp_objects: seen },
+    )
 }
 
-impl Exchange {
+impl DiscoveryLink {
     pub(crate) fn publish(&self, news: Vec<CatalogueUpdate>) {
         if !news.is_empty() {
             // Without discovery, there is no receiver.
-            let _no_receiver = self.published.send(news);
+            let _no_receiver = self.catalogue_updates.send(news);
         }
     }
 
-    pub(crate) fn show(&self, objects: Vec<GeneratedObject>) {
-        self.objects.send_replace(objects);
+    pub(crate) fn set_mcp_objects(&self, objects: Vec<GeneratedObject>) {
+        self.mcp_objects.send_replace(objects);
     }
 
     /// Returns the next batch of changes. Never completes once the other end is gone.
-    pub(crate) async fn hear(&mut self) -> Vec<InputChange> {
-        match self.said.recv().await {
+    pub(crate) async fn next_peer_changes(&mut self) -> Vec<InputChange> {
+        match self.peer_changes.recv().await {
             Some(changes) => changes,
             None => std::future::pending().await,
         }

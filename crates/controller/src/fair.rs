@@ -7,36 +7,36 @@ use emcee_core::translate::Unit;
 
 /// Queue of units, each at most once. Namespaces take turns.
 #[derive(Debug, Default)]
-pub(crate) struct Units {
-    of: HashMap<Arc<str>, VecDeque<Unit>>,
+pub(crate) struct FairUnitQueue {
+    by_namespace: HashMap<Arc<str>, VecDeque<Unit>>,
     /// Namespaces that have units, the next one first.
-    turns: VecDeque<Arc<str>>,
+    namespace_order: VecDeque<Arc<str>>,
     queued: HashSet<Unit>,
 }
 
-impl Units {
+impl FairUnitQueue {
     /// Adds a unit, unless it is in the queue.
     pub(crate) fn push(&mut self, unit: Unit) {
         if !self.queued.insert(unit.clone()) {
             return;
         }
         let namespace = Arc::clone(unit.namespace());
-        let units = self.of.entry(Arc::clone(&namespace)).or_default();
+        let units = self.by_namespace.entry(Arc::clone(&namespace)).or_default();
         if units.is_empty() {
-            self.turns.push_back(namespace);
+            self.namespace_order.push_back(namespace);
         }
         units.push_back(unit);
     }
 
     /// Removes and returns the next unit.
     pub(crate) fn pop(&mut self) -> Option<Unit> {
-        let namespace = self.turns.pop_front()?;
-        let units = self.of.get_mut(&namespace)?;
+        let namespace = self.namespace_order.pop_front()?;
+        let units = self.by_namespace.get_mut(&namespace)?;
         let unit = units.pop_front()?;
         if units.is_empty() {
-            self.of.remove(&namespace);
+            self.by_namespace.remove(&namespace);
         } else {
-            self.turns.push_back(namespace);
+            self.namespace_order.push_back(namespace);
         }
         self.queued.remove(&unit);
         Some(unit)
@@ -53,48 +53,48 @@ impl Units {
 
 /// Groups of units, each to be completed as a whole. Groups take turns.
 #[derive(Debug)]
-pub(crate) struct Groups<T> {
-    open: VecDeque<Group<T>>,
+pub(crate) struct UnitGroups<T> {
+    groups: VecDeque<UnitGroup<T>>,
     /// Number of open groups that contain each unit.
-    members: HashMap<Unit, usize>,
+    open_counts: HashMap<Unit, usize>,
 }
 
 /// Units that changed together, and the result of those that are done.
 #[derive(Debug)]
-struct Group<T> {
+struct UnitGroup<T> {
     units: Vec<Unit>,
     done: usize,
     outcome: T,
 }
 
-impl<T> Default for Groups<T> {
+impl<T> Default for UnitGroups<T> {
     fn default() -> Self {
-        Self { open: VecDeque::new(), members: HashMap::new() }
+        Self { groups: VecDeque::new(), open_counts: HashMap::new() }
     }
 }
 
-impl<T> Groups<T> {
+impl<T> UnitGroups<T> {
     /// Adds a group with the result so far.
     pub(crate) fn push(&mut self, units: Vec<Unit>, outcome: T) {
         for unit in &units {
-            *self.members.entry(unit.clone()).or_default() += 1;
+            *self.open_counts.entry(unit.clone()).or_default() += 1;
         }
-        self.open.push_back(Group { units, done: 0, outcome });
+        self.groups.push_back(UnitGroup { units, done: 0, outcome });
     }
 
     /// Reports whether a unit is in an open group.
     pub(crate) fn contains(&self, unit: &Unit) -> bool {
-        self.members.contains_key(unit)
+        self.open_counts.contains_key(unit)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.groups.is_empty()
     }
 
     /// Processes the next unit of the next group. After the last unit of a group, returns the result of the
     /// group.
-    pub(crate) fn step(&mut self, one: impl FnOnce(&Unit, &mut T)) -> Option<T> {
-        let mut group = self.open.pop_front()?;
+    pub(crate) fn process_next(&mut self, one: impl FnOnce(&Unit, &mut T)) -> Option<T> {
+        let mut group = self.groups.pop_front()?;
         // A group without units is complete after its first turn.
         if let Some(unit) = group.units.get(group.done) {
             one(unit, &mut group.outcome);
@@ -102,14 +102,14 @@ impl<T> Groups<T> {
         group.done += 1;
         if group.done < group.units.len() {
             // At the end of the line: the other groups come first.
-            self.open.push_back(group);
+            self.groups.push_back(group);
             return None;
         }
         for unit in &group.units {
-            if let Some(count) = self.members.get_mut(unit) {
+            if let Some(count) = self.open_counts.get_mut(unit) {
                 *count -= 1;
                 if *count == 0 {
-                    self.members.remove(unit);
+                    self.open_counts.remove(unit);
                 }
             }
         }
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_namespace_with_one_unit_does_not_wait_for_one_with_a_thousand() {
-        let mut units = Units::default();
+        let mut units = FairUnitQueue::default();
         for name in 0..1000 {
             units.push(unit("mallory", name));
         }
@@ -145,13 +145,13 @@ mod tests {
 
     #[test]
     fn a_small_group_is_done_while_a_big_one_is_under_way() {
-        let mut groups: Groups<Vec<Unit>> = Groups::default();
+        let mut groups: UnitGroups<Vec<Unit>> = UnitGroups::default();
         groups.push((0..1000).map(|name| unit("mallory", name)).collect(), Vec::new());
         groups.push(vec![unit("shop", 0), unit("shop", 1)], Vec::new());
         let mut steps = 0;
-        let mut step = |groups: &mut Groups<Vec<Unit>>| {
+        let mut step = |groups: &mut UnitGroups<Vec<Unit>>| {
             steps += 1;
-            (steps, groups.step(|unit, done| done.push(unit.clone())))
+            (steps, groups.process_next(|unit, done| done.push(unit.clone())))
         };
         let (steps, small) = loop {
             if let (steps, Some(done)) = step(&mut groups) {

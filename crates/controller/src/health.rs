@@ -11,108 +11,108 @@ use crate::engine::Engine;
 
 /// Time without an iteration after which the loop counts as stalled. It iterates every second when nothing
 /// happens.
-const STALLED: Duration = Duration::from_secs(30);
+const STALL_THRESHOLD: Duration = Duration::from_secs(30);
 
 /// Health of a controller. Clones share the same controller.
 #[derive(Clone, Debug)]
 pub struct Health {
-    shared: Arc<Mutex<Shared>>,
-    questions: mpsc::Sender<Question>,
+    state: Arc<Mutex<HealthState>>,
+    requests: mpsc::Sender<AdminRequest>,
 }
 
 /// Announcements between this mesh and its peers, as a controller knows them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Offers {
+pub struct CatalogueState {
     /// Whether this replica leads, and so connects to peers. Another replica knows of peers only what the
     /// statuses of resources say.
-    pub follows: bool,
+    pub follows_peers: bool,
     /// Announcements of each relationship, in both directions.
-    pub listings: Vec<CatalogueReport>,
+    pub reports: Vec<CatalogueReport>,
 }
 
 /// A request to the control loop, and where to send the answer.
 #[derive(Debug)]
-pub(crate) enum Question {
+pub(crate) enum AdminRequest {
     /// Known and desired state.
-    Dump(oneshot::Sender<Value>),
+    ConfigDump(oneshot::Sender<Value>),
     /// Announcements; `None` before the initial sync is complete.
-    Offers(oneshot::Sender<Option<Offers>>),
+    Catalogue(oneshot::Sender<Option<CatalogueState>>),
 }
 
-impl Question {
+impl AdminRequest {
     /// Answers the request. The caller may have gone away.
     pub(crate) fn answer(self, engine: &Engine) {
         match self {
-            Self::Dump(asker) => drop(asker.send(engine.dump())),
-            Self::Offers(asker) => drop(asker.send(engine.offers())),
+            Self::ConfigDump(asker) => drop(asker.send(engine.config_dump())),
+            Self::Catalogue(asker) => drop(asker.send(engine.catalogue_state())),
         }
     }
 }
 
 #[derive(Debug)]
-struct Shared {
+struct HealthState {
     blockers: Vec<String>,
-    turned: Instant,
+    last_tick: Instant,
 }
 
 /// The loop's end of a [`Health`].
 #[derive(Debug)]
-pub(crate) struct Pulse {
-    shared: Arc<Mutex<Shared>>,
-    questions: mpsc::Receiver<Question>,
+pub(crate) struct Heartbeat {
+    state: Arc<Mutex<HealthState>>,
+    requests: mpsc::Receiver<AdminRequest>,
 }
 
 /// Creates both ends: for callers, and for the loop.
-pub(crate) fn health() -> (Health, Pulse) {
+pub(crate) fn health_pair() -> (Health, Heartbeat) {
     let blockers = vec!["the watches have not started".to_owned()];
-    let shared = Arc::new(Mutex::new(Shared { blockers, turned: Instant::now() }));
+    let shared = Arc::new(Mutex::new(HealthState { blockers, last_tick: Instant::now() }));
     let (asked, questions) = mpsc::channel(4);
-    (Health { shared: Arc::clone(&shared), questions: asked }, Pulse { shared, questions })
+    (Health { state: Arc::clone(&shared), requests: asked }, Heartbeat { state: shared, requests: questions })
 }
 
 impl Health {
     /// Returns what keeps the controller from being ready, a line each. Empty after the initial sync.
     pub fn blockers(&self) -> Vec<String> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).blockers.clone()
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).blockers.clone()
     }
 
     /// Returns a message if the loop is stalled, with the time since its last iteration.
-    pub fn stalled(&self) -> Option<String> {
-        let turned = self.shared.lock().unwrap_or_else(PoisonError::into_inner).turned;
+    pub fn stall_message(&self) -> Option<String> {
+        let turned = self.state.lock().unwrap_or_else(PoisonError::into_inner).last_tick;
         let since = turned.elapsed();
-        (since > STALLED).then(|| format!("control loop stalled for {} s", since.as_secs()))
+        (since > STALL_THRESHOLD).then(|| format!("control loop stalled for {} s", since.as_secs()))
     }
 
     /// Returns the known and desired state. Leaves the contents of Secrets out.
     pub async fn config_dump(&self) -> Value {
         let none = || json!({"error": "the controller is not running"});
-        self.ask(Question::Dump).await.unwrap_or_else(none)
+        self.send_request(AdminRequest::ConfigDump).await.unwrap_or_else(none)
     }
 
     /// Returns the announcements between this mesh and its peers. `None` if the controller is not running, or
     /// the initial sync is not complete.
-    pub async fn offers(&self) -> Option<Offers> {
-        self.ask(Question::Offers).await?
+    pub async fn catalogue_state(&self) -> Option<CatalogueState> {
+        self.send_request(AdminRequest::Catalogue).await?
     }
 
-    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Option<T> {
+    async fn send_request<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> AdminRequest) -> Option<T> {
         let (asker, answered) = oneshot::channel();
-        self.questions.send(question(asker)).await.ok()?;
+        self.requests.send(question(asker)).await.ok()?;
         answered.await.ok()
     }
 }
 
-impl Pulse {
+impl Heartbeat {
     /// Records an iteration of the loop.
-    pub(crate) fn beat(&self, blockers: impl FnOnce() -> Vec<String>) {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.turned = Instant::now();
+    pub(crate) fn tick(&self, blockers: impl FnOnce() -> Vec<String>) {
+        let mut shared = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.last_tick = Instant::now();
         shared.blockers = blockers();
     }
 
     /// Returns the next request. Never completes if all callers are gone.
-    pub(crate) async fn question(&mut self) -> Question {
-        match self.questions.recv().await {
+    pub(crate) async fn next_request(&mut self) -> AdminRequest {
+        match self.requests.recv().await {
             Some(question) => question,
             None => std::future::pending().await,
         }

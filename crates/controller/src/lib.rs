@@ -30,13 +30,13 @@ mod tests;
 mod translate;
 mod uninstall;
 
-pub use exchange::Counterpart;
-pub use health::{Health, Offers};
+pub use exchange::DiscoveryHandle;
+pub use health::{CatalogueState, Health};
 pub use metrics::Metrics;
-pub use options::{Namespaces, Options, Scope};
-pub use run::{Controller, Error};
-pub use snapshot::{Divergence, Snapshot, SnapshotError, Step};
-pub use uninstall::{Done, Extent, Remnant, Uninstall};
+pub use options::{ControllerOptions, NamespaceScope, Namespaces};
+pub use run::{Controller, ControllerError};
+pub use snapshot::{ClusterSnapshot, Drift, DriftAction, SnapshotError};
+pub use uninstall::{Orphan, Uninstall, UninstallEvent, UninstallExtent};
 
 /// Field manager of everything that Emcee applies.
 pub const FIELD_MANAGER: &str = "emcee";

@@ -17,9 +17,9 @@ pub struct Metrics {
     write_duration: Histogram,
     watch_failures: Family<KindLabels, Counter>,
     resources: Family<ResourceLabels, Gauge>,
-    certificates: Family<RelationshipLabels, Gauge>,
+    certificate_expiry: Family<RelationshipLabels, Gauge>,
     leader: Gauge,
-    waiting: Gauge,
+    waiting_writes: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -67,9 +67,9 @@ impl Metrics {
         let help = "User resources by readiness and reason";
         registry.register("resources", help, clone.resources);
         let help = "Expiry of the certificate that a relationship uses, or of its CA, as Unix time";
-        registry.register("certificate_end_seconds", help, clone.certificates);
+        registry.register("certificate_end_seconds", help, clone.certificate_expiry);
         registry.register("leader", "Whether this replica is the leader", clone.leader);
-        registry.register("waiting_writes", "Writes that wait in the queue", clone.waiting);
+        registry.register("waiting_writes", "Writes that wait in the queue", clone.waiting_writes);
         metrics
     }
 
@@ -81,44 +81,49 @@ impl Metrics {
             write_duration: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             watch_failures: Family::default(),
             resources: Family::default(),
-            certificates: Family::default(),
+            certificate_expiry: Family::default(),
             leader: Gauge::default(),
-            waiting: Gauge::default(),
+            waiting_writes: Gauge::default(),
         }
     }
 
-    pub(crate) fn written(&self, step: &'static str, kind: &'static str, done: bool, seconds: f64) {
+    pub(crate) fn record_write(&self, step: &'static str, kind: &'static str, done: bool, seconds: f64) {
         let outcome = if done { "done" } else { "failed" };
         self.writes.get_or_create(&WriteLabels { step, kind, outcome }).inc();
         self.write_duration.observe(seconds);
     }
 
-    pub(crate) fn watch_failed(&self, kind: &'static str) {
+    pub(crate) fn record_watch_failure(&self, kind: &'static str) {
         self.watch_failures.get_or_create(&KindLabels { kind }).inc();
     }
 
     /// Moves a resource from one readiness to another.
-    pub(crate) fn moved(&self, kind: &'static str, before: Option<Readiness>, now: Option<Readiness>) {
+    pub(crate) fn move_readiness(
+        &self,
+        kind: &'static str,
+        before: Option<Readiness>,
+        now: Option<Readiness>,
+    ) {
         if let Some(before) = before {
-            self.resources.get_or_create(&before.labels(kind)).dec();
+            self.resources.get_or_create(&before.metric_labels(kind)).dec();
         }
         if let Some(now) = now {
-            self.resources.get_or_create(&now.labels(kind)).inc();
+            self.resources.get_or_create(&now.metric_labels(kind)).inc();
         }
     }
 
     /// Removes the counts of resources: a replica that does not lead does not evaluate them.
-    pub(crate) fn forget_resources(&self) {
+    pub(crate) fn clear_resources(&self) {
         self.resources.clear();
     }
 
     /// Sets when the certificate of a relationship expires; `None` if it has none that can be used.
-    pub(crate) fn set_certificate(&self, fed_config: &ObjectKey, end: Option<Timestamp>) {
+    pub(crate) fn set_certificate_expiry(&self, fed_config: &ObjectKey, end: Option<Timestamp>) {
         let (namespace, name) = (fed_config.namespace.to_string(), fed_config.name.to_string());
         let labels = RelationshipLabels { namespace, name };
         match end {
-            Some(end) => drop(self.certificates.get_or_create(&labels).set(end.as_second())),
-            None => drop(self.certificates.remove(&labels)),
+            Some(end) => drop(self.certificate_expiry.get_or_create(&labels).set(end.as_second())),
+            None => drop(self.certificate_expiry.remove(&labels)),
         }
     }
 
@@ -126,13 +131,13 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    pub(crate) fn set_waiting(&self, waiting: usize) {
-        self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    pub(crate) fn set_waiting_writes(&self, waiting: usize) {
+        self.waiting_writes.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 }
 
 impl Readiness {
-    fn labels(self, kind: &'static str) -> ResourceLabels {
+    fn metric_labels(self, kind: &'static str) -> ResourceLabels {
         let ready = if self.ready { "true" } else { "false" };
         ResourceLabels { kind, ready, reason: self.reason.as_str() }
     }
@@ -144,14 +149,14 @@ mod tests {
 
     /// The page and the registry list the same metrics.
     #[test]
-    fn the_reference_lists_them_all() {
+    fn the_reference_page_lists_all_metrics() {
         let mut registry = Registry::with_prefix("emcee");
         let metrics = Metrics::register(&mut registry);
         // A metric without label values is not exported.
-        metrics.written("create", "Gateway", true, 0.1);
-        metrics.watch_failed("Gateway");
-        metrics.moved("ServiceBinding", None, Some(Readiness { ready: true, reason: Reason::Fine }));
-        metrics.set_certificate(&ObjectKey::new("blue", "blue"), Some(Timestamp::UNIX_EPOCH));
+        metrics.record_write("create", "Gateway", true, 0.1);
+        metrics.record_watch_failure("Gateway");
+        metrics.move_readiness("ServiceBinding", None, Some(Readiness { ready: true, reason: Reason::Fine }));
+        metrics.set_certificate_expiry(&ObjectKey::new("blue", "blue"), Some(Timestamp::UNIX_EPOCH));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("a string takes everything");
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
@@ -174,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_is_gone_is_not_shown() {
+    fn a_removed_certificate_is_not_exported() {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let shown = || {
@@ -184,10 +189,10 @@ mod tests {
             text.lines().find(|line| line.starts_with("certificate_end_seconds{")).map(str::to_owned)
         };
         let blue = ObjectKey::new("fed", "blue");
-        metrics.set_certificate(&blue, Some(Timestamp::from_second(86400).expect("a time")));
+        metrics.set_certificate_expiry(&blue, Some(Timestamp::from_second(86400).expect("a time")));
         let wanted = r#"certificate_end_seconds{namespace="fed",name="blue"} 86400"#;
         assert_eq!(shown().as_deref(), Some(wanted));
-        metrics.set_certificate(&blue, None);
+        metrics.set_certificate_expiry(&blue, None);
         assert_eq!(shown(), None);
     }
 
@@ -197,9 +202,10 @@ mod tests {
         let kind = "ServiceBinding";
         let fine = Readiness { ready: true, reason: Reason::Fine };
         let conflict = Readiness { ready: false, reason: Reason::Conflict };
-        metrics.moved(kind, None, Some(conflict));
-        metrics.moved(kind, Some(conflict), Some(fine));
-        let count = |readiness: Readiness| metrics.resources.get_or_create(&readiness.labels(kind)).get();
+        metrics.move_readiness(kind, None, Some(conflict));
+        metrics.move_readiness(kind, Some(conflict), Some(fine));
+        let count =
+            |readiness: Readiness| metrics.resources.get_or_create(&readiness.metric_labels(kind)).get();
         assert_eq!((count(fine), count(conflict)), (1, 0));
     }
 }

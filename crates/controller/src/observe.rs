@@ -24,28 +24,28 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::istio_mesh;
-use crate::options::{Namespaces, Options};
+use crate::options::{ControllerOptions, Namespaces};
 use crate::parse::{self, UserKind};
-use fact::{Fact, List};
-use memory::Memory;
-pub(crate) use source::{Observation, What};
-use source::{Read, follow};
+use fact::{RelistScope, WatchUpdate};
+use memory::RelistTracker;
+use source::{ObjectConverter, follow_watch};
+pub(crate) use source::{WatchEvent, WatchEventKind};
 
 /// Identifies a watch in messages.
 #[derive(Clone, Debug)]
-pub(crate) struct Source {
+pub(crate) struct WatchSource {
     kind: &'static str,
     namespace: Option<String>,
 }
 
-impl Source {
+impl WatchSource {
     /// Returns the kind that is watched.
     pub(crate) fn kind(&self) -> &'static str {
         self.kind
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for WatchSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {
             Some(namespace) => write!(f, "watch of {} in namespace {namespace}", self.kind),
@@ -55,114 +55,128 @@ impl fmt::Display for Source {
 }
 
 /// A set of running watches. Dropping it ends them.
-pub(crate) struct Watches {
+pub(crate) struct WatchSet {
     client: Client,
-    out: mpsc::Sender<Observation>,
-    sources: Vec<Source>,
+    out: mpsc::Sender<WatchEvent>,
+    sources: Vec<WatchSource>,
     tasks: JoinSet<()>,
 }
 
-impl Watches {
-    fn new(client: &Client, out: &mpsc::Sender<Observation>) -> Self {
+impl WatchSet {
+    fn new(client: &Client, out: &mpsc::Sender<WatchEvent>) -> Self {
         let tasks = JoinSet::new();
         Self { client: client.clone(), out: out.clone(), sources: Vec::new(), tasks }
     }
 
     /// Starts the watches of everything that is translated.
-    pub(crate) fn of_inputs(client: &Client, options: &Options, out: &mpsc::Sender<Observation>) -> Self {
+    pub(crate) fn for_inputs(
+        client: &Client,
+        options: &ControllerOptions,
+        out: &mpsc::Sender<WatchEvent>,
+    ) -> Self {
         let mut watches = Self::new(client, out);
-        let (everywhere, all) = (options.scope.everywhere(), Config::default());
+        let (everywhere, all) = (options.scope.all_namespaces(), Config::default());
         for kind in UserKind::ALL {
-            let resource = user_kind(kind);
+            let resource = user_api_resource(kind);
             watches.follow_dynamic(resource, &everywhere, &all, None, move |key, object| {
-                Some(parse::resource(kind, key, object))
+                Some(parse::resource_update(kind, key, object))
             });
         }
         // The API server filters: other Secrets are not sent.
         let tls = Config::default().fields("type=kubernetes.io/tls");
-        watches.follow_typed::<Secret>(&options.scope.secrets(), &tls, parse::secret);
-        watches.follow_names_of_secrets(&options.scope.secrets());
-        watches.follow_typed::<Service>(&everywhere, &all, parse::service);
-        watches.follow_typed::<EndpointSlice>(&everywhere, &all, parse::endpoint_slice);
-        watches.follow_typed::<Pod>(&everywhere, &all, parse::pod);
-        watches.follow_typed::<Deployment>(&everywhere, &all, parse::deployment);
-        let entries = istio("networking.istio.io", "WorkloadEntry", "workloadentries");
+        watches.follow_typed::<Secret>(&options.scope.secret_namespaces(), &tls, parse::secret_update);
+        watches.follow_secret_names(&options.scope.secret_namespaces());
+        watches.follow_typed::<Service>(&everywhere, &all, parse::service_update);
+        watches.follow_typed::<EndpointSlice>(&everywhere, &all, parse::endpoint_slice_update);
+        watches.follow_typed::<Pod>(&everywhere, &all, parse::pod_update);
+        watches.follow_typed::<Deployment>(&everywhere, &all, parse::deployment_update);
+        let entries = istio_api_resource("networking.istio.io", "WorkloadEntry", "workloadentries");
         watches.follow_dynamic(entries, &everywhere, &all, None, |key, object| {
-            Some(parse::workload_entry(key, object))
+            Some(parse::workload_entry_update(key, object))
         });
-        watches.follow_cluster(&everywhere);
-        watches.follow_istio(options, &everywhere);
+        watches.follow_cluster_scoped(&everywhere);
+        watches.follow_istio_config(options, &everywhere);
         watches
     }
 
     /// Starts the watches of everything that Emcee has written.
-    pub(crate) fn of_generated(client: &Client, options: &Options, out: &mpsc::Sender<Observation>) -> Self {
+    pub(crate) fn for_generated(
+        client: &Client,
+        options: &ControllerOptions,
+        out: &mpsc::Sender<WatchEvent>,
+    ) -> Self {
         let mut watches = Self::new(client, out);
         let ours = Config::default().labels(&format!("{MANAGED_BY}={MANAGED_BY_EMCEE}"));
         for kind in GeneratedKind::ALL {
             let namespaces = match kind {
                 // As in the generated RBAC: a watch without permission would never complete its list.
-                GeneratedKind::Secret => options.scope.secrets(),
+                GeneratedKind::Secret => options.scope.secret_namespaces(),
                 kind if kind.holds_keys() => options.scope.fed.clone(),
-                _ => options.scope.everywhere(),
+                _ => options.scope.all_namespaces(),
             };
             watches.follow_dynamic(
-                generated_kind(kind),
+                generated_api_resource(kind),
                 &namespaces,
                 &ours,
                 Some(kind),
-                move |key, object| Some(parse::live(kind, key, object)),
+                move |key, object| Some(parse::live_update(kind, key, object)),
             );
         }
         watches
     }
 
     /// Returns the watches in the order of their numbers.
-    pub(crate) fn sources(&self) -> &[Source] {
+    pub(crate) fn sources(&self) -> &[WatchSource] {
         &self.sources
     }
 
     /// Watches Nodes and Namespaces. These are cluster-scoped: without access to all namespaces, Emcee may
     /// not read them.
-    fn follow_cluster(&mut self, namespaces: &Namespaces) {
+    fn follow_cluster_scoped(&mut self, namespaces: &Namespaces) {
         if !matches!(namespaces, Namespaces::All) {
             return;
         }
-        self.follow_whole::<Node>(parse::node);
-        self.follow_whole::<Namespace>(parse::namespace);
+        self.follow_cluster_kind::<Node>(parse::node_update);
+        self.follow_cluster_kind::<Namespace>(parse::namespace_update);
     }
 
-    fn follow_whole<K>(&mut self, read: fn(&str, Option<&K>) -> Fact)
+    fn follow_cluster_kind<K>(&mut self, read: fn(&str, Option<&K>) -> WatchUpdate)
     where
         K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + k8s_openapi::Resource,
         K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
     {
-        let source = Source { kind: K::KIND, namespace: None };
+        let source = WatchSource { kind: K::KIND, namespace: None };
         let read = move |key: &ObjectKey, object: Option<K>| Some(read(&key.name, object.as_ref()));
-        self.spawn(Api::<K>::all(self.client.clone()), Config::default(), source, Memory::own(), read);
+        self.spawn_watch(
+            Api::<K>::all(self.client.clone()),
+            Config::default(),
+            source,
+            RelistTracker::tracking(),
+            read,
+        );
     }
 
-    fn follow_istio(&mut self, options: &Options, namespaces: &Namespaces) {
+    fn follow_istio_config(&mut self, options: &ControllerOptions, namespaces: &Namespaces) {
         let mut namespaces = namespaces.clone();
         if let Namespaces::Only(names) = &mut namespaces {
             // What the root namespace contains applies to the whole mesh.
             names.insert(options.root_namespace.clone());
         }
         let all = Config::default();
-        let root = Namespaces::of(&[&options.root_namespace]);
-        let mesh = format!("metadata.name={}", istio_mesh::name(options.revision.as_deref()));
-        self.follow_typed::<ConfigMap>(&root, &Config::default().fields(&mesh), parse::mesh);
+        let root = Namespaces::from_names(&[&options.root_namespace]);
+        let mesh = format!("metadata.name={}", istio_mesh::config_map_name(options.revision.as_deref()));
+        self.follow_typed::<ConfigMap>(&root, &Config::default().fields(&mesh), parse::mesh_update);
         // One name, so that the many other ConfigMaps are neither sent nor kept.
-        let roots = Config::default().fields(&format!("metadata.name={}", istio_mesh::ROOT_CERTIFICATES));
-        self.follow_typed::<ConfigMap>(&root, &roots, |_, object| parse::root_certificates(object));
-        let policies = istio("security.istio.io", "PeerAuthentication", "peerauthentications");
+        let roots = Config::default().fields(&format!("metadata.name={}", istio_mesh::ROOT_CERT_CONFIG_MAP));
+        self.follow_typed::<ConfigMap>(&root, &roots, |_, object| parse::root_hash_update(object));
+        let policies = istio_api_resource("security.istio.io", "PeerAuthentication", "peerauthentications");
         self.follow_dynamic(policies, &namespaces, &all, None, |key, object| {
-            Some(parse::peer_authentication(key, object))
+            Some(parse::peer_authentication_update(key, object))
         });
         let domain = options.cluster_domain.clone();
-        let rules = generated_kind(GeneratedKind::DestinationRule);
+        let rules = generated_api_resource(GeneratedKind::DestinationRule);
         self.follow_dynamic(rules, &namespaces, &all, None, move |key, object| {
-            parse::destination_rule(&domain, key, object)
+            parse::destination_rule_update(&domain, key, object)
         });
     }
 
@@ -170,34 +184,40 @@ impl Watches {
         &mut self,
         namespaces: &Namespaces,
         config: &Config,
-        read: fn(&ObjectKey, Option<&K>) -> Fact,
+        read: fn(&ObjectKey, Option<&K>) -> WatchUpdate,
     ) where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + k8s_openapi::Resource,
         K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
     {
-        for namespace in namespaces.watches() {
+        for namespace in namespaces.watch_namespaces() {
             let api = match &namespace {
                 Some(namespace) => Api::<K>::namespaced(self.client.clone(), namespace),
                 None => Api::<K>::all(self.client.clone()),
             };
             let read = move |key: &ObjectKey, object: Option<K>| Some(read(key, object.as_ref()));
-            self.spawn(api, config.clone(), Source { kind: K::KIND, namespace }, Memory::own(), read);
+            self.spawn_watch(
+                api,
+                config.clone(),
+                WatchSource { kind: K::KIND, namespace },
+                RelistTracker::tracking(),
+                read,
+            );
         }
     }
 
     /// Watches all Secrets by name. Of types other than TLS only the name matters, so only metadata is
     /// requested.
-    fn follow_names_of_secrets(&mut self, namespaces: &Namespaces) {
-        for namespace in namespaces.watches() {
+    fn follow_secret_names(&mut self, namespaces: &Namespaces) {
+        for namespace in namespaces.watch_namespaces() {
             let api = match &namespace {
                 Some(namespace) => Api::namespaced(self.client.clone(), namespace),
                 None => Api::all(self.client.clone()),
             };
-            let source = Source { kind: <Secret as k8s_openapi::Resource>::KIND, namespace };
+            let source = WatchSource { kind: <Secret as k8s_openapi::Resource>::KIND, namespace };
             let read = |key: &ObjectKey, object: Option<PartialObjectMeta<Secret>>| {
-                parse::ca_secret(key, object.is_some())
+                parse::ca_secret_update(key, object.is_some())
             };
-            self.spawn(api, Config::default(), source, Memory::own(), read);
+            self.spawn_watch(api, Config::default(), source, RelistTracker::tracking(), read);
         }
     }
 
@@ -209,31 +229,43 @@ impl Watches {
         namespaces: &Namespaces,
         config: &Config,
         kept: Option<GeneratedKind>,
-        read: impl Read<DynamicObject> + Clone,
+        read: impl ObjectConverter<DynamicObject> + Clone,
     ) {
-        for namespace in namespaces.watches() {
+        for namespace in namespaces.watch_namespaces() {
             let client = self.client.clone();
             let api = match &namespace {
                 Some(namespace) => Api::<DynamicObject>::namespaced_with(client, namespace, &resource),
                 None => Api::<DynamicObject>::all_with(client, &resource),
             };
-            let list = |kind| List { kind, namespace: namespace.clone() };
-            let memory = kept.map(list).map_or_else(Memory::own, Memory::keeper);
-            self.spawn(api, config.clone(), Source { kind: name, namespace }, memory, read.clone());
+            let list = |kind| RelistScope { kind, namespace: namespace.clone() };
+            let memory = kept.map(list).map_or_else(RelistTracker::tracking, RelistTracker::delegating);
+            self.spawn_watch(
+                api,
+                config.clone(),
+                WatchSource { kind: name, namespace },
+                memory,
+                read.clone(),
+            );
         }
     }
 
-    fn spawn<K>(&mut self, api: Api<K>, config: Config, source: Source, memory: Memory, read: impl Read<K>)
-    where
+    fn spawn_watch<K>(
+        &mut self,
+        api: Api<K>,
+        config: Config,
+        source: WatchSource,
+        memory: RelistTracker,
+        read: impl ObjectConverter<K>,
+    ) where
         K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
     {
         let number = self.sources.len();
         self.sources.push(source);
-        self.tasks.spawn(follow(api, config, number, memory, read, self.out.clone()));
+        self.tasks.spawn(follow_watch(api, config, number, memory, read, self.out.clone()));
     }
 }
 
-pub(crate) fn user_kind(kind: UserKind) -> (&'static str, ApiResource) {
+pub(crate) fn user_api_resource(kind: UserKind) -> (&'static str, ApiResource) {
     let (name, plural) = match kind {
         UserKind::MeshFedConfig => ("MeshFedConfig", "meshfedconfigs"),
         UserKind::ServiceExposition => ("ServiceExposition", "serviceexpositions"),
@@ -242,12 +274,12 @@ pub(crate) fn user_kind(kind: UserKind) -> (&'static str, ApiResource) {
     (name, ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, name), plural))
 }
 
-fn istio(group: &str, kind: &'static str, plural: &str) -> (&'static str, ApiResource) {
+fn istio_api_resource(group: &str, kind: &'static str, plural: &str) -> (&'static str, ApiResource) {
     (kind, ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", kind), plural))
 }
 
 /// Returns the name and the API resource of a generated kind.
-pub(crate) fn generated_kind(kind: GeneratedKind) -> (&'static str, ApiResource) {
+pub(crate) fn generated_api_resource(kind: GeneratedKind) -> (&'static str, ApiResource) {
     let name = kind.as_str();
     let gvk = GroupVersionKind::gvk(kind.group(), kind.version(), name);
     (name, ApiResource::from_gvk_with_plural(&gvk, kind.plural()))

@@ -9,13 +9,13 @@ use jiff::Timestamp;
 
 /// Options of a controller, fixed at its start.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ControllerOptions {
     /// Namespace in which Emcee runs; its Lease is there.
     pub namespace: String,
     /// Name of this replica, unique among the replicas. In a cluster it is the name of the pod.
     pub identity: String,
     /// Namespaces that the controller may read and write.
-    pub scope: Scope,
+    pub scope: NamespaceScope,
     /// Trust domain of this mesh; `None` to follow Istio's mesh configuration.
     pub trust_domain: Option<String>,
     /// Trust domains that this mesh accepts like its own; `None` to follow Istio's mesh configuration.
@@ -45,7 +45,7 @@ pub enum Namespaces {
 
 /// Namespaces that a controller may read and write. RBAC is generated from the same values.
 #[derive(Clone, Debug)]
-pub struct Scope {
+pub struct NamespaceScope {
     /// Namespaces that may contain user resources.
     pub watch: Namespaces,
     /// Fed namespaces, which may contain relationships' Secrets and gateways.
@@ -54,29 +54,29 @@ pub struct Scope {
     pub gateway: BTreeSet<String>,
 }
 
-impl Scope {
+impl NamespaceScope {
     /// Returns the namespaces that may contain user resources, services, workloads and generated objects.
-    pub(crate) fn everywhere(&self) -> Namespaces {
-        self.watch.and(&self.fed).and_some(&self.gateway)
+    pub(crate) fn all_namespaces(&self) -> Namespaces {
+        self.watch.union_bounded(&self.fed).union_names(&self.gateway)
     }
 
     /// Returns the namespaces to which the controller is confined; empty if it watches all of them.
-    pub(crate) fn confined(&self) -> BTreeSet<String> {
-        match self.everywhere() {
+    pub(crate) fn confined_namespaces(&self) -> BTreeSet<String> {
+        match self.all_namespaces() {
             Namespaces::All => BTreeSet::new(),
             Namespaces::Only(names) => names,
         }
     }
 
     /// Returns the namespaces that may contain Secrets, Roles and the other objects of relationships.
-    pub(crate) fn secrets(&self) -> Namespaces {
-        self.fed.and_some(&self.gateway)
+    pub(crate) fn secret_namespaces(&self) -> Namespaces {
+        self.fed.union_names(&self.gateway)
     }
 }
 
 impl Namespaces {
     /// Returns all namespaces if one of `names` is `*`, otherwise those in `names`.
-    pub fn of<S: AsRef<str>>(names: &[S]) -> Self {
+    pub fn from_names<S: AsRef<str>>(names: &[S]) -> Self {
         if names.iter().any(|name| name.as_ref() == "*") {
             return Self::All;
         }
@@ -84,7 +84,7 @@ impl Namespaces {
         Self::Only(names.map(str::to_owned).collect())
     }
 
-    fn and(&self, other: &Self) -> Self {
+    fn union_bounded(&self, other: &Self) -> Self {
         match (self, other) {
             (Self::Only(some), Self::Only(others)) => Self::Only(some | others),
             // With cluster-wide watches, a resource in any namespace can lead to objects in any other.
@@ -94,7 +94,7 @@ impl Namespaces {
         }
     }
 
-    fn and_some(&self, others: &BTreeSet<String>) -> Self {
+    fn union_names(&self, others: &BTreeSet<String>) -> Self {
         match self {
             Self::All => Self::All,
             Self::Only(some) => Self::Only(some | others),
@@ -109,7 +109,7 @@ impl Namespaces {
     }
 
     /// Returns the namespace of each watch that covers these; `None` for a cluster-wide watch.
-    pub(crate) fn watches(&self) -> Vec<Option<String>> {
+    pub(crate) fn watch_namespaces(&self) -> Vec<Option<String>> {
         match self {
             Self::All => vec![None],
             Self::Only(names) => names.iter().cloned().map(Some).collect(),
@@ -117,9 +117,9 @@ impl Namespaces {
     }
 }
 
-impl Options {
+impl ControllerOptions {
     /// Returns the settings of the core.
-    pub(crate) fn settings(&self, now: Timestamp) -> TranslationSettings {
+    pub(crate) fn core_settings(&self, now: Timestamp) -> TranslationSettings {
         TranslationSettings {
             trust_domain: self
                 .trust_domain

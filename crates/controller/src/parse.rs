@@ -24,7 +24,9 @@ use kube::api::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::observe::fact::{Fact, Live, ObjectId, OwnerLabels, Resource, Said, Version};
+use crate::observe::fact::{
+    LiveObject, ObjectId, OwnerLabels, ResourceVersion, StatusDigest, UserResource, WatchUpdate,
+};
 use crate::{AUTOMATIC_FIELD_MANAGER, FIELD_MANAGER, FINALIZER, istio_mesh};
 
 /// One of the three kinds of user resources.
@@ -51,7 +53,7 @@ impl UserKind {
 
     /// Returns the kind and the key of the user resource of a unit; `None` if the unit is about something
     /// else.
-    pub(crate) fn of(unit: &Unit) -> Option<(Self, &ObjectKey)> {
+    pub(crate) fn of_unit(unit: &Unit) -> Option<(Self, &ObjectKey)> {
         match unit {
             Unit::MeshFedConfig(key) => Some((Self::MeshFedConfig, key)),
             Unit::ServiceExposition(key) => Some((Self::ServiceExposition, key)),
@@ -62,14 +64,14 @@ impl UserKind {
 
     /// Returns the unit and its change for the core. A resource that is being deleted counts as gone. A
     /// ServiceBinding that Emcee has not applied is a user's, whatever its labels say.
-    fn change(self, key: &ObjectKey, object: Option<&Value>, applied: bool) -> (Unit, InputChange) {
+    fn parse_change(self, key: &ObjectKey, object: Option<&Value>, applied: bool) -> (Unit, InputChange) {
         let (key, change) = match self {
             Self::MeshFedConfig => {
-                let (key, parsed) = parsed(key, object, parse::read_fed_config, |it| &it.identity);
+                let (key, parsed) = parse_object(key, object, parse::read_fed_config, |it| &it.identity);
                 (key.clone(), InputChange::FedConfig(key, parsed))
             }
             Self::ServiceExposition => {
-                let (key, parsed) = parsed(key, object, parse::read_exposition, |it| &it.identity);
+                let (key, parsed) = parse_object(key, object, parse::read_exposition, |it| &it.identity);
                 (key.clone(), InputChange::Exposition(key, parsed))
             }
             // Labels can be copied. An import counts towards `max_imports`, so it has to be Emcee's.
@@ -77,7 +79,7 @@ impl UserKind {
                 let own: fn(&Value) -> Result<Binding, Vec<ResourceProblem>> =
                     |object| parse::read_binding(object).map(Binding::without_import_owner);
                 let parse = if applied { parse::read_binding } else { own };
-                let (key, parsed) = parsed(key, object, parse, |it| &it.identity);
+                let (key, parsed) = parse_object(key, object, parse, |it| &it.identity);
                 (key.clone(), InputChange::Binding(key, parsed))
             }
         };
@@ -85,7 +87,7 @@ impl UserKind {
     }
 }
 
-fn parsed<T>(
+fn parse_object<T>(
     key: &ObjectKey,
     object: Option<&Value>,
     parse: fn(&Value) -> Result<T, Vec<ResourceProblem>>,
@@ -93,120 +95,149 @@ fn parsed<T>(
 ) -> (ObjectKey, Option<ParsedResource<T>>) {
     let parsed = object.map(|object| parse(object).map(Arc::new));
     let valid = parsed.as_ref().and_then(|parsed| parsed.as_ref().ok());
-    (own_key(key, valid.map(|valid| &identity(valid).key)), parsed)
+    (shared_key(key, valid.map(|valid| &identity(valid).key)), parsed)
 }
 
 /// Returns the key as the converted object has it, so that its text is kept only once.
-fn own_key(key: &ObjectKey, own: Option<&ObjectKey>) -> ObjectKey {
+fn shared_key(key: &ObjectKey, own: Option<&ObjectKey>) -> ObjectKey {
     own.filter(|own| *own == key).unwrap_or(key).clone()
 }
 
 /// Converts a user resource.
-pub(crate) fn resource(kind: UserKind, key: &ObjectKey, object: Option<DynamicObject>) -> Fact {
-    let Some(mut object) = object else { return Fact::ResourceGone(kind.unit(key.clone())) };
+pub(crate) fn resource_update(kind: UserKind, key: &ObjectKey, object: Option<DynamicObject>) -> WatchUpdate {
+    let Some(mut object) = object else { return WatchUpdate::ResourceGone(kind.unit(key.clone())) };
     // Taken out, because managed fields are often larger than the object, and are not parsed.
     let fields = object.metadata.managed_fields.take().unwrap_or_default();
-    let applied = fields.iter().any(|entry| is_own(GeneratedKind::ServiceBinding, entry));
+    let applied = fields.iter().any(|entry| is_own_entry(GeneratedKind::ServiceBinding, entry));
     let metadata = &object.metadata;
     let deleting = metadata.deletion_timestamp.is_some();
     let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
     let uid = Uid::new(metadata.uid.as_deref());
-    let version = Version::new(metadata.resource_version.as_deref().unwrap_or_default());
+    let version = ResourceVersion::new(metadata.resource_version.as_deref().unwrap_or_default());
     let generation = metadata.generation;
     let finalizer = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
-    let status = Said::of(kind, object.data.get("status").unwrap_or(&Value::Null));
+    let status = StatusDigest::from_status(kind, object.data.get("status").unwrap_or(&Value::Null));
     // Without a version for the core, the objects of the resource are removed before the finalizer is.
     let value = (!deleting).then(|| serde_json::to_value(&object).unwrap_or_default());
-    let (unit, change) = kind.change(key, value.as_ref(), applied);
-    Fact::Resource(Box::new(Resource { unit, uid, version, generation, deleting, finalizer, status, change }))
+    let (unit, change) = kind.parse_change(key, value.as_ref(), applied);
+    WatchUpdate::Resource(Box::new(UserResource {
+        unit,
+        uid,
+        version,
+        generation,
+        deleting,
+        finalizer,
+        status,
+        change,
+    }))
 }
 
-pub(crate) fn service(key: &ObjectKey, object: Option<&k8s::Service>) -> Fact {
+pub(crate) fn service_update(key: &ObjectKey, object: Option<&k8s::Service>) -> WatchUpdate {
     let service = object.map(Service::from_object);
-    Fact::Input(InputChange::Service(own_key(key, service.as_ref().map(|service| &service.key)), service))
+    WatchUpdate::Input(InputChange::Service(
+        shared_key(key, service.as_ref().map(|service| &service.key)),
+        service,
+    ))
 }
 
-pub(crate) fn endpoint_slice(key: &ObjectKey, object: Option<&discovery::EndpointSlice>) -> Fact {
+pub(crate) fn endpoint_slice_update(
+    key: &ObjectKey,
+    object: Option<&discovery::EndpointSlice>,
+) -> WatchUpdate {
     let slice = object.and_then(EndpointSlice::from_object);
-    Fact::Input(InputChange::EndpointSlice(own_key(key, slice.as_ref().map(|slice| &slice.key)), slice))
+    WatchUpdate::Input(InputChange::EndpointSlice(
+        shared_key(key, slice.as_ref().map(|slice| &slice.key)),
+        slice,
+    ))
 }
 
-pub(crate) fn pod(key: &ObjectKey, object: Option<&k8s::Pod>) -> Fact {
+pub(crate) fn pod_update(key: &ObjectKey, object: Option<&k8s::Pod>) -> WatchUpdate {
     let workload = object.and_then(Workload::from_pod);
-    let key = own_key(key, workload.as_ref().map(|workload| &workload.key));
-    Fact::Input(InputChange::Workload(WorkloadKind::Pod, key, workload))
+    let key = shared_key(key, workload.as_ref().map(|workload| &workload.key));
+    WatchUpdate::Input(InputChange::Workload(WorkloadKind::Pod, key, workload))
 }
 
-pub(crate) fn deployment(key: &ObjectKey, object: Option<&Deployment>) -> Fact {
+pub(crate) fn deployment_update(key: &ObjectKey, object: Option<&Deployment>) -> WatchUpdate {
     let workload = object.and_then(Workload::from_deployment);
-    Fact::Input(InputChange::Workload(WorkloadKind::Deployment, key.clone(), workload))
+    WatchUpdate::Input(InputChange::Workload(WorkloadKind::Deployment, key.clone(), workload))
 }
 
-pub(crate) fn node(name: &str, object: Option<&k8s::Node>) -> Fact {
-    Fact::Input(InputChange::Node(name.into(), object.map(ClusterNode::from_object)))
+pub(crate) fn node_update(name: &str, object: Option<&k8s::Node>) -> WatchUpdate {
+    WatchUpdate::Input(InputChange::Node(name.into(), object.map(ClusterNode::from_object)))
 }
 
-pub(crate) fn secret(key: &ObjectKey, object: Option<&k8s::Secret>) -> Fact {
-    Fact::Input(InputChange::Credential(key.clone(), object.and_then(Credential::from_secret)))
+pub(crate) fn secret_update(key: &ObjectKey, object: Option<&k8s::Secret>) -> WatchUpdate {
+    WatchUpdate::Input(InputChange::Credential(key.clone(), object.and_then(Credential::from_secret)))
 }
 
 /// Converts the metadata of a Secret: only its name is read.
-pub(crate) fn ca_secret(key: &ObjectKey, there: bool) -> Option<Fact> {
-    inputs::is_ca_secret_name(&key.name).then(|| Fact::Input(InputChange::CaSecret(key.clone(), there)))
+pub(crate) fn ca_secret_update(key: &ObjectKey, there: bool) -> Option<WatchUpdate> {
+    inputs::is_ca_secret_name(&key.name)
+        .then(|| WatchUpdate::Input(InputChange::CaSecret(key.clone(), there)))
 }
 
-pub(crate) fn peer_authentication(key: &ObjectKey, object: Option<DynamicObject>) -> Fact {
-    let policy = object.and_then(typed::<PeerAuthentication>);
-    Fact::Input(InputChange::PeerAuthentication(
+pub(crate) fn peer_authentication_update(key: &ObjectKey, object: Option<DynamicObject>) -> WatchUpdate {
+    let policy = object.and_then(decode_object::<PeerAuthentication>);
+    WatchUpdate::Input(InputChange::PeerAuthentication(
         key.clone(),
         policy.as_ref().map(inputs::PeerAuthentication::from_object),
     ))
 }
 
-pub(crate) fn workload_entry(key: &ObjectKey, object: Option<DynamicObject>) -> Fact {
-    let entry = object.and_then(typed::<WorkloadEntry>).as_ref().map(inputs::WorkloadEntry::from_object);
-    Fact::Input(InputChange::WorkloadEntry(own_key(key, entry.as_ref().map(|entry| &entry.key)), entry))
+pub(crate) fn workload_entry_update(key: &ObjectKey, object: Option<DynamicObject>) -> WatchUpdate {
+    let entry =
+        object.and_then(decode_object::<WorkloadEntry>).as_ref().map(inputs::WorkloadEntry::from_object);
+    WatchUpdate::Input(InputChange::WorkloadEntry(
+        shared_key(key, entry.as_ref().map(|entry| &entry.key)),
+        entry,
+    ))
 }
 
 /// Converts a DestinationRule. Ignores Emcee's own rules: they define no subset that a user can mean.
-pub(crate) fn destination_rule(
+pub(crate) fn destination_rule_update(
     cluster_domain: &str,
     key: &ObjectKey,
     object: Option<DynamicObject>,
-) -> Option<Fact> {
+) -> Option<WatchUpdate> {
     if object.as_ref().is_some_and(|object| is_managed(object.metadata.labels.as_ref())) {
         return None;
     }
-    let rule = object.and_then(typed::<DestinationRule>);
-    Some(Fact::Input(InputChange::DestinationRule(
+    let rule = object.and_then(decode_object::<DestinationRule>);
+    Some(WatchUpdate::Input(InputChange::DestinationRule(
         key.clone(),
         rule.and_then(|rule| UserDestinationRule::from_object(&rule, cluster_domain)),
     )))
 }
 
 /// Converts Istio's configuration of the mesh.
-pub(crate) fn mesh(_: &ObjectKey, object: Option<&k8s::ConfigMap>) -> Fact {
-    Fact::MeshTrust(object.map_or_else(|| Ok(istio_mesh::MeshTrust::default()), istio_mesh::trust))
+pub(crate) fn mesh_update(_: &ObjectKey, object: Option<&k8s::ConfigMap>) -> WatchUpdate {
+    WatchUpdate::MeshTrust(
+        object.map_or_else(|| Ok(istio_mesh::MeshTrustDomains::default()), istio_mesh::parse_trust_domains),
+    )
 }
 
 /// Converts the root certificates that Istio distributes to each namespace.
-pub(crate) fn root_certificates(object: Option<&k8s::ConfigMap>) -> Fact {
+pub(crate) fn root_hash_update(object: Option<&k8s::ConfigMap>) -> WatchUpdate {
     let bundle = object.and_then(|object| object.data.as_ref()?.get("root-cert.pem"));
-    Fact::RootHash(bundle.and_then(|bundle| root_hash(bundle)))
+    WatchUpdate::RootHash(bundle.and_then(|bundle| root_hash(bundle)))
 }
 
-pub(crate) fn namespace(name: &str, object: Option<&k8s::Namespace>) -> Fact {
+pub(crate) fn namespace_update(name: &str, object: Option<&k8s::Namespace>) -> WatchUpdate {
     // A terminating namespace accepts no new objects.
     let there = object.is_some_and(|object| object.metadata.deletion_timestamp.is_none());
-    Fact::Input(InputChange::Namespace(name.into(), there))
+    WatchUpdate::Input(InputChange::Namespace(name.into(), there))
 }
 
 /// Converts an object of a generated kind.
-pub(crate) fn live(kind: GeneratedKind, key: &ObjectKey, object: Option<DynamicObject>) -> Fact {
+pub(crate) fn live_update(
+    kind: GeneratedKind,
+    key: &ObjectKey,
+    object: Option<DynamicObject>,
+) -> WatchUpdate {
     let id = ObjectId { kind, key: key.clone() };
-    let Some(mut object) = object else { return Fact::LiveGone(id) };
+    let Some(mut object) = object else { return WatchUpdate::LiveGone(id) };
     let entries = object.metadata.managed_fields.take().unwrap_or_default();
-    let own = entries.into_iter().find(|entry| is_own(kind, entry));
+    let own = entries.into_iter().find(|entry| is_own_entry(kind, entry));
     let applied = own.map(|entry| entry.fields_v1.map(|fields| fields.0).unwrap_or_default());
     if let Some(fields) = object.data.as_object_mut() {
         // The status belongs to other controllers and is never compared.
@@ -214,13 +245,15 @@ pub(crate) fn live(kind: GeneratedKind, key: &ObjectKey, object: Option<DynamicO
     }
     let labels =
         object.metadata.labels.iter().flatten().map(|(label, value)| (label.as_str(), value.as_str()));
-    let owner = OwnerLabels::of(labels);
-    Fact::Live(Box::new(Live {
+    let owner = OwnerLabels::from_labels(labels);
+    WatchUpdate::Live(Box::new(LiveObject {
         id,
         uid: Uid::new(object.metadata.uid.as_deref()),
-        version: Version::new(object.metadata.resource_version.as_deref().unwrap_or_default()),
-        applied,
-        released: kind == GeneratedKind::Service && owner.is_facade() && is_released(&object.data["spec"]),
+        version: ResourceVersion::new(object.metadata.resource_version.as_deref().unwrap_or_default()),
+        applied_fields: applied,
+        taken_over_by_user: kind == GeneratedKind::Service
+            && owner.is_facade()
+            && is_taken_over_by_user(&object.data["spec"]),
         deleting: object.metadata.deletion_timestamp.is_some(),
         owner,
         body: serde_json::to_value(&object).unwrap_or_default(),
@@ -228,7 +261,7 @@ pub(crate) fn live(kind: GeneratedKind, key: &ObjectKey, object: Option<DynamicO
 }
 
 /// Reports whether an entry of `metadata.managedFields` holds what Emcee applies.
-pub(crate) fn is_own(kind: GeneratedKind, entry: &ManagedFieldsEntry) -> bool {
+pub(crate) fn is_own_entry(kind: GeneratedKind, entry: &ManagedFieldsEntry) -> bool {
     entry.manager.as_deref() == Some(field_manager(kind)) && entry.operation.as_deref() == Some("Apply")
 }
 
@@ -241,7 +274,7 @@ pub(crate) fn field_manager(kind: GeneratedKind) -> &'static str {
 }
 
 /// Reports whether a user has taken over a facade, by a selector or another type.
-fn is_released(spec: &Value) -> bool {
+fn is_taken_over_by_user(spec: &Value) -> bool {
     let selects = spec["selector"].as_object().is_some_and(|selector| !selector.is_empty());
     selects || spec["type"].as_str().is_some_and(|kind| kind != "ClusterIP")
 }
@@ -252,6 +285,6 @@ fn is_managed(labels: Option<&std::collections::BTreeMap<String, String>>) -> bo
 
 /// Decodes an object of one of Istio's kinds. Objects are decoded one by one: an object that Istio would not
 /// understand must not end the watch of the others.
-fn typed<K: DeserializeOwned>(object: DynamicObject) -> Option<K> {
+fn decode_object<K: DeserializeOwned>(object: DynamicObject) -> Option<K> {
     serde_json::to_value(object).and_then(serde_json::from_value).ok()
 }

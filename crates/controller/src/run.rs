@@ -10,29 +10,29 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
-use crate::apply::{Fault, Written, carry_out};
-use crate::engine::{Engine, Task};
-use crate::events::Announcer;
-use crate::exchange::{Counterpart, Exchange, exchange};
-use crate::health::{self, Health, Pulse};
+use crate::apply::{WriteError, WriteOutcome, execute_write};
+use crate::engine::{Engine, WriteTask};
+use crate::events::EventRecorder;
+use crate::exchange::{DiscoveryHandle, DiscoveryLink, create_link};
+use crate::health::{self, Health, Heartbeat};
 use crate::metrics::Metrics;
-use crate::observe::fact::Fact;
-use crate::observe::{Observation, Source, Watches, What};
-use crate::options::Options;
-use crate::report::Transition;
+use crate::observe::fact::WatchUpdate;
+use crate::observe::{WatchEvent, WatchEventKind, WatchSet, WatchSource};
+use crate::options::ControllerOptions;
+use crate::report::ReadinessTransition;
 
 /// Maximum number of watch events that are processed at once.
-const BATCH: usize = 1024;
+const MAX_EVENTS: usize = 1024;
 /// Time between iterations when nothing happens.
-const TICK: Duration = Duration::from_secs(1);
+const TICK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time that one iteration works on changes, before everything else has its turn.
-const SLICE: Duration = Duration::from_millis(100);
+const WORK_SLICE: Duration = Duration::from_millis(100);
 /// Time that writes in flight have at shutdown.
-const LAST_WRITES: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a controller has ended.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ControllerError {
     /// All watches have ended, which they never do by themselves.
     #[error("all watches of the API server have ended")]
     WatchesEnded,
@@ -41,61 +41,61 @@ pub enum Error {
 /// Watches, translates and, as the leader, writes.
 pub struct Controller {
     client: Client,
-    options: Options,
+    options: ControllerOptions,
     engine: Engine,
-    inputs: Inbox,
-    generated: Option<Inbox>,
-    writes: JoinSet<(Task, Result<Written, Fault>)>,
+    inputs: WatchInbox,
+    generated: Option<WatchInbox>,
+    writes: JoinSet<(WriteTask, Result<WriteOutcome, WriteError>)>,
     health: Health,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
     metrics: Metrics,
-    announcer: Announcer,
-    exchange: Exchange,
+    events: EventRecorder,
+    discovery: DiscoveryLink,
     /// Discovery's end of the channels, until it is taken.
-    counterpart: Option<Counterpart>,
+    discovery_handle: Option<DiscoveryHandle>,
 }
 
 /// A set of watches and their events.
-struct Inbox {
-    watches: Watches,
-    observations: mpsc::Receiver<Observation>,
+struct WatchInbox {
+    watches: WatchSet,
+    events: mpsc::Receiver<WatchEvent>,
     /// Watches that have not completed their list, each with its last error.
     blockers: BTreeMap<usize, Option<String>>,
     metrics: Metrics,
 }
 
-impl Inbox {
-    fn new(metrics: &Metrics, watch: impl FnOnce(&mpsc::Sender<Observation>) -> Watches) -> Self {
-        let (sender, observations) = mpsc::channel(BATCH * 4);
+impl WatchInbox {
+    fn new(metrics: &Metrics, watch: impl FnOnce(&mpsc::Sender<WatchEvent>) -> WatchSet) -> Self {
+        let (sender, observations) = mpsc::channel(MAX_EVENTS * 4);
         let watches = watch(&sender);
         let blockers = (0..watches.sources().len()).map(|number| (number, None)).collect();
-        Self { watches, observations, blockers, metrics: metrics.clone() }
+        Self { watches, events: observations, blockers, metrics: metrics.clone() }
     }
 
     /// Returns what keeps the initial sync from being complete, a line each.
-    fn blockers(&self) -> Vec<String> {
+    fn blocker_lines(&self) -> Vec<String> {
         let named = self.blockers.iter().filter_map(|(number, why)| Some((self.source(*number)?, why)));
-        let line = |(source, why): (&Source, &Option<String>)| match why {
+        let line = |(source, why): (&WatchSource, &Option<String>)| match why {
             Some(why) => format!("{source}: {why}"),
             None => format!("{source}: no answer yet"),
         };
         named.map(line).collect()
     }
 
-    fn source(&self, number: usize) -> Option<&Source> {
+    fn source(&self, number: usize) -> Option<&WatchSource> {
         self.watches.sources().get(number)
     }
 
     /// Splits events into updates, which it returns, and the state of the watches, which it records.
-    fn sort(&mut self, batch: Vec<Observation>) -> Vec<Fact> {
+    fn process_events(&mut self, batch: Vec<WatchEvent>) -> Vec<WatchUpdate> {
         let mut facts = Vec::with_capacity(batch.len());
-        for Observation { source, what } in batch {
+        for WatchEvent { source, kind: what } in batch {
             match what {
-                What::Fact(fact) => facts.push(*fact),
-                What::Synced => drop(self.blockers.remove(&source)),
-                What::Failed(why) => {
+                WatchEventKind::Update(fact) => facts.push(*fact),
+                WatchEventKind::Synced => drop(self.blockers.remove(&source)),
+                WatchEventKind::Failed(why) => {
                     if let Some(source) = self.source(source) {
-                        self.metrics.watch_failed(source.kind());
+                        self.metrics.record_watch_failure(source.kind());
                         warn!(watch = %source, error = why, "watch failed; retrying");
                     }
                     if let Some(blocker) = self.blockers.get_mut(&source) {
@@ -111,12 +111,12 @@ impl Inbox {
 impl Controller {
     /// Creates a controller. It watches immediately, and writes nothing before it runs. Requires a Tokio
     /// runtime.
-    pub fn new(client: Client, options: Options, metrics: Metrics) -> Self {
+    pub fn new(client: Client, options: ControllerOptions, metrics: Metrics) -> Self {
         let engine = Engine::new(&options, metrics.clone());
-        let inputs = Inbox::new(&metrics, |out| Watches::of_inputs(&client, &options, out));
-        let announcer = Announcer::start(client.clone(), &options.identity);
-        let (health, pulse) = health::health();
-        let (exchange, counterpart) = exchange();
+        let inputs = WatchInbox::new(&metrics, |out| WatchSet::for_inputs(&client, &options, out));
+        let announcer = EventRecorder::start(client.clone(), &options.identity);
+        let (health, pulse) = health::health_pair();
+        let (exchange, counterpart) = create_link();
         Self {
             client,
             options,
@@ -125,17 +125,17 @@ impl Controller {
             generated: None,
             writes: JoinSet::new(),
             health,
-            pulse,
+            heartbeat: pulse,
             metrics,
-            announcer,
-            exchange,
-            counterpart: Some(counterpart),
+            events: announcer,
+            discovery: exchange,
+            discovery_handle: Some(counterpart),
         }
     }
 
     /// Takes discovery's end of the channels. `None` if it was taken before.
-    pub fn counterpart(&mut self) -> Option<Counterpart> {
-        self.counterpart.take()
+    pub fn take_discovery_handle(&mut self) -> Option<DiscoveryHandle> {
+        self.discovery_handle.take()
     }
 
     /// Returns a handle to query the controller while it runs.
@@ -152,47 +152,47 @@ impl Controller {
         &mut self,
         mut leads: watch::Receiver<bool>,
         end: impl Future<Output = ()>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ControllerError> {
         let mut end = std::pin::pin!(end);
-        let mut ticks = tokio::time::interval(TICK);
+        let mut ticks = tokio::time::interval(TICK_INTERVAL);
         let mut batch = Vec::new();
         loop {
-            self.learn_when_planned();
-            self.begin_writes();
-            self.tell_counterpart();
-            self.pulse.beat(|| self.inputs.blockers());
+            self.watch_generated_when_planned();
+            self.start_writes();
+            self.publish_to_discovery();
+            self.heartbeat.tick(|| self.inputs.blocker_lines());
             // Computed in each iteration, because each event can add an earlier retry.
-            let retry = self.engine.deadline().map(tokio::time::Instant::from_std);
-            let accepts = self.engine.accepts();
+            let retry = self.engine.next_retry().map(tokio::time::Instant::from_std);
+            let accepts = self.engine.accepts_updates();
             tokio::select! {
                 () = &mut end => break,
                 // Backpressure: what the engine does not accept waits in the channels, and so do the watches.
-                count = self.inputs.observations.recv_many(&mut batch, BATCH), if accepts => {
+                count = self.inputs.events.recv_many(&mut batch, MAX_EVENTS), if accepts => {
                     if count == 0 {
-                        return Err(Error::WatchesEnded);
+                        return Err(ControllerError::WatchesEnded);
                     }
-                    let facts = self.inputs.sort(std::mem::take(&mut batch));
-                    self.engine.see(facts);
+                    let facts = self.inputs.process_events(std::mem::take(&mut batch));
+                    self.engine.on_watch_updates(facts);
                     self.start_when_synced(*leads.borrow());
                 }
-                changes = self.exchange.hear(), if accepts => self.engine.hear(changes),
+                changes = self.discovery.next_peer_changes(), if accepts => self.engine.on_peer_changes(changes),
                 // Always accepted: without them, the first write could wait forever.
-                observations = next_of(&mut self.generated) => self.see_generated(observations),
-                Some(done) = self.writes.join_next() => self.done(done),
+                observations = next_events(&mut self.generated) => self.on_generated_events(observations),
+                Some(done) = self.writes.join_next() => self.on_write_done(done),
                 changed = leads.changed() => {
                     // A closed channel means that the election has ended.
                     let leads = changed.is_ok() && *leads.borrow();
-                    self.lead(leads).await;
+                    self.on_leadership_change(leads).await;
                 }
-                () = until(retry) => {}
+                () = wait_for_retry(retry) => {}
                 // Ready immediately, so the loop works in slices. `select!` picks at random among the ready
                 // branches.
-                () = tokio::task::yield_now(), if self.engine.is_busy() => self.engine.work(within(SLICE)),
-                question = self.pulse.question() => question.answer(&self.engine),
+                () = tokio::task::yield_now(), if self.engine.is_busy() => self.engine.work(time_budget(WORK_SLICE)),
+                question = self.heartbeat.next_request() => question.answer(&self.engine),
                 _ = ticks.tick() => self.engine.set_time(Timestamp::now()),
             }
         }
-        self.last_writes().await;
+        self.finish_writes().await;
         Ok(())
     }
 
@@ -201,130 +201,136 @@ impl Controller {
             info!("initial sync complete");
             self.engine.start();
             if leads {
-                self.begin_writing();
+                self.become_leader();
             }
         }
     }
 
-    fn tell_counterpart(&mut self) {
-        self.exchange.publish(self.engine.published());
-        if let Some(objects) = self.engine.changed_objects() {
-            self.exchange.show(objects);
+    fn publish_to_discovery(&mut self) {
+        self.discovery.publish(self.engine.take_catalogue_updates());
+        if let Some(objects) = self.engine.take_changed_objects() {
+            self.discovery.set_mcp_objects(objects);
         }
     }
 
-    async fn lead(&mut self, leads: bool) {
-        if leads && !self.engine.is_writing() && self.engine.is_started() {
-            self.begin_writing();
+    async fn on_leadership_change(&mut self, leads: bool) {
+        if leads && !self.engine.is_leader() && self.engine.is_started() {
+            self.become_leader();
         }
         if !leads {
             // Ends the watches. If this replica leads again, it lists everything again.
             self.generated = None;
-            self.engine.end_writing();
+            self.engine.stop_leading();
             // A write in flight must not arrive after a write of the next leader.
             self.writes.shutdown().await;
         }
     }
 
-    fn begin_writing(&mut self) {
+    fn become_leader(&mut self) {
         info!("became leader, starting writes");
-        self.engine.begin_writing();
+        self.engine.become_leader();
     }
 
     /// Starts the watches of generated objects, to compare them before the first write.
-    fn learn_when_planned(&mut self) {
-        if !self.engine.begins_to_learn() {
+    fn watch_generated_when_planned(&mut self) {
+        if !self.engine.start_watching_generated() {
             return;
         }
         let (client, options) = (&self.client, &self.options);
-        self.generated = Some(Inbox::new(&self.metrics, |out| Watches::of_generated(client, options, out)));
+        self.generated =
+            Some(WatchInbox::new(&self.metrics, |out| WatchSet::for_generated(client, options, out)));
     }
 
-    fn see_generated(&mut self, observations: Vec<Observation>) {
+    fn on_generated_events(&mut self, observations: Vec<WatchEvent>) {
         let Some(inbox) = &mut self.generated else { return };
         let was_blocked = !inbox.blockers.is_empty();
-        let facts = inbox.sort(observations);
+        let facts = inbox.process_events(observations);
         // Only once for each leadership: later lists are relists.
         let open = was_blocked && inbox.blockers.is_empty();
-        self.engine.see(facts);
+        self.engine.on_watch_updates(facts);
         if open {
             info!("compared with cluster, applying");
-            self.engine.open();
+            self.engine.on_generated_synced();
         }
     }
 
-    fn begin_writes(&mut self) {
-        let mut goes_on = within(SLICE);
+    fn start_writes(&mut self) {
+        let mut goes_on = time_budget(WORK_SLICE);
         while self.writes.len() < self.options.concurrency {
-            let Some((task, write)) = self.engine.next(Instant::now(), &mut goes_on) else { break };
+            let Some((task, write)) = self.engine.next_write(Instant::now(), &mut goes_on) else { break };
             let (client, metrics) = (self.client.clone(), self.metrics.clone());
             self.writes.spawn(async move {
                 debug!(?task, "starting write");
-                let (begun, (step, kind)) = (Instant::now(), write.labels());
+                let (begun, (step, kind)) = (Instant::now(), write.metric_labels());
                 // A cancelled request may still have been processed. The retry finds out.
-                let outcome = deadline(carry_out(&client, write)).await;
-                metrics.written(step, kind, outcome.is_ok(), begun.elapsed().as_secs_f64());
+                let outcome = with_timeout(execute_write(&client, write)).await;
+                metrics.record_write(step, kind, outcome.is_ok(), begun.elapsed().as_secs_f64());
                 (task, outcome)
             });
         }
-        for transition in self.engine.transitions() {
-            self.tell(transition);
+        for transition in self.engine.take_transitions() {
+            self.record_transition(transition);
         }
-        self.metrics.set_waiting(self.engine.waiting());
+        self.metrics.set_waiting_writes(self.engine.waiting_writes());
     }
 
-    fn done(&mut self, done: Result<(Task, Result<Written, Fault>), tokio::task::JoinError>) {
+    fn on_write_done(
+        &mut self,
+        done: Result<(WriteTask, Result<WriteOutcome, WriteError>), tokio::task::JoinError>,
+    ) {
         match done {
             Ok((task, outcome)) => {
                 if let Err(fault) = &outcome {
                     debug!(?task, error = ?fault, "write failed");
                 }
-                if let Some(transition) = self.engine.done(task, outcome, Instant::now()) {
-                    self.tell(transition);
+                if let Some(transition) = self.engine.on_write_done(task, outcome, Instant::now()) {
+                    self.record_transition(transition);
                 }
             }
             Err(error) => warn!(%error, "write task failed"),
         }
     }
 
-    fn tell(&mut self, transition: Transition) {
-        let Transition { unit, ready, reason, message, .. } = &transition;
+    fn record_transition(&mut self, transition: ReadinessTransition) {
+        let ReadinessTransition { unit, ready, reason, message, .. } = &transition;
         info!(resource = %unit, ready, reason, detail = message, "readiness changed");
-        self.announcer.tell(transition);
+        self.events.record_transition(transition);
     }
 
-    async fn last_writes(&mut self) {
+    async fn finish_writes(&mut self) {
         let all = async { while self.writes.join_next().await.is_some() {} };
         // The Lease is released after this, so nothing may be written later.
-        if tokio::time::timeout(LAST_WRITES, all).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, all).await.is_err() {
             self.writes.shutdown().await;
         }
     }
 }
 
 /// Returns a function that reports whether less than this time has passed.
-fn within(time: Duration) -> impl FnMut() -> bool {
+fn time_budget(time: Duration) -> impl FnMut() -> bool {
     let begun = Instant::now();
     move || begun.elapsed() < time
 }
 
 /// Limits the time of a write. A write that hangs counts as failed and is retried.
-async fn deadline(write: impl Future<Output = Result<Written, Fault>>) -> Result<Written, Fault> {
+async fn with_timeout(
+    write: impl Future<Output = Result<WriteOutcome, WriteError>>,
+) -> Result<WriteOutcome, WriteError> {
     const MOST: Duration = Duration::from_secs(30);
-    let late = || Err(Fault::Transient(format!("no answer within {} s", MOST.as_secs())));
+    let late = || Err(WriteError::Transient(format!("no answer within {} s", MOST.as_secs())));
     tokio::time::timeout(MOST, write).await.unwrap_or_else(|_| late())
 }
 
-async fn next_of(inbox: &mut Option<Inbox>) -> Vec<Observation> {
+async fn next_events(inbox: &mut Option<WatchInbox>) -> Vec<WatchEvent> {
     let Some(inbox) = inbox else { return pending().await };
     let mut batch = Vec::new();
-    if inbox.observations.recv_many(&mut batch, BATCH).await == 0 {
+    if inbox.events.recv_many(&mut batch, MAX_EVENTS).await == 0 {
         return pending().await;
     }
     batch
 }
 
-async fn until(deadline: Option<tokio::time::Instant>) {
+async fn wait_for_retry(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => pending().await,

@@ -13,14 +13,14 @@ use kube::{Api, Client};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::apply::{Body, hand_over, is_as_wanted, is_copy_of, outdated};
-use crate::observe::fact::{Fact, Live, ObjectId, Origin};
-use crate::observe::{Observation, Watches, What, generated_kind};
-use crate::options::Options;
+use crate::apply::{DesiredObject, hand_over_hint, is_matching_copy, matches_desired, obsolete_fields};
+use crate::observe::fact::{LiveObject, ObjectId, ObjectOrigin, WatchUpdate};
+use crate::observe::{WatchEvent, WatchEventKind, WatchSet, generated_api_resource};
+use crate::options::ControllerOptions;
 use crate::translate::Model;
 
 /// Maximum number of objects that are read at once.
-const AT_ONCE: usize = 16;
+const MAX_CONCURRENT_GETS: usize = 16;
 
 /// Why a cluster could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -34,26 +34,26 @@ pub enum SnapshotError {
 }
 
 /// A cluster at one moment.
-pub struct Snapshot {
+pub struct ClusterSnapshot {
     client: Client,
     model: Model,
-    live: BTreeMap<ObjectId, Live>,
+    live: BTreeMap<ObjectId, LiveObject>,
 }
 
 /// An object that differs from the desired state.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Divergence {
+pub struct Drift {
     /// Kind of the object.
     pub kind: GeneratedKind,
     /// Namespace and name of the object.
     pub key: ObjectKey,
     /// What a controller would do with the object.
-    pub step: Step,
+    pub action: DriftAction,
 }
 
 /// What a controller would do with an object.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+pub enum DriftAction {
     /// The object does not exist.
     Create,
     /// The object has other content.
@@ -63,55 +63,57 @@ pub enum Step {
     /// Another client wrote the object with the desired content. Emcee becomes its manager.
     TakeOver,
     /// Nothing: the object exists and is not managed by Emcee.
-    Yield,
+    Relinquish,
     /// Nothing: another client wrote the object with Emcee's label and with other content, or, without
     /// differences, no resource asks for it. The text is what an administrator can do.
     Leave(Vec<FieldDifference>, String),
 }
 
-impl Step {
+impl DriftAction {
     /// Reports whether an object that differs from the desired state is left alone.
-    pub fn is_left(&self) -> bool {
-        matches!(self, Self::Yield | Self::Leave(..))
+    pub fn is_left_alone(&self) -> bool {
+        matches!(self, Self::Relinquish | Self::Leave(..))
     }
 }
 
-impl Snapshot {
+impl ClusterSnapshot {
     /// Reads a cluster with the watches of a controller, until each has completed its list.
     ///
     /// # Errors
     /// Something cannot be read.
-    pub async fn take(client: Client, options: &Options) -> Result<Self, SnapshotError> {
-        let inputs = settled(|out| Watches::of_inputs(&client, options, out));
-        let generated = settled(|out| Watches::of_generated(&client, options, out));
+    pub async fn capture(client: Client, options: &ControllerOptions) -> Result<Self, SnapshotError> {
+        let inputs = wait_until_synced(|out| WatchSet::for_inputs(&client, options, out));
+        let generated = wait_until_synced(|out| WatchSet::for_generated(&client, options, out));
         let (inputs, generated) = tokio::try_join!(inputs, generated)?;
         let model = Model::new(options);
         let mut snapshot = Self { client, model, live: BTreeMap::new() };
-        snapshot.see(inputs.into_iter().chain(generated));
+        snapshot.apply_updates(inputs.into_iter().chain(generated));
         Ok(snapshot)
     }
 
-    fn see(&mut self, facts: impl Iterator<Item = Fact>) {
+    fn apply_updates(&mut self, facts: impl Iterator<Item = WatchUpdate>) {
         let mut changes = Vec::new();
         for fact in facts {
             match fact {
-                Fact::Input(change) => changes.push(change),
-                Fact::Resource(resource) => changes.extend(self.model.note(*resource)),
-                Fact::ResourceGone(unit) => changes.extend(self.model.forget(&unit)),
-                Fact::Live(live) => drop(self.live.insert(live.id.clone(), *live)),
-                Fact::LiveGone(id) => drop(self.live.remove(&id)),
-                Fact::RootHash(hash) => self.model.take_settings(|settings| settings.root_hash = hash),
-                Fact::MeshTrust(trust) => self.model.take_mesh_trust(trust),
+                WatchUpdate::Input(change) => changes.push(change),
+                WatchUpdate::Resource(resource) => changes.extend(self.model.record_resource(*resource)),
+                WatchUpdate::ResourceGone(unit) => changes.extend(self.model.remove_resource(&unit)),
+                WatchUpdate::Live(live) => drop(self.live.insert(live.id.clone(), *live)),
+                WatchUpdate::LiveGone(id) => drop(self.live.remove(&id)),
+                WatchUpdate::RootHash(hash) => {
+                    self.model.update_settings(|settings| settings.root_hash = hash)
+                }
+                WatchUpdate::MeshTrust(trust) => self.model.update_trust_domains(trust),
                 // A snapshot ends the watches after their first list.
-                Fact::Listing(_) | Fact::Listed(_) => {}
+                WatchUpdate::RelistStarted(_) | WatchUpdate::RelistDone(_) => {}
             }
         }
-        self.model.update(changes);
+        self.model.apply_changes(changes);
     }
 
     /// Applies changes to the snapshot, not to the cluster.
     pub fn update(&mut self, changes: Vec<InputChange>) {
-        self.model.update(changes);
+        self.model.apply_changes(changes);
     }
 
     /// Returns the translation of the inputs.
@@ -121,29 +123,32 @@ impl Snapshot {
 
     /// Returns the current status of a resource. For an exposition or a binding, conditions have no messages.
     pub fn status(&self, unit: &Unit) -> Option<Value> {
-        self.model.resource(unit).map(|known| known.said.kept())
+        self.model.resource(unit).map(|known| known.status.reduced_status())
     }
 
     /// Returns what a controller would do: in the order of applying, then what it would remove.
     ///
     /// # Errors
     /// It cannot be determined whether a name is taken.
-    pub async fn divergences(&self) -> Result<Vec<Divergence>, SnapshotError> {
-        let mut divergences = self.compare();
+    pub async fn find_drift(&self) -> Result<Vec<Drift>, SnapshotError> {
+        let mut divergences = self.compare_objects();
         // Only objects that seem not to exist need a request.
-        let created = divergences.iter().enumerate().filter(|(_, found)| found.step == Step::Create);
-        let looks = created.map(|(index, found)| async move { Ok((index, self.is_taken(found).await?)) });
-        let taken: Vec<(usize, bool)> =
-            stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
+        let created = divergences.iter().enumerate().filter(|(_, found)| found.action == DriftAction::Create);
+        let looks =
+            created.map(|(index, found)| async move { Ok((index, self.is_name_taken(found).await?)) });
+        let taken: Vec<(usize, bool)> = stream::iter(looks.collect::<Vec<_>>())
+            .buffer_unordered(MAX_CONCURRENT_GETS)
+            .try_collect::<Vec<_>>()
+            .await?;
         for (index, _) in taken.into_iter().filter(|(_, taken)| *taken) {
-            divergences[index].step = Step::Yield;
+            divergences[index].action = DriftAction::Relinquish;
         }
         Ok(divergences)
     }
 
     /// Reports whether the object exists without Emcee's label. The watches do not return such objects.
-    async fn is_taken(&self, found: &Divergence) -> Result<bool, SnapshotError> {
-        let (name, resource) = generated_kind(found.kind);
+    async fn is_name_taken(&self, found: &Drift) -> Result<bool, SnapshotError> {
+        let (name, resource) = generated_api_resource(found.kind);
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &found.key.namespace, &resource);
         let there = api.get_metadata_opt(&found.key.name).await;
@@ -151,25 +156,25 @@ impl Snapshot {
         Ok(there.is_some())
     }
 
-    fn compare(&self) -> Vec<Divergence> {
-        let owners = self.owners();
+    fn compare_objects(&self) -> Vec<Drift> {
+        let owners = self.units_by_object();
         let mut wanted = BTreeSet::new();
         let mut found = Vec::new();
         for object in self.translation().objects() {
             let id = ObjectId { kind: object.kind(), key: ObjectKey::new(&object.namespace, &object.name) };
             let uid = owners.get(&id).and_then(|unit| self.model.owner_uid(unit));
-            let body = Body::of(&object, uid);
-            found.extend(step(self.live.get(&id), &body).map(|step| divergence(&id, step)));
+            let body = DesiredObject::from_object(&object, uid);
+            found.extend(drift_action(self.live.get(&id), &body).map(|step| new_drift(&id, step)));
             wanted.insert(id);
         }
         // An object that is being deleted needs nothing more.
         let unwanted = self.live.iter().filter(|(id, live)| !wanted.contains(id) && !live.deleting);
-        found.extend(unwanted.filter_map(|(id, live)| Some(divergence(id, farewell(live)?))));
+        found.extend(unwanted.filter_map(|(id, live)| Some(new_drift(id, unwanted_action(live)?))));
         found
     }
 
     /// Returns the unit of each object.
-    fn owners(&self) -> BTreeMap<ObjectId, &Unit> {
+    fn units_by_object(&self) -> BTreeMap<ObjectId, &Unit> {
         let translation = self.translation();
         let of = |object: &GeneratedObject| ObjectId {
             kind: object.kind(),
@@ -182,50 +187,57 @@ impl Snapshot {
     }
 }
 
-fn divergence(id: &ObjectId, step: Step) -> Divergence {
-    Divergence { kind: id.kind, key: id.key.clone(), step }
+fn new_drift(id: &ObjectId, step: DriftAction) -> Drift {
+    Drift { kind: id.kind, key: id.key.clone(), action: step }
 }
 
 /// Returns what a controller would do with a desired object, as in `reconcile`.
-fn step(live: Option<&Live>, wanted: &Body) -> Option<Step> {
-    let Some(live) = live else { return Some(Step::Create) };
+fn drift_action(live: Option<&LiveObject>, wanted: &DesiredObject) -> Option<DriftAction> {
+    let Some(live) = live else { return Some(DriftAction::Create) };
     let kind = live.id.kind;
     let exact = kind.group().ends_with(".istio.io");
-    let deviations = || find_drift(&live.body, &wanted.value, exact);
+    let deviations = || find_drift(&live.body, &wanted.manifest, exact);
     match live.origin() {
-        Origin::Other => Some(Step::Yield),
-        Origin::Copy if is_copy_of(kind, &live.body, &wanted.value) => Some(Step::TakeOver),
-        Origin::Copy => Some(Step::Leave(deviations(), hand_over(&live.id))),
-        Origin::Emcee => {
-            let applied = live.applied.as_ref();
-            let outdated = applied.map(|applied| outdated(applied, &live.body, &wanted.value));
+        ObjectOrigin::Foreign => Some(DriftAction::Relinquish),
+        ObjectOrigin::Copy if is_matching_copy(kind, &live.body, &wanted.manifest) => {
+            Some(DriftAction::TakeOver)
+        }
+        ObjectOrigin::Copy => Some(DriftAction::Leave(deviations(), hand_over_hint(&live.id))),
+        ObjectOrigin::Emcee => {
+            let applied = live.applied_fields.as_ref();
+            let outdated = applied.map(|applied| obsolete_fields(applied, &live.body, &wanted.manifest));
             let outdated = outdated.unwrap_or_default();
-            let changes = !is_as_wanted(kind, &live.body, &wanted.value) || !outdated.is_empty();
+            let changes = !matches_desired(kind, &live.body, &wanted.manifest) || !outdated.is_empty();
             changes.then(|| {
-                Step::Change(deviations().into_iter().chain(unless_exact(exact, outdated)).collect())
+                DriftAction::Change(
+                    deviations().into_iter().chain(without_known_deviations(exact, outdated)).collect(),
+                )
             })
         }
     }
 }
 
 /// Returns what a controller would do with an object that no resource asks for.
-fn farewell(live: &Live) -> Option<Step> {
+fn unwanted_action(live: &LiveObject) -> Option<DriftAction> {
     match live.origin() {
-        Origin::Emcee => Some(Step::Remove),
-        Origin::Copy => Some(Step::Leave(Vec::new(), hand_over(&live.id))),
-        Origin::Other => None,
+        ObjectOrigin::Emcee => Some(DriftAction::Remove),
+        ObjectOrigin::Copy => Some(DriftAction::Leave(Vec::new(), hand_over_hint(&live.id))),
+        ObjectOrigin::Foreign => None,
     }
 }
 
 /// Removes what is a deviation already: in Istio's kinds, content that is not desired.
-fn unless_exact(exact: bool, outdated: Vec<FieldDifference>) -> impl Iterator<Item = FieldDifference> {
+fn without_known_deviations(
+    exact: bool,
+    outdated: Vec<FieldDifference>,
+) -> impl Iterator<Item = FieldDifference> {
     outdated.into_iter().filter(move |it| !exact || it.field.starts_with("metadata."))
 }
 
 /// Returns all updates of a set of watches until each has completed its list.
-pub(crate) async fn settled(
-    watch: impl FnOnce(&mpsc::Sender<Observation>) -> Watches,
-) -> Result<Vec<Fact>, SnapshotError> {
+pub(crate) async fn wait_until_synced(
+    watch: impl FnOnce(&mpsc::Sender<WatchEvent>) -> WatchSet,
+) -> Result<Vec<WatchUpdate>, SnapshotError> {
     let (sender, mut observations) = mpsc::channel(1024);
     let watches = watch(&sender);
     let mut waiting: BTreeMap<usize, Option<String>> =
@@ -235,13 +247,13 @@ pub(crate) async fn settled(
         // All that is left has failed at least once. A controller would go on, but a snapshot should fail
         // quickly.
         if waiting.values().all(Option::is_some) {
-            return Err(blocked(&watches, waiting));
+            return Err(blocked_error(&watches, waiting));
         }
-        let Some(Observation { source, what }) = observations.recv().await else { break };
+        let Some(WatchEvent { source, kind: what }) = observations.recv().await else { break };
         match what {
-            What::Fact(fact) => facts.push(*fact),
-            What::Synced => drop(waiting.remove(&source)),
-            What::Failed(why) => {
+            WatchEventKind::Update(fact) => facts.push(*fact),
+            WatchEventKind::Synced => drop(waiting.remove(&source)),
+            WatchEventKind::Failed(why) => {
                 if let Some(waiting) = waiting.get_mut(&source) {
                     *waiting = Some(why);
                 }
@@ -252,7 +264,7 @@ pub(crate) async fn settled(
 }
 
 /// Groups the watches by cause: one cause often blocks all of them.
-fn blocked(watches: &Watches, waiting: BTreeMap<usize, Option<String>>) -> SnapshotError {
+fn blocked_error(watches: &WatchSet, waiting: BTreeMap<usize, Option<String>>) -> SnapshotError {
     let mut causes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (number, why) in waiting {
         let source = watches.sources().get(number).map(ToString::to_string);

@@ -10,46 +10,46 @@ use emcee_core::uid::Uid;
 use jiff::Timestamp;
 use tracing::warn;
 
-use crate::istio_mesh::MeshTrust;
-use crate::observe::fact::{ObjectId, OwnerLabels, Resource, Said, Version};
-use crate::options::{Namespaces, Options};
+use crate::istio_mesh::MeshTrustDomains;
+use crate::observe::fact::{ObjectId, OwnerLabels, ResourceVersion, StatusDigest, UserResource};
+use crate::options::{ControllerOptions, Namespaces};
 
 /// The translation, and the resources that it is made from.
 pub(crate) struct Model {
     last_good: LastGood,
-    resources: HashMap<Unit, Known>,
+    resources: HashMap<Unit, ResourceMeta>,
     /// Whether the trust domain follows Istio's mesh configuration, as no option sets it.
     follows_trust_domain: bool,
     /// Whether the aliases follow Istio's mesh configuration, as no option sets them.
     follows_aliases: bool,
     /// Namespaces in which relationships may have objects, wherever their resources are.
-    fed: Namespaces,
+    fed_namespaces: Namespaces,
 }
 
 /// A user's resource, as the API server has it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Known {
+pub(crate) struct ResourceMeta {
     pub(crate) uid: Uid,
-    pub(crate) version: Version,
+    pub(crate) version: ResourceVersion,
     pub(crate) generation: Option<i64>,
     pub(crate) deleting: bool,
     pub(crate) finalizer: bool,
-    pub(crate) said: Said,
+    pub(crate) status: StatusDigest,
 }
 
 impl Model {
-    pub(crate) fn new(options: &Options) -> Self {
-        let mut last_good = LastGood::new(options.settings(Timestamp::now()));
+    pub(crate) fn new(options: &ControllerOptions) -> Self {
+        let mut last_good = LastGood::new(options.core_settings(Timestamp::now()));
         // Assume that the namespaces to which Emcee is confined exist: it may not watch them. If one does not
         // exist, writes into it fail.
-        let confined = options.scope.confined().into_iter();
+        let confined = options.scope.confined_namespaces().into_iter();
         last_good.update(confined.map(|namespace| InputChange::Namespace(namespace.into(), true)));
         Self {
             last_good,
             resources: HashMap::new(),
             follows_trust_domain: options.trust_domain.is_none(),
             follows_aliases: options.trust_domain_aliases.is_none(),
-            fed: options.scope.secrets(),
+            fed_namespaces: options.scope.secret_namespaces(),
         }
     }
 
@@ -65,7 +65,7 @@ impl Model {
         self.last_good.verdict(unit)
     }
 
-    pub(crate) fn resource(&self, unit: &Unit) -> Option<&Known> {
+    pub(crate) fn resource(&self, unit: &Unit) -> Option<&ResourceMeta> {
         self.resources.get(unit)
     }
 
@@ -84,10 +84,10 @@ impl Model {
     /// Returns the unit that asks, or asked, for an object with these labels. `None` if the object is where
     /// the owner has no objects: a stranger could set these labels, and a finalizer, to block a resource of
     /// another user. An object that is known to have been asked for (`is_known`) can be anywhere.
-    pub(crate) fn unit_of(&self, owner: &OwnerLabels, id: &ObjectId, is_known: bool) -> Option<Unit> {
+    pub(crate) fn owning_unit(&self, owner: &OwnerLabels, id: &ObjectId, is_known: bool) -> Option<Unit> {
         let namespace = &*id.key.namespace;
         // If every namespace may be a fed namespace, that proves nothing.
-        let is_operators = || match &self.fed {
+        let is_operators = || match &self.fed_namespaces {
             Namespaces::All => self.settings().gateway_namespaces.iter().any(|it| **it == *namespace),
             some @ Namespaces::Only(_) => some.contains(namespace),
         };
@@ -95,33 +95,33 @@ impl Model {
             let mut relationships = self.translation().inputs().fed_configs();
             relationships.any(|(key, _)| *key.namespace == *namespace)
         };
-        let may_be = is_known || owner.is_in(namespace) || is_operators() || has_relationship();
-        may_be.then(|| owner.unit(id.kind, self.resources.keys())).flatten()
+        let may_be = is_known || owner.is_in_namespace(namespace) || is_operators() || has_relationship();
+        may_be.then(|| owner.owning_unit(id.kind, self.resources.keys())).flatten()
     }
 
-    pub(crate) fn resources(&self) -> impl Iterator<Item = (&Unit, &Known)> {
+    pub(crate) fn resources(&self) -> impl Iterator<Item = (&Unit, &ResourceMeta)> {
         self.resources.iter()
     }
 
     /// Records the current version of a resource, and returns the changes for the core. A version that is
     /// older than the known one is ignored. If the resource was recreated, the core is told first that the
     /// previous one is gone: its last good version must not apply to the new one.
-    pub(crate) fn note(&mut self, resource: Resource) -> Vec<InputChange> {
-        let Resource { unit, uid, version, generation, deleting, finalizer, status, change } = resource;
+    pub(crate) fn record_resource(&mut self, resource: UserResource) -> Vec<InputChange> {
+        let UserResource { unit, uid, version, generation, deleting, finalizer, status, change } = resource;
         let mut changes = Vec::new();
         match self.resources.get(&unit) {
             // Watch events and responses to writes arrive in any order.
             Some(known) if !version.is_newer(&known.version) => return changes,
-            Some(known) if known.uid != uid => changes.extend(self.forget(&unit)),
+            Some(known) if known.uid != uid => changes.extend(self.remove_resource(&unit)),
             _ => {}
         }
-        self.resources.insert(unit, Known { uid, version, generation, deleting, finalizer, said: status });
+        self.resources.insert(unit, ResourceMeta { uid, version, generation, deleting, finalizer, status });
         changes.push(change);
         changes
     }
 
     /// Records that a resource is gone, and returns the change for the core.
-    pub(crate) fn forget(&mut self, unit: &Unit) -> Option<InputChange> {
+    pub(crate) fn remove_resource(&mut self, unit: &Unit) -> Option<InputChange> {
         self.resources.remove(unit);
         match unit {
             Unit::MeshFedConfig(key) => Some(InputChange::FedConfig(key.clone(), None)),
@@ -132,12 +132,12 @@ impl Model {
     }
 
     /// Applies changes, and translates everything that they affect.
-    pub(crate) fn update(&mut self, changes: Vec<InputChange>) {
+    pub(crate) fn apply_changes(&mut self, changes: Vec<InputChange>) {
         self.last_good.update(changes);
     }
 
     /// Applies changes. Call [`work`](Self::work) to translate what they affect.
-    pub(crate) fn take(&mut self, changes: Vec<InputChange>) {
+    pub(crate) fn queue_changes(&mut self, changes: Vec<InputChange>) {
         self.last_good.accept_changes(changes);
     }
 
@@ -148,17 +148,17 @@ impl Model {
     }
 
     /// Records that the results of a piece have been propagated.
-    pub(crate) fn passed_on(&mut self, piece: &UnitBatch) {
+    pub(crate) fn mark_propagated(&mut self, piece: &UnitBatch) {
         self.last_good.acknowledge_batch(piece);
     }
 
     /// Adds a unit to those that [`work`](Self::work) returns.
-    pub(crate) fn recall(&mut self, unit: Unit) {
+    pub(crate) fn requeue_unit(&mut self, unit: Unit) {
         self.last_good.requeue_for_report(unit);
     }
 
     /// Changes the settings. Call [`work`](Self::work) to translate what that affects.
-    pub(crate) fn take_settings(&mut self, change: impl FnOnce(&mut TranslationSettings)) {
+    pub(crate) fn update_settings(&mut self, change: impl FnOnce(&mut TranslationSettings)) {
         let mut settings = self.settings().clone();
         change(&mut settings);
         // A change of the settings can affect every unit.
@@ -169,8 +169,8 @@ impl Model {
 
     /// Applies the trust domains of Istio's mesh configuration, unless options set them. A configuration that
     /// cannot be read changes nothing, because every identity depends on it.
-    pub(crate) fn take_mesh_trust(&mut self, trust: Result<MeshTrust, String>) {
-        let MeshTrust { trust_domain, aliases } = match trust {
+    pub(crate) fn update_trust_domains(&mut self, trust: Result<MeshTrustDomains, String>) {
+        let MeshTrustDomains { trust_domain, aliases } = match trust {
             Ok(trust) => trust,
             Err(why) => {
                 warn!(
@@ -181,7 +181,7 @@ impl Model {
             }
         };
         let (follows_trust_domain, follows_aliases) = (self.follows_trust_domain, self.follows_aliases);
-        self.take_settings(|settings| {
+        self.update_settings(|settings| {
             if follows_trust_domain {
                 settings.trust_domain =
                     trust_domain.unwrap_or_else(|| TranslationSettings::default().trust_domain);

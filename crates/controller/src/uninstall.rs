@@ -13,23 +13,23 @@ use kube::{Api, Client};
 use serde_json::json;
 
 use crate::FINALIZER;
-use crate::observe::fact::{Fact, OwnerLabels};
-use crate::observe::{Watches, generated_kind, user_kind};
-use crate::options::Options;
+use crate::observe::fact::{OwnerLabels, WatchUpdate};
+use crate::observe::{WatchSet, generated_api_resource, user_api_resource};
+use crate::options::ControllerOptions;
 use crate::parse::{self, UserKind};
-use crate::snapshot::{SnapshotError, settled};
-use plan::{Bearer, Plan, Resource, Target};
+use crate::snapshot::{SnapshotError, wait_until_synced};
+use plan::{DeletionTarget, FinalizerHolder, UninstallPlan, UninstallResource};
 
 /// Maximum number of objects that are deleted at once.
-const AT_ONCE: usize = 16;
+const MAX_CONCURRENT_DELETES: usize = 16;
 /// Maximum number of attempts for an object that keeps changing.
-const ATTEMPTS: usize = 5;
+const MAX_ATTEMPTS: usize = 5;
 /// Time between two checks of objects that are being deleted.
-const LOOK: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What to remove from a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub enum UninstallExtent {
     /// Everything that Emcee has created.
     All,
     /// What exists for one MeshFedConfig.
@@ -39,25 +39,25 @@ pub enum Extent {
 /// What Emcee has created in a cluster and will be removed.
 pub struct Uninstall {
     client: Client,
-    plan: Plan,
+    plan: UninstallPlan,
 }
 
 /// An object that stays, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remnant {
+pub struct Orphan {
     /// The object that stays.
     pub object: ObjectRef,
     /// Why it still exists.
-    pub why: String,
+    pub reason: String,
 }
 
 /// A completed action of an uninstall.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Done {
+pub enum UninstallEvent {
     /// An object of Emcee's was deleted, or is being deleted.
     Removed(ObjectRef),
     /// Emcee's finalizer was removed from a user's resource.
-    Released(ObjectRef),
+    FinalizerRemoved(ObjectRef),
 }
 
 impl Uninstall {
@@ -65,94 +65,102 @@ impl Uninstall {
     ///
     /// # Errors
     /// Something cannot be read.
-    pub async fn look(client: Client, options: &Options, extent: &Extent) -> Result<Self, SnapshotError> {
-        let generated = settled(|out| Watches::of_generated(&client, options, out)).await?;
+    pub async fn prepare(
+        client: Client,
+        options: &ControllerOptions,
+        extent: &UninstallExtent,
+    ) -> Result<Self, SnapshotError> {
+        let generated = wait_until_synced(|out| WatchSet::for_generated(&client, options, out)).await?;
         let objects = generated.into_iter().filter_map(|fact| match fact {
-            Fact::Live(live) => Some(*live),
+            WatchUpdate::Live(live) => Some(*live),
             _ => None,
         });
-        let resources = resources(&client, options).await?;
-        let plan = plan::plan(extent, objects.collect(), &resources);
+        let resources = list_resources(&client, options).await?;
+        let plan = plan::build_plan(extent, objects.collect(), &resources);
         Ok(Self { client, plan })
     }
 
     /// Reports whether there is nothing to remove: neither objects nor finalizers.
     pub fn is_empty(&self) -> bool {
-        self.plan.phases.is_empty() && self.plan.bearers.is_empty()
+        self.plan.phases.is_empty() && self.plan.finalizer_holders.is_empty()
     }
 
     /// Returns the objects that will be removed, in this order.
     pub fn objects(&self) -> Vec<ObjectRef> {
-        self.plan.phases.values().flatten().map(Target::name).collect()
+        self.plan.phases.values().flatten().map(DeletionTarget::object_ref).collect()
     }
 
     /// Returns the user resources that will lose the finalizer.
-    pub fn bearers(&self) -> Vec<ObjectRef> {
-        self.plan.bearers.iter().map(Bearer::name).collect()
+    pub fn finalizer_holders(&self) -> Vec<ObjectRef> {
+        self.plan.finalizer_holders.iter().map(FinalizerHolder::object_ref).collect()
     }
 
     /// Returns what looks like Emcee's and is not, or is shared with another relationship.
-    pub fn kept(&self) -> &[Remnant] {
+    pub fn kept_objects(&self) -> &[Orphan] {
         &self.plan.kept
     }
 
     /// Removes everything, in the reverse order of applying, and reports each action to `tell`. Returns what
     /// is left.
-    pub async fn carry_out(&self, patience: Duration, tell: &mut dyn FnMut(Done)) -> Vec<Remnant> {
+    pub async fn execute(&self, patience: Duration, tell: &mut dyn FnMut(UninstallEvent)) -> Vec<Orphan> {
         let end = Instant::now() + patience;
         let mut left = Vec::new();
         let mut owners = HashSet::new();
         let mut going = Vec::new();
         // A phase is complete when its deletions are accepted. Only the end waits until the objects are gone.
         for phase in self.plan.phases.values() {
-            let deletions = phase.iter().map(|target| async move { (target, self.delete(target).await) });
-            let mut deletions = stream::iter(deletions.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
+            let deletions =
+                phase.iter().map(|target| async move { (target, self.delete_object(target).await) });
+            let mut deletions =
+                stream::iter(deletions.collect::<Vec<_>>()).buffer_unordered(MAX_CONCURRENT_DELETES);
             while let Some((target, outcome)) = deletions.next().await {
                 match outcome {
                     Ok(()) => {
-                        tell(Done::Removed(target.name()));
+                        tell(UninstallEvent::Removed(target.object_ref()));
                         going.push(target);
                     }
                     Err(why) => {
                         owners.insert(target.owner.clone());
-                        left.push(Remnant { object: target.name(), why });
+                        left.push(Orphan { object: target.object_ref(), reason: why });
                     }
                 }
             }
         }
         // An object with Emcee's own finalizer can only go after the finalizer was removed.
-        let (bearing, others) = going.into_iter().partition(|target| self.plan.is_borne(target));
-        for target in self.wait(others, end).await {
+        let (bearing, others) = going.into_iter().partition(|target| self.plan.is_finalizer_holder(target));
+        for target in self.wait_until_gone(others, end).await {
             owners.insert(target.owner.clone());
-            left.push(kept(target));
+            left.push(blocked_object(target));
         }
-        self.release_all(&owners, tell, &mut left).await;
-        left.extend(self.wait(bearing, end).await.into_iter().map(kept));
+        self.remove_finalizers(&owners, tell, &mut left).await;
+        left.extend(self.wait_until_gone(bearing, end).await.into_iter().map(blocked_object));
         left
     }
 
     /// Deletes an object if it has not changed since it was judged. If it has changed, judges it again.
-    async fn delete(&self, target: &Target) -> Result<(), String> {
-        let api = self.generated(target);
+    async fn delete_object(&self, target: &DeletionTarget) -> Result<(), String> {
+        let api = self.object_api(target);
         let mut version = target.version.clone();
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             let parameters = DeleteParams::background().preconditions(Preconditions {
                 uid: Some(target.uid.to_string()),
                 resource_version: Some(version.to_string()),
             });
             match api.delete(&target.id.key.name, &parameters).await {
                 Ok(_) => return Ok(()),
-                Err(error) if code(&error) == Some(404) => return Ok(()),
-                Err(error) if code(&error) == Some(409) => {}
-                Err(error) => return Err(words(&error)),
+                Err(error) if status_code(&error) == Some(404) => return Ok(()),
+                Err(error) if status_code(&error) == Some(409) => {}
+                Err(error) => return Err(error_message(&error)),
             }
-            let now = api.get_opt(&target.id.key.name).await.map_err(|error| words(&error))?;
-            let Fact::Live(now) = parse::live(target.id.kind, &target.id.key, now) else { return Ok(()) };
+            let now = api.get_opt(&target.id.key.name).await.map_err(|error| error_message(&error))?;
+            let WatchUpdate::Live(now) = parse::live_update(target.id.kind, &target.id.key, now) else {
+                return Ok(());
+            };
             // Another client has created a new object of this name.
             if now.uid != target.uid {
                 return Ok(());
             }
-            if !plan::is_ours(&now) {
+            if !plan::is_written_by_emcee(&now) {
                 return Err("was taken over by a user in the meantime".into());
             }
             version = now.version;
@@ -161,22 +169,27 @@ impl Uninstall {
     }
 
     /// Waits until objects are gone. Returns those that still exist.
-    async fn wait<'t>(&self, mut going: Vec<&'t Target>, end: Instant) -> Vec<&'t Target> {
+    async fn wait_until_gone<'t>(
+        &self,
+        mut going: Vec<&'t DeletionTarget>,
+        end: Instant,
+    ) -> Vec<&'t DeletionTarget> {
         loop {
-            let looks = going.iter().map(|target| async { self.is_there(target).await.then_some(*target) });
-            let looks = stream::iter(looks.collect::<Vec<_>>()).buffered(AT_ONCE);
+            let looks =
+                going.iter().map(|target| async { self.object_exists(target).await.then_some(*target) });
+            let looks = stream::iter(looks.collect::<Vec<_>>()).buffered(MAX_CONCURRENT_DELETES);
             going = looks.filter_map(|target| async move { target }).collect().await;
             // At least one check, even without patience.
-            if going.is_empty() || Instant::now() + LOOK > end {
+            if going.is_empty() || Instant::now() + POLL_INTERVAL > end {
                 return going;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
     /// Reports whether the object exists, and not another of the same name. An error counts as yes.
-    async fn is_there(&self, target: &Target) -> bool {
-        match self.generated(target).get_metadata_opt(&target.id.key.name).await {
+    async fn object_exists(&self, target: &DeletionTarget) -> bool {
+        match self.object_api(target).get_metadata_opt(&target.id.key.name).await {
             Ok(there) => there.is_some_and(|there| Uid::new(there.metadata.uid.as_deref()) == target.uid),
             Err(_) => true,
         }
@@ -184,32 +197,33 @@ impl Uninstall {
 
     /// Removes the finalizers. A resource with objects left keeps its finalizer: without it, nothing would
     /// ever remove them.
-    async fn release_all(
+    async fn remove_finalizers(
         &self,
         owners: &HashSet<OwnerLabels>,
-        tell: &mut dyn FnMut(Done),
-        left: &mut Vec<Remnant>,
+        tell: &mut dyn FnMut(UninstallEvent),
+        left: &mut Vec<Orphan>,
     ) {
-        for bearer in &self.plan.bearers {
+        for bearer in &self.plan.finalizer_holders {
             let outcome = if bearer.owner.as_ref().is_some_and(|owner| owners.contains(owner)) {
                 Err("keeps its finalizer, because some of its objects are left".to_owned())
             } else {
-                self.release(bearer).await
+                self.remove_finalizer(bearer).await
             };
             match outcome {
-                Ok(()) => tell(Done::Released(bearer.name())),
-                Err(why) => left.push(Remnant { object: bearer.name(), why }),
+                Ok(()) => tell(UninstallEvent::FinalizerRemoved(bearer.object_ref())),
+                Err(why) => left.push(Orphan { object: bearer.object_ref(), reason: why }),
             }
         }
     }
 
     /// Removes Emcee's finalizer and no other, independent of who set it.
-    async fn release(&self, bearer: &Bearer) -> Result<(), String> {
-        let (_, resource) = user_kind(bearer.kind);
+    async fn remove_finalizer(&self, bearer: &FinalizerHolder) -> Result<(), String> {
+        let (_, resource) = user_api_resource(bearer.kind);
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &bearer.key.namespace, &resource);
-        for _ in 0..ATTEMPTS {
-            let there = api.get_metadata_opt(&bearer.key.name).await.map_err(|error| words(&error))?;
+        for _ in 0..MAX_ATTEMPTS {
+            let there =
+                api.get_metadata_opt(&bearer.key.name).await.map_err(|error| error_message(&error))?;
             let Some(metadata) = there.map(|there| there.metadata) else { return Ok(()) };
             let mut finalizers = metadata.finalizers.unwrap_or_default();
             let count = finalizers.len();
@@ -223,54 +237,57 @@ impl Uninstall {
             }});
             match api.patch(&bearer.key.name, &PatchParams::default(), &Patch::Merge(patch)).await {
                 Ok(_) => return Ok(()),
-                Err(error) if code(&error) == Some(404) => return Ok(()),
-                Err(error) if code(&error) == Some(409) => {}
-                Err(error) => return Err(words(&error)),
+                Err(error) if status_code(&error) == Some(404) => return Ok(()),
+                Err(error) if status_code(&error) == Some(409) => {}
+                Err(error) => return Err(error_message(&error)),
             }
         }
         Err("another client keeps changing it".into())
     }
 
-    fn generated(&self, target: &Target) -> Api<DynamicObject> {
-        let (_, resource) = generated_kind(target.id.kind);
+    fn object_api(&self, target: &DeletionTarget) -> Api<DynamicObject> {
+        let (_, resource) = generated_api_resource(target.id.kind);
         Api::namespaced_with(self.client.clone(), &target.id.key.namespace, &resource)
     }
 }
 
-fn kept(target: &Target) -> Remnant {
+fn blocked_object(target: &DeletionTarget) -> Orphan {
     let why = "is still being deleted: a finalizer of another controller blocks it".to_owned();
-    Remnant { object: target.name(), why }
+    Orphan { object: target.object_ref(), reason: why }
 }
 
 /// Lists all user resources.
-async fn resources(client: &Client, options: &Options) -> Result<Vec<Resource>, SnapshotError> {
+async fn list_resources(
+    client: &Client,
+    options: &ControllerOptions,
+) -> Result<Vec<UninstallResource>, SnapshotError> {
     let mut resources = Vec::new();
     for kind in UserKind::ALL {
-        let (name, resource) = user_kind(kind);
-        for namespace in options.scope.everywhere().watches() {
+        let (name, resource) = user_api_resource(kind);
+        for namespace in options.scope.all_namespaces().watch_namespaces() {
             let api: Api<DynamicObject> = match &namespace {
                 Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
                 None => Api::all_with(client.clone(), &resource),
             };
             let listed = match api.list(&ListParams::default()).await {
                 // The CRD is not installed.
-                Err(error) if code(&error) == Some(404) => Vec::new(),
+                Err(error) if status_code(&error) == Some(404) => Vec::new(),
                 listed => listed.map_err(|error| SnapshotError::Object(name.to_owned(), error))?.items,
             };
-            resources.extend(listed.into_iter().map(|object| Resource::of(kind, &object)));
+            resources.extend(listed.into_iter().map(|object| UninstallResource::from_object(kind, &object)));
         }
     }
     Ok(resources)
 }
 
-fn code(error: &kube::Error) -> Option<u16> {
+fn status_code(error: &kube::Error) -> Option<u16> {
     match error {
         kube::Error::Api(status) => Some(status.code),
         _ => None,
     }
 }
 
-fn words(error: &kube::Error) -> String {
+fn error_message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
         error => error.to_string(),

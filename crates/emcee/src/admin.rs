@@ -17,7 +17,7 @@ use axum::routing::get;
 use axum::{Router, middleware};
 
 use clap::Args;
-use emcee_controller::Offers;
+use emcee_controller::CatalogueState;
 use emcee_discovery::openapi;
 use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
@@ -81,7 +81,7 @@ pub trait Health {
     /// Returns all inputs and outputs of the engine.
     fn config_dump(&self) -> BoxFuture<'_, Value>;
     /// Returns what this mesh and its peers announce to each other. `None` if the engine does not know, or not yet.
-    fn offers(&self) -> BoxFuture<'_, Option<Offers>>;
+    fn offers(&self) -> BoxFuture<'_, Option<CatalogueState>>;
 }
 
 impl Health for emcee_controller::Health {
@@ -90,15 +90,15 @@ impl Health for emcee_controller::Health {
     }
 
     fn stalled(&self) -> Option<String> {
-        self.stalled()
+        self.stall_message()
     }
 
     fn config_dump(&self) -> BoxFuture<'_, Value> {
         Box::pin(self.config_dump())
     }
 
-    fn offers(&self) -> BoxFuture<'_, Option<Offers>> {
-        Box::pin(self.offers())
+    fn offers(&self) -> BoxFuture<'_, Option<CatalogueState>> {
+        Box::pin(self.catalogue_state())
     }
 }
 
@@ -219,7 +219,7 @@ async fn openapi_document(State(state): State<AdminState>, uri: Uri) -> Response
     }
 }
 
-fn document(offers: &Offers, query: &str) -> Result<openapi::Document, String> {
+fn document(offers: &CatalogueState, query: &str) -> Result<openapi::Document, String> {
     let (mut relationship, mut peer) = (None, None);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -230,7 +230,7 @@ fn document(offers: &Offers, query: &str) -> Result<openapi::Document, String> {
     }
     // `emcee openapi` cuts this hint off again and names its own flags instead.
     let unchosen = |error: Unchosen| format!("{error}: /openapi.json?relationship=NAME&peer=NAME");
-    let listing = choose_relationship(&offers.listings, relationship.as_deref(), |listing| {
+    let listing = choose_relationship(&offers.reports, relationship.as_deref(), |listing| {
         (&listing.relationship, &listing.fed_config)
     });
     let listing = listing.map_err(unchosen)?;
@@ -242,7 +242,7 @@ fn document(offers: &Offers, query: &str) -> Result<openapi::Document, String> {
 /// Returns what is announced, or a 503 response if the engine is not ready.
 ///
 /// Before the initial sync the catalogue is empty, and a client would take that for a withdrawal of all services.
-async fn offers(state: &AdminState) -> Result<Offers, Response> {
+async fn offers(state: &AdminState) -> Result<CatalogueState, Response> {
     let blockers = state.health.blockers();
     if !blockers.is_empty() {
         return Err(unavailable(&blockers));

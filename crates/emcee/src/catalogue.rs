@@ -9,7 +9,7 @@ mod shown;
 
 use std::io::{self, Write};
 
-use emcee_controller::Offers;
+use emcee_controller::CatalogueState;
 use emcee_core::catalogue::{self, Announcement, PeerConnection, PeerReport, PeerSyncState};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -129,15 +129,15 @@ pub struct Refused {
 ///
 /// # Errors
 /// The writer fails.
-pub(crate) fn write(offers: &Offers, writer: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(offers: &CatalogueState, writer: &mut impl Write) -> io::Result<()> {
     serde_json::to_writer(writer, &shown::Catalogue(offers)).map_err(Into::into)
 }
 
 impl Catalogue {
     /// Converts the engine's reports.
-    pub fn of(offers: &Offers) -> Self {
-        let relationships = offers.listings.iter().map(Relationship::of).collect();
-        Self { follows: offers.follows, relationships }
+    pub fn of(offers: &CatalogueState) -> Self {
+        let relationships = offers.reports.iter().map(Relationship::of).collect();
+        Self { follows: offers.follows_peers, relationships }
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use emcee_controller::lease::Leadership;
-use emcee_controller::{Controller, Metrics, Namespaces, Options, Scope};
+use emcee_controller::{Controller, ControllerOptions, Metrics, NamespaceScope, Namespaces};
 use emcee_core::inputs::TranslationSettings;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -91,10 +91,10 @@ pub struct ScopeArgs {
 
 impl ScopeArgs {
     /// Converts the arguments; `gateway_namespaces` are the additional namespaces that may contain gateways.
-    pub(crate) fn scope(&self, gateway_namespaces: &[String]) -> Scope {
-        Scope {
-            watch: Namespaces::of(&self.watch_namespaces),
-            fed: Namespaces::of(&self.fed_namespaces),
+    pub(crate) fn scope(&self, gateway_namespaces: &[String]) -> NamespaceScope {
+        NamespaceScope {
+            watch: Namespaces::from_names(&self.watch_namespaces),
+            fed: Namespaces::from_names(&self.fed_namespaces),
             gateway: gateway_namespaces.iter().cloned().collect(),
         }
     }
@@ -172,18 +172,23 @@ pub(crate) async fn run(
     let mcp = args.mcp.open().await?;
     // Last step that needs a working setup: a replica that takes the Lease and then fails to start would keep the
     // others from writing until the Lease expires.
-    let leadership = Leadership::seek(client, &namespace, &identity);
-    let counterpart = controller.counterpart().context("the discovery link has been taken already")?;
+    let leadership = Leadership::acquire(client, &namespace, &identity);
+    let counterpart =
+        controller.take_discovery_handle().context("the discovery link has been taken already")?;
     if let Some(mcp) = mcp {
-        ports.spawn(mcp.run(counterpart.objects));
+        ports.spawn(mcp.run(counterpart.mcp_objects));
     }
-    let ends = Ends { published: counterpart.published, say: counterpart.say, follows: leadership.leads() };
+    let ends = Ends {
+        published: counterpart.catalogue_updates,
+        say: counterpart.peer_changes,
+        follows: leadership.leads(),
+    };
     // Discovery stops when `until` is dropped below, not at `end`: it must outlive the controller's last writes.
     let (until, ended) = tokio::sync::oneshot::channel::<()>();
     let discovering = tokio::spawn(discovery.run(ends, async { drop(ended.await) }));
     let ran = controller.run(leadership.leads(), end).await;
     // The controller has stopped writing, so another replica may take over before discovery closes its streams.
-    leadership.give_back().await;
+    leadership.release().await;
     // Dropping `until` stops discovery. Dropping the controller closes its end of the channels, so that discovery does
     // not wait to hand over further announcements.
     drop((until, controller));
@@ -205,8 +210,8 @@ async fn open_webhook(args: &ClusterArgs, client: Client, ports: &mut JoinSet<()
 }
 
 /// Options of a controller that writes.
-fn options(args: &ClusterArgs, mesh_settings: &Surroundings) -> Options {
-    Options {
+fn options(args: &ClusterArgs, mesh_settings: &Surroundings) -> ControllerOptions {
+    ControllerOptions {
         namespace: own_namespace(args.namespace.as_deref()),
         concurrency: usize::from(args.concurrency),
         cluster_networks: args.discovery.cluster_networks().to_vec(),
@@ -216,9 +221,9 @@ fn options(args: &ClusterArgs, mesh_settings: &Surroundings) -> Options {
 }
 
 /// Options of a command that reads a cluster as a controller would, but writes nothing.
-pub(crate) fn options_to_look(scope: &ScopeArgs, mesh_settings: &Surroundings) -> Options {
+pub(crate) fn options_to_look(scope: &ScopeArgs, mesh_settings: &Surroundings) -> ControllerOptions {
     let settings = mesh_settings.settings();
-    Options {
+    ControllerOptions {
         trust_domain: mesh_settings.trust_domain().map(str::to_owned),
         trust_domain_aliases: mesh_settings.trust_domain_aliases().map(<[String]>::to_vec),
         cluster_domain: settings.cluster_domain,
@@ -229,9 +234,9 @@ pub(crate) fn options_to_look(scope: &ScopeArgs, mesh_settings: &Surroundings) -
 }
 
 /// Options for the given namespaces, with default mesh settings.
-pub(crate) fn options_of(scope: Scope) -> Options {
+pub(crate) fn options_of(scope: NamespaceScope) -> ControllerOptions {
     let TranslationSettings { cluster_domain, root_namespace, .. } = TranslationSettings::default();
-    Options {
+    ControllerOptions {
         namespace: own_namespace(None),
         identity: identity(),
         scope,

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use emcee::admin::{self, AdminState, Health};
-use emcee_controller::Offers;
+use emcee_controller::CatalogueState;
 use emcee_core::inputs::{InputChange, InputCoverage, Service, TranslationSettings};
 use emcee_core::key::ObjectKey;
 use emcee_core::parse;
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 struct Engine {
     blockers: Vec<String>,
     stalled: Option<String>,
-    offers: Option<Offers>,
+    offers: Option<CatalogueState>,
 }
 
 impl Health for Engine {
@@ -34,7 +34,7 @@ impl Health for Engine {
             json!({"kept": "yes", "list": ["-----BEGIN PRIVATE KEY-----\nsecret"], "data": {"tls.key": "c2VjcmV0"}})
         })
     }
-    fn offers(&self) -> BoxFuture<'_, Option<Offers>> {
+    fn offers(&self) -> BoxFuture<'_, Option<CatalogueState>> {
         let offers = self.offers.clone();
         Box::pin(async { offers })
     }
@@ -62,7 +62,10 @@ fn offering() -> Engine {
     ];
     let settings = TranslationSettings { coverage: InputCoverage::Partial, ..TranslationSettings::default() };
     let translation = Translation::from_changes(settings, changes);
-    Engine { offers: Some(Offers { follows: true, listings: translation.catalogue_reports() }), ..well() }
+    Engine {
+        offers: Some(CatalogueState { follows_peers: true, reports: translation.catalogue_reports() }),
+        ..well()
+    }
 }
 
 /// Runs a command against a running Emcee. Returns stdout, stderr and exit code.
@@ -298,8 +301,10 @@ async fn the_command_line_shows_the_catalogue_of_a_running_emcee() {
     let lines: Vec<_> = out.lines().collect();
     assert_eq!(lines[3], "yellow        FLAT   m4    not followed: its address is not known");
     assert!(lines[6].starts_with("yellow/m4/shop/reviews  http      9080  "), "{out}");
-    let standby =
-        Engine { offers: offering().offers.map(|offers| Offers { follows: false, ..offers }), ..well() };
+    let standby = Engine {
+        offers: offering().offers.map(|offers| CatalogueState { follows_peers: false, ..offers }),
+        ..well()
+    };
     let (_, err, code) = command(standby, "catalogue -o json").await;
     assert!(err.starts_with("note: the Emcee that answered is on standby") && code == Some(0), "{err}");
 }

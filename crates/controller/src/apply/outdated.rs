@@ -8,19 +8,25 @@ use emcee_core::diff::FieldDifference;
 use serde_json::Value;
 
 /// Returns the fields of `applied`, Emcee's entry, that the live object has and that are not desired.
-pub(crate) fn outdated(applied: &Value, live: &Value, wanted: &Value) -> Vec<FieldDifference> {
+pub(crate) fn obsolete_fields(applied: &Value, live: &Value, wanted: &Value) -> Vec<FieldDifference> {
     let mut found = Vec::new();
-    walk("", applied, live, wanted, &mut found);
+    collect_obsolete("", applied, live, wanted, &mut found);
     found
 }
 
-fn walk(path: &str, fields: &Value, live: &Value, wanted: &Value, found: &mut Vec<FieldDifference>) {
+fn collect_obsolete(
+    path: &str,
+    fields: &Value,
+    live: &Value,
+    wanted: &Value,
+    found: &mut Vec<FieldDifference>,
+) {
     for (step, inner) in fields.as_object().into_iter().flatten() {
         // A field that is gone already needs no removal.
-        let Some((live, field)) = present(live, step) else { continue };
-        let path = join(path, &field);
-        match asked(wanted, step) {
-            Some(wanted) => walk(&path, inner, live, wanted, found),
+        let Some((live, field)) = find_live(live, step) else { continue };
+        let path = join_path(path, &field);
+        match find_desired(wanted, step) {
+            Some(wanted) => collect_obsolete(&path, inner, live, wanted, found),
             None => found.push(FieldDifference { field: path, old: Some(live.clone()), new: None }),
         }
     }
@@ -28,46 +34,46 @@ fn walk(path: &str, fields: &Value, live: &Value, wanted: &Value, found: &mut Ve
 
 /// A path element of `fieldsV1`: a field, or an item of a list by key fields, value or index. The element
 /// `.`, which stands for the field itself, is not one.
-enum Step<'a> {
-    Field(&'a str),
-    Keys(Value),
+enum PathElement<'a> {
+    FieldName(&'a str),
+    Key(Value),
     Value(Value),
     Index(usize),
 }
 
-fn step(step: &str) -> Option<Step<'_>> {
+fn parse_path_element(step: &str) -> Option<PathElement<'_>> {
     // Format: `fieldpath/serialize-pe.go` of sigs.k8s.io/structured-merge-diff.
     let (kind, rest) = step.split_once(':')?;
     match kind {
-        "f" => Some(Step::Field(rest)),
-        "k" => serde_json::from_str(rest).ok().map(Step::Keys),
-        "v" => serde_json::from_str(rest).ok().map(Step::Value),
-        "i" => rest.parse().ok().map(Step::Index),
+        "f" => Some(PathElement::FieldName(rest)),
+        "k" => serde_json::from_str(rest).ok().map(PathElement::Key),
+        "v" => serde_json::from_str(rest).ok().map(PathElement::Value),
+        "i" => rest.parse().ok().map(PathElement::Index),
         _ => None,
     }
 }
 
 /// Returns the live value at a path element, and the name of the element.
-fn present<'a>(live: &'a Value, name: &str) -> Option<(&'a Value, String)> {
+fn find_live<'a>(live: &'a Value, name: &str) -> Option<(&'a Value, String)> {
     let item = |index: usize| Some((live.get(index)?, format!("[{index}]")));
     let find = |is: &dyn Fn(&Value) -> bool| item(live.as_array()?.iter().position(is)?);
-    match step(name)? {
-        Step::Field(field) => Some((live.get(field)?, field.to_owned())),
-        Step::Keys(keys) => find(&|item| has_keys(item, &keys, false)),
-        Step::Value(value) => find(&|item| *item == value),
-        Step::Index(index) => item(index),
+    match parse_path_element(name)? {
+        PathElement::FieldName(field) => Some((live.get(field)?, field.to_owned())),
+        PathElement::Key(keys) => find(&|item| has_keys(item, &keys, false)),
+        PathElement::Value(value) => find(&|item| *item == value),
+        PathElement::Index(index) => item(index),
     }
 }
 
 /// Returns the desired value at a path element.
-fn asked<'a>(wanted: &'a Value, name: &str) -> Option<&'a Value> {
+fn find_desired<'a>(wanted: &'a Value, name: &str) -> Option<&'a Value> {
     let find = |is: &dyn Fn(&Value) -> bool| wanted.as_array()?.iter().find(|item| is(item));
-    match step(name)? {
-        Step::Field(field) => wanted.get(field),
+    match parse_path_element(name)? {
+        PathElement::FieldName(field) => wanted.get(field),
         // The API server adds keys, such as the protocol of a port. A key without a desired value matches.
-        Step::Keys(keys) => find(&|item| has_keys(item, &keys, true)),
-        Step::Value(value) => find(&|item| *item == value),
-        Step::Index(index) => wanted.get(index),
+        PathElement::Key(keys) => find(&|item| has_keys(item, &keys, true)),
+        PathElement::Value(value) => find(&|item| *item == value),
+        PathElement::Index(index) => wanted.get(index),
     }
 }
 
@@ -76,7 +82,7 @@ fn has_keys(item: &Value, keys: &Value, or_none: bool) -> bool {
     keys.all(|(key, value)| item.get(key).map_or(or_none, |is| is == value))
 }
 
-fn join(path: &str, field: &str) -> String {
+fn join_path(path: &str, field: &str) -> String {
     match (path, field) {
         (path, index) if index.starts_with('[') => format!("{path}{index}"),
         ("", field) => field.to_owned(),
@@ -92,11 +98,11 @@ mod tests {
     use super::*;
 
     fn fields(applied: &Value, live: &Value, wanted: &Value) -> Vec<String> {
-        outdated(applied, live, wanted).into_iter().map(|difference| difference.field).collect()
+        obsolete_fields(applied, live, wanted).into_iter().map(|difference| difference.field).collect()
     }
 
     #[test]
-    fn what_was_applied_and_is_not_wanted_is_outdated_and_what_others_added_is_not() {
+    fn applied_fields_are_obsolete_and_foreign_fields_are_not() {
         let applied = json!({"f:metadata": {"f:labels": {"f:a": {}, "f:istio.io/rev": {}}},
             "f:spec": {"f:replicas": {}, "f:containers": {"k:{\"name\":\"x\"}": {".": {}, "f:name": {},
                 "f:env": {"k:{\"name\":\"OLD\"}": {".": {}, "f:name": {}, "f:value": {}}}}}}});

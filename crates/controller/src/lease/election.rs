@@ -4,28 +4,28 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Time after which a Lease that is not renewed expires.
-pub(super) const TERM: Duration = Duration::from_secs(15);
+pub(super) const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// Time after which a holder that could not renew stops leading, well before another replica may start.
 pub(super) const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The Lease, as it is in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct LeaseRecord {
     /// Resource version. A new one shows that the holder is alive.
     pub(super) version: String,
     /// Identity of the holder; `None` if the Lease was released.
     pub(super) holder: Option<String>,
     /// Time after which the Lease expires if it is not renewed.
-    pub(super) term: Duration,
+    pub(super) duration: Duration,
 }
 
 /// Next action of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum ElectionAction {
     /// There is no Lease: create it.
     Create,
     /// The Lease has no holder, or has expired: acquire it.
-    Take,
+    Acquire,
     /// This replica holds the Lease: renew it.
     Renew,
     /// Another replica holds the Lease: wait.
@@ -34,59 +34,59 @@ pub(super) enum Step {
 
 /// State of one candidate.
 #[derive(Debug)]
-pub(super) struct Election {
+pub(super) struct LeaseElection {
     identity: String,
     /// The last observed Lease, and when its version was first observed. Clocks of other replicas are not
     /// used.
-    last: Option<(Seen, Instant)>,
+    observed: Option<(LeaseRecord, Instant)>,
     /// Start of the last successful write.
-    renewed: Option<Instant>,
+    renewed_at: Option<Instant>,
 }
 
-impl Election {
+impl LeaseElection {
     pub(super) fn new(identity: &str) -> Self {
-        Self { identity: identity.to_owned(), last: None, renewed: None }
+        Self { identity: identity.to_owned(), observed: None, renewed_at: None }
     }
 
     /// Returns the next action for the observed Lease.
-    pub(super) fn step(&mut self, lease: Option<&Seen>, now: Instant) -> Step {
-        let Some(lease) = lease else { return self.step_without(now) };
+    pub(super) fn next_action(&mut self, lease: Option<&LeaseRecord>, now: Instant) -> ElectionAction {
+        let Some(lease) = lease else { return self.action_without_lease(now) };
         // The time counts from the first observation of a version, so clocks need not agree.
-        if self.last.as_ref().is_none_or(|(seen, _)| seen.version != lease.version) {
-            self.last = Some((lease.clone(), now));
+        if self.observed.as_ref().is_none_or(|(seen, _)| seen.version != lease.version) {
+            self.observed = Some((lease.clone(), now));
         }
         match &lease.holder {
-            Some(holder) if *holder == self.identity => Step::Renew,
-            Some(_) if self.term_runs(now) => Step::Wait,
-            _ => Step::Take,
+            Some(holder) if *holder == self.identity => ElectionAction::Renew,
+            Some(_) if self.is_lease_valid(now) => ElectionAction::Wait,
+            _ => ElectionAction::Acquire,
         }
     }
 
     /// Returns the next action if there is no Lease. A deleted Lease does not expire for its holder, which
     /// has not noticed the deletion yet.
-    fn step_without(&self, now: Instant) -> Step {
-        let holder = self.last.as_ref().and_then(|(seen, _)| seen.holder.as_ref());
+    fn action_without_lease(&self, now: Instant) -> ElectionAction {
+        let holder = self.observed.as_ref().and_then(|(seen, _)| seen.holder.as_ref());
         let is_other = holder.is_some_and(|holder| *holder != self.identity);
-        if is_other && self.term_runs(now) { Step::Wait } else { Step::Create }
+        if is_other && self.is_lease_valid(now) { ElectionAction::Wait } else { ElectionAction::Create }
     }
 
-    fn term_runs(&self, now: Instant) -> bool {
-        self.last.as_ref().is_some_and(|(seen, since)| now.duration_since(*since) < seen.term)
+    fn is_lease_valid(&self, now: Instant) -> bool {
+        self.observed.as_ref().is_some_and(|(seen, since)| now.duration_since(*since) < seen.duration)
     }
 
     /// Records the success of a write that started at that time.
-    pub(super) fn renewed(&mut self, begun: Instant) {
-        self.renewed = Some(begun);
+    pub(super) fn record_renewal(&mut self, begun: Instant) {
+        self.renewed_at = Some(begun);
     }
 
     /// Records that this replica does not lead.
-    pub(super) fn lost(&mut self) {
-        self.renewed = None;
+    pub(super) fn record_loss(&mut self) {
+        self.renewed_at = None;
     }
 
     /// Returns the time at which this replica stops leading without another renewal.
-    pub(super) fn until(&self) -> Option<Instant> {
-        self.renewed.map(|at| at + RENEW_DEADLINE)
+    pub(super) fn renew_deadline(&self) -> Option<Instant> {
+        self.renewed_at.map(|at| at + RENEW_DEADLINE)
     }
 }
 
@@ -94,41 +94,54 @@ impl Election {
 mod tests {
     use super::*;
 
-    fn seen(version: &str, holder: Option<&str>) -> Seen {
-        Seen { version: version.into(), holder: holder.map(str::to_owned), term: TERM }
+    fn seen(version: &str, holder: Option<&str>) -> LeaseRecord {
+        LeaseRecord { version: version.into(), holder: holder.map(str::to_owned), duration: LEASE_DURATION }
     }
 
     #[test]
-    fn a_silent_holder_is_followed_after_its_term_by_ones_own_clock() {
+    fn an_expired_lease_is_acquired_by_the_local_clock() {
         let start = Instant::now();
-        let mut second = Election::new("b");
-        assert_eq!(second.step(Some(&seen("1", Some("a"))), start), Step::Wait);
-        let later = start + TERM.saturating_sub(Duration::from_millis(1));
-        assert_eq!(second.step(Some(&seen("1", Some("a"))), later), Step::Wait);
-        assert_eq!(second.step(Some(&seen("2", Some("a"))), later), Step::Wait, "it is alive");
-        assert_eq!(second.step(Some(&seen("2", Some("a"))), start + TERM), Step::Wait);
-        assert_eq!(second.step(Some(&seen("2", Some("a"))), later + TERM), Step::Take);
+        let mut second = LeaseElection::new("b");
+        assert_eq!(second.next_action(Some(&seen("1", Some("a"))), start), ElectionAction::Wait);
+        let later = start + LEASE_DURATION.saturating_sub(Duration::from_millis(1));
+        assert_eq!(second.next_action(Some(&seen("1", Some("a"))), later), ElectionAction::Wait);
+        assert_eq!(
+            second.next_action(Some(&seen("2", Some("a"))), later),
+            ElectionAction::Wait,
+            "it is alive"
+        );
+        assert_eq!(
+            second.next_action(Some(&seen("2", Some("a"))), start + LEASE_DURATION),
+            ElectionAction::Wait
+        );
+        assert_eq!(
+            second.next_action(Some(&seen("2", Some("a"))), later + LEASE_DURATION),
+            ElectionAction::Acquire
+        );
     }
 
     #[test]
-    fn what_was_given_back_is_taken_at_once() {
+    fn a_released_lease_is_acquired_at_once() {
         let now = Instant::now();
-        assert_eq!(Election::new("b").step(Some(&seen("1", None)), now), Step::Take);
-        assert_eq!(Election::new("b").step(None, now), Step::Create);
-        assert_eq!(Election::new("b").step(Some(&seen("1", Some("b"))), now), Step::Renew);
+        assert_eq!(LeaseElection::new("b").next_action(Some(&seen("1", None)), now), ElectionAction::Acquire);
+        assert_eq!(LeaseElection::new("b").next_action(None, now), ElectionAction::Create);
+        assert_eq!(
+            LeaseElection::new("b").next_action(Some(&seen("1", Some("b"))), now),
+            ElectionAction::Renew
+        );
     }
 
     #[test]
-    fn a_holder_stops_before_another_begins() {
+    fn a_holder_stops_before_another_replica_starts() {
         let start = Instant::now();
-        let mut first = Election::new("a");
-        first.renewed(start);
+        let mut first = LeaseElection::new("a");
+        first.record_renewal(start);
         // The other replica observes the write no earlier than it was made.
-        let mut second = Election::new("b");
-        second.step(Some(&seen("1", Some("a"))), start);
-        let ends = first.until().expect("it leads");
-        assert_eq!(second.step(Some(&seen("1", Some("a"))), ends), Step::Wait);
-        first.lost();
-        assert_eq!(first.until(), None);
+        let mut second = LeaseElection::new("b");
+        second.next_action(Some(&seen("1", Some("a"))), start);
+        let ends = first.renew_deadline().expect("it leads");
+        assert_eq!(second.next_action(Some(&seen("1", Some("a"))), ends), ElectionAction::Wait);
+        first.record_loss();
+        assert_eq!(first.renew_deadline(), None);
     }
 }

@@ -11,8 +11,8 @@ use emcee_core::translate::Unit;
 use emcee_core::uid::Uid;
 use serde_json::Value;
 
-pub(crate) use super::said::Said;
-use crate::istio_mesh::MeshTrust;
+pub(crate) use super::said::StatusDigest;
+use crate::istio_mesh::MeshTrustDomains;
 
 /// An update from a watch, reduced to what the controller needs.
 #[derive(Debug)]
@@ -20,36 +20,36 @@ use crate::istio_mesh::MeshTrust;
     clippy::large_enum_variant,
     reason = "most facts are inputs, and a box for each would cost more than the room"
 )]
-pub(crate) enum Fact {
+pub(crate) enum WatchUpdate {
     /// An object that the core translates has changed.
     Input(InputChange),
     /// One of the three user resources.
-    Resource(Box<Resource>),
+    Resource(Box<UserResource>),
     /// Trust domains in Istio's mesh configuration, or why they cannot be read.
-    MeshTrust(Result<MeshTrust, String>),
+    MeshTrust(Result<MeshTrustDomains, String>),
     /// Hash of the root certificates of the mesh's workloads, if they are known.
     RootHash(Option<String>),
     /// A user's resource is gone.
     ResourceGone(Unit),
     /// An object with Emcee's label.
-    Live(Box<Live>),
+    Live(Box<LiveObject>),
     /// An object with Emcee's label is gone, or has lost that label.
     LiveGone(ObjectId),
     /// A watch starts to list objects with Emcee's label again.
-    Listing(List),
+    RelistStarted(RelistScope),
     /// The list is complete. An object that it did not contain may be gone.
-    Listed(List),
+    RelistDone(RelistScope),
 }
 
 /// A user resource, as the API server has it.
 #[derive(Debug)]
-pub(crate) struct Resource {
+pub(crate) struct UserResource {
     /// The resource, as a unit of the core.
     pub(crate) unit: Unit,
     /// Value of its `metadata.uid`.
     pub(crate) uid: Uid,
     /// Value of its `metadata.resourceVersion`.
-    pub(crate) version: Version,
+    pub(crate) version: ResourceVersion,
     /// Value of its `metadata.generation`.
     pub(crate) generation: Option<i64>,
     /// Whether it is being deleted.
@@ -57,7 +57,7 @@ pub(crate) struct Resource {
     /// Whether it has Emcee's finalizer.
     pub(crate) finalizer: bool,
     /// Digest of its `status`; the status itself is not kept.
-    pub(crate) status: Said,
+    pub(crate) status: StatusDigest,
     /// What the core learns about it.
     pub(crate) change: InputChange,
 }
@@ -67,14 +67,14 @@ pub(crate) struct Resource {
 /// Source: KEP-5504, "Comparable Resource Version", of Kubernetes 1.35. Before, it was so without a
 /// guarantee.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
+pub(crate) enum ResourceVersion {
     /// All versions of today's API servers.
     Number(u64),
     /// Any other format.
     Text(Box<str>),
 }
 
-impl Version {
+impl ResourceVersion {
     pub(crate) fn new(text: &str) -> Self {
         match text.parse::<u64>() {
             // Only if it is written back exactly as it was read.
@@ -86,13 +86,13 @@ impl Version {
     /// Reports whether this version is later. Versions that cannot be compared count as later, unless they
     /// are equal.
     pub(crate) fn is_newer(&self, than: &Self) -> bool {
-        match (self.number(), than.number()) {
+        match (self.as_number(), than.as_number()) {
             (Some(this), Some(than)) => this > than,
             _ => self != than,
         }
     }
 
-    fn number(&self) -> Option<u128> {
+    fn as_number(&self) -> Option<u128> {
         match self {
             Self::Number(number) => Some((*number).into()),
             Self::Text(text) => text.parse().ok(),
@@ -100,7 +100,7 @@ impl Version {
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for ResourceVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => number.fmt(f),
@@ -120,16 +120,16 @@ pub(crate) struct ObjectId {
 
 /// Objects with Emcee's label, of one kind, in one namespace or in all: what one watch lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct List {
+pub(crate) struct RelistScope {
     /// Kind of the objects.
     pub(crate) kind: GeneratedKind,
     /// Namespace of the objects; `None` for all.
     pub(crate) namespace: Option<String>,
 }
 
-impl List {
+impl RelistScope {
     /// Reports whether the list would contain the object.
-    pub(crate) fn covers(&self, id: &ObjectId) -> bool {
+    pub(crate) fn contains_id(&self, id: &ObjectId) -> bool {
         id.kind == self.kind
             && self.namespace.as_deref().is_none_or(|namespace| *id.key.namespace == *namespace)
     }
@@ -137,18 +137,18 @@ impl List {
 
 /// An object with Emcee's label, as the API server has it.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub(crate) struct LiveObject {
     /// Kind, namespace and name.
     pub(crate) id: ObjectId,
     /// Value of its `metadata.uid`.
     pub(crate) uid: Uid,
     /// Value of its `metadata.resourceVersion`.
-    pub(crate) version: Version,
+    pub(crate) version: ResourceVersion,
     /// Fields that Emcee applied, as `fieldsV1`. `None` if Emcee did not apply the object: a copy of a
     /// generated object has its labels, too.
-    pub(crate) applied: Option<Value>,
+    pub(crate) applied_fields: Option<Value>,
     /// Whether it is a facade that a user has taken over, by a selector or another type.
-    pub(crate) released: bool,
+    pub(crate) taken_over_by_user: bool,
     /// Whether it is being deleted.
     pub(crate) deleting: bool,
     /// Owner, according to its `emcee.io/owner-*` labels.
@@ -159,24 +159,24 @@ pub(crate) struct Live {
 
 /// Which client wrote an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum ObjectOrigin {
     /// Emcee applied it.
     #[default]
     Emcee,
     /// Another client wrote it with Emcee's label: from a backup, or from the output of `emcee render`.
     Copy,
     /// It belongs to another owner.
-    Other,
+    Foreign,
 }
 
-impl Live {
+impl LiveObject {
     /// Returns who wrote the object. A user who gives a facade a selector takes it over.
-    pub(crate) fn origin(&self) -> Origin {
+    pub(crate) fn origin(&self) -> ObjectOrigin {
         match self {
-            _ if self.released => Origin::Other,
-            _ if self.applied.is_some() => Origin::Emcee,
-            _ if self.is_labelled() => Origin::Copy,
-            _ => Origin::Other,
+            _ if self.taken_over_by_user => ObjectOrigin::Foreign,
+            _ if self.applied_fields.is_some() => ObjectOrigin::Emcee,
+            _ if self.is_labelled() => ObjectOrigin::Copy,
+            _ => ObjectOrigin::Foreign,
         }
     }
 
@@ -218,13 +218,13 @@ impl OwnerLabels {
     }
 
     /// Reports whether the owner is in that namespace.
-    pub(crate) fn is_in(&self, namespace: &str) -> bool {
+    pub(crate) fn is_in_namespace(&self, namespace: &str) -> bool {
         *self.namespace == *namespace
     }
 
     /// Returns the unit that asks, or asked, for an object of this kind; `None` for objects that bindings
     /// share. Labels contain only a hash of a long name: then `resources` are the candidates.
-    pub(crate) fn unit<'a>(
+    pub(crate) fn owning_unit<'a>(
         &self,
         kind: GeneratedKind,
         mut resources: impl Iterator<Item = &'a Unit>,
@@ -246,7 +246,7 @@ impl OwnerLabels {
     }
 
     /// Returns the position in the order of writes. What others depend on is lower.
-    pub(crate) fn class(&self) -> u8 {
+    pub(crate) fn apply_class(&self) -> u8 {
         match &*self.kind {
             "MeshFedConfig" => 0,
             "Relay" => 1,
@@ -261,7 +261,7 @@ impl OwnerLabels {
     }
 
     /// Reads the owner from the labels of an object.
-    pub(crate) fn of<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+    pub(crate) fn from_labels<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut owner = Self::default();
         for (label, value) in labels {
             match label {

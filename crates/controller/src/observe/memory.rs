@@ -4,89 +4,92 @@ use std::collections::HashSet;
 
 use emcee_core::key::ObjectKey;
 
-use super::fact::{Fact, List};
+use super::fact::{RelistScope, WatchUpdate};
 
 /// `namespace/name` in one allocation, because there is one for each watched object.
-type Place = Box<str>;
+type NamespacedName = Box<str>;
 
 /// Tracks relists, at one of two places.
 #[derive(Debug)]
-pub(super) enum Memory {
+pub(super) enum RelistTracker {
     /// The watch itself tracks its objects, and reports each missing one as gone.
-    Own { known: HashSet<Place>, missing: HashSet<Place> },
+    Tracked { known: HashSet<NamespacedName>, missing: HashSet<NamespacedName> },
     /// The receiver of the updates tracks the objects, because they are many. It learns when a list starts
     /// and ends.
-    Keeper { list: List, empty: bool },
+    Delegated { list: RelistScope, empty: bool },
 }
 
-impl Memory {
-    pub(super) fn own() -> Self {
-        Self::Own { known: HashSet::new(), missing: HashSet::new() }
+impl RelistTracker {
+    pub(super) fn tracking() -> Self {
+        Self::Tracked { known: HashSet::new(), missing: HashSet::new() }
     }
 
-    pub(super) fn keeper(list: List) -> Self {
-        Self::Keeper { list, empty: true }
+    pub(super) fn delegating(list: RelistScope) -> Self {
+        Self::Delegated { list, empty: true }
     }
 
     /// Starts a list. A list that fails starts again, and implies nothing about any object.
-    pub(super) fn begin(&mut self) -> Option<Fact> {
+    pub(super) fn begin_relist(&mut self) -> Option<WatchUpdate> {
         match self {
-            Self::Own { known, missing } => {
+            Self::Tracked { known, missing } => {
                 // Each object is missing until the list contains it.
                 missing.clone_from(known);
                 None
             }
-            Self::Keeper { list, .. } => Some(Fact::Listing(list.clone())),
+            Self::Delegated { list, .. } => Some(WatchUpdate::RelistStarted(list.clone())),
         }
     }
 
     /// Records that an object exists. `told` is whether an update is sent for it.
-    pub(super) fn note(&mut self, key: &ObjectKey, told: bool) {
+    pub(super) fn record_object(&mut self, key: &ObjectKey, told: bool) {
         match self {
-            Self::Own { known, missing } => {
-                let place = place(key);
+            Self::Tracked { known, missing } => {
+                let place = namespaced_name(key);
                 missing.remove(&place);
                 known.extend(told.then_some(place));
             }
-            Self::Keeper { empty, .. } => *empty &= !told,
+            Self::Delegated { empty, .. } => *empty &= !told,
         }
     }
 
     /// Records that an object is gone.
-    pub(super) fn forget(&mut self, key: &ObjectKey) {
-        if let Self::Own { known, .. } = self {
-            known.remove(&place(key));
+    pub(super) fn record_deletion(&mut self, key: &ObjectKey) {
+        if let Self::Tracked { known, .. } = self {
+            known.remove(&namespaced_name(key));
         }
     }
 
     /// Ends a list. `gone` returns the update for an object that the list did not contain.
-    pub(super) fn end(&mut self, mut gone: impl FnMut(&ObjectKey) -> Option<Fact>) -> Vec<Fact> {
+    pub(super) fn end_relist(
+        &mut self,
+        mut gone: impl FnMut(&ObjectKey) -> Option<WatchUpdate>,
+    ) -> Vec<WatchUpdate> {
         match self {
-            Self::Own { known, missing } => {
-                let forget = |place: Place| {
+            Self::Tracked { known, missing } => {
+                let forget = |place: NamespacedName| {
                     known.remove(&place);
-                    gone(&key_of(&place))
+                    gone(&parse_key(&place))
                 };
                 missing.drain().filter_map(forget).collect()
             }
-            Self::Keeper { list, .. } => vec![Fact::Listed(list.clone())],
+            Self::Delegated { list, .. } => vec![WatchUpdate::RelistDone(list.clone())],
         }
     }
 
     /// Reports whether no update was ever sent.
     pub(super) fn is_empty(&self) -> bool {
         match self {
-            Self::Own { known, .. } => known.is_empty(),
-            Self::Keeper { empty, .. } => *empty,
+            Self::Tracked { known, .. } => known.is_empty(),
+            Self::Delegated { empty, .. } => *empty,
         }
     }
 }
 
-fn place(key: &ObjectKey) -> Place {
+fn namespaced_name(key: &ObjectKey) -> NamespacedName {
     format!("{}/{}", key.namespace, key.name).into()
 }
 
-fn key_of(place: &str) -> ObjectKey {
+fn parse_key(place: &str) -> ObjectKey {
     let (namespace, name) = place.split_once('/').unwrap_or_default();
     ObjectKey::new(namespace, name)
 }

@@ -10,23 +10,23 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource};
 use tokio::sync::mpsc;
 
-use super::fact::Fact;
-use super::memory::Memory;
+use super::fact::WatchUpdate;
+use super::memory::RelistTracker;
 
 /// An event of a watch.
 #[derive(Debug)]
-pub(crate) struct Observation {
+pub(crate) struct WatchEvent {
     /// Number of the watch.
     pub(crate) source: usize,
     /// What the watch reports.
-    pub(crate) what: What,
+    pub(crate) kind: WatchEventKind,
 }
 
 /// What a watch reports.
 #[derive(Debug)]
-pub(crate) enum What {
+pub(crate) enum WatchEventKind {
     /// An object exists, has changed, or is gone.
-    Fact(Box<Fact>),
+    Update(Box<WatchUpdate>),
     /// The list is complete.
     Synced,
     /// The watch failed, and retries.
@@ -34,17 +34,20 @@ pub(crate) enum What {
 }
 
 /// Converts an object, or its deletion (`None`), to an update. Returns `None` to ignore it.
-pub(super) trait Read<K>: FnMut(&ObjectKey, Option<K>) -> Option<Fact> + Send + 'static {}
-impl<K, F: FnMut(&ObjectKey, Option<K>) -> Option<Fact> + Send + 'static> Read<K> for F {}
+pub(super) trait ObjectConverter<K>:
+    FnMut(&ObjectKey, Option<K>) -> Option<WatchUpdate> + Send + 'static
+{
+}
+impl<K, F: FnMut(&ObjectKey, Option<K>) -> Option<WatchUpdate> + Send + 'static> ObjectConverter<K> for F {}
 
 /// Runs one watch and sends its events.
-pub(super) async fn follow<K>(
+pub(super) async fn follow_watch<K>(
     api: Api<K>,
     config: watcher::Config,
     source: usize,
-    mut memory: Memory,
-    mut read: impl Read<K>,
-    out: mpsc::Sender<Observation>,
+    mut memory: RelistTracker,
+    mut read: impl ObjectConverter<K>,
+    out: mpsc::Sender<WatchEvent>,
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
@@ -53,26 +56,26 @@ pub(super) async fn follow<K>(
     while let Some(event) = events.next().await {
         let mut said = Vec::new();
         match event {
-            Ok(Event::Init) => said.extend(memory.begin().map(fact)),
+            Ok(Event::Init) => said.extend(memory.begin_relist().map(update_event)),
             Ok(Event::InitApply(object) | Event::Apply(object)) => {
-                let key = key(&object);
+                let key = object_key(&object);
                 let news = read(&key, Some(object));
-                memory.note(&key, news.is_some());
-                said.extend(news.map(fact));
+                memory.record_object(&key, news.is_some());
+                said.extend(news.map(update_event));
             }
             Ok(Event::Delete(object)) => {
-                let key = key(&object);
-                memory.forget(&key);
-                said.extend(read(&key, None).map(fact));
+                let key = object_key(&object);
+                memory.record_deletion(&key);
+                said.extend(read(&key, None).map(update_event));
             }
             Ok(Event::InitDone) => {
-                said.extend(memory.end(|key| read(key, None)).into_iter().map(fact));
-                said.push(What::Synced);
+                said.extend(memory.end_relist(|key| read(key, None)).into_iter().map(update_event));
+                said.push(WatchEventKind::Synced);
             }
-            Err(error) => said.extend(failed(&error, memory.is_empty())),
+            Err(error) => said.extend(failure_events(&error, memory.is_empty())),
         }
         for what in said {
-            if out.send(Observation { source, what }).await.is_err() {
+            if out.send(WatchEvent { source, kind: what }).await.is_err() {
                 // The set of watches is being dropped.
                 return;
             }
@@ -80,11 +83,11 @@ pub(super) async fn follow<K>(
     }
 }
 
-fn fact(fact: Fact) -> What {
-    What::Fact(Box::new(fact))
+fn update_event(fact: WatchUpdate) -> WatchEventKind {
+    WatchEventKind::Update(Box::new(fact))
 }
 
-fn key<K: Resource>(object: &K) -> ObjectKey {
+fn object_key<K: Resource>(object: &K) -> ObjectKey {
     let metadata = object.meta();
     ObjectKey::new(
         metadata.namespace.as_deref().unwrap_or_default(),
@@ -94,19 +97,20 @@ fn key<K: Resource>(object: &K) -> ObjectKey {
 
 /// Converts an error of a watch. A kind that the API server does not know has no objects, which is an answer,
 /// too. If objects were known, its CRD was just removed. That is no reason to undo what depends on them.
-fn failed(error: &watcher::Error, nothing_known: bool) -> Vec<What> {
+fn failure_events(error: &watcher::Error, nothing_known: bool) -> Vec<WatchEventKind> {
     if let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error
         && status.code == 404
     {
-        let missing = What::Failed("the API server does not know this kind (is its CRD installed?)".into());
+        let missing =
+            WatchEventKind::Failed("the API server does not know this kind (is its CRD installed?)".into());
         // `Synced` first: the initial sync must not wait for this watch.
-        return if nothing_known { vec![What::Synced, missing] } else { vec![missing] };
+        return if nothing_known { vec![WatchEventKind::Synced, missing] } else { vec![missing] };
     }
-    vec![What::Failed(words(error))]
+    vec![WatchEventKind::Failed(error_message(error))]
 }
 
 /// Returns the error with its causes, without the noise of nested types.
-fn words(error: &watcher::Error) -> String {
+fn error_message(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))

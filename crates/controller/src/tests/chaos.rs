@@ -5,7 +5,7 @@ use emcee_testkit::apiserver::{Effect, Fault, Verb};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use serde_json::json;
 
-use super::world::{BINDINGS, EXPOSITIONS, FEDS, Running, World, binding_of, exposing};
+use super::world::{BINDINGS, EXPOSITIONS, FEDS, RunningController, World, binding_of, exposing};
 
 const NAMESPACES: [&str; 2] = ["shop", "bank"];
 const SERVICES: [&str; 2] = ["reviews", "ratings"];
@@ -29,37 +29,37 @@ impl Dice {
 }
 
 #[tokio::test]
-async fn killed_at_random_points_during_random_changes_it_converges() {
+async fn random_kills_and_changes_converge() {
     for seed in 0..4 {
         let mut dice = Dice::new(seed);
         let world = World::new();
         let mut running = world.start();
         for _ in 0..200 {
-            change(&world, &mut dice).await;
-            running = disturb(&world, &mut dice, running).await;
+            change_at_random(&world, &mut dice).await;
+            running = disturb_controller(&world, &mut dice, running).await;
         }
         for relationship in RELATIONSHIPS {
-            restore(&world, relationship);
+            touch_relationship(&world, relationship);
         }
-        world.converged().await;
+        world.wait_until_converged().await;
         running.stop().await;
     }
 }
 
-async fn change(world: &World, dice: &mut Dice) {
+async fn change_at_random(world: &World, dice: &mut Dice) {
     let (namespace, name) = (dice.pick(&NAMESPACES), dice.pick(&SERVICES));
     let relationship = dice.pick(&RELATIONSHIPS);
     match dice.below(10) {
         0..=2 => drop(world.put(EXPOSITIONS, exposing(namespace, name, relationship))),
         3..=5 => drop(world.put(BINDINGS, binding_of(namespace, name, relationship))),
-        6 => world.leave(EXPOSITIONS, namespace, name),
-        7 => world.leave(BINDINGS, namespace, name),
-        8 => restore(world, relationship),
+        6 => world.kubectl_delete(EXPOSITIONS, namespace, name),
+        7 => world.kubectl_delete(BINDINGS, namespace, name),
+        8 => touch_relationship(world, relationship),
         _ => tamper(world, dice).await,
     }
 }
 
-fn restore(world: &World, relationship: &str) {
+fn touch_relationship(world: &World, relationship: &str) {
     let other = world.server.get(FEDS, relationship, relationship);
     if let Some(mut object) = other {
         object["metadata"]["labels"]["touched"] = json!("yes");
@@ -84,11 +84,11 @@ async fn tamper(world: &World, dice: &mut Dice) {
         world.server.delete(&key.plural, &key.namespace, &key.name);
     } else {
         let patch = json!({"spec": {"exportTo": ["nowhere"]}});
-        world.edit(&key.plural, &key.namespace, &key.name, &patch).await;
+        world.kubectl_edit(&key.plural, &key.namespace, &key.name, &patch).await;
     }
 }
 
-async fn disturb(world: &World, dice: &mut Dice, running: Running) -> Running {
+async fn disturb_controller(world: &World, dice: &mut Dice, running: RunningController) -> RunningController {
     match dice.below(12) {
         0 => {
             running.kill().await;
@@ -104,8 +104,8 @@ async fn disturb(world: &World, dice: &mut Dice, running: Running) -> Running {
         5 => world.server.inject(Fault::code(500).verb(Verb::Patch).times(2)),
         6 => world.server.inject(Fault::code(409).verb(Verb::Delete)),
         7 => {
-            running.lead(false);
-            running.lead(true);
+            running.set_leading(false);
+            running.set_leading(true);
         }
         _ => tokio::task::yield_now().await,
     }
@@ -118,10 +118,10 @@ async fn a_second_replica_takes_over() {
     let first = world.start();
     let second = world.start_as(false);
     world.put(BINDINGS, binding_of("bank", "details", "blue"));
-    world.converged().await;
+    world.wait_until_converged().await;
     first.kill().await;
     world.put(EXPOSITIONS, exposing("shop", "reviews", "red"));
-    second.lead(true);
-    world.converged().await;
+    second.set_leading(true);
+    world.wait_until_converged().await;
     second.stop().await;
 }

@@ -5,7 +5,7 @@ use emcee_testkit::apiserver::{Effect, Fault, Verb};
 use super::world::{BINDINGS, EXPOSITIONS, GATEWAYS, RULES, World, binding_of, exposing};
 
 #[tokio::test]
-async fn every_refusal_passes() {
+async fn every_error_is_recovered_from() {
     for code in [409, 410, 429, 500, 503] {
         let world = World::new();
         world.server.inject(Fault::code(code).verb(Verb::Patch).after(3).times(6));
@@ -13,55 +13,55 @@ async fn every_refusal_passes() {
         world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
         world.put(BINDINGS, binding_of("bank", "details", "red"));
         let running = world.start();
-        world.converged().await;
+        world.wait_until_converged().await;
         world.server.inject(Fault::code(code).verb(Verb::Delete).times(3));
         world.server.delete(BINDINGS, "bank", "details");
-        world.converged().await;
+        world.wait_until_converged().await;
         running.stop().await;
     }
 }
 
 #[tokio::test]
-async fn lost_answers_pass() {
+async fn lost_responses_are_recovered_from() {
     let world = World::new();
     world.server.inject(Fault::new(Effect::DropAfter).verb(Verb::Patch).after(2).times(5));
     world.server.inject(Fault::new(Effect::DropBefore).verb(Verb::Patch).after(9).times(5));
     world.put(BINDINGS, binding_of("bank", "details", "blue"));
     let running = world.start();
-    world.converged().await;
+    world.wait_until_converged().await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_server_that_was_away_is_caught_up_with() {
+async fn changes_during_an_outage_are_processed() {
     let world = World::new();
     world.put(BINDINGS, binding_of("bank", "details", "blue"));
     let running = world.start();
-    world.converged().await;
+    world.wait_until_converged().await;
     world.server.pause();
     world.put(BINDINGS, binding_of("bank", "other", "red"));
     world.server.delete(BINDINGS, "bank", "details");
     world.server.resume();
     world.server.compact();
-    world.converged().await;
+    world.wait_until_converged().await;
     running.stop().await;
 }
 
 /// What no watch has reported is noticed when the watch lists again. Nothing else is touched.
 #[tokio::test]
-async fn what_went_while_nobody_watched_is_made_again() {
+async fn objects_deleted_during_an_outage_are_recreated() {
     let world = World::new();
     world.put(BINDINGS, binding_of("bank", "details", "blue"));
     world.put(BINDINGS, binding_of("bank", "other", "green"));
     let running = world.start();
-    world.converged().await;
+    world.wait_until_converged().await;
     let before = world.server.read(|state| state.log().len());
-    let rule = world.any(RULES);
+    let rule = world.first_key(RULES);
     world.server.pause();
     world.server.delete(RULES, &rule.namespace, &rule.name);
     world.server.resume();
     world.server.compact();
-    world.converged().await;
+    world.wait_until_converged().await;
     running.stop().await;
     let patched = world.server.read(|state| {
         let patched = state.log()[before..].iter().filter(|logged| logged.verb == Verb::Patch);
@@ -72,15 +72,15 @@ async fn what_went_while_nobody_watched_is_made_again() {
 }
 
 #[tokio::test]
-async fn one_refused_object_blocks_only_itself() {
+async fn one_rejected_object_blocks_only_itself() {
     let world = World::new();
     world.server.inject(Fault::code(422).verb(Verb::Patch).plural(GATEWAYS).times(2));
     world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
     world.put(EXPOSITIONS, exposing("bank", "ratings", "green"));
     let running = world.start();
-    world.reason(EXPOSITIONS, "shop", "reviews", "Programmed", "ApplyFailed").await;
-    world.reason(EXPOSITIONS, "bank", "ratings", "Programmed", "Fine").await;
-    world.converged().await;
+    world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "ApplyFailed").await;
+    world.wait_for_reason(EXPOSITIONS, "bank", "ratings", "Programmed", "Fine").await;
+    world.wait_until_converged().await;
     running.stop().await;
 }
 
@@ -92,12 +92,12 @@ async fn a_facade_without_its_service_has_no_routes() {
     world.server.inject(Fault::code(422).verb(Verb::Patch).plural("services").name("details-there").times(2));
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
-    world.reason(BINDINGS, "bank", "details", "Programmed", "ApplyFailed").await;
+    world.wait_for_reason(BINDINGS, "bank", "details", "Programmed", "ApplyFailed").await;
     let routes = world.server.read(|state| {
         state.list().filter(|(key, _)| key.plural == "virtualservices.networking.istio.io").count()
     });
     assert_eq!(routes, 0);
-    world.converged().await;
+    world.wait_until_converged().await;
     running.stop().await;
 }
 
@@ -108,31 +108,31 @@ async fn a_missing_kind_blocks_only_what_needs_it() {
     world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
-    world.reason(EXPOSITIONS, "shop", "reviews", "Programmed", "KindMissing").await;
-    world.reason(BINDINGS, "bank", "details", "Programmed", "Fine").await;
+    world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "KindMissing").await;
+    world.wait_for_reason(BINDINGS, "bank", "details", "Programmed", "Fine").await;
     world.server.install(GATEWAYS);
-    world.converged().await;
+    world.wait_until_converged().await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn nothing_is_removed_before_everything_was_seen() {
+async fn nothing_is_removed_before_the_initial_sync() {
     let world = World::new();
     world.put(BINDINGS, binding_of("bank", "details", "blue"));
     let running = world.start();
-    world.converged().await;
+    world.wait_until_converged().await;
     running.stop().await;
     let objects = || world.server.read(|state| state.list().count());
     let before = objects();
     world.server.inject(Fault::code(403).verb(Verb::List).plural("secrets").times(3));
     let running = world.start();
     world
-        .until("Secrets are listed in the end", |state| {
+        .wait_until("Secrets are listed in the end", |state| {
             let lists = state.log().iter().filter(|logged| logged.verb == Verb::List);
             lists.filter(|logged| logged.path.ends_with("/secrets") && logged.code == 200).count() > 2
         })
         .await;
-    world.converged().await;
+    world.wait_until_converged().await;
     assert_eq!(objects(), before);
     let deletes = world.server.read(|state| state.log().iter().filter(|l| l.verb == Verb::Delete).count());
     assert_eq!(deletes, 0);

@@ -8,20 +8,20 @@ use super::world::{BINDINGS, EXPOSITIONS, FEDS, RULES, World, binding_of, condit
 const VIRTUAL: &str = "virtualservices.networking.istio.io";
 
 #[tokio::test]
-async fn what_is_asked_for_comes_and_goes() {
+async fn objects_follow_their_resources() {
     let world = World::new();
     let running = world.start();
     for fed in ["blue", "red", "green"] {
         world.put(EXPOSITIONS, exposing("shop", "reviews", fed));
         world.put(BINDINGS, binding_of("bank", "details", fed));
-        world.converged().await;
+        world.wait_until_converged().await;
     }
     world.server.delete(EXPOSITIONS, "shop", "reviews");
     world.server.delete(BINDINGS, "bank", "details");
     for fed in ["blue", "red", "green"] {
         world.server.delete(FEDS, fed, fed);
     }
-    world.converged().await;
+    world.wait_until_converged().await;
     let left = world.server.read(|state| {
         let managed = |object: &&serde_json::Value| {
             object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "emcee"
@@ -34,30 +34,30 @@ async fn what_is_asked_for_comes_and_goes() {
 
 /// What a user sees of a mistake: it was read, what is wrong, and that the last good version stays.
 #[tokio::test]
-async fn a_mistake_is_said_of_the_version_that_has_it() {
+async fn a_mistake_is_reported_for_its_generation() {
     let world = World::new();
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
-    world.converged().await;
-    world.edit(BINDINGS, "bank", "details", &json!({"spec": {"port": "eighty"}})).await;
-    world.reason(BINDINGS, "bank", "details", "Accepted", "Invalid").await;
+    world.wait_until_converged().await;
+    world.kubectl_edit(BINDINGS, "bank", "details", &json!({"spec": {"port": "eighty"}})).await;
+    world.wait_for_reason(BINDINGS, "bank", "details", "Accepted", "Invalid").await;
     let object = world.server.get(BINDINGS, "bank", "details").expect("it is there");
     assert_eq!(object["status"]["observedGeneration"], object["metadata"]["generation"]);
     let said = condition(&object, "Accepted")["message"].to_string();
     assert!(said.contains("spec.port") && said.contains("last good version stays"), "{said}");
     assert_eq!(condition(&object, "Programmed")["status"], "True");
-    world.edit(BINDINGS, "bank", "details", &json!({"spec": {"port": 9080}})).await;
-    world.converged().await;
+    world.kubectl_edit(BINDINGS, "bank", "details", &json!({"spec": {"port": 9080}})).await;
+    world.wait_until_converged().await;
     running.stop().await;
 }
 
 /// The last good version of its predecessor is not its own.
 #[tokio::test]
-async fn what_is_made_anew_begins_anew() {
+async fn a_recreated_resource_has_no_last_good_version() {
     let world = World::new();
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
-    world.converged().await;
+    world.wait_until_converged().await;
     let mut bad = binding_of("bank", "details", "green");
     bad["spec"]["port"] = json!("eighty");
     world.server.pause();
@@ -65,24 +65,24 @@ async fn what_is_made_anew_begins_anew() {
     world.put(BINDINGS, bad);
     world.server.resume();
     world.server.compact();
-    world.reason(BINDINGS, "bank", "details", "Accepted", "Invalid").await;
-    world.until("the rule is gone", |state| state.list().all(|(key, _)| key.plural != RULES)).await;
+    world.wait_for_reason(BINDINGS, "bank", "details", "Accepted", "Invalid").await;
+    world.wait_until("the rule is gone", |state| state.list().all(|(key, _)| key.plural != RULES)).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn what_was_written_is_not_written_again() {
+async fn unchanged_objects_are_not_written_again() {
     let world = World::new();
     world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
     world.put(BINDINGS, binding_of("bank", "details", "red"));
     let running = world.start();
-    world.converged().await;
+    world.wait_until_converged().await;
     running.stop().await;
     let before = world.server.read(emcee_testkit::apiserver::State::writes);
     let running = world.start();
     // Through the same queues as a change that has to be written: everything before it has been processed.
     world.put(BINDINGS, binding_of("shop", "later", "green"));
-    world.converged().await;
+    world.wait_until_converged().await;
     let all: Vec<_> = world
         .server
         .read(|state| state.log().iter().filter(|logged| is_write(logged.verb)).cloned().collect());
@@ -94,22 +94,22 @@ async fn what_was_written_is_not_written_again() {
 }
 
 #[tokio::test]
-async fn what_is_changed_or_removed_by_hand_is_restored() {
+async fn manual_changes_are_reverted() {
     let world = World::new();
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
-    world.converged().await;
-    let name = world.any(RULES).name;
+    world.wait_until_converged().await;
+    let name = world.first_key(RULES).name;
     for edit in [
         json!({"spec": {"host": "elsewhere"}}),
         json!({"spec": {"workloadSelector": {"matchLabels": {"a": "b"}}}}),
         json!({"metadata": {"labels": null}}),
     ] {
-        world.edit(RULES, "bank", &name, &edit).await;
-        world.converged().await;
+        world.kubectl_edit(RULES, "bank", &name, &edit).await;
+        world.wait_until_converged().await;
     }
     world.server.delete(RULES, "bank", &name);
-    world.converged().await;
+    world.wait_until_converged().await;
     running.stop().await;
 }
 
@@ -117,24 +117,24 @@ async fn what_is_changed_or_removed_by_hand_is_restored() {
 /// recreate them: it would compete with the garbage collector, which in the end misses objects that depend on
 /// them.
 #[tokio::test]
-async fn what_is_collected_with_its_owner_is_not_made_again() {
+async fn garbage_collected_objects_are_not_recreated() {
     let world = World::new();
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
-    world.converged().await;
-    let name = world.any(RULES).name;
+    world.wait_until_converged().await;
+    let name = world.first_key(RULES).name;
     let before = world.server.read(|state| state.log().len());
     world.server.inject(Fault::code(503).verb(Verb::Watch).plural(BINDINGS).times(2));
     world.server.close_watches();
     world.server.delete(BINDINGS, "bank", "details");
     world.server.delete(RULES, "bank", &name);
     world
-        .until("its owner was looked for", |state| {
+        .wait_until("its owner was looked for", |state| {
             let mut new = state.log()[before..].iter();
             new.any(|logged| logged.verb == Verb::Get && logged.path.ends_with("servicebindings/details"))
         })
         .await;
-    world.converged().await;
+    world.wait_until_converged().await;
     let made = world.server.read(|state| {
         let new = state.log()[before..].iter();
         new.filter(|logged| logged.verb == Verb::Patch && logged.path.ends_with(&name)).count()
@@ -144,12 +144,12 @@ async fn what_is_collected_with_its_owner_is_not_made_again() {
 }
 
 #[tokio::test]
-async fn what_is_somebody_elses_stays_theirs() {
+async fn foreign_objects_are_not_overwritten() {
     let world = World::new();
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
-    world.converged().await;
-    let route = world.any(VIRTUAL);
+    world.wait_until_converged().await;
+    let route = world.first_key(VIRTUAL);
     running.stop().await;
     world.server.delete(VIRTUAL, &route.namespace, &route.name);
     let theirs = world.put(
@@ -158,29 +158,31 @@ async fn what_is_somebody_elses_stays_theirs() {
                "metadata": {"name": route.name, "namespace": route.namespace}, "spec": {"hosts": ["theirs"]}}),
     );
     let running = world.start();
-    world.reason(BINDINGS, "bank", "details", "Programmed", "Conflict").await;
+    world.wait_for_reason(BINDINGS, "bank", "details", "Programmed", "Conflict").await;
     assert_eq!(world.server.get(VIRTUAL, &route.namespace, &route.name), Some(theirs.clone()));
     let message = world.server.get(BINDINGS, "bank", "details").map(|o| condition(&o, "Programmed"));
     let message = message.expect("it is there")["message"].clone();
     assert!(message.as_str().is_some_and(|text| text.contains(&route.name)), "{message}");
     // Also if the binding goes.
     world.server.delete(BINDINGS, "bank", "details");
-    world.converged().await;
+    world.wait_until_converged().await;
     assert_eq!(world.server.get(VIRTUAL, &route.namespace, &route.name), Some(theirs));
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_facade_with_a_selector_is_released() {
+async fn a_facade_with_a_selector_belongs_to_the_user() {
     let world = World::new();
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
-    world.converged().await;
-    world.edit("services", "bank", "details-there", &json!({"spec": {"selector": {"app": "mine"}}})).await;
+    world.wait_until_converged().await;
+    world
+        .kubectl_edit("services", "bank", "details-there", &json!({"spec": {"selector": {"app": "mine"}}}))
+        .await;
     let facade = world.server.get("services", "bank", "details-there").expect("a facade");
-    world.reason(BINDINGS, "bank", "details", "Accepted", "FacadeConflict").await;
+    world.wait_for_reason(BINDINGS, "bank", "details", "Accepted", "FacadeConflict").await;
     world.server.delete(BINDINGS, "bank", "details");
-    world.until("the hop is gone", |state| state.list().all(|(key, _)| key.plural != RULES)).await;
+    world.wait_until("the hop is gone", |state| state.list().all(|(key, _)| key.plural != RULES)).await;
     assert_eq!(world.server.get("services", "bank", "details-there"), Some(facade));
     running.stop().await;
 }
@@ -190,14 +192,14 @@ async fn a_copy_of_a_generated_object_is_left_alone() {
     let world = World::new();
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
-    world.converged().await;
-    let rule = world.any(RULES);
+    world.wait_until_converged().await;
+    let rule = world.first_key(RULES);
     let mut copy = world.server.get(RULES, &rule.namespace, &rule.name).expect("a rule");
     copy["metadata"] = json!({"name": "copy", "namespace": "bank", "labels": copy["metadata"]["labels"]});
     let copy = world.put(RULES, copy);
     world.server.delete(BINDINGS, "bank", "details");
     world
-        .until("only the copy is left", |state| {
+        .wait_until("only the copy is left", |state| {
             state.list().filter(|(key, _)| key.plural == RULES).count() == 1
         })
         .await;

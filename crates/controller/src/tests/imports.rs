@@ -10,7 +10,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::world::options;
-use crate::observe::fact::Fact;
+use crate::observe::fact::WatchUpdate;
 use crate::parse::{self, UserKind};
 use crate::translate::Model;
 
@@ -18,14 +18,14 @@ fn changes(model: &mut Model, kind: UserKind, object: &Value) -> Vec<InputChange
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
     let key = ObjectKey::new(&text("namespace"), &text("name"));
     let object: DynamicObject = serde_json::from_value(object.clone()).expect("an object");
-    match parse::resource(kind, &key, Some(object)) {
-        Fact::Resource(resource) => model.note(*resource),
+    match parse::resource_update(kind, &key, Some(object)) {
+        WatchUpdate::Resource(resource) => model.record_resource(*resource),
         fact => panic!("{fact:?}"),
     }
 }
 
 /// Returns a binding with the labels of an import, as a cluster has it after this manager has applied it.
-fn labelled(name: &str, manager: &str, operation: &str) -> Value {
+fn labelled_binding(name: &str, manager: &str, operation: &str) -> Value {
     let mut object = binding("shop", name).fed("blue").peer("m3").to("shop", name).uid(name).build();
     object["metadata"]["labels"] = json!({
         "app.kubernetes.io/managed-by": "emcee",
@@ -43,7 +43,7 @@ fn labelled(name: &str, manager: &str, operation: &str) -> Value {
 
 /// Returns a relationship that accepts three imports, three bindings that look like imports, and a service
 /// that m2 announces.
-fn with(manager: &str, operation: &str) -> Model {
+fn model_with_bindings(manager: &str, operation: &str) -> Model {
     let mut model = Model::new(&options());
     let config = flat("blue")
         .peer(Peer::new("m2", ["m2.example"]).discovery("203.0.113.12:15443").networks(["203.0.113.0/24"]))
@@ -55,7 +55,11 @@ fn with(manager: &str, operation: &str) -> Model {
         .build();
     let mut all = changes(&mut model, UserKind::MeshFedConfig, &config);
     for name in ["a", "b", "c"] {
-        all.extend(changes(&mut model, UserKind::ServiceBinding, &labelled(name, manager, operation)));
+        all.extend(changes(
+            &mut model,
+            UserKind::ServiceBinding,
+            &labelled_binding(name, manager, operation),
+        ));
     }
     let reviews = ObjectKey::new("shop", "reviews");
     let offer = Announcement {
@@ -75,23 +79,27 @@ fn with(manager: &str, operation: &str) -> Model {
         reviews,
         Some(offer),
     ));
-    model.update(all);
+    model.apply_changes(all);
     model
 }
 
-fn imported(model: &Model) -> Vec<String> {
+fn imported_names(model: &Model) -> Vec<String> {
     let objects = model.translation().objects_of(&Unit::Imports(ObjectKey::new("blue", "blue")));
     objects.iter().map(|object| object.name.clone()).collect()
 }
 
 #[test]
-fn what_emcee_has_not_applied_uses_up_no_imports() {
+fn bindings_of_others_do_not_count_as_imports() {
     for (manager, operation) in [("kubectl", "Apply"), ("emcee-automatic", "Update"), ("emcee", "Apply")] {
-        assert_eq!(imported(&with(manager, operation)), ["reviews"], "{manager} {operation}");
+        assert_eq!(
+            imported_names(&model_with_bindings(manager, operation)),
+            ["reviews"],
+            "{manager} {operation}"
+        );
     }
 }
 
 #[test]
-fn what_emcee_has_applied_is_an_import() {
-    assert_eq!(imported(&with("emcee-automatic", "Apply")), ["a", "b", "c"]);
+fn applied_bindings_count_as_imports() {
+    assert_eq!(imported_names(&model_with_bindings("emcee-automatic", "Apply")), ["a", "b", "c"]);
 }

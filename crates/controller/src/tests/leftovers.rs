@@ -6,9 +6,9 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::world::{BINDINGS, EXPOSITIONS, GATEWAYS, RULES, World, binding_of, condition, exposing, options};
-use crate::{FIELD_MANAGER, Namespaces, Options, Scope};
+use crate::{ControllerOptions, FIELD_MANAGER, NamespaceScope, Namespaces};
 
-fn let_plaintext_in(world: &World) {
+fn allow_plaintext(world: &World) {
     let permissive = peer_authentication("istio-system", "default").mode("PERMISSIVE").build();
     world.put("peerauthentications.security.istio.io", permissive);
 }
@@ -22,40 +22,40 @@ fn gateway(state: &State) -> Option<&Value> {
 }
 
 /// Reports whether a condition names what stays.
-fn is_told(condition: &Value) -> bool {
+fn names_leftover(condition: &Value) -> bool {
     condition["message"].as_str().is_some_and(|message| message.contains("still there"))
 }
 
 /// No unit asks for the object, and no watch has reported the change: without the label it is the user's.
 #[tokio::test]
-async fn what_has_lost_its_label_is_left() {
+async fn an_object_without_the_label_is_not_deleted() {
     let world = World::new();
     let running = world.start();
-    world.converged().await;
+    world.wait_until_converged().await;
     let labelled = |state: &State| {
         let label = "app.kubernetes.io/managed-by";
         state.list().filter(|(_, object)| !object["metadata"]["labels"][label].is_null()).count()
     };
     let before = world.server.read(labelled);
     world.put(BINDINGS, binding_of("bank", "details", "green"));
-    world.converged().await;
-    let rule = world.any(RULES);
+    world.wait_until_converged().await;
+    let rule = world.first_key(RULES);
     world.server.inject(Fault::code(500).verb(Verb::Watch).plural(RULES).times(usize::MAX));
     world.server.close_watches();
-    world.edit(RULES, &rule.namespace, &rule.name, &json!({"metadata": {"labels": null}})).await;
+    world.kubectl_edit(RULES, &rule.namespace, &rule.name, &json!({"metadata": {"labels": null}})).await;
     let theirs = world.server.get(RULES, &rule.namespace, &rule.name);
     world.server.delete(BINDINGS, "bank", "details");
-    world.until("the rest is gone", |state| labelled(state) == before).await;
+    world.wait_until("the rest is gone", |state| labelled(state) == before).await;
     // Through the same queues: everything before it has been processed.
     world.put(BINDINGS, binding_of("shop", "later", "blue"));
-    world.reason(BINDINGS, "shop", "later", "Programmed", "Fine").await;
+    world.wait_for_reason(BINDINGS, "shop", "later", "Programmed", "Fine").await;
     assert_eq!(world.server.get(RULES, &rule.namespace, &rule.name), theirs);
     running.stop().await;
 }
 
 /// A service is not reported as withdrawn while a gateway admits callers. Nor is it if that stays so.
 #[tokio::test]
-async fn a_withdrawal_is_said_when_it_is_one() {
+async fn a_withdrawal_is_reported_when_it_is_complete() {
     for name in ["reviews", &["reviews"; 9].join(".")] {
         let world = World::new();
         world.put(
@@ -63,19 +63,19 @@ async fn a_withdrawal_is_said_when_it_is_one() {
             exposition("shop", name).of("reviews").alias("r").port(9080).fed("red").build(),
         );
         let running = world.start();
-        world.converged().await;
+        world.wait_until_converged().await;
         world.server.inject(Fault::code(403).verb(Verb::Delete).plural(GATEWAYS).times(1));
-        let_plaintext_in(&world);
+        allow_plaintext(&world);
         let mut stood = false;
         let withdrawn = |state: &State| {
             let object = state.get(EXPOSITIONS, "shop", name).expect("it is there");
             let said = condition(object, "Programmed");
-            let (stands, told) = (gateway(state).is_some(), is_told(&said));
+            let (stands, told) = (gateway(state).is_some(), names_leftover(&said));
             stood |= told;
             assert!(said["reason"] != "NotStrict" || told || !stands, "{said}");
             said["reason"] == "NotStrict" && !told
         };
-        world.until("it is withdrawn", withdrawn).await;
+        world.wait_until("it is withdrawn", withdrawn).await;
         assert!(stood, "it was never said that the gateway stood");
         running.stop().await;
     }
@@ -83,44 +83,46 @@ async fn a_withdrawal_is_said_when_it_is_one() {
 
 /// Istio uses an object that is being deleted like any other.
 #[tokio::test]
-async fn what_others_keep_is_said_to_be_there() {
+async fn objects_kept_by_finalizers_are_reported() {
     let world = World::new();
     world.put(EXPOSITIONS, exposing("shop", "reviews", "red"));
     let running = world.start();
-    world.converged().await;
-    let gateway = world.any(GATEWAYS);
+    world.wait_until_converged().await;
+    let gateway = world.first_key(GATEWAYS);
     let keep = |finalizers| json!({"metadata": {"finalizers": finalizers}});
-    world.edit(GATEWAYS, &gateway.namespace, &gateway.name, &keep(json!(["others.example/keep"]))).await;
-    let_plaintext_in(&world);
+    world
+        .kubectl_edit(GATEWAYS, &gateway.namespace, &gateway.name, &keep(json!(["others.example/keep"])))
+        .await;
+    allow_plaintext(&world);
     let told = |state: &State| {
         let object = state.get(EXPOSITIONS, "shop", "reviews").expect("it is there");
-        is_told(&condition(object, "Programmed"))
+        names_leftover(&condition(object, "Programmed"))
     };
-    world.until("it is kept", told).await;
-    world.edit(GATEWAYS, &gateway.namespace, &gateway.name, &keep(json!(null))).await;
-    world.until("it is gone", |state| !told(state)).await;
+    world.wait_until("it is kept", told).await;
+    world.kubectl_edit(GATEWAYS, &gateway.namespace, &gateway.name, &keep(json!(null))).await;
+    world.wait_until("it is gone", |state| !told(state)).await;
     assert_eq!(world.server.get(GATEWAYS, &gateway.namespace, &gateway.name), None);
     running.stop().await;
 }
 
 /// A user who may write Gateways in some namespace can give one the labels of any owner, and a finalizer.
 #[tokio::test]
-async fn a_strangers_object_holds_up_nobody() {
-    strangers_object(Namespaces::of(&["blue", "red", "green"])).await;
+async fn a_strangers_object_blocks_no_resource() {
+    check_strangers_object(Namespaces::from_names(&["blue", "red", "green"])).await;
 }
 
 /// That every namespace may be a fed namespace does not make each of them one.
 #[tokio::test]
-async fn nor_does_it_where_all_namespaces_may_be_fed_namespaces() {
-    strangers_object(Namespaces::All).await;
+async fn a_strangers_object_blocks_no_resource_if_all_namespaces_are_fed() {
+    check_strangers_object(Namespaces::All).await;
 }
 
-async fn strangers_object(fed: Namespaces) {
+async fn check_strangers_object(fed: Namespaces) {
     let world = World::new();
     world.put(EXPOSITIONS, exposing("shop", "reviews", "red"));
-    let scope = Scope { fed, ..options().scope };
-    let running = world.start_with(Options { scope, ..options() }, true);
-    world.converged().await;
+    let scope = NamespaceScope { fed, ..options().scope };
+    let running = world.start_with(ControllerOptions { scope, ..options() }, true);
+    world.wait_until_converged().await;
     let ours = world.server.read(|state| gateway(state).cloned()).expect("the exposition has a gateway");
     let theirs = json!({"apiVersion": ours["apiVersion"], "kind": ours["kind"], "spec": ours["spec"], "metadata":
         {"name": "theirs", "labels": ours["metadata"]["labels"], "finalizers": ["bank.example/keep"]}});
@@ -128,13 +130,15 @@ async fn strangers_object(fed: Namespaces) {
     let as_emcee = PatchParams::apply(FIELD_MANAGER);
     api.patch("theirs", &as_emcee, &Patch::Apply(theirs)).await.expect("it is written");
     let is_leaving = |object: &Value| !object["metadata"]["deletionTimestamp"].is_null();
-    world.until("it is deleted", |state| state.get(GATEWAYS, "bank", "theirs").is_some_and(is_leaving)).await;
+    world
+        .wait_until("it is deleted", |state| state.get(GATEWAYS, "bank", "theirs").is_some_and(is_leaving))
+        .await;
     // Through the same queues: everything before it has been processed.
     world.put(BINDINGS, binding_of("shop", "later", "green"));
-    world.reason(BINDINGS, "shop", "later", "Programmed", "Fine").await;
-    world.reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Fine").await;
-    world.leave(EXPOSITIONS, "shop", "reviews");
-    world.until("it is let go", |state| state.get(EXPOSITIONS, "shop", "reviews").is_none()).await;
+    world.wait_for_reason(BINDINGS, "shop", "later", "Programmed", "Fine").await;
+    world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Fine").await;
+    world.kubectl_delete(EXPOSITIONS, "shop", "reviews");
+    world.wait_until("it is let go", |state| state.get(EXPOSITIONS, "shop", "reviews").is_none()).await;
     assert!(world.server.get(GATEWAYS, "bank", "theirs").is_some(), "their finalizer keeps theirs");
     running.stop().await;
 }

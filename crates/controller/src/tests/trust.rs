@@ -5,22 +5,22 @@ use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
 
 use super::world::{EXPOSITIONS, FEDS, GATEWAYS, World, condition, exposing, options};
-use crate::Options;
+use crate::ControllerOptions;
 
 /// A Secret of any type closes the relationship while it exists. Only its name is read.
 #[tokio::test]
-async fn a_secret_that_replaces_the_ca_takes_the_gateways_servers_away() {
+async fn a_secret_that_shadows_the_ca_removes_the_gateway_servers() {
     let world = World::new();
     world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
     let running = world.start();
-    world.converged().await;
+    world.wait_until_converged().await;
     world.put("secrets", secret("blue", "blue-cacert").set("/type", "Opaque").build());
-    world.reason(FEDS, "blue", "blue", "CertificateValid", "ShadowedCA").await;
-    world.reason(FEDS, "blue", "blue", "Programmed", "ShadowedCA").await;
-    world.until("no server is left", |state| !state.list().any(|(key, _)| key.plural == GATEWAYS)).await;
+    world.wait_for_reason(FEDS, "blue", "blue", "CertificateValid", "ShadowedCA").await;
+    world.wait_for_reason(FEDS, "blue", "blue", "Programmed", "ShadowedCA").await;
+    world.wait_until("no server is left", |state| !state.list().any(|(key, _)| key.plural == GATEWAYS)).await;
     world.server.delete("secrets", "blue", "blue-cacert");
-    world.converged().await;
-    world.reason(FEDS, "blue", "blue", "CertificateValid", "Fine").await;
+    world.wait_until_converged().await;
+    world.wait_for_reason(FEDS, "blue", "blue", "CertificateValid", "Fine").await;
     running.stop().await;
 }
 
@@ -31,17 +31,17 @@ fn mesh_config(mesh: &str) -> Value {
     })
 }
 
-fn end_to_end() -> Value {
+fn passthrough_config() -> Value {
     passthrough("pass")
         .unset("/spec/tls_context_selector")
         .peer(Peer::new("m2", ["m2.example"]).trust_domains(["two.example"]))
         .build()
 }
 
-async fn is_accepted(world: &World, accepted: bool) {
+async fn wait_until_accepted(world: &World, accepted: bool) {
     let what = format!("two.example is accepted: {accepted}");
     world
-        .until(&what, |state| {
+        .wait_until(&what, |state| {
             let config = state.get(FEDS, "pass", "pass").cloned().unwrap_or_default();
             let said = condition(&config, "TrustDomainNotAccepted");
             condition(&config, "Accepted")["status"] == "True" && said.is_null() == accepted
@@ -52,18 +52,18 @@ async fn is_accepted(world: &World, accepted: bool) {
 #[tokio::test]
 async fn aliases_are_followed_in_istios_mesh_configuration() {
     let world = World::new();
-    world.put(FEDS, end_to_end());
+    world.put(FEDS, passthrough_config());
     world.put("configmaps", mesh_config("trustDomain: one.example"));
     let running = world.start();
-    is_accepted(&world, false).await;
+    wait_until_accepted(&world, false).await;
     world.put("configmaps", mesh_config("trustDomain: one.example\ntrustDomainAliases: [two.example]"));
-    is_accepted(&world, true).await;
+    wait_until_accepted(&world, true).await;
     // What cannot be read changes nothing: the next change is applied, and the previous one is not undone.
     world.put("configmaps", mesh_config("trustDomainAliases: 7"));
     world.put("configmaps", mesh_config("trustDomain: two.example"));
-    is_accepted(&world, true).await;
+    wait_until_accepted(&world, true).await;
     world.put("configmaps", mesh_config("trustDomain: one.example"));
-    is_accepted(&world, false).await;
+    wait_until_accepted(&world, false).await;
     running.stop().await;
 }
 
@@ -71,10 +71,10 @@ async fn aliases_are_followed_in_istios_mesh_configuration() {
 #[tokio::test]
 async fn aliases_that_are_given_by_a_flag_are_not_followed() {
     let world = World::new();
-    world.put(FEDS, end_to_end());
+    world.put(FEDS, passthrough_config());
     world.put("configmaps", mesh_config("trustDomainAliases: [other.example]"));
-    let given = Options { trust_domain_aliases: Some(vec!["two.example".into()]), ..options() };
+    let given = ControllerOptions { trust_domain_aliases: Some(vec!["two.example".into()]), ..options() };
     let running = world.start_with(given, true);
-    is_accepted(&world, true).await;
+    wait_until_accepted(&world, true).await;
     running.stop().await;
 }

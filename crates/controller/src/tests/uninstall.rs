@@ -8,34 +8,38 @@ use emcee_testkit::apiserver::{Fault, Verb};
 use serde_json::{Value, json};
 
 use super::world::{BINDINGS, EXPOSITIONS, FEDS, World, binding_of, exposing, options, plural};
-use crate::{Done, Extent, FINALIZER, Remnant, Uninstall};
+use crate::{FINALIZER, Orphan, Uninstall, UninstallEvent, UninstallExtent};
 
 /// Enough time for an API server in memory.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-async fn settled() -> World {
+async fn settled_world() -> World {
     let world = World::new();
     world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
     world.put(BINDINGS, binding_of("bank", "details", "red"));
     world.put(BINDINGS, binding_of("shop", "later", "green"));
     let running = world.start();
-    world.converged().await;
+    world.wait_until_converged().await;
     running.stop().await;
     world
 }
 
-async fn look(world: &World, extent: &Extent) -> Uninstall {
-    Uninstall::look(world.server.client(), &options(), extent).await.expect("it can be read")
+async fn prepare(world: &World, extent: &UninstallExtent) -> Uninstall {
+    Uninstall::prepare(world.server.client(), &options(), extent).await.expect("it can be read")
 }
 
-async fn uninstall(world: &World, extent: &Extent, patience: Duration) -> (Vec<Done>, Vec<Remnant>) {
+async fn uninstall(
+    world: &World,
+    extent: &UninstallExtent,
+    patience: Duration,
+) -> (Vec<UninstallEvent>, Vec<Orphan>) {
     let mut done = Vec::new();
-    let left = look(world, extent).await.carry_out(patience, &mut |one| done.push(one)).await;
+    let left = prepare(world, extent).await.execute(patience, &mut |one| done.push(one)).await;
     (done, left)
 }
 
 /// Returns what exists with Emcee's label: plural, namespace and name.
-fn managed(world: &World) -> Vec<String> {
+fn managed_objects(world: &World) -> Vec<String> {
     let label = |object: &Value| object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "emcee";
     world.server.read(|state| {
         let objects = state.list().filter(|(_, object)| label(object));
@@ -44,7 +48,7 @@ fn managed(world: &World) -> Vec<String> {
 }
 
 /// Returns the resources with Emcee's finalizer.
-fn bearers(world: &World) -> Vec<String> {
+fn finalizer_holders(world: &World) -> Vec<String> {
     let has = |object: &Value| {
         object["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|it| it == FINALIZER))
     };
@@ -54,73 +58,78 @@ fn bearers(world: &World) -> Vec<String> {
     })
 }
 
-fn relationship(name: &str) -> Extent {
-    Extent::Relationship(ObjectKey::new(name, name))
+fn relationship(name: &str) -> UninstallExtent {
+    UninstallExtent::Relationship(ObjectKey::new(name, name))
 }
 
 #[tokio::test]
-async fn everything_goes_in_the_reverse_order_and_users_resources_stay() {
-    let world = settled().await;
-    let before = managed(&world).len();
-    assert!(before > 10 && !bearers(&world).is_empty());
-    let (done, left) = uninstall(&world, &Extent::All, PATIENCE).await;
+async fn objects_are_removed_in_reverse_order_and_user_resources_stay() {
+    let world = settled_world().await;
+    let before = managed_objects(&world).len();
+    assert!(before > 10 && !finalizer_holders(&world).is_empty());
+    let (done, left) = uninstall(&world, &UninstallExtent::All, PATIENCE).await;
     assert_eq!(left, []);
-    assert_eq!((managed(&world), bearers(&world)), (vec![], vec![]));
+    assert_eq!((managed_objects(&world), finalizer_holders(&world)), (vec![], vec![]));
     let removed: Vec<_> = done
         .iter()
         .filter_map(|done| match done {
-            Done::Removed(object) => Some(object),
-            Done::Released(_) => None,
+            UninstallEvent::Removed(object) => Some(object),
+            UninstallEvent::FinalizerRemoved(_) => None,
         })
         .collect();
     assert_eq!(removed.len(), before);
     let place = |kind: &str| removed.iter().position(|object| object.kind == kind).expect(kind);
     assert!(matches!(removed[0].kind, "VirtualService" | "Service"), "facades first: {}", removed[0]);
     assert!(place("Gateway") < place("ServiceAccount") && place("Deployment") < place("NetworkPolicy"));
-    assert!(matches!(done.last(), Some(Done::Released(_))), "finalizers go last");
+    assert!(matches!(done.last(), Some(UninstallEvent::FinalizerRemoved(_))), "finalizers go last");
     for (plural, namespace, name) in
         [(FEDS, "blue", "blue"), (EXPOSITIONS, "shop", "reviews"), (BINDINGS, "bank", "details")]
     {
         assert!(world.server.get(plural, namespace, name).is_some(), "{name} is the user's");
     }
-    assert!(look(&world, &Extent::All).await.is_empty());
+    assert!(prepare(&world, &UninstallExtent::All).await.is_empty());
 }
 
 #[tokio::test]
-async fn one_relationship_goes_with_the_facades_of_its_bindings_and_no_others() {
-    let world = settled().await;
-    let before = managed(&world);
+async fn one_relationship_is_removed_with_the_facades_of_its_bindings() {
+    let world = settled_world().await;
+    let before = managed_objects(&world);
     let (_, left) = uninstall(&world, &relationship("red"), PATIENCE).await;
     assert_eq!(left, []);
-    let after = managed(&world);
+    let after = managed_objects(&world);
     let gone: Vec<_> = before.iter().filter(|object| !after.contains(object)).collect();
     assert!(gone.iter().any(|object| **object == "services bank/details-there"), "{gone:#?}");
     assert!(gone.iter().all(|it| it.contains(" red/") || it.contains(" bank/")), "{gone:#?}");
     assert!(after.iter().all(|it| !it.contains(" red/") && !it.contains(" bank/")), "{after:#?}");
-    assert!(!bearers(&world).contains(&"bank/details".to_owned()));
-    assert!(bearers(&world).contains(&"shop/reviews".to_owned()), "it has objects of another relationship");
+    assert!(!finalizer_holders(&world).contains(&"bank/details".to_owned()));
+    assert!(
+        finalizer_holders(&world).contains(&"shop/reviews".to_owned()),
+        "it has objects of another relationship"
+    );
     // What is left is what a controller would have without the relationship.
     world.server.delete(FEDS, "red", "red");
     world.server.delete(BINDINGS, "bank", "details");
     let running = world.start();
-    world.converged().await;
+    world.wait_until_converged().await;
     running.stop().await;
-    assert_eq!(managed(&world), after);
+    assert_eq!(managed_objects(&world), after);
 }
 
 #[tokio::test]
-async fn what_is_somebody_elses_stays() {
-    let world = settled().await;
+async fn foreign_objects_stay() {
+    let world = settled_world().await;
     let service = world.server.get("services", "bank", "details-there").expect("a facade");
-    world.edit("services", "bank", "details-there", &json!({"spec": {"selector": {"app": "mine"}}})).await;
+    world
+        .kubectl_edit("services", "bank", "details-there", &json!({"spec": {"selector": {"app": "mine"}}}))
+        .await;
     let copy = json!({"apiVersion": "v1", "kind": "Service", "spec": {},
         "metadata": {"name": "copy", "namespace": "bank", "labels": service["metadata"]["labels"]}});
     world.put("services", copy);
-    let kept: Vec<_> = look(&world, &Extent::All)
+    let kept: Vec<_> = prepare(&world, &UninstallExtent::All)
         .await
-        .kept()
+        .kept_objects()
         .iter()
-        .map(|it| (it.object.to_string(), it.why.clone()))
+        .map(|it| (it.object.to_string(), it.reason.clone()))
         .collect();
     let copied = "has Emcee's label but another field manager wrote it; it stays in effect (delete it, or hand it over \
         to Emcee: `kubectl -n bank get services copy -o yaml | kubectl apply --server-side --field-manager emcee -f -`)";
@@ -131,64 +140,68 @@ async fn what_is_somebody_elses_stays() {
             ("Service bank/details-there".to_owned(), "was taken over by a user".to_owned()),
         ]
     );
-    let (_, left) = uninstall(&world, &Extent::All, PATIENCE).await;
+    let (_, left) = uninstall(&world, &UninstallExtent::All, PATIENCE).await;
     assert_eq!(left, []);
-    assert_eq!(managed(&world), ["services bank/copy", "services bank/details-there"]);
+    assert_eq!(managed_objects(&world), ["services bank/copy", "services bank/details-there"]);
 }
 
 #[tokio::test]
-async fn a_namespace_in_which_a_finalizer_of_another_hand_waits_does_not_hang() {
-    let world = settled().await;
+async fn foreign_finalizers_stay_on_user_resources() {
+    let world = settled_world().await;
     let both = json!({"metadata": {"finalizers": [FINALIZER, "example.com/theirs"]}});
-    world.edit(BINDINGS, "shop", "later", &both).await;
-    uninstall(&world, &Extent::All, PATIENCE).await;
+    world.kubectl_edit(BINDINGS, "shop", "later", &both).await;
+    uninstall(&world, &UninstallExtent::All, PATIENCE).await;
     let binding = world.server.get(BINDINGS, "shop", "later").expect("the user's");
     assert_eq!(binding["metadata"]["finalizers"], json!(["example.com/theirs"]));
 }
 
 #[tokio::test]
-async fn what_changes_meanwhile_is_judged_again() {
-    let world = settled().await;
+async fn concurrent_changes_are_retried() {
+    let world = settled_world().await;
     world.server.inject(Fault::code(409).verb(Verb::Delete).times(3));
     world.server.inject(Fault::code(409).verb(Verb::Patch).times(2));
-    let (_, left) = uninstall(&world, &Extent::All, PATIENCE).await;
-    assert_eq!((left, managed(&world), bearers(&world)), (vec![], vec![], vec![]));
+    let (_, left) = uninstall(&world, &UninstallExtent::All, PATIENCE).await;
+    assert_eq!((left, managed_objects(&world), finalizer_holders(&world)), (vec![], vec![], vec![]));
 }
 
 #[tokio::test]
-async fn what_cannot_be_removed_is_left_and_said_and_keeps_its_resource() {
-    let world = settled().await;
+async fn undeletable_objects_are_reported_and_keep_the_finalizer() {
+    let world = settled_world().await;
     world.server.inject(
         Fault::code(403).verb(Verb::Delete).plural(&plural(GeneratedKind::ServiceEntry)).times(usize::MAX),
     );
-    let (_, left) = uninstall(&world, &Extent::All, PATIENCE).await;
-    let entries = managed(&world);
+    let (_, left) = uninstall(&world, &UninstallExtent::All, PATIENCE).await;
+    let entries = managed_objects(&world);
     assert!(!entries.is_empty() && entries.iter().all(|it| it.starts_with("serviceentries")), "{entries:#?}");
-    assert!(left.iter().any(|it| it.object.kind == "ServiceEntry" && it.why.contains("(403)")), "{left:#?}");
+    assert!(
+        left.iter().any(|it| it.object.kind == "ServiceEntry" && it.reason.contains("(403)")),
+        "{left:#?}"
+    );
     assert!(left.iter().any(|it| it.object.kind == "ServiceBinding"), "{left:#?}");
-    assert_eq!(bearers(&world), ["bank/details"]);
+    assert_eq!(finalizer_holders(&world), ["bank/details"]);
 }
 
 #[tokio::test]
-async fn what_somebodys_finalizer_keeps_is_said_in_time() {
-    let world = settled().await;
+async fn objects_kept_by_finalizers_are_reported_in_time() {
+    let world = settled_world().await;
     let mine = json!({"metadata": {"finalizers": ["example.com/theirs"]}});
-    world.edit("services", "bank", "details-there", &mine).await;
-    let (_, left) = uninstall(&world, &Extent::All, Duration::ZERO).await;
+    world.kubectl_edit("services", "bank", "details-there", &mine).await;
+    let (_, left) = uninstall(&world, &UninstallExtent::All, Duration::ZERO).await;
     let [left] = left.as_slice() else { panic!("{left:#?}") };
     assert_eq!(left.object.to_string(), "Service bank/details-there");
-    assert!(left.why.contains("finalizer of another controller"), "{left:?}");
+    assert!(left.reason.contains("finalizer of another controller"), "{left:?}");
 }
 
 #[tokio::test]
 async fn a_shared_facade_stays_for_the_other_relationship() {
-    let world = settled().await;
+    let world = settled_world().await;
     let mut second = binding_of("bank", "second", "green");
     second["spec"]["alias"] = "details-there".into();
     second["spec"]["port"] = 9081.into();
     world.put(BINDINGS, second);
-    let kept = look(&world, &relationship("red")).await;
-    let shared: Vec<_> = kept.kept().iter().map(|it| format!("{} {}", it.object, it.why)).collect();
+    let kept = prepare(&world, &relationship("red")).await;
+    let shared: Vec<_> =
+        kept.kept_objects().iter().map(|it| format!("{} {}", it.object, it.reason)).collect();
     assert!(
         shared.contains(&"Service bank/details-there is shared with ServiceBinding bank/second".to_owned()),
         "{shared:#?}"

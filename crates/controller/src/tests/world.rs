@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::apply::{Body, is_as_wanted};
-use crate::observe::fact::{Fact, ObjectId};
+use crate::apply::{DesiredObject, matches_desired};
+use crate::observe::fact::{ObjectId, WatchUpdate};
 use crate::parse::{self, UserKind};
 use crate::translate::Model;
-use crate::{Controller, Metrics, Namespaces, Options, Scope};
+use crate::{Controller, ControllerOptions, Metrics, NamespaceScope, Namespaces};
 
 /// Time limit of everything.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -31,7 +31,7 @@ pub(super) struct World {
 }
 
 /// A controller that runs.
-pub(super) struct Running {
+pub(super) struct RunningController {
     leads: watch::Sender<bool>,
     end: Option<tokio::sync::oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -43,11 +43,11 @@ pub(super) const BINDINGS: &str = "servicebindings.mm.ibm.istio.io";
 pub(super) const GATEWAYS: &str = "gateways.networking.istio.io";
 pub(super) const RULES: &str = "destinationrules.networking.istio.io";
 
-pub(super) fn options() -> Options {
-    Options {
+pub(super) fn options() -> ControllerOptions {
+    ControllerOptions {
         namespace: "emcee-system".into(),
         identity: "test".into(),
-        scope: Scope { watch: Namespaces::All, fed: Namespaces::All, gateway: BTreeSet::default() },
+        scope: NamespaceScope { watch: Namespaces::All, fed: Namespaces::All, gateway: BTreeSet::default() },
         trust_domain: None,
         trust_domain_aliases: None,
         cluster_domain: "cluster.local".into(),
@@ -92,7 +92,7 @@ impl World {
 
     /// Returns the key of the first object of a kind. There must be one.
     #[track_caller]
-    pub(super) fn any(&self, plural: &str) -> server::Key {
+    pub(super) fn first_key(&self, plural: &str) -> server::Key {
         let first =
             |state: &State| state.list().map(|(key, _)| key).find(|key| key.plural == plural).cloned();
         self.server.read(first).expect(plural)
@@ -109,7 +109,7 @@ impl World {
     }
 
     /// Changes an object as `kubectl edit` does.
-    pub(super) async fn edit(&self, plural: &str, namespace: &str, name: &str, patch: &Value) {
+    pub(super) async fn kubectl_edit(&self, plural: &str, namespace: &str, name: &str, patch: &Value) {
         let object = self.server.get(plural, namespace, name).unwrap_or_default();
         let api = self.api(plural, namespace, object);
         let by = PatchParams { field_manager: Some("kubectl-edit".into()), ..PatchParams::default() };
@@ -118,7 +118,7 @@ impl World {
     }
 
     /// Deletes an object as `kubectl delete` does: with a finalizer, it is only marked.
-    pub(super) fn leave(&self, plural: &str, namespace: &str, name: &str) {
+    pub(super) fn kubectl_delete(&self, plural: &str, namespace: &str, name: &str) {
         let Some(mut object) = self.server.get(plural, namespace, name) else { return };
         if object["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty()) {
             object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
@@ -128,17 +128,17 @@ impl World {
         }
     }
 
-    pub(super) fn start(&self) -> Running {
+    pub(super) fn start(&self) -> RunningController {
         self.start_as(true)
     }
 
     /// Starts a controller, as leader or not.
-    pub(super) fn start_as(&self, leads: bool) -> Running {
+    pub(super) fn start_as(&self, leads: bool) -> RunningController {
         self.start_with(options(), leads)
     }
 
     /// Starts a controller with other options.
-    pub(super) fn start_with(&self, options: Options, leads: bool) -> Running {
+    pub(super) fn start_with(&self, options: ControllerOptions, leads: bool) -> RunningController {
         let (leads, leader) = watch::channel(leads);
         let (end, ended) = tokio::sync::oneshot::channel();
         let mut controller = Controller::new(self.server.client(), options, Metrics::unregistered());
@@ -146,11 +146,11 @@ impl World {
             let end = async { drop(ended.await) };
             controller.run(leader, end).await.expect("watches do not end");
         });
-        Running { leads, end: Some(end), task }
+        RunningController { leads, end: Some(end), task }
     }
 
     /// Waits until the cluster is exactly as its resources ask for, and their statuses say so.
-    pub(super) async fn converged(&self) {
+    pub(super) async fn wait_until_converged(&self) {
         let mut last = Vec::new();
         let done = self.server.until(|state| {
             last = differences(state);
@@ -161,15 +161,22 @@ impl World {
     }
 
     /// Waits until the state satisfies a condition.
-    pub(super) async fn until(&self, what: &str, is: impl FnMut(&State) -> bool) {
+    pub(super) async fn wait_until(&self, what: &str, is: impl FnMut(&State) -> bool) {
         let done = tokio::time::timeout(PATIENCE, self.server.until(is)).await;
         assert!(done.is_ok(), "{what}: not after {} s", PATIENCE.as_secs());
     }
 
     /// Waits until a condition of a resource has this reason.
-    pub(super) async fn reason(&self, plural: &str, namespace: &str, name: &str, type_: &str, reason: &str) {
+    pub(super) async fn wait_for_reason(
+        &self,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+        type_: &str,
+        reason: &str,
+    ) {
         let what = format!("{type_} of {plural} {namespace}/{name} is {reason}");
-        self.until(&what, |state| {
+        self.wait_until(&what, |state| {
             let object = state.get(plural, namespace, name);
             object.is_some_and(|object| condition(object, type_)["reason"] == reason)
         })
@@ -177,8 +184,8 @@ impl World {
     }
 }
 
-impl Running {
-    pub(super) fn lead(&self, leads: bool) {
+impl RunningController {
+    pub(super) fn set_leading(&self, leads: bool) {
         self.leads.send_replace(leads);
     }
 
@@ -206,8 +213,8 @@ pub(super) fn condition(object: &Value, type_: &str) -> Value {
 fn differences(state: &State) -> Vec<String> {
     let mut model = Model::new(&options());
     let changes = state.list().flat_map(|(key, object)| changes(&mut model, &key.plural, object)).collect();
-    model.update(changes);
-    let mut wanted = wanted(&model);
+    model.apply_changes(changes);
+    let mut wanted = desired_objects(&model);
     let mut found = Vec::new();
     for (key, object) in state.list() {
         let managed = object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "emcee";
@@ -216,19 +223,19 @@ fn differences(state: &State) -> Vec<String> {
         };
         let id = ObjectId { kind, key: ObjectKey::new(&key.namespace, &key.name) };
         match wanted.remove(&id) {
-            Some(body) if is_as_wanted(kind, object, &body.value) => {}
-            Some(body) => found.push(format!("{key:?} differs: {object} is not {}", body.value)),
+            Some(body) if matches_desired(kind, object, &body.manifest) => {}
+            Some(body) => found.push(format!("{key:?} differs: {object} is not {}", body.manifest)),
             None if managed => found.push(format!("{key:?} is left")),
             None => {}
         }
     }
     found.extend(wanted.into_keys().map(|id| format!("{id:?} is missing")));
-    found.extend(unsaid(state));
+    found.extend(unready_resources(state));
     found
 }
 
 /// Returns the resources without a status of their current generation, or being deleted.
-fn unsaid(state: &State) -> Vec<String> {
+fn unready_resources(state: &State) -> Vec<String> {
     let resources = state.list().filter(|(key, _)| key.plural.ends_with(".mm.ibm.istio.io"));
     let unsaid = resources.filter(|(_, object)| {
         let metadata = &object["metadata"];
@@ -239,7 +246,7 @@ fn unsaid(state: &State) -> Vec<String> {
     unsaid.map(|(key, object)| format!("{key:?}: {} {}", object["metadata"], object["status"])).collect()
 }
 
-fn wanted(model: &Model) -> BTreeMap<ObjectId, Body> {
+fn desired_objects(model: &Model) -> BTreeMap<ObjectId, DesiredObject> {
     let units: Vec<&Unit> = model.translation().units().collect();
     let objects = units.into_iter().flat_map(|unit| {
         let uid = model.resource(unit).map(|known| known.uid.clone());
@@ -249,7 +256,7 @@ fn wanted(model: &Model) -> BTreeMap<ObjectId, Body> {
     objects
         .map(|(object, uid)| {
             let id = ObjectId { kind: object.kind(), key: ObjectKey::new(&object.namespace, &object.name) };
-            (id, Body::of(&object, uid.as_ref()))
+            (id, DesiredObject::from_object(&object, uid.as_ref()))
         })
         .collect()
 }
@@ -266,24 +273,26 @@ fn changes(model: &mut Model, plural: &str, object: &Value) -> Vec<InputChange> 
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
     let key = ObjectKey::new(&text("namespace"), &text("name"));
     let dynamic = || serde_json::from_value::<DynamicObject>(object.clone()).ok();
-    let user = |kind| Some(parse::resource(kind, &key, dynamic()));
+    let user = |kind| Some(parse::resource_update(kind, &key, dynamic()));
     let fact = match plural {
         FEDS => user(UserKind::MeshFedConfig),
         EXPOSITIONS => user(UserKind::ServiceExposition),
         BINDINGS => user(UserKind::ServiceBinding),
-        "services" => Some(parse::service(&key, serde_json::from_value(object.clone()).ok().as_ref())),
-        "secrets" => Some(parse::secret(&key, serde_json::from_value(object.clone()).ok().as_ref())),
+        "services" => Some(parse::service_update(&key, serde_json::from_value(object.clone()).ok().as_ref())),
+        "secrets" => Some(parse::secret_update(&key, serde_json::from_value(object.clone()).ok().as_ref())),
         "deployments.apps" => {
-            Some(parse::deployment(&key, serde_json::from_value(object.clone()).ok().as_ref()))
+            Some(parse::deployment_update(&key, serde_json::from_value(object.clone()).ok().as_ref()))
         }
-        "peerauthentications.security.istio.io" => Some(parse::peer_authentication(&key, dynamic())),
-        "workloadentries.networking.istio.io" => Some(parse::workload_entry(&key, dynamic())),
-        "destinationrules.networking.istio.io" => parse::destination_rule("cluster.local", &key, dynamic()),
+        "peerauthentications.security.istio.io" => Some(parse::peer_authentication_update(&key, dynamic())),
+        "workloadentries.networking.istio.io" => Some(parse::workload_entry_update(&key, dynamic())),
+        "destinationrules.networking.istio.io" => {
+            parse::destination_rule_update("cluster.local", &key, dynamic())
+        }
         _ => None,
     };
     match fact {
-        Some(Fact::Input(change)) => vec![change],
-        Some(Fact::Resource(resource)) => model.note(*resource),
+        Some(WatchUpdate::Input(change)) => vec![change],
+        Some(WatchUpdate::Resource(resource)) => model.record_resource(*resource),
         _ => Vec::new(),
     }
 }

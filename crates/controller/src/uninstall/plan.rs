@@ -11,35 +11,35 @@ use emcee_core::plan::GeneratedKind;
 use emcee_core::uid::Uid;
 use kube::api::DynamicObject;
 
-use super::{Extent, Remnant};
+use super::{Orphan, UninstallExtent};
 use crate::FINALIZER;
-use crate::apply::hand_over;
-use crate::observe::fact::{Live, ObjectId, Origin, OwnerLabels, Version};
+use crate::apply::hand_over_hint;
+use crate::observe::fact::{LiveObject, ObjectId, ObjectOrigin, OwnerLabels, ResourceVersion};
 use crate::parse::UserKind;
 
 /// What to remove, and what stays.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct UninstallPlan {
     /// Objects to remove, by the phase in which they go.
-    pub(super) phases: BTreeMap<(u8, usize), Vec<Target>>,
+    pub(super) phases: BTreeMap<(u8, usize), Vec<DeletionTarget>>,
     /// User resources that have the finalizer and lose it.
-    pub(super) bearers: Vec<Bearer>,
+    pub(super) finalizer_holders: Vec<FinalizerHolder>,
     /// Objects that stay, and the reasons.
-    pub(super) kept: Vec<Remnant>,
+    pub(super) kept: Vec<Orphan>,
 }
 
 /// An object to remove.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct DeletionTarget {
     pub(super) id: ObjectId,
     pub(super) uid: Uid,
-    pub(super) version: Version,
+    pub(super) version: ResourceVersion,
     pub(super) owner: OwnerLabels,
 }
 
 /// A user's resource with Emcee's finalizer.
 #[derive(Debug)]
-pub(super) struct Bearer {
+pub(super) struct FinalizerHolder {
     pub(super) kind: UserKind,
     pub(super) key: ObjectKey,
     pub(super) owner: Option<OwnerLabels>,
@@ -47,49 +47,49 @@ pub(super) struct Bearer {
 
 /// What an uninstall knows of a user's resource.
 #[derive(Debug)]
-pub(super) struct Resource {
+pub(super) struct UninstallResource {
     kind: UserKind,
     key: ObjectKey,
-    finalizer: bool,
+    has_finalizer: bool,
     /// Relationships that the resource selects. For a MeshFedConfig, the labels by which it is selected.
     labels: Option<Labels>,
     /// Host that a binding gives to applications.
     facade: Option<String>,
 }
 
-impl Plan {
+impl UninstallPlan {
     /// Reports whether an object has the finalizer itself: a ServiceExposition that was created for a
     /// Service, or a ServiceBinding for an announcement.
-    pub(super) fn is_borne(&self, target: &Target) -> bool {
+    pub(super) fn is_finalizer_holder(&self, target: &DeletionTarget) -> bool {
         matches!(target.id.kind, GeneratedKind::ServiceExposition | GeneratedKind::ServiceBinding)
-            && self.bearers.iter().any(|bearer| bearer.name() == target.name())
+            && self.finalizer_holders.iter().any(|bearer| bearer.object_ref() == target.object_ref())
     }
 }
 
-impl Target {
-    fn of(live: Live) -> Self {
+impl DeletionTarget {
+    fn from_live(live: LiveObject) -> Self {
         Self { id: live.id, uid: live.uid, version: live.version, owner: live.owner }
     }
 
-    pub(super) fn name(&self) -> ObjectRef {
+    pub(super) fn object_ref(&self) -> ObjectRef {
         ObjectRef { kind: self.id.kind.as_str(), key: self.id.key.clone() }
     }
 
     /// Returns the phase of the removal: the reverse order of applying.
-    fn phase(&self) -> (u8, usize) {
+    fn deletion_phase(&self) -> (u8, usize) {
         // `Kind::ALL` is in the order of applying.
         let place = GeneratedKind::ALL.iter().position(|kind| *kind == self.id.kind).unwrap_or_default();
-        (u8::MAX - self.owner.class(), GeneratedKind::ALL.len() - place)
+        (u8::MAX - self.owner.apply_class(), GeneratedKind::ALL.len() - place)
     }
 }
 
-impl Bearer {
-    pub(super) fn name(&self) -> ObjectRef {
-        name(self.kind, &self.key)
+impl FinalizerHolder {
+    pub(super) fn object_ref(&self) -> ObjectRef {
+        resource_ref(self.kind, &self.key)
     }
 }
 
-fn name(kind: UserKind, key: &ObjectKey) -> ObjectRef {
+fn resource_ref(kind: UserKind, key: &ObjectKey) -> ObjectRef {
     let kind = match kind {
         UserKind::MeshFedConfig => "MeshFedConfig",
         UserKind::ServiceExposition => "ServiceExposition",
@@ -98,10 +98,10 @@ fn name(kind: UserKind, key: &ObjectKey) -> ObjectRef {
     ObjectRef { kind, key: key.clone() }
 }
 
-impl Resource {
+impl UninstallResource {
     /// Creates the summary of a resource. Of an invalid one only the key is known: nothing was created for
     /// it.
-    pub(super) fn of(kind: UserKind, object: &DynamicObject) -> Self {
+    pub(super) fn from_object(kind: UserKind, object: &DynamicObject) -> Self {
         let metadata = &object.metadata;
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
         let value = serde_json::to_value(object).unwrap_or_default();
@@ -114,14 +114,14 @@ impl Resource {
         Self {
             kind,
             key: ObjectKey::new(&text(&metadata.namespace), &text(&metadata.name)),
-            finalizer: metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER),
+            has_finalizer: metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER),
             labels,
             facade: binding.map(|binding| binding.facade),
         }
     }
 
-    fn name(&self) -> ObjectRef {
-        name(self.kind, &self.key)
+    fn object_ref(&self) -> ObjectRef {
+        resource_ref(self.kind, &self.key)
     }
 
     fn selects(&self, fed_config: &Labels) -> bool {
@@ -130,58 +130,66 @@ impl Resource {
 }
 
 /// Reports whether Emcee wrote the object, and no other client has taken it over since.
-pub(super) fn is_ours(live: &Live) -> bool {
+pub(super) fn is_written_by_emcee(live: &LiveObject) -> bool {
     let owned = [labels::OWNER_KIND, labels::OWNER_NAMESPACE, labels::OWNER_NAME];
-    label(live, labels::MANAGED_BY) == labels::MANAGED_BY_EMCEE
-        && owned.iter().all(|name| !label(live, name).is_empty())
-        && live.origin() == Origin::Emcee
+    label_text(live, labels::MANAGED_BY) == labels::MANAGED_BY_EMCEE
+        && owned.iter().all(|name| !label_text(live, name).is_empty())
+        && live.origin() == ObjectOrigin::Emcee
 }
 
 /// Reports whether the object exists for this MeshFedConfig.
-fn is_labelled(live: &Live, fed_config: &ObjectKey) -> bool {
+fn is_for_relationship(live: &LiveObject, fed_config: &ObjectKey) -> bool {
     let name = format!("{}.{}", fed_config.namespace, fed_config.name);
-    label(live, labels::MESH_FED_CONFIG) == names::label_value(&name)
+    label_text(live, labels::MESH_FED_CONFIG) == names::label_value(&name)
 }
 
-fn label<'l>(live: &'l Live, name: &str) -> &'l str {
+fn label_text<'l>(live: &'l LiveObject, name: &str) -> &'l str {
     live.body["metadata"]["labels"][name].as_str().unwrap_or_default()
 }
 
 /// Decides what to remove, and what stays.
-pub(super) fn plan(extent: &Extent, objects: Vec<Live>, resources: &[Resource]) -> Plan {
-    let mut plan = Plan::default();
+pub(super) fn build_plan(
+    extent: &UninstallExtent,
+    objects: Vec<LiveObject>,
+    resources: &[UninstallResource],
+) -> UninstallPlan {
+    let mut plan = UninstallPlan::default();
     let mut staying = HashSet::new();
-    let scope = Scope::of(extent, &objects, resources);
+    let scope = RemovalScope::from_extent(extent, &objects, resources);
     for live in objects {
-        let why = match (scope.has(&live), is_ours(&live)) {
-            (Membership::Others, _) => {
+        let why = match (scope.decide_object(&live), is_written_by_emcee(&live)) {
+            (RemovalDecision::Skip, _) => {
                 // Its owner has objects of other relationships, and needs the finalizer for them.
                 staying.insert(live.owner);
                 continue;
             }
-            (_, false) if live.released => "was taken over by a user".to_owned(),
+            (_, false) if live.taken_over_by_user => "was taken over by a user".to_owned(),
             (_, false) => format!(
                 "has Emcee's label but another field manager wrote it; it stays in effect ({})",
-                hand_over(&live.id)
+                hand_over_hint(&live.id)
             ),
-            (Membership::Shared(with), true) => format!("is shared with {with}"),
-            (Membership::Own, true) => {
-                let target = Target::of(live);
-                plan.phases.entry(target.phase()).or_default().push(target);
+            (RemovalDecision::Shared(with), true) => format!("is shared with {with}"),
+            (RemovalDecision::Remove, true) => {
+                let target = DeletionTarget::from_live(live);
+                plan.phases.entry(target.deletion_phase()).or_default().push(target);
                 continue;
             }
         };
-        plan.kept.push(Remnant { object: ObjectRef { kind: live.id.kind.as_str(), key: live.id.key }, why });
+        plan.kept.push(Orphan {
+            object: ObjectRef { kind: live.id.kind.as_str(), key: live.id.key },
+            reason: why,
+        });
     }
     for targets in plan.phases.values_mut() {
         targets.sort_by(|a, b| a.id.cmp(&b.id));
     }
     plan.kept.sort_by(|a, b| a.object.cmp(&b.object));
-    let bearers = resources.iter().filter(|resource| resource.finalizer && scope.concerns(resource));
-    plan.bearers = bearers
+    let bearers =
+        resources.iter().filter(|resource| resource.has_finalizer && scope.includes_resource(resource));
+    plan.finalizer_holders = bearers
         .map(|resource| {
             let owner = OwnerLabels::of_resource(&resource.kind.unit(resource.key.clone()));
-            Bearer { kind: resource.kind, key: resource.key.clone(), owner }
+            FinalizerHolder { kind: resource.kind, key: resource.key.clone(), owner }
         })
         .filter(|bearer| bearer.owner.as_ref().is_none_or(|owner| !staying.contains(owner)))
         .collect();
@@ -189,29 +197,34 @@ pub(super) fn plan(extent: &Extent, objects: Vec<Live>, resources: &[Resource]) 
 }
 
 /// Whether an object is removed.
-enum Membership {
-    Own,
+enum RemovalDecision {
+    Remove,
     /// It would be, but another binding uses it, too.
     Shared(ObjectRef),
-    Others,
+    Skip,
 }
 
 /// The owners whose objects are removed.
-struct Scope<'r> {
+struct RemovalScope<'r> {
     /// MeshFedConfig, and the labels by which it is selected; `None` for everything.
     relationship: Option<(&'r ObjectKey, Option<&'r Labels>)>,
     /// Owners of objects that exist for the relationship.
     owners: HashSet<OwnerLabels>,
     /// Bindings of each facade, by its namespace and its name as in labels.
-    facades: HashMap<(&'r str, String), Vec<&'r Resource>>,
+    facades: HashMap<(&'r str, String), Vec<&'r UninstallResource>>,
 }
 
-impl<'r> Scope<'r> {
-    fn of(extent: &'r Extent, objects: &[Live], resources: &'r [Resource]) -> Self {
-        let Extent::Relationship(key) = extent else {
+impl<'r> RemovalScope<'r> {
+    fn from_extent(
+        extent: &'r UninstallExtent,
+        objects: &[LiveObject],
+        resources: &'r [UninstallResource],
+    ) -> Self {
+        let UninstallExtent::Relationship(key) = extent else {
             return Self { relationship: None, owners: HashSet::new(), facades: HashMap::new() };
         };
-        let is_it = |resource: &&Resource| resource.kind == UserKind::MeshFedConfig && resource.key == *key;
+        let is_it =
+            |resource: &&UninstallResource| resource.kind == UserKind::MeshFedConfig && resource.key == *key;
         let labels = resources.iter().find(is_it).and_then(|resource| resource.labels.as_ref());
         let mut facades: HashMap<_, Vec<_>> = HashMap::new();
         for resource in resources {
@@ -220,11 +233,12 @@ impl<'r> Scope<'r> {
                 facades.entry(name).or_default().push(resource);
             }
         }
-        let owners = objects.iter().filter(|live| is_labelled(live, key)).map(|live| live.owner.clone());
+        let owners =
+            objects.iter().filter(|live| is_for_relationship(live, key)).map(|live| live.owner.clone());
         Self { relationship: Some((key, labels)), owners: owners.collect(), facades }
     }
 
-    fn concerns(&self, resource: &Resource) -> bool {
+    fn includes_resource(&self, resource: &UninstallResource) -> bool {
         let Some((key, labels)) = self.relationship else { return true };
         let owner = || OwnerLabels::of_resource(&resource.kind.unit(resource.key.clone()));
         match resource.kind {
@@ -235,24 +249,27 @@ impl<'r> Scope<'r> {
         }
     }
 
-    fn has(&self, live: &Live) -> Membership {
-        let Some((key, _)) = self.relationship else { return Membership::Own };
+    fn decide_object(&self, live: &LiveObject) -> RemovalDecision {
+        let Some((key, _)) = self.relationship else { return RemovalDecision::Remove };
         match live.owner.is_facade() {
-            true => self.has_facade(label(live, labels::OWNER_NAMESPACE), label(live, labels::OWNER_NAME)),
-            false if is_labelled(live, key) => Membership::Own,
-            false => Membership::Others,
+            true => self.decide_facade(
+                label_text(live, labels::OWNER_NAMESPACE),
+                label_text(live, labels::OWNER_NAME),
+            ),
+            false if is_for_relationship(live, key) => RemovalDecision::Remove,
+            false => RemovalDecision::Skip,
         }
     }
 
     /// Returns whether a facade is removed. Its labels do not name relationships, so its bindings decide.
-    fn has_facade(&self, namespace: &str, name: &str) -> Membership {
+    fn decide_facade(&self, namespace: &str, name: &str) -> RemovalDecision {
         let bindings = self.facades.get(&(namespace, name.to_owned()));
-        let (own, others): (Vec<&Resource>, Vec<&Resource>) =
-            bindings.into_iter().flatten().partition(|binding| self.concerns(binding));
+        let (own, others): (Vec<&UninstallResource>, Vec<&UninstallResource>) =
+            bindings.into_iter().flatten().partition(|binding| self.includes_resource(binding));
         match (own.as_slice(), others.as_slice()) {
-            ([], _) => Membership::Others,
-            (_, []) => Membership::Own,
-            (_, [other, ..]) => Membership::Shared(other.name()),
+            ([], _) => RemovalDecision::Skip,
+            (_, []) => RemovalDecision::Remove,
+            (_, [other, ..]) => RemovalDecision::Shared(other.object_ref()),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
-use emcee_controller::Offers;
+use emcee_controller::CatalogueState;
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -20,7 +20,7 @@ const PIECE: usize = 64 * 1024;
 const WAITING: usize = 2;
 
 /// Responds with the catalogue as JSON. `held` is dropped when all chunks have been produced or the client is gone.
-pub(super) fn json(held: impl Send + 'static, offers: Offers) -> Response {
+pub(super) fn json(held: impl Send + 'static, offers: CatalogueState) -> Response {
     let (sender, pieces) = mpsc::channel(WAITING);
     // `serde_json` writes synchronously, and the channel blocks while a slow client reads.
     spawn_blocking(move || {

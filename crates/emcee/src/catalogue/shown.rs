@@ -4,14 +4,14 @@
 //! The output must equal that of the derived serializers, including which empty fields are left out. A test compares
 //! them.
 
-use emcee_controller::Offers;
+use emcee_controller::CatalogueState;
 use emcee_core::catalogue::{CatalogueReport, PeerReport, PeerSyncState, RefusedAnnouncement as Refusal};
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 use super::{Announced, Refused, Service, standing};
 
 /// Serializes as a [`CatalogueView`](super::CatalogueView).
-pub(super) struct Catalogue<'a>(pub(super) &'a Offers);
+pub(super) struct Catalogue<'a>(pub(super) &'a CatalogueState);
 
 /// Serializes as a [`RelationshipView`](super::RelationshipView).
 struct Relationship<'a>(&'a CatalogueReport);
@@ -31,8 +31,8 @@ impl<T, S: Serialize> Serialize for Each<'_, T, S> {
 impl Serialize for Catalogue<'_> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
         let mut shown = serializer.serialize_struct("Catalogue", 2)?;
-        shown.serialize_field("follows", &self.0.follows)?;
-        let relationships: Vec<_> = self.0.listings.iter().map(Relationship).collect();
+        shown.serialize_field("follows", &self.0.follows_peers)?;
+        let relationships: Vec<_> = self.0.reports.iter().map(Relationship).collect();
         shown.serialize_field("relationships", &relationships)?;
         shown.end()
     }
@@ -134,7 +134,7 @@ mod tests {
                 peer("m4", Some(PeerSyncState::PENDING)),
             ],
         };
-        let offers = Offers { follows: true, listings: vec![listing] };
+        let offers = CatalogueState { follows_peers: true, reports: vec![listing] };
         let whole = serde_json::to_string(&super::super::Catalogue::of(&offers)).unwrap();
         assert_eq!(serde_json::to_string(&Catalogue(&offers)).unwrap(), whole);
     }

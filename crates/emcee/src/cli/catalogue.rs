@@ -7,7 +7,7 @@ mod table;
 
 use anyhow::Context as _;
 use clap::Args;
-use emcee_controller::Offers;
+use emcee_controller::CatalogueState;
 
 use self::admin::AdminArgs;
 use self::remote::RemoteArgs;
@@ -80,7 +80,7 @@ fn look(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow::Result<Outco
         Ok(found) => found,
         Err(unknown) => return Ok(unknown.outcome()),
     };
-    let catalogue = Catalogue::of(&Offers { follows: false, listings: found.listings });
+    let catalogue = Catalogue::of(&CatalogueState { follows_peers: false, reports: found.listings });
     console.data(&args.output.text(&catalogue, table::text)?)?;
     if found.live {
         console.note(OF_STATUSES)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::{ArgGroup, Args};
-use emcee_controller::{Done, Extent, Remnant, Uninstall};
+use emcee_controller::{Orphan, Uninstall, UninstallEvent, UninstallExtent};
 use emcee_core::key::ObjectKey;
 use jiff::SignedDuration;
 use kube::Client;
@@ -128,9 +128,9 @@ async fn remove(
             printed = line;
         }
     };
-    let left = found.carry_out(args.timeout, &mut report).await;
+    let left = found.execute(args.timeout, &mut report).await;
     printed?;
-    for Remnant { object, why } in &left {
+    for Orphan { object, reason: why } in &left {
         console.refusal(format_args!("left: {object} {why}"))?;
     }
     console.note(args.advice())?;
@@ -140,19 +140,19 @@ async fn remove(
 /// Prints the objects that look like Emcee's but are kept.
 fn say_kept(found: &Uninstall, console: &mut Console<'_>) -> io::Result<()> {
     found
-        .kept()
+        .kept_objects()
         .iter()
-        .try_for_each(|Remnant { object, why }| console.note(format_args!("stays: {object} {why}")))
+        .try_for_each(|Orphan { object, reason: why }| console.note(format_args!("stays: {object} {why}")))
 }
 
 impl UninstallArgs {
-    fn extent(&self) -> Extent {
-        self.relationship.clone().map_or(Extent::All, Extent::Relationship)
+    fn extent(&self) -> UninstallExtent {
+        self.relationship.clone().map_or(UninstallExtent::All, UninstallExtent::Relationship)
     }
 
     async fn look(&self, client: &Client) -> anyhow::Result<Uninstall> {
         let options = cluster::options_of(self.scope.scope(&self.gateway_namespaces));
-        Ok(Uninstall::look(client.clone(), &options, &self.extent()).await?)
+        Ok(Uninstall::prepare(client.clone(), &options, &self.extent()).await?)
     }
 
     fn own_namespace(&self) -> String {
@@ -207,7 +207,7 @@ fn agreed(found: &Uninstall, console: &mut Console<'_>) -> anyhow::Result<bool> 
             "nothing was removed: there is no terminal to ask for confirmation (set --yes; --dry-run prints what would be removed)"
         );
     }
-    let (objects, bearers) = (found.objects().len(), found.bearers().len());
+    let (objects, bearers) = (found.objects().len(), found.finalizer_holders().len());
     console.note(format_args!(
         "This removes {objects} objects, and the finalizers of {bearers} resources. Continue? [y/N]"
     ))?;
@@ -220,16 +220,20 @@ fn agreed(found: &Uninstall, console: &mut Console<'_>) -> anyhow::Result<bool> 
 /// Formats what `--dry-run` prints.
 fn preview(found: &Uninstall) -> String {
     let objects = found.objects().into_iter().map(|object| format!("would be removed: {object}\n"));
-    let bearers =
-        found.bearers().into_iter().map(|it| format!("would be released from Emcee's finalizer: {it}\n"));
+    let bearers = found
+        .finalizer_holders()
+        .into_iter()
+        .map(|it| format!("would be released from Emcee's finalizer: {it}\n"));
     objects.chain(bearers).collect()
 }
 
 /// Formats one completed step.
-fn line(done: &Done) -> String {
+fn line(done: &UninstallEvent) -> String {
     match done {
-        Done::Removed(object) => format!("removed: {object}\n"),
-        Done::Released(resource) => format!("released from Emcee's finalizer: {resource}\n"),
+        UninstallEvent::Removed(object) => format!("removed: {object}\n"),
+        UninstallEvent::FinalizerRemoved(resource) => {
+            format!("released from Emcee's finalizer: {resource}\n")
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Health and introspection of file mode, for the admin port.
 
-use emcee_controller::Offers;
+use emcee_controller::CatalogueState;
 use emcee_core::plan::GeneratedObject;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
@@ -37,8 +37,8 @@ impl Health for FolderHealth {
         Box::pin(std::future::ready(json!({"objects": objects})))
     }
 
-    fn offers(&self) -> BoxFuture<'_, Option<Offers>> {
+    fn offers(&self) -> BoxFuture<'_, Option<CatalogueState>> {
         let listings = self.views.borrow().listing.clone();
-        Box::pin(std::future::ready(Some(Offers { follows: true, listings })))
+        Box::pin(std::future::ready(Some(CatalogueState { follows_peers: true, reports: listings })))
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use emcee::admin::{self, AdminState, Health};
 use emcee::webhook::{self, WebhookOptions};
-use emcee_controller::Offers;
+use emcee_controller::CatalogueState;
 use emcee_testkit::apiserver::ApiServer;
 use emcee_testkit::certs::Ca;
 use emcee_testkit::prelude::*;
@@ -169,7 +169,7 @@ impl Health for Well {
     fn config_dump(&self) -> BoxFuture<'_, Value> {
         Box::pin(async { Value::Null })
     }
-    fn offers(&self) -> BoxFuture<'_, Option<Offers>> {
+    fn offers(&self) -> BoxFuture<'_, Option<CatalogueState>> {
         Box::pin(async { None })
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use emcee_api::MeshFedConfigStatus;
-use emcee_controller::Snapshot;
+use emcee_controller::ClusterSnapshot;
 use emcee_core::catalogue::{CatalogueReport, PeerConnection, PeerKey, PeerPolicy, PeerSyncState};
 use emcee_core::inputs::{InputChange, TranslationSettings};
 use emcee_core::translate::Unit;
@@ -95,7 +95,7 @@ impl SourceArgs {
                 let client = self.connect.client().await?;
                 let mut options = cluster::options_to_look(&self.scope, &self.surroundings);
                 options.cluster_networks = networks.to_vec();
-                Ok(of_cluster(Snapshot::take(client, &options).await?))
+                Ok(of_cluster(ClusterSnapshot::capture(client, &options).await?))
             });
             return Ok(Ok(found?));
         }
@@ -119,7 +119,7 @@ impl SourceArgs {
 ///
 /// Announcements of peers are not stored in the cluster. Only those that ServiceBindings use are recorded in their
 /// statuses.
-pub(super) fn of_cluster(mut snapshot: Snapshot) -> Found {
+pub(super) fn of_cluster(mut snapshot: ClusterSnapshot) -> Found {
     let translation = snapshot.translation();
     // Feed what the statuses record back in, as if the peers had just announced it.
     let remembered = translation.remembered_announcements().into_iter();
@@ -137,7 +137,7 @@ pub(super) fn of_cluster(mut snapshot: Snapshot) -> Found {
 }
 
 /// Returns the state of each peer of a relationship, according to the status of the MeshFedConfig.
-fn peers(snapshot: &Snapshot, terms: &PeerPolicy) -> Vec<InputChange> {
+fn peers(snapshot: &ClusterSnapshot, terms: &PeerPolicy) -> Vec<InputChange> {
     let status = snapshot.status(&Unit::MeshFedConfig(terms.fed_config.clone()));
     let status: MeshFedConfigStatus =
         status.and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default();

@@ -1,4 +1,4 @@
-use emcee_controller::{Namespaces, Scope, Snapshot};
+use emcee_controller::{ClusterSnapshot, NamespaceScope, Namespaces};
 use emcee_testkit::apiserver::ApiServer;
 use emcee_testkit::prelude::*;
 use serde_json::json;
@@ -76,11 +76,13 @@ async fn of_peers_a_cluster_knows_what_its_statuses_hold() {
     bound["status"] = json!({"announcement": {"peer": "m2", "protocol": "grpc", "port": 9080, "mode": "FLAT",
         "endpoints": ["203.0.113.7:9080"], "trust_domain": "m2.example"}});
     server.put(BINDINGS, bound);
-    let everywhere = || Namespaces::of(&["*"]);
-    let scope = Scope { watch: everywhere(), fed: everywhere(), gateway: std::collections::BTreeSet::new() };
-    let snapshot = Snapshot::take(server.client(), &options_of(scope)).await.expect("it can be read");
+    let everywhere = || Namespaces::from_names(&["*"]);
+    let scope =
+        NamespaceScope { watch: everywhere(), fed: everywhere(), gateway: std::collections::BTreeSet::new() };
+    let snapshot =
+        ClusterSnapshot::capture(server.client(), &options_of(scope)).await.expect("it can be read");
     let found = source::of_cluster(snapshot);
-    let catalogue = Catalogue::of(&Offers { follows: false, listings: found.listings });
+    let catalogue = Catalogue::of(&CatalogueState { follows_peers: false, reports: found.listings });
     assert_eq!(
         table::text(&catalogue),
         "\

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use emcee_api::GROUP;
-use emcee_controller::{Divergence, Snapshot, Step};
+use emcee_controller::{ClusterSnapshot, Drift, DriftAction};
 use jiff::Timestamp;
 use kube::Client;
 use serde_json::Value;
@@ -33,7 +33,7 @@ fn reading(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<Option<
 
 /// Difference between a cluster and what Emcee would write.
 struct Found {
-    divergences: Vec<Divergence>,
+    divergences: Vec<Drift>,
     /// Reasons why objects are not generated.
     failures: Vec<String>,
 }
@@ -48,7 +48,7 @@ async fn look(
     mut reading: Reading,
 ) -> anyhow::Result<Result<Found, Vec<Problem>>> {
     let options = cluster::options_to_look(&args.scope, &args.surroundings);
-    let mut snapshot = Snapshot::take(client.clone(), &options).await?;
+    let mut snapshot = ClusterSnapshot::capture(client.clone(), &options).await?;
     // Must precede the conversion below, which reads age and UID from the documents.
     for document in &mut reading.documents {
         settle(&client, document).await?;
@@ -60,7 +60,7 @@ async fn look(
     }
     // From here the snapshot is the cluster as it would be after `kubectl apply -f`.
     snapshot.update(intake.changes);
-    let divergences = snapshot.divergences().await?;
+    let divergences = snapshot.find_drift().await?;
     Ok(Ok(Found { divergences, failures: failures(&snapshot) }))
 }
 
@@ -102,7 +102,7 @@ async fn settle(client: &Client, document: &mut Document) -> anyhow::Result<()> 
 }
 
 /// Returns why resources produce no objects.
-fn failures(snapshot: &Snapshot) -> Vec<String> {
+fn failures(snapshot: &ClusterSnapshot) -> Vec<String> {
     let mut failures = Vec::new();
     for (unit, verdict) in snapshot.translation().verdicts() {
         let Some(resource) = unit.resource() else { continue };
@@ -126,7 +126,7 @@ fn say(found: Result<Found, Vec<Problem>>, console: &mut Console<'_>) -> anyhow:
     }
     // Objects that are left unchanged are warnings, but they count as a difference in the exit status.
     let (left, changes): (Vec<_>, Vec<_>) =
-        found.divergences.iter().partition(|divergence| divergence.step.is_left());
+        found.divergences.iter().partition(|divergence| divergence.action.is_left_alone());
     for divergence in left {
         console.warning(format_args!("left unchanged: {}", why_left(divergence)))?;
     }
@@ -135,9 +135,9 @@ fn say(found: Result<Found, Vec<Problem>>, console: &mut Console<'_>) -> anyhow:
 }
 
 /// Returns why Emcee would leave an object unchanged although it differs, and how to fix that.
-fn why_left(Divergence { kind, key, step }: &Divergence) -> String {
+fn why_left(Drift { kind, key, action: step }: &Drift) -> String {
     let name = format!("{} {key}", kind.as_str());
-    let Step::Leave(differences, fix) = step else {
+    let DriftAction::Leave(differences, fix) = step else {
         return format!("{name} exists and is not managed by Emcee (rename or delete it)");
     };
     let written = "has Emcee's label but another field manager wrote it, and";
@@ -149,20 +149,20 @@ fn why_left(Divergence { kind, key, step }: &Divergence) -> String {
 }
 
 /// Formats a change: `+`, `~` or `-` and the object. Empty for an object that is left unchanged.
-fn text(divergence: &Divergence) -> String {
-    let Divergence { kind, key, step } = divergence;
+fn text(divergence: &Drift) -> String {
+    let Drift { kind, key, action: step } = divergence;
     let name = format!("{} {key}", kind.as_str());
     match step {
-        Step::Create => format!("+ {name}\n"),
-        Step::Change(differences) => {
+        DriftAction::Create => format!("+ {name}\n"),
+        DriftAction::Change(differences) => {
             let fields = differences.iter().map(|it| format!("    {}\n", shown(kind.as_str(), it)));
             format!("~ {name}\n{}", fields.collect::<String>())
         }
-        Step::Remove => format!("- {name}\n"),
-        Step::TakeOver => format!(
+        DriftAction::Remove => format!("- {name}\n"),
+        DriftAction::TakeOver => format!(
             "~ {name}\n    another field manager wrote it in the desired state: Emcee takes it over\n"
         ),
-        Step::Yield | Step::Leave(..) => String::new(),
+        DriftAction::Relinquish | DriftAction::Leave(..) => String::new(),
     }
 }
 
