@@ -16,7 +16,7 @@ mod pacer;
 mod tests;
 mod trouble;
 
-pub use trouble::{ConnectError, Trouble};
+pub use trouble::{ConnectError, UnreachableReason};
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,34 +28,34 @@ use futures_util::Stream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::audience::Audience;
-use crate::subscription::{Budget, Event, Settings};
-use crate::tls::Relationships;
-use dial::Tcp;
-use follower::Follower;
+use crate::audience::PeerRef;
+use crate::subscription::{AnnouncementBudget, AnnouncementEvent, DeltaClientSettings};
+use crate::tls::TlsRelationships;
+use dial::TcpConnector;
+use follower::PeerTask;
 
 /// Capacity of the event queue of one peer.
-const QUEUE: usize = 256;
+const EVENT_QUEUE_SIZE: usize = 256;
 
 /// Validates an announcement of a peer. `Err` is the reason why it is refused; the peer receives it in a NACK.
-pub type Judge = Arc<dyn Fn(&Announcement) -> Result<(), String> + Send + Sync>;
+pub type AnnouncementValidator = Arc<dyn Fn(&Announcement) -> Result<(), String> + Send + Sync>;
 
 /// The peer to connect to, and how.
 #[derive(Clone, Debug)]
 pub struct PeerTarget {
     /// The peer. Its names and the certificate to present are looked up in the relationships for each connection.
-    pub audience: Audience,
+    pub peer: PeerRef,
     /// Configured addresses of the peer's Emcee. They are tried in order, before the addresses that the peer announces.
     pub addresses: Vec<Endpoint>,
     /// Pods of an egress gateway that forwards by server name. If `Some`, only these are dialled, even if the list is
     /// empty.
-    pub via: Option<Vec<Endpoint>>,
+    pub egress_gateways: Option<Vec<Endpoint>>,
     /// Quotas, and how long announcements are kept when the peer is unreachable.
-    pub settings: Settings,
+    pub settings: DeltaClientSettings,
     /// Announcements that an earlier process accepted.
-    pub seed: Vec<Announcement>,
+    pub restored: Vec<Announcement>,
     /// Limit for the announcements of all peers together. `None`: no such limit.
-    pub budget: Option<Budget>,
+    pub budget: Option<AnnouncementBudget>,
 }
 
 /// A change of the connection to a peer, or of its announcements.
@@ -67,16 +67,16 @@ pub enum PeerEvent {
         address: Endpoint,
     },
     /// The peer is unreachable, or is unreachable for a different reason than reported before.
-    Lost(Trouble),
+    Unreachable(UnreachableReason),
     /// An announcement of the peer changed.
-    Changed(Event),
+    Changed(AnnouncementEvent),
     /// All resources of the peer that are refused now: resource name and reason. Number and length are bounded.
-    Refused(Vec<(String, String)>),
+    Rejected(Vec<(String, String)>),
 }
 
 /// The events of one peer. Dropping the stream ends the connection.
 #[derive(Debug)]
-pub struct Following {
+pub struct PeerEventStream {
     events: mpsc::Receiver<PeerEvent>,
     task: JoinHandle<()>,
 }
@@ -86,33 +86,33 @@ pub struct Following {
 /// Each connection uses the certificates that `relationships` holds at that time. An open connection ends as soon as it
 /// could no longer be established. When the validator changes, all accepted and refused announcements are validated
 /// again.
-pub fn follow(
+pub fn subscribe_to_peer(
     target: PeerTarget,
-    relationships: watch::Receiver<Arc<Relationships>>,
-    judge: watch::Receiver<Judge>,
-) -> Following {
-    follow_over(Tcp, target, relationships, judge)
+    relationships: watch::Receiver<Arc<TlsRelationships>>,
+    judge: watch::Receiver<AnnouncementValidator>,
+) -> PeerEventStream {
+    subscribe_over(TcpConnector, target, relationships, judge)
 }
 
-fn follow_over(
-    connector: impl dial::Connect,
+fn subscribe_over(
+    connector: impl dial::Connector,
     target: PeerTarget,
-    relationships: watch::Receiver<Arc<Relationships>>,
-    judge: watch::Receiver<Judge>,
-) -> Following {
-    let (sender, events) = mpsc::channel(QUEUE);
-    let follower = Follower::new(connector, target, relationships, judge, sender);
-    Following { events, task: tokio::spawn(follower.run()) }
+    relationships: watch::Receiver<Arc<TlsRelationships>>,
+    judge: watch::Receiver<AnnouncementValidator>,
+) -> PeerEventStream {
+    let (sender, events) = mpsc::channel(EVENT_QUEUE_SIZE);
+    let follower = PeerTask::new(connector, target, relationships, judge, sender);
+    PeerEventStream { events, task: tokio::spawn(follower.run()) }
 }
 
-impl Following {
+impl PeerEventStream {
     /// Waits for the next event. `None` only if the task has panicked.
     pub async fn next(&mut self) -> Option<PeerEvent> {
         self.events.recv().await
     }
 }
 
-impl Stream for Following {
+impl Stream for PeerEventStream {
     type Item = PeerEvent;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<PeerEvent>> {
@@ -120,7 +120,7 @@ impl Stream for Following {
     }
 }
 
-impl Drop for Following {
+impl Drop for PeerEventStream {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -11,21 +11,21 @@ mod outgoing;
 mod payload;
 mod response;
 
-pub use call::{Call, Connection};
-pub use incoming::{Incoming, ReceiveError};
-pub use outgoing::{Outgoing, Permit, Sender, channel};
+pub use call::{BidiStream, ClientConnection};
+pub use incoming::{MessageReader, ReceiveError};
+pub use outgoing::{MessageBody, MessageSender, SendPermit, message_channel};
 pub use payload::Payload;
-pub(crate) use response::{accepted, refused, unsupported};
+pub(crate) use response::{error_response, streaming_response, unsupported_media_type};
 
 use hyper::http::HeaderValue;
 
 /// Length of the header of a message, in bytes: one for the compression flag, four for the length.
-const HEADER: usize = 5;
+const FRAME_HEADER_LEN: usize = 5;
 
 pub(crate) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// Whether a content type is gRPC with protobuf messages.
-pub(crate) fn is_grpc(content_type: Option<&HeaderValue>) -> bool {
+pub(crate) fn is_grpc_content_type(content_type: Option<&HeaderValue>) -> bool {
     let value = content_type.map(HeaderValue::as_bytes).unwrap_or_default();
     value == b"application/grpc" || value == b"application/grpc+proto"
 }

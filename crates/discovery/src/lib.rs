@@ -19,4 +19,4 @@ pub mod tls;
 pub mod turns;
 pub mod wire;
 
-pub use audience::Audience;
+pub use audience::PeerRef;

@@ -22,7 +22,7 @@ mod store;
 mod tls;
 pub mod wire;
 
-pub use serve::{ServeError, serve};
-pub use session::{Received, Session, SessionError};
-pub use store::{Set, Snapshot, Store};
-pub use tls::{ServerTls, ServerTlsError};
+pub use serve::{McpServeError, serve};
+pub use session::{RequestOutcome, SotwRequestError, SotwServerStream};
+pub use store::{McpSnapshot, McpStore, TypeResources};
+pub use tls::{McpServerTls, McpServerTlsError};

@@ -19,7 +19,7 @@ use emcee_core::catalogue::Announcement;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub use read::{Catalogue, Problem, read};
+pub use read::{DocumentProblem, ParsedCatalogue, read};
 
 const VERSION: &str = "3.1.0";
 /// Name of the OpenAPI extension with Emcee's fields.
@@ -27,23 +27,23 @@ const EXTENSION: &str = "x-emcee";
 
 /// Catalogue for one peer of a relationship. Serializes as an OpenAPI document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Document {
+pub struct OpenApiDocument {
     openapi: &'static str,
-    info: Info,
+    info: DocumentInfo,
     #[serde(rename = "x-emcee")]
-    audience: Audience,
+    audience: PeerExtension,
     paths: BTreeMap<String, PathItem>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Info {
+struct DocumentInfo {
     title: String,
     description: String,
     version: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Audience {
+struct PeerExtension {
     relationship: String,
     peer: String,
 }
@@ -53,12 +53,12 @@ struct PathItem {
     summary: String,
     description: String,
     #[serde(rename = "x-emcee")]
-    service: Service,
+    service: ServiceExtension,
 }
 
 /// An announcement in the form that [`read()`] accepts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Service {
+struct ServiceExtension {
     style: &'static str,
     server_name: String,
     protocol: &'static str,
@@ -72,19 +72,21 @@ struct Service {
 }
 
 /// Builds the document for `peer` of `relationship` from its announcements. Each of them has a key of its own.
-pub fn document(relationship: &str, peer: &str, announcements: &[Announcement]) -> Document {
-    let path = |announcement: &Announcement| (format!("/{}", announcement.key), PathItem::of(announcement));
-    let paths: BTreeMap<_, _> = announcements.iter().map(path).collect();
-    let info = Info {
-        title: format!("Services for {peer} in relationship {relationship}"),
-        description: description(paths.len()),
-        version: version(&paths),
+pub fn build_document(relationship: &str, peer: &str, announcements: &[Announcement]) -> OpenApiDocument {
+    let path = |announcement: &Announcement| {
+        (format!("/{}", announcement.key), PathItem::from_announcement(announcement))
     };
-    let audience = Audience { relationship: relationship.to_owned(), peer: peer.to_owned() };
-    Document { openapi: VERSION, info, audience, paths }
+    let paths: BTreeMap<_, _> = announcements.iter().map(path).collect();
+    let info = DocumentInfo {
+        title: format!("Services for {peer} in relationship {relationship}"),
+        description: describe_catalogue(paths.len()),
+        version: content_version(&paths),
+    };
+    let audience = PeerExtension { relationship: relationship.to_owned(), peer: peer.to_owned() };
+    OpenApiDocument { openapi: VERSION, info, audience, paths }
 }
 
-fn description(services: usize) -> String {
+fn describe_catalogue(services: usize) -> String {
     let count = match services {
         0 => "No service is".to_owned(),
         1 => "1 service is".to_owned(),
@@ -97,7 +99,7 @@ fn description(services: usize) -> String {
 }
 
 /// Hash of the services. A tool that fetches the document again can tell whether it has changed.
-fn version(paths: &BTreeMap<String, PathItem>) -> String {
+fn content_version(paths: &BTreeMap<String, PathItem>) -> String {
     let content = serde_json::to_vec(paths).expect("texts and numbers under texts can always be written");
     Sha256::digest(content).iter().take(6).fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a String takes everything");
@@ -106,7 +108,7 @@ fn version(paths: &BTreeMap<String, PathItem>) -> String {
 }
 
 impl PathItem {
-    fn of(announcement: &Announcement) -> Self {
+    fn from_announcement(announcement: &Announcement) -> Self {
         let reached = match announcement.endpoints.len() {
             0 => "It has no endpoints at the moment.".to_owned(),
             1 => "It has 1 endpoint.".to_owned(),
@@ -115,13 +117,13 @@ impl PathItem {
         Self {
             summary: format!("{} of namespace {}", announcement.key.name, announcement.key.namespace),
             description: format!("Port {} speaks {}. {reached}", announcement.port, announcement.protocol),
-            service: Service::of(announcement),
+            service: ServiceExtension::from_announcement(announcement),
         }
     }
 }
 
-impl Service {
-    fn of(announcement: &Announcement) -> Self {
+impl ServiceExtension {
+    fn from_announcement(announcement: &Announcement) -> Self {
         Self {
             style: announcement.mode.as_str(),
             server_name: announcement.server_name.clone(),

@@ -19,21 +19,21 @@ use emcee_core::key::ObjectKey;
 use jiff::Timestamp;
 use thiserror::Error;
 
-pub use read::{Problem, read};
+pub use read::{BundleProblem, read};
 pub use write::write;
 
-use crate::slice::EncodeError;
+use crate::slice::SliceEncodeError;
 
 const API_VERSION: &str = "discovery.k8s.io/v1";
 const KIND: &str = "EndpointSlice";
-const SERVICE_NAME: &str = "emcee.io/service-name";
-const RELATIONSHIP: &str = "emcee.io/relationship";
-const MESH: &str = "emcee.io/mesh";
-const EXPORTED_AT: &str = "emcee.io/exported-at";
+const SERVICE_NAME_LABEL: &str = "emcee.io/service-name";
+const RELATIONSHIP_ANNOTATION: &str = "emcee.io/relationship";
+const MESH_ANNOTATION: &str = "emcee.io/mesh";
+const EXPORTED_AT_ANNOTATION: &str = "emcee.io/exported-at";
 
 /// Content of an exported bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parcel {
+pub struct Bundle {
     /// Name of the relationship (`spec.relationship`).
     pub relationship: String,
     /// The announcing mesh, under its own name for itself. This is only a hint: the user who imports the file has to
@@ -42,15 +42,15 @@ pub struct Parcel {
     /// Time of the export.
     pub exported_at: Timestamp,
     /// The announcements, sorted by key.
-    pub offers: Vec<Announcement>,
+    pub announcements: Vec<Announcement>,
 }
 
 /// An announcement that cannot be exported.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("service {key}: {reason}")]
-pub struct WriteError {
+pub struct BundleWriteError {
     /// Namespace and name of the service.
     pub key: ObjectKey,
     /// Why the service cannot be encoded.
-    pub reason: EncodeError,
+    pub reason: SliceEncodeError,
 }

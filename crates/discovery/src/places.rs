@@ -13,104 +13,106 @@ use tokio::sync::oneshot;
 /// one client evicts that client's own slots. Within the group the least recently used idle slot is evicted, or, if
 /// all are busy, the least recently used of those.
 #[derive(Debug)]
-pub struct Places<G = ()> {
-    most: usize,
-    taken: Arc<Mutex<Taken<G>>>,
+pub struct EvictingSlots<G = ()> {
+    capacity: usize,
+    table: Arc<Mutex<SlotTable<G>>>,
 }
 
 /// Holders of the slots, under one lock.
 #[derive(Debug)]
-struct Taken<G> {
+struct SlotTable<G> {
     /// Counter for the numbers of slots and for the order of their use.
-    next: u64,
-    holders: BTreeMap<u64, Holder<G>>,
+    last_number: u64,
+    holders: BTreeMap<u64, SlotHolder<G>>,
     /// Number of slots of each group.
     groups: BTreeMap<G, usize>,
 }
 
 /// Holder of one slot.
 #[derive(Debug)]
-struct Holder<G> {
+struct SlotHolder<G> {
     group: G,
-    works: bool,
+    is_busy: bool,
     /// Value of the counter at the last use.
-    used: u64,
+    last_used: u64,
     /// Notifies the holder of its eviction when it is dropped.
-    _lost: oneshot::Sender<()>,
+    _eviction: oneshot::Sender<()>,
 }
 
 /// A slot. It is released on drop, and may be [`evicted`](Self::evicted) before.
 #[derive(Debug)]
-pub struct Place<G: Ord + Clone = ()> {
-    ticket: Ticket<G>,
-    lost: oneshot::Receiver<()>,
+pub struct EvictableSlot<G: Ord + Clone = ()> {
+    ticket: SlotTicket<G>,
+    eviction: oneshot::Receiver<()>,
 }
 
 /// Handle to a slot that reports how it is used. It neither holds the slot nor releases it.
 #[derive(Clone, Debug)]
-pub struct Ticket<G = ()> {
+pub struct SlotTicket<G = ()> {
     number: u64,
-    taken: Arc<Mutex<Taken<G>>>,
+    table: Arc<Mutex<SlotTable<G>>>,
 }
 
 /// Marks the slot as busy until it is dropped.
 #[derive(Debug)]
-pub struct Working<G: Ord + Clone = ()>(Ticket<G>);
+pub struct BusyGuard<G: Ord + Clone = ()>(SlotTicket<G>);
 
 /// The address under which a client is counted: an IPv4 address, or the /64 network of an IPv6 address, as each host
 /// has 2^64 of those.
-pub fn client_of(address: IpAddr) -> IpAddr {
+pub fn client_group(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
         v4 @ IpAddr::V4(_) => v4,
     }
 }
 
-impl<G> Clone for Places<G> {
+impl<G> Clone for EvictingSlots<G> {
     fn clone(&self) -> Self {
-        Self { most: self.most, taken: Arc::clone(&self.taken) }
+        Self { capacity: self.capacity, table: Arc::clone(&self.table) }
     }
 }
 
-impl<G: Ord + Clone> Places<G> {
+impl<G: Ord + Clone> EvictingSlots<G> {
     /// Creates `most` slots, at least one.
     pub fn new(most: usize) -> Self {
-        let table = Taken { next: 0, holders: BTreeMap::new(), groups: BTreeMap::new() };
-        Self { most: most.max(1), taken: Arc::new(Mutex::new(table)) }
+        let table = SlotTable { last_number: 0, holders: BTreeMap::new(), groups: BTreeMap::new() };
+        Self { capacity: most.max(1), table: Arc::new(Mutex::new(table)) }
     }
 
     /// Acquires a slot for a member of this group. Evicts another holder if all slots are in use.
-    pub fn take(&self, group: G) -> Place<G> {
+    pub fn acquire(&self, group: G) -> EvictableSlot<G> {
         let (holder, eviction) = oneshot::channel();
-        let mut table = lock(&self.taken);
+        let mut table = lock_table(&self.table);
         // One eviction is enough. The loop also holds if the bound is ever exceeded.
-        while table.holders.len() >= self.most {
-            table.displace();
+        while table.holders.len() >= self.capacity {
+            table.evict_one();
         }
-        let number = table.tick();
-        table.join(&group);
-        table.holders.insert(number, Holder { group, works: false, used: number, _lost: holder });
+        let number = table.next_number();
+        table.add_to_group(&group);
+        table
+            .holders
+            .insert(number, SlotHolder { group, is_busy: false, last_used: number, _eviction: holder });
         drop(table);
-        Place { ticket: Ticket { number, taken: Arc::clone(&self.taken) }, lost: eviction }
+        EvictableSlot { ticket: SlotTicket { number, table: Arc::clone(&self.table) }, eviction }
     }
 
     /// Number of slots in use.
-    pub fn taken(&self) -> usize {
-        lock(&self.taken).holders.len()
+    pub fn in_use(&self) -> usize {
+        lock_table(&self.table).holders.len()
     }
 }
 
-impl<G: Ord + Clone> Taken<G> {
-    fn tick(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+impl<G: Ord + Clone> SlotTable<G> {
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
     }
 
-    fn join(&mut self, group: &G) {
+    fn add_to_group(&mut self, group: &G) {
         *self.groups.entry(group.clone()).or_default() += 1;
     }
 
-    fn leave(&mut self, group: &G) {
+    fn remove_from_group(&mut self, group: &G) {
         if let Some(count) = self.groups.get_mut(group) {
             *count -= 1;
             if *count == 0 {
@@ -119,82 +121,82 @@ impl<G: Ord + Clone> Taken<G> {
         }
     }
 
-    fn remove(&mut self, number: u64) {
+    fn release(&mut self, number: u64) {
         if let Some(holder) = self.holders.remove(&number) {
-            self.leave(&holder.group);
+            self.remove_from_group(&holder.group);
         }
     }
 
     /// Evicts one holder: of a group with most slots, the idle one that was used least recently.
-    fn displace(&mut self) {
+    fn evict_one(&mut self) {
         let most = self.groups.values().max();
         // Several groups may have equally many. Their holders compete by use alone.
         let candidates = self.holders.iter().filter(|(_, holder)| self.groups.get(&holder.group) == most);
-        let displaced = candidates.min_by_key(|(_, holder)| (holder.works, holder.used));
+        let displaced = candidates.min_by_key(|(_, holder)| (holder.is_busy, holder.last_used));
         // Dropping the holder drops its sender, which completes `evicted` on the other side.
         if let Some(number) = displaced.map(|(number, _)| *number) {
-            self.remove(number);
+            self.release(number);
         }
     }
 }
 
-impl<G: Ord + Clone> Place<G> {
+impl<G: Ord + Clone> EvictableSlot<G> {
     /// Completes when a newcomer has evicted this slot. Never completes otherwise.
-    pub async fn lost(&mut self) {
-        let _dropped = (&mut self.lost).await;
+    pub async fn evicted(&mut self) {
+        let _dropped = (&mut self.eviction).await;
     }
 
     /// Returns a handle through which other tasks report how the slot is used.
-    pub fn ticket(&self) -> Ticket<G> {
+    pub fn ticket(&self) -> SlotTicket<G> {
         self.ticket.clone()
     }
 }
 
-impl<G: Ord + Clone> Drop for Place<G> {
+impl<G: Ord + Clone> Drop for EvictableSlot<G> {
     fn drop(&mut self) {
         // Does nothing if the slot was evicted before: numbers are never reused.
-        lock(&self.ticket.taken).remove(self.ticket.number);
+        lock_table(&self.ticket.table).release(self.ticket.number);
     }
 }
 
-impl<G: Ord + Clone> Ticket<G> {
+impl<G: Ord + Clone> SlotTicket<G> {
     /// Number of the slot, unique within its [`EvictingSlots`].
     pub fn number(&self) -> u64 {
         self.number
     }
 
     /// Moves the slot to another group. Does nothing if it was evicted.
-    pub fn regroup(&self, group: &G) {
-        let mut table = lock(&self.taken);
+    pub fn move_to_group(&self, group: &G) {
+        let mut table = lock_table(&self.table);
         let Some(holder) = table.holders.get_mut(&self.number) else { return };
         let before = std::mem::replace(&mut holder.group, group.clone());
         // Added before it is removed, so that a move within one group never drops its count to zero.
-        table.join(group);
-        table.leave(&before);
+        table.add_to_group(group);
+        table.remove_from_group(&before);
     }
 
     /// Marks the slot as busy until the guard is dropped. Both ends count as a use.
-    pub fn work(&self) -> Working<G> {
-        self.set(true);
-        Working(self.clone())
+    pub fn mark_busy(&self) -> BusyGuard<G> {
+        self.set_busy(true);
+        BusyGuard(self.clone())
     }
 
-    fn set(&self, works: bool) {
-        let mut table = lock(&self.taken);
-        let now = table.tick();
+    fn set_busy(&self, works: bool) {
+        let mut table = lock_table(&self.table);
+        let now = table.next_number();
         if let Some(holder) = table.holders.get_mut(&self.number) {
-            (holder.works, holder.used) = (works, now);
+            (holder.is_busy, holder.last_used) = (works, now);
         }
     }
 }
 
-impl<G: Ord + Clone> Drop for Working<G> {
+impl<G: Ord + Clone> Drop for BusyGuard<G> {
     fn drop(&mut self) {
-        self.0.set(false);
+        self.0.set_busy(false);
     }
 }
 
-fn lock<G>(table: &Mutex<Taken<G>>) -> MutexGuard<'_, Taken<G>> {
+fn lock_table<G>(table: &Mutex<SlotTable<G>>) -> MutexGuard<'_, SlotTable<G>> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -203,73 +205,73 @@ mod tests {
     use super::*;
     use futures_util::FutureExt as _;
 
-    fn is_lost<G: Ord + Clone>(slot: &mut Place<G>) -> bool {
-        slot.lost().now_or_never().is_some()
+    fn was_evicted<G: Ord + Clone>(slot: &mut EvictableSlot<G>) -> bool {
+        slot.evicted().now_or_never().is_some()
     }
 
     #[test]
-    fn the_newest_displaces_the_oldest_that_is_still_there() {
-        let slots = Places::new(2);
-        let (first, mut second) = (slots.take(()), slots.take(()));
+    fn the_newest_evicts_the_oldest_holder() {
+        let slots = EvictingSlots::new(2);
+        let (first, mut second) = (slots.acquire(()), slots.acquire(()));
         drop(first);
-        let mut third = slots.take(());
-        assert!(!is_lost(&mut second));
-        let _fourth = slots.take(());
-        assert!(is_lost(&mut second) && !is_lost(&mut third));
-        assert_eq!(slots.taken(), 2);
+        let mut third = slots.acquire(());
+        assert!(!was_evicted(&mut second));
+        let _fourth = slots.acquire(());
+        assert!(was_evicted(&mut second) && !was_evicted(&mut third));
+        assert_eq!(slots.in_use(), 2);
         drop(second);
-        assert_eq!(slots.taken(), 2);
+        assert_eq!(slots.in_use(), 2);
     }
 
     #[test]
-    fn one_that_works_or_was_just_used_stays_longer() {
-        let slots = Places::new(3);
-        let (mut works, mut used, mut idle) = (slots.take(()), slots.take(()), slots.take(()));
-        let working = works.ticket().work();
-        drop(used.ticket().work());
-        let mut fourth = slots.take(());
-        assert!(is_lost(&mut idle) && !is_lost(&mut used));
-        let (_fifth, _sixth) = (slots.take(()), slots.take(()));
-        assert!(is_lost(&mut used) && is_lost(&mut fourth) && !is_lost(&mut works));
+    fn busy_and_recently_used_slots_are_evicted_last() {
+        let slots = EvictingSlots::new(3);
+        let (mut works, mut used, mut idle) = (slots.acquire(()), slots.acquire(()), slots.acquire(()));
+        let working = works.ticket().mark_busy();
+        drop(used.ticket().mark_busy());
+        let mut fourth = slots.acquire(());
+        assert!(was_evicted(&mut idle) && !was_evicted(&mut used));
+        let (_fifth, _sixth) = (slots.acquire(()), slots.acquire(()));
+        assert!(was_evicted(&mut used) && was_evicted(&mut fourth) && !was_evicted(&mut works));
         drop(working);
-        let _more = [slots.take(()), slots.take(()), slots.take(())];
-        assert!(is_lost(&mut works));
+        let _more = [slots.acquire(()), slots.acquire(()), slots.acquire(())];
+        assert!(was_evicted(&mut works));
     }
 
     #[test]
-    fn a_flood_of_one_group_displaces_its_own() {
-        let slots = Places::new(4);
-        let mut honest = slots.take("honest");
-        let flood: Vec<_> = (0..100).map(|_| slots.take("flood")).collect();
-        assert!(!is_lost(&mut honest));
+    fn a_flood_evicts_slots_of_its_own_group() {
+        let slots = EvictingSlots::new(4);
+        let mut honest = slots.acquire("honest");
+        let flood: Vec<_> = (0..100).map(|_| slots.acquire("flood")).collect();
+        assert!(!was_evicted(&mut honest));
         drop(flood);
-        let mut moved = slots.take("flood");
-        moved.ticket().regroup(&"moved");
-        let _flood: Vec<_> = (0..100).map(|_| slots.take("flood")).collect();
-        assert!(!is_lost(&mut honest) && !is_lost(&mut moved));
-        assert_eq!(slots.taken(), 4);
+        let mut moved = slots.acquire("flood");
+        moved.ticket().move_to_group(&"moved");
+        let _flood: Vec<_> = (0..100).map(|_| slots.acquire("flood")).collect();
+        assert!(!was_evicted(&mut honest) && !was_evicted(&mut moved));
+        assert_eq!(slots.in_use(), 4);
     }
 
     #[test]
-    fn of_groups_that_have_as_many_the_oldest_place_goes() {
-        let slots = Places::new(3);
-        let mut held = [slots.take(1), slots.take(2), slots.take(3)];
-        let _fourth = slots.take(4);
-        assert_eq!(held.each_mut().map(is_lost), [true, false, false]);
+    fn among_groups_of_equal_size_the_oldest_slot_is_evicted() {
+        let slots = EvictingSlots::new(3);
+        let mut held = [slots.acquire(1), slots.acquire(2), slots.acquire(3)];
+        let _fourth = slots.acquire(4);
+        assert_eq!(held.each_mut().map(was_evicted), [true, false, false]);
     }
 
     #[test]
-    fn where_all_work_the_oldest_goes() {
-        let slots = Places::new(1);
-        let mut first = slots.take(());
-        let _working = first.ticket().work();
-        let _second = slots.take(());
-        assert!(is_lost(&mut first));
+    fn when_all_are_busy_the_oldest_is_evicted() {
+        let slots = EvictingSlots::new(1);
+        let mut first = slots.acquire(());
+        let _working = first.ticket().mark_busy();
+        let _second = slots.acquire(());
+        assert!(was_evicted(&mut first));
     }
 
     #[test]
-    fn hosts_of_one_network_are_one_client() {
-        let client = |text: &str| client_of(text.parse().unwrap());
+    fn hosts_of_one_ipv6_network_count_as_one_client() {
+        let client = |text: &str| client_group(text.parse().unwrap());
         assert_eq!(client("2001:db8::1"), client("2001:db8::ffff:1"));
         assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
         assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));

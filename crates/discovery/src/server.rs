@@ -20,8 +20,8 @@ mod handshake;
 mod requests;
 mod stream;
 
-pub use admission::PeerStreams;
-pub use announcer::Announcer;
+pub use admission::ConnectedPeer;
+pub use announcer::SharedCache;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -36,93 +36,93 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::audience::Audience;
-use crate::places::client_of;
+use crate::audience::PeerRef;
+use crate::places::client_group;
 use crate::session;
-use crate::tls::Relationships;
-use admission::Admission;
-use connection::Connection;
-use handshake::Handshakes;
+use crate::tls::TlsRelationships;
+use admission::PeerQuotas;
+use connection::XdsConnection;
+use handshake::HandshakeQueue;
 
 /// Delay after `accept` fails, which it does for instance when there are no file descriptors left.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Limits on what clients can use, and timeouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ServerLimits {
     /// TLS handshakes in progress at once, of all clients together.
-    pub handshakes: usize,
+    pub max_handshakes: usize,
     /// Timeout of one TLS handshake.
-    pub handshake: Duration,
+    pub handshake_timeout: Duration,
     /// Connections of one peer.
-    pub connections: usize,
+    pub max_connections: usize,
     /// Streams of one peer on all its connections. A new stream evicts the oldest of the connection that has most.
-    pub streams: usize,
+    pub max_streams: usize,
     /// Bytes of one request. If that is more, the limit is 128 bytes for each resource that the peer may see.
-    pub request: usize,
+    pub max_request_bytes: usize,
     /// Bytes of requests that one peer may send at once. A new stream counts as 64 KiB, and a response as an eighth of
     /// its bytes.
-    pub burst: usize,
+    pub request_burst_bytes: usize,
     /// Bytes of requests that one peer may send per second in the long run.
-    pub rate: usize,
+    pub request_bytes_per_second: usize,
     /// How long a peer may leave a response without an ACK or NACK.
-    pub answer: Duration,
+    pub ack_timeout: Duration,
     /// Interval of HTTP/2 keepalive PINGs on an idle connection, and the timeout of each.
     pub keepalive: Duration,
     /// How long streams may take to end after the server begins to shut down.
-    pub drain: Duration,
+    pub drain_timeout: Duration,
     /// Limits on the state that a peer can make one stream keep.
-    pub session: session::Limits,
+    pub stream_limits: session::DeltaStreamLimits,
 }
 
-impl Default for Limits {
+impl Default for ServerLimits {
     fn default() -> Self {
         Self {
-            handshakes: 512,
-            handshake: Duration::from_secs(10),
-            connections: 8,
-            streams: 8,
-            request: 4 * 1024 * 1024,
-            burst: 8 * 1024 * 1024,
-            rate: 512 * 1024,
-            answer: Duration::from_mins(2),
+            max_handshakes: 512,
+            handshake_timeout: Duration::from_secs(10),
+            max_connections: 8,
+            max_streams: 8,
+            max_request_bytes: 4 * 1024 * 1024,
+            request_burst_bytes: 8 * 1024 * 1024,
+            request_bytes_per_second: 512 * 1024,
+            ack_timeout: Duration::from_mins(2),
             keepalive: Duration::from_secs(20),
-            drain: Duration::from_secs(5),
-            session: session::Limits::default(),
+            drain_timeout: Duration::from_secs(5),
+            stream_limits: session::DeltaStreamLimits::default(),
         }
     }
 }
 
 /// Discovery server for all relationships. Clones share one server.
 #[derive(Clone, Debug)]
-pub struct Server(Arc<Shared>);
+pub struct XdsServer(Arc<ServerShared>);
 
 /// State that all connections share.
 #[derive(Debug)]
-struct Shared {
-    announcer: Arc<Announcer>,
-    relationships: watch::Receiver<Arc<Relationships>>,
-    limits: Limits,
-    handshakes: Handshakes,
-    admission: Arc<Admission>,
+struct ServerShared {
+    cache: Arc<SharedCache>,
+    relationships: watch::Receiver<Arc<TlsRelationships>>,
+    limits: ServerLimits,
+    handshakes: HandshakeQueue,
+    quotas: Arc<PeerQuotas>,
 }
 
-impl Server {
+impl XdsServer {
     /// Creates a server that announces the contents of `announcer` to the peers of `relationships`. The server follows
     /// changes of `relationships`: it closes connections and streams that it would no longer accept.
     pub fn new(
-        cache: Arc<Announcer>,
-        relationships: watch::Receiver<Arc<Relationships>>,
-        limits: Limits,
+        cache: Arc<SharedCache>,
+        relationships: watch::Receiver<Arc<TlsRelationships>>,
+        limits: ServerLimits,
     ) -> Self {
-        let handshakes = Handshakes::new(limits.handshakes, limits.handshake);
-        let admission = Arc::new(Admission::new(limits));
-        Self(Arc::new(Shared { announcer: cache, relationships, limits, handshakes, admission }))
+        let handshakes = HandshakeQueue::new(limits.max_handshakes, limits.handshake_timeout);
+        let admission = Arc::new(PeerQuotas::new(limits));
+        Self(Arc::new(ServerShared { cache, relationships, limits, handshakes, quotas: admission }))
     }
 
     /// Connected peers, and the resources that they reject.
-    pub fn peers(&self) -> BTreeMap<Audience, PeerStreams> {
-        self.0.admission.peers()
+    pub fn connected_peers(&self) -> BTreeMap<PeerRef, ConnectedPeer> {
+        self.0.quotas.connected_peers()
     }
 
     /// Serves until `end` completes. Then it sends GOAWAY to all clients and waits [`ServerLimits::drain_timeout`] for
@@ -137,8 +137,8 @@ impl Server {
                 () = &mut end => break,
                 // Reaps finished tasks, so that the set does not grow with every connection ever made.
                 Some(_) = connections.join_next() => {}
-                (stream, client) = accept(&listener) => {
-                    let connection = Connection::new(Arc::clone(&self.0), client, ending.clone());
+                (stream, client) = accept_connection(&listener) => {
+                    let connection = XdsConnection::new(Arc::clone(&self.0), client, ending.clone());
                     connections.spawn(connection.run(stream));
                 }
             }
@@ -147,21 +147,21 @@ impl Server {
         // every connection that waits on `ending`.
         drop((listener, until_end));
         let last = async { while connections.join_next().await.is_some() {} };
-        if timeout(self.0.limits.drain, last).await.is_err() {
+        if timeout(self.0.limits.drain_timeout, last).await.is_err() {
             debug!("drain timeout expired, closing remaining connections");
         }
     }
 }
 
-async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
+async fn accept_connection(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, client)) => return (stream, client_of(client.ip())),
+            Ok((stream, client)) => return (stream, client_group(client.ip())),
             // The client closed the connection before it was accepted. That is no error of this side.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 warn!(%error, "failed to accept a connection, retrying");
-                sleep(ACCEPT_AGAIN).await;
+                sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }

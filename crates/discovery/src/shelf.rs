@@ -20,26 +20,26 @@ use std::sync::Arc;
 use emcee_core::catalogue::Announcement;
 use emcee_core::key::ObjectKey;
 
-use self::log::Log;
-pub(crate) use self::log::Record;
-use crate::audience::Audience;
-use crate::slice::{EncodeError, Encoded, encode};
+pub(crate) use self::log::ResourceRecord;
+use self::log::RevisionLog;
+use crate::audience::PeerRef;
+use crate::slice::{EncodedResource, SliceEncodeError, encode_announcement};
 
 /// Number of tombstones that each log keeps for slow streams. A stream that has missed more must reconnect.
-const REMOVALS: usize = 16_384;
+const MAX_TOMBSTONES: usize = 16_384;
 
 /// Which peers of a relationship receive an announcement.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Visibility {
+pub enum PeerVisibility {
     /// Every peer of the relationship.
     All,
     /// Only these peers, by their names in the MeshFedConfig. No peer if the set is empty.
     Peers(BTreeSet<Arc<str>>),
 }
 
-impl Visibility {
+impl PeerVisibility {
     /// Whether the peer receives the announcement.
-    pub fn includes(&self, peer: &str) -> bool {
+    pub fn includes_peer(&self, peer: &str) -> bool {
         match self {
             Self::All => true,
             Self::Peers(peers) => peers.contains(peer),
@@ -49,144 +49,159 @@ impl Visibility {
 
 /// All announcements of this mesh, for every relationship. The translation writes it; streams read it.
 #[derive(Debug)]
-pub struct Shelf {
+pub struct ResourceCache {
     /// Number of changes, across all relationships. It must not be sent to peers, as it would reveal the activity of
     /// others.
     revision: u64,
-    relationships: HashMap<Arc<str>, Relationship>,
-    removals: usize,
+    relationships: HashMap<Arc<str>, RelationshipCache>,
+    max_tombstones: usize,
 }
 
 /// The announcements of one relationship.
 #[derive(Debug, Default)]
-struct Relationship {
-    logs: BTreeMap<Visibility, Log>,
-    offers: HashMap<ObjectKey, Placed>,
+struct RelationshipCache {
+    logs: BTreeMap<PeerVisibility, RevisionLog>,
+    announcements: HashMap<ObjectKey, CachedAnnouncement>,
 }
 
 /// Log and resource names of an announcement.
 #[derive(Debug)]
-struct Placed {
-    seen_by: Visibility,
+struct CachedAnnouncement {
+    visibility: PeerVisibility,
     names: Vec<Arc<str>>,
 }
 
 /// The views, by relationship and visibility, in which something has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "the streams of these peers have something to send"]
-pub struct Touched(BTreeSet<(Arc<str>, Visibility)>);
+pub struct ChangedViews(BTreeSet<(Arc<str>, PeerVisibility)>);
 
-impl Default for Shelf {
+impl Default for ResourceCache {
     fn default() -> Self {
-        Self::remembering(REMOVALS)
+        Self::with_max_tombstones(MAX_TOMBSTONES)
     }
 }
 
-impl Shelf {
+impl ResourceCache {
     /// Creates an empty cache in which each log keeps this number of tombstones.
-    pub fn remembering(removals: usize) -> Self {
-        Self { revision: 0, relationships: HashMap::new(), removals }
+    pub fn with_max_tombstones(removals: usize) -> Self {
+        Self { revision: 0, relationships: HashMap::new(), max_tombstones: removals }
     }
 
     /// Announces a service to the peers in `visibility`, in place of an earlier announcement with the same key. After
     /// an error, the earlier announcement stays.
-    pub fn offer(
+    pub fn announce(
         &mut self,
         relationship: &str,
         announcement: &Announcement,
-        visibility: &Visibility,
-    ) -> Result<Touched, EncodeError> {
+        visibility: &PeerVisibility,
+    ) -> Result<ChangedViews, SliceEncodeError> {
         // Encoding comes first, as it can fail: from here on the cache is changed.
-        let encoded = encode(announcement)?;
-        let mut touched = self.hide(relationship, &announcement.key, visibility);
+        let encoded = encode_announcement(announcement)?;
+        let mut touched = self.withdraw_from_other_view(relationship, &announcement.key, visibility);
         let names: Vec<_> = encoded.iter().map(|resource| resource.name.clone()).collect();
-        let mut writer = self.writer(relationship, visibility);
+        let mut writer = self.log_writer(relationship, visibility);
         for resource in encoded {
-            writer.put(&announcement.key, resource);
+            writer.put_resource(&announcement.key, resource);
         }
-        writer.remove_all_but(&announcement.key, &names);
+        writer.remove_stale(&announcement.key, &names);
         if writer.changed {
-            touched.add(relationship, visibility);
+            touched.insert_view(relationship, visibility);
         }
-        let placed = Placed { seen_by: visibility.clone(), names };
-        writer.offers.insert(announcement.key.clone(), placed);
+        let placed = CachedAnnouncement { visibility: visibility.clone(), names };
+        writer.announcements.insert(announcement.key.clone(), placed);
         Ok(touched)
     }
 
     /// Removes the announcement with this key. Peers receive the removal.
-    pub fn withdraw(&mut self, relationship: &str, key: &ObjectKey) -> Touched {
-        let mut touched = Touched::default();
-        let Some(placed) = self.take(relationship, key) else { return touched };
-        let mut writer = self.writer(relationship, &placed.seen_by);
+    pub fn withdraw(&mut self, relationship: &str, key: &ObjectKey) -> ChangedViews {
+        let mut touched = ChangedViews::default();
+        let Some(placed) = self.remove_announcement(relationship, key) else { return touched };
+        let mut writer = self.log_writer(relationship, &placed.visibility);
         for name in placed.names {
-            writer.remove(key, name);
+            writer.remove_resource(key, name);
         }
-        touched.add(relationship, &placed.seen_by);
+        touched.insert_view(relationship, &placed.visibility);
         touched
     }
 
     /// Withdraws an announcement from its current log if its visibility changes. A peer that sees it before and after
     /// receives only the new resource, as a change; see `must_send` of the stream.
-    fn hide(&mut self, relationship: &str, key: &ObjectKey, visibility: &Visibility) -> Touched {
-        match self.relationships.get(relationship).and_then(|cached| cached.offers.get(key)) {
-            Some(placed) if placed.seen_by != *visibility => self.withdraw(relationship, key),
-            _ => Touched::default(),
+    fn withdraw_from_other_view(
+        &mut self,
+        relationship: &str,
+        key: &ObjectKey,
+        visibility: &PeerVisibility,
+    ) -> ChangedViews {
+        match self.relationships.get(relationship).and_then(|cached| cached.announcements.get(key)) {
+            Some(placed) if placed.visibility != *visibility => self.withdraw(relationship, key),
+            _ => ChangedViews::default(),
         }
     }
 
-    fn take(&mut self, relationship: &str, key: &ObjectKey) -> Option<Placed> {
-        self.relationships.get_mut(relationship)?.offers.remove(key)
+    fn remove_announcement(&mut self, relationship: &str, key: &ObjectKey) -> Option<CachedAnnouncement> {
+        self.relationships.get_mut(relationship)?.announcements.remove(key)
     }
 
     /// Removes a relationship without announcing removals. Its streams must be closed: peers then treat this mesh as
     /// unreachable and keep their imports.
-    pub fn close(&mut self, relationship: &str) {
+    pub fn remove_relationship(&mut self, relationship: &str) {
         self.relationships.remove(relationship);
     }
 
     /// Returns the keys of all announcements of a relationship, whatever their visibility.
-    pub fn offered(&self, relationship: &str) -> impl Iterator<Item = &ObjectKey> {
-        self.relationships.get(relationship).into_iter().flat_map(|cached| cached.offers.keys())
+    pub fn announced_keys(&self, relationship: &str) -> impl Iterator<Item = &ObjectKey> {
+        self.relationships.get(relationship).into_iter().flat_map(|cached| cached.announcements.keys())
     }
 
     /// Number of resources that are visible to a peer.
-    pub fn count(&self, peer: &Audience) -> usize {
-        self.logs(peer).map(Log::len).sum()
+    pub fn visible_count(&self, peer: &PeerRef) -> usize {
+        self.visible_logs(peer).map(RevisionLog::len).sum()
     }
 
-    fn writer(&mut self, relationship: &str, visibility: &Visibility) -> Writer<'_> {
+    fn log_writer(&mut self, relationship: &str, visibility: &PeerVisibility) -> LogWriter<'_> {
         if !self.relationships.contains_key(relationship) {
-            self.relationships.insert(relationship.into(), Relationship::default());
+            self.relationships.insert(relationship.into(), RelationshipCache::default());
         }
         let cached = self.relationships.get_mut(relationship).expect("inserted above if missing");
         if !cached.logs.contains_key(visibility) {
-            cached.logs.insert(visibility.clone(), Log::remembering(self.removals));
+            cached.logs.insert(visibility.clone(), RevisionLog::with_max_tombstones(self.max_tombstones));
         }
         let log = cached.logs.get_mut(visibility).expect("inserted above if missing");
-        Writer { revision: &mut self.revision, log, offers: &mut cached.offers, changed: false }
+        LogWriter {
+            revision: &mut self.revision,
+            log,
+            announcements: &mut cached.announcements,
+            changed: false,
+        }
     }
 }
 
 /// Read access for streams.
-impl Shelf {
+impl ResourceCache {
     pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
 
-    fn logs(&self, peer: &Audience) -> impl Iterator<Item = &Log> {
+    fn visible_logs(&self, peer: &PeerRef) -> impl Iterator<Item = &RevisionLog> {
         let cached = self.relationships.get(&peer.relationship);
         let logs = cached.into_iter().flat_map(|cached| &cached.logs);
-        logs.filter(|(visibility, _)| visibility.includes(&peer.peer)).map(|(_, log)| log)
+        logs.filter(|(visibility, _)| visibility.includes_peer(&peer.peer)).map(|(_, log)| log)
     }
 
     /// Returns the resource with this name and its revision. `None` if it does not exist or is not visible to the peer.
-    pub(crate) fn current(&self, peer: &Audience, name: &str) -> Option<(u64, &Record)> {
-        self.logs(peer).find_map(|log| log.current(name))
+    pub(crate) fn current_record(&self, peer: &PeerRef, name: &str) -> Option<(u64, &ResourceRecord)> {
+        self.visible_logs(peer).find_map(|log| log.current_record(name))
     }
 
     /// Returns the records visible to the peer that have changed after `cursor`, ordered by revision.
-    pub(crate) fn since(&self, peer: &Audience, cursor: u64) -> impl Iterator<Item = (u64, &Record)> {
-        let mut logs: Vec<_> = self.logs(peer).map(|log| log.since(cursor).peekable()).collect();
+    pub(crate) fn changes_since(
+        &self,
+        peer: &PeerRef,
+        cursor: u64,
+    ) -> impl Iterator<Item = (u64, &ResourceRecord)> {
+        let mut logs: Vec<_> =
+            self.visible_logs(peer).map(|log| log.records_since(cursor).peekable()).collect();
         // Merges the logs by revision: the cursor of a stream is one number for all of them.
         std::iter::from_fn(move || {
             let next = logs.iter_mut().filter_map(|log| Some((log.peek()?.0, log)));
@@ -195,67 +210,67 @@ impl Shelf {
     }
 
     /// Whether a log visible to the peer has dropped tombstones after `cursor`.
-    pub(crate) fn has_forgotten(&self, peer: &Audience, cursor: u64) -> bool {
-        self.logs(peer).any(|log| log.forgotten() > cursor)
+    pub(crate) fn has_dropped_removals(&self, peer: &PeerRef, cursor: u64) -> bool {
+        self.visible_logs(peer).any(|log| log.last_dropped() > cursor)
     }
 }
 
 /// Write access to one log.
-struct Writer<'a> {
+struct LogWriter<'a> {
     revision: &'a mut u64,
-    log: &'a mut Log,
-    offers: &'a mut HashMap<ObjectKey, Placed>,
+    log: &'a mut RevisionLog,
+    announcements: &'a mut HashMap<ObjectKey, CachedAnnouncement>,
     changed: bool,
 }
 
-impl Writer<'_> {
-    fn put(&mut self, key: &ObjectKey, resource: Encoded) {
+impl LogWriter<'_> {
+    fn put_resource(&mut self, key: &ObjectKey, resource: EncodedResource) {
         // An unchanged resource keeps its revision, so no stream sends it again.
-        let current = self.log.current(&resource.name);
+        let current = self.log.current_record(&resource.name);
         if !current.is_some_and(|(_, record)| record.has_version(&resource.version)) {
-            self.write(Record::offered(key, resource));
+            self.append_record(ResourceRecord::live(key, resource));
         }
     }
 
-    fn remove(&mut self, key: &ObjectKey, name: Arc<str>) {
-        self.write(Record::removed(key, name));
+    fn remove_resource(&mut self, key: &ObjectKey, name: Arc<str>) {
+        self.append_record(ResourceRecord::tombstone(key, name));
     }
 
     /// Removes the resources of the earlier announcement that are not in `names`. Call it after the new resources are
     /// put: a reader that follows the order never sees the service without resources.
-    fn remove_all_but(&mut self, key: &ObjectKey, names: &[Arc<str>]) {
-        let before = self.offers.remove(key).map(|placed| placed.names).unwrap_or_default();
+    fn remove_stale(&mut self, key: &ObjectKey, names: &[Arc<str>]) {
+        let before = self.announcements.remove(key).map(|placed| placed.names).unwrap_or_default();
         for name in before.into_iter().filter(|name| !names.contains(name)) {
-            self.remove(key, name);
+            self.remove_resource(key, name);
         }
     }
 
-    fn write(&mut self, record: Record) {
+    fn append_record(&mut self, record: ResourceRecord) {
         *self.revision += 1;
-        self.log.write(*self.revision, record);
+        self.log.append_record(*self.revision, record);
         self.changed = true;
     }
 }
 
-impl Touched {
+impl ChangedViews {
     /// Whether no view has changed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether the streams of this peer have something to send.
-    pub fn contains(&self, peer: &Audience) -> bool {
+    pub fn includes_peer(&self, peer: &PeerRef) -> bool {
         let mut ours = self.0.iter().filter(|(relationship, _)| *relationship == peer.relationship);
-        ours.any(|(_, visibility)| visibility.includes(&peer.peer))
+        ours.any(|(_, visibility)| visibility.includes_peer(&peer.peer))
     }
 
     /// Returns the union of both sets.
-    pub fn and(mut self, other: Self) -> Self {
+    pub fn merge(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
     }
 
-    fn add(&mut self, relationship: &str, visibility: &Visibility) {
+    fn insert_view(&mut self, relationship: &str, visibility: &PeerVisibility) {
         self.0.insert((relationship.into(), visibility.clone()));
     }
 }

@@ -21,9 +21,9 @@ use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::protocol::Protocol;
 
-pub use decode::{DecodeError, decode};
-pub(crate) use encode::split;
-pub use encode::{EncodeError, Encoded, encode};
+pub use decode::{SliceDecodeError, decode_slice};
+pub(crate) use encode::split_into_slices;
+pub use encode::{EncodedResource, SliceEncodeError, encode_announcement};
 pub use name::{AddressType, SliceName};
 
 /// Maximum number of endpoints of one service. If it has more, only the first ones are announced.
@@ -31,22 +31,22 @@ pub const MAX_ENDPOINTS: usize = 1_000;
 /// Maximum number of identities (subject alternative names) of one service.
 pub const MAX_IDENTITIES: usize = 100;
 
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
-const STYLE: &str = "emcee.io/style";
-const SERVER_NAME: &str = "emcee.io/server-name";
-const SERVICE_PORT: &str = "emcee.io/service-port";
+const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+const STYLE_ANNOTATION: &str = "emcee.io/style";
+const SERVER_NAME_ANNOTATION: &str = "emcee.io/server-name";
+const SERVICE_PORT_ANNOTATION: &str = "emcee.io/service-port";
 /// Names separated by commas, which neither a DNS name nor a SPIFFE ID contains.
-const SUBJECT_ALT_NAMES: &str = "emcee.io/subject-alt-names";
-const TRUST_DOMAIN: &str = "emcee.io/trust-domain";
-const ROOT_HASH: &str = "emcee.io/root-hash";
+const SUBJECT_ALT_NAMES_ANNOTATION: &str = "emcee.io/subject-alt-names";
+const TRUST_DOMAIN_ANNOTATION: &str = "emcee.io/trust-domain";
+const ROOT_HASH_ANNOTATION: &str = "emcee.io/root-hash";
 
 /// One EndpointSlice of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slice {
+pub struct ServiceSlice {
     /// Service and address type, as in the name of the resource.
     pub name: SliceName,
     /// Attributes of the service, equal in all its slices.
-    pub facts: Facts,
+    pub attributes: ServiceAttributes,
     /// Endpoints of the service, sorted and without duplicates.
     pub endpoints: Vec<Endpoint>,
 }
@@ -54,7 +54,7 @@ pub struct Slice {
 /// Everything in an announcement except its key and endpoints. The fields are those of [`Announcement`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "they are those of Announcement")]
-pub struct Facts {
+pub struct ServiceAttributes {
     pub mode: Mode,
     pub server_name: String,
     pub protocol: Protocol,
@@ -64,9 +64,9 @@ pub struct Facts {
     pub root_hash: Option<String>,
 }
 
-impl Facts {
+impl ServiceAttributes {
     /// Copies the attributes of an announcement.
-    pub fn of(announcement: &Announcement) -> Self {
+    pub fn from_announcement(announcement: &Announcement) -> Self {
         Self {
             mode: announcement.mode,
             server_name: announcement.server_name.clone(),
@@ -79,7 +79,11 @@ impl Facts {
     }
 
     /// Builds the announcement with these attributes, reachable at `endpoints`.
-    pub fn offer(&self, key: ObjectKey, endpoints: impl IntoIterator<Item = Endpoint>) -> Announcement {
+    pub fn to_announcement(
+        &self,
+        key: ObjectKey,
+        endpoints: impl IntoIterator<Item = Endpoint>,
+    ) -> Announcement {
         let Self { mode, server_name, protocol, port, identities, trust_domain, root_hash } = self.clone();
         let mut endpoints: Vec<_> = endpoints.into_iter().collect();
         endpoints.sort_unstable();

@@ -18,13 +18,13 @@ mod relationship;
 mod trust;
 mod verifier;
 
-pub use accept::{AcceptError, Hello, accept, greet};
-pub use authenticated::{Authenticated, Ended};
+pub use accept::{AcceptError, PendingHandshake, accept, read_client_hello};
+pub use authenticated::{AuthenticatedPeer, ReverifyError};
 pub use connect::{TlsError, connect};
-pub use material::{Material, MaterialError};
+pub use material::{TlsIdentity, TlsIdentityError};
 pub use name::SubjectAltName;
-pub use refusal::{CertificateRefusal, Role};
-pub use relationship::{Relationship, Relationships};
+pub use refusal::{PeerCertificateError, TlsRole};
+pub use relationship::{TlsRelationship, TlsRelationships};
 
 use std::io;
 use std::sync::Arc;
@@ -35,23 +35,23 @@ use rustls::crypto::{CryptoProvider, ring};
 const ALPN: &[u8] = b"h2";
 
 /// The server name (SNI) of a relationship's discovery service, both at its ingress gateway and in Emcee.
-pub fn server_name(relationship: &str) -> String {
+pub fn discovery_server_name(relationship: &str) -> String {
     format!("discovery.{relationship}.emcee.internal")
 }
 
 /// Extracts the relationship from a server name. Ignores letter case, as host names have none.
-fn relationship_of(server_name: &str) -> Option<String> {
+fn relationship_from_server_name(server_name: &str) -> Option<String> {
     let name = server_name.to_ascii_lowercase();
     let relationship = name.strip_prefix("discovery.")?.strip_suffix(".emcee.internal")?;
     (!relationship.is_empty() && !relationship.contains('.')).then(|| relationship.to_owned())
 }
 
 /// The cryptography that all TLS configurations use.
-fn provider() -> Arc<CryptoProvider> {
+fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
 /// Returns the TLS error inside an I/O error of a TLS stream, if there is one.
-fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
+fn as_rustls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }

@@ -219,7 +219,7 @@ async fn openapi_document(State(state): State<AdminState>, uri: Uri) -> Response
     }
 }
 
-fn document(offers: &CatalogueState, query: &str) -> Result<openapi::Document, String> {
+fn document(offers: &CatalogueState, query: &str) -> Result<openapi::OpenApiDocument, String> {
     let (mut relationship, mut peer) = (None, None);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -236,7 +236,7 @@ fn document(offers: &CatalogueState, query: &str) -> Result<openapi::Document, S
     let listing = listing.map_err(unchosen)?;
     let peer = choose_peer(&listing.relationship, &listing.peers, peer.as_deref(), |peer| &peer.name);
     let peer = peer.map_err(unchosen)?;
-    Ok(openapi::document(&listing.relationship, &peer.name, &peer.announced_to_peer))
+    Ok(openapi::build_document(&listing.relationship, &peer.name, &peer.announced_to_peer))
 }
 
 /// Returns what is announced, or a 503 response if the engine is not ready.

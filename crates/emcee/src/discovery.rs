@@ -22,8 +22,8 @@ use clap::Args;
 use emcee_core::catalogue::CatalogueUpdate;
 use emcee_core::endpoint::Endpoint;
 use emcee_core::inputs::InputChange;
-use emcee_discovery::server::{Announcer, Limits, Server};
-use emcee_discovery::subscription::Budget;
+use emcee_discovery::server::{ServerLimits, SharedCache, XdsServer};
+use emcee_discovery::subscription::AnnouncementBudget;
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -70,8 +70,8 @@ impl DiscoveryArgs {
     }
 
     /// Budget that the announcements of all peers share.
-    fn budget(&self) -> Budget {
-        Budget::new(self.max_announced_bytes.unwrap_or(MAX_ANNOUNCED))
+    fn budget(&self) -> AnnouncementBudget {
+        AnnouncementBudget::new(self.max_announced_bytes.unwrap_or(MAX_ANNOUNCED))
     }
 
     /// Service and Pod ranges of the cluster: an endpoint of a peer must not be in them.
@@ -92,7 +92,7 @@ pub(crate) struct Ends {
 
 /// Discovery server and clients of one mesh.
 pub(crate) struct Discovery {
-    server: Server,
+    server: XdsServer,
     listener: Option<TcpListener>,
     board: Board,
     relationships: OpenRelationships,
@@ -109,9 +109,9 @@ impl Discovery {
             Some(address) => Some(crate::admin::bind(address).await?),
             None => None,
         };
-        let announcer = Arc::new(Announcer::new());
+        let announcer = Arc::new(SharedCache::new());
         let relationships = OpenRelationships::default();
-        let server = Server::new(Arc::clone(&announcer), relationships.watch(), Limits::default());
+        let server = XdsServer::new(Arc::clone(&announcer), relationships.watch(), ServerLimits::default());
         let followers = Followers::new(relationships.watch(), args.budget());
         Ok(Self {
             server,
@@ -177,7 +177,7 @@ impl Discovery {
                 }
                 // Polled again with the new deadline in each iteration.
                 () = until(deadline) => self.followers.pass(Instant::now()),
-                _ = refusal_ticks.tick() => self.followers.note_refusals(&self.server.peers()),
+                _ = refusal_ticks.tick() => self.followers.note_refusals(&self.server.connected_peers()),
             }
             let changes = self.followers.changes();
             if changes.is_empty() {

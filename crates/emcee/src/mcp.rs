@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use emcee_core::plan::GeneratedObject;
-use emcee_discovery::mcp::{ServerTls, Snapshot, Store, serve};
+use emcee_discovery::mcp::{McpServerTls, McpSnapshot, McpStore, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::warn;
@@ -54,7 +54,7 @@ struct Files {
     key: PathBuf,
     /// Content of the two files (certificate chain, key) that was loaded last.
     content: (Vec<u8>, Vec<u8>),
-    tls: watch::Sender<ServerTls>,
+    tls: watch::Sender<McpServerTls>,
 }
 
 impl McpArgs {
@@ -87,7 +87,7 @@ impl McpArgs {
 impl Mcp {
     /// Serves `objects` from their first change on. Runs until the future is dropped or the server fails.
     pub(crate) async fn run(self, objects: watch::Receiver<Vec<GeneratedObject>>) {
-        let mut store = Store::default();
+        let mut store = McpStore::default();
         let (snapshot, snapshots) = watch::channel(store.snapshot());
         // New connections use the certificate that is current when they arrive.
         let tls = self.files.as_ref().map(|files| files.tls.subscribe());
@@ -104,13 +104,13 @@ impl Mcp {
 
 /// Publishes a snapshot whenever the objects change.
 async fn keep(
-    store: &mut Store,
+    store: &mut McpStore,
     mut objects: watch::Receiver<Vec<GeneratedObject>>,
-    snapshot: &watch::Sender<Snapshot>,
+    snapshot: &watch::Sender<McpSnapshot>,
 ) {
     // Waits for the first change: the initial value is empty, and would remove all of istiod's configuration.
     while objects.changed().await.is_ok() {
-        let new = store.set(objects.borrow_and_update().iter());
+        let new = store.replace_objects(objects.borrow_and_update().iter());
         snapshot.send_replace(new);
     }
     // The controller has stopped and the process is about to end. Returning would stop the server too early.
@@ -161,6 +161,6 @@ fn content(certificate: &Path, key: &Path) -> anyhow::Result<(Vec<u8>, Vec<u8>)>
     Ok((read(certificate)?, read(key)?))
 }
 
-fn pair(certificate: &Path, content: &(Vec<u8>, Vec<u8>)) -> anyhow::Result<ServerTls> {
-    ServerTls::from_pem(&content.0, &content.1).with_context(|| format!("{}", certificate.display()))
+fn pair(certificate: &Path, content: &(Vec<u8>, Vec<u8>)) -> anyhow::Result<McpServerTls> {
+    McpServerTls::from_pem(&content.0, &content.1).with_context(|| format!("{}", certificate.display()))
 }

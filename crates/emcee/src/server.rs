@@ -15,8 +15,8 @@ use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use axum::response::IntoResponse as _;
-use emcee_discovery::places::{Place, Places, Ticket, client_of};
-use emcee_discovery::turns::Turns;
+use emcee_discovery::places::{EvictableSlot, EvictingSlots, SlotTicket, client_group};
+use emcee_discovery::turns::LaneScheduler;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -95,11 +95,11 @@ pub(crate) struct CameTo(pub(crate) SocketAddr);
 
 /// State that all connections of a port share.
 struct Port {
-    tls: Option<(TlsAcceptor, Turns<()>)>,
+    tls: Option<(TlsAcceptor, LaneScheduler<()>)>,
     router: Router,
     limits: Limits,
-    places: Places<IpAddr>,
-    large: Places,
+    places: EvictingSlots<IpAddr>,
+    large: EvictingSlots,
 }
 
 /// Serves `router` until `end` resolves, over TLS if `tls` is given. Requests in progress then get [`DRAIN_TIMEOUT`].
@@ -112,11 +112,11 @@ pub(crate) async fn serve(
 ) {
     let port = Arc::new(Port {
         // One handshake computes at a time, so that a flood of handshakes cannot use all CPUs.
-        tls: tls.map(|tls| (tls, Turns::new(1))),
+        tls: tls.map(|tls| (tls, LaneScheduler::new(1))),
         router,
         limits,
-        places: Places::new(limits.connections),
-        large: Places::new(LARGE_BODIES),
+        places: EvictingSlots::new(limits.connections),
+        large: EvictingSlots::new(LARGE_BODIES),
     });
     let (until_end, ending) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -128,7 +128,7 @@ pub(crate) async fn serve(
             Some(_) = connections.join_next() => {}
             (stream, client) = accept(&listener) => {
                 // Never waits: if the port is full, this evicts another connection.
-                let place = port.places.take(client);
+                let place = port.places.acquire(client);
                 connections.spawn(talk(Arc::clone(&port), stream, place, ending.clone()));
             }
         }
@@ -144,7 +144,7 @@ pub(crate) async fn serve(
 async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, client)) => return (stream, client_of(client.ip())),
+            Ok((stream, client)) => return (stream, client_group(client.ip())),
             Err(error) => warn!(%error, "accept failed; retrying"),
         }
         sleep(ACCEPT_AGAIN).await;
@@ -152,13 +152,18 @@ async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
 }
 
 /// Runs one connection until it is finished or evicted.
-async fn talk(port: Arc<Port>, stream: TcpStream, mut place: Place<IpAddr>, ending: watch::Receiver<()>) {
+async fn talk(
+    port: Arc<Port>,
+    stream: TcpStream,
+    mut place: EvictableSlot<IpAddr>,
+    ending: watch::Receiver<()>,
+) {
     // Fails only if the socket is gone already.
     let Ok(local) = stream.local_addr() else { return };
     let ticket = place.ticket();
     tokio::select! {
         () = greet(port, stream, local, ticket, ending) => {}
-        () = place.lost() => debug!("connection evicted by a newer one"),
+        () = place.evicted() => debug!("connection evicted by a newer one"),
     }
 }
 
@@ -170,12 +175,12 @@ async fn greet(
     port: Arc<Port>,
     stream: TcpStream,
     local: SocketAddr,
-    ticket: Ticket<IpAddr>,
+    ticket: SlotTicket<IpAddr>,
     mut ending: watch::Receiver<()>,
 ) {
     let Some((tls, turns)) = &port.tls else { return answer(port, stream, local, ticket, ending).await };
     let greeted = tokio::select! {
-        greeted = timeout(HANDSHAKE, turns.aside([(), ()], tls.accept(stream))) => greeted,
+        greeted = timeout(HANDSHAKE, turns.run_in_lanes([(), ()], tls.accept(stream))) => greeted,
         _ = ending.changed() => return,
     };
     match greeted {
@@ -192,7 +197,7 @@ async fn answer<S>(
     port: Arc<Port>,
     stream: S,
     local: SocketAddr,
-    ticket: Ticket<IpAddr>,
+    ticket: SlotTicket<IpAddr>,
     mut ending: watch::Receiver<()>,
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -224,7 +229,7 @@ impl Port {
         self: Arc<Self>,
         request: Request<Incoming>,
         local: SocketAddr,
-        ticket: Ticket<IpAddr>,
+        ticket: SlotTicket<IpAddr>,
     ) -> Response<Body> {
         let answer = async {
             let (mut head, body) = request.into_parts();
@@ -232,7 +237,7 @@ impl Port {
                 Ok(body) => body,
                 Err(refusal) => return refusal,
             };
-            let _working = ticket.work();
+            let _working = ticket.mark_busy();
             head.extensions.insert(CameTo(local));
             // The router's error type is `Infallible`, so the pattern below cannot fail.
             let router = TowerToHyperService::new(self.router.clone());
@@ -260,10 +265,10 @@ impl Port {
         if announced <= SMALL as u64 {
             return to_bytes(Body::new(body), SMALL.min(limit)).await.map_err(too_large);
         }
-        let mut place = self.large.take(());
+        let mut place = self.large.acquire(());
         tokio::select! {
             body = to_bytes(Body::new(body), limit) => body.map_err(too_large),
-            () = place.lost() => Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "too many large requests\n")),
+            () = place.evicted() => Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "too many large requests\n")),
         }
     }
 }

@@ -6,10 +6,10 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use emcee_discovery::Audience;
-use emcee_discovery::session::{Limits, Session};
-use emcee_discovery::shelf::Shelf;
-use emcee_discovery::tls::{Relationships, accept};
+use emcee_discovery::PeerRef;
+use emcee_discovery::session::{DeltaServerStream, DeltaStreamLimits};
+use emcee_discovery::shelf::ResourceCache;
+use emcee_discovery::tls::{TlsRelationships, accept};
 use emcee_discovery::wire::{DeltaDiscoveryRequest, ENDPOINT_SLICE};
 use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
 use prost::Message as _;
@@ -23,73 +23,74 @@ use tonic::{Request, Response, Status, Streaming};
 use tower::service_fn;
 
 use crate::credentials::{Credentials, RELATIONSHIP};
-use crate::lines::{change, now, obey, say};
-use crate::offers::offer;
+use crate::lines::{parse_change, print_line, run_commands, unix_nanos};
+use crate::offers::announce_service;
 
 /// Maximum number of changes that a subscriber may lag behind.
-const BEHIND: usize = 64;
+const MAX_LAG: usize = 64;
 
 pub(crate) fn run(credentials: &Credentials, services: usize) -> Result<()> {
-    let mut source = Source::new(services)?;
-    let (changes, _) = broadcast::channel(BEHIND);
-    let station = Station { first: source.responses()?.into(), changes };
+    let mut source = ResponseSource::new(services)?;
+    let (changes, _) = broadcast::channel(MAX_LAG);
+    let station = Broadcaster { initial_responses: source.pending_responses()?.into(), changes };
     let runtime = Runtime::new()?;
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     let address = listener.local_addr()?;
-    runtime.spawn(serve(listener, credentials.of_server()?, station.clone()));
-    say(format_args!("ready {address}"));
+    runtime.spawn(serve(listener, credentials.server_relationships()?, station.clone()));
+    print_line(format_args!("ready {address}"));
     let source = Arc::new(Mutex::new(source));
-    obey(|line| {
-        let (number, source, station) = (change(line)?, Arc::clone(&source), station.clone());
+    run_commands(|line| {
+        let (number, source, station) = (parse_change(line)?, Arc::clone(&source), station.clone());
         let announced = runtime.spawn(async move {
             let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
-            let at = now();
-            let responses = source.change(usize::from(number) % services, number)?;
+            let at = unix_nanos();
+            let responses = source.apply_change(usize::from(number) % services, number)?;
             for response in responses {
                 station.changes.send(response).context("there are no subscribers")?;
             }
             anyhow::Ok(at)
         });
         let at = runtime.block_on(announced)??;
-        say(format_args!("changed {at}"));
+        print_line(format_args!("changed {at}"));
         Ok(())
     })
 }
 
 /// Produces the responses to send.
-struct Source {
-    shelf: Shelf,
-    session: Session,
+struct ResponseSource {
+    cache: ResourceCache,
+    stream: DeltaServerStream,
 }
 
-impl Source {
+impl ResponseSource {
     fn new(services: usize) -> Result<Self> {
-        let mut cache = Shelf::default();
+        let mut cache = ResourceCache::default();
         for index in 0..services {
-            let _no_streams_yet = offer(&mut cache, index, 0)?;
+            let _no_streams_yet = announce_service(&mut cache, index, 0)?;
         }
-        let mut session = Session::new(Audience::new(RELATIONSHIP, "anybody"), Limits::default());
-        session.receive(&request(""), &cache)?;
-        Ok(Self { shelf: cache, session })
+        let mut session =
+            DeltaServerStream::new(PeerRef::new(RELATIONSHIP, "anybody"), DeltaStreamLimits::default());
+        session.handle_request(&delta_request(""), &cache)?;
+        Ok(Self { cache, stream: session })
     }
 
-    fn change(&mut self, index: usize, number: u16) -> Result<Vec<Bytes>> {
-        let _changed_views = offer(&mut self.shelf, index, number)?;
-        self.responses()
+    fn apply_change(&mut self, index: usize, number: u16) -> Result<Vec<Bytes>> {
+        let _changed_views = announce_service(&mut self.cache, index, number)?;
+        self.pending_responses()
     }
 
-    fn responses(&mut self) -> Result<Vec<Bytes>> {
+    fn pending_responses(&mut self) -> Result<Vec<Bytes>> {
         let mut responses = Vec::new();
-        while let Some(response) = self.session.next(&self.shelf)? {
+        while let Some(response) = self.stream.next_response(&self.cache)? {
             responses.push(response.encode_to_vec().into());
-            self.session.receive(&request(&response.nonce), &self.shelf)?;
+            self.stream.handle_request(&delta_request(&response.nonce), &self.cache)?;
         }
         Ok(responses)
     }
 }
 
 /// Builds the first request, for all resources, or with a nonce the ACK of a response.
-fn request(nonce: &str) -> DeltaDiscoveryRequest {
+fn delta_request(nonce: &str) -> DeltaDiscoveryRequest {
     DeltaDiscoveryRequest {
         type_url: ENDPOINT_SLICE.to_owned(),
         response_nonce: nonce.to_owned(),
@@ -99,14 +100,14 @@ fn request(nonce: &str) -> DeltaDiscoveryRequest {
 
 /// What a subscriber receives: first the current state, then the changes.
 #[derive(Clone)]
-struct Station {
-    first: Arc<[Bytes]>,
+struct Broadcaster {
+    initial_responses: Arc<[Bytes]>,
     changes: broadcast::Sender<Bytes>,
 }
 
-impl Station {
-    fn programme(&self) -> impl Stream<Item = Result<Bytes, Status>> + Send + use<> {
-        let (first, count) = (Arc::clone(&self.first), self.first.len());
+impl Broadcaster {
+    fn response_stream(&self) -> impl Stream<Item = Result<Bytes, Status>> + Send + use<> {
+        let (first, count) = (Arc::clone(&self.initial_responses), self.initial_responses.len());
         let first = stream::iter((0..count).map(move |index| Ok(first[index].clone())));
         let changes = stream::unfold(self.changes.subscribe(), |mut changes| async move {
             let next = changes.recv().await.map_err(|error| Status::aborted(error.to_string()));
@@ -117,16 +118,20 @@ impl Station {
 
     fn subscribe(&self, answers: Streaming<()>) -> BoxStream<'static, Result<Bytes, Status>> {
         // ACKs are read and discarded. Unread, they would fill the flow-control window.
-        tokio::spawn(forget(answers));
-        self.programme().boxed()
+        tokio::spawn(discard_acks(answers));
+        self.response_stream().boxed()
     }
 }
 
-async fn forget(mut answers: Streaming<()>) {
+async fn discard_acks(mut answers: Streaming<()>) {
     while let Ok(Some(())) = answers.message().await {}
 }
 
-async fn serve(listener: TcpListener, relationships: Arc<Relationships>, station: Station) -> Result<()> {
+async fn serve(
+    listener: TcpListener,
+    relationships: Arc<TlsRelationships>,
+    station: Broadcaster,
+) -> Result<()> {
     let service = service_fn(move |request| {
         let station = station.clone();
         async move {
@@ -134,18 +139,18 @@ async fn serve(listener: TcpListener, relationships: Arc<Relationships>, station
                 let programme = station.subscribe(request.into_inner());
                 async { Ok(Response::new(programme)) }
             });
-            let answer = tonic::server::Grpc::new(Untouched).streaming(method, request).await;
+            let answer = tonic::server::Grpc::new(PassthroughCodec).streaming(method, request).await;
             Ok::<_, Infallible>(answer)
         }
     });
-    let accepted = handshakes(listener, relationships);
+    let accepted = accept_peers(listener, relationships);
     Ok(tonic::transport::Server::builder().serve_with_incoming(service, accepted).await?)
 }
 
 /// Accepts connections and yields those whose clients have authenticated as peers.
-fn handshakes(
+fn accept_peers(
     listener: TcpListener,
-    relationships: Arc<Relationships>,
+    relationships: Arc<TlsRelationships>,
 ) -> impl Stream<Item = Result<TlsStream<TcpStream>>> {
     let (sender, accepted) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -163,9 +168,9 @@ fn handshakes(
 
 /// Codec that passes bytes through unchanged. Messages of clients are discarded.
 #[derive(Clone, Copy)]
-struct Untouched;
+struct PassthroughCodec;
 
-impl Codec for Untouched {
+impl Codec for PassthroughCodec {
     type Encode = Bytes;
     type Decode = ();
     type Encoder = Self;
@@ -180,7 +185,7 @@ impl Codec for Untouched {
     }
 }
 
-impl Encoder for Untouched {
+impl Encoder for PassthroughCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -190,7 +195,7 @@ impl Encoder for Untouched {
     }
 }
 
-impl Decoder for Untouched {
+impl Decoder for PassthroughCodec {
     type Item = ();
     type Error = Status;
 

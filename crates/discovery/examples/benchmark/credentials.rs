@@ -5,38 +5,38 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use emcee_core::inputs::KeyMaterial;
-use emcee_discovery::tls::{Material, Relationship, Relationships, SubjectAltName};
+use emcee_discovery::tls::{SubjectAltName, TlsIdentity, TlsRelationship, TlsRelationships};
 use emcee_testkit::certs::{Ca, Leaf};
 use serde::{Deserialize, Serialize};
 
 /// Name of the relationship.
 pub(crate) const RELATIONSHIP: &str = "blue";
 /// Name of the mesh that announces.
-pub(crate) const SERVER: &str = "m1";
+pub(crate) const SERVER_MESH: &str = "m1";
 
 /// Keys and certificates of all processes. They are of no use outside the benchmark.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Credentials {
     ca: String,
-    server: Own,
-    peers: Vec<Own>,
+    server: KeyPair,
+    peers: Vec<KeyPair>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Own {
+struct KeyPair {
     certificate: String,
     key: String,
 }
 
 impl Credentials {
-    pub(crate) fn make(peers: usize) -> Self {
+    pub(crate) fn generate(peers: usize) -> Self {
         let ca = Ca::new(RELATIONSHIP);
         let issue = |name: String| {
             let pair = ca.issue(&Leaf::dns(&name));
-            Own { certificate: pair.certificate, key: pair.key }
+            KeyPair { certificate: pair.certificate, key: pair.key }
         };
-        let server = issue(in_certificate(SERVER));
-        let peers = (0..peers).map(|index| issue(in_certificate(&peer(index)))).collect();
+        let server = issue(certificate_name(SERVER_MESH));
+        let peers = (0..peers).map(|index| issue(certificate_name(&peer_name(index)))).collect();
         Self { ca: ca.pem().to_owned(), server, peers }
     }
 
@@ -51,39 +51,43 @@ impl Credentials {
     }
 
     /// Number of peers.
-    pub(crate) fn peers(&self) -> usize {
+    pub(crate) fn peer_count(&self) -> usize {
         self.peers.len()
     }
 
     /// The relationship as the server has it open, with all peers.
-    pub(crate) fn of_server(&self) -> Result<Arc<Relationships>> {
-        let peers: Vec<_> = (0..self.peers.len()).map(peer).collect();
-        let relationship = self.relationship(&self.server, peers.iter().map(String::as_str))?;
+    pub(crate) fn server_relationships(&self) -> Result<Arc<TlsRelationships>> {
+        let peers: Vec<_> = (0..self.peers.len()).map(peer_name).collect();
+        let relationship = self.build_relationship(&self.server, peers.iter().map(String::as_str))?;
         Ok(Arc::new([(RELATIONSHIP.into(), relationship)].into()))
     }
 
     /// The relationship as one peer has it.
-    pub(crate) fn of_peer(&self, index: usize) -> Result<Arc<Relationship>> {
+    pub(crate) fn peer_relationship(&self, index: usize) -> Result<Arc<TlsRelationship>> {
         let own = self.peers.get(index).with_context(|| format!("no peer {index}"))?;
-        self.relationship(own, [SERVER].into_iter())
+        self.build_relationship(own, [SERVER_MESH].into_iter())
     }
 
-    fn relationship<'a>(&self, own: &Own, peers: impl Iterator<Item = &'a str>) -> Result<Arc<Relationship>> {
+    fn build_relationship<'a>(
+        &self,
+        own: &KeyPair,
+        peers: impl Iterator<Item = &'a str>,
+    ) -> Result<Arc<TlsRelationship>> {
         let key_material = KeyMaterial {
             certificate: own.certificate.as_bytes().into(),
             private_key: own.key.as_bytes().into(),
             ca: self.ca.as_bytes().into(),
             crl: None,
         };
-        let peers = peers.map(|peer| (peer, [SubjectAltName::from(&*in_certificate(peer))]));
-        Ok(Arc::new(Relationship::new(RELATIONSHIP, Material::parse(&key_material)?, peers)))
+        let peers = peers.map(|peer| (peer, [SubjectAltName::from(&*certificate_name(peer))]));
+        Ok(Arc::new(TlsRelationship::new(RELATIONSHIP, TlsIdentity::parse(&key_material)?, peers)))
     }
 }
 
-fn peer(index: usize) -> String {
+fn peer_name(index: usize) -> String {
     format!("peer-{index}")
 }
 
-fn in_certificate(mesh: &str) -> String {
+fn certificate_name(mesh: &str) -> String {
     format!("{mesh}.{RELATIONSHIP}.example")
 }

@@ -28,17 +28,17 @@ fn main() -> Result<()> {
     let [role, file, rest @ ..] = &arguments[..] else { bail!("missing arguments: ROLE FILE ...") };
     let file = Path::new(file);
     match (&**role, rest) {
-        ("certificates", [peers]) => Credentials::make(number(peers)?).write(file),
-        ("server", [services]) => server::run(&Credentials::read(file)?, number(services)?),
-        ("broadcast", [services]) => broadcast::run(&Credentials::read(file)?, number(services)?),
+        ("certificates", [peers]) => Credentials::generate(parse_number(peers)?).write(file),
+        ("server", [services]) => server::run(&Credentials::read(file)?, parse_number(services)?),
+        ("broadcast", [services]) => broadcast::run(&Credentials::read(file)?, parse_number(services)?),
         ("subscribers", [services, address]) => {
             let address = address.parse().with_context(|| format!("invalid address: {address:?}"))?;
-            subscribers::run(Credentials::read(file)?, number(services)?, address)
+            subscribers::run(Credentials::read(file)?, parse_number(services)?, address)
         }
         _ => bail!("unknown role or wrong arguments: {arguments:?}"),
     }
 }
 
-fn number(text: &str) -> Result<usize> {
+fn parse_number(text: &str) -> Result<usize> {
     text.parse().with_context(|| format!("invalid number: {text:?}"))
 }

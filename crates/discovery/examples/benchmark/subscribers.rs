@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use emcee_discovery::grpc::{Call, Connection};
-use emcee_discovery::tls::{connect, server_name};
+use emcee_discovery::grpc::{BidiStream, ClientConnection};
+use emcee_discovery::tls::{connect, discovery_server_name};
 use emcee_discovery::wire::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE, MAX_RESPONSE, METHOD, Resource,
+    DELTA_METHOD_PATH, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE, MAX_RESPONSE_BYTES,
+    XdsResource,
 };
 use foldhash::fast::FixedState;
 use prost::Message as _;
@@ -22,43 +23,43 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::credentials::{Credentials, RELATIONSHIP, SERVER};
-use crate::lines::{now, obey, say};
+use crate::credentials::{Credentials, RELATIONSHIP, SERVER_MESH};
+use crate::lines::{print_line, run_commands, unix_nanos};
 
 /// Subscribers that connect at once. The server allows at most 512 handshakes in progress.
-const AT_ONCE: usize = 64;
+const MAX_CONCURRENT_CONNECTS: usize = 64;
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(credentials: Credentials, services: usize, address: SocketAddr) -> Result<()> {
     let (credentials, runtime) = (Arc::new(credentials), Runtime::new()?);
     let held = Arc::new(Mutex::new(BTreeMap::new()));
     let mut subscribed = JoinSet::new();
-    obey(|line| {
+    run_commands(|line| {
         let held_before = match line {
             "sync" => BTreeMap::new(),
             "reconnect" => lock(&held).clone(),
             _ => bail!("unknown command {line:?}"),
         };
         runtime.block_on(subscribed.shutdown());
-        let fleet = Arc::new(Fleet {
+        let fleet = Arc::new(SubscriberFleet {
             credentials: Arc::clone(&credentials),
             address,
             expected: services - held_before.len(),
-            first: first_request(held_before),
-            gate: Semaphore::new(AT_ONCE),
-            tally: Tally { all: credentials.peers(), ..Tally::default() },
-            held: Arc::clone(&held),
+            first_request: first_request(held_before),
+            connect_permits: Semaphore::new(MAX_CONCURRENT_CONNECTS),
+            progress: SyncProgress { subscribers: credentials.peer_count(), ..SyncProgress::default() },
+            known_versions: Arc::clone(&held),
         });
-        say(format_args!("begun {}", now()));
-        for index in 0..credentials.peers() {
-            subscribed.spawn_on(or_end(index, Arc::clone(&fleet).subscribe(index)), runtime.handle());
+        print_line(format_args!("begun {}", unix_nanos()));
+        for index in 0..credentials.peer_count() {
+            subscribed.spawn_on(exit_on_error(index, Arc::clone(&fleet).subscribe(index)), runtime.handle());
         }
         Ok(())
     })
 }
 
 /// Ends the process if a subscriber fails, as its numbers would be wrong without it.
-async fn or_end(index: usize, subscription: impl Future<Output = Result<()>>) {
+async fn exit_on_error(index: usize, subscription: impl Future<Output = Result<()>>) {
     if let Err(error) = subscription.await {
         let _reader_gone = writeln!(std::io::stderr(), "error: subscriber {index}: {error:#}");
         std::process::exit(1);
@@ -75,34 +76,34 @@ fn first_request(held: BTreeMap<String, String>) -> DeltaDiscoveryRequest {
 }
 
 /// All subscribers of one run.
-struct Fleet {
+struct SubscriberFleet {
     credentials: Arc<Credentials>,
     address: SocketAddr,
     /// Number of resources that each subscriber lacks.
     expected: usize,
-    first: DeltaDiscoveryRequest,
-    gate: Semaphore,
-    tally: Tally,
+    first_request: DeltaDiscoveryRequest,
+    connect_permits: Semaphore,
+    progress: SyncProgress,
     /// Versions that each subscriber holds. All hold the same, so one records them for all.
-    held: Arc<Mutex<BTreeMap<String, String>>>,
+    known_versions: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
-impl Fleet {
+impl SubscriberFleet {
     async fn subscribe(self: Arc<Self>, index: usize) -> Result<()> {
-        let mut call = self.call(index).await?;
+        let mut call = self.open_call(index).await?;
         let mut lacks = Some(self.expected);
         let mut digest = 0_u64;
         loop {
             let response = call.responses.next().await?.context("the server has ended the stream")?;
-            let permit = call.requests.ready().await.context("the server has closed the stream")?;
-            permit.send(&answer(&response));
+            let permit = call.requests.reserve().await.context("the server has closed the stream")?;
+            permit.send(&build_ack(&response));
             let count = response.resources.len();
             ensure!(response.removed_resources.is_empty(), "the server removed a resource");
-            digest = response.resources.iter().map(|bytes| hash(bytes)).fold(digest, u64::wrapping_add);
+            digest = response.resources.iter().map(|bytes| hash_bytes(bytes)).fold(digest, u64::wrapping_add);
             if index == 0 {
-                self.keep(&response)?;
+                self.record_versions(&response)?;
             }
-            self.tally.resources.fetch_add(count, Ordering::Relaxed);
+            self.progress.resources.fetch_add(count, Ordering::Relaxed);
             lacks = lacks.map(|lacks| lacks.saturating_sub(count));
             // Done when nothing is missing of the initial state, or after each change from then on.
             match lacks {
@@ -110,31 +111,38 @@ impl Fleet {
                 None if count == 0 => continue,
                 _ => lacks = None,
             }
-            self.tally.done(std::mem::take(&mut digest))?;
+            self.progress.record_synced(std::mem::take(&mut digest))?;
         }
     }
 
-    async fn call(&self, index: usize) -> Result<Call<DeltaDiscoveryResponse>> {
-        let _turn = self.gate.acquire().await?;
-        let relationship = self.credentials.of_peer(index)?;
+    async fn open_call(&self, index: usize) -> Result<BidiStream<DeltaDiscoveryResponse>> {
+        let _turn = self.connect_permits.acquire().await?;
+        let relationship = self.credentials.peer_relationship(index)?;
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
-        let (stream, _) = connect(stream, &relationship, SERVER).await?;
-        let connection = Connection::over(stream, KEEPALIVE).await?;
-        Ok(connection.call(&server_name(RELATIONSHIP), METHOD, &self.first, MAX_RESPONSE).await?)
+        let (stream, _) = connect(stream, &relationship, SERVER_MESH).await?;
+        let connection = ClientConnection::handshake(stream, KEEPALIVE).await?;
+        Ok(connection
+            .open_stream(
+                &discovery_server_name(RELATIONSHIP),
+                DELTA_METHOD_PATH,
+                &self.first_request,
+                MAX_RESPONSE_BYTES,
+            )
+            .await?)
     }
 
-    fn keep(&self, response: &DeltaDiscoveryResponse) -> Result<()> {
-        let mut held = lock(&self.held);
+    fn record_versions(&self, response: &DeltaDiscoveryResponse) -> Result<()> {
+        let mut held = lock(&self.known_versions);
         for bytes in &response.resources {
-            let Resource { name, version, .. } = Resource::decode(bytes.clone())?;
+            let XdsResource { name, version, .. } = XdsResource::decode(bytes.clone())?;
             held.insert(name, version);
         }
         Ok(())
     }
 }
 
-fn answer(response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
+fn build_ack(response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
     DeltaDiscoveryRequest {
         type_url: ENDPOINT_SLICE.to_owned(),
         response_nonce: response.nonce.clone(),
@@ -142,35 +150,35 @@ fn answer(response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
     }
 }
 
-fn hash(bytes: &[u8]) -> u64 {
+fn hash_bytes(bytes: &[u8]) -> u64 {
     FixedState::default().hash_one(bytes)
 }
 
 /// Counts the subscribers that have received everything expected: all resources, the answer to a first request, or one
 /// change.
 #[derive(Default)]
-struct Tally {
-    all: usize,
-    done: AtomicUsize,
+struct SyncProgress {
+    subscribers: usize,
+    synced: AtomicUsize,
     resources: AtomicUsize,
     /// Digest of the resources of the first subscriber that was done.
     digest: Mutex<Option<u64>>,
 }
 
-impl Tally {
+impl SyncProgress {
     /// Records that a subscriber is done. The last one prints the result. The next change is made only after that
     /// line, so no subscriber is counted twice.
-    fn done(&self, digest: u64) -> Result<()> {
+    fn record_synced(&self, digest: u64) -> Result<()> {
         ensure!(
             *lock(&self.digest).get_or_insert(digest) == digest,
             "subscribers received different resources"
         );
-        let at = now();
-        if self.done.fetch_add(1, Ordering::AcqRel) + 1 == self.all {
+        let at = unix_nanos();
+        if self.synced.fetch_add(1, Ordering::AcqRel) + 1 == self.subscribers {
             *lock(&self.digest) = None;
-            self.done.store(0, Ordering::Release);
+            self.synced.store(0, Ordering::Release);
             let resources = self.resources.swap(0, Ordering::AcqRel);
-            say(format_args!("done {at} {resources}"));
+            print_line(format_args!("done {at} {resources}"));
         }
         Ok(())
     }

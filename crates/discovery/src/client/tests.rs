@@ -20,28 +20,28 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::grpc::{CONTENT_TYPE, Incoming, Sender, channel};
-use crate::slice::encode;
-use crate::tls::{Material, Relationship, SubjectAltName, accept};
+use crate::grpc::{CONTENT_TYPE, MessageReader, MessageSender, message_channel};
+use crate::slice::encode_announcement;
+use crate::tls::{SubjectAltName, TlsIdentity, TlsRelationship, accept};
 use crate::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
 
 /// One stream, from the peer's side.
-type Served = (Incoming<DeltaDiscoveryRequest>, Sender);
+type ServedStream = (MessageReader<DeltaDiscoveryRequest>, MessageSender);
 
 /// A network with one peer, m1, which is reachable or not.
 #[derive(Clone)]
 struct Network {
-    there: Arc<Mutex<bool>>,
+    reachable: Arc<Mutex<bool>>,
     attempts: Arc<Mutex<VecDeque<Instant>>>,
-    streams: mpsc::Sender<Served>,
+    streams: mpsc::Sender<ServedStream>,
 }
 
-impl dial::Connect for Network {
+impl dial::Connector for Network {
     type Stream = DuplexStream;
 
     async fn connect(&self, _: &Endpoint) -> Result<DuplexStream, ConnectError> {
         self.attempts.lock().unwrap().push_back(Instant::now());
-        if !*self.there.lock().unwrap() {
+        if !*self.reachable.lock().unwrap() {
             return Err(ConnectError::Refused(([192, 0, 2, 1], 15443).into()));
         }
         let (near, far) = duplex(64 * 1024);
@@ -50,13 +50,13 @@ impl dial::Connect for Network {
     }
 }
 
-async fn serve(stream: DuplexStream, streams: mpsc::Sender<Served>) {
+async fn serve(stream: DuplexStream, streams: mpsc::Sender<ServedStream>) {
     let m1 = relationship("m1", "m2");
-    let all = Relationships::from([(Arc::clone(m1.name()), m1)]);
+    let all = TlsRelationships::from([(Arc::clone(m1.name()), m1)]);
     let (stream, _) = accept(stream, &all).await.unwrap();
     let answer = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (sender, body) = channel();
-        let requests = Incoming::new(request.into_body(), 4 * 1024 * 1024);
+        let (sender, body) = message_channel();
+        let requests = MessageReader::new(request.into_body(), 4 * 1024 * 1024);
         let streams = streams.clone();
         async move {
             let _ended = streams.send((requests, sender)).await;
@@ -67,7 +67,7 @@ async fn serve(stream: DuplexStream, streams: mpsc::Sender<Served>) {
     let _ended = http.serve_connection(TokioIo::new(stream), answer).await;
 }
 
-fn relationship(mesh: &str, peer: &str) -> Arc<Relationship> {
+fn relationship(mesh: &str, peer: &str) -> Arc<TlsRelationship> {
     let pair = Ca::shared("blue").issue(&Leaf::dns(&format!("{mesh}.blue.example")));
     let material = KeyMaterial {
         certificate: pair.certificate.as_bytes().into(),
@@ -75,48 +75,48 @@ fn relationship(mesh: &str, peer: &str) -> Arc<Relationship> {
         ca: pair.ca.as_bytes().into(),
         crl: None,
     };
-    let material = Material::parse(&material).unwrap();
+    let material = TlsIdentity::parse(&material).unwrap();
     let names = [SubjectAltName::from(&*format!("{peer}.blue.example"))];
-    Arc::new(Relationship::new("blue", material, [(peer, names)]))
+    Arc::new(TlsRelationship::new("blue", material, [(peer, names)]))
 }
 
 /// m2, which connects to m1.
-struct Test {
+struct TestPeer {
     network: Network,
-    streams: mpsc::Receiver<Served>,
-    events: Following,
-    _relationships: watch::Sender<Arc<Relationships>>,
-    _judge: watch::Sender<Judge>,
+    streams: mpsc::Receiver<ServedStream>,
+    events: PeerEventStream,
+    _relationships: watch::Sender<Arc<TlsRelationships>>,
+    _judge: watch::Sender<AnnouncementValidator>,
 }
 
-impl Test {
-    fn new(there: bool, settings: Settings) -> Self {
+impl TestPeer {
+    fn new(there: bool, settings: DeltaClientSettings) -> Self {
         let (sender, streams) = mpsc::channel(1);
         let there = Arc::new(Mutex::new(there));
-        let network = Network { there, attempts: Arc::default(), streams: sender };
+        let network = Network { reachable: there, attempts: Arc::default(), streams: sender };
         let m2 = relationship("m2", "m1");
-        let all = Relationships::from([(Arc::clone(m2.name()), m2)]);
+        let all = TlsRelationships::from([(Arc::clone(m2.name()), m2)]);
         let (relationships, current) = watch::channel(Arc::new(all));
-        let accept: Judge = Arc::new(|_| Ok(()));
+        let accept: AnnouncementValidator = Arc::new(|_| Ok(()));
         let (judge, judges) = watch::channel(accept);
         let target = PeerTarget {
-            audience: Audience::new("blue", "m1"),
+            peer: PeerRef::new("blue", "m1"),
             addresses: vec!["192.0.2.1:15443".parse().unwrap()],
-            via: None,
+            egress_gateways: None,
             settings,
-            seed: Vec::new(),
+            restored: Vec::new(),
             budget: None,
         };
-        let events = follow_over(network.clone(), target, current, judges);
+        let events = subscribe_over(network.clone(), target, current, judges);
         Self { network, streams, events, _relationships: relationships, _judge: judge }
     }
 
-    async fn stream(&mut self) -> Served {
+    async fn stream(&mut self) -> ServedStream {
         self.streams.recv().await.unwrap()
     }
 }
 
-fn offer(name: &str, port: u16) -> Announcement {
+fn announcement(name: &str, port: u16) -> Announcement {
     Announcement {
         key: ObjectKey::new("default", name),
         mode: Mode::Boundary,
@@ -131,7 +131,7 @@ fn offer(name: &str, port: u16) -> Announcement {
 }
 
 fn response(announcements: &[Announcement]) -> DeltaDiscoveryResponse {
-    let encoded = announcements.iter().flat_map(|announcement| encode(announcement).unwrap());
+    let encoded = announcements.iter().flat_map(|announcement| encode_announcement(announcement).unwrap());
     DeltaDiscoveryResponse {
         type_url: ENDPOINT_SLICE.into(),
         nonce: "1".into(),
@@ -140,17 +140,17 @@ fn response(announcements: &[Announcement]) -> DeltaDiscoveryResponse {
     }
 }
 
-async fn send(sender: &Sender, announcements: &[Announcement]) {
-    sender.ready().await.unwrap().send(&response(announcements));
+async fn send(sender: &MessageSender, announcements: &[Announcement]) {
+    sender.reserve().await.unwrap().send(&response(announcements));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_flaps_a_hundred_times_a_second_causes_one_event_a_second() {
-    let mut test = Test::new(true, Settings::default());
+    let mut test = TestPeer::new(true, DeltaClientSettings::default());
     let (mut requests, sender) = test.stream().await;
     let flapping = tokio::spawn(async move {
         for tick in 0..1_000 {
-            send(&sender, &[offer("flapping", 1 + tick % 2)]).await;
+            send(&sender, &[announcement("flapping", 1 + tick % 2)]).await;
             assert!(requests.next().await.unwrap().is_some());
             sleep(Duration::from_millis(10)).await;
         }
@@ -169,11 +169,11 @@ async fn a_peer_that_flaps_a_hundred_times_a_second_causes_one_event_a_second() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_is_away_is_tried_for_ever_ever_more_seldom_and_told_of_once() {
-    let mut test = Test::new(false, Settings::default());
+async fn an_unreachable_peer_is_retried_with_growing_delays_and_reported_once() {
+    let mut test = TestPeer::new(false, DeltaClientSettings::default());
     let mut lost = 0;
     while let Ok(event) = timeout(Duration::from_hours(10), test.events.next()).await {
-        assert!(matches!(event, Some(PeerEvent::Lost(_))), "{event:?}");
+        assert!(matches!(event, Some(PeerEvent::Unreachable(_))), "{event:?}");
         lost += 1;
     }
     assert_eq!(lost, 1);
@@ -185,23 +185,23 @@ async fn a_peer_that_is_away_is_tried_for_ever_ever_more_seldom_and_told_of_once
     assert!(waits[0] <= Duration::from_secs(2) + tolerance, "{waits:?}");
     assert!(attempts.len() > 600, "{} in ten hours", attempts.len());
 
-    *test.network.there.lock().unwrap() = true;
+    *test.network.reachable.lock().unwrap() = true;
     let (_requests, sender) = test.stream().await;
     send(&sender, &[]).await;
     assert!(matches!(test.events.next().await, Some(PeerEvent::Connected { .. })));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_held_is_told_to_the_next_stream_and_stays_meanwhile() {
-    let mut test = Test::new(true, Settings::default());
+async fn accepted_resources_survive_a_reconnect_and_are_listed_in_the_next_stream() {
+    let mut test = TestPeer::new(true, DeltaClientSettings::default());
     let (mut requests, sender) = test.stream().await;
     let first = requests.next().await.unwrap().unwrap();
     assert!(first.initial_resource_versions.is_empty());
-    send(&sender, &[offer("reviews", 1)]).await;
+    send(&sender, &[announcement("reviews", 1)]).await;
     assert!(matches!(test.events.next().await, Some(PeerEvent::Connected { .. })));
-    assert!(matches!(test.events.next().await, Some(PeerEvent::Changed(Event::Offered(_)))));
+    assert!(matches!(test.events.next().await, Some(PeerEvent::Changed(AnnouncementEvent::Announced(_)))));
     drop((requests, sender));
-    assert!(matches!(test.events.next().await, Some(PeerEvent::Lost(_))));
+    assert!(matches!(test.events.next().await, Some(PeerEvent::Unreachable(_))));
 
     let (mut requests, sender) = test.stream().await;
     let first = requests.next().await.unwrap().unwrap();
@@ -213,50 +213,52 @@ async fn what_is_held_is_told_to_the_next_stream_and_stays_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_goes_on_without_a_connection() {
+async fn announcements_expire_without_a_connection() {
     let expire_after = Some(Duration::from_mins(10));
-    let mut test = Test::new(true, Settings { expire_after, ..Settings::default() });
+    let mut test =
+        TestPeer::new(true, DeltaClientSettings { expire_after, ..DeltaClientSettings::default() });
     let (_requests, sender) = test.stream().await;
-    send(&sender, &[offer("reviews", 1)]).await;
+    send(&sender, &[announcement("reviews", 1)]).await;
     test.events.next().await;
     test.events.next().await;
-    *test.network.there.lock().unwrap() = false;
+    *test.network.reachable.lock().unwrap() = false;
     let lost = Instant::now();
     drop(sender);
     let expired = loop {
         match test.events.next().await {
             Some(PeerEvent::Changed(event)) => break event,
-            Some(PeerEvent::Lost(_)) => {}
+            Some(PeerEvent::Unreachable(_)) => {}
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(expired, Event::Expired(offer("reviews", 1).key));
+    assert_eq!(expired, AnnouncementEvent::Expired(announcement("reviews", 1).key));
     assert!(lost.elapsed() >= Duration::from_mins(10) && lost.elapsed() < Duration::from_mins(11));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_says_nothing_is_given_up() {
-    let mut test = Test::new(true, Settings::default());
+async fn a_server_that_sends_no_response_is_disconnected() {
+    let mut test = TestPeer::new(true, DeltaClientSettings::default());
     let _silent = test.stream().await;
-    let Some(PeerEvent::Lost(why)) = test.events.next().await else { panic!("lost") };
+    let Some(PeerEvent::Unreachable(why)) = test.events.next().await else { panic!("lost") };
     let why = why.to_string();
     assert!(why.contains("waiting for the first response timed out after 60 s"), "{why}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_nobody_takes_the_events_the_peer_is_not_read() {
-    let mut test = Test::new(true, Settings { max_resources: 100, ..Settings::default() });
+async fn unread_events_stop_reading_from_the_peer() {
+    let mut test =
+        TestPeer::new(true, DeltaClientSettings { max_resources: 100, ..DeltaClientSettings::default() });
     let (mut requests, sender) = test.stream().await;
     let answers = tokio::spawn(async move { while let Ok(Some(_)) = requests.next().await {} });
     let mut sent = 0;
     // Services are announced and removed with new names each time: the quota is not exceeded, and no event replaces
     // another.
-    while let Ok(ready) = timeout(Duration::from_mins(1), sender.ready()).await {
+    while let Ok(ready) = timeout(Duration::from_mins(1), sender.reserve()).await {
         let round = sent / 2;
         let names = (0..50).map(|index| format!("service-{round}-{index}"));
         let mut response = response(&[]);
         if sent % 2 == 0 {
-            response = self::response(&names.map(|name| offer(&name, 1)).collect::<Vec<_>>());
+            response = self::response(&names.map(|name| announcement(&name, 1)).collect::<Vec<_>>());
         } else {
             response.removed_resources = names.map(|name| format!("default/{name}/IPv4")).collect();
         }

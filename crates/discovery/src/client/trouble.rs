@@ -8,8 +8,8 @@ use emcee_core::endpoint::Endpoint;
 use thiserror::Error;
 
 use crate::grpc::ReceiveError;
-use crate::subscription::SubscriptionError;
-use crate::tls::{Ended, TlsError};
+use crate::subscription::DeltaClientError;
+use crate::tls::{ReverifyError, TlsError};
 
 /// Why no stream could be opened through one address, or why it ended.
 #[derive(Clone, Debug, Error)]
@@ -49,32 +49,32 @@ pub enum ConnectError {
     Receive(#[from] ReceiveError),
     /// The peer violated the protocol.
     #[error("{0}")]
-    Subscription(#[from] SubscriptionError),
+    Protocol(#[from] DeltaClientError),
     /// The peer closed the stream without an error.
     #[error("the peer closed the stream")]
-    Over,
+    StreamEnded,
     /// The peer is no longer authenticated.
     #[error("{0}")]
-    Ended(#[from] Ended),
+    NoLongerTrusted(#[from] ReverifyError),
 }
 
 /// Why a peer is unreachable.
 #[derive(Clone, Debug)]
-pub enum Trouble {
+pub enum UnreachableReason {
     /// This mesh has no certificate for the relationship.
-    Closed,
+    RelationshipClosed,
     /// No address of the peer is configured or announced.
     NoAddress,
     /// Every address failed, or the stream to the last one ended. Configured addresses come first.
-    Tried(Vec<(Endpoint, ConnectError)>),
+    AddressesFailed(Vec<(Endpoint, ConnectError)>),
 }
 
-impl Trouble {
+impl UnreachableReason {
     /// Whether both are the same failure. Times in the messages, such as the age of a certificate, are ignored.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Closed, Self::Closed) | (Self::NoAddress, Self::NoAddress) => true,
-            (Self::Tried(a), Self::Tried(b)) => {
+            (Self::RelationshipClosed, Self::RelationshipClosed) | (Self::NoAddress, Self::NoAddress) => true,
+            (Self::AddressesFailed(a), Self::AddressesFailed(b)) => {
                 let mut pairs = a.iter().zip(b);
                 a.len() == b.len() && pairs.all(|((a, why_a), (b, why_b))| a == b && why_a.is_like(why_b))
             }
@@ -86,29 +86,29 @@ impl Trouble {
 impl ConnectError {
     fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Tls(a), Self::Tls(b)) => a.is_like(b),
+            (Self::Tls(a), Self::Tls(b)) => a.is_same_problem(b),
             // Other messages contain no times, so equal texts mean the same failure.
             (a, b) => a.to_string() == b.to_string(),
         }
     }
 }
 
-impl PartialEq for Trouble {
+impl PartialEq for UnreachableReason {
     fn eq(&self, other: &Self) -> bool {
         self.is_like(other)
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for UnreachableReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed => {
+            Self::RelationshipClosed => {
                 f.write_str("the relationship is closed in this mesh (its Secret is missing or invalid)")
             }
             Self::NoAddress => f.write_str(
                 "no address is known (set peers[].discovery, or label a Service emcee: discovery)",
             ),
-            Self::Tried(tried) => {
+            Self::AddressesFailed(tried) => {
                 let tried: Vec<_> = tried.iter().map(|(address, why)| format!("{address}: {why}")).collect();
                 f.write_str(&tried.join("; "))
             }

@@ -11,46 +11,46 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{JoinHandle, spawn};
 use tonic::{Code, Status};
 
-use super::incoming::words;
-use super::{Incoming, Outgoing, ReceiveError, Sender, channel, is_grpc};
+use super::incoming::describe_error;
+use super::{MessageBody, MessageReader, MessageSender, ReceiveError, is_grpc_content_type, message_channel};
 
 /// HTTP/2 receive window in bytes. It allows megabytes per second over intercontinental latencies. It is not larger,
 /// as a hostile server may send each byte in a frame of its own, which takes about a hundred times as much memory.
-const WINDOW: u32 = 256 * 1024;
+const RECEIVE_WINDOW_BYTES: u32 = 256 * 1024;
 /// Limit for the headers of a response, in bytes.
-const HEADERS: u32 = 16 * 1024;
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
 /// An HTTP/2 connection without a stream. It closes when this value, or the stream opened from it, is dropped.
 #[derive(Debug)]
-pub struct Connection {
-    requests: http2::SendRequest<Outgoing>,
-    driver: Driver,
+pub struct ClientConnection {
+    requests: http2::SendRequest<MessageBody>,
+    driver: ConnectionDriver,
 }
 
 /// A bidirectional stream. Dropping it closes the connection.
 #[derive(Debug)]
-pub struct Call<Resp> {
+pub struct BidiStream<Resp> {
     /// The sending half, for requests.
-    pub requests: Sender,
+    pub requests: MessageSender,
     /// The receiving half, for responses.
-    pub responses: Incoming<Resp>,
-    _driver: Driver,
+    pub responses: MessageReader<Resp>,
+    _driver: ConnectionDriver,
 }
 
 /// The task that drives the HTTP/2 connection. Dropping it aborts the task.
 #[derive(Debug)]
-struct Driver(JoinHandle<()>);
+struct ConnectionDriver(JoinHandle<()>);
 
-impl Drop for Driver {
+impl Drop for ConnectionDriver {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-impl Connection {
+impl ClientConnection {
     /// Performs the HTTP/2 handshake on `stream`. An idle connection is probed after `keepalive`, and fails when a
     /// probe is not answered within the same time.
-    pub async fn over<S>(stream: S, keepalive: Duration) -> Result<Self, ReceiveError>
+    pub async fn handshake<S>(stream: S, keepalive: Duration) -> Result<Self, ReceiveError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -58,28 +58,28 @@ impl Connection {
         http.timer(TokioTimer::new())
             .keep_alive_interval(keepalive)
             .keep_alive_timeout(keepalive)
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
-            .max_header_list_size(HEADERS);
+            .initial_stream_window_size(RECEIVE_WINDOW_BYTES)
+            .initial_connection_window_size(RECEIVE_WINDOW_BYTES)
+            .max_header_list_size(MAX_HEADER_BYTES);
         let (requests, connection) =
-            http.handshake(TokioIo::new(stream)).await.map_err(|error| lost(&error))?;
+            http.handshake(TokioIo::new(stream)).await.map_err(|error| connection_lost(&error))?;
         // The result is ignored: an open stream receives the error of the connection.
-        let driver = Driver(spawn(async move { drop(connection.await) }));
+        let driver = ConnectionDriver(spawn(async move { drop(connection.await) }));
         Ok(Self { requests, driver })
     }
 
     /// Opens a stream of `method` (a path) at `authority` and sends the first request. Responses of more than `limit`
     /// bytes are refused.
-    pub async fn call<Resp: Message + Default>(
+    pub async fn open_stream<Resp: Message + Default>(
         mut self,
         authority: &str,
         method: &str,
         first: &impl Message,
         limit: usize,
-    ) -> Result<Call<Resp>, ReceiveError> {
-        let (requests, body) = channel();
+    ) -> Result<BidiStream<Resp>, ReceiveError> {
+        let (requests, body) = message_channel();
         // Some servers send response headers only after the first request, so it is sent before waiting for them.
-        if let Some(permit) = requests.ready().await {
+        if let Some(permit) = requests.reserve().await {
             permit.send(first);
         }
         let request = Request::builder()
@@ -90,23 +90,23 @@ impl Connection {
             .header(USER_AGENT, HeaderValue::from_static(concat!("emcee/", env!("CARGO_PKG_VERSION"))))
             .body(body)
             .map_err(|error| ReceiveError::Lost(error.to_string()))?;
-        let response = self.requests.send_request(request).await.map_err(|error| lost(&error))?;
-        check(&response)?;
-        let responses = Incoming::new(response.into_body(), limit);
-        Ok(Call { requests, responses, _driver: self.driver })
+        let response = self.requests.send_request(request).await.map_err(|error| connection_lost(&error))?;
+        check_response_headers(&response)?;
+        let responses = MessageReader::new(response.into_body(), limit);
+        Ok(BidiStream { requests, responses, _driver: self.driver })
     }
 }
 
-fn lost(error: &hyper::Error) -> ReceiveError {
-    ReceiveError::Lost(words(error))
+fn connection_lost(error: &hyper::Error) -> ReceiveError {
+    ReceiveError::Lost(describe_error(error))
 }
 
-fn check(response: &Response<hyper::body::Incoming>) -> Result<(), ReceiveError> {
+fn check_response_headers(response: &Response<hyper::body::Incoming>) -> Result<(), ReceiveError> {
     // A "Trailers-Only" response carries its status in the headers.
     if let Some(status) = Status::from_header_map(response.headers()).filter(|s| s.code() != Code::Ok) {
         return Err(ReceiveError::Status(status));
     }
-    if response.status() != StatusCode::OK || !is_grpc(response.headers().get(CONTENT_TYPE)) {
+    if response.status() != StatusCode::OK || !is_grpc_content_type(response.headers().get(CONTENT_TYPE)) {
         return Err(ReceiveError::NotGrpc(response.status().as_u16()));
     }
     Ok(())

@@ -11,18 +11,18 @@ use prost::bytes::{Buf as _, Bytes, BytesMut};
 use thiserror::Error;
 use tonic::{Code, Status};
 
-use super::HEADER;
+use super::FRAME_HEADER_LEN;
 
 /// Number of top-level fields that a message of any size may have. An empty field takes two bytes on the wire but far
 /// more when decoded.
-const FIELDS: usize = 65_536;
+const MAX_FIELDS: usize = 65_536;
 /// A message with more fields than [`MAX_FIELDS`] must have at least this many bytes per field. An entry of
 /// `initial_resource_versions` has about twice as many.
-const FIELD: usize = 32;
+const MIN_BYTES_PER_FIELD: usize = 32;
 
 /// Reads messages of type `M` from an HTTP/2 body.
 #[derive(Debug)]
-pub struct Incoming<M> {
+pub struct MessageReader<M> {
     body: hyper::body::Incoming,
     buffer: BytesMut,
     limit: usize,
@@ -34,10 +34,10 @@ pub struct Incoming<M> {
 pub enum ReceiveError {
     /// A message is too long: its announced length and the limit, in bytes. The message was not read.
     #[error("message of {0} bytes is too large ({1} are allowed)")]
-    TooLong(usize, usize),
+    MessageTooLong(usize, usize),
     /// A message has more top-level fields than this limit. The message was not decoded.
     #[error("message has more than {0} fields")]
-    TooMany(usize),
+    TooManyFields(usize),
     /// A message is compressed, which was not negotiated.
     #[error("message is compressed, or the stream is not gRPC")]
     Compressed,
@@ -66,9 +66,9 @@ fn status(status: &Status) -> String {
 
 impl ReceiveError {
     /// Returns the status that the other side receives for this error.
-    pub(crate) fn status(&self) -> Status {
+    pub(crate) fn to_status(&self) -> Status {
         let code = match self {
-            Self::TooLong(..) | Self::TooMany(_) => Code::ResourceExhausted,
+            Self::MessageTooLong(..) | Self::TooManyFields(_) => Code::ResourceExhausted,
             Self::Compressed => Code::Unimplemented,
             Self::Malformed(_) | Self::CutOff => Code::InvalidArgument,
             Self::NotGrpc(_) | Self::Status(_) | Self::Lost(_) => Code::Cancelled,
@@ -77,7 +77,7 @@ impl ReceiveError {
     }
 }
 
-impl<M: Message + Default> Incoming<M> {
+impl<M: Message + Default> MessageReader<M> {
     /// Reads messages of at most `limit` bytes.
     pub fn new(body: hyper::body::Incoming, limit: usize) -> Self {
         Self { body, buffer: BytesMut::new(), limit, kind: PhantomData }
@@ -91,15 +91,15 @@ impl<M: Message + Default> Incoming<M> {
     /// Like [`next`](Self::next), but leaves the message encoded, so that the caller decides when to decode it.
     pub async fn next_encoded(&mut self) -> Result<Option<Bytes>, ReceiveError> {
         loop {
-            if let Some(message) = self.message()? {
+            if let Some(message) = self.split_message()? {
                 return Ok(Some(message));
             }
             // Cancel-safe: a frame is stored in the buffer before the next await.
             let Some(frame) = poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await else {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(ReceiveError::CutOff) };
             };
-            let frame = frame.map_err(|error| ReceiveError::Lost(words(&error)))?;
-            if let Some(end) = self.take(frame) {
+            let frame = frame.map_err(|error| ReceiveError::Lost(describe_error(&error)))?;
+            if let Some(end) = self.buffer_frame(frame) {
                 return end;
             }
         }
@@ -107,15 +107,15 @@ impl<M: Message + Default> Incoming<M> {
 
     /// Decodes a message. Refuses one with so many fields that it would need far more memory than its bytes.
     pub fn decode(encoded: Bytes) -> Result<M, ReceiveError> {
-        let most = FIELDS.max(encoded.len() / FIELD);
-        if !has_at_most(most, encoded.clone())? {
-            return Err(ReceiveError::TooMany(most));
+        let most = MAX_FIELDS.max(encoded.len() / MIN_BYTES_PER_FIELD);
+        if !fields_within_limit(most, encoded.clone())? {
+            return Err(ReceiveError::TooManyFields(most));
         }
-        M::decode(encoded).map_err(|error| malformed(&error))
+        M::decode(encoded).map_err(|error| malformed_message(&error))
     }
 
     /// Appends data to the buffer. Returns the result of the stream if the frame contains trailers.
-    fn take(&mut self, frame: Frame<Bytes>) -> Option<Result<Option<Bytes>, ReceiveError>> {
+    fn buffer_frame(&mut self, frame: Frame<Bytes>) -> Option<Result<Option<Bytes>, ReceiveError>> {
         match frame.into_data() {
             Ok(data) => {
                 self.buffer.extend_from_slice(&data);
@@ -134,8 +134,9 @@ impl<M: Message + Default> Incoming<M> {
     }
 
     /// Splits the next complete message off the buffer, without its header. `None` if it has not arrived completely.
-    fn message(&mut self) -> Result<Option<Bytes>, ReceiveError> {
-        let Some((&[compressed, a, b, c, d], rest)) = self.buffer.split_first_chunk::<HEADER>() else {
+    fn split_message(&mut self) -> Result<Option<Bytes>, ReceiveError> {
+        let Some((&[compressed, a, b, c, d], rest)) = self.buffer.split_first_chunk::<FRAME_HEADER_LEN>()
+        else {
             return Ok(None);
         };
         if compressed != 0 {
@@ -144,12 +145,12 @@ impl<M: Message + Default> Incoming<M> {
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         // Checked before the body arrives: the announced length is never reserved.
         if length > self.limit {
-            return Err(ReceiveError::TooLong(length, self.limit));
+            return Err(ReceiveError::MessageTooLong(length, self.limit));
         }
         if rest.len() < length {
             return Ok(None);
         }
-        self.buffer.advance(HEADER);
+        self.buffer.advance(FRAME_HEADER_LEN);
         let message = self.buffer.split_to(length).freeze();
         if self.buffer.is_empty() {
             // Drops the allocation, as an idle stream keeps no buffer.
@@ -159,25 +160,27 @@ impl<M: Message + Default> Incoming<M> {
     }
 }
 
-fn malformed(error: &impl ToString) -> ReceiveError {
+fn malformed_message(error: &impl ToString) -> ReceiveError {
     ReceiveError::Malformed(error.to_string())
 }
 
 /// Whether a message has at most `most` top-level fields. Groups are an error: no message here has one, and a group
 /// would hide the fields in it.
-fn has_at_most(most: usize, mut bytes: Bytes) -> Result<bool, ReceiveError> {
+fn fields_within_limit(most: usize, mut bytes: Bytes) -> Result<bool, ReceiveError> {
     for _ in 0..most {
         if bytes.is_empty() {
             break;
         }
         // The key of a field, a varint value and a length all have the same encoding.
-        let key = prost::decode_length_delimiter(&mut bytes).map_err(|error| malformed(&error))?;
+        let key = prost::decode_length_delimiter(&mut bytes).map_err(|error| malformed_message(&error))?;
         let length = match key & 7 {
-            0 => prost::decode_length_delimiter(&mut bytes).map(|_| 0).map_err(|error| malformed(&error))?,
+            0 => prost::decode_length_delimiter(&mut bytes)
+                .map(|_| 0)
+                .map_err(|error| malformed_message(&error))?,
             1 => 8,
-            2 => prost::decode_length_delimiter(&mut bytes).map_err(|error| malformed(&error))?,
+            2 => prost::decode_length_delimiter(&mut bytes).map_err(|error| malformed_message(&error))?,
             5 => 4,
-            _ => return Err(malformed(&"it has a group")),
+            _ => return Err(malformed_message(&"it has a group")),
         };
         // A length beyond the end is reported by the decoder; here the message just ends.
         bytes.advance(length.min(bytes.len()));
@@ -186,7 +189,7 @@ fn has_at_most(most: usize, mut bytes: Bytes) -> Result<bool, ReceiveError> {
 }
 
 /// Returns an error with all its causes. The error itself says only "error reading a body from connection".
-pub(crate) fn words(error: &hyper::Error) -> String {
+pub(crate) fn describe_error(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -211,32 +214,32 @@ mod tests {
         let request = Bytes::from(request.encode_to_vec());
         let numbers = Bytes::from_static(&[0x18, 0xff, 0x01, 0x21, 0, 0, 0, 0, 0, 0, 0, 0]);
         for (count, message) in [(3, request), (0, Bytes::new()), (2, numbers)] {
-            assert!(has_at_most(count, message.clone()).unwrap(), "{count}");
-            assert!(count == 0 || !has_at_most(count - 1, message).unwrap(), "{count}");
+            assert!(fields_within_limit(count, message.clone()).unwrap(), "{count}");
+            assert!(count == 0 || !fields_within_limit(count - 1, message).unwrap(), "{count}");
         }
     }
 
     #[test]
-    fn a_client_may_hold_more_than_a_small_message_could_name() {
+    fn a_large_message_may_have_more_fields_than_the_fixed_limit() {
         let held = |index: u32| (format!("shop/service-{index:06}/IPv4"), format!("{index:032x}"));
         let initial_resource_versions = (0..100_000).map(held).collect();
         let request = DeltaDiscoveryRequest { initial_resource_versions, ..Default::default() };
-        let decoded = Incoming::<DeltaDiscoveryRequest>::decode(request.encode_to_vec().into());
+        let decoded = MessageReader::<DeltaDiscoveryRequest>::decode(request.encode_to_vec().into());
         assert_eq!(decoded.unwrap(), request);
     }
 
     #[test]
     fn a_million_empty_resources_are_too_many() {
         let empty = Bytes::from([0x12, 0].repeat(1_000_000));
-        let decoded = Incoming::<DeltaDiscoveryResponse>::decode(empty);
-        assert!(matches!(decoded, Err(ReceiveError::TooMany(65_536))));
+        let decoded = MessageReader::<DeltaDiscoveryResponse>::decode(empty);
+        assert!(matches!(decoded, Err(ReceiveError::TooManyFields(65_536))));
     }
 
     #[test]
     fn bytes_that_are_no_message_are_refused() {
         let group_first = [&[0x0b, 0x0c][..], &[0x12, 0].repeat(1_000_000)].concat();
         for bytes in [&[0xff; 40][..], &[0x12, 0x7f, 1], &[0], &group_first] {
-            let decoded = Incoming::<DeltaDiscoveryResponse>::decode(Bytes::copy_from_slice(bytes));
+            let decoded = MessageReader::<DeltaDiscoveryResponse>::decode(Bytes::copy_from_slice(bytes));
             assert!(matches!(decoded, Err(ReceiveError::Malformed(_))), "{decoded:?}");
         }
     }

@@ -16,48 +16,48 @@ use super::Payload;
 ///
 /// At most one message waits in it. HTTP/2 takes the next one only when the other side has opened its window.
 #[derive(Debug)]
-pub struct Outgoing {
-    messages: mpsc::Receiver<Item>,
+pub struct MessageBody {
+    messages: mpsc::Receiver<BodyFrame>,
     ended: bool,
 }
 
 /// Sends messages to a [`MessageBody`]. Dropping the last clone ends the stream. For a client this is a clean end; a
 /// server must call [`end_with_status`](Self::end_with_status) first.
 #[derive(Clone, Debug)]
-pub struct Sender(mpsc::Sender<Item>);
+pub struct MessageSender(mpsc::Sender<BodyFrame>);
 
 #[derive(Debug)]
-enum Item {
+enum BodyFrame {
     Message(Payload),
-    End(Box<HeaderMap>),
+    Trailers(Box<HeaderMap>),
 }
 
 /// A reserved slot for one message.
 #[derive(Debug)]
-pub struct Permit<'a>(mpsc::Permit<'a, Item>);
+pub struct SendPermit<'a>(mpsc::Permit<'a, BodyFrame>);
 
 /// Creates the sending half of a stream: the sender and the body.
-pub fn channel() -> (Sender, Outgoing) {
+pub fn message_channel() -> (MessageSender, MessageBody) {
     let (sender, messages) = mpsc::channel(1);
-    (Sender(sender), Outgoing { messages, ended: false })
+    (MessageSender(sender), MessageBody { messages, ended: false })
 }
 
-impl Outgoing {
+impl MessageBody {
     /// The body of a response that consists of headers only.
-    pub(crate) fn none() -> Self {
-        channel().1.over()
+    pub(crate) fn empty() -> Self {
+        message_channel().1.into_ended()
     }
 
-    fn over(mut self) -> Self {
+    fn into_ended(mut self) -> Self {
         self.ended = true;
         self
     }
 }
 
-impl Sender {
+impl MessageSender {
     /// Waits until a message can be sent. `None` if the stream has ended. Cancel-safe.
-    pub async fn ready(&self) -> Option<Permit<'_>> {
-        self.0.reserve().await.ok().map(Permit)
+    pub async fn reserve(&self) -> Option<SendPermit<'_>> {
+        self.0.reserve().await.ok().map(SendPermit)
     }
 
     /// Waits until the stream has ended.
@@ -66,29 +66,29 @@ impl Sender {
     }
 
     /// Ends a server's stream with a status, after the messages that were sent. Waits until there is space.
-    pub async fn end(self, status: Status) {
+    pub async fn end_with_status(self, status: Status) {
         // If the status cannot be encoded, the stream ends without one; clients treat that as an error too.
         let mut trailers = HeaderMap::new();
         if status.add_header(&mut trailers).is_ok() {
-            let _over = self.0.send(Item::End(Box::new(trailers))).await;
+            let _over = self.0.send(BodyFrame::Trailers(Box::new(trailers))).await;
         }
     }
 }
 
-impl Permit<'_> {
+impl SendPermit<'_> {
     /// Encodes the message now and sends it.
     pub fn send(self, message: &impl Message) {
-        self.0.send(Item::Message(Payload::now(message)));
+        self.0.send(BodyFrame::Message(Payload::encode_now(message)));
     }
 
     /// Sends a message that is encoded only when HTTP/2 writes it. Use it for messages that are smaller before, as
     /// they share their content.
-    pub fn send_late(self, message: impl Message + 'static) {
-        self.0.send(Item::Message(Payload::late(message)));
+    pub fn send_lazily(self, message: impl Message + 'static) {
+        self.0.send(BodyFrame::Message(Payload::encode_lazily(message)));
     }
 }
 
-impl Body for Outgoing {
+impl Body for MessageBody {
     type Data = Payload;
     type Error = Infallible;
 
@@ -101,11 +101,11 @@ impl Body for Outgoing {
         }
         let item = ready!(self.messages.poll_recv(context));
         // Nothing follows trailers, even if other clones of the sender still exist.
-        self.ended = !matches!(item, Some(Item::Message(_)));
+        self.ended = !matches!(item, Some(BodyFrame::Message(_)));
         Poll::Ready(item.map(|item| {
             Ok(match item {
-                Item::Message(payload) => Frame::data(payload),
-                Item::End(trailers) => Frame::trailers(*trailers),
+                BodyFrame::Message(payload) => Frame::data(payload),
+                BodyFrame::Trailers(trailers) => Frame::trailers(*trailers),
             })
         }))
     }

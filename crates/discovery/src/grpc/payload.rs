@@ -6,16 +6,16 @@ use std::fmt;
 use prost::Message;
 use prost::bytes::{Buf, BufMut as _, Bytes, BytesMut};
 
-use super::HEADER;
+use super::FRAME_HEADER_LEN;
 
-type Encode = Box<dyn FnOnce() -> Bytes + Send>;
+type EncodeFn = Box<dyn FnOnce() -> Bytes + Send>;
 
 /// A message with its header.
 ///
 /// hyper and h2 each queue some payloads until the other side is ready for them. Only the one that is being written
 /// has a buffer; the others still share their content with the messages of other streams.
 pub struct Payload {
-    encoded: LazyCell<Bytes, Encode>,
+    encoded: LazyCell<Bytes, EncodeFn>,
     length: usize,
     /// Bytes that HTTP/2 has taken.
     written: usize,
@@ -23,25 +23,25 @@ pub struct Payload {
 
 impl Payload {
     /// Encodes the message now. Use it if the message cannot be moved.
-    pub(super) fn now(message: &impl Message) -> Self {
-        let encoded = frame(message);
+    pub(super) fn encode_now(message: &impl Message) -> Self {
+        let encoded = encode_frame(message);
         Self::new(encoded.len(), Box::new(move || encoded))
     }
 
     /// Encodes the message at its first read. Its length is known before.
-    pub(super) fn late(message: impl Message + 'static) -> Self {
-        Self::new(HEADER + message.encoded_len(), Box::new(move || frame(&message)))
+    pub(super) fn encode_lazily(message: impl Message + 'static) -> Self {
+        Self::new(FRAME_HEADER_LEN + message.encoded_len(), Box::new(move || encode_frame(&message)))
     }
 
-    fn new(length: usize, encode: Encode) -> Self {
+    fn new(length: usize, encode: EncodeFn) -> Self {
         Self { encoded: LazyCell::new(encode), length, written: 0 }
     }
 }
 
 /// Encodes a header and the message into a buffer of exactly that size.
-fn frame(message: &impl Message) -> Bytes {
+fn encode_frame(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
-    let mut buffer = BytesMut::with_capacity(HEADER + length);
+    let mut buffer = BytesMut::with_capacity(FRAME_HEADER_LEN + length);
     // Not compressed.
     buffer.put_u8(0);
     buffer.put_u32(u32::try_from(length).expect("messages are cut into chunks far below 4 GiB"));
@@ -80,17 +80,17 @@ mod tests {
     use crate::wire::DeltaDiscoveryResponse;
 
     #[test]
-    fn nothing_is_encoded_before_it_is_read() {
+    fn messages_are_encoded_on_first_read() {
         let resource = Bytes::from(vec![7; 100]);
         let response = DeltaDiscoveryResponse { resources: vec![resource.clone()], ..Default::default() };
-        let encoded = frame(&response);
-        let mut payload = Payload::late(response);
+        let encoded = encode_frame(&response);
+        let mut payload = Payload::encode_lazily(response);
         assert_eq!(payload.remaining(), encoded.len());
         assert!(!resource.is_unique(), "it is shared until it is encoded");
         assert_eq!(payload.chunk(), encoded);
         assert!(resource.is_unique(), "and copied then");
-        payload.advance(HEADER);
-        assert_eq!(payload.copy_to_bytes(payload.remaining()), encoded[HEADER..]);
+        payload.advance(FRAME_HEADER_LEN);
+        assert_eq!(payload.copy_to_bytes(payload.remaining()), encoded[FRAME_HEADER_LEN..]);
         assert!(!payload.has_remaining());
     }
 }

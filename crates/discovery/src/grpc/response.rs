@@ -4,18 +4,18 @@ use hyper::http::header::CONTENT_TYPE;
 use hyper::http::{Response, StatusCode};
 use tonic::Status;
 
-use super::{CONTENT_TYPE as GRPC, Outgoing};
+use super::{CONTENT_TYPE as GRPC, MessageBody};
 
 /// Response that starts a stream with this body.
-pub(crate) fn accepted(body: Outgoing) -> Response<Outgoing> {
+pub(crate) fn streaming_response(body: MessageBody) -> Response<MessageBody> {
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
 }
 
 /// Response that refuses a stream with a gRPC status in its headers.
-pub(crate) fn refused(status: &Status) -> Response<Outgoing> {
-    let mut response = accepted(Outgoing::none());
+pub(crate) fn error_response(status: &Status) -> Response<MessageBody> {
+    let mut response = streaming_response(MessageBody::empty());
     if status.add_header(response.headers_mut()).is_err() {
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     }
@@ -23,8 +23,8 @@ pub(crate) fn refused(status: &Status) -> Response<Outgoing> {
 }
 
 /// Response to a request that is not gRPC: HTTP status 415.
-pub(crate) fn unsupported() -> Response<Outgoing> {
-    let mut response = Response::new(Outgoing::none());
+pub(crate) fn unsupported_media_type() -> Response<MessageBody> {
+    let mut response = Response::new(MessageBody::empty());
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     response
 }

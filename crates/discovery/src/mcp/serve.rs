@@ -16,36 +16,39 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use self::connection::Connection;
-use super::store::Snapshot;
-use super::tls::ServerTls;
+use self::connection::McpConnection;
+use super::store::McpSnapshot;
+use super::tls::McpServerTls;
 
 /// Time for a client to receive the status that ends its stream.
-const LAST_WORD: Duration = Duration::from_secs(1);
+const FINAL_STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for all streams to end when the server shuts down.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Delay after a failed accept, for example when no file descriptors are left.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Limits on the resources and the time that clients may take.
 #[derive(Clone, Copy, Debug)]
-struct Limits {
+struct McpServerLimits {
     /// Open connections. Others wait in the listener's backlog. Each istiod opens one, and each may hold a response of
     /// several megabytes.
-    connections: usize,
+    max_connections: usize,
     /// Timeout of a TLS handshake.
-    handshake: Duration,
+    handshake_timeout: Duration,
     /// How long a client may leave a response without ACK or NACK. istiod sends an ACK when it has stored the
     /// resources.
-    answer: Duration,
+    ack_timeout: Duration,
 }
 
-const LIMITS: Limits =
-    Limits { connections: 32, handshake: Duration::from_secs(10), answer: Duration::from_mins(5) };
+const DEFAULT_LIMITS: McpServerLimits = McpServerLimits {
+    max_connections: 32,
+    handshake_timeout: Duration::from_secs(10),
+    ack_timeout: Duration::from_mins(5),
+};
 
 /// Why the MCP server cannot start.
 #[derive(Debug, Error)]
-pub enum ServeError {
+pub enum McpServeError {
     /// Without TLS and beyond loopback, anyone could read the configuration or impersonate its source.
     #[error(
         "without TLS, MCP is served on loopback only, and {0} is not (listen on 127.0.0.1 or [::1], or give a certificate and its key)"
@@ -63,25 +66,25 @@ pub enum ServeError {
 /// Fails at once if the listener is not on loopback and `tls` is `None`.
 pub async fn serve(
     listener: TcpListener,
-    snapshots: watch::Receiver<Snapshot>,
-    tls: Option<watch::Receiver<ServerTls>>,
+    snapshots: watch::Receiver<McpSnapshot>,
+    tls: Option<watch::Receiver<McpServerTls>>,
     end: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
-    serve_within(LIMITS, listener, snapshots, tls, end).await
+) -> Result<(), McpServeError> {
+    serve_with_limits(DEFAULT_LIMITS, listener, snapshots, tls, end).await
 }
 
-async fn serve_within(
-    limits: Limits,
+async fn serve_with_limits(
+    limits: McpServerLimits,
     listener: TcpListener,
-    snapshots: watch::Receiver<Snapshot>,
-    tls: Option<watch::Receiver<ServerTls>>,
+    snapshots: watch::Receiver<McpSnapshot>,
+    tls: Option<watch::Receiver<McpServerTls>>,
     end: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
+) -> Result<(), McpServeError> {
     let address = listener.local_addr()?;
     if tls.is_none() && !address.ip().is_loopback() {
-        return Err(ServeError::Plaintext(address));
+        return Err(McpServeError::Plaintext(address));
     }
-    let permits = Arc::new(Semaphore::new(limits.connections));
+    let permits = Arc::new(Semaphore::new(limits.max_connections));
     let (until_end, ending) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut end = pin!(end);
@@ -90,9 +93,9 @@ async fn serve_within(
             () = &mut end => break,
             // Removes finished tasks from the set, which would otherwise grow.
             Some(_) = connections.join_next() => {}
-            Some((stream, permit)) = accept(&listener, &permits) => {
-                let tls = tls.as_ref().map(|tls| tls.borrow().config());
-                let connection = Connection::new(limits, snapshots.clone(), ending.clone());
+            Some((stream, permit)) = accept_connection(&listener, &permits) => {
+                let tls = tls.as_ref().map(|tls| tls.borrow().server_config());
+                let connection = McpConnection::new(limits, snapshots.clone(), ending.clone());
                 connections.spawn(async move { (connection.run(stream, tls).await, drop(permit)) });
             }
         }
@@ -100,14 +103,14 @@ async fn serve_within(
     // Dropping the sender signals the end to all connections.
     drop((listener, until_end));
     let last = async { while connections.join_next().await.is_some() {} };
-    if timeout(DRAIN, last).await.is_err() {
+    if timeout(DRAIN_TIMEOUT, last).await.is_err() {
         debug!("closing MCP connections that did not end in time");
     }
     Ok(())
 }
 
 /// Waits for a permit, then for a connection. `None` only if the semaphore has been closed, which never happens.
-async fn accept(
+async fn accept_connection(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
 ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
@@ -118,7 +121,7 @@ async fn accept(
             Ok((stream, _)) => return Some((stream, permit)),
             Err(error) => warn!(%error, "accepting MCP connection failed"),
         }
-        sleep(ACCEPT_AGAIN).await;
+        sleep(ACCEPT_RETRY_DELAY).await;
     }
 }
 

@@ -15,7 +15,7 @@ use emcee_core::plan::GeneratedKind;
 use emcee_core::text::sanitize_text;
 use thiserror::Error;
 
-use super::store::{Snapshot, type_url};
+use super::store::{McpSnapshot, type_url};
 use super::wire::{DiscoveryRequest, DiscoveryResponse};
 use crate::wire::Code;
 
@@ -28,92 +28,92 @@ const MAX_TEXT: usize = 300;
 
 /// State of one stream: its subscriptions, nonces and NACKs.
 #[derive(Debug, Default)]
-pub struct Session {
-    types: BTreeMap<TypeUrl, Subscription>,
-    client: String,
-    responses: u64,
+pub struct SotwServerStream {
+    types: BTreeMap<RankedTypeUrl, TypeSubscription>,
+    client_id: String,
+    sent_responses: u64,
 }
 
 /// A type URL behind its rank. The order is that in which objects are applied: referenced kinds come first.
-type TypeUrl = (usize, String);
+type RankedTypeUrl = (usize, String);
 
 #[derive(Debug, Default)]
-struct Subscription {
+struct TypeSubscription {
     /// Version of the response that was sent last.
     version: Option<String>,
     nonce: String,
     is_answered: bool,
-    refusal: Option<String>,
+    nack_reason: Option<String>,
 }
 
 /// A request that ends the stream. The message is sent to the client.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum SessionError {
+pub enum SotwRequestError {
     /// The type URL is empty or too long. Contains its length in bytes.
     #[error("type_url has {0} bytes (1 to {MAX_TYPE} are allowed: group/version/Kind)")]
-    Type(usize),
+    InvalidTypeUrl(usize),
     /// The client requested too many types.
     #[error("more than {MAX_TYPES} types are requested")]
-    Types,
+    TooManyTypes,
 }
 
-impl SessionError {
+impl SotwRequestError {
     /// Returns the gRPC status code that ends the stream.
-    pub fn code(&self) -> Code {
+    pub fn status_code(&self) -> Code {
         match self {
-            Self::Type(_) => Code::InvalidArgument,
-            Self::Types => Code::ResourceExhausted,
+            Self::InvalidTypeUrl(_) => Code::InvalidArgument,
+            Self::TooManyTypes => Code::ResourceExhausted,
         }
     }
 }
 
 /// What a request meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
+pub enum RequestOutcome {
     /// The client subscribed to a type.
     Subscribed,
     /// The client accepted a response (ACK).
-    Accepted,
+    Acked,
     /// The client refused a response (NACK). [`SotwServerStream::nacked_types`] has the reason.
-    Refused,
+    Nacked,
     /// The nonce is not that of a response in flight.
     Stale,
 }
 
-impl Session {
+impl SotwServerStream {
     /// Processes a request. An error ends the stream.
-    pub fn receive(&mut self, request: DiscoveryRequest) -> Result<Received, SessionError> {
+    pub fn handle_request(&mut self, request: DiscoveryRequest) -> Result<RequestOutcome, SotwRequestError> {
         if !(1..=MAX_TYPE).contains(&request.type_url.len()) {
-            return Err(SessionError::Type(request.type_url.len()));
+            return Err(SotwRequestError::InvalidTypeUrl(request.type_url.len()));
         }
         // xDS requires the node in the first request only.
         if let Some(node) = &request.node {
-            self.client = sanitize_text(&node.id, MAX_TEXT);
+            self.client_id = sanitize_text(&node.id, MAX_TEXT);
         }
-        let type_url = (rank(&request.type_url), request.type_url);
+        let type_url = (type_rank(&request.type_url), request.type_url);
         if let Some(subscription) = self.types.get_mut(&type_url) {
             let refusal = request.error_detail.map(|status| sanitize_text(&status.message, MAX_TEXT));
-            return Ok(subscription.answer(&request.response_nonce, refusal));
+            return Ok(subscription.record_answer(&request.response_nonce, refusal));
         }
         if self.types.len() >= MAX_TYPES {
-            return Err(SessionError::Types);
+            return Err(SotwRequestError::TooManyTypes);
         }
         // "Answered" although nothing was sent: no response is in flight, so the first one may be sent.
-        self.types.insert(type_url, Subscription { is_answered: true, ..Subscription::default() });
-        Ok(Received::Subscribed)
+        self.types.insert(type_url, TypeSubscription { is_answered: true, ..TypeSubscription::default() });
+        Ok(RequestOutcome::Subscribed)
     }
 
     /// Returns the next response to send. Call it until it returns `None`, after each request and whenever the store
     /// has changed.
-    pub fn next(&mut self, snapshot: &Snapshot) -> Option<DiscoveryResponse> {
+    pub fn next_response(&mut self, snapshot: &McpSnapshot) -> Option<DiscoveryResponse> {
         for ((_, type_url), subscription) in &mut self.types {
             // `None`: nothing is known yet, of any type. An empty set would delete the client's resources.
-            let set = snapshot.set(type_url)?;
+            let set = snapshot.resources_of(type_url)?;
             if !subscription.is_answered || subscription.version.as_ref() == Some(&set.version) {
                 continue;
             }
-            self.responses += 1;
-            subscription.send(&set.version, self.responses);
+            self.sent_responses += 1;
+            subscription.record_sent(&set.version, self.sent_responses);
             return Some(DiscoveryResponse {
                 version_info: set.version.clone(),
                 resources: set.resources.clone(),
@@ -125,14 +125,14 @@ impl Session {
     }
 
     /// Returns the node ID that the client sent, for logs. Empty before its first request.
-    pub fn client(&self) -> &str {
-        &self.client
+    pub fn client_id(&self) -> &str {
+        &self.client_id
     }
 
     /// Returns the types whose last response the client refused, with the reason.
-    pub fn refusals(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn nacked_types(&self) -> impl Iterator<Item = (&str, &str)> {
         self.types.iter().filter_map(|((_, type_url), subscription)| {
-            subscription.refusal.as_deref().map(|reason| (type_url.as_str(), reason))
+            subscription.nack_reason.as_deref().map(|reason| (type_url.as_str(), reason))
         })
     }
 
@@ -142,18 +142,18 @@ impl Session {
     }
 }
 
-impl Subscription {
-    fn answer(&mut self, nonce: &str, refusal: Option<String>) -> Received {
+impl TypeSubscription {
+    fn record_answer(&mut self, nonce: &str, refusal: Option<String>) -> RequestOutcome {
         // A client may answer twice, or answer the response before. Only the last nonce counts, and only once.
         if self.is_answered || nonce != self.nonce {
-            return Received::Stale;
+            return RequestOutcome::Stale;
         }
         self.is_answered = true;
-        self.refusal = refusal;
-        if self.refusal.is_some() { Received::Refused } else { Received::Accepted }
+        self.nack_reason = refusal;
+        if self.nack_reason.is_some() { RequestOutcome::Nacked } else { RequestOutcome::Acked }
     }
 
-    fn send(&mut self, version: &str, number: u64) {
+    fn record_sent(&mut self, version: &str, number: u64) {
         self.version = Some(version.to_owned());
         self.nonce = number.to_string();
         self.is_answered = false;
@@ -161,7 +161,7 @@ impl Subscription {
 }
 
 /// Position of a type in the order of kinds. Types that Emcee does not write come last.
-fn rank(type_url_asked: &str) -> usize {
+fn type_rank(type_url_asked: &str) -> usize {
     let position = GeneratedKind::ALL.into_iter().position(|kind| type_url(kind) == type_url_asked);
     position.unwrap_or(GeneratedKind::ALL.len())
 }

@@ -11,121 +11,127 @@ use prost::Message;
 use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::wire::{Metadata, RESOURCE, Resource, Timestamp};
+use super::wire::{McpMetadata, McpResource, ProtoTimestamp, RESOURCE_TYPE_URL};
 use crate::wire::Any;
 
 /// Creation time of every resource. It is constant, so that it is the same in each replica and after a restart.
 ///
 /// Of two objects for the same host, Istio prefers the older one. With this time, Emcee's objects are the oldest, and
 /// no one can take over traffic of its hosts with a new object. Istio orders objects of equal age by name.
-const CREATED: Timestamp = Timestamp { seconds: 0, nanos: 0 };
+const CREATION_TIME: ProtoTimestamp = ProtoTimestamp { seconds: 0, nanos: 0 };
 
 /// The first 128 bits of a SHA-256 hash.
-type Hash = [u8; 16];
+type ContentHash = [u8; 16];
 
 /// All objects of the kinds that istiod reads. The translation writes it; streams read its [`McpSnapshot`]s.
 #[derive(Debug, Default)]
-pub struct Store {
-    items: BTreeMap<GeneratedKind, BTreeMap<ObjectKey, Item>>,
-    snapshot: Snapshot,
+pub struct McpStore {
+    resources: BTreeMap<GeneratedKind, BTreeMap<ObjectKey, StoredResource>>,
+    snapshot: McpSnapshot,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Item {
-    hash: Hash,
+struct StoredResource {
+    hash: ContentHash,
     bytes: Bytes,
 }
 
 /// The content of the store at one time. The default is "not known yet"; with it, no request is answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot(Option<Arc<BTreeMap<String, Arc<Set>>>>);
+pub struct McpSnapshot(Option<Arc<BTreeMap<String, Arc<TypeResources>>>>);
 
 /// All resources of one type.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Set {
+pub struct TypeResources {
     /// Hash of the resources, as the xDS version.
     pub version: String,
     /// Each an encoded `Any`, ordered by namespace and name.
     pub resources: Vec<Bytes>,
 }
 
-static EMPTY: LazyLock<Arc<Set>> = LazyLock::new(|| Arc::new(Set::of(&BTreeMap::new())));
+static EMPTY_SET: LazyLock<Arc<TypeResources>> =
+    LazyLock::new(|| Arc::new(TypeResources::from_stored(&BTreeMap::new())));
 
-impl Store {
+impl McpStore {
     /// Replaces all objects. Unchanged objects are not encoded again, and a type without changes keeps its set. Kinds
     /// that are not Istio's are ignored.
-    pub fn set<'a>(&mut self, objects: impl IntoIterator<Item = &'a GeneratedObject>) -> Snapshot {
-        let mut items: BTreeMap<GeneratedKind, BTreeMap<ObjectKey, Item>> = BTreeMap::new();
+    pub fn replace_objects<'a>(
+        &mut self,
+        objects: impl IntoIterator<Item = &'a GeneratedObject>,
+    ) -> McpSnapshot {
+        let mut items: BTreeMap<GeneratedKind, BTreeMap<ObjectKey, StoredResource>> = BTreeMap::new();
         for object in objects {
-            if let Some((key, item)) = self.item(object) {
+            if let Some((key, item)) = self.encode_object(object) {
                 items.entry(object.kind()).or_default().insert(key, item);
             }
         }
         // Both old and new kinds: a kind whose last object is gone has changed too.
-        let kinds: BTreeSet<_> = self.items.keys().chain(items.keys()).copied().collect();
+        let kinds: BTreeSet<_> = self.resources.keys().chain(items.keys()).copied().collect();
         let changed: Vec<_> =
-            kinds.into_iter().filter(|kind| self.items.get(kind) != items.get(kind)).collect();
-        self.items = items;
+            kinds.into_iter().filter(|kind| self.resources.get(kind) != items.get(kind)).collect();
+        self.resources = items;
         // The first call publishes a snapshot even if it is empty: from then on the content is known.
         if self.snapshot.0.is_none() || !changed.is_empty() {
-            self.snapshot = self.publish(&changed);
+            self.snapshot = self.build_snapshot(&changed);
         }
         self.snapshot()
     }
 
     /// Returns the current content of the store.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> McpSnapshot {
         self.snapshot.clone()
     }
 
-    fn item(&self, object: &GeneratedObject) -> Option<(ObjectKey, Item)> {
-        let body = body(&object.content)?;
+    fn encode_object(&self, object: &GeneratedObject) -> Option<(ObjectKey, StoredResource)> {
+        let body = encode_spec(&object.content)?;
         let key = ObjectKey { namespace: Arc::clone(&object.namespace), name: object.name.as_str().into() };
-        let metadata = metadata(object, &key);
-        let hash = hash(&metadata, &body);
+        let metadata = resource_metadata(object, &key);
+        let hash = content_hash(&metadata, &body);
         // The hash covers all but the version, which is the hash itself. If it is equal, the encoded bytes are reused.
-        let before = self.items.get(&object.kind()).and_then(|items| items.get(&key));
+        let before = self.resources.get(&object.kind()).and_then(|items| items.get(&key));
         if let Some(before) = before.filter(|before| before.hash == hash) {
             return Some((key, before.clone()));
         }
-        let resource =
-            Resource { metadata: Some(Metadata { version: hex(&hash), ..metadata }), body: Some(body) };
-        let any = Any { type_url: RESOURCE.to_owned(), value: resource.encode_to_vec().into() };
-        Some((key, Item { hash, bytes: any.encode_to_vec().into() }))
+        let resource = McpResource {
+            metadata: Some(McpMetadata { version: to_hex(&hash), ..metadata }),
+            body: Some(body),
+        };
+        let any = Any { type_url: RESOURCE_TYPE_URL.to_owned(), value: resource.encode_to_vec().into() };
+        Some((key, StoredResource { hash, bytes: any.encode_to_vec().into() }))
     }
 
-    fn publish(&self, changed: &[GeneratedKind]) -> Snapshot {
-        let sets = self.items.iter().map(|(kind, items)| {
+    fn build_snapshot(&self, changed: &[GeneratedKind]) -> McpSnapshot {
+        let sets = self.resources.iter().map(|(kind, items)| {
             let type_url = type_url(*kind);
-            let before = self.snapshot.find(&type_url).filter(|_| !changed.contains(kind));
-            let set = before.map_or_else(|| Arc::new(Set::of(items)), Arc::clone);
+            let before = self.snapshot.find_type(&type_url).filter(|_| !changed.contains(kind));
+            let set = before.map_or_else(|| Arc::new(TypeResources::from_stored(items)), Arc::clone);
             (type_url, set)
         });
-        Snapshot(Some(Arc::new(sets.collect())))
+        McpSnapshot(Some(Arc::new(sets.collect())))
     }
 }
 
-impl Snapshot {
+impl McpSnapshot {
     /// Returns the resources of a type. `None` if the content is not known yet. The set is empty for a type that
     /// Emcee does not write.
-    pub fn set(&self, type_url: &str) -> Option<&Arc<Set>> {
+    pub fn resources_of(&self, type_url: &str) -> Option<&Arc<TypeResources>> {
         self.0.as_ref()?;
-        Some(self.find(type_url).unwrap_or(&EMPTY))
+        Some(self.find_type(type_url).unwrap_or(&EMPTY_SET))
     }
 
-    fn find(&self, type_url: &str) -> Option<&Arc<Set>> {
+    fn find_type(&self, type_url: &str) -> Option<&Arc<TypeResources>> {
         self.0.as_ref()?.get(type_url)
     }
 }
 
-impl Set {
-    fn of(items: &BTreeMap<ObjectKey, Item>) -> Self {
+impl TypeResources {
+    fn from_stored(items: &BTreeMap<ObjectKey, StoredResource>) -> Self {
         let mut hash = Sha256::new();
         for item in items.values() {
             hash.update(item.hash);
         }
         let resources = items.values().map(|item| item.bytes.clone()).collect();
-        Self { version: hex(&cut(hash)), resources }
+        Self { version: to_hex(&truncate_hash(hash)), resources }
     }
 }
 
@@ -135,13 +141,13 @@ pub(super) fn type_url(kind: GeneratedKind) -> String {
 }
 
 /// Encodes the spec of an object. `None` for kinds that istiod does not read from MCP.
-fn body(body: &ObjectContent) -> Option<Any> {
+fn encode_spec(body: &ObjectContent) -> Option<Any> {
     match body {
-        ObjectContent::AuthorizationPolicy(spec) => Some(any(&**spec)),
-        ObjectContent::DestinationRule(spec) => Some(any(&**spec)),
-        ObjectContent::ServiceEntry(spec) => Some(any(&**spec)),
-        ObjectContent::VirtualService(spec) => Some(any(&**spec)),
-        ObjectContent::Gateway(spec) => Some(any(&**spec)),
+        ObjectContent::AuthorizationPolicy(spec) => Some(pack_any(&**spec)),
+        ObjectContent::DestinationRule(spec) => Some(pack_any(&**spec)),
+        ObjectContent::ServiceEntry(spec) => Some(pack_any(&**spec)),
+        ObjectContent::VirtualService(spec) => Some(pack_any(&**spec)),
+        ObjectContent::Gateway(spec) => Some(pack_any(&**spec)),
         ObjectContent::ServiceAccount
         | ObjectContent::Role(_)
         | ObjectContent::RoleBinding(..)
@@ -155,36 +161,36 @@ fn body(body: &ObjectContent) -> Option<Any> {
     }
 }
 
-fn any<S: IstioSpec>(spec: &S) -> Any {
+fn pack_any<S: IstioSpec>(spec: &S) -> Any {
     Any { type_url: S::TYPE_URL.to_owned(), value: spec.encode_to_vec().into() }
 }
 
 /// Returns the metadata without the version.
-fn metadata(object: &GeneratedObject, key: &ObjectKey) -> Metadata {
-    Metadata {
+fn resource_metadata(object: &GeneratedObject, key: &ObjectKey) -> McpMetadata {
+    McpMetadata {
         name: key.to_string(),
-        create_time: Some(CREATED),
+        create_time: Some(CREATION_TIME),
         version: String::new(),
         labels: object.owner.labels().map(|(name, value)| (name.to_owned(), value)).collect(),
         annotations: object.annotations.clone(),
     }
 }
 
-fn hash(metadata: &Metadata, body: &Any) -> Hash {
+fn content_hash(metadata: &McpMetadata, body: &Any) -> ContentHash {
     let mut hash = Sha256::new();
     // Length-delimited, so that different pairs cannot have the same encoding.
     hash.update(metadata.encode_length_delimited_to_vec());
     hash.update(body.encode_length_delimited_to_vec());
-    cut(hash)
+    truncate_hash(hash)
 }
 
-fn cut(hash: Sha256) -> Hash {
-    let mut short = Hash::default();
+fn truncate_hash(hash: Sha256) -> ContentHash {
+    let mut short = ContentHash::default();
     short.copy_from_slice(&hash.finalize()[..16]);
     short
 }
 
-fn hex(hash: &Hash) -> String {
+fn to_hex(hash: &ContentHash) -> String {
     hash.iter().fold(String::with_capacity(2 * hash.len()), |mut text, byte| {
         write!(text, "{byte:02x}").expect("writing to a String does not fail");
         text

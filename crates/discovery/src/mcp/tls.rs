@@ -14,11 +14,11 @@ use thiserror::Error;
 
 /// Certificate chain and private key of the server. The key is never logged.
 #[derive(Clone, Debug)]
-pub struct ServerTls(Arc<ServerConfig>);
+pub struct McpServerTls(Arc<ServerConfig>);
 
 /// Why a certificate and key cannot be used. The messages contain nothing of the key.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum ServerTlsError {
+pub enum McpServerTlsError {
     /// The certificate is not PEM, or the PEM contains no certificate.
     #[error(
         "the certificate cannot be read ({0}): a PEM chain is needed, the server's own certificate first"
@@ -32,12 +32,12 @@ pub enum ServerTlsError {
     Unusable(String),
 }
 
-impl ServerTls {
+impl McpServerTls {
     /// Parses a certificate chain and its private key, both in PEM.
-    pub fn from_pem(certificate: &[u8], private_key: &[u8]) -> Result<Self, ServerTlsError> {
-        let chain = chain(certificate)?;
-        let key = PrivateKeyDer::from_pem_slice(private_key).map_err(|_| ServerTlsError::PrivateKey)?;
-        let unusable = |error: rustls::Error| ServerTlsError::Unusable(error.to_string());
+    pub fn from_pem(certificate: &[u8], private_key: &[u8]) -> Result<Self, McpServerTlsError> {
+        let chain = parse_chain(certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(private_key).map_err(|_| McpServerTlsError::PrivateKey)?;
+        let unusable = |error: rustls::Error| McpServerTlsError::Unusable(error.to_string());
         let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
         let builder = builder.with_safe_default_protocol_versions().map_err(unusable)?;
         let mut config = builder.with_no_client_auth().with_single_cert(chain, key).map_err(unusable)?;
@@ -45,16 +45,16 @@ impl ServerTls {
         Ok(Self(Arc::new(config)))
     }
 
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
+    pub(super) fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.0)
     }
 }
 
-fn chain(certificate: &[u8]) -> Result<Vec<CertificateDer<'static>>, ServerTlsError> {
+fn parse_chain(certificate: &[u8]) -> Result<Vec<CertificateDer<'static>>, McpServerTlsError> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
-    let chain = read.map_err(|error| ServerTlsError::Certificate(error.to_string()))?;
+    let chain = read.map_err(|error| McpServerTlsError::Certificate(error.to_string()))?;
     if chain.is_empty() {
-        Err(ServerTlsError::Certificate("no certificate found".to_owned()))
+        Err(McpServerTlsError::Certificate("no certificate found".to_owned()))
     } else {
         Ok(chain)
     }
@@ -66,9 +66,9 @@ mod tests {
     use emcee_testkit::prelude::*;
 
     #[test]
-    fn a_pair_is_taken_and_what_is_not_one_is_refused_without_showing_it() {
+    fn a_valid_pair_is_accepted_and_errors_do_not_show_the_key() {
         let (pair, other) = (valid_pair("emcee"), valid_pair("other"));
-        assert!(ServerTls::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()).is_ok());
+        assert!(McpServerTls::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()).is_ok());
         for (certificate, key, said) in [
             ("", &*pair.key, "certificate cannot be read (no certificate found)"),
             (
@@ -81,7 +81,7 @@ mod tests {
             (&*pair.certificate, &*other.key, "cannot be used together"),
         ] {
             let refusal =
-                ServerTls::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap_err().to_string();
+                McpServerTls::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap_err().to_string();
             assert!(refusal.contains(said), "{refusal}");
             assert!(!refusal.contains("BEGIN"), "{refusal}");
         }

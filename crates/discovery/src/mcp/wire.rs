@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 
 use prost::bytes::Bytes;
 
-use crate::wire::{Any, Node, Status};
+use crate::wire::{Any, RpcStatus, XdsNode};
 
 /// Path of the only gRPC method.
-pub const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
+pub const STREAM_METHOD: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 
 /// Type URL of each resource in a response.
-pub const RESOURCE: &str = "type.googleapis.com/istio.mcp.v1alpha1.Resource";
+pub const RESOURCE_TYPE_URL: &str = "type.googleapis.com/istio.mcp.v1alpha1.Resource";
 
 /// `envoy.service.discovery.v3.DiscoveryRequest`: a subscription to a type, or an ACK or NACK.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -24,7 +25,7 @@ pub struct DiscoveryRequest {
     pub version_info: String,
     /// Identity of the client.
     #[prost(message, optional, tag = "2")]
-    pub node: Option<Node>,
+    pub node: Option<XdsNode>,
     /// Requested type, as `group/version/Kind`.
     #[prost(string, tag = "4")]
     pub type_url: String,
@@ -34,7 +35,7 @@ pub struct DiscoveryRequest {
     pub response_nonce: String,
     /// Why the response is refused (NACK). `None` if it is accepted (ACK).
     #[prost(message, optional, tag = "6")]
-    pub error_detail: Option<Status>,
+    pub error_detail: Option<RpcStatus>,
 }
 
 /// `envoy.service.discovery.v3.DiscoveryResponse`: all resources of a type.
@@ -57,10 +58,10 @@ pub struct DiscoveryResponse {
 
 /// One object, as `istio.mcp.v1alpha1.Resource`.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Resource {
+pub struct McpResource {
     /// Metadata of the object.
     #[prost(message, optional, tag = "1")]
-    pub metadata: Option<Metadata>,
+    pub metadata: Option<McpMetadata>,
     /// Spec of the object.
     #[prost(message, optional, tag = "2")]
     pub body: Option<Any>,
@@ -68,13 +69,13 @@ pub struct Resource {
 
 /// Metadata of an object, as `istio.mcp.v1alpha1.Metadata`.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Metadata {
+pub struct McpMetadata {
     /// Name of the object, as `namespace/name`.
     #[prost(string, tag = "1")]
     pub name: String,
     /// Creation time. Of two conflicting objects, Istio prefers the older one.
     #[prost(message, optional, tag = "2")]
-    pub create_time: Option<Timestamp>,
+    pub create_time: Option<ProtoTimestamp>,
     /// Hash of the content. istiod ignores a resource whose version it has already.
     #[prost(string, tag = "3")]
     pub version: String,
@@ -88,7 +89,7 @@ pub struct Metadata {
 
 /// A point in time, as `google.protobuf.Timestamp`.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
-pub struct Timestamp {
+pub struct ProtoTimestamp {
     /// Whole seconds since 1970-01-01T00:00:00Z.
     #[prost(int64, tag = "1")]
     pub seconds: i64,

@@ -17,24 +17,24 @@ const MAX_SERVICES: usize = 10_000;
 /// Maximum number of problems that are reported. Beyond it only the count is reported.
 const MAX_PROBLEMS: usize = 100;
 /// Characters of a document's text that a message repeats.
-const SHOWN: usize = 80;
+const MAX_QUOTED_CHARS: usize = 80;
 /// Characters of a path that a message repeats. No path of a service is longer.
-const SHOWN_NAME: usize = 150;
+const MAX_PATH_CHARS: usize = 150;
 
 /// Content of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Catalogue {
+pub struct ParsedCatalogue {
     /// Name of the relationship (`spec.relationship`).
     pub relationship: String,
     /// The recipient, under the name that the announcing mesh uses for it. `None` if the document does not contain it.
     pub peer: Option<String>,
     /// The services, sorted by key.
-    pub offers: Vec<Announcement>,
+    pub announcements: Vec<Announcement>,
 }
 
 /// A problem in a document. Displays as `field: what is wrong (what is allowed)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct DocumentProblem {
     /// Path of the field, such as `paths[/default/reviews].x-emcee.port`. Empty if the problem concerns the whole
     /// document.
     pub field: String,
@@ -42,7 +42,7 @@ pub struct Problem {
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for DocumentProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.field.as_str() {
             "" => f.write_str(&self.message),
@@ -54,158 +54,160 @@ impl fmt::Display for Problem {
 /// Reads a document. Ignores paths without `x-emcee` and all other content of OpenAPI.
 ///
 /// # Errors Returns everything that is wrong: at most 100 problems, and one with the number of the others.
-pub fn read(document: &Value) -> Result<Catalogue, Vec<Problem>> {
-    let mut checker = Checker::default();
-    let catalogue = checker.document(document);
-    let problems = checker.problems();
+pub fn read(document: &Value) -> Result<ParsedCatalogue, Vec<DocumentProblem>> {
+    let mut checker = DocumentReader::default();
+    let catalogue = checker.read_document(document);
+    let problems = checker.into_problems();
     // A catalogue may exist despite problems, as reading goes on after one. It counts only without any.
     catalogue.filter(|_| problems.is_empty()).ok_or(problems)
 }
 
 /// Reads a document and collects its problems.
 #[derive(Default)]
-struct Checker {
-    problems: Vec<Problem>,
+struct DocumentReader {
+    problems: Vec<DocumentProblem>,
     /// Problems beyond the maximum.
-    untold: usize,
+    omitted: usize,
 }
 
-impl Checker {
-    fn refuse(&mut self, field: &str, message: impl Into<String>) {
+impl DocumentReader {
+    fn add_problem(&mut self, field: &str, message: impl Into<String>) {
         if self.problems.len() < MAX_PROBLEMS {
-            self.problems.push(Problem { field: field.to_owned(), message: message.into() });
+            self.problems.push(DocumentProblem { field: field.to_owned(), message: message.into() });
         } else {
-            self.untold += 1;
+            self.omitted += 1;
         }
     }
 
-    fn problems(mut self) -> Vec<Problem> {
-        if self.untold > 0 {
-            let message = format!("{} more problems are not shown", self.untold);
-            self.problems.push(Problem { field: String::new(), message });
+    fn into_problems(mut self) -> Vec<DocumentProblem> {
+        if self.omitted > 0 {
+            let message = format!("{} more problems are not shown", self.omitted);
+            self.problems.push(DocumentProblem { field: String::new(), message });
         }
         self.problems
     }
 
     /// Reads all parts before the first `?`, so that one run reports the problems of each.
-    fn document(&mut self, document: &Value) -> Option<Catalogue> {
-        let document = self.object("", document)?;
-        self.version(document.get("openapi"));
-        let recipient = self.audience(document.get(EXTENSION));
+    fn read_document(&mut self, document: &Value) -> Option<ParsedCatalogue> {
+        let document = self.expect_object("", document)?;
+        self.check_version(document.get("openapi"));
+        let recipient = self.read_recipient(document.get(EXTENSION));
         let paths = match document.get("paths") {
-            Some(paths) => self.object("paths", paths),
+            Some(paths) => self.expect_object("paths", paths),
             None => {
-                self.refuse("paths", "is missing (an object with a path for each service)");
+                self.add_problem("paths", "is missing (an object with a path for each service)");
                 None
             }
         };
         let (relationship, peer) = recipient?;
-        let announcements = self.paths(paths?, &relationship);
-        Some(Catalogue { relationship, peer, offers: announcements })
+        let announcements = self.read_paths(paths?, &relationship);
+        Some(ParsedCatalogue { relationship, peer, announcements })
     }
 
-    fn version(&mut self, version: Option<&Value>) {
+    fn check_version(&mut self, version: Option<&Value>) {
         let allowed = format!("{VERSION:?}, or another 3.1");
         match version {
-            None => self.refuse("openapi", format!("is missing ({allowed})")),
+            None => self.add_problem("openapi", format!("is missing ({allowed})")),
             Some(Value::String(version)) if version == "3.1" || version.starts_with("3.1.") => {}
-            Some(other) => self.refuse("openapi", format!("is {} ({allowed})", describe(other))),
+            Some(other) => self.add_problem("openapi", format!("is {} ({allowed})", describe_value(other))),
         }
     }
 
-    fn audience(&mut self, recipient: Option<&Value>) -> Option<(String, Option<String>)> {
+    fn read_recipient(&mut self, recipient: Option<&Value>) -> Option<(String, Option<String>)> {
         let Some(recipient) = recipient else {
-            self.refuse(EXTENSION, "is missing (an object with the name of the relationship)");
+            self.add_problem(EXTENSION, "is missing (an object with the name of the relationship)");
             return None;
         };
-        let recipient = self.object(EXTENSION, recipient)?;
-        self.known(EXTENSION, recipient, &["relationship", "peer"]);
-        let peer = recipient.get("peer").and_then(|peer| self.name("x-emcee.peer", peer));
+        let recipient = self.expect_object(EXTENSION, recipient)?;
+        self.check_field_names(EXTENSION, recipient, &["relationship", "peer"]);
+        let peer = recipient.get("peer").and_then(|peer| self.expect_dns_label("x-emcee.peer", peer));
         let Some(relationship) = recipient.get("relationship") else {
-            self.refuse("x-emcee.relationship", "is missing (the name of the relationship)");
+            self.add_problem("x-emcee.relationship", "is missing (the name of the relationship)");
             return None;
         };
-        let relationship = self.name("x-emcee.relationship", relationship)?;
+        let relationship = self.expect_dns_label("x-emcee.relationship", relationship)?;
         Some((relationship, peer))
     }
 
-    fn paths(&mut self, paths: &Map<String, Value>, relationship: &str) -> Vec<Announcement> {
+    fn read_paths(&mut self, paths: &Map<String, Value>, relationship: &str) -> Vec<Announcement> {
         // An iterator that is created twice: the count comes first, to reject a huge document before any service is
         // read.
         let services = || paths.iter().filter_map(|(path, item)| Some((path, item.get(EXTENSION)?)));
         let count = services().count();
         if count == 0 && !paths.is_empty() {
-            self.refuse(
+            self.add_problem(
                 "paths",
                 format!("no path has {EXTENSION}, so there is no service (is this a catalogue?)"),
             );
         }
         if count > MAX_SERVICES {
-            self.refuse("paths", format!("{count} services are too many ({MAX_SERVICES} are allowed)"));
+            self.add_problem("paths", format!("{count} services are too many ({MAX_SERVICES} are allowed)"));
             return Vec::new();
         }
         let mut announcements = Vec::new();
         for (path, service) in services() {
-            let at = format!("paths[{}]", cut(path, SHOWN_NAME));
-            match key(path) {
+            let at = format!("paths[{}]", escape_truncated(path, MAX_PATH_CHARS));
+            match parse_service_key(path) {
                 Some(key) => {
-                    announcements.extend(self.service(
+                    announcements.extend(self.read_service(
                         &format!("{at}.{EXTENSION}"),
                         service,
                         key,
                         relationship,
                     ));
                 }
-                None => self.refuse(&at, "is not a service path (/<namespace>/<service>, both DNS labels)"),
+                None => {
+                    self.add_problem(&at, "is not a service path (/<namespace>/<service>, both DNS labels)")
+                }
             }
         }
         announcements.sort_by(|a, b| a.key.cmp(&b.key));
         announcements
     }
 
-    fn object<'a>(&mut self, field: &str, value: &'a Value) -> Option<&'a Map<String, Value>> {
+    fn expect_object<'a>(&mut self, field: &str, value: &'a Value) -> Option<&'a Map<String, Value>> {
         if value.as_object().is_none() {
-            self.refuse(field, format!("is {}, and must be an object", describe(value)));
+            self.add_problem(field, format!("is {}, and must be an object", describe_value(value)));
         }
         value.as_object()
     }
 
-    fn text<'a>(&mut self, field: &str, value: &'a Value) -> Option<&'a str> {
+    fn expect_string<'a>(&mut self, field: &str, value: &'a Value) -> Option<&'a str> {
         if value.as_str().is_none() {
-            self.refuse(field, format!("is {}, and must be a string", describe(value)));
+            self.add_problem(field, format!("is {}, and must be a string", describe_value(value)));
         }
         value.as_str()
     }
 
-    fn name(&mut self, field: &str, value: &Value) -> Option<String> {
-        let name = self.text(field, value)?;
+    fn expect_dns_label(&mut self, field: &str, value: &Value) -> Option<String> {
+        let name = self.expect_string(field, value)?;
         if names::is_dns_label(name) {
             return Some(name.to_owned());
         }
-        self.refuse(
+        self.add_problem(
             field,
             format!("{} is not a valid name (a DNS label: at most 63 of a-z, 0-9 and `-`)", quote(name)),
         );
         None
     }
 
-    fn known(&mut self, field: &str, fields: &Map<String, Value>, known: &[&str]) {
+    fn check_field_names(&mut self, field: &str, fields: &Map<String, Value>, known: &[&str]) {
         for name in fields.keys().filter(|name| !known.contains(&name.as_str())) {
-            let field = format!("{field}[{}]", cut(name, SHOWN));
-            self.refuse(&field, format!("unknown field ({})", known.join(", ")));
+            let field = format!("{field}[{}]", escape_truncated(name, MAX_QUOTED_CHARS));
+            self.add_problem(&field, format!("unknown field ({})", known.join(", ")));
         }
     }
 }
 
-fn key(path: &str) -> Option<ObjectKey> {
+fn parse_service_key(path: &str) -> Option<ObjectKey> {
     let (namespace, name) = path.strip_prefix('/')?.split_once('/')?;
     (names::is_dns_label(namespace) && names::is_dns_label(name)).then(|| ObjectKey::new(namespace, name))
 }
 
-fn describe(value: &Value) -> String {
+fn describe_value(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
-        Value::Bool(_) | Value::Number(_) => cut(&value.to_string(), SHOWN),
+        Value::Bool(_) | Value::Number(_) => escape_truncated(&value.to_string(), MAX_QUOTED_CHARS),
         Value::String(text) => quote(text),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
@@ -213,11 +215,11 @@ fn describe(value: &Value) -> String {
 }
 
 fn quote(text: &str) -> String {
-    format!("\"{}\"", cut(text, SHOWN))
+    format!("\"{}\"", escape_truncated(text, MAX_QUOTED_CHARS))
 }
 
 /// Escapes and truncates text, so that it fits in one line.
-fn cut(text: &str, limit: usize) -> String {
+fn escape_truncated(text: &str, limit: usize) -> String {
     let shown: String = text.chars().take(limit).flat_map(char::escape_debug).collect();
     let is_cut = text.chars().nth(limit).is_some();
     if is_cut { shown + "…" } else { shown }

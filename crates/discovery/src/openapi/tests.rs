@@ -9,7 +9,7 @@ use super::*;
 
 const GOLDEN: &str = include_str!("golden/blue_for_m1.json");
 
-fn offer(name: &str, mode: Mode, protocol: Protocol, port: u16) -> Announcement {
+fn announcement(name: &str, mode: Mode, protocol: Protocol, port: u16) -> Announcement {
     Announcement {
         key: ObjectKey::new("default", name),
         mode,
@@ -24,7 +24,7 @@ fn offer(name: &str, mode: Mode, protocol: Protocol, port: u16) -> Announcement 
 }
 
 fn ratings() -> Announcement {
-    offer("ratings", Mode::Boundary, Protocol::Http, 9080)
+    announcement("ratings", Mode::Boundary, Protocol::Http, 9080)
 }
 
 fn reviews() -> Announcement {
@@ -32,12 +32,12 @@ fn reviews() -> Announcement {
         endpoints: ["203.0.113.7:15443", "[2001:db8::7]:15443"].map(|text| text.parse().unwrap()).into(),
         identities: vec!["spiffe://m2.example/ns/default/sa/reviews".to_owned()],
         root_hash: Some("2c26b46b68ffc68f".to_owned()),
-        ..offer("reviews", Mode::Wharf, Protocol::Grpc, 9081)
+        ..announcement("reviews", Mode::Wharf, Protocol::Grpc, 9081)
     }
 }
 
-fn json(announcements: &[Announcement]) -> Value {
-    serde_json::to_value(document("blue", "m1", announcements)).unwrap()
+fn document_json(announcements: &[Announcement]) -> Value {
+    serde_json::to_value(build_document("blue", "m1", announcements)).unwrap()
 }
 
 fn golden() -> Value {
@@ -45,28 +45,28 @@ fn golden() -> Value {
 }
 
 /// The golden document with another value at a JSON pointer.
-fn spoilt(pointer: &str, value: Value) -> Value {
+fn golden_with(pointer: &str, value: Value) -> Value {
     let mut document = golden();
     *document.pointer_mut(pointer).unwrap() = value;
     document
 }
 
 /// The golden document without one field.
-fn without(parent: &str, name: &str) -> Value {
+fn golden_without(parent: &str, name: &str) -> Value {
     let mut document = golden();
     document.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name).unwrap();
     document
 }
 
-fn said(document: &Value) -> Vec<String> {
+fn problems_of(document: &Value) -> Vec<String> {
     read(document).unwrap_err().iter().map(ToString::to_string).collect()
 }
 
 const REVIEWS: &str = "/paths/~1default~1reviews/x-emcee";
 
 #[test]
-fn a_document_says_what_the_offers_say_in_the_order_of_their_names() {
-    let written = json(&[reviews(), ratings()]);
+fn a_document_lists_the_announcements_sorted_by_name() {
+    let written = document_json(&[reviews(), ratings()]);
     let version = written["info"]["version"].as_str().unwrap();
     assert!(version.len() == 12 && version.bytes().all(|byte| byte.is_ascii_hexdigit()), "{version}");
     let mut expected = golden();
@@ -78,8 +78,8 @@ fn a_document_says_what_the_offers_say_in_the_order_of_their_names() {
 }
 
 #[test]
-fn a_version_changes_with_what_is_offered_and_with_nothing_else() {
-    let version = |announcements: &[Announcement]| json(announcements)["info"]["version"].clone();
+fn the_version_changes_only_with_the_announcements() {
+    let version = |announcements: &[Announcement]| document_json(announcements)["info"]["version"].clone();
     let one = version(&[ratings(), reviews()]);
     assert_eq!(version(&[reviews(), ratings()]), one);
     assert_ne!(version(&[reviews()]), one);
@@ -90,12 +90,12 @@ fn a_version_changes_with_what_is_offered_and_with_nothing_else() {
 fn a_document_is_read_as_it_was_written() {
     let catalogue = read(&golden()).unwrap();
     assert_eq!((&*catalogue.relationship, catalogue.peer.as_deref()), ("blue", Some("m1")));
-    assert_eq!(catalogue.offers, [ratings(), reviews()]);
-    assert_eq!(read(&json(&[])).unwrap().offers, []);
+    assert_eq!(catalogue.announcements, [ratings(), reviews()]);
+    assert_eq!(read(&document_json(&[])).unwrap().announcements, []);
 }
 
 #[test]
-fn a_document_by_hand_may_leave_out_what_follows_and_say_more_than_is_asked() {
+fn a_handwritten_document_may_omit_defaults_and_contain_other_openapi_fields() {
     let catalogue = read(&json!({
         "openapi": "3.1.1", "info": {"title": "t", "version": "1"}, "servers": [], "x-other": 1,
         "x-emcee": {"relationship": "blue"},
@@ -109,7 +109,7 @@ fn a_document_by_hand_may_leave_out_what_follows_and_say_more_than_is_asked() {
         },
     }));
     let catalogue = catalogue.unwrap();
-    assert_eq!((catalogue.peer, catalogue.offers), (None, vec![ratings()]));
+    assert_eq!((catalogue.peer, catalogue.announcements), (None, vec![ratings()]));
 }
 
 #[test]
@@ -151,26 +151,26 @@ fn each_bad_field_of_a_service_is_named_with_what_is_allowed() {
         ),
         ("root_hash", json!("a b"), r#"root_hash: "a b" is not allowed (1 to 128 letters and digits)"#),
     ] {
-        let document = spoilt(&format!("{REVIEWS}/{field}"), value);
-        assert_eq!(said(&document), [format!("{at}.{expected}")]);
+        let document = golden_with(&format!("{REVIEWS}/{field}"), value);
+        assert_eq!(problems_of(&document), [format!("{at}.{expected}")]);
     }
 }
 
 #[test]
 fn each_missing_or_unknown_field_is_named() {
     for field in ["style", "protocol", "port", "trust_domain"] {
-        let refusals = said(&without(REVIEWS, field));
+        let refusals = problems_of(&golden_without(REVIEWS, field));
         assert_eq!(refusals.len(), 1);
         let start = format!("paths[/default/reviews].x-emcee.{field}: is missing (");
         assert!(refusals[0].starts_with(&start), "{refusals:?}");
     }
     for field in ["server_name", "endpoints", "subject_alt_names", "root_hash"] {
-        assert!(read(&without(REVIEWS, field)).is_ok(), "{field}");
+        assert!(read(&golden_without(REVIEWS, field)).is_ok(), "{field}");
     }
     let mut document = golden();
     document.pointer_mut(REVIEWS).unwrap()["identites"] = json!([]);
     assert_eq!(
-        said(&document),
+        problems_of(&document),
         [
             "paths[/default/reviews].x-emcee[identites]: unknown field (style, server_name, protocol, port, endpoints, \
           subject_alt_names, trust_domain, root_hash)"
@@ -179,40 +179,40 @@ fn each_missing_or_unknown_field_is_named() {
 }
 
 #[test]
-fn a_document_that_is_none_is_refused_where_it_is_wrong() {
+fn a_document_of_the_wrong_shape_is_refused_with_the_field() {
     for (document, expected) in [
         (json!([]), "is a list, and must be an object"),
-        (without("", "openapi"), r#"openapi: is missing ("3.1.0", or another 3.1)"#),
-        (spoilt("/openapi", json!("3.0.3")), r#"openapi: is "3.0.3" ("3.1.0", or another 3.1)"#),
-        (spoilt("/openapi", json!(3.1)), r#"openapi: is 3.1 ("3.1.0", or another 3.1)"#),
-        (without("", "x-emcee"), "x-emcee: is missing (an object with the name of the relationship)"),
+        (golden_without("", "openapi"), r#"openapi: is missing ("3.1.0", or another 3.1)"#),
+        (golden_with("/openapi", json!("3.0.3")), r#"openapi: is "3.0.3" ("3.1.0", or another 3.1)"#),
+        (golden_with("/openapi", json!(3.1)), r#"openapi: is 3.1 ("3.1.0", or another 3.1)"#),
+        (golden_without("", "x-emcee"), "x-emcee: is missing (an object with the name of the relationship)"),
         (
-            without("/x-emcee", "relationship"),
+            golden_without("/x-emcee", "relationship"),
             "x-emcee.relationship: is missing (the name of the relationship)",
         ),
         (
-            spoilt("/x-emcee/relationship", json!("Blue")),
+            golden_with("/x-emcee/relationship", json!("Blue")),
             r#"x-emcee.relationship: "Blue" is not a valid name (a DNS label: at most 63 of a-z, 0-9 and `-`)"#,
         ),
-        (spoilt("/x-emcee/peer", json!(1)), "x-emcee.peer: is 1, and must be a string"),
-        (without("", "paths"), "paths: is missing (an object with a path for each service)"),
-        (spoilt("/paths", json!("x")), r#"paths: is "x", and must be an object"#),
+        (golden_with("/x-emcee/peer", json!(1)), "x-emcee.peer: is 1, and must be a string"),
+        (golden_without("", "paths"), "paths: is missing (an object with a path for each service)"),
+        (golden_with("/paths", json!("x")), r#"paths: is "x", and must be an object"#),
         (
-            spoilt("/paths", json!({"/default/reviews": {"get": {}}})),
+            golden_with("/paths", json!({"/default/reviews": {"get": {}}})),
             "paths: no path has x-emcee, so there is no service (is this a catalogue?)",
         ),
-        (spoilt(REVIEWS, json!(1)), "paths[/default/reviews].x-emcee: is 1, and must be an object"),
+        (golden_with(REVIEWS, json!(1)), "paths[/default/reviews].x-emcee: is 1, and must be an object"),
         (
-            spoilt("/paths", json!({"/reviews": {"x-emcee": {}}})),
+            golden_with("/paths", json!({"/reviews": {"x-emcee": {}}})),
             "paths[/reviews]: is not a service path (/<namespace>/<service>, both DNS labels)",
         ),
     ] {
-        assert_eq!(said(&document), [expected]);
+        assert_eq!(problems_of(&document), [expected]);
     }
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let mut document = golden();
     document["openapi"] = json!("2.0");
     let service = document.pointer_mut(REVIEWS).unwrap();
@@ -239,7 +239,7 @@ fn problems_are_lines_of_bounded_length_and_number() {
         document["paths"][format!("/default/{}{number}", "z".repeat(1_000))] = json!({"x-emcee": {}});
         document["paths"][format!("/default/s{number}")] = json!({"x-emcee": bad});
     }
-    let refusals = said(&document);
+    let refusals = problems_of(&document);
     assert_eq!(refusals.len(), 101);
     assert!(refusals[100].ends_with("more problems are not shown"), "{}", refusals[100]);
     for refusal in refusals {
@@ -253,11 +253,12 @@ fn more_than_a_mesh_can_have_is_refused_as_a_whole() {
     let many: serde_json::Map<_, _> =
         (0..10_001).map(|number| (format!("/default/s{number}"), json!({"x-emcee": service}))).collect();
     assert_eq!(
-        said(&spoilt("/paths", many.into())),
+        problems_of(&golden_with("/paths", many.into())),
         ["paths: 10001 services are too many (10000 are allowed)"]
     );
     for (field, count) in [("endpoints", 1_001), ("subject_alt_names", 101)] {
-        let refusals = said(&spoilt(&format!("{REVIEWS}/{field}"), json!(vec!["a.example:1"; count])));
+        let refusals =
+            problems_of(&golden_with(&format!("{REVIEWS}/{field}"), json!(vec!["a.example:1"; count])));
         assert_eq!(refusals.len(), 1);
         assert!(refusals[0].contains(&format!("{field}: {count} are too many")), "{refusals:?}");
     }
@@ -293,7 +294,7 @@ proptest! {
         ]),
         value in any_json(),
     ) {
-        if let Err(problems) = read(&spoilt(pointer, value)) {
+        if let Err(problems) = read(&golden_with(pointer, value)) {
             prop_assert!(!problems.is_empty());
         }
     }

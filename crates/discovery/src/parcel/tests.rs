@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::slice::discovery_announcement_key;
 
-fn offer(name: &str, endpoints: &[&str]) -> Announcement {
+fn announcement(name: &str, endpoints: &[&str]) -> Announcement {
     let mut endpoints: Vec<_> = endpoints.iter().map(|text| text.parse().unwrap()).collect();
     endpoints.sort_unstable();
     Announcement {
@@ -25,12 +25,12 @@ fn offer(name: &str, endpoints: &[&str]) -> Announcement {
     }
 }
 
-fn parcel(announcements: impl Into<Vec<Announcement>>) -> Parcel {
-    Parcel {
+fn bundle(announcements: impl Into<Vec<Announcement>>) -> Bundle {
+    Bundle {
         relationship: "blue".into(),
         mesh: Some("m2".into()),
         exported_at: "2026-11-25T08:00:00Z".parse().unwrap(),
-        offers: announcements.into(),
+        announcements: announcements.into(),
     }
 }
 
@@ -63,26 +63,30 @@ fn reviews() -> Value {
 }
 
 /// The object with another value at a JSON pointer.
-fn spoilt(pointer: &str, value: Value) -> Value {
+fn reviews_with(pointer: &str, value: Value) -> Value {
     let mut object = reviews();
     *object.pointer_mut(pointer).unwrap() = value;
     object
 }
 
 /// The object without one field.
-fn without(parent: &str, name: &str) -> Value {
+fn reviews_without(parent: &str, name: &str) -> Value {
     let mut object = reviews();
     object.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name).unwrap();
     object
 }
 
-fn said(objects: &[Value]) -> Vec<(Option<usize>, String)> {
-    read(objects).unwrap_err().into_iter().map(|problem| (problem.item, problem.to_string())).collect()
+fn problems_of(objects: &[Value]) -> Vec<(Option<usize>, String)> {
+    read(objects)
+        .unwrap_err()
+        .into_iter()
+        .map(|problem| (problem.object_index, problem.to_string()))
+        .collect()
 }
 
 #[test]
 fn a_service_is_an_endpoint_slice_that_people_and_tools_can_read() {
-    let written = write(&parcel([offer("reviews", &["203.0.113.7:15443"])])).unwrap();
+    let written = write(&bundle([announcement("reviews", &["203.0.113.7:15443"])])).unwrap();
     assert_eq!(written, [reviews()]);
     for object in written {
         let slice: k8s_openapi::api::discovery::v1::EndpointSlice = serde_json::from_value(object).unwrap();
@@ -95,15 +99,19 @@ fn a_service_is_an_endpoint_slice_that_people_and_tools_can_read() {
 }
 
 #[test]
-fn a_parcel_is_read_as_it_was_written_in_whatever_order_its_objects_come() {
+fn a_bundle_reads_back_unchanged_in_any_object_order() {
     let announcements = [
-        offer("details", &[]),
-        offer("ratings", &["203.0.113.7:80", "203.0.113.7:81", "[2001:db8::7]:80", "a.example:80"]),
-        offer("reviews", &["203.0.113.7:15443"]),
-        Announcement { identities: Vec::new(), root_hash: None, ..offer("tcp", &["203.0.113.9:15443"]) },
+        announcement("details", &[]),
+        announcement("ratings", &["203.0.113.7:80", "203.0.113.7:81", "[2001:db8::7]:80", "a.example:80"]),
+        announcement("reviews", &["203.0.113.7:15443"]),
+        Announcement {
+            identities: Vec::new(),
+            root_hash: None,
+            ..announcement("tcp", &["203.0.113.9:15443"])
+        },
     ];
     for mesh in [Some("m2".to_owned()), None] {
-        let bundle = Parcel { mesh, ..parcel(announcements.clone()) };
+        let bundle = Bundle { mesh, ..bundle(announcements.clone()) };
         let mut objects = write(&bundle).unwrap();
         assert_eq!(objects.len(), 1 + 4 + 1 + 1);
         assert_eq!(read(&objects), Ok(bundle.clone()));
@@ -113,10 +121,10 @@ fn a_parcel_is_read_as_it_was_written_in_whatever_order_its_objects_come() {
 }
 
 #[test]
-fn what_no_mesh_would_take_is_not_exported() {
-    let bad = Announcement { trust_domain: "M2".into(), ..offer("ratings", &[]) };
-    let comma = Announcement { identities: vec!["a,b".into()], ..offer("reviews", &[]) };
-    let errors = write(&parcel([bad, offer("details", &[]), comma])).unwrap_err();
+fn an_announcement_that_no_mesh_accepts_is_not_exported() {
+    let bad = Announcement { trust_domain: "M2".into(), ..announcement("ratings", &[]) };
+    let comma = Announcement { identities: vec!["a,b".into()], ..announcement("reviews", &[]) };
+    let errors = write(&bundle([bad, announcement("details", &[]), comma])).unwrap_err();
     let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(errors.len(), 2);
     assert!(errors[0].starts_with("service default/ratings: ") && errors[0].contains("M2"), "{errors:?}");
@@ -124,15 +132,16 @@ fn what_no_mesh_would_take_is_not_exported() {
 }
 
 #[test]
-fn how_an_emcee_is_reached_is_not_exported() {
-    let own = Announcement { key: discovery_announcement_key(), ..offer("reviews", &["203.0.113.7:15443"]) };
-    assert_eq!(write(&parcel([own])), Ok(Vec::new()));
+fn the_discovery_announcement_is_not_exported() {
+    let own =
+        Announcement { key: discovery_announcement_key(), ..announcement("reviews", &["203.0.113.7:15443"]) };
+    assert_eq!(write(&bundle([own])), Ok(Vec::new()));
 }
 
 #[test]
-fn an_empty_parcel_is_no_withdrawal() {
+fn an_empty_bundle_is_refused() {
     assert_eq!(
-        said(&[]),
+        problems_of(&[]),
         [(None, "there is no EndpointSlice in it (an empty bundle withdraws nothing)".to_owned())]
     );
 }
@@ -187,8 +196,8 @@ fn each_bad_field_is_named_with_its_object() {
         ("/ports".into(), json!([]), "ports: has 0 entries (a slice of a bundle has 1)"),
         ("/ports/0/port".into(), json!(70_000), r#"ports[0].port: "70000" is not allowed (1 to 65535)"#),
     ] {
-        let objects = [reviews(), spoilt(&pointer, value)];
-        assert_eq!(said(&objects), [(Some(1), expected.to_owned())]);
+        let objects = [reviews(), reviews_with(&pointer, value)];
+        assert_eq!(problems_of(&objects), [(Some(1), expected.to_owned())]);
     }
 }
 
@@ -215,7 +224,7 @@ fn what_is_missing_is_named() {
         ("/ports/0", "appProtocol", "ports[0].appProtocol: is missing"),
         ("/ports/0", "port", "ports[0].port: is missing"),
     ] {
-        let refusals = said(&[without(parent, name)]);
+        let refusals = problems_of(&[reviews_without(parent, name)]);
         assert_eq!(refusals.len(), 1);
         assert!(refusals[0].1.starts_with(start), "{name}: {refusals:?}");
     }
@@ -226,7 +235,7 @@ fn what_is_missing_is_named() {
         ("/metadata", "name"),
         ("/endpoints/0", "conditions"),
     ] {
-        assert!(read(&[without(parent, name)]).is_ok(), "{name}");
+        assert!(read(&[reviews_without(parent, name)]).is_ok(), "{name}");
     }
 }
 
@@ -242,39 +251,40 @@ fn a_field_of_the_wrong_shape_is_named() {
         ),
         ("/ports/0/port", json!("80"), "ports[0].port: invalid type"),
     ] {
-        let refusals = said(&[spoilt(pointer, value)]);
+        let refusals = problems_of(&[reviews_with(pointer, value)]);
         assert!(refusals[0].1.starts_with(start), "{refusals:?}");
     }
     assert_eq!(
-        said(&[json!(1)]),
+        problems_of(&[json!(1)]),
         [(Some(0), "apiVersion: is missing (a bundle has discovery.k8s.io/v1)".to_owned())]
     );
 }
 
 #[test]
-fn objects_that_do_not_belong_together_are_refused() {
-    let other =
-        |name: &str, value: &str| spoilt(&format!("/metadata/annotations/emcee.io~1{name}"), json!(value));
+fn objects_of_different_bundles_are_refused() {
+    let other = |name: &str, value: &str| {
+        reviews_with(&format!("/metadata/annotations/emcee.io~1{name}"), json!(value))
+    };
     for (name, value) in [("relationship", "yellow"), ("mesh", "m3"), ("exported-at", "2026-11-24T08:00:00Z")]
     {
         let expected =
             format!("metadata.annotations[emcee.io/{name}]: differs from object 1 (a bundle has one)");
-        assert_eq!(said(&[reviews(), other(name, value)]), [(Some(1), expected)]);
+        assert_eq!(problems_of(&[reviews(), other(name, value)]), [(Some(1), expected)]);
     }
-    let mesh = without("/metadata/annotations", "emcee.io/mesh");
-    assert!(said(&[reviews(), mesh])[0].1.contains("emcee.io/mesh"));
+    let mesh = reviews_without("/metadata/annotations", "emcee.io/mesh");
+    assert!(problems_of(&[reviews(), mesh])[0].1.contains("emcee.io/mesh"));
     let expected = "metadata.annotations: differs from object 1 for the same service default/reviews \
                     (only addresses may differ)";
-    assert_eq!(said(&[reviews(), other("style", "FLAT")]), [(Some(1), expected.to_owned())]);
+    assert_eq!(problems_of(&[reviews(), other("style", "FLAT")]), [(Some(1), expected.to_owned())]);
 }
 
 #[test]
 fn all_objects_are_judged_and_all_they_say_is_bounded() {
-    let bad = spoilt("/metadata/annotations/emcee.io~1style", json!("\n".repeat(100_000)));
+    let bad = reviews_with("/metadata/annotations/emcee.io~1style", json!("\n".repeat(100_000)));
     let mut objects = vec![bad; 150];
     objects.push(reviews());
-    objects.push(spoilt("/kind", json!("x".repeat(100_000))));
-    let refusals = said(&objects);
+    objects.push(reviews_with("/kind", json!("x".repeat(100_000))));
+    let refusals = problems_of(&objects);
     assert_eq!(refusals.len(), 101);
     assert_eq!(refusals[100], (None, "51 more problems are not shown".to_owned()));
     for (_, refusal) in refusals {
@@ -285,22 +295,25 @@ fn all_objects_are_judged_and_all_they_say_is_bounded() {
 #[test]
 fn more_than_a_peer_may_announce_is_refused() {
     assert_eq!(
-        said(&vec![json!({}); 10_001]),
+        problems_of(&vec![json!({}); 10_001]),
         [(None, "10001 EndpointSlices are too many (10000 are allowed)".to_owned())]
     );
 
     let addresses = |from: usize, count: usize| {
         let endpoint =
             |number: usize| json!({"addresses": [format!("10.0.{}.{}", number / 250, number % 250 + 1)]});
-        spoilt("/endpoints", (from..from + count).map(endpoint).collect::<Vec<_>>().into())
+        reviews_with("/endpoints", (from..from + count).map(endpoint).collect::<Vec<_>>().into())
     };
     assert_eq!(
-        said(&[addresses(0, 1_001)]),
+        problems_of(&[addresses(0, 1_001)]),
         [(Some(0), "endpoints: 1001 are too many (1000 are allowed)".to_owned())]
     );
-    assert_eq!(read(&[addresses(0, 600), addresses(300, 700)]).unwrap().offers[0].endpoints.len(), 1_000);
     assert_eq!(
-        said(&[addresses(0, 600), addresses(600, 401)]),
+        read(&[addresses(0, 600), addresses(300, 700)]).unwrap().announcements[0].endpoints.len(),
+        1_000
+    );
+    assert_eq!(
+        problems_of(&[addresses(0, 600), addresses(600, 401)]),
         [(Some(0), "endpoints: service default/reviews has 1001 in all (1000 are allowed)".to_owned())]
     );
 }
@@ -333,7 +346,7 @@ proptest! {
         ]),
         value in any_json(),
     ) {
-        if let Err(problems) = read(&[spoilt(pointer, value)]) {
+        if let Err(problems) = read(&[reviews_with(pointer, value)]) {
             prop_assert!(!problems.is_empty());
         }
     }

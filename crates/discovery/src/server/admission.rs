@@ -7,111 +7,119 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::Limits;
-use super::requests::Allowance;
-use crate::audience::Audience;
-use crate::places::{Place, Places};
+use super::ServerLimits;
+use super::requests::RateLimiter;
+use crate::audience::PeerRef;
+use crate::places::{EvictableSlot, EvictingSlots};
 
 /// Quotas of each peer of each relationship. Only authenticated peers have an entry, so strangers cannot make it grow.
 #[derive(Debug)]
-pub(super) struct Admission {
-    limits: Limits,
-    peers: Mutex<BTreeMap<Audience, Quota>>,
+pub(super) struct PeerQuotas {
+    limits: ServerLimits,
+    peers: Mutex<BTreeMap<PeerRef, PeerQuota>>,
 }
 
 /// Quota and state of one peer.
 #[derive(Debug)]
-struct Quota {
-    connections: Places<IpAddr>,
+struct PeerQuota {
+    connections: EvictingSlots<IpAddr>,
     /// Grouped by the number of the connection.
-    streams: Places<u64>,
-    work: Arc<Semaphore>,
-    allowance: Allowance,
-    refused: Vec<(String, String)>,
+    streams: EvictingSlots<u64>,
+    request_semaphore: Arc<Semaphore>,
+    rate_limiter: RateLimiter,
+    rejected: Vec<(String, String)>,
 }
 
 /// Connection state of one peer, for status and the admin page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PeerStreams {
+pub struct ConnectedPeer {
     /// Number of open connections.
     pub connections: usize,
     /// Number of open streams on all connections.
     pub streams: usize,
     /// Announced resources that the peer rejected: name and the peer's reason, both of bounded length.
-    pub refused: Vec<(String, String)>,
+    pub rejected: Vec<(String, String)>,
 }
 
-impl Quota {
-    fn new(limits: &Limits) -> Self {
+impl PeerQuota {
+    fn new(limits: &ServerLimits) -> Self {
         Self {
-            connections: Places::new(limits.connections),
-            streams: Places::new(limits.streams),
+            connections: EvictingSlots::new(limits.max_connections),
+            streams: EvictingSlots::new(limits.max_streams),
             // One permit: a peer's requests are processed one at a time, on however many streams they arrive.
-            work: Arc::new(Semaphore::new(1)),
-            allowance: Allowance::new(limits.burst, limits.rate, Instant::now()),
-            refused: Vec::new(),
+            request_semaphore: Arc::new(Semaphore::new(1)),
+            rate_limiter: RateLimiter::new(
+                limits.request_burst_bytes,
+                limits.request_bytes_per_second,
+                Instant::now(),
+            ),
+            rejected: Vec::new(),
         }
     }
 
-    fn state(&self) -> PeerStreams {
-        PeerStreams {
-            connections: self.connections.taken(),
-            streams: self.streams.taken(),
-            refused: self.refused.clone(),
+    fn snapshot(&self) -> ConnectedPeer {
+        ConnectedPeer {
+            connections: self.connections.in_use(),
+            streams: self.streams.in_use(),
+            rejected: self.rejected.clone(),
         }
     }
 }
 
-impl Admission {
-    pub(super) fn new(limits: Limits) -> Self {
+impl PeerQuotas {
+    pub(super) fn new(limits: ServerLimits) -> Self {
         Self { limits, peers: Mutex::default() }
     }
 
     /// Acquires a slot for a new connection from `client`. This may evict an older connection of the peer.
-    pub(super) fn connection(&self, peer: &Audience, client: IpAddr) -> Place<IpAddr> {
-        self.with(peer, |quota| quota.connections.take(client))
+    pub(super) fn acquire_connection(&self, peer: &PeerRef, client: IpAddr) -> EvictableSlot<IpAddr> {
+        self.with_quota(peer, |quota| quota.connections.acquire(client))
     }
 
     /// Acquires a slot for a new stream on `connection`. This may evict an older stream of the peer, on the connection
     /// that has most streams.
-    pub(super) fn stream(&self, peer: &Audience, connection: u64) -> Place<u64> {
-        self.with(peer, |quota| quota.streams.take(connection))
+    pub(super) fn acquire_stream(&self, peer: &PeerRef, connection: u64) -> EvictableSlot<u64> {
+        self.with_quota(peer, |quota| quota.streams.acquire(connection))
     }
 
     /// Semaphore with one permit that a stream holds while it processes a request of the peer.
-    pub(super) fn work(&self, peer: &Audience) -> Arc<Semaphore> {
-        self.with(peer, |quota| Arc::clone(&quota.work))
+    pub(super) fn request_semaphore(&self, peer: &PeerRef) -> Arc<Semaphore> {
+        self.with_quota(peer, |quota| Arc::clone(&quota.request_semaphore))
     }
 
     /// Rate limiter that all streams of the peer share.
-    pub(super) fn allowance(&self, peer: &Audience) -> Allowance {
-        self.with(peer, |quota| quota.allowance.clone())
+    pub(super) fn rate_limiter(&self, peer: &PeerRef) -> RateLimiter {
+        self.with_quota(peer, |quota| quota.rate_limiter.clone())
     }
 
     /// Records the resources that the peer rejects, for status. Replaces those of the last call.
-    pub(super) fn refuses<'a>(&self, peer: &Audience, rejected: impl Iterator<Item = (&'a str, &'a str)>) {
+    pub(super) fn record_rejected<'a>(
+        &self,
+        peer: &PeerRef,
+        rejected: impl Iterator<Item = (&'a str, &'a str)>,
+    ) {
         let rejected = rejected.map(|(name, why)| (name.to_owned(), why.to_owned())).collect();
-        self.with(peer, |quota| quota.refused = rejected);
+        self.with_quota(peer, |quota| quota.rejected = rejected);
     }
 
     /// State of all peers, by relationship and name.
-    pub(super) fn peers(&self) -> BTreeMap<Audience, PeerStreams> {
-        let peers = self.lock();
-        peers.iter().map(|(peer, quota)| (peer.clone(), quota.state())).collect()
+    pub(super) fn connected_peers(&self) -> BTreeMap<PeerRef, ConnectedPeer> {
+        let peers = self.lock_peers();
+        peers.iter().map(|(peer, quota)| (peer.clone(), quota.snapshot())).collect()
     }
 
     /// Calls `ask` with the quota of the peer, and creates it first if the peer has no entry.
-    fn with<T>(&self, peer: &Audience, ask: impl FnOnce(&mut Quota) -> T) -> T {
-        let mut peers = self.lock();
+    fn with_quota<T>(&self, peer: &PeerRef, ask: impl FnOnce(&mut PeerQuota) -> T) -> T {
+        let mut peers = self.lock_peers();
         // Entries without connections are removed only when a new peer arrives, and not when their last connection
         // closes. So a peer does not get a full rate limit again by reconnecting.
         if !peers.contains_key(peer) {
-            peers.retain(|_, quota| quota.connections.taken() > 0);
+            peers.retain(|_, quota| quota.connections.in_use() > 0);
         }
-        ask(peers.entry(peer.clone()).or_insert_with(|| Quota::new(&self.limits)))
+        ask(peers.entry(peer.clone()).or_insert_with(|| PeerQuota::new(&self.limits)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Audience, Quota>> {
+    fn lock_peers(&self) -> MutexGuard<'_, BTreeMap<PeerRef, PeerQuota>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,115 +12,115 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::requests::Account;
+use super::requests::TokenBucket;
 
 /// Frames that a connection may send at once, and per second in the long run.
-const BURST: usize = 2000;
-const RATE: usize = 200;
+const FRAME_BURST: usize = 2000;
+const FRAMES_PER_SECOND: usize = 200;
 /// Frames of credit for each response: the ACK, the window updates of stream and connection, a PING for the round-trip
 /// time, and as many again.
-const RESPONSE: usize = 8;
+const FRAMES_PER_RESPONSE: usize = 8;
 /// The same credit again for each full block of this many bytes of a response.
-const BYTES: usize = 4 * 1024;
+const RESPONSE_BLOCK_BYTES: usize = 4 * 1024;
 
 /// Length of the HTTP/2 connection preface, which a client sends before all frames.
-const PREFACE: usize = 24;
-const HEADER: usize = 9;
-const DATA: u8 = 0;
+const PREFACE_BYTES: usize = 24;
+const FRAME_HEADER_BYTES: usize = 9;
+const DATA_FRAME_TYPE: u8 = 0;
 /// DATA frames of at least this many bytes are not counted: they carry a request, whose bytes are limited elsewhere.
-const FULL: usize = 1024;
+const FREE_DATA_BYTES: usize = 1024;
 
 /// Frames that one connection may still send.
 #[derive(Clone, Debug)]
-pub(super) struct Frames(Arc<Mutex<Account>>);
+pub(super) struct FrameLimiter(Arc<Mutex<TokenBucket>>);
 
-impl Frames {
+impl FrameLimiter {
     pub(super) fn new(now: Instant) -> Self {
-        Self(Arc::new(Mutex::new(Account::new(BURST, RATE, now))))
+        Self(Arc::new(Mutex::new(TokenBucket::new(FRAME_BURST, FRAMES_PER_SECOND, now))))
     }
 
     /// Credits the frames that the client needs to receive and answer a response of this size.
-    pub(super) fn respond(&self, bytes: usize, now: Instant) {
-        let mut bucket = self.account();
-        bucket.spend(0, now);
-        bucket.earn(RESPONSE * (1 + bytes / BYTES));
+    pub(super) fn credit_response(&self, bytes: usize, now: Instant) {
+        let mut bucket = self.lock_bucket();
+        bucket.charge(0, now);
+        bucket.credit(FRAMES_PER_RESPONSE * (1 + bytes / RESPONSE_BLOCK_BYTES));
     }
 
     /// Charges received frames. Returns true if the connection has exceeded the limit.
-    fn take(&self, frames: usize, now: Instant) -> bool {
-        let mut bucket = self.account();
-        bucket.spend(frames, now);
+    fn charge_frames(&self, frames: usize, now: Instant) -> bool {
+        let mut bucket = self.lock_bucket();
+        bucket.charge(frames, now);
         bucket.is_in_debt()
     }
 
     /// Whether the connection has exceeded the limit.
-    pub(super) fn are_too_many(&self) -> bool {
-        self.account().is_in_debt()
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.lock_bucket().is_in_debt()
     }
 
-    fn account(&self) -> MutexGuard<'_, Account> {
+    fn lock_bucket(&self) -> MutexGuard<'_, TokenBucket> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A byte stream that counts the HTTP/2 frames read from it. Reading fails once the limit is exceeded.
 #[derive(Debug)]
-pub(super) struct Counted<S> {
+pub(super) struct FrameCountingStream<S> {
     stream: S,
-    frames: Frames,
-    scan: Scan,
+    limiter: FrameLimiter,
+    scanner: FrameScanner,
 }
 
-impl<S> Counted<S> {
-    pub(super) fn new(stream: S, frames: Frames) -> Self {
-        Self { stream, frames, scan: Scan::default() }
+impl<S> FrameCountingStream<S> {
+    pub(super) fn new(stream: S, frames: FrameLimiter) -> Self {
+        Self { stream, limiter: frames, scanner: FrameScanner::default() }
     }
 }
 
 /// Position of the byte stream within the frames. Reads may split frames and headers anywhere.
 #[derive(Debug)]
-struct Scan {
+struct FrameScanner {
     /// Bytes that are left of the current frame's payload, or of the preface.
-    skip: usize,
-    header: [u8; HEADER],
+    skip_bytes: usize,
+    header: [u8; FRAME_HEADER_BYTES],
     /// Bytes of the next header that have arrived.
-    have: usize,
+    header_bytes: usize,
 }
 
-impl Default for Scan {
+impl Default for FrameScanner {
     fn default() -> Self {
-        Self { skip: PREFACE, header: [0; HEADER], have: 0 }
+        Self { skip_bytes: PREFACE_BYTES, header: [0; FRAME_HEADER_BYTES], header_bytes: 0 }
     }
 }
 
-impl Scan {
+impl FrameScanner {
     /// Counts the frames whose header ends in these bytes, without those that carry a request.
-    fn count(&mut self, mut bytes: &[u8]) -> usize {
+    fn count_frames(&mut self, mut bytes: &[u8]) -> usize {
         let mut frames = 0;
         while !bytes.is_empty() {
             // First the rest of the payload, which may span many reads.
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
+            let skipped = self.skip_bytes.min(bytes.len());
+            self.skip_bytes -= skipped;
             bytes = &bytes[skipped..];
             // Then as much of the 9-byte header as has arrived: 24 bits of length, 8 bits of type, flags, stream ID.
-            let taken = bytes.len().min(HEADER - self.have);
-            self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
-            self.have += taken;
+            let taken = bytes.len().min(FRAME_HEADER_BYTES - self.header_bytes);
+            self.header[self.header_bytes..self.header_bytes + taken].copy_from_slice(&bytes[..taken]);
+            self.header_bytes += taken;
             bytes = &bytes[taken..];
-            if self.have == HEADER {
+            if self.header_bytes == FRAME_HEADER_BYTES {
                 let [high, middle, low, kind, ..] = self.header;
-                self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
-                self.have = 0;
+                self.skip_bytes = u32::from_be_bytes([0, high, middle, low]) as usize;
+                self.header_bytes = 0;
                 // A large DATA frame is free. Small ones are counted, as one request can be cut into a frame for each
                 // byte.
-                frames += usize::from(kind != DATA || self.skip < FULL);
+                frames += usize::from(kind != DATA_FRAME_TYPE || self.skip_bytes < FREE_DATA_BYTES);
             }
         }
         frames
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FrameCountingStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -129,15 +129,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         // The buffer may contain bytes from before this read; only the new ones are scanned.
-        let frames = self.scan.count(&buffer.filled()[before..]);
-        if frames > 0 && self.frames.take(frames, Instant::now()) {
+        let frames = self.scanner.count_frames(&buffer.filled()[before..]);
+        if frames > 0 && self.limiter.charge_frames(frames, Instant::now()) {
             return Poll::Ready(Err(io::Error::other("too many HTTP/2 frames")));
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for FrameCountingStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -180,48 +180,50 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_counted_however_the_bytes_come() {
+    fn frames_are_counted_in_chunks_of_any_size() {
         let lengths = [0, 8, 16_384, 1, 0, 0, 300];
         let frames: Vec<u8> = lengths.into_iter().flat_map(|length| frame(6, length)).collect();
-        let bytes = [&[b'P'; PREFACE][..], &frames].concat();
+        let bytes = [&[b'P'; PREFACE_BYTES][..], &frames].concat();
         for size in [1, 2, 7, 9, 10, 24, 25, 1000, bytes.len()] {
-            let mut scanner = Scan::default();
-            let counted: usize = bytes.chunks(size).map(|part| scanner.count(part)).sum();
+            let mut scanner = FrameScanner::default();
+            let counted: usize = bytes.chunks(size).map(|part| scanner.count_frames(part)).sum();
             assert_eq!(counted, lengths.len(), "in parts of {size}");
-            assert_eq!((scanner.skip, scanner.have), (0, 0));
+            assert_eq!((scanner.skip_bytes, scanner.header_bytes), (0, 0));
         }
     }
 
     #[test]
-    fn a_large_request_is_no_flood_and_many_small_pieces_are() {
-        let mut scanner = Scan { skip: 0, ..Scan::default() };
+    fn large_data_frames_are_not_counted_and_small_ones_are() {
+        let mut scanner = FrameScanner { skip_bytes: 0, ..FrameScanner::default() };
         assert_eq!(
             [(0, 16_384), (0, 1024), (0, 1023), (0, 0), (4, 6000)]
-                .map(|(kind, length)| scanner.count(&frame(kind, length))),
+                .map(|(kind, length)| scanner.count_frames(&frame(kind, length))),
             [0, 0, 1, 1, 1]
         );
     }
 
     #[test]
-    fn a_flood_is_too_much_and_a_pace_is_not() {
+    fn a_flood_exceeds_the_limit_and_the_steady_rate_does_not() {
         let now = Instant::now();
-        let frames = Frames::new(now);
-        assert!(!frames.take(BURST, now) && frames.take(1, now) && frames.are_too_many());
-        let frames = Frames::new(now);
+        let frames = FrameLimiter::new(now);
+        assert!(
+            !frames.charge_frames(FRAME_BURST, now) && frames.charge_frames(1, now) && frames.is_exceeded()
+        );
+        let frames = FrameLimiter::new(now);
         for second in 0..100 {
-            assert!(!frames.take(RATE, now + Duration::from_secs(second)));
+            assert!(!frames.charge_frames(FRAMES_PER_SECOND, now + Duration::from_secs(second)));
         }
     }
 
     #[test]
-    fn who_is_sent_much_may_answer_much() {
+    fn each_response_gives_credit_for_its_ack() {
         let now = Instant::now();
-        let frames = Frames::new(now);
+        let frames = FrameLimiter::new(now);
         for _ in 0..10_000 {
-            frames.respond(500, now);
-            assert!(!frames.take(5, now));
+            frames.credit_response(500, now);
+            assert!(!frames.charge_frames(5, now));
         }
-        assert!(!frames.take(BURST - 5, now), "no more is saved up than the burst");
-        assert!(frames.take(1, now));
+        assert!(!frames.charge_frames(FRAME_BURST - 5, now), "no more is saved up than the burst");
+        assert!(frames.charge_frames(1, now));
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-const ALL: &str = "*";
+const WILDCARD: &str = "*";
 
 /// Whether the client is subscribed to all resources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Wildcard {
+enum WildcardMode {
     /// The client has sent no request.
     #[default]
-    Unasked,
+    NoRequest,
     /// The first request contained no names, which means all resources (legacy wildcard). Subscribing to a name ends
     /// it.
     Implied,
@@ -22,36 +22,36 @@ enum Wildcard {
 
 /// The names to which a client is subscribed, and those for which a response is pending.
 #[derive(Debug, Default)]
-pub(super) struct Wanted {
-    wildcard: Wildcard,
+pub(super) struct SubscriptionState {
+    wildcard: WildcardMode,
     names: BTreeSet<Arc<str>>,
-    due: BTreeSet<Arc<str>>,
+    pending: BTreeSet<Arc<str>>,
 }
 
-impl Wanted {
+impl SubscriptionState {
     /// Whether the client has sent a request.
-    pub(super) fn is_asked(&self) -> bool {
-        self.wildcard != Wildcard::Unasked
+    pub(super) fn has_request(&self) -> bool {
+        self.wildcard != WildcardMode::NoRequest
     }
 
-    pub(super) fn all(&self) -> bool {
-        matches!(self.wildcard, Wildcard::Implied | Wildcard::Explicit)
+    pub(super) fn wants_all(&self) -> bool {
+        matches!(self.wildcard, WildcardMode::Implied | WildcardMode::Explicit)
     }
 
-    pub(super) fn any(&self) -> bool {
-        self.all() || !self.names.is_empty()
+    pub(super) fn wants_any(&self) -> bool {
+        self.wants_all() || !self.names.is_empty()
     }
 
-    pub(super) fn wants(&self, name: &str) -> bool {
-        self.all() || self.names.contains(name)
+    pub(super) fn wants_name(&self, name: &str) -> bool {
+        self.wants_all() || self.names.contains(name)
     }
 
-    pub(super) fn names_one_by_one(&self, name: &str) -> bool {
+    pub(super) fn has_explicit_name(&self, name: &str) -> bool {
         self.names.contains(name)
     }
 
     /// Number of individual names to which the client is subscribed.
-    pub(super) fn names(&self) -> usize {
+    pub(super) fn name_count(&self) -> usize {
         self.names.len()
     }
 
@@ -60,20 +60,20 @@ impl Wanted {
     pub(super) fn subscribe(&mut self, names: &[String], intern: impl Fn(&str) -> Arc<str>) {
         // Order matters: the mode is decided by the whole list, before `*` within it is processed.
         match self.wildcard {
-            Wildcard::Unasked if names.is_empty() => self.wildcard = Wildcard::Implied,
-            Wildcard::Unasked => self.wildcard = Wildcard::Off,
-            Wildcard::Implied if !names.is_empty() && !names.iter().any(|name| name == ALL) => {
-                self.wildcard = Wildcard::Off;
+            WildcardMode::NoRequest if names.is_empty() => self.wildcard = WildcardMode::Implied,
+            WildcardMode::NoRequest => self.wildcard = WildcardMode::Off,
+            WildcardMode::Implied if !names.is_empty() && !names.iter().any(|name| name == WILDCARD) => {
+                self.wildcard = WildcardMode::Off;
             }
             _ => {}
         }
         for name in names {
-            if name == ALL {
-                self.wildcard = Wildcard::Explicit;
+            if name == WILDCARD {
+                self.wildcard = WildcardMode::Explicit;
             } else {
                 let name = intern(name);
                 self.names.insert(name.clone());
-                self.due.insert(name);
+                self.pending.insert(name);
             }
         }
     }
@@ -82,38 +82,38 @@ impl Wanted {
     /// pending, as the client drops a resource when it unsubscribes.
     pub(super) fn unsubscribe(&mut self, names: &[String]) {
         for name in names {
-            if name == ALL && self.all() {
-                self.wildcard = Wildcard::Off;
+            if name == WILDCARD && self.wants_all() {
+                self.wildcard = WildcardMode::Off;
             } else if let Some(name) = self.names.take(&**name) {
-                self.due.remove(&name);
-                if self.all() {
-                    self.due.insert(name);
+                self.pending.remove(&name);
+                if self.wants_all() {
+                    self.pending.insert(name);
                 }
             }
         }
         // Without a wildcard, only subscribed names can be pending.
-        if !self.all() {
-            self.due.retain(|name| self.names.contains(name));
+        if !self.wants_all() {
+            self.pending.retain(|name| self.names.contains(name));
         }
     }
 
     /// Marks a name as pending, if the client is subscribed to it.
-    pub(super) fn owe(&mut self, name: &str) {
-        if self.wants(name) {
-            self.due.insert(name.into());
+    pub(super) fn mark_pending(&mut self, name: &str) {
+        if self.wants_name(name) {
+            self.pending.insert(name.into());
         }
     }
 
-    pub(super) fn settle(&mut self, name: &str) {
-        self.due.remove(name);
+    pub(super) fn clear_pending(&mut self, name: &str) {
+        self.pending.remove(name);
     }
 
-    pub(super) fn first_due(&self) -> Option<Arc<str>> {
-        self.due.first().cloned()
+    pub(super) fn first_pending(&self) -> Option<Arc<str>> {
+        self.pending.first().cloned()
     }
 
     /// Number of pending names.
-    pub(super) fn due(&self) -> usize {
-        self.due.len()
+    pub(super) fn pending_count(&self) -> usize {
+        self.pending.len()
     }
 }

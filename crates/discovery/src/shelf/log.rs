@@ -8,32 +8,32 @@ use emcee_core::key::ObjectKey;
 use foldhash::{HashMap, HashMapExt};
 use prost::bytes::Bytes;
 
-use crate::slice::Encoded;
+use crate::slice::EncodedResource;
 
 /// The current state of a resource, or the tombstone of a removed one.
 #[derive(Debug)]
-pub(crate) struct Record {
+pub(crate) struct ResourceRecord {
     /// The service that the resource belongs to.
     pub(crate) key: ObjectKey,
     pub(crate) name: Arc<str>,
     /// `None` for a tombstone.
-    pub(crate) content: Option<Content>,
+    pub(crate) content: Option<RecordContent>,
 }
 
 /// Version and encoding of a resource.
 #[derive(Debug)]
-pub(crate) struct Content {
+pub(crate) struct RecordContent {
     pub(crate) version: Box<str>,
     pub(crate) bytes: Bytes,
 }
 
-impl Record {
-    pub(super) fn offered(key: &ObjectKey, resource: Encoded) -> Self {
-        let Encoded { name, version, bytes } = resource;
-        Self { key: key.clone(), name, content: Some(Content { version, bytes }) }
+impl ResourceRecord {
+    pub(super) fn live(key: &ObjectKey, resource: EncodedResource) -> Self {
+        let EncodedResource { name, version, bytes } = resource;
+        Self { key: key.clone(), name, content: Some(RecordContent { version, bytes }) }
     }
 
-    pub(super) fn removed(key: &ObjectKey, name: Arc<str>) -> Self {
+    pub(super) fn tombstone(key: &ObjectKey, name: Arc<str>) -> Self {
         Self { key: key.clone(), name, content: None }
     }
 
@@ -44,70 +44,70 @@ impl Record {
 
 /// One record per resource name, keyed by the revision that wrote it.
 #[derive(Debug)]
-pub(super) struct Log {
-    records: BTreeMap<u64, Record>,
+pub(super) struct RevisionLog {
+    records: BTreeMap<u64, ResourceRecord>,
     names: HashMap<Arc<str>, u64>,
-    removals: BTreeSet<u64>,
+    tombstones: BTreeSet<u64>,
     /// Number of tombstones that are kept.
-    remembered: usize,
+    max_tombstones: usize,
     /// Revision of the last tombstone that was dropped, or 0.
-    forgotten: u64,
+    last_dropped: u64,
 }
 
-impl Log {
-    pub(super) fn remembering(removals: usize) -> Self {
+impl RevisionLog {
+    pub(super) fn with_max_tombstones(removals: usize) -> Self {
         Self {
             records: BTreeMap::new(),
             names: HashMap::new(),
-            removals: BTreeSet::new(),
-            remembered: removals,
-            forgotten: 0,
+            tombstones: BTreeSet::new(),
+            max_tombstones: removals,
+            last_dropped: 0,
         }
     }
 
     /// Number of resources, without tombstones.
     pub(super) fn len(&self) -> usize {
-        self.records.len() - self.removals.len()
+        self.records.len() - self.tombstones.len()
     }
 
     /// Writes a record in place of the earlier one with the same name. `revision` must be greater than all before.
-    pub(super) fn write(&mut self, revision: u64, record: Record) {
+    pub(super) fn append_record(&mut self, revision: u64, record: ResourceRecord) {
         // A name has one record: the earlier one leaves its place in the order.
         if let Some(before) = self.names.insert(record.name.clone(), revision) {
             self.records.remove(&before);
-            self.removals.remove(&before);
+            self.tombstones.remove(&before);
         }
         if record.content.is_none() {
-            self.removals.insert(revision);
+            self.tombstones.insert(revision);
         }
         self.records.insert(revision, record);
-        while self.removals.len() > self.remembered {
-            self.forget();
+        while self.tombstones.len() > self.max_tombstones {
+            self.drop_oldest_tombstone();
         }
     }
 
     /// Drops the oldest tombstone. Streams with a cursor before it can no longer learn of the removal.
-    fn forget(&mut self) {
-        let Some(revision) = self.removals.pop_first() else { return };
+    fn drop_oldest_tombstone(&mut self) {
+        let Some(revision) = self.tombstones.pop_first() else { return };
         if let Some(record) = self.records.remove(&revision) {
             self.names.remove(&record.name);
         }
-        self.forgotten = revision;
+        self.last_dropped = revision;
     }
 
     /// Revision of the last tombstone that was dropped, or 0.
-    pub(super) fn forgotten(&self) -> u64 {
-        self.forgotten
+    pub(super) fn last_dropped(&self) -> u64 {
+        self.last_dropped
     }
 
     /// Returns the record of a resource and its revision. `None` for a tombstone.
-    pub(super) fn current(&self, name: &str) -> Option<(u64, &Record)> {
+    pub(super) fn current_record(&self, name: &str) -> Option<(u64, &ResourceRecord)> {
         let revision = *self.names.get(name)?;
         let record = self.records.get(&revision)?;
         record.content.is_some().then_some((revision, record))
     }
 
-    pub(super) fn since(&self, cursor: u64) -> impl Iterator<Item = (u64, &Record)> {
+    pub(super) fn records_since(&self, cursor: u64) -> impl Iterator<Item = (u64, &ResourceRecord)> {
         let range = (Bound::Excluded(cursor), Bound::Unbounded);
         self.records.range(range).map(|(revision, record)| (*revision, record))
     }

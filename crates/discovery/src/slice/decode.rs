@@ -11,22 +11,23 @@ use prost::Message;
 use thiserror::Error;
 
 use super::{
-    AddressType, Facts, MAX_ENDPOINTS, MAX_IDENTITIES, ROOT_HASH, SERVER_NAME, SERVICE_NAME, SERVICE_PORT,
-    STYLE, SUBJECT_ALT_NAMES, Slice, SliceName, TRUST_DOMAIN,
+    AddressType, MAX_ENDPOINTS, MAX_IDENTITIES, ROOT_HASH_ANNOTATION, SERVER_NAME_ANNOTATION,
+    SERVICE_NAME_LABEL, SERVICE_PORT_ANNOTATION, STYLE_ANNOTATION, SUBJECT_ALT_NAMES_ANNOTATION,
+    ServiceAttributes, ServiceSlice, SliceName, TRUST_DOMAIN_ANNOTATION,
 };
 use crate::wire;
 
 /// Maximum length of a SPIFFE ID, according to its specification.
-const MAX_IDENTITY: usize = 2_048;
-const MAX_TRUST_DOMAIN: usize = 255;
-const MAX_ROOT_HASH: usize = 128;
-const MAX_VERSION: usize = 64;
+const MAX_IDENTITY_BYTES: usize = 2_048;
+const MAX_TRUST_DOMAIN_BYTES: usize = 255;
+const MAX_ROOT_HASH_BYTES: usize = 128;
+const MAX_VERSION_BYTES: usize = 64;
 /// Characters of a peer's text that a message repeats.
-const SHOWN: usize = 60;
+const MAX_QUOTED_CHARS: usize = 60;
 
 /// Why a resource is rejected. Each message is one line of bounded length and ends with what is allowed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum DecodeError {
+pub enum SliceDecodeError {
     /// The resource has no content.
     #[error("the resource has no content (removals are listed in removed_resources)")]
     Empty,
@@ -62,49 +63,52 @@ pub enum DecodeError {
 }
 
 /// Decodes the slice in a resource and checks all of it.
-pub fn decode(resource: &wire::Resource) -> Result<Slice, DecodeError> {
+pub fn decode_slice(resource: &wire::XdsResource) -> Result<ServiceSlice, SliceDecodeError> {
     let field = "name";
-    let name =
-        parsed(field, &resource.name, "<namespace>/<service>/<IPv4, IPv6 or FQDN>, or that with -<port>")?;
-    if resource.version.len() > MAX_VERSION {
+    let name = parse_field(
+        field,
+        &resource.name,
+        "<namespace>/<service>/<IPv4, IPv6 or FQDN>, or that with -<port>",
+    )?;
+    if resource.version.len() > MAX_VERSION_BYTES {
         // The version is opaque, but the client keeps it for each resource, so its length is bounded.
         return Err(not_allowed("version", &resource.version, "at most 64 bytes"));
     }
-    let any = resource.resource.as_ref().ok_or(DecodeError::Empty)?;
+    let any = resource.resource.as_ref().ok_or(SliceDecodeError::Empty)?;
     if any.type_url != wire::ENDPOINT_SLICE {
         return Err(not_allowed("resource.type_url", &any.type_url, wire::ENDPOINT_SLICE));
     }
-    let slice = wire::EndpointSlice::decode(any.value.clone()).map_err(|_| DecodeError::Malformed)?;
-    read(name, &slice)
+    let slice = wire::EndpointSlice::decode(any.value.clone()).map_err(|_| SliceDecodeError::Malformed)?;
+    parse_slice(name, &slice)
 }
 
 /// Checks a decoded message and converts it.
-fn read(name: SliceName, slice: &wire::EndpointSlice) -> Result<Slice, DecodeError> {
-    let metadata = slice.metadata.as_ref().ok_or(DecodeError::Missing("metadata"))?;
-    belongs(&name, metadata, slice)?;
+fn parse_slice(name: SliceName, slice: &wire::EndpointSlice) -> Result<ServiceSlice, SliceDecodeError> {
+    let metadata = slice.metadata.as_ref().ok_or(SliceDecodeError::Missing("metadata"))?;
+    check_matches_name(&name, metadata, slice)?;
     let [port] = &*slice.ports else {
         let what = "ports";
-        return Err(DecodeError::TooMany { what, count: slice.ports.len(), limit: 1 });
+        return Err(SliceDecodeError::TooMany { what, count: slice.ports.len(), limit: 1 });
     };
-    let attributes = facts(metadata, port)?;
-    let endpoints = endpoints(&name, slice, port)?;
-    Ok(Slice { name, facts: attributes, endpoints })
+    let attributes = parse_attributes(metadata, port)?;
+    let endpoints = parse_endpoints(&name, slice, port)?;
+    Ok(ServiceSlice { name, attributes, endpoints })
 }
 
 /// Checks that namespace, service and address type agree with the name of the resource.
-fn belongs(
+fn check_matches_name(
     name: &SliceName,
     metadata: &wire::ObjectMeta,
     slice: &wire::EndpointSlice,
-) -> Result<(), DecodeError> {
+) -> Result<(), SliceDecodeError> {
     let same = "the same as in the resource's name";
-    let service = metadata.labels.get(SERVICE_NAME).map(String::as_str);
+    let service = metadata.labels.get(SERVICE_NAME_LABEL).map(String::as_str);
     for (field, found, expected) in [
         ("metadata.namespace", metadata.namespace.as_deref(), &*name.key.namespace),
         ("metadata.labels[kubernetes.io/service-name]", service, &*name.key.name),
         ("addressType", slice.address_type.as_deref(), name.address_type.as_str()),
     ] {
-        let found = found.ok_or(DecodeError::Missing(field))?;
+        let found = found.ok_or(SliceDecodeError::Missing(field))?;
         if found != expected {
             return Err(not_allowed(field, found, same));
         }
@@ -112,35 +116,44 @@ fn belongs(
     Ok(())
 }
 
-fn facts(metadata: &wire::ObjectMeta, port: &wire::EndpointPort) -> Result<Facts, DecodeError> {
+fn parse_attributes(
+    metadata: &wire::ObjectMeta,
+    port: &wire::EndpointPort,
+) -> Result<ServiceAttributes, SliceDecodeError> {
     let get = |name: &'static str| metadata.annotations.get(name).map(String::as_str);
-    let need = |name: &'static str| get(name).ok_or(DecodeError::Missing(name));
-    let protocol = port.app_protocol.as_deref().ok_or(DecodeError::Missing("ports[0].appProtocol"))?;
-    Ok(Facts {
-        mode: parsed(STYLE, need(STYLE)?, Mode::ALLOWED)?,
-        server_name: checked(SERVER_NAME, need(SERVER_NAME)?, names::is_dns_name, "a DNS name")?,
-        protocol: parsed("ports[0].appProtocol", protocol, Protocol::ALLOWED)?,
-        port: service_port(need(SERVICE_PORT)?)?,
-        identities: identities(get(SUBJECT_ALT_NAMES))?,
-        trust_domain: trust_domain(need(TRUST_DOMAIN)?)?,
-        root_hash: get(ROOT_HASH).map(root_hash).transpose()?,
+    let need = |name: &'static str| get(name).ok_or(SliceDecodeError::Missing(name));
+    let protocol = port.app_protocol.as_deref().ok_or(SliceDecodeError::Missing("ports[0].appProtocol"))?;
+    Ok(ServiceAttributes {
+        mode: parse_field(STYLE_ANNOTATION, need(STYLE_ANNOTATION)?, Mode::ALLOWED)?,
+        server_name: check_field(
+            SERVER_NAME_ANNOTATION,
+            need(SERVER_NAME_ANNOTATION)?,
+            names::is_dns_name,
+            "a DNS name",
+        )?,
+        protocol: parse_field("ports[0].appProtocol", protocol, Protocol::ALLOWED)?,
+        port: parse_service_port(need(SERVICE_PORT_ANNOTATION)?)?,
+        identities: parse_identities(get(SUBJECT_ALT_NAMES_ANNOTATION))?,
+        trust_domain: parse_trust_domain(need(TRUST_DOMAIN_ANNOTATION)?)?,
+        root_hash: get(ROOT_HASH_ANNOTATION).map(parse_root_hash).transpose()?,
     })
 }
 
-fn service_port(text: &str) -> Result<u16, DecodeError> {
+fn parse_service_port(text: &str) -> Result<u16, SliceDecodeError> {
     let port = text.parse().ok().filter(|port| *port > 0);
-    port.ok_or_else(|| not_allowed(SERVICE_PORT, text, "1 to 65535"))
+    port.ok_or_else(|| not_allowed(SERVICE_PORT_ANNOTATION, text, "1 to 65535"))
 }
 
-fn identities(text: Option<&str>) -> Result<Vec<String>, DecodeError> {
+fn parse_identities(text: Option<&str>) -> Result<Vec<String>, SliceDecodeError> {
     let Some(text) = text else { return Ok(Vec::new()) };
     // Counted first, so that a long text is rejected without an allocation for each name.
     let count = text.split(',').count();
     if count > MAX_IDENTITIES {
-        return Err(DecodeError::TooMany { what: "identities", count, limit: MAX_IDENTITIES });
+        return Err(SliceDecodeError::TooMany { what: "identities", count, limit: MAX_IDENTITIES });
     }
     let allowed = "DNS names or SPIFFE IDs of at most 2048 characters, separated by commas";
-    let identities = text.split(',').map(|name| checked(SUBJECT_ALT_NAMES, name, is_identity, allowed));
+    let identities =
+        text.split(',').map(|name| check_field(SUBJECT_ALT_NAMES_ANNOTATION, name, is_identity, allowed));
     let mut identities: Vec<_> = identities.collect::<Result<_, _>>()?;
     identities.sort_unstable();
     identities.dedup();
@@ -150,39 +163,41 @@ fn identities(text: Option<&str>) -> Result<Vec<String>, DecodeError> {
 /// Applies the rules for `subject_alt_names` in a user's spec, as both end up in the same field.
 fn is_identity(name: &str) -> bool {
     let id = name.strip_prefix("spiffe://");
-    name.len() <= MAX_IDENTITY && id.map_or_else(|| names::is_dns_name(name), is_spiffe)
+    name.len() <= MAX_IDENTITY_BYTES && id.map_or_else(|| names::is_dns_name(name), is_spiffe_id)
 }
 
 /// Checks a SPIFFE ID without its scheme: <https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md>, section
 /// 2. Trust domains have to be DNS names, as in Istio.
-fn is_spiffe(rest: &str) -> bool {
+fn is_spiffe_id(rest: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let segment = |text: &str| !matches!(text, "" | "." | "..") && text.bytes().all(is_allowed);
     let parts = rest.split_once('/');
     parts.is_some_and(|(domain, path)| names::is_dns_name(domain) && path.split('/').all(segment))
 }
 
-fn trust_domain(text: &str) -> Result<String, DecodeError> {
+fn parse_trust_domain(text: &str) -> Result<String, SliceDecodeError> {
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
-    let valid = |text: &str| (1..=MAX_TRUST_DOMAIN).contains(&text.len()) && text.bytes().all(is_allowed);
-    checked(TRUST_DOMAIN, text, valid, "1 to 255 of a-z, 0-9, `.`, `-` and `_`")
+    let valid =
+        |text: &str| (1..=MAX_TRUST_DOMAIN_BYTES).contains(&text.len()) && text.bytes().all(is_allowed);
+    check_field(TRUST_DOMAIN_ANNOTATION, text, valid, "1 to 255 of a-z, 0-9, `.`, `-` and `_`")
 }
 
-fn root_hash(text: &str) -> Result<String, DecodeError> {
+fn parse_root_hash(text: &str) -> Result<String, SliceDecodeError> {
     let valid = |text: &str| {
-        (1..=MAX_ROOT_HASH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        (1..=MAX_ROOT_HASH_BYTES).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
     };
-    checked(ROOT_HASH, text, valid, "1 to 128 letters and digits")
+    check_field(ROOT_HASH_ANNOTATION, text, valid, "1 to 128 letters and digits")
 }
 
-fn endpoints(
+fn parse_endpoints(
     name: &SliceName,
     slice: &wire::EndpointSlice,
     port: &wire::EndpointPort,
-) -> Result<Vec<Endpoint>, DecodeError> {
+) -> Result<Vec<Endpoint>, SliceDecodeError> {
     let count = slice.endpoints.len();
     if count > MAX_ENDPOINTS {
-        return Err(DecodeError::TooMany { what: "endpoints", count, limit: MAX_ENDPOINTS });
+        return Err(SliceDecodeError::TooMany { what: "endpoints", count, limit: MAX_ENDPOINTS });
     }
     if let Some(other) = port.protocol.as_deref().filter(|protocol| *protocol != "TCP") {
         return Err(not_allowed("ports[0].protocol", other, "TCP"));
@@ -191,21 +206,22 @@ fn endpoints(
     if count == 0 && port.port.is_none() {
         return Ok(Vec::new());
     }
-    let number = port_number(name, port)?;
+    let number = parse_port(name, port)?;
     // An unset condition means ready, as in Kubernetes.
-    let is_ready = |endpoint: &&wire::Endpoint| {
+    let is_ready = |endpoint: &&wire::SliceEndpoint| {
         endpoint.conditions.and_then(|conditions| conditions.ready).unwrap_or(true)
     };
     let ready = slice.endpoints.iter().filter(is_ready);
-    let mut endpoints: Vec<_> =
-        ready.map(|endpoint| reached(name.address_type, endpoint, number)).collect::<Result<_, _>>()?;
+    let mut endpoints: Vec<_> = ready
+        .map(|endpoint| parse_endpoint(name.address_type, endpoint, number))
+        .collect::<Result<_, _>>()?;
     endpoints.sort_unstable();
     endpoints.dedup();
     Ok(endpoints)
 }
 
-fn port_number(name: &SliceName, port: &wire::EndpointPort) -> Result<u16, DecodeError> {
-    let number = port.port.ok_or(DecodeError::Missing("ports[0].port"))?;
+fn parse_port(name: &SliceName, port: &wire::EndpointPort) -> Result<u16, SliceDecodeError> {
+    let number = port.port.ok_or(SliceDecodeError::Missing("ports[0].port"))?;
     let refused = |allowed| not_allowed("ports[0].port", &number.to_string(), allowed);
     let valid = u16::try_from(number).ok().filter(|port| *port > 0).ok_or_else(|| refused("1 to 65535"))?;
     // Otherwise two resources could claim the same endpoints under different names.
@@ -216,40 +232,48 @@ fn port_number(name: &SliceName, port: &wire::EndpointPort) -> Result<u16, Decod
 }
 
 /// Converts an endpoint. Of several addresses the first counts, as everywhere in Kubernetes.
-fn reached(kind: AddressType, endpoint: &wire::Endpoint, port: u16) -> Result<Endpoint, DecodeError> {
-    let address = endpoint.addresses.first().ok_or(DecodeError::Missing("endpoints[].addresses[0]"))?;
+fn parse_endpoint(
+    kind: AddressType,
+    endpoint: &wire::SliceEndpoint,
+    port: u16,
+) -> Result<Endpoint, SliceDecodeError> {
+    let address = endpoint.addresses.first().ok_or(SliceDecodeError::Missing("endpoints[].addresses[0]"))?;
     let text = match kind {
         AddressType::Ipv6 => format!("[{address}]:{port}"),
         AddressType::Ipv4 | AddressType::Fqdn => format!("{address}:{port}"),
     };
     let endpoint: Endpoint = text.parse()?;
     // A host parses as a DNS name if it is no IP address, so the type has to be compared too.
-    if AddressType::of(&endpoint.host) != kind {
+    if AddressType::from_host(&endpoint.host) != kind {
         return Err(not_allowed("endpoints[].addresses[0]", address, "of the slice's addressType"));
     }
     Ok(endpoint)
 }
 
-fn parsed<T: FromStr>(field: &'static str, text: &str, allowed: &'static str) -> Result<T, DecodeError> {
+fn parse_field<T: FromStr>(
+    field: &'static str,
+    text: &str,
+    allowed: &'static str,
+) -> Result<T, SliceDecodeError> {
     text.parse().map_err(|_| not_allowed(field, text, allowed))
 }
 
-fn checked(
+fn check_field(
     field: &'static str,
     text: &str,
     is_valid: impl Fn(&str) -> bool,
     allowed: &'static str,
-) -> Result<String, DecodeError> {
+) -> Result<String, SliceDecodeError> {
     if is_valid(text) { Ok(text.to_owned()) } else { Err(not_allowed(field, text, allowed)) }
 }
 
-fn not_allowed(field: &'static str, value: &str, allowed: &'static str) -> DecodeError {
-    DecodeError::Field { field, value: shown(value), allowed }
+fn not_allowed(field: &'static str, value: &str, allowed: &'static str) -> SliceDecodeError {
+    SliceDecodeError::Field { field, value: quote_truncated(value), allowed }
 }
 
 /// Quotes and escapes a peer's text, and truncates it.
-fn shown(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
+fn quote_truncated(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTED_CHARS) {
         None => format!("{text:?}"),
         Some((end, _)) => format!("{:?}…", &text[..end]),
     }

@@ -12,17 +12,18 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::{
-    AddressType, DecodeError, Facts, MAX_ENDPOINTS, ROOT_HASH, SERVER_NAME, SERVICE_NAME, SERVICE_PORT,
-    STYLE, SUBJECT_ALT_NAMES, Slice, SliceName, TRUST_DOMAIN, decode,
+    AddressType, MAX_ENDPOINTS, ROOT_HASH_ANNOTATION, SERVER_NAME_ANNOTATION, SERVICE_NAME_LABEL,
+    SERVICE_PORT_ANNOTATION, STYLE_ANNOTATION, SUBJECT_ALT_NAMES_ANNOTATION, ServiceAttributes, ServiceSlice,
+    SliceDecodeError, SliceName, TRUST_DOMAIN_ANNOTATION, decode_slice,
 };
 use crate::wire;
 
 /// Bytes of SHA-256 in a version: 128 bits.
-const HASH_BYTES: usize = 16;
+const VERSION_HASH_BYTES: usize = 16;
 
 /// A resource that is ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encoded {
+pub struct EncodedResource {
     /// Name of the resource, as [`SliceName`] displays it.
     pub name: Arc<str>,
     /// Hash of the content, in hexadecimal.
@@ -33,27 +34,27 @@ pub struct Encoded {
 
 /// Why an announcement cannot be encoded.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum EncodeError {
+pub enum SliceEncodeError {
     /// An identity contains a comma, so it would be decoded as two.
     #[error("cannot be announced: the identity {0:?} contains a comma")]
     Comma(String),
     /// Peers would reject the resource.
     #[error("cannot be announced: {0}")]
-    Unacceptable(#[from] DecodeError),
+    Unacceptable(#[from] SliceDecodeError),
 }
 
 /// Encodes an announcement as resources, in the order of their [`SliceName`]s. [`decode_slice`] accepts each of them.
-pub fn encode(announcement: &Announcement) -> Result<Vec<Encoded>, EncodeError> {
+pub fn encode_announcement(announcement: &Announcement) -> Result<Vec<EncodedResource>, SliceEncodeError> {
     if let Some(identity) = announcement.identities.iter().find(|identity| identity.contains(',')) {
-        return Err(EncodeError::Comma(identity.clone()));
+        return Err(SliceEncodeError::Comma(identity.clone()));
     }
-    let annotations = annotations(announcement);
-    let encoded = split(announcement).into_iter().map(|slice| {
-        let resource = resource(&slice, &annotations);
+    let annotations = build_annotations(announcement);
+    let encoded = split_into_slices(announcement).into_iter().map(|slice| {
+        let resource = build_resource(&slice, &annotations);
         // Runs the same checks as a peer, so that what peers reject is reported on this side, where the cause is.
-        decode(&resource)?;
-        let bytes = shared(resource.encode_to_vec());
-        Ok(Encoded { name: resource.name.into(), version: resource.version.into(), bytes })
+        decode_slice(&resource)?;
+        let bytes = into_shared_bytes(resource.encode_to_vec());
+        Ok(EncodedResource { name: resource.name.into(), version: resource.version.into(), bytes })
     });
     encoded.collect()
 }
@@ -61,7 +62,7 @@ pub fn encode(announcement: &Announcement) -> Result<Vec<Encoded>, EncodeError> 
 /// Converts the buffer so that its reference count is allocated now. [`Bytes`] otherwise allocates it at the first
 /// clone. The cache keeps one for each resource. If they were allocated when the first peer is sent everything, they
 /// would lie between the buffers of that response and keep their pages in use.
-fn shared(encoded: Vec<u8>) -> Bytes {
+fn into_shared_bytes(encoded: Vec<u8>) -> Bytes {
     let bytes = Bytes::from(encoded);
     // The first clone allocates the reference count.
     drop(bytes.clone());
@@ -69,16 +70,19 @@ fn shared(encoded: Vec<u8>) -> Bytes {
 }
 
 /// Splits an announcement into slices, whether or not they can be encoded.
-pub(crate) fn split(announcement: &Announcement) -> Vec<Slice> {
-    let attributes = Facts::of(announcement);
+pub(crate) fn split_into_slices(announcement: &Announcement) -> Vec<ServiceSlice> {
+    let attributes = ServiceAttributes::from_announcement(announcement);
     let slice = |address_type, port, endpoints| {
         let name = SliceName { key: announcement.key.clone(), address_type, port };
-        Slice { name, facts: attributes.clone(), endpoints }
+        ServiceSlice { name, attributes: attributes.clone(), endpoints }
     };
     // The keys are sorted by type and then port, so the lowest port of each type comes first.
     let mut groups: BTreeMap<(AddressType, u16), Vec<Endpoint>> = BTreeMap::new();
     for endpoint in announcement.endpoints.iter().take(MAX_ENDPOINTS) {
-        groups.entry((AddressType::of(&endpoint.host), endpoint.port)).or_default().push(endpoint.clone());
+        groups
+            .entry((AddressType::from_host(&endpoint.host), endpoint.port))
+            .or_default()
+            .push(endpoint.clone());
     }
     if groups.is_empty() {
         return vec![slice(AddressType::Ipv4, None, Vec::new())];
@@ -92,31 +96,31 @@ pub(crate) fn split(announcement: &Announcement) -> Vec<Slice> {
     slices.collect()
 }
 
-fn resource(slice: &Slice, annotations: &BTreeMap<String, String>) -> wire::Resource {
-    let value = content(slice, annotations).encode_to_vec();
-    wire::Resource {
+fn build_resource(slice: &ServiceSlice, annotations: &BTreeMap<String, String>) -> wire::XdsResource {
+    let value = build_slice(slice, annotations).encode_to_vec();
+    wire::XdsResource {
         name: slice.name.to_string(),
-        version: version(&value),
+        version: hash_content(&value),
         resource: Some(wire::Any { type_url: wire::ENDPOINT_SLICE.to_owned(), value: value.into() }),
     }
 }
 
-fn content(slice: &Slice, annotations: &BTreeMap<String, String>) -> wire::EndpointSlice {
+fn build_slice(slice: &ServiceSlice, annotations: &BTreeMap<String, String>) -> wire::EndpointSlice {
     let key = &slice.name.key;
     let metadata = wire::ObjectMeta {
-        name: Some(slice.name.object()),
+        name: Some(slice.name.object_name()),
         namespace: Some(key.namespace.to_string()),
-        labels: [(SERVICE_NAME.to_owned(), key.name.to_string())].into(),
+        labels: [(SERVICE_NAME_LABEL.to_owned(), key.name.to_string())].into(),
         annotations: annotations.clone(),
     };
-    let protocol = slice.facts.protocol.as_str();
+    let protocol = slice.attributes.protocol.as_str();
     let port = wire::EndpointPort {
         name: Some(protocol.to_owned()),
         protocol: Some("TCP".to_owned()),
         port: slice.endpoints.first().map(|endpoint| endpoint.port.into()),
         app_protocol: Some(protocol.to_owned()),
     };
-    let endpoint = |endpoint: &Endpoint| wire::Endpoint {
+    let endpoint = |endpoint: &Endpoint| wire::SliceEndpoint {
         addresses: vec![endpoint.host.to_string()],
         conditions: Some(wire::EndpointConditions { ready: Some(true) }),
     };
@@ -128,26 +132,29 @@ fn content(slice: &Slice, annotations: &BTreeMap<String, String>) -> wire::Endpo
     }
 }
 
-fn annotations(announcement: &Announcement) -> BTreeMap<String, String> {
+fn build_annotations(announcement: &Announcement) -> BTreeMap<String, String> {
     let mut annotations = BTreeMap::new();
     let mut set = |name: &str, value: String| annotations.insert(name.to_owned(), value);
-    set(STYLE, announcement.mode.to_string());
-    set(SERVER_NAME, announcement.server_name.clone());
-    set(SERVICE_PORT, announcement.port.to_string());
-    set(TRUST_DOMAIN, announcement.trust_domain.clone());
+    set(STYLE_ANNOTATION, announcement.mode.to_string());
+    set(SERVER_NAME_ANNOTATION, announcement.server_name.clone());
+    set(SERVICE_PORT_ANNOTATION, announcement.port.to_string());
+    set(TRUST_DOMAIN_ANNOTATION, announcement.trust_domain.clone());
     if !announcement.identities.is_empty() {
-        set(SUBJECT_ALT_NAMES, announcement.identities.join(","));
+        set(SUBJECT_ALT_NAMES_ANNOTATION, announcement.identities.join(","));
     }
     if let Some(hash) = &announcement.root_hash {
-        set(ROOT_HASH, hash.clone());
+        set(ROOT_HASH_ANNOTATION, hash.clone());
     }
     annotations
 }
 
-fn version(content: &[u8]) -> String {
+fn hash_content(content: &[u8]) -> String {
     let hash = Sha256::digest(content);
-    hash.iter().take(HASH_BYTES).fold(String::with_capacity(2 * HASH_BYTES), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes everything");
-        text
-    })
+    hash.iter().take(VERSION_HASH_BYTES).fold(
+        String::with_capacity(2 * VERSION_HASH_BYTES),
+        |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a String takes everything");
+            text
+        },
+    )
 }

@@ -22,7 +22,7 @@ pub enum AddressType {
 
 impl AddressType {
     /// Returns the address type of a host.
-    pub fn of(host: &Host) -> Self {
+    pub fn from_host(host: &Host) -> Self {
         match host {
             Host::Ip(address) if address.is_ipv4() => Self::Ipv4,
             Host::Ip(_) => Self::Ipv6,
@@ -62,7 +62,7 @@ pub struct SliceName {
 
 impl SliceName {
     /// Name of the Kubernetes object. It contains what is unique within the namespace.
-    pub(super) fn object(&self) -> String {
+    pub(super) fn object_name(&self) -> String {
         let kind = self.address_type.as_str().to_ascii_lowercase();
         match self.port {
             None => format!("{}-{kind}", self.key.name),

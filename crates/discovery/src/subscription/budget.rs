@@ -10,84 +10,84 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// while all bytes are in use still gets its part, so up to one and a half times the limit may be in use until other
 /// peers use less.
 #[derive(Clone, Debug)]
-pub struct Budget(Arc<Shared>);
+pub struct AnnouncementBudget(Arc<BudgetState>);
 
 /// State that all shares have in common.
 #[derive(Debug)]
-struct Shared {
-    most: usize,
-    held: Mutex<Held>,
+struct BudgetState {
+    max_bytes: usize,
+    usage: Mutex<BudgetUsage>,
 }
 
 /// Bytes in use.
 #[derive(Debug, Default)]
-struct Held {
+struct BudgetUsage {
     /// ID of the next share.
-    next: u64,
+    next_id: u64,
     /// Bytes in use by each share.
-    bytes: BTreeMap<u64, usize>,
+    bytes_by_share: BTreeMap<u64, usize>,
 }
 
 /// The share of one peer. Dropping it frees its bytes.
 #[derive(Debug)]
-pub struct Share {
-    budget: Budget,
-    number: u64,
+pub struct BudgetShare {
+    budget: AnnouncementBudget,
+    id: u64,
 }
 
-impl Budget {
+impl AnnouncementBudget {
     /// Creates a budget of `most` bytes.
     pub fn new(most: usize) -> Self {
-        Self(Arc::new(Shared { most, held: Mutex::default() }))
+        Self(Arc::new(BudgetState { max_bytes: most, usage: Mutex::default() }))
     }
 
     /// Returns the limit in bytes.
-    pub fn most(&self) -> usize {
-        self.0.most
+    pub fn max_bytes(&self) -> usize {
+        self.0.max_bytes
     }
 
     /// Adds a share for one more peer, with no bytes in use. The parts of the other peers shrink.
-    pub fn share(&self) -> Share {
-        let mut held = self.lock();
-        let number = held.next;
-        held.next += 1;
-        held.bytes.insert(number, 0);
+    pub fn add_share(&self) -> BudgetShare {
+        let mut held = self.lock_usage();
+        let number = held.next_id;
+        held.next_id += 1;
+        held.bytes_by_share.insert(number, 0);
         drop(held);
-        Share { budget: self.clone(), number }
+        BudgetShare { budget: self.clone(), id: number }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_usage(&self) -> MutexGuard<'_, BudgetUsage> {
+        self.0.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Share {
+impl BudgetShare {
     /// Returns the budget of this share.
-    pub fn budget(&self) -> &Budget {
+    pub fn budget(&self) -> &AnnouncementBudget {
         &self.budget
     }
 
     /// Whether the peer may use `bytes` in place of the bytes it uses now.
-    pub(super) fn allows(&self, bytes: usize) -> bool {
-        let held = self.budget.lock();
-        let common = self.budget.most() / 2;
-        let part = (self.budget.most() - common) / held.bytes.len().max(1);
+    pub(super) fn allows_bytes(&self, bytes: usize) -> bool {
+        let held = self.budget.lock_usage();
+        let common = self.budget.max_bytes() / 2;
+        let part = (self.budget.max_bytes() - common) / held.bytes_by_share.len().max(1);
         // Only what exceeds the own part is taken from the common half, for the others as for this peer.
-        let others = held.bytes.iter().filter(|(number, _)| **number != self.number);
+        let others = held.bytes_by_share.iter().filter(|(number, _)| **number != self.id);
         let taken: usize = others.map(|(_, bytes)| bytes.saturating_sub(part)).sum();
         let needed = bytes.saturating_sub(part);
         needed == 0 || taken + needed <= common
     }
 
     /// Records that the peer uses `bytes` now. Does not check the limit.
-    pub(super) fn set(&self, bytes: usize) {
-        self.budget.lock().bytes.insert(self.number, bytes);
+    pub(super) fn set_used_bytes(&self, bytes: usize) {
+        self.budget.lock_usage().bytes_by_share.insert(self.id, bytes);
     }
 }
 
-impl Drop for Share {
+impl Drop for BudgetShare {
     fn drop(&mut self) {
-        self.budget.lock().bytes.remove(&self.number);
+        self.budget.lock_usage().bytes_by_share.remove(&self.id);
     }
 }
 
@@ -96,32 +96,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_peer_alone_may_hold_all() {
-        let share = Budget::new(1000).share();
-        assert!(share.allows(1000) && !share.allows(1001));
+    fn a_single_peer_may_use_the_whole_budget() {
+        let share = AnnouncementBudget::new(1000).add_share();
+        assert!(share.allows_bytes(1000) && !share.allows_bytes(1001));
     }
 
     #[test]
-    fn a_greedy_peer_leaves_the_others_their_parts() {
-        let budget = Budget::new(1000);
-        let [greedy, second, third, fourth] = [(); 4].map(|()| budget.share());
-        assert!(greedy.allows(625) && !greedy.allows(626), "500 in common, and 125 of its own");
-        greedy.set(625);
+    fn a_greedy_peer_cannot_use_the_parts_of_others() {
+        let budget = AnnouncementBudget::new(1000);
+        let [greedy, second, third, fourth] = [(); 4].map(|()| budget.add_share());
+        assert!(greedy.allows_bytes(625) && !greedy.allows_bytes(626), "500 in common, and 125 of its own");
+        greedy.set_used_bytes(625);
         for share in [&second, &third, &fourth] {
-            assert!(share.allows(125) && !share.allows(126));
-            share.set(125);
+            assert!(share.allows_bytes(125) && !share.allows_bytes(126));
+            share.set_used_bytes(125);
         }
         drop(greedy);
-        assert!(second.allows(666), "the bytes are free again");
+        assert!(second.allows_bytes(666), "the bytes are free again");
     }
 
     #[test]
-    fn who_comes_late_has_a_part_still() {
-        let budget = Budget::new(1000);
-        let first = budget.share();
-        first.set(1000);
-        let late = budget.share();
-        assert!(late.allows(250) && !late.allows(251));
-        assert!(!first.allows(1001) && first.allows(750));
+    fn a_late_peer_still_gets_its_part() {
+        let budget = AnnouncementBudget::new(1000);
+        let first = budget.add_share();
+        first.set_used_bytes(1000);
+        let late = budget.add_share();
+        assert!(late.allows_bytes(250) && !late.allows_bytes(251));
+        assert!(!first.allows_bytes(1001) && first.allows_bytes(750));
     }
 }

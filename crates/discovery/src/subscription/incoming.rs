@@ -6,63 +6,66 @@ use emcee_core::key::ObjectKey;
 use prost::Message;
 use prost::bytes::Bytes;
 
-use super::held::HeldSlice;
-use crate::refusals::Refusals;
-use crate::slice::{SliceName, decode};
-use crate::wire::Resource;
+use super::held::ReceivedSlice;
+use crate::refusals::RejectedResources;
+use crate::slice::{SliceName, decode_slice};
+use crate::wire::XdsResource;
 
 /// The content of one response.
 #[derive(Debug, Default)]
-pub(super) struct Incoming {
+pub(super) struct ParsedResponse {
     /// New slices of each service, in the order of the response.
-    pub(super) services: BTreeMap<ObjectKey, Vec<HeldSlice>>,
+    pub(super) services: BTreeMap<ObjectKey, Vec<ReceivedSlice>>,
     /// Names of all resources whose name is valid, even if their content is not.
-    pub(super) offered: Vec<SliceName>,
+    pub(super) valid_names: Vec<SliceName>,
     pub(super) removed: Vec<SliceName>,
     /// All names in the response, valid or not.
-    pub(super) names: BTreeSet<String>,
-    pub(super) refusals: Refusals,
+    pub(super) all_names: BTreeSet<String>,
+    pub(super) rejected: RejectedResources,
     /// Number of refused resources. `rejected` holds only a bounded number of them.
-    pub(super) refused: usize,
+    pub(super) rejected_count: usize,
 }
 
-impl Incoming {
-    pub(super) fn read(resources: Vec<Bytes>, removed: Vec<String>) -> Self {
+impl ParsedResponse {
+    pub(super) fn parse(resources: Vec<Bytes>, removed: Vec<String>) -> Self {
         let mut this = Self::default();
         for (index, encoded) in resources.into_iter().enumerate() {
-            this.read_one(index, encoded);
+            this.parse_resource(index, encoded);
         }
         // Names that do not parse are ignored: no resource with such a name can have been accepted.
         this.removed = removed.iter().filter_map(|name| name.parse().ok()).collect();
-        this.names.extend(removed);
+        this.all_names.extend(removed);
         this
     }
 
-    fn refuse(&mut self, name: &str, reason: &str) {
-        self.refused += 1;
-        self.refusals.insert(name, reason);
+    fn reject_resource(&mut self, name: &str, reason: &str) {
+        self.rejected_count += 1;
+        self.rejected.insert(name, reason);
     }
 
-    pub(super) fn refuse_all(&mut self, slices: &[HeldSlice], reason: &str) {
+    pub(super) fn reject_slices(&mut self, slices: &[ReceivedSlice], reason: &str) {
         for held in slices {
-            self.refuse(&held.slice.name.to_string(), reason);
+            self.reject_resource(&held.slice.name.to_string(), reason);
         }
     }
 
-    fn read_one(&mut self, index: usize, encoded: Bytes) {
+    fn parse_resource(&mut self, index: usize, encoded: Bytes) {
         let size = encoded.len();
-        let Ok(resource) = Resource::decode(encoded) else {
-            return self.refuse(&format!("resources[{index}]"), "it is not a protobuf message of that type");
+        let Ok(resource) = XdsResource::decode(encoded) else {
+            return self.reject_resource(
+                &format!("resources[{index}]"),
+                "it is not a protobuf message of that type",
+            );
         };
-        if !self.names.insert(resource.name.clone()) {
-            return self.refuse(&resource.name, "it is in the response twice");
+        if !self.all_names.insert(resource.name.clone()) {
+            return self.reject_resource(&resource.name, "it is in the response twice");
         }
-        self.offered.extend(resource.name.parse());
-        match decode(&resource) {
-            Err(error) => self.refuse(&resource.name, &error.to_string()),
+        self.valid_names.extend(resource.name.parse());
+        match decode_slice(&resource) {
+            Err(error) => self.reject_resource(&resource.name, &error.to_string()),
             Ok(slice) => {
                 let key = slice.name.key.clone();
-                let held = HeldSlice { slice, version: resource.version, size };
+                let held = ReceivedSlice { slice, version: resource.version, size };
                 self.services.entry(key).or_default().push(held);
             }
         }

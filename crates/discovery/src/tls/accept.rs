@@ -14,16 +14,16 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
-use super::authenticated::Authenticated;
-use super::refusal::{CertificateRefusal, Role};
-use super::relationship::{Relationship, Relationships};
-use super::{ALPN, provider, relationship_of, rustls_error};
+use super::authenticated::AuthenticatedPeer;
+use super::refusal::{PeerCertificateError, TlsRole};
+use super::relationship::{TlsRelationship, TlsRelationships};
+use super::{ALPN, as_rustls_error, crypto_provider, relationship_from_server_name};
 
 /// How long to read from a client that was rejected, and how many bytes at most.
-const LINGER: Duration = Duration::from_secs(1);
-const MOST_UNREAD: u64 = 64 * 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+const MAX_DRAINED_BYTES: u64 = 64 * 1024;
 /// Maximum length of an error message of the TLS library, in characters.
-const MOST_WORDS: usize = 300;
+const MAX_ERROR_CHARS: usize = 300;
 
 /// Why a client is rejected. Meant for the log of this side; the client gets a TLS alert.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub enum AcceptError {
     #[error("the client does not speak TLS: {0}")]
     NotTls(String),
     /// The ClientHello has no server name, or one without an open relationship.
-    #[error("the client asks for {}", unknown(.0.as_deref()))]
+    #[error("the client asks for {}", describe_server_name(.0.as_deref()))]
     UnknownServerName(Option<String>),
     /// The certificate of the client is rejected.
     #[error("relationship {relationship}: the client's certificate {refusal}")]
@@ -40,7 +40,7 @@ pub enum AcceptError {
         /// Name of the relationship that the client asks for.
         relationship: Arc<str>,
         /// Why the certificate is rejected.
-        refusal: CertificateRefusal,
+        refusal: PeerCertificateError,
     },
     /// The handshake failed for another reason.
     #[error("relationship {relationship}: the handshake failed: {reason}")]
@@ -52,7 +52,7 @@ pub enum AcceptError {
     },
 }
 
-fn unknown(server_name: Option<&str>) -> String {
+fn describe_server_name(server_name: Option<&str>) -> String {
     match server_name {
         None => "no server name (SNI)".to_owned(),
         Some(name) => format!("the server name {name}, which belongs to no open relationship"),
@@ -61,7 +61,7 @@ fn unknown(server_name: Option<&str>) -> String {
 
 impl AcceptError {
     /// Name of the relationship that the client asks for, if it is open in this mesh.
-    pub fn relationship(&self) -> Option<&Arc<str>> {
+    pub fn relationship_name(&self) -> Option<&Arc<str>> {
         match self {
             Self::NotTls(_) | Self::UnknownServerName(_) => None,
             Self::Certificate { relationship, .. } | Self::Handshake { relationship, .. } => {
@@ -77,126 +77,135 @@ impl AcceptError {
 /// It has no timeout. The caller sets one for all of it.
 pub async fn accept<S>(
     stream: S,
-    relationships: &Relationships,
-) -> Result<(TlsStream<S>, Authenticated), AcceptError>
+    relationships: &TlsRelationships,
+) -> Result<(TlsStream<S>, AuthenticatedPeer), AcceptError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    greet(stream, relationships).await?.answer().await
+    read_client_hello(stream, relationships).await?.complete_handshake().await
 }
 
 /// A handshake whose ClientHello has been read and not answered yet.
-pub struct Hello<S> {
+pub struct PendingHandshake<S> {
     start: StartHandshake<S>,
     server_name: Option<String>,
-    relationship: Option<Arc<Relationship>>,
+    relationship: Option<Arc<TlsRelationship>>,
 }
 
 /// Reads the ClientHello. This is cheap: it computes no signature.
-pub async fn greet<S>(stream: S, relationships: &Relationships) -> Result<Hello<S>, AcceptError>
+pub async fn read_client_hello<S>(
+    stream: S,
+    relationships: &TlsRelationships,
+) -> Result<PendingHandshake<S>, AcceptError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await;
-    let start = start.map_err(|error| AcceptError::NotTls(sanitize_text(&error.to_string(), MOST_WORDS)))?;
+    let start =
+        start.map_err(|error| AcceptError::NotTls(sanitize_text(&error.to_string(), MAX_ERROR_CHARS)))?;
     let server_name = start.client_hello().server_name().map(str::to_owned);
-    let relationship = find(server_name.as_deref(), relationships).cloned();
-    Ok(Hello { start, server_name, relationship })
+    let relationship = find_relationship(server_name.as_deref(), relationships).cloned();
+    Ok(PendingHandshake { start, server_name, relationship })
 }
 
-impl<S> Hello<S> {
+impl<S> PendingHandshake<S> {
     /// Name of the open relationship that the client asks for.
-    pub fn relationship(&self) -> Option<&Arc<str>> {
+    pub fn relationship_name(&self) -> Option<&Arc<str>> {
         self.relationship.as_ref().map(|relationship| relationship.name())
     }
 }
 
-impl<S> Hello<S>
+impl<S> PendingHandshake<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     /// Completes the handshake as the selected relationship, and identifies the peer.
-    pub async fn answer(self) -> Result<(TlsStream<S>, Authenticated), AcceptError> {
+    pub async fn complete_handshake(self) -> Result<(TlsStream<S>, AuthenticatedPeer), AcceptError> {
         let Some(relationship) = self.relationship else {
             // The handshake is completed as far as an alert, so that the operators of the client see more than a
             // closed connection.
-            if let Err((_, stream)) = self.start.into_stream(Arc::clone(&NOBODY)).into_fallible().await {
-                linger(stream).await;
+            if let Err((_, stream)) =
+                self.start.into_stream(Arc::clone(&NO_CERTIFICATE_CONFIG)).into_fallible().await
+            {
+                drain_until_closed(stream).await;
             }
             return Err(AcceptError::UnknownServerName(self.server_name));
         };
         let stream = match self.start.into_stream(relationship.server_config()).into_fallible().await {
             Ok(stream) => stream,
             Err((error, stream)) => {
-                linger(stream).await;
-                return Err(failure(&relationship, &error));
+                drain_until_closed(stream).await;
+                return Err(handshake_error(&relationship, &error));
             }
         };
-        let authenticated = authenticate(&stream, &relationship)?;
+        let authenticated = authenticate_client(&stream, &relationship)?;
         Ok((stream, authenticated))
     }
 }
 
 /// Reads until the client closes the connection. Closing a socket that has unread data resets it, and the client may
 /// lose the alert.
-async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+async fn drain_until_closed(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let rest = async {
         stream.shutdown().await?;
-        tokio::io::copy(&mut stream.take(MOST_UNREAD), &mut tokio::io::sink()).await
+        tokio::io::copy(&mut stream.take(MAX_DRAINED_BYTES), &mut tokio::io::sink()).await
     };
-    let _gone_or_late = timeout(LINGER, rest).await;
+    let _gone_or_late = timeout(DRAIN_TIMEOUT, rest).await;
 }
 
-fn find<'a>(server_name: Option<&str>, relationships: &'a Relationships) -> Option<&'a Arc<Relationship>> {
-    relationships.get(relationship_of(server_name?)?.as_str())
+fn find_relationship<'a>(
+    server_name: Option<&str>,
+    relationships: &'a TlsRelationships,
+) -> Option<&'a Arc<TlsRelationship>> {
+    relationships.get(relationship_from_server_name(server_name?)?.as_str())
 }
 
 /// Identifies the peer. The verifier has checked the same certificates during the handshake, but rustls passes on no
 /// result.
-fn authenticate<S>(
+fn authenticate_client<S>(
     stream: &TlsStream<S>,
-    relationship: &Arc<Relationship>,
-) -> Result<Authenticated, AcceptError> {
+    relationship: &Arc<TlsRelationship>,
+) -> Result<AuthenticatedPeer, AcceptError> {
     let (_, session) = stream.get_ref();
     if session.alpn_protocol() != Some(ALPN) {
         let reason = "the client does not offer HTTP/2 (ALPN h2)".to_owned();
         return Err(AcceptError::Handshake { relationship: Arc::clone(relationship.name()), reason });
     }
     let chain = session.peer_certificates().unwrap_or_default();
-    Authenticated::new(relationship, Role::Client, None, chain).map_err(|refusal| AcceptError::Certificate {
-        relationship: Arc::clone(relationship.name()),
-        refusal,
+    AuthenticatedPeer::new(relationship, TlsRole::Client, None, chain).map_err(|refusal| {
+        AcceptError::Certificate { relationship: Arc::clone(relationship.name()), refusal }
     })
 }
 
-fn failure(relationship: &Relationship, error: &io::Error) -> AcceptError {
+fn handshake_error(relationship: &TlsRelationship, error: &io::Error) -> AcceptError {
     let name = Arc::clone(relationship.name());
-    let refusal = rustls_error(error).and_then(|error| CertificateRefusal::of_rustls(error, Role::Client));
+    let refusal =
+        as_rustls_error(error).and_then(|error| PeerCertificateError::from_rustls(error, TlsRole::Client));
     match refusal {
         Some(refusal) => AcceptError::Certificate { relationship: name, refusal },
         None => AcceptError::Handshake {
             relationship: name,
-            reason: sanitize_text(&error.to_string(), MOST_WORDS),
+            reason: sanitize_text(&error.to_string(), MAX_ERROR_CHARS),
         },
     }
 }
 
 /// Answers clients that name no open relationship. It has no certificate, so all of them get the same alert.
-static NOBODY: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| {
-    let mut config = ServerConfig::builder_with_provider(provider())
+static NO_CERTIFICATE_CONFIG: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| {
+    let mut config = ServerConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()
         .unwrap_or_else(|error: RustlsError| unreachable!("ring has suites for TLS 1.2 and 1.3: {error}"))
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(NoCertificate));
+        .with_cert_resolver(Arc::new(NoCertificateResolver));
     config.alpn_protocols = vec![ALPN.to_vec()];
     Arc::new(config)
 });
 
 /// Certificate resolver that never returns a certificate.
 #[derive(Debug)]
-struct NoCertificate;
+struct NoCertificateResolver;
 
-impl ResolvesServerCert for NoCertificate {
+impl ResolvesServerCert for NoCertificateResolver {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         None
     }

@@ -10,20 +10,20 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::authenticated::Authenticated;
-use super::refusal::{CertificateRefusal, Role};
-use super::relationship::Relationship;
-use super::{ALPN, rustls_error, server_name};
+use super::authenticated::AuthenticatedPeer;
+use super::refusal::{PeerCertificateError, TlsRole};
+use super::relationship::TlsRelationship;
+use super::{ALPN, as_rustls_error, discovery_server_name};
 
 /// Why TLS with a peer failed. The messages are for people.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TlsError {
     /// This side rejects the certificate of the peer.
     #[error("its certificate {0}")]
-    Certificate(#[from] CertificateRefusal),
+    Certificate(#[from] PeerCertificateError),
     /// The peer rejects the certificate of this side, or the relationship.
     #[error("it rejects us: {0}")]
-    Refused(&'static str),
+    RejectedByPeer(&'static str),
     /// The peer sent another alert.
     #[error("it ended TLS with the alert {0}")]
     Alert(String),
@@ -48,37 +48,37 @@ pub enum TlsError {
 impl TlsError {
     /// Interprets an error of an established stream, if it is a TLS error. In TLS 1.3 a client learns only from its
     /// first read that its certificate was rejected.
-    pub fn of_open_stream(error: &io::Error, relationship: &str) -> Option<Self> {
-        rustls_error(error).map(|_| Self::of_io(error, relationship))
+    pub fn from_open_stream(error: &io::Error, relationship: &str) -> Option<Self> {
+        as_rustls_error(error).map(|_| Self::from_io(error, relationship))
     }
 
     /// Interprets an error of the handshake.
-    fn of_io(error: &io::Error, relationship: &str) -> Self {
-        match rustls_error(error) {
-            Some(RustlsError::AlertReceived(alert)) => Self::of_alert(*alert),
+    fn from_io(error: &io::Error, relationship: &str) -> Self {
+        match as_rustls_error(error) {
+            Some(RustlsError::AlertReceived(alert)) => Self::from_alert(*alert),
             Some(RustlsError::InvalidMessage(_)) => Self::NotTls,
             Some(RustlsError::NoApplicationProtocol) => Self::NotHttp2,
-            Some(other) => match CertificateRefusal::of_rustls(other, Role::Server) {
+            Some(other) => match PeerCertificateError::from_rustls(other, TlsRole::Server) {
                 Some(refusal) => Self::Certificate(refusal),
                 None => Self::Failed(other.to_string()),
             },
-            None if closed(error.kind()) => Self::Closed(server_name(relationship)),
+            None if is_connection_closed(error.kind()) => Self::Closed(discovery_server_name(relationship)),
             None => Self::Failed(error.to_string()),
         }
     }
 
     /// Whether both describe the same problem. Ignores the current time in the messages.
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_problem(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Certificate(a), Self::Certificate(b)) => a.is_like(b),
+            (Self::Certificate(a), Self::Certificate(b)) => a.is_same_problem(b),
             (a, b) => a == b,
         }
     }
 
     /// Translates an alert into what the peer found wrong. The other side chooses its alerts in the conversion from
     /// `PeerCertificateError`.
-    fn of_alert(alert: AlertDescription) -> Self {
-        Self::Refused(match alert {
+    fn from_alert(alert: AlertDescription) -> Self {
+        Self::RejectedByPeer(match alert {
             AlertDescription::CertificateExpired => {
                 "our certificate is expired or not yet valid by its clock (issue it again, or compare the clocks)"
             }
@@ -104,7 +104,7 @@ impl TlsError {
 }
 
 /// Whether the error means that the other side closed the connection.
-fn closed(kind: io::ErrorKind) -> bool {
+fn is_connection_closed(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(kind, UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
 }
@@ -114,23 +114,23 @@ fn closed(kind: io::ErrorKind) -> bool {
 /// It has no timeout. The caller sets one.
 pub async fn connect<S>(
     stream: S,
-    relationship: &Arc<Relationship>,
+    relationship: &Arc<TlsRelationship>,
     peer: &str,
-) -> Result<(TlsStream<S>, Authenticated), TlsError>
+) -> Result<(TlsStream<S>, AuthenticatedPeer), TlsError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let name = ServerName::try_from(server_name(relationship.name()))
+    let name = ServerName::try_from(discovery_server_name(relationship.name()))
         .map_err(|error| TlsError::Failed(error.to_string()))?;
     let connector = TlsConnector::from(Arc::new(relationship.client_config(peer)));
     let stream = connector.connect(name, stream).await;
-    let stream = stream.map_err(|error| TlsError::of_io(&error, relationship.name()))?;
+    let stream = stream.map_err(|error| TlsError::from_io(&error, relationship.name()))?;
     let (_, session) = stream.get_ref();
     if session.alpn_protocol() != Some(ALPN) {
         return Err(TlsError::NotHttp2);
     }
     let chain = session.peer_certificates().unwrap_or_default();
     // The verifier has checked the chain already; this pass yields the time until which it is valid.
-    let authenticated = Authenticated::new(relationship, Role::Server, Some(peer), chain)?;
+    let authenticated = AuthenticatedPeer::new(relationship, TlsRole::Server, Some(peer), chain)?;
     Ok((stream, authenticated))
 }

@@ -12,22 +12,22 @@ use thiserror::Error;
 use webpki::{CertRevocationList, EndEntityCert, OwnedCertRevocationList};
 
 use super::name::SubjectAltName;
-use super::trust::Trust;
+use super::trust::TrustStore;
 
-const CERTIFICATE: &str = "tls.crt";
-const PRIVATE_KEY: &str = "tls.key";
-const CA: &str = "ca.crt";
-const CRL: &str = "ca.crl";
+const TLS_CRT: &str = "tls.crt";
+const TLS_KEY: &str = "tls.key";
+const CA_CRT: &str = "ca.crt";
+const CA_CRL: &str = "ca.crl";
 
 /// Certificate chain, private key, CAs and CRLs of one relationship. `Debug` never shows the key.
 #[derive(Clone)]
-pub struct Material {
-    pub(super) certified: Arc<CertifiedKey>,
-    pub(super) trust: Arc<Trust>,
+pub struct TlsIdentity {
+    pub(super) certified_key: Arc<CertifiedKey>,
+    pub(super) trust_store: Arc<TrustStore>,
     names: Arc<[SubjectAltName]>,
 }
 
-impl fmt::Debug for Material {
+impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsIdentity").field("names", &self.names).finish_non_exhaustive()
     }
@@ -35,7 +35,7 @@ impl fmt::Debug for Material {
 
 /// What is wrong with a Secret. The messages name the key in its data and repeat nothing of a private key.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum MaterialError {
+pub enum TlsIdentityError {
     /// The value is no valid PEM.
     #[error("data.{0} cannot be read as PEM: {1}")]
     Pem(&'static str, String),
@@ -47,7 +47,7 @@ pub enum MaterialError {
     Unusable(&'static str, String),
     /// TLS does not support the type of the private key.
     #[error("data.tls.key is not a supported private key (ECDSA, Ed25519 or RSA, unencrypted)")]
-    BadKey,
+    UnsupportedKey,
     /// The private key belongs to another certificate.
     #[error("data.tls.key does not belong to the certificate in data.tls.crt (issue the pair again)")]
     KeyMismatch,
@@ -63,24 +63,25 @@ pub enum MaterialError {
     ForeignCrl,
 }
 
-impl Material {
+impl TlsIdentity {
     /// Parses the data of a Secret. `ca.crl` may contain several CRLs.
     ///
     /// It does not check the validity period and chain of the own certificate. Peers check them, and so does the
     /// condition of the Secret.
-    pub fn parse(key_material: &KeyMaterial) -> Result<Self, MaterialError> {
-        let chain: Vec<CertificateDer<'static>> = pem(CERTIFICATE, "CERTIFICATE", &key_material.certificate)?;
-        let names = names(&chain)?;
-        let roots: Vec<CertificateDer<'static>> = pem(CA, "CERTIFICATE", &key_material.ca)?;
-        let revoked = key_material.crl.as_deref().map(revocation_lists).transpose()?.unwrap_or_default();
+    pub fn parse(key_material: &KeyMaterial) -> Result<Self, TlsIdentityError> {
+        let chain: Vec<CertificateDer<'static>> =
+            parse_pem(TLS_CRT, "CERTIFICATE", &key_material.certificate)?;
+        let names = leaf_names(&chain)?;
+        let roots: Vec<CertificateDer<'static>> = parse_pem(CA_CRT, "CERTIFICATE", &key_material.ca)?;
+        let revoked = key_material.crl.as_deref().map(parse_crls).transpose()?.unwrap_or_default();
         // Taken before `TrustStore` consumes the CRLs; the check needs the finished store.
-        let issuers: Vec<_> = revoked.iter().map(issuer).collect();
-        let trust = Trust::new(&roots, revoked).map_err(|error| unusable(CA, &error))?;
+        let issuers: Vec<_> = revoked.iter().map(crl_issuer).collect();
+        let trust = TrustStore::new(&roots, revoked).map_err(|error| unusable_error(CA_CRT, &error))?;
         for issuer in issuers {
-            known_issuer(&trust, &chain, &issuer)?;
+            check_crl_issuer(&trust, &chain, &issuer)?;
         }
-        let certified = Arc::new(certified(chain, &key_material.private_key)?);
-        Ok(Self { certified, trust: Arc::new(trust), names: names.into() })
+        let certified = Arc::new(load_certified_key(chain, &key_material.private_key)?);
+        Ok(Self { certified_key: certified, trust_store: Arc::new(trust), names: names.into() })
     }
 
     /// Names under which peers know this mesh.
@@ -89,47 +90,58 @@ impl Material {
     }
 }
 
-fn pem<T: PemObject>(key: &'static str, kind: &'static str, bytes: &[u8]) -> Result<Vec<T>, MaterialError> {
+fn parse_pem<T: PemObject>(
+    key: &'static str,
+    kind: &'static str,
+    bytes: &[u8],
+) -> Result<Vec<T>, TlsIdentityError> {
     let read: Result<Vec<T>, _> = T::pem_slice_iter(bytes).collect();
-    let items = read.map_err(|error| MaterialError::Pem(key, error.to_string()))?;
-    if items.is_empty() { Err(MaterialError::Empty(key, kind)) } else { Ok(items) }
+    let items = read.map_err(|error| TlsIdentityError::Pem(key, error.to_string()))?;
+    if items.is_empty() { Err(TlsIdentityError::Empty(key, kind)) } else { Ok(items) }
 }
 
-fn unusable(key: &'static str, error: &webpki::Error) -> MaterialError {
-    MaterialError::Unusable(key, error.to_string())
+fn unusable_error(key: &'static str, error: &webpki::Error) -> TlsIdentityError {
+    TlsIdentityError::Unusable(key, error.to_string())
 }
 
-fn names(chain: &[CertificateDer<'_>]) -> Result<Vec<SubjectAltName>, MaterialError> {
-    let leaf = EndEntityCert::try_from(&chain[0]).map_err(|error| unusable(CERTIFICATE, &error))?;
-    let names = SubjectAltName::all_of(&leaf);
-    if names.is_empty() { Err(MaterialError::NoName) } else { Ok(names) }
+fn leaf_names(chain: &[CertificateDer<'_>]) -> Result<Vec<SubjectAltName>, TlsIdentityError> {
+    let leaf = EndEntityCert::try_from(&chain[0]).map_err(|error| unusable_error(TLS_CRT, &error))?;
+    let names = SubjectAltName::from_certificate(&leaf);
+    if names.is_empty() { Err(TlsIdentityError::NoName) } else { Ok(names) }
 }
 
-fn revocation_lists(bytes: &[u8]) -> Result<Vec<OwnedCertRevocationList>, MaterialError> {
-    let lists: Vec<CertificateRevocationListDer<'static>> = pem(CRL, "X509 CRL", bytes)?;
+fn parse_crls(bytes: &[u8]) -> Result<Vec<OwnedCertRevocationList>, TlsIdentityError> {
+    let lists: Vec<CertificateRevocationListDer<'static>> = parse_pem(CA_CRL, "X509 CRL", bytes)?;
     let read = lists.iter().map(|list| OwnedCertRevocationList::from_der(list));
-    read.collect::<Result<_, _>>().map_err(|error| unusable(CRL, &error))
+    read.collect::<Result<_, _>>().map_err(|error| unusable_error(CA_CRL, &error))
 }
 
-fn issuer(list: &OwnedCertRevocationList) -> Vec<u8> {
+fn crl_issuer(list: &OwnedCertRevocationList) -> Vec<u8> {
     CertRevocationList::from(list.clone()).issuer().to_vec()
 }
 
 /// Checks that a CRL was issued by a CA of the relationship or by an intermediate of the own chain.
-fn known_issuer(trust: &Trust, chain: &[CertificateDer<'_>], issuer: &[u8]) -> Result<(), MaterialError> {
+fn check_crl_issuer(
+    trust: &TrustStore,
+    chain: &[CertificateDer<'_>],
+    issuer: &[u8],
+) -> Result<(), TlsIdentityError> {
     let between = |certificate| {
         EndEntityCert::try_from(certificate).is_ok_and(|certificate| certificate.subject() == issuer)
     };
     let known = trust.has_subject(issuer) || chain[1..].iter().any(between);
-    if known { Ok(()) } else { Err(MaterialError::ForeignCrl) }
+    if known { Ok(()) } else { Err(TlsIdentityError::ForeignCrl) }
 }
 
 /// Loads the private key and checks that it matches the chain. No error reveals anything of the key.
-fn certified(chain: Vec<CertificateDer<'static>>, key: &[u8]) -> Result<CertifiedKey, MaterialError> {
+fn load_certified_key(
+    chain: Vec<CertificateDer<'static>>,
+    key: &[u8],
+) -> Result<CertifiedKey, TlsIdentityError> {
     let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|_| MaterialError::Empty(PRIVATE_KEY, "PRIVATE KEY that can be read"))?;
-    let key = any_supported_type(&key).map_err(|_| MaterialError::BadKey)?;
+        .map_err(|_| TlsIdentityError::Empty(TLS_KEY, "PRIVATE KEY that can be read"))?;
+    let key = any_supported_type(&key).map_err(|_| TlsIdentityError::UnsupportedKey)?;
     let certified = CertifiedKey::new(chain, key);
-    certified.keys_match().map_err(|_| MaterialError::KeyMismatch)?;
+    certified.keys_match().map_err(|_| TlsIdentityError::KeyMismatch)?;
     Ok(certified)
 }

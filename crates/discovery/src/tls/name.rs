@@ -5,8 +5,8 @@ use std::fmt;
 use webpki::EndEntityCert;
 
 /// Names of a peer's certificate that a message shows, and characters of each. The peer chose them.
-const SHOWN: usize = 4;
-const SHOWN_CHARACTERS: usize = 100;
+const MAX_LISTED_NAMES: usize = 4;
+const MAX_NAME_CHARS: usize = 100;
 
 /// A name in the subjectAltName of a certificate. Comparison is exact: a wildcard is the name `*.…` and matches no
 /// other.
@@ -21,18 +21,18 @@ pub enum SubjectAltName {
 impl From<&str> for SubjectAltName {
     /// Text with a scheme is a URI.
     fn from(text: &str) -> Self {
-        if text.contains("://") { Self::Uri(text.to_owned()) } else { Self::dns(text) }
+        if text.contains("://") { Self::Uri(text.to_owned()) } else { Self::from_dns_name(text) }
     }
 }
 
 impl SubjectAltName {
-    fn dns(name: &str) -> Self {
+    fn from_dns_name(name: &str) -> Self {
         Self::Dns(name.to_ascii_lowercase())
     }
 
     /// All DNS names and URIs of a certificate. Other kinds of names do not identify a peer.
-    pub(super) fn all_of(certificate: &EndEntityCert<'_>) -> Vec<Self> {
-        let dns = certificate.valid_dns_names().map(Self::dns);
+    pub(super) fn from_certificate(certificate: &EndEntityCert<'_>) -> Vec<Self> {
+        let dns = certificate.valid_dns_names().map(Self::from_dns_name);
         dns.chain(certificate.valid_uri_names().map(|uri| Self::Uri(uri.to_owned()))).collect()
     }
 
@@ -46,16 +46,16 @@ impl SubjectAltName {
 impl fmt::Display for SubjectAltName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.as_str();
-        let cut = name.char_indices().nth(SHOWN_CHARACTERS).map_or(name.len(), |(index, _)| index);
+        let cut = name.char_indices().nth(MAX_NAME_CHARS).map_or(name.len(), |(index, _)| index);
         let (shown, rest) = name.split_at(cut);
         write!(f, "{}{}", shown.escape_debug(), if rest.is_empty() { "" } else { "…" })
     }
 }
 
 /// Formats names for a message of bounded length.
-pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a SubjectAltName>) -> String {
+pub(super) fn format_names<'a>(names: impl IntoIterator<Item = &'a SubjectAltName>) -> String {
     let mut names = names.into_iter();
-    let shown: Vec<String> = names.by_ref().take(SHOWN).map(ToString::to_string).collect();
+    let shown: Vec<String> = names.by_ref().take(MAX_LISTED_NAMES).map(ToString::to_string).collect();
     let text = shown.join(", ");
     match names.count() {
         0 => text,
@@ -84,6 +84,9 @@ mod tests {
         let long = SubjectAltName::Uri(format!("spiffe://{}", "x".repeat(1000)));
         let many: Vec<_> = (0..7).map(|i| SubjectAltName::Uri(format!("spiffe://a\n{i}"))).collect();
         assert_eq!(long.to_string().chars().count(), 101);
-        assert_eq!(list(&many), r"spiffe://a\n0, spiffe://a\n1, spiffe://a\n2, spiffe://a\n3 and 3 more");
+        assert_eq!(
+            format_names(&many),
+            r"spiffe://a\n0, spiffe://a\n1, spiffe://a\n2, spiffe://a\n3 and 3 more"
+        );
     }
 }

@@ -10,14 +10,14 @@ use thiserror::Error;
 
 /// The purpose for which a certificate is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum TlsRole {
     /// The side that subscribes.
     Client,
     /// The side that announces.
     Server,
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for TlsRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Client => "client",
@@ -28,7 +28,7 @@ impl fmt::Display for Role {
 
 /// Why the certificate of the other side is rejected. Each message continues "its certificate ".
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum CertificateRefusal {
+pub enum PeerCertificateError {
     /// The certificate is no valid X.509, or TLS does not support it.
     #[error("cannot be used: {0}")]
     Unusable(String),
@@ -36,7 +36,7 @@ pub enum CertificateRefusal {
     #[error(
         "comes with a chain of {certificates} certificates and {bytes} bytes (at most {most} and {most_bytes}; tls.crt needs the certificate and its intermediates, without the CA)"
     )]
-    LongChain {
+    ChainTooLong {
         /// Number of certificates, including the leaf.
         certificates: usize,
         /// Size of all certificates together.
@@ -52,16 +52,16 @@ pub enum CertificateRefusal {
     /// No CA of the relationship is valid at this time.
     #[error(
         "cannot be verified, as no CA in ca.crt is valid at {} (renew the CA, or set the clock)",
-        moment(*.now)
+        format_time(*.now)
     )]
-    CaOutOfTime {
+    CaNotValid {
         /// Clock of this side.
         now: UnixTime,
     },
     /// The certificate has expired.
     #[error(
         "expired at {}, and it is {} here (issue it again; if it is new, compare the clocks)",
-        moment(*.not_after), moment(*.now)
+        format_time(*.not_after), format_time(*.now)
     )]
     Expired {
         /// End of the validity period.
@@ -72,7 +72,7 @@ pub enum CertificateRefusal {
     /// The validity period has not begun.
     #[error(
         "is not valid before {}, and it is {} here (compare the clocks of both sides)",
-        moment(*.not_before), moment(*.now)
+        format_time(*.not_before), format_time(*.now)
     )]
     NotYetValid {
         /// Beginning of the validity period.
@@ -85,7 +85,7 @@ pub enum CertificateRefusal {
     Revoked,
     /// The extended key usage does not include this role.
     #[error("may not be used by a {0} (its extended key usage needs both serverAuth and clientAuth)")]
-    Purpose(Role),
+    WrongKeyUsage(TlsRole),
     /// The certificate has no subjectAltName.
     #[error(
         "has no subjectAltName (peers are told apart by DNS names or URIs there, never by the common name)"
@@ -107,17 +107,17 @@ pub enum CertificateRefusal {
 }
 
 /// Formats a time for a message.
-fn moment(time: UnixTime) -> String {
+fn format_time(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).ok();
     let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.map_or_else(|| "a time out of range".to_owned(), |time| time.to_string())
 }
 
-impl CertificateRefusal {
+impl PeerCertificateError {
     /// Whether both describe the same problem. Ignores the current time in the messages.
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_problem(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::CaOutOfTime { .. }, Self::CaOutOfTime { .. }) => true,
+            (Self::CaNotValid { .. }, Self::CaNotValid { .. }) => true,
             (Self::Expired { not_after: a, .. }, Self::Expired { not_after: b, .. })
             | (Self::NotYetValid { not_before: a, .. }, Self::NotYetValid { not_before: b, .. }) => a == b,
             (a, b) => a == b,
@@ -125,7 +125,7 @@ impl CertificateRefusal {
     }
 
     /// Converts an error of webpki.
-    pub(super) fn of_webpki(error: &webpki::Error, role: Role) -> Self {
+    pub(super) fn from_webpki(error: &webpki::Error, role: TlsRole) -> Self {
         match error {
             webpki::Error::CertExpired { time, not_after } => {
                 Self::Expired { not_after: *not_after, now: *time }
@@ -136,14 +136,14 @@ impl CertificateRefusal {
             webpki::Error::CertRevoked => Self::Revoked,
             // A CA that was created again under the same name shows as a signature that does not match.
             webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => Self::UnknownCa,
-            webpki::Error::RequiredEkuNotFoundContext(_) => Self::Purpose(role),
+            webpki::Error::RequiredEkuNotFoundContext(_) => Self::WrongKeyUsage(role),
             other => Self::Unusable(other.to_string()),
         }
     }
 
     /// Restores the error from the one into which the conversion below turned it. `None` if it concerns no
     /// certificate.
-    pub(super) fn of_rustls(error: &RustlsError, role: Role) -> Option<Self> {
+    pub(super) fn from_rustls(error: &RustlsError, role: TlsRole) -> Option<Self> {
         let RustlsError::InvalidCertificate(error) = error else { return None };
         Some(match error {
             CertificateError::ExpiredContext { time, not_after } => {
@@ -154,7 +154,7 @@ impl CertificateRefusal {
             }
             CertificateError::Revoked => Self::Revoked,
             CertificateError::UnknownIssuer => Self::UnknownCa,
-            CertificateError::InvalidPurpose => Self::Purpose(role),
+            CertificateError::InvalidPurpose => Self::WrongKeyUsage(role),
             CertificateError::Other(OtherError(inner)) => match inner.downcast_ref::<Self>() {
                 Some(refusal) => refusal.clone(),
                 None => Self::Unusable(inner.to_string()),
@@ -164,20 +164,20 @@ impl CertificateRefusal {
     }
 }
 
-impl From<CertificateRefusal> for RustlsError {
+impl From<PeerCertificateError> for RustlsError {
     /// Chooses the rustls error by the alert that rustls sends for it. `TlsError::from_alert` on the other side reads
     /// it.
-    fn from(refusal: CertificateRefusal) -> Self {
+    fn from(refusal: PeerCertificateError) -> Self {
         Self::InvalidCertificate(match refusal {
-            CertificateRefusal::Expired { not_after, now } => {
+            PeerCertificateError::Expired { not_after, now } => {
                 CertificateError::ExpiredContext { time: now, not_after }
             }
-            CertificateRefusal::NotYetValid { not_before, now } => {
+            PeerCertificateError::NotYetValid { not_before, now } => {
                 CertificateError::NotValidYetContext { time: now, not_before }
             }
-            CertificateRefusal::Revoked => CertificateError::Revoked,
-            CertificateRefusal::UnknownCa => CertificateError::UnknownIssuer,
-            CertificateRefusal::Purpose(_) => CertificateError::InvalidPurpose,
+            PeerCertificateError::Revoked => CertificateError::Revoked,
+            PeerCertificateError::UnknownCa => CertificateError::UnknownIssuer,
+            PeerCertificateError::WrongKeyUsage(_) => CertificateError::InvalidPurpose,
             // Becomes the alert `certificate_unknown`. The original error stays inside for the log of this side.
             other => CertificateError::Other(OtherError(Arc::new(other))),
         })

@@ -9,59 +9,63 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::material::Material;
-use super::name::{SubjectAltName, list};
-use super::refusal::{CertificateRefusal, Role};
-use super::trust::Verified;
+use super::material::TlsIdentity;
+use super::name::{SubjectAltName, format_names};
+use super::refusal::{PeerCertificateError, TlsRole};
+use super::trust::VerifiedCertificate;
 use super::verifier::{ClientVerifier, ServerVerifier};
-use super::{ALPN, provider};
+use super::{ALPN, crypto_provider};
 
 /// Why the configuration of TLS versions cannot fail.
-const SUITES: &str = "ring has cipher suites for TLS 1.2 and for TLS 1.3";
+const RING_HAS_SUITES: &str = "ring has cipher suites for TLS 1.2 and for TLS 1.3";
 
 /// All open relationships by name. A relationship whose Secret is gone is not among them.
-pub type Relationships = BTreeMap<Arc<str>, Arc<Relationship>>;
+pub type TlsRelationships = BTreeMap<Arc<str>, Arc<TlsRelationship>>;
 
 /// TLS configuration of one relationship. It is replaced as a whole when anything in it changes.
-pub struct Relationship {
+pub struct TlsRelationship {
     name: Arc<str>,
-    judge: Arc<Judge>,
-    material: Material,
-    server: Arc<ServerConfig>,
+    verifier: Arc<PeerVerifier>,
+    identity: TlsIdentity,
+    server_config: Arc<ServerConfig>,
 }
 
 /// Verifies certificates and identifies the peers of a relationship.
 #[derive(Debug)]
-pub(super) struct Judge {
-    material: Material,
+pub(super) struct PeerVerifier {
+    identity: TlsIdentity,
     peers: Vec<(Arc<str>, Vec<SubjectAltName>)>,
 }
 
 /// Result of a verification: the peer, and until when its certificates are valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct VerifiedPeer {
     pub(super) peer: Arc<str>,
-    pub(super) until: UnixTime,
+    pub(super) valid_until: UnixTime,
 }
 
-impl fmt::Debug for Relationship {
+impl fmt::Debug for TlsRelationship {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("TlsRelationship");
-        shown.field("name", &self.name).field("peers", &self.judge.peers).finish_non_exhaustive()
+        shown.field("name", &self.name).field("peers", &self.verifier.peers).finish_non_exhaustive()
     }
 }
 
-impl Relationship {
+impl TlsRelationship {
     /// Creates the configuration of relationship `name` with the own identity and, for each peer, the names in its
     /// certificates.
-    pub fn new<'a, N>(name: &str, identity: Material, peers: impl IntoIterator<Item = (&'a str, N)>) -> Self
+    pub fn new<'a, N>(
+        name: &str,
+        identity: TlsIdentity,
+        peers: impl IntoIterator<Item = (&'a str, N)>,
+    ) -> Self
     where
         N: IntoIterator<Item = SubjectAltName>,
     {
         let peers = peers.into_iter().map(|(peer, names)| (peer.into(), names.into_iter().collect()));
-        let verifier = Arc::new(Judge { material: identity.clone(), peers: peers.collect() });
-        let server = Arc::new(server_config(&verifier, &identity));
-        Self { name: name.into(), judge: verifier, material: identity, server }
+        let verifier = Arc::new(PeerVerifier { identity: identity.clone(), peers: peers.collect() });
+        let server = Arc::new(build_server_config(&verifier, &identity));
+        Self { name: name.into(), verifier, identity, server_config: server }
     }
 
     /// Name of the relationship (`spec.relationship`).
@@ -71,24 +75,24 @@ impl Relationship {
 
     /// Names under which peers know this mesh.
     pub fn own_names(&self) -> &[SubjectAltName] {
-        self.material.names()
+        self.identity.names()
     }
 
     pub(super) fn server_config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.server)
+        Arc::clone(&self.server_config)
     }
 
     /// TLS configuration that accepts only `peer` as the server.
     pub(super) fn client_config(&self, peer: &str) -> ClientConfig {
-        let verifier = Arc::new(ServerVerifier::new(Arc::clone(&self.judge), peer));
+        let verifier = Arc::new(ServerVerifier::new(Arc::clone(&self.verifier), peer));
         // "Dangerous" only in general: the verifier checks chain, time, usage and revocation, but compares the names
         // with those of the peer and not with the server name.
-        let builder = ClientConfig::builder_with_provider(provider())
+        let builder = ClientConfig::builder_with_provider(crypto_provider())
             .with_safe_default_protocol_versions()
-            .expect(SUITES)
+            .expect(RING_HAS_SUITES)
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        let own = Arc::new(SingleCertAndKey::from(Arc::clone(&self.material.certified)));
+        let own = Arc::new(SingleCertAndKey::from(Arc::clone(&self.identity.certified_key)));
         let mut config = builder.with_client_cert_resolver(own);
         config.alpn_protocols = vec![ALPN.to_vec()];
         // A resumed session would skip the verification, and with it a revocation in between.
@@ -96,85 +100,90 @@ impl Relationship {
         config
     }
 
-    pub(super) fn judge(&self) -> &Judge {
-        &self.judge
+    pub(super) fn verifier(&self) -> &PeerVerifier {
+        &self.verifier
     }
 }
 
-impl Judge {
+impl PeerVerifier {
     /// Verifies certificates, the leaf first. `expected` is the peer that a server has to be.
-    pub(super) fn verdict(
+    pub(super) fn verify_peer(
         &self,
-        role: Role,
+        role: TlsRole,
         expected: Option<&str>,
         chain: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<Verdict, CertificateRefusal> {
-        let missing = || CertificateRefusal::Unusable("none was sent".into());
+    ) -> Result<VerifiedPeer, PeerCertificateError> {
+        let missing = || PeerCertificateError::Unusable("none was sent".into());
         let (leaf, intermediates) = chain.split_first().ok_or_else(missing)?;
         match role {
-            Role::Client => self.client(leaf, intermediates, now),
-            Role::Server => self.server(leaf, intermediates, expected.unwrap_or_default(), now),
+            TlsRole::Client => self.verify_client(leaf, intermediates, now),
+            TlsRole::Server => self.verify_server(leaf, intermediates, expected.unwrap_or_default(), now),
         }
     }
 
     /// Verifies a client and identifies it among all peers.
-    pub(super) fn client(
+    pub(super) fn verify_client(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<Verdict, CertificateRefusal> {
-        let verified = self.material.trust.verify(leaf, intermediates, Role::Client, now)?;
-        match self.only_peer(&verified)? {
-            Some(peer) => Ok(Verdict { peer: Arc::clone(peer), until: verified.until }),
-            None => Err(wrong_names(&verified, self.peers.iter().flat_map(|(_, names)| names))),
+    ) -> Result<VerifiedPeer, PeerCertificateError> {
+        let verified = self.identity.trust_store.verify_chain(leaf, intermediates, TlsRole::Client, now)?;
+        match self.matching_peer(&verified)? {
+            Some(peer) => Ok(VerifiedPeer { peer: Arc::clone(peer), valid_until: verified.valid_until }),
+            None => Err(wrong_names_error(&verified, self.peers.iter().flat_map(|(_, names)| names))),
         }
     }
 
     /// Verifies that a server is `peer`.
-    pub(super) fn server(
+    pub(super) fn verify_server(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         peer: &str,
         now: UnixTime,
-    ) -> Result<Verdict, CertificateRefusal> {
-        let verified = self.material.trust.verify(leaf, intermediates, Role::Server, now)?;
-        match self.only_peer(&verified)? {
-            Some(found) if **found == *peer => Ok(Verdict { peer: Arc::clone(found), until: verified.until }),
-            _ => Err(wrong_names(&verified, self.names_of(peer))),
+    ) -> Result<VerifiedPeer, PeerCertificateError> {
+        let verified = self.identity.trust_store.verify_chain(leaf, intermediates, TlsRole::Server, now)?;
+        match self.matching_peer(&verified)? {
+            Some(found) if **found == *peer => {
+                Ok(VerifiedPeer { peer: Arc::clone(found), valid_until: verified.valid_until })
+            }
+            _ => Err(wrong_names_error(&verified, self.names_of_peer(peer))),
         }
     }
 
     /// The one peer that has a name of this certificate. A certificate with names of two peers is an error, as it
     /// could pass for either.
-    fn only_peer(&self, verified: &Verified) -> Result<Option<&Arc<str>>, CertificateRefusal> {
+    fn matching_peer(
+        &self,
+        verified: &VerifiedCertificate,
+    ) -> Result<Option<&Arc<str>>, PeerCertificateError> {
         let carried = |wanted: &[SubjectAltName]| verified.names.iter().any(|name| wanted.contains(name));
         let mut peers = self.peers.iter().filter(|(_, wanted)| carried(wanted)).map(|(peer, _)| peer);
         match (peers.next(), peers.next()) {
-            (Some(_), Some(_)) => Err(CertificateRefusal::Ambiguous(list(&verified.names))),
+            (Some(_), Some(_)) => Err(PeerCertificateError::Ambiguous(format_names(&verified.names))),
             (peer, _) => Ok(peer),
         }
     }
 
-    fn names_of(&self, peer: &str) -> &[SubjectAltName] {
+    fn names_of_peer(&self, peer: &str) -> &[SubjectAltName] {
         self.peers.iter().find(|(name, _)| **name == *peer).map_or(&[], |(_, names)| names)
     }
 }
 
-fn wrong_names<'a>(
-    verified: &Verified,
+fn wrong_names_error<'a>(
+    verified: &VerifiedCertificate,
     wanted: impl IntoIterator<Item = &'a SubjectAltName>,
-) -> CertificateRefusal {
-    CertificateRefusal::WrongNames { found: list(&verified.names), wanted: list(wanted) }
+) -> PeerCertificateError {
+    PeerCertificateError::WrongNames { found: format_names(&verified.names), wanted: format_names(wanted) }
 }
 
-fn server_config(verifier: &Arc<Judge>, identity: &Material) -> ServerConfig {
-    let own = Arc::new(SingleCertAndKey::from(Arc::clone(&identity.certified)));
-    let mut config = ServerConfig::builder_with_provider(provider())
+fn build_server_config(verifier: &Arc<PeerVerifier>, identity: &TlsIdentity) -> ServerConfig {
+    let own = Arc::new(SingleCertAndKey::from(Arc::clone(&identity.certified_key)));
+    let mut config = ServerConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()
-        .expect(SUITES)
+        .expect(RING_HAS_SUITES)
         .with_client_cert_verifier(Arc::new(ClientVerifier::new(Arc::clone(verifier))))
         .with_cert_resolver(own);
     config.alpn_protocols = vec![ALPN.to_vec()];

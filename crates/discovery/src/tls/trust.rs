@@ -8,25 +8,25 @@ use webpki::{
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::name::SubjectAltName;
-use super::refusal::{CertificateRefusal, Role};
+use super::refusal::{PeerCertificateError, TlsRole};
 
 /// Maximum number of certificates in a chain, including the leaf, and of their bytes. Longer chains are rejected
 /// before any signature is computed.
 const MAX_CHAIN: usize = 8;
 const MAX_CHAIN_BYTES: usize = 16 * 1024;
 /// Maximum number of intermediates with the same subject. During a key rollover a CA has an old and a new one.
-const MAX_OF_ONE_NAME: usize = 2;
+const MAX_SAME_SUBJECT: usize = 2;
 
 /// CAs of a relationship and the CRLs that apply.
 #[derive(Debug)]
-pub(super) struct Trust {
-    roots: Vec<Root>,
-    revoked: Vec<CertRevocationList<'static>>,
+pub(super) struct TrustStore {
+    roots: Vec<TrustedCa>,
+    crls: Vec<CertRevocationList<'static>>,
 }
 
 /// A trusted CA. webpki ignores the validity period of a trust anchor, so it is kept and checked here.
 #[derive(Debug)]
-struct Root {
+struct TrustedCa {
     anchor: TrustAnchor<'static>,
     not_before: UnixTime,
     not_after: UnixTime,
@@ -34,20 +34,20 @@ struct Root {
 
 /// Contents of a certificate that passed the verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Verified {
+pub(super) struct VerifiedCertificate {
     /// All names of the certificate, at least one.
     pub(super) names: Vec<SubjectAltName>,
     /// When the first certificate of the chain expires, the CA included.
-    pub(super) until: UnixTime,
+    pub(super) valid_until: UnixTime,
 }
 
-impl Trust {
+impl TrustStore {
     pub(super) fn new(
         roots: &[CertificateDer<'_>],
         revoked: Vec<OwnedCertRevocationList>,
     ) -> Result<Self, webpki::Error> {
-        let roots: Result<_, _> = roots.iter().map(Root::new).collect();
-        Ok(Self { roots: roots?, revoked: revoked.into_iter().map(CertRevocationList::from).collect() })
+        let roots: Result<_, _> = roots.iter().map(TrustedCa::new).collect();
+        Ok(Self { roots: roots?, crls: revoked.into_iter().map(CertRevocationList::from).collect() })
     }
 
     /// Whether a CA has this subject, in DER.
@@ -56,47 +56,50 @@ impl Trust {
     }
 
     /// Verifies chain, validity period, extended key usage and revocation, and requires a name.
-    pub(super) fn verify(
+    pub(super) fn verify_chain(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        role: Role,
+        role: TlsRole,
         now: UnixTime,
-    ) -> Result<Verified, CertificateRefusal> {
+    ) -> Result<VerifiedCertificate, PeerCertificateError> {
         // The cheap checks come first: everything below costs signatures, and the client is a stranger.
-        bounded(leaf, intermediates)?;
-        let anchors = self.anchors(now)?;
-        let intermediates = &self.leading_here(intermediates);
-        let refused = |error: webpki::Error| CertificateRefusal::of_webpki(&error, role);
+        check_chain_size(leaf, intermediates)?;
+        let anchors = self.valid_anchors(now)?;
+        let intermediates = &self.intermediates_below_roots(intermediates);
+        let refused = |error: webpki::Error| PeerCertificateError::from_webpki(&error, role);
         let certificate = EndEntityCert::try_from(leaf).map_err(refused)?;
-        let revoked: Vec<_> = self.revoked.iter().collect();
+        let revoked: Vec<_> = self.crls.iter().collect();
         let path = certificate
             .verify_for_usage(
                 webpki::ALL_VERIFICATION_ALGS,
                 &anchors,
                 intermediates,
                 now,
-                usage(role),
+                required_key_usage(role),
                 // `None` if there is no CRL: nothing is revoked then.
-                revocation(&revoked),
+                revocation_options(&revoked),
                 None,
             )
             .map_err(refused)?;
-        let names = SubjectAltName::all_of(&certificate);
+        let names = SubjectAltName::from_certificate(&certificate);
         if names.is_empty() {
-            return Err(CertificateRefusal::NoName);
+            return Err(PeerCertificateError::NoName);
         }
-        Ok(Verified { names, until: self.end_of(leaf, &path) })
+        Ok(VerifiedCertificate { names, valid_until: self.earliest_expiry(leaf, &path) })
     }
 
     /// Intermediates from which issuer names lead to a CA. All others could only cost time. Of those with the same
     /// subject only the first ones are kept, because the number of paths to try is the product of the choices.
-    fn leading_here(&self, intermediates: &[CertificateDer<'_>]) -> Vec<CertificateDer<'static>> {
+    fn intermediates_below_roots(
+        &self,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Vec<CertificateDer<'static>> {
         // Works downward from the CAs: each pass keeps the certificates whose issuer was kept in an earlier one.
-        let mut left: Vec<_> = intermediates.iter().filter_map(Names::of).collect();
-        let mut kept: Vec<Names<'_>> = Vec::new();
+        let mut left: Vec<_> = intermediates.iter().filter_map(ChainCertificate::parse).collect();
+        let mut kept: Vec<ChainCertificate<'_>> = Vec::new();
         loop {
-            let leads = |names: &Names<'_>| {
+            let leads = |names: &ChainCertificate<'_>| {
                 self.has_subject(&names.issuer) || kept.iter().any(|above| above.subject == names.issuer)
             };
             let (found, others): (Vec<_>, Vec<_>) = left.into_iter().partition(leads);
@@ -104,7 +107,7 @@ impl Trust {
                 return kept.into_iter().map(|names| names.certificate.clone().into_owned()).collect();
             }
             for names in found {
-                if kept.iter().filter(|other| other.subject == names.subject).count() < MAX_OF_ONE_NAME {
+                if kept.iter().filter(|other| other.subject == names.subject).count() < MAX_SAME_SUBJECT {
                     kept.push(names);
                 }
             }
@@ -113,62 +116,63 @@ impl Trust {
     }
 
     /// CAs that are valid now.
-    fn anchors(&self, now: UnixTime) -> Result<Vec<TrustAnchor<'static>>, CertificateRefusal> {
+    fn valid_anchors(&self, now: UnixTime) -> Result<Vec<TrustAnchor<'static>>, PeerCertificateError> {
         let valid = self.roots.iter().filter(|root| root.not_before <= now && now <= root.not_after);
         let anchors: Vec<_> = valid.map(|root| root.anchor.clone()).collect();
-        if anchors.is_empty() { Err(CertificateRefusal::CaOutOfTime { now }) } else { Ok(anchors) }
+        if anchors.is_empty() { Err(PeerCertificateError::CaNotValid { now }) } else { Ok(anchors) }
     }
 
     /// When the first certificate of the chain expires, the CA included.
-    fn end_of(&self, leaf: &CertificateDer<'_>, path: &VerifiedPath<'_>) -> UnixTime {
-        let between = path.intermediate_certificates().map(|certificate| validity(&certificate.der()).1);
+    fn earliest_expiry(&self, leaf: &CertificateDer<'_>, path: &VerifiedPath<'_>) -> UnixTime {
+        let between =
+            path.intermediate_certificates().map(|certificate| validity_period(&certificate.der()).1);
         // The same anchor may be configured with different periods; the shortest counts.
         let roots = self.roots.iter().filter(|root| root.anchor == *path.anchor());
         let above = between.chain(roots.map(|root| root.not_after));
-        above.fold(validity(leaf).1, UnixTime::min)
+        above.fold(validity_period(leaf).1, UnixTime::min)
     }
 }
 
 /// Rejects a chain that is longer than anyone needs.
-fn bounded(
+fn check_chain_size(
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
-) -> Result<(), CertificateRefusal> {
+) -> Result<(), PeerCertificateError> {
     let certificates = 1 + intermediates.len();
     let bytes = leaf.len() + intermediates.iter().map(|certificate| certificate.len()).sum::<usize>();
     if certificates > MAX_CHAIN || bytes > MAX_CHAIN_BYTES {
         let (most, most_bytes) = (MAX_CHAIN, MAX_CHAIN_BYTES);
-        return Err(CertificateRefusal::LongChain { certificates, bytes, most, most_bytes });
+        return Err(PeerCertificateError::ChainTooLong { certificates, bytes, most, most_bytes });
     }
     Ok(())
 }
 
 /// A certificate with its subject and issuer, which are not verified yet.
-struct Names<'a> {
+struct ChainCertificate<'a> {
     certificate: &'a CertificateDer<'a>,
     subject: Vec<u8>,
     issuer: Vec<u8>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> ChainCertificate<'a> {
     /// Returns `None` if the certificate cannot be parsed.
-    fn of(certificate: &'a CertificateDer<'a>) -> Option<Self> {
+    fn parse(certificate: &'a CertificateDer<'a>) -> Option<Self> {
         let read = EndEntityCert::try_from(certificate).ok()?;
         Some(Self { certificate, subject: read.subject().to_vec(), issuer: read.issuer().to_vec() })
     }
 }
 
-impl Root {
+impl TrustedCa {
     fn new(certificate: &CertificateDer<'_>) -> Result<Self, webpki::Error> {
         let anchor = webpki::anchor_from_trusted_cert(certificate)?.to_owned();
-        let (not_before, not_after) = validity(certificate);
+        let (not_before, not_after) = validity_period(certificate);
         Ok(Self { anchor, not_before, not_after })
     }
 }
 
 /// Validity period of a certificate. One that cannot be parsed is never valid. That does not occur, as webpki has
 /// parsed it before.
-fn validity(certificate: &CertificateDer<'_>) -> (UnixTime, UnixTime) {
+fn validity_period(certificate: &CertificateDer<'_>) -> (UnixTime, UnixTime) {
     let time = |seconds: i64| {
         UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
     };
@@ -178,17 +182,17 @@ fn validity(certificate: &CertificateDer<'_>) -> (UnixTime, UnixTime) {
     })
 }
 
-fn usage(role: Role) -> KeyUsage {
+fn required_key_usage(role: TlsRole) -> KeyUsage {
     match role {
-        Role::Client => KeyUsage::client_auth(),
-        Role::Server => KeyUsage::server_auth(),
+        TlsRole::Client => KeyUsage::client_auth(),
+        TlsRole::Server => KeyUsage::server_auth(),
     }
 }
 
 /// Options for CRLs. A CRL applies to the CA that signed it. A certificate whose CA has no CRL is accepted. A CRL is
 /// used beyond its `nextUpdate`: what it revoked stays revoked, and a CRL that was not renewed must not end a
 /// relationship.
-fn revocation<'a>(revoked: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
+fn revocation_options<'a>(revoked: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
     let options = RevocationOptionsBuilder::new(revoked).ok()?;
     let options = options.with_status_policy(UnknownStatusPolicy::Allow);
     Some(options.with_expiration_policy(ExpirationPolicy::Ignore).build())

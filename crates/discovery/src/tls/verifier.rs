@@ -8,19 +8,19 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::provider;
-use super::relationship::Judge;
+use super::crypto_provider;
+use super::relationship::PeerVerifier;
 
 /// Accepts any peer of the relationship as client.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
-    judge: Arc<Judge>,
+    verifier: Arc<PeerVerifier>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ClientVerifier {
-    pub(super) fn new(verifier: Arc<Judge>) -> Self {
-        Self { judge: verifier, algorithms: provider().signature_verification_algorithms }
+    pub(super) fn new(verifier: Arc<PeerVerifier>) -> Self {
+        Self { verifier, algorithms: crypto_provider().signature_verification_algorithms }
     }
 }
 
@@ -36,7 +36,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.judge.client(end_entity, intermediates, now)?;
+        self.verifier.verify_client(end_entity, intermediates, now)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -66,14 +66,14 @@ impl ClientCertVerifier for ClientVerifier {
 /// Accepts one peer as server, whatever the server name.
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
-    judge: Arc<Judge>,
+    verifier: Arc<PeerVerifier>,
     peer: Box<str>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerVerifier {
-    pub(super) fn new(verifier: Arc<Judge>, peer: &str) -> Self {
-        Self { judge: verifier, peer: peer.into(), algorithms: provider().signature_verification_algorithms }
+    pub(super) fn new(verifier: Arc<PeerVerifier>, peer: &str) -> Self {
+        Self { verifier, peer: peer.into(), algorithms: crypto_provider().signature_verification_algorithms }
     }
 }
 
@@ -86,7 +86,7 @@ impl ServerCertVerifier for ServerVerifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.judge.server(end_entity, intermediates, &self.peer, now)?;
+        self.verifier.verify_server(end_entity, intermediates, &self.peer, now)?;
         Ok(ServerCertVerified::assertion())
     }
 

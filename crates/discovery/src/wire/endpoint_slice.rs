@@ -12,7 +12,7 @@ pub struct EndpointSlice {
     pub metadata: Option<ObjectMeta>,
     /// Endpoints of the service, all of one address type.
     #[prost(message, repeated, tag = "2")]
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Vec<SliceEndpoint>,
     /// Ports that all endpoints of the slice share.
     #[prost(message, repeated, tag = "3")]
     pub ports: Vec<EndpointPort>,
@@ -40,7 +40,7 @@ pub struct ObjectMeta {
 
 /// `k8s.io.api.discovery.v1.Endpoint`: one endpoint of a slice.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Endpoint {
+pub struct SliceEndpoint {
     /// Addresses of the endpoint. All of them reach the same one.
     #[prost(string, repeated, tag = "1")]
     pub addresses: Vec<String>,

@@ -15,7 +15,7 @@ pub struct Any {
 
 /// `google.rpc.Status`: an error with details.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Status {
+pub struct RpcStatus {
     /// Number of a [`Code`].
     #[prost(enumeration = "Code", tag = "1")]
     pub code: i32,

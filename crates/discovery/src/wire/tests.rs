@@ -13,7 +13,7 @@ fn unhex(text: &str) -> Bytes {
 }
 
 #[track_caller]
-fn agrees_with_go<M: Message + Default + PartialEq + std::fmt::Debug>(message: &M, golden: &str) {
+fn assert_matches_go<M: Message + Default + PartialEq + std::fmt::Debug>(message: &M, golden: &str) {
     assert_eq!(Bytes::from(message.encode_to_vec()), unhex(golden), "written");
     assert_eq!(&M::decode(unhex(golden)).unwrap(), message, "read");
 }
@@ -27,24 +27,24 @@ fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> std::collections::BTreeMap
 }
 
 #[test]
-fn a_first_request_is_that_of_go() {
+fn a_first_request_matches_the_bytes_of_go() {
     let request = DeltaDiscoveryRequest {
-        node: Some(Node { id: "m1".into(), user_agent_name: "emcee".into() }),
+        node: Some(XdsNode { id: "m1".into(), user_agent_name: "emcee".into() }),
         type_url: ENDPOINT_SLICE.into(),
         resource_names_subscribe: texts(["*", "default/ratings/IPv4"]),
         resource_names_unsubscribe: texts(["default/details/IPv4"]),
         initial_resource_versions: pairs([("default/ratings/IPv4", "v2"), ("default/reviews/IPv6", "v1")]),
         ..DeltaDiscoveryRequest::default()
     };
-    agrees_with_go(&request, include_str!("golden/first_request.hex"));
+    assert_matches_go(&request, include_str!("golden/first_request.hex"));
 }
 
 #[test]
-fn a_nack_is_that_of_go() {
+fn a_nack_matches_the_bytes_of_go() {
     let violation =
         FieldViolation { field: "default/reviews/IPv4".into(), description: "no server name".into() };
     let detail = BadRequest { field_violations: vec![violation] };
-    let status = Status {
+    let status = RpcStatus {
         code: Code::InvalidArgument.into(),
         message: "1 of 2 resources refused".into(),
         details: vec![Any { type_url: BAD_REQUEST.into(), value: detail.encode_to_vec().into() }],
@@ -55,12 +55,12 @@ fn a_nack_is_that_of_go() {
         error_detail: Some(status),
         ..DeltaDiscoveryRequest::default()
     };
-    agrees_with_go(&request, include_str!("golden/nack.hex"));
+    assert_matches_go(&request, include_str!("golden/nack.hex"));
 }
 
 #[test]
-fn a_response_is_that_of_go() {
-    let resource = |name: &str, version: &str| Resource {
+fn a_response_matches_the_bytes_of_go() {
+    let resource = |name: &str, version: &str| XdsResource {
         name: name.into(),
         version: version.into(),
         resource: Some(Any { type_url: ENDPOINT_SLICE.into(), value: unhex(SLICE) }),
@@ -75,13 +75,13 @@ fn a_response_is_that_of_go() {
         nonce: "7".into(),
         removed_resources: texts(["default/details/IPv4", "default/details/IPv6"]),
     };
-    agrees_with_go(&response, include_str!("golden/response.hex"));
+    assert_matches_go(&response, include_str!("golden/response.hex"));
 }
 
 /// Kubernetes encodes empty metadata fields too, so the bytes differ and only the decoded message is compared.
 #[test]
-fn an_endpoint_slice_of_kubernetes_is_read() {
-    let endpoint = |address: &str, ready: Option<bool>| Endpoint {
+fn an_endpoint_slice_written_by_kubernetes_is_decoded() {
+    let endpoint = |address: &str, ready: Option<bool>| SliceEndpoint {
         addresses: texts([address]),
         conditions: Some(EndpointConditions { ready }),
     };

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use prost::bytes::Bytes;
 
-use super::rpc::{Any, Status};
+use super::rpc::{Any, RpcStatus};
 
 /// `envoy.service.discovery.v3.DeltaDiscoveryRequest`: changes a subscription, or acknowledges a response.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct DeltaDiscoveryRequest {
     /// Identity of the client; set in the first request of a stream.
     #[prost(message, optional, tag = "1")]
-    pub node: Option<Node>,
+    pub node: Option<XdsNode>,
     /// Type URL of the requested resources.
     #[prost(string, tag = "2")]
     pub type_url: String,
@@ -29,7 +29,7 @@ pub struct DeltaDiscoveryRequest {
     pub response_nonce: String,
     /// Why all or part of that response is rejected (NACK); `None` if it is accepted (ACK).
     #[prost(message, optional, tag = "7")]
-    pub error_detail: Option<Status>,
+    pub error_detail: Option<RpcStatus>,
 }
 
 /// `envoy.service.discovery.v3.DeltaDiscoveryResponse`: new, changed and removed resources.
@@ -52,7 +52,7 @@ pub struct DeltaDiscoveryResponse {
 
 /// `envoy.service.discovery.v3.Resource`: a named and versioned message.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Resource {
+pub struct XdsResource {
     /// Hash of the content.
     #[prost(string, tag = "1")]
     pub version: String,
@@ -66,7 +66,7 @@ pub struct Resource {
 
 /// `envoy.config.core.v3.Node`: how a client names itself. It decides nothing: the certificate identifies the peer.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Node {
+pub struct XdsNode {
     /// Name of the client for logs.
     #[prost(string, tag = "1")]
     pub id: String,

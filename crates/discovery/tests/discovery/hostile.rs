@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use emcee_discovery::Audience;
-use emcee_discovery::session::{Limits, Session};
-use emcee_discovery::shelf::{Shelf, Visibility};
-use emcee_discovery::slice::{decode, encode};
-use emcee_discovery::subscription::{Settings, Subscription};
+use emcee_discovery::PeerRef;
+use emcee_discovery::session::{DeltaServerStream, DeltaStreamLimits};
+use emcee_discovery::shelf::{PeerVisibility, ResourceCache};
+use emcee_discovery::slice::{decode_slice, encode_announcement};
+use emcee_discovery::subscription::{DeltaClient, DeltaClientSettings};
 use emcee_discovery::wire::{
     Any, BAD_REQUEST, BadRequest, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE,
-    EndpointSlice, FieldViolation, Resource, Status,
+    EndpointSlice, FieldViolation, RpcStatus, XdsResource,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -43,7 +43,10 @@ fn bytes() -> impl Strategy<Value = Bytes> {
 
 /// Generates a valid resource with some bytes changed, truncated or duplicated.
 fn spoilt() -> impl Strategy<Value = Bytes> {
-    let valid = encode(&at("reviews", &["203.0.113.7:80"])).expect("a valid announcement").remove(0).bytes;
+    let valid = encode_announcement(&at("reviews", &["203.0.113.7:80"]))
+        .expect("a valid announcement")
+        .remove(0)
+        .bytes;
     let edits = vec((any::<Index>(), any::<u8>(), 0..3_u8), 0..6);
     edits.prop_map(move |edits| {
         let mut bytes = valid.to_vec();
@@ -70,7 +73,7 @@ fn any_message() -> impl Strategy<Value = Any> {
 fn requests() -> impl Strategy<Value = DeltaDiscoveryRequest> {
     let nonce = prop_oneof![(0..8_u8).prop_map(|nonce| nonce.to_string()), text()];
     let status = (any::<i32>(), text(), vec(any_message(), 0..3))
-        .prop_map(|(code, message, details)| Status { code, message, details });
+        .prop_map(|(code, message, details)| RpcStatus { code, message, details });
     let names = || vec(text(), 0..6);
     let held = btree_map(text(), text(), 0..6);
     (nonce, proptest::option::of(status), names(), names(), held).prop_map(
@@ -106,13 +109,13 @@ proptest! {
         let _ = DeltaDiscoveryRequest::decode(bytes.clone());
         let _ = DeltaDiscoveryResponse::decode(bytes.clone());
         let _ = EndpointSlice::decode(bytes.clone());
-        let _ = Resource::decode(bytes).map(|resource| decode(&resource));
+        let _ = XdsResource::decode(bytes).map(|resource| decode_slice(&resource));
     }
 
     #[test]
     fn a_corrupted_resource_is_refused_with_a_readable_message(bytes in spoilt()) {
-        if let Ok(resource) = Resource::decode(bytes)
-            && let Err(error) = decode(&resource)
+        if let Ok(resource) = XdsResource::decode(bytes)
+            && let Err(error) = decode_slice(&resource)
         {
             let line = error.to_string();
             prop_assert!(line.chars().count() < 4_000 && !line.chars().any(char::is_control), "{}", line);
@@ -121,25 +124,25 @@ proptest! {
 
     #[test]
     fn a_server_stream_survives_any_client(requests in vec(requests(), 0..20)) {
-        let mut cache = Shelf::remembering(2);
-        let mut session = Session::new(Audience::new("blue", "m1"), Limits { names: 10, held: 5 });
+        let mut cache = ResourceCache::with_max_tombstones(2);
+        let mut session = DeltaServerStream::new(PeerRef::new("blue", "m1"), DeltaStreamLimits { max_names: 10, max_initial_versions: 5 });
         let asked = format!("{requests:?}").contains("secret");
         for (round, request) in requests.iter().enumerate() {
             let port = u16::try_from(round + 1).unwrap();
             put(&mut cache, &at("reviews", &[&format!("203.0.113.7:{port}")]));
-            let _ = cache.offer("blue", &offer("secret"), &peers(["m2"])).unwrap();
+            let _ = cache.announce("blue", &offer("secret"), &peers(["m2"])).unwrap();
             if round % 3 == 1 {
                 let _ = cache.withdraw("blue", &key("reviews"));
             }
-            if session.receive(request, &cache).is_err() {
+            if session.handle_request(request, &cache).is_err() {
                 break;
             }
-            while let Ok(Some(response)) = session.next(&cache) {
+            while let Ok(Some(response)) = session.next_response(&cache) {
                 let bytes = response.encode_to_vec();
                 prop_assert!(asked || !bytes.windows(6).any(|window| window == b"secret"));
             }
             prop_assert!(session.in_flight() <= 16);
-            for (name, reason) in session.refusals() {
+            for (name, reason) in session.nacked_resources() {
                 prop_assert!(is_readable(name) && is_readable(reason));
             }
         }
@@ -150,20 +153,20 @@ proptest! {
         responses in vec((responses(), 0..40_u64, 0..8_u8), 0..20),
     ) {
         let mut now = Instant::now();
-        let settings = Settings { expire_after: Some(Duration::from_mins(1)), ..Settings::default() };
-        let mut subscription = Subscription::new(settings, now);
+        let settings = DeltaClientSettings { expire_after: Some(Duration::from_mins(1)), ..DeltaClientSettings::default() };
+        let mut subscription = DeltaClient::new(settings, now);
         for (response, seconds, luck) in responses {
             now += Duration::from_secs(seconds);
             match luck {
-                0 => subscription.lost(now),
-                1 => drop(subscription.connected()),
-                2 => drop(subscription.pass(now)),
+                0 => subscription.end_stream(now),
+                1 => drop(subscription.start_stream()),
+                2 => drop(subscription.process_timers(now)),
                 _ => {}
             }
-            let _ = subscription.receive(response, &|offer| {
+            let _ = subscription.handle_response(response, &|offer| {
                 if offer.endpoints.is_empty() { Err("\0 no\n".repeat(100)) } else { Ok(()) }
             }, now);
-            for (name, reason) in subscription.refusals() {
+            for (name, reason) in subscription.rejected_resources() {
                 prop_assert!(is_readable(name) && is_readable(reason), "{:?} {:?}", name, reason);
             }
         }
@@ -172,8 +175,8 @@ proptest! {
 
 #[test]
 fn a_million_resources_are_refused_and_answered_shortly() {
-    let mut subscription = Subscription::new(Settings::default(), Instant::now());
-    subscription.connected();
+    let mut subscription = DeltaClient::new(DeltaClientSettings::default(), Instant::now());
+    subscription.start_stream();
     let empty = vec![Bytes::new(); 500_000];
     let broken = vec![Bytes::from_static(&[0xff]); 500_000];
     let response = DeltaDiscoveryResponse {
@@ -182,33 +185,34 @@ fn a_million_resources_are_refused_and_answered_shortly() {
         nonce: "1".into(),
         removed_resources: vec![String::new(); 100_000],
     };
-    let (events, answer) = subscription.receive(response, &|_| Ok(()), Instant::now()).unwrap();
+    let (events, answer) = subscription.handle_response(response, &|_| Ok(()), Instant::now()).unwrap();
     assert_eq!(events, []);
     let message = &answer.error_detail.as_ref().unwrap().message;
     assert_eq!(message, "1000000 of 1000000 resources rejected, the others are accepted");
     assert!(answer.encoded_len() < 50_000);
-    assert_eq!(subscription.refusals().count(), MANY);
+    assert_eq!(subscription.rejected_resources().count(), MANY);
 }
 
 #[test]
 fn services_beyond_the_quota_are_refused_and_the_rest_is_held() {
-    let settings = Settings { max_resources: 1_000, ..Settings::default() };
-    let mut subscription = Subscription::new(settings, Instant::now());
-    subscription.connected();
-    let offers = (0..2_000).map(|n| encode(&offer(&format!("service-{n}"))).unwrap()[0].bytes.clone());
+    let settings = DeltaClientSettings { max_resources: 1_000, ..DeltaClientSettings::default() };
+    let mut subscription = DeltaClient::new(settings, Instant::now());
+    subscription.start_stream();
+    let offers =
+        (0..2_000).map(|n| encode_announcement(&offer(&format!("service-{n}"))).unwrap()[0].bytes.clone());
     let response = DeltaDiscoveryResponse {
         type_url: ENDPOINT_SLICE.into(),
         resources: offers.collect(),
         ..DeltaDiscoveryResponse::default()
     };
-    let (events, answer) = subscription.receive(response, &|_| Ok(()), Instant::now()).unwrap();
-    assert_eq!((events.len(), subscription.offers().count()), (1_000, 1_000));
+    let (events, answer) = subscription.handle_response(response, &|_| Ok(()), Instant::now()).unwrap();
+    assert_eq!((events.len(), subscription.announcements().count()), (1_000, 1_000));
     assert!(answer.encoded_len() < 50_000);
 }
 
 #[test]
 fn a_client_that_refuses_everything_at_length_is_remembered_shortly() {
-    let mut cache = Shelf::default();
+    let mut cache = ResourceCache::default();
     for n in 0..1_000 {
         put(&mut cache, &offer(&format!("service-{n}")));
     }
@@ -225,7 +229,7 @@ fn a_client_that_refuses_everything_at_length_is_remembered_shortly() {
 /// A hundred changes between two reads cause one response.
 #[test]
 fn a_flapping_service_is_told_as_it_is_when_it_is_told() {
-    let mut cache = Shelf::default();
+    let mut cache = ResourceCache::default();
     let mut client = Stream::asking(&cache, request().add(["*"]));
     client.settle(&cache);
     for _ in 0..100 {
@@ -241,11 +245,11 @@ fn a_flapping_service_is_told_as_it_is_when_it_is_told() {
 /// the requested name: their number, order and length are the same.
 #[test]
 fn probing_by_name_tells_nothing() {
-    let mut cache = Shelf::default();
+    let mut cache = ResourceCache::default();
     put(&mut cache, &offer("mine"));
-    let _ = cache.offer("blue", &offer("their"), &peers(["m2"])).unwrap();
-    let _ = cache.offer("yellow", &offer("other"), &Visibility::All).unwrap();
-    let talk = |cache: &mut Shelf, name: &str| {
+    let _ = cache.announce("blue", &offer("their"), &peers(["m2"])).unwrap();
+    let _ = cache.announce("yellow", &offer("other"), &PeerVisibility::All).unwrap();
+    let talk = |cache: &mut ResourceCache, name: &str| {
         let mut client = Stream::of("blue", "m1");
         let mut responses = Vec::new();
         client.ask(cache, request().add(["*", name]).holding([(name, "v")]));
@@ -255,7 +259,7 @@ fn probing_by_name_tells_nothing() {
         client.ask(cache, request().add([name]));
         responses.extend(client.settle(cache));
         let _ = cache.withdraw("yellow", &key("other"));
-        let _ = cache.offer("yellow", &offer("other"), &Visibility::All).unwrap();
+        let _ = cache.announce("yellow", &offer("other"), &PeerVisibility::All).unwrap();
         responses.extend(client.settle(cache));
         format!("{responses:?}").replace(name, "NAME")
     };

@@ -1,7 +1,9 @@
 //! When the peer policy changes, the client validates announcements again.
 
 use emcee_core::catalogue::Announcement;
-use emcee_discovery::subscription::{Budget, Event, Settings, Subscription};
+use emcee_discovery::subscription::{
+    AnnouncementBudget, AnnouncementEvent, DeltaClient, DeltaClientSettings,
+};
 
 use crate::subscription::{Client, REVIEWS, SECOND, expiring};
 use crate::trace::{Asks, Response as _, at, key, offer, request, response, v4};
@@ -13,16 +15,22 @@ fn what_was_refused_is_judged_again() {
     client.connect();
     client.unwanted = "ratings";
     let (events, _) = client.answers(response("1").offering(&[offer("ratings"), offer("reviews")]));
-    assert_eq!(events, [Event::Offered(offer("reviews"))]);
+    assert_eq!(events, [AnnouncementEvent::Announced(offer("reviews"))]);
     let nothing = |_: &Announcement| Err("a typo".to_owned());
-    let (events, again) = client.subscription.judge_again(&nothing);
-    assert_eq!((events, again.len()), (vec![Event::Withdrawn(key("reviews"))], 2));
-    assert_eq!(client.subscription.refusals().map(|(_, why)| why).collect::<Vec<_>>(), ["a typo", "a typo"]);
-    let (events, again) = client.subscription.judge_again(&|_| Ok(()));
-    assert_eq!(events, [Event::Offered(offer("ratings")), Event::Offered(offer("reviews"))]);
-    assert_eq!(client.subscription.refusals().count(), 0);
+    let (events, again) = client.subscription.revalidate(&nothing);
+    assert_eq!((events, again.len()), (vec![AnnouncementEvent::Withdrawn(key("reviews"))], 2));
+    assert_eq!(
+        client.subscription.rejected_resources().map(|(_, why)| why).collect::<Vec<_>>(),
+        ["a typo", "a typo"]
+    );
+    let (events, again) = client.subscription.revalidate(&|_| Ok(()));
+    assert_eq!(
+        events,
+        [AnnouncementEvent::Announced(offer("ratings")), AnnouncementEvent::Announced(offer("reviews"))]
+    );
+    assert_eq!(client.subscription.rejected_resources().count(), 0);
     // The client requests the resources again, so that the peer learns that they are no longer rejected.
-    let asked = Asks(Subscription::again(&again));
+    let asked = Asks(DeltaClient::refetch_request(&again));
     assert_eq!(asked, request().add([&*v4("ratings"), REVIEWS]).drop([&*v4("ratings"), REVIEWS]));
     client.unwanted = "none";
     assert_eq!(client.hears(response("2").offering(&[offer("ratings"), offer("reviews")])), []);
@@ -37,9 +45,13 @@ fn of_a_service_the_newest_that_was_refused_is_judged_again() {
     client.unwanted = "reviews";
     client.answers(response("2").offering(&[older]));
     client.answers(response("3").offering(std::slice::from_ref(&newer)));
-    let (events, _) = client.subscription.judge_again(&|_| Err("no more".to_owned()));
-    assert_eq!(events, [Event::Withdrawn(key("reviews"))], "the older announcement is rejected too");
-    assert_eq!(client.subscription.judge_again(&|_| Ok(())).0, [Event::Offered(newer)]);
+    let (events, _) = client.subscription.revalidate(&|_| Err("no more".to_owned()));
+    assert_eq!(
+        events,
+        [AnnouncementEvent::Withdrawn(key("reviews"))],
+        "the older announcement is rejected too"
+    );
+    assert_eq!(client.subscription.revalidate(&|_| Ok(())).0, [AnnouncementEvent::Announced(newer)]);
 }
 
 #[test]
@@ -49,20 +61,20 @@ fn what_the_peer_has_removed_does_not_come_back() {
     client.unwanted = "reviews";
     client.answers(response("1").offering(&[offer("reviews")]));
     client.hears(response("2").removing([REVIEWS]));
-    assert_eq!(client.subscription.judge_again(&|_| Ok(())), (vec![], [].into()));
+    assert_eq!(client.subscription.revalidate(&|_| Ok(())), (vec![], [].into()));
     // The same holds for resources that were removed between two streams, or that expired.
     client.answers(response("3").offering(&[offer("reviews")]));
     client.lose();
     client.connect();
     client.hears(response("1").offering(&[]));
-    assert_eq!(client.subscription.judge_again(&|_| Ok(())).0, []);
+    assert_eq!(client.subscription.revalidate(&|_| Ok(())).0, []);
     let mut client = expiring();
     client.connect();
     client.unwanted = "reviews";
     client.answers(response("1").offering(&[offer("reviews")]));
     client.lose();
     assert_eq!(client.wait(1_000 * SECOND), []);
-    assert_eq!(client.subscription.judge_again(&|_| Ok(())).0, []);
+    assert_eq!(client.subscription.revalidate(&|_| Ok(())).0, []);
 }
 
 /// The last announcements of an unreachable peer are still used.
@@ -72,35 +84,38 @@ fn what_was_refused_is_judged_again_without_a_stream() {
     client.connect();
     client.hears(response("1").offering(&[offer("reviews")]));
     client.lose();
-    let (events, again) = client.subscription.judge_again(&|_| Err("a typo".to_owned()));
-    assert_eq!((events, again), (vec![Event::Withdrawn(key("reviews"))], [].into()));
-    assert_eq!(client.subscription.judge_again(&|_| Ok(())).0, [Event::Offered(offer("reviews"))]);
+    let (events, again) = client.subscription.revalidate(&|_| Err("a typo".to_owned()));
+    assert_eq!((events, again), (vec![AnnouncementEvent::Withdrawn(key("reviews"))], [].into()));
+    assert_eq!(
+        client.subscription.revalidate(&|_| Ok(())).0,
+        [AnnouncementEvent::Announced(offer("reviews"))]
+    );
 }
 
 #[test]
 fn what_was_refused_has_only_the_room_that_is_left() {
-    let settings = Settings { max_resources: 3, ..Settings::default() };
+    let settings = DeltaClientSettings { max_resources: 3, ..DeltaClientSettings::default() };
     let mut client = Client::with(settings);
     client.connect();
     client.unwanted = "refused";
     client.answers(response("1").offering(&[offer("refused")]));
     client.hears(response("2").offering(&[offer("a"), offer("b"), offer("c")]));
     assert_eq!(client.holds().len(), 3, "accepted resources need all of the quota");
-    let (events, _) = client.subscription.judge_again(&|_| Ok(()));
+    let (events, _) = client.subscription.revalidate(&|_| Ok(()));
     assert_eq!((events, client.holds().len()), (vec![], 3));
-    assert!(!client.subscription.seed(&offer("d")), "the quota is used up");
+    assert!(!client.subscription.restore_announcement(&offer("d")), "the quota is used up");
 }
 
 /// The client has sent the version of this resource to the server, so the server does not send it again.
 #[test]
 fn what_is_refused_between_a_streams_beginning_and_its_first_response_comes_back() {
     let mut client = Client::back_with(&[offer("reviews")]);
-    let (events, _) = client.subscription.judge_again(&|_| Err("a typo".to_owned()));
-    assert_eq!(events, [Event::Withdrawn(key("reviews"))]);
+    let (events, _) = client.subscription.revalidate(&|_| Err("a typo".to_owned()));
+    assert_eq!(events, [AnnouncementEvent::Withdrawn(key("reviews"))]);
     client.hears(response("1").offering(&[]));
-    assert_eq!(client.subscription.refusals().collect::<Vec<_>>(), [(REVIEWS, "a typo")]);
-    let (events, again) = client.subscription.judge_again(&|_| Ok(()));
-    assert_eq!((events, again.len()), (vec![Event::Offered(offer("reviews"))], 1));
+    assert_eq!(client.subscription.rejected_resources().collect::<Vec<_>>(), [(REVIEWS, "a typo")]);
+    let (events, again) = client.subscription.revalidate(&|_| Ok(()));
+    assert_eq!((events, again.len()), (vec![AnnouncementEvent::Announced(offer("reviews"))], 1));
 }
 
 /// The client does not send versions of rejected resources in the next stream, so the server would not report their
@@ -113,7 +128,7 @@ fn what_was_refused_in_an_earlier_stream_is_not_taken_in_the_next() {
     client.answers(response("1").offering(&[offer("reviews")]));
     client.lose();
     client.connect();
-    assert_eq!(client.subscription.judge_again(&|_| Ok(())).0, []);
+    assert_eq!(client.subscription.revalidate(&|_| Ok(())).0, []);
 }
 
 /// Endpoints of a service whose slice has between 1,000 and 1,500 bytes.
@@ -126,7 +141,7 @@ fn what_was_refused_counts_to_what_all_peers_may_have_here() {
         (0..12).map(|number| at(&format!("reviews-{number}"), &["203.0.113.7:1"])).collect();
     let accepted_of =
         |client: &mut Client, version| client.answers(response(version).offering(&many)).0.len();
-    let budget = Budget::new(2_000);
+    let budget = AnnouncementBudget::new(2_000);
     let [mut first, mut second] = [(); 2].map(|()| Client::within(&budget));
     first.connect();
     first.unwanted = "large";

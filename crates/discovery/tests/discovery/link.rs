@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use emcee_core::catalogue::Announcement;
-use emcee_discovery::Audience;
-use emcee_discovery::session::{Limits, Session};
-use emcee_discovery::shelf::Shelf;
-use emcee_discovery::subscription::{Event, Settings, Subscription};
+use emcee_discovery::PeerRef;
+use emcee_discovery::session::{DeltaServerStream, DeltaStreamLimits};
+use emcee_discovery::shelf::ResourceCache;
+use emcee_discovery::subscription::{AnnouncementEvent, DeltaClient, DeltaClientSettings};
 use emcee_discovery::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use prost::Message;
 
@@ -16,8 +16,8 @@ pub(crate) const REFUSED_PORT: u16 = 666;
 
 /// The client of one peer, and its stream while it is connected.
 pub(crate) struct Link {
-    audience: Audience,
-    pub(crate) client: Subscription,
+    audience: PeerRef,
+    pub(crate) client: DeltaClient,
     pub(crate) stream: Option<Stream>,
     pub(crate) now: Instant,
     /// Whether announcements with [`REJECTED_PORT`] are rejected.
@@ -29,7 +29,7 @@ pub(crate) struct Link {
 }
 
 pub(crate) struct Stream {
-    pub(crate) session: Session,
+    pub(crate) session: DeltaServerStream,
     requests: VecDeque<Vec<u8>>,
     responses: VecDeque<Vec<u8>>,
 }
@@ -46,8 +46,8 @@ impl Link {
     pub(crate) fn of(relationship: &str, peer: &str) -> Self {
         let now = Instant::now();
         Self {
-            audience: Audience::new(relationship, peer),
-            client: Subscription::new(Settings::default(), now),
+            audience: PeerRef::new(relationship, peer),
+            client: DeltaClient::new(DeltaClientSettings::default(), now),
             stream: None,
             now,
             is_strict: true,
@@ -58,21 +58,21 @@ impl Link {
 
     pub(crate) fn connect(&mut self) {
         self.cut();
-        let first = self.client.connected().encode_to_vec();
-        let session = Session::new(self.audience.clone(), Limits::default());
+        let first = self.client.start_stream().encode_to_vec();
+        let session = DeltaServerStream::new(self.audience.clone(), DeltaStreamLimits::default());
         self.stream = Some(Stream { session, requests: [first].into(), responses: VecDeque::new() });
     }
 
     pub(crate) fn cut(&mut self) {
         if self.stream.take().is_some() {
-            self.client.lost(self.now);
+            self.client.end_stream(self.now);
         }
     }
 
     /// Sends one response of the server, if it has one. An error ends the stream.
-    pub(crate) fn send(&mut self, offers: &Shelf) -> bool {
+    pub(crate) fn send(&mut self, offers: &ResourceCache) -> bool {
         let Some(stream) = &mut self.stream else { return false };
-        match stream.session.next(offers) {
+        match stream.session.next_response(offers) {
             Ok(None) => false,
             Ok(Some(response)) => {
                 stream.responses.push_back(response.encode_to_vec());
@@ -86,16 +86,16 @@ impl Link {
     }
 
     /// Delivers one request to the server. Returns whether there was one.
-    pub(crate) fn request_arrives(&mut self, offers: &Shelf) -> bool {
+    pub(crate) fn request_arrives(&mut self, offers: &ResourceCache) -> bool {
         let Some(stream) = &mut self.stream else { return false };
         let Some(bytes) = stream.requests.pop_front() else { return false };
         let request = DeltaDiscoveryRequest::decode(&*bytes).expect("an encoded message");
-        stream.session.receive(&request, offers).expect("a valid request");
+        stream.session.handle_request(&request, offers).expect("a valid request");
         true
     }
 
     /// Delivers one response to the client. Returns its events, or `None` if there was no response.
-    pub(crate) fn response_arrives(&mut self) -> Option<Vec<Event>> {
+    pub(crate) fn response_arrives(&mut self) -> Option<Vec<AnnouncementEvent>> {
         let stream = self.stream.as_mut()?;
         let bytes = stream.responses.pop_front()?;
         self.heard.extend(&bytes);
@@ -103,28 +103,29 @@ impl Link {
         self.resources += response.resources.len();
         let is_strict = self.is_strict;
         let judge = move |offer: &Announcement| judge(offer, is_strict);
-        let (events, answer) = self.client.receive(response, &judge, self.now).expect("a valid response");
+        let (events, answer) =
+            self.client.handle_response(response, &judge, self.now).expect("a valid response");
         stream.requests.push_back(answer.encode_to_vec());
         Some(events)
     }
 
     /// Changes which announcements the client accepts.
-    pub(crate) fn judge_again(&mut self, is_strict: bool) -> Vec<Event> {
+    pub(crate) fn judge_again(&mut self, is_strict: bool) -> Vec<AnnouncementEvent> {
         self.is_strict = is_strict;
-        let (events, again) = self.client.judge_again(&|offer| judge(offer, is_strict));
+        let (events, again) = self.client.revalidate(&|offer| judge(offer, is_strict));
         if let Some(stream) = self.stream.as_mut().filter(|_| !again.is_empty()) {
-            stream.requests.push_back(Subscription::again(&again).encode_to_vec());
+            stream.requests.push_back(DeltaClient::refetch_request(&again).encode_to_vec());
         }
         events
     }
 
-    pub(crate) fn wait(&mut self, time: Duration) -> Vec<Event> {
+    pub(crate) fn wait(&mut self, time: Duration) -> Vec<AnnouncementEvent> {
         self.now += time;
-        self.client.pass(self.now)
+        self.client.process_timers(self.now)
     }
 
     /// Delivers all messages until neither side has anything to send.
-    pub(crate) fn settle(&mut self, offers: &Shelf) -> Vec<Event> {
+    pub(crate) fn settle(&mut self, offers: &ResourceCache) -> Vec<AnnouncementEvent> {
         let mut events = Vec::new();
         loop {
             if self.stream.is_none() {
@@ -143,7 +144,7 @@ impl Link {
     }
 
     pub(crate) fn holds(&self) -> Vec<Announcement> {
-        self.client.offers().collect()
+        self.client.announcements().collect()
     }
 
     /// Returns whether the client has received these bytes in any message.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use emcee_core::catalogue::Announcement;
 use emcee_core::key::ObjectKey;
-use emcee_discovery::shelf::{Shelf, Visibility};
-use emcee_discovery::subscription::Event;
+use emcee_discovery::shelf::{PeerVisibility, ResourceCache};
+use emcee_discovery::subscription::AnnouncementEvent;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -78,9 +78,9 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 struct World {
-    cache: Shelf,
+    cache: ResourceCache,
     /// What is announced in each relationship, and to which peers.
-    offered: BTreeMap<(&'static str, ObjectKey), (Announcement, Visibility)>,
+    offered: BTreeMap<(&'static str, ObjectKey), (Announcement, PeerVisibility)>,
     links: Vec<Link>,
     /// All announcements that each peer could have accepted so far.
     accepted: Vec<Vec<Announcement>>,
@@ -90,7 +90,7 @@ impl World {
     fn new(removals: usize) -> Self {
         let links = PEERS.map(|(relationship, peer, _)| Link::of(relationship, peer));
         Self {
-            cache: Shelf::remembering(removals),
+            cache: ResourceCache::with_max_tombstones(removals),
             offered: BTreeMap::new(),
             links: links.into(),
             accepted: vec![Vec::new(); PEERS.len()],
@@ -108,7 +108,7 @@ impl World {
             }
             Step::Narrow(service, to) => {
                 let (relationship, name) = SERVICES[service];
-                let seen_by = [Visibility::All, peers(["m1"]), peers(["m2"])][to].clone();
+                let seen_by = [PeerVisibility::All, peers(["m1"]), peers(["m2"])][to].clone();
                 let now = self.offered.get(&(relationship, ObjectKey::new("default", name)));
                 if let Some(offer) = now.map(|(offer, _)| offer.clone()) {
                     self.offer(relationship, offer, seen_by);
@@ -131,10 +131,10 @@ impl World {
         }
     }
 
-    fn offer(&mut self, relationship: &'static str, offer: Announcement, seen_by: Visibility) {
-        let _ = self.cache.offer(relationship, &offer, &seen_by).expect("a valid announcement");
+    fn offer(&mut self, relationship: &'static str, offer: Announcement, seen_by: PeerVisibility) {
+        let _ = self.cache.announce(relationship, &offer, &seen_by).expect("a valid announcement");
         for (index, (its, peer, _)) in PEERS.iter().enumerate() {
-            if *its == relationship && seen_by.includes(peer) {
+            if *its == relationship && seen_by.includes_peer(peer) {
                 self.accepted[index].push(offer.clone());
             }
         }
@@ -142,7 +142,7 @@ impl World {
     }
 
     /// Delivers all messages, and waits until pending removals take effect.
-    fn come_to_rest(&mut self) -> Vec<Vec<Event>> {
+    fn come_to_rest(&mut self) -> Vec<Vec<AnnouncementEvent>> {
         let offers = &self.cache;
         let rest = |link: &mut Link| {
             link.settle(offers);
@@ -157,7 +157,7 @@ impl World {
         let visible = self
             .offered
             .iter()
-            .filter(|((its, _), (_, seen_by))| *its == relationship && seen_by.includes(peer));
+            .filter(|((its, _), (_, seen_by))| *its == relationship && seen_by.includes_peer(peer));
         visible.map(|((_, key), (offer, _))| (key.clone(), offer.clone())).collect()
     }
 
@@ -202,11 +202,11 @@ fn is_made_of(held: &Announcement, accepted: &[Announcement]) -> bool {
 }
 
 /// Returns the peers that may see a service of this name.
-fn usual(name: &str) -> Visibility {
+fn usual(name: &str) -> PeerVisibility {
     match name.split('-').nth(1) {
         Some("m1") => peers(["m1"]),
         Some("m2") => peers(["m2"]),
-        _ => Visibility::All,
+        _ => PeerVisibility::All,
     }
 }
 

@@ -1,9 +1,9 @@
 //! The server side of a stream.
 
-use emcee_discovery::Audience;
-use emcee_discovery::session::{Limits, Session, SessionError};
-use emcee_discovery::shelf::{Shelf, Visibility};
-use emcee_discovery::wire::{CHUNK, Code};
+use emcee_discovery::PeerRef;
+use emcee_discovery::session::{DeltaServerStream, DeltaStreamError, DeltaStreamLimits};
+use emcee_discovery::shelf::{PeerVisibility, ResourceCache};
+use emcee_discovery::wire::{Code, MAX_CHUNK_BYTES};
 use prost::Message;
 
 use crate::trace::{
@@ -24,7 +24,7 @@ fn a_wildcard_brings_all_and_then_changes() {
     put(&mut cache, &offer("details"));
     assert_eq!(client.hear(&cache), [says("2").offers([REVIEWS, "default/details/IPv4"])]);
     let touched = cache.withdraw("blue", &key("ratings"));
-    assert!(touched.contains(&Audience::new("blue", "m1")));
+    assert!(touched.includes_peer(&PeerRef::new("blue", "m1")));
     assert_eq!(client.hear(&cache), [says("3").removes([RATINGS])]);
 }
 
@@ -66,9 +66,9 @@ fn nothing_is_said_before_something_is_asked() {
 
 #[test]
 fn the_first_subscription_is_always_answered() {
-    let mut client = Stream::asking(&Shelf::default(), request().add(["*"]));
-    assert_eq!(client.hear(&Shelf::default()), [says("1")]);
-    assert_eq!(client.hear(&Shelf::default()), []);
+    let mut client = Stream::asking(&ResourceCache::default(), request().add(["*"]));
+    assert_eq!(client.hear(&ResourceCache::default()), [says("1")]);
+    assert_eq!(client.hear(&ResourceCache::default()), []);
 }
 
 #[test]
@@ -97,9 +97,9 @@ fn a_name_that_is_subscribed_to_again_is_answered_again() {
 #[test]
 fn what_is_not_there_unlisted_or_somebody_elses_is_removed_alike() {
     let mut cache = shelf(["reviews"]);
-    let _ = cache.offer("blue", &offer("secret"), &peers(["m3"])).unwrap();
-    let _ = cache.offer("blue", &offer("unlisted"), &peers([])).unwrap();
-    let _ = cache.offer("yellow", &offer("hidden"), &Visibility::All).unwrap();
+    let _ = cache.announce("blue", &offer("secret"), &peers(["m3"])).unwrap();
+    let _ = cache.announce("blue", &offer("unlisted"), &peers([])).unwrap();
+    let _ = cache.announce("yellow", &offer("hidden"), &PeerVisibility::All).unwrap();
     let mut client = Stream::of("blue", "m1");
     let names = ["absent", "hidden", "secret", "unlisted"].map(v4);
     let names = names.each_ref().map(String::as_str);
@@ -116,10 +116,10 @@ fn what_others_may_see_is_never_said() {
     let mut cache = shelf(["reviews"]);
     let mut client = Stream::asking(&cache, request().add(["*", "default/secret/IPv4"]));
     client.settle(&cache);
-    let touched = cache.offer("blue", &offer("secret"), &peers(["m3"])).unwrap();
-    let touched = touched.and(cache.offer("yellow", &offer("secret"), &Visibility::All).unwrap());
-    let touched = touched.and(cache.withdraw("yellow", &key("secret")));
-    assert!(!touched.is_empty() && !touched.contains(&Audience::new("blue", "m1")));
+    let touched = cache.announce("blue", &offer("secret"), &peers(["m3"])).unwrap();
+    let touched = touched.merge(cache.announce("yellow", &offer("secret"), &PeerVisibility::All).unwrap());
+    let touched = touched.merge(cache.withdraw("yellow", &key("secret")));
+    assert!(!touched.is_empty() && !touched.includes_peer(&PeerRef::new("blue", "m1")));
     assert_eq!(client.settle(&cache), []);
 }
 
@@ -336,12 +336,12 @@ fn who_may_see_an_offer_can_change() {
     m2.ask(&cache, request().add(["*"]));
     m1.settle(&cache);
     m2.settle(&cache);
-    let touched = cache.offer("blue", &offer("reviews"), &peers(["m1"])).unwrap();
-    assert!(touched.contains(&Audience::new("blue", "m2")));
+    let touched = cache.announce("blue", &offer("reviews"), &peers(["m1"])).unwrap();
+    assert!(touched.includes_peer(&PeerRef::new("blue", "m2")));
     assert_eq!(m1.settle(&cache), [says("2").offers([REVIEWS])]);
     assert_eq!(m2.settle(&cache), [says("2").removes([REVIEWS])]);
-    let touched = cache.offer("blue", &at("reviews", &[]), &peers(["m1"])).unwrap();
-    assert!(!touched.contains(&Audience::new("blue", "m2")));
+    let touched = cache.announce("blue", &at("reviews", &[]), &peers(["m1"])).unwrap();
+    assert!(!touched.includes_peer(&PeerRef::new("blue", "m2")));
     assert_eq!(m1.settle(&cache), [says("3").offers([REVIEWS])]);
     assert_eq!(m2.settle(&cache), []);
     put(&mut cache, &offer("reviews"));
@@ -351,23 +351,23 @@ fn who_may_see_an_offer_can_change() {
 
 #[test]
 fn responses_are_cut_and_a_service_is_in_one_of_them() {
-    let mut cache = Shelf::default();
+    let mut cache = ResourceCache::default();
     for n in 0..1_500 {
         put(
             &mut cache,
             &at(&format!("service-{n}"), &["203.0.113.7:80", "203.0.113.7:81", "[2001:db8::7]:80"]),
         );
     }
-    let mut session = Session::new(Audience::new("blue", "m1"), Limits::default());
-    session.receive(&request().add(["*"]).0, &cache).unwrap();
+    let mut session = DeltaServerStream::new(PeerRef::new("blue", "m1"), DeltaStreamLimits::default());
+    session.handle_request(&request().add(["*"]).0, &cache).unwrap();
     let mut whole = 0;
     let mut responses = 0;
-    while let Some(response) = session.next(&cache).unwrap() {
-        assert!(response.encoded_len() <= CHUNK + 1_000);
+    while let Some(response) = session.next_response(&cache).unwrap() {
+        assert!(response.encoded_len() <= MAX_CHUNK_BYTES + 1_000);
         assert_eq!(response.resources.len() % 3, 0);
         whole += response.resources.len();
         responses += 1;
-        session.receive(&ack(&response.nonce).0, &cache).unwrap();
+        session.handle_request(&ack(&response.nonce).0, &cache).unwrap();
     }
     assert_eq!(whole, 4_500);
     assert!(responses > 2);
@@ -379,15 +379,15 @@ fn removals_are_cut_too() {
         (0..9_000).map(|n| (format!("default/{n}{}/IPv4", "x".repeat(58)), "v".to_owned())).collect();
     let mut first = request().add(["*"]);
     first.0.initial_resource_versions = held.into_iter().collect();
-    let cache = Shelf::default();
-    let mut session = Session::new(Audience::new("blue", "m1"), Limits::default());
-    session.receive(&first.0, &cache).unwrap();
+    let cache = ResourceCache::default();
+    let mut session = DeltaServerStream::new(PeerRef::new("blue", "m1"), DeltaStreamLimits::default());
+    session.handle_request(&first.0, &cache).unwrap();
     let (mut removed, mut responses) = (0, 0);
-    while let Some(response) = session.next(&cache).unwrap() {
-        assert!(response.encoded_len() <= CHUNK);
+    while let Some(response) = session.next_response(&cache).unwrap() {
+        assert!(response.encoded_len() <= MAX_CHUNK_BYTES);
         removed += response.removed_resources.len();
         responses += 1;
-        session.receive(&ack(&response.nonce).0, &cache).unwrap();
+        session.handle_request(&ack(&response.nonce).0, &cache).unwrap();
     }
     assert_eq!(removed, 9_000);
     assert!(responses > 1);
@@ -395,58 +395,65 @@ fn removals_are_cut_too() {
 
 #[test]
 fn another_type_ends_the_stream() {
-    let cache = Shelf::default();
+    let cache = ResourceCache::default();
     for type_url in ["", "type.googleapis.com/envoy.config.cluster.v3.Cluster"] {
         let mut other = request().add(["*"]);
         other.0.type_url = type_url.into();
         let error = Stream::of("blue", "m1").refused(&cache, other);
-        assert_eq!(error.code(), Code::InvalidArgument);
+        assert_eq!(error.status_code(), Code::InvalidArgument);
         assert!(error.to_string().contains("k8s.io.api.discovery.v1.EndpointSlice"), "{error}");
     }
 }
 
 #[test]
 fn what_a_peer_can_have_remembered_is_bounded() {
-    let cache = Shelf::default();
-    let audience = || Audience::new("blue", "m1");
-    let limits = Limits { names: 2, held: 2 };
-    let mut session = Session::new(audience(), limits);
-    session.receive(&request().add(["*", "a", "b", "a"]).0, &cache).unwrap();
-    let error = session.receive(&request().add(["c"]).0, &cache).unwrap_err();
-    assert_eq!((error.code(), error), (Code::ResourceExhausted, SessionError::Names(2)));
+    let cache = ResourceCache::default();
+    let audience = || PeerRef::new("blue", "m1");
+    let limits = DeltaStreamLimits { max_names: 2, max_initial_versions: 2 };
+    let mut session = DeltaServerStream::new(audience(), limits);
+    session.handle_request(&request().add(["*", "a", "b", "a"]).0, &cache).unwrap();
+    let error = session.handle_request(&request().add(["c"]).0, &cache).unwrap_err();
+    assert_eq!((error.status_code(), error), (Code::ResourceExhausted, DeltaStreamError::TooManyNames(2)));
 
-    let mut session = Session::new(audience(), limits);
-    let error = session.receive(&request().holding([("a", ""), ("b", ""), ("c", "")]).0, &cache).unwrap_err();
-    assert_eq!(error, SessionError::Held { count: 3, limit: 2 });
+    let mut session = DeltaServerStream::new(audience(), limits);
+    let error =
+        session.handle_request(&request().holding([("a", ""), ("b", ""), ("c", "")]).0, &cache).unwrap_err();
+    assert_eq!(error, DeltaStreamError::TooManyInitialVersions { count: 3, limit: 2 });
 
     let error = Stream::of("blue", "m1").refused(&cache, request().add([&"x".repeat(201)]));
-    assert_eq!(error, SessionError::Name(201));
+    assert_eq!(error, DeltaStreamError::NameTooLong(201));
 }
 
 #[test]
 fn unsubscribing_does_not_make_a_session_grow() {
-    let cache = Shelf::default();
-    let mut session = Session::new(Audience::new("blue", "m1"), Limits { names: 10, held: 10 });
-    session.receive(&request().add(["*"]).0, &cache).unwrap();
+    let cache = ResourceCache::default();
+    let mut session = DeltaServerStream::new(
+        PeerRef::new("blue", "m1"),
+        DeltaStreamLimits { max_names: 10, max_initial_versions: 10 },
+    );
+    session.handle_request(&request().add(["*"]).0, &cache).unwrap();
     let mut result = Ok(());
     for n in 0..20 {
         let name = format!("name-{n}");
-        result = session.receive(&request().add([&name]).drop([&name]).0, &cache);
+        result = session.handle_request(&request().add([&name]).drop([&name]).0, &cache);
     }
-    assert_eq!(result, Err(SessionError::Names(10)));
+    assert_eq!(result, Err(DeltaStreamError::TooManyNames(10)));
 }
 
 #[test]
 fn who_holds_more_than_usual_because_there_was_more_may_come_back() {
     let cache = shelf(["a", "b"]);
-    let mut session = Session::new(Audience::new("blue", "m1"), Limits { names: 1, held: 1 });
+    let mut session = DeltaServerStream::new(
+        PeerRef::new("blue", "m1"),
+        DeltaStreamLimits { max_names: 1, max_initial_versions: 1 },
+    );
     let held = [(&*v4("a"), "x"), (&v4("b"), "x"), (&v4("c"), "x"), (&v4("d"), "x")];
-    session.receive(&request().add(["*"]).holding(held).0, &cache).unwrap();
+    session.handle_request(&request().add(["*"]).holding(held).0, &cache).unwrap();
 }
 
 #[test]
 fn who_slept_through_too_many_removals_begins_again() {
-    let mut cache = Shelf::remembering(2);
+    let mut cache = ResourceCache::with_max_tombstones(2);
     let all = ["a", "b", "c", "d"];
     for name in all {
         put(&mut cache, &offer(name));
@@ -461,22 +468,22 @@ fn who_slept_through_too_many_removals_begins_again() {
         put(&mut cache, &offer(name));
         let _ = cache.withdraw("blue", &key(name));
     }
-    let error = client.session.next(&cache).unwrap_err();
-    assert_eq!((error.code(), error), (Code::Aborted, SessionError::Behind));
+    let error = client.session.next_response(&cache).unwrap_err();
+    assert_eq!((error.status_code(), error), (Code::Aborted, DeltaStreamError::TooFarBehind));
     let mut fresh = Stream::asking(&cache, request().add(["*"]));
     assert_eq!(fresh.settle(&cache), [says("1").offers([&v4("c"), &v4("d")])]);
 }
 
 #[test]
 fn what_others_see_removed_puts_nobody_behind() {
-    let mut cache = Shelf::remembering(2);
+    let mut cache = ResourceCache::with_max_tombstones(2);
     put(&mut cache, &offer("reviews"));
     let mut client = Stream::asking(&cache, request().add(["*"]));
     client.settle(&cache);
-    for (relationship, seen_by) in [("blue", peers(["m2"])), ("yellow", Visibility::All)] {
+    for (relationship, seen_by) in [("blue", peers(["m2"])), ("yellow", PeerVisibility::All)] {
         for n in 0..10 {
             let other = offer(&format!("other-{n}"));
-            let _ = cache.offer(relationship, &other, &seen_by).unwrap();
+            let _ = cache.announce(relationship, &other, &seen_by).unwrap();
             let _ = cache.withdraw(relationship, &other.key);
         }
     }

@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use emcee_core::catalogue::Announcement;
-use emcee_discovery::slice::{discovery_announcement_key, encode};
-use emcee_discovery::subscription::{Budget, Event, Settings, Subscription, SubscriptionError};
-use emcee_discovery::tls::server_name;
-use emcee_discovery::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
+use emcee_discovery::slice::{discovery_announcement_key, encode_announcement};
+use emcee_discovery::subscription::{
+    AnnouncementBudget, AnnouncementEvent, DeltaClient, DeltaClientError, DeltaClientSettings,
+};
+use emcee_discovery::tls::discovery_server_name;
+use emcee_discovery::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, XdsResource};
 use prost::Message;
 
 use crate::trace::{Asks, Response as _, ack, at, key, nack, offer, request, response, v4, version};
@@ -17,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// A client and its clock.
 pub(crate) struct Client {
-    pub(crate) subscription: Subscription,
+    pub(crate) subscription: DeltaClient,
     now: Instant,
     /// Name of the service whose announcements the client rejects.
     pub(crate) unwanted: &'static str,
@@ -25,17 +27,18 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new() -> Self {
-        Self::with(Settings::default())
+        Self::with(DeltaClientSettings::default())
     }
 
-    pub(crate) fn with(settings: Settings) -> Self {
+    pub(crate) fn with(settings: DeltaClientSettings) -> Self {
         let now = Instant::now();
-        Self { subscription: Subscription::new(settings, now), now, unwanted: "none" }
+        Self { subscription: DeltaClient::new(settings, now), now, unwanted: "none" }
     }
 
-    pub(crate) fn within(budget: &Budget) -> Self {
+    pub(crate) fn within(budget: &AnnouncementBudget) -> Self {
         let now = Instant::now();
-        let subscription = Subscription::within(Settings::default(), budget.share(), now);
+        let subscription =
+            DeltaClient::with_budget_share(DeltaClientSettings::default(), budget.add_share(), now);
         Self { subscription, now, unwanted: "none" }
     }
 
@@ -51,41 +54,43 @@ impl Client {
 
     pub(crate) fn connect(&mut self) -> Asks {
         self.now += SECOND;
-        Asks(self.subscription.connected())
+        Asks(self.subscription.start_stream())
     }
 
     pub(crate) fn lose(&mut self) {
         self.now += SECOND;
-        self.subscription.lost(self.now);
+        self.subscription.end_stream(self.now);
     }
 
     /// Delivers a response. Returns the events and the client's answer.
-    pub(crate) fn answers(&mut self, response: DeltaDiscoveryResponse) -> (Vec<Event>, Asks) {
+    pub(crate) fn answers(&mut self, response: DeltaDiscoveryResponse) -> (Vec<AnnouncementEvent>, Asks) {
         let unwanted = key(self.unwanted);
         let judge = move |offer: &Announcement| {
             if offer.key == unwanted { Err("not wanted".to_owned()) } else { Ok(()) }
         };
         self.now += SECOND;
-        let (events, answer) =
-            self.subscription.receive(response, &judge, self.now).expect("a response of the right type");
+        let (events, answer) = self
+            .subscription
+            .handle_response(response, &judge, self.now)
+            .expect("a response of the right type");
         (events, Asks(answer))
     }
 
     #[track_caller]
-    pub(crate) fn hears(&mut self, response: DeltaDiscoveryResponse) -> Vec<Event> {
+    pub(crate) fn hears(&mut self, response: DeltaDiscoveryResponse) -> Vec<AnnouncementEvent> {
         let nonce = response.nonce.clone();
         let (events, answer) = self.answers(response);
         assert_eq!(answer, ack(&nonce));
         events
     }
 
-    pub(crate) fn wait(&mut self, time: Duration) -> Vec<Event> {
+    pub(crate) fn wait(&mut self, time: Duration) -> Vec<AnnouncementEvent> {
         self.now += time;
-        self.subscription.pass(self.now)
+        self.subscription.process_timers(self.now)
     }
 
     pub(crate) fn holds(&self) -> Vec<Announcement> {
-        self.subscription.offers().collect()
+        self.subscription.announcements().collect()
     }
 }
 
@@ -103,7 +108,10 @@ fn a_first_stream_asks_for_all_and_is_acknowledged() {
     assert_eq!(first.0.node.unwrap().user_agent_name, "emcee");
     assert_eq!(Asks(DeltaDiscoveryRequest { node: None, ..first.0 }), request().add(["*"]));
     let events = client.hears(response("7").offering(&[offer("ratings"), offer("reviews")]));
-    assert_eq!(events, [Event::Offered(offer("ratings")), Event::Offered(offer("reviews"))]);
+    assert_eq!(
+        events,
+        [AnnouncementEvent::Announced(offer("ratings")), AnnouncementEvent::Announced(offer("reviews"))]
+    );
     assert_eq!(client.holds(), [offer("ratings"), offer("reviews")]);
 }
 
@@ -115,7 +123,7 @@ fn what_is_offered_again_is_an_event_only_if_it_differs() {
     assert_eq!(client.hears(response("2").offering(&[offer("reviews")])), []);
     let changed = at("reviews", &[]);
     let events = client.hears(response("3").offering(std::slice::from_ref(&changed)));
-    assert_eq!(events, [Event::Offered(changed)]);
+    assert_eq!(events, [AnnouncementEvent::Announced(changed)]);
 }
 
 #[test]
@@ -127,7 +135,7 @@ fn only_removed_resources_removes() {
     assert_eq!(client.hears(response("3")), []);
     assert_eq!(client.holds().len(), 3);
     let events = client.hears(response("4").removing([REVIEWS, "default/never/IPv4", "nonsense"]));
-    assert_eq!(events, [Event::Withdrawn(key("reviews"))]);
+    assert_eq!(events, [AnnouncementEvent::Withdrawn(key("reviews"))]);
 }
 
 #[test]
@@ -136,17 +144,20 @@ fn one_that_is_refused_spoils_no_other() {
     client.connect();
     let mut mixed = response("1").offering(&[offer("details"), offer("ratings"), offer("reviews")]);
     mixed.resources.push(vec![0xff].into());
-    let mut nameless = Resource::decode(mixed.resources[2].clone()).unwrap();
+    let mut nameless = XdsResource::decode(mixed.resources[2].clone()).unwrap();
     nameless.name = "kube-system".into();
     mixed.resources.push(nameless.encode_to_vec().into());
     let (events, answer) = client.answers(mixed);
-    assert_eq!(events, [Event::Offered(offer("details")), Event::Offered(offer("reviews"))]);
+    assert_eq!(
+        events,
+        [AnnouncementEvent::Announced(offer("details")), AnnouncementEvent::Announced(offer("reviews"))]
+    );
     let reason = r#"name: "kube-system" is not allowed (<namespace>/<service>/<IPv4, IPv6 or FQDN>, or that with -<port>)"#;
     let malformed = "it is not a protobuf message of that type";
     let expected =
         [("default/ratings/IPv4", "not wanted"), ("kube-system", reason), ("resources[3]", malformed)];
     assert_eq!(refused(&answer), expected.map(|(name, reason)| (name.to_owned(), reason.to_owned())));
-    assert_eq!(client.subscription.refusals().collect::<Vec<_>>(), expected);
+    assert_eq!(client.subscription.rejected_resources().collect::<Vec<_>>(), expected);
     assert_eq!(answer.0.error_detail.unwrap().message, "3 of 5 resources rejected, the others are accepted");
 }
 
@@ -179,12 +190,12 @@ fn a_refusal_is_over_when_it_is_accepted_or_removed() {
     client.answers(response("1").offering(&[offer("reviews")]));
     client.unwanted = "none";
     client.hears(response("2").offering(&[offer("reviews")]));
-    assert_eq!(client.subscription.refusals().count(), 0);
+    assert_eq!(client.subscription.rejected_resources().count(), 0);
     client.unwanted = "ratings";
     client.answers(response("3").offering(&[offer("ratings")]));
-    assert_eq!(client.subscription.refusals().count(), 1);
+    assert_eq!(client.subscription.rejected_resources().count(), 1);
     client.hears(response("4").removing([&*v4("ratings")]));
-    assert_eq!(client.subscription.refusals().count(), 0);
+    assert_eq!(client.subscription.rejected_resources().count(), 0);
 }
 
 #[test]
@@ -194,12 +205,12 @@ fn the_slices_of_a_service_make_one_offer() {
     client.connect();
     assert_eq!(
         client.hears(response("1").offering(std::slice::from_ref(&whole))),
-        [Event::Offered(whole.clone())]
+        [AnnouncementEvent::Announced(whole.clone())]
     );
     let events = client.hears(response("2").removing(["default/reviews/IPv6", "default/reviews/IPv4-81"]));
-    assert_eq!(events, [Event::Offered(at("reviews", &["203.0.113.7:80", "a.example:80"]))]);
+    assert_eq!(events, [AnnouncementEvent::Announced(at("reviews", &["203.0.113.7:80", "a.example:80"]))]);
     let events = client.hears(response("3").removing([REVIEWS, "default/reviews/FQDN"]));
-    assert_eq!(events, [Event::Withdrawn(key("reviews"))]);
+    assert_eq!(events, [AnnouncementEvent::Withdrawn(key("reviews"))]);
 }
 
 #[test]
@@ -209,9 +220,12 @@ fn of_slices_that_disagree_the_later_is_refused() {
     let mut client = Client::new();
     client.connect();
     let mut mixed = response("1");
-    mixed.resources = vec![encode(&both).unwrap()[0].bytes.clone(), encode(&other).unwrap()[1].bytes.clone()];
+    mixed.resources = vec![
+        encode_announcement(&both).unwrap()[0].bytes.clone(),
+        encode_announcement(&other).unwrap()[1].bytes.clone(),
+    ];
     let (events, answer) = client.answers(mixed);
-    assert_eq!(events, [Event::Offered(at("reviews", &["203.0.113.7:80"]))]);
+    assert_eq!(events, [AnnouncementEvent::Announced(at("reviews", &["203.0.113.7:80"]))]);
     assert_eq!(refused(&answer)[0].0, "default/reviews/IPv6");
 }
 
@@ -222,14 +236,14 @@ fn what_a_newer_response_says_of_a_service_outdates_its_other_slices() {
     let mut client = Client::new();
     client.connect();
     client.hears(response("1").offering(&[both]));
-    let slices = encode(&other).unwrap();
+    let slices = encode_announcement(&other).unwrap();
     for (nonce, slice, offered) in [
         ("2", &slices[0], Announcement { port: 81, ..at("reviews", &["203.0.113.7:80"]) }),
         ("3", &slices[1], other.clone()),
     ] {
         let mut half = response(nonce);
         half.resources = vec![slice.bytes.clone()];
-        assert_eq!(client.hears(half), [Event::Offered(offered)]);
+        assert_eq!(client.hears(half), [AnnouncementEvent::Announced(offered)]);
     }
 }
 
@@ -239,7 +253,7 @@ fn a_name_that_is_there_twice_is_taken_once() {
     client.connect();
     let twice = response("1").offering(&[offer("reviews"), at("reviews", &[])]);
     let (events, answer) = client.answers(twice);
-    assert_eq!(events, [Event::Offered(offer("reviews"))]);
+    assert_eq!(events, [AnnouncementEvent::Announced(offer("reviews"))]);
     assert_eq!(refused(&answer), [(REVIEWS.to_owned(), "it is in the response twice".to_owned())]);
 }
 
@@ -247,19 +261,19 @@ fn a_name_that_is_there_twice_is_taken_once() {
 fn a_removal_in_the_first_exchange_has_to_stand() {
     let mut client = Client::back_with(&[offer("ratings"), offer("reviews")]);
     assert_eq!(client.hears(response("1").removing([REVIEWS])), []);
-    assert_eq!(client.subscription.deadline(), Some(client.now + GRACE));
+    assert_eq!(client.subscription.next_deadline(), Some(client.now + GRACE));
     assert_eq!(client.wait(29 * SECOND), []);
-    assert_eq!(client.wait(SECOND), [Event::Withdrawn(key("reviews"))]);
-    assert_eq!((client.holds(), client.subscription.deadline()), (vec![offer("ratings")], None));
+    assert_eq!(client.wait(SECOND), [AnnouncementEvent::Withdrawn(key("reviews"))]);
+    assert_eq!((client.holds(), client.subscription.next_deadline()), (vec![offer("ratings")], None));
 }
 
 #[test]
 fn it_counts_from_when_it_was_said_first() {
     let mut client = Client::back_with(&[offer("reviews")]);
     client.hears(response("1").removing([REVIEWS]));
-    let deadline = client.subscription.deadline();
+    let deadline = client.subscription.next_deadline();
     client.hears(response("2").removing([REVIEWS]));
-    assert_eq!(client.subscription.deadline(), deadline);
+    assert_eq!(client.subscription.next_deadline(), deadline);
 }
 
 #[test]
@@ -267,7 +281,7 @@ fn it_is_void_if_the_resource_is_offered_after_all() {
     let mut client = Client::back_with(&[offer("reviews")]);
     client.hears(response("1").removing([REVIEWS]));
     assert_eq!(client.hears(response("2").offering(&[offer("reviews")])), []);
-    assert_eq!((client.subscription.deadline(), client.wait(2 * GRACE)), (None, vec![]));
+    assert_eq!((client.subscription.next_deadline(), client.wait(2 * GRACE)), (None, vec![]));
     assert_eq!(client.holds(), [offer("reviews")]);
 }
 
@@ -276,11 +290,11 @@ fn it_is_void_if_the_stream_ends() {
     let mut client = Client::back_with(&[offer("reviews")]);
     client.hears(response("1").removing([REVIEWS]));
     client.lose();
-    assert_eq!((client.subscription.deadline(), client.wait(2 * GRACE)), (None, vec![]));
+    assert_eq!((client.subscription.next_deadline(), client.wait(2 * GRACE)), (None, vec![]));
     let again = client.connect();
     assert_eq!(again.0.initial_resource_versions.len(), 1);
     assert_eq!(client.hears(response("1").removing([REVIEWS])), []);
-    assert_eq!(client.subscription.deadline(), Some(client.now + GRACE));
+    assert_eq!(client.subscription.next_deadline(), Some(client.now + GRACE));
 }
 
 #[test]
@@ -288,7 +302,10 @@ fn what_this_stream_has_offered_is_removed_at_once() {
     let mut client = Client::back_with(&[offer("reviews")]);
     client.hears(response("1").offering(&[at("reviews", &[]), offer("ratings")]));
     let events = client.hears(response("2").removing([REVIEWS, &*v4("ratings")]));
-    assert_eq!(events, [Event::Withdrawn(key("ratings")), Event::Withdrawn(key("reviews"))]);
+    assert_eq!(
+        events,
+        [AnnouncementEvent::Withdrawn(key("ratings")), AnnouncementEvent::Withdrawn(key("reviews"))]
+    );
 }
 
 #[test]
@@ -296,7 +313,10 @@ fn after_the_first_exchange_a_removal_counts_at_once() {
     let mut client = Client::back_with(&[offer("reviews")]);
     client.hears(response("1"));
     client.wait(GRACE);
-    assert_eq!(client.hears(response("2").removing([REVIEWS])), [Event::Withdrawn(key("reviews"))]);
+    assert_eq!(
+        client.hears(response("2").removing([REVIEWS])),
+        [AnnouncementEvent::Withdrawn(key("reviews"))]
+    );
 }
 
 #[test]
@@ -310,23 +330,23 @@ fn a_server_that_is_slow_to_answer_is_in_its_first_exchange() {
 #[test]
 fn a_lost_peer_keeps_its_offers() {
     let mut client = Client::new();
-    assert!(client.subscription.lost_since().is_some(), "the peer has not answered yet");
+    assert!(client.subscription.unreachable_since().is_some(), "the peer has not answered yet");
     client.connect();
     client.hears(response("1").offering(&[offer("reviews")]));
-    assert_eq!(client.subscription.lost_since(), None);
+    assert_eq!(client.subscription.unreachable_since(), None);
     client.lose();
     let since = client.now;
     assert_eq!(client.wait(1_000_000 * SECOND), []);
     client.lose();
     client.connect();
-    assert_eq!(client.subscription.lost_since(), Some(since), "a connection attempt is not an answer");
+    assert_eq!(client.subscription.unreachable_since(), Some(since), "a connection attempt is not an answer");
     assert_eq!(client.holds(), [offer("reviews")]);
     client.hears(response("1"));
-    assert_eq!(client.subscription.lost_since(), None);
+    assert_eq!(client.subscription.unreachable_since(), None);
 }
 
 pub(crate) fn expiring() -> Client {
-    Client::with(Settings { expire_after: Some(600 * SECOND), ..Settings::default() })
+    Client::with(DeltaClientSettings { expire_after: Some(600 * SECOND), ..DeltaClientSettings::default() })
 }
 
 #[test]
@@ -334,14 +354,17 @@ fn a_lost_peers_offers_can_expire() {
     let mut client = expiring();
     client.connect();
     client.hears(response("1").offering(&[offer("reviews")]));
-    assert_eq!(client.subscription.deadline(), None);
+    assert_eq!(client.subscription.next_deadline(), None);
     client.lose();
-    assert_eq!(client.subscription.deadline(), Some(client.now + 600 * SECOND));
+    assert_eq!(client.subscription.next_deadline(), Some(client.now + 600 * SECOND));
     assert_eq!(client.wait(599 * SECOND), []);
-    assert_eq!(client.wait(SECOND), [Event::Expired(key("reviews"))]);
-    assert_eq!((client.holds(), client.subscription.deadline()), (vec![], None));
+    assert_eq!(client.wait(SECOND), [AnnouncementEvent::Expired(key("reviews"))]);
+    assert_eq!((client.holds(), client.subscription.next_deadline()), (vec![], None));
     assert!(client.connect().0.initial_resource_versions.is_empty());
-    assert_eq!(client.hears(response("1").offering(&[offer("reviews")])), [Event::Offered(offer("reviews"))]);
+    assert_eq!(
+        client.hears(response("1").offering(&[offer("reviews")])),
+        [AnnouncementEvent::Announced(offer("reviews"))]
+    );
 }
 
 #[test]
@@ -351,10 +374,10 @@ fn a_stream_on_which_nothing_is_said_keeps_nothing_alive() {
     client.hears(response("1").offering(&[offer("reviews")]));
     client.lose();
     client.connect();
-    assert_eq!(client.wait(600 * SECOND), [Event::Expired(key("reviews"))]);
+    assert_eq!(client.wait(600 * SECOND), [AnnouncementEvent::Expired(key("reviews"))]);
     // The server would send only differences to the expired resources.
-    let result = client.subscription.receive(response("1"), &|_| Ok(()), client.now);
-    assert_eq!(result, Err(SubscriptionError::Expired));
+    let result = client.subscription.handle_response(response("1"), &|_| Ok(()), client.now);
+    assert_eq!(result, Err(DeltaClientError::Expired));
     client.lose();
     client.connect();
     client.hears(response("1").offering(&[offer("reviews")]));
@@ -363,29 +386,35 @@ fn a_stream_on_which_nothing_is_said_keeps_nothing_alive() {
 
 #[test]
 fn an_expiry_beyond_the_clock_is_never() {
-    let mut client = Client::with(Settings { expire_after: Some(Duration::MAX), ..Settings::default() });
-    assert!(client.subscription.seed(&offer("reviews")));
-    assert_eq!((client.subscription.deadline(), client.wait(SECOND)), (None, vec![]));
+    let mut client = Client::with(DeltaClientSettings {
+        expire_after: Some(Duration::MAX),
+        ..DeltaClientSettings::default()
+    });
+    assert!(client.subscription.restore_announcement(&offer("reviews")));
+    assert_eq!((client.subscription.next_deadline(), client.wait(SECOND)), (None, vec![]));
 }
 
 #[test]
 fn what_is_known_from_an_earlier_life_is_held_and_told() {
     let mut client = expiring();
     let partly = Announcement { trust_domain: String::new(), ..offer("ratings") };
-    assert!(client.subscription.seed(&at("reviews", &["203.0.113.9:1"])));
-    assert!(client.subscription.seed(&offer("reviews")));
-    assert!(client.subscription.seed(&partly));
+    assert!(client.subscription.restore_announcement(&at("reviews", &["203.0.113.9:1"])));
+    assert!(client.subscription.restore_announcement(&offer("reviews")));
+    assert!(client.subscription.restore_announcement(&partly));
     assert_eq!(client.holds(), [partly, offer("reviews")]);
-    assert!(client.subscription.deadline().is_some(), "the peer is unreachable until it answers");
+    assert!(client.subscription.next_deadline().is_some(), "the peer is unreachable until it answers");
     let versions = client.connect().0.initial_resource_versions;
     let expected = [(v4("ratings"), String::new()), (REVIEWS.to_owned(), version(&offer("reviews")))];
     assert_eq!(versions, expected.into());
-    assert_eq!(client.hears(response("1").offering(&[offer("ratings")])), [Event::Offered(offer("ratings"))]);
+    assert_eq!(
+        client.hears(response("1").offering(&[offer("ratings")])),
+        [AnnouncementEvent::Announced(offer("ratings"))]
+    );
 }
 
 #[test]
 fn a_peer_has_a_quota_of_resources() {
-    let mut client = Client::with(Settings { max_resources: 2, ..Settings::default() });
+    let mut client = Client::with(DeltaClientSettings { max_resources: 2, ..DeltaClientSettings::default() });
     client.connect();
     let (events, answer) = client.answers(response("1").offering(&["a", "b", "c"].map(offer)));
     assert_eq!(events.len(), 2);
@@ -404,8 +433,9 @@ fn a_peer_has_a_quota_of_resources() {
 
 #[test]
 fn a_peer_has_a_quota_of_bytes() {
-    let size = encode(&offer("a")).unwrap()[0].bytes.len();
-    let mut client = Client::with(Settings { max_bytes: 2 * size, ..Settings::default() });
+    let size = encode_announcement(&offer("a")).unwrap()[0].bytes.len();
+    let mut client =
+        Client::with(DeltaClientSettings { max_bytes: 2 * size, ..DeltaClientSettings::default() });
     client.connect();
     let (events, answer) = client.answers(response("1").offering(&["a", "b", "c"].map(offer)));
     assert_eq!((events.len(), refused(&answer)[0].0.clone()), (2, v4("c")));
@@ -436,26 +466,29 @@ fn more_endpoints_than_a_service_may_have_do_not_come_in_several_slices() {
 fn where_the_peer_itself_can_be_reached_is_no_offer() {
     let own = |endpoints: &[&str]| Announcement {
         key: discovery_announcement_key(),
-        server_name: server_name("blue"),
+        server_name: discovery_server_name("blue"),
         ..at("discovery", endpoints)
     };
     let reached = own(&["203.0.113.7:15443"]);
     let mut client = expiring();
     client.connect();
     let events = client.hears(response("1").offering(std::slice::from_ref(&reached)));
-    assert_eq!(events, [Event::Addresses(reached.endpoints.clone())]);
-    assert_eq!((client.holds(), client.subscription.addresses()), (vec![], reached.endpoints.clone()));
+    assert_eq!(events, [AnnouncementEvent::Addresses(reached.endpoints.clone())]);
+    assert_eq!(
+        (client.holds(), client.subscription.discovery_addresses()),
+        (vec![], reached.endpoints.clone())
+    );
     client.lose();
     assert_eq!(
         client.wait(1_000 * SECOND),
         [],
         "addresses of an unreachable peer are kept, so that it can be reached again"
     );
-    assert_eq!(client.subscription.addresses(), reached.endpoints);
+    assert_eq!(client.subscription.discovery_addresses(), reached.endpoints);
     client.connect();
     client.hears(response("1").offering(&[own(&[])]));
     let events = client.hears(response("2").removing(["_emcee/discovery/IPv4"]));
-    assert_eq!(events, [Event::Addresses(vec![])]);
+    assert_eq!(events, [AnnouncementEvent::Addresses(vec![])]);
 }
 
 #[test]
@@ -465,9 +498,9 @@ fn what_is_acceptable_can_change() {
     client.hears(response("1").offering(&[offer("ratings"), offer("reviews")]));
     let judge =
         |offer: &Announcement| if offer.key == key("ratings") { Err("no more".to_owned()) } else { Ok(()) };
-    let (events, again) = client.subscription.judge_again(&judge);
-    assert_eq!((events, again), (vec![Event::Withdrawn(key("ratings"))], [v4("ratings")].into()));
-    assert_eq!(client.subscription.refusals().collect::<Vec<_>>(), [(&*v4("ratings"), "no more")]);
+    let (events, again) = client.subscription.revalidate(&judge);
+    assert_eq!((events, again), (vec![AnnouncementEvent::Withdrawn(key("ratings"))], [v4("ratings")].into()));
+    assert_eq!(client.subscription.rejected_resources().collect::<Vec<_>>(), [(&*v4("ratings"), "no more")]);
     client.lose();
     let again = client.connect();
     assert_eq!(again.0.initial_resource_versions.keys().collect::<Vec<_>>(), [REVIEWS]);
@@ -479,7 +512,7 @@ fn another_type_ends_the_stream() {
     client.connect();
     let mut other = response("1").offering(&[offer("reviews")]);
     other.type_url = "x".repeat(1_000);
-    let error = client.subscription.receive(other, &|_| Ok(()), client.now).unwrap_err();
+    let error = client.subscription.handle_response(other, &|_| Ok(()), client.now).unwrap_err();
     assert!(error.to_string().len() < 400, "{error}");
     assert_eq!(client.holds(), []);
 }

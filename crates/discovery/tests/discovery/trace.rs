@@ -11,13 +11,13 @@ use emcee_core::catalogue::Announcement;
 use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::protocol::Protocol;
-use emcee_discovery::Audience;
-use emcee_discovery::session::{Limits, Session, SessionError};
-use emcee_discovery::shelf::{Shelf, Visibility};
-use emcee_discovery::slice::encode;
+use emcee_discovery::PeerRef;
+use emcee_discovery::session::{DeltaServerStream, DeltaStreamError, DeltaStreamLimits};
+use emcee_discovery::shelf::{PeerVisibility, ResourceCache};
+use emcee_discovery::slice::encode_announcement;
 use emcee_discovery::wire::{
     Any, BAD_REQUEST, BadRequest, Code, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE,
-    FieldViolation, Resource, Status,
+    FieldViolation, RpcStatus, XdsResource,
 };
 use prost::Message;
 
@@ -53,18 +53,18 @@ pub(crate) fn v4(name: &str) -> String {
     format!("default/{name}/IPv4")
 }
 
-pub(crate) fn peers<const N: usize>(names: [&str; N]) -> Visibility {
-    Visibility::Peers(names.map(Into::into).into())
+pub(crate) fn peers<const N: usize>(names: [&str; N]) -> PeerVisibility {
+    PeerVisibility::Peers(names.map(Into::into).into())
 }
 
 /// Returns the version of the announcement's first resource.
 pub(crate) fn version(offer: &Announcement) -> String {
-    encode(offer).expect("a valid announcement")[0].version.to_string()
+    encode_announcement(offer).expect("a valid announcement")[0].version.to_string()
 }
 
 /// Returns a cache that announces these services to all peers of blue.
-pub(crate) fn shelf<const N: usize>(names: [&str; N]) -> Shelf {
-    let mut cache = Shelf::default();
+pub(crate) fn shelf<const N: usize>(names: [&str; N]) -> ResourceCache {
+    let mut cache = ResourceCache::default();
     for name in names {
         put(&mut cache, &offer(name));
     }
@@ -72,50 +72,56 @@ pub(crate) fn shelf<const N: usize>(names: [&str; N]) -> Shelf {
 }
 
 /// Announces a service to all peers of blue.
-pub(crate) fn put(cache: &mut Shelf, offer: &Announcement) {
-    let touched = cache.offer("blue", offer, &Visibility::All).expect("a valid announcement");
-    assert!(touched.is_empty() || touched.contains(&Audience::new("blue", "anyone")));
+pub(crate) fn put(cache: &mut ResourceCache, offer: &Announcement) {
+    let touched = cache.announce("blue", offer, &PeerVisibility::All).expect("a valid announcement");
+    assert!(touched.is_empty() || touched.includes_peer(&PeerRef::new("blue", "anyone")));
 }
 
 /// One stream of the server, with a client that the test controls.
 pub(crate) struct Stream {
-    pub(crate) session: Session,
+    pub(crate) session: DeltaServerStream,
 }
 
 impl Stream {
     pub(crate) fn of(relationship: &str, peer: &str) -> Self {
-        Self { session: Session::new(Audience::new(relationship, peer), Limits::default()) }
+        Self {
+            session: DeltaServerStream::new(PeerRef::new(relationship, peer), DeltaStreamLimits::default()),
+        }
     }
 
     /// Returns a stream of peer m1 in blue that has sent this request.
-    pub(crate) fn asking(offers: &Shelf, request: Asks) -> Self {
+    pub(crate) fn asking(offers: &ResourceCache, request: Asks) -> Self {
         let mut stream = Self::of("blue", "m1");
         stream.ask(offers, request);
         stream
     }
 
     #[track_caller]
-    pub(crate) fn ask(&mut self, offers: &Shelf, Asks(request): Asks) {
-        self.session.receive(&request, offers).expect("a valid request");
+    pub(crate) fn ask(&mut self, offers: &ResourceCache, Asks(request): Asks) {
+        self.session.handle_request(&request, offers).expect("a valid request");
     }
 
-    pub(crate) fn refused(&mut self, offers: &Shelf, Asks(request): Asks) -> SessionError {
-        self.session.receive(&request, offers).expect_err("an invalid request")
+    pub(crate) fn refused(&mut self, offers: &ResourceCache, Asks(request): Asks) -> DeltaStreamError {
+        self.session.handle_request(&request, offers).expect_err("an invalid request")
     }
 
     /// Returns all responses that the server sends now.
     #[track_caller]
-    pub(crate) fn hear(&mut self, offers: &Shelf) -> Vec<Says> {
-        std::iter::from_fn(|| self.session.next(offers).expect("a stream that is not too far behind"))
-            .map(|response| Says::of(&response))
-            .collect()
+    pub(crate) fn hear(&mut self, offers: &ResourceCache) -> Vec<Says> {
+        std::iter::from_fn(|| {
+            self.session.next_response(offers).expect("a stream that is not too far behind")
+        })
+        .map(|response| Says::of(&response))
+        .collect()
     }
 
     /// Returns all responses that the server sends, and acknowledges each.
     #[track_caller]
-    pub(crate) fn settle(&mut self, offers: &Shelf) -> Vec<Says> {
+    pub(crate) fn settle(&mut self, offers: &ResourceCache) -> Vec<Says> {
         let mut all = Vec::new();
-        while let Some(response) = self.session.next(offers).expect("a stream that is not too far behind") {
+        while let Some(response) =
+            self.session.next_response(offers).expect("a stream that is not too far behind")
+        {
             all.push(Says::of(&response));
             self.ask(offers, ack(&response.nonce));
         }
@@ -123,7 +129,7 @@ impl Stream {
     }
 
     pub(crate) fn refusals(&self) -> Vec<(&str, &str)> {
-        self.session.refusals().collect()
+        self.session.nacked_resources().collect()
     }
 }
 
@@ -154,7 +160,7 @@ pub(crate) fn nack<const N: usize>(nonce: &str, refused: [(&str, &str); N]) -> A
 pub(crate) fn nack_all(nonce: &str, message: &str) -> Asks {
     let mut request = ack(nonce);
     let code = Code::InvalidArgument.into();
-    request.0.error_detail = Some(Status { code, message: message.into(), details: Vec::new() });
+    request.0.error_detail = Some(RpcStatus { code, message: message.into(), details: Vec::new() });
     request
 }
 
@@ -203,7 +209,8 @@ pub(crate) trait Response {
 
 impl Response for DeltaDiscoveryResponse {
     fn offering(mut self, offers: &[Announcement]) -> Self {
-        let encoded = offers.iter().flat_map(|offer| encode(offer).expect("a valid announcement"));
+        let encoded =
+            offers.iter().flat_map(|offer| encode_announcement(offer).expect("a valid announcement"));
         self.resources.extend(encoded.map(|resource| resource.bytes));
         self
     }
@@ -230,8 +237,9 @@ pub(crate) fn says(nonce: &str) -> Says {
 impl Says {
     pub(crate) fn of(response: &DeltaDiscoveryResponse) -> Self {
         assert_eq!(response.type_url, ENDPOINT_SLICE);
-        let name =
-            |bytes: &prost::bytes::Bytes| Resource::decode(bytes.clone()).expect("an encoded resource").name;
+        let name = |bytes: &prost::bytes::Bytes| {
+            XdsResource::decode(bytes.clone()).expect("an encoded resource").name
+        };
         Self {
             nonce: response.nonce.clone(),
             offers: response.resources.iter().map(name).collect(),

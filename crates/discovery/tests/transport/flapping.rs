@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use emcee_discovery::client::PeerEvent;
-use emcee_discovery::server::{Announcer, Limits};
-use emcee_discovery::shelf::Visibility;
-use emcee_discovery::subscription::Event;
+use emcee_discovery::server::{ServerLimits, SharedCache};
+use emcee_discovery::shelf::PeerVisibility;
+use emcee_discovery::subscription::AnnouncementEvent;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -23,20 +23,20 @@ const IN_TIME: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } e
 /// Starts the server of m2 or m3 in blue.
 async fn server(name: &str) -> Mesh {
     let blue = secrets::relationship("blue", name, &["m1"]);
-    let mesh = Mesh::unsynced(secrets::relationships([blue]), Limits::default()).await;
-    mesh.announcer.synced();
+    let mesh = Mesh::unsynced(secrets::relationships([blue]), ServerLimits::default()).await;
+    mesh.announcer.mark_synced();
     mesh
 }
 
 /// Starts a client of m1 that follows this server.
 fn follow(server: &Mesh, name: &str) -> Peer {
     let mut target = target("blue", [server.endpoint()]);
-    target.audience.peer = name.into();
+    target.peer.peer = name.into();
     Peer::of(target, secrets::relationships([secrets::relationship("blue", "m1", &[name])]))
 }
 
 /// Announces all services repeatedly in a separate thread, each time with another port.
-fn flap(announcer: &Arc<Announcer>, over: &Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+fn flap(announcer: &Arc<SharedCache>, over: &Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
     let (announcer, over) = (Arc::clone(announcer), Arc::clone(over));
     std::thread::spawn(move || {
         let mut port = 1;
@@ -44,7 +44,7 @@ fn flap(announcer: &Arc<Announcer>, over: &Arc<AtomicBool>) -> std::thread::Join
             port = port % 60_000 + 1;
             for index in 0..SERVICES {
                 let offer = offer("blue", &format!("flapping-{index}"), port);
-                announcer.try_change(|cache| cache.offer("blue", &offer, &Visibility::All)).unwrap();
+                announcer.try_update(|cache| cache.announce("blue", &offer, &PeerVisibility::All)).unwrap();
             }
         }
     })
@@ -73,10 +73,14 @@ async fn a_peer_that_flaps_thousands_of_services_does_not_delay_another() {
     for index in 0..=CHANGES {
         let wanted = format!("quiet-{index}");
         let start = Instant::now();
-        m3.offer("blue", &wanted, &Visibility::All);
+        m3.offer("blue", &wanted, &PeerVisibility::All);
         loop {
             match timeout(LONG, receiver.recv()).await.expect("an event in time").expect("both clients run") {
-                ("m3", PeerEvent::Changed(Event::Offered(offer))) if *offer.key.name == *wanted => break,
+                ("m3", PeerEvent::Changed(AnnouncementEvent::Announced(offer)))
+                    if *offer.key.name == *wanted =>
+                {
+                    break;
+                }
                 ("m2", PeerEvent::Changed(_)) => received += 1,
                 _ => {}
             }

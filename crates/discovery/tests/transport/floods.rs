@@ -5,11 +5,11 @@ use std::net::{SocketAddr, TcpStream as Blocking};
 use std::sync::Arc;
 use std::time::Duration;
 
-use emcee_discovery::Audience;
-use emcee_discovery::client::Trouble;
-use emcee_discovery::server::Limits;
-use emcee_discovery::shelf::Visibility;
-use emcee_discovery::tls::server_name;
+use emcee_discovery::PeerRef;
+use emcee_discovery::client::UnreachableReason;
+use emcee_discovery::server::ServerLimits;
+use emcee_discovery::shelf::PeerVisibility;
+use emcee_discovery::tls::discovery_server_name;
 use emcee_testkit::certs::Pair;
 use rustls::{ClientConfig, ClientConnection};
 use rustls_pki_types::pem::PemObject as _;
@@ -31,7 +31,7 @@ const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 
 #[tokio::test]
 async fn streams_that_are_held_keep_the_real_peer_out_no_longer() {
-    let m1 = Mesh::m1_with(Limits { streams: 2, ..Limits::default() }).await;
+    let m1 = Mesh::m1_with(ServerLimits { max_streams: 2, ..ServerLimits::default() }).await;
     let mut first = call(&m1, &wildcard()).await;
     let mut second = call(&m1, &wildcard()).await;
     for held in [&mut first, &mut second] {
@@ -43,23 +43,23 @@ async fn streams_that_are_held_keep_the_real_peer_out_no_longer() {
         timeout(LONG, first.responses.next()).await.expect("the oldest stream ends in time").unwrap_err();
     let told = error.to_string();
     assert!(told.contains("a newer stream of this peer has taken the place of this one"), "{told}");
-    m1.offer("blue", "reviews", &Visibility::All);
+    m1.offer("blue", "reviews", &PeerVisibility::All);
     assert_eq!(real.changed().await, ("reviews".into(), true));
-    assert_eq!(m1.server.peers()[&Audience::new("blue", "m2")].streams, 2);
+    assert_eq!(m1.server.connected_peers()[&PeerRef::new("blue", "m2")].streams, 2);
     m1.followed_by("m3", "blue").connected().await;
 }
 
 #[tokio::test]
 async fn a_connection_that_opens_more_streams_displaces_its_own() {
-    let m1 = Mesh::m1_with(Limits { streams: 3, ..Limits::default() }).await;
+    let m1 = Mesh::m1_with(ServerLimits { max_streams: 3, ..ServerLimits::default() }).await;
     let mut real = m1.followed_by("m2", "blue");
     real.connected().await;
     let first = frame(&prost::Message::encode_to_vec(&wildcard()));
     let held = Raw::hold(m2(&m1).await, first, 12).await;
-    let peer = Audience::new("blue", "m2");
+    let peer = PeerRef::new("blue", "m2");
     eventually("all streams are answered", || held.iter().all(tokio::task::JoinHandle::is_finished)).await;
-    assert_eq!(m1.server.peers()[&peer].streams, 3);
-    m1.offer("blue", "reviews", &Visibility::All);
+    assert_eq!(m1.server.connected_peers()[&peer].streams, 3);
+    m1.offer("blue", "reviews", &PeerVisibility::All);
     assert_eq!(real.changed().await, ("reviews".into(), true), "its stream was never evicted");
 }
 
@@ -97,16 +97,16 @@ async fn a_connection_of_nothing_but_small_frames_is_ended() {
         assert!(is_ended_after(&m1, &frame.repeat(100), 100).await, "10,000 of {what}");
     }
     assert!(!is_ended_after(&m1, &ping, 100).await, "100 frames are not a flood");
-    let peer = Audience::new("blue", "m2");
+    let peer = PeerRef::new("blue", "m2");
     eventually("all connections are closed", || {
-        m1.server.peers().get(&peer).is_none_or(|peer| peer.connections == 0)
+        m1.server.connected_peers().get(&peer).is_none_or(|peer| peer.connections == 0)
     })
     .await;
 }
 
 /// Creates a client that can send a ClientHello for this relationship.
 fn hello(relationship: &str, pair: Option<&Pair>) -> ClientConnection {
-    let name = ServerName::try_from(server_name(relationship)).unwrap();
+    let name = ServerName::try_from(discovery_server_name(relationship)).unwrap();
     ClientConnection::new(Arc::new(raw::client(pair)), name).unwrap()
 }
 
@@ -120,7 +120,7 @@ fn greets(address: SocketAddr, client: &mut ClientConnection) -> Blocking {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_of_strangers_to_blue_displaces_no_handshake_of_yellow() {
-    let m1 = Mesh::m1_with(Limits { handshakes: 8, ..Limits::default() }).await;
+    let m1 = Mesh::m1_with(ServerLimits { max_handshakes: 8, ..ServerLimits::default() }).await;
     let address = m1.address;
     let task = tokio::task::spawn_blocking(move || {
         let mut slow = hello("yellow", Some(&secrets::pair("m4", "yellow")));
@@ -136,9 +136,11 @@ async fn a_crowd_of_strangers_to_blue_displaces_no_handshake_of_yellow() {
         (stream, crowd)
     });
     let held = timeout(LONG, task).await.expect("an answer in time").unwrap();
-    let m4 = Audience::new("yellow", "m4");
-    eventually("m4 is connected", || m1.server.peers().get(&m4).is_some_and(|peer| peer.connections == 1))
-        .await;
+    let m4 = PeerRef::new("yellow", "m4");
+    eventually("m4 is connected", || {
+        m1.server.connected_peers().get(&m4).is_some_and(|peer| peer.connections == 1)
+    })
+    .await;
     drop(held);
 }
 
@@ -156,7 +158,7 @@ fn long_chain(intermediates: usize) -> ClientConfig {
 
 async fn shows(m1: &Mesh, config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(m1.address).await?;
-    let name = ServerName::try_from(server_name("blue")).unwrap();
+    let name = ServerName::try_from(discovery_server_name("blue")).unwrap();
     let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     // In TLS 1.3, the client learns of a refusal after its own handshake has completed.
     let mut byte = [0];
@@ -176,11 +178,11 @@ async fn a_chain_that_is_too_long_is_refused_and_a_usual_one_is_not() {
 
 #[tokio::test]
 async fn who_has_lost_its_stream_to_another_says_why() {
-    let m1 = Mesh::m1_with(Limits { streams: 1, ..Limits::default() }).await;
+    let m1 = Mesh::m1_with(ServerLimits { max_streams: 1, ..ServerLimits::default() }).await;
     let mut real = m1.followed_by("m2", "blue");
     real.connected().await;
     let _spy = call(&m1, &wildcard()).await;
-    let trouble: Trouble = real.lost().await;
+    let trouble: UnreachableReason = real.lost().await;
     assert!(trouble.to_string().contains("ResourceExhausted"), "{trouble}");
     assert!(trouble.to_string().contains("a newer stream of this peer"), "{trouble}");
 }

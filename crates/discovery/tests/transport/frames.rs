@@ -4,9 +4,9 @@
 use std::io;
 use std::time::Duration;
 
-use emcee_discovery::Audience;
-use emcee_discovery::server::Limits;
-use emcee_discovery::shelf::Visibility;
+use emcee_discovery::PeerRef;
+use emcee_discovery::server::ServerLimits;
+use emcee_discovery::shelf::PeerVisibility;
 use emcee_discovery::wire;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
@@ -45,7 +45,7 @@ fn request() -> Vec<u8> {
     // POST, https, path, authority, content type.
     [
         &[0x83, 0x87, 0x04][..],
-        &text(wire::METHOD),
+        &text(wire::DELTA_METHOD_PATH),
         &[0x01],
         &text("m1"),
         &[0x0f, 0x10],
@@ -160,7 +160,8 @@ async fn read(stream: &mut ReadHalf<TlsStream<TcpStream>>) -> io::Result<Frame> 
 
 /// Starts m1, and m4 that follows it in another relationship.
 async fn m1_and_m4() -> (Mesh, Peer) {
-    let m1 = Mesh::m1_with(Limits { answer: Duration::from_secs(2), ..Limits::default() }).await;
+    let m1 =
+        Mesh::m1_with(ServerLimits { ack_timeout: Duration::from_secs(2), ..ServerLimits::default() }).await;
     let mut m4 = m1.followed_by("m4", "yellow");
     m4.connected().await;
     (m1, m4)
@@ -168,12 +169,14 @@ async fn m1_and_m4() -> (Mesh, Peer) {
 
 /// Asserts that a peer of another relationship receives changes, and that the attacker's connections are closed.
 async fn has_no_effect(m1: &Mesh, m4: &mut Peer) {
-    m1.offer("yellow", "after", &Visibility::All);
+    m1.offer("yellow", "after", &PeerVisibility::All);
     assert_eq!(m4.changed().await, ("after".into(), true));
-    let peer = Audience::new("blue", "m2");
-    let gone = || m1.server.peers().get(&peer).is_none_or(|peer| peer.connections == 0 && peer.streams == 0);
+    let peer = PeerRef::new("blue", "m2");
+    let gone = || {
+        m1.server.connected_peers().get(&peer).is_none_or(|peer| peer.connections == 0 && peer.streams == 0)
+    };
     eventually("the attacker's connection and its streams are closed", gone).await;
-    assert_eq!(m1.server.peers()[&Audience::new("yellow", "m4")].connections, 1);
+    assert_eq!(m1.server.connected_peers()[&PeerRef::new("yellow", "m4")].connections, 1);
     // The attacker can connect again, like any peer.
     m1.followed_by("m2", "blue").connected().await;
 }
@@ -217,10 +220,13 @@ async fn more_streams_than_allowed_are_refused() {
     let mut hand = Hand::of_m2(&m1).await;
     hand.flood(streams(300).map(|stream| frame(HEADERS, END_HEADERS, stream, &request()))).await;
     assert!(hand.answers().await, "streams beyond the limit are refused, but the connection stays");
-    let peer = Audience::new("blue", "m2");
-    eventually("its streams are open", || m1.server.peers().get(&peer).is_some_and(|p| p.streams >= 1)).await;
-    let open = m1.server.peers()[&peer].streams;
-    assert!(open <= Limits::default().streams, "{open} streams are open");
+    let peer = PeerRef::new("blue", "m2");
+    eventually("its streams are open", || {
+        m1.server.connected_peers().get(&peer).is_some_and(|p| p.streams >= 1)
+    })
+    .await;
+    let open = m1.server.connected_peers()[&peer].streams;
+    assert!(open <= ServerLimits::default().max_streams, "{open} streams are open");
     hand.hang_up().await;
     has_no_effect(&m1, &mut m4).await;
 }
@@ -242,7 +248,7 @@ async fn frames_that_say_nothing_do_no_harm() {
         let mut hand = Hand::of_m2(&m1).await;
         hand.write(&frame(HEADERS, END_HEADERS, 1, &request())).await;
         hand.flood((0..50_000).map(one)).await;
-        m1.offer("yellow", "during", &Visibility::All);
+        m1.offer("yellow", "during", &PeerVisibility::All);
         assert_eq!(m4.changed().await, ("during".into(), true), "{what}");
         let goes_on = hand.answers().await;
         println!("{what}: {}", if goes_on { "is read" } else { "ends the connection" });

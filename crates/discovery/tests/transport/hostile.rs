@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use emcee_discovery::Audience;
+use emcee_discovery::PeerRef;
 use emcee_discovery::client::PeerEvent;
-use emcee_discovery::grpc::{Call, Connection, ReceiveError};
-use emcee_discovery::server::Limits;
-use emcee_discovery::shelf::Visibility;
+use emcee_discovery::grpc::{BidiStream, ClientConnection, ReceiveError};
+use emcee_discovery::server::ServerLimits;
+use emcee_discovery::shelf::PeerVisibility;
 use emcee_discovery::tls::connect;
 use emcee_discovery::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
 use prost::bytes::Bytes;
@@ -28,8 +28,8 @@ pub(crate) async fn m2(mesh: &Mesh) -> TlsStream<TcpStream> {
     connect(stream, &blue, "m1").await.unwrap().0
 }
 
-pub(crate) async fn connection(mesh: &Mesh) -> Connection {
-    Connection::over(m2(mesh).await, LONG).await.unwrap()
+pub(crate) async fn connection(mesh: &Mesh) -> ClientConnection {
+    ClientConnection::handshake(m2(mesh).await, LONG).await.unwrap()
 }
 
 pub(crate) fn wildcard() -> DeltaDiscoveryRequest {
@@ -40,9 +40,9 @@ pub(crate) fn wildcard() -> DeltaDiscoveryRequest {
     }
 }
 
-pub(crate) async fn call(mesh: &Mesh, first: &DeltaDiscoveryRequest) -> Call<DeltaDiscoveryResponse> {
+pub(crate) async fn call(mesh: &Mesh, first: &DeltaDiscoveryRequest) -> BidiStream<DeltaDiscoveryResponse> {
     let connection = connection(mesh).await;
-    connection.call("m1", wire::METHOD, first, wire::MAX_RESPONSE).await.unwrap()
+    connection.open_stream("m1", wire::DELTA_METHOD_PATH, first, wire::MAX_RESPONSE_BYTES).await.unwrap()
 }
 
 /// Sends a request body. Returns the error with which the server ends the stream.
@@ -97,7 +97,7 @@ async fn another_method_is_not_served() {
     let m1 = Mesh::m1().await;
     let connection = connection(&m1).await;
     let method = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
-    let call = connection.call::<DeltaDiscoveryResponse>("m1", method, &wildcard(), 1).await;
+    let call = connection.open_stream::<DeltaDiscoveryResponse>("m1", method, &wildcard(), 1).await;
     assert_eq!(code(&call.unwrap_err()), Code::Unimplemented);
 }
 
@@ -109,14 +109,14 @@ async fn bytes_that_are_no_http_end_the_connection() {
     let rest = timeout(LONG, stream.read_to_end(&mut Vec::new())).await;
     assert!(rest.is_ok(), "the server ends the connection");
     eventually("the connection is closed", || {
-        m1.server.peers()[&Audience::new("blue", "m2")].connections == 0
+        m1.server.connected_peers()[&PeerRef::new("blue", "m2")].connections == 0
     })
     .await;
 }
 
 #[tokio::test]
 async fn of_a_peers_connections_the_newest_stay() {
-    let m1 = Mesh::m1_with(Limits { connections: 2, ..Limits::default() }).await;
+    let m1 = Mesh::m1_with(ServerLimits { max_connections: 2, ..ServerLimits::default() }).await;
     let mut m3 = m1.followed_by("m3", "blue");
     m3.connected().await;
     let mut oldest = call(&m1, &wildcard()).await;
@@ -125,7 +125,7 @@ async fn of_a_peers_connections_the_newest_stay() {
     let _third = call(&m1, &wildcard()).await;
     let error = timeout(LONG, oldest.responses.next()).await.unwrap().unwrap_err();
     assert_eq!(code(&error), Code::Unavailable, "{error}");
-    m1.offer("blue", "reviews", &Visibility::All);
+    m1.offer("blue", "reviews", &PeerVisibility::All);
     assert_eq!(m3.changed().await, ("reviews".into(), true));
 }
 
@@ -135,43 +135,48 @@ async fn fills_up(m1: &Mesh) {
     let mut m3 = m1.followed_by("m3", "blue");
     m3.connected().await;
     for index in 0..500 {
-        m1.offer("blue", &format!("service-{index}"), &Visibility::All);
+        m1.offer("blue", &format!("service-{index}"), &PeerVisibility::All);
     }
     for _ in 0..500 {
         m3.changed().await;
     }
-    let peers = m1.server.peers();
-    assert_eq!(peers[&Audience::new("blue", "m3")].connections, 1);
+    let peers = m1.server.connected_peers();
+    assert_eq!(peers[&PeerRef::new("blue", "m3")].connections, 1);
 }
 
 #[tokio::test]
 async fn who_reads_nothing_is_disconnected_and_keeps_nobody_waiting() {
-    let m1 = Mesh::m1_with(Limits { answer: Duration::from_secs(1), ..Limits::default() }).await;
-    let peer = Audience::new("blue", "m2");
-    let connection = Connection::over(Deaf(m2(&m1).await), LONG).await.unwrap();
+    let m1 =
+        Mesh::m1_with(ServerLimits { ack_timeout: Duration::from_secs(1), ..ServerLimits::default() }).await;
+    let peer = PeerRef::new("blue", "m2");
+    let connection = ClientConnection::handshake(Deaf(m2(&m1).await), LONG).await.unwrap();
     let stuck = tokio::spawn(async move {
-        connection.call::<DeltaDiscoveryResponse>("m1", wire::METHOD, &wildcard(), 1).await
+        connection.open_stream::<DeltaDiscoveryResponse>("m1", wire::DELTA_METHOD_PATH, &wildcard(), 1).await
     });
-    eventually("the stream is open", || m1.server.peers().get(&peer).is_some_and(|p| p.streams == 1)).await;
+    eventually("the stream is open", || {
+        m1.server.connected_peers().get(&peer).is_some_and(|p| p.streams == 1)
+    })
+    .await;
     fills_up(&m1).await;
-    eventually("the peer is disconnected", || m1.server.peers()[&peer].connections == 0).await;
+    eventually("the peer is disconnected", || m1.server.connected_peers()[&peer].connections == 0).await;
     assert!(!stuck.is_finished(), "the client has not read the disconnect");
     stuck.abort();
 }
 
 #[tokio::test]
 async fn who_answers_nothing_is_disconnected_and_keeps_nobody_waiting() {
-    let m1 = Mesh::m1_with(Limits { answer: Duration::from_secs(1), ..Limits::default() }).await;
-    let peer = Audience::new("blue", "m2");
+    let m1 =
+        Mesh::m1_with(ServerLimits { ack_timeout: Duration::from_secs(1), ..ServerLimits::default() }).await;
+    let peer = PeerRef::new("blue", "m2");
     let mut dumb = call(&m1, &wildcard()).await;
     fills_up(&m1).await;
     while let Ok(Some(_)) = timeout(LONG, dumb.responses.next()).await.expect("the stream ends in time") {}
-    eventually("the peer is disconnected", || m1.server.peers()[&peer].connections == 0).await;
+    eventually("the peer is disconnected", || m1.server.connected_peers()[&peer].connections == 0).await;
 }
 
 #[tokio::test]
 async fn handshakes_that_never_end_keep_nobody_out() {
-    let m1 = Mesh::m1_with(Limits { handshakes: 8, ..Limits::default() }).await;
+    let m1 = Mesh::m1_with(ServerLimits { max_handshakes: 8, ..ServerLimits::default() }).await;
     let mut waiting = Vec::new();
     for _ in 0..40 {
         let mut stream = TcpStream::connect(m1.address).await.unwrap();
@@ -187,7 +192,11 @@ async fn handshakes_that_never_end_keep_nobody_out() {
 
 #[tokio::test]
 async fn a_handshake_has_a_deadline() {
-    let m1 = Mesh::m1_with(Limits { handshake: Duration::from_millis(200), ..Limits::default() }).await;
+    let m1 = Mesh::m1_with(ServerLimits {
+        handshake_timeout: Duration::from_millis(200),
+        ..ServerLimits::default()
+    })
+    .await;
     let mut silent = TcpStream::connect(m1.address).await.unwrap();
     let closed = timeout(LONG, silent.read(&mut [0])).await.expect("the server closes the connection");
     assert!(matches!(closed, Ok(0) | Err(_)));
@@ -198,7 +207,7 @@ async fn answered(chunks: Vec<Bytes>) -> String {
     let server = Scripted::serve("blue", chunks).await;
     let mut m1 = server.followed();
     loop {
-        if let PeerEvent::Lost(why) = m1.next().await {
+        if let PeerEvent::Unreachable(why) = m1.next().await {
             return why.to_string();
         }
     }

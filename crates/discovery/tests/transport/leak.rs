@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use emcee_core::catalogue::Announcement;
 use emcee_core::key::ObjectKey;
-use emcee_discovery::shelf::Visibility;
-use emcee_discovery::tls::server_name;
+use emcee_discovery::shelf::PeerVisibility;
+use emcee_discovery::tls::discovery_server_name;
 use emcee_discovery::wire::DeltaDiscoveryRequest;
 use rustls_pki_types::ServerName;
 use tokio::io::AsyncReadExt as _;
@@ -39,11 +39,11 @@ fn indigo() -> Announcement {
 
 async fn m1() -> Mesh {
     let m1 = Mesh::m1().await;
-    m1.offer("blue", "reviews", &Visibility::All);
-    let put = |relationship: &str, offer: &Announcement, seen_by: &Visibility| {
-        m1.announcer.try_change(|cache| cache.offer(relationship, offer, seen_by)).unwrap();
+    m1.offer("blue", "reviews", &PeerVisibility::All);
+    let put = |relationship: &str, offer: &Announcement, seen_by: &PeerVisibility| {
+        m1.announcer.try_update(|cache| cache.announce(relationship, offer, seen_by)).unwrap();
     };
-    put("yellow", &saffron(1), &Visibility::All);
+    put("yellow", &saffron(1), &PeerVisibility::All);
     put("blue", &indigo(), &only("m3"));
     m1
 }
@@ -128,18 +128,20 @@ async fn a_hundred_changes_of_others_are_not_heard() {
     m2.next().await.unwrap();
     m4.next().await.unwrap();
     // When this change arrives, the server has processed the earlier ACKs.
-    m1.offer("blue", "ratings", &Visibility::All);
+    m1.offer("blue", "ratings", &PeerVisibility::All);
     m2.next().await.unwrap();
     let heard = m2.received.len();
     for port in 2..102 {
-        m1.announcer.try_change(|cache| cache.offer("yellow", &saffron(port), &Visibility::All)).unwrap();
+        m1.announcer
+            .try_update(|cache| cache.announce("yellow", &saffron(port), &PeerVisibility::All))
+            .unwrap();
         m4.next().await.unwrap();
     }
     // Anything that the changes sent to m2 would arrive before this.
-    m1.offer("blue", "details", &Visibility::All);
+    m1.offer("blue", "details", &PeerVisibility::All);
     let nonce = m2.next().await.unwrap().nonce;
     let heard = m2.received.len() - heard;
-    m1.offer("blue", "gallery", &Visibility::All);
+    m1.offer("blue", "gallery", &PeerVisibility::All);
     let quiet = m2.received.len();
     let next = m2.next().await.unwrap().nonce;
     let quiet = m2.received.len() - quiet;
@@ -172,7 +174,7 @@ async fn by_the_server_name_of_others_nobody_gets_in() {
     let m1 = m1().await;
     let stream = TcpStream::connect(m1.address).await.unwrap();
     let connector = TlsConnector::from(Arc::new(raw::client(Some(&secrets::pair("m2", "blue")))));
-    let name = ServerName::try_from(server_name("yellow")).unwrap();
+    let name = ServerName::try_from(discovery_server_name("yellow")).unwrap();
     let mut stream = connector.connect(name, stream).await.unwrap();
     let mut within = Vec::new();
     let error = stream.read_to_end(&mut within).await.unwrap_err().to_string();

@@ -11,12 +11,14 @@ use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
-use emcee_discovery::Audience;
-use emcee_discovery::client::{Following, Judge, PeerEvent, PeerTarget, Trouble, follow};
-use emcee_discovery::server::{Announcer, Limits, Server};
-use emcee_discovery::shelf::Visibility;
-use emcee_discovery::subscription::{Event, Settings};
-use emcee_discovery::tls::{Relationship, Relationships};
+use emcee_discovery::PeerRef;
+use emcee_discovery::client::{
+    AnnouncementValidator, PeerEvent, PeerEventStream, PeerTarget, UnreachableReason, subscribe_to_peer,
+};
+use emcee_discovery::server::{ServerLimits, SharedCache, XdsServer};
+use emcee_discovery::shelf::PeerVisibility;
+use emcee_discovery::subscription::{AnnouncementEvent, DeltaClientSettings};
+use emcee_discovery::tls::{TlsRelationship, TlsRelationships};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -29,9 +31,9 @@ pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// The discovery server of a mesh.
 pub(crate) struct Mesh {
-    pub(crate) announcer: Arc<Announcer>,
-    pub(crate) relationships: watch::Sender<Arc<Relationships>>,
-    pub(crate) server: Server,
+    pub(crate) announcer: Arc<SharedCache>,
+    pub(crate) relationships: watch::Sender<Arc<TlsRelationships>>,
+    pub(crate) server: XdsServer,
     pub(crate) address: SocketAddr,
     end: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -40,21 +42,21 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// Starts m1 with blue (m2, m3) and yellow (m4), synced.
     pub(crate) async fn m1() -> Self {
-        Self::m1_with(Limits::default()).await
+        Self::m1_with(ServerLimits::default()).await
     }
 
-    pub(crate) async fn m1_with(limits: Limits) -> Self {
+    pub(crate) async fn m1_with(limits: ServerLimits) -> Self {
         let mesh = Self::unsynced(secrets::of_m1(), limits).await;
-        mesh.announcer.synced();
+        mesh.announcer.mark_synced();
         mesh
     }
 
-    pub(crate) async fn unsynced(relationships: Relationships, limits: Limits) -> Self {
+    pub(crate) async fn unsynced(relationships: TlsRelationships, limits: ServerLimits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let announcer = Arc::new(Announcer::new());
+        let announcer = Arc::new(SharedCache::new());
         let (relationships, current) = watch::channel(Arc::new(relationships));
-        let server = Server::new(Arc::clone(&announcer), current, limits);
+        let server = XdsServer::new(Arc::clone(&announcer), current, limits);
         let (end, ending) = oneshot::channel::<()>();
         let task = tokio::spawn({
             let server = server.clone();
@@ -63,14 +65,14 @@ impl Mesh {
         Self { announcer, relationships, server, address, end: Some(end), task }
     }
 
-    pub(crate) fn offer(&self, relationship: &str, name: &str, seen_by: &Visibility) {
+    pub(crate) fn offer(&self, relationship: &str, name: &str, seen_by: &PeerVisibility) {
         let offer = offer(relationship, name, 1);
-        self.announcer.try_change(|cache| cache.offer(relationship, &offer, seen_by)).unwrap();
+        self.announcer.try_update(|cache| cache.announce(relationship, &offer, seen_by)).unwrap();
     }
 
-    pub(crate) fn replace(&self, relationship: Arc<Relationship>) {
+    pub(crate) fn replace(&self, relationship: Arc<TlsRelationship>) {
         self.relationships.send_modify(|all| {
-            let mut new = Relationships::clone(all);
+            let mut new = TlsRelationships::clone(all);
             new.insert(Arc::clone(relationship.name()), relationship);
             *all = Arc::new(new);
         });
@@ -78,7 +80,7 @@ impl Mesh {
 
     pub(crate) fn close(&self, relationship: &str) {
         self.relationships.send_modify(|all| {
-            let mut new = Relationships::clone(all);
+            let mut new = TlsRelationships::clone(all);
             new.remove(relationship);
             *all = Arc::new(new);
         });
@@ -102,25 +104,25 @@ impl Mesh {
 
 /// A client that follows m1.
 pub(crate) struct Peer {
-    pub(crate) relationships: watch::Sender<Arc<Relationships>>,
-    pub(crate) judge: watch::Sender<Judge>,
-    pub(crate) events: Following,
+    pub(crate) relationships: watch::Sender<Arc<TlsRelationships>>,
+    pub(crate) judge: watch::Sender<AnnouncementValidator>,
+    pub(crate) events: PeerEventStream,
 }
 
 impl Peer {
     pub(crate) fn new(
-        relationship: Arc<Relationship>,
+        relationship: Arc<TlsRelationship>,
         addresses: impl IntoIterator<Item = Endpoint>,
     ) -> Self {
         let target = target(relationship.name(), addresses);
         Self::of(target, secrets::relationships([relationship]))
     }
 
-    pub(crate) fn of(target: PeerTarget, relationships: Relationships) -> Self {
+    pub(crate) fn of(target: PeerTarget, relationships: TlsRelationships) -> Self {
         let (relationships, current) = watch::channel(Arc::new(relationships));
-        let accept: Judge = Arc::new(|_| Ok(()));
+        let accept: AnnouncementValidator = Arc::new(|_| Ok(()));
         let (judge, judges) = watch::channel(accept);
-        Self { relationships, judge, events: follow(target, current, judges) }
+        Self { relationships, judge, events: subscribe_to_peer(target, current, judges) }
     }
 
     pub(crate) async fn next(&mut self) -> PeerEvent {
@@ -134,9 +136,9 @@ impl Peer {
         }
     }
 
-    pub(crate) async fn lost(&mut self) -> Trouble {
+    pub(crate) async fn lost(&mut self) -> UnreachableReason {
         match self.next().await {
-            PeerEvent::Lost(why) => why,
+            PeerEvent::Unreachable(why) => why,
             other => panic!("not unreachable: {other:?}"),
         }
     }
@@ -145,8 +147,12 @@ impl Peer {
     pub(crate) async fn changed(&mut self) -> (String, bool) {
         loop {
             match self.next().await {
-                PeerEvent::Changed(Event::Offered(offer)) => return (offer.key.name.to_string(), true),
-                PeerEvent::Changed(Event::Withdrawn(key)) => return (key.name.to_string(), false),
+                PeerEvent::Changed(AnnouncementEvent::Announced(offer)) => {
+                    return (offer.key.name.to_string(), true);
+                }
+                PeerEvent::Changed(AnnouncementEvent::Withdrawn(key)) => {
+                    return (key.name.to_string(), false);
+                }
                 PeerEvent::Connected { .. } => {}
                 other => panic!("not a change of an announcement: {other:?}"),
             }
@@ -156,11 +162,11 @@ impl Peer {
 
 pub(crate) fn target(relationship: &str, addresses: impl IntoIterator<Item = Endpoint>) -> PeerTarget {
     PeerTarget {
-        audience: Audience::new(relationship, "m1"),
+        peer: PeerRef::new(relationship, "m1"),
         addresses: addresses.into_iter().collect(),
-        via: None,
-        settings: Settings::default(),
-        seed: Vec::new(),
+        egress_gateways: None,
+        settings: DeltaClientSettings::default(),
+        restored: Vec::new(),
         budget: None,
     }
 }
@@ -180,6 +186,6 @@ pub(crate) fn offer(relationship: &str, name: &str, port: u16) -> Announcement {
     }
 }
 
-pub(crate) fn only(peer: &str) -> Visibility {
-    Visibility::Peers(BTreeSet::from([Arc::from(peer)]))
+pub(crate) fn only(peer: &str) -> PeerVisibility {
+    PeerVisibility::Peers(BTreeSet::from([Arc::from(peer)]))
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use emcee_discovery::grpc::Connection;
-use emcee_discovery::shelf::Visibility;
-use emcee_discovery::tls::{Relationship, connect, server_name};
+use emcee_discovery::grpc::ClientConnection;
+use emcee_discovery::shelf::PeerVisibility;
+use emcee_discovery::tls::{TlsRelationship, connect, discovery_server_name};
 use emcee_discovery::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use prost::bytes::Bytes;
 use rustls::ClientConfig;
@@ -42,7 +42,7 @@ async fn measure(m1: &Mesh, m4: &mut Peer, name: &str, delays: &mut Vec<Duration
         pause.tick().await;
         let name = format!("{name}-{index}");
         let start = Instant::now();
-        m1.offer("yellow", &name, &Visibility::All);
+        m1.offer("yellow", &name, &PeerVisibility::All);
         assert_eq!(m4.changed().await, (name, true));
         delays.push(start.elapsed());
     }
@@ -121,14 +121,15 @@ async fn stranger(m1: std::net::SocketAddr) {
     static CONFIG: LazyLock<Arc<ClientConfig>> =
         LazyLock::new(|| Arc::new(raw::client(Some(&secrets::pair("m9", "green")))));
     let connector = TlsConnector::from(Arc::clone(&CONFIG));
-    let name = ServerName::try_from(server_name("blue")).unwrap();
+    let name = ServerName::try_from(discovery_server_name("blue")).unwrap();
     if let Ok(stream) = TcpStream::connect(m1).await {
         let _refused = connector.connect(name, stream).await;
     }
 }
 
 async fn tls(m1: std::net::SocketAddr) -> Option<tokio_rustls::client::TlsStream<TcpStream>> {
-    static BLUE: LazyLock<Arc<Relationship>> = LazyLock::new(|| secrets::relationship("blue", "m2", &["m1"]));
+    static BLUE: LazyLock<Arc<TlsRelationship>> =
+        LazyLock::new(|| secrets::relationship("blue", "m2", &["m1"]));
     let stream = TcpStream::connect(m1).await.ok()?;
     Some(connect(stream, &BLUE, "m1").await.ok()?.0)
 }
@@ -142,18 +143,22 @@ async fn request(m1: std::net::SocketAddr, body: Bytes) {
 /// Subscribes to everything and reads nothing.
 async fn deaf(m1: std::net::SocketAddr) {
     let Some(stream) = tls(m1).await else { return };
-    let Ok(connection) = Connection::over(Deaf(stream), Duration::from_mins(1)).await else { return };
+    let Ok(connection) = ClientConnection::handshake(Deaf(stream), Duration::from_mins(1)).await else {
+        return;
+    };
     let first = wildcard();
-    let call = connection.call::<DeltaDiscoveryResponse>("m1", wire::METHOD, &first, 1);
+    let call = connection.open_stream::<DeltaDiscoveryResponse>("m1", wire::DELTA_METHOD_PATH, &first, 1);
     let _nothing = timeout(Duration::from_secs(5), call).await;
 }
 
 /// Subscribes and unsubscribes repeatedly.
 async fn chatty(m1: std::net::SocketAddr) {
     let Some(stream) = tls(m1).await else { return };
-    let Ok(connection) = Connection::over(stream, Duration::from_mins(1)).await else { return };
+    let Ok(connection) = ClientConnection::handshake(stream, Duration::from_mins(1)).await else { return };
     let first = wildcard();
-    let call = connection.call::<DeltaDiscoveryResponse>("m1", wire::METHOD, &first, usize::MAX).await;
+    let call = connection
+        .open_stream::<DeltaDiscoveryResponse>("m1", wire::DELTA_METHOD_PATH, &first, usize::MAX)
+        .await;
     let Ok(call) = call else { return };
     let names: Vec<_> = (0..900).map(|index| format!("default/name-{index}/IPv4")).collect();
     for round in 0..200 {
@@ -163,7 +168,7 @@ async fn chatty(m1: std::net::SocketAddr) {
         } else {
             request.resource_names_unsubscribe.clone_from(&names);
         }
-        let Some(permit) = call.requests.ready().await else { return };
+        let Some(permit) = call.requests.reserve().await else { return };
         permit.send(&request);
     }
 }
@@ -173,7 +178,7 @@ async fn a_hostile_peer_of_blue_does_not_delay_what_yellow_is_told() {
     let m1 = Mesh::m1().await;
     for index in 0..300 {
         let offer = offer("blue", &format!("service-{index}"), 1);
-        m1.announcer.try_change(|cache| cache.offer("blue", &offer, &Visibility::All)).unwrap();
+        m1.announcer.try_update(|cache| cache.announce("blue", &offer, &PeerVisibility::All)).unwrap();
     }
     let mut m4 = m1.followed_by("m4", "yellow");
     m4.connected().await;

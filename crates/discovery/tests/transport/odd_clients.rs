@@ -1,7 +1,7 @@
 //! Clients that resemble a peer: certificates of the relationship's own CA whose names are similar to a peer's, and old
 //! TLS versions.
 
-use emcee_discovery::tls::{AcceptError, CertificateRefusal, accept, server_name};
+use emcee_discovery::tls::{AcceptError, PeerCertificateError, accept, discovery_server_name};
 use emcee_testkit::certs::{Ca, Pair};
 use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
@@ -57,7 +57,8 @@ async fn a_name_that_looks_like_a_peers_is_none() {
         vec![dns("*.blue.example"), SanType::URI(ascii("m2.blue.example")), dns("m2.blue.example.")],
     ] {
         let refused = refusal(show(Some(&certificate(names.clone()))).await.1);
-        let by_name = matches!(refused, CertificateRefusal::NoName | CertificateRefusal::WrongNames { .. });
+        let by_name =
+            matches!(refused, PeerCertificateError::NoName | PeerCertificateError::WrongNames { .. });
         assert!(by_name, "{names:?}: {refused:?}");
     }
 }
@@ -77,7 +78,7 @@ async fn the_same_certificate_with_the_peers_name_is_let_in() {
 
 /// Builds a ClientHello of TLS 1.1 for blue. With `versions`, the old version is in the extension of TLS 1.3.
 fn old_hello(versions: Option<&[u8]>) -> Vec<u8> {
-    let name = server_name("blue");
+    let name = discovery_server_name("blue");
     let list = [&[0][..], &sized16(name.as_bytes())].concat();
     let mut extensions = extension(0, &sized16(&list));
     extensions.extend(extension(10, &sized16(&[0, 0x17])));

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use emcee_discovery::grpc::{Call, Connection, ReceiveError};
+use emcee_discovery::grpc::{BidiStream, ClientConnection, ReceiveError};
 use emcee_discovery::tls::connect;
 use emcee_discovery::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -38,7 +38,7 @@ impl Received {
 /// A recorded stream of a peer in a relationship.
 pub(crate) struct Recorder {
     pub(crate) received: Received,
-    call: Call<DeltaDiscoveryResponse>,
+    call: BidiStream<DeltaDiscoveryResponse>,
 }
 
 impl Recorder {
@@ -64,13 +64,16 @@ impl Recorder {
         let stream = TcpStream::connect(mesh.address).await.unwrap();
         let (stream, _) = connect(stream, &own, "m1").await.unwrap();
         let stream = Recorded { stream, received: received.clone() };
-        let call = Connection::over(stream, LONG).await?.call("m1", wire::METHOD, first, usize::MAX).await;
+        let call = ClientConnection::handshake(stream, LONG)
+            .await?
+            .open_stream("m1", wire::DELTA_METHOD_PATH, first, usize::MAX)
+            .await;
         let call = call.inspect_err(|error| received.words.lock().unwrap().push_str(&error.to_string()))?;
         Ok(Self { received, call })
     }
 
     pub(crate) async fn ask(&self, request: &DeltaDiscoveryRequest) {
-        self.call.requests.ready().await.expect("an open stream").send(request);
+        self.call.requests.reserve().await.expect("an open stream").send(request);
     }
 
     /// Returns the next response, and acknowledges it.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use emcee_core::endpoint::Endpoint;
-use emcee_discovery::grpc::{Incoming, ReceiveError};
-use emcee_discovery::tls::{Relationship, Relationships, accept};
+use emcee_discovery::grpc::{MessageReader, ReceiveError};
+use emcee_discovery::tls::{TlsRelationship, TlsRelationships, accept};
 use emcee_discovery::wire::{self, DeltaDiscoveryResponse};
 use hyper::body::{Body, Frame};
 use hyper::http::{Request, Response};
@@ -67,7 +67,7 @@ impl Raw {
         let (requests, connection) = http.await.unwrap();
         tokio::spawn(connection);
         let open = |_| {
-            let request = Request::post(format!("https://m1{}", wire::METHOD))
+            let request = Request::post(format!("https://m1{}", wire::DELTA_METHOD_PATH))
                 .header("content-type", "application/grpc")
                 .body(Script { chunks: [chunk.clone()].into(), ends: false })
                 .unwrap();
@@ -93,7 +93,7 @@ impl Raw {
         let http = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
         let (mut requests, connection) = http.await?;
         tokio::spawn(connection);
-        let request = Request::post(format!("https://m1{}", wire::METHOD))
+        let request = Request::post(format!("https://m1{}", wire::DELTA_METHOD_PATH))
             .header("content-type", "application/grpc")
             .body(Script { chunks: chunks.into(), ends: true })
             .unwrap();
@@ -101,7 +101,8 @@ impl Raw {
         if let Some(status) = Status::from_header_map(response.headers()) {
             return Ok(ReceiveError::Status(status));
         }
-        let mut responses = Incoming::<DeltaDiscoveryResponse>::new(response.into_body(), wire::MAX_RESPONSE);
+        let mut responses =
+            MessageReader::<DeltaDiscoveryResponse>::new(response.into_body(), wire::MAX_RESPONSE_BYTES);
         loop {
             match responses.next().await {
                 Ok(Some(_)) => {}
@@ -156,14 +157,14 @@ impl Scripted {
 
     /// Starts a client of m1 that follows this server.
     pub(crate) fn followed(&self) -> Peer {
-        let m1: Arc<Relationship> = secrets::relationship(&self.relationship, "m1", &["m2"]);
+        let m1: Arc<TlsRelationship> = secrets::relationship(&self.relationship, "m1", &["m2"]);
         let mut target = super::mesh::target(&self.relationship, [self.address.clone()]);
-        target.audience.peer = "m2".into();
+        target.peer.peer = "m2".into();
         Peer::of(target, secrets::relationships([m1]))
     }
 }
 
-async fn answer_all(listener: TcpListener, relationships: Relationships, chunks: Vec<Bytes>) {
+async fn answer_all(listener: TcpListener, relationships: TlsRelationships, chunks: Vec<Bytes>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         let (stream, _) = accept(stream, &relationships).await.unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use emcee_core::inputs::KeyMaterial;
-use emcee_discovery::tls::{Material, Relationship, Relationships, SubjectAltName};
+use emcee_discovery::tls::{SubjectAltName, TlsIdentity, TlsRelationship, TlsRelationships};
 use emcee_testkit::certs::{Ca, Leaf, Pair};
 use rcgen::{
     CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevocationReason, RevokedCertParams,
@@ -37,27 +37,27 @@ pub(crate) fn revoking(material: &KeyMaterial, crl: &[u8]) -> KeyMaterial {
     KeyMaterial { crl: Some(crl.into()), ..material.clone() }
 }
 
-pub(crate) fn material(pair: &Pair) -> Material {
-    Material::parse(&key_material(pair)).unwrap()
+pub(crate) fn material(pair: &Pair) -> TlsIdentity {
+    TlsIdentity::parse(&key_material(pair)).unwrap()
 }
 
 /// Returns a relationship with these peers, each identified by the DNS name in its certificate.
-pub(crate) fn with_peers(relationship: &str, material: Material, peers: &[&str]) -> Arc<Relationship> {
+pub(crate) fn with_peers(relationship: &str, material: TlsIdentity, peers: &[&str]) -> Arc<TlsRelationship> {
     let peers = peers.iter().map(|peer| (*peer, [SubjectAltName::from(&*name(peer, relationship))]));
-    Arc::new(Relationship::new(relationship, material, peers))
+    Arc::new(TlsRelationship::new(relationship, material, peers))
 }
 
 /// Returns the relationship of `mesh`, with a valid certificate.
-pub(crate) fn relationship(relationship: &str, mesh: &str, peers: &[&str]) -> Arc<Relationship> {
+pub(crate) fn relationship(relationship: &str, mesh: &str, peers: &[&str]) -> Arc<TlsRelationship> {
     with_peers(relationship, material(&pair(mesh, relationship)), peers)
 }
 
-pub(crate) fn relationships(all: impl IntoIterator<Item = Arc<Relationship>>) -> Relationships {
+pub(crate) fn relationships(all: impl IntoIterator<Item = Arc<TlsRelationship>>) -> TlsRelationships {
     all.into_iter().map(|one| (Arc::clone(one.name()), one)).collect()
 }
 
 /// Returns the relationships of m1 in most tests: blue with m2 and m3, yellow with m4.
-pub(crate) fn of_m1() -> Relationships {
+pub(crate) fn of_m1() -> TlsRelationships {
     relationships([relationship("blue", "m1", &["m2", "m3"]), relationship("yellow", "m1", &["m4"])])
 }
 

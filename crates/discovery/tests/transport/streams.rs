@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use emcee_core::catalogue::Announcement;
-use emcee_discovery::Audience;
-use emcee_discovery::client::{Judge, PeerEvent, Trouble};
-use emcee_discovery::server::Limits;
-use emcee_discovery::shelf::Visibility;
-use emcee_discovery::slice::{MAX_ENDPOINTS, encode};
-use emcee_discovery::subscription::Event;
-use emcee_discovery::tls::Relationships;
+use emcee_discovery::PeerRef;
+use emcee_discovery::client::{AnnouncementValidator, PeerEvent, UnreachableReason};
+use emcee_discovery::server::ServerLimits;
+use emcee_discovery::shelf::PeerVisibility;
+use emcee_discovery::slice::{MAX_ENDPOINTS, encode_announcement};
+use emcee_discovery::subscription::AnnouncementEvent;
+use emcee_discovery::tls::TlsRelationships;
 use emcee_discovery::wire;
 use emcee_testkit::certs::{Ca, Leaf, unix};
 use tokio::time::{Instant, sleep, timeout};
@@ -31,14 +31,14 @@ pub(crate) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
 #[tokio::test]
 async fn what_is_offered_changed_and_withdrawn_arrives() {
     let m1 = Mesh::m1().await;
-    m1.offer("blue", "reviews", &Visibility::All);
+    m1.offer("blue", "reviews", &PeerVisibility::All);
     let mut m2 = m1.followed_by("m2", "blue");
     assert_eq!(m2.connected().await, m1.endpoint());
     assert_eq!(m2.changed().await, ("reviews".into(), true));
-    m1.offer("blue", "ratings", &Visibility::All);
+    m1.offer("blue", "ratings", &PeerVisibility::All);
     assert_eq!(m2.changed().await, ("ratings".into(), true));
     let key = offer("blue", "ratings", 1).key;
-    m1.announcer.change(|cache| cache.withdraw("blue", &key));
+    m1.announcer.update(|cache| cache.withdraw("blue", &key));
     assert_eq!(m2.changed().await, ("ratings".into(), false));
 }
 
@@ -49,12 +49,12 @@ async fn a_large_resource_among_small_ones_arrives() {
     let host = |index| format!("host-{index:03}.{}.example:15443", "a".repeat(63)).parse().unwrap();
     let large =
         Announcement { endpoints: (0..MAX_ENDPOINTS).map(host).collect(), ..offer("blue", "large", 1) };
-    let size: usize = encode(&large).unwrap().iter().map(|resource| resource.bytes.len()).sum();
-    assert!(size > 4 * wire::CHUNK, "{size}");
+    let size: usize = encode_announcement(&large).unwrap().iter().map(|resource| resource.bytes.len()).sum();
+    assert!(size > 4 * wire::MAX_CHUNK_BYTES, "{size}");
     let names = (0..100).map(|index| format!("service-{index:02}"));
-    names.for_each(|name| m1.offer("blue", &name, &Visibility::All));
-    m1.announcer.try_change(|cache| cache.offer("blue", &large, &Visibility::All)).unwrap();
-    m1.offer("blue", "last", &Visibility::All);
+    names.for_each(|name| m1.offer("blue", &name, &PeerVisibility::All));
+    m1.announcer.try_update(|cache| cache.announce("blue", &large, &PeerVisibility::All)).unwrap();
+    m1.offer("blue", "last", &PeerVisibility::All);
     let mut m2 = m1.followed_by("m2", "blue");
     m2.connected().await;
     let mut arrived = BTreeSet::new();
@@ -73,11 +73,11 @@ async fn each_peer_gets_what_it_may_see() {
         peer.connected().await;
     }
     m1.offer("blue", "for-m3", &only("m3"));
-    m1.offer("yellow", "for-m4", &Visibility::All);
+    m1.offer("yellow", "for-m4", &PeerVisibility::All);
     assert_eq!(m3.changed().await, ("for-m3".into(), true));
     assert_eq!(m4.changed().await, ("for-m4".into(), true));
-    m1.offer("blue", "for-both", &Visibility::All);
-    m1.offer("yellow", "last", &Visibility::All);
+    m1.offer("blue", "for-both", &PeerVisibility::All);
+    m1.offer("yellow", "last", &PeerVisibility::All);
     assert_eq!(m2.changed().await, ("for-both".into(), true));
     assert_eq!(m3.changed().await, ("for-both".into(), true));
     assert_eq!(m4.changed().await, ("last".into(), true));
@@ -85,12 +85,12 @@ async fn each_peer_gets_what_it_may_see() {
 
 #[tokio::test]
 async fn no_stream_is_opened_before_the_first_sync() {
-    let m1 = Mesh::unsynced(secrets::of_m1(), Limits::default()).await;
-    m1.offer("blue", "reviews", &Visibility::All);
+    let m1 = Mesh::unsynced(secrets::of_m1(), ServerLimits::default()).await;
+    m1.offer("blue", "reviews", &PeerVisibility::All);
     let mut m2 = m1.followed_by("m2", "blue");
     let why = m2.lost().await.to_string();
     assert!(why.contains("not yet ready"), "{why}");
-    m1.announcer.synced();
+    m1.announcer.mark_synced();
     m2.connected().await;
     assert_eq!(m2.changed().await, ("reviews".into(), true));
 }
@@ -98,10 +98,10 @@ async fn no_stream_is_opened_before_the_first_sync() {
 #[tokio::test]
 async fn what_a_peer_refuses_is_known_on_both_sides() {
     let m1 = Mesh::m1().await;
-    m1.offer("blue", "reviews", &Visibility::All);
-    m1.offer("blue", "ratings", &Visibility::All);
+    m1.offer("blue", "reviews", &PeerVisibility::All);
+    m1.offer("blue", "ratings", &PeerVisibility::All);
     let mut m2 = m1.followed_by("m2", "blue");
-    let picky: Judge = Arc::new(|offer| match &*offer.key.name {
+    let picky: AnnouncementValidator = Arc::new(|offer| match &*offer.key.name {
         "ratings" => Err("StyleMismatch: no".into()),
         _ => Ok(()),
     });
@@ -109,13 +109,13 @@ async fn what_a_peer_refuses_is_known_on_both_sides() {
     m2.connected().await;
     let mut refused = Vec::new();
     while refused.is_empty() {
-        if let PeerEvent::Refused(all) = m2.next().await {
+        if let PeerEvent::Rejected(all) = m2.next().await {
             refused = all;
         }
     }
     assert_eq!(refused, [("default/ratings/IPv4".into(), "StyleMismatch: no".into())]);
-    let peer = Audience::new("blue", "m2");
-    eventually("the server has the NACK", || m1.server.peers()[&peer].refused == refused).await;
+    let peer = PeerRef::new("blue", "m2");
+    eventually("the server has the NACK", || m1.server.connected_peers()[&peer].rejected == refused).await;
 }
 
 /// For example, an administrator corrects a typo in a network. Then rejected resources arrive, and the peer learns of
@@ -125,33 +125,35 @@ async fn what_was_refused_is_judged_again_when_other_things_are_acceptable() {
     let m1 = Mesh::m1().await;
     let names: Vec<_> = (0..150).map(|index| format!("service-{index:03}")).collect();
     for name in &names {
-        m1.offer("blue", name, &Visibility::All);
+        m1.offer("blue", name, &PeerVisibility::All);
     }
     let (mut m2, mut m3) = (m1.followed_by("m2", "blue"), m1.followed_by("m3", "blue"));
-    let nothing: Judge = Arc::new(|_| Err("AddressNotAllowed: a typo".into()));
+    let nothing: AnnouncementValidator = Arc::new(|_| Err("AddressNotAllowed: a typo".into()));
     m2.judge.send_replace(nothing);
     m2.connected().await;
     m3.connected().await;
     for name in &names {
         assert_eq!(m3.changed().await, (name.clone(), true));
     }
-    let peer = Audience::new("blue", "m2");
-    eventually("the server has the NACK", || m1.server.peers()[&peer].refused.len() == 100).await;
-    let all: Judge = Arc::new(|_| Ok(()));
+    let peer = PeerRef::new("blue", "m2");
+    eventually("the server has the NACK", || m1.server.connected_peers()[&peer].rejected.len() == 100).await;
+    let all: AnnouncementValidator = Arc::new(|_| Ok(()));
     m2.judge.send_replace(all);
     let fixed = Instant::now();
     let mut came = BTreeSet::new();
     let mut is_clear = false;
     while came.len() < names.len() || !is_clear {
         match m2.next().await {
-            PeerEvent::Changed(Event::Offered(offer)) => drop(came.insert(offer.key.name.to_string())),
-            PeerEvent::Refused(refused) => is_clear = refused.is_empty(),
+            PeerEvent::Changed(AnnouncementEvent::Announced(offer)) => {
+                drop(came.insert(offer.key.name.to_string()))
+            }
+            PeerEvent::Rejected(refused) => is_clear = refused.is_empty(),
             other => panic!("{other:?}"),
         }
     }
     assert!(fixed.elapsed() < Duration::from_secs(2), "{:?}", fixed.elapsed());
-    eventually("the server has the ACK", || m1.server.peers()[&peer].refused.is_empty()).await;
-    m1.offer("blue", "last", &Visibility::All);
+    eventually("the server has the ACK", || m1.server.connected_peers()[&peer].rejected.is_empty()).await;
+    m1.offer("blue", "last", &PeerVisibility::All);
     assert_eq!(m2.changed().await, ("last".into(), true), "the stream is the same");
     assert_eq!(m3.changed().await, ("last".into(), true));
 }
@@ -169,9 +171,9 @@ async fn a_change_of_the_ca_ends_what_it_concerns_and_nothing_else() {
     let why = m2.lost().await.to_string();
     assert!(why.contains("was not issued by this relationship's CA"), "{why}");
 
-    m1.offer("yellow", "ratings", &Visibility::All);
+    m1.offer("yellow", "ratings", &PeerVisibility::All);
     assert_eq!(m4.changed().await, ("ratings".into(), true));
-    assert_eq!(m1.server.peers()[&Audience::new("yellow", "m4")].connections, 1);
+    assert_eq!(m1.server.connected_peers()[&PeerRef::new("yellow", "m4")].connections, 1);
 }
 
 #[tokio::test]
@@ -179,10 +181,10 @@ async fn a_relationship_that_is_closed_and_opened_again_is_followed_at_once() {
     let m1 = Mesh::m1().await;
     let mut m2 = m1.followed_by("m2", "blue");
     m2.connected().await;
-    let relationships = Relationships::clone(&m2.relationships.borrow());
+    let relationships = TlsRelationships::clone(&m2.relationships.borrow());
     m2.relationships.send_replace(Arc::default());
     // An event for the end of the stream may come first. The later event can replace it.
-    while m2.lost().await != Trouble::Closed {}
+    while m2.lost().await != UnreachableReason::RelationshipClosed {}
     m2.relationships.send_replace(Arc::new(relationships));
     m2.connected().await;
 }
@@ -196,8 +198,8 @@ async fn a_deleted_secret_cuts_the_peers_off() {
     m2.lost().await;
     let why = m2.lost().await.to_string();
     assert!(why.contains("it has no open relationship of this name"), "{why}");
-    let peer = Audience::new("blue", "m2");
-    eventually("its streams are closed", || m1.server.peers()[&peer].streams == 0).await;
+    let peer = PeerRef::new("blue", "m2");
+    eventually("its streams are closed", || m1.server.connected_peers()[&peer].streams == 0).await;
 }
 
 #[tokio::test]
@@ -222,7 +224,7 @@ async fn a_server_that_ends_says_so_and_is_followed_when_it_is_back() {
     m2.connected().await;
     let start = Instant::now();
     m1.end().await;
-    assert!(start.elapsed() < Limits::default().drain, "all connections closed gracefully");
+    assert!(start.elapsed() < ServerLimits::default().drain_timeout, "all connections closed gracefully");
     let why = m2.lost().await.to_string();
     assert!(why.contains("server is shutting down"), "{why}");
 }
@@ -232,10 +234,10 @@ async fn what_the_peer_announces_of_itself_is_tried_when_the_configured_address_
     let m1 = Mesh::m1().await;
     let mut itself = offer("blue", "discovery", 1);
     itself.key = emcee_discovery::slice::discovery_announcement_key();
-    itself.server_name = emcee_discovery::tls::server_name("blue");
+    itself.server_name = emcee_discovery::tls::discovery_server_name("blue");
     itself.endpoints = vec![m1.endpoint()];
     let mut target = target("blue", ["127.0.0.1:1".parse().unwrap()]);
-    target.seed = vec![itself];
+    target.restored = vec![itself];
     let blue = secrets::relationship("blue", "m2", &["m1"]);
     let mut m2 = Peer::of(target, secrets::relationships([blue]));
     assert_eq!(m2.connected().await, m1.endpoint());
@@ -247,8 +249,8 @@ async fn through_an_egress_gateway_the_server_name_says_where_to() {
     let mut target = target("blue", ["192.0.2.1:15443".parse().unwrap()]);
     // The gateway only relays bytes.
     let gateway = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    target.via = Some(vec![gateway.local_addr().unwrap().to_string().parse().unwrap()]);
-    let via = target.via.clone();
+    target.egress_gateways = Some(vec![gateway.local_addr().unwrap().to_string().parse().unwrap()]);
+    let via = target.egress_gateways.clone();
     let address = m1.address;
     tokio::spawn(async move {
         let (mut near, _) = gateway.accept().await.unwrap();
@@ -282,7 +284,7 @@ async fn a_server_of_other_names_is_told_with_both() {
     let m1 = Mesh::m1().await;
     let names = [emcee_discovery::tls::SubjectAltName::from("m9.blue.example")];
     let material = secrets::material(&secrets::pair("m2", "blue"));
-    let blue = emcee_discovery::tls::Relationship::new("blue", material, [("m1", names)]);
+    let blue = emcee_discovery::tls::TlsRelationship::new("blue", material, [("m1", names)]);
     let mut m2 = Peer::new(Arc::new(blue), [m1.endpoint()]);
     let why = m2.lost().await.to_string();
     assert!(why.contains("has the names m1.blue.example, but m9.blue.example is expected"), "{why}");

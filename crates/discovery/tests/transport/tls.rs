@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use emcee_discovery::Audience;
+use emcee_discovery::PeerRef;
 use emcee_discovery::tls::{
-    AcceptError, Authenticated, CertificateRefusal, Material, MaterialError, Relationship, Relationships,
-    Role, SubjectAltName, TlsError, accept, connect, server_name,
+    AcceptError, AuthenticatedPeer, PeerCertificateError, SubjectAltName, TlsError, TlsIdentity,
+    TlsIdentityError, TlsRelationship, TlsRelationships, TlsRole, accept, connect, discovery_server_name,
 };
 use emcee_testkit::certs::{Ca, Leaf, Pair, days};
 use rustls::{ClientConfig, HandshakeKind};
@@ -26,27 +26,27 @@ pub(crate) async fn wire() -> (TcpStream, TcpStream) {
 
 /// Runs a handshake of Emcee's own client with `peer`. Returns the results of both sides.
 async fn greet(
-    server: &Relationships,
-    client: &Arc<Relationship>,
+    server: &TlsRelationships,
+    client: &Arc<TlsRelationship>,
     peer: &str,
-) -> (Result<Audience, TlsError>, Result<Audience, AcceptError>) {
+) -> (Result<PeerRef, TlsError>, Result<PeerRef, AcceptError>) {
     let (near, far) = wire().await;
     let client = async {
         let (mut stream, authenticated) = connect(near, client, peer).await?;
         let read = read_one(&mut stream).await;
-        read.map_err(|error| TlsError::of_open_stream(&error, "blue").expect("a TLS error"))?;
-        Ok(authenticated.audience().clone())
+        read.map_err(|error| TlsError::from_open_stream(&error, "blue").expect("a TLS error"))?;
+        Ok(authenticated.peer().clone())
     };
     tokio::join!(client, let_in(server, far))
 }
 
 /// Accepts a client, and writes one byte to it.
-async fn let_in(server: &Relationships, stream: TcpStream) -> Result<Audience, AcceptError> {
+async fn let_in(server: &TlsRelationships, stream: TcpStream) -> Result<PeerRef, AcceptError> {
     let (mut stream, authenticated) = accept(stream, server).await?;
     // A client that refuses the server has closed the connection.
     let _gone = stream.write_all(b"!").await;
     let _gone = stream.shutdown().await;
-    Ok(authenticated.audience().clone())
+    Ok(authenticated.peer().clone())
 }
 
 async fn read_one(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Result<u8> {
@@ -55,10 +55,10 @@ async fn read_one(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Resul
 
 /// Presents this certificate for blue. Returns the client's error and the server's error.
 pub(crate) async fn show(pair: Option<&Pair>) -> (String, AcceptError) {
-    ask(&secrets::of_m1(), &server_name("blue"), raw::client(pair)).await
+    ask(&secrets::of_m1(), &discovery_server_name("blue"), raw::client(pair)).await
 }
 
-async fn ask(server: &Relationships, name: &str, config: ClientConfig) -> (String, AcceptError) {
+async fn ask(server: &TlsRelationships, name: &str, config: ClientConfig) -> (String, AcceptError) {
     let (near, far) = wire().await;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let client = async {
@@ -69,7 +69,7 @@ async fn ask(server: &Relationships, name: &str, config: ClientConfig) -> (Strin
     (client_error.expect_err("a refusal").to_string(), server_error.expect_err("a refusal"))
 }
 
-pub(crate) fn refusal(error: AcceptError) -> CertificateRefusal {
+pub(crate) fn refusal(error: AcceptError) -> PeerCertificateError {
     match error {
         AcceptError::Certificate { relationship, refusal } if &*relationship == "blue" => refusal,
         other => panic!("not about the certificate: {other}"),
@@ -80,8 +80,8 @@ pub(crate) fn refusal(error: AcceptError) -> CertificateRefusal {
 async fn both_sides_know_each_other_by_a_dns_name() {
     let m2 = secrets::relationship("blue", "m2", &["m1"]);
     let (client, server) = greet(&secrets::of_m1(), &m2, "m1").await;
-    assert_eq!(client, Ok(Audience::new("blue", "m1")));
-    assert_eq!(server, Ok(Audience::new("blue", "m2")));
+    assert_eq!(client, Ok(PeerRef::new("blue", "m1")));
+    assert_eq!(server, Ok(PeerRef::new("blue", "m2")));
 }
 
 #[tokio::test]
@@ -89,12 +89,12 @@ async fn both_sides_know_each_other_by_a_spiffe_id() {
     let (id1, id2) = ("spiffe://m1/ns/emcee/sa/emcee", "spiffe://m2/ns/emcee/sa/emcee");
     let side = |own: &str, peer: &str, peer_id: &str| {
         let material = secrets::material(&Ca::shared("blue").issue(&Leaf::uri(own)));
-        Arc::new(Relationship::new("blue", material, [(peer, [SubjectAltName::from(peer_id)])]))
+        Arc::new(TlsRelationship::new("blue", material, [(peer, [SubjectAltName::from(peer_id)])]))
     };
     let m1 = secrets::relationships([side(id1, "m2", id2)]);
     let (client, server) = greet(&m1, &side(id2, "m1", id1), "m1").await;
-    assert_eq!(client, Ok(Audience::new("blue", "m1")));
-    assert_eq!(server, Ok(Audience::new("blue", "m2")));
+    assert_eq!(client, Ok(PeerRef::new("blue", "m1")));
+    assert_eq!(server, Ok(PeerRef::new("blue", "m2")));
 }
 
 #[tokio::test]
@@ -106,20 +106,20 @@ async fn the_server_name_has_no_letter_case() {
     let m1 = secrets::of_m1();
     let (client, server) = tokio::join!(connector.connect(name, near), let_in(&m1, far));
     assert!(client.is_ok());
-    assert_eq!(server, Ok(Audience::new("blue", "m2")));
+    assert_eq!(server, Ok(PeerRef::new("blue", "m2")));
 }
 
 #[tokio::test]
 async fn a_certificate_of_another_relationship_is_refused_though_its_peer_is_known_there() {
     let (client_error, server_error) = show(Some(&secrets::pair("m4", "yellow"))).await;
-    assert_eq!(refusal(server_error), CertificateRefusal::UnknownCa);
+    assert_eq!(refusal(server_error), PeerCertificateError::UnknownCa);
     assert!(client_error.contains("UnknownCA"), "{client_error}");
 }
 
 #[tokio::test]
 async fn the_name_of_a_peer_from_another_ca_is_refused() {
     let stranger = Ca::new("blue").issue(&Leaf::dns(&secrets::name("m2", "blue")));
-    assert_eq!(refusal(show(Some(&stranger)).await.1), CertificateRefusal::UnknownCa);
+    assert_eq!(refusal(show(Some(&stranger)).await.1), PeerCertificateError::UnknownCa);
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn a_self_signed_certificate_is_refused() {
     let params = rcgen::CertificateParams::new([secrets::name("m2", "blue")]).unwrap();
     let certificate = params.self_signed(&key).unwrap().pem();
     let pair = Pair { certificate, key: key.serialize_pem(), ca: String::new() };
-    assert_eq!(refusal(show(Some(&pair)).await.1), CertificateRefusal::UnknownCa);
+    assert_eq!(refusal(show(Some(&pair)).await.1), PeerCertificateError::UnknownCa);
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn a_certificate_of_the_future_is_refused_and_both_sides_are_told_of_the_c
 #[tokio::test]
 async fn nobody_is_known_by_a_common_name() {
     let pair = Ca::shared("blue").issue(&Leaf::common_name_only("m2.blue.example"));
-    assert_eq!(refusal(show(Some(&pair)).await.1), CertificateRefusal::NoName);
+    assert_eq!(refusal(show(Some(&pair)).await.1), PeerCertificateError::NoName);
 }
 
 #[tokio::test]
@@ -165,19 +165,19 @@ async fn a_certificate_of_the_relationship_that_names_no_peer_is_refused_with_bo
 #[tokio::test]
 async fn a_wildcard_is_no_peers_name() {
     let pair = Ca::shared("blue").issue(&Leaf::dns("*.blue.example"));
-    assert!(matches!(refusal(show(Some(&pair)).await.1), CertificateRefusal::WrongNames { .. }));
+    assert!(matches!(refusal(show(Some(&pair)).await.1), PeerCertificateError::WrongNames { .. }));
 }
 
 #[tokio::test]
 async fn a_certificate_with_the_names_of_two_peers_is_neither() {
     let pair = Ca::shared("blue").issue(&Leaf::dns("m2.blue.example").and_dns("m3.blue.example"));
-    assert!(matches!(refusal(show(Some(&pair)).await.1), CertificateRefusal::Ambiguous(_)));
+    assert!(matches!(refusal(show(Some(&pair)).await.1), PeerCertificateError::Ambiguous(_)));
 }
 
 #[tokio::test]
 async fn a_certificate_for_servers_only_is_no_clients() {
     let pair = Ca::shared("blue").issue(&Leaf::dns("m2.blue.example").server_only());
-    assert_eq!(refusal(show(Some(&pair)).await.1), CertificateRefusal::Purpose(Role::Client));
+    assert_eq!(refusal(show(Some(&pair)).await.1), PeerCertificateError::WrongKeyUsage(TlsRole::Client));
 }
 
 #[tokio::test]
@@ -192,14 +192,14 @@ async fn a_revoked_certificate_is_refused_and_another_of_the_same_name_is_not() 
     let (revoked, renewed) = (secrets::pair("m2", "blue"), secrets::pair("m2", "blue"));
     let crl = secrets::crl(Ca::shared("blue"), [&revoked]);
     let material = secrets::key_material(&secrets::pair("m1", "blue"));
-    let material = Material::parse(&secrets::revoking(&material, crl.as_bytes())).unwrap();
+    let material = TlsIdentity::parse(&secrets::revoking(&material, crl.as_bytes())).unwrap();
     let m1 = secrets::relationships([secrets::with_peers("blue", material, &["m2"])]);
     let m2 = |pair| secrets::with_peers("blue", secrets::material(pair), &["m1"]);
 
     let (client, server) = greet(&m1, &m2(&revoked), "m1").await;
-    assert_eq!(refusal(server.unwrap_err()), CertificateRefusal::Revoked);
-    assert_eq!(client, Err(TlsError::Refused("our certificate is revoked by its ca.crl")));
-    assert_eq!(greet(&m1, &m2(&renewed), "m1").await.1, Ok(Audience::new("blue", "m2")));
+    assert_eq!(refusal(server.unwrap_err()), PeerCertificateError::Revoked);
+    assert_eq!(client, Err(TlsError::RejectedByPeer("our certificate is revoked by its ca.crl")));
+    assert_eq!(greet(&m1, &m2(&renewed), "m1").await.1, Ok(PeerRef::new("blue", "m2")));
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn what_does_not_speak_http2_is_not_let_in() {
     for alpn in [vec![], vec![b"http/1.1".to_vec()]] {
         let mut config = raw::client(Some(&secrets::pair("m2", "blue")));
         config.alpn_protocols = alpn;
-        let (_, server_error) = ask(&secrets::of_m1(), &server_name("blue"), config).await;
+        let (_, server_error) = ask(&secrets::of_m1(), &discovery_server_name("blue"), config).await;
         assert!(matches!(server_error, AcceptError::Handshake { .. }), "{server_error}");
     }
 }
@@ -272,7 +272,7 @@ async fn what_does_not_speak_http2_is_not_let_in() {
 async fn one_peer_cannot_answer_for_another() {
     let m3 = secrets::relationships([secrets::relationship("blue", "m3", &["m1", "m2"])]);
     let m1 = secrets::relationship("blue", "m1", &["m2", "m3"]);
-    assert_eq!(greet(&m3, &m1, "m3").await.0, Ok(Audience::new("blue", "m3")));
+    assert_eq!(greet(&m3, &m1, "m3").await.0, Ok(PeerRef::new("blue", "m3")));
     let words = greet(&m3, &m1, "m2").await.0.unwrap_err().to_string();
     assert!(words.contains("has the names m3.blue.example, but m2.blue.example is expected"), "{words}");
 }
@@ -284,11 +284,11 @@ async fn a_client_refuses_the_server_of_another_ca_and_one_out_of_time() {
         |pair: &Pair| secrets::relationships([secrets::with_peers("blue", secrets::material(pair), &["m2"])]);
     let stranger = Ca::new("blue").issue(&Leaf::dns("m1.blue.example"));
     let (client, _) = greet(&server(&stranger), &m2, "m1").await;
-    assert_eq!(client, Err(TlsError::Certificate(CertificateRefusal::UnknownCa)));
+    assert_eq!(client, Err(TlsError::Certificate(PeerCertificateError::UnknownCa)));
 
     let expired = Ca::shared("blue").issue(&Leaf::dns("m1.blue.example").expired());
     let (client, _) = greet(&server(&expired), &m2, "m1").await;
-    assert!(matches!(client, Err(TlsError::Certificate(CertificateRefusal::Expired { .. }))), "{client:?}");
+    assert!(matches!(client, Err(TlsError::Certificate(PeerCertificateError::Expired { .. }))), "{client:?}");
 }
 
 #[tokio::test]
@@ -307,7 +307,7 @@ async fn no_session_is_ever_resumed() {
         let config = Arc::new(raw::client_of(Some(&secrets::pair("m2", "blue")), &[version]));
         for attempt in 0..3 {
             let (near, far) = wire().await;
-            let name = ServerName::try_from(server_name("blue")).unwrap();
+            let name = ServerName::try_from(discovery_server_name("blue")).unwrap();
             let connector = TlsConnector::from(Arc::clone(&config));
             let client = async {
                 let mut stream = connector.connect(name, near).await?;
@@ -315,7 +315,7 @@ async fn no_session_is_ever_resumed() {
                 io::Result::Ok(stream)
             };
             let (client, server) = tokio::join!(client, let_in(&m1, far));
-            assert_eq!(server, Ok(Audience::new("blue", "m2")));
+            assert_eq!(server, Ok(PeerRef::new("blue", "m2")));
             let client = client.unwrap();
             let session = client.get_ref().1;
             assert_eq!(session.handshake_kind(), Some(HandshakeKind::Full), "{version:?}, {attempt}");
@@ -327,10 +327,10 @@ async fn no_session_is_ever_resumed() {
 #[test]
 fn what_is_wrong_with_a_secret_is_said_and_nothing_of_its_key() {
     let pair = secrets::pair("m1", "blue");
-    let parse = |pair: &Pair| Material::parse(&secrets::key_material(pair));
-    assert_eq!(parse(&pair.clone().with_wrong_key()).unwrap_err(), MaterialError::KeyMismatch);
+    let parse = |pair: &Pair| TlsIdentity::parse(&secrets::key_material(pair));
+    assert_eq!(parse(&pair.clone().with_wrong_key()).unwrap_err(), TlsIdentityError::KeyMismatch);
     let no_name = Ca::shared("blue").issue(&Leaf::common_name_only("m1.blue.example"));
-    assert_eq!(parse(&no_name).unwrap_err(), MaterialError::NoName);
+    assert_eq!(parse(&no_name).unwrap_err(), TlsIdentityError::NoName);
     for broken in [pair.clone().with_broken_key(), pair.clone().with_broken_ca()] {
         let words = parse(&broken).unwrap_err().to_string();
         assert!(words.starts_with("data."), "{words}");
@@ -344,15 +344,15 @@ fn what_is_wrong_with_a_secret_is_said_and_nothing_of_its_key() {
 fn a_crl_that_would_revoke_nothing_is_refused() {
     let material = secrets::key_material(&secrets::pair("m1", "blue"));
     let foreign = secrets::crl(Ca::shared("yellow"), []);
-    let parsed = Material::parse(&secrets::revoking(&material, foreign.as_bytes()));
-    assert_eq!(parsed.unwrap_err(), MaterialError::ForeignCrl);
+    let parsed = TlsIdentity::parse(&secrets::revoking(&material, foreign.as_bytes()));
+    assert_eq!(parsed.unwrap_err(), TlsIdentityError::ForeignCrl);
     let own = secrets::crl(Ca::shared("blue"), []);
-    assert!(Material::parse(&secrets::revoking(&material, own.as_bytes())).is_ok());
-    assert!(Material::parse(&secrets::revoking(&material, b"no PEM")).is_err());
+    assert!(TlsIdentity::parse(&secrets::revoking(&material, own.as_bytes())).is_ok());
+    assert!(TlsIdentity::parse(&secrets::revoking(&material, b"no PEM")).is_err());
 }
 
 /// Authenticates m2 at this server.
-pub(crate) async fn m2_at(server: &Relationships, m2: &Arc<Relationship>) -> Authenticated {
+pub(crate) async fn m2_at(server: &TlsRelationships, m2: &Arc<TlsRelationship>) -> AuthenticatedPeer {
     let (near, far) = wire().await;
     let (client, server) = tokio::join!(connect(near, m2, "m1"), accept(far, server));
     assert!(client.is_ok());

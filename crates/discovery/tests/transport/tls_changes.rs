@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use emcee_discovery::tls::{CertificateRefusal, Ended, Material, Relationships};
+use emcee_discovery::tls::{PeerCertificateError, ReverifyError, TlsIdentity, TlsRelationships};
 use emcee_testkit::certs::{Ca, Leaf, unix};
 
 use super::secrets;
 use super::tls::m2_at;
 
-fn with_blue(change: impl FnOnce() -> Material, peers: &[&str]) -> Relationships {
+fn with_blue(change: impl FnOnce() -> TlsIdentity, peers: &[&str]) -> TlsRelationships {
     secrets::relationships([secrets::with_peers("blue", change(), peers)])
 }
 
@@ -20,7 +20,7 @@ async fn a_change_that_would_let_it_in_again_ends_nothing() {
     let renewed = || secrets::material(&secrets::pair("m1", "blue"));
     let both = || secrets::material(&secrets::pair("m1", "blue").with_roots([old, &new]));
     for same_for_m2 in [with_blue(renewed, &["m2", "m3"]), with_blue(both, &["m2"])] {
-        assert_eq!(m2.check(&same_for_m2), Ok(()));
+        assert_eq!(m2.reverify(&same_for_m2), Ok(()));
     }
 }
 
@@ -31,12 +31,12 @@ async fn it_ends_with_its_relationship_its_ca_and_its_name() {
     let good = || secrets::material(&secrets::pair("m1", "blue"));
     let other_ca = || secrets::material(&Ca::new("blue").issue(&Leaf::dns("m1.blue.example")));
 
-    assert_eq!(m2.clone().check(&m1), Ok(()));
-    assert_eq!(m2.clone().check(&Relationships::new()), Err(Ended::RelationshipClosed));
-    let refused = m2.clone().check(&with_blue(other_ca, &["m2"]));
-    assert_eq!(refused, Err(Ended::Certificate(CertificateRefusal::UnknownCa)));
-    let refused = m2.clone().check(&with_blue(good, &["m3"]));
-    assert!(matches!(refused, Err(Ended::Certificate(CertificateRefusal::WrongNames { .. }))));
+    assert_eq!(m2.clone().reverify(&m1), Ok(()));
+    assert_eq!(m2.clone().reverify(&TlsRelationships::new()), Err(ReverifyError::RelationshipClosed));
+    let refused = m2.clone().reverify(&with_blue(other_ca, &["m2"]));
+    assert_eq!(refused, Err(ReverifyError::Certificate(PeerCertificateError::UnknownCa)));
+    let refused = m2.clone().reverify(&with_blue(good, &["m3"]));
+    assert!(matches!(refused, Err(ReverifyError::Certificate(PeerCertificateError::WrongNames { .. }))));
 }
 
 #[tokio::test]
@@ -47,14 +47,18 @@ async fn it_ends_when_its_certificate_is_revoked_or_its_name_goes_to_another_pee
 
     let crl = secrets::crl(Ca::shared("blue"), [&pair]);
     let m1 = secrets::key_material(&secrets::pair("m1", "blue"));
-    let revoking = with_blue(|| Material::parse(&secrets::revoking(&m1, crl.as_bytes())).unwrap(), &["m2"]);
-    assert_eq!(m2.clone().check(&revoking), Err(Ended::Certificate(CertificateRefusal::Revoked)));
+    let revoking =
+        with_blue(|| TlsIdentity::parse(&secrets::revoking(&m1, crl.as_bytes())).unwrap(), &["m2"]);
+    assert_eq!(
+        m2.clone().reverify(&revoking),
+        Err(ReverifyError::Certificate(PeerCertificateError::Revoked))
+    );
 
     let material = secrets::material(&secrets::pair("m1", "blue"));
     let names = [emcee_discovery::tls::SubjectAltName::from("m2.blue.example")];
-    let renamed = emcee_discovery::tls::Relationship::new("blue", material, [("m5", names)]);
+    let renamed = emcee_discovery::tls::TlsRelationship::new("blue", material, [("m5", names)]);
     let renamed = secrets::relationships([Arc::new(renamed)]);
-    assert_eq!(m2.clone().check(&renamed), Err(Ended::OtherPeer("m5".into())));
+    assert_eq!(m2.clone().reverify(&renamed), Err(ReverifyError::OtherPeer("m5".into())));
 }
 
 #[tokio::test]
@@ -69,7 +73,7 @@ async fn it_is_valid_until_its_certificate_or_its_ca_is_over_whichever_is_first(
         let m1 = with_blue(|| issue("m1"), &["m2"]);
         let m2 = m2_at(&m1, &secrets::with_peers("blue", issue("m2"), &["m1"])).await;
         let end = Duration::from_secs(expected * 86_400);
-        let left = m2.valid_for();
+        let left = m2.remaining_validity();
         assert!(left <= end && left > end.saturating_sub(Duration::from_mins(5)), "{left:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! `emcee export`: prints the services for a peer as a bundle, for meshes without a discovery connection.
 
 use clap::Args;
-use emcee_discovery::parcel::{self, Parcel};
+use emcee_discovery::parcel::{self, Bundle};
 use jiff::Timestamp;
 
 use super::Outcome;
@@ -46,22 +46,22 @@ pub(super) fn run(args: &ExportArgs, console: &mut Console<'_>) -> anyhow::Resul
             return Ok(Outcome::Refused);
         }
     };
-    let bundle = Parcel {
+    let bundle = Bundle {
         relationship: listing.relationship.clone(),
         mesh: args.mesh.clone(),
         // `emcee import` compares the files of a peer by this time; whole seconds are enough.
         exported_at: Timestamp::now().round(jiff::Unit::Second)?,
-        offers: peer.announced_to_peer.clone(),
+        announcements: peer.announced_to_peer.clone(),
     };
     // `emcee import` refuses a bundle without objects, because it must not look like a withdrawal of everything.
-    if bundle.offers.is_empty() {
+    if bundle.announcements.is_empty() {
         console.refusal(format_args!(
             "emcee: nothing is announced to peer {} of relationship {} (emcee expose)",
             peer.name, listing.relationship
         ))?;
         return Ok(Outcome::Refused);
     }
-    let unreachable = bundle.offers.iter().filter(|offer| offer.endpoints.is_empty());
+    let unreachable = bundle.announcements.iter().filter(|offer| offer.endpoints.is_empty());
     for offer in unreachable {
         console.warning(format_args!(
             "warning: service {} has no endpoints at present, and the exported file will not be updated",

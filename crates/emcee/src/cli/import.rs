@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 use emcee_core::catalogue::Announcement;
-use emcee_discovery::parcel::Parcel;
+use emcee_discovery::parcel::Bundle;
 use ipnet::IpNet;
 use kube::Client;
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ pub(super) fn run(args: &ImportArgs, console: &mut Console<'_>) -> anyhow::Resul
 async fn write(
     args: &ImportArgs,
     client: &Client,
-    bundle: &Parcel,
+    bundle: &Bundle,
     bindings: &[Value],
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
@@ -138,7 +138,7 @@ impl ImportArgs {
             )));
         }
         let fed_config = relationships.selector(known).map_err(said)?;
-        let offers = &read.parcel.offers;
+        let offers = &read.parcel.announcements;
         let mut refusals: Vec<_> =
             offers.iter().filter_map(|offer| read.refusal(&known.terms, peer, offer)).collect();
         let namespaces = offers.iter().map(|offer| self.namespace.as_deref().unwrap_or(&offer.key.namespace));
@@ -154,7 +154,7 @@ impl ImportArgs {
     }
 
     /// Builds the ServiceBinding for one service, annotated with its source.
-    fn binding(&self, offer: &Announcement, consumer: &Consumer<'_>, bundle: &Parcel) -> Value {
+    fn binding(&self, offer: &Announcement, consumer: &Consumer<'_>, bundle: &Bundle) -> Value {
         let mut binding = complete(offer, consumer);
         binding["metadata"]["annotations"] = json!({
             IMPORTED_FROM: self.source_name(),
@@ -164,14 +164,14 @@ impl ImportArgs {
     }
 
     /// Prints what looks wrong in the file but does not prevent the import.
-    fn say_doubts(&self, bundle: &Parcel, console: &mut Console<'_>) -> std::io::Result<()> {
+    fn say_doubts(&self, bundle: &Bundle, console: &mut Console<'_>) -> std::io::Result<()> {
         if let Some(mesh) = bundle.mesh.as_ref().filter(|mesh| **mesh != self.peer) {
             console.warning(format_args!(
                 "warning: the file says that it comes from mesh {mesh}, but it is imported as peer {}",
                 self.peer
             ))?;
         }
-        let unreachable = bundle.offers.iter().filter(|offer| offer.endpoints.is_empty());
+        let unreachable = bundle.announcements.iter().filter(|offer| offer.endpoints.is_empty());
         for offer in unreachable {
             console.warning(format_args!(
                 "warning: service {} had no endpoints when it was exported",

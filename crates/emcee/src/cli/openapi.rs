@@ -102,7 +102,7 @@ pub(super) fn run(args: &OpenapiArgs, console: &mut Console<'_>) -> anyhow::Resu
 
 /// Formats the OpenAPI document for a peer.
 fn text(listing: &CatalogueReport, peer: &PeerReport) -> serde_json::Result<String> {
-    let document = openapi::document(&listing.relationship, &peer.name, &peer.announced_to_peer);
+    let document = openapi::build_document(&listing.relationship, &peer.name, &peer.announced_to_peer);
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
 

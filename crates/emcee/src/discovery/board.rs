@@ -8,8 +8,8 @@ use emcee_core::endpoint::Endpoint;
 use emcee_core::key::ObjectKey;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
-use emcee_discovery::server::Announcer;
-use emcee_discovery::shelf::{Shelf, Touched, Visibility};
+use emcee_discovery::server::SharedCache;
+use emcee_discovery::shelf::{ChangedViews, PeerVisibility, ResourceCache};
 use emcee_discovery::slice::discovery_announcement_key;
 use tracing::warn;
 
@@ -18,7 +18,7 @@ type Place = (Arc<str>, ObjectKey);
 
 /// Writes announcements to the cache that the streams of the discovery server read.
 pub(super) struct Board {
-    announcer: Arc<Announcer>,
+    announcer: Arc<SharedCache>,
     /// Addresses of `--discovery-advertise`.
     advertised: Vec<Endpoint>,
     /// Name and policy of each open relationship, by its MeshFedConfig.
@@ -31,13 +31,13 @@ pub(super) struct Board {
 }
 
 impl Board {
-    pub(super) fn new(announcer: Arc<Announcer>, advertised: Vec<Endpoint>) -> Self {
+    pub(super) fn new(announcer: Arc<SharedCache>, advertised: Vec<Endpoint>) -> Self {
         Self { announcer, advertised, terms: BTreeMap::new(), places: HashMap::new(), owners: HashMap::new() }
     }
 
     /// Marks the cache as complete: from now on the server opens streams.
     pub(super) fn complete(&self) {
-        self.announcer.synced();
+        self.announcer.mark_synced();
     }
 
     /// Opens, changes or closes (`None`) a relationship.
@@ -52,8 +52,8 @@ impl Board {
         let Some(terms) = terms else { return };
         // The key of this mesh's own announcement is always the same, so a change replaces it.
         let own = self.own(&terms);
-        self.announcer.change(|cache| match &own {
-            Some(own) => offer(cache, &terms.relationship, own, &Visibility::All),
+        self.announcer.update(|cache| match &own {
+            Some(own) => offer(cache, &terms.relationship, own, &PeerVisibility::All),
             None => cache.withdraw(&terms.relationship, &discovery_announcement_key()),
         });
         self.terms.insert(fed_config.clone(), (terms.relationship.as_str().into(), terms));
@@ -63,10 +63,10 @@ impl Board {
     fn close(&mut self, relationship: &str) {
         // `announced` may still list these keys. They have no owner any more, so nothing withdraws them later.
         self.owners.retain(|(of, _), _| **of != *relationship);
-        self.announcer.change(|cache| {
-            cache.close(relationship);
+        self.announcer.update(|cache| {
+            cache.remove_relationship(relationship);
             // No stream has to send anything: TLS closes the connections of the relationship.
-            Touched::default()
+            ChangedViews::default()
         });
     }
 
@@ -100,10 +100,10 @@ impl Board {
     /// The whole batch is one change of the cache: no stream sees a part of it.
     pub(super) fn set_offers(&mut self, batch: Vec<(ObjectKey, Vec<AddressedAnnouncement>)>) {
         let announcer = Arc::clone(&self.announcer);
-        announcer.change(|cache| {
-            let mut changed = Touched::default();
+        announcer.update(|cache| {
+            let mut changed = ChangedViews::default();
             for (exposition, announcements) in batch {
-                changed = changed.and(self.set(cache, &exposition, announcements));
+                changed = changed.merge(self.set(cache, &exposition, announcements));
             }
             changed
         });
@@ -112,11 +112,11 @@ impl Board {
     /// Replaces the announcements of one exposition: adds the current ones, then withdraws those that are gone.
     fn set(
         &mut self,
-        cache: &mut Shelf,
+        cache: &mut ResourceCache,
         exposition: &ObjectKey,
         announcements: Vec<AddressedAnnouncement>,
-    ) -> Touched {
-        let mut changed = Touched::default();
+    ) -> ChangedViews {
+        let mut changed = ChangedViews::default();
         let before = self.places.remove(exposition).unwrap_or_default();
         let mut now = Vec::new();
         for addressed in announcements {
@@ -124,7 +124,7 @@ impl Board {
             let Some((relationship, terms)) = self.terms.get(&addressed.fed_config) else { continue };
             let key = (Arc::clone(relationship), addressed.announcement.key.clone());
             changed =
-                changed.and(offer(cache, &key.0, &addressed.announcement, &visibility(terms, &addressed)));
+                changed.merge(offer(cache, &key.0, &addressed.announcement, &visibility(terms, &addressed)));
             self.owners.insert(key.clone(), exposition.clone());
             now.push(key);
         }
@@ -132,7 +132,7 @@ impl Board {
             // Another exposition may announce under this key by now: then the announcement is not ours to withdraw.
             if self.owners.get(&key) == Some(exposition) {
                 self.owners.remove(&key);
-                changed = changed.and(cache.withdraw(&key.0, &key.1));
+                changed = changed.merge(cache.withdraw(&key.0, &key.1));
             }
         }
         if !now.is_empty() {
@@ -146,22 +146,22 @@ impl Board {
 ///
 /// `All` if these are all peers of the relationship: such announcements share one log in the cache, whatever peers the
 /// expositions list.
-fn visibility(terms: &PeerPolicy, addressed: &AddressedAnnouncement) -> Visibility {
+fn visibility(terms: &PeerPolicy, addressed: &AddressedAnnouncement) -> PeerVisibility {
     let all = terms.peers.iter().all(|peer| addressed.peers.iter().any(|name| **name == *peer.name));
     let some = || addressed.peers.iter().map(|name| Arc::from(name.as_str())).collect::<BTreeSet<_>>();
-    if all { Visibility::All } else { Visibility::Peers(some()) }
+    if all { PeerVisibility::All } else { PeerVisibility::Peers(some()) }
 }
 
 /// Adds or replaces an announcement. If it cannot be encoded, logs a warning and keeps the previous one.
 fn offer(
-    cache: &mut Shelf,
+    cache: &mut ResourceCache,
     relationship: &str,
     announcement: &Announcement,
-    visibility: &Visibility,
-) -> Touched {
-    cache.offer(relationship, announcement, visibility).unwrap_or_else(|error| {
+    visibility: &PeerVisibility,
+) -> ChangedViews {
+    cache.announce(relationship, announcement, visibility).unwrap_or_else(|error| {
         warn!(relationship, service = %announcement.key, %error, "announcement not encoded, keeping the previous one");
-        Touched::default()
+        ChangedViews::default()
     })
 }
 

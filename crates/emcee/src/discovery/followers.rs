@@ -10,11 +10,11 @@ use emcee_core::catalogue::{
 use emcee_core::endpoint::Endpoint;
 use emcee_core::inputs::InputChange;
 use emcee_core::key::ObjectKey;
-use emcee_discovery::Audience;
-use emcee_discovery::client::{Judge, PeerEvent, PeerTarget, follow};
-use emcee_discovery::server::PeerStreams;
-use emcee_discovery::subscription::{Budget, Event, Settings};
-use emcee_discovery::tls::Relationships;
+use emcee_discovery::PeerRef;
+use emcee_discovery::client::{AnnouncementValidator, PeerEvent, PeerTarget, subscribe_to_peer};
+use emcee_discovery::server::ConnectedPeer;
+use emcee_discovery::subscription::{AnnouncementBudget, AnnouncementEvent, DeltaClientSettings};
+use emcee_discovery::tls::TlsRelationships;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -34,8 +34,8 @@ pub(super) struct Followers {
     /// Events of all peers, for [`apply_events`](Self::apply_events).
     pub(super) events: mpsc::Receiver<PeerNews>,
     say: mpsc::Sender<PeerNews>,
-    relationships: watch::Receiver<Arc<Relationships>>,
-    budget: Budget,
+    relationships: watch::Receiver<Arc<TlsRelationships>>,
+    budget: AnnouncementBudget,
     terms: BTreeMap<ObjectKey, Arc<PeerPolicy>>,
     follows: bool,
     followed: BTreeMap<PeerKey, Followed>,
@@ -46,7 +46,7 @@ pub(super) struct Followers {
 /// Subscription to one peer, and what is known of the peer.
 struct Followed {
     way: Way,
-    judge: watch::Sender<Judge>,
+    judge: watch::Sender<AnnouncementValidator>,
     state: PeerSyncState,
     /// End of the initial sync: what the peer has not announced by then counts as withdrawn. `None` while the peer is
     /// not connected, and after the end.
@@ -63,12 +63,15 @@ struct Way {
     addresses: Vec<Endpoint>,
     /// Pods of the egress gateway to connect through. If `Some`, `addresses` are not dialled.
     via: Option<Vec<Endpoint>>,
-    settings: Settings,
+    settings: DeltaClientSettings,
 }
 
 impl Followers {
     /// No subscriptions. All later ones share `budget`.
-    pub(super) fn new(relationships: watch::Receiver<Arc<Relationships>>, budget: Budget) -> Self {
+    pub(super) fn new(
+        relationships: watch::Receiver<Arc<TlsRelationships>>,
+        budget: AnnouncementBudget,
+    ) -> Self {
         let (say, events) = mpsc::channel(WAITING);
         Self {
             events,
@@ -148,22 +151,22 @@ impl Followers {
     }
 
     /// Starts a subscription. It replaces an existing one to the same peer, and takes over its state and announcements.
-    fn start(&mut self, source: PeerKey, way: Way, judge: Judge) {
+    fn start(&mut self, source: PeerKey, way: Way, judge: AnnouncementValidator) {
         let before = self.followed.remove(&source);
         // Dropping the old subscription at the end of this statement aborts its task.
         let (state, held) =
             before.map_or((PeerSyncState::PENDING, BTreeMap::new()), |it| (it.state, it.held));
-        let audience = Audience::new(&way.relationship, &source.peer);
+        let audience = PeerRef::new(&way.relationship, &source.peer);
         let target = PeerTarget {
-            audience,
+            peer: audience,
             addresses: way.addresses.clone(),
-            via: way.via.clone(),
+            egress_gateways: way.via.clone(),
             settings: way.settings,
-            seed: held.values().cloned().collect(),
+            restored: held.values().cloned().collect(),
             budget: Some(self.budget.clone()),
         };
         let (judge, judged) = watch::channel(judge);
-        let mut following = follow(target, self.relationships.clone(), judged);
+        let mut following = subscribe_to_peer(target, self.relationships.clone(), judged);
         let (say, of) = (self.say.clone(), source.clone());
         // Merges the events of all peers into one queue. A full queue stops this task, and with it the reading of the
         // peer.
@@ -223,11 +226,11 @@ impl Followers {
     }
 
     /// Records which announcements of this mesh the peers refuse (NACK).
-    pub(super) fn note_refusals(&mut self, peers: &BTreeMap<Audience, PeerStreams>) {
+    pub(super) fn note_refusals(&mut self, peers: &BTreeMap<PeerRef, ConnectedPeer>) {
         for (source, followed) in &mut self.followed {
-            let audience = Audience::new(&followed.way.relationship, &source.peer);
+            let audience = PeerRef::new(&followed.way.relationship, &source.peer);
             // A peer without a stream refuses nothing.
-            let refused = peers.get(&audience).map(|streams| streams.refused.as_slice()).unwrap_or_default();
+            let refused = peers.get(&audience).map(|streams| streams.rejected.as_slice()).unwrap_or_default();
             let refused = refusals(refused);
             if followed.state.refused_by_peer != refused {
                 followed.state.refused_by_peer = refused;
@@ -240,10 +243,10 @@ impl Followers {
 impl Way {
     /// Route to a peer, according to the relationship's policy.
     fn to(terms: &PeerPolicy, peer: &PolicyPeer) -> Self {
-        let settings = Settings {
+        let settings = DeltaClientSettings {
             max_resources: terms.quota.resources,
             max_bytes: terms.quota.bytes,
-            grace: FIRST_EXCHANGE,
+            removal_grace: FIRST_EXCHANGE,
             expire_after: terms.expire_after,
         };
         Self {
@@ -261,23 +264,23 @@ impl Followed {
     }
 
     /// Applies a change of the peer's announcements.
-    fn changed(&mut self, source: &PeerKey, event: Event) -> Vec<InputChange> {
+    fn changed(&mut self, source: &PeerKey, event: AnnouncementEvent) -> Vec<InputChange> {
         match event {
-            Event::Offered(offer) => {
+            AnnouncementEvent::Announced(offer) => {
                 self.held.insert(offer.key.clone(), offer.clone());
                 vec![InputChange::Announcement(source.clone(), offer.key.clone(), Some(offer))]
             }
-            Event::Withdrawn(key) => vec![self.taken_back(source, key)],
+            AnnouncementEvent::Withdrawn(key) => vec![self.taken_back(source, key)],
             // `on_peer_loss: Expire` ends also what statuses kept from before a restart. Once the peer counts as
             // synced, the translation treats these announcements as withdrawn.
-            Event::Expired(key) => {
+            AnnouncementEvent::Expired(key) => {
                 let change = self.taken_back(source, key);
                 self.state.is_synced = true;
                 vec![change, self.state(source)]
             }
             // The client dials these addresses by itself. Behind an egress gateway it dials the gateway only, and the
             // translation needs the addresses for the gateway's routes.
-            Event::Addresses(addresses) => {
+            AnnouncementEvent::Addresses(addresses) => {
                 self.state.addresses = addresses;
                 vec![self.state(source)]
             }
@@ -304,7 +307,7 @@ impl Followed {
                     self.answered = Some(Instant::now() + FIRST_EXCHANGE);
                 }
             }
-            PeerEvent::Lost(trouble) => {
+            PeerEvent::Unreachable(trouble) => {
                 // Later attempts to connect report errors too, and must not move the time of the loss.
                 let since = self.state.unreachable_since().unwrap_or_else(Timestamp::now);
                 self.state.connection =
@@ -312,7 +315,7 @@ impl Followed {
                 // The initial state may be incomplete: the next connection starts a new initial sync.
                 self.answered = None;
             }
-            PeerEvent::Refused(refused) => self.state.refused = refusals(&refused),
+            PeerEvent::Rejected(refused) => self.state.refused = refusals(&refused),
             // Handled by `apply_announcement_event`.
             PeerEvent::Changed(_) => {}
         }
@@ -329,7 +332,7 @@ fn refusals(pairs: &[(String, String)]) -> Vec<RefusedAnnouncement> {
 }
 
 /// Returns the function that checks the announcements of `peer` against the relationship's policy.
-fn judge(terms: &Arc<PeerPolicy>, peer: &str) -> Judge {
+fn judge(terms: &Arc<PeerPolicy>, peer: &str) -> AnnouncementValidator {
     let (terms, peer) = (Arc::clone(terms), peer.to_owned());
     Arc::new(move |offer: &Announcement| terms.validate(&peer, offer).map_err(|problem| problem.to_string()))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use emcee_core::catalogue::{PeerPolicy, PolicyPeer};
 use emcee_core::inputs::Credential;
 use emcee_core::key::ObjectKey;
-use emcee_discovery::tls::{Material, Relationship, Relationships, SubjectAltName};
+use emcee_discovery::tls::{SubjectAltName, TlsIdentity, TlsRelationship, TlsRelationships};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -21,7 +21,7 @@ struct Made {
 /// Publishes the TLS configuration of the open relationships to the discovery server and clients.
 pub(super) struct OpenRelationships {
     made: BTreeMap<ObjectKey, Made>,
-    open: watch::Sender<Arc<Relationships>>,
+    open: watch::Sender<Arc<TlsRelationships>>,
 }
 
 impl Default for OpenRelationships {
@@ -31,7 +31,7 @@ impl Default for OpenRelationships {
 }
 
 impl OpenRelationships {
-    pub(super) fn watch(&self) -> watch::Receiver<Arc<Relationships>> {
+    pub(super) fn watch(&self) -> watch::Receiver<Arc<TlsRelationships>> {
         self.open.subscribe()
     }
 
@@ -51,7 +51,7 @@ impl OpenRelationships {
         });
         // One update for removal and addition: no handshake finds the relationship missing in between.
         self.open.send_modify(|open| {
-            let mut all = Relationships::clone(open);
+            let mut all = TlsRelationships::clone(open);
             if let Some(before) = before {
                 all.remove(&*before);
             }
@@ -72,8 +72,8 @@ impl Made {
 
     /// Builds the TLS configuration. Returns `None` if the certificate cannot be used: the relationship is then closed
     /// for discovery. The condition CertificateValid reports the reason to the user.
-    fn relationship(&self, fed_config: &ObjectKey) -> Option<Relationship> {
-        let material = Material::parse(&self.certificate.material)
+    fn relationship(&self, fed_config: &ObjectKey) -> Option<TlsRelationship> {
+        let material = TlsIdentity::parse(&self.certificate.material)
             .inspect_err(
                 |error| warn!(%fed_config, secret = %self.certificate.key, %error, "closed for discovery"),
             )
@@ -82,6 +82,6 @@ impl Made {
             names.iter().map(|name| SubjectAltName::from(name.as_str())).collect::<Vec<_>>()
         };
         let peers = self.peers.iter().map(|(peer, own)| (&**peer, names(own)));
-        Some(Relationship::new(&self.name, material, peers))
+        Some(TlsRelationship::new(&self.name, material, peers))
     }
 }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use emcee_core::inputs::KeyMaterial;
-use emcee_discovery::grpc::{Call, Connection};
-use emcee_discovery::tls::{Material, Relationship, SubjectAltName, connect};
+use emcee_discovery::grpc::{BidiStream, ClientConnection};
+use emcee_discovery::tls::{SubjectAltName, TlsIdentity, TlsRelationship, connect};
 use emcee_discovery::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
 use tokio::time::timeout;
 
@@ -154,7 +154,7 @@ impl Drop for Attacker {
 
 /// A client of m1 that follows yellow of m4. Unlike Emcee's client, it does not limit the rate of changes.
 struct Peer {
-    call: Call<DeltaDiscoveryResponse>,
+    call: BidiStream<DeltaDiscoveryResponse>,
 }
 
 static NUMBER: Mutex<usize> = Mutex::new(1);
@@ -169,7 +169,7 @@ impl Peer {
             crl: None,
         };
         let m4 = ("m4", [SubjectAltName::from("m4.yellow.example")]);
-        let yellow = Arc::new(Relationship::new("yellow", Material::parse(&material).unwrap(), [m4]));
+        let yellow = Arc::new(TlsRelationship::new("yellow", TlsIdentity::parse(&material).unwrap(), [m4]));
         let first = DeltaDiscoveryRequest {
             type_url: ENDPOINT_SLICE.into(),
             resource_names_subscribe: vec!["*".into()],
@@ -208,7 +208,7 @@ impl Peer {
                 response_nonce: response.nonce,
                 ..Default::default()
             };
-            self.call.requests.ready().await.expect("an open stream").send(&answer);
+            self.call.requests.reserve().await.expect("an open stream").send(&answer);
             if arrived {
                 return begun.elapsed();
             }
@@ -218,11 +218,11 @@ impl Peer {
 
 async fn call(
     stage: &Stage,
-    yellow: &Arc<Relationship>,
+    yellow: &Arc<TlsRelationship>,
     first: &DeltaDiscoveryRequest,
-) -> Option<Call<DeltaDiscoveryResponse>> {
+) -> Option<BidiStream<DeltaDiscoveryResponse>> {
     let stream = tokio::net::TcpStream::connect(stage.service).await.ok()?;
     let (stream, _) = connect(stream, yellow, "m4").await.ok()?;
-    let connection = Connection::over(stream, LONG).await.ok()?;
-    connection.call("m4", wire::METHOD, first, wire::MAX_RESPONSE).await.ok()
+    let connection = ClientConnection::handshake(stream, LONG).await.ok()?;
+    connection.open_stream("m4", wire::DELTA_METHOD_PATH, first, wire::MAX_RESPONSE_BYTES).await.ok()
 }

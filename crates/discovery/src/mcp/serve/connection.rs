@@ -20,35 +20,35 @@ use tokio_rustls::TlsAcceptor;
 use tonic::Status;
 use tracing::{debug, info};
 
-use super::stream::{Stalled, Stream};
-use super::{LAST_WORD, Limits};
-use crate::grpc::{self, Outgoing};
-use crate::mcp::store::Snapshot;
-use crate::mcp::wire::METHOD;
+use super::stream::{ClientStalled, McpStream};
+use super::{FINAL_STATUS_TIMEOUT, McpServerLimits};
+use crate::grpc::{self, MessageBody};
+use crate::mcp::store::McpSnapshot;
+use crate::mcp::wire::STREAM_METHOD;
 
 /// Interval of HTTP/2 pings on an idle connection, and the timeout of each.
-const KEEPALIVE: Duration = Duration::from_secs(20);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// Concurrent streams of one connection. istiod opens one.
-const STREAMS: u32 = 4;
+const MAX_STREAMS: u32 = 4;
 /// Limit for the headers of a request, in bytes.
-const HEADERS: u32 = 16 * 1024;
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// Limit for one request, in bytes. istiod sends the labels and annotations of its pod in it.
-const REQUEST: usize = 1024 * 1024;
+const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
 /// State that the streams of one connection share.
 #[derive(Clone, Debug)]
-pub(super) struct Connection {
-    limits: Limits,
-    snapshots: watch::Receiver<Snapshot>,
+pub(super) struct McpConnection {
+    limits: McpServerLimits,
+    snapshots: watch::Receiver<McpSnapshot>,
     ending: watch::Receiver<()>,
     /// Notified by a stream whose client has stalled. The connection is then closed.
     stalled: Arc<Notify>,
 }
 
-impl Connection {
+impl McpConnection {
     pub(super) fn new(
-        limits: Limits,
-        snapshots: watch::Receiver<Snapshot>,
+        limits: McpServerLimits,
+        snapshots: watch::Receiver<McpSnapshot>,
         ending: watch::Receiver<()>,
     ) -> Self {
         Self { limits, snapshots, ending, stalled: Arc::default() }
@@ -59,28 +59,30 @@ impl Connection {
             debug!(%error, "MCP client disconnected before the handshake");
             return;
         }
-        let Some(tls) = tls else { return self.speak(stream).await };
+        let Some(tls) = tls else { return self.serve_http(stream).await };
         let mut ending = self.ending.clone();
         let greeted = tokio::select! {
-            greeted = timeout(self.limits.handshake, TlsAcceptor::from(tls).accept(stream)) => greeted,
+            greeted = timeout(self.limits.handshake_timeout, TlsAcceptor::from(tls).accept(stream)) => greeted,
             _ = ending.changed() => return,
         };
         match greeted {
-            Ok(Ok(stream)) => self.speak(stream).await,
+            Ok(Ok(stream)) => self.serve_http(stream).await,
             Ok(Err(error)) => debug!(%error, "TLS handshake of MCP client failed"),
             Err(_) => debug!("TLS handshake of MCP client timed out"),
         }
     }
 
-    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+    async fn serve_http(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let (mut ending, stalled) = (self.ending.clone(), Arc::clone(&self.stalled));
         let service = service_fn(move |request| {
-            let answer = self.clone().answer(request);
+            let answer = self.clone().handle_call(request);
             async move { Ok::<_, Infallible>(answer) }
         });
         let mut http = http2::Builder::new(TokioExecutor::new());
-        http.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).keep_alive_timeout(KEEPALIVE);
-        http.max_concurrent_streams(STREAMS).max_header_list_size(HEADERS);
+        http.timer(TokioTimer::new())
+            .keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_INTERVAL);
+        http.max_concurrent_streams(MAX_STREAMS).max_header_list_size(MAX_HEADER_BYTES);
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
             ended = connection.as_mut() => return debug!(?ended, "MCP connection ended"),
@@ -89,27 +91,31 @@ impl Connection {
         }
         // GOAWAY: open streams can still send their status, for at most the timeout.
         connection.as_mut().graceful_shutdown();
-        let _cut_off = timeout(LAST_WORD, connection).await;
+        let _cut_off = timeout(FINAL_STATUS_TIMEOUT, connection).await;
     }
 
     /// Starts a stream for a request, or refuses it.
-    fn answer(self, request: Request<Incoming>) -> Response<Outgoing> {
+    fn handle_call(self, request: Request<Incoming>) -> Response<MessageBody> {
         let (head, body) = request.into_parts();
-        if !grpc::is_grpc(head.headers.get(CONTENT_TYPE)) {
-            return grpc::unsupported();
+        if !grpc::is_grpc_content_type(head.headers.get(CONTENT_TYPE)) {
+            return grpc::unsupported_media_type();
         }
-        if head.uri.path() != METHOD {
-            return grpc::refused(&Status::unimplemented("only StreamAggregatedResources is served here"));
+        if head.uri.path() != STREAM_METHOD {
+            return grpc::error_response(&Status::unimplemented(
+                "only StreamAggregatedResources is served here",
+            ));
         }
-        let (sender, outgoing) = grpc::channel();
-        let requests = grpc::Incoming::new(body, REQUEST);
+        let (sender, outgoing) = grpc::message_channel();
+        let requests = grpc::MessageReader::new(body, MAX_REQUEST_BYTES);
         // The response headers are returned at once; the task writes the body.
         let Self { limits, snapshots, ending, stalled } = self;
         tokio::spawn(async move {
-            if let Err(Stalled) = Stream::new(requests, snapshots, limits.answer).run(sender, ending).await {
+            if let Err(ClientStalled) =
+                McpStream::new(requests, snapshots, limits.ack_timeout).run(sender, ending).await
+            {
                 stalled.notify_one();
             }
         });
-        grpc::accepted(outgoing)
+        grpc::streaming_response(outgoing)
     }
 }

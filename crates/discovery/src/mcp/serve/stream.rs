@@ -8,113 +8,122 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Status};
 use tracing::{info, warn};
 
-use super::LAST_WORD;
-use crate::grpc::{Incoming, ReceiveError, Sender};
-use crate::mcp::session::{Received, Session};
-use crate::mcp::store::Snapshot;
+use super::FINAL_STATUS_TIMEOUT;
+use crate::grpc::{MessageReader, MessageSender, ReceiveError};
+use crate::mcp::session::{RequestOutcome, SotwServerStream};
+use crate::mcp::store::McpSnapshot;
 use crate::mcp::wire::{DiscoveryRequest, DiscoveryResponse};
 
 /// The client does not acknowledge responses, or does not read at all. Its connection must be closed.
 #[derive(Debug)]
-pub(super) struct Stalled;
+pub(super) struct ClientStalled;
 
 /// Drives one stream. It buffers at most one response while it waits for the client.
 #[derive(Debug)]
-pub(super) struct Stream {
-    session: Session,
-    requests: Incoming<DiscoveryRequest>,
-    snapshots: watch::Receiver<Snapshot>,
-    answer: Duration,
+pub(super) struct McpStream {
+    state: SotwServerStream,
+    requests: MessageReader<DiscoveryRequest>,
+    snapshots: watch::Receiver<McpSnapshot>,
+    ack_timeout: Duration,
     /// The client must ACK or NACK a response before this time, if any is in flight.
-    deadline: Instant,
+    ack_deadline: Instant,
 }
 
-impl Stream {
+impl McpStream {
     pub(super) fn new(
-        requests: Incoming<DiscoveryRequest>,
-        snapshots: watch::Receiver<Snapshot>,
+        requests: MessageReader<DiscoveryRequest>,
+        snapshots: watch::Receiver<McpSnapshot>,
         answer: Duration,
     ) -> Self {
-        Self { session: Session::default(), requests, snapshots, answer, deadline: Instant::now() }
+        Self {
+            state: SotwServerStream::default(),
+            requests,
+            snapshots,
+            ack_timeout: answer,
+            ack_deadline: Instant::now(),
+        }
     }
 
     pub(super) async fn run(
         mut self,
-        sender: Sender,
+        sender: MessageSender,
         mut ending: watch::Receiver<()>,
-    ) -> Result<(), Stalled> {
+    ) -> Result<(), ClientStalled> {
         let ended = tokio::select! {
-            ended = self.talk(&sender) => ended,
+            ended = self.exchange_messages(&sender) => ended,
             _ = ending.changed() => Ok(Status::unavailable("server is shutting down; reconnect")),
         };
-        let late = |_: &Stalled| Status::deadline_exceeded("responses were not acknowledged in time");
+        let late = |_: &ClientStalled| Status::deadline_exceeded("responses were not acknowledged in time");
         let status = ended.as_ref().map_or_else(late, Status::clone);
-        info!(client = self.session.client(), reason = status.message(), "MCP stream ended");
+        info!(client = self.state.client_id(), reason = status.message(), "MCP stream ended");
         // A client that sends no ACK may still read its status, so the status is sent before the connection is closed.
-        timeout(LAST_WORD, sender.end(status)).await.map_err(|_| Stalled)?;
+        timeout(FINAL_STATUS_TIMEOUT, sender.end_with_status(status)).await.map_err(|_| ClientStalled)?;
         ended.map(drop)
     }
 
-    async fn talk(&mut self, sender: &Sender) -> Result<Status, Stalled> {
+    async fn exchange_messages(&mut self, sender: &MessageSender) -> Result<Status, ClientStalled> {
         let mut has_more = false;
         loop {
             tokio::select! {
-                request = self.requests.next() => match self.receive(request) {
+                request = self.requests.next() => match self.handle_request(request) {
                     Ok(()) => has_more = true,
                     Err(status) => return Ok(status),
                 },
-                () = changed(&mut self.snapshots) => has_more = true,
+                () = wait_for_snapshot(&mut self.snapshots) => has_more = true,
                 // The response is built only when it can be sent, so a slow client gets the newest snapshot.
-                Some(permit) = sender.ready(), if has_more => match self.next() {
+                Some(permit) = sender.reserve(), if has_more => match self.next_response() {
                     Some(response) => permit.send(&response),
                     None => has_more = false,
                 },
-                () = sleep_until(self.deadline), if self.session.in_flight() > 0 => return Err(Stalled),
+                () = sleep_until(self.ack_deadline), if self.state.in_flight() > 0 => return Err(ClientStalled),
                 () = sender.closed() => return Ok(Status::cancelled("client disconnected")),
             }
         }
     }
 
-    fn next(&mut self) -> Option<DiscoveryResponse> {
+    fn next_response(&mut self) -> Option<DiscoveryResponse> {
         // The deadline runs from the first unacknowledged response; later ones do not extend it.
-        if self.session.in_flight() == 0 {
-            self.deadline = Instant::now() + self.answer;
+        if self.state.in_flight() == 0 {
+            self.ack_deadline = Instant::now() + self.ack_timeout;
         }
         let snapshot = self.snapshots.borrow_and_update().clone();
-        self.session.next(&snapshot)
+        self.state.next_response(&snapshot)
     }
 
-    fn receive(&mut self, request: Result<Option<DiscoveryRequest>, ReceiveError>) -> Result<(), Status> {
-        let request = request.map_err(|error| error.status())?;
+    fn handle_request(
+        &mut self,
+        request: Result<Option<DiscoveryRequest>, ReceiveError>,
+    ) -> Result<(), Status> {
+        let request = request.map_err(|error| error.to_status())?;
         let request = request.ok_or_else(|| Status::new(Code::Ok, "client ended the stream"))?;
-        let is_known = !self.session.client().is_empty();
-        let received = self.session.receive(request);
-        let received =
-            received.map_err(|error| Status::new(Code::from_i32(error.code().into()), error.to_string()))?;
+        let is_known = !self.state.client_id().is_empty();
+        let received = self.state.handle_request(request);
+        let received = received
+            .map_err(|error| Status::new(Code::from_i32(error.status_code().into()), error.to_string()))?;
         if !is_known {
-            info!(client = self.session.client(), "MCP stream started");
+            info!(client = self.state.client_id(), "MCP stream started");
         }
         match received {
             // A stale nonce is no sign of progress, so it does not extend the deadline.
-            Received::Subscribed | Received::Stale => {}
-            Received::Accepted => self.deadline = Instant::now() + self.answer,
-            Received::Refused => {
-                self.deadline = Instant::now() + self.answer;
-                self.tell_refusals();
+            RequestOutcome::Subscribed | RequestOutcome::Stale => {}
+            RequestOutcome::Acked => self.ack_deadline = Instant::now() + self.ack_timeout,
+            RequestOutcome::Nacked => {
+                self.ack_deadline = Instant::now() + self.ack_timeout;
+                self.log_nacks();
             }
         }
         Ok(())
     }
 
-    fn tell_refusals(&self) {
-        for (type_url, reason) in self.session.refusals() {
-            warn!(client = self.session.client(), type_url, reason, "MCP client refused resources");
+    fn log_nacks(&self) {
+        for (type_url, reason) in self.state.nacked_types() {
+            warn!(client = self.state.client_id(), type_url, reason, "MCP client refused resources");
         }
     }
 }
 
 /// Waits for the next snapshot, or forever if the writer is gone.
-async fn changed(snapshots: &mut watch::Receiver<Snapshot>) {
+async fn wait_for_snapshot(snapshots: &mut watch::Receiver<McpSnapshot>) {
     if snapshots.changed().await.is_err() {
         pending::<()>().await;
     }

@@ -12,15 +12,15 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::Code;
 
-use self::client::{Client, ack, ask};
+use self::client::{Client, ack, subscribe};
 use super::*;
-use crate::mcp::Store;
-use crate::mcp::wire::METHOD;
+use crate::mcp::McpStore;
+use crate::mcp::wire::STREAM_METHOD;
 
 const ENTRIES: &str = "networking.istio.io/v1/ServiceEntry";
 
 /// A snapshot of `count` ServiceEntries.
-fn entries(count: usize) -> Snapshot {
+fn service_entries(count: usize) -> McpSnapshot {
     let object = |number: usize| GeneratedObject {
         namespace: "default".into(),
         name: format!("emcee-{number}"),
@@ -31,41 +31,41 @@ fn entries(count: usize) -> Snapshot {
             ..ServiceEntrySpec::default()
         })),
     };
-    Store::default().set(&(0..count).map(object).collect::<Vec<_>>())
+    McpStore::default().replace_objects(&(0..count).map(object).collect::<Vec<_>>())
 }
 
 struct Server {
     address: SocketAddr,
-    snapshots: watch::Sender<Snapshot>,
+    snapshots: watch::Sender<McpSnapshot>,
     end: oneshot::Sender<()>,
-    running: JoinHandle<Result<(), ServeError>>,
+    running: JoinHandle<Result<(), McpServeError>>,
 }
 
 impl Server {
-    async fn start(limits: Limits, tls: Option<watch::Receiver<ServerTls>>) -> Self {
+    async fn start(limits: McpServerLimits, tls: Option<watch::Receiver<McpServerTls>>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (snapshots, receiver) = watch::channel(Snapshot::default());
+        let (snapshots, receiver) = watch::channel(McpSnapshot::default());
         let (end, ended) = oneshot::channel();
         let until = async { drop(ended.await) };
-        let running = tokio::spawn(serve_within(limits, listener, receiver, tls, until));
+        let running = tokio::spawn(serve_with_limits(limits, listener, receiver, tls, until));
         Self { address, snapshots, end, running }
     }
 }
 
 #[tokio::test]
-async fn a_client_is_told_when_something_is_known_and_whenever_it_changes() {
-    let server = Server::start(LIMITS, None).await;
+async fn a_client_receives_the_first_snapshot_and_each_change() {
+    let server = Server::start(DEFAULT_LIMITS, None).await;
     let mut client = Client::connect(server.address).await;
-    let mut stream = client.stream(METHOD).await;
-    stream.send(&ask(ENTRIES)).await;
-    stream.send(&ask("core/v1alpha1/MeshConfig")).await;
-    server.snapshots.send_replace(entries(2));
+    let mut stream = client.stream(STREAM_METHOD).await;
+    stream.send(&subscribe(ENTRIES)).await;
+    stream.send(&subscribe("core/v1alpha1/MeshConfig")).await;
+    server.snapshots.send_replace(service_entries(2));
     let first = stream.response().await;
     assert_eq!((&*first.type_url, first.resources.len()), (ENTRIES, 2));
     let second = stream.response().await;
     assert_eq!((&*second.type_url, second.resources.len()), ("core/v1alpha1/MeshConfig", 0));
-    server.snapshots.send_replace(entries(1));
+    server.snapshots.send_replace(service_entries(1));
     stream.send(&ack(&second)).await;
     stream.send(&ack(&first)).await;
     let third = stream.response().await;
@@ -78,17 +78,17 @@ async fn a_client_is_told_when_something_is_known_and_whenever_it_changes() {
 }
 
 #[tokio::test]
-async fn a_client_that_ends_is_told_that_this_was_well() {
-    let server = Server::start(LIMITS, None).await;
-    let mut stream = Client::connect(server.address).await.stream(METHOD).await;
+async fn a_client_that_ends_its_stream_gets_status_ok() {
+    let server = Server::start(DEFAULT_LIMITS, None).await;
+    let mut stream = Client::connect(server.address).await.stream(STREAM_METHOD).await;
     stream.close();
     assert_eq!(stream.end().await, Code::Ok);
 }
 
 #[tokio::test]
-async fn what_is_no_conversation_of_mcp_ends_and_others_go_on() {
-    let server = Server::start(LIMITS, None).await;
-    server.snapshots.send_replace(entries(1));
+async fn invalid_requests_end_their_stream_only() {
+    let server = Server::start(DEFAULT_LIMITS, None).await;
+    server.snapshots.send_replace(service_entries(1));
     let mut client = Client::connect(server.address).await;
     let delta = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
     assert_eq!(client.stream(delta).await.end().await, Code::Unimplemented);
@@ -98,19 +98,19 @@ async fn what_is_no_conversation_of_mcp_ends_and_others_go_on() {
         (b"\x01\0\0\0\0", Code::Unimplemented),
         (b"\0\0\0\0\0", Code::InvalidArgument),
     ] {
-        let mut stream = client.stream(METHOD).await;
+        let mut stream = client.stream(STREAM_METHOD).await;
         stream.send_raw(bytes.to_vec()).await;
         assert_eq!(stream.end().await, code, "{bytes:?}");
     }
-    let mut stream = client.stream(METHOD).await;
-    stream.send(&ask(ENTRIES)).await;
+    let mut stream = client.stream(STREAM_METHOD).await;
+    stream.send(&subscribe(ENTRIES)).await;
     assert_eq!(stream.response().await.resources.len(), 1);
 }
 
 #[tokio::test]
 async fn bytes_that_are_no_http_end_the_connection() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let server = Server::start(LIMITS, None).await;
+    let server = Server::start(DEFAULT_LIMITS, None).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(&[0xff; 4096]).await.unwrap();
     let mut rest = Vec::new();
@@ -120,33 +120,33 @@ async fn bytes_that_are_no_http_end_the_connection() {
 }
 
 #[tokio::test]
-async fn who_never_answers_is_told_and_who_never_reads_is_cut_off() {
-    let limits = Limits { answer: Duration::from_millis(20), ..LIMITS };
+async fn a_client_that_never_acks_gets_a_status_and_one_that_never_reads_is_disconnected() {
+    let limits = McpServerLimits { ack_timeout: Duration::from_millis(20), ..DEFAULT_LIMITS };
     let server = Server::start(limits, None).await;
-    server.snapshots.send_replace(entries(100));
+    server.snapshots.send_replace(service_entries(100));
     let mut client = Client::connect(server.address).await;
-    let mut stream = client.stream(METHOD).await;
-    stream.send(&ask(ENTRIES)).await;
+    let mut stream = client.stream(STREAM_METHOD).await;
+    stream.send(&subscribe(ENTRIES)).await;
     assert_eq!(stream.end().await, Code::DeadlineExceeded);
 
     let mut deaf = Client::with_window(server.address, 100).await;
-    let mut stream = deaf.stream(METHOD).await;
-    stream.send(&ask(ENTRIES)).await;
+    let mut stream = deaf.stream(STREAM_METHOD).await;
+    stream.send(&subscribe(ENTRIES)).await;
     deaf.disconnected().await;
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_a_place() {
-    let server = Server::start(Limits { connections: 1, ..LIMITS }, None).await;
-    server.snapshots.send_replace(entries(1));
+async fn connections_beyond_the_limit_wait() {
+    let server = Server::start(McpServerLimits { max_connections: 1, ..DEFAULT_LIMITS }, None).await;
+    server.snapshots.send_replace(service_entries(1));
     let mut first = Client::connect(server.address).await;
-    let mut stream = first.stream(METHOD).await;
-    stream.send(&ask(ENTRIES)).await;
+    let mut stream = first.stream(STREAM_METHOD).await;
+    stream.send(&subscribe(ENTRIES)).await;
     stream.response().await;
     let address = server.address;
     let second = tokio::spawn(async move {
-        let mut stream = Client::connect(address).await.stream(METHOD).await;
-        stream.send(&ask(ENTRIES)).await;
+        let mut stream = Client::connect(address).await.stream(STREAM_METHOD).await;
+        stream.send(&subscribe(ENTRIES)).await;
         stream.response().await
     });
     drop((stream, first));
@@ -156,7 +156,7 @@ async fn connections_beyond_the_limit_wait_for_a_place() {
 #[tokio::test]
 async fn without_tls_nothing_is_served_beyond_loopback() {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
-    let (_snapshots, receiver) = watch::channel(Snapshot::default());
+    let (_snapshots, receiver) = watch::channel(McpSnapshot::default());
     let served = serve(listener, receiver, None, std::future::pending()).await;
     let refusal = served.unwrap_err().to_string();
     assert!(refusal.contains("0.0.0.0:") && refusal.contains("give a certificate"), "{refusal}");
@@ -166,31 +166,31 @@ fn certificate() -> Pair {
     Ca::shared("mcp").issue(&Leaf::dns("emcee.example"))
 }
 
-fn server_tls(pair: &Pair) -> ServerTls {
-    ServerTls::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()).unwrap()
+fn server_tls(pair: &Pair) -> McpServerTls {
+    McpServerTls::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()).unwrap()
 }
 
 #[tokio::test]
-async fn over_tls_each_connection_sees_the_certificate_of_its_time() {
+async fn each_tls_connection_uses_the_current_certificate() {
     let (before, after) = (certificate(), certificate());
     let (certificates, receiver) = watch::channel(server_tls(&before));
-    let server = Server::start(LIMITS, Some(receiver)).await;
-    server.snapshots.send_replace(entries(3));
+    let server = Server::start(DEFAULT_LIMITS, Some(receiver)).await;
+    server.snapshots.send_replace(service_entries(3));
     let mut old = Client::connect_tls(server.address, "mcp", "emcee.example").await;
     certificates.send_replace(server_tls(&after));
     let mut new = Client::connect_tls(server.address, "mcp", "emcee.example").await;
     assert_ne!(old.server_certificate, new.server_certificate);
     for client in [&mut old, &mut new] {
-        let mut stream = client.stream(METHOD).await;
-        stream.send(&ask(ENTRIES)).await;
+        let mut stream = client.stream(STREAM_METHOD).await;
+        stream.send(&subscribe(ENTRIES)).await;
         assert_eq!(stream.response().await.resources.len(), 3);
     }
 }
 
 #[tokio::test]
-async fn who_speaks_no_tls_to_a_server_with_tls_is_cut_off() {
+async fn plaintext_clients_of_a_tls_server_are_disconnected() {
     let (_certificates, receiver) = watch::channel(server_tls(&certificate()));
-    let limits = Limits { handshake: Duration::from_millis(20), ..LIMITS };
+    let limits = McpServerLimits { handshake_timeout: Duration::from_millis(20), ..DEFAULT_LIMITS };
     let server = Server::start(limits, Some(receiver)).await;
     Client::connect(server.address).await.disconnected().await;
     let silent = TcpStream::connect(server.address).await.unwrap();

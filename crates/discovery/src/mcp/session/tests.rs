@@ -6,8 +6,8 @@ use emcee_core::plan::{GeneratedObject, ObjectContent, ObjectOwner, OwnerKind};
 use proptest::prelude::*;
 
 use super::*;
-use crate::mcp::Store;
-use crate::wire::{Node, Status};
+use crate::mcp::McpStore;
+use crate::wire::{RpcStatus, XdsNode};
 
 const ENTRIES: &str = "networking.istio.io/v1/ServiceEntry";
 const GATEWAYS: &str = "networking.istio.io/v1/Gateway";
@@ -33,18 +33,18 @@ fn gateway(name: &str) -> GeneratedObject {
     object(name, ObjectContent::Gateway(Box::<GatewaySpec>::default()))
 }
 
-fn with(objects: &[GeneratedObject]) -> Snapshot {
-    Store::default().set(objects)
+fn snapshot_of(objects: &[GeneratedObject]) -> McpSnapshot {
+    McpStore::default().replace_objects(objects)
 }
 
 /// A snapshot of `count` ServiceEntries, from a store of its own.
-fn entries(count: usize) -> Snapshot {
+fn service_entries(count: usize) -> McpSnapshot {
     let objects: Vec<_> = (0..count).map(|number| entry(&number.to_string(), "x")).collect();
-    with(&objects)
+    snapshot_of(&objects)
 }
 
 /// The first request of istiod for a type: it has a time in place of a nonce.
-fn ask(type_url: &str) -> DiscoveryRequest {
+fn subscribe(type_url: &str) -> DiscoveryRequest {
     let nonce = "2026-11-25 03:00:00 +0000 UTC".into();
     DiscoveryRequest { type_url: type_url.into(), response_nonce: nonce, ..DiscoveryRequest::default() }
 }
@@ -59,17 +59,17 @@ fn ack(response: &DiscoveryResponse) -> DiscoveryRequest {
 }
 
 fn nack(response: &DiscoveryResponse, why: &str) -> DiscoveryRequest {
-    let status = Status { code: 3, message: why.into(), details: Vec::new() };
+    let status = RpcStatus { code: 3, message: why.into(), details: Vec::new() };
     DiscoveryRequest { error_detail: Some(status), ..ack(response) }
 }
 
 /// All responses that are due.
-fn responses(session: &mut Session, snapshot: &Snapshot) -> Vec<DiscoveryResponse> {
-    std::iter::from_fn(|| session.next(snapshot)).collect()
+fn responses(session: &mut SotwServerStream, snapshot: &McpSnapshot) -> Vec<DiscoveryResponse> {
+    std::iter::from_fn(|| session.next_response(snapshot)).collect()
 }
 
 /// Type and number of resources of all responses that are due.
-fn sent(session: &mut Session, snapshot: &Snapshot) -> Vec<(String, usize)> {
+fn sent(session: &mut SotwServerStream, snapshot: &McpSnapshot) -> Vec<(String, usize)> {
     let sent = responses(session, snapshot).into_iter();
     sent.map(|response| (response.type_url, response.resources.len())).collect()
 }
@@ -79,12 +79,12 @@ fn pairs(pairs: &[(&str, usize)]) -> Vec<(String, usize)> {
 }
 
 #[test]
-fn every_type_is_answered_at_once_and_what_is_referred_to_first() {
-    let mut session = Session::default();
+fn every_type_is_answered_in_dependency_order() {
+    let mut session = SotwServerStream::default();
     for type_url in [MESH, GATEWAYS, "telemetry.istio.io/v1/Telemetry", ENTRIES] {
-        assert_eq!(session.receive(ask(type_url)), Ok(Received::Subscribed));
+        assert_eq!(session.handle_request(subscribe(type_url)), Ok(RequestOutcome::Subscribed));
     }
-    let snapshot = with(&[entry("a", "x"), entry("b", "y"), gateway("g")]);
+    let snapshot = snapshot_of(&[entry("a", "x"), entry("b", "y"), gateway("g")]);
     let answers = sent(&mut session, &snapshot);
     assert_eq!(
         answers,
@@ -93,138 +93,149 @@ fn every_type_is_answered_at_once_and_what_is_referred_to_first() {
 }
 
 #[test]
-fn nothing_is_said_before_anything_is_known() {
-    let mut session = Session::default();
-    session.receive(ask(ENTRIES)).unwrap();
-    assert_eq!(sent(&mut session, &Snapshot::default()), []);
-    assert_eq!(sent(&mut session, &entries(0)), pairs(&[(ENTRIES, 0)]));
+fn no_response_before_the_first_snapshot() {
+    let mut session = SotwServerStream::default();
+    session.handle_request(subscribe(ENTRIES)).unwrap();
+    assert_eq!(sent(&mut session, &McpSnapshot::default()), []);
+    assert_eq!(sent(&mut session, &service_entries(0)), pairs(&[(ENTRIES, 0)]));
 }
 
 #[test]
 fn a_change_sends_the_whole_set_of_its_type_and_of_no_other() {
-    let mut session = Session::default();
-    session.receive(ask(ENTRIES)).unwrap();
-    session.receive(ask(GATEWAYS)).unwrap();
-    for response in responses(&mut session, &with(&[entry("a", "x"), gateway("g")])) {
-        assert_eq!(session.receive(ack(&response)), Ok(Received::Accepted));
+    let mut session = SotwServerStream::default();
+    session.handle_request(subscribe(ENTRIES)).unwrap();
+    session.handle_request(subscribe(GATEWAYS)).unwrap();
+    for response in responses(&mut session, &snapshot_of(&[entry("a", "x"), gateway("g")])) {
+        assert_eq!(session.handle_request(ack(&response)), Ok(RequestOutcome::Acked));
     }
-    let snapshot = with(&[entry("a", "x"), entry("b", "y"), gateway("g")]);
+    let snapshot = snapshot_of(&[entry("a", "x"), entry("b", "y"), gateway("g")]);
     let changed = responses(&mut session, &snapshot);
     assert_eq!(changed.len(), 1);
     assert_eq!((&*changed[0].type_url, changed[0].resources.len()), (ENTRIES, 2));
-    assert_eq!(changed[0].version_info, snapshot.set(ENTRIES).unwrap().version);
+    assert_eq!(changed[0].version_info, snapshot.resources_of(ENTRIES).unwrap().version);
     assert_eq!(sent(&mut session, &snapshot), []);
 }
 
 #[test]
-fn nonces_differ_and_the_last_one_counts() {
-    let mut session = Session::default();
-    session.receive(ask(ENTRIES)).unwrap();
-    let first = session.next(&entries(1)).unwrap();
-    assert_eq!(session.receive(ack(&first)), Ok(Received::Accepted));
-    let second = session.next(&entries(2)).unwrap();
+fn only_the_last_nonce_is_accepted() {
+    let mut session = SotwServerStream::default();
+    session.handle_request(subscribe(ENTRIES)).unwrap();
+    let first = session.next_response(&service_entries(1)).unwrap();
+    assert_eq!(session.handle_request(ack(&first)), Ok(RequestOutcome::Acked));
+    let second = session.next_response(&service_entries(2)).unwrap();
     assert_ne!(first.nonce, second.nonce);
     assert_eq!(session.in_flight(), 1);
-    assert_eq!(session.receive(ack(&first)), Ok(Received::Stale));
-    assert_eq!(session.receive(ask(ENTRIES)), Ok(Received::Stale));
+    assert_eq!(session.handle_request(ack(&first)), Ok(RequestOutcome::Stale));
+    assert_eq!(session.handle_request(subscribe(ENTRIES)), Ok(RequestOutcome::Stale));
     assert_eq!(session.in_flight(), 1);
-    assert_eq!(session.receive(ack(&second)), Ok(Received::Accepted));
-    assert_eq!(session.receive(nack(&second, "too late")), Ok(Received::Stale));
-    assert_eq!((session.in_flight(), session.refusals().count()), (0, 0));
+    assert_eq!(session.handle_request(ack(&second)), Ok(RequestOutcome::Acked));
+    assert_eq!(session.handle_request(nack(&second, "too late")), Ok(RequestOutcome::Stale));
+    assert_eq!((session.in_flight(), session.nacked_types().count()), (0, 0));
 }
 
 #[test]
-fn who_does_not_answer_gets_the_newest_set_and_no_history() {
-    let mut session = Session::default();
-    session.receive(ask(ENTRIES)).unwrap();
-    let first = session.next(&entries(1)).unwrap();
-    assert_eq!(sent(&mut session, &entries(2)), []);
-    assert_eq!(sent(&mut session, &entries(3)), []);
-    session.receive(ack(&first)).unwrap();
-    assert_eq!(sent(&mut session, &entries(3)), pairs(&[(ENTRIES, 3)]));
+fn a_slow_client_gets_the_newest_set_and_no_history() {
+    let mut session = SotwServerStream::default();
+    session.handle_request(subscribe(ENTRIES)).unwrap();
+    let first = session.next_response(&service_entries(1)).unwrap();
+    assert_eq!(sent(&mut session, &service_entries(2)), []);
+    assert_eq!(sent(&mut session, &service_entries(3)), []);
+    session.handle_request(ack(&first)).unwrap();
+    assert_eq!(sent(&mut session, &service_entries(3)), pairs(&[(ENTRIES, 3)]));
 }
 
 #[test]
-fn what_was_changed_back_meanwhile_is_not_sent() {
-    let mut session = Session::default();
-    session.receive(ask(ENTRIES)).unwrap();
-    let first = session.next(&entries(1)).unwrap();
-    assert_eq!(sent(&mut session, &entries(2)), []);
-    session.receive(ack(&first)).unwrap();
-    assert_eq!(sent(&mut session, &entries(1)), []);
+fn a_change_that_was_undone_is_not_sent() {
+    let mut session = SotwServerStream::default();
+    session.handle_request(subscribe(ENTRIES)).unwrap();
+    let first = session.next_response(&service_entries(1)).unwrap();
+    assert_eq!(sent(&mut session, &service_entries(2)), []);
+    session.handle_request(ack(&first)).unwrap();
+    assert_eq!(sent(&mut session, &service_entries(1)), []);
 }
 
 #[test]
-fn what_is_refused_is_told_and_not_sent_again_before_it_changes() {
-    let mut session = Session::default();
-    session.receive(ask(ENTRIES)).unwrap();
-    session.receive(ask(GATEWAYS)).unwrap();
-    let first = session.next(&entries(1)).unwrap();
+fn a_nacked_set_is_reported_and_not_resent_before_it_changes() {
+    let mut session = SotwServerStream::default();
+    session.handle_request(subscribe(ENTRIES)).unwrap();
+    session.handle_request(subscribe(GATEWAYS)).unwrap();
+    let first = session.next_response(&service_entries(1)).unwrap();
     let why = format!("no\nport {}", "x".repeat(100_000));
-    assert_eq!(session.receive(nack(&first, &why)), Ok(Received::Refused));
-    let refusals: Vec<_> = session.refusals().collect();
+    assert_eq!(session.handle_request(nack(&first, &why)), Ok(RequestOutcome::Nacked));
+    let refusals: Vec<_> = session.nacked_types().collect();
     assert_eq!(refusals.len(), 1);
     assert_eq!(refusals[0].0, ENTRIES);
     assert!(refusals[0].1.starts_with("no port x") && refusals[0].1.len() <= 300);
-    assert_eq!(sent(&mut session, &entries(1)), pairs(&[(GATEWAYS, 0)]), "other types are still sent");
-    let second = session.next(&entries(2)).unwrap();
-    session.receive(ack(&second)).unwrap();
-    assert_eq!(session.refusals().count(), 0);
+    assert_eq!(
+        sent(&mut session, &service_entries(1)),
+        pairs(&[(GATEWAYS, 0)]),
+        "other types are still sent"
+    );
+    let second = session.next_response(&service_entries(2)).unwrap();
+    session.handle_request(ack(&second)).unwrap();
+    assert_eq!(session.nacked_types().count(), 0);
 }
 
 #[test]
 fn a_removal_is_a_set_without_it() {
-    let mut session = Session::default();
-    session.receive(ask(ENTRIES)).unwrap();
-    let first = session.next(&entries(1)).unwrap();
-    session.receive(ack(&first)).unwrap();
-    assert_eq!(sent(&mut session, &entries(0)), pairs(&[(ENTRIES, 0)]));
+    let mut session = SotwServerStream::default();
+    session.handle_request(subscribe(ENTRIES)).unwrap();
+    let first = session.next_response(&service_entries(1)).unwrap();
+    session.handle_request(ack(&first)).unwrap();
+    assert_eq!(sent(&mut session, &service_entries(0)), pairs(&[(ENTRIES, 0)]));
 }
 
 /// The default limit of gRPC for a received message is 4 MiB. istiod disables it.
 #[test]
 fn a_large_set_is_one_response() {
-    let mut session = Session::default();
-    session.receive(ask(ENTRIES)).unwrap();
-    assert_eq!(sent(&mut session, &entries(2_000)), pairs(&[(ENTRIES, 2_000)]));
+    let mut session = SotwServerStream::default();
+    session.handle_request(subscribe(ENTRIES)).unwrap();
+    assert_eq!(sent(&mut session, &service_entries(2_000)), pairs(&[(ENTRIES, 2_000)]));
 }
 
 #[test]
 fn a_new_stream_gets_everything() {
-    let snapshot = entries(2);
+    let snapshot = service_entries(2);
     for _ in 0..2 {
-        let mut session = Session::default();
-        session.receive(ack(&DiscoveryResponse { nonce: "9".into(), ..response(&snapshot) })).unwrap();
+        let mut session = SotwServerStream::default();
+        session.handle_request(ack(&DiscoveryResponse { nonce: "9".into(), ..response(&snapshot) })).unwrap();
         assert_eq!(sent(&mut session, &snapshot), pairs(&[(ENTRIES, 2)]));
     }
 }
 
-fn response(snapshot: &Snapshot) -> DiscoveryResponse {
-    let mut session = Session::default();
-    session.receive(ask(ENTRIES)).unwrap();
-    session.next(snapshot).unwrap()
+fn response(snapshot: &McpSnapshot) -> DiscoveryResponse {
+    let mut session = SotwServerStream::default();
+    session.handle_request(subscribe(ENTRIES)).unwrap();
+    session.next_response(snapshot).unwrap()
 }
 
 #[test]
 fn a_client_names_itself_in_a_line_of_bounded_length() {
-    let mut session = Session::default();
-    let node = Node { id: "sidecar~10.0.0.1\n".repeat(1_000), ..Node::default() };
-    session.receive(DiscoveryRequest { node: Some(node), ..ask(ENTRIES) }).unwrap();
-    session.receive(ask(GATEWAYS)).unwrap();
-    assert!(session.client().starts_with("sidecar~10.0.0.1 ") && session.client().len() <= 300);
-    assert!(!session.client().contains('\n'));
+    let mut session = SotwServerStream::default();
+    let node = XdsNode { id: "sidecar~10.0.0.1\n".repeat(1_000), ..XdsNode::default() };
+    session.handle_request(DiscoveryRequest { node: Some(node), ..subscribe(ENTRIES) }).unwrap();
+    session.handle_request(subscribe(GATEWAYS)).unwrap();
+    assert!(session.client_id().starts_with("sidecar~10.0.0.1 ") && session.client_id().len() <= 300);
+    assert!(!session.client_id().contains('\n'));
 }
 
 #[test]
-fn what_no_client_of_mcp_asks_for_ends_the_stream() {
-    let mut session = Session::default();
-    assert_eq!(session.receive(ask("")), Err(SessionError::Type(0)));
-    assert_eq!(session.receive(ask(&"x".repeat(257))), Err(SessionError::Type(257)));
+fn invalid_or_too_many_types_end_the_stream() {
+    let mut session = SotwServerStream::default();
+    assert_eq!(session.handle_request(subscribe("")), Err(SotwRequestError::InvalidTypeUrl(0)));
+    assert_eq!(
+        session.handle_request(subscribe(&"x".repeat(257))),
+        Err(SotwRequestError::InvalidTypeUrl(257))
+    );
     for number in 0..64 {
-        session.receive(ask(&format!("a/b/{number}"))).unwrap();
+        session.handle_request(subscribe(&format!("a/b/{number}"))).unwrap();
     }
-    assert_eq!(session.receive(ask("a/b/0")), Ok(Received::Stale), "a type that is subscribed already");
-    assert_eq!(session.receive(ask("a/b/64")), Err(SessionError::Types));
+    assert_eq!(
+        session.handle_request(subscribe("a/b/0")),
+        Ok(RequestOutcome::Stale),
+        "a type that is subscribed already"
+    );
+    assert_eq!(session.handle_request(subscribe("a/b/64")), Err(SotwRequestError::TooManyTypes));
 }
 
 proptest! {
@@ -232,17 +243,17 @@ proptest! {
     /// sets.
     #[test]
     fn a_client_that_answers_ends_with_what_there_is(steps in prop::collection::vec((0..5_u8, 0..4_usize), 0..60)) {
-        let mut session = Session::default();
+        let mut session = SotwServerStream::default();
         let mut has: BTreeMap<String, usize> = BTreeMap::new();
         let mut open: Vec<DiscoveryResponse> = Vec::new();
         let mut count = 0;
         for (step, number) in steps {
             match step {
                 0 => count = number,
-                1 => drop(session.receive(ask([ENTRIES, GATEWAYS, MESH, "a/b/C"][number])).unwrap()),
-                2 => drop(open.pop().map(|response| session.receive(ack(&response)))),
-                3 => drop(open.pop().map(|response| session.receive(nack(&response, "no")))),
-                _ => open.extend(session.next(&entries(count))),
+                1 => drop(session.handle_request(subscribe([ENTRIES, GATEWAYS, MESH, "a/b/C"][number])).unwrap()),
+                2 => drop(open.pop().map(|response| session.handle_request(ack(&response)))),
+                3 => drop(open.pop().map(|response| session.handle_request(nack(&response, "no")))),
+                _ => open.extend(session.next_response(&service_entries(count))),
             }
             for response in &open {
                 has.insert(response.type_url.clone(), response.resources.len());
@@ -250,9 +261,9 @@ proptest! {
         }
         for _ in 0..2 {
             for response in open.drain(..) {
-                session.receive(ack(&response)).unwrap();
+                session.handle_request(ack(&response)).unwrap();
             }
-            open.extend(responses(&mut session, &entries(count)));
+            open.extend(responses(&mut session, &service_entries(count)));
             for response in &open {
                 has.insert(response.type_url.clone(), response.resources.len());
             }

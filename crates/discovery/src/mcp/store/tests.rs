@@ -29,22 +29,22 @@ fn rule(name: &str) -> GeneratedObject {
     object("default", name, ObjectContent::DestinationRule(Box::new(spec)))
 }
 
-fn resources(snapshot: &Snapshot, type_url: &str) -> Vec<Resource> {
-    let set = snapshot.set(type_url).unwrap();
+fn decoded_resources(snapshot: &McpSnapshot, type_url: &str) -> Vec<McpResource> {
+    let set = snapshot.resources_of(type_url).unwrap();
     let read = |bytes: &Bytes| {
         let any = Any::decode(bytes.clone()).unwrap();
         assert_eq!(any.type_url, "type.googleapis.com/istio.mcp.v1alpha1.Resource");
-        Resource::decode(any.value).unwrap()
+        McpResource::decode(any.value).unwrap()
     };
     set.resources.iter().map(read).collect()
 }
 
 #[test]
-fn before_anything_is_set_nothing_is_known_and_after_it_there_is_an_empty_set_of_every_type() {
-    assert_eq!(Store::default().snapshot().set(ENTRIES), None);
-    let snapshot = Store::default().set([]);
+fn no_set_before_the_first_update_and_an_empty_set_for_every_type_after_it() {
+    assert_eq!(McpStore::default().snapshot().resources_of(ENTRIES), None);
+    let snapshot = McpStore::default().replace_objects([]);
     for type_url in [ENTRIES, "core/v1alpha1/MeshConfig", "anything"] {
-        assert_eq!(snapshot.set(type_url).unwrap().resources.len(), 0);
+        assert_eq!(snapshot.resources_of(type_url).unwrap().resources.len(), 0);
     }
 }
 
@@ -52,14 +52,14 @@ fn before_anything_is_set_nothing_is_known_and_after_it_there_is_an_empty_set_of
 fn an_object_is_a_resource_with_its_names_labels_and_spec() {
     let mut object = entry("emcee-ratings", "ratings.default.blue.emcee.internal");
     object.annotations.insert("a".into(), "b".into());
-    let snapshot = Store::default().set([&object]);
-    let [resource] = &*resources(&snapshot, ENTRIES) else { panic!("one") };
+    let snapshot = McpStore::default().replace_objects([&object]);
+    let [resource] = &*decoded_resources(&snapshot, ENTRIES) else { panic!("one") };
     let metadata = resource.metadata.as_ref().unwrap();
     assert_eq!(metadata.name, "default/emcee-ratings");
     assert_eq!(metadata.labels["app.kubernetes.io/managed-by"], "emcee");
     assert_eq!(metadata.labels["emcee.io/mesh-fed-config"], "blue.blue");
     assert_eq!(metadata.annotations["a"], "b");
-    assert_eq!(metadata.create_time, Some(Timestamp::default()));
+    assert_eq!(metadata.create_time, Some(ProtoTimestamp::default()));
     let body = resource.body.as_ref().unwrap();
     assert_eq!(body.type_url, "type.googleapis.com/istio.networking.v1alpha3.ServiceEntry");
     let spec = ServiceEntrySpec::decode(body.value.clone()).unwrap();
@@ -67,7 +67,7 @@ fn an_object_is_a_resource_with_its_names_labels_and_spec() {
 }
 
 #[test]
-fn each_kind_of_istio_is_of_the_type_for_which_istiod_asks_and_no_other_kind_is_there() {
+fn only_istio_kinds_are_served_under_the_type_urls_of_istiod() {
     let secret = KeyMaterial {
         certificate: b"c"[..].into(),
         private_key: b"k"[..].into(),
@@ -85,7 +85,7 @@ fn each_kind_of_istio_is_of_the_type_for_which_istiod_asks_and_no_other_kind_is_
         object("default", "d", ObjectContent::Deployment(Box::default())),
         object("default", "n", ObjectContent::NetworkPolicy(Box::default())),
     ];
-    let snapshot = Store::default().set(&objects);
+    let snapshot = McpStore::default().replace_objects(&objects);
     for (type_url, body) in [
         ("security.istio.io/v1/AuthorizationPolicy", "istio.security.v1beta1.AuthorizationPolicy"),
         (RULES, "istio.networking.v1alpha3.DestinationRule"),
@@ -93,7 +93,7 @@ fn each_kind_of_istio_is_of_the_type_for_which_istiod_asks_and_no_other_kind_is_
         ("networking.istio.io/v1/VirtualService", "istio.networking.v1alpha3.VirtualService"),
         ("networking.istio.io/v1/Gateway", "istio.networking.v1alpha3.Gateway"),
     ] {
-        let resources = resources(&snapshot, type_url);
+        let resources = decoded_resources(&snapshot, type_url);
         let bodies: Vec<_> =
             resources.iter().map(|resource| &*resource.body.as_ref().unwrap().type_url).collect();
         assert_eq!(bodies, [format!("type.googleapis.com/{body}")]);
@@ -102,24 +102,25 @@ fn each_kind_of_istio_is_of_the_type_for_which_istiod_asks_and_no_other_kind_is_
 }
 
 #[test]
-fn what_has_not_changed_is_the_same_in_memory() {
-    let mut store = Store::default();
-    let before = store.set(&[entry("a", "x"), entry("b", "y"), rule("r")]);
-    let same = store.set(&[rule("r"), entry("b", "y"), entry("a", "x")]);
+fn unchanged_resources_and_sets_are_reused() {
+    let mut store = McpStore::default();
+    let before = store.replace_objects(&[entry("a", "x"), entry("b", "y"), rule("r")]);
+    let same = store.replace_objects(&[rule("r"), entry("b", "y"), entry("a", "x")]);
     assert!(Arc::ptr_eq(before.0.as_ref().unwrap(), same.0.as_ref().unwrap()));
 
-    let after = store.set(&[entry("a", "x"), entry("b", "z"), rule("r")]);
-    assert!(Arc::ptr_eq(before.set(RULES).unwrap(), after.set(RULES).unwrap()));
-    let (old, new) = (before.set(ENTRIES).unwrap(), after.set(ENTRIES).unwrap());
+    let after = store.replace_objects(&[entry("a", "x"), entry("b", "z"), rule("r")]);
+    assert!(Arc::ptr_eq(before.resources_of(RULES).unwrap(), after.resources_of(RULES).unwrap()));
+    let (old, new) = (before.resources_of(ENTRIES).unwrap(), after.resources_of(ENTRIES).unwrap());
     assert_ne!(old.version, new.version);
     assert_eq!(old.resources[0].as_ptr(), new.resources[0].as_ptr());
     assert_ne!(old.resources[1], new.resources[1]);
 }
 
 #[test]
-fn a_version_depends_on_the_content_alone() {
-    let version =
-        |objects: &[GeneratedObject]| Store::default().set(objects).set(ENTRIES).unwrap().version.clone();
+fn a_version_depends_only_on_the_content() {
+    let version = |objects: &[GeneratedObject]| {
+        McpStore::default().replace_objects(objects).resources_of(ENTRIES).unwrap().version.clone()
+    };
     let one = version(&[entry("a", "x"), entry("b", "y")]);
     assert_eq!(one, version(&[entry("b", "y"), entry("a", "x")]), "not on the order");
     let mut noted = entry("a", "x");
@@ -137,13 +138,13 @@ fn a_version_depends_on_the_content_alone() {
 }
 
 #[test]
-fn what_is_gone_is_gone_and_its_type_is_empty_again() {
-    let mut store = Store::default();
-    let empty = store.set([]).set(ENTRIES).unwrap().version.clone();
-    let two = store.set(&[entry("a", "x"), entry("b", "y")]);
-    assert_eq!(resources(&two, ENTRIES).len(), 2);
-    let one = store.set(&[entry("b", "y")]);
-    assert_eq!(resources(&one, ENTRIES)[0].metadata.as_ref().unwrap().name, "default/b");
-    assert_eq!(resources(&one, ENTRIES).len(), 1);
-    assert_eq!(store.set([]).set(ENTRIES).unwrap().version, empty);
+fn removed_objects_leave_an_empty_set() {
+    let mut store = McpStore::default();
+    let empty = store.replace_objects([]).resources_of(ENTRIES).unwrap().version.clone();
+    let two = store.replace_objects(&[entry("a", "x"), entry("b", "y")]);
+    assert_eq!(decoded_resources(&two, ENTRIES).len(), 2);
+    let one = store.replace_objects(&[entry("b", "y")]);
+    assert_eq!(decoded_resources(&one, ENTRIES)[0].metadata.as_ref().unwrap().name, "default/b");
+    assert_eq!(decoded_resources(&one, ENTRIES).len(), 1);
+    assert_eq!(store.replace_objects([]).resources_of(ENTRIES).unwrap().version, empty);
 }

@@ -11,7 +11,7 @@ fn unhex(text: &str) -> Bytes {
 }
 
 #[track_caller]
-fn agrees_with_go<M: Message + Default + PartialEq + std::fmt::Debug>(message: &M, golden: &str) {
+fn assert_matches_go<M: Message + Default + PartialEq + std::fmt::Debug>(message: &M, golden: &str) {
     assert_eq!(Bytes::from(message.encode_to_vec()), unhex(golden), "written");
     assert_eq!(&M::decode(unhex(golden)).unwrap(), message, "read");
 }
@@ -21,31 +21,31 @@ fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn a_request_is_that_of_go() {
+fn a_request_matches_the_go_encoding() {
     let id = "sidecar~10.0.0.1~istiod-7d4.istio-system~istio-system.svc.cluster.local";
     let request = DiscoveryRequest {
-        node: Some(Node { id: id.into(), ..Node::default() }),
+        node: Some(XdsNode { id: id.into(), ..XdsNode::default() }),
         type_url: "networking.istio.io/v1/ServiceEntry".into(),
         response_nonce: "2026-11-25 03:00:00.123456789 +0000 UTC m=+0.1".into(),
         ..DiscoveryRequest::default()
     };
-    agrees_with_go(&request, include_str!("../golden/request.hex"));
+    assert_matches_go(&request, include_str!("../golden/request.hex"));
 }
 
 #[test]
-fn a_nack_is_that_of_go() {
+fn a_nack_matches_the_go_encoding() {
     let request = DiscoveryRequest {
         version_info: "v1".into(),
         type_url: "networking.istio.io/v1/Gateway".into(),
         response_nonce: "7".into(),
-        error_detail: Some(Status { code: 3, message: "no such port".into(), details: Vec::new() }),
+        error_detail: Some(RpcStatus { code: 3, message: "no such port".into(), details: Vec::new() }),
         ..DiscoveryRequest::default()
     };
-    agrees_with_go(&request, include_str!("../golden/nack.hex"));
+    assert_matches_go(&request, include_str!("../golden/nack.hex"));
 }
 
 #[test]
-fn a_response_is_that_of_go() {
+fn a_response_matches_the_go_encoding() {
     let ratings = ServiceEntrySpec {
         hosts: vec!["ratings.default.blue.emcee.internal".into()],
         ports: vec![ServicePort {
@@ -68,18 +68,18 @@ fn a_response_is_that_of_go() {
         hosts: vec!["reviews.default.blue.emcee.internal".into()],
         ..ServiceEntrySpec::default()
     };
-    let first = Metadata {
+    let first = McpMetadata {
         name: "default/emcee-ratings".into(),
-        create_time: Some(Timestamp::default()),
+        create_time: Some(ProtoTimestamp::default()),
         version: "h1".into(),
         labels: pairs([("app.kubernetes.io/managed-by", "emcee"), ("emcee.io/owner-kind", "ServiceBinding")]),
         annotations: pairs([("a", "b")]),
     };
-    let second = Metadata {
+    let second = McpMetadata {
         name: "default/emcee-reviews".into(),
-        create_time: Some(Timestamp { seconds: 1_795_575_600, nanos: 500_000_000 }),
+        create_time: Some(ProtoTimestamp { seconds: 1_795_575_600, nanos: 500_000_000 }),
         version: "h2".into(),
-        ..Metadata::default()
+        ..McpMetadata::default()
     };
     let response = DiscoveryResponse {
         version_info: "v2".into(),
@@ -87,11 +87,11 @@ fn a_response_is_that_of_go() {
         type_url: "networking.istio.io/v1/ServiceEntry".into(),
         nonce: "7".into(),
     };
-    agrees_with_go(&response, include_str!("../golden/response.hex"));
+    assert_matches_go(&response, include_str!("../golden/response.hex"));
 }
 
-fn resource(metadata: Metadata, spec: &ServiceEntrySpec) -> Bytes {
+fn resource(metadata: McpMetadata, spec: &ServiceEntrySpec) -> Bytes {
     let body = Any { type_url: ServiceEntrySpec::TYPE_URL.into(), value: spec.encode_to_vec().into() };
-    let resource = Resource { metadata: Some(metadata), body: Some(body) };
-    Any { type_url: RESOURCE.into(), value: resource.encode_to_vec().into() }.encode_to_vec().into()
+    let resource = McpResource { metadata: Some(metadata), body: Some(body) };
+    Any { type_url: RESOURCE_TYPE_URL.into(), value: resource.encode_to_vec().into() }.encode_to_vec().into()
 }

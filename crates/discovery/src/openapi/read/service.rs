@@ -10,10 +10,10 @@ use emcee_core::names;
 use emcee_core::protocol::Protocol;
 use serde_json::{Map, Value};
 
-use super::{Checker, describe, quote};
-use crate::slice::{DecodeError, EncodeError, MAX_ENDPOINTS, MAX_IDENTITIES, encode};
+use super::{DocumentReader, describe_value, quote};
+use crate::slice::{MAX_ENDPOINTS, MAX_IDENTITIES, SliceDecodeError, SliceEncodeError, encode_announcement};
 
-const KNOWN: [&str; 8] = [
+const SERVICE_FIELDS: [&str; 8] = [
     "style",
     "server_name",
     "protocol",
@@ -25,20 +25,20 @@ const KNOWN: [&str; 8] = [
 ];
 
 /// Number of fields that only the encoder checks. It reports one problem at a time.
-const JUDGED_HERE: usize = 3;
+const ENCODER_CHECKED_FIELDS: usize = 3;
 
 /// Replaces a rejected trust domain, so that the encoder checks the fields after it.
-const STAND_IN: &str = "refused";
+const PLACEHOLDER_TRUST_DOMAIN: &str = "refused";
 
 /// Fields of one service, with the path to them.
-struct Fields<'a> {
-    at: &'a str,
+struct ServiceFields<'a> {
+    path: &'a str,
     fields: &'a Map<String, Value>,
 }
 
-impl<'a> Fields<'a> {
-    fn field(&self, name: &str) -> String {
-        format!("{}.{name}", self.at)
+impl<'a> ServiceFields<'a> {
+    fn field_path(&self, name: &str) -> String {
+        format!("{}.{name}", self.path)
     }
 
     fn get(&self, name: &str) -> Option<&'a Value> {
@@ -46,26 +46,27 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl Checker {
-    pub(super) fn service(
+impl DocumentReader {
+    pub(super) fn read_service(
         &mut self,
         at: &str,
         value: &Value,
         key: ObjectKey,
         relationship: &str,
     ) -> Option<Announcement> {
-        let fields = Fields { at, fields: self.object(at, value)? };
-        self.known(at, fields.fields, &KNOWN);
-        let mode = self.word::<Mode>(&fields, "style", Mode::ALLOWED);
-        let protocol = self.word::<Protocol>(&fields, "protocol", Protocol::ALLOWED);
-        let port = self.port(&fields);
+        let fields = ServiceFields { path: at, fields: self.expect_object(at, value)? };
+        self.check_field_names(at, fields.fields, &SERVICE_FIELDS);
+        let mode = self.parse_enum::<Mode>(&fields, "style", Mode::ALLOWED);
+        let protocol = self.parse_enum::<Protocol>(&fields, "protocol", Protocol::ALLOWED);
+        let port = self.read_port(&fields);
         let computed = names::server_name(&key.name, &key.namespace, relationship);
-        let server_name = self.server_name(&fields, computed);
-        let endpoints = self.endpoints(&fields);
-        let identities = self.texts(&fields, "subject_alt_names", MAX_IDENTITIES);
+        let server_name = self.read_server_name(&fields, computed);
+        let endpoints = self.read_endpoints(&fields);
+        let identities = self.read_strings(&fields, "subject_alt_names", MAX_IDENTITIES);
         let trust_domain =
-            self.needed_text(&fields, "trust_domain", "the one of the mesh that has the service");
-        let root_hash = fields.get("root_hash").map(|hash| self.text(&fields.field("root_hash"), hash));
+            self.required_string(&fields, "trust_domain", "the one of the mesh that has the service");
+        let root_hash =
+            fields.get("root_hash").map(|hash| self.expect_string(&fields.field_path("root_hash"), hash));
         // All fields have been read by now, so a `?` below loses no problem.
         let mut announcement = Announcement {
             key,
@@ -80,26 +81,30 @@ impl Checker {
         };
         announcement.identities.sort_unstable();
         announcement.identities.dedup();
-        self.acceptable(&fields, announcement)
+        self.check_encodable(&fields, announcement)
     }
 
     /// Checks whether the announcement can be encoded. If not, every mesh would reject it.
-    fn acceptable(&mut self, fields: &Fields<'_>, announcement: Announcement) -> Option<Announcement> {
+    fn check_encodable(
+        &mut self,
+        fields: &ServiceFields<'_>,
+        announcement: Announcement,
+    ) -> Option<Announcement> {
         // The encoder stops at its first problem. Each pass repairs the field that it reported and encodes again, at
         // most once for each field that only the encoder checks.
         let mut candidate = announcement.clone();
-        for _ in 0..=JUDGED_HERE {
-            let Err(error) = encode(&candidate) else {
+        for _ in 0..=ENCODER_CHECKED_FIELDS {
+            let Err(error) = encode_announcement(&candidate) else {
                 // A repaired copy passes too, but the original must not.
                 return (candidate == announcement).then_some(announcement);
             };
-            let (name, message) = refused(&error);
-            let field = if name.is_empty() { fields.at.to_owned() } else { fields.field(&name) };
-            self.refuse(&field, message);
+            let (name, message) = describe_encode_error(&error);
+            let field = if name.is_empty() { fields.path.to_owned() } else { fields.field_path(&name) };
+            self.add_problem(&field, message);
             match &*name {
                 "subject_alt_names" => candidate.identities.clear(),
-                "trust_domain" if candidate.trust_domain != STAND_IN => {
-                    STAND_IN.clone_into(&mut candidate.trust_domain);
+                "trust_domain" if candidate.trust_domain != PLACEHOLDER_TRUST_DOMAIN => {
+                    PLACEHOLDER_TRUST_DOMAIN.clone_into(&mut candidate.trust_domain);
                 }
                 "root_hash" => candidate.root_hash = None,
                 _ => break,
@@ -108,58 +113,71 @@ impl Checker {
         None
     }
 
-    fn needed<'a>(&mut self, fields: &Fields<'a>, name: &str, allowed: &str) -> Option<&'a Value> {
+    fn required_field<'a>(
+        &mut self,
+        fields: &ServiceFields<'a>,
+        name: &str,
+        allowed: &str,
+    ) -> Option<&'a Value> {
         if fields.get(name).is_none() {
-            self.refuse(&fields.field(name), format!("is missing ({allowed})"));
+            self.add_problem(&fields.field_path(name), format!("is missing ({allowed})"));
         }
         fields.get(name)
     }
 
-    fn needed_text<'a>(&mut self, fields: &Fields<'a>, name: &str, allowed: &str) -> Option<&'a str> {
-        let value = self.needed(fields, name, allowed)?;
-        self.text(&fields.field(name), value)
+    fn required_string<'a>(
+        &mut self,
+        fields: &ServiceFields<'a>,
+        name: &str,
+        allowed: &str,
+    ) -> Option<&'a str> {
+        let value = self.required_field(fields, name, allowed)?;
+        self.expect_string(&fields.field_path(name), value)
     }
 
-    fn word<T: FromStr>(&mut self, fields: &Fields<'_>, name: &str, allowed: &str) -> Option<T> {
-        let word = self.needed_text(fields, name, allowed)?;
+    fn parse_enum<T: FromStr>(&mut self, fields: &ServiceFields<'_>, name: &str, allowed: &str) -> Option<T> {
+        let word = self.required_string(fields, name, allowed)?;
         let parsed = word.parse().ok();
         if parsed.is_none() {
-            self.refuse(&fields.field(name), format!("{} is unknown ({allowed})", quote(word)));
+            self.add_problem(&fields.field_path(name), format!("{} is unknown ({allowed})", quote(word)));
         }
         parsed
     }
 
-    fn port(&mut self, fields: &Fields<'_>) -> Option<u16> {
-        let value = self.needed(fields, "port", "1 to 65535")?;
+    fn read_port(&mut self, fields: &ServiceFields<'_>) -> Option<u16> {
+        let value = self.required_field(fields, "port", "1 to 65535")?;
         let port = value.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
         if port.is_none() {
-            self.refuse(&fields.field("port"), format!("{} is not a port (1 to 65535)", describe(value)));
+            self.add_problem(
+                &fields.field_path("port"),
+                format!("{} is not a port (1 to 65535)", describe_value(value)),
+            );
         }
         port
     }
 
-    fn server_name(&mut self, fields: &Fields<'_>, computed: String) -> Option<String> {
+    fn read_server_name(&mut self, fields: &ServiceFields<'_>, computed: String) -> Option<String> {
         let Some(value) = fields.get("server_name") else { return Some(computed) };
-        let name = self.text(&fields.field("server_name"), value)?;
+        let name = self.expect_string(&fields.field_path("server_name"), value)?;
         if names::is_dns_name(name) {
             return Some(name.to_owned());
         }
-        self.refuse(
-            &fields.field("server_name"),
+        self.add_problem(
+            &fields.field_path("server_name"),
             format!("{} is not a DNS name (without it, it is {computed})", quote(name)),
         );
         None
     }
 
-    fn endpoints(&mut self, fields: &Fields<'_>) -> Option<Vec<Endpoint>> {
+    fn read_endpoints(&mut self, fields: &ServiceFields<'_>) -> Option<Vec<Endpoint>> {
         let mut endpoints = Vec::new();
         let mut is_good = true;
-        for (field, text) in self.texts(fields, "endpoints", MAX_ENDPOINTS)? {
+        for (field, text) in self.read_strings(fields, "endpoints", MAX_ENDPOINTS)? {
             match text.parse::<Endpoint>() {
                 Ok(endpoint) => endpoints.push(endpoint),
                 Err(error) => {
                     is_good = false;
-                    self.refuse(&field, error.to_string());
+                    self.add_problem(&field, error.to_string());
                 }
             }
         }
@@ -169,20 +187,27 @@ impl Checker {
     }
 
     /// Strings of a list, each with its path. A missing list counts as empty.
-    fn texts<'a>(&mut self, fields: &Fields<'a>, name: &str, limit: usize) -> Option<Vec<(String, &'a str)>> {
-        let field = fields.field(name);
+    fn read_strings<'a>(
+        &mut self,
+        fields: &ServiceFields<'a>,
+        name: &str,
+        limit: usize,
+    ) -> Option<Vec<(String, &'a str)>> {
+        let field = fields.field_path(name);
         let Some(value) = fields.get(name) else { return Some(Vec::new()) };
         let Some(items) = value.as_array() else {
-            self.refuse(&field, format!("is {}, and must be a list of strings", describe(value)));
+            self.add_problem(&field, format!("is {}, and must be a list of strings", describe_value(value)));
             return None;
         };
         if items.len() > limit {
-            self.refuse(&field, format!("{} are too many ({limit} are allowed)", items.len()));
+            self.add_problem(&field, format!("{} are too many ({limit} are allowed)", items.len()));
             return None;
         }
         let at = |index: usize| format!("{field}[{index}]");
-        let texts =
-            items.iter().enumerate().map(|(index, item)| Some((at(index), self.text(&at(index), item)?)));
+        let texts = items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| Some((at(index), self.expect_string(&at(index), item)?)));
         // Collected first, so that the items after a bad one are checked too.
         let texts: Vec<_> = texts.collect();
         texts.into_iter().collect()
@@ -190,15 +215,17 @@ impl Checker {
 }
 
 /// Returns the field of the document and what is wrong with it. The field is empty if it concerns the whole service.
-fn refused(error: &EncodeError) -> (String, String) {
+fn describe_encode_error(error: &SliceEncodeError) -> (String, String) {
     // The encoder reports annotations; the fields of a document have the same names with underscores.
     let own = |annotation: &str| annotation.trim_start_matches("emcee.io/").replace('-', "_");
     match error {
-        EncodeError::Comma(_) => ("subject_alt_names".to_owned(), error.to_string()),
-        EncodeError::Unacceptable(DecodeError::Field { field, value, allowed }) => {
+        SliceEncodeError::Comma(_) => ("subject_alt_names".to_owned(), error.to_string()),
+        SliceEncodeError::Unacceptable(SliceDecodeError::Field { field, value, allowed }) => {
             (own(field), format!("{value} is not allowed ({allowed})"))
         }
-        EncodeError::Unacceptable(DecodeError::Missing(field)) => (own(field), "is empty".to_owned()),
-        EncodeError::Unacceptable(other) => (String::new(), other.to_string()),
+        SliceEncodeError::Unacceptable(SliceDecodeError::Missing(field)) => {
+            (own(field), "is empty".to_owned())
+        }
+        SliceEncodeError::Unacceptable(other) => (String::new(), other.to_string()),
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use emcee_core::catalogue::{Announcement, PeerPolicy};
 use emcee_core::labels::Labels;
-use emcee_discovery::openapi::{self, Catalogue};
+use emcee_discovery::openapi::{self, ParsedCatalogue};
 use serde_json::Value;
 
 use super::{BindArgs, say_assumed};
@@ -31,7 +31,8 @@ pub(super) fn bindings(
     let catalogue = match openapi::read(&tree.value) {
         Ok(catalogue) => catalogue,
         Err(problems) => {
-            let located = |problem: &openapi::Problem| tree.problem(&problem.field, problem.message.clone());
+            let located =
+                |problem: &openapi::DocumentProblem| tree.problem(&problem.field, problem.message.clone());
             problems.iter().try_for_each(|problem| console.refusal(located(problem)))?;
             return Ok(None);
         }
@@ -57,7 +58,7 @@ pub(super) fn bindings(
 /// Validates the document against the relationship, and builds the bindings or returns all refusals.
 fn judged(
     tree: &Tree,
-    catalogue: &Catalogue,
+    catalogue: &ParsedCatalogue,
     args: &BindArgs,
     relationships: &Relationships,
 ) -> Result<Vec<Value>, Vec<String>> {
@@ -66,7 +67,7 @@ fn judged(
     let peer = known.peer(args.peer.as_deref()).map_err(|error| said(format!("{error} (--peer)")))?;
     let selector = relationships.selector(known).map_err(said)?;
     let mut refusals: Vec<_> =
-        catalogue.offers.iter().filter_map(|offer| refusal(tree, &known.terms, peer, offer)).collect();
+        catalogue.announcements.iter().filter_map(|offer| refusal(tree, &known.terms, peer, offer)).collect();
     refusals.extend(closed(catalogue, args, known));
     if !refusals.is_empty() {
         return Err(refusals);
@@ -75,9 +76,9 @@ fn judged(
 }
 
 /// Returns one refusal for each namespace that may not use the relationship.
-fn closed(catalogue: &Catalogue, args: &BindArgs, known: &Known) -> Vec<String> {
+fn closed(catalogue: &ParsedCatalogue, args: &BindArgs, known: &Known) -> Vec<String> {
     let namespaces =
-        catalogue.offers.iter().map(|offer| args.namespace.as_deref().unwrap_or(&offer.key.namespace));
+        catalogue.announcements.iter().map(|offer| args.namespace.as_deref().unwrap_or(&offer.key.namespace));
     let mut closed: Vec<_> = namespaces.filter_map(|namespace| known.refuses(namespace)).collect();
     // The document is sorted by namespace, so equal refusals are adjacent.
     closed.dedup();
@@ -101,7 +102,7 @@ fn is_followed(terms: &PeerPolicy, peer: &str) -> bool {
 
 /// Builds one binding for each service of the document.
 fn made(
-    catalogue: &Catalogue,
+    catalogue: &ParsedCatalogue,
     args: &BindArgs,
     fed_config: Labels,
     peer: Option<&str>,
@@ -111,5 +112,5 @@ fn made(
     let binding = |offer: &Announcement| {
         if is_followed { following(&offer.key, &consumer) } else { complete(offer, &consumer) }
     };
-    catalogue.offers.iter().map(binding).collect()
+    catalogue.announcements.iter().map(binding).collect()
 }

@@ -176,7 +176,7 @@ fn file(text: &str) -> NamedTempFile {
 }
 
 fn document(offers: &[Announcement]) -> NamedTempFile {
-    let document = openapi::document("blue", "m1", offers);
+    let document = openapi::build_document("blue", "m1", offers);
     file(&serde_json::to_string_pretty(&document).expect("JSON"))
 }
 
@@ -235,9 +235,12 @@ async fn without_a_cluster_a_document_says_everything_and_that_is_said() {
 
 #[tokio::test]
 async fn a_document_that_is_wrong_is_refused_at_its_lines() {
-    let good =
-        serde_json::to_string_pretty(&openapi::document("blue", "m1", &[offer("reviews", "203.0.113.7:80")]))
-            .expect("JSON");
+    let good = serde_json::to_string_pretty(&openapi::build_document(
+        "blue",
+        "m1",
+        &[offer("reviews", "203.0.113.7:80")],
+    ))
+    .expect("JSON");
     for (from, to, expected) in [
         (
             "\"port\": 9080",

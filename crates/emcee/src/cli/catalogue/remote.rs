@@ -10,10 +10,12 @@ use clap::Args;
 use emcee_core::catalogue::Announcement;
 use emcee_core::endpoint::Endpoint;
 use emcee_core::key::ObjectKey;
-use emcee_discovery::Audience;
-use emcee_discovery::client::{ConnectError, Judge, PeerEvent, PeerTarget, Trouble, follow};
-use emcee_discovery::subscription::{Event, Settings};
-use emcee_discovery::tls::{CertificateRefusal, Material, Relationship, SubjectAltName, TlsError};
+use emcee_discovery::PeerRef;
+use emcee_discovery::client::{
+    AnnouncementValidator, ConnectError, PeerEvent, PeerTarget, UnreachableReason, subscribe_to_peer,
+};
+use emcee_discovery::subscription::{AnnouncementEvent, DeltaClientSettings};
+use emcee_discovery::tls::{PeerCertificateError, SubjectAltName, TlsError, TlsIdentity, TlsRelationship};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -129,7 +131,7 @@ pub(super) fn run(
 }
 
 /// Fetches the catalogue. Without expected names, a first connection only finds out the name in the peer's certificate.
-async fn ask(target: &Target<'_>, material: &Material) -> Result<Heard, Trouble> {
+async fn ask(target: &Target<'_>, material: &TlsIdentity) -> Result<Heard, UnreachableReason> {
     if !target.names.is_empty() {
         return listen(target, material, target.names).await;
     }
@@ -146,10 +148,10 @@ async fn ask(target: &Target<'_>, material: &Material) -> Result<Heard, Trouble>
 }
 
 /// Returns a name of a certificate that is valid except for its names.
-fn shown_name(trouble: &Trouble) -> Option<String> {
-    let Trouble::Tried(tried) = trouble else { return None };
+fn shown_name(trouble: &UnreachableReason) -> Option<String> {
+    let UnreachableReason::AddressesFailed(tried) = trouble else { return None };
     tried.iter().find_map(|(_, why)| match why {
-        ConnectError::Tls(TlsError::Certificate(CertificateRefusal::WrongNames { found, .. })) => {
+        ConnectError::Tls(TlsError::Certificate(PeerCertificateError::WrongNames { found, .. })) => {
             found.split(", ").next().map(str::to_owned)
         }
         _ => None,
@@ -157,25 +159,29 @@ fn shown_name(trouble: &Trouble) -> Option<String> {
 }
 
 /// Collects announcements until none has arrived for the quiet period: the discovery stream itself has no end.
-async fn listen(target: &Target<'_>, material: &Material, names: &[String]) -> Result<Heard, Trouble> {
+async fn listen(
+    target: &Target<'_>,
+    material: &TlsIdentity,
+    names: &[String],
+) -> Result<Heard, UnreachableReason> {
     let name: Arc<str> = target.relationship.into();
     let wanted = names.iter().map(|name| SubjectAltName::from(name.as_str()));
-    let relationship = Arc::new(Relationship::new(&name, material.clone(), [(PEER, wanted)]));
+    let relationship = Arc::new(TlsRelationship::new(&name, material.clone(), [(PEER, wanted)]));
     let relationships = [(name, relationship)].into_iter().collect();
     // The senders are only kept alive: relationship and validation stay the same while the command runs.
     let (_relationships, open) = watch::channel(Arc::new(relationships));
     // Accept every announcement: the command shows them and applies none.
-    let accept: Judge = Arc::new(|_| Ok(()));
+    let accept: AnnouncementValidator = Arc::new(|_| Ok(()));
     let (_judge, judge) = watch::channel(accept);
     let peer = PeerTarget {
-        audience: Audience::new(target.relationship, PEER),
+        peer: PeerRef::new(target.relationship, PEER),
         addresses: vec![target.address.clone()],
-        via: None,
-        settings: Settings::default(),
-        seed: Vec::new(),
+        egress_gateways: None,
+        settings: DeltaClientSettings::default(),
+        restored: Vec::new(),
         budget: None,
     };
-    let mut following = follow(peer, open, judge);
+    let mut following = subscribe_to_peer(peer, open, judge);
     let mut heard = Ear::default();
     let silence = target.silence.min(LONGEST);
     // `end` is the deadline for the next event. `last` bounds the whole catalogue; it is set once connected.
@@ -185,15 +191,15 @@ async fn listen(target: &Target<'_>, material: &Material, names: &[String]) -> R
         match event {
             PeerEvent::Connected { .. } => last = Some(Instant::now() + LONGEST),
             // `follow` would try again; a command reports the first failure.
-            PeerEvent::Lost(trouble) => return Err(trouble),
+            PeerEvent::Unreachable(trouble) => return Err(trouble),
             PeerEvent::Changed(event) => heard.change(event),
-            PeerEvent::Refused(refused) => heard.refused = refused,
+            PeerEvent::Rejected(refused) => heard.refused = refused,
         }
         end = Instant::now() + silence;
     }
     if last.is_none() {
         let late = ConnectError::TimedOut { what: "connecting", after: FIRST };
-        return Err(Trouble::Tried(vec![(target.address.clone(), late)]));
+        return Err(UnreachableReason::AddressesFailed(vec![(target.address.clone(), late)]));
     }
     Ok(heard.heard(target, names))
 }
@@ -207,11 +213,13 @@ struct Ear {
 }
 
 impl Ear {
-    fn change(&mut self, event: Event) {
+    fn change(&mut self, event: AnnouncementEvent) {
         match event {
-            Event::Offered(offer) => drop(self.offered.insert(offer.key.clone(), offer)),
-            Event::Withdrawn(key) | Event::Expired(key) => drop(self.offered.remove(&key)),
-            Event::Addresses(addresses) => self.reached_at = addresses,
+            AnnouncementEvent::Announced(offer) => drop(self.offered.insert(offer.key.clone(), offer)),
+            AnnouncementEvent::Withdrawn(key) | AnnouncementEvent::Expired(key) => {
+                drop(self.offered.remove(&key))
+            }
+            AnnouncementEvent::Addresses(addresses) => self.reached_at = addresses,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use emcee_api::ServiceBinding;
 use emcee_core::key::ObjectKey;
-use emcee_discovery::parcel::Parcel;
+use emcee_discovery::parcel::Bundle;
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::DynamicObject;
@@ -39,7 +39,7 @@ pub(super) async fn of(client: &Client, source: &str) -> anyhow::Result<Vec<Earl
 }
 
 /// Returns why a bundle must not be imported: an earlier import used a newer one.
-pub(super) fn newer(earlier: &[Earlier], bundle: &Parcel) -> Option<String> {
+pub(super) fn newer(earlier: &[Earlier], bundle: &Bundle) -> Option<String> {
     // `None` sorts before any time, so a binding without a valid annotation never prevents an import.
     let newest = earlier.iter().max_by_key(|earlier| earlier.exported_at)?;
     let newest_at = newest.exported_at.filter(|at| *at > bundle.exported_at)?;

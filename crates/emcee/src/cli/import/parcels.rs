@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use emcee_core::catalogue::{Announcement, PeerPolicy};
 use emcee_core::key::ObjectKey;
 use emcee_core::problem::ResourceProblem;
-use emcee_discovery::parcel::{self, Parcel};
+use emcee_discovery::parcel::{self, Bundle};
 use serde_json::Value;
 
 use crate::console::Console;
@@ -17,7 +17,7 @@ const SERVICE_NAME: &str = "emcee.io/service-name";
 
 /// Bundle, with the documents that it was read from.
 pub(super) struct Read {
-    pub(super) parcel: Parcel,
+    pub(super) parcel: Bundle,
     documents: Vec<Document>,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn read(file: &PathBuf, console: &mut Console<'_>) -> anyhow::Result<
         Ok(parcel) => Ok(Some(Read { parcel, documents })),
         Err(problems) => {
             for problem in &problems {
-                match problem.item.and_then(|item| documents.get(item)) {
+                match problem.object_index.and_then(|item| documents.get(item)) {
                     Some(document) => console.refusal(document.problem(
                         Some(problem.field.as_str()).filter(|field| !field.is_empty()),
                         problem.message.clone(),

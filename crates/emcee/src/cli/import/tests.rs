@@ -51,11 +51,11 @@ fn offer(name: &str, endpoint: &str) -> Announcement {
 }
 
 fn file(offers: &[Announcement], exported_at: &str) -> NamedTempFile {
-    let bundle = Parcel {
+    let bundle = Bundle {
         relationship: "blue".to_owned(),
         mesh: Some("m2".to_owned()),
         exported_at: exported_at.parse().expect("a time"),
-        offers: offers.to_vec(),
+        announcements: offers.to_vec(),
     };
     let slices = parcel::write(&bundle).expect("it can be written");
     let mut file = NamedTempFile::new().expect("a file");

@@ -1,7 +1,7 @@
 use emcee_api::ImportMode;
 use emcee_core::catalogue::{AnnouncementQuota, LocalMesh, PolicyPeer};
 use emcee_core::mode::Mode;
-use emcee_discovery::Audience;
+use emcee_discovery::PeerRef;
 
 use super::*;
 
@@ -58,12 +58,12 @@ fn offer_of(relationship: &str, name: &str, peers: &[&str]) -> AddressedAnnounce
 
 struct Room {
     board: Board,
-    announcer: Arc<Announcer>,
+    announcer: Arc<SharedCache>,
 }
 
 impl Room {
     fn of(relationships: &[&str]) -> Self {
-        let announcer = Arc::new(Announcer::new());
+        let announcer = Arc::new(SharedCache::new());
         let mut board = Board::new(Arc::clone(&announcer), Vec::new());
         for name in relationships {
             board.set_terms(&ObjectKey::new(name, name), Some(terms(name, &["m2", "m3"])));
@@ -74,9 +74,9 @@ impl Room {
     /// Number of announcements that a peer may see.
     fn seen_by(&self, relationship: &str, peer: &str) -> usize {
         let mut count = 0;
-        self.announcer.change(|cache| {
-            count = cache.count(&Audience::new(relationship, peer));
-            Touched::default()
+        self.announcer.update(|cache| {
+            count = cache.visible_count(&PeerRef::new(relationship, peer));
+            ChangedViews::default()
         });
         count
     }

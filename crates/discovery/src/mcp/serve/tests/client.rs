@@ -23,7 +23,7 @@ use tonic::{Code, Status};
 
 use crate::mcp::wire::{DiscoveryRequest, DiscoveryResponse};
 
-pub(super) fn ask(type_url: &str) -> DiscoveryRequest {
+pub(super) fn subscribe(type_url: &str) -> DiscoveryRequest {
     DiscoveryRequest { type_url: type_url.into(), response_nonce: "a time".into(), ..Default::default() }
 }
 
@@ -43,12 +43,12 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) async fn connect(address: SocketAddr) -> Self {
-        Self::speak(TcpStream::connect(address).await.unwrap(), 65_535).await
+        Self::handshake(TcpStream::connect(address).await.unwrap(), 65_535).await
     }
 
     /// Connects with an HTTP/2 window of `window` bytes per stream, which is never enlarged.
     pub(super) async fn with_window(address: SocketAddr, window: u32) -> Self {
-        Self::speak(TcpStream::connect(address).await.unwrap(), window).await
+        Self::handshake(TcpStream::connect(address).await.unwrap(), window).await
     }
 
     pub(super) async fn connect_tls(address: SocketAddr, ca: &str, name: &'static str) -> Self {
@@ -63,10 +63,10 @@ impl Client {
         let stream = TcpStream::connect(address).await.unwrap();
         let stream = connector.connect(ServerName::try_from(name).unwrap(), stream).await.unwrap();
         let certificate = stream.get_ref().1.peer_certificates().map(|chain| chain[0].to_vec());
-        Self { server_certificate: certificate, ..Self::speak(stream, 65_535).await }
+        Self { server_certificate: certificate, ..Self::handshake(stream, 65_535).await }
     }
 
-    async fn speak(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, window: u32) -> Self {
+    async fn handshake(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, window: u32) -> Self {
         let mut http = http2::Builder::new(TokioExecutor::new());
         http.initial_stream_window_size(window);
         let (requests, connection) = http.handshake(TokioIo::new(stream)).await.unwrap();

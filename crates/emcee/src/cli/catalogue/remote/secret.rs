@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use emcee_core::inputs::Credential;
 use emcee_core::names;
-use emcee_discovery::tls::Material;
+use emcee_discovery::tls::TlsIdentity;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -22,7 +22,7 @@ pub(super) fn read(
     place: &str,
     source: &SourceArgs,
     console: &mut Console<'_>,
-) -> anyhow::Result<Option<Material>> {
+) -> anyhow::Result<Option<TlsIdentity>> {
     match place.split_once('/') {
         // `NAMESPACE/NAME` looks like a path; an existing file takes precedence.
         Some((namespace, name)) if !Path::new(place).exists() && is_key(namespace, name) => {
@@ -56,7 +56,7 @@ fn of_cluster(namespace: &str, name: &str, source: &SourceArgs) -> anyhow::Resul
 }
 
 /// Reads the only TLS Secret in a file.
-fn of_file(place: &str, console: &mut Console<'_>) -> anyhow::Result<Option<Material>> {
+fn of_file(place: &str, console: &mut Console<'_>) -> anyhow::Result<Option<TlsIdentity>> {
     let Some(reading) = sources::read(&[PathBuf::from(place)], console)? else {
         bail!("the certificate of the relationship cannot be read (--secret FILE, or NAMESPACE/NAME)")
     };
@@ -87,12 +87,12 @@ fn usable(
     credential: &Credential,
     problem: Option<impl Display>,
     console: &mut Console<'_>,
-) -> anyhow::Result<Option<Material>> {
+) -> anyhow::Result<Option<TlsIdentity>> {
     if let Some(problem) = problem {
         console.refusal(problem)?;
         return Ok(None);
     }
-    match Material::parse(&credential.material) {
+    match TlsIdentity::parse(&credential.material) {
         Ok(material) => Ok(Some(material)),
         Err(error) => {
             console.refusal(format_args!("Secret {}: {error}", credential.key))?;

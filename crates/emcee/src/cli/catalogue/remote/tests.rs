@@ -5,8 +5,8 @@ use emcee_core::inputs::KeyMaterial;
 use emcee_core::mode::Mode;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
-use emcee_discovery::server::{Announcer, Limits, Server};
-use emcee_discovery::shelf::Visibility;
+use emcee_discovery::server::{ServerLimits, SharedCache, XdsServer};
+use emcee_discovery::shelf::PeerVisibility;
 use emcee_testkit::prelude::*;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -18,13 +18,13 @@ fn issued(leaf: &Leaf) -> Pair {
     Ca::shared("remote-blue").issue(leaf)
 }
 
-fn material(pair: &Pair) -> Material {
+fn material(pair: &Pair) -> TlsIdentity {
     let bytes = |text: &str| text.as_bytes().into();
     let (certificate, private_key, ca) = (bytes(&pair.certificate), bytes(&pair.key), bytes(&pair.ca));
-    Material::parse(&KeyMaterial { certificate, private_key, ca, crl: None }).expect("it is good")
+    TlsIdentity::parse(&KeyMaterial { certificate, private_key, ca, crl: None }).expect("it is good")
 }
 
-fn own() -> Material {
+fn own() -> TlsIdentity {
     material(&issued(&Leaf::dns("m1.example")))
 }
 
@@ -56,21 +56,21 @@ impl M2 {
     async fn showing(pair: &Pair) -> Self {
         let name = |name: &str| [SubjectAltName::from(name)];
         let peers = [("m1", name("m1.example")), ("m3", name("m3.example"))];
-        let relationship = Arc::new(Relationship::new("blue", material(pair), peers));
+        let relationship = Arc::new(TlsRelationship::new("blue", material(pair), peers));
         let all = [(Arc::from("blue"), relationship)].into_iter().collect();
-        let announcer = Arc::new(Announcer::new());
-        let m1 = Visibility::Peers([Arc::from("m1")].into());
+        let announcer = Arc::new(SharedCache::new());
+        let m1 = PeerVisibility::Peers([Arc::from("m1")].into());
         for service in ["reviews", "ratings"] {
-            let offered = announcer.try_change(|cache| cache.offer("blue", &offer(service), &m1));
+            let offered = announcer.try_update(|cache| cache.announce("blue", &offer(service), &m1));
             offered.expect("it can be announced");
         }
-        announcer.synced();
+        announcer.mark_synced();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let task: JoinHandle<()> = tokio::spawn(async move {
             // Keep the sender as long as the server runs.
             let (_all, current) = watch::channel(Arc::new(all));
-            let server = Server::new(announcer, current, Limits::default());
+            let server = XdsServer::new(announcer, current, ServerLimits::default());
             server.serve(listener, std::future::pending()).await;
         });
         Self { address: address.parse().expect("an endpoint"), _task: AbortOnDropHandle::new(task) }
@@ -81,7 +81,7 @@ impl M2 {
 async fn asked(
     address: &Endpoint,
     relationship: &str,
-    who: &Material,
+    who: &TlsIdentity,
     names: &[&str],
 ) -> Result<Heard, String> {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
