@@ -26,15 +26,15 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::catalogue::{Unchosen, choose_peer, choose_relationship};
-use crate::server::{self, Limits};
+use crate::catalogue::{SelectionError, choose_peer, choose_relationship};
+use crate::server::{self, PortLimits};
 
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const OPEN_METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Addresses of the probe and admin ports.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Ports")]
-pub(crate) struct AdminArgs {
+pub(crate) struct PortArgs {
     /// Address that serves /live, /ready and /metrics, such as 0.0.0.0:8080
     #[arg(long, value_name = "ADDRESS")]
     probe_address: Option<SocketAddr>,
@@ -45,7 +45,7 @@ pub(crate) struct AdminArgs {
     admin_address: Option<SocketAddr>,
 }
 
-impl AdminArgs {
+impl PortArgs {
     /// Returns whether any port is configured.
     pub(crate) fn is_given(&self) -> bool {
         self.probe_address.is_some() || self.admin_address.is_some()
@@ -56,15 +56,15 @@ impl AdminArgs {
     ///
     /// # Errors
     /// An address cannot be bound.
-    pub(crate) async fn open(&self, state: &AdminState) -> anyhow::Result<(JoinSet<()>, Vec<String>)> {
+    pub(crate) async fn open_ports(&self, state: &AdminState) -> anyhow::Result<(JoinSet<()>, Vec<String>)> {
         let (mut ports, mut opened) = (JoinSet::new(), Vec::new());
         if let Some(address) = self.probe_address {
-            let listener = bind(address).await?;
+            let listener = bind_listener(address).await?;
             opened.push(format!("the probe port is at {}", listener.local_addr()?));
             ports.spawn(serve_probes(listener, state.clone(), std::future::pending()));
         }
         if let Some(address) = self.admin_address {
-            let listener = bind_admin(address, true).await?;
+            let listener = bind_admin_listener(address, true).await?;
             opened.push(format!("the admin port is at {}", listener.local_addr()?));
             ports.spawn(serve_admin(listener, state.clone(), std::future::pending()));
         }
@@ -73,23 +73,23 @@ impl AdminArgs {
 }
 
 /// Health and contents of the engine behind the ports: a controller, or file mode.
-pub trait Health {
+pub trait EngineHealth {
     /// Returns the reasons why the engine is not ready, one line each. Empty if it is ready.
-    fn blockers(&self) -> Vec<String>;
+    fn readiness_blockers(&self) -> Vec<String>;
     /// Returns why the engine's loop counts as stalled. `None` while it makes progress.
-    fn stalled(&self) -> Option<String>;
+    fn stall_reason(&self) -> Option<String>;
     /// Returns all inputs and outputs of the engine.
     fn config_dump(&self) -> BoxFuture<'_, Value>;
     /// Returns what this mesh and its peers announce to each other. `None` if the engine does not know, or not yet.
-    fn offers(&self) -> BoxFuture<'_, Option<CatalogueState>>;
+    fn catalogue_reports(&self) -> BoxFuture<'_, Option<CatalogueState>>;
 }
 
-impl Health for emcee_controller::Health {
-    fn blockers(&self) -> Vec<String> {
+impl EngineHealth for emcee_controller::Health {
+    fn readiness_blockers(&self) -> Vec<String> {
         self.blockers()
     }
 
-    fn stalled(&self) -> Option<String> {
+    fn stall_reason(&self) -> Option<String> {
         self.stall_message()
     }
 
@@ -97,7 +97,7 @@ impl Health for emcee_controller::Health {
         Box::pin(self.config_dump())
     }
 
-    fn offers(&self) -> BoxFuture<'_, Option<CatalogueState>> {
+    fn catalogue_reports(&self) -> BoxFuture<'_, Option<CatalogueState>> {
         Box::pin(self.catalogue_state())
     }
 }
@@ -108,7 +108,7 @@ pub struct AdminState {
     /// Metrics that `/metrics` exposes.
     pub registry: Arc<Registry>,
     /// Engine that answers all other paths.
-    pub health: Arc<dyn Health + Send + Sync>,
+    pub health: Arc<dyn EngineHealth + Send + Sync>,
 }
 
 /// Binds the admin port.
@@ -118,7 +118,7 @@ pub struct AdminState {
 ///
 /// # Errors
 /// The address is not a loopback address and is not `explicit`, or it cannot be bound.
-pub async fn bind_admin(address: SocketAddr, explicit: bool) -> anyhow::Result<TcpListener> {
+pub async fn bind_admin_listener(address: SocketAddr, explicit: bool) -> anyhow::Result<TcpListener> {
     if !address.ip().is_loopback() {
         if !explicit {
             bail!(
@@ -127,14 +127,14 @@ pub async fn bind_admin(address: SocketAddr, explicit: bool) -> anyhow::Result<T
         }
         tracing::warn!(%address, "admin port exposes the configuration to every machine that can reach it");
     }
-    bind(address).await
+    bind_listener(address).await
 }
 
 /// Binds an address, for a port that needs no protection of its own.
 ///
 /// # Errors
 /// The address cannot be bound.
-pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub async fn bind_listener(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen at {address}"))
 }
 
@@ -144,7 +144,7 @@ pub async fn serve_probes(
     state: AdminState,
     end: impl Future<Output = ()> + Send + 'static,
 ) {
-    server::serve(listener, None, probes().with_state(state), Limits::PROBES, end).await;
+    server::serve(listener, None, probe_routes().with_state(state), PortLimits::PROBES, end).await;
 }
 
 /// Serves the paths of the probe port, `/config_dump`, `/catalogue` and `/openapi.json` until `end` resolves.
@@ -153,73 +153,76 @@ pub async fn serve_admin(
     state: AdminState,
     end: impl Future<Output = ()> + Send + 'static,
 ) {
-    let router = probes()
-        .route("/config_dump", get(config_dump))
-        .route("/catalogue", get(catalogue))
-        .route("/openapi.json", get(openapi_document));
-    let router = router.layer(middleware::from_fn(guard::guard)).with_state(state);
-    server::serve(listener, None, router, Limits::ADMIN, end).await;
+    let router = probe_routes()
+        .route("/config_dump", get(handle_config_dump))
+        .route("/catalogue", get(handle_catalogue))
+        .route("/openapi.json", get(handle_openapi));
+    let router = router.layer(middleware::from_fn(guard::reject_foreign_requests)).with_state(state);
+    server::serve(listener, None, router, PortLimits::ADMIN, end).await;
 }
 
-fn probes() -> Router<AdminState> {
-    Router::new().route("/live", get(live)).route("/ready", get(ready)).route("/metrics", get(metrics))
+fn probe_routes() -> Router<AdminState> {
+    Router::new()
+        .route("/live", get(handle_live))
+        .route("/ready", get(handle_ready))
+        .route("/metrics", get(handle_metrics))
 }
 
-async fn live(State(state): State<AdminState>) -> Response {
-    state.health.stalled().map_or_else(|| "live\n".into_response(), |why| unavailable(&[why]))
+async fn handle_live(State(state): State<AdminState>) -> Response {
+    state.health.stall_reason().map_or_else(|| "live\n".into_response(), |why| unavailable_response(&[why]))
 }
 
-async fn ready(State(state): State<AdminState>) -> Response {
-    match state.health.blockers() {
+async fn handle_ready(State(state): State<AdminState>) -> Response {
+    match state.health.readiness_blockers() {
         blockers if blockers.is_empty() => "ready\n".into_response(),
-        blockers => unavailable(&blockers),
+        blockers => unavailable_response(&blockers),
     }
 }
 
-fn unavailable(lines: &[String]) -> Response {
+fn unavailable_response(lines: &[String]) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, lines.join("\n") + "\n").into_response()
 }
 
-async fn metrics(State(state): State<AdminState>) -> Response {
+async fn handle_metrics(State(state): State<AdminState>) -> Response {
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &state.registry) {
-        Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS_CONTENT_TYPE)], text).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "cannot encode the metrics\n").into_response(),
     }
 }
 
 /// Permit to produce a large response. There is one, so that concurrent requests do not multiply the memory.
-static TURN: Semaphore = Semaphore::const_new(1);
+static LARGE_RESPONSE_PERMIT: Semaphore = Semaphore::const_new(1);
 
-async fn config_dump(State(state): State<AdminState>) -> Json<Value> {
-    let _turn = TURN.acquire().await;
-    Json(redact::private_keys(state.health.config_dump().await))
+async fn handle_config_dump(State(state): State<AdminState>) -> Json<Value> {
+    let _turn = LARGE_RESPONSE_PERMIT.acquire().await;
+    Json(redact::redact_private_keys(state.health.config_dump().await))
 }
 
-async fn catalogue(State(state): State<AdminState>) -> Response {
+async fn handle_catalogue(State(state): State<AdminState>) -> Response {
     // The permit moves into the stream: it is released when the whole response has been produced.
-    let turn = TURN.acquire().await;
-    match offers(&state).await {
-        Ok(offers) => stream::json(turn, offers),
+    let turn = LARGE_RESPONSE_PERMIT.acquire().await;
+    match fetch_catalogue(&state).await {
+        Ok(offers) => stream::stream_catalogue(turn, offers),
         Err(answer) => answer,
     }
 }
 
 /// Serves the services that a peer may know as an OpenAPI document. The query is `?relationship=NAME&peer=NAME`; each
 /// part may be omitted if there is only one.
-async fn openapi_document(State(state): State<AdminState>, uri: Uri) -> Response {
-    let _turn = TURN.acquire().await;
-    let offers = match offers(&state).await {
+async fn handle_openapi(State(state): State<AdminState>, uri: Uri) -> Response {
+    let _turn = LARGE_RESPONSE_PERMIT.acquire().await;
+    let offers = match fetch_catalogue(&state).await {
         Ok(offers) => offers,
         Err(answer) => return answer,
     };
-    match document(&offers, uri.query().unwrap_or_default()) {
+    match openapi_for_query(&offers, uri.query().unwrap_or_default()) {
         Ok(document) => Json(document).into_response(),
         Err(words) => (StatusCode::BAD_REQUEST, words + "\n").into_response(),
     }
 }
 
-fn document(offers: &CatalogueState, query: &str) -> Result<openapi::OpenApiDocument, String> {
+fn openapi_for_query(offers: &CatalogueState, query: &str) -> Result<openapi::OpenApiDocument, String> {
     let (mut relationship, mut peer) = (None, None);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -229,7 +232,7 @@ fn document(offers: &CatalogueState, query: &str) -> Result<openapi::OpenApiDocu
         }
     }
     // `emcee openapi` cuts this hint off again and names its own flags instead.
-    let unchosen = |error: Unchosen| format!("{error}: /openapi.json?relationship=NAME&peer=NAME");
+    let unchosen = |error: SelectionError| format!("{error}: /openapi.json?relationship=NAME&peer=NAME");
     let listing = choose_relationship(&offers.reports, relationship.as_deref(), |listing| {
         (&listing.relationship, &listing.fed_config)
     });
@@ -242,11 +245,11 @@ fn document(offers: &CatalogueState, query: &str) -> Result<openapi::OpenApiDocu
 /// Returns what is announced, or a 503 response if the engine is not ready.
 ///
 /// Before the initial sync the catalogue is empty, and a client would take that for a withdrawal of all services.
-async fn offers(state: &AdminState) -> Result<CatalogueState, Response> {
-    let blockers = state.health.blockers();
+async fn fetch_catalogue(state: &AdminState) -> Result<CatalogueState, Response> {
+    let blockers = state.health.readiness_blockers();
     if !blockers.is_empty() {
-        return Err(unavailable(&blockers));
+        return Err(unavailable_response(&blockers));
     }
-    let none = || unavailable(&["no catalogue is available here".to_owned()]);
-    state.health.offers().await.ok_or_else(none)
+    let none = || unavailable_response(&["no catalogue is available here".to_owned()]);
+    state.health.catalogue_reports().await.ok_or_else(none)
 }

@@ -14,21 +14,21 @@ use emcee_core::catalogue::{self, Announcement, PeerConnection, PeerReport, Peer
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use binding::{Consumer, complete, following};
-pub use choice::{Unchosen, choose_peer, choose_relationship, known};
+pub use binding::{BindingOptions, dynamic_binding, static_binding};
+pub use choice::{SelectionError, choose_peer, choose_relationship, suggest_names};
 
 /// Announcements of all relationships, in both directions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Catalogue {
+pub struct CatalogueView {
     /// Whether the source of this catalogue follows peers. If not, peers are known only from the statuses of resources.
     pub follows: bool,
     /// Relationships, in the order of their MeshFedConfigs.
-    pub relationships: Vec<Relationship>,
+    pub relationships: Vec<RelationshipView>,
 }
 
 /// Announcements of one relationship, in both directions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Relationship {
+pub struct RelationshipView {
     /// Name of the relationship, which is the same in all meshes.
     pub relationship: String,
     /// `namespace/name` of its MeshFedConfig.
@@ -36,16 +36,16 @@ pub struct Relationship {
     /// Style of the relationship (`spec.mode`).
     pub style: String,
     /// Peers of this mesh in the relationship.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<PeerView>,
 }
 
 /// What a peer announces to this mesh, and what this mesh announces to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Peer {
+pub struct PeerView {
     /// Name of the peer in the MeshFedConfig.
     pub name: String,
     /// Whether the peer's announcements are being received.
-    pub state: State,
+    pub state: PeerConnectivity,
     /// Since when the peer is connected or lost. `None` in the other states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
@@ -53,21 +53,21 @@ pub struct Peer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Services that the peer announces to this mesh.
-    pub announced: Vec<Announced>,
+    pub announced: Vec<AnnouncedServiceView>,
     /// Announcements of the peer that this mesh refuses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusalView>,
     /// Services that this mesh announces to the peer.
-    pub offered: Vec<Service>,
+    pub offered: Vec<ServiceView>,
     /// Announcements of this mesh that the peer refuses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub refused_by_peer: Vec<Refused>,
+    pub refused_by_peer: Vec<RefusalView>,
 }
 
 /// Connection to a peer: whether its announcements are being received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum PeerConnectivity {
     /// Not known: the peer's address is unknown, or the source of the catalogue does not follow peers.
     Unknown,
     /// The first connection attempt has not finished yet.
@@ -80,10 +80,10 @@ pub enum State {
 
 /// Service that a peer announces to this mesh, with its use here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Announced {
+pub struct AnnouncedServiceView {
     /// The announced service itself.
     #[serde(flatten)]
-    pub service: Service,
+    pub service: ServiceView,
     /// `namespace/name` of each ServiceBinding that uses the service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bindings: Vec<String>,
@@ -94,7 +94,7 @@ pub struct Announced {
 
 /// Announced service. Where a ServiceBinding's spec has the same information, the fields have the same names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Service {
+pub struct ServiceView {
     /// Namespace of the service in its own mesh.
     pub namespace: String,
     /// Name under which the service is exposed.
@@ -118,7 +118,7 @@ pub struct Service {
 
 /// Announcement that the receiving mesh refuses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Refused {
+pub struct RefusalView {
     /// Name of the resource: `namespace/name/address type`.
     pub resource: String,
     /// Why the receiver refuses it.
@@ -129,72 +129,74 @@ pub struct Refused {
 ///
 /// # Errors
 /// The writer fails.
-pub(crate) fn write(offers: &CatalogueState, writer: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(writer, &shown::Catalogue(offers)).map_err(Into::into)
+pub(crate) fn write_json(offers: &CatalogueState, writer: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(writer, &shown::LazyCatalogue(offers)).map_err(Into::into)
 }
 
-impl Catalogue {
+impl CatalogueView {
     /// Converts the engine's reports.
-    pub fn of(offers: &CatalogueState) -> Self {
-        let relationships = offers.reports.iter().map(Relationship::of).collect();
+    pub fn from_offers(offers: &CatalogueState) -> Self {
+        let relationships = offers.reports.iter().map(RelationshipView::from_report).collect();
         Self { follows: offers.follows_peers, relationships }
     }
 }
 
-impl Relationship {
-    fn of(listing: &catalogue::CatalogueReport) -> Self {
+impl RelationshipView {
+    fn from_report(listing: &catalogue::CatalogueReport) -> Self {
         Self {
             relationship: listing.relationship.clone(),
             mesh_fed_config: listing.fed_config.to_string(),
             style: listing.mode.to_string(),
-            peers: listing.peers.iter().map(Peer::of).collect(),
+            peers: listing.peers.iter().map(PeerView::from_report).collect(),
         }
     }
 }
 
-impl Peer {
-    fn of(listing: &PeerReport) -> Self {
-        let (state, since, error) = standing(listing.state.as_ref());
+impl PeerView {
+    fn from_report(listing: &PeerReport) -> Self {
+        let (state, since, error) = peer_connectivity(listing.state.as_ref());
         let refused = |refused: fn(&PeerSyncState) -> &[catalogue::RefusedAnnouncement]| {
             let refused = listing.state.as_ref().map(refused).unwrap_or_default();
-            refused.iter().map(Refused::of).collect()
+            refused.iter().map(RefusalView::from_refusal).collect()
         };
         Self {
             name: listing.name.to_string(),
             state,
             since,
             error,
-            announced: listing.announced_by_peer.iter().map(Announced::of).collect(),
+            announced: listing.announced_by_peer.iter().map(AnnouncedServiceView::from_announced).collect(),
             refused: refused(|state| &state.refused),
-            offered: listing.announced_to_peer.iter().map(Service::of).collect(),
+            offered: listing.announced_to_peer.iter().map(ServiceView::from_announcement).collect(),
             refused_by_peer: refused(|state| &state.refused_by_peer),
         }
     }
 }
 
 /// Splits a connection into its JSON fields: state, time of the last change, error.
-fn standing(state: Option<&PeerSyncState>) -> (State, Option<Timestamp>, Option<String>) {
+fn peer_connectivity(state: Option<&PeerSyncState>) -> (PeerConnectivity, Option<Timestamp>, Option<String>) {
     match state.map(|state| &state.connection) {
-        None => (State::Unknown, None, None),
-        Some(PeerConnection::Pending) => (State::Pending, None, None),
-        Some(PeerConnection::Connected(since)) => (State::Connected, Some(*since), None),
-        Some(PeerConnection::Unreachable { since, error }) => (State::Lost, Some(*since), error.clone()),
+        None => (PeerConnectivity::Unknown, None, None),
+        Some(PeerConnection::Pending) => (PeerConnectivity::Pending, None, None),
+        Some(PeerConnection::Connected(since)) => (PeerConnectivity::Connected, Some(*since), None),
+        Some(PeerConnection::Unreachable { since, error }) => {
+            (PeerConnectivity::Lost, Some(*since), error.clone())
+        }
     }
 }
 
-impl Announced {
-    fn of(announced: &catalogue::ReportedAnnouncement) -> Self {
+impl AnnouncedServiceView {
+    fn from_announced(announced: &catalogue::ReportedAnnouncement) -> Self {
         Self {
-            service: Service::of(&announced.announcement),
+            service: ServiceView::from_announcement(&announced.announcement),
             bindings: announced.bindings.iter().map(ToString::to_string).collect(),
             not_imported: announced.not_imported.as_ref().map(ToString::to_string),
         }
     }
 }
 
-impl Service {
+impl ServiceView {
     /// Converts an announcement of this mesh or of a peer.
-    pub fn of(offer: &Announcement) -> Self {
+    pub fn from_announcement(offer: &Announcement) -> Self {
         Self {
             namespace: offer.key.namespace.to_string(),
             name: offer.key.name.to_string(),
@@ -209,8 +211,8 @@ impl Service {
     }
 }
 
-impl Refused {
-    fn of(refused: &catalogue::RefusedAnnouncement) -> Self {
+impl RefusalView {
+    fn from_refusal(refused: &catalogue::RefusedAnnouncement) -> Self {
         Self { resource: refused.resource.clone(), reason: refused.reason.clone() }
     }
 }

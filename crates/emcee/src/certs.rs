@@ -25,8 +25,8 @@ use time::OffsetDateTime;
 
 pub use error::CertsError;
 
-use folder::Folder;
-use request::Request;
+use folder::CertsFolder;
+use request::CertsRequest;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -132,12 +132,12 @@ pub fn run_at(args: &CertsArgs, now: OffsetDateTime, out: &mut dyn Write) -> Res
     // Times in certificates have whole seconds. With a fraction, the CA read from a file would expire before the CA
     // in memory.
     let now = now.replace_nanosecond(0).unwrap_or(now);
-    let request = Request::parse(args)?;
-    let folder = Folder::new(&args.output);
-    let found = folder.read()?;
-    let work = work::plan(&request, &folder, &found, now)?;
+    let request = CertsRequest::from_args(args)?;
+    let folder = CertsFolder::new(&args.output);
+    let found = folder.read_contents()?;
+    let work = work::build(&request, &folder, &found, now)?;
     if !work.files.is_empty() {
-        folder.write(&work.files)?;
+        folder.write_files(&work.files)?;
     }
-    report::report(&request, &folder, &found, &work, out).map_err(CertsError::Output)
+    report::write_report(&request, &folder, &found, &work, out).map_err(CertsError::Output)
 }

@@ -68,11 +68,11 @@ enum Command {
 
 /// Result of a command, which determines the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ExitStatus {
     /// Exit code 0: nothing was refused and nothing differs.
-    Fine,
+    Success,
     /// Exit code 1: something was refused, or there is a difference.
-    Refused,
+    Findings,
     /// Exit code 2: the command could not be carried out.
     Failed,
 }
@@ -84,21 +84,21 @@ pub fn main() -> ExitCode {
     let (mut out, mut err) = (anstream::stdout(), anstream::stderr());
     let mut console = Console::new(&mut out, &mut err);
     match cli.run(&mut console) {
-        Ok(Outcome::Fine) => ExitCode::SUCCESS,
-        Ok(Outcome::Refused) => ExitCode::from(1),
-        Ok(Outcome::Failed) => ExitCode::from(2),
+        Ok(ExitStatus::Success) => ExitCode::SUCCESS,
+        Ok(ExitStatus::Findings) => ExitCode::from(1),
+        Ok(ExitStatus::Failed) => ExitCode::from(2),
         // The reader of a pipe, such as `head`, has what it wants.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // If stderr itself is broken, the exit code still reports the failure.
-            let _ = console.refusal(format_args!("emcee: {}", words(&error)));
+            let _ = console.print_error(format_args!("emcee: {}", join_causes(&error)));
             ExitCode::from(2)
         }
     }
 }
 
 impl Cli {
-    fn run(self, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    fn run(self, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
         match self.command {
             Command::Validate(args) => validate::run(&args, console),
             Command::Render(args) => render::run(&args, console),
@@ -106,8 +106,8 @@ impl Cli {
             Command::Run(args) => run::run(&args, console),
             // `demo` and `certs` know no exit status other than success; they fail with an error.
             Command::Demo(args) => {
-                demo::run(&args, ending::ended, console)?;
-                Ok(Outcome::Fine)
+                demo::run(&args, ending::shutdown_requested, console)?;
+                Ok(ExitStatus::Success)
             }
             Command::Status(args) => status::run(&args, console),
             Command::Catalogue(args) => catalogue::run(&args, console),
@@ -120,18 +120,18 @@ impl Cli {
             Command::Crds(_) => crds::run(console),
             Command::Manifests(args) => manifests::run(&args, console),
             Command::Certs(args) => {
-                certs::run(&args, console.out())?;
-                Ok(Outcome::Fine)
+                certs::run(&args, console.data_writer())?;
+                Ok(ExitStatus::Success)
             }
-            Command::Completions(args) => help::completions(&args, console),
-            Command::Man(args) => help::man(&args, console),
+            Command::Completions(args) => help::print_completions(&args, console),
+            Command::Man(args) => help::print_man(&args, console),
         }
     }
 }
 
 /// Joins an error and its causes in one line. A cause that the text contains already is left out, as some libraries
 /// include the cause in their own message.
-fn words(error: &anyhow::Error) -> String {
+fn join_causes(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
         if said.is_empty() {
             cause

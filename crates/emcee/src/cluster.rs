@@ -21,15 +21,15 @@ use tokio::task::JoinSet;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-use crate::admin::{self, AdminArgs, AdminState};
-use crate::cli::sources::Surroundings;
-use crate::discovery::{Discovery, DiscoveryArgs, Ends};
+use crate::admin::{self, AdminState, PortArgs};
+use crate::cli::sources::MeshSettings;
+use crate::discovery::{DiscoveryArgs, DiscoveryChannels, MeshDiscovery};
 use crate::ending;
 use crate::mcp::McpArgs;
 use crate::webhook::{self, WebhookOptions};
 
 /// File that contains the namespace of the pod in which the process runs.
-const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// Arguments that select a cluster.
 #[derive(Args, Clone, Debug)]
@@ -67,7 +67,7 @@ pub struct ClusterArgs {
     concurrency: u16,
 
     #[command(flatten)]
-    admin: AdminArgs,
+    admin: PortArgs,
 
     #[command(flatten)]
     discovery: DiscoveryArgs,
@@ -91,7 +91,7 @@ pub struct ScopeArgs {
 
 impl ScopeArgs {
     /// Converts the arguments; `gateway_namespaces` are the additional namespaces that may contain gateways.
-    pub(crate) fn scope(&self, gateway_namespaces: &[String]) -> NamespaceScope {
+    pub(crate) fn to_scope(&self, gateway_namespaces: &[String]) -> NamespaceScope {
         NamespaceScope {
             watch: Namespaces::from_names(&self.watch_namespaces),
             fed: Namespaces::from_names(&self.fed_namespaces),
@@ -102,12 +102,12 @@ impl ScopeArgs {
 
 impl ClusterArgs {
     /// Returns the addresses of the probe and admin ports, which file mode uses too.
-    pub(crate) fn admin(&self) -> &AdminArgs {
+    pub(crate) fn port_args(&self) -> &PortArgs {
         &self.admin
     }
 
     /// Returns the arguments of discovery, which file mode uses too.
-    pub(crate) fn discovery(&self) -> &DiscoveryArgs {
+    pub(crate) fn discovery_args(&self) -> &DiscoveryArgs {
         &self.discovery
     }
 }
@@ -123,7 +123,7 @@ impl ConnectArgs {
     ///
     /// # Errors
     /// The kubeconfig does not exist or cannot be read.
-    pub async fn client(&self) -> anyhow::Result<Client> {
+    pub async fn build_client(&self) -> anyhow::Result<Client> {
         let config = match (&self.kubeconfig, &self.context) {
             (None, None) => Config::infer()
                 .await
@@ -145,9 +145,9 @@ impl ConnectArgs {
 ///
 /// # Errors
 /// The cluster or a port cannot be reached at startup, or the controller fails.
-pub(crate) async fn run(
+pub(crate) async fn run_controller(
     args: &ClusterArgs,
-    mesh_settings: &Surroundings,
+    mesh_settings: &MeshSettings,
     end: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("EMCEE_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
@@ -156,19 +156,19 @@ pub(crate) async fn run(
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    let client = args.connect.client().await?;
-    let options = options(args, mesh_settings);
+    let client = args.connect.build_client().await?;
+    let options = controller_options(args, mesh_settings);
     let mut registry = Registry::with_prefix("emcee");
     let metrics = Metrics::register(&mut registry);
     let (namespace, identity) = (options.namespace.clone(), options.identity.clone());
     let mut controller = Controller::new(client.clone(), options, metrics);
     let state = AdminState { registry: Arc::new(registry), health: Arc::new(controller.health()) };
-    let (mut ports, opened) = args.admin.open(&state).await?;
+    let (mut ports, opened) = args.admin.open_ports(&state).await?;
     for opened in opened {
         info!("{opened}");
     }
     open_webhook(args, client.clone(), &mut ports).await?;
-    let discovery = Discovery::open(&args.discovery).await?;
+    let discovery = MeshDiscovery::open(&args.discovery).await?;
     let mcp = args.mcp.open().await?;
     // Last step that needs a working setup: a replica that takes the Lease and then fails to start would keep the
     // others from writing until the Lease expires.
@@ -178,10 +178,10 @@ pub(crate) async fn run(
     if let Some(mcp) = mcp {
         ports.spawn(mcp.run(counterpart.mcp_objects));
     }
-    let ends = Ends {
-        published: counterpart.catalogue_updates,
-        say: counterpart.peer_changes,
-        follows: leadership.leads(),
+    let ends = DiscoveryChannels {
+        updates: counterpart.catalogue_updates,
+        peer_changes: counterpart.peer_changes,
+        is_subscriber: leadership.leads(),
     };
     // Discovery stops when `until` is dropped below, not at `end`: it must outlive the controller's last writes.
     let (until, ended) = tokio::sync::oneshot::channel::<()>();
@@ -192,15 +192,15 @@ pub(crate) async fn run(
     // Dropping `until` stops discovery. Dropping the controller closes its end of the channels, so that discovery does
     // not wait to hand over further announcements.
     drop((until, controller));
-    ending::in_time(discovering, ending::LAST_WORDS).await?;
+    ending::join_with_timeout(discovering, ending::DISCOVERY_SHUTDOWN_TIMEOUT).await?;
     Ok(ran?)
 }
 
 /// Serves the admission webhook in a task of `ports`, if it has an address.
 async fn open_webhook(args: &ClusterArgs, client: Client, ports: &mut JoinSet<()>) -> anyhow::Result<()> {
     let Some(address) = args.webhook_address else { return Ok(()) };
-    let listener = admin::bind(address).await?;
-    let options = WebhookOptions::usual(&own_namespace(args.namespace.as_deref()));
+    let listener = admin::bind_listener(address).await?;
+    let options = WebhookOptions::for_namespace(&own_namespace(args.namespace.as_deref()));
     ports.spawn(async move {
         if let Err(error) = webhook::serve(listener, client, options, std::future::pending()).await {
             tracing::error!("admission webhook stopped: {error:#}");
@@ -210,35 +210,35 @@ async fn open_webhook(args: &ClusterArgs, client: Client, ports: &mut JoinSet<()
 }
 
 /// Options of a controller that writes.
-fn options(args: &ClusterArgs, mesh_settings: &Surroundings) -> ControllerOptions {
+fn controller_options(args: &ClusterArgs, mesh_settings: &MeshSettings) -> ControllerOptions {
     ControllerOptions {
         namespace: own_namespace(args.namespace.as_deref()),
         concurrency: usize::from(args.concurrency),
         cluster_networks: args.discovery.cluster_networks().to_vec(),
-        mcp: args.mcp.is_on(),
-        ..options_to_look(&args.scope, mesh_settings)
+        mcp: args.mcp.is_enabled(),
+        ..read_only_options(&args.scope, mesh_settings)
     }
 }
 
 /// Options of a command that reads a cluster as a controller would, but writes nothing.
-pub(crate) fn options_to_look(scope: &ScopeArgs, mesh_settings: &Surroundings) -> ControllerOptions {
-    let settings = mesh_settings.settings();
+pub(crate) fn read_only_options(scope: &ScopeArgs, mesh_settings: &MeshSettings) -> ControllerOptions {
+    let settings = mesh_settings.to_settings();
     ControllerOptions {
         trust_domain: mesh_settings.trust_domain().map(str::to_owned),
         trust_domain_aliases: mesh_settings.trust_domain_aliases().map(<[String]>::to_vec),
         cluster_domain: settings.cluster_domain,
         root_namespace: settings.root_namespace,
         revision: settings.revision,
-        ..options_of(scope.scope(mesh_settings.gateway_namespaces()))
+        ..default_options(scope.to_scope(mesh_settings.gateway_namespaces()))
     }
 }
 
 /// Options for the given namespaces, with default mesh settings.
-pub(crate) fn options_of(scope: NamespaceScope) -> ControllerOptions {
+pub(crate) fn default_options(scope: NamespaceScope) -> ControllerOptions {
     let TranslationSettings { cluster_domain, root_namespace, .. } = TranslationSettings::default();
     ControllerOptions {
         namespace: own_namespace(None),
-        identity: identity(),
+        identity: replica_identity(),
         scope,
         trust_domain: None,
         trust_domain_aliases: None,
@@ -253,14 +253,14 @@ pub(crate) fn options_of(scope: NamespaceScope) -> ControllerOptions {
 
 /// Returns the namespace in which Emcee runs: the given one, else the pod's, else `emcee-system`.
 pub(crate) fn own_namespace(given: Option<&str>) -> String {
-    let own = || std::fs::read_to_string(OWN_NAMESPACE).ok();
+    let own = || std::fs::read_to_string(NAMESPACE_FILE).ok();
     let namespace = given.map(str::to_owned).or_else(own);
     namespace.map_or_else(|| "emcee-system".to_owned(), |text| text.trim().to_owned())
 }
 
 /// Returns the identity for the Lease: the pod's name and the process ID, so that two replicas on one machine differ
 /// too.
-fn identity() -> String {
+fn replica_identity() -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "emcee".to_owned());
     format!("{host}_{}", std::process::id())
 }

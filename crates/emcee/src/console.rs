@@ -21,36 +21,36 @@ impl<'a> Console<'a> {
     ///
     /// # Errors
     /// The stream cannot be written.
-    pub fn data(&mut self, text: &str) -> io::Result<()> {
+    pub fn print_data(&mut self, text: &str) -> io::Result<()> {
         self.out.write_all(text.as_bytes())?;
         self.out.flush()
     }
 
     /// Returns the data stream, for commands that write in pieces.
-    pub fn out(&mut self) -> &mut dyn Write {
+    pub fn data_writer(&mut self) -> &mut dyn Write {
         self.out
     }
 
     /// Prints a refusal or an error to stderr, in red.
-    pub fn refusal(&mut self, line: impl Display) -> io::Result<()> {
-        let (on, off) = styled(AnsiColor::Red);
+    pub fn print_error(&mut self, line: impl Display) -> io::Result<()> {
+        let (on, off) = colour_codes(AnsiColor::Red);
         writeln!(self.err, "{on}{line}{off}")
     }
 
     /// Prints a warning to stderr, in yellow.
-    pub fn warning(&mut self, line: impl Display) -> io::Result<()> {
-        let (on, off) = styled(AnsiColor::Yellow);
+    pub fn print_warning(&mut self, line: impl Display) -> io::Result<()> {
+        let (on, off) = colour_codes(AnsiColor::Yellow);
         writeln!(self.err, "{on}{line}{off}")
     }
 
     /// Prints additional information to stderr.
-    pub fn note(&mut self, line: impl Display) -> io::Result<()> {
+    pub fn print_note(&mut self, line: impl Display) -> io::Result<()> {
         writeln!(self.err, "{line}")
     }
 }
 
 /// Returns the escape sequences that switch a colour on and off. The stream removes them if it is not a terminal.
-fn styled(colour: AnsiColor) -> (String, String) {
+fn colour_codes(colour: AnsiColor) -> (String, String) {
     let style = Style::new().fg_color(Some(colour.into()));
     (style.render().to_string(), style.render_reset().to_string())
 }

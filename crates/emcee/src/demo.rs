@@ -17,8 +17,8 @@ use clap::Args;
 
 use crate::certs::{self, CertsArgs, KeyType};
 use crate::console::Console;
-use mesh::Mesh;
-use story::Story;
+use mesh::DemoMesh;
+use story::Walkthrough;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,13 +44,13 @@ pub(crate) struct DemoArgs {
 }
 
 /// Root directory of the demo. A temporary one is removed on drop.
-enum Place {
+enum DemoDir {
     Given(PathBuf),
     Temporary(tempfile::TempDir),
 }
 
-impl Place {
-    fn of(given: Option<&Path>) -> anyhow::Result<Self> {
+impl DemoDir {
+    fn create(given: Option<&Path>) -> anyhow::Result<Self> {
         let Some(dir) = given else {
             return Ok(Self::Temporary(tempfile::tempdir().context("cannot create a temporary folder")?));
         };
@@ -82,19 +82,19 @@ pub(crate) fn run<E: Future<Output = ()>>(
     end: impl FnOnce() -> anyhow::Result<E>,
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
-    let place = Place::of(args.dir.as_deref())?;
+    let place = DemoDir::create(args.dir.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut end = std::pin::pin!(end()?);
-        let mut meshes = prepare(place.path())?;
-        let mut story = Story::new(&mut meshes, console);
+        let mut meshes = prepare_meshes(place.path())?;
+        let mut story = Walkthrough::new(&mut meshes, console);
         tokio::select! {
             // Ctrl-C before the last step is an error, so that `--once` never exits with 0 by accident.
-            told = story.tell() => told?,
+            told = story.run() => told?,
             () = &mut end => anyhow::bail!("interrupted before the last step"),
         }
         if !args.once {
-            scene::stay(place.path(), &meshes, console)?;
+            scene::print_next_steps(place.path(), &meshes, console)?;
             end.await;
         }
         Ok(())
@@ -102,25 +102,25 @@ pub(crate) fn run<E: Future<Output = ()>>(
 }
 
 /// The three meshes of the demo.
-struct Meshes {
-    m1: Mesh,
-    m2: Mesh,
-    m4: Mesh,
+struct DemoMeshes {
+    m1: DemoMesh,
+    m2: DemoMesh,
+    m4: DemoMesh,
 }
 
 /// Creates certificates and directories for all meshes, and starts m2 and m4.
 ///
 /// m1 is not started. Its resources contain the addresses of m2 and m4, which are known only once these listen.
-fn prepare(root: &Path) -> anyhow::Result<Meshes> {
-    certificates(root, "blue", &["m1", "m2"])?;
-    certificates(root, "yellow", &["m1", "m4"])?;
-    let mut m2 = Mesh::new(
+fn prepare_meshes(root: &Path) -> anyhow::Result<DemoMeshes> {
+    create_certificates(root, "blue", &["m1", "m2"])?;
+    create_certificates(root, "yellow", &["m1", "m4"])?;
+    let mut m2 = DemoMesh::new(
         root,
         "m2",
         "m2.example",
         &[("mesh.yaml", include_str!("demo/meshes/m2.yaml").to_owned())],
     )?;
-    let mut m4 = Mesh::new(
+    let mut m4 = DemoMesh::new(
         root,
         "m4",
         "m4.example",
@@ -130,14 +130,14 @@ fn prepare(root: &Path) -> anyhow::Result<Meshes> {
     m4.start()?;
     // The ports were chosen by the kernel, so the template has placeholders for them.
     let m1 = include_str!("demo/meshes/m1.yaml")
-        .replace("@m2@", &m2.address().to_string())
-        .replace("@m4@", &m4.address().to_string());
-    let m1 = Mesh::new(root, "m1", "m1.example", &[("mesh.yaml", m1)])?;
-    Ok(Meshes { m1, m2, m4 })
+        .replace("@m2@", &m2.discovery_address().to_string())
+        .replace("@m4@", &m4.discovery_address().to_string());
+    let m1 = DemoMesh::new(root, "m1", "m1.example", &[("mesh.yaml", m1)])?;
+    Ok(DemoMeshes { m1, m2, m4 })
 }
 
 /// Creates the CA of a relationship, and copies each mesh's Secret into the directory of its resources.
-fn certificates(root: &Path, relationship: &str, meshes: &[&str]) -> anyhow::Result<()> {
+fn create_certificates(root: &Path, relationship: &str, meshes: &[&str]) -> anyhow::Result<()> {
     let folder = root.join("certs").join(relationship);
     let args = CertsArgs {
         relationship: relationship.to_owned(),

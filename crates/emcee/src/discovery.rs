@@ -29,16 +29,16 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use board::Board;
-use followers::Followers;
+use board::Publisher;
+use followers::PeerSubscriptions;
 use relationships::OpenRelationships;
 
 /// Maximum number of peer events that are applied in one step.
-const BATCH: usize = 256;
+const EVENT_BATCH: usize = 256;
 /// Interval at which the refusals (NACKs) of the peers are read from the server.
-const REFUSALS: Duration = Duration::from_secs(5);
+const REFUSAL_POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Encoded bytes of all peers' announcements that are held. In memory they take about six times as much.
-const MAX_ANNOUNCED: usize = 32 * 1024 * 1024;
+const DEFAULT_MAX_ANNOUNCED_BYTES: usize = 32 * 1024 * 1024;
 
 /// Flags of the discovery server and clients.
 #[derive(Args, Clone, Debug, Default)]
@@ -65,13 +65,13 @@ pub(crate) struct DiscoveryArgs {
 
 impl DiscoveryArgs {
     /// Flags for a mesh that serves discovery at `address`, with all others at their defaults.
-    pub(crate) fn at(address: SocketAddr) -> Self {
+    pub(crate) fn listening_on(address: SocketAddr) -> Self {
         Self { discovery_address: Some(address), ..Self::default() }
     }
 
     /// Budget that the announcements of all peers share.
-    fn budget(&self) -> AnnouncementBudget {
-        AnnouncementBudget::new(self.max_announced_bytes.unwrap_or(MAX_ANNOUNCED))
+    fn announcement_budget(&self) -> AnnouncementBudget {
+        AnnouncementBudget::new(self.max_announced_bytes.unwrap_or(DEFAULT_MAX_ANNOUNCED_BYTES))
     }
 
     /// Service and Pod ranges of the cluster: an endpoint of a peer must not be in them.
@@ -81,55 +81,56 @@ impl DiscoveryArgs {
 }
 
 /// Discovery's side of the channels between it and the controller or file mode.
-pub(crate) struct Ends {
+pub(crate) struct DiscoveryChannels {
     /// Catalogue updates. The first batch is a full snapshot, and later ones are changes.
-    pub(crate) published: mpsc::UnboundedReceiver<Vec<CatalogueUpdate>>,
+    pub(crate) updates: mpsc::UnboundedReceiver<Vec<CatalogueUpdate>>,
     /// Receives changes of the peers: their connections and announcements. Bounded.
-    pub(crate) say: mpsc::Sender<Vec<InputChange>>,
+    pub(crate) peer_changes: mpsc::Sender<Vec<InputChange>>,
     /// Whether this process subscribes to peers. In a cluster, only the leader does.
-    pub(crate) follows: watch::Receiver<bool>,
+    pub(crate) is_subscriber: watch::Receiver<bool>,
 }
 
 /// Discovery server and clients of one mesh.
-pub(crate) struct Discovery {
+pub(crate) struct MeshDiscovery {
     server: XdsServer,
     listener: Option<TcpListener>,
-    board: Board,
+    publisher: Publisher,
     relationships: OpenRelationships,
-    followers: Followers,
+    peers: PeerSubscriptions,
 }
 
-impl Discovery {
+impl MeshDiscovery {
     /// Opens the port. Announces nothing and subscribes to no peer before [`run`](Self::run).
     ///
     /// # Errors
     /// The address cannot be bound.
     pub(crate) async fn open(args: &DiscoveryArgs) -> anyhow::Result<Self> {
         let listener = match args.discovery_address {
-            Some(address) => Some(crate::admin::bind(address).await?),
+            Some(address) => Some(crate::admin::bind_listener(address).await?),
             None => None,
         };
         let announcer = Arc::new(SharedCache::new());
         let relationships = OpenRelationships::default();
-        let server = XdsServer::new(Arc::clone(&announcer), relationships.watch(), ServerLimits::default());
-        let followers = Followers::new(relationships.watch(), args.budget());
+        let server =
+            XdsServer::new(Arc::clone(&announcer), relationships.subscribe(), ServerLimits::default());
+        let followers = PeerSubscriptions::new(relationships.subscribe(), args.announcement_budget());
         Ok(Self {
             server,
             listener,
-            board: Board::new(announcer, args.discovery_advertise.clone()),
+            publisher: Publisher::new(announcer, args.discovery_advertise.clone()),
             relationships,
-            followers,
+            peers: followers,
         })
     }
 
     /// Address that the server listens on; `None` if it does not serve.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
+    pub(crate) fn listen_address(&self) -> Option<SocketAddr> {
         self.listener.as_ref()?.local_addr().ok()
     }
 
     /// Announces, and subscribes to peers, until `end` resolves or the updates end. Then shuts the server down in
     /// order.
-    pub(crate) async fn run(mut self, mut ends: Ends, end: impl Future<Output = ()> + Send) {
+    pub(crate) async fn run(mut self, mut ends: DiscoveryChannels, end: impl Future<Output = ()> + Send) {
         let (ending, ended) = tokio::sync::oneshot::channel::<()>();
         let server = self.server.clone();
         let listener = self.listener.take();
@@ -142,7 +143,7 @@ impl Discovery {
             }
         };
         let turning = async {
-            self.turn_until(&mut ends, end).await;
+            self.run_until(&mut ends, end).await;
             // The loop has ended, for whichever reason: the server now closes its streams with a status.
             drop(ending);
         };
@@ -150,36 +151,36 @@ impl Discovery {
     }
 
     /// Event loop of discovery. It never waits for a receiver without also waiting for `end`.
-    async fn turn_until(&mut self, ends: &mut Ends, end: impl Future<Output = ()>) {
+    async fn run_until(&mut self, ends: &mut DiscoveryChannels, end: impl Future<Output = ()>) {
         let mut end = std::pin::pin!(end);
-        let mut refusal_ticks = tokio::time::interval(REFUSALS);
+        let mut refusal_ticks = tokio::time::interval(REFUSAL_POLL_INTERVAL);
         let mut events = Vec::new();
         let mut is_first = true;
-        self.followers.follow(*ends.follows.borrow_and_update());
+        self.peers.set_subscriber(*ends.is_subscriber.borrow_and_update());
         loop {
-            let deadline = self.followers.deadline();
+            let deadline = self.peers.next_deadline();
             tokio::select! {
                 () = &mut end => return,
-                batch = ends.published.recv() => {
+                batch = ends.updates.recv() => {
                     let Some(batch) = batch else { return };
-                    self.take(batch);
+                    self.apply_updates(batch);
                     // Streams open only now. On a partial catalogue, peers would take what is missing as withdrawn.
                     if std::mem::take(&mut is_first) {
-                        self.board.complete();
+                        self.publisher.mark_synced();
                     }
                 }
-                _ = self.followers.events.recv_many(&mut events, BATCH) => {
-                    self.followers.take(std::mem::take(&mut events));
+                _ = self.peers.events.recv_many(&mut events, EVENT_BATCH) => {
+                    self.peers.apply_events(std::mem::take(&mut events));
                 }
-                Ok(()) = ends.follows.changed() => {
-                    let follows = *ends.follows.borrow_and_update();
-                    self.followers.follow(follows);
+                Ok(()) = ends.is_subscriber.changed() => {
+                    let follows = *ends.is_subscriber.borrow_and_update();
+                    self.peers.set_subscriber(follows);
                 }
                 // Polled again with the new deadline in each iteration.
-                () = until(deadline) => self.followers.pass(Instant::now()),
-                _ = refusal_ticks.tick() => self.followers.note_refusals(&self.server.connected_peers()),
+                () = sleep_until(deadline) => self.peers.complete_initial_syncs(Instant::now()),
+                _ = refusal_ticks.tick() => self.peers.update_peer_refusals(&self.server.connected_peers()),
             }
-            let changes = self.followers.changes();
+            let changes = self.peers.take_changes();
             if changes.is_empty() {
                 continue;
             }
@@ -188,31 +189,31 @@ impl Discovery {
             tokio::select! {
                 biased;
                 () = &mut end => return,
-                sent = ends.say.send(changes) => if sent.is_err() { return },
+                sent = ends.peer_changes.send(changes) => if sent.is_err() { return },
             }
         }
     }
 
     /// Applies a batch of updates: policies first, as announcements refer to the relationships and their peers.
-    fn take(&mut self, batch: Vec<CatalogueUpdate>) {
+    fn apply_updates(&mut self, batch: Vec<CatalogueUpdate>) {
         let mut offers = Vec::new();
         for published in batch {
             match published {
                 CatalogueUpdate::PeerPolicy(fed_config, terms) => {
                     // TLS first: the subscriptions look the relationship's certificate up when they connect.
-                    self.relationships.set(&fed_config, terms.as_deref());
-                    self.board.set_terms(&fed_config, terms.clone());
-                    self.followers.set_terms(&fed_config, terms);
+                    self.relationships.set_policy(&fed_config, terms.as_deref());
+                    self.publisher.set_policy(&fed_config, terms.clone());
+                    self.peers.set_policy(&fed_config, terms);
                 }
                 CatalogueUpdate::Announcements(exposition, offered) => offers.push((exposition, offered)),
             }
         }
-        self.board.set_offers(offers);
+        self.publisher.set_announcements(offers);
     }
 }
 
 /// Sleeps until the deadline; forever without one.
-async fn until(deadline: Option<Instant>) {
+async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,

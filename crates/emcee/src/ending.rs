@@ -11,27 +11,27 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 /// Longest time from the first signal to the exit of the process. Kubernetes sends SIGKILL after 30 s.
-const PATIENCE: Duration = Duration::from_secs(25);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 /// Longest time that discovery gets to close the streams of its peers.
-pub(crate) const LAST_WORDS: Duration = Duration::from_secs(10);
+pub(crate) const DISCOVERY_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time that abandoned blocking work may delay the exit.
-const LAST_WORK: Duration = Duration::from_secs(1);
+const BLOCKING_WORK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Handlers for SIGTERM and Ctrl-C (SIGINT).
-struct Signals {
+struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Signals {
-    fn listen() -> anyhow::Result<Self> {
+impl ShutdownSignals {
+    fn register() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?,
         })
     }
 
-    async fn next(&mut self) {
+    async fn wait_for_signal(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -46,15 +46,15 @@ impl Signals {
 ///
 /// # Errors
 /// The thread cannot be started, or the signal handlers cannot be installed.
-pub(crate) fn ended() -> anyhow::Result<impl Future<Output = ()> + Send> {
+pub(crate) fn shutdown_requested() -> anyhow::Result<impl Future<Output = ()> + Send> {
     let (sender, receiver) = oneshot::channel();
     let (ready, listens) = std::sync::mpsc::channel();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        match listening() {
+        match start_signal_runtime() {
             Ok((runtime, signals)) => {
                 // The caller waits for this message below, so the receiver still exists.
                 let _waits = ready.send(Ok(()));
-                runtime.block_on(watch(signals, sender));
+                runtime.block_on(watch_signals(signals, sender));
             }
             Err(error) => drop(ready.send(Err(error))),
         }
@@ -65,23 +65,23 @@ pub(crate) fn ended() -> anyhow::Result<impl Future<Output = ()> + Send> {
     Ok(async move { drop(receiver.await) })
 }
 
-fn listening() -> anyhow::Result<(Runtime, Signals)> {
+fn start_signal_runtime() -> anyhow::Result<(Runtime, ShutdownSignals)> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let signals = runtime.block_on(async { Signals::listen() })?;
+    let signals = runtime.block_on(async { ShutdownSignals::register() })?;
     Ok((runtime, signals))
 }
 
-async fn watch(mut signals: Signals, sender: oneshot::Sender<()>) {
-    signals.next().await;
+async fn watch_signals(mut signals: ShutdownSignals, sender: oneshot::Sender<()>) {
+    signals.wait_for_signal().await;
     // Start the graceful shutdown: the receiver in `shutdown_requested` resolves now.
     drop(sender);
     let why = tokio::select! {
-        () = signals.next() => "received a second signal".to_owned(),
-        () = tokio::time::sleep(PATIENCE) => {
-            format!("shutdown took longer than {} s", PATIENCE.as_secs())
+        () = signals.wait_for_signal() => "received a second signal".to_owned(),
+        () = tokio::time::sleep(SHUTDOWN_TIMEOUT) => {
+            format!("shutdown took longer than {} s", SHUTDOWN_TIMEOUT.as_secs())
         }
     };
-    say(format!("emcee: {why}; exiting immediately, unfinished work is lost\n"));
+    print_best_effort(format!("emcee: {why}; exiting immediately, unfinished work is lost\n"));
     // Do not run destructors: one of them may be what blocks the shutdown.
     exit(2);
 }
@@ -90,7 +90,7 @@ async fn watch(mut signals: Signals, sender: oneshot::Sender<()>) {
 ///
 /// It uses neither the console nor the calling thread, because the work that blocks the shutdown may hold the lock of
 /// stderr.
-fn say(line: String) {
+fn print_best_effort(line: String) {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let written = std::io::stderr().write_all(line.as_bytes());
@@ -98,11 +98,14 @@ fn say(line: String) {
         let _late = sender.send(written);
     });
     // If the line cannot be written in time, exit code 2 still reports the forced exit.
-    let _unsaid = receiver.recv_timeout(LAST_WORK);
+    let _unsaid = receiver.recv_timeout(BLOCKING_WORK_TIMEOUT);
 }
 
 /// Waits for a task to finish during shutdown, and aborts it after `patience`. An aborted task is not an error.
-pub(crate) async fn in_time(task: tokio::task::JoinHandle<()>, patience: Duration) -> anyhow::Result<()> {
+pub(crate) async fn join_with_timeout(
+    task: tokio::task::JoinHandle<()>,
+    patience: Duration,
+) -> anyhow::Result<()> {
     // `timeout` consumes the handle, and dropping a `JoinHandle` detaches its task instead of stopping it.
     let abort = task.abort_handle();
     match tokio::time::timeout(patience, task).await {
@@ -117,10 +120,10 @@ pub(crate) async fn in_time(task: tokio::task::JoinHandle<()>, patience: Duratio
 
 /// Runs `work` on the runtime and then drops the runtime, with at most [`BLOCKING_WORK_TIMEOUT`] for leftover blocking
 /// work.
-pub(crate) fn run<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
+pub(crate) fn run_to_completion<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
     let done = runtime.block_on(work);
     // A plain drop would wait for blocking tasks without limit; `getaddrinfo` for a host name can hang for minutes.
-    runtime.shutdown_timeout(LAST_WORK);
+    runtime.shutdown_timeout(BLOCKING_WORK_TIMEOUT);
     done
 }
 
@@ -129,13 +132,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_task_that_never_ends_is_cut_off() {
+    async fn a_task_that_does_not_stop_is_aborted() {
         let (dropped, gone) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             let _held = dropped;
             std::future::pending::<()>().await;
         });
-        in_time(task, Duration::from_millis(1)).await.expect("an abort is not an error");
+        join_with_timeout(task, Duration::from_millis(1)).await.expect("an abort is not an error");
         assert!(gone.await.is_err(), "the task was dropped");
     }
 }

@@ -18,32 +18,32 @@ use k8s_openapi::api::{apps, core};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::manifest::{Document, Problem};
+use crate::manifest::{FileProblem, ManifestDocument};
 
 /// Namespace of an object that does not name one, as for kubectl.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
 /// Inputs for the core, as read from documents.
 #[derive(Default)]
-pub struct Intake {
+pub struct DocumentInputs {
     /// Changes for the core, in the order of the documents.
     pub changes: Vec<InputChange>,
     /// Problems of single objects, with file and line.
-    pub refusals: Vec<Problem>,
+    pub refusals: Vec<FileProblem>,
     /// Objects of kinds that Emcee does not read.
-    pub skipped: Vec<Problem>,
+    pub skipped: Vec<FileProblem>,
     /// Documents of the users' resources, and of Services that are exposed by labels. Also contains refused resources.
-    pub resources: HashMap<ObjectRef, Document>,
+    pub resources: HashMap<ObjectRef, ManifestDocument>,
     /// TLS Secrets that could be read, with their documents.
-    pub credentials: Vec<(Document, Credential)>,
+    pub credentials: Vec<(ManifestDocument, Credential)>,
 }
 
-impl Intake {
+impl DocumentInputs {
     /// Reads the documents. If two documents describe the same object, the later one takes precedence.
-    pub fn of(documents: &[Document], cluster_domain: &str) -> Self {
+    pub fn from_documents(documents: &[ManifestDocument], cluster_domain: &str) -> Self {
         let mut intake = Self::default();
         for document in documents {
-            intake.take(document, cluster_domain);
+            intake.add_document(document, cluster_domain);
         }
         intake
     }
@@ -59,20 +59,24 @@ impl Intake {
     /// Problems of the Secrets that a MeshFedConfig selects, at the lines of the Secrets.
     ///
     /// `others` are MeshFedConfigs in use that are missing from these documents, or that are invalid in them.
-    pub fn bad_credentials(&self, others: &[Arc<FedConfig>], now: Timestamp) -> Vec<(ObjectKey, Problem)> {
+    pub fn credential_problems(
+        &self,
+        others: &[Arc<FedConfig>],
+        now: Timestamp,
+    ) -> Vec<(ObjectKey, FileProblem)> {
         let selected = self.credentials.iter().filter(|(_, credential)| {
-            self.fed_configs().chain(others).any(|config| selects(config, credential))
+            self.fed_configs().chain(others).any(|config| selects_credential(config, credential))
         });
-        let problem = |(document, credential): &(Document, Credential)| {
+        let problem = |(document, credential): &(ManifestDocument, Credential)| {
             // Depends on the time: a certificate expires without a change of its Secret.
             let (field, message) = credential.problem_at(now)?;
-            Some((credential.key.clone(), document.problem(Some(&field), message)))
+            Some((credential.key.clone(), document.problem_at(Some(&field), message)))
         };
         selected.filter_map(problem).collect()
     }
 
     /// The MeshFedConfigs whose Secret cannot be used, with the problem for their status. `others` as above.
-    pub fn bad_relationships(
+    pub fn relationship_problems(
         &self,
         others: &[Arc<FedConfig>],
         now: Timestamp,
@@ -86,7 +90,8 @@ impl Intake {
         });
         // Several MeshFedConfigs may select the same Secret.
         let relationships = bad.flat_map(|(credential, words)| {
-            let selecting = self.fed_configs().chain(others).filter(|config| selects(config, credential));
+            let selecting =
+                self.fed_configs().chain(others).filter(|config| selects_credential(config, credential));
             selecting.map(move |config| (config.identity.key.clone(), words.clone()))
         });
         relationships
@@ -102,75 +107,79 @@ impl Intake {
     }
 
     /// Reads one document. An object whose name Kubernetes would not accept is refused and contributes no change.
-    fn take(&mut self, document: &Document, cluster_domain: &str) {
+    fn add_document(&mut self, document: &ManifestDocument, cluster_domain: &str) {
         // Only the changes that this document has added are checked.
         let before = self.changes.len();
-        self.read(document, cluster_domain);
+        self.read_document(document, cluster_domain);
         for change in self.changes.split_off(before) {
             match change.name_problem() {
-                Some(problem) => self.refusals.push(located(document, &problem)),
+                Some(problem) => self.refusals.push(locate_problem(document, &problem)),
                 None => self.changes.push(change),
             }
         }
     }
 
     /// Adds the changes of a document, according to its kind.
-    fn read(&mut self, document: &Document, cluster_domain: &str) {
-        let key = key(document);
+    fn read_document(&mut self, document: &ManifestDocument, cluster_domain: &str) {
+        let key = document_key(document);
         match (document.group(), document.kind.as_str()) {
-            (GROUP, kind) => self.resource(document, kind, key),
-            ("", "Service") => self.service(document, key),
+            (GROUP, kind) => self.add_resource(document, kind, key),
+            ("", "Service") => self.add_service(document, key),
             ("", "Node") => {
-                self.fact::<core::v1::Node>(document, |object| {
+                self.add_object::<core::v1::Node>(document, |object| {
                     Some(InputChange::Node(key.name, Some(ClusterNode::from_object(object))))
                 });
             }
-            ("", "Pod") => self.fact::<core::v1::Pod>(document, |object| {
+            ("", "Pod") => self.add_object::<core::v1::Pod>(document, |object| {
                 Some(InputChange::Workload(WorkloadKind::Pod, key, Workload::from_pod(object)))
             }),
-            ("apps", "Deployment") => self.fact::<apps::v1::Deployment>(document, |object| {
+            ("apps", "Deployment") => self.add_object::<apps::v1::Deployment>(document, |object| {
                 Some(InputChange::Workload(WorkloadKind::Deployment, key, Workload::from_deployment(object)))
             }),
-            ("discovery.k8s.io", "EndpointSlice") => self.fact::<Slice>(document, |object| {
+            ("discovery.k8s.io", "EndpointSlice") => self.add_object::<Slice>(document, |object| {
                 Some(InputChange::EndpointSlice(key, EndpointSlice::from_object(object)))
             }),
             ("security.istio.io", "PeerAuthentication") => {
-                self.fact::<PeerAuthentication>(document, |object| {
+                self.add_object::<PeerAuthentication>(document, |object| {
                     Some(InputChange::PeerAuthentication(
                         key,
                         Some(inputs::PeerAuthentication::from_object(object)),
                     ))
                 })
             }
-            ("networking.istio.io", "DestinationRule") => self.fact::<DestinationRule>(document, |object| {
-                Some(InputChange::DestinationRule(
-                    key,
-                    UserDestinationRule::from_object(object, cluster_domain),
-                ))
-            }),
-            ("networking.istio.io", "WorkloadEntry") => self.fact::<WorkloadEntry>(document, |object| {
-                Some(InputChange::WorkloadEntry(key, Some(inputs::WorkloadEntry::from_object(object))))
-            }),
+            ("networking.istio.io", "DestinationRule") => {
+                self.add_object::<DestinationRule>(document, |object| {
+                    Some(InputChange::DestinationRule(
+                        key,
+                        UserDestinationRule::from_object(object, cluster_domain),
+                    ))
+                })
+            }
+            ("networking.istio.io", "WorkloadEntry") => {
+                self.add_object::<WorkloadEntry>(document, |object| {
+                    Some(InputChange::WorkloadEntry(key, Some(inputs::WorkloadEntry::from_object(object))))
+                })
+            }
             ("", "Secret") => {
                 // Its existence is enough: Istio then takes the CA of the credential from it, whatever it contains.
                 if inputs::is_ca_secret_name(&key.name) {
                     self.changes.push(InputChange::CaSecret(key.clone(), true));
                 }
-                self.secret(document, key);
+                self.add_secret(document, key);
             }
             // Users write Namespaces next to their resources, so they are not reported as skipped.
             ("", "Namespace") => {}
             // Other products have a kind ServiceBinding as well: only a group similar to Emcee's is a mistake.
             (group, "MeshFedConfig" | "ServiceExposition" | "ServiceBinding") if is_misspelt(group) => {
                 let message = format!("{group:?} is not the group of {} ({GROUP}/{VERSION})", document.kind);
-                self.refusals.push(document.problem(Some("apiVersion"), message));
+                self.refusals.push(document.problem_at(Some("apiVersion"), message));
             }
-            _ => self.skipped.push(document.problem(None, "skipped: Emcee does not read this kind")),
+            _ => self.skipped.push(document.problem_at(None, "skipped: Emcee does not read this kind")),
         }
     }
 
     /// Adds a resource of Emcee's own group.
-    fn resource(&mut self, document: &Document, kind: &str, key: ObjectKey) {
+    fn add_resource(&mut self, document: &ManifestDocument, kind: &str, key: ObjectKey) {
         // From here on `kind` is `'static`, as an ObjectRef needs it.
         let kind = match kind {
             "MeshFedConfig" => "MeshFedConfig",
@@ -180,7 +189,7 @@ impl Intake {
                 let message = format!(
                     "{GROUP} has no kind {kind:?} (MeshFedConfig, ServiceExposition or ServiceBinding)"
                 );
-                self.refusals.push(document.problem(Some("kind"), message));
+                self.refusals.push(document.problem_at(Some("kind"), message));
                 return;
             }
         };
@@ -188,20 +197,23 @@ impl Intake {
         if document.api_version != expected {
             let message =
                 format!("{:?} is not a version that Emcee reads ({expected})", document.api_version);
-            self.refusals.push(document.problem(Some("apiVersion"), message));
+            self.refusals.push(document.problem_at(Some("apiVersion"), message));
             return;
         }
-        let value = with_namespace(document);
+        let value = with_default_namespace(document);
         let change = match kind {
             "MeshFedConfig" => InputChange::FedConfig(
                 key.clone(),
-                Some(self.parsed(document, parse::read_fed_config(&value))),
+                Some(self.collect_refusals(document, parse::read_fed_config(&value))),
             ),
             "ServiceExposition" => InputChange::Exposition(
                 key.clone(),
-                Some(self.parsed(document, parse::read_exposition(&value))),
+                Some(self.collect_refusals(document, parse::read_exposition(&value))),
             ),
-            _ => InputChange::Binding(key.clone(), Some(self.parsed(document, parse::read_binding(&value)))),
+            _ => InputChange::Binding(
+                key.clone(),
+                Some(self.collect_refusals(document, parse::read_binding(&value))),
+            ),
         };
         // `parse` has reported an invalid name with all other problems; do not report it again.
         if change.name_problem().is_none() {
@@ -211,32 +223,32 @@ impl Intake {
     }
 
     /// Adds the problems of a resource to the refusals.
-    fn parsed<T>(
+    fn collect_refusals<T>(
         &mut self,
-        document: &Document,
+        document: &ManifestDocument,
         parsed: Result<T, Vec<problem::ResourceProblem>>,
     ) -> ParsedResource<T> {
         if let Err(problems) = &parsed {
-            self.refusals.extend(problems.iter().map(|problem| located(document, problem)));
+            self.refusals.extend(problems.iter().map(|problem| locate_problem(document, problem)));
         }
         parsed.map(Arc::new)
     }
 
     /// Adds an object that is not a resource of Emcee's. `change` returns `None` if the object is not relevant.
-    fn fact<K: DeserializeOwned>(
+    fn add_object<K: DeserializeOwned>(
         &mut self,
-        document: &Document,
+        document: &ManifestDocument,
         change: impl FnOnce(&K) -> Option<InputChange>,
     ) {
-        if let Some(object) = self.typed::<K>(document) {
+        if let Some(object) = self.deserialize_as::<K>(document) {
             self.changes.extend(change(&object));
         }
     }
 
-    fn service(&mut self, document: &Document, key: ObjectKey) {
-        let Some(service) = self.typed::<core::v1::Service>(document) else { return };
+    fn add_service(&mut self, document: &ManifestDocument, key: ObjectKey) {
+        let Some(service) = self.deserialize_as::<core::v1::Service>(document) else { return };
         if let Some(problem) = inputs::ports_problem(&service) {
-            self.refusals.push(located(document, &problem));
+            self.refusals.push(locate_problem(document, &problem));
             return;
         }
         let service = Service::from_object(&service);
@@ -247,16 +259,16 @@ impl Intake {
         self.changes.push(InputChange::Service(key, Some(service)));
     }
 
-    fn secret(&mut self, document: &Document, key: ObjectKey) {
-        let Some(secret) = self.typed::<core::v1::Secret>(document) else { return };
+    fn add_secret(&mut self, document: &ManifestDocument, key: ObjectKey) {
+        let Some(secret) = self.deserialize_as::<core::v1::Secret>(document) else { return };
         let credential = Credential::from_secret(&secret);
         self.credentials.extend(credential.clone().map(|credential| (document.clone(), credential)));
         self.changes.push(InputChange::Credential(key, credential));
     }
 
     /// Deserializes a document. Refuses it at the field that does not fit.
-    fn typed<K: DeserializeOwned>(&mut self, document: &Document) -> Option<K> {
-        match serde_path_to_error::deserialize(with_namespace(document)) {
+    fn deserialize_as<K: DeserializeOwned>(&mut self, document: &ManifestDocument) -> Option<K> {
+        match serde_path_to_error::deserialize(with_default_namespace(document)) {
             Ok(object) => Some(object),
             Err(error) => {
                 let path = error.path().to_string();
@@ -266,7 +278,7 @@ impl Intake {
                     "Secret" => "cannot be read as this field of a Secret (data is a map to base64, stringData to text)".to_owned(),
                     _ => error.inner().to_string(),
                 };
-                self.refusals.push(document.problem(field, message));
+                self.refusals.push(document.problem_at(field, message));
                 None
             }
         }
@@ -274,7 +286,7 @@ impl Intake {
 }
 
 /// Whether a MeshFedConfig selects a Secret: in its namespace, by `spec.tls_context_selector`.
-fn selects(config: &FedConfig, credential: &Credential) -> bool {
+fn selects_credential(config: &FedConfig, credential: &Credential) -> bool {
     config.identity.key.namespace == credential.key.namespace
         && config.tls_context.as_ref().is_some_and(|selector| credential.has_labels(selector))
 }
@@ -286,16 +298,17 @@ fn is_misspelt(group: &str) -> bool {
 }
 
 /// Namespace and name of a document, with the default namespace if it names none.
-pub fn key(document: &Document) -> ObjectKey {
+pub fn document_key(document: &ManifestDocument) -> ObjectKey {
     ObjectKey::new(document.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE), &document.name)
 }
 
 /// Adds the file, and the line of the field, to a problem that the core has found.
-pub fn located(document: &Document, problem: &problem::ResourceProblem) -> Problem {
-    document.problem(Some(problem.field.as_str()).filter(|field| !field.is_empty()), problem.message.clone())
+pub fn locate_problem(document: &ManifestDocument, problem: &problem::ResourceProblem) -> FileProblem {
+    document
+        .problem_at(Some(problem.field.as_str()).filter(|field| !field.is_empty()), problem.message.clone())
 }
 
-fn with_namespace(document: &Document) -> Value {
+fn with_default_namespace(document: &ManifestDocument) -> Value {
     let mut value = document.value.clone();
     if document.namespace.is_none()
         && let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut)

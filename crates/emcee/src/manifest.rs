@@ -32,12 +32,12 @@ use std::{
     sync::Arc,
 };
 
-pub use document::{Document, Duplicate, duplicates};
-pub use files::Unreadable;
-pub use problem::Problem;
-pub(crate) use problem::unprintable;
-pub use tree::Tree;
-pub use write::{WriteError, to_yaml};
+pub use document::{DuplicateObject, ManifestDocument, find_duplicates};
+pub use files::UnreadableFile;
+pub use problem::FileProblem;
+pub(crate) use problem::is_unprintable;
+pub use tree::LocatedValue;
+pub use write::{YamlWriteError, to_yaml};
 
 /// Size of the largest file that is read, in bytes. The API server refuses objects of a tenth of this size.
 pub const MAX_BYTES: usize = 16 << 20;
@@ -53,21 +53,21 @@ pub const MAX_DEPTH: usize = 64;
 
 /// Documents and problems that [`read_paths`] found.
 #[derive(Debug, Default)]
-pub struct Reading {
+pub struct LoadedManifests {
     /// The valid documents, ordered by path, by name within a folder, and by line.
-    pub documents: Vec<Document>,
+    pub documents: Vec<ManifestDocument>,
     /// All problems in the text, in the same order. A document with a problem is not in `documents`,
     /// so a caller that removes absent resources must not do so for the files named here.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<FileProblem>,
     /// Files and folders that could not be read.
-    pub unreadable: Vec<Unreadable>,
+    pub unreadable: Vec<UnreadableFile>,
     /// Names of the files that were read, as they appear in documents and problems.
     pub files: Vec<Arc<str>>,
 }
 
-impl Reading {
-    fn add(&mut self, file: Arc<str>, bytes: &[u8]) {
-        let (documents, problems) = document::read(&file, bytes);
+impl LoadedManifests {
+    fn add_file(&mut self, file: Arc<str>, bytes: &[u8]) {
+        let (documents, problems) = document::read_documents(&file, bytes);
         self.documents.extend(documents);
         self.problems.extend(problems);
         self.files.push(file);
@@ -77,12 +77,13 @@ impl Reading {
 /// Reads files, folders (recursively: `*.yaml`, `*.yml`, `*.json`) and `-`, which means `stdin`.
 ///
 /// A file that is reached twice is read once. A file in `paths` is read whatever its extension is.
-pub fn read(paths: &[PathBuf], mut stdin: impl Read) -> Reading {
-    let mut reading = Reading::default();
-    for found in files::find(paths) {
-        let read = found.and_then(|source| source.read(&mut stdin).map(|bytes| (source.shown, bytes)));
+pub fn read_paths(paths: &[PathBuf], mut stdin: impl Read) -> LoadedManifests {
+    let mut reading = LoadedManifests::default();
+    for found in files::find_files(paths) {
+        let read =
+            found.and_then(|source| source.read_bytes(&mut stdin).map(|bytes| (source.display_name, bytes)));
         match read {
-            Ok((file, bytes)) => reading.add(file, &bytes),
+            Ok((file, bytes)) => reading.add_file(file, &bytes),
             Err(unreadable) => reading.unreadable.push(unreadable),
         }
     }
@@ -93,19 +94,24 @@ pub fn read(paths: &[PathBuf], mut stdin: impl Read) -> Reading {
 ///
 /// # Errors
 /// The outer error means that the file cannot be read. The inner error lists all problems in its text.
-pub fn read_tree(path: &Path, mut stdin: impl Read) -> Result<Result<Tree, Vec<Problem>>, Unreadable> {
-    let source = files::single(path);
-    let bytes = source.read(&mut stdin)?;
-    Ok(tree::read(&source.shown, &bytes))
+pub fn read_value(
+    path: &Path,
+    mut stdin: impl Read,
+) -> Result<Result<LocatedValue, Vec<FileProblem>>, UnreadableFile> {
+    let source = files::single_input(path);
+    let bytes = source.read_bytes(&mut stdin)?;
+    Ok(tree::parse_single(&source.display_name, &bytes))
 }
 
 /// Hashes the names and contents of the files that [`read_paths`] would read. The caller uses the hash to skip
 /// parsing when nothing has changed.
 pub fn fingerprint(paths: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for found in files::find(paths) {
+    for found in files::find_files(paths) {
         // `stdin` can be read only once, so `-` counts as empty here.
-        match found.and_then(|source| source.read(&mut io::empty()).map(|bytes| (source.shown, bytes))) {
+        match found
+            .and_then(|source| source.read_bytes(&mut io::empty()).map(|bytes| (source.display_name, bytes)))
+        {
             // The name is part of the hash, so a rename counts as a change.
             Ok(content) => content.hash(&mut hasher),
             Err(unreadable) => unreadable.to_string().hash(&mut hasher),
@@ -115,8 +121,8 @@ pub fn fingerprint(paths: &[PathBuf]) -> u64 {
 }
 
 /// Reads a text that is already in memory. Documents and problems name it `file`.
-pub fn read_text(file: &str, text: &[u8]) -> Reading {
-    let mut reading = Reading::default();
-    reading.add(file.into(), text);
+pub fn read_text(file: &str, text: &[u8]) -> LoadedManifests {
+    let mut reading = LoadedManifests::default();
+    reading.add_file(file.into(), text);
     reading
 }

@@ -16,20 +16,20 @@ mod webhook;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use form::{Condition, Form};
+use form::{RenderCondition, Renderer};
 
 /// Name of Emcee's own objects, such as its Deployment.
 pub const NAME: &str = "emcee";
 /// Container image if none is given.
-pub const IMAGE: &str = concat!("emcee:", env!("CARGO_PKG_VERSION"));
+pub const DEFAULT_IMAGE: &str = concat!("emcee:", env!("CARGO_PKG_VERSION"));
 /// Port for probes and metrics.
-const PROBES: u16 = 8080;
+const PROBE_PORT: u16 = 8080;
 /// Port of the admission webhook.
-const WEBHOOK: u16 = 9443;
+const WEBHOOK_PORT: u16 = 9443;
 /// Port of discovery.
-const DISCOVERY: u16 = 15443;
+const DISCOVERY_PORT: u16 = 15443;
 /// Resources that users write.
-const USERS: [&str; 3] = ["meshfedconfigs", "serviceexpositions", "servicebindings"];
+const USER_RESOURCES: [&str; 3] = ["meshfedconfigs", "serviceexpositions", "servicebindings"];
 
 /// Settings of an installation.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ pub struct Installation {
 
 /// A part of an installation that can be printed separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum InstallPart {
     /// RBAC for Emcee and for its users.
     Rbac,
     /// The Deployment of Emcee, with its Services and policies.
@@ -73,27 +73,27 @@ pub enum Part {
 
 impl Installation {
     /// Returns the objects of a part in the order in which to apply them.
-    pub fn objects(&self, part: Part) -> Vec<Value> {
-        let objects = part.in_form(&Form::Plain(self));
+    pub fn objects(&self, part: InstallPart) -> Vec<Value> {
+        let objects = part.render_objects(&Renderer::Plain(self));
         match part {
-            Part::Rbac => [self.own_namespace()].into_iter().chain(objects).collect(),
-            Part::Deployment | Part::Webhook => objects,
+            InstallPart::Rbac => [self.namespace_object()].into_iter().chain(objects).collect(),
+            InstallPart::Deployment | InstallPart::Webhook => objects,
         }
     }
 
     /// Returns Emcee's namespace. The chart does not contain it: `helm --create-namespace` creates it.
-    fn own_namespace(&self) -> Value {
+    fn namespace_object(&self) -> Value {
         let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}})
     }
 }
 
-impl Part {
-    fn in_form(self, form: &Form<'_>) -> Vec<Value> {
+impl InstallPart {
+    fn render_objects(self, form: &Renderer<'_>) -> Vec<Value> {
         match self {
             Self::Rbac => rbac::objects(form).into_iter().chain(people::objects()).collect(),
             Self::Deployment => deployment::objects(form),
-            Self::Webhook => form.when(Condition::Webhook, webhook::objects(form)),
+            Self::Webhook => form.only_if(RenderCondition::Webhook, webhook::objects(form)),
         }
     }
 }
@@ -103,6 +103,6 @@ pub const POD_LABEL: (&str, &str) = ("app.kubernetes.io/name", NAME);
 
 /// Returns the labels of Emcee's own objects. They do not include `managed-by: emcee`, which marks objects that Emcee
 /// generates.
-fn labels() -> Value {
+fn common_labels() -> Value {
     json!({"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": NAME})
 }

@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::admin;
 
 /// Interval at which the files of the certificate are read again.
-const LOOK: Duration = Duration::from_secs(10);
+const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Flags of the MCP server.
 #[derive(Args, Clone, Debug)]
@@ -43,23 +43,23 @@ pub(crate) struct McpArgs {
 }
 
 /// MCP server whose port is open.
-pub(crate) struct Mcp {
+pub(crate) struct McpServer {
     listener: TcpListener,
-    files: Option<Files>,
+    files: Option<CertificateFiles>,
 }
 
 /// Files of the certificate and its key, reloaded when they change.
-struct Files {
+struct CertificateFiles {
     certificate: PathBuf,
     key: PathBuf,
     /// Content of the two files (certificate chain, key) that was loaded last.
-    content: (Vec<u8>, Vec<u8>),
+    pem: (Vec<u8>, Vec<u8>),
     tls: watch::Sender<McpServerTls>,
 }
 
 impl McpArgs {
     /// Whether `--mcp-listen` is set.
-    pub(crate) fn is_on(&self) -> bool {
+    pub(crate) fn is_enabled(&self) -> bool {
         self.listen.is_some()
     }
 
@@ -68,10 +68,10 @@ impl McpArgs {
     /// # Errors
     /// The address cannot be bound, or is not on loopback although there is no certificate; or the certificate cannot
     /// be used.
-    pub(crate) async fn open(&self) -> anyhow::Result<Option<Mcp>> {
+    pub(crate) async fn open(&self) -> anyhow::Result<Option<McpServer>> {
         let Some(address) = self.listen else { return Ok(None) };
         let files = match (&self.certificate, &self.key) {
-            (Some(certificate), Some(key)) => Some(Files::read(certificate.clone(), key.clone())?),
+            (Some(certificate), Some(key)) => Some(CertificateFiles::load(certificate.clone(), key.clone())?),
             _ => None,
         };
         // Without TLS any process on the network could read the configuration, or pretend to be its source.
@@ -80,11 +80,11 @@ impl McpArgs {
                 "--mcp-listen {address}: without TLS, MCP is served on loopback only (127.0.0.1, or give --mcp-certificate and --mcp-key)"
             );
         }
-        Ok(Some(Mcp { listener: admin::bind(address).await?, files }))
+        Ok(Some(McpServer { listener: admin::bind_listener(address).await?, files }))
     }
 }
 
-impl Mcp {
+impl McpServer {
     /// Serves `objects` from their first change on. Runs until the future is dropped or the server fails.
     pub(crate) async fn run(self, objects: watch::Receiver<Vec<GeneratedObject>>) {
         let mut store = McpStore::default();
@@ -96,14 +96,14 @@ impl Mcp {
             served = serving => if let Err(error) = served {
                 warn!(%error, "mcp server failed");
             },
-            () = keep(&mut store, objects, &snapshot) => {}
-            () = renew(self.files) => {}
+            () = publish_objects(&mut store, objects, &snapshot) => {}
+            () = reload_certificate(self.files) => {}
         }
     }
 }
 
 /// Publishes a snapshot whenever the objects change.
-async fn keep(
+async fn publish_objects(
     store: &mut McpStore,
     mut objects: watch::Receiver<Vec<GeneratedObject>>,
     snapshot: &watch::Sender<McpSnapshot>,
@@ -118,25 +118,25 @@ async fn keep(
 }
 
 /// Reloads the certificate when its files change. Keeps the current one if the new one cannot be used.
-async fn renew(files: Option<Files>) {
+async fn reload_certificate(files: Option<CertificateFiles>) {
     let Some(mut files) = files else {
         return std::future::pending().await;
     };
     // Polled, as Kubernetes swaps a link above the files of a mounted Secret, which watches of the files miss.
-    let mut ticks = tokio::time::interval(LOOK);
+    let mut ticks = tokio::time::interval(CERTIFICATE_POLL_INTERVAL);
     loop {
         ticks.tick().await;
-        if let Err(error) = files.look() {
+        if let Err(error) = files.reload_if_changed() {
             warn!("mcp certificate not reloaded, keeping the previous one: {error:#}");
         }
     }
 }
 
-impl Files {
-    fn read(certificate: PathBuf, key: PathBuf) -> anyhow::Result<Self> {
-        let content = content(&certificate, &key)?;
-        let tls = watch::channel(pair(&certificate, &content)?).0;
-        Ok(Self { certificate, key, content, tls })
+impl CertificateFiles {
+    fn load(certificate: PathBuf, key: PathBuf) -> anyhow::Result<Self> {
+        let content = read_pem_files(&certificate, &key)?;
+        let tls = watch::channel(parse_server_tls(&certificate, &content)?).0;
+        Ok(Self { certificate, key, pem: content, tls })
     }
 
     /// Reads the files, and replaces the certificate if they have changed.
@@ -144,23 +144,23 @@ impl Files {
     /// # Errors
     /// A file cannot be read, or the two do not form a usable certificate. Then nothing is replaced, and the next call
     /// tries again.
-    fn look(&mut self) -> anyhow::Result<()> {
-        let content = content(&self.certificate, &self.key)?;
-        if content != self.content {
+    fn reload_if_changed(&mut self) -> anyhow::Result<()> {
+        let content = read_pem_files(&self.certificate, &self.key)?;
+        if content != self.pem {
             // Certificate and key are written one after the other. A pair that does not match is an error here, so
             // `content` keeps its old value and the next call reads both again.
-            self.tls.send_replace(pair(&self.certificate, &content)?);
-            self.content = content;
+            self.tls.send_replace(parse_server_tls(&self.certificate, &content)?);
+            self.pem = content;
         }
         Ok(())
     }
 }
 
-fn content(certificate: &Path, key: &Path) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+fn read_pem_files(certificate: &Path, key: &Path) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
     let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     Ok((read(certificate)?, read(key)?))
 }
 
-fn pair(certificate: &Path, content: &(Vec<u8>, Vec<u8>)) -> anyhow::Result<McpServerTls> {
+fn parse_server_tls(certificate: &Path, content: &(Vec<u8>, Vec<u8>)) -> anyhow::Result<McpServerTls> {
     McpServerTls::from_pem(&content.0, &content.1).with_context(|| format!("{}", certificate.display()))
 }

@@ -31,75 +31,75 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 /// Longest time for a TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest body, in bytes, that needs no slot: every connection may send one.
-const SMALL: usize = 64 * 1024;
+const SMALL_BODY_BYTES: usize = 64 * 1024;
 /// Number of larger bodies that are read at the same time. The newest evicts the oldest.
-const LARGE_BODIES: usize = 8;
+const MAX_LARGE_BODIES: usize = 8;
 /// Longest time for requests in progress when a connection or the server is closed.
-const LAST_ANSWERS: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, which happens for example when the process has no file descriptors left.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Resource and time limits for the clients of a port.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct PortLimits {
     /// Largest number of open connections.
-    pub(crate) connections: usize,
+    pub(crate) max_connections: usize,
     /// Longest time to receive the headers of a request, and longest time that a connection may be idle.
-    pub(crate) headers: Duration,
+    pub(crate) header_timeout: Duration,
     /// Longest time to receive a request with its body and to produce the response.
-    pub(crate) request: Duration,
+    pub(crate) request_timeout: Duration,
     /// Longest lifetime of a connection. This is the only limit for a client that does not read the response.
-    pub(crate) connection: Duration,
+    pub(crate) connection_lifetime: Duration,
     /// Whether a connection may carry more than one request.
-    pub(crate) keeps_alive: bool,
+    pub(crate) keep_alive: bool,
     /// Largest body of a request, in bytes.
-    pub(crate) body: usize,
+    pub(crate) max_body_bytes: usize,
 }
 
-impl Limits {
+impl PortLimits {
     /// Limits of the probe port: each connection carries one small request.
     pub(crate) const PROBES: Self = Self {
-        connections: 128,
-        headers: Duration::from_secs(2),
-        request: Duration::from_secs(10),
-        connection: Duration::from_secs(30),
-        keeps_alive: false,
-        body: 0,
+        max_connections: 128,
+        header_timeout: Duration::from_secs(2),
+        request_timeout: Duration::from_secs(10),
+        connection_lifetime: Duration::from_secs(30),
+        keep_alive: false,
+        max_body_bytes: 0,
     };
     /// Limits of the admin port: few clients on this machine, and large responses.
     pub(crate) const ADMIN: Self = Self {
-        connections: 32,
-        headers: Duration::from_secs(10),
-        request: Duration::from_secs(30),
-        connection: Duration::from_mins(5),
-        keeps_alive: true,
-        body: 0,
+        max_connections: 32,
+        header_timeout: Duration::from_secs(10),
+        request_timeout: Duration::from_secs(30),
+        connection_lifetime: Duration::from_mins(5),
+        keep_alive: true,
+        max_body_bytes: 0,
     };
     /// Limits of the admission webhook. The API server reuses connections, gives up after 5 s, and stores no object
     /// larger than 3 MiB.
     pub(crate) const WEBHOOK: Self = Self {
-        connections: 128,
-        headers: Duration::from_secs(10),
-        request: Duration::from_secs(10),
-        connection: Duration::from_mins(5),
-        keeps_alive: true,
-        body: 3 * 1024 * 1024,
+        max_connections: 128,
+        header_timeout: Duration::from_secs(10),
+        request_timeout: Duration::from_secs(10),
+        connection_lifetime: Duration::from_mins(5),
+        keep_alive: true,
+        max_body_bytes: 3 * 1024 * 1024,
     };
 }
 
 /// Request extension: local address on which the connection of the request was accepted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CameTo(pub(crate) SocketAddr);
+pub(crate) struct LocalAddress(pub(crate) SocketAddr);
 
 /// State that all connections of a port share.
-struct Port {
+struct HttpPort {
     tls: Option<(TlsAcceptor, LaneScheduler<()>)>,
     router: Router,
-    limits: Limits,
-    places: EvictingSlots<IpAddr>,
-    large: EvictingSlots,
+    limits: PortLimits,
+    connection_slots: EvictingSlots<IpAddr>,
+    large_body_slots: EvictingSlots,
 }
 
 /// Serves `router` until `end` resolves, over TLS if `tls` is given. Requests in progress then get [`DRAIN_TIMEOUT`].
@@ -107,16 +107,16 @@ pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     router: Router,
-    limits: Limits,
+    limits: PortLimits,
     end: impl Future<Output = ()>,
 ) {
-    let port = Arc::new(Port {
+    let port = Arc::new(HttpPort {
         // One handshake computes at a time, so that a flood of handshakes cannot use all CPUs.
         tls: tls.map(|tls| (tls, LaneScheduler::new(1))),
         router,
         limits,
-        places: EvictingSlots::new(limits.connections),
-        large: EvictingSlots::new(LARGE_BODIES),
+        connection_slots: EvictingSlots::new(limits.max_connections),
+        large_body_slots: EvictingSlots::new(MAX_LARGE_BODIES),
     });
     let (until_end, ending) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -126,34 +126,34 @@ pub(crate) async fn serve(
             () = &mut end => break,
             // Remove finished tasks; the set would otherwise grow with every connection.
             Some(_) = connections.join_next() => {}
-            (stream, client) = accept(&listener) => {
+            (stream, client) = accept_connection(&listener) => {
                 // Never waits: if the port is full, this evicts another connection.
-                let place = port.places.acquire(client);
-                connections.spawn(talk(Arc::clone(&port), stream, place, ending.clone()));
+                let place = port.connection_slots.acquire(client);
+                connections.spawn(handle_connection(Arc::clone(&port), stream, place, ending.clone()));
             }
         }
     }
     // Close the socket first, so that no connection arrives any more. Dropping the sender wakes every `ending`.
     drop((listener, until_end));
     let last = async { while connections.join_next().await.is_some() {} };
-    if timeout(LAST_ANSWERS, last).await.is_err() {
+    if timeout(DRAIN_TIMEOUT, last).await.is_err() {
         debug!("connections aborted at shutdown");
     }
 }
 
-async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
+async fn accept_connection(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, client)) => return (stream, client_group(client.ip())),
             Err(error) => warn!(%error, "accept failed; retrying"),
         }
-        sleep(ACCEPT_AGAIN).await;
+        sleep(ACCEPT_RETRY_DELAY).await;
     }
 }
 
 /// Runs one connection until it is finished or evicted.
-async fn talk(
-    port: Arc<Port>,
+async fn handle_connection(
+    port: Arc<HttpPort>,
     stream: TcpStream,
     mut place: EvictableSlot<IpAddr>,
     ending: watch::Receiver<()>,
@@ -162,7 +162,7 @@ async fn talk(
     let Ok(local) = stream.local_addr() else { return };
     let ticket = place.ticket();
     tokio::select! {
-        () = greet(port, stream, local, ticket, ending) => {}
+        () = complete_handshake(port, stream, local, ticket, ending) => {}
         () = place.evicted() => debug!("connection evicted by a newer one"),
     }
 }
@@ -171,20 +171,20 @@ async fn talk(
 ///
 /// The cryptography of the handshake runs outside the workers of the runtime: unauthenticated clients must not slow
 /// them down.
-async fn greet(
-    port: Arc<Port>,
+async fn complete_handshake(
+    port: Arc<HttpPort>,
     stream: TcpStream,
     local: SocketAddr,
     ticket: SlotTicket<IpAddr>,
     mut ending: watch::Receiver<()>,
 ) {
-    let Some((tls, turns)) = &port.tls else { return answer(port, stream, local, ticket, ending).await };
+    let Some((tls, turns)) = &port.tls else { return serve_http(port, stream, local, ticket, ending).await };
     let greeted = tokio::select! {
-        greeted = timeout(HANDSHAKE, turns.run_in_lanes([(), ()], tls.accept(stream))) => greeted,
+        greeted = timeout(HANDSHAKE_TIMEOUT, turns.run_in_lanes([(), ()], tls.accept(stream))) => greeted,
         _ = ending.changed() => return,
     };
     match greeted {
-        Ok(Some(Ok(stream))) => answer(port, stream, local, ticket, ending).await,
+        Ok(Some(Ok(stream))) => serve_http(port, stream, local, ticket, ending).await,
         Ok(Some(Err(error))) => debug!(%error, "TLS handshake failed"),
         // The runtime is shutting down.
         Ok(None) => {}
@@ -193,8 +193,8 @@ async fn greet(
 }
 
 /// Serves the requests of one connection until it ends, reaches its lifetime, or the server shuts down.
-async fn answer<S>(
-    port: Arc<Port>,
+async fn serve_http<S>(
+    port: Arc<HttpPort>,
     stream: S,
     local: SocketAddr,
     ticket: SlotTicket<IpAddr>,
@@ -204,28 +204,28 @@ async fn answer<S>(
 {
     let limits = port.limits;
     let service = service_fn(move |request| {
-        let answer = Arc::clone(&port).respond(request, local, ticket.clone());
+        let answer = Arc::clone(&port).handle_request(request, local, ticket.clone());
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.headers).keep_alive(limits.keeps_alive);
+    http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).keep_alive(limits.keep_alive);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         _ = connection.as_mut() => return,
         _ = ending.changed() => {}
-        () = sleep(limits.connection) => {}
+        () = sleep(limits.connection_lifetime) => {}
     }
     // Finish the request in progress and accept no further one. `graceful_shutdown` only marks the connection; it must
     // still be polled.
     connection.as_mut().graceful_shutdown();
-    let _cut_off = timeout(LAST_ANSWERS, connection).await;
+    let _cut_off = timeout(DRAIN_TIMEOUT, connection).await;
 }
 
-impl Port {
+impl HttpPort {
     /// Reads a request and calls the router.
     ///
     /// Until the body has arrived, the connection counts as idle and is evicted first. Then it counts as busy.
-    async fn respond(
+    async fn handle_request(
         self: Arc<Self>,
         request: Request<Incoming>,
         local: SocketAddr,
@@ -233,48 +233,48 @@ impl Port {
     ) -> Response<Body> {
         let answer = async {
             let (mut head, body) = request.into_parts();
-            let body = match self.read(body).await {
+            let body = match self.read_body(body).await {
                 Ok(body) => body,
                 Err(refusal) => return refusal,
             };
             let _working = ticket.mark_busy();
-            head.extensions.insert(CameTo(local));
+            head.extensions.insert(LocalAddress(local));
             // The router's error type is `Infallible`, so the pattern below cannot fail.
             let router = TowerToHyperService::new(self.router.clone());
             let Ok(response) = router.call(Request::from_parts(head, Body::from(body))).await;
             response
         };
-        let late = |_| refusal(StatusCode::REQUEST_TIMEOUT, "the request took too long\n");
-        timeout(self.limits.request, answer).await.unwrap_or_else(late)
+        let late = |_| error_response(StatusCode::REQUEST_TIMEOUT, "the request took too long\n");
+        timeout(self.limits.request_timeout, answer).await.unwrap_or_else(late)
     }
 
     /// Reads the whole body.
     ///
     /// Memory is bounded: each connection may hold one small body, and [`MAX_LARGE_BODIES`] larger ones are read at a
     /// time.
-    async fn read(&self, body: Incoming) -> Result<Bytes, Response<Body>> {
-        let limit = self.limits.body;
+    async fn read_body(&self, body: Incoming) -> Result<Bytes, Response<Body>> {
+        let limit = self.limits.max_body_bytes;
         let too_large = |_| {
-            refusal(
+            error_response(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 &format!("the body is too large (at most {limit} bytes)\n"),
             )
         };
         // A chunked body announces no length and counts as large.
         let announced = body.size_hint().upper().unwrap_or(u64::MAX);
-        if announced <= SMALL as u64 {
-            return to_bytes(Body::new(body), SMALL.min(limit)).await.map_err(too_large);
+        if announced <= SMALL_BODY_BYTES as u64 {
+            return to_bytes(Body::new(body), SMALL_BODY_BYTES.min(limit)).await.map_err(too_large);
         }
-        let mut place = self.large.acquire(());
+        let mut place = self.large_body_slots.acquire(());
         tokio::select! {
             body = to_bytes(Body::new(body), limit) => body.map_err(too_large),
-            () = place.evicted() => Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "too many large requests\n")),
+            () = place.evicted() => Err(error_response(StatusCode::SERVICE_UNAVAILABLE, "too many large requests\n")),
         }
     }
 }
 
 /// Creates an error response that closes the connection, because the rest of the request is not read.
-fn refusal(status: StatusCode, words: &str) -> Response<Body> {
+fn error_response(status: StatusCode, words: &str) -> Response<Body> {
     let close = [(CONNECTION, HeaderValue::from_static("close"))];
     (status, close, words.to_owned()).into_response()
 }

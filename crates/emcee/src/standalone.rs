@@ -30,15 +30,15 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use crate::console::Console;
-use crate::discovery::Ends;
+use crate::discovery::DiscoveryChannels;
 use crate::manifest;
-use follower::Follower;
-use health::FolderHealth;
-use out::OutFolder;
+use follower::FileReconciler;
+use health::FileModeHealth;
+use out::OutputDir;
 
 /// Input and output directories of file mode.
 #[derive(Clone, Debug)]
-pub struct Folders {
+pub struct FileModeDirs {
     /// Directory of resources, which is only read.
     pub dir: PathBuf,
     /// Directory of objects and statuses. Must not be inside `dir`.
@@ -46,21 +46,21 @@ pub struct Folders {
 }
 
 /// Emcee in file mode: keeps the output directory equal to what the resources of the input directory ask for.
-pub struct Standalone {
-    folders: Folders,
-    follower: Follower,
-    out: OutFolder,
+pub struct FileMode {
+    dirs: FileModeDirs,
+    reconciler: FileReconciler,
+    output: OutputDir,
     /// Hash of the content at the last poll.
-    seen: Option<u64>,
+    last_fingerprint: Option<u64>,
     /// Hash of the content that was applied last.
-    applied: Option<u64>,
-    discovery: Option<DiscoveryEnds>,
-    views: watch::Sender<View>,
+    applied_fingerprint: Option<u64>,
+    discovery: Option<FileModeLink>,
+    views: watch::Sender<FileModeView>,
 }
 
 /// State of file mode, for the admin port and the demo.
 #[derive(Clone, Debug, Default)]
-pub struct View {
+pub struct FileModeView {
     /// Whether the input directory has been read once.
     pub is_complete: bool,
     /// Announcements of each relationship, in both directions.
@@ -70,20 +70,20 @@ pub struct View {
 }
 
 /// File mode's side of the channels between it and discovery.
-struct DiscoveryEnds {
-    publish: mpsc::UnboundedSender<Vec<CatalogueUpdate>>,
-    said: mpsc::Receiver<Vec<InputChange>>,
+struct FileModeLink {
+    updates: mpsc::UnboundedSender<Vec<CatalogueUpdate>>,
+    peer_changes: mpsc::Receiver<Vec<InputChange>>,
 }
 
 /// Capacity of the queue of peer changes, in batches.
-const SAID: usize = 64;
+const PEER_CHANGE_QUEUE: usize = 64;
 
-impl Standalone {
+impl FileMode {
     /// Opens the directories, and creates the output directory if needed. Writes nothing else yet.
     ///
     /// # Errors
     /// DIR is not a directory, or OUT cannot be created or is inside DIR.
-    pub fn open(folders: Folders, settings: TranslationSettings) -> io::Result<Self> {
+    pub fn open(folders: FileModeDirs, settings: TranslationSettings) -> io::Result<Self> {
         if !folders.dir.is_dir() {
             return Err(io::Error::other(format!("{} is not a folder (--dir)", folders.dir.display())));
         }
@@ -107,47 +107,47 @@ impl Standalone {
         if lies_in_dir(&folders.out.canonicalize()?) {
             return Err(io::Error::other(message));
         }
-        let out = OutFolder::open(&folders.out);
-        let follower = Follower::new(settings);
+        let out = OutputDir::open(&folders.out);
+        let follower = FileReconciler::new(settings);
         Ok(Self {
-            folders,
-            follower,
-            out,
-            seen: None,
-            applied: None,
+            dirs: folders,
+            reconciler: follower,
+            output: out,
+            last_fingerprint: None,
+            applied_fingerprint: None,
             discovery: None,
-            views: watch::channel(View::default()).0,
+            views: watch::channel(FileModeView::default()).0,
         })
     }
 
     /// Subscribes to the state, which is updated after each change.
-    pub fn views(&self) -> watch::Receiver<View> {
+    pub fn subscribe_views(&self) -> watch::Receiver<FileModeView> {
         self.views.subscribe()
     }
 
     /// Health and introspection for the admin port.
-    pub(crate) fn health(&self) -> FolderHealth {
-        FolderHealth::new(self.views())
+    pub(crate) fn health(&self) -> FileModeHealth {
+        FileModeHealth::new(self.subscribe_views())
     }
 
     /// Creates the channels to discovery. Call it before the first poll, so that the first batch is a full snapshot.
-    pub(crate) fn discovery(&mut self) -> Ends {
+    pub(crate) fn connect_discovery(&mut self) -> DiscoveryChannels {
         let (publish, published) = mpsc::unbounded_channel();
-        let (say, said) = mpsc::channel(SAID);
-        self.discovery = Some(DiscoveryEnds { publish, said });
+        let (say, said) = mpsc::channel(PEER_CHANGE_QUEUE);
+        self.discovery = Some(FileModeLink { updates: publish, peer_changes: said });
         // There is no leader election in file mode: the value never changes, and stays readable without its sender.
-        Ends { published, say, follows: watch::channel(true).1 }
+        DiscoveryChannels { updates: published, peer_changes: say, is_subscriber: watch::channel(true).1 }
     }
 
     /// Whether an input is refused, or an object cannot be written because of its name or a file that Emcee does not
     /// manage.
-    pub fn is_refused(&self) -> bool {
-        self.follower.is_refused() || self.out.has_refusals()
+    pub fn has_refusals(&self) -> bool {
+        self.reconciler.has_refusals() || self.output.has_refusals()
     }
 
     /// Whether a file or directory could not be written, removed or read at the last poll.
     pub fn has_failures(&self) -> bool {
-        self.out.has_failures()
+        self.output.has_failures()
     }
 
     /// Reads the input directory once, and updates the output directory.
@@ -157,55 +157,55 @@ impl Standalone {
     ///
     /// # Errors
     /// The console cannot be written to, or an object cannot be serialized.
-    pub fn look(&mut self, at_once: bool, console: &mut Console<'_>) -> io::Result<()> {
-        let content = manifest::fingerprint(std::slice::from_ref(&self.folders.dir));
-        let settled = at_once || self.seen == Some(content);
-        self.seen = Some(content);
-        let fresh = settled && self.applied != Some(content);
+    pub fn poll(&mut self, at_once: bool, console: &mut Console<'_>) -> io::Result<()> {
+        let content = manifest::fingerprint(std::slice::from_ref(&self.dirs.dir));
+        let settled = at_once || self.last_fingerprint == Some(content);
+        self.last_fingerprint = Some(content);
+        let fresh = settled && self.applied_fingerprint != Some(content);
         if fresh {
-            let mut reading = manifest::read(std::slice::from_ref(&self.folders.dir), io::empty());
+            let mut reading = manifest::read_paths(std::slice::from_ref(&self.dirs.dir), io::empty());
             // Before the resources are parsed, as the announcement in a binding's status is part of the input.
-            self.out.remind(&mut reading);
-            self.follower.follow(&reading, console)?;
-            self.applied = Some(content);
+            self.output.restore_status(&mut reading);
+            self.reconciler.reconcile(&reading, console)?;
+            self.applied_fingerprint = Some(content);
         }
         // The time can change the result as well: certificates expire. The output is checked at each poll in any case,
         // as somebody may have changed it.
-        let is_news = self.follower.set_time(Timestamp::now()) || fresh;
-        self.write(is_news, console)
+        let is_news = self.reconciler.set_time(Timestamp::now()) || fresh;
+        self.write_output(is_news, console)
     }
 
     /// Applies changes of the peers, and updates the output directory.
-    fn hear(&mut self, changes: Vec<InputChange>, console: &mut Console<'_>) -> io::Result<()> {
-        self.follower.hear(changes, console)?;
-        self.write(true, console)
+    fn apply_peer_changes(&mut self, changes: Vec<InputChange>, console: &mut Console<'_>) -> io::Result<()> {
+        self.reconciler.apply_peer_changes(changes, console)?;
+        self.write_output(true, console)
     }
 
     /// Makes the output directory equal to the plan. If `is_news`, first computes the plan again and publishes updates.
-    fn write(&mut self, is_news: bool, console: &mut Console<'_>) -> io::Result<()> {
+    fn write_output(&mut self, is_news: bool, console: &mut Console<'_>) -> io::Result<()> {
         if is_news {
-            self.out.plan(&self.follower)?;
-            self.spend();
+            self.output.update_plan(&self.reconciler)?;
+            self.publish_updates();
         }
-        self.out.write(&self.follower, console)
+        self.output.apply(&self.reconciler, console)
     }
 
     /// Publishes what has changed to discovery and to subscribers of the state.
-    fn spend(&mut self) {
-        let translation = self.follower.translation();
+    fn publish_updates(&mut self) {
+        let translation = self.reconciler.translation();
         // Without a subscriber, the objects would be built for nothing.
         if self.views.receiver_count() > 0 {
             let objects = translation.objects();
-            self.views.send_replace(View {
+            self.views.send_replace(FileModeView {
                 is_complete: true,
                 listing: translation.catalogue_reports(),
                 objects,
             });
         }
-        let published = self.follower.published();
+        let published = self.reconciler.take_catalogue_updates();
         if let Some(discovery) = &self.discovery {
             // An error means that discovery has stopped, and that the process is about to end.
-            let _ended = discovery.publish.send(published);
+            let _ended = discovery.updates.send(published);
         }
     }
 
@@ -220,7 +220,7 @@ impl Standalone {
         end: impl Future<Output = ()>,
         console: &mut Console<'_>,
     ) -> io::Result<()> {
-        self.look(true, console)?;
+        self.poll(true, console)?;
         let mut ticks = tokio::time::interval(every);
         // A slow poll delays the next one: no burst of polls afterwards.
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -228,7 +228,7 @@ impl Standalone {
         loop {
             let news = async {
                 tokio::select! {
-                    changes = said(&mut self.discovery) => Some(changes),
+                    changes = next_peer_changes(&mut self.discovery) => Some(changes),
                     _ = ticks.tick() => None,
                 }
             };
@@ -239,20 +239,20 @@ impl Standalone {
                 news = news => news,
             };
             let done = match news {
-                Some(changes) => self.hear(changes, console),
-                None => self.look(false, console),
+                Some(changes) => self.apply_peer_changes(changes, console),
+                None => self.poll(false, console),
             };
             if let Err(error) = done {
-                console.refusal(format_args!("emcee: {error} (tried again)"))?;
+                console.print_error(format_args!("emcee: {error} (tried again)"))?;
             }
         }
     }
 }
 
 /// The next changes of peers. Pending forever without discovery, or after discovery has stopped.
-async fn said(discovery: &mut Option<DiscoveryEnds>) -> Vec<InputChange> {
+async fn next_peer_changes(discovery: &mut Option<FileModeLink>) -> Vec<InputChange> {
     let Some(discovery) = discovery else { return std::future::pending().await };
-    match discovery.said.recv().await {
+    match discovery.peer_changes.recv().await {
         Some(changes) => changes,
         None => std::future::pending().await,
     }

@@ -1,9 +1,9 @@
 //! Plain-text tables with aligned columns.
 
-use crate::manifest::unprintable;
+use crate::manifest::is_unprintable;
 
 /// Formats rows as lines, with two spaces between aligned columns. Widths are counted in characters.
-pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
+pub(crate) fn align_columns(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         rows.iter()
@@ -25,6 +25,6 @@ pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
 ///
 /// Resources and announcements contain text of other people. It must not send escape sequences to the reader's
 /// terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if unprintable(c) { ' ' } else { c }).collect()
+pub(crate) fn strip_unprintable(text: &str) -> String {
+    text.chars().map(|c| if is_unprintable(c) { ' ' } else { c }).collect()
 }

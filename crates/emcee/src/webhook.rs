@@ -24,20 +24,20 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::server::{self, Limits};
+use crate::server::{self, PortLimits};
 
 /// HTTP path of admission reviews.
 pub const PATH: &str = "/validate";
 
 /// Maximum number of reviews that run at the same time. It applies to small and to large reviews separately, so small
 /// ones do not wait for large ones.
-const AT_ONCE: usize = 1;
+const MAX_CONCURRENT: usize = 1;
 /// Maximum number of reviews that wait, also for small and for large ones separately.
-const WAITING: usize = 16;
+const MAX_QUEUED: usize = 16;
 /// Maximum size of a small review, in bytes.
-const SMALL: usize = 64 * 1024;
+const MAX_SMALL_BYTES: usize = 64 * 1024;
 /// Timeout of a review, including the time in the queue. The API server gives up after 5 s.
-const PATIENCE: Duration = Duration::from_secs(4);
+const REVIEW_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Names of the webhook's objects.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ pub struct WebhookOptions {
 
 impl WebhookOptions {
     /// Returns the names that `emcee manifests` uses, in the given namespace.
-    pub fn usual(namespace: &str) -> Self {
+    pub fn for_namespace(namespace: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
             service: "emcee-webhook".to_owned(),
@@ -80,57 +80,57 @@ pub async fn serve(
     end: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
     let served = Arc::default();
-    let tls = TlsAcceptor::from(Arc::new(tls::config(Arc::clone(&served))?));
-    let keeper = keeper::Keeper::new(client, options, served);
+    let tls = TlsAcceptor::from(Arc::new(tls::server_config(Arc::clone(&served))?));
+    let keeper = keeper::CertManager::new(client, options, served);
     // Both run in one task: the manager issues the certificate that the server uses, and it never returns.
     tokio::select! {
-        () = server::serve(listener, Some(tls), router(), Limits::WEBHOOK, end) => Ok(()),
-        never = keeper.keep() => match never {},
+        () = server::serve(listener, Some(tls), router(), PortLimits::WEBHOOK, end) => Ok(()),
+        never = keeper.run() => match never {},
     }
 }
 
 /// Returns the router that answers reviews at [`PATH`].
 pub fn router() -> Router {
-    let limit = DefaultBodyLimit::max(Limits::WEBHOOK.body);
-    Router::new().route(PATH, post(validate)).layer(limit).with_state(Reviewers::default())
+    let limit = DefaultBodyLimit::max(PortLimits::WEBHOOK.max_body_bytes);
+    Router::new().route(PATH, post(handle_review)).layer(limit).with_state(ReviewQueues::default())
 }
 
 /// Queues for small and large reviews. Reviews run on blocking threads, because probes, peers and watches need the
 /// worker threads of the runtime.
 #[derive(Clone, Debug, Default)]
-struct Reviewers {
-    small: Reviewer,
-    large: Reviewer,
+struct ReviewQueues {
+    small: ReviewQueue,
+    large: ReviewQueue,
 }
 
 /// A bounded queue of reviews.
 #[derive(Clone, Debug)]
-struct Reviewer {
+struct ReviewQueue {
     /// One permit for each review that runs.
-    working: Arc<Semaphore>,
+    running: Arc<Semaphore>,
     /// One permit for each review in the queue, including those that run.
-    waiting: Arc<Semaphore>,
+    admitted: Arc<Semaphore>,
 }
 
-impl Default for Reviewer {
+impl Default for ReviewQueue {
     fn default() -> Self {
         Self {
-            working: Arc::new(Semaphore::new(AT_ONCE)),
-            waiting: Arc::new(Semaphore::new(AT_ONCE + WAITING)),
+            running: Arc::new(Semaphore::new(MAX_CONCURRENT)),
+            admitted: Arc::new(Semaphore::new(MAX_CONCURRENT + MAX_QUEUED)),
         }
     }
 }
 
-impl Reviewer {
+impl ReviewQueue {
     /// Answers a review. Returns `None` if the queue is full or the timeout expires.
     ///
     /// A review that has started runs to its end, even after the timeout. It keeps its permits until then.
-    async fn answer(&self, body: Bytes) -> Option<Result<Value, review::Unanswerable>> {
-        let admission = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
+    async fn run_review(&self, body: Bytes) -> Option<Result<Value, review::InvalidReview>> {
+        let admission = Arc::clone(&self.admitted).try_acquire_owned().ok()?;
         let answer = async {
-            let turn = Arc::clone(&self.working).acquire_owned().await.ok()?;
+            let turn = Arc::clone(&self.running).acquire_owned().await.ok()?;
             let work = spawn_blocking(move || {
-                let answer = review::answer(&body);
+                let answer = review::answer_review(&body);
                 // Release the permits here and not after `await`: a blocking thread cannot be cancelled, so after
                 // the timeout it still uses the CPU.
                 drop((turn, admission));
@@ -138,18 +138,18 @@ impl Reviewer {
             });
             work.await.ok()
         };
-        timeout(PATIENCE, answer).await.ok().flatten()
+        timeout(REVIEW_TIMEOUT, answer).await.ok().flatten()
     }
 }
 
-async fn validate(State(reviewers): State<Reviewers>, headers: HeaderMap, body: Bytes) -> Response {
+async fn handle_review(State(reviewers): State<ReviewQueues>, headers: HeaderMap, body: Bytes) -> Response {
     if !is_json(&headers) {
         let message = "an AdmissionReview must be sent as application/json\n";
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
     }
     // The size decides because the cost of a review grows with it.
-    let reviewer = if body.len() <= SMALL { &reviewers.small } else { &reviewers.large };
-    match reviewer.answer(body).await {
+    let reviewer = if body.len() <= MAX_SMALL_BYTES { &reviewers.small } else { &reviewers.large };
+    match reviewer.run_review(body).await {
         Some(Ok(review)) => Json(review).into_response(),
         Some(Err(error)) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
         None => {

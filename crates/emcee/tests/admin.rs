@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 
-use emcee::admin::{self, AdminState, Health};
+use emcee::admin::{self, AdminState, EngineHealth};
 use emcee_controller::CatalogueState;
 use emcee_core::inputs::{InputChange, InputCoverage, Service, TranslationSettings};
 use emcee_core::key::ObjectKey;
@@ -22,11 +22,11 @@ struct Engine {
     offers: Option<CatalogueState>,
 }
 
-impl Health for Engine {
-    fn blockers(&self) -> Vec<String> {
+impl EngineHealth for Engine {
+    fn readiness_blockers(&self) -> Vec<String> {
         self.blockers.clone()
     }
-    fn stalled(&self) -> Option<String> {
+    fn stall_reason(&self) -> Option<String> {
         self.stalled.clone()
     }
     fn config_dump(&self) -> BoxFuture<'_, Value> {
@@ -34,7 +34,7 @@ impl Health for Engine {
             json!({"kept": "yes", "list": ["-----BEGIN PRIVATE KEY-----\nsecret"], "data": {"tls.key": "c2VjcmV0"}})
         })
     }
-    fn offers(&self) -> BoxFuture<'_, Option<CatalogueState>> {
+    fn catalogue_reports(&self) -> BoxFuture<'_, Option<CatalogueState>> {
         let offers = self.offers.clone();
         Box::pin(async { offers })
     }
@@ -70,7 +70,7 @@ fn offering() -> Engine {
 
 /// Runs a command against a running Emcee. Returns stdout, stderr and exit code.
 async fn command(engine: Engine, args: &str) -> (String, String, Option<i32>) {
-    let listener = admin::bind_admin(([127, 0, 0, 1], 0).into(), false).await.expect("an open port");
+    let listener = admin::bind_admin_listener(([127, 0, 0, 1], 0).into(), false).await.expect("an open port");
     let address = listener.local_addr().expect("a bound port");
     let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(engine) };
     let server = tokio::spawn(admin::serve_admin(listener, state, std::future::pending()));
@@ -84,7 +84,7 @@ async fn command(engine: Engine, args: &str) -> (String, String, Option<i32>) {
 }
 
 async fn ask(engine: Engine, is_admin: bool, request: &str) -> String {
-    let listener = admin::bind_admin(([127, 0, 0, 1], 0).into(), false).await.expect("an open port");
+    let listener = admin::bind_admin_listener(([127, 0, 0, 1], 0).into(), false).await.expect("an open port");
     let address = listener.local_addr().expect("a bound port");
     let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(engine) };
     let server = tokio::spawn(async move {
@@ -201,7 +201,7 @@ async fn the_admin_port_tells_a_web_page_of_elsewhere_nothing() {
 
 #[tokio::test]
 async fn sockets_that_say_nothing_keep_no_probe_waiting() {
-    let listener = admin::bind(([127, 0, 0, 1], 0).into()).await.expect("an open port");
+    let listener = admin::bind_listener(([127, 0, 0, 1], 0).into()).await.expect("an open port");
     let address = listener.local_addr().expect("a bound port");
     let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(well()) };
     let server = tokio::spawn(admin::serve_probes(listener, state, std::future::pending()));
@@ -230,9 +230,9 @@ async fn sockets_that_say_nothing_keep_no_probe_waiting() {
 #[tokio::test]
 async fn the_admin_port_opens_to_others_only_when_told() {
     let address = ([0, 0, 0, 0], 0).into();
-    let error = admin::bind_admin(address, false).await.unwrap_err().to_string();
+    let error = admin::bind_admin_listener(address, false).await.unwrap_err().to_string();
     assert!(error.contains("--admin-address"), "{error}");
-    assert!(admin::bind_admin(address, true).await.is_ok());
+    assert!(admin::bind_admin_listener(address, true).await.is_ok());
 }
 
 #[tokio::test]

@@ -320,7 +320,7 @@ fn every_port_is_served_and_let_through() {
 #[test]
 fn the_webhook_is_where_the_server_looks_for_it() {
     let objects = manifests(&["webhook", "--namespace", "mesh"]);
-    let options = WebhookOptions::usual("mesh");
+    let options = WebhookOptions::for_namespace("mesh");
     let configuration = of_kind(&objects, "ValidatingWebhookConfiguration");
     assert_eq!(configuration["metadata"]["name"], options.configuration);
     let webhook = &configuration["webhooks"][0];

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use emcee::webhook::certificate::{self, Decision, decide};
+use emcee::webhook::certificate::{self, RenewalDecision, decide_renewal};
 use emcee::webhook::{self, review};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -27,7 +27,7 @@ fn request(operation: &str, object: &Value, old: &Value) -> Value {
 }
 
 fn response(request: &Value) -> Value {
-    review::answer(request.to_string().as_bytes()).expect("a response")["response"].clone()
+    review::answer_review(request.to_string().as_bytes()).expect("a response")["response"].clone()
 }
 
 fn bad() -> Value {
@@ -97,7 +97,7 @@ fn what_is_not_ours_is_allowed() {
 fn a_review_without_uid_is_not_answered() {
     let mut request = request("CREATE", &bad(), &Value::Null);
     request["request"]["uid"] = json!("");
-    assert!(review::answer(request.to_string().as_bytes()).is_err());
+    assert!(review::answer_review(request.to_string().as_bytes()).is_err());
 }
 
 /// On a runtime with one thread, a review that is computed in place would be ready at the first poll, and would block
@@ -158,7 +158,7 @@ async fn the_answers_have_their_codes() {
 proptest! {
     #[test]
     fn garbage_is_refused(body in proptest::collection::vec(any::<u8>(), 0..400)) {
-        prop_assert!(review::answer(&body).is_err());
+        prop_assert!(review::answer_review(&body).is_err());
     }
 
     #[test]
@@ -169,7 +169,7 @@ proptest! {
     }
 }
 
-fn secret(issued: &certificate::Issued) -> Secret {
+fn secret(issued: &certificate::WebhookCertificate) -> Secret {
     let field = |name: &str, text: &str| (name.to_owned(), ByteString(text.as_bytes().to_vec()));
     let data =
         [field("tls.crt", &issued.certificate), field("tls.key", &issued.key), field("ca.crt", &issued.ca)];
@@ -181,12 +181,12 @@ fn a_certificate_is_renewed_at_two_thirds_of_its_life_or_when_unfit() {
     let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
     let (issued, other) = (certificate::issue(NAME, now).unwrap(), certificate::issue(NAME, now).unwrap());
     let held = secret(&issued);
-    assert_eq!(decide(Some(&held), NAME, now + Duration::days(59)), Decision::Keep);
-    assert_eq!(decide(Some(&held), NAME, now + Duration::days(61)), Decision::Renew);
-    assert_eq!(decide(Some(&held), "other.emcee.svc", now), Decision::Renew);
-    assert_eq!(decide(None, NAME, now), Decision::Renew);
-    let strange = certificate::Issued { key: other.key, ..issued };
-    assert_eq!(decide(Some(&secret(&strange)), NAME, now), Decision::Renew);
+    assert_eq!(decide_renewal(Some(&held), NAME, now + Duration::days(59)), RenewalDecision::Keep);
+    assert_eq!(decide_renewal(Some(&held), NAME, now + Duration::days(61)), RenewalDecision::Renew);
+    assert_eq!(decide_renewal(Some(&held), "other.emcee.svc", now), RenewalDecision::Renew);
+    assert_eq!(decide_renewal(None, NAME, now), RenewalDecision::Renew);
+    let strange = certificate::WebhookCertificate { key: other.key, ..issued };
+    assert_eq!(decide_renewal(Some(&secret(&strange)), NAME, now), RenewalDecision::Renew);
 }
 
 #[test]
@@ -194,9 +194,9 @@ fn the_old_ca_is_trusted_until_it_expires() {
     let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
     let later = now + Duration::days(60);
     let (old, new) = (certificate::issue(NAME, now).unwrap().ca, certificate::issue(NAME, later).unwrap().ca);
-    let both = certificate::bundle(&old, &new, later);
+    let both = certificate::merge_ca_bundle(&old, &new, later);
     assert_eq!(both.matches("BEGIN CERTIFICATE").count(), 2);
-    assert_eq!(certificate::bundle(&both, &new, later), both);
-    let rest = certificate::bundle(&both, &new, now + Duration::days(91));
+    assert_eq!(certificate::merge_ca_bundle(&both, &new, later), both);
+    let rest = certificate::merge_ca_bundle(&both, &new, now + Duration::days(91));
     assert_eq!(rest.trim(), new.trim().replace("\r\n", "\n"));
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use emcee::webhook::certificate::{self, Decision, Issued, decide};
+use emcee::webhook::certificate::{self, RenewalDecision, WebhookCertificate, decide_renewal};
 use emcee::webhook::{self, WebhookOptions};
 use emcee_testkit::apiserver::{ApiServer, Verb};
 use emcee_testkit::objects::{Builder as _, emcee::binding, emcee::boundary, emcee::exposition};
@@ -38,7 +38,7 @@ impl Replica {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("an open port");
         let address = listener.local_addr().expect("a bound port");
         let (end, ended) = oneshot::channel();
-        let options = WebhookOptions::usual("emcee");
+        let options = WebhookOptions::for_namespace("emcee");
         let ended = async move { _ = ended.await };
         let task = tokio::spawn(webhook::serve(listener, api.client(), options, ended));
         Self { address, end, task }
@@ -104,7 +104,7 @@ fn secret(api: &ApiServer) -> Secret {
     serde_json::from_value(secret).expect("a Secret")
 }
 
-fn put_secret(api: &ApiServer, issued: &Issued) {
+fn put_secret(api: &ApiServer, issued: &WebhookCertificate) {
     let fields = [("tls.crt", &issued.certificate), ("tls.key", &issued.key), ("ca.crt", &issued.ca)];
     let data = fields.map(|(name, text)| (name.to_owned(), json!(ByteString(text.clone().into_bytes()))));
     let data: serde_json::Map<String, Value> = data.into_iter().collect();
@@ -201,7 +201,7 @@ async fn a_foreign_or_expired_secret_is_renewed_while_connections_go_on() {
         put_secret(&api, &unfit);
         let is_fresh = |secret: &Value| {
             let secret: Secret = serde_json::from_value(secret.clone()).expect("a Secret");
-            secret.data != old && decide(Some(&secret), NAME, now) == Decision::Keep
+            secret.data != old && decide_renewal(Some(&secret), NAME, now) == RenewalDecision::Keep
         };
         api.until(|state| state.get("secrets", "emcee", "emcee-webhook").is_some_and(is_fresh)).await;
         let trusted = bundle(&api);

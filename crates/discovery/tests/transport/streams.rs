@@ -145,7 +145,7 @@ async fn what_was_refused_is_judged_again_when_other_things_are_acceptable() {
     while came.len() < names.len() || !is_clear {
         match m2.next().await {
             PeerEvent::Changed(AnnouncementEvent::Announced(offer)) => {
-                drop(came.insert(offer.key.name.to_string()))
+                came.insert(offer.key.name.to_string());
             }
             PeerEvent::Rejected(refused) => is_clear = refused.is_empty(),
             other => panic!("{other:?}"),

@@ -12,21 +12,21 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use crate::server::CameTo;
+use crate::server::LocalAddress;
 
-const FETCH_SITE: &str = "sec-fetch-site";
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// Middleware that answers requests of web pages with 403.
-pub(super) async fn guard(request: Request, next: Next) -> Response {
-    let came_to = request.extensions().get::<CameTo>().map(|CameTo(address)| *address);
-    match judge(request.headers(), request.uri(), came_to) {
+pub(super) async fn reject_foreign_requests(request: Request, next: Next) -> Response {
+    let came_to = request.extensions().get::<LocalAddress>().map(|LocalAddress(address)| *address);
+    match check_headers(request.headers(), request.uri(), came_to) {
         Ok(()) => next.run(request).await,
         Err(words) => (StatusCode::FORBIDDEN, format!("{words}\n")).into_response(),
     }
 }
 
 /// Checks the headers of a request; returns the reason to refuse it. `came_to` is the local address of the connection.
-fn judge(headers: &HeaderMap, uri: &Uri, came_to: Option<SocketAddr>) -> Result<(), String> {
+fn check_headers(headers: &HeaderMap, uri: &Uri, came_to: Option<SocketAddr>) -> Result<(), String> {
     // With two Host headers, a proxy and this server could disagree on which one counts.
     let mut hosts = headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
@@ -35,7 +35,8 @@ fn judge(headers: &HeaderMap, uri: &Uri, came_to: Option<SocketAddr>) -> Result<
     };
     // A request in absolute form names the host in its URI too; both must be local.
     let in_uri = uri.authority().map(Authority::as_str);
-    if let Some(host) = [Some(host), in_uri].into_iter().flatten().find(|host| !is_here(host, came_to)) {
+    if let Some(host) = [Some(host), in_uri].into_iter().flatten().find(|host| !is_local_host(host, came_to))
+    {
         let came_to = came_to.map_or(String::new(), |address| format!(", {address}"));
         return Err(format!("header Host: {host:?} is not allowed (localhost, 127.0.0.1, [::1]{came_to})"));
     }
@@ -43,7 +44,7 @@ fn judge(headers: &HeaderMap, uri: &Uri, came_to: Option<SocketAddr>) -> Result<
         return Err("header Origin: web pages may not use this port".to_owned());
     }
     // `none` means that a person typed the address. Browsers set the header; other clients omit it.
-    let site = headers.get_all(FETCH_SITE).iter().find(|site| *site != "none" && *site != "same-origin");
+    let site = headers.get_all(SEC_FETCH_SITE).iter().find(|site| *site != "none" && *site != "same-origin");
     match site {
         Some(site) => Err(format!("header Sec-Fetch-Site: {site:?}: other web pages may not use this port")),
         None => Ok(()),
@@ -54,7 +55,7 @@ fn judge(headers: &HeaderMap, uri: &Uri, came_to: Option<SocketAddr>) -> Result<
 ///
 /// Loopback names are accepted with any port, as a port may be forwarded to this one. The address that the connection
 /// was accepted on is accepted only with its own port.
-fn is_here(host: &str, came_to: Option<SocketAddr>) -> bool {
+fn is_local_host(host: &str, came_to: Option<SocketAddr>) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     if authority.as_str().contains('@') {
         return false;
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_this_machine_are_here() {
+    fn only_names_of_this_machine_are_local() {
         let bound: SocketAddr = "192.0.2.7:15000".parse().unwrap();
         for host in [
             "localhost",
@@ -94,7 +95,7 @@ mod tests {
             "[::1]:9",
             "192.0.2.7:15000",
         ] {
-            assert!(is_here(host, Some(bound)), "{host}");
+            assert!(is_local_host(host, Some(bound)), "{host}");
         }
         for host in [
             "",
@@ -118,8 +119,8 @@ mod tests {
             "local host",
             "::1",
         ] {
-            assert!(!is_here(host, Some(bound)), "{host}");
+            assert!(!is_local_host(host, Some(bound)), "{host}");
         }
-        assert!(!is_here("192.0.2.7:15000", None));
+        assert!(!is_local_host("192.0.2.7:15000", None));
     }
 }

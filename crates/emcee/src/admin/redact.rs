@@ -5,19 +5,19 @@ use serde_json::Value;
 const REDACTED: &str = "[redacted]";
 
 /// Replaces private keys by a placeholder: PEM text anywhere, and any value under a field name that holds a key.
-pub(super) fn private_keys(value: Value) -> Value {
+pub(super) fn redact_private_keys(value: Value) -> Value {
     match value {
         Value::String(text) if text.contains("PRIVATE KEY") => REDACTED.into(),
-        Value::Array(items) => items.into_iter().map(private_keys).collect(),
-        Value::Object(fields) => fields.into_iter().map(|(name, value)| field(name, value)).collect(),
+        Value::Array(items) => items.into_iter().map(redact_private_keys).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| redact_field(name, value)).collect(),
         other => other,
     }
 }
 
-fn field(name: String, value: Value) -> (String, Value) {
+fn redact_field(name: String, value: Value) -> (String, Value) {
     let value = match name.as_str() {
         "tls.key" | "key.pem" | "private_key" | "privateKey" => REDACTED.into(),
-        _ => private_keys(value),
+        _ => redact_private_keys(value),
     };
     (name, value)
 }

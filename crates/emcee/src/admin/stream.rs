@@ -12,30 +12,30 @@ use hyper::body::Frame;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use crate::catalogue::write;
+use crate::catalogue::write_json;
 
 /// Size of a chunk of the response, in bytes.
-const PIECE: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 /// Largest number of chunks that wait to be sent.
-const WAITING: usize = 2;
+const MAX_QUEUED_CHUNKS: usize = 2;
 
 /// Responds with the catalogue as JSON. `held` is dropped when all chunks have been produced or the client is gone.
-pub(super) fn json(held: impl Send + 'static, offers: CatalogueState) -> Response {
-    let (sender, pieces) = mpsc::channel(WAITING);
+pub(super) fn stream_catalogue(held: impl Send + 'static, offers: CatalogueState) -> Response {
+    let (sender, pieces) = mpsc::channel(MAX_QUEUED_CHUNKS);
     // `serde_json` writes synchronously, and the channel blocks while a slow client reads.
     spawn_blocking(move || {
-        let mut writer = BufWriter::with_capacity(PIECE, Pieces(sender));
+        let mut writer = BufWriter::with_capacity(CHUNK_BYTES, ChunkWriter(sender));
         // Fails if the client has closed the connection: the receiver is dropped with the response.
-        let _unread = write(&offers, &mut writer).and_then(|()| writer.flush());
+        let _unread = write_json(&offers, &mut writer).and_then(|()| writer.flush());
         drop(held);
     });
-    ([(CONTENT_TYPE, "application/json")], Body::new(Sent(pieces))).into_response()
+    ([(CONTENT_TYPE, "application/json")], Body::new(ChunkBody(pieces))).into_response()
 }
 
 /// Writer that sends each buffer as a chunk. It blocks while [`MAX_QUEUED_CHUNKS`] are waiting.
-struct Pieces(mpsc::Sender<Bytes>);
+struct ChunkWriter(mpsc::Sender<Bytes>);
 
-impl Write for Pieces {
+impl Write for ChunkWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let sent = self.0.blocking_send(Bytes::copy_from_slice(bytes));
         sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
@@ -47,9 +47,9 @@ impl Write for Pieces {
 }
 
 /// Response body that yields the chunks.
-struct Sent(mpsc::Receiver<Bytes>);
+struct ChunkBody(mpsc::Receiver<Bytes>);
 
-impl HttpBody for Sent {
+impl HttpBody for ChunkBody {
     type Data = Bytes;
     type Error = io::Error;
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// Settings of a ServiceBinding that do not come from the announcement.
 #[derive(Clone, Debug)]
-pub struct Consumer<'a> {
+pub struct BindingOptions<'a> {
     /// Namespace of the ServiceBinding. `None`: the local namespace with the name of the service's namespace.
     pub namespace: Option<&'a str>,
     /// Labels that select the MeshFedConfig.
@@ -18,7 +18,7 @@ pub struct Consumer<'a> {
 }
 
 /// Builds a ServiceBinding that takes port, protocol and endpoints from the peer's announcements.
-pub fn following(service: &ObjectKey, consumer: &Consumer<'_>) -> Value {
+pub fn dynamic_binding(service: &ObjectKey, consumer: &BindingOptions<'_>) -> Value {
     let namespace = consumer.namespace.unwrap_or(&service.namespace);
     let mut binding = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
@@ -39,8 +39,8 @@ pub fn following(service: &ObjectKey, consumer: &Consumer<'_>) -> Value {
 }
 
 /// Builds a ServiceBinding that contains all facts of an announcement, for a peer that is not followed.
-pub fn complete(offer: &Announcement, consumer: &Consumer<'_>) -> Value {
-    let mut binding = following(&offer.key, consumer);
+pub fn static_binding(offer: &Announcement, consumer: &BindingOptions<'_>) -> Value {
+    let mut binding = dynamic_binding(&offer.key, consumer);
     let spec = &mut binding["spec"];
     let endpoints: Vec<_> = offer.endpoints.iter().map(ToString::to_string).collect();
     spec["port"] = json!(offer.port);

@@ -6,19 +6,19 @@ use emcee_core::key::ObjectKey;
 use thiserror::Error;
 
 /// Largest number of names in an error message.
-const SHOWN: usize = 20;
+const MAX_NAMES_SHOWN: usize = 20;
 /// Largest edit distance between a name and a suggestion for it.
-const NEAR: usize = 3;
+const MAX_TYPO_DISTANCE: usize = 3;
 
 /// Why nothing was selected. Each message lists the names that exist.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Unchosen {
+pub enum SelectionError {
     /// Nothing exists that could be selected.
     #[error("{0}")]
-    None(String),
+    NothingToSelect(String),
     /// No item has the given name.
-    #[error("{what} ({})", known(.wanted, .names))]
-    Unknown {
+    #[error("{what} ({})", suggest_names(.wanted, .names))]
+    UnknownName {
         /// Description of the problem.
         what: String,
         /// Name that was given.
@@ -27,8 +27,8 @@ pub enum Unchosen {
         names: Vec<String>,
     },
     /// More than one item matches.
-    #[error("{what}: say which ({})", Names(.names))]
-    Several {
+    #[error("{what}: say which ({})", NameList(.names))]
+    Ambiguous {
         /// Description of the problem.
         what: String,
         /// Names of the matching items.
@@ -45,7 +45,7 @@ pub fn choose_relationship<'a, T>(
     all: &'a [T],
     wanted: Option<&str>,
     of: impl Fn(&'a T) -> (&'a str, &'a ObjectKey),
-) -> Result<&'a T, Unchosen> {
+) -> Result<&'a T, SelectionError> {
     let fed_config = |one: &'a T| of(one).1.to_string();
     let found: Vec<&T> = match wanted {
         None => all.iter().collect(),
@@ -57,13 +57,15 @@ pub fn choose_relationship<'a, T>(
     };
     match (found.as_slice(), wanted) {
         ([one], _) => Ok(one),
-        ([], Some(wanted)) if !all.is_empty() => Err(Unchosen::Unknown {
+        ([], Some(wanted)) if !all.is_empty() => Err(SelectionError::UnknownName {
             what: format!("there is no relationship {wanted:?} here"),
             wanted: wanted.to_owned(),
             names: all.iter().map(|one| of(one).0.to_owned()).collect(),
         }),
-        ([], _) => Err(Unchosen::None("there is no relationship here (no valid MeshFedConfig)".to_owned())),
-        (several, wanted) => Err(Unchosen::Several {
+        ([], _) => Err(SelectionError::NothingToSelect(
+            "there is no relationship here (no valid MeshFedConfig)".to_owned(),
+        )),
+        (several, wanted) => Err(SelectionError::Ambiguous {
             what: match wanted {
                 Some(wanted) => format!("there are several MeshFedConfigs of relationship {wanted}"),
                 None => "there are several relationships".to_owned(),
@@ -86,45 +88,47 @@ pub fn choose_peer<'a, T>(
     all: &'a [T],
     wanted: Option<&str>,
     name: impl Fn(&'a T) -> &'a str,
-) -> Result<&'a T, Unchosen> {
+) -> Result<&'a T, SelectionError> {
     let names = || all.iter().map(|one| name(one).to_owned()).collect();
     match (all, wanted) {
-        ([], _) => Err(Unchosen::None(format!(
+        ([], _) => Err(SelectionError::NothingToSelect(format!(
             "relationship {relationship} has no peer (spec.peers of its MeshFedConfig)"
         ))),
         ([only], None) => Ok(only),
-        (_, None) => Err(Unchosen::Several {
+        (_, None) => Err(SelectionError::Ambiguous {
             what: format!("relationship {relationship} has several peers"),
             names: names(),
         }),
-        (_, Some(wanted)) => all.iter().find(|one| name(one) == wanted).ok_or_else(|| Unchosen::Unknown {
-            what: format!("relationship {relationship} has no peer {wanted:?}"),
-            wanted: wanted.to_owned(),
-            names: names(),
-        }),
+        (_, Some(wanted)) => {
+            all.iter().find(|one| name(one) == wanted).ok_or_else(|| SelectionError::UnknownName {
+                what: format!("relationship {relationship} has no peer {wanted:?}"),
+                wanted: wanted.to_owned(),
+                names: names(),
+            })
+        }
     }
 }
 
 /// Lists the names that exist, and suggests the one that is closest to `wanted`.
-pub fn known(wanted: &str, names: &[String]) -> String {
+pub fn suggest_names(wanted: &str, names: &[String]) -> String {
     let distance = |name: &&String| strsim::damerau_levenshtein(name, wanted);
     // `wanted` comes from a user or a URL. The distance takes quadratic time, so skip what is longer than any name.
     let near = names.iter().filter(|_| wanted.len() <= 253).min_by_key(distance);
     // A short name is similar to almost any other: at most half of it may differ.
-    match near.filter(|near| distance(near) <= NEAR.min(wanted.len() / 2)) {
-        Some(near) => format!("did you mean {near}? there are: {}", Names(names)),
-        None => format!("there are: {}", Names(names)),
+    match near.filter(|near| distance(near) <= MAX_TYPO_DISTANCE.min(wanted.len() / 2)) {
+        Some(near) => format!("did you mean {near}? there are: {}", NameList(names)),
+        None => format!("there are: {}", NameList(names)),
     }
 }
 
 /// Formats the first [`MAX_NAMES_SHOWN`] names, and the number of others.
-struct Names<'a>(&'a [String]);
+struct NameList<'a>(&'a [String]);
 
-impl fmt::Display for Names<'_> {
+impl fmt::Display for NameList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown: Vec<_> = self.0.iter().take(SHOWN).map(String::as_str).collect();
+        let shown: Vec<_> = self.0.iter().take(MAX_NAMES_SHOWN).map(String::as_str).collect();
         f.write_str(&shown.join(", "))?;
-        match self.0.len().saturating_sub(SHOWN) {
+        match self.0.len().saturating_sub(MAX_NAMES_SHOWN) {
             0 => Ok(()),
             more => write!(f, " and {more} more"),
         }
@@ -135,9 +139,9 @@ impl fmt::Display for Names<'_> {
 mod tests {
     use super::*;
 
-    type Named = (&'static str, ObjectKey);
+    type NamedRelationship = (&'static str, ObjectKey);
 
-    fn relationships() -> Vec<Named> {
+    fn relationships() -> Vec<NamedRelationship> {
         vec![
             ("blue", ObjectKey::new("mesh", "blue")),
             ("yellow", ObjectKey::new("mesh", "gelb")),
@@ -146,7 +150,7 @@ mod tests {
         ]
     }
 
-    fn chosen(wanted: Option<&str>) -> Result<String, String> {
+    fn choose(wanted: Option<&str>) -> Result<String, String> {
         let all = relationships();
         let found = choose_relationship(&all, wanted, |(name, key)| (name, key));
         found.map(|(_, key)| key.to_string()).map_err(|error| error.to_string())
@@ -154,30 +158,30 @@ mod tests {
 
     #[test]
     fn a_relationship_is_chosen_by_its_name_or_by_its_mesh_fed_config() {
-        assert_eq!(chosen(Some("yellow")), Ok("mesh/gelb".into()));
-        assert_eq!(chosen(Some("b/red")), Ok("b/red".into()));
+        assert_eq!(choose(Some("yellow")), Ok("mesh/gelb".into()));
+        assert_eq!(choose(Some("b/red")), Ok("b/red".into()));
     }
 
     #[test]
-    fn a_mistyped_name_is_answered_with_those_there_are() {
+    fn an_unknown_name_lists_the_known_names() {
         assert_eq!(
-            chosen(Some("yelow")).unwrap_err(),
+            choose(Some("yelow")).unwrap_err(),
             r#"there is no relationship "yelow" here (did you mean yellow? there are: blue, yellow, red, red)"#
         );
         assert_eq!(
-            chosen(Some("green")).unwrap_err(),
+            choose(Some("green")).unwrap_err(),
             r#"there is no relationship "green" here (there are: blue, yellow, red, red)"#
         );
     }
 
     #[test]
-    fn of_several_nothing_is_guessed() {
+    fn an_ambiguous_choice_is_rejected() {
         assert_eq!(
-            chosen(Some("red")).unwrap_err(),
+            choose(Some("red")).unwrap_err(),
             "there are several MeshFedConfigs of relationship red: say which (a/red, b/red)"
         );
         assert_eq!(
-            chosen(None).unwrap_err(),
+            choose(None).unwrap_err(),
             "there are several relationships: say which (blue, yellow, red, red)"
         );
     }
@@ -201,9 +205,9 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_of_names_is_cut() {
+    fn a_long_list_of_names_is_truncated() {
         let names: Vec<_> = (0..25).map(|number| format!("mesh-{number}")).collect();
-        let text = known(&"x".repeat(100_000), &names);
+        let text = suggest_names(&"x".repeat(100_000), &names);
         assert!(text.ends_with("mesh-19 and 5 more"), "{text}");
     }
 }

@@ -8,54 +8,54 @@ use emcee_controller::CatalogueState;
 use emcee_core::catalogue::{CatalogueReport, PeerReport, PeerSyncState, RefusedAnnouncement as Refusal};
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
-use super::{Announced, Refused, Service, standing};
+use super::{AnnouncedServiceView, RefusalView, ServiceView, peer_connectivity};
 
 /// Serializes as a [`CatalogueView`](super::CatalogueView).
-pub(super) struct Catalogue<'a>(pub(super) &'a CatalogueState);
+pub(super) struct LazyCatalogue<'a>(pub(super) &'a CatalogueState);
 
 /// Serializes as a [`RelationshipView`](super::RelationshipView).
-struct Relationship<'a>(&'a CatalogueReport);
+struct LazyRelationship<'a>(&'a CatalogueReport);
 
 /// Serializes as a [`PeerView`](super::PeerView).
-struct Peer<'a>(&'a PeerReport);
+struct LazyPeer<'a>(&'a PeerReport);
 
 /// Sequence whose items are converted when they are written.
-struct Each<'a, T, S>(&'a [T], fn(&T) -> S);
+struct LazySeq<'a, T, S>(&'a [T], fn(&T) -> S);
 
-impl<T, S: Serialize> Serialize for Each<'_, T, S> {
+impl<T, S: Serialize> Serialize for LazySeq<'_, T, S> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
         serializer.collect_seq(self.0.iter().map(self.1))
     }
 }
 
-impl Serialize for Catalogue<'_> {
+impl Serialize for LazyCatalogue<'_> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
         let mut shown = serializer.serialize_struct("Catalogue", 2)?;
         shown.serialize_field("follows", &self.0.follows_peers)?;
-        let relationships: Vec<_> = self.0.reports.iter().map(Relationship).collect();
+        let relationships: Vec<_> = self.0.reports.iter().map(LazyRelationship).collect();
         shown.serialize_field("relationships", &relationships)?;
         shown.end()
     }
 }
 
-impl Serialize for Relationship<'_> {
+impl Serialize for LazyRelationship<'_> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
         let mut shown = serializer.serialize_struct("Relationship", 4)?;
         shown.serialize_field("relationship", &self.0.relationship)?;
         shown.serialize_field("mesh_fed_config", &self.0.fed_config.to_string())?;
         shown.serialize_field("style", &self.0.mode.to_string())?;
-        let peers: Vec<_> = self.0.peers.iter().map(Peer).collect();
+        let peers: Vec<_> = self.0.peers.iter().map(LazyPeer).collect();
         shown.serialize_field("peers", &peers)?;
         shown.end()
     }
 }
 
-impl Serialize for Peer<'_> {
+impl Serialize for LazyPeer<'_> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
         let Self(peer) = self;
-        let (state, since, error) = standing(peer.state.as_ref());
+        let (state, since, error) = peer_connectivity(peer.state.as_ref());
         let refused = |of: fn(&PeerSyncState) -> &[Refusal]| {
-            Each(peer.state.as_ref().map(of).unwrap_or_default(), Refused::of)
+            LazySeq(peer.state.as_ref().map(of).unwrap_or_default(), RefusalView::from_refusal)
         };
         // The length is an upper bound: the JSON serializer ignores it, and empty fields are left out.
         let mut shown = serializer.serialize_struct("Peer", 8)?;
@@ -67,12 +67,16 @@ impl Serialize for Peer<'_> {
         if let Some(error) = error {
             shown.serialize_field("error", &error)?;
         }
-        shown.serialize_field("announced", &Each(&peer.announced_by_peer, Announced::of))?;
+        shown.serialize_field(
+            "announced",
+            &LazySeq(&peer.announced_by_peer, AnnouncedServiceView::from_announced),
+        )?;
         let here = refused(|state| &state.refused);
         if !here.0.is_empty() {
             shown.serialize_field("refused", &here)?;
         }
-        shown.serialize_field("offered", &Each(&peer.announced_to_peer, Service::of))?;
+        shown
+            .serialize_field("offered", &LazySeq(&peer.announced_to_peer, ServiceView::from_announcement))?;
         let there = refused(|state| &state.refused_by_peer);
         if !there.0.is_empty() {
             shown.serialize_field("refused_by_peer", &there)?;
@@ -94,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_reads_as_the_catalogue_that_is_made_as_a_whole() {
+    fn lazy_json_equals_the_json_of_the_whole_catalogue() {
         let offer = catalogue::Announcement {
             key: ObjectKey::new("shop", "reviews"),
             mode: Mode::Boundary,
@@ -135,7 +139,7 @@ mod tests {
             ],
         };
         let offers = CatalogueState { follows_peers: true, reports: vec![listing] };
-        let whole = serde_json::to_string(&super::super::Catalogue::of(&offers)).unwrap();
-        assert_eq!(serde_json::to_string(&Catalogue(&offers)).unwrap(), whole);
+        let whole = serde_json::to_string(&super::super::CatalogueView::from_offers(&offers)).unwrap();
+        assert_eq!(serde_json::to_string(&LazyCatalogue(&offers)).unwrap(), whole);
     }
 }

@@ -151,7 +151,7 @@ pub enum CertsError {
 
 impl CertsError {
     /// Fails if there are any refusals: with the only one, or with [`CertsError::Refused`].
-    pub(super) fn all(mut refusals: Vec<Self>) -> Result<(), Self> {
+    pub(super) fn refuse_if_any(mut refusals: Vec<Self>) -> Result<(), Self> {
         match refusals.len() {
             0 => Ok(()),
             1 => Err(refusals.remove(0)),

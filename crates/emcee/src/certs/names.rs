@@ -4,12 +4,12 @@ use emcee_core::names::{is_dns_label, is_dns_name};
 use time::Duration;
 
 /// Maximum length of a period: a century. Much longer periods exceed the range of dates in a certificate.
-const LONGEST_DAYS: i64 = 36_500;
+const MAX_PERIOD_DAYS: i64 = 36_500;
 
-type Checked<T = ()> = Result<T, String>;
+type ArgumentCheck<T = ()> = Result<T, String>;
 
 /// Checks a lower-case RFC 1123 label, such as the name of a mesh, namespace or relationship.
-pub(super) fn dns_label(value: &str) -> Checked {
+pub(super) fn check_dns_label(value: &str) -> ArgumentCheck {
     if is_dns_label(value) {
         return Ok(());
     }
@@ -19,7 +19,7 @@ pub(super) fn dns_label(value: &str) -> Checked {
 }
 
 /// Checks an exact DNS name, as a peer lists it in `subject_alt_names`.
-pub(super) fn dns_name(value: &str) -> Checked {
+pub(super) fn check_dns_name(value: &str) -> ArgumentCheck {
     if value.contains('*') {
         return Err(format!("{value:?}: a wildcard is not allowed, peers are identified by exact names"));
     }
@@ -37,10 +37,10 @@ pub(super) fn dns_name(value: &str) -> Checked {
 }
 
 /// Checks the SPIFFE ID of a workload: a trust domain and a path.
-pub(super) fn spiffe_id(value: &str) -> Checked {
+pub(super) fn check_spiffe_id(value: &str) -> ArgumentCheck {
     let fits = value.len() <= 2048
         && value.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/')).is_some_and(
-            |(trust_domain, path)| is_trust_domain(trust_domain) && path.split('/').all(is_segment),
+            |(trust_domain, path)| is_trust_domain(trust_domain) && path.split('/').all(is_path_segment),
         );
     if fits {
         return Ok(());
@@ -51,7 +51,7 @@ pub(super) fn spiffe_id(value: &str) -> Checked {
 }
 
 /// Checks a Kubernetes label key: `[prefix/]name`.
-pub(super) fn label_key(value: &str) -> Checked {
+pub(super) fn check_label_key(value: &str) -> ArgumentCheck {
     let (prefix, name) = value.split_once('/').map_or((None, value), |(p, n)| (Some(p), n));
     let prefix_fits = prefix.is_none_or(is_dns_name);
     if prefix_fits && !name.is_empty() && is_label_word(name) {
@@ -63,7 +63,7 @@ pub(super) fn label_key(value: &str) -> Checked {
 }
 
 /// Checks a Kubernetes label value, which may be empty.
-pub(super) fn label_value(value: &str) -> Checked {
+pub(super) fn check_label_value(value: &str) -> ArgumentCheck {
     if is_label_word(value) {
         return Ok(());
     }
@@ -73,7 +73,7 @@ pub(super) fn label_value(value: &str) -> Checked {
 }
 
 /// Parses a period such as `90d`, `12h` or `30m`.
-pub(super) fn period(value: &str) -> Checked<Duration> {
+pub(super) fn parse_period(value: &str) -> ArgumentCheck<Duration> {
     let allowed = "a number and d, h or m (90d, 12h, 30m), at most 36500d";
     // The unit is the last byte. The value may be empty or end with a character of several bytes.
     let split = value.len().checked_sub(1).filter(|at| value.is_char_boundary(*at));
@@ -86,7 +86,7 @@ pub(super) fn period(value: &str) -> Checked<Duration> {
     };
     let number = number.parse::<u32>().map_err(|_| format!("not a period ({allowed})"))?;
     let period = Duration::minutes(i64::from(number) * minutes);
-    if period.is_zero() || period > Duration::days(LONGEST_DAYS) {
+    if period.is_zero() || period > Duration::days(MAX_PERIOD_DAYS) {
         return Err(format!("out of range ({allowed}, more than zero)"));
     }
     Ok(period)
@@ -111,7 +111,7 @@ fn is_trust_domain(value: &str) -> bool {
     (1..=255).contains(&value.len()) && value.bytes().all(allowed)
 }
 
-fn is_segment(value: &str) -> bool {
+fn is_path_segment(value: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     !matches!(value, "" | "." | "..") && value.bytes().all(allowed)
 }
@@ -123,22 +123,22 @@ mod tests {
     #[test]
     fn dns_names_are_exact_and_lower_case() {
         for good in ["m1", "m1.blue.example", "xn--bcher-kva.example", &"a".repeat(63)] {
-            assert_eq!(dns_name(good), Ok(()), "{good}");
+            assert_eq!(check_dns_name(good), Ok(()), "{good}");
         }
         let long = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(63)].join(".");
         for bad in
             ["", ".", "a.", ".a", "a..b", "A.example", "*.blue.example", "-a", "a-", "a_b", "bücher.example"]
         {
-            assert!(dns_name(bad).is_err(), "{bad}");
+            assert!(check_dns_name(bad).is_err(), "{bad}");
         }
         for bad in ["10.0.0.1", "::1", "a.1", &long, &"a".repeat(64), "a b", "a\nb"] {
-            assert!(dns_name(bad).is_err(), "{bad}");
+            assert!(check_dns_name(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn spiffe_ids_have_a_trust_domain_and_a_path() {
-        assert_eq!(spiffe_id("spiffe://m1.example/ns/blue/sa/gateway"), Ok(()));
+        assert_eq!(check_spiffe_id("spiffe://m1.example/ns/blue/sa/gateway"), Ok(()));
         let bad = [
             "spiffe://m1",
             "spiffe://m1/",
@@ -153,28 +153,28 @@ mod tests {
             "spiffe://u@m1/a",
             "spiffe://m1:1/a",
         ]) {
-            assert!(spiffe_id(bad).is_err(), "{bad}");
+            assert!(check_spiffe_id(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn periods_have_a_unit() {
-        assert_eq!(period("365d"), Ok(Duration::days(365)));
-        assert_eq!(period("12h"), Ok(Duration::hours(12)));
+        assert_eq!(parse_period("365d"), Ok(Duration::days(365)));
+        assert_eq!(parse_period("12h"), Ok(Duration::hours(12)));
         for bad in ["", "d", "365", "0d", "-1d", "1y", "36501d", "99999999999d", "1ü", "ü"] {
-            assert!(period(bad).is_err(), "{bad}");
+            assert!(parse_period(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn labels_are_what_kubernetes_takes() {
+    fn labels_follow_the_rules_of_kubernetes() {
         for good in ["mesh", "emcee.example/mesh", "A_b.c-d"] {
-            assert_eq!(label_key(good), Ok(()), "{good}");
+            assert_eq!(check_label_key(good), Ok(()), "{good}");
         }
         for bad in ["", "/a", "a/", "a/b/c", "-a", "ä", "A.example/x"] {
-            assert!(label_key(bad).is_err(), "{bad}");
+            assert!(check_label_key(bad).is_err(), "{bad}");
         }
-        assert_eq!(label_value(""), Ok(()));
-        assert!(label_value("a b").is_err());
+        assert_eq!(check_label_value(""), Ok(()));
+        assert!(check_label_value("a b").is_err());
     }
 }

@@ -3,60 +3,63 @@
 use std::io::{self, Write};
 
 use super::{
-    folder::{Folder, Found},
-    issue::timestamp,
-    request::Request,
-    work::{Done, Fate, Work},
+    folder::{CertsFolder, FolderContents},
+    issue::to_timestamp,
+    request::CertsRequest,
+    work::{CertsPlan, FileAction, MeshOutcome},
 };
 
-pub(super) fn report(
-    request: &Request,
-    folder: &Folder,
-    found: &Found,
-    work: &Work,
+pub(super) fn write_report(
+    request: &CertsRequest,
+    folder: &CertsFolder,
+    found: &FolderContents,
+    work: &CertsPlan,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let relationship = &request.relationship;
-    let (certificate, key) = (folder.file("ca.crt"), folder.file("ca.key"));
+    let (certificate, key) = (folder.file_path("ca.crt"), folder.file_path("ca.key"));
     let ca = if work.ca_is_new { "new" } else { "reused" };
-    let until = timestamp(work.ca_not_after);
+    let until = to_timestamp(work.ca_not_after);
     writeln!(out, "{}: {ca} CA of relationship {relationship}, until {until}", certificate.display())?;
     writeln!(
         out,
         "{}: {ca}; keep it out of the clusters: anyone who has it can impersonate any mesh of {relationship}",
         key.display()
     )?;
-    if let Some(mode) = found.ca_key_open {
+    if let Some(mode) = found.ca_key_open_mode {
         writeln!(out, "warning: {} has mode {mode:04o}: others can read it; chmod 600", key.display())?;
     }
     for done in &work.meshes {
-        mesh(folder, done, out)?;
+        write_mesh(folder, done, out)?;
     }
-    work.meshes.iter().filter(|done| done.fate != Fate::Kept).try_for_each(|done| next(folder, done, out))
+    work.meshes
+        .iter()
+        .filter(|done| done.action != FileAction::Unchanged)
+        .try_for_each(|done| write_next_step(folder, done, out))
 }
 
-fn mesh(folder: &Folder, done: &Done, out: &mut dyn Write) -> io::Result<()> {
-    let fate = match done.fate {
-        Fate::New => "new",
-        Fate::Rotated => "rotated",
-        Fate::Kept => "left as it is",
+fn write_mesh(folder: &CertsFolder, done: &MeshOutcome, out: &mut dyn Write) -> io::Result<()> {
+    let fate = match done.action {
+        FileAction::New => "new",
+        FileAction::Rotated => "rotated",
+        FileAction::Unchanged => "left as it is",
     };
     let names = done.names.join(", ");
-    let until = timestamp(done.not_after);
-    writeln!(out, "{}: {fate}, {names}, until {until}", folder.secret(&done.mesh).display())?;
-    for remark in &done.remarks {
+    let until = to_timestamp(done.not_after);
+    writeln!(out, "{}: {fate}, {names}, until {until}", folder.secret_path(&done.mesh).display())?;
+    for remark in &done.warnings {
         writeln!(
             out,
             "warning: {}: {remark}; --rotate {} replaces it",
-            folder.secret(&done.mesh).display(),
+            folder.secret_path(&done.mesh).display(),
             done.mesh
         )?;
     }
     Ok(())
 }
 
-fn next(folder: &Folder, done: &Done, out: &mut dyn Write) -> io::Result<()> {
-    let path = folder.secret(&done.mesh);
+fn write_next_step(folder: &CertsFolder, done: &MeshOutcome, out: &mut dyn Write) -> io::Result<()> {
+    let path = folder.secret_path(&done.mesh);
     let (mesh, namespace) = (&done.mesh, &done.namespace);
     writeln!(
         out,

@@ -5,107 +5,117 @@ use time::OffsetDateTime;
 
 use super::{
     CertsError,
-    folder::{Folder, Found, NewFile},
-    issue::{Authority, Subject, Unusable, timestamp},
-    request::{Labels, MeshRequest, Request},
+    folder::{CertsFolder, FolderContents, NewFile},
+    issue::{CertificateAuthority, CertificateSubject, UnusableCa, to_timestamp},
+    request::{CertsRequest, MeshRequest, SecretLabels},
     secret::{MeshSecret, NewSecret},
 };
 
 /// Result of planning a run: the files to write, and the data for the summary.
-pub(super) struct Work {
+pub(super) struct CertsPlan {
     pub(super) files: Vec<NewFile>,
     pub(super) ca_is_new: bool,
     pub(super) ca_not_after: OffsetDateTime,
-    pub(super) meshes: Vec<Done>,
+    pub(super) meshes: Vec<MeshOutcome>,
 }
 
 /// Result for one mesh.
-pub(super) struct Done {
+pub(super) struct MeshOutcome {
     pub(super) mesh: String,
-    pub(super) fate: Fate,
+    pub(super) action: FileAction,
     pub(super) names: Vec<String>,
     pub(super) not_after: OffsetDateTime,
     pub(super) namespace: String,
     /// Warnings about a Secret that does not change.
-    pub(super) remarks: Vec<&'static str>,
+    pub(super) warnings: Vec<&'static str>,
 }
 
 /// What happens to the file of a mesh.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum FileAction {
     New,
     Rotated,
-    Kept,
+    Unchanged,
 }
 
 /// Specification of one certificate, from the arguments and, in a rotation, from the old Secret.
-struct Wanted<'a> {
+struct CertificateSpec<'a> {
     mesh: &'a str,
     names: Vec<String>,
     spiffe: Option<String>,
-    labels: Labels,
+    labels: SecretLabels,
     namespace: String,
     rotates: bool,
 }
 
 /// Plans a run. Creates all keys and certificates, but writes nothing.
-pub(super) fn plan(
-    request: &Request,
-    folder: &Folder,
-    found: &Found,
+pub(super) fn build(
+    request: &CertsRequest,
+    folder: &CertsFolder,
+    found: &FolderContents,
     now: OffsetDateTime,
-) -> Result<Work, CertsError> {
+) -> Result<CertsPlan, CertsError> {
     // Report all conflicts before keys are generated.
-    CertsError::all(conflicts(request, folder, found))?;
-    let (authority, mut files) = authority(request, folder, found, now)?;
+    CertsError::refuse_if_any(find_conflicts(request, folder, found))?;
+    let (authority, mut files) = load_or_create_ca(request, folder, found, now)?;
     let mut meshes = Vec::new();
     for (mesh, wish) in &request.meshes {
         let existing = found.secrets.get(mesh);
         if let Some(kept) = existing.filter(|_| !wish.rotate) {
-            meshes.push(keep(mesh, wish, kept, &authority, now));
+            meshes.push(unchanged_outcome(mesh, wish, kept, &authority, now));
             continue;
         }
-        let wanted = Wanted::new(request, mesh, wish, existing);
-        let (file, done) = wanted.make(request, &authority, now)?;
+        let wanted = CertificateSpec::new(request, mesh, wish, existing);
+        let (file, done) = wanted.issue_secret(request, &authority, now)?;
         files.push(file);
         meshes.push(done);
     }
-    Ok(Work { files, ca_is_new: found.ca_certificate.is_none(), ca_not_after: authority.not_after, meshes })
+    Ok(CertsPlan {
+        files,
+        ca_is_new: found.ca_certificate.is_none(),
+        ca_not_after: authority.not_after,
+        meshes,
+    })
 }
 
 /// Finds conflicts between the request and the contents of the folder.
-fn conflicts(request: &Request, folder: &Folder, found: &Found) -> Vec<CertsError> {
+fn find_conflicts(request: &CertsRequest, folder: &CertsFolder, found: &FolderContents) -> Vec<CertsError> {
     let mut conflicts = Vec::new();
     for (mesh, wish) in &request.meshes {
-        if found.others.contains(mesh) {
-            conflicts.push(CertsError::NotOurSecret { mesh: mesh.clone(), path: folder.secret(mesh) });
+        if found.foreign_files.contains(mesh) {
+            conflicts.push(CertsError::NotOurSecret { mesh: mesh.clone(), path: folder.secret_path(mesh) });
         } else if wish.rotate && !found.secrets.contains_key(mesh) {
-            conflicts.push(CertsError::NothingToRotate { mesh: mesh.clone(), path: folder.secret(mesh) });
+            conflicts
+                .push(CertsError::NothingToRotate { mesh: mesh.clone(), path: folder.secret_path(mesh) });
         }
-        conflicts.extend(taken(request, folder, found, mesh, wish));
+        conflicts.extend(find_taken_names(request, folder, found, mesh, wish));
     }
-    conflicts.extend(incomplete_ca(request, folder, found));
+    conflicts.extend(find_missing_ca_files(request, folder, found));
     conflicts
 }
 
 /// Finds a CA with a missing file, or Secrets without their CA.
-fn incomplete_ca(request: &Request, folder: &Folder, found: &Found) -> Option<CertsError> {
+fn find_missing_ca_files(
+    request: &CertsRequest,
+    folder: &CertsFolder,
+    found: &FolderContents,
+) -> Option<CertsError> {
     match (&found.ca_certificate, &found.ca_key) {
         (Some(_), Some(_)) => None,
-        (Some(_), None) => Some(CertsError::CaKeyMissing { path: folder.file("ca.crt") }),
-        (None, Some(_)) => Some(CertsError::CaCertificateMissing { path: folder.file("ca.key") }),
+        (Some(_), None) => Some(CertsError::CaKeyMissing { path: folder.file_path("ca.crt") }),
+        (None, Some(_)) => Some(CertsError::CaCertificateMissing { path: folder.file_path("ca.key") }),
         (None, None) => {
             // Secrets without a CA come from a lost one. A new CA would not be trusted by their meshes.
             let orphan = found.secrets.keys().next();
             orphan
-                .map(|mesh| CertsError::CaMissing { path: folder.secret(mesh) })
-                .or_else(|| outlives(request))
+                .map(|mesh| CertsError::CaMissing { path: folder.secret_path(mesh) })
+                .or_else(|| find_excessive_validity(request))
         }
     }
 }
 
 /// Checks that certificates do not outlive a new CA.
-fn outlives(request: &Request) -> Option<CertsError> {
+fn find_excessive_validity(request: &CertsRequest) -> Option<CertsError> {
     (request.validity.length > request.ca_validity.length).then(|| CertsError::Argument {
         option: "--validity",
         value: request.validity.typed.clone(),
@@ -117,10 +127,10 @@ fn outlives(request: &Request) -> Option<CertsError> {
 }
 
 /// Finds names in a new certificate that an unchanged Secret of another mesh also contains.
-fn taken(
-    request: &Request,
-    folder: &Folder,
-    found: &Found,
+fn find_taken_names(
+    request: &CertsRequest,
+    folder: &CertsFolder,
+    found: &FolderContents,
     mesh: &str,
     wish: &MeshRequest,
 ) -> Vec<CertsError> {
@@ -141,29 +151,33 @@ fn taken(
             mesh: mesh.to_owned(),
             name: name.clone(),
             owner: owner.clone(),
-            path: folder.secret(owner),
+            path: folder.secret_path(owner),
         })
         .collect()
 }
 
 /// Loads the CA of the folder, or creates a CA. Returns the files of a new CA.
-fn authority(
-    request: &Request,
-    folder: &Folder,
-    found: &Found,
+fn load_or_create_ca(
+    request: &CertsRequest,
+    folder: &CertsFolder,
+    found: &FolderContents,
     now: OffsetDateTime,
-) -> Result<(Authority, Vec<NewFile>), CertsError> {
+) -> Result<(CertificateAuthority, Vec<NewFile>), CertsError> {
     if let (Some(bundle), Some(key)) = (&found.ca_certificate, &found.ca_key) {
-        let authority = Authority::load(&request.relationship, bundle, key)
-            .map_err(|reason| unusable(reason, request, folder))?;
+        let authority = CertificateAuthority::from_pem(&request.relationship, bundle, key)
+            .map_err(|reason| ca_error(reason, request, folder))?;
         // A run that issues no certificate succeeds with an expired CA.
         if request.meshes.iter().any(|(mesh, wish)| wish.rotate || !found.secrets.contains_key(mesh)) {
-            check_time(&authority, request, folder, now)?;
+            check_ca_validity(&authority, request, folder, now)?;
         }
         return Ok((authority, Vec::new()));
     }
-    let authority =
-        Authority::create(&request.relationship, request.key_type, request.ca_validity.length, now)?;
+    let authority = CertificateAuthority::generate(
+        &request.relationship,
+        request.key_type,
+        request.ca_validity.length,
+        now,
+    )?;
     let file =
         |name: &str, content, public| NewFile { name: name.to_owned(), content, public, replaces: false };
     // The key first: it is the only one of the two files that cannot be restored from the Secrets.
@@ -172,13 +186,13 @@ fn authority(
     Ok((authority, files))
 }
 
-fn unusable(reason: Unusable, request: &Request, folder: &Folder) -> CertsError {
-    let (certificate, key) = (folder.file("ca.crt"), folder.file("ca.key"));
+fn ca_error(reason: UnusableCa, request: &CertsRequest, folder: &CertsFolder) -> CertsError {
+    let (certificate, key) = (folder.file_path("ca.crt"), folder.file_path("ca.key"));
     match reason {
-        Unusable::Certificate(problem) => CertsError::CaUnreadable { path: certificate, problem },
-        Unusable::Key(problem) => CertsError::CaUnreadable { path: key, problem },
-        Unusable::Mismatch => CertsError::CaKeyMismatch { key, certificate },
-        Unusable::OtherRelationship(found) => {
+        UnusableCa::Certificate(problem) => CertsError::CaUnreadable { path: certificate, problem },
+        UnusableCa::Key(problem) => CertsError::CaUnreadable { path: key, problem },
+        UnusableCa::Mismatch => CertsError::CaKeyMismatch { key, certificate },
+        UnusableCa::OtherRelationship(found) => {
             let relationship = request.relationship.clone();
             CertsError::CaOfOtherRelationship { path: certificate, found, relationship }
         }
@@ -186,16 +200,16 @@ fn unusable(reason: Unusable, request: &Request, folder: &Folder) -> CertsError 
 }
 
 /// Checks that new certificates are valid only while the CA is valid.
-fn check_time(
-    authority: &Authority,
-    request: &Request,
-    folder: &Folder,
+fn check_ca_validity(
+    authority: &CertificateAuthority,
+    request: &CertsRequest,
+    folder: &CertsFolder,
     now: OffsetDateTime,
 ) -> Result<(), CertsError> {
-    let path = folder.file("ca.crt");
-    let not_after = timestamp(authority.not_after);
+    let path = folder.file_path("ca.crt");
+    let not_after = to_timestamp(authority.not_after);
     if now < authority.not_before {
-        return Err(CertsError::CaNotYetValid { path, not_before: timestamp(authority.not_before) });
+        return Err(CertsError::CaNotYetValid { path, not_before: to_timestamp(authority.not_before) });
     }
     if now >= authority.not_after {
         return Err(CertsError::CaExpired { path, not_after });
@@ -212,13 +226,13 @@ fn check_time(
     Ok(())
 }
 
-fn keep(
+fn unchanged_outcome(
     mesh: &str,
     wish: &MeshRequest,
     kept: &MeshSecret,
-    authority: &Authority,
+    authority: &CertificateAuthority,
     now: OffsetDateTime,
-) -> Done {
+) -> MeshOutcome {
     let differs = wish.names.as_ref().is_some_and(|names| *names != kept.names)
         || wish.spiffe.as_ref().is_some_and(|id| !kept.uris.contains(id));
     let remarks = [
@@ -226,20 +240,20 @@ fn keep(
         (kept.not_after <= now, "it has expired"),
         (kept.bundle != authority.bundle, "its ca.crt is not the one of this folder"),
     ];
-    Done {
+    MeshOutcome {
         mesh: mesh.to_owned(),
-        fate: Fate::Kept,
+        action: FileAction::Unchanged,
         names: kept.names.iter().chain(&kept.uris).cloned().collect(),
         not_after: kept.not_after,
         namespace: kept.namespace.clone().unwrap_or_default(),
-        remarks: remarks.into_iter().filter_map(|(applies, remark)| applies.then_some(remark)).collect(),
+        warnings: remarks.into_iter().filter_map(|(applies, remark)| applies.then_some(remark)).collect(),
     }
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> CertificateSpec<'a> {
     /// Combines the request with the old Secret. The request takes precedence.
-    fn new(request: &Request, mesh: &'a str, wish: &MeshRequest, old: Option<&MeshSecret>) -> Self {
-        let default = || Labels::from([("relationship".to_owned(), request.relationship.clone())]);
+    fn new(request: &CertsRequest, mesh: &'a str, wish: &MeshRequest, old: Option<&MeshSecret>) -> Self {
+        let default = || SecretLabels::from([("relationship".to_owned(), request.relationship.clone())]);
         let mut labels = old.map_or_else(default, |old| old.labels.clone());
         // Later labels override earlier ones: old or default, for all meshes, for this mesh.
         labels.extend(request.labels.clone());
@@ -259,15 +273,15 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    fn make(
+    fn issue_secret(
         self,
-        request: &Request,
-        authority: &Authority,
+        request: &CertsRequest,
+        authority: &CertificateAuthority,
         now: OffsetDateTime,
-    ) -> Result<(NewFile, Done), CertsError> {
+    ) -> Result<(NewFile, MeshOutcome), CertsError> {
         let Self { mesh, names, spiffe, labels, namespace, rotates } = self;
         let spiffe = spiffe.as_deref();
-        let subject = Subject { relationship: &request.relationship, mesh, names: &names, spiffe };
+        let subject = CertificateSubject { relationship: &request.relationship, mesh, names: &names, spiffe };
         let issued = authority.issue(&subject, request.key_type, request.validity.length, now)?;
         let content = NewSecret {
             relationship: &request.relationship,
@@ -281,13 +295,13 @@ impl<'a> Wanted<'a> {
         }
         .to_yaml()?;
         let all_names = names.iter().cloned().chain(spiffe.map(str::to_owned)).collect();
-        let done = Done {
+        let done = MeshOutcome {
             mesh: mesh.to_owned(),
-            fate: if rotates { Fate::Rotated } else { Fate::New },
+            action: if rotates { FileAction::Rotated } else { FileAction::New },
             names: all_names,
             not_after: issued.not_after,
             namespace,
-            remarks: Vec::new(),
+            warnings: Vec::new(),
         };
         Ok((NewFile { name: format!("{mesh}.yaml"), content, public: false, replaces: rotates }, done))
     }

@@ -11,12 +11,12 @@ use emcee_core::names;
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::Outcome;
-use super::relationships::{Relationships, assumed};
-use super::sources::{Surroundings, dns_label};
-use super::written::{How, WriteArgs, finish};
-use crate::catalogue::{Consumer, following};
-use crate::cluster::read::converse;
+use super::ExitStatus;
+use super::relationships::{KnownRelationships, assumed_selector};
+use super::sources::{MeshSettings, dns_label};
+use super::written::{WriteArgs, WriteMode, validate_and_write};
+use crate::catalogue::{BindingOptions, dynamic_binding};
+use crate::cluster::read::block_on;
 use crate::console::Console;
 
 const EXAMPLES: &str = "\
@@ -37,7 +37,7 @@ Examples:
 pub(super) struct BindArgs {
     /// Service to bind: RELATIONSHIP/PEER/NAMESPACE/NAME
     #[arg(value_name = "RELATIONSHIP/PEER/NAMESPACE/NAME")]
-    service: Option<Offered>,
+    service: Option<PeerServiceRef>,
 
     /// OpenAPI document of a peer's services, as the peer's `emcee openapi` prints it: a file, or `-` for stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["alias", "port", "subset", "name"])]
@@ -71,18 +71,18 @@ pub(super) struct BindArgs {
     write: WriteArgs,
 
     #[command(flatten)]
-    surroundings: Surroundings,
+    mesh_settings: MeshSettings,
 }
 
 /// Reference to a service that a peer announces, as `emcee catalogue` prints it.
 #[derive(Clone, Debug)]
-struct Offered {
+struct PeerServiceRef {
     relationship: String,
     peer: String,
     service: ObjectKey,
 }
 
-impl FromStr for Offered {
+impl FromStr for PeerServiceRef {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -102,67 +102,69 @@ impl FromStr for Offered {
     }
 }
 
-pub(super) fn run(args: &BindArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    converse(async {
-        let client = args.write.client().await?;
-        bind(args, client.as_ref(), console).await
+pub(super) fn run(args: &BindArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
+    block_on(async {
+        let client = args.write.cluster_client().await?;
+        bind_services(args, client.as_ref(), console).await
     })
 }
 
 /// Creates the bindings. Without `client`, nothing is read from a cluster and the bindings are only printed.
-async fn bind(
+async fn bind_services(
     args: &BindArgs,
     client: Option<&Client>,
     console: &mut Console<'_>,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<ExitStatus> {
     let relationships = match client {
         // `None` as well if the user may not read MeshFedConfigs; the selector is then assumed.
-        Some(client) => Relationships::of_cluster(client, args.surroundings.settings()).await?,
+        Some(client) => KnownRelationships::from_cluster(client, args.mesh_settings.to_settings()).await?,
         None => None,
     };
     let bindings = match (&args.service, &args.catalogue) {
-        (Some(service), _) => args.one(service, relationships.as_ref(), console)?,
-        (None, Some(path)) => document::bindings(path, args, relationships.as_ref(), console)?,
+        (Some(service), _) => args.binding_for_service(service, relationships.as_ref(), console)?,
+        (None, Some(path)) => document::read_bindings(path, args, relationships.as_ref(), console)?,
         // Not reached: clap requires one of the two.
         (None, None) => None,
     };
     match bindings {
-        Some(bindings) => finish(&bindings, How::Create, args.write.target(client), console).await,
-        None => Ok(Outcome::Refused),
+        Some(bindings) => {
+            validate_and_write(&bindings, WriteMode::Create, args.write.write_target(client), console).await
+        }
+        None => Ok(ExitStatus::Findings),
     }
 }
 
 impl BindArgs {
     /// Builds the ServiceBinding for one service. Prints the reason and returns `None` if it is refused.
-    fn one(
+    fn binding_for_service(
         &self,
-        offered: &Offered,
-        relationships: Option<&Relationships>,
+        offered: &PeerServiceRef,
+        relationships: Option<&KnownRelationships>,
         console: &mut Console<'_>,
     ) -> anyhow::Result<Option<Vec<Value>>> {
-        let Offered { relationship, peer, service } = offered;
+        let PeerServiceRef { relationship, peer, service } = offered;
         let namespace = self.namespace.as_deref().unwrap_or(&service.namespace);
         let selector = match relationships {
-            Some(relationships) => relationships.used(relationship, &[peer], namespace),
+            Some(relationships) => relationships.checked_selector(relationship, &[peer], namespace),
             None => {
-                say_assumed(relationship, console)?;
-                Ok(assumed(relationship))
+                warn_assumed_selector(relationship, console)?;
+                Ok(assumed_selector(relationship))
             }
         };
         match selector {
             Ok(fed_config) => {
-                let consumer = Consumer { namespace: Some(namespace), fed_config, peer: Some(peer) };
-                Ok(Some(vec![self.named(following(service, &consumer))]))
+                let consumer = BindingOptions { namespace: Some(namespace), fed_config, peer: Some(peer) };
+                Ok(Some(vec![self.apply_overrides(dynamic_binding(service, &consumer))]))
             }
             Err(words) => {
-                console.refusal(format_args!("emcee: {words}"))?;
+                console.print_error(format_args!("emcee: {words}"))?;
                 Ok(None)
             }
         }
     }
 
     /// Sets the fields of a ServiceBinding that flags override.
-    fn named(&self, mut binding: Value) -> Value {
+    fn apply_overrides(&self, mut binding: Value) -> Value {
         // Bindings of one service differ in their alias, so the alias is the better default for the name.
         if let Some(name) = self.name.as_ref().or(self.alias.as_ref()) {
             binding["metadata"]["name"] = json!(name);
@@ -180,8 +182,8 @@ impl BindArgs {
 }
 
 /// Warns that the labels of the MeshFedConfig were assumed, as it was not read.
-pub(super) fn say_assumed(relationship: &str, console: &mut Console<'_>) -> std::io::Result<()> {
-    console.warning(format_args!(
+pub(super) fn warn_assumed_selector(relationship: &str, console: &mut Console<'_>) -> std::io::Result<()> {
+    console.print_warning(format_args!(
         "assumed: the MeshFedConfig of relationship {relationship} is named {relationship}, or labelled fed-config: \
          {relationship} (MeshFedConfigs were not read)"
     ))

@@ -9,12 +9,12 @@ use anyhow::Context as _;
 use clap::Args;
 use emcee_controller::CatalogueState;
 
-use self::admin::AdminArgs;
+use self::admin::AdminClientArgs;
 use self::remote::RemoteArgs;
-use self::source::{SourceArgs, Unknown};
-use super::Outcome;
-use super::table::Format;
-use crate::catalogue::Catalogue;
+use self::source::{SourceArgs, SourceError};
+use super::ExitStatus;
+use super::table::OutputFormat;
+use crate::catalogue::CatalogueView;
 use crate::console::Console;
 
 const EXAMPLES: &str = "\
@@ -25,11 +25,11 @@ Examples:
   emcee catalogue --from 203.0.113.12:15443 --relationship blue --secret blue/m1-blue --peer-name m2.blue.example
   emcee catalogue --from 203.0.113.12:15443 --relationship blue --secret certs/blue/m1.yaml";
 
-const OF_STATUSES: &str = "\
+const STATUS_ONLY_NOTE: &str = "\
 note: of the services that peers announce, only bound ones are known here; the running Emcee knows all of them \
 (kubectl -n emcee-system port-forward deployment/emcee 15000, then: emcee catalogue)";
 
-const STANDS_BY: &str = "\
+const STANDBY_NOTE: &str = "\
 note: the Emcee that answered is on standby and follows no peer; ask the replica that writes \
 (kubectl -n emcee-system get lease emcee shows which pod that is)";
 
@@ -44,11 +44,11 @@ note: the Emcee that answered is on standby and follows no peer; ask the replica
 #[command(after_help = EXAMPLES)]
 pub(super) struct CatalogueArgs {
     /// Output format
-    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Table)]
+    output: OutputFormat,
 
     #[command(flatten)]
-    admin: AdminArgs,
+    admin: AdminClientArgs,
 
     #[command(flatten)]
     source: SourceArgs,
@@ -57,51 +57,52 @@ pub(super) struct CatalogueArgs {
     remote: RemoteArgs,
 }
 
-pub(super) fn run(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    if let Some(remote) = args.remote.target() {
+pub(super) fn run(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
+    if let Some(remote) = args.remote.remote_target() {
         return remote::run(&remote, &args.source, args.output, console);
     }
     if args.source.is_given() {
-        return look(args, console);
+        return print_from_source(args, console);
     }
-    let catalogue = args.ask()?;
-    console.data(&args.output.text(&catalogue, table::text)?)?;
+    let catalogue = args.fetch_catalogue()?;
+    console.print_data(&args.output.format_output(&catalogue, table::render_catalogue)?)?;
     // Only the replica that holds the Lease follows peers.
     if !catalogue.follows {
-        console.note(STANDS_BY)?;
+        console.print_note(STANDBY_NOTE)?;
     }
-    say_if_empty(&catalogue, console)?;
-    Ok(Outcome::Fine)
+    print_if_empty(&catalogue, console)?;
+    Ok(ExitStatus::Success)
 }
 
 /// Prints the catalogue of files or of a cluster.
-fn look(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let found = match args.source.look(&[], console)? {
+fn print_from_source(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
+    let found = match args.source.load_catalogue(&[], console)? {
         Ok(found) => found,
-        Err(unknown) => return Ok(unknown.outcome()),
+        Err(unknown) => return Ok(unknown.exit_status()),
     };
-    let catalogue = Catalogue::of(&CatalogueState { follows_peers: false, reports: found.listings });
-    console.data(&args.output.text(&catalogue, table::text)?)?;
-    if found.live {
-        console.note(OF_STATUSES)?;
+    let catalogue =
+        CatalogueView::from_offers(&CatalogueState { follows_peers: false, reports: found.reports });
+    console.print_data(&args.output.format_output(&catalogue, table::render_catalogue)?)?;
+    if found.from_cluster {
+        console.print_note(STATUS_ONLY_NOTE)?;
     }
-    say_if_empty(&catalogue, console)?;
-    Ok(Outcome::Fine)
+    print_if_empty(&catalogue, console)?;
+    Ok(ExitStatus::Success)
 }
 
 /// Prints a note if the catalogue has no relationships, as its table is then empty.
-fn say_if_empty(catalogue: &Catalogue, console: &mut Console<'_>) -> anyhow::Result<()> {
+fn print_if_empty(catalogue: &CatalogueView, console: &mut Console<'_>) -> anyhow::Result<()> {
     if catalogue.relationships.is_empty() {
-        console.note("there are no relationships here (no valid MeshFedConfig)")?;
+        console.print_note("there are no relationships here (no valid MeshFedConfig)")?;
     }
     Ok(())
 }
 
 impl CatalogueArgs {
     /// Fetches the catalogue from the admin port of a running Emcee.
-    fn ask(&self) -> anyhow::Result<Catalogue> {
-        let name = self.admin.name();
-        match self.admin.get("/catalogue")? {
+    fn fetch_catalogue(&self) -> anyhow::Result<CatalogueView> {
+        let name = self.admin.url_text();
+        match self.admin.get_path("/catalogue")? {
             Ok(body) => {
                 serde_json::from_slice(&body).with_context(|| format!("{name} did not return a catalogue"))
             }
@@ -110,12 +111,12 @@ impl CatalogueArgs {
     }
 }
 
-impl Unknown {
+impl SourceError {
     /// Returns the exit status: unreadable files mean that the command failed.
-    pub(super) fn outcome(&self) -> Outcome {
+    pub(super) fn exit_status(&self) -> ExitStatus {
         match self {
-            Self::Unreadable => Outcome::Failed,
-            Self::Refused => Outcome::Refused,
+            Self::Unreadable => ExitStatus::Failed,
+            Self::Refused => ExitStatus::Findings,
         }
     }
 }

@@ -11,27 +11,27 @@ use emcee_core::problem;
 use emcee_core::translate::{Translation, Unit};
 
 use crate::console::Console;
-use crate::intake::{self, DEFAULT_NAMESPACE, Intake};
-use crate::manifest::{Document, Duplicate, Problem, Reading, duplicates};
+use crate::intake::{self, DEFAULT_NAMESPACE, DocumentInputs};
+use crate::manifest::{DuplicateObject, FileProblem, LoadedManifests, ManifestDocument, find_duplicates};
 
 /// Result of translating files, with all messages for the user.
-pub(super) struct Checked {
+pub(super) struct CheckReport {
     pub(super) translation: Translation,
     /// Problems that the user has to fix, in the order of files and lines.
-    pub(super) refusals: Vec<Problem>,
+    pub(super) refusals: Vec<FileProblem>,
     /// Reasons why objects are not generated.
-    pub(super) failures: Vec<Problem>,
+    pub(super) failures: Vec<FileProblem>,
     /// Assumptions made because an input is missing.
-    pub(super) assumptions: Vec<Problem>,
+    pub(super) assumptions: Vec<FileProblem>,
     /// Warnings about valid resources.
-    pub(super) warnings: Vec<Problem>,
+    pub(super) warnings: Vec<FileProblem>,
     /// Objects of kinds that Emcee does not read.
-    pub(super) skipped: Vec<Problem>,
+    pub(super) skipped: Vec<FileProblem>,
 }
 
 /// Whether the same object may occur in two files.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Duplicates {
+pub(super) enum DuplicatePolicy {
     /// Refused: the files belong to one mesh.
     Refused,
     /// Allowed, as the files may belong to several meshes. Within one file it is refused.
@@ -39,21 +39,25 @@ pub(super) enum Duplicates {
 }
 
 /// Translates `reading` as the files of one mesh.
-pub(super) fn check(reading: Reading, settings: TranslationSettings, policy: Duplicates) -> Checked {
-    let Reading { documents, problems, .. } = reading;
-    let mut intake = Intake::of(&documents, &settings.cluster_domain);
+pub(super) fn check_documents(
+    reading: LoadedManifests,
+    settings: TranslationSettings,
+    policy: DuplicatePolicy,
+) -> CheckReport {
+    let LoadedManifests { documents, problems, .. } = reading;
+    let mut intake = DocumentInputs::from_documents(&documents, &settings.cluster_domain);
     let mut refusals = problems;
     // Several files of one mesh may contain the same Namespace.
-    let (again, elsewhere): (Vec<_>, Vec<_>) = duplicates(&documents, DEFAULT_NAMESPACE)
+    let (again, elsewhere): (Vec<_>, Vec<_>) = find_duplicates(&documents, DEFAULT_NAMESPACE)
         .into_iter()
-        .filter(|pair| pair.again.kind != "Namespace")
-        .partition(|pair| policy == Duplicates::Refused || pair.first.file == pair.again.file);
+        .filter(|pair| pair.second.kind != "Namespace")
+        .partition(|pair| policy == DuplicatePolicy::Refused || pair.first.file == pair.second.file);
     let one_mesh = again.is_empty() && elsewhere.is_empty();
-    refusals.extend(again.iter().map(Duplicate::problem));
+    refusals.extend(again.iter().map(DuplicateObject::to_problem));
     refusals.append(&mut intake.refusals);
-    refusals.extend(intake.bad_credentials(&[], settings.now).into_iter().map(|(_, problem)| problem));
+    refusals.extend(intake.credential_problems(&[], settings.now).into_iter().map(|(_, problem)| problem));
     let translation = Translation::from_changes(settings, std::mem::take(&mut intake.changes));
-    let mut checked = Checked {
+    let mut checked = CheckReport {
         translation,
         refusals,
         failures: Vec::new(),
@@ -64,13 +68,13 @@ pub(super) fn check(reading: Reading, settings: TranslationSettings, policy: Dup
     // Resources of different meshes conflict with each other, so their verdicts mean nothing. Each object has been
     // checked on its own above.
     if one_mesh {
-        checked.take_verdicts(&intake);
-    } else if let Some(Duplicate { first, again }) = elsewhere.first() {
+        checked.collect_verdicts(&intake);
+    } else if let Some(DuplicateObject { first, second: again }) = elsewhere.first() {
         let message = format!(
             "is also in {}:{}: these files belong to several meshes, so each object was checked only on its own",
             first.file, first.line
         );
-        checked.skipped.push(again.problem(None, message));
+        checked.skipped.push(again.problem_at(None, message));
     }
     for list in
         [&mut checked.refusals, &mut checked.failures, &mut checked.assumptions, &mut checked.warnings]
@@ -82,14 +86,14 @@ pub(super) fn check(reading: Reading, settings: TranslationSettings, policy: Dup
     checked
 }
 
-impl Checked {
+impl CheckReport {
     /// Adds the verdicts of the translation, with the file and line of each resource.
-    fn take_verdicts(&mut self, intake: &Intake) {
+    fn collect_verdicts(&mut self, intake: &DocumentInputs) {
         let Self { translation, refusals, failures, assumptions, warnings, .. } = self;
         for (unit, verdict) in translation.verdicts() {
             // Units that several bindings share have no document; the bindings report their problems.
-            let Some(document) = document(intake, translation, unit) else { continue };
-            let located = |problem: &problem::ResourceProblem| intake::located(document, problem);
+            let Some(document) = source_document(intake, translation, unit) else { continue };
+            let located = |problem: &problem::ResourceProblem| intake::locate_problem(document, problem);
             refusals.extend(verdict.refusals.iter().map(located));
             failures.extend(verdict.failures.iter().map(located));
             let (assumed, other): (Vec<_>, Vec<_>) =
@@ -103,48 +107,52 @@ impl Checked {
     ///
     /// # Errors
     /// The console cannot be written.
-    pub(super) fn say(&self, console: &mut Console<'_>) -> io::Result<()> {
+    pub(super) fn print_findings(&self, console: &mut Console<'_>) -> io::Result<()> {
         for (what, problems) in [
             ("not generated: ", &self.failures),
             ("assumed: ", &self.assumptions),
             ("warning: ", &self.warnings),
         ] {
             for problem in problems {
-                console.warning(format_args!("{what}{problem}"))?;
+                console.print_warning(format_args!("{what}{problem}"))?;
             }
         }
-        self.say_skipped(console)
+        self.print_skipped(console)
     }
 
     /// Prints what is not generated, and what was skipped.
     ///
     /// # Errors
     /// The console cannot be written.
-    pub(super) fn say_failures(&self, console: &mut Console<'_>) -> io::Result<()> {
+    pub(super) fn print_failures(&self, console: &mut Console<'_>) -> io::Result<()> {
         self.failures
             .iter()
-            .try_for_each(|problem| console.warning(format_args!("not generated: {problem}")))?;
-        self.say_skipped(console)
+            .try_for_each(|problem| console.print_warning(format_args!("not generated: {problem}")))?;
+        self.print_skipped(console)
     }
 
     /// Prints the objects that were skipped.
-    fn say_skipped(&self, console: &mut Console<'_>) -> io::Result<()> {
-        self.skipped.iter().try_for_each(|problem| console.note(problem))
+    fn print_skipped(&self, console: &mut Console<'_>) -> io::Result<()> {
+        self.skipped.iter().try_for_each(|problem| console.print_note(problem))
     }
 
     /// Prints the refusals; returns whether there are any.
     ///
     /// # Errors
     /// The console cannot be written.
-    pub(super) fn say_refusals(&self, console: &mut Console<'_>) -> io::Result<bool> {
-        self.refusals.iter().try_for_each(|problem| console.refusal(problem))?;
+    pub(super) fn print_refusals(&self, console: &mut Console<'_>) -> io::Result<bool> {
+        self.refusals.iter().try_for_each(|problem| console.print_error(problem))?;
         Ok(!self.refusals.is_empty())
     }
 }
 
 /// Returns the document of a resource. For a resource that Emcee generates because of labels on a Service, returns that
 /// Service.
-fn document<'i>(intake: &'i Intake, translation: &Translation, unit: &Unit) -> Option<&'i Document> {
+fn source_document<'i>(
+    intake: &'i DocumentInputs,
+    translation: &Translation,
+    unit: &Unit,
+) -> Option<&'i ManifestDocument> {
     let resource = unit.resource()?;
     let asking =
         || Some(ObjectRef { kind: "Service", key: translation.exposing_service(&resource.key)?.clone() });

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::Outcome;
+use super::ExitStatus;
 use crate::console::Console;
 use crate::manifest;
 
@@ -12,11 +12,11 @@ use crate::manifest;
 #[command(after_help = "Example:\n  emcee crds | kubectl apply --server-side -f -")]
 pub(super) struct CrdsArgs {}
 
-pub(super) fn run(console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn run(console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
     let values: Vec<Value> = emcee_api::custom_resource_definitions()
         .iter()
         .map(serde_json::to_value)
         .collect::<Result<_, _>>()?;
-    console.data(&manifest::to_yaml(&values)?)?;
-    Ok(Outcome::Fine)
+    console.print_data(&manifest::to_yaml(&values)?)?;
+    Ok(ExitStatus::Success)
 }

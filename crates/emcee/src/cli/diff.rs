@@ -12,13 +12,13 @@ use emcee_core::diff::{FieldDifference, find_drift};
 use emcee_core::plan::GeneratedObject;
 use serde_json::Value;
 
-use super::Outcome;
-use super::check::{Duplicates, check};
-use super::sources::{self, Surroundings};
+use super::ExitStatus;
+use super::check::{DuplicatePolicy, check_documents};
+use super::sources::{self, MeshSettings};
 use crate::cluster::{ConnectArgs, ScopeArgs};
 use crate::console::Console;
 use crate::intake::DEFAULT_NAMESPACE;
-use crate::manifest::{Document, Reading};
+use crate::manifest::{LoadedManifests, ManifestDocument};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,7 +43,7 @@ pub(super) struct DiffArgs {
     filename: Vec<PathBuf>,
 
     /// Existing objects: files or folders
-    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = LIVE, requires = "filename", group = "state")]
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = CLUSTER_FLAGS, requires = "filename", group = "state")]
     against: Vec<PathBuf>,
 
     /// Existing objects: those in the cluster that kubectl would choose
@@ -57,42 +57,42 @@ pub(super) struct DiffArgs {
     scope: ScopeArgs,
 
     #[command(flatten)]
-    surroundings: Surroundings,
+    mesh_settings: MeshSettings,
 }
 
 /// Flags that select a cluster, as clap knows them.
-const LIVE: [&str; 3] = ["cluster", "kubeconfig", "context"];
+const CLUSTER_FLAGS: [&str; 3] = ["cluster", "kubeconfig", "context"];
 
-pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
     if args.against.is_empty() {
         return cluster::run(args, console);
     }
-    let Some(reading) = sources::read(&args.filename, console)? else { return Ok(Outcome::Failed) };
-    let Some(against) = sources::read(&args.against, console)? else { return Ok(Outcome::Failed) };
-    let checked = check(reading, args.surroundings.settings(), Duplicates::Refused);
-    checked.say(console)?;
-    let refused = checked.say_refusals(console)?;
+    let Some(reading) = sources::read_files(&args.filename, console)? else { return Ok(ExitStatus::Failed) };
+    let Some(against) = sources::read_files(&args.against, console)? else { return Ok(ExitStatus::Failed) };
+    let checked = check_documents(reading, args.mesh_settings.to_settings(), DuplicatePolicy::Refused);
+    checked.print_findings(console)?;
+    let refused = checked.print_refusals(console)?;
     for problem in &against.problems {
-        console.refusal(problem)?;
+        console.print_error(problem)?;
     }
     if refused || !against.problems.is_empty() {
-        return Ok(Outcome::Failed);
+        return Ok(ExitStatus::Failed);
     }
-    let text = compare(&checked.translation.objects(), &against)?;
-    console.data(&text)?;
-    Ok(if text.is_empty() { Outcome::Fine } else { Outcome::Refused })
+    let text = diff_objects(&checked.translation.objects(), &against)?;
+    console.print_data(&text)?;
+    Ok(if text.is_empty() { ExitStatus::Success } else { ExitStatus::Findings })
 }
 
 /// Kind, namespace and name of an object.
-type Identity = (String, String, String);
+type DiffKey = (String, String, String);
 
 /// Compares planned objects with existing ones. Returns the differences as text; empty if nothing differs.
-fn compare(planned: &[GeneratedObject], against: &Reading) -> anyhow::Result<String> {
-    let mut existing: BTreeMap<Identity, &Document> = against
+fn diff_objects(planned: &[GeneratedObject], against: &LoadedManifests) -> anyhow::Result<String> {
+    let mut existing: BTreeMap<DiffKey, &ManifestDocument> = against
         .documents
         .iter()
-        .filter(|document| is_ours(&document.value))
-        .map(|d| (identity(d), d))
+        .filter(|document| is_managed_by_emcee(&document.value))
+        .map(|d| (diff_key(d), d))
         .collect();
     let mut text = String::new();
     for object in planned {
@@ -110,9 +110,9 @@ fn compare(planned: &[GeneratedObject], against: &Reading) -> anyhow::Result<Str
         let changed = find_drift(&old.value, &serde_json::to_value(object)?, exact);
         if !changed.is_empty() {
             writeln!(text, "~ {name}")?;
-            changed
-                .iter()
-                .try_for_each(|difference| writeln!(text, "    {}", shown(kind.as_str(), difference)))?;
+            changed.iter().try_for_each(|difference| {
+                writeln!(text, "    {}", difference_text(kind.as_str(), difference))
+            })?;
         }
     }
     for (kind, namespace, name) in existing.keys() {
@@ -122,18 +122,18 @@ fn compare(planned: &[GeneratedObject], against: &Reading) -> anyhow::Result<Str
 }
 
 /// Returns the key of a document; a missing namespace is `default`, as for kubectl.
-fn identity(document: &Document) -> Identity {
+fn diff_key(document: &ManifestDocument) -> DiffKey {
     let namespace = document.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
     (document.kind.clone(), namespace.to_owned(), document.name.clone())
 }
 
 /// Returns whether an object carries the label of objects that Emcee manages.
-fn is_ours(object: &Value) -> bool {
+fn is_managed_by_emcee(object: &Value) -> bool {
     object["metadata"]["labels"][labels::MANAGED_BY] == labels::MANAGED_BY_EMCEE
 }
 
 /// Formats a difference. The data of a Secret is not shown, because diffs end up in logs and on screens.
-fn shown(kind: &str, difference: &FieldDifference) -> String {
+fn difference_text(kind: &str, difference: &FieldDifference) -> String {
     if kind == "Secret" && difference.field.starts_with("data") {
         return format!("{}: changes", difference.field);
     }

@@ -4,9 +4,9 @@ use clap::Args;
 use emcee_discovery::parcel::{self, Bundle};
 use jiff::Timestamp;
 
-use super::Outcome;
+use super::ExitStatus;
 use super::catalogue::source::SourceArgs;
-use super::openapi::AudienceArgs;
+use super::openapi::PeerSelectionArgs;
 use super::sources::dns_label;
 use crate::console::Console;
 use crate::manifest;
@@ -24,7 +24,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) struct ExportArgs {
     #[command(flatten)]
-    audience: AudienceArgs,
+    selection: PeerSelectionArgs,
 
     /// Name of this mesh, for the people who receive the file
     #[arg(long, value_name = "NAME", value_parser = dns_label)]
@@ -34,16 +34,16 @@ pub(super) struct ExportArgs {
     source: SourceArgs,
 }
 
-pub(super) fn run(args: &ExportArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let found = match args.source.look(&[], console)? {
+pub(super) fn run(args: &ExportArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
+    let found = match args.source.load_catalogue(&[], console)? {
         Ok(found) => found,
-        Err(unknown) => return Ok(unknown.outcome()),
+        Err(unknown) => return Ok(unknown.exit_status()),
     };
-    let (listing, peer) = match args.audience.choose(&found.listings) {
+    let (listing, peer) = match args.selection.select_peer(&found.reports) {
         Ok(chosen) => chosen,
         Err(error) => {
-            console.refusal(format_args!("emcee: {error}"))?;
-            return Ok(Outcome::Refused);
+            console.print_error(format_args!("emcee: {error}"))?;
+            return Ok(ExitStatus::Findings);
         }
     };
     let bundle = Bundle {
@@ -55,27 +55,27 @@ pub(super) fn run(args: &ExportArgs, console: &mut Console<'_>) -> anyhow::Resul
     };
     // `emcee import` refuses a bundle without objects, because it must not look like a withdrawal of everything.
     if bundle.announcements.is_empty() {
-        console.refusal(format_args!(
+        console.print_error(format_args!(
             "emcee: nothing is announced to peer {} of relationship {} (emcee expose)",
             peer.name, listing.relationship
         ))?;
-        return Ok(Outcome::Refused);
+        return Ok(ExitStatus::Findings);
     }
     let unreachable = bundle.announcements.iter().filter(|offer| offer.endpoints.is_empty());
     for offer in unreachable {
-        console.warning(format_args!(
+        console.print_warning(format_args!(
             "warning: service {} has no endpoints at present, and the exported file will not be updated",
             offer.key
         ))?;
     }
     match parcel::write(&bundle) {
         Ok(slices) => {
-            console.data(&manifest::to_yaml(&slices)?)?;
-            Ok(Outcome::Fine)
+            console.print_data(&manifest::to_yaml(&slices)?)?;
+            Ok(ExitStatus::Success)
         }
         Err(errors) => {
-            errors.iter().try_for_each(|error| console.refusal(format_args!("emcee: {error}")))?;
-            Ok(Outcome::Refused)
+            errors.iter().try_for_each(|error| console.print_error(format_args!("emcee: {error}")))?;
+            Ok(ExitStatus::Findings)
         }
     }
 }

@@ -14,13 +14,13 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::Outcome;
-use super::bind::say_assumed;
-use super::relationships::{Relationships, assumed};
+use super::ExitStatus;
+use super::bind::warn_assumed_selector;
+use super::relationships::{KnownRelationships, assumed_selector};
 use super::sources::dns_label;
-use super::written::{How, WriteArgs, finish};
+use super::written::{WriteArgs, WriteMode, validate_and_write};
 use crate::catalogue;
-use crate::cluster::read::converse;
+use crate::cluster::read::block_on;
 use crate::console::Console;
 
 const EXAMPLES: &str = "\
@@ -38,7 +38,7 @@ Examples:
 pub(super) struct ExposeArgs {
     /// Port of a Service to expose: NAMESPACE/SERVICE:PORT
     #[arg(value_name = "NAMESPACE/SERVICE:PORT")]
-    service: ServicePort,
+    service: ServicePortRef,
 
     /// Name of the relationship
     #[arg(long, value_name = "RELATIONSHIP", value_parser = dns_label)]
@@ -70,12 +70,12 @@ pub(super) struct ExposeArgs {
 
 /// Reference to a port of a Service: `NAMESPACE/SERVICE:PORT`.
 #[derive(Clone, Debug)]
-struct ServicePort {
+struct ServicePortRef {
     service: ObjectKey,
     port: u16,
 }
 
-impl FromStr for ServicePort {
+impl FromStr for ServicePortRef {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -96,21 +96,21 @@ impl FromStr for ServicePort {
     }
 }
 
-pub(super) fn run(args: &ExposeArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    converse(async {
-        let client = args.write.client().await?;
-        expose(args, client.as_ref(), console).await
+pub(super) fn run(args: &ExposeArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
+    block_on(async {
+        let client = args.write.cluster_client().await?;
+        expose_service(args, client.as_ref(), console).await
     })
 }
 
 /// Creates the exposition. Without `client`, nothing is read from a cluster and the exposition is only printed.
-async fn expose(
+async fn expose_service(
     args: &ExposeArgs,
     client: Option<&Client>,
     console: &mut Console<'_>,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<ExitStatus> {
     let relationships = match client {
-        Some(client) => Relationships::of_cluster(client, TranslationSettings::default()).await?,
+        Some(client) => KnownRelationships::from_cluster(client, TranslationSettings::default()).await?,
         None => None,
     };
     // Collect all refusals, so that the user can fix them at once.
@@ -118,7 +118,7 @@ async fn expose(
     if let Some(client) = client {
         refusals.extend(unknown_port(client, &args.service).await?);
     }
-    let selector = match relationships.map(|relationships| args.selector(&relationships)) {
+    let selector = match relationships.map(|relationships| args.relationship_selector(&relationships)) {
         Some(Ok(selector)) => selector,
         Some(Err(words)) => {
             refusals.push(words);
@@ -126,26 +126,32 @@ async fn expose(
             Labels::default()
         }
         None => {
-            say_assumed(&args.to, console)?;
-            assumed(&args.to)
+            warn_assumed_selector(&args.to, console)?;
+            assumed_selector(&args.to)
         }
     };
     if !refusals.is_empty() {
-        refusals.iter().try_for_each(|words| console.refusal(format_args!("emcee: {words}")))?;
-        return Ok(Outcome::Refused);
+        refusals.iter().try_for_each(|words| console.print_error(format_args!("emcee: {words}")))?;
+        return Ok(ExitStatus::Findings);
     }
-    finish(&[args.exposition(&selector)], How::Create, args.write.target(client), console).await
+    validate_and_write(
+        &[args.build_exposition(&selector)],
+        WriteMode::Create,
+        args.write.write_target(client),
+        console,
+    )
+    .await
 }
 
 impl ExposeArgs {
     /// Returns labels that select the relationship, or why it cannot be used.
-    fn selector(&self, relationships: &Relationships) -> Result<Labels, String> {
+    fn relationship_selector(&self, relationships: &KnownRelationships) -> Result<Labels, String> {
         let peers: Vec<_> = self.peers.iter().map(String::as_str).collect();
-        relationships.used(&self.to, &peers, &self.service.service.namespace)
+        relationships.checked_selector(&self.to, &peers, &self.service.service.namespace)
     }
 
     /// Builds the ServiceExposition.
-    fn exposition(&self, selector: &Labels) -> Value {
+    fn build_exposition(&self, selector: &Labels) -> Value {
         let ObjectKey { namespace, name } = &self.service.service;
         let own = self.name.as_ref().or(self.alias.as_ref()).map_or(&**name, String::as_str);
         let mut spec = json!({
@@ -175,12 +181,12 @@ impl ExposeArgs {
 
 /// Returns why the port does not exist. `None` if it exists, or if the user may not read Services: in that case the
 /// status of the exposition reports the problem later.
-async fn unknown_port(client: &Client, wanted: &ServicePort) -> anyhow::Result<Option<String>> {
-    let ServicePort { service: key, port } = wanted;
+async fn unknown_port(client: &Client, wanted: &ServicePortRef) -> anyhow::Result<Option<String>> {
+    let ServicePortRef { service: key, port } = wanted;
     let services: Api<Service> = Api::namespaced(client.clone(), &key.namespace);
     let service = match services.get_opt(&key.name).await {
         Ok(Some(service)) => service,
-        Ok(None) => return Ok(Some(unknown_service(&services, key).await?)),
+        Ok(None) => return Ok(Some(unknown_service_text(&services, key).await?)),
         Err(kube::Error::Api(status)) if status.code == 403 => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("failed to read Service {key}")),
     };
@@ -193,7 +199,7 @@ async fn unknown_port(client: &Client, wanted: &ServicePort) -> anyhow::Result<O
 }
 
 /// Describes a missing Service, and suggests one with a similar name.
-async fn unknown_service(services: &Api<Service>, key: &ObjectKey) -> anyhow::Result<String> {
+async fn unknown_service_text(services: &Api<Service>, key: &ObjectKey) -> anyhow::Result<String> {
     // One page is enough for suggestions.
     let all = services.list_metadata(&ListParams::default().limit(500)).await;
     let all = all.with_context(|| format!("failed to read the Services of namespace {}", key.namespace))?;
@@ -205,7 +211,7 @@ async fn unknown_service(services: &Api<Service>, key: &ObjectKey) -> anyhow::Re
         "there is no Service {:?} in namespace {} ({})",
         &*key.name,
         key.namespace,
-        catalogue::known(&key.name, &names)
+        catalogue::suggest_names(&key.name, &names)
     ))
 }
 

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Cli, Outcome};
+use super::{Cli, ExitStatus};
 use crate::console::Console;
 
 /// Print completions for a shell.
@@ -27,14 +27,17 @@ pub(super) struct ManArgs {
     output: Option<PathBuf>,
 }
 
-pub(super) fn completions(args: &CompletionsArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn print_completions(
+    args: &CompletionsArgs,
+    console: &mut Console<'_>,
+) -> anyhow::Result<ExitStatus> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "emcee", &mut text);
-    console.data(&String::from_utf8(text)?)?;
-    Ok(Outcome::Fine)
+    console.print_data(&String::from_utf8(text)?)?;
+    Ok(ExitStatus::Success)
 }
 
-pub(super) fn man(args: &ManArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn print_man(args: &ManArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
     match &args.output {
         Some(folder) => std::fs::create_dir_all(folder)
             .and_then(|()| clap_mangen::generate_to(Cli::command(), folder))
@@ -42,8 +45,8 @@ pub(super) fn man(args: &ManArgs, console: &mut Console<'_>) -> anyhow::Result<O
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-            console.data(&String::from_utf8(page)?)?;
+            console.print_data(&String::from_utf8(page)?)?;
         }
     }
-    Ok(Outcome::Fine)
+    Ok(ExitStatus::Success)
 }

@@ -13,12 +13,12 @@ use ipnet::IpNet;
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::Outcome;
-use super::catalogue::source::{Found, SourceArgs};
+use super::ExitStatus;
+use super::catalogue::source::{SourceArgs, SourceCatalogue};
 use super::sources::dns_label;
-use super::written::{How, finish};
-use crate::catalogue::{Consumer, complete};
-use crate::cluster::read::converse;
+use super::written::{WriteMode, validate_and_write};
+use crate::catalogue::{BindingOptions, static_binding};
+use crate::cluster::read::block_on;
 use crate::console::Console;
 
 const EXAMPLES: &str = "\
@@ -70,49 +70,49 @@ pub(super) struct ImportArgs {
     source: SourceArgs,
 }
 
-pub(super) fn run(args: &ImportArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn run(args: &ImportArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
     if args.source.has_files() && !args.dry_run {
         bail!("with -f there is no cluster to write to (--dry-run prints the ServiceBindings)");
     }
     // The file first: the cluster is not needed to find out that it is invalid.
-    let Some(read) = parcels::read(&args.file, console)? else { return Ok(Outcome::Refused) };
-    let found = match args.source.look(&args.cluster_networks, console)? {
+    let Some(read) = parcels::read_bundle(&args.file, console)? else { return Ok(ExitStatus::Findings) };
+    let found = match args.source.load_catalogue(&args.cluster_networks, console)? {
         Ok(found) => found,
-        Err(unknown) => return Ok(unknown.outcome()),
+        Err(unknown) => return Ok(unknown.exit_status()),
     };
-    let bindings = match args.bindings(&read, &found) {
+    let bindings = match args.build_bindings(&read, &found) {
         Ok(bindings) => bindings,
         Err(refusals) => {
-            refusals.iter().try_for_each(|words| console.refusal(words))?;
-            return Ok(Outcome::Refused);
+            refusals.iter().try_for_each(|words| console.print_error(words))?;
+            return Ok(ExitStatus::Findings);
         }
     };
-    args.say_doubts(&read.parcel, console)?;
-    converse(async {
+    args.print_warnings(&read.bundle, console)?;
+    block_on(async {
         if args.dry_run {
-            return finish(&bindings, How::Apply, None, console).await;
+            return validate_and_write(&bindings, WriteMode::Apply, None, console).await;
         }
-        write(args, &args.source.client().await?, &read.parcel, &bindings, console).await
+        write_bindings(args, &args.source.cluster_client().await?, &read.bundle, &bindings, console).await
     })
 }
 
 /// Writes the bindings, unless a newer bundle of the same peer has been imported.
-async fn write(
+async fn write_bindings(
     args: &ImportArgs,
     client: &Client,
     bundle: &Bundle,
     bindings: &[Value],
     console: &mut Console<'_>,
-) -> anyhow::Result<Outcome> {
-    let earlier = earlier::of(client, &args.source_name()).await?;
-    if let Some(words) = earlier::newer(&earlier, bundle) {
-        console.refusal(format_args!("emcee: {words}"))?;
-        return Ok(Outcome::Refused);
+) -> anyhow::Result<ExitStatus> {
+    let earlier = earlier::list_previous(client, &args.source_name()).await?;
+    if let Some(words) = earlier::newer_import(&earlier, bundle) {
+        console.print_error(format_args!("emcee: {words}"))?;
+        return Ok(ExitStatus::Findings);
     }
-    let outcome = finish(bindings, How::Apply, Some(client), console).await?;
+    let outcome = validate_and_write(bindings, WriteMode::Apply, Some(client), console).await?;
     // Bindings that the file no longer contains are reported, never deleted: the file may be incomplete.
-    for words in earlier::left(&earlier, bindings) {
-        console.warning(words)?;
+    for words in earlier::leftover_bindings(&earlier, bindings) {
+        console.print_warning(words)?;
     }
     Ok(outcome)
 }
@@ -124,38 +124,46 @@ impl ImportArgs {
     }
 
     /// Builds the ServiceBindings, or returns all refusals.
-    fn bindings(&self, read: &parcels::Read, found: &Found) -> Result<Vec<Value>, Vec<String>> {
+    fn build_bindings(
+        &self,
+        read: &parcels::BundleFile,
+        found: &SourceCatalogue,
+    ) -> Result<Vec<Value>, Vec<String>> {
         let said = |words: String| vec![format!("emcee: {words}")];
         let relationships = &found.relationships;
-        let known = relationships.named(&self.relationship).map_err(|error| said(error.to_string()))?;
-        let peer = known.peer(Some(&self.peer)).map_err(|error| said(error.to_string()))?;
+        let known =
+            relationships.find_by_name(&self.relationship).map_err(|error| said(error.to_string()))?;
+        let peer = known.select_peer(Some(&self.peer)).map_err(|error| said(error.to_string()))?;
         // `--relationship` may be the name of a MeshFedConfig; the file contains the name of the relationship.
-        if read.parcel.relationship != known.name() {
+        if read.bundle.relationship != known.name() {
             return Err(said(format!(
                 "the file belongs to relationship {}, not to {}",
-                read.parcel.relationship,
+                read.bundle.relationship,
                 known.name()
             )));
         }
-        let fed_config = relationships.selector(known).map_err(said)?;
-        let offers = &read.parcel.announcements;
-        let mut refusals: Vec<_> =
-            offers.iter().filter_map(|offer| read.refusal(&known.terms, peer, offer)).collect();
+        let fed_config = relationships.unique_selector(known).map_err(said)?;
+        let offers = &read.bundle.announcements;
+        let mut refusals: Vec<_> = offers
+            .iter()
+            .filter_map(|offer| read.announcement_refusal(&known.peer_policy, peer, offer))
+            .collect();
         let namespaces = offers.iter().map(|offer| self.namespace.as_deref().unwrap_or(&offer.key.namespace));
-        let mut closed: Vec<_> = namespaces.filter_map(|namespace| known.refuses(namespace)).collect();
+        let mut closed: Vec<_> =
+            namespaces.filter_map(|namespace| known.namespace_refusal(namespace)).collect();
         // The services are sorted by namespace, so equal refusals are adjacent.
         closed.dedup();
         refusals.extend(closed.into_iter().map(|words| format!("emcee: {words}")));
         if !refusals.is_empty() {
             return Err(refusals);
         }
-        let consumer = Consumer { namespace: self.namespace.as_deref(), fed_config, peer: Some(peer) };
-        Ok(offers.iter().map(|offer| self.binding(offer, &consumer, &read.parcel)).collect())
+        let consumer = BindingOptions { namespace: self.namespace.as_deref(), fed_config, peer: Some(peer) };
+        Ok(offers.iter().map(|offer| self.build_binding(offer, &consumer, &read.bundle)).collect())
     }
 
     /// Builds the ServiceBinding for one service, annotated with its source.
-    fn binding(&self, offer: &Announcement, consumer: &Consumer<'_>, bundle: &Bundle) -> Value {
-        let mut binding = complete(offer, consumer);
+    fn build_binding(&self, offer: &Announcement, consumer: &BindingOptions<'_>, bundle: &Bundle) -> Value {
+        let mut binding = static_binding(offer, consumer);
         binding["metadata"]["annotations"] = json!({
             IMPORTED_FROM: self.source_name(),
             EXPORTED_AT: bundle.exported_at.to_string(),
@@ -164,16 +172,16 @@ impl ImportArgs {
     }
 
     /// Prints what looks wrong in the file but does not prevent the import.
-    fn say_doubts(&self, bundle: &Bundle, console: &mut Console<'_>) -> std::io::Result<()> {
+    fn print_warnings(&self, bundle: &Bundle, console: &mut Console<'_>) -> std::io::Result<()> {
         if let Some(mesh) = bundle.mesh.as_ref().filter(|mesh| **mesh != self.peer) {
-            console.warning(format_args!(
+            console.print_warning(format_args!(
                 "warning: the file says that it comes from mesh {mesh}, but it is imported as peer {}",
                 self.peer
             ))?;
         }
         let unreachable = bundle.announcements.iter().filter(|offer| offer.endpoints.is_empty());
         for offer in unreachable {
-            console.warning(format_args!(
+            console.print_warning(format_args!(
                 "warning: service {} had no endpoints when it was exported",
                 offer.key
             ))?;

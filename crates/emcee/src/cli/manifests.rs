@@ -8,11 +8,11 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::Outcome;
+use super::ExitStatus;
 use super::sources::{dns_label, namespace_or_all};
 use crate::console::Console;
 use crate::manifest;
-use crate::manifests::{IMAGE, Installation, Part, chart};
+use crate::manifests::{DEFAULT_IMAGE, InstallPart, Installation, chart};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,15 +26,15 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) struct ManifestsArgs {
     /// What to print
-    #[arg(value_enum, default_value_t = What::All)]
-    what: What,
+    #[arg(value_enum, default_value_t = ManifestSelection::All)]
+    what: ManifestSelection,
 
     /// Namespace in which Emcee runs
     #[arg(long, value_name = "NAMESPACE", default_value = "emcee-system", value_parser = dns_label)]
     namespace: String,
 
     /// Container image
-    #[arg(long, value_name = "IMAGE", default_value = IMAGE)]
+    #[arg(long, value_name = "IMAGE", default_value = DEFAULT_IMAGE)]
     image: String,
 
     /// Number of replicas; one of them writes, the others are on standby
@@ -76,16 +76,16 @@ pub(super) struct ManifestsArgs {
     discovery: Switch,
 
     /// Type of the Service through which peers reach Emcee if there is no gateway (FLAT)
-    #[arg(long, value_name = "TYPE", value_enum, default_value_t = ServiceType::ClusterIp)]
-    discovery_service_type: ServiceType,
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t = DiscoveryServiceType::ClusterIp)]
+    discovery_service_type: DiscoveryServiceType,
 
     /// Folder for the chart; the other flags become values of the chart
-    #[arg(short, long, value_name = "DIR", conflicts_with_all = INSTALLATION)]
+    #[arg(short, long, value_name = "DIR", conflicts_with_all = INSTALLATION_FLAGS)]
     output: Option<PathBuf>,
 }
 
 /// Flags that are values of the chart, and therefore conflict with `--output`.
-const INSTALLATION: [&str; 12] = [
+const INSTALLATION_FLAGS: [&str; 12] = [
     "namespace",
     "image",
     "replicas",
@@ -107,7 +107,7 @@ enum Switch {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ServiceType {
+enum DiscoveryServiceType {
     #[value(name = "ClusterIP")]
     ClusterIp,
     #[value(name = "LoadBalancer")]
@@ -116,7 +116,7 @@ enum ServiceType {
     NodePort,
 }
 
-impl ServiceType {
+impl DiscoveryServiceType {
     fn as_str(self) -> &'static str {
         match self {
             Self::ClusterIp => "ClusterIP",
@@ -127,7 +127,7 @@ impl ServiceType {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum What {
+enum ManifestSelection {
     /// Custom resource definitions
     Crds,
     /// Permissions of Emcee, and roles for users
@@ -142,47 +142,52 @@ enum What {
     All,
 }
 
-pub(super) fn run(args: &ManifestsArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn run(args: &ManifestsArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
     match (args.what, &args.output) {
-        (What::Chart, Some(folder)) => write_chart(folder)?,
-        (What::Chart, None) => {
+        (ManifestSelection::Chart, Some(folder)) => write_chart(folder)?,
+        (ManifestSelection::Chart, None) => {
             bail!("a chart consists of several files: set a folder for them (--output DIR)")
         }
         (_, Some(_)) => bail!("--output is only for a chart (emcee manifests chart --output DIR)"),
-        (What::Webhook, None) if args.webhook == Switch::Off => {
+        (ManifestSelection::Webhook, None) if args.webhook == Switch::Off => {
             bail!("--webhook off leaves no webhook to print")
         }
-        (what, None) => print(args, what, console)?,
+        (what, None) => print_manifests(args, what, console)?,
     }
-    Ok(Outcome::Fine)
+    Ok(ExitStatus::Success)
 }
 
 /// Prints the selected objects as YAML.
-fn print(args: &ManifestsArgs, what: What, console: &mut Console<'_>) -> anyhow::Result<()> {
-    let installation = args.installation();
-    if !matches!(what, What::Crds | What::Webhook) && args.fed_namespaces.is_empty() {
-        console.warning(
+fn print_manifests(
+    args: &ManifestsArgs,
+    what: ManifestSelection,
+    console: &mut Console<'_>,
+) -> anyhow::Result<()> {
+    let installation = args.to_installation();
+    if !matches!(what, ManifestSelection::Crds | ManifestSelection::Webhook) && args.fed_namespaces.is_empty()
+    {
+        console.print_warning(
             "no --fed-namespaces: Emcee cannot read Secrets or create gateways, so only FLAT and your own gateways \
              will work",
         )?;
     }
     // The order matters for `kubectl apply -f -`: definitions first, then what the Deployment needs.
     let mut objects: Vec<Value> = Vec::new();
-    if matches!(what, What::Crds | What::All) {
+    if matches!(what, ManifestSelection::Crds | ManifestSelection::All) {
         for definition in emcee_api::custom_resource_definitions() {
             objects.push(serde_json::to_value(definition)?);
         }
     }
-    if matches!(what, What::Rbac | What::All) {
-        objects.extend(installation.objects(Part::Rbac));
+    if matches!(what, ManifestSelection::Rbac | ManifestSelection::All) {
+        objects.extend(installation.objects(InstallPart::Rbac));
     }
-    if matches!(what, What::Deployment | What::All) {
-        objects.extend(installation.objects(Part::Deployment));
+    if matches!(what, ManifestSelection::Deployment | ManifestSelection::All) {
+        objects.extend(installation.objects(InstallPart::Deployment));
     }
-    if matches!(what, What::Webhook | What::All) {
-        objects.extend(installation.objects(Part::Webhook));
+    if matches!(what, ManifestSelection::Webhook | ManifestSelection::All) {
+        objects.extend(installation.objects(InstallPart::Webhook));
     }
-    console.data(&manifest::to_yaml(&objects)?)?;
+    console.print_data(&manifest::to_yaml(&objects)?)?;
     Ok(())
 }
 
@@ -199,7 +204,7 @@ fn write_chart(folder: &Path) -> anyhow::Result<()> {
 }
 
 impl ManifestsArgs {
-    fn installation(&self) -> Installation {
+    fn to_installation(&self) -> Installation {
         Installation {
             namespace: self.namespace.clone(),
             image: self.image.clone(),

@@ -5,10 +5,10 @@ use clap::Args;
 use emcee_core::catalogue::{CatalogueReport, PeerReport};
 use emcee_discovery::openapi;
 
-use super::Outcome;
-use super::catalogue::admin::AdminArgs;
+use super::ExitStatus;
+use super::catalogue::admin::AdminClientArgs;
 use super::catalogue::source::SourceArgs;
-use crate::catalogue::{Unchosen, choose_peer, choose_relationship};
+use crate::catalogue::{SelectionError, choose_peer, choose_relationship};
 use crate::console::Console;
 
 const EXAMPLES: &str = "\
@@ -26,10 +26,10 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) struct OpenapiArgs {
     #[command(flatten)]
-    audience: AudienceArgs,
+    selection: PeerSelectionArgs,
 
     #[command(flatten)]
-    admin: AdminArgs,
+    admin: AdminClientArgs,
 
     #[command(flatten)]
     source: SourceArgs,
@@ -37,7 +37,7 @@ pub(super) struct OpenapiArgs {
 
 /// Arguments that select the peer to print the services for.
 #[derive(Args, Clone, Debug)]
-pub(super) struct AudienceArgs {
+pub(super) struct PeerSelectionArgs {
     /// Name of the relationship, or NAMESPACE/NAME of its MeshFedConfig. Defaults to the only relationship
     #[arg(long, value_name = "RELATIONSHIP")]
     relationship: Option<String>,
@@ -47,15 +47,15 @@ pub(super) struct AudienceArgs {
     peer: Option<String>,
 }
 
-impl AudienceArgs {
+impl PeerSelectionArgs {
     /// Selects the relationship and the peer from the reports.
     ///
     /// # Errors
     /// A name is unknown, or it is missing and there is more than one.
-    pub(super) fn choose<'l>(
+    pub(super) fn select_peer<'l>(
         &self,
         listings: &'l [CatalogueReport],
-    ) -> Result<(&'l CatalogueReport, &'l PeerReport), Unchosen> {
+    ) -> Result<(&'l CatalogueReport, &'l PeerReport), SelectionError> {
         let listing = choose_relationship(listings, self.relationship.as_deref(), |listing| {
             (&listing.relationship, &listing.fed_config)
         })?;
@@ -64,7 +64,7 @@ impl AudienceArgs {
     }
 
     /// Returns the query string for the admin port.
-    fn query(&self) -> String {
+    fn query_string(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (name, value) in [("relationship", &self.relationship), ("peer", &self.peer)] {
             if let Some(value) = value {
@@ -75,40 +75,40 @@ impl AudienceArgs {
     }
 }
 
-pub(super) fn run(args: &OpenapiArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn run(args: &OpenapiArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
     let document = if args.source.is_given() {
-        let found = match args.source.look(&[], console)? {
+        let found = match args.source.load_catalogue(&[], console)? {
             Ok(found) => found,
-            Err(unknown) => return Ok(unknown.outcome()),
+            Err(unknown) => return Ok(unknown.exit_status()),
         };
-        let chosen = args.audience.choose(&found.listings);
+        let chosen = args.selection.select_peer(&found.reports);
         chosen
             .map_err(|error| error.to_string())
-            .and_then(|(listing, peer)| text(listing, peer).map_err(|error| error.to_string()))
+            .and_then(|(listing, peer)| document_text(listing, peer).map_err(|error| error.to_string()))
     } else {
-        ask(args)?
+        fetch_document(args)?
     };
     match document {
         Ok(document) => {
-            console.data(&document)?;
-            Ok(Outcome::Fine)
+            console.print_data(&document)?;
+            Ok(ExitStatus::Success)
         }
         Err(words) => {
-            console.refusal(format_args!("emcee: {words}"))?;
-            Ok(Outcome::Refused)
+            console.print_error(format_args!("emcee: {words}"))?;
+            Ok(ExitStatus::Findings)
         }
     }
 }
 
 /// Formats the OpenAPI document for a peer.
-fn text(listing: &CatalogueReport, peer: &PeerReport) -> serde_json::Result<String> {
+fn document_text(listing: &CatalogueReport, peer: &PeerReport) -> serde_json::Result<String> {
     let document = openapi::build_document(&listing.relationship, &peer.name, &peer.announced_to_peer);
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
 
 /// Fetches the document from a running Emcee. Inner error: why Emcee refuses the request.
-fn ask(args: &OpenapiArgs) -> anyhow::Result<Result<String, String>> {
-    let body = match args.admin.get(&format!("/openapi.json?{}", args.audience.query()))? {
+fn fetch_document(args: &OpenapiArgs) -> anyhow::Result<Result<String, String>> {
+    let body = match args.admin.get_path(&format!("/openapi.json?{}", args.selection.query_string()))? {
         Ok(body) => body,
         // The message ends with a hint about the query parameters; replace it by the flags of this command.
         Err(words) => {
@@ -117,7 +117,7 @@ fn ask(args: &OpenapiArgs) -> anyhow::Result<Result<String, String>> {
         }
     };
     let Ok(document) = serde_json::from_slice::<serde_json::Value>(&body) else {
-        bail!("{} did not return JSON", args.admin.name());
+        bail!("{} did not return JSON", args.admin.url_text());
     };
     Ok(Ok(serde_json::to_string_pretty(&document)? + "\n"))
 }

@@ -13,43 +13,43 @@ use kube::Client;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use crate::catalogue::{Unchosen, choose_peer, choose_relationship};
+use crate::catalogue::{SelectionError, choose_peer, choose_relationship};
 use crate::cluster::read;
 
 /// Valid MeshFedConfigs, each with the policy for the announcements of its peers.
 #[derive(Default)]
-pub(super) struct Relationships(Vec<Known>);
+pub(super) struct KnownRelationships(Vec<KnownRelationship>);
 
 /// Relationship with a valid MeshFedConfig.
-pub(super) struct Known {
+pub(super) struct KnownRelationship {
     config: Arc<FedConfig>,
     /// Policy that announcements of the peers must satisfy.
-    pub(super) terms: Arc<PeerPolicy>,
+    pub(super) peer_policy: Arc<PeerPolicy>,
 }
 
-impl Relationships {
+impl KnownRelationships {
     /// Reads the relationships of a cluster. `None` if the user may not read MeshFedConfigs.
     ///
     /// # Errors
     /// The cluster cannot be read.
-    pub(super) async fn of_cluster(
+    pub(super) async fn from_cluster(
         client: &Client,
         settings: TranslationSettings,
     ) -> anyhow::Result<Option<Self>> {
-        let objects = read::readable::<MeshFedConfig>(client).await?;
+        let objects = read::list_if_allowed::<MeshFedConfig>(client).await?;
         Ok(objects.map(|objects| {
-            let changes = objects.iter().filter_map(change).collect::<Vec<_>>();
-            Self::of(&Translation::from_changes(settings, changes))
+            let changes = objects.iter().filter_map(fed_config_change).collect::<Vec<_>>();
+            Self::from_translation(&Translation::from_changes(settings, changes))
         }))
     }
 
     /// Returns the relationships of a translation.
-    pub(super) fn of(translation: &Translation) -> Self {
+    pub(super) fn from_translation(translation: &Translation) -> Self {
         let valid = translation.inputs().fed_configs();
         let valid = valid.filter_map(|(key, config)| Some((key, config.as_ref().ok()?)));
         let known = |(key, config): (_, &Arc<FedConfig>)| {
             let terms = Arc::clone(translation.peer_policy_of(key)?);
-            Some(Known { config: Arc::clone(config), terms })
+            Some(KnownRelationship { config: Arc::clone(config), peer_policy: terms })
         };
         Self(valid.filter_map(known).collect())
     }
@@ -58,7 +58,7 @@ impl Relationships {
     ///
     /// # Errors
     /// No relationship matches, or more than one does.
-    pub(super) fn named(&self, name: &str) -> Result<&Known, Unchosen> {
+    pub(super) fn find_by_name(&self, name: &str) -> Result<&KnownRelationship, SelectionError> {
         choose_relationship(&self.0, Some(name), |known| {
             (&known.config.relationship, &known.config.identity.key)
         })
@@ -68,22 +68,27 @@ impl Relationships {
     ///
     /// # Errors
     /// The relationship or a peer does not exist, or the namespace is not allowed. The error is the message for the user.
-    pub(super) fn used(&self, name: &str, peers: &[&str], namespace: &str) -> Result<Labels, String> {
-        let known = self.named(name).map_err(|error| error.to_string())?;
+    pub(super) fn checked_selector(
+        &self,
+        name: &str,
+        peers: &[&str],
+        namespace: &str,
+    ) -> Result<Labels, String> {
+        let known = self.find_by_name(name).map_err(|error| error.to_string())?;
         for peer in peers {
-            known.peer(Some(peer)).map_err(|error| error.to_string())?;
+            known.select_peer(Some(peer)).map_err(|error| error.to_string())?;
         }
-        if let Some(words) = known.refuses(namespace) {
+        if let Some(words) = known.namespace_refusal(namespace) {
             return Err(words);
         }
-        self.selector(known)
+        self.unique_selector(known)
     }
 
     /// Returns labels that select the MeshFedConfig of this relationship and no other.
     ///
     /// # Errors
     /// Every selector also selects another one. The error is the message for the user.
-    pub(super) fn selector(&self, of: &Known) -> Result<Labels, String> {
+    pub(super) fn unique_selector(&self, of: &KnownRelationship) -> Result<Labels, String> {
         let own = &of.config.labels;
         let by_name = own.get(FED_CONFIG).map(|name| Labels::single(FED_CONFIG, name)).unwrap_or_default();
         let others = |selector: &Labels| {
@@ -103,7 +108,7 @@ impl Relationships {
     }
 }
 
-impl Known {
+impl KnownRelationship {
     /// Returns the name of the relationship.
     pub(super) fn name(&self) -> &str {
         &self.config.relationship
@@ -113,12 +118,12 @@ impl Known {
     ///
     /// # Errors
     /// The peer does not exist, or the name is missing and there is more than one.
-    pub(super) fn peer(&self, name: Option<&str>) -> Result<&str, Unchosen> {
-        Ok(&choose_peer(self.name(), &self.terms.peers, name, |peer| &peer.name)?.name)
+    pub(super) fn select_peer(&self, name: Option<&str>) -> Result<&str, SelectionError> {
+        Ok(&choose_peer(self.name(), &self.peer_policy.peers, name, |peer| &peer.name)?.name)
     }
 
     /// Returns why a namespace may not use the relationship. `None` if it may.
-    pub(super) fn refuses(&self, namespace: &str) -> Option<String> {
+    pub(super) fn namespace_refusal(&self, namespace: &str) -> Option<String> {
         (!self.config.allows_namespace(namespace)).then(|| {
             format!(
                 "MeshFedConfig {} does not allow namespace {namespace} (spec.allowed_namespaces)",
@@ -130,12 +135,12 @@ impl Known {
 
 /// Returns labels for a MeshFedConfig that could not be read. They select one whose name is the relationship's, or
 /// whose label `fed-config` is.
-pub(super) fn assumed(relationship: &str) -> Labels {
+pub(super) fn assumed_selector(relationship: &str) -> Labels {
     Labels::single(FED_CONFIG, relationship)
 }
 
 /// Converts a MeshFedConfig. Returns `None` if it is invalid: an invalid relationship cannot be used.
-fn change(object: &DynamicObject) -> Option<InputChange> {
+fn fed_config_change(object: &DynamicObject) -> Option<InputChange> {
     let mut value: Value = json!({"apiVersion": format!("{GROUP}/{VERSION}"), "kind": "MeshFedConfig"});
     value["metadata"] = serde_json::to_value(&object.metadata).ok()?;
     value["spec"] = object.data.get("spec")?.clone();

@@ -5,9 +5,9 @@ use clap::{Args, ValueEnum};
 use emcee_core::plan::{GeneratedKind, GeneratedObject};
 use serde_json::{Value, json};
 
-use super::Outcome;
-use super::check::{Duplicates, check};
-use super::sources::{Files, Surroundings};
+use super::ExitStatus;
+use super::check::{DuplicatePolicy, check_documents};
+use super::sources::{FileArgs, MeshSettings};
 use crate::console::Console;
 use crate::manifest;
 
@@ -26,53 +26,53 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) struct RenderArgs {
     #[command(flatten)]
-    files: Files,
+    files: FileArgs,
 
     /// Output format
-    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t = Format::Yaml)]
-    output: Format,
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t = RenderFormat::Yaml)]
+    output: RenderFormat,
 
     /// Also print copies of credentials, with their private keys
     #[arg(long)]
     secrets: bool,
 
     #[command(flatten)]
-    surroundings: Surroundings,
+    mesh_settings: MeshSettings,
 }
 
 /// Output format of `emcee render`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
+enum RenderFormat {
     /// A stream of documents
     Yaml,
     /// One List
     Json,
 }
 
-pub(super) fn run(args: &RenderArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let Some(reading) = args.files.read(console)? else { return Ok(Outcome::Failed) };
-    let checked = check(reading, args.surroundings.settings(), Duplicates::Refused);
-    checked.say(console)?;
-    if checked.say_refusals(console)? {
-        return Ok(Outcome::Refused);
+pub(super) fn run(args: &RenderArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
+    let Some(reading) = args.files.read_documents(console)? else { return Ok(ExitStatus::Failed) };
+    let checked = check_documents(reading, args.mesh_settings.to_settings(), DuplicatePolicy::Refused);
+    checked.print_findings(console)?;
+    if checked.print_refusals(console)? {
+        return Ok(ExitStatus::Findings);
     }
     let mut objects = checked.translation.objects();
-    args.surroundings.say_trust_domain(&objects, console)?;
+    args.mesh_settings.warn_assumed_trust_domain(&objects, console)?;
     // Private keys must not reach a terminal or a CI log unless the user asks for them.
     if !args.secrets {
         for secret in objects.extract_if(.., |object| object.kind() == GeneratedKind::Secret) {
-            console.warning(format_args!(
+            console.print_warning(format_args!(
                 "left out: Secret {}/{}, as it holds a private key (--secrets prints it)",
                 secret.namespace, secret.name
             ))?;
         }
     }
-    console.data(&text(&objects, args.output)?)?;
-    Ok(Outcome::Fine)
+    console.print_data(&objects_text(&objects, args.output)?)?;
+    Ok(ExitStatus::Success)
 }
 
 /// Formats the objects.
-fn text(objects: &[GeneratedObject], format: Format) -> anyhow::Result<String> {
+fn objects_text(objects: &[GeneratedObject], format: RenderFormat) -> anyhow::Result<String> {
     let values: Vec<Value> = objects
         .iter()
         .map(serde_json::to_value)
@@ -80,9 +80,9 @@ fn text(objects: &[GeneratedObject], format: Format) -> anyhow::Result<String> {
         .context("failed to write an object")?;
     Ok(match format {
         // Without objects the output is empty, not an empty YAML document.
-        Format::Yaml if values.is_empty() => String::new(),
-        Format::Yaml => manifest::to_yaml(&values)?,
-        Format::Json => {
+        RenderFormat::Yaml if values.is_empty() => String::new(),
+        RenderFormat::Yaml => manifest::to_yaml(&values)?,
+        RenderFormat::Json => {
             let list = json!({"apiVersion": "v1", "kind": "List", "items": values});
             format!("{}\n", serde_json::to_string_pretty(&list)?)
         }

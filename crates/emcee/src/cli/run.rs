@@ -9,14 +9,14 @@ use emcee_core::inputs::TranslationSettings;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
-use super::Outcome;
-use super::sources::Surroundings;
-use crate::admin::{AdminArgs, AdminState};
+use super::ExitStatus;
+use super::sources::MeshSettings;
+use crate::admin::{AdminState, PortArgs};
 use crate::cluster::{self, ClusterArgs};
 use crate::console::Console;
-use crate::discovery::Discovery;
+use crate::discovery::MeshDiscovery;
 use crate::ending;
-use crate::standalone::{Folders, Standalone};
+use crate::standalone::{FileMode, FileModeDirs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,7 +30,7 @@ On Kubernetes: in a pod, Emcee uses the pod's ServiceAccount; elsewhere, the kub
 With --dir: OUT contains one file for each object, NAMESPACE/KIND-NAME.yaml, and status/ with the status of each resource. Emcee never changes files that it did not write.";
 
 /// Flags that have no meaning in file mode.
-const CLUSTER: [&str; 8] = [
+const CLUSTER_ONLY_FLAGS: [&str; 8] = [
     "kubeconfig",
     "context",
     "namespace",
@@ -47,7 +47,7 @@ const CLUSTER: [&str; 8] = [
 /// watches a folder, and prints a line for each change. If a resource becomes invalid, its last valid version stays in
 /// effect, and Emcee reports the problem. Stops on SIGTERM or Ctrl-C.
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES, group(ArgGroup::new("folder").multiple(true).conflicts_with_all(CLUSTER)))]
+#[command(after_help = EXAMPLES, group(ArgGroup::new("folder").multiple(true).conflicts_with_all(CLUSTER_ONLY_FLAGS)))]
 pub(super) struct RunArgs {
     #[command(flatten)]
     folder: FolderArgs,
@@ -56,7 +56,7 @@ pub(super) struct RunArgs {
     cluster: ClusterArgs,
 
     #[command(flatten)]
-    surroundings: Surroundings,
+    mesh_settings: MeshSettings,
 }
 
 /// Arguments of file mode.
@@ -80,37 +80,44 @@ struct FolderArgs {
     interval: u64,
 }
 
-pub(super) fn run(args: &RunArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn run(args: &RunArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
     match (&args.folder.dir, &args.folder.out) {
         (Some(dir), Some(out)) => {
-            let folders = Folders { dir: dir.clone(), out: out.clone() };
-            follow(args, folders, console)
+            let folders = FileModeDirs { dir: dir.clone(), out: out.clone() };
+            follow_folder(args, folders, console)
         }
         _ => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             // Install the signal handlers before anything is written.
-            let end = ending::ended()?;
-            ending::run(runtime, cluster::run(&args.cluster, &args.surroundings, end))?;
-            Ok(Outcome::Fine)
+            let end = ending::shutdown_requested()?;
+            ending::run_to_completion(
+                runtime,
+                cluster::run_controller(&args.cluster, &args.mesh_settings, end),
+            )?;
+            Ok(ExitStatus::Success)
         }
     }
 }
 
 /// Runs file mode: once, or until the process is asked to shut down.
-fn follow(args: &RunArgs, folders: Folders, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let cluster_networks = args.cluster.discovery().cluster_networks().to_vec();
-    let settings = TranslationSettings { cluster_networks, ..args.surroundings.settings() };
-    let mut standalone = Standalone::open(folders, settings)?;
+fn follow_folder(
+    args: &RunArgs,
+    folders: FileModeDirs,
+    console: &mut Console<'_>,
+) -> anyhow::Result<ExitStatus> {
+    let cluster_networks = args.cluster.discovery_args().cluster_networks().to_vec();
+    let settings = TranslationSettings { cluster_networks, ..args.mesh_settings.to_settings() };
+    let mut standalone = FileMode::open(folders, settings)?;
     if args.folder.once {
-        standalone.look(true, console)?;
-        return Ok(outcome(&standalone));
+        standalone.poll(true, console)?;
+        return Ok(exit_status(&standalone));
     }
-    let end = ending::ended()?;
+    let end = ending::shutdown_requested()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    ending::run(runtime, async {
-        let _ports = open_ports(args.cluster.admin(), &standalone, console).await?;
-        let discovery = Discovery::open(args.cluster.discovery()).await?;
-        let ends = standalone.discovery();
+    ending::run_to_completion(runtime, async {
+        let _ports = open_ports(args.cluster.port_args(), &standalone, console).await?;
+        let discovery = MeshDiscovery::open(args.cluster.discovery_args()).await?;
+        let ends = standalone.connect_discovery();
         // Discovery stops when `until` is dropped below, after the last write.
         let (until, ended) = tokio::sync::oneshot::channel::<()>();
         let discovering = tokio::spawn(discovery.run(ends, async { drop(ended.await) }));
@@ -118,26 +125,26 @@ fn follow(args: &RunArgs, folders: Folders, console: &mut Console<'_>) -> anyhow
         // Dropping `until` stops discovery. Dropping file mode closes its end of the channels, so that discovery does
         // not wait to hand over further announcements.
         drop((until, standalone));
-        ending::in_time(discovering, ending::LAST_WORDS).await?;
-        Ok(Outcome::Fine)
+        ending::join_with_timeout(discovering, ending::DISCOVERY_SHUTDOWN_TIMEOUT).await?;
+        Ok(ExitStatus::Success)
     })
 }
 
 /// Returns the exit status of `--once`: a failed write counts more than a refused resource.
-fn outcome(standalone: &Standalone) -> Outcome {
+fn exit_status(standalone: &FileMode) -> ExitStatus {
     if standalone.has_failures() {
-        Outcome::Failed
-    } else if standalone.is_refused() {
-        Outcome::Refused
+        ExitStatus::Failed
+    } else if standalone.has_refusals() {
+        ExitStatus::Findings
     } else {
-        Outcome::Fine
+        ExitStatus::Success
     }
 }
 
 /// Serves the probe and admin ports. Without them, file mode keeps no data for them either.
 async fn open_ports(
-    args: &AdminArgs,
-    standalone: &Standalone,
+    args: &PortArgs,
+    standalone: &FileMode,
     console: &mut Console<'_>,
 ) -> anyhow::Result<JoinSet<()>> {
     if !args.is_given() {
@@ -145,9 +152,9 @@ async fn open_ports(
     }
     let health = Arc::new(standalone.health());
     let state = AdminState { registry: Arc::new(Registry::with_prefix("emcee")), health };
-    let (ports, opened) = args.open(&state).await?;
+    let (ports, opened) = args.open_ports(&state).await?;
     for opened in opened {
-        console.note(format_args!("emcee: {opened}"))?;
+        console.print_note(format_args!("emcee: {opened}"))?;
     }
     Ok(ports)
 }

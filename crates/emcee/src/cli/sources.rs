@@ -9,23 +9,23 @@ use emcee_core::plan::{GeneratedKind, GeneratedObject};
 use jiff::Timestamp;
 
 use crate::console::Console;
-use crate::manifest::{self, Reading};
+use crate::manifest::{self, LoadedManifests};
 
 /// Argument that names the files of a mesh.
 #[derive(Args, Clone, Debug)]
-pub(super) struct Files {
+pub(super) struct FileArgs {
     /// YAML or JSON files, folders (including subfolders), or `-` for stdin
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
     filename: Vec<PathBuf>,
 }
 
-impl Files {
+impl FileArgs {
     /// Reads the files, as [`read_files`] does.
     ///
     /// # Errors
     /// The console cannot be written.
-    pub(super) fn read(&self, console: &mut Console<'_>) -> io::Result<Option<Reading>> {
-        read(&self.filename, console)
+    pub(super) fn read_documents(&self, console: &mut Console<'_>) -> io::Result<Option<LoadedManifests>> {
+        read_files(&self.filename, console)
     }
 }
 
@@ -33,13 +33,16 @@ impl Files {
 ///
 /// # Errors
 /// The console cannot be written.
-pub(super) fn read(paths: &[PathBuf], console: &mut Console<'_>) -> io::Result<Option<Reading>> {
-    let reading = manifest::read(paths, io::stdin().lock());
+pub(super) fn read_files(
+    paths: &[PathBuf],
+    console: &mut Console<'_>,
+) -> io::Result<Option<LoadedManifests>> {
+    let reading = manifest::read_paths(paths, io::stdin().lock());
     for unreadable in &reading.unreadable {
-        console.refusal(format_args!("emcee: {unreadable}"))?;
+        console.print_error(format_args!("emcee: {unreadable}"))?;
     }
     if reading.unreadable.is_empty() && reading.documents.is_empty() && reading.problems.is_empty() {
-        console.note("emcee: no objects found (in folders, only *.yaml, *.yml and *.json are read)")?;
+        console.print_note("emcee: no objects found (in folders, only *.yaml, *.yml and *.json are read)")?;
     }
     Ok(reading.unreadable.is_empty().then_some(reading))
 }
@@ -47,7 +50,7 @@ pub(super) fn read(paths: &[PathBuf], console: &mut Console<'_>) -> io::Result<O
 /// Settings of the mesh that a controller finds out in its cluster, and that other commands cannot know.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Mesh settings")]
-pub(crate) struct Surroundings {
+pub(crate) struct MeshSettings {
     /// Trust domain of this mesh. Without this flag, Istio's default is assumed: cluster.local
     #[arg(long, value_name = "DOMAIN", value_parser = dns_name)]
     trust_domain: Option<String>,
@@ -73,21 +76,21 @@ pub(crate) struct Surroundings {
     gateway_namespaces: Vec<String>,
 }
 
-impl Surroundings {
+impl MeshSettings {
     /// Warns that the trust domain was assumed, if objects depend on it: with a wrong one, policies deny every caller.
     ///
     /// # Errors
     /// The console cannot be written.
-    pub(super) fn say_trust_domain(
+    pub(super) fn warn_assumed_trust_domain(
         &self,
         objects: &[GeneratedObject],
         console: &mut Console<'_>,
     ) -> io::Result<()> {
-        let settings = self.settings();
+        let settings = self.to_settings();
         if self.trust_domain.is_none()
             && objects.iter().any(|o| o.kind() == GeneratedKind::AuthorizationPolicy)
         {
-            console.warning(format_args!(
+            console.print_warning(format_args!(
                 "assumed: the trust domain of this mesh is {} (--trust-domain)",
                 settings.trust_domain
             ))?;
@@ -111,7 +114,7 @@ impl Surroundings {
     }
 
     /// Converts the arguments to settings of a translation, with defaults for missing ones.
-    pub(crate) fn settings(&self) -> TranslationSettings {
+    pub(crate) fn to_settings(&self) -> TranslationSettings {
         TranslationSettings {
             trust_domain: self
                 .trust_domain

@@ -8,12 +8,12 @@ use emcee_api::{MeshFedConfig, ServiceBinding, ServiceExposition};
 use kube::Client;
 use serde::Serialize;
 
-use super::Outcome;
-use super::table::Format;
+use super::ExitStatus;
+use super::table::OutputFormat;
 use crate::cluster::ConnectArgs;
-use crate::cluster::read::{converse, resources};
+use crate::cluster::read::{block_on, list_resources};
 use crate::console::Console;
-use entry::{Binding, Entry, Exposition, Relationship};
+use entry::{BindingSummary, ExpositionSummary, RelationshipSummary, ResourceStatus};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,8 +34,8 @@ pub(super) struct StatusArgs {
     namespace: Option<String>,
 
     /// Output format
-    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Table)]
+    output: OutputFormat,
 
     #[command(flatten)]
     connect: ConnectArgs,
@@ -43,43 +43,43 @@ pub(super) struct StatusArgs {
 
 /// Status of all of Emcee's resources in a cluster. The field names are the JSON output.
 #[derive(Debug, Serialize)]
-struct Report {
-    relationships: Vec<Entry<Relationship>>,
-    expositions: Vec<Entry<Exposition>>,
-    bindings: Vec<Entry<Binding>>,
+struct StatusReport {
+    relationships: Vec<ResourceStatus<RelationshipSummary>>,
+    expositions: Vec<ResourceStatus<ExpositionSummary>>,
+    bindings: Vec<ResourceStatus<BindingSummary>>,
 }
 
-pub(super) fn run(args: &StatusArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let report = converse(async {
-        let client = args.connect.client().await?;
-        Report::read(&client, args.namespace.as_deref()).await
+pub(super) fn run(args: &StatusArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
+    let report = block_on(async {
+        let client = args.connect.build_client().await?;
+        StatusReport::read_cluster(&client, args.namespace.as_deref()).await
     })?;
-    console.data(&report.text(args.output)?)?;
-    report.hints().iter().try_for_each(|hint| console.warning(hint))?;
-    Ok(if report.is_ready() { Outcome::Fine } else { Outcome::Refused })
+    console.print_data(&report.format_report(args.output)?)?;
+    report.status_hints().iter().try_for_each(|hint| console.print_warning(hint))?;
+    Ok(if report.is_ready() { ExitStatus::Success } else { ExitStatus::Findings })
 }
 
-impl Report {
+impl StatusReport {
     /// Reads the resources of one namespace, or of all.
-    async fn read(client: &Client, namespace: Option<&str>) -> anyhow::Result<Self> {
+    async fn read_cluster(client: &Client, namespace: Option<&str>) -> anyhow::Result<Self> {
         let (relationships, expositions, bindings) = futures_util::try_join!(
-            resources::<MeshFedConfig>(client, namespace),
-            resources::<ServiceExposition>(client, namespace),
-            resources::<ServiceBinding>(client, namespace),
+            list_resources::<MeshFedConfig>(client, namespace),
+            list_resources::<ServiceExposition>(client, namespace),
+            list_resources::<ServiceBinding>(client, namespace),
         )?;
         Ok(Self {
-            relationships: entry::all(&relationships, Relationship::of),
-            expositions: entry::all(&expositions, Exposition::of),
-            bindings: entry::all(&bindings, Binding::of),
+            relationships: entry::sorted_statuses(&relationships, RelationshipSummary::from_resource),
+            expositions: entry::sorted_statuses(&expositions, ExpositionSummary::from_resource),
+            bindings: entry::sorted_statuses(&bindings, BindingSummary::from_resource),
         })
     }
 
-    fn text(&self, format: Format) -> anyhow::Result<String> {
-        format.text(self, table::text)
+    fn format_report(&self, format: OutputFormat) -> anyhow::Result<String> {
+        format.format_output(self, table::render_report)
     }
 
     /// Returns for each resource whether it is ready, and whether it has no status at all.
-    fn standings(&self) -> impl Iterator<Item = (bool, bool)> + '_ {
+    fn readiness_flags(&self) -> impl Iterator<Item = (bool, bool)> + '_ {
         let relationships = self.relationships.iter().map(|entry| (entry.ready, entry.silent));
         let expositions = self.expositions.iter().map(|entry| (entry.ready, entry.silent));
         let bindings = self.bindings.iter().map(|entry| (entry.ready, entry.silent));
@@ -87,15 +87,15 @@ impl Report {
     }
 
     fn is_ready(&self) -> bool {
-        self.standings().all(|(ready, _)| ready)
+        self.readiness_flags().all(|(ready, _)| ready)
     }
 
     /// Returns hints for a cluster without resources or without a running Emcee.
-    fn hints(&self) -> Vec<&'static str> {
+    fn status_hints(&self) -> Vec<&'static str> {
         let mut hints = Vec::new();
-        if self.standings().next().is_none() {
+        if self.readiness_flags().next().is_none() {
             hints.push("there are no MeshFedConfigs, ServiceExpositions or ServiceBindings here");
-        } else if self.standings().all(|(_, silent)| silent) {
+        } else if self.readiness_flags().all(|(_, silent)| silent) {
             hints.push("no resource has a status: Emcee does not seem to run in this cluster (emcee run)");
         }
         hints

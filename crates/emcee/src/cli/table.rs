@@ -5,11 +5,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::manifest;
-use crate::table::{aligned, printable};
+use crate::table::{align_columns, strip_unprintable};
 
 /// Output format of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum OutputFormat {
     /// One line for each item
     Table,
     /// One object
@@ -18,12 +18,12 @@ pub(super) enum Format {
     Yaml,
 }
 
-impl Format {
+impl OutputFormat {
     /// Formats `found`; `table` formats it for people.
     ///
     /// # Errors
     /// The value cannot be serialized.
-    pub(super) fn text<T: Serialize>(
+    pub(super) fn format_output<T: Serialize>(
         self,
         found: &T,
         table: impl FnOnce(&T) -> String,
@@ -37,20 +37,20 @@ impl Format {
 }
 
 /// Formats a table with a header. Returns an empty text if there are no rows.
-pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(super) fn build_table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let header = header.iter().map(|name| (*name).to_owned()).collect();
-    let rows = rows.into_iter().map(|row| row.iter().map(|cell| printable(cell)).collect());
+    let rows = rows.into_iter().map(|row| row.iter().map(|cell| strip_unprintable(cell)).collect());
     let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
-    if rows.len() == 1 { String::new() } else { aligned(&rows) }
+    if rows.len() == 1 { String::new() } else { align_columns(&rows) }
 }
 
 /// Joins tables with blank lines between them. Tables without rows are left out.
-pub(super) fn tables(tables: impl IntoIterator<Item = String>) -> String {
+pub(super) fn join_tables(tables: impl IntoIterator<Item = String>) -> String {
     let filled: Vec<_> = tables.into_iter().filter(|table| !table.is_empty()).collect();
     filled.join("\n")
 }
 
 /// Returns `-` for an empty cell, so that programs can also split the columns.
-pub(super) fn shown(text: &str) -> String {
+pub(super) fn cell_or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }

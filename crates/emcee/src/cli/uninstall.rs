@@ -10,7 +10,7 @@ use emcee_core::key::ObjectKey;
 use jiff::SignedDuration;
 use kube::Client;
 
-use super::Outcome;
+use super::ExitStatus;
 use crate::cluster::{self, ConnectArgs, ScopeArgs, read, running};
 use crate::console::Console;
 
@@ -32,7 +32,7 @@ Examples:
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct UninstallArgs {
     /// Remove only what belongs to this MeshFedConfig
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = key, group = "extent")]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_key, group = "extent")]
     relationship: Option<ObjectKey>,
 
     /// Remove everything that Emcee created
@@ -56,7 +56,7 @@ pub(super) struct UninstallArgs {
     stop: Option<String>,
 
     /// How long to wait for objects to disappear, and for Emcee to stop
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
 
     /// Namespace in which Emcee runs and keeps its Lease. Defaults to the pod's own namespace, else emcee-system
@@ -74,56 +74,56 @@ pub(super) struct UninstallArgs {
     gateway_namespaces: Vec<String>,
 }
 
-pub(super) fn run(args: &UninstallArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    read::converse(async {
-        let client = args.connect.client().await?;
-        uninstall(args, client, console).await
+pub(super) fn run(args: &UninstallArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
+    read::block_on(async {
+        let client = args.connect.build_client().await?;
+        run_uninstall(args, client, console).await
     })
 }
 
 /// Finds the objects, asks for confirmation, and removes them.
-async fn uninstall(
+async fn run_uninstall(
     args: &UninstallArgs,
     client: Client,
     console: &mut Console<'_>,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<ExitStatus> {
     if !args.dry_run && args.stop.is_none() {
         // With `--stop` this command stops the controller itself, after the confirmation.
-        nobody_writes(args, &client, console).await?;
+        ensure_no_controller(args, &client, console).await?;
     }
-    let mut found = args.look(&client).await?;
+    let mut found = args.find_objects(&client).await?;
     if args.dry_run {
-        say_kept(&found, console)?;
-        console.data(&preview(&found))?;
-        return Ok(Outcome::Fine);
+        print_kept(&found, console)?;
+        console.print_data(&dry_run_text(&found))?;
+        return Ok(ExitStatus::Success);
     }
-    if !args.yes && !found.is_empty() && !agreed(&found, console)? {
-        console.note("nothing was removed")?;
-        return Ok(Outcome::Failed);
+    if !args.yes && !found.is_empty() && !confirm_removal(&found, console)? {
+        console.print_note("nothing was removed")?;
+        return Ok(ExitStatus::Failed);
     }
     if let Some(deployment) = &args.stop {
-        running::stop(&client, &args.own_namespace(), deployment, args.timeout).await?;
+        running::stop_controller(&client, &args.own_namespace(), deployment, args.timeout).await?;
         // The controller may have written more objects until it stopped.
-        found = args.look(&client).await?;
+        found = args.find_objects(&client).await?;
     }
-    say_kept(&found, console)?;
-    remove(args, &found, console).await
+    print_kept(&found, console)?;
+    remove_objects(args, &found, console).await
 }
 
 /// Removes the objects; prints each step and what is left.
-async fn remove(
+async fn remove_objects(
     args: &UninstallArgs,
     found: &Uninstall,
     console: &mut Console<'_>,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<ExitStatus> {
     if found.is_empty() {
-        console.note("nothing to remove: no objects or finalizers of Emcee exist")?;
-        return Ok(Outcome::Fine);
+        console.print_note("nothing to remove: no objects or finalizers of Emcee exist")?;
+        return Ok(ExitStatus::Success);
     }
     let mut printed = Ok(());
     // The callback cannot fail. Keep the first error and go on: a closed pipe must not stop the removal halfway.
     let mut report = |done| {
-        let line = console.data(&line(&done));
+        let line = console.print_data(&progress_line(&done));
         if printed.is_ok() {
             printed = line;
         }
@@ -131,28 +131,27 @@ async fn remove(
     let left = found.execute(args.timeout, &mut report).await;
     printed?;
     for Orphan { object, reason: why } in &left {
-        console.refusal(format_args!("left: {object} {why}"))?;
+        console.print_error(format_args!("left: {object} {why}"))?;
     }
-    console.note(args.advice())?;
-    Ok(if left.is_empty() { Outcome::Fine } else { Outcome::Refused })
+    console.print_note(args.closing_note())?;
+    Ok(if left.is_empty() { ExitStatus::Success } else { ExitStatus::Findings })
 }
 
 /// Prints the objects that look like Emcee's but are kept.
-fn say_kept(found: &Uninstall, console: &mut Console<'_>) -> io::Result<()> {
-    found
-        .kept_objects()
-        .iter()
-        .try_for_each(|Orphan { object, reason: why }| console.note(format_args!("stays: {object} {why}")))
+fn print_kept(found: &Uninstall, console: &mut Console<'_>) -> io::Result<()> {
+    found.kept_objects().iter().try_for_each(|Orphan { object, reason: why }| {
+        console.print_note(format_args!("stays: {object} {why}"))
+    })
 }
 
 impl UninstallArgs {
-    fn extent(&self) -> UninstallExtent {
+    fn uninstall_extent(&self) -> UninstallExtent {
         self.relationship.clone().map_or(UninstallExtent::All, UninstallExtent::Relationship)
     }
 
-    async fn look(&self, client: &Client) -> anyhow::Result<Uninstall> {
-        let options = cluster::options_of(self.scope.scope(&self.gateway_namespaces));
-        Ok(Uninstall::prepare(client.clone(), &options, &self.extent()).await?)
+    async fn find_objects(&self, client: &Client) -> anyhow::Result<Uninstall> {
+        let options = cluster::default_options(self.scope.to_scope(&self.gateway_namespaces));
+        Ok(Uninstall::prepare(client.clone(), &options, &self.uninstall_extent()).await?)
     }
 
     fn own_namespace(&self) -> String {
@@ -160,7 +159,7 @@ impl UninstallArgs {
     }
 
     /// Returns the final note: which resources are kept.
-    fn advice(&self) -> String {
+    fn closing_note(&self) -> String {
         match &self.relationship {
             Some(key) => format!(
                 "MeshFedConfig {key} and the resources that select it are yours and are kept: while they exist, a controller writes everything again"
@@ -176,12 +175,12 @@ impl UninstallArgs {
 ///
 /// # Errors
 /// A controller runs, or the Lease cannot be read.
-async fn nobody_writes(
+async fn ensure_no_controller(
     args: &UninstallArgs,
     client: &Client,
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
-    let why = match running::holder(client, &args.own_namespace()).await {
+    let why = match running::lease_holder(client, &args.own_namespace()).await {
         Ok(None) => return Ok(()),
         Ok(Some(holder)) => {
             format!(
@@ -193,14 +192,14 @@ async fn nobody_writes(
     if !args.force {
         bail!("{why}; --force removes anyway");
     }
-    Ok(console.warning(format_args!("warning: {why}"))?)
+    Ok(console.print_warning(format_args!("warning: {why}"))?)
 }
 
 /// Asks the user for confirmation on the terminal.
 ///
 /// # Errors
 /// There is no terminal to ask on.
-fn agreed(found: &Uninstall, console: &mut Console<'_>) -> anyhow::Result<bool> {
+fn confirm_removal(found: &Uninstall, console: &mut Console<'_>) -> anyhow::Result<bool> {
     // The question goes to stderr, so both streams must be a terminal.
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         bail!(
@@ -208,7 +207,7 @@ fn agreed(found: &Uninstall, console: &mut Console<'_>) -> anyhow::Result<bool> 
         );
     }
     let (objects, bearers) = (found.objects().len(), found.finalizer_holders().len());
-    console.note(format_args!(
+    console.print_note(format_args!(
         "This removes {objects} objects, and the finalizers of {bearers} resources. Continue? [y/N]"
     ))?;
     io::stderr().flush()?;
@@ -218,7 +217,7 @@ fn agreed(found: &Uninstall, console: &mut Console<'_>) -> anyhow::Result<bool> 
 }
 
 /// Formats what `--dry-run` prints.
-fn preview(found: &Uninstall) -> String {
+fn dry_run_text(found: &Uninstall) -> String {
     let objects = found.objects().into_iter().map(|object| format!("would be removed: {object}\n"));
     let bearers = found
         .finalizer_holders()
@@ -228,7 +227,7 @@ fn preview(found: &Uninstall) -> String {
 }
 
 /// Formats one completed step.
-fn line(done: &UninstallEvent) -> String {
+fn progress_line(done: &UninstallEvent) -> String {
     match done {
         UninstallEvent::Removed(object) => format!("removed: {object}\n"),
         UninstallEvent::FinalizerRemoved(resource) => {
@@ -238,7 +237,7 @@ fn line(done: &UninstallEvent) -> String {
 }
 
 /// Parses `NAMESPACE/NAME`.
-fn key(text: &str) -> Result<ObjectKey, &'static str> {
+fn parse_key(text: &str) -> Result<ObjectKey, &'static str> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
             Ok(ObjectKey::new(namespace, name))
@@ -248,7 +247,7 @@ fn key(text: &str) -> Result<ObjectKey, &'static str> {
 }
 
 /// Parses a duration such as `60s`.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let time: SignedDuration = text.parse().map_err(|_| "not a time such as 60s or 2m".to_owned())?;
     Duration::try_from(time).map_err(|_| "must not be negative".to_owned())
 }

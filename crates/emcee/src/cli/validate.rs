@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::Outcome;
-use super::check::{Duplicates, check};
-use super::sources::{Files, Surroundings};
+use super::ExitStatus;
+use super::check::{DuplicatePolicy, check_documents};
+use super::sources::{FileArgs, MeshSettings};
 use crate::console::Console;
 
 const EXAMPLES: &str = "\
@@ -21,14 +21,14 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) struct ValidateArgs {
     #[command(flatten)]
-    files: Files,
+    files: FileArgs,
     #[command(flatten)]
-    surroundings: Surroundings,
+    mesh_settings: MeshSettings,
 }
 
-pub(super) fn run(args: &ValidateArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let Some(reading) = args.files.read(console)? else { return Ok(Outcome::Failed) };
-    let checked = check(reading, args.surroundings.settings(), Duplicates::AcrossFiles);
-    checked.say_failures(console)?;
-    Ok(if checked.say_refusals(console)? { Outcome::Refused } else { Outcome::Fine })
+pub(super) fn run(args: &ValidateArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
+    let Some(reading) = args.files.read_documents(console)? else { return Ok(ExitStatus::Failed) };
+    let checked = check_documents(reading, args.mesh_settings.to_settings(), DuplicatePolicy::AcrossFiles);
+    checked.print_failures(console)?;
+    Ok(if checked.print_refusals(console)? { ExitStatus::Findings } else { ExitStatus::Success })
 }

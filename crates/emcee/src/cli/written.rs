@@ -8,9 +8,9 @@ use emcee_core::problem::ResourceProblem;
 use kube::Client;
 use serde_json::Value;
 
-use super::Outcome;
+use super::ExitStatus;
 use crate::cluster::ConnectArgs;
-use crate::cluster::create::{Written, apply, called, create};
+use crate::cluster::create::{ResourceChange, apply_resource, create_resource, object_name};
 use crate::console::Console;
 use crate::manifest;
 
@@ -30,22 +30,22 @@ impl WriteArgs {
     ///
     /// # Errors
     /// The kubeconfig does not exist or cannot be read.
-    pub(super) async fn client(&self) -> anyhow::Result<Option<Client>> {
+    pub(super) async fn cluster_client(&self) -> anyhow::Result<Option<Client>> {
         if self.dry_run && !self.connect.is_given() {
             return Ok(None);
         }
-        Ok(Some(self.connect.client().await?))
+        Ok(Some(self.connect.build_client().await?))
     }
 
     /// Returns the client to write with. `None` if the resources are printed.
-    pub(super) fn target<'c>(&self, client: Option<&'c Client>) -> Option<&'c Client> {
+    pub(super) fn write_target<'c>(&self, client: Option<&'c Client>) -> Option<&'c Client> {
         client.filter(|_| !self.dry_run)
     }
 }
 
 /// How a resource is written to the cluster.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum How {
+pub(super) enum WriteMode {
     /// Create; an existing resource with another spec is an error.
     Create,
     /// Create, or change the fields that an earlier write in this mode has set.
@@ -56,70 +56,72 @@ pub(super) enum How {
 ///
 /// # Errors
 /// The cluster does not answer or forbids the write.
-pub(super) async fn finish(
+pub(super) async fn validate_and_write(
     objects: &[Value],
-    how: How,
+    how: WriteMode,
     target: Option<&Client>,
     console: &mut Console<'_>,
-) -> anyhow::Result<Outcome> {
-    if say_invalid(objects, console)? {
-        return Ok(Outcome::Refused);
+) -> anyhow::Result<ExitStatus> {
+    if print_problems(objects, console)? {
+        return Ok(ExitStatus::Findings);
     }
     let Some(client) = target else {
         if !objects.is_empty() {
-            console.data(&manifest::to_yaml(objects)?)?;
+            console.print_data(&manifest::to_yaml(objects)?)?;
         }
-        return Ok(Outcome::Fine);
+        return Ok(ExitStatus::Success);
     };
-    let mut outcome = Outcome::Fine;
+    let mut outcome = ExitStatus::Success;
     for object in objects {
         let written = match how {
-            How::Create => create(client, object).await?,
-            How::Apply => apply(client, object).await?,
+            WriteMode::Create => create_resource(client, object).await?,
+            WriteMode::Apply => apply_resource(client, object).await?,
         };
         match written {
-            Ok(written) => console.data(&format!("{}: {}\n", word(written), called(object)))?,
+            Ok(written) => {
+                console.print_data(&format!("{}: {}\n", change_text(written), object_name(object)))?
+            }
             // Concerns this resource only: go on with the others.
             Err(words) => {
-                console.refusal(words)?;
-                outcome = Outcome::Refused;
+                console.print_error(words)?;
+                outcome = ExitStatus::Findings;
             }
         }
     }
-    say_next(objects, console)?;
+    print_next_step(objects, console)?;
     Ok(outcome)
 }
 
 /// Describes the effect of a write.
-fn word(written: Written) -> &'static str {
+fn change_text(written: ResourceChange) -> &'static str {
     match written {
-        Written::Created => "created",
-        Written::Unchanged => "unchanged",
-        Written::Changed => "changed",
+        ResourceChange::Created => "created",
+        ResourceChange::Unchanged => "unchanged",
+        ResourceChange::Changed => "changed",
     }
 }
 
 /// Prints which command shows the status of the written resources.
-fn say_next(objects: &[Value], console: &mut Console<'_>) -> io::Result<()> {
+fn print_next_step(objects: &[Value], console: &mut Console<'_>) -> io::Result<()> {
     let mut namespaces: Vec<_> =
         objects.iter().filter_map(|object| object["metadata"]["namespace"].as_str()).collect();
     namespaces.sort_unstable();
     namespaces.dedup();
     match namespaces.as_slice() {
         [] => Ok(()),
-        [namespace] => console.note(format_args!(
+        [namespace] => console.print_note(format_args!(
             "next: emcee status -n {namespace} (shows whether it is ready, and if not, why)"
         )),
-        _ => console.note("next: emcee status (shows whether they are ready, and if not, why)"),
+        _ => console.print_note("next: emcee status (shows whether they are ready, and if not, why)"),
     }
 }
 
 /// Prints the problems that validation finds; returns whether there are any.
-fn say_invalid(objects: &[Value], console: &mut Console<'_>) -> io::Result<bool> {
+fn print_problems(objects: &[Value], console: &mut Console<'_>) -> io::Result<bool> {
     let mut any = false;
     for object in objects {
-        for problem in problems(object) {
-            console.refusal(format_args!("{}: {problem}", called(object)))?;
+        for problem in find_problems(object) {
+            console.print_error(format_args!("{}: {problem}", object_name(object)))?;
             any = true;
         }
     }
@@ -127,7 +129,7 @@ fn say_invalid(objects: &[Value], console: &mut Console<'_>) -> io::Result<bool>
 }
 
 /// Validates one resource with the same rules as the webhook and the controller.
-fn problems(object: &Value) -> Vec<ResourceProblem> {
+fn find_problems(object: &Value) -> Vec<ResourceProblem> {
     let problems = match object["kind"].as_str() {
         // Commands write no kinds other than these two.
         Some("ServiceExposition") => parse::read_exposition(object).err(),

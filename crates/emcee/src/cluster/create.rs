@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 /// Field manager of resources that commands write for a user.
 const FIELD_MANAGER: &str = "emcee-cli";
 /// Largest number of differences in an error message.
-const SHOWN: usize = 3;
+const MAX_DIFFERENCES_SHOWN: usize = 3;
 
 /// Effect of a write on the resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Written {
+pub(crate) enum ResourceChange {
     /// The resource did not exist.
     Created,
     /// The resource existed with the same spec.
@@ -29,14 +29,19 @@ pub(crate) enum Written {
 /// # Errors
 /// Outer: the API server does not answer or forbids the write, so that no other object can be written either. Inner: it
 /// refuses this object, or a resource with the same name and another spec exists.
-pub(crate) async fn create(client: &Client, object: &Value) -> anyhow::Result<Result<Written, String>> {
-    let (api, typed) = target(client, object)?;
-    let name = called(object);
+pub(crate) async fn create_resource(
+    client: &Client,
+    object: &Value,
+) -> anyhow::Result<Result<ResourceChange, String>> {
+    let (api, typed) = api_for_object(client, object)?;
+    let name = object_name(object);
     let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match api.create(&parameters, &typed).await {
-        Ok(_) => Ok(Ok(Written::Created)),
-        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => compare(&api, object).await,
-        Err(error) => refused(error, &name),
+        Ok(_) => Ok(Ok(ResourceChange::Created)),
+        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
+            compare_existing(&api, object).await
+        }
+        Err(error) => classify_error(error, &name),
     }
 }
 
@@ -44,9 +49,12 @@ pub(crate) async fn create(client: &Client, object: &Value) -> anyhow::Result<Re
 ///
 /// # Errors
 /// As [`create_resource`]; inner also if another field manager owns a field that would change.
-pub(crate) async fn apply(client: &Client, object: &Value) -> anyhow::Result<Result<Written, String>> {
-    let (api, typed) = target(client, object)?;
-    let name = called(object);
+pub(crate) async fn apply_resource(
+    client: &Client,
+    object: &Value,
+) -> anyhow::Result<Result<ResourceChange, String>> {
+    let (api, typed) = api_for_object(client, object)?;
+    let name = object_name(object);
     // Server-side apply does not report whether it changed anything, so compare with the object before.
     let before = api.get_opt(typed.metadata.name.as_deref().unwrap_or_default()).await;
     let before = before.with_context(|| format!("failed to read {name}"))?;
@@ -60,9 +68,9 @@ pub(crate) async fn apply(client: &Client, object: &Value) -> anyhow::Result<Res
         .await
     {
         Ok(now) => Ok(Ok(match before {
-            None => Written::Created,
-            Some(before) if before.data["spec"] == now.data["spec"] => Written::Unchanged,
-            Some(_) => Written::Changed,
+            None => ResourceChange::Created,
+            Some(before) if before.data["spec"] == now.data["spec"] => ResourceChange::Unchanged,
+            Some(_) => ResourceChange::Changed,
         })),
         Err(kube::Error::Api(status)) if status.reason == "Conflict" => Ok(Err(format!(
             "{name} exists and was not imported: {} (to replace it: kubectl -n {} delete servicebinding {})",
@@ -70,12 +78,12 @@ pub(crate) async fn apply(client: &Client, object: &Value) -> anyhow::Result<Res
             typed.metadata.namespace.as_deref().unwrap_or_default(),
             typed.metadata.name.as_deref().unwrap_or_default(),
         ))),
-        Err(error) => refused(error, &name),
+        Err(error) => classify_error(error, &name),
     }
 }
 
 /// Returns the API of an object's kind and namespace, and the object in typed form.
-fn target(client: &Client, object: &Value) -> anyhow::Result<(Api<DynamicObject>, DynamicObject)> {
+fn api_for_object(client: &Client, object: &Value) -> anyhow::Result<(Api<DynamicObject>, DynamicObject)> {
     let typed: DynamicObject = serde_json::from_value(object.clone()).context("not a Kubernetes object")?;
     let kind = object["kind"].as_str().unwrap_or_default();
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind));
@@ -84,15 +92,18 @@ fn target(client: &Client, object: &Value) -> anyhow::Result<(Api<DynamicObject>
 }
 
 /// Returns `Kind namespace/name` of an object, for messages.
-pub(crate) fn called(object: &Value) -> String {
+pub(crate) fn object_name(object: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let metadata = &object["metadata"];
     format!("{} {}/{}", text(&object["kind"]), text(&metadata["namespace"]), text(&metadata["name"]))
 }
 
 /// Compares the spec of an existing resource with the wanted one.
-async fn compare(api: &Api<DynamicObject>, object: &Value) -> anyhow::Result<Result<Written, String>> {
-    let (name, key) = (called(object), object["metadata"]["name"].as_str().unwrap_or_default());
+async fn compare_existing(
+    api: &Api<DynamicObject>,
+    object: &Value,
+) -> anyhow::Result<Result<ResourceChange, String>> {
+    let (name, key) = (object_name(object), object["metadata"]["name"].as_str().unwrap_or_default());
     let there = api.get_opt(key).await.with_context(|| format!("failed to read {name}"))?;
     let there = there.ok_or_else(|| anyhow!("{name} existed and has just been deleted (try again)"))?;
     if there.metadata.deletion_timestamp.is_some() {
@@ -100,10 +111,10 @@ async fn compare(api: &Api<DynamicObject>, object: &Value) -> anyhow::Result<Res
     }
     let found = diff_objects(&json!({"spec": there.data["spec"]}), &json!({"spec": object["spec"]}));
     if found.is_empty() {
-        return Ok(Ok(Written::Unchanged));
+        return Ok(Ok(ResourceChange::Unchanged));
     }
-    let shown: Vec<_> = found.iter().take(SHOWN).map(ToString::to_string).collect();
-    let more = match found.len().saturating_sub(SHOWN) {
+    let shown: Vec<_> = found.iter().take(MAX_DIFFERENCES_SHOWN).map(ToString::to_string).collect();
+    let more = match found.len().saturating_sub(MAX_DIFFERENCES_SHOWN) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
@@ -114,7 +125,7 @@ async fn compare(api: &Api<DynamicObject>, object: &Value) -> anyhow::Result<Res
 }
 
 /// Sorts an error of the API server: inner if it concerns this object only, outer if it concerns the whole command.
-fn refused(error: kube::Error, name: &str) -> anyhow::Result<Result<Written, String>> {
+fn classify_error(error: kube::Error, name: &str) -> anyhow::Result<Result<ResourceChange, String>> {
     let kube::Error::Api(status) = error else {
         return Err(anyhow::Error::new(error).context(format!("failed to write {name}")));
     };
@@ -123,13 +134,13 @@ fn refused(error: kube::Error, name: &str) -> anyhow::Result<Result<Written, Str
         // Any other 403 means missing permissions, which concern the whole command.
         403 if status.message.contains("admission webhook") => Ok(Err(format!("{name}: {}", status.message))),
         // The namespace or the kind does not exist.
-        404 => Ok(Err(format!("{name}: {} ({})", status.message, mend(&status)))),
+        404 => Ok(Err(format!("{name}: {} ({})", status.message, not_found_fix(&status)))),
         _ => Err(anyhow!("{} ({})", status.message, status.code).context(format!("failed to write {name}"))),
     }
 }
 
 /// Returns the command that fixes a 404.
-fn mend(status: &Status) -> &'static str {
+fn not_found_fix(status: &Status) -> &'static str {
     if status.message.starts_with("namespaces") {
         "kubectl create namespace"
     } else {

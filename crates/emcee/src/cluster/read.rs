@@ -11,7 +11,7 @@ use kube::core::{ApiResource, Resource};
 use kube::{Api, Client};
 
 /// Largest number of objects in one page of a list.
-const PAGE: u32 = 500;
+const PAGE_SIZE: u32 = 500;
 
 /// Lists the objects of one of Emcee's own kinds, in one namespace or in all.
 ///
@@ -19,7 +19,7 @@ const PAGE: u32 = 500;
 ///
 /// # Errors
 /// The API server does not answer, does not know the kind, or forbids the request.
-pub(crate) async fn resources<K>(
+pub(crate) async fn list_resources<K>(
     client: &Client,
     namespace: Option<&str>,
 ) -> anyhow::Result<Vec<DynamicObject>>
@@ -32,14 +32,14 @@ where
         None => Api::all_with(client.clone(), &resource),
     };
     let place = namespace.map_or_else(|| "all namespaces".to_owned(), |name| format!("namespace {name}"));
-    all(&api).await.map_err(|error| match error {
+    list_all_pages(&api).await.map_err(|error| match error {
         kube::Error::Api(status) if status.code == 404 => anyhow!(
             "the cluster does not know the kind {} (emcee crds | kubectl apply --server-side -f -)",
             resource.kind
         ),
         kube::Error::Api(status) if status.code == 403 => {
             // A type of its own, for `list_if_allowed` to recognise.
-            anyhow::Error::new(Forbidden(status.message.clone()))
+            anyhow::Error::new(ForbiddenError(status.message.clone()))
                 .context(format!("failed to read {} in {place}", resource.plural))
         }
         kube::Error::Api(status) => anyhow!("{} ({})", status.message, status.code)
@@ -52,13 +52,13 @@ where
 ///
 /// # Errors
 /// As [`list_resources`], except for missing permissions.
-pub(crate) async fn readable<K>(client: &Client) -> anyhow::Result<Option<Vec<DynamicObject>>>
+pub(crate) async fn list_if_allowed<K>(client: &Client) -> anyhow::Result<Option<Vec<DynamicObject>>>
 where
     K: Resource<DynamicType = ()> + Debug,
 {
-    match resources::<K>(client, None).await {
+    match list_resources::<K>(client, None).await {
         Ok(objects) => Ok(Some(objects)),
-        Err(error) if error.downcast_ref::<Forbidden>().is_some() => Ok(None),
+        Err(error) if error.downcast_ref::<ForbiddenError>().is_some() => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -66,12 +66,12 @@ where
 /// Request that the API server forbids, with the server's message.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} (403)")]
-struct Forbidden(String);
+struct ForbiddenError(String);
 
 /// Lists all objects, page by page.
-async fn all(api: &Api<DynamicObject>) -> kube::Result<Vec<DynamicObject>> {
+async fn list_all_pages(api: &Api<DynamicObject>) -> kube::Result<Vec<DynamicObject>> {
     let mut objects = Vec::new();
-    let mut parameters = ListParams::default().limit(PAGE);
+    let mut parameters = ListParams::default().limit(PAGE_SIZE);
     loop {
         let page = api.list(&parameters).await?;
         objects.extend(page.items);
@@ -87,7 +87,7 @@ async fn all(api: &Api<DynamicObject>) -> kube::Result<Vec<DynamicObject>> {
 ///
 /// # Errors
 /// The API server does not answer, or forbids the request.
-pub(crate) async fn metadata(
+pub(crate) async fn get_metadata(
     client: &Client,
     kind: &str,
     key: &ObjectKey,
@@ -103,7 +103,7 @@ pub(crate) async fn metadata(
 ///
 /// # Errors
 /// `talk` fails, or the runtime cannot be started.
-pub(crate) fn converse<T>(talk: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+pub(crate) fn block_on<T>(talk: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("failed to start the runtime")?.block_on(talk)
 }

@@ -12,26 +12,26 @@ use kube::{Api, Client};
 use serde_json::json;
 
 /// Duration of a Lease that does not specify one, in seconds.
-const TERM: i32 = 15;
+const DEFAULT_LEASE_SECONDS: i32 = 15;
 /// Pause between two reads of the Lease.
-const LOOK: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Returns the identity of the replica that holds Emcee's Lease. `None` if it is not held or has expired.
 ///
 /// # Errors
 /// The Lease cannot be read.
-pub(crate) async fn holder(client: &Client, namespace: &str) -> anyhow::Result<Option<String>> {
+pub(crate) async fn lease_holder(client: &Client, namespace: &str) -> anyhow::Result<Option<String>> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
     let lease = leases.get_opt(lease::NAME).await;
     let lease = lease.with_context(|| format!("failed to read the Lease {namespace}/{}", lease::NAME))?;
-    Ok(lease.and_then(|lease| held(&lease.spec.unwrap_or_default(), Timestamp::now())))
+    Ok(lease.and_then(|lease| current_holder(&lease.spec.unwrap_or_default(), Timestamp::now())))
 }
 
 /// Scales a Deployment of Emcee to 0, and waits until the Lease is not held.
 ///
 /// # Errors
 /// The Deployment cannot be scaled, or the Lease is still held after `patience`.
-pub(crate) async fn stop(
+pub(crate) async fn stop_controller(
     client: &Client,
     namespace: &str,
     deployment: &str,
@@ -47,19 +47,19 @@ pub(crate) async fn stop(
         }
     }
     let end = Instant::now() + patience;
-    while let Some(holder) = holder(client, namespace).await? {
+    while let Some(holder) = lease_holder(client, namespace).await? {
         // Do not sleep past the deadline.
-        if Instant::now() + LOOK > end {
+        if Instant::now() + POLL_INTERVAL > end {
             bail!("{holder} still holds the Lease {namespace}/{}", lease::NAME);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     Ok(())
 }
 
 /// Returns the holder if the Lease has not expired at `now`.
-fn held(spec: &LeaseSpec, now: Timestamp) -> Option<String> {
-    let term = SignedDuration::from_secs(spec.lease_duration_seconds.unwrap_or(TERM).into());
+fn current_holder(spec: &LeaseSpec, now: Timestamp) -> Option<String> {
+    let term = SignedDuration::from_secs(spec.lease_duration_seconds.unwrap_or(DEFAULT_LEASE_SECONDS).into());
     let renewed = spec.renew_time.as_ref()?.0;
     // A replica that releases the Lease empties the holder.
     let holder = spec.holder_identity.as_ref().filter(|holder| !holder.is_empty())?;
@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    fn spec(holder: &str, renewed: &str, seconds: Option<i32>) -> LeaseSpec {
+    fn lease_spec(holder: &str, renewed: &str, seconds: Option<i32>) -> LeaseSpec {
         LeaseSpec {
             holder_identity: Some(holder.to_owned()),
             renew_time: Some(MicroTime(renewed.parse().expect("a time"))),
@@ -82,13 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_held_until_its_term_ends() {
+    fn a_lease_is_held_until_it_expires() {
         let now = "2026-01-01T00:00:20Z".parse().expect("a time");
-        let held = |spec: &LeaseSpec| held(spec, now);
-        assert_eq!(held(&spec("pod", "2026-01-01T00:00:06Z", None)).as_deref(), Some("pod"));
-        assert_eq!(held(&spec("pod", "2026-01-01T00:00:05Z", None)), None, "15 s ago");
-        assert_eq!(held(&spec("pod", "2026-01-01T00:00:05Z", Some(30))).as_deref(), Some("pod"));
-        assert_eq!(held(&spec("", "2026-01-01T00:00:19Z", None)), None, "released");
+        let held = |spec: &LeaseSpec| current_holder(spec, now);
+        assert_eq!(held(&lease_spec("pod", "2026-01-01T00:00:06Z", None)).as_deref(), Some("pod"));
+        assert_eq!(held(&lease_spec("pod", "2026-01-01T00:00:05Z", None)), None, "15 s ago");
+        assert_eq!(held(&lease_spec("pod", "2026-01-01T00:00:05Z", Some(30))).as_deref(), Some("pod"));
+        assert_eq!(held(&lease_spec("", "2026-01-01T00:00:19Z", None)), None, "released");
         assert_eq!(held(&LeaseSpec::default()), None);
     }
 }

@@ -15,14 +15,14 @@ use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, AdminState};
 use crate::console::Console;
-use crate::discovery::{Discovery, DiscoveryArgs};
-use crate::standalone::{Folders, Standalone, View};
+use crate::discovery::{DiscoveryArgs, MeshDiscovery};
+use crate::standalone::{FileMode, FileModeDirs, FileModeView};
 
 /// Interval at which a mesh reads its resources.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A mesh of the demo, which can be started, killed and started again.
-pub(super) struct Mesh {
+pub(super) struct DemoMesh {
     pub(super) name: &'static str,
     /// Directory of the mesh's resources.
     pub(super) dir: PathBuf,
@@ -31,24 +31,24 @@ pub(super) struct Mesh {
     trust_domain: &'static str,
     /// Addresses that Emcee listens on. Port 0 before the first start; a restart uses the same ports, as peers know
     /// them.
-    ports: Ports,
-    running: Option<Running>,
-    views: watch::Receiver<View>,
+    ports: DemoPorts,
+    running: Option<RunningEmcee>,
+    views: watch::Receiver<FileModeView>,
 }
 
 #[derive(Clone, Copy)]
-struct Ports {
+struct DemoPorts {
     discovery: SocketAddr,
     admin: SocketAddr,
 }
 
 /// A started Emcee. Dropping `kill` ends its thread.
-struct Running {
+struct RunningEmcee {
     kill: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
 
-impl Mesh {
+impl DemoMesh {
     pub(super) fn new(
         root: &Path,
         name: &'static str,
@@ -61,23 +61,23 @@ impl Mesh {
             fs::write(dir.join(file), text)?;
         }
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let ports = Ports { discovery: any, admin: any };
-        let views = watch::channel(View::default()).1;
+        let ports = DemoPorts { discovery: any, admin: any };
+        let views = watch::channel(FileModeView::default()).1;
         Ok(Self { name, dir, out, trust_domain, ports, running: None, views })
     }
 
     /// Address at which peers reach its discovery service.
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(super) fn discovery_address(&self) -> SocketAddr {
         self.ports.discovery
     }
 
     /// Address of its admin port.
-    pub(super) fn admin(&self) -> SocketAddr {
+    pub(super) fn admin_address(&self) -> SocketAddr {
         self.ports.admin
     }
 
     /// Subscribes to the views of the Emcee that was started last.
-    pub(super) fn views(&self) -> watch::Receiver<View> {
+    pub(super) fn subscribe_views(&self) -> watch::Receiver<FileModeView> {
         self.views.clone()
     }
 
@@ -85,7 +85,7 @@ impl Mesh {
     ///
     /// # Errors
     /// `from` does not occur, or the file cannot be read or written.
-    pub(super) fn edit(&self, from: &str, to: &str) -> anyhow::Result<()> {
+    pub(super) fn edit_resources(&self, from: &str, to: &str) -> anyhow::Result<()> {
         let path = self.dir.join("mesh.yaml");
         let text = fs::read_to_string(&path)?;
         anyhow::ensure!(text.contains(from), "{}: {from:?} is not in it", path.display());
@@ -100,27 +100,27 @@ impl Mesh {
             now: Timestamp::now(),
             ..TranslationSettings::default()
         };
-        let folders = Folders { dir: self.dir.clone(), out: self.out.clone() };
-        let file_mode = Standalone::open(folders, settings)?;
-        self.views = file_mode.views();
+        let folders = FileModeDirs { dir: self.dir.clone(), out: self.out.clone() };
+        let file_mode = FileMode::open(folders, settings)?;
+        self.views = file_mode.subscribe_views();
         let (kill, killed) = oneshot::channel();
         let (listens, listening) = std::sync::mpsc::channel();
         let ports = self.ports;
         let thread = std::thread::Builder::new().name(self.name.to_owned()).spawn(move || {
-            if let Err(error) = follow(file_mode, ports, killed, &listens) {
+            if let Err(error) = run_until_killed(file_mode, ports, killed, &listens) {
                 // `start` receives an error that occurs before the ports are open. There is no receiver for a later
                 // one: it shows as a step of the walkthrough that times out.
                 let _no_receiver = listens.send(Err(error));
             }
         })?;
         self.ports = listening.recv().map_err(|_| anyhow!("{} ended before it listened", self.name))??;
-        self.running = Some(Running { kill, thread });
+        self.running = Some(RunningEmcee { kill, thread });
         Ok(())
     }
 
     /// Stops Emcee immediately, without notifying its peers.
     pub(super) fn kill(&mut self) {
-        if let Some(Running { kill, thread }) = self.running.take() {
+        if let Some(RunningEmcee { kill, thread }) = self.running.take() {
             drop(kill);
             // An error means that the thread has panicked: it has ended as well.
             let _ended = thread.join();
@@ -128,38 +128,38 @@ impl Mesh {
     }
 }
 
-impl Drop for Mesh {
+impl Drop for DemoMesh {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
 /// Reports the opened ports, or why they could not be opened.
-type Listens = std::sync::mpsc::Sender<anyhow::Result<Ports>>;
+type ReadySender = std::sync::mpsc::Sender<anyhow::Result<DemoPorts>>;
 
 /// Runs Emcee in file mode until `killed` resolves. Dropping the runtime then closes all its connections.
-fn follow(
-    mut file_mode: Standalone,
-    ports: Ports,
+fn run_until_killed(
+    mut file_mode: FileMode,
+    ports: DemoPorts,
     killed: oneshot::Receiver<()>,
-    listens: &Listens,
+    listens: &ReadySender,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let discovery = Discovery::open(&DiscoveryArgs::at(ports.discovery)).await?;
-        let admin = admin::bind_admin(ports.admin, false).await?;
-        let address = discovery.address().context("it listens")?;
+        let discovery = MeshDiscovery::open(&DiscoveryArgs::listening_on(ports.discovery)).await?;
+        let admin = admin::bind_admin_listener(ports.admin, false).await?;
+        let address = discovery.listen_address().context("it listens")?;
         // Both ports are open here, and connections to them wait in the backlog until they are served below.
-        listens.send(Ok(Ports { discovery: address, admin: admin.local_addr()? }))?;
+        listens.send(Ok(DemoPorts { discovery: address, admin: admin.local_addr()? }))?;
         let state = AdminState { registry: Arc::default(), health: Arc::new(file_mode.health()) };
         let admin_server = tokio::spawn(admin::serve_admin(admin, state, std::future::pending()));
-        let ends = file_mode.discovery();
+        let ends = file_mode.connect_discovery();
         let discovering = tokio::spawn(discovery.run(ends, std::future::pending()));
         let (mut out, mut err) = (io::sink(), io::sink());
         let mut console = Console::new(&mut out, &mut err);
         // Resolves when the sender is dropped, too.
         let killed = async { drop(killed.await) };
-        file_mode.run(LOOK, killed, &mut console).await?;
+        file_mode.run(POLL_INTERVAL, killed, &mut console).await?;
         // Discovery must not shut down in order: its peers have to see a lost connection, as after a crash.
         discovering.abort();
         admin_server.abort();

@@ -6,10 +6,10 @@ use std::path::Path;
 use emcee_core::catalogue::{Announcement, CatalogueReport, PeerConnection, PeerReport};
 use emcee_core::endpoint::Endpoint;
 
-use super::Meshes;
+use super::DemoMeshes;
 use crate::console::Console;
-use crate::standalone::View;
-use crate::table::aligned;
+use crate::standalone::FileModeView;
+use crate::table::align_columns;
 
 pub(super) const OPENING: &str = "\
 Three meshes, which trust each other only within two relationships:
@@ -19,82 +19,91 @@ Three meshes, which trust each other only within two relationships:
 Each mesh has its own Emcee and new certificates. They connect over mTLS on 127.0.0.1.
 ";
 
-pub(super) const END: &str = "\n== Done: every step succeeded\n";
+pub(super) const CLOSING: &str = "\n== Done: every step succeeded\n";
 
 /// Table of the services that the meshes announce, and to which peer.
-pub(super) fn offers(meshes: &[(&str, &View)]) -> String {
-    let mut rows = vec![header(&["MESH", "TO", "OVER", "STYLE", "SERVICE", "PROTOCOL", "REACHED AT"])];
+pub(super) fn announced_table(meshes: &[(&str, &FileModeView)]) -> String {
+    let mut rows = vec![header_row(&["MESH", "TO", "OVER", "STYLE", "SERVICE", "PROTOCOL", "REACHED AT"])];
     for (mesh, view) in meshes {
-        for (listing, peer) in peers_of(view) {
+        for (listing, peer) in peer_reports(view) {
             rows.extend(peer.announced_to_peer.iter().map(|offer| {
                 let mut row = vec![(*mesh).to_owned(), peer.name.to_string(), listing.relationship.clone()];
                 row.extend([
                     listing.mode.to_string(),
-                    service(offer),
-                    speaks(offer),
-                    places(&offer.endpoints),
+                    service_name(offer),
+                    protocol_and_port(offer),
+                    joined_endpoints(&offer.endpoints),
                 ]);
                 row
             }));
         }
     }
-    aligned(&rows)
+    align_columns(&rows)
 }
 
 /// Table of the announcements that a mesh has received, and the bindings that use them.
-pub(super) fn arrivals(view: &View) -> String {
-    let mut rows = vec![header(&["FROM", "OVER", "SERVICE", "PROTOCOL", "REACHED AT", "USED BY"])];
-    for (listing, peer) in peers_of(view) {
+pub(super) fn received_table(view: &FileModeView) -> String {
+    let mut rows = vec![header_row(&["FROM", "OVER", "SERVICE", "PROTOCOL", "REACHED AT", "USED BY"])];
+    for (listing, peer) in peer_reports(view) {
         rows.extend(peer.announced_by_peer.iter().map(|announced| {
             let users: Vec<_> =
                 announced.bindings.iter().map(|key| format!("ServiceBinding {key}")).collect();
             let offer = &announced.announcement;
-            let row = [peer.name.to_string(), listing.relationship.clone(), service(offer), speaks(offer)];
-            row.into_iter().chain([places(&offer.endpoints), users.join(", ")]).collect()
+            let row = [
+                peer.name.to_string(),
+                listing.relationship.clone(),
+                service_name(offer),
+                protocol_and_port(offer),
+            ];
+            row.into_iter().chain([joined_endpoints(&offer.endpoints), users.join(", ")]).collect()
         }));
     }
-    aligned(&rows)
+    align_columns(&rows)
 }
 
 /// Table of the connections to the peers of a mesh.
-pub(super) fn peers(view: &View) -> String {
-    let mut rows = vec![header(&["PEER", "OVER", "CONNECTION", "ANNOUNCED", "USED"])];
-    rows.extend(peers_of(view).map(|(listing, peer)| {
+pub(super) fn peers_table(view: &FileModeView) -> String {
+    let mut rows = vec![header_row(&["PEER", "OVER", "CONNECTION", "ANNOUNCED", "USED"])];
+    rows.extend(peer_reports(view).map(|(listing, peer)| {
         let used = peer.announced_by_peer.iter().filter(|announced| !announced.bindings.is_empty()).count();
-        let row = [peer.name.to_string(), listing.relationship.clone(), connection(peer)];
+        let row = [peer.name.to_string(), listing.relationship.clone(), connection_state(peer)];
         row.into_iter().chain([peer.announced_by_peer.len().to_string(), used.to_string()]).collect()
     }));
-    aligned(&rows)
+    align_columns(&rows)
 }
 
 /// Table of the generated objects, each with the resource that owns it.
-pub(super) fn objects(view: &View) -> String {
-    let mut rows = vec![header(&["KIND", "NAMESPACE", "NAME", "FOR"])];
+pub(super) fn objects_table(view: &FileModeView) -> String {
+    let mut rows = vec![header_row(&["KIND", "NAMESPACE", "NAME", "FOR"])];
     rows.extend(view.objects.iter().map(|object| {
         let owner = &object.owner;
         let of = format!("{} {}", owner.kind.as_str(), owner.key);
         vec![object.kind().as_str().to_owned(), object.namespace.to_string(), object.name.clone(), of]
     }));
-    aligned(&rows)
+    align_columns(&rows)
 }
 
 /// Prints the directories and addresses of the meshes, and what to try next.
-pub(super) fn stay(root: &Path, meshes: &Meshes, console: &mut Console<'_>) -> io::Result<()> {
+pub(super) fn print_next_steps(
+    root: &Path,
+    meshes: &DemoMeshes,
+    console: &mut Console<'_>,
+) -> io::Result<()> {
     let mut rows =
-        vec![header(&["MESH", "RESOURCES", "GENERATED OBJECTS", "DISCOVERY ADDRESS", "CATALOGUE"])];
+        vec![header_row(&["MESH", "RESOURCES", "GENERATED OBJECTS", "DISCOVERY ADDRESS", "CATALOGUE"])];
     rows.extend([&meshes.m1, &meshes.m2, &meshes.m4].map(|mesh| {
         let folders = [mesh.dir.display().to_string(), mesh.out.display().to_string()];
-        let catalogue = format!("http://{}/catalogue", mesh.admin());
-        let reached = [mesh.address().to_string(), catalogue];
+        let catalogue = format!("http://{}/catalogue", mesh.admin_address());
+        let reached = [mesh.discovery_address().to_string(), catalogue];
         [mesh.name.to_owned()].into_iter().chain(folders).chain(reached).collect()
     }));
-    console.data(&format!("\n{}", aligned(&rows)))?;
+    console.print_data(&format!("\n{}", align_columns(&rows)))?;
     let try_it = meshes.m2.dir.join("mesh.yaml");
-    console.data(&format!(
+    console.print_data(&format!(
         "\nTry: change directory: in {}, and see what changes in {}.\nThe catalogue as a table: emcee catalogue --admin http://{}\nThe demo runs until Ctrl-C. It then removes {}, unless you gave it with --dir.\n",
         try_it.display(),
         meshes.m1.out.display(),
-        meshes.m1.admin(),
+        meshes.m1.admin_address(),
         root.display()
     ))
 }
@@ -104,27 +113,27 @@ pub(super) fn plural(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-fn header(names: &[&str]) -> Vec<String> {
+fn header_row(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn peers_of(view: &View) -> impl Iterator<Item = (&CatalogueReport, &PeerReport)> {
+fn peer_reports(view: &FileModeView) -> impl Iterator<Item = (&CatalogueReport, &PeerReport)> {
     view.listing.iter().flat_map(|listing| listing.peers.iter().map(move |peer| (listing, peer)))
 }
 
-fn service(offer: &Announcement) -> String {
+fn service_name(offer: &Announcement) -> String {
     offer.key.to_string()
 }
 
-fn speaks(offer: &Announcement) -> String {
+fn protocol_and_port(offer: &Announcement) -> String {
     format!("{}:{}", offer.protocol, offer.port)
 }
 
-fn places(endpoints: &[Endpoint]) -> String {
+fn joined_endpoints(endpoints: &[Endpoint]) -> String {
     endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn connection(peer: &PeerReport) -> String {
+fn connection_state(peer: &PeerReport) -> String {
     match peer.state.as_ref().map(|state| &state.connection) {
         None | Some(PeerConnection::Pending) => "not yet".to_owned(),
         Some(PeerConnection::Connected(_)) => "connected".to_owned(),

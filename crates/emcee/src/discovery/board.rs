@@ -14,53 +14,59 @@ use emcee_discovery::slice::discovery_announcement_key;
 use tracing::warn;
 
 /// Key of an announcement: the name of the relationship, and the key of the service within it.
-type Place = (Arc<str>, ObjectKey);
+type AnnouncementKey = (Arc<str>, ObjectKey);
 
 /// Writes announcements to the cache that the streams of the discovery server read.
-pub(super) struct Board {
+pub(super) struct Publisher {
     announcer: Arc<SharedCache>,
     /// Addresses of `--discovery-advertise`.
     advertised: Vec<Endpoint>,
     /// Name and policy of each open relationship, by its MeshFedConfig.
-    terms: BTreeMap<ObjectKey, (Arc<str>, Arc<PeerPolicy>)>,
+    policies: BTreeMap<ObjectKey, (Arc<str>, Arc<PeerPolicy>)>,
     /// Keys of the announcements of each ServiceExposition.
-    places: HashMap<ObjectKey, Box<[Place]>>,
+    announced: HashMap<ObjectKey, Box<[AnnouncementKey]>>,
     /// ServiceExposition that announces under a key. If a key moves to another exposition, the update of the new owner
     /// may come before that of the old one, which then must not withdraw it.
-    owners: HashMap<Place, ObjectKey>,
+    owners: HashMap<AnnouncementKey, ObjectKey>,
 }
 
-impl Board {
+impl Publisher {
     pub(super) fn new(announcer: Arc<SharedCache>, advertised: Vec<Endpoint>) -> Self {
-        Self { announcer, advertised, terms: BTreeMap::new(), places: HashMap::new(), owners: HashMap::new() }
+        Self {
+            announcer,
+            advertised,
+            policies: BTreeMap::new(),
+            announced: HashMap::new(),
+            owners: HashMap::new(),
+        }
     }
 
     /// Marks the cache as complete: from now on the server opens streams.
-    pub(super) fn complete(&self) {
+    pub(super) fn mark_synced(&self) {
         self.announcer.mark_synced();
     }
 
     /// Opens, changes or closes (`None`) a relationship.
-    pub(super) fn set_terms(&mut self, fed_config: &ObjectKey, terms: Option<Arc<PeerPolicy>>) {
-        let before = self.terms.remove(fed_config);
+    pub(super) fn set_policy(&mut self, fed_config: &ObjectKey, terms: Option<Arc<PeerPolicy>>) {
+        let before = self.policies.remove(fed_config);
         // A renamed relationship is another one: its streams end, as its server names and peers' view differ.
         if let Some((_, before)) = &before
             && terms.as_ref().is_none_or(|terms| terms.relationship != before.relationship)
         {
-            self.close(&before.relationship);
+            self.close_relationship(&before.relationship);
         }
         let Some(terms) = terms else { return };
         // The key of this mesh's own announcement is always the same, so a change replaces it.
-        let own = self.own(&terms);
+        let own = self.own_announcement(&terms);
         self.announcer.update(|cache| match &own {
-            Some(own) => offer(cache, &terms.relationship, own, &PeerVisibility::All),
+            Some(own) => put_announcement(cache, &terms.relationship, own, &PeerVisibility::All),
             None => cache.withdraw(&terms.relationship, &discovery_announcement_key()),
         });
-        self.terms.insert(fed_config.clone(), (terms.relationship.as_str().into(), terms));
+        self.policies.insert(fed_config.clone(), (terms.relationship.as_str().into(), terms));
     }
 
     /// Removes all announcements of a relationship without a withdrawal: peers see a lost connection.
-    fn close(&mut self, relationship: &str) {
+    fn close_relationship(&mut self, relationship: &str) {
         // `announced` may still list these keys. They have no owner any more, so nothing withdraws them later.
         self.owners.retain(|(of, _), _| **of != *relationship);
         self.announcer.update(|cache| {
@@ -72,7 +78,7 @@ impl Board {
 
     /// Announcement of this mesh's discovery server. `None` if the relationship does not announce services, or if no
     /// address of the server is known.
-    fn own(&self, terms: &PeerPolicy) -> Option<Announcement> {
+    fn own_announcement(&self, terms: &PeerPolicy) -> Option<Announcement> {
         let mut endpoints = if terms.own_addresses.is_empty() {
             self.advertised.clone()
         } else {
@@ -98,33 +104,37 @@ impl Board {
     /// Replaces the announcements of each exposition in the batch.
     ///
     /// The whole batch is one change of the cache: no stream sees a part of it.
-    pub(super) fn set_offers(&mut self, batch: Vec<(ObjectKey, Vec<AddressedAnnouncement>)>) {
+    pub(super) fn set_announcements(&mut self, batch: Vec<(ObjectKey, Vec<AddressedAnnouncement>)>) {
         let announcer = Arc::clone(&self.announcer);
         announcer.update(|cache| {
             let mut changed = ChangedViews::default();
             for (exposition, announcements) in batch {
-                changed = changed.merge(self.set(cache, &exposition, announcements));
+                changed = changed.merge(self.replace_announcements(cache, &exposition, announcements));
             }
             changed
         });
     }
 
     /// Replaces the announcements of one exposition: adds the current ones, then withdraws those that are gone.
-    fn set(
+    fn replace_announcements(
         &mut self,
         cache: &mut ResourceCache,
         exposition: &ObjectKey,
         announcements: Vec<AddressedAnnouncement>,
     ) -> ChangedViews {
         let mut changed = ChangedViews::default();
-        let before = self.places.remove(exposition).unwrap_or_default();
+        let before = self.announced.remove(exposition).unwrap_or_default();
         let mut now = Vec::new();
         for addressed in announcements {
             // Policies were applied before, so the relationship is not open: nothing is announced through it.
-            let Some((relationship, terms)) = self.terms.get(&addressed.fed_config) else { continue };
+            let Some((relationship, terms)) = self.policies.get(&addressed.fed_config) else { continue };
             let key = (Arc::clone(relationship), addressed.announcement.key.clone());
-            changed =
-                changed.merge(offer(cache, &key.0, &addressed.announcement, &visibility(terms, &addressed)));
+            changed = changed.merge(put_announcement(
+                cache,
+                &key.0,
+                &addressed.announcement,
+                &visible_to(terms, &addressed),
+            ));
             self.owners.insert(key.clone(), exposition.clone());
             now.push(key);
         }
@@ -136,7 +146,7 @@ impl Board {
             }
         }
         if !now.is_empty() {
-            self.places.insert(exposition.clone(), now.into());
+            self.announced.insert(exposition.clone(), now.into());
         }
         changed
     }
@@ -146,14 +156,14 @@ impl Board {
 ///
 /// `All` if these are all peers of the relationship: such announcements share one log in the cache, whatever peers the
 /// expositions list.
-fn visibility(terms: &PeerPolicy, addressed: &AddressedAnnouncement) -> PeerVisibility {
+fn visible_to(terms: &PeerPolicy, addressed: &AddressedAnnouncement) -> PeerVisibility {
     let all = terms.peers.iter().all(|peer| addressed.peers.iter().any(|name| **name == *peer.name));
     let some = || addressed.peers.iter().map(|name| Arc::from(name.as_str())).collect::<BTreeSet<_>>();
     if all { PeerVisibility::All } else { PeerVisibility::Peers(some()) }
 }
 
 /// Adds or replaces an announcement. If it cannot be encoded, logs a warning and keeps the previous one.
-fn offer(
+fn put_announcement(
     cache: &mut ResourceCache,
     relationship: &str,
     announcement: &Announcement,

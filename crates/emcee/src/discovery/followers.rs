@@ -21,44 +21,44 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Capacity of the queue of events, for all peers together. When it is full, peers are not read (back pressure).
-const WAITING: usize = 256;
+const EVENT_QUEUE: usize = 256;
 /// Time after its first response in which a peer may still send its initial state. A removal that arrives in this time
 /// must stand for as long before it takes effect.
-const FIRST_EXCHANGE: Duration = Duration::from_secs(30);
+const INITIAL_SYNC_GRACE: Duration = Duration::from_secs(30);
 
 /// An event, and the peer that it concerns.
-pub(super) type PeerNews = (PeerKey, PeerEvent);
+pub(super) type TaggedPeerEvent = (PeerKey, PeerEvent);
 
 /// Subscriptions to the peers of all relationships.
-pub(super) struct Followers {
+pub(super) struct PeerSubscriptions {
     /// Events of all peers, for [`apply_events`](Self::apply_events).
-    pub(super) events: mpsc::Receiver<PeerNews>,
-    say: mpsc::Sender<PeerNews>,
+    pub(super) events: mpsc::Receiver<TaggedPeerEvent>,
+    event_sender: mpsc::Sender<TaggedPeerEvent>,
     relationships: watch::Receiver<Arc<TlsRelationships>>,
     budget: AnnouncementBudget,
-    terms: BTreeMap<ObjectKey, Arc<PeerPolicy>>,
-    follows: bool,
-    followed: BTreeMap<PeerKey, Followed>,
+    policies: BTreeMap<ObjectKey, Arc<PeerPolicy>>,
+    is_subscriber: bool,
+    subscriptions: BTreeMap<PeerKey, PeerSubscription>,
     /// Changes that have not been handed to the translation yet.
     changes: Vec<InputChange>,
 }
 
 /// Subscription to one peer, and what is known of the peer.
-struct Followed {
-    way: Way,
-    judge: watch::Sender<AnnouncementValidator>,
+struct PeerSubscription {
+    route: PeerRoute,
+    validator: watch::Sender<AnnouncementValidator>,
     state: PeerSyncState,
     /// End of the initial sync: what the peer has not announced by then counts as withdrawn. `None` while the peer is
     /// not connected, and after the end.
-    answered: Option<Instant>,
+    initial_sync_ends: Option<Instant>,
     /// Accepted announcements. They seed the new subscription when the route changes.
-    held: BTreeMap<ObjectKey, Announcement>,
+    accepted: BTreeMap<ObjectKey, Announcement>,
     _task: AbortOnDropHandle<()>,
 }
 
 /// How a peer is reached, and with which limits. A change requires a new connection.
 #[derive(Clone, Debug, PartialEq)]
-struct Way {
+struct PeerRoute {
     relationship: String,
     addresses: Vec<Endpoint>,
     /// Pods of the egress gateway to connect through. If `Some`, `addresses` are not dialled.
@@ -66,96 +66,96 @@ struct Way {
     settings: DeltaClientSettings,
 }
 
-impl Followers {
+impl PeerSubscriptions {
     /// No subscriptions. All later ones share `budget`.
     pub(super) fn new(
         relationships: watch::Receiver<Arc<TlsRelationships>>,
         budget: AnnouncementBudget,
     ) -> Self {
-        let (say, events) = mpsc::channel(WAITING);
+        let (say, events) = mpsc::channel(EVENT_QUEUE);
         Self {
             events,
-            say,
+            event_sender: say,
             relationships,
             budget,
-            terms: BTreeMap::new(),
-            follows: false,
-            followed: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            is_subscriber: false,
+            subscriptions: BTreeMap::new(),
             changes: Vec::new(),
         }
     }
 
     /// Takes the changes for the translation; each is returned once.
-    pub(super) fn changes(&mut self) -> Vec<InputChange> {
+    pub(super) fn take_changes(&mut self) -> Vec<InputChange> {
         std::mem::take(&mut self.changes)
     }
 
     /// Subscribes to all peers, or ends all subscriptions.
     ///
     /// A former leader forgets what the peers announced: it reads this from the statuses that the new leader writes.
-    pub(super) fn follow(&mut self, follows: bool) {
-        if self.follows == follows {
+    pub(super) fn set_subscriber(&mut self, follows: bool) {
+        if self.is_subscriber == follows {
             return;
         }
-        self.follows = follows;
+        self.is_subscriber = follows;
         if follows {
-            for terms in self.terms.values().cloned().collect::<Vec<_>>() {
-                self.follow_peers(&terms);
+            for terms in self.policies.values().cloned().collect::<Vec<_>>() {
+                self.subscribe_to_peers(&terms);
             }
         } else {
-            let sources: Vec<_> = self.followed.keys().cloned().collect();
+            let sources: Vec<_> = self.subscriptions.keys().cloned().collect();
             for source in &sources {
-                self.leave(source);
+                self.unsubscribe(source);
             }
         }
     }
 
     /// Opens, changes or closes (`None`) a relationship.
-    pub(super) fn set_terms(&mut self, fed_config: &ObjectKey, terms: Option<Arc<PeerPolicy>>) {
+    pub(super) fn set_policy(&mut self, fed_config: &ObjectKey, terms: Option<Arc<PeerPolicy>>) {
         let peers = terms.iter().flat_map(|terms| &terms.peers).map(|peer| Arc::clone(&peer.name));
         let peers: Vec<_> = peers.collect();
         let gone = |source: &&PeerKey| source.fed_config == *fed_config && !peers.contains(&source.peer);
-        let gone: Vec<_> = self.followed.keys().filter(gone).cloned().collect();
+        let gone: Vec<_> = self.subscriptions.keys().filter(gone).cloned().collect();
         for source in &gone {
-            self.leave(source);
+            self.unsubscribe(source);
         }
         match terms {
             Some(terms) => {
-                self.terms.insert(fed_config.clone(), Arc::clone(&terms));
-                if self.follows {
-                    self.follow_peers(&terms);
+                self.policies.insert(fed_config.clone(), Arc::clone(&terms));
+                if self.is_subscriber {
+                    self.subscribe_to_peers(&terms);
                 }
             }
-            None => drop(self.terms.remove(fed_config)),
+            None => drop(self.policies.remove(fed_config)),
         }
     }
 
     /// Subscribes to the peers of a relationship, or updates the subscriptions.
-    fn follow_peers(&mut self, terms: &Arc<PeerPolicy>) {
+    fn subscribe_to_peers(&mut self, terms: &Arc<PeerPolicy>) {
         for peer in &terms.peers {
             let source = PeerKey { fed_config: terms.fed_config.clone(), peer: Arc::clone(&peer.name) };
             // Without an address, the peer can only connect to this mesh.
             if peer.discovery.is_empty() {
-                self.leave(&source);
+                self.unsubscribe(&source);
                 continue;
             }
-            let way = Way::to(terms, peer);
-            match self.followed.get_mut(&source) {
+            let way = PeerRoute::for_peer(terms, peer);
+            match self.subscriptions.get_mut(&source) {
                 // Same route: the connection stays. The client validates what it holds again, with the new policy.
-                Some(followed) if followed.way == way => {
-                    followed.judge.send_replace(judge(terms, &peer.name));
+                Some(followed) if followed.route == way => {
+                    followed.validator.send_replace(validator_for(terms, &peer.name));
                 }
-                _ => self.start(source, way, judge(terms, &peer.name)),
+                _ => self.start_subscription(source, way, validator_for(terms, &peer.name)),
             }
         }
     }
 
     /// Starts a subscription. It replaces an existing one to the same peer, and takes over its state and announcements.
-    fn start(&mut self, source: PeerKey, way: Way, judge: AnnouncementValidator) {
-        let before = self.followed.remove(&source);
+    fn start_subscription(&mut self, source: PeerKey, way: PeerRoute, judge: AnnouncementValidator) {
+        let before = self.subscriptions.remove(&source);
         // Dropping the old subscription at the end of this statement aborts its task.
         let (state, held) =
-            before.map_or((PeerSyncState::PENDING, BTreeMap::new()), |it| (it.state, it.held));
+            before.map_or((PeerSyncState::PENDING, BTreeMap::new()), |it| (it.state, it.accepted));
         let audience = PeerRef::new(&way.relationship, &source.peer);
         let target = PeerTarget {
             peer: audience,
@@ -167,7 +167,7 @@ impl Followers {
         };
         let (judge, judged) = watch::channel(judge);
         let mut following = subscribe_to_peer(target, self.relationships.clone(), judged);
-        let (say, of) = (self.say.clone(), source.clone());
+        let (say, of) = (self.event_sender.clone(), source.clone());
         // Merges the events of all peers into one queue. A full queue stops this task, and with it the reading of the
         // peer.
         let task = tokio::spawn(async move {
@@ -178,32 +178,40 @@ impl Followers {
             }
         });
         self.changes.push(InputChange::Peer(source.clone(), Some(state.clone())));
-        let followed =
-            Followed { way, judge, state, answered: None, held, _task: AbortOnDropHandle::new(task) };
-        self.followed.insert(source, followed);
+        let followed = PeerSubscription {
+            route: way,
+            validator: judge,
+            state,
+            initial_sync_ends: None,
+            accepted: held,
+            _task: AbortOnDropHandle::new(task),
+        };
+        self.subscriptions.insert(source, followed);
     }
 
     /// Ends a subscription, and removes what it contributed to the inputs.
     ///
     /// This is not a withdrawal, as the peer has withdrawn nothing.
-    fn leave(&mut self, source: &PeerKey) {
-        let Some(followed) = self.followed.remove(source) else { return };
+    fn unsubscribe(&mut self, source: &PeerKey) {
+        let Some(followed) = self.subscriptions.remove(source) else { return };
         // The peer goes first. While a synced peer is known, a missing announcement would count as withdrawn.
         self.changes.push(InputChange::Peer(source.clone(), None));
-        let held = followed.held.into_keys();
+        let held = followed.accepted.into_keys();
         self.changes.extend(held.map(|key| InputChange::Announcement(source.clone(), key, None)));
     }
 
     /// Applies events of peers. The result is available from [`take_changes`](Self::take_changes).
-    pub(super) fn take(&mut self, events: Vec<PeerNews>) {
+    pub(super) fn apply_events(&mut self, events: Vec<TaggedPeerEvent>) {
         for (source, event) in events {
             // Events of a subscription that has ended may still be in the queue.
-            let Some(followed) = self.followed.get_mut(&source) else { continue };
+            let Some(followed) = self.subscriptions.get_mut(&source) else { continue };
             match event {
-                PeerEvent::Changed(event) => self.changes.extend(followed.changed(&source, event)),
+                PeerEvent::Changed(event) => {
+                    self.changes.extend(followed.apply_announcement_event(&source, event))
+                }
                 event => {
-                    if followed.stands(event) {
-                        self.changes.push(followed.state(&source));
+                    if followed.update_connection(event) {
+                        self.changes.push(followed.state_change(&source));
                     }
                 }
             }
@@ -211,42 +219,42 @@ impl Followers {
     }
 
     /// Earliest end of an initial sync, when [`complete_initial_syncs`](Self::complete_initial_syncs) has work.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.followed.values().filter_map(|followed| followed.answered).min()
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.subscriptions.values().filter_map(|followed| followed.initial_sync_ends).min()
     }
 
     /// Marks those peers as synced whose initial sync ends at or before `now`.
-    pub(super) fn pass(&mut self, now: Instant) {
-        for (source, followed) in &mut self.followed {
-            if followed.answered.take_if(|answered| *answered <= now).is_some() {
+    pub(super) fn complete_initial_syncs(&mut self, now: Instant) {
+        for (source, followed) in &mut self.subscriptions {
+            if followed.initial_sync_ends.take_if(|answered| *answered <= now).is_some() {
                 followed.state.is_synced = true;
-                self.changes.push(followed.state(source));
+                self.changes.push(followed.state_change(source));
             }
         }
     }
 
     /// Records which announcements of this mesh the peers refuse (NACK).
-    pub(super) fn note_refusals(&mut self, peers: &BTreeMap<PeerRef, ConnectedPeer>) {
-        for (source, followed) in &mut self.followed {
-            let audience = PeerRef::new(&followed.way.relationship, &source.peer);
+    pub(super) fn update_peer_refusals(&mut self, peers: &BTreeMap<PeerRef, ConnectedPeer>) {
+        for (source, followed) in &mut self.subscriptions {
+            let audience = PeerRef::new(&followed.route.relationship, &source.peer);
             // A peer without a stream refuses nothing.
             let refused = peers.get(&audience).map(|streams| streams.rejected.as_slice()).unwrap_or_default();
-            let refused = refusals(refused);
+            let refused = to_refused(refused);
             if followed.state.refused_by_peer != refused {
                 followed.state.refused_by_peer = refused;
-                self.changes.push(followed.state(source));
+                self.changes.push(followed.state_change(source));
             }
         }
     }
 }
 
-impl Way {
+impl PeerRoute {
     /// Route to a peer, according to the relationship's policy.
-    fn to(terms: &PeerPolicy, peer: &PolicyPeer) -> Self {
+    fn for_peer(terms: &PeerPolicy, peer: &PolicyPeer) -> Self {
         let settings = DeltaClientSettings {
             max_resources: terms.quota.resources,
             max_bytes: terms.quota.bytes,
-            removal_grace: FIRST_EXCHANGE,
+            removal_grace: INITIAL_SYNC_GRACE,
             expire_after: terms.expire_after,
         };
         Self {
@@ -258,43 +266,43 @@ impl Way {
     }
 }
 
-impl Followed {
-    fn state(&self, source: &PeerKey) -> InputChange {
+impl PeerSubscription {
+    fn state_change(&self, source: &PeerKey) -> InputChange {
         InputChange::Peer(source.clone(), Some(self.state.clone()))
     }
 
     /// Applies a change of the peer's announcements.
-    fn changed(&mut self, source: &PeerKey, event: AnnouncementEvent) -> Vec<InputChange> {
+    fn apply_announcement_event(&mut self, source: &PeerKey, event: AnnouncementEvent) -> Vec<InputChange> {
         match event {
             AnnouncementEvent::Announced(offer) => {
-                self.held.insert(offer.key.clone(), offer.clone());
+                self.accepted.insert(offer.key.clone(), offer.clone());
                 vec![InputChange::Announcement(source.clone(), offer.key.clone(), Some(offer))]
             }
-            AnnouncementEvent::Withdrawn(key) => vec![self.taken_back(source, key)],
+            AnnouncementEvent::Withdrawn(key) => vec![self.remove_announcement(source, key)],
             // `on_peer_loss: Expire` ends also what statuses kept from before a restart. Once the peer counts as
             // synced, the translation treats these announcements as withdrawn.
             AnnouncementEvent::Expired(key) => {
-                let change = self.taken_back(source, key);
+                let change = self.remove_announcement(source, key);
                 self.state.is_synced = true;
-                vec![change, self.state(source)]
+                vec![change, self.state_change(source)]
             }
             // The client dials these addresses by itself. Behind an egress gateway it dials the gateway only, and the
             // translation needs the addresses for the gateway's routes.
             AnnouncementEvent::Addresses(addresses) => {
                 self.state.addresses = addresses;
-                vec![self.state(source)]
+                vec![self.state_change(source)]
             }
         }
     }
 
     /// Removes an announcement that the peer has withdrawn, or that has expired.
-    fn taken_back(&mut self, source: &PeerKey, key: ObjectKey) -> InputChange {
-        self.held.remove(&key);
+    fn remove_announcement(&mut self, source: &PeerKey, key: ObjectKey) -> InputChange {
+        self.accepted.remove(&key);
         InputChange::Announcement(source.clone(), key, None)
     }
 
     /// Updates the peer's state; returns whether it has changed.
-    fn stands(&mut self, event: PeerEvent) -> bool {
+    fn update_connection(&mut self, event: PeerEvent) -> bool {
         let before = self.state.clone();
         match event {
             PeerEvent::Connected { .. } => {
@@ -304,7 +312,7 @@ impl Followed {
                 }
                 // Once per process: after a reconnect, only `removed_resources` withdraws.
                 if !self.state.is_synced {
-                    self.answered = Some(Instant::now() + FIRST_EXCHANGE);
+                    self.initial_sync_ends = Some(Instant::now() + INITIAL_SYNC_GRACE);
                 }
             }
             PeerEvent::Unreachable(trouble) => {
@@ -313,9 +321,9 @@ impl Followed {
                 self.state.connection =
                     PeerConnection::Unreachable { since, error: Some(trouble.to_string()) };
                 // The initial state may be incomplete: the next connection starts a new initial sync.
-                self.answered = None;
+                self.initial_sync_ends = None;
             }
-            PeerEvent::Rejected(refused) => self.state.refused = refusals(&refused),
+            PeerEvent::Rejected(refused) => self.state.refused = to_refused(&refused),
             // Handled by `apply_announcement_event`.
             PeerEvent::Changed(_) => {}
         }
@@ -323,7 +331,7 @@ impl Followed {
     }
 }
 
-fn refusals(pairs: &[(String, String)]) -> Vec<RefusedAnnouncement> {
+fn to_refused(pairs: &[(String, String)]) -> Vec<RefusedAnnouncement> {
     let refused = |(resource, reason): &(String, String)| RefusedAnnouncement {
         resource: resource.clone(),
         reason: reason.clone(),
@@ -332,7 +340,7 @@ fn refusals(pairs: &[(String, String)]) -> Vec<RefusedAnnouncement> {
 }
 
 /// Returns the function that checks the announcements of `peer` against the relationship's policy.
-fn judge(terms: &Arc<PeerPolicy>, peer: &str) -> AnnouncementValidator {
+fn validator_for(terms: &Arc<PeerPolicy>, peer: &str) -> AnnouncementValidator {
     let (terms, peer) = (Arc::clone(terms), peer.to_owned());
     Arc::new(move |offer: &Announcement| terms.validate(&peer, offer).map_err(|problem| problem.to_string()))
 }

@@ -12,7 +12,7 @@ use tracing::warn;
 
 /// What the TLS configuration of a relationship is built from. Its connections stay open while this does not change.
 #[derive(PartialEq)]
-struct Made {
+struct RelationshipTlsSpec {
     name: String,
     certificate: Arc<Credential>,
     peers: Vec<(Arc<str>, Vec<String>)>,
@@ -20,33 +20,33 @@ struct Made {
 
 /// Publishes the TLS configuration of the open relationships to the discovery server and clients.
 pub(super) struct OpenRelationships {
-    made: BTreeMap<ObjectKey, Made>,
+    specs: BTreeMap<ObjectKey, RelationshipTlsSpec>,
     open: watch::Sender<Arc<TlsRelationships>>,
 }
 
 impl Default for OpenRelationships {
     fn default() -> Self {
-        Self { made: BTreeMap::new(), open: watch::channel(Arc::default()).0 }
+        Self { specs: BTreeMap::new(), open: watch::channel(Arc::default()).0 }
     }
 }
 
 impl OpenRelationships {
-    pub(super) fn watch(&self) -> watch::Receiver<Arc<TlsRelationships>> {
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<TlsRelationships>> {
         self.open.subscribe()
     }
 
     /// Opens, replaces or closes (`None`) the relationship of a MeshFedConfig.
-    pub(super) fn set(&mut self, fed_config: &ObjectKey, terms: Option<&PeerPolicy>) {
-        let made = terms.and_then(Made::of);
-        if self.made.get(fed_config) == made.as_ref() {
+    pub(super) fn set_policy(&mut self, fed_config: &ObjectKey, terms: Option<&PeerPolicy>) {
+        let made = terms.and_then(RelationshipTlsSpec::from_policy);
+        if self.specs.get(fed_config) == made.as_ref() {
             return;
         }
         // The old name is needed, as a relationship may have been renamed.
-        let before = self.made.remove(fed_config).map(|made| made.name);
+        let before = self.specs.remove(fed_config).map(|made| made.name);
         let opened = made.and_then(|made| {
-            let relationship = made.relationship(fed_config)?;
+            let relationship = made.build_relationship(fed_config)?;
             let name: Arc<str> = made.name.as_str().into();
-            self.made.insert(fed_config.clone(), made);
+            self.specs.insert(fed_config.clone(), made);
             Some((name, Arc::new(relationship)))
         });
         // One update for removal and addition: no handshake finds the relationship missing in between.
@@ -61,9 +61,9 @@ impl OpenRelationships {
     }
 }
 
-impl Made {
+impl RelationshipTlsSpec {
     /// Returns `None` for a relationship without a certificate or without peers.
-    fn of(terms: &PeerPolicy) -> Option<Self> {
+    fn from_policy(terms: &PeerPolicy) -> Option<Self> {
         let certificate = Arc::clone(terms.certificate.as_ref()?);
         let of = |peer: &PolicyPeer| (Arc::clone(&peer.name), peer.subject_alt_names.clone());
         let peers: Vec<_> = terms.peers.iter().map(of).collect();
@@ -72,7 +72,7 @@ impl Made {
 
     /// Builds the TLS configuration. Returns `None` if the certificate cannot be used: the relationship is then closed
     /// for discovery. The condition CertificateValid reports the reason to the user.
-    fn relationship(&self, fed_config: &ObjectKey) -> Option<TlsRelationship> {
+    fn build_relationship(&self, fed_config: &ObjectKey) -> Option<TlsRelationship> {
         let material = TlsIdentity::parse(&self.certificate.material)
             .inspect_err(
                 |error| warn!(%fed_config, secret = %self.certificate.key, %error, "closed for discovery"),

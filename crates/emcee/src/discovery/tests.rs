@@ -7,21 +7,21 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::*;
-use crate::intake::Intake;
+use crate::intake::DocumentInputs;
 use crate::manifest;
 
 /// Longer than any machine takes: a test that waits for it has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Catalogue updates of a relationship whose peer never answers.
-fn relationship(name: &str) -> Vec<CatalogueUpdate> {
+fn updates_for_relationship(name: &str) -> Vec<CatalogueUpdate> {
     let text = format!(
         "apiVersion: mm.ibm.istio.io/v1\nkind: MeshFedConfig\nmetadata: {{name: {name}, namespace: {name}}}\n\
          spec:\n  mode: FLAT\n  tls_context_selector: {{relationship: {name}}}\n  peers:\n  \
          - {{name: m2, subject_alt_names: [m2.example], discovery: '127.0.0.1:1'}}\n"
     );
     let reading = manifest::read_text("mesh.yaml", text.as_bytes());
-    let intake = Intake::of(&reading.documents, "cluster.local");
+    let intake = DocumentInputs::from_documents(&reading.documents, "cluster.local");
     assert!(intake.refusals.is_empty(), "{:?}", intake.refusals);
     let mut translation = Translation::new(TranslationSettings::default());
     let units = translation.update(intake.changes);
@@ -30,19 +30,19 @@ fn relationship(name: &str) -> Vec<CatalogueUpdate> {
 
 /// Discovery has a change to send, the queue is full, and the receiver does not read.
 #[tokio::test]
-async fn it_ends_while_what_peers_say_has_no_taker() {
-    let discovery = Discovery::open(&DiscoveryArgs::default()).await.expect("it opens no port");
-    let (publish, published) = mpsc::unbounded_channel();
+async fn discovery_stops_while_its_change_queue_is_full() {
+    let discovery = MeshDiscovery::open(&DiscoveryArgs::default()).await.expect("it opens no port");
+    let (publish, updates) = mpsc::unbounded_channel();
     let (say, said) = mpsc::channel(1);
-    let (_leads, follows) = watch::channel(true);
+    let (_leads, is_subscriber) = watch::channel(true);
     let (until, ended) = oneshot::channel::<()>();
-    let ends = Ends { published, say: say.clone(), follows };
+    let ends = DiscoveryChannels { updates, peer_changes: say.clone(), is_subscriber };
     let running = tokio::spawn(discovery.run(ends, async { drop(ended.await) }));
-    publish.send(relationship("blue")).expect("it listens");
+    publish.send(updates_for_relationship("blue")).expect("it listens");
     while say.capacity() > 0 {
         yield_now().await;
     }
-    publish.send(relationship("yellow")).expect("it listens");
+    publish.send(updates_for_relationship("yellow")).expect("it listens");
     // The runtime has one thread, so these yields let discovery run until it waits for room in the queue.
     for _ in 0..100 {
         yield_now().await;

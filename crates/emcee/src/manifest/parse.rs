@@ -8,29 +8,29 @@ use serde_saphyr::granit_parser::{ErrorKind, Marker, Options, Parser, ScanError}
 
 use super::{
     MAX_DEPTH,
-    fault::{Fault, Located, MAX_FAULTS},
-    lines::Lines,
+    fault::{DocumentFault, LocatedFault, MAX_FAULTS},
+    lines::LineMap,
 };
-use build::{Builder, Shared};
+use build::{DocumentBuilder, FileBudget};
 
 /// One document, or the faults in it.
-pub(super) struct Parsed {
+pub(super) struct ParsedDocument {
     /// The value. `None` if the document has faults or is empty.
-    pub(super) root: Option<(Value, Lines)>,
+    pub(super) root: Option<(Value, LineMap)>,
     /// The fields that identify the object, if the document has faults.
-    pub(super) sketch: Value,
-    pub(super) faults: Vec<Located>,
+    pub(super) identity: Value,
+    pub(super) faults: Vec<LocatedFault>,
     /// Parsing stopped inside the document: the parser must skip to the next one.
-    broken: bool,
+    needs_resync: bool,
 }
 
 /// Parses all documents of a text. Stops at [`MAX_FAULTS`] or when the budget is exhausted.
-pub(super) fn parse(text: &str) -> Vec<Parsed> {
+pub(super) fn parse(text: &str) -> Vec<ParsedDocument> {
     let mut documents = Vec::new();
-    let mut budget = Shared::default();
+    let mut budget = FileBudget::default();
     // All parts share one budget: it is a limit of the file.
-    for (lines_before, part) in json::split(text) {
-        if !stream(Source { text: part, line: lines_before }, &mut budget, &mut documents) {
+    for (lines_before, part) in json::split_stream(text) {
+        if !parse_stream(TextPart { text: part, lines_before }, &mut budget, &mut documents) {
             break;
         }
     }
@@ -39,32 +39,32 @@ pub(super) fn parse(text: &str) -> Vec<Parsed> {
 
 /// A part of a file, with the number of lines before it.
 #[derive(Clone, Copy)]
-struct Source<'t> {
+struct TextPart<'t> {
     text: &'t str,
-    line: u32,
+    lines_before: u32,
 }
 
-impl Source<'_> {
+impl TextPart<'_> {
     /// Converts a line of the part into a line of the file.
-    fn line(&self, within: usize) -> u32 {
-        u32::try_from(within).unwrap_or(u32::MAX).saturating_add(self.line)
+    fn line_in_file(&self, within: usize) -> u32 {
+        u32::try_from(within).unwrap_or(u32::MAX).saturating_add(self.lines_before)
     }
 }
 
 /// Reads one YAML stream. Returns false if nothing after it should be read.
-fn stream(source: Source<'_>, budget: &mut Shared, documents: &mut Vec<Parsed>) -> bool {
-    let mut parser = Parser::new_from_str_with_options(source.text, options());
+fn parse_stream(source: TextPart<'_>, budget: &mut FileBudget, documents: &mut Vec<ParsedDocument>) -> bool {
+    let mut parser = Parser::new_from_str_with_options(source.text, parser_options());
     let mut faults = 0;
     loop {
-        let mut builder = Builder::new(source, budget);
-        let parsed = match builder.read(&mut parser) {
+        let mut builder = DocumentBuilder::new(source, budget);
+        let parsed = match builder.read_document(&mut parser) {
             Ok(false) => return true,
             Ok(true) => builder.finish(),
             Err(fault) => builder.abandon(fault),
         };
         faults += parsed.faults.len();
-        let spent = parsed.faults.iter().any(|found| matches!(found.fault, Fault::TooMany));
-        let broken = parsed.broken;
+        let spent = parsed.faults.iter().any(|found| matches!(found.fault, DocumentFault::TooManyValues));
+        let broken = parsed.needs_resync;
         documents.push(parsed);
         // More than the limit, not equal: the caller reports `TooManyFaults` for the first one above it.
         if spent || faults > MAX_FAULTS {
@@ -77,7 +77,7 @@ fn stream(source: Source<'_>, budget: &mut Shared, documents: &mut Vec<Parsed>) 
     }
 }
 
-fn options() -> Options {
+fn parser_options() -> Options {
     let mut options = Options::default();
     options.set_emit_comments(false);
     // The builder limits flow and block nesting together. These limits keep the parser's own state small.
@@ -87,19 +87,19 @@ fn options() -> Options {
 }
 
 /// Translates an error of the parser into a message for users.
-fn syntax(source: Source<'_>, error: &ScanError) -> Located {
+fn syntax_error(source: TextPart<'_>, error: &ScanError) -> LocatedFault {
     let at = error.marker();
     let column = at.col() + 1;
-    let located = |line, fault| Located { line: source.line(line), field: None, fault };
+    let located = |line, fault| LocatedFault { line: source.line_in_file(line), field: None, fault };
     let fault = match error.kind() {
-        ErrorKind::RecursionLimitExceeded => Fault::TooDeep,
-        ErrorKind::UnknownAnchor => Fault::UnknownAlias,
-        ErrorKind::UnexpectedCharacter { character } => Fault::Character(*character),
+        ErrorKind::RecursionLimitExceeded => DocumentFault::TooDeep,
+        ErrorKind::UnknownAnchor => DocumentFault::UnknownAlias,
+        ErrorKind::UnexpectedCharacter { character } => DocumentFault::UnexpectedCharacter(*character),
         // The parser reports a tab as one of many errors, often on an earlier line.
-        kind => match tab_line(source.text, at).filter(|_| is_about_tabs(kind)) {
-            Some(line) => return located(line, Fault::Tab),
-            None if *kind == ErrorKind::MappingValueNotAllowed => Fault::Colon { column },
-            None => Fault::Syntax { column, reason: kind.to_string() },
+        kind => match find_tab_line(source.text, at).filter(|_| is_about_tabs(kind)) {
+            Some(line) => return located(line, DocumentFault::TabIndentation),
+            None if *kind == ErrorKind::MappingValueNotAllowed => DocumentFault::UnexpectedColon { column },
+            None => DocumentFault::Syntax { column, reason: kind.to_string() },
         },
     };
     located(at.line(), fault)
@@ -122,7 +122,7 @@ fn is_about_tabs(kind: &ErrorKind) -> bool {
 
 /// Finds the first line with a tab in its indentation, within 20 lines after the position of the error. The parser
 /// reports the position where the text before the tab begins.
-fn tab_line(text: &str, at: &Marker) -> Option<usize> {
+fn find_tab_line(text: &str, at: &Marker) -> Option<usize> {
     let is_tabbed = |line: &str| {
         let content = line.trim_start_matches([' ', '\t']);
         line[..line.len() - content.len()].contains('\t')

@@ -9,7 +9,7 @@ use std::{
 ///
 /// `Display` writes `FILE:LINE: Kind namespace/name: spec.field: message`, always on one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct FileProblem {
     /// The file as the user named it.
     pub file: Arc<str>,
     /// Line in the file, counted from 1.
@@ -22,25 +22,25 @@ pub struct Problem {
     pub message: String,
 }
 
-impl Display for Problem {
+impl Display for FileProblem {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", Plain(&self.file), self.line)?;
+        write!(f, "{}:{}: ", EscapedText(&self.file), self.line)?;
         for part in [&self.object, &self.field].into_iter().flatten() {
-            write!(f, "{}: ", Plain(part))?;
+            write!(f, "{}: ", EscapedText(part))?;
         }
-        write!(f, "{}", Plain(&self.message))
+        write!(f, "{}", EscapedText(&self.message))
     }
 }
 
 /// Untrusted text with its control characters escaped. Messages quote names and keys, which must not break the line
 /// or reach the terminal as commands.
-pub(super) struct Plain<'a>(pub(super) &'a str);
+pub(super) struct EscapedText<'a>(pub(super) &'a str);
 
-impl Display for Plain<'_> {
+impl Display for EscapedText<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.0.split_inclusive(unprintable).try_for_each(|part| {
+        self.0.split_inclusive(is_unprintable).try_for_each(|part| {
             // `part` ends with at most one unprintable character, which is escaped.
-            let text = part.trim_end_matches(unprintable);
+            let text = part.trim_end_matches(is_unprintable);
             f.write_str(text)?;
             write!(f, "{}", part[text.len()..].escape_debug())
         })
@@ -48,6 +48,6 @@ impl Display for Plain<'_> {
 }
 
 /// Returns whether a reader cannot see the character: control characters, separators, marks that reorder text.
-pub(crate) fn unprintable(c: char) -> bool {
+pub(crate) fn is_unprintable(c: char) -> bool {
     !emcee_core::text::is_visible(c)
 }

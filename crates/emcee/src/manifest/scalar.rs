@@ -8,31 +8,35 @@
 use serde_json::{Number, Value};
 use serde_saphyr::granit_parser::{ScalarStyle, Tag};
 
-use super::fault::Fault;
+use super::fault::DocumentFault;
 
 /// 2^53. Below it, a float without a fraction is exact and can be written as an integer.
-const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
 /// Resolves a scalar by its tag, or else by its style and text.
-pub(super) fn value(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, Fault> {
+pub(super) fn resolve_scalar(
+    text: &str,
+    style: ScalarStyle,
+    tag: Option<&Tag>,
+) -> Result<Value, DocumentFault> {
     match (tag, style) {
-        (Some(tag), _) => tagged(text, tag),
-        (None, ScalarStyle::Plain) => plain(text),
+        (Some(tag), _) => resolve_tagged(text, tag),
+        (None, ScalarStyle::Plain) => resolve_plain(text),
         (None, _) => Ok(text.into()),
     }
 }
 
 /// Converts a scalar to the key of a mapping.
-pub(super) fn key(value: Value) -> Result<String, Fault> {
+pub(super) fn to_key(value: Value) -> Result<String, DocumentFault> {
     match value {
         Value::String(text) => Ok(text),
-        Value::Null => Err(Fault::NullKey),
+        Value::Null => Err(DocumentFault::NullKey),
         Value::Bool(_) | Value::Number(_) => Ok(value.to_string()),
-        Value::Array(_) | Value::Object(_) => Err(Fault::ComplexKey),
+        Value::Array(_) | Value::Object(_) => Err(DocumentFault::ComplexKey),
     }
 }
 
-fn tagged(text: &str, tag: &Tag) -> Result<Value, Fault> {
+fn resolve_tagged(text: &str, tag: &Tag) -> Result<Value, DocumentFault> {
     let name = tag.suffix_in_namespace("tag:yaml.org,2002:");
     // The tag does not convert: it only restricts the types that the text may resolve to.
     let is_wanted: fn(&Value) -> bool = match name.as_deref() {
@@ -42,10 +46,10 @@ fn tagged(text: &str, tag: &Tag) -> Result<Value, Fault> {
         Some("bool") => Value::is_boolean,
         Some("int") => |value| value.is_i64() || value.is_u64(),
         Some("float") => Value::is_number,
-        _ => return Err(Fault::Tag(tag.original())),
+        _ => return Err(DocumentFault::UnsupportedTag(tag.original())),
     };
-    let mismatch = || Fault::TagMismatch { tag: tag.original(), text: text.into() };
-    Some(plain(text)?).filter(is_wanted).ok_or_else(mismatch)
+    let mismatch = || DocumentFault::TagMismatch { tag: tag.original(), text: text.into() };
+    Some(resolve_plain(text)?).filter(is_wanted).ok_or_else(mismatch)
 }
 
 /// Returns whether the tag is a plain `!`, which means that the scalar is text.
@@ -53,7 +57,7 @@ fn is_non_specific(tag: &Tag) -> bool {
     tag.original() == "!"
 }
 
-fn plain(text: &str) -> Result<Value, Fault> {
+fn resolve_plain(text: &str) -> Result<Value, DocumentFault> {
     Ok(match text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
         "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => {
@@ -62,8 +66,8 @@ fn plain(text: &str) -> Result<Value, Fault> {
         "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => {
             Value::Bool(false)
         }
-        _ if is_not_finite(text) => return Err(Fault::NotFinite(text.into())),
-        _ => number(text).map_or_else(|| text.into(), Value::Number),
+        _ if is_not_finite(text) => return Err(DocumentFault::NotFinite(text.into())),
+        _ => parse_number(text).map_or_else(|| text.into(), Value::Number),
     })
 }
 
@@ -72,21 +76,21 @@ fn is_not_finite(text: &str) -> bool {
     matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN")
 }
 
-fn number(text: &str) -> Option<Number> {
+fn parse_number(text: &str) -> Option<Number> {
     if !text.starts_with(['+', '-', '.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) {
         return None;
     }
     // yaml.v2 ignores underscores in numbers, but a text such as `.1_0` is never a number.
     if text.contains('_') && !text.starts_with('.') {
         let text = text.replace('_', "");
-        return integer(&text).or_else(|| float(&text));
+        return parse_integer(&text).or_else(|| parse_float(&text));
     }
-    integer(text).or_else(|| float(text))
+    parse_integer(text).or_else(|| parse_float(text))
 }
 
-fn integer(text: &str) -> Option<Number> {
+fn parse_integer(text: &str) -> Option<Number> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let (radix, digits) = radix(unsigned);
+    let (radix, digits) = split_radix(unsigned);
     // `from_str_radix` accepts a sign, so `++1` would be a number.
     if !digits.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return None;
@@ -99,7 +103,7 @@ fn integer(text: &str) -> Option<Number> {
 }
 
 /// Splits off the radix as Go does for base 0: from a prefix, or octal for a plain leading zero.
-fn radix(digits: &str) -> (u32, &str) {
+fn split_radix(digits: &str) -> (u32, &str) {
     match digits.as_bytes() {
         [b'0', b'x' | b'X', ..] => (16, &digits[2..]),
         [b'0', b'o' | b'O', ..] => (8, &digits[2..]),
@@ -110,12 +114,12 @@ fn radix(digits: &str) -> (u32, &str) {
 }
 
 /// Parses a float that JSON can represent. A number that is out of range stays text, as in kubectl.
-fn float(text: &str) -> Option<Number> {
+fn parse_float(text: &str) -> Option<Number> {
     if !is_float(text) {
         return None;
     }
     let float: f64 = text.parse().ok()?;
-    if float.fract() == 0.0 && float.abs() < MAX_EXACT {
+    if float.fract() == 0.0 && float.abs() < MAX_EXACT_INTEGER {
         #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
         return Some((float as i64).into());
     }

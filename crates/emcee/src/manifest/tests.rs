@@ -7,31 +7,31 @@ mod write;
 
 use serde_json::json;
 
-use super::{Document, duplicates, read_text};
+use super::{ManifestDocument, find_duplicates, read_text};
 
 fn problems(text: impl AsRef<[u8]>) -> Vec<String> {
     let reading = read_text("f.yaml", text.as_ref());
     reading.problems.iter().map(ToString::to_string).collect()
 }
 
-fn documents(text: impl AsRef<[u8]>) -> Vec<Document> {
+fn documents(text: impl AsRef<[u8]>) -> Vec<ManifestDocument> {
     let reading = read_text("f.yaml", text.as_ref());
     let problems: Vec<_> = reading.problems.iter().map(ToString::to_string).collect();
     assert!(problems.is_empty(), "{problems:#?}");
     reading.documents
 }
 
-fn document(text: impl AsRef<[u8]>) -> Document {
+fn document(text: impl AsRef<[u8]>) -> ManifestDocument {
     let [document] = <[_; 1]>::try_from(documents(text)).expect("one document");
     document
 }
 
-fn names(documents: &[Document]) -> Vec<(&str, u32)> {
+fn names(documents: &[ManifestDocument]) -> Vec<(&str, u32)> {
     documents.iter().map(|document| (document.name.as_str(), document.line)).collect()
 }
 
 /// A valid object, for tests of the text around it.
-const SOUND: &str = "apiVersion: v1\nkind: A\nmetadata: {name: sound}\n";
+const VALID_OBJECT: &str = "apiVersion: v1\nkind: A\nmetadata: {name: sound}\n";
 
 #[test]
 fn every_field_has_its_line() {
@@ -39,7 +39,7 @@ fn every_field_has_its_line() {
         "# comment\n---\n\napiVersion: a.b/v1\nkind: Thing\nmetadata:\n  name: x\n  namespace: ns\n  labels:\n    \
          a.b/c: d\nspec:\n  peers:\n  - name: one\n  - {name: two,\n     port: 1}\n  empty:\n",
     );
-    assert_eq!((document.line, document.object().as_str(), document.group()), (4, "Thing ns/x", "a.b"));
+    assert_eq!((document.line, document.object_name().as_str(), document.group()), (4, "Thing ns/x", "a.b"));
     let lines = [
         ("", 4),
         ("kind", 5),
@@ -65,32 +65,32 @@ fn every_field_has_its_line() {
 
 #[test]
 fn the_longest_key_wins_in_paths() {
-    let document = document(format!("{SOUND}a: {{}}\na.b: 1\n"));
+    let document = document(format!("{VALID_OBJECT}a: {{}}\na.b: 1\n"));
     assert_eq!((document.line_of("a.b"), document.line_of("a.c"), document.line_of("a")), (5, 4, 4));
 }
 
 #[test]
-fn streams_may_be_empty_in_places() {
+fn empty_documents_are_skipped() {
     for empty in ["", "\n\n", "# c\n", "---\n", "---\n# c\n---\n...\n", "\u{feff}", "null\n", "\r\n# c\r\n"] {
         assert!(documents(empty).is_empty(), "{empty:?}");
     }
-    let text = format!("---\n# c\n---\n{SOUND}...\n---\n---\n{SOUND}");
+    let text = format!("---\n# c\n---\n{VALID_OBJECT}...\n---\n---\n{VALID_OBJECT}");
     assert_eq!(names(&documents(text)), [("sound", 4), ("sound", 10)]);
 }
 
 #[test]
-fn editors_and_systems_may_differ() {
-    let windows = format!("\u{feff}{SOUND}b: |\n  x\n  y\n").replace('\n', "\r\n");
+fn byte_order_marks_and_line_endings_are_accepted() {
+    let windows = format!("\u{feff}{VALID_OBJECT}b: |\n  x\n  y\n").replace('\n', "\r\n");
     let document = document(&windows);
     assert_eq!((document.line_of("b"), &document.value["b"]), (4, &json!("x\ny\n")));
-    assert_eq!(documents(format!("{SOUND}a: b\t\nc: d\t# e\n")).len(), 1);
-    let text: Vec<u8> = SOUND.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(documents(format!("{VALID_OBJECT}a: b\t\nc: d\t# e\n")).len(), 1);
+    let text: Vec<u8> = VALID_OBJECT.encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(problems([b"\xff\xfe", text.as_slice()].concat()), ["f.yaml:1: is UTF-16 (save it as UTF-8)"]);
     assert_eq!(problems(b"a: 1\nb: \xff\n"), ["f.yaml:2: is not UTF-8 text"]);
 }
 
 #[test]
-fn tabs_are_told_where_they_are() {
+fn tabs_are_reported_with_their_line() {
     let tab = "a tab in the indentation (indent with spaces)";
     for (text, line) in [
         ("spec:\n\tmode: X\n", 2),
@@ -121,7 +121,7 @@ fn json_is_read_with_lines_too() {
 }
 
 #[test]
-fn lists_are_opened() {
+fn lists_are_expanded() {
     let text = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: A\n  metadata: {name: x}\n\
                 - kind: List\n  apiVersion: v1\n  items:\n  - {apiVersion: v1, kind: B,\n     metadata: {name: z}}\n";
     let found = documents(text);
@@ -172,11 +172,11 @@ fn identity_is_checked() {
         assert_eq!(problems(text), [reported]);
     }
     let without = document("apiVersion: v1\nkind: A\nmetadata: {name: x, namespace: ''}\n");
-    assert_eq!((without.namespace.as_deref(), without.object().as_str()), (None, "A x"));
+    assert_eq!((without.namespace.as_deref(), without.object_name().as_str()), (None, "A x"));
 }
 
 #[test]
-fn duplicate_keys_are_told_with_both_lines() {
+fn duplicate_keys_are_reported_with_both_lines() {
     let text = "apiVersion: v1\nkind: A\nmetadata:\n  name: x\n  namespace: ns\nspec:\n  a: 1\n  b: [{c: 1, c: 2}]\n  a: 2\n";
     assert_eq!(
         problems(text),
@@ -193,7 +193,8 @@ fn a_broken_document_does_not_hide_the_next() {
     for broken in
         ["a: [1, 2\n", "a: b: c\n", "a: 'it's'\n", "a: @x\n", "a: *x\n", "a: \"x\n", "? {a: b}\n: c\n"]
     {
-        let reading = read_text("f.yaml", format!("{SOUND}---\n{broken}---\n{SOUND}").as_bytes());
+        let reading =
+            read_text("f.yaml", format!("{VALID_OBJECT}---\n{broken}---\n{VALID_OBJECT}").as_bytes());
         let next = if broken.starts_with('?') { 8 } else { 7 };
         assert_eq!(names(&reading.documents), [("sound", 1), ("sound", next)], "{broken}");
         assert_eq!(reading.problems.len(), 1, "{broken}");
@@ -201,14 +202,14 @@ fn a_broken_document_does_not_hide_the_next() {
 }
 
 #[test]
-fn a_broken_document_is_named_where_it_can_be() {
+fn a_broken_document_is_named_if_possible() {
     assert_eq!(
-        problems(format!("{SOUND}spec:\n  text: a: b\n")),
+        problems(format!("{VALID_OBJECT}spec:\n  text: a: b\n")),
         ["f.yaml:5: A sound: is not YAML at column 10: a second `: ` on the line, or wrong indentation \
              (text with `: ` needs quotes)"]
     );
     assert_eq!(
-        problems(format!("{SOUND}spec:\n  x: {{{{ .Values.x }}}}\n")),
+        problems(format!("{VALID_OBJECT}spec:\n  x: {{{{ .Values.x }}}}\n")),
         ["f.yaml:5: A sound: spec.x: `{{` starts a template (render it first, or quote the text)"]
     );
     assert_eq!(
@@ -228,7 +229,7 @@ fn messages_stay_on_one_line_and_off_the_terminal() {
 #[test]
 fn aliases_repeat_and_merge() {
     let text = format!(
-        "{SOUND}base: &base {{a: 1, b: 2}}\nother: &other\n  b: 3\n  c: 4\nuse:\n  b: 0\n  <<: [*base, *other]\nlist:\n- *base\n? &k key\n: *k\n"
+        "{VALID_OBJECT}base: &base {{a: 1, b: 2}}\nother: &other\n  b: 3\n  c: 4\nuse:\n  b: 0\n  <<: [*base, *other]\nlist:\n- *base\n? &k key\n: *k\n"
     );
     let document = document(&text);
     assert_eq!(document.value["use"], json!({"b": 0, "a": 1, "c": 4}));
@@ -237,11 +238,11 @@ fn aliases_repeat_and_merge() {
     assert_eq!((document.line_of("use.c"), document.line_of("use.a"), document.line_of("use.b")), (7, 4, 9));
     assert_eq!((document.line_of("list[0]"), document.line_of("list[0].a")), (12, 4));
     assert_eq!(document.value.get("<<"), None);
-    assert_eq!(documents(format!("{SOUND}'<<': 1\n"))[0].value["<<"], json!(1));
+    assert_eq!(documents(format!("{VALID_OBJECT}'<<': 1\n"))[0].value["<<"], json!(1));
 }
 
 #[test]
-fn aliases_that_cannot_be_are_refused() {
+fn invalid_aliases_are_refused() {
     for (text, message) in [
         ("a: *x\n", "f.yaml:1: the alias has no anchor before it in this document"),
         ("a: &x [*x]\n", "f.yaml:1: a[0]: the alias is inside the value that it repeats"),
@@ -254,7 +255,7 @@ fn aliases_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn the_same_object_twice_is_found() {
+fn duplicate_objects_are_found() {
     let object = |version: &str, namespace: &str| {
         format!("---\napiVersion: g/{version}\nkind: A\nmetadata:\n  name: x\n  {namespace}\n")
     };
@@ -262,15 +263,15 @@ fn the_same_object_twice_is_found() {
         [object("v1", ""), object("v1", "namespace: other"), object("v2", "namespace: default")].concat();
     let found = documents(text);
     let reported: Vec<_> =
-        duplicates(&found, "default").iter().map(|two| two.problem().to_string()).collect();
+        find_duplicates(&found, "default").iter().map(|two| two.to_problem().to_string()).collect();
     assert_eq!(reported, ["f.yaml:17: A default/x: metadata.name: is given twice (first at f.yaml:2)"]);
-    assert!(duplicates(&found, "elsewhere").is_empty());
+    assert!(find_duplicates(&found, "elsewhere").is_empty());
 }
 
 #[test]
-fn a_problem_stands_at_its_field() {
-    let document = document(format!("{SOUND}spec:\n  mode: X\n"));
-    let reported = document.problem(Some("spec.mode"), "unknown mode \"X\" (FLAT)").to_string();
+fn a_problem_has_the_line_of_its_field() {
+    let document = document(format!("{VALID_OBJECT}spec:\n  mode: X\n"));
+    let reported = document.problem_at(Some("spec.mode"), "unknown mode \"X\" (FLAT)").to_string();
     assert_eq!(reported, "f.yaml:5: A sound: spec.mode: unknown mode \"X\" (FLAT)");
-    assert_eq!(document.problem(None, "is odd").to_string(), "f.yaml:1: A sound: is odd");
+    assert_eq!(document.problem_at(None, "is odd").to_string(), "f.yaml:1: A sound: is odd");
 }

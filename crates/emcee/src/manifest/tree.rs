@@ -4,30 +4,30 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::document::decode;
-use super::fault::Located;
-use super::lines::Lines;
+use super::document::decode_utf8;
+use super::fault::LocatedFault;
+use super::lines::LineMap;
 use super::parse::parse;
-use super::problem::Problem;
+use super::problem::FileProblem;
 
 /// A value with the line of each of its fields.
 #[derive(Clone, Debug)]
-pub struct Tree {
+pub struct LocatedValue {
     file: Arc<str>,
     /// The complete value of the document.
     pub value: Value,
-    lines: Lines,
+    lines: LineMap,
 }
 
-impl Tree {
+impl LocatedValue {
     /// Creates a problem at the line of `field`. An empty `field` is the document as a whole.
-    pub fn problem(&self, field: &str, message: impl Into<String>) -> Problem {
-        problem(&self.file, self.lines.of(field), field, message)
+    pub fn problem_at(&self, field: &str, message: impl Into<String>) -> FileProblem {
+        file_problem(&self.file, self.lines.line_of(field), field, message)
     }
 }
 
-fn problem(file: &Arc<str>, line: u32, field: &str, message: impl Into<String>) -> Problem {
-    Problem {
+fn file_problem(file: &Arc<str>, line: u32, field: &str, message: impl Into<String>) -> FileProblem {
+    FileProblem {
         file: Arc::clone(file),
         line,
         object: None,
@@ -37,11 +37,11 @@ fn problem(file: &Arc<str>, line: u32, field: &str, message: impl Into<String>) 
 }
 
 /// Parses the only document of a file, or returns all problems in its text.
-pub(super) fn read(file: &Arc<str>, bytes: &[u8]) -> Result<Tree, Vec<Problem>> {
-    let located = |Located { line, field, fault }: Located| {
-        problem(file, line, field.as_deref().unwrap_or_default(), fault.to_string())
+pub(super) fn parse_single(file: &Arc<str>, bytes: &[u8]) -> Result<LocatedValue, Vec<FileProblem>> {
+    let located = |LocatedFault { line, field, fault }: LocatedFault| {
+        file_problem(file, line, field.as_deref().unwrap_or_default(), fault.to_string())
     };
-    let text = decode(bytes).map_err(|fault| vec![located(fault)])?;
+    let text = decode_utf8(bytes).map_err(|fault| vec![located(fault)])?;
     let (mut roots, mut problems) = (Vec::new(), Vec::new());
     for parsed in parse(text) {
         // As in kubectl, a document that is null does not count.
@@ -54,13 +54,13 @@ pub(super) fn read(file: &Arc<str>, bytes: &[u8]) -> Result<Tree, Vec<Problem>> 
     }
     let count = roots.len();
     match roots.pop() {
-        Some((value, lines)) if count == 1 => Ok(Tree { file: Arc::clone(file), value, lines }),
-        Some((_, lines)) => Err(vec![problem(
+        Some((value, lines)) if count == 1 => Ok(LocatedValue { file: Arc::clone(file), value, lines }),
+        Some((_, lines)) => Err(vec![file_problem(
             file,
-            lines.first(),
+            lines.first_line(),
             "",
             format!("is the last of {count} documents (exactly one is allowed)"),
         )]),
-        None => Err(vec![problem(file, 1, "", "is empty")]),
+        None => Err(vec![file_problem(file, 1, "", "is empty")]),
     }
 }

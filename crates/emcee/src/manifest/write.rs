@@ -5,7 +5,7 @@ use serde_saphyr::{SerializeError, SerializerOptions};
 
 /// Error when objects cannot be written.
 #[derive(Debug, thiserror::Error)]
-pub enum WriteError {
+pub enum YamlWriteError {
     /// The serializer returned an error.
     #[error("failed to write YAML")]
     Yaml(#[from] SerializeError),
@@ -15,11 +15,11 @@ pub enum WriteError {
 ///
 /// The style is block style. Text that a YAML reader could take for another type is quoted, and text with several
 /// lines is written as `|`. Long lines are not folded, so a change of a value changes one line.
-pub fn to_yaml(values: &[Value]) -> Result<String, WriteError> {
-    Ok(serde_saphyr::to_string_multiple_with_options(values, options())?)
+pub fn to_yaml(values: &[Value]) -> Result<String, YamlWriteError> {
+    Ok(serde_saphyr::to_string_multiple_with_options(values, serializer_options())?)
 }
 
-fn options() -> SerializerOptions {
+fn serializer_options() -> SerializerOptions {
     let mut options = SerializerOptions::default();
     options.folded_wrap_chars = usize::MAX;
     options

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use emcee_api::custom_resource_definitions;
 use serde_json::{Value, json};
 
-use super::form::Form;
-use super::{NAME, Part, uninstall, values};
-use crate::manifest::{WriteError, to_yaml};
+use super::form::Renderer;
+use super::{InstallPart, NAME, uninstall, values};
+use crate::manifest::{YamlWriteError, to_yaml};
 
 const NOTES: &str = "\
 Emcee watches {{ if has `*` .Values.watchNamespaces }}all namespaces{{ else }}{{ join `, ` .Values.watchNamespaces }}{{ end }}.
@@ -28,22 +28,22 @@ Show the state of the mesh: kubectl get meshfedconfigs,serviceexpositions,servic
 ///
 /// # Errors
 /// An object cannot be written as YAML.
-pub fn files() -> Result<BTreeMap<&'static str, String>, WriteError> {
-    let form = Form::Chart;
+pub fn files() -> Result<BTreeMap<&'static str, String>, YamlWriteError> {
+    let form = Renderer::Chart;
     Ok(BTreeMap::from([
-        ("Chart.yaml", to_yaml(&[about()])?),
+        ("Chart.yaml", to_yaml(&[chart_metadata()])?),
         ("values.yaml", values::yaml()?),
         ("values.schema.json", format!("{:#}\n", values::schema())),
         ("templates/NOTES.txt", NOTES.to_owned()),
-        ("templates/crds.yaml", crds()?),
-        ("templates/rbac.yaml", template(&Part::Rbac.in_form(&form))?),
-        ("templates/deployment.yaml", template(&Part::Deployment.in_form(&form))?),
-        ("templates/webhook.yaml", template(&Part::Webhook.in_form(&form))?),
-        ("templates/uninstall.yaml", template(&uninstall::objects(&form))?),
+        ("templates/crds.yaml", crds_template()?),
+        ("templates/rbac.yaml", render_template(&InstallPart::Rbac.render_objects(&form))?),
+        ("templates/deployment.yaml", render_template(&InstallPart::Deployment.render_objects(&form))?),
+        ("templates/webhook.yaml", render_template(&InstallPart::Webhook.render_objects(&form))?),
+        ("templates/uninstall.yaml", render_template(&uninstall::objects(&form))?),
     ]))
 }
 
-fn about() -> Value {
+fn chart_metadata() -> Value {
     let version = env!("CARGO_PKG_VERSION");
     json!({
         "apiVersion": "v2",
@@ -56,7 +56,7 @@ fn about() -> Value {
     })
 }
 
-fn crds() -> Result<String, WriteError> {
+fn crds_template() -> Result<String, YamlWriteError> {
     let mut text = "{{- if .Values.installCrds }}\n".to_owned();
     for definition in custom_resource_definitions() {
         let mut definition = json!(definition);
@@ -70,7 +70,7 @@ fn crds() -> Result<String, WriteError> {
     Ok(text)
 }
 
-fn template(objects: &[Value]) -> Result<String, WriteError> {
+fn render_template(objects: &[Value]) -> Result<String, YamlWriteError> {
     let mut text = String::new();
     for object in objects {
         // A string is a control line, such as `{{- if … }}`, between objects.
@@ -82,7 +82,7 @@ fn template(objects: &[Value]) -> Result<String, WriteError> {
         text.push_str("---\n");
         // Control lines and values within an object are YAML strings: remove their quotes.
         for line in to_yaml(std::slice::from_ref(object))?.lines() {
-            text.push_str(&unquoted(line));
+            text.push_str(&unquote_template_line(line));
             text.push('\n');
         }
     }
@@ -90,7 +90,7 @@ fn template(objects: &[Value]) -> Result<String, WriteError> {
 }
 
 /// Converts a line of YAML into a line of a template, see [`Renderer::Chart`].
-fn unquoted(line: &str) -> String {
+fn unquote_template_line(line: &str) -> String {
     let text = line.strip_suffix("}}\"");
     // `- "{{- if … }}"`: an item of a list becomes a control line.
     if let Some((indent, control)) = text.and_then(|text| text.split_once("- \"{{- ")) {
@@ -108,9 +108,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_control_line_and_a_value_lose_their_quotes_and_texts_keep_them() {
+    fn control_lines_and_values_lose_their_quotes_and_strings_keep_them() {
         let list = json!({"a": ["{{- if $.x }}", "{{ $.y }}", "{{- end }}"], "b": "{{ toJson $.z }}"});
         let wanted = "---\na:\n{{- if $.x }}\n- \"{{ $.y }}\"\n{{- end }}\nb: {{ toJson $.z }}\n{{- end }}\n";
-        assert_eq!(template(&[list, "{{- end }}".into()]).expect("YAML"), wanted);
+        assert_eq!(render_template(&[list, "{{- end }}".into()]).expect("YAML"), wanted);
     }
 }

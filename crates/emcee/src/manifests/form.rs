@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Installation;
 
 /// Target form of the description.
-pub(super) enum Form<'a> {
+pub(super) enum Renderer<'a> {
     /// The objects of this installation.
     Plain(&'a Installation),
     /// Templates of objects. A string that begins with `{{-` becomes a line of its own, between objects or in a list. A
@@ -15,7 +15,7 @@ pub(super) enum Form<'a> {
 
 /// A list of namespaces in the settings of an installation.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum List {
+pub(super) enum NamespaceList {
     /// Namespaces that Emcee watches.
     Watched,
     /// Namespaces of relationships.
@@ -23,18 +23,18 @@ pub(super) enum List {
     /// Additional namespaces with gateway pods.
     Gateways,
     /// The other three lists together: all namespaces that may contain resources, services or generated objects.
-    Everywhere,
+    Combined,
 }
 
 /// Condition for rendering a part of the description.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Condition {
+pub(super) enum RenderCondition {
     /// The list contains `*`, which means all namespaces.
-    All(List),
+    All(NamespaceList),
     /// The list names single namespaces or is empty.
-    Some(List),
+    NotAll(NamespaceList),
     /// The list is not empty.
-    Any(List),
+    NotEmpty(NamespaceList),
     /// A revision of Istio is set.
     Revision,
     /// The cluster's networks are set.
@@ -45,7 +45,7 @@ pub(super) enum Condition {
     Discovery,
 }
 
-impl Form<'_> {
+impl Renderer<'_> {
     /// Namespace in which Emcee runs.
     pub(super) fn namespace(&self) -> String {
         match self {
@@ -73,7 +73,7 @@ impl Form<'_> {
     /// Resource requests and limits of the container.
     pub(super) fn resources(&self) -> Value {
         match self {
-            Self::Plain(_) => super::values::resources(),
+            Self::Plain(_) => super::values::default_resources(),
             Self::Chart => "{{ toJson $.Values.resources }}".into(),
         }
     }
@@ -128,49 +128,53 @@ impl Form<'_> {
     }
 
     /// The namespaces of a list, separated by commas as in a flag.
-    pub(super) fn joined(&self, list: List) -> String {
+    pub(super) fn joined_namespaces(&self, list: NamespaceList) -> String {
         match self {
-            Self::Plain(installation) => installation.list(list).join(","),
-            Self::Chart => format!("{{{{ join `,` {} }}}}", template(list)),
+            Self::Plain(installation) => installation.namespaces_in(list).join(","),
+            Self::Chart => format!("{{{{ join `,` {} }}}}", values_expression(list)),
         }
     }
 
     /// Returns the items if the condition is satisfied. In a chart, returns them within an `if` block.
-    pub(super) fn when(&self, condition: Condition, items: Vec<Value>) -> Vec<Value> {
+    pub(super) fn only_if(&self, condition: RenderCondition, items: Vec<Value>) -> Vec<Value> {
         match self {
-            Self::Plain(installation) if installation.holds(condition) => items,
+            Self::Plain(installation) if installation.satisfies(condition) => items,
             Self::Plain(_) => Vec::new(),
             Self::Chart => {
                 let test = match condition {
-                    Condition::All(list) => is_all(list),
-                    Condition::Some(list) => format!("not ({})", is_all(list)),
-                    Condition::Any(list) => template(list).to_owned(),
-                    Condition::Revision => "$.Values.revision".to_owned(),
-                    Condition::Networks => "$.Values.clusterNetworks".to_owned(),
-                    Condition::Webhook => "$.Values.webhook.enabled".to_owned(),
-                    Condition::Discovery => "$.Values.discovery.enabled".to_owned(),
+                    RenderCondition::All(list) => contains_all_expression(list),
+                    RenderCondition::NotAll(list) => format!("not ({})", contains_all_expression(list)),
+                    RenderCondition::NotEmpty(list) => values_expression(list).to_owned(),
+                    RenderCondition::Revision => "$.Values.revision".to_owned(),
+                    RenderCondition::Networks => "$.Values.clusterNetworks".to_owned(),
+                    RenderCondition::Webhook => "$.Values.webhook.enabled".to_owned(),
+                    RenderCondition::Discovery => "$.Values.discovery.enabled".to_owned(),
                 };
-                between(&format!("{{{{- if {test} }}}}"), items)
+                wrap_in_block(&format!("{{{{- if {test} }}}}"), items)
             }
         }
     }
 
     /// Returns one item for each namespace of a list that does not contain `*`. In a chart, returns a `range` block.
-    pub(super) fn each(&self, list: List, item: impl Fn(&str) -> Value) -> Vec<Value> {
+    pub(super) fn for_each_namespace(&self, list: NamespaceList, item: impl Fn(&str) -> Value) -> Vec<Value> {
         match self {
-            Self::Plain(installation) => installation.list(list).iter().map(|name| item(name)).collect(),
-            Self::Chart => between(&format!("{{{{- range {} }}}}", template(list)), vec![item("{{ . }}")]),
+            Self::Plain(installation) => {
+                installation.namespaces_in(list).iter().map(|name| item(name)).collect()
+            }
+            Self::Chart => {
+                wrap_in_block(&format!("{{{{- range {} }}}}", values_expression(list)), vec![item("{{ . }}")])
+            }
         }
     }
 }
 
 impl Installation {
-    fn list(&self, list: List) -> Vec<String> {
+    fn namespaces_in(&self, list: NamespaceList) -> Vec<String> {
         match list {
-            List::Watched => self.watch_namespaces.clone(),
-            List::Fed => self.fed_namespaces.clone(),
-            List::Gateways => self.gateway_namespaces.clone(),
-            List::Everywhere => {
+            NamespaceList::Watched => self.watch_namespaces.clone(),
+            NamespaceList::Fed => self.fed_namespaces.clone(),
+            NamespaceList::Gateways => self.gateway_namespaces.clone(),
+            NamespaceList::Combined => {
                 // Sorted without duplicates, like `uniq | sortAlpha` in the chart.
                 let lists = [&self.watch_namespaces, &self.fed_namespaces, &self.gateway_namespaces];
                 let mut all: Vec<_> =
@@ -182,41 +186,43 @@ impl Installation {
         }
     }
 
-    fn holds(&self, condition: Condition) -> bool {
+    fn satisfies(&self, condition: RenderCondition) -> bool {
         match condition {
             // The combined list leaves out `*`. It covers all namespaces if Emcee watches all.
-            Condition::All(List::Everywhere) => self.holds(Condition::All(List::Watched)),
-            Condition::All(list) => self.list(list).iter().any(|name| name == "*"),
-            Condition::Some(list) => !self.holds(Condition::All(list)),
-            Condition::Any(list) => !self.list(list).is_empty(),
-            Condition::Revision => self.revision.is_some(),
-            Condition::Networks => !self.cluster_networks.is_empty(),
-            Condition::Webhook => self.webhook,
-            Condition::Discovery => self.discovery,
+            RenderCondition::All(NamespaceList::Combined) => {
+                self.satisfies(RenderCondition::All(NamespaceList::Watched))
+            }
+            RenderCondition::All(list) => self.namespaces_in(list).iter().any(|name| name == "*"),
+            RenderCondition::NotAll(list) => !self.satisfies(RenderCondition::All(list)),
+            RenderCondition::NotEmpty(list) => !self.namespaces_in(list).is_empty(),
+            RenderCondition::Revision => self.revision.is_some(),
+            RenderCondition::Networks => !self.cluster_networks.is_empty(),
+            RenderCondition::Webhook => self.webhook,
+            RenderCondition::Discovery => self.discovery,
         }
     }
 }
 
 /// Returns the template expression for a list. It contains no double quotes, because YAML would escape them.
-fn template(list: List) -> &'static str {
+fn values_expression(list: NamespaceList) -> &'static str {
     match list {
-        List::Watched => "$.Values.watchNamespaces",
-        List::Fed => "$.Values.fedNamespaces",
-        List::Gateways => "$.Values.gatewayNamespaces",
-        List::Everywhere => {
+        NamespaceList::Watched => "$.Values.watchNamespaces",
+        NamespaceList::Fed => "$.Values.fedNamespaces",
+        NamespaceList::Gateways => "$.Values.gatewayNamespaces",
+        NamespaceList::Combined => {
             "without (concat $.Values.watchNamespaces $.Values.fedNamespaces $.Values.gatewayNamespaces | uniq | sortAlpha) `*`"
         }
     }
 }
 
 /// Returns the template expression that tests whether a list means all namespaces.
-fn is_all(list: List) -> String {
+fn contains_all_expression(list: NamespaceList) -> String {
     match list {
-        List::Everywhere => is_all(List::Watched),
-        list => format!("has `*` {}", template(list)),
+        NamespaceList::Combined => contains_all_expression(NamespaceList::Watched),
+        list => format!("has `*` {}", values_expression(list)),
     }
 }
 
-fn between(start: &str, items: Vec<Value>) -> Vec<Value> {
+fn wrap_in_block(start: &str, items: Vec<Value>) -> Vec<Value> {
     [start.into()].into_iter().chain(items).chain(["{{- end }}".into()]).collect()
 }

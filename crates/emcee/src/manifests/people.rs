@@ -3,7 +3,7 @@
 use emcee_api::GROUP;
 use serde_json::{Value, json};
 
-use super::rbac::role;
+use super::rbac::role_object;
 
 /// Returns the ClusterRoles for users. The administrator of the cluster binds them.
 ///
@@ -16,13 +16,17 @@ pub(super) fn objects() -> Vec<Value> {
     let read = ["get", "list", "watch"];
     let rule = |resources: &[&str], verbs: &[&str]| json!({"apiGroups": [GROUP], "resources": resources, "verbs": verbs});
     let services = ["serviceexpositions", "servicebindings"];
-    let admin = role("ClusterRole", "emcee-admin", None, &[rule(&all, &write)]);
-    let mut user =
-        role("ClusterRole", "emcee-user", None, &[rule(&services, &write), rule(&["meshfedconfigs"], &read)]);
+    let admin = role_object("ClusterRole", "emcee-admin", None, &[rule(&all, &write)]);
+    let mut user = role_object(
+        "ClusterRole",
+        "emcee-user",
+        None,
+        &[rule(&services, &write), rule(&["meshfedconfigs"], &read)],
+    );
     let labels = &mut user["metadata"]["labels"];
     labels["rbac.authorization.k8s.io/aggregate-to-edit"] = "true".into();
     labels["rbac.authorization.k8s.io/aggregate-to-admin"] = "true".into();
-    let mut viewer = role(
+    let mut viewer = role_object(
         "ClusterRole",
         "emcee-viewer",
         None,

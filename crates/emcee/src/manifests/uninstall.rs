@@ -4,27 +4,31 @@
 use serde_json::{Value, json};
 
 use super::NAME;
-use super::deployment::{container_security, pod_labels, pod_security, scope};
-use super::form::Form;
-use super::rbac::{binding, role, rule};
+use super::deployment::{container_security, pod_labels, pod_security, scope_flags};
+use super::form::Renderer;
+use super::rbac::{policy_rule, role_binding, role_object};
 
-const JOB: &str = "emcee-uninstall";
+const JOB_NAME: &str = "emcee-uninstall";
 /// Timeout in seconds. Helm waits longer by default, so the Job can report what remains.
-const PATIENCE: u32 = 120;
+const TIMEOUT_SECONDS: u32 = 120;
 
 /// Returns the objects of the hook. The Job uses Emcee's ServiceAccount and also has the right to stop Emcee. That
 /// right exists only while the hook runs.
-pub(super) fn objects(form: &Form<'_>) -> Vec<Value> {
+pub(super) fn objects(form: &Renderer<'_>) -> Vec<Value> {
     let namespace = form.namespace();
-    let mut stop = rule("apps", &["deployments"], &["get", "patch"]);
+    let mut stop = policy_rule("apps", &["deployments"], &["get", "patch"]);
     stop["resourceNames"] = json!([NAME]);
-    let stop = role("Role", JOB, Some(&namespace), &[stop]);
+    let stop = role_object("Role", JOB_NAME, Some(&namespace), &[stop]);
     // Lower weights are created first: the Job needs its Role and RoleBinding.
-    vec![hook(stop, -1), hook(binding(form, "Role", JOB, Some(&namespace)), -1), hook(job(form), 0)]
+    vec![
+        as_hook(stop, -1),
+        as_hook(role_binding(form, "Role", JOB_NAME, Some(&namespace)), -1),
+        as_hook(uninstall_job(form), 0),
+    ]
 }
 
 /// Marks an object as part of the hook. Helm keeps a Job that fails, so its log remains available.
-fn hook(mut object: Value, weight: i32) -> Value {
+fn as_hook(mut object: Value, weight: i32) -> Value {
     object["metadata"]["annotations"] = json!({
         "helm.sh/hook": "pre-delete",
         "helm.sh/hook-weight": weight.to_string(),
@@ -33,22 +37,22 @@ fn hook(mut object: Value, weight: i32) -> Value {
     object
 }
 
-fn job(form: &Form<'_>) -> Value {
-    let labels = json!({"app.kubernetes.io/name": JOB, "app.kubernetes.io/part-of": NAME});
+fn uninstall_job(form: &Renderer<'_>) -> Value {
+    let labels = json!({"app.kubernetes.io/name": JOB_NAME, "app.kubernetes.io/part-of": NAME});
     json!({
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": JOB, "namespace": form.namespace(), "labels": labels},
+        "metadata": {"name": JOB_NAME, "namespace": form.namespace(), "labels": labels},
         "spec": {
             // No retry: Helm reports the failed Job, and its log remains.
             "backoffLimit": 0,
-            "activeDeadlineSeconds": 2 * PATIENCE,
-            "template": {"metadata": {"labels": pod_labels(labels)}, "spec": pod(form)},
+            "activeDeadlineSeconds": 2 * TIMEOUT_SECONDS,
+            "template": {"metadata": {"labels": pod_labels(labels)}, "spec": pod_spec(form)},
         },
     })
 }
 
-fn pod(form: &Form<'_>) -> Value {
+fn pod_spec(form: &Renderer<'_>) -> Value {
     json!({
         "serviceAccountName": NAME,
         "enableServiceLinks": false,
@@ -57,17 +61,17 @@ fn pod(form: &Form<'_>) -> Value {
         "containers": [{
             "name": NAME,
             "image": form.image(),
-            "args": arguments(form),
+            "args": container_args(form),
             "resources": form.resources(),
             "securityContext": container_security(),
         }],
     })
 }
 
-fn arguments(form: &Form<'_>) -> Vec<Value> {
+fn container_args(form: &Renderer<'_>) -> Vec<Value> {
     let mut arguments: Vec<Value> = ["uninstall", "--all", "--yes", "--stop=emcee"].map(Value::from).into();
     arguments.push(format!("--namespace={}", form.namespace()).into());
-    arguments.extend(scope(form));
-    arguments.push(format!("--timeout={PATIENCE}s").into());
+    arguments.extend(scope_flags(form));
+    arguments.push(format!("--timeout={TIMEOUT_SECONDS}s").into());
     arguments
 }

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::IMAGE;
-use crate::manifest::{WriteError, to_yaml};
+use super::DEFAULT_IMAGE;
+use crate::manifest::{YamlWriteError, to_yaml};
 
-struct Setting {
+struct ChartValue {
     name: &'static str,
     about: &'static str,
     default: Value,
@@ -13,20 +13,20 @@ struct Setting {
 }
 
 /// Default resource requests and limits of the container.
-pub(super) fn resources() -> Value {
+pub(super) fn default_resources() -> Value {
     json!({"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}})
 }
 
 /// Pattern of a DNS label.
-const LABEL: &str = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
+const LABEL_PATTERN: &str = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
 
-fn settings() -> Vec<Setting> {
-    let of = |name, about, default, schema| Setting { name, about, default, schema };
+fn chart_values() -> Vec<ChartValue> {
+    let of = |name, about, default, schema| ChartValue { name, about, default, schema };
     vec![
         of(
             "image",
             "Image of Emcee's container.",
-            json!(IMAGE),
+            json!(DEFAULT_IMAGE),
             json!({"type": "string", "pattern": "^[^\\s'\"]+$"}),
         ),
         of(
@@ -35,28 +35,38 @@ fn settings() -> Vec<Setting> {
             json!(2),
             json!({"type": "integer", "minimum": 0, "maximum": u16::MAX}),
         ),
-        of("resources", "Resource requests and limits of a replica.", resources(), json!({"type": "object"})),
+        of(
+            "resources",
+            "Resource requests and limits of a replica.",
+            default_resources(),
+            json!({"type": "object"}),
+        ),
         of(
             "revision",
             "Istio's revision, for the gateways that Emcee creates.",
             json!(""),
-            json!({"type": "string", "pattern": format!("^({LABEL})?$")}),
+            json!({"type": "string", "pattern": format!("^({LABEL_PATTERN})?$")}),
         ),
-        of("rootNamespace", "Istio's root namespace.", json!("istio-system"), label(LABEL)),
-        of("watchNamespaces", "Namespaces that Emcee watches. \"*\": all.", json!(["*"]), some()),
+        of("rootNamespace", "Istio's root namespace.", json!("istio-system"), string_schema(LABEL_PATTERN)),
+        of(
+            "watchNamespaces",
+            "Namespaces that Emcee watches. \"*\": all.",
+            json!(["*"]),
+            non_empty_namespaces_schema(),
+        ),
         of(
             "fedNamespaces",
             "Namespaces in which relationships can have their Secrets and gateways. Emcee can read Secrets and create \
              Roles and Deployments there. \"*\": all, which gives access to every Secret of the cluster.",
             json!([]),
-            any_or_all(),
+            namespaces_schema(),
         ),
         of(
             "gatewayNamespaces",
             "Additional namespaces that contain your own gateways. Emcee can give their pods the configuration and keys \
              of a relationship.",
             json!([]),
-            json!({"type": "array", "items": label(LABEL)}),
+            json!({"type": "array", "items": string_schema(LABEL_PATTERN)}),
         ),
         of(
             "clusterNetworks",
@@ -99,33 +109,33 @@ fn settings() -> Vec<Setting> {
     ]
 }
 
-fn label(pattern: &str) -> Value {
+fn string_schema(pattern: &str) -> Value {
     json!({"type": "string", "pattern": format!("^{pattern}$")})
 }
 
-fn any_or_all() -> Value {
-    json!({"type": "array", "items": label(&format!("(\\*|{LABEL})"))})
+fn namespaces_schema() -> Value {
+    json!({"type": "array", "items": string_schema(&format!("(\\*|{LABEL_PATTERN})"))})
 }
 
-fn some() -> Value {
-    let mut list = any_or_all();
+fn non_empty_namespaces_schema() -> Value {
+    let mut list = namespaces_schema();
     list["minItems"] = 1.into();
     list
 }
 
 /// Writes `values.yaml`: each default with its description as a comment.
-pub(super) fn yaml() -> Result<String, WriteError> {
-    let one = |setting: Setting| {
+pub(super) fn yaml() -> Result<String, YamlWriteError> {
+    let one = |setting: ChartValue| {
         let value = Map::from_iter([(setting.name.to_owned(), setting.default)]);
         Ok(format!("# {}\n{}", setting.about, to_yaml(&[Value::Object(value)])?))
     };
-    Ok(settings().into_iter().map(one).collect::<Result<Vec<_>, WriteError>>()?.join("\n"))
+    Ok(chart_values().into_iter().map(one).collect::<Result<Vec<_>, YamlWriteError>>()?.join("\n"))
 }
 
 /// Returns `values.schema.json`. Helm refuses values that do not match it, including misspelled names.
 pub(super) fn schema() -> Value {
     let mut properties = Map::new();
-    for setting in settings() {
+    for setting in chart_values() {
         let mut schema = setting.schema;
         schema["description"] = setting.about.into();
         properties.insert(setting.name.to_owned(), schema);

@@ -3,37 +3,37 @@
 use emcee_api::{GROUP, VERSION};
 use serde_json::{Value, json};
 
-use super::form::Form;
-use super::rbac::{binding, role, rule};
-use super::{NAME, USERS, WEBHOOK, labels};
+use super::form::Renderer;
+use super::rbac::{policy_rule, role_binding, role_object};
+use super::{NAME, USER_RESOURCES, WEBHOOK_PORT, common_labels};
 use crate::webhook::{PATH, WebhookOptions};
 
-const RIGHTS: &str = "emcee-webhook";
+const ROLE_NAME: &str = "emcee-webhook";
 
-pub(super) fn objects(form: &Form<'_>) -> Vec<Value> {
-    let options = WebhookOptions::usual(&form.namespace());
-    vec![service(&options), configuration(&options)]
+pub(super) fn objects(form: &Renderer<'_>) -> Vec<Value> {
+    let options = WebhookOptions::for_namespace(&form.namespace());
+    vec![webhook_service(&options), webhook_configuration(&options)]
 }
 
-fn service(options: &WebhookOptions) -> Value {
+fn webhook_service(options: &WebhookOptions) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": options.service, "namespace": options.namespace, "labels": labels()},
+        "metadata": {"name": options.service, "namespace": options.namespace, "labels": common_labels()},
         "spec": {
             "selector": {"app.kubernetes.io/name": NAME},
-            "ports": [{"name": "https", "port": 443, "targetPort": WEBHOOK}],
+            "ports": [{"name": "https", "port": 443, "targetPort": WEBHOOK_PORT}],
         },
     })
 }
 
 /// Returns the webhook configuration. If Emcee is unavailable, the API server accepts all resources, and Emcee reports
 /// problems as conditions later. Emcee adds the CA bundle at runtime.
-fn configuration(options: &WebhookOptions) -> Value {
+fn webhook_configuration(options: &WebhookOptions) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": options.configuration, "labels": labels()},
+        "metadata": {"name": options.configuration, "labels": common_labels()},
         "webhooks": [{
             "name": format!("validate.{GROUP}"),
             "admissionReviewVersions": ["v1"],
@@ -48,7 +48,7 @@ fn configuration(options: &WebhookOptions) -> Value {
                 "apiGroups": [GROUP],
                 "apiVersions": [VERSION],
                 "operations": ["CREATE", "UPDATE"],
-                "resources": USERS,
+                "resources": USER_RESOURCES,
                 "scope": "Namespaced",
             }],
         }],
@@ -57,21 +57,21 @@ fn configuration(options: &WebhookOptions) -> Value {
 
 /// Returns the roles and bindings to write the certificate into its Secret, and its CA into the webhook configuration.
 /// RBAC cannot restrict `create` to a name.
-pub(super) fn rights(form: &Form<'_>) -> Vec<Value> {
+pub(super) fn rbac_objects(form: &Renderer<'_>) -> Vec<Value> {
     let own = form.namespace();
-    let options = WebhookOptions::usual(&own);
-    let mut secret = rule("", &["secrets"], &["get", "list", "watch", "update"]);
+    let options = WebhookOptions::for_namespace(&own);
+    let mut secret = policy_rule("", &["secrets"], &["get", "list", "watch", "update"]);
     secret["resourceNames"] = json!([options.secret]);
-    let mut configuration = rule(
+    let mut configuration = policy_rule(
         "admissionregistration.k8s.io",
         &["validatingwebhookconfigurations"],
         &["get", "list", "watch", "patch"],
     );
     configuration["resourceNames"] = json!([options.configuration]);
     vec![
-        role("Role", RIGHTS, Some(&own), &[rule("", &["secrets"], &["create"]), secret]),
-        binding(form, "Role", RIGHTS, Some(&own)),
-        role("ClusterRole", RIGHTS, None, &[configuration]),
-        binding(form, "ClusterRole", RIGHTS, None),
+        role_object("Role", ROLE_NAME, Some(&own), &[policy_rule("", &["secrets"], &["create"]), secret]),
+        role_binding(form, "Role", ROLE_NAME, Some(&own)),
+        role_object("ClusterRole", ROLE_NAME, None, &[configuration]),
+        role_binding(form, "ClusterRole", ROLE_NAME, None),
     ]
 }

@@ -14,41 +14,41 @@ use emcee_core::status::ResourceVerdict;
 use emcee_core::translate::{Translation, Unit};
 use jiff::Timestamp;
 
-use super::given::Given;
+use super::given::DeclaredResources;
 use crate::console::Console;
-use crate::intake::{self, DEFAULT_NAMESPACE, Intake};
-use crate::manifest::{self, Document, Reading, duplicates};
+use crate::intake::{self, DEFAULT_NAMESPACE, DocumentInputs};
+use crate::manifest::{self, LoadedManifests, ManifestDocument, find_duplicates};
 
 /// Seconds after which certificates are checked against the time again.
-const HOUR: i64 = 3600;
+const CERTIFICATE_CHECK_SECONDS: i64 = 3600;
 
 /// Keeps the translation up to date with the input directory and the peers.
-pub(super) struct Follower {
+pub(super) struct FileReconciler {
     translation: Translation,
     /// Each input object of the translation, and the file that it comes from.
-    present: BTreeMap<Id, Arc<str>>,
+    present: BTreeMap<InputId, Arc<str>>,
     /// Resources whose newest version is invalid while an older, valid one is in use, with the problems of the newest.
-    held: HashMap<ObjectRef, Vec<ResourceProblem>>,
+    refused_versions: HashMap<ObjectRef, Vec<ResourceProblem>>,
     /// MeshFedConfigs whose newest Secret cannot be used while an older one is in use, with the problem of the newest.
-    bad_credentials: HashMap<ObjectRef, ResourceProblem>,
+    credential_problems: HashMap<ObjectRef, ResourceProblem>,
     /// Whether the whole input has been valid once since the start. Before that, a missing resource may be one that
     /// could not be read, and its objects of an earlier run must stay.
-    sure: bool,
+    inputs_complete: bool,
     /// Resources that the input directory named at the last read, valid or not.
-    given: Given,
+    declared: DeclaredResources,
     /// Whether the last read refused anything.
-    refused: bool,
+    has_refusals: bool,
     /// Messages that were printed last, so that each is printed once while it stays the same.
-    said: BTreeSet<String>,
+    printed: BTreeSet<String>,
     /// Messages of the last read of the input directory.
-    of_folder: BTreeSet<String>,
+    input_messages: BTreeSet<String>,
     /// Units that were translated since the last catalogue updates.
-    ran: Vec<Unit>,
+    changed_units: Vec<Unit>,
 }
 
 /// Identity of an input object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Id {
+enum InputId {
     FedConfig(ObjectKey),
     Exposition(ObjectKey),
     Binding(ObjectKey),
@@ -63,19 +63,19 @@ enum Id {
     Node(Arc<str>),
 }
 
-impl Follower {
+impl FileReconciler {
     pub(super) fn new(settings: TranslationSettings) -> Self {
         Self {
             translation: Translation::new(settings),
             present: BTreeMap::new(),
-            held: HashMap::new(),
-            bad_credentials: HashMap::new(),
-            sure: false,
-            given: Given::default(),
-            refused: false,
-            said: BTreeSet::new(),
-            of_folder: BTreeSet::new(),
-            ran: Vec::new(),
+            refused_versions: HashMap::new(),
+            credential_problems: HashMap::new(),
+            inputs_complete: false,
+            declared: DeclaredResources::default(),
+            has_refusals: false,
+            printed: BTreeSet::new(),
+            input_messages: BTreeSet::new(),
+            changed_units: Vec::new(),
         }
     }
 
@@ -92,17 +92,21 @@ impl Follower {
         verdicts
             .filter(|(unit, _)| !matches!(unit, Unit::AutomaticExposition(_) | Unit::Imports(_)))
             .filter_map(|(unit, verdict)| Some((unit.resource()?, verdict)))
-            .map(|(r, v)| self.judged(r, v))
+            .map(|(r, v)| self.with_input_problems(r, v))
             .collect()
     }
 
     /// Adds the problems of newer versions to the verdict on the version in use.
-    fn judged(&self, resource: ObjectRef, mut verdict: ResourceVerdict) -> (ObjectRef, ResourceVerdict) {
-        if let Some(problems) = self.held.get(&resource) {
+    fn with_input_problems(
+        &self,
+        resource: ObjectRef,
+        mut verdict: ResourceVerdict,
+    ) -> (ObjectRef, ResourceVerdict) {
+        if let Some(problems) = self.refused_versions.get(&resource) {
             verdict = verdict.with_refused_update(problems);
         }
         // A problem of the Secret that is in use takes precedence.
-        if let Some(problem) = self.bad_credentials.get(&resource)
+        if let Some(problem) = self.credential_problems.get(&resource)
             && verdict.certificate == Some(Ok(()))
         {
             verdict.certificate = Some(Err(Box::new(problem.clone())));
@@ -111,82 +115,96 @@ impl Follower {
     }
 
     /// Whether a resource that is not in the translation is known to be gone. Otherwise it may only be unreadable.
-    pub(super) fn is_sure(&self) -> bool {
-        self.sure
+    pub(super) fn has_complete_inputs(&self) -> bool {
+        self.inputs_complete
     }
 
     /// Resources that the input directory names, valid or not.
-    pub(super) fn given(&self) -> &Given {
-        &self.given
+    pub(super) fn declared_resources(&self) -> &DeclaredResources {
+        &self.declared
     }
 
-    pub(super) fn is_refused(&self) -> bool {
-        self.refused
+    pub(super) fn has_refusals(&self) -> bool {
+        self.has_refusals
     }
 
     /// Sets the time, at most once an hour, as it runs the translation again. Returns whether any unit has changed.
     pub(super) fn set_time(&mut self, now: Timestamp) -> bool {
         let mut settings = self.translation.inputs().settings().clone();
         // In both directions: the clock may have been corrected.
-        if (now.as_second() - settings.now.as_second()).abs() >= HOUR {
+        if (now.as_second() - settings.now.as_second()).abs() >= CERTIFICATE_CHECK_SECONDS {
             settings.now = now;
             let ran = self.translation.set_settings(settings);
             let changed = !ran.is_empty();
-            self.ran.extend(ran);
+            self.changed_units.extend(ran);
             return changed;
         }
         false
     }
 
     /// Takes the catalogue updates for discovery since the last call.
-    pub(super) fn published(&mut self) -> Vec<CatalogueUpdate> {
-        let ran = std::mem::take(&mut self.ran);
+    pub(super) fn take_catalogue_updates(&mut self) -> Vec<CatalogueUpdate> {
+        let ran = std::mem::take(&mut self.changed_units);
         self.translation.catalogue_updates(&ran)
     }
 
     /// Applies changes of peers, and prints new messages.
-    pub(super) fn hear(&mut self, changes: Vec<InputChange>, console: &mut Console<'_>) -> io::Result<()> {
-        self.ran.extend(self.translation.update(changes));
-        self.say(console)
+    pub(super) fn apply_peer_changes(
+        &mut self,
+        changes: Vec<InputChange>,
+        console: &mut Console<'_>,
+    ) -> io::Result<()> {
+        self.changed_units.extend(self.translation.update(changes));
+        self.print_new_messages(console)
     }
 
     /// Applies the content of the input directory, and prints new messages.
     ///
     /// An object that is invalid, ambiguous or unreadable keeps its last good version. An object is removed only if it
     /// is certain that no file contains it.
-    pub(super) fn follow(&mut self, reading: &Reading, console: &mut Console<'_>) -> io::Result<()> {
+    pub(super) fn reconcile(
+        &mut self,
+        reading: &LoadedManifests,
+        console: &mut Console<'_>,
+    ) -> io::Result<()> {
         let cluster_domain = self.translation.inputs().settings().cluster_domain.clone();
         let (documents, repeated) = without_duplicates(&reading.documents);
         let broken: BTreeSet<&Arc<str>> = reading.problems.iter().map(|problem| &problem.file).collect();
-        let mut refusals: Vec<manifest::Problem> = reading.problems.iter().cloned().chain(repeated).collect();
+        let mut refusals: Vec<manifest::FileProblem> =
+            reading.problems.iter().cloned().chain(repeated).collect();
         // Starts with all objects that any document names, including invalid and repeated ones: they are not gone. Only
         // those in use matter here; new ones are added below.
-        let mut found: BTreeMap<Id, Arc<str>> =
-            reading.documents.iter().filter_map(|d| Some((Id::named(d)?, Arc::clone(&d.file)))).collect();
+        let mut found: BTreeMap<InputId, Arc<str>> = reading
+            .documents
+            .iter()
+            .filter_map(|d| Some((InputId::from_document(d)?, Arc::clone(&d.file))))
+            .collect();
         found.retain(|id, _| self.present.contains_key(id));
-        let mut inputs = Intake::of(&documents, &cluster_domain);
+        let mut inputs = DocumentInputs::from_documents(&documents, &cluster_domain);
         let now = self.translation.inputs().settings().now;
         // MeshFedConfigs of earlier reads, as their newest version may be invalid here but the older one still selects
         // a Secret.
         let in_use: Vec<_> =
             self.translation.inputs().fed_configs().filter_map(|(_, config)| config.clone().ok()).collect();
-        let bad = inputs.bad_credentials(&in_use, now);
+        let bad = inputs.credential_problems(&in_use, now);
         let bad_secrets: HashSet<&ObjectKey> = bad.iter().map(|(secret, _)| secret).collect();
         let mut changes = Vec::new();
         let mut held = HashMap::new();
-        let files: HashMap<Id, Arc<str>> =
-            documents.iter().filter_map(|d| Some((Id::named(d)?, Arc::clone(&d.file)))).collect();
+        let files: HashMap<InputId, Arc<str>> = documents
+            .iter()
+            .filter_map(|d| Some((InputId::from_document(d)?, Arc::clone(&d.file))))
+            .collect();
         for change in std::mem::take(&mut inputs.changes) {
             // A change that is not about an object cannot be held back.
-            let Some(id) = Id::of(&change) else {
+            let Some(id) = InputId::from_change(&change) else {
                 changes.push(change);
                 continue;
             };
             found.extend(files.get(&id).map(|file| (id.clone(), Arc::clone(file))));
-            let broken = matches!(&id, Id::Credential(key) if bad_secrets.contains(key));
-            match refused(&change) {
+            let broken = matches!(&id, InputId::Credential(key) if bad_secrets.contains(key));
+            match refused_resource(&change) {
                 // Invalid, but an older valid version is in use: it stays, and the status reports the problems.
-                Some((resource, problems)) if self.is_good(&id) => {
+                Some((resource, problems)) if self.has_valid_version(&id) => {
                     held.insert(resource, problems);
                 }
                 // A Secret that breaks while it is in use: the last good one stays.
@@ -196,7 +214,7 @@ impl Follower {
             }
         }
         refusals.append(&mut inputs.refusals);
-        self.bad_credentials = inputs.bad_relationships(&in_use, now);
+        self.credential_problems = inputs.relationship_problems(&in_use, now);
         refusals.extend(bad.into_iter().map(|(_, problem)| problem));
         for (id, file) in &self.present {
             if found.contains_key(id) {
@@ -207,52 +225,59 @@ impl Follower {
             if broken.contains(file) || !reading.unreadable.is_empty() {
                 found.insert(id.clone(), Arc::clone(file));
             } else {
-                changes.push(id.removal());
+                changes.push(id.removal_change());
             }
         }
         self.present = found;
-        self.held = held;
-        self.ran.extend(self.translation.update(changes));
+        self.refused_versions = held;
+        self.changed_units.extend(self.translation.update(changes));
         let verdicts = self.translation.verdicts();
-        self.refused = !refusals.is_empty()
+        self.has_refusals = !refusals.is_empty()
             || !reading.unreadable.is_empty()
             || verdicts.iter().any(|(_, verdict)| !verdict.is_accepted());
-        self.given = Given::of(reading);
+        self.declared = DeclaredResources::from_reading(reading);
         // Never reset: from then on `present` knows each object, and tells a removed one from an unreadable one.
-        self.sure |= refusals.is_empty() && reading.unreadable.is_empty();
-        self.of_folder = self.lines(reading, &refusals);
-        self.say(console)
+        self.inputs_complete |= refusals.is_empty() && reading.unreadable.is_empty();
+        self.input_messages = self.messages_for(reading, &refusals);
+        self.print_new_messages(console)
     }
 
     /// Whether a valid version of a user's resource is in use.
-    fn is_good(&self, id: &Id) -> bool {
+    fn has_valid_version(&self, id: &InputId) -> bool {
         let unit = match id {
-            Id::FedConfig(key) => Unit::MeshFedConfig(key.clone()),
-            Id::Exposition(key) => Unit::ServiceExposition(key.clone()),
-            Id::Binding(key) => Unit::ServiceBinding(key.clone()),
+            InputId::FedConfig(key) => Unit::MeshFedConfig(key.clone()),
+            InputId::Exposition(key) => Unit::ServiceExposition(key.clone()),
+            InputId::Binding(key) => Unit::ServiceBinding(key.clone()),
             _ => return false,
         };
         self.translation.has_valid_resource(&unit)
     }
 
     /// Messages about the last read: unreadable files, refusals, and resources whose last good version is kept.
-    fn lines(&self, reading: &Reading, refusals: &[manifest::Problem]) -> BTreeSet<String> {
+    fn messages_for(
+        &self,
+        reading: &LoadedManifests,
+        refusals: &[manifest::FileProblem],
+    ) -> BTreeSet<String> {
         let unreadable = reading.unreadable.iter();
         let unreadable = unreadable
             .map(|unreadable| format!("emcee: {unreadable}: all that was read before stays in place"));
         let kept = |resource: &ObjectRef| {
-            let how = if self.is_in_place(resource) {
+            let how = if self.is_programmed(resource) {
                 "stays in place"
             } else {
                 "is used, but its objects are not in place"
             };
             format!("kept: {resource}: its last good version {how}")
         };
-        unreadable.chain(refusals.iter().map(ToString::to_string)).chain(self.held.keys().map(kept)).collect()
+        unreadable
+            .chain(refusals.iter().map(ToString::to_string))
+            .chain(self.refused_versions.keys().map(kept))
+            .collect()
     }
 
     /// Whether the objects of a resource's last good version are in place.
-    fn is_in_place(&self, resource: &ObjectRef) -> bool {
+    fn is_programmed(&self, resource: &ObjectRef) -> bool {
         let key = resource.key.clone();
         let unit = match resource.kind {
             "MeshFedConfig" => Unit::MeshFedConfig(key),
@@ -263,43 +288,43 @@ impl Follower {
     }
 
     /// Prints those messages that were not printed last time.
-    fn say(&mut self, console: &mut Console<'_>) -> io::Result<()> {
-        let mut messages = self.of_folder.clone();
+    fn print_new_messages(&mut self, console: &mut Console<'_>) -> io::Result<()> {
+        let mut messages = self.input_messages.clone();
         for (unit, verdict) in self.translation.verdicts() {
             let problems = verdict.refusals.iter().chain(&verdict.failures);
             messages.extend(problems.map(|problem| format!("not generated: {unit}: {problem}")));
         }
-        if !self.sure {
+        if !self.inputs_complete {
             messages.insert(
                 "emcee: until this is fixed, files that an earlier run wrote are removed only if the resource that owns them is gone".to_owned(),
             );
         }
-        for line in messages.difference(&self.said) {
-            console.refusal(line)?;
+        for line in messages.difference(&self.printed) {
+            console.print_error(line)?;
         }
-        self.said = messages;
+        self.printed = messages;
         Ok(())
     }
 }
 
 /// Returns the documents without those that describe the same object, and the refusals of these: it is not clear which
 /// of them is meant.
-fn without_duplicates(documents: &[Document]) -> (Vec<Document>, Vec<manifest::Problem>) {
-    let again = duplicates(documents, DEFAULT_NAMESPACE);
+fn without_duplicates(documents: &[ManifestDocument]) -> (Vec<ManifestDocument>, Vec<manifest::FileProblem>) {
+    let again = find_duplicates(documents, DEFAULT_NAMESPACE);
     let pairs =
-        again.iter().flat_map(|pair| [std::ptr::from_ref(pair.first), std::ptr::from_ref(pair.again)]);
-    let pairs: HashSet<*const Document> = pairs.collect();
-    let twice = |document: &Document| pairs.contains(&std::ptr::from_ref(document));
+        again.iter().flat_map(|pair| [std::ptr::from_ref(pair.first), std::ptr::from_ref(pair.second)]);
+    let pairs: HashSet<*const ManifestDocument> = pairs.collect();
+    let twice = |document: &ManifestDocument| pairs.contains(&std::ptr::from_ref(document));
     let once = documents.iter().filter(|document| !twice(document)).cloned().collect();
     let both = again.iter().flat_map(|pair| {
-        let message = format!("is given twice (again at {}:{})", pair.again.file, pair.again.line);
-        [pair.first.problem(Some("metadata.name"), message), pair.problem()]
+        let message = format!("is given twice (again at {}:{})", pair.second.file, pair.second.line);
+        [pair.first.problem_at(Some("metadata.name"), message), pair.to_problem()]
     });
     (once, both.collect())
 }
 
 /// Resource and problems of a change that contains an invalid resource; `None` for any other change.
-fn refused(change: &InputChange) -> Option<(ObjectRef, Vec<ResourceProblem>)> {
+fn refused_resource(change: &InputChange) -> Option<(ObjectRef, Vec<ResourceProblem>)> {
     let (kind, key, problems) = match change {
         InputChange::FedConfig(key, Some(Err(problems))) => ("MeshFedConfig", key, problems),
         InputChange::Exposition(key, Some(Err(problems))) => ("ServiceExposition", key, problems),
@@ -309,9 +334,9 @@ fn refused(change: &InputChange) -> Option<(ObjectRef, Vec<ResourceProblem>)> {
     Some((ObjectRef { kind, key: key.clone() }, problems.clone()))
 }
 
-impl Id {
+impl InputId {
     /// Identity of the object that a change concerns; `None` if it does not concern an object of the input directory.
-    fn of(change: &InputChange) -> Option<Self> {
+    fn from_change(change: &InputChange) -> Option<Self> {
         Some(match change {
             InputChange::FedConfig(key, _) => Self::FedConfig(key.clone()),
             InputChange::Exposition(key, _) => Self::Exposition(key.clone()),
@@ -332,8 +357,8 @@ impl Id {
     }
 
     /// Identity of the object that a document describes, valid or not; `None` for a kind that Emcee does not read.
-    fn named(document: &Document) -> Option<Self> {
-        let key = intake::key(document);
+    fn from_document(document: &ManifestDocument) -> Option<Self> {
+        let key = intake::document_key(document);
         Some(match (document.group(), document.kind.as_str()) {
             (GROUP, "MeshFedConfig") => Self::FedConfig(key),
             (GROUP, "ServiceExposition") => Self::Exposition(key),
@@ -352,7 +377,7 @@ impl Id {
     }
 
     /// Change that removes the object.
-    fn removal(&self) -> InputChange {
+    fn removal_change(&self) -> InputChange {
         match self.clone() {
             Self::FedConfig(key) => InputChange::FedConfig(key, None),
             Self::Exposition(key) => InputChange::Exposition(key, None),

@@ -7,32 +7,32 @@ use emcee_api::{GROUP, labels};
 use emcee_core::names;
 use serde_json::Value;
 
-use super::place::Place;
+use super::place::OutputPath;
 use crate::intake;
-use crate::manifest::{self, Document, Reading};
+use crate::manifest::{self, LoadedManifests, ManifestDocument};
 
 /// Kinds of the resources that own objects.
-const KINDS: [&str; 3] = ["MeshFedConfig", "ServiceExposition", "ServiceBinding"];
+const OWNER_KINDS: [&str; 3] = ["MeshFedConfig", "ServiceExposition", "ServiceBinding"];
 
 /// Owner of objects, as their `emcee.io/owner-*` labels name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Owner {
+pub(super) struct LabelledOwner {
     kind: String,
     namespace: String,
     /// Name of the resource, shortened with a hash if it is too long for a label.
     name: String,
 }
 
-impl Owner {
+impl LabelledOwner {
     /// Returns `None` for a kind that does not own objects.
     fn new(kind: &str, namespace: &str, name: &str) -> Option<Self> {
         let owner =
             || Self { kind: kind.into(), namespace: namespace.into(), name: names::label_value(name) };
-        KINDS.contains(&kind).then(owner)
+        OWNER_KINDS.contains(&kind).then(owner)
     }
 
     /// Owner of the object in a file. `None` if several resources share the object, or if a Service owns it.
-    pub(super) fn of(place: &Place, text: &str) -> Option<Self> {
+    pub(super) fn from_file(place: &OutputPath, text: &str) -> Option<Self> {
         // The path of a status names its resource; a status has no labels.
         if place.is_status() {
             return Self::new(place.kind(), place.namespace(), place.name());
@@ -43,35 +43,36 @@ impl Owner {
     }
 
     /// Path of the resource itself, if Emcee has generated it. `None` if the label has only a shortened name.
-    pub(super) fn place(&self) -> Option<Place> {
+    pub(super) fn resource_path(&self) -> Option<OutputPath> {
         let is_known = !names::is_hashed_label_value(&self.name);
-        is_known.then(|| Place::of_object(&self.kind, &self.namespace, &self.name).ok()).flatten()
+        is_known.then(|| OutputPath::for_object(&self.kind, &self.namespace, &self.name).ok()).flatten()
     }
 }
 
 /// Resources that the input directory names, valid or not.
 #[derive(Default)]
-pub(super) struct Given {
+pub(super) struct DeclaredResources {
     /// Whether all files could be read and parsed. If not, there may be more resources than `owners`.
-    is_whole: bool,
-    owners: HashSet<Owner>,
+    is_complete: bool,
+    owners: HashSet<LabelledOwner>,
 }
 
-impl Given {
+impl DeclaredResources {
     /// Collects the resources of a read of the input directory.
-    pub(super) fn of(reading: &Reading) -> Self {
-        let named = |document: &Document| {
-            let key = intake::key(document);
-            Owner::new(&document.kind, &key.namespace, &key.name).filter(|_| document.group() == GROUP)
+    pub(super) fn from_reading(reading: &LoadedManifests) -> Self {
+        let named = |document: &ManifestDocument| {
+            let key = intake::document_key(document);
+            LabelledOwner::new(&document.kind, &key.namespace, &key.name)
+                .filter(|_| document.group() == GROUP)
         };
         Self {
-            is_whole: reading.problems.is_empty() && reading.unreadable.is_empty(),
+            is_complete: reading.problems.is_empty() && reading.unreadable.is_empty(),
             owners: reading.documents.iter().filter_map(named).collect(),
         }
     }
 
     /// Whether it is certain that a resource is not in the input directory.
-    pub(super) fn lacks(&self, owner: &Owner) -> bool {
-        self.is_whole && !self.owners.contains(owner)
+    pub(super) fn lacks_owner(&self, owner: &LabelledOwner) -> bool {
+        self.is_complete && !self.owners.contains(owner)
     }
 }

@@ -6,27 +6,27 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::View;
-use crate::admin::Health;
+use super::FileModeView;
+use crate::admin::EngineHealth;
 
 /// Health of file mode, read from the state that it publishes.
-pub(crate) struct FolderHealth {
-    views: watch::Receiver<View>,
+pub(crate) struct FileModeHealth {
+    views: watch::Receiver<FileModeView>,
 }
 
-impl FolderHealth {
-    pub(super) fn new(views: watch::Receiver<View>) -> Self {
+impl FileModeHealth {
+    pub(super) fn new(views: watch::Receiver<FileModeView>) -> Self {
         Self { views }
     }
 }
 
-impl Health for FolderHealth {
-    fn blockers(&self) -> Vec<String> {
+impl EngineHealth for FileModeHealth {
+    fn readiness_blockers(&self) -> Vec<String> {
         let unread = || vec!["the folder has not been read yet".to_owned()];
         if self.views.borrow().is_complete { Vec::new() } else { unread() }
     }
 
-    fn stalled(&self) -> Option<String> {
+    fn stall_reason(&self) -> Option<String> {
         // An error means that the sender, and with it the loop of file mode, is gone.
         self.views.has_changed().is_err().then(|| "the folder is no longer being read".to_owned())
     }
@@ -37,7 +37,7 @@ impl Health for FolderHealth {
         Box::pin(std::future::ready(json!({"objects": objects})))
     }
 
-    fn offers(&self) -> BoxFuture<'_, Option<CatalogueState>> {
+    fn catalogue_reports(&self) -> BoxFuture<'_, Option<CatalogueState>> {
         let listings = self.views.borrow().listing.clone();
         Box::pin(std::future::ready(Some(CatalogueState { follows_peers: true, reports: listings })))
     }

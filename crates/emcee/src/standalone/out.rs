@@ -19,53 +19,53 @@ use emcee_core::status;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::disk::{Disk, Existing, Folder, HEADER, Stamp};
-use super::follower::Follower;
-use super::given::{Given, Owner};
-use super::place::{NotAName, Place};
-use super::trouble::{Blocked, Trouble, Troubles};
+use super::disk::{Disk, ExistingFile, FileStamp, HEADER, OutputSubdir};
+use super::follower::FileReconciler;
+use super::given::{DeclaredResources, LabelledOwner};
+use super::place::{InvalidObjectName, OutputPath};
+use super::trouble::{BlockedResources, OutputError, OutputErrors};
 use crate::console::Console;
 use crate::intake;
-use crate::manifest::{self, Document, Reading};
+use crate::manifest::{self, LoadedManifests, ManifestDocument};
 
 const BINDING: &str = "ServiceBinding";
 
 /// Keeps the files of OUT equal to the plan.
-pub(super) struct OutFolder {
+pub(super) struct OutputDir {
     disk: Disk,
     /// Managed files, as they were read or written last.
-    files: BTreeMap<Place, Ours>,
+    files: BTreeMap<OutputPath, ManagedFile>,
     /// Files of an earlier run that this run has not planned yet.
-    inherited: HashSet<Place>,
+    inherited: HashSet<OutputPath>,
     /// Owners of inherited files, cached as each requires parsing the file.
-    owners: HashMap<Place, Option<Owner>>,
+    owners: HashMap<OutputPath, Option<LabelledOwner>>,
     /// Directories that could not be read yet. They may contain files of an earlier run.
-    unread: BTreeSet<Folder>,
+    unread: BTreeSet<OutputSubdir>,
     /// Planned objects, in the order of applying.
-    objects: Vec<Wanted>,
-    statuses: Vec<Wanted>,
+    objects: Vec<PlannedFile>,
+    statuses: Vec<PlannedFile>,
     /// Planned objects without a valid name.
-    unnamed: Vec<NotAName>,
-    troubles: Troubles,
+    invalid_names: Vec<InvalidObjectName>,
+    errors: OutputErrors,
 }
 
 /// A managed file: its content, and its metadata when Emcee wrote or checked it. Without metadata, the file has to be
 /// read before it is compared.
-struct Ours {
+struct ManagedFile {
     text: String,
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
 }
 
 /// A file that the plan contains.
-struct Wanted {
-    place: Place,
+struct PlannedFile {
+    place: OutputPath,
     text: String,
-    secret: bool,
+    is_secret: bool,
     /// Name to print when the file changes; `None` for a status, whose changes are not printed.
     name: Option<String>,
 }
 
-impl OutFolder {
+impl OutputDir {
     /// Opens the directory, and reads the files that an earlier run has written.
     pub(super) fn open(root: &Path) -> Self {
         let mut folder = Self {
@@ -73,33 +73,33 @@ impl OutFolder {
             files: BTreeMap::new(),
             inherited: HashSet::new(),
             owners: HashMap::new(),
-            unread: BTreeSet::from([Folder::Root]),
+            unread: BTreeSet::from([OutputSubdir::Root]),
             objects: Vec::new(),
             statuses: Vec::new(),
-            unnamed: Vec::new(),
-            troubles: Troubles::default(),
+            invalid_names: Vec::new(),
+            errors: OutputErrors::default(),
         };
-        folder.find();
+        folder.find_existing();
         folder
     }
 
     /// Reads managed files of an earlier run, in the directories that have not been read yet.
-    fn find(&mut self) {
-        let mut pending: Vec<Folder> = std::mem::take(&mut self.unread).into_iter().collect();
+    fn find_existing(&mut self) {
+        let mut pending: Vec<OutputSubdir> = std::mem::take(&mut self.unread).into_iter().collect();
         while let Some(folder) = pending.pop() {
-            match self.disk.look_into(&folder) {
+            match self.disk.list_managed(&folder) {
                 Ok(contents) => {
-                    pending.extend(contents.folders);
+                    pending.extend(contents.subdirs);
                     for (place, text) in contents.files {
                         self.inherited.insert(place.clone());
-                        self.files.insert(place, Ours { text, stamp: None });
+                        self.files.insert(place, ManagedFile { text, stamp: None });
                     }
                 }
                 // Removed since its parent was listed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 // Tried again at the next poll. Nothing below it is removed before it has been read.
                 Err(error) => {
-                    self.troubles.add_folder(&self.disk.folder(&folder), &error);
+                    self.errors.add_dir(&self.disk.subdir_path(&folder), &error);
                     self.unread.insert(folder);
                 }
             }
@@ -109,13 +109,15 @@ impl OutFolder {
     /// Copies the last known announcement from the status files into the ServiceBindings that were read.
     ///
     /// In a cluster, the status of the resource contains it. Here the user's file has no status.
-    pub(super) fn remind(&self, reading: &mut Reading) {
-        let of_folder =
-            |document: &&mut Document| document.kind == BINDING && document.value.get("status").is_none();
+    pub(super) fn restore_status(&self, reading: &mut LoadedManifests) {
+        let of_folder = |document: &&mut ManifestDocument| {
+            document.kind == BINDING && document.value.get("status").is_none()
+        };
         for document in reading.documents.iter_mut().filter(of_folder) {
-            let key = intake::key(document);
-            let Ok(place) = Place::of_status(BINDING, &key.namespace, &key.name) else { continue };
-            let status = self.files.get(&place).map(|managed| status_of(&managed.text)).unwrap_or_default();
+            let key = intake::document_key(document);
+            let Ok(place) = OutputPath::for_status(BINDING, &key.namespace, &key.name) else { continue };
+            let status =
+                self.files.get(&place).map(|managed| parse_status(&managed.text)).unwrap_or_default();
             if let Some(announcement) = status.get("announcement") {
                 document.value["status"] = json!({"announcement": announcement});
             }
@@ -124,35 +126,35 @@ impl OutFolder {
 
     /// Whether a file or directory could not be written, removed or read.
     pub(super) fn has_failures(&self) -> bool {
-        self.troubles.has_failures()
+        self.errors.has_failures()
     }
 
     /// Whether an object has no valid name, or a file that Emcee does not manage is at its path.
     pub(super) fn has_refusals(&self) -> bool {
-        self.troubles.has_refusals()
+        self.errors.has_refusals()
     }
 
     /// Replaces the plan with the current objects and verdicts of the translation.
     ///
     /// # Errors
     /// An object cannot be serialized.
-    pub(super) fn plan(&mut self, reconciler: &Follower) -> io::Result<()> {
+    pub(super) fn update_plan(&mut self, reconciler: &FileReconciler) -> io::Result<()> {
         self.objects.clear();
-        self.unnamed.clear();
+        self.invalid_names.clear();
         for object in reconciler.translation().objects() {
             let kind = object.kind();
             let name = format!("{} {}/{}", kind.as_str(), object.namespace, object.name);
-            match Place::of_object(kind.as_str(), &object.namespace, &object.name) {
-                Ok(place) => self.objects.push(Wanted {
+            match OutputPath::for_object(kind.as_str(), &object.namespace, &object.name) {
+                Ok(place) => self.objects.push(PlannedFile {
                     place,
-                    text: text(&serde_json::to_value(&object)?)?,
-                    secret: kind == GeneratedKind::Secret,
+                    text: file_text(&serde_json::to_value(&object)?)?,
+                    is_secret: kind == GeneratedKind::Secret,
                     name: Some(name),
                 }),
-                Err(error) => self.unnamed.push(error),
+                Err(error) => self.invalid_names.push(error),
             }
         }
-        self.statuses(reconciler)
+        self.plan_statuses(reconciler)
     }
 
     /// Makes the directory equal to the plan: writes the objects in the order of applying, removes files that are no
@@ -163,29 +165,29 @@ impl OutFolder {
     ///
     /// # Errors
     /// The console cannot be written to, or a status cannot be serialized. Errors of files are collected instead.
-    pub(super) fn write(&mut self, reconciler: &Follower, console: &mut Console<'_>) -> io::Result<()> {
-        let before = self.troubles.begin();
-        self.find();
-        self.unnamed.iter().for_each(|error| self.troubles.add_unnamed(error));
+    pub(super) fn apply(&mut self, reconciler: &FileReconciler, console: &mut Console<'_>) -> io::Result<()> {
+        let before = self.errors.begin_pass();
+        self.find_existing();
+        self.invalid_names.iter().for_each(|error| self.errors.add_invalid_name(error));
         // The lists are moved out while the methods borrow `self`, and moved back before any error is returned.
         let objects = std::mem::take(&mut self.objects);
-        let written = self.put_all(&objects, console);
+        let written = self.write_files(&objects, console);
         self.objects = objects;
         written?;
-        self.remove_all(reconciler, console)?;
+        self.remove_unplanned(reconciler, console)?;
         // The statuses in the plan contain the errors of the previous pass.
-        if self.troubles.blocking() != before {
-            self.statuses(reconciler)?;
+        if self.errors.object_errors() != before {
+            self.plan_statuses(reconciler)?;
         }
         let statuses = std::mem::take(&mut self.statuses);
-        let written = self.put_all(&statuses, console);
+        let written = self.write_files(&statuses, console);
         self.statuses = statuses;
         written?;
-        self.troubles.end(console)
+        self.errors.end_pass(console)
     }
 
     /// Writes the files that differ, prints the changes, and collects errors.
-    fn put_all(&mut self, planned: &[Wanted], console: &mut Console<'_>) -> io::Result<()> {
+    fn write_files(&mut self, planned: &[PlannedFile], console: &mut Console<'_>) -> io::Result<()> {
         // One check of the parent directories for all files of a namespace in this pass.
         let mut entered = HashMap::new();
         for file in planned {
@@ -193,13 +195,13 @@ impl OutFolder {
             self.inherited.remove(place);
             let is_entered = *entered
                 .entry((place.is_status(), place.namespace()))
-                .or_insert_with(|| self.disk.has_folder(place));
-            match self.put(file, is_entered) {
+                .or_insert_with(|| self.disk.has_parent_dir(place));
+            match self.write_if_changed(file, is_entered) {
                 Ok(None) => {}
                 Ok(Some(verb)) => {
-                    file.name.iter().try_for_each(|name| console.data(&format!("{verb} {name}\n")))?;
+                    file.name.iter().try_for_each(|name| console.print_data(&format!("{verb} {name}\n")))?;
                 }
-                Err(failure) => self.troubles.add(place, failure, console)?,
+                Err(failure) => self.errors.add_file(place, failure, console)?,
             }
         }
         Ok(())
@@ -209,30 +211,34 @@ impl OutFolder {
     ///
     /// A file is not read if its metadata has not changed since Emcee wrote it, and its parent directories
     /// (`is_entered`) are not links.
-    fn put(&mut self, planned: &Wanted, is_entered: bool) -> Result<Option<&'static str>, Trouble> {
+    fn write_if_changed(
+        &mut self,
+        planned: &PlannedFile,
+        is_entered: bool,
+    ) -> Result<Option<&'static str>, OutputError> {
         let place = &planned.place;
-        let path = self.disk.path(place);
+        let path = self.disk.path_of(place);
         let managed = self.files.get(place).filter(|managed| managed.text == planned.text);
         let is_as_written =
-            |managed: &Ours| managed.stamp.is_some() && managed.stamp == self.disk.stamp(place);
+            |managed: &ManagedFile| managed.stamp.is_some() && managed.stamp == self.disk.file_stamp(place);
         if is_entered && managed.is_some_and(is_as_written) {
             return Ok(None);
         }
-        let same = match self.disk.existing(place) {
-            Ok(Existing::Ours(text)) => text == planned.text,
-            Ok(Existing::Nothing) => false,
+        let same = match self.disk.read_existing(place) {
+            Ok(ExistingFile::Managed(text)) => text == planned.text,
+            Ok(ExistingFile::Absent) => false,
             // Forget what was there: after the file is moved away, ours is "created", not "restored".
-            Ok(Existing::Foreign) => {
+            Ok(ExistingFile::Foreign) => {
                 self.files.remove(place);
-                return Err(Trouble::foreign(&path));
+                return Err(OutputError::not_managed(&path));
             }
-            Err(error) => return Err(Trouble::unwritten(&path, &error)),
+            Err(error) => return Err(OutputError::write_failed(&path, &error)),
         };
         if !same {
-            let written = self.disk.write(place, &planned.text, planned.secret);
-            written.map_err(|error| Trouble::unwritten(&path, &error))?;
+            let written = self.disk.write_atomically(place, &planned.text, planned.is_secret);
+            written.map_err(|error| OutputError::write_failed(&path, &error))?;
         }
-        let managed = Ours { text: planned.text.clone(), stamp: self.disk.stamp(place) };
+        let managed = ManagedFile { text: planned.text.clone(), stamp: self.disk.file_stamp(place) };
         // Decided by the file that this process knew, not by the one that it found.
         Ok(match self.files.insert(place.clone(), managed) {
             _ if same => None,
@@ -243,27 +249,30 @@ impl OutFolder {
     }
 
     /// Removes files that are not planned, in the reverse order of applying, statuses first.
-    fn remove_all(&mut self, reconciler: &Follower, console: &mut Console<'_>) -> io::Result<()> {
-        let keep: HashSet<&Place> =
+    fn remove_unplanned(&mut self, reconciler: &FileReconciler, console: &mut Console<'_>) -> io::Result<()> {
+        let keep: HashSet<&OutputPath> =
             self.objects.iter().chain(&self.statuses).map(|planned| &planned.place).collect();
-        let mut gone: Vec<Place> = self.files.keys().filter(|place| !keep.contains(place)).cloned().collect();
+        let mut gone: Vec<OutputPath> =
+            self.files.keys().filter(|place| !keep.contains(place)).cloned().collect();
         // A resource that could not be read yet may own an inherited file.
-        if !reconciler.is_sure() {
-            gone.retain(|place| !self.inherited.contains(place) || self.is_orphan(place, reconciler.given()));
+        if !reconciler.has_complete_inputs() {
+            gone.retain(|place| {
+                !self.inherited.contains(place) || self.check_orphaned(place, reconciler.declared_resources())
+            });
         }
-        gone.sort_by_key(|place| Reverse(turn(place)));
+        gone.sort_by_key(|place| Reverse(apply_order(place)));
         for place in &gone {
-            match self.disk.remove(place) {
+            match self.disk.remove_managed(place) {
                 Err(error) => {
-                    let failure = Trouble::unremoved(&self.disk.path(place), &error);
-                    self.troubles.add(place, failure, console)?;
+                    let failure = OutputError::remove_failed(&self.disk.path_of(place), &error);
+                    self.errors.add_file(place, failure, console)?;
                 }
                 // Also if the file was gone already, or is not managed any more: Emcee forgets it.
                 Ok(existing) => {
                     let removed = self.files.remove(place);
-                    if !place.is_status() && !matches!(existing, Existing::Foreign) {
+                    if !place.is_status() && !matches!(existing, ExistingFile::Foreign) {
                         let text = removed.map(|managed| managed.text).unwrap_or_default();
-                        console.data(&format!("removed {}\n", spoken(place, &text)))?;
+                        console.print_data(&format!("removed {}\n", object_name(place, &text)))?;
                     }
                 }
             }
@@ -274,30 +283,33 @@ impl OutFolder {
     /// Whether it is certain that the resource that owns an inherited file is gone.
     ///
     /// A resource that Emcee has generated is never in the input directory: it is gone when its file in OUT is.
-    fn is_orphan(&mut self, place: &Place, declared: &Given) -> bool {
+    fn check_orphaned(&mut self, place: &OutputPath, declared: &DeclaredResources) -> bool {
         if !self.owners.contains_key(place) {
             let text = self.files.get(place).map_or("", |managed| managed.text.as_str());
-            self.owners.insert(place.clone(), Owner::of(place, text));
+            self.owners.insert(place.clone(), LabelledOwner::from_file(place, text));
         }
         let owner = self.owners.get(place).and_then(Option::as_ref);
         owner.is_some_and(|owner| {
-            declared.lacks(owner) && owner.place().is_some_and(|own| !self.files.contains_key(&own))
+            declared.lacks_owner(owner)
+                && owner.resource_path().is_some_and(|own| !self.files.contains_key(&own))
         })
     }
 
     /// Plans the status of each resource, including errors of the files of its objects.
-    fn statuses(&mut self, reconciler: &Follower) -> io::Result<()> {
-        let blocked = Blocked::of(reconciler.translation(), &self.troubles);
+    fn plan_statuses(&mut self, reconciler: &FileReconciler) -> io::Result<()> {
+        let blocked = BlockedResources::from_errors(reconciler.translation(), &self.errors);
         self.statuses.clear();
         for (resource, verdict) in reconciler.verdicts() {
             // A resource with an invalid name has been refused, and reported, when it was read.
-            let Ok(place) = Place::of_status(resource.kind, &resource.key.namespace, &resource.key.name)
+            let Ok(place) =
+                OutputPath::for_status(resource.kind, &resource.key.namespace, &resource.key.name)
             else {
                 continue;
             };
-            let verdict = blocked.judged(&resource, verdict);
+            let verdict = blocked.add_problems(&resource, verdict);
             // The previous status provides the times of the conditions that have not changed.
-            let before = self.files.get(&place).map(|managed| status_of(&managed.text)).unwrap_or_default();
+            let before =
+                self.files.get(&place).map(|managed| parse_status(&managed.text)).unwrap_or_default();
             let status = status::build_status(&resource, &verdict, &before, Timestamp::now())?;
             let object = json!({
                 "apiVersion": format!("{}/{}", emcee_api::GROUP, emcee_api::VERSION),
@@ -305,31 +317,36 @@ impl OutFolder {
                 "metadata": {"name": &*resource.key.name, "namespace": &*resource.key.namespace},
                 "status": status,
             });
-            self.statuses.push(Wanted { place, text: text(&object)?, secret: false, name: None });
+            self.statuses.push(PlannedFile {
+                place,
+                text: file_text(&object)?,
+                is_secret: false,
+                name: None,
+            });
         }
         Ok(())
     }
 }
 
 /// Key of a file in the order of applying. Removals sort by it in reverse, so that statuses come first.
-fn turn(place: &Place) -> (bool, Option<usize>) {
+fn apply_order(place: &OutputPath) -> (bool, Option<usize>) {
     (place.is_status(), GeneratedKind::ALL.iter().position(|known| known.as_str() == place.kind()))
 }
 
 /// `Kind namespace/name` from the object itself, as the name of its file may be shortened.
-fn spoken(place: &Place, text: &str) -> String {
+fn object_name(place: &OutputPath, text: &str) -> String {
     let documents = manifest::read_text("", text.as_bytes()).documents;
-    documents.first().map_or_else(|| place.to_string(), Document::object)
+    documents.first().map_or_else(|| place.to_string(), ManifestDocument::object_name)
 }
 
 /// Content of the file of an object: header and YAML.
-fn text(object: &Value) -> io::Result<String> {
+fn file_text(object: &Value) -> io::Result<String> {
     let yaml = manifest::to_yaml(std::slice::from_ref(object)).map_err(io::Error::other)?;
     Ok(format!("{HEADER}{yaml}"))
 }
 
 /// The `status` in the text of a status file; null without one.
-fn status_of(text: &str) -> Value {
+fn parse_status(text: &str) -> Value {
     let documents = manifest::read_text("status", text.as_bytes()).documents;
     documents.first().map(|document| document.value["status"].clone()).unwrap_or_default()
 }

@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 use emcee_core::names;
 
 /// Directory of the statuses.
-const STATUS: &str = "status";
+const STATUS_DIR: &str = "status";
 /// Maximum length of a file name, in bytes, on common file systems.
-const LONGEST_NAME: usize = 255;
+const MAX_FILE_NAME_BYTES: usize = 255;
 /// Separates the hash in a shortened file name. No object name contains it, so a shortened name never equals another
 /// one.
-const HASHED: char = '_';
-const ENDING: &str = ".yaml";
+const HASH_SEPARATOR: char = '_';
+const FILE_SUFFIX: &str = ".yaml";
 
 /// Path of a file below OUT: `<namespace>/<Kind>-<name>.yaml`, or the same below `status/`.
 ///
 /// Its parts are names that Kubernetes allows, so the path never leaves OUT.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct OutputPath {
     is_status: bool,
     namespace: String,
     file: String,
@@ -27,30 +27,36 @@ pub(super) struct Place {
 /// Error: the name, namespace or kind of an object is not valid, so it gets no file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {namespace:?}/{name:?} is not written: its {part} is not a name that Kubernetes allows")]
-pub(super) struct NotAName {
+pub(super) struct InvalidObjectName {
     kind: String,
     namespace: String,
     name: String,
     part: &'static str,
 }
 
-impl Place {
+impl OutputPath {
     /// Path of the file of an object.
-    pub(super) fn of_object(kind: &str, namespace: &str, name: &str) -> Result<Self, NotAName> {
-        Self::judged(false, kind, namespace, name)
+    pub(super) fn for_object(kind: &str, namespace: &str, name: &str) -> Result<Self, InvalidObjectName> {
+        Self::from_checked_names(false, kind, namespace, name)
     }
 
     /// Path of the file of a resource's status.
-    pub(super) fn of_status(kind: &str, namespace: &str, name: &str) -> Result<Self, NotAName> {
-        Self::judged(true, kind, namespace, name)
+    pub(super) fn for_status(kind: &str, namespace: &str, name: &str) -> Result<Self, InvalidObjectName> {
+        Self::from_checked_names(true, kind, namespace, name)
     }
 
     /// Builds a path from names, after checking each. The error contains at most 80 characters of a name.
-    fn judged(is_status: bool, kind: &str, namespace: &str, name: &str) -> Result<Self, NotAName> {
+    fn from_checked_names(
+        is_status: bool,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Self, InvalidObjectName> {
         let cut = |text: &str| text.chars().take(80).collect();
-        let refuse =
-            |part| Err(NotAName { kind: cut(kind), namespace: cut(namespace), name: cut(name), part });
-        match (is_kind(kind), names::is_dns_label(namespace), names::is_dns_name(name)) {
+        let refuse = |part| {
+            Err(InvalidObjectName { kind: cut(kind), namespace: cut(namespace), name: cut(name), part })
+        };
+        match (is_kind_name(kind), names::is_dns_label(namespace), names::is_dns_name(name)) {
             (false, ..) => refuse("kind"),
             (_, false, _) => refuse("namespace"),
             (.., false) => refuse("name"),
@@ -59,15 +65,16 @@ impl Place {
     }
 
     /// Path of a file that was found in the directory of a namespace. `None` if Emcee does not write such a file name.
-    pub(super) fn found(is_status: bool, namespace: &str, file: &str) -> Option<Self> {
-        let (kind, name) = file.strip_suffix(ENDING)?.split_once('-')?;
+    pub(super) fn from_file_name(is_status: bool, namespace: &str, file: &str) -> Option<Self> {
+        let (kind, name) = file.strip_suffix(FILE_SUFFIX)?.split_once('-')?;
         // Names without a hash get a valid one, so that one check covers both.
-        let (start, hash) = name.split_once(HASHED).unwrap_or((name, "0"));
+        let (start, hash) = name.split_once(HASH_SEPARATOR).unwrap_or((name, "0"));
         let is_hash = hash.bytes().all(|b| b.is_ascii_hexdigit());
         let is_start =
             start.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
         let is_name = is_start && is_hash && !start.is_empty();
-        let is_ours = file.len() <= LONGEST_NAME && is_kind(kind) && is_folder(namespace) && is_name;
+        let is_ours =
+            file.len() <= MAX_FILE_NAME_BYTES && is_kind_name(kind) && is_namespace_dir(namespace) && is_name;
         is_ours.then(|| Self { is_status, namespace: namespace.to_owned(), file: file.to_owned() })
     }
 
@@ -89,50 +96,50 @@ impl Place {
 
     /// The name of the object. A long one is shortened, with a hash.
     pub(super) fn name(&self) -> &str {
-        let name = self.file.strip_suffix(ENDING).and_then(|file| file.split_once('-'));
+        let name = self.file.strip_suffix(FILE_SUFFIX).and_then(|file| file.split_once('-'));
         name.map_or("", |(_, name)| name)
     }
 
     /// Names of the parent directories, the outermost first.
-    pub(super) fn folders(&self) -> impl Iterator<Item = &str> {
-        self.is_status.then_some(STATUS).into_iter().chain([self.namespace.as_str()])
+    pub(super) fn parent_dirs(&self) -> impl Iterator<Item = &str> {
+        self.is_status.then_some(STATUS_DIR).into_iter().chain([self.namespace.as_str()])
     }
 
     /// Path of the file below `root`.
-    pub(super) fn below(&self, root: &Path) -> PathBuf {
-        self.folders().fold(root.to_owned(), |path, folder| path.join(folder)).join(&self.file)
+    pub(super) fn full_path(&self, root: &Path) -> PathBuf {
+        self.parent_dirs().fold(root.to_owned(), |path, folder| path.join(folder)).join(&self.file)
     }
 }
 
 /// Writes `Kind namespace/name`.
-impl fmt::Display for Place {
+impl fmt::Display for OutputPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind(), self.namespace, self.name())
     }
 }
 
 /// Whether a directory of OUT may be that of a namespace.
-pub(super) fn is_folder(name: &str) -> bool {
+pub(super) fn is_namespace_dir(name: &str) -> bool {
     names::is_dns_label(name)
 }
 
 /// Whether a directory of OUT contains the statuses. It is also the directory of a namespace with this name.
-pub(super) fn is_folder_of_statuses(name: &str) -> bool {
-    name == STATUS
+pub(super) fn is_status_dir(name: &str) -> bool {
+    name == STATUS_DIR
 }
 
-fn is_kind(kind: &str) -> bool {
+fn is_kind_name(kind: &str) -> bool {
     (1..=40).contains(&kind.len()) && kind.bytes().all(|b| b.is_ascii_alphabetic())
 }
 
 /// File name of an object. One that would be too long ends in a hash of kind and name.
 fn file_name(kind: &str, name: &str) -> String {
-    let whole = format!("{kind}-{name}{ENDING}");
-    if whole.len() <= LONGEST_NAME {
+    let whole = format!("{kind}-{name}{FILE_SUFFIX}");
+    if whole.len() <= MAX_FILE_NAME_BYTES {
         return whole;
     }
-    let end = format!("{HASHED}{}{ENDING}", names::long_hash(&[kind, name]));
-    let start = whole.get(..LONGEST_NAME - end.len()).expect("valid names are ASCII");
+    let end = format!("{HASH_SEPARATOR}{}{FILE_SUFFIX}", names::long_hash(&[kind, name]));
+    let start = whole.get(..MAX_FILE_NAME_BYTES - end.len()).expect("valid names are ASCII");
     format!("{start}{end}")
 }
 
@@ -144,9 +151,9 @@ mod tests {
     use super::*;
 
     /// Pseudorandom numbers (xorshift), the same in each run.
-    struct Numbers(u64);
+    struct PseudoRandom(u64);
 
-    impl Numbers {
+    impl PseudoRandom {
         fn below(&mut self, limit: usize) -> usize {
             self.0 ^= self.0 << 13;
             self.0 ^= self.0 >> 7;
@@ -193,10 +200,10 @@ mod tests {
     ];
 
     /// Random text. One half consists of parts of valid names, the other also contains parts that no name may have.
-    fn text(numbers: &mut Numbers) -> String {
+    fn random_text(numbers: &mut PseudoRandom) -> String {
         let harmless = [0, 1, 2, 3, 23, 24, 30, 33];
         let is_harmless = numbers.below(2) == 0;
-        let part = |numbers: &mut Numbers| {
+        let part = |numbers: &mut PseudoRandom| {
             let limit = if is_harmless { harmless.len() } else { PARTS.len() };
             let at = numbers.below(limit);
             PARTS[if is_harmless { harmless[at] } else { at }]
@@ -207,7 +214,7 @@ mod tests {
     }
 
     /// Checks a path by its components, independently of the checks of names.
-    fn leads_into(root: &Path, path: &Path, depth: usize) -> bool {
+    fn stays_within(root: &Path, path: &Path, depth: usize) -> bool {
         let Ok(below) = path.strip_prefix(root) else { return false };
         let plain = |part: Component<'_>| match part {
             Component::Normal(name) => {
@@ -223,26 +230,26 @@ mod tests {
 
     /// Property: whatever the names, no path leaves OUT, and no two objects have the same path.
     #[test]
-    fn no_place_of_a_million_leads_out() {
-        let (mut numbers, root) = (Numbers(0x9e37_79b9_7f4a_7c15), Path::new("/some/out"));
+    fn no_path_of_a_million_random_names_leaves_the_output_directory() {
+        let (mut numbers, root) = (PseudoRandom(0x9e37_79b9_7f4a_7c15), Path::new("/some/out"));
         let mut names_of = HashMap::new();
         let mut refused = 0;
         for _ in 0..1_000_000 {
-            let (namespace, name) = (text(&mut numbers), text(&mut numbers));
+            let (namespace, name) = (random_text(&mut numbers), random_text(&mut numbers));
             let is_status = numbers.below(2) == 0;
             let kind = ["Service", "ServiceExposition"][numbers.below(2)];
-            let Ok(place) = Place::judged(is_status, kind, &namespace, &name) else {
+            let Ok(place) = OutputPath::from_checked_names(is_status, kind, &namespace, &name) else {
                 refused += 1;
                 continue;
             };
-            let path = place.below(root);
+            let path = place.full_path(root);
             assert!(
-                leads_into(root, &path, if is_status { 3 } else { 2 }),
+                stays_within(root, &path, if is_status { 3 } else { 2 }),
                 "{namespace:?} {name:?}: {path:?}"
             );
             let file = path.file_name().and_then(|file| file.to_str()).expect("a name");
             assert_eq!(
-                Place::found(is_status, &namespace, file).as_ref(),
+                OutputPath::from_file_name(is_status, &namespace, file).as_ref(),
                 Some(&place),
                 "the file name leads back to the same path"
             );
@@ -255,22 +262,22 @@ mod tests {
 
     /// Property: whatever the names of existing files, no path leaves OUT.
     #[test]
-    fn no_place_that_is_found_leads_out() {
-        let (mut numbers, root) = (Numbers(0x2545_f491_4f6c_dd1d), Path::new("/some/out"));
+    fn no_path_from_a_file_name_leaves_the_output_directory() {
+        let (mut numbers, root) = (PseudoRandom(0x2545_f491_4f6c_dd1d), Path::new("/some/out"));
         let mut taken = 0;
         for _ in 0..200_000 {
-            let (namespace, name) = (text(&mut numbers), text(&mut numbers));
+            let (namespace, name) = (random_text(&mut numbers), random_text(&mut numbers));
             let file = format!("Service-{name}.yaml");
-            if let Some(place) = Place::found(false, &namespace, &file) {
+            if let Some(place) = OutputPath::from_file_name(false, &namespace, &file) {
                 taken += 1;
-                assert!(leads_into(root, &place.below(root), 2), "{namespace:?} {file:?}");
+                assert!(stays_within(root, &place.full_path(root), 2), "{namespace:?} {file:?}");
             }
         }
         assert!(taken > 1_000, "{taken}");
     }
 
     #[test]
-    fn what_is_no_name_is_refused_and_named() {
+    fn an_invalid_name_is_refused_and_reported() {
         for (kind, namespace, name, part) in [
             ("Service", "../../evil", "x1", "namespace"),
             ("Service", "", "x1", "namespace"),
@@ -280,11 +287,11 @@ mod tests {
             ("Service", "shop", "", "name"),
             ("../x", "shop", "x", "kind"),
         ] {
-            let error = Place::of_object(kind, namespace, name).expect_err(name);
+            let error = OutputPath::for_object(kind, namespace, name).expect_err(name);
             assert_eq!(error.part, part, "{error}");
-            assert_eq!(Place::of_status(kind, namespace, name).expect_err(name).part, part);
+            assert_eq!(OutputPath::for_status(kind, namespace, name).expect_err(name).part, part);
         }
-        let error = Place::of_object("Service", "..", "x\n").expect_err("no name");
+        let error = OutputPath::for_object("Service", "..", "x\n").expect_err("no name");
         assert_eq!(
             error.to_string(),
             "Service \"..\"/\"x\\n\" is not written: its namespace is not a name that Kubernetes allows"
@@ -292,13 +299,13 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_hashed_and_keep_their_start() {
+    fn long_names_keep_their_start_and_end_in_a_hash() {
         let name = |end: &str| format!("{}.{end}", ["x".repeat(60).as_str(); 4].join("."));
-        let place = |name: &str| Place::of_object("ServiceExposition", "shop", name).expect("a name");
+        let place = |name: &str| OutputPath::for_object("ServiceExposition", "shop", name).expect("a name");
         let (one, other) = (place(&name("a")), place(&name("b")));
         assert_ne!(one, other);
-        assert_eq!(one.file.len(), LONGEST_NAME);
-        assert!(one.file.starts_with("ServiceExposition-xxxxxxx") && one.file.ends_with(ENDING));
+        assert_eq!(one.file.len(), MAX_FILE_NAME_BYTES);
+        assert!(one.file.starts_with("ServiceExposition-xxxxxxx") && one.file.ends_with(FILE_SUFFIX));
         let fits = "x".repeat(60) + "." + &"y".repeat(60);
         assert_eq!(
             place(&fits).file,

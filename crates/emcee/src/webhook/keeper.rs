@@ -21,116 +21,121 @@ use time::OffsetDateTime;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::certificate::{self, Decision, Issued, bundle, decide};
-use super::tls::{self, Served};
+use super::certificate::{self, RenewalDecision, WebhookCertificate, decide_renewal, merge_ca_bundle};
+use super::tls::{self, ServedCertificate};
 use super::{WebhookOptions, trust};
 
 /// Period of checks without any change.
-const LOOK: Duration = Duration::from_hours(1);
+const RESYNC_PERIOD: Duration = Duration::from_hours(1);
 /// Timeout of one reconciliation.
-const REQUESTS: Duration = Duration::from_secs(30);
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Base of the exponential backoff: the first retry follows after twice this time.
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LAST_RETRY: Duration = Duration::from_mins(1);
+const RETRY_BASE: Duration = Duration::from_millis(500);
+const MAX_RETRY: Duration = Duration::from_mins(1);
 /// Maximum number of attempts in one reconciliation. A conflict is usually resolved at the second one.
-const LOOKS: usize = 4;
+const MAX_ATTEMPTS: usize = 4;
 
 /// Keeps Secret, served certificate and webhook configuration in sync.
-pub(super) struct Keeper {
+pub(super) struct CertManager {
     secrets: Api<Secret>,
     configurations: Api<DynamicObject>,
     options: WebhookOptions,
-    served: Arc<Served>,
+    served: Arc<ServedCertificate>,
     /// The problem that was logged last. It is not logged again while it lasts.
-    said: Option<String>,
+    last_problem: Option<String>,
 }
 
-impl Keeper {
-    pub(super) fn new(client: Client, options: WebhookOptions, served: Arc<Served>) -> Self {
+impl CertManager {
+    pub(super) fn new(client: Client, options: WebhookOptions, served: Arc<ServedCertificate>) -> Self {
         let resource = ApiResource::erase::<ValidatingWebhookConfiguration>(&());
         Self {
             secrets: Api::namespaced(client.clone(), &options.namespace),
             configurations: Api::all_with(client, &resource),
             options,
             served,
-            said: None,
+            last_problem: None,
         }
     }
 
     /// Reconciles after each change of the objects, after each [`RESYNC_PERIOD`], and with backoff after an error.
-    pub(super) async fn keep(mut self) -> Infallible {
+    pub(super) async fn run(mut self) -> Infallible {
         // The watches only trigger: `reconcile` reads the objects itself, so their state is current.
-        let secrets = changes(self.secrets.clone(), &self.options.secret);
-        let configurations = changes(self.configurations.clone(), &self.options.configuration);
+        let secrets = watch_changes(self.secrets.clone(), &self.options.secret);
+        let configurations = watch_changes(self.configurations.clone(), &self.options.configuration);
         let mut changes = stream::select(secrets, configurations).boxed();
-        let mut retry = FIRST_RETRY;
+        let mut retry = RETRY_BASE;
         loop {
-            let pause = match timeout(REQUESTS, self.look()).await.context("the API server does not answer") {
+            let pause = match timeout(RECONCILE_TIMEOUT, self.reconcile())
+                .await
+                .context("the API server does not answer")
+            {
                 Ok(Ok(problem)) => {
-                    self.say(problem);
-                    retry = FIRST_RETRY;
-                    LOOK
+                    self.log_problem(problem);
+                    retry = RETRY_BASE;
+                    RESYNC_PERIOD
                 }
                 // The inner error is from the API server or the certificate, the outer one is the timeout.
                 Ok(Err(error)) | Err(error) => {
-                    self.say(Some(format!("{error:#}")));
-                    retry = (retry * 2).min(LAST_RETRY);
+                    self.log_problem(Some(format!("{error:#}")));
+                    retry = (retry * 2).min(MAX_RETRY);
                     retry
                 }
             };
-            wait(&mut changes, pause).await;
+            wait_for_change(&mut changes, pause).await;
         }
     }
 
-    fn say(&mut self, problem: Option<String>) {
-        if problem != self.said {
+    fn log_problem(&mut self, problem: Option<String>) {
+        if problem != self.last_problem {
             if let Some(problem) = &problem {
                 warn!(error = %problem, "webhook certificate check failed");
             }
-            self.said = problem;
+            self.last_problem = problem;
         }
     }
 
     /// Brings all objects into the desired state. Returns a problem that Emcee cannot fix itself.
-    async fn look(&self) -> anyhow::Result<Option<String>> {
-        for _ in 0..LOOKS {
+    async fn reconcile(&self) -> anyhow::Result<Option<String>> {
+        for _ in 0..MAX_ATTEMPTS {
             let (name, now) = (self.options.dns_name(), OffsetDateTime::now_utc());
             let held = self.secrets.get_opt(&self.options.secret).await.context("Secret")?;
             // Serve what is there before anything else: a renewal may fail or take long.
-            let decision = decide(held.as_ref(), &name, now);
+            let decision = decide_renewal(held.as_ref(), &name, now);
             if let Some(held) = &held {
-                self.serve(held, decision);
+                self.serve_certificate(held, decision);
             }
             match held {
-                Some(held) if decision == Decision::Keep => return self.publish(ca_of(&held), now).await,
+                Some(held) if decision == RenewalDecision::Keep => {
+                    return self.publish_ca(ca_certificate(&held), now).await;
+                }
                 // Next attempt: read back the new certificate, or the one of the replica that was faster.
-                held => self.renew(held, now).await?,
+                held => self.renew_certificate(held, now).await?,
             }
         }
         bail!("Secret {}: another client keeps overwriting it", self.options.secret)
     }
 
     /// Serves the certificate of the Secret. A certificate that is due for renewal is served only if there is no other.
-    fn serve(&self, held: &Secret, decision: Decision) {
-        if (decision == Decision::Keep || self.served.is_empty())
-            && let Ok(key) = tls::certified(held)
+    fn serve_certificate(&self, held: &Secret, decision: RenewalDecision) {
+        if (decision == RenewalDecision::Keep || self.served.is_empty())
+            && let Ok(key) = tls::parse_certified_key(held)
         {
             self.served.set(key);
         }
     }
 
     /// Issues a certificate and writes it into the Secret.
-    async fn renew(&self, held: Option<Secret>, now: OffsetDateTime) -> anyhow::Result<()> {
+    async fn renew_certificate(&self, held: Option<Secret>, now: OffsetDateTime) -> anyhow::Result<()> {
         let issued = certificate::issue(&self.options.dns_name(), now)?;
         // First the CA: as soon as the Secret is written, other replicas serve the certificate, and the API server must
         // already trust it. If the write below loses a race, the CA remains in the bundle, which does no harm.
-        self.publish(&issued.ca, now).await?;
+        self.publish_ca(&issued.ca, now).await?;
         let name = self.options.secret.as_str();
         let params = PostParams::default();
         // `replace` sends the resourceVersion that was read, so only one of several replicas succeeds.
         let written = match held {
-            Some(held) => self.secrets.replace(name, &params, &renewed(held, &issued)).await,
-            None => self.secrets.create(&params, &created(name, &issued)).await,
+            Some(held) => self.secrets.replace(name, &params, &with_certificate(held, &issued)).await,
+            None => self.secrets.create(&params, &new_secret(name, &issued)).await,
         };
         match written {
             Ok(_) => info!(secret = name, "webhook certificate renewed"),
@@ -144,7 +149,7 @@ impl Keeper {
     }
 
     /// Adds a CA to the bundle of the webhook configuration. Returns a problem if there is no configuration.
-    async fn publish(&self, ca: &str, now: OffsetDateTime) -> anyhow::Result<Option<String>> {
+    async fn publish_ca(&self, ca: &str, now: OffsetDateTime) -> anyhow::Result<Option<String>> {
         let name = self.options.configuration.as_str();
         let context = || format!("ValidatingWebhookConfiguration {name}");
         let Some(found) = self.configurations.get_opt(name).await.with_context(context)? else {
@@ -154,7 +159,7 @@ impl Keeper {
             )));
         };
         let webhooks = found.data.get("webhooks").cloned().unwrap_or_default();
-        let wanted = trust::with_ca(&webhooks, &self.options, |old| bundle(old, ca, now));
+        let wanted = trust::with_ca_bundle(&webhooks, &self.options, |old| merge_ca_bundle(old, ca, now));
         if wanted != webhooks {
             // A merge patch replaces the whole list of webhooks. With the resourceVersion, it fails if the object has
             // changed since it was read.
@@ -168,26 +173,26 @@ impl Keeper {
     }
 }
 
-fn ca_of(secret: &Secret) -> &str {
+fn ca_certificate(secret: &Secret) -> &str {
     let ca = secret.data.as_ref().and_then(|data| data.get("ca.crt"));
     ca.and_then(|ca| std::str::from_utf8(&ca.0).ok()).unwrap_or_default()
 }
 
-fn created(name: &str, issued: &Issued) -> Secret {
+fn new_secret(name: &str, issued: &WebhookCertificate) -> Secret {
     let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
     let kind = Some("kubernetes.io/tls".to_owned());
-    renewed(Secret { metadata, type_: kind, ..Secret::default() }, issued)
+    with_certificate(Secret { metadata, type_: kind, ..Secret::default() }, issued)
 }
 
 /// Returns the Secret with new data. Its type does not change, because it is immutable.
-fn renewed(held: Secret, issued: &Issued) -> Secret {
+fn with_certificate(held: Secret, issued: &WebhookCertificate) -> Secret {
     let fields = [("tls.crt", &issued.certificate), ("tls.key", &issued.key), ("ca.crt", &issued.ca)];
     let data = fields.map(|(name, text)| (name.to_owned(), ByteString(text.clone().into_bytes())));
     Secret { data: Some(data.into()), ..held }
 }
 
 /// Returns a stream with an item each time that the object may have changed.
-fn changes<K>(api: Api<K>, name: &str) -> impl Stream<Item = ()> + Send + use<K>
+fn watch_changes<K>(api: Api<K>, name: &str) -> impl Stream<Item = ()> + Send + use<K>
 where
     K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
@@ -201,7 +206,7 @@ where
 }
 
 /// Waits for a change, at most for `pause`. If the stream of changes ends, waits for the whole `pause`.
-async fn wait(changes: &mut (impl Stream<Item = ()> + Unpin), pause: Duration) {
+async fn wait_for_change(changes: &mut (impl Stream<Item = ()> + Unpin), pause: Duration) {
     tokio::select! {
         Some(()) = changes.next() => {}
         () = sleep(pause) => {}

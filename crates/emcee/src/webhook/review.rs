@@ -10,37 +10,37 @@ use thiserror::Error;
 const API_VERSION: &str = "admission.k8s.io/v1";
 
 /// Maximum length of a warning, in characters. The API server truncates longer warnings and may drop others for them.
-const LONGEST_WARNING: usize = 256;
+const MAX_WARNING_CHARS: usize = 256;
 
 /// Maximum length of the message of a refusal, in bytes. People read it.
-const LONGEST_MESSAGE: usize = 4096;
+const MAX_MESSAGE_BYTES: usize = 4096;
 
 /// Reason why a request body is not a valid review.
 #[derive(Debug, Error)]
-pub enum Unanswerable {
+pub enum InvalidReview {
     /// The body is not JSON, or has another structure.
     #[error("the body is not an AdmissionReview: {0}")]
-    Form(#[from] serde_json::Error),
+    Malformed(#[from] serde_json::Error),
     /// The body has another API version or kind.
     #[error("the body is not an AdmissionReview of {API_VERSION}")]
-    Version,
+    UnsupportedVersion,
     /// The uid is missing. The answer must repeat it.
     #[error("request.uid: is missing (the API server's id of the review)")]
-    Uid,
+    MissingUid,
 }
 
 /// The fields of an AdmissionReview that the webhook reads.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Review {
+struct AdmissionReview {
     api_version: String,
     kind: String,
-    request: Request,
+    request: AdmissionRequest,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Request {
+struct AdmissionRequest {
     #[serde(default)]
     uid: String,
     kind: GroupVersionKind,
@@ -62,7 +62,7 @@ struct GroupVersionKind {
 
 /// Problems and warnings of the validation.
 #[derive(Default)]
-struct Verdict {
+struct ReviewFindings {
     problems: Vec<ResourceProblem>,
     warnings: Vec<String>,
 }
@@ -71,65 +71,72 @@ struct Verdict {
 ///
 /// # Errors
 /// The body is not a valid review, so there is no uid to answer to.
-pub fn answer(body: &[u8]) -> Result<Value, Unanswerable> {
-    let review: Review = serde_json::from_slice(body)?;
+pub fn answer_review(body: &[u8]) -> Result<Value, InvalidReview> {
+    let review: AdmissionReview = serde_json::from_slice(body)?;
     if review.api_version != API_VERSION || review.kind != "AdmissionReview" {
-        return Err(Unanswerable::Version);
+        return Err(InvalidReview::UnsupportedVersion);
     }
     if review.request.uid.is_empty() {
-        return Err(Unanswerable::Uid);
+        return Err(InvalidReview::MissingUid);
     }
-    let verdict = if is_ours(&review.request) { judge(&review.request) } else { Verdict::default() };
-    Ok(envelope(&review.request.uid, &verdict))
+    let verdict = if needs_validation(&review.request) {
+        validate_request(&review.request)
+    } else {
+        ReviewFindings::default()
+    };
+    Ok(response_review(&review.request.uid, &verdict))
 }
 
 /// Returns whether a request must be validated. An update passes if the spec does not change or the resource is being
 /// deleted, even if the spec is invalid: otherwise its finalizers could not be removed.
-fn is_ours(request: &Request) -> bool {
+fn needs_validation(request: &AdmissionRequest) -> bool {
     let subresource = request.sub_resource.as_deref().unwrap_or_default();
     // The webhook configuration also filters by operation, group and version, but an administrator may have changed it.
     let written = match request.operation.as_str() {
         "CREATE" => true,
         "UPDATE" => {
-            !is_leaving(&request.object) && request.object.get("spec") != request.old_object.get("spec")
+            !is_being_deleted(&request.object) && request.object.get("spec") != request.old_object.get("spec")
         }
         _ => false,
     };
     written && subresource.is_empty() && request.kind.group == GROUP && request.kind.version == VERSION
 }
 
-fn is_leaving(object: &Value) -> bool {
+fn is_being_deleted(object: &Value) -> bool {
     object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
 }
 
-fn judge(request: &Request) -> Verdict {
+fn validate_request(request: &AdmissionRequest) -> ReviewFindings {
     let object = &request.object;
     match request.kind.kind.as_str() {
-        "MeshFedConfig" => verdict(parse::read_fed_config(object), |_| Vec::new()),
-        "ServiceExposition" => {
-            verdict(parse::read_exposition(object), |model| ignored(&model.ignored_fields))
-        }
-        "ServiceBinding" => verdict(parse::read_binding(object), |_| Vec::new()),
-        _ => Verdict::default(),
+        "MeshFedConfig" => findings_from(parse::read_fed_config(object), |_| Vec::new()),
+        "ServiceExposition" => findings_from(parse::read_exposition(object), |model| {
+            ignored_field_warnings(&model.ignored_fields)
+        }),
+        "ServiceBinding" => findings_from(parse::read_binding(object), |_| Vec::new()),
+        _ => ReviewFindings::default(),
     }
 }
 
-fn verdict<M>(parsed: Result<M, Vec<ResourceProblem>>, warnings: impl FnOnce(&M) -> Vec<String>) -> Verdict {
+fn findings_from<M>(
+    parsed: Result<M, Vec<ResourceProblem>>,
+    warnings: impl FnOnce(&M) -> Vec<String>,
+) -> ReviewFindings {
     match parsed {
-        Ok(model) => Verdict { warnings: warnings(&model), ..Verdict::default() },
-        Err(problems) => Verdict { problems, ..Verdict::default() },
+        Ok(model) => ReviewFindings { warnings: warnings(&model), ..ReviewFindings::default() },
+        Err(problems) => ReviewFindings { problems, ..ReviewFindings::default() },
     }
 }
 
-fn ignored(fields: &[&str]) -> Vec<String> {
+fn ignored_field_warnings(fields: &[&str]) -> Vec<String> {
     let warning = |field: &&str| format!("{field}: is accepted and ignored");
-    fields.iter().map(warning).map(|words| words.chars().take(LONGEST_WARNING).collect()).collect()
+    fields.iter().map(warning).map(|words| words.chars().take(MAX_WARNING_CHARS).collect()).collect()
 }
 
-fn envelope(uid: &str, verdict: &Verdict) -> Value {
+fn response_review(uid: &str, verdict: &ReviewFindings) -> Value {
     let mut response = json!({"uid": uid, "allowed": verdict.problems.is_empty()});
     if !verdict.problems.is_empty() {
-        let message = message(&verdict.problems);
+        let message = join_problems(&verdict.problems);
         response["status"] =
             json!({"status": "Failure", "code": 422, "reason": "Invalid", "message": message});
     }
@@ -140,9 +147,9 @@ fn envelope(uid: &str, verdict: &Verdict) -> Value {
 }
 
 /// Joins as many problems as fit. Truncates the first one if it does not fit.
-fn message(problems: &[ResourceProblem]) -> String {
+fn join_problems(problems: &[ResourceProblem]) -> String {
     // Reserve space for "; and N more". N has at most 20 digits.
-    let room = LONGEST_MESSAGE - 32;
+    let room = MAX_MESSAGE_BYTES - 32;
     let mut message = String::new();
     for (reported, problem) in problems.iter().enumerate() {
         let words = problem.to_string();

@@ -14,9 +14,9 @@ use tokio_rustls::rustls::{Error, ServerConfig};
 
 /// The certificate for new connections. Until it is set, handshakes fail.
 #[derive(Default)]
-pub(super) struct Served(RwLock<Option<Arc<CertifiedKey>>>);
+pub(super) struct ServedCertificate(RwLock<Option<Arc<CertifiedKey>>>);
 
-impl Served {
+impl ServedCertificate {
     pub(super) fn set(&self, key: CertifiedKey) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(key));
     }
@@ -30,19 +30,19 @@ impl Served {
     }
 }
 
-impl fmt::Debug for Served {
+impl fmt::Debug for ServedCertificate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("ServedCertificate")
     }
 }
 
-impl ResolvesServerCert for Served {
+impl ResolvesServerCert for ServedCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.get()
     }
 }
 
-pub(super) fn config(served: Arc<Served>) -> Result<ServerConfig, Error> {
+pub(super) fn server_config(served: Arc<ServedCertificate>) -> Result<ServerConfig, Error> {
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_cert_resolver(served);
@@ -52,7 +52,7 @@ pub(super) fn config(served: Arc<Served>) -> Result<ServerConfig, Error> {
 }
 
 /// Parses the certificate and key of a Secret. Error messages contain no data of the Secret.
-pub(super) fn certified(secret: &Secret) -> anyhow::Result<CertifiedKey> {
+pub(super) fn parse_certified_key(secret: &Secret) -> anyhow::Result<CertifiedKey> {
     let field = |name: &str| {
         let data = secret.data.as_ref().and_then(|data| data.get(name));
         data.map(|bytes| bytes.0.as_slice()).with_context(|| format!("{name}: is missing"))

@@ -7,7 +7,11 @@ use super::WebhookOptions;
 
 /// Returns the webhooks of a configuration. For those that call this Service, `bundle` converts the old CA bundle to
 /// the new one.
-pub(super) fn with_ca(webhooks: &Value, options: &WebhookOptions, bundle: impl Fn(&str) -> String) -> Value {
+pub(super) fn with_ca_bundle(
+    webhooks: &Value,
+    options: &WebhookOptions,
+    bundle: impl Fn(&str) -> String,
+) -> Value {
     let mut webhooks = webhooks.clone();
     for webhook in webhooks.as_array_mut().into_iter().flatten() {
         let client = &mut webhook["clientConfig"];

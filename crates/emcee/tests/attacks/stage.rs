@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use emcee::admin::{self, AdminState, Health};
+use emcee::admin::{self, AdminState, EngineHealth};
 use emcee::webhook::{self, WebhookOptions};
 use emcee_controller::CatalogueState;
 use emcee_testkit::apiserver::ApiServer;
@@ -159,17 +159,17 @@ fn said(output: impl std::io::Read + Send + 'static, words: &'static str) -> Str
 
 struct Well;
 
-impl Health for Well {
-    fn blockers(&self) -> Vec<String> {
+impl EngineHealth for Well {
+    fn readiness_blockers(&self) -> Vec<String> {
         Vec::new()
     }
-    fn stalled(&self) -> Option<String> {
+    fn stall_reason(&self) -> Option<String> {
         None
     }
     fn config_dump(&self) -> BoxFuture<'_, Value> {
         Box::pin(async { Value::Null })
     }
-    fn offers(&self) -> BoxFuture<'_, Option<CatalogueState>> {
+    fn catalogue_reports(&self) -> BoxFuture<'_, Option<CatalogueState>> {
         Box::pin(async { None })
     }
 }
@@ -185,12 +185,12 @@ pub(crate) fn serve_webhook() {
             json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
                 "metadata": {"name": "emcee"}, "webhooks": [{"name": "emcee.io", "clientConfig": client}]}),
         );
-        let bind = || admin::bind(([127, 0, 0, 1], 0).into());
+        let bind = || admin::bind_listener(([127, 0, 0, 1], 0).into());
         let (probes, reviews) = (bind().await.unwrap(), bind().await.unwrap());
         let addresses = (probes.local_addr().unwrap(), reviews.local_addr().unwrap());
         let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(Well) };
         tokio::spawn(admin::serve_probes(probes, state, std::future::pending()));
-        let options = WebhookOptions::usual("emcee");
+        let options = WebhookOptions::for_namespace("emcee");
         tokio::spawn(webhook::serve(reviews, api.client(), options, std::future::pending()));
         api.until(|state| state.get("secrets", "emcee", "emcee-webhook").is_some()).await;
         println!("ready {} {}", addresses.0, addresses.1);

@@ -198,7 +198,8 @@ fn whatever_objects_are_called_nothing_outside_is_touched() {
     folders.put("default/Service-a.yaml", format!("{HEADER}kind: Service\n"));
     folders.put("out/deep/er/out/.keep", "");
     let before = outside(&folders);
-    let of = emcee::standalone::Folders { dir: folders.path("in"), out: folders.path("out/deep/er/out") };
+    let of =
+        emcee::standalone::FileModeDirs { dir: folders.path("in"), out: folders.path("out/deep/er/out") };
     let settings = emcee_core::inputs::TranslationSettings {
         coverage: emcee_core::inputs::InputCoverage::Partial,
         ..emcee_core::inputs::TranslationSettings::default()
@@ -208,11 +209,11 @@ fn whatever_objects_are_called_nothing_outside_is_touched() {
     let mut console = emcee::console::Console::new(&mut out, &mut err);
     for start in 0..5 {
         let mut standalone =
-            emcee::standalone::Standalone::open(of.clone(), settings.clone()).expect("folders");
+            emcee::standalone::FileMode::open(of.clone(), settings.clone()).expect("folders");
         for round in 0..20 {
             let objects: Vec<_> = (0..20).map(|_| numbers.object().to_string()).collect();
             folders.put("in/objects.yaml", objects.join("\n---\n"));
-            standalone.look(true, &mut console).expect("no fatal error");
+            standalone.poll(true, &mut console).expect("no fatal error");
             assert_eq!(outside(&folders), before, "start {start} round {round}: {objects:#?}");
             let files: Vec<_> = folders.files().into_keys().collect();
             assert!(files.iter().all(|file| file.starts_with("deep/er/out")), "{files:?}");

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use super::*;
-use crate::cli::trial::{BINDINGS, FEDS, Said, args, said};
+use crate::cli::trial::{BINDINGS, CommandOutput, FEDS, capture_output, parse_args};
 
 /// Relationship blue with m2, which has no discovery address, and m3, which has one; red is limited to namespace bank.
 fn server() -> ApiServer {
@@ -28,45 +28,48 @@ fn server() -> ApiServer {
     server
 }
 
-async fn run(server: &ApiServer, line: &str) -> Said {
-    let args: BindArgs = args(line);
-    said(async |console: &mut Console<'_>| bind(&args, Some(&server.client()), console).await).await
+async fn run_bind(server: &ApiServer, line: &str) -> CommandOutput {
+    let args: BindArgs = parse_args(line);
+    capture_output(async |console: &mut Console<'_>| {
+        bind_services(&args, Some(&server.client()), console).await
+    })
+    .await
 }
 
 /// Runs the command without a cluster.
-async fn dry(line: &str) -> Said {
-    let args: BindArgs = args(&format!("{line} --dry-run"));
-    said(async |console: &mut Console<'_>| bind(&args, None, console).await).await
+async fn run_dry(line: &str) -> CommandOutput {
+    let args: BindArgs = parse_args(&format!("{line} --dry-run"));
+    capture_output(async |console: &mut Console<'_>| bind_services(&args, None, console).await).await
 }
 
-fn spec(server: &ApiServer, namespace: &str, name: &str) -> Option<Value> {
+fn binding_spec(server: &ApiServer, namespace: &str, name: &str) -> Option<Value> {
     Some(server.get(BINDINGS, namespace, name)?["spec"].clone())
 }
 
 #[tokio::test]
 async fn a_service_is_bound_by_the_name_that_the_catalogue_prints() {
     let server = server();
-    let bound = run(&server, "blue/m2/default/reviews").await;
-    assert_eq!(bound.fine(), "created: ServiceBinding default/reviews\n");
+    let bound = run_bind(&server, "blue/m2/default/reviews").await;
+    assert_eq!(bound.expect_success(), "created: ServiceBinding default/reviews\n");
     let expected =
         json!({"name": "reviews", "mesh_fed_config_selector": {"fed-config": "blue"}, "peer": "m2"});
-    assert_eq!(spec(&server, "default", "reviews"), Some(expected));
+    assert_eq!(binding_spec(&server, "default", "reviews"), Some(expected));
 }
 
 #[tokio::test]
-async fn it_is_called_here_as_the_user_wants() {
+async fn flags_set_the_fields_of_the_binding() {
     let server = server();
     let line = "red/m4/default/reviews -n bank --alias critics --port 80 --subset v2 --name theirs";
-    let bound = run(&server, line).await;
+    let bound = run_bind(&server, line).await;
     assert!(bound.err.contains("emcee status -n bank"), "{}", bound.err);
-    assert_eq!(bound.fine(), "created: ServiceBinding bank/theirs\n");
+    assert_eq!(bound.expect_success(), "created: ServiceBinding bank/theirs\n");
     let expected = json!({"name": "reviews", "namespace": "default", "mesh_fed_config_selector": {"fed-config": "rot"},
         "peer": "m4", "alias": "critics", "subset": "v2", "port": 80});
-    assert_eq!(spec(&server, "bank", "theirs"), Some(expected));
+    assert_eq!(binding_spec(&server, "bank", "theirs"), Some(expected));
 }
 
 #[tokio::test]
-async fn what_is_mistyped_is_answered_with_what_there_is() {
+async fn a_mistyped_name_is_refused_with_the_known_names() {
     let server = server();
     for (line, expected) in [
         (
@@ -83,27 +86,27 @@ async fn what_is_mistyped_is_answered_with_what_there_is() {
         ),
         ("blue/m2/default/reviews --alias 1st", "ServiceBinding default/1st: spec.alias: "),
     ] {
-        let refusal = run(&server, line).await.refusal();
+        let refusal = run_bind(&server, line).await.expect_refusal();
         assert!(refusal.starts_with(expected), "{refusal}");
     }
     assert_eq!(server.read(|state| state.list().filter(|(key, _)| key.plural == BINDINGS).count()), 0);
 }
 
 #[tokio::test]
-async fn what_is_there_is_left_as_it_is() {
+async fn an_existing_binding_is_not_overwritten() {
     let server = server();
-    run(&server, "blue/m2/default/reviews").await.fine();
-    let again = run(&server, "blue/m2/default/reviews").await;
-    assert_eq!(again.fine(), "unchanged: ServiceBinding default/reviews\n");
-    let before = spec(&server, "default", "reviews");
-    let other = run(&server, "blue/m3/default/reviews").await.refusal();
+    run_bind(&server, "blue/m2/default/reviews").await.expect_success();
+    let again = run_bind(&server, "blue/m2/default/reviews").await;
+    assert_eq!(again.expect_success(), "unchanged: ServiceBinding default/reviews\n");
+    let before = binding_spec(&server, "default", "reviews");
+    let other = run_bind(&server, "blue/m3/default/reviews").await.expect_refusal();
     let (said, next) = other.split_once('\n').expect("two lines");
     assert!(
         said.starts_with("ServiceBinding default/reviews exists already with another spec: spec.peer: "),
         "{said}"
     );
     assert!(said.contains("--name") && next.starts_with("next: "), "{other}");
-    assert_eq!(spec(&server, "default", "reviews"), before);
+    assert_eq!(binding_spec(&server, "default", "reviews"), before);
 }
 
 #[tokio::test]
@@ -120,38 +123,38 @@ async fn a_selector_selects_one_mesh_fed_config_only() {
         config
     });
     server.put(FEDS, labelled("production", "production"));
-    run(&server, "test/m5/default/reviews").await.fine();
-    let bound = spec(&server, "default", "reviews").expect("it is there");
+    run_bind(&server, "test/m5/default/reviews").await.expect_success();
+    let bound = binding_spec(&server, "default", "reviews").expect("it is there");
     assert_eq!(bound["mesh_fed_config_selector"], json!({"fed-config": "shared", "stage": "test"}));
     server.put(FEDS, {
         let mut config = labelled("copy", "test");
         config["metadata"]["name"] = "copy".into();
         config
     });
-    let refusal = run(&server, "test/m5/default/other").await.refusal();
+    let refusal = run_bind(&server, "test/m5/default/other").await.expect_refusal();
     assert!(refusal.contains("has only labels that also select copy/copy"), "{refusal}");
 }
 
 #[tokio::test]
-async fn who_may_not_read_relationships_is_told_what_was_assumed() {
+async fn without_access_to_relationships_the_selector_is_assumed() {
     let server = server();
     server.inject(Fault::code(403).plural(FEDS));
-    let bound = run(&server, "green/m2/default/reviews").await;
+    let bound = run_bind(&server, "green/m2/default/reviews").await;
     assert!(
         bound.err.starts_with("assumed: the MeshFedConfig of relationship green is named green"),
         "{}",
         bound.err
     );
-    bound.fine();
-    let bound = spec(&server, "default", "reviews").expect("it is there");
+    bound.expect_success();
+    let bound = binding_spec(&server, "default", "reviews").expect("it is there");
     assert_eq!(bound["mesh_fed_config_selector"], json!({"fed-config": "green"}));
 }
 
 #[tokio::test]
-async fn what_the_api_server_refuses_is_said_with_its_words() {
+async fn a_refusal_of_the_api_server_is_printed() {
     let server = server();
     server.inject(Fault::code(422).plural(BINDINGS));
-    let refusal = run(&server, "blue/m2/default/reviews").await.refusal();
+    let refusal = run_bind(&server, "blue/m2/default/reviews").await.expect_refusal();
     assert!(refusal.starts_with("ServiceBinding default/reviews: "), "{refusal}");
 }
 
@@ -169,67 +172,67 @@ fn offer(name: &str, endpoint: &str) -> Announcement {
     }
 }
 
-fn file(text: &str) -> NamedTempFile {
+fn temp_file(text: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().expect("a file");
     file.write_all(text.as_bytes()).expect("it can be written");
     file
 }
 
-fn document(offers: &[Announcement]) -> NamedTempFile {
+fn document_file(offers: &[Announcement]) -> NamedTempFile {
     let document = openapi::build_document("blue", "m1", offers);
-    file(&serde_json::to_string_pretty(&document).expect("JSON"))
+    temp_file(&serde_json::to_string_pretty(&document).expect("JSON"))
 }
 
 #[tokio::test]
-async fn of_a_peer_that_nobody_can_follow_a_document_says_everything() {
+async fn bindings_of_a_peer_without_discovery_are_static() {
     let server = server();
-    let document = document(&[offer("reviews", "203.0.113.7:80")]);
+    let document = document_file(&[offer("reviews", "203.0.113.7:80")]);
     let line = format!("--catalogue {} --peer m2 -n shop", document.path().display());
-    assert_eq!(run(&server, &line).await.fine(), "created: ServiceBinding shop/reviews\n");
+    assert_eq!(run_bind(&server, &line).await.expect_success(), "created: ServiceBinding shop/reviews\n");
     let expected = json!({"name": "reviews", "namespace": "default", "mesh_fed_config_selector": {"fed-config": "blue"},
         "peer": "m2", "port": 9080, "protocol": "grpc", "endpoints": ["203.0.113.7:80"],
         "subject_alt_names": ["spiffe://m2.example/ns/default/sa/reviews"]});
-    assert_eq!(spec(&server, "shop", "reviews"), Some(expected));
+    assert_eq!(binding_spec(&server, "shop", "reviews"), Some(expected));
 }
 
 #[tokio::test]
-async fn of_a_peer_that_is_followed_a_binding_follows_what_it_announces() {
+async fn bindings_of_a_peer_with_discovery_are_dynamic() {
     let server = server();
-    let document = document(&[offer("reviews", "203.0.113.7:80"), offer("ratings", "203.0.113.7:80")]);
+    let document = document_file(&[offer("reviews", "203.0.113.7:80"), offer("ratings", "203.0.113.7:80")]);
     let line = format!("--catalogue {} --peer m3", document.path().display());
-    let said = run(&server, &line).await.fine();
+    let said = run_bind(&server, &line).await.expect_success();
     assert_eq!(said, "created: ServiceBinding default/ratings\ncreated: ServiceBinding default/reviews\n");
-    let spec = spec(&server, "default", "reviews").expect("it is there");
+    let spec = binding_spec(&server, "default", "reviews").expect("it is there");
     assert_eq!(spec["endpoints"], Value::Null);
 }
 
 #[tokio::test]
-async fn a_document_is_judged_as_an_announcement_is() {
+async fn a_document_is_validated_as_an_announcement() {
     let server = server();
-    let document = document(&[offer("reviews", "203.0.113.7:80"), offer("ratings", "198.51.100.1:80")]);
+    let document = document_file(&[offer("reviews", "203.0.113.7:80"), offer("ratings", "198.51.100.1:80")]);
     let path = document.path().display().to_string();
-    let refusal = run(&server, &format!("--catalogue {path} --peer m2")).await.refusal();
+    let refusal = run_bind(&server, &format!("--catalogue {path} --peer m2")).await.expect_refusal();
     let text = std::fs::read_to_string(&path).expect("it can be read");
     let line = text.lines().position(|line| line.contains("198.51.100.1")).expect("it is there") + 1;
     let expected = format!(
         "{path}:{line}: paths[/default/ratings].x-emcee.endpoints[0]: 198.51.100.1 lies in none of the networks of peer m2"
     );
     assert!(refusal.starts_with(&expected), "{refusal}");
-    assert_eq!(spec(&server, "default", "reviews"), None, "all or nothing");
-    let refusal = run(&server, &format!("--catalogue {path}")).await.refusal();
+    assert_eq!(binding_spec(&server, "default", "reviews"), None, "all or nothing");
+    let refusal = run_bind(&server, &format!("--catalogue {path}")).await.expect_refusal();
     assert_eq!(refusal, "emcee: relationship blue has several peers: say which (m2, m3) (--peer)\n");
 }
 
 #[tokio::test]
-async fn without_a_cluster_a_document_says_everything_and_that_is_said() {
-    let document = document(&[offer("reviews", "203.0.113.7:80")]);
-    let printed = dry(&format!("--catalogue {}", document.path().display())).await;
+async fn without_a_cluster_bindings_are_static_and_a_warning_says_so() {
+    let document = document_file(&[offer("reviews", "203.0.113.7:80")]);
+    let printed = run_dry(&format!("--catalogue {}", document.path().display())).await;
     assert!(
         printed.err.contains("assumed: the peer may announce what the document contains"),
         "{}",
         printed.err
     );
-    let yaml = printed.fine();
+    let yaml = printed.expect_success();
     assert!(yaml.contains("- 203.0.113.7:80") && yaml.contains("fed-config: blue"), "{yaml}");
 }
 
@@ -251,9 +254,9 @@ async fn a_document_that_is_wrong_is_refused_at_its_lines() {
         ("\"3.1.0\"", "\"2.0\"", "openapi: is \"2.0\""),
         ("\"port\":", "\"port\"", "is not YAML at column"),
     ] {
-        let file = file(&good.replacen(from, to, 1));
+        let file = temp_file(&good.replacen(from, to, 1));
         let path = file.path().display().to_string();
-        let refusal = dry(&format!("--catalogue {path}")).await.refusal();
+        let refusal = run_dry(&format!("--catalogue {path}")).await.expect_refusal();
         let line = good.lines().position(|line| line.contains(from)).expect("it is there") + 1;
         let first = refusal.lines().next().expect("a line");
         if from == "\"port\":" {

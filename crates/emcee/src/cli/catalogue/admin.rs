@@ -15,18 +15,18 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::cluster::read::converse;
+use crate::cluster::read::block_on;
 
 /// Longest time to connect.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for connecting and the whole response. The admin port has the same limit.
-const ANSWER: Duration = Duration::from_secs(30);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest response, in bytes. This is enough for a hundred thousand services.
-const MOST: usize = 256 << 20;
+const MAX_RESPONSE_BYTES: usize = 256 << 20;
 
 /// Argument that selects a running Emcee.
 #[derive(Args, Clone, Debug)]
-pub(in crate::cli) struct AdminArgs {
+pub(in crate::cli) struct AdminClientArgs {
     /// Admin port of the running Emcee to ask, for example as forwarded by `kubectl port-forward`
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:15000")]
     admin: AdminUrl,
@@ -57,19 +57,19 @@ impl FromStr for AdminUrl {
 }
 
 /// Response to a request: the body, or the text of a 400 response.
-pub(in crate::cli) type Answer = Result<Vec<u8>, String>;
+pub(in crate::cli) type AdminResponse = Result<Vec<u8>, String>;
 
-impl AdminArgs {
+impl AdminClientArgs {
     /// Requests `path` from the admin port.
     ///
     /// # Errors
     /// Emcee does not answer, is not ready, or does not know the path.
-    pub(in crate::cli) fn get(&self, path: &str) -> anyhow::Result<Answer> {
-        let (status, body) = converse(async {
-            let talk = timeout(ANSWER, self.admin.talk(path)).await;
-            talk.map_err(|_| anyhow!("no response within {} s", ANSWER.as_secs()))
+    pub(in crate::cli) fn get_path(&self, path: &str) -> anyhow::Result<AdminResponse> {
+        let (status, body) = block_on(async {
+            let talk = timeout(RESPONSE_TIMEOUT, self.admin.send_get(path)).await;
+            talk.map_err(|_| anyhow!("no response within {} s", RESPONSE_TIMEOUT.as_secs()))
                 .flatten()
-                .with_context(|| format!("{} does not answer{}", self.admin, HINT))
+                .with_context(|| format!("{} does not answer{}", self.admin, CONNECT_HINT))
         })?;
         // Readiness problems are one per line; an error message is one line.
         let words = || String::from_utf8_lossy(&body).trim().replace('\n', "; ");
@@ -90,26 +90,27 @@ impl AdminArgs {
     }
 
     /// Returns the URL of the admin port, for messages.
-    pub(in crate::cli) fn name(&self) -> String {
+    pub(in crate::cli) fn url_text(&self) -> String {
         self.admin.to_string()
     }
 }
 
-const HINT: &str = " (for an Emcee in a cluster: kubectl -n emcee-system port-forward deployment/emcee 15000; \
+const CONNECT_HINT: &str = " (for an Emcee in a cluster: kubectl -n emcee-system port-forward deployment/emcee 15000; \
                     without a running Emcee: --cluster, or -f FILES)";
 
 impl AdminUrl {
     /// Sends one GET request on a connection of its own.
-    async fn talk(&self, path: &str) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+    async fn send_get(&self, path: &str) -> anyhow::Result<(StatusCode, Vec<u8>)> {
         let place = self.0.to_string();
-        let connected = timeout(CONNECT, TcpStream::connect(&place)).await;
+        let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(&place)).await;
         let stream = connected.context("the connection timed out")??;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // The task drives the connection; it is aborted below, when the response has been read.
         let connection = tokio::spawn(connection);
         let request = Request::get(path).header(HOST, place).body(Body::empty())?;
         let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = to_bytes(Body::new(body), MOST).await.context("the response cannot be read")?;
+        let body =
+            to_bytes(Body::new(body), MAX_RESPONSE_BYTES).await.context("the response cannot be read")?;
         connection.abort();
         Ok((head.status, body.into()))
     }

@@ -21,22 +21,22 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::source::SourceArgs;
-use super::table::facts;
-use crate::catalogue::{Refused, Service};
-use crate::cli::Outcome;
+use super::table::service_cells;
+use crate::catalogue::{RefusalView, ServiceView};
+use crate::cli::ExitStatus;
 use crate::cli::sources::dns_label;
-use crate::cli::table::{Format, shown, table, tables};
-use crate::cli::uninstall::time;
-use crate::cluster::read::converse;
+use crate::cli::table::{OutputFormat, build_table, cell_or_dash, join_tables};
+use crate::cli::uninstall::parse_duration;
+use crate::cluster::read::block_on;
 use crate::console::Console;
 
 /// Longest time until the first response. It exceeds the sum of the timeouts for name resolution, TCP, TLS, HTTP/2 and
 /// the first response, for each address of the name.
-const FIRST: Duration = Duration::from_mins(2);
+const FIRST_RESPONSE_TIMEOUT: Duration = Duration::from_mins(2);
 /// Longest time to receive announcements after the connection is established.
-const LONGEST: Duration = Duration::from_mins(1);
+const MAX_LISTEN_TIME: Duration = Duration::from_mins(1);
 /// Name of the peer within this command. There is only one, so any name works.
-const PEER: &str = "peer";
+const REMOTE_PEER: &str = "peer";
 
 /// Arguments that select a remote mesh.
 #[derive(Args, Clone, Debug)]
@@ -60,95 +60,98 @@ pub(super) struct RemoteArgs {
     peer_name: Vec<String>,
 
     /// Quiet period after which the peer's catalogue is considered complete
-    #[arg(long, value_name = "TIME", default_value = "2s", requires = "from", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "2s", requires = "from", value_parser = parse_duration)]
     silence: Duration,
 }
 
 /// Remote mesh to ask, and the identity to use.
-pub(super) struct Target<'a> {
+pub(super) struct RemoteTarget<'a> {
     address: &'a Endpoint,
     relationship: &'a str,
     secret: &'a str,
     names: &'a [String],
-    silence: Duration,
+    quiet_period: Duration,
 }
 
 impl RemoteArgs {
     /// Returns the remote mesh, if `--from` is given.
-    pub(super) fn target(&self) -> Option<Target<'_>> {
-        Some(Target {
+    pub(super) fn remote_target(&self) -> Option<RemoteTarget<'_>> {
+        Some(RemoteTarget {
             address: self.from.as_ref()?,
             relationship: self.relationship.as_deref()?,
             secret: self.secret.as_deref()?,
             names: &self.peer_name,
-            silence: self.silence,
+            quiet_period: self.silence,
         })
     }
 }
 
 /// Catalogue that the remote mesh announces to this one. The field names are the JSON output.
 #[derive(Debug, Serialize)]
-struct Heard {
+struct RemoteCatalogue {
     from: String,
     relationship: String,
     names: Vec<String>,
-    offered: Vec<Service>,
+    offered: Vec<ServiceView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    refused: Vec<Refused>,
+    refused: Vec<RefusalView>,
     /// Addresses at which the remote mesh says it can be reached.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reached_at: Vec<String>,
 }
 
 pub(super) fn run(
-    target: &Target<'_>,
+    target: &RemoteTarget<'_>,
     source: &SourceArgs,
-    format: Format,
+    format: OutputFormat,
     console: &mut Console<'_>,
-) -> anyhow::Result<Outcome> {
-    let Some(material) = secret::read(target.secret, source, console)? else {
-        return Ok(Outcome::Refused);
+) -> anyhow::Result<ExitStatus> {
+    let Some(material) = secret::load_identity(target.secret, source, console)? else {
+        return Ok(ExitStatus::Findings);
     };
-    match converse(async { Ok(ask(target, &material).await) })? {
+    match block_on(async { Ok(query_remote(target, &material).await) })? {
         Ok(heard) => {
-            console.data(&format.text(&heard, text)?)?;
+            console.print_data(&format.format_output(&heard, render_remote)?)?;
             if target.names.is_empty() {
-                console.note(format_args!(
+                console.print_note(format_args!(
                     "note: its certificate carries {}; set --peer-name to require this",
                     heard.names.join(", ")
                 ))?;
             }
             if heard.offered.is_empty() {
-                console.note("it announces nothing to this mesh (which it identifies by the names in this mesh's certificate)")?;
+                console.print_note("it announces nothing to this mesh (which it identifies by the names in this mesh's certificate)")?;
             }
-            Ok(Outcome::Fine)
+            Ok(ExitStatus::Success)
         }
         Err(trouble) => {
-            console.refusal(format_args!("emcee: relationship {}: {trouble}", target.relationship))?;
-            Ok(Outcome::Refused)
+            console.print_error(format_args!("emcee: relationship {}: {trouble}", target.relationship))?;
+            Ok(ExitStatus::Findings)
         }
     }
 }
 
 /// Fetches the catalogue. Without expected names, a first connection only finds out the name in the peer's certificate.
-async fn ask(target: &Target<'_>, material: &TlsIdentity) -> Result<Heard, UnreachableReason> {
+async fn query_remote(
+    target: &RemoteTarget<'_>,
+    material: &TlsIdentity,
+) -> Result<RemoteCatalogue, UnreachableReason> {
     if !target.names.is_empty() {
-        return listen(target, material, target.names).await;
+        return collect_announcements(target, material, target.names).await;
     }
     // An empty name matches no certificate, so this attempt fails after the CA, the validity and the rest have been
     // checked.
-    match listen(target, material, &[String::new()]).await {
+    match collect_announcements(target, material, &[String::new()]).await {
         Ok(heard) => Ok(heard),
-        Err(trouble) => match shown_name(&trouble) {
+        Err(trouble) => match name_in_certificate(&trouble) {
             // The second connection verifies the certificate fully, now with its own name.
-            Some(name) => listen(target, material, &[name]).await,
+            Some(name) => collect_announcements(target, material, &[name]).await,
             None => Err(trouble),
         },
     }
 }
 
 /// Returns a name of a certificate that is valid except for its names.
-fn shown_name(trouble: &UnreachableReason) -> Option<String> {
+fn name_in_certificate(trouble: &UnreachableReason) -> Option<String> {
     let UnreachableReason::AddressesFailed(tried) = trouble else { return None };
     tried.iter().find_map(|(_, why)| match why {
         ConnectError::Tls(TlsError::Certificate(PeerCertificateError::WrongNames { found, .. })) => {
@@ -159,14 +162,14 @@ fn shown_name(trouble: &UnreachableReason) -> Option<String> {
 }
 
 /// Collects announcements until none has arrived for the quiet period: the discovery stream itself has no end.
-async fn listen(
-    target: &Target<'_>,
+async fn collect_announcements(
+    target: &RemoteTarget<'_>,
     material: &TlsIdentity,
     names: &[String],
-) -> Result<Heard, UnreachableReason> {
+) -> Result<RemoteCatalogue, UnreachableReason> {
     let name: Arc<str> = target.relationship.into();
     let wanted = names.iter().map(|name| SubjectAltName::from(name.as_str()));
-    let relationship = Arc::new(TlsRelationship::new(&name, material.clone(), [(PEER, wanted)]));
+    let relationship = Arc::new(TlsRelationship::new(&name, material.clone(), [(REMOTE_PEER, wanted)]));
     let relationships = [(name, relationship)].into_iter().collect();
     // The senders are only kept alive: relationship and validation stay the same while the command runs.
     let (_relationships, open) = watch::channel(Arc::new(relationships));
@@ -174,7 +177,7 @@ async fn listen(
     let accept: AnnouncementValidator = Arc::new(|_| Ok(()));
     let (_judge, judge) = watch::channel(accept);
     let peer = PeerTarget {
-        peer: PeerRef::new(target.relationship, PEER),
+        peer: PeerRef::new(target.relationship, REMOTE_PEER),
         addresses: vec![target.address.clone()],
         egress_gateways: None,
         settings: DeltaClientSettings::default(),
@@ -182,38 +185,38 @@ async fn listen(
         budget: None,
     };
     let mut following = subscribe_to_peer(peer, open, judge);
-    let mut heard = Ear::default();
-    let silence = target.silence.min(LONGEST);
+    let mut heard = AnnouncementCollector::default();
+    let silence = target.quiet_period.min(MAX_LISTEN_TIME);
     // `end` is the deadline for the next event. `last` bounds the whole catalogue; it is set once connected.
-    let mut end = Instant::now() + FIRST;
+    let mut end = Instant::now() + FIRST_RESPONSE_TIMEOUT;
     let mut last = None;
     while let Ok(Some(event)) = timeout_at(last.map_or(end, |last| end.min(last)), following.next()).await {
         match event {
-            PeerEvent::Connected { .. } => last = Some(Instant::now() + LONGEST),
+            PeerEvent::Connected { .. } => last = Some(Instant::now() + MAX_LISTEN_TIME),
             // `follow` would try again; a command reports the first failure.
             PeerEvent::Unreachable(trouble) => return Err(trouble),
-            PeerEvent::Changed(event) => heard.change(event),
+            PeerEvent::Changed(event) => heard.apply_event(event),
             PeerEvent::Rejected(refused) => heard.refused = refused,
         }
         end = Instant::now() + silence;
     }
     if last.is_none() {
-        let late = ConnectError::TimedOut { what: "connecting", after: FIRST };
+        let late = ConnectError::TimedOut { what: "connecting", after: FIRST_RESPONSE_TIMEOUT };
         return Err(UnreachableReason::AddressesFailed(vec![(target.address.clone(), late)]));
     }
-    Ok(heard.heard(target, names))
+    Ok(heard.into_catalogue(target, names))
 }
 
 /// Announcements that have been received so far.
 #[derive(Default)]
-struct Ear {
+struct AnnouncementCollector {
     offered: BTreeMap<ObjectKey, Announcement>,
     refused: Vec<(String, String)>,
     reached_at: Vec<Endpoint>,
 }
 
-impl Ear {
-    fn change(&mut self, event: AnnouncementEvent) {
+impl AnnouncementCollector {
+    fn apply_event(&mut self, event: AnnouncementEvent) {
         match event {
             AnnouncementEvent::Announced(offer) => drop(self.offered.insert(offer.key.clone(), offer)),
             AnnouncementEvent::Withdrawn(key) | AnnouncementEvent::Expired(key) => {
@@ -223,13 +226,13 @@ impl Ear {
         }
     }
 
-    fn heard(self, target: &Target<'_>, names: &[String]) -> Heard {
-        let refused = self.refused.into_iter().map(|(resource, reason)| Refused { resource, reason });
-        Heard {
+    fn into_catalogue(self, target: &RemoteTarget<'_>, names: &[String]) -> RemoteCatalogue {
+        let refused = self.refused.into_iter().map(|(resource, reason)| RefusalView { resource, reason });
+        RemoteCatalogue {
             from: target.address.to_string(),
             relationship: target.relationship.to_owned(),
             names: names.to_vec(),
-            offered: self.offered.values().map(Service::of).collect(),
+            offered: self.offered.values().map(ServiceView::from_announcement).collect(),
             refused: refused.collect(),
             reached_at: self.reached_at.iter().map(ToString::to_string).collect(),
         }
@@ -237,23 +240,23 @@ impl Ear {
 }
 
 /// Formats the catalogue as tables.
-fn text(heard: &Heard) -> String {
+fn render_remote(heard: &RemoteCatalogue) -> String {
     let offered = heard.offered.iter().map(|service| {
         let name = format!("{}/{}", service.namespace, service.name);
         let rest = [service.style.clone(), service.server_name.clone()];
-        [name].into_iter().chain(facts(service)).chain(rest).collect()
+        [name].into_iter().chain(service_cells(service)).chain(rest).collect()
     });
     let refused = heard.refused.iter().map(|it| vec![it.resource.clone(), it.reason.clone()]);
     let place = [vec![
         heard.from.clone(),
         heard.relationship.clone(),
         heard.names.join(", "),
-        shown(&heard.reached_at.join(", ")),
+        cell_or_dash(&heard.reached_at.join(", ")),
     ]];
-    tables([
-        table(&["FROM", "RELATIONSHIP", "NAMES", "ANNOUNCED ADDRESSES"], place),
-        table(&["SERVICE", "PROTOCOL", "PORT", "ENDPOINTS", "STYLE", "SERVER NAME"], offered),
-        table(&["UNREADABLE", "WHY"], refused),
+    join_tables([
+        build_table(&["FROM", "RELATIONSHIP", "NAMES", "ANNOUNCED ADDRESSES"], place),
+        build_table(&["SERVICE", "PROTOCOL", "PORT", "ENDPOINTS", "STYLE", "SERVER NAME"], offered),
+        build_table(&["UNREADABLE", "WHY"], refused),
     ])
 }
 

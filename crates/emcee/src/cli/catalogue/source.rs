@@ -12,9 +12,9 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use kube::Client;
 
-use crate::cli::check::{Duplicates, check};
-use crate::cli::relationships::Relationships;
-use crate::cli::sources::{self, Surroundings};
+use crate::cli::check::{DuplicatePolicy, check_documents};
+use crate::cli::relationships::KnownRelationships;
+use crate::cli::sources::{self, MeshSettings};
 use crate::cluster::{self, ConnectArgs, ScopeArgs, read};
 use crate::console::Console;
 
@@ -23,7 +23,7 @@ use crate::console::Console;
 #[command(next_help_heading = "Where to look")]
 pub(in crate::cli) struct SourceArgs {
     /// Read YAML or JSON files, folders (including subfolders), or `-` for stdin
-    #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1.., conflicts_with_all = LIVE)]
+    #[arg(short = 'f', long = "filename", value_name = "PATH", num_args = 1.., conflicts_with_all = CLUSTER_FLAGS)]
     filename: Vec<PathBuf>,
 
     /// Read the cluster that kubectl would choose
@@ -37,14 +37,14 @@ pub(in crate::cli) struct SourceArgs {
     scope: ScopeArgs,
 
     #[command(flatten)]
-    surroundings: Surroundings,
+    mesh_settings: MeshSettings,
 }
 
 /// Flags that select a cluster, as clap knows them.
-pub(in crate::cli) const LIVE: [&str; 3] = ["cluster", "kubeconfig", "context"];
+pub(in crate::cli) const CLUSTER_FLAGS: [&str; 3] = ["cluster", "kubeconfig", "context"];
 
 /// Why the catalogue could not be loaded from files.
-pub(in crate::cli) enum Unknown {
+pub(in crate::cli) enum SourceError {
     /// Files cannot be read. The reason has been printed.
     Unreadable,
     /// Something in the files was refused. The reasons have been printed.
@@ -52,13 +52,13 @@ pub(in crate::cli) enum Unknown {
 }
 
 /// Catalogue that was loaded from files or a cluster.
-pub(in crate::cli) struct Found {
+pub(in crate::cli) struct SourceCatalogue {
     /// Announcements of each relationship, in both directions.
-    pub(in crate::cli) listings: Vec<CatalogueReport>,
+    pub(in crate::cli) reports: Vec<CatalogueReport>,
     /// Relationships, with the policy for the announcements of their peers.
-    pub(in crate::cli) relationships: Relationships,
+    pub(in crate::cli) relationships: KnownRelationships,
     /// Whether the source is a cluster.
-    pub(in crate::cli) live: bool,
+    pub(in crate::cli) from_cluster: bool,
 }
 
 impl SourceArgs {
@@ -76,8 +76,8 @@ impl SourceArgs {
     ///
     /// # Errors
     /// The kubeconfig does not exist or cannot be read.
-    pub(in crate::cli) async fn client(&self) -> anyhow::Result<Client> {
-        self.connect.client().await
+    pub(in crate::cli) async fn cluster_client(&self) -> anyhow::Result<Client> {
+        self.connect.build_client().await
     }
 
     /// Loads the catalogue from the files if there are any, else from the cluster. `networks` are the Service and Pod
@@ -85,33 +85,37 @@ impl SourceArgs {
     ///
     /// # Errors
     /// The cluster cannot be read.
-    pub(in crate::cli) fn look(
+    pub(in crate::cli) fn load_catalogue(
         &self,
         networks: &[IpNet],
         console: &mut Console<'_>,
-    ) -> anyhow::Result<Result<Found, Unknown>> {
+    ) -> anyhow::Result<Result<SourceCatalogue, SourceError>> {
         if self.filename.is_empty() {
-            let found = read::converse(async {
-                let client = self.connect.client().await?;
-                let mut options = cluster::options_to_look(&self.scope, &self.surroundings);
+            let found = read::block_on(async {
+                let client = self.connect.build_client().await?;
+                let mut options = cluster::read_only_options(&self.scope, &self.mesh_settings);
                 options.cluster_networks = networks.to_vec();
-                Ok(of_cluster(ClusterSnapshot::capture(client, &options).await?))
+                Ok(catalogue_from_snapshot(ClusterSnapshot::capture(client, &options).await?))
             });
             return Ok(Ok(found?));
         }
-        let Some(reading) = sources::read(&self.filename, console)? else {
-            return Ok(Err(Unknown::Unreadable));
+        let Some(reading) = sources::read_files(&self.filename, console)? else {
+            return Ok(Err(SourceError::Unreadable));
         };
         let settings =
-            TranslationSettings { cluster_networks: networks.to_vec(), ..self.surroundings.settings() };
-        let checked = check(reading, settings, Duplicates::Refused);
-        checked.say(console)?;
-        if checked.say_refusals(console)? {
-            return Ok(Err(Unknown::Refused));
+            TranslationSettings { cluster_networks: networks.to_vec(), ..self.mesh_settings.to_settings() };
+        let checked = check_documents(reading, settings, DuplicatePolicy::Refused);
+        checked.print_findings(console)?;
+        if checked.print_refusals(console)? {
+            return Ok(Err(SourceError::Refused));
         }
         let translation = checked.translation;
-        let relationships = Relationships::of(&translation);
-        Ok(Ok(Found { listings: translation.catalogue_reports(), relationships, live: false }))
+        let relationships = KnownRelationships::from_translation(&translation);
+        Ok(Ok(SourceCatalogue {
+            reports: translation.catalogue_reports(),
+            relationships,
+            from_cluster: false,
+        }))
     }
 }
 
@@ -119,25 +123,25 @@ impl SourceArgs {
 ///
 /// Announcements of peers are not stored in the cluster. Only those that ServiceBindings use are recorded in their
 /// statuses.
-pub(super) fn of_cluster(mut snapshot: ClusterSnapshot) -> Found {
+pub(super) fn catalogue_from_snapshot(mut snapshot: ClusterSnapshot) -> SourceCatalogue {
     let translation = snapshot.translation();
     // Feed what the statuses record back in, as if the peers had just announced it.
     let remembered = translation.remembered_announcements().into_iter();
     let announced =
         remembered.map(|(source, offer)| InputChange::Announcement(source, offer.key.clone(), Some(offer)));
-    let peers = translation.peer_policies().flat_map(|terms| peers(&snapshot, terms));
+    let peers = translation.peer_policies().flat_map(|terms| peer_changes(&snapshot, terms));
     let changes = peers.chain(announced).collect();
     snapshot.update(changes);
     let translation = snapshot.translation();
-    Found {
-        listings: translation.catalogue_reports(),
-        relationships: Relationships::of(translation),
-        live: true,
+    SourceCatalogue {
+        reports: translation.catalogue_reports(),
+        relationships: KnownRelationships::from_translation(translation),
+        from_cluster: true,
     }
 }
 
 /// Returns the state of each peer of a relationship, according to the status of the MeshFedConfig.
-fn peers(snapshot: &ClusterSnapshot, terms: &PeerPolicy) -> Vec<InputChange> {
+fn peer_changes(snapshot: &ClusterSnapshot, terms: &PeerPolicy) -> Vec<InputChange> {
     let status = snapshot.status(&Unit::MeshFedConfig(terms.fed_config.clone()));
     let status: MeshFedConfigStatus =
         status.and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default();

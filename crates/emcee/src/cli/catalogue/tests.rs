@@ -5,14 +5,14 @@ use serde_json::json;
 
 use super::*;
 use crate::cli::trial::{BINDINGS, FEDS};
-use crate::cluster::options_of;
+use crate::cluster::default_options;
 
-fn shown(catalogue: serde_json::Value) -> String {
-    table::text(&serde_json::from_value(catalogue).expect("a catalogue"))
+fn render(catalogue: serde_json::Value) -> String {
+    table::render_catalogue(&serde_json::from_value(catalogue).expect("a catalogue"))
 }
 
 #[test]
-fn a_line_for_each_peer_and_each_service_each_way() {
+fn the_table_lists_peers_and_services_in_both_directions() {
     let service = |name: &str, endpoints: &[&str]| {
         json!({"namespace": "default", "name": name, "style": "BOUNDARY", "server_name": "x.example", "protocol": "http",
             "port": 9080, "endpoints": endpoints, "trust_domain": "m2.example"})
@@ -37,7 +37,7 @@ fn a_line_for_each_peer_and_each_service_each_way() {
     let m4 = json!({"name": "m4", "state": "unknown", "announced": [], "offered": []});
     let blue = json!({"relationship": "blue", "mesh_fed_config": "blue/blue", "style": "BOUNDARY", "peers": [m2, m3, m4]});
     assert_eq!(
-        shown(json!({"follows": true, "relationships": [blue]})),
+        render(json!({"follows": true, "relationships": [blue]})),
         "\
 RELATIONSHIP  STYLE     PEER  STATE
 blue          BOUNDARY  m2    connected since 2026-11-25T08:00:00Z
@@ -57,15 +57,15 @@ blue/m2/default/httpbin  http      9080  203.0.113.9:15443 (+1)  refused by the 
 
 #[test]
 fn a_mesh_without_relationships_has_an_empty_catalogue() {
-    assert_eq!(shown(json!({"follows": true, "relationships": []})), "");
+    assert_eq!(render(json!({"follows": true, "relationships": []})), "");
     let alone = json!({"relationship": "blue", "mesh_fed_config": "blue/blue", "style": "FLAT", "peers": []});
-    let table = shown(json!({"follows": false, "relationships": [alone]}));
+    let table = render(json!({"follows": false, "relationships": [alone]}));
     assert_eq!(table, "RELATIONSHIP  STYLE  PEER  STATE\nblue          FLAT   -     -\n");
 }
 
 /// Services that are not bound appear in no status.
 #[tokio::test]
-async fn of_peers_a_cluster_knows_what_its_statuses_hold() {
+async fn a_cluster_knows_peers_from_its_statuses() {
     let server = ApiServer::new();
     let mut config =
         flat("blue").peer(Peer::new("m2", ["m2.example"])).peer(Peer::new("m3", ["m3.example"])).build();
@@ -80,11 +80,12 @@ async fn of_peers_a_cluster_knows_what_its_statuses_hold() {
     let scope =
         NamespaceScope { watch: everywhere(), fed: everywhere(), gateway: std::collections::BTreeSet::new() };
     let snapshot =
-        ClusterSnapshot::capture(server.client(), &options_of(scope)).await.expect("it can be read");
-    let found = source::of_cluster(snapshot);
-    let catalogue = Catalogue::of(&CatalogueState { follows_peers: false, reports: found.listings });
+        ClusterSnapshot::capture(server.client(), &default_options(scope)).await.expect("it can be read");
+    let found = source::catalogue_from_snapshot(snapshot);
+    let catalogue =
+        CatalogueView::from_offers(&CatalogueState { follows_peers: false, reports: found.reports });
     assert_eq!(
-        table::text(&catalogue),
+        table::render_catalogue(&catalogue),
         "\
 RELATIONSHIP  STYLE  PEER  STATE
 blue          FLAT   m2    unreachable since 2026-11-25T08:00:00Z: the peer closed the stream

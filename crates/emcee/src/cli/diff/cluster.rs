@@ -7,33 +7,33 @@ use jiff::Timestamp;
 use kube::Client;
 use serde_json::Value;
 
-use super::{DiffArgs, shown};
-use crate::cli::{Outcome, sources};
+use super::{DiffArgs, difference_text};
+use crate::cli::{ExitStatus, sources};
 use crate::cluster::{self, read};
 use crate::console::Console;
-use crate::intake::{self, DEFAULT_NAMESPACE, Intake};
-use crate::manifest::{Document, Duplicate, Problem, Reading, duplicates};
+use crate::intake::{self, DEFAULT_NAMESPACE, DocumentInputs};
+use crate::manifest::{DuplicateObject, FileProblem, LoadedManifests, ManifestDocument, find_duplicates};
 
-pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let Some(reading) = reading(args, console)? else { return Ok(Outcome::Failed) };
-    let found = read::converse(async {
-        let client = args.connect.client().await?;
-        look(args, client, reading).await
+pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
+    let Some(reading) = read_files(args, console)? else { return Ok(ExitStatus::Failed) };
+    let found = read::block_on(async {
+        let client = args.connect.build_client().await?;
+        compute_diff(args, client, reading).await
     })?;
-    say(found, console)
+    print_diff(found, console)
 }
 
 /// Reads the files of `-f`. Empty without the flag; `None` if a file cannot be read.
-fn reading(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<Option<Reading>> {
+fn read_files(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<Option<LoadedManifests>> {
     if args.filename.is_empty() {
-        return Ok(Some(Reading::default()));
+        return Ok(Some(LoadedManifests::default()));
     }
-    Ok(sources::read(&args.filename, console)?)
+    Ok(sources::read_files(&args.filename, console)?)
 }
 
 /// Difference between a cluster and what Emcee would write.
-struct Found {
-    divergences: Vec<Drift>,
+struct ClusterDiff {
+    drifts: Vec<Drift>,
     /// Reasons why objects are not generated.
     failures: Vec<String>,
 }
@@ -42,35 +42,37 @@ struct Found {
 ///
 /// # Errors
 /// The cluster cannot be read.
-async fn look(
+async fn compute_diff(
     args: &DiffArgs,
     client: Client,
-    mut reading: Reading,
-) -> anyhow::Result<Result<Found, Vec<Problem>>> {
-    let options = cluster::options_to_look(&args.scope, &args.surroundings);
+    mut reading: LoadedManifests,
+) -> anyhow::Result<Result<ClusterDiff, Vec<FileProblem>>> {
+    let options = cluster::read_only_options(&args.scope, &args.mesh_settings);
     let mut snapshot = ClusterSnapshot::capture(client.clone(), &options).await?;
     // Must precede the conversion below, which reads age and UID from the documents.
     for document in &mut reading.documents {
-        settle(&client, document).await?;
+        adopt_live_metadata(&client, document).await?;
     }
-    let mut intake = Intake::of(&reading.documents, &options.cluster_domain);
-    let refusals = refusals(&reading, &mut intake);
+    let mut intake = DocumentInputs::from_documents(&reading.documents, &options.cluster_domain);
+    let refusals = collect_refusals(&reading, &mut intake);
     if !refusals.is_empty() {
         return Ok(Err(refusals));
     }
     // From here the snapshot is the cluster as it would be after `kubectl apply -f`.
     snapshot.update(intake.changes);
     let divergences = snapshot.find_drift().await?;
-    Ok(Ok(Found { divergences, failures: failures(&snapshot) }))
+    Ok(Ok(ClusterDiff { drifts: divergences, failures: generation_failures(&snapshot) }))
 }
 
 /// Collects everything that is wrong with the files.
-fn refusals(reading: &Reading, intake: &mut Intake) -> Vec<Problem> {
+fn collect_refusals(reading: &LoadedManifests, intake: &mut DocumentInputs) -> Vec<FileProblem> {
     let mut refusals = reading.problems.clone();
-    let twice = duplicates(&reading.documents, DEFAULT_NAMESPACE);
-    refusals.extend(twice.iter().filter(|pair| pair.again.kind != "Namespace").map(Duplicate::problem));
+    let twice = find_duplicates(&reading.documents, DEFAULT_NAMESPACE);
+    refusals
+        .extend(twice.iter().filter(|pair| pair.second.kind != "Namespace").map(DuplicateObject::to_problem));
     refusals.append(&mut intake.refusals);
-    refusals.extend(intake.bad_credentials(&[], Timestamp::now()).into_iter().map(|(_, problem)| problem));
+    refusals
+        .extend(intake.credential_problems(&[], Timestamp::now()).into_iter().map(|(_, problem)| problem));
     refusals
 }
 
@@ -78,12 +80,12 @@ fn refusals(reading: &Reading, intake: &mut Intake) -> Vec<Problem> {
 ///
 /// If two resources claim the same name, the older one wins. A resource that exists in the cluster keeps its age, and
 /// one that does not exist yet is the youngest.
-async fn settle(client: &Client, document: &mut Document) -> anyhow::Result<()> {
+async fn adopt_live_metadata(client: &Client, document: &mut ManifestDocument) -> anyhow::Result<()> {
     // Only Emcee's own resources compete by age.
     if document.group() != GROUP {
         return Ok(());
     }
-    let there = read::metadata(client, &document.kind, &intake::key(document)).await?;
+    let there = read::get_metadata(client, &document.kind, &intake::document_key(document)).await?;
     let Some(metadata) = document.value.get_mut("metadata").and_then(Value::as_object_mut) else {
         return Ok(());
     };
@@ -102,7 +104,7 @@ async fn settle(client: &Client, document: &mut Document) -> anyhow::Result<()> 
 }
 
 /// Returns why resources produce no objects.
-fn failures(snapshot: &ClusterSnapshot) -> Vec<String> {
+fn generation_failures(snapshot: &ClusterSnapshot) -> Vec<String> {
     let mut failures = Vec::new();
     for (unit, verdict) in snapshot.translation().verdicts() {
         let Some(resource) = unit.resource() else { continue };
@@ -113,29 +115,32 @@ fn failures(snapshot: &ClusterSnapshot) -> Vec<String> {
 }
 
 /// Prints the difference; returns the exit status.
-fn say(found: Result<Found, Vec<Problem>>, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+fn print_diff(
+    found: Result<ClusterDiff, Vec<FileProblem>>,
+    console: &mut Console<'_>,
+) -> anyhow::Result<ExitStatus> {
     let found = match found {
         Ok(found) => found,
         Err(refusals) => {
-            refusals.iter().try_for_each(|refusal| console.refusal(refusal))?;
-            return Ok(Outcome::Failed);
+            refusals.iter().try_for_each(|refusal| console.print_error(refusal))?;
+            return Ok(ExitStatus::Failed);
         }
     };
     for failure in &found.failures {
-        console.warning(format_args!("not generated: {failure}"))?;
+        console.print_warning(format_args!("not generated: {failure}"))?;
     }
     // Objects that are left unchanged are warnings, but they count as a difference in the exit status.
     let (left, changes): (Vec<_>, Vec<_>) =
-        found.divergences.iter().partition(|divergence| divergence.action.is_left_alone());
+        found.drifts.iter().partition(|divergence| divergence.action.is_left_alone());
     for divergence in left {
-        console.warning(format_args!("left unchanged: {}", why_left(divergence)))?;
+        console.print_warning(format_args!("left unchanged: {}", unchanged_reason(divergence)))?;
     }
-    console.data(&changes.iter().map(|divergence| text(divergence)).collect::<String>())?;
-    Ok(if found.divergences.is_empty() { Outcome::Fine } else { Outcome::Refused })
+    console.print_data(&changes.iter().map(|divergence| drift_text(divergence)).collect::<String>())?;
+    Ok(if found.drifts.is_empty() { ExitStatus::Success } else { ExitStatus::Findings })
 }
 
 /// Returns why Emcee would leave an object unchanged although it differs, and how to fix that.
-fn why_left(Drift { kind, key, action: step }: &Drift) -> String {
+fn unchanged_reason(Drift { kind, key, action: step }: &Drift) -> String {
     let name = format!("{} {key}", kind.as_str());
     let DriftAction::Leave(differences, fix) = step else {
         return format!("{name} exists and is not managed by Emcee (rename or delete it)");
@@ -144,18 +149,19 @@ fn why_left(Drift { kind, key, action: step }: &Drift) -> String {
     if differences.is_empty() {
         return format!("{name} {written} no resource asks for it ({fix})");
     }
-    let fields = differences.iter().map(|it| shown(kind.as_str(), it)).collect::<Vec<_>>().join("\n    ");
+    let fields =
+        differences.iter().map(|it| difference_text(kind.as_str(), it)).collect::<Vec<_>>().join("\n    ");
     format!("{name} {written} it differs from the desired state ({fix})\n    {fields}")
 }
 
 /// Formats a change: `+`, `~` or `-` and the object. Empty for an object that is left unchanged.
-fn text(divergence: &Drift) -> String {
+fn drift_text(divergence: &Drift) -> String {
     let Drift { kind, key, action: step } = divergence;
     let name = format!("{} {key}", kind.as_str());
     match step {
         DriftAction::Create => format!("+ {name}\n"),
         DriftAction::Change(differences) => {
-            let fields = differences.iter().map(|it| format!("    {}\n", shown(kind.as_str(), it)));
+            let fields = differences.iter().map(|it| format!("    {}\n", difference_text(kind.as_str(), it)));
             format!("~ {name}\n{}", fields.collect::<String>())
         }
         DriftAction::Remove => format!("- {name}\n"),

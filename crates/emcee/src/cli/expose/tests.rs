@@ -3,7 +3,7 @@ use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cli::trial::{EXPOSITIONS, FEDS, Said, args, said};
+use crate::cli::trial::{CommandOutput, EXPOSITIONS, FEDS, capture_output, parse_args};
 
 const SERVICES: &str = "services";
 
@@ -15,37 +15,43 @@ fn server() -> ApiServer {
     server
 }
 
-async fn run(server: &ApiServer, line: &str) -> Said {
-    let args: ExposeArgs = args(line);
-    said(async |console: &mut Console<'_>| expose(&args, Some(&server.client()), console).await).await
+async fn run_expose(server: &ApiServer, line: &str) -> CommandOutput {
+    let args: ExposeArgs = parse_args(line);
+    capture_output(async |console: &mut Console<'_>| {
+        expose_service(&args, Some(&server.client()), console).await
+    })
+    .await
 }
 
-fn spec(server: &ApiServer, name: &str) -> Option<Value> {
+fn exposition_spec(server: &ApiServer, name: &str) -> Option<Value> {
     Some(server.get(EXPOSITIONS, "default", name)?["spec"].clone())
 }
 
 #[tokio::test]
 async fn a_port_is_exposed_to_all_peers_of_a_relationship() {
     let server = server();
-    let exposed = run(&server, "default/reviews:9080 --to blue").await;
-    assert_eq!(exposed.fine(), "created: ServiceExposition default/reviews\n");
+    let exposed = run_expose(&server, "default/reviews:9080 --to blue").await;
+    assert_eq!(exposed.expect_success(), "created: ServiceExposition default/reviews\n");
     let expected =
         json!({"name": "reviews", "port": 9080, "mesh_fed_config_selector": {"fed-config": "blue"}});
-    assert_eq!(spec(&server, "reviews"), Some(expected));
+    assert_eq!(exposition_spec(&server, "reviews"), Some(expected));
 }
 
 #[tokio::test]
-async fn it_is_exposed_as_the_user_wants() {
+async fn flags_set_the_fields_of_the_exposition() {
     let server = server();
     let line = "default/reviews:9090 --to blue --alias critics --subset v2 --peers m1,m3 --no-directory";
-    assert_eq!(run(&server, line).await.fine(), "created: ServiceExposition default/critics\n");
+    assert_eq!(
+        run_expose(&server, line).await.expect_success(),
+        "created: ServiceExposition default/critics\n"
+    );
     let expected = json!({"name": "reviews", "port": 9090, "mesh_fed_config_selector": {"fed-config": "blue"},
         "alias": "critics", "subset": "v2", "peers": ["m1", "m3"], "directory": false});
-    assert_eq!(spec(&server, "critics"), Some(expected));
+    assert_eq!(exposition_spec(&server, "critics"), Some(expected));
 }
 
 #[tokio::test]
-async fn what_there_is_not_is_refused_with_what_there_is() {
+async fn an_unknown_name_is_refused_with_the_known_names() {
     let server = server();
     for (line, expected) in [
         (
@@ -70,26 +76,26 @@ async fn what_there_is_not_is_refused_with_what_there_is() {
             r#"ServiceExposition default/reviews: spec.peers[1]: "m1" is listed twice"#,
         ),
     ] {
-        assert_eq!(run(&server, line).await.refusal(), format!("{expected}\n"));
+        assert_eq!(run_expose(&server, line).await.expect_refusal(), format!("{expected}\n"));
     }
-    assert_eq!(spec(&server, "reviews"), None);
+    assert_eq!(exposition_spec(&server, "reviews"), None);
 }
 
 #[tokio::test]
-async fn who_may_not_read_services_can_expose_all_the_same() {
+async fn without_access_to_services_a_port_can_still_be_exposed() {
     let server = server();
     server.inject(Fault::code(403).plural(SERVICES));
-    run(&server, "default/unseen:1 --to blue").await.fine();
-    assert!(spec(&server, "unseen").is_some());
+    run_expose(&server, "default/unseen:1 --to blue").await.expect_success();
+    assert!(exposition_spec(&server, "unseen").is_some());
 }
 
 #[tokio::test]
-async fn a_second_exposition_of_other_words_needs_another_name() {
+async fn a_second_exposition_with_another_spec_needs_another_name() {
     let server = server();
-    run(&server, "default/reviews:9080 --to blue").await.fine();
-    let refusal = run(&server, "default/reviews:9090 --to blue").await.refusal();
+    run_expose(&server, "default/reviews:9080 --to blue").await.expect_success();
+    let refusal = run_expose(&server, "default/reviews:9090 --to blue").await.expect_refusal();
     assert!(refusal.contains("exists already with another spec: spec.port: "), "{refusal}");
-    run(&server, "default/reviews:9090 --to blue --name reviews-admin").await.fine();
+    run_expose(&server, "default/reviews:9090 --to blue --name reviews-admin").await.expect_success();
 }
 
 #[test]
@@ -102,7 +108,7 @@ fn a_port_of_a_service_is_written_in_one_way() {
         ("default/reviews:0", "\"0\" is not a port"),
         ("default/reviews:65536", "\"65536\" is not a port"),
     ] {
-        let error = text.parse::<ServicePort>().expect_err(text);
+        let error = text.parse::<ServicePortRef>().expect_err(text);
         assert!(error.starts_with(expected), "{error}");
     }
 }

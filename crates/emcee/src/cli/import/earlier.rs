@@ -12,7 +12,7 @@ use super::{EXPORTED_AT, IMPORTED_FROM};
 use crate::cluster::read;
 
 /// ServiceBinding that an earlier import wrote.
-pub(super) struct Earlier {
+pub(super) struct PreviousImport {
     key: ObjectKey,
     /// `None` if the annotation is missing or invalid.
     exported_at: Option<Timestamp>,
@@ -22,13 +22,13 @@ pub(super) struct Earlier {
 ///
 /// # Errors
 /// ServiceBindings cannot be read.
-pub(super) async fn of(client: &Client, source: &str) -> anyhow::Result<Vec<Earlier>> {
-    let objects = read::resources::<ServiceBinding>(client, None).await?;
+pub(super) async fn list_previous(client: &Client, source: &str) -> anyhow::Result<Vec<PreviousImport>> {
+    let objects = read::list_resources::<ServiceBinding>(client, None).await?;
     let annotation = |object: &DynamicObject, name: &str| {
         object.metadata.annotations.as_ref().and_then(|annotations| annotations.get(name)).cloned()
     };
     let ours = objects.iter().filter(|object| annotation(object, IMPORTED_FROM).as_deref() == Some(source));
-    let earlier = |object: &DynamicObject| Earlier {
+    let earlier = |object: &DynamicObject| PreviousImport {
         key: ObjectKey::new(
             object.metadata.namespace.as_deref().unwrap_or_default(),
             object.metadata.name.as_deref().unwrap_or_default(),
@@ -39,7 +39,7 @@ pub(super) async fn of(client: &Client, source: &str) -> anyhow::Result<Vec<Earl
 }
 
 /// Returns why a bundle must not be imported: an earlier import used a newer one.
-pub(super) fn newer(earlier: &[Earlier], bundle: &Bundle) -> Option<String> {
+pub(super) fn newer_import(earlier: &[PreviousImport], bundle: &Bundle) -> Option<String> {
     // `None` sorts before any time, so a binding without a valid annotation never prevents an import.
     let newest = earlier.iter().max_by_key(|earlier| earlier.exported_at)?;
     let newest_at = newest.exported_at.filter(|at| *at > bundle.exported_at)?;
@@ -52,7 +52,7 @@ pub(super) fn newer(earlier: &[Earlier], bundle: &Bundle) -> Option<String> {
 
 /// Returns a warning for each earlier binding that is not in this bundle. Such bindings are kept: a missing service in
 /// a file is not a withdrawal.
-pub(super) fn left(earlier: &[Earlier], bindings: &[Value]) -> Vec<String> {
+pub(super) fn leftover_bindings(earlier: &[PreviousImport], bindings: &[Value]) -> Vec<String> {
     let is_wanted = |key: &ObjectKey| {
         bindings.iter().any(|binding| {
             let metadata = &binding["metadata"];

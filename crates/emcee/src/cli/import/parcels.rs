@@ -10,42 +10,42 @@ use emcee_discovery::parcel::{self, Bundle};
 use serde_json::Value;
 
 use crate::console::Console;
-use crate::manifest::{self, Document};
+use crate::manifest::{self, ManifestDocument};
 
 /// Label of the objects in a bundle that contains the name of the service.
-const SERVICE_NAME: &str = "emcee.io/service-name";
+const SERVICE_NAME_LABEL: &str = "emcee.io/service-name";
 
 /// Bundle, with the documents that it was read from.
-pub(super) struct Read {
-    pub(super) parcel: Bundle,
-    documents: Vec<Document>,
+pub(super) struct BundleFile {
+    pub(super) bundle: Bundle,
+    documents: Vec<ManifestDocument>,
 }
 
 /// Reads a bundle. Prints the problems and returns `None` if it is invalid.
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn read(file: &PathBuf, console: &mut Console<'_>) -> anyhow::Result<Option<Read>> {
-    let reading = manifest::read(std::slice::from_ref(file), io::stdin().lock());
+pub(super) fn read_bundle(file: &PathBuf, console: &mut Console<'_>) -> anyhow::Result<Option<BundleFile>> {
+    let reading = manifest::read_paths(std::slice::from_ref(file), io::stdin().lock());
     if let Some(unreadable) = reading.unreadable.into_iter().next() {
         return Err(unreadable.into());
     }
-    reading.problems.iter().try_for_each(|problem| console.refusal(problem))?;
+    reading.problems.iter().try_for_each(|problem| console.print_error(problem))?;
     if !reading.problems.is_empty() {
         return Ok(None);
     }
     let documents = reading.documents;
     let objects: Vec<_> = documents.iter().map(|document| document.value.clone()).collect();
     match parcel::read(&objects) {
-        Ok(parcel) => Ok(Some(Read { parcel, documents })),
+        Ok(parcel) => Ok(Some(BundleFile { bundle: parcel, documents })),
         Err(problems) => {
             for problem in &problems {
                 match problem.object_index.and_then(|item| documents.get(item)) {
-                    Some(document) => console.refusal(document.problem(
+                    Some(document) => console.print_error(document.problem_at(
                         Some(problem.field.as_str()).filter(|field| !field.is_empty()),
                         problem.message.clone(),
                     ))?,
-                    None => console.refusal(format_args!("{}: {problem}", file.display()))?,
+                    None => console.print_error(format_args!("{}: {problem}", file.display()))?,
                 }
             }
             Ok(None)
@@ -53,21 +53,26 @@ pub(super) fn read(file: &PathBuf, console: &mut Console<'_>) -> anyhow::Result<
     }
 }
 
-impl Read {
+impl BundleFile {
     /// Returns why the peer may not announce a service, with file and line.
-    pub(super) fn refusal(&self, terms: &PeerPolicy, peer: &str, offer: &Announcement) -> Option<String> {
+    pub(super) fn announcement_refusal(
+        &self,
+        terms: &PeerPolicy,
+        peer: &str,
+        offer: &Announcement,
+    ) -> Option<String> {
         let problem = terms.validate(peer, offer).err()?;
-        let documents = || self.documents.iter().filter(|document| is_of(document, &offer.key));
-        let place = match endpoint(&problem, offer) {
+        let documents = || self.documents.iter().filter(|document| describes_service(document, &offer.key));
+        let place = match problem_host(&problem, offer) {
             // A service has one document for each address type; search the one that contains the address.
-            Some(host) => documents().find_map(|document| Some((document, address(document, &host)?))),
-            None => documents().next().map(|document| (document, annotation(&problem.field))),
+            Some(host) => documents().find_map(|document| Some((document, address_field(document, &host)?))),
+            None => documents().next().map(|document| (document, annotation_field(&problem.field))),
         };
         // The line may not be found, but the service must be refused anyway.
         Some(match place {
             Some((document, field)) => {
                 let field = Some(field.as_str()).filter(|field| !field.is_empty());
-                document.problem(field, problem.message).to_string()
+                document.problem_at(field, problem.message).to_string()
             }
             None => format!("service {}: {problem}", offer.key),
         })
@@ -75,29 +80,29 @@ impl Read {
 }
 
 /// Returns whether a document is an EndpointSlice of the service.
-fn is_of(document: &Document, service: &ObjectKey) -> bool {
+fn describes_service(document: &ManifestDocument, service: &ObjectKey) -> bool {
     document.namespace.as_deref() == Some(&service.namespace)
-        && document.value["metadata"]["labels"][SERVICE_NAME] == *service.name
+        && document.value["metadata"]["labels"][SERVICE_NAME_LABEL] == *service.name
 }
 
 /// Returns the host of the endpoint that a problem is about. `None` if it is about another field.
-fn endpoint(problem: &ResourceProblem, offer: &Announcement) -> Option<String> {
+fn problem_host(problem: &ResourceProblem, offer: &Announcement) -> Option<String> {
     let index = problem.field.strip_prefix("endpoints[")?.strip_suffix(']')?;
     Some(offer.endpoints.get(index.parse::<usize>().ok()?)?.host.to_string())
 }
 
 /// Returns the field that contains the host. `None` if no address of the document matches it.
-fn address(document: &Document, host: &str) -> Option<String> {
+fn address_field(document: &ManifestDocument, host: &str) -> Option<String> {
     let endpoints = document.value["endpoints"].as_array()?;
     endpoints.iter().enumerate().find_map(|(index, endpoint)| {
         let mut addresses = endpoint["addresses"].as_array()?.iter();
-        let at = addresses.position(|address| is(address, host))?;
+        let at = addresses.position(|address| is_same_host(address, host))?;
         Some(format!("endpoints[{index}].addresses[{at}]"))
     })
 }
 
 /// Returns whether an address equals the host, which is in canonical form.
-fn is(address: &Value, host: &str) -> bool {
+fn is_same_host(address: &Value, host: &str) -> bool {
     let text = address.as_str().unwrap_or_default();
     // An IPv6 address has several notations; compare its canonical form.
     let same = |text: &str| Some(text.parse::<std::net::IpAddr>().ok()?.to_string());
@@ -105,7 +110,7 @@ fn is(address: &Value, host: &str) -> bool {
 }
 
 /// Returns the annotation that contains a field of an announcement. Empty if the field has none.
-fn annotation(field: &str) -> String {
+fn annotation_field(field: &str) -> String {
     let name = match field.split('[').next().unwrap_or_default() {
         "style" => "style",
         "server_name" => "server-name",

@@ -14,25 +14,25 @@ use emcee_testkit::prelude::*;
 use tempfile::NamedTempFile;
 
 use super::*;
-use crate::cli::relationships::Relationships;
-use crate::cli::trial::{BINDINGS, Said, args, said};
+use crate::cli::relationships::KnownRelationships;
+use crate::cli::trial::{BINDINGS, CommandOutput, capture_output, parse_args};
 use crate::manifest;
 
 const EARLY: &str = "2026-11-25T08:00:00Z";
 const LATE: &str = "2026-11-25T09:00:00Z";
 
 /// Relationship blue with m2, whose network is 203.0.113.0/24, and m3.
-fn found() -> Found {
+fn source_catalogue() -> SourceCatalogue {
     let m2 = Peer::new("m2", ["m2.example"]).networks(["203.0.113.0/24"]).trust_domains(["m2.example"]);
     let config =
         flat("blue").peer(m2).peer(Peer::new("m3", ["m3.example"])).allowed_namespaces(["default", "shop"]);
     let config = parse::read_fed_config(&config.build()).expect("it is valid");
     let change = InputChange::FedConfig(config.identity.key.clone(), Some(Ok(Arc::new(config))));
     let translation = Translation::from_changes(TranslationSettings::default(), [change]);
-    Found {
-        listings: translation.catalogue_reports(),
-        relationships: Relationships::of(&translation),
-        live: true,
+    SourceCatalogue {
+        reports: translation.catalogue_reports(),
+        relationships: KnownRelationships::from_translation(&translation),
+        from_cluster: true,
     }
 }
 
@@ -50,7 +50,7 @@ fn offer(name: &str, endpoint: &str) -> Announcement {
     }
 }
 
-fn file(offers: &[Announcement], exported_at: &str) -> NamedTempFile {
+fn write_bundle(offers: &[Announcement], exported_at: &str) -> NamedTempFile {
     let bundle = Bundle {
         relationship: "blue".to_owned(),
         mesh: Some("m2".to_owned()),
@@ -64,15 +64,16 @@ fn file(offers: &[Announcement], exported_at: &str) -> NamedTempFile {
 }
 
 /// Imports a file into the API server.
-async fn run(server: &ApiServer, file: &NamedTempFile, more: &str) -> Said {
-    let args: ImportArgs = args(&format!("{} --relationship blue --peer m2 {more}", file.path().display()));
-    said(async |console: &mut Console<'_>| {
-        let Some(read) = parcels::read(&args.file, console)? else { return Ok(Outcome::Refused) };
-        match args.bindings(&read, &found()) {
-            Ok(bindings) => write(&args, &server.client(), &read.parcel, &bindings, console).await,
+async fn run_import(server: &ApiServer, file: &NamedTempFile, more: &str) -> CommandOutput {
+    let args: ImportArgs =
+        parse_args(&format!("{} --relationship blue --peer m2 {more}", file.path().display()));
+    capture_output(async |console: &mut Console<'_>| {
+        let Some(read) = parcels::read_bundle(&args.file, console)? else { return Ok(ExitStatus::Findings) };
+        match args.build_bindings(&read, &source_catalogue()) {
+            Ok(bindings) => write_bindings(&args, &server.client(), &read.bundle, &bindings, console).await,
             Err(refusals) => {
-                refusals.iter().try_for_each(|words| console.refusal(words))?;
-                Ok(Outcome::Refused)
+                refusals.iter().try_for_each(|words| console.print_error(words))?;
+                Ok(ExitStatus::Findings)
             }
         }
     })
@@ -80,10 +81,10 @@ async fn run(server: &ApiServer, file: &NamedTempFile, more: &str) -> Said {
 }
 
 #[tokio::test]
-async fn a_binding_says_all_that_the_file_says() {
+async fn a_binding_contains_everything_in_the_file() {
     let server = ApiServer::new();
-    let file = file(&[offer("reviews", "203.0.113.7:80")], EARLY);
-    let said = run(&server, &file, "-n shop").await.fine();
+    let file = write_bundle(&[offer("reviews", "203.0.113.7:80")], EARLY);
+    let said = run_import(&server, &file, "-n shop").await.expect_success();
     assert_eq!(said, "created: ServiceBinding shop/reviews\n");
     let binding = server.get(BINDINGS, "shop", "reviews").expect("it is there");
     let expected = json!({"name": "reviews", "namespace": "default", "mesh_fed_config_selector": {"fed-config": "blue"},
@@ -93,12 +94,13 @@ async fn a_binding_says_all_that_the_file_says() {
 }
 
 #[tokio::test]
-async fn a_later_file_changes_what_an_earlier_one_wrote_and_never_the_other_way() {
+async fn a_newer_file_updates_an_earlier_import_and_an_older_one_is_refused() {
     let server = ApiServer::new();
-    let early = file(&[offer("reviews", "203.0.113.7:80"), offer("ratings", "203.0.113.7:80")], EARLY);
-    let late = file(&[offer("reviews", "203.0.113.8:80")], LATE);
-    run(&server, &early, "").await.fine();
-    let said = run(&server, &late, "").await;
+    let early =
+        write_bundle(&[offer("reviews", "203.0.113.7:80"), offer("ratings", "203.0.113.7:80")], EARLY);
+    let late = write_bundle(&[offer("reviews", "203.0.113.8:80")], LATE);
+    run_import(&server, &early, "").await.expect_success();
+    let said = run_import(&server, &late, "").await;
     assert!(
         said.err.contains(
             "warning: ServiceBinding default/ratings is from an earlier file and not in this one: it is kept"
@@ -106,12 +108,12 @@ async fn a_later_file_changes_what_an_earlier_one_wrote_and_never_the_other_way(
         "{}",
         said.err
     );
-    assert_eq!(said.fine(), "changed: ServiceBinding default/reviews\n");
+    assert_eq!(said.expect_success(), "changed: ServiceBinding default/reviews\n");
     let endpoints =
         || server.get(BINDINGS, "default", "reviews").expect("it is there")["spec"]["endpoints"].clone();
     assert_eq!(endpoints(), json!(["203.0.113.8:80"]));
     assert!(server.get(BINDINGS, "default", "ratings").is_some());
-    let refusal = run(&server, &early, "").await.refusal();
+    let refusal = run_import(&server, &early, "").await.expect_refusal();
     assert!(
         refusal.starts_with(
             "emcee: the file was exported at 2026-11-25T08:00:00Z, but a file exported at 2026-11-25T09:00:00Z has been imported already"
@@ -119,11 +121,14 @@ async fn a_later_file_changes_what_an_earlier_one_wrote_and_never_the_other_way(
         "{refusal}"
     );
     assert_eq!(endpoints(), json!(["203.0.113.8:80"]));
-    assert_eq!(run(&server, &late, "").await.fine(), "unchanged: ServiceBinding default/reviews\n");
+    assert_eq!(
+        run_import(&server, &late, "").await.expect_success(),
+        "unchanged: ServiceBinding default/reviews\n"
+    );
 }
 
 #[tokio::test]
-async fn what_somebody_else_wrote_stays() {
+async fn a_binding_of_another_manager_is_kept() {
     let server = ApiServer::new();
     let client = server.client();
     let own = binding("default", "reviews").port(1).fed("blue").build();
@@ -131,11 +136,11 @@ async fn what_somebody_else_wrote_stays() {
     let kind = kube::core::ApiResource::erase::<emcee_api::ServiceBinding>(&());
     let api = kube::Api::<kube::api::DynamicObject>::namespaced_with(client, "default", &kind);
     api.create(&kube::api::PostParams::default(), &own).await.expect("it is created");
-    let file = file(&[offer("reviews", "203.0.113.7:80"), offer("ratings", "203.0.113.7:80")], EARLY);
-    let said = run(&server, &file, "").await;
+    let file = write_bundle(&[offer("reviews", "203.0.113.7:80"), offer("ratings", "203.0.113.7:80")], EARLY);
+    let said = run_import(&server, &file, "").await;
     assert_eq!(
         (said.outcome, said.out.as_str()),
-        (Outcome::Refused, "created: ServiceBinding default/ratings\n")
+        (ExitStatus::Findings, "created: ServiceBinding default/ratings\n")
     );
     assert!(
         said.err.starts_with("ServiceBinding default/reviews exists and was not imported: "),
@@ -146,20 +151,20 @@ async fn what_somebody_else_wrote_stays() {
 }
 
 #[tokio::test]
-async fn what_the_peer_may_not_say_is_refused_with_its_place() {
+async fn an_invalid_announcement_is_refused_at_its_line() {
     let server = ApiServer::new();
     let mut foreign = offer("foreign", "203.0.113.7:80");
     foreign.identities = vec!["spiffe://cluster.local/ns/default/sa/admin".to_owned()];
     let mut other_style = offer("other-style", "203.0.113.7:80");
     other_style.mode = Mode::Boundary;
-    let file = file(
+    let file = write_bundle(
         &[offer("good", "203.0.113.7:80"), offer("elsewhere", "198.51.100.1:80"), foreign, other_style],
         EARLY,
     );
     let path = file.path().display().to_string();
     let text = std::fs::read_to_string(&path).expect("it can be read");
     let line = |what: &str| text.lines().position(|line| line.contains(what)).expect("it is there") + 1;
-    let refusal = run(&server, &file, "").await.refusal();
+    let refusal = run_import(&server, &file, "").await.expect_refusal();
     let refusals: Vec<_> = refusal.lines().collect();
     let expected = [
         format!(
@@ -185,8 +190,8 @@ async fn what_the_peer_may_not_say_is_refused_with_its_place() {
 #[tokio::test]
 async fn a_file_of_something_else_is_refused() {
     let server = ApiServer::new();
-    let good = file(&[offer("reviews", "203.0.113.7:80")], EARLY);
-    let refusal = run(&server, &good, "-n bank").await.refusal();
+    let good = write_bundle(&[offer("reviews", "203.0.113.7:80")], EARLY);
+    let refusal = run_import(&server, &good, "-n bank").await.expect_refusal();
     assert!(refusal.contains("does not allow namespace bank"), "{refusal}");
     let text = std::fs::read_to_string(good.path()).expect("it can be read");
     for (from, to, expected) in [
@@ -201,7 +206,7 @@ async fn a_file_of_something_else_is_refused() {
         let mut changed = NamedTempFile::new().expect("a file");
         assert!(text.contains(from), "{text}");
         changed.write_all(text.replace(from, to).as_bytes()).expect("it can be written");
-        let refusal = run(&server, &changed, "").await.refusal();
+        let refusal = run_import(&server, &changed, "").await.expect_refusal();
         assert!(refusal.contains(expected), "{refusal}");
     }
 }

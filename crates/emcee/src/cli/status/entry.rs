@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// Resource and its readiness. `T` holds the details of its kind. The field names are the JSON output.
 #[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Entry<T> {
+pub(super) struct ResourceStatus<T> {
     pub(super) namespace: String,
     pub(super) name: String,
     #[serde(flatten)]
@@ -25,16 +25,16 @@ pub(super) struct Entry<T> {
 
 /// Details of a MeshFedConfig.
 #[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Relationship {
+pub(super) struct RelationshipSummary {
     #[serde(rename = "relationship")]
     pub(super) called: String,
     pub(super) style: String,
-    pub(super) peers: Vec<Peer>,
+    pub(super) peers: Vec<PeerSummary>,
 }
 
 /// Peer of a relationship.
 #[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Peer {
+pub(super) struct PeerSummary {
     pub(super) name: String,
     /// Whether discovery is connected to the peer. `None` without discovery.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,30 +43,34 @@ pub(super) struct Peer {
 
 /// Details of a ServiceExposition.
 #[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Exposition {
+pub(super) struct ExpositionSummary {
     pub(super) server_name: String,
     pub(super) endpoints: Vec<String>,
 }
 
 /// Details of a ServiceBinding.
 #[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Binding {
+pub(super) struct BindingSummary {
     pub(super) host: String,
     pub(super) source: String,
 }
 
 /// Returns the status of each object, sorted by namespace and name.
-pub(super) fn all<T>(objects: &[DynamicObject], detail: fn(&Value) -> T) -> Vec<Entry<T>> {
-    let mut entries: Vec<_> = objects.iter().map(|object| Entry::of(object, detail)).collect();
+pub(super) fn sorted_statuses<T>(
+    objects: &[DynamicObject],
+    detail: fn(&Value) -> T,
+) -> Vec<ResourceStatus<T>> {
+    let mut entries: Vec<_> =
+        objects.iter().map(|object| ResourceStatus::from_object(object, detail)).collect();
     entries.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     entries
 }
 
-impl<T> Entry<T> {
-    fn of(object: &DynamicObject, detail: fn(&Value) -> T) -> Self {
+impl<T> ResourceStatus<T> {
+    fn from_object(object: &DynamicObject, detail: fn(&Value) -> T) -> Self {
         let metadata = &object.metadata;
         let status = &object.data["status"];
-        let (ready, reason, message) = standing(object);
+        let (ready, reason, message) = ready_condition(object);
         Self {
             namespace: metadata.namespace.clone().unwrap_or_default(),
             name: metadata.name.clone().unwrap_or_default(),
@@ -80,7 +84,7 @@ impl<T> Entry<T> {
 }
 
 /// Returns whether a resource is ready; if not, also reason and message.
-fn standing(object: &DynamicObject) -> (bool, String, String) {
+fn ready_condition(object: &DynamicObject) -> (bool, String, String) {
     let not = |reason: &str, message: String| (false, reason.to_owned(), message);
     if object.metadata.deletion_timestamp.is_some() {
         return not("Deleting", "is being deleted".into());
@@ -101,11 +105,11 @@ fn standing(object: &DynamicObject) -> (bool, String, String) {
     if ready["status"] == "True" {
         return (true, String::new(), String::new());
     }
-    not(&text(&ready["reason"]), text(&ready["message"]))
+    not(&string_value(&ready["reason"]), string_value(&ready["message"]))
 }
 
-impl Relationship {
-    pub(super) fn of(data: &Value) -> Self {
+impl RelationshipSummary {
+    pub(super) fn from_resource(data: &Value) -> Self {
         let (spec, status) = (&data["spec"], &data["status"]);
         let called = status["relationship"].as_str().or(spec["relationship"].as_str()).unwrap_or_default();
         // The spec lists the peers; the status may not have all of them yet, and may have old ones.
@@ -116,26 +120,31 @@ impl Relationship {
         let peers = spec["peers"].as_array().into_iter().flatten().map(|peer| &peer["name"]);
         Self {
             called: called.to_owned(),
-            style: text(&spec["mode"]).to_uppercase(),
-            peers: peers.map(|name| Peer { name: text(name), connected: connected(name) }).collect(),
+            style: string_value(&spec["mode"]).to_uppercase(),
+            peers: peers
+                .map(|name| PeerSummary { name: string_value(name), connected: connected(name) })
+                .collect(),
         }
     }
 }
 
-impl Exposition {
-    pub(super) fn of(data: &Value) -> Self {
+impl ExpositionSummary {
+    pub(super) fn from_resource(data: &Value) -> Self {
         let endpoints = data["status"]["endpoints"].as_array().into_iter().flatten();
-        Self { server_name: text(&data["status"]["server_name"]), endpoints: endpoints.map(text).collect() }
+        Self {
+            server_name: string_value(&data["status"]["server_name"]),
+            endpoints: endpoints.map(string_value).collect(),
+        }
     }
 }
 
-impl Binding {
-    pub(super) fn of(data: &Value) -> Self {
-        Self { host: text(&data["status"]["host"]), source: text(&data["status"]["source"]) }
+impl BindingSummary {
+    pub(super) fn from_resource(data: &Value) -> Self {
+        Self { host: string_value(&data["status"]["host"]), source: string_value(&data["status"]["source"]) }
     }
 }
 
 /// Returns a string, or an empty one for any other value.
-fn text(value: &Value) -> String {
+fn string_value(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }

@@ -1,25 +1,32 @@
 //! Formats a status report as tables.
 
-use super::Report;
-use super::entry::{Binding, Entry, Exposition, Peer, Relationship};
-use crate::cli::table::{shown, table, tables};
+use super::StatusReport;
+use super::entry::{BindingSummary, ExpositionSummary, PeerSummary, RelationshipSummary, ResourceStatus};
+use crate::cli::table::{build_table, cell_or_dash, join_tables};
 
 /// Formats one table for each kind that has resources.
-pub(super) fn text(report: &Report) -> String {
-    tables([
-        of(&["MESHFEDCONFIG", "RELATIONSHIP", "STYLE", "PEERS"], &report.relationships, relationship),
-        of(&["SERVICEEXPOSITION", "SERVER NAME", "ENDPOINTS"], &report.expositions, exposition),
-        of(&["SERVICEBINDING", "HOST", "SOURCE"], &report.bindings, binding),
+pub(super) fn render_report(report: &StatusReport) -> String {
+    join_tables([
+        kind_table(
+            &["MESHFEDCONFIG", "RELATIONSHIP", "STYLE", "PEERS"],
+            &report.relationships,
+            relationship_cells,
+        ),
+        kind_table(&["SERVICEEXPOSITION", "SERVER NAME", "ENDPOINTS"], &report.expositions, exposition_cells),
+        kind_table(&["SERVICEBINDING", "HOST", "SOURCE"], &report.bindings, binding_cells),
     ])
 }
 
 /// Formats the table of one kind. `names` are the headers of the columns that are specific to it.
-fn of<T>(names: &[&str], entries: &[Entry<T>], detail: fn(&T) -> Vec<String>) -> String {
-    table(&[names, &["READY", "WHY NOT"]].concat(), entries.iter().map(|entry| row(entry, detail)))
+fn kind_table<T>(names: &[&str], entries: &[ResourceStatus<T>], detail: fn(&T) -> Vec<String>) -> String {
+    build_table(
+        &[names, &["READY", "WHY NOT"]].concat(),
+        entries.iter().map(|entry| status_row(entry, detail)),
+    )
 }
 
 /// Returns the row of one resource.
-fn row<T>(entry: &Entry<T>, detail: fn(&T) -> Vec<String>) -> Vec<String> {
+fn status_row<T>(entry: &ResourceStatus<T>, detail: fn(&T) -> Vec<String>) -> Vec<String> {
     let mut cells = vec![format!("{}/{}", entry.namespace, entry.name)];
     cells.extend(detail(&entry.detail));
     cells.push(if entry.ready { "yes" } else { "no" }.to_owned());
@@ -28,20 +35,20 @@ fn row<T>(entry: &Entry<T>, detail: fn(&T) -> Vec<String>) -> Vec<String> {
     cells
 }
 
-fn relationship(detail: &Relationship) -> Vec<String> {
-    let peers: Vec<_> = detail.peers.iter().map(peer).collect();
-    vec![shown(&detail.called), shown(&detail.style), shown(&peers.join(", "))]
+fn relationship_cells(detail: &RelationshipSummary) -> Vec<String> {
+    let peers: Vec<_> = detail.peers.iter().map(peer_cell).collect();
+    vec![cell_or_dash(&detail.called), cell_or_dash(&detail.style), cell_or_dash(&peers.join(", "))]
 }
 
-fn peer(peer: &Peer) -> String {
+fn peer_cell(peer: &PeerSummary) -> String {
     let lost = if peer.connected == Some(false) { " (not connected)" } else { "" };
     format!("{}{lost}", peer.name)
 }
 
-fn exposition(detail: &Exposition) -> Vec<String> {
-    vec![shown(&detail.server_name), shown(&detail.endpoints.join(", "))]
+fn exposition_cells(detail: &ExpositionSummary) -> Vec<String> {
+    vec![cell_or_dash(&detail.server_name), cell_or_dash(&detail.endpoints.join(", "))]
 }
 
-fn binding(detail: &Binding) -> Vec<String> {
-    vec![shown(&detail.host), shown(&detail.source)]
+fn binding_cells(detail: &BindingSummary) -> Vec<String> {
+    vec![cell_or_dash(&detail.host), cell_or_dash(&detail.source)]
 }

@@ -15,28 +15,28 @@ const FEDS: &str = "meshfedconfigs.mm.ibm.istio.io";
 const LEASES: &str = "leases.coordination.k8s.io";
 
 #[derive(Parser)]
-struct Only {
+struct UninstallCommand {
     #[command(flatten)]
     args: UninstallArgs,
 }
 
-struct Ran {
-    outcome: anyhow::Result<Outcome>,
+struct UninstallRun {
+    outcome: anyhow::Result<ExitStatus>,
     out: String,
     err: String,
 }
 
-async fn ran(server: &ApiServer, flags: &str) -> Ran {
+async fn run_command(server: &ApiServer, flags: &str) -> UninstallRun {
     let arguments = ["emcee"].into_iter().chain(flags.split_whitespace());
-    let args = Only::try_parse_from(arguments).expect("flags are right").args;
+    let args = UninstallCommand::try_parse_from(arguments).expect("flags are right").args;
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let outcome = uninstall(&args, server.client(), &mut Console::new(&mut out, &mut err)).await;
+    let outcome = run_uninstall(&args, server.client(), &mut Console::new(&mut out, &mut err)).await;
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Ran { outcome, out: text(out), err: text(err) }
+    UninstallRun { outcome, out: text(out), err: text(err) }
 }
 
-impl Ran {
-    fn refused(&self) -> String {
+impl UninstallRun {
+    fn error_text(&self) -> String {
         format!("{:#}", self.outcome.as_ref().expect_err("it is refused"))
     }
 }
@@ -58,7 +58,7 @@ async fn server() -> ApiServer {
     server
 }
 
-fn lease(server: &ApiServer, renewed: &str) {
+fn put_lease(server: &ApiServer, renewed: &str) {
     server.put(
         LEASES,
         json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
@@ -72,10 +72,10 @@ fn finalizers(server: &ApiServer) -> Value {
 }
 
 #[tokio::test]
-async fn a_line_for_each_and_exit_code_0() {
+async fn each_object_has_a_line_and_the_command_succeeds() {
     let server = server().await;
-    let ran = ran(&server, "--all --yes --namespace emcee-system").await;
-    assert_eq!(ran.outcome.expect("it is done"), Outcome::Fine);
+    let ran = run_command(&server, "--all --yes --namespace emcee-system").await;
+    assert_eq!(ran.outcome.expect("it is done"), ExitStatus::Success);
     assert_eq!(
         ran.out,
         "removed: Service blue/egress\nreleased from Emcee's finalizer: MeshFedConfig blue/blue\n"
@@ -89,8 +89,8 @@ async fn a_line_for_each_and_exit_code_0() {
 async fn a_dry_run_writes_nothing() {
     let server = server().await;
     let before = server.read(emcee_testkit::apiserver::State::writes);
-    let ran = ran(&server, "--relationship blue/blue --dry-run").await;
-    assert_eq!(ran.outcome.expect("it is done"), Outcome::Fine);
+    let ran = run_command(&server, "--relationship blue/blue --dry-run").await;
+    assert_eq!(ran.outcome.expect("it is done"), ExitStatus::Success);
     assert_eq!(
         ran.out,
         "would be removed: Service blue/egress\nwould be released from Emcee's finalizer: MeshFedConfig blue/blue\n"
@@ -99,24 +99,24 @@ async fn a_dry_run_writes_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_left_is_said_and_is_exit_code_1() {
+async fn leftover_objects_are_reported_with_exit_code_1() {
     let server = server().await;
     server.inject(Fault::code(403).verb(Verb::Delete));
-    let ran = ran(&server, "--all --yes --namespace emcee-system").await;
-    assert_eq!(ran.outcome.expect("it is done"), Outcome::Refused);
+    let ran = run_command(&server, "--all --yes --namespace emcee-system").await;
+    assert_eq!(ran.outcome.expect("it is done"), ExitStatus::Findings);
     assert!(ran.err.contains("left: Service blue/egress "), "{}", ran.err);
     assert!(ran.err.contains("left: MeshFedConfig blue/blue keeps its finalizer"), "{}", ran.err);
     assert_eq!(finalizers(&server), json!([FINALIZER]));
 }
 
 #[tokio::test]
-async fn beside_a_running_controller_only_by_force() {
+async fn a_running_controller_requires_force() {
     let server = server().await;
-    lease(&server, &Timestamp::now().to_string());
-    let refused = ran(&server, "--all --yes --namespace emcee-system").await.refused();
+    put_lease(&server, &Timestamp::now().to_string());
+    let refused = run_command(&server, "--all --yes --namespace emcee-system").await.error_text();
     assert!(refused.contains("a controller runs (emcee-0)"), "{refused}");
     server.inject(Fault::code(403).plural(LEASES));
-    let refused = ran(&server, "--all --yes --namespace emcee-system").await.refused();
+    let refused = run_command(&server, "--all --yes --namespace emcee-system").await.error_text();
     assert!(
         refused.contains(
             "cannot find out whether a controller runs: failed to read the Lease emcee-system/emcee"
@@ -124,30 +124,30 @@ async fn beside_a_running_controller_only_by_force() {
         "{refused}"
     );
     assert!(server.get("services", "blue", "egress").is_some());
-    let ran = ran(&server, "--all --yes --force --namespace emcee-system").await;
-    assert_eq!(ran.outcome.expect("it is done"), Outcome::Fine);
+    let ran = run_command(&server, "--all --yes --force --namespace emcee-system").await;
+    assert_eq!(ran.outcome.expect("it is done"), ExitStatus::Success);
     assert!(ran.err.contains("warning: a controller runs"), "{}", ran.err);
 }
 
 #[tokio::test]
-async fn a_lease_of_the_past_holds_nobody_up() {
+async fn an_expired_lease_does_not_block() {
     let server = server().await;
-    lease(&server, "2026-01-01T00:00:00.000000Z");
-    let ran = ran(&server, "--all --yes --namespace emcee-system").await;
-    assert_eq!(ran.outcome.expect("it is done"), Outcome::Fine);
+    put_lease(&server, "2026-01-01T00:00:00.000000Z");
+    let ran = run_command(&server, "--all --yes --namespace emcee-system").await;
+    assert_eq!(ran.outcome.expect("it is done"), ExitStatus::Success);
 }
 
 #[tokio::test]
-async fn the_controller_is_stopped_first_if_asked_for() {
+async fn with_stop_the_controller_is_scaled_down_first() {
     let server = server().await;
-    lease(&server, &Timestamp::now().to_string());
+    put_lease(&server, &Timestamp::now().to_string());
     server.put(
         "deployments.apps",
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 2},
             "metadata": {"name": "emcee", "namespace": "emcee-system"}}),
     );
     let flags = "--all --yes --namespace emcee-system --stop emcee";
-    let late = ran(&server, &format!("{flags} --timeout 0s")).await.refused();
+    let late = run_command(&server, &format!("{flags} --timeout 0s")).await.error_text();
     assert!(late.contains("emcee-0 still holds the Lease"), "{late}");
     assert!(server.get("services", "blue", "egress").is_some(), "it may still write");
     let looks = AtomicUsize::new(0);
@@ -158,17 +158,17 @@ async fn the_controller_is_stopped_first_if_asked_for() {
     });
     let given_back = async {
         stopped.await;
-        lease(&server, "2026-01-01T00:00:00.000000Z");
+        put_lease(&server, "2026-01-01T00:00:00.000000Z");
     };
-    let (ran, ()) = tokio::join!(ran(&server, flags), given_back);
-    assert_eq!(ran.outcome.expect("it is done"), Outcome::Fine);
+    let (ran, ()) = tokio::join!(run_command(&server, flags), given_back);
+    assert_eq!(ran.outcome.expect("it is done"), ExitStatus::Success);
     assert_eq!(server.get("services", "blue", "egress"), None);
     let deployment = server.get("deployments.apps", "emcee-system", "emcee").expect("it stays");
     assert_eq!(deployment["spec"]["replicas"], 0);
 }
 
 #[test]
-fn one_relationship_or_all_and_never_neither() {
+fn exactly_one_of_relationship_and_all_is_required() {
     for (flags, right) in [
         ("--all", true),
         ("--relationship blue/blue --timeout 2m", true),
@@ -180,6 +180,6 @@ fn one_relationship_or_all_and_never_neither() {
         ("--all --timeout -5s", false),
     ] {
         let arguments = ["emcee"].into_iter().chain(flags.split_whitespace());
-        assert_eq!(Only::try_parse_from(arguments).is_ok(), right, "{flags}");
+        assert_eq!(UninstallCommand::try_parse_from(arguments).is_ok(), right, "{flags}");
     }
 }

@@ -5,7 +5,7 @@ use emcee_discovery::PeerRef;
 
 use super::*;
 
-fn terms(relationship: &str, peers: &[&str]) -> Arc<PeerPolicy> {
+fn policy(relationship: &str, peers: &[&str]) -> Arc<PeerPolicy> {
     let peer = |name: &&str| PolicyPeer {
         name: (*name).into(),
         subject_alt_names: vec![format!("{name}.example")],
@@ -36,7 +36,7 @@ fn terms(relationship: &str, peers: &[&str]) -> Arc<PeerPolicy> {
     })
 }
 
-fn offer_of(relationship: &str, name: &str, peers: &[&str]) -> AddressedAnnouncement {
+fn announcement_for(relationship: &str, name: &str, peers: &[&str]) -> AddressedAnnouncement {
     let offer = Announcement {
         key: ObjectKey::new("shop", name),
         mode: Mode::Boundary,
@@ -56,23 +56,23 @@ fn offer_of(relationship: &str, name: &str, peers: &[&str]) -> AddressedAnnounce
     }
 }
 
-struct Room {
-    board: Board,
+struct PublisherFixture {
+    publisher: Publisher,
     announcer: Arc<SharedCache>,
 }
 
-impl Room {
-    fn of(relationships: &[&str]) -> Self {
+impl PublisherFixture {
+    fn with_relationships(relationships: &[&str]) -> Self {
         let announcer = Arc::new(SharedCache::new());
-        let mut board = Board::new(Arc::clone(&announcer), Vec::new());
+        let mut board = Publisher::new(Arc::clone(&announcer), Vec::new());
         for name in relationships {
-            board.set_terms(&ObjectKey::new(name, name), Some(terms(name, &["m2", "m3"])));
+            board.set_policy(&ObjectKey::new(name, name), Some(policy(name, &["m2", "m3"])));
         }
-        Self { board, announcer }
+        Self { publisher: board, announcer }
     }
 
     /// Number of announcements that a peer may see.
-    fn seen_by(&self, relationship: &str, peer: &str) -> usize {
+    fn count_visible_to(&self, relationship: &str, peer: &str) -> usize {
         let mut count = 0;
         self.announcer.update(|cache| {
             count = cache.visible_count(&PeerRef::new(relationship, peer));
@@ -87,69 +87,77 @@ fn exposition(name: &str) -> ObjectKey {
 }
 
 #[test]
-fn an_offer_is_for_the_peers_that_it_names_and_for_nobody_of_another_relationship() {
-    let mut fixture = Room::of(&["blue", "yellow"]);
-    fixture.board.set_offers(vec![(exposition("a"), vec![offer_of("blue", "a", &["m2"])])]);
-    assert_eq!([fixture.seen_by("blue", "m2"), fixture.seen_by("blue", "m3")], [1, 0]);
-    assert_eq!(fixture.seen_by("yellow", "m2"), 0);
+fn an_announcement_is_visible_only_to_the_peers_that_it_names() {
+    let mut fixture = PublisherFixture::with_relationships(&["blue", "yellow"]);
+    fixture
+        .publisher
+        .set_announcements(vec![(exposition("a"), vec![announcement_for("blue", "a", &["m2"])])]);
+    assert_eq!([fixture.count_visible_to("blue", "m2"), fixture.count_visible_to("blue", "m3")], [1, 0]);
+    assert_eq!(fixture.count_visible_to("yellow", "m2"), 0);
 }
 
 #[test]
-fn what_an_exposition_no_longer_offers_is_withdrawn() {
-    let mut fixture = Room::of(&["blue"]);
-    fixture.board.set_offers(vec![(exposition("a"), vec![offer_of("blue", "a", &["m2", "m3"])])]);
-    fixture.board.set_offers(vec![(exposition("a"), vec![offer_of("blue", "b", &["m2", "m3"])])]);
-    assert_eq!(fixture.seen_by("blue", "m3"), 1);
-    fixture.board.set_offers(vec![(exposition("a"), Vec::new())]);
-    assert_eq!(fixture.seen_by("blue", "m3"), 0);
+fn services_that_an_exposition_drops_are_withdrawn() {
+    let mut fixture = PublisherFixture::with_relationships(&["blue"]);
+    fixture
+        .publisher
+        .set_announcements(vec![(exposition("a"), vec![announcement_for("blue", "a", &["m2", "m3"])])]);
+    fixture
+        .publisher
+        .set_announcements(vec![(exposition("a"), vec![announcement_for("blue", "b", &["m2", "m3"])])]);
+    assert_eq!(fixture.count_visible_to("blue", "m3"), 1);
+    fixture.publisher.set_announcements(vec![(exposition("a"), Vec::new())]);
+    assert_eq!(fixture.count_visible_to("blue", "m3"), 0);
 }
 
 /// The order of the two updates is not defined.
 #[test]
-fn a_name_that_changes_hands_stays_announced() {
+fn a_name_that_moves_to_another_exposition_stays_announced() {
     for new_owner_first in [true, false] {
-        let mut fixture = Room::of(&["blue"]);
-        fixture.board.set_offers(vec![(exposition("old"), vec![offer_of("blue", "front", &["m2"])])]);
+        let mut fixture = PublisherFixture::with_relationships(&["blue"]);
+        fixture
+            .publisher
+            .set_announcements(vec![(exposition("old"), vec![announcement_for("blue", "front", &["m2"])])]);
         let mut batch = vec![
-            (exposition("new"), vec![offer_of("blue", "front", &["m2"])]),
+            (exposition("new"), vec![announcement_for("blue", "front", &["m2"])]),
             (exposition("old"), Vec::new()),
         ];
         if !new_owner_first {
             batch.reverse();
         }
-        fixture.board.set_offers(batch);
-        assert_eq!(fixture.seen_by("blue", "m2"), 1, "{new_owner_first}");
-        fixture.board.set_offers(vec![(exposition("new"), Vec::new())]);
-        assert_eq!(fixture.seen_by("blue", "m2"), 0);
+        fixture.publisher.set_announcements(batch);
+        assert_eq!(fixture.count_visible_to("blue", "m2"), 1, "{new_owner_first}");
+        fixture.publisher.set_announcements(vec![(exposition("new"), Vec::new())]);
+        assert_eq!(fixture.count_visible_to("blue", "m2"), 0);
     }
 }
 
 #[test]
-fn a_relationship_that_closes_takes_its_own_offers_along_and_no_others() {
-    let mut fixture = Room::of(&["blue", "yellow"]);
+fn closing_a_relationship_removes_only_its_own_announcements() {
+    let mut fixture = PublisherFixture::with_relationships(&["blue", "yellow"]);
     for relationship in ["blue", "yellow"] {
-        let offered = vec![offer_of(relationship, "a", &["m2", "m3"])];
-        fixture.board.set_offers(vec![(exposition(relationship), offered)]);
+        let offered = vec![announcement_for(relationship, "a", &["m2", "m3"])];
+        fixture.publisher.set_announcements(vec![(exposition(relationship), offered)]);
     }
-    fixture.board.set_terms(&ObjectKey::new("blue", "blue"), None);
-    assert_eq!([fixture.seen_by("blue", "m2"), fixture.seen_by("yellow", "m2")], [0, 1]);
-    fixture.board.set_terms(&ObjectKey::new("blue", "blue"), Some(terms("blue", &["m2", "m3"])));
-    let again = vec![offer_of("blue", "a", &["m2", "m3"])];
-    fixture.board.set_offers(vec![(exposition("blue"), again)]);
-    assert_eq!(fixture.seen_by("blue", "m2"), 1);
+    fixture.publisher.set_policy(&ObjectKey::new("blue", "blue"), None);
+    assert_eq!([fixture.count_visible_to("blue", "m2"), fixture.count_visible_to("yellow", "m2")], [0, 1]);
+    fixture.publisher.set_policy(&ObjectKey::new("blue", "blue"), Some(policy("blue", &["m2", "m3"])));
+    let again = vec![announcement_for("blue", "a", &["m2", "m3"])];
+    fixture.publisher.set_announcements(vec![(exposition("blue"), again)]);
+    assert_eq!(fixture.count_visible_to("blue", "m2"), 1);
 }
 
 #[test]
 fn emcee_announces_itself_where_it_can_be_reached() {
-    let mut fixture = Room::of(&["blue"]);
-    assert_eq!(fixture.seen_by("blue", "m2"), 0);
+    let mut fixture = PublisherFixture::with_relationships(&["blue"]);
+    assert_eq!(fixture.count_visible_to("blue", "m2"), 0);
     let reached = PeerPolicy {
         own_addresses: vec!["203.0.113.7:15443".parse().unwrap()],
-        ..PeerPolicy::clone(&terms("blue", &["m2"]))
+        ..PeerPolicy::clone(&policy("blue", &["m2"]))
     };
-    fixture.board.set_terms(&ObjectKey::new("blue", "blue"), Some(Arc::new(reached.clone())));
-    assert_eq!(fixture.seen_by("blue", "m2"), 1);
+    fixture.publisher.set_policy(&ObjectKey::new("blue", "blue"), Some(Arc::new(reached.clone())));
+    assert_eq!(fixture.count_visible_to("blue", "m2"), 1);
     let silent = PeerPolicy { announce: false, ..reached };
-    fixture.board.set_terms(&ObjectKey::new("blue", "blue"), Some(Arc::new(silent)));
-    assert_eq!(fixture.seen_by("blue", "m2"), 0);
+    fixture.publisher.set_policy(&ObjectKey::new("blue", "blue"), Some(Arc::new(silent)));
+    assert_eq!(fixture.count_visible_to("blue", "m2"), 0);
 }

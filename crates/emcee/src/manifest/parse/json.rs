@@ -6,8 +6,8 @@ use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 
 /// Splits a JSON stream into objects, each with the number of lines before it. Any other text is one part.
-pub(super) fn split(text: &str) -> Box<dyn Iterator<Item = (u32, &str)> + '_> {
-    if is_stream(text) { Box::new(parts(text)) } else { Box::new(iter::once((0, text))) }
+pub(super) fn split_stream(text: &str) -> Box<dyn Iterator<Item = (u32, &str)> + '_> {
+    if is_stream(text) { Box::new(stream_parts(text)) } else { Box::new(iter::once((0, text))) }
 }
 
 /// Returns whether the text starts with a JSON object and consists of two or more JSON values. One alone is valid YAML.
@@ -19,7 +19,7 @@ fn is_stream(text: &str) -> bool {
             .is_ok_and(|count| count > 1)
 }
 
-fn parts(text: &str) -> impl Iterator<Item = (u32, &str)> {
+fn stream_parts(text: &str) -> impl Iterator<Item = (u32, &str)> {
     let mut objects = Deserializer::from_str(text).into_iter::<IgnoredAny>();
     let (mut start, mut line) = (0, 0_u32);
     iter::from_fn(move || {
@@ -28,11 +28,11 @@ fn parts(text: &str) -> impl Iterator<Item = (u32, &str)> {
         let part = &text[start..objects.byte_offset()];
         let before = line;
         start = objects.byte_offset();
-        line = line.saturating_add(newlines(part));
+        line = line.saturating_add(count_newlines(part));
         Some((before, part))
     })
 }
 
-fn newlines(text: &str) -> u32 {
+fn count_newlines(text: &str) -> u32 {
     u32::try_from(text.bytes().filter(|byte| *byte == b'\n').count()).unwrap_or(u32::MAX)
 }

@@ -2,10 +2,10 @@
 
 use std::{fs, io, path::PathBuf};
 
-use super::super::{MAX_BYTES, Reading, fingerprint, read};
-use super::SOUND;
+use super::super::{LoadedManifests, MAX_BYTES, fingerprint, read_paths};
+use super::VALID_OBJECT;
 
-fn files(reading: &Reading, root: &std::path::Path) -> Vec<String> {
+fn files(reading: &LoadedManifests, root: &std::path::Path) -> Vec<String> {
     let root = format!("{}/", root.display());
     reading.files.iter().map(|file| file.replace(&root, "")).collect()
 }
@@ -29,7 +29,7 @@ fn folders_are_walked_in_order() {
     ] {
         fs::write(root.join(name), "").unwrap();
     }
-    let reading = read(&[root.to_owned(), root.join("n.txt"), root.join("b/x.yml")], io::empty());
+    let reading = read_paths(&[root.to_owned(), root.join("n.txt"), root.join("b/x.yml")], io::empty());
     assert_eq!(files(&reading, root), ["a.JSON", "b/a.yaml", "b/x.yml", "c.yaml", "n.txt"]);
     assert!(reading.unreadable.is_empty() && reading.problems.is_empty());
 }
@@ -42,13 +42,13 @@ fn links_are_followed_once() {
     let root = root.path();
     // Same layout as a mounted ConfigMap.
     fs::create_dir(root.join("..1")).unwrap();
-    fs::write(root.join("..1/a.yaml"), SOUND).unwrap();
+    fs::write(root.join("..1/a.yaml"), VALID_OBJECT).unwrap();
     symlink("..1", root.join("..data")).unwrap();
     symlink("..data/a.yaml", root.join("a.yaml")).unwrap();
     symlink(root, root.join("loop")).unwrap();
     symlink("self.yaml", root.join("self.yaml")).unwrap();
     symlink("gone", root.join("gone.txt")).unwrap();
-    let reading = read(&[root.to_owned()], io::empty());
+    let reading = read_paths(&[root.to_owned()], io::empty());
     assert_eq!(files(&reading, root), ["a.yaml"]);
     assert_eq!((reading.documents.len(), reading.unreadable.len()), (1, 1));
     assert!(
@@ -59,15 +59,15 @@ fn links_are_followed_once() {
 }
 
 #[test]
-fn stdin_is_read_once_and_missing_files_are_told() {
+fn stdin_is_read_once_and_missing_files_are_reported() {
     let paths = ["-", "no-such.yaml", "-"].map(PathBuf::from);
-    let reading = read(&paths, SOUND.as_bytes());
+    let reading = read_paths(&paths, VALID_OBJECT.as_bytes());
     assert_eq!((&*reading.documents[0].file, reading.documents.len()), ("<stdin>", 1));
     assert!(reading.unreadable[0].to_string().starts_with("no-such.yaml: cannot be read: No such file"));
 }
 
 #[test]
-fn a_file_too_large_is_not_read_whole() {
+fn a_file_that_is_too_large_is_not_read_completely() {
     struct Endless(usize);
     impl io::Read for Endless {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -77,7 +77,7 @@ fn a_file_too_large_is_not_read_whole() {
             Ok(into.len())
         }
     }
-    let reading = read(&["-".into()], Endless(0));
+    let reading = read_paths(&["-".into()], Endless(0));
     assert_eq!(
         reading.problems[0].to_string(),
         "<stdin>:1: is larger than 16 MiB (the most one file may hold)"

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 
 use super::{
     super::{MAX_BYTES, MAX_DEPTH, read_text},
-    SOUND, problems,
+    VALID_OBJECT, problems,
 };
 
 /// Texts that can make a parser recurse, backtrack or allocate without bound if they are repeated.
-const ODD: [&str; 34] = [
+const PATHOLOGICAL: [&str; 34] = [
     "a",
     "- ",
     "? ",
@@ -69,7 +69,7 @@ fn bombs_are_refused() {
 
 #[test]
 fn many_values_are_refused() {
-    let reported = problems(format!("a: [{}]\n---\n{SOUND}", "1,".repeat(1_100_000)));
+    let reported = problems(format!("a: [{}]\n---\n{VALID_OBJECT}", "1,".repeat(1_100_000)));
     assert_eq!(reported.len(), 1);
     assert!(
         reported[0].ends_with("holds more than 1000000 values (the most one file may hold)"),
@@ -82,7 +82,7 @@ fn many_values_are_refused() {
 fn depth_is_limited_however_it_is_reached() {
     let reported = |text: String| problems(text).join("\n");
     let message = format!("is nested more than {MAX_DEPTH} deep");
-    let lists = |deep| format!("{SOUND}a: {}{}\n", "[".repeat(deep), "]".repeat(deep));
+    let lists = |deep| format!("{VALID_OBJECT}a: {}{}\n", "[".repeat(deep), "]".repeat(deep));
     assert_eq!(reported(lists(MAX_DEPTH - 1)), "");
     assert!(reported(lists(MAX_DEPTH)).ends_with(&message));
     assert!(reported(lists(100_000)).ends_with(&message));
@@ -98,7 +98,7 @@ fn depth_is_limited_however_it_is_reached() {
 }
 
 #[test]
-fn mistakes_have_an_end() {
+fn problems_in_a_file_are_limited() {
     for line in ["---\na: 1\n", "---\n@\n", "a: !x 1\n", "- a: 1\n  a: 2\n", "---\na: [\n"] {
         let reported = problems(line.repeat(20_000));
         assert!((1..=1_001).contains(&reported.len()), "{line}: {}", reported.len());
@@ -109,10 +109,10 @@ fn mistakes_have_an_end() {
 }
 
 #[test]
-fn odd_texts_do_not_take_long() {
+fn pathological_texts_are_read_quickly() {
     // Long enough that quadratic behavior would take minutes.
     let long = |text: &str| text.repeat((1 << 17) / text.len());
-    for text in ODD {
+    for text in PATHOLOGICAL {
         read_text("f.yaml", long(text).as_bytes());
         read_text("f.yaml", format!("a:\n  b: {}", long(text)).as_bytes());
         read_text("f.yaml", format!("a: [\"{}", long(text)).as_bytes());
@@ -122,7 +122,7 @@ fn odd_texts_do_not_take_long() {
 
 #[test]
 #[ignore = "measures only: cargo test --release -- --ignored --nocapture largest"]
-fn largest() {
+fn measure_largest_files() {
     let clock = |what: &str, text: &str| {
         let start = std::time::Instant::now();
         let reading = read_text("f.yaml", text.as_bytes());
@@ -135,7 +135,7 @@ fn largest() {
     };
     let sample = format!("---\n{SAMPLE}");
     clock("manifests", &sample.repeat(MAX_BYTES / sample.len()));
-    clock("text", &format!("{SOUND}a: {}\n", "x".repeat(MAX_BYTES - 100)));
+    clock("text", &format!("{VALID_OBJECT}a: {}\n", "x".repeat(MAX_BYTES - 100)));
     clock("numbers", &format!("a: [{}1]", "1,".repeat(MAX_BYTES / 2 - 10)));
     clock("too large", &" ".repeat(MAX_BYTES + 1));
     let items = iter::repeat_n(
@@ -149,7 +149,7 @@ fn largest() {
     clock("JSON stream", &items.collect::<String>());
     clock("many mappings", &format!("a: [{}]", "{a: 1},".repeat(MAX_BYTES / 8)));
     clock("many lists", &format!("a: [{}]", "[[1]],".repeat(MAX_BYTES / 8)));
-    for text in ODD {
+    for text in PATHOLOGICAL {
         clock(&format!("{text:?}"), &text.repeat(MAX_BYTES / text.len()));
     }
     let mut bomb = String::from("a0: &a0 [x]\n");
@@ -220,7 +220,7 @@ proptest! {
 }
 
 #[test]
-fn the_sample_is_sound() {
+fn the_sample_is_valid() {
     let reading = read_text("f.yaml", SAMPLE.as_bytes());
     assert_eq!((reading.documents.len(), reading.problems.as_slice()), (4, &[][..]));
 }

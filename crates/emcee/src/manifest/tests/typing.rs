@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{SOUND, document, problems};
+use super::{VALID_OBJECT, document, problems};
 
 fn typed(scalar: &str) -> Value {
-    document(format!("{SOUND}x: {scalar}\n")).value["x"].clone()
+    document(format!("{VALID_OBJECT}x: {scalar}\n")).value["x"].clone()
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn scalars() {
 
 #[test]
 fn keys_are_text() {
-    let value = document(format!("{SOUND}8080: a\non: b\n1.5: c\n0x10: d\n")).value;
+    let value = document(format!("{VALID_OBJECT}8080: a\non: b\n1.5: c\n0x10: d\n")).value;
     assert_eq!(
         (&value["8080"], &value["true"], &value["1.5"], &value["16"]),
         (&json!("a"), &json!("b"), &json!("c"), &json!("d"))
@@ -75,7 +75,7 @@ fn keys_are_text() {
 }
 
 #[test]
-fn what_json_cannot_carry_is_refused() {
+fn values_that_json_cannot_represent_are_refused() {
     for (text, message) in [
         (".nan", "`.nan` cannot be written as JSON (quote it if it is text)"),
         ("-.inf", "`-.inf` cannot be written as JSON (quote it if it is text)"),
@@ -83,6 +83,9 @@ fn what_json_cannot_carry_is_refused() {
         ("!!set {a}", "the tag !!set is not supported (!!str, !!int, !!float, !!bool, !!null, !!map, !!seq)"),
         ("!!int x", "`x` is not what its tag !!int says"),
     ] {
-        assert_eq!(problems(format!("{SOUND}x: {text}\n")), [format!("f.yaml:4: A sound: x: {message}")]);
+        assert_eq!(
+            problems(format!("{VALID_OBJECT}x: {text}\n")),
+            [format!("f.yaml:4: A sound: x: {message}")]
+        );
     }
 }

@@ -51,7 +51,7 @@ proptest! {
 }
 
 #[test]
-fn reads_well() {
+fn output_is_readable() {
     let object = json!({
         "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
         "metadata": {"name": "8080", "labels": {"on": "yes", "date": "2001-01-01", "n": "1e3"}},

@@ -13,37 +13,37 @@ use kube::Api;
 
 use super::SourceArgs;
 use crate::cli::sources;
-use crate::cluster::read::converse;
+use crate::cluster::read::block_on;
 use crate::console::Console;
-use crate::intake::Intake;
+use crate::intake::DocumentInputs;
 
 /// Loads certificate, key and CA. Prints the reason and returns `None` if they cannot be used.
-pub(super) fn read(
+pub(super) fn load_identity(
     place: &str,
     source: &SourceArgs,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Option<TlsIdentity>> {
     match place.split_once('/') {
         // `NAMESPACE/NAME` looks like a path; an existing file takes precedence.
-        Some((namespace, name)) if !Path::new(place).exists() && is_key(namespace, name) => {
-            let credential = of_cluster(namespace, name, source)?;
+        Some((namespace, name)) if !Path::new(place).exists() && is_secret_key(namespace, name) => {
+            let credential = credential_from_cluster(namespace, name, source)?;
             let problem = credential.problem_at(Timestamp::now());
             let problem = problem.map(|(field, words)| format!("Secret {place}: {field}: {words}"));
-            usable(&credential, problem, console)
+            parse_identity(&credential, problem, console)
         }
-        _ => of_file(place, console),
+        _ => identity_from_file(place, console),
     }
 }
 
 /// Returns whether the two parts can be namespace and name of a Secret.
-fn is_key(namespace: &str, name: &str) -> bool {
+fn is_secret_key(namespace: &str, name: &str) -> bool {
     names::is_dns_label(namespace) && names::is_dns_name(name)
 }
 
 /// Reads a Secret from the cluster.
-fn of_cluster(namespace: &str, name: &str, source: &SourceArgs) -> anyhow::Result<Credential> {
-    let secret = converse(async {
-        let client = source.client().await?;
+fn credential_from_cluster(namespace: &str, name: &str, source: &SourceArgs) -> anyhow::Result<Credential> {
+    let secret = block_on(async {
+        let client = source.cluster_client().await?;
         let secrets: Api<Secret> = Api::namespaced(client, namespace);
         let found = secrets.get_opt(name).await;
         found.with_context(|| format!("failed to read Secret {namespace}/{name}"))
@@ -56,17 +56,17 @@ fn of_cluster(namespace: &str, name: &str, source: &SourceArgs) -> anyhow::Resul
 }
 
 /// Reads the only TLS Secret in a file.
-fn of_file(place: &str, console: &mut Console<'_>) -> anyhow::Result<Option<TlsIdentity>> {
-    let Some(reading) = sources::read(&[PathBuf::from(place)], console)? else {
+fn identity_from_file(place: &str, console: &mut Console<'_>) -> anyhow::Result<Option<TlsIdentity>> {
+    let Some(reading) = sources::read_files(&[PathBuf::from(place)], console)? else {
         bail!("the certificate of the relationship cannot be read (--secret FILE, or NAMESPACE/NAME)")
     };
     let mut problems = reading.problems.clone();
     // Ignore other documents, so that a file with a whole mesh can be used.
     let secrets: Vec<_> = reading.documents.into_iter().filter(|it| it.kind == "Secret").collect();
-    let mut intake = Intake::of(&secrets, "cluster.local");
+    let mut intake = DocumentInputs::from_documents(&secrets, "cluster.local");
     problems.append(&mut intake.refusals);
     for problem in &problems {
-        console.refusal(problem)?;
+        console.print_error(problem)?;
     }
     if !problems.is_empty() {
         return Ok(None);
@@ -74,8 +74,8 @@ fn of_file(place: &str, console: &mut Console<'_>) -> anyhow::Result<Option<TlsI
     match intake.credentials.as_slice() {
         [(document, credential)] => {
             let problem = credential.problem_at(Timestamp::now());
-            let problem = problem.map(|(field, words)| document.problem(Some(&field), words));
-            usable(credential, problem, console)
+            let problem = problem.map(|(field, words)| document.problem_at(Some(&field), words));
+            parse_identity(credential, problem, console)
         }
         [] => bail!("{place}: contains no Secret of type kubernetes.io/tls"),
         several => bail!("{place}: contains {} Secrets (exactly one is needed)", several.len()),
@@ -83,19 +83,19 @@ fn of_file(place: &str, console: &mut Console<'_>) -> anyhow::Result<Option<TlsI
 }
 
 /// Parses the key material, unless `problem` rules it out already.
-fn usable(
+fn parse_identity(
     credential: &Credential,
     problem: Option<impl Display>,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Option<TlsIdentity>> {
     if let Some(problem) = problem {
-        console.refusal(problem)?;
+        console.print_error(problem)?;
         return Ok(None);
     }
     match TlsIdentity::parse(&credential.material) {
         Ok(material) => Ok(Some(material)),
         Err(error) => {
-            console.refusal(format_args!("Secret {}: {error}", credential.key))?;
+            console.print_error(format_args!("Secret {}: {error}", credential.key))?;
             Ok(None)
         }
     }

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 
-fn issued(leaf: &Leaf) -> Pair {
+fn issue_certificate(leaf: &Leaf) -> Pair {
     Ca::shared("remote-blue").issue(leaf)
 }
 
@@ -24,8 +24,8 @@ fn material(pair: &Pair) -> TlsIdentity {
     TlsIdentity::parse(&KeyMaterial { certificate, private_key, ca, crl: None }).expect("it is good")
 }
 
-fn own() -> TlsIdentity {
-    material(&issued(&Leaf::dns("m1.example")))
+fn own_identity() -> TlsIdentity {
+    material(&issue_certificate(&Leaf::dns("m1.example")))
 }
 
 fn offer(name: &str) -> Announcement {
@@ -43,17 +43,18 @@ fn offer(name: &str) -> Announcement {
 }
 
 /// Emcee of m2: relationship blue with m1, to which reviews and ratings are announced, and m3, to which nothing is.
-struct M2 {
+struct RemoteMesh {
     address: Endpoint,
     _task: AbortOnDropHandle<()>,
 }
 
-impl M2 {
+impl RemoteMesh {
     async fn start() -> Self {
-        Self::showing(&issued(&Leaf::dns("m2.example").and_dns("m2.blue.example"))).await
+        Self::start_with_certificate(&issue_certificate(&Leaf::dns("m2.example").and_dns("m2.blue.example")))
+            .await
     }
 
-    async fn showing(pair: &Pair) -> Self {
+    async fn start_with_certificate(pair: &Pair) -> Self {
         let name = |name: &str| [SubjectAltName::from(name)];
         let peers = [("m1", name("m1.example")), ("m3", name("m3.example"))];
         let relationship = Arc::new(TlsRelationship::new("blue", material(pair), peers));
@@ -78,24 +79,30 @@ impl M2 {
 }
 
 /// Queries a relationship with the given identity.
-async fn asked(
+async fn query(
     address: &Endpoint,
     relationship: &str,
     who: &TlsIdentity,
     names: &[&str],
-) -> Result<Heard, String> {
+) -> Result<RemoteCatalogue, String> {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-    let target = Target { address, relationship, secret: "", names: &names, silence: Duration::from_secs(1) };
-    ask(&target, who).await.map_err(|trouble| trouble.to_string())
+    let target = RemoteTarget {
+        address,
+        relationship,
+        secret: "",
+        names: &names,
+        quiet_period: Duration::from_secs(1),
+    };
+    query_remote(&target, who).await.map_err(|trouble| trouble.to_string())
 }
 
 #[tokio::test]
-async fn what_is_offered_to_this_mesh_is_heard() {
-    let m2 = M2::start().await;
-    let heard = asked(&m2.address, "blue", &own(), &["m2.blue.example"]).await.expect("it answers");
+async fn announcements_to_this_mesh_are_printed() {
+    let m2 = RemoteMesh::start().await;
+    let heard = query(&m2.address, "blue", &own_identity(), &["m2.blue.example"]).await.expect("it answers");
     let services: Vec<_> = heard.offered.iter().map(|service| &*service.name).collect();
     assert_eq!(services, ["ratings", "reviews"]);
-    let table = text(&heard);
+    let table = render_remote(&heard);
     assert!(
         table.contains("default/reviews  http      9080  203.0.113.7:15443  BOUNDARY  reviews.default.blue.emcee.internal"),
         "{table}"
@@ -103,47 +110,48 @@ async fn what_is_offered_to_this_mesh_is_heard() {
 }
 
 #[tokio::test]
-async fn who_does_not_know_its_name_learns_it() {
-    let m2 = M2::start().await;
-    let heard = asked(&m2.address, "blue", &own(), &[]).await.expect("it answers");
+async fn without_peer_names_the_name_is_read_from_the_certificate() {
+    let m2 = RemoteMesh::start().await;
+    let heard = query(&m2.address, "blue", &own_identity(), &[]).await.expect("it answers");
     assert_eq!((heard.names, heard.offered.len()), (vec!["m2.example".to_owned()], 2));
 }
 
 #[tokio::test]
-async fn a_mesh_to_which_nothing_is_offered_hears_nothing() {
-    let m2 = M2::start().await;
-    let m3 = material(&issued(&Leaf::dns("m3.example")));
-    let heard = asked(&m2.address, "blue", &m3, &["m2.example"]).await.expect("it answers");
+async fn a_mesh_without_announcements_gets_an_empty_catalogue() {
+    let m2 = RemoteMesh::start().await;
+    let m3 = material(&issue_certificate(&Leaf::dns("m3.example")));
+    let heard = query(&m2.address, "blue", &m3, &["m2.example"]).await.expect("it answers");
     assert_eq!(heard.offered, []);
 }
 
 #[tokio::test]
-async fn what_hinders_is_said_with_the_mend() {
-    let m2 = M2::start().await;
+async fn a_failed_connection_reports_cause_and_fix() {
+    let m2 = RemoteMesh::start().await;
     let address = &m2.address;
-    let stranger = material(&issued(&Leaf::dns("m9.example")));
+    let stranger = material(&issue_certificate(&Leaf::dns("m9.example")));
     for (relationship, who, name, expected) in [
         (
             "blue",
-            own(),
+            own_identity(),
             "m4.example",
             "has the names m2.example, m2.blue.example, but m4.example is expected",
         ),
-        ("green", own(), "m2.example", "it has no open relationship of this name"),
+        ("green", own_identity(), "m2.example", "it has no open relationship of this name"),
         ("blue", stranger, "m2.example", "our certificate carries no name that it lists for one peer"),
     ] {
-        let trouble = asked(address, relationship, &who, &[name]).await.expect_err(expected);
+        let trouble = query(address, relationship, &who, &[name]).await.expect_err(expected);
         assert!(trouble.starts_with(&format!("{address}: ")) && trouble.contains(expected), "{trouble}");
     }
-    let unknown = asked(address, "green", &own(), &[]).await.expect_err("unknown");
+    let unknown = query(address, "green", &own_identity(), &[]).await.expect_err("unknown");
     assert!(unknown.contains("it has no open relationship of this name"), "{unknown}");
 }
 
 #[tokio::test]
-async fn clocks_that_differ_are_named_with_both_times() {
-    let pair = issued(&Leaf::dns("m2.example").expired());
-    let m2 = M2::showing(&pair).await;
-    let trouble = asked(&m2.address, "blue", &own(), &["m2.example"]).await.expect_err("it is expired");
+async fn an_expired_certificate_suggests_comparing_clocks() {
+    let pair = issue_certificate(&Leaf::dns("m2.example").expired());
+    let m2 = RemoteMesh::start_with_certificate(&pair).await;
+    let trouble =
+        query(&m2.address, "blue", &own_identity(), &["m2.example"]).await.expect_err("it is expired");
     assert!(
         trouble.contains("its certificate expired at ") && trouble.contains("compare the clocks"),
         "{trouble}"
@@ -151,12 +159,12 @@ async fn clocks_that_differ_are_named_with_both_times() {
 }
 
 #[tokio::test]
-async fn a_port_where_no_emcee_listens_is_told_apart() {
+async fn a_port_without_emcee_has_its_own_error() {
     let closed = StdListener::bind("127.0.0.1:0").expect("a port");
     let address: Endpoint =
         closed.local_addr().expect("it is bound").to_string().parse().expect("an endpoint");
     drop(closed);
-    let trouble = asked(&address, "blue", &own(), &[]).await.expect_err("no server listens");
+    let trouble = query(&address, "blue", &own_identity(), &[]).await.expect_err("no server listens");
     assert!(trouble.contains("refuses the connection"), "{trouble}");
 
     let plain = StdListener::bind("127.0.0.1:0").expect("a port");
@@ -168,7 +176,7 @@ async fn a_port_where_no_emcee_listens_is_told_apart() {
         stream.read_exact(&mut [0; 5]).expect("it says something");
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("it listens");
     });
-    let trouble = asked(&address, "blue", &own(), &[]).await.expect_err("it is no Emcee");
+    let trouble = query(&address, "blue", &own_identity(), &[]).await.expect_err("it is no Emcee");
     assert!(trouble.contains("does not speak TLS"), "{trouble}");
     served.join().expect("it was asked");
 }
