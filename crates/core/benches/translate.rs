@@ -199,8 +199,10 @@ fn binding_with_alias(index: usize, alias: &str, port: u16) -> InputChange {
 }
 
 fn exposition_with_alias(index: usize, alias: &str) -> InputChange {
-    let value =
-        exposition("services", &format!("exposition-{index}")).of("service").port(9080).fed("relationship-3");
+    let value = exposition("services", &format!("exposition-{index}"))
+        .of_service("service")
+        .port(9080)
+        .fed("relationship-3");
     let value = value.alias(alias).uid(&format!("{index:06}")).build();
     let exposition = parse::read_exposition(&value).expect("a valid ServiceExposition");
     InputChange::Exposition(exposition.identity.key.clone(), Some(Ok(Arc::new(exposition))))

@@ -16,13 +16,13 @@ use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
-struct Engine {
+struct TestEngine {
     blockers: Vec<String>,
     stalled: Option<String>,
-    offers: Option<CatalogueState>,
+    catalogue: Option<CatalogueState>,
 }
 
-impl EngineHealth for Engine {
+impl EngineHealth for TestEngine {
     fn readiness_blockers(&self) -> Vec<String> {
         self.blockers.clone()
     }
@@ -35,24 +35,25 @@ impl EngineHealth for Engine {
         })
     }
     fn catalogue_reports(&self) -> BoxFuture<'_, Option<CatalogueState>> {
-        let offers = self.offers.clone();
+        let offers = self.catalogue.clone();
         Box::pin(async { offers })
     }
 }
 
-fn well() -> Engine {
-    Engine { blockers: Vec::new(), stalled: None, offers: None }
+fn healthy_engine() -> TestEngine {
+    TestEngine { blockers: Vec::new(), stalled: None, catalogue: None }
 }
 
 /// Returns an engine with relationship blue (m2, m3) and relationship yellow (m4), which announces reviews to m4.
-fn offering() -> Engine {
+fn engine_with_catalogue() -> TestEngine {
     let fed = |object: Value| {
         let config = parse::read_fed_config(&object).expect("a valid resource");
         InputChange::FedConfig(config.identity.key.clone(), Some(Ok(Arc::new(config))))
     };
     let peer = |name: &str| Peer::new(name, [&*format!("{name}.example")]);
     let reviews = service("shop", "reviews").port("http", 9080);
-    let exposition = exposition("shop", "reviews").of("reviews").port(9080).protocol("http").fed("yellow");
+    let exposition =
+        exposition("shop", "reviews").of_service("reviews").port(9080).protocol("http").fed("yellow");
     let exposition = parse::read_exposition(&exposition.build()).expect("a valid resource");
     let changes = [
         fed(flat("blue").peer(peer("m2")).peer(peer("m3")).build()),
@@ -62,14 +63,14 @@ fn offering() -> Engine {
     ];
     let settings = TranslationSettings { coverage: InputCoverage::Partial, ..TranslationSettings::default() };
     let translation = Translation::from_changes(settings, changes);
-    Engine {
-        offers: Some(CatalogueState { follows_peers: true, reports: translation.catalogue_reports() }),
-        ..well()
+    TestEngine {
+        catalogue: Some(CatalogueState { follows_peers: true, reports: translation.catalogue_reports() }),
+        ..healthy_engine()
     }
 }
 
 /// Runs a command against a running Emcee. Returns stdout, stderr and exit code.
-async fn command(engine: Engine, args: &str) -> (String, String, Option<i32>) {
+async fn run_command(engine: TestEngine, args: &str) -> (String, String, Option<i32>) {
     let listener = admin::bind_admin_listener(([127, 0, 0, 1], 0).into(), false).await.expect("an open port");
     let address = listener.local_addr().expect("a bound port");
     let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(engine) };
@@ -83,7 +84,7 @@ async fn command(engine: Engine, args: &str) -> (String, String, Option<i32>) {
     (text(output.stdout), text(output.stderr).replace(&address.to_string(), "ADDRESS"), output.status.code())
 }
 
-async fn ask(engine: Engine, is_admin: bool, request: &str) -> String {
+async fn send_request(engine: TestEngine, is_admin: bool, request: &str) -> String {
     let listener = admin::bind_admin_listener(([127, 0, 0, 1], 0).into(), false).await.expect("an open port");
     let address = listener.local_addr().expect("a bound port");
     let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(engine) };
@@ -102,12 +103,12 @@ async fn ask(engine: Engine, is_admin: bool, request: &str) -> String {
     let headers = headers.replace('\n', "\r\n");
     let request = format!("{line} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n");
     let answer =
-        tokio::task::spawn_blocking(move || exchange(address, &request)).await.expect("a finished client");
+        tokio::task::spawn_blocking(move || send_bytes(address, &request)).await.expect("a finished client");
     server.abort();
     answer
 }
 
-fn exchange(address: SocketAddr, request: &str) -> String {
+fn send_bytes(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("the server accepts");
     stream.write_all(request.as_bytes()).expect("the server reads");
     let mut answer = String::new();
@@ -116,7 +117,7 @@ fn exchange(address: SocketAddr, request: &str) -> String {
 }
 
 /// Decodes a body with chunked transfer encoding.
-fn unchunked(mut body: &str) -> String {
+fn decode_chunks(mut body: &str) -> String {
     let mut whole = String::new();
     while let Some((size, rest)) = body.split_once("\r\n") {
         let size = usize::from_str_radix(size, 16).expect("a size in hexadecimal");
@@ -127,48 +128,56 @@ fn unchunked(mut body: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_well_engine_is_live_and_ready() {
-    assert!(ask(well(), false, "GET /live").await.starts_with("HTTP/1.1 200"));
-    assert!(ask(well(), false, "GET /ready").await.starts_with("HTTP/1.1 200"));
+async fn a_healthy_engine_is_live_and_ready() {
+    assert!(send_request(healthy_engine(), false, "GET /live").await.starts_with("HTTP/1.1 200"));
+    assert!(send_request(healthy_engine(), false, "GET /ready").await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
 async fn each_blocker_is_a_line() {
-    let engine = Engine { blockers: vec!["watch of Secrets: 403".into(), "watch of Pods".into()], ..well() };
-    let answer = ask(engine, false, "GET /ready").await;
+    let engine = TestEngine {
+        blockers: vec!["watch of Secrets: 403".into(), "watch of Pods".into()],
+        ..healthy_engine()
+    };
+    let answer = send_request(engine, false, "GET /ready").await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(answer.ends_with("\r\n\r\nwatch of Secrets: 403\nwatch of Pods\n"), "{answer}");
 }
 
 #[tokio::test]
 async fn a_stalled_engine_is_not_live() {
-    let answer = ask(Engine { stalled: Some("no turn for 60 s".into()), ..well() }, false, "GET /live").await;
+    let answer = send_request(
+        TestEngine { stalled: Some("no turn for 60 s".into()), ..healthy_engine() },
+        false,
+        "GET /live",
+    )
+    .await;
     assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("no turn for 60 s\n"), "{answer}");
 }
 
 #[tokio::test]
 async fn metrics_are_open_metrics() {
-    let answer = ask(well(), false, "GET /metrics").await;
+    let answer = send_request(healthy_engine(), false, "GET /metrics").await;
     assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0"), "{answer}");
     assert!(answer.ends_with("# EOF\n"), "{answer}");
 }
 
 #[tokio::test]
 async fn the_dump_shows_no_private_key() {
-    let answer = ask(well(), true, "GET /config_dump").await;
+    let answer = send_request(healthy_engine(), true, "GET /config_dump").await;
     assert!(answer.contains(r#""kept":"yes""#), "{answer}");
     assert!(!answer.contains("secret") && !answer.contains("c2VjcmV0"), "{answer}");
 }
 
 #[tokio::test]
-async fn what_is_not_served_is_refused() {
-    assert!(ask(well(), false, "GET /config_dump").await.starts_with("HTTP/1.1 404"));
-    assert!(ask(well(), true, "POST /config_dump").await.starts_with("HTTP/1.1 405"));
-    assert!(ask(well(), true, "TRACE /live").await.starts_with("HTTP/1.1 405"));
+async fn unknown_paths_and_methods_are_refused() {
+    assert!(send_request(healthy_engine(), false, "GET /config_dump").await.starts_with("HTTP/1.1 404"));
+    assert!(send_request(healthy_engine(), true, "POST /config_dump").await.starts_with("HTTP/1.1 405"));
+    assert!(send_request(healthy_engine(), true, "TRACE /live").await.starts_with("HTTP/1.1 405"));
 }
 
 #[tokio::test]
-async fn the_admin_port_tells_a_web_page_of_elsewhere_nothing() {
+async fn the_admin_port_refuses_requests_of_foreign_web_pages() {
     for line in
         ["GET /config_dump", "GET /catalogue", "GET /openapi.json", "GET /live", "GET /metrics", "POST /live"]
     {
@@ -182,28 +191,28 @@ async fn the_admin_port_tells_a_web_page_of_elsewhere_nothing() {
             "Host: localhost\nSec-Fetch-Site: cross-site\n",
             "Host: localhost\nSec-Fetch-Site: same-site\n",
         ] {
-            let answer = ask(well(), true, &format!("{line}\n{headers}")).await;
+            let answer = send_request(healthy_engine(), true, &format!("{line}\n{headers}")).await;
             assert!(answer.starts_with("HTTP/1.1 403"), "{line} {headers}: {answer}");
             assert!(!answer.contains("kept"), "{answer}");
         }
     }
-    let evil = ask(well(), true, "GET /config_dump\nHost: evil.example\n").await;
+    let evil = send_request(healthy_engine(), true, "GET /config_dump\nHost: evil.example\n").await;
     assert!(
         evil.contains(
             r#"header Host: "evil.example" is not allowed (localhost, 127.0.0.1, [::1], 127.0.0.1:"#
         )
     );
     for headers in ["Host: localhost\n", "Host: [::1]:15000\n", "Host: 127.0.0.1\nSec-Fetch-Site: none\n"] {
-        let answer = ask(well(), true, &format!("GET /config_dump\n{headers}")).await;
+        let answer = send_request(healthy_engine(), true, &format!("GET /config_dump\n{headers}")).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{headers}: {answer}");
     }
 }
 
 #[tokio::test]
-async fn sockets_that_say_nothing_keep_no_probe_waiting() {
+async fn idle_connections_do_not_delay_probes() {
     let listener = admin::bind_listener(([127, 0, 0, 1], 0).into()).await.expect("an open port");
     let address = listener.local_addr().expect("a bound port");
-    let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(well()) };
+    let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(healthy_engine()) };
     let server = tokio::spawn(admin::serve_probes(listener, state, std::future::pending()));
     let probes = tokio::task::spawn_blocking(move || {
         let mut held = Vec::new();
@@ -228,7 +237,7 @@ async fn sockets_that_say_nothing_keep_no_probe_waiting() {
 }
 
 #[tokio::test]
-async fn the_admin_port_opens_to_others_only_when_told() {
+async fn the_admin_port_opens_to_other_hosts_only_if_allowed() {
     let address = ([0, 0, 0, 0], 0).into();
     let error = admin::bind_admin_listener(address, false).await.unwrap_err().to_string();
     assert!(error.contains("--admin-address"), "{error}");
@@ -236,11 +245,11 @@ async fn the_admin_port_opens_to_others_only_when_told() {
 }
 
 #[tokio::test]
-async fn the_catalogue_has_each_peer_of_each_relationship_and_what_is_offered_to_it() {
-    let answer = ask(offering(), true, "GET /catalogue").await;
+async fn the_catalogue_has_each_peer_and_its_announcements() {
+    let answer = send_request(engine_with_catalogue(), true, "GET /catalogue").await;
     let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("application/json"), "{head}");
-    let catalogue: Value = serde_json::from_str(&unchunked(body)).expect("JSON");
+    let catalogue: Value = serde_json::from_str(&decode_chunks(body)).expect("JSON");
     assert_eq!(catalogue["follows"], true);
     let [blue, yellow] = [0, 1].map(|at| &catalogue["relationships"][at]);
     assert_eq!((&blue["relationship"], &blue["style"]), (&json!("blue"), &json!("FLAT")));
@@ -253,16 +262,17 @@ async fn the_catalogue_has_each_peer_of_each_relationship_and_what_is_offered_to
 }
 
 #[tokio::test]
-async fn an_openapi_document_is_of_one_peer() {
-    let answer = ask(offering(), true, "GET /openapi.json?relationship=yellow").await;
+async fn an_openapi_document_is_for_one_peer() {
+    let answer = send_request(engine_with_catalogue(), true, "GET /openapi.json?relationship=yellow").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains(r#""/shop/reviews":"#), "{answer}");
-    let answer = ask(offering(), true, "GET /openapi.json?relationship=blue&peer=m3").await;
+    let answer =
+        send_request(engine_with_catalogue(), true, "GET /openapi.json?relationship=blue&peer=m3").await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(r#""paths":{}"#), "{answer}");
 }
 
 #[tokio::test]
-async fn who_does_not_say_of_which_peer_is_told_which_there_are() {
+async fn requests_without_a_peer_list_the_existing_ones() {
     for (query, expected) in [
         ("", "there are several relationships: say which (blue, yellow)"),
         (
@@ -273,7 +283,7 @@ async fn who_does_not_say_of_which_peer_is_told_which_there_are() {
         ("?relationship=blue&peer=%0d%0a", r#"relationship blue has no peer "\r\n" (there are: m2, m3)"#),
         ("?peers=m2", r#"there is no parameter "peers""#),
     ] {
-        let answer = ask(offering(), true, &format!("GET /openapi.json{query}")).await;
+        let answer = send_request(engine_with_catalogue(), true, &format!("GET /openapi.json{query}")).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
         let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
         assert!(body.starts_with(expected) && body.lines().count() == 1, "{body}");
@@ -281,48 +291,50 @@ async fn who_does_not_say_of_which_peer_is_told_which_there_are() {
 }
 
 #[tokio::test]
-async fn nothing_is_said_of_offers_before_everything_has_been_seen() {
+async fn the_catalogue_is_unavailable_before_the_initial_sync() {
     for path in ["/catalogue", "/openapi.json"] {
-        let engine = Engine { blockers: vec!["watch of Secrets: 403".into()], ..offering() };
-        let answer = ask(engine, true, &format!("GET {path}")).await;
+        let engine = TestEngine { blockers: vec!["watch of Secrets: 403".into()], ..engine_with_catalogue() };
+        let answer = send_request(engine, true, &format!("GET {path}")).await;
         assert!(
             answer.starts_with("HTTP/1.1 503") && answer.ends_with("watch of Secrets: 403\n"),
             "{answer}"
         );
-        let answer = ask(well(), true, &format!("GET {path}")).await;
+        let answer = send_request(healthy_engine(), true, &format!("GET {path}")).await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     }
 }
 
 #[tokio::test]
 async fn the_command_line_shows_the_catalogue_of_a_running_emcee() {
-    let (out, err, code) = command(offering(), "catalogue").await;
+    let (out, err, code) = run_command(engine_with_catalogue(), "catalogue").await;
     assert_eq!((err.as_str(), code), ("", Some(0)));
     let lines: Vec<_> = out.lines().collect();
     assert_eq!(lines[3], "yellow        FLAT   m4    not followed: its address is not known");
     assert!(lines[6].starts_with("yellow/m4/shop/reviews  http      9080  "), "{out}");
-    let standby = Engine {
-        offers: offering().offers.map(|offers| CatalogueState { follows_peers: false, ..offers }),
-        ..well()
+    let standby = TestEngine {
+        catalogue: engine_with_catalogue()
+            .catalogue
+            .map(|offers| CatalogueState { follows_peers: false, ..offers }),
+        ..healthy_engine()
     };
-    let (_, err, code) = command(standby, "catalogue -o json").await;
+    let (_, err, code) = run_command(standby, "catalogue -o json").await;
     assert!(err.starts_with("note: the Emcee that answered is on standby") && code == Some(0), "{err}");
 }
 
 #[tokio::test]
 async fn the_command_line_prints_the_document_of_a_running_emcee() {
-    let (out, err, code) = command(offering(), "openapi --relationship yellow").await;
+    let (out, err, code) = run_command(engine_with_catalogue(), "openapi --relationship yellow").await;
     assert_eq!((err.as_str(), code), ("", Some(0)));
     assert!(out.contains("\"/shop/reviews\": {"), "{out}");
-    let (out, err, code) = command(offering(), "openapi --relationship blu").await;
+    let (out, err, code) = run_command(engine_with_catalogue(), "openapi --relationship blu").await;
     let expected = "emcee: there is no relationship \"blu\" here (did you mean blue? there are: blue, yellow) (--relationship, --peer)\n";
     assert_eq!((out.as_str(), err.as_str(), code), ("", expected, Some(1)));
 }
 
 #[tokio::test]
-async fn an_emcee_that_is_not_ready_is_said_to_be_so() {
-    let engine = Engine { blockers: vec!["watch of Secrets: 403".into()], ..offering() };
-    let (out, err, code) = command(engine, "catalogue").await;
+async fn the_command_line_reports_an_emcee_that_is_not_ready() {
+    let engine = TestEngine { blockers: vec!["watch of Secrets: 403".into()], ..engine_with_catalogue() };
+    let (out, err, code) = run_command(engine, "catalogue").await;
     let expected = "emcee: the Emcee at http://ADDRESS is not ready: watch of Secrets: 403\n";
     assert_eq!((out.as_str(), err.as_str(), code), ("", expected, Some(2)));
 }

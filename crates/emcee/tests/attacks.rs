@@ -20,14 +20,14 @@ use std::env;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use measure::{Found, measure};
+use measure::{Measurement, measure};
 use stage::{Stage, Target};
 
 /// Default probe timeout of a kubelet.
-const PROBE: Duration = Duration::from_secs(1);
-const MEMORY_MIB: u64 = 256;
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+const MAX_MEMORY_MIB: u64 = 256;
 /// Delays below this are noise of the machine.
-const NOISE: Duration = Duration::from_millis(25);
+const NOISE_DELAY: Duration = Duration::from_millis(25);
 
 struct Attack {
     name: &'static str,
@@ -48,7 +48,7 @@ const ATTACKS: [Attack; 4] = [
 ];
 
 /// Measures without the attack and with it.
-fn compare(attack: &Attack, time: Duration) -> [Found; 2] {
+fn measure_both(attack: &Attack, time: Duration) -> [Measurement; 2] {
     let stage = Stage::new(attack.target);
     let quiet = measure(&stage, time, None);
     let loud = measure(&stage, time, Some(attack.role));
@@ -57,10 +57,10 @@ fn compare(attack: &Attack, time: Duration) -> [Found; 2] {
 }
 
 #[test]
-fn probes_are_answered_and_memory_is_bounded_under_each_attack() {
+fn probes_are_answered_and_memory_is_limited_under_each_attack() {
     for attack in &ATTACKS {
-        let [_, loud] = compare(attack, Duration::from_secs(2));
-        assert!(loud.memory_mib < MEMORY_MIB, "{}: {loud}", attack.name);
+        let [_, loud] = measure_both(attack, Duration::from_secs(2));
+        assert!(loud.memory_mib < MAX_MEMORY_MIB, "{}: {loud}", attack.name);
         // Without optimization, and under other load, a probe may be late, but it is answered.
         assert!(loud.probes > 0 && loud.unanswered == 0, "{}: {loud}", attack.name);
         assert!(attack.target == Target::Webhook || !loud.delays.is_empty(), "{}: {loud}", attack.name);
@@ -76,7 +76,7 @@ fn proof() {
     );
     let mut failures = Vec::new();
     for attack in &ATTACKS {
-        let [quiet, loud] = compare(attack, Duration::from_secs(seconds));
+        let [quiet, loud] = measure_both(attack, Duration::from_secs(seconds));
         let delivered = match attack.target {
             Target::Webhook => "–".to_owned(),
             Target::Emcee => format!("{:.1?}, {:.1?}", quiet.p99(), loud.p99()),
@@ -91,9 +91,9 @@ fn proof() {
         );
         writeln!(page, "{row}").unwrap();
         let holds = [
-            loud.slowest < PROBE && loud.unanswered == 0,
-            loud.p99() < 2 * quiet.p99().max(NOISE),
-            loud.memory_mib < MEMORY_MIB,
+            loud.slowest < PROBE_TIMEOUT && loud.unanswered == 0,
+            loud.p99() < 2 * quiet.p99().max(NOISE_DELAY),
+            loud.memory_mib < MAX_MEMORY_MIB,
         ];
         if holds.contains(&false) {
             failures.push(format!("{row} {holds:?}"));
@@ -112,6 +112,6 @@ fn proof() {
 fn role() {
     match env::var("EMCEE_ROLE").unwrap_or_default().as_str() {
         "webhook" => stage::serve_webhook(),
-        role => attackers::attack(role),
+        role => attackers::run_attack(role),
     }
 }

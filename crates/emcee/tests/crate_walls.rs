@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The allowed dependencies of a crate in the workspace.
-struct Walls {
+struct CrateRules {
     name: &'static str,
     /// Crates of the workspace that it may use.
     may_use: &'static [&'static str],
@@ -20,33 +20,33 @@ struct Walls {
 const IO: &[&str] = &["tokio", "hyper", "kube-client", "tonic", "reqwest"];
 
 /// The dependencies in the architecture, from `emcee-api` up to `emcee`.
-const TABLE: &[Walls] = &[
-    Walls { name: "emcee-api", may_use: &[], never: IO },
-    Walls { name: "emcee-core", may_use: &["emcee-api"], never: IO },
-    Walls { name: "emcee-discovery", may_use: &["emcee-api", "emcee-core"], never: &["kube-client"] },
-    Walls { name: "emcee-controller", may_use: &["emcee-api", "emcee-core"], never: &["tonic"] },
-    Walls {
+const TABLE: &[CrateRules] = &[
+    CrateRules { name: "emcee-api", may_use: &[], never: IO },
+    CrateRules { name: "emcee-core", may_use: &["emcee-api"], never: IO },
+    CrateRules { name: "emcee-discovery", may_use: &["emcee-api", "emcee-core"], never: &["kube-client"] },
+    CrateRules { name: "emcee-controller", may_use: &["emcee-api", "emcee-core"], never: &["tonic"] },
+    CrateRules {
         name: "emcee",
         may_use: &["emcee-api", "emcee-core", "emcee-controller", "emcee-discovery"],
         never: &["emcee-testkit", "emcee-testbed"],
     },
-    Walls {
+    CrateRules {
         name: "emcee-testkit",
         may_use: &["emcee-api"],
         never: &["emcee-core", "emcee-controller", "emcee-discovery"],
     },
-    Walls { name: "emcee-testbed", may_use: &["emcee-api", "emcee-testkit"], never: &["emcee-core"] },
-    Walls { name: "xtask", may_use: &[], never: &["emcee-api"] },
+    CrateRules { name: "emcee-testbed", may_use: &["emcee-api", "emcee-testkit"], never: &["emcee-core"] },
+    CrateRules { name: "xtask", may_use: &[], never: &["emcee-api"] },
 ];
 
 /// Additional crates that the tests of every crate may use.
 const FOR_TESTS: &[&str] = &["emcee-testkit"];
 
 #[test]
-fn every_crate_has_a_row() {
-    for package in workspace() {
+fn every_crate_has_rules() {
+    for package in workspace_packages() {
         assert!(
-            row(&package.name).is_some(),
+            rules_of(&package.name).is_some(),
             "the crate `{}` is not in TABLE of crates/emcee/tests/crate_walls.rs: add a row with the \
              crates of the workspace that it may use and the libraries that it must not depend on, and a row to \
              the table in CONTRIBUTING.md",
@@ -56,12 +56,12 @@ fn every_crate_has_a_row() {
 }
 
 #[test]
-fn crates_use_only_whom_they_may() {
-    let workspace = workspace();
+fn crates_use_only_allowed_crates() {
+    let workspace = workspace_packages();
     let mut broken = Vec::new();
     for package in &workspace {
-        let Some(walls) = row(&package.name) else { continue };
-        for (used, for_tests) in &package.uses {
+        let Some(walls) = rules_of(&package.name) else { continue };
+        for (used, for_tests) in &package.dependencies {
             let inside = workspace.iter().any(|other| other.name == *used);
             let allowed =
                 walls.may_use.contains(&used.as_str()) || *for_tests && FOR_TESTS.contains(&used.as_str());
@@ -74,54 +74,63 @@ fn crates_use_only_whom_they_may() {
 }
 
 #[test]
-fn nothing_forbidden_is_behind_a_crate() {
-    let broken: Vec<_> = workspace()
+fn no_crate_depends_on_forbidden_libraries() {
+    let broken: Vec<_> = workspace_packages()
         .iter()
-        .filter_map(|package| row(&package.name))
-        .flat_map(|walls| forbidden_paths(walls, &tree(walls.name)))
+        .filter_map(|package| rules_of(&package.name))
+        .flat_map(|walls| forbidden_paths(walls, &dependency_tree(walls.name)))
         .collect();
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
 #[test]
-fn a_forbidden_crate_is_reported_with_the_way_to_it() {
-    let walls = Walls { name: "a", may_use: &[], never: &["tokio", "tonic"] };
+fn a_forbidden_crate_is_reported_with_its_path() {
+    let walls = CrateRules { name: "a", may_use: &[], never: &["tokio", "tonic"] };
     let tree = "0a v0.1.0 (/somewhere/a)\n1b v1.0.0\n2c v1.0.0\n1d v2.0.0\n2tokio v1.50.0\n3mio v1.0.0\n1b v1.0.0 (*)\n";
     assert_eq!(forbidden_paths(&walls, tree), ["a must not depend on tokio: a → d → tokio"]);
 }
 
-struct Package {
+struct WorkspacePackage {
     name: String,
     /// Each dependency, and whether it is a dev dependency.
-    uses: Vec<(String, bool)>,
+    dependencies: Vec<(String, bool)>,
 }
 
-fn row(name: &str) -> Option<&'static Walls> {
+fn rules_of(name: &str) -> Option<&'static CrateRules> {
     TABLE.iter().find(|walls| walls.name == name)
 }
 
 /// Returns the packages of the workspace with the dependencies in their manifests.
-fn workspace() -> Vec<Package> {
-    let json = cargo(&["metadata", "--locked", "--no-deps", "--format-version", "1"]);
+fn workspace_packages() -> Vec<WorkspacePackage> {
+    let json = run_cargo(&["metadata", "--locked", "--no-deps", "--format-version", "1"]);
     let metadata: Value = serde_json::from_str(&json).expect("cargo prints JSON");
     let packages = metadata["packages"].as_array().expect("a list of packages");
-    packages.iter().map(package).collect()
+    packages.iter().map(read_package).collect()
 }
 
-fn package(json: &Value) -> Package {
+fn read_package(json: &Value) -> WorkspacePackage {
     let name = |json: &Value| json["name"].as_str().expect("a name").to_owned();
     let dependencies = json["dependencies"].as_array().expect("a list of dependencies");
     let uses = dependencies.iter().map(|used| (name(used), used["kind"] == "dev"));
-    Package { name: name(json), uses: uses.collect() }
+    WorkspacePackage { name: name(json), dependencies: uses.collect() }
 }
 
 /// Returns everything that is linked into the crate, with the depth before each name. Repeated subtrees are omitted, so
 /// each crate has at least one path.
-fn tree(package: &str) -> String {
-    cargo(&["tree", "--locked", "--package", package, "--edges", "normal,no-proc-macro", "--prefix", "depth"])
+fn dependency_tree(package: &str) -> String {
+    run_cargo(&[
+        "tree",
+        "--locked",
+        "--package",
+        package,
+        "--edges",
+        "normal,no-proc-macro",
+        "--prefix",
+        "depth",
+    ])
 }
 
-fn forbidden_paths(walls: &Walls, tree: &str) -> Vec<String> {
+fn forbidden_paths(walls: &CrateRules, tree: &str) -> Vec<String> {
     let mut way: Vec<&str> = Vec::new();
     let mut found = Vec::new();
     for line in tree.lines() {
@@ -137,7 +146,7 @@ fn forbidden_paths(walls: &Walls, tree: &str) -> Vec<String> {
     found
 }
 
-fn cargo(args: &[&str]) -> String {
+fn run_cargo(args: &[&str]) -> String {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo).args(args).output().expect("cargo runs");
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -4,9 +4,9 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
 /// A running demo. It is killed when the test ends.
-struct Demo(Child);
+struct RunningDemo(Child);
 
-impl Demo {
+impl RunningDemo {
     /// Sends SIGINT, as Ctrl-C does. Returns whether the demo exits successfully.
     fn interrupt(&mut self) -> bool {
         let command = format!("kill -INT {}", self.0.id());
@@ -15,7 +15,7 @@ impl Demo {
     }
 }
 
-impl Drop for Demo {
+impl Drop for RunningDemo {
     fn drop(&mut self) {
         // On success, the demo has already exited.
         let _ = self.0.kill();
@@ -23,17 +23,17 @@ impl Drop for Demo {
     }
 }
 
-fn emcee(arguments: &[&str]) -> Command {
+fn emcee_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_emcee"));
     command.args(arguments).stdin(Stdio::null());
     command
 }
 
 #[test]
-fn it_stays_up_and_says_where_to_look() {
-    let mut child = emcee(&["demo"]).stdout(Stdio::piped()).spawn().expect("the program runs");
+fn the_demo_keeps_running_and_prints_its_files() {
+    let mut child = emcee_command(&["demo"]).stdout(Stdio::piped()).spawn().expect("the program runs");
     let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-    let mut demo = Demo(child);
+    let mut demo = RunningDemo(child);
     let mut lines =
         stdout.lines().map_while(Result::ok).skip_while(|line| !line.ends_with("CATALOGUE")).skip(1);
     let m1 = lines.next().expect("a line for m1");
@@ -43,7 +43,7 @@ fn it_stays_up_and_says_where_to_look() {
     assert!(std::path::Path::new(resources).join("mesh.yaml").is_file(), "{m1}");
     assert!(std::path::Path::new(objects).join("status").is_dir(), "{m1}");
     let url = catalogue.strip_suffix("/catalogue").expect("a URL");
-    let shown = emcee(&["catalogue", "--admin", url]).output().expect("the program runs");
+    let shown = emcee_command(&["catalogue", "--admin", url]).output().expect("the program runs");
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("reviews") && shown.contains("ratings"), "{shown}");
     lines.find(|line| line.contains("Ctrl-C")).expect("a line that explains how to end the demo");

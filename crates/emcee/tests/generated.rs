@@ -12,7 +12,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 
 #[test]
-fn the_committed_crds_are_those_of_the_code() {
+fn the_committed_crds_match_the_code() {
     let output = Command::new(env!("CARGO_BIN_EXE_emcee")).arg("crds").output();
     let printed = String::from_utf8(output.expect("the program runs").stdout).expect("UTF-8");
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/crds.yaml"));
@@ -21,14 +21,14 @@ fn the_committed_crds_are_those_of_the_code() {
 }
 
 #[test]
-fn the_committed_chart_is_that_of_the_code() {
+fn the_committed_chart_matches_the_code() {
     let made = tempfile::tempdir().expect("a temporary folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_emcee"));
     let status = command.args(["manifests", "chart", "--output"]).arg(made.path()).status();
     assert!(status.expect("the program runs").success());
-    let made = files(made.path());
+    let made = folder_files(made.path());
     assert!(made.contains_key("Chart.yaml") && made.contains_key("templates/deployment.yaml"), "{made:?}");
-    let committed = files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/helm/emcee")));
+    let committed = folder_files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/helm/emcee")));
     let differs = |path: &&String| made.get(*path) != committed.get(*path);
     let different: Vec<_> = made.keys().chain(committed.keys()).filter(differs).collect();
     assert!(
@@ -38,13 +38,14 @@ fn the_committed_chart_is_that_of_the_code() {
 }
 
 /// Returns every file below a folder, by its relative path.
-fn files(folder: &Path) -> BTreeMap<String, String> {
+fn folder_files(folder: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).into_iter().flatten() {
         let path = entry.expect("an entry").path();
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         if path.is_dir() {
-            found.extend(files(&path).into_iter().map(|(path, text)| (format!("{name}/{path}"), text)));
+            found
+                .extend(folder_files(&path).into_iter().map(|(path, text)| (format!("{name}/{path}"), text)));
         } else {
             found.insert(name, fs::read_to_string(&path).expect("text"));
         }
@@ -64,7 +65,7 @@ fn every_field_has_a_type_and_a_description() {
 
 /// Only optional fields can be null, and null means the same as a missing field.
 #[test]
-fn null_is_as_good_as_absent_and_no_more() {
+fn null_means_the_same_as_absent() {
     for_each_field(|path, schema, required| {
         let nullable = schema.nullable == Some(true);
         assert!(!(nullable && required), "{path} is required, but nullable");
@@ -74,7 +75,7 @@ fn null_is_as_good_as_absent_and_no_more() {
 
 /// Structural schemas have no alternatives, and unknown fields are pruned or refused, not preserved.
 #[test]
-fn nothing_that_a_structural_schema_forbids() {
+fn schemas_are_structural() {
     for_each_field(|path, schema, _| {
         for list in [&schema.any_of, &schema.one_of, &schema.all_of] {
             assert!(list.is_none(), "{path} has alternative schemas");
@@ -97,7 +98,7 @@ fn status_is_a_subresource_and_columns_are_shown() {
         ("ServiceExposition", &["Service", "Port", "Server name", "Ready", "Age"]),
         ("ServiceBinding", &["Service", "Host", "Source", "Ready", "Age"]),
     ] {
-        let crd = of_kind(kind);
+        let crd = crd_of_kind(kind);
         assert_eq!((&*crd.spec.group, &*crd.spec.scope), ("mm.ibm.istio.io", "Namespaced"));
         let version = only_version(&crd);
         assert_eq!((&*version.name, version.served, version.storage), ("v1", true, true));
@@ -109,8 +110,8 @@ fn status_is_a_subresource_and_columns_are_shown() {
 
 /// Rules that the API server checks itself, with the messages of the first prototype.
 #[test]
-fn rules_for_the_api_server() {
-    has_rules(&[
+fn rules_of_the_api_server_exist() {
+    assert_rules(&[
         ("MeshFedConfig.spec.mode", "Unknown Mode"),
         ("MeshFedConfig.spec.relationship", "is a reserved relationship name"),
         ("ServiceExposition.spec", "requires mesh_fed_config_selector"),
@@ -119,15 +120,15 @@ fn rules_for_the_api_server() {
 }
 
 #[test]
-fn rules_about_gateways() {
-    has_rules(&[
+fn rules_about_gateways_exist() {
+    assert_rules(&[
         ("MeshFedConfig.spec", "does not specify egress, but selects one"),
         ("MeshFedConfig.spec", "does not specify ingress, but selects one"),
     ]);
 }
 
 #[track_caller]
-fn has_rules(wanted: &[(&str, &str)]) {
+fn assert_rules(wanted: &[(&str, &str)]) {
     let mut rules: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for_each_field(|path, schema, _| {
         for rule in schema.x_kubernetes_validations.iter().flatten() {
@@ -144,7 +145,7 @@ fn has_rules(wanted: &[(&str, &str)]) {
 
 /// The cost of a rule depends on the size of its field. Without limits, the API server refuses the whole CRD.
 #[test]
-fn what_users_write_is_bounded() {
+fn users_fields_have_limits() {
     for_each_field(|path, schema, _| {
         if !path.contains(".spec.") {
             return;
@@ -158,7 +159,7 @@ fn what_users_write_is_bounded() {
     });
 }
 
-fn of_kind(kind: &str) -> CustomResourceDefinition {
+fn crd_of_kind(kind: &str) -> CustomResourceDefinition {
     let found = custom_resource_definitions().into_iter().find(|crd| crd.spec.names.kind == kind);
     found.expect("one of the three kinds")
 }
@@ -178,22 +179,22 @@ fn for_each_field(mut visit: impl FnMut(&str, &JSONSchemaProps, bool)) {
             "kubectl explain {}",
             crd.spec.names.singular.as_deref().unwrap_or("")
         );
-        fields_of(&crd.spec.names.kind, schema, &mut visit);
+        visit_fields(&crd.spec.names.kind, schema, &mut visit);
     }
 }
 
-fn fields_of(path: &str, schema: &JSONSchemaProps, visit: &mut impl FnMut(&str, &JSONSchemaProps, bool)) {
+fn visit_fields(path: &str, schema: &JSONSchemaProps, visit: &mut impl FnMut(&str, &JSONSchemaProps, bool)) {
     for (name, field) in schema.properties.iter().flatten() {
         let path = format!("{path}.{name}");
         visit(&path, field, schema.required.iter().flatten().any(|required| required == name));
-        fields_of(&path, field, visit);
+        visit_fields(&path, field, visit);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(item)) = &schema.items {
         visit(&format!("{path}[]"), item, true);
-        fields_of(&format!("{path}[]"), item, visit);
+        visit_fields(&format!("{path}[]"), item, visit);
     }
     if let Some(JSONSchemaPropsOrBool::Schema(value)) = &schema.additional_properties {
         visit(&format!("{path}.*"), value, true);
-        fields_of(&format!("{path}.*"), value, visit);
+        visit_fields(&format!("{path}.*"), value, visit);
     }
 }

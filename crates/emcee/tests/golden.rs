@@ -17,14 +17,14 @@ use std::process::Command;
 const INPUT: &str = "mesh.yaml";
 const FLAGS: &str = "flags";
 const OBJECTS: &str = "objects.yaml";
-const SAID: &str = "said.txt";
+const MESSAGES: &str = "said.txt";
 
 /// Separator of two documents in a stream.
 const SEPARATOR: &str = "\n---\n";
 
 #[test]
-fn renders_what_the_golden_folders_show() {
-    let wrong: Vec<_> = folders().iter().flat_map(|folder| differences(folder)).collect();
+fn output_matches_the_golden_folders() {
+    let wrong: Vec<_> = golden_folders().iter().flat_map(|folder| differences(folder)).collect();
     assert!(
         wrong.is_empty(),
         "the output differs from the golden folders (UPDATE_GOLDEN=1 updates them)\n{}",
@@ -34,37 +34,38 @@ fn renders_what_the_golden_folders_show() {
 
 #[test]
 fn istio_accepts_every_golden_object() {
-    let Some(istioctl) = istioctl::find() else { return };
-    let objects: Vec<_> = folders().iter().map(|folder| render(folder).0).collect();
+    let Some(istioctl) = istioctl::find_istioctl() else { return };
+    let objects: Vec<_> = golden_folders().iter().map(|folder| run_render(folder).0).collect();
     let documents = objects.iter().flat_map(|text| text.split(SEPARATOR));
-    let judged: Vec<_> = documents.filter(|document| istioctl::judges(document)).collect();
+    let judged: Vec<_> = documents.filter(|document| istioctl::is_istio_object(document)).collect();
     assert!(!judged.is_empty(), "no golden folder has an Istio object");
     istioctl::validate(&istioctl, &judged.join(SEPARATOR));
 }
 
 #[test]
-fn says_of_every_folder_what_it_shows() {
-    for folder in folders() {
-        let input = read(&folder.join(INPUT));
+fn every_folder_has_a_comment_about_what_it_shows() {
+    for folder in golden_folders() {
+        let input = read_or_empty(&folder.join(INPUT));
         assert!(
             input.starts_with("# "),
             "{} does not begin with a comment about what it shows",
-            shown(&folder, INPUT)
+            display_path(&folder, INPUT)
         );
     }
 }
 
 /// Returns the files of the folder that differ from the output, each with the first different line.
 fn differences(folder: &Path) -> Vec<String> {
-    let (objects, messages) = render(folder);
-    [(OBJECTS, objects), (SAID, messages)]
+    let (objects, messages) = run_render(folder);
+    [(OBJECTS, objects), (MESSAGES, messages)]
         .into_iter()
         .filter_map(|(name, is)| {
             let path = folder.join(name);
             if std::env::var_os("UPDATE_GOLDEN").is_some() {
-                write(&path, &is);
+                write_or_remove(&path, &is);
             }
-            first_difference(&read(&path), &is).map(|words| format!("{}{words}", shown(folder, name)))
+            first_difference(&read_or_empty(&path), &is)
+                .map(|words| format!("{}{words}", display_path(folder, name)))
         })
         .collect()
 }
@@ -72,8 +73,8 @@ fn differences(folder: &Path) -> Vec<String> {
 /// Runs `emcee render`. Returns its stdout, and its stderr with the exit code, if that is not 0.
 ///
 /// The program runs in the folder, so that messages contain no paths of this machine.
-fn render(folder: &Path) -> (String, String) {
-    let flags = read(&folder.join(FLAGS));
+fn run_render(folder: &Path) -> (String, String) {
+    let flags = read_or_empty(&folder.join(FLAGS));
     let mut command = Command::new(env!("CARGO_BIN_EXE_emcee"));
     command.args(["render", "-f", INPUT]).args(flags.split_whitespace()).current_dir(folder);
     let output = command.output().expect("emcee runs");
@@ -105,7 +106,7 @@ fn first_difference(should: &str, is: &str) -> Option<String> {
 }
 
 /// Returns all golden folders, sorted.
-fn folders() -> Vec<PathBuf> {
+fn golden_folders() -> Vec<PathBuf> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut found: Vec<_> = subfolders(&golden).iter().flat_map(|style| subfolders(style)).collect();
     found.sort();
@@ -119,14 +120,14 @@ fn subfolders(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Reads a file. A missing file is empty, so that a folder has no empty files.
-fn read(path: &Path) -> String {
+fn read_or_empty(path: &Path) -> String {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         text => text.expect("a readable golden file"),
     }
 }
 
-fn write(path: &Path, text: &str) {
+fn write_or_remove(path: &Path, text: &str) {
     let written = match (text.is_empty(), path.exists()) {
         (true, true) => fs::remove_file(path),
         (true, false) => Ok(()),
@@ -135,7 +136,7 @@ fn write(path: &Path, text: &str) {
     written.expect("a writable golden file");
 }
 
-fn shown(folder: &Path, name: &str) -> String {
+fn display_path(folder: &Path, name: &str) -> String {
     let components: Vec<_> = folder.iter().rev().take(2).map(|part| part.to_string_lossy()).collect();
     format!("golden/{}/{}/{name}", components[1], components[0])
 }

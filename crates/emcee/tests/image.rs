@@ -10,13 +10,13 @@ fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-fn read(path: &str) -> String {
+fn read_file(path: &str) -> String {
     fs::read_to_string(root().join(path)).expect(path)
 }
 
 /// Returns the instructions of each stage, beginning with its FROM. The first item contains those before the first
 /// stage.
-fn stages(text: &str) -> Vec<Vec<Instruction>> {
+fn parse_stages(text: &str) -> Vec<Vec<Instruction>> {
     let lines = text.replace("\\\n", " ");
     let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut stages = vec![Vec::new()];
@@ -31,8 +31,8 @@ fn stages(text: &str) -> Vec<Vec<Instruction>> {
 }
 
 #[test]
-fn the_image_is_one_program_and_no_root() {
-    let stages = stages(&read("deploy/Dockerfile"));
+fn the_image_contains_one_program_and_does_not_run_as_root() {
+    let stages = parse_stages(&read_file("deploy/Dockerfile"));
     let last = stages.last().expect("a stage");
     let names: Vec<_> = last.iter().map(|(name, _)| name.as_str()).collect();
     // No RUN, because the image contains nothing that could run, and no ENV, EXPOSE or VOLUME.
@@ -52,11 +52,11 @@ fn the_image_is_one_program_and_no_root() {
 
 /// The manifests also set a user. It must be the same as that of the image, so that all environments behave alike.
 #[test]
-fn the_images_user_is_that_of_the_manifests() {
-    let stages = stages(&read("deploy/Dockerfile"));
+fn the_image_and_the_manifests_have_the_same_user() {
+    let stages = parse_stages(&read_file("deploy/Dockerfile"));
     let user = stages.last().and_then(|last| last.iter().find(|(name, _)| name == "USER"));
     let user = user.expect("a user").1.clone();
-    let manifest = read("deploy/helm/emcee/templates/deployment.yaml");
+    let manifest = read_file("deploy/helm/emcee/templates/deployment.yaml");
     let id = |field: &str| {
         let line = manifest
             .lines()
@@ -68,14 +68,14 @@ fn the_images_user_is_that_of_the_manifests() {
 
 /// The builder image is a build argument and can be a digest. The default has the toolchain of the repository.
 #[test]
-fn what_compiles_is_a_build_argument() {
-    let stages = stages(&read("deploy/Dockerfile"));
+fn the_builder_image_is_a_build_argument() {
+    let stages = parse_stages(&read_file("deploy/Dockerfile"));
     let [(name, default)] = &stages[0][..] else { panic!("{:?}", stages[0]) };
     assert_eq!(name, "ARG");
     let image = default.strip_prefix("BUILD_IMAGE=").expect("BUILD_IMAGE");
     assert_eq!(stages[1][0], ("FROM".into(), "${BUILD_IMAGE} AS build".into()));
     assert_eq!(stages.len(), 3, "one stage for the build and one for the image");
-    let toolchain = read("rust-toolchain.toml");
+    let toolchain = read_file("rust-toolchain.toml");
     let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).expect("a channel");
     let tag = image.strip_prefix("docker.io/library/rust:").expect("the official image, by its full name");
     let version = tag.split('-').next().expect("a version");
@@ -83,6 +83,6 @@ fn what_compiles_is_a_build_argument() {
     // An unverified digest would be worse than none.
     assert!(!image.contains("@sha256:"), "{image}");
     for page in ["docs/guides/install.md", "deploy/Dockerfile"] {
-        assert!(read(page).contains("--build-arg BUILD_IMAGE=docker.io/library/rust:"), "{page}");
+        assert!(read_file(page).contains("--build-arg BUILD_IMAGE=docker.io/library/rust:"), "{page}");
     }
 }

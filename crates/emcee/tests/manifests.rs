@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-fn manifests(args: &[&str]) -> Vec<Value> {
+fn print_manifests(args: &[&str]) -> Vec<Value> {
     let output = Command::new(env!("CARGO_BIN_EXE_emcee")).arg("manifests").args(args).output();
     let output = output.expect("the program runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -33,12 +33,12 @@ struct Grant {
     resource: String,
     verb: String,
     /// The namespace in which it is granted. `*` means all namespaces.
-    place: String,
+    namespace: String,
     /// Whether it is limited to named objects.
     named: bool,
 }
 
-fn grants(objects: &[Value]) -> Vec<Grant> {
+fn granted_rights(objects: &[Value]) -> Vec<Grant> {
     let mut grants = Vec::new();
     for binding in objects.iter().filter(|o| o["subjects"][0]["name"] == "emcee") {
         let place = binding["metadata"]["namespace"].as_str().unwrap_or("*");
@@ -46,51 +46,52 @@ fn grants(objects: &[Value]) -> Vec<Grant> {
         let of_role = |o: &&Value| o["kind"] == role["kind"] && o["metadata"]["name"] == role["name"];
         let role = objects.iter().find(of_role).expect("an existing role");
         let rules = role["rules"].as_array().expect("rules");
-        grants.extend(rules.iter().flat_map(|rule| of_rule(rule, place)));
+        grants.extend(rules.iter().flat_map(|rule| rights_of_rule(rule, place)));
     }
     grants
 }
 
-fn of_rule(rule: &Value, place: &str) -> Vec<Grant> {
-    let [groups, resources, verbs] = ["apiGroups", "resources", "verbs"].map(|field| words(&rule[field]));
+fn rights_of_rule(rule: &Value, place: &str) -> Vec<Grant> {
+    let [groups, resources, verbs] =
+        ["apiGroups", "resources", "verbs"].map(|field| string_list(&rule[field]));
     let mut grants = Vec::new();
     for (resource, verb) in resources.iter().flat_map(|r| verbs.iter().map(move |verb| (r, verb))) {
         grants.push(Grant {
             group: groups[0].clone(),
             resource: resource.clone(),
             verb: verb.clone(),
-            place: place.to_owned(),
+            namespace: place.to_owned(),
             named: rule.get("resourceNames").is_some(),
         });
     }
     grants
 }
 
-fn words(list: &Value) -> Vec<String> {
+fn string_list(list: &Value) -> Vec<String> {
     let words = list.as_array().expect("a list").iter();
     words.map(|word| word.as_str().expect("a word").to_owned()).collect()
 }
 
 /// Returns the namespaces in which Emcee has all of these rights to a kind.
-fn places(grants: &[Grant], kind: GeneratedKind, verbs: &[&str]) -> Vec<String> {
+fn namespaces_with(grants: &[Grant], kind: GeneratedKind, verbs: &[&str]) -> Vec<String> {
     let has = |place: &str, verb: &str| {
         grants.iter().any(|g| {
             g.resource == kind.plural()
                 && g.group == kind.group()
-                && g.place == place
+                && g.namespace == place
                 && g.verb == verb
                 && !g.named
         })
     };
-    let mut all: Vec<_> = grants.iter().map(|grant| grant.place.clone()).collect();
+    let mut all: Vec<_> = grants.iter().map(|grant| grant.namespace.clone()).collect();
     all.sort();
     all.dedup();
     all.into_iter().filter(|place| verbs.iter().all(|verb| has(place, verb))).collect()
 }
 
 #[test]
-fn every_generated_kind_can_be_written_where_it_is_generated() {
-    let grants = grants(&manifests(&["rbac", "--fed-namespaces", "blue"]));
+fn every_generated_kind_can_be_written_in_its_namespace() {
+    let grants = granted_rights(&print_manifests(&["rbac", "--fed-namespaces", "blue"]));
     for kind in GeneratedKind::ALL {
         let of_mesh = match kind {
             GeneratedKind::ServiceAccount
@@ -109,30 +110,36 @@ fn every_generated_kind_can_be_written_where_it_is_generated() {
             | GeneratedKind::ServiceExposition
             | GeneratedKind::ServiceBinding => true,
         };
-        let written = places(&grants, kind, &["get", "list", "watch", "create", "patch", "delete"]);
+        let written = namespaces_with(&grants, kind, &["get", "list", "watch", "create", "patch", "delete"]);
         assert_eq!(written, [if of_mesh { "*" } else { "blue" }], "{kind:?}");
         // The controller watches its own objects in the whole cluster, except for those that contain keys.
-        let watched = places(&grants, kind, &["list", "watch"]).contains(&"*".to_owned());
+        let watched = namespaces_with(&grants, kind, &["list", "watch"]).contains(&"*".to_owned());
         assert_eq!(watched, !kind.holds_keys(), "{kind:?}");
     }
 }
 
 /// A user who can create a pod can read every Secret in its namespace.
 #[test]
-fn pods_can_be_had_only_where_secrets_can() {
+fn pods_can_be_created_only_where_secrets_can_be_read() {
     for args in [&["rbac"][..], &["rbac", "--fed-namespaces", "blue,red"], &["rbac", "--fed-namespaces", "*"]]
     {
-        let grants = grants(&manifests(args));
+        let grants = granted_rights(&print_manifests(args));
         for verb in ["create", "patch"] {
-            let secrets = places(&grants, GeneratedKind::Secret, &["get"]);
-            assert_eq!(places(&grants, GeneratedKind::Deployment, &[verb]), secrets, "{args:?} {verb}");
+            let secrets = namespaces_with(&grants, GeneratedKind::Secret, &["get"]);
+            assert_eq!(
+                namespaces_with(&grants, GeneratedKind::Deployment, &[verb]),
+                secrets,
+                "{args:?} {verb}"
+            );
         }
     }
 }
 
 #[test]
-fn secrets_are_read_only_where_it_is_said() {
-    let secrets = |args: &[&str]| places(&grants(&manifests(args)), GeneratedKind::Secret, &["get"]);
+fn secrets_can_be_read_only_in_given_namespaces() {
+    let secrets = |args: &[&str]| {
+        namespaces_with(&granted_rights(&print_manifests(args)), GeneratedKind::Secret, &["get"])
+    };
     assert!(secrets(&["rbac"]).is_empty());
     assert_eq!(secrets(&["rbac", "--fed-namespaces", "blue,red"]), ["blue", "red"]);
     let both = secrets(&["rbac", "--fed-namespaces", "blue", "--gateway-namespaces", "istio-system"]);
@@ -143,12 +150,12 @@ fn secrets_are_read_only_where_it_is_said() {
 /// The rights to the Secret and to the configuration are limited by name.
 #[test]
 fn a_webhook_adds_rights_to_its_own_objects_only() {
-    let of = |switch: &str| grants(&manifests(&["rbac", "--webhook", switch]));
+    let of = |switch: &str| granted_rights(&print_manifests(&["rbac", "--webhook", switch]));
     let (without, with) = (of("off"), of("on"));
     let added: Vec<_> = with.into_iter().filter(|grant| !without.contains(grant)).collect();
     let wide: Vec<_> = added.iter().filter(|grant| !grant.named).collect();
     assert!(
-        matches!(&wide[..], [g] if g.verb == "create" && g.resource == "secrets" && g.place == "emcee-system")
+        matches!(&wide[..], [g] if g.verb == "create" && g.resource == "secrets" && g.namespace == "emcee-system")
     );
     let of_configurations = |g: &Grant| g.resource == "validatingwebhookconfigurations" && g.verb == "patch";
     assert!(added.iter().any(|grant| of_configurations(grant) && grant.named));
@@ -156,7 +163,7 @@ fn a_webhook_adds_rights_to_its_own_objects_only() {
 
 #[test]
 fn no_right_is_a_wildcard_and_none_escalates() {
-    for grant in grants(&manifests(&["rbac", "--fed-namespaces", "*"])) {
+    for grant in granted_rights(&print_manifests(&["rbac", "--fed-namespaces", "*"])) {
         let Grant { group, resource, verb, .. } = &grant;
         assert!([group, resource, verb].iter().all(|word| !word.contains('*')), "{grant:?}");
         assert!(!["escalate", "bind", "impersonate"].contains(&verb.as_str()), "{grant:?}");
@@ -166,15 +173,16 @@ fn no_right_is_a_wildcard_and_none_escalates() {
 #[test]
 fn with_watched_namespaces_nothing_is_granted_elsewhere() {
     let args = ["rbac", "--watch-namespaces", "shop,bank", "--fed-namespaces", "blue", "--webhook", "off"];
-    let mut places: Vec<_> = grants(&manifests(&args)).into_iter().map(|grant| grant.place).collect();
+    let mut places: Vec<_> =
+        granted_rights(&print_manifests(&args)).into_iter().map(|grant| grant.namespace).collect();
     places.sort();
     places.dedup();
     assert_eq!(places, ["bank", "blue", "emcee-system", "istio-system", "shop"]);
 }
 
 #[test]
-fn teams_may_not_write_relationships() {
-    let objects = manifests(&["rbac"]);
+fn teams_cannot_write_relationships() {
+    let objects = print_manifests(&["rbac"]);
     let role =
         |name: &str| objects.iter().find(|o| o["kind"] == "ClusterRole" && o["metadata"]["name"] == name);
     let user = role("emcee-user").expect("a role for teams");
@@ -194,8 +202,8 @@ fn teams_may_not_write_relationships() {
 
 /// Emcee reports in a status and restores its state from it. A team that can write a status could impersonate Emcee.
 #[test]
-fn teams_may_not_write_a_status() {
-    let objects = manifests(&["all", "--fed-namespaces", "*"]);
+fn teams_cannot_write_a_status() {
+    let objects = print_manifests(&["all", "--fed-namespaces", "*"]);
     let roles = objects.iter().filter(|o| o["kind"] == "ClusterRole");
     let of_teams =
         roles.filter(|o| o["metadata"]["name"] == "emcee-user" || o["metadata"]["name"] == "emcee-viewer");
@@ -203,9 +211,9 @@ fn teams_may_not_write_a_status() {
     assert!(granted.len() >= 2);
     for rule in granted {
         let writes =
-            words(&rule["verbs"]).iter().any(|verb| !["get", "list", "watch"].contains(&verb.as_str()));
+            string_list(&rule["verbs"]).iter().any(|verb| !["get", "list", "watch"].contains(&verb.as_str()));
         // `*` would include subresources.
-        let beyond = words(&rule["resources"]).iter().any(|name| name.contains(['/', '*']));
+        let beyond = string_list(&rule["resources"]).iter().any(|name| name.contains(['/', '*']));
         assert!(!(writes && beyond), "{rule}");
     }
     // Without the subresource, users who can write a resource can write its status.
@@ -230,98 +238,98 @@ fn kubernetes_knows_every_field() {
         "--cluster-networks",
         "10.96.0.0/12",
     ];
-    for object in manifests(&whole) {
+    for object in print_manifests(&whole) {
         let read = match object["kind"].as_str().expect("a kind") {
             "CustomResourceDefinition" => continue,
-            "Namespace" => typed::<Namespace>(&object),
-            "ServiceAccount" => typed::<ServiceAccount>(&object),
-            "ClusterRole" => typed::<ClusterRole>(&object),
-            "ClusterRoleBinding" => typed::<ClusterRoleBinding>(&object),
-            "Role" => typed::<Role>(&object),
-            "RoleBinding" => typed::<RoleBinding>(&object),
-            "PodDisruptionBudget" => typed::<PodDisruptionBudget>(&object),
-            "NetworkPolicy" => typed::<NetworkPolicy>(&object),
-            "Service" => typed::<Service>(&object),
-            "Deployment" => typed::<Deployment>(&object),
-            "ValidatingWebhookConfiguration" => typed::<ValidatingWebhookConfiguration>(&object),
+            "Namespace" => round_trip::<Namespace>(&object),
+            "ServiceAccount" => round_trip::<ServiceAccount>(&object),
+            "ClusterRole" => round_trip::<ClusterRole>(&object),
+            "ClusterRoleBinding" => round_trip::<ClusterRoleBinding>(&object),
+            "Role" => round_trip::<Role>(&object),
+            "RoleBinding" => round_trip::<RoleBinding>(&object),
+            "PodDisruptionBudget" => round_trip::<PodDisruptionBudget>(&object),
+            "NetworkPolicy" => round_trip::<NetworkPolicy>(&object),
+            "Service" => round_trip::<Service>(&object),
+            "Deployment" => round_trip::<Deployment>(&object),
+            "ValidatingWebhookConfiguration" => round_trip::<ValidatingWebhookConfiguration>(&object),
             kind => unreachable!("{kind} has no type in this test"),
         };
         assert_eq!(read, object);
     }
 }
 
-fn typed<K: DeserializeOwned + Serialize>(object: &Value) -> Value {
+fn round_trip<K: DeserializeOwned + Serialize>(object: &Value) -> Value {
     let object: K = serde_json::from_value(object.clone()).expect("an object of its kind");
     serde_json::to_value(object).expect("JSON")
 }
 
 #[test]
-fn the_pod_is_confined_and_its_arguments_are_those_of_run() {
+fn the_pod_is_restricted_and_its_arguments_are_valid() {
     let gateways = [
         "--gateway-namespaces",
         "istio-system",
         "--cluster-networks",
         "10.96.0.0/12,10.244.0.0/16,fd00::/64",
     ];
-    let objects = manifests(
+    let objects = print_manifests(
         &[&["deployment", "--fed-namespaces", "blue", "--revision", "canary"], &gateways[..]].concat(),
     );
-    let pod = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"];
+    let pod = &object_of_kind(&objects, "Deployment")["spec"]["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
     assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
     let container = &pod["containers"][0];
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
     assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
     assert_eq!(container["securityContext"]["capabilities"]["drop"][0], "ALL");
-    let arguments = words(&container["args"]);
+    let arguments = string_list(&container["args"]);
     assert!(arguments.iter().any(|it| it == "--cluster-networks=10.96.0.0/12,10.244.0.0/16,fd00::/64"));
-    is_a_command(&arguments);
+    assert_valid_command(&arguments);
 }
 
 /// Asserts that the arguments are a valid command line.
-fn is_a_command(arguments: &[String]) {
+fn assert_valid_command(arguments: &[String]) {
     let arguments = ["emcee"].into_iter().chain(arguments.iter().map(String::as_str));
     Cli::command().try_get_matches_from(arguments).expect("valid arguments");
 }
 
 #[test]
-fn a_namespace_for_no_relationship_is_said_and_not_taken_for_all() {
-    let objects = manifests(&["deployment"]);
-    let container = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
-    let arguments = words(&container["args"]);
+fn no_fed_namespaces_are_passed_as_an_empty_flag() {
+    let objects = print_manifests(&["deployment"]);
+    let container = &object_of_kind(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+    let arguments = string_list(&container["args"]);
     assert!(
         arguments.contains(&"--fed-namespaces=".to_owned()),
         "without the flag, `emcee run` uses all namespaces"
     );
-    is_a_command(&arguments);
+    assert_valid_command(&arguments);
 }
 
 #[test]
-fn every_port_is_served_and_let_through() {
+fn every_port_is_served_and_allowed_by_the_network_policy() {
     for (webhook, discovery, ports) in [
         ("on", "on", &[8080, 9443, 15443][..]),
         ("off", "on", &[8080, 15443]),
         ("on", "off", &[8080, 9443]),
         ("off", "off", &[8080]),
     ] {
-        let objects = manifests(&["deployment", "--webhook", webhook, "--discovery", discovery]);
-        let container = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+        let objects = print_manifests(&["deployment", "--webhook", webhook, "--discovery", discovery]);
+        let container = &object_of_kind(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
         let numbers = |list: &Value, field: &str| {
             let numbers =
                 list.as_array().expect("a list").iter().map(|port| port[field].as_u64().expect("a port"));
             numbers.collect::<Vec<_>>()
         };
         assert_eq!(numbers(&container["ports"], "containerPort"), ports);
-        let policy = &of_kind(&objects, "NetworkPolicy")["spec"]["ingress"][0];
+        let policy = &object_of_kind(&objects, "NetworkPolicy")["spec"]["ingress"][0];
         assert_eq!(numbers(&policy["ports"], "port"), ports);
     }
 }
 
 #[test]
-fn the_webhook_is_where_the_server_looks_for_it() {
-    let objects = manifests(&["webhook", "--namespace", "mesh"]);
+fn the_webhook_matches_the_options_of_the_server() {
+    let objects = print_manifests(&["webhook", "--namespace", "mesh"]);
     let options = WebhookOptions::for_namespace("mesh");
-    let configuration = of_kind(&objects, "ValidatingWebhookConfiguration");
+    let configuration = object_of_kind(&objects, "ValidatingWebhookConfiguration");
     assert_eq!(configuration["metadata"]["name"], options.configuration);
     let webhook = &configuration["webhooks"][0];
     assert_eq!(webhook["failurePolicy"], "Ignore");
@@ -331,7 +339,7 @@ fn the_webhook_is_where_the_server_looks_for_it() {
         (&options.service.into(), &options.namespace.into())
     );
     assert_eq!(service["path"], PATH);
-    let found = of_kind(&objects, "Service");
+    let found = object_of_kind(&objects, "Service");
     assert_eq!(
         (&found["metadata"]["name"], &found["metadata"]["namespace"]),
         (&service["name"], &service["namespace"])
@@ -339,13 +347,13 @@ fn the_webhook_is_where_the_server_looks_for_it() {
     assert_eq!(found["spec"]["ports"][0]["targetPort"], 9443);
     let plurals: Vec<_> =
         emcee_api::custom_resource_definitions().into_iter().map(|crd| crd.spec.names.plural).collect();
-    assert_eq!(words(&webhook["rules"][0]["resources"]), plurals);
+    assert_eq!(string_list(&webhook["rules"][0]["resources"]), plurals);
 }
 
 #[test]
-fn pods_are_found_by_what_selects_them() {
-    let objects = manifests(&["all", "--fed-namespaces", "blue"]);
-    let deployment = of_kind(&objects, "Deployment");
+fn selectors_match_the_labels_of_the_pods() {
+    let objects = print_manifests(&["all", "--fed-namespaces", "blue"]);
+    let deployment = object_of_kind(&objects, "Deployment");
     let labels = &deployment["spec"]["template"]["metadata"]["labels"];
     let selecting = |object: &Value| match object["kind"].as_str() {
         Some("Service") => Some(object["spec"]["selector"].clone()),
@@ -363,23 +371,26 @@ fn pods_are_found_by_what_selects_them() {
 }
 
 #[test]
-fn the_hook_of_the_chart_runs_a_command_that_exists() {
+fn the_hook_of_the_chart_runs_a_valid_command() {
     let made = tempfile::tempdir().expect("a temporary folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_emcee"));
     let status = command.args(["manifests", "chart", "-o"]).arg(made.path()).status();
     assert!(status.expect("the program runs").success());
     let text = fs::read_to_string(made.path().join("templates/uninstall.yaml")).expect("a template");
-    let plain =
-        text.lines().filter(|line| !line.trim_start().starts_with("{{-")).map(filled).collect::<Vec<_>>();
+    let plain = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("{{-"))
+        .map(fill_template)
+        .collect::<Vec<_>>();
     let objects: Vec<Value> = serde_saphyr::from_multiple(&plain.join("\n")).expect("YAML");
-    let job = of_kind(&objects, "Job");
-    assert_eq!(&typed::<Job>(job), job);
+    let job = object_of_kind(&objects, "Job");
+    assert_eq!(&round_trip::<Job>(job), job);
     assert_eq!(job["metadata"]["annotations"]["helm.sh/hook"], "pre-delete");
-    is_a_command(&words(&job["spec"]["template"]["spec"]["containers"][0]["args"]));
+    assert_valid_command(&string_list(&job["spec"]["template"]["spec"]["containers"][0]["args"]));
 }
 
 /// Replaces the template expression in a line with a value.
-fn filled(line: &str) -> String {
+fn fill_template(line: &str) -> String {
     match line.split_once("{{") {
         Some((before, after)) => {
             let after = after.split_once("}}").expect("a closed expression").1;
@@ -390,6 +401,6 @@ fn filled(line: &str) -> String {
     }
 }
 
-fn of_kind<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+fn object_of_kind<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     objects.iter().find(|object| object["kind"] == kind).expect(kind)
 }

@@ -10,19 +10,19 @@ struct Row {
     tests: Vec<(String, String)>,
 }
 
-fn folder() -> PathBuf {
+fn proofs_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/proofs")
 }
 
 /// Returns the rows of all tables whose second column is `tests`. Other tables are ignored.
-fn rows(page: &str) -> Vec<Row> {
+fn parse_rows(page: &str) -> Vec<Row> {
     let mut is_of_tests = false;
     let mut found = Vec::new();
     for line in page.lines() {
         let cells = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")?.split_once(" | "));
         match cells {
             Some((_, "tests")) => is_of_tests = true,
-            Some((claim, tests)) if is_of_tests => found.push(row(claim, tests)),
+            Some((claim, tests)) if is_of_tests => found.push(parse_row(claim, tests)),
             _ => is_of_tests &= line.starts_with('|'),
         }
     }
@@ -30,7 +30,7 @@ fn rows(page: &str) -> Vec<Row> {
 }
 
 /// Parses a row whose tests are in the form `[file](path) `a`, `b`; [another](path) `c``.
-fn row(claim: &str, text: &str) -> Row {
+fn parse_row(claim: &str, text: &str) -> Row {
     let mut tests = Vec::new();
     for file in text.split('[').skip(1) {
         let Some((_, rest)) = file.split_once("](") else { continue };
@@ -60,14 +60,14 @@ fn has_test(source: &str, name: &str) -> bool {
 }
 
 #[test]
-fn every_test_that_is_named_exists() {
+fn every_named_test_exists() {
     let mut count = 0;
-    for entry in fs::read_dir(folder()).expect("docs/proofs") {
+    for entry in fs::read_dir(proofs_folder()).expect("docs/proofs") {
         let path = entry.expect("an entry").path();
-        for row in rows(&fs::read_to_string(&path).expect("a page")) {
+        for row in parse_rows(&fs::read_to_string(&path).expect("a page")) {
             assert!(!row.tests.is_empty(), "{}: no test for: {}", path.display(), row.claim);
             for (file, name) in &row.tests {
-                let file = folder().join(file);
+                let file = proofs_folder().join(file);
                 let source =
                     fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
                 assert!(has_test(&source, name), "{}: {} has no test {name}", path.display(), file.display());
@@ -79,7 +79,7 @@ fn every_test_that_is_named_exists() {
 }
 
 #[test]
-fn a_name_alone_is_no_test() {
+fn only_functions_with_a_test_attribute_are_tests() {
     let source = "#[test]\n#[ignore = \"slow\"]\nfn ignored() {}\n#[tokio::test]\nasync fn awaits() {}\nfn helper() {}\n";
     assert!(has_test(source, "ignored") && has_test(source, "awaits"));
     for name in ["helper", "missing", "await", "awaitsx"] {
@@ -90,6 +90,6 @@ fn a_name_alone_is_no_test() {
     let table = "| attack | tests |\n|---|---|\n| a | [x.rs](../x.rs) `one`, `two`; [y](../y.rs) `three` (`a/b`) |\n| b | none |\n\n| other | value |\n|---|---|\n| c | 1 |\n";
     let test = |file: &str, name: &str| (file.to_owned(), name.to_owned());
     let named = vec![test("../x.rs", "one"), test("../x.rs", "two"), test("../y.rs", "three")];
-    let found = rows(table);
+    let found = parse_rows(table);
     assert_eq!(found, [Row { claim: "a".into(), tests: named }, Row { claim: "b".into(), tests: vec![] }]);
 }

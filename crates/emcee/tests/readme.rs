@@ -18,17 +18,19 @@ use emcee_api::Reason;
 use serde_json::Value;
 
 #[test]
-fn commands_do_what_is_shown() {
+fn documented_commands_print_what_is_shown() {
     let mut ran = 0;
-    for page in pages() {
+    for page in documentation_pages() {
         let place = tempfile::tempdir().expect("a temporary folder");
         symlink(root().join("examples"), place.path().join("examples")).expect("a link to the examples");
-        for block in blocks(&read(&page)) {
+        for block in code_blocks(&read_page(&page)) {
             match block.language.as_str() {
-                "yaml" => write(place.path(), &block.lines),
+                "yaml" => write_yaml_file(place.path(), &block.lines),
                 "console" => {
-                    ran +=
-                        commands(&block.lines).iter().filter(|shown| shown.run(&page, place.path())).count();
+                    ran += parse_commands(&block.lines)
+                        .iter()
+                        .filter(|shown| shown.run_and_compare(&page, place.path()))
+                        .count();
                 }
                 _ => {}
             }
@@ -38,9 +40,9 @@ fn commands_do_what_is_shown() {
 }
 
 #[test]
-fn links_lead_somewhere() {
-    for page in pages() {
-        let text = read(&page);
+fn links_are_valid() {
+    for page in documentation_pages() {
+        let text = read_page(&page);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let (path, heading) = link.split_once('#').unwrap_or((link, ""));
             if path.contains("://") {
@@ -50,7 +52,7 @@ fn links_lead_somewhere() {
             assert!(target.exists(), "{}: {link}", page.display());
             if !heading.is_empty() {
                 let found =
-                    read(&target).lines().any(|line| line.starts_with('#') && anchor(line) == heading);
+                    read_page(&target).lines().any(|line| line.starts_with('#') && anchor(line) == heading);
                 assert!(found, "{}: {link}: no such heading", page.display());
             }
         }
@@ -58,30 +60,30 @@ fn links_lead_somewhere() {
 }
 
 #[test]
-fn every_reason_has_its_row() {
-    let rows = rows(&read(&root().join("docs/reference/conditions.md")));
+fn every_reason_is_documented() {
+    let rows = code_cells(&read_page(&root().join("docs/reference/conditions.md")));
     let missing: Vec<_> = Reason::ALL.iter().filter(|reason| !rows.contains(reason.as_str())).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
-fn every_field_has_its_row() {
-    let page = read(&root().join("docs/reference/resources.md"));
+fn every_field_is_documented() {
+    let page = read_page(&root().join("docs/reference/resources.md"));
     for crd in emcee_api::custom_resource_definitions() {
         let mut fields = BTreeSet::new();
         let schema = serde_json::to_value(&crd.spec.versions[0].schema).expect("a schema is JSON");
         let properties = &schema["openAPIV3Schema"]["properties"];
-        collect("spec", &properties["spec"], &mut fields);
-        collect("status", &properties["status"], &mut fields);
+        collect_fields("spec", &properties["spec"], &mut fields);
+        collect_fields("status", &properties["status"], &mut fields);
         let kind = &crd.spec.names.kind;
-        assert_eq!(rows(section(&page, kind)), fields, "{kind}");
+        assert_eq!(code_cells(section(&page, kind)), fields, "{kind}");
     }
 }
 
 #[test]
-fn every_command_and_flag_has_its_row() {
-    let page = read(&root().join("docs/reference/cli.md"));
-    let shared = &rows(section(&page, "Mesh settings")) | &rows(section(&page, "Cluster"));
+fn every_command_and_flag_is_documented() {
+    let page = read_page(&root().join("docs/reference/cli.md"));
+    let shared = &code_cells(section(&page, "Mesh settings")) | &code_cells(section(&page, "Cluster"));
     let mut used = BTreeSet::new();
     for command in Cli::command().get_subcommands() {
         let name = command.get_name();
@@ -89,26 +91,26 @@ fn every_command_and_flag_has_its_row() {
             command.get_arguments().filter_map(|a| a.get_long()).map(|long| format!("--{long}")).collect();
         let own: BTreeSet<_> = flags.difference(&shared).cloned().collect();
         // A command can document its own meaning of a shared flag.
-        let documented = &rows(section(&page, &format!("emcee {name}"))) - &(&shared & &flags);
+        let documented = &code_cells(section(&page, &format!("emcee {name}"))) - &(&shared & &flags);
         assert_eq!(documented, own, "emcee {name}");
         used.extend(flags);
     }
     assert!(used.is_superset(&shared), "{shared:?}");
 }
 
-struct Block {
+struct CodeBlock {
     language: String,
     lines: Vec<String>,
 }
 
-struct Shown {
+struct DocumentedCommand {
     line: String,
     output: Vec<String>,
 }
 
-impl Shown {
+impl DocumentedCommand {
     /// Runs the command, and returns whether it is a command of Emcee.
-    fn run(&self, page: &Path, place: &Path) -> bool {
+    fn run_and_compare(&self, page: &Path, place: &Path) -> bool {
         let line = self.line.replacen("cargo run --release --", "emcee", 1);
         let Some(arguments) = line.strip_prefix("emcee ") else { return false };
         let mut output = self.output.clone();
@@ -130,26 +132,30 @@ impl Shown {
         let context = || format!("{}: {}\n{printed}", page.display(), self.line);
         assert_eq!(ran.status.code().map(|code| code.to_string()), Some(code), "{}", context());
         for shown in output {
-            assert!(printed.lines().any(|line| fits(line, &shown)), "no line {shown:?} in {}", context());
+            assert!(
+                printed.lines().any(|line| matches_pattern(line, &shown)),
+                "no line {shown:?} in {}",
+                context()
+            );
         }
         true
     }
 }
 
 /// Returns whether a line is as shown. `…` matches anything.
-fn fits(line: &str, shown: &str) -> bool {
+fn matches_pattern(line: &str, shown: &str) -> bool {
     let Some((start, rest)) = shown.split_once('…') else { return line == shown };
     let Some(line) = line.strip_prefix(start) else { return false };
-    line.char_indices().map(|(at, _)| at).chain([line.len()]).any(|at| fits(&line[at..], rest))
+    line.char_indices().map(|(at, _)| at).chain([line.len()]).any(|at| matches_pattern(&line[at..], rest))
 }
 
-fn blocks(text: &str) -> Vec<Block> {
+fn code_blocks(text: &str) -> Vec<CodeBlock> {
     let mut blocks = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if let Some(language) = line.strip_prefix("```") {
             let lines = lines.by_ref().take_while(|line| *line != "```").map(str::to_owned).collect();
-            blocks.push(Block { language: language.to_owned(), lines });
+            blocks.push(CodeBlock { language: language.to_owned(), lines });
         }
     }
     blocks
@@ -157,11 +163,11 @@ fn blocks(text: &str) -> Vec<Block> {
 
 /// Parses commands. A line that begins with `$ ` is a command, and `\` continues it. Other lines are output of the last
 /// command.
-fn commands(lines: &[String]) -> Vec<Shown> {
-    let mut commands: Vec<Shown> = Vec::new();
+fn parse_commands(lines: &[String]) -> Vec<DocumentedCommand> {
+    let mut commands: Vec<DocumentedCommand> = Vec::new();
     for line in lines {
         match (line.strip_prefix("$ "), commands.last_mut()) {
-            (Some(line), _) => commands.push(Shown { line: line.to_owned(), output: Vec::new() }),
+            (Some(line), _) => commands.push(DocumentedCommand { line: line.to_owned(), output: Vec::new() }),
             (None, Some(last)) if last.line.ends_with('\\') => {
                 last.line.pop();
                 last.line.push_str(line);
@@ -173,7 +179,7 @@ fn commands(lines: &[String]) -> Vec<Shown> {
     commands
 }
 
-fn write(place: &Path, lines: &[String]) {
+fn write_yaml_file(place: &Path, lines: &[String]) {
     let Some(path) = lines.first().and_then(|line| line.strip_prefix("# file: ")) else { return };
     let path = place.join(path);
     fs::create_dir_all(path.with_file_name("")).expect("a new folder");
@@ -181,18 +187,18 @@ fn write(place: &Path, lines: &[String]) {
 }
 
 /// Collects the path of every field in a schema. The fields of conditions are defined by Kubernetes and are skipped.
-fn collect(path: &str, schema: &Value, fields: &mut BTreeSet<String>) {
+fn collect_fields(path: &str, schema: &Value, fields: &mut BTreeSet<String>) {
     let known = schema["properties"].as_object().into_iter().flatten();
     for (name, field) in known.filter(|_| !path.ends_with(".conditions[]")) {
         let path = format!("{path}.{name}");
-        collect(&path, field, fields);
-        collect(&format!("{path}[]"), &field["items"], fields);
+        collect_fields(&path, field, fields);
+        collect_fields(&format!("{path}[]"), &field["items"], fields);
         fields.insert(path);
     }
 }
 
 /// Returns the first cell of each row of a table, if it is code.
-fn rows(text: &str) -> BTreeSet<String> {
+fn code_cells(text: &str) -> BTreeSet<String> {
     let cells = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
     cells.map(|(name, _)| name.to_owned()).collect()
 }
@@ -210,7 +216,7 @@ fn anchor(heading: &str) -> String {
 }
 
 /// Returns the pages in the root folder, and all pages below `docs`.
-fn pages() -> Vec<PathBuf> {
+fn documentation_pages() -> Vec<PathBuf> {
     let mut pages: Vec<_> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"]
         .map(|page| root().join(page))
         .into();
@@ -228,7 +234,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-fn read(path: &Path) -> String {
+fn read_page(path: &Path) -> String {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
     text.expect("a readable page")
 }

@@ -12,32 +12,32 @@ use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 use tokio::net::TcpListener;
 
-const NAME: &str = "emcee-webhook.emcee.svc";
+const SERVICE_HOST: &str = "emcee-webhook.emcee.svc";
 
-fn object(spec: &Value) -> Value {
+fn exposition_with_spec(spec: &Value) -> Value {
     let api_version = format!("{}/{}", emcee_api::GROUP, emcee_api::VERSION);
     json!({"apiVersion": api_version, "kind": "ServiceExposition",
            "metadata": {"name": "reviews", "namespace": "shop"}, "spec": spec})
 }
 
-fn request(operation: &str, object: &Value, old: &Value) -> Value {
+fn admission_review(operation: &str, object: &Value, old: &Value) -> Value {
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
         "uid": "7", "operation": operation, "object": object, "oldObject": old,
         "kind": {"group": emcee_api::GROUP, "version": emcee_api::VERSION, "kind": "ServiceExposition"}}})
 }
 
-fn response(request: &Value) -> Value {
+fn review_response(request: &Value) -> Value {
     review::answer_review(request.to_string().as_bytes()).expect("a response")["response"].clone()
 }
 
-fn bad() -> Value {
-    object(&json!({"nonsense": 1}))
+fn invalid_object() -> Value {
+    exposition_with_spec(&json!({"nonsense": 1}))
 }
 
 #[test]
-fn a_bad_object_is_refused_in_the_validators_words() {
-    let response = response(&request("CREATE", &bad(), &Value::Null));
-    let problems = emcee_core::parse::read_exposition(&bad()).unwrap_err();
+fn an_invalid_object_is_refused_with_the_messages_of_the_parser() {
+    let response = review_response(&admission_review("CREATE", &invalid_object(), &Value::Null));
+    let problems = emcee_core::parse::read_exposition(&invalid_object()).unwrap_err();
     let message = response["status"]["message"].as_str().unwrap();
     assert!(!problems.is_empty());
     for problem in problems {
@@ -50,18 +50,18 @@ fn a_bad_object_is_refused_in_the_validators_words() {
 
 /// These refusals do not depend on other objects.
 #[test]
-fn a_binding_that_names_what_is_nobodys_to_name_is_refused() {
+fn a_binding_with_forbidden_names_or_endpoints_is_refused() {
     for (field, value) in [
         ("server_name", json!("discovery.blue.emcee.internal")),
         ("endpoints", json!(["169.254.169.254:80"])),
     ] {
         let mut spec = json!({"name": "spy", "mesh_fed_config_selector": {"fed-config": "blue"}});
         spec[field] = value;
-        let mut binding = object(&spec);
+        let mut binding = exposition_with_spec(&spec);
         binding["kind"] = "ServiceBinding".into();
-        let mut request = request("CREATE", &binding, &Value::Null);
+        let mut request = admission_review("CREATE", &binding, &Value::Null);
         request["request"]["kind"]["kind"] = "ServiceBinding".into();
-        let response = response(&request);
+        let response = review_response(&request);
         assert_eq!(response["allowed"], false, "{field}");
         let message = response["status"]["message"].as_str().unwrap();
         assert!(message.contains(&format!("spec.{field}")), "{message}");
@@ -69,33 +69,36 @@ fn a_binding_that_names_what_is_nobodys_to_name_is_refused() {
 }
 
 #[test]
-fn a_bad_change_is_refused_and_a_change_of_metadata_is_not() {
-    let old = object(&json!({}));
-    assert_eq!(response(&request("UPDATE", &bad(), &old))["allowed"], false);
-    let mut labelled = bad();
+fn invalid_changes_are_refused_and_changes_of_metadata_are_not() {
+    let old = exposition_with_spec(&json!({}));
+    assert_eq!(review_response(&admission_review("UPDATE", &invalid_object(), &old))["allowed"], false);
+    let mut labelled = invalid_object();
     labelled["metadata"]["labels"] = json!({"a": "b"});
-    assert_eq!(response(&request("UPDATE", &labelled, &bad()))["allowed"], true);
-    let mut leaving = bad();
+    assert_eq!(review_response(&admission_review("UPDATE", &labelled, &invalid_object()))["allowed"], true);
+    let mut leaving = invalid_object();
     leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-    assert_eq!(response(&request("UPDATE", &leaving, &old))["allowed"], true);
+    assert_eq!(review_response(&admission_review("UPDATE", &leaving, &old))["allowed"], true);
 }
 
 #[test]
-fn what_is_not_ours_is_allowed() {
-    assert_eq!(response(&request("DELETE", &Value::Null, &bad()))["allowed"], true);
-    let mut status = request("UPDATE", &bad(), &object(&json!({})));
+fn requests_for_other_objects_are_allowed() {
+    assert_eq!(
+        review_response(&admission_review("DELETE", &Value::Null, &invalid_object()))["allowed"],
+        true
+    );
+    let mut status = admission_review("UPDATE", &invalid_object(), &exposition_with_spec(&json!({})));
     status["request"]["subResource"] = json!("status");
-    assert_eq!(response(&status)["allowed"], true);
+    assert_eq!(review_response(&status)["allowed"], true);
     for (field, value) in [("group", "apps"), ("kind", "Other"), ("version", "v9")] {
-        let mut other = request("CREATE", &bad(), &Value::Null);
+        let mut other = admission_review("CREATE", &invalid_object(), &Value::Null);
         other["request"]["kind"][field] = json!(value);
-        assert_eq!(response(&other)["allowed"], true, "{field}");
+        assert_eq!(review_response(&other)["allowed"], true, "{field}");
     }
 }
 
 #[test]
-fn a_review_without_uid_is_not_answered() {
-    let mut request = request("CREATE", &bad(), &Value::Null);
+fn a_review_without_uid_is_an_error() {
+    let mut request = admission_review("CREATE", &invalid_object(), &Value::Null);
     request["request"]["uid"] = json!("");
     assert!(review::answer_review(request.to_string().as_bytes()).is_err());
 }
@@ -103,8 +106,8 @@ fn a_review_without_uid_is_not_answered() {
 /// On a runtime with one thread, a review that is computed in place would be ready at the first poll, and would block
 /// everything else.
 #[tokio::test]
-async fn a_review_is_computed_aside_from_the_runtime() {
-    let body = request("CREATE", &bad(), &Value::Null).to_string();
+async fn a_review_is_computed_outside_of_the_runtime() {
+    let body = admission_review("CREATE", &invalid_object(), &Value::Null).to_string();
     let review = axum::extract::Request::post(webhook::PATH)
         .header("content-type", "application/json")
         .body(axum::body::Body::from(body))
@@ -145,8 +148,8 @@ fn status_line(address: SocketAddr, request: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn the_answers_have_their_codes() {
-    let good = request("CREATE", &bad(), &Value::Null).to_string();
+async fn responses_have_the_right_status_code() {
+    let good = admission_review("CREATE", &invalid_object(), &Value::Null).to_string();
     assert_eq!(post("application/json; charset=utf-8", good.as_bytes()).await, "HTTP/1.1 200");
     assert_eq!(post("text/plain", good.as_bytes()).await, "HTTP/1.1 415");
     assert_eq!(post("application/json", b"{").await, "HTTP/1.1 400");
@@ -163,13 +166,13 @@ proptest! {
 
     #[test]
     fn every_spec_gets_a_response(text in ".{0,40}", number in any::<i64>(), field in "[a-z_]{0,12}") {
-        let object = object(&json!({"service": text.clone(), field: [number, text]}));
-        let answer = response(&request("CREATE", &object, &Value::Null));
+        let object = exposition_with_spec(&json!({"service": text.clone(), field: [number, text]}));
+        let answer = review_response(&admission_review("CREATE", &object, &Value::Null));
         prop_assert!(answer["allowed"].is_boolean());
     }
 }
 
-fn secret(issued: &certificate::WebhookCertificate) -> Secret {
+fn tls_secret(issued: &certificate::WebhookCertificate) -> Secret {
     let field = |name: &str, text: &str| (name.to_owned(), ByteString(text.as_bytes().to_vec()));
     let data =
         [field("tls.crt", &issued.certificate), field("tls.key", &issued.key), field("ca.crt", &issued.ca)];
@@ -177,23 +180,27 @@ fn secret(issued: &certificate::WebhookCertificate) -> Secret {
 }
 
 #[test]
-fn a_certificate_is_renewed_at_two_thirds_of_its_life_or_when_unfit() {
+fn a_certificate_is_renewed_at_two_thirds_of_its_lifetime_or_when_unusable() {
     let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
-    let (issued, other) = (certificate::issue(NAME, now).unwrap(), certificate::issue(NAME, now).unwrap());
-    let held = secret(&issued);
-    assert_eq!(decide_renewal(Some(&held), NAME, now + Duration::days(59)), RenewalDecision::Keep);
-    assert_eq!(decide_renewal(Some(&held), NAME, now + Duration::days(61)), RenewalDecision::Renew);
+    let (issued, other) =
+        (certificate::issue(SERVICE_HOST, now).unwrap(), certificate::issue(SERVICE_HOST, now).unwrap());
+    let held = tls_secret(&issued);
+    assert_eq!(decide_renewal(Some(&held), SERVICE_HOST, now + Duration::days(59)), RenewalDecision::Keep);
+    assert_eq!(decide_renewal(Some(&held), SERVICE_HOST, now + Duration::days(61)), RenewalDecision::Renew);
     assert_eq!(decide_renewal(Some(&held), "other.emcee.svc", now), RenewalDecision::Renew);
-    assert_eq!(decide_renewal(None, NAME, now), RenewalDecision::Renew);
+    assert_eq!(decide_renewal(None, SERVICE_HOST, now), RenewalDecision::Renew);
     let strange = certificate::WebhookCertificate { key: other.key, ..issued };
-    assert_eq!(decide_renewal(Some(&secret(&strange)), NAME, now), RenewalDecision::Renew);
+    assert_eq!(decide_renewal(Some(&tls_secret(&strange)), SERVICE_HOST, now), RenewalDecision::Renew);
 }
 
 #[test]
 fn the_old_ca_is_trusted_until_it_expires() {
     let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
     let later = now + Duration::days(60);
-    let (old, new) = (certificate::issue(NAME, now).unwrap().ca, certificate::issue(NAME, later).unwrap().ca);
+    let (old, new) = (
+        certificate::issue(SERVICE_HOST, now).unwrap().ca,
+        certificate::issue(SERVICE_HOST, later).unwrap().ca,
+    );
     let both = certificate::merge_ca_bundle(&old, &new, later);
     assert_eq!(both.matches("BEGIN CERTIFICATE").count(), 2);
     assert_eq!(certificate::merge_ca_bundle(&both, &new, later), both);

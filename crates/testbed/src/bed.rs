@@ -10,13 +10,13 @@ use kube::Client;
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 
-use crate::cluster::{ControlPlane, Setup};
-use crate::istio::{CommonRoot, Istiod, Manifests, Root, await_webhooks};
-use crate::mesh::{Mesh, Objects, Parts};
-use crate::network::{Forward, Inside, Namespace, Plan, Wan};
+use crate::cluster::{ControlPlane, ControlPlaneSetup};
+use crate::istio::{CommonRoot, IstioManifests, Istiod, MeshRoot, wait_for_webhooks};
+use crate::mesh::{Mesh, MeshParts, Objects};
+use crate::network::{AddressPlan, NamespaceRuntime, NetworkNamespace, PhysicalNetwork, PortForward};
 use crate::node::{self, Images, Node};
-use crate::progress::say;
-use crate::state::State;
+use crate::progress::print_progress;
+use crate::state::StateFolder;
 use crate::toolchain::{self, Binaries, doctor};
 
 /// Which meshes and networks a bed has.
@@ -57,7 +57,7 @@ impl Options {
         self
     }
 
-    fn check(&self) -> Result<()> {
+    fn validate(&self) -> Result<()> {
         ensure!(!self.meshes.is_empty() && self.meshes.len() <= 40, "a bed has 1 to 40 meshes");
         for name in &self.meshes {
             // A device's name has at most 15 characters, and only the name distinguishes a pod's folder from a mesh's.
@@ -94,32 +94,32 @@ impl Options {
 /// A running bed. Dropping it stops and removes everything that it created.
 pub struct Bed {
     meshes: Vec<Mesh>,
-    state: Option<State>,
+    state: Option<StateFolder>,
     binaries: Binaries,
 }
 
 impl Bed {
     /// Builds missing binaries, then starts everything. If that fails, what was started is removed.
     pub fn up(options: &Options) -> Result<Self> {
-        options.check()?;
+        options.validate()?;
         doctor::require()?;
         let binaries = toolchain::build()?;
         let started = Instant::now();
-        let mut bed = Self { meshes: Vec::new(), state: Some(State::take()?), binaries };
+        let mut bed = Self { meshes: Vec::new(), state: Some(StateFolder::acquire()?), binaries };
         bed.state.as_ref().map_or(Ok(()), |state| state.require_room(options.meshes.len()))?;
-        bed.fill(options)?;
-        say(format_args!("bed is up after {:.1} s", started.elapsed().as_secs_f32()));
+        bed.start_meshes(options)?;
+        print_progress(format_args!("bed is up after {:.1} s", started.elapsed().as_secs_f32()));
         Ok(bed)
     }
 
-    fn fill(&mut self, options: &Options) -> Result<()> {
+    fn start_meshes(&mut self, options: &Options) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let seeds = self.prepare(options, &runtime)?;
+        let seeds = self.prepare_meshes(options, &runtime)?;
         let (made, all) = mpsc::channel();
         for seed in seeds {
             let made = made.clone();
             // Meshes start in parallel: most of the time is spent waiting for their processes.
-            std::thread::spawn(move || made.send(seed.grow()));
+            std::thread::spawn(move || made.send(seed.bring_up()));
         }
         drop(made);
         let (meshes, failures): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
@@ -129,7 +129,7 @@ impl Bed {
     }
 
     /// Creates the namespaces and networks, which the meshes need before they start.
-    fn prepare(&self, options: &Options, runtime: &Runtime) -> Result<Vec<Seed>> {
+    fn prepare_meshes(&self, options: &Options, runtime: &Runtime) -> Result<Vec<PendingMesh>> {
         let state = self.state.as_ref().context("the bed has no state folder")?;
         let common = CommonRoot::new()?;
         let mut images = Images::new(&self.binaries, &options.program.display().to_string());
@@ -137,22 +137,22 @@ impl Bed {
         let mut seeds = Vec::new();
         for (name, place) in options.meshes.iter().zip(1..) {
             let is_common = options.common_root.contains(name);
-            let folder = state.mesh(name);
+            let folder = state.mesh_folder(name);
             std::fs::create_dir_all(folder.join("logs"))?;
-            let forward = Forward::listen()?;
-            seeds.push(Seed {
+            let forward = PortForward::listen()?;
+            seeds.push(PendingMesh {
                 name: name.clone(),
-                namespace: runtime.block_on(node_namespace(state, name, Plan::new(place)))?,
-                setup: Setup {
+                namespace: runtime.block_on(create_node_namespace(state, name, AddressPlan::new(place)))?,
+                setup: ControlPlaneSetup {
                     root: state.root().to_owned(),
                     folder,
-                    plan: Plan::new(place),
+                    plan: AddressPlan::new(place),
                     binaries: self.binaries.clone(),
                     host_port: forward.port(),
                     apiserver_flags: Vec::new(),
                 },
                 forward,
-                root: if is_common { Root::Common(common.clone()) } else { Root::Own },
+                root: if is_common { MeshRoot::Common(common.clone()) } else { MeshRoot::Own },
                 trust_domain: options
                     .trust_domains
                     .get(name)
@@ -162,7 +162,7 @@ impl Bed {
             });
         }
         for ((network, members), number) in options.networks().iter().zip(1..) {
-            runtime.block_on(connect(state, network, number, members, &seeds))?;
+            runtime.block_on(connect_meshes(state, network, number, members, &seeds))?;
         }
         Ok(seeds)
     }
@@ -185,74 +185,86 @@ impl Bed {
 
     /// Stops and removes everything; fails if something cannot be removed.
     pub fn down(mut self) -> Result<()> {
-        self.end()
+        self.stop_and_remove()
     }
 
-    fn end(&mut self) -> Result<()> {
+    fn stop_and_remove(&mut self) -> Result<()> {
         self.meshes.clear();
-        self.state.take().map_or(Ok(()), State::remove)
+        self.state.take().map_or(Ok(()), StateFolder::remove)
     }
 }
 
 impl Drop for Bed {
     fn drop(&mut self) {
-        if let Err(error) = self.end() {
-            say(format_args!("error: {error:#}; `emcee-testbed doctor --clean` removes what is left"));
+        if let Err(error) = self.stop_and_remove() {
+            print_progress(format_args!(
+                "error: {error:#}; `emcee-testbed doctor --clean` removes what is left"
+            ));
         }
     }
 }
 
-pub(crate) async fn node_namespace(state: &State, name: &str, plan: Plan) -> Result<Namespace> {
-    let namespace = Namespace::make(state.root(), &format!("{name}-node")).await?;
-    namespace.bridge("br0").await?;
-    namespace.address("br0", plan.node(), 16).await?;
+pub(crate) async fn create_node_namespace(
+    state: &StateFolder,
+    name: &str,
+    plan: AddressPlan,
+) -> Result<NetworkNamespace> {
+    let namespace = NetworkNamespace::create(state.root(), &format!("{name}-node")).await?;
+    namespace.add_bridge("br0").await?;
+    namespace.add_address("br0", plan.node(), 16).await?;
     Ok(namespace)
 }
 
-async fn connect(state: &State, network: &str, number: u8, members: &[String], seeds: &[Seed]) -> Result<()> {
-    let mut wan = Wan::make(state.root(), network, number).await?;
+async fn connect_meshes(
+    state: &StateFolder,
+    network: &str,
+    number: u8,
+    members: &[String],
+    seeds: &[PendingMesh],
+) -> Result<()> {
+    let mut wan = PhysicalNetwork::create(state.root(), network, number).await?;
     for seed in seeds.iter().filter(|seed| members.contains(&seed.name)) {
-        wan.join(&seed.name, &seed.namespace, seed.setup.plan).await?;
+        wan.connect_mesh(&seed.name, &seed.namespace, seed.setup.plan).await?;
     }
     Ok(())
 }
 
 /// Everything that is needed to start a mesh.
-struct Seed {
+struct PendingMesh {
     name: String,
-    namespace: Namespace,
-    setup: Setup,
-    forward: Forward,
-    root: Root,
+    namespace: NetworkNamespace,
+    setup: ControlPlaneSetup,
+    forward: PortForward,
+    root: MeshRoot,
     trust_domain: String,
     images: Images,
 }
 
-impl Seed {
-    fn grow(self) -> Result<Mesh> {
+impl PendingMesh {
+    fn bring_up(self) -> Result<Mesh> {
         let name = self.name.clone();
         self.start().with_context(|| format!("mesh {name}"))
     }
 
     fn start(self) -> Result<Mesh> {
-        let inside = Inside::enter(&self.namespace)?;
+        let inside = NamespaceRuntime::start(&self.namespace)?;
         self.forward.start(&inside, (self.setup.plan.node(), 6443).into());
         let (name, setup, trust_domain) = (self.name.clone(), self.setup.clone(), self.trust_domain.clone());
         let (control_plane, manifests) = inside.run(async move {
-            let manifests = Manifests::generate(&setup.binaries, &trust_domain);
+            let manifests = IstioManifests::generate(&setup.binaries, &trust_domain);
             tokio::try_join!(ControlPlane::start(&name, &setup), manifests)
         })?;
         let client = control_plane.client.clone();
         let (name, setup, root, to) = (self.name.clone(), self.setup.clone(), self.root, client.clone());
-        let istiod = inside.run(async move { install(&name, &setup, &manifests, &root, to).await })?;
+        let istiod = inside.run(async move { install_istio(&name, &setup, &manifests, &root, to).await })?;
         let node = Node::new(&self.name, &self.setup, self.namespace, self.images, client.clone());
         inside.handle().spawn(async move {
-            if let Err(error) = Box::pin(node::run(node)).await {
-                say(format_args!("node agent: {error:#}"));
+            if let Err(error) = Box::pin(node::run_agent(node)).await {
+                print_progress(format_args!("node agent: {error:#}"));
             }
         });
-        Ok(Mesh::new(Parts {
-            inside,
+        Ok(Mesh::new(MeshParts {
+            runtime: inside,
             name: self.name,
             setup: self.setup,
             objects: Objects::new(client.clone()),
@@ -263,11 +275,11 @@ impl Seed {
     }
 }
 
-async fn install(
+async fn install_istio(
     mesh: &str,
-    setup: &Setup,
-    manifests: &Manifests,
-    root: &Root,
+    setup: &ControlPlaneSetup,
+    manifests: &IstioManifests,
+    root: &MeshRoot,
     client: Client,
 ) -> Result<Istiod> {
     let objects = Objects::new(client.clone());
@@ -277,6 +289,6 @@ async fn install(
     objects.apply(manifests.definitions.clone()).await?;
     objects.apply(manifests.objects.clone()).await?;
     let istiod = Istiod::start(mesh, setup, manifests, root).await?;
-    await_webhooks(client).await?;
+    wait_for_webhooks(client).await?;
     Ok(istiod)
 }

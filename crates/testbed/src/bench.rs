@@ -37,15 +37,15 @@ mod usage;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use latency::Change;
-pub use machine::describe as machine;
-pub use report::{Outcome, Pass, markdown};
-pub use run::{Rest, controller};
-pub use usage::Memory;
+pub use latency::ChangeLatency;
+pub use machine::describe_machine as machine;
+pub use report::{ControllerOutcome, ConvergencePass, markdown};
+pub use run::{EmceeMeasurements, measure_controller};
+pub use usage::MemoryUsage;
 
 /// Parameters of the controller benchmark.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct ControllerBenchOptions {
     /// The `emcee` under test.
     pub emcee: PathBuf,
     /// Numbers of expositions; each run has as many bindings.
@@ -59,4 +59,4 @@ pub struct Options {
 }
 
 /// Maximum number of concurrent requests: Emcee's own default.
-const AT_ONCE: usize = 32;
+const MAX_CONCURRENT_REQUESTS: usize = 32;

@@ -13,9 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bed::{Bed, Options};
 use crate::interrupt::Interrupt;
-use crate::mesh::{Mesh, Target, enter, log_path};
+use crate::mesh::{Mesh, PodTarget, log_path, nsenter_command};
 use crate::toolchain::{self, doctor};
-use crate::workload::Workload;
+use crate::workload::SampleWorkload;
 use crate::{state, workload};
 
 /// Real Kubernetes control planes, istiods and Envoys on one machine
@@ -40,7 +40,7 @@ enum Command {
         clean: bool,
     },
     /// Start meshes and keep them running until Ctrl-C
-    Up(Up),
+    Up(UpArgs),
     /// Stop the running bed, and remove what it created
     Down,
     /// Run a command in a pod
@@ -58,14 +58,14 @@ enum Command {
     },
     /// Run a benchmark
     #[command(subcommand)]
-    Bench(bench::Bench),
+    Bench(bench::BenchCommand),
     /// Run a sample workload; pods use this
     #[command(subcommand, hide = true)]
-    Workload(Workload),
+    Workload(SampleWorkload),
 }
 
 #[derive(Debug, Args)]
-struct Up {
+struct UpArgs {
     /// Names of the meshes
     #[arg(long, value_delimiter = ',', default_value = "m1,m2")]
     meshes: Vec<String>,
@@ -86,52 +86,52 @@ struct Up {
 /// Parses the command line and runs the command.
 pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
-        Command::Build => toolchain::build().and_then(|binaries| print(binaries.folder().display())),
-        Command::Doctor { clean: true, .. } => clean(),
-        Command::Doctor { install, .. } => return diagnose(install),
+        Command::Build => toolchain::build().and_then(|binaries| print_line(binaries.folder().display())),
+        Command::Doctor { clean: true, .. } => clean_up(),
+        Command::Doctor { install, .. } => return run_doctor(install),
         Command::Up(up) => up.run(),
-        Command::Down => down(),
-        Command::Exec { target, command } => return exec(&target, &command),
-        Command::Logs { target } => logs(&target),
+        Command::Down => stop_bed(),
+        Command::Exec { target, command } => return exec_in_pod(&target, &command),
+        Command::Logs { target } => print_log(&target),
         Command::Bench(bench) => return bench.run(),
         Command::Workload(workload) => workload::run(workload),
     }?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(line: impl std::fmt::Display) -> Result<()> {
+fn print_line(line: impl std::fmt::Display) -> Result<()> {
     Ok(writeln!(std::io::stdout().lock(), "{line}")?)
 }
 
-fn diagnose(install: bool) -> Result<ExitCode> {
+fn run_doctor(install: bool) -> Result<ExitCode> {
     if install {
         doctor::install()?;
     }
     let findings = doctor::examine();
     for finding in &findings {
-        print(format_args!("{:<17} {}", finding.name, finding.problem.as_deref().unwrap_or("ok")))?;
+        print_line(format_args!("{:<17} {}", finding.name, finding.problem.as_deref().unwrap_or("ok")))?;
     }
     let well = findings.iter().all(|finding| finding.problem.is_none());
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn clean() -> Result<()> {
-    let removed = state::clean()?;
-    removed.iter().try_for_each(|what| print(format_args!("removed {what}")))?;
-    if removed.is_empty() { print("nothing to remove") } else { Ok(()) }
+fn clean_up() -> Result<()> {
+    let removed = state::remove_leftovers()?;
+    removed.iter().try_for_each(|what| print_line(format_args!("removed {what}")))?;
+    if removed.is_empty() { print_line("nothing to remove") } else { Ok(()) }
 }
 
-impl Up {
+impl UpArgs {
     fn run(self) -> Result<()> {
         let options = self.options()?;
         let interrupt = Interrupt::listen()?;
-        let Some(bed) = interrupt.or(move || Bed::up(&options))? else {
-            state::abandon();
+        let Some(bed) = interrupt.run_unless_interrupted(move || Bed::up(&options))? else {
+            state::remove_before_exit();
             bail!("interrupted; everything that was started is removed");
         };
         let bed = bed?;
-        bed.meshes().iter().try_for_each(describe)?;
-        print("press Ctrl-C, or run `cargo xtask bed down`, to stop the bed")?;
+        bed.meshes().iter().try_for_each(print_mesh)?;
+        print_line("press Ctrl-C, or run `cargo xtask bed down`, to stop the bed")?;
         interrupt.wait()?;
         bed.down()
     }
@@ -152,21 +152,21 @@ impl Up {
     }
 }
 
-fn describe(mesh: &Mesh) -> Result<()> {
+fn print_mesh(mesh: &Mesh) -> Result<()> {
     let (name, kubeconfig) = (mesh.name(), mesh.kubeconfig());
-    print(format_args!("{name}: kubectl --kubeconfig {}", kubeconfig.display()))?;
-    print(format_args!(
+    print_line(format_args!("{name}: kubectl --kubeconfig {}", kubeconfig.display()))?;
+    print_line(format_args!(
         "    cargo xtask bed exec {name}/NAMESPACE/POD -- COMMAND; logs below {}",
         mesh.folder().display()
     ))
 }
 
-fn down() -> Result<()> {
+fn stop_bed() -> Result<()> {
     let Ok(text) = std::fs::read_to_string(state::root().join("bed.pid")) else { bail!("no bed is up") };
     let pid: i32 = text.trim().parse().context("bed.pid is damaged: run `emcee-testbed doctor --clean`")?;
     let patience = Instant::now() + Duration::from_secs(30);
     // While the lock is held, the pid belongs to the bed: it cannot have been reused.
-    while state::is_held() {
+    while state::is_bed_up() {
         Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::TERM));
         ensure!(
             Instant::now() < patience,
@@ -174,26 +174,28 @@ fn down() -> Result<()> {
         );
         std::thread::sleep(Duration::from_millis(100));
     }
-    state::clean().map(drop)
+    state::remove_leftovers().map(drop)
 }
 
-fn exec(target: &str, command: &[String]) -> Result<ExitCode> {
-    let (mesh, target) = split(target)?;
-    let pid = target.parse::<Target>()?.pid(&mesh)?;
+fn exec_in_pod(target: &str, command: &[String]) -> Result<ExitCode> {
+    let (mesh, target) = split_target(target)?;
+    let pid = target.parse::<PodTarget>()?.pid(&mesh)?;
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
-    let status = enter(pid, &command).status().context("cannot start nsenter; see `emcee-testbed doctor`")?;
+    let status = nsenter_command(pid, &command)
+        .status()
+        .context("cannot start nsenter; see `emcee-testbed doctor`")?;
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
 }
 
-fn logs(target: &str) -> Result<()> {
-    let (mesh, of) = split(target)?;
+fn print_log(target: &str) -> Result<()> {
+    let (mesh, of) = split_target(target)?;
     let path = log_path(&mesh, of)?;
     let mut file = std::fs::File::open(&path).with_context(|| format!("no log {}", path.display()))?;
     std::io::copy(&mut file, &mut std::io::stdout().lock())?;
     Ok(())
 }
 
-fn split(target: &str) -> Result<(PathBuf, &str)> {
+fn split_target(target: &str) -> Result<(PathBuf, &str)> {
     let (mesh, rest) =
         target.split_once('/').with_context(|| format!("{target:?} does not begin with a mesh's name"))?;
     let folder = state::root().join(mesh);

@@ -5,5 +5,5 @@ mod control_plane;
 mod kubeconfig;
 
 pub use certificates::{Authority, Identity};
-pub use control_plane::{ControlPlane, Setup};
+pub use control_plane::{ControlPlane, ControlPlaneSetup};
 pub use kubeconfig::kubeconfig;

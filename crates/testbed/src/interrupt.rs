@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Waits for SIGINT or SIGTERM.
-pub async fn asked_to_end() {
+pub async fn wait_for_signal() {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
@@ -21,13 +21,13 @@ pub async fn asked_to_end() {
 /// Listens for a signal from the moment it is created.
 #[derive(Debug)]
 pub struct Interrupt {
-    events: mpsc::Receiver<Event>,
-    done: mpsc::Sender<Event>,
+    events: mpsc::Receiver<InterruptEvent>,
+    done: mpsc::Sender<InterruptEvent>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Event {
-    Asked,
+enum InterruptEvent {
+    Signalled,
     Done,
 }
 
@@ -38,23 +38,26 @@ impl Interrupt {
         let (done, events) = mpsc::channel();
         let asked = done.clone();
         std::thread::spawn(move || {
-            runtime.block_on(asked_to_end());
+            runtime.block_on(wait_for_signal());
             // The receiver may be gone already.
-            let _ = asked.send(Event::Asked);
+            let _ = asked.send(InterruptEvent::Signalled);
         });
         Ok(Self { events, done })
     }
 
     /// Runs `work` until it ends or a signal arrives. After a signal the result is `None`, and `work` is abandoned.
-    pub fn or<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<Option<T>> {
+    pub fn run_unless_interrupted<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Option<T>> {
         let done = self.done.clone();
         let worker = std::thread::spawn(move || {
             // A panic must send `Done` as well, or the receiver below would wait forever.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            let _ = done.send(Event::Done);
+            let _ = done.send(InterruptEvent::Done);
             result
         });
-        if self.events.recv()? == Event::Asked {
+        if self.events.recv()? == InterruptEvent::Signalled {
             return Ok(None);
         }
         let result = worker.join().ok().and_then(Result::ok);

@@ -5,7 +5,7 @@ mod istiod;
 mod manifests;
 mod webhooks;
 
-pub use authority::{CommonRoot, Root};
+pub use authority::{CommonRoot, MeshRoot};
 pub use istiod::Istiod;
-pub use manifests::Manifests;
-pub use webhooks::await_webhooks;
+pub use manifests::IstioManifests;
+pub use webhooks::wait_for_webhooks;

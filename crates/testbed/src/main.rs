@@ -6,7 +6,7 @@ fn main() -> ExitCode {
     match emcee_testbed::cli::run() {
         Ok(code) => code,
         Err(error) => {
-            emcee_testbed::progress::say(format_args!("error: {error:#}"));
+            emcee_testbed::progress::print_progress(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -16,29 +16,29 @@ use anyhow::Result;
 use kube::Client;
 use tokio::sync::Mutex;
 
-pub use conditions::until;
-pub use exec::{Output, Target, enter, log_path};
-pub use listing::Listed;
-pub(crate) use objects::patiently;
-pub use objects::{Objects, documents};
-pub use refusal::Refusal;
+pub use conditions::wait_until;
+pub use exec::{CommandOutput, PodTarget, log_path, nsenter_command};
+pub use listing::ListedObject;
+pub(crate) use objects::retry_while_unavailable;
+pub use objects::{Objects, parse_documents};
+pub use refusal::RefusingWebhook;
 
-use crate::cluster::{ControlPlane, Setup};
+use crate::cluster::{ControlPlane, ControlPlaneSetup};
 use crate::istio::Istiod;
-use crate::network::{Inside, Plan};
+use crate::network::{AddressPlan, NamespaceRuntime};
 use crate::state;
 
 /// One mesh: a Kubernetes cluster with Istio. Its methods block, so that a test is an ordinary function. Do not call
 /// them from an async task.
 #[derive(Clone)]
-pub struct Mesh(Arc<Parts>);
+pub struct Mesh(Arc<MeshParts>);
 
 /// The parts of a mesh, in the order in which they end: the thread with the node agent and its pods, istiod, the
 /// control plane.
-pub(crate) struct Parts {
-    pub(crate) inside: Inside,
+pub(crate) struct MeshParts {
+    pub(crate) runtime: NamespaceRuntime,
     pub(crate) name: String,
-    pub(crate) setup: Setup,
+    pub(crate) setup: ControlPlaneSetup,
     pub(crate) client: Client,
     pub(crate) objects: Objects,
     pub(crate) istiod: Arc<Mutex<Istiod>>,
@@ -46,7 +46,7 @@ pub(crate) struct Parts {
 }
 
 impl Mesh {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: MeshParts) -> Self {
         Self(Arc::new(parts))
     }
 
@@ -61,7 +61,7 @@ impl Mesh {
     }
 
     /// Addresses of the mesh.
-    pub fn plan(&self) -> Plan {
+    pub fn plan(&self) -> AddressPlan {
         self.0.setup.plan
     }
 
@@ -81,11 +81,11 @@ impl Mesh {
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
     {
-        self.0.inside.run(future)
+        self.0.runtime.run(future)
     }
 
     /// Records a process that a test started, in a group of its own, so that it ends with the bed at the latest.
-    pub fn adopt(&self, pid: u32, name: &str) -> Result<()> {
+    pub fn record_process(&self, pid: u32, name: &str) -> Result<()> {
         state::record_process(&self.0.setup.root, pid, name).map(drop)
     }
 

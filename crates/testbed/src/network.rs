@@ -6,11 +6,11 @@ mod inside;
 mod netns;
 mod wan;
 
-pub use address::Plan;
-pub use forward::Forward;
-pub use inside::Inside;
-pub use netns::Namespace;
-pub use wan::Wan;
+pub use address::AddressPlan;
+pub use forward::PortForward;
+pub use inside::NamespaceRuntime;
+pub use netns::NetworkNamespace;
+pub use wan::PhysicalNetwork;
 
 /// Prefix of all our namespaces.
 pub const PREFIX: &str = "emcee-tb-";

@@ -23,10 +23,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use kube::Client;
 
-pub use agent::run;
+pub use agent::run_agent;
 pub use image::{CLIENT, Images, SERVER};
 
-use crate::network::{Namespace, Plan};
+use crate::network::{AddressPlan, NetworkNamespace};
 
 /// The shared data of one node.
 #[derive(Clone)]
@@ -38,9 +38,9 @@ pub struct Node {
     /// The mesh's folder in it.
     pub folder: PathBuf,
     /// Addresses of the mesh.
-    pub plan: Plan,
+    pub plan: AddressPlan,
     /// The node's network namespace.
-    pub namespace: Namespace,
+    pub namespace: NetworkNamespace,
     /// The program for each image.
     pub images: Images,
     /// Client of an administrator.
@@ -53,8 +53,8 @@ impl Node {
     #[must_use]
     pub fn new(
         mesh: &str,
-        setup: &crate::cluster::Setup,
-        namespace: Namespace,
+        setup: &crate::cluster::ControlPlaneSetup,
+        namespace: NetworkNamespace,
         images: Images,
         client: Client,
     ) -> Self {

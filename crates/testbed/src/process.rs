@@ -13,7 +13,7 @@ use crate::state;
 
 /// Parameters of a process to start.
 #[derive(Debug, Clone)]
-pub struct Spec {
+pub struct ProcessSpec {
     /// The name in records and messages.
     pub name: String,
     /// Program and its arguments.
@@ -38,7 +38,7 @@ pub struct Process {
 
 impl Process {
     /// Starts a process in the caller's network namespace.
-    pub fn start(root: &Path, spec: &Spec) -> Result<Self> {
+    pub fn start(root: &Path, spec: &ProcessSpec) -> Result<Self> {
         let (program, arguments) = spec.command.split_first().context("a process needs a program")?;
         let log = File::options().create(true).append(true).open(&spec.log);
         let log = log.with_context(|| format!("cannot write {}", spec.log.display()))?;
@@ -69,7 +69,7 @@ impl Process {
     /// Fails, with the last lines of the log, if the process has exited.
     pub fn check_alive(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            bail!("{} exited with {status}:\n{}", self.name, tail(&self.log, 15));
+            bail!("{} exited with {status}:\n{}", self.name, last_lines(&self.log, 15));
         }
         Ok(())
     }
@@ -92,9 +92,9 @@ impl Process {
 
     /// Sends SIGTERM to the process, and kills its group after `grace`. Only the first process of a container gets the
     /// signal, and passes it on to its children: a proxy that gets it at the same time as its agent would not drain.
-    pub async fn end(mut self, grace: Duration) {
+    pub async fn terminate(mut self, grace: Duration) {
         if self.child.id().is_some() {
-            state::signal(self.pid, Signal::TERM);
+            state::signal_process(self.pid, Signal::TERM);
         }
         let _ = tokio::time::timeout(grace, self.child.wait()).await;
     }
@@ -112,7 +112,7 @@ impl Drop for Process {
 }
 
 /// Runs a program to its end and returns its stdout. If it fails, its stderr is the error.
-pub async fn output(program: &str, arguments: &[&str]) -> Result<String> {
+pub async fn run_output(program: &str, arguments: &[&str]) -> Result<String> {
     let done = Command::new(program).args(arguments).stdin(Stdio::null()).output().await;
     let done = done.with_context(|| format!("cannot start {program}; see `emcee-testbed doctor`"))?;
     let stderr = String::from_utf8_lossy(&done.stderr);
@@ -122,7 +122,7 @@ pub async fn output(program: &str, arguments: &[&str]) -> Result<String> {
 
 /// The last lines of a log, for an error message.
 #[must_use]
-pub fn tail(log: &Path, lines: usize) -> String {
+pub fn last_lines(log: &Path, lines: usize) -> String {
     let text =
         std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let all: Vec<&str> = text.lines().collect();
@@ -137,12 +137,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_cannot_be_recorded_does_not_run() {
+    async fn a_process_that_cannot_be_recorded_does_not_run() {
         let folder = tempfile::tempdir().expect("a folder");
         let fifo = folder.path().join("fifo");
-        output("mkfifo", &[fifo.to_str().expect("text")]).await.expect("a pipe");
+        run_output("mkfifo", &[fifo.to_str().expect("text")]).await.expect("a pipe");
         let mut reader = pipe::OpenOptions::new().open_receiver(&fifo).expect("the pipe opens");
-        let spec = Spec {
+        let spec = ProcessSpec {
             name: "unrecorded".to_owned(),
             command: ["sleep", "60"].map(str::to_owned).to_vec(),
             env: Vec::new(),

@@ -17,9 +17,9 @@ use rustix::fs::{FlockOperation, flock};
 mod clean;
 mod proc;
 
-pub use clean::{abandon, clean};
-pub(crate) use clean::{empty_namespace, signal, signal_group};
-pub use proc::{in_namespace, start_time};
+pub(crate) use clean::{kill_processes_in, signal_group, signal_process};
+pub use clean::{remove_before_exit, remove_leftovers};
+pub use proc::{pids_in_namespace, start_time};
 
 /// Environment variable with the folder for a bed's state.
 pub const STATE_VARIABLE: &str = "EMCEE_TESTBED_STATE";
@@ -32,17 +32,17 @@ pub fn root() -> PathBuf {
 
 /// The state folder, locked by this process.
 #[derive(Debug)]
-pub struct State {
+pub struct StateFolder {
     root: PathBuf,
     _lock: File,
 }
 
-impl State {
+impl StateFolder {
     /// Locks the state folder; first removes what a killed run left there.
-    pub fn take() -> Result<Self> {
+    pub fn acquire() -> Result<Self> {
         let root = root();
-        let lock = lock(&root)?;
-        clean::sweep(&root)?;
+        let lock = lock_folder(&root)?;
+        clean::remove_recorded(&root)?;
         for folder in ["processes", "netns"] {
             fs::create_dir_all(root.join(folder))
                 .with_context(|| format!("cannot write to {}", root.display()))?;
@@ -70,13 +70,13 @@ impl State {
     }
 
     /// Path of a mesh's own folder.
-    pub fn mesh(&self, name: &str) -> PathBuf {
+    pub fn mesh_folder(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
     /// Kills every recorded process, and removes every recorded namespace and file.
     pub fn remove(self) -> Result<()> {
-        clean::sweep(&self.root)?;
+        clean::remove_recorded(&self.root)?;
         fs::remove_dir_all(&self.root).with_context(|| format!("cannot remove {}", self.root.display()))
     }
 }
@@ -95,7 +95,7 @@ pub fn record_process(root: &Path, pid: u32, name: &str) -> Result<PathBuf> {
 }
 
 /// Fails if the folder is not a bed's: everything in it will be removed later.
-fn refuse_foreign(root: &Path) -> Result<()> {
+fn require_own_folder(root: &Path) -> Result<()> {
     let is_empty = fs::read_dir(root)?.next().is_none();
     if !is_empty && !root.join("lock").exists() {
         bail!("{} is not empty: set {STATE_VARIABLE} to an empty folder", root.display());
@@ -103,9 +103,9 @@ fn refuse_foreign(root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn lock(root: &Path) -> Result<File> {
+fn lock_folder(root: &Path) -> Result<File> {
     fs::create_dir_all(root).with_context(|| format!("cannot create {} (are you root?)", root.display()))?;
-    refuse_foreign(root)?;
+    require_own_folder(root)?;
     let file =
         File::create(root.join("lock")).with_context(|| format!("cannot write to {}", root.display()))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -117,7 +117,7 @@ fn lock(root: &Path) -> Result<File> {
 
 /// Whether a bed is running.
 #[must_use]
-pub fn is_held() -> bool {
+pub fn is_bed_up() -> bool {
     let lock = File::open(root().join("lock"));
     lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err())
 }

@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::bed::{Bed, Options};
 use crate::interrupt::Interrupt;
-use crate::progress::say;
+use crate::progress::print_progress;
 use crate::state;
 use crate::toolchain::doctor;
 
@@ -20,7 +20,7 @@ pub const EMCEE_VARIABLE: &str = "EMCEE_BIN";
 pub type Test = (&'static str, fn(&Bed) -> Result<()>);
 
 /// A test without a bed, which creates by itself what it needs.
-pub type Alone = (&'static str, fn() -> Result<()>);
+pub type StandaloneTest = (&'static str, fn() -> Result<()>);
 
 /// Image for which pods run the `emcee` under test, in beds of suites that use [`run_with_emcee`].
 pub const EMCEE_IMAGE: &str = "emcee-testbed/emcee";
@@ -29,35 +29,35 @@ pub const EMCEE_IMAGE: &str = "emcee-testbed/emcee";
 ///
 /// If the machine cannot run a bed, the tests are ignored, with the reason in one line; with `CI=true` that is a failure.
 pub fn run(options: &Options, tests: &'static [Test]) -> ExitCode {
-    run_on(|| Ok(options.clone()), tests)
+    run_with_options(|| Ok(options.clone()), tests)
 }
 
 /// Like [`run`], on a bed in which pods with the image [`EMCEE_IMAGE`] run the `emcee` under test.
 pub fn run_with_emcee(options: &Options, tests: &'static [Test]) -> ExitCode {
     let with_emcee = || {
         let mut options = options.clone();
-        options.images.insert(EMCEE_IMAGE.to_owned(), vec![emcee()?.display().to_string()]);
+        options.images.insert(EMCEE_IMAGE.to_owned(), vec![emcee_path()?.display().to_string()]);
         Ok(options)
     };
-    run_on(with_emcee, tests)
+    run_with_options(with_emcee, tests)
 }
 
 /// `options` is only called if the machine can run a bed, because it may start a build.
-fn run_on(options: impl FnOnce() -> Result<Options>, tests: &'static [Test]) -> ExitCode {
+fn run_with_options(options: impl FnOnce() -> Result<Options>, tests: &'static [Test]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Each test has its own namespaces, but two cores are too few for two tests at a time.
     arguments.test_threads.get_or_insert(1);
     let names: Vec<_> = tests.iter().map(|(name, _)| *name).collect();
     if let Err(reason) = doctor::require() {
-        return skip(&arguments, &names, &reason);
+        return skip_tests(&arguments, &names, &reason);
     }
     if arguments.list {
-        return libtest_mimic::run(&arguments, ignored(&names, "")).exit_code();
+        return libtest_mimic::run(&arguments, ignored_trials(&names, "")).exit_code();
     }
-    match options().and_then(|options| on_bed(options, tests, arguments)) {
+    match options().and_then(|options| run_trials(options, tests, arguments)) {
         Ok(code) => code,
         Err(error) => {
-            say(format_args!("error: {error:#}"));
+            print_progress(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -65,12 +65,12 @@ fn run_on(options: impl FnOnce() -> Result<Options>, tests: &'static [Test]) -> 
 
 /// Runs tests that create by themselves what they need, without a bed. If the machine cannot run a bed, they are ignored
 /// as by [`run`].
-pub fn run_alone(tests: &'static [Alone]) -> ExitCode {
+pub fn run_standalone(tests: &'static [StandaloneTest]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(1);
     let names: Vec<_> = tests.iter().map(|(name, _)| *name).collect();
     if let Err(reason) = doctor::require() {
-        return skip(&arguments, &names, &reason);
+        return skip_tests(&arguments, &names, &reason);
     }
     let trials = tests.iter().map(|(name, test)| {
         Trial::test(*name, || test().map_err(|error| Failed::from(format!("{error:#}"))))
@@ -78,21 +78,21 @@ pub fn run_alone(tests: &'static [Alone]) -> ExitCode {
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
-fn on_bed(options: Options, tests: &'static [Test], arguments: Arguments) -> Result<ExitCode> {
+fn run_trials(options: Options, tests: &'static [Test], arguments: Arguments) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
-    let code = interrupt.or(move || {
+    let code = interrupt.run_unless_interrupted(move || {
         let bed = Arc::new(Bed::up(&options)?);
-        let trials = tests.iter().map(|(name, test)| trial(name, *test, Arc::clone(&bed))).collect();
+        let trials = tests.iter().map(|(name, test)| bed_trial(name, *test, Arc::clone(&bed))).collect();
         // When this returns, the trials are gone, and with them all handles of the bed but the last.
         Ok(libtest_mimic::run(&arguments, trials).exit_code())
     })?;
     code.unwrap_or_else(|| {
-        state::abandon();
+        state::remove_before_exit();
         bail!("interrupted; everything that was started is removed");
     })
 }
 
-fn trial(name: &'static str, test: fn(&Bed) -> Result<()>, bed: Arc<Bed>) -> Trial {
+fn bed_trial(name: &'static str, test: fn(&Bed) -> Result<()>, bed: Arc<Bed>) -> Trial {
     Trial::test(name, move || {
         test(&bed).map_err(|error| {
             let tails: String = bed.meshes().iter().map(|mesh| mesh.log_tails(12)).collect();
@@ -102,15 +102,15 @@ fn trial(name: &'static str, test: fn(&Bed) -> Result<()>, bed: Arc<Bed>) -> Tri
     })
 }
 
-fn skip(arguments: &Arguments, tests: &[&'static str], reason: &anyhow::Error) -> ExitCode {
-    say(format_args!("end-to-end tests ignored: {reason:#}"));
+fn skip_tests(arguments: &Arguments, tests: &[&'static str], reason: &anyhow::Error) -> ExitCode {
+    print_progress(format_args!("end-to-end tests ignored: {reason:#}"));
     if std::env::var("CI").is_ok_and(|value| value == "true") {
         return ExitCode::FAILURE;
     }
-    libtest_mimic::run(arguments, ignored(tests, "no bed")).exit_code()
+    libtest_mimic::run(arguments, ignored_trials(tests, "no bed")).exit_code()
 }
 
-fn ignored(tests: &[&'static str], kind: &str) -> Vec<Trial> {
+fn ignored_trials(tests: &[&'static str], kind: &str) -> Vec<Trial> {
     tests
         .iter()
         .map(|name| Trial::test(*name, || Ok(())).with_kind(kind).with_ignored_flag(!kind.is_empty()))
@@ -118,7 +118,7 @@ fn ignored(tests: &[&'static str], kind: &str) -> Vec<Trial> {
 }
 
 /// Path of the `emcee` under test: the one in the environment variable, or else one that is built here.
-pub fn emcee() -> Result<PathBuf> {
+pub fn emcee_path() -> Result<PathBuf> {
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     if let Some(path) = std::env::var_os(EMCEE_VARIABLE).map(PathBuf::from) {
         ensure!(path.is_file(), "{EMCEE_VARIABLE}={} is not a file", path.display());
@@ -132,7 +132,7 @@ pub fn emcee() -> Result<PathBuf> {
 }
 
 fn build_emcee() -> Result<PathBuf> {
-    say(format_args!("building emcee ({EMCEE_VARIABLE} is not set)"));
+    print_progress(format_args!("building emcee ({EMCEE_VARIABLE} is not set)"));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--locked", "--package", "emcee", "--message-format", "json-render-diagnostics"]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit());
@@ -147,8 +147,8 @@ fn build_emcee() -> Result<PathBuf> {
 }
 
 /// What `emcee` prints with these arguments; if it fails, its stderr is the error.
-pub fn print(arguments: &[&str]) -> Result<String> {
-    let done = Command::new(emcee()?).args(arguments).output().context("cannot start emcee")?;
+pub fn emcee_output(arguments: &[&str]) -> Result<String> {
+    let done = Command::new(emcee_path()?).args(arguments).output().context("cannot start emcee")?;
     if !done.status.success() {
         bail!("emcee {}: {}", arguments.join(" "), String::from_utf8_lossy(&done.stderr).trim());
     }
@@ -157,7 +157,7 @@ pub fn print(arguments: &[&str]) -> Result<String> {
 
 /// Output of `emcee render -f DIR`.
 pub fn render(dir: &Path) -> Result<String> {
-    print(&["render", "-f", dir.to_str().context("the folder's name is not UTF-8")?])
+    emcee_output(&["render", "-f", dir.to_str().context("the folder's name is not UTF-8")?])
 }
 
 /// Output of `emcee render` for a file with these contents.

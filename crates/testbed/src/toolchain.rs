@@ -7,4 +7,4 @@ mod envoy;
 mod golang;
 
 pub use build::build;
-pub use cache::{Binaries, CACHE_VARIABLE, names};
+pub use cache::{Binaries, CACHE_VARIABLE, binary_names};

@@ -16,9 +16,9 @@ use tokio::runtime::Runtime;
 
 /// What a sample pod runs.
 #[derive(Debug, Subcommand)]
-pub enum Workload {
+pub enum SampleWorkload {
     /// Serve HTTP/1.1, HTTP/2, gRPC, WebSocket and TCP; each answer shows the server and the request
-    Serve(Serve),
+    Serve(ServeArgs),
     /// Do nothing until terminated; for pods in which `exec` runs commands
     Wait,
     /// Accept connections, answer nothing, and print what is received
@@ -28,12 +28,12 @@ pub enum Workload {
         port: u16,
     },
     /// Call a server and print its answer
-    Call(call::Call),
+    Call(call::CallArgs),
 }
 
 /// Ports of the server, and the name that it reports.
 #[derive(Debug, Clone, Args)]
-pub struct Serve {
+pub struct ServeArgs {
     /// The name in every answer
     #[arg(long, env = "SERVER_NAME", default_value = "server")]
     name: String,
@@ -50,7 +50,7 @@ pub struct Serve {
 
 /// The server's answer to a request.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
-pub struct Answer {
+pub struct ServerAnswer {
     /// Name of the server.
     pub name: String,
     /// Version of the server.
@@ -71,27 +71,27 @@ pub struct Answer {
 }
 
 /// Runs a workload to its end.
-pub fn run(workload: Workload) -> Result<()> {
+pub fn run(workload: SampleWorkload) -> Result<()> {
     let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         tokio::select! {
-            done = act(workload) => done,
+            done = run_workload(workload) => done,
             // A pod is terminated with SIGTERM, after which the workload exits with success.
-            () = crate::interrupt::asked_to_end() => Ok(()),
+            () = crate::interrupt::wait_for_signal() => Ok(()),
         }
     })
 }
 
-async fn act(workload: Workload) -> Result<()> {
+async fn run_workload(workload: SampleWorkload) -> Result<()> {
     match workload {
-        Workload::Serve(serve) => self::serve(serve).await,
-        Workload::Wait => std::future::pending().await,
-        Workload::Sink { port } => sink::serve(port).await,
-        Workload::Call(call) => call.run().await,
+        SampleWorkload::Serve(serve) => self::serve(serve).await,
+        SampleWorkload::Wait => std::future::pending().await,
+        SampleWorkload::Sink { port } => sink::serve(port).await,
+        SampleWorkload::Call(call) => call.run().await,
     }
 }
 
-async fn serve(serve: Serve) -> Result<()> {
+async fn serve(serve: ServeArgs) -> Result<()> {
     let mut listeners = tokio::task::JoinSet::new();
     for port in serve.http.clone() {
         listeners.spawn(http::serve(port, serve.clone()));

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use emcee_testbed::bench::{self, Options, discovery, imports};
+use emcee_testbed::bench::{self, ControllerBenchOptions, discovery, imports};
 use emcee_testbed::suite;
 
 /// Large enough for applications of every style.
@@ -16,32 +16,37 @@ const SIZE: usize = 50;
 const PROGRAM_VARIABLE: &str = "EMCEE_DISCOVERY_BENCHMARK";
 
 fn main() -> ExitCode {
-    suite::run_alone(&[
-        ("controller_at_a_small_size", controller),
-        ("discovery_at_a_small_size", subscribers_get_what_they_lack),
-        ("imports_at_a_small_size", what_is_exposed_is_imported),
+    suite::run_standalone(&[
+        ("controller_at_a_small_size", a_small_mesh_is_not_written_when_idle),
+        ("discovery_at_a_small_size", subscribers_receive_only_changes),
+        ("imports_at_a_small_size", exposed_services_are_imported),
     ])
 }
 
 /// Speed is not checked: this is a debug build, and other processes use the machine.
-fn controller() -> Result<()> {
+fn a_small_mesh_is_not_written_when_idle() -> Result<()> {
     let idle = Duration::from_secs(10);
-    let options = Options { emcee: suite::emcee()?, sizes: vec![SIZE], idle, changes: 30, runs: 1 };
-    let outcomes = bench::controller(&options)?;
+    let options =
+        ControllerBenchOptions { emcee: suite::emcee_path()?, sizes: vec![SIZE], idle, changes: 30, runs: 1 };
+    let outcomes = bench::measure_controller(&options)?;
     let outcome = outcomes.first().context("one size was requested")?;
-    ensure!(outcome.idle_writes() == 0, "unnecessary writes: {:?}", outcome.rest.idle_writes);
+    ensure!(outcome.idle_writes() == 0, "unnecessary writes: {:?}", outcome.measurements.idle_writes);
     // Each exposition and binding has a status, and each binding has a facade of two objects.
     ensure!(outcome.writes >= 4 * SIZE, "{} writes", outcome.writes);
-    ensure!(outcome.rest.changes.len() == 30, "{:?}", outcome.rest.changes);
+    ensure!(outcome.measurements.changes.len() == 30, "{:?}", outcome.measurements.changes);
     let table = bench::markdown(&outcomes);
     ensure!(table.lines().all(|line| line.matches('|').count() == 4), "{table}");
     Ok(())
 }
 
-fn subscribers_get_what_they_lack() -> Result<()> {
-    let size = discovery::Size { services: SIZE, subscribers: 5 };
-    let options =
-        discovery::Options { program: program()?, sizes: vec![size], changes: 60, idle: Duration::ZERO };
+fn subscribers_receive_only_changes() -> Result<()> {
+    let size = discovery::DiscoverySize { services: SIZE, subscribers: 5 };
+    let options = discovery::DiscoveryBenchOptions {
+        program: benchmark_program()?,
+        sizes: vec![size],
+        changes: 60,
+        idle: Duration::ZERO,
+    };
     let outcomes = discovery::measure(&options)?;
     let outcome = outcomes.first().context("one size was requested")?;
     for side in [&outcome.emcee, &outcome.bare] {
@@ -57,11 +62,12 @@ fn subscribers_get_what_they_lack() -> Result<()> {
     Ok(())
 }
 
-fn what_is_exposed_is_imported() -> Result<()> {
-    let imports = imports::measure(&imports::Options { emcee: suite::emcee()?, services: 10 })?;
+fn exposed_services_are_imported() -> Result<()> {
+    let imports =
+        imports::measure(&imports::ImportBenchOptions { emcee: suite::emcee_path()?, services: 10 })?;
     ensure!(imports.len() == 10, "{imports:?}");
     ensure!(
-        imports.iter().all(|one| !one.floor.is_zero() && one.whole < Duration::from_mins(1)),
+        imports.iter().all(|one| !one.baseline.is_zero() && one.whole < Duration::from_mins(1)),
         "{imports:?}"
     );
     let table = imports::markdown(&imports);
@@ -70,7 +76,7 @@ fn what_is_exposed_is_imported() -> Result<()> {
 }
 
 /// The program in the environment variable, or else one that is built here.
-fn program() -> Result<PathBuf> {
+fn benchmark_program() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(PROGRAM_VARIABLE).map(PathBuf::from) {
         ensure!(path.is_file(), "{PROGRAM_VARIABLE}={} is not a file", path.display());
         return Ok(path);

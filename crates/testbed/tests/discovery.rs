@@ -32,15 +32,15 @@ use emcee_testbed::Options;
 use emcee_testbed::suite::{self, Test};
 
 const TESTS: &[Test] = &[
-    ("announced_services_answer", story::answers),
-    ("unannounced_services_answer_callers_that_know_them", story::unannounced),
-    ("discovery_goes_through_the_gateways", story::through_gateways),
-    ("a_go_control_plane_client_receives_announcements", foreign::go_client),
-    ("strangers_learn_nothing_through_the_gateway", foreign::strangers),
-    ("an_unreachable_peer_breaks_nothing", loss::held),
-    ("a_new_address_of_an_ingress_is_followed", moves::followed),
+    ("announced_services_answer", story::announced_services_answer),
+    ("unannounced_services_answer_callers_that_know_them", story::unannounced_service_answers),
+    ("discovery_goes_through_the_gateways", story::discovery_uses_gateways),
+    ("a_go_control_plane_client_receives_announcements", foreign::go_client_receives_announcements),
+    ("strangers_learn_nothing_through_the_gateway", foreign::strangers_are_refused),
+    ("an_unreachable_peer_breaks_nothing", loss::unreachable_peer_breaks_nothing),
+    ("a_new_address_of_an_ingress_is_followed", moves::moved_ingress_is_followed),
     // Must be the last test: after it, the mesh has another Emcee and another istiod.
-    ("istiod_gets_its_objects_by_mcp_only", mcp::alone),
+    ("istiod_gets_its_objects_by_mcp_only", mcp::istiod_uses_only_mcp),
 ];
 
 fn main() -> ExitCode {

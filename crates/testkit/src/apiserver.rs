@@ -10,4 +10,4 @@ mod store;
 
 pub use faults::{Effect, Fault};
 pub use service::ApiServer;
-pub use store::{Key, Logged, State, Verb};
+pub use store::{LoggedRequest, ServerState, StoreKey, Verb};

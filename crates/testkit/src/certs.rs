@@ -28,7 +28,7 @@ use rcgen::{
 use time::OffsetDateTime;
 
 pub use leaf::{Leaf, days, unix};
-pub use pair::Pair;
+pub use pair::TlsPair;
 
 const VALID: &str = "parameters created here are valid";
 
@@ -83,18 +83,20 @@ impl Ca {
     }
 
     /// Issues a certificate for a new key.
-    pub fn issue(&self, leaf: &Leaf) -> Pair {
+    pub fn issue(&self, leaf: &Leaf) -> TlsPair {
         let key = KeyPair::generate().expect(VALID);
         let mut params = leaf.params();
-        params.serial_number = Some(serial(&key));
+        params.serial_number = Some(serial_number(&key));
         let certificate = params.signed_by(&key, &self.issuer).expect(VALID);
-        Pair { certificate: certificate.pem(), key: key.serialize_pem(), ca: self.pem.clone() }
+        TlsPair { certificate: certificate.pem(), key: key.serialize_pem(), ca: self.pem.clone() }
     }
 
     /// A CRL of 2026 that revokes these certificates, as PEM. See [`days`].
-    pub fn crl(&self, revoked: &[&Pair], next_update: OffsetDateTime) -> String {
-        let entry = |pair: &&Pair| RevokedCertParams {
-            serial_number: serial(&KeyPair::from_pem(&pair.key).expect("a revoked pair has its own key")),
+    pub fn issue_crl(&self, revoked: &[&TlsPair], next_update: OffsetDateTime) -> String {
+        let entry = |pair: &&TlsPair| RevokedCertParams {
+            serial_number: serial_number(
+                &KeyPair::from_pem(&pair.key).expect("a revoked pair has its own key"),
+            ),
             revocation_time: days("2026-01-01", 0),
             reason_code: Some(RevocationReason::KeyCompromise),
             invalidity_date: None,
@@ -112,7 +114,7 @@ impl Ca {
 }
 
 /// The serial number of a certificate, derived from its key: positive, and as unique as the key.
-fn serial(key: &KeyPair) -> SerialNumber {
+fn serial_number(key: &KeyPair) -> SerialNumber {
     // The first byte of the public key only identifies its encoding.
     let mut bytes = key.public_key_raw()[1..17].to_vec();
     bytes[0] = bytes[0] & 0x3f | 0x40;
@@ -126,11 +128,11 @@ impl fmt::Debug for Ca {
 }
 
 /// Several roots in one file, as an operator's `ca.crt` may contain.
-pub fn bundle<'a>(authorities: impl IntoIterator<Item = &'a Ca>) -> String {
+pub fn ca_bundle<'a>(authorities: impl IntoIterator<Item = &'a Ca>) -> String {
     authorities.into_iter().map(Ca::pem).collect()
 }
 
 /// A valid certificate for a DNS name, from the shared CA `relationship`. For tests that are not about certificates.
-pub fn valid_pair(name: &str) -> Pair {
+pub fn valid_pair(name: &str) -> TlsPair {
     Ca::shared("relationship").issue(&Leaf::dns(name))
 }

@@ -21,7 +21,7 @@ pub mod objects;
 /// Everything that most tests need.
 pub mod prelude {
     pub use crate::{
-        certs::{Ca, Leaf, Pair, valid_pair},
+        certs::{Ca, Leaf, TlsPair, valid_pair},
         objects::{
             Builder,
             emcee::{Peer, binding, boundary, exposition, flat, mesh_fed_config, passthrough, wharf},

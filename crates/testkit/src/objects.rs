@@ -28,7 +28,7 @@ pub trait Builder: Sized {
     /// are created; entries of lists must exist.
     #[must_use]
     fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
-        *at(self.value(), pointer) = value.into();
+        *value_at(self.value(), pointer) = value.into();
         self
     }
 
@@ -101,7 +101,7 @@ fn namespaced(api_version: &str, kind: &str, namespace: &str, name: &str) -> Val
 }
 
 /// The value at a pointer. Missing objects on the way, and the value itself, are created.
-fn at<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Value {
+fn value_at<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Value {
     pointer.split('/').skip(1).fold(value, |value, key| match value {
         Value::Array(list) => {
             let index = key.parse::<usize>().expect("a list is indexed by a number");
@@ -125,7 +125,7 @@ fn unescape(key: &str) -> String {
 }
 
 fn map_at<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Map<String, Value> {
-    let place = at(value, pointer);
+    let place = value_at(value, pointer);
     if !place.is_object() {
         *place = Value::Object(Map::new());
     }
@@ -133,7 +133,7 @@ fn map_at<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Map<String, Value>
 }
 
 fn list_at<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Vec<Value> {
-    let place = at(value, pointer);
+    let place = value_at(value, pointer);
     if !place.is_array() {
         *place = Value::Array(Vec::new());
     }
@@ -156,7 +156,7 @@ mod tests {
     use super::{Builder, service::service};
 
     #[test]
-    fn set_makes_the_way_and_unset_leaves_the_rest() {
+    fn set_creates_missing_objects_and_unset_keeps_the_rest() {
         let object =
             service("default", "reviews").set("/spec/a~1b/c", 1).set("/spec/d", true).unset("/spec/d");
         assert_eq!(object.build()["spec"], json!({"a/b": {"c": 1}}));

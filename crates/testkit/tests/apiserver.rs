@@ -32,7 +32,7 @@ async fn apply_creates_then_does_nothing_then_removes_a_field() {
     apply(&api, json!({"k": "1"})).await.expect("it is there");
     assert_eq!(server.get("configmaps", "x", "a").expect("it is there")["data"], json!({"k": "1"}));
     api.delete("a", &DeleteParams::default()).await.expect("it is deleted");
-    assert_eq!(server.read(|state| (state.list().count(), state.writes())), (0, 4));
+    assert_eq!(server.read_state(|state| (state.list().count(), state.writes())), (0, 4));
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn a_watcher_sees_changes_and_lists_again_after_compaction() {
     server.close_watches();
     server.compact();
     while !matches!(events.next().await, Some(Ok(Event::InitDone))) {}
-    assert_eq!(server.read(|state| state.count(Verb::List)), 2);
+    assert_eq!(server.read_state(|state| state.count(Verb::List)), 2);
     server.delete("configmaps", "x", "a");
     assert!(matches!(events.next().await, Some(Ok(Event::Delete(_)))));
 }

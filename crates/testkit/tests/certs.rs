@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use emcee_testkit::certs::{Ca, Leaf, Pair, bundle, days, valid_pair};
+use emcee_testkit::certs::{Ca, Leaf, TlsPair, ca_bundle, days, valid_pair};
 use rustls_pki_types::{CertificateDer, UnixTime, pem::PemObject};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage, anchor_from_trusted_cert};
 
-fn verify(pair: &Pair, at: &str, usage: KeyUsage) -> Result<(), Error> {
+fn verify(pair: &TlsPair, at: &str, usage: KeyUsage) -> Result<(), Error> {
     let der = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("PEM");
     let roots: Vec<_> = CertificateDer::pem_slice_iter(pair.ca.as_bytes())
         .map(|root| root.expect("PEM").into_owned())
@@ -18,7 +18,7 @@ fn verify(pair: &Pair, at: &str, usage: KeyUsage) -> Result<(), Error> {
     leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &[], now, usage, None, None).map(drop)
 }
 
-fn names(pair: &Pair) -> (Vec<String>, Vec<String>) {
+fn names(pair: &TlsPair) -> (Vec<String>, Vec<String>) {
     let der = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("PEM");
     let leaf = EndEntityCert::try_from(&der).expect("a certificate");
     let owned = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect();
@@ -34,7 +34,7 @@ fn a_valid_pair_serves_both_sides() {
 }
 
 #[test]
-fn bad_ones_are_bad_in_the_way_they_say() {
+fn invalid_certificates_fail_for_the_stated_reason() {
     let blue = Ca::shared("blue");
     let at = |leaf: Leaf| verify(&blue.issue(&leaf), "2026-12-01", KeyUsage::client_auth());
     let good = || Leaf::dns("m1.blue.example");
@@ -53,7 +53,7 @@ fn bad_ones_are_bad_in_the_way_they_say() {
 }
 
 #[test]
-fn spoilt_pem_does_not_read() {
+fn truncated_pem_is_not_readable() {
     let pair = valid_pair("m1.blue.example");
     let broken = pair.clone().with_broken_certificate();
     let der = CertificateDer::from_pem_slice(broken.certificate.as_bytes());
@@ -65,22 +65,22 @@ fn spoilt_pem_does_not_read() {
 }
 
 #[test]
-fn several_roots_stand_in_one_file() {
+fn a_bundle_contains_several_roots() {
     let (blue, yellow) = (Ca::shared("blue"), Ca::shared("yellow"));
     let pair = blue.issue(&Leaf::dns("m1.blue.example")).with_roots([yellow, blue]);
-    assert_eq!(bundle([yellow, blue]).matches("BEGIN CERTIFICATE").count(), 2);
+    assert_eq!(ca_bundle([yellow, blue]).matches("BEGIN CERTIFICATE").count(), 2);
     assert_eq!(verify(&pair, "2026-12-01", KeyUsage::server_auth()), Ok(()));
 }
 
 #[test]
-fn a_shared_ca_is_one_and_a_new_one_is_not() {
+fn a_shared_ca_is_reused_and_a_new_ca_is_not() {
     assert_eq!(Ca::shared("once").pem(), Ca::shared("once").pem());
     assert_ne!(Ca::new("once").pem(), Ca::shared("once").pem());
     assert_ne!(valid_pair("a.example").key, valid_pair("a.example").key);
 }
 
 #[test]
-fn a_thousand_certificates_are_no_burden() {
+fn a_thousand_certificates_are_fast() {
     let started = Instant::now();
     for _ in 0..1000 {
         drop(valid_pair("m1.blue.example"));

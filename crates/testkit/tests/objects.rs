@@ -53,7 +53,7 @@ fn mesh_fed_configs_are_read() {
 #[test]
 fn expositions_are_read() {
     let every_field = exposition("default", "reviews")
-        .of("other")
+        .of_service("other")
         .port(9080)
         .fed("blue")
         .alias("ratings")
@@ -68,7 +68,7 @@ fn expositions_are_read() {
 #[test]
 fn bindings_are_read() {
     let every_field = binding("default", "reviews")
-        .to("shop", "other")
+        .to_service("shop", "other")
         .fed("blue")
         .alias("ratings")
         .port(5000)

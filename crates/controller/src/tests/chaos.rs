@@ -69,7 +69,7 @@ fn touch_relationship(world: &World, relationship: &str) {
 
 /// Changes or removes a generated object by hand.
 async fn tamper(world: &World, dice: &mut Dice) {
-    let generated: Vec<_> = world.server.read(|state| {
+    let generated: Vec<_> = world.server.read_state(|state| {
         let ours = state.list().filter(|(key, object)| {
             key.plural.ends_with("istio.io")
                 && object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "emcee"

@@ -2,7 +2,7 @@
 //! render`.
 
 use emcee_core::plan::GeneratedKind;
-use emcee_testkit::apiserver::{Fault, State, Verb};
+use emcee_testkit::apiserver::{Fault, ServerState, Verb};
 use emcee_testkit::prelude::*;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ fn is_generated(object: &Value) -> bool {
 }
 
 /// Returns the objects that Emcee has created: plural and object.
-fn generated_objects(state: &State) -> Vec<(String, Value)> {
+fn generated_objects(state: &ServerState) -> Vec<(String, Value)> {
     let objects = state.list().filter(|(_, object)| is_generated(object));
     objects.map(|(key, object)| (key.plural.clone(), object.clone())).collect()
 }
@@ -66,7 +66,7 @@ fn replace_at_once(world: &World, plural: &str, object: Value) {
 
 /// Replaces everything that Emcee has created by copies.
 async fn restore_copies(world: &World, with_owners: bool) -> usize {
-    let all = world.server.read(generated_objects);
+    let all = world.server.read_state(generated_objects);
     for (plural, object) in &all {
         create_by_hand(world, plural, &copy_of(object, with_owners)).await;
     }
@@ -77,14 +77,14 @@ async fn restore_copies(world: &World, with_owners: bool) -> usize {
 /// be removed.
 async fn wait_until_taken_over(world: &World) {
     let is_emcees = |object: &Value| managers(object).iter().all(|manager| manager.starts_with("emcee"));
-    let is_taken = |state: &State| {
+    let is_taken = |state: &ServerState| {
         generated_objects(state).iter().all(|(_, object)| is_applied(object) && is_emcees(object))
     };
     world.wait_until("everything is taken over", is_taken).await;
 }
 
 /// Returns the Gateway of the one exposition.
-fn gateway(state: &State) -> Option<Value> {
+fn gateway(state: &ServerState) -> Option<Value> {
     let of_exposition =
         |object: &Value| object["metadata"]["labels"]["emcee.io/owner-kind"] == "ServiceExposition";
     generated_objects(state)
@@ -132,16 +132,16 @@ async fn a_restored_backup_is_taken_over_and_kept_in_sync() {
         .await;
         let count = restore_copies(&world, with_owners).await;
         assert!(count > 10);
-        let before = world.server.read(|state| state.log().len());
+        let before = world.server.read_state(|state| state.log().len());
         let running = world.start();
         wait_until_taken_over(&world).await;
         world.wait_until_converged().await;
-        let deleted = world
-            .server
-            .read(|state| state.log()[before..].iter().filter(|logged| logged.verb == Verb::Delete).count());
-        assert_eq!((deleted, world.server.read(generated_objects).len()), (0, count));
+        let deleted = world.server.read_state(|state| {
+            state.log()[before..].iter().filter(|logged| logged.verb == Verb::Delete).count()
+        });
+        assert_eq!((deleted, world.server.read_state(generated_objects).len()), (0, count));
         world.kubectl_edit(FEDS, "blue", "blue", &peers_patch("other.example")).await;
-        let follows = |state: &State| gateway(state).is_some_and(|it| names_peer(&it, "other.example"));
+        let follows = |state: &ServerState| gateway(state).is_some_and(|it| names_peer(&it, "other.example"));
         world.wait_until("the Gateway follows", follows).await;
         world.server.delete(EXPOSITIONS, "shop", "reviews");
         world.server.delete(BINDINGS, "bank", "details");
@@ -157,7 +157,7 @@ async fn objects_restored_while_running_are_taken_over() {
     let running = world.start();
     world.put(BINDINGS, binding_of("bank", "details", "red"));
     world.wait_until_converged().await;
-    for (plural, object) in world.server.read(generated_objects) {
+    for (plural, object) in world.server.read_state(generated_objects) {
         replace_at_once(&world, &plural, copy_of(&object, true));
     }
     wait_until_taken_over(&world).await;
@@ -168,7 +168,7 @@ async fn objects_restored_while_running_are_taken_over() {
 #[tokio::test]
 async fn a_copy_that_differs_is_a_conflict_until_it_is_handed_over() {
     let world = world_with_exposition().await;
-    let ours = world.server.read(gateway).expect("a Gateway");
+    let ours = world.server.read_state(gateway).expect("a Gateway");
     let mut old = copy_of(&ours, true);
     old["spec"]["selector"] = json!({"gateway": "old"});
     create_by_hand(&world, GATEWAYS, &old).await;
@@ -186,7 +186,7 @@ async fn a_copy_that_differs_is_a_conflict_until_it_is_handed_over() {
         "{words}"
     );
     assert_eq!(condition(&exposition, "Ready")["status"], "False");
-    assert_eq!(world.server.read(gateway).expect("it stays")["spec"], old["spec"]);
+    assert_eq!(world.server.read_state(gateway).expect("it stays")["spec"], old["spec"]);
     // What the message recommends. Then the object is Emcee's.
     let (api, by) = (world.api(GATEWAYS, &namespace, old.clone()), PatchParams::apply(FIELD_MANAGER));
     api.patch(&name, &by, &Patch::Apply(old)).await.expect("it is handed over");
@@ -199,7 +199,7 @@ async fn a_copy_that_differs_is_a_conflict_until_it_is_handed_over() {
 #[tokio::test]
 async fn a_copy_is_compared_again_when_the_desired_object_changes() {
     let world = world_with_exposition().await;
-    let ours = world.server.read(gateway).expect("a Gateway");
+    let ours = world.server.read_state(gateway).expect("a Gateway");
     let was = world.server.get(FEDS, "blue", "blue").expect("a relationship")["spec"]["peers"].clone();
     let running = world.start();
     world.kubectl_edit(FEDS, "blue", "blue", &peers_patch("other.example")).await;
@@ -230,7 +230,7 @@ async fn a_gateway_that_admits_a_removed_peer_is_never_programmed() {
     world.put(EXPOSITIONS, exposition);
     let running = world.start();
     let mut said = false;
-    let judged = |state: &State| {
+    let judged = |state: &ServerState| {
         let exposition = state.get(EXPOSITIONS, "shop", "reviews").expect("it is there");
         let lets_in = gateway(state).is_some_and(|it| !names_peer(&it, "other.example"));
         // `Ready` needs an address, and `Programmed`.
@@ -257,7 +257,7 @@ async fn a_deletion_waits_for_undeletable_objects_and_reports_them() {
         let running = world.start();
         world.wait_until_converged().await;
         running.stop().await;
-        let ours = world.server.read(gateway).expect("a Gateway");
+        let ours = world.server.read_state(gateway).expect("a Gateway");
         let mut old = copy_of(&ours, false);
         old["spec"]["selector"] = json!({"gateway": "old"});
         create_by_hand(&world, GATEWAYS, &old).await;
@@ -270,7 +270,7 @@ async fn a_deletion_waits_for_undeletable_objects_and_reports_them() {
             })
             .await;
         world.kubectl_delete(EXPOSITIONS, namespace, "reviews");
-        let is_said = |state: &State| {
+        let is_said = |state: &ServerState| {
             let exposition = state.get(EXPOSITIONS, namespace, "reviews").expect("it waits");
             let said = condition(exposition, "Programmed");
             said["message"]
@@ -286,7 +286,7 @@ async fn a_deletion_waits_for_undeletable_objects_and_reports_them() {
         let running = world.start();
         world.put(BINDINGS, binding_of("bank", "details", "green"));
         world.wait_for_reason(BINDINGS, "bank", "details", "Programmed", "Fine").await;
-        assert!(world.server.read(|state| is_said(state) && gateway(state).is_some()));
+        assert!(world.server.read_state(|state| is_said(state) && gateway(state).is_some()));
         let (of, name) = namespace_and_name(&ours);
         world.server.delete(GATEWAYS, &of, &name);
         world
@@ -300,14 +300,14 @@ async fn a_deletion_waits_for_undeletable_objects_and_reports_them() {
 #[tokio::test]
 async fn a_withdrawal_waits_for_a_copy_and_one_that_is_handed_over_is_removed() {
     let world = world_with_exposition().await;
-    let ours = world.server.read(gateway).expect("a Gateway");
+    let ours = world.server.read_state(gateway).expect("a Gateway");
     let permissive = peer_authentication("istio-system", "default").mode("PERMISSIVE").build();
     world.put(FEDS, flat("blue").build());
     world.put("peerauthentications.security.istio.io", permissive);
     let running = world.start();
     world.wait_until("the Gateway is gone", |state| gateway(state).is_none()).await;
     create_by_hand(&world, GATEWAYS, &copy_of(&ours, true)).await;
-    let still = |state: &State| {
+    let still = |state: &ServerState| {
         let said = condition(state.get(EXPOSITIONS, "shop", "reviews").expect("it is there"), "Programmed");
         said["status"] == "False" && said["message"].to_string().contains("still there")
     };
@@ -331,7 +331,7 @@ async fn a_strangers_copy_blocks_no_resource() {
 
 async fn check_strangers_copy(fed: Namespaces) {
     let world = world_with_exposition().await;
-    let ours = world.server.read(gateway).expect("a Gateway");
+    let ours = world.server.read_state(gateway).expect("a Gateway");
     let mut theirs = copy_of(&ours, false);
     (theirs["metadata"]["namespace"], theirs["metadata"]["name"]) = ("bank".into(), "theirs".into());
     create_by_hand(&world, GATEWAYS, &theirs).await;
@@ -352,7 +352,7 @@ async fn check_strangers_copy(fed: Namespaces) {
 #[tokio::test]
 async fn a_copy_that_changes_meanwhile_is_not_taken_over() {
     let world = world_with_exposition().await;
-    let ours = world.server.read(gateway).expect("a Gateway");
+    let ours = world.server.read_state(gateway).expect("a Gateway");
     let (namespace, name) = namespace_and_name(&ours);
     create_by_hand(&world, GATEWAYS, &copy_of(&ours, true)).await;
     world.server.inject(Fault::code(409).verb(Verb::Patch).plural(GATEWAYS).name(&name).times(1));
@@ -360,7 +360,7 @@ async fn a_copy_that_changes_meanwhile_is_not_taken_over() {
     wait_until_taken_over(&world).await;
     world.wait_until_converged().await;
     running.stop().await;
-    let looked = world.server.read(|state| {
+    let looked = world.server.read_state(|state| {
         let mut looks = state.log().iter().filter(|logged| logged.verb == Verb::Get);
         looks.any(|logged| logged.path.contains(&namespace) && logged.path.ends_with(&name))
     });
@@ -373,7 +373,7 @@ async fn obsolete_fields_are_removed_after_a_restart() {
     let world = world_with_exposition().await;
     for kind in [GeneratedKind::Deployment, GeneratedKind::Gateway] {
         let plural = plural(kind);
-        let found = world.server.read(generated_objects).into_iter().find(|(it, _)| *it == plural);
+        let found = world.server.read_state(generated_objects).into_iter().find(|(it, _)| *it == plural);
         let (_, ours) = found.expect("there is one");
         let (namespace, name) = namespace_and_name(&ours);
         let mut older = copy_of(&ours, true);
@@ -390,7 +390,7 @@ async fn obsolete_fields_are_removed_after_a_restart() {
         let theirs = json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": "1"}}});
         world.kubectl_edit(&plural, &namespace, &name, &theirs).await;
         let running = world.start();
-        let is_gone = |state: &State| {
+        let is_gone = |state: &ServerState| {
             let now = state.get(&plural, &namespace, &name).expect("it is there");
             let text =
                 json!([now["metadata"]["labels"], now["metadata"]["annotations"], now["spec"]]).to_string();

@@ -55,7 +55,7 @@ async fn objects_deleted_during_an_outage_are_recreated() {
     world.put(BINDINGS, binding_of("bank", "other", "green"));
     let running = world.start();
     world.wait_until_converged().await;
-    let before = world.server.read(|state| state.log().len());
+    let before = world.server.read_state(|state| state.log().len());
     let rule = world.first_key(RULES);
     world.server.pause();
     world.server.delete(RULES, &rule.namespace, &rule.name);
@@ -63,7 +63,7 @@ async fn objects_deleted_during_an_outage_are_recreated() {
     world.server.compact();
     world.wait_until_converged().await;
     running.stop().await;
-    let patched = world.server.read(|state| {
+    let patched = world.server.read_state(|state| {
         let patched = state.log()[before..].iter().filter(|logged| logged.verb == Verb::Patch);
         patched.map(|logged| logged.path.clone()).collect::<Vec<_>>()
     });
@@ -93,7 +93,7 @@ async fn a_facade_without_its_service_has_no_routes() {
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
     world.wait_for_reason(BINDINGS, "bank", "details", "Programmed", "ApplyFailed").await;
-    let routes = world.server.read(|state| {
+    let routes = world.server.read_state(|state| {
         state.list().filter(|(key, _)| key.plural == "virtualservices.networking.istio.io").count()
     });
     assert_eq!(routes, 0);
@@ -122,7 +122,7 @@ async fn nothing_is_removed_before_the_initial_sync() {
     let running = world.start();
     world.wait_until_converged().await;
     running.stop().await;
-    let objects = || world.server.read(|state| state.list().count());
+    let objects = || world.server.read_state(|state| state.list().count());
     let before = objects();
     world.server.inject(Fault::code(403).verb(Verb::List).plural("secrets").times(3));
     let running = world.start();
@@ -134,7 +134,8 @@ async fn nothing_is_removed_before_the_initial_sync() {
         .await;
     world.wait_until_converged().await;
     assert_eq!(objects(), before);
-    let deletes = world.server.read(|state| state.log().iter().filter(|l| l.verb == Verb::Delete).count());
+    let deletes =
+        world.server.read_state(|state| state.log().iter().filter(|l| l.verb == Verb::Delete).count());
     assert_eq!(deletes, 0);
     running.stop().await;
 }

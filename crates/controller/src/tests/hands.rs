@@ -22,7 +22,7 @@ async fn objects_follow_their_resources() {
         world.server.delete(FEDS, fed, fed);
     }
     world.wait_until_converged().await;
-    let left = world.server.read(|state| {
+    let left = world.server.read_state(|state| {
         let managed = |object: &&serde_json::Value| {
             object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "emcee"
         };
@@ -78,14 +78,14 @@ async fn unchanged_objects_are_not_written_again() {
     let running = world.start();
     world.wait_until_converged().await;
     running.stop().await;
-    let before = world.server.read(emcee_testkit::apiserver::State::writes);
+    let before = world.server.read_state(emcee_testkit::apiserver::ServerState::writes);
     let running = world.start();
     // Through the same queues as a change that has to be written: everything before it has been processed.
     world.put(BINDINGS, binding_of("shop", "later", "green"));
     world.wait_until_converged().await;
     let all: Vec<_> = world
         .server
-        .read(|state| state.log().iter().filter(|logged| is_write(logged.verb)).cloned().collect());
+        .read_state(|state| state.log().iter().filter(|logged| is_write(logged.verb)).cloned().collect());
     // An Event reports later that it is ready.
     let expected = |path: &str| path.contains("later") || path.ends_with("/events");
     let new = &all[before..];
@@ -123,7 +123,7 @@ async fn garbage_collected_objects_are_not_recreated() {
     let running = world.start();
     world.wait_until_converged().await;
     let name = world.first_key(RULES).name;
-    let before = world.server.read(|state| state.log().len());
+    let before = world.server.read_state(|state| state.log().len());
     world.server.inject(Fault::code(503).verb(Verb::Watch).plural(BINDINGS).times(2));
     world.server.close_watches();
     world.server.delete(BINDINGS, "bank", "details");
@@ -135,7 +135,7 @@ async fn garbage_collected_objects_are_not_recreated() {
         })
         .await;
     world.wait_until_converged().await;
-    let made = world.server.read(|state| {
+    let made = world.server.read_state(|state| {
         let new = state.log()[before..].iter();
         new.filter(|logged| logged.verb == Verb::Patch && logged.path.ends_with(&name)).count()
     });

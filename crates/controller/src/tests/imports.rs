@@ -26,7 +26,7 @@ fn changes(model: &mut Model, kind: UserKind, object: &Value) -> Vec<InputChange
 
 /// Returns a binding with the labels of an import, as a cluster has it after this manager has applied it.
 fn labelled_binding(name: &str, manager: &str, operation: &str) -> Value {
-    let mut object = binding("shop", name).fed("blue").peer("m3").to("shop", name).uid(name).build();
+    let mut object = binding("shop", name).fed("blue").peer("m3").to_service("shop", name).uid(name).build();
     object["metadata"]["labels"] = json!({
         "app.kubernetes.io/managed-by": "emcee",
         "emcee.io/owner-kind": "MeshFedConfig",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use emcee_testkit::apiserver::{ApiServer, Fault, State, Verb};
+use emcee_testkit::apiserver::{ApiServer, Fault, ServerState, Verb};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -102,8 +102,8 @@ async fn a_deleted_lease_allows_no_second_leader() {
     wait_for_leadership(&mut first.leads(), true).await;
     let second = Leadership::acquire(server.client(), "emcee-system", "b");
     // The second replica has seen the holder.
-    let looks = |state: &State| state.log().iter().filter(|logged| logged.verb == Verb::Get).count();
-    server.until(|state| looks(state) >= 3).await;
+    let looks = |state: &ServerState| state.log().iter().filter(|logged| logged.verb == Verb::Get).count();
+    server.wait_until(|state| looks(state) >= 3).await;
     server.delete(LEASES, "emcee-system", "emcee");
     assert_eq!(count_losses(&first.leads(), 60).await, 0);
     assert!(!*second.leads().borrow());
@@ -116,7 +116,7 @@ async fn the_lease_is_released_after_a_failed_renewal() {
     let first = Leadership::acquire(server.client(), "emcee-system", "a");
     wait_for_leadership(&mut first.leads(), true).await;
     server.inject(Fault::code(500).verb(Verb::Update).plural(LEASES));
-    server.until(|state| state.log().iter().any(|logged| logged.code == 500)).await;
+    server.wait_until(|state| state.log().iter().any(|logged| logged.code == 500)).await;
     first.release().await;
     assert_eq!(holder(&server), "");
 }

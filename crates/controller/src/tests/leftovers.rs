@@ -1,6 +1,6 @@
 //! Objects that no resource asks for any more and that do not go at once.
 
-use emcee_testkit::apiserver::{Fault, State, Verb};
+use emcee_testkit::apiserver::{Fault, ServerState, Verb};
 use emcee_testkit::prelude::*;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ fn allow_plaintext(world: &World) {
 }
 
 /// Returns the Gateway of the one exposition.
-fn gateway(state: &State) -> Option<&Value> {
+fn gateway(state: &ServerState) -> Option<&Value> {
     let of_exposition =
         |object: &Value| object["metadata"]["labels"]["emcee.io/owner-kind"] == "ServiceExposition";
     let mut gateways = state.list().filter(|(key, _)| key.plural == GATEWAYS).map(|(_, object)| object);
@@ -32,11 +32,11 @@ async fn an_object_without_the_label_is_not_deleted() {
     let world = World::new();
     let running = world.start();
     world.wait_until_converged().await;
-    let labelled = |state: &State| {
+    let labelled = |state: &ServerState| {
         let label = "app.kubernetes.io/managed-by";
         state.list().filter(|(_, object)| !object["metadata"]["labels"][label].is_null()).count()
     };
-    let before = world.server.read(labelled);
+    let before = world.server.read_state(labelled);
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     world.wait_until_converged().await;
     let rule = world.first_key(RULES);
@@ -60,14 +60,14 @@ async fn a_withdrawal_is_reported_when_it_is_complete() {
         let world = World::new();
         world.put(
             EXPOSITIONS,
-            exposition("shop", name).of("reviews").alias("r").port(9080).fed("red").build(),
+            exposition("shop", name).of_service("reviews").alias("r").port(9080).fed("red").build(),
         );
         let running = world.start();
         world.wait_until_converged().await;
         world.server.inject(Fault::code(403).verb(Verb::Delete).plural(GATEWAYS).times(1));
         allow_plaintext(&world);
         let mut stood = false;
-        let withdrawn = |state: &State| {
+        let withdrawn = |state: &ServerState| {
             let object = state.get(EXPOSITIONS, "shop", name).expect("it is there");
             let said = condition(object, "Programmed");
             let (stands, told) = (gateway(state).is_some(), names_leftover(&said));
@@ -94,7 +94,7 @@ async fn objects_kept_by_finalizers_are_reported() {
         .kubectl_edit(GATEWAYS, &gateway.namespace, &gateway.name, &keep(json!(["others.example/keep"])))
         .await;
     allow_plaintext(&world);
-    let told = |state: &State| {
+    let told = |state: &ServerState| {
         let object = state.get(EXPOSITIONS, "shop", "reviews").expect("it is there");
         names_leftover(&condition(object, "Programmed"))
     };
@@ -123,7 +123,8 @@ async fn check_strangers_object(fed: Namespaces) {
     let scope = NamespaceScope { fed, ..options().scope };
     let running = world.start_with(ControllerOptions { scope, ..options() }, true);
     world.wait_until_converged().await;
-    let ours = world.server.read(|state| gateway(state).cloned()).expect("the exposition has a gateway");
+    let ours =
+        world.server.read_state(|state| gateway(state).cloned()).expect("the exposition has a gateway");
     let theirs = json!({"apiVersion": ours["apiVersion"], "kind": ours["kind"], "spec": ours["spec"], "metadata":
         {"name": "theirs", "labels": ours["metadata"]["labels"], "finalizers": ["bank.example/keep"]}});
     let api = world.api(GATEWAYS, "bank", ours);

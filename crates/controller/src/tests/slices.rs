@@ -29,7 +29,8 @@ fn resource_update(kind: UserKind, object: &Value, version: usize) -> WatchUpdat
 }
 
 fn binding_update(namespace: &str, number: usize, port: u16, version: usize) -> WatchUpdate {
-    let binding = binding(namespace, &format!("b{number}")).fed("blue").to("shop", &format!("far-{number}"));
+    let binding =
+        binding(namespace, &format!("b{number}")).fed("blue").to_service("shop", &format!("far-{number}"));
     let binding = binding.port(port).endpoints(["203.0.113.7:15443"]).uid(&format!("{namespace}-{number}"));
     resource_update(UserKind::ServiceBinding, &binding.build(), version)
 }

@@ -23,7 +23,7 @@ async fn drift_actions(world: &World) -> Vec<(GeneratedKind, ObjectKey, DriftAct
 
 fn objects(world: &World, kind: GeneratedKind) -> Vec<Value> {
     let plural = plural(kind);
-    world.server.read(|state| {
+    world.server.read_state(|state| {
         state.list().filter(|(key, _)| key.plural == plural).map(|(_, object)| object.clone()).collect()
     })
 }
@@ -46,7 +46,9 @@ async fn reported_creations_are_what_is_created() {
     let said = drift_actions(&world).await;
     assert!(said.iter().all(|(.., step)| *step == DriftAction::Create), "{said:#?}");
     let objects = || {
-        world.server.read(|state| state.list().filter(|(key, _)| !key.plural.starts_with("events")).count())
+        world
+            .server
+            .read_state(|state| state.list().filter(|(key, _)| !key.plural.starts_with("events")).count())
     };
     let before = objects();
     let running = world.start();

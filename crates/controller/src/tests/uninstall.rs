@@ -41,7 +41,7 @@ async fn uninstall(
 /// Returns what exists with Emcee's label: plural, namespace and name.
 fn managed_objects(world: &World) -> Vec<String> {
     let label = |object: &Value| object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "emcee";
-    world.server.read(|state| {
+    world.server.read_state(|state| {
         let objects = state.list().filter(|(_, object)| label(object));
         objects.map(|(key, _)| format!("{} {}/{}", key.plural, key.namespace, key.name)).collect()
     })
@@ -52,7 +52,7 @@ fn finalizer_holders(world: &World) -> Vec<String> {
     let has = |object: &Value| {
         object["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|it| it == FINALIZER))
     };
-    world.server.read(|state| {
+    world.server.read_state(|state| {
         let found = state.list().filter(|(_, object)| has(object));
         found.map(|(key, _)| format!("{}/{}", key.namespace, key.name)).collect()
     })

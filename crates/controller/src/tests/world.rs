@@ -7,7 +7,7 @@ use emcee_core::inputs::InputChange;
 use emcee_core::key::ObjectKey;
 use emcee_core::plan::GeneratedKind;
 use emcee_core::translate::Unit;
-use emcee_testkit::apiserver::{self as server, ApiServer, State};
+use emcee_testkit::apiserver::{self as server, ApiServer, ServerState};
 use emcee_testkit::certs::valid_pair;
 use emcee_testkit::prelude::*;
 use kube::Api;
@@ -92,10 +92,10 @@ impl World {
 
     /// Returns the key of the first object of a kind. There must be one.
     #[track_caller]
-    pub(super) fn first_key(&self, plural: &str) -> server::Key {
+    pub(super) fn first_key(&self, plural: &str) -> server::StoreKey {
         let first =
-            |state: &State| state.list().map(|(key, _)| key).find(|key| key.plural == plural).cloned();
-        self.server.read(first).expect(plural)
+            |state: &ServerState| state.list().map(|(key, _)| key).find(|key| key.plural == plural).cloned();
+        self.server.read_state(first).expect(plural)
     }
 
     /// Returns the API for objects like this one, in a namespace.
@@ -152,7 +152,7 @@ impl World {
     /// Waits until the cluster is exactly as its resources ask for, and their statuses say so.
     pub(super) async fn wait_until_converged(&self) {
         let mut last = Vec::new();
-        let done = self.server.until(|state| {
+        let done = self.server.wait_until(|state| {
             last = differences(state);
             last.is_empty()
         });
@@ -161,8 +161,8 @@ impl World {
     }
 
     /// Waits until the state satisfies a condition.
-    pub(super) async fn wait_until(&self, what: &str, is: impl FnMut(&State) -> bool) {
-        let done = tokio::time::timeout(PATIENCE, self.server.until(is)).await;
+    pub(super) async fn wait_until(&self, what: &str, is: impl FnMut(&ServerState) -> bool) {
+        let done = tokio::time::timeout(PATIENCE, self.server.wait_until(is)).await;
         assert!(done.is_ok(), "{what}: not after {} s", PATIENCE.as_secs());
     }
 
@@ -210,7 +210,7 @@ pub(super) fn condition(object: &Value, type_: &str) -> Value {
 }
 
 /// Returns the differences between a fresh translation of the cluster and the cluster.
-fn differences(state: &State) -> Vec<String> {
+fn differences(state: &ServerState) -> Vec<String> {
     let mut model = Model::new(&options());
     let changes = state.list().flat_map(|(key, object)| changes(&mut model, &key.plural, object)).collect();
     model.apply_changes(changes);
@@ -235,7 +235,7 @@ fn differences(state: &State) -> Vec<String> {
 }
 
 /// Returns the resources without a status of their current generation, or being deleted.
-fn unready_resources(state: &State) -> Vec<String> {
+fn unready_resources(state: &ServerState) -> Vec<String> {
     let resources = state.list().filter(|(key, _)| key.plural.ends_with(".mm.ibm.istio.io"));
     let unsaid = resources.filter(|(_, object)| {
         let metadata = &object["metadata"];
@@ -299,7 +299,7 @@ fn changes(model: &mut Model, plural: &str, object: &Value) -> Vec<InputChange> 
 
 /// Returns an exposition of a service through a relationship.
 pub(super) fn exposing(namespace: &str, name: &str, fed: &str) -> Value {
-    exposition(namespace, name).of(name).port(9080).fed(fed).build()
+    exposition(namespace, name).of_service(name).port(9080).fed(fed).build()
 }
 
 /// Returns a binding of a service of another mesh.

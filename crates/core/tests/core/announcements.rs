@@ -19,25 +19,25 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::mesh::intake;
-use crate::plan::{json as written, of_kind};
+use crate::plan::{objects_of_kind, to_json as written};
 
 const T0: &str = "2026-11-20T00:00:00Z";
 const T1: &str = "2026-11-21T00:00:00Z";
 
-pub(crate) fn at(time: &str) -> Timestamp {
+pub(crate) fn timestamp(time: &str) -> Timestamp {
     time.parse().expect("a time")
 }
 
-pub(crate) fn source(peer: &str) -> PeerKey {
+pub(crate) fn peer_key(peer: &str) -> PeerKey {
     PeerKey::new(ObjectKey::new("blue", "blue"), peer)
 }
 
-pub(crate) fn service_of(namespace: &str, name: &str) -> ObjectKey {
+pub(crate) fn service_key(namespace: &str, name: &str) -> ObjectKey {
     ObjectKey::new(namespace, name)
 }
 
 /// Builds an announcement as a peer of a FLAT relationship sends it, with one endpoint of that peer.
-pub(crate) fn offer(service: &ObjectKey, address: &str) -> Announcement {
+pub(crate) fn flat_announcement(service: &ObjectKey, address: &str) -> Announcement {
     Announcement {
         server_name: server_name(&service.name, &service.namespace, "blue"),
         key: service.clone(),
@@ -51,30 +51,30 @@ pub(crate) fn offer(service: &ObjectKey, address: &str) -> Announcement {
     }
 }
 
-pub(crate) fn announces(peer: &str, address: &str) -> InputChange {
-    let reviews = service_of("shop", "reviews");
-    InputChange::Announcement(source(peer), reviews.clone(), Some(offer(&reviews, address)))
+pub(crate) fn peer_announces(peer: &str, address: &str) -> InputChange {
+    let reviews = service_key("shop", "reviews");
+    InputChange::Announcement(peer_key(peer), reviews.clone(), Some(flat_announcement(&reviews, address)))
 }
 
-pub(crate) fn takes_back(peer: &str) -> InputChange {
-    InputChange::Announcement(source(peer), service_of("shop", "reviews"), None)
+pub(crate) fn peer_withdraws(peer: &str) -> InputChange {
+    InputChange::Announcement(peer_key(peer), service_key("shop", "reviews"), None)
 }
 
-pub(crate) fn state(connection: PeerConnection, has_answered: bool) -> PeerSyncState {
+pub(crate) fn sync_state(connection: PeerConnection, has_answered: bool) -> PeerSyncState {
     PeerSyncState { connection, is_synced: has_answered, ..PeerSyncState::PENDING }
 }
 
-pub(crate) fn connected(peer: &str) -> InputChange {
-    InputChange::Peer(source(peer), Some(state(PeerConnection::Connected(at(T0)), true)))
+pub(crate) fn peer_connected(peer: &str) -> InputChange {
+    InputChange::Peer(peer_key(peer), Some(sync_state(PeerConnection::Connected(timestamp(T0)), true)))
 }
 
-fn lost(peer: &str, since: &str, has_answered: bool) -> InputChange {
+fn peer_unreachable(peer: &str, since: &str, has_answered: bool) -> InputChange {
     let connection =
-        PeerConnection::Unreachable { since: at(since), error: Some("connection refused".into()) };
-    InputChange::Peer(source(peer), Some(state(connection, has_answered)))
+        PeerConnection::Unreachable { since: timestamp(since), error: Some("connection refused".into()) };
+    InputChange::Peer(peer_key(peer), Some(sync_state(connection, has_answered)))
 }
 
-pub(crate) fn two_peers(config: MeshFedConfig) -> MeshFedConfig {
+pub(crate) fn with_two_peers(config: MeshFedConfig) -> MeshFedConfig {
     config
         .unset("/spec/tls_context_selector")
         .peer(Peer::new("m2", ["m2.example"]))
@@ -99,10 +99,10 @@ impl Mesh {
     }
 
     fn blue(binding: ServiceBinding) -> Self {
-        Self::new(two_peers(flat("blue")), binding)
+        Self::new(with_two_peers(flat("blue")), binding)
     }
 
-    fn hear(&mut self, changes: impl IntoIterator<Item = InputChange>) -> &mut Self {
+    fn apply_changes(&mut self, changes: impl IntoIterator<Item = InputChange>) -> &mut Self {
         self.translation.update(changes);
         self.write_status();
         self
@@ -122,7 +122,7 @@ impl Mesh {
     }
 
     /// Returns the mesh after a restart: the cluster is known, but no peer has answered yet.
-    fn restarted(&self, config: MeshFedConfig) -> Self {
+    fn after_restart(&self, config: MeshFedConfig) -> Self {
         let changes = [intake::change(&config.build()), intake::change(&self.binding)];
         Self {
             translation: Translation::from_changes(TranslationSettings::default(), changes),
@@ -140,15 +140,15 @@ impl Mesh {
 
     fn status(&self) -> Value {
         let unit = Self::unit().resource().expect("a resource");
-        build_status(&unit, &self.verdict(), &self.binding["status"], at(T1)).expect("a status")
+        build_status(&unit, &self.verdict(), &self.binding["status"], timestamp(T1)).expect("a status")
     }
 
-    fn why(&self) -> Option<Reason> {
+    fn refusal_reason(&self) -> Option<Reason> {
         let verdict = self.verdict();
         verdict.refusals.iter().chain(&verdict.failures).map(|problem| problem.reason).next()
     }
 
-    fn warns(&self, reason: Reason) -> bool {
+    fn has_warning(&self, reason: Reason) -> bool {
         self.verdict().warnings.iter().any(|problem| problem.reason == reason)
     }
 
@@ -173,47 +173,54 @@ const M2: &str = "203.0.113.2:9080";
 const M3: &str = "203.0.113.3:9080";
 
 #[test]
-fn a_binding_follows_what_is_announced() {
+fn a_binding_follows_announcements() {
     let mut mesh = Mesh::blue(reviews());
-    assert_eq!((mesh.why(), mesh.kinds().as_slice()), (Some(Reason::NotDiscovered), &[][..]));
-    mesh.hear([connected("m2"), announces("m2", M2)]);
-    assert_eq!((mesh.why(), mesh.endpoints()), (None, vec![M2.to_owned()]));
+    assert_eq!((mesh.refusal_reason(), mesh.kinds().as_slice()), (Some(Reason::NotDiscovered), &[][..]));
+    mesh.apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
+    assert_eq!((mesh.refusal_reason(), mesh.endpoints()), (None, vec![M2.to_owned()]));
     assert_eq!(mesh.kinds(), ALL);
     let status = mesh.status();
     assert_eq!((&status["source"], &status["ready"]), (&json!("m2"), &json!(true)));
     let wanted = json!({
         "peer": "m2", "protocol": "http", "port": 9080, "endpoints": [M2],
         "subject_alt_names": ["spiffe://m2.example/ns/shop/sa/reviews"],
-        "version": offer(&service_of("shop", "reviews"), M2).content_version(),
+        "version": flat_announcement(&service_key("shop", "reviews"), M2).content_version(),
         "mode": "FLAT", "trust_domain": "m2.example", "root_hash": "0a1b",
     });
     assert_eq!(status["announcement"], wanted);
-    mesh.hear([announces("m2", M3)]);
+    mesh.apply_changes([peer_announces("m2", M3)]);
     assert_eq!(mesh.endpoints(), [M3]);
     assert_eq!(mesh.status()["announcement"]["endpoints"], json!([M3]));
 }
 
 #[test]
-fn what_the_binding_says_wins() {
+fn the_spec_of_a_binding_overrides_announcements() {
     let mut mesh = Mesh::blue(reviews().endpoints(["198.51.100.1:1"]).peer("m2"));
-    mesh.hear([connected("m2"), announces("m2", M2)]);
+    mesh.apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
     assert_eq!(mesh.endpoints(), ["198.51.100.1:1"]);
     assert_eq!(mesh.status()["source"], "spec");
-    let service =
-        of_kind(&mesh.translation, GeneratedKind::Service).into_iter().map(written).next().expect("a facade");
+    let service = objects_of_kind(&mesh.translation, GeneratedKind::Service)
+        .into_iter()
+        .map(written)
+        .next()
+        .expect("a facade");
     assert_eq!(service["spec"]["ports"][0]["port"], 9080, "the announced port is still used");
     // It does not matter that two peers announce the service: the binding has endpoints of its own.
     let mut mesh = Mesh::blue(reviews().endpoints(["198.51.100.1:1"]));
-    mesh.hear([announces("m2", M2), announces("m3", M3), lost("m2", T0, true)]);
-    assert_eq!((mesh.why(), mesh.endpoints()), (None, vec!["198.51.100.1:1".to_owned()]));
-    assert!(!mesh.warns(Reason::PeerLost));
+    mesh.apply_changes([
+        peer_announces("m2", M2),
+        peer_announces("m3", M3),
+        peer_unreachable("m2", T0, true),
+    ]);
+    assert_eq!((mesh.refusal_reason(), mesh.endpoints()), (None, vec!["198.51.100.1:1".to_owned()]));
+    assert!(!mesh.has_warning(Reason::PeerLost));
 }
 
 /// The peer announces the root hash `0a1b`.
 #[test]
-fn other_roots_than_ones_own_are_said_and_hinder_nothing() {
+fn different_roots_cause_a_warning_only() {
     for (own, differ) in [(Some("0a1b"), false), (Some("ffff"), true), (None, false)] {
-        let config = two_peers(flat("blue")).build();
+        let config = with_two_peers(flat("blue")).build();
         let settings =
             TranslationSettings { root_hash: own.map(str::to_owned), ..TranslationSettings::default() };
         let given = reviews().endpoints(["198.51.100.1:1"]).build();
@@ -221,218 +228,241 @@ fn other_roots_than_ones_own_are_said_and_hinder_nothing() {
             let changes = [intake::change(&config), intake::change(&binding)];
             let mut mesh =
                 Mesh { translation: Translation::from_changes(settings.clone(), changes), binding };
-            mesh.hear([connected("m2"), announces("m2", M2)]);
-            assert_eq!((mesh.why(), mesh.warns(Reason::RootsDiffer)), (None, differ), "{own:?}");
+            mesh.apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
+            assert_eq!(
+                (mesh.refusal_reason(), mesh.has_warning(Reason::RootsDiffer)),
+                (None, differ),
+                "{own:?}"
+            );
         }
     }
 }
 
 #[test]
-fn a_withdrawal_leaves_the_name_and_nothing_behind_it() {
+fn a_withdrawal_keeps_only_the_facade_service() {
     let mut mesh = Mesh::blue(reviews());
-    mesh.hear([connected("m2"), announces("m2", M2)]).hear([takes_back("m2")]);
-    assert_eq!((mesh.why(), mesh.endpoints().len()), (Some(Reason::Withdrawn), 0));
+    mesh.apply_changes([peer_connected("m2"), peer_announces("m2", M2)])
+        .apply_changes([peer_withdraws("m2")]);
+    assert_eq!((mesh.refusal_reason(), mesh.endpoints().len()), (Some(Reason::Withdrawn), 0));
     assert_eq!(mesh.kinds(), [GeneratedKind::Service]);
-    let facade = written(&of_kind(&mesh.translation, GeneratedKind::Service)[0]);
+    let facade = written(&objects_of_kind(&mesh.translation, GeneratedKind::Service)[0]);
     assert_eq!(
         (&facade["metadata"]["name"], &facade["spec"]["ports"][0]["port"]),
         (&json!("reviews"), &json!(9080))
     );
     assert_eq!(mesh.status()["announcement"]["withdrawn"], true);
     // This also holds after a restart, before any peer has answered.
-    let again = mesh.restarted(two_peers(flat("blue")));
-    assert_eq!((again.why(), again.kinds()), (Some(Reason::Withdrawn), vec![GeneratedKind::Service]));
+    let again = mesh.after_restart(with_two_peers(flat("blue")));
+    assert_eq!(
+        (again.refusal_reason(), again.kinds()),
+        (Some(Reason::Withdrawn), vec![GeneratedKind::Service])
+    );
     assert_eq!(again.status(), mesh.status());
-    mesh.hear([announces("m2", M2)]);
-    assert_eq!((mesh.why(), mesh.kinds().as_slice()), (None, &ALL[..]));
+    mesh.apply_changes([peer_announces("m2", M2)]);
+    assert_eq!((mesh.refusal_reason(), mesh.kinds().as_slice()), (None, &ALL[..]));
     assert_eq!(mesh.status()["announcement"]["withdrawn"], Value::Null);
 }
 
 #[test]
-fn the_name_of_a_withdrawn_service_is_nobody_elses() {
+fn the_facade_of_a_withdrawn_service_yields_to_a_users_service() {
     let mut mesh = Mesh::blue(reviews());
     let foreign = service("shop", "reviews").port("http", 80).build();
-    mesh.hear([connected("m2"), announces("m2", M2)]).hear([takes_back("m2"), intake::change(&foreign)]);
+    mesh.apply_changes([peer_connected("m2"), peer_announces("m2", M2)])
+        .apply_changes([peer_withdraws("m2"), intake::change(&foreign)]);
     assert_eq!(mesh.kinds(), [], "a Service that Emcee does not manage is not changed");
 }
 
 #[test]
-fn a_lost_peer_is_no_withdrawal() {
+fn an_unreachable_peer_withdraws_nothing() {
     let mut mesh = Mesh::blue(reviews());
-    mesh.hear([connected("m2"), announces("m2", M2)]);
+    mesh.apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
     let before = (mesh.endpoints(), mesh.kinds());
-    mesh.hear([lost("m2", T0, true)]);
+    mesh.apply_changes([peer_unreachable("m2", T0, true)]);
     assert_eq!((mesh.endpoints(), mesh.kinds()), before);
-    assert!(mesh.warns(Reason::PeerLost));
+    assert!(mesh.has_warning(Reason::PeerLost));
     assert_eq!((&mesh.status()["stale_since"], &mesh.status()["ready"]), (&json!(T0), &json!(true)));
-    mesh.hear([connected("m2")]);
-    assert!(!mesh.warns(Reason::PeerLost));
+    mesh.apply_changes([peer_connected("m2")]);
+    assert!(!mesh.has_warning(Reason::PeerLost));
     assert_eq!(mesh.status()["stale_since"], Value::Null);
     // Discovery reports expired announcements as removals.
-    mesh.hear([lost("m2", T0, true), takes_back("m2")]);
-    assert_eq!(mesh.why(), Some(Reason::Withdrawn));
+    mesh.apply_changes([peer_unreachable("m2", T0, true), peer_withdraws("m2")]);
+    assert_eq!(mesh.refusal_reason(), Some(Reason::Withdrawn));
 }
 
 /// This holds in every state of the peer until it has answered.
 #[test]
 fn a_restart_deletes_nothing_before_the_peer_has_answered() {
     let mut mesh = Mesh::blue(reviews());
-    mesh.hear([connected("m2"), announces("m2", M2)]).hear([lost("m2", T0, true)]);
-    let config = || two_peers(flat("blue"));
+    mesh.apply_changes([peer_connected("m2"), peer_announces("m2", M2)])
+        .apply_changes([peer_unreachable("m2", T0, true)]);
+    let config = || with_two_peers(flat("blue"));
     let (objects, status) = (mesh.translation.objects().len(), mesh.status());
-    let mut again = mesh.restarted(config());
+    let mut again = mesh.after_restart(config());
     assert_eq!((again.translation.objects().len(), again.status()), (objects, status.clone()));
     for news in [
-        InputChange::Peer(source("m2"), Some(PeerSyncState::PENDING)),
-        lost("m2", T1, false),
+        InputChange::Peer(peer_key("m2"), Some(PeerSyncState::PENDING)),
+        peer_unreachable("m2", T1, false),
         // Another peer does not replace it.
-        connected("m3"),
-        announces("m3", M3),
+        peer_connected("m3"),
+        peer_announces("m3", M3),
     ] {
-        again.hear([news]);
+        again.apply_changes([news]);
         assert_eq!((again.endpoints(), again.kinds().as_slice()), (vec![M2.to_owned()], &ALL[..]));
         assert_eq!(again.status(), status, "the peer has been unreachable since then, not since the restart");
     }
-    let half = state(PeerConnection::Connected(at(T1)), false);
-    again.hear([InputChange::Peer(source("m2"), Some(half))]);
+    let half = sync_state(PeerConnection::Connected(timestamp(T1)), false);
+    again.apply_changes([InputChange::Peer(peer_key("m2"), Some(half))]);
     assert_eq!(again.endpoints(), [M2], "the first response of the peer is incomplete");
-    again.hear([InputChange::Peer(source("m3"), None), takes_back("m3"), connected("m2")]);
-    assert_eq!(again.why(), Some(Reason::Withdrawn));
+    again.apply_changes([
+        InputChange::Peer(peer_key("m3"), None),
+        peer_withdraws("m3"),
+        peer_connected("m2"),
+    ]);
+    assert_eq!(again.refusal_reason(), Some(Reason::Withdrawn));
 }
 
 #[test]
-fn what_was_announced_is_asked_for_after_a_restart() {
+fn stored_announcements_are_restored_after_a_restart() {
     let mut mesh = Mesh::blue(reviews());
-    mesh.hear([connected("m2"), announces("m2", M2)]);
-    let again = mesh.restarted(two_peers(flat("blue")));
-    let wanted = offer(&service_of("shop", "reviews"), M2);
-    assert_eq!(again.translation.remembered_announcements(), [(source("m2"), wanted)]);
-    mesh.hear([takes_back("m2")]);
-    assert_eq!(mesh.restarted(two_peers(flat("blue"))).translation.remembered_announcements(), []);
+    mesh.apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
+    let again = mesh.after_restart(with_two_peers(flat("blue")));
+    let wanted = flat_announcement(&service_key("shop", "reviews"), M2);
+    assert_eq!(again.translation.remembered_announcements(), [(peer_key("m2"), wanted)]);
+    mesh.apply_changes([peer_withdraws("m2")]);
+    assert_eq!(mesh.after_restart(with_two_peers(flat("blue"))).translation.remembered_announcements(), []);
 }
 
 #[test]
-fn of_two_peers_one_has_to_be_named() {
+fn two_announcing_peers_are_ambiguous() {
     let mut mesh = Mesh::blue(reviews());
-    mesh.hear([connected("m2"), connected("m3"), announces("m2", M2), announces("m3", M3)]);
-    assert_eq!(mesh.why(), Some(Reason::AmbiguousPeer));
+    mesh.apply_changes([
+        peer_connected("m2"),
+        peer_connected("m3"),
+        peer_announces("m2", M2),
+        peer_announces("m3", M3),
+    ]);
+    assert_eq!(mesh.refusal_reason(), Some(Reason::AmbiguousPeer));
     assert!(!mesh.verdict().is_accepted(), "the user must fix it");
     mesh.binding["spec"]["peer"] = "m3".into();
     let change = intake::change(&mesh.binding);
-    mesh.hear([change]);
+    mesh.apply_changes([change]);
     assert_eq!(mesh.endpoints(), [M3]);
 }
 
 #[test]
-fn nobody_takes_a_service_over_by_announcing_it_too() {
+fn a_second_announcing_peer_takes_over_only_after_a_withdrawal() {
     let mut mesh = Mesh::blue(reviews());
-    mesh.hear([connected("m2"), connected("m3"), announces("m2", M2)]).hear([announces("m3", M3)]);
-    assert_eq!((mesh.why(), mesh.endpoints()), (None, vec![M2.to_owned()]));
-    mesh.hear([lost("m2", T0, true)]);
+    mesh.apply_changes([peer_connected("m2"), peer_connected("m3"), peer_announces("m2", M2)])
+        .apply_changes([peer_announces("m3", M3)]);
+    assert_eq!((mesh.refusal_reason(), mesh.endpoints()), (None, vec![M2.to_owned()]));
+    mesh.apply_changes([peer_unreachable("m2", T0, true)]);
     assert_eq!(mesh.endpoints(), [M2]);
     // A peer that withdraws the service no longer serves it.
-    mesh.hear([takes_back("m2")]);
+    mesh.apply_changes([peer_withdraws("m2")]);
     assert_eq!(mesh.endpoints(), [M3]);
-    mesh.hear([announces("m2", M2)]);
+    mesh.apply_changes([peer_announces("m2", M2)]);
     assert_eq!(mesh.endpoints(), [M3]);
 }
 
 #[test]
-fn a_named_peer_is_the_only_one() {
+fn a_binding_follows_only_the_peer_that_it_names() {
     let mut mesh = Mesh::blue(reviews().peer("m2"));
-    mesh.hear([connected("m2"), connected("m3"), announces("m3", M3)]);
-    assert_eq!(mesh.why(), Some(Reason::NotDiscovered));
-    mesh.hear([announces("m2", M2)]).hear([takes_back("m2")]);
-    assert_eq!(mesh.why(), Some(Reason::Withdrawn));
+    mesh.apply_changes([peer_connected("m2"), peer_connected("m3"), peer_announces("m3", M3)]);
+    assert_eq!(mesh.refusal_reason(), Some(Reason::NotDiscovered));
+    mesh.apply_changes([peer_announces("m2", M2)]).apply_changes([peer_withdraws("m2")]);
+    assert_eq!(mesh.refusal_reason(), Some(Reason::Withdrawn));
 }
 
 /// The peer policy may have changed since the announcement was accepted.
 #[test]
-fn what_the_terms_forbid_leads_nowhere() {
+fn announcements_that_the_peer_policy_forbids_are_not_used() {
     let narrow = || {
         let m2 = Peer::new("m2", ["m2.example"]).networks(["198.51.100.0/24"]);
         flat("blue").unset("/spec/tls_context_selector").peer(m2)
     };
-    let mut mesh = Mesh::new(two_peers(flat("blue")), reviews());
-    mesh.hear([connected("m2"), announces("m2", M2)]);
+    let mut mesh = Mesh::new(with_two_peers(flat("blue")), reviews());
+    mesh.apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
     let kept = mesh.status()["announcement"].clone();
-    mesh.hear([intake::change(&narrow().build())]);
-    assert_eq!((mesh.why(), mesh.kinds().as_slice()), (Some(Reason::AddressNotAllowed), &[][..]));
+    mesh.apply_changes([intake::change(&narrow().build())]);
+    assert_eq!((mesh.refusal_reason(), mesh.kinds().as_slice()), (Some(Reason::AddressNotAllowed), &[][..]));
     assert_eq!(mesh.status()["announcement"], kept);
-    assert_eq!(mesh.restarted(narrow()).why(), Some(Reason::AddressNotAllowed));
+    assert_eq!(mesh.after_restart(narrow()).refusal_reason(), Some(Reason::AddressNotAllowed));
     // An announcement stored for another style is not restored.
-    let other = two_peers(passthrough("blue"));
-    assert_eq!(mesh.restarted(other).why(), Some(Reason::NotDiscovered));
+    let other = with_two_peers(passthrough("blue"));
+    assert_eq!(mesh.after_restart(other).refusal_reason(), Some(Reason::NotDiscovered));
 }
 
 /// Otherwise a service without pods could be impersonated by any workload of the common root.
 #[test]
-fn an_announcement_without_identities_widens_nothing() {
+fn an_announcement_without_identities_keeps_the_known_identities() {
     let mut mesh = Mesh::blue(reviews());
-    let reviews = service_of("shop", "reviews");
-    let anonymous = Announcement { identities: Vec::new(), ..offer(&reviews, M2) };
-    mesh.hear([announces("m2", M2)]).hear([InputChange::Announcement(
-        source("m2"),
+    let reviews = service_key("shop", "reviews");
+    let anonymous = Announcement { identities: Vec::new(), ..flat_announcement(&reviews, M2) };
+    mesh.apply_changes([peer_announces("m2", M2)]).apply_changes([InputChange::Announcement(
+        peer_key("m2"),
         reviews,
         Some(anonymous),
     )]);
-    assert!(!mesh.warns(Reason::AnyIdentity));
+    assert!(!mesh.has_warning(Reason::AnyIdentity));
     let names = &mesh.status()["announcement"]["subject_alt_names"];
     assert_eq!(*names, json!(["spiffe://m2.example/ns/shop/sa/reviews"]));
 }
 
 #[test]
-fn no_endpoints_are_no_withdrawal() {
+fn an_announcement_without_endpoints_withdraws_nothing() {
     let mut mesh = Mesh::blue(reviews());
-    let reviews = service_of("shop", "reviews");
-    let nowhere = Announcement { endpoints: Vec::new(), ..offer(&reviews, M2) };
-    mesh.hear([connected("m2"), InputChange::Announcement(source("m2"), reviews, Some(nowhere))]);
-    assert_eq!((mesh.why(), mesh.kinds().as_slice()), (None, &ALL[..]));
+    let reviews = service_key("shop", "reviews");
+    let nowhere = Announcement { endpoints: Vec::new(), ..flat_announcement(&reviews, M2) };
+    mesh.apply_changes([
+        peer_connected("m2"),
+        InputChange::Announcement(peer_key("m2"), reviews, Some(nowhere)),
+    ]);
+    assert_eq!((mesh.refusal_reason(), mesh.kinds().as_slice()), (None, &ALL[..]));
     let unready = mesh.verdict().not_ready.expect("not ready");
     assert_eq!(unready.reason, Reason::NoAddress);
 }
 
-fn fed_status(mesh: &Mesh, before: &Value) -> Value {
+fn relationship_status(mesh: &Mesh, before: &Value) -> Value {
     let unit = Unit::MeshFedConfig(ObjectKey::new("blue", "blue"));
     let verdict = mesh.translation.verdict(&unit).expect("a verdict");
-    build_status(&unit.resource().expect("a resource"), &verdict, before, at(T1)).expect("a status")
+    build_status(&unit.resource().expect("a resource"), &verdict, before, timestamp(T1)).expect("a status")
 }
 
 #[test]
-fn a_relationship_says_how_it_stands_with_its_peers() {
+fn a_relationship_reports_the_state_of_its_peers() {
     let mut mesh = Mesh::blue(reviews());
-    assert_eq!(fed_status(&mesh, &Value::Null)["peers"], Value::Null, "no peers are invented");
-    mesh.hear([connected("m2"), announces("m2", M2), lost("m3", T1, false)]);
-    let first = fed_status(&mesh, &Value::Null);
+    assert_eq!(relationship_status(&mesh, &Value::Null)["peers"], Value::Null, "no peers are invented");
+    mesh.apply_changes([peer_connected("m2"), peer_announces("m2", M2), peer_unreachable("m3", T1, false)]);
+    let first = relationship_status(&mesh, &Value::Null);
     let wanted = json!([
         {"name": "m2", "connected": true, "last_seen": T0, "announced": 1, "imported": 1},
         {"name": "m3", "connected": false, "last_seen": T1, "announced": 0, "imported": 0, "error": "connection refused"},
     ]);
     assert_eq!(first["peers"], wanted);
     // A restart does not change the state of a peer.
-    let mut again = mesh.restarted(two_peers(flat("blue")));
-    assert_eq!(fed_status(&again, &first)["peers"], wanted);
-    again.hear([InputChange::Peer(source("m2"), Some(PeerSyncState::PENDING))]);
-    assert_eq!(fed_status(&again, &first)["peers"], wanted);
+    let mut again = mesh.after_restart(with_two_peers(flat("blue")));
+    assert_eq!(relationship_status(&again, &first)["peers"], wanted);
+    again.apply_changes([InputChange::Peer(peer_key("m2"), Some(PeerSyncState::PENDING))]);
+    assert_eq!(relationship_status(&again, &first)["peers"], wanted);
     let later = PeerConnection::Unreachable {
-        since: at("2026-11-22T00:00:00Z"),
+        since: timestamp("2026-11-22T00:00:00Z"),
         error: Some("connection refused".into()),
     };
-    again.hear([InputChange::Peer(source("m3"), Some(state(later, false)))]);
-    assert_eq!(fed_status(&again, &first)["peers"], wanted);
+    again.apply_changes([InputChange::Peer(peer_key("m3"), Some(sync_state(later, false)))]);
+    assert_eq!(relationship_status(&again, &first)["peers"], wanted);
 }
 
 #[test]
-fn a_relationship_says_what_is_refused() {
+fn a_relationship_reports_refused_announcements() {
     let mut mesh = Mesh::blue(reviews());
     let refused =
         |resource: &str| RefusedAnnouncement { resource: resource.into(), reason: "style: is WHARF".into() };
     let state = PeerSyncState {
         refused: ["shop/a/IPv4", "shop/b/IPv4", "shop/c/IPv4", "shop/d/IPv4"].map(refused).to_vec(),
         refused_by_peer: vec![refused("shop/own/IPv4")],
-        ..state(PeerConnection::Connected(at(T0)), true)
+        ..sync_state(PeerConnection::Connected(timestamp(T0)), true)
     };
-    let units = mesh.translation.update([InputChange::Peer(source("m2"), Some(state))]);
+    let units = mesh.translation.update([InputChange::Peer(peer_key("m2"), Some(state))]);
     let unit = Unit::MeshFedConfig(ObjectKey::new("blue", "blue"));
     assert_eq!(units, std::slice::from_ref(&unit), "bindings are not affected");
     let verdict = mesh.translation.verdict(&unit).expect("a verdict");
@@ -447,33 +477,34 @@ fn a_relationship_says_what_is_refused() {
 }
 
 #[test]
-fn only_the_bindings_of_what_changed_run() {
+fn only_bindings_of_changed_announcements_run() {
     let mut mesh = Mesh::blue(reviews());
     let others: Vec<_> = (0..50)
-        .map(|n| binding("shop", &format!("b{n}")).to("shop", &format!("s{n}")).fed("blue").build())
+        .map(|n| binding("shop", &format!("b{n}")).to_service("shop", &format!("s{n}")).fed("blue").build())
         .collect();
-    mesh.hear(others.iter().map(intake::change)).hear([announces("m2", M2)]);
-    let units = mesh.translation.update([announces("m2", M3)]);
+    mesh.apply_changes(others.iter().map(intake::change)).apply_changes([peer_announces("m2", M2)]);
+    let units = mesh.translation.update([peer_announces("m2", M3)]);
     let bindings: Vec<_> = units.iter().filter(|unit| matches!(unit, Unit::ServiceBinding(_))).collect();
     assert_eq!(bindings, [&Mesh::unit()]);
 }
 
 #[test]
-fn the_catalogue_lists_both_ways() {
+fn the_catalogue_lists_both_directions() {
     let mut mesh = Mesh::blue(reviews());
     let own = [
         exposition("shop", "ratings").port(80).fed("blue").peers(["m3"]).build(),
         service("shop", "ratings").port("http", 80).selector([("app", "ratings")]).build(),
         peer_authentication("istio-system", "default").mode("STRICT").build(),
     ];
-    mesh.hear(own.iter().map(intake::change)).hear([connected("m2"), announces("m2", M2)]);
+    mesh.apply_changes(own.iter().map(intake::change))
+        .apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
     let listing = mesh.translation.catalogue_reports();
     let [blue] = listing.as_slice() else { panic!("{listing:?}") };
     assert_eq!((&blue.fed_config, blue.relationship.as_str()), (&ObjectKey::new("blue", "blue"), "blue"));
     let [m2, m3] = blue.peers.as_slice() else { panic!("{blue:?}") };
     assert!(m2.state.as_ref().is_some_and(PeerSyncState::is_connected) && m3.state.is_none());
     let [announced] = m2.announced_by_peer.as_slice() else { panic!("{m2:?}") };
-    assert_eq!(announced.announcement, Arc::new(offer(&service_of("shop", "reviews"), M2)));
+    assert_eq!(announced.announcement, Arc::new(flat_announcement(&service_key("shop", "reviews"), M2)));
     assert_eq!(
         (announced.bindings.as_slice(), &announced.not_imported),
         (&[ObjectKey::new("shop", "reviews")][..], &None)

@@ -9,7 +9,7 @@ use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
 
 use crate::mesh::intake;
-use crate::plan::json as written;
+use crate::plan::to_json as written;
 
 /// Builds a Service with two ports, and with these labels and annotations.
 fn labelled(labels: Value, annotations: Value) -> Value {
@@ -39,7 +39,7 @@ fn translate(mesh: &[Value], knowledge: InputCoverage) -> Translation {
 }
 
 /// Returns name, port, selected MeshFedConfig and alias of each generated ServiceExposition.
-fn asked(translation: &Translation) -> Vec<[String; 4]> {
+fn generated_expositions(translation: &Translation) -> Vec<[String; 4]> {
     let objects =
         translation.objects().into_iter().filter(|object| object.kind() == GeneratedKind::ServiceExposition);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -52,47 +52,48 @@ fn asked(translation: &Translation) -> Vec<[String; 4]> {
 }
 
 /// Returns the reason and the message of the refusal. Asserts that no ServiceExposition is generated.
-fn refused(mesh: &[Value]) -> (Reason, String) {
+fn refusal(mesh: &[Value]) -> (Reason, String) {
     let translation = translate(mesh, InputCoverage::Complete);
-    assert_eq!(asked(&translation), [[""; 4]; 0]);
+    assert_eq!(generated_expositions(&translation), [[""; 4]; 0]);
     let verdict = translation.verdict(&Unit::AutomaticExposition(ObjectKey::new("shop", "reviews")));
     let problem = verdict.expect("a verdict").refusals.first().cloned().expect("a refusal");
     (problem.reason, problem.to_string())
 }
 
 #[test]
-fn each_port_is_exposed_and_the_first_keeps_the_services_name() {
+fn each_port_is_exposed_and_the_first_has_the_name_of_the_service() {
     let translation = translate(&[relationship("blue"), exposed_through("blue")], InputCoverage::Complete);
     let wanted = [
         ["reviews-auto-exposed", "80", "blue", ""],
         ["reviews-auto-exposed-admin", "8080", "blue", "reviews-admin"],
     ];
-    assert_eq!(asked(&translation), wanted);
+    assert_eq!(generated_expositions(&translation), wanted);
 }
 
 #[test]
-fn peers_know_it_under_the_annotated_name() {
+fn the_annotation_sets_the_alias() {
     for alias in ["front", "blue:front"] {
         let service = labelled(json!({"emcee.io/expose": "blue"}), json!({"emcee.io/exposeAs": alias}));
         let translation = translate(&[relationship("blue"), service], InputCoverage::Complete);
-        let aliases: Vec<_> = asked(&translation).into_iter().map(|[.., alias]| alias).collect();
+        let aliases: Vec<_> =
+            generated_expositions(&translation).into_iter().map(|[.., alias]| alias).collect();
         assert_eq!(aliases, ["front", "front-admin"], "{alias}");
     }
 }
 
 #[test]
-fn true_stands_for_the_only_relationship() {
+fn true_selects_the_only_relationship() {
     let translation = translate(&[relationship("blue"), exposed_through("true")], InputCoverage::Complete);
-    assert!(asked(&translation).iter().all(|[_, _, fed, _]| fed == "blue"));
-    let (reason, words) = refused(&[relationship("blue"), relationship("red"), exposed_through("true")]);
+    assert!(generated_expositions(&translation).iter().all(|[_, _, fed, _]| fed == "blue"));
+    let (reason, words) = refusal(&[relationship("blue"), relationship("red"), exposed_through("true")]);
     assert_eq!(reason, Reason::Invalid);
     assert!(words.contains("there are 2: blue/blue, red/red (name one)"), "{words}");
-    let (_, words) = refused(&[exposed_through("true")]);
+    let (_, words) = refusal(&[exposed_through("true")]);
     assert!(words.contains("there is no MeshFedConfig"), "{words}");
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_at_its_label() {
+fn invalid_values_are_refused_at_their_label() {
     for (through, alias, wanted) in [
         ("", Value::Null, "metadata.labels[emcee.io/expose]: names no MeshFedConfig"),
         ("blue", json!("red:front"), "metadata.annotations[emcee.io/exposeAs]: is for MeshFedConfig \"red\""),
@@ -100,20 +101,20 @@ fn what_makes_no_sense_is_refused_at_its_label() {
     ] {
         let annotations = if alias.is_null() { alias } else { json!({"emcee.io/exposeAs": alias}) };
         let service = labelled(json!({"emcee.io/expose": through}), annotations);
-        let (_, words) = refused(&[relationship("blue"), service]);
+        let (_, words) = refusal(&[relationship("blue"), service]);
         assert!(words.contains(wanted), "{words}");
     }
 }
 
 /// The other ports are exposed.
 #[test]
-fn a_port_whose_names_would_be_too_long_is_refused_and_makes_nothing() {
+fn a_port_with_too_long_generated_names_is_refused() {
     let long = "p".repeat(60);
     let mut service = exposed_through("blue");
     service["spec"]["ports"][1]["name"] = json!(long);
     for knowledge in [InputCoverage::Complete, InputCoverage::Partial] {
         let translation = translate(&[relationship("blue"), service.clone()], knowledge);
-        assert_eq!(asked(&translation), [["reviews-auto-exposed", "80", "blue", ""]]);
+        assert_eq!(generated_expositions(&translation), [["reviews-auto-exposed", "80", "blue", ""]]);
         let verdict = translation.verdict(&Unit::AutomaticExposition(ObjectKey::new("shop", "reviews")));
         let refusals = verdict.expect("a verdict").refusals;
         let [refusal] = refusals.as_slice() else { panic!("{refusals:?}") };
@@ -123,17 +124,17 @@ fn a_port_whose_names_would_be_too_long_is_refused_and_makes_nothing() {
 }
 
 #[test]
-fn false_and_no_label_ask_for_nothing() {
+fn false_and_no_label_expose_nothing() {
     for labels in [json!({"emcee.io/expose": "false"}), json!({"app": "reviews"})] {
         let translation =
             translate(&[relationship("blue"), labelled(labels, Value::Null)], InputCoverage::Complete);
-        assert_eq!(asked(&translation), [[""; 4]; 0]);
+        assert_eq!(generated_expositions(&translation), [[""; 4]; 0]);
     }
 }
 
 /// Without an API server, no watch returns the generated ServiceExpositions as inputs.
 #[test]
-fn without_an_api_server_they_are_in_place_and_go_with_the_label() {
+fn without_an_api_server_expositions_follow_the_label() {
     let mut translation = translate(&[relationship("blue"), exposed_through("blue")], InputCoverage::Partial);
     let unit = Unit::ServiceExposition(ObjectKey::new("shop", "reviews-auto-exposed"));
     assert!(
@@ -141,13 +142,13 @@ fn without_an_api_server_they_are_in_place_and_go_with_the_label() {
     );
     translation.update([intake::change(&labelled(Value::Null, Value::Null))]);
     assert_eq!(translation.verdict(&unit), None);
-    assert_eq!(asked(&translation), [[""; 4]; 0]);
+    assert_eq!(generated_expositions(&translation), [[""; 4]; 0]);
 }
 
 /// The user's ServiceExposition is used, as in a cluster.
 #[test]
-fn a_users_own_of_the_same_name_counts() {
-    let own = exposition("shop", "reviews-auto-exposed").of("reviews").port(80).fed("red").build();
+fn a_users_exposition_of_the_same_name_takes_precedence() {
+    let own = exposition("shop", "reviews-auto-exposed").of_service("reviews").port(80).fed("red").build();
     let mesh = [relationship("blue"), relationship("red"), exposed_through("blue"), own.clone()];
     let mut translation = translate(&mesh, InputCoverage::Partial);
     let unit = Unit::ServiceExposition(ObjectKey::new("shop", "reviews-auto-exposed"));
@@ -164,7 +165,7 @@ fn node(name: &str, ready: &str, addresses: &[(&str, &str)]) -> Value {
 }
 
 /// Returns the status details of an exposition, with the endpoints of a gateway whose Service has the type NodePort.
-fn endpoints(nodes: &[Value]) -> String {
+fn node_port_endpoints(nodes: &[Value]) -> String {
     let mut gateway = service("blue", "gateway").port("tls", 15443).selector([("istio", "ingress")]).build();
     gateway["spec"]["type"] = "NodePort".into();
     gateway["spec"]["ports"][0]["nodePort"] = 31443.into();
@@ -190,10 +191,10 @@ fn endpoints(nodes: &[Value]) -> String {
 fn a_node_port_is_reached_at_the_ready_nodes() {
     let internal = node("a", "True", &[("InternalIP", "192.0.2.1"), ("Hostname", "a")]);
     let away = node("b", "False", &[("InternalIP", "192.0.2.2")]);
-    let found = endpoints(&[internal.clone(), away]);
+    let found = node_port_endpoints(&[internal.clone(), away]);
     assert!(found.contains("192.0.2.1") && found.contains("31443"), "{found}");
     assert!(!found.contains("192.0.2.2"), "{found}");
     let external = node("c", "True", &[("InternalIP", "192.0.2.3"), ("ExternalIP", "203.0.113.3")]);
-    let found = endpoints(&[internal, external]);
+    let found = node_port_endpoints(&[internal, external]);
     assert!(found.contains("203.0.113.3") && !found.contains("192.0.2."), "{found}");
 }

@@ -14,7 +14,7 @@ use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
 
 use crate::mesh::intake;
-use crate::plan::{json, of_kind};
+use crate::plan::{objects_of_kind, to_json};
 
 const STYLES: [&str; 4] = ["BOUNDARY", "PASSTHROUGH", "WHARF", "FLAT"];
 
@@ -74,12 +74,12 @@ fn verdict(objects: &[Value]) -> ResourceVerdict {
 
 /// Returns the text of the refusal. Asserts that nothing is generated for the exposition.
 #[track_caller]
-fn refused(objects: &[Value]) -> String {
-    refused_for(Reason::ForeignAddress, objects)
+fn foreign_address_refusal(objects: &[Value]) -> String {
+    refusal_for(Reason::ForeignAddress, objects)
 }
 
 #[track_caller]
-fn refused_for(reason: Reason, objects: &[Value]) -> String {
+fn refusal_for(reason: Reason, objects: &[Value]) -> String {
     let translation = translate(objects);
     let verdict = translation.verdict(&unit()).expect("a verdict");
     assert_eq!(verdict.refusals.first().map(|problem| problem.reason), Some(reason), "{verdict:?}");
@@ -88,13 +88,13 @@ fn refused_for(reason: Reason, objects: &[Value]) -> String {
 }
 
 #[track_caller]
-fn accepted(objects: &[Value]) -> Vec<(Reason, String)> {
+fn accepted_warnings(objects: &[Value]) -> Vec<(Reason, String)> {
     let verdict = verdict(objects);
     assert!(verdict.is_programmed(), "{verdict:?}");
     verdict.warnings.iter().map(|problem| (problem.reason, problem.message.clone())).collect()
 }
 
-fn slice(address: &str) -> EndpointSlice {
+fn own_slice(address: &str) -> EndpointSlice {
     endpoint_slice("mallory", "front").by_hand().port("http", 8080).ready(address)
 }
 
@@ -102,25 +102,28 @@ fn without_selector() -> Value {
     service("mallory", "front").port("http", 80).build()
 }
 
-fn selecting() -> Value {
+fn with_selector() -> Value {
     service("mallory", "front").port("http", 80).selector([("app", "mine")]).build()
 }
 
-fn with(style: &str, more: impl IntoIterator<Item = Value>) -> Vec<Value> {
+fn cluster_with(style: &str, more: impl IntoIterator<Item = Value>) -> Vec<Value> {
     cluster(style).into_iter().chain(more).collect()
 }
 
 #[test]
-fn a_pod_of_another_namespace_is_refused_whatever_the_slice_calls_it() {
+fn a_pod_of_another_namespace_is_refused_whatever_its_target_ref() {
     for style in STYLES {
-        let message = refused(&with(style, [without_selector(), slice("10.244.1.7").pod("mine").build()]));
+        let message = foreign_address_refusal(&cluster_with(
+            style,
+            [without_selector(), own_slice("10.244.1.7").pod("mine").build()],
+        ));
         assert!(
             message.contains("10.244.1.7, which is Pod payments/ledger of another namespace"),
             "{message}"
         );
         assert!(message.contains("spec.allowed_backend_networks of MeshFedConfig blue/blue"), "{message}");
-        refused(&with(style, [without_selector(), slice("10.244.1.7").build()]));
-        refused(&with(style, [selecting(), slice("10.244.1.7").build()]));
+        foreign_address_refusal(&cluster_with(style, [without_selector(), own_slice("10.244.1.7").build()]));
+        foreign_address_refusal(&cluster_with(style, [with_selector(), own_slice("10.244.1.7").build()]));
     }
 }
 
@@ -128,11 +131,11 @@ fn a_pod_of_another_namespace_is_refused_whatever_the_slice_calls_it() {
 fn a_reference_into_another_namespace_is_refused_whatever_the_address() {
     for style in STYLES {
         for address in ["10.244.1.7", "203.0.113.9", "10.244.1.8"] {
-            for service in [without_selector(), selecting()] {
-                let mut slice = slice(address).build();
+            for service in [without_selector(), with_selector()] {
+                let mut slice = own_slice(address).build();
                 slice["endpoints"][0]["targetRef"] =
                     json!({"kind": "Pod", "name": "ledger", "namespace": "payments"});
-                let message = refused(&with(style, [service, slice]));
+                let message = foreign_address_refusal(&cluster_with(style, [service, slice]));
                 assert!(message.contains("calls it Pod payments/ledger of another namespace"), "{message}");
             }
         }
@@ -140,7 +143,7 @@ fn a_reference_into_another_namespace_is_refused_whatever_the_address() {
 }
 
 #[test]
-fn addresses_that_are_somebody_elses_are_refused_in_every_form() {
+fn foreign_addresses_are_refused_in_every_form() {
     let foreign = [
         ("192.0.2.1", "node n1"),
         ("fd00::1", "node n1"),
@@ -162,8 +165,9 @@ fn addresses_that_are_somebody_elses_are_refused_in_every_form() {
     ];
     for style in STYLES {
         for (address, who) in foreign {
-            for service in [without_selector(), selecting()] {
-                let message = refused(&with(style, [service, slice(address).build()]));
+            for service in [without_selector(), with_selector()] {
+                let message =
+                    foreign_address_refusal(&cluster_with(style, [service, own_slice(address).build()]));
                 assert!(message.contains(who), "{address}: {message}");
             }
         }
@@ -171,9 +175,9 @@ fn addresses_that_are_somebody_elses_are_refused_in_every_form() {
 }
 
 #[test]
-fn the_networks_of_the_cluster_are_refused_where_they_are_given() {
-    let objects = with("BOUNDARY", [without_selector(), slice("10.77.0.9").build()]);
-    assert_eq!(accepted(&objects)[0].0, Reason::Unguarded);
+fn given_cluster_networks_are_refused() {
+    let objects = cluster_with("BOUNDARY", [without_selector(), own_slice("10.77.0.9").build()]);
+    assert_eq!(accepted_warnings(&objects)[0].0, Reason::Unguarded);
     let networks = vec!["10.77.0.0/16".parse().expect("a network")];
     let settings = TranslationSettings { cluster_networks: networks, ..settings() };
     let translation = Translation::from_changes(settings, objects.iter().map(intake::change));
@@ -182,41 +186,41 @@ fn the_networks_of_the_cluster_are_refused_where_they_are_given() {
 }
 
 #[test]
-fn one_foreign_address_among_good_ones_is_enough() {
+fn one_foreign_address_among_own_ones_is_refused() {
     for style in STYLES {
-        let slice = slice("10.244.1.8").pod("mine").ready("10.244.1.7").pod("mine").build();
-        refused(&with(style, [without_selector(), slice]));
+        let slice = own_slice("10.244.1.8").pod("mine").ready("10.244.1.7").pod("mine").build();
+        foreign_address_refusal(&cluster_with(style, [without_selector(), slice]));
     }
 }
 
 #[test]
-fn an_own_pod_is_known_by_its_address_and_not_by_its_name() {
+fn an_own_pod_is_recognised_by_address_not_by_name() {
     for style in STYLES {
-        for slice in [slice("10.244.1.8").build(), slice("10.244.1.8").pod("other").build()] {
-            let warnings = accepted(&with(style, [without_selector(), slice.clone()]));
+        for slice in [own_slice("10.244.1.8").build(), own_slice("10.244.1.8").pod("other").build()] {
+            let warnings = accepted_warnings(&cluster_with(style, [without_selector(), slice.clone()]));
             assert!(warnings.iter().all(|(reason, _)| *reason != Reason::Unguarded), "{style}: {warnings:?}");
-            accepted(&with(style, [selecting(), slice]));
+            accepted_warnings(&cluster_with(style, [with_selector(), slice]));
         }
     }
 }
 
 #[test]
-fn an_own_pod_that_takes_plaintext_is_found_by_its_address() {
+fn an_own_pod_that_accepts_plaintext_is_found_by_address() {
     let permissive = peer_authentication("mallory", "default").mode("PERMISSIVE").build();
     for style in ["PASSTHROUGH", "WHARF", "FLAT"] {
-        for slice in [slice("10.244.1.8").build(), slice("10.244.1.8").pod("other").build()] {
-            let verdict = verdict(&with(style, [without_selector(), slice, permissive.clone()]));
+        for slice in [own_slice("10.244.1.8").build(), own_slice("10.244.1.8").pod("other").build()] {
+            let verdict = verdict(&cluster_with(style, [without_selector(), slice, permissive.clone()]));
             assert_eq!(verdict.failures[0].reason, Reason::NotStrict, "{style}");
         }
     }
 }
 
 #[test]
-fn what_is_outside_of_the_cluster_is_exposed_with_a_warning_in_every_style() {
+fn external_addresses_are_exposed_with_a_warning() {
     for style in STYLES {
-        for service in [without_selector(), selecting()] {
-            for slice in [slice("203.0.113.9").build(), slice("203.0.113.9").pod("mine").build()] {
-                let warnings = accepted(&with(style, [service.clone(), slice]));
+        for service in [without_selector(), with_selector()] {
+            for slice in [own_slice("203.0.113.9").build(), own_slice("203.0.113.9").pod("mine").build()] {
+                let warnings = accepted_warnings(&cluster_with(style, [service.clone(), slice]));
                 let unguarded = |(reason, _): &&(Reason, String)| *reason == Reason::Unguarded;
                 assert_eq!(warnings.iter().filter(unguarded).count(), 1, "{style}: {warnings:?}");
             }
@@ -225,43 +229,43 @@ fn what_is_outside_of_the_cluster_is_exposed_with_a_warning_in_every_style() {
 }
 
 #[test]
-fn slices_that_kubernetes_keeps_are_not_doubted_while_a_pod_is_on_its_way() {
+fn managed_slices_are_trusted_until_their_pod_is_observed() {
     for style in STYLES {
         // The address is in the range of Pods, but the Pod itself has not been observed yet.
         let slice = endpoint_slice("mallory", "front").port("http", 8080).ready("10.244.1.99").pod("new");
-        let warnings = accepted(&with(style, [selecting(), slice.clone().build()]));
+        let warnings = accepted_warnings(&cluster_with(style, [with_selector(), slice.clone().build()]));
         assert!(warnings.iter().all(|(reason, _)| *reason != Reason::Unguarded), "{style}: {warnings:?}");
         // Kubernetes manages no slices of a Service without selector, whatever their label is.
-        refused(&with(style, [without_selector(), slice.build()]));
+        foreign_address_refusal(&cluster_with(style, [without_selector(), slice.build()]));
         // An address that is known to belong to another namespace is still refused.
         let forged = endpoint_slice("mallory", "front").port("http", 8080).ready("10.244.1.7").pod("mine");
-        refused(&with(style, [selecting(), forged.build()]));
+        foreign_address_refusal(&cluster_with(style, [with_selector(), forged.build()]));
     }
 }
 
 #[test]
-fn pods_in_the_network_of_their_node_are_the_namespaces_own() {
+fn host_network_pods_belong_to_their_namespace() {
     let own =
         pod("mallory", "agent").label("app", "mine").container("app", 8080).running("192.0.2.1").build();
     let slice =
         || endpoint_slice("mallory", "front").port("http", 8080).ready("192.0.2.1").pod("agent").build();
-    accepted(&with("BOUNDARY", [selecting(), slice(), own.clone()]));
-    accepted(&with("BOUNDARY", [without_selector(), slice(), own]));
+    accepted_warnings(&cluster_with("BOUNDARY", [with_selector(), slice(), own.clone()]));
+    accepted_warnings(&cluster_with("BOUNDARY", [without_selector(), slice(), own]));
     // Without that Pod, the address belongs to the node, or to another namespace's Pod in the host network.
-    refused(&with("BOUNDARY", [without_selector(), slice()]));
+    foreign_address_refusal(&cluster_with("BOUNDARY", [without_selector(), slice()]));
 }
 
 #[test]
-fn a_claim_on_the_address_of_its_pod_stops_no_exposition() {
+fn another_claim_on_a_pods_address_does_not_stop_its_exposition() {
     let claims = [
         workload_entry("payments", "claim").address("10.244.1.8").build(),
         pod("payments", "claim").sidecar().running("10.244.1.8").build(),
         service("payments", "claim").set("/spec/clusterIP", "10.244.1.8").build(),
     ];
     for style in STYLES {
-        for service in [without_selector(), selecting()] {
-            let objects = with(style, [service, slice("10.244.1.8").pod("mine").build()]);
-            accepted(&objects.into_iter().chain(claims.clone()).collect::<Vec<_>>());
+        for service in [without_selector(), with_selector()] {
+            let objects = cluster_with(style, [service, own_slice("10.244.1.8").pod("mine").build()]);
+            accepted_warnings(&objects.into_iter().chain(claims.clone()).collect::<Vec<_>>());
         }
     }
 }
@@ -269,19 +273,22 @@ fn a_claim_on_the_address_of_its_pod_stops_no_exposition() {
 /// A BOUNDARY gateway routes by the name of the Service, so Istio uses every address of it. In the other styles, Istio
 /// uses the addresses that Emcee generates.
 #[test]
-fn where_istio_uses_every_address_only_as_many_are_taken_as_are_judged() {
+fn where_istio_uses_every_address_their_number_is_limited() {
     let address = |number: usize| format!("203.0.{}.{}", number / 250, number % 250 + 1);
-    let many = |count| (0..count).fold(slice("203.0.113.9"), |slice, number| slice.ready(&address(number)));
+    let many =
+        |count| (0..count).fold(own_slice("203.0.113.9"), |slice, number| slice.ready(&address(number)));
     for style in STYLES {
-        accepted(&with(style, [without_selector(), many(999).build()]));
+        accepted_warnings(&cluster_with(style, [without_selector(), many(999).build()]));
     }
-    let message =
-        refused_for(Reason::LimitExceeded, &with("BOUNDARY", [without_selector(), many(1_000).build()]));
+    let message = refusal_for(
+        Reason::LimitExceeded,
+        &cluster_with("BOUNDARY", [without_selector(), many(1_000).build()]),
+    );
     assert!(message.contains("more than 1000 addresses"), "{message}");
 }
 
 #[test]
-fn an_address_is_judged_however_many_stand_before_it() {
+fn every_address_is_checked_whatever_its_position() {
     let name = |name: &str, slice: EndpointSlice| slice.set("/metadata/name", name).build();
     let address = |number: usize| format!("10.244.1.{}", number % 250 + 1);
     let own = (0..250).map(|number| {
@@ -289,26 +296,30 @@ fn an_address_is_judged_however_many_stand_before_it() {
         pod.running(&address(number)).build()
     });
     let own: Vec<_> = own.collect();
-    let full = |count| (1..count).fold(slice("10.244.1.1"), |slice, number| slice.ready(&address(number)));
+    let full =
+        |count| (1..count).fold(own_slice("10.244.1.1"), |slice, number| slice.ready(&address(number)));
     let of = |slices: Vec<Value>| {
-        let mut objects = with("BOUNDARY", [selecting()]);
+        let mut objects = cluster_with("BOUNDARY", [with_selector()]);
         objects.retain(|object| object["metadata"]["name"] != "ledger" || object["kind"] != "Pod");
         objects.extend(own.clone());
         objects.extend(slices);
         objects
     };
-    accepted(&of(vec![name("a", full(2_000)), name("b", full(2_000))]));
-    let message =
-        refused(&of(vec![name("a", full(2_000)), name("b", full(2_000)), name("c", slice("192.0.2.1"))]));
+    accepted_warnings(&of(vec![name("a", full(2_000)), name("b", full(2_000))]));
+    let message = foreign_address_refusal(&of(vec![
+        name("a", full(2_000)),
+        name("b", full(2_000)),
+        name("c", own_slice("192.0.2.1")),
+    ]));
     assert!(message.contains("mallory/c has 192.0.2.1, which is node n1"), "{message}");
-    let message = refused_for(Reason::LimitExceeded, &of(vec![name("a", full(2_000).ready("192.0.2.1"))]));
+    let message = refusal_for(Reason::LimitExceeded, &of(vec![name("a", full(2_000).ready("192.0.2.1"))]));
     assert!(message.contains("EndpointSlice mallory/a has more addresses than are checked"), "{message}");
 }
 
 /// Istio sends traffic to such an address if the Service requests it (persistent sessions, traffic distribution), or if
 /// a DestinationRule sets a panic threshold.
 #[test]
-fn an_address_that_is_not_ready_is_judged_where_istio_may_use_it() {
+fn unready_addresses_are_checked_where_istio_may_use_them() {
     let unready = json!({"ready": false});
     let draining = json!({"ready": false, "serving": true, "terminating": true});
     for conditions in [unready, draining] {
@@ -316,36 +327,39 @@ fn an_address_that_is_not_ready_is_judged_where_istio_may_use_it() {
             let slice = endpoint_slice("mallory", "front").port("http", 8080).not_ready("10.244.1.7");
             slice.set("/endpoints/0/conditions", conditions.clone())
         };
-        for service in [without_selector(), selecting()] {
-            let message = refused(&with("BOUNDARY", [service, slice().by_hand().build()]));
+        for service in [without_selector(), with_selector()] {
+            let message =
+                foreign_address_refusal(&cluster_with("BOUNDARY", [service, slice().by_hand().build()]));
             assert!(
                 message.contains("10.244.1.7, which is Pod payments/ledger of another namespace"),
                 "{message}"
             );
         }
         // Kubernetes corrects its own slices, but not those of a Service without selector, whatever their labels are.
-        refused(&with("BOUNDARY", [without_selector(), slice().build()]));
-        accepted(&with("BOUNDARY", [selecting(), slice().build()]));
+        foreign_address_refusal(&cluster_with("BOUNDARY", [without_selector(), slice().build()]));
+        accepted_warnings(&cluster_with("BOUNDARY", [with_selector(), slice().build()]));
         // If Emcee gives a gateway the addresses, it gives only the ready ones.
-        accepted(&with("PASSTHROUGH", [without_selector(), slice().by_hand().build()]));
+        accepted_warnings(&cluster_with("PASSTHROUGH", [without_selector(), slice().by_hand().build()]));
     }
 }
 
 #[test]
-fn the_address_of_a_pod_that_has_ended_is_not_its_own_any_more() {
+fn a_finished_pod_no_longer_owns_its_address() {
     for style in STYLES {
         for phase in ["Succeeded", "Failed"] {
             let job =
                 pod("mallory", "job").sidecar().running("10.244.1.7").set("/status/phase", phase).build();
-            let message =
-                refused(&with(style, [without_selector(), slice("10.244.1.7").pod("job").build(), job]));
+            let message = foreign_address_refusal(&cluster_with(
+                style,
+                [without_selector(), own_slice("10.244.1.7").pod("job").build(), job],
+            ));
             assert!(message.contains("Pod payments/ledger"), "{message}");
         }
     }
 }
 
 #[test]
-fn entries_that_the_selector_selects_are_judged_like_slices() {
+fn selected_workload_entries_are_checked_like_slices() {
     let entry = |address: &str| {
         workload_entry("mallory", "machine").address(address).labels([("app", "mine"), ("x", "y")]).build()
     };
@@ -353,33 +367,36 @@ fn entries_that_the_selector_selects_are_judged_like_slices() {
         for address in
             ["10.244.1.7", "192.0.2.1", "10.96.0.7", "10.9.0.7", "127.0.0.1", "10.244.9.9", "a.example"]
         {
-            let message = refused(&with(style, [selecting(), entry(address)]));
+            let message = foreign_address_refusal(&cluster_with(style, [with_selector(), entry(address)]));
             assert!(message.contains(&format!("WorkloadEntry mallory/machine has {address}")), "{message}");
         }
-        refused(&with(style, [selecting(), entry("unix:///var/run/x")]));
-        let warnings = accepted(&with(style, [selecting(), entry("203.0.113.9")]));
+        foreign_address_refusal(&cluster_with(style, [with_selector(), entry("unix:///var/run/x")]));
+        let warnings = accepted_warnings(&cluster_with(style, [with_selector(), entry("203.0.113.9")]));
         assert!(warnings.iter().any(|(reason, _)| *reason == Reason::Unguarded), "{style}: {warnings:?}");
         // An entry that is not selected is ignored.
         let other =
             workload_entry("mallory", "other").address("10.244.1.7").labels([("app", "else")]).build();
-        accepted(&with(style, [selecting(), other]));
+        accepted_warnings(&cluster_with(style, [with_selector(), other]));
     }
     // The labels of the object take precedence over those of its spec.
     let by_own = workload_entry("mallory", "machine").address("10.244.1.7").labels([("app", "else")]);
-    refused(&with("BOUNDARY", [selecting(), by_own.label("app", "mine").build()]));
+    foreign_address_refusal(&cluster_with(
+        "BOUNDARY",
+        [with_selector(), by_own.label("app", "mine").build()],
+    ));
 }
 
 #[test]
-fn an_entry_is_announced_by_its_own_identity() {
+fn a_workload_entry_is_announced_with_its_own_identity() {
     let entry = |account: Option<&str>| {
         let entry = workload_entry("mallory", "machine").address("203.0.113.9").labels([("app", "mine")]);
         account.map_or(entry.clone(), |account| entry.set("/spec/serviceAccount", account)).build()
     };
     let announced = |account| {
-        let mut objects = with("PASSTHROUGH", [selecting(), entry(account)]);
+        let mut objects = cluster_with("PASSTHROUGH", [with_selector(), entry(account)]);
         objects[0]["spec"]["peers"] = json!([{"name": "m2", "subject_alt_names": ["m2.example"]}]);
         let translation = translate(&objects);
-        let offers = crate::plan::snapshot(&translation).offers;
+        let offers = crate::plan::snapshot(&translation).announcements;
         offers
             .into_iter()
             .flat_map(|(_, addressed)| addressed.announcement.identities.clone())
@@ -391,32 +408,34 @@ fn an_entry_is_announced_by_its_own_identity() {
 }
 
 #[test]
-fn the_administrator_may_allow_networks_and_domains() {
+fn the_administrator_can_allow_networks_and_domains() {
     for style in STYLES {
-        let mut objects = with(style, [without_selector()]);
+        let mut objects = cluster_with(style, [without_selector()]);
         objects[0]["spec"]["allowed_backend_networks"] =
             json!(["10.244.1.7/32", "192.0.2.0/24", "127.0.0.0/8", "fd00::/16"]);
         objects[0]["spec"]["allowed_backend_domains"] = json!(["example.com"]);
         for address in
             ["10.244.1.7", "::ffff:10.244.1.7", "192.0.2.1", "127.0.0.1", "fd00::1", "db.example.com"]
         {
-            let allowed: Vec<_> = objects.iter().cloned().chain([slice(address).build()]).collect();
-            let warnings = accepted(&allowed);
+            let allowed: Vec<_> = objects.iter().cloned().chain([own_slice(address).build()]).collect();
+            let warnings = accepted_warnings(&allowed);
             assert!(
                 warnings.iter().any(|(reason, _)| *reason == Reason::Unguarded),
                 "{address}: {warnings:?}"
             );
         }
         for address in ["10.96.0.7", "10.244.1.99", "dbexample.com", "db.example.com.evil.test"] {
-            refused(&objects.iter().cloned().chain([slice(address).build()]).collect::<Vec<_>>());
+            foreign_address_refusal(
+                &objects.iter().cloned().chain([own_slice(address).build()]).collect::<Vec<_>>(),
+            );
         }
     }
 }
 
 #[test]
-fn a_pod_that_comes_and_goes_is_followed() {
+fn owners_of_addresses_are_followed() {
     for style in STYLES {
-        let objects = with(style, [without_selector(), slice("203.0.113.9").build()]);
+        let objects = cluster_with(style, [without_selector(), own_slice("203.0.113.9").build()]);
         let mut translation = translate(&objects);
         let is_in_place =
             |translation: &Translation| translation.verdict(&unit()).expect("one").is_programmed();
@@ -438,17 +457,19 @@ fn a_pod_that_comes_and_goes_is_followed() {
 }
 
 #[test]
-fn among_files_what_is_known_is_refused_and_what_is_not_is_said() {
+fn in_files_known_owners_are_refused_and_unknown_ones_cause_a_warning() {
     let partial = |objects: &[Value]| {
         let settings = TranslationSettings { coverage: InputCoverage::Partial, ..settings() };
         let translation = Translation::from_changes(settings, objects.iter().map(intake::change));
         translation.verdict(&unit()).expect("a verdict").clone()
     };
     for style in STYLES {
-        let known = partial(&with(style, [without_selector(), slice("10.244.1.7").pod("mine").build()]));
+        let known =
+            partial(&cluster_with(style, [without_selector(), own_slice("10.244.1.7").pod("mine").build()]));
         assert_eq!(known.refusals[0].reason, Reason::ForeignAddress);
         // A Pod in a file may have no address. Then the slice is trusted, with a warning.
-        let mut objects = with(style, [without_selector(), slice("203.0.113.9").pod("mine").build()]);
+        let mut objects =
+            cluster_with(style, [without_selector(), own_slice("203.0.113.9").pod("mine").build()]);
         objects.retain(|object| object["metadata"]["name"] != "mine");
         objects.push(pod("mallory", "mine").label("app", "mine").sidecar().build());
         let assumed = partial(&objects);
@@ -461,24 +482,28 @@ fn among_files_what_is_known_is_refused_and_what_is_not_is_said() {
 }
 
 #[test]
-fn an_address_is_its_owners_in_ipv6_too() {
-    let translation = translate(&with("FLAT", [without_selector(), slice("10.244.1.8").build()]));
-    assert_eq!(of_kind(&translation, GeneratedKind::ServiceEntry).len(), 0, "FLAT exposes without objects");
+fn ipv4_mapped_addresses_have_the_same_owner() {
+    let translation = translate(&cluster_with("FLAT", [without_selector(), own_slice("10.244.1.8").build()]));
+    assert_eq!(
+        objects_of_kind(&translation, GeneratedKind::ServiceEntry).len(),
+        0,
+        "FLAT exposes without objects"
+    );
     let mapped: IpAddr = "::ffff:10.244.1.8".parse().expect("an address");
-    accepted(&with("FLAT", [without_selector(), slice(&mapped.to_string()).build()]));
+    accepted_warnings(&cluster_with("FLAT", [without_selector(), own_slice(&mapped.to_string()).build()]));
 }
 
 #[test]
-fn a_raw_relay_that_is_not_http_opens_no_listener_for_all_addresses() {
+fn a_tls_passthrough_without_http_opens_no_listener_for_all_addresses() {
     for style in ["PASSTHROUGH", "WHARF"] {
         for (protocol, own) in [("tcp", true), ("tls", true), ("http", false), ("grpc", false)] {
-            for service in [without_selector(), selecting()] {
-                let mut objects = with(style, [service, slice("10.244.1.8").build()]);
+            for service in [without_selector(), with_selector()] {
+                let mut objects = cluster_with(style, [service, own_slice("10.244.1.8").build()]);
                 let exposed = objects.iter_mut().find(|object| object["kind"] == "ServiceExposition");
                 exposed.expect("it")["spec"]["protocol"] = protocol.into();
-                let entries = of_kind(&translate(&objects), GeneratedKind::ServiceEntry);
+                let entries = objects_of_kind(&translate(&objects), GeneratedKind::ServiceEntry);
                 let [entry] = entries.as_slice() else { panic!("one: {entries:?}") };
-                let spec = &json(entry)["spec"];
+                let spec = &to_json(entry)["spec"];
                 let address = spec["addresses"][0].as_str().map(str::parse::<std::net::Ipv4Addr>);
                 assert_eq!(address.is_some(), own, "{protocol}: {spec}");
                 // The address is reserved, and outside of Istio's own 240.240.0.0/16.

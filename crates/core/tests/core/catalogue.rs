@@ -12,7 +12,7 @@ use emcee_testkit::prelude::*;
 use serde_json::Value;
 
 use crate::mesh::intake;
-use crate::terms::offer;
+use crate::terms::announcement;
 
 pub(crate) fn settings() -> TranslationSettings {
     TranslationSettings {
@@ -37,7 +37,7 @@ fn with_peers(config: MeshFedConfig) -> MeshFedConfig {
 }
 
 /// A service with a pod, in a mesh that accepts only mTLS.
-fn surroundings() -> Vec<Value> {
+fn mesh_without_relationship() -> Vec<Value> {
     vec![
         service("shop", "reviews").port("http", 80).target_port(8080).selector([("app", "reviews")]).build(),
         endpoint_slice("shop", "reviews").port("http", 8080).ready("10.1.0.1").build(),
@@ -55,7 +55,7 @@ fn exposed() -> ServiceExposition {
     exposition("shop", "reviews").port(80).fed("blue")
 }
 
-fn offers(
+fn announcements_for(
     config: MeshFedConfig,
     exposition: ServiceExposition,
     surroundings: Vec<Value>,
@@ -65,15 +65,16 @@ fn offers(
 }
 
 #[track_caller]
-fn one(offers: &[AddressedAnnouncement]) -> &AddressedAnnouncement {
+fn single(offers: &[AddressedAnnouncement]) -> &AddressedAnnouncement {
     let [one] = offers else { unreachable!("expected one announcement: {offers:?}") };
     one
 }
 
 #[test]
-fn an_offer_says_how_to_reach_the_service_and_who_answers() {
-    let offers = offers(with_peers(flat("blue")), exposed().alias("front"), surroundings());
-    let AddressedAnnouncement { fed_config, peers, announcement: offer } = one(&offers);
+fn an_announcement_has_the_address_and_the_identity_of_a_service() {
+    let offers =
+        announcements_for(with_peers(flat("blue")), exposed().alias("front"), mesh_without_relationship());
+    let AddressedAnnouncement { fed_config, peers, announcement: offer } = single(&offers);
     assert_eq!(
         (fed_config, peers.as_slice()),
         (&ObjectKey::new("blue", "blue"), &["m2".to_owned(), "m3".into()][..])
@@ -93,29 +94,33 @@ fn an_offer_says_how_to_reach_the_service_and_who_answers() {
 }
 
 #[test]
-fn given_identities_win_over_those_of_the_pods() {
+fn given_identities_override_those_of_the_pods() {
     let given = "spiffe://m1.example/ns/other/sa/other";
-    let offers = offers(with_peers(flat("blue")), exposed().subject_alt_names([given]), surroundings());
-    assert_eq!(one(&offers).announcement.identities, [given]);
+    let offers = announcements_for(
+        with_peers(flat("blue")),
+        exposed().subject_alt_names([given]),
+        mesh_without_relationship(),
+    );
+    assert_eq!(single(&offers).announcement.identities, [given]);
 }
 
 #[test]
-fn between_terminating_gateways_no_identity_is_told() {
+fn with_tls_termination_no_identities_are_announced() {
     let config = boundary("blue").peer(Peer::new("m2", ["m2.example"]));
     let pair = Ca::shared("blue").issue(&Leaf::dns("m1.blue.example"));
-    let mut mesh = surroundings();
+    let mut mesh = mesh_without_relationship();
     mesh.push(secret_tls("blue", "blue").label("relationship", "blue").pair(&pair).build());
-    let offers = offers(config, exposed(), mesh);
-    let offer = &one(&offers).announcement;
+    let offers = announcements_for(config, exposed(), mesh);
+    let offer = &single(&offers).announcement;
     assert_eq!((offer.identities.len(), &offer.root_hash), (0, &None));
     // The gateway that Emcee creates has no address yet. The service is announced anyway.
     assert_eq!(offer.endpoints, []);
 }
 
 #[test]
-fn only_those_who_may_know_are_told() {
+fn services_are_announced_to_allowed_peers_only() {
     let peers = |config, exposition| {
-        let offers = offers(config, exposition, surroundings());
+        let offers = announcements_for(config, exposition, mesh_without_relationship());
         offers.into_iter().flat_map(|offer| offer.peers).collect::<Vec<_>>()
     };
     let blue = || with_peers(flat("blue"));
@@ -130,67 +135,73 @@ fn only_those_who_may_know_are_told() {
 }
 
 #[test]
-fn what_is_not_programmed_is_not_offered() {
+fn services_that_are_not_programmed_are_not_announced() {
     let but = |index: usize| {
-        let mut mesh = surroundings();
+        let mut mesh = mesh_without_relationship();
         mesh.remove(index);
-        offers(with_peers(flat("blue")), exposed(), mesh)
+        announcements_for(with_peers(flat("blue")), exposed(), mesh)
     };
     assert_eq!(but(0), [], "the Service is missing");
     assert_eq!(but(3), [], "plaintext is accepted");
-    let older = exposition("shop", "front").of("reviews").port(80).fed("blue").alias("reviews");
-    let mut mesh = surroundings();
+    let older = exposition("shop", "front").of_service("reviews").port(80).fed("blue").alias("reviews");
+    let mut mesh = mesh_without_relationship();
     mesh.push(older.created("2026-01-01T00:00:00Z").build());
     let younger = exposed().created("2026-01-02T00:00:00Z");
-    assert_eq!(offers(with_peers(flat("blue")), younger, mesh), [], "the older exposition holds the name");
+    assert_eq!(
+        announcements_for(with_peers(flat("blue")), younger, mesh),
+        [],
+        "the older exposition holds the name"
+    );
 }
 
 /// A removal would delete the objects of consumers. An announcement without endpoints is enough.
 #[test]
-fn a_service_that_nobody_serves_for_now_stays_offered() {
+fn a_service_without_pods_stays_announced() {
     let gone = || {
-        let mut mesh = surroundings();
+        let mut mesh = mesh_without_relationship();
         mesh.drain(1..3);
         mesh
     };
-    let offer = one(&offers(with_peers(flat("blue")), exposed(), gone())).announcement.clone();
+    let offer = single(&announcements_for(with_peers(flat("blue")), exposed(), gone())).announcement.clone();
     assert_eq!((offer.endpoints, offer.identities), (Vec::new(), Vec::<String>::new()));
     // The target port is a name, and there is no pod that resolves it.
     let mut named = gone();
     named[0] =
         service("shop", "reviews").port("http", 80).target_port("web").selector([("app", "reviews")]).build();
     for config in [flat("blue"), passthrough("blue")] {
-        let offer = one(&offers(with_peers(config), exposed(), named.clone())).announcement.clone();
+        let offer =
+            single(&announcements_for(with_peers(config), exposed(), named.clone())).announcement.clone();
         assert_eq!(offer.endpoints, []);
         assert_eq!(offer.server_name, "reviews.shop.blue.emcee.internal");
     }
 }
 
 #[test]
-fn more_endpoints_than_a_peer_takes_are_not_offered() {
-    let mut mesh = surroundings();
+fn announced_endpoints_are_limited_to_what_peers_accept() {
+    let mut mesh = mesh_without_relationship();
     let mut slice = endpoint_slice("shop", "reviews").port("http", 8080);
     for number in 0..=MAX_ENDPOINTS {
         slice = slice.ready(&format!("10.1.{}.{}", number / 250, number % 250 + 1));
     }
     mesh[1] = slice.build();
     assert_eq!(
-        one(&offers(with_peers(flat("blue")), exposed(), mesh)).announcement.endpoints.len(),
+        single(&announcements_for(with_peers(flat("blue")), exposed(), mesh)).announcement.endpoints.len(),
         MAX_ENDPOINTS
     );
 }
 
 #[test]
-fn what_changed_is_published_and_nothing_else() {
-    let other = exposition("shop", "ratings").of("reviews").port(80).fed("blue").alias("ratings").build();
-    let mut mesh = surroundings();
+fn only_changes_are_published() {
+    let other =
+        exposition("shop", "ratings").of_service("reviews").port(80).fed("blue").alias("ratings").build();
+    let mut mesh = mesh_without_relationship();
     mesh.extend([with_peers(flat("blue")).build(), exposed().build(), other]);
     let mut translation = translate(&mesh);
     let units = translation.update([intake::change(&exposed().peers(["m2"]).build())]);
     let published = translation.catalogue_updates(&units);
     let [CatalogueUpdate::Announcements(key, offers)] = published.as_slice() else { panic!("{published:?}") };
     assert_eq!(
-        (key, one(offers).peers.as_slice()),
+        (key, single(offers).peers.as_slice()),
         (&ObjectKey::new("shop", "reviews"), &["m2".to_owned()][..])
     );
     let units = translation.update([intake::removal(&exposed().build())]);
@@ -205,8 +216,8 @@ fn what_changed_is_published_and_nothing_else() {
 }
 
 #[test]
-fn offers_differ_in_version_if_they_differ_at_all() {
-    let offer = offer();
+fn different_announcements_have_different_versions() {
+    let offer = announcement();
     let others = [
         Announcement { port: 81, ..offer.clone() },
         Announcement { key: ObjectKey::new("shop", "other"), ..offer.clone() },

@@ -9,7 +9,7 @@ use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
 
 use crate::mesh::intake;
-use crate::plan::{json, of_kind};
+use crate::plan::{objects_of_kind, to_json};
 
 const HOST: &str = "front.mallory.svc.cluster.local";
 const RAW: &str = "raw.front.mallory.blue.emcee.internal";
@@ -39,7 +39,7 @@ fn unit() -> Unit {
 }
 
 /// Returns the text of the refusal if the exposition is refused because of the rule.
-fn said(config: Value, rule: Value) -> Option<String> {
+fn tls_refusal(config: Value, rule: Value) -> Option<String> {
     let translation = translation(config, [rule]);
     let verdict = translation.verdict(&unit()).expect("a verdict");
     let refusal = verdict.refusals.first().map(|problem| (problem.reason, problem.to_string()));
@@ -56,7 +56,7 @@ fn rule(namespace: &str, host: &str) -> Value {
 }
 
 /// Builds a rule that originates TLS with the relationship's credential. An audit found this attack.
-fn spends(namespace: &str, host: &str) -> Value {
+fn rule_with_credential(namespace: &str, host: &str) -> Value {
     let mut rule = rule(namespace, host);
     rule["spec"]["trafficPolicy"] = json!({"tls": {
         "mode": "MUTUAL",
@@ -67,15 +67,16 @@ fn spends(namespace: &str, host: &str) -> Value {
 }
 
 #[test]
-fn a_rule_with_a_credential_is_refused_and_named() {
-    let message = said(boundary("blue").build(), spends("mallory", HOST)).expect("refused");
+fn a_rule_with_a_credential_is_refused_by_name() {
+    let message =
+        tls_refusal(boundary("blue").build(), rule_with_credential("mallory", HOST)).expect("refused");
     assert!(message.contains("DestinationRule mallory/rule sets spec.trafficPolicy.tls"), "{message}");
     assert!(message.contains(r#"exportTo ["."]"#), "{message}");
     assert!(!message.contains("emcee-blue-f8d9ad307ce1-credential"), "{message}");
 }
 
 #[test]
-fn it_is_found_wherever_it_stands() {
+fn tls_is_found_in_every_field_of_a_rule() {
     let tls = json!({"mode": "MUTUAL", "credentialName": "x"});
     let places = [
         ("spec.trafficPolicy.tls", json!({"trafficPolicy": {"tls": tls}})),
@@ -98,13 +99,13 @@ fn it_is_found_wherever_it_stands() {
     for (field, spec) in places {
         let mut rule = rule("mallory", HOST);
         rule["spec"].as_object_mut().expect("it").extend(spec.as_object().expect("it").clone());
-        let message = said(boundary("blue").build(), rule).unwrap_or_default();
+        let message = tls_refusal(boundary("blue").build(), rule).unwrap_or_default();
         assert!(message.contains(&format!("sets {field} for")), "{field}: {message:?}");
     }
 }
 
 #[test]
-fn only_no_tls_and_that_of_the_mesh_pass() {
+fn only_disabled_tls_and_istio_mutual_are_allowed() {
     let modes = [
         (json!({"mode": "DISABLE"}), true),
         (json!({"mode": "ISTIO_MUTUAL"}), true),
@@ -118,13 +119,15 @@ fn only_no_tls_and_that_of_the_mesh_pass() {
     for (tls, passes) in modes {
         let mut rule = rule("mallory", HOST);
         rule["spec"]["trafficPolicy"] = json!({"tls": tls});
-        assert_eq!(said(boundary("blue").build(), rule).is_none(), passes, "{tls}");
+        assert_eq!(tls_refusal(boundary("blue").build(), rule).is_none(), passes, "{tls}");
     }
 }
 
 #[test]
-fn rules_are_found_where_istio_looks_for_them() {
-    let foreign = |namespace, host| said(boundary("blue").build(), spends(namespace, host)).is_some();
+fn rules_are_found_where_istio_searches_for_them() {
+    let foreign = |namespace, host| {
+        tls_refusal(boundary("blue").build(), rule_with_credential(namespace, host)).is_some()
+    };
     for namespace in ["mallory", "istio-system", "blue"] {
         for host in [HOST, "*.mallory.svc.cluster.local", "*.svc.cluster.local", "*.local", "*"] {
             assert!(foreign(namespace, host), "{namespace} {host}");
@@ -145,52 +148,60 @@ fn rules_are_found_where_istio_looks_for_them() {
 }
 
 #[test]
-fn the_narrowest_host_of_a_namespace_counts() {
+fn the_most_specific_host_of_a_namespace_applies() {
     let narrow = destination_rule("mallory", "narrow").host(HOST).tls_mode("ISTIO_MUTUAL").build();
-    let wide = spends("mallory", "*.svc.cluster.local");
+    let wide = rule_with_credential("mallory", "*.svc.cluster.local");
     let translation = translation(boundary("blue").build(), [narrow, wide]);
     assert!(translation.verdict(&unit()).expect("a verdict").is_programmed());
     // Istio merges the rules of one host, so each of them applies.
     let other = destination_rule("mallory", "other").host(HOST).tls_mode("ISTIO_MUTUAL").build();
-    let both = self::translation(boundary("blue").build(), [other, spends("mallory", HOST)]);
+    let both = self::translation(boundary("blue").build(), [other, rule_with_credential("mallory", HOST)]);
     assert!(!both.verdict(&unit()).expect("a verdict").is_programmed());
 }
 
 #[test]
-fn a_rule_that_the_gateway_does_not_see_passes() {
+fn a_rule_that_is_not_exported_to_the_gateway_is_allowed() {
     let exported = |to: &[&str]| {
-        let mut rule = spends("mallory", HOST);
+        let mut rule = rule_with_credential("mallory", HOST);
         rule["spec"]["exportTo"] = json!(to);
-        said(boundary("blue").build(), rule).is_some()
+        tls_refusal(boundary("blue").build(), rule).is_some()
     };
     assert!(!exported(&["."]) && !exported(&["payments"]) && !exported(&["mallory"]));
     assert!(exported(&["*"]) && exported(&["blue"]) && exported(&[".", "blue"]) && exported(&[]));
-    let mut selecting = spends("mallory", HOST);
+    let mut selecting = rule_with_credential("mallory", HOST);
     selecting["spec"]["workloadSelector"] = json!({"matchLabels": {"app": "mine"}});
     assert_eq!(
-        said(boundary("blue").build(), selecting),
+        tls_refusal(boundary("blue").build(), selecting),
         None,
         "the rule applies to clients in its own namespace"
     );
 }
 
 #[test]
-fn end_to_end_only_a_rule_for_emcees_own_host_counts() {
+fn end_to_end_only_rules_for_emcees_own_hosts_are_refused() {
     for config in [passthrough("blue").build(), wharf("blue").build()] {
-        assert_eq!(said(config.clone(), spends("mallory", HOST)), None);
+        assert_eq!(tls_refusal(config.clone(), rule_with_credential("mallory", HOST)), None);
         for host in [RAW, "*.emcee.internal", "*"] {
-            assert!(said(config.clone(), spends("mallory", host)).is_some(), "{host}");
+            assert!(tls_refusal(config.clone(), rule_with_credential("mallory", host)).is_some(), "{host}");
         }
     }
     for host in [HOST, RAW, "*"] {
-        assert_eq!(said(flat("blue").build(), spends("mallory", host)), None, "FLAT has no gateway");
+        assert_eq!(
+            tls_refusal(flat("blue").build(), rule_with_credential("mallory", host)),
+            None,
+            "FLAT has no gateway"
+        );
     }
 }
 
 #[test]
-fn a_rule_that_comes_and_goes_is_followed() {
+fn added_and_removed_rules_are_followed() {
     let mut translation = translation(boundary("blue").build(), []);
-    for rule in [spends("mallory", HOST), spends("istio-system", "*"), spends("mallory", "*.local")] {
+    for rule in [
+        rule_with_credential("mallory", HOST),
+        rule_with_credential("istio-system", "*"),
+        rule_with_credential("mallory", "*.local"),
+    ] {
         assert!(translation.verdict(&unit()).expect("a verdict").is_programmed());
         translation.update([intake::change(&rule)]);
         assert!(!translation.verdict(&unit()).expect("a verdict").is_programmed(), "{rule}");
@@ -200,7 +211,7 @@ fn a_rule_that_comes_and_goes_is_followed() {
 }
 
 #[test]
-fn a_gateway_that_others_use_is_said_where_it_holds_a_key() {
+fn a_shared_gateway_with_a_key_causes_a_warning() {
     let edge = pod("blue", "edge").label("istio", "edge").container("istio-proxy", 15443).build();
     let front = service("blue", "edge").port("tls", 15443).selector([("istio", "edge")]).build();
     let shared_gateway_fields = |config: Value| {
@@ -220,7 +231,7 @@ fn a_gateway_that_others_use_is_said_where_it_holds_a_key() {
 }
 
 #[test]
-fn the_name_of_a_copy_cannot_be_guessed_and_outlives_a_rotation() {
+fn the_name_of_a_copied_secret_is_unguessable_and_stable() {
     let edge = pod("edge", "edge").label("istio", "edge").container("istio-proxy", 15443).build();
     let front = service("edge", "edge").port("tls", 15443).selector([("istio", "edge")]).build();
     let config = boundary("blue").ingress_gateway_selector([("istio", "edge")]).build();
@@ -237,11 +248,11 @@ fn the_name_of_a_copy_cannot_be_guessed_and_outlives_a_rotation() {
         objects.retain(|object| object["kind"] != "Secret");
         objects.extend([edge.clone(), front.clone(), secret.build()]);
         let translation = Translation::from_changes(settings(), objects.iter().map(intake::change));
-        let copies = of_kind(&translation, GeneratedKind::Secret);
+        let copies = objects_of_kind(&translation, GeneratedKind::Secret);
         let [copy] = copies.as_slice() else { panic!("one copy: {copies:?}") };
-        let gateways = of_kind(&translation, GeneratedKind::Gateway);
+        let gateways = objects_of_kind(&translation, GeneratedKind::Gateway);
         let named = gateways.iter().filter_map(|gateway| {
-            json(gateway)["spec"]["servers"][0]["tls"]["credentialName"].as_str().map(str::to_owned)
+            to_json(gateway)["spec"]["servers"][0]["tls"]["credentialName"].as_str().map(str::to_owned)
         });
         assert!(named.into_iter().any(|named| named == copy.name), "{gateways:?}");
         copy.name.clone()

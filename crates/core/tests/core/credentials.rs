@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::mesh::intake;
 
-fn given(pair: &Pair) -> Secret {
+fn secret_with(pair: &TlsPair) -> Secret {
     secret_tls("blue", "blue").label("relationship", "blue").pair(pair)
 }
 
@@ -28,52 +28,60 @@ fn problem(secret: Secret) -> CredentialProblem {
     read(secret).problem.expect("a problem")
 }
 
-fn good() -> Pair {
+fn valid_certificate() -> TlsPair {
     Ca::shared("blue").issue(&Leaf::dns("m1.blue.example").and_uri("spiffe://m1.example/ns/blue/sa/gateway"))
 }
 
 #[test]
-fn a_good_secret_is_read() {
-    let credential = read(given(&good()));
+fn a_valid_secret_is_parsed() {
+    let credential = read(secret_with(&valid_certificate()));
     assert_eq!(credential.problem, None);
     assert_eq!(credential.names, ["m1.blue.example", "spiffe://m1.example/ns/blue/sa/gateway"]);
     assert!(credential.usable_in_place);
     assert_eq!(credential.root_count, 1);
-    let moved = read(given(&good()).ca_under("example.com.crt"));
+    let moved = read(secret_with(&valid_certificate()).ca_under("example.com.crt"));
     assert_eq!((moved.problem, moved.usable_in_place), (None, false));
-    assert!(Credential::from_secret(&given(&good()).set("/type", "Opaque").typed()).is_none());
+    assert!(
+        Credential::from_secret(&secret_with(&valid_certificate()).set("/type", "Opaque").typed()).is_none()
+    );
 }
 
 #[test]
-fn each_bad_pair_is_bad_in_its_way() {
+fn each_invalid_pair_has_its_own_problem() {
     use CredentialProblem as P;
-    let missing = |key| problem(given(&good()).without(key));
+    let missing = |key| problem(secret_with(&valid_certificate()).without(key));
     assert_eq!(missing("tls.crt"), P::Missing("tls.crt"));
     assert_eq!(missing("tls.key"), P::Missing("tls.key"));
     assert_eq!(missing("ca.crt"), P::NoCa);
-    assert_eq!(problem(given(&good()).without("ca.crt").data("a.crt", "x").data("b.crt", "y")), P::NoCa);
+    assert_eq!(
+        problem(secret_with(&valid_certificate()).without("ca.crt").data("a.crt", "x").data("b.crt", "y")),
+        P::NoCa
+    );
 
-    assert_eq!(problem(given(&good().with_wrong_key())), P::KeyMismatch);
+    assert_eq!(problem(secret_with(&valid_certificate().with_wrong_key())), P::KeyMismatch);
     assert!(matches!(
-        problem(given(&good().with_broken_certificate())),
+        problem(secret_with(&valid_certificate().with_broken_certificate())),
         P::NotCertificate("tls.crt", _) | P::Pem("tls.crt", _)
     ));
     assert!(matches!(
-        problem(given(&good().with_broken_ca())),
+        problem(secret_with(&valid_certificate().with_broken_ca())),
         P::NotCertificate("ca.crt", _) | P::Pem("ca.crt", _)
     ));
-    assert!(matches!(problem(given(&good().with_broken_key())), P::BadKey(_) | P::Pem("tls.key", _)));
-    assert!(matches!(problem(given(&good().with_ca(&Ca::new("blue")))), P::Chain(_)));
+    assert!(matches!(
+        problem(secret_with(&valid_certificate().with_broken_key())),
+        P::BadKey(_) | P::Pem("tls.key", _)
+    ));
+    assert!(matches!(problem(secret_with(&valid_certificate().with_ca(&Ca::new("blue")))), P::Chain(_)));
     for key in ["tls.crt", "ca.crt", "tls.key"] {
         for content in ["", "\u{0}\u{1}", "no PEM at all"] {
             assert!(
-                matches!(problem(given(&good()).data(key, content)), P::Pem(name, _) if name == key),
+                matches!(problem(secret_with(&valid_certificate()).data(key, content)), P::Pem(name, _) if name == key),
                 "{key}"
             );
         }
     }
 
-    let issue = |leaf: &Leaf| given(&Ca::shared("blue").issue(leaf));
+    let issue = |leaf: &Leaf| secret_with(&Ca::shared("blue").issue(leaf));
     assert_eq!(problem(issue(&Leaf::common_name_only("m1"))), P::NoName);
     assert!(matches!(problem(issue(&Leaf::dns("m1.blue.example").server_only())), P::Chain(_)));
 }
@@ -81,50 +89,56 @@ fn each_bad_pair_is_bad_in_its_way() {
 #[test]
 fn problems_name_the_field_of_the_secret() {
     let at = |secret: Secret| read(secret).problem_at(Timestamp::UNIX_EPOCH).expect("a problem").0;
-    assert_eq!(at(given(&good()).without("tls.key")), "data.tls.key");
-    assert_eq!(at(given(&good()).without("ca.crt")), "data.ca.crt");
-    assert_eq!(at(given(&good().with_wrong_key())), "data.tls.key");
-    assert_eq!(at(given(&good().with_ca(&Ca::new("other")))), "data.tls.crt");
+    assert_eq!(at(secret_with(&valid_certificate()).without("tls.key")), "data.tls.key");
+    assert_eq!(at(secret_with(&valid_certificate()).without("ca.crt")), "data.ca.crt");
+    assert_eq!(at(secret_with(&valid_certificate().with_wrong_key())), "data.tls.key");
+    assert_eq!(at(secret_with(&valid_certificate().with_ca(&Ca::new("other")))), "data.tls.crt");
 }
 
-fn revoking(crl: impl AsRef<[u8]>) -> Secret {
-    given(&good()).data("ca.crl", crl)
+fn secret_with_crl(crl: impl AsRef<[u8]>) -> Secret {
+    secret_with(&valid_certificate()).data("ca.crl", crl)
 }
 
 /// None of these CRLs would revoke anything at a gateway, and Istio would not report it.
 #[test]
-fn a_crl_that_would_not_be_enforced_is_a_fault_of_the_secret() {
+fn a_crl_that_would_not_be_enforced_is_a_problem_of_the_secret() {
     use CredentialProblem as P;
     let (blue, later) = (Ca::shared("blue"), days("2027-01-01", 0));
-    let crl = blue.crl(&[&good()], later);
-    let sound = read(revoking(&crl));
-    assert_eq!((sound.problem, sound.revocation.next_update), (None, Some(now("2027-01-01T00:00:00Z"))));
+    let crl = blue.issue_crl(&[&valid_certificate()], later);
+    let sound = read(secret_with_crl(&crl));
+    assert_eq!(
+        (sound.problem, sound.revocation.next_update),
+        (None, Some(timestamp("2027-01-01T00:00:00Z")))
+    );
     assert!(sound.revocation.without_list.is_empty());
 
     for content in ["", "garbage", "\u{0}\u{1}", blue.pem()] {
-        assert!(matches!(problem(revoking(content)), P::Pem("ca.crl", _)), "{content:?}");
+        assert!(matches!(problem(secret_with_crl(content)), P::Pem("ca.crl", _)), "{content:?}");
     }
     let lines: Vec<_> = crl.lines().collect();
     let cut = [&lines[..2], &lines[lines.len() - 1..]].concat().join("\n");
-    assert!(matches!(problem(revoking(cut)), P::NotCrl(_) | P::Pem("ca.crl", _)));
-    assert_eq!(problem(revoking(Ca::shared("red").crl(&[], later))), P::ForeignCrl);
+    assert!(matches!(problem(secret_with_crl(cut)), P::NotCrl(_) | P::Pem("ca.crl", _)));
+    assert_eq!(problem(secret_with_crl(Ca::shared("red").issue_crl(&[], later))), P::ForeignCrl);
     // The CRL has the right issuer name, but is signed with the key of another CA.
-    assert_eq!(problem(revoking(Ca::new("blue").crl(&[], later))), P::CrlSignature);
+    assert_eq!(problem(secret_with_crl(Ca::new("blue").issue_crl(&[], later))), P::CrlSignature);
     // One invalid CRL among valid ones.
-    assert_eq!(problem(revoking(crl.clone() + &Ca::shared("red").crl(&[], later))), P::ForeignCrl);
     assert_eq!(
-        read(revoking("garbage")).problem_at(now("2026-06-01T00:00:00Z")).expect("a problem").0,
+        problem(secret_with_crl(crl.clone() + &Ca::shared("red").issue_crl(&[], later))),
+        P::ForeignCrl
+    );
+    assert_eq!(
+        read(secret_with_crl("garbage")).problem_at(timestamp("2026-06-01T00:00:00Z")).expect("a problem").0,
         "data.ca.crl"
     );
 }
 
 #[test]
-fn a_crl_past_its_next_update_is_said() {
+fn a_crl_past_its_next_update_causes_a_warning() {
     let (early, late) = (days("2026-02-01", 0), days("2027-01-01", 0));
     let blue = Ca::shared("blue");
-    let both = revoking(blue.crl(&[], late) + &blue.crl(&[], early));
+    let both = secret_with_crl(blue.issue_crl(&[], late) + &blue.issue_crl(&[], early));
     let warning = |at: &str| {
-        let verdict = relationship(std::slice::from_ref(&both), at);
+        let verdict = relationship_verdict(std::slice::from_ref(&both), at);
         assert_eq!(verdict.certificate, Some(Ok(())), "{at}");
         verdict.warnings.into_iter().find(|warning| warning.reason == Reason::CrlExpired)
     };
@@ -135,33 +149,45 @@ fn a_crl_past_its_next_update_is_said() {
 
 /// As soon as there is a CRL of one CA, Envoy requires a CRL of each CA.
 #[test]
-fn a_ca_without_a_crl_is_said_where_another_has_one() {
+fn a_ca_without_a_crl_causes_a_warning_if_another_has_one() {
     let (blue, red) = (Ca::shared("blue"), Ca::shared("red"));
-    let both = |crl: String| given(&good().with_roots([blue, red])).data("ca.crl", crl);
+    let both = |crl: String| secret_with(&valid_certificate().with_roots([blue, red])).data("ca.crl", crl);
     let missing = |secret: Secret| {
-        let verdict = relationship(&[secret], "2026-06-01T00:00:00Z");
+        let verdict = relationship_verdict(&[secret], "2026-06-01T00:00:00Z");
         verdict.warnings.into_iter().find(|warning| warning.reason == Reason::CrlMissing).map(|it| it.message)
     };
-    let (of_blue, of_red) = (blue.crl(&[], days("2027-01-01", 0)), red.crl(&[], days("2027-01-01", 0)));
+    let (of_blue, of_red) =
+        (blue.issue_crl(&[], days("2027-01-01", 0)), red.issue_crl(&[], days("2027-01-01", 0)));
     assert!(missing(both(of_blue.clone())).is_some_and(|words| words.contains("CA CN=red")));
     assert_eq!(missing(both(of_blue + &of_red)), None);
-    assert_eq!(missing(given(&good().with_roots([blue, red]))), None, "no warning if there is no CRL at all");
+    assert_eq!(
+        missing(secret_with(&valid_certificate().with_roots([blue, red]))),
+        None,
+        "no warning if there is no CRL at all"
+    );
 }
 
 /// The last good version stays in use, and a condition says why the newest version is not used.
 #[test]
-fn a_bad_crl_leaves_the_last_good_version_in_place() {
+fn an_invalid_crl_keeps_the_last_good_version_in_place() {
     let unit = Unit::MeshFedConfig(ObjectKey::new("blue", "blue"));
-    let settings = TranslationSettings { now: now("2026-06-01T00:00:00Z"), ..TranslationSettings::default() };
+    let settings =
+        TranslationSettings { now: timestamp("2026-06-01T00:00:00Z"), ..TranslationSettings::default() };
     let mut last_good = LastGood::new(settings);
     last_good.update(
-        [boundary("blue").peer(Peer::new("m2", ["m2.example"])).build(), given(&good()).build()]
-            .iter()
-            .map(intake::change),
+        [
+            boundary("blue").peer(Peer::new("m2", ["m2.example"])).build(),
+            secret_with(&valid_certificate()).build(),
+        ]
+        .iter()
+        .map(intake::change),
     );
     let objects = last_good.translation().objects().len();
     assert_eq!(last_good.verdict(&unit).expect("a verdict").certificate, Some(Ok(())));
-    assert_eq!(last_good.update([intake::change(&revoking("garbage").build())]), std::slice::from_ref(&unit));
+    assert_eq!(
+        last_good.update([intake::change(&secret_with_crl("garbage").build())]),
+        std::slice::from_ref(&unit)
+    );
     let verdict = last_good.verdict(&unit).expect("a verdict");
     let Some(Err(problem)) = &verdict.certificate else { panic!("{verdict:?}") };
     assert_eq!(problem.reason, Reason::CertificateInvalid);
@@ -171,14 +197,17 @@ fn a_bad_crl_leaves_the_last_good_version_in_place() {
     );
     assert!(verdict.is_programmed());
     assert_eq!(last_good.translation().objects().len(), objects);
-    last_good.update([intake::change(&revoking(Ca::shared("blue").crl(&[], days("2027-01-01", 0))).build())]);
+    last_good.update([intake::change(
+        &secret_with_crl(Ca::shared("blue").issue_crl(&[], days("2027-01-01", 0))).build(),
+    )]);
     assert_eq!(last_good.verdict(&unit).expect("a verdict").certificate, Some(Ok(())));
 }
 
 #[test]
-fn a_wildcard_of_its_own_is_said_with_the_peers_that_it_covers() {
+fn a_wildcard_name_causes_a_warning_with_the_covered_peers() {
     let warning = |leaf: &Leaf| {
-        let verdict = relationship(&[given(&Ca::shared("blue").issue(leaf))], "2026-06-01T00:00:00Z");
+        let verdict =
+            relationship_verdict(&[secret_with(&Ca::shared("blue").issue(leaf))], "2026-06-01T00:00:00Z");
         verdict.warnings.into_iter().find(|warning| warning.reason == Reason::WildcardName)
     };
     assert_eq!(warning(&Leaf::dns("m1.blue.example").and_uri("spiffe://m1.example/ns/blue/sa/*")), None);
@@ -193,16 +222,16 @@ fn a_wildcard_of_its_own_is_said_with_the_peers_that_it_covers() {
 
 /// Istio prefers `cacert`, and `cert` with `key`, to the keys that Emcee validates. Gateways get a copy without them.
 #[test]
-fn keys_that_istio_prefers_do_not_come_to_a_gateway() {
+fn keys_that_istio_prefers_are_not_copied_to_gateways() {
     let retired = Ca::new("retired");
     for (key, content) in
         [("cacert", retired.pem()), ("cert", "x"), ("key", "x"), ("crl", "x"), ("other", "x")]
     {
-        let secret = given(&good()).data(key, content);
+        let secret = secret_with(&valid_certificate()).data(key, content);
         assert_eq!(read(secret.clone()).problem, None, "{key}");
         let mesh = [boundary("blue").peer(Peer::new("m2", ["m2.example"])).build(), secret.build()];
         let settings =
-            TranslationSettings { now: now("2026-06-01T00:00:00Z"), ..TranslationSettings::default() };
+            TranslationSettings { now: timestamp("2026-06-01T00:00:00Z"), ..TranslationSettings::default() };
         let translation = Translation::from_changes(settings, mesh.iter().map(intake::change));
         let objects = translation.objects();
         let copy = objects.iter().find(|object| object.kind() == GeneratedKind::Secret);
@@ -217,7 +246,7 @@ fn keys_that_istio_prefers_do_not_come_to_a_gateway() {
 fn a_secret_that_replaces_the_ca_at_a_gateway_is_refused() {
     let unit = Unit::MeshFedConfig(ObjectKey::new("blue", "blue"));
     let settings = TranslationSettings {
-        now: now("2026-06-01T00:00:00Z"),
+        now: timestamp("2026-06-01T00:00:00Z"),
         gateway_namespaces: vec!["istio-system".into()],
         ..TranslationSettings::default()
     };
@@ -234,19 +263,32 @@ fn a_secret_that_replaces_the_ca_at_a_gateway_is_refused() {
         service("istio-system", "edge").port("tls", 15443).selector([("istio", "edge")]).build(),
     ];
     let copy = {
-        let mesh = [boundary("blue").build(), given(&good()).ca_under("example.com.crt").build()];
+        let mesh =
+            [boundary("blue").build(), secret_with(&valid_certificate()).ca_under("example.com.crt").build()];
         let translation = Translation::from_changes(settings.clone(), mesh.iter().map(intake::change));
         let objects = translation.objects();
         objects.iter().find(|object| object.kind() == GeneratedKind::Secret).expect("a copy").name.clone()
     };
     for (config, secret, namespace, shadow, is_refused) in [
-        (own(), given(&good()), "blue", "blue-cacert".to_owned(), true),
-        (own(), given(&good()), "blue", "other-cacert".to_owned(), false),
-        (own(), given(&good()), "shop", "blue-cacert".to_owned(), false),
-        (own(), given(&good()).ca_under("example.com.crt"), "blue", "blue-cacert".to_owned(), false),
-        (own(), given(&good()).ca_under("example.com.crt"), "blue", format!("{copy}-cacert"), true),
-        (elsewhere(), given(&good()), "istio-system", format!("{copy}-cacert"), true),
-        (elsewhere(), given(&good()), "istio-system", "blue-cacert".to_owned(), false),
+        (own(), secret_with(&valid_certificate()), "blue", "blue-cacert".to_owned(), true),
+        (own(), secret_with(&valid_certificate()), "blue", "other-cacert".to_owned(), false),
+        (own(), secret_with(&valid_certificate()), "shop", "blue-cacert".to_owned(), false),
+        (
+            own(),
+            secret_with(&valid_certificate()).ca_under("example.com.crt"),
+            "blue",
+            "blue-cacert".to_owned(),
+            false,
+        ),
+        (
+            own(),
+            secret_with(&valid_certificate()).ca_under("example.com.crt"),
+            "blue",
+            format!("{copy}-cacert"),
+            true,
+        ),
+        (elsewhere(), secret_with(&valid_certificate()), "istio-system", format!("{copy}-cacert"), true),
+        (elsewhere(), secret_with(&valid_certificate()), "istio-system", "blue-cacert".to_owned(), false),
     ] {
         let mut mesh: Vec<_> = config.into_iter().map(MeshFedConfig::build).collect();
         mesh.push(secret.build());
@@ -265,28 +307,28 @@ fn a_secret_that_replaces_the_ca_at_a_gateway_is_refused() {
     }
 }
 
-fn now(text: &str) -> Timestamp {
+fn timestamp(text: &str) -> Timestamp {
     text.parse().expect("a time")
 }
 
 #[test]
-fn time_is_judged_apart() {
+fn validity_is_checked_separately() {
     let leaf =
         Leaf::dns("m1.blue.example").not_before(days("2026-01-01", 0)).not_after(days("2026-12-31", 0));
-    let credential = read(given(&Ca::shared("blue").issue(&leaf)));
+    let credential = read(secret_with(&Ca::shared("blue").issue(&leaf)));
     assert_eq!(credential.problem, None);
-    let words = |time: &str| credential.validity_problem(now(time)).unwrap_or_default();
+    let words = |time: &str| credential.validity_problem(timestamp(time)).unwrap_or_default();
     assert!(words("2025-12-31T23:59:59Z").contains("not valid before 2026-01-01T00:00:00Z"));
     assert_eq!(words("2026-06-01T00:00:00Z"), "");
     assert!(words("2027-01-01T00:00:00Z").contains("expired at 2026-12-31T00:00:00Z"));
 
     let old = Ca::valid_between("old", days("2020-01-01", 0), days("2026-06-01", 0));
-    let bound_by_ca = read(given(&old.issue(&Leaf::dns("m1.blue.example"))));
-    assert!(bound_by_ca.validity_problem(now("2026-07-01T00:00:00Z")).is_some(), "its CA has expired");
+    let bound_by_ca = read(secret_with(&old.issue(&Leaf::dns("m1.blue.example"))));
+    assert!(bound_by_ca.validity_problem(timestamp("2026-07-01T00:00:00Z")).is_some(), "its CA has expired");
 }
 
-fn relationship(secrets: &[Secret], at: &str) -> ResourceVerdict {
-    let settings = TranslationSettings { now: now(at), ..TranslationSettings::default() };
+fn relationship_verdict(secrets: &[Secret], at: &str) -> ResourceVerdict {
+    let settings = TranslationSettings { now: timestamp(at), ..TranslationSettings::default() };
     let blue = boundary("blue").peer(Peer::new("m2", ["m2.example"])).peer(Peer::new("m3", ["m3.example"]));
     let secrets = secrets.iter().map(|secret| intake::change(&secret.clone().build()));
     let changes: Vec<_> = [intake::change(&blue.build())].into_iter().chain(secrets).collect();
@@ -294,17 +336,17 @@ fn relationship(secrets: &[Secret], at: &str) -> ResourceVerdict {
     translation.verdict(&Unit::MeshFedConfig(ObjectKey::new("blue", "blue"))).expect("a verdict").clone()
 }
 
-fn warns(verdict: &ResourceVerdict, reason: Reason) -> bool {
+fn has_warning(verdict: &ResourceVerdict, reason: Reason) -> bool {
     verdict.warnings.iter().any(|warning| warning.reason == reason)
 }
 
 #[test]
-fn a_relationship_says_how_its_certificate_is() {
+fn a_relationship_reports_the_state_of_its_certificate() {
     let ends = Ca::shared("blue").issue(&Leaf::dns("m1.blue.example").not_after(days("2026-12-31", 0)));
-    let at = |time| relationship(&[given(&ends)], time);
+    let at = |time| relationship_verdict(&[secret_with(&ends)], time);
     let fine = at("2026-06-01T00:00:00Z");
     assert_eq!(fine.certificate, Some(Ok(())));
-    assert!(!warns(&fine, Reason::CertificateExpiring) && !warns(&fine, Reason::SharedTrust));
+    assert!(!has_warning(&fine, Reason::CertificateExpiring) && !has_warning(&fine, Reason::SharedTrust));
     for (time, left) in [
         ("2026-12-01T00:00:01Z", "less than 30 days"),
         ("2026-12-24T00:00:01Z", "less than 7 days"),
@@ -323,17 +365,26 @@ fn a_relationship_says_how_its_certificate_is() {
 #[test]
 fn a_relationship_without_its_one_secret_is_not_programmed() {
     let at = "2026-06-01T00:00:00Z";
-    for secrets in [vec![], vec![given(&good()), given(&good()).set("/metadata/name", "other")]] {
-        let verdict = relationship(&secrets, at);
+    for secrets in [
+        vec![],
+        vec![
+            secret_with(&valid_certificate()),
+            secret_with(&valid_certificate()).set("/metadata/name", "other"),
+        ],
+    ] {
+        let verdict = relationship_verdict(&secrets, at);
         assert!(verdict.failures.iter().any(|problem| problem.reason == Reason::NoSecret), "{verdict:?}");
     }
-    let broken = relationship(&[given(&good().with_wrong_key())], at);
+    let broken = relationship_verdict(&[secret_with(&valid_certificate().with_wrong_key())], at);
     assert!(broken.failures.iter().any(|problem| problem.reason == Reason::CertificateInvalid), "{broken:?}");
 }
 
 #[test]
 fn several_roots_for_several_peers_are_shared_trust() {
-    let both = good().with_roots([Ca::shared("blue"), Ca::shared("red")]);
-    assert_eq!(read(given(&both)).root_count, 2);
-    assert!(warns(&relationship(&[given(&both)], "2026-06-01T00:00:00Z"), Reason::SharedTrust));
+    let both = valid_certificate().with_roots([Ca::shared("blue"), Ca::shared("red")]);
+    assert_eq!(read(secret_with(&both)).root_count, 2);
+    assert!(has_warning(
+        &relationship_verdict(&[secret_with(&both)], "2026-06-01T00:00:00Z"),
+        Reason::SharedTrust
+    ));
 }

@@ -13,7 +13,9 @@ use proptest::prelude::*;
 
 use crate::cases;
 use crate::mesh;
-use crate::plan::{Server, all, id, json, of_kind, servers, text, texts};
+use crate::plan::{
+    GatewayServer, as_text, find_fields, object_id, objects_of_kind, servers, text_set, to_json,
+};
 
 proptest! {
     #![proptest_config(cases(200))]
@@ -24,18 +26,18 @@ proptest! {
         let mut served = BTreeMap::new();
         for server in servers(&translation) {
             let Unit::ServiceExposition(key) = &server.owner else { continue };
-            let exposition = accepted(translation.inputs().expositions(), key);
-            let config = accepted(translation.inputs().fed_configs(), &server.fed_config);
+            let exposition = valid_resource(translation.inputs().expositions(), key);
+            let config = valid_resource(translation.inputs().fed_configs(), &server.fed_config);
             prop_assert!(is_server_of(&server, exposition, config), "no exposition has the server {:?}", server);
             prop_assert!(config.allows_namespace(&key.namespace), "{:?}", server);
             let again = served.insert(server.host.clone(), server.gateway.clone());
             prop_assert_eq!(again, None, "{} has two servers", server.host);
             if config.mode == Mode::Boundary {
-                prop_assert_eq!(text(&server.tls["mode"]), "MUTUAL");
-                prop_assert_eq!(texts(&server.tls["subjectAltNames"]), names_of(config, exposition.peers.as_deref()));
-                prop_assert!(!text(&server.tls["credentialName"]).is_empty());
+                prop_assert_eq!(as_text(&server.tls["mode"]), "MUTUAL");
+                prop_assert_eq!(text_set(&server.tls["subjectAltNames"]), peer_names(config, exposition.peers.as_deref()));
+                prop_assert!(!as_text(&server.tls["credentialName"]).is_empty());
             } else {
-                prop_assert_eq!(text(&server.tls["mode"]), "PASSTHROUGH");
+                prop_assert_eq!(as_text(&server.tls["mode"]), "PASSTHROUGH");
             }
         }
     }
@@ -49,9 +51,9 @@ proptest! {
             if !verdict.is_programmed() {
                 continue;
             }
-            let exposition = accepted(translation.inputs().expositions(), key);
+            let exposition = valid_resource(translation.inputs().expositions(), key);
             let selects = |config: &&FedConfig| config.mode != Mode::Flat && config.has_labels(&exposition.fed_configs);
-            for config in configs(&translation).into_iter().filter(selects) {
+            for config in valid_fed_configs(&translation).into_iter().filter(selects) {
                 let host = server_name(&exposition.exposed_name, &key.namespace, &config.relationship);
                 let count = hosts.iter().filter(|(owner, other)| owner == unit && *other == host).count();
                 prop_assert_eq!(count, 1, "{} of {}", host, unit);
@@ -75,10 +77,10 @@ proptest! {
     #[test]
     fn no_host_is_a_wildcard(mesh in mesh::mesh()) {
         for object in mesh.translate().objects() {
-            let value = json(&object);
+            let value = to_json(&object);
             for field in ["host", "hosts", "sniHosts", "sni", "authority"] {
-                for hosts in all(&value["spec"], field) {
-                    prop_assert!(!hosts.to_string().contains('*'), "{} {}", id(&object), hosts);
+                for hosts in find_fields(&value["spec"], field) {
+                    prop_assert!(!hosts.to_string().contains('*'), "{} {}", object_id(&object), hosts);
                 }
             }
         }
@@ -87,23 +89,23 @@ proptest! {
     #[test]
     fn the_certificate_is_presented_to_known_peers_only(mesh in mesh::mesh()) {
         let translation = mesh.translate();
-        for rule in of_kind(&translation, GeneratedKind::DestinationRule) {
-            let value = json(&rule);
+        for rule in objects_of_kind(&translation, GeneratedKind::DestinationRule) {
+            let value = to_json(&rule);
             // Rules for TLS passthrough present no certificate.
-            if !text(&value["spec"]["host"]).starts_with("relay.") || rule.owner.kind != OwnerKind::ServiceBinding {
+            if !as_text(&value["spec"]["host"]).starts_with("relay.") || rule.owner.kind != OwnerKind::ServiceBinding {
                 continue;
             }
             let tls = &value["spec"]["subsets"][0]["trafficPolicy"]["tls"];
-            let config = accepted(translation.inputs().fed_configs(), rule.owner.fed_config.as_ref().expect("one"));
-            let binding = accepted(translation.inputs().bindings(), &rule.owner.key);
+            let config = valid_resource(translation.inputs().fed_configs(), rule.owner.fed_config.as_ref().expect("one"));
+            let binding = valid_resource(translation.inputs().bindings(), &rule.owner.key);
             let computed = server_name(&binding.remote_name, &binding.remote_namespace, &config.relationship);
-            prop_assert_eq!(text(&tls["mode"]), "MUTUAL");
-            prop_assert_eq!(text(&tls["sni"]), binding.server_name.as_deref().unwrap_or(&computed));
-            let (names, all_names) = (texts(&tls["subjectAltNames"]), names_of(config, None));
+            prop_assert_eq!(as_text(&tls["mode"]), "MUTUAL");
+            prop_assert_eq!(as_text(&tls["sni"]), binding.server_name.as_deref().unwrap_or(&computed));
+            let (names, all_names) = (text_set(&tls["subjectAltNames"]), peer_names(config, None));
             prop_assert!(names.is_subset(&all_names), "{:?}", names);
             prop_assert_eq!(names.is_empty(), config.peers.is_empty(), "{}", value);
             if let Some(peer) = &binding.peer {
-                prop_assert_eq!(names, names_of(config, Some(std::slice::from_ref(peer))));
+                prop_assert_eq!(names, peer_names(config, Some(std::slice::from_ref(peer))));
             }
             prop_assert!(value["spec"]["workloadSelector"].is_object(), "{}", value);
         }
@@ -112,33 +114,33 @@ proptest! {
     #[test]
     fn routes_that_originate_tls_use_the_subset(mesh in mesh::mesh()) {
         let translation = mesh.translate();
-        let entries = of_kind(&translation, GeneratedKind::ServiceEntry);
-        let made = |host: &str| entries.iter().find(|entry| texts(&json(*entry)["spec"]["hosts"]).contains(host));
-        for object in of_kind(&translation, GeneratedKind::VirtualService) {
-            for destination in all(&json(&object), "destination") {
-                let Some(entry) = made(text(&destination["host"])) else { continue };
+        let entries = objects_of_kind(&translation, GeneratedKind::ServiceEntry);
+        let made = |host: &str| entries.iter().find(|entry| text_set(&to_json(*entry)["spec"]["hosts"]).contains(host));
+        for object in objects_of_kind(&translation, GeneratedKind::VirtualService) {
+            for destination in find_fields(&to_json(&object), "destination") {
+                let Some(entry) = made(as_text(&destination["host"])) else { continue };
                 // Traffic that a WHARF egress gateway passes through is already TLS. So is traffic to a peer's Emcee.
                 let passed = entry.owner.kind == OwnerKind::Relay || entry.name.ends_with("-to-peer");
                 let wanted = if passed { "" } else { "emcee" };
-                prop_assert_eq!(text(&destination["subset"]), wanted, "{}", id(&object));
+                prop_assert_eq!(as_text(&destination["subset"]), wanted, "{}", object_id(&object));
             }
         }
     }
 
     #[test]
     fn emcees_rules_set_tls_in_the_subset_only(mesh in mesh::mesh()) {
-        for rule in of_kind(&mesh.translate(), GeneratedKind::DestinationRule) {
-            let spec = &json(rule)["spec"];
-            prop_assert!(all(&spec["trafficPolicy"], "tls").is_empty(), "{}", spec);
-            let modes: Vec<_> = all(&spec["subsets"], "mode").into_iter().map(text).collect();
+        for rule in objects_of_kind(&mesh.translate(), GeneratedKind::DestinationRule) {
+            let spec = &to_json(rule)["spec"];
+            prop_assert!(find_fields(&spec["trafficPolicy"], "tls").is_empty(), "{}", spec);
+            let modes: Vec<_> = find_fields(&spec["subsets"], "mode").into_iter().map(as_text).collect();
             prop_assert!(modes.iter().all(|mode| ["MUTUAL", "ISTIO_MUTUAL", "DISABLE"].contains(mode)), "{:?}", modes);
-            let raw = text(&spec["host"]).starts_with("raw.");
+            let raw = as_text(&spec["host"]).starts_with("raw.");
             prop_assert_eq!(raw, modes == ["DISABLE"], "{}", spec);
         }
     }
 }
 
-fn accepted<'a, T>(
+fn valid_resource<'a, T>(
     mut given: impl Iterator<Item = (&'a emcee_core::key::ObjectKey, &'a ParsedResource<T>)>,
     key: &emcee_core::key::ObjectKey,
 ) -> &'a T
@@ -149,14 +151,14 @@ where
     parsed.as_ref().expect("the resource is valid")
 }
 
-fn configs(translation: &Translation) -> Vec<&FedConfig> {
+fn valid_fed_configs(translation: &Translation) -> Vec<&FedConfig> {
     translation.inputs().fed_configs().filter_map(|(_, parsed)| parsed.as_deref().ok()).collect()
 }
 
-fn is_server_of(server: &Server, exposition: &Exposition, config: &FedConfig) -> bool {
+fn is_server_of(server: &GatewayServer, exposition: &Exposition, config: &FedConfig) -> bool {
     let host =
         server_name(&exposition.exposed_name, &exposition.identity.key.namespace, &config.relationship);
-    let terminates = text(&server.tls["mode"]) == "MUTUAL";
+    let terminates = as_text(&server.tls["mode"]) == "MUTUAL";
     config.has_labels(&exposition.fed_configs)
         && host == server.host
         && terminates == (config.mode == Mode::Boundary)
@@ -164,7 +166,7 @@ fn is_server_of(server: &Server, exposition: &Exposition, config: &FedConfig) ->
 }
 
 /// Returns the names in the certificates of all peers, or only of the given ones.
-fn names_of(config: &FedConfig, only: Option<&[String]>) -> BTreeSet<String> {
+fn peer_names(config: &FedConfig, only: Option<&[String]>) -> BTreeSet<String> {
     let wanted = |name: &String| only.is_none_or(|only| only.contains(name));
     config
         .peers

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::cases;
 use crate::mesh::{self, intake};
-use crate::plan::{json, of_kind, servers};
+use crate::plan::{objects_of_kind, servers, to_json};
 
 proptest! {
     #![proptest_config(cases(200))]
@@ -23,7 +23,7 @@ proptest! {
     #[test]
     fn the_oldest_exposition_holds_the_server_name(mesh in mesh::mesh()) {
         let translation = mesh.translate();
-        let holders = holders(&translation);
+        let holders = oldest_claimants(&translation);
         for server in servers(&translation) {
             if let Unit::ServiceExposition(_) = &server.owner {
                 let holder = &holders[&server.host];
@@ -34,7 +34,7 @@ proptest! {
             let Unit::ServiceExposition(key) = unit else { continue };
             let holds_all = holders.iter().all(|(_, age)| age.key() == key) ;
             if holds_all {
-                prop_assert!(!conflicts(&verdict), "{} {:?}", unit, verdict.refusals);
+                prop_assert!(!has_conflict(&verdict), "{} {:?}", unit, verdict.refusals);
             }
         }
     }
@@ -58,8 +58,8 @@ proptest! {
 
     #[test]
     fn each_port_of_a_facade_belongs_to_one_binding(mesh in mesh::mesh()) {
-        for service in of_kind(&mesh.translate(), GeneratedKind::Service) {
-            let service = json(service);
+        for service in objects_of_kind(&mesh.translate(), GeneratedKind::Service) {
+            let service = to_json(service);
             let mut ports: Vec<_> = service["spec"]["ports"].as_array().expect("ports").iter().map(|p| p["port"].to_string()).collect();
             let all = ports.len();
             ports.sort();
@@ -71,7 +71,7 @@ proptest! {
 
 /// Returns for each server name the oldest valid exposition that selects the relationship, whether it is programmed or
 /// not.
-fn holders(translation: &Translation) -> BTreeMap<String, Precedence> {
+fn oldest_claimants(translation: &Translation) -> BTreeMap<String, Precedence> {
     let configs: Vec<_> =
         translation.inputs().fed_configs().filter_map(|(_, parsed)| parsed.as_ref().ok()).collect();
     let mut holders: BTreeMap<String, Precedence> = BTreeMap::new();
@@ -86,12 +86,12 @@ fn holders(translation: &Translation) -> BTreeMap<String, Precedence> {
     holders
 }
 
-fn conflicts(verdict: &ResourceVerdict) -> bool {
+fn has_conflict(verdict: &ResourceVerdict) -> bool {
     verdict.refusals.iter().any(|problem| problem.reason == Reason::ServerNameConflict)
 }
 
 /// A mesh in which `reviews` and `ratings` of shop both claim the alias `front`. `reviews` is older.
-fn rivals() -> Vec<Value> {
+fn rival_objects() -> Vec<Value> {
     let exposed = |name: &str| exposition("shop", name).port(80).fed("blue").alias("front");
     let bound =
         |name: &str| binding("shop", name).fed("blue").port(80).alias("far").endpoints(["203.0.113.7:1"]);
@@ -121,10 +121,10 @@ fn assert_programmed(translation: &Translation, expected: [(&str, &str, bool); 4
 }
 
 #[test]
-fn a_younger_rival_never_steps_in() {
+fn a_younger_rival_never_replaces_an_older_one() {
     let mut mesh = Translation::from_changes(
         emcee_core::inputs::TranslationSettings::default(),
-        rivals().iter().map(intake::change),
+        rival_objects().iter().map(intake::change),
     );
     let at_first = [
         ("exposition", "reviews", true),
@@ -135,7 +135,7 @@ fn a_younger_rival_never_steps_in() {
     assert_programmed(&mesh, at_first);
 
     // The older ones cannot be in place: the Service is removed, and no peer announces the remote service.
-    mesh.update([intake::removal(&rivals()[2])]);
+    mesh.update([intake::removal(&rival_objects()[2])]);
     let pending = binding("shop", "b-old").fed("blue").port(80).alias("far");
     mesh.update([intake::change(&pending.created("2026-01-02T00:00:00Z").uid("1").build())]);
     let stuck = [
@@ -147,19 +147,19 @@ fn a_younger_rival_never_steps_in() {
     assert_programmed(&mesh, stuck);
 
     // When they are valid again, they hold their claims as before.
-    mesh.update(rivals().iter().map(intake::change));
+    mesh.update(rival_objects().iter().map(intake::change));
     assert_programmed(&mesh, at_first);
 
     // The younger ones hold the claims only after the older ones are deleted.
-    mesh.update([&rivals()[4], &rivals()[6]].map(intake::removal));
+    mesh.update([&rival_objects()[4], &rival_objects()[6]].map(intake::removal));
     for (kind, name) in [("exposition", "ratings"), ("binding", "b-new")] {
         assert!(mesh.verdict(&unit(kind, name)).expect("a verdict").is_programmed(), "{name}");
     }
 }
 
 #[test]
-fn an_older_one_that_comes_later_takes_over() {
-    let mut late: Vec<_> = rivals();
+fn an_older_rival_that_is_added_later_takes_over() {
+    let mut late: Vec<_> = rival_objects();
     let (older_exposition, older_binding) = (late.remove(4), late.remove(5));
     let mut mesh = Translation::from_changes(
         emcee_core::inputs::TranslationSettings::default(),

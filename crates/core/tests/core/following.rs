@@ -14,8 +14,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::cases;
-use crate::mesh::{self, Given, Mesh, Step, intake};
-use crate::plan::{of_kind, owner, snapshot};
+use crate::mesh::{self, GeneratedInput, Mesh, MeshChange, intake};
+use crate::plan::{objects_of_kind, owner_unit, snapshot};
 
 proptest! {
     #![proptest_config(cases(200))]
@@ -27,8 +27,8 @@ proptest! {
             (Just(mesh), objects)
         }),
     ) {
-        let shuffled = Mesh { objects: shuffled, settings: mesh.settings.clone() }.without_memory();
-        let mesh = mesh.without_memory();
+        let shuffled = Mesh { objects: shuffled, settings: mesh.settings.clone() }.without_import_order();
+        let mesh = mesh.without_import_order();
         prop_assert_eq!(snapshot(&mesh.translate()), snapshot(&shuffled.translate()));
         let mut one_by_one = Translation::new(mesh.settings.clone());
         for change in shuffled.changes() {
@@ -38,7 +38,7 @@ proptest! {
     }
 
     #[test]
-    fn an_updated_translation_equals_a_new_one((mesh, batches) in mesh::history()) {
+    fn an_updated_translation_equals_a_new_one((mesh, batches) in mesh::mesh_history()) {
         let mut followed = mesh.translate();
         let mut settings = mesh.settings.clone();
         let mut objects: BTreeMap<_, _> =
@@ -46,11 +46,11 @@ proptest! {
         for batch in &batches {
             let mut changes = Vec::new();
             for step in batch {
-                mesh::after(&mut objects, step);
+                mesh::apply_change(&mut objects, step);
                 match step {
-                    Step::Put(object) => changes.push(intake::change(&object.0)),
-                    Step::Remove(object) => changes.push(intake::removal(&object.0)),
-                    Step::Settings(new) => {
+                    MeshChange::Put(object) => changes.push(intake::change(&object.0)),
+                    MeshChange::Remove(object) => changes.push(intake::removal(&object.0)),
+                    MeshChange::Settings(new) => {
                         settings.clone_from(new);
                         followed.set_settings((**new).clone());
                     }
@@ -58,51 +58,51 @@ proptest! {
             }
             followed.update(changes);
             let mut fresh = Mesh { settings: settings.clone(), objects: objects.values().cloned().collect() };
-            fresh.objects.extend(memory(&followed, &objects));
+            fresh.objects.extend(restored_imports(&followed, &objects));
             prop_assert_eq!(snapshot(&followed), snapshot(&fresh.translate()));
         }
     }
 
     /// A consumer that gets only the updates of units that ran has the complete catalogue.
     #[test]
-    fn published_updates_are_complete((mesh, batches) in mesh::history()) {
+    fn published_updates_are_complete((mesh, batches) in mesh::mesh_history()) {
         let mut followed = mesh.translate();
-        let mut told = Told::default();
-        told.hear(followed.catalogue_updates(&followed.units().cloned().collect::<Vec<_>>()));
+        let mut told = PublishedState::default();
+        told.apply_updates(followed.catalogue_updates(&followed.units().cloned().collect::<Vec<_>>()));
         for step in batches.iter().flatten() {
             let ran = match step {
-                Step::Put(object) => followed.update([intake::change(&object.0)]),
-                Step::Remove(object) => followed.update([intake::removal(&object.0)]),
-                Step::Settings(new) => followed.set_settings((**new).clone()),
+                MeshChange::Put(object) => followed.update([intake::change(&object.0)]),
+                MeshChange::Remove(object) => followed.update([intake::removal(&object.0)]),
+                MeshChange::Settings(new) => followed.set_settings((**new).clone()),
             };
-            told.hear(followed.catalogue_updates(&ran));
+            told.apply_updates(followed.catalogue_updates(&ran));
             let snapshot = snapshot(&followed);
-            prop_assert_eq!(told.terms.values().cloned().collect::<Vec<_>>(), snapshot.terms);
-            let offers = told.offers.iter().flat_map(|(key, offers)| offers.iter().map(|it| (key.clone(), it.clone())));
+            prop_assert_eq!(told.policies.values().cloned().collect::<Vec<_>>(), snapshot.policies);
+            let offers = told.announcements.iter().flat_map(|(key, offers)| offers.iter().map(|it| (key.clone(), it.clone())));
             let mut offers: Vec<_> = offers.collect();
             offers.sort_by(|a, b| (&a.0, &a.1.fed_config).cmp(&(&b.0, &b.1.fed_config)));
-            prop_assert_eq!(offers, snapshot.offers);
+            prop_assert_eq!(offers, snapshot.announcements);
         }
     }
 
     /// A consumer that reads only the units that ran knows all verdicts and all objects.
     #[test]
-    fn reported_units_are_complete((mesh, batches) in mesh::history()) {
+    fn reported_units_are_complete((mesh, batches) in mesh::mesh_history()) {
         let mut followed = mesh.translate();
-        let mut known: BTreeMap<_, _> = followed.units().map(|unit| (unit.clone(), said(&followed, unit))).collect();
+        let mut known: BTreeMap<_, _> = followed.units().map(|unit| (unit.clone(), unit_result(&followed, unit))).collect();
         for step in batches.iter().flatten() {
             let ran = match step {
-                Step::Put(object) => followed.update([intake::change(&object.0)]),
-                Step::Remove(object) => followed.update([intake::removal(&object.0)]),
-                Step::Settings(new) => followed.set_settings((**new).clone()),
+                MeshChange::Put(object) => followed.update([intake::change(&object.0)]),
+                MeshChange::Remove(object) => followed.update([intake::removal(&object.0)]),
+                MeshChange::Settings(new) => followed.set_settings((**new).clone()),
             };
             for unit in ran {
-                let result = said(&followed, &unit);
+                let result = unit_result(&followed, &unit);
                 known.insert(unit, result);
             }
-            known.retain(|_, result| *result != Said::default());
-            let fresh = followed.units().map(|unit| (unit.clone(), said(&followed, unit)));
-            let fresh: BTreeMap<_, _> = fresh.filter(|(_, result)| *result != Said::default()).collect();
+            known.retain(|_, result| *result != UnitResult::default());
+            let fresh = followed.units().map(|unit| (unit.clone(), unit_result(&followed, unit)));
+            let fresh: BTreeMap<_, _> = fresh.filter(|(_, result)| *result != UnitResult::default()).collect();
             prop_assert_eq!(&known, &fresh);
         }
     }
@@ -129,38 +129,38 @@ proptest! {
         mesh.objects.retain(|object| object.0["metadata"]["labels"]["emcee.io/expose"] != "true");
         let before = mesh.translate();
         let mut after = mesh.translate();
-        after.update(strangers().iter().map(intake::change));
-        let is_stranger = |unit: &Unit| key_of(unit).namespace.starts_with("far");
-        prop_assert_eq!(objects_but(&before, is_stranger), objects_but(&after, is_stranger));
+        after.update(unrelated_objects().iter().map(intake::change));
+        let is_stranger = |unit: &Unit| unit_key(unit).namespace.starts_with("far");
+        prop_assert_eq!(objects_except(&before, is_stranger), objects_except(&after, is_stranger));
         for (unit, verdict) in before.verdicts() {
-            prop_assert_eq!(Some(warned_less(&verdict)), after.verdict(unit).as_ref().map(warned_less), "{}", unit);
+            prop_assert_eq!(Some(without_warnings(&verdict)), after.verdict(unit).as_ref().map(without_warnings), "{}", unit);
         }
-        prop_assert!(after.objects().iter().any(|object| is_stranger(&owner(object))));
+        prop_assert!(after.objects().iter().any(|object| is_stranger(&owner_unit(object))));
     }
 }
 
 /// The verdict and the objects of a unit.
-type Said = (Option<ResourceVerdict>, Vec<Value>);
+type UnitResult = (Option<ResourceVerdict>, Vec<Value>);
 
-fn said(translation: &Translation, unit: &Unit) -> Said {
-    let objects = translation.objects_of(unit).into_iter().map(crate::plan::json).collect();
+fn unit_result(translation: &Translation, unit: &Unit) -> UnitResult {
+    let objects = translation.objects_of(unit).into_iter().map(crate::plan::to_json).collect();
     (translation.verdict(unit), objects)
 }
 
 /// The state of discovery according to the published updates.
 #[derive(Default)]
-struct Told {
-    terms: BTreeMap<ObjectKey, Arc<PeerPolicy>>,
-    offers: BTreeMap<ObjectKey, Vec<AddressedAnnouncement>>,
+struct PublishedState {
+    policies: BTreeMap<ObjectKey, Arc<PeerPolicy>>,
+    announcements: BTreeMap<ObjectKey, Vec<AddressedAnnouncement>>,
 }
 
-impl Told {
-    fn hear(&mut self, published: Vec<CatalogueUpdate>) {
+impl PublishedState {
+    fn apply_updates(&mut self, published: Vec<CatalogueUpdate>) {
         for news in published {
             match news {
-                CatalogueUpdate::PeerPolicy(key, Some(terms)) => drop(self.terms.insert(key, terms)),
-                CatalogueUpdate::PeerPolicy(key, None) => drop(self.terms.remove(&key)),
-                CatalogueUpdate::Announcements(key, offers) => drop(self.offers.insert(key, offers)),
+                CatalogueUpdate::PeerPolicy(key, Some(terms)) => drop(self.policies.insert(key, terms)),
+                CatalogueUpdate::PeerPolicy(key, None) => drop(self.policies.remove(&key)),
+                CatalogueUpdate::Announcements(key, offers) => drop(self.announcements.insert(key, offers)),
             }
         }
     }
@@ -168,7 +168,7 @@ impl Told {
 
 /// Objects that an API server returned stay inputs after a switch to files only.
 #[test]
-fn what_was_given_before_is_not_asked_for_again() {
+fn existing_imports_are_not_generated_again() {
     let relationship = |spec: Value| {
         json!({"apiVersion": "mm.ibm.istio.io/v1", "kind": "MeshFedConfig",
                "metadata": {"namespace": "red", "name": "blue"}, "spec": spec})
@@ -206,18 +206,18 @@ fn what_was_given_before_is_not_asked_for_again() {
 
 /// Returns the imports that are in place if only files are known. They are read back after a restart, as an API server
 /// would return them.
-fn memory(
+fn restored_imports(
     followed: &Translation,
-    objects: &BTreeMap<(String, String, String), Given>,
-) -> impl Iterator<Item = Given> {
+    objects: &BTreeMap<(String, String, String), GeneratedInput>,
+) -> impl Iterator<Item = GeneratedInput> {
     let partial = followed.inputs().settings().coverage == InputCoverage::Partial;
-    let imports = of_kind(followed, GeneratedKind::ServiceBinding).into_iter().filter(|_| partial);
-    let imports: Vec<_> = imports.map(|object| Given(crate::plan::json(object))).collect();
+    let imports = objects_of_kind(followed, GeneratedKind::ServiceBinding).into_iter().filter(|_| partial);
+    let imports: Vec<_> = imports.map(|object| GeneratedInput(crate::plan::to_json(object))).collect();
     imports.into_iter().filter(|import| !objects.contains_key(&import.id()))
 }
 
 /// Builds two relationships and a service in each direction that are unrelated to the other objects.
-fn strangers() -> Vec<Value> {
+fn unrelated_objects() -> Vec<Value> {
     vec![
         passthrough("far").unset("/spec/tls_context_selector").build(),
         boundary("far-too").peer(Peer::new("m7", ["m7.example"])).build(),
@@ -232,7 +232,7 @@ fn strangers() -> Vec<Value> {
     ]
 }
 
-fn key_of(unit: &Unit) -> &ObjectKey {
+fn unit_key(unit: &Unit) -> &ObjectKey {
     match unit {
         Unit::MeshFedConfig(key)
         | Unit::ServiceExposition(key)
@@ -244,13 +244,13 @@ fn key_of(unit: &Unit) -> &ObjectKey {
     }
 }
 
-fn objects_but(translation: &Translation, strange: impl Fn(&Unit) -> bool) -> Vec<Value> {
-    let known = |object: &GeneratedObject| !strange(&owner(object));
-    translation.objects().into_iter().filter(known).map(crate::plan::json).collect()
+fn objects_except(translation: &Translation, strange: impl Fn(&Unit) -> bool) -> Vec<Value> {
+    let known = |object: &GeneratedObject| !strange(&owner_unit(object));
+    translation.objects().into_iter().filter(known).map(crate::plan::to_json).collect()
 }
 
 /// Returns the verdict without its warnings. Warnings may mention all relationships.
-fn warned_less(verdict: &ResourceVerdict) -> Value {
+fn without_warnings(verdict: &ResourceVerdict) -> Value {
     json!([
         format!("{:?}", verdict.refusals),
         format!("{:?}", verdict.failures),

@@ -29,7 +29,7 @@ fn translate(mesh: &[Value], knowledge: InputCoverage) -> Translation {
     )
 }
 
-fn why_not(translation: &Translation) -> Option<Reason> {
+fn exposure_failure(translation: &Translation) -> Option<Reason> {
     let unit = Unit::ServiceExposition(ObjectKey::new("shop", "reviews"));
     let verdict = translation.verdict(&unit).expect("a verdict");
     let gateways =
@@ -49,22 +49,25 @@ fn strict() -> Value {
 }
 
 #[test]
-fn one_strict_pod_does_not_speak_for_the_others() {
+fn one_strict_pod_does_not_protect_the_others() {
     for loose in ["v1", "v2"] {
         let policy =
             peer_authentication("shop", "loose").selector([("version", loose)]).mode("PERMISSIVE").build();
         let translation = exposed(vec![reviews("v1"), reviews("v2")], vec![policy]);
-        assert_eq!(why_not(&translation), Some(Reason::NotStrict), "{loose}");
+        assert_eq!(exposure_failure(&translation), Some(Reason::NotStrict), "{loose}");
     }
 }
 
 #[test]
-fn pods_that_the_injector_leaves_alone_have_no_sidecar() {
+fn pods_without_injection_have_no_sidecar() {
     let template = |pointer: &str, value: Value| {
         let deployment = deployment("shop", "reviews").pod_labels([("app", "reviews")]);
         deployment.set(&format!("/spec/template{pointer}"), value).build()
     };
-    assert_eq!(why_not(&exposed(vec![template("/spec/hostNetwork", json!(false))], vec![strict()])), None);
+    assert_eq!(
+        exposure_failure(&exposed(vec![template("/spec/hostNetwork", json!(false))], vec![strict()])),
+        None
+    );
     let without = [
         ("/spec/hostNetwork", json!(true)),
         ("/metadata/annotations", json!({"sidecar.istio.io/inject": "false"})),
@@ -72,7 +75,7 @@ fn pods_that_the_injector_leaves_alone_have_no_sidecar() {
     ];
     for (pointer, value) in without {
         let translation = exposed(vec![template(pointer, value)], vec![strict()]);
-        assert_eq!(why_not(&translation), Some(Reason::NoSidecar), "{pointer}");
+        assert_eq!(exposure_failure(&translation), Some(Reason::NoSidecar), "{pointer}");
     }
     for (annotation, why) in [
         (json!({"traffic.sidecar.istio.io/excludeInboundPorts": "22, 80"}), Some(Reason::NotStrict)),
@@ -81,7 +84,7 @@ fn pods_that_the_injector_leaves_alone_have_no_sidecar() {
     ] {
         let translation =
             exposed(vec![template("/metadata/annotations", annotation.clone())], vec![strict()]);
-        assert_eq!(why_not(&translation), why, "{annotation}");
+        assert_eq!(exposure_failure(&translation), why, "{annotation}");
     }
 }
 
@@ -107,7 +110,7 @@ fn a_selector_in_the_root_namespace_protects_nothing() {
 /// A tenant's pods have the labels of the wanted gateway. Before Emcee's own gateway runs, they cause a failure. After
 /// that, they change nothing.
 #[test]
-fn a_running_gateway_is_not_given_up_for_a_label() {
+fn labels_of_other_pods_do_not_affect_a_running_gateway() {
     let blue =
         passthrough("blue").unset("/spec/tls_context_selector").ingress_gateway_selector([("istio", "in")]);
     let mut mesh = vec![blue.build(), pod("evil", "evil").label("istio", "in").sidecar().build()];
@@ -134,7 +137,7 @@ fn a_running_gateway_is_not_given_up_for_a_label() {
 
 /// Two selectors of the same pods select one gateway.
 #[test]
-fn wharf_through_one_gateway_under_two_names_is_refused() {
+fn wharf_with_two_selectors_of_one_gateway_is_refused() {
     let mesh = [
         wharf("blue")
             .unset("/spec/tls_context_selector")

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use crate::cases;
 
 /// Maximum characters of a refusal, so that a terminal and a condition can show it.
-const LONGEST: usize = 1_000;
+const MAX_MESSAGE_CHARS: usize = 1_000;
 /// Texts that often break parsers.
-const TEXTS: [&str; 14] = [
+const HOSTILE_TEXTS: [&str; 14] = [
     "",
     " ",
     "\n",
@@ -32,7 +32,7 @@ const TEXTS: [&str; 14] = [
 ];
 
 /// Returns all problems of an object of any kind.
-fn refusals(object: &Value) -> Vec<ResourceProblem> {
+fn parse_problems(object: &Value) -> Vec<ResourceProblem> {
     let results = match object["kind"].as_str() {
         Some("MeshFedConfig") => [parse::read_fed_config(object).err(), None, None],
         Some("ServiceExposition") => [parse::read_exposition(object).err(), None, None],
@@ -47,35 +47,35 @@ fn refusals(object: &Value) -> Vec<ResourceProblem> {
 }
 
 /// Returns why a refusal cannot be shown, or `None` if it can.
-fn unreadable(problem: &ResourceProblem) -> Option<String> {
+fn why_unreadable(problem: &ResourceProblem) -> Option<String> {
     let line = problem.to_string();
     let shown: String = line.chars().take(200).collect();
-    if line.chars().count() > LONGEST {
+    if line.chars().count() > MAX_MESSAGE_CHARS {
         Some(format!("{} characters: {shown}", line.chars().count()))
     } else if line.chars().any(char::is_control) {
         Some(format!("control characters: {shown:?}"))
     } else {
-        (problem.message.is_empty() || !is_path(&problem.field))
+        (problem.message.is_empty() || !is_field_path(&problem.field))
             .then(|| format!("no field or no message: {shown:?}"))
     }
 }
 
 /// Returns whether a field is a path like `spec.peers[1].name`, which begins at the top of the object and has no empty
 /// part.
-fn is_path(field: &str) -> bool {
+fn is_field_path(field: &str) -> bool {
     let first = field.split(['.', '[']).next().unwrap_or_default();
     field.is_empty() || (!first.is_empty() && !field.ends_with('.'))
 }
 
 fn assert_readable(object: &Value) -> Result<(), TestCaseError> {
-    for problem in refusals(object) {
-        prop_assert_eq!(unreadable(&problem), None);
+    for problem in parse_problems(object) {
+        prop_assert_eq!(why_unreadable(&problem), None);
     }
     Ok(())
 }
 
 /// Returns one object of each kind with every field set.
-pub(crate) fn complete() -> [Value; 3] {
+pub(crate) fn complete_objects() -> [Value; 3] {
     let metadata = json!({"namespace": "shop", "name": "reviews", "uid": "1", "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 1, "labels": {"a": "b"}});
     let selector = json!({"fed-config": "blue"});
     let fed_config = json!({
@@ -110,9 +110,10 @@ pub(crate) fn complete() -> [Value; 3] {
 }
 
 /// Returns the JSON pointers of all fields and items of a value.
-fn pointers(value: &Value) -> Vec<String> {
+fn json_pointers(value: &Value) -> Vec<String> {
     let step = |(name, value): (String, &Value)| {
-        let deeper = pointers(value).into_iter().map(|rest| format!("/{name}{rest}")).collect::<Vec<_>>();
+        let deeper =
+            json_pointers(value).into_iter().map(|rest| format!("/{name}{rest}")).collect::<Vec<_>>();
         [format!("/{name}")].into_iter().chain(deeper)
     };
     match value {
@@ -128,13 +129,13 @@ fn pointers(value: &Value) -> Vec<String> {
     }
 }
 
-fn with(object: &Value, pointer: &str, value: Value) -> Value {
+fn with_value(object: &Value, pointer: &str, value: Value) -> Value {
     let mut object = object.clone();
     *object.pointer_mut(pointer).expect("a pointer into the object") = value;
     object
 }
 
-fn without(object: &Value, pointer: &str) -> Value {
+fn without_value(object: &Value, pointer: &str) -> Value {
     let mut object = object.clone();
     let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
     match object.pointer_mut(parent) {
@@ -153,9 +154,9 @@ fn any_json() -> BoxedStrategy<Value> {
         any::<u64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         ".{0,40}".prop_map(Value::from),
-        select(&TEXTS[..]).prop_map(Value::from),
+        select(&HOSTILE_TEXTS[..]).prop_map(Value::from),
     ];
-    let field = prop_oneof!["[a-z_]{1,12}", ".{0,10}", select(&TEXTS[..]).prop_map(str::to_owned)];
+    let field = prop_oneof!["[a-z_]{1,12}", ".{0,10}", select(&HOSTILE_TEXTS[..]).prop_map(str::to_owned)];
     leaf.prop_recursive(6, 40, 6, move |inner| {
         prop_oneof![
             vec(inner.clone(), 0..5).prop_map(Value::from),
@@ -175,8 +176,8 @@ proptest! {
     #[test]
     fn arbitrary_json_is_refused_with_readable_messages(object in any_json(), spec in any_json()) {
         assert_readable(&object)?;
-        for complete in complete() {
-            assert_readable(&with(&complete, "/spec", spec.clone()))?;
+        for complete in complete_objects() {
+            assert_readable(&with_value(&complete, "/spec", spec.clone()))?;
         }
     }
 
@@ -184,11 +185,11 @@ proptest! {
     fn arbitrary_values_are_refused_with_readable_messages(
         kind in 0..3_usize, places in vec((any::<Index>(), any_json()), 1..4),
     ) {
-        let mut object = complete()[kind].clone();
+        let mut object = complete_objects()[kind].clone();
         for (place, value) in places {
-            let pointers = pointers(&object);
+            let pointers = json_pointers(&object);
             if !pointers.is_empty() {
-                object = with(&object, &pointers[place.index(pointers.len())], value);
+                object = with_value(&object, &pointers[place.index(pointers.len())], value);
             }
         }
         assert_readable(&object)?;
@@ -197,7 +198,7 @@ proptest! {
 
 /// Returns values that are invalid for almost every field.
 fn wrong_values() -> Vec<Value> {
-    let mut values: Vec<_> = TEXTS.iter().map(|text| json!(text)).collect();
+    let mut values: Vec<_> = HOSTILE_TEXTS.iter().map(|text| json!(text)).collect();
     values.extend([
         json!(null),
         json!(true),
@@ -224,7 +225,7 @@ fn wrong_values() -> Vec<Value> {
 #[track_caller]
 fn assert_all_readable(objects: impl IntoIterator<Item = (String, Value)>) {
     let bad = objects.into_iter().flat_map(|(what, object)| {
-        let lines: Vec<_> = refusals(&object).iter().filter_map(unreadable).collect();
+        let lines: Vec<_> = parse_problems(&object).iter().filter_map(why_unreadable).collect();
         lines.into_iter().map(move |line| format!("{what}: {line}"))
     });
     let mut bad: Vec<_> = bad.collect();
@@ -239,19 +240,20 @@ fn assert_all_readable(objects: impl IntoIterator<Item = (String, Value)>) {
 
 #[test]
 fn complete_objects_are_accepted() {
-    for object in complete() {
-        assert_eq!(refusals(&object), [], "{object}");
+    for object in complete_objects() {
+        assert_eq!(parse_problems(&object), [], "{object}");
     }
 }
 
 #[test]
 fn every_field_may_be_missing_or_wrong() {
     let mut objects = Vec::new();
-    for object in complete() {
-        for pointer in pointers(&object) {
-            objects.push((format!("without {pointer}"), without(&object, &pointer)));
-            let spoilt =
-                wrong_values().into_iter().map(|value| (pointer.clone(), with(&object, &pointer, value)));
+    for object in complete_objects() {
+        for pointer in json_pointers(&object) {
+            objects.push((format!("without {pointer}"), without_value(&object, &pointer)));
+            let spoilt = wrong_values()
+                .into_iter()
+                .map(|value| (pointer.clone(), with_value(&object, &pointer, value)));
             objects.extend(spoilt);
         }
     }
@@ -260,9 +262,9 @@ fn every_field_may_be_missing_or_wrong() {
 
 /// An unknown field is refused at any level, with its full path.
 #[test]
-fn fields_that_do_not_exist_are_named() {
-    for object in complete() {
-        for pointer in pointers(&object).iter().filter(|pointer| pointer.starts_with("/spec")) {
+fn unknown_fields_are_refused_with_their_path() {
+    for object in complete_objects() {
+        for pointer in json_pointers(&object).iter().filter(|pointer| pointer.starts_with("/spec")) {
             let place = object.pointer(pointer).expect("an existing field");
             let is_free = pointer.ends_with("selector");
             if !place.is_object() || is_free {
@@ -270,7 +272,7 @@ fn fields_that_do_not_exist_are_named() {
             }
             let mut place = place.clone();
             place["prot"] = 1.into();
-            let refused = refusals(&with(&object, pointer, place));
+            let refused = parse_problems(&with_value(&object, pointer, place));
             let at = pointer[1..].replace("/0", "[0]").replace('/', ".") + ".prot";
             assert!(refused.iter().any(|problem| problem.field == at), "{at}: {refused:?}");
         }
@@ -279,14 +281,14 @@ fn fields_that_do_not_exist_are_named() {
 
 /// A text of 10 MiB in any field is refused quickly, with a short message.
 #[test]
-fn huge_texts_are_cut() {
+fn huge_texts_are_truncated() {
     let huge = "x".repeat(10 << 20);
-    for object in complete() {
+    for object in complete_objects() {
         let leaves =
-            pointers(&object).into_iter().filter(|p| object.pointer(p).is_some_and(Value::is_string));
+            json_pointers(&object).into_iter().filter(|p| object.pointer(p).is_some_and(Value::is_string));
         for pointer in leaves {
             let started = Instant::now();
-            assert_all_readable([(pointer.clone(), with(&object, &pointer, json!(huge)))]);
+            assert_all_readable([(pointer.clone(), with_value(&object, &pointer, json!(huge)))]);
             assert!(started.elapsed() < Duration::from_secs(5), "{pointer} took {:?}", started.elapsed());
         }
     }
@@ -294,8 +296,8 @@ fn huge_texts_are_cut() {
 
 /// Long field names are truncated too. The names are shorter than 10 MiB, but long enough to detect quadratic cost.
 #[test]
-fn huge_names_of_fields_are_cut() {
-    for object in complete() {
+fn huge_field_names_are_truncated() {
+    for object in complete_objects() {
         for length in [1_000, 200_000] {
             for place in ["/spec", "/spec/mesh_fed_config_selector", "/spec/tls_context_selector"] {
                 if object.pointer(place).is_none() {
@@ -313,19 +315,19 @@ fn huge_names_of_fields_are_cut() {
 
 /// Emcee writes the status itself. It does not affect whether an object is valid.
 #[test]
-fn a_strange_status_refuses_nothing() {
-    for object in complete() {
+fn an_invalid_status_is_ignored() {
+    for object in complete_objects() {
         for status in wrong_values() {
             let mut object = object.clone();
             object["status"] = status.clone();
-            assert_eq!(refusals(&object), [], "{status}");
+            assert_eq!(parse_problems(&object), [], "{status}");
         }
     }
 }
 
 /// Returns objects with `count` mistakes, each object in a different place.
-fn mistakes(count: usize) -> Vec<Value> {
-    let [fed_config, exposition, binding] = complete();
+fn objects_with_mistakes(count: usize) -> Vec<Value> {
+    let [fed_config, exposition, binding] = complete_objects();
     let unknown = |length: usize| -> serde_json::Map<String, Value> {
         (0..count).map(|number| (format!("{number:x>length$}"), json!(1))).collect()
     };
@@ -337,21 +339,21 @@ fn mistakes(count: usize) -> Vec<Value> {
     vec![
         top,
         longer,
-        with(&exposition, "/spec", Value::Object(unknown(5))),
-        with(&binding, "/spec/endpoints", all("nowhere")),
-        with(&binding, "/spec/endpoints", all("203.0.113.7:1")),
-        with(&binding, "/spec/mesh_fed_config_selector", Value::Object(unknown(60))),
-        with(&fed_config, "/spec/peers", Value::from(vec![json!({"nmae": 1}); count])),
-        with(&fed_config, "/spec/peers/0/networks", all("?")),
-        with(&fed_config, "/spec/allowed_namespaces", Value::from(vec![json!(7); count])),
+        with_value(&exposition, "/spec", Value::Object(unknown(5))),
+        with_value(&binding, "/spec/endpoints", all("nowhere")),
+        with_value(&binding, "/spec/endpoints", all("203.0.113.7:1")),
+        with_value(&binding, "/spec/mesh_fed_config_selector", Value::Object(unknown(60))),
+        with_value(&fed_config, "/spec/peers", Value::from(vec![json!({"nmae": 1}); count])),
+        with_value(&fed_config, "/spec/peers/0/networks", all("?")),
+        with_value(&fed_config, "/spec/allowed_namespaces", Value::from(vec![json!(7); count])),
     ]
 }
 
 #[test]
-fn an_object_of_mistakes_costs_little_and_says_enough() {
-    for object in mistakes(250_000) {
+fn the_cost_and_number_of_problems_is_limited() {
+    for object in objects_with_mistakes(250_000) {
         let began = Instant::now();
-        let problems = refusals(&object);
+        let problems = parse_problems(&object);
         let took = began.elapsed();
         assert!((1..=101).contains(&problems.len()), "{} problems", problems.len());
         // It takes about a second on an idle machine.
@@ -360,10 +362,10 @@ fn an_object_of_mistakes_costs_little_and_says_enough() {
 }
 
 #[test]
-fn who_has_more_problems_than_are_listed_is_told() {
+fn omitted_problems_are_reported() {
     let of = |count: usize| {
         let fields = (0..count).map(|number| (format!("f{number}"), json!(1))).collect();
-        refusals(&with(&complete()[1], "/spec", Value::Object(fields)))
+        parse_problems(&with_value(&complete_objects()[1], "/spec", Value::Object(fields)))
     };
     let last = of(1_000).last().expect("a problem").to_string();
     assert_eq!(last, "and more problems: only the first 100 of this object are listed");
@@ -373,9 +375,9 @@ fn who_has_more_problems_than_are_listed_is_told() {
 
 /// The first unknown fields get a suggestion. The suggested fields are not reported as missing.
 #[test]
-fn the_first_unknown_fields_are_compared_with_the_known_ones() {
+fn the_first_unknown_fields_get_a_suggestion() {
     let spec = json!({"nmae": "a", "prot": 80, "mesh_fed_config_selectr": {"a": "b"}});
-    let told = refusals(&with(&complete()[1], "/spec", spec));
+    let told = parse_problems(&with_value(&complete_objects()[1], "/spec", spec));
     let told: Vec<_> =
         told.iter().filter(|problem| !problem.field.is_empty()).map(ToString::to_string).collect();
     assert_eq!(

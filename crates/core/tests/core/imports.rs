@@ -15,30 +15,35 @@ use emcee_testkit::prelude::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::announcements::{announces, at, connected, offer, source, state, takes_back, two_peers};
+use crate::announcements::{
+    flat_announcement, peer_announces, peer_connected, peer_key, peer_withdraws, sync_state, timestamp,
+    with_two_peers,
+};
 use crate::cases;
 use crate::mesh::{self, intake};
-use crate::plan::{json as written, of_kind};
+use crate::plan::{objects_of_kind, to_json as written};
 
 const M2: &str = "203.0.113.2:9080";
 const M3: &str = "203.0.113.3:9080";
 
-fn automatic(config: MeshFedConfig) -> MeshFedConfig {
+fn with_automatic_import(config: MeshFedConfig) -> MeshFedConfig {
     config.discovery("import", "Automatic").discovery("namespaces", json!(["shop", "bank"]))
 }
 
-fn blue() -> MeshFedConfig {
-    automatic(two_peers(flat("blue")))
+fn blue_with_import() -> MeshFedConfig {
+    with_automatic_import(with_two_peers(flat("blue")))
 }
 
 fn only_m2() -> MeshFedConfig {
-    automatic(flat("blue").unset("/spec/tls_context_selector").peer(Peer::new("m2", ["m2.example"])))
+    with_automatic_import(
+        flat("blue").unset("/spec/tls_context_selector").peer(Peer::new("m2", ["m2.example"])),
+    )
 }
 
 /// A cluster. Generated imports become inputs, and are removed when they are no longer generated.
 struct Cluster {
     translation: Translation,
-    there: Vec<Value>,
+    imports: Vec<Value>,
 }
 
 impl Cluster {
@@ -46,71 +51,71 @@ impl Cluster {
         let mut translation = Translation::new(TranslationSettings::default());
         translation.update(configs.into_iter().map(|config| intake::change(&config.build())));
         translation.update(["shop", "bank"].map(|name| InputChange::Namespace(name.into(), true)));
-        Self { translation, there: Vec::new() }
+        Self { translation, imports: Vec::new() }
     }
 
-    fn hear(&mut self, changes: impl IntoIterator<Item = InputChange>) -> &mut Self {
+    fn apply_changes(&mut self, changes: impl IntoIterator<Item = InputChange>) -> &mut Self {
         self.translation.update(changes);
-        self.settle();
+        self.feed_back_imports();
         self
     }
 
     /// Feeds back generated imports until they no longer change.
-    fn settle(&mut self) {
+    fn feed_back_imports(&mut self) {
         for _ in 0..4 {
-            let wanted = self.wanted();
-            if wanted == self.there {
+            let wanted = self.generated_imports();
+            if wanted == self.imports {
                 return;
             }
-            let gone: Vec<_> = self.there.iter().filter(|object| !wanted.contains(object)).collect();
+            let gone: Vec<_> = self.imports.iter().filter(|object| !wanted.contains(object)).collect();
             self.translation.update(gone.into_iter().map(intake::removal));
             self.translation.update(wanted.iter().map(intake::change));
-            self.there = wanted;
+            self.imports = wanted;
         }
         unreachable!("the imports never become stable");
     }
 
-    fn wanted(&self) -> Vec<Value> {
-        of_kind(&self.translation, GeneratedKind::ServiceBinding).into_iter().map(written).collect()
+    fn generated_imports(&self) -> Vec<Value> {
+        objects_of_kind(&self.translation, GeneratedKind::ServiceBinding).into_iter().map(written).collect()
     }
 
     /// Returns the cluster after a restart, before any peer has answered.
-    fn restarted(&self, configs: Vec<MeshFedConfig>) -> Self {
+    fn after_restart(&self, configs: Vec<MeshFedConfig>) -> Self {
         let mut again = Self::new(configs);
-        again.translation.update(self.there.iter().map(intake::change));
-        again.there.clone_from(&self.there);
+        again.translation.update(self.imports.iter().map(intake::change));
+        again.imports.clone_from(&self.imports);
         again
     }
 
     /// Returns `<namespace>/<name> <peer>` of each import.
-    fn imports(&self) -> Vec<String> {
+    fn import_summaries(&self) -> Vec<String> {
         let of = |object: &Value| {
             let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
             format!("{}/{} {}", text("/metadata/namespace"), text("/metadata/name"), text("/spec/peer"))
         };
-        self.there.iter().map(of).collect()
+        self.imports.iter().map(of).collect()
     }
 
-    fn warns(&self, fed: &str, reason: Reason) -> Option<String> {
+    fn find_warning(&self, fed: &str, reason: Reason) -> Option<String> {
         let verdict = self.translation.verdict(&Unit::MeshFedConfig(ObjectKey::new(fed, fed)))?;
         let found = verdict.warnings.iter().find(|problem| problem.reason == reason)?;
         Some(found.to_string())
     }
 }
 
-fn announces_all(peer: &str, names: &[&str]) -> Vec<InputChange> {
+fn peer_announces_all(peer: &str, names: &[&str]) -> Vec<InputChange> {
     let all = names.iter().map(|name| {
         let service = ObjectKey::new("shop", name);
-        InputChange::Announcement(source(peer), service.clone(), Some(offer(&service, M2)))
+        InputChange::Announcement(peer_key(peer), service.clone(), Some(flat_announcement(&service, M2)))
     });
     all.collect()
 }
 
 #[test]
-fn what_is_announced_is_bound_in_its_own_namespace() {
-    let mut cluster = Cluster::new(vec![blue()]);
-    cluster.hear([connected("m2"), announces("m2", M2)]);
-    let [import] = cluster.there.as_slice() else { panic!("{:?}", cluster.there) };
+fn an_announced_service_is_imported_into_its_own_namespace() {
+    let mut cluster = Cluster::new(vec![blue_with_import()]);
+    cluster.apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
+    let [import] = cluster.imports.as_slice() else { panic!("{:?}", cluster.imports) };
     let wanted = json!({
         "name": "reviews", "mesh_fed_config_selector": {"fed-config": "blue"}, "peer": "m2",
         "port": 9080, "protocol": "http", "export_to": ["."],
@@ -121,7 +126,7 @@ fn what_is_announced_is_bound_in_its_own_namespace() {
     assert!(verdict.as_ref().is_some_and(ResourceVerdict::is_ready), "{verdict:?}");
 }
 
-fn exports_of(cluster: &Cluster) -> Vec<String> {
+fn facade_exports(cluster: &Cluster) -> Vec<String> {
     let facade = Unit::Facade(ObjectKey::new("shop", "reviews"));
     let objects = cluster.translation.objects_of(&facade);
     let written: Vec<_> = objects.iter().map(written).collect();
@@ -134,20 +139,20 @@ fn exports_of(cluster: &Cluster) -> Vec<String> {
 
 /// A peer chooses name, port and protocol, so only sidecars in the listed namespaces get a listener for them.
 #[test]
-fn an_import_is_seen_in_its_namespace_unless_the_administrator_says_otherwise() {
-    let mut cluster = Cluster::new(vec![blue()]);
-    cluster.hear([connected("m2"), announces("m2", M2)]);
-    assert_eq!(exports_of(&cluster), [".", "."]);
-    cluster.hear([intake::change(&blue().discovery("export_to", json!(["*"])).build())]);
-    assert_eq!(exports_of(&cluster), ["*", "*"]);
-    cluster.hear([intake::change(&blue().discovery("export_to", json!(["."])).build())]);
-    assert_eq!(exports_of(&cluster), [".", "."]);
+fn an_import_is_visible_in_its_namespace_unless_configured_otherwise() {
+    let mut cluster = Cluster::new(vec![blue_with_import()]);
+    cluster.apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
+    assert_eq!(facade_exports(&cluster), [".", "."]);
+    cluster.apply_changes([intake::change(&blue_with_import().discovery("export_to", json!(["*"])).build())]);
+    assert_eq!(facade_exports(&cluster), ["*", "*"]);
+    cluster.apply_changes([intake::change(&blue_with_import().discovery("export_to", json!(["."])).build())]);
+    assert_eq!(facade_exports(&cluster), [".", "."]);
 }
 
-fn announces_as(peer: &str, port: u16, protocol: Protocol) -> InputChange {
+fn peer_announces_as(peer: &str, port: u16, protocol: Protocol) -> InputChange {
     let reviews = ObjectKey::new("shop", "reviews");
-    let offer = Announcement { port, protocol, ..offer(&reviews, M2) };
-    InputChange::Announcement(source(peer), reviews, Some(offer))
+    let offer = Announcement { port, protocol, ..flat_announcement(&reviews, M2) };
+    InputChange::Announcement(peer_key(peer), reviews, Some(offer))
 }
 
 fn port_and_protocol(cluster: &Cluster) -> String {
@@ -157,7 +162,7 @@ fn port_and_protocol(cluster: &Cluster) -> String {
     format!("{} {}", port["port"], port["appProtocol"])
 }
 
-fn changed(cluster: &Cluster) -> Option<String> {
+fn changed_warning(cluster: &Cluster) -> Option<String> {
     let verdict = cluster.translation.verdict(&Unit::ServiceBinding(ObjectKey::new("shop", "reviews")))?;
     assert!(verdict.is_programmed(), "{verdict:?}");
     verdict.warnings.into_iter().find(|it| it.reason == Reason::AnnouncementChanged).map(|it| it.message)
@@ -166,68 +171,72 @@ fn changed(cluster: &Cluster) -> Option<String> {
 /// Applications call an import by its port, and sidecars treat that port by its protocol.
 #[test]
 fn a_peer_does_not_change_an_imports_port_or_protocol() {
-    let mut cluster = Cluster::new(vec![blue()]);
-    cluster.hear([connected("m2"), announces_as("m2", 9080, Protocol::Tcp)]);
-    assert_eq!((port_and_protocol(&cluster), changed(&cluster)), ("9080 \"tcp\"".into(), None));
+    let mut cluster = Cluster::new(vec![blue_with_import()]);
+    cluster.apply_changes([peer_connected("m2"), peer_announces_as("m2", 9080, Protocol::Tcp)]);
+    assert_eq!((port_and_protocol(&cluster), changed_warning(&cluster)), ("9080 \"tcp\"".into(), None));
     for (port, protocol) in [(3306, Protocol::Tcp), (9080, Protocol::Http), (3306, Protocol::Http)] {
-        cluster.hear([announces_as("m2", port, protocol)]);
+        cluster.apply_changes([peer_announces_as("m2", port, protocol)]);
         assert_eq!(port_and_protocol(&cluster), "9080 \"tcp\"");
-        let words = changed(&cluster).expect("a warning");
+        let words = changed_warning(&cluster).expect("a warning");
         assert!(words.contains(&format!("now announces port {port}, protocol {protocol};")), "{words}");
     }
-    let mut again = cluster.restarted(vec![blue()]);
-    again.hear([connected("m2"), announces_as("m2", 3306, Protocol::Http)]);
+    let mut again = cluster.after_restart(vec![blue_with_import()]);
+    again.apply_changes([peer_connected("m2"), peer_announces_as("m2", 3306, Protocol::Http)]);
     assert_eq!(port_and_protocol(&again), "9080 \"tcp\"", "also after a restart");
-    cluster.hear([announces_as("m2", 9080, Protocol::Tcp)]);
-    assert_eq!(changed(&cluster), None);
+    cluster.apply_changes([peer_announces_as("m2", 9080, Protocol::Tcp)]);
+    assert_eq!(changed_warning(&cluster), None);
 }
 
 #[test]
-fn a_person_changes_an_imports_port_by_editing_or_deleting_it() {
-    let mut cluster = Cluster::new(vec![blue()]);
-    cluster.hear([connected("m2"), announces_as("m2", 9080, Protocol::Tcp)]);
-    cluster.hear([announces_as("m2", 3306, Protocol::Http)]);
-    let mut edited = cluster.there[0].clone();
+fn a_user_changes_an_imports_port_by_editing_or_deleting_it() {
+    let mut cluster = Cluster::new(vec![blue_with_import()]);
+    cluster.apply_changes([peer_connected("m2"), peer_announces_as("m2", 9080, Protocol::Tcp)]);
+    cluster.apply_changes([peer_announces_as("m2", 3306, Protocol::Http)]);
+    let mut edited = cluster.imports[0].clone();
     edited["spec"]["port"] = json!(3306);
-    cluster.hear([intake::change(&edited)]);
+    cluster.apply_changes([intake::change(&edited)]);
     assert_eq!(port_and_protocol(&cluster), "3306 \"tcp\"");
-    assert!(changed(&cluster).is_some(), "a warning about the protocol");
-    let freed = intake::removal(&cluster.there.remove(0));
-    cluster.hear([freed]);
-    assert_eq!((port_and_protocol(&cluster), changed(&cluster)), ("3306 \"http\"".into(), None));
+    assert!(changed_warning(&cluster).is_some(), "a warning about the protocol");
+    let freed = intake::removal(&cluster.imports.remove(0));
+    cluster.apply_changes([freed]);
+    assert_eq!((port_and_protocol(&cluster), changed_warning(&cluster)), ("3306 \"http\"".into(), None));
 }
 
 /// An older Emcee wrote no port into its imports. Then applications call the port in the status.
 #[test]
-fn an_older_import_keeps_the_port_that_its_status_remembers() {
-    let mut cluster = Cluster::new(vec![blue()]);
-    cluster.hear([connected("m2"), announces_as("m2", 9080, Protocol::Tcp)]);
-    let mut older = cluster.there[0].clone();
+fn an_older_import_keeps_the_port_in_its_status() {
+    let mut cluster = Cluster::new(vec![blue_with_import()]);
+    cluster.apply_changes([peer_connected("m2"), peer_announces_as("m2", 9080, Protocol::Tcp)]);
+    let mut older = cluster.imports[0].clone();
     for field in ["port", "protocol", "export_to"] {
         older["spec"].as_object_mut().expect("a spec").remove(field);
     }
     older["status"] =
         json!({"announcement": {"peer": "m2", "port": 9080, "protocol": "tcp", "endpoints": [M2]}});
-    let mut upgraded = Cluster::new(vec![blue()]);
-    upgraded.hear([intake::change(&older), connected("m2"), announces_as("m2", 3306, Protocol::Http)]);
+    let mut upgraded = Cluster::new(vec![blue_with_import()]);
+    upgraded.apply_changes([
+        intake::change(&older),
+        peer_connected("m2"),
+        peer_announces_as("m2", 3306, Protocol::Http),
+    ]);
     assert_eq!(port_and_protocol(&upgraded), "9080 \"tcp\"");
 }
 
 /// Without identities, any workload of the common root could impersonate the service, and no user allowed that.
 #[test]
-fn end_to_end_nothing_is_imported_whose_identity_is_not_known() {
+fn end_to_end_services_without_identity_are_not_imported() {
     let nameless = |mode| {
         let reviews = ObjectKey::new("shop", "reviews");
-        let offer = Announcement { identities: Vec::new(), mode, ..offer(&reviews, M2) };
-        InputChange::Announcement(source("m2"), reviews, Some(offer))
+        let offer = Announcement { identities: Vec::new(), mode, ..flat_announcement(&reviews, M2) };
+        InputChange::Announcement(peer_key("m2"), reviews, Some(offer))
     };
     for (config, mode) in
         [(flat("blue"), Mode::Flat), (passthrough("blue"), Mode::Passthrough), (wharf("blue"), Mode::Wharf)]
     {
-        let mut cluster = Cluster::new(vec![automatic(two_peers(config))]);
-        cluster.hear([connected("m2"), nameless(mode)]);
-        assert_eq!(cluster.imports(), [""; 0], "{mode}");
-        let words = cluster.warns("blue", Reason::IdentityNeeded).expect("a warning");
+        let mut cluster = Cluster::new(vec![with_automatic_import(with_two_peers(config))]);
+        cluster.apply_changes([peer_connected("m2"), nameless(mode)]);
+        assert_eq!(cluster.import_summaries(), [""; 0], "{mode}");
+        let words = cluster.find_warning("blue", Reason::IdentityNeeded).expect("a warning");
         assert!(words.contains("shop/reviews of peer m2"), "{words}");
         let why = cluster.translation.catalogue_reports()[0].peers[0].announced_by_peer[0]
             .not_imported
@@ -235,40 +244,46 @@ fn end_to_end_nothing_is_imported_whose_identity_is_not_known() {
             .map(|it| it.reason);
         assert_eq!(why, Some(Reason::IdentityNeeded));
     }
-    let mut cluster = Cluster::new(vec![automatic(boundary("blue").peer(Peer::new("m2", ["m2.example"])))]);
-    cluster.hear([connected("m2"), nameless(Mode::Boundary)]);
-    assert_eq!(cluster.imports(), ["shop/reviews m2"], "BOUNDARY checks the peer's gateway");
+    let mut cluster =
+        Cluster::new(vec![with_automatic_import(boundary("blue").peer(Peer::new("m2", ["m2.example"])))]);
+    cluster.apply_changes([peer_connected("m2"), nameless(Mode::Boundary)]);
+    assert_eq!(cluster.import_summaries(), ["shop/reviews m2"], "BOUNDARY checks the peer's gateway");
     // An existing import stays while its service has no pods.
-    let mut cluster = Cluster::new(vec![blue()]);
-    cluster.hear([connected("m2"), announces("m2", M2)]).hear([nameless(Mode::Flat)]);
-    assert_eq!(cluster.imports(), ["shop/reviews m2"]);
+    let mut cluster = Cluster::new(vec![blue_with_import()]);
+    cluster
+        .apply_changes([peer_connected("m2"), peer_announces("m2", M2)])
+        .apply_changes([nameless(Mode::Flat)]);
+    assert_eq!(cluster.import_summaries(), ["shop/reviews m2"]);
 }
 
 #[test]
-fn only_in_listed_namespaces_that_exist() {
-    let mut cluster = Cluster::new(vec![blue()]);
+fn services_are_imported_into_listed_existing_namespaces_only() {
+    let mut cluster = Cluster::new(vec![blue_with_import()]);
     let elsewhere = ObjectKey::new("kube-system", "reviews");
-    let unlisted = InputChange::Announcement(source("m2"), elsewhere.clone(), Some(offer(&elsewhere, M2)));
-    cluster.hear([unlisted, announces("m2", M2), InputChange::Namespace("shop".into(), false)]);
-    assert_eq!(cluster.imports(), [""; 0]);
-    assert!(cluster.warns("blue", Reason::NamespaceMissing).is_some_and(|words| words.contains("shop")));
+    let unlisted =
+        InputChange::Announcement(peer_key("m2"), elsewhere.clone(), Some(flat_announcement(&elsewhere, M2)));
+    cluster.apply_changes([unlisted, peer_announces("m2", M2), InputChange::Namespace("shop".into(), false)]);
+    assert_eq!(cluster.import_summaries(), [""; 0]);
+    assert!(
+        cluster.find_warning("blue", Reason::NamespaceMissing).is_some_and(|words| words.contains("shop"))
+    );
     let listing = cluster.translation.catalogue_reports();
     let reasons =
         listing[0].peers[0].announced_by_peer.iter().map(|it| it.not_imported.as_ref().map(|why| why.reason));
     let wanted = [Some(Reason::NamespaceNotAllowed), Some(Reason::NamespaceMissing)];
     assert_eq!(reasons.collect::<Vec<_>>(), wanted);
-    cluster.hear([InputChange::Namespace("shop".into(), true)]);
-    assert_eq!(cluster.imports(), ["shop/reviews m2"]);
-    let mut cluster = Cluster::new(vec![blue().allowed_namespaces(["bank"])]);
-    cluster.hear([announces("m2", M2)]);
-    assert_eq!(cluster.imports(), [""; 0]);
+    cluster.apply_changes([InputChange::Namespace("shop".into(), true)]);
+    assert_eq!(cluster.import_summaries(), ["shop/reviews m2"]);
+    let mut cluster = Cluster::new(vec![blue_with_import().allowed_namespaces(["bank"])]);
+    cluster.apply_changes([peer_announces("m2", M2)]);
+    assert_eq!(cluster.import_summaries(), [""; 0]);
 }
 
 #[test]
-fn nothing_is_imported_that_nobody_asked_for() {
-    let mut cluster = Cluster::new(vec![two_peers(flat("blue"))]);
-    cluster.hear([announces("m2", M2)]);
-    assert_eq!(cluster.imports(), [""; 0]);
+fn nothing_is_imported_by_default() {
+    let mut cluster = Cluster::new(vec![with_two_peers(flat("blue"))]);
+    cluster.apply_changes([peer_announces("m2", M2)]);
+    assert_eq!(cluster.import_summaries(), [""; 0]);
     assert_eq!(
         cluster.translation.catalogue_reports()[0].peers[0].announced_by_peer.len(),
         1,
@@ -277,163 +292,176 @@ fn nothing_is_imported_that_nobody_asked_for() {
 }
 
 #[test]
-fn what_is_taken_back_goes_and_what_is_lost_stays() {
+fn imports_are_removed_by_withdrawal_not_by_connection_loss() {
     let mut cluster = Cluster::new(vec![only_m2()]);
-    cluster.hear([connected("m2"), announces("m2", M2)]);
-    let lost = PeerConnection::Unreachable { since: at("2026-11-20T00:00:00Z"), error: None };
-    cluster.hear([InputChange::Peer(source("m2"), Some(state(lost.clone(), true)))]);
-    assert_eq!(cluster.imports(), ["shop/reviews m2"]);
-    let mut again = cluster.restarted(vec![only_m2()]);
+    cluster.apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
+    let lost = PeerConnection::Unreachable { since: timestamp("2026-11-20T00:00:00Z"), error: None };
+    cluster.apply_changes([InputChange::Peer(peer_key("m2"), Some(sync_state(lost.clone(), true)))]);
+    assert_eq!(cluster.import_summaries(), ["shop/reviews m2"]);
+    let mut again = cluster.after_restart(vec![only_m2()]);
     for news in [
         None,
-        Some(state(lost, false)),
-        Some(state(PeerConnection::Connected(at("2026-11-21T00:00:00Z")), false)),
+        Some(sync_state(lost, false)),
+        Some(sync_state(PeerConnection::Connected(timestamp("2026-11-21T00:00:00Z")), false)),
     ] {
-        again.hear([InputChange::Peer(source("m2"), news)]);
-        assert_eq!(again.imports(), ["shop/reviews m2"], "the peer has not answered");
+        again.apply_changes([InputChange::Peer(peer_key("m2"), news)]);
+        assert_eq!(again.import_summaries(), ["shop/reviews m2"], "the peer has not answered");
     }
-    again.hear([connected("m2")]);
-    assert_eq!(again.imports(), [""; 0], "the peer has answered, and does not announce the service");
-    cluster.hear([takes_back("m2")]);
-    assert_eq!(cluster.imports(), [""; 0]);
+    again.apply_changes([peer_connected("m2")]);
+    assert_eq!(again.import_summaries(), [""; 0], "the peer has answered, and does not announce the service");
+    cluster.apply_changes([peer_withdraws("m2")]);
+    assert_eq!(cluster.import_summaries(), [""; 0]);
 }
 
 #[test]
-fn a_withdrawal_lets_nobody_else_step_in() {
-    let mut cluster = Cluster::new(vec![blue()]);
-    cluster.hear([connected("m2"), connected("m3"), announces("m2", M2)]).hear([announces("m3", M3)]);
-    assert_eq!(cluster.imports(), ["shop/reviews m2"]);
-    let words = cluster.warns("blue", Reason::NameHeld).expect("a warning");
+fn a_withdrawal_does_not_give_the_name_to_another_peer() {
+    let mut cluster = Cluster::new(vec![blue_with_import()]);
+    cluster
+        .apply_changes([peer_connected("m2"), peer_connected("m3"), peer_announces("m2", M2)])
+        .apply_changes([peer_announces("m3", M3)]);
+    assert_eq!(cluster.import_summaries(), ["shop/reviews m2"]);
+    let words = cluster.find_warning("blue", Reason::NameHeld).expect("a warning");
     assert!(words.contains("shop/reviews of peer m3"), "{words}");
-    cluster.hear([takes_back("m2")]);
-    assert_eq!(cluster.imports(), ["shop/reviews m2"], "the name still belongs to m2");
+    cluster.apply_changes([peer_withdraws("m2")]);
+    assert_eq!(cluster.import_summaries(), ["shop/reviews m2"], "the name still belongs to m2");
     let unit = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
     let verdict = cluster.translation.verdict(&unit).expect("a verdict");
     assert!(!verdict.is_programmed(), "no traffic is routed to the service");
     // A user frees the name by deleting the import.
-    let freed = intake::removal(&cluster.there.remove(0));
-    cluster.hear([freed]);
-    assert_eq!(cluster.imports(), ["shop/reviews m3"]);
+    let freed = intake::removal(&cluster.imports.remove(0));
+    cluster.apply_changes([freed]);
+    assert_eq!(cluster.import_summaries(), ["shop/reviews m3"]);
 }
 
 #[test]
-fn the_other_may_be_of_another_relationship() {
+fn a_name_is_held_across_relationships() {
     let yellow = || {
-        automatic(flat("yellow").unset("/spec/tls_context_selector").peer(Peer::new("m4", ["m4.example"])))
+        with_automatic_import(
+            flat("yellow").unset("/spec/tls_context_selector").peer(Peer::new("m4", ["m4.example"])),
+        )
     };
     let m4 = PeerKey::new(ObjectKey::new("yellow", "yellow"), "m4");
     let reviews = ObjectKey::new("shop", "reviews");
     let by_m4 = || {
-        let mut offer = offer(&reviews, M3);
+        let mut offer = flat_announcement(&reviews, M3);
         offer.server_name = "reviews.shop.yellow.emcee.internal".into();
         InputChange::Announcement(m4.clone(), reviews.clone(), Some(offer))
     };
     let mut cluster = Cluster::new(vec![only_m2(), yellow()]);
-    cluster.hear([connected("m2"), announces("m2", M2)]).hear([by_m4()]).hear([takes_back("m2")]);
-    assert_eq!(cluster.imports(), ["shop/reviews m2"]);
-    assert!(cluster.warns("yellow", Reason::NameHeld).is_some());
+    cluster
+        .apply_changes([peer_connected("m2"), peer_announces("m2", M2)])
+        .apply_changes([by_m4()])
+        .apply_changes([peer_withdraws("m2")]);
+    assert_eq!(cluster.import_summaries(), ["shop/reviews m2"]);
+    assert!(cluster.find_warning("yellow", Reason::NameHeld).is_some());
     // If both announce it at once, the older relationship holds the name, in any order of evaluation.
     for (blue, yellow_age, wanted) in [("1", "2", "shop/reviews m2"), ("2", "1", "shop/reviews m4")] {
         let at = |day: &str| format!("2026-01-0{day}T00:00:00Z");
         let configs = vec![only_m2().created(&at(blue)), yellow().created(&at(yellow_age))];
         let mut cluster = Cluster::new(configs);
-        cluster.hear([announces("m2", M2), by_m4()]);
-        assert_eq!(cluster.imports(), [wanted]);
+        cluster.apply_changes([peer_announces("m2", M2), by_m4()]);
+        assert_eq!(cluster.import_summaries(), [wanted]);
     }
 }
 
 #[test]
-fn what_is_somebody_elses_is_left_alone() {
+fn names_in_use_are_not_imported() {
     let own = binding("shop", "reviews").fed("blue").endpoints(["198.51.100.1:1"]).port(80).build();
     let by_alias =
         binding("shop", "other").fed("blue").alias("reviews").endpoints(["198.51.100.1:1"]).port(80).build();
     let foreign = service("shop", "reviews").port("http", 80).build();
     for object in [own, by_alias, foreign] {
-        let mut cluster = Cluster::new(vec![blue()]);
-        cluster.hear([intake::change(&object), announces("m2", M2)]);
-        assert_eq!(cluster.imports(), [""; 0], "{object}");
-        assert!(cluster.warns("blue", Reason::NameHeld).is_some());
-        cluster.hear([intake::removal(&object)]);
-        assert_eq!(cluster.imports(), ["shop/reviews m2"]);
+        let mut cluster = Cluster::new(vec![blue_with_import()]);
+        cluster.apply_changes([intake::change(&object), peer_announces("m2", M2)]);
+        assert_eq!(cluster.import_summaries(), [""; 0], "{object}");
+        assert!(cluster.find_warning("blue", Reason::NameHeld).is_some());
+        cluster.apply_changes([intake::removal(&object)]);
+        assert_eq!(cluster.import_summaries(), ["shop/reviews m2"]);
     }
     // The announced name is not a valid name of a Service.
-    let mut cluster = Cluster::new(vec![blue()]);
-    cluster.hear(announces_all("m2", &["1st"]));
-    assert_eq!(cluster.imports(), [""; 0]);
-    assert!(cluster.warns("blue", Reason::Invalid).is_some_and(|words| words.contains("1st")));
+    let mut cluster = Cluster::new(vec![blue_with_import()]);
+    cluster.apply_changes(peer_announces_all("m2", &["1st"]));
+    assert_eq!(cluster.import_summaries(), [""; 0]);
+    assert!(cluster.find_warning("blue", Reason::Invalid).is_some_and(|words| words.contains("1st")));
 }
 
 #[test]
-fn there_are_no_more_than_allowed_and_the_oldest_stay() {
+fn imports_are_limited_and_the_oldest_stay() {
     let two = || only_m2().discovery("max_imports", 2);
     let mut cluster = Cluster::new(vec![two()]);
-    cluster.hear(announces_all("m2", &["m", "n"])).hear(announces_all("m2", &["a", "b"]));
-    assert_eq!(cluster.imports(), ["shop/m m2", "shop/n m2"]);
-    let words = cluster.warns("blue", Reason::ImportLimit).expect("a warning");
+    cluster
+        .apply_changes(peer_announces_all("m2", &["m", "n"]))
+        .apply_changes(peer_announces_all("m2", &["a", "b"]));
+    assert_eq!(cluster.import_summaries(), ["shop/m m2", "shop/n m2"]);
+    let words = cluster.find_warning("blue", Reason::ImportLimit).expect("a warning");
     assert!(words.contains("shop/a") && words.contains("max_imports"), "{words}");
-    let gone = InputChange::Announcement(source("m2"), ObjectKey::new("shop", "m"), None);
-    cluster.hear([connected("m2"), gone]);
-    assert_eq!(cluster.imports(), ["shop/a m2", "shop/n m2"]);
-    cluster.hear([intake::change(&two().discovery("max_imports", 0).build())]);
-    assert_eq!(cluster.imports(), [""; 0]);
+    let gone = InputChange::Announcement(peer_key("m2"), ObjectKey::new("shop", "m"), None);
+    cluster.apply_changes([peer_connected("m2"), gone]);
+    assert_eq!(cluster.import_summaries(), ["shop/a m2", "shop/n m2"]);
+    cluster.apply_changes([intake::change(&two().discovery("max_imports", 0).build())]);
+    assert_eq!(cluster.import_summaries(), [""; 0]);
 }
 
 #[test]
-fn manual_again_takes_the_imports_away() {
-    let mut cluster = Cluster::new(vec![blue()]);
-    cluster.hear([announces("m2", M2)]);
-    cluster.hear([intake::change(&blue().discovery("import", "Manual").build())]);
-    assert_eq!(cluster.imports(), [""; 0]);
-    cluster.hear([intake::change(&blue().build())]);
-    assert_eq!(cluster.imports(), ["shop/reviews m2"]);
-    cluster.hear([intake::removal(&blue().build())]);
-    assert_eq!(cluster.imports(), [""; 0]);
+fn switching_to_manual_removes_the_imports() {
+    let mut cluster = Cluster::new(vec![blue_with_import()]);
+    cluster.apply_changes([peer_announces("m2", M2)]);
+    cluster.apply_changes([intake::change(&blue_with_import().discovery("import", "Manual").build())]);
+    assert_eq!(cluster.import_summaries(), [""; 0]);
+    cluster.apply_changes([intake::change(&blue_with_import().build())]);
+    assert_eq!(cluster.import_summaries(), ["shop/reviews m2"]);
+    cluster.apply_changes([intake::removal(&blue_with_import().build())]);
+    assert_eq!(cluster.import_summaries(), [""; 0]);
 }
 
 /// Without an API server, no watch returns the generated imports as inputs.
 #[test]
-fn without_an_api_server_they_are_in_place() {
+fn without_an_api_server_imports_are_in_place() {
     let settings = TranslationSettings { coverage: InputCoverage::Partial, ..TranslationSettings::default() };
-    let mut translation = Translation::from_changes(settings, [intake::change(&blue().build())]);
+    let mut translation = Translation::from_changes(settings, [intake::change(&blue_with_import().build())]);
     let unit = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
     let peer = |translation: &Translation| {
         let imports: Vec<_> =
-            of_kind(translation, GeneratedKind::ServiceBinding).into_iter().map(written).collect();
+            objects_of_kind(translation, GeneratedKind::ServiceBinding).into_iter().map(written).collect();
         imports.iter().map(|import| import["spec"]["peer"].to_string()).collect::<String>()
     };
-    translation.update([connected("m2"), connected("m3"), announces("m3", M3)]);
-    translation.update([announces("m2", M2)]);
+    translation.update([peer_connected("m2"), peer_connected("m3"), peer_announces("m3", M3)]);
+    translation.update([peer_announces("m2", M2)]);
     assert_eq!(peer(&translation), "\"m3\"", "m3 announced it first");
     assert!(translation.verdict(&unit).as_ref().is_some_and(ResourceVerdict::is_programmed));
-    translation.update([takes_back("m3")]);
+    translation.update([peer_withdraws("m3")]);
     assert_eq!(peer(&translation), "\"m3\"");
     // A user frees the name by removing the relationship's imports, and the next peer holds it at once.
     translation.update([
-        intake::change(&blue().discovery("namespaces", json!(["bank"])).build()),
-        intake::change(&blue().build()),
+        intake::change(&blue_with_import().discovery("namespaces", json!(["bank"])).build()),
+        intake::change(&blue_with_import().build()),
     ]);
-    translation.update([intake::change(&blue().discovery("namespaces", json!(["bank"])).build())]);
+    translation
+        .update([intake::change(&blue_with_import().discovery("namespaces", json!(["bank"])).build())]);
     assert_eq!((peer(&translation).as_str(), translation.verdict(&unit)), ("", None));
-    translation.update([intake::change(&blue().build())]);
+    translation.update([intake::change(&blue_with_import().build())]);
     assert_eq!(peer(&translation), "\"m2\"");
 }
 
 /// A name that one relationship frees is imported by another one in the same update.
 #[test]
-fn a_freed_name_is_taken_at_once_where_only_files_are_known() {
+fn in_files_a_freed_name_is_imported_at_once() {
     let settings = TranslationSettings { coverage: InputCoverage::Partial, ..TranslationSettings::default() };
     let mut translation = Translation::from_changes(settings, [intake::change(&only_m2().build())]);
-    translation.update([announces("m2", M2)]);
+    translation.update([peer_announces("m2", M2)]);
     let m4 = PeerKey::new(ObjectKey::new("yellow", "yellow"), "m4");
-    let yellow =
-        automatic(flat("yellow").unset("/spec/tls_context_selector").peer(Peer::new("m4", ["m4.example"])));
+    let yellow = with_automatic_import(
+        flat("yellow").unset("/spec/tls_context_selector").peer(Peer::new("m4", ["m4.example"])),
+    );
     let reviews = ObjectKey::new("shop", "reviews");
     translation.update([
         intake::change(&yellow.build()),
-        InputChange::Announcement(m4, reviews.clone(), Some(offer(&reviews, M3))),
+        InputChange::Announcement(m4, reviews.clone(), Some(flat_announcement(&reviews, M3))),
     ]);
     translation.update([intake::removal(&only_m2().build())]);
-    let [import] = &of_kind(&translation, GeneratedKind::ServiceBinding)[..] else { panic!("one import") };
+    let [import] = &objects_of_kind(&translation, GeneratedKind::ServiceBinding)[..] else {
+        panic!("one import")
+    };
     assert_eq!(written(import)["spec"]["peer"], "m4");
 }
 
@@ -461,7 +489,7 @@ proptest! {
         for given in mesh.of_kind("ServiceBinding").filter(|given| given["metadata"]["labels"].is_null()) {
             let key = intake::key(given);
             let over = |object: &emcee_core::plan::GeneratedObject| *object.namespace == *key.namespace && *object.name == *key.name;
-            prop_assert!(!of_kind(&translation, GeneratedKind::ServiceBinding).iter().any(over), "{}", given);
+            prop_assert!(!objects_of_kind(&translation, GeneratedKind::ServiceBinding).iter().any(over), "{}", given);
         }
     }
 
@@ -472,7 +500,7 @@ proptest! {
         settings.coverage = InputCoverage::Complete;
         let mut translation = Translation::from_changes(settings, mesh.changes());
         let imports = |translation: &Translation| -> Vec<Value> {
-            of_kind(translation, GeneratedKind::ServiceBinding).into_iter().map(written).collect()
+            objects_of_kind(translation, GeneratedKind::ServiceBinding).into_iter().map(written).collect()
         };
         let wanted = imports(&translation);
         let is_there = |import: &&Value| mesh.of_kind("ServiceBinding").any(|given| intake::key(given) == intake::key(import));

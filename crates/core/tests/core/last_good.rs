@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::cases;
-use crate::mesh::{self, Given, Step, intake};
+use crate::mesh::{self, GeneratedInput, MeshChange, intake};
 use crate::plan::snapshot;
 
 fn binding_with(port: &Value) -> Value {
@@ -18,19 +18,19 @@ fn binding_with(port: &Value) -> Value {
     value
 }
 
-fn of(values: &[Value]) -> LastGood {
+fn last_good_of(values: &[Value]) -> LastGood {
     let mut last_good = LastGood::new(TranslationSettings::default());
     last_good.update(values.iter().map(intake::change));
     last_good
 }
 
 #[test]
-fn a_resource_keeps_its_last_good_version_until_it_is_mended_or_removed() {
+fn a_resource_keeps_its_last_good_version_until_it_is_fixed_or_removed() {
     let (good, bad) = (binding_with(&json!(80)), binding_with(&json!("eighty")));
     let unit = Unit::ServiceBinding(ObjectKey::new("shop", "ratings"));
     // This also holds if both versions arrive in one update.
-    for mut last_good in [of(&[good.clone(), bad.clone()]), {
-        let mut last_good = of(std::slice::from_ref(&good));
+    for mut last_good in [last_good_of(&[good.clone(), bad.clone()]), {
+        let mut last_good = last_good_of(std::slice::from_ref(&good));
         assert_eq!(last_good.update([intake::change(&bad)]), vec![unit.clone()]);
         last_good
     }] {
@@ -38,7 +38,7 @@ fn a_resource_keeps_its_last_good_version_until_it_is_mended_or_removed() {
         assert!(verdict.keeps_last_good && !verdict.is_accepted());
         assert_eq!(
             snapshot(last_good.translation()),
-            snapshot(of(std::slice::from_ref(&good)).translation())
+            snapshot(last_good_of(std::slice::from_ref(&good)).translation())
         );
         assert_eq!(last_good.update([intake::change(&good)]), vec![unit.clone()]);
         assert!(!last_good.verdict(&unit).expect("a verdict").keeps_last_good);
@@ -50,13 +50,13 @@ fn a_resource_keeps_its_last_good_version_until_it_is_mended_or_removed() {
 }
 
 #[test]
-fn a_broken_secret_leaves_the_last_good_one_in_place() {
+fn an_invalid_secret_keeps_the_last_good_one_in_place() {
     let pair = Ca::shared("blue").issue(&Leaf::dns("m1.blue.example"));
-    let secret = |pair: &Pair| secret_tls("blue", "blue").label("relationship", "blue").pair(pair).build();
+    let secret = |pair: &TlsPair| secret_tls("blue", "blue").label("relationship", "blue").pair(pair).build();
     let (good, bad) = (secret(&pair), secret(&pair.with_wrong_key()));
     let config = boundary("blue").build();
     let unit = Unit::MeshFedConfig(ObjectKey::new("blue", "blue"));
-    let mut last_good = of(&[config, good.clone()]);
+    let mut last_good = last_good_of(&[config, good.clone()]);
     last_good.set_settings(TranslationSettings {
         now: "2026-06-01T00:00:00Z".parse().expect("a time"),
         ..TranslationSettings::default()
@@ -74,7 +74,7 @@ fn a_broken_secret_leaves_the_last_good_one_in_place() {
 }
 
 #[test]
-fn a_certificate_waits_for_its_time_while_another_is_in_force() {
+fn a_future_certificate_is_not_used_while_another_is_valid() {
     let secret = |leaf: &Leaf| {
         let pair = Ca::shared("blue").issue(leaf);
         intake::change(&secret_tls("blue", "blue").label("relationship", "blue").pair(&pair).build())
@@ -86,7 +86,7 @@ fn a_certificate_waits_for_its_time_while_another_is_in_force() {
     let good = Leaf::dns("m1.blue.example");
     let unit = Unit::MeshFedConfig(ObjectKey::new("blue", "blue"));
     for next in [good.clone().expired(), good.clone().not_yet_valid()] {
-        let mut last_good = of(&[boundary("blue").build()]);
+        let mut last_good = last_good_of(&[boundary("blue").build()]);
         last_good.set_settings(at("2026-06-01T00:00:00Z"));
         last_good.update([secret(&good)]);
         let before = snapshot(last_good.translation());
@@ -96,13 +96,13 @@ fn a_certificate_waits_for_its_time_while_another_is_in_force() {
         let problem = certificate.and_then(Result::err).expect("a problem");
         assert!(problem.message.contains("the last good one stays in place"), "{problem}");
     }
-    let mut last_good = of(&[boundary("blue").build()]);
+    let mut last_good = last_good_of(&[boundary("blue").build()]);
     last_good.set_settings(at("2026-06-01T00:00:00Z"));
     last_good.update([secret(&good), secret(&good.clone().not_yet_valid())]);
     // The certificate becomes valid without another write of the Secret.
     let units = last_good.set_settings(at("2100-06-01T00:00:00Z"));
     assert!(units.contains(&unit));
-    let mut fresh = of(&[boundary("blue").build()]);
+    let mut fresh = last_good_of(&[boundary("blue").build()]);
     fresh.set_settings(at("2100-06-01T00:00:00Z"));
     fresh.update([secret(&good.not_yet_valid())]);
     assert_eq!(last_good.verdict(&unit), fresh.verdict(&unit));
@@ -113,17 +113,17 @@ proptest! {
 
     /// Changes of other objects in between do not matter.
     #[test]
-    fn only_the_history_of_each_object_matters((mesh, batches) in mesh::history()) {
-        let manually = |object: &Given| {
+    fn only_the_history_of_each_object_matters((mesh, batches) in mesh::mesh_history()) {
+        let manually = |object: &GeneratedInput| {
             let mut object = object.clone();
             mesh::import_manually(&mut object);
             intake::change(&object.0)
         };
         let first = mesh.objects.iter().map(|object| (object.id(), manually(object)));
         let steps = batches.iter().flatten().filter_map(|step| match step {
-            Step::Put(object) => Some((object.id(), manually(object))),
-            Step::Remove(object) => Some((object.id(), intake::removal(&object.0))),
-            Step::Settings(_) => None,
+            MeshChange::Put(object) => Some((object.id(), manually(object))),
+            MeshChange::Remove(object) => Some((object.id(), intake::removal(&object.0))),
+            MeshChange::Settings(_) => None,
         });
         let history: Vec<_> = first.chain(steps).collect();
         let mut in_turn = LastGood::new(mesh.settings.clone());

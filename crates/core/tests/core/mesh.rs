@@ -33,9 +33,9 @@ pub(crate) const ALIASES: [&str; 2] = ["reviews", "front"];
 
 /// An object whose debug output is one line of JSON, without key material.
 #[derive(Clone)]
-pub(crate) struct Given(pub(crate) Value);
+pub(crate) struct GeneratedInput(pub(crate) Value);
 
-impl fmt::Debug for Given {
+impl fmt::Debug for GeneratedInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = self.0.clone();
         if let Some(data) = shown.get_mut("data") {
@@ -45,7 +45,7 @@ impl fmt::Debug for Given {
     }
 }
 
-impl Given {
+impl GeneratedInput {
     /// Returns kind, namespace and name.
     pub(crate) fn id(&self) -> (String, String, String) {
         let word = |pointer| self.0.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -61,7 +61,7 @@ impl Given {
 #[derive(Clone, Debug)]
 pub(crate) struct Mesh {
     pub(crate) settings: TranslationSettings,
-    pub(crate) objects: Vec<Given>,
+    pub(crate) objects: Vec<GeneratedInput>,
 }
 
 impl Mesh {
@@ -75,7 +75,7 @@ impl Mesh {
 
     /// Turns off automatic imports if only files are known. In that case the translation itself records which peer was
     /// the first to announce a name, so the order of inputs matters.
-    pub(crate) fn without_memory(mut self) -> Self {
+    pub(crate) fn without_import_order(mut self) -> Self {
         if self.settings.coverage == InputCoverage::Partial {
             self.objects.iter_mut().for_each(import_manually);
         }
@@ -89,9 +89,9 @@ impl Mesh {
 
 /// One change to a mesh.
 #[derive(Clone, Debug)]
-pub(crate) enum Step {
-    Put(Given),
-    Remove(Given),
+pub(crate) enum MeshChange {
+    Put(GeneratedInput),
+    Remove(GeneratedInput),
     Settings(Box<TranslationSettings>),
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn mesh() -> BoxedStrategy<Mesh> {
         vec(resources::binding(), 0..7),
     );
     let surroundings = (
-        vec(discovery::news(), 0..20),
+        vec(discovery::peer_object(), 0..20),
         vec(surroundings::service(), 2..7),
         vec(surroundings::workload(), 0..8),
         vec(surroundings::policy(), 1..5),
@@ -114,47 +114,50 @@ pub(crate) fn mesh() -> BoxedStrategy<Mesh> {
             let (news, services, workloads, policies, secrets) = surroundings;
             let surroundings = [news, services, workloads, policies, secrets].concat();
             let all = [resources.0, resources.1, resources.2, surroundings].concat();
-            Mesh { settings, objects: first_of_each(all) }
+            Mesh { settings, objects: unique_objects(all) }
         })
         .boxed()
 }
 
 /// Generates a mesh and batches of changes to it.
-pub(crate) fn history() -> BoxedStrategy<(Mesh, Vec<Vec<Step>>)> {
-    (mesh(), vec(vec(step(), 1..4), 1..7)).boxed()
+pub(crate) fn mesh_history() -> BoxedStrategy<(Mesh, Vec<Vec<MeshChange>>)> {
+    (mesh(), vec(vec(mesh_change(), 1..4), 1..7)).boxed()
 }
 
 /// Turns off the automatic imports of a MeshFedConfig. Other objects do not change.
-pub(crate) fn import_manually(object: &mut Given) {
+pub(crate) fn import_manually(object: &mut GeneratedInput) {
     if let Some(discovery) = object.0.pointer_mut("/spec/discovery") {
         discovery["import"] = "Manual".into();
     }
 }
 
 /// Applies a step to the objects of a mesh.
-pub(crate) fn after(objects: &mut BTreeMap<(String, String, String), Given>, step: &Step) {
+pub(crate) fn apply_change(
+    objects: &mut BTreeMap<(String, String, String), GeneratedInput>,
+    step: &MeshChange,
+) {
     match step {
-        Step::Put(given) => drop(objects.insert(given.id(), given.clone())),
-        Step::Remove(given) => drop(objects.remove(&given.id())),
-        Step::Settings(_) => {}
+        MeshChange::Put(given) => drop(objects.insert(given.id(), given.clone())),
+        MeshChange::Remove(given) => drop(objects.remove(&given.id())),
+        MeshChange::Settings(_) => {}
     }
 }
 
-fn step() -> BoxedStrategy<Step> {
+fn mesh_change() -> BoxedStrategy<MeshChange> {
     prop_oneof![
-        5 => object().prop_map(Step::Put),
-        3 => object().prop_map(Step::Remove),
-        1 => settings().prop_map(|settings| Step::Settings(Box::new(settings))),
+        5 => any_object().prop_map(MeshChange::Put),
+        3 => any_object().prop_map(MeshChange::Remove),
+        1 => settings().prop_map(|settings| MeshChange::Settings(Box::new(settings))),
     ]
     .boxed()
 }
 
-fn object() -> BoxedStrategy<Given> {
+fn any_object() -> BoxedStrategy<GeneratedInput> {
     prop_oneof![
         2 => resources::fed_config(),
         2 => resources::exposition(),
         2 => resources::binding(),
-        2 => discovery::news(),
+        2 => discovery::peer_object(),
         1 => surroundings::service(),
         1 => surroundings::workload(),
         1 => surroundings::policy(),
@@ -185,33 +188,33 @@ fn settings() -> BoxedStrategy<TranslationSettings> {
         .boxed()
 }
 
-fn first_of_each(objects: Vec<Given>) -> Vec<Given> {
+fn unique_objects(objects: Vec<GeneratedInput>) -> Vec<GeneratedInput> {
     let mut seen = HashSet::new();
     objects.into_iter().filter(|object| seen.insert(object.id())).collect()
 }
 
 /// Adds metadata with the creation time and UID of the object, or without them, as in a file.
-fn aged(object: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Given> {
-    let created = maybe(0.8, one_of(&["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]));
-    let uid = maybe(0.8, one_of(&["1", "2", "3"]));
+fn with_age(object: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<GeneratedInput> {
+    let created = optional(0.8, select_one(&["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]));
+    let uid = optional(0.8, select_one(&["1", "2", "3"]));
     let with_age = |(mut object, created, uid)| {
-        set(&mut object, "/metadata/creationTimestamp", created);
-        set(&mut object, "/metadata/uid", uid);
-        Given(object)
+        set_field(&mut object, "/metadata/creationTimestamp", created);
+        set_field(&mut object, "/metadata/uid", uid);
+        GeneratedInput(object)
     };
     (object, created, uid).prop_map(with_age).boxed()
 }
 
-fn one_of(words: &'static [&'static str]) -> impl Strategy<Value = &'static str> {
+fn select_one(words: &'static [&'static str]) -> impl Strategy<Value = &'static str> {
     select(words)
 }
 
 /// Generates a value with probability `present`.
-fn maybe<S: Strategy>(present: f64, strategy: S) -> impl Strategy<Value = Option<S::Value>> {
+fn optional<S: Strategy>(present: f64, strategy: S) -> impl Strategy<Value = Option<S::Value>> {
     proptest::option::weighted(present, strategy)
 }
 
-fn object_of(api_version: &str, kind: &str, namespace: &str, name: &str, spec: &Value) -> Value {
+fn build_object(api_version: &str, kind: &str, namespace: &str, name: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": api_version,
         "kind": kind,
@@ -221,7 +224,7 @@ fn object_of(api_version: &str, kind: &str, namespace: &str, name: &str, spec: &
 }
 
 /// Sets a field if there is a value. The object that contains the field must exist.
-fn set(object: &mut Value, pointer: &str, value: Option<impl Into<Value>>) {
+fn set_field(object: &mut Value, pointer: &str, value: Option<impl Into<Value>>) {
     let Some(value) = value else { return };
     let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
     object.pointer_mut(parent).expect("the object of the field")[field] = value.into();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::mesh::intake;
 
-const BAD: [&str; 16] = [
+const INVALID_NAMES: [&str; 16] = [
     "",
     ".",
     "..",
@@ -28,7 +28,7 @@ const BAD: [&str; 16] = [
 ];
 
 /// Returns one object of each namespaced kind.
-fn objects() -> Vec<Value> {
+fn namespaced_objects() -> Vec<Value> {
     let of = |version: &str, kind: &str, spec: Value| json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x", "namespace": "shop"}, "spec": spec});
     let mut slice = of("discovery.k8s.io/v1", "EndpointSlice", Value::Null);
     slice["metadata"]["labels"] = json!({"kubernetes.io/service-name": "x"});
@@ -51,7 +51,7 @@ fn objects() -> Vec<Value> {
 }
 
 #[track_caller]
-fn is_passed_over(object: &Value, field: &str) {
+fn assert_ignored(object: &Value, field: &str) {
     let change = intake::change(object);
     let at = change.name_problem().map(|problem| problem.field);
     assert_eq!(at.as_deref(), Some(field), "{object}");
@@ -67,42 +67,42 @@ fn is_empty(inputs: &Inputs) -> bool {
 }
 
 #[test]
-fn whatever_its_kind() {
-    for object in objects() {
+fn objects_of_every_kind_with_invalid_names_are_ignored() {
+    for object in namespaced_objects() {
         assert_eq!(intake::change(&object).name_problem(), None, "{object}");
-        for bad in BAD {
+        for bad in INVALID_NAMES {
             let with = |field: &str, value: &str| {
                 let mut object = object.clone();
                 object["metadata"][field] = json!(value);
                 object
             };
-            is_passed_over(&with("name", bad), "metadata.name");
-            is_passed_over(&with("namespace", bad), "metadata.namespace");
+            assert_ignored(&with("name", bad), "metadata.name");
+            assert_ignored(&with("namespace", bad), "metadata.namespace");
         }
     }
     let node = |name: &str| InputChange::Node(name.into(), None);
     assert!(node("worker-1.example").name_problem().is_none());
-    assert!(BAD.iter().all(|bad| node(bad).name_problem().is_some()));
+    assert!(INVALID_NAMES.iter().all(|bad| node(bad).name_problem().is_some()));
 }
 
 #[test]
-fn names_within_an_object_are_judged_too() {
+fn names_within_objects_are_checked() {
     let mut service = service("shop", "x").port("http", 80).build();
     service["spec"]["ports"][0]["name"] = json!("/../../x");
-    is_passed_over(&service, "spec.ports");
-    let mut pod = objects().swap_remove(1);
+    assert_ignored(&service, "spec.ports");
+    let mut pod = namespaced_objects().swap_remove(1);
     pod["spec"]["serviceAccountName"] = json!("x/ns/other/sa/x");
-    is_passed_over(&pod, "spec.serviceAccountName");
+    assert_ignored(&pod, "spec.serviceAccountName");
     pod["spec"] = json!({"containers": [{"name": "x", "ports": [{"name": "../x", "containerPort": 1}]}]});
-    is_passed_over(&pod, "spec.containers.ports");
-    let mut slice = objects().swap_remove(8);
+    assert_ignored(&pod, "spec.containers.ports");
+    let mut slice = namespaced_objects().swap_remove(8);
     slice["metadata"]["labels"]["kubernetes.io/service-name"] = json!("../x");
-    is_passed_over(&slice, "metadata.labels[kubernetes.io/service-name]");
+    assert_ignored(&slice, "metadata.labels[kubernetes.io/service-name]");
 }
 
 /// The existing object does not change.
 #[test]
-fn a_newer_version_with_a_bad_name_displaces_nothing() {
+fn a_new_version_with_an_invalid_name_is_ignored() {
     let good = service("shop", "x").port("http", 80).build();
     let mut translation = Translation::from_changes(TranslationSettings::default(), [intake::change(&good)]);
     let before = translation.inputs().find_service(&ObjectKey::new("shop", "x")).cloned();

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::cases;
 use crate::mesh;
-use crate::plan::{id, json, of_kind, servers, texts};
+use crate::plan::{object_id, objects_of_kind, servers, text_set, to_json};
 
 proptest! {
     #![proptest_config(cases(200))]
@@ -20,16 +20,16 @@ proptest! {
         let translation = mesh.translate();
         let mut seen = BTreeSet::new();
         for object in translation.objects() {
-            prop_assert!(is_dns_label(&object.name), "{}", id(&object));
-            prop_assert!(is_dns_label(&object.namespace), "{}", id(&object));
-            prop_assert!(seen.insert(id(&object)), "{} exists twice", id(&object));
+            prop_assert!(is_dns_label(&object.name), "{}", object_id(&object));
+            prop_assert!(is_dns_label(&object.namespace), "{}", object_id(&object));
+            prop_assert!(seen.insert(object_id(&object)), "{} exists twice", object_id(&object));
         }
     }
 
     #[test]
     fn labels_are_valid_and_name_the_owner(mesh in mesh::mesh()) {
         for object in mesh.translate().objects() {
-            let object = json(object);
+            let object = to_json(object);
             let labels = object["metadata"]["labels"].as_object().expect("labels");
             prop_assert_eq!(&labels["app.kubernetes.io/managed-by"], "emcee");
             for label in ["emcee.io/owner-kind", "emcee.io/owner-namespace", "emcee.io/owner-name"] {
@@ -45,10 +45,10 @@ proptest! {
     fn a_host_has_one_service_entry(mesh in mesh::mesh()) {
         let mut homes = BTreeMap::new();
         let translation = mesh.translate();
-        for entry in of_kind(&translation, GeneratedKind::ServiceEntry) {
-            for host in texts(&json(&entry)["spec"]["hosts"]) {
-                let other = homes.insert(host.clone(), id(&entry));
-                prop_assert_eq!(other, None, "{} in {} too", host, id(&entry));
+        for entry in objects_of_kind(&translation, GeneratedKind::ServiceEntry) {
+            for host in text_set(&to_json(&entry)["spec"]["hosts"]) {
+                let other = homes.insert(host.clone(), object_id(&entry));
+                prop_assert_eq!(other, None, "{} in {} too", host, object_id(&entry));
             }
         }
     }
@@ -57,7 +57,7 @@ proptest! {
     fn a_gateway_has_one_server_for_a_host(mesh in mesh::mesh()) {
         let mut seen = BTreeMap::new();
         for server in servers(&mesh.translate()) {
-            let other = seen.insert((server.place.clone(), server.host.clone()), server.gateway.clone());
+            let other = seen.insert((server.listener.clone(), server.host.clone()), server.gateway.clone());
             prop_assert_eq!(other, None, "{:?}", server);
         }
     }
@@ -66,7 +66,7 @@ proptest! {
     fn a_bound_host_has_its_entry_and_rule(mesh in mesh::mesh()) {
         let translation = mesh.translate();
         let hosts = |kind, field: &str| -> Vec<String> {
-            of_kind(&translation, kind).into_iter().flat_map(|object| hosts_of(&json(object)["spec"][field])).collect()
+            objects_of_kind(&translation, kind).into_iter().flat_map(|object| hosts_of(&to_json(object)["spec"][field])).collect()
         };
         let (entries, rules) = (hosts(GeneratedKind::ServiceEntry, "hosts"), hosts(GeneratedKind::DestinationRule, "host"));
         for (unit, verdict) in translation.verdicts() {
@@ -80,7 +80,7 @@ proptest! {
 }
 
 fn hosts_of(value: &Value) -> BTreeSet<String> {
-    value.as_str().map_or_else(|| texts(value), |host| BTreeSet::from([host.to_owned()]))
+    value.as_str().map_or_else(|| text_set(value), |host| BTreeSet::from([host.to_owned()]))
 }
 
 fn count(hosts: &[String], host: &str) -> usize {

@@ -13,79 +13,79 @@ use serde_json::Value;
 
 /// All results of a translation, for comparisons: objects, verdicts, announcements and peer policies.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Snapshot {
+pub(crate) struct TranslationSnapshot {
     pub(crate) objects: Vec<Value>,
     pub(crate) verdicts: Vec<(Unit, ResourceVerdict)>,
-    pub(crate) offers: Vec<(ObjectKey, AddressedAnnouncement)>,
-    pub(crate) terms: Vec<Arc<PeerPolicy>>,
-    pub(crate) listing: Vec<CatalogueReport>,
+    pub(crate) announcements: Vec<(ObjectKey, AddressedAnnouncement)>,
+    pub(crate) policies: Vec<Arc<PeerPolicy>>,
+    pub(crate) reports: Vec<CatalogueReport>,
 }
 
-pub(crate) fn snapshot(translation: &Translation) -> Snapshot {
-    Snapshot {
-        objects: translation.objects().into_iter().map(json).collect(),
+pub(crate) fn snapshot(translation: &Translation) -> TranslationSnapshot {
+    TranslationSnapshot {
+        objects: translation.objects().into_iter().map(to_json).collect(),
         verdicts: translation
             .verdicts()
             .into_iter()
             .map(|(unit, verdict)| (unit.clone(), verdict.clone()))
             .collect(),
-        offers: offers(translation),
-        terms: translation.peer_policies().cloned().collect(),
-        listing: translation.catalogue_reports(),
+        announcements: sorted_announcements(translation),
+        policies: translation.peer_policies().cloned().collect(),
+        reports: translation.catalogue_reports(),
     }
 }
 
-fn offers(translation: &Translation) -> Vec<(ObjectKey, AddressedAnnouncement)> {
+fn sorted_announcements(translation: &Translation) -> Vec<(ObjectKey, AddressedAnnouncement)> {
     let mut offers: Vec<_> =
         translation.announcements().map(|(key, addressed)| (key.clone(), addressed.clone())).collect();
     offers.sort_by(|a, b| (&a.0, &a.1.fed_config).cmp(&(&b.0, &b.1.fed_config)));
     offers
 }
 
-pub(crate) fn json(object: impl Borrow<GeneratedObject>) -> Value {
+pub(crate) fn to_json(object: impl Borrow<GeneratedObject>) -> Value {
     serde_json::to_value(object.borrow()).expect("an object can be written")
 }
 
 /// Returns `Kind namespace/name`.
-pub(crate) fn id(object: impl Borrow<GeneratedObject>) -> String {
+pub(crate) fn object_id(object: impl Borrow<GeneratedObject>) -> String {
     let object = object.borrow();
     format!("{} {}/{}", object.kind().as_str(), object.namespace, object.name)
 }
 
-pub(crate) fn of_kind(translation: &Translation, kind: GeneratedKind) -> Vec<GeneratedObject> {
+pub(crate) fn objects_of_kind(translation: &Translation, kind: GeneratedKind) -> Vec<GeneratedObject> {
     translation.objects().into_iter().filter(|object| object.kind() == kind).collect()
 }
 
 /// Returns all values of fields with the name `field`, at any depth.
-pub(crate) fn all<'a>(value: &'a Value, field: &str) -> Vec<&'a Value> {
+pub(crate) fn find_fields<'a>(value: &'a Value, field: &str) -> Vec<&'a Value> {
     match value {
         Value::Object(fields) => fields
             .iter()
             .flat_map(|(name, value)| {
                 let here = (name == field).then_some(value);
-                here.into_iter().chain(all(value, field)).collect::<Vec<_>>()
+                here.into_iter().chain(find_fields(value, field)).collect::<Vec<_>>()
             })
             .collect(),
-        Value::Array(items) => items.iter().flat_map(|item| all(item, field)).collect(),
+        Value::Array(items) => items.iter().flat_map(|item| find_fields(item, field)).collect(),
         _ => Vec::new(),
     }
 }
 
-pub(crate) fn text(value: &Value) -> &str {
+pub(crate) fn as_text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
 /// Returns the strings of a list. A missing list is empty.
-pub(crate) fn texts(value: &Value) -> BTreeSet<String> {
-    value.as_array().into_iter().flatten().map(|item| text(item).to_owned()).collect()
+pub(crate) fn text_set(value: &Value) -> BTreeSet<String> {
+    value.as_array().into_iter().flatten().map(|item| as_text(item).to_owned()).collect()
 }
 
 /// One server of a generated Gateway, for one host.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct GatewayServer {
     pub(crate) gateway: String,
     /// Namespace and labels of the pods, and the port.
-    pub(crate) place: String,
+    pub(crate) listener: String,
     /// The namespace before the slash in the server's host.
     pub(crate) namespace: String,
     pub(crate) host: String,
@@ -95,34 +95,37 @@ pub(crate) struct Server {
 }
 
 /// Returns all servers of all Gateways, one for each host.
-pub(crate) fn servers(translation: &Translation) -> Vec<Server> {
-    of_kind(translation, GeneratedKind::Gateway).into_iter().flat_map(|object| servers_of(&object)).collect()
+pub(crate) fn servers(translation: &Translation) -> Vec<GatewayServer> {
+    objects_of_kind(translation, GeneratedKind::Gateway)
+        .into_iter()
+        .flat_map(|object| servers_of(&object))
+        .collect()
 }
 
-fn servers_of(object: &GeneratedObject) -> Vec<Server> {
-    let gateway = json(object);
+fn servers_of(object: &GeneratedObject) -> Vec<GatewayServer> {
+    let gateway = to_json(object);
     let servers = gateway["spec"]["servers"].as_array().expect("servers").clone();
     let selector = gateway["spec"]["selector"].to_string();
     let server = |server: &Value, host: &str| {
         let (namespace, host) = host.split_once('/').unwrap_or(("", host));
-        Server {
-            gateway: id(object),
-            place: format!("{} {selector} {}", object.namespace, server["port"]["number"]),
+        GatewayServer {
+            gateway: object_id(object),
+            listener: format!("{} {selector} {}", object.namespace, server["port"]["number"]),
             namespace: namespace.to_owned(),
             host: host.to_owned(),
             tls: server["tls"].clone(),
-            owner: owner(object),
+            owner: owner_unit(object),
             fed_config: object.owner.fed_config.clone().expect("a server belongs to a relationship"),
         }
     };
     servers
         .iter()
-        .flat_map(|s| texts(&s["hosts"]).iter().map(|host| server(s, host)).collect::<Vec<_>>())
+        .flat_map(|s| text_set(&s["hosts"]).iter().map(|host| server(s, host)).collect::<Vec<_>>())
         .collect()
 }
 
 /// Returns the unit that generated an object.
-pub(crate) fn owner(object: &GeneratedObject) -> Unit {
+pub(crate) fn owner_unit(object: &GeneratedObject) -> Unit {
     use emcee_core::plan::OwnerKind;
     let key = object.owner.key.clone();
     match object.owner.kind {
@@ -144,7 +147,7 @@ pub(crate) const fn is_secret(object: &GeneratedObject) -> bool {
 }
 
 #[test]
-fn group_and_version_are_those_of_the_api_version() {
+fn group_and_version_match_the_api_version() {
     for kind in GeneratedKind::ALL {
         let (group, version) = (kind.group(), kind.version());
         let joined = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };

@@ -12,17 +12,17 @@ use emcee_testkit::objects::emcee::{MeshFedConfig, ServiceBinding};
 use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
 
-use crate::announcements::{announces, connected};
+use crate::announcements::{peer_announces, peer_connected};
 use crate::mesh::intake;
-use crate::plan::{all, json as written, of_kind};
+use crate::plan::{find_fields, objects_of_kind, to_json as written};
 
-const IDENTITY: [&str; 1] = ["spiffe://m2.example/ns/a/sa/b"];
+const PEER_IDENTITY: [&str; 1] = ["spiffe://m2.example/ns/a/sa/b"];
 
 fn m2() -> Peer {
     Peer::new("m2", ["m2.blue.example"])
 }
 
-fn limited() -> Peer {
+fn m2_with_networks() -> Peer {
     m2().networks(["203.0.113.0/24"])
 }
 
@@ -37,12 +37,12 @@ fn wharf_to(peer: Peer) -> MeshFedConfig {
     wharf("blue").unset("/spec/tls_context_selector").peer(peer)
 }
 
-fn spy() -> ServiceBinding {
+fn tenant_binding() -> ServiceBinding {
     binding("mallory", "spy")
         .fed("blue")
         .port(80)
         .endpoints(["203.0.113.12:15443"])
-        .subject_alt_names(IDENTITY)
+        .subject_alt_names(PEER_IDENTITY)
 }
 
 fn translate(objects: &[Value]) -> Translation {
@@ -58,18 +58,18 @@ fn translate(objects: &[Value]) -> Translation {
     Translation::from_changes(TranslationSettings { now, ..settings }, changes)
 }
 
-fn verdict_of(translation: &Translation) -> ResourceVerdict {
+fn binding_verdict(translation: &Translation) -> ResourceVerdict {
     let unit = Unit::ServiceBinding(ObjectKey::new("mallory", "spy"));
     translation.verdict(&unit).expect("a verdict")
 }
 
 /// Returns the refusal of the only binding. Asserts that nothing is generated for a refused binding.
 #[track_caller]
-fn refused(config: &MeshFedConfig, others: &[Value], binding: ServiceBinding) -> Option<ResourceProblem> {
+fn refusal(config: &MeshFedConfig, others: &[Value], binding: ServiceBinding) -> Option<ResourceProblem> {
     let mut objects = vec![config.clone().build(), binding.build()];
     objects.extend_from_slice(others);
     let translation = translate(&objects);
-    let verdict = verdict_of(&translation);
+    let verdict = binding_verdict(&translation);
     let refusal = verdict.refusals.first().cloned();
     assert_eq!(verdict.is_programmed(), refusal.is_none(), "{verdict:?}");
     let of_binding = |object: &Value| object.to_string().contains("mallory");
@@ -79,15 +79,18 @@ fn refused(config: &MeshFedConfig, others: &[Value], binding: ServiceBinding) ->
 }
 
 #[track_caller]
-fn reason(config: &MeshFedConfig, binding: ServiceBinding) -> Option<Reason> {
-    refused(config, &[], binding).map(|problem| problem.reason)
+fn refusal_reason(config: &MeshFedConfig, binding: ServiceBinding) -> Option<Reason> {
+    refusal(config, &[], binding).map(|problem| problem.reason)
 }
 
 #[test]
-fn no_binding_speaks_to_a_peers_emcee_or_takes_a_name_of_emcees_own() {
-    for config in styles(&limited()) {
-        assert_eq!(reason(&config, spy()), None);
-        assert_eq!(reason(&config, spy().server_name("reviews.shop.blue.emcee.internal")), None);
+fn bindings_cannot_use_server_names_of_emcee() {
+    for config in styles(&m2_with_networks()) {
+        assert_eq!(refusal_reason(&config, tenant_binding()), None);
+        assert_eq!(
+            refusal_reason(&config, tenant_binding().server_name("reviews.shop.blue.emcee.internal")),
+            None
+        );
         for name in [
             "discovery.blue.emcee.internal",
             "discovery.red.emcee.internal",
@@ -99,44 +102,50 @@ fn no_binding_speaks_to_a_peers_emcee_or_takes_a_name_of_emcees_own() {
             "a.discovery.blue.emcee.internal.",
             "Discovery.blue.emcee.internal",
         ] {
-            assert_eq!(reason(&config, spy().server_name(name)), Some(Reason::Invalid), "{name}");
+            assert_eq!(
+                refusal_reason(&config, tenant_binding().server_name(name)),
+                Some(Reason::Invalid),
+                "{name}"
+            );
         }
         // This also holds if the relationship does not exist here, because it may be created later.
-        let red = reason(&config, spy().server_name("reviews.shop.red.emcee.internal"));
+        let red = refusal_reason(&config, tenant_binding().server_name("reviews.shop.red.emcee.internal"));
         assert_eq!(red, Some(Reason::ServerNameNotAllowed));
     }
 }
 
 #[test]
-fn a_server_name_outside_of_emcee_internal_is_the_administrators_to_allow() {
-    for config in styles(&limited()) {
+fn other_server_names_need_the_administrators_permission() {
+    for config in styles(&m2_with_networks()) {
         for name in ["api.stripe.com", "kubernetes.default.svc", "exfil.attacker.example"] {
-            let asked = spy().server_name(name);
-            let problem = refused(&config, &[], asked.clone()).expect("a refusal");
+            let asked = tenant_binding().server_name(name);
+            let problem = refusal(&config, &[], asked.clone()).expect("a refusal");
             assert_eq!((problem.reason, &*problem.field), (Reason::ServerNameNotAllowed, "spec.server_name"));
             let line = format!("`allowed_server_names: [{name}]`");
             assert!(problem.message.contains(&line) && problem.message.contains("blue/blue"), "{problem}");
-            assert_eq!(reason(&config.clone().allowed_server_names([name]), asked), None);
+            assert_eq!(refusal_reason(&config.clone().allowed_server_names([name]), asked), None);
         }
         let wide = config.allowed_server_names(["*.stripe.com"]);
-        assert_eq!(reason(&wide, spy().server_name("api.stripe.com")), None);
-        assert!(reason(&wide, spy().server_name("stripe.com")).is_some());
-        assert!(reason(&wide, spy().server_name("api.stripe.com.attacker.example")).is_some());
+        assert_eq!(refusal_reason(&wide, tenant_binding().server_name("api.stripe.com")), None);
+        assert!(refusal_reason(&wide, tenant_binding().server_name("stripe.com")).is_some());
+        assert!(
+            refusal_reason(&wide, tenant_binding().server_name("api.stripe.com.attacker.example")).is_some()
+        );
     }
 }
 
 #[test]
-fn endpoints_of_a_binding_lie_where_the_administrator_says() {
+fn endpoints_of_bindings_must_be_in_allowed_networks() {
     let not_allowed = Some(Reason::EndpointNotAllowed);
     let invalid = Some(Reason::Invalid);
     let m3 = || Peer::new("m3", ["m3.example"]).networks(["198.51.100.0/24"]);
-    let both = || wharf_to(limited()).peer(m3());
+    let both = || wharf_to(m2_with_networks()).peer(m3());
     for (config, endpoint, wanted) in [
-        (wharf_to(limited()), "198.51.100.66:443", not_allowed),
-        (wharf_to(limited()), "203.0.113.66:443", None),
-        (wharf_to(limited()), "[::ffff:203.0.113.66]:443", None),
-        (wharf_to(limited()), "ingress.m2.example:443", not_allowed),
-        (wharf_to(limited().domains(["m2.example"])), "ingress.m2.example:443", None),
+        (wharf_to(m2_with_networks()), "198.51.100.66:443", not_allowed),
+        (wharf_to(m2_with_networks()), "203.0.113.66:443", None),
+        (wharf_to(m2_with_networks()), "[::ffff:203.0.113.66]:443", None),
+        (wharf_to(m2_with_networks()), "ingress.m2.example:443", not_allowed),
+        (wharf_to(m2_with_networks().domains(["m2.example"])), "ingress.m2.example:443", None),
         (wharf_to(m2().domains(["m2.example"])), "ingress.m3.example:443", not_allowed),
         (both(), "198.51.100.66:443", None),
         (both(), "192.0.2.66:443", not_allowed),
@@ -169,23 +178,24 @@ fn endpoints_of_a_binding_lie_where_the_administrator_says() {
         (wharf_to(m2()), "relay.discovery.blue.emcee.internal:443", invalid),
         (wharf_to(m2().domains(["emcee.internal"])), "spy.mallory.binding.emcee.internal:443", invalid),
     ] {
-        let asked = reason(&config, spy().endpoints([endpoint]));
+        let asked = refusal_reason(&config, tenant_binding().endpoints([endpoint]));
         assert_eq!(asked, wanted, "{endpoint} {:?}", config.build()["spec"]["peers"]);
     }
     let problem =
-        refused(&wharf_to(m2()), &[], spy().endpoints(["203.0.113.12:1", "127.0.0.1:1"])).expect("one");
+        refusal(&wharf_to(m2()), &[], tenant_binding().endpoints(["203.0.113.12:1", "127.0.0.1:1"]))
+            .expect("one");
     assert_eq!(
         problem.to_string(),
         "spec.endpoints[1]: 127.0.0.1 lies in 127.0.0.0/8, which is this mesh's own (if the peer is there: name that network, or a part of it, in spec.peers[].networks of MeshFedConfig blue/blue)"
     );
     // The networks of the peer that the binding names apply.
-    let at_m3 = || spy().endpoints(["198.51.100.66:443"]);
-    assert_eq!(reason(&both(), at_m3().peer("m3")), None);
-    assert_eq!(reason(&both(), at_m3().peer("m2")), not_allowed);
+    let at_m3 = || tenant_binding().endpoints(["198.51.100.66:443"]);
+    assert_eq!(refusal_reason(&both(), at_m3().peer("m3")), None);
+    assert_eq!(refusal_reason(&both(), at_m3().peer("m2")), not_allowed);
     // A relationship without peers allows the same as one without networks and domains.
     let without = || wharf("blue").unset("/spec/tls_context_selector");
-    assert_eq!(reason(&without(), spy()), None);
-    assert_eq!(reason(&without(), spy().endpoints(["127.0.0.1:1"])), not_allowed);
+    assert_eq!(refusal_reason(&without(), tenant_binding()), None);
+    assert_eq!(refusal_reason(&without(), tenant_binding().endpoints(["127.0.0.1:1"])), not_allowed);
 }
 
 fn node(name: &str, address: &str, pods: &str) -> Value {
@@ -205,7 +215,7 @@ fn cluster() -> Vec<Value> {
     ]
 }
 
-const OWN: [&str; 6] = [
+const OWN_ENDPOINTS: [&str; 6] = [
     "172.16.1.7:80",
     "[::ffff:172.16.1.7]:80",
     "172.20.0.9:80",
@@ -215,67 +225,70 @@ const OWN: [&str; 6] = [
 ];
 
 #[test]
-fn the_addresses_of_this_clusters_pods_services_nodes_and_gateways_are_no_endpoints() {
-    for endpoint in OWN {
-        let asked = || spy().endpoints([endpoint]);
-        assert_eq!(reason(&wharf_to(m2()), asked()), None, "{endpoint}: the address is unused");
-        let problem = refused(&wharf_to(m2()), &cluster(), asked()).expect("a refusal");
+fn own_addresses_of_the_cluster_are_refused_as_endpoints() {
+    for endpoint in OWN_ENDPOINTS {
+        let asked = || tenant_binding().endpoints([endpoint]);
+        assert_eq!(refusal_reason(&wharf_to(m2()), asked()), None, "{endpoint}: the address is unused");
+        let problem = refusal(&wharf_to(m2()), &cluster(), asked()).expect("a refusal");
         assert_eq!(problem.reason, Reason::EndpointNotAllowed, "{endpoint}");
         assert!(!problem.message.contains("shop"), "objects of other namespaces are not named: {problem}");
         let wide = wharf_to(m2().networks(["0.0.0.0/0"]));
-        assert!(refused(&wide, &cluster(), asked()).is_some(), "{endpoint}");
+        assert!(refusal(&wide, &cluster(), asked()).is_some(), "{endpoint}");
     }
     // Two meshes in one cluster: the administrator lists the networks of the peer.
     let named = m2().networks(["172.16.1.7/32", "172.17.1.0/24"]);
     for endpoint in ["172.16.1.7:80", "172.17.1.99:80"] {
-        assert_eq!(refused(&wharf_to(named.clone()), &cluster(), spy().endpoints([endpoint])), None);
+        assert_eq!(
+            refusal(&wharf_to(named.clone()), &cluster(), tenant_binding().endpoints([endpoint])),
+            None
+        );
     }
     // A user's WorkloadEntry does not claim the address of a peer.
-    assert_eq!(refused(&wharf_to(m2()), &cluster(), spy()), None);
+    assert_eq!(refusal(&wharf_to(m2()), &cluster(), tenant_binding()), None);
 }
 
 /// A resolver in a pod appends the cluster's domain to short names.
 #[test]
-fn short_names_of_services_are_no_endpoints() {
+fn short_names_of_services_are_refused_as_endpoints() {
     for endpoint in ["reviews.shop:80", "pod-0.reviews.shop:80"] {
-        let asked = || spy().endpoints([endpoint]);
-        assert_eq!(reason(&wharf_to(m2()), asked()), None, "{endpoint}");
-        let problem = refused(&wharf_to(m2()), &cluster(), asked()).expect("a refusal");
+        let asked = || tenant_binding().endpoints([endpoint]);
+        assert_eq!(refusal_reason(&wharf_to(m2()), asked()), None, "{endpoint}");
+        let problem = refusal(&wharf_to(m2()), &cluster(), asked()).expect("a refusal");
         assert_eq!(problem.reason, Reason::EndpointNotAllowed, "{endpoint}");
     }
 }
 
 /// Translates a binding that follows an announcement of m2, without limits and without known ranges of the cluster.
-fn following(config: MeshFedConfig, address: &str) -> Translation {
+fn translation_following(config: MeshFedConfig, address: &str) -> Translation {
     let reviews = binding("shop", "reviews").fed("blue").alias("far").build();
-    let mut changes = vec![connected("m2"), announces("m2", address)];
+    let mut changes = vec![peer_connected("m2"), peer_announces("m2", address)];
     changes.extend([config.build(), reviews].iter().chain(&cluster()).map(intake::change));
     Translation::from_changes(TranslationSettings::default(), changes)
 }
 
 #[test]
-fn what_a_peer_announces_at_an_address_of_this_cluster_is_refused_without_any_flag() {
+fn announcements_with_addresses_of_this_cluster_are_refused_by_default() {
     let unit = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
     let config = |peer: Peer| flat("blue").unset("/spec/tls_context_selector").peer(peer);
-    for address in OWN {
-        let translation = following(config(m2()), address);
+    for address in OWN_ENDPOINTS {
+        let translation = translation_following(config(m2()), address);
         let verdict = translation.verdict(&unit).expect("a verdict");
         let reasons: Vec<_> = verdict.failures.iter().map(|problem| problem.reason).collect();
         assert_eq!(reasons, [Reason::AddressNotAllowed], "{address}");
-        assert_eq!(of_kind(&translation, GeneratedKind::ServiceEntry), [], "{address}");
+        assert_eq!(objects_of_kind(&translation, GeneratedKind::ServiceEntry), [], "{address}");
     }
-    let elsewhere = following(config(m2()), "203.0.113.7:80");
+    let elsewhere = translation_following(config(m2()), "203.0.113.7:80");
     assert!(elsewhere.verdict(&unit).is_some_and(|verdict| verdict.is_programmed()));
-    let named = following(config(m2().networks(["172.16.1.7/32"])), "172.16.1.7:80");
+    let named = translation_following(config(m2().networks(["172.16.1.7/32"])), "172.16.1.7:80");
     assert!(named.verdict(&unit).is_some_and(|verdict| verdict.is_programmed()));
 }
 
 /// The pod is created after the announcement, and is deleted again.
 #[test]
-fn an_announcement_is_judged_again_when_a_pod_gets_its_address() {
+fn an_announcement_is_validated_again_when_a_pod_gets_its_address() {
     let unit = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
     let config = flat("blue").unset("/spec/tls_context_selector").peer(m2());
-    let mut translation = following(config, "172.16.1.8:80");
+    let mut translation = translation_following(config, "172.16.1.8:80");
     let stands = |translation: &Translation| translation.verdict(&unit).is_some_and(|it| it.is_programmed());
     assert!(stands(&translation));
     let late = pod("bank", "late").container("app", 80).running("172.16.1.8").build();
@@ -286,7 +299,7 @@ fn an_announcement_is_judged_again_when_a_pod_gets_its_address() {
 }
 
 #[test]
-fn where_nothing_is_known_of_the_clusters_networks_the_relationship_says_so() {
+fn unknown_cluster_networks_cause_a_warning() {
     let warns = |settings: TranslationSettings, config: MeshFedConfig, objects: &[Value]| {
         let config = config.unset("/spec/tls_context_selector").build();
         let changes = objects.iter().chain([&config]).map(intake::change);
@@ -309,7 +322,7 @@ fn where_nothing_is_known_of_the_clusters_networks_the_relationship_says_so() {
 
 /// The addresses of a peer's Emcee come from a Service in the fed namespace and from the peer itself.
 #[test]
-fn discovery_goes_to_no_address_of_this_mesh() {
+fn discovery_ignores_addresses_of_this_mesh() {
     let config = || wharf("blue").peer(m2().discovery("203.0.113.12:15443"));
     let server = |address: &str| {
         let mut service = service("blue", "peer").port("discovery", 15443).build();
@@ -343,9 +356,9 @@ fn discovery_goes_to_no_address_of_this_mesh() {
 
 /// Otherwise a user could block a name or a service for others.
 #[test]
-fn what_is_refused_is_not_claimed() {
+fn refused_bindings_claim_nothing() {
     let edge = |name: &str| {
-        let config = wharf(name).unset("/spec/tls_context_selector").peer(limited());
+        let config = wharf(name).unset("/spec/tls_context_selector").peer(m2_with_networks());
         config.egress_gateway_selector([("istio", "edge")])
     };
     let gateway = [
@@ -354,7 +367,7 @@ fn what_is_refused_is_not_claimed() {
     ];
     let aged =
         |binding: ServiceBinding, day: u8| binding.created(&format!("2026-01-0{day}T00:00:00Z")).build();
-    let honest = binding("shop", "reviews").port(80).subject_alt_names(IDENTITY);
+    let honest = binding("shop", "reviews").port(80).subject_alt_names(PEER_IDENTITY);
     let honest = || honest.clone().endpoints(["203.0.113.12:15443"]);
     let programmed = |objects: Vec<Value>| {
         let settings = TranslationSettings {
@@ -364,32 +377,32 @@ fn what_is_refused_is_not_claimed() {
         let changes = gateway.iter().chain(&objects).map(intake::change);
         let translation = Translation::from_changes(settings, changes);
         let honest = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
-        [verdict_of(&translation), translation.verdict(&honest).expect("a verdict")]
+        [binding_verdict(&translation), translation.verdict(&honest).expect("a verdict")]
             .map(|it| it.is_programmed())
     };
     let named = programmed(vec![
         edge("blue").build(),
         edge("red").allowed_server_names(["api.stripe.com"]).build(),
-        aged(spy().server_name("api.stripe.com"), 1),
+        aged(tenant_binding().server_name("api.stripe.com"), 1),
         aged(honest().fed("red").server_name("api.stripe.com"), 2),
     ]);
     assert_eq!(named, [false, true]);
     let led = programmed(vec![
         edge("blue").build(),
-        aged(spy().to("shop", "reviews").endpoints(["198.51.100.66:443"]), 1),
+        aged(tenant_binding().to_service("shop", "reviews").endpoints(["198.51.100.66:443"]), 1),
         aged(honest().fed("blue"), 2),
     ]);
     assert_eq!(led, [false, true]);
 }
 
 #[test]
-fn the_relationships_own_way_to_its_peer_is_nobody_elses() {
-    let config = wharf("blue").peer(limited().discovery("203.0.113.12:15443"));
-    let asked = spy().server_name("discovery.blue.emcee.internal").endpoints(["203.0.113.66:443"]);
+fn a_binding_cannot_redirect_the_route_of_discovery() {
+    let config = wharf("blue").peer(m2_with_networks().discovery("203.0.113.12:15443"));
+    let asked = tenant_binding().server_name("discovery.blue.emcee.internal").endpoints(["203.0.113.66:443"]);
     let translation = translate(&[config.build(), asked.build()]);
-    let hosts: Vec<_> = of_kind(&translation, GeneratedKind::ServiceEntry)
+    let hosts: Vec<_> = objects_of_kind(&translation, GeneratedKind::ServiceEntry)
         .iter()
-        .flat_map(|entry| all(&written(entry), "hosts").into_iter().cloned().collect::<Vec<_>>())
+        .flat_map(|entry| find_fields(&written(entry), "hosts").into_iter().cloned().collect::<Vec<_>>())
         .collect();
     assert_eq!(hosts, [json!(["relay.discovery.blue.emcee.internal"])]);
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::cases;
 use crate::mesh::{self, Mesh};
-use crate::plan::{all, id, json, of_kind, servers, text, texts};
+use crate::plan::{as_text, find_fields, object_id, objects_of_kind, servers, text_set, to_json};
 
 proptest! {
     #![proptest_config(cases(200))]
@@ -18,9 +18,9 @@ proptest! {
     #[test]
     fn routes_lead_to_existing_hosts(mesh in mesh::mesh()) {
         let translation = mesh.translate();
-        let known = hosts(&mesh, &translation);
+        let known = known_hosts(&mesh, &translation);
         for (routes, destination) in destinations(&translation) {
-            let host = text(&destination["host"]);
+            let host = as_text(&destination["host"]);
             let assumed = mesh.settings.coverage == InputCoverage::Partial && host.ends_with(".svc.cluster.local");
             prop_assert!(known.contains(host) || assumed, "{} routes to {}", routes, host);
         }
@@ -29,9 +29,9 @@ proptest! {
     #[test]
     fn subsets_of_routes_are_defined(mesh in mesh::mesh()) {
         let translation = mesh.translate();
-        let defined = subsets(&mesh, &translation);
+        let defined = known_subsets(&mesh, &translation);
         for (routes, destination) in destinations(&translation) {
-            let (host, subset) = (text(&destination["host"]), text(&destination["subset"]));
+            let (host, subset) = (as_text(&destination["host"]), as_text(&destination["subset"]));
             let assumed = mesh.settings.coverage == InputCoverage::Partial && host.ends_with(".svc.cluster.local");
             let known = subset.is_empty() || defined.contains(&(host.to_owned(), subset.to_owned()));
             prop_assert!(known || assumed, "{} routes to subset {:?} of {}", routes, subset, host);
@@ -41,11 +41,11 @@ proptest! {
     #[test]
     fn routes_use_ports_of_their_host(mesh in mesh::mesh()) {
         let translation = mesh.translate();
-        let entries: Vec<_> = of_kind(&translation, GeneratedKind::ServiceEntry).into_iter().map(json).collect();
+        let entries: Vec<_> = objects_of_kind(&translation, GeneratedKind::ServiceEntry).into_iter().map(to_json).collect();
         for (routes, destination) in destinations(&translation) {
-            let of_host = |entry: &&Value| texts(&entry["spec"]["hosts"]).contains(text(&destination["host"]));
+            let of_host = |entry: &&Value| text_set(&entry["spec"]["hosts"]).contains(as_text(&destination["host"]));
             let Some(entry) = entries.iter().find(of_host) else { continue };
-            let ports: Vec<_> = all(&entry["spec"]["ports"], "number");
+            let ports: Vec<_> = find_fields(&entry["spec"]["ports"], "number");
             prop_assert!(ports.contains(&&destination["port"]["number"]), "{} {}", routes, destination);
         }
     }
@@ -53,18 +53,18 @@ proptest! {
     #[test]
     fn routes_and_gateways_match(mesh in mesh::mesh()) {
         let translation = mesh.translate();
-        let gateways: BTreeSet<_> = of_kind(&translation, GeneratedKind::Gateway).iter().map(key).collect();
-        let routes = of_kind(&translation, GeneratedKind::VirtualService);
+        let gateways: BTreeSet<_> = objects_of_kind(&translation, GeneratedKind::Gateway).iter().map(object_key).collect();
+        let routes = objects_of_kind(&translation, GeneratedKind::VirtualService);
         for route in &routes {
-            let wanted = texts(&json(route)["spec"]["gateways"]);
-            prop_assert!(wanted.is_subset(&gateways), "{} names {:?}", id(route), wanted);
+            let wanted = text_set(&to_json(route)["spec"]["gateways"]);
+            prop_assert!(wanted.is_subset(&gateways), "{} names {:?}", object_id(route), wanted);
         }
         for server in servers(&translation) {
             let leads = |route: &&GeneratedObject| {
-                let spec = &json(*route)["spec"];
+                let spec = &to_json(*route)["spec"];
                 *route.namespace == *server.namespace
-                    && texts(&spec["hosts"]).contains(&server.host)
-                    && texts(&spec["gateways"]).iter().any(|gateway| server.gateway == format!("Gateway {gateway}"))
+                    && text_set(&spec["hosts"]).contains(&server.host)
+                    && text_set(&spec["gateways"]).iter().any(|gateway| server.gateway == format!("Gateway {gateway}"))
             };
             prop_assert_eq!(routes.iter().filter(leads).count(), 1, "{:?}", server);
         }
@@ -75,9 +75,9 @@ proptest! {
         let translation = mesh.translate();
         let known = label_sets(&mesh, &translation);
         for object in translation.objects().into_iter().filter(|object| object.kind() != GeneratedKind::Deployment) {
-            let object = json(object);
+            let object = to_json(object);
             for field in ["selector", "workloadSelector", "podSelector"] {
-                for selector in all(&object["spec"], field) {
+                for selector in find_fields(&object["spec"], field) {
                     let labels = ["labels", "matchLabels"].iter().find_map(|name| selector.get(name));
                     let labels = labels.unwrap_or(selector).to_string();
                     prop_assert!(known.contains(&labels), "{} in {}", labels, object);
@@ -89,67 +89,73 @@ proptest! {
     #[test]
     fn credentials_are_in_the_namespace_of_their_gateway(mesh in mesh::mesh()) {
         let translation = mesh.translate();
-        let given = mesh.of_kind("Secret").map(|s| format!("{}/{}", text(&s["metadata"]["namespace"]), text(&s["metadata"]["name"])));
-        let copies = of_kind(&translation, GeneratedKind::Secret).into_iter().map(|secret| key(&secret));
+        let given = mesh.of_kind("Secret").map(|s| format!("{}/{}", as_text(&s["metadata"]["namespace"]), as_text(&s["metadata"]["name"])));
+        let copies = objects_of_kind(&translation, GeneratedKind::Secret).into_iter().map(|secret| object_key(&secret));
         let known: BTreeSet<_> = given.chain(copies).collect();
         for object in translation.objects() {
-            for name in all(&json(&object), "credentialName") {
-                let secret = format!("{}/{}", object.namespace, text(name));
+            for name in find_fields(&to_json(&object), "credentialName") {
+                let secret = format!("{}/{}", object.namespace, as_text(name));
                 let assumed = mesh.settings.coverage == InputCoverage::Partial && secret.ends_with("-credential");
-                prop_assert!(known.contains(&secret) || assumed, "{} refers to {}", id(&object), secret);
+                prop_assert!(known.contains(&secret) || assumed, "{} refers to {}", object_id(&object), secret);
             }
         }
     }
 }
 
-fn key(object: &GeneratedObject) -> String {
+fn object_key(object: &GeneratedObject) -> String {
     format!("{}/{}", object.namespace, object.name)
 }
 
 fn destinations(translation: &Translation) -> Vec<(String, Value)> {
     let of = |object: &GeneratedObject| -> Vec<_> {
-        all(&json(object), "destination").into_iter().map(|to| (id(object), to.clone())).collect()
+        find_fields(&to_json(object), "destination")
+            .into_iter()
+            .map(|to| (object_id(object), to.clone()))
+            .collect()
     };
-    of_kind(translation, GeneratedKind::VirtualService).into_iter().flat_map(|object| of(&object)).collect()
+    objects_of_kind(translation, GeneratedKind::VirtualService)
+        .into_iter()
+        .flat_map(|object| of(&object))
+        .collect()
 }
 
-fn hosts(mesh: &Mesh, translation: &Translation) -> BTreeSet<String> {
-    let entries = of_kind(translation, GeneratedKind::ServiceEntry)
+fn known_hosts(mesh: &Mesh, translation: &Translation) -> BTreeSet<String> {
+    let entries = objects_of_kind(translation, GeneratedKind::ServiceEntry)
         .into_iter()
-        .flat_map(|e| texts(&json(e)["spec"]["hosts"]));
+        .flat_map(|e| text_set(&to_json(e)["spec"]["hosts"]));
     let services = mesh.of_kind("Service").map(|service| {
         let metadata = &service["metadata"];
-        format!("{}.{}.svc.cluster.local", text(&metadata["name"]), text(&metadata["namespace"]))
+        format!("{}.{}.svc.cluster.local", as_text(&metadata["name"]), as_text(&metadata["namespace"]))
     });
     entries.chain(services).collect()
 }
 
 /// Returns host and name of every subset in generated and users' rules.
-fn subsets(mesh: &Mesh, translation: &Translation) -> BTreeSet<(String, String)> {
-    let generated = of_kind(translation, GeneratedKind::DestinationRule).into_iter().map(|rule| {
-        let spec = json(rule)["spec"].clone();
-        (text(&spec["host"]).to_owned(), spec)
+fn known_subsets(mesh: &Mesh, translation: &Translation) -> BTreeSet<(String, String)> {
+    let generated = objects_of_kind(translation, GeneratedKind::DestinationRule).into_iter().map(|rule| {
+        let spec = to_json(rule)["spec"].clone();
+        (as_text(&spec["host"]).to_owned(), spec)
     });
     let given = mesh.of_kind("DestinationRule").map(|rule| {
         let host = format!(
             "{}.{}.svc.cluster.local",
-            text(&rule["spec"]["host"]),
-            text(&rule["metadata"]["namespace"])
+            as_text(&rule["spec"]["host"]),
+            as_text(&rule["metadata"]["namespace"])
         );
         (host, rule["spec"].clone())
     });
     let names = |(host, spec): (String, Value)| -> Vec<_> {
         let subsets = spec["subsets"].as_array().cloned().unwrap_or_default();
-        subsets.iter().map(|subset| (host.clone(), text(&subset["name"]).to_owned())).collect()
+        subsets.iter().map(|subset| (host.clone(), as_text(&subset["name"]).to_owned())).collect()
     };
     generated.chain(given).flat_map(names).collect()
 }
 
 /// Returns the labels of created gateways' pods, of selected gateways, and of services with their subsets.
 fn label_sets(mesh: &Mesh, translation: &Translation) -> Vec<String> {
-    let created = of_kind(translation, GeneratedKind::Deployment)
+    let created = objects_of_kind(translation, GeneratedKind::Deployment)
         .into_iter()
-        .map(|deployment| json(deployment)["spec"]["selector"]["matchLabels"].to_string());
+        .map(|deployment| to_json(deployment)["spec"]["selector"]["matchLabels"].to_string());
     let selected = mesh.of_kind("MeshFedConfig").flat_map(|config| {
         ["egress_gateway_selector", "ingress_gateway_selector"].map(|field| config["spec"][field].to_string())
     });

@@ -4,17 +4,17 @@ use emcee_core::parse;
 use emcee_core::problem::ResourceProblem;
 use serde_json::{Value, json};
 
-use crate::hostile::complete;
+use crate::hostile::complete_objects;
 
-const LABEL: &str = "(a DNS label: a-z, 0-9 and `-`, at most 63 characters, no dots or capitals)";
+const LABEL_RULE: &str = "(a DNS label: a-z, 0-9 and `-`, at most 63 characters, no dots or capitals)";
 
-fn lines<T>(result: Result<T, Vec<ResourceProblem>>) -> Vec<String> {
+fn refusal_lines<T>(result: Result<T, Vec<ResourceProblem>>) -> Vec<String> {
     result.err().unwrap_or_default().iter().map(ToString::to_string).collect()
 }
 
 /// Sets these fields in the complete object of a kind (null: absent), and returns its refusals.
-fn said(kind: usize, fields: &Value) -> Vec<String> {
-    let mut object = complete()[kind].clone();
+fn refusals_of(kind: usize, fields: &Value) -> Vec<String> {
+    let mut object = complete_objects()[kind].clone();
     for (pointer, value) in fields.as_object().expect("pointers and values") {
         let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
         let parent = object.pointer_mut(parent).expect("a pointer into the object");
@@ -25,21 +25,21 @@ fn said(kind: usize, fields: &Value) -> Vec<String> {
         }
     }
     match kind {
-        0 => lines(parse::read_fed_config(&object)),
-        1 => lines(parse::read_exposition(&object)),
-        _ => lines(parse::read_binding(&object)),
+        0 => refusal_lines(parse::read_fed_config(&object)),
+        1 => refusal_lines(parse::read_exposition(&object)),
+        _ => refusal_lines(parse::read_binding(&object)),
     }
 }
 
 /// Asserts that objects with these fields get these refusals: `fields => lines`.
 macro_rules! refused {
     ($kind:literal: $($fields:tt => [$($line:expr),* $(,)?];)+) => {
-        $( assert_eq!(said($kind, &json!($fields)), [$($line.to_string()),*] as [String; _], "{}", json!($fields)); )+
+        $( assert_eq!(refusals_of($kind, &json!($fields)), [$($line.to_string()),*] as [String; _], "{}", json!($fields)); )+
     };
 }
 
 #[test]
-fn shapes() {
+fn wrong_types_and_unknown_fields_are_refused() {
     refused!(1:
         {"/spec/port": "80"} => [r#"spec.port: is "80", and must be a whole number"#];
         {"/spec/port": null} => ["spec.port: is missing"];
@@ -59,20 +59,20 @@ fn shapes() {
     for (value, line) in
         [(json!(5), "is not an object"), (json!([]), "is not an object"), (json!(null), "is not an object")]
     {
-        assert_eq!(lines(parse::read_binding(&value)), [line]);
+        assert_eq!(refusal_lines(parse::read_binding(&value)), [line]);
     }
 }
 
 #[test]
-fn names_and_ports() {
+fn invalid_names_and_ports_are_refused() {
     let (just_fits, too_long) = ("x".repeat(63), "x".repeat(64));
     refused!(1:
         {"/spec/name": just_fits} => [];
-        {"/spec/name": too_long} => [format!("spec.name: {too_long:?} is not a valid name {LABEL}")];
-        {"/spec/name": ""} => [format!(r#"spec.name: "" is not a valid name {LABEL}"#)];
-        {"/spec/alias": "a.b"} => [format!(r#"spec.alias: invalid alias "a.b" {LABEL}"#)];
-        {"/spec/alias": "Reviews"} => [format!(r#"spec.alias: invalid alias "Reviews" {LABEL}"#)];
-        {"/spec/subset": "v_1"} => [format!(r#"spec.subset: "v_1" is not a valid name {LABEL}"#)];
+        {"/spec/name": too_long} => [format!("spec.name: {too_long:?} is not a valid name {LABEL_RULE}")];
+        {"/spec/name": ""} => [format!(r#"spec.name: "" is not a valid name {LABEL_RULE}"#)];
+        {"/spec/alias": "a.b"} => [format!(r#"spec.alias: invalid alias "a.b" {LABEL_RULE}"#)];
+        {"/spec/alias": "Reviews"} => [format!(r#"spec.alias: invalid alias "Reviews" {LABEL_RULE}"#)];
+        {"/spec/subset": "v_1"} => [format!(r#"spec.subset: "v_1" is not a valid name {LABEL_RULE}"#)];
         {"/spec/port": 0} => ["spec.port: 0 is not a port (1 to 65535)"];
         {"/spec/port": 70000} => ["spec.port: 70000 is not a port (1 to 65535)"];
         {"/spec/port": -1} => ["spec.port: -1 is not a port (1 to 65535)"];
@@ -83,21 +83,25 @@ fn names_and_ports() {
         {"/spec/mesh_fed_config_selector": {"a b": "c"}} => [r#"spec.mesh_fed_config_selector[a b]: "a b" is not a label's key"#];
         {"/spec/mesh_fed_config_selector": {"a": "c d"}} => [r#"spec.mesh_fed_config_selector.a: "c d" is not a label's value (at most 63 of a-z, A-Z, 0-9, `-`, `_` and `.`)"#];
         {"/spec/peers": []} => ["spec.peers: is empty (leave it out to allow all peers, or name some)"];
-        {"/spec/peers": ["M2"]} => [format!(r#"spec.peers[0]: "M2" is not a valid name {LABEL}"#)];
+        {"/spec/peers": ["M2"]} => [format!(r#"spec.peers[0]: "M2" is not a valid name {LABEL_RULE}"#)];
         {"/metadata/name": "a".repeat(63) + "." + &"b".repeat(63)} => [];
         {"/metadata/name": "Reviews"} => [r#"metadata.name: "Reviews" is not a name (a-z, 0-9, `-` and `.`, at most 253)"#];
-        {"/metadata/namespace": "a.b"} => [format!(r#"metadata.namespace: "a.b" is not a valid name {LABEL}"#)];
+        {"/metadata/namespace": "a.b"} => [format!(r#"metadata.namespace: "a.b" is not a valid name {LABEL_RULE}"#)];
     );
     assert_eq!(
-        said(1, &json!({"/metadata/name": vec!["a"; 127].join(".")})),
+        refusals_of(1, &json!({"/metadata/name": vec!["a"; 127].join(".")})),
         [] as [String; 0],
         "253 characters"
     );
-    assert_eq!(said(1, &json!({"/metadata/name": vec!["a"; 128].join(".")})).len(), 1, "255 characters");
+    assert_eq!(
+        refusals_of(1, &json!({"/metadata/name": vec!["a"; 128].join(".")})).len(),
+        1,
+        "255 characters"
+    );
 }
 
 #[test]
-fn bindings() {
+fn invalid_bindings_are_refused() {
     const SAN: &str = "is not a valid name in a certificate (a DNS name in lower case without wildcard, or spiffe://trust-domain/path)";
     refused!(2:
         {"/spec/endpoints": ["9.1.2.3"]} => [r#"spec.endpoints[0]: "9.1.2.3" has no port (host:port, such as 203.0.113.7:15443)"#];
@@ -116,12 +120,12 @@ fn bindings() {
         {"/spec/export_to": []} => [r#"spec.export_to: is neither ["."] (this namespace) nor ["*"] (the whole mesh, the default)"#];
         {"/spec/subset": null, "/spec/alias": "1st"} => [r#"spec.alias: invalid alias "1st" (a Service's name begins with a letter: set spec.alias)"#];
         {"/metadata/name": "a.b"} => [r#"metadata.name: "a.b" is not a DNS label, and it is the first label of the binding's host (at most 63 characters, no dots)"#];
-        {"/spec/port": 0, "/spec/peer": "M"} => [format!(r#"spec.peer: "M" is not a valid name {LABEL}"#), "spec.port: 0 is not a port (1 to 65535)"];
+        {"/spec/port": 0, "/spec/peer": "M"} => [format!(r#"spec.peer: "M" is not a valid name {LABEL_RULE}"#), "spec.port: 0 is not a port (1 to 65535)"];
     );
 }
 
 #[test]
-fn relationships() {
+fn invalid_relationships_are_refused() {
     const EXPORT: &str = r#"spec.discovery.export_to: is neither ["."] (the import's namespace, the default) nor ["*"] (the whole mesh)"#;
     const NEEDS: &str = "needs the gateway of the side it plays (use_egress_gateway: true to consume, use_ingress_gateway: true to expose)";
     refused!(0:
@@ -138,7 +142,7 @@ fn relationships() {
         {"/spec/tls_context_selector": null} => ["spec.tls_context_selector: BOUNDARY needs the relationship's certificate (labels of its kubernetes.io/tls Secret)"];
         {"/spec/mode": "WHARF", "/spec/tls_context_selector": null} => ["spec.tls_context_selector: discovery needs the relationship's certificate (labels of its kubernetes.io/tls Secret)"];
         {"/spec/relationship": "binding"} => ["spec.relationship: `binding` is reserved (set spec.relationship to another name, alike in all meshes)"];
-        {"/spec/relationship": "a.b"} => [format!(r#"spec.relationship: "a.b" is not a valid name {LABEL}"#)];
+        {"/spec/relationship": "a.b"} => [format!(r#"spec.relationship: "a.b" is not a valid name {LABEL_RULE}"#)];
         {"/spec/relationship": null, "/metadata/name": "a.b"} => [r#"metadata.name: "a.b" cannot be the relationship's name (set spec.relationship to a DNS label)"#];
         {"/spec/allowed_namespaces": []} => ["spec.allowed_namespaces: is empty (leave it out to allow all namespaces, or name some)"];
         {"/spec/gateway_replicas": 0} => ["spec.gateway_replicas: 0 is not a number of replicas (1 to 100)"];
@@ -156,7 +160,7 @@ fn relationships() {
 }
 
 #[test]
-fn peers() {
+fn invalid_peers_are_refused() {
     refused!(0:
         {"/spec/peers/0/subject_alt_names": []} => ["spec.peers[0].subject_alt_names: is missing (the names in this peer's certificate; without them it could not be told from others)"];
         {"/spec/peers/0/networks": ["10.0.0.0/33"]} => [r#"spec.peers[0].networks[0]: "10.0.0.0/33" is not a network (such as 203.0.113.0/24)"#];
@@ -168,6 +172,6 @@ fn peers() {
         {"/spec/peers/1": {"name": "m2", "subject_alt_names": ["m3.example"]}} => [r#"spec.peers[1].name: "m2" is the name of spec.peers[0] too (names are unique)"#];
         {"/spec/peers/1": {"name": "m3", "subject_alt_names": ["m2.example"]}} => [r#"spec.peers[1].subject_alt_names[0]: "m2.example" is a name of peer m2 too (a certificate's name tells one peer from another)"#];
         {"/spec/peers/0/subject_alt_names": ["m2.example", "m2.example"]} => [r#"spec.peers[0].subject_alt_names[1]: "m2.example" is listed twice"#];
-        {"/spec/peers/0/name": "m.2"} => [format!(r#"spec.peers[0].name: "m.2" is not a valid name {LABEL}"#)];
+        {"/spec/peers/0/name": "m.2"} => [format!(r#"spec.peers[0].name: "m.2" is not a valid name {LABEL_RULE}"#)];
     );
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::cases;
 use crate::mesh::intake;
-use crate::plan::{json, of_kind, snapshot};
+use crate::plan::{objects_of_kind, snapshot, to_json};
 
 /// Maximum bindings of a facade.
 const LIMIT: usize = 100;
@@ -23,10 +23,10 @@ fn relationship() -> Value {
 }
 
 /// Builds binding number `age`. 0 is the oldest.
-fn bound(age: usize, facade: &str, port: u16, export_to: &str) -> Value {
+fn rival_binding(age: usize, facade: &str, port: u16, export_to: &str) -> Value {
     binding("shop", &format!("b{age}"))
         .fed("blue")
-        .to("shop", &format!("remote-{age}"))
+        .to_service("shop", &format!("remote-{age}"))
         .alias(facade)
         .port(port)
         .export_to([export_to])
@@ -35,12 +35,12 @@ fn bound(age: usize, facade: &str, port: u16, export_to: &str) -> Value {
         .build()
 }
 
-fn port(number: usize) -> u16 {
+fn port_number(number: usize) -> u16 {
     u16::try_from(1 + number).expect("a port")
 }
 
-fn exposed(age: usize, alias: &str) -> Value {
-    let exposition = exposition("shop", &format!("e{age}")).fed("blue").of("reviews").port(80);
+fn rival_exposition(age: usize, alias: &str) -> Value {
+    let exposition = exposition("shop", &format!("e{age}")).fed("blue").of_service("reviews").port(80);
     exposition.alias(alias).uid(&format!("{age:06}")).build()
 }
 
@@ -51,7 +51,7 @@ fn translation(objects: impl IntoIterator<Item = Value>) -> Translation {
 }
 
 /// Counts the work of a translation whose objects and verdicts are read once, as `emcee render` does.
-fn effort_of(objects: impl IntoIterator<Item = Value>) -> WorkCounters {
+fn measure_work(objects: impl IntoIterator<Item = Value>) -> WorkCounters {
     let translation = translation(objects);
     let (objects, verdicts) = (translation.objects(), translation.verdicts());
     assert!(!verdicts.is_empty() && objects.len() < 10 * verdicts.len());
@@ -59,12 +59,14 @@ fn effort_of(objects: impl IntoIterator<Item = Value>) -> WorkCounters {
 }
 
 /// Counts the work of `count` bindings in facades of `of` bindings each.
-fn in_facades(count: usize, of: usize) -> WorkCounters {
-    effort_of((0..count).map(|n| bound(n, &format!("facade-{}", n / of), port(n % of), "*")))
+fn work_of_facades(count: usize, of: usize) -> WorkCounters {
+    measure_work(
+        (0..count).map(|n| rival_binding(n, &format!("facade-{}", n / of), port_number(n % of), "*")),
+    )
 }
 
-fn with_names(count: usize, of: usize) -> WorkCounters {
-    effort_of((0..count).map(|n| exposed(n, &format!("name-{}", n / of))))
+fn work_of_server_names(count: usize, of: usize) -> WorkCounters {
+    measure_work((0..count).map(|n| rival_exposition(n, &format!("name-{}", n / of))))
 }
 
 /// Divides two counts. `u64` cannot be converted losslessly to `f64`.
@@ -92,26 +94,26 @@ fn assert_cheap(name: &str, run: impl Fn(usize, usize) -> WorkCounters, sizes: [
 }
 
 #[test]
-fn bindings_of_one_facade_cost_what_independent_ones_do() {
-    assert_cheap("facades", in_facades, [400, 1600]);
+fn bindings_of_one_facade_cost_as_much_as_independent_ones() {
+    assert_cheap("facades", work_of_facades, [400, 1600]);
 }
 
 #[test]
-fn expositions_of_one_server_name_cost_what_independent_ones_do() {
-    assert_cheap("server names", with_names, [400, 1600]);
+fn expositions_of_one_server_name_cost_as_much_as_independent_ones() {
+    assert_cheap("server names", work_of_server_names, [400, 1600]);
 }
 
 /// A change of one of many rivals affects only the rivals that are compared.
 #[test]
-fn a_change_of_one_concerns_no_more_than_are_compared() {
+fn a_change_of_one_rival_affects_only_compared_rivals() {
     const COUNT: usize = 1000;
-    let mut mesh = translation((0..COUNT).map(|n| bound(n, "front", port(n), "*")));
+    let mut mesh = translation((0..COUNT).map(|n| rival_binding(n, "front", port_number(n), "*")));
     let changes = [
-        (bound(0, "front", port(0), "."), LIMIT + 2),
-        (bound(0, "front", port(0), "*"), LIMIT + 2),
-        (bound(0, "front", 5000, "*"), 3),
-        (bound(50, "other", 80, "*"), 4),
-        (bound(COUNT - 1, "front", 80, "*"), 2),
+        (rival_binding(0, "front", port_number(0), "."), LIMIT + 2),
+        (rival_binding(0, "front", port_number(0), "*"), LIMIT + 2),
+        (rival_binding(0, "front", 5000, "*"), 3),
+        (rival_binding(50, "other", 80, "*"), 4),
+        (rival_binding(COUNT - 1, "front", 80, "*"), 2),
     ];
     for (change, most) in changes {
         let before = mesh.work_counters();
@@ -126,13 +128,13 @@ fn a_change_of_one_concerns_no_more_than_are_compared() {
 
 #[test]
 fn a_facade_has_the_ports_of_its_oldest_bindings() {
-    let mut mesh = translation((0..LIMIT + 2).map(|n| bound(n, "front", port(n), "*")));
+    let mut mesh = translation((0..LIMIT + 2).map(|n| rival_binding(n, "front", port_number(n), "*")));
     let verdict = |mesh: &Translation, n: usize| {
         mesh.verdict(&Unit::ServiceBinding(ObjectKey::new("shop", &format!("b{n}")))).expect("a verdict")
     };
     let ports = |mesh: &Translation| {
-        let services = of_kind(mesh, GeneratedKind::Service);
-        let ports = json(&services[0])["spec"]["ports"].as_array().expect("ports").clone();
+        let services = objects_of_kind(mesh, GeneratedKind::Service);
+        let ports = to_json(&services[0])["spec"]["ports"].as_array().expect("ports").clone();
         ports.iter().filter_map(|port| port["port"].as_u64()).collect::<BTreeSet<_>>()
     };
     assert_eq!(ports(&mesh), (1..=100).collect());
@@ -143,15 +145,15 @@ fn a_facade_has_the_ports_of_its_oldest_bindings() {
     let words = verdict(&mesh, LIMIT).refusals[0].to_string();
     assert!(words.contains("shop/front") && words.contains("100") && words.contains("spec.alias"), "{words}");
 
-    let ran = mesh.update([intake::removal(&bound(3, "front", port(3), "*"))]);
+    let ran = mesh.update([intake::removal(&rival_binding(3, "front", port_number(3), "*"))]);
     assert_eq!(ports(&mesh), (1..=101).filter(|port| *port != 4).collect());
     assert!(ran.contains(&Unit::ServiceBinding(ObjectKey::new("shop", "b100"))), "{ran:?}");
     assert!(verdict(&mesh, LIMIT).is_programmed() && !verdict(&mesh, LIMIT + 1).is_programmed());
 }
 
 #[test]
-fn of_very_many_expositions_of_one_name_the_oldest_has_it() {
-    let mesh = translation((0..=LIMIT).map(|n| exposed(n, "front")));
+fn the_oldest_of_many_expositions_holds_the_server_name() {
+    let mesh = translation((0..=LIMIT).map(|n| rival_exposition(n, "front")));
     let reason = |n: usize| {
         let verdict = mesh.verdict(&Unit::ServiceExposition(ObjectKey::new("shop", &format!("e{n}"))));
         verdict.expect("a verdict").refusals.first().map(|problem| problem.reason)
@@ -163,9 +165,9 @@ fn of_very_many_expositions_of_one_name_the_oldest_has_it() {
 
 /// The number of bindings of a namespace in a relationship is limited.
 #[test]
-fn the_oldest_of_a_namespace_keep_their_places_in_a_relationship() {
+fn the_oldest_bindings_of_a_namespace_keep_their_slots_in_a_relationship() {
     const PLACES: usize = 10_000;
-    let own = |n: usize| bound(n, &format!("facade-{n}"), 80, "*");
+    let own = |n: usize| rival_binding(n, &format!("facade-{n}"), 80, "*");
     let mut mesh = translation((0..=PLACES).map(own));
     let elsewhere = binding("bank", "young").fed("blue").port(80).endpoints(["203.0.113.7:15443"]);
     mesh.update([intake::change(&elsewhere.uid("999999").build())]);
@@ -191,19 +193,19 @@ fn the_oldest_of_a_namespace_keep_their_places_in_a_relationship() {
 }
 
 /// One rival: whether it exists, its port, and whether the whole mesh can see it.
-type Member = (bool, u16, bool);
+type Rival = (bool, u16, bool);
 
-fn member() -> impl Strategy<Value = Member> {
+fn any_rival() -> impl Strategy<Value = Rival> {
     // A few rivals are not visible in the whole mesh, and some ports occur twice.
     (prop::bool::weighted(0.95), 1..200_u16, prop::bool::weighted(0.97))
 }
 
-fn object((age, (_, port, seen)): (usize, Member)) -> Value {
-    bound(age, "front", port, if seen { "*" } else { "." })
+fn rival_object((age, (_, port, seen)): (usize, Rival)) -> Value {
+    rival_binding(age, "front", port, if seen { "*" } else { "." })
 }
 
 /// Returns the rivals that hold a port according to the documented rule. Independent of the code in the core.
-fn holders(crowd: &BTreeMap<usize, Member>) -> BTreeSet<usize> {
+fn expected_holders(crowd: &BTreeMap<usize, Rival>) -> BTreeSet<usize> {
     let there: Vec<_> = crowd.iter().filter(|(_, (there, ..))| *there).take(LIMIT).collect();
     let Some((_, (_, _, seen))) = there.first() else { return BTreeSet::new() };
     let mut taken = BTreeSet::new();
@@ -216,12 +218,12 @@ proptest! {
 
     #[test]
     fn many_rivals_for_one_facade_are_always_ordered_by_age(
-        crowd in prop::collection::vec(member(), LIMIT - 10..LIMIT + 20),
-        steps in prop::collection::vec((prop_oneof![2 => 0..10_usize, 1 => 0..LIMIT + 20], member()), 0..12),
+        crowd in prop::collection::vec(any_rival(), LIMIT - 10..LIMIT + 20),
+        steps in prop::collection::vec((prop_oneof![2 => 0..10_usize, 1 => 0..LIMIT + 20], any_rival()), 0..12),
     ) {
-        let mut crowd: BTreeMap<usize, Member> = crowd.into_iter().enumerate().collect();
-        let present = |crowd: &BTreeMap<usize, Member>| {
-            crowd.iter().filter(|(_, (there, ..))| *there).map(|(age, member)| object((*age, *member))).collect::<Vec<_>>()
+        let mut crowd: BTreeMap<usize, Rival> = crowd.into_iter().enumerate().collect();
+        let present = |crowd: &BTreeMap<usize, Rival>| {
+            crowd.iter().filter(|(_, (there, ..))| *there).map(|(age, member)| rival_object((*age, *member))).collect::<Vec<_>>()
         };
         let mut followed = translation(present(&crowd));
         let results = |mesh: &Translation| {
@@ -230,7 +232,7 @@ proptest! {
         };
         for (age, new) in steps {
             crowd.insert(age, new);
-            let change = object((age, new));
+            let change = rival_object((age, new));
             let before = results(&followed);
             let ran: BTreeSet<_> = followed.update([if new.0 { intake::change(&change) } else { intake::removal(&change) }]).into_iter().collect();
             let after = results(&followed);
@@ -241,7 +243,7 @@ proptest! {
                 Unit::ServiceBinding(key) if verdict.as_ref()?.is_programmed() => key.name[1..].parse().ok(),
                 _ => None,
             });
-            prop_assert_eq!(programmed.collect::<BTreeSet<usize>>(), holders(&crowd));
+            prop_assert_eq!(programmed.collect::<BTreeSet<usize>>(), expected_holders(&crowd));
         }
         prop_assert_eq!(snapshot(&followed), snapshot(&translation(present(&crowd))));
     }

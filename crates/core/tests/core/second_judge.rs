@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-use crate::announcements::{connected, offer, source};
+use crate::announcements::{flat_announcement, peer_connected, peer_key};
 use crate::cases;
 use crate::mesh::intake;
 
@@ -25,7 +25,7 @@ const NETWORKS: [&[&str]; 5] = [
     &["10.244.1.7/32"],
 ];
 const DOMAINS: [&[&str]; 4] = [&[], &["m2.example"], &["local"], &["svc.cluster.local", "com"]];
-const ALLOWED: [&[&str]; 4] =
+const ALLOWED_SERVER_NAMES: [&[&str]; 4] =
     [&[], &["api.stripe.com"], &["*.stripe.com", "kubernetes.default.svc"], &["*.default.example"]];
 
 /// A FLAT mesh with a cluster network, a pod, a node with its range, and a Service.
@@ -45,23 +45,23 @@ fn mesh(networks: &[&str], domains: &[&str], allowed: &[&str]) -> Translation {
         service("shop", "reviews").port("http", 80).cluster_ip("172.20.0.9").build(),
         node,
     ];
-    Translation::from_changes(settings, objects.iter().map(intake::change).chain([connected("m2")]))
+    Translation::from_changes(settings, objects.iter().map(intake::change).chain([peer_connected("m2")]))
 }
 
-fn passes(translation: &mut Translation, changes: impl IntoIterator<Item = InputChange>) -> bool {
+fn is_accepted(translation: &mut Translation, changes: impl IntoIterator<Item = InputChange>) -> bool {
     translation.update(changes);
     let unit = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
     let verdict = translation.verdict(&unit).expect("a verdict");
     verdict.is_programmed()
 }
 
-fn bound(field: &str, value: Value) -> InputChange {
+fn binding_change(field: &str, value: Value) -> InputChange {
     let binding = binding("shop", "reviews").fed("blue").alias("far").endpoints(["203.0.113.7:1"]);
     intake::change(&binding.set(field, value).build())
 }
 
 /// Returns whether the bits of an address begin with those of a prefix, such as `10.96/12` or `fe80/10`.
-fn begins(bits: &str, prefix: &str) -> bool {
+fn has_prefix(bits: &str, prefix: &str) -> bool {
     let (base, length) = prefix.split_once('/').expect("a length");
     let digits: String = if base.contains('.') || !bits.len().eq(&128) {
         let bytes: Vec<_> =
@@ -75,44 +75,44 @@ fn begins(bits: &str, prefix: &str) -> bool {
     bits.starts_with(&format!("{digits:0<length$}")[..length])
 }
 
-fn bits_of_v4(address: Ipv4Addr) -> String {
+fn ipv4_bits(address: Ipv4Addr) -> String {
     format!("{:032b}", u32::from(address))
 }
 
 /// Returns the bits of each address to which a packet may be sent: the address itself and the embedded IPv4 addresses.
-fn destinations(address: IpAddr) -> Vec<String> {
+fn effective_addresses(address: IpAddr) -> Vec<String> {
     let address = match address {
-        IpAddr::V4(address) => return vec![bits_of_v4(address)],
+        IpAddr::V4(address) => return vec![ipv4_bits(address)],
         IpAddr::V6(address) => address,
     };
     let bits = format!("{:0128b}", u128::from(address));
     let last = bits[96..].to_owned();
     // IPv4-mapped, IPv4-translated and NAT64 addresses are equivalent to their IPv4 address.
     for prefix in ["0:0:0:0:0:ffff/96", "0:0:0:0:ffff:0/96", "64:ff9b:0:0:0:0/96"] {
-        if begins(&bits, prefix) {
+        if has_prefix(&bits, prefix) {
             return vec![last];
         }
     }
     let mut found = vec![bits.clone()];
-    if begins(&bits, "2002/16") {
+    if has_prefix(&bits, "2002/16") {
         found.push(bits[16..48].to_owned());
     }
-    if begins(&bits, "2001:0/32") {
+    if has_prefix(&bits, "2001:0/32") {
         found.push(bits[32..64].to_owned());
         found.push(last.chars().map(|bit| if bit == '0' { '1' } else { '0' }).collect());
     }
     let isatap = [0x0000_5efe_u32, 0x0200_5efe].map(|middle| format!("{middle:032b}"));
-    if begins(&bits, "64:ff9b:1/48") || isatap.contains(&bits[64..96].to_owned()) {
+    if has_prefix(&bits, "64:ff9b:1/48") || isatap.contains(&bits[64..96].to_owned()) {
         found.push(last);
     }
     found
 }
 
-fn may_be_at(address: IpAddr, networks: &[&str]) -> bool {
-    let destinations = destinations(address);
+fn is_address_allowed(address: IpAddr, networks: &[&str]) -> bool {
+    let destinations = effective_addresses(address);
     let one_of = |prefixes: &[&str], of: &String| {
         let family = |prefix: &&&str| prefix.contains('.') == (of.len() == 32);
-        prefixes.iter().filter(family).any(|prefix| begins(of, prefix))
+        prefixes.iter().filter(family).any(|prefix| has_prefix(of, prefix))
     };
     let never: [&str; 9] = [
         "0.0/8",
@@ -142,25 +142,25 @@ fn may_be_at(address: IpAddr, networks: &[&str]) -> bool {
     };
     // Two of the test cases list exactly a local network or an address of this mesh.
     let named = |of: &String| {
-        (networks.contains(&"127.0.0.0/8") && begins_v4(of, "127.0/8"))
-            || (networks.contains(&"10.244.1.7/32") && begins_v4(of, "10.244.1.7/32"))
+        (networks.contains(&"127.0.0.0/8") && has_ipv4_prefix(of, "127.0/8"))
+            || (networks.contains(&"10.244.1.7/32") && has_ipv4_prefix(of, "10.244.1.7/32"))
     };
     let listed = networks.is_empty()
         || networks.iter().any(|network| match *network {
             "0.0.0.0/0" => destinations[0].len() == 32,
             "::/0" => destinations[0].len() == 128,
-            "203.0.113.0/24" => begins_v4(&destinations[0], "203.0.113/24"),
-            "127.0.0.0/8" => begins_v4(&destinations[0], "127.0/8"),
-            _ => begins_v4(&destinations[0], "10.244.1.7/32"),
+            "203.0.113.0/24" => has_ipv4_prefix(&destinations[0], "203.0.113/24"),
+            "127.0.0.0/8" => has_ipv4_prefix(&destinations[0], "127.0/8"),
+            _ => has_ipv4_prefix(&destinations[0], "10.244.1.7/32"),
         });
     listed && destinations.iter().all(|of| !nowhere(of) && (!own(of) || named(of)))
 }
 
-fn begins_v4(bits: &str, prefix: &str) -> bool {
-    bits.len() == 32 && begins(bits, prefix)
+fn has_ipv4_prefix(bits: &str, prefix: &str) -> bool {
+    bits.len() == 32 && has_prefix(bits, prefix)
 }
 
-fn is_dns(name: &str) -> bool {
+fn is_dns_name(name: &str) -> bool {
     let label = |label: &str| {
         let inner = label.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-'));
         inner && !label.is_empty() && label.len() < 64 && !label.starts_with('-') && !label.ends_with('-')
@@ -169,7 +169,7 @@ fn is_dns(name: &str) -> bool {
 }
 
 /// Returns whether a name ends with the labels of `domain`.
-fn ends_in(name: &str, domain: &str) -> bool {
+fn is_within_domain(name: &str, domain: &str) -> bool {
     let (name, domain): (Vec<_>, Vec<_>) = (name.split('.').collect(), domain.split('.').collect());
     name.ends_with(&domain)
 }
@@ -177,34 +177,34 @@ fn ends_in(name: &str, domain: &str) -> bool {
 /// Returns the local domains that contain a name. A listed domain must be within each of them.
 fn local_domains(name: &str) -> Vec<&str> {
     let local = ["svc", "pod", "local", "cluster.local", "localhost", "localdomain", "home.arpa", "internal"];
-    let mut found: Vec<_> = local.into_iter().filter(|domain| ends_in(name, domain)).collect();
+    let mut found: Vec<_> = local.into_iter().filter(|domain| is_within_domain(name, domain)).collect();
     // The Service of the mesh, and a name that the resolver searches in its own namespace.
-    if !name.contains('.') || ends_in(name, "reviews.shop") {
+    if !name.contains('.') || is_within_domain(name, "reviews.shop") {
         found.push(name);
     }
     found
 }
 
-fn may_have_name(name: &str, by_user: bool, networks: &[&str], domains: &[&str]) -> bool {
+fn is_host_name_allowed(name: &str, by_user: bool, networks: &[&str], domains: &[&str]) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
     let number = last.parse::<u128>().is_ok()
         || last.starts_with("0x") && !last[2..].contains(|c: char| !c.is_ascii_hexdigit());
-    if !is_dns(name) || number || ends_in(name, "emcee.internal") {
+    if !is_dns_name(name) || number || is_within_domain(name, "emcee.internal") {
         return false;
     }
     let local = local_domains(name);
-    let listed = domains.iter().any(|domain| ends_in(name, domain));
+    let listed = domains.iter().any(|domain| is_within_domain(name, domain));
     let is_named = |local: &&str| {
-        let names_it = |domain: &&&str| ends_in(name, domain) && ends_in(domain, local);
+        let names_it = |domain: &&&str| is_within_domain(name, domain) && is_within_domain(domain, local);
         domains.iter().any(|domain| names_it(&domain))
     };
     let free = by_user && networks.is_empty() && domains.is_empty();
     (free || listed) && local.iter().all(is_named)
 }
 
-fn may_ask_for(name: &str, allowed: &[&str]) -> bool {
+fn is_server_name_allowed(name: &str, allowed: &[&str]) -> bool {
     let labels: Vec<&str> = name.split('.').collect();
-    if !is_dns(name) || labels.len() < 2 || name.len() > 247 {
+    if !is_dns_name(name) || labels.len() < 2 || name.len() > 247 {
         return false;
     }
     if let [rest @ .., "emcee", "internal"] = labels.as_slice() {
@@ -217,7 +217,7 @@ fn may_ask_for(name: &str, allowed: &[&str]) -> bool {
 }
 
 /// Generates addresses close to forbidden ones, in each form that embeds an IPv4 address.
-fn address() -> impl Strategy<Value = IpAddr> {
+fn any_address() -> impl Strategy<Value = IpAddr> {
     let first = select(vec![
         [127, 0, 0, 1],
         [169, 254, 169, 254],
@@ -264,7 +264,7 @@ fn address() -> impl Strategy<Value = IpAddr> {
 }
 
 /// Generates names of a few labels, with variations that try to bypass checks.
-fn name() -> impl Strategy<Value = String> {
+fn any_name() -> impl Strategy<Value = String> {
     let labels = select(vec![
         "a",
         "reviews",
@@ -333,47 +333,47 @@ proptest! {
     #![proptest_config(cases(600))]
 
     #[test]
-    fn addresses_are_allowed_as_in_the_reference(address in address(), networks in select(&NETWORKS[..])) {
+    fn addresses_are_allowed_as_in_the_reference(address in any_address(), networks in select(&NETWORKS[..])) {
         let text = match address {
             IpAddr::V4(address) => format!("{address}:443"),
             IpAddr::V6(address) => format!("[{address}]:443"),
         };
         let mut translation = mesh(networks, &[], &[]);
-        let by_user = passes(&mut translation, [bound("/spec/endpoints", json!([text]))]);
-        prop_assert!(!by_user || may_be_at(address, networks), "{} of a binding, {:?}", text, networks);
+        let by_user = is_accepted(&mut translation, [binding_change("/spec/endpoints", json!([text]))]);
+        prop_assert!(!by_user || is_address_allowed(address, networks), "{} of a binding, {:?}", text, networks);
         let service = ObjectKey::new("shop", "reviews");
         if let Ok(endpoint) = text.parse() {
-            let announced = emcee_core::catalogue::Announcement { endpoints: vec![endpoint], ..offer(&service, "203.0.113.7:1") };
-            let announced = InputChange::Announcement(source("m2"), service, Some(announced));
-            let by_peer = passes(&mut translation, [bound("/spec/endpoints", json!([])), announced]);
-            prop_assert!(!by_peer || may_be_at(address, networks), "{} of a peer, {:?}", text, networks);
+            let announced = emcee_core::catalogue::Announcement { endpoints: vec![endpoint], ..flat_announcement(&service, "203.0.113.7:1") };
+            let announced = InputChange::Announcement(peer_key("m2"), service, Some(announced));
+            let by_peer = is_accepted(&mut translation, [binding_change("/spec/endpoints", json!([])), announced]);
+            prop_assert!(!by_peer || is_address_allowed(address, networks), "{} of a peer, {:?}", text, networks);
             // The core does not refuse more than the reference either.
-            prop_assert_eq!(by_user, may_be_at(address, networks), "{}, {:?}", text, networks);
+            prop_assert_eq!(by_user, is_address_allowed(address, networks), "{}, {:?}", text, networks);
         }
     }
 
     #[test]
     fn host_names_are_allowed_as_in_the_reference(
-        name in name(), networks in select(&NETWORKS[..]), domains in select(&DOMAINS[..]),
+        name in any_name(), networks in select(&NETWORKS[..]), domains in select(&DOMAINS[..]),
     ) {
         let mut translation = mesh(networks, domains, &[]);
-        let by_user = passes(&mut translation, [bound("/spec/endpoints", json!([format!("{name}:443")]))]);
+        let by_user = is_accepted(&mut translation, [binding_change("/spec/endpoints", json!([format!("{name}:443")]))]);
         // Users' endpoints are not case-sensitive.
         let lower = name.to_ascii_lowercase();
-        let wanted = may_have_name(&lower, true, networks, domains);
+        let wanted = is_host_name_allowed(&lower, true, networks, domains);
         prop_assert_eq!(by_user, wanted, "{} of a binding, {:?} {:?}", name, networks, domains);
         let service = ObjectKey::new("shop", "reviews");
         let endpoint = emcee_core::endpoint::Endpoint { host: emcee_core::endpoint::Host::Name(name.as_str().into()), port: 443 };
-        let announced = emcee_core::catalogue::Announcement { endpoints: vec![endpoint], ..offer(&service, "203.0.113.7:1") };
-        let announced = InputChange::Announcement(source("m2"), service, Some(announced));
-        let by_peer = passes(&mut translation, [bound("/spec/endpoints", json!([])), announced]);
-        prop_assert_eq!(by_peer, may_have_name(&name, false, networks, domains), "{} of a peer, {:?} {:?}", name, networks, domains);
+        let announced = emcee_core::catalogue::Announcement { endpoints: vec![endpoint], ..flat_announcement(&service, "203.0.113.7:1") };
+        let announced = InputChange::Announcement(peer_key("m2"), service, Some(announced));
+        let by_peer = is_accepted(&mut translation, [binding_change("/spec/endpoints", json!([])), announced]);
+        prop_assert_eq!(by_peer, is_host_name_allowed(&name, false, networks, domains), "{} of a peer, {:?} {:?}", name, networks, domains);
     }
 
     #[test]
-    fn server_names_are_allowed_as_in_the_reference(name in name(), allowed in select(&ALLOWED[..])) {
+    fn server_names_are_allowed_as_in_the_reference(name in any_name(), allowed in select(&ALLOWED_SERVER_NAMES[..])) {
         let mut translation = mesh(&[], &[], allowed);
-        let passed = passes(&mut translation, [bound("/spec/server_name", json!(name))]);
-        prop_assert_eq!(passed, may_ask_for(&name, allowed), "{} with {:?}", name, allowed);
+        let passed = is_accepted(&mut translation, [binding_change("/spec/server_name", json!(name))]);
+        prop_assert_eq!(passed, is_server_name_allowed(&name, allowed), "{} with {:?}", name, allowed);
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::cases;
 use crate::mesh;
 use crate::mesh::surroundings::PAIRS;
-use crate::plan::{is_secret, json};
+use crate::plan::{is_secret, to_json};
 
 proptest! {
     #![proptest_config(cases(100))]
@@ -17,12 +17,12 @@ proptest! {
     #[test]
     fn keys_are_in_secrets_only(mesh in mesh::mesh()) {
         let translation = mesh.translate();
-        let secrets: Vec<String> = PAIRS.iter().flat_map(|pair| spellings(&pair.key)).collect();
+        let secrets: Vec<String> = PAIRS.iter().flat_map(|pair| key_fragments(&pair.key)).collect();
         let is_told = |text: &str| secrets.iter().any(|secret| text.contains(secret.as_str()));
         prop_assert!(!is_told(&format!("{translation:?}")), "in the translation's Debug output");
         for object in translation.objects() {
             prop_assert!(!is_told(&format!("{object:?}")), "in an object's Debug output");
-            prop_assert_eq!(is_told(&json(&object).to_string()), is_secret(&object));
+            prop_assert_eq!(is_told(&to_json(&object).to_string()), is_secret(&object));
         }
         for (unit, verdict) in translation.verdicts() {
             let resource: ObjectRef = unit.resource().expect("a verdict is on a resource");
@@ -33,7 +33,7 @@ proptest! {
 }
 
 /// Returns the lines of a key in PEM, and its base64 form in a Secret.
-fn spellings(pem: &str) -> Vec<String> {
+fn key_fragments(pem: &str) -> Vec<String> {
     let lines = pem.lines().filter(|line| !line.starts_with("-----")).map(str::to_owned);
     let encoded = serde_json::to_value(k8s_openapi::ByteString(pem.as_bytes().to_vec())).expect("base64");
     // The first half is the same for all keys of this type.
@@ -43,7 +43,7 @@ fn spellings(pem: &str) -> Vec<String> {
 
 /// A message about a Secret whose key is in the field of the certificate does not contain the key.
 #[test]
-fn a_misplaced_key_is_not_repeated() {
+fn a_misplaced_key_is_not_in_messages() {
     use emcee_testkit::prelude::*;
     let pair = &PAIRS[0];
     let unmarked =
@@ -53,7 +53,7 @@ fn a_misplaced_key_is_not_repeated() {
             let secret = secret_tls("blue", "blue").pair(pair).data(key, &content).typed();
             let credential = emcee_core::inputs::Credential::from_secret(&secret).expect("a TLS Secret");
             let message = format!("{credential:?} {:?}", credential.problem_at(Timestamp::UNIX_EPOCH));
-            assert!(spellings(&pair.key).iter().all(|line| !message.contains(line.as_str())), "{key}");
+            assert!(key_fragments(&pair.key).iter().all(|line| !message.contains(line.as_str())), "{key}");
         }
     }
 }

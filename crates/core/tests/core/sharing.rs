@@ -9,9 +9,9 @@ use emcee_testkit::prelude::*;
 use serde_json::Value;
 
 use crate::mesh::intake;
-use crate::plan::{id, json, of_kind, servers, texts};
+use crate::plan::{object_id, objects_of_kind, servers, text_set, to_json};
 
-const IDENTITY: [&str; 1] = ["spiffe://cluster.local/ns/shop/sa/reviews"];
+const PEER_IDENTITY: [&str; 1] = ["spiffe://cluster.local/ns/shop/sa/reviews"];
 
 /// A gateway `edge` for both sides of all relationships, and a service with a strict port.
 fn one_gateway() -> Vec<Value> {
@@ -37,13 +37,13 @@ fn wharf_at_edge(name: &str) -> Value {
         .build()
 }
 
-fn bound(name: &str, fed: &str) -> emcee_testkit::objects::emcee::ServiceBinding {
+fn edge_binding(name: &str, fed: &str) -> emcee_testkit::objects::emcee::ServiceBinding {
     binding("shop", name)
         .fed(fed)
         .port(80)
         .alias(name)
         .endpoints(["203.0.113.7:15443"])
-        .subject_alt_names(IDENTITY)
+        .subject_alt_names(PEER_IDENTITY)
 }
 
 fn translate(objects: &[Value]) -> Translation {
@@ -53,37 +53,42 @@ fn translate(objects: &[Value]) -> Translation {
 }
 
 #[track_caller]
-fn assert_each_host_once(translation: &Translation) {
+fn assert_hosts_are_unique(translation: &Translation) {
     let mut at = BTreeMap::new();
     for server in servers(translation) {
-        let other = at.insert((server.place.clone(), server.host.clone()), server.gateway.clone());
+        let other = at.insert((server.listener.clone(), server.host.clone()), server.gateway.clone());
         assert_eq!(other, None, "{server:?}\n{:#?}", translation.verdicts());
     }
     let mut homes = BTreeMap::new();
-    for entry in of_kind(translation, GeneratedKind::ServiceEntry) {
-        for host in texts(&json(&entry)["spec"]["hosts"]) {
-            assert_eq!(homes.insert(host.clone(), id(&entry)), None, "{host}\n{:#?}", translation.verdicts());
+    for entry in objects_of_kind(translation, GeneratedKind::ServiceEntry) {
+        for host in text_set(&to_json(&entry)["spec"]["hosts"]) {
+            assert_eq!(
+                homes.insert(host.clone(), object_id(&entry)),
+                None,
+                "{host}\n{:#?}",
+                translation.verdicts()
+            );
         }
     }
 }
 
 /// A mesh that exposes `reviews`, and also consumes the `reviews` of another mesh in the same relationship.
 #[test]
-fn one_gateway_for_both_sides_of_a_service() {
+fn one_gateway_serves_both_sides_of_a_service() {
     let mut mesh = one_gateway();
     mesh.push(wharf_at_edge("blue"));
     mesh.push(exposition("shop", "reviews").port(80).fed("blue").build());
-    mesh.push(bound("far", "blue").to("shop", "reviews").build());
-    assert_each_host_once(&translate(&mesh));
+    mesh.push(edge_binding("far", "blue").to_service("shop", "reviews").build());
+    assert_hosts_are_unique(&translate(&mesh));
 }
 
 #[test]
-fn two_relationships_lead_one_server_name_through_one_gateway() {
+fn two_relationships_can_request_one_server_name_on_one_gateway() {
     let mut mesh = one_gateway();
     mesh.extend([wharf_at_edge("blue"), wharf_at_edge("red")]);
-    mesh.push(bound("near", "blue").server_name("one.example.com").build());
-    mesh.push(bound("far", "red").server_name("one.example.com").build());
-    assert_each_host_once(&translate(&mesh));
+    mesh.push(edge_binding("near", "blue").server_name("one.example.com").build());
+    mesh.push(edge_binding("far", "red").server_name("one.example.com").build());
+    assert_hosts_are_unique(&translate(&mesh));
 }
 
 /// The gateways have different pods in the same namespace. There, a host must not be in the ServiceEntries of both.
@@ -97,15 +102,15 @@ fn two_gateways_in_one_namespace_never_have_entries_for_one_host() {
     for labels in [[("istio", "gate")], [("istio", "edge")]] {
         let mut mesh = mesh.clone();
         mesh.extend([wharf_at_edge("blue"), gate(labels).unset("/spec/tls_context_selector").build()]);
-        mesh.push(bound("near", "blue").server_name("one.example.com").build());
-        mesh.push(bound("far", "red").server_name("one.example.com").build());
-        assert_each_host_once(&translate(&mesh));
+        mesh.push(edge_binding("near", "blue").server_name("one.example.com").build());
+        mesh.push(edge_binding("far", "red").server_name("one.example.com").build());
+        assert_hosts_are_unique(&translate(&mesh));
     }
 }
 
 /// A binding requests a server name that is the host of another binding.
 #[test]
-fn a_server_name_is_never_a_host_of_emcees_own() {
+fn a_binding_host_cannot_be_requested_as_server_name() {
     let edge = [("istio", "edge")];
     let mut mesh = one_gateway();
     mesh.push(wharf_at_edge("blue"));
@@ -113,9 +118,9 @@ fn a_server_name_is_never_a_host_of_emcees_own() {
     mesh.push(
         secret_tls("red", "red").label("relationship", "red").pair(&valid_pair("m1.red.example")).build(),
     );
-    mesh.push(bound("near", "red").build());
-    mesh.push(bound("far", "blue").server_name("near.shop.binding.emcee.internal").build());
-    assert_each_host_once(&translate(&mesh));
+    mesh.push(edge_binding("near", "red").build());
+    mesh.push(edge_binding("far", "blue").server_name("near.shop.binding.emcee.internal").build());
+    assert_hosts_are_unique(&translate(&mesh));
 }
 
 #[test]
@@ -127,10 +132,10 @@ fn bindings_to_one_service_share_its_relay() {
             .egress_gateway_selector([("istio", "edge")])
             .build(),
     );
-    mesh.push(bound("near", "blue").to("bank", "ratings").build());
-    mesh.push(bound("far", "blue").to("bank", "ratings").build());
+    mesh.push(edge_binding("near", "blue").to_service("bank", "ratings").build());
+    mesh.push(edge_binding("far", "blue").to_service("bank", "ratings").build());
     let translation = translate(&mesh);
-    assert_each_host_once(&translation);
+    assert_hosts_are_unique(&translation);
     assert!(
         translation.verdicts().iter().all(|(_, verdict)| verdict.is_programmed()),
         "{:#?}",

@@ -12,11 +12,11 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::cases;
-use crate::mesh::{self, Mesh, Step, intake};
-use crate::plan::{json, snapshot};
+use crate::mesh::{self, Mesh, MeshChange, intake};
+use crate::plan::{snapshot, to_json};
 
 /// Runs a number of steps, and acknowledges the returned batches at once.
-fn work(translation: &mut Translation, steps: usize) -> Vec<Vec<Unit>> {
+fn run_steps(translation: &mut Translation, steps: usize) -> Vec<Vec<Unit>> {
     let mut left = steps;
     let pieces = translation.run_units(|| {
         left = left.saturating_sub(1);
@@ -28,16 +28,16 @@ fn work(translation: &mut Translation, steps: usize) -> Vec<Vec<Unit>> {
     pieces.into_iter().map(|piece| piece.units).collect()
 }
 
-type Said = (Option<ResourceVerdict>, Vec<Value>);
+type UnitResult = (Option<ResourceVerdict>, Vec<Value>);
 
-fn said(translation: &Translation, unit: &Unit) -> Said {
-    (translation.verdict(unit), translation.objects_of(unit).into_iter().map(json).collect())
+fn unit_result(translation: &Translation, unit: &Unit) -> UnitResult {
+    (translation.verdict(unit), translation.objects_of(unit).into_iter().map(to_json).collect())
 }
 
 /// Updates the known results of the returned units.
-fn hear(known: &mut BTreeMap<Unit, Said>, translation: &Translation, pieces: Vec<Vec<Unit>>) {
+fn record_results(known: &mut BTreeMap<Unit, UnitResult>, translation: &Translation, pieces: Vec<Vec<Unit>>) {
     for unit in pieces.into_iter().flatten() {
-        let result = said(translation, &unit);
+        let result = unit_result(translation, &unit);
         known.insert(unit, result);
     }
 }
@@ -48,7 +48,7 @@ fn is_compared(translation: &Translation, unit: &Unit) -> bool {
     !translation.is_pending(unit) && !matches!(unit, Unit::Relay(..))
 }
 
-fn complete(settings: &TranslationSettings) -> TranslationSettings {
+fn with_complete_knowledge(settings: &TranslationSettings) -> TranslationSettings {
     TranslationSettings { coverage: InputCoverage::Complete, ..settings.clone() }
 }
 
@@ -57,63 +57,64 @@ proptest! {
 
     #[test]
     fn the_result_does_not_depend_on_interruptions(
-        (mesh, batches) in mesh::history(),
+        (mesh, batches) in mesh::mesh_history(),
         stops in prop::collection::vec(1..12_usize, 1..12),
     ) {
         let mut stops = stops.iter().cycle();
-        let mut settings = complete(&mesh.settings);
+        let mut settings = with_complete_knowledge(&mesh.settings);
         let mut objects: BTreeMap<_, _> = mesh.objects.iter().map(|object| (object.id(), object.clone())).collect();
         let mut translation = Translation::new(settings.clone());
         let mut known = BTreeMap::new();
         translation.accept_changes(mesh.changes());
         for step in batches.iter().flatten() {
-            let pieces = work(&mut translation, stops.next().copied().unwrap_or(1));
-            hear(&mut known, &translation, pieces);
+            let pieces = run_steps(&mut translation, stops.next().copied().unwrap_or(1));
+            record_results(&mut known, &translation, pieces);
             for unit in translation.units().filter(|unit| is_compared(&translation, unit)) {
-                prop_assert_eq!(known.get(unit), Some(&said(&translation, unit)), "{}", unit);
+                prop_assert_eq!(known.get(unit), Some(&unit_result(&translation, unit)), "{}", unit);
             }
-            mesh::after(&mut objects, step);
+            mesh::apply_change(&mut objects, step);
             match step {
-                Step::Put(object) => translation.accept_changes([intake::change(&object.0)]),
-                Step::Remove(object) => translation.accept_changes([intake::removal(&object.0)]),
-                Step::Settings(new) => {
-                    settings = complete(new);
+                MeshChange::Put(object) => translation.accept_changes([intake::change(&object.0)]),
+                MeshChange::Remove(object) => translation.accept_changes([intake::removal(&object.0)]),
+                MeshChange::Settings(new) => {
+                    settings = with_complete_knowledge(new);
                     translation.accept_settings(settings.clone());
                 }
             }
         }
         while !translation.is_settled() {
-            let pieces = work(&mut translation, 3);
-            hear(&mut known, &translation, pieces);
+            let pieces = run_steps(&mut translation, 3);
+            record_results(&mut known, &translation, pieces);
         }
-        known.retain(|_, result| *result != Said::default());
-        let all = translation.units().map(|unit| (unit.clone(), said(&translation, unit)));
-        prop_assert_eq!(&known, &all.filter(|(_, result)| *result != Said::default()).collect::<BTreeMap<_, _>>());
+        known.retain(|_, result| *result != UnitResult::default());
+        let all = translation.units().map(|unit| (unit.clone(), unit_result(&translation, unit)));
+        prop_assert_eq!(&known, &all.filter(|(_, result)| *result != UnitResult::default()).collect::<BTreeMap<_, _>>());
         let fresh = Mesh { settings, objects: objects.into_values().collect() };
         prop_assert_eq!(snapshot(&translation), snapshot(&fresh.translate()));
     }
 }
 
-fn bound(namespace: &str, name: usize, port: u16) -> InputChange {
-    let binding = binding(namespace, &format!("b{name}")).fed("blue").to("shop", &format!("remote-{name}"));
+fn binding_change(namespace: &str, name: usize, port: u16) -> InputChange {
+    let binding =
+        binding(namespace, &format!("b{name}")).fed("blue").to_service("shop", &format!("remote-{name}"));
     intake::change(&binding.port(port).endpoints(["203.0.113.7:15443"]).build())
 }
 
-fn in_place() -> Translation {
+fn settled_translation() -> Translation {
     let mut changes = vec![intake::change(&flat("blue").unset("/spec/tls_context_selector").build())];
-    changes.extend((0..500).map(|name| bound("mallory", name, 80)));
-    changes.push(bound("shop", 0, 80));
+    changes.extend((0..500).map(|name| binding_change("mallory", name, 80)));
+    changes.push(binding_change("shop", 0, 80));
     Translation::from_changes(TranslationSettings::default(), changes)
 }
 
 #[test]
-fn a_namespace_with_little_to_do_waits_for_none_with_much() {
-    let mut translation = in_place();
-    translation.accept_changes((0..500).map(|name| bound("mallory", name, 81)));
-    let pieces = work(&mut translation, 50);
+fn a_namespace_with_little_work_does_not_wait_for_busy_ones() {
+    let mut translation = settled_translation();
+    translation.accept_changes((0..500).map(|name| binding_change("mallory", name, 81)));
+    let pieces = run_steps(&mut translation, 50);
     assert!(pieces.is_empty(), "{pieces:?}");
-    translation.accept_changes([bound("shop", 0, 81)]);
-    let pieces = work(&mut translation, 20);
+    translation.accept_changes([binding_change("shop", 0, 81)]);
+    let pieces = run_steps(&mut translation, 20);
     let [piece] = pieces.as_slice() else { panic!("{pieces:?}") };
     let theirs = Unit::ServiceBinding(ObjectKey::new("shop", "b0"));
     assert!(
@@ -127,13 +128,13 @@ fn a_namespace_with_little_to_do_waits_for_none_with_much() {
 /// Any unit may depend on a relationship. Until all have run, a younger claimant may seem to hold the claim of an older
 /// one.
 #[test]
-fn nothing_of_a_changed_relationship_is_given_out_before_all_is_known() {
-    let mut translation = in_place();
+fn a_changed_relationship_returns_one_complete_batch() {
+    let mut translation = settled_translation();
     let changed = passthrough("blue").unset("/spec/tls_context_selector").build();
     translation.accept_changes([intake::change(&changed)]);
     let mut steps = 0;
     let piece = loop {
-        let mut pieces = work(&mut translation, 1);
+        let mut pieces = run_steps(&mut translation, 1);
         steps += 1;
         if let Some(piece) = pieces.pop() {
             break piece;
@@ -148,22 +149,22 @@ fn nothing_of_a_changed_relationship_is_given_out_before_all_is_known() {
 
 /// The batch of a namespace ends although its changes continue.
 #[test]
-fn a_namespace_that_never_rests_is_given_out_all_the_same() {
-    let mut translation = in_place();
+fn a_namespace_that_always_changes_still_returns_batches() {
+    let mut translation = settled_translation();
     let own = (0..200).map(|turn| {
-        translation.accept_changes([bound("shop", 0, 100 + turn)]);
-        work(&mut translation, 2).len()
+        translation.accept_changes([binding_change("shop", 0, 100 + turn)]);
+        run_steps(&mut translation, 2).len()
     });
     assert!(own.sum::<usize>() >= 20);
 }
 
 /// A namespace does not run again before its last batch has been acknowledged.
 #[test]
-fn a_namespace_rests_until_what_came_of_it_is_passed_on() {
-    let mut translation = in_place();
-    translation.accept_changes([bound("shop", 0, 81)]);
+fn a_namespace_pauses_until_its_batch_is_acknowledged() {
+    let mut translation = settled_translation();
+    translation.accept_changes([binding_change("shop", 0, 81)]);
     let mut pieces = translation.run_units(|| true);
-    translation.accept_changes([bound("shop", 0, 82), bound("mallory", 0, 82)]);
+    translation.accept_changes([binding_change("shop", 0, 82), binding_change("mallory", 0, 82)]);
     let theirs = Unit::ServiceBinding(ObjectKey::new("shop", "b0"));
     let others = translation.run_units(|| true);
     assert!(
@@ -175,7 +176,7 @@ fn a_namespace_rests_until_what_came_of_it_is_passed_on() {
         "the binding must claim another port"
     );
     let facade = translation.objects_of(&Unit::Facade(ObjectKey::new("shop", "remote-0")));
-    assert!(json(&facade[0]).to_string().contains("81"), "{facade:?}");
+    assert!(to_json(&facade[0]).to_string().contains("81"), "{facade:?}");
     others.iter().chain(&pieces).for_each(|piece| translation.acknowledge_batch(piece));
     pieces = translation.run_units(|| true);
     assert!(pieces.iter().any(|piece| piece.units.contains(&theirs)), "{pieces:?}");

@@ -15,7 +15,7 @@ fn resource(kind: &'static str) -> ObjectRef {
     ObjectRef { kind, key: ObjectKey::new("shop", "reviews") }
 }
 
-fn at(time: &str) -> Timestamp {
+fn timestamp(time: &str) -> Timestamp {
     time.parse().expect("a time")
 }
 
@@ -36,7 +36,7 @@ fn verdict(objects: &[Value]) -> ResourceVerdict {
         .clone()
 }
 
-fn exposed() -> Vec<Value> {
+fn exposing_mesh() -> Vec<Value> {
     vec![
         flat("blue").unset("/spec/tls_context_selector").build(),
         exposition("shop", "reviews").port(80).fed("blue").set("/metadata/generation", 3).build(),
@@ -47,10 +47,13 @@ fn exposed() -> Vec<Value> {
 }
 
 #[test]
-fn times_are_kept_where_nothing_changed() {
-    let (good, broken) = (verdict(&exposed()), verdict(&exposed()[..4]));
-    let (day1, day2, day3) =
-        (at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z"), at("2026-01-03T00:00:00Z"));
+fn transition_times_of_unchanged_conditions_are_kept() {
+    let (good, broken) = (verdict(&exposing_mesh()), verdict(&exposing_mesh()[..4]));
+    let (day1, day2, day3) = (
+        timestamp("2026-01-01T00:00:00Z"),
+        timestamp("2026-01-02T00:00:00Z"),
+        timestamp("2026-01-03T00:00:00Z"),
+    );
     let kind = resource("ServiceExposition");
     let first = build_status(&kind, &good, &Value::Null, day1).expect("a status");
     assert_eq!(first["ready"], true);
@@ -78,24 +81,24 @@ fn times_are_kept_where_nothing_changed() {
 }
 
 #[test]
-fn a_changed_message_is_no_transition() {
-    let (day1, day2) = (at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z"));
-    let one = build_conditions(&verdict(&exposed()[..4]), &[], day1);
-    let other = build_conditions(&verdict(&exposed()[..2]), &one, day2);
+fn a_changed_message_keeps_the_transition_time() {
+    let (day1, day2) = (timestamp("2026-01-01T00:00:00Z"), timestamp("2026-01-02T00:00:00Z"));
+    let one = build_conditions(&verdict(&exposing_mesh()[..4]), &[], day1);
+    let other = build_conditions(&verdict(&exposing_mesh()[..2]), &one, day2);
     let programmed = other.iter().find(|condition| condition.type_ == "Programmed").expect("it");
     assert_eq!((programmed.status.as_str(), programmed.reason.as_str()), ("False", "ServiceNotFound"));
     assert_eq!(programmed.last_transition_time.0, day1);
 }
 
 #[test]
-fn what_is_held_stays_in_place_and_says_so() {
-    let good = verdict(&exposed());
+fn a_last_good_version_stays_in_place_with_a_message() {
+    let good = verdict(&exposing_mesh());
     let refusal =
         ResourceProblem::at_field(emcee_api::Reason::Invalid, "spec.port", "0 is not a port (1 to 65535)");
     let held = good.clone().with_refused_update(&[refusal]);
     assert!(!held.is_accepted() && held.is_programmed() && held.is_ready());
     let status =
-        build_status(&resource("ServiceExposition"), &held, &Value::Null, at("2026-01-01T00:00:00Z"))
+        build_status(&resource("ServiceExposition"), &held, &Value::Null, timestamp("2026-01-01T00:00:00Z"))
             .expect("a status");
     let accepted = condition(&status, "Accepted");
     assert_eq!(accepted["status"], "False");
@@ -110,14 +113,14 @@ fn what_is_held_stays_in_place_and_says_so() {
 
 /// Its dependencies have changed. The last good version is still used, but has no objects.
 #[test]
-fn what_is_held_and_cannot_be_in_place_is_not_said_to_be() {
+fn a_last_good_version_without_objects_is_not_reported_in_place() {
     let refusal = |reason, field: &str| ResourceProblem::at_field(reason, field, "of the test");
-    let mut good = verdict(&exposed());
+    let mut good = verdict(&exposing_mesh());
     good.refusals.push(refusal(Reason::PortNotFound, "spec.port"));
     let held = good.with_refused_update(&[refusal(Reason::Invalid, "spec.prt")]);
     assert!(!held.is_accepted() && !held.is_programmed() && !held.is_ready());
     let status =
-        build_status(&resource("ServiceExposition"), &held, &Value::Null, at("2026-01-01T00:00:00Z"))
+        build_status(&resource("ServiceExposition"), &held, &Value::Null, timestamp("2026-01-01T00:00:00Z"))
             .expect("a status");
     let accepted = condition(&status, "Accepted")["message"].as_str().expect("a message");
     assert_eq!(
@@ -133,19 +136,19 @@ fn what_is_held_and_cannot_be_in_place_is_not_said_to_be() {
 }
 
 #[test]
-fn a_condition_of_many_problems_is_cut() {
-    let mut verdict = verdict(&exposed());
+fn a_condition_with_many_problems_is_truncated() {
+    let mut verdict = verdict(&exposing_mesh());
     let problem =
         |number| ResourceProblem::at_field(Reason::Invalid, format!("spec.f{number}"), "x".repeat(1000));
     verdict.refusals = (0..100).map(problem).collect();
-    let all = build_conditions(&verdict, &[], at("2026-01-01T00:00:00Z"));
+    let all = build_conditions(&verdict, &[], timestamp("2026-01-01T00:00:00Z"));
     let accepted = all.iter().find(|condition| condition.type_ == "Accepted").expect("Accepted");
     assert!(accepted.message.len() < 10_000, "{}", accepted.message.len());
     assert!(accepted.message.starts_with("spec.f0: x") && accepted.message.ends_with("x; and 92 more"));
 }
 
 #[test]
-fn what_others_wrote_stays() {
+fn fields_of_other_writers_are_kept() {
     let peers = json!([
         {"name": "m2", "connected": true, "announced": 3, "imported": 1},
         {"name": "gone", "connected": true, "announced": 1, "imported": 1},
@@ -157,7 +160,7 @@ fn what_others_wrote_stays() {
     );
     let verdict =
         translation.verdict(&Unit::MeshFedConfig(ObjectKey::new("blue", "blue"))).expect("a verdict");
-    let now = at("2026-01-01T00:00:00Z");
+    let now = timestamp("2026-01-01T00:00:00Z");
     let written =
         build_status(&resource("MeshFedConfig"), &verdict, &json!({"peers": peers}), now).expect("a status");
     assert_eq!(written["peers"][0]["announced"], 3);

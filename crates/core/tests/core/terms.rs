@@ -23,13 +23,13 @@ use crate::cases;
 use crate::catalogue::{settings, translate};
 use crate::mesh::intake;
 
-fn terms_of(config: MeshFedConfig) -> PeerPolicy {
+fn peer_policy(config: MeshFedConfig) -> PeerPolicy {
     let translation = translate(&[config.unset("/spec/tls_context_selector").build()]);
     PeerPolicy::clone(translation.peer_policy_of(&ObjectKey::new("blue", "blue")).expect("terms"))
 }
 
 /// Builds a valid announcement of m2.
-pub(crate) fn offer() -> Announcement {
+pub(crate) fn announcement() -> Announcement {
     Announcement {
         key: ObjectKey::new("shop", "reviews"),
         mode: Mode::Flat,
@@ -43,7 +43,7 @@ pub(crate) fn offer() -> Announcement {
     }
 }
 
-fn at(address: &str) -> Endpoint {
+fn endpoint(address: &str) -> Endpoint {
     let (host, port) = address.rsplit_once(':').expect("a port");
     let host = match host.trim_matches(['[', ']']).parse() {
         Ok(address) => Host::Ip(address),
@@ -53,8 +53,8 @@ fn at(address: &str) -> Endpoint {
 }
 
 #[track_caller]
-fn judged(peer: Peer, offer: &Announcement) -> Result<(), Reason> {
-    let verdict = terms_of(flat("blue").peer(peer)).validate("m2", offer);
+fn validate_announcement(peer: Peer, offer: &Announcement) -> Result<(), Reason> {
+    let verdict = peer_policy(flat("blue").peer(peer)).validate("m2", offer);
     if let Err(problem) = &verdict {
         let line = problem.to_string();
         assert!(line.chars().count() < 1_500 && !line.chars().any(char::is_control), "{line:?}");
@@ -67,32 +67,40 @@ fn m2() -> Peer {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_announcements_are_refused() {
     let invalid = Err(Reason::AnnouncementInvalid);
     let long = "x".repeat(10_000);
-    let many = |count: usize| (0..count).map(|port| at(&format!("203.0.113.7:{}", port + 1))).collect();
+    let many = |count: usize| (0..count).map(|port| endpoint(&format!("203.0.113.7:{}", port + 1))).collect();
     let identities = |count: usize| (0..count).map(|n| format!("spiffe://m2.example/ns/a/sa/{n}")).collect();
     for (offer, wanted) in [
-        (offer(), Ok(())),
+        (announcement(), Ok(())),
         (
-            Announcement { root_hash: None, trust_domain: String::new(), identities: Vec::new(), ..offer() },
+            Announcement {
+                root_hash: None,
+                trust_domain: String::new(),
+                identities: Vec::new(),
+                ..announcement()
+            },
             Ok(()),
         ),
-        (Announcement { endpoints: Vec::new(), ..offer() }, Ok(())),
-        (Announcement { endpoints: many(MAX_ENDPOINTS), ..offer() }, Ok(())),
-        (Announcement { endpoints: many(MAX_ENDPOINTS + 1), ..offer() }, invalid),
-        (Announcement { identities: identities(MAX_IDENTITIES), ..offer() }, Ok(())),
-        (Announcement { identities: identities(MAX_IDENTITIES + 1), ..offer() }, invalid),
-        (Announcement { mode: Mode::Boundary, ..offer() }, Err(Reason::StyleMismatch)),
-        (Announcement { server_name: "reviews.shop.yellow.emcee.internal".into(), ..offer() }, invalid),
-        (Announcement { server_name: "ratings.shop.blue.emcee.internal".into(), ..offer() }, invalid),
-        (Announcement { server_name: long.clone(), ..offer() }, invalid),
-        (Announcement { key: ObjectKey::new("kube-system", "reviews"), ..offer() }, invalid),
+        (Announcement { endpoints: Vec::new(), ..announcement() }, Ok(())),
+        (Announcement { endpoints: many(MAX_ENDPOINTS), ..announcement() }, Ok(())),
+        (Announcement { endpoints: many(MAX_ENDPOINTS + 1), ..announcement() }, invalid),
+        (Announcement { identities: identities(MAX_IDENTITIES), ..announcement() }, Ok(())),
+        (Announcement { identities: identities(MAX_IDENTITIES + 1), ..announcement() }, invalid),
+        (Announcement { mode: Mode::Boundary, ..announcement() }, Err(Reason::StyleMismatch)),
+        (
+            Announcement { server_name: "reviews.shop.yellow.emcee.internal".into(), ..announcement() },
+            invalid,
+        ),
+        (Announcement { server_name: "ratings.shop.blue.emcee.internal".into(), ..announcement() }, invalid),
+        (Announcement { server_name: long.clone(), ..announcement() }, invalid),
+        (Announcement { key: ObjectKey::new("kube-system", "reviews"), ..announcement() }, invalid),
         (
             Announcement {
                 key: ObjectKey::new("", "reviews"),
                 server_name: "reviews..blue.emcee.internal".into(),
-                ..offer()
+                ..announcement()
             },
             invalid,
         ),
@@ -100,41 +108,43 @@ fn what_makes_no_sense_is_refused() {
             Announcement {
                 key: ObjectKey::new("shop", "a.b"),
                 server_name: "a.b.shop.blue.emcee.internal".into(),
-                ..offer()
+                ..announcement()
             },
             invalid,
         ),
-        (Announcement { port: 0, ..offer() }, invalid),
-        (Announcement { trust_domain: "M2\n".into(), ..offer() }, invalid),
-        (Announcement { root_hash: Some(long.clone()), ..offer() }, invalid),
-        (Announcement { root_hash: Some("a b".into()), ..offer() }, invalid),
-        (Announcement { root_hash: Some(String::new()), ..offer() }, invalid),
+        (Announcement { port: 0, ..announcement() }, invalid),
+        (Announcement { trust_domain: "M2\n".into(), ..announcement() }, invalid),
+        (Announcement { root_hash: Some(long.clone()), ..announcement() }, invalid),
+        (Announcement { root_hash: Some("a b".into()), ..announcement() }, invalid),
+        (Announcement { root_hash: Some(String::new()), ..announcement() }, invalid),
     ] {
-        assert_eq!(judged(m2(), &offer), wanted, "{:.200}", format!("{offer:?}"));
+        assert_eq!(validate_announcement(m2(), &offer), wanted, "{:.200}", format!("{offer:?}"));
     }
     assert_eq!(
-        terms_of(flat("blue").peer(m2())).validate("m3", &offer()).map_err(|problem| problem.reason),
+        peer_policy(flat("blue").peer(m2()))
+            .validate("m3", &announcement())
+            .map_err(|problem| problem.reason),
         Err(Reason::UnknownPeer)
     );
 }
 
 #[test]
-fn a_peers_emcee_announces_itself_under_the_relationships_own_name_and_where_it_may_be() {
+fn a_peers_emcee_announces_itself_with_the_relationships_server_name() {
     let own = Announcement {
         key: discovery_announcement_key(),
         server_name: "discovery.blue.emcee.internal".into(),
         identities: Vec::new(),
-        ..offer()
+        ..announcement()
     };
-    assert_eq!(judged(m2(), &own), Ok(()));
+    assert_eq!(validate_announcement(m2(), &own), Ok(()));
     let another = Announcement { server_name: "discovery.red.emcee.internal".into(), ..own.clone() };
-    assert_eq!(judged(m2(), &another), Err(Reason::AnnouncementInvalid));
-    let here = Announcement { endpoints: vec![at("127.0.0.1:15443")], ..own };
-    assert_eq!(judged(m2(), &here), Err(Reason::AddressNotAllowed));
+    assert_eq!(validate_announcement(m2(), &another), Err(Reason::AnnouncementInvalid));
+    let here = Announcement { endpoints: vec![endpoint("127.0.0.1:15443")], ..own };
+    assert_eq!(validate_announcement(m2(), &here), Err(Reason::AddressNotAllowed));
 }
 
 #[test]
-fn addresses_lie_where_the_operator_says() {
+fn addresses_must_be_in_allowed_networks() {
     let everywhere = || m2().networks(["0.0.0.0/0", "::/0"]);
     let (good, bad) = (Ok(()), Err(Reason::AddressNotAllowed));
     for (peer, address, wanted) in [
@@ -173,15 +183,16 @@ fn addresses_lie_where_the_operator_says() {
         (m2().networks(["203.0.113.0/24"]), "[::ffff:203.0.113.7]:1", good),
         (m2().networks(["203.0.113.0/24"]), "[2001:db8::7]:1", bad),
     ] {
-        let offer = Announcement { endpoints: vec![at("203.0.113.7:1"), at(address)], ..offer() };
         let offer =
-            if wanted == good { Announcement { endpoints: vec![at(address)], ..offer } } else { offer };
-        assert_eq!(judged(peer.clone(), &offer), wanted, "{address} {peer:?}");
+            Announcement { endpoints: vec![endpoint("203.0.113.7:1"), endpoint(address)], ..announcement() };
+        let offer =
+            if wanted == good { Announcement { endpoints: vec![endpoint(address)], ..offer } } else { offer };
+        assert_eq!(validate_announcement(peer.clone(), &offer), wanted, "{address} {peer:?}");
     }
 }
 
 #[test]
-fn host_names_lie_in_the_peers_domains() {
+fn host_names_must_be_in_the_peers_domains() {
     let (good, bad) = (Ok(()), Err(Reason::AddressNotAllowed));
     for (peer, name, wanted) in [
         (m2(), "ingress.m2.example", bad),
@@ -196,13 +207,13 @@ fn host_names_lie_in_the_peers_domains() {
         (m2().networks(["0.0.0.0/0"]), "localhost", bad),
     ] {
         let endpoint = Endpoint { host: Host::Name(name.into()), port: 443 };
-        let offer = Announcement { endpoints: vec![endpoint], ..offer() };
-        assert_eq!(judged(peer.clone(), &offer), wanted, "{name} {peer:?}");
+        let offer = Announcement { endpoints: vec![endpoint], ..announcement() };
+        assert_eq!(validate_announcement(peer.clone(), &offer), wanted, "{name} {peer:?}");
     }
 }
 
 #[test]
-fn identities_are_never_this_meshs_own() {
+fn identities_of_this_mesh_are_refused() {
     let (good, bad) = (Ok(()), Err(Reason::IdentityNotAllowed));
     for (peer, identity, wanted) in [
         (m2(), "spiffe://m2.example/ns/shop/sa/reviews", good),
@@ -218,19 +229,20 @@ fn identities_are_never_this_meshs_own() {
         (m2(), "istiod.istio-system.svc", bad),
         (m2().domains(["m2.example"]), "legacy.m2.example", good),
     ] {
-        let offer = Announcement { identities: vec![identity.into()], ..offer() };
-        assert_eq!(judged(peer.clone(), &offer), wanted, "{identity} {peer:?}");
+        let offer = Announcement { identities: vec![identity.into()], ..announcement() };
+        assert_eq!(validate_announcement(peer.clone(), &offer), wanted, "{identity} {peer:?}");
     }
     let shared = TranslationSettings { shared_trust_domain: true, ..settings() };
     let config = flat("blue").unset("/spec/tls_context_selector").peer(m2()).build();
     let translation = Translation::from_changes(shared, [intake::change(&config)]);
     let terms = translation.peer_policy_of(&ObjectKey::new("blue", "blue")).expect("terms");
-    let own = Announcement { identities: vec!["spiffe://m1.example/ns/shop/sa/reviews".into()], ..offer() };
+    let own =
+        Announcement { identities: vec!["spiffe://m1.example/ns/shop/sa/reviews".into()], ..announcement() };
     assert_eq!(terms.validate("m2", &own), Ok(()));
 }
 
 /// Generates addresses, half of them close to forbidden ones.
-fn address() -> impl Strategy<Value = IpAddr> {
+fn any_address() -> impl Strategy<Value = IpAddr> {
     let v4 = any::<u32>().prop_map(|bits| IpAddr::from(Ipv4Addr::from_bits(bits)));
     let near = select(vec![[127, 0], [169, 254], [224, 0], [0, 0], [10, 96], [255, 255]]);
     let near = (near, any::<[u8; 2]>()).prop_map(|([a, b], [c, d])| IpAddr::from([a, b, c, d]));
@@ -245,7 +257,7 @@ fn address() -> impl Strategy<Value = IpAddr> {
 }
 
 /// Returns whether an address is never allowed, for any networks and in any notation.
-fn is_out_of_the_question(address: IpAddr) -> bool {
+fn is_never_allowed(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(a) => a.is_unspecified() || a.is_link_local() || a.is_multicast() || a.is_broadcast(),
         IpAddr::V6(a) => a.is_unspecified() || a.is_unicast_link_local() || a.is_multicast(),
@@ -256,13 +268,13 @@ proptest! {
     #![proptest_config(cases(500))]
 
     #[test]
-    fn forbidden_addresses_are_refused(address in address(), wide in any::<bool>()) {
+    fn forbidden_addresses_are_refused(address in any_address(), wide in any::<bool>()) {
         let peer = if wide { m2().networks(["0.0.0.0/0", "::/0"]) } else { m2() };
-        let offer = Announcement { endpoints: vec![Endpoint { host: Host::Ip(address), port: 1 }], ..offer() };
-        let passes = judged(peer, &offer).is_ok();
+        let offer = Announcement { endpoints: vec![Endpoint { host: Host::Ip(address), port: 1 }], ..announcement() };
+        let passes = validate_announcement(peer, &offer).is_ok();
         let own = address.to_canonical().is_loopback()
             || "10.96.0.0/12".parse::<ipnet::IpNet>().is_ok_and(|own| own.contains(&address.to_canonical()));
-        prop_assert!(!passes || !is_out_of_the_question(address) && !own, "{}", address);
+        prop_assert!(!passes || !is_never_allowed(address) && !own, "{}", address);
     }
 
     #[test]
@@ -270,23 +282,23 @@ proptest! {
         for text in [text, other] {
             let host = Host::Name(text.as_str().into());
             for offer in [
-                Announcement { key: ObjectKey::new(&text, "reviews"), ..offer() },
-                Announcement { key: ObjectKey::new("shop", &text), ..offer() },
-                Announcement { server_name: text.clone(), ..offer() },
-                Announcement { identities: vec![text.clone()], ..offer() },
-                Announcement { trust_domain: text.clone(), ..offer() },
-                Announcement { root_hash: Some(text.clone()), ..offer() },
-                Announcement { endpoints: vec![Endpoint { host, port: 1 }], ..offer() },
+                Announcement { key: ObjectKey::new(&text, "reviews"), ..announcement() },
+                Announcement { key: ObjectKey::new("shop", &text), ..announcement() },
+                Announcement { server_name: text.clone(), ..announcement() },
+                Announcement { identities: vec![text.clone()], ..announcement() },
+                Announcement { trust_domain: text.clone(), ..announcement() },
+                Announcement { root_hash: Some(text.clone()), ..announcement() },
+                Announcement { endpoints: vec![Endpoint { host, port: 1 }], ..announcement() },
             ] {
                 // `validate_announcement` asserts that a refusal is a single line.
-                let _ = judged(m2(), &offer);
+                let _ = validate_announcement(m2(), &offer);
             }
         }
     }
 }
 
 #[test]
-fn terms_hold_what_discovery_needs() {
+fn a_peer_policy_contains_what_discovery_needs() {
     let pair = Ca::shared("blue").issue(&Leaf::dns("m1.blue.example"));
     let secret = secret_tls("blue", "blue").label("relationship", "blue").pair(&pair).build();
     let config = flat("blue").peer(m2().discovery("203.0.113.9:15443")).discovery("on_peer_loss", "Expire");
@@ -299,7 +311,7 @@ fn terms_hold_what_discovery_needs() {
     let certificate = terms.certificate.as_ref().expect("a certificate");
     assert_eq!(certificate.names, ["m1.blue.example"]);
     assert_eq!((terms.relationship.as_str(), terms.mode, terms.announce), ("blue", Mode::Flat, true));
-    assert_eq!(terms.peers[0].discovery, [at("203.0.113.9:15443")]);
+    assert_eq!(terms.peers[0].discovery, [endpoint("203.0.113.9:15443")]);
     assert_eq!(terms.expire_after, Some(std::time::Duration::from_mins(10)));
     assert_eq!(terms.local_mesh.trust_domain, "m1.example");
     // The older of two relationships with the same name is used. The other has no peer policy.
@@ -317,7 +329,7 @@ fn discovery_server(name: &str, address: &str, labels: &Value) -> Value {
 }
 
 #[test]
-fn services_name_discovery_servers_of_peers() {
+fn services_set_discovery_addresses_of_peers() {
     let key = ObjectKey::new("blue", "blue");
     let addresses = |peers: Vec<Peer>, labels: Value| {
         let config = flat("blue").unset("/spec/tls_context_selector");
@@ -330,7 +342,7 @@ fn services_name_discovery_servers_of_peers() {
         let peers = terms.peers.iter().map(|peer| peer.discovery.clone()).collect::<Vec<_>>();
         (peers, ignored)
     };
-    let found = vec![at("203.0.113.9:15443")];
+    let found = vec![endpoint("203.0.113.9:15443")];
     let m3 = || Peer::new("m3", ["m3.example"]);
     let plain = json!({"emcee": "discovery"});
     assert_eq!(addresses(vec![m2()], plain.clone()), (vec![found.clone()], false));

@@ -9,7 +9,7 @@ use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::objects::emcee::MeshFedConfig;
 use emcee_testkit::prelude::*;
 
-use crate::announcements::offer;
+use crate::announcements::flat_announcement;
 use crate::mesh::intake;
 
 fn settings(aliases: &[&str]) -> TranslationSettings {
@@ -35,18 +35,18 @@ fn m2(trust_domains: &[&str]) -> Peer {
     }
 }
 
-fn exposed() -> InputChange {
+fn exposition_change() -> InputChange {
     intake::change(&exposition("shop", "reviews").port(80).fed("blue").build())
 }
 
 fn translate(aliases: &[&str], configs: Vec<MeshFedConfig>) -> Translation {
     let changes: Vec<_> = configs.into_iter().map(|config| intake::change(&config.build())).collect();
-    Translation::from_changes(settings(aliases), changes.into_iter().chain([exposed()]))
+    Translation::from_changes(settings(aliases), changes.into_iter().chain([exposition_change()]))
 }
 
 /// Istio replaces the trust domain in a policy with all of its aliases, so the egress policy cannot distinguish them.
 #[test]
-fn an_alias_that_is_an_end_to_end_peers_opens_the_egress() {
+fn an_alias_of_an_end_to_end_peer_can_reach_the_egress() {
     let trust_domain_warning = |aliases: &[&str], trust_domains: &[&str]| {
         let flat = flat("yellow").unset("/spec/tls_context_selector").peer(m2(trust_domains));
         let blue = boundary("blue").peer(Peer::new("m3", ["m3.example"]));
@@ -77,7 +77,7 @@ fn styles(peer: &Peer) -> [(&'static str, MeshFedConfig, bool); 6] {
 }
 
 #[test]
-fn callers_whose_trust_domain_is_no_alias_are_refused_by_sidecars_and_that_is_said() {
+fn callers_of_unaccepted_trust_domains_cause_a_warning() {
     for (style, config, exposes) in styles(&m2(&["m2.example"])) {
         let trust_domain_warning = |aliases: &[&str]| {
             warning(&translate(aliases, vec![config.clone()]), "blue", Reason::TrustDomainNotAccepted)
@@ -100,13 +100,13 @@ fn callers_whose_trust_domain_is_no_alias_are_refused_by_sidecars_and_that_is_sa
 
 /// Without a gateway, this mesh has callers in the peer only if an exposition exists.
 #[test]
-fn in_flat_that_counts_as_long_as_something_is_exposed() {
+fn in_flat_the_warning_exists_while_a_service_is_exposed() {
     let config = styles(&m2(&["m2.example"]))[2].1.clone();
     let mut translation = Translation::from_changes(settings(&[]), [intake::change(&config.build())]);
     let trust_domain_warning =
         |translation: &Translation| warning(translation, "blue", Reason::TrustDomainNotAccepted).is_some();
     assert!(!trust_domain_warning(&translation));
-    translation.update([exposed()]);
+    translation.update([exposition_change()]);
     assert!(trust_domain_warning(&translation));
     translation.update([InputChange::Exposition(ObjectKey::new("shop", "reviews"), None)]);
     assert!(!trust_domain_warning(&translation));
@@ -117,7 +117,7 @@ fn in_flat_that_counts_as_long_as_something_is_exposed() {
 
 /// If no trust domain is listed, a warning can rely on the peer's announcements.
 #[test]
-fn an_announced_trust_domain_counts_as_long_as_it_is_announced() {
+fn an_announced_trust_domain_causes_a_warning_while_it_is_announced() {
     let config = styles(&m2(&[]))[0].1.clone();
     let mut translation = translate(&[], vec![config]);
     let trust_domain_warning =
@@ -127,7 +127,7 @@ fn an_announced_trust_domain_counts_as_long_as_it_is_announced() {
         let service = ObjectKey::new("shop", name);
         let offer = trust_domain.map(|trust_domain| Announcement {
             trust_domain: trust_domain.into(),
-            ..offer(&service, "203.0.113.2:9080")
+            ..flat_announcement(&service, "203.0.113.2:9080")
         });
         InputChange::Announcement(source.clone(), service, offer)
     };
@@ -145,10 +145,11 @@ fn an_announced_trust_domain_counts_as_long_as_it_is_announced() {
 }
 
 #[test]
-fn where_only_files_are_known_the_flag_is_named() {
+fn in_files_the_warning_names_the_flag() {
     let config = styles(&m2(&["m2.example"]))[0].1.clone();
     let settings = TranslationSettings { coverage: InputCoverage::Partial, ..settings(&[]) };
-    let translation = Translation::from_changes(settings, [intake::change(&config.build()), exposed()]);
+    let translation =
+        Translation::from_changes(settings, [intake::change(&config.build()), exposition_change()]);
     let words = warning(&translation, "blue", Reason::TrustDomainNotAccepted).expect("a warning");
     assert!(words.contains("--trust-domain-aliases"), "{words}");
 }

@@ -20,25 +20,27 @@ fn generated_meshes_have_every_kind_and_every_reason() {
         kinds.extend(translation.objects().iter().map(emcee_core::plan::GeneratedObject::kind));
         for (_, verdict) in translation.verdicts() {
             programmed += u32::from(verdict.is_programmed());
-            reasons.extend(reasons_of(&verdict));
+            reasons.extend(verdict_reasons(&verdict));
         }
     }
     let missing: Vec<_> = GeneratedKind::ALL.iter().filter(|kind| !kinds.contains(kind)).collect();
     assert!(missing.is_empty(), "no mesh has a {missing:?}");
-    let missing: Vec<_> =
-        Reason::ALL.iter().filter(|reason| !reasons.contains(reason) && !is_elsewhere(**reason)).collect();
+    let missing: Vec<_> = Reason::ALL
+        .iter()
+        .filter(|reason| !reasons.contains(reason) && !is_tested_elsewhere(**reason))
+        .collect();
     assert!(missing.is_empty(), "no mesh has {missing:?}");
     assert!(programmed > 3_000, "{programmed}");
 }
 
 /// Returns whether a reason is tested elsewhere. `Fine` is not a problem, `LimitExceeded` needs more objects than these
 /// meshes have (see `rivals` and `limits`), and the others occur only when objects are written.
-fn is_elsewhere(reason: Reason) -> bool {
+fn is_tested_elsewhere(reason: Reason) -> bool {
     use Reason::{ApplyFailed, Conflict, Fine, Forbidden, KindMissing, LimitExceeded};
     matches!(reason, Fine | LimitExceeded | Conflict | ApplyFailed | KindMissing | Forbidden)
 }
 
-fn reasons_of(verdict: &ResourceVerdict) -> Vec<Reason> {
+fn verdict_reasons(verdict: &ResourceVerdict) -> Vec<Reason> {
     let certificate = verdict.certificate.iter().filter_map(|result| result.as_ref().err());
     let problems = verdict.refusals.iter().chain(&verdict.failures).chain(&verdict.warnings);
     let rest = verdict.not_ready.iter().chain(certificate).map(|problem| &**problem);

@@ -18,12 +18,15 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 use crate::cases;
-use crate::trace::{Stream, at, key, nack_all, offer, peers, put, request, v4};
+use crate::trace::{
+    TestStream, announce, announcement, announcement_at, ipv4_slice, nack_all, request, service_key,
+    visible_to,
+};
 
 /// Maximum rejections that are sent to a peer, and stored for a peer.
-const MANY: usize = 100;
+const MAX_REJECTIONS: usize = 100;
 
-fn text() -> impl Strategy<Value = String> {
+fn any_text() -> impl Strategy<Value = String> {
     let odd = select(vec![
         "",
         "*",
@@ -37,13 +40,13 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![4 => odd.prop_map(str::to_owned), 1 => ".{0,300}", 1 => "[a-c]/[a-c]/(IPv4|IPv6|FQDN)(-[0-9]{1,5})?"]
 }
 
-fn bytes() -> impl Strategy<Value = Bytes> {
+fn any_bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..200).prop_map(Bytes::from)
 }
 
 /// Generates a valid resource with some bytes changed, truncated or duplicated.
-fn spoilt() -> impl Strategy<Value = Bytes> {
-    let valid = encode_announcement(&at("reviews", &["203.0.113.7:80"]))
+fn corrupted_resource() -> impl Strategy<Value = Bytes> {
+    let valid = encode_announcement(&announcement_at("reviews", &["203.0.113.7:80"]))
         .expect("a valid announcement")
         .remove(0)
         .bytes;
@@ -63,19 +66,20 @@ fn spoilt() -> impl Strategy<Value = Bytes> {
 }
 
 fn any_message() -> impl Strategy<Value = Any> {
-    let violation = (text(), text()).prop_map(|(field, description)| FieldViolation { field, description });
+    let violation =
+        (any_text(), any_text()).prop_map(|(field, description)| FieldViolation { field, description });
     let detail = vec(violation, 0..5).prop_map(|field_violations| BadRequest { field_violations });
-    let url = prop_oneof![Just(BAD_REQUEST.to_owned()), Just(ENDPOINT_SLICE.to_owned()), text()];
-    let value = prop_oneof![bytes(), detail.prop_map(|detail| detail.encode_to_vec().into())];
+    let url = prop_oneof![Just(BAD_REQUEST.to_owned()), Just(ENDPOINT_SLICE.to_owned()), any_text()];
+    let value = prop_oneof![any_bytes(), detail.prop_map(|detail| detail.encode_to_vec().into())];
     (url, value).prop_map(|(type_url, value)| Any { type_url, value })
 }
 
-fn requests() -> impl Strategy<Value = DeltaDiscoveryRequest> {
-    let nonce = prop_oneof![(0..8_u8).prop_map(|nonce| nonce.to_string()), text()];
-    let status = (any::<i32>(), text(), vec(any_message(), 0..3))
+fn any_request() -> impl Strategy<Value = DeltaDiscoveryRequest> {
+    let nonce = prop_oneof![(0..8_u8).prop_map(|nonce| nonce.to_string()), any_text()];
+    let status = (any::<i32>(), any_text(), vec(any_message(), 0..3))
         .prop_map(|(code, message, details)| RpcStatus { code, message, details });
-    let names = || vec(text(), 0..6);
-    let held = btree_map(text(), text(), 0..6);
+    let names = || vec(any_text(), 0..6);
+    let held = btree_map(any_text(), any_text(), 0..6);
     (nonce, proptest::option::of(status), names(), names(), held).prop_map(
         |(response_nonce, error_detail, add, drop, initial_resource_versions)| DeltaDiscoveryRequest {
             node: None,
@@ -89,11 +93,16 @@ fn requests() -> impl Strategy<Value = DeltaDiscoveryRequest> {
     )
 }
 
-fn responses() -> impl Strategy<Value = DeltaDiscoveryResponse> {
-    let resource = prop_oneof![3 => spoilt(), 1 => bytes()];
-    (vec(resource, 0..6), vec(text(), 0..6), text()).prop_map(|(resources, removed_resources, nonce)| {
-        DeltaDiscoveryResponse { type_url: ENDPOINT_SLICE.into(), resources, nonce, removed_resources }
-    })
+fn any_response() -> impl Strategy<Value = DeltaDiscoveryResponse> {
+    let resource = prop_oneof![3 => corrupted_resource(), 1 => any_bytes()];
+    (vec(resource, 0..6), vec(any_text(), 0..6), any_text()).prop_map(
+        |(resources, removed_resources, nonce)| DeltaDiscoveryResponse {
+            type_url: ENDPOINT_SLICE.into(),
+            resources,
+            nonce,
+            removed_resources,
+        },
+    )
 }
 
 /// Returns whether a terminal and a condition can show this line.
@@ -105,7 +114,7 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn arbitrary_bytes_are_decoded_or_refused(bytes in bytes()) {
+    fn arbitrary_bytes_are_decoded_or_refused(bytes in any_bytes()) {
         let _ = DeltaDiscoveryRequest::decode(bytes.clone());
         let _ = DeltaDiscoveryResponse::decode(bytes.clone());
         let _ = EndpointSlice::decode(bytes.clone());
@@ -113,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn a_corrupted_resource_is_refused_with_a_readable_message(bytes in spoilt()) {
+    fn a_corrupted_resource_is_refused_with_a_readable_message(bytes in corrupted_resource()) {
         if let Ok(resource) = XdsResource::decode(bytes)
             && let Err(error) = decode_slice(&resource)
         {
@@ -123,16 +132,16 @@ proptest! {
     }
 
     #[test]
-    fn a_server_stream_survives_any_client(requests in vec(requests(), 0..20)) {
+    fn a_server_stream_survives_any_client(requests in vec(any_request(), 0..20)) {
         let mut cache = ResourceCache::with_max_tombstones(2);
         let mut session = DeltaServerStream::new(PeerRef::new("blue", "m1"), DeltaStreamLimits { max_names: 10, max_initial_versions: 5 });
         let asked = format!("{requests:?}").contains("secret");
         for (round, request) in requests.iter().enumerate() {
             let port = u16::try_from(round + 1).unwrap();
-            put(&mut cache, &at("reviews", &[&format!("203.0.113.7:{port}")]));
-            let _ = cache.announce("blue", &offer("secret"), &peers(["m2"])).unwrap();
+            announce(&mut cache, &announcement_at("reviews", &[&format!("203.0.113.7:{port}")]));
+            let _ = cache.announce("blue", &announcement("secret"), &visible_to(["m2"])).unwrap();
             if round % 3 == 1 {
-                let _ = cache.withdraw("blue", &key("reviews"));
+                let _ = cache.withdraw("blue", &service_key("reviews"));
             }
             if session.handle_request(request, &cache).is_err() {
                 break;
@@ -150,7 +159,7 @@ proptest! {
 
     #[test]
     fn a_delta_client_survives_any_server(
-        responses in vec((responses(), 0..40_u64, 0..8_u8), 0..20),
+        responses in vec((any_response(), 0..40_u64, 0..8_u8), 0..20),
     ) {
         let mut now = Instant::now();
         let settings = DeltaClientSettings { expire_after: Some(Duration::from_mins(1)), ..DeltaClientSettings::default() };
@@ -174,7 +183,7 @@ proptest! {
 }
 
 #[test]
-fn a_million_resources_are_refused_and_answered_shortly() {
+fn a_million_resources_are_rejected_with_a_short_response() {
     let mut subscription = DeltaClient::new(DeltaClientSettings::default(), Instant::now());
     subscription.start_stream();
     let empty = vec![Bytes::new(); 500_000];
@@ -190,16 +199,16 @@ fn a_million_resources_are_refused_and_answered_shortly() {
     let message = &answer.error_detail.as_ref().unwrap().message;
     assert_eq!(message, "1000000 of 1000000 resources rejected, the others are accepted");
     assert!(answer.encoded_len() < 50_000);
-    assert_eq!(subscription.rejected_resources().count(), MANY);
+    assert_eq!(subscription.rejected_resources().count(), MAX_REJECTIONS);
 }
 
 #[test]
-fn services_beyond_the_quota_are_refused_and_the_rest_is_held() {
+fn services_beyond_the_quota_are_rejected() {
     let settings = DeltaClientSettings { max_resources: 1_000, ..DeltaClientSettings::default() };
     let mut subscription = DeltaClient::new(settings, Instant::now());
     subscription.start_stream();
-    let offers =
-        (0..2_000).map(|n| encode_announcement(&offer(&format!("service-{n}"))).unwrap()[0].bytes.clone());
+    let offers = (0..2_000)
+        .map(|n| encode_announcement(&announcement(&format!("service-{n}"))).unwrap()[0].bytes.clone());
     let response = DeltaDiscoveryResponse {
         type_url: ENDPOINT_SLICE.into(),
         resources: offers.collect(),
@@ -211,62 +220,62 @@ fn services_beyond_the_quota_are_refused_and_the_rest_is_held() {
 }
 
 #[test]
-fn a_client_that_refuses_everything_at_length_is_remembered_shortly() {
+fn stored_rejections_of_a_client_are_limited() {
     let mut cache = ResourceCache::default();
     for n in 0..1_000 {
-        put(&mut cache, &offer(&format!("service-{n}")));
+        announce(&mut cache, &announcement(&format!("service-{n}")));
     }
-    let mut client = Stream::asking(&cache, request());
-    let responses = client.hear(&cache).len();
+    let mut client = TestStream::with_request(&cache, request());
+    let responses = client.read_responses(&cache).len();
     for nonce in 1..=responses {
-        client.ask(&cache, nack_all(&nonce.to_string(), &"\n\u{1b}[31m no".repeat(100_000)));
+        client.send_request(&cache, nack_all(&nonce.to_string(), &"\n\u{1b}[31m no".repeat(100_000)));
     }
-    let refusals = client.refusals();
-    assert_eq!(refusals.len(), MANY);
+    let refusals = client.nacked_resources();
+    assert_eq!(refusals.len(), MAX_REJECTIONS);
     assert!(refusals.iter().all(|(name, reason)| is_readable(name) && is_readable(reason)));
 }
 
 /// A hundred changes between two reads cause one response.
 #[test]
-fn a_flapping_service_is_told_as_it_is_when_it_is_told() {
+fn a_flapping_service_is_sent_in_its_current_state() {
     let mut cache = ResourceCache::default();
-    let mut client = Stream::asking(&cache, request().add(["*"]));
-    client.settle(&cache);
+    let mut client = TestStream::with_request(&cache, request().subscribe(["*"]));
+    client.read_and_ack(&cache);
     for _ in 0..100 {
-        put(&mut cache, &offer("reviews"));
-        let _ = cache.withdraw("blue", &key("reviews"));
-        put(&mut cache, &offer("reviews"));
+        announce(&mut cache, &announcement("reviews"));
+        let _ = cache.withdraw("blue", &service_key("reviews"));
+        announce(&mut cache, &announcement("reviews"));
     }
-    let responses = client.settle(&cache);
-    assert_eq!((responses.len(), responses[0].offered()), (1, &[v4("reviews")][..]));
+    let responses = client.read_and_ack(&cache);
+    assert_eq!((responses.len(), responses[0].resource_names()), (1, &[ipv4_slice("reviews")][..]));
 }
 
 /// A peer that requests names of other peers cannot distinguish them from unused names. The responses differ only in
 /// the requested name: their number, order and length are the same.
 #[test]
-fn probing_by_name_tells_nothing() {
+fn probing_by_name_reveals_nothing() {
     let mut cache = ResourceCache::default();
-    put(&mut cache, &offer("mine"));
-    let _ = cache.announce("blue", &offer("their"), &peers(["m2"])).unwrap();
-    let _ = cache.announce("yellow", &offer("other"), &PeerVisibility::All).unwrap();
+    announce(&mut cache, &announcement("mine"));
+    let _ = cache.announce("blue", &announcement("their"), &visible_to(["m2"])).unwrap();
+    let _ = cache.announce("yellow", &announcement("other"), &PeerVisibility::All).unwrap();
     let talk = |cache: &mut ResourceCache, name: &str| {
-        let mut client = Stream::of("blue", "m1");
+        let mut client = TestStream::new("blue", "m1");
         let mut responses = Vec::new();
-        client.ask(cache, request().add(["*", name]).holding([(name, "v")]));
-        responses.extend(client.settle(cache));
-        client.ask(cache, request().drop([name]));
-        responses.extend(client.settle(cache));
-        client.ask(cache, request().add([name]));
-        responses.extend(client.settle(cache));
-        let _ = cache.withdraw("yellow", &key("other"));
-        let _ = cache.announce("yellow", &offer("other"), &PeerVisibility::All).unwrap();
-        responses.extend(client.settle(cache));
+        client.send_request(cache, request().subscribe(["*", name]).with_known_versions([(name, "v")]));
+        responses.extend(client.read_and_ack(cache));
+        client.send_request(cache, request().unsubscribe([name]));
+        responses.extend(client.read_and_ack(cache));
+        client.send_request(cache, request().subscribe([name]));
+        responses.extend(client.read_and_ack(cache));
+        let _ = cache.withdraw("yellow", &service_key("other"));
+        let _ = cache.announce("yellow", &announcement("other"), &PeerVisibility::All).unwrap();
+        responses.extend(client.read_and_ack(cache));
         format!("{responses:?}").replace(name, "NAME")
     };
-    let unused = talk(&mut cache, &v4("ghost"));
+    let unused = talk(&mut cache, &ipv4_slice("ghost"));
     assert!(unused.contains("removed: [\"NAME\"]"));
     for name in ["their", "other"] {
-        assert_eq!(talk(&mut cache, &v4(name)), unused, "{name}");
+        assert_eq!(talk(&mut cache, &ipv4_slice(name)), unused, "{name}");
     }
-    assert_ne!(talk(&mut cache, &v4("mine")), unused);
+    assert_ne!(talk(&mut cache, &ipv4_slice("mine")), unused);
 }

@@ -12,97 +12,98 @@ use emcee_discovery::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use prost::Message;
 
 /// The client rejects announcements with this port.
-pub(crate) const REFUSED_PORT: u16 = 666;
+pub(crate) const REJECTED_PORT: u16 = 666;
 
 /// The client of one peer, and its stream while it is connected.
 pub(crate) struct Link {
-    audience: PeerRef,
+    peer: PeerRef,
     pub(crate) client: DeltaClient,
-    pub(crate) stream: Option<Stream>,
+    pub(crate) stream: Option<LinkStream>,
     pub(crate) now: Instant,
     /// Whether announcements with [`REJECTED_PORT`] are rejected.
     pub(crate) is_strict: bool,
     /// Every byte that the client has received.
-    pub(crate) heard: Vec<u8>,
+    pub(crate) received_bytes: Vec<u8>,
     /// Number of resources that the client has received.
-    pub(crate) resources: usize,
+    pub(crate) received_resources: usize,
 }
 
-pub(crate) struct Stream {
-    pub(crate) session: DeltaServerStream,
+pub(crate) struct LinkStream {
+    pub(crate) server_stream: DeltaServerStream,
     requests: VecDeque<Vec<u8>>,
     responses: VecDeque<Vec<u8>>,
 }
 
-pub(crate) fn judge(offer: &Announcement, is_strict: bool) -> Result<(), String> {
-    if is_strict && offer.port == REFUSED_PORT {
-        Err(format!("port {REFUSED_PORT} is not wanted"))
+pub(crate) fn validate_port(offer: &Announcement, is_strict: bool) -> Result<(), String> {
+    if is_strict && offer.port == REJECTED_PORT {
+        Err(format!("port {REJECTED_PORT} is not wanted"))
     } else {
         Ok(())
     }
 }
 
 impl Link {
-    pub(crate) fn of(relationship: &str, peer: &str) -> Self {
+    pub(crate) fn new(relationship: &str, peer: &str) -> Self {
         let now = Instant::now();
         Self {
-            audience: PeerRef::new(relationship, peer),
+            peer: PeerRef::new(relationship, peer),
             client: DeltaClient::new(DeltaClientSettings::default(), now),
             stream: None,
             now,
             is_strict: true,
-            heard: Vec::new(),
-            resources: 0,
+            received_bytes: Vec::new(),
+            received_resources: 0,
         }
     }
 
     pub(crate) fn connect(&mut self) {
-        self.cut();
+        self.disconnect();
         let first = self.client.start_stream().encode_to_vec();
-        let session = DeltaServerStream::new(self.audience.clone(), DeltaStreamLimits::default());
-        self.stream = Some(Stream { session, requests: [first].into(), responses: VecDeque::new() });
+        let session = DeltaServerStream::new(self.peer.clone(), DeltaStreamLimits::default());
+        self.stream =
+            Some(LinkStream { server_stream: session, requests: [first].into(), responses: VecDeque::new() });
     }
 
-    pub(crate) fn cut(&mut self) {
+    pub(crate) fn disconnect(&mut self) {
         if self.stream.take().is_some() {
             self.client.end_stream(self.now);
         }
     }
 
     /// Sends one response of the server, if it has one. An error ends the stream.
-    pub(crate) fn send(&mut self, offers: &ResourceCache) -> bool {
+    pub(crate) fn send_response(&mut self, offers: &ResourceCache) -> bool {
         let Some(stream) = &mut self.stream else { return false };
-        match stream.session.next_response(offers) {
+        match stream.server_stream.next_response(offers) {
             Ok(None) => false,
             Ok(Some(response)) => {
                 stream.responses.push_back(response.encode_to_vec());
                 true
             }
             Err(_) => {
-                self.cut();
+                self.disconnect();
                 true
             }
         }
     }
 
     /// Delivers one request to the server. Returns whether there was one.
-    pub(crate) fn request_arrives(&mut self, offers: &ResourceCache) -> bool {
+    pub(crate) fn deliver_request(&mut self, offers: &ResourceCache) -> bool {
         let Some(stream) = &mut self.stream else { return false };
         let Some(bytes) = stream.requests.pop_front() else { return false };
         let request = DeltaDiscoveryRequest::decode(&*bytes).expect("an encoded message");
-        stream.session.handle_request(&request, offers).expect("a valid request");
+        stream.server_stream.handle_request(&request, offers).expect("a valid request");
         true
     }
 
     /// Delivers one response to the client. Returns its events, or `None` if there was no response.
-    pub(crate) fn response_arrives(&mut self) -> Option<Vec<AnnouncementEvent>> {
+    pub(crate) fn deliver_response(&mut self) -> Option<Vec<AnnouncementEvent>> {
         let stream = self.stream.as_mut()?;
         let bytes = stream.responses.pop_front()?;
-        self.heard.extend(&bytes);
+        self.received_bytes.extend(&bytes);
         let response = DeltaDiscoveryResponse::decode(&*bytes).expect("an encoded message");
-        self.resources += response.resources.len();
+        self.received_resources += response.resources.len();
         let is_strict = self.is_strict;
-        let judge = move |offer: &Announcement| judge(offer, is_strict);
+        let judge = move |offer: &Announcement| validate_port(offer, is_strict);
         let (events, answer) =
             self.client.handle_response(response, &judge, self.now).expect("a valid response");
         stream.requests.push_back(answer.encode_to_vec());
@@ -110,30 +111,30 @@ impl Link {
     }
 
     /// Changes which announcements the client accepts.
-    pub(crate) fn judge_again(&mut self, is_strict: bool) -> Vec<AnnouncementEvent> {
+    pub(crate) fn revalidate(&mut self, is_strict: bool) -> Vec<AnnouncementEvent> {
         self.is_strict = is_strict;
-        let (events, again) = self.client.revalidate(&|offer| judge(offer, is_strict));
+        let (events, again) = self.client.revalidate(&|offer| validate_port(offer, is_strict));
         if let Some(stream) = self.stream.as_mut().filter(|_| !again.is_empty()) {
             stream.requests.push_back(DeltaClient::refetch_request(&again).encode_to_vec());
         }
         events
     }
 
-    pub(crate) fn wait(&mut self, time: Duration) -> Vec<AnnouncementEvent> {
+    pub(crate) fn advance_time(&mut self, time: Duration) -> Vec<AnnouncementEvent> {
         self.now += time;
         self.client.process_timers(self.now)
     }
 
     /// Delivers all messages until neither side has anything to send.
-    pub(crate) fn settle(&mut self, offers: &ResourceCache) -> Vec<AnnouncementEvent> {
+    pub(crate) fn run_until_idle(&mut self, offers: &ResourceCache) -> Vec<AnnouncementEvent> {
         let mut events = Vec::new();
         loop {
             if self.stream.is_none() {
                 self.connect();
             }
-            let mut is_quiet = !self.request_arrives(offers);
-            is_quiet &= !self.send(offers);
-            if let Some(more) = self.response_arrives() {
+            let mut is_quiet = !self.deliver_request(offers);
+            is_quiet &= !self.send_response(offers);
+            if let Some(more) = self.deliver_response() {
                 is_quiet = false;
                 events.extend(more);
             }
@@ -143,12 +144,12 @@ impl Link {
         }
     }
 
-    pub(crate) fn holds(&self) -> Vec<Announcement> {
+    pub(crate) fn announcements(&self) -> Vec<Announcement> {
         self.client.announcements().collect()
     }
 
     /// Returns whether the client has received these bytes in any message.
-    pub(crate) fn has_heard(&self, text: &str) -> bool {
-        self.heard.windows(text.len()).any(|window| window == text.as_bytes())
+    pub(crate) fn has_received(&self, text: &str) -> bool {
+        self.received_bytes.windows(text.len()).any(|window| window == text.as_bytes())
     }
 }

@@ -15,8 +15,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::cases;
-use crate::link::{Link, REFUSED_PORT, judge};
-use crate::trace::{at, peers};
+use crate::link::{Link, REJECTED_PORT, validate_port};
+use crate::trace::{announcement_at, visible_to};
 
 /// The relationship and name of each peer, and a text that no other peer may receive.
 const PEERS: [(&str, &str, &str); 3] =
@@ -41,121 +41,123 @@ const ENDPOINTS: [&[&str]; 6] = [
 ];
 
 #[derive(Clone, Debug)]
-enum Step {
+enum ModelStep {
     /// Announces a service: its index, index of its endpoints, and port.
-    Offer(usize, usize, u16),
+    Announce(usize, usize, u16),
     /// Changes the visibility of a service: to all peers of the relationship, or to one peer.
-    Narrow(usize, usize),
+    ChangeVisibility(usize, usize),
     Withdraw(usize),
     Connect(usize),
-    Cut(usize),
+    Disconnect(usize),
     Send(usize),
-    RequestArrives(usize),
-    ResponseArrives(usize),
+    DeliverRequest(usize),
+    DeliverResponse(usize),
     Settle(usize),
     /// Sets whether the peer's client rejects announcements with [`REJECTED_PORT`].
-    Judge(usize, bool),
-    Wait(usize, u64),
+    SetPolicy(usize, bool),
+    AdvanceTime(usize, u64),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn any_step() -> impl Strategy<Value = ModelStep> {
     let service = 0..SERVICES.len();
     let peer = || 0..PEERS.len();
-    let port = select(vec![80, 81, REFUSED_PORT]);
+    let port = select(vec![80, 81, REJECTED_PORT]);
     prop_oneof![
-        6 => (service.clone(), 0..ENDPOINTS.len(), port).prop_map(|(s, e, p)| Step::Offer(s, e, p)),
-        1 => (3..5_usize, 0..3_usize).prop_map(|(s, to)| Step::Narrow(s, to)),
-        2 => service.prop_map(Step::Withdraw),
-        2 => peer().prop_map(Step::Connect),
-        1 => peer().prop_map(Step::Cut),
-        4 => peer().prop_map(Step::Send),
-        4 => peer().prop_map(Step::RequestArrives),
-        4 => peer().prop_map(Step::ResponseArrives),
-        3 => peer().prop_map(Step::Settle),
-        2 => (peer(), any::<bool>()).prop_map(|(peer, is_strict)| Step::Judge(peer, is_strict)),
-        1 => (peer(), 1..40_u64).prop_map(|(peer, seconds)| Step::Wait(peer, seconds)),
+        6 => (service.clone(), 0..ENDPOINTS.len(), port).prop_map(|(s, e, p)| ModelStep::Announce(s, e, p)),
+        1 => (3..5_usize, 0..3_usize).prop_map(|(s, to)| ModelStep::ChangeVisibility(s, to)),
+        2 => service.prop_map(ModelStep::Withdraw),
+        2 => peer().prop_map(ModelStep::Connect),
+        1 => peer().prop_map(ModelStep::Disconnect),
+        4 => peer().prop_map(ModelStep::Send),
+        4 => peer().prop_map(ModelStep::DeliverRequest),
+        4 => peer().prop_map(ModelStep::DeliverResponse),
+        3 => peer().prop_map(ModelStep::Settle),
+        2 => (peer(), any::<bool>()).prop_map(|(peer, is_strict)| ModelStep::SetPolicy(peer, is_strict)),
+        1 => (peer(), 1..40_u64).prop_map(|(peer, seconds)| ModelStep::AdvanceTime(peer, seconds)),
     ]
 }
 
-struct World {
+struct ModelWorld {
     cache: ResourceCache,
     /// What is announced in each relationship, and to which peers.
-    offered: BTreeMap<(&'static str, ObjectKey), (Announcement, PeerVisibility)>,
+    announced: BTreeMap<(&'static str, ObjectKey), (Announcement, PeerVisibility)>,
     links: Vec<Link>,
     /// All announcements that each peer could have accepted so far.
     accepted: Vec<Vec<Announcement>>,
 }
 
-impl World {
+impl ModelWorld {
     fn new(removals: usize) -> Self {
-        let links = PEERS.map(|(relationship, peer, _)| Link::of(relationship, peer));
+        let links = PEERS.map(|(relationship, peer, _)| Link::new(relationship, peer));
         Self {
             cache: ResourceCache::with_max_tombstones(removals),
-            offered: BTreeMap::new(),
+            announced: BTreeMap::new(),
             links: links.into(),
             accepted: vec![Vec::new(); PEERS.len()],
         }
     }
 
-    fn run(&mut self, step: &Step) {
+    fn run(&mut self, step: &ModelStep) {
         match *step {
-            Step::Offer(service, endpoints, port) => {
+            ModelStep::Announce(service, endpoints, port) => {
                 let (relationship, name) = SERVICES[service];
-                let offer = Announcement { port, ..at(name, ENDPOINTS[endpoints]) };
-                let before = self.offered.get(&(relationship, offer.key.clone()));
-                let seen_by = before.map_or_else(|| usual(name), |(_, seen_by)| seen_by.clone());
-                self.offer(relationship, offer, seen_by);
+                let offer = Announcement { port, ..announcement_at(name, ENDPOINTS[endpoints]) };
+                let before = self.announced.get(&(relationship, offer.key.clone()));
+                let seen_by = before.map_or_else(|| default_visibility(name), |(_, seen_by)| seen_by.clone());
+                self.announce(relationship, offer, seen_by);
             }
-            Step::Narrow(service, to) => {
+            ModelStep::ChangeVisibility(service, to) => {
                 let (relationship, name) = SERVICES[service];
-                let seen_by = [PeerVisibility::All, peers(["m1"]), peers(["m2"])][to].clone();
-                let now = self.offered.get(&(relationship, ObjectKey::new("default", name)));
+                let seen_by = [PeerVisibility::All, visible_to(["m1"]), visible_to(["m2"])][to].clone();
+                let now = self.announced.get(&(relationship, ObjectKey::new("default", name)));
                 if let Some(offer) = now.map(|(offer, _)| offer.clone()) {
-                    self.offer(relationship, offer, seen_by);
+                    self.announce(relationship, offer, seen_by);
                 }
             }
-            Step::Withdraw(service) => {
+            ModelStep::Withdraw(service) => {
                 let (relationship, name) = SERVICES[service];
                 let key = ObjectKey::new("default", name);
                 let _ = self.cache.withdraw(relationship, &key);
-                self.offered.remove(&(relationship, key));
+                self.announced.remove(&(relationship, key));
             }
-            Step::Connect(peer) => self.links[peer].connect(),
-            Step::Cut(peer) => self.links[peer].cut(),
-            Step::Send(peer) => drop(self.links[peer].send(&self.cache)),
-            Step::RequestArrives(peer) => drop(self.links[peer].request_arrives(&self.cache)),
-            Step::ResponseArrives(peer) => drop(self.links[peer].response_arrives()),
-            Step::Settle(peer) => drop(self.links[peer].settle(&self.cache)),
-            Step::Judge(peer, is_strict) => drop(self.links[peer].judge_again(is_strict)),
-            Step::Wait(peer, seconds) => drop(self.links[peer].wait(Duration::from_secs(seconds))),
+            ModelStep::Connect(peer) => self.links[peer].connect(),
+            ModelStep::Disconnect(peer) => self.links[peer].disconnect(),
+            ModelStep::Send(peer) => drop(self.links[peer].send_response(&self.cache)),
+            ModelStep::DeliverRequest(peer) => drop(self.links[peer].deliver_request(&self.cache)),
+            ModelStep::DeliverResponse(peer) => drop(self.links[peer].deliver_response()),
+            ModelStep::Settle(peer) => drop(self.links[peer].run_until_idle(&self.cache)),
+            ModelStep::SetPolicy(peer, is_strict) => drop(self.links[peer].revalidate(is_strict)),
+            ModelStep::AdvanceTime(peer, seconds) => {
+                drop(self.links[peer].advance_time(Duration::from_secs(seconds)))
+            }
         }
     }
 
-    fn offer(&mut self, relationship: &'static str, offer: Announcement, seen_by: PeerVisibility) {
+    fn announce(&mut self, relationship: &'static str, offer: Announcement, seen_by: PeerVisibility) {
         let _ = self.cache.announce(relationship, &offer, &seen_by).expect("a valid announcement");
         for (index, (its, peer, _)) in PEERS.iter().enumerate() {
             if *its == relationship && seen_by.includes_peer(peer) {
                 self.accepted[index].push(offer.clone());
             }
         }
-        self.offered.insert((relationship, offer.key.clone()), (offer, seen_by));
+        self.announced.insert((relationship, offer.key.clone()), (offer, seen_by));
     }
 
     /// Delivers all messages, and waits until pending removals take effect.
-    fn come_to_rest(&mut self) -> Vec<Vec<AnnouncementEvent>> {
+    fn settle(&mut self) -> Vec<Vec<AnnouncementEvent>> {
         let offers = &self.cache;
         let rest = |link: &mut Link| {
-            link.settle(offers);
-            link.wait(Duration::from_mins(1));
-            link.settle(offers)
+            link.run_until_idle(offers);
+            link.advance_time(Duration::from_mins(1));
+            link.run_until_idle(offers)
         };
         self.links.iter_mut().map(rest).collect()
     }
 
-    fn may_see(&self, index: usize) -> BTreeMap<ObjectKey, Announcement> {
+    fn visible_announcements(&self, index: usize) -> BTreeMap<ObjectKey, Announcement> {
         let (relationship, peer, _) = PEERS[index];
         let visible = self
-            .offered
+            .announced
             .iter()
             .filter(|((its, _), (_, seen_by))| *its == relationship && seen_by.includes_peer(peer));
         visible.map(|((_, key), (offer, _))| (key.clone(), offer.clone())).collect()
@@ -163,16 +165,16 @@ impl World {
 
     /// Checks that a client has everything that it may see, and nothing that it rejects. In place of a rejected
     /// announcement it may have only slices that it accepted earlier.
-    fn check(&self, index: usize) -> Result<(), TestCaseError> {
-        let mut visible = self.may_see(index);
+    fn check_client(&self, index: usize) -> Result<(), TestCaseError> {
+        let mut visible = self.visible_announcements(index);
         let is_strict = self.links[index].is_strict;
-        let judge = |offer: &Announcement| judge(offer, is_strict);
-        for held in self.links[index].holds() {
+        let judge = |offer: &Announcement| validate_port(offer, is_strict);
+        for held in self.links[index].announcements() {
             let offered = visible.remove(&held.key);
             let is_right = match &offered {
                 None => false,
                 Some(offer) if judge(offer).is_ok() => held == *offer,
-                Some(_) => judge(&held).is_ok() && is_made_of(&held, &self.accepted[index]),
+                Some(_) => judge(&held).is_ok() && consists_of(&held, &self.accepted[index]),
             };
             prop_assert!(is_right, "{:?} holds {:?} of {:?}", PEERS[index], held, offered);
         }
@@ -184,7 +186,7 @@ impl World {
     fn check_secrecy(&self) -> Result<(), TestCaseError> {
         for (link, (relationship, peer, own)) in self.links.iter().zip(PEERS) {
             for (_, _, others) in PEERS.into_iter().filter(|(_, _, others)| *others != own) {
-                prop_assert!(!link.has_heard(others), "{} {} has received {}", relationship, peer, others);
+                prop_assert!(!link.has_received(others), "{} {} has received {}", relationship, peer, others);
             }
         }
         Ok(())
@@ -193,7 +195,7 @@ impl World {
 
 /// Returns whether all slices of an announcement were accepted earlier. They may belong to several announcements,
 /// because each slice stays until it is removed or replaced by an accepted one.
-fn is_made_of(held: &Announcement, accepted: &[Announcement]) -> bool {
+fn consists_of(held: &Announcement, accepted: &[Announcement]) -> bool {
     let bare = |offer: &Announcement| Announcement { endpoints: Vec::new(), ..offer.clone() };
     let alike: Vec<_> = accepted.iter().filter(|offer| bare(offer) == bare(held)).collect();
     let mut endpoints = held.endpoints.iter();
@@ -202,10 +204,10 @@ fn is_made_of(held: &Announcement, accepted: &[Announcement]) -> bool {
 }
 
 /// Returns the peers that may see a service of this name.
-fn usual(name: &str) -> PeerVisibility {
+fn default_visibility(name: &str) -> PeerVisibility {
     match name.split('-').nth(1) {
-        Some("m1") => peers(["m1"]),
-        Some("m2") => peers(["m2"]),
+        Some("m1") => visible_to(["m1"]),
+        Some("m2") => visible_to(["m2"]),
         _ => PeerVisibility::All,
     }
 }
@@ -214,29 +216,29 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn each_client_receives_exactly_what_it_may_see(removals in 0..6_usize, steps in vec(step(), 0..120)) {
-        let mut world = World::new(removals);
+    fn each_client_receives_exactly_what_it_may_see(removals in 0..6_usize, steps in vec(any_step(), 0..120)) {
+        let mut world = ModelWorld::new(removals);
         for step in &steps {
             world.run(step);
         }
-        world.come_to_rest();
+        world.settle();
         for index in 0..PEERS.len() {
-            world.check(index)?;
+            world.check_client(index)?;
         }
         world.check_secrecy()?;
-        let last = world.come_to_rest();
+        let last = world.settle();
         prop_assert!(last.iter().all(Vec::is_empty), "events after settling: {last:?}");
     }
 
     #[test]
-    fn nothing_disappears_without_a_removal(steps in vec(step(), 0..120)) {
-        let mut world = World::new(10);
-        let goes = |step: &Step| matches!(step, Step::Withdraw(_) | Step::Narrow(..) | Step::Judge(..) | Step::Offer(_, _, REFUSED_PORT));
+    fn nothing_disappears_without_a_removal(steps in vec(any_step(), 0..120)) {
+        let mut world = ModelWorld::new(10);
+        let goes = |step: &ModelStep| matches!(step, ModelStep::Withdraw(_) | ModelStep::ChangeVisibility(..) | ModelStep::SetPolicy(..) | ModelStep::Announce(_, _, REJECTED_PORT));
         let mut held = vec![0; PEERS.len()];
         for step in steps.iter().filter(|step| !goes(step)) {
             world.run(step);
             for (link, before) in world.links.iter().zip(&mut held) {
-                let now = link.holds().len();
+                let now = link.announcements().len();
                 prop_assert!(now >= *before, "after {step:?}");
                 *before = now;
             }
@@ -246,13 +248,13 @@ proptest! {
 
 /// The texts that the model searches for do occur.
 #[test]
-fn each_peer_hears_of_its_own() {
-    let mut world = World::new(10);
+fn each_peer_receives_its_own_services() {
+    let mut world = ModelWorld::new(10);
     for service in 0..SERVICES.len() {
-        world.run(&Step::Offer(service, 1, 80));
+        world.run(&ModelStep::Announce(service, 1, 80));
     }
-    world.come_to_rest();
+    world.settle();
     for (link, (_, _, own)) in world.links.iter().zip(PEERS) {
-        assert!(link.has_heard(own));
+        assert!(link.has_received(own));
     }
 }

@@ -22,17 +22,17 @@ use emcee_discovery::wire::{
 use prost::Message;
 
 /// Returns the announcement of service `default/NAME` in relationship blue, BOUNDARY, with one endpoint.
-pub(crate) fn offer(name: &str) -> Announcement {
-    at(name, &["203.0.113.7:15443"])
+pub(crate) fn announcement(name: &str) -> Announcement {
+    announcement_at(name, &["203.0.113.7:15443"])
 }
 
 /// Returns the announcement of a service with these endpoints.
-pub(crate) fn at(name: &str, endpoints: &[&str]) -> Announcement {
+pub(crate) fn announcement_at(name: &str, endpoints: &[&str]) -> Announcement {
     let mut endpoints: Vec<_> =
         endpoints.iter().map(|text| text.parse().expect("a test's endpoint")).collect();
     endpoints.sort_unstable();
     Announcement {
-        key: key(name),
+        key: service_key(name),
         mode: Mode::Boundary,
         server_name: format!("{name}.default.blue.emcee.internal"),
         protocol: Protocol::Http,
@@ -44,149 +44,156 @@ pub(crate) fn at(name: &str, endpoints: &[&str]) -> Announcement {
     }
 }
 
-pub(crate) fn key(name: &str) -> ObjectKey {
+pub(crate) fn service_key(name: &str) -> ObjectKey {
     ObjectKey::new("default", name)
 }
 
 /// Returns `default/NAME/IPv4`.
-pub(crate) fn v4(name: &str) -> String {
+pub(crate) fn ipv4_slice(name: &str) -> String {
     format!("default/{name}/IPv4")
 }
 
-pub(crate) fn peers<const N: usize>(names: [&str; N]) -> PeerVisibility {
+pub(crate) fn visible_to<const N: usize>(names: [&str; N]) -> PeerVisibility {
     PeerVisibility::Peers(names.map(Into::into).into())
 }
 
 /// Returns the version of the announcement's first resource.
-pub(crate) fn version(offer: &Announcement) -> String {
+pub(crate) fn slice_version(offer: &Announcement) -> String {
     encode_announcement(offer).expect("a valid announcement")[0].version.to_string()
 }
 
 /// Returns a cache that announces these services to all peers of blue.
-pub(crate) fn shelf<const N: usize>(names: [&str; N]) -> ResourceCache {
+pub(crate) fn cache_with<const N: usize>(names: [&str; N]) -> ResourceCache {
     let mut cache = ResourceCache::default();
     for name in names {
-        put(&mut cache, &offer(name));
+        announce(&mut cache, &announcement(name));
     }
     cache
 }
 
 /// Announces a service to all peers of blue.
-pub(crate) fn put(cache: &mut ResourceCache, offer: &Announcement) {
+pub(crate) fn announce(cache: &mut ResourceCache, offer: &Announcement) {
     let touched = cache.announce("blue", offer, &PeerVisibility::All).expect("a valid announcement");
     assert!(touched.is_empty() || touched.includes_peer(&PeerRef::new("blue", "anyone")));
 }
 
 /// One stream of the server, with a client that the test controls.
-pub(crate) struct Stream {
-    pub(crate) session: DeltaServerStream,
+pub(crate) struct TestStream {
+    pub(crate) server_stream: DeltaServerStream,
 }
 
-impl Stream {
-    pub(crate) fn of(relationship: &str, peer: &str) -> Self {
+impl TestStream {
+    pub(crate) fn new(relationship: &str, peer: &str) -> Self {
         Self {
-            session: DeltaServerStream::new(PeerRef::new(relationship, peer), DeltaStreamLimits::default()),
+            server_stream: DeltaServerStream::new(
+                PeerRef::new(relationship, peer),
+                DeltaStreamLimits::default(),
+            ),
         }
     }
 
     /// Returns a stream of peer m1 in blue that has sent this request.
-    pub(crate) fn asking(offers: &ResourceCache, request: Asks) -> Self {
-        let mut stream = Self::of("blue", "m1");
-        stream.ask(offers, request);
+    pub(crate) fn with_request(offers: &ResourceCache, request: TestRequest) -> Self {
+        let mut stream = Self::new("blue", "m1");
+        stream.send_request(offers, request);
         stream
     }
 
     #[track_caller]
-    pub(crate) fn ask(&mut self, offers: &ResourceCache, Asks(request): Asks) {
-        self.session.handle_request(&request, offers).expect("a valid request");
+    pub(crate) fn send_request(&mut self, offers: &ResourceCache, TestRequest(request): TestRequest) {
+        self.server_stream.handle_request(&request, offers).expect("a valid request");
     }
 
-    pub(crate) fn refused(&mut self, offers: &ResourceCache, Asks(request): Asks) -> DeltaStreamError {
-        self.session.handle_request(&request, offers).expect_err("an invalid request")
+    pub(crate) fn rejected_request(
+        &mut self,
+        offers: &ResourceCache,
+        TestRequest(request): TestRequest,
+    ) -> DeltaStreamError {
+        self.server_stream.handle_request(&request, offers).expect_err("an invalid request")
     }
 
     /// Returns all responses that the server sends now.
     #[track_caller]
-    pub(crate) fn hear(&mut self, offers: &ResourceCache) -> Vec<Says> {
+    pub(crate) fn read_responses(&mut self, offers: &ResourceCache) -> Vec<ResponseNames> {
         std::iter::from_fn(|| {
-            self.session.next_response(offers).expect("a stream that is not too far behind")
+            self.server_stream.next_response(offers).expect("a stream that is not too far behind")
         })
-        .map(|response| Says::of(&response))
+        .map(|response| ResponseNames::from_response(&response))
         .collect()
     }
 
     /// Returns all responses that the server sends, and acknowledges each.
     #[track_caller]
-    pub(crate) fn settle(&mut self, offers: &ResourceCache) -> Vec<Says> {
+    pub(crate) fn read_and_ack(&mut self, offers: &ResourceCache) -> Vec<ResponseNames> {
         let mut all = Vec::new();
         while let Some(response) =
-            self.session.next_response(offers).expect("a stream that is not too far behind")
+            self.server_stream.next_response(offers).expect("a stream that is not too far behind")
         {
-            all.push(Says::of(&response));
-            self.ask(offers, ack(&response.nonce));
+            all.push(ResponseNames::from_response(&response));
+            self.send_request(offers, ack(&response.nonce));
         }
         all
     }
 
-    pub(crate) fn refusals(&self) -> Vec<(&str, &str)> {
-        self.session.nacked_resources().collect()
+    pub(crate) fn nacked_resources(&self) -> Vec<(&str, &str)> {
+        self.server_stream.nacked_resources().collect()
     }
 }
 
 /// A request of a test client.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Asks(pub(crate) DeltaDiscoveryRequest);
+pub(crate) struct TestRequest(pub(crate) DeltaDiscoveryRequest);
 
-pub(crate) fn request() -> Asks {
-    Asks(DeltaDiscoveryRequest { type_url: ENDPOINT_SLICE.into(), ..DeltaDiscoveryRequest::default() })
+pub(crate) fn request() -> TestRequest {
+    TestRequest(DeltaDiscoveryRequest { type_url: ENDPOINT_SLICE.into(), ..DeltaDiscoveryRequest::default() })
 }
 
-pub(crate) fn ack(nonce: &str) -> Asks {
-    request().answering(nonce)
+pub(crate) fn ack(nonce: &str) -> TestRequest {
+    request().with_nonce(nonce)
 }
 
 /// Returns a NACK that rejects these names of a response, with reasons.
-pub(crate) fn nack<const N: usize>(nonce: &str, refused: [(&str, &str); N]) -> Asks {
+pub(crate) fn nack<const N: usize>(nonce: &str, refused: [(&str, &str); N]) -> TestRequest {
     let violation = |(field, description): (&str, &str)| FieldViolation {
         field: field.into(),
         description: description.into(),
     };
     let detail = BadRequest { field_violations: refused.map(violation).into() };
     let detail = Any { type_url: BAD_REQUEST.into(), value: detail.encode_to_vec().into() };
-    nack_all(nonce, "some refused").detailed(detail)
+    nack_all(nonce, "some refused").with_error_detail(detail)
 }
 
 /// Returns a NACK without details, which rejects the whole response.
-pub(crate) fn nack_all(nonce: &str, message: &str) -> Asks {
+pub(crate) fn nack_all(nonce: &str, message: &str) -> TestRequest {
     let mut request = ack(nonce);
     let code = Code::InvalidArgument.into();
     request.0.error_detail = Some(RpcStatus { code, message: message.into(), details: Vec::new() });
     request
 }
 
-impl Asks {
-    pub(crate) fn add<const N: usize>(mut self, names: [&str; N]) -> Self {
+impl TestRequest {
+    pub(crate) fn subscribe<const N: usize>(mut self, names: [&str; N]) -> Self {
         self.0.resource_names_subscribe.extend(names.map(str::to_owned));
         self
     }
 
-    pub(crate) fn drop<const N: usize>(mut self, names: [&str; N]) -> Self {
+    pub(crate) fn unsubscribe<const N: usize>(mut self, names: [&str; N]) -> Self {
         self.0.resource_names_unsubscribe.extend(names.map(str::to_owned));
         self
     }
 
     /// Adds names and versions of resources that the client has from an earlier stream.
-    pub(crate) fn holding<const N: usize>(mut self, held: [(&str, &str); N]) -> Self {
+    pub(crate) fn with_known_versions<const N: usize>(mut self, held: [(&str, &str); N]) -> Self {
         self.0.initial_resource_versions.extend(held.map(|(name, version)| (name.into(), version.into())));
         self
     }
 
-    pub(crate) fn answering(mut self, nonce: &str) -> Self {
+    pub(crate) fn with_nonce(mut self, nonce: &str) -> Self {
         self.0.response_nonce = nonce.into();
         self
     }
 
-    fn detailed(mut self, detail: Any) -> Self {
+    fn with_error_detail(mut self, detail: Any) -> Self {
         self.0.error_detail.get_or_insert_default().details.push(detail);
         self
     }
@@ -202,20 +209,20 @@ pub(crate) fn response(nonce: &str) -> DeltaDiscoveryResponse {
 }
 
 /// Adds content to a response.
-pub(crate) trait Response {
-    fn offering(self, offers: &[Announcement]) -> Self;
-    fn removing<const N: usize>(self, names: [&str; N]) -> Self;
+pub(crate) trait ResponseContent {
+    fn with_announcements(self, offers: &[Announcement]) -> Self;
+    fn with_removed<const N: usize>(self, names: [&str; N]) -> Self;
 }
 
-impl Response for DeltaDiscoveryResponse {
-    fn offering(mut self, offers: &[Announcement]) -> Self {
+impl ResponseContent for DeltaDiscoveryResponse {
+    fn with_announcements(mut self, offers: &[Announcement]) -> Self {
         let encoded =
             offers.iter().flat_map(|offer| encode_announcement(offer).expect("a valid announcement"));
         self.resources.extend(encoded.map(|resource| resource.bytes));
         self
     }
 
-    fn removing<const N: usize>(mut self, names: [&str; N]) -> Self {
+    fn with_removed<const N: usize>(mut self, names: [&str; N]) -> Self {
         self.removed_resources.extend(names.map(str::to_owned));
         self
     }
@@ -223,41 +230,41 @@ impl Response for DeltaDiscoveryResponse {
 
 /// The resource names in a response.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Says {
+pub(crate) struct ResponseNames {
     nonce: String,
-    offers: Vec<String>,
-    removes: Vec<String>,
+    resources: Vec<String>,
+    removed: Vec<String>,
 }
 
 /// Returns an expected response without resources.
-pub(crate) fn says(nonce: &str) -> Says {
-    Says { nonce: nonce.into(), ..Says::default() }
+pub(crate) fn expected_response(nonce: &str) -> ResponseNames {
+    ResponseNames { nonce: nonce.into(), ..ResponseNames::default() }
 }
 
-impl Says {
-    pub(crate) fn of(response: &DeltaDiscoveryResponse) -> Self {
+impl ResponseNames {
+    pub(crate) fn from_response(response: &DeltaDiscoveryResponse) -> Self {
         assert_eq!(response.type_url, ENDPOINT_SLICE);
         let name = |bytes: &prost::bytes::Bytes| {
             XdsResource::decode(bytes.clone()).expect("an encoded resource").name
         };
         Self {
             nonce: response.nonce.clone(),
-            offers: response.resources.iter().map(name).collect(),
-            removes: response.removed_resources.clone(),
+            resources: response.resources.iter().map(name).collect(),
+            removed: response.removed_resources.clone(),
         }
     }
 
-    pub(crate) fn offers<const N: usize>(mut self, names: [&str; N]) -> Self {
-        self.offers = names.map(str::to_owned).into();
+    pub(crate) fn resources<const N: usize>(mut self, names: [&str; N]) -> Self {
+        self.resources = names.map(str::to_owned).into();
         self
     }
 
-    pub(crate) fn removes<const N: usize>(mut self, names: [&str; N]) -> Self {
-        self.removes = names.map(str::to_owned).into();
+    pub(crate) fn removed<const N: usize>(mut self, names: [&str; N]) -> Self {
+        self.removed = names.map(str::to_owned).into();
         self
     }
 
-    pub(crate) fn offered(&self) -> &[String] {
-        &self.offers
+    pub(crate) fn resource_names(&self) -> &[String] {
+        &self.resources
     }
 }

@@ -11,39 +11,39 @@ use emcee_discovery::subscription::AnnouncementEvent;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::mesh::{LONG, Mesh, Peer, offer, target};
+use super::mesh::{TIMEOUT, TestMesh, TestPeer, announcement, peer_target};
 use super::secrets;
 
 const SERVICES: usize = 5_000;
 /// Number of changes of the other peer. The test waits for each.
 const CHANGES: usize = 20;
 /// Time limit for one of these changes. Without optimization, everything takes several times as long.
-const IN_TIME: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 2 });
+const MAX_DELAY: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 2 });
 
 /// Starts the server of m2 or m3 in blue.
-async fn server(name: &str) -> Mesh {
+async fn start_server(name: &str) -> TestMesh {
     let blue = secrets::relationship("blue", name, &["m1"]);
-    let mesh = Mesh::unsynced(secrets::relationships([blue]), ServerLimits::default()).await;
-    mesh.announcer.mark_synced();
+    let mesh = TestMesh::start_unsynced(secrets::relationships([blue]), ServerLimits::default()).await;
+    mesh.cache.mark_synced();
     mesh
 }
 
 /// Starts a client of m1 that follows this server.
-fn follow(server: &Mesh, name: &str) -> Peer {
-    let mut target = target("blue", [server.endpoint()]);
+fn start_client(server: &TestMesh, name: &str) -> TestPeer {
+    let mut target = peer_target("blue", [server.endpoint()]);
     target.peer.peer = name.into();
-    Peer::of(target, secrets::relationships([secrets::relationship("blue", "m1", &[name])]))
+    TestPeer::start(target, secrets::relationships([secrets::relationship("blue", "m1", &[name])]))
 }
 
 /// Announces all services repeatedly in a separate thread, each time with another port.
-fn flap(announcer: &Arc<SharedCache>, over: &Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+fn flap_services(announcer: &Arc<SharedCache>, over: &Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
     let (announcer, over) = (Arc::clone(announcer), Arc::clone(over));
     std::thread::spawn(move || {
         let mut port = 1;
         while !over.load(Ordering::Relaxed) {
             port = port % 60_000 + 1;
             for index in 0..SERVICES {
-                let offer = offer("blue", &format!("flapping-{index}"), port);
+                let offer = announcement("blue", &format!("flapping-{index}"), port);
                 announcer.try_update(|cache| cache.announce("blue", &offer, &PeerVisibility::All)).unwrap();
             }
         }
@@ -52,12 +52,12 @@ fn flap(announcer: &Arc<SharedCache>, over: &Arc<AtomicBool>) -> std::thread::Jo
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_flaps_thousands_of_services_does_not_delay_another() {
-    let (m2, m3) = (server("m2").await, server("m3").await);
+    let (m2, m3) = (start_server("m2").await, start_server("m3").await);
     let over = Arc::new(AtomicBool::new(false));
-    let flapping = flap(&m2.announcer, &over);
+    let flapping = flap_services(&m2.cache, &over);
     // A mesh receives the events of all its peers through one short queue.
     let (sender, mut receiver) = mpsc::channel::<(&str, PeerEvent)>(256);
-    for (name, mut peer) in [("m2", follow(&m2, "m2")), ("m3", follow(&m3, "m3"))] {
+    for (name, mut peer) in [("m2", start_client(&m2, "m2")), ("m3", start_client(&m3, "m3"))] {
         let sender = sender.clone();
         tokio::spawn(async move {
             while let Some(event) = peer.events.next().await {
@@ -73,9 +73,13 @@ async fn a_peer_that_flaps_thousands_of_services_does_not_delay_another() {
     for index in 0..=CHANGES {
         let wanted = format!("quiet-{index}");
         let start = Instant::now();
-        m3.offer("blue", &wanted, &PeerVisibility::All);
+        m3.announce("blue", &wanted, &PeerVisibility::All);
         loop {
-            match timeout(LONG, receiver.recv()).await.expect("an event in time").expect("both clients run") {
+            match timeout(TIMEOUT, receiver.recv())
+                .await
+                .expect("an event in time")
+                .expect("both clients run")
+            {
                 ("m3", PeerEvent::Changed(AnnouncementEvent::Announced(offer)))
                     if *offer.key.name == *wanted =>
                 {
@@ -92,7 +96,7 @@ async fn a_peer_that_flaps_thousands_of_services_does_not_delay_another() {
         // Process events of m2 between two changes.
         for _ in 0..SERVICES / 10 {
             if let ("m2", PeerEvent::Changed(_)) =
-                timeout(LONG, receiver.recv()).await.expect("m2 flaps").unwrap()
+                timeout(TIMEOUT, receiver.recv()).await.expect("m2 flaps").unwrap()
             {
                 received += 1;
             }
@@ -102,7 +106,7 @@ async fn a_peer_that_flaps_thousands_of_services_does_not_delay_another() {
     flapping.join().unwrap();
     let most = delays.iter().max().copied().unwrap_or_default();
     println!("{received} events of m2 in {:?}; the slowest change of m3 took {most:?}", began.elapsed());
-    assert!(most < IN_TIME, "{delays:?}");
+    assert!(most < MAX_DELAY, "{delays:?}");
     // At most one event a second for each service, and the first one.
     let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
     assert!(received <= SERVICES * (seconds + 2), "{received} events in {seconds} s");

@@ -12,44 +12,44 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::hostile::wildcard;
-use super::mesh::{Mesh, offer, only};
+use super::hostile::wildcard_request;
+use super::mesh::{TestMesh, announcement, visible_to};
 use super::recorder::Recorder;
 use super::{raw, secrets};
 
 /// Texts that only peers of yellow may receive. None of them is part of anything that m2 may receive.
-const YELLOW: [&str; 6] = ["yellow", "saffron", "mustard", "198.51.100.99", "canary.example", "m4"];
+const TEXTS_OF_YELLOW: [&str; 6] = ["yellow", "saffron", "mustard", "198.51.100.99", "canary.example", "m4"];
 /// Texts that only m3 of blue may receive.
-const OF_M3: [&str; 2] = ["indigo", "198.51.100.33"];
+const TEXTS_OF_M3: [&str; 2] = ["indigo", "198.51.100.33"];
 
-fn saffron(port: u16) -> Announcement {
+fn saffron_announcement(port: u16) -> Announcement {
     Announcement {
         key: ObjectKey::new("mustard", "saffron"),
         server_name: "saffron.mustard.yellow.emcee.internal".into(),
         endpoints: vec!["198.51.100.99:15443".parse().unwrap()],
         trust_domain: "canary.example".into(),
-        ..offer("yellow", "saffron", port)
+        ..announcement("yellow", "saffron", port)
     }
 }
 
-fn indigo() -> Announcement {
+fn indigo_announcement() -> Announcement {
     let endpoints = vec!["198.51.100.33:15443".parse().unwrap()];
-    Announcement { endpoints, ..offer("blue", "indigo", 1) }
+    Announcement { endpoints, ..announcement("blue", "indigo", 1) }
 }
 
-async fn m1() -> Mesh {
-    let m1 = Mesh::m1().await;
-    m1.offer("blue", "reviews", &PeerVisibility::All);
+async fn start_m1() -> TestMesh {
+    let m1 = TestMesh::start_m1().await;
+    m1.announce("blue", "reviews", &PeerVisibility::All);
     let put = |relationship: &str, offer: &Announcement, seen_by: &PeerVisibility| {
-        m1.announcer.try_update(|cache| cache.announce(relationship, offer, seen_by)).unwrap();
+        m1.cache.try_update(|cache| cache.announce(relationship, offer, seen_by)).unwrap();
     };
-    put("yellow", &saffron(1), &PeerVisibility::All);
-    put("blue", &indigo(), &only("m3"));
+    put("yellow", &saffron_announcement(1), &PeerVisibility::All);
+    put("blue", &indigo_announcement(), &visible_to("m3"));
     m1
 }
 
-fn subscribe(name: &str) -> DeltaDiscoveryRequest {
-    DeltaDiscoveryRequest { resource_names_subscribe: vec![name.into()], ..wildcard() }
+fn subscribe_request(name: &str) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest { resource_names_subscribe: vec![name.into()], ..wildcard_request() }
 }
 
 /// Names that a peer of blue cannot distinguish: names of yellow, of another peer, and unused names.
@@ -62,43 +62,43 @@ const PROBES: [&str; 5] = [
 ];
 
 #[tokio::test]
-async fn the_search_finds_what_a_peer_may_know() {
-    let m1 = m1().await;
-    let mut m4 = Recorder::open(&m1, "m4", "yellow", &wildcard()).await.unwrap();
-    m4.next().await.unwrap();
-    for needle in YELLOW.iter().filter(|needle| **needle != "m4") {
+async fn the_search_finds_what_a_peer_may_receive() {
+    let m1 = start_m1().await;
+    let mut m4 = Recorder::open(&m1, "m4", "yellow", &wildcard_request()).await.unwrap();
+    m4.next_response().await.unwrap();
+    for needle in TEXTS_OF_YELLOW.iter().filter(|needle| **needle != "m4") {
         assert!(m4.received.contains(needle), "{needle}");
     }
-    let mut m3 = Recorder::open(&m1, "m3", "blue", &wildcard()).await.unwrap();
-    m3.next().await.unwrap();
-    for needle in OF_M3 {
+    let mut m3 = Recorder::open(&m1, "m3", "blue", &wildcard_request()).await.unwrap();
+    m3.next_response().await.unwrap();
+    for needle in TEXTS_OF_M3 {
         assert!(m3.received.contains(needle), "{needle}");
     }
 }
 
 #[tokio::test]
-async fn a_subscription_to_all_brings_nothing_of_others() {
-    let m1 = m1().await;
-    let mut m2 = Recorder::open(&m1, "m2", "blue", &wildcard()).await.unwrap();
-    m2.next().await.unwrap();
+async fn a_wildcard_subscription_returns_nothing_of_others() {
+    let m1 = start_m1().await;
+    let mut m2 = Recorder::open(&m1, "m2", "blue", &wildcard_request()).await.unwrap();
+    m2.next_response().await.unwrap();
     assert!(m2.received.contains("reviews"));
-    for needle in YELLOW.iter().chain(&OF_M3) {
+    for needle in TEXTS_OF_YELLOW.iter().chain(&TEXTS_OF_M3) {
         assert!(!m2.received.contains(needle), "{needle}");
     }
 }
 
 #[tokio::test]
-async fn a_name_of_others_is_answered_as_one_of_nobody() {
-    let m1 = m1().await;
+async fn names_of_others_are_answered_like_unused_names() {
+    let m1 = start_m1().await;
     let mut answers = Vec::new();
     for probe in PROBES {
-        let mut m2 = Recorder::open(&m1, "m2", "blue", &subscribe(probe)).await.unwrap();
-        let answer = m2.next().await.unwrap();
+        let mut m2 = Recorder::open(&m1, "m2", "blue", &subscribe_request(probe)).await.unwrap();
+        let answer = m2.next_response().await.unwrap();
         assert!(answer.resources.is_empty(), "{probe}");
         assert_eq!(answer.removed_resources, [probe]);
         answers.push((m2.received.len() - probe.len(), answer.nonce));
         // The response contains the requested name, and nothing else.
-        for needle in YELLOW.iter().chain(&OF_M3).filter(|needle| !probe.contains(**needle)) {
+        for needle in TEXTS_OF_YELLOW.iter().chain(&TEXTS_OF_M3).filter(|needle| !probe.contains(**needle)) {
             assert!(!m2.received.contains(needle), "{probe}: {needle}");
         }
     }
@@ -106,12 +106,12 @@ async fn a_name_of_others_is_answered_as_one_of_nobody() {
 }
 
 #[tokio::test]
-async fn what_it_claims_to_hold_of_others_is_answered_as_what_is_of_nobody() {
-    let m1 = m1().await;
+async fn versions_of_others_resources_are_answered_like_unused_names() {
+    let m1 = start_m1().await;
     let held = PROBES.map(|probe| (probe.to_owned(), "1".to_owned()));
-    let request = DeltaDiscoveryRequest { initial_resource_versions: held.into(), ..wildcard() };
+    let request = DeltaDiscoveryRequest { initial_resource_versions: held.into(), ..wildcard_request() };
     let mut m2 = Recorder::open(&m1, "m2", "blue", &request).await.unwrap();
-    let answer = m2.next().await.unwrap();
+    let answer = m2.next_response().await.unwrap();
     let mut removed = answer.removed_resources;
     removed.sort_unstable();
     let mut probes = PROBES;
@@ -121,48 +121,48 @@ async fn what_it_claims_to_hold_of_others_is_answered_as_what_is_of_nobody() {
 }
 
 #[tokio::test]
-async fn a_hundred_changes_of_others_are_not_heard() {
-    let m1 = m1().await;
-    let mut m2 = Recorder::open(&m1, "m2", "blue", &wildcard()).await.unwrap();
-    let mut m4 = Recorder::open(&m1, "m4", "yellow", &wildcard()).await.unwrap();
-    m2.next().await.unwrap();
-    m4.next().await.unwrap();
+async fn a_hundred_changes_of_others_send_nothing() {
+    let m1 = start_m1().await;
+    let mut m2 = Recorder::open(&m1, "m2", "blue", &wildcard_request()).await.unwrap();
+    let mut m4 = Recorder::open(&m1, "m4", "yellow", &wildcard_request()).await.unwrap();
+    m2.next_response().await.unwrap();
+    m4.next_response().await.unwrap();
     // When this change arrives, the server has processed the earlier ACKs.
-    m1.offer("blue", "ratings", &PeerVisibility::All);
-    m2.next().await.unwrap();
+    m1.announce("blue", "ratings", &PeerVisibility::All);
+    m2.next_response().await.unwrap();
     let heard = m2.received.len();
     for port in 2..102 {
-        m1.announcer
-            .try_update(|cache| cache.announce("yellow", &saffron(port), &PeerVisibility::All))
+        m1.cache
+            .try_update(|cache| cache.announce("yellow", &saffron_announcement(port), &PeerVisibility::All))
             .unwrap();
-        m4.next().await.unwrap();
+        m4.next_response().await.unwrap();
     }
     // Anything that the changes sent to m2 would arrive before this.
-    m1.offer("blue", "details", &PeerVisibility::All);
-    let nonce = m2.next().await.unwrap().nonce;
+    m1.announce("blue", "details", &PeerVisibility::All);
+    let nonce = m2.next_response().await.unwrap().nonce;
     let heard = m2.received.len() - heard;
-    m1.offer("blue", "gallery", &PeerVisibility::All);
+    m1.announce("blue", "gallery", &PeerVisibility::All);
     let quiet = m2.received.len();
-    let next = m2.next().await.unwrap().nonce;
+    let next = m2.next_response().await.unwrap().nonce;
     let quiet = m2.received.len() - quiet;
     assert_eq!(
         heard, quiet,
         "a change has the same number of bytes with and without a hundred changes of others before it"
     );
     assert_eq!(nonce.len(), next.len());
-    for needle in YELLOW.iter().chain(&OF_M3) {
+    for needle in TEXTS_OF_YELLOW.iter().chain(&TEXTS_OF_M3) {
         assert!(!m2.received.contains(needle), "{needle}");
     }
 }
 
 #[tokio::test]
-async fn a_refusal_says_nothing_of_others() {
-    let m1 = m1().await;
-    let other = DeltaDiscoveryRequest { type_url: "type.googleapis.com/other".into(), ..wildcard() };
+async fn a_refusal_reveals_nothing_of_others() {
+    let m1 = start_m1().await;
+    let other = DeltaDiscoveryRequest { type_url: "type.googleapis.com/other".into(), ..wildcard_request() };
     let mut m2 = Recorder::open(&m1, "m2", "blue", &other).await.unwrap();
-    m2.next().await.unwrap_err();
+    m2.next_response().await.unwrap_err();
     assert!(m2.received.contains("is not served here"), "the message of a status is searched too");
-    for needle in YELLOW.iter().chain(&OF_M3) {
+    for needle in TEXTS_OF_YELLOW.iter().chain(&TEXTS_OF_M3) {
         assert!(!m2.received.contains(needle), "{needle}");
     }
 }
@@ -170,10 +170,11 @@ async fn a_refusal_says_nothing_of_others() {
 /// The server presents the certificate of yellow to any client that guesses its name, as TLS requires, but sends no
 /// data.
 #[tokio::test]
-async fn by_the_server_name_of_others_nobody_gets_in() {
-    let m1 = m1().await;
+async fn a_server_name_of_others_gives_no_access() {
+    let m1 = start_m1().await;
     let stream = TcpStream::connect(m1.address).await.unwrap();
-    let connector = TlsConnector::from(Arc::new(raw::client(Some(&secrets::pair("m2", "blue")))));
+    let connector =
+        TlsConnector::from(Arc::new(raw::client_config(Some(&secrets::valid_pair("m2", "blue")))));
     let name = ServerName::try_from(discovery_server_name("yellow")).unwrap();
     let mut stream = connector.connect(name, stream).await.unwrap();
     let mut within = Vec::new();

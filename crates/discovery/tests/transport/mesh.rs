@@ -27,31 +27,31 @@ use tokio::time::timeout;
 use super::secrets;
 
 /// Time limit for every operation. A test that waits this long has failed.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The discovery server of a mesh.
-pub(crate) struct Mesh {
-    pub(crate) announcer: Arc<SharedCache>,
+pub(crate) struct TestMesh {
+    pub(crate) cache: Arc<SharedCache>,
     pub(crate) relationships: watch::Sender<Arc<TlsRelationships>>,
     pub(crate) server: XdsServer,
     pub(crate) address: SocketAddr,
-    end: Option<oneshot::Sender<()>>,
+    shutdown: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
-impl Mesh {
+impl TestMesh {
     /// Starts m1 with blue (m2, m3) and yellow (m4), synced.
-    pub(crate) async fn m1() -> Self {
-        Self::m1_with(ServerLimits::default()).await
+    pub(crate) async fn start_m1() -> Self {
+        Self::start_m1_with(ServerLimits::default()).await
     }
 
-    pub(crate) async fn m1_with(limits: ServerLimits) -> Self {
-        let mesh = Self::unsynced(secrets::of_m1(), limits).await;
-        mesh.announcer.mark_synced();
+    pub(crate) async fn start_m1_with(limits: ServerLimits) -> Self {
+        let mesh = Self::start_unsynced(secrets::relationships_of_m1(), limits).await;
+        mesh.cache.mark_synced();
         mesh
     }
 
-    pub(crate) async fn unsynced(relationships: TlsRelationships, limits: ServerLimits) -> Self {
+    pub(crate) async fn start_unsynced(relationships: TlsRelationships, limits: ServerLimits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let announcer = Arc::new(SharedCache::new());
@@ -62,15 +62,15 @@ impl Mesh {
             let server = server.clone();
             async move { server.serve(listener, async { drop(ending.await) }).await }
         });
-        Self { announcer, relationships, server, address, end: Some(end), task }
+        Self { cache: announcer, relationships, server, address, shutdown: Some(end), task }
     }
 
-    pub(crate) fn offer(&self, relationship: &str, name: &str, seen_by: &PeerVisibility) {
-        let offer = offer(relationship, name, 1);
-        self.announcer.try_update(|cache| cache.announce(relationship, &offer, seen_by)).unwrap();
+    pub(crate) fn announce(&self, relationship: &str, name: &str, seen_by: &PeerVisibility) {
+        let offer = announcement(relationship, name, 1);
+        self.cache.try_update(|cache| cache.announce(relationship, &offer, seen_by)).unwrap();
     }
 
-    pub(crate) fn replace(&self, relationship: Arc<TlsRelationship>) {
+    pub(crate) fn replace_relationship(&self, relationship: Arc<TlsRelationship>) {
         self.relationships.send_modify(|all| {
             let mut new = TlsRelationships::clone(all);
             new.insert(Arc::clone(relationship.name()), relationship);
@@ -78,7 +78,7 @@ impl Mesh {
         });
     }
 
-    pub(crate) fn close(&self, relationship: &str) {
+    pub(crate) fn close_relationship(&self, relationship: &str) {
         self.relationships.send_modify(|all| {
             let mut new = TlsRelationships::clone(all);
             new.remove(relationship);
@@ -87,9 +87,9 @@ impl Mesh {
     }
 
     /// Shuts down the server, and waits for it.
-    pub(crate) async fn end(mut self) {
-        drop(self.end.take());
-        timeout(LONG, self.task).await.expect("the server ends in time").unwrap();
+    pub(crate) async fn shut_down(mut self) {
+        drop(self.shutdown.take());
+        timeout(TIMEOUT, self.task).await.expect("the server ends in time").unwrap();
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
@@ -97,56 +97,56 @@ impl Mesh {
     }
 
     /// Starts a client that follows this mesh as `mesh` of a relationship.
-    pub(crate) fn followed_by(&self, mesh: &str, relationship: &str) -> Peer {
-        Peer::new(secrets::relationship(relationship, mesh, &["m1"]), [self.endpoint()])
+    pub(crate) fn followed_by(&self, mesh: &str, relationship: &str) -> TestPeer {
+        TestPeer::new(secrets::relationship(relationship, mesh, &["m1"]), [self.endpoint()])
     }
 }
 
 /// A client that follows m1.
-pub(crate) struct Peer {
+pub(crate) struct TestPeer {
     pub(crate) relationships: watch::Sender<Arc<TlsRelationships>>,
-    pub(crate) judge: watch::Sender<AnnouncementValidator>,
+    pub(crate) validator: watch::Sender<AnnouncementValidator>,
     pub(crate) events: PeerEventStream,
 }
 
-impl Peer {
+impl TestPeer {
     pub(crate) fn new(
         relationship: Arc<TlsRelationship>,
         addresses: impl IntoIterator<Item = Endpoint>,
     ) -> Self {
-        let target = target(relationship.name(), addresses);
-        Self::of(target, secrets::relationships([relationship]))
+        let target = peer_target(relationship.name(), addresses);
+        Self::start(target, secrets::relationships([relationship]))
     }
 
-    pub(crate) fn of(target: PeerTarget, relationships: TlsRelationships) -> Self {
+    pub(crate) fn start(target: PeerTarget, relationships: TlsRelationships) -> Self {
         let (relationships, current) = watch::channel(Arc::new(relationships));
         let accept: AnnouncementValidator = Arc::new(|_| Ok(()));
         let (judge, judges) = watch::channel(accept);
-        Self { relationships, judge, events: subscribe_to_peer(target, current, judges) }
+        Self { relationships, validator: judge, events: subscribe_to_peer(target, current, judges) }
     }
 
-    pub(crate) async fn next(&mut self) -> PeerEvent {
-        timeout(LONG, self.events.next()).await.expect("an event in time").expect("the client never stops")
+    pub(crate) async fn next_event(&mut self) -> PeerEvent {
+        timeout(TIMEOUT, self.events.next()).await.expect("an event in time").expect("the client never stops")
     }
 
-    pub(crate) async fn connected(&mut self) -> Endpoint {
-        match self.next().await {
+    pub(crate) async fn wait_connected(&mut self) -> Endpoint {
+        match self.next_event().await {
             PeerEvent::Connected { address } => address,
             other => panic!("not connected: {other:?}"),
         }
     }
 
-    pub(crate) async fn lost(&mut self) -> UnreachableReason {
-        match self.next().await {
+    pub(crate) async fn wait_unreachable(&mut self) -> UnreachableReason {
+        match self.next_event().await {
             PeerEvent::Unreachable(why) => why,
             other => panic!("not unreachable: {other:?}"),
         }
     }
 
     /// Waits for the next change of an announcement. Returns its name, and whether it is announced.
-    pub(crate) async fn changed(&mut self) -> (String, bool) {
+    pub(crate) async fn next_change(&mut self) -> (String, bool) {
         loop {
-            match self.next().await {
+            match self.next_event().await {
                 PeerEvent::Changed(AnnouncementEvent::Announced(offer)) => {
                     return (offer.key.name.to_string(), true);
                 }
@@ -160,7 +160,7 @@ impl Peer {
     }
 }
 
-pub(crate) fn target(relationship: &str, addresses: impl IntoIterator<Item = Endpoint>) -> PeerTarget {
+pub(crate) fn peer_target(relationship: &str, addresses: impl IntoIterator<Item = Endpoint>) -> PeerTarget {
     PeerTarget {
         peer: PeerRef::new(relationship, "m1"),
         addresses: addresses.into_iter().collect(),
@@ -172,7 +172,7 @@ pub(crate) fn target(relationship: &str, addresses: impl IntoIterator<Item = End
 }
 
 /// Builds the announcement of a service in a relationship.
-pub(crate) fn offer(relationship: &str, name: &str, port: u16) -> Announcement {
+pub(crate) fn announcement(relationship: &str, name: &str, port: u16) -> Announcement {
     Announcement {
         key: ObjectKey::new("default", name),
         mode: Mode::Boundary,
@@ -186,6 +186,6 @@ pub(crate) fn offer(relationship: &str, name: &str, port: u16) -> Announcement {
     }
 }
 
-pub(crate) fn only(peer: &str) -> PeerVisibility {
+pub(crate) fn visible_to(peer: &str) -> PeerVisibility {
     PeerVisibility::Peers(BTreeSet::from([Arc::from(peer)]))
 }

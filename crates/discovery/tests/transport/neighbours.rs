@@ -17,44 +17,44 @@ use tokio::net::TcpStream;
 use tokio::time::{interval, timeout};
 use tokio_rustls::TlsConnector;
 
-use super::hostile::wildcard;
-use super::mesh::{Mesh, Peer, offer};
-use super::scripted::{Deaf, Raw, frame};
+use super::hostile::wildcard_request;
+use super::mesh::{TestMesh, TestPeer, announcement};
+use super::scripted::{RawClient, WriteOnly, grpc_frame};
 use super::{raw, secrets};
 
 /// The two measurements alternate, so that other load of this machine affects both.
 const TURNS: usize = 8;
 /// Number of changes in each turn of each measurement.
-const SAMPLES: usize = 75;
+const CHANGES_PER_TURN: usize = 75;
 /// Delays below this are noise of the machine.
-const NOISE: Duration = Duration::from_millis(if cfg!(debug_assertions) { 10 } else { 1 });
+const NOISE_DELAY: Duration = Duration::from_millis(if cfg!(debug_assertions) { 10 } else { 1 });
 /// If the slowest changes take this long even without the attack, other processes use the cores, and the result means
 /// nothing.
-const STARVED: Duration = Duration::from_millis(if cfg!(debug_assertions) { 30 } else { 10 });
+const STARVED_DELAY: Duration = Duration::from_millis(if cfg!(debug_assertions) { 30 } else { 10 });
 /// Interval of the attack. Without optimization, a handshake takes ten times as long, also for the attacker, which runs
 /// on the same machine.
-const BLOWS: Duration = Duration::from_millis(if cfg!(debug_assertions) { 50 } else { 5 });
+const ATTACK_INTERVAL: Duration = Duration::from_millis(if cfg!(debug_assertions) { 50 } else { 5 });
 
 /// Measures the time from a change to its arrival, many times.
-async fn measure(m1: &Mesh, m4: &mut Peer, name: &str, delays: &mut Vec<Duration>) {
+async fn measure_delays(m1: &TestMesh, m4: &mut TestPeer, name: &str, delays: &mut Vec<Duration>) {
     let mut pause = interval(Duration::from_millis(5));
-    for index in 0..SAMPLES {
+    for index in 0..CHANGES_PER_TURN {
         pause.tick().await;
         let name = format!("{name}-{index}");
         let start = Instant::now();
-        m1.offer("yellow", &name, &PeerVisibility::All);
-        assert_eq!(m4.changed().await, (name, true));
+        m1.announce("yellow", &name, &PeerVisibility::All);
+        assert_eq!(m4.next_change().await, (name, true));
         delays.push(start.elapsed());
     }
 }
 
 /// Returns median and 99th percentile of the delays, without the attack and with it.
-async fn compare(m1: &Mesh, m4: &mut Peer, round: usize) -> [[Duration; 2]; 2] {
+async fn compare_delays(m1: &TestMesh, m4: &mut TestPeer, round: usize) -> [[Duration; 2]; 2] {
     let (mut quiet, mut loud) = (Vec::new(), Vec::new());
     for turn in 0..TURNS {
-        measure(m1, m4, &format!("{round}-quiet-{turn}"), &mut quiet).await;
-        let attack = Attack::on(m1);
-        measure(m1, m4, &format!("{round}-loud-{turn}"), &mut loud).await;
+        measure_delays(m1, m4, &format!("{round}-quiet-{turn}"), &mut quiet).await;
+        let attack = Attack::start(m1);
+        measure_delays(m1, m4, &format!("{round}-loud-{turn}"), &mut loud).await;
         drop(attack);
     }
     [quiet, loud].map(|mut delays| {
@@ -70,12 +70,12 @@ struct Attack {
 }
 
 impl Attack {
-    fn on(mesh: &Mesh) -> Self {
+    fn start(mesh: &TestMesh) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let (until, address) = (Arc::clone(&over), mesh.address);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(attack(address, &until));
+            runtime.block_on(run_attack(address, &until));
         });
         Self { over, thread: Some(thread) }
     }
@@ -91,9 +91,9 @@ impl Drop for Attack {
 }
 
 /// Runs each kind of attack several times a second.
-async fn attack(m1: std::net::SocketAddr, over: &AtomicBool) {
+async fn run_attack(m1: std::net::SocketAddr, over: &AtomicBool) {
     let mut held = Vec::new();
-    let mut ticks = interval(BLOWS);
+    let mut ticks = interval(ATTACK_INTERVAL);
     let mut tick = 0_u32;
     while !over.load(Ordering::Relaxed) {
         ticks.tick().await;
@@ -107,19 +107,19 @@ async fn attack(m1: std::net::SocketAddr, over: &AtomicBool) {
             held.clear();
         }
         match tick % 5 {
-            0 => drop(tokio::spawn(stranger(m1))),
-            1 => drop(tokio::spawn(request(m1, Bytes::from_static(&[0, 0x40, 0, 0, 0])))),
-            2 => drop(tokio::spawn(request(m1, frame(&[0x1a, 0].repeat(1_000_000))))),
-            3 => drop(tokio::spawn(deaf(m1))),
-            _ => drop(tokio::spawn(chatty(m1))),
+            0 => drop(tokio::spawn(connect_as_stranger(m1))),
+            1 => drop(tokio::spawn(send_request(m1, Bytes::from_static(&[0, 0x40, 0, 0, 0])))),
+            2 => drop(tokio::spawn(send_request(m1, grpc_frame(&[0x1a, 0].repeat(1_000_000))))),
+            3 => drop(tokio::spawn(subscribe_without_reading(m1))),
+            _ => drop(tokio::spawn(subscribe_repeatedly(m1))),
         }
     }
 }
 
 /// Presents the certificate of an unknown peer.
-async fn stranger(m1: std::net::SocketAddr) {
+async fn connect_as_stranger(m1: std::net::SocketAddr) {
     static CONFIG: LazyLock<Arc<ClientConfig>> =
-        LazyLock::new(|| Arc::new(raw::client(Some(&secrets::pair("m9", "green")))));
+        LazyLock::new(|| Arc::new(raw::client_config(Some(&secrets::valid_pair("m9", "green")))));
     let connector = TlsConnector::from(Arc::clone(&CONFIG));
     let name = ServerName::try_from(discovery_server_name("blue")).unwrap();
     if let Ok(stream) = TcpStream::connect(m1).await {
@@ -127,42 +127,43 @@ async fn stranger(m1: std::net::SocketAddr) {
     }
 }
 
-async fn tls(m1: std::net::SocketAddr) -> Option<tokio_rustls::client::TlsStream<TcpStream>> {
+async fn connect_as_m2(m1: std::net::SocketAddr) -> Option<tokio_rustls::client::TlsStream<TcpStream>> {
     static BLUE: LazyLock<Arc<TlsRelationship>> =
         LazyLock::new(|| secrets::relationship("blue", "m2", &["m1"]));
     let stream = TcpStream::connect(m1).await.ok()?;
     Some(connect(stream, &BLUE, "m1").await.ok()?.0)
 }
 
-async fn request(m1: std::net::SocketAddr, body: Bytes) {
-    if let Some(stream) = tls(m1).await {
-        let _told = timeout(Duration::from_secs(1), Raw::try_send(stream, vec![body])).await;
+async fn send_request(m1: std::net::SocketAddr, body: Bytes) {
+    if let Some(stream) = connect_as_m2(m1).await {
+        let _told = timeout(Duration::from_secs(1), RawClient::try_send_body(stream, vec![body])).await;
     }
 }
 
 /// Subscribes to everything and reads nothing.
-async fn deaf(m1: std::net::SocketAddr) {
-    let Some(stream) = tls(m1).await else { return };
-    let Ok(connection) = ClientConnection::handshake(Deaf(stream), Duration::from_mins(1)).await else {
+async fn subscribe_without_reading(m1: std::net::SocketAddr) {
+    let Some(stream) = connect_as_m2(m1).await else { return };
+    let Ok(connection) = ClientConnection::handshake(WriteOnly(stream), Duration::from_mins(1)).await else {
         return;
     };
-    let first = wildcard();
+    let first = wildcard_request();
     let call = connection.open_stream::<DeltaDiscoveryResponse>("m1", wire::DELTA_METHOD_PATH, &first, 1);
     let _nothing = timeout(Duration::from_secs(5), call).await;
 }
 
 /// Subscribes and unsubscribes repeatedly.
-async fn chatty(m1: std::net::SocketAddr) {
-    let Some(stream) = tls(m1).await else { return };
+async fn subscribe_repeatedly(m1: std::net::SocketAddr) {
+    let Some(stream) = connect_as_m2(m1).await else { return };
     let Ok(connection) = ClientConnection::handshake(stream, Duration::from_mins(1)).await else { return };
-    let first = wildcard();
+    let first = wildcard_request();
     let call = connection
         .open_stream::<DeltaDiscoveryResponse>("m1", wire::DELTA_METHOD_PATH, &first, usize::MAX)
         .await;
     let Ok(call) = call else { return };
     let names: Vec<_> = (0..900).map(|index| format!("default/name-{index}/IPv4")).collect();
     for round in 0..200 {
-        let mut request = DeltaDiscoveryRequest { resource_names_subscribe: Vec::new(), ..wildcard() };
+        let mut request =
+            DeltaDiscoveryRequest { resource_names_subscribe: Vec::new(), ..wildcard_request() };
         if round % 2 == 0 {
             request.resource_names_subscribe.clone_from(&names);
         } else {
@@ -174,24 +175,24 @@ async fn chatty(m1: std::net::SocketAddr) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hostile_peer_of_blue_does_not_delay_what_yellow_is_told() {
-    let m1 = Mesh::m1().await;
+async fn a_hostile_peer_of_blue_does_not_delay_yellow() {
+    let m1 = TestMesh::start_m1().await;
     for index in 0..300 {
-        let offer = offer("blue", &format!("service-{index}"), 1);
-        m1.announcer.try_update(|cache| cache.announce("blue", &offer, &PeerVisibility::All)).unwrap();
+        let offer = announcement("blue", &format!("service-{index}"), 1);
+        m1.cache.try_update(|cache| cache.announce("blue", &offer, &PeerVisibility::All)).unwrap();
     }
     let mut m4 = m1.followed_by("m4", "yellow");
-    m4.connected().await;
+    m4.wait_connected().await;
     let mut found = Vec::new();
     let mut judged = 0;
     for round in 0..4 {
-        let [quiet, loud] = compare(&m1, &mut m4, round).await;
+        let [quiet, loud] = compare_delays(&m1, &mut m4, round).await;
         found.push([quiet, loud]);
-        if loud[1] < 2 * quiet[1].max(NOISE) {
+        if loud[1] < 2 * quiet[1].max(NOISE_DELAY) {
             println!("median and p99, without the attack and with it: {found:?}");
             return;
         }
-        judged += usize::from(quiet[1] < STARVED);
+        judged += usize::from(quiet[1] < STARVED_DELAY);
         assert!(judged < 2, "median and p99, without the attack and with it: {found:?}");
     }
     println!("no result, because this machine is busy: {found:?}");

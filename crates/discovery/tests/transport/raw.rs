@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use emcee_testkit::certs::Pair;
+use emcee_testkit::certs::TlsPair;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme, SupportedProtocolVersion};
@@ -10,11 +10,14 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 /// Returns a client configuration with all TLS versions, ALPN h2, and this certificate, if any.
-pub(crate) fn client(pair: Option<&Pair>) -> ClientConfig {
-    client_of(pair, rustls::DEFAULT_VERSIONS)
+pub(crate) fn client_config(pair: Option<&TlsPair>) -> ClientConfig {
+    client_config_with_versions(pair, rustls::DEFAULT_VERSIONS)
 }
 
-pub(crate) fn client_of(pair: Option<&Pair>, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+pub(crate) fn client_config_with_versions(
+    pair: Option<&TlsPair>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(versions)
         .unwrap()
@@ -34,7 +37,10 @@ pub(crate) fn client_of(pair: Option<&Pair>, versions: &[&'static SupportedProto
 }
 
 /// Returns a configuration like [`client_config`], with this certificate chain.
-pub(crate) fn client_with(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> ClientConfig {
+pub(crate) fn client_config_with_chain(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()

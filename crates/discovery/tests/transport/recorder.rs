@@ -12,17 +12,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::mesh::{LONG, Mesh};
+use super::mesh::{TIMEOUT, TestMesh};
 use super::secrets;
 
 /// All bytes received within TLS, and the errors in decompressed headers.
 #[derive(Clone, Default)]
-pub(crate) struct Received {
+pub(crate) struct ReceivedData {
     bytes: Arc<Mutex<Vec<u8>>>,
-    words: Arc<Mutex<String>>,
+    errors: Arc<Mutex<String>>,
 }
 
-impl Received {
+impl ReceivedData {
     pub(crate) fn len(&self) -> usize {
         self.bytes.lock().unwrap().len()
     }
@@ -31,31 +31,31 @@ impl Received {
     pub(crate) fn contains(&self, needle: &str) -> bool {
         let bytes = self.bytes.lock().unwrap();
         let in_bytes = bytes.windows(needle.len()).any(|window| window == needle.as_bytes());
-        in_bytes || self.words.lock().unwrap().contains(needle)
+        in_bytes || self.errors.lock().unwrap().contains(needle)
     }
 }
 
 /// A recorded stream of a peer in a relationship.
 pub(crate) struct Recorder {
-    pub(crate) received: Received,
+    pub(crate) received: ReceivedData,
     call: BidiStream<DeltaDiscoveryResponse>,
 }
 
 impl Recorder {
     pub(crate) async fn open(
-        mesh: &Mesh,
+        mesh: &TestMesh,
         peer: &str,
         relationship: &str,
         first: &DeltaDiscoveryRequest,
     ) -> Result<Self, ReceiveError> {
-        let received = Received::default();
+        let received = ReceivedData::default();
         Self::open_into(received, mesh, peer, relationship, first).await
     }
 
     /// Opens another stream, and records into existing data.
     pub(crate) async fn open_into(
-        received: Received,
-        mesh: &Mesh,
+        received: ReceivedData,
+        mesh: &TestMesh,
         peer: &str,
         relationship: &str,
         first: &DeltaDiscoveryRequest,
@@ -63,40 +63,40 @@ impl Recorder {
         let own = secrets::relationship(relationship, peer, &["m1"]);
         let stream = TcpStream::connect(mesh.address).await.unwrap();
         let (stream, _) = connect(stream, &own, "m1").await.unwrap();
-        let stream = Recorded { stream, received: received.clone() };
-        let call = ClientConnection::handshake(stream, LONG)
+        let stream = RecordedStream { stream, received: received.clone() };
+        let call = ClientConnection::handshake(stream, TIMEOUT)
             .await?
             .open_stream("m1", wire::DELTA_METHOD_PATH, first, usize::MAX)
             .await;
-        let call = call.inspect_err(|error| received.words.lock().unwrap().push_str(&error.to_string()))?;
+        let call = call.inspect_err(|error| received.errors.lock().unwrap().push_str(&error.to_string()))?;
         Ok(Self { received, call })
     }
 
-    pub(crate) async fn ask(&self, request: &DeltaDiscoveryRequest) {
+    pub(crate) async fn send_request(&self, request: &DeltaDiscoveryRequest) {
         self.call.requests.reserve().await.expect("an open stream").send(request);
     }
 
     /// Returns the next response, and acknowledges it.
-    pub(crate) async fn next(&mut self) -> Result<DeltaDiscoveryResponse, ReceiveError> {
-        let response = timeout(LONG, self.call.responses.next()).await.expect("a response in time");
-        let note = |error: &ReceiveError| self.received.words.lock().unwrap().push_str(&error.to_string());
+    pub(crate) async fn next_response(&mut self) -> Result<DeltaDiscoveryResponse, ReceiveError> {
+        let response = timeout(TIMEOUT, self.call.responses.next()).await.expect("a response in time");
+        let note = |error: &ReceiveError| self.received.errors.lock().unwrap().push_str(&error.to_string());
         let response = response.inspect_err(note)?.expect("an open stream");
         let answer = DeltaDiscoveryRequest {
             type_url: response.type_url.clone(),
             response_nonce: response.nonce.clone(),
             ..Default::default()
         };
-        self.ask(&answer).await;
+        self.send_request(&answer).await;
         Ok(response)
     }
 }
 
-struct Recorded<S> {
+struct RecordedStream<S> {
     stream: S,
-    received: Received,
+    received: ReceivedData,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Recorded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for RecordedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -109,7 +109,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Recorded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Recorded<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for RecordedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

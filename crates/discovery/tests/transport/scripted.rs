@@ -20,22 +20,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 use tonic::Status;
 
-use super::mesh::Peer;
+use super::mesh::TestPeer;
 use super::secrets;
 
 /// Encodes a message as a gRPC frame.
-pub(crate) fn frame(message: &[u8]) -> Bytes {
+pub(crate) fn grpc_frame(message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     [&[0][..], &length, message].concat().into()
 }
 
 /// An HTTP body of these bytes, which ends or stays open.
-struct Script {
+struct ScriptedBody {
     chunks: VecDeque<Bytes>,
     ends: bool,
 }
 
-impl Body for Script {
+impl Body for ScriptedBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -52,14 +52,14 @@ impl Body for Script {
 }
 
 /// A client that sends arbitrary bytes.
-pub(crate) struct Raw;
+pub(crate) struct RawClient;
 
 /// The task of a stream that is held open.
 pub(crate) type HeldOpen = tokio::task::JoinHandle<hyper::Result<Response<hyper::body::Incoming>>>;
 
-impl Raw {
+impl RawClient {
     /// Opens a number of streams on one connection, each with this body, and leaves all open.
-    pub(crate) async fn hold<S>(stream: S, chunk: Bytes, times: usize) -> Vec<HeldOpen>
+    pub(crate) async fn hold_streams<S>(stream: S, chunk: Bytes, times: usize) -> Vec<HeldOpen>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -69,7 +69,7 @@ impl Raw {
         let open = |_| {
             let request = Request::post(format!("https://m1{}", wire::DELTA_METHOD_PATH))
                 .header("content-type", "application/grpc")
-                .body(Script { chunks: [chunk.clone()].into(), ends: false })
+                .body(ScriptedBody { chunks: [chunk.clone()].into(), ends: false })
                 .unwrap();
             let mut requests = requests.clone();
             tokio::spawn(async move { requests.send_request(request).await })
@@ -78,15 +78,15 @@ impl Raw {
     }
 
     /// Sends a request with this body to the delta xDS method. Returns the status at the end of the response.
-    pub(crate) async fn send<S>(stream: S, chunks: Vec<Bytes>) -> ReceiveError
+    pub(crate) async fn send_body<S>(stream: S, chunks: Vec<Bytes>) -> ReceiveError
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        Self::try_send(stream, chunks).await.unwrap()
+        Self::try_send_body(stream, chunks).await.unwrap()
     }
 
     /// Does the same as [`RawClient::send_body`], or returns the error of the connection.
-    pub(crate) async fn try_send<S>(stream: S, chunks: Vec<Bytes>) -> hyper::Result<ReceiveError>
+    pub(crate) async fn try_send_body<S>(stream: S, chunks: Vec<Bytes>) -> hyper::Result<ReceiveError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -95,7 +95,7 @@ impl Raw {
         tokio::spawn(connection);
         let request = Request::post(format!("https://m1{}", wire::DELTA_METHOD_PATH))
             .header("content-type", "application/grpc")
-            .body(Script { chunks: chunks.into(), ends: true })
+            .body(ScriptedBody { chunks: chunks.into(), ends: true })
             .unwrap();
         let response = requests.send_request(request).await?;
         if let Some(status) = Status::from_header_map(response.headers()) {
@@ -114,15 +114,15 @@ impl Raw {
 }
 
 /// A connection that is written, but never read.
-pub(crate) struct Deaf<S>(pub(crate) S);
+pub(crate) struct WriteOnly<S>(pub(crate) S);
 
-impl<S: Unpin> AsyncRead for Deaf<S> {
+impl<S: Unpin> AsyncRead for WriteOnly<S> {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Poll::Pending
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Deaf<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteOnly<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -141,36 +141,36 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Deaf<S> {
 }
 
 /// A server of m2 that sends the same bytes to each stream, and then nothing.
-pub(crate) struct Scripted {
+pub(crate) struct ScriptedServer {
     address: Endpoint,
     relationship: String,
 }
 
-impl Scripted {
+impl ScriptedServer {
     pub(crate) async fn serve(relationship: &str, chunks: Vec<Bytes>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string().parse().unwrap();
         let m2 = secrets::relationships([secrets::relationship(relationship, "m2", &["m1"])]);
-        tokio::spawn(answer_all(listener, m2, chunks));
+        tokio::spawn(serve_all(listener, m2, chunks));
         Self { address, relationship: relationship.to_owned() }
     }
 
     /// Starts a client of m1 that follows this server.
-    pub(crate) fn followed(&self) -> Peer {
+    pub(crate) fn start_client(&self) -> TestPeer {
         let m1: Arc<TlsRelationship> = secrets::relationship(&self.relationship, "m1", &["m2"]);
-        let mut target = super::mesh::target(&self.relationship, [self.address.clone()]);
+        let mut target = super::mesh::peer_target(&self.relationship, [self.address.clone()]);
         target.peer.peer = "m2".into();
-        Peer::of(target, secrets::relationships([m1]))
+        TestPeer::start(target, secrets::relationships([m1]))
     }
 }
 
-async fn answer_all(listener: TcpListener, relationships: TlsRelationships, chunks: Vec<Bytes>) {
+async fn serve_all(listener: TcpListener, relationships: TlsRelationships, chunks: Vec<Bytes>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         let (stream, _) = accept(stream, &relationships).await.unwrap();
         let chunks = chunks.clone();
         let answer = service_fn(move |_: Request<hyper::body::Incoming>| {
-            let body = Script { chunks: chunks.clone().into(), ends: false };
+            let body = ScriptedBody { chunks: chunks.clone().into(), ends: false };
             let response = Response::builder().header("content-type", "application/grpc").body(body);
             async move { response }
         });

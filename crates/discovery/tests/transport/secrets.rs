@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use emcee_core::inputs::KeyMaterial;
 use emcee_discovery::tls::{SubjectAltName, TlsIdentity, TlsRelationship, TlsRelationships};
-use emcee_testkit::certs::{Ca, Leaf, Pair};
+use emcee_testkit::certs::{Ca, Leaf, TlsPair};
 use rcgen::{
     CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevocationReason, RevokedCertParams,
     SerialNumber,
@@ -14,16 +14,16 @@ use rustls_pki_types::pem::PemObject as _;
 use webpki::EndEntityCert;
 
 /// Returns the name of a mesh in its certificate of a relationship.
-pub(crate) fn name(mesh: &str, relationship: &str) -> String {
+pub(crate) fn certificate_name(mesh: &str, relationship: &str) -> String {
     format!("{mesh}.{relationship}.example")
 }
 
 /// Returns a mesh's valid certificate of a relationship.
-pub(crate) fn pair(mesh: &str, relationship: &str) -> Pair {
-    Ca::shared(relationship).issue(&Leaf::dns(&name(mesh, relationship)))
+pub(crate) fn valid_pair(mesh: &str, relationship: &str) -> TlsPair {
+    Ca::shared(relationship).issue(&Leaf::dns(&certificate_name(mesh, relationship)))
 }
 
-pub(crate) fn key_material(pair: &Pair) -> KeyMaterial {
+pub(crate) fn key_material(pair: &TlsPair) -> KeyMaterial {
     KeyMaterial {
         certificate: pair.certificate.as_bytes().into(),
         private_key: pair.key.as_bytes().into(),
@@ -33,23 +33,24 @@ pub(crate) fn key_material(pair: &Pair) -> KeyMaterial {
 }
 
 /// Returns the key material with this `ca.crl`.
-pub(crate) fn revoking(material: &KeyMaterial, crl: &[u8]) -> KeyMaterial {
+pub(crate) fn with_crl(material: &KeyMaterial, crl: &[u8]) -> KeyMaterial {
     KeyMaterial { crl: Some(crl.into()), ..material.clone() }
 }
 
-pub(crate) fn material(pair: &Pair) -> TlsIdentity {
+pub(crate) fn tls_identity(pair: &TlsPair) -> TlsIdentity {
     TlsIdentity::parse(&key_material(pair)).unwrap()
 }
 
 /// Returns a relationship with these peers, each identified by the DNS name in its certificate.
 pub(crate) fn with_peers(relationship: &str, material: TlsIdentity, peers: &[&str]) -> Arc<TlsRelationship> {
-    let peers = peers.iter().map(|peer| (*peer, [SubjectAltName::from(&*name(peer, relationship))]));
+    let peers =
+        peers.iter().map(|peer| (*peer, [SubjectAltName::from(&*certificate_name(peer, relationship))]));
     Arc::new(TlsRelationship::new(relationship, material, peers))
 }
 
 /// Returns the relationship of `mesh`, with a valid certificate.
 pub(crate) fn relationship(relationship: &str, mesh: &str, peers: &[&str]) -> Arc<TlsRelationship> {
-    with_peers(relationship, material(&pair(mesh, relationship)), peers)
+    with_peers(relationship, tls_identity(&valid_pair(mesh, relationship)), peers)
 }
 
 pub(crate) fn relationships(all: impl IntoIterator<Item = Arc<TlsRelationship>>) -> TlsRelationships {
@@ -57,17 +58,17 @@ pub(crate) fn relationships(all: impl IntoIterator<Item = Arc<TlsRelationship>>)
 }
 
 /// Returns the relationships of m1 in most tests: blue with m2 and m3, yellow with m4.
-pub(crate) fn of_m1() -> TlsRelationships {
+pub(crate) fn relationships_of_m1() -> TlsRelationships {
     relationships([relationship("blue", "m1", &["m2", "m3"]), relationship("yellow", "m1", &["m4"])])
 }
 
 /// Returns a CRL of this CA that revokes these certificates, as PEM.
-pub(crate) fn crl<'a>(ca: &Ca, revoked: impl IntoIterator<Item = &'a Pair>) -> String {
+pub(crate) fn crl<'a>(ca: &Ca, revoked: impl IntoIterator<Item = &'a TlsPair>) -> String {
     let key = KeyPair::from_pem(&ca.key_pem()).unwrap();
     let issuer = Issuer::from_ca_cert_pem(ca.pem(), key).unwrap();
     let day = emcee_testkit::certs::days;
-    let entry = |pair: &Pair| RevokedCertParams {
-        serial_number: serial(pair),
+    let entry = |pair: &TlsPair| RevokedCertParams {
+        serial_number: serial_number(pair),
         revocation_time: day("2026-01-01", 0),
         reason_code: Some(RevocationReason::KeyCompromise),
         invalidity_date: None,
@@ -83,7 +84,7 @@ pub(crate) fn crl<'a>(ca: &Ca, revoked: impl IntoIterator<Item = &'a Pair>) -> S
     params.signed_by(&issuer).unwrap().pem().unwrap()
 }
 
-fn serial(pair: &Pair) -> SerialNumber {
+fn serial_number(pair: &TlsPair) -> SerialNumber {
     let der = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
     SerialNumber::from(EndEntityCert::try_from(&der).unwrap().serial().to_vec())
 }

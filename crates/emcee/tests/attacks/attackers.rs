@@ -23,10 +23,10 @@ use tokio_rustls::rustls::{
 const WEBHOOK: &str = "emcee-webhook.emcee.svc";
 const DISCOVERY: &str = "discovery.blue.emcee.internal";
 /// Sockets that one attacker holds open.
-const HELD: usize = 400;
+const MAX_OPEN_SOCKETS: usize = 400;
 
 /// Attacks until the process is killed, and prints the number of attacks every half second.
-pub(crate) fn attack(role: &str) {
+pub(crate) fn run_attack(role: &str) {
     let address: SocketAddr = env::var("EMCEE_TARGET").unwrap().parse().unwrap();
     let count = Arc::new(AtomicU64::new(0));
     let threads = match role {
@@ -36,10 +36,10 @@ pub(crate) fn attack(role: &str) {
     for _ in 0..threads {
         let (count, role) = (Arc::clone(&count), role.to_owned());
         std::thread::spawn(move || match role.as_str() {
-            "probes" => sends(address, b"GET /live HTTP/1.1\r\nHost: x", &count),
-            "hellos" => sends(address, &hello(), &count),
-            "chains" => chains(address, &count),
-            "reviews" => reviews(address, &count),
+            "probes" => send_repeatedly(address, b"GET /live HTTP/1.1\r\nHost: x", &count),
+            "hellos" => send_repeatedly(address, &client_hello(), &count),
+            "chains" => send_long_chains(address, &count),
+            "reviews" => send_large_reviews(address, &count),
             other => unreachable!("unknown attack {other}"),
         });
     }
@@ -50,7 +50,7 @@ pub(crate) fn attack(role: &str) {
 }
 
 /// Sends the same bytes on many connections, and holds the newest ones open.
-fn sends(address: SocketAddr, bytes: &[u8], count: &AtomicU64) {
+fn send_repeatedly(address: SocketAddr, bytes: &[u8], count: &AtomicU64) {
     let mut held = VecDeque::new();
     let begun = Instant::now();
     loop {
@@ -65,26 +65,26 @@ fn sends(address: SocketAddr, bytes: &[u8], count: &AtomicU64) {
             count.fetch_add(1, Ordering::Relaxed);
         }
         held.push_back(stream);
-        if held.len() > HELD {
+        if held.len() > MAX_OPEN_SOCKETS {
             held.pop_front();
         }
     }
 }
 
-fn hello() -> Vec<u8> {
-    let mut client = client(builder().with_no_client_auth(), DISCOVERY);
+fn client_hello() -> Vec<u8> {
+    let mut client = tls_client(client_config_builder().with_no_client_auth(), DISCOVERY);
     let mut bytes = Vec::new();
     client.write_tls(&mut bytes).unwrap();
     bytes
 }
 
 /// Presents chains of intermediate certificates with the CA's name and different keys.
-fn chains(address: SocketAddr, count: &AtomicU64) {
+fn send_long_chains(address: SocketAddr, count: &AtomicU64) {
     let pair = Ca::new("blue").issue(&Leaf::dns("m2.blue.example"));
     let mut chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
     chain.extend((0..150).map(|_| CertificateDer::from(Ca::new("blue").der().to_vec())));
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-    let mut config = builder().with_client_auth_cert(chain, key).unwrap();
+    let mut config = client_config_builder().with_client_auth_cert(chain, key).unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let config = Arc::new(config);
     loop {
@@ -101,7 +101,7 @@ fn chains(address: SocketAddr, count: &AtomicU64) {
     }
 }
 
-fn reviews(address: SocketAddr, count: &AtomicU64) {
+fn send_large_reviews(address: SocketAddr, count: &AtomicU64) {
     let mut object = exposition("shop", "reviews").build();
     let fields: Map<_, _> = (0..42_000).map(|n| (format!("{n:060}"), json!(1))).collect();
     object["spec"] = Value::Object(fields);
@@ -114,7 +114,7 @@ fn reviews(address: SocketAddr, count: &AtomicU64) {
         body.len()
     );
     loop {
-        let client = client(builder().with_no_client_auth(), WEBHOOK);
+        let client = tls_client(client_config_builder().with_no_client_auth(), WEBHOOK);
         let Ok(stream) = TcpStream::connect(address) else { continue };
         let _deadline = stream.set_read_timeout(Some(Duration::from_secs(10)));
         let mut stream = StreamOwned::new(client, stream);
@@ -125,10 +125,10 @@ fn reviews(address: SocketAddr, count: &AtomicU64) {
     }
 }
 
-type Unsigned =
+type ClientConfigBuilder =
     tokio_rustls::rustls::ConfigBuilder<ClientConfig, tokio_rustls::rustls::client::WantsClientCert>;
 
-fn builder() -> Unsigned {
+fn client_config_builder() -> ClientConfigBuilder {
     ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -136,7 +136,7 @@ fn builder() -> Unsigned {
         .with_custom_certificate_verifier(Arc::new(AnyServer))
 }
 
-fn client(config: ClientConfig, name: &'static str) -> ClientConnection {
+fn tls_client(config: ClientConfig, name: &'static str) -> ClientConnection {
     ClientConnection::new(Arc::new(config), ServerName::try_from(name).unwrap()).unwrap()
 }
 

@@ -15,14 +15,14 @@ use emcee_discovery::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse,
 use tokio::time::timeout;
 
 use crate::attackers::peak_memory_mib;
-use crate::stage::{Stage, Target, role};
+use crate::stage::{Stage, Target, role_command};
 
 /// Time limit for every operation. A test that waits this long has failed.
-const LONG: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Results of one measurement.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct Measurement {
     time: Duration,
     pub(crate) attacks: u64,
     pub(crate) probes: usize,
@@ -34,7 +34,7 @@ pub(crate) struct Found {
     pub(crate) memory_mib: u64,
 }
 
-impl Found {
+impl Measurement {
     pub(crate) fn p99(&self) -> Duration {
         let mut delays = self.delays.clone();
         delays.sort_unstable();
@@ -47,7 +47,7 @@ impl Found {
     }
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for Measurement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -64,10 +64,10 @@ impl fmt::Display for Found {
 }
 
 /// Measures for some time under this attack, or without an attack.
-pub(crate) fn measure(stage: &Stage, time: Duration, attack: Option<&str>) -> Found {
+pub(crate) fn measure(stage: &Stage, time: Duration, attack: Option<&str>) -> Measurement {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut peer = match stage.target {
-        Target::Emcee => Some(runtime.block_on(async { Peer::of_yellow(stage).await })),
+        Target::Emcee => Some(runtime.block_on(async { YellowPeer::connect(stage).await })),
         Target::Webhook => None,
     };
     let attacker = attack.map(|attack| Attacker::start(stage, attack));
@@ -80,19 +80,19 @@ pub(crate) fn measure(stage: &Stage, time: Duration, attack: Option<&str>) -> Fo
     let mut delays = Vec::new();
     while begun.elapsed() < time {
         match &mut peer {
-            Some(peer) => delays.push(runtime.block_on(peer.delay(stage))),
+            Some(peer) => delays.push(runtime.block_on(peer.measure_delay(stage))),
             None => std::thread::sleep(Duration::from_millis(100)),
         }
     }
     over.store(true, Ordering::Relaxed);
     let found = probes.join().unwrap();
     let attacks = attacker.as_ref().map_or(0, |attacker| attacker.count.load(Ordering::Relaxed));
-    Found { time: begun.elapsed(), attacks, delays, memory_mib: peak_memory_mib(stage.pid()), ..found }
+    Measurement { time: begun.elapsed(), attacks, delays, memory_mib: peak_memory_mib(stage.pid()), ..found }
 }
 
 /// Sends probes like a kubelet, but more often.
-fn probe_until(over: &AtomicBool, address: SocketAddr) -> Found {
-    let mut found = Found::default();
+fn probe_until(over: &AtomicBool, address: SocketAddr) -> Measurement {
+    let mut found = Measurement::default();
     while !over.load(Ordering::Relaxed) || found.probes == 0 {
         let begun = Instant::now();
         found.probes += 1;
@@ -106,8 +106,8 @@ fn probe_until(over: &AtomicBool, address: SocketAddr) -> Found {
 }
 
 fn is_live(address: SocketAddr) -> bool {
-    let Ok(mut stream) = TcpStream::connect_timeout(&address, LONG) else { return false };
-    let _deadline = stream.set_read_timeout(Some(LONG));
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, TIMEOUT) else { return false };
+    let _deadline = stream.set_read_timeout(Some(TIMEOUT));
     let mut answer = [0; 12];
     let asked = stream.write_all(b"GET /live HTTP/1.1\r\nHost: pod\r\n\r\n");
     asked.and_then(|()| stream.read_exact(&mut answer)).is_ok() && answer == *b"HTTP/1.1 200"
@@ -123,7 +123,7 @@ impl Attacker {
     /// Starts the process, and waits until the attack has begun.
     fn start(stage: &Stage, attack: &str) -> Self {
         let target = if attack == "probes" { stage.probes } else { stage.service };
-        let mut command = role(1, attack);
+        let mut command = role_command(1, attack);
         command.env("EMCEE_TARGET", target.to_string()).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let output = process.stdout.take().unwrap();
@@ -153,14 +153,14 @@ impl Drop for Attacker {
 }
 
 /// A client of m1 that follows yellow of m4. Unlike Emcee's client, it does not limit the rate of changes.
-struct Peer {
+struct YellowPeer {
     call: BidiStream<DeltaDiscoveryResponse>,
 }
 
-static NUMBER: Mutex<usize> = Mutex::new(1);
+static NEXT_NUMBER: Mutex<usize> = Mutex::new(1);
 
-impl Peer {
-    async fn of_yellow(stage: &Stage) -> Self {
+impl YellowPeer {
+    async fn connect(stage: &Stage) -> Self {
         let pair = &stage.yellow;
         let material = KeyMaterial {
             certificate: pair.certificate.as_bytes().into(),
@@ -178,27 +178,27 @@ impl Peer {
         let begun = Instant::now();
         loop {
             // The server may not listen yet, or may not have read its folder yet.
-            if let Some(call) = call(stage, &yellow, &first).await {
+            if let Some(call) = open_call(stage, &yellow, &first).await {
                 let mut peer = Self { call };
-                peer.delay(stage).await;
+                peer.measure_delay(stage).await;
                 return peer;
             }
-            assert!(begun.elapsed() < LONG, "m4 accepts its peer");
+            assert!(begun.elapsed() < TIMEOUT, "m4 accepts its peer");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     /// Changes a service, and returns the time until the change arrives.
-    async fn delay(&mut self, stage: &Stage) -> Duration {
+    async fn measure_delay(&mut self, stage: &Stage) -> Duration {
         let number = {
-            let mut number = NUMBER.lock().unwrap();
+            let mut number = NEXT_NUMBER.lock().unwrap();
             *number += 1;
             *number
         };
         let begun = Instant::now();
-        let identity = stage.change(number);
+        let identity = stage.change_identity(number);
         loop {
-            let response = timeout(LONG, self.call.responses.next()).await.expect("the change in time");
+            let response = timeout(TIMEOUT, self.call.responses.next()).await.expect("the change in time");
             let response = response.unwrap().expect("an open stream");
             let has =
                 |resource: &[u8]| resource.windows(identity.len()).any(|part| part == identity.as_bytes());
@@ -216,13 +216,13 @@ impl Peer {
     }
 }
 
-async fn call(
+async fn open_call(
     stage: &Stage,
     yellow: &Arc<TlsRelationship>,
     first: &DeltaDiscoveryRequest,
 ) -> Option<BidiStream<DeltaDiscoveryResponse>> {
     let stream = tokio::net::TcpStream::connect(stage.service).await.ok()?;
     let (stream, _) = connect(stream, yellow, "m4").await.ok()?;
-    let connection = ClientConnection::handshake(stream, LONG).await.ok()?;
+    let connection = ClientConnection::handshake(stream, TIMEOUT).await.ok()?;
     connection.open_stream("m4", wire::DELTA_METHOD_PATH, first, wire::MAX_RESPONSE_BYTES).await.ok()
 }

@@ -39,11 +39,11 @@ pub(crate) struct Stage {
     /// Address of discovery or of the webhook.
     pub(crate) service: SocketAddr,
     /// Certificate of m1 in yellow.
-    pub(crate) yellow: Pair,
+    pub(crate) yellow: TlsPair,
 }
 
 /// Returns a command that runs on this processor, if there are at least two.
-pub(crate) fn pinned(processor: usize, program: &PathBuf) -> Command {
+pub(crate) fn pinned_command(processor: usize, program: &PathBuf) -> Command {
     let several = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
     if !several || Command::new("taskset").arg("--version").output().is_err() {
         return Command::new(program);
@@ -54,8 +54,8 @@ pub(crate) fn pinned(processor: usize, program: &PathBuf) -> Command {
 }
 
 /// Returns a command that runs this test program in another role.
-pub(crate) fn role(processor: usize, role: &str) -> Command {
-    let mut command = pinned(processor, &std::env::current_exe().unwrap());
+pub(crate) fn role_command(processor: usize, role: &str) -> Command {
+    let mut command = pinned_command(processor, &std::env::current_exe().unwrap());
     command.args(["--exact", "role", "--ignored", "--nocapture"]).env("EMCEE_ROLE", role);
     command
 }
@@ -65,19 +65,19 @@ impl Stage {
         let folder = TempDir::new().unwrap();
         let yellow = Ca::shared("yellow").issue(&Leaf::dns("m1.yellow.example"));
         let mut command = match target {
-            Target::Emcee => emcee(&folder),
-            Target::Webhook => role(0, "webhook"),
+            Target::Emcee => emcee_command(&folder),
+            Target::Webhook => role_command(0, "webhook"),
         };
         let mut process =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let [probes, service] = match target {
             Target::Emcee => {
                 let discovery = fs::read_to_string(folder.path().join("discovery")).unwrap();
-                let line = said(process.stderr.take().unwrap(), "the probe port is at ");
+                let line = wait_for_line(process.stderr.take().unwrap(), "the probe port is at ");
                 [line, discovery]
             }
             Target::Webhook => {
-                let line = said(process.stdout.take().unwrap(), "ready ");
+                let line = wait_for_line(process.stdout.take().unwrap(), "ready ");
                 let (probes, service) = line.split_once(' ').unwrap();
                 [probes.to_owned(), service.to_owned()]
             }
@@ -91,7 +91,7 @@ impl Stage {
             yellow,
         };
         if target == Target::Emcee {
-            stage.change(0);
+            stage.change_identity(0);
         }
         stage
     }
@@ -101,7 +101,7 @@ impl Stage {
     }
 
     /// Changes the identity of the service ratings in yellow, and returns it.
-    pub(crate) fn change(&self, number: usize) -> String {
+    pub(crate) fn change_identity(&self, number: usize) -> String {
         let identity = format!("spiffe://m4.example/ns/default/sa/ratings-{number}");
         let exposition = exposition("default", "ratings").port(9080).fed("yellow").build();
         let mut exposition = exposition;
@@ -121,7 +121,7 @@ impl Drop for Stage {
     }
 }
 
-fn emcee(folder: &TempDir) -> Command {
+fn emcee_command(folder: &TempDir) -> Command {
     let resources = folder.path().join("in");
     fs::create_dir(&resources).unwrap();
     fs::write(resources.join("mesh.yaml"), MESH).unwrap();
@@ -133,7 +133,7 @@ fn emcee(folder: &TempDir) -> Command {
     // The port was free a moment ago.
     let discovery = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     fs::write(folder.path().join("discovery"), discovery.to_string()).unwrap();
-    let mut command = pinned(0, &PathBuf::from(env!("CARGO_BIN_EXE_emcee")));
+    let mut command = pinned_command(0, &PathBuf::from(env!("CARGO_BIN_EXE_emcee")));
     command.args([
         "run",
         "--dir",
@@ -150,7 +150,7 @@ fn emcee(folder: &TempDir) -> Command {
 }
 
 /// Waits for a line with these words, and returns the rest of the line. Later output is read and discarded.
-fn said(output: impl std::io::Read + Send + 'static, words: &'static str) -> String {
+fn wait_for_line(output: impl std::io::Read + Send + 'static, words: &'static str) -> String {
     let mut lines = BufReader::new(output).lines().map_while(Result::ok);
     let found = lines.find_map(|line| line.split_once(words).map(|(_, rest)| rest.to_owned()));
     std::thread::spawn(move || lines.for_each(drop));
@@ -192,7 +192,7 @@ pub(crate) fn serve_webhook() {
         tokio::spawn(admin::serve_probes(probes, state, std::future::pending()));
         let options = WebhookOptions::for_namespace("emcee");
         tokio::spawn(webhook::serve(reviews, api.client(), options, std::future::pending()));
-        api.until(|state| state.get("secrets", "emcee", "emcee-webhook").is_some()).await;
+        api.wait_until(|state| state.get("secrets", "emcee", "emcee-webhook").is_some()).await;
         println!("ready {} {}", addresses.0, addresses.1);
         tokio::time::sleep(Duration::from_hours(1)).await;
     });

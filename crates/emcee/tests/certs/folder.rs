@@ -30,11 +30,11 @@ pub(crate) fn now() -> OffsetDateTime {
 }
 
 /// Runs `emcee certs -o DIR` with these arguments at this time.
-pub(crate) fn at(moment: OffsetDateTime, dir: &Path, words: &str) -> Result<String, CertsError> {
-    of(moment, dir, words.split_whitespace())
+pub(crate) fn run_certs_at(moment: OffsetDateTime, dir: &Path, words: &str) -> Result<String, CertsError> {
+    run_with_args(moment, dir, words.split_whitespace())
 }
 
-fn of<'a>(
+fn run_with_args<'a>(
     moment: OffsetDateTime,
     dir: &'a Path,
     words: impl IntoIterator<Item = &'a str>,
@@ -46,32 +46,32 @@ fn of<'a>(
     Ok(String::from_utf8(out).expect("text"))
 }
 
-pub(crate) fn certs(dir: &Path, words: &str) -> Result<String, CertsError> {
-    at(now(), dir, words)
+pub(crate) fn run_certs(dir: &Path, words: &str) -> Result<String, CertsError> {
+    run_certs_at(now(), dir, words)
 }
 
-pub(crate) const TWO: &str = "--relationship blue --mesh m1=m1.blue.example --mesh m2=m2.blue.example";
+pub(crate) const TWO_MESHES: &str = "--relationship blue --mesh m1=m1.blue.example --mesh m2=m2.blue.example";
 
 pub(crate) fn folder_of_two() -> TempDir {
     let dir = TempDir::new().expect("a temporary folder");
-    certs(dir.path(), TWO).expect("a new relationship");
+    run_certs(dir.path(), TWO_MESHES).expect("a new relationship");
     dir
 }
 
-pub(crate) fn refusal(dir: &Path, words: &str) -> String {
-    let before = contents(dir);
-    let error = certs(dir, words).expect_err(words).to_string();
-    assert_eq!(contents(dir), before, "a refusal does not change the folder: {words}");
+pub(crate) fn refusal_text(dir: &Path, words: &str) -> String {
+    let before = folder_contents(dir);
+    let error = run_certs(dir, words).expect_err(words).to_string();
+    assert_eq!(folder_contents(dir), before, "a refusal does not change the folder: {words}");
     error
 }
 
 /// Returns whether arguments are refused. They may contain any characters, also spaces.
 pub(crate) fn is_refused(dir: &Path, words: &[String]) -> bool {
-    of(now(), dir, words.iter().map(String::as_str)).is_err()
+    run_with_args(now(), dir, words.iter().map(String::as_str)).is_err()
 }
 
 /// Returns the content of every file, including temporary ones.
-pub(crate) fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn folder_contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     entries
         .filter(|path| path.is_file())
@@ -79,28 +79,29 @@ pub(crate) fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         .collect()
 }
 
-pub(crate) fn secret(dir: &Path, mesh: &str) -> Secret {
+pub(crate) fn read_secret(dir: &Path, mesh: &str) -> Secret {
     let yaml = fs::read_to_string(dir.join(format!("{mesh}.yaml"))).expect("the mesh's file");
     serde_saphyr::from_str(&yaml).expect("a Secret")
 }
 
-pub(crate) fn data(secret: &Secret, key: &str) -> String {
+pub(crate) fn secret_data(secret: &Secret, key: &str) -> String {
     let bytes = secret.data.as_ref().expect("data")[key].0.clone();
     String::from_utf8(bytes).expect("PEM is text")
 }
 
-pub(crate) fn labels(secret: &Secret) -> Vec<(&str, &str)> {
+pub(crate) fn secret_labels(secret: &Secret) -> Vec<(&str, &str)> {
     let labels = secret.metadata.labels.iter().flatten();
     labels.map(|(key, value)| (key.as_str(), value.as_str())).collect()
 }
 
-pub(crate) fn der(pem: &str) -> CertificateDer<'static> {
+pub(crate) fn parse_der(pem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate")
 }
 
 /// Verifies the chain at this time, for TLS servers and clients, and for this name.
 pub(crate) fn verify(secret: &Secret, name: &str, moment: OffsetDateTime) -> Result<(), webpki::Error> {
-    let (leaf, root) = (der(&data(secret, "tls.crt")), der(&data(secret, "ca.crt")));
+    let (leaf, root) =
+        (parse_der(&secret_data(secret, "tls.crt")), parse_der(&secret_data(secret, "ca.crt")));
     let anchors = [anchor_from_trusted_cert(&root)?];
     let seconds = u64::try_from(moment.unix_timestamp()).expect("after 1970");
     let time = UnixTime::since_unix_epoch(StdDuration::from_secs(seconds));
@@ -111,12 +112,12 @@ pub(crate) fn verify(secret: &Secret, name: &str, moment: OffsetDateTime) -> Res
     leaf.verify_is_valid_for_subject_name(&ServerName::try_from(name).expect("a DNS name"))
 }
 
-pub(crate) fn mode(path: &Path) -> u32 {
+pub(crate) fn file_mode(path: &Path) -> u32 {
     fs::metadata(path).expect("the file").permissions().mode() & 0o777
 }
 
-pub(crate) fn parsed<T>(pem: &str, look: impl FnOnce(&X509Certificate<'_>) -> T) -> T {
-    let der = der(pem);
+pub(crate) fn with_certificate<T>(pem: &str, look: impl FnOnce(&X509Certificate<'_>) -> T) -> T {
+    let der = parse_der(pem);
     let (_, certificate) = x509_parser::parse_x509_certificate(&der).expect("X.509");
     look(&certificate)
 }
@@ -144,7 +145,7 @@ pub(crate) fn openssl_is_found() -> bool {
     found
 }
 
-pub(crate) fn openssl(dir: &Path, words: &str) -> String {
+pub(crate) fn run_openssl(dir: &Path, words: &str) -> String {
     let output =
         Command::new("openssl").args(words.split(' ')).current_dir(dir).output().expect("openssl runs");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::world::{World, in_repository, snapshot};
+use crate::world::{World, run_in_repository, snapshot};
 
 const COMMANDS: [&str; 18] = [
     "validate",
@@ -27,29 +27,29 @@ const COMMANDS: [&str; 18] = [
 ];
 
 #[test]
-fn help() {
-    snapshot!("help", in_repository(["--help"]));
+fn help_texts_match_the_snapshots() {
+    snapshot!("help", run_in_repository(["--help"]));
     for command in COMMANDS {
-        snapshot!(format!("help-{command}"), in_repository([command, "--help"]));
+        snapshot!(format!("help-{command}"), run_in_repository([command, "--help"]));
     }
 }
 
 #[test]
 fn every_command_is_listed_here_and_its_help_has_an_example() {
-    let help = in_repository(["--help"]).fine();
+    let help = run_in_repository(["--help"]).expect_success();
     let (_, list) = help.split_once("Commands:\n").expect("a list of commands");
     let (list, _) = list.split_once("\n\n").expect("an end of the list");
     let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     let names: Vec<_> = names.filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(names, [&COMMANDS[..], &["help"]].concat());
     for command in COMMANDS {
-        let help = in_repository([command, "--help"]).fine();
+        let help = run_in_repository([command, "--help"]).expect_success();
         assert!(help.contains(&format!("  emcee {command}")), "no example in {help}");
     }
 }
 
 #[test]
-fn wrong_usage_is_exit_code_2_and_says_how() {
+fn wrong_usage_is_exit_code_2_with_a_hint() {
     for (name, args) in [
         ("no-command", ""),
         ("unknown-command", "rendr -f mesh.yaml"),
@@ -73,7 +73,7 @@ fn wrong_usage_is_exit_code_2_and_says_how() {
         ("import-where", "import bundle.yaml --relationship blue --peer m2 -f mesh.yaml"),
         ("bad-namespace", "render -f mesh.yaml --gateway-namespaces Istio_System"),
     ] {
-        let ran = World::new().emcee(args);
+        let ran = World::new().run(args);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args}");
         snapshot!(format!("usage-{name}"), ran);
     }
@@ -81,14 +81,14 @@ fn wrong_usage_is_exit_code_2_and_says_how() {
 
 /// The error is about the kubeconfig, not about the flags.
 #[test]
-fn what_says_which_cluster_goes_together() {
+fn flags_that_select_the_cluster_can_be_combined() {
     for args in [
         "status -n shop",
         "diff -f mesh.yaml --cluster",
         "uninstall --all --dry-run",
         "run --namespace emcee --probe-address 127.0.0.1:1 --admin-address 127.0.0.1:2",
     ] {
-        let ran = World::of("").emcee(&format!("{args} --kubeconfig nowhere --context m1"));
+        let ran = World::with_mesh("").run(&format!("{args} --kubeconfig nowhere --context m1"));
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args}");
         assert!(ran.stderr.contains("failed to read kubeconfig from"), "{args}: {}", ran.stderr);
         assert_eq!(ran.stderr.matches("(os error 2)").count(), 1, "{args}: {}", ran.stderr);
@@ -96,8 +96,8 @@ fn what_says_which_cluster_goes_together() {
 }
 
 #[test]
-fn that_there_is_no_cluster_is_said_once_and_in_one_line() {
-    let world = World::of("");
+fn a_missing_cluster_is_reported_once_in_one_line() {
+    let world = World::with_mesh("");
     let mut command = world.command("status");
     for variable in ["KUBECONFIG", "KUBERNETES_SERVICE_HOST"] {
         command.env_remove(variable);
@@ -110,9 +110,9 @@ fn that_there_is_no_cluster_is_said_once_and_in_one_line() {
 
 #[test]
 fn crds_are_three_documents() {
-    let ran = in_repository(["crds"]);
+    let ran = run_in_repository(["crds"]);
     assert_eq!(ran.stderr, "");
-    let crds = ran.fine();
+    let crds = ran.expect_success();
     let names: Vec<_> = crds.lines().filter_map(|line| line.strip_prefix("  name: ")).collect();
     let names_expected =
         ["meshfedconfigs", "serviceexpositions", "servicebindings"].map(|n| format!("{n}.mm.ibm.istio.io"));
@@ -120,19 +120,19 @@ fn crds_are_three_documents() {
 }
 
 #[test]
-fn completions_for_every_shell() {
+fn completions_exist_for_every_shell() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
-        let script = in_repository(["completions", shell]).fine();
+        let script = run_in_repository(["completions", shell]).expect_success();
         for command in COMMANDS {
             assert!(script.contains(command), "{shell} does not know {command}");
         }
     }
-    snapshot!("completions-unknown", in_repository(["completions", "tcsh"]));
+    snapshot!("completions-unknown", run_in_repository(["completions", "tcsh"]));
 }
 
 #[test]
-fn bash_reads_its_completions() {
-    let script = in_repository(["completions", "bash"]).fine();
+fn bash_accepts_its_completions() {
+    let script = run_in_repository(["completions", "bash"]).expect_success();
     let Ok(bash) = Command::new("bash").args(["-n", "-c", &script]).output() else {
         return; // bash is not installed.
     };
@@ -140,10 +140,10 @@ fn bash_reads_its_completions() {
 }
 
 #[test]
-fn a_manual_page_for_each_command() {
-    assert!(in_repository(["man"]).fine().contains(".TH emcee 1"));
-    let world = World::new().with("man1/emcee.1", "an older one");
-    assert_eq!(world.emcee("man -o man1").fine(), "");
+fn there_is_a_manual_page_for_each_command() {
+    assert!(run_in_repository(["man"]).expect_success().contains(".TH emcee 1"));
+    let world = World::new().with_file("man1/emcee.1", "an older one");
+    assert_eq!(world.run("man -o man1").expect_success(), "");
     let entries = fs::read_dir(world.path("man1")).expect("a new folder");
     let mut names: Vec<_> =
         entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
@@ -155,19 +155,19 @@ fn a_manual_page_for_each_command() {
 }
 
 #[test]
-fn man_makes_its_folder() {
-    assert_eq!(World::new().emcee("man -o share/man1").fine(), "");
+fn man_creates_its_folder() {
+    assert_eq!(World::new().run("man -o share/man1").expect_success(), "");
 }
 
 #[test]
-fn certs_makes_what_render_reads() {
-    let world = World::of(crate::world::BLUE);
+fn render_reads_the_secrets_that_certs_creates() {
+    let world = World::with_mesh(crate::world::BLUE);
     let args = "certs --relationship blue --mesh m1=m1.blue.example -o made";
-    let output = world.emcee(args).fine();
+    let output = world.run(args).expect_success();
     assert!(output.contains("ca.key") && output.contains("m1.blue.example"), "{output}");
-    let ran = world.emcee("render -f mesh.yaml made/m1.yaml");
+    let ran = world.run("render -f mesh.yaml made/m1.yaml");
     assert_eq!(ran.stderr, "");
-    assert!(ran.fine().contains("kind: Deployment"));
-    let again = world.emcee(args).fine();
+    assert!(ran.expect_success().contains("kind: Deployment"));
+    let again = world.run(args).expect_success();
     assert!(!again.contains("new"), "nothing is created again: {again}");
 }

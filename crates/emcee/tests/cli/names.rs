@@ -1,6 +1,6 @@
 //! Server names and endpoints that a binding is not allowed to use.
 
-use crate::world::{World, stream};
+use crate::world::{World, join_documents};
 
 /// A relationship whose administrator lists the network of its only peer.
 const BLUE: &str = "\
@@ -17,41 +17,42 @@ spec:
 
 /// Returns the refusal of a user's binding with these lines in its spec. Asserts that nothing is generated for it.
 #[track_caller]
-fn refused(style: &str, more: &str) -> String {
+fn refusal_of(style: &str, more: &str) -> String {
     let spy = format!(
         "apiVersion: mm.ibm.istio.io/v1\nkind: ServiceBinding\nmetadata: {{name: spy, namespace: mallory}}\nspec:\n  \
          name: spy\n  port: 80\n  mesh_fed_config_selector: {{fed-config: blue}}\n  \
          subject_alt_names: [\"spiffe://m2/ns/a/sa/b\"]\n{more}"
     );
-    let world = World::of(&stream(&[&BLUE.replace("STYLE", style), &spy]));
-    let message = world.emcee("validate -f mesh.yaml").refusal();
-    let rendered = world.emcee("render -f mesh.yaml");
+    let world = World::with_mesh(&join_documents(&[&BLUE.replace("STYLE", style), &spy]));
+    let message = world.run("validate -f mesh.yaml").expect_refusal();
+    let rendered = world.run("render -f mesh.yaml");
     assert!(!rendered.stdout.contains("mallory"), "{}", rendered.stdout);
     message
 }
 
-const PEER: &str = "  endpoints: [\"203.0.113.12:15443\"]\n";
+const PEER_ENDPOINT: &str = "  endpoints: [\"203.0.113.12:15443\"]\n";
 
 #[test]
-fn the_peers_emcee_is_no_service_to_bind() {
+fn a_peers_emcee_cannot_be_bound() {
     for style in ["BOUNDARY", "WHARF"] {
-        let message = refused(style, &format!("  server_name: discovery.blue.emcee.internal\n{PEER}"));
+        let message =
+            refusal_of(style, &format!("  server_name: discovery.blue.emcee.internal\n{PEER_ENDPOINT}"));
         let wanted = "ServiceBinding mallory/spy: spec.server_name: discovery.blue.emcee.internal is a name of Emcee's own (below emcee.internal a binding asks for <name>.<namespace>.<relationship>.emcee.internal only; leave server_name out for the computed one)";
         assert!(message.contains(wanted), "{message}");
     }
 }
 
 #[test]
-fn another_tenants_server_name_is_the_administrators_to_allow() {
+fn other_server_names_need_the_administrators_permission() {
     for name in ["api.stripe.com", "kubernetes.default.svc", "exfil.attacker.example"] {
-        let message = refused("WHARF", &format!("  server_name: {name}\n{PEER}"));
+        let message = refusal_of("WHARF", &format!("  server_name: {name}\n{PEER_ENDPOINT}"));
         let wanted = format!("`allowed_server_names: [{name}]`");
         assert!(message.contains(&wanted) && message.contains("MeshFedConfig blue/blue"), "{message}");
     }
 }
 
 #[test]
-fn the_gateway_itself_and_the_clusters_own_are_no_endpoints() {
+fn addresses_of_the_gateway_and_of_the_cluster_are_refused_as_endpoints() {
     for endpoint in [
         "127.0.0.1:15443",
         "198.51.100.66:443",
@@ -61,7 +62,8 @@ fn the_gateway_itself_and_the_clusters_own_are_no_endpoints() {
         "emcee-blue-egress.blue.svc.cluster.local:15443",
         "exfil.attacker.example:443",
     ] {
-        let message = refused("WHARF", &format!("  endpoints: [\"203.0.113.12:15443\", \"{endpoint}\"]\n"));
+        let message =
+            refusal_of("WHARF", &format!("  endpoints: [\"203.0.113.12:15443\", \"{endpoint}\"]\n"));
         assert!(message.contains("ServiceBinding mallory/spy: spec.endpoints[1]: "), "{message}");
     }
 }

@@ -3,11 +3,11 @@
 use std::io::Read as _;
 use std::process::Stdio;
 
-use crate::world::{BLUE, FLAT, World, binding, full_binding, snapshot, stream};
+use crate::world::{BLUE, FLAT, World, binding, full_binding, join_documents, snapshot};
 
 /// All problems of one file are reported, in the order of its lines.
 #[test]
-fn all_refusals() {
+fn all_refusals_are_reported() {
     let exposition = "\
 apiVersion: mm.ibm.istio.io/v1
 kind: ServiceExposition
@@ -40,12 +40,12 @@ spec:
         "blue",
         "  alias: Re.views\n  port: -1\n  endpoints:\n  - a\n  - b:1\n  - b:1\n  export_to: [x]\n  server_name: X\n",
     );
-    let world = World::of(&stream(&[exposition, fed_config, &ends]));
-    snapshot!("validate-all", world.emcee("validate -f mesh.yaml"));
+    let world = World::with_mesh(&join_documents(&[exposition, fed_config, &ends]));
+    snapshot!("validate-all", world.run("validate -f mesh.yaml"));
 }
 
 #[test]
-fn values_of_a_relationship() {
+fn invalid_values_of_a_relationship_are_refused() {
     let text = "\
 apiVersion: mm.ibm.istio.io/v1
 kind: MeshFedConfig
@@ -69,11 +69,11 @@ spec:
     expire_after: soon
     max_imports: -1
 ";
-    snapshot!("validate-values", World::of(text).emcee("validate -f mesh.yaml"));
+    snapshot!("validate-values", World::with_mesh(text).run("validate -f mesh.yaml"));
 }
 
 #[test]
-fn styles_and_their_gateways() {
+fn gateways_that_do_not_match_the_style_are_refused() {
     let config = |mode: &str, more: &str| {
         format!(
             "apiVersion: mm.ibm.istio.io/v1\nkind: MeshFedConfig\nmetadata: {{name: {}, namespace: fed}}\n\
@@ -89,63 +89,63 @@ fn styles_and_their_gateways() {
         config("boundary", "  tls_context_selector: {a: b}\n").replace("name: boundary", "name: no-side"),
         config("flattish", "  ingress_gateway_selector: {a: b}\n"),
     ];
-    let text = stream(&documents.iter().map(String::as_str).collect::<Vec<_>>());
-    snapshot!("validate-styles", World::of(&text).emcee("validate -f mesh.yaml"));
+    let text = join_documents(&documents.iter().map(String::as_str).collect::<Vec<_>>());
+    snapshot!("validate-styles", World::with_mesh(&text).run("validate -f mesh.yaml"));
 }
 
 #[test]
-fn several_files_and_folders_in_the_order_of_names() {
+fn files_and_folders_are_read_in_the_order_of_names() {
     let world = World::new()
-        .with("mesh/b.yaml", FLAT)
-        .with("mesh/deeper/a.yml", "a: 1\n")
-        .with("mesh/notes.txt", "not a manifest")
-        .with("mesh/.hidden.yaml", "not: read")
-        .with("other.json", r#"{"apiVersion": "v1", "kind": "Service"}"#);
-    snapshot!("validate-several", world.emcee("validate -f other.json mesh -f mesh/b.yaml"));
-    assert_eq!(world.emcee("validate -f mesh/b.yaml -f mesh/b.yaml").code, Some(0), "read once");
+        .with_file("mesh/b.yaml", FLAT)
+        .with_file("mesh/deeper/a.yml", "a: 1\n")
+        .with_file("mesh/notes.txt", "not a manifest")
+        .with_file("mesh/.hidden.yaml", "not: read")
+        .with_file("other.json", r#"{"apiVersion": "v1", "kind": "Service"}"#);
+    snapshot!("validate-several", world.run("validate -f other.json mesh -f mesh/b.yaml"));
+    assert_eq!(world.run("validate -f mesh/b.yaml -f mesh/b.yaml").code, Some(0), "read once");
 }
 
 #[test]
-fn fine_says_nothing() {
-    let ran = World::of(FLAT).emcee("validate -f mesh.yaml");
+fn valid_files_cause_no_output() {
+    let ran = World::with_mesh(FLAT).run("validate -f mesh.yaml");
     assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), "", ""));
 }
 
 #[test]
-fn what_is_not_there() {
-    let world = World::of(FLAT);
-    snapshot!("validate-missing", world.emcee("validate -f mesh.yaml nowhere.yaml elsewhere/"));
+fn missing_files_are_reported() {
+    let world = World::with_mesh(FLAT);
+    snapshot!("validate-missing", world.run("validate -f mesh.yaml nowhere.yaml elsewhere/"));
 }
 
 #[test]
-fn standard_input() {
+fn standard_input_is_read() {
     let world = World::new();
-    assert_eq!(world.emcee_reading("validate -f -", FLAT).code, Some(0));
+    assert_eq!(world.run_with_stdin("validate -f -", FLAT).code, Some(0));
     let text = FLAT.replace("FLAT", "FLATT");
-    snapshot!("validate-stdin", world.emcee_reading("validate -f -", &text));
+    snapshot!("validate-stdin", world.run_with_stdin("validate -f -", &text));
 }
 
 #[test]
-fn lists_as_kubectl_prints_them() {
-    let world = World::of(
+fn lists_of_kubectl_are_read() {
+    let world = World::with_mesh(
         "apiVersion: v1\nkind: List\nitems:\n- apiVersion: mm.ibm.istio.io/v1\n  kind: MeshFedConfig\n  \
          metadata: {name: a, namespace: b}\n  spec: {mode: X}\n",
     );
-    snapshot!("validate-list", world.emcee("validate -f mesh.yaml"));
+    snapshot!("validate-list", world.run("validate -f mesh.yaml"));
 }
 
 #[test]
-fn other_kinds_are_skipped_and_said() {
+fn other_kinds_are_skipped_with_a_note() {
     let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: b}\n";
     let same_name = "apiVersion: example.org/v1\nkind: ServiceBinding\nmetadata: {name: c, namespace: d}\n";
-    let world = World::of(&stream(&[FLAT, other, same_name]));
-    let ran = world.emcee("validate -f mesh.yaml");
+    let world = World::with_mesh(&join_documents(&[FLAT, other, same_name]));
+    let ran = world.run("validate -f mesh.yaml");
     assert_eq!(ran.code, Some(0));
     snapshot!("validate-skipped", ran);
 }
 
 #[test]
-fn typing_errors() {
+fn typing_errors_are_explained() {
     let wrong = [
         ("kind", FLAT.replace("kind: MeshFedConfig", "kind: MeshFedConfg")),
         ("version", FLAT.replace("/v1", "/v1alpha1")),
@@ -160,45 +160,46 @@ fn typing_errors() {
         ("no-kind", FLAT.replace("kind: MeshFedConfig\n", "")),
     ];
     for (name, text) in wrong {
-        snapshot!(format!("typo-{name}"), World::of(&text).emcee("validate -f mesh.yaml"));
+        snapshot!(format!("typo-{name}"), World::with_mesh(&text).run("validate -f mesh.yaml"));
     }
 }
 
 #[test]
-fn a_field_of_a_kind_that_is_only_read() {
+fn an_invalid_field_of_an_input_kind_is_refused() {
     let service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  ports:\n  - port: eighty\n";
-    snapshot!("validate-service", World::of(service).emcee("validate -f mesh.yaml"));
+    snapshot!("validate-service", World::with_mesh(service).run("validate -f mesh.yaml"));
 }
 
 #[test]
-fn the_same_name_twice() {
+fn duplicate_names_are_refused() {
     let (first, again) = (full_binding("reviews", "flat"), full_binding("reviews", "flat"));
-    let world = World::of(&stream(&[FLAT, &first, &again]));
-    snapshot!("twice-in-a-file", world.emcee("validate -f mesh.yaml"));
-    let world = World::new().with("m1/a.yaml", FLAT).with("m2/a.yaml", FLAT);
-    snapshot!("twice-in-files-render", world.emcee("render -f m1 m2"));
-    assert_eq!(world.emcee("validate -f m1 m2").code, Some(0), "the files may belong to several meshes");
+    let world = World::with_mesh(&join_documents(&[FLAT, &first, &again]));
+    snapshot!("twice-in-a-file", world.run("validate -f mesh.yaml"));
+    let world = World::new().with_file("m1/a.yaml", FLAT).with_file("m2/a.yaml", FLAT);
+    snapshot!("twice-in-files-render", world.run("render -f m1 m2"));
+    assert_eq!(world.run("validate -f m1 m2").code, Some(0), "the files may belong to several meshes");
     // A missing namespace is the namespace `default`.
     let [named, unnamed] = ["{name: a, namespace: default}", "{name: a}"]
         .map(|metadata| FLAT.replace("{name: flat, namespace: flat}", metadata));
-    let ran = World::of(&stream(&[&named, &unnamed])).emcee("validate -f mesh.yaml");
-    assert!(ran.refusal().contains("is given twice (first at mesh.yaml:1)"));
+    let ran = World::with_mesh(&join_documents(&[&named, &unnamed])).run("validate -f mesh.yaml");
+    assert!(ran.expect_refusal().contains("is given twice (first at mesh.yaml:1)"));
 }
 
 /// Two refusals in one line are reported twice, not four times.
 #[test]
-fn each_refusal_is_said_once() {
+fn each_refusal_is_reported_once() {
     let bad = full_binding("reviews", "flat").replace("9080\n  endpoints", "9080\n  alias: A\n  endpoints");
     let bad = bad.replace("[\"203.0.113.12:15443\"]", "[a, b]");
-    let message = World::of(&stream(&[FLAT, &bad])).emcee("validate -f mesh.yaml").refusal();
+    let message =
+        World::with_mesh(&join_documents(&[FLAT, &bad])).run("validate -f mesh.yaml").expect_refusal();
     assert_eq!(message.lines().count(), 3, "{message}");
 }
 
 /// Files of several meshes can be checked together, with a note.
 #[test]
-fn the_same_name_in_two_files_is_noted() {
-    let world = World::new().with("m1/a.yaml", FLAT).with("m2/a.yaml", FLAT);
-    let ran = world.emcee("validate -f m1 m2");
+fn the_same_name_in_two_files_causes_a_note() {
+    let world = World::new().with_file("m1/a.yaml", FLAT).with_file("m2/a.yaml", FLAT);
+    let ran = world.run("validate -f m1 m2");
     assert_eq!(ran.code, Some(0));
     assert!(
         ran.stderr.contains("is also in m1/a.yaml:1: these files belong to several meshes"),
@@ -209,29 +210,32 @@ fn the_same_name_in_two_files_is_noted() {
 
 /// A wrong type in one field does not hide a wrong value in another.
 #[test]
-fn types_and_values_together() {
+fn wrong_types_and_wrong_values_are_reported_together() {
     let text =
         BLUE.replace("BOUNDARY", "BOUNDERY").replace("use_egress_gateway: true", "use_egress_gateway: 1");
-    let message = World::of(&text).emcee("validate -f mesh.yaml").refusal();
+    let message = World::with_mesh(&text).run("validate -f mesh.yaml").expect_refusal();
     assert!(message.contains("spec.use_egress_gateway") && message.contains("Unknown Mode"), "{message}");
 }
 
 #[test]
-fn a_typing_error_in_a_selector_is_told() {
-    let ran = World::of(&stream(&[FLAT, &full_binding("reviews", "flatt")])).emcee("validate -f mesh.yaml");
+fn a_typing_error_in_a_selector_is_reported() {
+    let ran = World::with_mesh(&join_documents(&[FLAT, &full_binding("reviews", "flatt")]))
+        .run("validate -f mesh.yaml");
     assert!(ran.stderr.contains("no MeshFedConfig has the labels {fed-config: flatt}"), "{}", ran.stderr);
 }
 
 #[test]
 fn a_typing_error_in_the_group_is_refused() {
     let text = FLAT.replace("mm.ibm.istio.io/v1", "mm.ibm.istio/v1");
-    assert!(World::of(&text).emcee("validate -f mesh.yaml").refusal().contains("mm.ibm.istio.io/v1"));
+    assert!(
+        World::with_mesh(&text).run("validate -f mesh.yaml").expect_refusal().contains("mm.ibm.istio.io/v1")
+    );
 }
 
 /// A reader that closes the pipe early, such as `head`, causes no error.
 #[test]
-fn a_reader_that_ends_early() {
-    let world = World::of(BLUE);
+fn a_closed_pipe_is_no_error() {
+    let world = World::with_mesh(BLUE);
     let mut child = world
         .command("render -f mesh.yaml")
         .stdout(Stdio::piped())
@@ -248,9 +252,9 @@ fn a_reader_that_ends_early() {
 }
 
 #[test]
-fn colour_only_on_a_terminal_or_when_asked_for() {
-    let world = World::of(&FLAT.replace("FLAT", "FLATT"));
-    let plain = world.emcee("validate -f mesh.yaml");
+fn colour_is_used_only_on_a_terminal_or_on_request() {
+    let world = World::with_mesh(&FLAT.replace("FLAT", "FLATT"));
+    let plain = world.run("validate -f mesh.yaml");
     assert!(!plain.stderr.contains('\u{1b}'), "{}", plain.stderr);
     let stderr = |variables: &[(&str, &str)]| {
         let mut command = world.command("validate -f mesh.yaml");

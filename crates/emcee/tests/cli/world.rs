@@ -21,11 +21,11 @@ impl World {
     }
 
     /// Returns a folder with one file, `mesh.yaml`.
-    pub(crate) fn of(text: &str) -> Self {
-        Self::new().with("mesh.yaml", text)
+    pub(crate) fn with_mesh(text: &str) -> Self {
+        Self::new().with_file("mesh.yaml", text)
     }
 
-    pub(crate) fn with(self, path: &str, content: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn with_file(self, path: &str, content: impl AsRef<[u8]>) -> Self {
         let full = self.path(path);
         let folder = full.parent().expect("a parent folder");
         fs::create_dir_all(folder).expect("a new folder");
@@ -38,18 +38,18 @@ impl World {
     }
 
     pub(crate) fn command(&self, args: &str) -> Command {
-        let mut command = emcee();
+        let mut command = emcee_command();
         command.current_dir(self.dir.path()).args(args.split_whitespace());
         command
     }
 
     /// Runs `emcee ARGS` with an empty stdin.
-    pub(crate) fn emcee(&self, args: &str) -> Ran {
-        ran(self.command(args).output().expect("the program runs"))
+    pub(crate) fn run(&self, args: &str) -> RunResult {
+        run_result(self.command(args).output().expect("the program runs"))
     }
 
     /// Runs `emcee ARGS` with `input` on stdin.
-    pub(crate) fn emcee_reading(&self, args: &str, input: &str) -> Ran {
+    pub(crate) fn run_with_stdin(&self, args: &str, input: &str) -> RunResult {
         let mut child = self
             .command(args)
             .stdin(Stdio::piped())
@@ -60,12 +60,12 @@ impl World {
         let mut stdin = child.stdin.take().expect("stdin is a pipe");
         stdin.write_all(input.as_bytes()).expect("the program reads its stdin");
         drop(stdin);
-        ran(child.wait_with_output().expect("the program ends"))
+        run_result(child.wait_with_output().expect("the program ends"))
     }
 }
 
 /// Returns a command for the program that ignores the environment's settings for colour and width.
-pub(crate) fn emcee() -> Command {
+pub(crate) fn emcee_command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_emcee"));
     for variable in ["CLICOLOR", "CLICOLOR_FORCE", "NO_COLOR", "COLUMNS", "TERM"] {
         command.env_remove(variable);
@@ -75,8 +75,8 @@ pub(crate) fn emcee() -> Command {
 }
 
 /// Runs `emcee` in the repository's root.
-pub(crate) fn in_repository<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Ran {
-    ran(emcee().current_dir(root()).args(args).output().expect("the program runs"))
+pub(crate) fn run_in_repository<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> RunResult {
+    run_result(emcee_command().current_dir(root()).args(args).output().expect("the program runs"))
 }
 
 pub(crate) fn root() -> &'static Path {
@@ -84,21 +84,21 @@ pub(crate) fn root() -> &'static Path {
 }
 
 /// The result of a run.
-pub(crate) struct Ran {
+pub(crate) struct RunResult {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-fn ran(output: Output) -> Ran {
+fn run_result(output: Output) -> RunResult {
     let text = |bytes| String::from_utf8(bytes).expect("output in UTF-8");
-    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    RunResult { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-impl Ran {
+impl RunResult {
     /// Returns the stderr of a run that refuses its input. Asserts that stdout is empty.
     #[track_caller]
-    pub(crate) fn refusal(self) -> String {
+    pub(crate) fn expect_refusal(self) -> String {
         assert_eq!((self.code, self.stdout.as_str()), (Some(1), ""), "{}", self.stderr);
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         self.stderr
@@ -106,13 +106,13 @@ impl Ran {
 
     /// Returns the stdout of a successful run.
     #[track_caller]
-    pub(crate) fn fine(self) -> String {
+    pub(crate) fn expect_success(self) -> String {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         self.stdout
     }
 }
 
-impl Display for Ran {
+impl Display for RunResult {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let code = self.code.map_or("a signal".to_owned(), |code| code.to_string());
         write!(f, "exit code: {code}\n--- stdout\n{}--- stderr\n{}", self.stdout, self.stderr)
@@ -170,11 +170,11 @@ pub(crate) fn full_binding(name: &str, relationship: &str) -> String {
 }
 
 /// Joins documents into one stream.
-pub(crate) fn stream(documents: &[&str]) -> String {
+pub(crate) fn join_documents(documents: &[&str]) -> String {
     documents.join("---\n")
 }
 
 /// Returns an object of the testkit as a document. It is JSON, which is valid YAML.
-pub(crate) fn written(object: impl Builder) -> String {
+pub(crate) fn to_document(object: impl Builder) -> String {
     format!("{}\n", object.build())
 }

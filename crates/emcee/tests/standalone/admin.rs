@@ -5,15 +5,15 @@ use std::net::TcpStream;
 
 use emcee_testkit::prelude::*;
 
-use crate::process::{Folders, Following, binding};
+use crate::process::{RunningEmcee, TestFolders, binding};
 
 /// Returns the address that the program prints for a port.
-fn address(program: &mut Following, port: &str) -> String {
+fn printed_address(program: &mut RunningEmcee, port: &str) -> String {
     let line = program.wait_for(&format!("the {port} port is at "));
     line.rsplit(' ').next().expect("a last word").to_owned()
 }
 
-fn get(address: &str, path: &str) -> String {
+fn http_get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("an open port");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
         .expect("a writable connection");
@@ -23,31 +23,34 @@ fn get(address: &str, path: &str) -> String {
 }
 
 #[test]
-fn what_is_offered_and_generated_is_shown_and_no_key() {
-    let folders = Folders::with_reviews();
-    folders.put_blue(&valid_pair("m1.blue.example"));
-    let mut program = folders.follow_with("--admin-address 127.0.0.1:0 --probe-address 127.0.0.1:0");
-    let (probe, admin) = (address(&mut program, "probe"), address(&mut program, "admin"));
+fn the_admin_port_shows_announcements_and_objects_but_no_key() {
+    let folders = TestFolders::with_reviews();
+    folders.write_blue(&valid_pair("m1.blue.example"));
+    let mut program = folders.start_with_flags("--admin-address 127.0.0.1:0 --probe-address 127.0.0.1:0");
+    let (probe, admin) = (printed_address(&mut program, "probe"), printed_address(&mut program, "admin"));
     program.wait_for("created VirtualService");
-    assert!(get(&probe, "/ready").starts_with("HTTP/1.1 200"), "{}", get(&probe, "/ready"));
-    assert!(get(&probe, "/config_dump").starts_with("HTTP/1.1 404"), "the dump is only on the admin port");
-    let dump = get(&admin, "/config_dump");
+    assert!(http_get(&probe, "/ready").starts_with("HTTP/1.1 200"), "{}", http_get(&probe, "/ready"));
+    assert!(
+        http_get(&probe, "/config_dump").starts_with("HTTP/1.1 404"),
+        "the dump is only on the admin port"
+    );
+    let dump = http_get(&admin, "/config_dump");
     assert!(dump.contains(r#""kind":"VirtualService""#) && dump.contains(r#""kind":"Secret""#), "{dump}");
     assert!(!dump.contains("tls.key") && !dump.contains("PRIVATE KEY"), "{dump}");
-    let catalogue = folders.emcee(&format!("catalogue --admin http://{admin}"));
+    let catalogue = folders.run(&format!("catalogue --admin http://{admin}"));
     let stdout = String::from_utf8_lossy(&catalogue.stdout);
     assert!(catalogue.status.success() && stdout.contains("blue"), "{catalogue:?}");
-    folders.put("in/ratings.yaml", binding("ratings"));
+    folders.write_file("in/ratings.yaml", binding("ratings"));
     program.wait_for("created VirtualService default/emcee-ratings-");
-    assert!(get(&admin, "/config_dump").contains("emcee-ratings-"), "the dump is current");
+    assert!(http_get(&admin, "/config_dump").contains("emcee-ratings-"), "the dump is current");
 }
 
 #[test]
-fn a_port_that_is_taken_is_said() {
-    let folders = Folders::with_reviews();
+fn a_port_in_use_is_reported() {
+    let folders = TestFolders::with_reviews();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("a local address").to_string();
-    let output = folders.emcee(&format!("run --dir in --out out --admin-address {address}"));
+    let output = folders.run(&format!("run --dir in --out out --admin-address {address}"));
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{message}");
     assert!(message.contains(&format!("cannot listen at {address}")), "{message}");

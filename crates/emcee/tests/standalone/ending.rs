@@ -6,14 +6,14 @@ use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::process::{Folders, binding, send};
+use crate::process::{TestFolders, binding, send_signal};
 
 /// Time limit for every operation. A test that waits this long has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Waits for the exit of a process. Kills it at the deadline.
 #[track_caller]
-fn ends(mut child: Child) -> ExitStatus {
+fn wait_for_exit(mut child: Child) -> ExitStatus {
     let began = Instant::now();
     loop {
         if let Some(status) = child.try_wait().expect("a child process") {
@@ -31,8 +31,8 @@ fn ends(mut child: Child) -> ExitStatus {
 
 /// The output of the program has no reader, so it blocks while it works.
 #[test]
-fn a_second_signal_ends_at_once_what_hangs() {
-    let folders = Folders::with_reviews();
+fn a_second_signal_ends_a_blocked_program() {
+    let folders = TestFolders::with_reviews();
     let mut command = folders.command("run --dir in --out out --admin-address 127.0.0.1:0");
     let (reader, mut writer) = io::pipe().expect("a pipe");
     // Fill the buffer of the pipe.
@@ -42,9 +42,9 @@ fn a_second_signal_ends_at_once_what_hangs() {
     drop(command);
     let mut lines = BufReader::new(errors).lines().map_while(Result::ok);
     assert!(lines.any(|line| line.contains("the admin port is at")), "the program is running");
-    send("TERM", child.id());
-    send("INT", child.id());
-    let status = ends(child);
+    send_signal("TERM", child.id());
+    send_signal("INT", child.id());
+    let status = wait_for_exit(child);
     assert_eq!(status.code(), Some(2));
     let output: Vec<_> = lines.collect();
     assert!(output.iter().any(|line| line.contains("a second signal")), "{output:?}");
@@ -52,7 +52,7 @@ fn a_second_signal_ends_at_once_what_hangs() {
 }
 
 /// Returns a resource with 3 MB of unknown fields.
-fn mistakes() -> String {
+fn resource_with_mistakes() -> String {
     let mut text = binding("bad");
     for number in 0..42_000 {
         writeln!(text, "  f{number:060}: 1").expect("a write to a String");
@@ -61,13 +61,16 @@ fn mistakes() -> String {
 }
 
 #[test]
-fn a_file_of_mistakes_hinders_nobody_and_no_signal() {
-    let folders = Folders::with_reviews();
-    let mut program = folders.follow();
+fn a_file_with_many_mistakes_delays_neither_others_nor_signals() {
+    let folders = TestFolders::with_reviews();
+    let mut program = folders.start();
     program.wait_for("created VirtualService default/emcee-reviews-");
-    folders.put("in/bad.yaml", mistakes());
-    folders.put("in/ratings.yaml", binding("ratings"));
+    folders.write_file("in/bad.yaml", resource_with_mistakes());
+    folders.write_file("in/ratings.yaml", binding("ratings"));
     program.wait_for("created VirtualService default/emcee-ratings-");
-    assert!(program.times("ServiceBinding default/bad") <= 210, "the number of reported problems is limited");
-    assert!(program.end("TERM").success());
+    assert!(
+        program.count_lines("ServiceBinding default/bad") <= 210,
+        "the number of reported problems is limited"
+    );
+    assert!(program.end_with("TERM").success());
 }

@@ -6,15 +6,15 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use emcee_testkit::prelude::valid_pair;
 
-use crate::process::{Folders, binding, facade};
+use crate::process::{TestFolders, binding, facade_path};
 
 #[test]
-fn what_is_there_is_written_at_once_and_said() {
-    let folders = Folders::with_reviews();
-    let mut program = folders.follow();
+fn existing_resources_are_written_and_reported_at_start() {
+    let folders = TestFolders::with_reviews();
+    let mut program = folders.start();
     program.wait_for("created VirtualService default/emcee-reviews-");
-    assert_eq!(program.times("created Service default/reviews"), 1);
-    let text = folders.read(&facade("reviews"));
+    assert_eq!(program.count_lines("created Service default/reviews"), 1);
+    let text = folders.read_file(&facade_path("reviews"));
     assert!(
         text.starts_with("# Written by Emcee, and overwritten by it.\napiVersion: v1\nkind: Service\n"),
         "{text}"
@@ -24,46 +24,46 @@ fn what_is_there_is_written_at_once_and_said() {
 }
 
 #[test]
-fn added_changed_removed() {
-    let folders = Folders::with_reviews();
-    let mut program = folders.follow();
+fn added_changed_and_removed_files_are_followed() {
+    let folders = TestFolders::with_reviews();
+    let mut program = folders.start();
     program.wait_for("created VirtualService");
-    folders.put("in/deeper/ratings.yaml", binding("ratings"));
+    folders.write_file("in/deeper/ratings.yaml", binding("ratings"));
     program.wait_for("created VirtualService default/emcee-ratings-");
-    assert!(folders.has(&facade("ratings")));
-    folders.put("in/deeper/ratings.yaml", binding("ratings").replace("9080", "9081"));
+    assert!(folders.exists(&facade_path("ratings")));
+    folders.write_file("in/deeper/ratings.yaml", binding("ratings").replace("9080", "9081"));
     program.wait_for("changed VirtualService default/emcee-ratings-");
-    assert!(folders.read(&facade("ratings")).contains("port: 9081"));
-    folders.remove("in/deeper/ratings.yaml");
+    assert!(folders.read_file(&facade_path("ratings")).contains("port: 9081"));
+    folders.remove_file("in/deeper/ratings.yaml");
     program.wait_for("removed DestinationRule default/emcee-ratings-");
-    assert_eq!(program.times("removed "), 4, "{:#?}", program.said);
-    assert!(!folders.has(&facade("ratings")) && folders.has(&facade("reviews")));
-    assert!(!folders.has("out/status/default/ServiceBinding-ratings.yaml"));
-    assert_eq!(program.times("reviews"), 4, "nothing else was changed: {:#?}", program.said);
+    assert_eq!(program.count_lines("removed "), 4, "{:#?}", program.output);
+    assert!(!folders.exists(&facade_path("ratings")) && folders.exists(&facade_path("reviews")));
+    assert!(!folders.exists("out/status/default/ServiceBinding-ratings.yaml"));
+    assert_eq!(program.count_lines("reviews"), 4, "nothing else was changed: {:#?}", program.output);
 }
 
 /// A resource that moves to another file stays, whatever the order of the file names.
 #[test]
-fn a_resource_may_move_between_files() {
-    let folders = Folders::with_reviews();
-    let mut program = folders.follow();
+fn a_resource_can_move_between_files() {
+    let folders = TestFolders::with_reviews();
+    let mut program = folders.start();
     program.wait_for("created VirtualService");
     fs::rename(folders.path("in/reviews.yaml"), folders.path("in/a.yaml")).expect("a rename");
-    program.settle(&folders, "ratings");
+    program.wait_until_processed(&folders, "ratings");
     assert_eq!(
-        program.times("reviews"),
+        program.count_lines("reviews"),
         4,
         "the objects were created once, and not changed: {:#?}",
-        program.said
+        program.output
     );
 }
 
 #[test]
-fn the_same_as_render_writes() {
-    let folders = Folders::with_reviews();
-    folders.put_blue(&valid_pair("m1.blue.example"));
-    folders.once();
-    let render = folders.emcee("render -f in --secrets").stdout;
+fn the_objects_are_those_of_render() {
+    let folders = TestFolders::with_reviews();
+    folders.write_blue(&valid_pair("m1.blue.example"));
+    folders.run_once();
+    let render = folders.run("render -f in --secrets").stdout;
     let render = String::from_utf8(render).expect("UTF-8");
     let rendered: BTreeSet<_> = render.split("---\n").collect();
     let objects = folders.objects();
@@ -74,10 +74,10 @@ fn the_same_as_render_writes() {
 }
 
 #[test]
-fn files_of_secrets_are_for_the_owner_only() {
-    let folders = Folders::new();
-    folders.put_blue(&valid_pair("m1.blue.example"));
-    folders.once();
+fn files_of_secrets_are_readable_by_the_owner_only() {
+    let folders = TestFolders::new();
+    folders.write_blue(&valid_pair("m1.blue.example"));
+    folders.run_once();
     let mut secrets = 0;
     for path in folders.objects().into_keys() {
         let mode =
@@ -91,27 +91,27 @@ fn files_of_secrets_are_for_the_owner_only() {
 
 #[test]
 fn once_writes_and_ends() {
-    let folders = Folders::with_reviews();
-    assert_eq!(folders.once().lines().count(), 4);
-    assert_eq!(folders.once(), "", "nothing changed");
-    folders.remove("in/reviews.yaml");
-    assert!(folders.once().lines().all(|line| line.starts_with("removed ")));
+    let folders = TestFolders::with_reviews();
+    assert_eq!(folders.run_once().lines().count(), 4);
+    assert_eq!(folders.run_once(), "", "nothing changed");
+    folders.remove_file("in/reviews.yaml");
+    assert!(folders.run_once().lines().all(|line| line.starts_with("removed ")));
     assert!(folders.objects().is_empty());
 }
 
 #[test]
-fn an_empty_folder_gives_an_empty_folder() {
-    let folders = Folders::new();
-    assert_eq!(folders.once(), "");
+fn an_empty_folder_results_in_an_empty_folder() {
+    let folders = TestFolders::new();
+    assert_eq!(folders.run_once(), "");
     assert!(folders.files().is_empty());
 }
 
 #[test]
-fn sigterm_and_ctrl_c_end_it_cleanly() {
+fn sigterm_and_ctrl_c_end_the_program_cleanly() {
     for signal in ["TERM", "INT"] {
-        let folders = Folders::with_reviews();
-        let mut program = folders.follow();
-        program.settle(&folders, "ratings");
-        assert_eq!(program.end(signal).code(), Some(0), "SIG{signal}");
+        let folders = TestFolders::with_reviews();
+        let mut program = folders.start();
+        program.wait_until_processed(&folders, "ratings");
+        assert_eq!(program.end_with(signal).code(), Some(0), "SIG{signal}");
     }
 }

@@ -5,31 +5,31 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::process::{Folders, binding, facade};
+use crate::process::{TestFolders, binding, facade_path};
 
 const HEADER: &str = "# Written by Emcee, and overwritten by it.\n";
 
 /// Returns everything outside of `in` and `out`: files with their content, folders and links.
-fn outside(folders: &Folders) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+fn files_outside(folders: &TestFolders) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut found = BTreeMap::new();
-    collect(&folders.path(""), &mut found);
+    collect_files(&folders.path(""), &mut found);
     let within = [folders.path("in"), folders.path("out")];
     found.retain(|path, _| !within.iter().any(|folder| path.starts_with(folder)));
     found
 }
 
-fn collect(folder: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
+fn collect_files(folder: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let entry = entry.expect("an entry");
         let kind = entry.file_type().expect("a type");
         found.insert(entry.path(), kind.is_file().then(|| fs::read(entry.path()).expect("a file")));
         if kind.is_dir() {
-            collect(&entry.path(), found);
+            collect_files(&entry.path(), found);
         }
     }
 }
 
-fn exposed(namespace: &str, name: &str, ports: &str) -> String {
+fn exposed_service(namespace: &str, name: &str, ports: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: '{namespace}', labels: {{emcee.io/expose: flat}}}}\n\
          spec: {{selector: {{app: x}}, ports: [{ports}]}}\n"
@@ -37,42 +37,42 @@ fn exposed(namespace: &str, name: &str, ports: &str) -> String {
 }
 
 #[track_caller]
-fn run_refuses(folders: &Folders, words: &str) {
-    let output = folders.emcee("run --dir in --out out --once");
+fn assert_run_refuses(folders: &TestFolders, words: &str) {
+    let output = folders.run("run --dir in --out out --once");
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(message.contains(words), "{words}: {message} {}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(output.status.code(), Some(1), "{message}");
 }
 
 #[test]
-fn the_namespace_of_an_exposed_service_leads_nowhere() {
-    let folders = Folders::with_reviews();
-    folders.put("in/x1.yaml", exposed("../evil", "x1", "{name: http, port: 80}"));
-    let before = outside(&folders);
-    run_refuses(&folders, "in/x1.yaml:3: Service ../evil/x1: metadata.namespace: ");
-    assert_eq!(outside(&folders), before);
-    assert!(!folders.has("evil") && folders.has(&facade("reviews")));
+fn the_namespace_of_an_exposed_service_cannot_escape() {
+    let folders = TestFolders::with_reviews();
+    folders.write_file("in/x1.yaml", exposed_service("../evil", "x1", "{name: http, port: 80}"));
+    let before = files_outside(&folders);
+    assert_run_refuses(&folders, "in/x1.yaml:3: Service ../evil/x1: metadata.namespace: ");
+    assert_eq!(files_outside(&folders), before);
+    assert!(!folders.exists("evil") && folders.exists(&facade_path("reviews")));
 }
 
 /// The name of a port contains the path of a file in the OUT of another mesh.
 #[test]
-fn the_name_of_a_port_leads_nowhere() {
-    let folders = Folders::with_reviews();
+fn the_name_of_a_port_cannot_escape() {
+    let folders = TestFolders::with_reviews();
     let theirs = "other/blue/Gateway-emcee-pay.yaml";
-    folders.put(theirs, format!("{HEADER}kind: Gateway\n"));
-    let before = outside(&folders);
+    folders.write_file(theirs, format!("{HEADER}kind: Gateway\n"));
+    let before = files_outside(&folders);
     let ports = "{name: http, port: 80}, {name: /../../../other/blue/Gateway-emcee-pay, port: 81}";
-    folders.put("in/x3.yaml", exposed("shop", "x3", ports));
-    run_refuses(&folders, "in/x3.yaml:4: Service shop/x3: spec.ports[1].name: ");
-    assert_eq!(outside(&folders), before, "nothing is written");
-    folders.remove("in/x3.yaml");
-    folders.once();
-    assert_eq!(outside(&folders), before, "nothing is removed");
+    folders.write_file("in/x3.yaml", exposed_service("shop", "x3", ports));
+    assert_run_refuses(&folders, "in/x3.yaml:4: Service shop/x3: spec.ports[1].name: ");
+    assert_eq!(files_outside(&folders), before, "nothing is written");
+    folders.remove_file("in/x3.yaml");
+    folders.run_once();
+    assert_eq!(files_outside(&folders), before, "nothing is removed");
 }
 
 /// Objects of every kind with names that the API server would refuse are refused when they are read.
 #[test]
-fn every_object_is_judged_by_its_names() {
+fn names_of_every_kind_are_checked() {
     let of = |kind: &str, group: &str| {
         format!("apiVersion: {group}\nkind: {kind}\nmetadata: {{name: NAME, namespace: 'SPACE'}}\n")
     };
@@ -86,7 +86,7 @@ fn every_object_is_judged_by_its_names() {
         of("DestinationRule", "networking.istio.io/v1") + "spec: {host: a}\n",
         of("ServiceBinding", "mm.ibm.istio.io/v1") + "spec: {}\n",
     ];
-    let folders = Folders::with_reviews();
+    let folders = TestFolders::with_reviews();
     for kind in kinds {
         for (name, space, field) in [
             ("../x", "shop", "metadata.name: "),
@@ -95,8 +95,8 @@ fn every_object_is_judged_by_its_names() {
             ("x", "/etc", "metadata.namespace: "),
             ("x", "a.b", "metadata.namespace: "),
         ] {
-            folders.put("in/x.yaml", kind.replace("NAME", name).replace("SPACE", space));
-            let output = folders.emcee("validate -f in/x.yaml");
+            folders.write_file("in/x.yaml", kind.replace("NAME", name).replace("SPACE", space));
+            let output = folders.run("validate -f in/x.yaml");
             let message = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(
                 output.status.code() == Some(1) && message.contains(field),
@@ -109,14 +109,14 @@ fn every_object_is_judged_by_its_names() {
 /// Emcee does not manage a folder that is a link, whatever it contains.
 #[test]
 fn nothing_behind_a_link_is_written_or_removed() {
-    let folders = Folders::with_reviews();
-    folders.put("precious/Service-old.yaml", format!("{HEADER}kind: Service\n"));
+    let folders = TestFolders::with_reviews();
+    folders.write_file("precious/Service-old.yaml", format!("{HEADER}kind: Service\n"));
     fs::create_dir_all(folders.path("out")).expect("a folder");
     for link in ["default", "flat", "status"] {
         symlink(folders.path("precious"), folders.path("out").join(link)).expect("a link");
     }
-    let before = outside(&folders);
-    let output = folders.emcee("run --dir in --out out --once");
+    let before = files_outside(&folders);
+    let output = folders.run("run --dir in --out out --once");
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         message
@@ -124,34 +124,34 @@ fn nothing_behind_a_link_is_written_or_removed() {
         "{message}"
     );
     assert_eq!(output.status.code(), Some(1), "{message}");
-    folders.remove("in/reviews.yaml");
-    folders.emcee("run --dir in --out out --once");
-    assert_eq!(outside(&folders), before);
+    folders.remove_file("in/reviews.yaml");
+    folders.run("run --dir in --out out --once");
+    assert_eq!(files_outside(&folders), before);
 }
 
 /// A folder is replaced by a link while Emcee runs.
 #[test]
 fn a_folder_that_is_replaced_by_a_link_is_not_followed() {
-    let folders = Folders::with_reviews();
-    let mut program = folders.follow();
+    let folders = TestFolders::with_reviews();
+    let mut program = folders.start();
     program.wait_for("created VirtualService");
     fs::rename(folders.path("out/default"), folders.path("precious")).expect("a rename");
     symlink(folders.path("precious"), folders.path("out/default")).expect("a link");
     program.wait_for("not overwritten");
-    let before = outside(&folders);
-    folders.put("in/reviews.yaml", binding("reviews").replace("9080", "9081"));
-    folders.put("in/marker.yaml", exposed("marker", "x", ""));
+    let before = files_outside(&folders);
+    folders.write_file("in/reviews.yaml", binding("reviews").replace("9080", "9081"));
+    folders.write_file("in/marker.yaml", exposed_service("marker", "x", ""));
     program.wait_for("Service marker/x");
-    folders.remove("in/reviews.yaml");
-    folders.put("in/flat.yaml", crate::process::FLAT.replace("flat", "flatter"));
+    folders.remove_file("in/reviews.yaml");
+    folders.write_file("in/flat.yaml", crate::process::FLAT.replace("flat", "flatter"));
     folders.wait_for("out/status/flatter/MeshFedConfig-flatter.yaml", "Accepted");
-    assert_eq!(outside(&folders), before);
+    assert_eq!(files_outside(&folders), before);
 }
 
 /// Pseudo-random numbers, the same in each run.
-struct Numbers(u64);
+struct RandomNumbers(u64);
 
-impl Numbers {
+impl RandomNumbers {
     fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -192,19 +192,22 @@ impl Numbers {
 
 /// Property test with real folders: for any names of objects, only files in OUT are written, replaced or removed.
 #[test]
-fn whatever_objects_are_called_nothing_outside_is_touched() {
-    let folders = Folders::with_reviews();
-    folders.put("evil/ServiceExposition-a-auto-exposed.yaml", format!("{HEADER}kind: ServiceExposition\n"));
-    folders.put("default/Service-a.yaml", format!("{HEADER}kind: Service\n"));
-    folders.put("out/deep/er/out/.keep", "");
-    let before = outside(&folders);
+fn no_names_of_objects_change_anything_outside() {
+    let folders = TestFolders::with_reviews();
+    folders.write_file(
+        "evil/ServiceExposition-a-auto-exposed.yaml",
+        format!("{HEADER}kind: ServiceExposition\n"),
+    );
+    folders.write_file("default/Service-a.yaml", format!("{HEADER}kind: Service\n"));
+    folders.write_file("out/deep/er/out/.keep", "");
+    let before = files_outside(&folders);
     let of =
         emcee::standalone::FileModeDirs { dir: folders.path("in"), out: folders.path("out/deep/er/out") };
     let settings = emcee_core::inputs::TranslationSettings {
         coverage: emcee_core::inputs::InputCoverage::Partial,
         ..emcee_core::inputs::TranslationSettings::default()
     };
-    let (mut numbers, mut written) = (Numbers(0x9e37_79b9_7f4a_7c15), 0);
+    let (mut numbers, mut written) = (RandomNumbers(0x9e37_79b9_7f4a_7c15), 0);
     let (mut out, mut err) = (std::io::sink(), std::io::sink());
     let mut console = emcee::console::Console::new(&mut out, &mut err);
     for start in 0..5 {
@@ -212,9 +215,9 @@ fn whatever_objects_are_called_nothing_outside_is_touched() {
             emcee::standalone::FileMode::open(of.clone(), settings.clone()).expect("folders");
         for round in 0..20 {
             let objects: Vec<_> = (0..20).map(|_| numbers.object().to_string()).collect();
-            folders.put("in/objects.yaml", objects.join("\n---\n"));
+            folders.write_file("in/objects.yaml", objects.join("\n---\n"));
             standalone.poll(true, &mut console).expect("no fatal error");
-            assert_eq!(outside(&folders), before, "start {start} round {round}: {objects:#?}");
+            assert_eq!(files_outside(&folders), before, "start {start} round {round}: {objects:#?}");
             let files: Vec<_> = folders.files().into_keys().collect();
             assert!(files.iter().all(|file| file.starts_with("deep/er/out")), "{files:?}");
             written += files.len();

@@ -16,11 +16,11 @@ use tempfile::TempDir;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The folders `in` and `out` in a temporary folder.
-pub(crate) struct Folders {
+pub(crate) struct TestFolders {
     dir: TempDir,
 }
 
-impl Folders {
+impl TestFolders {
     pub(crate) fn new() -> Self {
         let folders = Self { dir: TempDir::new().expect("a temporary folder") };
         fs::create_dir(folders.path("in")).expect("a new folder");
@@ -30,8 +30,8 @@ impl Folders {
     /// Creates the folders with a relationship and a binding of reviews.
     pub(crate) fn with_reviews() -> Self {
         let folders = Self::new();
-        folders.put("in/flat.yaml", FLAT);
-        folders.put("in/reviews.yaml", binding("reviews"));
+        folders.write_file("in/flat.yaml", FLAT);
+        folders.write_file("in/reviews.yaml", binding("reviews"));
         folders
     }
 
@@ -40,7 +40,7 @@ impl Folders {
     }
 
     /// Writes a file with a rename, as users of a followed folder should.
-    pub(crate) fn put(&self, below: &str, text: impl AsRef<[u8]>) {
+    pub(crate) fn write_file(&self, below: &str, text: impl AsRef<[u8]>) {
         let full = self.path(below);
         fs::create_dir_all(full.parent().expect("a parent folder")).expect("a new folder");
         let next = self.path("next");
@@ -49,22 +49,22 @@ impl Folders {
     }
 
     /// Writes a BOUNDARY relationship. The CA in its Secret has another key, so Emcee generates a copy.
-    pub(crate) fn put_blue(&self, pair: &Pair) {
+    pub(crate) fn write_blue(&self, pair: &TlsPair) {
         let secret = secret_tls("blue", "source").label("relationship", "blue").pair(pair);
-        self.put("in/secret.json", secret.ca_under("example.com.crt").build().to_string());
-        self.put("in/blue.yaml", BLUE);
+        self.write_file("in/secret.json", secret.ca_under("example.com.crt").build().to_string());
+        self.write_file("in/blue.yaml", BLUE);
     }
 
-    pub(crate) fn remove(&self, below: &str) {
+    pub(crate) fn remove_file(&self, below: &str) {
         fs::remove_file(self.path(below)).expect("an existing file");
     }
 
     #[track_caller]
-    pub(crate) fn read(&self, below: &str) -> String {
+    pub(crate) fn read_file(&self, below: &str) -> String {
         fs::read_to_string(self.path(below)).expect(below)
     }
 
-    pub(crate) fn has(&self, below: &str) -> bool {
+    pub(crate) fn exists(&self, below: &str) -> bool {
         self.path(below).exists()
     }
 
@@ -88,51 +88,51 @@ impl Folders {
         command
     }
 
-    pub(crate) fn emcee(&self, args: &str) -> Output {
+    pub(crate) fn run(&self, args: &str) -> Output {
         self.command(args).output().expect("the program runs")
     }
 
     /// Runs `emcee run --once`, and returns its stdout.
     #[track_caller]
-    pub(crate) fn once(&self) -> String {
-        let output = self.emcee("run --dir in --out out --once");
+    pub(crate) fn run_once(&self) -> String {
+        let output = self.run("run --dir in --out out --once");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
     /// Starts `emcee run`, which runs until the end of the test.
-    pub(crate) fn follow(&self) -> Following {
-        self.follow_with("")
+    pub(crate) fn start(&self) -> RunningEmcee {
+        self.start_with_flags("")
     }
 
     /// Starts `emcee run` with more flags.
-    pub(crate) fn follow_with(&self, flags: &str) -> Following {
-        Self::follow_by(self.command(&format!("run --dir in --out out --interval 20 {flags}")))
+    pub(crate) fn start_with_flags(&self, flags: &str) -> RunningEmcee {
+        Self::spawn(self.command(&format!("run --dir in --out out --interval 20 {flags}")))
     }
 
     /// Starts `emcee run` in a shell script that ends with `exec "$@"`.
-    pub(crate) fn follow_prepared(&self, script: &str) -> Following {
-        Self::follow_by(self.prepared(script, "run --dir in --out out --interval 20"))
+    pub(crate) fn start_in_shell(&self, script: &str) -> RunningEmcee {
+        Self::spawn(self.shell_command(script, "run --dir in --out out --interval 20"))
     }
 
     /// Returns a command that runs the program in a shell script.
-    pub(crate) fn prepared(&self, script: &str, args: &str) -> Command {
+    pub(crate) fn shell_command(&self, script: &str, args: &str) -> Command {
         let mut command = Command::new("sh");
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_emcee")]).args(args.split_whitespace());
         command
     }
 
-    fn follow_by(mut command: Command) -> Following {
+    fn spawn(mut command: Command) -> RunningEmcee {
         let (lines, writer) = io::pipe().expect("a pipe");
         command.stdout(writer.try_clone().expect("a pipe")).stderr(writer);
-        Following::of(command.spawn().expect("the program runs"), lines)
+        RunningEmcee::from_child(command.spawn().expect("the program runs"), lines)
     }
 
     /// Returns every file in OUT with its content and modification time.
     pub(crate) fn files(&self) -> BTreeMap<PathBuf, (String, SystemTime)> {
         let mut found = BTreeMap::new();
-        collect(&self.path("out"), Path::new(""), &mut found);
+        collect_files(&self.path("out"), Path::new(""), &mut found);
         found
     }
 
@@ -143,13 +143,13 @@ impl Folders {
     }
 }
 
-fn collect(root: &Path, below: &Path, found: &mut BTreeMap<PathBuf, (String, SystemTime)>) {
+fn collect_files(root: &Path, below: &Path, found: &mut BTreeMap<PathBuf, (String, SystemTime)>) {
     let Ok(entries) = fs::read_dir(root.join(below)) else { return };
     for entry in entries {
         let entry = entry.expect("an entry");
         let path = below.join(entry.file_name());
         if entry.file_type().expect("a type").is_dir() {
-            collect(root, &path, found);
+            collect_files(root, &path, found);
         } else {
             let modified = entry.metadata().and_then(|metadata| metadata.modified()).expect("a time");
             found.insert(path, (fs::read_to_string(entry.path()).expect("a file"), modified));
@@ -158,18 +158,18 @@ fn collect(root: &Path, below: &Path, found: &mut BTreeMap<PathBuf, (String, Sys
 }
 
 /// The running program and its output.
-pub(crate) struct Following {
+pub(crate) struct RunningEmcee {
     child: Child,
     lines: Receiver<String>,
-    pub(crate) said: Vec<String>,
+    pub(crate) output: Vec<String>,
 }
 
-impl Following {
+impl RunningEmcee {
     /// Reads both output streams through one pipe, so that their lines stay in order.
-    fn of(child: Child, pipe: PipeReader) -> Self {
+    fn from_child(child: Child, pipe: PipeReader) -> Self {
         let (sender, lines) = channel();
-        pump(pipe, sender);
-        Self { child, lines, said: Vec::new() }
+        forward_lines(pipe, sender);
+        Self { child, lines, output: Vec::new() }
     }
 
     /// Waits for a line with these words, and returns it.
@@ -179,9 +179,9 @@ impl Following {
         loop {
             let left = DEADLINE.saturating_sub(began.elapsed());
             let line = self.lines.recv_timeout(left);
-            assert!(line.is_ok(), "no line has {words:?}: {:#?}", self.said);
+            assert!(line.is_ok(), "no line has {words:?}: {:#?}", self.output);
             let line = line.unwrap_or_default();
-            self.said.push(line.clone());
+            self.output.push(line.clone());
             if line.contains(words) {
                 return line;
             }
@@ -191,18 +191,18 @@ impl Following {
     /// Waits until all earlier changes to DIR have been processed. Adds and then changes a binding of this name: the
     /// second pass begins only after the first has written and removed all files.
     #[track_caller]
-    pub(crate) fn settle(&mut self, folders: &Folders, marker: &str) {
+    pub(crate) fn wait_until_processed(&mut self, folders: &TestFolders, marker: &str) {
         let file = format!("in/{marker}.yaml");
-        folders.put(&file, binding(marker));
+        folders.write_file(&file, binding(marker));
         self.wait_for(&format!("created VirtualService default/emcee-{marker}-"));
-        folders.put(&file, binding(marker).replace("9080", "9090"));
+        folders.write_file(&file, binding(marker).replace("9080", "9090"));
         self.wait_for(&format!("changed VirtualService default/emcee-{marker}-"));
     }
 
     /// Returns the number of lines so far that contain these words.
-    pub(crate) fn times(&mut self, words: &str) -> usize {
-        self.said.extend(self.lines.try_iter());
-        self.said.iter().filter(|line| line.contains(words)).count()
+    pub(crate) fn count_lines(&mut self, words: &str) -> usize {
+        self.output.extend(self.lines.try_iter());
+        self.output.iter().filter(|line| line.contains(words)).count()
     }
 
     /// Kills the program with SIGKILL.
@@ -212,20 +212,20 @@ impl Following {
     }
 
     /// Sends a signal, and waits for the exit.
-    pub(crate) fn end(mut self, signal: &str) -> ExitStatus {
-        send(signal, self.child.id());
+    pub(crate) fn end_with(mut self, signal: &str) -> ExitStatus {
+        send_signal(signal, self.child.id());
         self.child.wait().expect("an exit status")
     }
 }
 
 /// Sends a signal to a process that this test started.
-pub(crate) fn send(signal: &str, process: u32) {
+pub(crate) fn send_signal(signal: &str, process: u32) {
     let command = format!("kill -{signal} {process}");
     let sent = Command::new("sh").args(["-c", &command]).status().expect("a shell");
     assert!(sent.success());
 }
 
-impl Drop for Following {
+impl Drop for RunningEmcee {
     fn drop(&mut self) {
         // In some tests, the program has already exited.
         let _ = self.child.kill();
@@ -233,7 +233,7 @@ impl Drop for Following {
     }
 }
 
-fn pump(from: PipeReader, to: Sender<String>) {
+fn forward_lines(from: PipeReader, to: Sender<String>) {
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
             if to.send(line).is_err() {
@@ -266,6 +266,6 @@ pub(crate) fn binding(name: &str) -> String {
 }
 
 /// Returns the path of a binding's facade Service. It is the second last of its objects to be written.
-pub(crate) fn facade(name: &str) -> String {
+pub(crate) fn facade_path(name: &str) -> String {
     format!("out/default/Service-{name}.yaml")
 }

@@ -16,7 +16,7 @@ const LOG: &str = "audit.log";
 
 /// A write that succeeded.
 #[derive(Debug)]
-pub(super) struct Recorded {
+pub(super) struct RecordedWrite {
     /// Kubernetes' verb, such as create or patch.
     pub(super) verb: String,
     /// Path and query of the request.
@@ -28,7 +28,7 @@ pub(super) struct Recorded {
 }
 
 /// Flags that make the API server log the writes of [`USER`] with their bodies, in this folder.
-pub(super) fn flags(folder: &Path) -> Result<Vec<String>> {
+pub(super) fn audit_flags(folder: &Path) -> Result<Vec<String>> {
     let policy = serde_json::json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
@@ -50,18 +50,18 @@ pub(super) fn flags(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Current length of the log in bytes, a position for [`read_writes`].
-pub(super) fn length(folder: &Path) -> Result<u64> {
+pub(super) fn log_length(folder: &Path) -> Result<u64> {
     Ok(std::fs::metadata(folder.join(LOG)).context("no audit log")?.len())
 }
 
 /// The successful writes that were logged after that position, in the order in which the API server received them.
-pub(super) fn read(folder: &Path, from: u64) -> Result<Vec<Recorded>> {
+pub(super) fn read_writes(folder: &Path, from: u64) -> Result<Vec<RecordedWrite>> {
     let mut file = File::open(folder.join(LOG)).context("no audit log")?;
     file.seek(SeekFrom::Start(from))?;
     let mut all = Vec::new();
     for line in BufReader::new(file).lines() {
         let line = line?;
-        all.extend(recorded(&line).with_context(|| format!("not an audit event: {line}"))?);
+        all.extend(parse_event(&line).with_context(|| format!("not an audit event: {line}"))?);
     }
     all.sort_by(|one, other| one.at.cmp(&other.at));
     Ok(all)
@@ -69,26 +69,26 @@ pub(super) fn read(folder: &Path, from: u64) -> Result<Vec<Recorded>> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Event {
+struct AuditEvent {
     verb: String,
     #[serde(rename = "requestURI")]
     request_uri: String,
     request_received_timestamp: String,
-    response_status: Status,
+    response_status: ResponseStatus,
     #[serde(default)]
     request_object: Value,
 }
 
 #[derive(Deserialize)]
-struct Status {
+struct ResponseStatus {
     code: u16,
 }
 
-fn recorded(line: &str) -> Result<Option<Recorded>> {
-    let event: Event = serde_json::from_str(line)?;
+fn parse_event(line: &str) -> Result<Option<RecordedWrite>> {
+    let event: AuditEvent = serde_json::from_str(line)?;
     let well = (200..300).contains(&event.response_status.code);
-    let Event { verb, request_uri: uri, request_received_timestamp: at, request_object, .. } = event;
-    Ok(well.then(|| Recorded { verb, uri, body: request_object, at }))
+    let AuditEvent { verb, request_uri: uri, request_received_timestamp: at, request_object, .. } = event;
+    Ok(well.then(|| RecordedWrite { verb, uri, body: request_object, at }))
 }
 
 #[cfg(test)]
@@ -102,9 +102,9 @@ mod tests {
                 r#"{{"kind":"Event","verb":"patch","requestURI":"/api/v1/x?force=true","requestReceivedTimestamp":"2026-01-01T00:00:00.000001Z","responseStatus":{{"metadata":{{}},"code":{code}}},"requestObject":{{"b":1,"a":2}}}}"#
             )
         };
-        let write = recorded(&line(201)).expect("an event").expect("a write that was done");
+        let write = parse_event(&line(201)).expect("an event").expect("a write that was done");
         assert_eq!((write.verb.as_str(), write.uri.as_str()), ("patch", "/api/v1/x?force=true"));
         assert_eq!(write.body.to_string(), r#"{"b":1,"a":2}"#);
-        assert!(recorded(&line(409)).expect("an event").is_none());
+        assert!(parse_event(&line(409)).expect("an event").is_none());
     }
 }

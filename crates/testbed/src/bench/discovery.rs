@@ -19,18 +19,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, ensure};
 
-use super::usage::Memory;
+use super::usage::MemoryUsage;
 
 pub use report::markdown;
 pub use run::measure;
 
 /// Parameters of the discovery benchmark.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct DiscoveryBenchOptions {
     /// The example `benchmark` of `emcee-discovery`, which all processes run.
     pub program: PathBuf,
     /// The sizes to measure.
-    pub sizes: Vec<Size>,
+    pub sizes: Vec<DiscoverySize>,
     /// Number of timed changes.
     pub changes: u16,
     /// How long to wait before memory is measured.
@@ -39,14 +39,14 @@ pub struct Options {
 
 /// How many services are announced to how many peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
+pub struct DiscoverySize {
     /// Number of announced services; each is one resource.
     pub services: usize,
     /// Number of peers that subscribe to all of them.
     pub subscribers: usize,
 }
 
-impl FromStr for Size {
+impl FromStr for DiscoverySize {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -58,7 +58,7 @@ impl FromStr for Size {
     }
 }
 
-impl fmt::Display for Size {
+impl fmt::Display for DiscoverySize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}x{}", self.services, self.subscribers)
     }
@@ -66,35 +66,35 @@ impl fmt::Display for Size {
 
 /// Results for one size.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct DiscoveryOutcome {
     /// The size that was measured.
-    pub size: Size,
+    pub size: DiscoverySize,
     /// Results of Emcee's server.
-    pub emcee: Side,
+    pub emcee: ServerOutcome,
     /// Results of the bare tonic server.
-    pub bare: Side,
+    pub bare: ServerOutcome,
     /// All subscribers of Emcee reconnect with the versions that they have.
-    pub reconnect: Phase,
+    pub reconnect: PhaseOutcome,
     /// A change after the reconnect.
-    pub afterwards: Phase,
+    pub afterwards: PhaseOutcome,
 }
 
 /// Results of one server.
 #[derive(Debug)]
-pub struct Side {
+pub struct ServerOutcome {
     /// Its memory with all announcements, before the first subscription.
-    pub before: Memory,
+    pub before: MemoryUsage,
     /// All subscribe and receive everything.
-    pub sync: Phase,
+    pub sync: PhaseOutcome,
     /// Its memory after the sync and a while without changes.
-    pub idle: Memory,
+    pub idle: MemoryUsage,
     /// Each change, until the last subscriber has received it.
-    pub changes: Vec<Phase>,
+    pub changes: Vec<PhaseOutcome>,
 }
 
 /// An operation of all subscribers.
 #[derive(Debug, Clone, Copy)]
-pub struct Phase {
+pub struct PhaseOutcome {
     /// Time until the last subscriber was done.
     pub elapsed: Duration,
     /// Processor time of the server. The kernel counts it in hundredths of a second, so it is meaningful only as a sum

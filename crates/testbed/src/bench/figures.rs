@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Marks a value that misses its target.
-pub(super) fn verdict(value: String, met: bool) -> String {
+pub(super) fn mark_missed(value: String, met: bool) -> String {
     if met { value } else { format!("{value} **(missed)**") }
 }
 
@@ -11,7 +11,7 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
-pub(super) fn count(number: usize) -> f64 {
+pub(super) fn to_float(number: usize) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
@@ -24,8 +24,8 @@ pub(super) fn milliseconds(time: Duration) -> String {
 }
 
 /// A time divided by the number of items, in milliseconds.
-pub(super) fn each(time: Duration, of: usize) -> String {
-    format!("{:.2} ms", time.as_secs_f64() * 1000.0 / count(of))
+pub(super) fn milliseconds_per_item(time: Duration, of: usize) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1000.0 / to_float(of))
 }
 
 pub(super) fn megabytes(bytes: u64) -> String {

@@ -13,14 +13,14 @@ use serde_json::json;
 
 use super::durations::quantile;
 use super::figures::{milliseconds, thousands};
-use super::raw::send;
-use super::resources::{Object, config_map, flat_exposition, link, shops};
-use super::seen::Seen;
-use super::stage::{Access, Stage, create};
+use super::raw::send_request;
+use super::resources::{BenchObject, config_map, flat_exposition, link_objects, shop_namespaces};
+use super::seen::WatchedObjects;
+use super::stage::{BenchCluster, ClusterAccess, create_objects};
 use super::table::{self, Row};
-use super::uids::Uids;
+use super::uids::UidRegistry;
 use crate::cluster::Authority;
-use crate::progress::say;
+use crate::progress::print_progress;
 use crate::toolchain::{self, doctor};
 
 /// Time limit for each step. The first import waits for a connection, which may need several attempts.
@@ -28,11 +28,11 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const PORT: u16 = 15_443;
 
 /// Namespace and name.
-type Place = (String, String);
+type NamespacedName = (String, String);
 
 /// Parameters of the import benchmark.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct ImportBenchOptions {
     /// The `emcee` under test.
     pub emcee: PathBuf,
     /// Number of services that are exposed and imported, one after the other.
@@ -41,53 +41,59 @@ pub struct Options {
 
 /// Times of one import.
 #[derive(Debug, Clone, Copy)]
-pub struct Import {
+pub struct ImportLatency {
     /// From sending the exposition to one API server to when a watch of the other shows the binding.
     pub whole: Duration,
     /// From sending an object to when a watch shows it, on each of the two API servers: the sum of both.
-    pub floor: Duration,
+    pub baseline: Duration,
 }
 
 /// Measures one import after the other; each starts when the one before has arrived.
-pub fn measure(options: &Options) -> Result<Vec<Import>> {
+pub fn measure(options: &ImportBenchOptions) -> Result<Vec<ImportLatency>> {
     doctor::require()?;
     let binaries = toolchain::build()?;
     // One more: the first import shows that the meshes are linked.
     let services = options.services + 1;
-    say(format_args!("two API servers, {services} services …"));
-    let stages = Stage::set_two(&binaries, &options.emcee, services)?;
+    print_progress(format_args!("two API servers, {services} services …"));
+    let stages = BenchCluster::start_pair(&binaries, &options.emcee, services)?;
     let [exporter, importer] = &stages;
     let serve = format!("--discovery-address=0.0.0.0:{PORT}");
     let _exporting = exporter.start_emcee(&[serve])?;
     let _importing = importer.start_emcee(&[])?;
     let at = format!("{}:{PORT}", exporter.address());
-    introduce([exporter, importer], &at)?;
-    let (from, to) = (exporter.administrator(), importer.administrator());
+    link_meshes([exporter, importer], &at)?;
+    let (from, to) = (exporter.administrator_access(), importer.administrator_access());
     // Both are on one network, so both API servers are reachable from the importer's side.
-    importer.run(async move { one_by_one(&from, &to, services).await })
+    importer.run(async move { import_one_by_one(&from, &to, services).await })
 }
 
 /// Tells each mesh about the other, and the importer to import.
-fn introduce([exporter, importer]: [&Stage; 2], at: &str) -> Result<()> {
+fn link_meshes([exporter, importer]: [&BenchCluster; 2], at: &str) -> Result<()> {
     let authority = Authority::root("link")?;
     let ca = authority.identity().certificate;
     let identity = |name: &str| authority.issue(name, None, &[&format!("{name}.example")], &[]);
     let there = json!({"discovery": at, "trust_domains": ["cluster.local"]});
-    let automatic = json!({"import": "Automatic", "namespaces": shops(), "max_imports": 100_000});
-    let of_exporter = link(&identity("exporter")?, &ca, "importer", &json!({}), &json!({}));
-    let of_importer = link(&identity("importer")?, &ca, "exporter", &there, &automatic);
+    let automatic = json!({"import": "Automatic", "namespaces": shop_namespaces(), "max_imports": 100_000});
+    let of_exporter = link_objects(&identity("exporter")?, &ca, "importer", &json!({}), &json!({}));
+    let of_importer = link_objects(&identity("importer")?, &ca, "exporter", &there, &automatic);
     for (stage, objects) in [(exporter, of_exporter), (importer, of_importer)] {
-        let access = stage.administrator();
-        stage.run(async move { create(&access.client().await?, objects.into(), &Uids::default()).await })?;
+        let access = stage.administrator_access();
+        stage.run(async move {
+            create_objects(&access.client().await?, objects.into(), &UidRegistry::default()).await
+        })?;
     }
     Ok(())
 }
 
-async fn one_by_one(exporter: &Access, importer: &Access, services: usize) -> Result<Vec<Import>> {
+async fn import_one_by_one(
+    exporter: &ClusterAccess,
+    importer: &ClusterAccess,
+    services: usize,
+) -> Result<Vec<ImportLatency>> {
     let [exporter, importer] = [exporter.client().await?, importer.client().await?];
-    let [here, there] = [&exporter, &importer].map(|client| follow(client, "", "ConfigMap"));
+    let [here, there] = [&exporter, &importer].map(|client| watch_kind(client, "", "ConfigMap"));
     let mut probes = [here.await?, there.await?];
-    let mut bindings = follow(&importer, "mm.ibm.istio.io", "ServiceBinding").await?;
+    let mut bindings = watch_kind(&importer, "mm.ibm.istio.io", "ServiceBinding").await?;
     let mut imports = Vec::with_capacity(services);
     for index in 0..services {
         let mut floor = Duration::ZERO;
@@ -97,52 +103,58 @@ async fn one_by_one(exporter: &Access, importer: &Access, services: usize) -> Re
         }
         let whole = write_and_wait(&exporter, &flat_exposition(index), &mut bindings).await;
         let whole = whole.with_context(|| format!("the import of service {index}; see the logs of both"))?;
-        imports.push(Import { whole, floor });
+        imports.push(ImportLatency { whole, baseline: floor });
     }
     // The first one waited for the connection.
     Ok(imports.split_off(1))
 }
 
 /// Time from sending an object to when the watch shows an object with its namespace and name.
-async fn write_and_wait(client: &Client, object: &Object, seen: &mut Seen<Place>) -> Result<Duration> {
+async fn write_and_wait(
+    client: &Client,
+    object: &BenchObject,
+    seen: &mut WatchedObjects<NamespacedName>,
+) -> Result<Duration> {
     let begun = Instant::now();
-    let answer = send(client, object.to_create()).await?;
-    ensure!(answer.is_success(), "cannot create {}: {}", object.key(), answer.words());
-    let is_it = |(namespace, name): &Place| namespace == object.namespace() && name == object.name();
-    let at =
-        seen.wait(is_it).await.with_context(|| format!("no watch event after creating {}", object.key()))?;
+    let answer = send_request(client, object.create_request()).await?;
+    ensure!(answer.is_success(), "cannot create {}: {}", object.key(), answer.describe());
+    let is_it = |(namespace, name): &NamespacedName| namespace == object.namespace() && name == object.name();
+    let at = seen
+        .wait_for(is_it)
+        .await
+        .with_context(|| format!("no watch event after creating {}", object.key()))?;
     Ok(at.duration_since(begun))
 }
 
 /// Watches all objects of a kind, by namespace and name.
-async fn follow(client: &Client, group: &str, kind: &str) -> Result<Seen<Place>> {
+async fn watch_kind(client: &Client, group: &str, kind: &str) -> Result<WatchedObjects<NamespacedName>> {
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
     let api = Api::<DynamicObject>::all_with(client.clone(), &kind);
     let place = |object: &DynamicObject| (object.namespace().unwrap_or_default(), object.name_any());
-    Seen::follow(api, Config::default(), PATIENCE, place).await
+    WatchedObjects::watch(api, Config::default(), PATIENCE, place).await
 }
 
-fn rows() -> Vec<Row<Vec<Import>>> {
+fn rows() -> Vec<Row<Vec<ImportLatency>>> {
     vec![
-        Row::plain("exposition in one mesh → ServiceBinding in the other: p50, p99", |all| {
-            both(all, |one| one.whole)
+        Row::without_target("exposition in one mesh → ServiceBinding in the other: p50, p99", |all| {
+            format_percentiles(all, |one| one.whole)
         }),
-        Row::plain("one write and one watch delivery on each API server: p50, p99", |all| {
-            both(all, |one| one.floor)
+        Row::without_target("one write and one watch delivery on each API server: p50, p99", |all| {
+            format_percentiles(all, |one| one.baseline)
         }),
-        Row::plain("the difference, each of its own: p50, p99", |all| {
-            both(all, |one| one.whole.saturating_sub(one.floor))
+        Row::without_target("the difference, each of its own: p50, p99", |all| {
+            format_percentiles(all, |one| one.whole.saturating_sub(one.baseline))
         }),
     ]
 }
 
-fn both(imports: &[Import], of: fn(&Import) -> Duration) -> String {
+fn format_percentiles(imports: &[ImportLatency], of: fn(&ImportLatency) -> Duration) -> String {
     let all: Vec<_> = imports.iter().map(of).collect();
     [50, 99].map(|percent| milliseconds(quantile(&all, percent).unwrap_or_default())).join(", ")
 }
 
 /// The results as a Markdown table.
 #[must_use]
-pub fn markdown(imports: &[Import]) -> String {
-    table::markdown(&rows(), &[imports.to_vec()], |all| format!("{} services", thousands(all.len())))
+pub fn markdown(imports: &[ImportLatency]) -> String {
+    table::render_markdown(&rows(), &[imports.to_vec()], |all| format!("{} services", thousands(all.len())))
 }

@@ -10,16 +10,16 @@ use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 
-use super::raw::{Request, send};
-use super::resources::{Object, PORTS, STYLES, exposition, fed, is_routed};
-use super::seen::Seen;
+use super::raw::{RawRequest, send_request};
+use super::resources::{BenchObject, PORTS, STYLES, exposition, fed_namespace, is_routed};
+use super::seen::WatchedObjects;
 use super::statuses::Statuses;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Times of one change.
 #[derive(Debug, Clone, Copy)]
-pub struct Change {
+pub struct ChangeLatency {
     /// How long the API server took for the change itself.
     pub write: Duration,
     /// From sending the change to when a watch shows the VirtualService.
@@ -27,7 +27,7 @@ pub struct Change {
 }
 
 /// A route that a watch showed.
-struct Route {
+struct ObservedRoute {
     exposition: String,
     port: u64,
 }
@@ -38,41 +38,41 @@ pub(super) async fn measure(
     statuses: &mut Statuses,
     size: usize,
     count: usize,
-) -> Result<Vec<Change>> {
-    let mut routes = follow(client).await?;
+) -> Result<Vec<ChangeLatency>> {
+    let mut routes = watch_routes(client).await?;
     let chosen: Vec<usize> = (0..size).filter(|index| is_routed(*index)).collect();
     ensure!(!chosen.is_empty(), "none of {size} expositions is in BOUNDARY");
     let mut changes = Vec::with_capacity(count);
     for round in 0..count {
         let object = exposition(chosen[round % chosen.len()]);
         let port = PORTS[(round / chosen.len() + 1) % PORTS.len()];
-        changes.push(change(client, statuses, &mut routes, &object, port).await?);
+        changes.push(time_change(client, statuses, &mut routes, &object, port).await?);
     }
     Ok(changes)
 }
 
-async fn change(
+async fn time_change(
     client: &Client,
     statuses: &mut Statuses,
-    routes: &mut Seen<Route>,
-    object: &Object,
+    routes: &mut WatchedObjects<ObservedRoute>,
+    object: &BenchObject,
     port: u16,
-) -> Result<Change> {
+) -> Result<ChangeLatency> {
     let begun = Instant::now();
-    let answer = send(client, patch(object, port)).await?;
+    let answer = send_request(client, port_patch(object, port)).await?;
     let write = begun.elapsed();
-    ensure!(answer.is_success(), "cannot change {}: {}", object.key(), answer.words());
+    ensure!(answer.is_success(), "cannot change {}: {}", object.key(), answer.describe());
     let written: Value = serde_json::from_slice(&answer.body)?;
-    let led = |route: &Route| route.exposition == object.name() && route.port == u64::from(port);
-    let seen = routes.wait(led).await;
+    let led = |route: &ObservedRoute| route.exposition == object.name() && route.port == u64::from(port);
+    let seen = routes.wait_for(led).await;
     let seen = seen.with_context(|| format!("no VirtualService was updated for {}", object.key()))?;
     let generation = written["metadata"]["generation"].as_i64().context("the response has no generation")?;
-    statuses.generation(&object.key(), generation, PATIENCE).await?;
-    Ok(Change { write, whole: seen.duration_since(begun) })
+    statuses.wait_for_generation(&object.key(), generation, PATIENCE).await?;
+    Ok(ChangeLatency { write, whole: seen.duration_since(begun) })
 }
 
-fn patch(object: &Object, port: u16) -> Request {
-    Request {
+fn port_patch(object: &BenchObject, port: u16) -> RawRequest {
+    RawRequest {
         method: Method::PATCH,
         uri: object.uri(),
         content_type: "application/merge-patch+json",
@@ -81,16 +81,16 @@ fn patch(object: &Object, port: u16) -> Request {
 }
 
 /// Watches the routes of expositions in BOUNDARY.
-async fn follow(client: &Client) -> Result<Seen<Route>> {
+async fn watch_routes(client: &Client) -> Result<WatchedObjects<ObservedRoute>> {
     let resource =
         ApiResource::from_gvk(&GroupVersionKind::gvk("networking.istio.io", "v1", "VirtualService"));
-    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &fed(STYLES[0]), &resource);
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &fed_namespace(STYLES[0]), &resource);
     let config = Config::default().labels("emcee.io/owner-kind=ServiceExposition");
-    Seen::follow(api, config, PATIENCE, route).await
+    WatchedObjects::watch(api, config, PATIENCE, observed_route).await
 }
 
-fn route(object: &DynamicObject) -> Route {
+fn observed_route(object: &DynamicObject) -> ObservedRoute {
     let exposition = object.labels().get("emcee.io/owner-name").cloned().unwrap_or_default();
     let port = &object.data["spec"]["http"][0]["route"][0]["destination"]["port"]["number"];
-    Route { exposition, port: port.as_u64().unwrap_or_default() }
+    ObservedRoute { exposition, port: port.as_u64().unwrap_or_default() }
 }

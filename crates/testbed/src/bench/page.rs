@@ -8,51 +8,51 @@ const HEAD: &str = "\
 The command that a section names writes that section. Do not edit it by hand. Compare the ratios: the absolute numbers
 are those of one machine, on which all processes share the cores.";
 /// Owner of a page without sections: this benchmark existed before sections did.
-const FIRST: &str = "controller";
+const DEFAULT_SECTION: &str = "controller";
 
 /// Returns the page with this text as the section of `benchmark`, in place of the previous one.
 #[must_use]
 pub fn with_section(page: &str, benchmark: &str, text: &str) -> String {
-    let mut sections = sections(page);
+    let mut sections = parse_sections(page);
     sections.insert(benchmark, text.trim());
     let mut page = format!("{TITLE}\n\n{HEAD}\n");
     for (name, text) in sections {
         // Writing to a String cannot fail.
-        let _ = write!(page, "\n{}\n\n{text}\n\n{}\n", begin(name), end(name));
+        let _ = write!(page, "\n{}\n\n{text}\n\n{}\n", begin_marker(name), end_marker(name));
     }
     page
 }
 
-fn begin(name: &str) -> String {
+fn begin_marker(name: &str) -> String {
     format!("<!-- {name} -->")
 }
 
-fn end(name: &str) -> String {
+fn end_marker(name: &str) -> String {
     format!("<!-- /{name} -->")
 }
 
 /// The sections by name.
-fn sections(page: &str) -> BTreeMap<&str, &str> {
+fn parse_sections(page: &str) -> BTreeMap<&str, &str> {
     let mut found = BTreeMap::new();
     let mut rest = page;
-    while let Some((name, text, after)) = next(rest) {
+    while let Some((name, text, after)) = next_section(rest) {
         found.insert(name, text.trim());
         rest = after;
     }
     let unmarked = page.trim().strip_prefix(TITLE).unwrap_or(page).trim();
     if found.is_empty() && !unmarked.is_empty() {
-        found.insert(FIRST, unmarked);
+        found.insert(DEFAULT_SECTION, unmarked);
     }
     found
 }
 
 /// The first section: its name, its text, and the rest of the page.
-fn next(page: &str) -> Option<(&str, &str, &str)> {
+fn next_section(page: &str) -> Option<(&str, &str, &str)> {
     let (_, rest) = page.split_once("<!-- ")?;
     let (name, rest) = rest.split_once(" -->")?;
-    match rest.split_once(&*end(name)) {
+    match rest.split_once(&*end_marker(name)) {
         Some((text, after)) => Some((name, text, after)),
-        None => next(rest),
+        None => next_section(rest),
     }
 }
 
@@ -82,8 +82,9 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_that_begins_no_section_is_none() {
-        let page = format!("<!-- a note -->\n{}\nfast\n{}", begin("discovery"), end("discovery"));
-        assert_eq!(sections(&page), BTreeMap::from([("discovery", "fast")]));
+    fn a_comment_that_begins_no_section_is_ignored() {
+        let page =
+            format!("<!-- a note -->\n{}\nfast\n{}", begin_marker("discovery"), end_marker("discovery"));
+        assert_eq!(parse_sections(&page), BTreeMap::from([("discovery", "fast")]));
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 /// An HTTP request to the API server.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
+pub(super) struct RawRequest {
     pub(super) method: Method,
     /// Path and query of the request.
     pub(super) uri: String,
@@ -23,12 +23,12 @@ pub(super) struct Request {
 
 /// The response to a request.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct RawResponse {
     pub(super) code: u16,
     pub(super) body: Vec<u8>,
 }
 
-impl Answer {
+impl RawResponse {
     pub(super) fn is_success(&self) -> bool {
         (200..300).contains(&self.code)
     }
@@ -36,35 +36,35 @@ impl Answer {
     /// UID of the object in the response.
     pub(super) fn uid(&self) -> Result<String> {
         #[derive(Deserialize)]
-        struct Object {
-            metadata: Metadata,
+        struct CreatedObject {
+            metadata: CreatedMetadata,
         }
         #[derive(Deserialize)]
-        struct Metadata {
+        struct CreatedMetadata {
             uid: String,
         }
-        let object: Object = serde_json::from_slice(&self.body).with_context(|| self.words())?;
+        let object: CreatedObject = serde_json::from_slice(&self.body).with_context(|| self.describe())?;
         Ok(object.metadata.uid)
     }
 
     /// Status and body, for an error message.
-    pub(super) fn words(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         format!("{} {}", self.code, String::from_utf8_lossy(&self.body))
     }
 }
 
 /// Sends a request and reads the whole response.
-pub(super) async fn send(client: &Client, request: Request) -> Result<Answer> {
-    let Request { method, uri, content_type, body } = request;
+pub(super) async fn send_request(client: &Client, request: RawRequest) -> Result<RawResponse> {
+    let RawRequest { method, uri, content_type, body } = request;
     let request = hyper::Request::builder().method(method).uri(uri).header(CONTENT_TYPE, content_type);
     let response = client.send(request.body(Body::from(body))?).await?;
     let code = response.status().as_u16();
     let body = response.into_body().collect().await?.to_bytes().to_vec();
-    Ok(Answer { code, body })
+    Ok(RawResponse { code, body })
 }
 
 /// Runs `work` on every item. Items start in their order, and at most `at_once` run at a time.
-pub(super) async fn each<T, F, W>(items: Vec<T>, at_once: usize, work: W) -> Result<()>
+pub(super) async fn for_each_concurrently<T, F, W>(items: Vec<T>, at_once: usize, work: W) -> Result<()>
 where
     T: Send + 'static,
     F: Future<Output = Result<()>> + Send,

@@ -7,27 +7,27 @@ use hyper::Method;
 use kube::Client;
 use serde_json::Value;
 
-use super::AT_ONCE;
-use super::audit::Recorded;
-use super::raw::{Request, each, send};
-use super::uids::Uids;
+use super::MAX_CONCURRENT_REQUESTS;
+use super::audit::RecordedWrite;
+use super::raw::{RawRequest, for_each_concurrently, send_request};
+use super::uids::UidRegistry;
 
 /// A write, and the object whose UID it names.
 #[derive(Debug)]
-pub(super) struct Write {
-    request: Request,
+pub(super) struct ReplayWrite {
+    request: RawRequest,
     /// The UID that the recorded write named, and the key of the object that had it.
-    names: Option<(String, String)>,
+    uid_reference: Option<(String, String)>,
 }
 
 /// Prepares recorded writes. `then` has the UIDs that the users' resources had when the writes were recorded.
-pub(super) fn ready(recorded: Vec<Recorded>, then: &Uids) -> Result<Vec<Write>> {
-    let keys = then.keys();
-    recorded.into_iter().map(|write| of(write, &keys)).collect()
+pub(super) fn prepare_writes(recorded: Vec<RecordedWrite>, then: &UidRegistry) -> Result<Vec<ReplayWrite>> {
+    let keys = then.keys_by_uid();
+    recorded.into_iter().map(|write| prepare_write(write, &keys)).collect()
 }
 
-fn of(recorded: Recorded, keys: &HashMap<String, String>) -> Result<Write> {
-    let Recorded { verb, uri, mut body, .. } = recorded;
+fn prepare_write(recorded: RecordedWrite, keys: &HashMap<String, String>) -> Result<ReplayWrite> {
+    let RecordedWrite { verb, uri, mut body, .. } = recorded;
     let owner = body["metadata"]["ownerReferences"][0]["uid"].as_str();
     let own = body["metadata"]["uid"].as_str();
     let names = owner.or(own).and_then(|uid| Some((uid.to_owned(), keys.get(uid)?.clone())));
@@ -38,13 +38,13 @@ fn of(recorded: Recorded, keys: &HashMap<String, String>) -> Result<Write> {
         // Emcee created this object itself. It has another UID here, and its name is enough: nothing else creates it.
         metadata.remove("uid");
     }
-    let method = method(&verb).with_context(|| format!("no HTTP method for {verb} {uri}"))?;
+    let method = http_method(&verb).with_context(|| format!("no HTTP method for {verb} {uri}"))?;
     let body = if body == Value::Null { Vec::new() } else { body.to_string().into_bytes() };
     let content_type = content_type(&verb, &uri);
-    Ok(Write { request: Request { method, uri, content_type, body }, names })
+    Ok(ReplayWrite { request: RawRequest { method, uri, content_type, body }, uid_reference: names })
 }
 
-fn method(verb: &str) -> Option<Method> {
+fn http_method(verb: &str) -> Option<Method> {
     Some(match verb {
         "create" => Method::POST,
         "update" => Method::PUT,
@@ -63,12 +63,12 @@ fn content_type(verb: &str, uri: &str) -> &'static str {
     }
 }
 
-impl Write {
+impl ReplayWrite {
     /// Waits until the object that the write names exists, and returns the request with its present UID.
-    async fn request(self, now: &Uids) -> Result<Request> {
-        let Self { mut request, names } = self;
+    async fn resolve_uid(self, now: &UidRegistry) -> Result<RawRequest> {
+        let Self { mut request, uid_reference: names } = self;
         if let Some((then, key)) = names {
-            let body = String::from_utf8(request.body)?.replace(&then, &now.of(&key).await);
+            let body = String::from_utf8(request.body)?.replace(&then, &now.wait_for(&key).await);
             request.body = body.into_bytes();
         }
         Ok(request)
@@ -76,15 +76,15 @@ impl Write {
 }
 
 /// Sends the writes in their order, as many at a time as Emcee does.
-pub(super) async fn carry_out(client: &Client, writes: Vec<Write>, now: &Uids) -> Result<()> {
+pub(super) async fn send_writes(client: &Client, writes: Vec<ReplayWrite>, now: &UidRegistry) -> Result<()> {
     let (client, now) = (client.clone(), now.clone());
-    each(writes, AT_ONCE, move |write| {
+    for_each_concurrently(writes, MAX_CONCURRENT_REQUESTS, move |write| {
         let (client, now) = (client.clone(), now.clone());
         async move {
-            let request = write.request(&now).await?;
+            let request = write.resolve_uid(&now).await?;
             let what = format!("{} {}", request.method, request.uri);
-            let answer = send(&client, request).await?;
-            ensure!(answer.is_success(), "{what}: {}", answer.words());
+            let answer = send_request(&client, request).await?;
+            ensure!(answer.is_success(), "{what}: {}", answer.describe());
             Ok(())
         }
     })
@@ -96,13 +96,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn recorded(verb: &str, uri: &str, body: Value) -> Recorded {
-        Recorded { verb: verb.to_owned(), uri: uri.to_owned(), body, at: String::new() }
+    fn recorded(verb: &str, uri: &str, body: Value) -> RecordedWrite {
+        RecordedWrite { verb: verb.to_owned(), uri: uri.to_owned(), body, at: String::new() }
     }
 
-    fn uids(uid: &str) -> Uids {
-        let uids = Uids::default();
-        uids.note("ServiceBinding/web/a".to_owned(), uid.to_owned());
+    fn uids(uid: &str) -> UidRegistry {
+        let uids = UidRegistry::default();
+        uids.record("ServiceBinding/web/a".to_owned(), uid.to_owned());
         uids
     }
 
@@ -110,24 +110,24 @@ mod tests {
     async fn a_write_names_the_uid_that_its_owner_has_now() {
         let body = json!({"metadata": {"name": "x", "ownerReferences": [{"uid": "old"}]}});
         let apply = recorded("patch", "/x?force=true&fieldManager=emcee", body);
-        let write = ready(vec![apply], &uids("old")).expect("a known verb").remove(0);
-        let request = write.request(&uids("new")).await.expect("text");
+        let write = prepare_writes(vec![apply], &uids("old")).expect("a known verb").remove(0);
+        let request = write.resolve_uid(&uids("new")).await.expect("text");
         assert_eq!((request.method, request.content_type), (Method::PATCH, "application/apply-patch+yaml"));
         let sent: Value = serde_json::from_slice(&request.body).expect("JSON");
         assert_eq!(sent["metadata"]["ownerReferences"][0]["uid"], "new");
     }
 
     #[tokio::test]
-    async fn an_object_of_emcees_own_is_named_by_its_name_alone() {
+    async fn an_object_that_emcee_created_is_identified_by_name_only() {
         let body = json!({"metadata": {"name": "x", "uid": "unknown"}});
-        let write =
-            ready(vec![recorded("patch", "/x?force=true", body)], &uids("old")).expect("a known verb");
-        let request = write.into_iter().next().expect("one").request(&uids("new")).await.expect("text");
+        let write = prepare_writes(vec![recorded("patch", "/x?force=true", body)], &uids("old"))
+            .expect("a known verb");
+        let request = write.into_iter().next().expect("one").resolve_uid(&uids("new")).await.expect("text");
         assert_eq!(request.body, br#"{"metadata":{"name":"x"}}"#);
     }
 
     #[test]
-    fn an_unknown_verb_is_not_guessed_at() {
-        assert!(ready(vec![recorded("deletecollection", "/x", Value::Null)], &uids("old")).is_err());
+    fn an_unknown_verb_is_an_error() {
+        assert!(prepare_writes(vec![recorded("deletecollection", "/x", Value::Null)], &uids("old")).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::raw::Request;
+use super::raw::RawRequest;
 use crate::cluster::Identity;
 use hyper::Method;
 
@@ -19,12 +19,12 @@ const GROUP: &str = "mm.ibm.istio.io/v1";
 
 /// An object that is created with a POST.
 #[derive(Debug, Clone)]
-pub(super) struct Object {
+pub(super) struct BenchObject {
     plural: &'static str,
     pub(super) value: Value,
 }
 
-impl Object {
+impl BenchObject {
     pub(super) fn namespace(&self) -> &str {
         self.value["metadata"]["namespace"].as_str().unwrap_or_default()
     }
@@ -49,8 +49,8 @@ impl Object {
         format!("{}/{}", self.collection(), self.name())
     }
 
-    pub(super) fn to_create(&self) -> Request {
-        Request {
+    pub(super) fn create_request(&self) -> RawRequest {
+        RawRequest {
             method: Method::POST,
             uri: self.collection(),
             content_type: "application/json",
@@ -60,15 +60,15 @@ impl Object {
 }
 
 /// The fed namespace of a style.
-pub(super) fn fed(style: &str) -> String {
+pub(super) fn fed_namespace(style: &str) -> String {
     format!("fed-{}", style.to_lowercase())
 }
 
-fn shop(index: usize) -> String {
+fn shop_namespace(index: usize) -> String {
     format!("shop-{}", index % NAMESPACES)
 }
 
-fn web(index: usize) -> String {
+fn web_namespace(index: usize) -> String {
     format!("web-{}", index % NAMESPACES)
 }
 
@@ -83,14 +83,14 @@ pub(super) fn is_routed(index: usize) -> bool {
 }
 
 /// Namespaces, the ServiceAccounts of pods, and mesh-wide strict mTLS, in the order in which they are applied.
-pub(super) fn surroundings() -> Vec<Value> {
+pub(super) fn prerequisite_objects() -> Vec<Value> {
     let namespace = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let account = |namespace: &str| json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "app", "namespace": namespace}});
-    let shops = shops();
-    let feds = STYLES.iter().map(|style| fed(style));
+    let shops = shop_namespaces();
+    let feds = STYLES.iter().map(|style| fed_namespace(style));
     let others = ["istio-system", SYSTEM].map(str::to_owned);
     let names: Vec<String> =
-        shops.iter().cloned().chain((0..NAMESPACES).map(web)).chain(feds).chain(others).collect();
+        shops.iter().cloned().chain((0..NAMESPACES).map(web_namespace)).chain(feds).chain(others).collect();
     let strict = json!({
         "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication",
         "metadata": {"name": "default", "namespace": "istio-system"},
@@ -101,11 +101,11 @@ pub(super) fn surroundings() -> Vec<Value> {
 }
 
 /// One relationship of each style.
-pub(super) fn relationships() -> Vec<Object> {
+pub(super) fn relationships() -> Vec<BenchObject> {
     STYLES.iter().map(|style| relationship(style)).collect()
 }
 
-fn relationship(style: &str) -> Object {
+fn relationship(style: &str) -> BenchObject {
     let mut spec = json!({
         "mode": style,
         "peers": [{"name": "peer", "subject_alt_names": ["peer.example"]}],
@@ -120,13 +120,19 @@ fn relationship(style: &str) -> Object {
     if ["BOUNDARY", "WHARF"].contains(&style) {
         spec["use_egress_gateway"] = true.into();
     }
-    user("MeshFedConfig", "meshfedconfigs", &fed(style), &style.to_lowercase(), &spec)
+    user_resource("MeshFedConfig", "meshfedconfigs", &fed_namespace(style), &style.to_lowercase(), &spec)
 }
 
 /// The relationship without gateways, with its own credential, as one of two linked meshes writes it. `other` is the
 /// peer, and `more` has additional fields of it.
-pub(super) fn link(own: &Identity, ca: &str, other: &str, more: &Value, discovery: &Value) -> [Object; 2] {
-    let namespace = fed("FLAT");
+pub(super) fn link_objects(
+    own: &Identity,
+    ca: &str,
+    other: &str,
+    more: &Value,
+    discovery: &Value,
+) -> [BenchObject; 2] {
+    let namespace = fed_namespace("FLAT");
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
         "metadata": {"name": "link", "namespace": namespace, "labels": {"relationship": "link"}},
@@ -139,80 +145,80 @@ pub(super) fn link(own: &Identity, ca: &str, other: &str, more: &Value, discover
     let spec = json!({
         "mode": "FLAT", "tls_context_selector": {"relationship": "link"}, "peers": [peer], "discovery": discovery,
     });
-    let config = user("MeshFedConfig", "meshfedconfigs", &namespace, "flat", &spec);
-    [Object { plural: "secrets", value: secret }, config]
+    let config = user_resource("MeshFedConfig", "meshfedconfigs", &namespace, "flat", &spec);
+    [BenchObject { plural: "secrets", value: secret }, config]
 }
 
 /// Namespaces of the services.
-pub(super) fn shops() -> Vec<String> {
-    (0..NAMESPACES).map(shop).collect()
+pub(super) fn shop_namespaces() -> Vec<String> {
+    (0..NAMESPACES).map(shop_namespace).collect()
 }
 
 /// A service that is exposed without a gateway.
-pub(super) fn flat_exposition(index: usize) -> Object {
+pub(super) fn flat_exposition(index: usize) -> BenchObject {
     let mut object = exposition(index);
     object.value["spec"]["mesh_fed_config_selector"] = json!({"fed-config": "flat"});
     object
 }
 
 /// An object that only the watch of the benchmark reads.
-pub(super) fn config_map(name: &str) -> Object {
+pub(super) fn config_map(name: &str) -> BenchObject {
     let metadata = json!({"name": name, "namespace": SYSTEM});
-    Object {
+    BenchObject {
         plural: "configmaps",
         value: json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}),
     }
 }
 
 /// The workloads of the expositions: a Service with a pod for each.
-pub(super) fn services(size: usize) -> Vec<Object> {
-    (0..size).flat_map(|index| [service(index), pod(index), slice(index)]).collect()
+pub(super) fn workload_objects(size: usize) -> Vec<BenchObject> {
+    (0..size).flat_map(|index| [service(index), pod(index), endpoint_slice(index)]).collect()
 }
 
 /// What users write at once: expositions, and as many bindings.
-pub(super) fn written(size: usize) -> Vec<Object> {
+pub(super) fn user_resources(size: usize) -> Vec<BenchObject> {
     (0..size).flat_map(|index| [exposition(index), binding(index)]).collect()
 }
 
-fn user(kind: &str, plural: &'static str, namespace: &str, name: &str, spec: &Value) -> Object {
+fn user_resource(kind: &str, plural: &'static str, namespace: &str, name: &str, spec: &Value) -> BenchObject {
     let metadata = json!({"name": name, "namespace": namespace});
     let value = json!({"apiVersion": GROUP, "kind": kind, "metadata": metadata, "spec": spec});
-    Object { plural, value }
+    BenchObject { plural, value }
 }
 
 fn service_name(index: usize) -> String {
     format!("service-{index}")
 }
 
-fn service(index: usize) -> Object {
+fn service(index: usize) -> BenchObject {
     let name = service_name(index);
     let ports = PORTS.map(|port| json!({"name": format!("http-{port}"), "port": port}));
     let value = json!({
         "apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": name, "namespace": shop(index)},
+        "metadata": {"name": name, "namespace": shop_namespace(index)},
         "spec": {"clusterIP": "None", "selector": {"app": name}, "ports": ports},
     });
-    Object { plural: "services", value }
+    BenchObject { plural: "services", value }
 }
 
 /// Nothing runs this pod. Emcee reads its labels, account and sidecar.
-fn pod(index: usize) -> Object {
+fn pod(index: usize) -> BenchObject {
     let name = service_name(index);
     let value = json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "namespace": shop(index), "labels": {"app": name, "version": "v1"}},
+        "metadata": {"name": name, "namespace": shop_namespace(index), "labels": {"app": name, "version": "v1"}},
         "spec": {
             "serviceAccountName": "app",
             "automountServiceAccountToken": false,
             "containers": [{"name": "app", "image": "example/app"}, {"name": "istio-proxy", "image": "example/proxy"}],
         },
     });
-    Object { plural: "pods", value }
+    BenchObject { plural: "pods", value }
 }
 
 /// The slice that Kubernetes would create for the Service's selector. Its address is made up, because nothing runs the
 /// pod.
-fn slice(index: usize) -> Object {
+fn endpoint_slice(index: usize) -> BenchObject {
     let name = service_name(index);
     let labels = json!({
         "kubernetes.io/service-name": name,
@@ -222,28 +228,34 @@ fn slice(index: usize) -> Object {
     let ports = PORTS.map(|port| json!({"name": format!("http-{port}"), "port": port, "protocol": "TCP"}));
     let value = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {"name": name, "namespace": shop(index), "labels": labels},
+        "metadata": {"name": name, "namespace": shop_namespace(index), "labels": labels},
         "addressType": "IPv4",
         "endpoints": [{
             "addresses": [address], "conditions": {"ready": true},
-            "targetRef": {"kind": "Pod", "name": name, "namespace": shop(index)},
+            "targetRef": {"kind": "Pod", "name": name, "namespace": shop_namespace(index)},
         }],
         "ports": ports,
     });
-    Object { plural: "endpointslices", value }
+    BenchObject { plural: "endpointslices", value }
 }
 
 /// An exposition of the first port of [`service`].
-pub(super) fn exposition(index: usize) -> Object {
+pub(super) fn exposition(index: usize) -> BenchObject {
     let spec = json!({
         "name": service_name(index),
         "port": PORTS[0],
         "mesh_fed_config_selector": {"fed-config": style_of(index).to_lowercase()},
     });
-    user("ServiceExposition", "serviceexpositions", &shop(index), &service_name(index), &spec)
+    user_resource(
+        "ServiceExposition",
+        "serviceexpositions",
+        &shop_namespace(index),
+        &service_name(index),
+        &spec,
+    )
 }
 
-fn binding(index: usize) -> Object {
+fn binding(index: usize) -> BenchObject {
     let mut spec = json!({
         "name": format!("remote-{index}"),
         "namespace": "remote",
@@ -255,5 +267,11 @@ fn binding(index: usize) -> Object {
     if style_of(index) != "BOUNDARY" {
         spec["subject_alt_names"] = json!(["spiffe://cluster.local/ns/remote/sa/app"]);
     }
-    user("ServiceBinding", "servicebindings", &web(index), &format!("binding-{index}"), &spec)
+    user_resource(
+        "ServiceBinding",
+        "servicebindings",
+        &web_namespace(index),
+        &format!("binding-{index}"),
+        &spec,
+    )
 }

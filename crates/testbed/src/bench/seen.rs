@@ -12,15 +12,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 /// Objects that a watch shows: the part of each that is compared, and when it was seen.
-pub(super) struct Seen<T> {
+pub(super) struct WatchedObjects<T> {
     objects: mpsc::UnboundedReceiver<(T, Instant)>,
     /// Time limit for each [`WatchedObjects::wait_for`].
     patience: Duration,
 }
 
-impl<T: Send + 'static> Seen<T> {
+impl<T: Send + 'static> WatchedObjects<T> {
     /// Starts the watch; returns after the initial list.
-    pub(super) async fn follow(
+    pub(super) async fn watch(
         api: Api<DynamicObject>,
         config: Config,
         patience: Duration,
@@ -44,7 +44,7 @@ impl<T: Send + 'static> Seen<T> {
     }
 
     /// Waits for the next such object; returns when the watch showed it.
-    pub(super) async fn wait(&mut self, is: impl Fn(&T) -> bool) -> Result<Instant> {
+    pub(super) async fn wait_for(&mut self, is: impl Fn(&T) -> bool) -> Result<Instant> {
         let objects = &mut self.objects;
         let found = async move {
             loop {

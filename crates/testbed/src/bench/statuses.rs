@@ -19,40 +19,40 @@ use tokio::task::JoinSet;
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Status {
+struct ConditionStatus {
     observed_generation: Option<i64>,
     #[serde(default)]
     conditions: Vec<Condition>,
 }
 
-type Resource = Object<IgnoredAny, Status>;
+type StatusObject = Object<IgnoredAny, ConditionStatus>;
 /// The programmed generation of each resource, by `KIND/NAMESPACE/NAME`.
-type Programmed = Arc<Mutex<HashMap<String, i64>>>;
+type ProgrammedGenerations = Arc<Mutex<HashMap<String, i64>>>;
 
 /// Watches the statuses of some kinds until it is dropped.
 pub(super) struct Statuses {
-    programmed: Programmed,
+    programmed: ProgrammedGenerations,
     changes: watch::Receiver<()>,
     _watches: JoinSet<()>,
 }
 
 impl Statuses {
     /// Starts to watch these kinds.
-    pub(super) fn follow(client: &Client, kinds: &[&str]) -> Self {
-        let programmed = Programmed::default();
+    pub(super) fn watch_kinds(client: &Client, kinds: &[&str]) -> Self {
+        let programmed = ProgrammedGenerations::default();
         let (tell, changes) = watch::channel(());
         let mut watches = JoinSet::new();
         for kind in kinds {
             let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("mm.ibm.istio.io", "v1", kind));
-            let api = Api::<Resource>::all_with(client.clone(), &resource);
-            watches.spawn(follow(api, (*kind).to_owned(), Arc::clone(&programmed), tell.clone()));
+            let api = Api::<StatusObject>::all_with(client.clone(), &resource);
+            watches.spawn(watch_kind(api, (*kind).to_owned(), Arc::clone(&programmed), tell.clone()));
         }
         Self { programmed, changes, _watches: watches }
     }
 
     /// Waits until that many resources are programmed.
-    pub(super) async fn count(&mut self, wanted: usize, patience: Duration) -> Result<()> {
-        self.until(patience, |programmed| programmed.len() >= wanted).await.with_context(|| {
+    pub(super) async fn wait_for_count(&mut self, wanted: usize, patience: Duration) -> Result<()> {
+        self.wait_until(patience, |programmed| programmed.len() >= wanted).await.with_context(|| {
             format!(
                 "{} of {wanted} are programmed after {} s",
                 lock(&self.programmed).len(),
@@ -62,12 +62,21 @@ impl Statuses {
     }
 
     /// Waits until this generation of a resource, or a later one, is programmed.
-    pub(super) async fn generation(&mut self, key: &str, wanted: i64, patience: Duration) -> Result<()> {
+    pub(super) async fn wait_for_generation(
+        &mut self,
+        key: &str,
+        wanted: i64,
+        patience: Duration,
+    ) -> Result<()> {
         let is = |programmed: &HashMap<String, i64>| programmed.get(key).is_some_and(|is| *is >= wanted);
-        self.until(patience, is).await.with_context(|| format!("{key} is not programmed"))
+        self.wait_until(patience, is).await.with_context(|| format!("{key} is not programmed"))
     }
 
-    async fn until(&mut self, patience: Duration, is: impl Fn(&HashMap<String, i64>) -> bool) -> Result<()> {
+    async fn wait_until(
+        &mut self,
+        patience: Duration,
+        is: impl Fn(&HashMap<String, i64>) -> bool,
+    ) -> Result<()> {
         let programmed = Arc::clone(&self.programmed);
         let waited = async {
             while !is(&lock(&programmed)) {
@@ -79,18 +88,23 @@ impl Statuses {
     }
 }
 
-fn lock(programmed: &Programmed) -> MutexGuard<'_, HashMap<String, i64>> {
+fn lock(programmed: &ProgrammedGenerations) -> MutexGuard<'_, HashMap<String, i64>> {
     programmed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn follow(api: Api<Resource>, kind: String, programmed: Programmed, tell: watch::Sender<()>) {
+async fn watch_kind(
+    api: Api<StatusObject>,
+    kind: String,
+    programmed: ProgrammedGenerations,
+    tell: watch::Sender<()>,
+) {
     let mut events = std::pin::pin!(watcher::watcher(api, watcher::Config::default()).default_backoff());
     while let Some(event) = events.next().await {
         if let Ok(Event::InitApply(resource) | Event::Apply(resource)) = event {
             let key = [&kind, &resource.namespace().unwrap_or_default(), &resource.name_any()]
                 .map(String::as_str)
                 .join("/");
-            match generation(&resource) {
+            match programmed_generation(&resource) {
                 Some(generation) => lock(&programmed).insert(key, generation),
                 None => lock(&programmed).remove(&key),
             };
@@ -100,7 +114,7 @@ async fn follow(api: Api<Resource>, kind: String, programmed: Programmed, tell: 
 }
 
 /// The generation that is programmed, if any.
-fn generation(resource: &Resource) -> Option<i64> {
+fn programmed_generation(resource: &StatusObject) -> Option<i64> {
     let status = resource.status.as_ref()?;
     let is = |condition: &Condition| condition.type_ == "Programmed" && condition.status == "True";
     status.conditions.iter().any(is).then_some(status.observed_generation?)

@@ -11,13 +11,13 @@ pub(super) struct Row<T> {
 
 impl<T> Row<T> {
     /// A row without a target.
-    pub(super) fn plain(what: &'static str, value: fn(&T) -> String) -> Self {
+    pub(super) fn without_target(what: &'static str, value: fn(&T) -> String) -> Self {
         Self { what, target: String::new(), value }
     }
 }
 
 /// Renders a column for each outcome, under the heading that `above` returns.
-pub(super) fn markdown<T>(rows: &[Row<T>], outcomes: &[T], above: impl Fn(&T) -> String) -> String {
+pub(super) fn render_markdown<T>(rows: &[Row<T>], outcomes: &[T], above: impl Fn(&T) -> String) -> String {
     let mut text = String::from("| | target |");
     for outcome in outcomes {
         let _ = write!(text, " {} |", above(outcome));
@@ -42,10 +42,10 @@ mod tests {
     #[test]
     fn each_row_has_a_value_of_each_outcome() {
         let rows = [
-            Row::plain("half", |number: &u32| (number / 2).to_string()),
+            Row::without_target("half", |number: &u32| (number / 2).to_string()),
             Row { what: "all", target: "≥ 1".to_owned(), value: ToString::to_string },
         ];
-        let text = markdown(&rows, &[4, 8], |number| format!("of {number}"));
+        let text = render_markdown(&rows, &[4, 8], |number| format!("of {number}"));
         let lines = [
             "| | target | of 4 | of 8 |",
             "|---|---|--:|--:|",

@@ -7,24 +7,24 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
-use crate::bench::{self, Options, Outcome, discovery, imports, page};
+use crate::bench::{self, ControllerBenchOptions, ControllerOutcome, discovery, imports, page};
 use crate::interrupt::Interrupt;
-use crate::progress::say;
+use crate::progress::print_progress;
 use crate::state;
 
 /// The benchmark to run.
 #[derive(Debug, Subcommand)]
-pub(super) enum Bench {
+pub(super) enum BenchCommand {
     /// Emcee as a controller, against a raw client, on a real API server
-    Controller(Controller),
+    Controller(ControllerBenchArgs),
     /// Emcee's discovery server, against a bare tonic server, with many subscribers
-    Discovery(Discovery),
+    Discovery(DiscoveryBenchArgs),
     /// Two Emcees, each at a real API server: from an exposition at one to a binding at the other
-    Imports(Imports),
+    Imports(ImportBenchArgs),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Controller {
+pub(super) struct ControllerBenchArgs {
     /// The emcee to measure; use a release build for meaningful numbers
     #[arg(long, value_name = "FILE")]
     emcee: PathBuf,
@@ -46,13 +46,13 @@ pub(super) struct Controller {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Discovery {
+pub(super) struct DiscoveryBenchArgs {
     /// The example `benchmark` of emcee-discovery; use a release build for meaningful numbers
     #[arg(long, value_name = "FILE")]
     program: PathBuf,
     /// Number of services, and of subscribers to all of them; repeatable
     #[arg(long = "size", value_name = "SERVICESxSUBSCRIBERS", default_values = ["10000x1000", "100000x100"])]
-    sizes: Vec<discovery::Size>,
+    sizes: Vec<discovery::DiscoverySize>,
     /// Number of timed changes
     #[arg(long, value_name = "NUMBER", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=20_000))]
     changes: u16,
@@ -65,7 +65,7 @@ pub(super) struct Discovery {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Imports {
+pub(super) struct ImportBenchArgs {
     /// The emcee to measure; use a release build for meaningful numbers
     #[arg(long, value_name = "FILE")]
     emcee: PathBuf,
@@ -85,7 +85,7 @@ fn size(text: &str) -> Result<usize, String> {
     }
 }
 
-impl Bench {
+impl BenchCommand {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self {
             Self::Controller(controller) => controller.run(),
@@ -95,72 +95,78 @@ impl Bench {
     }
 }
 
-impl Controller {
+impl ControllerBenchArgs {
     fn run(self) -> Result<ExitCode> {
-        let emcee = program(&self.emcee)?;
+        let emcee = existing_program(&self.emcee)?;
         let (sizes, idle) = (self.sizes, Duration::from_secs(self.idle));
-        let options = Options { emcee, sizes, idle, changes: self.changes, runs: self.runs.into() };
-        let outcomes = interruptible(move || bench::controller(&options))?;
+        let options =
+            ControllerBenchOptions { emcee, sizes, idle, changes: self.changes, runs: self.runs.into() };
+        let outcomes = run_interruptible(move || bench::measure_controller(&options))?;
         let table = bench::markdown(&outcomes);
-        super::print(&table)?;
+        super::print_line(&table)?;
         let how = include_str!("bench/controller.md");
-        self.page.map_or(Ok(()), |page| write(&page, "controller", how, &table))?;
-        Ok(verdict(&outcomes))
+        self.page.map_or(Ok(()), |page| write_section(&page, "controller", how, &table))?;
+        Ok(check_idle_writes(&outcomes))
     }
 }
 
-impl Discovery {
+impl DiscoveryBenchArgs {
     fn run(self) -> Result<ExitCode> {
-        let program = program(&self.program)?;
+        let program = existing_program(&self.program)?;
         let (sizes, idle) = (self.sizes, Duration::from_secs(self.idle));
-        let options = discovery::Options { program, sizes, changes: self.changes, idle };
+        let options = discovery::DiscoveryBenchOptions { program, sizes, changes: self.changes, idle };
         let outcomes = discovery::measure(&options)?;
         let table = discovery::markdown(&outcomes);
-        super::print(&table)?;
+        super::print_line(&table)?;
         let how = include_str!("bench/discovery.md");
-        self.page.map_or(Ok(()), |page| write(&page, "discovery", how, &table))?;
+        self.page.map_or(Ok(()), |page| write_section(&page, "discovery", how, &table))?;
         let sent = outcomes.iter().map(|outcome| outcome.reconnect.resources).sum();
-        Ok(if sent == 0 { ExitCode::SUCCESS } else { sent_for_nothing(sent) })
+        Ok(if sent == 0 { ExitCode::SUCCESS } else { report_resent_resources(sent) })
     }
 }
 
-impl Imports {
+impl ImportBenchArgs {
     fn run(self) -> Result<ExitCode> {
-        let options = imports::Options { emcee: program(&self.emcee)?, services: self.services.into() };
-        let imports = interruptible(move || imports::measure(&options))?;
+        let options = imports::ImportBenchOptions {
+            emcee: existing_program(&self.emcee)?,
+            services: self.services.into(),
+        };
+        let imports = run_interruptible(move || imports::measure(&options))?;
         let table = imports::markdown(&imports);
-        super::print(&table)?;
+        super::print_line(&table)?;
         let how = include_str!("bench/imports.md");
-        self.page.map_or(Ok(()), |page| write(&page, "imports", how, &table))?;
+        self.page.map_or(Ok(()), |page| write_section(&page, "imports", how, &table))?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn program(path: &Path) -> Result<PathBuf> {
+fn existing_program(path: &Path) -> Result<PathBuf> {
     path.canonicalize().with_context(|| format!("no program {}", path.display()))
 }
 
 /// Runs a benchmark. If it is interrupted, everything that was started is removed.
-fn interruptible<T: Send + 'static>(measure: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+fn run_interruptible<T: Send + 'static>(measure: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let interrupt = Interrupt::listen()?;
-    interrupt.or(measure)?.unwrap_or_else(|| {
-        state::abandon();
+    interrupt.run_unless_interrupted(measure)?.unwrap_or_else(|| {
+        state::remove_before_exit();
         bail!("interrupted; everything that was started is removed")
     })
 }
 
-fn sent_for_nothing(resources: usize) -> ExitCode {
-    say(format_args!("error: {resources} resources were sent to subscribers that already had them"));
+fn report_resent_resources(resources: usize) -> ExitCode {
+    print_progress(format_args!(
+        "error: {resources} resources were sent to subscribers that already had them"
+    ));
     ExitCode::FAILURE
 }
 
 /// Speed depends on the machine. An unnecessary write is an error on any machine.
-fn verdict(outcomes: &[Outcome]) -> ExitCode {
+fn check_idle_writes(outcomes: &[ControllerOutcome]) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for outcome in outcomes.iter().filter(|outcome| outcome.idle_writes() > 0) {
-        say(format_args!(
+        print_progress(format_args!(
             "error: with {} expositions Emcee writes although nothing changes: {:?}",
-            outcome.size, outcome.rest.idle_writes
+            outcome.size, outcome.measurements.idle_writes
         ));
         code = ExitCode::FAILURE;
     }
@@ -168,7 +174,7 @@ fn verdict(outcomes: &[Outcome]) -> ExitCode {
 }
 
 /// Writes the section of one benchmark into the page.
-fn write(file: &Path, benchmark: &str, how: &str, table: &str) -> Result<()> {
+fn write_section(file: &Path, benchmark: &str, how: &str, table: &str) -> Result<()> {
     let before = match std::fs::read_to_string(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         read => read.with_context(|| format!("cannot read {}", file.display()))?,

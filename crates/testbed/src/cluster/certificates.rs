@@ -28,13 +28,13 @@ pub struct Authority {
 impl Authority {
     /// Creates a root with a new key.
     pub fn root(name: &str) -> Result<Self> {
-        let issuer = CertifiedIssuer::self_signed(authority(name), KeyPair::generate()?)?;
+        let issuer = CertifiedIssuer::self_signed(authority_params(name), KeyPair::generate()?)?;
         Ok(Self { issuer })
     }
 
     /// Creates an authority below this one.
     pub fn intermediate(&self, name: &str) -> Result<Self> {
-        let issuer = CertifiedIssuer::signed_by(authority(name), KeyPair::generate()?, &self.issuer)?;
+        let issuer = CertifiedIssuer::signed_by(authority_params(name), KeyPair::generate()?, &self.issuer)?;
         Ok(Self { issuer })
     }
 
@@ -52,8 +52,8 @@ impl Authority {
         addresses: &[IpAddr],
     ) -> Result<Identity> {
         let key = KeyPair::generate()?;
-        let mut params = subject(name);
-        params.serial_number = Some(serial(&key));
+        let mut params = subject_params(name);
+        params.serial_number = Some(serial_number(&key));
         if let Some(group) = group {
             params.distinguished_name.push(DnType::OrganizationName, group);
         }
@@ -69,11 +69,11 @@ impl Authority {
     }
 
     /// A CRL that revokes these certificates, as PEM. This authority must have issued them.
-    pub fn revoke(&self, revoked: &[&Identity]) -> Result<String> {
+    pub fn issue_crl(&self, revoked: &[&Identity]) -> Result<String> {
         let now = time::OffsetDateTime::now_utc();
         let entry = |identity: &&Identity| -> Result<RevokedCertParams> {
             Ok(RevokedCertParams {
-                serial_number: serial(&KeyPair::from_pem(&identity.key)?),
+                serial_number: serial_number(&KeyPair::from_pem(&identity.key)?),
                 revocation_time: now,
                 reason_code: Some(RevocationReason::KeyCompromise),
                 invalidity_date: None,
@@ -92,7 +92,7 @@ impl Authority {
 }
 
 /// The serial number of a certificate, derived from its key: positive, and as unique as the key.
-fn serial(key: &KeyPair) -> SerialNumber {
+fn serial_number(key: &KeyPair) -> SerialNumber {
     // The first byte of the public key only identifies its encoding.
     let mut bytes = key.public_key_raw()[1..17].to_vec();
     bytes[0] = bytes[0] & 0x3f | 0x40;
@@ -101,7 +101,7 @@ fn serial(key: &KeyPair) -> SerialNumber {
 
 impl Identity {
     /// Writes `<name>.crt` and `<name>.key` into the folder.
-    pub fn write(&self, folder: &Path, name: &str) -> Result<()> {
+    pub fn write_files(&self, folder: &Path, name: &str) -> Result<()> {
         let write = |end: &str, text: &str| {
             let path = folder.join(format!("{name}.{end}"));
             std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
@@ -118,15 +118,15 @@ pub(super) fn write_token_keys(folder: &Path) -> Result<()> {
     Ok(std::fs::write(folder.join("sa.pub"), key.public_key_pem())?)
 }
 
-fn authority(name: &str) -> CertificateParams {
-    let mut params = subject(name);
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = subject_params(name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages =
         vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     params
 }
 
-fn subject(name: &str) -> CertificateParams {
+fn subject_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);

@@ -10,8 +10,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::time::{Instant, sleep};
 
 use super::{Authority, certificates, kubeconfig};
-use crate::network::Plan;
-use crate::process::{Process, Spec};
+use crate::network::AddressPlan;
+use crate::process::{Process, ProcessSpec};
 use crate::toolchain::Binaries;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct ControlPlane {
     /// An administrator's client, for use inside the mesh's namespace.
     pub client: Client,
-    setup: Setup,
+    setup: ControlPlaneSetup,
     server: Process,
     /// etcd, and the controller manager if one runs.
     others: Vec<Process>,
@@ -28,13 +28,13 @@ pub struct ControlPlane {
 
 /// Parameters of a mesh's control plane.
 #[derive(Debug, Clone)]
-pub struct Setup {
+pub struct ControlPlaneSetup {
     /// The bed's state folder.
     pub root: PathBuf,
     /// The mesh's own folder in it.
     pub folder: PathBuf,
     /// Addresses of the mesh.
-    pub plan: Plan,
+    pub plan: AddressPlan,
     /// Binaries that the mesh runs.
     pub binaries: Binaries,
     /// The port on the host's loopback that leads to the apiserver.
@@ -45,18 +45,23 @@ pub struct Setup {
 
 impl ControlPlane {
     /// Starts a control plane. Must run inside the node's namespace.
-    pub async fn start(mesh: &str, setup: &Setup) -> Result<Self> {
+    pub async fn start(mesh: &str, setup: &ControlPlaneSetup) -> Result<Self> {
         let mut begun = Self::start_without_controllers(mesh, setup).await?;
-        begun.others.push(start(setup, "kube-controller-manager", setup.controller_manager(), None)?);
+        begun.others.push(start_process(
+            setup,
+            "kube-controller-manager",
+            setup.controller_manager_command(),
+            None,
+        )?);
         Ok(begun)
     }
 
     /// Like [`start`](Self::start), but without Kubernetes' controllers: nothing acts on what is written.
-    pub async fn start_without_controllers(mesh: &str, setup: &Setup) -> Result<Self> {
+    pub async fn start_without_controllers(mesh: &str, setup: &ControlPlaneSetup) -> Result<Self> {
         write_credentials(mesh, setup)?;
-        let etcd = start(setup, "etcd", setup.etcd(), None)?;
+        let etcd = start_process(setup, "etcd", setup.etcd_command(), None)?;
         let mut server = start_apiserver(setup)?;
-        let client = client(&setup.folder.join("inside.kubeconfig")).await?;
+        let client = kube_client(&setup.folder.join("inside.kubeconfig")).await?;
         wait_ready(&client, &mut server).await?;
         Ok(Self { client, setup: setup.clone(), server, others: vec![etcd] })
     }
@@ -77,15 +82,15 @@ impl ControlPlane {
     }
 }
 
-impl Setup {
-    fn file(&self, name: &str) -> String {
+impl ControlPlaneSetup {
+    fn file_path(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
 
-    fn etcd(&self) -> Vec<String> {
+    fn etcd_command(&self) -> Vec<String> {
         let mut command = vec!["etcd".to_owned()];
-        command.extend(flags(&[
-            ("data-dir", &self.file("etcd")),
+        command.extend(format_flags(&[
+            ("data-dir", &self.file_path("etcd")),
             ("listen-client-urls", "http://127.0.0.1:2379"),
             ("advertise-client-urls", "http://127.0.0.1:2379"),
             ("listen-peer-urls", "http://127.0.0.1:2380"),
@@ -95,20 +100,20 @@ impl Setup {
         command
     }
 
-    fn apiserver(&self) -> Vec<String> {
+    fn apiserver_command(&self) -> Vec<String> {
         let node = self.plan.node().to_string();
         let mut command = vec![self.binaries.command("kube-apiserver")];
-        command.extend(flags(&[
+        command.extend(format_flags(&[
             ("etcd-servers", "http://127.0.0.1:2379"),
             ("bind-address", "0.0.0.0"),
             ("advertise-address", &node),
             ("secure-port", "6443"),
-            ("tls-cert-file", &self.file("apiserver.crt")),
-            ("tls-private-key-file", &self.file("apiserver.key")),
-            ("client-ca-file", &self.file("ca.crt")),
+            ("tls-cert-file", &self.file_path("apiserver.crt")),
+            ("tls-private-key-file", &self.file_path("apiserver.key")),
+            ("client-ca-file", &self.file_path("ca.crt")),
             ("service-account-issuer", "https://kubernetes.default.svc"),
-            ("service-account-key-file", &self.file("sa.pub")),
-            ("service-account-signing-key-file", &self.file("sa.key")),
+            ("service-account-key-file", &self.file_path("sa.pub")),
+            ("service-account-signing-key-file", &self.file_path("sa.key")),
             ("service-cluster-ip-range", &self.plan.services()),
             ("authorization-mode", "RBAC"),
             ("allow-privileged", "true"),
@@ -119,12 +124,12 @@ impl Setup {
         command
     }
 
-    fn controller_manager(&self) -> Vec<String> {
+    fn controller_manager_command(&self) -> Vec<String> {
         let mut command = vec![self.binaries.command("kube-controller-manager")];
-        command.extend(flags(&[
-            ("kubeconfig", &self.file("inside.kubeconfig")),
-            ("service-account-private-key-file", &self.file("sa.key")),
-            ("root-ca-file", &self.file("ca.crt")),
+        command.extend(format_flags(&[
+            ("kubeconfig", &self.file_path("inside.kubeconfig")),
+            ("service-account-private-key-file", &self.file_path("sa.key")),
+            ("root-ca-file", &self.file_path("ca.crt")),
             ("leader-elect", "false"),
             ("bind-address", "127.0.0.1"),
             // The node agent renews no lease, so a controller that watches leases would evict every pod.
@@ -137,33 +142,39 @@ impl Setup {
     }
 }
 
-fn start_apiserver(setup: &Setup) -> Result<Process> {
-    start(setup, "kube-apiserver", setup.apiserver(), Some(hosts(setup)?))
+fn start_apiserver(setup: &ControlPlaneSetup) -> Result<Process> {
+    start_process(setup, "kube-apiserver", setup.apiserver_command(), Some(write_hosts_file(setup)?))
 }
 
-fn flags(pairs: &[(&str, &str)]) -> Vec<String> {
+fn format_flags(pairs: &[(&str, &str)]) -> Vec<String> {
     pairs.iter().map(|(name, value)| format!("--{name}={value}")).collect()
 }
 
-fn start(setup: &Setup, name: &str, command: Vec<String>, hosts: Option<PathBuf>) -> Result<Process> {
+fn start_process(
+    setup: &ControlPlaneSetup,
+    name: &str,
+    command: Vec<String>,
+    hosts: Option<PathBuf>,
+) -> Result<Process> {
     let log = setup.folder.join("logs").join(format!("{name}.log"));
     let command = match hosts {
-        Some(hosts) => with_hosts(&hosts, command),
+        Some(hosts) => with_hosts_file(&hosts, command),
         None => command,
     };
-    let spec = Spec { name: name.to_owned(), command, env: Vec::new(), folder: setup.folder.clone(), log };
+    let spec =
+        ProcessSpec { name: name.to_owned(), command, env: Vec::new(), folder: setup.folder.clone(), log };
     Process::start(&setup.root, &spec)
 }
 
 /// Writes a hosts file for the apiserver. It calls Istio's webhooks by the name in their certificate, which is in no DNS.
-fn hosts(setup: &Setup) -> Result<PathBuf> {
+fn write_hosts_file(setup: &ControlPlaneSetup) -> Result<PathBuf> {
     let path = setup.folder.join("hosts");
     let text = format!("127.0.0.1 localhost\n{} istiod.istio-system.svc\n", setup.plan.node());
     std::fs::write(&path, text).context("cannot write the hosts file")?;
     Ok(path)
 }
 
-fn with_hosts(hosts: &Path, command: Vec<String>) -> Vec<String> {
+fn with_hosts_file(hosts: &Path, command: Vec<String>) -> Vec<String> {
     let script = "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"".to_owned();
     let own_mounts = ["unshare", "--mount", "--propagation", "private", "sh", "-c"].map(str::to_owned);
     let mut whole = own_mounts.to_vec();
@@ -172,14 +183,14 @@ fn with_hosts(hosts: &Path, command: Vec<String>) -> Vec<String> {
     whole
 }
 
-fn write_credentials(mesh: &str, setup: &Setup) -> Result<()> {
+fn write_credentials(mesh: &str, setup: &ControlPlaneSetup) -> Result<()> {
     let folder = &setup.folder;
     let authority = Authority::root(&format!("kubernetes-{mesh}"))?;
     let ca = authority.identity().certificate;
-    authority.identity().write(folder, "ca")?;
+    authority.identity().write_files(folder, "ca")?;
     let addresses: [IpAddr; 2] = [setup.plan.node().into(), Ipv4Addr::LOCALHOST.into()];
     let names = ["localhost", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
-    authority.issue("kube-apiserver", None, &names, &addresses)?.write(folder, "apiserver")?;
+    authority.issue("kube-apiserver", None, &names, &addresses)?.write_files(folder, "apiserver")?;
     certificates::write_token_keys(folder)?;
     let admin = authority.issue("admin", Some("system:masters"), &[], &[])?;
     let inside = format!("https://{}:6443", setup.plan.node());
@@ -191,7 +202,7 @@ fn write_credentials(mesh: &str, setup: &Setup) -> Result<()> {
 }
 
 /// A client from a kubeconfig file.
-async fn client(path: &Path) -> Result<Client> {
+async fn kube_client(path: &Path) -> Result<Client> {
     let config = Kubeconfig::read_from(path)?;
     let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)

@@ -13,7 +13,7 @@ pub struct CommonRoot(Arc<Authority>);
 
 /// The root of one mesh.
 #[derive(Clone, Default)]
-pub enum Root {
+pub enum MeshRoot {
     /// istiod creates its own root; no other mesh trusts it.
     #[default]
     Own,
@@ -28,9 +28,9 @@ impl CommonRoot {
     }
 }
 
-impl Root {
+impl MeshRoot {
     /// Writes the folder from which istiod reads its authority. It is empty if istiod creates its own.
-    pub(super) fn write(&self, mesh: &str, folder: &Path) -> Result<()> {
+    pub(super) fn write_files(&self, mesh: &str, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder)?;
         let Self::Common(CommonRoot(root)) = self else { return Ok(()) };
         let own = root.intermediate(&format!("istio-{mesh}"))?.identity();

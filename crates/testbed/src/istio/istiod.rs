@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, sleep};
 
-use super::{Manifests, Root};
-use crate::cluster::Setup;
+use super::{IstioManifests, MeshRoot};
+use crate::cluster::ControlPlaneSetup;
 use crate::node::probe::http_status;
-use crate::process::{Process, Spec};
+use crate::process::{Process, ProcessSpec};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -32,19 +32,24 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 /// The istiod process. Dropping it kills it.
 #[derive(Debug)]
 pub struct Istiod {
-    setup: Setup,
-    spec: Spec,
+    setup: ControlPlaneSetup,
+    spec: ProcessSpec,
     process: Process,
 }
 
 impl Istiod {
     /// Starts istiod and waits until it is ready. Must run inside the node's namespace.
-    pub async fn start(mesh: &str, setup: &Setup, manifests: &Manifests, root: &Root) -> Result<Self> {
-        let folder = lay_out(mesh, setup, manifests, root)?;
-        let spec = Spec {
+    pub async fn start(
+        mesh: &str,
+        setup: &ControlPlaneSetup,
+        manifests: &IstioManifests,
+        root: &MeshRoot,
+    ) -> Result<Self> {
+        let folder = write_config_files(mesh, setup, manifests, root)?;
+        let spec = ProcessSpec {
             name: "istiod".to_owned(),
-            command: command(setup),
-            env: environment(mesh),
+            command: istiod_command(setup),
+            env: istiod_environment(mesh),
             folder,
             log: setup.folder.join("logs/istiod.log"),
         };
@@ -64,22 +69,27 @@ impl Istiod {
 }
 
 /// Writes the files of istiod, which reads templates and authority below its working folder.
-fn lay_out(mesh: &str, setup: &Setup, manifests: &Manifests, root: &Root) -> Result<PathBuf> {
+fn write_config_files(
+    mesh: &str,
+    setup: &ControlPlaneSetup,
+    manifests: &IstioManifests,
+    root: &MeshRoot,
+) -> Result<PathBuf> {
     let folder = setup.folder.join("istiod");
-    root.write(mesh, &folder.join("etc/cacerts"))?;
+    root.write_files(mesh, &folder.join("etc/cacerts"))?;
     let inject = folder.join("var/lib/istio/inject");
-    write(&inject, "config", &manifests.injection.0)?;
-    write(&inject, "values", &manifests.injection.1)?;
-    write(&folder, "mesh.yaml", &manifests.mesh_config)?;
+    write_file(&inject, "config", &manifests.injection.0)?;
+    write_file(&inject, "values", &manifests.injection.1)?;
+    write_file(&folder, "mesh.yaml", &manifests.mesh_config)?;
     Ok(folder)
 }
 
-fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
+fn write_file(folder: &Path, name: &str, text: &str) -> Result<()> {
     std::fs::create_dir_all(folder)?;
     std::fs::write(folder.join(name), text).with_context(|| format!("cannot write {name} of istiod"))
 }
 
-fn command(setup: &Setup) -> Vec<String> {
+fn istiod_command(setup: &ControlPlaneSetup) -> Vec<String> {
     let node = setup.plan.node();
     let flags = [
         format!("--kubeconfig={}", setup.folder.join("inside.kubeconfig").display()),
@@ -95,13 +105,13 @@ fn command(setup: &Setup) -> Vec<String> {
     program.into_iter().chain(flags).collect()
 }
 
-fn environment(mesh: &str) -> Vec<(String, String)> {
+fn istiod_environment(mesh: &str) -> Vec<(String, String)> {
     let own = [("POD_NAME", format!("istiod-{mesh}")), ("ROOT_CA_DIR", "./etc/cacerts".to_owned())];
     let fixed = ENVIRONMENT.iter().map(|(name, value)| (*name, (*value).to_owned()));
     fixed.chain(own).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-async fn wait_ready(setup: &Setup, process: &mut Process) -> Result<()> {
+async fn wait_ready(setup: &ControlPlaneSetup, process: &mut Process) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let address = (setup.plan.node(), 8080).into();
     while !http_status(address, "/ready").await.is_ok_and(|status| status == 200) {

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::mesh::documents;
-use crate::process::output;
+use crate::mesh::parse_documents;
+use crate::process::run_output;
 use crate::toolchain::Binaries;
 
 /// URL of istiod's webhooks, with the host name in their certificate.
@@ -12,7 +12,7 @@ const WEBHOOK: &str = "https://istiod.istio-system.svc:15017";
 
 /// The output of `istioctl manifest generate`, adapted to a bed.
 #[derive(Debug, Clone)]
-pub struct Manifests {
+pub struct IstioManifests {
     /// Custom resource definitions, which must exist before the other objects.
     pub definitions: Vec<Value>,
     /// All other objects to apply.
@@ -23,20 +23,21 @@ pub struct Manifests {
     pub injection: (String, String),
 }
 
-impl Manifests {
+impl IstioManifests {
     /// Generates the manifests with `istioctl`.
     pub async fn generate(binaries: &Binaries, trust_domain: &str) -> Result<Self> {
         let domain = format!("meshConfig.trustDomain={trust_domain}");
         let options =
             ["manifest", "generate", "--set", "profile=minimal", "--set", "hub=local", "--set", "tag=dev"];
         let text =
-            output(&binaries.command("istioctl"), &[&options[..], &["--set", &domain]].concat()).await?;
-        let mut all: Vec<Value> = documents(&text)?.into_iter().filter(|object| !runs_pods(object)).collect();
-        all.iter_mut().for_each(adapt);
-        let mesh_config = data(&all, "istio", "mesh")?;
+            run_output(&binaries.command("istioctl"), &[&options[..], &["--set", &domain]].concat()).await?;
+        let mut all: Vec<Value> =
+            parse_documents(&text)?.into_iter().filter(|object| !is_for_istiod_pods(object)).collect();
+        all.iter_mut().for_each(adapt_object);
+        let mesh_config = config_map_data(&all, "istio", "mesh")?;
         let injection = (
-            data(&all, "istio-sidecar-injector", "config")?,
-            data(&all, "istio-sidecar-injector", "values")?,
+            config_map_data(&all, "istio-sidecar-injector", "config")?,
+            config_map_data(&all, "istio-sidecar-injector", "values")?,
         );
         let (definitions, objects) =
             all.into_iter().partition(|object| object["kind"] == "CustomResourceDefinition");
@@ -45,12 +46,12 @@ impl Manifests {
 }
 
 /// Whether the object belongs to the pods of istiod. In a bed, istiod is a process.
-fn runs_pods(object: &Value) -> bool {
+fn is_for_istiod_pods(object: &Value) -> bool {
     let kind = object["kind"].as_str().unwrap_or_default();
     ["Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget"].contains(&kind)
 }
 
-fn adapt(object: &mut Value) {
+fn adapt_object(object: &mut Value) {
     if object["kind"].as_str().is_some_and(|kind| kind.ends_with("WebhookConfiguration")) {
         object["webhooks"].as_array_mut().into_iter().flatten().for_each(call_by_url);
     }
@@ -71,7 +72,7 @@ fn call_by_url(webhook: &mut Value) {
 }
 
 fn adapt_mesh_config(text: &mut Value) {
-    let parsed = text.as_str().and_then(|text| documents(text).ok()?.into_iter().next());
+    let parsed = text.as_str().and_then(|text| parse_documents(text).ok()?.into_iter().next());
     let Some(mut config) = parsed else { return };
     if let Some(config) = config.as_object_mut() {
         // The default metrics provider emits `istio.stats`, a filter that upstream's Envoy lacks.
@@ -83,7 +84,7 @@ fn adapt_mesh_config(text: &mut Value) {
     *text = Value::String(config.to_string());
 }
 
-fn data(objects: &[Value], name: &str, key: &str) -> Result<String> {
+fn config_map_data(objects: &[Value], name: &str, key: &str) -> Result<String> {
     let map =
         objects.iter().find(|object| object["kind"] == "ConfigMap" && object["metadata"]["name"] == name);
     let text = map.and_then(|map| map["data"][key].as_str());

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until istiod has written its CA into its webhooks. Before that, every injected pod is refused, and objects
 /// that Istio would refuse are accepted.
-pub async fn await_webhooks(client: Client) -> Result<()> {
+pub async fn wait_for_webhooks(client: Client) -> Result<()> {
     let injector = Api::<MutatingWebhookConfiguration>::all(client.clone());
     let injects = |found: Option<&MutatingWebhookConfiguration>| {
         let mut all = found.into_iter().flat_map(|found| found.webhooks.iter().flatten()).peekable();

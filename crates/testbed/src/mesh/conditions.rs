@@ -10,8 +10,8 @@ use kube::{Api, Client};
 use serde_json::Value;
 use tokio::time::{sleep, timeout_at};
 
-use super::objects::patiently;
-use super::{Mesh, Output};
+use super::objects::retry_while_unavailable;
+use super::{CommandOutput, Mesh};
 
 /// Time limit for each step on a busy machine. Only what is broken takes so long.
 pub(super) const PATIENCE: Duration = Duration::from_mins(3);
@@ -24,8 +24,8 @@ impl Mesh {
         let what = format!("Deployment {namespace}/{name} of {} is not rolled out", self.name());
         let deployment = name.to_owned();
         self.run(async move {
-            let done = |found: Option<&Deployment>| found.is_some_and(rolled_out);
-            until(api, &deployment, done).await.context(what).map(drop)
+            let done = |found: Option<&Deployment>| found.is_some_and(is_rolled_out);
+            wait_until(api, &deployment, done).await.context(what).map(drop)
         })
     }
 
@@ -33,7 +33,7 @@ impl Mesh {
     pub fn restart(&self, namespace: &str, name: &str) -> Result<()> {
         let api = Api::<Deployment>::namespaced(self.client(), namespace);
         let deployment = name.to_owned();
-        self.run(async move { Ok(patiently(|| api.restart(&deployment)).await.map(drop)?) })?;
+        self.run(async move { Ok(retry_while_unavailable(|| api.restart(&deployment)).await.map(drop)?) })?;
         self.wait_rolled_out(namespace, name)
     }
 
@@ -41,7 +41,7 @@ impl Mesh {
     pub fn wait_address(&self, namespace: &str, name: &str) -> Result<String> {
         let what = format!("Service {namespace}/{name} of {} has no address", self.name());
         let (client, namespace, name) = (self.client(), namespace.to_owned(), name.to_owned());
-        self.run(async move { address(client, &namespace, &name, "").await.context(what) })
+        self.run(async move { wait_for_address(client, &namespace, &name, "").await.context(what) })
     }
 
     /// Waits until a `LoadBalancer` Service has another address than `before`, and returns it.
@@ -49,7 +49,7 @@ impl Mesh {
         let what = format!("Service {namespace}/{name} of {} still has address {before}", self.name());
         let (client, namespace, name, before) =
             (self.client(), namespace.to_owned(), name.to_owned(), before.to_owned());
-        self.run(async move { address(client, &namespace, &name, &before).await.context(what) })
+        self.run(async move { wait_for_address(client, &namespace, &name, &before).await.context(what) })
     }
 
     /// Runs a command in a pod until its output is as wanted. istiod does not promise how fast it pushes, and no event
@@ -58,8 +58,8 @@ impl Mesh {
         &self,
         target: &str,
         command: &[&str],
-        wanted: impl Fn(&Output) -> bool,
-    ) -> Result<Output> {
+        wanted: impl Fn(&CommandOutput) -> bool,
+    ) -> Result<CommandOutput> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let output = self.exec(target, command);
@@ -95,7 +95,7 @@ impl Mesh {
 
 /// Waits until an object, or its absence, is as wanted, and returns it. A broken watch is started again: a busy API
 /// server breaks watches, and `await_condition` ends at the first error.
-pub async fn until<K>(
+pub async fn wait_until<K>(
     api: Api<K>,
     name: &str,
     is: impl Fn(Option<&K>) -> bool + Send + Sync,
@@ -121,7 +121,7 @@ where
     ))
 }
 
-fn rolled_out(deployment: &Deployment) -> bool {
+fn is_rolled_out(deployment: &Deployment) -> bool {
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let Some(status) = &deployment.status else { return false };
     status.observed_generation >= deployment.metadata.generation
@@ -131,10 +131,10 @@ fn rolled_out(deployment: &Deployment) -> bool {
         && status.terminating_replicas.unwrap_or(0) == 0
 }
 
-async fn address(client: Client, namespace: &str, name: &str, not: &str) -> Result<String> {
+async fn wait_for_address(client: Client, namespace: &str, name: &str, not: &str) -> Result<String> {
     let api = Api::<Service>::namespaced(client, namespace);
     let has = |found: Option<&Service>| found.and_then(first_address).is_some_and(|address| address != not);
-    let found = until(api, name, has).await?;
+    let found = wait_until(api, name, has).await?;
     found.as_ref().and_then(first_address).context("the Service is gone")
 }
 

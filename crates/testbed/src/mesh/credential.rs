@@ -8,7 +8,7 @@ use crate::cluster::Identity;
 
 impl Mesh {
     /// Applies a Secret with `tls.crt`, `tls.key` and `ca.crt`.
-    pub fn credential(&self, namespace: &str, name: &str, own: &Identity, ca: &str) -> Result<()> {
+    pub fn apply_tls_secret(&self, namespace: &str, name: &str, own: &Identity, ca: &str) -> Result<()> {
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
             "metadata": {"name": name, "namespace": namespace},

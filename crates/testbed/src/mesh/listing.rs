@@ -9,7 +9,7 @@ use super::Mesh;
 
 /// An object, with its kind.
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub struct ListedObject {
     /// The kind, in the version that the API server recommends.
     pub resource: ApiResource,
     /// Whether the kind is namespaced.
@@ -24,7 +24,7 @@ impl Mesh {
         &self,
         params: ListParams,
         wanted: impl Fn(&ApiResource) -> bool + Send + 'static,
-    ) -> Result<Vec<Listed>> {
+    ) -> Result<Vec<ListedObject>> {
         let client = self.client();
         self.run(async move {
             let mut all = Vec::new();
@@ -37,7 +37,7 @@ impl Mesh {
                 let is_namespaced = capabilities.scope == Scope::Namespaced;
                 let objects =
                     api.list(&params).await.with_context(|| format!("cannot list {}", resource.plural))?;
-                all.extend(objects.into_iter().map(|object| Listed {
+                all.extend(objects.into_iter().map(|object| ListedObject {
                     resource: resource.clone(),
                     is_namespaced,
                     object,

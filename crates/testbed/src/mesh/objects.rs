@@ -20,20 +20,20 @@ const MANAGER: &str = "emcee-testbed";
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Parses a stream of YAML documents.
-pub fn documents(text: &str) -> Result<Vec<Value>> {
+pub fn parse_documents(text: &str) -> Result<Vec<Value>> {
     // Istio's definitions alone are larger than the limits that protect against hostile YAML.
     let options = serde_saphyr::options! { budget: None };
     let all: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options).context("not YAML")?;
     Ok(all.into_iter().filter(|document| !document.is_null()).collect())
 }
 
-type Kinds = HashMap<GroupVersionKind, (ApiResource, ApiCapabilities)>;
+type KindCache = HashMap<GroupVersionKind, (ApiResource, ApiCapabilities)>;
 
 /// The objects of one cluster.
 #[derive(Clone)]
 pub struct Objects {
     client: Client,
-    kinds: Arc<Mutex<Kinds>>,
+    kinds: Arc<Mutex<KindCache>>,
 }
 
 impl Objects {
@@ -46,23 +46,23 @@ impl Objects {
     /// Applies objects in their order.
     pub async fn apply(&self, objects: Vec<Value>) -> Result<()> {
         for object in objects {
-            let what = describe(&object);
+            let what = describe_object(&object);
             self.apply_one(object).await.with_context(|| format!("cannot apply {what}"))?;
         }
         Ok(())
     }
 
     async fn apply_one(&self, object: Value) -> Result<()> {
-        let (api, name) = self.api(&object).await?;
+        let (api, name) = self.api_for(&object).await?;
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(&object);
-        patiently(|| api.patch(&name, &params, &patch)).await?;
+        retry_while_unavailable(|| api.patch(&name, &params, &patch)).await?;
         Ok(())
     }
 
     /// Applies an object as a dry run: only the API server and its webhooks check it.
-    pub async fn try_out(&self, object: &Value) -> Result<()> {
-        let (api, name) = self.api(object).await?;
+    pub async fn dry_run_apply(&self, object: &Value) -> Result<()> {
+        let (api, name) = self.api_for(object).await?;
         let params = PatchParams { dry_run: true, ..PatchParams::apply(MANAGER).force() };
         api.patch(&name, &params, &Patch::Apply(object)).await?;
         Ok(())
@@ -71,11 +71,11 @@ impl Objects {
     /// Deletes objects in reverse order; an object that is already gone is not an error.
     pub async fn delete(&self, objects: Vec<Value>) -> Result<()> {
         for object in objects.iter().rev() {
-            let (api, name) = self.api(object).await?;
+            let (api, name) = self.api_for(object).await?;
             let parameters = DeleteParams::default();
-            match patiently(|| api.delete(&name, &parameters)).await {
+            match retry_while_unavailable(|| api.delete(&name, &parameters)).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
-                other => drop(other.with_context(|| format!("cannot delete {}", describe(object)))?),
+                other => drop(other.with_context(|| format!("cannot delete {}", describe_object(object)))?),
             }
         }
         Ok(())
@@ -83,15 +83,15 @@ impl Objects {
 
     /// Reads an object, by a reference with `apiVersion`, `kind` and `metadata`.
     pub async fn get(&self, reference: &Value) -> Result<Option<Value>> {
-        let (api, name) = self.api(reference).await?;
-        let found = patiently(|| api.get_opt(&name)).await?;
+        let (api, name) = self.api_for(reference).await?;
+        let found = retry_while_unavailable(|| api.get_opt(&name)).await?;
         Ok(found.map(|found| serde_json::to_value(found).unwrap_or_default()))
     }
 
-    async fn api(&self, object: &Value) -> Result<(Api<DynamicObject>, String)> {
+    async fn api_for(&self, object: &Value) -> Result<(Api<DynamicObject>, String)> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let name = text(&object["metadata"]["name"]).context("an object without a name")?;
-        let (resource, capabilities) = self.kind(object).await?;
+        let (resource, capabilities) = self.resolve_kind(object).await?;
         let namespace = text(&object["metadata"]["namespace"]).unwrap_or_else(|| "default".to_owned());
         let api = match capabilities.scope {
             Scope::Cluster => Api::all_with(self.client.clone(), &resource),
@@ -100,7 +100,7 @@ impl Objects {
         Ok((api, name))
     }
 
-    async fn kind(&self, object: &Value) -> Result<(ApiResource, ApiCapabilities)> {
+    async fn resolve_kind(&self, object: &Value) -> Result<(ApiResource, ApiCapabilities)> {
         let (version, kind) = (object["apiVersion"].as_str(), object["kind"].as_str());
         let version = version.context("an object without apiVersion")?.parse::<kube::core::GroupVersion>()?;
         let wanted = version.with_kind(kind.context("an object without kind")?);
@@ -108,12 +108,12 @@ impl Objects {
         if let Some(known) = kinds.get(&wanted) {
             return Ok(known.clone());
         }
-        let found = self.discover(&wanted).await?;
+        let found = self.discover_kind(&wanted).await?;
         kinds.insert(wanted, found.clone());
         Ok(found)
     }
 
-    async fn discover(&self, wanted: &GroupVersionKind) -> Result<(ApiResource, ApiCapabilities)> {
+    async fn discover_kind(&self, wanted: &GroupVersionKind) -> Result<(ApiResource, ApiCapabilities)> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match pinned_kind(&self.client, wanted).await {
@@ -129,13 +129,13 @@ impl Objects {
 }
 
 /// Retries while the API server, or a webhook behind it, is too busy to answer.
-pub(crate) async fn patiently<T, F: Future<Output = kube::Result<T>>>(
+pub(crate) async fn retry_while_unavailable<T, F: Future<Output = kube::Result<T>>>(
     attempt: impl Fn() -> F,
 ) -> kube::Result<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match attempt().await {
-            Err(error) if is_passing(&error) && Instant::now() < deadline => {
+            Err(error) if is_transient(&error) && Instant::now() < deadline => {
                 sleep(Duration::from_millis(200)).await;
             }
             other => return other,
@@ -143,7 +143,7 @@ pub(crate) async fn patiently<T, F: Future<Output = kube::Result<T>>>(
     }
 }
 
-fn is_passing(error: &kube::Error) -> bool {
+fn is_transient(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => status.code == 429 || status.code >= 500,
         kube::Error::Service(_) | kube::Error::HyperError(_) => true,
@@ -151,7 +151,7 @@ fn is_passing(error: &kube::Error) -> bool {
     }
 }
 
-fn describe(object: &Value) -> String {
+fn describe_object(object: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let metadata = &object["metadata"];
     format!("{} {}/{}", text(&object["kind"]), text(&metadata["namespace"]), text(&metadata["name"]))
@@ -160,22 +160,22 @@ fn describe(object: &Value) -> String {
 impl Mesh {
     /// Applies the objects of a YAML text in their order.
     pub fn apply(&self, yaml: &str) -> Result<()> {
-        let (objects, all) = (self.objects(), documents(yaml)?);
+        let (objects, all) = (self.objects(), parse_documents(yaml)?);
         self.run(async move { objects.apply(all).await })
     }
 
     /// Applies an object as a dry run: only the API server and its webhooks check it.
-    pub fn try_out(&self, object: &Value) -> Result<()> {
+    pub fn dry_run_apply(&self, object: &Value) -> Result<()> {
         let (objects, object) = (self.objects(), object.clone());
-        self.run(async move { objects.try_out(&object).await })
+        self.run(async move { objects.dry_run_apply(&object).await })
     }
 
     /// Waits until the API server refuses an object, with all of these words. Nothing tells when the API server starts to
     /// call a new webhook.
-    pub fn wait_refused(&self, object: &Value, words: &[&str]) -> Result<()> {
+    pub fn wait_until_refused(&self, object: &Value, words: &[&str]) -> Result<()> {
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {
-            match self.try_out(object) {
+            match self.dry_run_apply(object) {
                 Err(error) if words.iter().all(|word| format!("{error:#}").contains(word)) => return Ok(()),
                 tried if std::time::Instant::now() > deadline => {
                     bail!("the object is not refused: {tried:?}")
@@ -187,7 +187,7 @@ impl Mesh {
 
     /// Deletes the objects of a YAML text.
     pub fn delete(&self, yaml: &str) -> Result<()> {
-        let (objects, all) = (self.objects(), documents(yaml)?);
+        let (objects, all) = (self.objects(), parse_documents(yaml)?);
         self.run(async move { objects.delete(all).await })
     }
 

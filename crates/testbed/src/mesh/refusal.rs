@@ -21,10 +21,10 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::Mesh;
 use crate::cluster::{Authority, Identity};
 
-const NAME: &str = "emcee-testbed-refusal";
+const WEBHOOK_NAME: &str = "emcee-testbed-refusal";
 
 /// The object is refused until this is dropped.
-pub struct Refusal {
+pub struct RefusingWebhook {
     mesh: Mesh,
     configuration: String,
     server: tokio::task::JoinHandle<()>,
@@ -32,7 +32,7 @@ pub struct Refusal {
 
 impl Mesh {
     /// Makes the API server refuse this object with these words, for every client. Other objects are accepted.
-    pub fn refuse(&self, object: &Value, words: &'static str) -> Result<Refusal> {
+    pub fn refuse_object(&self, object: &Value, words: &'static str) -> Result<RefusingWebhook> {
         let name = object["metadata"]["name"].as_str().context("the object has no name")?.to_owned();
         let authority = Authority::root("a webhook")?;
         let address = self.plan().node();
@@ -40,11 +40,14 @@ impl Mesh {
         let listener = self.run(async move { Ok(TcpListener::bind((address, 0))?) })?;
         let port = listener.local_addr()?.port();
         let server = self.serve_refusals(listener, &own, name, words)?;
-        let configuration =
-            configuration(object, &format!("https://{address}:{port}/"), &authority.identity().certificate)?;
-        let refusal = Refusal { mesh: self.clone(), configuration, server };
+        let configuration = webhook_configuration(
+            object,
+            &format!("https://{address}:{port}/"),
+            &authority.identity().certificate,
+        )?;
+        let refusal = RefusingWebhook { mesh: self.clone(), configuration, server };
         self.apply(&refusal.configuration)?;
-        self.wait_refused(object, &[words])?;
+        self.wait_until_refused(object, &[words])?;
         Ok(refusal)
     }
 
@@ -55,7 +58,7 @@ impl Mesh {
         name: String,
         words: &'static str,
     ) -> Result<tokio::task::JoinHandle<()>> {
-        let acceptor = TlsAcceptor::from(Arc::new(tls(own)?));
+        let acceptor = TlsAcceptor::from(Arc::new(server_config(own)?));
         listener.set_nonblocking(true)?;
         self.run(async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -64,7 +67,7 @@ impl Mesh {
                     let (acceptor, name) = (acceptor.clone(), name.clone());
                     tokio::spawn(async move {
                         let Ok(stream) = acceptor.accept(stream).await else { return };
-                        let answer = service_fn(|request| answer(request, &name, words));
+                        let answer = service_fn(|request| answer_review(request, &name, words));
                         let served = hyper::server::conn::http1::Builder::new();
                         // If the connection breaks, the test sees the API server's message about it.
                         let _ = served.serve_connection(TokioIo::new(stream), answer).await;
@@ -75,16 +78,16 @@ impl Mesh {
     }
 }
 
-impl Drop for Refusal {
+impl Drop for RefusingWebhook {
     fn drop(&mut self) {
         if let Err(error) = self.mesh.delete(&self.configuration) {
-            crate::progress::say(format_args!("error: {error:#}"));
+            crate::progress::print_progress(format_args!("error: {error:#}"));
         }
         self.server.abort();
     }
 }
 
-fn configuration(object: &Value, url: &str, ca: &str) -> Result<String> {
+fn webhook_configuration(object: &Value, url: &str, ca: &str) -> Result<String> {
     let version = object["apiVersion"].as_str().context("the object has no apiVersion")?;
     let Some((group, version)) = version.split_once('/') else {
         bail!("objects of the core group are not supported")
@@ -103,12 +106,12 @@ fn configuration(object: &Value, url: &str, ca: &str) -> Result<String> {
     });
     let configuration = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": NAME}, "webhooks": [webhook],
+        "metadata": {"name": WEBHOOK_NAME}, "webhooks": [webhook],
     });
     Ok(configuration.to_string())
 }
 
-fn tls(own: &Identity) -> Result<ServerConfig> {
+fn server_config(own: &Identity) -> Result<ServerConfig> {
     let chain = CertificateDer::pem_slice_iter(own.certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes())?;
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
@@ -116,7 +119,7 @@ fn tls(own: &Identity) -> Result<ServerConfig> {
     Ok(builder.with_single_cert(chain, key)?)
 }
 
-async fn answer(
+async fn answer_review(
     request: Request<Incoming>,
     name: &str,
     words: &str,

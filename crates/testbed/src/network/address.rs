@@ -6,9 +6,9 @@ use std::net::Ipv4Addr;
 ///
 /// They are ordinary private addresses, because Kubernetes refuses loopback addresses in `EndpointSlices`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan(u8);
+pub struct AddressPlan(u8);
 
-impl Plan {
+impl AddressPlan {
     /// The plan of the mesh at `place`; the first place is 1.
     #[must_use]
     pub fn new(place: u8) -> Self {
@@ -49,11 +49,11 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::Plan;
+    use super::AddressPlan;
 
     #[test]
     fn meshes_do_not_overlap() {
-        let (first, second) = (Plan::new(1), Plan::new(2));
+        let (first, second) = (AddressPlan::new(1), AddressPlan::new(2));
         assert_eq!(first.node().to_string(), "10.101.0.1");
         assert_eq!(second.pod(10).to_string(), "10.102.1.10");
         assert_eq!(second.pod(260).to_string(), "10.102.2.4");

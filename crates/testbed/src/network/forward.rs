@@ -6,16 +6,16 @@ use anyhow::{Context, Result};
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 
-use super::Inside;
+use super::NamespaceRuntime;
 
 /// A listener on the host. A socket stays in the namespace in which it was created, so one process can have both ends.
 #[derive(Debug)]
-pub struct Forward {
+pub struct PortForward {
     listener: TcpListener,
     port: u16,
 }
 
-impl Forward {
+impl PortForward {
     /// Listens on a port that the system chooses.
     pub fn listen() -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback")?;
@@ -30,17 +30,17 @@ impl Forward {
     }
 
     /// Forwards connections to `target` for as long as the thread inside the namespace lives.
-    pub fn start(self, inside: &Inside, target: SocketAddr) {
+    pub fn start(self, inside: &NamespaceRuntime, target: SocketAddr) {
         inside.handle().spawn(async move {
             let Ok(listener) = tokio::net::TcpListener::from_std(self.listener) else { return };
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(carry(stream, target));
+                tokio::spawn(forward_connection(stream, target));
             }
         });
     }
 }
 
-async fn carry(mut outside: TcpStream, target: SocketAddr) {
+async fn forward_connection(mut outside: TcpStream, target: SocketAddr) {
     if let Ok(mut inside) = TcpStream::connect(target).await {
         // Either side may close first; both ends notice it.
         let _ = copy_bidirectional(&mut outside, &mut inside).await;

@@ -11,25 +11,25 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
-use super::Namespace;
+use super::NetworkNamespace;
 
 /// A single-threaded runtime inside a namespace. Threads that it starts are inside too.
 #[derive(Debug)]
-pub struct Inside {
+pub struct NamespaceRuntime {
     handle: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Inside {
+impl NamespaceRuntime {
     /// Starts the thread in this namespace.
-    pub fn enter(namespace: &Namespace) -> Result<Self> {
+    pub fn start(namespace: &NetworkNamespace) -> Result<Self> {
         let file =
             File::open(namespace.path()).with_context(|| format!("no namespace {}", namespace.name()))?;
         let (stop, stopped) = oneshot::channel();
         let (ready, entered) = mpsc::channel();
         let thread = std::thread::Builder::new().name(namespace.name().to_owned());
-        let thread = thread.spawn(move || live(&file, &ready, stopped))?;
+        let thread = thread.spawn(move || run_until_stopped(&file, &ready, stopped))?;
         let handle = entered.recv().context("the namespace's thread ended at once")??;
         Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
     }
@@ -53,7 +53,7 @@ impl Inside {
     }
 
     /// Like [`run`](Self::run), but on all processors, so that the measuring side is not the slow one.
-    pub fn run_on_all<F, T>(&self, future: F) -> Result<T>
+    pub fn run_multi_threaded<F, T>(&self, future: F) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
@@ -67,8 +67,8 @@ impl Inside {
     }
 }
 
-fn live(namespace: &File, ready: &mpsc::Sender<Result<Handle>>, stopped: oneshot::Receiver<()>) {
-    let runtime = join(namespace);
+fn run_until_stopped(namespace: &File, ready: &mpsc::Sender<Result<Handle>>, stopped: oneshot::Receiver<()>) {
+    let runtime = enter_namespace(namespace);
     let _ = ready
         .send(runtime.as_ref().map(|runtime| runtime.handle().clone()).map_err(|e| anyhow::anyhow!("{e:#}")));
     if let Ok(runtime) = runtime {
@@ -76,13 +76,13 @@ fn live(namespace: &File, ready: &mpsc::Sender<Result<Handle>>, stopped: oneshot
     }
 }
 
-fn join(namespace: &File) -> Result<Runtime> {
+fn enter_namespace(namespace: &File) -> Result<Runtime> {
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
         .context("cannot enter the namespace (are you root?)")?;
     Ok(Builder::new_current_thread().enable_all().build()?)
 }
 
-impl Drop for Inside {
+impl Drop for NamespaceRuntime {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {

@@ -15,85 +15,88 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::balancer::Balancer;
+use super::balancer::LoadBalancer;
 use super::{Node, pod};
-use crate::progress::say;
+use crate::progress::print_progress;
 
 /// Registers the node, and runs its pods for as long as the future is polled.
-pub async fn run(node: Node) -> Result<()> {
-    register(&node).await.context("cannot register the node")?;
+pub async fn run_agent(node: Node) -> Result<()> {
+    register_node(&node).await.context("cannot register the node")?;
     let pods = watcher(Api::<Pod>::all(node.client.clone()), watcher::Config::default()).default_backoff();
     let services =
         watcher(Api::<Service>::all(node.client.clone()), watcher::Config::default()).default_backoff();
-    let events = stream::select(pods.map(Seen::pod), services.map(Seen::service));
+    let events =
+        stream::select(pods.map(AgentEvent::from_pod_event), services.map(AgentEvent::from_service_event));
     let mut events = pin!(events);
-    let mut agent = Agent {
-        balancer: Balancer::new(node.client.clone()),
+    let mut agent = NodeAgent {
+        balancer: LoadBalancer::new(node.client.clone()),
         node,
         running: HashMap::new(),
         listed: HashSet::new(),
     };
     while let Some(event) = events.next().await {
-        agent.handle(event).await;
+        agent.handle_event(event).await;
     }
     Ok(())
 }
 
 /// An event of one of the watches.
 #[expect(clippy::large_enum_variant, reason = "one is alive at a time")]
-enum Seen {
+enum AgentEvent {
     Pod(Event<Pod>),
     Service(Event<Service>),
-    Nothing(watcher::Error),
+    WatchFailed(watcher::Error),
 }
 
-impl Seen {
-    fn pod(event: Result<Event<Pod>, watcher::Error>) -> Self {
-        event.map_or_else(Self::Nothing, Self::Pod)
+impl AgentEvent {
+    fn from_pod_event(event: Result<Event<Pod>, watcher::Error>) -> Self {
+        event.map_or_else(Self::WatchFailed, Self::Pod)
     }
 
-    fn service(event: Result<Event<Service>, watcher::Error>) -> Self {
-        event.map_or_else(Self::Nothing, Self::Service)
+    fn from_service_event(event: Result<Event<Service>, watcher::Error>) -> Self {
+        event.map_or_else(Self::WatchFailed, Self::Service)
     }
 }
 
-struct Running {
+struct RunningPod {
     stop: Option<oneshot::Sender<Duration>>,
     task: JoinHandle<()>,
 }
 
-struct Agent {
+struct NodeAgent {
     node: Node,
-    balancer: Balancer,
+    balancer: LoadBalancer,
     /// By UID, because the next pod of a `StatefulSet` has the name of its predecessor.
-    running: HashMap<String, Running>,
+    running: HashMap<String, RunningPod>,
     /// The UIDs that were seen since the last list began.
     listed: HashSet<String>,
 }
 
-impl Agent {
-    async fn handle(&mut self, event: Seen) {
+impl NodeAgent {
+    async fn handle_event(&mut self, event: AgentEvent) {
         match event {
-            Seen::Pod(Event::Apply(pod) | Event::InitApply(pod)) => self.applied(pod).await,
-            Seen::Pod(Event::Delete(pod)) => self.deleted(&pod),
-            Seen::Service(Event::Apply(service) | Event::InitApply(service)) => {
-                self.balancer.service(service);
+            AgentEvent::Pod(Event::Apply(pod) | Event::InitApply(pod)) => self.on_pod_applied(pod).await,
+            AgentEvent::Pod(Event::Delete(pod)) => self.on_pod_deleted(&pod),
+            AgentEvent::Service(Event::Apply(service) | Event::InitApply(service)) => {
+                self.balancer.on_service_applied(service);
             }
-            Seen::Service(Event::Delete(service)) => self.balancer.service_gone(&service),
-            Seen::Pod(Event::Init) => return self.listed.clear(),
-            Seen::Pod(Event::InitDone) => self.end_unlisted(),
-            Seen::Service(Event::Init) => return self.balancer.forget_services(),
-            Seen::Service(Event::InitDone) => {}
+            AgentEvent::Service(Event::Delete(service)) => self.balancer.on_service_deleted(&service),
+            AgentEvent::Pod(Event::Init) => return self.listed.clear(),
+            AgentEvent::Pod(Event::InitDone) => self.end_unlisted(),
+            AgentEvent::Service(Event::Init) => return self.balancer.clear_services(),
+            AgentEvent::Service(Event::InitDone) => {}
             // The watch restarts by itself; some tests restart the apiserver.
-            Seen::Nothing(error) => return say(format_args!("{}: watch: {error}", self.node.mesh)),
+            AgentEvent::WatchFailed(error) => {
+                return print_progress(format_args!("{}: watch: {error}", self.node.mesh));
+            }
         }
         self.running.retain(|_, running| !running.task.is_finished());
-        self.balancer.settle().await;
+        self.balancer.write_addresses().await;
     }
 
     /// Ends pods that a new list does not have: they were deleted while the watch was broken.
     fn end_unlisted(&mut self) {
-        self.balancer.keep_pods(&self.listed);
+        self.balancer.retain_pods(&self.listed);
         for (_, running) in self.running.iter_mut().filter(|(uid, _)| !self.listed.contains(*uid)) {
             if let Some(stop) = running.stop.take() {
                 let _ = stop.send(Duration::ZERO);
@@ -101,21 +104,21 @@ impl Agent {
         }
     }
 
-    async fn applied(&mut self, pod: Pod) {
-        self.balancer.pod(&pod);
+    async fn on_pod_applied(&mut self, pod: Pod) {
+        self.balancer.on_pod_applied(&pod);
         let uid = pod.uid().unwrap_or_default();
         self.listed.insert(uid.clone());
         if pod.metadata.deletion_timestamp.is_some() {
-            return self.end(&uid, &pod).await;
+            return self.end_pod(&uid, &pod).await;
         }
         if !self.running.contains_key(&uid) {
             let (stop, stopped) = oneshot::channel();
-            let task = tokio::spawn(pod::live(self.node.clone(), pod, stopped));
-            self.running.insert(uid, Running { stop: Some(stop), task });
+            let task = tokio::spawn(pod::run_pod(self.node.clone(), pod, stopped));
+            self.running.insert(uid, RunningPod { stop: Some(stop), task });
         }
     }
 
-    async fn end(&mut self, uid: &str, pod: &Pod) {
+    async fn end_pod(&mut self, uid: &str, pod: &Pod) {
         let grace = u64::try_from(pod.metadata.deletion_grace_period_seconds.unwrap_or(30)).unwrap_or(0);
         if let Some(running) = self.running.get_mut(uid) {
             if let Some(stop) = running.stop.take() {
@@ -128,8 +131,8 @@ impl Agent {
         let _ = pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await;
     }
 
-    fn deleted(&mut self, pod: &Pod) {
-        self.balancer.pod_gone(pod);
+    fn on_pod_deleted(&mut self, pod: &Pod) {
+        self.balancer.on_pod_deleted(pod);
         let running = self.running.get_mut(&pod.uid().unwrap_or_default());
         if let Some(stop) = running.and_then(|running| running.stop.take()) {
             let _ = stop.send(Duration::ZERO);
@@ -137,7 +140,7 @@ impl Agent {
     }
 }
 
-async fn register(node: &Node) -> Result<()> {
+async fn register_node(node: &Node) -> Result<()> {
     let nodes = Api::<NodeObject>::all(node.client.clone());
     let labels = json!({"kubernetes.io/hostname": node.name(), "kubernetes.io/os": "linux"});
     let object =

@@ -7,27 +7,28 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use super::{Node, rootfs, sandbox::Sandbox, variables};
-use crate::process::{Process, Spec, tail};
+use super::{Node, rootfs, sandbox::PodNetwork, variables};
+use crate::process::{Process, ProcessSpec, last_lines};
 
 /// What does not change about a container when it restarts.
-pub(super) struct Plan {
+pub(super) struct ContainerPlan {
     root: PathBuf,
-    spec: Spec,
+    spec: ProcessSpec,
 }
 
-impl Plan {
+impl ContainerPlan {
     /// Determines what to run, and writes its script.
-    pub(super) async fn make(
+    pub(super) async fn prepare(
         node: &Node,
         pod: &Pod,
         container: &Container,
-        sandbox: &Sandbox,
+        sandbox: &PodNetwork,
         folder: &Path,
     ) -> Result<Self> {
-        let env = variables::of(node, pod, container, &sandbox.address.to_string()).await?;
-        let program = program(node, container, &env.iter().cloned().collect())?;
-        let script = rootfs::script(node, pod, container, folder)?;
+        let env =
+            variables::container_environment(node, pod, container, &sandbox.address.to_string()).await?;
+        let program = container_command(node, container, &env.iter().cloned().collect())?;
+        let script = rootfs::write_script(node, pod, container, folder)?;
         let net = format!("--net={}", sandbox.namespace.path().display());
         let enter =
             ["nsenter", &net, "unshare", "--mount", "--propagation", "private", "sh"].map(str::to_owned);
@@ -36,7 +37,7 @@ impl Plan {
         let name = format!("{}/{}", folder.file_name().unwrap_or_default().display(), container.name);
         Ok(Self {
             root: node.root.clone(),
-            spec: Spec { name, command, env, folder: folder.to_owned(), log },
+            spec: ProcessSpec { name, command, env, folder: folder.to_owned(), log },
         })
     }
 
@@ -53,12 +54,16 @@ impl Plan {
         let code = tokio::time::timeout(limit, async { self.start()?.wait().await }).await;
         match code.with_context(|| format!("{} timed out after 60 s", self.spec.name))?? {
             0 => Ok(()),
-            code => bail!("{} exited with {code}:\n{}", self.spec.name, tail(&self.spec.log, 15)),
+            code => bail!("{} exited with {code}:\n{}", self.spec.name, last_lines(&self.spec.log, 15)),
         }
     }
 }
 
-fn program(node: &Node, container: &Container, env: &BTreeMap<String, String>) -> Result<Vec<String>> {
+fn container_command(
+    node: &Node,
+    container: &Container,
+    env: &BTreeMap<String, String>,
+) -> Result<Vec<String>> {
     let image = container.image.as_deref().unwrap_or_default();
     let command = match container.command.as_deref() {
         Some(command) if !command.is_empty() => command,
@@ -68,5 +73,5 @@ fn program(node: &Node, container: &Container, env: &BTreeMap<String, String>) -
             .with_context(|| format!("no program is known for image {image:?}"))?,
     };
     let arguments = container.args.iter().flatten();
-    Ok(command.iter().chain(arguments).map(|text| variables::expand(text, env)).collect())
+    Ok(command.iter().chain(arguments).map(|text| variables::expand_variables(text, env)).collect())
 }

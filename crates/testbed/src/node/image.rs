@@ -37,7 +37,7 @@ impl Images {
 
     /// Adds an image that runs this command: a program on this machine, with arguments.
     pub fn insert(&mut self, name: &str, command: Vec<String>) {
-        self.0.insert(name.to_owned(), Image::of_program(command));
+        self.0.insert(name.to_owned(), Image::from_program(command));
     }
 
     /// The command of an image, by the image's name with or without registry and tag.
@@ -75,7 +75,7 @@ impl Image {
     /// The program is also available at its path on this machine, which is the name that `exec` uses. That path may be on
     /// another file system than the root's, which the container does not see. And the container's user may not be allowed
     /// to enter the folders there.
-    fn of_program(mut command: Vec<String>) -> Self {
+    fn from_program(mut command: Vec<String>) -> Self {
         let mut files = Vec::new();
         if let Some(program) = command.first_mut() {
             let name = Path::new(program.as_str()).file_name().unwrap_or_default();
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_where_any_user_may_start_it() {
+    fn a_program_is_mounted_where_any_user_can_run_it() {
         let mut images = Images(BTreeMap::new());
         images.insert("emcee", ["/private/target/emcee", "run"].map(str::to_owned).to_vec());
         let program = "/usr/local/bin/emcee".to_owned();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_of_a_registry_is_no_tag() {
+    fn a_registry_port_is_not_a_tag() {
         assert_eq!(without_tag("local/proxyv2:dev"), "local/proxyv2");
         assert_eq!(without_tag("registry:5000/proxyv2"), "registry:5000/proxyv2");
         assert_eq!(without_tag("a/b:1@sha256:00"), "a/b");

@@ -11,7 +11,7 @@ use super::Node;
 
 /// The state of one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct State {
+pub(super) struct ContainerState {
     /// Whether the process runs.
     pub running: bool,
     /// Whether its readiness probe, if it has one, passes.
@@ -21,11 +21,11 @@ pub(super) struct State {
 }
 
 /// Writes the status of a running pod.
-pub(super) async fn write(
+pub(super) async fn write_status(
     node: &Node,
     pod: &Pod,
     address: &str,
-    states: &[(Container, State)],
+    states: &[(Container, ContainerState)],
     init: &[Container],
 ) -> Result<()> {
     let now = Timestamp::now().to_string();
@@ -44,7 +44,7 @@ pub(super) async fn write(
         "containerStatuses": main.iter().map(|(container, state)| container_status(container, state, &now)).collect::<Vec<_>>(),
         "initContainerStatuses": native.iter().map(|(container, state)| container_status(container, state, &now)).collect::<Vec<_>>(),
     }});
-    patch(node, pod, &body).await
+    patch_status(node, pod, &body).await
 }
 
 /// Writes that a pod cannot run, and why, to where `kubectl get` and `describe` show it.
@@ -54,7 +54,7 @@ pub(super) async fn write_failure(node: &Node, pod: &Pod, why: &str) -> Result<(
             "state": {"waiting": {"reason": "CannotStart", "message": why}}})
     };
     let containers: Vec<Value> = pod.spec.iter().flat_map(|spec| &spec.containers).map(waiting).collect();
-    patch(
+    patch_status(
         node,
         pod,
         &json!({"status": {"phase": "Pending", "message": why, "containerStatuses": containers}}),
@@ -62,7 +62,7 @@ pub(super) async fn write_failure(node: &Node, pod: &Pod, why: &str) -> Result<(
     .await
 }
 
-fn container_status(container: &Container, state: &State, now: &str) -> Value {
+fn container_status(container: &Container, state: &ContainerState, now: &str) -> Value {
     let image = container.image.as_deref().unwrap_or_default();
     let phase = if state.running {
         json!({"running": {"startedAt": now}})
@@ -75,7 +75,7 @@ fn container_status(container: &Container, state: &State, now: &str) -> Value {
     })
 }
 
-async fn patch(node: &Node, pod: &Pod, status: &Value) -> Result<()> {
+async fn patch_status(node: &Node, pod: &Pod, status: &Value) -> Result<()> {
     let pods = Api::<Pod>::namespaced(node.client.clone(), &pod.namespace().unwrap_or_default());
     pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(status)).await?;
     Ok(())

@@ -15,9 +15,9 @@ pub fn start_time(pid: u32) -> Option<u64> {
 
 /// The processes whose network namespace is the one bound to `path`.
 #[must_use]
-pub fn in_namespace(path: &Path) -> Vec<u32> {
+pub fn pids_in_namespace(path: &Path) -> Vec<u32> {
     let Ok(wanted) = fs::metadata(path).map(|meta| meta.ino()) else { return Vec::new() };
-    pids().filter(|pid| inode(*pid) == Some(wanted)).collect()
+    pids().filter(|pid| netns_inode(*pid) == Some(wanted)).collect()
 }
 
 fn pids() -> impl Iterator<Item = u32> {
@@ -25,6 +25,6 @@ fn pids() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn inode(pid: u32) -> Option<u64> {
+fn netns_inode(pid: u32) -> Option<u64> {
     fs::metadata(format!("/proc/{pid}/ns/net")).ok().map(|meta| meta.ino())
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Binaries, CACHE_VARIABLE, doctor, envoy, golang};
-use crate::progress::say;
+use crate::progress::print_progress;
 
 /// Builds missing binaries; a second run finds all of them and does nothing.
 pub fn build() -> Result<Binaries> {
@@ -21,12 +21,15 @@ pub fn build() -> Result<Binaries> {
     let folder = binaries.folder();
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let lock = File::create(folder.join("lock"))?;
-    say(format_args!("building into {} (minutes when cold; the next run builds nothing)", folder.display()));
+    print_progress(format_args!(
+        "building into {} (minutes when cold; the next run builds nothing)",
+        folder.display()
+    ));
     flock(&lock, FlockOperation::LockExclusive).context("cannot lock the cache")?;
     remove_abandoned(folder);
     // In the cache's own file system, so that a rename is atomic: a file appears complete or not at all.
     let work = tempfile::Builder::new().prefix("building-").tempdir_in(folder)?;
-    fill(&binaries, work.path()).map_err(|error| explain_full_disk(error, folder))?;
+    fill_cache(&binaries, work.path()).map_err(|error| explain_full_disk(error, folder))?;
     Ok(binaries)
 }
 
@@ -48,46 +51,47 @@ fn remove_abandoned(folder: &Path) {
     }
 }
 
-fn fill(binaries: &Binaries, work: &Path) -> Result<()> {
+fn fill_cache(binaries: &Binaries, work: &Path) -> Result<()> {
     let started = Instant::now();
     for module in golang::MODULES {
         fill_module(binaries, work, module)?;
     }
     if !binaries.path(envoy::NAME).exists() {
-        step(envoy::NAME, || place(&envoy::fetch(work)?, binaries, envoy::NAME))?;
+        time_step(envoy::NAME, || move_into_cache(&envoy::fetch(work)?, binaries, envoy::NAME))?;
     }
-    say(format_args!("all binaries built in {} s", started.elapsed().as_secs()));
+    print_progress(format_args!("all binaries built in {} s", started.elapsed().as_secs()));
     Ok(())
 }
 
-fn fill_module(binaries: &Binaries, work: &Path, module: &golang::Module) -> Result<()> {
+fn fill_module(binaries: &Binaries, work: &Path, module: &golang::GoModule) -> Result<()> {
     // In a separate folder, because a binary may have the same name as its module.
     let folder = work.join("modules").join(module.name);
-    module.write(&folder)?;
+    module.write_sources(&folder)?;
     for command in module.commands.iter().filter(|command| !binaries.path(command.name()).exists()) {
         let target = work.join(command.name());
-        step(command.name(), || {
-            command.build(&folder, &target).and_then(|()| place(&target, binaries, command.name()))
+        time_step(command.name(), || {
+            command.build(&folder, &target).and_then(|()| move_into_cache(&target, binaries, command.name()))
         })?;
     }
     for name in module.files().filter(|name| !binaries.path(name).exists()) {
-        let source = module.data(&folder, name)?.with_context(|| format!("no module provides {name}"))?;
+        let source =
+            module.data_path(&folder, name)?.with_context(|| format!("no module provides {name}"))?;
         let copy = work.join(name);
         fs::copy(&source, &copy).with_context(|| format!("cannot copy {}", source.display()))?;
-        place(&copy, binaries, name)?;
+        move_into_cache(&copy, binaries, name)?;
     }
     Ok(())
 }
 
-fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
-    say(format_args!("  {name} …"));
+fn time_step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    print_progress(format_args!("  {name} …"));
     let started = Instant::now();
     work()?;
-    say(format_args!("  {name}: {} s", started.elapsed().as_secs()));
+    print_progress(format_args!("  {name}: {} s", started.elapsed().as_secs()));
     Ok(())
 }
 
-fn place(source: &Path, binaries: &Binaries, name: &str) -> Result<()> {
+fn move_into_cache(source: &Path, binaries: &Binaries, name: &str) -> Result<()> {
     let mode = if name.contains('.') { 0o644 } else { 0o755 };
     fs::set_permissions(source, Permissions::from_mode(mode))?;
     fs::rename(source, binaries.path(name)).with_context(|| format!("cannot place {name} in the cache"))

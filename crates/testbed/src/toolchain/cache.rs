@@ -20,7 +20,7 @@ pub struct Binaries {
 impl Binaries {
     /// The folder for the versions that this crate pins, whether or not it is filled.
     pub fn expected() -> Result<Self> {
-        Ok(Self { folder: cache_folder()?.join(key()) })
+        Ok(Self { folder: cache_folder()?.join(cache_key()) })
     }
 
     /// Path of the folder.
@@ -40,13 +40,13 @@ impl Binaries {
 
     /// Names of the files that do not exist yet.
     pub fn missing(&self) -> Vec<&'static str> {
-        names().filter(|name| !self.path(name).exists()).collect()
+        binary_names().filter(|name| !self.path(name).exists()).collect()
     }
 }
 
 /// Names of all files of a filled cache.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    golang::MODULES.iter().flat_map(golang::Module::files).chain([envoy::NAME])
+pub fn binary_names() -> impl Iterator<Item = &'static str> {
+    golang::MODULES.iter().flat_map(golang::GoModule::files).chain([envoy::NAME])
 }
 
 fn cache_folder() -> Result<PathBuf> {
@@ -60,7 +60,7 @@ fn cache_folder() -> Result<PathBuf> {
     Ok(cache.join("emcee-testbed"))
 }
 
-fn key() -> String {
+fn cache_key() -> String {
     let mut hash = Sha256::new();
     for module in golang::MODULES {
         hash.update(module.go_mod);
@@ -69,10 +69,10 @@ fn key() -> String {
         hash.update(format!("{:?}", module.commands));
     }
     hash.update(envoy::VERSION);
-    hex(&hash.finalize()[..8])
+    to_hex(&hash.finalize()[..8])
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(super) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

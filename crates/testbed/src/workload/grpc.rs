@@ -8,7 +8,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response};
 
 use super::http::{self, Body};
-use super::{Answer, Serve};
+use super::{ServeArgs, ServerAnswer};
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
@@ -20,14 +20,14 @@ pub(super) fn frame(message: &[u8]) -> Bytes {
 
 /// Extracts complete messages from a stream of bytes.
 #[derive(Debug, Default)]
-pub(super) struct Messages(Vec<u8>);
+pub(super) struct MessageBuffer(Vec<u8>);
 
-impl Messages {
+impl MessageBuffer {
     pub(super) fn push(&mut self, mut data: impl Buf) {
         self.0.extend_from_slice(&data.copy_to_bytes(data.remaining()));
     }
 
-    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn pop(&mut self) -> Option<Vec<u8>> {
         let length = self.0.get(1..5)?.try_into().map(u32::from_be_bytes).ok()?;
         let end = 5 + usize::try_from(length).ok()?;
         let message = self.0.get(5..end)?.to_vec();
@@ -37,30 +37,34 @@ impl Messages {
 }
 
 /// Answers each message with a message. A unary call is a stream with one message.
-pub(super) fn answer(
-    serve: &Serve,
+pub(super) fn respond(
+    serve: &ServeArgs,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, hyper::http::Error> {
-    let seen = http::seen(serve, &request);
-    let chat = Chat { seen, incoming: Some(request.into_body()), messages: Messages::default() };
-    let frames = stream::unfold(chat, |mut chat| async { chat.next().await.map(|frame| (Ok(frame), chat)) });
+    let seen = http::describe_request(serve, &request);
+    let chat = EchoStream { seen, incoming: Some(request.into_body()), messages: MessageBuffer::default() };
+    let frames =
+        stream::unfold(chat, |mut chat| async { chat.next_frame().await.map(|frame| (Ok(frame), chat)) });
     let body = StreamBody::new(frames).boxed_unsync();
     Response::builder().header(CONTENT_TYPE, "application/grpc").body(body)
 }
 
-struct Chat {
-    seen: Answer,
+struct EchoStream {
+    seen: ServerAnswer,
     /// `None` after the trailers are sent.
     incoming: Option<Incoming>,
-    messages: Messages,
+    messages: MessageBuffer,
 }
 
-impl Chat {
-    async fn next(&mut self) -> Option<Frame<Bytes>> {
+impl EchoStream {
+    async fn next_frame(&mut self) -> Option<Frame<Bytes>> {
         loop {
-            if let Some(message) = self.messages.next() {
+            if let Some(message) = self.messages.pop() {
                 let said = Some(String::from_utf8_lossy(&message).into_owned());
-                return Some(Frame::data(frame(&http::json(&Answer { said, ..self.seen.clone() }))));
+                return Some(Frame::data(frame(&http::json_line(&ServerAnswer {
+                    said,
+                    ..self.seen.clone()
+                }))));
             }
             match self.incoming.as_mut()?.frame().await {
                 Some(Ok(frame)) => frame.into_data().map_or((), |data| self.messages.push(data)),
@@ -77,22 +81,22 @@ impl Chat {
 }
 
 /// Status of a call, from the trailers or, if the response has no message, from the headers.
-pub(super) fn status(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn grpc_status(headers: &HeaderMap) -> Option<&str> {
     headers.get(STATUS)?.to_str().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Messages, frame};
+    use super::{MessageBuffer, frame};
 
     #[test]
-    fn messages_survive_being_cut_anywhere() {
+    fn messages_may_be_split_anywhere() {
         let whole = [frame(b"one"), frame(b""), frame(b"three")].concat();
-        let mut messages = Messages::default();
+        let mut messages = MessageBuffer::default();
         let mut seen = Vec::new();
         for byte in whole {
             messages.push(&[byte][..]);
-            seen.extend(messages.next());
+            seen.extend(messages.pop());
         }
         assert_eq!(seen, [b"one".to_vec(), Vec::new(), b"three".to_vec()]);
     }

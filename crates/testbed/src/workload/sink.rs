@@ -11,11 +11,11 @@ pub(super) async fn serve(port: u16) -> Result<()> {
         TcpListener::bind(("0.0.0.0", port)).await.with_context(|| format!("port {port} is taken"))?;
     loop {
         let (stream, _) = listener.accept().await?;
-        tokio::spawn(swallow(stream));
+        tokio::spawn(print_received(stream));
     }
 }
 
-async fn swallow(mut stream: TcpStream) -> Result<()> {
+async fn print_received(mut stream: TcpStream) -> Result<()> {
     let mut buffer = [0; 4096];
     loop {
         let length = stream.read(&mut buffer).await?;

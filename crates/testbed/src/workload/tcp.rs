@@ -4,9 +4,9 @@ use anyhow::{Context, Result};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::Serve;
+use super::ServeArgs;
 
-pub(super) async fn serve(port: u16, serve: Serve) -> Result<()> {
+pub(super) async fn serve(port: u16, serve: ServeArgs) -> Result<()> {
     let listener =
         TcpListener::bind(("0.0.0.0", port)).await.with_context(|| format!("port {port} is taken"))?;
     loop {

@@ -14,31 +14,31 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::http::{self, Body};
-use super::{Answer, Serve};
+use super::{ServeArgs, ServerAnswer};
 
 /// Accepts an upgrade request, and answers on it in the background.
 pub(super) fn accept(
-    serve: &Serve,
+    serve: &ServeArgs,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, hyper::http::Error> {
-    let seen = http::seen(serve, &request);
+    let seen = http::describe_request(serve, &request);
     let key = request.headers().get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         // A client may disconnect at any time.
-        let _ = chat(upgrade, seen).await;
+        let _ = echo_texts(upgrade, seen).await;
     });
     let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
     let response = response.header(CONNECTION, "upgrade").header(UPGRADE, "websocket");
     response.header(SEC_WEBSOCKET_ACCEPT, key.unwrap_or_default()).body(Empty::new().boxed_unsync())
 }
 
-async fn chat(upgrade: hyper::upgrade::OnUpgrade, seen: Answer) -> Result<()> {
+async fn echo_texts(upgrade: hyper::upgrade::OnUpgrade, seen: ServerAnswer) -> Result<()> {
     let stream = TokioIo::new(upgrade.await?);
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
     while let Some(message) = socket.next().await {
         if let Message::Text(text) = message? {
-            let answer = Answer { said: Some(text.to_string()), ..seen.clone() };
+            let answer = ServerAnswer { said: Some(text.to_string()), ..seen.clone() };
             socket.send(Message::text(serde_json::to_string(&answer)?)).await?;
         }
     }

@@ -4,12 +4,12 @@ use anyhow::{Context, Result, ensure};
 use emcee_testbed::Bed;
 use serde_json::{Value, json};
 
-use super::hands::{NETWORKING, generated, place};
+use super::hands::{NETWORKING, generated_object, namespace_and_name};
 use super::installed::install;
 use super::world::{Resource, World, until};
 use crate::users::{FLAT, WEB};
 
-const WORDS: &str = "the moon is in the wrong house";
+const REFUSAL: &str = "the moon is in the wrong house";
 
 fn binding(name: &str) -> String {
     FLAT.binding(name, "helloworld", 5000, "http", &["203.0.113.7:5000".into()], "")
@@ -17,39 +17,48 @@ fn binding(name: &str) -> String {
 
 /// An object that a webhook refuses, as Istio's may, does not block the other objects. It is written once the webhook
 /// accepts it.
-pub(crate) fn refused(bed: &Bed) -> Result<()> {
-    let world = World::of(bed)?;
+pub(crate) fn refused_object_blocks_no_other(bed: &Bed) -> Result<()> {
+    let world = World::shared(bed)?;
     let picky = Resource { kind: "ServiceBinding", namespace: WEB, name: "flat-picky" };
     let plain = Resource { kind: "ServiceBinding", namespace: WEB, name: "flat-plain" };
     // Generated names are deterministic, so creating the binding once tells which object the webhook must refuse.
-    world.here.apply(&binding("picky"))?;
-    picky.wait(&world.here, "Ready", "Fine")?;
-    let rule = generated(&world.here, "DestinationRule", "flat-picky")?;
-    world.here.delete(&binding("picky"))?;
+    world.consuming_mesh.apply(&binding("picky"))?;
+    picky.wait(&world.consuming_mesh, "Ready", "Fine")?;
+    let rule = generated_object(&world.consuming_mesh, "DestinationRule", "flat-picky")?;
+    world.consuming_mesh.delete(&binding("picky"))?;
     let gone = |object: Option<&Value>| object.is_none();
-    until(&world.here, (NETWORKING, "DestinationRule"), place(&rule), "it is not deleted", gone)?;
+    until(
+        &world.consuming_mesh,
+        (NETWORKING, "DestinationRule"),
+        namespace_and_name(&rule),
+        "it is not deleted",
+        gone,
+    )?;
     let rule = json!({
         "apiVersion": NETWORKING, "kind": "DestinationRule", "spec": rule["spec"],
-        "metadata": {"namespace": place(&rule).0, "name": place(&rule).1},
+        "metadata": {"namespace": namespace_and_name(&rule).0, "name": namespace_and_name(&rule).1},
     });
 
-    let refusal = world.here.refuse(&rule, WORDS)?;
-    world.here.apply(&(binding("picky") + &binding("plain")))?;
-    let said = picky.wait(&world.here, "Programmed", "ApplyFailed")?;
+    let refusal = world.consuming_mesh.refuse_object(&rule, REFUSAL)?;
+    world.consuming_mesh.apply(&(binding("picky") + &binding("plain")))?;
+    let said = picky.wait(&world.consuming_mesh, "Programmed", "ApplyFailed")?;
     let message = said["message"].as_str().unwrap_or_default();
-    ensure!(message.contains(WORDS) && message.contains(place(&rule).1), "{said}");
-    plain.wait(&world.here, "Ready", "Fine")?;
-    let entry = generated(&world.here, "ServiceEntry", "flat-picky")?;
-    ensure!(place(&entry).1 == place(&rule).1, "the binding's other objects are written: {entry}");
+    ensure!(message.contains(REFUSAL) && message.contains(namespace_and_name(&rule).1), "{said}");
+    plain.wait(&world.consuming_mesh, "Ready", "Fine")?;
+    let entry = generated_object(&world.consuming_mesh, "ServiceEntry", "flat-picky")?;
+    ensure!(
+        namespace_and_name(&entry).1 == namespace_and_name(&rule).1,
+        "the binding's other objects are written: {entry}"
+    );
     drop(refusal);
-    picky.wait(&world.here, "Ready", "Fine")?;
-    world.here.delete(&(binding("picky") + &binding("plain")))
+    picky.wait(&world.consuming_mesh, "Ready", "Fine")?;
+    world.consuming_mesh.delete(&(binding("picky") + &binding("plain")))
 }
 
 /// Emcee in a pod, as its manifests install it: the API server calls its webhook, and users see the validator's message.
-pub(crate) fn asked(bed: &Bed) -> Result<()> {
-    let world = World::of(bed)?;
-    install(&world.there)?;
+pub(crate) fn webhook_is_called(bed: &Bed) -> Result<()> {
+    let world = World::shared(bed)?;
+    install(&world.exposing_mesh)?;
     let with_peers = |names: [&str; 2]| {
         let peers = ["m2", "m3"].iter().zip(names);
         let peers = peers.map(|(peer, name)| json!({"name": peer, "subject_alt_names": [name]}));
@@ -62,7 +71,10 @@ pub(crate) fn asked(bed: &Bed) -> Result<()> {
     // The resource's own definition cannot refuse this. The webhook accepts everything until Emcee serves it.
     let one_name_for_two = with_peers(["m.example", "m.example"]);
     world
-        .there
-        .wait_refused(&one_name_for_two, &["denied the request", "spec.peers[1].subject_alt_names"])?;
-    world.there.try_out(&with_peers(["m2.example", "m3.example"])).context("a valid resource is accepted")
+        .exposing_mesh
+        .wait_until_refused(&one_name_for_two, &["denied the request", "spec.peers[1].subject_alt_names"])?;
+    world
+        .exposing_mesh
+        .dry_run_apply(&with_peers(["m2.example", "m3.example"]))
+        .context("a valid resource is accepted")
 }

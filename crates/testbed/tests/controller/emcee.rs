@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::Mesh;
-use emcee_testbed::suite::emcee;
-pub(crate) use emcee_testbed::suite::print;
+pub(crate) use emcee_testbed::suite::emcee_output;
+use emcee_testbed::suite::emcee_path;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
@@ -25,12 +25,12 @@ impl Emcee {
     pub(crate) fn start(mesh: &Mesh, fed_namespaces: &str) -> Result<Self> {
         let log = mesh.folder().join("logs/emcee.log");
         let log = File::options().create(true).append(true).open(log)?;
-        let mut command = Command::new(emcee()?);
+        let mut command = Command::new(emcee_path()?);
         command.args(["run", "--kubeconfig"]).arg(kubeconfig(mesh)?);
         command.args(["--namespace", "emcee-system", "--fed-namespaces", fed_namespaces]);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
         let child = command.spawn().context("cannot start emcee")?;
-        mesh.adopt(child.id(), "emcee")?;
+        mesh.record_process(child.id(), "emcee")?;
         Ok(Self { child })
     }
 
@@ -53,7 +53,7 @@ impl Emcee {
 
 /// What `emcee diff --cluster` would change; empty if a controller has nothing left to do.
 pub(crate) fn undone(mesh: &Mesh) -> Result<String> {
-    let mut diff = Command::new(emcee()?);
+    let mut diff = Command::new(emcee_path()?);
     diff.args(["diff", "--cluster", "--kubeconfig"]).arg(mesh.kubeconfig());
     let done = diff.output().context("cannot start emcee")?;
     let said = [done.stdout, done.stderr].concat();

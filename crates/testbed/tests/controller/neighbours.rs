@@ -13,7 +13,7 @@ const EDGE: Style = Style { name: "edge", ..PASSTHROUGH };
 const FED: &str = "fed-passthrough";
 
 /// Pods and Service of the user's gateway, and what it serves: plain HTTP on another port.
-fn theirs() -> String {
+fn users_gateway() -> String {
     format!(
         "
 apiVersion: v1
@@ -58,7 +58,7 @@ spec:
     )
 }
 
-fn exposing() -> String {
+fn exposing_resources() -> String {
     let config = EDGE
         .config("ingress", "m1")
         .replace(&format!("namespace: {}", EDGE.fed()), &format!("namespace: {FED}"))
@@ -77,7 +77,7 @@ spec: {{name: helloworld, port: 5000, alias: edged, mesh_fed_config_selector: {{
     )
 }
 
-fn consuming(address: &str) -> String {
+fn consuming_resources(address: &str) -> String {
     let config = EDGE
         .config("egress", "m2")
         .replace(&format!("namespace: {}", EDGE.fed()), &format!("namespace: {FED}"));
@@ -85,33 +85,33 @@ fn consuming(address: &str) -> String {
 }
 
 /// The user's own traffic works before, with, and after Emcee's objects on the same pods, as do the user's own subsets.
-pub(crate) fn undisturbed(bed: &Bed) -> Result<()> {
-    let world = World::of(bed)?;
-    world.there.apply(&theirs())?;
-    world.there.wait_rolled_out(FED, "edge")?;
-    let address = world.there.wait_address(FED, "edge")?;
+pub(crate) fn users_traffic_is_undisturbed(bed: &Bed) -> Result<()> {
+    let world = World::shared(bed)?;
+    world.exposing_mesh.apply(&users_gateway())?;
+    world.exposing_mesh.wait_rolled_out(FED, "edge")?;
+    let address = world.exposing_mesh.wait_address(FED, "edge")?;
     let own = format!("{address}:8080");
-    ensure!(ask(&world.here, WEB, &["http", &own])?["version"] == "v2", "before");
+    ensure!(ask(&world.consuming_mesh, WEB, &["http", &own])?["version"] == "v2", "before");
 
-    world.there.apply(&exposing())?;
+    world.exposing_mesh.apply(&exposing_resources())?;
     let exposition = Resource { kind: "ServiceExposition", namespace: SHOP, name: "edge-edged" };
-    exposition.wait(&world.there, "Ready", "Fine")?;
-    world.here.apply(&consuming(&address))?;
-    let answer = ask(&world.here, WEB, &["http", &format!("edge-edged.{WEB}:5000")])?;
+    exposition.wait(&world.exposing_mesh, "Ready", "Fine")?;
+    world.consuming_mesh.apply(&consuming_resources(&address))?;
+    let answer = ask(&world.consuming_mesh, WEB, &["http", &format!("edge-edged.{WEB}:5000")])?;
     ensure!(answer["name"] == "helloworld", "{answer}");
-    still_served(&world.here, &own)?;
+    ensure_users_traffic(&world.consuming_mesh, &own)?;
 
-    world.here.delete(&consuming(&address))?;
-    world.there.delete(&exposing())?;
+    world.consuming_mesh.delete(&consuming_resources(&address))?;
+    world.exposing_mesh.delete(&exposing_resources())?;
     let gone = |object: Option<&Value>| object.is_none();
     let config = ("mm.ibm.istio.io/v1", "ServiceExposition");
-    until(&world.there, config, (SHOP, "edge-edged"), "it is not deleted", gone)?;
-    still_served(&world.here, &own)?;
-    world.there.delete(&theirs())
+    until(&world.exposing_mesh, config, (SHOP, "edge-edged"), "it is not deleted", gone)?;
+    ensure_users_traffic(&world.consuming_mesh, &own)?;
+    world.exposing_mesh.delete(&users_gateway())
 }
 
 /// No call fails. istiod has already pushed Emcee's objects to these pods, as the calls through them have shown.
-fn still_served(mesh: &Mesh, at: &str) -> Result<()> {
+fn ensure_users_traffic(mesh: &Mesh, at: &str) -> Result<()> {
     for call in 0..20 {
         let output = call_once(mesh, WEB, &["http", at])?;
         ensure!(output.code == 0 && output.stdout.contains("\"version\":\"v2\""), "call {call}: {output:?}");

@@ -26,7 +26,7 @@ impl Resource<'_> {
             let is = |object: Option<&DynamicObject>| {
                 object.and_then(|object| condition(object, &type_)).is_some_and(|c| c["reason"] == reason)
             };
-            let waited = mesh::until(api.clone(), &name, is).await;
+            let waited = mesh::wait_until(api.clone(), &name, is).await;
             let now = api.get_opt(&name).await?;
             let now = now.map(|object| object.data["status"].clone()).unwrap_or_default();
             let found = waited.with_context(|| format!("{what}: {now}"))?;
@@ -58,7 +58,7 @@ pub(crate) fn until(
             let value = object.map(|object| serde_json::to_value(object).unwrap_or_default());
             is(value.as_ref())
         };
-        mesh::until(api, &awaited, is).await.map(drop)
+        mesh::wait_until(api, &awaited, is).await.map(drop)
     })
     .with_context(|| format!("{kind} {namespace}/{name} of {}: {what}", mesh.name()))
 }

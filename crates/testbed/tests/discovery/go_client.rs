@@ -23,7 +23,7 @@ pub(crate) struct Credential {
 
 impl Credential {
     /// The credential of a mesh for a relationship.
-    pub(crate) fn of(mesh: &Mesh, relationship: &str) -> Result<Self> {
+    pub(crate) fn read(mesh: &Mesh, relationship: &str) -> Result<Self> {
         let api = Api::<Secret>::namespaced(mesh.client(), relationship);
         let secret = mesh.run(async move { Ok(api.get("rel").await?) })?;
         let data = secret.data.context("the Secret has no data")?;
@@ -34,7 +34,7 @@ impl Credential {
         Ok(Self { certificate: text("tls.crt")?, key: text("tls.key")?, ca: text("ca.crt")? })
     }
 
-    fn write(&self, folder: &Path) -> Result<()> {
+    fn write_files(&self, folder: &Path) -> Result<()> {
         std::fs::write(folder.join("tls.crt"), &self.certificate)?;
         std::fs::write(folder.join("tls.key"), &self.key)?;
         Ok(std::fs::write(folder.join("ca.crt"), &self.ca)?)
@@ -45,13 +45,13 @@ impl Credential {
 const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The Go client. Dropping it ends it.
-pub(crate) struct Client {
+pub(crate) struct GoClient {
     child: Child,
     lines: Receiver<String>,
     _files: TempDir,
 }
 
-impl Client {
+impl GoClient {
     /// Starts it with the mesh's own credential for a relationship with m2.
     pub(crate) fn start(
         mesh: &Mesh,
@@ -61,10 +61,10 @@ impl Client {
         refuse: &str,
     ) -> Result<Self> {
         let server_name = format!("discovery.{relationship}.emcee.internal");
-        Self::with(mesh, bed, address, &server_name, &Credential::of(mesh, relationship)?, refuse)
+        Self::start_with(mesh, bed, address, &server_name, &Credential::read(mesh, relationship)?, refuse)
     }
 
-    pub(crate) fn with(
+    pub(crate) fn start_with(
         mesh: &Mesh,
         bed: &Bed,
         address: &str,
@@ -73,7 +73,7 @@ impl Client {
         refuse: &str,
     ) -> Result<Self> {
         let files = tempfile::tempdir()?;
-        credential.write(files.path())?;
+        credential.write_files(files.path())?;
         let mut command = Command::new(bed.binaries().path("discovery-client"));
         command.args(["-address", address, "-server-name", server_name, "-peer", "m2.blue.example"]);
         command.args(["-certificate", "tls.crt", "-key", "tls.key", "-ca", "ca.crt", "-refuse", refuse]);
@@ -88,18 +88,18 @@ impl Client {
     }
 
     /// The next response that meets the condition.
-    pub(crate) fn response(&mut self, is: impl Fn(&Value) -> bool) -> Result<Value> {
-        while let Some(line) = self.line()? {
+    pub(crate) fn wait_for_response(&mut self, is: impl Fn(&Value) -> bool) -> Result<Value> {
+        while let Some(line) = self.next_line()? {
             let response = serde_json::from_str(&line).with_context(|| line.clone())?;
             if is(&response) {
                 return Ok(response);
             }
         }
-        bail!("discovery-client exited: {}", self.ended()?)
+        bail!("discovery-client exited: {}", self.wait_for_exit()?)
     }
 
     /// The next line of output; `None` after the client has exited.
-    pub(crate) fn line(&self) -> Result<Option<String>> {
+    pub(crate) fn next_line(&self) -> Result<Option<String>> {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => Ok(Some(line)),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
@@ -107,12 +107,12 @@ impl Client {
         }
     }
 
-    pub(crate) fn ended(&mut self) -> Result<ExitStatus> {
+    pub(crate) fn wait_for_exit(&mut self) -> Result<ExitStatus> {
         Ok(self.child.wait()?)
     }
 }
 
-impl Drop for Client {
+impl Drop for GoClient {
     fn drop(&mut self) {
         // Closing stdin ends the client; if it has exited already, nothing happens.
         drop(self.child.stdin.take());

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use emcee_testbed::Mesh;
-use emcee_testbed::suite::{EMCEE_IMAGE, print};
+use emcee_testbed::suite::{EMCEE_IMAGE, emcee_output};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -22,25 +22,25 @@ pub(crate) fn install(mesh: &Mesh) -> Result<()> {
     }
     let image = ["--image", EMCEE_IMAGE, "--replicas", "1", "--webhook", "off"];
     let reach = ["--fed-namespaces", FEDS, "--discovery-service-type", "LoadBalancer"];
-    mesh.apply(&print(&[&["manifests", "all"][..], &image, &reach].concat())?)
+    mesh.apply(&emcee_output(&[&["manifests", "all"][..], &image, &reach].concat())?)
 }
 
 /// Waits until Emcee runs and its initial sync is complete.
-pub(crate) fn wait_installed(mesh: &Mesh) -> Result<()> {
+pub(crate) fn wait_until_installed(mesh: &Mesh) -> Result<()> {
     mesh.wait_rolled_out(HOME, EMCEE)
 }
 
 /// Stops all pods of Emcee, and waits until they have ended.
-pub(crate) fn stop(mesh: &Mesh) -> Result<()> {
-    scale(mesh, 0)
+pub(crate) fn stop_emcee(mesh: &Mesh) -> Result<()> {
+    scale_emcee(mesh, 0)
 }
 
 /// Starts Emcee again, and waits until it runs.
-pub(crate) fn start(mesh: &Mesh) -> Result<()> {
-    scale(mesh, 1)
+pub(crate) fn start_emcee(mesh: &Mesh) -> Result<()> {
+    scale_emcee(mesh, 1)
 }
 
-fn scale(mesh: &Mesh, replicas: u32) -> Result<()> {
+fn scale_emcee(mesh: &Mesh, replicas: u32) -> Result<()> {
     let api = Api::<Deployment>::namespaced(mesh.client(), HOME);
     mesh.run(async move {
         let wanted = Patch::Merge(json!({"spec": {"replicas": replicas}}));

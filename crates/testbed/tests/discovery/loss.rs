@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use emcee_testbed::mesh::Listed;
+use emcee_testbed::mesh::ListedObject;
 use emcee_testbed::{Bed, Mesh};
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use serde_json::Value;
 
-use super::install::{start, stop};
-use super::story::resource;
+use super::install::{start_emcee, stop_emcee};
+use super::story::user_resource;
 use super::traffic::Traffic;
 use super::users::{APPS, binding, exposition};
-use super::world::{World, bound};
+use super::world::{World, binding_resource};
 use crate::resource::{Resource, until};
 use crate::workloads::ask;
 
@@ -25,23 +25,23 @@ const AWAY: Duration = Duration::from_mins(1);
 
 /// m2's Emcee is unreachable while a pod behind its gateway is replaced and m1's own Emcee restarts: no call fails, and
 /// nothing is deleted. What changed in m2 meanwhile arrives when it is back.
-pub(crate) fn held(bed: &Bed) -> Result<()> {
-    let world = World::of(bed)?;
+pub(crate) fn unreachable_peer_breaks_nothing(bed: &Bed) -> Result<()> {
+    let world = World::shared(bed)?;
     let World { m1, m2, .. } = &world;
     let traffic = Traffic::start(m1, "reviews:9080")?;
-    let before = generated(m1)?;
+    let before = generated_objects(m1)?;
     ensure!(before.keys().any(|object| object.starts_with("ServiceEntry ")), "{before:?}");
-    stop(m2)?;
+    stop_emcee(m2)?;
     let stopped = Instant::now();
     BLUE.wait(m1, "PeerLost", "PeerLost")?;
     m2.restart(APPS, "reviews-v1")?;
     m2.apply(&exposition("blue", "reviews", "critiques", ""))?;
-    restart(m1)?;
-    traffic.go_on_until(stopped + AWAY)?;
-    same(&before, &generated(m1)?)?;
-    let binding = resource(m1, "ServiceBinding", APPS, "reviews")?;
+    restart_emcee(m1)?;
+    traffic.continue_until(stopped + AWAY)?;
+    ensure_same_objects(&before, &generated_objects(m1)?)?;
+    let binding = user_resource(m1, "ServiceBinding", APPS, "reviews")?;
     ensure!(!binding["status"]["stale_since"].is_null(), "{binding}");
-    start(m2)?;
+    start_emcee(m2)?;
     until(
         m1,
         ("mm.ibm.istio.io/v1", "MeshFedConfig"),
@@ -49,11 +49,14 @@ pub(crate) fn held(bed: &Bed) -> Result<()> {
         "m2 is still unreachable",
         is_connected,
     )?;
-    bound("critiques").wait(m1, "Ready", "Fine")?;
+    binding_resource("critiques").wait(m1, "Ready", "Fine")?;
     let answer = ask(m1, APPS, &["http", "critiques:9080"])?;
     ensure!(answer["name"] == "reviews", "{answer}");
-    let now = generated(m1)?;
-    same(&before, &now.into_iter().filter(|(object, _)| before.contains_key(object)).collect())?;
+    let now = generated_objects(m1)?;
+    ensure_same_objects(
+        &before,
+        &now.into_iter().filter(|(object, _)| before.contains_key(object)).collect(),
+    )?;
     traffic.end()
 }
 
@@ -62,19 +65,19 @@ fn is_connected(relationship: Option<&Value>) -> bool {
 }
 
 /// Waits until the new Emcee has applied a new binding: it would have applied everything else by then.
-fn restart(mesh: &Mesh) -> Result<()> {
-    stop(mesh)?;
-    start(mesh)?;
+fn restart_emcee(mesh: &Mesh) -> Result<()> {
+    stop_emcee(mesh)?;
+    start_emcee(mesh)?;
     let late = binding("yellow", "late", "endpoints: [\"10.103.9.9:5000\"]\n  port: 9080");
     mesh.apply(&late)?;
-    bound("late").wait(mesh, "Ready", "Fine")?;
+    binding_resource("late").wait(mesh, "Ready", "Fine")?;
     BLUE.wait(mesh, "PeerLost", "PeerLost")?;
     mesh.delete(&late)?;
     let service = ("v1", "Service");
     until(mesh, service, (APPS, "late"), "its facade is not deleted", |found| found.is_none())
 }
 
-fn same(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Result<()> {
+fn ensure_same_objects(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Result<()> {
     let lost: Vec<_> = before.iter().filter(|(object, uid)| after.get(*object) != Some(*uid)).collect();
     let more: Vec<_> = after.keys().filter(|object| !before.contains_key(*object)).collect();
     ensure!(lost.is_empty() && more.is_empty(), "deleted, or created again: {lost:?}; new: {more:?}");
@@ -82,9 +85,9 @@ fn same(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> 
 }
 
 /// Every generated object, with its UID: an object that is deleted and created again has another one.
-pub(crate) fn generated(mesh: &Mesh) -> Result<BTreeMap<String, String>> {
+pub(crate) fn generated_objects(mesh: &Mesh) -> Result<BTreeMap<String, String>> {
     let ours = ListParams::default().labels("app.kubernetes.io/managed-by=emcee");
-    let of = |Listed { resource, object, .. }: Listed| {
+    let of = |ListedObject { resource, object, .. }: ListedObject| {
         let namespace = object.namespace().unwrap_or_default();
         let place = format!("{} {namespace}/{}", resource.kind, object.name_any());
         (place, object.uid().unwrap_or_default())

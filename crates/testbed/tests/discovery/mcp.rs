@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::cluster::{Authority, Identity};
-use emcee_testbed::mesh::Listed;
+use emcee_testbed::mesh::ListedObject;
 use emcee_testbed::{Bed, Mesh};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::install::{EMCEE, HOME};
 use super::traffic::Traffic;
 use super::users::APPS;
-use super::world::{World, gateway};
+use super::world::{World, gateway_name};
 use crate::resource::until;
 use crate::workloads::{ask, strict};
 
@@ -29,24 +29,24 @@ const FOLDER: &str = "/etc/emcee/mcp";
 
 /// m1 switches to MCP while istiod is down, and no call fails. Then it has no object of Istio's kinds. What restarts, and
 /// gets all its configuration from istiod, carries the same traffic.
-pub(crate) fn alone(bed: &Bed) -> Result<()> {
-    let World { m1, .. } = World::of(bed)?;
+pub(crate) fn istiod_uses_only_mcp(bed: &Bed) -> Result<()> {
+    let World { m1, .. } = World::shared(bed)?;
     m1.delete(&strict(APPS))?;
     let traffic = Traffic::start(&m1, "reviews:9080")?;
-    change_over(&m1)?;
+    switch_to_mcp(&m1)?;
     traffic.end()?;
-    none_of_istio(&m1)?;
-    m1.restart("blue", &gateway(&m1, "blue", "egress")?)?;
+    ensure_no_istio_objects(&m1)?;
+    m1.restart("blue", &gateway_name(&m1, "blue", "egress")?)?;
     m1.restart(APPS, "sleep-v1")?;
     for name in ["reviews", "ratings"] {
         let answer = ask(&m1, APPS, &["http", &format!("{name}:9080")])?;
         ensure!(answer["name"] == name, "{answer}");
     }
-    none_of_istio(&m1)
+    ensure_no_istio_objects(&m1)
 }
 
 /// Follows the guide: istiod stops; Emcee starts with MCP, and deletes what it had written; istiod starts.
-fn change_over(mesh: &Mesh) -> Result<()> {
+fn switch_to_mcp(mesh: &Mesh) -> Result<()> {
     let authority = Authority::root("mcp")?;
     let own = authority.issue("mcp", None, &[NAME], &[])?;
     let ca = authority.identity().certificate;
@@ -56,18 +56,23 @@ fn change_over(mesh: &Mesh) -> Result<()> {
     let inner = mesh.clone();
     mesh.without_istiod(move || {
         // The receiver below gets the result, be it good or bad.
-        let _ = sender.send(meanwhile(&inner, &own, &ca, &written));
+        let _ = sender.send(reconfigure_without_istiod(&inner, &own, &ca, &written));
     })?;
     done.recv().context("the change was not made")?
 }
 
-fn meanwhile(mesh: &Mesh, own: &Identity, ca: &str, written: &[Reference]) -> Result<()> {
+fn reconfigure_without_istiod(
+    mesh: &Mesh,
+    own: &Identity,
+    ca: &str,
+    written: &[ObjectReference],
+) -> Result<()> {
     serve_mcp(mesh, own)?;
     for object in written {
         let kind = (&*object.api_version, &*object.kind);
         until(mesh, kind, (&object.namespace, &object.name), "it is not deleted", |found| found.is_none())?;
     }
-    feed_istiod(mesh, &pod_address(mesh)?, ca)
+    configure_istiod(mesh, &pod_address(mesh)?, ca)
 }
 
 /// Restarts Emcee, which then serves MCP.
@@ -94,13 +99,13 @@ fn add_mcp(pod: &mut Value) -> Result<()> {
         format!("--mcp-certificate={FOLDER}/tls.crt"),
         format!("--mcp-key={FOLDER}/tls.key"),
     ];
-    add(&mut container["args"], arguments)?;
-    add(&mut container["volumeMounts"], [json!({"name": "mcp", "mountPath": FOLDER, "readOnly": true})])?;
-    add(&mut pod["volumes"], [json!({"name": "mcp", "secret": {"secretName": "mcp"}})])
+    append(&mut container["args"], arguments)?;
+    append(&mut container["volumeMounts"], [json!({"name": "mcp", "mountPath": FOLDER, "readOnly": true})])?;
+    append(&mut pod["volumes"], [json!({"name": "mcp", "secret": {"secretName": "mcp"}})])
 }
 
 /// Adds to a list, which may not exist yet.
-fn add<T: Into<Value>>(list: &mut Value, more: impl IntoIterator<Item = T>) -> Result<()> {
+fn append<T: Into<Value>>(list: &mut Value, more: impl IntoIterator<Item = T>) -> Result<()> {
     if list.is_null() {
         *list = json!([]);
     }
@@ -117,9 +122,9 @@ fn pod_address(mesh: &Mesh) -> Result<String> {
     pod.status.as_ref().and_then(|status| status.pod_ip.clone()).context("Emcee's pod has no address")
 }
 
-fn feed_istiod(mesh: &Mesh, address: &str, ca: &str) -> Result<()> {
+fn configure_istiod(mesh: &Mesh, address: &str, ca: &str) -> Result<()> {
     let path = mesh.folder().join("istiod/mesh.yaml");
-    let mut config = read(&path)?;
+    let mut config = read_mesh_config(&path)?;
     let tls = json!({"mode": "SIMPLE", "caCertificates": ca, "sni": NAME, "subjectAltNames": [NAME]});
     let emcee = json!({"address": format!("xds://{address}:{PORT}"), "tlsSettings": tls});
     config["configSources"] = json!([emcee, {"address": "k8s://"}]);
@@ -127,12 +132,12 @@ fn feed_istiod(mesh: &Mesh, address: &str, ca: &str) -> Result<()> {
 }
 
 /// The bed writes the mesh config as JSON.
-fn read(path: &Path) -> Result<Value> {
+fn read_mesh_config(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(serde_json::from_str(&text)?)
 }
 
-fn none_of_istio(mesh: &Mesh) -> Result<()> {
+fn ensure_no_istio_objects(mesh: &Mesh) -> Result<()> {
     let left = istio_objects(mesh)?;
     ensure!(left.is_empty(), "istiod could read these from the API server: {left:?}");
     Ok(())
@@ -140,7 +145,7 @@ fn none_of_istio(mesh: &Mesh) -> Result<()> {
 
 /// Kind and name of an object.
 #[derive(Debug)]
-struct Reference {
+struct ObjectReference {
     api_version: String,
     kind: String,
     namespace: String,
@@ -148,9 +153,9 @@ struct Reference {
 }
 
 /// Every object of Istio's kinds, including those of users.
-fn istio_objects(mesh: &Mesh) -> Result<Vec<Reference>> {
+fn istio_objects(mesh: &Mesh) -> Result<Vec<ObjectReference>> {
     let istios = |kind: &ApiResource| kind.group.ends_with("istio.io") && kind.group != "mm.ibm.istio.io";
-    let of = |Listed { resource, object, .. }: Listed| Reference {
+    let of = |ListedObject { resource, object, .. }: ListedObject| ObjectReference {
         api_version: resource.api_version,
         kind: resource.kind,
         namespace: object.namespace().unwrap_or_default(),

@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use super::install::{EMCEE, HOME};
 use super::users::{APPS, binding};
-use super::world::{World, bound, gateway};
+use super::world::{World, binding_resource, gateway_name};
 use crate::workloads::ask;
 
 /// No user wrote their endpoints. Both answer, and each sees the caller that its style shows.
-pub(crate) fn answers(bed: &Bed) -> Result<()> {
-    let world = World::of(bed)?;
+pub(crate) fn announced_services_answer(bed: &Bed) -> Result<()> {
+    let world = World::shared(bed)?;
     let reviews = ask(&world.m1, APPS, &["http", "reviews:9080"])?;
     let caller = reviews["caller"].as_str().unwrap_or_default();
     ensure!(reviews["name"] == "reviews", "{reviews}");
@@ -25,7 +25,7 @@ pub(crate) fn answers(bed: &Bed) -> Result<()> {
     ensure!(ratings["name"] == "ratings", "{ratings}");
     ensure!(caller.contains("URI=spiffe://cluster.local/ns/default/sa/sleep"), "{ratings}");
     for (name, peer) in [("reviews", "m2"), ("ratings", "m4")] {
-        let binding = resource(&world.m1, "ServiceBinding", APPS, name)?;
+        let binding = user_resource(&world.m1, "ServiceBinding", APPS, name)?;
         ensure!(binding["spec"]["endpoints"].is_null(), "{binding}");
         ensure!(binding["status"]["source"] == peer, "{binding}");
     }
@@ -33,29 +33,29 @@ pub(crate) fn answers(bed: &Bed) -> Result<()> {
 }
 
 /// httpbin is exposed with `directory: false`: it is not announced, and a caller that knows it can call it.
-pub(crate) fn unannounced(bed: &Bed) -> Result<()> {
-    let world = World::of(bed)?;
-    let exposition = resource(&world.m2, "ServiceExposition", APPS, "httpbin")?;
+pub(crate) fn unannounced_service_answers(bed: &Bed) -> Result<()> {
+    let world = World::shared(bed)?;
+    let exposition = user_resource(&world.m2, "ServiceExposition", APPS, "httpbin")?;
     let told = exposition["status"]["announced_to"].as_array().map_or(0, Vec::len);
     ensure!(told == 0, "{exposition}");
-    let relationship = resource(&world.m1, "MeshFedConfig", "blue", "blue")?;
+    let relationship = user_resource(&world.m1, "MeshFedConfig", "blue", "blue")?;
     let peer = &relationship["status"]["peers"][0];
     ensure!(peer["name"] == "m2" && peer["connected"] == true && peer["announced"] == 1, "{relationship}");
     let none = world.m1.get("mm.ibm.istio.io/v1", "ServiceBinding", APPS, "httpbin")?;
     ensure!(none.is_none(), "{none:?}");
     let at = &exposition["status"]["endpoints"];
     world.m1.apply(&binding("blue", "httpbin", &format!("endpoints: {at}\n  port: 9080")))?;
-    bound("httpbin").wait(&world.m1, "Ready", "Fine")?;
+    binding_resource("httpbin").wait(&world.m1, "Ready", "Fine")?;
     let answer = ask(&world.m1, APPS, &["http", "httpbin:9080"])?;
     ensure!(answer["name"] == "httpbin", "{answer}");
     Ok(())
 }
 
 /// m1's Emcee connects through its egress gateway to m2's ingress, and to m4's Emcee directly.
-pub(crate) fn through_gateways(bed: &Bed) -> Result<()> {
-    let world = World::of(bed)?;
-    let egress = pods(&world.m1, "egress")?;
-    let ingress = pods(&world.m2, "ingress")?;
+pub(crate) fn discovery_uses_gateways(bed: &Bed) -> Result<()> {
+    let world = World::shared(bed)?;
+    let egress = gateway_pods(&world.m1, "egress")?;
+    let ingress = gateway_pods(&world.m2, "ingress")?;
     let calls = connections(&world.m1, |connection| connection.remote)?;
     ensure!(calls.iter().any(|(address, _)| egress.contains(address)), "{calls:?} has none of {egress:?}");
     ensure!(!calls.iter().any(|(address, _)| address.octets()[1] == 102), "directly into m2: {calls:?}");
@@ -67,8 +67,8 @@ pub(crate) fn through_gateways(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-fn pods(mesh: &Mesh, side: &str) -> Result<Vec<Ipv4Addr>> {
-    let pods = mesh.endpoints("blue", &gateway(mesh, "blue", side)?)?;
+fn gateway_pods(mesh: &Mesh, side: &str) -> Result<Vec<Ipv4Addr>> {
+    let pods = mesh.endpoints("blue", &gateway_name(mesh, "blue", side)?)?;
     pods.iter().map(|pod| Ok(pod.parse()?)).collect()
 }
 
@@ -83,26 +83,26 @@ struct Connection {
 fn connections(mesh: &Mesh, end: impl Fn(&Connection) -> Address) -> Result<BTreeSet<Address>> {
     let pod = format!("{HOME}/{EMCEE}");
     let table = mesh.exec(&pod, &["cat", "/proc/net/tcp", "/proc/net/tcp6"])?.stdout;
-    Ok(table.lines().filter_map(established).map(|connection| end(&connection)).collect())
+    Ok(table.lines().filter_map(parse_established).map(|connection| end(&connection)).collect())
 }
 
 /// Parses a line of the kernel's table: number, local, remote, state, …
-fn established(line: &str) -> Option<Connection> {
+fn parse_established(line: &str) -> Option<Connection> {
     let mut words = line.split_whitespace().skip(1);
     let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
     (state == "01").then_some(())?;
-    Some(Connection { local: address(local)?, remote: address(remote)? })
+    Some(Connection { local: parse_address(local)?, remote: parse_address(remote)? })
 }
 
 /// Parses an address: four bytes in reverse order; of IPv4 addresses in IPv6, only the last word.
-fn address(text: &str) -> Option<Address> {
+fn parse_address(text: &str) -> Option<Address> {
     let (address, port) = text.split_once(':')?;
     let word = u32::from_str_radix(address.get(address.len().checked_sub(8)?..)?, 16).ok()?;
     Some((Ipv4Addr::from(word.swap_bytes()), u16::from_str_radix(port, 16).ok()?))
 }
 
 /// A resource of a user, with its status.
-pub(crate) fn resource(mesh: &Mesh, kind: &str, namespace: &str, name: &str) -> Result<Value> {
+pub(crate) fn user_resource(mesh: &Mesh, kind: &str, namespace: &str, name: &str) -> Result<Value> {
     let found = mesh.get("mm.ibm.istio.io/v1", kind, namespace, name)?;
     found.with_context(|| format!("{} has no {kind} {namespace}/{name}", mesh.name()))
 }

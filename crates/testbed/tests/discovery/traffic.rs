@@ -14,11 +14,11 @@ use crate::workloads::{ask, call_once};
 /// Sends calls one after the other, until it is ended or dropped.
 pub(crate) struct Traffic {
     end: Arc<AtomicBool>,
-    caller: Option<JoinHandle<Called>>,
+    caller: Option<JoinHandle<CallResults>>,
 }
 
 #[derive(Default)]
-struct Called {
+struct CallResults {
     answers: usize,
     failures: Vec<String>,
 }
@@ -30,7 +30,7 @@ impl Traffic {
         let end = Arc::new(AtomicBool::new(false));
         let (mesh, ended) = (mesh.clone(), Arc::clone(&end));
         let caller = std::thread::spawn(move || {
-            let (mut called, start) = (Called::default(), Instant::now());
+            let (mut called, start) = (CallResults::default(), Instant::now());
             while !ended.load(Ordering::Relaxed) {
                 called.call(&mesh, to, start);
             }
@@ -40,7 +40,7 @@ impl Traffic {
     }
 
     /// Lets the traffic continue until then.
-    pub(crate) fn go_on_until(&self, then: Instant) -> Result<()> {
+    pub(crate) fn continue_until(&self, then: Instant) -> Result<()> {
         std::thread::sleep(then.saturating_duration_since(Instant::now()));
         let goes_on = self.caller.as_ref().is_some_and(|caller| !caller.is_finished());
         ensure!(goes_on, "the traffic has ended");
@@ -51,7 +51,7 @@ impl Traffic {
     pub(crate) fn end(mut self) -> Result<()> {
         self.end.store(true, Ordering::Relaxed);
         let caller = self.caller.take().context("the traffic has already ended")?;
-        let Called { answers, failures } = caller.join().map_err(|_| anyhow!("the caller panicked"))?;
+        let CallResults { answers, failures } = caller.join().map_err(|_| anyhow!("the caller panicked"))?;
         let all = answers + failures.len();
         ensure!(failures.is_empty(), "{} of {all} calls failed: {failures:?}", failures.len());
         ensure!(answers > 0, "there was no call");
@@ -59,7 +59,7 @@ impl Traffic {
     }
 }
 
-impl Called {
+impl CallResults {
     fn call(&mut self, mesh: &Mesh, to: &str, start: Instant) {
         match call_once(mesh, APPS, &["http", to]) {
             Ok(output) if output.code == 0 => self.answers += 1,

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::Api;
 use kube::api::ListParams;
 
-use super::install::{HOME, install, wait_installed};
+use super::install::{HOME, install, wait_until_installed};
 use super::users::{self, APPS, secret, service};
 use crate::resource::Resource;
 use crate::workloads::{client, deployment, namespaced};
@@ -27,14 +27,14 @@ static WORLD: Mutex<Option<Result<World, String>>> = Mutex::new(None);
 
 impl World {
     /// The meshes that all tests of a run share, set up by the first test.
-    pub(crate) fn of(bed: &Bed) -> Result<Self> {
+    pub(crate) fn shared(bed: &Bed) -> Result<Self> {
         let mut world = WORLD.lock().expect("no test panics during the setup");
-        let made = world.get_or_insert_with(|| make(bed).map_err(|error| format!("{error:#}")));
+        let made = world.get_or_insert_with(|| set_up_meshes(bed).map_err(|error| format!("{error:#}")));
         made.clone().map_err(|error| anyhow::anyhow!("the setup of the three meshes failed: {error}"))
     }
 }
 
-fn make(bed: &Bed) -> Result<World> {
+fn set_up_meshes(bed: &Bed) -> Result<World> {
     let mesh = |name| bed.mesh(name).cloned();
     let (m1, m2, m4) = (mesh("m1")?, mesh("m2")?, mesh("m4")?);
     let (blue, yellow) = (Authority::root("blue")?, Authority::root("yellow")?);
@@ -44,33 +44,33 @@ fn make(bed: &Bed) -> Result<World> {
     for (mesh, relationship, authority) in
         [(&m1, "blue", &blue), (&m1, "yellow", &yellow), (&m2, "blue", &blue), (&m4, "yellow", &yellow)]
     {
-        credential(mesh, relationship, authority)?;
+        apply_credential(mesh, relationship, authority)?;
     }
-    serve(&m2, &["reviews", "httpbin"], &users::m2())?;
-    serve(&m4, &["ratings"], &users::m4())?;
+    deploy_servers(&m2, &["reviews", "httpbin"], &users::m2())?;
+    deploy_servers(&m4, &["ratings"], &users::m4())?;
     client(&m1, APPS)?;
-    [&m1, &m2, &m4].into_iter().try_for_each(wait_installed)?;
-    link(&m1, &m2, &m4)?;
+    [&m1, &m2, &m4].into_iter().try_for_each(wait_until_installed)?;
+    link_meshes(&m1, &m2, &m4)?;
     Ok(World { m1, m2 })
 }
 
-fn credential(mesh: &Mesh, relationship: &str, authority: &Authority) -> Result<()> {
+fn apply_credential(mesh: &Mesh, relationship: &str, authority: &Authority) -> Result<()> {
     let name = format!("{}.{relationship}.example", mesh.name());
     let own = authority.issue(mesh.name(), None, &[&name], &[])?;
     mesh.apply(&secret(relationship, &own.certificate, &own.key, &authority.identity().certificate))
 }
 
-fn serve(mesh: &Mesh, applications: &[&str], resources: &str) -> Result<()> {
+fn deploy_servers(mesh: &Mesh, applications: &[&str], resources: &str) -> Result<()> {
     mesh.apply(&namespaced(APPS))?;
     for app in applications {
         mesh.apply(&service(app))?;
-        mesh.apply(&patient(&deployment(APPS, app, "v1", SERVER)))?;
+        mesh.apply(&with_pre_stop(&deployment(APPS, app, "v1", SERVER)))?;
     }
     mesh.apply(resources)
 }
 
 /// Keeps the server running until no call can still be on its way to it: its sidecar takes five seconds to end.
-fn patient(deployment: &str) -> String {
+fn with_pre_stop(deployment: &str) -> String {
     deployment.replace(
         &format!("image: {SERVER},"),
         &format!("image: {SERVER}, lifecycle: {{preStop: {{sleep: {{seconds: 7}}}}}},"),
@@ -78,30 +78,30 @@ fn patient(deployment: &str) -> String {
 }
 
 /// Tells m1 the addresses of the others' Emcees, and nothing else about them.
-fn link(m1: &Mesh, m2: &Mesh, m4: &Mesh) -> Result<()> {
-    let m2_at = format!("{}:15443", m2.wait_address("blue", &gateway(m2, "blue", "ingress")?)?);
+fn link_meshes(m1: &Mesh, m2: &Mesh, m4: &Mesh) -> Result<()> {
+    let m2_at = format!("{}:15443", m2.wait_address("blue", &gateway_name(m2, "blue", "ingress")?)?);
     let m4_at = format!("{}:15443", m4.wait_address(HOME, "emcee-discovery")?);
-    exposed("reviews", m2)?;
-    exposed("httpbin", m2)?;
-    exposed("ratings", m4)?;
+    wait_until_exposed("reviews", m2)?;
+    wait_until_exposed("httpbin", m2)?;
+    wait_until_exposed("ratings", m4)?;
     m1.apply(&users::m1(&m2_at, &m4_at))?;
     for binding in ["reviews", "ratings"] {
-        bound(binding).wait(m1, "Ready", "Fine")?;
+        binding_resource(binding).wait(m1, "Ready", "Fine")?;
     }
     Ok(())
 }
 
-fn exposed(name: &str, mesh: &Mesh) -> Result<()> {
+fn wait_until_exposed(name: &str, mesh: &Mesh) -> Result<()> {
     Resource { kind: "ServiceExposition", namespace: APPS, name }.wait(mesh, "Ready", "Fine").map(drop)
 }
 
 /// The ServiceBinding with this name.
-pub(crate) fn bound(name: &str) -> Resource<'_> {
+pub(crate) fn binding_resource(name: &str) -> Resource<'_> {
     Resource { kind: "ServiceBinding", namespace: APPS, name }
 }
 
 /// Name of the gateway that was created for a relationship, once it exists.
-pub(crate) fn gateway(mesh: &Mesh, relationship: &str, side: &str) -> Result<String> {
+pub(crate) fn gateway_name(mesh: &Mesh, relationship: &str, side: &str) -> Result<String> {
     let relationship_of = Resource { kind: "MeshFedConfig", namespace: relationship, name: relationship };
     relationship_of.wait(mesh, "Programmed", "Fine")?;
     let api = Api::<Service>::namespaced(mesh.client(), relationship);

@@ -9,7 +9,7 @@ use kube::api::ListParams;
 
 use super::users::{BOUNDARY, WEB, secret};
 use super::workloads::{ask, call, client, client_pod, command};
-use super::world::{World, endpoints};
+use super::world::{World, remote_endpoints};
 
 /// Namespace of the attacker's workloads in the peer mesh.
 const NAMESPACE: &str = "fronting";
@@ -18,14 +18,14 @@ const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// A peer uses one exposed name in TLS and another one in `Host`, and may call both: there is no route. The
 /// headers with which gateways identify callers are not passed on if a peer sets them.
-pub(crate) fn fronted(bed: &Bed) -> Result<()> {
-    let world = World::of(bed)?;
-    let here = &world.here;
+pub(crate) fn domain_fronting_is_refused(bed: &Bed) -> Result<()> {
+    let world = World::shared(bed)?;
+    let here = &world.consuming_mesh;
     client(here, NAMESPACE)?;
     let own = world.authority.issue("m1", None, &["m1.example"], &[])?;
     here.apply(&secret(NAMESPACE, &own.certificate, &own.key, &world.authority.identity().certificate))?;
     here.apply(&may_read_secrets())?;
-    let ingress = endpoints(&world.there, &BOUNDARY, 5000)?;
+    let ingress = remote_endpoints(&world.exposing_mesh, &BOUNDARY, 5000)?;
     let (address, port) = ingress.first().and_then(|it| it.rsplit_once(':')).context("no ingress address")?;
     let [hello, second, hidden] = ["helloworld", "second", "hidden"].map(|alias| BOUNDARY.server_name(alias));
     for (name, sni, host) in [
@@ -34,7 +34,7 @@ pub(crate) fn fronted(bed: &Bed) -> Result<()> {
         ("crossed", &hello, &second),
         ("none", &hello, &hidden),
     ] {
-        here.apply(&way(name, address, port, sni, host))?;
+        here.apply(&attacker_route(name, address, port, sni, host))?;
     }
     for open in ["straight", "other"] {
         let answer = ask(here, NAMESPACE, &["http", &format!("{open}.example:80")])?;
@@ -54,7 +54,7 @@ pub(crate) fn fronted(bed: &Bed) -> Result<()> {
 }
 
 /// The attacker's own host. It routes to the ingress with one name in TLS and another one in `Host`.
-fn way(name: &str, address: &str, port: &str, sni: &str, host: &str) -> String {
+fn attacker_route(name: &str, address: &str, port: &str, sni: &str, host: &str) -> String {
     format!(
         "
 apiVersion: networking.istio.io/v1
@@ -109,11 +109,11 @@ subjects: [{{kind: ServiceAccount, name: sleep, namespace: {NAMESPACE}}}]
 }
 
 /// Gateways of Emcee carry traffic without a token for the API server in their pods. Other pods here have one.
-pub(crate) fn no_token(bed: &Bed) -> Result<()> {
-    let world = World::of(bed)?;
+pub(crate) fn gateways_have_no_token(bed: &Bed) -> Result<()> {
+    let world = World::shared(bed)?;
     let fed = BOUNDARY.fed();
-    for mesh in [&world.here, &world.there] {
-        let gateways = pods(mesh, &fed)?;
+    for mesh in [&world.consuming_mesh, &world.exposing_mesh] {
+        let gateways = list_pods(mesh, &fed)?;
         ensure!(!gateways.is_empty(), "no gateway in {}", mesh.name());
         for pod in &gateways {
             let name = pod.metadata.name.as_deref().unwrap_or_default();
@@ -125,13 +125,13 @@ pub(crate) fn no_token(bed: &Bed) -> Result<()> {
             ensure!(listed.code != 0, "{name} has {}", listed.stdout);
         }
     }
-    let others = pods(&world.here, WEB)?;
+    let others = list_pods(&world.consuming_mesh, WEB)?;
     ensure!(!others.is_empty() && others.iter().all(mounts_token), "the pods here have no token");
-    call(&world.here, WEB, &["http", &format!("boundary-helloworld.{WEB}:5000")])?;
+    call(&world.consuming_mesh, WEB, &["http", &format!("boundary-helloworld.{WEB}:5000")])?;
     Ok(())
 }
 
-fn pods(mesh: &Mesh, namespace: &str) -> Result<Vec<Pod>> {
+fn list_pods(mesh: &Mesh, namespace: &str) -> Result<Vec<Pod>> {
     let api = Api::<Pod>::namespaced(mesh.client(), namespace);
     mesh.run(async move { Ok(api.list(&ListParams::default()).await?.items) })
 }

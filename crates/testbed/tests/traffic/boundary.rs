@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use emcee_testbed::cluster::Authority;
 use emcee_testbed::{Bed, Mesh};
 
-use super::objects::gateway;
+use super::objects::gateway_objects;
 use super::workloads::{ask, call_once, client, server};
 
 const FED: &str = "boundfed";
@@ -23,14 +23,14 @@ pub(crate) fn through_both_gateways(bed: &Bed) -> Result<()> {
     let authority = Authority::root("a relationship")?;
     let ca = authority.identity().certificate;
     server(there, "bound", &["v1"])?;
-    there.apply(&gateway(FED, "ingress", "LoadBalancer", 15443))?;
-    there.credential(FED, "rel", &authority.issue("m2", None, &["m2.example.com"], &[])?, &ca)?;
+    there.apply(&gateway_objects(FED, "ingress", "LoadBalancer", 15443))?;
+    there.apply_tls_secret(FED, "rel", &authority.issue("m2", None, &["m2.example.com"], &[])?, &ca)?;
     client(here, "bound")?;
-    here.apply(&gateway(FED, "egress", "ClusterIP", 443))?;
-    here.credential(FED, "rel", &authority.issue("m1", None, &["m1.example.com"], &[])?, &ca)?;
+    here.apply(&gateway_objects(FED, "egress", "ClusterIP", 443))?;
+    here.apply_tls_secret(FED, "rel", &authority.issue("m1", None, &["m1.example.com"], &[])?, &ca)?;
     let address = there.wait_address(FED, "ingress")?;
-    applied(there, &ingress())?;
-    applied(here, &egress(&address))?;
+    validate_and_apply(there, &ingress_objects())?;
+    validate_and_apply(here, &egress_objects(&address))?;
 
     let answer = ask(here, "bound", &ASK)?;
     ensure!(answer["host"] == "helloworld.bound.svc.cluster.local", "{answer}");
@@ -43,7 +43,7 @@ pub(crate) fn through_both_gateways(bed: &Bed) -> Result<()> {
     }
 
     let stranger = authority.issue("m9", None, &["m9.example.com"], &[])?;
-    here.credential(FED, "rel", &stranger, &ca)?;
+    here.apply_tls_secret(FED, "rel", &stranger, &ca)?;
     // Open connections keep the certificate with which they were opened.
     here.restart(FED, "egress")?;
     let count = ["pilot-agent", "request", "GET", "stats?filter=fail_verify_san&usedonly"];
@@ -54,12 +54,12 @@ pub(crate) fn through_both_gateways(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-fn applied(mesh: &Mesh, yaml: &str) -> Result<()> {
+fn validate_and_apply(mesh: &Mesh, yaml: &str) -> Result<()> {
     mesh.validate(yaml)?;
     mesh.apply(yaml)
 }
 
-fn ingress() -> String {
+fn ingress_objects() -> String {
     format!(
         "
 apiVersion: networking.istio.io/v1
@@ -87,11 +87,11 @@ spec:
     )
 }
 
-fn egress(address: &str) -> String {
-    format!("{}---{}", facade(), relay(address))
+fn egress_objects(address: &str) -> String {
+    format!("{}---{}", facade_objects(), relay_objects(address))
 }
 
-fn facade() -> String {
+fn facade_objects() -> String {
     format!(
         "
 apiVersion: v1
@@ -131,7 +131,7 @@ spec:
     )
 }
 
-fn relay(address: &str) -> String {
+fn relay_objects(address: &str) -> String {
     format!(
         "
 apiVersion: networking.istio.io/v1

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use emcee_testbed::Bed;
 
-use super::objects::{Port, consuming};
+use super::objects::{Port, consuming_objects};
 use super::workloads::{ask, call, client, server};
 
 const PORTS: [Port; 4] = [
@@ -21,7 +21,7 @@ pub(crate) fn every_protocol(bed: &Bed) -> Result<()> {
     ensure!(pods.len() == 2, "{pods:?}");
     for port in &PORTS {
         let endpoints: Vec<_> = pods.iter().map(|pod| (pod.clone(), port.number)).collect();
-        here.apply(&consuming(port, "peer", "flat", &endpoints))?;
+        here.apply(&consuming_objects(port, "peer", "flat", &endpoints))?;
     }
     for protocol in ["http", "http2"] {
         let answer = ask(here, "flat", &[protocol, "hola-peer.flat:5000"])?;

@@ -1,7 +1,7 @@
 //! Checks everything that was applied with istioctl.
 
 use anyhow::{Result, ensure};
-use emcee_testbed::mesh::documents;
+use emcee_testbed::mesh::parse_documents;
 use emcee_testbed::{Bed, Mesh};
 use serde_json::Value;
 
@@ -22,10 +22,10 @@ const HARMLESS: [&str; 2] = ["IST0138", "IST0102"];
 
 /// Checks every rendered object in both meshes. (`istioctl validate` has already checked them before they were
 /// applied.)
-pub(crate) fn clean(bed: &Bed) -> Result<()> {
-    let world = World::of(bed)?;
-    let mut messages = complaints(&world.here, &world.consuming)?;
-    messages.extend(complaints(&world.there, &world.exposing)?);
+pub(crate) fn istioctl_has_no_complaint(bed: &Bed) -> Result<()> {
+    let world = World::shared(bed)?;
+    let mut messages = complaints(&world.consuming_mesh, &world.consuming_objects)?;
+    messages.extend(complaints(&world.exposing_mesh, &world.exposing_objects)?);
     ensure!(messages.is_empty(), "istioctl analyze:\n{}", messages.join("\n"));
     Ok(())
 }
@@ -33,14 +33,14 @@ pub(crate) fn clean(bed: &Bed) -> Result<()> {
 fn complaints(mesh: &Mesh, applied: &str) -> Result<Vec<String>> {
     let feds = STYLES.map(Style::fed);
     let namespaces: Vec<&str> = feds.iter().map(String::as_str).chain([SHOP, WEB]).collect();
-    let applied = documents(applied)?;
+    let applied = parse_documents(applied)?;
     let mut messages = mesh.analyze(&namespaces, &HARMLESS)?;
-    messages.retain(|message| !is_elsewhere(message, &applied));
+    messages.retain(|message| !is_in_other_namespace(message, &applied));
     Ok(messages)
 }
 
 /// Whether a message complains about a subset whose rule exists, but in another namespace than the route.
-fn is_elsewhere(message: &str, applied: &[Value]) -> bool {
+fn is_in_other_namespace(message: &str, applied: &[Value]) -> bool {
     let Ok(message) = serde_json::from_str::<Value>(message) else { return false };
     let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
     let (said, origin) = (text("message"), text("origin"));

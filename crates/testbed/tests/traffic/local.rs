@@ -5,7 +5,7 @@ use emcee_testbed::Bed;
 
 use super::workloads::{ask, call, call_once, client, client_pod, command, server};
 
-pub(crate) fn identity(bed: &Bed) -> Result<()> {
+pub(crate) fn caller_identity(bed: &Bed) -> Result<()> {
     let mesh = bed.mesh("m1")?;
     server(mesh, "local", &["v1"])?;
     client(mesh, "local")?;
@@ -18,7 +18,7 @@ pub(crate) fn identity(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn strict(bed: &Bed) -> Result<()> {
+pub(crate) fn plaintext_is_refused(bed: &Bed) -> Result<()> {
     let mesh = bed.mesh("m1")?;
     server(mesh, "strict", &["v1"])?;
     client(mesh, "strict")?;
@@ -36,7 +36,7 @@ spec: {host: helloworld.strict.svc.cluster.local, trafficPolicy: {tls: {mode: DI
     Ok(())
 }
 
-pub(crate) fn load_balancer(bed: &Bed) -> Result<()> {
+pub(crate) fn load_balancer_follows_its_pod(bed: &Bed) -> Result<()> {
     let mesh = bed.mesh("m2")?;
     server(mesh, "balanced", &["v1"])?;
     mesh.apply(

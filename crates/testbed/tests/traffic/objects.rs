@@ -1,7 +1,7 @@
 //! Objects of consuming and exposing meshes, written by hand after the design of the styles.
 
 /// Name of a service at a gateway.
-pub(crate) fn exposed(alias: &str, fed: &str) -> String {
+pub(crate) fn exposed_host(alias: &str, fed: &str) -> String {
     format!("{alias}.default.{fed}.emcee.internal")
 }
 
@@ -20,23 +20,28 @@ impl Port {
 
     /// Port, name and protocol of the remote host. Routes to it are by cluster, so everything but HTTP may be TLS,
     /// which opens no port in the sidecars of other workloads.
-    fn hop(&self) -> (u16, &'static str, &'static str) {
+    fn remote_port(&self) -> (u16, &'static str, &'static str) {
         if self.is_http() { (80, "http", "HTTP") } else { (9443, "tls", "TLS") }
     }
 }
 
 /// Facade and TLS origination in a consuming mesh, for a service in the peer's namespace `namespace`.
-pub(crate) fn consuming(port: &Port, fed: &str, namespace: &str, endpoints: &[(String, u16)]) -> String {
+pub(crate) fn consuming_objects(
+    port: &Port,
+    fed: &str,
+    namespace: &str,
+    endpoints: &[(String, u16)],
+) -> String {
     let name = format!("{}-{fed}", port.alias);
     let local = format!("{name}.{namespace}.binding.emcee.internal");
-    let (number, hop, protocol) = port.hop();
+    let (number, hop, protocol) = port.remote_port();
     let endpoints: Vec<String> = endpoints
         .iter()
         .map(|(address, port)| format!("{{address: {address}, ports: {{{hop}: {port}}}}}"))
         .collect();
     let endpoints = endpoints.join(", ");
-    let route = route(port, namespace, &local, number);
-    let exposed = exposed(port.alias, fed);
+    let route = facade_route(port, namespace, &local, number);
+    let exposed = exposed_host(port.alias, fed);
     let (facade_port, app_protocol) = (port.number, port.protocol);
     let pool = if port.is_http() { "connectionPool: {http: {useClientProtocol: true}}, " } else { "" };
     format!(
@@ -74,7 +79,7 @@ spec:
     )
 }
 
-fn route(port: &Port, namespace: &str, local: &str, number: u16) -> String {
+fn facade_route(port: &Port, namespace: &str, local: &str, number: u16) -> String {
     let matches = format!("match: [{{port: {}}}]", port.number);
     let destination =
         format!("route: [{{destination: {{host: {local}, subset: emcee, port: {{number: {number}}}}}}}]");
@@ -86,7 +91,7 @@ fn route(port: &Port, namespace: &str, local: &str, number: u16) -> String {
 }
 
 /// Pods and Service of a gateway; its Secrets are in its own namespace.
-pub(crate) fn gateway(fed: &str, role: &str, kind: &str, port: u16) -> String {
+pub(crate) fn gateway_objects(fed: &str, role: &str, kind: &str, port: u16) -> String {
     format!(
         "
 apiVersion: v1
@@ -131,8 +136,8 @@ spec:
 }
 
 /// TLS passthrough at an ingress, which does not terminate the caller's TLS.
-pub(crate) fn raw_relay(port: &Port, fed: &str, namespace: &str) -> String {
-    let exposed = exposed(port.alias, fed);
+pub(crate) fn tls_passthrough(port: &Port, fed: &str, namespace: &str) -> String {
+    let exposed = exposed_host(port.alias, fed);
     let (alias, number) = (port.alias, port.number);
     let protocol = port.protocol.to_uppercase();
     format!(

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use emcee_testbed::Bed;
 
-use super::objects::{Port, consuming, gateway, raw_relay};
+use super::objects::{Port, consuming_objects, gateway_objects, tls_passthrough};
 use super::workloads::{ask, call, client, client_pod, command, server, sink};
 
 const HTTP: Port = Port { alias: "hola", number: 5000, protocol: "http" };
@@ -13,12 +13,12 @@ const TCP: Port = Port { alias: "echo", number: 9000, protocol: "tcp" };
 fn link(bed: &Bed, namespace: &str, fed: &str) -> Result<()> {
     let (here, there) = (bed.mesh("m1")?, bed.mesh("m2")?);
     server(there, namespace, &["v1"])?;
-    there.apply(&gateway(fed, "ingress", "LoadBalancer", 15443))?;
+    there.apply(&gateway_objects(fed, "ingress", "LoadBalancer", 15443))?;
     client(here, namespace)?;
     let address = there.wait_address(fed, "ingress")?;
     for port in [&HTTP, &TCP] {
-        there.apply(&raw_relay(port, fed, namespace))?;
-        here.apply(&consuming(port, fed, namespace, &[(address.clone(), 15443)]))?;
+        there.apply(&tls_passthrough(port, fed, namespace))?;
+        here.apply(&consuming_objects(port, fed, namespace, &[(address.clone(), 15443)]))?;
     }
     Ok(())
 }
@@ -40,7 +40,7 @@ pub(crate) fn no_rule_no_plaintext(bed: &Bed) -> Result<()> {
     let (here, there) = (bed.mesh("m1")?, bed.mesh("m2")?);
     client(here, "norule")?;
     let address = sink(there, "norule")?;
-    here.apply(&consuming(&HTTP, "nofed", "norule", &[(address, 15443)]))?;
+    here.apply(&consuming_objects(&HTTP, "nofed", "norule", &[(address, 15443)]))?;
     let ask_it = ["http", "hola-nofed.norule:5000", "--say", "secret", "--within", "3"];
     here.eventually(&client_pod("norule"), &command(&ask_it), |_| {
         there.log("norule/sink").is_ok_and(|log| log.contains(r"sink: \x16\x03"))

@@ -5,38 +5,39 @@ use emcee_testbed::Bed;
 
 use super::users::{Style, WEB};
 use super::workloads::{ask, call, call_once, client_pod, command};
-use super::world::{OTHER, World, gateway};
+use super::world::{OTHER, World, gateway_name};
 
 /// Address of the facade of a binding.
-fn facade(style: &Style, binding: &str, port: u16) -> String {
+fn facade_address(style: &Style, binding: &str, port: u16) -> String {
     format!("{}-{binding}.{WEB}:{port}", style.name)
 }
 
 /// Every protocol works through the facade, and the server sees who calls.
-pub(crate) fn protocols(bed: &Bed, style: &Style) -> Result<()> {
-    let world = World::of(bed)?;
-    let here = &world.here;
-    let hello = facade(style, "helloworld", 5000);
+pub(crate) fn every_protocol(bed: &Bed, style: &Style) -> Result<()> {
+    let world = World::shared(bed)?;
+    let here = &world.consuming_mesh;
+    let hello = facade_address(style, "helloworld", 5000);
     for protocol in ["http", "http2"] {
         let answer = ask(here, WEB, &[protocol, &hello])?;
         ensure!(answer["name"] == "helloworld", "{answer}");
         ensure!(answer["host"] == "helloworld.shop.svc.cluster.local", "{answer}");
-        identity(style, answer["caller"].as_str().unwrap_or_default())?;
+        ensure_identity(style, answer["caller"].as_str().unwrap_or_default())?;
     }
     for count in ["1", "20"] {
-        let answers = call(here, WEB, &["grpc", &facade(style, "rpc", 7000), "--count", count])?;
+        let answers = call(here, WEB, &["grpc", &facade_address(style, "rpc", 7000), "--count", count])?;
         ensure!(answers.len().to_string() == count, "{answers:?}");
     }
-    let talk = ["websocket", &facade(style, "ws", 7001), "--count", "3", "--say", "hey"];
+    let talk = ["websocket", &facade_address(style, "ws", 7001), "--count", "3", "--say", "hey"];
     let answers = call(here, WEB, &talk)?;
     ensure!(answers.len() == 3 && answers.iter().all(|one| one.contains("\"said\":\"hey\"")), "{answers:?}");
-    let echo = call(here, WEB, &["tcp", &facade(style, "echo", 9000), "--say", "hey", "--count", "2"])?;
+    let echo =
+        call(here, WEB, &["tcp", &facade_address(style, "echo", 9000), "--say", "hey", "--count", "2"])?;
     ensure!(echo.len() == 2 && echo.iter().all(|one| one.starts_with("helloworld v")), "{echo:?}");
     Ok(())
 }
 
 /// In BOUNDARY, the server sees the certificate of the peer mesh and the gateway; in other styles, the caller itself.
-fn identity(style: &Style, caller: &str) -> Result<()> {
+fn ensure_identity(style: &Style, caller: &str) -> Result<()> {
     if style.is_boundary() {
         ensure!(caller.contains("DNS=m1.example"), "{caller}");
         let ingress = "URI=spiffe://cluster.local/ns/fed-boundary/sa/emcee-boundary-";
@@ -49,77 +50,83 @@ fn identity(style: &Style, caller: &str) -> Result<()> {
 
 /// An exposition of a subset routes to that subset. A binding for a subset has no facade: users route to it themselves.
 pub(crate) fn subsets(bed: &Bed, style: &Style) -> Result<()> {
-    let world = World::of(bed)?;
+    let world = World::shared(bed)?;
     if style.ingress {
         for _ in 0..6 {
-            let answer = ask(&world.here, WEB, &["http", &facade(style, "second", 5000)])?;
+            let answer = ask(&world.consuming_mesh, WEB, &["http", &facade_address(style, "second", 5000)])?;
             ensure!(answer["version"] == "v2", "{answer}");
         }
     }
-    let answer = ask(&world.here, WEB, &["http", &format!("{}-split.{WEB}:5000", style.name)])?;
+    let answer = ask(&world.consuming_mesh, WEB, &["http", &format!("{}-split.{WEB}:5000", style.name)])?;
     ensure!(answer["name"] == "helloworld", "{answer}");
-    let none = world.here.get("v1", "Service", WEB, &format!("{}-part", style.name))?;
+    let none = world.consuming_mesh.get("v1", "Service", WEB, &format!("{}-part", style.name))?;
     ensure!(none.is_none(), "a binding for a subset has a facade");
     Ok(())
 }
 
 /// A service without ServiceExposition is refused at the ingress.
-pub(crate) fn hidden(bed: &Bed, style: &Style) -> Result<()> {
-    let world = World::of(bed)?;
+pub(crate) fn unexposed_is_refused(bed: &Bed, style: &Style) -> Result<()> {
+    let world = World::shared(bed)?;
     // Exposed services are reachable, so the refusal has no other reason.
-    ask(&world.here, WEB, &["http", &facade(style, "helloworld", 5000)])?;
-    let ingress = gateway(&world.there, style, "ingress")?;
+    ask(&world.consuming_mesh, WEB, &["http", &facade_address(style, "helloworld", 5000)])?;
+    let ingress = gateway_name(&world.exposing_mesh, style, "ingress")?;
     let fed = style.fed();
-    refused(&world, style, &facade(style, "hidden", 5000), || {
-        let log = world.there.log(&format!("{fed}/{ingress}"))?;
+    ensure_refused(&world, style, &facade_address(style, "hidden", 5000), || {
+        let log = world.exposing_mesh.log(&format!("{fed}/{ingress}"))?;
         Ok(log.contains("no matching filter chain found"))
     })
 }
 
 /// Expects that a call gets 503, and that the remote gateway logs the reason.
-fn refused(world: &World, style: &Style, to: &str, evidence: impl Fn() -> Result<bool>) -> Result<()> {
-    let ingress = format!("{}/{}", style.fed(), gateway(&world.there, style, "ingress")?);
+fn ensure_refused(world: &World, style: &Style, to: &str, evidence: impl Fn() -> Result<bool>) -> Result<()> {
+    let ingress = format!("{}/{}", style.fed(), gateway_name(&world.exposing_mesh, style, "ingress")?);
     for logger in ["conn_handler", "connection"] {
         let level = format!("logging?{logger}=debug");
-        let done = world.there.exec(&ingress, &["pilot-agent", "request", "POST", &level])?;
+        let done = world.exposing_mesh.exec(&ingress, &["pilot-agent", "request", "POST", &level])?;
         ensure!(done.code == 0, "{done:?}");
     }
     let call = ["http", to, "--within", "3"];
-    world.here.eventually(&client_pod(WEB), &command(&call), |output| {
+    world.consuming_mesh.eventually(&client_pod(WEB), &command(&call), |output| {
         output.stderr.contains("503") && evidence().unwrap_or(false)
     })?;
     Ok(())
 }
 
 /// Callers in other namespaces can use a facade that is exported to all, but not one for the binding's namespace only.
-pub(crate) fn private(bed: &Bed, style: &Style) -> Result<()> {
-    let world = World::of(bed)?;
-    let open = facade(style, "helloworld", 5000);
-    let own = facade(style, "private", 5000);
-    ask(&world.here, WEB, &["http", &own])?;
-    ask(&world.here, OTHER, &["http", &open])?;
-    let refused = call_once(&world.here, OTHER, &["http", &own, "--within", "3"])?;
+pub(crate) fn private_to_its_namespace(bed: &Bed, style: &Style) -> Result<()> {
+    let world = World::shared(bed)?;
+    let open = facade_address(style, "helloworld", 5000);
+    let own = facade_address(style, "private", 5000);
+    ask(&world.consuming_mesh, WEB, &["http", &own])?;
+    ask(&world.consuming_mesh, OTHER, &["http", &open])?;
+    let refused = call_once(&world.consuming_mesh, OTHER, &["http", &own, "--within", "3"])?;
     ensure!(refused.code != 0, "{refused:?}");
     Ok(())
 }
 
 /// A caller that reaches the pods of the egress by its own route is refused there as well.
-pub(crate) fn guarded(bed: &Bed, style: &Style) -> Result<()> {
-    let world = World::of(bed)?;
-    let egress = gateway(&world.here, style, "egress")?;
-    let pods = world.here.endpoints(&style.fed(), &egress)?;
+pub(crate) fn egress_is_protected(bed: &Bed, style: &Style) -> Result<()> {
+    let world = World::shared(bed)?;
+    let egress = gateway_name(&world.consuming_mesh, style, "egress")?;
+    let pods = world.consuming_mesh.endpoints(&style.fed(), &egress)?;
     let pod = pods.first().context("the egress has no pod")?;
     for binding in ["helloworld", "private"] {
-        world.here.apply(&own_way(pod, binding, &style.host(binding)))?;
+        world.consuming_mesh.apply(&direct_route(pod, binding, &style.host(binding)))?;
     }
-    ask(&world.here, OTHER, &["http", &format!("way-{binding}.example:80", binding = "helloworld")])?;
+    ask(
+        &world.consuming_mesh,
+        OTHER,
+        &["http", &format!("way-{binding}.example:80", binding = "helloworld")],
+    )?;
     let call = ["http", "way-private.example:80", "--within", "3"];
-    world.here.eventually(&client_pod(OTHER), &command(&call), |output| output.stderr.contains("403"))?;
+    world
+        .consuming_mesh
+        .eventually(&client_pod(OTHER), &command(&call), |output| output.stderr.contains("403"))?;
     Ok(())
 }
 
 /// A caller's own route to the pod of a gateway, with the server name and authority of a binding.
-fn own_way(pod: &str, binding: &str, host: &str) -> String {
+fn direct_route(pod: &str, binding: &str, host: &str) -> String {
     format!(
         "
 apiVersion: networking.istio.io/v1

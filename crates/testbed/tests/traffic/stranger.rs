@@ -3,33 +3,33 @@
 use std::sync::Mutex;
 
 use anyhow::{Result, anyhow, ensure};
-use emcee_testbed::mesh::Output;
+use emcee_testbed::mesh::CommandOutput;
 use emcee_testbed::{Bed, Mesh};
 
 use super::users::{SHOP, STYLES, Style, WEB, secret};
 use super::workloads::{client, client_pod, command};
-use super::world::{World, endpoints, gateway, link};
+use super::world::{World, apply_rendered, gateway_name, remote_endpoints};
 
-static LINKED: Mutex<Option<Result<Mesh, String>>> = Mutex::new(None);
+static STRANGER: Mutex<Option<Result<Mesh, String>>> = Mutex::new(None);
 
 /// The stranger calls what listed peers may call. It gets 503, and the remote proxy logs the reason.
-pub(crate) fn refused(bed: &Bed, style: &Style) -> Result<()> {
-    let world = World::of(bed)?;
-    let mut linked = LINKED.lock().expect("no test panics while it links the stranger");
-    let made = linked.get_or_insert_with(|| consume(bed, &world).map_err(|error| format!("{error:#}")));
+pub(crate) fn stranger_is_refused(bed: &Bed, style: &Style) -> Result<()> {
+    let world = World::shared(bed)?;
+    let mut linked = STRANGER.lock().expect("no test panics while it links the stranger");
+    let made = linked.get_or_insert_with(|| link_stranger(bed, &world).map_err(|error| format!("{error:#}")));
     let mesh = made.clone().map_err(|error| anyhow!("the stranger could not be linked: {error}"))?;
     drop(linked);
-    let guards = guards(&world, style)?;
+    let guards = refusing_proxies(&world, style)?;
     for guard in &guards {
         let debug = ["pilot-agent", "request", "POST", "logging?connection=debug"];
-        ensure!(world.there.exec(guard, &debug)?.code == 0, "cannot set the log level of {guard}");
+        ensure!(world.exposing_mesh.exec(guard, &debug)?.code == 0, "cannot set the log level of {guard}");
     }
     // A gateway trusts the root and refuses the name; a workload does not trust the root.
     let reason =
         if style.is_boundary() { "certificate SANs are [m9.example]" } else { "CERTIFICATE_VERIFY_FAILED" };
     let to = format!("{}-helloworld.{WEB}:5000", style.name);
     let call = ["http", &to, "--within", "3"];
-    let says_why = |guard: &String| world.there.log(guard).is_ok_and(|log| log.contains(reason));
+    let says_why = |guard: &String| world.exposing_mesh.log(guard).is_ok_and(|log| log.contains(reason));
     let last = mesh.eventually(&client_pod(WEB), &command(&call), |output| {
         is_answered(output) || (output.stderr.contains("503") && guards.iter().any(says_why))
     })?;
@@ -37,19 +37,23 @@ pub(crate) fn refused(bed: &Bed, style: &Style) -> Result<()> {
     Ok(())
 }
 
-fn is_answered(output: &Output) -> bool {
+fn is_answered(output: &CommandOutput) -> bool {
     output.code == 0
 }
 
 /// The proxies that refuse: the gateway that terminates TLS, or the sidecars of the workloads.
-fn guards(world: &World, style: &Style) -> Result<Vec<String>> {
+fn refusing_proxies(world: &World, style: &Style) -> Result<Vec<String>> {
     if style.is_boundary() {
-        return Ok(vec![format!("{}/{}", style.fed(), gateway(&world.there, style, "ingress")?)]);
+        return Ok(vec![format!(
+            "{}/{}",
+            style.fed(),
+            gateway_name(&world.exposing_mesh, style, "ingress")?
+        )]);
     }
     Ok(["v1", "v2"].map(|version| format!("{SHOP}/helloworld-{version}/istio-proxy")).into())
 }
 
-fn consume(bed: &Bed, world: &World) -> Result<Mesh> {
+fn link_stranger(bed: &Bed, world: &World) -> Result<Mesh> {
     let mesh = bed.mesh("m3")?.clone();
     client(&mesh, WEB)?;
     let own = world.authority.issue("m9", None, &["m9.example"], &[])?;
@@ -57,14 +61,14 @@ fn consume(bed: &Bed, world: &World) -> Result<Mesh> {
     careless += &may_read_secrets();
     let mut resources = String::new();
     for style in STYLES {
-        let endpoints = endpoints(&world.there, style, 5000)?;
+        let endpoints = remote_endpoints(&world.exposing_mesh, style, 5000)?;
         resources += &style.config("egress", "m2");
         resources += &style.binding("helloworld", "helloworld", 5000, "http", &endpoints, "");
         if !style.is_boundary() {
-            careless += &unchecked(style);
+            careless += &unverified_rule(style);
         }
     }
-    link(&mesh, &world.authority, "m9", "", &resources)?;
+    apply_rendered(&mesh, &world.authority, "m9", "", &resources)?;
     mesh.apply(&careless)?;
     Ok(mesh)
 }
@@ -89,7 +93,7 @@ subjects: [{{kind: ServiceAccount, name: sleep, namespace: {WEB}}}]
 
 /// A rule of the stranger that accepts any server. Otherwise the stranger would close the connection before it is
 /// refused.
-fn unchecked(style: &Style) -> String {
+fn unverified_rule(style: &Style) -> String {
     format!(
         "
 apiVersion: networking.istio.io/v1

@@ -1,14 +1,14 @@
 //! A tenant, or a workload in a gateway's namespace, can use exposed services only as intended.
 
 use anyhow::{Context, Result, ensure};
-use emcee_testbed::mesh::documents;
+use emcee_testbed::mesh::parse_documents;
 use emcee_testbed::suite::render_text;
 use emcee_testbed::{Bed, Mesh};
 use serde_json::Value;
 
 use super::users::{BOUNDARY, Style, secret, versions};
 use super::workloads::{client_pod, command, namespaced, service, strict};
-use super::world::{World, gateway};
+use super::world::{World, gateway_name};
 
 /// Namespace of a tenant.
 const MALLORY: &str = "mallory";
@@ -16,10 +16,10 @@ const THIEF: &str = "thief.mallory.svc.cluster.local";
 
 /// A sidecar in the ingress' namespace, without DNS capture, calls a server outside of the mesh on a port that is
 /// exposed as TCP elsewhere: the called server answers.
-pub(crate) fn beside_the_gateway(bed: &Bed, style: &Style) -> Result<()> {
-    let world = World::of(bed)?;
-    let (there, fed) = (&world.there, style.fed());
-    there.apply(&beside(&fed))?;
+pub(crate) fn no_port_next_to_the_gateway(bed: &Bed, style: &Style) -> Result<()> {
+    let world = World::shared(bed)?;
+    let (there, fed) = (&world.exposing_mesh, style.fed());
+    there.apply(&neighbour_pods(&fed))?;
     for name in ["sleep-v1", "bare"] {
         there.wait_rolled_out(&fed, name)?;
     }
@@ -35,7 +35,7 @@ pub(crate) fn beside_the_gateway(bed: &Bed, style: &Style) -> Result<()> {
     Ok(())
 }
 
-fn beside(fed: &str) -> String {
+fn neighbour_pods(fed: &str) -> String {
     format!(
         "
 apiVersion: apps/v1
@@ -71,27 +71,29 @@ spec: {{selector: {{app: bare}}, ports: [{{name: tcp, port: 19000, targetPort: 9
 
 /// With a rule for its own Service, a tenant could make the ingress present the relationship's certificate to any
 /// address to which that Service points. Emcee does not expose a Service with such a rule.
-pub(crate) fn spends_no_key(bed: &Bed) -> Result<()> {
-    let world = World::of(bed)?;
-    let there = &world.there;
+pub(crate) fn tenants_rule_uses_no_key(bed: &Bed) -> Result<()> {
+    let world = World::shared(bed)?;
+    let there = &world.exposing_mesh;
     there.apply(&namespaced(MALLORY))?;
-    let own = thief();
+    let own = tenant_service();
     there.apply(&own)?;
-    let known = known(&world, &own)?;
+    let known = exposing_inputs(&world, &own)?;
     let exposed = render_text(&known)?;
-    ensure!(of_thief(&exposed)? == 2, "a Gateway and its routes: {exposed}");
+    ensure!(count_tenant_objects(&exposed)? == 2, "a Gateway and its routes: {exposed}");
     there.apply(&exposed)?;
-    let ingress = format!("{}/{}", BOUNDARY.fed(), gateway(there, &BOUNDARY, "ingress")?);
-    there.eventually(&ingress, &DUMP, |output| !spends(&output.stdout) && leads(&output.stdout))?;
-    there.apply(&rule())?;
+    let ingress = format!("{}/{}", BOUNDARY.fed(), gateway_name(there, &BOUNDARY, "ingress")?);
+    there.eventually(&ingress, &DUMP, |output| {
+        !presents_certificate(&output.stdout) && has_tenant_cluster(&output.stdout)
+    })?;
+    there.apply(&tenant_rule())?;
     let dump = there
-        .eventually(&ingress, &DUMP, |output| spends(&output.stdout))
+        .eventually(&ingress, &DUMP, |output| presents_certificate(&output.stdout))
         .context("Istio uses the tenant's rule");
-    there.delete(&rule())?;
+    there.delete(&tenant_rule())?;
     dump?;
-    delete_thief(there, &exposed)?;
+    delete_tenant_objects(there, &exposed)?;
     let refused =
-        render_text(&format!("{known}{}", rule())).err().context("the exposition is not refused")?;
+        render_text(&format!("{known}{}", tenant_rule())).err().context("the exposition is not refused")?;
     let refused = format!("{refused:#}");
     ensure!(refused.contains("DestinationRule mallory/thief sets spec.trafficPolicy.tls"), "{refused}");
     Ok(())
@@ -100,7 +102,7 @@ pub(crate) fn spends_no_key(bed: &Bed) -> Result<()> {
 const DUMP: [&str; 4] = ["pilot-agent", "request", "GET", "config_dump"];
 
 /// The tenant's Service, which points to an address of the tenant's choice.
-fn thief() -> String {
+fn tenant_service() -> String {
     format!(
         "
 apiVersion: v1
@@ -118,7 +120,7 @@ endpoints: [{{addresses: [203.0.113.66], conditions: {{ready: true}}}}]
     )
 }
 
-fn rule() -> String {
+fn tenant_rule() -> String {
     format!(
         "
 apiVersion: networking.istio.io/v1
@@ -132,7 +134,7 @@ spec:
 }
 
 /// Emcee's inputs in the exposing mesh, with the tenant's exposition.
-fn known(world: &World, own: &str) -> Result<String> {
+fn exposing_inputs(world: &World, own: &str) -> Result<String> {
     let issued = world.authority.issue("m2", None, &["m2.example"], &[])?;
     let secret =
         secret(&BOUNDARY.fed(), &issued.certificate, &issued.key, &world.authority.identity().certificate);
@@ -148,31 +150,31 @@ spec: {{name: thief, port: 80, mesh_fed_config_selector: {{fed-config: boundary}
     Ok(format!("{shop}\n{secret}{}{exposition}{own}", BOUNDARY.config("ingress", "m1")))
 }
 
-fn is_of_thief(object: &Value) -> bool {
+fn is_tenant_object(object: &Value) -> bool {
     object["metadata"]["labels"]["emcee.io/owner-name"] == "thief"
 }
 
-fn of_thief(yaml: &str) -> Result<usize> {
-    Ok(documents(yaml)?.iter().filter(|object| is_of_thief(object)).count())
+fn count_tenant_objects(yaml: &str) -> Result<usize> {
+    Ok(parse_documents(yaml)?.iter().filter(|object| is_tenant_object(object)).count())
 }
 
-fn delete_thief(mesh: &Mesh, yaml: &str) -> Result<()> {
-    for object in documents(yaml)?.iter().filter(|object| is_of_thief(object)) {
+fn delete_tenant_objects(mesh: &Mesh, yaml: &str) -> Result<()> {
+    for object in parse_documents(yaml)?.iter().filter(|object| is_tenant_object(object)) {
         mesh.delete(&object.to_string())?;
     }
     Ok(())
 }
 
-fn leads(dump: &str) -> bool {
-    cluster(dump).is_some()
+fn has_tenant_cluster(dump: &str) -> bool {
+    tenant_cluster(dump).is_some()
 }
 
 /// Whether the gateway presents the relationship's certificate to the tenant's Service.
-fn spends(dump: &str) -> bool {
-    cluster(dump).is_some_and(|cluster| cluster.contains("kubernetes://rel"))
+fn presents_certificate(dump: &str) -> bool {
+    tenant_cluster(dump).is_some_and(|cluster| cluster.contains("kubernetes://rel"))
 }
 
-fn cluster(dump: &str) -> Option<String> {
+fn tenant_cluster(dump: &str) -> Option<String> {
     let dump: Value = serde_json::from_str(dump).ok()?;
     let all =
         dump["configs"].as_array()?.iter().filter_map(|config| config["dynamic_active_clusters"].as_array());

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use emcee_testbed::Mesh;
-use emcee_testbed::mesh::Output;
+use emcee_testbed::mesh::CommandOutput;
 use serde_json::Value;
 
 /// Deploys a client, in which `exec` runs commands: namespace, account and Deployment.
@@ -129,7 +129,7 @@ pub(crate) fn ask(mesh: &Mesh, namespace: &str, arguments: &[&str]) -> Result<Va
 }
 
 /// Makes one call, without checking its result.
-pub(crate) fn call_once(mesh: &Mesh, namespace: &str, arguments: &[&str]) -> Result<Output> {
+pub(crate) fn call_once(mesh: &Mesh, namespace: &str, arguments: &[&str]) -> Result<CommandOutput> {
     mesh.exec(&client_pod(namespace), &command(arguments))
 }
 

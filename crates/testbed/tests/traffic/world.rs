@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
 use emcee_testbed::cluster::Authority;
-use emcee_testbed::mesh::documents;
+use emcee_testbed::mesh::parse_documents;
 use emcee_testbed::suite::render_text;
 use emcee_testbed::{Bed, Mesh};
 use serde_json::Value;
@@ -19,10 +19,10 @@ pub(crate) const SINK: &str = "sinks";
 /// The two meshes, and the rendered objects that were applied.
 #[derive(Clone)]
 pub(crate) struct World {
-    pub(crate) here: Mesh,
-    pub(crate) there: Mesh,
-    pub(crate) consuming: String,
-    pub(crate) exposing: String,
+    pub(crate) consuming_mesh: Mesh,
+    pub(crate) exposing_mesh: Mesh,
+    pub(crate) consuming_objects: String,
+    pub(crate) exposing_objects: String,
     pub(crate) authority: Arc<Authority>,
 }
 
@@ -30,17 +30,19 @@ static WORLD: Mutex<Option<Result<World, String>>> = Mutex::new(None);
 
 impl World {
     /// The meshes that all tests of a run share, set up by the first test.
-    pub(crate) fn of(bed: &Bed) -> Result<Self> {
+    pub(crate) fn shared(bed: &Bed) -> Result<Self> {
         let mut world = WORLD.lock().expect("no test panics during the setup");
-        let made = world.get_or_insert_with(|| make(bed).map_err(|error| format!("{error:#}")));
+        let made = world.get_or_insert_with(|| set_up_meshes(bed).map_err(|error| format!("{error:#}")));
         made.clone().map_err(|error| anyhow::anyhow!("the setup of the two meshes failed: {error}"))
     }
 
     /// The generated DestinationRules of a relationship for the resource called `part`, each with its mesh.
-    pub(crate) fn rules(&self, style: &Style, part: &str) -> Result<Vec<(Mesh, Value)>> {
+    pub(crate) fn generated_rules(&self, style: &Style, part: &str) -> Result<Vec<(Mesh, Value)>> {
         let mut rules = Vec::new();
-        for (mesh, yaml) in [(&self.here, &self.consuming), (&self.there, &self.exposing)] {
-            let of_style = documents(yaml)?.into_iter().filter(|object| {
+        for (mesh, yaml) in
+            [(&self.consuming_mesh, &self.consuming_objects), (&self.exposing_mesh, &self.exposing_objects)]
+        {
+            let of_style = parse_documents(yaml)?.into_iter().filter(|object| {
                 object["kind"] == "DestinationRule"
                     && object["metadata"]["labels"]["emcee.io/mesh-fed-config"]
                         == format!("{}.{}", style.fed(), style.name)
@@ -52,20 +54,26 @@ impl World {
     }
 }
 
-fn make(bed: &Bed) -> Result<World> {
+fn set_up_meshes(bed: &Bed) -> Result<World> {
     let (here, there) = (bed.mesh("m1")?.clone(), bed.mesh("m2")?.clone());
     let authority = Authority::root("a relationship")?;
-    let exposing = expose(&there, &authority)?;
-    let consuming = consume(&here, &there, &authority)?;
+    let exposing = set_up_exposing(&there, &authority)?;
+    let consuming = set_up_consuming(&here, &there, &authority)?;
     for (mesh, yaml) in [(&there, &exposing), (&here, &consuming)] {
-        for object in documents(yaml)?.iter().filter(|object| object["kind"] == "Deployment") {
-            mesh.wait_rolled_out(namespace(object), name(object))?;
+        for object in parse_documents(yaml)?.iter().filter(|object| object["kind"] == "Deployment") {
+            mesh.wait_rolled_out(namespace_of(object), name_of(object))?;
         }
     }
-    Ok(World { here, there, consuming, exposing, authority: Arc::new(authority) })
+    Ok(World {
+        consuming_mesh: here,
+        exposing_mesh: there,
+        consuming_objects: consuming,
+        exposing_objects: exposing,
+        authority: Arc::new(authority),
+    })
 }
 
-fn expose(there: &Mesh, authority: &Authority) -> Result<String> {
+fn set_up_exposing(there: &Mesh, authority: &Authority) -> Result<String> {
     server(there, SHOP, &["v1", "v2"])?;
     let known = versions() + &strict(SHOP) + "---" + &service(SHOP) + "---";
     let mut resources = String::new();
@@ -73,24 +81,24 @@ fn expose(there: &Mesh, authority: &Authority) -> Result<String> {
         resources += &style.config("ingress", "m1");
         resources += &style.expositions();
     }
-    link(there, authority, "m2", &known, &resources)
+    apply_rendered(there, authority, "m2", &known, &resources)
 }
 
-fn consume(here: &Mesh, there: &Mesh, authority: &Authority) -> Result<String> {
+fn set_up_consuming(here: &Mesh, there: &Mesh, authority: &Authority) -> Result<String> {
     client(here, WEB)?;
     client(here, OTHER)?;
     let sink = format!("{}:15443", sink(there, SINK)?);
     let (mut known, mut resources) = (String::new(), String::new());
     for style in STYLES {
         resources += &style.config("egress", "m2");
-        resources += &style.bindings(&|port| endpoints(there, style, port), &sink)?;
+        resources += &style.bindings(&|port| remote_endpoints(there, style, port), &sink)?;
         known += &split(style);
     }
-    link(here, authority, "m1", &known, &resources)
+    apply_rendered(here, authority, "m1", &known, &resources)
 }
 
 /// Applies the users' own objects, and what Emcee renders from their resources; returns the rendered objects.
-pub(crate) fn link(
+pub(crate) fn apply_rendered(
     mesh: &Mesh,
     authority: &Authority,
     name: &str,
@@ -111,9 +119,9 @@ pub(crate) fn link(
 }
 
 /// Endpoints of the other mesh: its ingress, or in FLAT the pods.
-pub(crate) fn endpoints(there: &Mesh, style: &Style, port: u16) -> Result<Vec<String>> {
+pub(crate) fn remote_endpoints(there: &Mesh, style: &Style, port: u16) -> Result<Vec<String>> {
     if style.ingress {
-        let gateway = gateway(there, style, "ingress")?;
+        let gateway = gateway_name(there, style, "ingress")?;
         return Ok(vec![format!("{}:15443", there.wait_address(&style.fed(), &gateway)?)]);
     }
     let pods = there.endpoints(SHOP, "helloworld")?;
@@ -122,7 +130,7 @@ pub(crate) fn endpoints(there: &Mesh, style: &Style, port: u16) -> Result<Vec<St
 }
 
 /// Name of the gateway that was created for a relationship.
-pub(crate) fn gateway(mesh: &Mesh, style: &Style, side: &str) -> Result<String> {
+pub(crate) fn gateway_name(mesh: &Mesh, style: &Style, side: &str) -> Result<String> {
     let (client, fed) = (mesh.client(), style.fed());
     let all = mesh.run(async move {
         let api = kube::Api::<k8s_openapi::api::core::v1::Service>::namespaced(client, &fed);
@@ -132,10 +140,10 @@ pub(crate) fn gateway(mesh: &Mesh, style: &Style, side: &str) -> Result<String> 
     names.find(|name| name.ends_with(side)).with_context(|| format!("no {side} of {}", style.name))
 }
 
-fn namespace(object: &Value) -> &str {
+fn namespace_of(object: &Value) -> &str {
     object["metadata"]["namespace"].as_str().unwrap_or_default()
 }
 
-fn name(object: &Value) -> &str {
+fn name_of(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap_or_default()
 }

@@ -6,22 +6,22 @@ use anyhow::{Context, Result, ensure};
 use emcee_testbed::{Bed, Mesh};
 use serde_json::{Value, json};
 
-use super::world::{WEB, World, relationship};
+use super::world::{WEB, World, relationship_of};
 use crate::resource::until;
 use crate::workloads::{ask, client_pod, command};
 
 const CALL: [&str; 2] = ["http", "pass-hello.web:5000"];
 
 /// m2's sidecars refuse callers of m1, and m2 reports why, until m1's trust domain is an alias of m2's own.
-pub(crate) fn accepted(bed: &Bed) -> Result<()> {
-    let World { m1, m2, .. } = World::of(bed)?;
-    let said = relationship("pass").wait(&m2, "TrustDomainNotAccepted", "TrustDomainNotAccepted")?;
+pub(crate) fn callers_need_an_alias(bed: &Bed) -> Result<()> {
+    let World { m1, m2, .. } = World::shared(bed)?;
+    let said = relationship_of("pass").wait(&m2, "TrustDomainNotAccepted", "TrustDomainNotAccepted")?;
     let words = said["message"].as_str().unwrap_or_default();
     ensure!(words.contains("`trustDomainAliases: [cluster.local]`"), "{words}");
     let short = [&CALL[..], &["--within", "3"]].concat();
     m1.eventually(&client_pod(WEB), &command(&short), |output| output.stderr.contains("503"))?;
 
-    accept(&m2, &["cluster.local"])?;
+    set_trust_domain_aliases(&m2, &["cluster.local"])?;
     let kind = ("mm.ibm.istio.io/v1", "MeshFedConfig");
     until(&m2, kind, ("pass", "pass"), "the condition is still reported", |object| {
         let conditions = object.map(|object| object["status"]["conditions"].to_string());
@@ -34,7 +34,7 @@ pub(crate) fn accepted(bed: &Bed) -> Result<()> {
 }
 
 /// Sets the aliases for istiod, which reads a file here, and in the ConfigMap, as a cluster has it.
-fn accept(mesh: &Mesh, aliases: &[&str]) -> Result<()> {
+fn set_trust_domain_aliases(mesh: &Mesh, aliases: &[&str]) -> Result<()> {
     let path = mesh.folder().join("istiod/mesh.yaml");
     let mut config: Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
     config["trustDomainAliases"] = json!(aliases);

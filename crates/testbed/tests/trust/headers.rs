@@ -7,20 +7,20 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::world::{WEB, World, consuming, gateway};
+use super::world::{WEB, World, consuming_resources, gateway_name};
 use crate::workloads::ask;
 
 const CALL: [&str; 2] = ["http", "blue-hello.web:5000"];
 
 /// The ingress of a curious peer forwards what the proxies of callers send, so the service shows it.
-pub(crate) fn kept(bed: &Bed) -> Result<()> {
-    let World { m1, m2, .. } = World::of(bed)?;
+pub(crate) fn callers_are_hidden(bed: &Bed) -> Result<()> {
+    let World { m1, m2, .. } = World::shared(bed)?;
     ask(&m1, WEB, &CALL)?;
-    let ingress = gateway(&m2, "blue", "ingress")?;
+    let ingress = gateway_name(&m2, "blue", "ingress")?;
     let before = m2.wait_address("blue", &ingress)?;
-    be_curious(&m2, &ingress)?;
+    forward_client_certificates(&m2, &ingress)?;
     m2.wait_other_address("blue", &ingress, &before)?;
-    m1.apply(&consuming(&m2, "blue", "BOUNDARY")?)?;
+    m1.apply(&consuming_resources(&m2, "blue", "BOUNDARY")?)?;
     let answer = ask(&m1, WEB, &CALL)?;
     let caller = answer["caller"].as_str().unwrap_or_default();
     ensure!(caller.contains("DNS=m1.example"), "the peer mesh is identified: {answer}");
@@ -35,7 +35,7 @@ pub(crate) fn kept(bed: &Bed) -> Result<()> {
 }
 
 /// The peer's operator configures the ingress to forward client certificates instead of replacing them.
-fn be_curious(mesh: &Mesh, ingress: &str) -> Result<()> {
+fn forward_client_certificates(mesh: &Mesh, ingress: &str) -> Result<()> {
     let config = json!({"gatewayTopology": {"forwardClientCertDetails": "APPEND_FORWARD"}}).to_string();
     let annotations = json!({"proxy.istio.io/config": config});
     let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::Api;
 use kube::api::ListParams;
 
-use crate::emcee::{Emcee, print};
+use crate::emcee::{Emcee, emcee_output};
 use crate::resource::Resource;
 use crate::workloads::{client, server};
 
@@ -32,14 +32,14 @@ static WORLD: Mutex<Option<Result<World, String>>> = Mutex::new(None);
 
 impl World {
     /// The meshes that all tests of a run share, set up by the first test.
-    pub(crate) fn of(bed: &Bed) -> Result<Self> {
+    pub(crate) fn shared(bed: &Bed) -> Result<Self> {
         let mut world = WORLD.lock().expect("no test panics during the setup");
-        let made = world.get_or_insert_with(|| make(bed).map_err(|error| format!("{error:#}")));
+        let made = world.get_or_insert_with(|| set_up_meshes(bed).map_err(|error| format!("{error:#}")));
         made.clone().map_err(|error| anyhow::anyhow!("the setup of the two meshes failed: {error}"))
     }
 }
 
-fn make(bed: &Bed) -> Result<World> {
+fn set_up_meshes(bed: &Bed) -> Result<World> {
     let (m1, m2) = (bed.mesh("m1")?.clone(), bed.mesh("m2")?.clone());
     let authority = Authority::root("blue")?;
     let issue = |mesh: &str| authority.issue(mesh, None, &[&format!("{mesh}.example")], &[]);
@@ -48,36 +48,38 @@ fn make(bed: &Bed) -> Result<World> {
         for fed in FEDS.split(',') {
             mesh.apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {fed}}}}}"))?;
         }
-        mesh.apply(&secret(&authority, identity, None))?;
-        mesh.apply(&print(&["manifests", "crds"])?)?;
-        mesh.apply(&print(&["manifests", "rbac", "--fed-namespaces", FEDS])?)?;
+        mesh.apply(&relationship_secret(&authority, identity, None))?;
+        mesh.apply(&emcee_output(&["manifests", "crds"])?)?;
+        mesh.apply(&emcee_output(&["manifests", "rbac", "--fed-namespaces", FEDS])?)?;
     }
     client(&m1, WEB)?;
     server(&m2, SHOP, &["v1"])?;
     let emcees = [Emcee::start(&m1, FEDS)?, Emcee::start(&m2, FEDS)?];
-    m2.apply(&(exposing("blue", "BOUNDARY") + &exposing("pass", "PASSTHROUGH")))?;
+    m2.apply(&(exposing_resources("blue", "BOUNDARY") + &exposing_resources("pass", "PASSTHROUGH")))?;
     for relationship in ["blue", "pass"] {
-        exposition(relationship).wait(&m2, "Ready", "Fine")?;
-        m2.wait_rolled_out(relationship, &gateway(&m2, relationship, "ingress")?)?;
+        exposition_of(relationship).wait(&m2, "Ready", "Fine")?;
+        m2.wait_rolled_out(relationship, &gateway_name(&m2, relationship, "ingress")?)?;
     }
-    m1.apply(&(consuming(&m2, "blue", "BOUNDARY")? + &consuming(&m2, "pass", "PASSTHROUGH")?))?;
+    m1.apply(
+        &(consuming_resources(&m2, "blue", "BOUNDARY")? + &consuming_resources(&m2, "pass", "PASSTHROUGH")?),
+    )?;
     for name in ["blue-hello", "pass-hello"] {
         Resource { kind: "ServiceBinding", namespace: WEB, name }.wait(&m1, "Ready", "Fine")?;
     }
     Ok(World { m1, m2, authority: Arc::new(authority), own, _emcees: Arc::new(emcees) })
 }
 
-pub(crate) fn exposition(relationship: &str) -> Resource<'static> {
+pub(crate) fn exposition_of(relationship: &str) -> Resource<'static> {
     let name = if relationship == "blue" { "blue-hello" } else { "pass-hello" };
     Resource { kind: "ServiceExposition", namespace: SHOP, name }
 }
 
-pub(crate) fn relationship(name: &str) -> Resource<'_> {
+pub(crate) fn relationship_of(name: &str) -> Resource<'_> {
     Resource { kind: "MeshFedConfig", namespace: name, name }
 }
 
 /// A mesh's Secret for the relationship, with a CRL if there is one.
-pub(crate) fn secret(authority: &Authority, own: &Identity, crl: Option<&str>) -> String {
+pub(crate) fn relationship_secret(authority: &Authority, own: &Identity, crl: Option<&str>) -> String {
     let mut secret = serde_json::json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
         "metadata": {"name": "rel", "namespace": "blue", "labels": {"relationship": "blue"}},
@@ -90,7 +92,7 @@ pub(crate) fn secret(authority: &Authority, own: &Identity, crl: Option<&str>) -
 }
 
 /// m2 sets the trust domain of its peer m1, because a mesh that only consumes announces nothing.
-fn exposing(name: &str, mode: &str) -> String {
+fn exposing_resources(name: &str, mode: &str) -> String {
     format!(
         "
 apiVersion: mm.ibm.istio.io/v1
@@ -108,12 +110,12 @@ kind: ServiceExposition
 metadata: {{name: {name}-hello, namespace: {SHOP}}}
 spec: {{name: helloworld, port: 5000, alias: hello, mesh_fed_config_selector: {{fed-config: {name}}}}}
 ---",
-        trust = trust(mode)
+        trust = tls_selector(mode)
     )
 }
 
-pub(crate) fn consuming(m2: &Mesh, name: &str, mode: &str) -> Result<String> {
-    let at = m2.wait_address(name, &gateway(m2, name, "ingress")?)?;
+pub(crate) fn consuming_resources(m2: &Mesh, name: &str, mode: &str) -> Result<String> {
+    let at = m2.wait_address(name, &gateway_name(m2, name, "ingress")?)?;
     let (egress, identity) = if mode == "BOUNDARY" {
         ("use_egress_gateway: true", "")
     } else {
@@ -144,17 +146,17 @@ spec:
   endpoints: [\"{at}:15443\"]
   {identity}
 ---",
-        trust = trust(mode)
+        trust = tls_selector(mode)
     ))
 }
 
-fn trust(mode: &str) -> &'static str {
+fn tls_selector(mode: &str) -> &'static str {
     if mode == "BOUNDARY" { "tls_context_selector: {relationship: blue}" } else { "" }
 }
 
 /// Name of the gateway that was created for a relationship, once it exists.
-pub(crate) fn gateway(mesh: &Mesh, name: &str, side: &str) -> Result<String> {
-    relationship(name).wait(mesh, "Programmed", "Fine")?;
+pub(crate) fn gateway_name(mesh: &Mesh, name: &str, side: &str) -> Result<String> {
+    relationship_of(name).wait(mesh, "Programmed", "Fine")?;
     let api = Api::<Service>::namespaced(mesh.client(), name);
     let all = mesh.run(async move { Ok(api.list(&ListParams::default()).await?.items) })?;
     let mut names = all.into_iter().filter_map(|service| service.metadata.name);

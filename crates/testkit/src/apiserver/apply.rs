@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 /// The path of a leaf. Each step is written as in `fieldsV1`: `f:name`, `k:{"uid":"1"}`, `v:"item"`.
-pub(super) type Path = Vec<String>;
+pub(super) type LeafPath = Vec<String>;
 /// The leaves that each (manager, operation, subresource) owns.
-pub(super) type Owners = BTreeMap<(String, &'static str, String), BTreeSet<Path>>;
-pub(super) type Leaves = BTreeMap<Path, Value>;
+pub(super) type FieldOwners = BTreeMap<(String, &'static str, String), BTreeSet<LeafPath>>;
+pub(super) type Leaves = BTreeMap<LeafPath, Value>;
 
 /// Fields of the metadata that the server sets itself, so that no manager owns them.
 const SYSTEM: [&str; 9] = [
@@ -24,23 +24,25 @@ const SYSTEM: [&str; 9] = [
 ];
 
 /// The leaves of an object that can be owned.
-pub(super) fn leaves(object: &Value) -> Leaves {
+pub(super) fn to_leaves(object: &Value) -> Leaves {
     let mut out = Leaves::new();
     flatten(object, &mut Vec::new(), &mut out);
     out.retain(|path, _| !is_system(path));
     out
 }
 
-fn is_system(path: &Path) -> bool {
+fn is_system(path: &LeafPath) -> bool {
     let step = |at: usize| path.get(at).and_then(|step| step.strip_prefix("f:")).unwrap_or_default();
     matches!(step(0), "apiVersion" | "kind")
         || (step(0) == "metadata" && (path.len() < 2 || SYSTEM.contains(&step(1))))
 }
 
-fn flatten(value: &Value, path: &mut Path, out: &mut Leaves) {
+fn flatten(value: &Value, path: &mut LeafPath, out: &mut Leaves) {
     let children: Vec<(String, &Value)> = match value {
         Value::Object(map) => map.iter().map(|(key, value)| (format!("f:{key}"), value)).collect(),
-        Value::Array(items) => items.iter().filter_map(|item| Some((step(path, item)?, item))).collect(),
+        Value::Array(items) => {
+            items.iter().filter_map(|item| Some((list_item_step(path, item)?, item))).collect()
+        }
         _ => Vec::new(),
     };
     if children.is_empty() {
@@ -54,7 +56,7 @@ fn flatten(value: &Value, path: &mut Path, out: &mut Leaves) {
 }
 
 /// The step for an item of a list that merges by key; `None` for an item of an atomic list.
-fn step(list: &Path, item: &Value) -> Option<String> {
+fn list_item_step(list: &LeafPath, item: &Value) -> Option<String> {
     let names: Vec<&str> = list.iter().map(String::as_str).collect();
     match names[..] {
         ["f:metadata", "f:finalizers"] => Some(format!("v:{item}")),
@@ -68,7 +70,7 @@ fn step(list: &Path, item: &Value) -> Option<String> {
 }
 
 /// Builds the object that has these leaves.
-pub(super) fn object(leaves: &Leaves) -> Value {
+pub(super) fn from_leaves(leaves: &Leaves) -> Value {
     let mut tree = json!({});
     for (path, leaf) in leaves {
         let mut at = &mut tree;
@@ -80,27 +82,27 @@ pub(super) fn object(leaves: &Leaves) -> Value {
         }
         *at = leaf.clone();
     }
-    unfold(tree)
+    unfold_tree(tree)
 }
 
-fn unfold(tree: Value) -> Value {
+fn unfold_tree(tree: Value) -> Value {
     let Value::Object(map) = tree else { return tree };
     if map.keys().any(|key| !key.starts_with("f:")) {
-        return map.into_iter().map(|(_, item)| unfold(item)).collect();
+        return map.into_iter().map(|(_, item)| unfold_tree(item)).collect();
     }
-    let plain = |(key, value): (String, Value)| (key.trim_start_matches("f:").to_owned(), unfold(value));
+    let plain = |(key, value): (String, Value)| (key.trim_start_matches("f:").to_owned(), unfold_tree(value));
     Value::Object(map.into_iter().map(plain).collect::<Map<_, _>>())
 }
 
 /// Applies leaves to the present ones. `Err` names the conflicting managers and their fields.
-pub(super) fn merge(
+pub(super) fn merge_applied(
     present: &Leaves,
-    owners: &mut Owners,
+    owners: &mut FieldOwners,
     applied: &Leaves,
     me: &(String, &'static str, String),
     force: bool,
 ) -> Result<Leaves, String> {
-    let differs = |path: &Path| applied.get(path).is_some_and(|value| present.get(path) != Some(value));
+    let differs = |path: &LeafPath| applied.get(path).is_some_and(|value| present.get(path) != Some(value));
     // A field conflicts if another manager owns it and the applied value differs.
     let conflicts: Vec<String> = owners
         .iter()
@@ -128,13 +130,13 @@ pub(super) fn merge(
 }
 
 /// Makes the manager of an ordinary write the owner of every leaf that the write changed.
-pub(super) fn update(
-    owners: &mut Owners,
+pub(super) fn record_update(
+    owners: &mut FieldOwners,
     before: &Leaves,
     after: &Leaves,
     me: &(String, &'static str, String),
 ) {
-    let changed = |path: &Path| before.get(path) != after.get(path);
+    let changed = |path: &LeafPath| before.get(path) != after.get(path);
     for paths in owners.values_mut() {
         paths.retain(|path| !changed(path));
     }
@@ -144,7 +146,7 @@ pub(super) fn update(
 }
 
 /// A write that leaves out entries of `metadata.managedFields` removes these managers as owners.
-pub(super) fn disown(owners: &mut Owners, kept: &Value) {
+pub(super) fn remove_managers(owners: &mut FieldOwners, kept: &Value) {
     let Some(kept) = kept.as_array() else { return };
     let is = |entry: &Value, field: &str, value: &str| entry[field].as_str().unwrap_or_default() == value;
     owners.retain(|(manager, operation, subresource), _| {
@@ -157,24 +159,25 @@ pub(super) fn disown(owners: &mut Owners, kept: &Value) {
 }
 
 /// `metadata.managedFields`, as the server returns it.
-pub(super) fn managed_fields(owners: &Owners, api_version: &Value) -> Value {
-    let entry = |((manager, operation, subresource), paths): (&(String, &str, String), &BTreeSet<Path>)| {
-        let mut fields = json!({});
-        for path in paths {
-            path.iter().fold(&mut fields, |at, step| {
-                if !at[step.as_str()].is_object() {
-                    at[step.as_str()] = json!({});
-                }
-                &mut at[step.as_str()]
-            });
-        }
-        let mut entry = json!({"manager": manager, "operation": operation, "apiVersion": api_version,
+pub(super) fn managed_fields(owners: &FieldOwners, api_version: &Value) -> Value {
+    let entry =
+        |((manager, operation, subresource), paths): (&(String, &str, String), &BTreeSet<LeafPath>)| {
+            let mut fields = json!({});
+            for path in paths {
+                path.iter().fold(&mut fields, |at, step| {
+                    if !at[step.as_str()].is_object() {
+                        at[step.as_str()] = json!({});
+                    }
+                    &mut at[step.as_str()]
+                });
+            }
+            let mut entry = json!({"manager": manager, "operation": operation, "apiVersion": api_version,
             "fieldsType": "FieldsV1", "fieldsV1": fields});
-        if !subresource.is_empty() {
-            entry["subresource"] = json!(subresource);
-        }
-        entry
-    };
+            if !subresource.is_empty() {
+                entry["subresource"] = json!(subresource);
+            }
+            entry
+        };
     owners.iter().map(entry).collect()
 }
 
@@ -187,25 +190,26 @@ mod tests {
     }
 
     #[test]
-    fn a_field_no_longer_applied_goes_and_anothers_stays() {
-        let mut owners = Owners::new();
-        let first = leaves(&json!({"spec": {"a": 1, "b": 2}}));
-        let merged = merge(&Leaves::new(), &mut owners, &first, &me("x"), false).expect("no conflict");
-        let other = leaves(&json!({"spec": {"c": 3}}));
-        let merged = merge(&merged, &mut owners, &other, &me("y"), false).expect("no conflict");
-        let second = leaves(&json!({"spec": {"a": 1}}));
-        let merged = merge(&merged, &mut owners, &second, &me("x"), false).expect("no conflict");
-        assert_eq!(object(&merged), json!({"spec": {"a": 1, "c": 3}}));
+    fn a_field_that_is_no_longer_applied_is_removed() {
+        let mut owners = FieldOwners::new();
+        let first = to_leaves(&json!({"spec": {"a": 1, "b": 2}}));
+        let merged =
+            merge_applied(&Leaves::new(), &mut owners, &first, &me("x"), false).expect("no conflict");
+        let other = to_leaves(&json!({"spec": {"c": 3}}));
+        let merged = merge_applied(&merged, &mut owners, &other, &me("y"), false).expect("no conflict");
+        let second = to_leaves(&json!({"spec": {"a": 1}}));
+        let merged = merge_applied(&merged, &mut owners, &second, &me("x"), false).expect("no conflict");
+        assert_eq!(from_leaves(&merged), json!({"spec": {"a": 1, "c": 3}}));
     }
 
     #[test]
     fn finalizers_of_two_managers_merge_and_a_conflict_needs_force() {
-        let mut owners = Owners::new();
-        let one = leaves(&json!({"metadata": {"finalizers": ["a"]}, "spec": {"l": [1]}}));
-        let merged = merge(&Leaves::new(), &mut owners, &one, &me("x"), false).expect("no conflict");
-        let two = leaves(&json!({"metadata": {"finalizers": ["b"]}, "spec": {"l": [2]}}));
-        assert!(merge(&merged, &mut owners, &two, &me("y"), false).is_err());
-        let merged = merge(&merged, &mut owners, &two, &me("y"), true).expect("it is forced");
-        assert_eq!(object(&merged), json!({"metadata": {"finalizers": ["a", "b"]}, "spec": {"l": [2]}}));
+        let mut owners = FieldOwners::new();
+        let one = to_leaves(&json!({"metadata": {"finalizers": ["a"]}, "spec": {"l": [1]}}));
+        let merged = merge_applied(&Leaves::new(), &mut owners, &one, &me("x"), false).expect("no conflict");
+        let two = to_leaves(&json!({"metadata": {"finalizers": ["b"]}, "spec": {"l": [2]}}));
+        assert!(merge_applied(&merged, &mut owners, &two, &me("y"), false).is_err());
+        let merged = merge_applied(&merged, &mut owners, &two, &me("y"), true).expect("it is forced");
+        assert_eq!(from_leaves(&merged), json!({"metadata": {"finalizers": ["a", "b"]}, "spec": {"l": [2]}}));
     }
 }

@@ -1,6 +1,6 @@
 //! Scripted faults: what goes wrong, for which requests, and how often.
 
-use super::store::{Refusal, Verb};
+use super::store::{ErrorResponse, Verb};
 
 /// What happens to a request, instead of its work or after it.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ impl Fault {
     }
 
     /// Whether the fault applies to this request. Counts the request if its conditions match.
-    pub(super) fn meets(&mut self, verb: Verb, plural: &str, name: Option<&str>) -> bool {
+    pub(super) fn apply_to(&mut self, verb: Verb, plural: &str, name: Option<&str>) -> bool {
         let matches = self.verb.is_none_or(|wanted| wanted == verb)
             && self.plural.as_deref().is_none_or(|wanted| wanted == plural)
             && self.name.as_deref().is_none_or(|wanted| Some(wanted) == name);
@@ -102,8 +102,8 @@ impl Fault {
 }
 
 impl Effect {
-    pub(super) fn refusal(&self) -> Option<Refusal> {
+    pub(super) fn error_response(&self) -> Option<ErrorResponse> {
         let Self::Refuse(code, reason, message) = self else { return None };
-        Some(Refusal { code: *code, reason, message: message.clone() })
+        Some(ErrorResponse { code: *code, reason, message: message.clone() })
     }
 }

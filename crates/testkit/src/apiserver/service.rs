@@ -15,23 +15,23 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    apply::Owners,
+    apply::FieldOwners,
     faults::{Effect, Fault},
-    store::{Call, Key, Logged, Refusal, State, Verb},
+    store::{ApiRequest, ErrorResponse, LoggedRequest, ServerState, StoreKey, Verb},
 };
 
 /// A running server. Clones share its state.
 #[derive(Clone)]
-pub struct ApiServer(Arc<Inner>);
+pub struct ApiServer(Arc<ServerInner>);
 
-struct Inner {
-    state: Mutex<State>,
-    script: Mutex<Script>,
+struct ServerInner {
+    state: Mutex<ServerState>,
+    script: Mutex<FaultScript>,
     changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
-struct Script {
+struct FaultScript {
     faults: Vec<Fault>,
     paused: bool,
     /// Watches that started in an earlier epoch are closed.
@@ -52,8 +52,11 @@ impl ApiServer {
     /// Creates an empty server on which every kind is installed.
     #[must_use]
     pub fn new() -> Self {
-        let inner =
-            Inner { state: Mutex::default(), script: Mutex::default(), changed: watch::Sender::new(()) };
+        let inner = ServerInner {
+            state: Mutex::default(),
+            script: Mutex::default(),
+            changed: watch::Sender::new(()),
+        };
         Self(Arc::new(inner))
     }
 
@@ -61,32 +64,32 @@ impl ApiServer {
     #[must_use]
     pub fn client(&self) -> Client {
         let server = self.clone();
-        Client::new(tower::service_fn(move |request| server.clone().serve(request)), "default")
+        Client::new(tower::service_fn(move |request| server.clone().handle(request)), "default")
     }
 
     /// Reads the state under its lock.
-    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+    pub fn read_state<T>(&self, look: impl FnOnce(&ServerState) -> T) -> T {
         look(&lock(&self.0.state))
     }
 
     /// Waits until the state meets a condition, which is checked after each request and change.
-    pub async fn until(&self, mut is: impl FnMut(&State) -> bool) {
+    pub async fn wait_until(&self, mut is: impl FnMut(&ServerState) -> bool) {
         // Subscribes before the first check, so that a change in between is not missed.
         let mut changed = self.0.changed.subscribe();
-        while !self.read(&mut is) {
+        while !self.read_state(&mut is) {
             if changed.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn change_state<T>(&self, change: impl FnOnce(&mut ServerState) -> T) -> T {
         let done = change(&mut lock(&self.0.state));
         self.0.changed.send_replace(());
         done
     }
 
-    fn rescript(&self, change: impl FnOnce(&mut Script)) {
+    fn change_script(&self, change: impl FnOnce(&mut FaultScript)) {
         change(&mut lock(&self.0.script));
         self.0.changed.send_replace(());
     }
@@ -94,73 +97,73 @@ impl ApiServer {
     /// Stores an object as it is, including its status, without faults and without an entry in the log.
     pub fn put(&self, plural: &str, object: Value) -> Value {
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-        let key = Key { plural: plural.to_owned(), namespace: text("namespace"), name: text("name") };
-        self.change(|state| state.commit(&key, object, Owners::new()))
+        let key = StoreKey { plural: plural.to_owned(), namespace: text("namespace"), name: text("name") };
+        self.change_state(|state| state.commit(&key, object, FieldOwners::new()))
     }
 
     /// Returns a copy of the object.
     #[must_use]
     pub fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
-        self.read(|state| state.get(plural, namespace, name).cloned())
+        self.read_state(|state| state.get(plural, namespace, name).cloned())
     }
 
     /// Removes an object at once, even with finalizers.
     pub fn delete(&self, plural: &str, namespace: &str, name: &str) {
-        let key = Key { plural: plural.into(), namespace: namespace.into(), name: name.into() };
-        self.change(|state| state.remove(&key));
+        let key = StoreKey { plural: plural.into(), namespace: namespace.into(), name: name.into() };
+        self.change_state(|state| state.remove(&key));
     }
 
     /// Installs a kind again.
     pub fn install(&self, plural: &str) {
-        self.change(|state| state.set_installed(plural, true));
+        self.change_state(|state| state.set_installed(plural, true));
     }
 
     /// Uninstalls a kind and removes its objects: requests for it get 404.
     pub fn uninstall(&self, plural: &str) {
-        self.change(|state| state.set_installed(plural, false));
+        self.change_state(|state| state.set_installed(plural, false));
     }
 
     /// Adds a fault to the script.
     pub fn inject(&self, fault: Fault) {
-        self.rescript(|script| script.faults.push(fault));
+        self.change_script(|script| script.faults.push(fault));
     }
 
     /// Stops the server: requests fail and watches end.
     pub fn pause(&self) {
-        self.rescript(|script| (script.paused, script.epoch) = (true, script.epoch + 1));
+        self.change_script(|script| (script.paused, script.epoch) = (true, script.epoch + 1));
     }
 
     /// Starts a stopped server again.
     pub fn resume(&self) {
-        self.rescript(|script| script.paused = false);
+        self.change_script(|script| script.paused = false);
     }
 
     /// Ends all watches that are open.
     pub fn close_watches(&self) {
-        self.rescript(|script| script.epoch += 1);
+        self.change_script(|script| script.epoch += 1);
     }
 
     /// Forgets all past events: watches from older versions get 410, including open ones.
     pub fn compact(&self) {
-        self.change(|state| {
+        self.change_state(|state| {
             state.version += 1;
             state.compacted = state.version;
             state.events.clear();
         });
     }
 
-    async fn serve(self, request: Request<kube::client::Body>) -> Result<Response<Body>, io::Error> {
+    async fn handle(self, request: Request<kube::client::Body>) -> Result<Response<Body>, io::Error> {
         let (head, body) = request.into_parts();
         let body = body.collect_bytes().await.map_err(io::Error::other)?;
-        let call = parse(&head, &body);
-        let effect = self.effect(&call);
+        let call = parse_request(&head, &body);
+        let effect = self.next_effect(&call);
         let broken = || io::Error::new(io::ErrorKind::ConnectionReset, "the connection was dropped");
-        let refusal = effect.as_ref().and_then(Effect::refusal);
+        let refusal = effect.as_ref().and_then(Effect::error_response);
         let answer = match (&effect, refusal) {
             (Some(Effect::DropBefore), _) => None,
             (_, Some(refusal)) => Some(Err(refusal)),
-            _ if call.verb == Verb::Watch => Some(self.read(|state| started(state, &call))),
-            _ => Some(self.change(|state| state.answer(&call))),
+            _ if call.verb == Verb::Watch => Some(self.read_state(|state| check_watch(state, &call))),
+            _ => Some(self.change_state(|state| state.handle_request(&call))),
         };
         // `DropAfter` discards the answer here, after the request has changed the state.
         let answer = answer.filter(|_| !matches!(effect, Some(Effect::DropAfter)));
@@ -170,15 +173,17 @@ impl ApiServer {
             Some(Ok((code, _))) => *code,
             Some(Err(refusal)) => refusal.code,
         };
-        self.change(|state| state.log.push(Logged { verb: call.verb, path: call.path.clone(), code }));
+        self.change_state(|state| {
+            state.log.push(LoggedRequest { verb: call.verb, path: call.path.clone(), code })
+        });
         match answer.ok_or_else(broken)? {
-            Ok(_) if call.verb == Verb::Watch => Ok(Response::new(self.watch(call))),
-            Ok((code, body)) => respond(code, &body),
-            Err(refusal) => respond(refusal.code, &status(&refusal)),
+            Ok(_) if call.verb == Verb::Watch => Ok(Response::new(self.watch_body(call))),
+            Ok((code, body)) => json_response(code, &body),
+            Err(refusal) => json_response(refusal.code, &status_object(&refusal)),
         }
     }
 
-    fn effect(&self, call: &Call) -> Option<Effect> {
+    fn next_effect(&self, call: &ApiRequest) -> Option<Effect> {
         let mut script = lock(&self.0.script);
         if script.paused {
             return Some(Effect::DropBefore);
@@ -187,10 +192,10 @@ impl ApiServer {
         script
             .faults
             .iter_mut()
-            .find_map(|fault| fault.meets(call.verb, &call.key.plural, name).then(|| fault.effect.clone()))
+            .find_map(|fault| fault.apply_to(call.verb, &call.key.plural, name).then(|| fault.effect.clone()))
     }
 
-    fn watch(&self, call: Call) -> Body {
+    fn watch_body(&self, call: ApiRequest) -> Body {
         let from = call.query.get("resourceVersion").and_then(|from| from.parse().ok()).unwrap_or(0);
         let epoch = lock(&self.0.script).epoch;
         let changed = self.0.changed.subscribe();
@@ -202,7 +207,9 @@ impl ApiServer {
                     if lock(&server.0.script).epoch != epoch || from == ENDED {
                         return None;
                     }
-                    if let Some((version, line)) = server.read(|state| next(state, &call, from)) {
+                    if let Some((version, line)) =
+                        server.read_state(|state| next_watch_line(state, &call, from))
+                    {
                         return Some((
                             Ok::<_, io::Error>(format!("{line}\n")),
                             (server, call, version, changed),
@@ -219,27 +226,27 @@ impl ApiServer {
 const ENDED: u64 = u64::MAX;
 
 /// The next line of a watch, and the version up to which the watch has read then.
-fn next(state: &State, call: &Call, from: u64) -> Option<(u64, Value)> {
+fn next_watch_line(state: &ServerState, call: &ApiRequest, from: u64) -> Option<(u64, Value)> {
     if from < state.compacted {
         let message = format!("too old resource version: {from} ({})", state.compacted);
-        let expired = status(&Refusal { code: 410, reason: "Expired", message });
+        let expired = status_object(&ErrorResponse { code: 410, reason: "Expired", message });
         return Some((ENDED, json!({"type": "ERROR", "object": expired})));
     }
     let mut later = state.events.iter().filter(|event| event.version > from);
-    later.find_map(|event| Some((event.version, event.seen_by(call)?)))
+    later.find_map(|event| Some((event.version, event.watch_line(call)?)))
 }
 
-fn started(state: &State, call: &Call) -> Result<(u16, Value), Refusal> {
+fn check_watch(state: &ServerState, call: &ApiRequest) -> Result<(u16, Value), ErrorResponse> {
     state.check_installed(call)?;
     Ok((200, Value::Null))
 }
 
-fn status(refusal: &Refusal) -> Value {
+fn status_object(refusal: &ErrorResponse) -> Value {
     json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
         "message": refusal.message, "reason": refusal.reason, "code": refusal.code})
 }
 
-fn respond(code: u16, body: &Value) -> Result<Response<Body>, io::Error> {
+fn json_response(code: u16, body: &Value) -> Result<Response<Body>, io::Error> {
     let mut response = Response::builder().status(code).header("content-type", "application/json");
     if code == 429 {
         response = response.header("retry-after", "1");
@@ -247,7 +254,7 @@ fn respond(code: u16, body: &Value) -> Result<Response<Body>, io::Error> {
     response.body(Body::from(body.to_string())).map_err(io::Error::other)
 }
 
-fn parse(head: &axum::http::request::Parts, body: &[u8]) -> Call {
+fn parse_request(head: &axum::http::request::Parts, body: &[u8]) -> ApiRequest {
     let path = head.uri.path();
     let mut parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let core = parts[0] == "api";
@@ -261,7 +268,7 @@ fn parse(head: &axum::http::request::Parts, body: &[u8]) -> Call {
     } else {
         format!("{}.{}", part(0), prefix.first().copied().unwrap_or_default())
     };
-    let query = query(head.uri.query().unwrap_or_default());
+    let query = parse_query(head.uri.query().unwrap_or_default());
     let watches = query.get("watch").is_some_and(|watch| watch == "true" || watch == "1");
     let verb = match head.method.as_str() {
         "POST" => Verb::Create,
@@ -274,11 +281,11 @@ fn parse(head: &axum::http::request::Parts, body: &[u8]) -> Call {
     };
     let content_type =
         head.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    Call {
+    ApiRequest {
         verb,
         path: path.to_owned(),
         api_version: prefix.join("/"),
-        key: Key { plural, namespace: namespace.to_owned(), name: part(1).to_owned() },
+        key: StoreKey { plural, namespace: namespace.to_owned(), name: part(1).to_owned() },
         status: part(2) == "status",
         query,
         content_type: content_type.to_owned(),
@@ -286,12 +293,12 @@ fn parse(head: &axum::http::request::Parts, body: &[u8]) -> Call {
     }
 }
 
-fn query(text: &str) -> BTreeMap<String, String> {
+fn parse_query(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(key, value)| (key.to_owned(), decode(value))).collect()
+    pairs.map(|(key, value)| (key.to_owned(), percent_decode(value))).collect()
 }
 
-fn decode(text: &str) -> String {
+fn percent_decode(text: &str) -> String {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().replace('+', " ").into_bytes();
     for part in parts {

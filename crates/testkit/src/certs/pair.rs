@@ -4,11 +4,11 @@ use std::fmt;
 
 use rcgen::KeyPair;
 
-use super::{Ca, bundle};
+use super::{Ca, ca_bundle};
 
 /// A certificate, its key and the CA: the three entries of a relationship's Secret, as PEM.
 #[derive(Clone)]
-pub struct Pair {
+pub struct TlsPair {
     /// Certificate, the content of `tls.crt`.
     pub certificate: String,
     /// Private key, the content of `tls.key`.
@@ -17,7 +17,7 @@ pub struct Pair {
     pub ca: String,
 }
 
-impl Pair {
+impl TlsPair {
     /// Replaces the key by one that does not match the certificate.
     #[must_use]
     pub fn with_wrong_key(mut self) -> Self {
@@ -28,21 +28,21 @@ impl Pair {
     /// Cuts off the second half of the certificate.
     #[must_use]
     pub fn with_broken_certificate(mut self) -> Self {
-        self.certificate = spoil(&self.certificate);
+        self.certificate = truncate_pem(&self.certificate);
         self
     }
 
     /// Cuts off the second half of the key.
     #[must_use]
     pub fn with_broken_key(mut self) -> Self {
-        self.key = spoil(&self.key);
+        self.key = truncate_pem(&self.key);
         self
     }
 
     /// Cuts off the second half of `ca.crt`.
     #[must_use]
     pub fn with_broken_ca(mut self) -> Self {
-        self.ca = spoil(&self.ca);
+        self.ca = truncate_pem(&self.ca);
         self
     }
 
@@ -56,19 +56,19 @@ impl Pair {
     /// Replaces `ca.crt` by several roots.
     #[must_use]
     pub fn with_roots<'a>(mut self, roots: impl IntoIterator<Item = &'a Ca>) -> Self {
-        self.ca = bundle(roots);
+        self.ca = ca_bundle(roots);
         self
     }
 }
 
-impl fmt::Debug for Pair {
+impl fmt::Debug for TlsPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pair").field("certificate", &self.certificate).finish_non_exhaustive()
     }
 }
 
 /// Removes the second half of the content, and keeps the PEM header and footer.
-fn spoil(pem: &str) -> String {
+fn truncate_pem(pem: &str) -> String {
     let lines: Vec<&str> = pem.lines().collect();
     let half = lines.len() / 2;
     let mut kept = lines[..half].to_vec();

@@ -35,25 +35,25 @@ pub fn binding(namespace: &str, name: &str) -> ServiceBinding {
 
 /// A complete BOUNDARY relationship in a namespace of the same name, with gateways on both sides.
 pub fn boundary(relationship: &str) -> MeshFedConfig {
-    complete("BOUNDARY", relationship).use_egress_gateway().use_ingress_gateway()
+    complete_config("BOUNDARY", relationship).use_egress_gateway().use_ingress_gateway()
 }
 
 /// A complete PASSTHROUGH relationship, with an ingress gateway only.
 pub fn passthrough(relationship: &str) -> MeshFedConfig {
-    complete("PASSTHROUGH", relationship).use_ingress_gateway()
+    complete_config("PASSTHROUGH", relationship).use_ingress_gateway()
 }
 
 /// A complete WHARF relationship, with gateways on both sides.
 pub fn wharf(relationship: &str) -> MeshFedConfig {
-    complete("WHARF", relationship).use_egress_gateway().use_ingress_gateway()
+    complete_config("WHARF", relationship).use_egress_gateway().use_ingress_gateway()
 }
 
 /// A complete FLAT relationship, without gateways.
 pub fn flat(relationship: &str) -> MeshFedConfig {
-    complete("FLAT", relationship)
+    complete_config("FLAT", relationship)
 }
 
-fn complete(mode: &str, relationship: &str) -> MeshFedConfig {
+fn complete_config(mode: &str, relationship: &str) -> MeshFedConfig {
     mesh_fed_config(relationship, relationship)
         .mode(mode)
         .tls_context_selector([("relationship", relationship)])
@@ -153,28 +153,28 @@ impl Peer {
     /// Sets the address of its discovery server.
     #[must_use]
     pub fn discovery(self, address: &str) -> Self {
-        self.with("discovery", address.into())
+        self.with_field("discovery", address.into())
     }
 
     /// Networks that may contain its endpoints, as CIDRs.
     #[must_use]
     pub fn networks<const N: usize>(self, networks: [&str; N]) -> Self {
-        self.with("networks", strings(networks))
+        self.with_field("networks", strings(networks))
     }
 
     /// Domains that may contain the host names of its endpoints.
     #[must_use]
     pub fn domains<const N: usize>(self, domains: [&str; N]) -> Self {
-        self.with("domains", strings(domains))
+        self.with_field("domains", strings(domains))
     }
 
     /// Trust domains that may contain the identities of its workloads.
     #[must_use]
     pub fn trust_domains<const N: usize>(self, trust_domains: [&str; N]) -> Self {
-        self.with("trust_domains", strings(trust_domains))
+        self.with_field("trust_domains", strings(trust_domains))
     }
 
-    fn with(mut self, field: &str, value: Value) -> Self {
+    fn with_field(mut self, field: &str, value: Value) -> Self {
         self.0[field] = value;
         self
     }
@@ -234,7 +234,7 @@ service_words!(ServiceExposition ServiceBinding);
 impl ServiceExposition {
     /// Sets the name of the Service, if it is not the exposition's name.
     #[must_use]
-    pub fn of(self, service: &str) -> Self {
+    pub fn of_service(self, service: &str) -> Self {
         self.set("/spec/name", service)
     }
 
@@ -254,7 +254,7 @@ impl ServiceExposition {
 impl ServiceBinding {
     /// Sets the remote service, if its name or namespace is not the binding's.
     #[must_use]
-    pub fn to(self, namespace: &str, service: &str) -> Self {
+    pub fn to_service(self, namespace: &str, service: &str) -> Self {
         self.set("/spec/namespace", namespace).set("/spec/name", service)
     }
 
@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_read_as_the_samples_do() {
+    fn builders_match_the_samples() {
         let blue =
             boundary("blue").peer(Peer::new("m2", ["m2.blue.example"])).discovery("import", "Automatic");
         let spec = json!({
@@ -301,8 +301,12 @@ mod tests {
         });
         assert_eq!(blue.build()["spec"], spec);
 
-        let reviews =
-            exposition("default", "se1").of("reviews").port(9080).fed("blue").directory(false).build();
+        let reviews = exposition("default", "se1")
+            .of_service("reviews")
+            .port(9080)
+            .fed("blue")
+            .directory(false)
+            .build();
         let spec = json!({
             "name": "reviews",
             "port": 9080,
@@ -311,7 +315,8 @@ mod tests {
         });
         assert_eq!(reviews["spec"], spec);
 
-        let remote = binding("default", "remote").to("shop", "reviews").endpoints(["9.1.2.3:15443"]).build();
+        let remote =
+            binding("default", "remote").to_service("shop", "reviews").endpoints(["9.1.2.3:15443"]).build();
         let spec = json!({"name": "reviews", "namespace": "shop", "endpoints": ["9.1.2.3:15443"]});
         assert_eq!(remote["spec"], spec);
     }

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_read_as_istio_documents_them() {
+    fn builders_match_the_istio_documentation() {
         let strict =
             peer_authentication("default", "default").mode("STRICT").port_mode(9080, "PERMISSIVE").build();
         assert_eq!(

@@ -4,7 +4,7 @@ use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 use super::{Builder, builders, map_at};
-use crate::certs::Pair;
+use crate::certs::TlsPair;
 
 builders! {
     /// A Secret without data.
@@ -19,7 +19,7 @@ pub fn secret_tls(namespace: &str, name: &str) -> Secret {
 impl Secret {
     /// Sets tls.crt, tls.key and ca.crt.
     #[must_use]
-    pub fn pair(self, pair: &Pair) -> Self {
+    pub fn pair(self, pair: &TlsPair) -> Self {
         self.data("tls.crt", &pair.certificate).data("tls.key", &pair.key).data("ca.crt", &pair.ca)
     }
 
@@ -57,7 +57,7 @@ mod tests {
     use crate::certs::valid_pair;
 
     #[test]
-    fn kubernetes_reads_what_was_put_in() {
+    fn kubernetes_types_read_the_secret() {
         let pair = valid_pair("m1.blue.example");
         let typed: v1::Secret = secret_tls("blue", "blue").pair(&pair).ca_under("example.com.crt").typed();
         let data = typed.data.unwrap();

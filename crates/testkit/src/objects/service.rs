@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Builder, at, builders, list_at, map, map_at};
+use super::{Builder, builders, list_at, map, map_at, value_at};
 
 builders! {
     /// A Service without ports.
@@ -22,13 +22,13 @@ impl Service {
     /// Sets the last port's target: a number or a name.
     #[must_use]
     pub fn target_port(self, target: impl Into<Value>) -> Self {
-        self.last_port("targetPort", target.into())
+        self.set_on_last_port("targetPort", target.into())
     }
 
     /// Sets the last port's `appProtocol`.
     #[must_use]
     pub fn app_protocol(self, protocol: &str) -> Self {
-        self.last_port("appProtocol", protocol.into())
+        self.set_on_last_port("appProtocol", protocol.into())
     }
 
     /// Selects the pods of the Service by labels.
@@ -64,11 +64,11 @@ impl Service {
         service
     }
 
-    fn last_port(mut self, field: &str, value: Value) -> Self {
+    fn set_on_last_port(mut self, field: &str, value: Value) -> Self {
         let port = list_at(&mut self.0, "/spec/ports")
             .last_mut()
             .expect("a port is added before its fields are set");
-        *at(port, &format!("/{field}")) = value;
+        *value_at(port, &format!("/{field}")) = value;
         self
     }
 }
@@ -96,13 +96,13 @@ impl EndpointSlice {
     /// Adds an endpoint that receives traffic. The slice's address type follows the address.
     #[must_use]
     pub fn ready(self, address: &str) -> Self {
-        self.endpoint(address, true)
+        self.add_endpoint(address, true)
     }
 
     /// Adds an endpoint that receives no traffic.
     #[must_use]
     pub fn not_ready(self, address: &str) -> Self {
-        self.endpoint(address, false)
+        self.add_endpoint(address, false)
     }
 
     /// Makes this pod, in the slice's namespace, the target of the last endpoint.
@@ -111,7 +111,7 @@ impl EndpointSlice {
         let namespace = self.0["metadata"]["namespace"].clone();
         let last =
             list_at(&mut self.0, "/endpoints").last_mut().expect("an endpoint is added before its pod");
-        *at(last, "/targetRef") = json!({"kind": "Pod", "name": name, "namespace": namespace});
+        *value_at(last, "/targetRef") = json!({"kind": "Pod", "name": name, "namespace": namespace});
         self
     }
 
@@ -122,7 +122,7 @@ impl EndpointSlice {
         self
     }
 
-    fn endpoint(self, address: &str, ready: bool) -> Self {
+    fn add_endpoint(self, address: &str, ready: bool) -> Self {
         let family = match address.parse() {
             Ok(std::net::IpAddr::V4(_)) => "IPv4",
             Ok(std::net::IpAddr::V6(_)) => "IPv6",

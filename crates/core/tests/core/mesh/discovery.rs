@@ -11,28 +11,28 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
-use super::{APPS, FEDS, Given, maybe, object_of, one_of};
+use super::{APPS, FEDS, GeneratedInput, build_object, optional, select_one};
 
 /// Names of peers in generated relationships.
 const PEERS: [&str; 2] = ["m2", "m3"];
 /// Root hash that peers announce.
 pub(super) const ROOT_HASH: &str = "0a1b";
-const LOST: &str = "2026-11-20T00:00:00Z";
+const UNREACHABLE_SINCE: &str = "2026-11-20T00:00:00Z";
 
-pub(super) fn news() -> BoxedStrategy<Given> {
-    prop_oneof![5 => announcement(), 2 => peer(), 1 => namespace()].boxed()
+pub(super) fn peer_object() -> BoxedStrategy<GeneratedInput> {
+    prop_oneof![5 => announcement(), 2 => peer_state_object(), 1 => namespace()].boxed()
 }
 
-fn announcement() -> impl Strategy<Value = Given> {
+fn announcement() -> impl Strategy<Value = GeneratedInput> {
     let who = (select(&FEDS[..]), select(&FEDS[..]), select(&PEERS[..]));
     // Most announcements are for one service, so that peers compete for it.
-    let what = (one_of(&["shop", "shop", "bank"]), one_of(&["reviews", "reviews", "ratings"]));
+    let what = (select_one(&["shop", "shop", "bank"]), select_one(&["reviews", "reviews", "ratings"]));
     let how = (
-        one_of(&["BOUNDARY", "PASSTHROUGH", "WHARF", "FLAT"]),
+        select_one(&["BOUNDARY", "PASSTHROUGH", "WHARF", "FLAT"]),
         select(&FEDS[..]),
         subsequence(&["203.0.113.7:15443", "203.0.113.8:15443", "[2001:db8::7]:443"][..], 0..=3),
-        maybe(0.4, one_of(&["127.0.0.1:80", "ingress.example.com:15443"])),
-        maybe(0.6, one_of(&["m2.example", "m2.example", "cluster.local"])),
+        optional(0.4, select_one(&["127.0.0.1:80", "ingress.example.com:15443"])),
+        optional(0.6, select_one(&["m2.example", "m2.example", "cluster.local"])),
         prop_oneof![6 => Just(80_u16), 1 => Just(0)],
     );
     (who, what, how).prop_map(|((namespace, fed, peer), (app, service), how)| {
@@ -46,13 +46,13 @@ fn announcement() -> impl Strategy<Value = Given> {
             "port": port,
         });
         let name = format!("{fed}/{peer}/{app}/{service}");
-        Given(object_of("", "Announcement", namespace, &name, &spec))
+        GeneratedInput(build_object("", "Announcement", namespace, &name, &spec))
     })
 }
 
-fn peer() -> impl Strategy<Value = Given> {
+fn peer_state_object() -> impl Strategy<Value = GeneratedInput> {
     let who = (select(&FEDS[..]), select(&FEDS[..]), select(&PEERS[..]));
-    let how = (one_of(&["Pending", "Connected", "Lost"]), any::<bool>(), any::<[bool; 2]>());
+    let how = (select_one(&["Pending", "Connected", "Lost"]), any::<bool>(), any::<[bool; 2]>());
     (who, how).prop_map(|((namespace, fed, peer), (connection, has_answered, refused))| {
         let spec = json!({
             "connection": connection,
@@ -60,12 +60,12 @@ fn peer() -> impl Strategy<Value = Given> {
             "refused": refused[0],
             "refused_by_peer": refused[1],
         });
-        Given(object_of("", "Peer", namespace, &format!("{fed}/{peer}"), &spec))
+        GeneratedInput(build_object("", "Peer", namespace, &format!("{fed}/{peer}"), &spec))
     })
 }
 
-fn namespace() -> impl Strategy<Value = Given> {
-    select(&APPS[..]).prop_map(|name| Given(object_of("v1", "Namespace", "", name, &Value::Null)))
+fn namespace() -> impl Strategy<Value = GeneratedInput> {
+    select(&APPS[..]).prop_map(|name| GeneratedInput(build_object("v1", "Namespace", "", name, &Value::Null)))
 }
 
 /// Returns the change that adds one of these objects.
@@ -76,15 +76,21 @@ pub(super) fn change(object: &Value) -> InputChange {
     match (text("/kind"), name.as_slice()) {
         ("Announcement", [fed, peer, namespace, service]) => {
             let key = ObjectKey::new(namespace, service);
-            InputChange::Announcement(source(fed, peer), key.clone(), Some(offer(key, &object["spec"])))
+            InputChange::Announcement(
+                source(fed, peer),
+                key.clone(),
+                Some(build_announcement(key, &object["spec"])),
+            )
         }
-        ("Peer", [fed, peer]) => InputChange::Peer(source(fed, peer), Some(state(&object["spec"]))),
+        ("Peer", [fed, peer]) => {
+            InputChange::Peer(source(fed, peer), Some(build_peer_state(&object["spec"])))
+        }
         (_, [name]) => InputChange::Namespace(Arc::from(*name), true),
         (kind, _) => unreachable!("no generator makes a {kind}"),
     }
 }
 
-fn offer(key: ObjectKey, spec: &Value) -> Announcement {
+fn build_announcement(key: ObjectKey, spec: &Value) -> Announcement {
     let text = |field: &str| spec[field].as_str().unwrap_or_default();
     let endpoints = spec["endpoints"].as_array().into_iter().flatten();
     Announcement {
@@ -100,8 +106,8 @@ fn offer(key: ObjectKey, spec: &Value) -> Announcement {
     }
 }
 
-fn state(spec: &Value) -> PeerSyncState {
-    let since = LOST.parse().expect("a time");
+fn build_peer_state(spec: &Value) -> PeerSyncState {
+    let since = UNREACHABLE_SINCE.parse().expect("a time");
     let refused = |field: &str| {
         let one =
             RefusedAnnouncement { resource: "shop/far/IPv4".into(), reason: "port: 0 is not a port".into() };
@@ -121,15 +127,15 @@ fn state(spec: &Value) -> PeerSyncState {
 }
 
 /// Generates a Service with the address of a peer's Emcee.
-pub(super) fn discovery_server() -> impl Strategy<Value = Given> {
-    (select(&FEDS[..]), maybe(0.5, one_of(&["m2", "m9"]))).prop_map(|(namespace, peer)| {
+pub(super) fn discovery_server() -> impl Strategy<Value = GeneratedInput> {
+    (select(&FEDS[..]), optional(0.5, select_one(&["m2", "m9"]))).prop_map(|(namespace, peer)| {
         let address: IpAddr = [203, 0, 113, 9].into();
         let spec = json!({"ports": [{"name": "discovery", "port": 15443}], "externalIPs": [address]});
-        let mut object = object_of("v1", "Service", namespace, "peer", &spec);
+        let mut object = build_object("v1", "Service", namespace, "peer", &spec);
         object["metadata"]["labels"] = json!({"emcee": "discovery"});
         if let Some(peer) = peer {
             object["metadata"]["labels"]["emcee.io/peer"] = peer.into();
         }
-        Given(object)
+        GeneratedInput(object)
     })
 }

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use emcee_api::istio::ServiceEntrySpec;
 use emcee_core::key::ObjectKey;
 use emcee_core::plan::{GeneratedObject, ObjectContent, ObjectOwner, OwnerKind};
-use emcee_testkit::certs::{Ca, Leaf, Pair};
+use emcee_testkit::certs::{Ca, Leaf, TlsPair};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::Code;
@@ -162,11 +162,11 @@ async fn without_tls_nothing_is_served_beyond_loopback() {
     assert!(refusal.contains("0.0.0.0:") && refusal.contains("give a certificate"), "{refusal}");
 }
 
-fn certificate() -> Pair {
+fn certificate() -> TlsPair {
     Ca::shared("mcp").issue(&Leaf::dns("emcee.example"))
 }
 
-fn server_tls(pair: &Pair) -> McpServerTls {
+fn server_tls(pair: &TlsPair) -> McpServerTls {
     McpServerTls::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()).unwrap()
 }
 

@@ -89,7 +89,7 @@ async fn a_mistyped_name_is_refused_with_the_known_names() {
         let refusal = run_bind(&server, line).await.expect_refusal();
         assert!(refusal.starts_with(expected), "{refusal}");
     }
-    assert_eq!(server.read(|state| state.list().filter(|(key, _)| key.plural == BINDINGS).count()), 0);
+    assert_eq!(server.read_state(|state| state.list().filter(|(key, _)| key.plural == BINDINGS).count()), 0);
 }
 
 #[tokio::test]

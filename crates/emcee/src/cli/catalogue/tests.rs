@@ -72,7 +72,8 @@ async fn a_cluster_knows_peers_from_its_statuses() {
     config["status"] = json!({"peers": [{"name": "m2", "connected": false, "error": "the peer closed the stream",
         "last_seen": "2026-11-25T08:00:00Z"}]});
     server.put(FEDS, config);
-    let mut bound = binding("shop", "reviews").to("default", "reviews").fed("blue").peer("m2").build();
+    let mut bound =
+        binding("shop", "reviews").to_service("default", "reviews").fed("blue").peer("m2").build();
     bound["status"] = json!({"announcement": {"peer": "m2", "protocol": "grpc", "port": 9080, "mode": "FLAT",
         "endpoints": ["203.0.113.7:9080"], "trust_domain": "m2.example"}});
     server.put(BINDINGS, bound);

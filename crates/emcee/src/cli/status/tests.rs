@@ -37,7 +37,7 @@ async fn each_resource_has_a_row_with_the_reason() {
         fed,
         json!({"observedGeneration": 1, "relationship": "blue", "conditions": conditions("True", "Fine", "")}),
     );
-    let exposed = exposition("shop", "reviews").of("reviews").port(9080).fed("blue").build();
+    let exposed = exposition("shop", "reviews").of_service("reviews").port(9080).fed("blue").build();
     let status = json!({"observedGeneration": 1, "server_name": "reviews.shop.blue.example", "endpoints": ["203.0.113.1:15443", "203.0.113.2:15443"],
         "conditions": conditions("False", "NoAddress", "the gateway\nhas no \u{1b}[31maddress")});
     put_with_status(&server, EXPOSITIONS, exposed, status);

@@ -88,14 +88,14 @@ async fn each_object_has_a_line_and_the_command_succeeds() {
 #[tokio::test]
 async fn a_dry_run_writes_nothing() {
     let server = server().await;
-    let before = server.read(emcee_testkit::apiserver::State::writes);
+    let before = server.read_state(emcee_testkit::apiserver::ServerState::writes);
     let ran = run_command(&server, "--relationship blue/blue --dry-run").await;
     assert_eq!(ran.outcome.expect("it is done"), ExitStatus::Success);
     assert_eq!(
         ran.out,
         "would be removed: Service blue/egress\nwould be released from Emcee's finalizer: MeshFedConfig blue/blue\n"
     );
-    assert_eq!(server.read(emcee_testkit::apiserver::State::writes), before);
+    assert_eq!(server.read_state(emcee_testkit::apiserver::ServerState::writes), before);
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn with_stop_the_controller_is_scaled_down_first() {
     assert!(late.contains("emcee-0 still holds the Lease"), "{late}");
     assert!(server.get("services", "blue", "egress").is_some(), "it may still write");
     let looks = AtomicUsize::new(0);
-    let stopped = server.until(|state| {
+    let stopped = server.wait_until(|state| {
         let leases = state.log().iter().filter(|logged| logged.path.ends_with("/leases/emcee"));
         looks.store(leases.count(), Ordering::Relaxed);
         looks.load(Ordering::Relaxed) >= 3

@@ -12,14 +12,14 @@ use anyhow::{Context, Result, bail, ensure};
 const PATIENCE: Duration = Duration::from_mins(10);
 
 /// A process that answers lines. Dropping it kills it.
-pub(super) struct Child {
+pub(super) struct BenchProcess {
     name: &'static str,
     process: Process,
     stdin: ChildStdin,
     lines: Receiver<String>,
 }
 
-impl Child {
+impl BenchProcess {
     /// Starts `program` in a role.
     pub(super) fn start(program: &Path, role: &'static str, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(program);
@@ -40,13 +40,13 @@ impl Child {
         self.process.id()
     }
 
-    pub(super) fn tell(&mut self, line: &str) -> Result<()> {
+    pub(super) fn send_line(&mut self, line: &str) -> Result<()> {
         let told = writeln!(self.stdin, "{line}").and_then(|()| self.stdin.flush());
         told.with_context(|| format!("{} has exited", self.name))
     }
 
     /// Reads the next line, which must start with `word`; returns the rest of it.
-    pub(super) fn hear(&mut self, word: &str) -> Result<String> {
+    pub(super) fn read_reply(&mut self, word: &str) -> Result<String> {
         let line = match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => bail!("{} did not answer with {word:?} in time", self.name),
@@ -59,26 +59,29 @@ impl Child {
     }
 
     /// Reads the next line, which must be `word` and a moment.
-    pub(super) fn moment(&mut self, word: &str) -> Result<Moment> {
-        self.hear(word)?.parse().map(Moment).with_context(|| format!("{word:?} must be followed by a number"))
+    pub(super) fn read_moment(&mut self, word: &str) -> Result<Moment> {
+        self.read_reply(word)?
+            .parse()
+            .map(Moment)
+            .with_context(|| format!("{word:?} must be followed by a number"))
     }
 
     /// Reads when the last subscriber was done, and how many resources all of them received.
-    pub(super) fn done(&mut self) -> Result<(Moment, usize)> {
-        let said = self.hear("done")?;
+    pub(super) fn read_done(&mut self) -> Result<(Moment, usize)> {
+        let said = self.read_reply("done")?;
         let (at, resources) = said.split_once(' ').context("\"done\" must be followed by two numbers")?;
         Ok((Moment(at.parse()?), resources.parse()?))
     }
 
     /// Waits for the process to exit, which must be successful.
-    pub(super) fn end(mut self) -> Result<()> {
+    pub(super) fn wait_for_exit(mut self) -> Result<()> {
         let status = self.process.wait()?;
         ensure!(status.success(), "{} failed: {status}", self.name);
         Ok(())
     }
 }
 
-impl Drop for Child {
+impl Drop for BenchProcess {
     fn drop(&mut self) {
         // The process may have exited already.
         let _ended = self.process.kill();
@@ -103,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_that_goes_backwards_is_no_measurement() {
+    fn a_clock_that_goes_backwards_is_an_error() {
         assert_eq!(Moment(7).since(Moment(5)).unwrap(), Duration::from_nanos(2));
         assert!(Moment(5).since(Moment(7)).is_err());
     }

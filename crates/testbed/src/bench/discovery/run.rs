@@ -6,97 +6,104 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::child::Child;
-use super::{Options, Outcome, Phase, Side, Size};
-use crate::bench::usage::{memory, processor_time};
-use crate::progress::say;
+use super::child::BenchProcess;
+use super::{DiscoveryBenchOptions, DiscoveryOutcome, DiscoverySize, PhaseOutcome, ServerOutcome};
+use crate::bench::usage::{memory_usage, processor_time};
+use crate::progress::print_progress;
 
 /// File descriptors that a process needs in addition to its sockets.
-const FILES: usize = 100;
+const EXTRA_FILES: usize = 100;
 
 /// Measures each size in turn.
-pub fn measure(options: &Options) -> Result<Vec<Outcome>> {
-    options.sizes.iter().map(|size| outcome(options, *size)).collect()
+pub fn measure(options: &DiscoveryBenchOptions) -> Result<Vec<DiscoveryOutcome>> {
+    options.sizes.iter().map(|size| measure_size(options, *size)).collect()
 }
 
-fn outcome(options: &Options, size: Size) -> Result<Outcome> {
-    allow_files(size.subscribers + FILES)?;
+fn measure_size(options: &DiscoveryBenchOptions, size: DiscoverySize) -> Result<DiscoveryOutcome> {
+    raise_file_limit(size.subscribers + EXTRA_FILES)?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("credentials.json");
     let file = file.to_str().context("the name of the temporary folder is not UTF-8")?;
-    Child::start(&options.program, "certificates", &[file, &size.subscribers.to_string()])?.end()?;
-    say(format_args!("{} services to {} subscribers: Emcee …", size.services, size.subscribers));
-    let (mut emcee, mut ours) = Pair::start(&options.program, "server", file, size, options.idle)?;
-    say(format_args!("  all synced in {:.1} s; tonic …", ours.sync.elapsed.as_secs_f64()));
-    let (mut bare, mut yardstick) = Pair::start(&options.program, "broadcast", file, size, options.idle)?;
-    say(format_args!("  in {:.1} s; {} changes …", yardstick.sync.elapsed.as_secs_f64(), options.changes));
+    BenchProcess::start(&options.program, "certificates", &[file, &size.subscribers.to_string()])?
+        .wait_for_exit()?;
+    print_progress(format_args!("{} services to {} subscribers: Emcee …", size.services, size.subscribers));
+    let (mut emcee, mut ours) =
+        ServerWithSubscribers::start(&options.program, "server", file, size, options.idle)?;
+    print_progress(format_args!("  all synced in {:.1} s; tonic …", ours.sync.elapsed.as_secs_f64()));
+    let (mut bare, mut yardstick) =
+        ServerWithSubscribers::start(&options.program, "broadcast", file, size, options.idle)?;
+    print_progress(format_args!(
+        "  in {:.1} s; {} changes …",
+        yardstick.sync.elapsed.as_secs_f64(),
+        options.changes
+    ));
     for number in 1..=options.changes {
-        ours.changes.push(emcee.change(number)?);
-        yardstick.changes.push(bare.change(number)?);
+        ours.changes.push(emcee.time_change(number)?);
+        yardstick.changes.push(bare.time_change(number)?);
     }
     // Only Emcee tracks what a subscriber has. Without the other server, its subscribers have the machine to themselves.
     drop(bare);
-    say(format_args!("  all reconnect …"));
-    let reconnect = emcee.all("reconnect")?;
-    let afterwards = emcee.change(options.changes + 1)?;
-    Ok(Outcome { size, emcee: ours, bare: yardstick, reconnect, afterwards })
+    print_progress(format_args!("  all reconnect …"));
+    let reconnect = emcee.run_on_subscribers("reconnect")?;
+    let afterwards = emcee.time_change(options.changes + 1)?;
+    Ok(DiscoveryOutcome { size, emcee: ours, bare: yardstick, reconnect, afterwards })
 }
 
 /// A server and its subscribers.
-struct Pair {
+struct ServerWithSubscribers {
     /// Declared before the server, so that they are dropped first: for them, a server that ends is an error.
-    subscribers: Child,
-    server: Child,
-    size: Size,
+    subscribers: BenchProcess,
+    server: BenchProcess,
+    size: DiscoverySize,
 }
 
-impl Pair {
+impl ServerWithSubscribers {
     fn start(
         program: &Path,
         role: &'static str,
         file: &str,
-        size: Size,
+        size: DiscoverySize,
         idle: Duration,
-    ) -> Result<(Self, Side)> {
+    ) -> Result<(Self, ServerOutcome)> {
         let services = size.services.to_string();
-        let mut server = Child::start(program, role, &[file, &services])?;
-        let address = server.hear("ready")?;
-        let subscribers = Child::start(program, "subscribers", &[file, &services, &address])?;
-        let before = memory(server.pid())?;
+        let mut server = BenchProcess::start(program, role, &[file, &services])?;
+        let address = server.read_reply("ready")?;
+        let subscribers = BenchProcess::start(program, "subscribers", &[file, &services, &address])?;
+        let before = memory_usage(server.pid())?;
         let mut pair = Self { subscribers, server, size };
-        let sync = pair.all("sync")?;
+        let sync = pair.run_on_subscribers("sync")?;
         let wanted = size.services * size.subscribers;
         ensure!(sync.resources == wanted, "{role}: {} resources arrived, not {wanted}", sync.resources);
         std::thread::sleep(idle);
-        let idle = memory(pair.server.pid())?;
-        Ok((pair, Side { before, sync, idle, changes: Vec::new() }))
+        let idle = memory_usage(pair.server.pid())?;
+        Ok((pair, ServerOutcome { before, sync, idle, changes: Vec::new() }))
     }
 
     /// Has all subscribers run a command, and waits until the last one is done.
-    fn all(&mut self, what: &str) -> Result<Phase> {
+    fn run_on_subscribers(&mut self, what: &str) -> Result<PhaseOutcome> {
         let used = processor_time(&[self.server.pid()]);
-        self.subscribers.tell(what)?;
-        let begun = self.subscribers.moment("begun")?;
-        let (done, resources) = self.subscribers.done()?;
+        self.subscribers.send_line(what)?;
+        let begun = self.subscribers.read_moment("begun")?;
+        let (done, resources) = self.subscribers.read_done()?;
         let processor = processor_time(&[self.server.pid()]).saturating_sub(used);
-        Ok(Phase { elapsed: done.since(begun)?, processor, resources })
+        Ok(PhaseOutcome { elapsed: done.since(begun)?, processor, resources })
     }
 
     /// Changes one service, and waits until all subscribers have received it once.
-    fn change(&mut self, number: u16) -> Result<Phase> {
+    fn time_change(&mut self, number: u16) -> Result<PhaseOutcome> {
         let used = processor_time(&[self.server.pid()]);
-        self.server.tell(&format!("change {number}"))?;
-        let changed = self.server.moment("changed")?;
-        let (done, resources) = self.subscribers.done()?;
+        self.server.send_line(&format!("change {number}"))?;
+        let changed = self.server.read_moment("changed")?;
+        let (done, resources) = self.subscribers.read_done()?;
         let wanted = self.size.subscribers;
         ensure!(resources == wanted, "{resources} resources arrived with one change, not {wanted}");
         let processor = processor_time(&[self.server.pid()]).saturating_sub(used);
-        Ok(Phase { elapsed: done.since(changed)?, processor, resources })
+        Ok(PhaseOutcome { elapsed: done.since(changed)?, processor, resources })
     }
 }
 
 /// Raises the limit of open files for this process and its children.
-fn allow_files(count: usize) -> Result<()> {
+fn raise_file_limit(count: usize) -> Result<()> {
     let (limit, count) = (getrlimit(Resource::Nofile), count as u64);
     if limit.current.is_some_and(|current| current < count) {
         let raised = Rlimit { current: Some(count), ..limit };

@@ -14,11 +14,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 
-fn issue_certificate(leaf: &Leaf) -> Pair {
+fn issue_certificate(leaf: &Leaf) -> TlsPair {
     Ca::shared("remote-blue").issue(leaf)
 }
 
-fn material(pair: &Pair) -> TlsIdentity {
+fn material(pair: &TlsPair) -> TlsIdentity {
     let bytes = |text: &str| text.as_bytes().into();
     let (certificate, private_key, ca) = (bytes(&pair.certificate), bytes(&pair.key), bytes(&pair.ca));
     TlsIdentity::parse(&KeyMaterial { certificate, private_key, ca, crl: None }).expect("it is good")
@@ -54,7 +54,7 @@ impl RemoteMesh {
             .await
     }
 
-    async fn start_with_certificate(pair: &Pair) -> Self {
+    async fn start_with_certificate(pair: &TlsPair) -> Self {
         let name = |name: &str| [SubjectAltName::from(name)];
         let peers = [("m1", name("m1.example")), ("m3", name("m3.example"))];
         let relationship = Arc::new(TlsRelationship::new("blue", material(pair), peers));

@@ -1,5 +1,5 @@
 use clap::Parser;
-use emcee_testkit::apiserver::{ApiServer, State, Verb};
+use emcee_testkit::apiserver::{ApiServer, ServerState, Verb};
 use emcee_testkit::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -59,7 +59,7 @@ async fn files_are_applied_to_the_snapshot_and_nothing_is_written() {
     assert_eq!((ran.outcome, ran.err.as_str()), (ExitStatus::Findings, ""));
     assert!(lines(&ran.out, "+ ServiceEntry ").len() == 1, "{}", ran.out);
     assert_eq!(lines(&ran.out, "+ ").len(), ran.out.lines().count());
-    assert_eq!(server.read(State::writes), 0);
+    assert_eq!(server.read_state(ServerState::writes), 0);
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn an_object_that_is_not_managed_by_emcee_is_reported() {
         "left unchanged: ServiceEntry shop/{entry} exists and is not managed by Emcee (rename or delete it)\n"
     );
     assert!(ran.err.ends_with(&said), "{}", ran.err);
-    assert!(server.read(|state| state.count(Verb::Get)) > 0);
+    assert!(server.read_state(|state| state.count(Verb::Get)) > 0);
 }
 
 /// An object that is left unchanged counts as a difference, and the message says how to fix it.
